@@ -1,0 +1,3 @@
+//! The command `knhk-test-cache`.
+
+fn main() {}

@@ -1,0 +1,5 @@
+//! To be written: daemon.
+
+mod life;
+
+pub use life::Life;

@@ -1,0 +1,13 @@
+//! The words of the project as types: digests, test targets, outcomes, verdicts.
+//!
+//! Nothing here does any work or knows any file; every other module speaks in these types.
+
+mod digest;
+mod report;
+mod target;
+mod time;
+
+pub use digest::{Digest, Digester, ParseDigestError};
+pub use report::{End, Outcome, Source, TargetReport, TestCounts, TestReport, Verdict};
+pub use target::{ParseTargetKindError, TargetId, TargetKind};
+pub use time::Timestamp;

@@ -1,0 +1,43 @@
+//! Wall-clock time as records keep it.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+/// Milliseconds since the Unix epoch. Pure code takes it as an argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(pub u64);
+
+impl Timestamp {
+    /// The machine's clock, now.
+    #[must_use]
+    pub fn now() -> Self {
+        SystemTime::now().into()
+    }
+
+    /// How long ago this was, seen from `now`; `None` where it lies in the future, which only a
+    /// clock that was set back can bring about.
+    #[must_use]
+    pub fn age(self, now: Self) -> Option<Duration> {
+        now.0.checked_sub(self.0).map(Duration::from_millis)
+    }
+}
+
+impl From<SystemTime> for Timestamp {
+    fn from(time: SystemTime) -> Self {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_age_is_never_negative() {
+        assert_eq!(Timestamp(1_000).age(Timestamp(3_500)), Some(Duration::from_millis(2_500)));
+        assert_eq!(Timestamp(3_500).age(Timestamp(1_000)), None);
+    }
+}

@@ -1,0 +1,169 @@
+//! Child processes: each in a group of its own, with an explicit folder and environment, ended
+//! as a whole, and never outliving the process that started it.
+//!
+//! The only place that may create a `Command`. Nothing here knows what it runs.
+
+mod environment;
+mod run;
+mod tree;
+
+pub use environment::Environment;
+pub use run::{Finished, Output, Stream, capture, run};
+pub use tree::descendants;
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+
+/// How much of the machine a child may take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Priority {
+    /// As the process that starts it: someone is waiting.
+    #[default]
+    Foreground,
+    /// Nobody is waiting: a low processor share and idle input and output.
+    Background,
+}
+
+/// What to run: program, arguments, folder and environment, all explicit.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    program: PathBuf,
+    args: Vec<OsString>,
+    dir: PathBuf,
+    environment: Environment,
+    priority: Priority,
+}
+
+/// A program could not be started.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot start `{}` in `{}`: {source}", program.display(), dir.display())]
+pub struct SpawnError {
+    /// The program as it was asked for.
+    pub program: PathBuf,
+    /// The folder in which it was to run.
+    pub dir: PathBuf,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+impl Spec {
+    /// Runs `program` in `dir` with exactly `environment`. A program without a slash is looked
+    /// for in that environment's `PATH`, not in ours.
+    pub fn new(
+        program: impl Into<PathBuf>,
+        dir: impl Into<PathBuf>,
+        environment: Environment,
+    ) -> Self {
+        Self {
+            program: program.into(),
+            args: Vec::new(),
+            dir: dir.into(),
+            environment,
+            priority: Priority::Foreground,
+        }
+    }
+
+    /// Adds one argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.args.push(arg.as_ref().to_owned());
+        self
+    }
+
+    /// Adds several arguments.
+    #[must_use]
+    pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self
+    }
+
+    /// Sets the priority.
+    #[must_use]
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// The program that is run.
+    #[must_use]
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// The command line as a person would type it, for messages.
+    #[must_use]
+    pub fn command_line(&self) -> String {
+        let quote = |word: &OsStr| {
+            let word = word.to_string_lossy();
+            let plain = |c: char| c.is_alphanumeric() || "-_=./,:@%+".contains(c);
+            if !word.is_empty() && word.chars().all(plain) {
+                word.into_owned()
+            } else {
+                format!("'{}'", word.replace('\'', r"'\''"))
+            }
+        };
+        std::iter::once(self.program.as_os_str())
+            .chain(self.args.iter().map(OsString::as_os_str))
+            .map(quote)
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+
+    /// The command, in a process group of its own that dies with us.
+    #[expect(clippy::disallowed_methods, reason = "the one place that creates commands")]
+    fn command(&self) -> Result<std::process::Command, SpawnError> {
+        let program = if self.program.components().count() > 1 || self.program.is_absolute() {
+            self.program.clone()
+        } else {
+            self.environment.find_program(&self.program, &self.dir).ok_or_else(|| {
+                self.error(io::Error::new(io::ErrorKind::NotFound, "not found in PATH"))
+            })?
+        };
+        let mut command = std::process::Command::new(program);
+        command
+            .args(&self.args)
+            .current_dir(&self.dir)
+            .env_clear()
+            .envs(self.environment.iter())
+            .process_group(0)
+            .stdin(std::process::Stdio::null())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped());
+        prepare(&mut command, self.priority);
+        Ok(command)
+    }
+
+    fn error(&self, source: io::Error) -> SpawnError {
+        SpawnError { program: self.program.clone(), dir: self.dir.clone(), source }
+    }
+}
+
+/// What happens in the child between fork and exec.
+#[expect(unsafe_code, reason = "pre_exec is the kernel's own interface for this")]
+fn prepare(command: &mut std::process::Command, priority: Priority) {
+    let background = priority == Priority::Background;
+    // SAFETY: the closure runs between fork and exec and makes system calls only: no
+    // allocation, no lock, nothing of the parent's state.
+    unsafe {
+        command.pre_exec(move || {
+            #[cfg(target_os = "linux")]
+            {
+                // The thread that spawns is the main thread of a current-thread runtime, so the
+                // death of the thread is the death of the process.
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            }
+            if background {
+                libc::setpriority(libc::PRIO_PROCESS, 0, 10);
+                #[cfg(target_os = "linux")]
+                {
+                    const IOPRIO_WHO_PROCESS: libc::c_int = 1;
+                    const IOPRIO_CLASS_IDLE: libc::c_int = 3 << 13;
+                    libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_CLASS_IDLE);
+                }
+            }
+            Ok(())
+        });
+    }
+}

@@ -1,0 +1,125 @@
+//! A set of environment variables, as a value.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+/// The environment that a child is given. Sorted, so that equal sets are equal digests.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Environment(BTreeMap<OsString, OsString>);
+
+/// Variables by which a service manager speaks to the one process that it started. A child that
+/// saw them would speak to our manager in our name.
+const SUPERVISOR: &[&str] = &[
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "LISTEN_PID",
+    "LISTEN_PIDFDID",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+    "FDSTORE",
+    "JOURNAL_STREAM",
+    "INVOCATION_ID",
+    "SYSTEMD_EXEC_PID",
+    "MANAGERPID",
+    "MANAGERPIDFDID",
+    "MAINPID",
+    "MEMORY_PRESSURE_WATCH",
+    "MEMORY_PRESSURE_WRITE",
+    "CREDENTIALS_DIRECTORY",
+    "RUNTIME_DIRECTORY",
+    "STATE_DIRECTORY",
+    "CACHE_DIRECTORY",
+    "LOGS_DIRECTORY",
+    "CONFIGURATION_DIRECTORY",
+    "XPC_SERVICE_NAME",
+    "XPC_FLAGS",
+];
+
+impl Environment {
+    /// This process's environment, without what a service manager said to it alone.
+    #[must_use]
+    pub fn inherited() -> Self {
+        std::env::vars_os().collect::<Self>().without_supervisor()
+    }
+
+    /// The same without the variables of a service manager.
+    #[must_use]
+    pub fn without_supervisor(mut self) -> Self {
+        for name in SUPERVISOR {
+            self.0.remove(OsStr::new(name));
+        }
+        self
+    }
+
+    /// The value of a variable.
+    #[must_use]
+    pub fn get(&self, name: impl AsRef<OsStr>) -> Option<&OsStr> {
+        self.0.get(name.as_ref()).map(OsString::as_os_str)
+    }
+
+    /// Sets a variable.
+    pub fn set(&mut self, name: impl Into<OsString>, value: impl Into<OsString>) {
+        self.0.insert(name.into(), value.into());
+    }
+
+    /// Removes a variable.
+    pub fn remove(&mut self, name: impl AsRef<OsStr>) {
+        self.0.remove(name.as_ref());
+    }
+
+    /// All variables, sorted by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
+        self.0.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()))
+    }
+
+    /// The folders of `PATH`; relative ones are taken from `dir`.
+    pub fn path_folders<'a>(&'a self, dir: &'a Path) -> impl Iterator<Item = PathBuf> + 'a {
+        let path = self.get("PATH").unwrap_or_default();
+        std::env::split_paths(path).map(move |folder| dir.join(folder))
+    }
+
+    /// The first executable file of this name in `PATH`, as the shell finds it.
+    #[must_use]
+    pub fn find_program(&self, name: &Path, dir: &Path) -> Option<PathBuf> {
+        self.path_folders(dir).map(|folder| folder.join(name)).find(|file| {
+            file.metadata().is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
+        })
+    }
+}
+
+impl FromIterator<(OsString, OsString)> for Environment {
+    fn from_iter<I: IntoIterator<Item = (OsString, OsString)>>(variables: I) -> Self {
+        Self(variables.into_iter().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(pairs: &[(&str, &str)]) -> Environment {
+        pairs.iter().map(|(n, v)| (n.into(), v.into())).collect()
+    }
+
+    #[test]
+    fn nothing_of_the_service_manager_reaches_a_child() {
+        let all = environment(&[("NOTIFY_SOCKET", "/run/x"), ("LISTEN_FDS", "1"), ("HOME", "/h")]);
+        assert_eq!(all.without_supervisor(), environment(&[("HOME", "/h")]));
+    }
+
+    #[test]
+    fn a_program_is_looked_for_in_the_given_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let tool = dir.path().join("tool");
+        std::fs::write(&tool, "").unwrap();
+        let found = |e: &Environment| e.find_program(Path::new("tool"), Path::new("/"));
+        let here = environment(&[("PATH", &format!("/nowhere:{}", dir.path().display()))]);
+        assert_eq!(found(&here), None, "not executable");
+        std::fs::set_permissions(&tool, std::fs::Permissions::from_mode(0o755)).unwrap();
+        assert_eq!(found(&here), Some(tool));
+        assert_eq!(found(&environment(&[])), None);
+    }
+}
