@@ -5,9 +5,11 @@
 mod digest;
 mod report;
 mod target;
+mod text;
 mod time;
 
 pub use digest::{Digest, Digester, ParseDigestError};
 pub use report::{End, Outcome, Source, TargetReport, TestCounts, TestReport, Verdict};
 pub use target::{ParseTargetKindError, TargetId, TargetKind};
+pub use text::{OsText, os_text};
 pub use time::Timestamp;

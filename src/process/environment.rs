@@ -5,8 +5,13 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
+use crate::model::OsText;
+
 /// The environment that a child is given. Sorted, so that equal sets are equal digests.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Vec<(OsText, OsText)>", into = "Vec<(OsText, OsText)>")]
 pub struct Environment(BTreeMap<OsString, OsString>);
 
 /// Variables by which a service manager speaks to the one process that it started. A child that
@@ -93,6 +98,18 @@ impl Environment {
 impl FromIterator<(OsString, OsString)> for Environment {
     fn from_iter<I: IntoIterator<Item = (OsString, OsString)>>(variables: I) -> Self {
         Self(variables.into_iter().collect())
+    }
+}
+
+impl From<Vec<(OsText, OsText)>> for Environment {
+    fn from(variables: Vec<(OsText, OsText)>) -> Self {
+        variables.into_iter().map(|(name, value)| (name.0, value.0)).collect()
+    }
+}
+
+impl From<Environment> for Vec<(OsText, OsText)> {
+    fn from(environment: Environment) -> Self {
+        environment.0.into_iter().map(|(name, value)| (OsText(name), OsText(value))).collect()
     }
 }
 
