@@ -1,1 +1,224 @@
-//! To be written: client.
+//! The asking side of the control socket: plain blocking calls, no runtime, so that a question
+//! that the daemon can answer costs a process start and one round trip.
+//!
+//! Nothing here starts a daemon or waits for one that says nothing: whoever asks can always work
+//! without.
+
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::protocol::{Call, FrameError, HEARTBEAT, LineBuffer, Reply, Request, VERSION, encode};
+
+/// How long a daemon may say nothing: several missed heartbeats, and a service that is being
+/// started by this very question.
+const SILENCE: Duration = HEARTBEAT.saturating_mul(12);
+
+/// An open connection to a daemon.
+#[derive(Debug)]
+pub struct Connection {
+    stream: UnixStream,
+    buffer: LineBuffer,
+    socket: PathBuf,
+}
+
+/// Why a daemon gives no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The socket's path does not fit into the system's address.
+    #[error(
+        "socket path is too long for this system: {} ({} bytes); set XDG_RUNTIME_DIR to a shorter folder",
+        .0.display(), .0.as_os_str().len()
+    )]
+    PathTooLong(PathBuf),
+    /// Somebody listens, but it cannot be reached.
+    #[error("cannot reach the daemon at {}: {source}", socket.display())]
+    Unreachable {
+        /// The socket.
+        socket: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It said nothing for too long.
+    #[error("the daemon at {} has said nothing for {} s", socket.display(), SILENCE.as_secs())]
+    Silent {
+        /// The socket.
+        socket: PathBuf,
+    },
+    /// It closed the connection in the middle.
+    #[error("the daemon at {} closed the connection", socket.display())]
+    Closed {
+        /// The socket.
+        socket: PathBuf,
+    },
+    /// It says things that mean nothing here.
+    #[error("the daemon at {} does not make sense: {source}", socket.display())]
+    Nonsense {
+        /// The socket.
+        socket: PathBuf,
+        /// Why not.
+        source: FrameError,
+    },
+    /// It is of another version, or will not speak to this user.
+    #[error("the daemon is of version {version}, this command of {own}: {reason}", own = VERSION)]
+    Refused {
+        /// The daemon's version.
+        version: String,
+        /// What it said.
+        reason: String,
+    },
+    /// It could not do what was asked.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl Connection {
+    /// Connects to the daemon at `socket`; `None` if there is none.
+    ///
+    /// # Errors
+    /// If there is one that cannot be reached, or the path cannot be a socket's.
+    pub fn open(socket: &Path) -> Result<Option<Self>, ClientError> {
+        let stream = match UnixStream::connect(socket) {
+            Ok(stream) => stream,
+            Err(error) => {
+                return match error.kind() {
+                    io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Ok(None),
+                    io::ErrorKind::InvalidInput => Err(ClientError::PathTooLong(socket.to_owned())),
+                    _ => Err(ClientError::Unreachable { socket: socket.to_owned(), source: error }),
+                };
+            }
+        };
+        let this = Self { stream, buffer: LineBuffer::default(), socket: socket.to_owned() };
+        let limits = this
+            .stream
+            .set_read_timeout(Some(SILENCE))
+            .and_then(|()| this.stream.set_write_timeout(Some(SILENCE)));
+        limits.map_err(|source| this.io_error(source))?;
+        Ok(Some(this))
+    }
+
+    /// Asks, and hands every sign of life to `working` until the reply is there.
+    ///
+    /// # Errors
+    /// If the daemon is gone, silent, of another version, or could not do it.
+    pub fn call(
+        &mut self,
+        call: Call,
+        mut working: impl FnMut(&str),
+    ) -> Result<Reply, ClientError> {
+        let bytes = encode(&Request::new(call)).map_err(|source| self.nonsense(source))?;
+        if let Err(error) = self.stream.write_all(&bytes) {
+            // A daemon that refuses says so and closes, perhaps before it has read everything:
+            // its words are worth more than our broken pipe.
+            return match self.reply() {
+                Ok(reply @ Reply::Refused { .. }) => Self::settle(reply),
+                _ => Err(self.io_error(error)),
+            };
+        }
+        loop {
+            match self.reply()? {
+                Reply::Working { what } => working(&what),
+                reply => return Self::settle(reply),
+            }
+        }
+    }
+
+    fn settle(reply: Reply) -> Result<Reply, ClientError> {
+        match reply {
+            Reply::Refused { version, reason } => Err(ClientError::Refused { version, reason }),
+            Reply::Error { message } => Err(ClientError::Failed(message)),
+            reply => Ok(reply),
+        }
+    }
+
+    fn reply(&mut self) -> Result<Reply, ClientError> {
+        let mut chunk = [0; 16 * 1024];
+        loop {
+            if let Some(line) = self.buffer.next_line() {
+                return serde_json::from_slice(&line).map_err(|error| self.nonsense(error.into()));
+            }
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return Err(ClientError::Closed { socket: self.socket.clone() }),
+                Ok(count) => {
+                    self.buffer.push(&chunk[..count]).map_err(|error| self.nonsense(error))?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.io_error(error)),
+            }
+        }
+    }
+
+    fn nonsense(&self, source: FrameError) -> ClientError {
+        ClientError::Nonsense { socket: self.socket.clone(), source }
+    }
+
+    fn io_error(&self, source: io::Error) -> ClientError {
+        let socket = self.socket.clone();
+        match source.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ClientError::Silent { socket },
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+                ClientError::Closed { socket }
+            }
+            _ => ClientError::Unreachable { socket, source },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixListener;
+
+    /// A daemon that says `words` to the first request and closes.
+    fn says(words: &'static [u8]) -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("s");
+        let listener = UnixListener::bind(&socket).unwrap();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 1024]);
+            let _ = stream.write_all(words);
+        });
+        (dir, socket)
+    }
+
+    fn ask(socket: &Path) -> Result<Reply, ClientError> {
+        Connection::open(socket).unwrap().unwrap().call(Call::Status, |_| {})
+    }
+
+    #[test]
+    fn no_daemon_is_not_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(Connection::open(&dir.path().join("none")).unwrap().is_none());
+        let stale = dir.path().join("stale");
+        drop(UnixListener::bind(&stale).unwrap());
+        assert!(Connection::open(&stale).unwrap().is_none(), "nobody listens at the old socket");
+    }
+
+    #[test]
+    fn a_path_that_fits_no_address_says_what_to_do() {
+        let long = PathBuf::from(format!("/tmp/{}", "x".repeat(200)));
+        let error = Connection::open(&long).unwrap_err().to_string();
+        assert!(error.contains("XDG_RUNTIME_DIR"), "{error}");
+    }
+
+    #[test]
+    fn half_a_reply_garbage_and_silence_are_told_apart() {
+        let (_dir, socket) = says(b"{\"type\":\"do");
+        assert!(matches!(ask(&socket), Err(ClientError::Closed { .. })));
+        let (_dir, socket) = says(b"hello\n");
+        assert!(matches!(ask(&socket), Err(ClientError::Nonsense { .. })));
+        let (_dir, socket) = says(b"{\"type\":\"working\",\"what\":\"x\"}\n{\"type\":\"done\"}\n");
+        assert_eq!(ask(&socket).unwrap(), Reply::Done);
+    }
+
+    #[test]
+    fn another_version_is_a_refusal_not_an_answer() {
+        let (_dir, socket) =
+            says(b"{\"type\":\"refused\",\"version\":\"9.9.9\",\"reason\":\"protocol 2\"}\n");
+        let error = ask(&socket).unwrap_err();
+        assert!(matches!(error, ClientError::Refused { .. }));
+        assert!(error.to_string().contains("9.9.9"), "{error}");
+    }
+}

@@ -2,12 +2,14 @@
 //!
 //! Nothing here does any work or knows any file; every other module speaks in these types.
 
+mod answer;
 mod digest;
 mod report;
 mod target;
 mod text;
 mod time;
 
+pub use answer::{Answer, TargetAnswer};
 pub use digest::{Digest, Digester, ParseDigestError};
 pub use report::{End, Outcome, Source, TargetReport, TestCounts, TestReport, Verdict};
 pub use target::{ParseTargetKindError, TargetId, TargetKind};

@@ -1,1 +1,223 @@
-//! To be written: protocol.
+//! What is said over the control socket: one JSON object a line, both ways.
+//!
+//! A connection carries any number of requests, one after the other. Every request names the
+//! protocol and the version of the program that speaks, so that a daemon and a command of
+//! different versions notice each other before a word can be misunderstood: the command then
+//! works without the daemon. A request is answered by any number of [`Reply::Working`] lines,
+//! at least one every [`HEARTBEAT`], and then one other line.
+
+mod framing;
+mod status;
+
+pub use framing::{FrameError, LineBuffer, MAX_MESSAGE, encode};
+pub use status::{CacheUse, LastBuild, LastVerdict, ProjectStatus, State, StatusReport};
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Answer, Digest, OsText, Timestamp, os_text};
+use crate::process::Environment;
+
+/// The number of this protocol; another number is another language.
+pub const PROTOCOL: u32 = 1;
+
+/// The version of this program: keys and records mean the same only within one version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// How often a daemon that is still at work says so.
+pub const HEARTBEAT: Duration = Duration::from_millis(250);
+
+/// One request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Request {
+    /// [`PROTOCOL`] of the sender.
+    pub protocol: u32,
+    /// [`VERSION`] of the sender.
+    pub version: String,
+    /// What is asked.
+    pub call: Call,
+}
+
+impl Request {
+    /// A request from this program.
+    #[must_use]
+    pub fn new(call: Call) -> Self {
+        Self { protocol: PROTOCOL, version: VERSION.to_owned(), call }
+    }
+}
+
+/// What can be asked of a daemon.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "method", rename_all = "snake_case")]
+pub enum Call {
+    /// Are the tests green for the tree as it stands now? [`Reply::Answer`], [`Reply::Miss`] or
+    /// [`Reply::Unwatched`]. After a miss the daemon builds nothing for this project until the
+    /// connection closes: the asker builds.
+    Ask(Ask),
+    /// What has changed since `mark`? [`Reply::Settled`].
+    Settle {
+        /// The workspace's root.
+        #[serde(with = "os_text")]
+        project: PathBuf,
+        /// The mark of the miss.
+        mark: Mark,
+    },
+    /// A verdict was reached by a run. [`Reply::Done`].
+    Report {
+        /// The workspace's root.
+        #[serde(with = "os_text")]
+        project: PathBuf,
+        /// What it was.
+        verdict: LastVerdict,
+    },
+    /// [`Reply::Status`].
+    Status,
+    /// Build the tests now. [`Reply::Built`].
+    Rebuild {
+        /// The workspace's root.
+        #[serde(with = "os_text")]
+        project: PathBuf,
+        /// The environment to build with.
+        environment: Environment,
+    },
+    /// Read the config again. [`Reply::Done`] or [`Reply::Error`].
+    Reload,
+}
+
+/// The question.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ask {
+    /// The workspace's root.
+    #[serde(with = "os_text")]
+    pub project: PathBuf,
+    /// The folder in which cargo would be called.
+    #[serde(with = "os_text")]
+    pub dir: PathBuf,
+    /// Cargo's own arguments; `None` for the project's selection.
+    pub cargo: Option<Vec<OsText>>,
+    /// The arguments after `--`.
+    pub harness: Vec<OsText>,
+    /// The asker's environment.
+    pub environment: Environment,
+    /// Look at no record: the asker runs everything.
+    pub no_cache: bool,
+}
+
+impl Ask {
+    /// Cargo's arguments as the system's strings.
+    #[must_use]
+    pub fn cargo_args(&self) -> Option<Vec<OsString>> {
+        self.cargo.as_ref().map(|args| args.iter().map(|arg| arg.0.clone()).collect())
+    }
+
+    /// The harness's arguments as the system's strings.
+    #[must_use]
+    pub fn harness_args(&self) -> Vec<OsString> {
+        self.harness.iter().map(|arg| arg.0.clone()).collect()
+    }
+}
+
+/// A moment in the life of a project's tree, known only to the daemon that gave it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// Which daemon: another one does not know the moment.
+    pub daemon: u64,
+    /// Which moment.
+    pub moment: u64,
+}
+
+/// What a daemon says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Reply {
+    /// Still at work on the request: what at.
+    Working {
+        /// For a progress line: `building ripgrep 41/88`.
+        what: String,
+    },
+    /// Green from records.
+    Answer(Answer),
+    /// No record answers.
+    Miss(Miss),
+    /// The config does not list this project.
+    Unwatched,
+    /// What has changed since the mark.
+    Settled {
+        /// The tree's digest now; none if it is not known.
+        tree: Option<Digest>,
+        /// The mark for the next question of this kind.
+        mark: Mark,
+        /// Up to 20 files that changed since the mark, workspace-relative; `None` if that cannot
+        /// be told.
+        changed: Option<Vec<String>>,
+    },
+    /// The state of everything.
+    Status(StatusReport),
+    /// How the build came out.
+    Built(LastBuild),
+    /// It is done.
+    Done,
+    /// It could not be done.
+    Error {
+        /// What failed, on what, what to do.
+        message: String,
+    },
+    /// Spoken by another version or another user: nothing is answered on this connection.
+    Refused {
+        /// The daemon's version.
+        version: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// No record answers: what the asker needs to go on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Miss {
+    /// The tree's digest; none if a file could not be read.
+    pub tree: Option<Digest>,
+    /// The moment at which that digest was true.
+    pub mark: Mark,
+    /// Why no record answers.
+    pub reason: String,
+    /// When this very code was last seen to fail, if it was, and which tests.
+    pub known_failure: Option<KnownFailure>,
+}
+
+/// A failure that is known for the tree as it stands: shown at once, never given as the answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownFailure {
+    /// When it failed.
+    pub when: Timestamp,
+    /// `target: test` names, the first 20.
+    pub failures: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_one_line_of_json_and_comes_back() {
+        let request = Request::new(Call::Ask(Ask {
+            project: "/p".into(),
+            dir: "/p/sub".into(),
+            cargo: Some(vec![OsText::from("--workspace")]),
+            harness: vec![OsText::from("--ignored")],
+            environment: [("A".into(), "line\nbreak".into())].into_iter().collect(),
+            no_cache: false,
+        }));
+        let line = encode(&request).unwrap();
+        assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
+        assert_eq!(serde_json::from_slice::<Request>(&line).unwrap(), request);
+    }
+
+    #[test]
+    fn the_newest_words_are_refused_not_misread() {
+        let unknown = r#"{"protocol":1,"version":"9","call":{"method":"sing"}}"#;
+        assert!(serde_json::from_str::<Request>(unknown).is_err());
+    }
+}

@@ -2,7 +2,7 @@
 //! bytes. For `#[serde(with = "…")]` on paths, arguments and environment variables.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStringExt as _};
+use std::os::unix::ffi::OsStringExt as _;
 
 use serde::{Deserialize, Serialize};
 
@@ -65,7 +65,6 @@ pub mod os_text {
         OsText::deserialize(deserializer).map(|text| text.0.into())
     }
 }
-
 
 #[cfg(test)]
 mod tests {

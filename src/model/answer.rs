@@ -1,0 +1,150 @@
+//! The answer to "are the tests green?", whoever gave it.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Digest, End, Source, TargetId, TargetReport, TestCounts, Timestamp, Verdict};
+
+/// The answer for one test target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetAnswer {
+    /// Which target.
+    pub id: TargetId,
+    /// Pass or fail.
+    pub verdict: Verdict,
+    /// From a record or from a run.
+    pub source: Source,
+    /// Why it was kept or run, for a person.
+    pub reason: String,
+    /// How many tests.
+    pub counts: TestCounts,
+    /// The names of the failed tests.
+    pub failures: Vec<String>,
+    /// How its process ended.
+    pub end: End,
+    /// What a person needs to see of a failure.
+    pub output: String,
+    /// How long its process ran, when it ran, in milliseconds.
+    pub duration_ms: u64,
+    /// When it was run.
+    pub when: Timestamp,
+}
+
+impl TargetAnswer {
+    /// The answer that a report gives.
+    #[must_use]
+    pub fn from_report(
+        report: &TargetReport,
+        source: Source,
+        reason: impl Into<String>,
+        when: Timestamp,
+    ) -> Self {
+        Self {
+            id: report.id.clone(),
+            verdict: report.verdict,
+            source,
+            reason: reason.into(),
+            counts: report.counts,
+            failures: report.failures().map(str::to_owned).collect(),
+            end: report.end,
+            output: report.output.clone(),
+            duration_ms: report.duration_ms,
+            when,
+        }
+    }
+}
+
+/// The answer for a project.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The snapshot's digest with the build identity; none where a file could not be read.
+    pub code_hash: Option<Digest>,
+    /// Every target, in cargo's order.
+    pub targets: Vec<TargetAnswer>,
+    /// What stood in the way of keeping this answer; empty for one that was kept.
+    pub not_kept: Vec<String>,
+}
+
+impl Answer {
+    /// Pass if every target passed. No targets at all is a pass, as it is for cargo.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        if self.targets.iter().all(|target| target.verdict == Verdict::Pass) {
+            Verdict::Pass
+        } else {
+            Verdict::Fail
+        }
+    }
+
+    /// Cache, run or both.
+    #[must_use]
+    pub fn source(&self) -> Source {
+        match (self.cached(), self.targets.len()) {
+            (0, _) => Source::Run,
+            (cached, all) if cached == all => Source::Cache,
+            _ => Source::Mixed,
+        }
+    }
+
+    /// How many targets were answered from records.
+    #[must_use]
+    pub fn cached(&self) -> usize {
+        self.targets.iter().filter(|target| target.source == Source::Cache).count()
+    }
+
+    /// The sum of all targets' counts.
+    #[must_use]
+    pub fn counts(&self) -> TestCounts {
+        let mut sum = TestCounts::default();
+        for target in &self.targets {
+            sum += target.counts;
+        }
+        sum
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::TargetKind;
+
+    fn target(verdict: Verdict, source: Source) -> TargetAnswer {
+        let id = TargetId { package: "p".into(), target: "p".into(), kind: TargetKind::Lib };
+        let counts = TestCounts { passed: 2, failed: 1, ignored: 0, filtered: 0 };
+        TargetAnswer {
+            id,
+            verdict,
+            source,
+            reason: String::new(),
+            counts,
+            failures: Vec::new(),
+            end: End::Exit(0),
+            output: String::new(),
+            duration_ms: 0,
+            when: Timestamp(0),
+        }
+    }
+
+    fn answer(targets: Vec<TargetAnswer>) -> Answer {
+        Answer { code_hash: None, targets, not_kept: Vec::new() }
+    }
+
+    #[test]
+    fn one_failure_is_a_failure() {
+        let pass = target(Verdict::Pass, Source::Run);
+        assert_eq!(answer(vec![]).verdict(), Verdict::Pass);
+        assert_eq!(answer(vec![pass.clone()]).verdict(), Verdict::Pass);
+        let both = answer(vec![pass, target(Verdict::Fail, Source::Run)]);
+        assert_eq!(both.verdict(), Verdict::Fail);
+        assert_eq!((both.counts().passed, both.counts().failed), (4, 2));
+    }
+
+    #[test]
+    fn the_source_is_mixed_only_when_it_is() {
+        let (run, kept) =
+            (target(Verdict::Pass, Source::Run), target(Verdict::Pass, Source::Cache));
+        assert_eq!(answer(vec![]).source(), Source::Run);
+        assert_eq!(answer(vec![kept.clone()]).source(), Source::Cache);
+        assert_eq!(answer(vec![run.clone()]).source(), Source::Run);
+        assert_eq!(answer(vec![run, kept]).source(), Source::Mixed);
+    }
+}

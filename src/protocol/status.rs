@@ -1,0 +1,125 @@
+//! The state of a daemon and its projects, as `status --format json` prints it.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Digest, TestCounts, Timestamp, Verdict, os_text};
+
+/// The whole state.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StatusReport {
+    /// Whether a daemon answered.
+    pub running: bool,
+    /// Its process.
+    pub pid: Option<u32>,
+    /// Its version; the command's own where none runs.
+    pub version: String,
+    /// The control socket.
+    #[serde(with = "os_text")]
+    pub socket: PathBuf,
+    /// The config file.
+    #[serde(with = "os_text")]
+    pub config: PathBuf,
+    /// What is wrong with the config file as it is now; the daemon runs on the one before.
+    pub config_error: Option<String>,
+    /// Every project of the config.
+    pub projects: Vec<ProjectStatus>,
+}
+
+/// What a project is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Nothing to do.
+    Idle,
+    /// The tree is being read.
+    Hashing,
+    /// The tests are being compiled.
+    Building,
+    /// Stale tests are being run in the background.
+    Testing,
+    /// The last build failed.
+    Failed,
+    /// Kept from working; `reason` says by what.
+    Paused,
+    /// The folder is not there.
+    Missing,
+}
+
+impl State {
+    /// The word of the JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Hashing => "hashing",
+            Self::Building => "building",
+            Self::Testing => "testing",
+            Self::Failed => "failed",
+            Self::Paused => "paused",
+            Self::Missing => "missing",
+        }
+    }
+}
+
+/// The state of one project.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProjectStatus {
+    /// The workspace's root.
+    #[serde(with = "os_text")]
+    pub path: PathBuf,
+    /// What it is about.
+    pub state: State,
+    /// More about the state: progress, what is missing, what stands in the way.
+    pub reason: Option<String>,
+    /// The digest of the code as the daemon last saw it.
+    pub code_hash: Option<Digest>,
+    /// How the tree is watched: `events`, `polling`, with the reason for the latter.
+    pub watch: String,
+    /// The last build by the daemon.
+    pub last_build: Option<LastBuild>,
+    /// The last verdict that anyone reached.
+    pub last_verdict: Option<LastVerdict>,
+    /// Its records.
+    pub cache: CacheUse,
+}
+
+/// How a build came out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LastBuild {
+    /// When it ended.
+    pub when: Timestamp,
+    /// Whether the tests compile.
+    pub success: bool,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
+    /// What cargo said of it, rendered: the errors of a failed one.
+    pub errors: String,
+}
+
+/// What the tests came to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LastVerdict {
+    /// When.
+    pub when: Timestamp,
+    /// Pass, fail or error.
+    pub verdict: Verdict,
+    /// For which code.
+    pub code_hash: Option<Digest>,
+    /// Test counts.
+    pub counts: TestCounts,
+    /// How many targets were run.
+    pub targets_run: u64,
+    /// How long it took, in milliseconds.
+    pub elapsed_ms: u64,
+}
+
+/// A project's share of the records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheUse {
+    /// Records.
+    pub entries: u64,
+    /// Their bytes on disk.
+    pub bytes: u64,
+}
