@@ -1,1 +1,3 @@
 //! To be written: cli.
+pub mod args;
+mod exit;
