@@ -13,7 +13,11 @@ use clap_complete::Shell;
 /// that unchanged code is answered from cache and changed code runs only what is stale.
 #[derive(Debug, Parser)]
 #[command(name = "knhk-test-cache", version, about, long_about, max_term_width = 100)]
-#[command(disable_help_subcommand = true, subcommand_required = true, arg_required_else_help = true)]
+#[command(
+    disable_help_subcommand = true,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
 pub struct Cli {
     /// When to colour the output
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
@@ -393,8 +397,7 @@ mod tests {
     #[test]
     fn what_is_typed_is_what_cargo_gets() {
         let words = ["-p", "a", "--features", "x y", "-r", "--test", "it", "name"];
-        let expected =
-            ["--release", "--package", "a", "--test", "it", "--features", "x y", "name"];
+        let expected = ["--release", "--package", "a", "--test", "it", "--features", "x y", "name"];
         assert_eq!(selection(&words).unwrap(), expected.map(OsString::from));
         assert_eq!(selection(&["--all"]).unwrap(), ["--workspace"]);
     }

@@ -81,7 +81,9 @@ impl Exit {
             Self::AlreadyRunning => "another daemon of this user is running",
             Self::Service => "the system's service supervisor is missing or refuses",
             Self::Unwell => "`doctor` found something wrong",
-            Self::NotGreen => "tests failed, or there is nothing to run: the build failed, no workspace, no cargo",
+            Self::NotGreen => {
+                "tests failed, or there is nothing to run: the build failed, no workspace, no cargo"
+            }
             Self::Interrupted => "ended by Ctrl-C",
             Self::Terminated => "ended by SIGTERM",
         }

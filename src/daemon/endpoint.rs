@@ -80,7 +80,9 @@ impl Endpoint {
             Some(listener) => (listener, None),
             None => (bind(&socket)?, Some(socket.clone())),
         };
-        listener.set_nonblocking(true).map_err(|source| EndpointError::Io { path: socket, source })?;
+        listener
+            .set_nonblocking(true)
+            .map_err(|source| EndpointError::Io { path: socket, source })?;
         Ok(Self { listener, own_socket, _lock: lock })
     }
 
@@ -180,7 +182,10 @@ mod tests {
         let first = Endpoint::claim(&paths, None).unwrap();
         let error = Endpoint::claim(&paths, None).unwrap_err();
         let own = format!("process {}", std::process::id());
-        assert!(matches!(&error, EndpointError::Held { holder, .. } if holder.contains(&own)), "{error}");
+        assert!(
+            matches!(&error, EndpointError::Held { holder, .. } if holder.contains(&own)),
+            "{error}"
+        );
         assert!(UnixStream::connect(paths.socket()).is_ok(), "the first one is not disturbed");
         drop(first);
         assert!(!paths.socket().exists());

@@ -129,9 +129,8 @@ fn understand(line: &[u8]) -> Result<Call, Reply> {
         protocol: u32,
         version: String,
     }
-    let garbage = |error: serde_json::Error| Reply::Error {
-        message: FrameError::Garbage(error).to_string(),
-    };
+    let garbage =
+        |error: serde_json::Error| Reply::Error { message: FrameError::Garbage(error).to_string() };
     // The head first: another version's call need not make sense here.
     let head: Head = serde_json::from_slice(line).map_err(garbage)?;
     if head.protocol != PROTOCOL || head.version != VERSION {
@@ -171,9 +170,9 @@ async fn next_line(
                 return Err(Broken::Message("message was cut off".into()));
             }
             0 => return Ok(None),
-            count => buffer
-                .push(&chunk[..count])
-                .map_err(|error| Broken::Message(error.to_string()))?,
+            count => {
+                buffer.push(&chunk[..count]).map_err(|error| Broken::Message(error.to_string()))?
+            }
         }
     }
 }
