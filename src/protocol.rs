@@ -65,6 +65,20 @@ pub enum Call {
         /// The mark of the miss.
         mark: Mark,
     },
+    /// Which of these files does the snapshot not count? [`Reply::Paths`].
+    Uncounted {
+        /// The workspace's root.
+        #[serde(with = "os_text")]
+        project: PathBuf,
+        /// Absolute paths.
+        paths: Vec<OsText>,
+    },
+    /// Wait until no background build of the project is running. [`Reply::Done`].
+    Join {
+        /// The workspace's root.
+        #[serde(with = "os_text")]
+        project: PathBuf,
+    },
     /// A verdict was reached by a run. [`Reply::Done`].
     Report {
         /// The workspace's root.
@@ -153,6 +167,11 @@ pub enum Reply {
         /// Up to 20 files that changed since the mark, workspace-relative; `None` if that cannot
         /// be told.
         changed: Option<Vec<String>>,
+    },
+    /// Some of the paths that were asked about.
+    Paths {
+        /// Absolute paths.
+        paths: Vec<OsText>,
     },
     /// The state of everything.
     Status(StatusReport),

@@ -1,1 +1,27 @@
-//! To be written: verdict.
+//! One question from start to answer: facts → snapshot → records → build → run → store.
+//!
+//! The only module that knows this order. The daemon and the command line both call it: the
+//! daemon to look up ([`Question::look_up`]) and to run in the background, the command line for
+//! whatever the daemon cannot answer. What differs between the two is how a snapshot is had,
+//! which is why [`Tree`] is a trait with one implementation in each.
+//!
+//! The rule that outranks all others: a verdict is kept only if nothing that could have decided
+//! it changed between the moment before the build and the moment after the last test.
+
+mod explain;
+mod facts;
+mod key;
+mod look_up;
+mod run;
+mod scope;
+mod tree;
+mod verify;
+
+pub use explain::{Explanation, explain};
+pub use facts::{Facts, FactsError, Question, Settings};
+pub use key::{code_hash, source_key};
+pub use look_up::{Finding, answer_of, known_failure};
+pub use run::{Outcome, RunError, RunOptions, Step, run};
+pub use scope::{Refresh, Scope};
+pub use tree::{LocalTree, Look, Tree, TreeError};
+pub use verify::{Difference, compare};

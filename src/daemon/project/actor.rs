@@ -1,0 +1,458 @@
+//! The project's task: what it does when messages come, quiet periods pass and builds end.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::inbox::Inbox;
+use super::tree::WatchedTree;
+use super::work::{self, Built, End, Work};
+use super::{Message, Shared};
+use crate::config;
+use crate::hasher;
+use crate::model::{Digest, Timestamp};
+use crate::process::Environment;
+use crate::protocol::{CacheUse, LastBuild, LastVerdict, ProjectStatus, Reply, State};
+use crate::verdict::{Facts, Finding, Look, Question, Refresh, Scope, code_hash};
+use crate::watcher::{Debounce, PollReason, Polling};
+use crate::workspace::Identity;
+
+/// The state of one project; nobody else touches it.
+pub(super) struct Actor {
+    pub(super) root: PathBuf,
+    pub(super) name: String,
+    pub(super) settings: config::Settings,
+    pub(super) shared: Arc<Shared>,
+    inbox: Arc<Inbox>,
+    /// For background work to speak to this task; weak, so that it does not keep it alive.
+    messages: mpsc::WeakUnboundedSender<Message>,
+    status: watch::Sender<ProjectStatus>,
+    /// None while the folder is not there.
+    pub(super) tree: Option<WatchedTree>,
+    /// Why there is no tree.
+    pub(super) trouble: Option<String>,
+    debounce: Debounce,
+    polling: Polling,
+    /// The environment of the developer's shell, as the last question brought it.
+    pub(super) environment: Environment,
+    /// How many askers build in the foreground.
+    pub(super) holds: usize,
+    pub(super) work: Work,
+    /// The identity of the last question, for the code hash in `status`.
+    pub(super) identity: Option<Identity>,
+    /// What the last background build was of, good or bad.
+    built: Option<Built>,
+    /// The memo on disk lacks digests.
+    memo_is_old: bool,
+    /// Marks that were given out: the number on the wire and the hasher's own.
+    pub(super) marks: VecDeque<(u64, hasher::Mark)>,
+    pub(super) next_moment: u64,
+}
+
+impl Actor {
+    pub(super) fn new(
+        project: &config::Project,
+        shared: Arc<Shared>,
+        inbox: Arc<Inbox>,
+        messages: mpsc::WeakUnboundedSender<Message>,
+    ) -> (Self, watch::Receiver<ProjectStatus>) {
+        let (status, seen) = watch::channel(ProjectStatus {
+            path: project.path.clone(),
+            state: State::Hashing,
+            reason: None,
+            code_hash: None,
+            watch: "starting".to_owned(),
+            last_build: None,
+            last_verdict: shared.last_verdict(&project.path),
+            cache: CacheUse::default(),
+        });
+        let actor = Self {
+            root: project.path.clone(),
+            name: project.name().into_owned(),
+            environment: shared.environment.clone(),
+            debounce: Debounce::new(project.settings.debounce),
+            settings: project.settings.clone(),
+            shared,
+            inbox,
+            messages,
+            status,
+            tree: None,
+            trouble: None,
+            polling: Polling::default(),
+            holds: 0,
+            work: Work::default(),
+            identity: None,
+            built: None,
+            memo_is_old: false,
+            marks: VecDeque::new(),
+            next_moment: 0,
+        };
+        (actor, seen)
+    }
+
+    /// Runs until `stop` fires or nobody can send a message any more.
+    pub(super) async fn run(
+        mut self,
+        mut messages: mpsc::UnboundedReceiver<Message>,
+        ready: oneshot::Sender<()>,
+        stop: CancellationToken,
+    ) {
+        self.refresh(true).await;
+        self.tell();
+        // The daemon may be stopping already.
+        let _ = ready.send(());
+        self.consider().await;
+        loop {
+            self.tell();
+            let wake = [self.debounce.due(), self.polling.next_due()].into_iter().flatten().min();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                message = messages.recv() => match message {
+                    Some(message) => self.on(message).await,
+                    None => break,
+                },
+                end = self.work.ended() => self.on_work_ended(end).await,
+                () = self.work.progressed() => {}
+                () = at(wake) => self.on_time().await,
+            }
+        }
+        self.work.stop().await;
+        self.save_memo().await;
+    }
+
+    async fn on(&mut self, message: Message) {
+        match message {
+            Message::Touched => self.debounce.touch(Instant::now()),
+            Message::Ask { ask, seen, doing, reply } => {
+                doing.send_replace(format!("reading {}", self.name));
+                let answer = self.answer(*ask, seen).await;
+                // The asker may be gone.
+                let _ = reply.send(answer);
+            }
+            Message::Settle { mark, seen, reply } => {
+                let answer = self.settle(mark, seen).await;
+                let _ = reply.send(answer);
+            }
+            Message::Uncounted { paths, reply } => {
+                let _ = reply.send(self.uncounted(paths));
+            }
+            Message::Join { doing, reply } => self.work.join(doing, reply),
+            Message::Rebuild { environment, doing, reply } => {
+                self.environment = *environment;
+                self.rebuild(doing, reply).await;
+            }
+            Message::Hold => self.holds += 1,
+            Message::Release => {
+                self.holds = self.holds.saturating_sub(1);
+                self.consider().await;
+            }
+            Message::Report(verdict) => self.report(*verdict),
+            Message::Settings(settings) => {
+                self.debounce = Debounce::new(settings.debounce);
+                self.settings = *settings;
+                self.work.stop().await;
+                self.built = None;
+                self.drop_tree().await;
+                self.refresh(true).await;
+                self.consider().await;
+            }
+        }
+    }
+
+    /// A quiet period has passed, or a folder without events is due for a look.
+    async fn on_time(&mut self) {
+        let polled = !self.polling.take_due(Instant::now()).is_empty();
+        if !self.debounce.take(Instant::now()) && !polled {
+            return;
+        }
+        let before = self.status.borrow().code_hash;
+        self.refresh(true).await;
+        self.tell();
+        if polled {
+            let changed = self.status.borrow().code_hash != before;
+            self.polling.looked(&self.root, changed, Instant::now());
+        }
+        self.consider().await;
+    }
+
+    /// Brings the tree up to date. `seen`: the inbox tells all that happened; else everything is
+    /// read again.
+    pub(super) async fn refresh(&mut self, seen: bool) {
+        if self.tree.as_ref().is_some_and(|tree| !tree.is_in_place()) {
+            info!(project = %self.name, "the project's folder is gone or another one");
+            self.drop_tree().await;
+        }
+        if self.tree.is_none() {
+            self.open_tree().await;
+        }
+        let Some(mut tree) = self.tree.take() else { return };
+        self.debounce.flush();
+        let how = if seen { self.inbox.take() } else { self.inbox.take().and(None).or(Some(Refresh::All)) };
+        if how.is_some() || tree.blind().is_some() {
+            self.set_state(State::Hashing, None);
+        }
+        // Reading takes long in a large tree, and other projects have questions too.
+        let refreshed = tokio::task::spawn_blocking(move || {
+            let memo_is_old = tree.refresh(how);
+            (tree, memo_is_old)
+        });
+        match refreshed.await {
+            Ok((tree, memo_is_old)) => {
+                self.memo_is_old |= memo_is_old;
+                match tree.blind() {
+                    Some(_) => {
+                        self.polling.add(&self.root, PollReason::Unwatched, Instant::now());
+                    }
+                    None => {
+                        self.polling.remove(&self.root);
+                    }
+                }
+                self.tree = Some(tree);
+            }
+            // A panic in the hasher: the tree is gone with it, and the next refresh starts anew.
+            Err(error) => warn!(project = %self.name, %error, "reading the tree failed"),
+        }
+    }
+
+    /// Makes the tree of a project that has none, if its folder is there.
+    async fn open_tree(&mut self) {
+        let question = self.own_question();
+        let (shared, root) = (Arc::clone(&self.shared), self.root.clone());
+        let opened = tokio::task::spawn_blocking(move || {
+            let facts = Facts::gather(&question, &shared.paths.cache_dir)
+                .map_err(|error| error.to_string())?;
+            let mut scope = Scope::new(&question, &facts).map_err(|error| error.to_string())?;
+            scope.load_memo(&scope.memo_file(&shared.paths.cache_dir));
+            WatchedTree::new(&root, scope, Arc::clone(&shared.watcher))
+                .map_err(|error| format!("cannot open {}: {error}", root.display()))
+        });
+        let opened = opened.await.unwrap_or_else(|error| Err(error.to_string()));
+        match opened {
+            Ok(tree) => {
+                self.trouble = None;
+                self.polling.remove(&self.root);
+                self.tree = Some(tree);
+                // Everything is new.
+                self.inbox.lost_track();
+            }
+            Err(trouble) => {
+                if self.trouble.as_ref() != Some(&trouble) {
+                    warn!(project = %self.name, reason = %trouble, "the project cannot be watched");
+                }
+                self.trouble = Some(trouble);
+                self.polling.add(&self.root, PollReason::Missing, Instant::now());
+            }
+        }
+    }
+
+    /// Gives up the tree and its watches.
+    async fn drop_tree(&mut self) {
+        self.marks.clear();
+        if let Some(tree) = self.tree.take() {
+            // Thousands of watches take their time.
+            let _ = tokio::task::spawn_blocking(move || drop(tree)).await;
+        }
+    }
+
+    /// What the project is asked when nobody says otherwise.
+    pub(super) fn own_question(&self) -> Question {
+        Question::of_project(&self.root, self.environment.clone(), self.settings.clone())
+    }
+
+    /// Decides what to do in the background for the tree as it is.
+    pub(super) async fn consider(&mut self) {
+        self.save_memo().await;
+        let Some(look) = self.tree.as_mut().map(WatchedTree::look) else {
+            self.work.stop().await;
+            return;
+        };
+        let Ok(tree) = look.digest else {
+            self.work.stop().await;
+            return;
+        };
+        let question = self.own_question();
+        let facts = match self.facts(question).await {
+            Ok(facts) => facts,
+            Err(trouble) => {
+                self.trouble = Some(trouble);
+                return;
+            }
+        };
+        let (question, facts) = facts;
+        self.identity = Some(facts.identity.clone());
+        let wanted = Built::new(tree, &question, &facts);
+        if self.work.is_of(&wanted) {
+            return;
+        }
+        self.work.stop().await;
+        if self.holds > 0 || self.built.as_ref() == Some(&wanted) {
+            return;
+        }
+        if matches!(self.shared.find(&tree, &question, &facts), Finding::Green(_)) {
+            debug!(project = %self.name, "known green: nothing to build");
+            return;
+        }
+        info!(project = %self.name, snapshot = %tree.short(), "building the tests");
+        self.work = work::build(&question, &facts, wanted, Arc::clone(&self.shared.builds));
+    }
+
+    /// Builds now, whatever is known.
+    async fn rebuild(&mut self, doing: watch::Sender<String>, reply: oneshot::Sender<Reply>) {
+        self.refresh(false).await;
+        let question = self.own_question();
+        let tree = self.tree.as_mut().map(WatchedTree::look).map(|look| look.digest);
+        let (question, facts, tree) = match (self.facts(question).await, tree) {
+            (Ok((question, facts)), Some(Ok(tree))) => (question, facts, tree),
+            (Err(message), _) => return drop(reply.send(Reply::Error { message })),
+            (_, Some(Err(why))) => {
+                return drop(reply.send(Reply::Error { message: why.join("; ") }));
+            }
+            (_, None) => {
+                let message = self.trouble.clone().unwrap_or_default();
+                return drop(reply.send(Reply::Error { message }));
+            }
+        };
+        self.work.stop().await;
+        let wanted = Built::new(tree, &question, &facts);
+        self.work = work::build(&question, &facts, wanted, Arc::clone(&self.shared.builds));
+        self.work.tell_build(doing, reply);
+    }
+
+    async fn on_work_ended(&mut self, end: End) {
+        let of = self.work.finish(&end);
+        match end {
+            End::GivenUp => {}
+            End::Built(build) => {
+                self.log_build(&build);
+                let success = build.success;
+                self.built = of.clone();
+                self.status.send_modify(|status| status.last_build = Some(build));
+                if success && self.settings.background_tests {
+                    self.test_in_background(of).await;
+                }
+            }
+            End::Tested(verdict) => self.report(*verdict),
+        }
+        // The tree may have moved on while this was running.
+        if !self.work.is_running() {
+            self.consider().await;
+        }
+    }
+
+    async fn test_in_background(&mut self, of: Option<Built>) {
+        let (Some(of), Some(messages)) = (of, self.messages.upgrade()) else { return };
+        if let Ok((question, facts)) = self.facts(self.own_question()).await {
+            let shared = Arc::clone(&self.shared);
+            self.work = work::test(question, facts, of, messages, shared);
+        }
+    }
+
+    /// Gathers the facts of a question away from this thread: it may have to ask rustc.
+    pub(super) async fn facts(&self, question: Question) -> Result<(Question, Facts), String> {
+        let memo = self.shared.paths.cache_dir.clone();
+        tokio::task::spawn_blocking(move || match Facts::gather(&question, &memo) {
+            Ok(facts) => Ok((question, facts)),
+            Err(error) => Err(error.to_string()),
+        })
+        .await
+        .unwrap_or_else(|error| Err(error.to_string()))
+    }
+
+    fn report(&mut self, verdict: LastVerdict) {
+        info!(
+            project = %self.name,
+            outcome = %verdict.verdict,
+            duration = verdict.elapsed_ms,
+            snapshot = verdict.code_hash.map(|code| code.short()),
+            passed = verdict.counts.passed,
+            failed = verdict.counts.failed,
+            "verdict"
+        );
+        self.status.send_modify(|status| status.last_verdict = Some(verdict));
+    }
+
+    fn log_build(&self, build: &LastBuild) {
+        let (project, duration) = (&self.name, build.duration_ms);
+        if build.success {
+            info!(%project, duration, outcome = "built", "the tests are ready");
+        } else {
+            warn!(%project, duration, outcome = "failed", "the tests do not compile");
+        }
+    }
+
+    /// Writes the memo of digests if it lacks some. Its loss costs time, never an answer.
+    async fn save_memo(&mut self) {
+        if !std::mem::take(&mut self.memo_is_old) {
+            return;
+        }
+        let Some(tree) = self.tree.take() else { return };
+        let cache_dir = self.shared.paths.cache_dir.clone();
+        let saved = tokio::task::spawn_blocking(move || {
+            let result = tree.scope().save_memo(&tree.scope().memo_file(&cache_dir));
+            (tree, result)
+        });
+        if let Ok((tree, result)) = saved.await {
+            self.tree = Some(tree);
+            if let Err(error) = result {
+                warn!(project = %self.name, %error, "cannot keep the memo of digests");
+            }
+        }
+    }
+
+    fn set_state(&self, state: State, reason: Option<String>) {
+        self.status.send_modify(|status| {
+            status.state = state;
+            status.reason = reason;
+        });
+        self.shared.status_changed();
+    }
+
+    /// Brings the status up to date.
+    fn tell(&mut self) {
+        let failed = self.status.borrow().last_build.as_ref().is_some_and(|build| !build.success);
+        let look = self.tree.as_mut().map(WatchedTree::look);
+        let (state, reason) = match (&self.tree, self.work.doing()) {
+            (None, _) => (State::Missing, self.trouble.clone()),
+            (Some(_), Some((state, doing))) => (state, Some(doing)),
+            (Some(_), None) if self.holds > 0 => {
+                (State::Paused, Some("someone is testing in the foreground".to_owned()))
+            }
+            (Some(_), None) if failed => (State::Failed, Some("the tests do not compile".to_owned())),
+            (Some(_), None) => match &look {
+                Some(Look { digest: Err(why), .. }) => (State::Idle, Some(why.join("; "))),
+                _ => (State::Idle, self.trouble.clone()),
+            },
+        };
+        let watch = match self.tree.as_ref().map(WatchedTree::blind) {
+            None => "nothing: the folder is not there".to_owned(),
+            Some(None) => "events".to_owned(),
+            Some(Some(why)) => format!("polling: {why}"),
+        };
+        let tree = look.and_then(|look| look.digest.ok());
+        let code: Option<Digest> = tree.and_then(|tree| self.own_code_hash(&tree));
+        let changed = self.status.send_if_modified(|status| {
+            let fresh = (state, &reason, code, &watch);
+            let changed = fresh != (status.state, &status.reason, status.code_hash, &status.watch);
+            (status.state, status.reason, status.code_hash, status.watch) =
+                (state, reason, code, watch);
+            changed
+        });
+        if changed {
+            self.shared.status_changed();
+        }
+    }
+}
+
+/// Sleeps until `deadline`; for ever without one.
+async fn at(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,121 @@
+//! Questions to a project: the lookup for the tree as it is, and what changed since.
+
+use std::path::PathBuf;
+
+use super::actor::Actor;
+use super::tree::WatchedTree;
+use crate::hasher;
+use crate::model::{Digest, OsText};
+use crate::protocol::{Ask, Mark, Miss, Reply};
+use crate::verdict::{Finding, Question, answer_of, code_hash, known_failure};
+use crate::workspace::Selection;
+
+/// How many marks are remembered: one for each question that is being run somewhere.
+const MARKS: usize = 256;
+/// How many changed files are named in a reply.
+const NAMED: usize = 20;
+
+impl Actor {
+    /// Answers from records, or says what the asker needs to go on.
+    pub(super) async fn answer(&mut self, ask: Ask, seen: bool) -> Reply {
+        let selection = match ask.cargo_args() {
+            Some(cargo) => {
+                Selection { dir: ask.dir.clone(), cargo, harness: ask.harness_args() }
+            }
+            None => Selection {
+                dir: self.root.clone(),
+                cargo: self.settings.args.iter().map(Into::into).collect(),
+                harness: ask.harness_args(),
+            },
+        };
+        let question = Question {
+            root: self.root.clone(),
+            selection,
+            environment: ask.environment,
+            settings: self.settings.clone(),
+        };
+        let (question, facts) = match self.facts(question).await {
+            Ok(facts) => facts,
+            Err(message) => return Reply::Error { message },
+        };
+        if let Some(tree) = &mut self.tree {
+            tree.follow(&facts);
+        }
+        self.refresh(seen).await;
+        let Some(look) = self.tree.as_mut().map(WatchedTree::look) else {
+            let message = self.trouble.clone().unwrap_or_default();
+            return Reply::Error { message };
+        };
+        self.environment = question.environment.clone();
+        self.identity = Some(facts.identity.clone());
+        let mark = self.remember(look.mark);
+        let tree = match look.digest {
+            Ok(tree) => tree,
+            Err(why) => {
+                let reason = format!("the snapshot is unknown: {}", why.join("; "));
+                return Reply::Miss(Miss { tree: None, mark, reason, known_failure: None });
+            }
+        };
+        let mut known = None;
+        let reason = if ask.no_cache {
+            "asked to run".to_owned()
+        } else {
+            match self.shared.find(&tree, &question, &facts) {
+                Finding::Green(record) => {
+                    self.shared.claim(&question, &tree, &facts, &record);
+                    return Reply::Answer(answer_of(&record));
+                }
+                Finding::Red(record) => {
+                    known = Some(known_failure(&record));
+                    "it failed before".to_owned()
+                }
+                Finding::Nothing(why) => why,
+            }
+        };
+        // The asker builds now. Work on the very same thing goes on: the asker joins it.
+        self.work.stop_unless(&super::work::Built::new(tree, &question, &facts)).await;
+        Reply::Miss(Miss { tree: Some(tree), mark, reason, known_failure: known })
+    }
+
+    /// What was touched since a mark that this daemon gave out.
+    pub(super) async fn settle(&mut self, mark: Mark, seen: bool) -> Reply {
+        self.refresh(seen).await;
+        let Some(tree) = &mut self.tree else {
+            return Reply::Error { message: self.trouble.clone().unwrap_or_default() };
+        };
+        let look = tree.look();
+        let own = mark.daemon == self.shared.id;
+        let then = self.marks.iter().find(|(moment, _)| own && *moment == mark.moment);
+        let changed = then.and_then(|(_, then)| tree.changed_since(then)).map(|mut changed| {
+            changed.truncate(NAMED);
+            changed
+        });
+        let tree = look.digest.ok();
+        Reply::Settled { tree, mark: self.remember(look.mark), changed }
+    }
+
+    /// Which of the files does no snapshot hold?
+    pub(super) fn uncounted(&self, paths: Vec<PathBuf>) -> Reply {
+        let Some(tree) = &self.tree else {
+            return Reply::Error { message: self.trouble.clone().unwrap_or_default() };
+        };
+        let hasher = tree.scope().hasher();
+        let paths = paths.into_iter().filter(|path| !hasher.counts(path));
+        Reply::Paths { paths: paths.map(|path| OsText(path.into_os_string())).collect() }
+    }
+
+    /// The code hash of a tree as this project's own questions have it.
+    pub(super) fn own_code_hash(&self, tree: &Digest) -> Option<Digest> {
+        self.identity.as_ref().map(|identity| code_hash(tree, identity))
+    }
+
+    fn remember(&mut self, mark: hasher::Mark) -> Mark {
+        let moment = self.next_moment;
+        self.next_moment += 1;
+        self.marks.push_back((moment, mark));
+        if self.marks.len() > MARKS {
+            self.marks.pop_front();
+        }
+        Mark { daemon: self.shared.id, moment }
+    }
+}

@@ -1,0 +1,295 @@
+//! Background work of one project: at most one build or test run at a time, of one snapshot,
+//! given up as soon as that snapshot is no longer the newest.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::super::Shared;
+use super::Message;
+use super::background::ActorTree;
+use crate::compiler::{BuildSpec, CompileError, Progress, TestCompiler};
+use crate::model::{Digest, Timestamp};
+use crate::process::Priority;
+use crate::protocol::{LastBuild, LastVerdict, Reply, State};
+use crate::verdict::{self, Facts, Question, RunError};
+
+/// What work is of: equal ones need not be repeated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Built {
+    tree: Digest,
+    /// Everything that decides the outcome besides files.
+    identity: Digest,
+    /// Which tests.
+    selection: Vec<u8>,
+}
+
+impl Built {
+    pub(super) fn new(tree: Digest, question: &Question, facts: &Facts) -> Self {
+        Self {
+            tree,
+            identity: facts.identity.digest(),
+            selection: question.selection.canonical(&question.root),
+        }
+    }
+}
+
+/// How work ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// It was stopped, or became needless.
+    GivenUp,
+    /// The build ended, well or not.
+    Built(LastBuild),
+    /// The tests ran.
+    Tested(Box<LastVerdict>),
+}
+
+/// The work of a project.
+#[derive(Debug, Default)]
+pub(super) struct Work {
+    running: Option<Running>,
+    /// Who waits until nothing is running.
+    joined: Vec<(watch::Sender<String>, oneshot::Sender<Reply>)>,
+    /// Who waits for the build's outcome.
+    told: Vec<(watch::Sender<String>, oneshot::Sender<Reply>)>,
+}
+
+#[derive(Debug)]
+struct Running {
+    of: Built,
+    state: State,
+    cancel: CancellationToken,
+    progress: watch::Receiver<String>,
+    end: oneshot::Receiver<End>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+    }
+}
+
+impl Work {
+    /// Waits for the end of what is running; for ever if nothing is.
+    pub(super) async fn ended(&mut self) -> End {
+        match &mut self.running {
+            Some(running) => (&mut running.end).await.unwrap_or(End::GivenUp),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Waits for news of the progress, and passes it on to those who wait.
+    pub(super) async fn progressed(&self) {
+        match &self.running {
+            Some(running) => {
+                let mut progress = running.progress.clone();
+                if progress.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+            None => std::future::pending().await,
+        }
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    pub(super) fn is_of(&self, wanted: &Built) -> bool {
+        self.running.as_ref().is_some_and(|running| running.of == *wanted)
+    }
+
+    /// The state and what it is doing, for `status`.
+    pub(super) fn doing(&self) -> Option<(State, String)> {
+        let running = self.running.as_ref()?;
+        Some((running.state, running.progress.borrow().clone()))
+    }
+
+    /// Ends what is running and waits until nothing of it is left.
+    pub(super) async fn stop(&mut self) {
+        if let Some(mut running) = self.running.take() {
+            running.cancel.cancel();
+            // The task ends in bounded time: a cancelled child is killed after a moment.
+            let end = (&mut running.end).await.unwrap_or(End::GivenUp);
+            self.tell_waiting(&end);
+        }
+    }
+
+    /// Ends what is running unless it is of `wanted`.
+    pub(super) async fn stop_unless(&mut self, wanted: &Built) {
+        if !self.is_of(wanted) {
+            self.stop().await;
+        }
+    }
+
+    /// Takes note of the end; tells what the work was of.
+    pub(super) fn finish(&mut self, end: &End) -> Option<Built> {
+        let of = self.running.take().map(|running| running.of.clone());
+        self.tell_waiting(end);
+        of
+    }
+
+    /// Replies once nothing is running.
+    pub(super) fn join(&mut self, doing: watch::Sender<String>, reply: oneshot::Sender<Reply>) {
+        match &self.running {
+            Some(running) => {
+                forward(running.progress.clone(), doing.clone());
+                self.joined.push((doing, reply));
+            }
+            None => drop(reply.send(Reply::Done)),
+        }
+    }
+
+    /// Replies with the outcome of the build that is running.
+    pub(super) fn tell_build(
+        &mut self,
+        doing: watch::Sender<String>,
+        reply: oneshot::Sender<Reply>,
+    ) {
+        if let Some(running) = &self.running {
+            forward(running.progress.clone(), doing.clone());
+        }
+        self.told.push((doing, reply));
+    }
+
+    fn tell_waiting(&mut self, end: &End) {
+        for (_, reply) in self.joined.drain(..) {
+            // Whoever waited may be gone.
+            let _ = reply.send(Reply::Done);
+        }
+        for (_, reply) in self.told.drain(..) {
+            let _ = reply.send(match end {
+                End::Built(build) => Reply::Built(build.clone()),
+                _ => Reply::Error {
+                    message: "the build was given up: the tree changed, or someone asked".into(),
+                },
+            });
+        }
+    }
+
+    fn start(of: Built, state: State) -> (Self, Worker) {
+        let cancel = CancellationToken::new();
+        let (tell, progress) = watch::channel("waiting for another project's build".to_owned());
+        let (done, end) = oneshot::channel();
+        let running = Running { of, state, cancel: cancel.clone(), progress, end };
+        let work = Self { running: Some(running), joined: Vec::new(), told: Vec::new() };
+        (work, Worker { cancel, tell, done })
+    }
+}
+
+/// The other end of work under way.
+struct Worker {
+    cancel: CancellationToken,
+    tell: watch::Sender<String>,
+    done: oneshot::Sender<End>,
+}
+
+/// Passes progress on until either side is gone.
+fn forward(mut from: watch::Receiver<String>, to: watch::Sender<String>) {
+    tokio::spawn(async move {
+        loop {
+            to.send_replace(from.borrow_and_update().clone());
+            if to.is_closed() || from.changed().await.is_err() {
+                return;
+            }
+        }
+    });
+}
+
+/// Builds the tests of a question at low priority, once no other project builds.
+pub(super) fn build(
+    question: &Question,
+    facts: &Facts,
+    of: Built,
+    builds: Arc<Semaphore>,
+) -> Work {
+    let compiler = TestCompiler::new(BuildSpec {
+        toolchain: facts.toolchain.clone(),
+        cargo_config: facts.cargo_config.clone(),
+        root: question.root.clone(),
+        selection: question.selection.clone(),
+        environment: question.environment.clone(),
+        priority: Priority::Background,
+        color: false,
+    });
+    let (work, worker) = Work::start(of, State::Building);
+    tokio::spawn(async move {
+        let Worker { cancel, tell, done } = worker;
+        let end = async {
+            let _place = tokio::select! {
+                () = cancel.cancelled() => return End::GivenUp,
+                place = builds.acquire_owned() => place,
+            };
+            tell.send_replace("building".to_owned());
+            let started = Instant::now();
+            let progress = |progress: Progress| {
+                if let Some(text) = in_words(&progress) {
+                    tell.send_replace(text);
+                }
+            };
+            let (success, errors) = match compiler.build(&cancel, progress).await {
+                Err(CompileError::Cancelled) => return End::GivenUp,
+                Ok(build) => (true, build.warnings),
+                Err(error) => (false, error.to_string()),
+            };
+            let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+            End::Built(LastBuild { when: Timestamp::now(), success, duration_ms, errors })
+        }
+        .await;
+        // The project may have left the config meanwhile.
+        let _ = done.send(end);
+    });
+    work
+}
+
+/// Runs the tests of a question at low priority and keeps the outcome.
+pub(super) fn test(
+    question: Question,
+    facts: Facts,
+    of: Built,
+    messages: mpsc::UnboundedSender<Message>,
+    shared: Arc<Shared>,
+) -> Work {
+    let (work, worker) = Work::start(of, State::Testing);
+    tokio::spawn(async move {
+        let Worker { cancel, tell, done } = worker;
+        tell.send_replace("testing".to_owned());
+        let mut tree = ActorTree::new(messages, Arc::clone(&shared));
+        let options = shared.background_options(&question.settings, cancel);
+        let started = Instant::now();
+        let mut on_step = |step: verdict::Step<'_>| {
+            if let verdict::Step::Planned(targets) = step {
+                tell.send_replace(format!("testing {targets} targets"));
+            }
+        };
+        let result =
+            verdict::run(&question, &facts, &mut tree, &shared.cache, &options, &mut on_step).await;
+        let end = match result {
+            Ok(outcome) => End::Tested(Box::new(shared.keep_verdict(
+                &question,
+                &outcome.answer,
+                started.elapsed(),
+            ))),
+            Err(RunError::Cancelled) => End::GivenUp,
+            Err(error) => {
+                warn!(project = %question.root.display(), %error, "background tests were not run");
+                End::GivenUp
+            }
+        };
+        let _ = done.send(end);
+    });
+    work
+}
+
+/// A build's progress for `status`, if it is news.
+fn in_words(progress: &Progress) -> Option<String> {
+    match progress {
+        Progress::Units { done, total, what } => Some(format!("building {what} {done}/{total}")),
+        Progress::Blocked { .. } => Some("waiting for another cargo".to_owned()),
+        Progress::Line(_) => None,
+    }
+}

@@ -1,0 +1,77 @@
+//! What is known of a question before any file of the workspace is read: the toolchain, cargo's
+//! configuration, the environment.
+
+use std::path::{Path, PathBuf};
+
+use crate::config;
+use crate::process::Environment;
+use crate::workspace::{CargoConfig, ConfigReadError, Identity, Selection, Toolchain, ToolchainError};
+
+/// How a project wants to be asked: the config's settings.
+pub type Settings = config::Settings;
+
+/// "Are the tests green?", with everything that it depends on.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// The workspace's root.
+    pub root: PathBuf,
+    /// Which tests.
+    pub selection: Selection,
+    /// The asker's environment: the build's and the tests'.
+    pub environment: Environment,
+    /// The project's settings.
+    pub settings: Settings,
+}
+
+impl Question {
+    /// The question that is meant when no selection is typed: the project's own, asked in its
+    /// root.
+    #[must_use]
+    pub fn of_project(root: &Path, environment: Environment, settings: Settings) -> Self {
+        let args = settings.args.iter().map(Into::into);
+        let selection = Selection::parse(root, args);
+        Self { root: root.to_owned(), selection, environment, settings }
+    }
+}
+
+/// Why the facts cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum FactsError {
+    /// No cargo, no rustc, or a toolchain that is not installed.
+    #[error(transparent)]
+    Toolchain(#[from] ToolchainError),
+    /// A configuration file of cargo that cannot be read.
+    #[error(transparent)]
+    Config(#[from] ConfigReadError),
+}
+
+/// The facts of one question.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Cargo, rustc and where they are.
+    pub toolchain: Toolchain,
+    /// Cargo's configuration where the question is asked.
+    pub cargo_config: CargoConfig,
+    /// What decides the build and the run besides files.
+    pub identity: Identity,
+    /// Every folder into which cargo builds, absolute.
+    pub target_dirs: Vec<PathBuf>,
+    /// `paths` overrides of cargo's configuration.
+    pub package_paths: Vec<PathBuf>,
+}
+
+impl Facts {
+    /// Gathers the facts; starts no process where the memo in `memo_dir` still holds.
+    ///
+    /// # Errors
+    /// If the toolchain or cargo's configuration cannot be had.
+    pub fn gather(question: &Question, memo_dir: &Path) -> Result<Self, FactsError> {
+        let Question { root, selection, environment, .. } = question;
+        let cargo_config = CargoConfig::read(selection, environment)?;
+        let toolchain = Toolchain::find(&selection.dir, environment, memo_dir)?;
+        let identity = Identity::of(root, &toolchain, &cargo_config, environment);
+        let target_dirs = cargo_config.target_dirs(root);
+        let package_paths = cargo_config.package_paths();
+        Ok(Self { toolchain, cargo_config, identity, target_dirs, package_paths })
+    }
+}

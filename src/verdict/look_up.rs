@@ -1,0 +1,104 @@
+//! Whether a record answers, and if not, why not.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Question;
+use crate::cache::{Cache, Input, InputState, Key, Lookup, Reason, Record};
+use crate::hasher::{FileState, file_state};
+use crate::model::{Answer, Outcome, Source, TargetAnswer, Timestamp, Verdict};
+use crate::protocol::KnownFailure;
+
+/// What the records say of a key.
+#[derive(Clone, Debug)]
+pub enum Finding {
+    /// Green, and everything it depended on is still as it was.
+    Green(Arc<Record>),
+    /// The same code failed before. Shown, never the answer.
+    Red(Arc<Record>),
+    /// Nothing that answers: why.
+    Nothing(String),
+}
+
+impl Finding {
+    /// Asks the records for `key`.
+    #[must_use]
+    pub fn of(cache: &Cache, key: &Key, question: &Question, now: Timestamp) -> Self {
+        match cache.get(key, now, question.settings.ttl) {
+            Lookup::Hit(record) => match changed_input(&record, &question.root) {
+                None => Self::Green(record),
+                Some(why) => Self::Nothing(why),
+            },
+            Lookup::Miss(Reason::NotGreen(record)) => Self::Red(record),
+            Lookup::Miss(reason) => Self::Nothing(in_words(&reason, question.settings.ttl)),
+        }
+    }
+}
+
+/// The first input of the record that is not as it was, in words.
+fn changed_input(record: &Record, root: &Path) -> Option<String> {
+    record.inputs.iter().find_map(|input| {
+        let path = root.join(&input.path);
+        let same = match (&input.state, file_state(&path)) {
+            (InputState::Digest(then), FileState::File(now)) => *then == now,
+            (InputState::Absent, FileState::Absent) => true,
+            _ => false,
+        };
+        (!same).then(|| format!("{} changed", input.path.display()))
+    })
+}
+
+/// The input as it is now, for a new record; `None` where that cannot be told.
+pub(super) fn input_now(path: &Path, root: &Path) -> Option<Input> {
+    let state = match file_state(path) {
+        FileState::File(digest) => InputState::Digest(digest),
+        FileState::Absent => InputState::Absent,
+        FileState::Unknown(_) => return None,
+    };
+    let path = path.strip_prefix(root).unwrap_or(path).to_owned();
+    Some(Input { path, state })
+}
+
+fn in_words(reason: &Reason, ttl: Duration) -> String {
+    match reason {
+        Reason::Absent => "no record of this code".to_owned(),
+        Reason::Expired { age } => {
+            format!("its record is {} s old, more than the ttl of {} s", age.as_secs(), ttl.as_secs())
+        }
+        Reason::FromTheFuture => "its record is from the future: the clock was set back".to_owned(),
+        Reason::Odd(what) => format!("its record cannot be used: {what}"),
+        Reason::NotGreen(_) => "it failed before".to_owned(),
+    }
+}
+
+/// The answer that a green record gives.
+#[must_use]
+pub fn answer_of(record: &Record) -> Answer {
+    let reason = "same code, settings and environment";
+    let targets = record
+        .targets
+        .iter()
+        .map(|report| TargetAnswer::from_report(report, Source::Cache, reason, record.created))
+        .collect();
+    Answer { code_hash: Some(record.code_hash), targets, not_kept: Vec::new() }
+}
+
+/// What is known of a failure of the very same code.
+#[must_use]
+pub fn known_failure(record: &Record) -> KnownFailure {
+    let failed = record.targets.iter().filter(|target| target.verdict != Verdict::Pass);
+    let failures = failed
+        .flat_map(|target| {
+            let tests: Vec<_> = target
+                .tests
+                .iter()
+                .filter(|test| test.outcome == Outcome::Failed)
+                .map(|test| format!("{} {}", target.id, test.name))
+                .collect();
+            if tests.is_empty() { vec![format!("{}: {}", target.id, target.end)] } else { tests }
+        })
+        .take(20)
+        .collect();
+    KnownFailure { when: record.created, failures }
+}

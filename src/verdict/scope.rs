@@ -1,0 +1,172 @@
+//! Which files are a project's: its folder, less the target folders, plus the path dependencies
+//! outside, as the manifests of the very snapshot say.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::{Facts, Look, Question};
+use crate::hasher::{CodeHasher, DirChange, GlobError, Mark, Options, Snapshot};
+use crate::model::{Digest, Digester};
+use crate::workspace::{Outside, outside_roots};
+
+/// What to read again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refresh {
+    /// Everything: nothing is known of what changed.
+    All,
+    /// These folders, absolute.
+    Folders(BTreeSet<PathBuf>),
+}
+
+/// A project's tree that follows its manifests.
+#[derive(Debug)]
+pub struct Scope {
+    root: PathBuf,
+    hasher: CodeHasher,
+    options: Options,
+    overrides: Vec<PathBuf>,
+    /// The manifests for which `outside` was worked out.
+    manifests: Option<Digest>,
+    outside: Outside,
+    /// The options changed: only a full scan tells what that means.
+    stale: bool,
+}
+
+impl Scope {
+    /// The scope of a question. Nothing is read yet.
+    ///
+    /// # Errors
+    /// If a glob of the project's settings is none.
+    pub fn new(question: &Question, facts: &Facts) -> Result<Self, GlobError> {
+        let options = Options {
+            exclude_dirs: facts.target_dirs.clone(),
+            extra_inputs: question.settings.extra_inputs.clone(),
+            exclude: question.settings.exclude.clone(),
+            outside: Vec::new(),
+        };
+        Ok(Self {
+            root: question.root.clone(),
+            hasher: CodeHasher::with_options(&question.root, options.clone())?,
+            options,
+            overrides: facts.package_paths.clone(),
+            manifests: None,
+            outside: Outside::default(),
+            stale: true,
+        })
+    }
+
+    /// Takes over what another question's environment says: its target folders are left out too,
+    /// and its path overrides looked at.
+    pub fn follow(&mut self, facts: &Facts) {
+        for dir in &facts.target_dirs {
+            if !self.options.exclude_dirs.contains(dir) {
+                self.options.exclude_dirs.push(dir.clone());
+                self.stale = true;
+            }
+        }
+        if self.overrides != facts.package_paths {
+            self.overrides.clone_from(&facts.package_paths);
+            self.manifests = None;
+            self.stale = true;
+        }
+    }
+
+    /// Reads again what `how` says, and everything if the manifests or settings demand it. Tells
+    /// whether anything was read from disk that the memo does not hold.
+    pub fn refresh(&mut self, how: Refresh, on_dir: &mut dyn FnMut(DirChange<'_>)) -> bool {
+        let mut how = if self.stale { Refresh::All } else { how };
+        let mut hashed = false;
+        // Each round can find path dependencies that the one before did not know; cargo allows no
+        // cycle, but what lies on disk may be anything.
+        for _ in 0..8 {
+            if self.stale {
+                // The globs were accepted when the scope was made.
+                let _ = self.hasher.set_options(self.options.clone());
+                self.stale = false;
+            }
+            hashed |= match &how {
+                Refresh::All => self.hasher.scan(on_dir),
+                Refresh::Folders(folders) => self.hasher.rescan(folders, on_dir),
+            }
+            .hashed();
+            if !self.outside_changed() {
+                return hashed;
+            }
+            self.stale = true;
+            how = Refresh::All;
+        }
+        hashed
+    }
+
+    /// Works out the outside folders anew if a manifest changed; tells whether they did.
+    fn outside_changed(&mut self) -> bool {
+        let manifests = self.hasher.manifests_digest();
+        if self.manifests == Some(manifests) && self.outside.is_current() {
+            return false;
+        }
+        self.manifests = Some(manifests);
+        match outside_roots(&self.root, &self.hasher.manifests(), &self.overrides) {
+            Ok(outside) => {
+                self.outside = outside;
+                let roots = &self.outside.roots;
+                let changed = self.options.outside != *roots;
+                self.options.outside.clone_from(roots);
+                changed
+            }
+            // Cargo will say what is wrong with the manifest; until then what was known counts.
+            Err(_) => false,
+        }
+    }
+
+    /// The snapshot as the last refresh left it.
+    #[must_use]
+    pub fn look(&mut self) -> Look<Mark> {
+        let digest = match self.hasher.snapshot() {
+            Snapshot::Known { digest, .. } => Ok(digest),
+            Snapshot::Unknown { why } => Err(why),
+        };
+        Look { digest, mark: self.hasher.mark() }
+    }
+
+    /// Which files were touched since `mark`, as far as the last refresh saw; workspace-relative.
+    #[must_use]
+    pub fn changed_since(&self, mark: &Mark) -> Option<Vec<String>> {
+        let relative = |path: PathBuf| {
+            path.strip_prefix(&self.root).unwrap_or(&path).display().to_string()
+        };
+        Some(self.hasher.changed_since(mark)?.into_iter().map(relative).collect())
+    }
+
+    /// Every folder that must be watched.
+    pub fn directories(&self) -> impl Iterator<Item = PathBuf> {
+        self.hasher.directories()
+    }
+
+    /// The tree itself.
+    #[must_use]
+    pub fn hasher(&self) -> &CodeHasher {
+        &self.hasher
+    }
+
+    /// Where the memo of this project lies.
+    #[must_use]
+    pub fn memo_file(&self, cache_dir: &Path) -> PathBuf {
+        use std::os::unix::ffi::OsStrExt as _;
+        let mut name = Digester::new("memo name 1");
+        name.field(self.root.as_os_str().as_bytes());
+        cache_dir.join("memo").join(name.finish().to_string())
+    }
+
+    /// Takes digests from a memo.
+    pub fn load_memo(&mut self, file: &Path) {
+        self.hasher.load_memo(file);
+    }
+
+    /// Keeps digests in a memo.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn save_memo(&self, file: &Path) -> std::io::Result<()> {
+        self.hasher.save_memo(file)
+    }
+}
