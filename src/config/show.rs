@@ -1,0 +1,62 @@
+//! The effective config, spelled out as TOML.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use super::values::{list, quoted};
+use super::{Loaded, Settings, units};
+
+/// Writes the config so that it reads back as the same.
+pub(super) fn show(loaded: &Loaded) -> String {
+    let config = &loaded.config;
+    let source = match &loaded.source {
+        // A name can hold a line break; a comment cannot.
+        Some(file) => file.display().to_string().escape_debug().to_string(),
+        None => "the shipped default; there is no config file".to_owned(),
+    };
+    let mut out = format!("# source: {source}\n\n[cache]\n");
+    line(&mut out, "max_size", &quoted(&units::format_size(config.cache.max_size)));
+    out.push_str("\n[log]\n");
+    line(&mut out, "level", &quoted(config.log.level.as_str()));
+    out.push_str("\n[defaults]\n");
+    settings(&mut out, &config.defaults);
+    for project in &config.projects {
+        out.push('\n');
+        if let Some(problem) = loaded.problem_of(project) {
+            let _ = writeln!(out, "# {}", problem.fault().to_string().escape_debug());
+        }
+        out.push_str("[[project]]\n");
+        line(&mut out, "path", &quoted(&path_text(&project.path, &project.written)));
+        settings(&mut out, &project.settings);
+    }
+    out
+}
+
+fn line(out: &mut String, key: &str, value: &str) {
+    // Writing to a string cannot fail.
+    let _ = writeln!(out, "{key} = {value}");
+}
+
+fn settings(out: &mut String, settings: &Settings) {
+    line(out, "args", &list(&settings.args));
+    line(out, "extra_inputs", &list(&settings.extra_inputs));
+    line(out, "exclude", &list(&settings.exclude));
+    line(out, "ttl", &quoted(&units::format_duration(settings.ttl)));
+    line(out, "keep_snapshots", &settings.keep_snapshots.to_string());
+    line(out, "debounce", &quoted(&units::format_duration(settings.debounce)));
+    line(out, "runner", &quoted(settings.runner.as_str()));
+    line(out, "background_tests", &settings.background_tests.to_string());
+    let timeout = settings.timeout.unwrap_or_default();
+    line(out, "timeout", &quoted(&units::format_duration(timeout)));
+}
+
+/// The path so that expanding it gives it back. A name that is no text can only be said as the
+/// file says it, through a variable.
+fn path_text(path: &Path, written: &str) -> String {
+    path.to_str().map_or_else(|| written.to_owned(), escape)
+}
+
+/// A path as text that expands to itself. Absolute paths never start with `~`.
+pub(super) fn escape(path: &str) -> String {
+    path.replace('$', "$$")
+}

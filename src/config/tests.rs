@@ -1,0 +1,425 @@
+//! Tests of loading: what a file means, and every way in which it can be wrong.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// So many cases, and no file of failures beside the sources: a failure is to become a test.
+pub(super) fn cases(cases: u32) -> ProptestConfig {
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+}
+
+/// A home of its own, with a config file in it.
+pub(super) struct Home {
+    _dir: tempfile::TempDir,
+    pub(super) paths: Paths,
+    pub(super) environment: Environment,
+}
+
+impl Home {
+    pub(super) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path().canonicalize().unwrap();
+        let mut environment = Environment::default();
+        environment.set("HOME", &home);
+        environment.set("XDG_CONFIG_HOME", home.join("config"));
+        let paths = Paths::from_environment(&environment).unwrap();
+        Self { _dir: dir, paths, environment }
+    }
+
+    pub(super) fn with(text: impl AsRef<[u8]>) -> Self {
+        let home = Self::new();
+        home.write(text);
+        home
+    }
+
+    pub(super) fn write(&self, text: impl AsRef<[u8]>) {
+        fs::create_dir_all(self.paths.config_file.parent().unwrap()).unwrap();
+        fs::write(&self.paths.config_file, text).unwrap();
+    }
+
+    /// A folder in the home, made.
+    pub(super) fn folder(&self, name: &str) -> PathBuf {
+        let folder = self.paths.home.join(name);
+        fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+
+    pub(super) fn load(&self) -> Result<Loaded, ConfigError> {
+        load(&self.paths, &self.environment)
+    }
+
+    /// The error of the file, without its own name in it.
+    fn rendered(&self, error: &ConfigError) -> String {
+        error.to_string().replace(self.paths.home.to_str().unwrap(), "~")
+    }
+}
+
+/// The rendered error of a text.
+fn error_of(text: &str) -> String {
+    let home = Home::with(text);
+    home.rendered(&home.load().unwrap_err())
+}
+
+#[test]
+fn no_file_means_the_shipped_default() {
+    let loaded = Home::new().load().unwrap();
+    assert_eq!(loaded.source, None);
+    assert!(loaded.problems.is_empty());
+    let config = Config {
+        cache: CacheSettings { max_size: 2 << 30 },
+        log: LogSettings { level: Level::Info },
+        defaults: Settings {
+            args: vec!["--workspace".into()],
+            extra_inputs: vec![],
+            exclude: vec![],
+            ttl: Duration::from_secs(3_600),
+            keep_snapshots: 10,
+            debounce: Duration::from_secs(1),
+            runner: Runner::Cargo,
+            background_tests: false,
+            timeout: Some(Duration::from_secs(3_600)),
+        },
+        projects: vec![],
+    };
+    assert_eq!(loaded.config, config);
+    for same in ["", "\u{feff}", DEFAULT, "project = []"] {
+        assert_eq!(Home::with(same).load().unwrap().config, config, "{same}");
+    }
+}
+
+#[test]
+fn every_key_of_the_shipped_default_is_explained() {
+    let lines = DEFAULT.lines().collect::<Vec<_>>();
+    for pair in lines.windows(2).filter(|pair| pair[1].starts_with(char::is_alphabetic)) {
+        assert!(pair[0].starts_with("# "), "{}", pair[1]);
+    }
+}
+
+#[test]
+fn the_example_of_the_shipped_default_is_a_project() {
+    let example = DEFAULT.split_once("# [[project]]").unwrap().1.replace("\n# ", "\n");
+    let loaded = Home::with(format!("[[project]]{example}")).load().unwrap();
+    assert_eq!(loaded.config.projects[0].name(), "my-workspace");
+    assert_eq!(loaded.config.projects[0].settings.ttl, Duration::from_secs(8 * 3_600));
+}
+
+#[test]
+fn layers_lie_over_one_another() {
+    let mut home = Home::with(
+        r#"
+        log.level = "debug"
+        [cache]
+        max_size = "500MB"
+        [defaults]
+        args = ["-p", "a", "--", "--ignored"]
+        ttl = "90s"
+        timeout = "0s"
+        [[project]]
+        path = "~/one"
+        [[project]]
+        path = "${WORK}/two$$"
+        args = []
+        extra_inputs = [".env.local", "fixtures/**"]
+        exclude = ["*.md"]
+        ttl = "1h 30m"
+        keep_snapshots = 1
+        debounce = "0s"
+        runner = "nextest"
+        background_tests = true
+        timeout = "500ms"
+        "#,
+    );
+    let one = home.folder("one");
+    let two = home.folder("two$");
+    home.environment.set("WORK", &home.paths.home);
+    let Loaded { config, source, problems } = home.load().unwrap();
+    assert_eq!(source.as_ref(), Some(&home.paths.config_file));
+    assert_eq!(problems, []);
+    assert_eq!(config.log.level, Level::Debug);
+    assert_eq!(config.cache.max_size, 500_000_000);
+    assert_eq!(config.defaults.timeout, None);
+    let [first, second] = &config.projects[..] else { panic!("{config:?}") };
+    assert_eq!((&first.path, &*first.written), (&one, "~/one"));
+    assert_eq!(first.settings, config.defaults);
+    assert_eq!(first.settings.args, ["-p", "a", "--", "--ignored"]);
+    assert_eq!(second.path, two);
+    assert_eq!(
+        second.settings,
+        Settings {
+            args: vec![],
+            extra_inputs: vec![".env.local".into(), "fixtures/**".into()],
+            exclude: vec!["*.md".into()],
+            ttl: Duration::from_secs(5_400),
+            keep_snapshots: 1,
+            debounce: Duration::ZERO,
+            runner: Runner::Nextest,
+            background_tests: true,
+            timeout: Some(Duration::from_millis(500)),
+        }
+    );
+}
+
+#[test]
+fn an_unknown_key_is_shown_where_it_stands() {
+    insta::assert_snapshot!(error_of("[defaults]\n\tttl = '2h'\n\tdebonce = '1s'\n"), @"
+    unknown key `debonce` in `[defaults]`
+     --> ~/config/knhk-test-cache/config.toml:3:2
+      |
+    3 |  debonce = '1s'
+      |  ^^^^^^^ did you mean `debounce`?
+      |
+      = allowed: `args`, `extra_inputs`, `exclude`, `ttl`, `keep_snapshots`, `debounce`, `runner`, `background_tests`, `timeout`
+    ");
+}
+
+#[test]
+fn a_wrong_type_says_what_was_meant() {
+    insta::assert_snapshot!(error_of("[[project]]\npath = '/a'\nargs = '-p core'"), @r#"
+    `args` must be a list of strings, and is a string
+     --> ~/config/knhk-test-cache/config.toml:3:8
+      |
+    3 | args = '-p core'
+      |        ^^^^^^^^^ write ["-p", "core"]
+      |
+      = allowed: a list with one word an entry, such as ["-p", "my-crate"]
+    "#);
+}
+
+#[test]
+fn what_is_no_toml_is_shown_where_it_ends() {
+    insta::assert_snapshot!(error_of("[log]\nlevel = \"info\n"), @r#"
+    the config is not TOML: invalid basic string, expected `"`
+     --> ~/config/knhk-test-cache/config.toml:2:14
+      |
+    2 | level = "info
+      |              ^
+    "#);
+}
+
+#[test]
+fn a_project_listed_twice_names_both_places() {
+    let home = Home::new();
+    let real = home.folder("real");
+    symlink(&real, home.paths.home.join("link")).unwrap();
+    home.write("[[project]]\npath = '~/real'\n[[project]]\npath = '~/link/'\n");
+    let error = home.load().unwrap_err();
+    assert_eq!(error.fault(), &Fault::Duplicate { path: real.clone(), first: 2 });
+    assert_eq!((error.line(), error.column()), (Some(4), Some(8)));
+    assert_eq!(error.project(), Some(&*real));
+    // The same while the folder is gone.
+    fs::remove_dir(&real).unwrap();
+    assert_eq!(home.load().unwrap_err(), error);
+}
+
+/// Each line of text with what its error says and where: everything that one can get wrong.
+#[test]
+fn whatever_is_wrong_is_named_with_its_place() {
+    for (text, place, says) in [
+        ("port = 1", (1, 1), "unknown key `port` at the top of the file"),
+        ("ttl = '1h'", (1, 1), "belongs in `[defaults]` or a `[[project]]`"),
+        ("[defaults]\npath = '/a'", (2, 1), "belongs in a `[[project]]`"),
+        ("[cache]\nmaxsize = '1GB'", (2, 1), "did you mean `max_size`?"),
+        ("[log]\nfile = 'x'", (2, 1), "allowed: `level`"),
+        ("[cahce]\n", (1, 2), "did you mean `cache`?"),
+        ("defaults.foo.bar = 1", (1, 10), "unknown key `foo`"),
+        ("[[project]]\npath = '/a'\n[project.env]\nA = 'b'", (3, 10), "unknown key `env`"),
+        ("[[project]]\npath = '/a'\nname = 'b'", (3, 1), "unknown key `name` in `[[project]]`"),
+        ("log = 'info'", (1, 7), "`log` must be a table, and is a string"),
+        ("[[defaults]]\n", (1, 1), "write [defaults]"),
+        ("[project]\npath = '/a'", (1, 1), "write [[project]], with two brackets"),
+        ("project = ['/a']", (1, 12), "`project` must be a list of tables, and is a string"),
+        ("[[project]]\nttl = '1h'", (1, 1), "a project has no `path`"),
+        ("[[project]]\npath = 1", (2, 8), "`path` must be a string, and is an integer"),
+        ("[[project]]\npath = ''", (2, 8), "it is empty"),
+        ("[[project]]\npath = 'src/a'", (2, 8), "`src/a` is relative"),
+        ("[[project]]\npath = '$NO/a'", (2, 8), "`$NO` is not set"),
+        ("[[project]]\npath = '~bob/a'", (2, 8), "`~` stands only for one's own home"),
+        ("[[project]]\npath = '/a$'", (2, 8), "`$` must be followed by a name"),
+        ("[[project]]\npath = \"/a\\u0000\"", (2, 8), "a zero character"),
+        ("[defaults]\nargs = ['a', 1]", (2, 14), "must be a list of strings, and is an integer"),
+        ("[defaults]\nargs = ['']", (2, 9), "a word is empty"),
+        ("[defaults]\nargs = [\"\\u0000\"]", (2, 9), "a zero character"),
+        ("[defaults]\nextra_inputs = ['a[']", (2, 17), "`a[`: unclosed character class"),
+        ("[defaults]\nextra_inputs = '*.env'", (2, 16), "write [\"*.env\"]"),
+        ("[defaults]\nexclude = ['a', '{b']", (2, 17), "`{b`: unclosed alternate group"),
+        ("[defaults]\nexclude = ['/a']", (2, 12), "`/a` is not relative to the workspace"),
+        ("[defaults]\nexclude = ['~/a']", (2, 12), "`~/a` is not relative to the workspace"),
+        ("[defaults]\nexclude = ['../a']", (2, 12), "`../a` has a `.` or `..` in it"),
+        ("[defaults]\nexclude = ['!a']", (2, 12), "there is no negation"),
+        ("[defaults]\nexclude = ['a/']", (2, 12), "a folder's files are `a/**`"),
+        ("[defaults]\nexclude = ['']", (2, 12), "a glob is empty"),
+        ("[defaults]\nexclude = ['**']", (2, 12), "would exclude `Cargo.toml`"),
+        ("[defaults]\nexclude = ['*.lock']", (2, 12), "would exclude `Cargo.lock`"),
+        ("[defaults]\nttl = 3600", (2, 7), "with its unit, such as \"3600s\""),
+        ("[defaults]\nttl = true", (2, 7), "`ttl` must be a string, and is a boolean"),
+        ("[defaults]\nttl = 1979-05-27", (2, 7), "`ttl` must be a string, and is a date"),
+        ("[defaults]\nttl = '1 hour'", (2, 7), "`1 hour` has no known unit (`hour`)"),
+        ("[defaults]\nttl = '0s'", (2, 7), "`ttl` is out of range"),
+        ("[defaults]\nttl = '4000d'", (2, 7), "allowed: 1ms to 3650d"),
+        ("[defaults]\ndebounce = '2h'", (2, 12), "allowed: 0s to 1h"),
+        ("[defaults]\ntimeout = '1.5h'", (2, 11), "`1.5h` has no unit"),
+        ("[defaults]\nkeep_snapshots = 0", (2, 18), "allowed: 1 to 1000"),
+        ("[defaults]\nkeep_snapshots = -1", (2, 18), "`keep_snapshots` is out of range"),
+        ("[defaults]\nkeep_snapshots = 0xfffffffff", (2, 18), "is out of range"),
+        ("[defaults]\nkeep_snapshots = '10'", (2, 18), "without quotes"),
+        ("[defaults]\nkeep_snapshots = 1.5", (2, 18), "and is a float"),
+        ("[defaults]\nbackground_tests = 'true'", (2, 20), "without quotes"),
+        ("[defaults]\nrunner = 'nexttest'", (2, 10), "did you mean \"nextest\"?"),
+        ("[defaults]\nrunner = ['cargo']", (2, 10), "allowed: \"cargo\", \"nextest\""),
+        ("[log]\nlevel = 'loud'", (2, 9), "\"error\", \"warn\", \"info\", \"debug\", \"trace\""),
+        ("[cache]\nmax_size = 10", (2, 12), "`max_size` must be a string, and is an integer"),
+        ("[cache]\nmax_size = '2G'", (2, 12), "has no known unit (`G`)"),
+        ("[cache]\nmax_size = '1KB'", (2, 12), "allowed: 1MiB to 1024TiB"),
+        ("[log]\nlevel = 'info'\nlevel = 'info'", (3, 1), "duplicate key"),
+        ("[log]\r\nlevel = 'info'\r\nx = 1\r\n", (3, 1), "unknown key `x` in `[log]`"),
+        ("\u{feff}ä = 1", (1, 1), "the config is not TOML"),
+    ] {
+        let home = Home::with(text);
+        let error = home.load().expect_err(text);
+        let shown = error.to_string();
+        assert!(shown.contains(says), "{text}\n{shown}");
+        assert_eq!((error.line().unwrap(), error.column().unwrap()), place, "{text}\n{shown}");
+        assert_eq!(error.file(), home.paths.config_file);
+        assert_eq!(error.one_line().lines().count(), 1);
+        assert!(check(&home.paths, &home.environment).contains(&error), "{text}");
+    }
+}
+
+#[test]
+fn of_several_errors_the_first_is_reported_and_check_has_all() {
+    let home = Home::with("[log]\nx = 1\n[[project]]\npath = '/no/such'\n[cache]\ny = 1\n");
+    assert_eq!(home.load().unwrap_err().line(), Some(2));
+    let lines = check(&home.paths, &home.environment);
+    let lines = lines.iter().map(|error| error.line().unwrap()).collect::<Vec<_>>();
+    assert_eq!(lines, [2, 4, 6]);
+}
+
+#[test]
+fn a_project_that_is_not_there_is_a_problem_and_no_error() {
+    let home = Home::with("[[project]]\npath = '~/gone'\n[[project]]\npath = '~/here'\n");
+    home.folder("here");
+    let gone = home.paths.home.join("gone");
+    let loaded = home.load().unwrap();
+    assert_eq!(loaded.config.projects.len(), 2);
+    let problem = loaded.problem_of(&loaded.config.projects[0]).unwrap();
+    assert_eq!(problem.fault(), &Fault::Missing(gone.clone()));
+    assert_eq!((problem.line(), problem.column()), (Some(2), Some(8)));
+    assert_eq!(loaded.problem_of(&loaded.config.projects[1]), None);
+    assert_eq!(check(&home.paths, &home.environment), loaded.problems);
+    // It comes back as the same project.
+    fs::create_dir(&gone).unwrap();
+    let back = home.load().unwrap();
+    assert_eq!((back.config, back.problems), (loaded.config, vec![]));
+    // A file in its place is another problem.
+    fs::remove_dir(&gone).unwrap();
+    fs::write(&gone, "").unwrap();
+    let problem = home.load().unwrap().problems.remove(0);
+    assert_eq!(problem.fault(), &Fault::NotAFolder(gone));
+}
+
+#[test]
+fn what_is_no_readable_file_is_named() {
+    let home = Home::new();
+    let file = &home.paths.config_file;
+    let fault = || home.load().unwrap_err().fault().clone();
+    fs::create_dir_all(file).unwrap();
+    assert_eq!(fault(), Fault::NotAFile("a folder"));
+    fs::remove_dir(file).unwrap();
+
+    symlink("nowhere", file).unwrap();
+    assert_eq!(fault(), Fault::Dangling("nowhere".into()));
+    fs::remove_file(file).unwrap();
+
+    let socket = std::os::unix::net::UnixListener::bind(file).unwrap();
+    assert_eq!(fault(), Fault::NotAFile("a device, pipe or socket"));
+    drop(socket);
+    fs::remove_file(file).unwrap();
+
+    home.write("#".repeat((1 << 20) + 1));
+    assert_eq!(fault(), Fault::TooLong(1 << 20));
+
+    home.write(b"[log]\nlevel = '\xff\xfe'\n");
+    let error = home.load().unwrap_err();
+    assert_eq!(error.fault(), &Fault::NotUtf8);
+    assert_eq!((error.line(), error.column()), (Some(2), Some(10)));
+
+    home.write("");
+    fs::set_permissions(file, fs::Permissions::from_mode(0o000)).unwrap();
+    // The superuser reads everything, so there the file is simply empty.
+    if fs::read(file).is_err() {
+        assert!(matches!(fault(), Fault::Unreadable(_)));
+    }
+
+    fs::remove_file(file).unwrap();
+    fs::remove_dir(file.parent().unwrap()).unwrap();
+    fs::write(file.parent().unwrap(), "a file where the folder should be").unwrap();
+    assert!(matches!(fault(), Fault::Unreadable(_)));
+}
+
+#[test]
+fn the_innermost_project_is_the_one_of_a_folder() {
+    let home = Home::new();
+    let (outer, inner) = (home.folder("outer"), home.folder("outer/inner"));
+    home.folder("outer/inner/src");
+    home.folder("outerx");
+    symlink(&inner, home.paths.home.join("link")).unwrap();
+    home.write(
+        "defaults.ttl = '1s'\n[[project]]\npath = '~/outer'\nttl = '2s'\n\
+         [[project]]\npath = '~/outer/inner'\n",
+    );
+    let config = home.load().unwrap().config;
+    let project = |dir: &str| config.project_for(&home.paths.home.join(dir)).map(|p| &p.path);
+    assert_eq!(project("outer"), Some(&outer));
+    assert_eq!(project("outer/elsewhere"), Some(&outer));
+    assert_eq!(project("outer/inner/src"), Some(&inner));
+    assert_eq!(project("link/src"), Some(&inner));
+    assert_eq!(project("outerx"), None);
+    assert_eq!(config.settings_for(&outer).ttl, Duration::from_secs(2));
+    assert_eq!(config.settings_for(&home.paths.home).ttl, Duration::from_secs(1));
+    assert_eq!(config.projects[1].name(), "inner");
+}
+
+#[test]
+fn the_shown_config_says_its_source_and_reads_back() {
+    let home = Home::with("[[project]]\npath = '~/a $b \"c'\nargs = [\"a'\\\"\\n\"]\n");
+    assert!(home.load().is_err(), "`$b` is not set");
+    home.write("[[project]]\npath = '~/a $$b \"c'\nargs = [\"a'\\\"\\n\"]\ntimeout = '0s'\n");
+    let loaded = home.load().unwrap();
+    let shown = loaded.show();
+    assert!(shown.starts_with(&format!("# source: {}\n", home.paths.config_file.display())));
+    assert!(shown.contains("does not exist"), "{shown}");
+    assert!(Home::new().load().unwrap().show().starts_with("# source: the shipped default"));
+    let mut again = Home::with(shown).load().unwrap().config;
+    again.projects[0].written = loaded.config.projects[0].written.clone();
+    assert_eq!(again, loaded.config);
+}
+
+#[test]
+fn the_shown_default_is_the_shipped_one() {
+    let shown = Home::new().load().unwrap().show();
+    let values = |text: &str| toml::from_str::<toml::Table>(text).unwrap();
+    assert_eq!(values(&shown), values(DEFAULT));
+}
+
+proptest! {
+    #![proptest_config(cases(256))]
+
+    #[test]
+    fn any_text_is_a_config_or_an_error_with_a_place(
+        text in "(\\[{0,2}(project|defaults|log|cache|x)\\]{0,2}|\n|(path|ttl|args|level|foo) = |\
+                 '[^']{0,5}'|\\[|\\]|[0-9]{1,3}|#|\r\n|\\PC){0,12}",
+    ) {
+        let home = Home::with(&text);
+        match home.load() {
+            Ok(loaded) => {
+                let shown = Home::with(loaded.show()).load();
+                prop_assert_eq!(shown.unwrap().config.defaults, loaded.config.defaults);
+            }
+            Err(error) => prop_assert!(error.line().is_some() && error.column().is_some()),
+        }
+    }
+}
