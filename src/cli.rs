@@ -1,1 +1,4 @@
 //! To be written: cli.
+pub mod args;
+mod exit;
+mod render;

@@ -1,0 +1,409 @@
+//! The command line: what can be typed, in clap's words. The names of commands and their
+//! `--format` are a contract with scripts.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap_complete::Shell;
+
+/// Are the tests green for the tree as it stands now?
+///
+/// Keeps the test binaries of your cargo workspaces compiled and their verdicts by content, so
+/// that unchanged code is answered from cache and changed code runs only what is stale.
+#[derive(Debug, Parser)]
+#[command(name = "knhk-test-cache", version, about, long_about, max_term_width = 100)]
+#[command(
+    disable_help_subcommand = true,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    /// When to colour the output
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
+    pub color: Color,
+    /// The config file instead of the user's own
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(env = "KNHK_TEST_CACHE_CONFIG")]
+    pub config_file: Option<PathBuf>,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// When to use colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// The form of what goes to standard output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line, for scripts.
+    Json,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Answer: are the tests green? From cache, else by running what is stale
+    #[command(visible_alias = "t")]
+    Test(Box<TestArgs>),
+    /// Show the daemon, its projects, their builds and verdicts
+    Status {
+        /// Only this project
+        #[arg(value_hint = ValueHint::DirPath)]
+        path: Option<PathBuf>,
+        /// text or json
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Say for each test target why it would be answered from cache or run
+    Explain(Box<ExplainArgs>),
+    /// Build the tests now, whatever the state
+    Rebuild {
+        /// The project; by default the workspace around the current folder
+        #[arg(value_hint = ValueHint::DirPath)]
+        path: Option<PathBuf>,
+    },
+    /// Put a workspace into the config
+    Add {
+        /// The workspace; by default the one around the current folder
+        #[arg(value_hint = ValueHint::DirPath)]
+        path: Option<PathBuf>,
+    },
+    /// Take a workspace out of the config
+    Remove {
+        /// The workspace; by default the one around the current folder
+        #[arg(value_hint = ValueHint::DirPath)]
+        path: Option<PathBuf>,
+    },
+    /// List the workspaces of the config
+    List {
+        /// text or json
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Check, locate or show the config
+    Config {
+        /// What about the config
+        #[command(subcommand)]
+        what: ConfigCommand,
+    },
+    /// Look at the records, or remove them
+    Cache {
+        /// What about the records
+        #[command(subcommand)]
+        what: CacheCommand,
+    },
+    /// Run the daemon in the foreground (what the service runs)
+    Daemon {
+        /// The form of log lines on standard error
+        #[arg(long, value_enum, default_value_t = LogFormat::Auto)]
+        log_format: LogFormat,
+    },
+    /// Print a completion script for a shell
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// Write the manual pages into a folder
+    #[command(hide = true)]
+    Man {
+        /// The folder
+        dir: PathBuf,
+    },
+}
+
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// The journal if it is standard error, else text.
+    Auto,
+    /// Text.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `config …`
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Read the config and say what is wrong with it
+    Check,
+    /// Print where the config file is
+    Path,
+    /// Print the config as it is in force, defaults included
+    Show,
+    /// Print the JSON schema of the config
+    Schema,
+}
+
+/// `cache …`
+#[derive(Debug, Subcommand)]
+pub enum CacheCommand {
+    /// Show how many records there are, and their size
+    Stats {
+        /// text or json
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
+    /// Remove all records, or those of one project
+    Clear {
+        /// Only this project's
+        #[arg(long, value_name = "PATH", value_hint = ValueHint::DirPath)]
+        project: Option<PathBuf>,
+    },
+    /// Remove what is out of date, too much or damaged
+    Gc {
+        /// Only say what would be removed
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+/// `explain …`
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// Only targets whose package or name contains this
+    pub target: Option<String>,
+    /// The project; by default the workspace around the current folder
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::DirPath)]
+    pub project: Option<PathBuf>,
+    /// text or json
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    /// Work without the daemon
+    #[arg(long)]
+    pub no_daemon: bool,
+}
+
+/// `test …`
+#[derive(Debug, Args)]
+pub struct TestArgs {
+    /// The project; by default the workspace around the current folder
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::DirPath)]
+    pub project: Option<PathBuf>,
+    /// text or json
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    /// Look at no record: run everything (the result is still recorded)
+    #[arg(long)]
+    pub no_cache: bool,
+    /// Run what is cached too, and compare: a difference is an error of its own
+    #[arg(long)]
+    pub verify: bool,
+    /// Work without the daemon
+    #[arg(long)]
+    pub no_daemon: bool,
+    /// Print no progress and no summary of what passed
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// What cargo calls the selection
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// Arguments for the test binaries (`-- --ignored`, `-- --nocapture`, …)
+    #[arg(last = true, value_name = "ARGS")]
+    pub harness: Vec<OsString>,
+}
+
+/// Everything with which `cargo test` selects packages, targets, features and profiles. What is
+/// typed here means what it means to cargo; with none of it, the project's own selection
+/// (`--workspace` by default) is asked.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Selection (as for cargo test)")]
+pub struct SelectionArgs {
+    /// Only tests whose name contains this
+    pub testname: Option<OsString>,
+    /// Packages to test
+    #[arg(short, long, value_name = "SPEC")]
+    pub package: Vec<OsString>,
+    /// All packages of the workspace
+    #[arg(long, visible_alias = "all")]
+    pub workspace: bool,
+    /// Packages to leave out
+    #[arg(long, value_name = "SPEC")]
+    pub exclude: Vec<OsString>,
+    /// Only the libraries' unit tests
+    #[arg(long)]
+    pub lib: bool,
+    /// All binaries
+    #[arg(long)]
+    pub bins: bool,
+    /// One binary
+    #[arg(long, value_name = "NAME")]
+    pub bin: Vec<OsString>,
+    /// All examples
+    #[arg(long)]
+    pub examples: bool,
+    /// One example
+    #[arg(long, value_name = "NAME")]
+    pub example: Vec<OsString>,
+    /// All targets that have tests
+    #[arg(long)]
+    pub tests: bool,
+    /// One integration test
+    #[arg(long, value_name = "NAME")]
+    pub test: Vec<OsString>,
+    /// All benches, as tests
+    #[arg(long)]
+    pub benches: bool,
+    /// One bench
+    #[arg(long, value_name = "NAME")]
+    pub bench: Vec<OsString>,
+    /// All targets (no doctests)
+    #[arg(long)]
+    pub all_targets: bool,
+    /// Only doctests
+    #[arg(long)]
+    pub doc: bool,
+    /// Features to switch on
+    #[arg(short = 'F', long, value_name = "FEATURES")]
+    pub features: Vec<OsString>,
+    /// All features
+    #[arg(long)]
+    pub all_features: bool,
+    /// Without the default features
+    #[arg(long)]
+    pub no_default_features: bool,
+    /// The release profile
+    #[arg(short, long)]
+    pub release: bool,
+    /// A profile by name
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<OsString>,
+    /// A target triple
+    #[arg(long, value_name = "TRIPLE")]
+    pub target: Vec<OsString>,
+    /// Where build output goes
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub target_dir: Option<OsString>,
+    /// The manifest
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub manifest_path: Option<OsString>,
+    /// Ignore `rust-version`
+    #[arg(long)]
+    pub ignore_rust_version: bool,
+    /// The lock file must not change
+    #[arg(long)]
+    pub locked: bool,
+    /// No network
+    #[arg(long)]
+    pub offline: bool,
+    /// `--locked` and `--offline`
+    #[arg(long)]
+    pub frozen: bool,
+    /// Parallel build jobs
+    #[arg(short, long, value_name = "N")]
+    pub jobs: Option<OsString>,
+    /// A value of cargo's configuration
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub config: Vec<OsString>,
+    /// Cargo's unstable flags
+    #[arg(short = 'Z', value_name = "FLAG")]
+    pub unstable: Vec<OsString>,
+    /// Compile, but run nothing
+    #[arg(long)]
+    pub no_run: bool,
+    /// Accepted for cargo's sake: every target gets its verdict anyway
+    #[arg(long)]
+    pub no_fail_fast: bool,
+}
+
+impl SelectionArgs {
+    /// The arguments as cargo takes them, in one fixed order; `None` where nothing was selected.
+    #[must_use]
+    pub fn to_cargo(&self) -> Option<Vec<OsString>> {
+        let mut args = Vec::new();
+        let mut flag = |set: bool, name: &str| {
+            if set {
+                args.push(name.into());
+            }
+        };
+        flag(self.workspace, "--workspace");
+        flag(self.lib, "--lib");
+        flag(self.bins, "--bins");
+        flag(self.examples, "--examples");
+        flag(self.tests, "--tests");
+        flag(self.benches, "--benches");
+        flag(self.all_targets, "--all-targets");
+        flag(self.doc, "--doc");
+        flag(self.all_features, "--all-features");
+        flag(self.no_default_features, "--no-default-features");
+        flag(self.release, "--release");
+        flag(self.ignore_rust_version, "--ignore-rust-version");
+        flag(self.locked, "--locked");
+        flag(self.offline, "--offline");
+        flag(self.frozen, "--frozen");
+        flag(self.no_run, "--no-run");
+        let mut option = |name: &str, values: &[OsString]| {
+            for value in values {
+                args.push(name.into());
+                args.push(value.clone());
+            }
+        };
+        option("--package", &self.package);
+        option("--exclude", &self.exclude);
+        option("--bin", &self.bin);
+        option("--example", &self.example);
+        option("--test", &self.test);
+        option("--bench", &self.bench);
+        option("--features", &self.features);
+        option("--profile", self.profile.as_slice());
+        option("--target", &self.target);
+        option("--target-dir", self.target_dir.as_slice());
+        option("--manifest-path", self.manifest_path.as_slice());
+        option("--jobs", self.jobs.as_slice());
+        option("--config", &self.config);
+        option("-Z", &self.unstable);
+        args.extend(self.testname.clone());
+        (!args.is_empty()).then_some(args)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    fn selection(words: &[&str]) -> Option<Vec<OsString>> {
+        let all = ["knhk-test-cache", "test"].iter().chain(words);
+        match Cli::try_parse_from(all).unwrap().command {
+            Command::Test(args) => args.selection.to_cargo(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn nothing_selected_is_the_projects_selection() {
+        assert_eq!(selection(&[]), None);
+        assert_eq!(selection(&["--format", "json", "--no-cache", "--", "--ignored"]), None);
+    }
+
+    #[test]
+    fn what_is_typed_is_what_cargo_gets() {
+        let words = ["-p", "a", "--features", "x y", "-r", "--test", "it", "name"];
+        let expected = ["--release", "--package", "a", "--test", "it", "--features", "x y", "name"];
+        assert_eq!(selection(&words).unwrap(), expected.map(OsString::from));
+        assert_eq!(selection(&["--all"]).unwrap(), ["--workspace"]);
+    }
+
+    #[test]
+    fn the_order_of_typing_does_not_matter() {
+        assert_eq!(selection(&["-p", "a", "--lib"]), selection(&["--lib", "-p", "a"]));
+    }
+}

@@ -1,0 +1,142 @@
+//! Every exit status that this program gives, in one place (the README's table is checked
+//! against it), and the error that carries one.
+
+use std::fmt;
+
+/// Why the program ends as it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Green, or done.
+    Success,
+    /// Something outside went wrong: a file, a disk, a socket.
+    Failure,
+    /// The command line makes no sense (clap's own number).
+    Usage,
+    /// `--verify` found a record that the run contradicts.
+    VerifyDiffers,
+    /// The config cannot be read as it is.
+    Config,
+    /// It needs a running daemon, and there is none.
+    NotRunning,
+    /// Another daemon of this user is running.
+    AlreadyRunning,
+    /// The system's service supervisor is not there or refuses.
+    Service,
+    /// `doctor` found something wrong.
+    Unwell,
+    /// Tests failed, or the build did (cargo's own number).
+    NotGreen,
+    /// Ended by Ctrl-C.
+    Interrupted,
+    /// Ended by SIGTERM.
+    Terminated,
+}
+
+impl Exit {
+    /// All of them, in the order of the README's table.
+    pub const ALL: [Self; 12] = [
+        Self::Success,
+        Self::Failure,
+        Self::Usage,
+        Self::VerifyDiffers,
+        Self::Config,
+        Self::NotRunning,
+        Self::AlreadyRunning,
+        Self::Service,
+        Self::Unwell,
+        Self::NotGreen,
+        Self::Interrupted,
+        Self::Terminated,
+    ];
+
+    /// The number that the shell sees.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Success => 0,
+            Self::Failure => 1,
+            Self::Usage => 2,
+            Self::VerifyDiffers => 3,
+            Self::Config => 4,
+            Self::NotRunning => 5,
+            Self::AlreadyRunning => 6,
+            Self::Service => 7,
+            Self::Unwell => 8,
+            Self::NotGreen => 101,
+            Self::Interrupted => 130,
+            Self::Terminated => 143,
+        }
+    }
+
+    /// One line for the README's table.
+    #[must_use]
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Success => "green, or done",
+            Self::Failure => "something outside went wrong: a file, a disk, a socket",
+            Self::Usage => "wrong usage",
+            Self::VerifyDiffers => "`test --verify` found a record that the run contradicts",
+            Self::Config => "the config cannot be used as it is",
+            Self::NotRunning => "the daemon is needed and is not running",
+            Self::AlreadyRunning => "another daemon of this user is running",
+            Self::Service => "the system's service supervisor is missing or refuses",
+            Self::Unwell => "`doctor` found something wrong",
+            Self::NotGreen => {
+                "tests failed, or there is nothing to run: the build failed, no workspace, no cargo"
+            }
+            Self::Interrupted => "ended by Ctrl-C",
+            Self::Terminated => "ended by SIGTERM",
+        }
+    }
+}
+
+/// What stopped a command, for a person, and the exit status that goes with it.
+#[derive(Debug)]
+pub struct Stop {
+    /// The exit status.
+    pub exit: Exit,
+    /// The message, without `error:` in front; empty if everything has been said already.
+    pub message: String,
+}
+
+impl Stop {
+    /// Stops with a message.
+    pub fn new(exit: Exit, message: impl fmt::Display) -> Self {
+        Self { exit, message: message.to_string() }
+    }
+
+    /// Stops, everything having been said.
+    #[must_use]
+    pub const fn silent(exit: Exit) -> Self {
+        Self { exit, message: String::new() }
+    }
+}
+
+/// A failure that has no number of its own.
+impl From<std::io::Error> for Stop {
+    fn from(error: std::io::Error) -> Self {
+        Self::new(Exit::Failure, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_reasons_share_a_number() {
+        let mut codes: Vec<_> = Exit::ALL.iter().map(|exit| exit.code()).collect();
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), Exit::ALL.len());
+    }
+
+    #[test]
+    fn the_readme_lists_every_exit_status() {
+        let readme = include_str!("../../README.md");
+        for exit in Exit::ALL {
+            let row = format!("| {} | {} |", exit.code(), exit.meaning());
+            assert!(readme.contains(&row), "missing in README.md: {row}");
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! How answers look: text for people on standard error, JSON for scripts on standard output.
+
+mod failure;
+mod json;
+mod style;
+mod text;
+mod time;
+
+pub(super) use failure::failures;
+pub(super) use json::{summary_line, target_line};
+pub(super) use style::{ERROR, GOOD, HINT, NOTE, WARN, label};
+pub(super) use text::{answer_lines, counts_text, plural, target_text};
+pub(super) use time::{ago, seconds};

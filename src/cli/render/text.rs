@@ -1,0 +1,117 @@
+//! The answer as text.
+
+use std::time::Duration;
+
+use super::{ERROR, GOOD, HINT, NOTE, WARN, ago, label, seconds};
+use crate::model::{Answer, End, Source, TargetAnswer, TestCounts, Timestamp, Verdict};
+
+/// `1143 passed, 2 failed, 3 ignored`; what is zero is left out, but for passed.
+pub(crate) fn counts_text(counts: TestCounts) -> String {
+    let mut text = format!("{} passed", counts.passed);
+    for (count, word) in
+        [(counts.failed, "failed"), (counts.ignored, "ignored"), (counts.filtered, "filtered out")]
+    {
+        if count > 0 {
+            text.push_str(&format!(", {count} {word}"));
+        }
+    }
+    text
+}
+
+/// One target that has just been run.
+pub(crate) fn target_text(target: &TargetAnswer) -> String {
+    let (style, word) = match (target.verdict, target.end) {
+        (Verdict::Pass, _) => (GOOD, "Passed"),
+        (_, End::TimedOut) => (ERROR, "Timed out"),
+        (_, End::Signal(_)) => (ERROR, "Crashed"),
+        _ => (ERROR, "Failed"),
+    };
+    let took = seconds(Duration::from_millis(target.duration_ms));
+    let mut rest = format!("{} ({}, {took})", target.id, counts_text(target.counts));
+    if target.verdict != Verdict::Pass && target.failures.is_empty() {
+        rest.push_str(&format!(": {}", target.end));
+    }
+    label(style, word, rest)
+}
+
+/// The last lines of an answer: what came from where, and the sum.
+pub(crate) fn answer_lines(answer: &Answer, elapsed: Duration, now: Timestamp) -> Vec<String> {
+    let mut lines = Vec::new();
+    let kept: Vec<_> = answer.targets.iter().filter(|t| t.source == Source::Cache).collect();
+    if let Some(oldest) = kept.iter().map(|target| target.when).min() {
+        let targets = plural(kept.len(), "target");
+        lines.push(label(NOTE, "Cached", format!("{targets}, run {}", ago(oldest, now))));
+    }
+    if answer.targets.is_empty() {
+        lines.push(label(WARN, "Warning", "there are no tests in this selection"));
+    }
+    for reason in &answer.not_kept {
+        lines.push(label(HINT, "Not kept", reason));
+    }
+    let (style, word) = match answer.verdict() {
+        Verdict::Pass => (GOOD, "Green"),
+        _ => (ERROR, "Not green"),
+    };
+    let failed = answer.targets.iter().filter(|t| t.verdict != Verdict::Pass).count();
+    let mut text = counts_text(answer.counts());
+    if failed > 0 {
+        text.push_str(&format!(" in {}", plural(failed, "failed target")));
+    }
+    lines.push(label(style, word, format!("{text} in {}", seconds(elapsed))));
+    lines
+}
+
+/// `1 target`, `2 targets`.
+pub(crate) fn plural(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{TargetId, TargetKind};
+
+    fn target(verdict: Verdict, source: Source) -> TargetAnswer {
+        TargetAnswer {
+            id: TargetId { package: "p".into(), target: "p".into(), kind: TargetKind::Lib },
+            verdict,
+            source,
+            reason: String::new(),
+            counts: TestCounts { passed: 5, failed: 0, ignored: 1, filtered: 0 },
+            failures: Vec::new(),
+            end: if verdict == Verdict::Pass { End::Exit(0) } else { End::Signal(11) },
+            output: String::new(),
+            duration_ms: 1_200,
+            when: Timestamp(0),
+        }
+    }
+
+    fn plain(lines: &[String]) -> String {
+        anstream::adapter::strip_str(&lines.join("\n")).to_string()
+    }
+
+    #[test]
+    fn what_is_kept_carries_its_age() {
+        let targets =
+            vec![target(Verdict::Pass, Source::Cache), target(Verdict::Pass, Source::Run)];
+        let answer = Answer { code_hash: None, targets, not_kept: vec!["a.txt changed".into()] };
+        let lines = answer_lines(&answer, Duration::from_millis(20), Timestamp(180_000));
+        assert_eq!(
+            plain(&lines),
+            "      Cached 1 target, run 3m ago\n    Not kept a.txt changed\n       Green 10 passed, 2 ignored in 0.02s"
+        );
+    }
+
+    #[test]
+    fn a_crash_is_named() {
+        let line = target_text(&target(Verdict::Fail, Source::Run));
+        assert_eq!(plain(&[line]), "     Crashed p (5 passed, 1 ignored, 1.20s): signal 11");
+    }
+
+    #[test]
+    fn no_tests_at_all_is_green_with_a_warning() {
+        let answer = Answer { code_hash: None, targets: vec![], not_kept: vec![] };
+        let text = plain(&answer_lines(&answer, Duration::ZERO, Timestamp(0)));
+        assert!(text.contains("no tests") && text.contains("Green 0 passed"), "{text}");
+    }
+}

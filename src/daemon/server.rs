@@ -1,0 +1,297 @@
+//! Connections: reads requests, hands them to a session, writes replies; bounded in number, size
+//! and time, and open only to the user whose daemon it is.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use crate::protocol::{
+    Call, FrameError, HEARTBEAT, LineBuffer, PROTOCOL, Reply, Request, VERSION, encode,
+};
+
+/// How many connections are served at once; the next one waits in the system's queue.
+const CONNECTIONS: usize = 64;
+/// How long a message may take to arrive whole, and a reply to be taken.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a request under way is doing, for the heartbeat's text.
+pub(super) type Doing = watch::Sender<String>;
+
+/// Answers the requests of one connection; dropped when the connection closes, which ends
+/// whatever the connection held.
+pub(super) trait Session: Send {
+    /// Answers one request.
+    fn answer(&mut self, call: Call, doing: &Doing) -> impl Future<Output = Reply> + Send;
+}
+
+/// Accepts connections until `stop` fires, then lets those under way finish what they write.
+pub(super) async fn serve<S: Session + 'static>(
+    listener: UnixListener,
+    stop: CancellationToken,
+    session: impl Fn() -> S,
+) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let next = async {
+            // The semaphore is never closed.
+            let place = Arc::clone(&places).acquire_owned().await.ok();
+            (place, listener.accept().await)
+        };
+        let (place, accepted) = tokio::select! {
+            () = stop.cancelled() => return,
+            next = next => next,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let (session, stop) = (session(), stop.clone());
+                tokio::spawn(async move {
+                    let result = tokio::select! {
+                        () = stop.cancelled() => Ok(()),
+                        result = converse(stream, session) => result,
+                    };
+                    if let Err(error) = result {
+                        debug!(%error, "connection ended");
+                    }
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                // Out of file descriptors, most likely: it passes.
+                warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(HEARTBEAT).await;
+            }
+        }
+    }
+}
+
+/// Serves one connection to its end.
+async fn converse(mut stream: UnixStream, mut session: impl Session) -> io::Result<()> {
+    if let Some(reason) = stranger(&stream)? {
+        warn!(reason, "refused a connection");
+        return send(&mut stream, &refusal(reason)).await;
+    }
+    let mut buffer = LineBuffer::default();
+    loop {
+        let line = match next_line(&mut stream, &mut buffer).await {
+            Ok(Some(line)) => line,
+            Ok(None) => return Ok(()),
+            Err(Broken::Io(error)) => return Err(error),
+            Err(Broken::Message(message)) => {
+                return send(&mut stream, &Reply::Error { message }).await;
+            }
+        };
+        let call = match understand(&line) {
+            Ok(call) => call,
+            Err(reply) => return send(&mut stream, &reply).await,
+        };
+        let (doing, seen) = watch::channel(String::from("working"));
+        let mut beat = interval(HEARTBEAT);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        beat.reset();
+        let mut answer = std::pin::pin!(session.answer(call, &doing));
+        let reply = loop {
+            tokio::select! {
+                biased;
+                reply = &mut answer => break reply,
+                _ = beat.tick() => {
+                    let what = seen.borrow().clone();
+                    // Fails once the asker has gone: then the work is dropped with the session.
+                    send(&mut stream, &Reply::Working { what }).await?;
+                }
+            }
+        };
+        send(&mut stream, &reply).await?;
+    }
+}
+
+/// Why the other end may not speak to this daemon, if it may not.
+fn stranger(stream: &UnixStream) -> io::Result<Option<String>> {
+    let (peer, own) = (stream.peer_cred()?.uid(), rustix::process::getuid().as_raw());
+    Ok((peer != own).then(|| format!("this daemon belongs to user {own}, not to user {peer}")))
+}
+
+fn refusal(reason: String) -> Reply {
+    Reply::Refused { version: VERSION.to_owned(), reason }
+}
+
+/// The call in a line, or what to say of a line that holds none.
+fn understand(line: &[u8]) -> Result<Call, Reply> {
+    #[derive(serde::Deserialize)]
+    struct Head {
+        protocol: u32,
+        version: String,
+    }
+    let garbage =
+        |error: serde_json::Error| Reply::Error { message: FrameError::Garbage(error).to_string() };
+    // The head first: another version's call need not make sense here.
+    let head: Head = serde_json::from_slice(line).map_err(garbage)?;
+    if head.protocol != PROTOCOL || head.version != VERSION {
+        let reason = format!("asked by version {}, protocol {}", head.version, head.protocol);
+        return Err(refusal(reason));
+    }
+    serde_json::from_slice::<Request>(line).map(|request| request.call).map_err(garbage)
+}
+
+enum Broken {
+    Io(io::Error),
+    Message(String),
+}
+
+/// The next line; `None` at the end. Between messages a connection may be silent for ever; a
+/// message that has begun must end.
+async fn next_line(
+    stream: &mut UnixStream,
+    buffer: &mut LineBuffer,
+) -> Result<Option<Vec<u8>>, Broken> {
+    let mut chunk = vec![0; 16 * 1024];
+    loop {
+        if let Some(line) = buffer.next_line() {
+            return Ok(Some(line));
+        }
+        let read = stream.read(&mut chunk);
+        let count = if buffer.is_partial() {
+            match timeout(PATIENCE, read).await {
+                Ok(count) => count,
+                Err(_) => return Err(Broken::Message("message never ended".into())),
+            }
+        } else {
+            read.await
+        };
+        match count.map_err(Broken::Io)? {
+            0 if buffer.is_partial() => {
+                return Err(Broken::Message("message was cut off".into()));
+            }
+            0 => return Ok(None),
+            count => {
+                buffer.push(&chunk[..count]).map_err(|error| Broken::Message(error.to_string()))?
+            }
+        }
+    }
+}
+
+async fn send(stream: &mut UnixStream, reply: &Reply) -> io::Result<()> {
+    let bytes = encode(reply).or_else(|error| {
+        encode(&Reply::Error { message: format!("cannot send the reply: {error}") })
+    });
+    let bytes = bytes.map_err(io::Error::other)?;
+    timeout(PATIENCE, stream.write_all(&bytes)).await.map_err(io::Error::from)?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::{ClientError, Connection};
+    use std::io::{Read as _, Write as _};
+    use std::os::unix::net::UnixStream as StdStream;
+    use std::path::PathBuf;
+
+    /// Answers every call with `Done`; a reload takes until the test says so.
+    struct Stub(Arc<tokio::sync::Notify>);
+
+    impl Session for Stub {
+        async fn answer(&mut self, call: Call, doing: &Doing) -> Reply {
+            if call == Call::Reload {
+                doing.send_replace("reloading".into());
+                self.0.notified().await;
+            }
+            Reply::Done
+        }
+    }
+
+    /// Runs `client` against a server on a thread of its own.
+    fn with_server<T: Send + 'static>(
+        client: impl FnOnce(PathBuf, Arc<tokio::sync::Notify>) -> T + Send + 'static,
+    ) -> T {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("s");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let listener = UnixListener::bind(&socket).unwrap();
+            let (stop, go) = (CancellationToken::new(), Arc::new(tokio::sync::Notify::new()));
+            let server = serve(listener, stop.clone(), {
+                let go = Arc::clone(&go);
+                move || Stub(Arc::clone(&go))
+            });
+            let client = tokio::task::spawn_blocking(move || client(socket, go));
+            tokio::select! {
+                () = server => panic!("the server ended by itself"),
+                result = client => result.unwrap(),
+            }
+        })
+    }
+
+    fn raw(socket: PathBuf, words: &[u8]) -> String {
+        let mut stream = StdStream::connect(socket).unwrap();
+        // The server may refuse and close before it has read everything.
+        let _ = stream.write_all(words);
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        let mut reply = Vec::new();
+        let _ = stream.read_to_end(&mut reply);
+        String::from_utf8(reply).unwrap()
+    }
+
+    #[test]
+    fn several_requests_on_one_connection() {
+        with_server(|socket, _| {
+            let mut connection = Connection::open(&socket).unwrap().unwrap();
+            for _ in 0..3 {
+                assert_eq!(connection.call(Call::Status, |_| {}).unwrap(), Reply::Done);
+            }
+        });
+    }
+
+    #[test]
+    fn long_work_is_heard_of() {
+        with_server(|socket, go| {
+            let mut connection = Connection::open(&socket).unwrap().unwrap();
+            let reply = connection.call(Call::Reload, |what| {
+                assert_eq!(what, "reloading");
+                go.notify_one();
+            });
+            assert_eq!(reply.unwrap(), Reply::Done);
+        });
+    }
+
+    #[test]
+    fn garbage_and_halves_get_an_error_and_the_next_asker_an_answer() {
+        with_server(|socket, _| {
+            assert!(raw(socket.clone(), b"hello\n").contains("not a message"));
+            assert!(raw(socket.clone(), b"{\"protocol\":1,").contains("cut off"));
+            assert!(raw(socket.clone(), b"\xff\xfe\n").contains("not a message"));
+            let mut connection = Connection::open(&socket).unwrap().unwrap();
+            assert_eq!(connection.call(Call::Status, |_| {}).unwrap(), Reply::Done);
+        });
+    }
+
+    #[test]
+    fn a_huge_message_is_refused_and_not_kept() {
+        with_server(|socket, _| {
+            let reply = raw(socket.clone(), &vec![b'x'; crate::protocol::MAX_MESSAGE + 100_000]);
+            assert!(reply.is_empty() || reply.contains("more than"), "{reply}");
+            let mut connection = Connection::open(&socket).unwrap().unwrap();
+            assert_eq!(connection.call(Call::Status, |_| {}).unwrap(), Reply::Done);
+        });
+    }
+
+    #[test]
+    fn another_version_is_refused_by_name() {
+        with_server(|socket, _| {
+            let words = b"{\"protocol\":1,\"version\":\"0.0.1\",\"call\":{\"method\":\"sing\"}}\n";
+            let reply = raw(socket.clone(), words);
+            assert!(reply.contains("refused") && reply.contains(VERSION), "{reply}");
+            let mut connection = Connection::open(&socket).unwrap().unwrap();
+            assert!(!matches!(
+                connection.call(Call::Status, |_| {}),
+                Err(ClientError::Refused { .. })
+            ));
+        });
+    }
+}
