@@ -12,9 +12,11 @@ pub use run::{Finished, Output, Stream, capture, run};
 pub use tree::descendants;
 
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// How much of the machine a child may take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,6 +36,17 @@ pub struct Spec {
     dir: PathBuf,
     environment: Environment,
     priority: Priority,
+    before_exec: Option<Hook>,
+}
+
+/// What the child does last before it becomes the program.
+#[derive(Clone)]
+struct Hook(Arc<dyn Fn() -> io::Result<()> + Send + Sync>);
+
+impl fmt::Debug for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hook")
+    }
 }
 
 /// A program could not be started.
@@ -62,6 +75,7 @@ impl Spec {
             dir: dir.into(),
             environment,
             priority: Priority::Foreground,
+            before_exec: None,
         }
     }
 
@@ -83,6 +97,22 @@ impl Spec {
     #[must_use]
     pub fn priority(mut self, priority: Priority) -> Self {
         self.priority = priority;
+        self
+    }
+
+    /// Has the child call `hook` last before it becomes the program, in its folder and its group.
+    /// An error of the hook is an error of the start. One hook; a second one replaces the first.
+    ///
+    /// # Safety
+    /// The hook runs between fork and exec of a process that may have had other threads: it must
+    /// not allocate, lock, panic, or call anything that is not async-signal-safe.
+    #[expect(unsafe_code, reason = "code between fork and exec is bound to rules of its own")]
+    #[must_use]
+    pub unsafe fn before_exec(
+        mut self,
+        hook: impl Fn() -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        self.before_exec = Some(Hook(Arc::new(hook)));
         self
     }
 
@@ -131,7 +161,7 @@ impl Spec {
             .stdin(std::process::Stdio::null())
             .stdout(std::process::Stdio::piped())
             .stderr(std::process::Stdio::piped());
-        prepare(&mut command, self.priority);
+        prepare(&mut command, self.priority, self.before_exec.clone());
         Ok(command)
     }
 
@@ -142,10 +172,10 @@ impl Spec {
 
 /// What happens in the child between fork and exec.
 #[expect(unsafe_code, reason = "pre_exec is the kernel's own interface for this")]
-fn prepare(command: &mut std::process::Command, priority: Priority) {
+fn prepare(command: &mut std::process::Command, priority: Priority, last: Option<Hook>) {
     let background = priority == Priority::Background;
     // SAFETY: the closure runs between fork and exec and makes system calls only: no
-    // allocation, no lock, nothing of the parent's state.
+    // allocation, no lock, nothing of the parent's state. The hook's author promised the same.
     unsafe {
         command.pre_exec(move || {
             #[cfg(target_os = "linux")]
@@ -163,7 +193,7 @@ fn prepare(command: &mut std::process::Command, priority: Priority) {
                     libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_CLASS_IDLE);
                 }
             }
-            Ok(())
+            last.as_ref().map_or(Ok(()), |hook| (hook.0)())
         });
     }
 }

@@ -1,1 +1,218 @@
-//! To be written: runner.
+//! Runs test binaries exactly as cargo would, several at a time, and says what they came to.
+//!
+//! A [`Job`] is one test target: program, arguments, folder and environment are cargo's own and
+//! nothing is added to them. The verdict is the exit status and nothing else, as it is for cargo.
+//! Counts and the outcomes of single tests are read from libtest's stable output, checked against
+//! the list of tests, and left out where there is any doubt: a test that failed or did not run is
+//! never given as passed, whatever tests print (the rules stand in `evidence`).
+//!
+//! ```text
+//! arguments  what was asked of libtest      bounded   output in bounded memory
+//! lines      libtest's grammar, stateless   words     ends and failures for people
+//! scan       streaming: who claims what     parallel  a few futures at a time
+//! evidence   which claims are proven        target    one job from start to report
+//!                                           nextest   a whole run through cargo-nextest
+//! ```
+//!
+//! Nothing is remembered between runs, and a cancelled target has no report.
+
+mod arguments;
+mod bounded;
+mod evidence;
+mod lines;
+pub mod nextest;
+mod parallel;
+mod scan;
+mod target;
+#[cfg(test)]
+mod tests;
+mod words;
+
+pub use words::{describe_end, failure_sections};
+
+use std::cell::RefCell;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::model::{Outcome, TargetId, TargetKind, TargetReport};
+use crate::process::{Environment, Priority, Stream};
+
+/// Which program prints the results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Harness {
+    /// The one that rustc builds into every test binary.
+    Libtest,
+    /// `harness = false`: only its exit status means something, unless it prints as libtest does.
+    Custom,
+    /// rustdoc, which runs libtest once or twice.
+    Doctest,
+}
+
+/// One test target to run.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// Which target.
+    pub id: TargetId,
+    /// The test binary (or rustdoc, or a wrapper).
+    pub program: PathBuf,
+    /// All arguments, as cargo gives them.
+    pub args: Vec<OsString>,
+    /// The folder that it runs in.
+    pub dir: PathBuf,
+    /// Its whole environment.
+    pub environment: Environment,
+    /// Which program prints the results.
+    pub harness: Harness,
+    /// How long it took the last time, if that is known: the longest is started first.
+    pub expected: Option<Duration>,
+    /// How many of the first arguments belong to a wrapper around the test binary (a `runner` of
+    /// the user's own: its options and the test binary itself). Usually 0.
+    pub wrapper_args: usize,
+}
+
+impl Job {
+    /// A job without a wrapper, of unknown duration.
+    pub fn new(
+        id: TargetId,
+        program: impl Into<PathBuf>,
+        args: Vec<OsString>,
+        dir: impl Into<PathBuf>,
+        environment: Environment,
+        harness: Harness,
+    ) -> Self {
+        Self {
+            id,
+            program: program.into(),
+            args,
+            dir: dir.into(),
+            environment,
+            harness,
+            expected: None,
+            wrapper_args: 0,
+        }
+    }
+
+    /// Whether the arguments or the environment ask to see what tests print even if they pass
+    /// (`--nocapture`, `--no-capture`, `--show-output`): the report's output is kept for a pass
+    /// too.
+    #[must_use]
+    pub fn wants_output(&self) -> bool {
+        let request = arguments::Request::of(self);
+        request.wants_output || request.prints_only
+    }
+}
+
+/// How to run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How many targets run at a time. With 1 they run in the order of the plan.
+    pub jobs: usize,
+    /// How long one target may run.
+    pub timeout: Option<Duration>,
+    /// Ends everything that runs.
+    pub cancel: CancellationToken,
+    /// After how long, and then how often, a target that still runs is told as slow.
+    pub slow_after: Duration,
+    /// Tell all output as it comes ([`Event::Output`]); meant for one job at a time.
+    pub live: bool,
+    /// How much of the machine the tests may take.
+    pub priority: Priority,
+}
+
+impl Default for Options {
+    /// As many as there are cores, without a time limit.
+    fn default() -> Self {
+        Self {
+            jobs: std::thread::available_parallelism().map_or(1, usize::from),
+            timeout: None,
+            cancel: CancellationToken::new(),
+            slow_after: Duration::from_secs(10),
+            live: false,
+            priority: Priority::Foreground,
+        }
+    }
+}
+
+/// What happens during a run, for a person who waits.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A target begins.
+    Started {
+        /// Which one.
+        id: &'a TargetId,
+    },
+    /// A test's outcome was read. A hint, not evidence: a test that prints to the real standard
+    /// output can say anything; the report at the end is what was checked.
+    TestFinished {
+        /// Its target.
+        id: &'a TargetId,
+        /// Its name.
+        name: &'a str,
+        /// What its line says.
+        outcome: Outcome,
+    },
+    /// Output as it comes, if [`Options::live`] is set.
+    Output {
+        /// The target that printed it.
+        id: &'a TargetId,
+        /// To which of its streams.
+        stream: Stream,
+        /// What it printed, cut anywhere.
+        bytes: &'a [u8],
+    },
+    /// A target still runs.
+    Slow {
+        /// Which one.
+        id: &'a TargetId,
+        /// For how long it has been running.
+        elapsed: Duration,
+        /// The tests that are running, as far as the output tells.
+        running: &'a [String],
+    },
+    /// A target is at its end.
+    Finished {
+        /// What it came to.
+        report: &'a TargetReport,
+    },
+}
+
+/// Runs all `jobs` and reports them in the given order; `None` for those that were cancelled.
+///
+/// The longest known first, and first of all those of unknown length (doctests, which cargo runs
+/// last, before the others): what starts last should not be what everybody waits for.
+///
+/// Must be awaited on a current-thread runtime, on the thread that lives as long as the process.
+/// Dropping the future ends all children.
+pub async fn run(
+    jobs: &[Job],
+    options: &Options,
+    events: impl FnMut(Event<'_>),
+) -> Vec<Option<TargetReport>> {
+    let order = start_order(jobs, options.jobs);
+    let events = RefCell::new(events);
+    let tell = |event: Event<'_>| (events.borrow_mut())(event);
+    let work = order.iter().map(|index| target::run(&jobs[*index], options, &tell));
+    let reports = parallel::in_parallel(work, options.jobs).await;
+    let mut in_plan_order: Vec<Option<TargetReport>> = jobs.iter().map(|_| None).collect();
+    for (index, report) in order.into_iter().zip(reports) {
+        in_plan_order[index] = report;
+    }
+    in_plan_order
+}
+
+/// The indices of `jobs` in the order in which they are started.
+fn start_order(jobs: &[Job], at_a_time: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..jobs.len()).collect();
+    if at_a_time > 1 {
+        let urgency = |job: &Job| (job.expected.is_none(), job.expected, job.id.kind);
+        order.sort_by_key(|index| {
+            let (unknown, expected, kind) = urgency(&jobs[*index]);
+            let doctests_first = unknown && kind == TargetKind::Doc;
+            std::cmp::Reverse((unknown, doctests_first, expected))
+        });
+    }
+    order
+}

@@ -1,1 +1,429 @@
-//! To be written: watcher.
+//! Which files changed: one watcher for all projects, folder by folder.
+//!
+//! The caller decides which folders count and watches each **before** it lists it. From there on
+//! every change is reported through one ordered channel, and
+//! [`cookie`](FileWatcher::cookie) proves that everything up to a moment has been reported.
+//!
+//! What a caller does with the events, and all that it must do:
+//!
+//! - [`Changed`](WatchEvent::Changed): list `dir` again; watch, then list, folders that are new.
+//! - [`Gone`](WatchEvent::Gone): [`renew`](FileWatcher::renew), then list that folder and its
+//!   parent again. Its inode number may be the same as before and it is another folder.
+//! - [`Rescan`](WatchEvent::Rescan): `renew`, then scan everything by stat.
+//! - [`Cookie`](WatchEvent::Cookie): the answer may be given once the events before it were
+//!   dealt with.
+//! - [`unwatch`](FileWatcher::unwatch) what does not count any more.
+//!
+//! What no event tells, so that a caller who must know it needs a stat scan: writes through a
+//! shared memory map after the file was closed, and writes to a file through another of its hard
+//! links, outside the watched folders.
+//!
+//! All methods may wait for notify's thread, which never waits for the receiver of the events.
+//! None needs an async runtime.
+
+mod backend;
+mod cookie;
+mod debounce;
+mod error;
+mod event;
+mod limit;
+mod mounts;
+mod polling;
+mod queue;
+mod state;
+mod table;
+mod trust;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::mpsc::Sender;
+
+pub use debounce::Debounce;
+pub use error::{StartError, Unwatched, WatchError};
+pub use event::{CookieId, WatchEvent};
+pub use limit::{LimitKind, WatchLimit};
+pub use polling::{PollReason, Polling};
+pub use trust::{Trust, events_are_trustworthy};
+
+use backend::{Applied, Backend};
+use mounts::Mounts;
+use queue::Queue;
+use state::Shared;
+use table::{Claim, Inode};
+
+/// Taking a watch away costs notify a look at all the others. Above this many looks a new
+/// watcher with all watches that are still wanted is cheaper.
+const MOST_LOOKS: usize = 50_000;
+
+/// The epoch after the last one: what a dropped watcher still reports counts no more.
+const CLOSED: u64 = u64::MAX;
+
+/// Watches folders, each by itself and never what lies below it.
+pub struct FileWatcher {
+    shared: Arc<Shared>,
+    backend: Backend,
+    mounts: Mounts,
+    cookies: cookie::Names,
+    /// Too many watches are left over: `renew` starts anew.
+    leftovers: bool,
+    /// Failures of a new start that the caller did not ask for; `renew` gives them.
+    untold: Vec<Unwatched>,
+}
+
+impl FileWatcher {
+    /// Starts watching nothing but `cookies` below `runtime_dir` (both are made if they are
+    /// missing, for this user only). Events go to `events`; if its receiver is slow, changes are
+    /// first queued and then become one [`WatchEvent::Rescan`].
+    ///
+    /// # Errors
+    /// A limit of the system, or a cookie folder that cannot be used.
+    pub fn new(runtime_dir: &Path, events: Sender<WatchEvent>) -> Result<Self, StartError> {
+        let shared = Arc::new(Shared::new(Queue::to(events)?));
+        let backend = Backend::start(&shared, 0).map_err(|error| {
+            shared.queue.close();
+            match error.kind {
+                notify::ErrorKind::Io(error) => match WatchLimit::behind(&error) {
+                    Some(limit) => StartError::Limit(limit),
+                    None => StartError::System(error),
+                },
+                _ => StartError::System(io::Error::other(error.to_string())),
+            }
+        })?;
+        let names = cookie::Names::new(runtime_dir.join("cookies"));
+        let mut watcher = Self {
+            shared,
+            backend,
+            mounts: Mounts::new(),
+            cookies: names,
+            leftovers: false,
+            untold: Vec::new(),
+        };
+        let dir = watcher.cookies.dir().to_path_buf();
+        watcher.open_jar(&dir).map_err(|error| match error {
+            cookie::JarError::Limit(limit) => StartError::Limit(limit),
+            cookie::JarError::Io(source) => StartError::Cookies { dir, source },
+        })?;
+        // Whatever was mounted before is where the watches begin.
+        let _ = watcher.mounts.changed();
+        Ok(watcher)
+    }
+
+    /// Watches the folder `dir`; nothing happens if it is watched already. List it after this,
+    /// not before.
+    ///
+    /// # Errors
+    /// Why it is not watched; see [`WatchError`]. It must be polled then, or is not there.
+    pub fn watch(&mut self, dir: &Path) -> Result<(), WatchError> {
+        match self.watch_all([dir]).into_iter().find(|failed| failed.dir == dir) {
+            Some(failed) => Err(failed.why),
+            None => Ok(()),
+        }
+    }
+
+    /// Watches many folders at once, which costs one message to notify's thread for all. Gives
+    /// the folders that are **not** watched now; each must be polled, or is not there.
+    pub fn watch_all<P: AsRef<Path>>(
+        &mut self,
+        dirs: impl IntoIterator<Item = P>,
+    ) -> Vec<Unwatched> {
+        self.sweep();
+        self.add(dirs)
+    }
+
+    /// Watches `dir` no more. What lies below it stays watched.
+    ///
+    /// The watch itself is taken away later: it may be that of a folder that was renamed and is
+    /// watched under its new name already.
+    pub fn unwatch(&mut self, dir: &Path) {
+        self.shared.lock().table.retire(dir);
+    }
+
+    /// Watches `root` and everything below it no more.
+    pub fn unwatch_tree(&mut self, root: &Path) {
+        let mut state = self.shared.lock();
+        for path in state.table.wanted() {
+            if path.starts_with(root) {
+                state.table.retire(&path);
+            }
+        }
+    }
+
+    /// Puts back the watches that were reported as in doubt. Gives the folders that are not
+    /// watched any more: most are not there, the others must be polled.
+    ///
+    /// To be called after a `Gone` or a `Rescan` and before the folders are listed again.
+    pub fn renew(&mut self) -> Vec<Unwatched> {
+        let mut failed = std::mem::take(&mut self.untold);
+        let (lost, all, dead) = {
+            let state = self.shared.lock();
+            (state.table.lost(), state.table.len(), state.dead)
+        };
+        let many = || lost.len() * all > MOST_LOOKS;
+        if dead || self.leftovers || (many() && self.backend.held(&lost).len() * all > MOST_LOOKS) {
+            failed.extend(self.start_anew());
+        } else if !lost.is_empty() {
+            failed.extend(self.add(lost));
+        }
+        failed
+    }
+
+    /// The number of folders that are watched without a doubt.
+    #[must_use]
+    pub fn watched(&self) -> usize {
+        self.shared.lock().table.live()
+    }
+
+    /// Whether `dir` is watched without a doubt.
+    #[must_use]
+    pub fn is_watched(&self, dir: &Path) -> bool {
+        self.shared.lock().table.is_live(dir)
+    }
+
+    /// Claims every folder in the table, adds what notify does not have, and checks afterwards
+    /// that each path still leads to what was claimed.
+    fn add<P: AsRef<Path>>(&mut self, dirs: impl IntoIterator<Item = P>) -> Vec<Unwatched> {
+        let mut failed = Vec::new();
+        let mut claimed = Vec::new();
+        let mut trust = HashMap::new();
+        for dir in dirs {
+            match admit(dir.as_ref(), &mut trust) {
+                Ok(inode) => claimed.push((Arc::<Path>::from(dir.as_ref()), inode)),
+                Err(why) => {
+                    // Not forgotten: notify may still hold what was there.
+                    self.shared.lock().table.retire(dir.as_ref());
+                    failed.push(Unwatched { dir: dir.as_ref().to_path_buf(), why });
+                }
+            }
+        }
+        let mut again = Vec::new();
+        {
+            let mut state = self.shared.lock();
+            if state.dead {
+                let why = WatchError::Broken("its thread ended".to_owned());
+                failed.extend(claimed.into_iter().map(|(path, _)| {
+                    Unwatched { dir: path.to_path_buf(), why: why.clone() }
+                }));
+                return failed;
+            }
+            claimed.retain(|(path, inode)| match state.table.claim(path, *inode) {
+                Claim::Kept => false,
+                Claim::New => true,
+                Claim::Again => {
+                    again.push(Arc::clone(path));
+                    true
+                }
+            });
+        }
+        let held = self.backend.held(&again);
+        if held.len() * self.shared.lock().table.len() > MOST_LOOKS && !self.leftovers {
+            let asked: HashSet<_> = claimed.into_iter().map(|(path, _)| path).collect();
+            let anew = self.start_anew().into_iter();
+            let (told, untold) = anew.partition::<Vec<_>, _>(|f| asked.contains(&*f.dir));
+            failed.extend(told);
+            // The new start reports a rescan, and `renew` belongs to that.
+            self.untold.extend(untold);
+            return failed;
+        }
+        let applied =
+            self.backend.apply(held.iter().map(|p| &**p), claimed.iter().map(|(path, _)| &**path));
+        failed.extend(self.settle(applied));
+        let refused: HashSet<_> = failed.iter().map(|failed| failed.dir.clone()).collect();
+        for (path, inode) in claimed {
+            if !refused.contains(&*path)
+                && let Err(why) = self.confirm(&path, inode)
+            {
+                failed.push(Unwatched { dir: path.to_path_buf(), why });
+            }
+        }
+        failed
+    }
+
+    /// Takes what notify refused out of the table, and gives it with the reason.
+    fn settle(&mut self, applied: Applied) -> Vec<Unwatched> {
+        let mut state = self.shared.lock();
+        if let Some(why) = applied.broken {
+            state.dead = true;
+            let lost = state.table.wanted();
+            state.table.lose_all();
+            self.shared.queue.push(WatchEvent::Failed(why.clone()));
+            self.shared.rescan(&mut state);
+            let broken = |path: Arc<Path>| Unwatched {
+                dir: path.to_path_buf(),
+                why: WatchError::Broken(why.clone()),
+            };
+            return lost.into_iter().map(broken).collect();
+        }
+        for (path, _) in &applied.failed {
+            state.table.forget(path);
+        }
+        let needed = state.table.len() + state.jars.len() + applied.failed.len();
+        drop(state);
+        // Read once: thousands of folders may share the one limit.
+        let mut limit = None;
+        let failed = applied.failed.into_iter().map(|(dir, error)| Unwatched {
+            dir,
+            why: match error.kind {
+                notify::ErrorKind::PathNotFound => WatchError::Missing,
+                notify::ErrorKind::MaxFilesWatch => WatchError::Limit(
+                    limit.get_or_insert_with(|| WatchLimit::watches(needed as u64)).clone(),
+                ),
+                notify::ErrorKind::Io(error) => WatchError::Refused(error.to_string()),
+                _ => WatchError::Refused(error.to_string()),
+            },
+        });
+        failed.collect()
+    }
+
+    /// Checks after the watch was added that the path leads to what was looked at before.
+    fn confirm(&self, path: &Path, inode: Inode) -> Result<(), WatchError> {
+        let now = fs::symlink_metadata(path);
+        if now.as_ref().is_ok_and(|now| Inode::from(now) == inode) {
+            return Ok(());
+        }
+        // Something else may have been watched: in doubt until the caller renews it.
+        let mut state = self.shared.lock();
+        self.shared.vanish(&mut state, path);
+        match now {
+            Ok(now) if now.is_dir() => Ok(()),
+            Ok(_) => {
+                state.table.retire(path);
+                Err(WatchError::NotAFolder)
+            }
+            Err(error) => {
+                state.table.retire(path);
+                Err(refusal(&error))
+            }
+        }
+    }
+
+    /// Takes away the watches that nobody wants any more.
+    fn sweep(&mut self) {
+        let (retired, all) = {
+            let state = self.shared.lock();
+            let retired = if state.dead { Vec::new() } else { state.table.retired() };
+            (retired, state.table.len())
+        };
+        if retired.is_empty() || self.leftovers {
+            return;
+        }
+        // Most folders that a caller unwatches were removed, and notify knows that.
+        let held = self.backend.held(&retired);
+        if held.len() * all > MOST_LOOKS {
+            self.leftovers = true;
+            let mut state = self.shared.lock();
+            state.table.lose_all();
+            self.shared.rescan(&mut state);
+            return;
+        }
+        let applied = self.backend.apply(held.iter().map(|path| &**path), []);
+        self.settle(applied);
+        let mut state = self.shared.lock();
+        for path in &retired {
+            state.table.forget(path);
+        }
+    }
+
+    /// Replaces notify's watcher by a new one with all wanted watches.
+    fn start_anew(&mut self) -> Vec<Unwatched> {
+        let epoch = self.shared.lock().epoch + 1;
+        let backend = match Backend::start(&self.shared, epoch) {
+            Ok(backend) => backend,
+            Err(error) => return self.stay(&error),
+        };
+        let (wanted, jars) = {
+            let mut state = self.shared.lock();
+            // The events that the old one has not delivered are dropped with it.
+            if state.table.live() > 0 || !state.cookies.is_empty() {
+                self.shared.rescan(&mut state);
+            }
+            state.epoch = epoch;
+            state.dead = false;
+            let wanted = std::mem::take(&mut state.table).wanted();
+            state.jars.values_mut().for_each(|jar| *jar = None);
+            (wanted, state.jars.keys().cloned().collect::<Vec<_>>())
+        };
+        self.leftovers = false;
+        // Closed before the new watches are added: both count towards the user's limit.
+        std::mem::replace(&mut self.backend, backend).stop();
+        for jar in jars {
+            // A jar that cannot be opened fails the next cookie, which says why.
+            let _ = self.open_jar(&jar);
+        }
+        self.add(wanted)
+    }
+
+    /// No new watcher is to be had: the old one must do, if it works.
+    fn stay(&mut self, error: &notify::Error) -> Vec<Unwatched> {
+        let (lost, dead) = {
+            let state = self.shared.lock();
+            (state.table.lost(), state.dead)
+        };
+        if !dead {
+            // Slow, but right. The leftovers stay until a new watcher can be made.
+            self.leftovers = true;
+            return self.add(lost);
+        }
+        let why = match &error.kind {
+            notify::ErrorKind::Io(error) => WatchLimit::behind(error).map(WatchError::Limit),
+            _ => None,
+        };
+        let why = why.unwrap_or_else(|| WatchError::Broken(error.to_string()));
+        let unwatched = |dir: Arc<Path>| Unwatched { dir: dir.to_path_buf(), why: why.clone() };
+        lost.into_iter().map(unwatched).collect()
+    }
+}
+
+/// Whether the folder `dir` may be watched, and what the path leads to.
+fn admit(dir: &Path, trust: &mut HashMap<u64, Trust>) -> Result<Inode, WatchError> {
+    if !dir.is_absolute() {
+        return Err(WatchError::Relative);
+    }
+    // Notify would watch a file or a link that it is given.
+    let metadata = fs::symlink_metadata(dir).map_err(|error| refusal(&error))?;
+    if !metadata.is_dir() {
+        return Err(WatchError::NotAFolder);
+    }
+    // Kept for one call only: the numbers of devices are used again after an unmount.
+    let known = trust.get(&metadata.dev()).cloned();
+    let known = known.map_or_else(|| events_are_trustworthy(dir), Ok);
+    match known.map_err(|error| refusal(&error))? {
+        Trust::Yes => trust.insert(metadata.dev(), Trust::Yes),
+        Trust::No { file_system } => return Err(WatchError::Untrusted { file_system }),
+    };
+    Ok(Inode::from(&metadata))
+}
+
+/// The reason behind an error of a look at a path.
+fn refusal(error: &io::Error) -> WatchError {
+    match error.kind() {
+        io::ErrorKind::NotFound => WatchError::Missing,
+        io::ErrorKind::NotADirectory => WatchError::NotAFolder,
+        _ => WatchError::Refused(error.to_string()),
+    }
+}
+
+impl Drop for FileWatcher {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.epoch = CLOSED;
+        for (file, _) in state.cookies.drain() {
+            let _ = fs::remove_file(file);
+        }
+        drop(state);
+        self.shared.queue.close();
+    }
+}
+
+impl std::fmt::Debug for FileWatcher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FileWatcher").field("watched", &self.watched()).finish_non_exhaustive()
+    }
+}

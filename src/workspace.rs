@@ -1,1 +1,25 @@
-//! To be written: workspace.
+//! Facts about a cargo workspace, read from files and never asked of a running cargo: where its
+//! root is, which folders outside belong to it, what a selection of tests means, which cargo
+//! configuration and toolchain apply.
+//!
+//! All of it lies on the path of an answer from the cache, so nothing here starts a process when
+//! it has been asked before ([`Toolchain::find`] keeps a memo with guards). Nothing here guesses
+//! either: what cannot be read is an error, because an unknown fact must become a run.
+
+mod cargo_config;
+mod identity;
+mod locate;
+mod outside;
+mod selection;
+mod stamp;
+mod toml_file;
+mod toolchain;
+
+pub use cargo_config::{CargoConfig, ConfigError, ConfigFile, RunnerShape};
+pub use identity::{Identity, is_session_variable};
+pub use locate::{LocateError, locate};
+pub use outside::{Outside, outside_roots};
+pub use selection::Selection;
+pub use stamp::Stamp;
+pub use toml_file::TomlError;
+pub use toolchain::{Toolchain, ToolchainError};

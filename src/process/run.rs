@@ -20,6 +20,9 @@ const GRACE: Duration = Duration::from_millis(500);
 /// How long a pipe may stay open after the child itself has ended: a process that it left behind
 /// can hold it for ever.
 const DRAIN: Duration = Duration::from_millis(200);
+/// More than any pipe holds. What comes beyond this once the child has ended (and [`DRAIN`] is
+/// over) was written by a process that it left behind, perhaps without end.
+const PIPES: usize = 4 * 1024 * 1024;
 
 /// Which of the child's two streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,18 +108,20 @@ pub async fn run(
                 tree.signal(Signal::KILL);
                 kill_at = Box::pin(sleep(GRACE));
             }
+            // Before the pipes: a process that it left behind may keep them full for ever.
+            status = child.wait() => break status,
             piece = out.read() => sink(Stream::Out, piece),
             piece = err.read() => sink(Stream::Err, piece),
-            status = child.wait() => break status,
         }
     };
     let elapsed = started.elapsed();
     let mut drained = Box::pin(sleep(DRAIN));
-    while out.is_open() || err.is_open() {
+    let mut left = 0;
+    while (out.is_open() || err.is_open()) && !(left > PIPES && drained.is_elapsed()) {
         tokio::select! {
             biased;
-            piece = out.read() => sink(Stream::Out, piece),
-            piece = err.read() => sink(Stream::Err, piece),
+            piece = out.read() => { left += piece.len(); sink(Stream::Out, piece); }
+            piece = err.read() => { left += piece.len(); sink(Stream::Err, piece); }
             () = &mut drained => break,
         }
     }
@@ -307,6 +312,26 @@ mod tests {
         assert_eq!(finished.end, End::Exit(0));
         let pid: i32 = String::from_utf8(seen).unwrap().trim().parse().unwrap();
         let _ = rustix::process::kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
+    }
+
+    #[tokio::test]
+    async fn a_process_left_behind_that_writes_without_end_does_not_hang_us() {
+        let spec = shell("yes & echo $! >&2");
+        let mut err = Vec::new();
+        let finished = tokio::time::timeout(
+            Duration::from_secs(20),
+            run(&spec, &CancellationToken::new(), None, |stream, bytes| {
+                if stream == Stream::Err {
+                    err.extend_from_slice(bytes);
+                }
+            }),
+        )
+        .await
+        .expect("bounded")
+        .unwrap();
+        assert_eq!(finished.end, End::Exit(0));
+        // Our end of its pipe is closed, so that its next write ends it: nothing to kill.
+        assert!(!err.is_empty());
     }
 
     #[tokio::test]

@@ -1,0 +1,441 @@
+//! Which system calls are watched, and what their arguments mean. Pure data: no call is made here.
+
+use libc::{c_int, c_long};
+
+use crate::observer::Uses;
+
+/// When a call is worth a notification. Everything else of the call runs at full speed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::observer) enum When {
+    Always,
+    /// If any bit of these is set in the low half of an argument.
+    Bits {
+        arg: usize,
+        mask: u32,
+    },
+    /// If the low half of an argument is one of these.
+    OneOf {
+        arg: usize,
+        values: &'static [u32],
+    },
+    /// If the low half of an argument is none of these.
+    NoneOf {
+        arg: usize,
+        values: &'static [u32],
+    },
+    /// If an argument is not zero: a pointer that is given, a key that is not private.
+    NotZero {
+        arg: usize,
+    },
+}
+
+/// Where a relative path starts, and where the path lies in the caller's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::observer) struct Name {
+    /// `AT_FDCWD` or a descriptor of the caller.
+    pub(in crate::observer) at: c_int,
+    /// The address of the text.
+    pub(in crate::observer) text: u64,
+    /// An empty text means the descriptor itself.
+    pub(in crate::observer) empty: bool,
+}
+
+/// What a call asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::observer) enum Request {
+    Open {
+        name: Name,
+        flags: c_int,
+    },
+    /// The flags and the way to resolve lie in memory.
+    Open2 {
+        name: Name,
+        how: u64,
+    },
+    /// Asks for something about a path that is there.
+    Ask {
+        name: Name,
+        follow: bool,
+        uses: Uses,
+    },
+    Execute {
+        name: Name,
+        follow: bool,
+    },
+    /// Changes what is there: metadata, attributes, length.
+    Modify {
+        name: Name,
+        follow: bool,
+        replace: bool,
+    },
+    /// Makes something that must not be there yet.
+    Make {
+        name: Name,
+        link: bool,
+    },
+    Remove {
+        name: Name,
+        folder: bool,
+    },
+    Rename {
+        from: Name,
+        to: Name,
+        flags: u32,
+    },
+    Link {
+        from: Name,
+        to: Name,
+        follow: bool,
+    },
+    Connect {
+        socket: c_int,
+        address: u64,
+        length: u64,
+    },
+    Bind {
+        socket: c_int,
+        address: u64,
+        length: u64,
+    },
+    Listen {
+        socket: c_int,
+    },
+    /// `sendmsg` and `sendmmsg`: the address lies in a header, `count` headers of `stride` bytes.
+    Send {
+        socket: c_int,
+        headers: u64,
+        count: u64,
+        stride: u64,
+    },
+    /// A socket of another family than the three usual ones.
+    Family(c_int),
+    Ipc(&'static str),
+    /// The flags of `clone3` lie in memory.
+    Clone3 {
+        arguments: u64,
+    },
+    Namespace(&'static str),
+    Nameless(&'static str),
+    IoUring,
+    Seccomp,
+    Unknown,
+}
+
+/// Flags of `renameat2` and others that libc spells differently from one platform to the next.
+pub(in crate::observer) const RENAME_EXCHANGE: u32 = 2;
+pub(in crate::observer) const RENAME_NOREPLACE: u32 = 1;
+const AT_FDCWD: c_int = libc::AT_FDCWD;
+const CLONE_NEWNS: u32 = libc::CLONE_NEWNS as u32;
+const USUAL_FAMILIES: &[u32] = &[libc::AF_UNIX as u32, libc::AF_INET as u32, libc::AF_INET6 as u32];
+/// `PR_GET_SECCOMP`, `PR_SET_SECCOMP`, `PR_GET_NO_NEW_PRIVS`: the answer is not what it would be.
+const PRCTL: &[u32] = &[21, 22, 39];
+
+/// The watched calls that every architecture has.
+const COMMON: &[(c_long, When)] = &[
+    (libc::SYS_openat, When::Always),
+    (libc::SYS_openat2, When::Always),
+    (libc::SYS_statx, When::Always),
+    (libc::SYS_newfstatat, When::Always),
+    (libc::SYS_faccessat, When::Always),
+    (libc::SYS_faccessat2, When::Always),
+    (libc::SYS_readlinkat, When::Always),
+    (libc::SYS_execve, When::Always),
+    (libc::SYS_execveat, When::Always),
+    (libc::SYS_chdir, When::Always),
+    (libc::SYS_statfs, When::Always),
+    (libc::SYS_mkdirat, When::Always),
+    (libc::SYS_mknodat, When::Always),
+    (libc::SYS_unlinkat, When::Always),
+    (libc::SYS_renameat2, When::Always),
+    (libc::SYS_linkat, When::Always),
+    (libc::SYS_symlinkat, When::Always),
+    (libc::SYS_truncate, When::Always),
+    (libc::SYS_fchmodat, When::Always),
+    (SYS_FCHMODAT2, When::Always),
+    (libc::SYS_fchownat, When::Always),
+    (libc::SYS_utimensat, When::Always),
+    (libc::SYS_getxattr, When::Always),
+    (libc::SYS_lgetxattr, When::Always),
+    (libc::SYS_listxattr, When::Always),
+    (libc::SYS_llistxattr, When::Always),
+    (libc::SYS_setxattr, When::Always),
+    (libc::SYS_lsetxattr, When::Always),
+    (libc::SYS_removexattr, When::Always),
+    (libc::SYS_lremovexattr, When::Always),
+    (SYS_SETXATTRAT, When::Always),
+    (SYS_GETXATTRAT, When::Always),
+    (SYS_LISTXATTRAT, When::Always),
+    (SYS_REMOVEXATTRAT, When::Always),
+    (SYS_FILE_GETATTR, When::Always),
+    (SYS_FILE_SETATTR, When::Always),
+    (libc::SYS_inotify_add_watch, When::Always),
+    (libc::SYS_name_to_handle_at, When::Always),
+    (libc::SYS_open_by_handle_at, When::Always),
+    (libc::SYS_fanotify_init, When::Always),
+    (libc::SYS_pidfd_getfd, When::Always),
+    (libc::SYS_io_uring_setup, When::Always),
+    (libc::SYS_bpf, When::Always),
+    (libc::SYS_chroot, When::Always),
+    (libc::SYS_pivot_root, When::Always),
+    (libc::SYS_mount, When::Always),
+    (libc::SYS_umount2, When::Always),
+    (libc::SYS_setns, When::Always),
+    (libc::SYS_open_tree, When::Always),
+    (SYS_OPEN_TREE_ATTR, When::Always),
+    (libc::SYS_move_mount, When::Always),
+    (libc::SYS_fsopen, When::Always),
+    (libc::SYS_fspick, When::Always),
+    (libc::SYS_fsmount, When::Always),
+    (libc::SYS_mount_setattr, When::Always),
+    (libc::SYS_unshare, When::Bits { arg: 0, mask: CLONE_NEWNS }),
+    (libc::SYS_clone, When::Bits { arg: 0, mask: CLONE_NEWNS }),
+    (libc::SYS_clone3, When::Always),
+    (libc::SYS_connect, When::Always),
+    (libc::SYS_bind, When::Always),
+    (libc::SYS_listen, When::Always),
+    (libc::SYS_sendto, When::NotZero { arg: 4 }),
+    (libc::SYS_sendmsg, When::Always),
+    (libc::SYS_sendmmsg, When::Always),
+    (libc::SYS_socket, When::NoneOf { arg: 0, values: USUAL_FAMILIES }),
+    (libc::SYS_socketpair, When::NoneOf { arg: 0, values: USUAL_FAMILIES }),
+    (libc::SYS_shmget, When::NotZero { arg: 0 }),
+    (libc::SYS_msgget, When::NotZero { arg: 0 }),
+    (libc::SYS_semget, When::NotZero { arg: 0 }),
+    (libc::SYS_mq_open, When::Always),
+    (libc::SYS_add_key, When::Always),
+    (libc::SYS_request_key, When::Always),
+    (libc::SYS_keyctl, When::Always),
+    // SECCOMP_SET_MODE_STRICT and SECCOMP_SET_MODE_FILTER.
+    (libc::SYS_seccomp, When::OneOf { arg: 0, values: &[0, 1] }),
+    (libc::SYS_prctl, When::OneOf { arg: 0, values: PRCTL }),
+];
+
+// Younger than our lowest libc, and the same number everywhere.
+const SYS_FCHMODAT2: c_long = 452;
+const SYS_SETXATTRAT: c_long = 463;
+const SYS_GETXATTRAT: c_long = 464;
+const SYS_LISTXATTRAT: c_long = 465;
+const SYS_REMOVEXATTRAT: c_long = 466;
+const SYS_OPEN_TREE_ATTR: c_long = 467;
+const SYS_FILE_GETATTR: c_long = 468;
+const SYS_FILE_SETATTR: c_long = 469;
+
+/// The older spellings, which only the older architecture has.
+#[cfg(target_arch = "x86_64")]
+const OLDER: &[(c_long, When)] = &[
+    (libc::SYS_open, When::Always),
+    (libc::SYS_creat, When::Always),
+    (libc::SYS_stat, When::Always),
+    (libc::SYS_lstat, When::Always),
+    (libc::SYS_access, When::Always),
+    (libc::SYS_readlink, When::Always),
+    (libc::SYS_mkdir, When::Always),
+    (libc::SYS_rmdir, When::Always),
+    (libc::SYS_mknod, When::Always),
+    (libc::SYS_unlink, When::Always),
+    (libc::SYS_rename, When::Always),
+    (libc::SYS_renameat, When::Always),
+    (libc::SYS_link, When::Always),
+    (libc::SYS_symlink, When::Always),
+    (libc::SYS_chmod, When::Always),
+    (libc::SYS_chown, When::Always),
+    (libc::SYS_lchown, When::Always),
+    (libc::SYS_utime, When::Always),
+    (libc::SYS_utimes, When::Always),
+    (libc::SYS_futimesat, When::Always),
+    (libc::SYS_uselib, When::Always),
+];
+#[cfg(target_arch = "aarch64")]
+const OLDER: &[(c_long, When)] = &[(libc::SYS_renameat, When::Always)];
+
+/// Calls of the 32-bit neighbour by which a program must make itself known: open, creat, execve,
+/// access, readlink, stat, lstat, stat64, lstat64, connect, and the younger forms of each.
+#[cfg(target_arch = "x86_64")]
+pub(in crate::observer) const FOREIGN: &[u32] =
+    &[5, 8, 11, 33, 85, 102, 106, 107, 195, 196, 295, 300, 305, 307, 358, 362, 383, 425, 437, 439];
+#[cfg(target_arch = "aarch64")]
+pub(in crate::observer) const FOREIGN: &[u32] =
+    &[5, 8, 11, 33, 85, 106, 107, 195, 196, 283, 322, 327, 332, 334, 387, 397, 425, 437, 439];
+
+/// Every watched call of this architecture.
+pub(in crate::observer) fn watched() -> impl Iterator<Item = (c_long, When)> {
+    COMMON.iter().chain(OLDER).copied()
+}
+
+/// What a call asks for, by its number and arguments.
+pub(in crate::observer) fn request(number: c_long, args: &[u64; 6]) -> Request {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(request) = older(number, args) {
+        return request;
+    }
+    let here = |index: usize| Name { at: AT_FDCWD, text: args[index], empty: false };
+    let flags = |index: usize| low(args[index]);
+    let follow = |index: usize| flags(index) & libc::AT_SYMLINK_NOFOLLOW == 0;
+    let at = |index: usize| Name { at: low(args[index]), text: args[index + 1], empty: false };
+    let at_flags = |index: usize, flag: usize| Name {
+        empty: flags(flag) & libc::AT_EMPTY_PATH != 0,
+        ..at(index)
+    };
+    let ask = |name, follow, uses| Request::Ask { name, follow, uses };
+    let modify = |name, follow| Request::Modify { name, follow, replace: false };
+    match number {
+        libc::SYS_openat => Request::Open { name: at(0), flags: flags(2) },
+        libc::SYS_openat2 => Request::Open2 { name: at(0), how: args[2] },
+        libc::SYS_statx => ask(at_flags(0, 2), follow(2), Uses::PROBED),
+        libc::SYS_newfstatat | libc::SYS_faccessat2 => ask(at_flags(0, 3), follow(3), Uses::PROBED),
+        libc::SYS_faccessat => ask(at(0), true, Uses::PROBED),
+        libc::SYS_readlinkat => ask(Name { empty: true, ..at(0) }, false, Uses::FOLLOWED),
+        libc::SYS_execve => Request::Execute { name: here(0), follow: true },
+        libc::SYS_execveat => Request::Execute { name: at_flags(0, 4), follow: follow(4) },
+        libc::SYS_chdir | libc::SYS_statfs => ask(here(0), true, Uses::PROBED),
+        libc::SYS_mkdirat | libc::SYS_mknodat => Request::Make { name: at(0), link: false },
+        libc::SYS_symlinkat => Request::Make { name: at(1), link: true },
+        libc::SYS_unlinkat => {
+            Request::Remove { name: at(0), folder: flags(2) & libc::AT_REMOVEDIR != 0 }
+        }
+        libc::SYS_renameat => Request::Rename { from: at(0), to: at(2), flags: 0 },
+        libc::SYS_renameat2 => {
+            Request::Rename { from: at(0), to: at(2), flags: flags(4).cast_unsigned() }
+        }
+        libc::SYS_linkat => Request::Link {
+            from: at_flags(0, 4),
+            to: at(2),
+            follow: flags(4) & libc::AT_SYMLINK_FOLLOW != 0,
+        },
+        libc::SYS_truncate => {
+            Request::Modify { name: here(0), follow: true, replace: args[1] == 0 }
+        }
+        libc::SYS_fchmodat => modify(at(0), true),
+        SYS_FCHMODAT2 => modify(at_flags(0, 3), follow(3)),
+        libc::SYS_fchownat => modify(at_flags(0, 4), follow(4)),
+        // Without a path it means the descriptor.
+        libc::SYS_utimensat => modify(Name { empty: args[1] == 0, ..at(0) }, follow(3)),
+        libc::SYS_getxattr | libc::SYS_listxattr => ask(here(0), true, Uses::ATTRIBUTES),
+        libc::SYS_lgetxattr | libc::SYS_llistxattr => ask(here(0), false, Uses::ATTRIBUTES),
+        SYS_GETXATTRAT | SYS_LISTXATTRAT => ask(at_flags(0, 2), follow(2), Uses::ATTRIBUTES),
+        SYS_FILE_GETATTR => ask(at_flags(0, 4), follow(4), Uses::ATTRIBUTES),
+        libc::SYS_setxattr | libc::SYS_removexattr => modify(here(0), true),
+        libc::SYS_lsetxattr | libc::SYS_lremovexattr => modify(here(0), false),
+        SYS_SETXATTRAT | SYS_REMOVEXATTRAT => modify(at_flags(0, 2), follow(2)),
+        SYS_FILE_SETATTR => modify(at_flags(0, 4), follow(4)),
+        libc::SYS_inotify_add_watch => ask(Name { text: args[1], ..here(1) }, true, Uses::PROBED),
+        libc::SYS_name_to_handle_at => {
+            ask(at_flags(0, 4), flags(4) & libc::AT_SYMLINK_FOLLOW != 0, Uses::PROBED)
+        }
+        libc::SYS_open_by_handle_at => Request::Nameless("open_by_handle_at"),
+        libc::SYS_fanotify_init => Request::Nameless("fanotify"),
+        libc::SYS_pidfd_getfd => Request::Nameless("pidfd_getfd"),
+        libc::SYS_bpf => Request::Nameless("bpf"),
+        libc::SYS_io_uring_setup => Request::IoUring,
+        libc::SYS_chroot | libc::SYS_pivot_root => Request::Namespace("chroot"),
+        libc::SYS_mount
+        | libc::SYS_umount2
+        | libc::SYS_open_tree
+        | SYS_OPEN_TREE_ATTR
+        | libc::SYS_move_mount
+        | libc::SYS_fsopen
+        | libc::SYS_fspick
+        | libc::SYS_fsmount
+        | libc::SYS_mount_setattr => Request::Namespace("mount"),
+        libc::SYS_setns => Request::Namespace("setns"),
+        libc::SYS_unshare | libc::SYS_clone => Request::Namespace("unshare"),
+        libc::SYS_clone3 => Request::Clone3 { arguments: args[0] },
+        libc::SYS_connect => {
+            Request::Connect { socket: flags(0), address: args[1], length: args[2] }
+        }
+        libc::SYS_sendto => {
+            Request::Connect { socket: flags(0), address: args[4], length: args[5] }
+        }
+        libc::SYS_bind => Request::Bind { socket: flags(0), address: args[1], length: args[2] },
+        libc::SYS_listen => Request::Listen { socket: flags(0) },
+        libc::SYS_sendmsg => {
+            Request::Send { socket: flags(0), headers: args[1], count: 1, stride: 0 }
+        }
+        // `struct mmsghdr` is a `msghdr` of 56 bytes and a length, padded.
+        libc::SYS_sendmmsg => {
+            Request::Send { socket: flags(0), headers: args[1], count: args[2], stride: 64 }
+        }
+        libc::SYS_socket | libc::SYS_socketpair => Request::Family(flags(0)),
+        libc::SYS_shmget => Request::Ipc("shared memory"),
+        libc::SYS_msgget | libc::SYS_mq_open => Request::Ipc("message queue"),
+        libc::SYS_semget => Request::Ipc("semaphores"),
+        libc::SYS_add_key | libc::SYS_request_key | libc::SYS_keyctl => {
+            Request::Ipc("kernel keyring")
+        }
+        libc::SYS_seccomp | libc::SYS_prctl => Request::Seccomp,
+        _ => Request::Unknown,
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn older(number: c_long, args: &[u64; 6]) -> Option<Request> {
+    let here = |index: usize| Name { at: AT_FDCWD, text: args[index], empty: false };
+    let ask = |follow, uses| Request::Ask { name: here(0), follow, uses };
+    let modify = |follow| Request::Modify { name: here(0), follow, replace: false };
+    Some(match number {
+        libc::SYS_open => Request::Open { name: here(0), flags: low(args[1]) },
+        libc::SYS_creat => {
+            Request::Open { name: here(0), flags: libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC }
+        }
+        libc::SYS_stat | libc::SYS_access => ask(true, Uses::PROBED),
+        libc::SYS_lstat => ask(false, Uses::PROBED),
+        libc::SYS_readlink => ask(false, Uses::FOLLOWED),
+        libc::SYS_mkdir | libc::SYS_mknod => Request::Make { name: here(0), link: false },
+        libc::SYS_symlink => Request::Make { name: here(1), link: true },
+        libc::SYS_rmdir => Request::Remove { name: here(0), folder: true },
+        libc::SYS_unlink => Request::Remove { name: here(0), folder: false },
+        libc::SYS_rename => Request::Rename { from: here(0), to: here(1), flags: 0 },
+        libc::SYS_link => Request::Link { from: here(0), to: here(1), follow: false },
+        libc::SYS_chmod | libc::SYS_chown | libc::SYS_utime | libc::SYS_utimes => modify(true),
+        libc::SYS_lchown => modify(false),
+        libc::SYS_futimesat => Request::Modify {
+            name: Name { at: low(args[0]), text: args[1], empty: args[1] == 0 },
+            follow: true,
+            replace: false,
+        },
+        libc::SYS_uselib => Request::Nameless("uselib"),
+        _ => return None,
+    })
+}
+
+/// The low half: the kernel itself looks at no more of an `int`.
+#[expect(clippy::cast_possible_truncation, reason = "that is what the kernel does")]
+fn low(argument: u64) -> c_int {
+    argument as c_int
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_watched_call_is_understood_and_listed_once() {
+        let mut seen = std::collections::HashSet::new();
+        for (number, _) in watched() {
+            assert!(seen.insert(number), "{number} twice");
+            let request = request(number, &[1, 2, 3, 4, 5, 6]);
+            assert_ne!(request, Request::Unknown, "{number}");
+        }
+        assert_eq!(request(libc::SYS_read, &[0; 6]), Request::Unknown);
+    }
+
+    #[test]
+    fn the_flags_of_a_call_decide_whether_a_link_at_the_end_is_followed() {
+        let nofollow = libc::AT_SYMLINK_NOFOLLOW.cast_unsigned().into();
+        let ask = |number, args| match request(number, &args) {
+            Request::Ask { follow, .. } => follow,
+            other => panic!("{other:?}"),
+        };
+        assert!(ask(libc::SYS_newfstatat, [0, 1, 2, 0, 0, 0]));
+        assert!(!ask(libc::SYS_newfstatat, [0, 1, 2, nofollow, 0, 0]));
+        assert!(!ask(libc::SYS_statx, [0, 1, nofollow, 0, 0, 0]));
+        assert!(!ask(libc::SYS_readlinkat, [0, 1, 2, 0, 0, 0]));
+    }
+
+    #[test]
+    fn a_negative_descriptor_keeps_its_sign() {
+        let args = [u64::from(libc::AT_FDCWD.cast_unsigned()), 9, 0, 0, 0, 0];
+        let Request::Open { name, .. } = request(libc::SYS_openat, &args) else { panic!() };
+        assert_eq!(name, Name { at: libc::AT_FDCWD, text: 9, empty: false });
+    }
+}

@@ -1,0 +1,207 @@
+//! The filter program that the kernel runs before every call of an observed process.
+//!
+//! Only loads of the number and the architecture, jumps and returns come before an unconditional
+//! "allow": such calls the kernel marks once and never runs the program for again.
+
+use libc::sock_filter;
+
+use super::calls::{FOREIGN, When, watched};
+
+const LOAD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
+const RETURN: u16 = 0x06; // BPF_RET | BPF_K
+const IF_EQUAL: u16 = 0x15; // BPF_JMP | BPF_JEQ | BPF_K
+const IF_AT_LEAST: u16 = 0x35; // BPF_JMP | BPF_JGE | BPF_K
+const IF_ANY_BIT: u16 = 0x45; // BPF_JMP | BPF_JSET | BPF_K
+
+const ALLOW: u32 = 0x7fff_0000;
+const NOTIFY: u32 = 0x7fc0_0000;
+
+/// Offsets in `struct seccomp_data`.
+const NUMBER: u32 = 0;
+const ARCHITECTURE: u32 = 4;
+const ARGUMENTS: u32 = 16;
+
+/// The architecture as `linux/audit.h` names it.
+#[cfg(target_arch = "x86_64")]
+pub(in crate::observer) const NATIVE: u32 = 0xC000_003E;
+#[cfg(target_arch = "aarch64")]
+pub(in crate::observer) const NATIVE: u32 = 0xC000_00B7;
+
+/// Set in the number of a call of x86-64's x32 variant, whose arguments mean something else.
+#[cfg(target_arch = "x86_64")]
+pub(in crate::observer) const X32: u32 = 0x4000_0000;
+/// The number of a call that a tracer wants skipped.
+#[cfg(target_arch = "x86_64")]
+const SKIPPED: u32 = u32::MAX;
+
+const fn step(code: u16, k: u32) -> sock_filter {
+    sock_filter { code, jt: 0, jf: 0, k }
+}
+
+const fn jump(code: u16, k: u32, jt: u8, jf: u8) -> sock_filter {
+    sock_filter { code, jt, jf, k }
+}
+
+/// The program. Must be built before the fork: it allocates.
+pub(in crate::observer) fn program() -> Box<[sock_filter]> {
+    let mut program = vec![step(LOAD, ARCHITECTURE)];
+    let foreign = foreign();
+    let length = u8::try_from(foreign.len()).expect("a fixed table of fewer than 100 calls");
+    program.push(jump(IF_EQUAL, NATIVE, length, 0));
+    program.extend(foreign);
+    program.push(step(LOAD, NUMBER));
+    #[cfg(target_arch = "x86_64")]
+    program.extend([
+        jump(IF_EQUAL, SKIPPED, 0, 1),
+        step(RETURN, ALLOW),
+        jump(IF_AT_LEAST, X32, 0, 1),
+        step(RETURN, NOTIFY),
+    ]);
+    for (number, when) in watched() {
+        let number = u32::try_from(number).expect("call numbers are small and positive");
+        let body = body(when);
+        let length = u8::try_from(body.len()).expect("a body has a few steps");
+        program.push(jump(IF_EQUAL, number, 0, length));
+        program.extend(body);
+    }
+    program.push(step(RETURN, ALLOW));
+    program.into()
+}
+
+/// Another architecture: any call by which a program makes itself known is told.
+fn foreign() -> Vec<sock_filter> {
+    let mut steps = vec![step(LOAD, NUMBER)];
+    for number in FOREIGN {
+        steps.extend([jump(IF_EQUAL, *number, 0, 1), step(RETURN, NOTIFY)]);
+    }
+    steps.push(step(RETURN, ALLOW));
+    steps
+}
+
+/// What decides once the number is known. Always ends in a return.
+fn body(when: When) -> Vec<sock_filter> {
+    // Both supported architectures are little-endian: the low half comes first.
+    let low = |arg: usize| step(LOAD, ARGUMENTS + 8 * arg_index(arg));
+    let high = |arg: usize| step(LOAD, ARGUMENTS + 8 * arg_index(arg) + 4);
+    match when {
+        When::Always => vec![step(RETURN, NOTIFY)],
+        When::Bits { arg, mask } => {
+            vec![low(arg), jump(IF_ANY_BIT, mask, 0, 1), step(RETURN, NOTIFY), step(RETURN, ALLOW)]
+        }
+        When::OneOf { arg, values } | When::NoneOf { arg, values } => {
+            let (listed, other) =
+                if matches!(when, When::OneOf { .. }) { (NOTIFY, ALLOW) } else { (ALLOW, NOTIFY) };
+            let mut steps = vec![low(arg)];
+            for value in values {
+                steps.extend([jump(IF_EQUAL, *value, 0, 1), step(RETURN, listed)]);
+            }
+            steps.push(step(RETURN, other));
+            steps
+        }
+        When::NotZero { arg } => vec![
+            low(arg),
+            jump(IF_EQUAL, 0, 1, 0),
+            step(RETURN, NOTIFY),
+            high(arg),
+            jump(IF_EQUAL, 0, 1, 0),
+            step(RETURN, NOTIFY),
+            step(RETURN, ALLOW),
+        ],
+    }
+}
+
+fn arg_index(arg: usize) -> u32 {
+    u32::try_from(arg).expect("a call has six arguments")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The kernel's interpreter, as far as our program needs it.
+    fn decide(program: &[sock_filter], architecture: u32, number: u32, args: &[u64; 6]) -> u32 {
+        let (mut at, mut value) = (0, 0_u32);
+        loop {
+            let step = program[at];
+            at += 1;
+            let mut branch = |taken: bool| at += usize::from(if taken { step.jt } else { step.jf });
+            match step.code {
+                LOAD => {
+                    value = match step.k {
+                        NUMBER => number,
+                        ARCHITECTURE => architecture,
+                        offset => {
+                            let (arg, half) = ((offset - 16) / 8, (offset - 16) % 8);
+                            (args[arg as usize] >> (8 * half)) as u32
+                        }
+                    }
+                }
+                RETURN => return step.k,
+                IF_EQUAL => branch(value == step.k),
+                IF_AT_LEAST => branch(value >= step.k),
+                IF_ANY_BIT => branch(value & step.k != 0),
+                code => panic!("unknown step {code}"),
+            }
+        }
+    }
+
+    fn expected(number: u32, args: &[u64; 6]) -> bool {
+        let low = |arg: usize| args[arg] as u32;
+        watched().find(|(n, _)| *n == i64::from(number)).is_some_and(|(_, when)| match when {
+            When::Always => true,
+            When::Bits { arg, mask } => low(arg) & mask != 0,
+            When::OneOf { arg, values } => values.contains(&low(arg)),
+            When::NoneOf { arg, values } => !values.contains(&low(arg)),
+            When::NotZero { arg } => args[arg] != 0,
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn the_program_decides_as_the_table_says(
+            number in 0_u32..600,
+            args in proptest::array::uniform6(prop_oneof![0_u64..50, any::<u64>()]),
+        ) {
+            let notified = decide(&program(), NATIVE, number, &args) == NOTIFY;
+            prop_assert_eq!(notified, expected(number, &args));
+        }
+
+        #[test]
+        fn every_path_through_the_program_ends(
+            architecture in any::<u32>(), number in any::<u32>(),
+            args in proptest::array::uniform6(any::<u64>()),
+        ) {
+            let answer = decide(&program(), architecture, number, &args);
+            prop_assert!(answer == ALLOW || answer == NOTIFY);
+        }
+    }
+
+    #[test]
+    fn every_watched_call_is_told_with_fitting_arguments() {
+        for (number, when) in watched() {
+            let mut args = [0_u64; 6];
+            match when {
+                When::Always => {}
+                When::Bits { arg, mask } => args[arg] = mask.into(),
+                When::OneOf { arg, values } => args[arg] = values[0].into(),
+                When::NoneOf { arg, .. } => args[arg] = 16,
+                // A pointer whose low half is zero is a pointer all the same.
+                When::NotZero { arg } => args[arg] = 1 << 40,
+            }
+            let number = u32::try_from(number).unwrap();
+            assert_eq!(decide(&program(), NATIVE, number, &args), NOTIFY, "{number}");
+        }
+    }
+
+    #[test]
+    fn another_architecture_makes_itself_known() {
+        assert_eq!(decide(&program(), 0x4000_0003, 5, &[0; 6]), NOTIFY);
+        assert_eq!(decide(&program(), 0x4000_0003, 4, &[0; 6]), ALLOW);
+        #[cfg(target_arch = "x86_64")]
+        {
+            assert_eq!(decide(&program(), NATIVE, X32 | 2, &[0; 6]), NOTIFY);
+            assert_eq!(decide(&program(), NATIVE, SKIPPED, &[0; 6]), ALLOW);
+        }
+    }
+}

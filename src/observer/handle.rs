@@ -1,0 +1,502 @@
+//! One notified call after the other: reads its arguments, and enters in the ledger what it asks.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+
+use libc::{c_int, pid_t};
+
+use super::calls::{self, Name, Request};
+use super::filter::NATIVE;
+use super::kernel::{self, Listener, Notification};
+use super::ledger::Ledger;
+use super::programs::Programs;
+use super::resolve::{Link, NoPath, Resolver, Target, as_path};
+use super::sockets::{self, Given, Sockets};
+use crate::observer::{
+    Address, Interference, Kind, Observation, Options, Peer, Problem, Reach, Stamp, Uses,
+};
+
+/// The longest path that the kernel takes, with its final zero.
+const LONGEST: usize = 4096;
+/// What one look into another process's memory takes at first: most paths are shorter.
+const FIRST_LOOK: usize = 256;
+/// `RESOLVE_IN_ROOT` of `openat2`.
+const RESOLVE_IN_ROOT: u64 = 0x10;
+/// How many names are remembered as done before all are forgotten.
+const MOST_DONE: usize = 100_000;
+
+/// Everything that is known about one run while it goes on.
+#[derive(Debug)]
+pub(in crate::observer) struct Run {
+    ledger: Ledger,
+    resolver: Resolver,
+    sockets: Sockets,
+    programs: Programs,
+    threads: HashSet<pid_t>,
+    /// Names that were entered already, by what was asked of them.
+    done: HashMap<Vec<u8>, u8>,
+    links: Vec<Link>,
+    calls: u64,
+}
+
+/// A name, read and made absolute.
+struct Located {
+    name: Vec<u8>,
+    /// The length of the root that holds it; 0 for the real one.
+    root: usize,
+}
+
+/// One question about a name, as a bit.
+#[derive(Clone, Copy)]
+struct Asked(u8);
+
+impl Asked {
+    fn new(uses: Uses, follow: bool) -> Self {
+        let kind = [Uses::PROBED, Uses::READ, Uses::FOLLOWED].iter().position(|u| *u == uses);
+        Self(1 << (kind.unwrap_or(3) * 2 + usize::from(follow)))
+    }
+}
+
+impl Run {
+    pub(in crate::observer) fn new(options: Options) -> Self {
+        Self {
+            ledger: Ledger::new(options),
+            resolver: Resolver::default(),
+            sockets: Sockets::default(),
+            programs: Programs::default(),
+            threads: HashSet::new(),
+            done: HashMap::new(),
+            links: Vec::new(),
+            calls: 0,
+        }
+    }
+
+    pub(in crate::observer) fn problem(&mut self, problem: Problem) {
+        self.ledger.problem(problem);
+    }
+
+    pub(in crate::observer) fn close(self) -> Observation {
+        let threads = self.threads;
+        let mut observation = self.ledger.close(|pid| threads.contains(&pid));
+        observation.calls = self.calls;
+        observation
+    }
+
+    /// Enters one call. The caller still waits, and goes on afterwards whatever we found.
+    pub(in crate::observer) fn handle(&mut self, listener: &Listener, call: &Notification) {
+        self.calls += 1;
+        let thread = call.thread;
+        if thread == 0 {
+            return self.problem(Problem::Memory("a process out of our sight".into()));
+        }
+        self.threads.insert(thread);
+        if call.architecture != NATIVE || is_x32(call.number) {
+            return self.problem(Problem::Architecture);
+        }
+        if let Err(error) = self.enter(thread, call) {
+            // The memory of a process that was killed meanwhile tells nothing, and need not.
+            if listener.is_open(call.id) {
+                self.problem(Problem::Memory(error.kind().to_string()));
+            }
+        }
+    }
+
+    fn enter(&mut self, thread: pid_t, call: &Notification) -> io::Result<()> {
+        match calls::request(call.number.into(), &call.args) {
+            Request::Open { name, flags } => self.open(thread, name, flags, 0)?,
+            Request::Open2 { name, how } => {
+                let mut bytes = [0; 24];
+                if kernel::read_memory(thread, how, &mut bytes)? == bytes.len() {
+                    let field = |at: usize| {
+                        u64::from_ne_bytes(std::array::from_fn(|index| bytes[at + index]))
+                    };
+                    #[expect(clippy::cast_possible_truncation, reason = "flags fit into an int")]
+                    self.open(thread, name, field(0) as c_int, field(16))?;
+                }
+            }
+            Request::Ask { name, follow, uses } => {
+                // Without a path it is about a descriptor that the process already has.
+                let Some(located) = self.locate(thread, name, 0)? else { return Ok(()) };
+                let asked = Asked::new(uses, follow);
+                if self.is_done(&located, asked) {
+                    return Ok(());
+                }
+                if uses == Uses::FOLLOWED {
+                    self.read_link(thread, &located);
+                } else if let Some(target) = self.walk(thread, &located, follow) {
+                    self.ledger.consult(&target, uses);
+                }
+                self.set_done(located, asked);
+            }
+            Request::Execute { name, follow } => self.execute(thread, name, follow)?,
+            Request::Modify { name, follow, replace } => {
+                if let Some(target) = self.target(thread, name, follow)? {
+                    self.ledger.modify(&target, replace);
+                }
+            }
+            Request::Make { name, link } => {
+                if let Some(target) = self.target(thread, name, false)? {
+                    self.ledger.create(&target);
+                }
+                if link {
+                    self.forget();
+                }
+            }
+            Request::Remove { name, folder } => {
+                if let Some(target) = self.target(thread, name, false)? {
+                    self.ledger.remove(&target, folder);
+                }
+                self.forget();
+            }
+            Request::Rename { from, to, flags } => self.rename(thread, from, to, flags)?,
+            Request::Link { from, to, follow } => {
+                let from = self.source(thread, from, follow)?;
+                let to = self.target(thread, to, false)?;
+                if let (Some(from), Some(to)) = (from, to) {
+                    self.ledger.link(&from, &to);
+                }
+                self.forget();
+            }
+            Request::Connect { socket, address, length } => {
+                self.connect(thread, socket, address, length)?;
+            }
+            Request::Send { socket, headers, count, stride } => {
+                self.send(thread, socket, headers, count, stride)?;
+            }
+            Request::Bind { socket, address, length } => {
+                self.sockets.adopt(thread, socket);
+                if let Given::Path(name) = self.address(thread, address, length)? {
+                    if let Some(located) = self.absolute(thread, libc::AT_FDCWD, &name) {
+                        if let Some(target) = self.walk(thread, &located, false) {
+                            self.ledger.create(&target);
+                        }
+                    }
+                }
+            }
+            Request::Listen { socket } => self.sockets.adopt(thread, socket),
+            Request::Family(family) => {
+                self.peer(Peer { address: Address::Family(family), reach: Reach::Outside });
+            }
+            Request::Ipc(name) => {
+                self.peer(Peer { address: Address::Ipc(name), reach: Reach::Outside });
+            }
+            Request::Clone3 { arguments } => {
+                let mut flags = [0; 8];
+                let count = kernel::read_memory(thread, arguments, &mut flags)?;
+                let namespace = u64::from(libc::CLONE_NEWNS.cast_unsigned());
+                if count == flags.len() && u64::from_ne_bytes(flags) & namespace != 0 {
+                    self.problem(Problem::Namespace("unshare"));
+                }
+            }
+            Request::Namespace(what) => self.problem(Problem::Namespace(what)),
+            Request::Nameless(what) => self.problem(Problem::Nameless(what)),
+            Request::IoUring => self.problem(Problem::IoUring),
+            Request::Seccomp => {
+                self.ledger.interference.insert(Interference::Seccomp);
+            }
+            Request::Unknown => self.problem(Problem::Call(call.number.into())),
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, thread: pid_t, name: Name, flags: c_int, resolve: u64) -> io::Result<()> {
+        let Some(located) = self.locate(thread, name, resolve)? else { return Ok(()) };
+        let exclusive = libc::O_CREAT | libc::O_EXCL;
+        let follow = flags & libc::O_NOFOLLOW == 0 && flags & exclusive != exclusive;
+        let reads_only = flags & (libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC | libc::O_PATH);
+        let asked = Asked::new(Uses::READ, follow);
+        if reads_only == libc::O_RDONLY && self.is_done(&located, asked) {
+            return Ok(());
+        }
+        let Some(target) = self.walk(thread, &located, follow) else { return Ok(()) };
+        self.ledger.open(&target, flags);
+        if reads_only == libc::O_RDONLY && flags & libc::O_TMPFILE != libc::O_TMPFILE {
+            self.set_done(located, asked);
+        }
+        Ok(())
+    }
+
+    fn read_link(&mut self, thread: pid_t, located: &Located) {
+        let Some(target) = self.walk(thread, located, false) else { return };
+        if target.stamp.kind() != Some(Kind::Symlink) || target.path.starts_with(b"/proc/") {
+            return self.ledger.consult(&target, Uses::PROBED);
+        }
+        match rustix::fs::readlink(&target.path[..], Vec::new()) {
+            Ok(text) => self.ledger.follow(Link {
+                path: target.path,
+                text: text.into_bytes(),
+                stamp: target.stamp,
+            }),
+            Err(_) => self.ledger.consult(&target, Uses::FOLLOWED),
+        }
+    }
+
+    fn execute(&mut self, thread: pid_t, name: Name, follow: bool) -> io::Result<()> {
+        let Some(mut target) = self.source(thread, name, follow)? else { return Ok(()) };
+        // A script's interpreter can be a script; the kernel follows four.
+        for _ in 0..5 {
+            self.ledger.consult(&target, Uses::EXECUTED);
+            if target.stamp.kind() != Some(Kind::File) || target.orphan {
+                break;
+            }
+            let program = self.programs.inspect(&target.path, target.stamp);
+            if program.privileged {
+                let path = as_path(&target.path).to_owned();
+                self.ledger.interference.insert(Interference::Privileges(path));
+            }
+            if program.foreign {
+                self.problem(Problem::Architecture);
+            }
+            if program.unknown {
+                self.problem(Problem::Format(as_path(&target.path).to_owned()));
+            }
+            let Some(interpreter) = program.interpreter else { break };
+            let Some(located) = self.absolute(thread, libc::AT_FDCWD, &interpreter) else { break };
+            let Some(next) = self.walk(thread, &located, true) else { break };
+            target = next;
+        }
+        Ok(())
+    }
+
+    fn rename(&mut self, thread: pid_t, from: Name, to: Name, flags: u32) -> io::Result<()> {
+        let from = self.target(thread, from, false)?;
+        let to = self.target(thread, to, false)?;
+        if let (Some(from), Some(to)) = (from, to) {
+            if flags & calls::RENAME_NOREPLACE != 0 && to.stamp != Stamp::Absent {
+                self.ledger.consult(&from, Uses::PROBED);
+                self.ledger.consult(&to, Uses::PROBED);
+            } else {
+                self.ledger.rename(&from, &to, flags & calls::RENAME_EXCHANGE != 0);
+            }
+        }
+        self.forget();
+        Ok(())
+    }
+
+    fn connect(
+        &mut self,
+        thread: pid_t,
+        socket: c_int,
+        address: u64,
+        length: u64,
+    ) -> io::Result<()> {
+        let given = self.address(thread, address, length)?;
+        if given == Given::Nothing {
+            return Ok(());
+        }
+        self.sockets.adopt(thread, socket);
+        let peer = match given {
+            Given::Nothing => None,
+            Given::Inet(address) => self.sockets.inet(thread, address),
+            Given::Abstract(name) => self.sockets.abstract_name(thread, &name),
+            Given::Other(family) => {
+                Some(Peer { address: Address::Family(family), reach: Reach::Outside })
+            }
+            Given::Path(name) => {
+                let target = match self.absolute(thread, libc::AT_FDCWD, &name) {
+                    Some(located) => self.walk(thread, &located, true),
+                    None => None,
+                };
+                // The socket's name was made by the run, or is not there: a path like any other.
+                target
+                    .filter(|target| {
+                        self.ledger.consult(target, Uses::PROBED);
+                        target.stamp.kind() == Some(Kind::Socket)
+                            && !self.ledger.is_own(&target.path, target.stamp)
+                    })
+                    .map(|target| Peer {
+                        address: Address::Unix(as_path(&target.path).to_owned()),
+                        reach: Reach::Outside,
+                    })
+            }
+        };
+        if let Some(peer) = peer {
+            self.peer(peer);
+        }
+        Ok(())
+    }
+
+    /// The addresses in `struct msghdr`s: a pointer and a length at their beginning.
+    fn send(
+        &mut self,
+        thread: pid_t,
+        socket: c_int,
+        headers: u64,
+        count: u64,
+        stride: u64,
+    ) -> io::Result<()> {
+        // The kernel itself takes no more than 1,024.
+        for index in 0..count.min(1024) {
+            let mut header = [0; 12];
+            let at = headers.wrapping_add(index * stride);
+            if kernel::read_memory(thread, at, &mut header)? < header.len() {
+                break;
+            }
+            let address = u64::from_ne_bytes(std::array::from_fn(|index| header[index]));
+            let length = u32::from_ne_bytes(std::array::from_fn(|index| header[8 + index]));
+            if address != 0 {
+                self.connect(thread, socket, address, length.into())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn address(&self, thread: pid_t, address: u64, length: u64) -> io::Result<Given> {
+        let mut bytes = [0; sockets::LARGEST];
+        let length = usize::try_from(length).unwrap_or(0).min(bytes.len());
+        let count = kernel::read_memory(thread, address, &mut bytes[..length])?;
+        Ok(if count < length { Given::Nothing } else { sockets::parse(&bytes[..length]) })
+    }
+
+    fn peer(&mut self, peer: Peer) {
+        self.ledger.peers.insert(peer);
+    }
+
+    /// Names lead elsewhere from here on.
+    fn forget(&mut self) {
+        self.done.clear();
+        self.resolver.forget();
+    }
+
+    /// Whether this was asked of this name before.
+    fn is_done(&self, located: &Located, asked: Asked) -> bool {
+        located.root == 0 && self.done.get(&located.name).is_some_and(|done| done & asked.0 != 0)
+    }
+
+    /// The same need not be asked again, as long as names lead where they lead now.
+    fn set_done(&mut self, located: Located, asked: Asked) {
+        // `/proc/self` is another process's for another thread.
+        if located.root == 0 && !self.resolver.went_through_proc() {
+            if self.done.len() >= MOST_DONE {
+                self.done.clear();
+            }
+            *self.done.entry(located.name).or_default() |= asked.0;
+        }
+    }
+
+    fn target(&mut self, thread: pid_t, name: Name, follow: bool) -> io::Result<Option<Target>> {
+        let Some(located) = self.locate(thread, name, 0)? else { return Ok(None) };
+        Ok(self.walk(thread, &located, follow))
+    }
+
+    /// As `target`; an empty name with the flag for it means the descriptor's file.
+    fn source(&mut self, thread: pid_t, name: Name, follow: bool) -> io::Result<Option<Target>> {
+        if let Some(target) = self.target(thread, name, follow)? {
+            return Ok(Some(target));
+        }
+        if !name.empty {
+            return Ok(None);
+        }
+        let name = format!("/proc/self/fd/{}", name.at).into_bytes();
+        Ok(self.walk(thread, &Located { name, root: 0 }, true))
+    }
+
+    /// Reads a name and makes it absolute. `None`: the kernel will refuse it without a look at any
+    /// file, or it is empty.
+    fn locate(&mut self, thread: pid_t, name: Name, resolve: u64) -> io::Result<Option<Located>> {
+        let Some(text) = read_text(thread, name.text)? else { return Ok(None) };
+        if text.is_empty() {
+            return Ok(None);
+        }
+        if resolve & RESOLVE_IN_ROOT != 0 {
+            return Ok(self.base(thread, name.at).map(|mut base| {
+                let root = base.len();
+                base.push(b'/');
+                base.extend_from_slice(&text);
+                Located { name: base, root }
+            }));
+        }
+        Ok(self.absolute(thread, name.at, &text))
+    }
+
+    fn absolute(&mut self, thread: pid_t, at: c_int, text: &[u8]) -> Option<Located> {
+        if text.starts_with(b"/") {
+            return Some(Located { name: text.to_vec(), root: 0 });
+        }
+        let mut name = self.base(thread, at)?;
+        name.push(b'/');
+        name.extend_from_slice(text);
+        Some(Located { name, root: 0 })
+    }
+
+    /// The folder from which a relative name starts, without a slash at its end.
+    fn base(&mut self, thread: pid_t, at: c_int) -> Option<Vec<u8>> {
+        let link = if at == libc::AT_FDCWD {
+            format!("/proc/{thread}/cwd")
+        } else {
+            format!("/proc/{thread}/fd/{at}")
+        };
+        // No such descriptor: the kernel refuses, too. No such process: it was killed.
+        let mut folder =
+            rustix::fs::readlink(&link, Vec::with_capacity(LONGEST)).ok()?.into_bytes();
+        if !folder.starts_with(b"/") {
+            // A pipe or a socket is no folder; what cannot be reached from our root is lost.
+            if folder.starts_with(b"(unreachable)") {
+                self.problem(Problem::LostFolder);
+            }
+            return None;
+        }
+        if folder.ends_with(b" (deleted)") && Stamp::of(as_path(&folder)).kind().is_none() {
+            self.problem(Problem::LostFolder);
+            return None;
+        }
+        if folder == b"/" {
+            folder.clear();
+        }
+        Some(folder)
+    }
+
+    /// Walks, and enters the links on the way.
+    fn walk(&mut self, thread: pid_t, located: &Located, follow: bool) -> Option<Target> {
+        let mut links = std::mem::take(&mut self.links);
+        let (root, _) = located.name.split_at(located.root);
+        let result = self.resolver.walk(&located.name, follow, root, thread, &mut links);
+        for link in links.drain(..) {
+            self.ledger.follow(link);
+        }
+        self.links = links;
+        match result {
+            Ok(target) => Some(target),
+            Err(NoPath::Anonymous | NoPath::Loop) => None,
+            Err(NoPath::Lost) => {
+                self.problem(Problem::LostFolder);
+                None
+            }
+            Err(NoPath::TooLong) => {
+                self.problem(Problem::TooLong);
+                None
+            }
+        }
+    }
+}
+
+/// A text of another process. `None` if it does not end within what the kernel takes, or within
+/// the process's memory: the call will fail of itself.
+fn read_text(thread: pid_t, address: u64) -> io::Result<Option<Vec<u8>>> {
+    if address == 0 {
+        return Ok(None);
+    }
+    let mut buffer = [0; FIRST_LOOK];
+    let count = kernel::read_memory(thread, address, &mut buffer)?;
+    if let Some(end) = buffer[..count].iter().position(|byte| *byte == 0) {
+        return Ok(Some(buffer[..end].to_vec()));
+    }
+    if count < FIRST_LOOK {
+        return Ok(None);
+    }
+    let mut whole = vec![0; LONGEST];
+    let count = kernel::read_memory(thread, address, &mut whole)?;
+    Ok(whole[..count].iter().position(|byte| *byte == 0).map(|end| {
+        whole.truncate(end);
+        whole
+    }))
+}
+
+#[cfg(target_arch = "x86_64")]
+fn is_x32(number: c_int) -> bool {
+    number.cast_unsigned() >= super::filter::X32
+}
+#[cfg(not(target_arch = "x86_64"))]
+fn is_x32(_: c_int) -> bool {
+    false
+}

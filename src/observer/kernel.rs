@@ -1,0 +1,310 @@
+//! The kernel's interfaces that no safe crate wraps: seccomp, its notifications, descriptors in
+//! messages, another process's memory. All unsafe code of the observer is here and in `start`.
+
+#![expect(unsafe_code, reason = "these kernel interfaces have no safe wrapper")]
+
+use std::io;
+use std::mem::{offset_of, size_of};
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::sync::Arc;
+
+use libc::{c_int, c_long, c_ulong, pid_t, sock_filter};
+
+/// `SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP` (Linux 6.6): stay on one processor while switching.
+const SYNC_WAKE_UP: u64 = 1;
+/// Room for the kernel's notification, should it grow.
+const LARGEST: usize = 256;
+
+/// A call that waits for our answer.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::observer) struct Notification {
+    /// Names the notification to the kernel.
+    pub(in crate::observer) id: u64,
+    /// The thread that called; 0 if it is not visible to us.
+    pub(in crate::observer) thread: pid_t,
+    pub(in crate::observer) number: c_int,
+    pub(in crate::observer) architecture: u32,
+    pub(in crate::observer) args: [u64; 6],
+}
+
+/// Puts the calling thread and all that it starts from now on under the filter. Returns the
+/// descriptor on which calls are told, or the system's error number. Async-signal-safe.
+pub(in crate::observer) fn install(program: &[sock_filter]) -> Result<RawFd, c_int> {
+    let header = libc::sock_fprog {
+        len: u16::try_from(program.len()).unwrap_or(u16::MAX),
+        filter: program.as_ptr().cast_mut(),
+    };
+    let flags: c_ulong =
+        libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
+    // SAFETY: both are plain system calls; `header` and the program that it points to live until
+    // they return, and the kernel only reads them.
+    let fd = unsafe {
+        if libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 {
+            return Err(*libc::__errno_location());
+        }
+        libc::syscall(
+            libc::SYS_seccomp,
+            c_long::from(libc::SECCOMP_SET_MODE_FILTER),
+            flags,
+            &raw const header,
+        )
+    };
+    if fd < 0 {
+        // SAFETY: the thread's own errno.
+        return Err(unsafe { *libc::__errno_location() });
+    }
+    Ok(RawFd::try_from(fd).unwrap_or(-1))
+}
+
+/// Control data for one descriptor, aligned as the kernel wants it.
+#[repr(C)]
+union Control {
+    header: libc::cmsghdr,
+    space: [u8; 64],
+}
+
+/// Sends one byte, `code`, and the descriptor if there is one. Async-signal-safe.
+pub(in crate::observer) fn send(socket: RawFd, code: u8, fd: Option<RawFd>) -> bool {
+    let mut byte = [code];
+    let mut part = libc::iovec { iov_base: byte.as_mut_ptr().cast(), iov_len: 1 };
+    let mut control = Control { space: [0; 64] };
+    // SAFETY: every pointer in `message` points to a local that outlives the call; the control
+    // data has room for one descriptor and is written by the macros made for that.
+    unsafe {
+        let mut message: libc::msghdr = std::mem::zeroed();
+        message.msg_iov = &raw mut part;
+        message.msg_iovlen = 1;
+        if let Some(fd) = fd {
+            message.msg_control = (&raw mut control).cast();
+            message.msg_controllen = libc::CMSG_SPACE(4) as _;
+            let header = libc::CMSG_FIRSTHDR(&raw const message);
+            (*header).cmsg_level = libc::SOL_SOCKET;
+            (*header).cmsg_type = libc::SCM_RIGHTS;
+            (*header).cmsg_len = libc::CMSG_LEN(4) as _;
+            libc::CMSG_DATA(header).cast::<c_int>().write_unaligned(fd);
+        }
+        libc::sendmsg(socket, &raw const message, libc::MSG_NOSIGNAL) == 1
+    }
+}
+
+/// Receives what [`send`] sent; `None` when nobody can send any more.
+pub(in crate::observer) fn receive(socket: &OwnedFd) -> io::Result<Option<(u8, Option<OwnedFd>)>> {
+    let mut byte = [0_u8];
+    let mut part = libc::iovec { iov_base: byte.as_mut_ptr().cast(), iov_len: 1 };
+    let mut control = Control { space: [0; 64] };
+    // SAFETY: as in `send`; a descriptor that the kernel puts into the message is ours alone.
+    unsafe {
+        let mut message: libc::msghdr = std::mem::zeroed();
+        message.msg_iov = &raw mut part;
+        message.msg_iovlen = 1;
+        message.msg_control = (&raw mut control).cast();
+        message.msg_controllen = size_of::<Control>() as _;
+        match libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_CMSG_CLOEXEC) {
+            ..0 => return Err(io::Error::last_os_error()),
+            0 => return Ok(None),
+            _ => {}
+        }
+        let header = libc::CMSG_FIRSTHDR(&raw const message);
+        let fd = (!header.is_null() && (*header).cmsg_type == libc::SCM_RIGHTS).then(|| {
+            OwnedFd::from_raw_fd(libc::CMSG_DATA(header).cast::<c_int>().read_unaligned())
+        });
+        Ok(Some((byte[0], fd)))
+    }
+}
+
+/// The end of a filter on which its calls are told.
+#[derive(Debug)]
+pub(in crate::observer) struct Listener(OwnedFd);
+
+impl Listener {
+    pub(in crate::observer) fn new(fd: OwnedFd) -> Self {
+        let flags = c_ulong::from(SYNC_WAKE_UP as u32);
+        // SAFETY: takes a number. An older kernel refuses: it is only slower.
+        unsafe { libc::ioctl(fd.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS as _, flags) };
+        Self(fd)
+    }
+
+    pub(in crate::observer) fn raw(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+
+    /// The next call that waits. Blocks if none does: ask [`wait`] first. `None` if the caller
+    /// has gone meanwhile.
+    pub(in crate::observer) fn next(&self) -> io::Result<Option<Notification>> {
+        #[repr(C, align(8))]
+        struct Room([u8; LARGEST]);
+        let mut room = Room([0; LARGEST]);
+        // SAFETY: the buffer is zeroed as the kernel demands, and larger than what it writes
+        // (`sizes_fit` was asked before).
+        let result = unsafe {
+            libc::ioctl(self.raw(), libc::SECCOMP_IOCTL_NOTIF_RECV as _, room.0.as_mut_ptr())
+        };
+        if result != 0 {
+            let error = io::Error::last_os_error();
+            return match error.raw_os_error() {
+                Some(libc::ENOENT | libc::EINTR) => Ok(None),
+                _ => Err(error),
+            };
+        }
+        // SAFETY: aligned, initialised, and plain numbers all through.
+        let told = unsafe { &*room.0.as_ptr().cast::<libc::seccomp_notif>() };
+        Ok(Some(Notification {
+            id: told.id,
+            thread: told.pid.cast_signed(),
+            number: told.data.nr,
+            architecture: told.data.arch,
+            args: told.data.args,
+        }))
+    }
+
+    /// Lets the call go on as if nobody had looked. A caller that has gone is no error.
+    pub(in crate::observer) fn proceed(&self, id: u64) {
+        proceed(self.raw(), id);
+    }
+
+    /// Whether the notification is still open: its thread is the one that called.
+    pub(in crate::observer) fn is_open(&self, id: u64) -> bool {
+        // SAFETY: reads the number that it is given.
+        unsafe {
+            libc::ioctl(self.raw(), libc::SECCOMP_IOCTL_NOTIF_ID_VALID as _, &raw const id) == 0
+        }
+    }
+}
+
+fn proceed(listener: RawFd, id: u64) {
+    let answer = libc::seccomp_notif_resp {
+        id,
+        val: 0,
+        error: 0,
+        flags: libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32,
+    };
+    // SAFETY: reads the structure that it is given.
+    unsafe { libc::ioctl(listener, libc::SECCOMP_IOCTL_NOTIF_SEND as _, &raw const answer) };
+}
+
+/// Whether the kernel's notification fits into our room, and its answer is what we know.
+pub(in crate::observer) fn sizes_fit() -> io::Result<bool> {
+    // SAFETY: plain numbers, for which all zeros is a value.
+    let mut sizes: libc::seccomp_notif_sizes = unsafe { std::mem::zeroed() };
+    // SAFETY: writes the structure that it is given.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            c_long::from(libc::SECCOMP_GET_NOTIF_SIZES),
+            0,
+            &raw mut sizes,
+        )
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(usize::from(sizes.seccomp_notif) <= LARGEST
+        && usize::from(sizes.seccomp_notif) >= size_of::<libc::seccomp_notif>()
+        && usize::from(sizes.seccomp_notif_resp) == size_of::<libc::seccomp_notif_resp>()
+        && offset_of!(libc::seccomp_notif, id) == 0)
+}
+
+/// Waits until one of the descriptors can be read or has ended; at most `limit` milliseconds,
+/// for ever if negative. The answers are `POLLIN`, `POLLHUP` and their like.
+pub(in crate::observer) fn wait(polled: &mut [libc::pollfd], limit: c_int) -> io::Result<usize> {
+    let count = libc::nfds_t::try_from(polled.len()).unwrap_or(0);
+    // SAFETY: the slice is as long as said.
+    match unsafe { libc::poll(polled.as_mut_ptr(), count, limit) } {
+        ..0 => {
+            let error = io::Error::last_os_error();
+            if error.kind() == io::ErrorKind::Interrupted { Ok(0) } else { Err(error) }
+        }
+        ready => Ok(ready.unsigned_abs() as usize),
+    }
+}
+
+/// Copies from another process's memory, up to where it ends. `Ok(0)` if nothing is mapped there.
+///
+/// # Errors
+/// Not allowed, or no such process.
+pub(in crate::observer) fn read_memory(
+    thread: pid_t,
+    address: u64,
+    into: &mut [u8],
+) -> io::Result<usize> {
+    // A tagged pointer's uppermost byte is not part of the address.
+    #[cfg(target_arch = "aarch64")]
+    let address = address & 0x00ff_ffff_ffff_ffff;
+    // Page by page: a part that crosses into nothing may be refused as a whole.
+    let mut remote = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; 4];
+    let (mut from, mut left, mut parts) = (address, into.len(), 0);
+    while left > 0 && parts < remote.len() {
+        let Ok(start) = usize::try_from(from) else { break };
+        let length = left.min(PAGE - start % PAGE);
+        remote[parts] =
+            libc::iovec { iov_base: std::ptr::without_provenance_mut(start), iov_len: length };
+        let Some(next) = from.checked_add(length as u64) else { break };
+        (from, left, parts) = (next, left - length, parts + 1);
+    }
+    let local = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
+    // SAFETY: the kernel writes no more than the local part holds; the remote addresses are only
+    // ever looked up in the other process.
+    let count = unsafe {
+        libc::process_vm_readv(thread, &raw const local, 1, remote.as_ptr(), parts as c_ulong, 0)
+    };
+    match count {
+        ..0 => {
+            let error = io::Error::last_os_error();
+            if error.raw_os_error() == Some(libc::EFAULT) { Ok(0) } else { Err(error) }
+        }
+        count => Ok(count.unsigned_abs()),
+    }
+}
+
+/// The smallest page of both architectures; where pages are larger, parts are only shorter.
+const PAGE: usize = 4096;
+
+/// Leaves a process behind that lets every further call of the listeners' processes go on, until
+/// the last of these has ended. Without it each such call would fail, with `ENOSYS`.
+pub(in crate::observer) fn keep_answering(listeners: &[Arc<Listener>]) -> io::Result<()> {
+    for listener in listeners {
+        // SAFETY: between fork and exit the children make plain system calls on numbers only.
+        unsafe {
+            match libc::fork() {
+                ..0 => return Err(io::Error::last_os_error()),
+                0 => {
+                    // Twice, so that nobody has to wait for the one that stays.
+                    if libc::fork() != 0 {
+                        libc::_exit(0);
+                    }
+                    answer_alone(listener.raw());
+                }
+                child => {
+                    while libc::waitpid(child, std::ptr::null_mut(), 0) < 0
+                        && *libc::__errno_location() == libc::EINTR
+                    {}
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The keeper's life. Async-signal-safe calls only.
+fn answer_alone(listener: RawFd) -> ! {
+    // SAFETY: plain system calls; this process has one thread and shares nothing.
+    unsafe {
+        libc::setsid();
+        libc::dup2(listener, 0);
+        libc::syscall(libc::SYS_close_range, 1, u32::MAX, 0);
+        libc::chdir(c"/".as_ptr());
+        loop {
+            let mut polled = libc::pollfd { fd: 0, events: libc::POLLIN, revents: 0 };
+            if libc::poll(&raw mut polled, 1, -1) < 0 {
+                continue;
+            }
+            if polled.revents & libc::POLLIN == 0 {
+                libc::_exit(0);
+            }
+            let mut room = [0_u64; LARGEST / 8];
+            if libc::ioctl(0, libc::SECCOMP_IOCTL_NOTIF_RECV as _, room.as_mut_ptr()) == 0 {
+                proceed(0, room[0]);
+            }
+        }
+    }
+}

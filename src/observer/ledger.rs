@@ -1,0 +1,403 @@
+//! What the run consulted and what it made: the rules by which one is told from the other.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
+
+use libc::c_int;
+
+use super::resolve::{Link, Target, as_path};
+use crate::observer::place::place_of;
+use crate::observer::{Interference, Kind, Observation, Options, Peer, Problem, Seen, Stamp, Uses};
+
+/// So many paths are kept; a run that uses more is not worth the memory.
+const MOST_PATHS: usize = 400_000;
+
+/// What the run did to a path that is its own from then on.
+#[derive(Clone, Copy, Debug)]
+struct Own {
+    /// What was there before.
+    before: Stamp,
+    /// Something was put there.
+    made: bool,
+    /// What was there was taken away.
+    removed: bool,
+}
+
+/// The record of one run, as it grows.
+#[derive(Debug)]
+pub(in crate::observer) struct Ledger {
+    options: Options,
+    paths: HashMap<Vec<u8>, Entry>,
+    own: HashMap<Vec<u8>, Own>,
+    pub(in crate::observer) peers: BTreeSet<Peer>,
+    pub(in crate::observer) problems: BTreeSet<Problem>,
+    pub(in crate::observer) interference: BTreeSet<Interference>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    first: Stamp,
+    uses: Uses,
+    link: Option<Vec<u8>>,
+}
+
+impl Ledger {
+    pub(in crate::observer) fn new(options: Options) -> Self {
+        Self {
+            options,
+            paths: HashMap::new(),
+            own: HashMap::new(),
+            peers: BTreeSet::new(),
+            problems: BTreeSet::new(),
+            interference: BTreeSet::new(),
+        }
+    }
+
+    pub(in crate::observer) fn problem(&mut self, problem: Problem) {
+        self.problems.insert(problem);
+    }
+
+    /// The run learns something about `target`, unless the run itself made that so.
+    pub(in crate::observer) fn consult(&mut self, target: &Target, uses: Uses) {
+        if !self.is_own(&target.path, target.stamp) {
+            self.note(&target.path, target.stamp, uses, None);
+        }
+    }
+
+    /// A symlink was followed or read.
+    pub(in crate::observer) fn follow(&mut self, link: Link) {
+        if !self.is_own(&link.path, link.stamp) {
+            self.note(&link.path, link.stamp, Uses::FOLLOWED, Some(link.text));
+        }
+    }
+
+    /// An `open` without `O_PATH`.
+    pub(in crate::observer) fn open(&mut self, target: &Target, flags: c_int) {
+        let writes = flags & libc::O_ACCMODE != libc::O_RDONLY;
+        let creates = flags & libc::O_CREAT != 0;
+        let exclusive = creates && flags & libc::O_EXCL != 0;
+        let truncates = flags & libc::O_TRUNC != 0;
+        if flags & libc::O_PATH != 0 || flags & libc::O_TMPFILE == libc::O_TMPFILE {
+            return self.consult(target, Uses::PROBED);
+        }
+        match target.stamp {
+            Stamp::Absent if creates && !target.orphan => {
+                // Had it been there, a plain open would have found its content, `O_TRUNC` none,
+                // and `O_EXCL` would have tried another name.
+                let blind = exclusive || truncates;
+                let uses = if blind { Uses::CREATED } else { Uses::CREATED.with(Uses::PROBED) };
+                self.make(target, uses);
+            }
+            Stamp::Present { kind: Kind::Folder, .. } if !target.orphan => {
+                self.consult(target, if writes { Uses::PROBED } else { Uses::LISTED });
+            }
+            Stamp::Present { kind, .. } if !target.orphan => {
+                if exclusive {
+                    self.consult(target, Uses::PROBED);
+                } else if truncates && kind == Kind::File {
+                    self.make(target, Uses::REPLACED);
+                } else {
+                    match flags & libc::O_ACCMODE {
+                        libc::O_RDONLY => self.consult(target, Uses::READ),
+                        libc::O_WRONLY => self.consult(target, Uses::MODIFIED),
+                        _ => self.consult(target, Uses::MODIFIED.with(Uses::READ)),
+                    }
+                }
+            }
+            _ => self.consult(target, Uses::READ),
+        }
+    }
+
+    /// Something that must not be there yet: a folder, a link, a node.
+    pub(in crate::observer) fn create(&mut self, target: &Target) {
+        if target.stamp == Stamp::Absent && !target.orphan {
+            self.make(target, Uses::CREATED);
+        } else {
+            self.consult(target, Uses::PROBED);
+        }
+    }
+
+    /// Changes metadata or length; the call tells whether the path is there.
+    pub(in crate::observer) fn modify(&mut self, target: &Target, replace: bool) {
+        if replace && target.stamp.kind() == Some(Kind::File) && !target.orphan {
+            self.make(target, Uses::REPLACED);
+        } else {
+            self.consult(target, Uses::MODIFIED.with(Uses::PROBED));
+        }
+    }
+
+    pub(in crate::observer) fn remove(&mut self, target: &Target, folder: bool) {
+        if target.stamp == Stamp::Absent || target.orphan {
+            return self.consult(target, Uses::PROBED);
+        }
+        if !self.is_own(&target.path, target.stamp) {
+            // Whether a folder is empty is what its removal tells.
+            let uses = if folder { Uses::LISTED } else { Uses::PROBED };
+            self.note(&target.path, target.stamp, uses.with(Uses::REMOVED), None);
+        }
+        self.take_away(target);
+    }
+
+    /// Moves what is at `from` to `to`; `exchange` moves the other way too.
+    pub(in crate::observer) fn rename(&mut self, from: &Target, to: &Target, exchange: bool) {
+        if from.stamp.kind().is_none() || from.orphan || to.orphan {
+            self.consult(from, Uses::PROBED);
+            return self.consult(to, Uses::PROBED);
+        }
+        self.moved(from);
+        if exchange {
+            self.moved(to);
+            self.make(from, Uses::REPLACED);
+        }
+        let there = to.stamp != Stamp::Absent;
+        self.make(to, if there { Uses::REPLACED } else { Uses::CREATED });
+    }
+
+    /// Another name for the same content.
+    pub(in crate::observer) fn link(&mut self, from: &Target, to: &Target) {
+        let read = if from.orphan { Uses::PROBED } else { Uses::READ };
+        self.consult(from, read);
+        self.create(to);
+    }
+
+    /// Content that was not the run's own can be read under another name from here on.
+    fn moved(&mut self, from: &Target) {
+        if !self.is_own(&from.path, from.stamp) {
+            if from.stamp.kind() == Some(Kind::Folder) {
+                self.problem(Problem::FolderMoved(as_path(&from.path).to_owned()));
+            }
+            self.note(&from.path, from.stamp, Uses::READ.with(Uses::REMOVED), None);
+        }
+        self.take_away(from);
+    }
+
+    fn take_away(&mut self, target: &Target) {
+        let own = self.own.entry(target.path.clone()).or_insert(Own {
+            before: target.stamp,
+            made: false,
+            removed: false,
+        });
+        own.removed = true;
+    }
+
+    fn make(&mut self, target: &Target, uses: Uses) {
+        if self.is_own(&target.path, target.stamp) {
+            // Below its own folder nothing needs to be noted again.
+            if let Some(own) = self.own.get_mut(&target.path) {
+                own.made = true;
+            }
+            return;
+        }
+        self.note(&target.path, target.stamp, uses, None);
+        let own = Own { before: target.stamp, made: true, removed: false };
+        self.own.insert(target.path.clone(), own);
+    }
+
+    /// Whether what is at `path` now is the run's own doing. Results of calls are not seen, so a
+    /// making that left no trace did not happen, and what is there is not ours.
+    pub(in crate::observer) fn is_own(&self, path: &[u8], now: Stamp) -> bool {
+        if let Some(own) = self.own.get(path) {
+            let there = now != Stamp::Absent;
+            return if now == own.before {
+                own.removed && !there
+            } else {
+                // There although only taken away: somebody else put it back.
+                !there || own.made
+            };
+        }
+        let mut rest = path;
+        while let Some(cut) = rest.iter().rposition(|byte| *byte == b'/') {
+            rest = &rest[..cut];
+            let Some(own) = self.own.get(rest) else { continue };
+            if own.before.kind() == Some(Kind::Folder) && !own.removed {
+                continue;
+            }
+            return match (own.made, own.removed) {
+                (true, false) => now != Stamp::Absent || Stamp::of(as_path(rest)) != own.before,
+                (true, true) => true,
+                (false, _) => now == Stamp::Absent,
+            };
+        }
+        false
+    }
+
+    fn note(&mut self, path: &[u8], now: Stamp, uses: Uses, link: Option<Vec<u8>>) {
+        if let Some(entry) = self.paths.get_mut(path) {
+            entry.uses = entry.uses.with(uses);
+            if entry.link.is_none() {
+                entry.link = link;
+            } else if link.is_some() && entry.link != link {
+                // Another text than at first: no single stamp describes what was read.
+                entry.first = Stamp::Unknown(libc::ESTALE);
+            }
+            return;
+        }
+        if self.paths.len() >= MOST_PATHS {
+            return self.problem(Problem::TooMany(MOST_PATHS));
+        }
+        self.paths.insert(path.to_vec(), Entry { first: now, uses, link });
+    }
+
+    /// Everything, for the caller. `ours` tells whether a process id belonged to the run.
+    pub(in crate::observer) fn close(self, ours: impl Fn(i32) -> bool) -> Observation {
+        let mut paths = BTreeMap::new();
+        for (path, entry) in self.paths {
+            let path = as_path(&path).to_owned();
+            if let Some(place) = place_of(&path, &self.options.covered, &ours) {
+                let link = entry.link.map(|text| PathBuf::from(as_path(&text)));
+                paths.insert(path, Seen { first: entry.first, uses: entry.uses, link, place });
+            }
+        }
+        Observation {
+            paths,
+            peers: self.peers,
+            problems: self.problems,
+            interference: self.interference,
+            left_behind: false,
+            calls: 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const READ: c_int = libc::O_RDONLY;
+    const WRITE_NEW: c_int = libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC;
+
+    fn stamp(kind: Kind, ino: u64) -> Stamp {
+        Stamp::Present { kind, mode: 0o644, dev: 1, ino, size: 1, mtime: (1, 0), ctime: (1, 0) }
+    }
+
+    fn at(path: &str, stamp: Stamp) -> Target {
+        Target { path: path.into(), stamp, orphan: false }
+    }
+
+    fn file(path: &str, ino: u64) -> Target {
+        at(path, stamp(Kind::File, ino))
+    }
+
+    fn none(path: &str) -> Target {
+        at(path, Stamp::Absent)
+    }
+
+    fn inputs(steps: impl FnOnce(&mut Ledger)) -> Vec<String> {
+        let mut ledger = Ledger::new(Options::default());
+        steps(&mut ledger);
+        let observation = ledger.close(|_| false);
+        observation
+            .inputs()
+            .map(|(path, seen)| {
+                let there = if seen.first == Stamp::Absent { "!" } else { "" };
+                format!("{there}{}", path.display())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn what_the_run_made_is_no_input() {
+        let seen = inputs(|ledger| {
+            ledger.open(&none("/w/out"), WRITE_NEW);
+            ledger.open(&file("/w/out", 5), READ);
+            ledger.create(&none("/w/dir"));
+            ledger.open(&file("/w/dir/x/y", 6), READ);
+            ledger.remove(&file("/w/out", 5), false);
+            ledger.consult(&none("/w/out"), Uses::PROBED);
+            ledger.consult(&none("/w/dir/z"), Uses::PROBED);
+        });
+        // `/w/dir` does not exist on this machine: its making left no trace.
+        assert_eq!(seen, ["!/w/dir/z"]);
+    }
+
+    #[test]
+    fn what_was_looked_at_before_it_was_made_stays_an_input() {
+        let seen = inputs(|ledger| {
+            ledger.open(&none("/w/snapshot"), READ);
+            ledger.open(&none("/w/snapshot"), WRITE_NEW);
+            ledger.open(&file("/w/snapshot", 5), READ);
+        });
+        assert_eq!(seen, ["!/w/snapshot"]);
+    }
+
+    #[test]
+    fn a_making_that_failed_makes_nothing_our_own() {
+        let fixture = file("/w/fixture", 5);
+        let seen = inputs(|ledger| {
+            // Read-only: truncation fails, and the old content is read.
+            ledger.open(&fixture, WRITE_NEW);
+            ledger.open(&fixture, READ);
+            ledger.remove(&file("/w/kept", 6), false);
+            ledger.open(&file("/w/kept", 6), READ);
+            ledger.open(&none("/w/new"), WRITE_NEW);
+            ledger.consult(&none("/w/new"), Uses::PROBED);
+        });
+        assert_eq!(seen, ["/w/fixture", "/w/kept", "!/w/new"]);
+    }
+
+    #[test]
+    fn overwriting_is_no_reading_but_appending_and_updating_may_be() {
+        let overwritten = inputs(|ledger| {
+            ledger.open(&file("/w/a", 1), WRITE_NEW);
+            ledger.open(&file("/w/a", 2), READ);
+        });
+        assert!(overwritten.is_empty(), "{overwritten:?}");
+        let appended = inputs(|ledger| {
+            ledger.open(&file("/w/a", 1), libc::O_WRONLY | libc::O_APPEND);
+            ledger.open(&file("/w/a", 1), READ);
+            ledger.open(&file("/w/b", 2), libc::O_RDWR | libc::O_CREAT);
+            ledger.open(&none("/w/c"), libc::O_RDWR | libc::O_CREAT);
+        });
+        assert_eq!(appended, ["/w/a", "/w/b", "!/w/c"]);
+    }
+
+    #[test]
+    fn content_that_changes_its_name_was_read() {
+        let seen = inputs(|ledger| {
+            ledger.rename(&file("/w/fixture", 1), &none("/w/mine"), false);
+            ledger.open(&file("/w/mine", 1), READ);
+            ledger.link(&file("/w/other", 2), &none("/w/hard"));
+            ledger.open(&file("/w/hard", 2), READ);
+        });
+        assert_eq!(seen, ["/w/fixture", "/w/other"]);
+        let own = inputs(|ledger| {
+            ledger.open(&none("/w/tmp1"), WRITE_NEW);
+            ledger.rename(&file("/w/tmp1", 3), &file("/w/out", 1), false);
+            ledger.open(&file("/w/out", 3), READ);
+        });
+        assert!(own.is_empty(), "{own:?}");
+    }
+
+    #[test]
+    fn moving_a_folder_of_others_is_more_than_we_can_follow() {
+        let mut ledger = Ledger::new(Options::default());
+        let folder = at("/w/fixtures", stamp(Kind::Folder, 9));
+        ledger.rename(&folder, &none("/w/moved"), false);
+        assert!(!ledger.close(|_| false).is_complete());
+    }
+
+    #[test]
+    fn somebody_else_s_file_in_the_place_of_a_removed_one_counts() {
+        let seen = inputs(|ledger| {
+            ledger.create(&none("/w/f"));
+            ledger.remove(&file("/w/f", 1), false);
+            ledger.consult(&none("/w/f"), Uses::PROBED);
+            ledger.remove(&file("/w/g", 1), false);
+            ledger.open(&file("/w/g", 2), READ);
+        });
+        assert_eq!(seen, ["/w/g"]);
+    }
+
+    #[test]
+    fn a_link_with_two_texts_has_no_stamp() {
+        let mut ledger = Ledger::new(Options::default());
+        for text in ["a", "b"] {
+            let link =
+                Link { path: b"/w/l".to_vec(), text: text.into(), stamp: stamp(Kind::Symlink, 1) };
+            ledger.follow(link);
+        }
+        let observation = ledger.close(|_| false);
+        let seen = &observation.paths[std::path::Path::new("/w/l")];
+        assert!(matches!(seen.first, Stamp::Unknown(_)));
+    }
+}

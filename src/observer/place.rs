@@ -1,0 +1,152 @@
+//! What kind of place a path lies in: whether its content is worth a digest, is covered
+//! otherwise, or cannot be digested at all.
+
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+/// What kind of place a path lies in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// An ordinary file: its content is the input.
+    Ordinary,
+    /// A shared library of the system, the loader's cache, or below a folder that the caller
+    /// covers: described by the identity of the toolchain and the system.
+    Library,
+    /// A fact of this machine at this moment (`/sys`, `/proc`, devices): no digest means anything.
+    Machine,
+}
+
+/// Devices from which nothing can be learnt, or that belong to the process.
+const EMPTY_DEVICES: &[&str] = &[
+    "null", "zero", "full", "random", "urandom", "ptmx", "pts", "fd", "stdin", "stdout", "stderr",
+];
+
+/// Files of `/proc` that tell how large and how old the machine is, as `sysinfo`,
+/// `uname` and `sched_getaffinity` do. libtest and allocators ask for them in every run.
+const CAPACITY: &[&str] = &[
+    "/proc/cpuinfo",
+    "/proc/filesystems",
+    "/proc/loadavg",
+    "/proc/meminfo",
+    "/proc/mounts",
+    "/proc/self",
+    "/proc/stat",
+    "/proc/sys/kernel",
+    "/proc/sys/vm",
+    "/proc/thread-self",
+    "/proc/uptime",
+    "/proc/version",
+    "/sys/devices/system/cpu",
+    "/sys/devices/system/node",
+    "/sys/fs/cgroup",
+    "/sys/kernel/mm/transparent_hugepage",
+];
+
+const LIBRARY_FOLDERS: &[&str] =
+    &["/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/local/lib"];
+
+/// The place of an absolute path without symlinks; `None` if it is no input at all: the process's
+/// own `/proc`, empty devices, the machine's capacity. `ours` tells whether a process id belongs
+/// to the run.
+pub(super) fn place_of(
+    path: &Path,
+    covered: &[PathBuf],
+    ours: impl Fn(i32) -> bool,
+) -> Option<Place> {
+    let bytes = path.as_os_str().as_bytes();
+    if let Some(rest) = below(bytes, b"/proc") {
+        let number = rest.split(|b| *b == b'/').next().unwrap_or_default();
+        let pid = std::str::from_utf8(number).ok().and_then(|number| number.parse().ok());
+        let nothing = pid.is_some_and(ours) || is_capacity(path) || rest.is_empty();
+        return (!nothing).then_some(Place::Machine);
+    }
+    if below(bytes, b"/sys").is_some() {
+        return (!is_capacity(path) && bytes != b"/sys").then_some(Place::Machine);
+    }
+    if let Some(rest) = below(bytes, b"/dev") {
+        let first = rest.split(|b| *b == b'/').next().unwrap_or_default();
+        return match first {
+            // Files in memory, made by name like any others.
+            b"shm" | b"hugepages" => Some(Place::Ordinary),
+            b"" => None,
+            first if EMPTY_DEVICES.iter().any(|name| name.as_bytes() == first) => None,
+            _ => Some(Place::Machine),
+        };
+    }
+    let library = covered.iter().any(|folder| path.starts_with(folder))
+        || bytes == b"/etc/ld.so.cache"
+        || bytes == b"/etc/ld.so.preload"
+        || (is_shared_object(path) && LIBRARY_FOLDERS.iter().any(|dir| path.starts_with(dir)));
+    Some(if library { Place::Library } else { Place::Ordinary })
+}
+
+/// The rest of `path` below `folder`, without a leading slash; empty for the folder itself.
+fn below<'a>(path: &'a [u8], folder: &[u8]) -> Option<&'a [u8]> {
+    let rest = path.strip_prefix(folder)?;
+    if rest.is_empty() { Some(rest) } else { rest.strip_prefix(b"/") }
+}
+
+fn is_capacity(path: &Path) -> bool {
+    CAPACITY.iter().any(|known| path.starts_with(known))
+}
+
+/// `libc.so`, `libc.so.6`, `ld-linux-x86-64.so.2`; whether there or only looked for.
+fn is_shared_object(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().as_bytes();
+    name.ends_with(b".so") || name.windows(4).any(|part| part == b".so.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(path: &str) -> Option<Place> {
+        place_of(Path::new(path), &[PathBuf::from("/tools/rust")], |pid| pid == 7)
+    }
+
+    #[test]
+    fn the_run_itself_and_the_size_of_the_machine_are_no_inputs() {
+        for path in [
+            "/proc/self/maps",
+            "/proc/7/status",
+            "/proc/meminfo",
+            "/dev/null",
+            "/dev/pts/3",
+            "/sys/fs/cgroup/user.slice/cpu.max",
+            "/sys/devices/system/cpu/online",
+        ] {
+            assert_eq!(place(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn other_processes_and_devices_are_facts_of_the_machine() {
+        for path in ["/proc/8/status", "/proc/net/tcp", "/sys/class/net", "/dev/sda", "/dev/tty"] {
+            assert_eq!(place(path), Some(Place::Machine), "{path}");
+        }
+    }
+
+    #[test]
+    fn libraries_are_flagged_and_nothing_else_is() {
+        for path in [
+            "/etc/ld.so.cache",
+            "/usr/lib/x86_64-linux-gnu/libc.so.6",
+            "/lib64/ld-linux-x86-64.so.2",
+            "/tools/rust/bin/rustc",
+        ] {
+            assert_eq!(place(path), Some(Place::Library), "{path}");
+        }
+        for path in [
+            "/usr/lib/os-release",
+            "/w/libx.so",
+            "/etc/hosts",
+            "/dev/shm/x",
+            "/system",
+            "/devices",
+            "/tools/rusty",
+            "/usr/lib/solid",
+        ] {
+            assert_eq!(place(path), Some(Place::Ordinary), "{path}");
+        }
+    }
+}

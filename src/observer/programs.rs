@@ -1,0 +1,180 @@
+//! What a program file says about itself: its interpreter, its architecture, its privileges.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+
+use super::resolve::as_path;
+use crate::observer::Stamp;
+
+/// As much of a script's first line as the kernel reads.
+const FIRST_LINE: usize = 256;
+/// The number of the machine in an ELF header.
+#[cfg(target_arch = "x86_64")]
+const MACHINE: u16 = 62;
+#[cfg(target_arch = "aarch64")]
+const MACHINE: u16 = 183;
+const PT_INTERP: u32 = 3;
+
+/// What matters of a program.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::observer) struct Program {
+    /// The script's interpreter or the dynamic loader, as the file spells it.
+    pub(in crate::observer) interpreter: Option<Vec<u8>>,
+    /// Would run with more rights than its caller's.
+    pub(in crate::observer) privileged: bool,
+    /// Made for another architecture.
+    pub(in crate::observer) foreign: bool,
+    /// Neither ELF nor a script: something registered with the kernel may run it.
+    pub(in crate::observer) unknown: bool,
+}
+
+/// Programs seen so far: most runs execute few of them, many times.
+#[derive(Debug, Default)]
+pub(in crate::observer) struct Programs(HashMap<Vec<u8>, (Stamp, Program)>);
+
+impl Programs {
+    pub(in crate::observer) fn inspect(&mut self, path: &[u8], stamp: Stamp) -> Program {
+        match self.0.get(path) {
+            Some((known, program)) if *known == stamp => program.clone(),
+            _ => {
+                let program = inspect(path);
+                self.0.insert(path.to_vec(), (stamp, program.clone()));
+                program
+            }
+        }
+    }
+}
+
+fn inspect(path: &[u8]) -> Program {
+    let path = as_path(path);
+    let mut program = Program { privileged: is_privileged(path), ..Program::default() };
+    // A file that may be executed but not read: nothing is known about it.
+    let Ok(file) = File::open(path) else {
+        return Program { unknown: true, ..program };
+    };
+    let mut start = Vec::with_capacity(FIRST_LINE);
+    if (&file).take(FIRST_LINE as u64).read_to_end(&mut start).is_err() {
+        return Program { unknown: true, ..program };
+    }
+    if let Some(line) = start.strip_prefix(b"#!") {
+        program.interpreter = script_interpreter(line);
+    } else if start.starts_with(b"\x7fELF") {
+        match loader(&file, &start) {
+            Some(loader) => program.interpreter = loader,
+            None => program.foreign = true,
+        }
+    } else {
+        // An empty file is what a shell runs as a script of no lines.
+        program.unknown = !start.is_empty();
+    }
+    program
+}
+
+/// Whether `no_new_privs` takes something from the program.
+fn is_privileged(path: &std::path::Path) -> bool {
+    const SET_USER: u32 = 0o4000;
+    const SET_GROUP_AND_EXECUTE: u32 = 0o2010;
+    let Ok(metadata) = path.metadata() else { return false };
+    let (mode, user) = (metadata.mode(), rustix::process::geteuid().as_raw());
+    let sets_user = mode & SET_USER != 0 && metadata.uid() != user;
+    let sets_group = mode & SET_GROUP_AND_EXECUTE == SET_GROUP_AND_EXECUTE
+        && metadata.gid() != rustix::process::getegid().as_raw();
+    // The superuser's processes have every capability anyway.
+    let mut value = [0_u8; 64];
+    let capabilities =
+        user != 0 && rustix::fs::getxattr(path, "security.capability", &mut value).is_ok();
+    sets_user || sets_group || capabilities
+}
+
+/// The first word after `#!`.
+fn script_interpreter(line: &[u8]) -> Option<Vec<u8>> {
+    let line = line.split(|byte| *byte == b'\n').next()?;
+    let word = line.split(|byte| matches!(byte, b' ' | b'\t' | 0)).find(|word| !word.is_empty())?;
+    Some(word.to_vec())
+}
+
+/// The dynamic loader that an ELF file asks for (`Some(None)` if it needs none); `None` if the
+/// file is not for this machine, or broken.
+fn loader(file: &File, start: &[u8]) -> Option<Option<Vec<u8>>> {
+    let number = |bytes: &[u8], at: usize, length: usize| -> Option<u64> {
+        let bytes = bytes.get(at..at + length)?;
+        Some(bytes.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
+    };
+    // 64 bits, little-endian.
+    if start.get(4..6)? != [2, 1] || number(start, 18, 2)? != u64::from(MACHINE) {
+        return None;
+    }
+    let (offset, size, count) =
+        (number(start, 32, 8)?, number(start, 54, 2)?, number(start, 56, 2)?);
+    for index in 0..count {
+        let mut header = [0; 56];
+        file.read_exact_at(&mut header, offset.checked_add(index * size)?).ok()?;
+        if number(&header, 0, 4)? == u64::from(PT_INTERP) {
+            let length = usize::try_from(number(&header, 32, 8)?).ok()?.min(4096);
+            let mut text = vec![0; length];
+            file.read_exact_at(&mut text, number(&header, 8, 8)?).ok()?;
+            text.truncate(text.iter().position(|byte| *byte == 0).unwrap_or(length));
+            return Some(Some(text));
+        }
+    }
+    Some(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::ffi::OsStrExt as _;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    fn program(bytes: &[u8]) -> Program {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        inspect(file.path().as_os_str().as_bytes())
+    }
+
+    #[test]
+    fn a_script_names_its_interpreter() {
+        let interpreter = |text: &str| program(text.as_bytes()).interpreter;
+        assert_eq!(interpreter("#!/bin/sh\necho"), Some(b"/bin/sh".to_vec()));
+        assert_eq!(interpreter("#! /usr/bin/env python3"), Some(b"/usr/bin/env".to_vec()));
+        assert_eq!(interpreter("#!\n/bin/sh"), None);
+    }
+
+    #[test]
+    fn our_own_program_needs_its_loader_and_nothing_else() {
+        let own = std::env::current_exe().unwrap();
+        let program = inspect(own.as_os_str().as_bytes());
+        assert!(!program.privileged && !program.foreign && !program.unknown);
+        if let Some(loader) = program.interpreter {
+            assert!(as_path(&loader).exists());
+        }
+    }
+
+    #[test]
+    fn other_machines_and_other_formats_are_told() {
+        let mut elf = [0_u8; 64];
+        elf[..6].copy_from_slice(b"\x7fELF\x01\x01");
+        assert!(program(&elf).foreign, "32 bits");
+        elf[4] = 2;
+        assert!(program(&elf).foreign, "no such machine");
+        elf[18] = MACHINE as u8;
+        assert!(!program(&elf).foreign, "no program headers: static");
+        assert!(program(b"\x7fELF").foreign, "cut off");
+        assert!(program(b"\0asm1234").unknown);
+        assert!(!program(b"").unknown);
+    }
+
+    #[test]
+    fn set_user_id_matters_only_if_it_changes_the_user() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o4755)).unwrap();
+        assert!(!is_privileged(file.path()));
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(file.path(), Some(1), None).unwrap();
+            std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o4755)).unwrap();
+            assert!(is_privileged(file.path()));
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Starting: whether observation works here, and how a child comes under it.
+
+#![expect(unsafe_code, reason = "the hook runs between fork and exec")]
+
+use std::io;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+use super::handle::Run;
+use super::supervisor::Supervisor;
+use super::{filter, kernel};
+use crate::observer::{Observation, Options, Problem, Unavailable};
+use crate::process::Spec;
+
+/// How long the end-to-end trial may take on a machine under load.
+const TRIAL: Duration = Duration::from_secs(5);
+/// How long a supervisor that does not answer is waited for.
+const STUCK: Duration = Duration::from_secs(2);
+/// A name that nobody else asks for.
+const MARK: &std::ffi::CStr = c"/knhk-test-cache observer trial";
+
+/// An observation that is going on. Dropping the writing end of `stop` ends it.
+#[derive(Debug)]
+pub(in crate::observer) struct Handle {
+    stop: Option<io::PipeWriter>,
+    report: mpsc::Receiver<Observation>,
+}
+
+impl Handle {
+    pub(in crate::observer) fn finish(mut self) -> Observation {
+        self.stop = None;
+        self.report.recv_timeout(STUCK).unwrap_or_else(|error| {
+            let mut observation = Observation::default();
+            observation.problems.insert(match error {
+                mpsc::RecvTimeoutError::Timeout => Problem::Stuck,
+                mpsc::RecvTimeoutError::Disconnected => Problem::Bug,
+            });
+            observation
+        })
+    }
+}
+
+pub(in crate::observer) fn observe(
+    spec: &Spec,
+    options: Options,
+) -> Result<(Spec, Handle), Unavailable> {
+    let failed = |error: io::Error| Unavailable::Forbidden(error.to_string());
+    let flags = SocketFlags::CLOEXEC;
+    let (arrivals, sender) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+        .map_err(|error| failed(error.into()))?;
+    let (stop, stopper) = io::pipe().map_err(failed)?;
+    // Large enough that the report never waits for its reader.
+    let (send, report) = mpsc::sync_channel(1);
+    let supervisor = Supervisor { run: Run::new(options), arrivals, stop: stop.into() };
+    std::thread::Builder::new()
+        .name("observer".into())
+        .spawn(move || supervisor.work(&send))
+        .map_err(failed)?;
+    let program = filter::program();
+    let hook = move || match kernel::install(&program) {
+        Ok(listener) => {
+            if kernel::send(sender.as_raw_fd(), 0, Some(listener)) {
+                Ok(())
+            } else {
+                // Under the filter with nobody to answer, the child could not even start.
+                Err(io::Error::from_raw_os_error(libc::EPIPE))
+            }
+        }
+        Err(code) => {
+            // Not observed, and the supervisor knows; the run itself is not disturbed.
+            kernel::send(sender.as_raw_fd(), u8::try_from(code).unwrap_or(u8::MAX), None);
+            Ok(())
+        }
+    };
+    // SAFETY: the hook makes system calls on numbers and on memory that was there before the
+    // fork; `io::Error::from_raw_os_error` allocates nothing.
+    let spec = unsafe { spec.clone().before_exec(hook) };
+    Ok((spec, Handle { stop: Some(stopper), report }))
+}
+
+/// Tries everything once, on a thread of ours that comes under a filter of its own.
+pub(in crate::observer) fn available() -> Result<(), Unavailable> {
+    // 2 lets only the administrator look into other processes, 3 nobody.
+    let scope = std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
+    let scope = scope.trim().parse().unwrap_or(0);
+    if scope >= 3 || (scope == 2 && !rustix::process::geteuid().is_root()) {
+        return Err(Unavailable::Forbidden(format!(
+            "kernel.yama.ptrace_scope is {scope}: set it to 0 or 1"
+        )));
+    }
+    match kernel::sizes_fit() {
+        Ok(true) => {}
+        Ok(false) => return Err(Unavailable::Kernel("an unknown form of notification".into())),
+        Err(error) => return Err(refused(&error)),
+    }
+    let program = filter::program();
+    let (send, receive) = mpsc::channel();
+    let thread = std::thread::Builder::new()
+        .name("observer trial".into())
+        .spawn(move || {
+            let installed = kernel::install(&program);
+            let worked = installed.is_ok();
+            let _ = send.send(installed);
+            if worked {
+                // SAFETY: a constant text; the answer does not matter.
+                unsafe { libc::access(MARK.as_ptr(), libc::F_OK) };
+            }
+        })
+        .map_err(|error| Unavailable::Forbidden(error.to_string()))?;
+    let listener = match receive.recv() {
+        // SAFETY: the kernel made this descriptor for us, and nobody else knows it.
+        Ok(Ok(fd)) => kernel::Listener::new(unsafe { OwnedFd::from_raw_fd(fd) }),
+        Ok(Err(code)) => return Err(refused(&io::Error::from_raw_os_error(code))),
+        Err(_) => return Err(Unavailable::Forbidden("the trial ended early".into())),
+    };
+    let result = watch_trial(&listener);
+    // Whatever the thread still waits for fails from here on, and it ends.
+    drop(listener);
+    let _ = thread.join();
+    result
+}
+
+/// Answers the trial's calls until its mark was read or its thread has ended.
+fn watch_trial(listener: &kernel::Listener) -> Result<(), Unavailable> {
+    let forbidden = |error: io::Error| Unavailable::Forbidden(error.to_string());
+    let deadline = Instant::now() + TRIAL;
+    let mut read = Err(Unavailable::Kernel("no call was notified".into()));
+    while Instant::now() < deadline {
+        let mut polled = [libc::pollfd { fd: listener.raw(), events: libc::POLLIN, revents: 0 }];
+        kernel::wait(&mut polled, 100).map_err(forbidden)?;
+        if polled[0].revents & libc::POLLIN == 0 {
+            if polled[0].revents != 0 {
+                break;
+            }
+            continue;
+        }
+        let Some(call) = listener.next().map_err(forbidden)? else { continue };
+        let mark = MARK.to_bytes_with_nul();
+        for address in &call.args[..2] {
+            let mut text = [0; MARK.count_bytes() + 1];
+            match kernel::read_memory(call.thread, *address, &mut text) {
+                Ok(_) if text == mark => read = Ok(()),
+                Ok(_) => {}
+                Err(error) => {
+                    read = Err(Unavailable::Forbidden(format!(
+                        "other processes' memory cannot be read: {error}"
+                    )));
+                }
+            }
+        }
+        listener.proceed(call.id);
+    }
+    read
+}
+
+fn refused(error: &io::Error) -> Unavailable {
+    match error.raw_os_error() {
+        Some(libc::EINVAL | libc::ENOSYS) => Unavailable::Kernel(error.to_string()),
+        Some(libc::EBUSY) => {
+            Unavailable::Forbidden("this process is itself observed through seccomp".into())
+        }
+        _ => Unavailable::Forbidden(error.to_string()),
+    }
+}

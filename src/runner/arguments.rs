@@ -1,0 +1,228 @@
+//! What the arguments and environment of a job ask of libtest.
+//!
+//! Read only to understand the output: what is run stays exactly as it was given.
+
+use std::ffi::{OsStr, OsString};
+
+use crate::process::Environment;
+
+use super::{Harness, Job};
+
+/// libtest's options that take the next argument as their value.
+const WITH_VALUE: &[&str] =
+    &["--logfile", "--test-threads", "--skip", "--color", "--format", "--shuffle-seed", "-Z"];
+
+/// How libtest was asked to run and to print.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Request {
+    /// One character a test instead of one line.
+    pub(super) terse: bool,
+    /// One JSON object a line (nightly only).
+    pub(super) json: bool,
+    /// The person wants to see what passing tests print too.
+    pub(super) wants_output: bool,
+    /// How many tests run at a time, where it is said.
+    pub(super) threads: Option<usize>,
+    /// Some tests were left out by a filter or `--skip`, or might have been.
+    pub(super) filtered: bool,
+    /// The run order is not the order of the list.
+    pub(super) shuffled: bool,
+    /// `--list` or `--help`: prints and runs nothing.
+    pub(super) prints_only: bool,
+    /// `--ignored` or `--include-ignored`: what is ignored is not simply what is marked so.
+    pub(super) runs_ignored: bool,
+}
+
+impl Request {
+    /// What `job` asks for.
+    pub(super) fn of(job: &Job) -> Self {
+        let own = job.args.get(job.wrapper_args..).unwrap_or_default();
+        let mut request = match job.harness {
+            Harness::Doctest => {
+                let mut request = Self::parse(&rustdoc_test_args(own));
+                request.wants_output |=
+                    own.iter().any(|arg| arg == "--nocapture" || arg == "--no-capture");
+                request
+            }
+            Harness::Libtest | Harness::Custom => Self::parse(own),
+        };
+        request.add_environment(&job.environment);
+        request
+    }
+
+    fn parse(args: &[OsString]) -> Self {
+        let mut request = Self::default();
+        let mut args = args.iter().map(|arg| arg.to_string_lossy());
+        while let Some(arg) = args.next() {
+            if arg == "--" {
+                request.filtered |= args.next().is_some();
+                break;
+            }
+            let (name, value) = match arg.split_once('=') {
+                Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+                None if WITH_VALUE.contains(&&*arg) => {
+                    (arg.into_owned(), args.next().map(Into::into))
+                }
+                None => (arg.into_owned(), None),
+            };
+            request.option(&name, value.as_deref());
+        }
+        request
+    }
+
+    fn option(&mut self, name: &str, value: Option<&str>) {
+        match (name, value) {
+            ("-q" | "--quiet", _) => self.terse = true,
+            ("--format", Some(format)) => {
+                self.terse = format == "terse";
+                self.json = format == "json";
+            }
+            ("--nocapture" | "--no-capture" | "--show-output", _) => self.wants_output = true,
+            ("--test-threads", Some(value)) => self.threads = value.parse().ok(),
+            ("--shuffle" | "--shuffle-seed", _) => self.shuffled = true,
+            ("--list" | "--help" | "-h", _) => self.prints_only = true,
+            ("--ignored" | "--include-ignored", _) => {
+                self.runs_ignored = true;
+                self.filtered = true;
+            }
+            ("--skip" | "--exclude-should-panic", _) => self.filtered = true,
+            (name, _) if !name.starts_with('-') => self.filtered = true,
+            // Another version's option may filter as well.
+            (name, _) => {
+                const HARMLESS: &[&str] = &["--exact", "--test", "--bench", "-Z", "--report-time"];
+                self.filtered |= !HARMLESS.contains(&name) && !WITH_VALUE.contains(&name);
+            }
+        }
+    }
+
+    fn add_environment(&mut self, environment: &Environment) {
+        let set = |name: &str| environment.get(name).filter(|value| *value != OsStr::new("0"));
+        self.wants_output |= set("RUST_TEST_NOCAPTURE").is_some();
+        self.shuffled |= set("RUST_TEST_SHUFFLE").is_some()
+            || environment.get("RUST_TEST_SHUFFLE_SEED").is_some();
+        if self.threads.is_none() {
+            let value = environment.get("RUST_TEST_THREADS").and_then(OsStr::to_str);
+            self.threads = value.and_then(|value| value.parse().ok());
+        }
+    }
+
+    /// How many tests may run at a time.
+    pub(super) fn concurrency(&self) -> usize {
+        let machine = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.threads.unwrap_or_else(machine).max(1)
+    }
+}
+
+/// The arguments that list the tests which `job` would run: its own, less what says how to
+/// print, since libtest takes `--format` once only and would truncate the log file.
+pub(super) fn listing(job: &Job, only_ignored: bool) -> Vec<OsString> {
+    let (wrapper, own) = job.args.split_at(job.wrapper_args.min(job.args.len()));
+    let mut args = wrapper.to_vec();
+    args.extend(["--list", "--format", "terse"].map(OsString::from));
+    args.extend(only_ignored.then(|| OsString::from("--ignored")));
+    let mut own = own.iter();
+    while let Some(arg) = own.next() {
+        let text = arg.to_string_lossy();
+        if text == "--" {
+            args.push(arg.clone());
+            args.extend(own.by_ref().cloned());
+        } else if text == "--format" || text == "--logfile" {
+            own.next();
+        } else if WITH_VALUE.contains(&&*text) {
+            args.push(arg.clone());
+            args.extend(own.next().cloned());
+        } else if !(text == "-q"
+            || text == "--quiet"
+            || text.starts_with("--format=")
+            || text.starts_with("--logfile="))
+        {
+            args.push(arg.clone());
+        }
+    }
+    args
+}
+
+/// rustdoc hands on to libtest what stands behind each `--test-args`, split at white space.
+fn rustdoc_test_args(args: &[OsString]) -> Vec<OsString> {
+    let mut found = Vec::new();
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        let arg = arg.to_string_lossy();
+        let value = match arg.strip_prefix("--test-args") {
+            Some("") => args.next().map(|value| value.to_string_lossy().into_owned()),
+            Some(rest) => rest.strip_prefix('=').map(str::to_owned),
+            None => None,
+        };
+        found.extend(value.iter().flat_map(|value| value.split_whitespace()).map(OsString::from));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::model::{TargetId, TargetKind};
+
+    fn job(harness: Harness, args: &[&str]) -> Job {
+        let id = TargetId { package: "p".into(), target: "p".into(), kind: TargetKind::Lib };
+        let args = args.iter().map(OsString::from).collect();
+        Job::new(id, "/bin/t", args, PathBuf::from("/"), Environment::default(), harness)
+    }
+
+    fn request(args: &[&str]) -> Request {
+        Request::of(&job(Harness::Libtest, args))
+    }
+
+    #[test]
+    fn the_shape_of_the_output_is_understood() {
+        assert_eq!(request(&[]), Request::default());
+        assert!(request(&["-q"]).terse && request(&["--format=terse"]).terse);
+        assert!(!request(&["-q", "--format", "pretty"]).terse);
+        assert!(request(&["-Zunstable-options", "--format", "json"]).json);
+        for flag in ["--nocapture", "--no-capture", "--show-output"] {
+            assert!(request(&[flag]).wants_output);
+        }
+        assert_eq!(request(&["--test-threads", "3"]).threads, Some(3));
+        assert_eq!(request(&["--test-threads=1"]).concurrency(), 1);
+        assert!(request(&["--list"]).prints_only);
+    }
+
+    #[test]
+    fn a_value_is_not_a_filter_and_a_filter_is_no_option() {
+        assert!(!request(&["--color", "always", "--test-threads", "2"]).filtered);
+        assert!(request(&["name"]).filtered && request(&["--skip", "x"]).filtered);
+        assert!(request(&["--", "--nocapture"]).filtered);
+        assert!(!request(&["--", "--nocapture"]).wants_output);
+    }
+
+    #[test]
+    fn the_environment_speaks_where_the_arguments_do_not() {
+        let mut job = job(Harness::Libtest, &[]);
+        job.environment.set("RUST_TEST_THREADS", "1");
+        job.environment.set("RUST_TEST_NOCAPTURE", "0");
+        assert_eq!((Request::of(&job).threads, Request::of(&job).wants_output), (Some(1), false));
+        job.environment.set("RUST_TEST_NOCAPTURE", "1");
+        assert!(Request::of(&job).wants_output);
+    }
+
+    #[test]
+    fn rustdoc_arguments_are_looked_through() {
+        let args = ["--test", "src/lib.rs", "--test-args", "--test-threads 1 -q", "--nocapture"];
+        let request = Request::of(&job(Harness::Doctest, &args));
+        assert!(request.terse && request.wants_output && !request.filtered);
+        assert_eq!(request.threads, Some(1));
+    }
+
+    #[test]
+    fn the_list_is_asked_for_with_the_same_selection() {
+        let args =
+            ["w", "x::y", "-q", "--format", "terse", "--logfile=l", "--skip", "z", "--", "-q"];
+        let mut job = job(Harness::Libtest, &args);
+        job.wrapper_args = 1;
+        let expected =
+            ["w", "--list", "--format", "terse", "--ignored", "x::y", "--skip", "z", "--", "-q"];
+        assert_eq!(listing(&job, true), expected.map(OsString::from));
+    }
+}

@@ -1,0 +1,269 @@
+//! One job from its list of tests to its report.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::io;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::model::{End, TargetReport, TestCounts, Verdict};
+use crate::process::{self, SpawnError, Spec, Stream};
+
+use super::arguments::{self, Request};
+use super::bounded::{Bounded, KEEP};
+use super::evidence::{self, Circumstances};
+use super::scan::{Listing, Names, Scan};
+use super::words::{describe_end, failure_sections};
+use super::{Event, Harness, Job, Options};
+
+/// How long a binary may take to list its tests, unless it may not even run that long.
+const LIST_LIMIT: Duration = Duration::from_secs(30);
+/// The longest list that is read, in bytes.
+const LIST_BYTES: usize = 64 * 1024 * 1024;
+
+/// Runs `job`; `None` if it was cancelled.
+pub(super) async fn run(
+    job: &Job,
+    options: &Options,
+    tell: &impl Fn(Event<'_>),
+) -> Option<TargetReport> {
+    if options.cancel.is_cancelled() {
+        return None;
+    }
+    tell(Event::Started { id: &job.id });
+    let request = Request::of(job);
+    let names = match job.harness {
+        _ if request.prints_only => Names::Unknown,
+        Harness::Doctest => Names::Doctests,
+        Harness::Custom => Names::Any,
+        Harness::Libtest => list(job, options, false).await.map_or(Names::Unknown, Names::Known),
+    };
+    let mut watched = Watched {
+        scan: Scan::new(names, request.json),
+        out: Bounded::new(KEEP),
+        err: Bounded::new(KEEP),
+    };
+    let spec = spec(job, &job.args, options);
+    let finished = match watch(&spec, &mut watched, job, options, &request, tell).await {
+        Ok(finished) if finished.end == End::Cancelled => return None,
+        Ok(finished) => finished,
+        Err(error) => {
+            let report = not_started(job, &error);
+            tell(Event::Finished { report: &report });
+            return Some(report);
+        }
+    };
+    let report = conclude(job, options, &request, &spec, watched, finished).await?;
+    tell(Event::Finished { report: &report });
+    Some(report)
+}
+
+/// What is kept of a run while it runs.
+struct Watched {
+    scan: Scan,
+    out: Bounded,
+    err: Bounded,
+}
+
+/// Runs the binary to its end and tells what happens.
+async fn watch(
+    spec: &Spec,
+    watched: &mut Watched,
+    job: &Job,
+    options: &Options,
+    request: &Request,
+    tell: &impl Fn(Event<'_>),
+) -> Result<process::Finished, SpawnError> {
+    let started = Instant::now();
+    let watched = RefCell::new(watched);
+    let sink = |stream, bytes: &[u8]| {
+        let mut watched = watched.borrow_mut();
+        let Watched { scan, out, err } = &mut **watched;
+        match stream {
+            Stream::Out => {
+                out.push(bytes);
+                scan.feed(bytes, &mut |name, outcome| {
+                    tell(Event::TestFinished { id: &job.id, name, outcome });
+                });
+            }
+            Stream::Err => err.push(bytes),
+        }
+        if options.live {
+            tell(Event::Output { id: &job.id, stream, bytes });
+        }
+    };
+    let mut running = Box::pin(process::run(spec, &options.cancel, options.timeout, sink));
+    let slow_after = options.slow_after.max(Duration::from_millis(1));
+    let finished = loop {
+        match tokio::time::timeout(slow_after, &mut running).await {
+            Ok(finished) => break finished,
+            Err(_) => {
+                let running = running_tests(&watched.borrow().scan, request);
+                let elapsed = started.elapsed();
+                tell(Event::Slow { id: &job.id, elapsed, running: &running });
+            }
+        }
+    };
+    drop(running);
+    watched.borrow_mut().scan.finish(&mut |name, outcome| {
+        tell(Event::TestFinished { id: &job.id, name, outcome });
+    });
+    finished
+}
+
+/// The tests that are running; the terse format does not say which are finished.
+fn running_tests(scan: &Scan, request: &Request) -> Vec<String> {
+    if request.terse {
+        return Vec::new();
+    }
+    scan.running(request.concurrency(), !request.shuffled)
+}
+
+/// The report of a run that was not cancelled; `None` if it is cancelled now.
+async fn conclude(
+    job: &Job,
+    options: &Options,
+    request: &Request,
+    spec: &Spec,
+    watched: Watched,
+    finished: process::Finished,
+) -> Option<TargetReport> {
+    let Watched { scan, out, err } = watched;
+    let end = finished.end;
+    let running = running_tests(&scan, request);
+    let mut about =
+        Circumstances { end, filtered: request.filtered, ignored: None, running: running.clone() };
+    if let Names::Known(listing) = &scan.names
+        && !request.runs_ignored
+        && let Some((summary, _)) = evidence::believed(&scan, listing, end, request.filtered)
+        && summary.counts.ignored > 0
+    {
+        let ignored = list(job, options, true).await;
+        about.ignored = ignored.map(|listing| listing.names.into_iter().collect::<HashSet<_>>());
+        if options.cancel.is_cancelled() {
+            return None;
+        }
+    }
+    let findings = evidence::judge(&scan, &about);
+    let verdict = if end == End::Exit(0) { Verdict::Pass } else { Verdict::Fail };
+    let (out, err) = (out.bytes(), err.bytes());
+    let whole = request.wants_output || request.prints_only;
+    let mut output = Vec::new();
+    if whole {
+        output.extend_from_slice(&out);
+    } else if verdict != Verdict::Pass {
+        output.extend_from_slice(failure_sections(&out).unwrap_or(&out));
+    }
+    if whole || verdict != Verdict::Pass {
+        append(&mut output, &err);
+    }
+    append(&mut output, ending(spec, finished, options, &running).as_bytes());
+    Some(TargetReport {
+        id: job.id.clone(),
+        verdict,
+        end,
+        counts: findings.counts,
+        tests: findings.tests,
+        output: String::from_utf8_lossy(&output).into_owned(),
+        duration_ms: milliseconds(finished.elapsed),
+    })
+}
+
+/// What there is to say about an end that is more than tests that failed; empty for others.
+fn ending(
+    spec: &Spec,
+    finished: process::Finished,
+    options: &Options,
+    running: &[String],
+) -> String {
+    const FAILED_TESTS: i32 = 101;
+    let mut text = match finished.end {
+        End::Exit(0 | FAILED_TESTS) => return String::new(),
+        End::TimedOut => {
+            let limit = options.timeout.unwrap_or(finished.elapsed);
+            format!("`{}` was ended: it ran longer than {limit:?}\n", spec.command_line())
+        }
+        end => format!(
+            "process didn't exit successfully: `{}` ({})\n",
+            spec.command_line(),
+            describe_end(end)
+        ),
+    };
+    if !running.is_empty() {
+        text.push_str("tests that were still running:\n");
+        for name in running {
+            text.push_str("    ");
+            text.push_str(name);
+            text.push('\n');
+        }
+    }
+    text
+}
+
+/// Appends on a new line.
+fn append(output: &mut Vec<u8>, more: &[u8]) {
+    if !more.is_empty() && output.last().is_some_and(|last| *last != b'\n') {
+        output.push(b'\n');
+    }
+    output.extend_from_slice(more);
+}
+
+fn not_started(job: &Job, error: &SpawnError) -> TargetReport {
+    let hint = match error.source.kind() {
+        io::ErrorKind::NotFound if !job.dir.is_dir() => {
+            "its folder is gone: was the package moved or deleted meanwhile?"
+        }
+        io::ErrorKind::NotFound if error.program.is_absolute() && !job.program.exists() => {
+            "the file was there when the tests were built and is gone now: ask again"
+        }
+        io::ErrorKind::NotFound => "the program, or its interpreter or loader, is missing",
+        io::ErrorKind::PermissionDenied => "it may not be executed: is its disk mounted `noexec`?",
+        _ => "see the system's message above",
+    };
+    TargetReport {
+        id: job.id.clone(),
+        verdict: Verdict::Fail,
+        end: End::NotStarted,
+        counts: TestCounts::default(),
+        tests: Vec::new(),
+        output: format!("{error}\n{hint}\n"),
+        duration_ms: 0,
+    }
+}
+
+/// The tests that `job` would run, or only those of them that are marked `#[ignore]`. `None` if
+/// the binary does not list them: then no name is believed.
+async fn list(job: &Job, options: &Options, only_ignored: bool) -> Option<Listing> {
+    let spec = spec(job, &arguments::listing(job, only_ignored), options);
+    let limit = options.timeout.map_or(LIST_LIMIT, |timeout| timeout.min(LIST_LIMIT));
+    let mut text = Vec::new();
+    // One that prints without end is no list: it is ended at once.
+    let enough = CancellationToken::new();
+    let listing = process::run(&spec, &enough, Some(limit), |stream, bytes| {
+        if stream == Stream::Out {
+            if text.len() + bytes.len() > LIST_BYTES {
+                enough.cancel();
+            } else {
+                text.extend_from_slice(bytes);
+            }
+        }
+    });
+    let finished = tokio::select! {
+        finished = listing => finished.ok()?,
+        // The run itself sees the cancellation too; dropping this one kills its tree.
+        () = options.cancel.cancelled() => return None,
+    };
+    if finished.end != End::Exit(0) {
+        return None;
+    }
+    Listing::parse(&text)
+}
+
+fn spec(job: &Job, args: &[std::ffi::OsString], options: &Options) -> Spec {
+    Spec::new(&job.program, &job.dir, job.environment.clone()).args(args).priority(options.priority)
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,8 @@
+//! The runner against real test binaries, and the reading of their output against noise.
+
+mod doctests;
+mod fixture;
+mod noise;
+mod real;
+mod scheduling;
+mod shapes;

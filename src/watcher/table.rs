@@ -1,0 +1,344 @@
+//! Which folders are watched, and which watches are in doubt.
+//!
+//! A watch of the kernel belongs to an inode, the caller thinks in paths, and notify keeps a
+//! table between the two that it changes by itself when it sees a removal or a rename. This
+//! table is the caller's truth: it holds every path that notify may hold, so that no watch can
+//! end without somebody being told.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::Metadata;
+use std::ops::Bound;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+/// What a path leads to. Numbers are used again after a removal, so equal ones prove nothing
+/// by themselves; different ones prove that the path leads elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Inode {
+    dev: u64,
+    ino: u64,
+}
+
+impl From<&Metadata> for Inode {
+    fn from(metadata: &Metadata) -> Self {
+        Self { dev: metadata.dev(), ino: metadata.ino() }
+    }
+}
+
+/// How a watch stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// In place; events are reported.
+    Live,
+    /// Wanted, but perhaps not in place any more: to be put back. The caller was told.
+    Lost,
+    /// Not wanted any more; notify may still have it. Events are dropped.
+    Retired,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    /// `None` once the path is known to lead elsewhere, so that no inode can match.
+    inode: Option<Inode>,
+    standing: Standing,
+}
+
+/// What must be done so that a path is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Claim {
+    /// Nothing: it is.
+    Kept,
+    /// Add the watch; notify does not have the path.
+    New,
+    /// Add the watch, after taking away what notify may have under that path: adding one that
+    /// it thinks it has does nothing.
+    Again,
+}
+
+/// The table. A path sorts directly before everything below it.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    entries: BTreeMap<Arc<Path>, Entry>,
+    /// All paths of an inode: after a rename or with bind mounts they are several, and notify
+    /// reports an event under one of them only.
+    paths: HashMap<Inode, Vec<Arc<Path>>>,
+    /// Entries whose parent is not in the table: nobody tells when they are moved away.
+    tops: BTreeSet<Arc<Path>>,
+    lost: BTreeSet<Arc<Path>>,
+    retired: BTreeSet<Arc<Path>>,
+}
+
+impl Table {
+    /// How many paths notify may hold.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// How many paths are watched without a doubt.
+    pub(super) fn live(&self) -> usize {
+        self.entries.len() - self.lost.len() - self.retired.len()
+    }
+
+    /// The watches to put back.
+    pub(super) fn lost(&self) -> Vec<Arc<Path>> {
+        self.lost.iter().cloned().collect()
+    }
+
+    /// The watches to take away.
+    pub(super) fn retired(&self) -> Vec<Arc<Path>> {
+        self.retired.iter().cloned().collect()
+    }
+
+    /// All paths that are wanted.
+    pub(super) fn wanted(&self) -> Vec<Arc<Path>> {
+        let wanted = self.entries.iter().filter(|(_, e)| e.standing != Standing::Retired);
+        wanted.map(|(path, _)| Arc::clone(path)).collect()
+    }
+
+    /// Whether `path` is watched without a doubt.
+    pub(super) fn is_live(&self, path: &Path) -> bool {
+        self.entries.get(path).is_some_and(|entry| entry.standing == Standing::Live)
+    }
+
+    /// Makes `path`, which leads to `inode`, live. Called before the watch is added, so that an
+    /// event that ends the watch right after finds it here.
+    pub(super) fn claim(&mut self, path: &Path, inode: Inode) -> Claim {
+        let Some((path, entry)) = self.entries.get_key_value(path) else {
+            let path: Arc<Path> = path.into();
+            if path.parent().is_none_or(|parent| !self.entries.contains_key(parent)) {
+                self.tops.insert(Arc::clone(&path));
+            }
+            let entry = Entry { inode: None, standing: Standing::Live };
+            self.entries.insert(Arc::clone(&path), entry);
+            self.set_inode(&path, Some(inode));
+            return Claim::New;
+        };
+        let kept = entry.inode == Some(inode) && entry.standing != Standing::Lost;
+        let path = Arc::clone(path);
+        self.set_standing(&path, Standing::Live);
+        self.set_inode(&path, Some(inode));
+        if kept { Claim::Kept } else { Claim::Again }
+    }
+
+    /// `path` is not wanted any more.
+    pub(super) fn retire(&mut self, path: &Path) {
+        if let Some((path, entry)) = self.entries.get_key_value(path) {
+            let (path, lost) = (Arc::clone(path), entry.standing == Standing::Lost);
+            self.set_standing(&path, Standing::Retired);
+            if lost {
+                self.set_inode(&path, None);
+            }
+        }
+    }
+
+    /// Forgets `path`, which notify does not hold.
+    pub(super) fn forget(&mut self, path: &Path) {
+        let Some((path, _)) = self.entries.get_key_value(path) else { return };
+        let path = Arc::clone(path);
+        self.set_inode(&path, None);
+        self.entries.remove(&path);
+        self.tops.remove(&path);
+        self.lost.remove(&path);
+        self.retired.remove(&path);
+        let orphans: Vec<_> =
+            self.below(&path).filter(|p| p.parent() == Some(&*path)).cloned().collect();
+        self.tops.extend(orphans);
+    }
+
+    /// Something was removed from `path`, moved away from it or put in its place: all watches at
+    /// and below it are in doubt, and those under its inode's other names too. Gives the paths
+    /// that were live until now.
+    pub(super) fn vanish(&mut self, path: &Path) -> Vec<Arc<Path>> {
+        if !self.entries.contains_key(path) && self.below(path).next().is_none() {
+            return Vec::new();
+        }
+        let mut all: BTreeSet<Arc<Path>> = self.below(path).cloned().collect();
+        for alias in self.aliases(path) {
+            all.extend(self.below(&alias).cloned());
+        }
+        all.into_iter().filter(|path| self.lose(path)).collect()
+    }
+
+    /// All watches are in doubt; gives the number of those that were not.
+    pub(super) fn lose_all(&mut self) -> usize {
+        let all: Vec<_> = self.entries.keys().cloned().collect();
+        all.iter().filter(|path| self.lose(path)).count()
+    }
+
+    /// Puts one watch in doubt; `true` if it was live.
+    pub(super) fn lose(&mut self, path: &Path) -> bool {
+        let Some((path, entry)) = self.entries.get_key_value(path) else { return false };
+        let (path, standing) = (Arc::clone(path), entry.standing);
+        match standing {
+            Standing::Live => self.set_standing(&path, Standing::Lost),
+            Standing::Lost => {}
+            // Never again to be taken for the watch that it was.
+            Standing::Retired => self.set_inode(&path, None),
+        }
+        standing == Standing::Live
+    }
+
+    /// The wanted paths under which a change in the folder `dir` must be reported: itself and
+    /// the other names of its inode. Empty if nobody wants it.
+    pub(super) fn reported(&self, dir: &Path) -> Vec<Arc<Path>> {
+        let wanted = |path: &Arc<Path>| {
+            self.entries.get(path).is_some_and(|entry| entry.standing != Standing::Retired)
+        };
+        self.aliases(dir).into_iter().filter(wanted).collect()
+    }
+
+    /// The live paths of the table that lead elsewhere now; only tops, or all.
+    pub(super) fn displaced(&self, all: bool) -> Vec<Arc<Path>> {
+        let displaced = |path: &&Arc<Path>| self.leads_elsewhere(path);
+        if all {
+            self.entries.keys().filter(displaced).cloned().collect()
+        } else {
+            self.tops.iter().filter(displaced).cloned().collect()
+        }
+    }
+
+    /// Whether `path` is live and there is something else now, or nothing.
+    pub(super) fn leads_elsewhere(&self, path: &Path) -> bool {
+        self.entries.get(path).is_some_and(|entry| {
+            let now = || std::fs::symlink_metadata(path).ok();
+            entry.standing == Standing::Live && now().as_ref().map(Inode::from) != entry.inode
+        })
+    }
+
+    /// `path` (if it is in the table) and the other paths of its inode.
+    fn aliases(&self, path: &Path) -> Vec<Arc<Path>> {
+        let Some((path, entry)) = self.entries.get_key_value(path) else { return Vec::new() };
+        let named = entry.inode.and_then(|inode| self.paths.get(&inode)).cloned();
+        named.unwrap_or_else(|| vec![Arc::clone(path)])
+    }
+
+    /// The entries at and below `path`.
+    fn below<'a>(&'a self, path: &'a Path) -> impl Iterator<Item = &'a Arc<Path>> {
+        self.entries
+            .range::<Path, _>((Bound::Included(path), Bound::Unbounded))
+            .map(|(entry, _)| entry)
+            .take_while(move |entry| entry.starts_with(path))
+    }
+
+    fn set_standing(&mut self, path: &Arc<Path>, standing: Standing) {
+        if let Some(entry) = self.entries.get_mut(path) {
+            entry.standing = standing;
+        }
+        self.lost.remove(path);
+        self.retired.remove(path);
+        match standing {
+            Standing::Live => {}
+            Standing::Lost => _ = self.lost.insert(Arc::clone(path)),
+            Standing::Retired => _ = self.retired.insert(Arc::clone(path)),
+        }
+    }
+
+    fn set_inode(&mut self, path: &Arc<Path>, inode: Option<Inode>) {
+        let Some(entry) = self.entries.get_mut(path) else { return };
+        let before = std::mem::replace(&mut entry.inode, inode);
+        if before == inode {
+            return;
+        }
+        if let Some(before) = before
+            && let Some(paths) = self.paths.get_mut(&before)
+        {
+            paths.retain(|other| other != path);
+            if paths.is_empty() {
+                self.paths.remove(&before);
+            }
+        }
+        if let Some(inode) = inode {
+            let paths = self.paths.entry(inode).or_insert_with(|| Vec::with_capacity(1));
+            paths.push(Arc::clone(path));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inode(ino: u64) -> Inode {
+        Inode { dev: 1, ino }
+    }
+
+    fn names(paths: &[Arc<Path>]) -> Vec<&str> {
+        paths.iter().map(|path| path.to_str().unwrap()).collect()
+    }
+
+    fn table(paths: &[(&str, u64)]) -> Table {
+        let mut table = Table::default();
+        for (path, ino) in paths {
+            assert_eq!(table.claim(Path::new(path), inode(*ino)), Claim::New);
+        }
+        table
+    }
+
+    #[test]
+    fn a_removal_loses_everything_below_and_nothing_beside() {
+        let mut table = table(&[("/p", 1), ("/p/a", 2), ("/p/a/b", 3), ("/p/a-b", 4), ("/p/b", 5)]);
+        assert_eq!(names(&table.vanish(Path::new("/p/a"))), ["/p/a", "/p/a/b"]);
+        assert!(table.vanish(Path::new("/p/a")).is_empty(), "told once");
+        assert!(table.vanish(Path::new("/p/none")).is_empty());
+        assert_eq!((table.live(), table.lost().len()), (3, 2));
+        // The same inode number is no proof that the watch is still there.
+        assert_eq!(table.claim(Path::new("/p/a"), inode(2)), Claim::Again);
+        assert_eq!(table.claim(Path::new("/p/a"), inode(2)), Claim::Kept);
+        assert_eq!(table.claim(Path::new("/p/a"), inode(9)), Claim::Again);
+    }
+
+    #[test]
+    fn an_inode_with_two_names_is_reported_and_lost_under_both() {
+        let mut table = table(&[("/a", 1), ("/a/s", 2), ("/b", 1), ("/b/t", 3), ("/c", 4)]);
+        assert_eq!(names(&table.reported(Path::new("/b"))), ["/a", "/b"]);
+        assert_eq!(names(&table.vanish(Path::new("/b"))), ["/a", "/a/s", "/b", "/b/t"]);
+    }
+
+    #[test]
+    fn a_retired_watch_is_silent_and_can_come_back() {
+        let mut table = table(&[("/a", 1), ("/b", 2)]);
+        table.retire(Path::new("/a"));
+        assert!(table.reported(Path::new("/a")).is_empty());
+        assert_eq!(names(&table.retired()), ["/a"]);
+        assert_eq!(table.claim(Path::new("/a"), inode(1)), Claim::Kept);
+        table.retire(Path::new("/a"));
+        assert!(table.vanish(Path::new("/a")).is_empty(), "nobody wants to know");
+        assert_eq!(table.claim(Path::new("/a"), inode(1)), Claim::Again, "but it is in doubt");
+        assert_eq!(table.lose_all(), 2);
+        table.retire(Path::new("/b"));
+        assert_eq!(table.claim(Path::new("/b"), inode(2)), Claim::Again);
+    }
+
+    #[test]
+    fn tops_are_the_entries_without_a_watched_parent() {
+        let mut table = table(&[("/p", 1), ("/p/a", 2), ("/p/a/b", 3), ("/q/r", 4)]);
+        let tops = |table: &Table| table.tops.iter().cloned().collect::<Vec<_>>();
+        assert_eq!(names(&tops(&table)), ["/p", "/q/r"]);
+        table.forget(Path::new("/p/a"));
+        assert_eq!(names(&tops(&table)), ["/p", "/p/a/b", "/q/r"]);
+        table.forget(Path::new("/p"));
+        table.forget(Path::new("/p/a/b"));
+        table.forget(Path::new("/q/r"));
+        assert!(table.tops.is_empty() && table.paths.is_empty() && table.len() == 0);
+    }
+
+    #[test]
+    fn a_path_that_leads_elsewhere_is_displaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let (top, below) = (dir.path().join("top"), dir.path().join("top/below"));
+        std::fs::create_dir_all(&below).unwrap();
+        let mut table = Table::default();
+        for path in [&top, &below] {
+            table.claim(path, Inode::from(&std::fs::symlink_metadata(path).unwrap()));
+        }
+        assert!(table.displaced(true).is_empty());
+        std::fs::rename(&below, dir.path().join("kept")).unwrap();
+        std::fs::create_dir(&below).unwrap();
+        assert!(table.displaced(false).is_empty());
+        assert_eq!(table.displaced(true).len(), 1);
+        std::fs::rename(&top, dir.path().join("other")).unwrap();
+        assert_eq!(table.displaced(false).len(), 1);
+        assert_eq!(table.displaced(true).len(), 2);
+    }
+}
