@@ -1,8 +1,338 @@
-//! To be written: daemon.
+//! The daemon: watches projects, keeps their snapshots in memory and their tests built, answers
+//! questions.
+//!
+//! # Who owns what
+//! - [`Dispatcher`](dispatcher) owns the list of projects, the config in force and the barriers;
+//! - one task a project owns its tree, its watches and its background work;
+//! - one task a connection owns what that connection holds.
+//!
+//! Between them go messages only. Everything ends when one token is cancelled: connections are
+//! closed, children are ended, memos are written, and then the endpoint is given up.
 
+mod dispatcher;
 mod endpoint;
 mod life;
+mod project;
 mod server;
+mod session;
+mod shared;
 
 pub use endpoint::{Endpoint, EndpointError};
 pub use life::Life;
+
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use self::dispatcher::Dispatcher;
+use self::session::Client;
+use self::shared::{Command, Shared};
+use crate::cache::Cache;
+use crate::config::{self, ConfigError, Loaded};
+use crate::paths::{NoHome, Paths};
+use crate::process::Environment;
+use crate::protocol::StatusReport;
+use crate::watcher::{FileWatcher, NewError};
+
+/// How many events may wait for the dispatcher; beyond that they wait in the watcher's queue.
+const EVENTS: usize = 1024;
+
+/// A daemon, before and while it runs.
+///
+/// ```
+/// use knhk_test_cache::{Daemon, CodeHasher, Cache, TestCompiler};
+/// # use knhk_test_cache::{paths::Paths, process::Environment};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// # let folder = tempfile::tempdir()?;
+/// # let project_root = folder.path().join("project");
+/// # std::fs::create_dir_all(project_root.join("src"))?;
+/// # std::fs::write(project_root.join("Cargo.toml"), "[package]\nname = \"p\"\nedition = \"2024\"\n")?;
+/// # std::fs::write(project_root.join("src/lib.rs"), "")?;
+/// # let paths = Paths {
+/// #     home: folder.path().into(),
+/// #     config_file: folder.path().join("config.toml"),
+/// #     cache_dir: folder.path().join("cache"),
+/// #     runtime_dir: folder.path().join("run"),
+/// # };
+/// // Create daemon
+/// let daemon = Daemon::new(project_root);
+/// # let daemon = daemon.with_paths(paths);
+///
+/// // Start daemon
+/// daemon.start().await?;
+///
+/// // Check status
+/// let status = daemon.status()?;
+/// println!("Running: {}", status.running);
+/// # assert!(status.running);
+/// # daemon.stop().await;
+/// # assert!(!daemon.status()?.running);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Daemon {
+    /// The one project that is watched; none for those of the config.
+    project: Option<PathBuf>,
+    paths: Option<Paths>,
+    environment: Environment,
+    inherited: Mutex<Option<UnixListener>>,
+    heartbeat: Option<Duration>,
+    hook: Option<PathBuf>,
+    running: Mutex<Option<Running>>,
+}
+
+/// A started daemon, seen from outside.
+#[derive(Debug)]
+struct Running {
+    stop: CancellationToken,
+    reload: mpsc::Sender<()>,
+    status: StatusSource,
+    task: Option<JoinHandle<()>>,
+}
+
+/// Where the state is to be had.
+type StatusSource = mpsc::UnboundedSender<Command>;
+
+/// Why a daemon does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The user's folders are not known.
+    #[error(transparent)]
+    NoHome(#[from] NoHome),
+    /// The config cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Another daemon runs, or the socket cannot be made.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+    /// Nothing can be watched.
+    #[error(transparent)]
+    Watcher(#[from] NewError),
+    /// The system refused something else.
+    #[error("cannot start: {0}")]
+    Io(#[from] std::io::Error),
+    /// It ended before it was ready.
+    #[error("the daemon ended before it was ready")]
+    Ended,
+}
+
+impl Daemon {
+    /// A daemon for one project, with the shipped settings.
+    pub fn new(project_root: impl Into<PathBuf>) -> Self {
+        Self { project: Some(project_root.into()), ..Self::of_config(Environment::inherited()) }
+    }
+
+    /// A daemon for all projects of the user's config, in the environment given.
+    #[must_use]
+    pub fn of_config(environment: Environment) -> Self {
+        Self {
+            project: None,
+            paths: None,
+            environment,
+            inherited: Mutex::new(None),
+            heartbeat: None,
+            hook: None,
+            running: Mutex::new(None),
+        }
+    }
+
+    /// Uses these folders instead of the user's own.
+    #[must_use]
+    pub fn with_paths(mut self, paths: Paths) -> Self {
+        self.paths = Some(paths);
+        self
+    }
+
+    /// Answers on a socket that the supervisor has bound.
+    #[must_use]
+    pub fn with_listener(mut self, listener: Option<UnixListener>) -> Self {
+        self.inherited = Mutex::new(listener);
+        self
+    }
+
+    /// Says [`Life::Alive`] this often, for a watchdog.
+    #[must_use]
+    pub fn with_heartbeat(mut self, every: Option<Duration>) -> Self {
+        self.heartbeat = every;
+        self
+    }
+
+    /// The program that serves as cargo's runner hook for background tests: one whose `main`
+    /// calls [`crate::compiler::record_invocation`] first. This program by default.
+    #[must_use]
+    pub fn with_hook(mut self, hook: PathBuf) -> Self {
+        self.hook = Some(hook);
+        self
+    }
+
+    /// Starts the daemon on the current tokio runtime and returns once it can answer.
+    ///
+    /// # Errors
+    /// If it cannot start; a second start of the same daemon finds the first one's lock.
+    pub async fn start(&self) -> Result<(), StartError> {
+        let (tell, mut life) = mpsc::unbounded_channel();
+        let mut running = self.launch(tell)?;
+        let ready = loop {
+            match life.recv().await {
+                Some(Life::Ready) => break true,
+                Some(_) => {}
+                None => break false,
+            }
+        };
+        if !ready {
+            if let Some(task) = running.task.take() {
+                let _ = task.await;
+            }
+            return Err(StartError::Ended);
+        }
+        *lock(&self.running) = Some(running);
+        Ok(())
+    }
+
+    /// Runs the daemon until `stop` fires, telling its life to a supervisor. A message on
+    /// `reload` makes it read the config again.
+    ///
+    /// # Errors
+    /// If it cannot start.
+    pub async fn run(
+        &self,
+        stop: CancellationToken,
+        mut reload: mpsc::Receiver<()>,
+        life: mpsc::UnboundedSender<Life>,
+    ) -> Result<(), StartError> {
+        let mut running = self.launch(life)?;
+        let Some(mut task) = running.task.take() else { return Err(StartError::Ended) };
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                Some(()) = reload.recv() => drop(running.reload.send(()).await),
+                _ = &mut task => return Ok(()),
+            }
+        }
+        running.stop.cancel();
+        // A panic of the loop was told by the panic hook.
+        let _ = task.await;
+        Ok(())
+    }
+
+    /// The state. A daemon that was not started, or has ended, says so.
+    ///
+    /// # Errors
+    /// If the user's folders are not known.
+    pub fn status(&self) -> Result<StatusReport, StartError> {
+        let paths = self.paths()?;
+        let alive = lock(&self.running)
+            .as_ref()
+            .is_some_and(|running| !running.status.is_closed() && !running.stop.is_cancelled());
+        Ok(StatusReport {
+            running: alive,
+            pid: alive.then(std::process::id),
+            version: crate::protocol::VERSION.to_owned(),
+            socket: paths.socket(),
+            config: paths.config_file,
+            config_error: None,
+            projects: Vec::new(),
+        })
+    }
+
+    /// The state with that of every project; `None` if the daemon is not running.
+    pub async fn projects(&self) -> Option<StatusReport> {
+        let (reply, report) = oneshot::channel();
+        lock(&self.running).as_ref()?.status.send(Command::Status(reply)).ok()?;
+        report.await.ok()
+    }
+
+    /// Stops the daemon and waits until nothing of it is left.
+    pub async fn stop(&self) {
+        let running = lock(&self.running).take();
+        if let Some(mut running) = running {
+            running.stop.cancel();
+            if let Some(task) = running.task.take() {
+                // A panic of the loop was told by the panic hook.
+                let _ = task.await;
+            }
+        }
+    }
+
+    fn paths(&self) -> Result<Paths, NoHome> {
+        self.paths.clone().map_or_else(|| Paths::from_environment(&self.environment), Ok)
+    }
+
+    /// Claims the endpoint, makes the watcher, starts the loop.
+    fn launch(&self, life: mpsc::UnboundedSender<Life>) -> Result<Running, StartError> {
+        let paths = self.paths()?;
+        let loaded = self.load(&paths)?;
+        let endpoint = Endpoint::claim(&paths, lock(&self.inherited).take())?;
+        let listener = tokio::net::UnixListener::from_std(endpoint.listener()?)?;
+        let (events, seen) = mpsc::channel(EVENTS);
+        let watcher = FileWatcher::new(&paths.runtime_dir, events)?;
+        let hook = match &self.hook {
+            Some(hook) => hook.clone(),
+            None => std::env::current_exe()?,
+        };
+        let (commands, asked) = mpsc::unbounded_channel();
+        let stop = CancellationToken::new();
+        let shared = Arc::new(Shared {
+            id: instance(),
+            cache: Cache::open(&paths.cache_dir),
+            environment: self.environment.clone(),
+            watcher: Arc::new(Mutex::new(watcher)),
+            builds: Arc::new(Semaphore::new(1)),
+            commands: commands.clone(),
+            max_bytes: AtomicU64::new(loaded.config.cache.max_size),
+            hook,
+            stop: stop.clone(),
+            of_config: self.project.is_none(),
+            paths,
+        });
+        let dispatcher = Dispatcher::new(Arc::clone(&shared), life);
+        let (reload, reloads) = mpsc::channel(1);
+        let heartbeat = self.heartbeat;
+        let task = tokio::spawn(async move {
+            let server = tokio::spawn(server::serve(listener, shared.stop.clone(), {
+                let shared = Arc::clone(&shared);
+                move || Client::new(Arc::clone(&shared))
+            }));
+            dispatcher.run(loaded, seen, asked, reloads, heartbeat).await;
+            // Connections have seen the token too.
+            let _ = server.await;
+            drop(endpoint);
+        });
+        Ok(Running { stop, reload, status: commands, task: Some(task) })
+    }
+
+    fn load(&self, paths: &Paths) -> Result<Loaded, ConfigError> {
+        let Some(root) = &self.project else {
+            return config::load(paths, &self.environment);
+        };
+        Ok(Loaded::for_project(root))
+    }
+}
+
+/// A number that no other daemon of this machine has: marks of one mean nothing to another.
+fn instance() -> u64 {
+    use std::hash::{BuildHasher as _, RandomState};
+    RandomState::new().hash_one(std::process::id())
+}
+
+/// Locks; a panic elsewhere does not make the state unusable, as no step leaves it half-done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Sleeps until `deadline`; for ever without one.
+async fn at(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -10,7 +10,9 @@ mod framing;
 mod status;
 
 pub use framing::{FrameError, LineBuffer, MAX_MESSAGE, encode};
-pub use status::{CacheUse, LastBuild, LastVerdict, ProjectStatus, State, StatusReport};
+pub use status::{CacheUse, LastBuild, ProjectStatus, State, StatusReport};
+
+pub use crate::cache::LastVerdict;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

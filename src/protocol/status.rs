@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Digest, TestCounts, Timestamp, Verdict, os_text};
+use crate::cache::LastVerdict;
+use crate::model::{Digest, Timestamp, os_text};
 
 /// The whole state.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -96,23 +97,6 @@ pub struct LastBuild {
     pub duration_ms: u64,
     /// What cargo said of it, rendered: the errors of a failed one.
     pub errors: String,
-}
-
-/// What the tests came to.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct LastVerdict {
-    /// When.
-    pub when: Timestamp,
-    /// Pass, fail or error.
-    pub verdict: Verdict,
-    /// For which code.
-    pub code_hash: Option<Digest>,
-    /// Test counts.
-    pub counts: TestCounts,
-    /// How many targets were run.
-    pub targets_run: u64,
-    /// How long it took, in milliseconds.
-    pub elapsed_ms: u64,
 }
 
 /// A project's share of the records.

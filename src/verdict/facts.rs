@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config;
 use crate::process::Environment;
-use crate::workspace::{CargoConfig, ConfigReadError, Identity, Selection, Toolchain, ToolchainError};
+use crate::workspace::{CargoConfig, ConfigError, Identity, Selection, Toolchain, ToolchainError};
 
 /// How a project wants to be asked: the config's settings.
 pub type Settings = config::Settings;
@@ -32,6 +32,22 @@ impl Question {
         let selection = Selection::parse(root, args);
         Self { root: root.to_owned(), selection, environment, settings }
     }
+
+    /// The selection for people and for finding the last record of the same one.
+    #[must_use]
+    pub fn selection_text(&self) -> String {
+        let Selection { dir, cargo, harness } = &self.selection;
+        let mut words = vec!["cargo test".to_owned()];
+        words.extend(cargo.iter().map(|arg| arg.to_string_lossy().into_owned()));
+        if !harness.is_empty() {
+            words.push("--".to_owned());
+            words.extend(harness.iter().map(|arg| arg.to_string_lossy().into_owned()));
+        }
+        if let Some(below) = dir.strip_prefix(&self.root).ok().filter(|dir| *dir != Path::new("")) {
+            words.push(format!("(in {})", below.display()));
+        }
+        words.join(" ")
+    }
 }
 
 /// Why the facts cannot be had.
@@ -42,7 +58,7 @@ pub enum FactsError {
     Toolchain(#[from] ToolchainError),
     /// A configuration file of cargo that cannot be read.
     #[error(transparent)]
-    Config(#[from] ConfigReadError),
+    Config(#[from] ConfigError),
 }
 
 /// The facts of one question.
@@ -67,10 +83,11 @@ impl Facts {
     /// If the toolchain or cargo's configuration cannot be had.
     pub fn gather(question: &Question, memo_dir: &Path) -> Result<Self, FactsError> {
         let Question { root, selection, environment, .. } = question;
-        let cargo_config = CargoConfig::read(selection, environment)?;
-        let toolchain = Toolchain::find(&selection.dir, environment, memo_dir)?;
+        let cargo_config = CargoConfig::read(&selection.dir, environment, &selection.configs())?;
+        let memo_dir = memo_dir.join("toolchain");
+        let toolchain = Toolchain::find(&selection.dir, environment, &cargo_config, &memo_dir)?;
         let identity = Identity::of(root, &toolchain, &cargo_config, environment);
-        let target_dirs = cargo_config.target_dirs(root);
+        let target_dirs = cargo_config.target_dirs(root, selection.target_dir());
         let package_paths = cargo_config.package_paths();
         Ok(Self { toolchain, cargo_config, identity, target_dirs, package_paths })
     }

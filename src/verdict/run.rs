@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio_util::sync::CancellationToken;
@@ -11,16 +12,19 @@ use super::{Facts, Question, Tree, TreeError, code_hash, known_failure, source_k
 use crate::cache::{Cache, Input, Key, Limits, Record};
 use crate::compiler::{Build, BuildSpec, CompileError, Planned, Progress, TestCompiler};
 use crate::config::Runner;
-use crate::model::{
-    Answer, Digest, End, Source, TargetAnswer, TargetReport, Timestamp, Verdict,
-};
+use crate::model::{Answer, Digest, End, Source, TargetAnswer, TargetReport, Timestamp, Verdict};
 use crate::process::Priority;
 use crate::protocol::{KnownFailure, VERSION};
 use crate::runner;
+use crate::runner::nextest::{self, NextestError};
 
 /// How often a build is repeated because files changed while it ran. A build that writes into
 /// its own sources settles in the second round; a developer who types settles later.
 const ROUNDS: usize = 3;
+
+/// How old a file that only the build knows must be before the build for its content to be
+/// certain: the coarsest granularity of file times.
+const MARGIN: Duration = Duration::from_secs(2);
 
 /// How to run.
 #[derive(Clone, Debug)]
@@ -33,7 +37,7 @@ pub struct RunOptions {
     pub priority: Priority,
     /// Whether cargo's messages are coloured.
     pub color: bool,
-    /// Look at no record.
+    /// Let no record answer.
     pub no_cache: bool,
     /// What is kept.
     pub limits: Limits,
@@ -52,7 +56,7 @@ pub enum Step<'a> {
     KnownFailure(&'a KnownFailure),
     /// Cargo builds.
     Building(Progress),
-    /// Cargo has built: what it warned of, rendered.
+    /// Cargo has built.
     Built(&'a Build),
     /// Files changed while cargo built: it builds again.
     BuildingAgain(&'a [String]),
@@ -71,21 +75,21 @@ pub enum RunError {
     /// The tree cannot be read.
     #[error(transparent)]
     Tree(#[from] TreeError),
-    /// The runner could not run.
+    /// Cargo-nextest could not run.
     #[error(transparent)]
-    Runner(#[from] runner::RunError),
+    Nextest(#[from] NextestError),
     /// It was ended.
     #[error("cancelled")]
     Cancelled,
 }
 
-/// An answer, and the code that it is about.
+/// An answer, and what it can be compared with.
 #[derive(Debug)]
 pub struct Outcome {
     /// The answer.
     pub answer: Answer,
-    /// What every run target came to; empty for an answer from cache.
-    pub reports: Vec<TargetReport>,
+    /// The green record that would have answered, had it been allowed to.
+    pub recorded: Option<Arc<Record>>,
 }
 
 /// Answers `question`: from a record if there is one for the tree as it is, else by a run.
@@ -98,43 +102,39 @@ pub async fn run<T: Tree>(
     tree: &mut T,
     cache: &Cache,
     options: &RunOptions,
-    on_step: &mut (dyn FnMut(Step<'_>) + Send),
+    on_step: &mut dyn FnMut(Step<'_>),
 ) -> Result<Outcome, RunError> {
-    let mut session = Session { question, facts, cache, options, started: Instant::now() };
+    let session = Session { question, facts, cache, options, started: Instant::now() };
     on_step(Step::Looking);
     let mut look = tree.look().await?;
-    if !options.no_cache {
-        if let Some(answer) = session.recorded(look.digest.as_ref().ok(), on_step) {
-            return Ok(Outcome { answer, reports: Vec::new() });
-        }
+    let mut recorded = session.recorded(look.digest.as_ref().ok(), on_step);
+    if let Some(outcome) = session.answer_from(&recorded) {
+        return Ok(outcome);
     }
     let mut not_kept = Vec::new();
     let mut round = 1;
     let (build, built_at) = loop {
         let built_at = SystemTime::now();
         let build = session.build(on_step).await?;
-        let changed = tree.changed_since(&look.mark).await;
-        match changed {
+        let changed = match tree.changed_since(&look.mark).await {
             Some(changed) if changed.is_empty() => break (build, built_at),
-            changed => {
-                let changed = changed.unwrap_or_else(|| vec!["(not known)".to_owned()]);
-                if round == ROUNDS {
-                    not_kept.push(format!("changed while it was built: {}", changed.join(", ")));
-                    break (build, built_at);
-                }
-                on_step(Step::BuildingAgain(&changed));
-                round += 1;
-                look = tree.look().await?;
-            }
+            Some(changed) => changed,
+            None => vec!["it cannot be told what".to_owned()],
+        };
+        if round == ROUNDS {
+            not_kept.push(format!("changed while it was built: {}", changed.join(", ")));
+            break (build, built_at);
+        }
+        round += 1;
+        on_step(Step::BuildingAgain(&changed));
+        look = tree.look().await?;
+        // Other code than was asked about at first: a record may answer for this one.
+        recorded = session.recorded(look.digest.as_ref().ok(), on_step);
+        if let Some(outcome) = session.answer_from(&recorded) {
+            return Ok(outcome);
         }
     };
     on_step(Step::Built(&build));
-    // Other code than was asked about at first: a record may answer for this one.
-    if round > 1 && !options.no_cache {
-        if let Some(answer) = session.recorded(look.digest.as_ref().ok(), on_step) {
-            return Ok(Outcome { answer, reports: Vec::new() });
-        }
-    }
     let reports = session.execute(&build, on_step).await?;
     let when = Timestamp::now();
     match tree.changed_since(&look.mark).await {
@@ -146,23 +146,22 @@ pub async fn run<T: Tree>(
     }
     match &look.digest {
         Err(why) => not_kept.extend(why.iter().cloned()),
-        Ok(digest) if not_kept.is_empty() => {
+        Ok(digest) if not_kept.is_empty() && session.is_kept() => {
             let sources = tree.uncounted(session.sources(&build)).await;
-            let (inputs, doubts) = session.inputs(&sources, built_at);
-            if doubts.is_empty() {
-                not_kept.extend(session.keep(digest, inputs, &reports, when));
-            } else {
-                not_kept = doubts;
+            match session.inputs(&sources, built_at) {
+                Ok(inputs) => not_kept.extend(session.keep(digest, inputs, &reports, when)),
+                Err(doubts) => not_kept = doubts,
             }
         }
         Ok(_) => {}
     }
-    let code = look.digest.ok().map(|tree| code_hash(&tree, &facts.identity));
+    let code_hash = look.digest.ok().map(|tree| code_hash(&tree, &facts.identity));
+    let why = session.why_run();
     let targets = reports
         .iter()
-        .map(|report| TargetAnswer::from_report(report, Source::Run, session.why_run(), when))
+        .map(|report| TargetAnswer::from_report(report, Source::Run, why, when))
         .collect();
-    Ok(Outcome { answer: Answer { code_hash: code, targets, not_kept }, reports })
+    Ok(Outcome { answer: Answer { code_hash, targets, not_kept }, recorded })
 }
 
 struct Session<'a> {
@@ -181,19 +180,38 @@ impl Session<'_> {
         (code, source_key(&code, root, selection, runner, &self.facts.identity))
     }
 
-    /// The answer of a record, if there is a green one.
+    /// Whether the outcome is one that can be kept at all: a build alone proves nothing.
+    fn is_kept(&self) -> bool {
+        !self.question.selection.is_no_run()
+    }
+
+    /// The green record of this tree, if there is one.
     fn recorded(
         &self,
         tree: Option<&Digest>,
-        on_step: &mut (dyn FnMut(Step<'_>) + Send),
-    ) -> Option<Answer> {
-        let (_, key) = self.key(tree?);
-        match Finding::of(self.cache, &key, self.question, Timestamp::now()) {
-            Finding::Green(record) => return Some(answer_of(&record)),
+        on_step: &mut dyn FnMut(Step<'_>),
+    ) -> Option<Arc<Record>> {
+        if !self.is_kept() {
+            return None;
+        }
+        let (code, key) = self.key(tree?);
+        let now = Timestamp::now();
+        match Finding::of(self.cache, &key, self.question, now) {
+            Finding::Green(record) => {
+                // Another checkout's record is now this project's too. If that cannot be
+                // written, retention may remove the record earlier: no harm to this answer.
+                let _ = self.cache.claim(&self.question.root, code, &record, now);
+                return Some(record);
+            }
             Finding::Red(record) => on_step(Step::KnownFailure(&known_failure(&record))),
             Finding::Nothing(why) => on_step(Step::Missed(&why)),
         }
         None
+    }
+
+    fn answer_from(&self, recorded: &Option<Arc<Record>>) -> Option<Outcome> {
+        let record = recorded.as_ref().filter(|_| !self.options.no_cache)?;
+        Some(Outcome { answer: answer_of(record), recorded: recorded.clone() })
     }
 
     fn why_run(&self) -> &'static str {
@@ -202,20 +220,18 @@ impl Session<'_> {
 
     fn compiler(&self) -> TestCompiler {
         TestCompiler::new(BuildSpec {
-            toolchain: self.facts.toolchain.clone(),
-            cargo_config: self.facts.cargo_config.clone(),
             root: self.question.root.clone(),
             selection: self.question.selection.clone(),
             environment: self.question.environment.clone(),
+            toolchain: self.facts.toolchain.clone(),
+            config: self.facts.cargo_config.clone(),
             priority: self.options.priority,
-            color: self.options.color,
+            colour: self.options.color,
+            hook: self.options.hook.clone(),
         })
     }
 
-    async fn build(
-        &self,
-        on_step: &mut (dyn FnMut(Step<'_>) + Send),
-    ) -> Result<Build, RunError> {
+    async fn build(&self, on_step: &mut dyn FnMut(Step<'_>)) -> Result<Build, RunError> {
         let progress = |progress| on_step(Step::Building(progress));
         match self.compiler().build(&self.options.cancel, progress).await {
             Err(CompileError::Cancelled) => Err(RunError::Cancelled),
@@ -227,52 +243,70 @@ impl Session<'_> {
     async fn execute(
         &self,
         build: &Build,
-        on_step: &mut (dyn FnMut(Step<'_>) + Send),
+        on_step: &mut dyn FnMut(Step<'_>),
     ) -> Result<Vec<TargetReport>, RunError> {
-        if self.question.selection.is_no_run() {
+        let Question { selection, settings, environment, .. } = self.question;
+        if selection.is_no_run() {
             return Ok(Vec::new());
         }
         let cancel = &self.options.cancel;
-        let plan = match self.compiler().plan(build, &self.options.hook, cancel).await {
+        let mut options = runner::Options {
+            jobs: self.options.jobs.get(),
+            timeout: settings.timeout,
+            cancel: cancel.clone(),
+            priority: self.options.priority,
+            ..runner::Options::default()
+        };
+        if settings.runner == Runner::Nextest {
+            let request = nextest::Request {
+                cargo: self.facts.toolchain.cargo.clone(),
+                dir: selection.dir.clone(),
+                environment: environment.clone(),
+                selection: selection.cargo.clone(),
+                harness: selection.harness.clone(),
+            };
+            let events = |event: runner::Event<'_>| on_step(Step::Running(event));
+            let ran = nextest::run(&request, &options, events).await;
+            return match ran {
+                _ if cancel.is_cancelled() => Err(RunError::Cancelled),
+                ran => Ok(ran?.reports),
+            };
+        }
+        let plan = match self.compiler().plan(build, cancel).await {
             Err(CompileError::Cancelled) => return Err(RunError::Cancelled),
             plan => plan?,
         };
         on_step(Step::Planned(plan.targets.len()));
         let jobs: Vec<_> = plan.targets.into_iter().map(job).collect();
-        let options = runner::Options {
-            jobs: self.options.jobs,
-            timeout: self.question.settings.timeout,
-            cancel: cancel.clone(),
-            priority: self.options.priority,
-        };
-        let outcomes = runner::run(jobs, options, |event| on_step(Step::Running(event))).await;
+        // One target alone may speak to the terminal as it goes, as it does under cargo.
+        options.live = jobs.len() == 1 && jobs[0].wants_output();
+        let reports =
+            runner::run(&jobs, &options, |event| on_step(Step::Running(event))).await;
         if cancel.is_cancelled() {
             return Err(RunError::Cancelled);
         }
-        Ok(outcomes)
+        reports.into_iter().collect::<Option<_>>().ok_or(RunError::Cancelled)
     }
 
     /// What cargo read, less what it made itself: that is decided by the rest.
     fn sources(&self, build: &Build) -> Vec<PathBuf> {
-        let made = |path: &PathBuf| self.facts.target_dirs.iter().any(|dir| path.starts_with(dir));
-        build.sources().into_iter().filter(|path| !made(path)).collect()
+        let made = |path: &&PathBuf| self.facts.target_dirs.iter().any(|dir| path.starts_with(dir));
+        build.sources.files.iter().filter(|path| !made(path)).cloned().collect()
     }
 
-    /// What cargo read besides the snapshot's files, and what is doubtful about it.
-    fn inputs(&self, sources: &[PathBuf], built_at: SystemTime) -> (Vec<Input>, Vec<String>) {
+    /// The inputs of a record for files that no snapshot holds, or what is doubtful about them.
+    fn inputs(&self, sources: &[PathBuf], built_at: SystemTime) -> Result<Vec<Input>, Vec<String>> {
         let (mut inputs, mut doubts) = (Vec::new(), Vec::new());
         for path in sources {
             let touched = std::fs::symlink_metadata(path).and_then(|m| m.modified());
-            if touched.is_ok_and(|touched| touched + Duration::from_secs(2) > built_at) {
-                doubts.push(format!("{} is too young to be sure of", path.display()));
-                continue;
-            }
-            match input_now(path, &self.question.root) {
+            let young = touched.is_ok_and(|touched| touched + MARGIN > built_at);
+            match input_now(path, &self.question.root).filter(|_| !young) {
                 Some(input) => inputs.push(input),
+                None if young => doubts.push(format!("{} has only just changed", path.display())),
                 None => doubts.push(format!("{} cannot be read", path.display())),
             }
         }
-        (inputs, doubts)
+        if doubts.is_empty() { Ok(inputs) } else { Err(doubts) }
     }
 
     /// Stores the outcome; what stood in the way, if anything.
@@ -289,27 +323,38 @@ impl Session<'_> {
         }
         let (code_hash, key) = self.key(tree);
         let green = reports.iter().all(|report| report.verdict == Verdict::Pass);
+        let identity = &self.facts.identity;
         let record = Record {
             key,
             created: when,
             project: self.question.root.clone(),
             code_hash,
-            selection: self.question.selection.to_string(),
+            selection: self.question.selection_text(),
             verdict: if green { Verdict::Pass } else { Verdict::Fail },
             inputs,
             targets: reports.to_vec(),
             duration_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             tool_version: VERSION.to_owned(),
-            identity: self.facts.identity.parts(),
+            identity: identity
+                .build
+                .iter()
+                .chain(&identity.run)
+                .map(|(name, digest)| (name.clone(), digest.to_string()))
+                .collect(),
         };
-        match self.cache.put(&record, &self.options.limits) {
-            Ok(()) => None,
-            Err(error) => Some(error.to_string()),
-        }
+        self.cache.put(&record, self.options.limits).err().map(|error| error.to_string())
     }
 }
 
+/// A planned target as the runner takes it.
 fn job(planned: Planned) -> runner::Job {
-    planned.into()
+    use crate::compiler::Harness;
+    let harness = match planned.harness {
+        Harness::Libtest => runner::Harness::Libtest,
+        Harness::Custom => runner::Harness::Custom,
+        Harness::Doctest => runner::Harness::Doctest,
+    };
+    let Planned { id, program, args, dir, environment, .. } = planned;
+    runner::Job::new(id, program, args, dir, environment, harness)
 }

@@ -21,12 +21,12 @@ pub struct Look<M> {
 pub struct TreeError(pub String);
 
 /// A project's files, whoever reads them.
-pub trait Tree: Send {
+pub trait Tree {
     /// A moment in the tree's life.
-    type Mark: Clone + Send + Sync;
+    type Mark: Clone;
 
     /// The snapshot as of now: no change made before the call is missed.
-    fn look(&mut self) -> impl Future<Output = Result<Look<Self::Mark>, TreeError>> + Send;
+    fn look(&mut self) -> impl Future<Output = Result<Look<Self::Mark>, TreeError>>;
 
     /// Every file that was touched since `mark`, even if its content is the same again; `None`
     /// where that cannot be told, which counts as changed. Includes all changes made before the
@@ -34,11 +34,11 @@ pub trait Tree: Send {
     fn changed_since(
         &mut self,
         mark: &Self::Mark,
-    ) -> impl Future<Output = Option<Vec<String>>> + Send;
+    ) -> impl Future<Output = Option<Vec<String>>>;
 
     /// Those of `paths` (absolute) that the snapshot does not count. Where that cannot be told,
     /// all of them.
-    fn uncounted(&mut self, paths: Vec<PathBuf>) -> impl Future<Output = Vec<PathBuf>> + Send;
+    fn uncounted(&mut self, paths: Vec<PathBuf>) -> impl Future<Output = Vec<PathBuf>>;
 }
 
 /// The tree read by this process itself, with a memo of digests on disk.

@@ -68,7 +68,7 @@ impl Actor {
             code_hash: None,
             watch: "starting".to_owned(),
             last_build: None,
-            last_verdict: shared.last_verdict(&project.path),
+            last_verdict: shared.cache.state(&project.path).last,
             cache: CacheUse::default(),
         });
         let actor = Self {

@@ -269,11 +269,10 @@ pub(super) fn test(
         let result =
             verdict::run(&question, &facts, &mut tree, &shared.cache, &options, &mut on_step).await;
         let end = match result {
-            Ok(outcome) => End::Tested(Box::new(shared.keep_verdict(
-                &question,
-                &outcome.answer,
-                started.elapsed(),
-            ))),
+            Ok(outcome) => {
+                let (cache, answer) = (&shared.cache, &outcome.answer);
+                End::Tested(Box::new(verdict::remember(cache, &question, answer, started.elapsed())))
+            }
             Err(RunError::Cancelled) => End::GivenUp,
             Err(error) => {
                 warn!(project = %question.root.display(), %error, "background tests were not run");

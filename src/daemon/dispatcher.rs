@@ -1,0 +1,331 @@
+//! The daemon's one loop: events in, messages to projects out. It owns the list of projects, the
+//! config in force and the barriers under way, and never does anything that takes long.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+use tracing::{error, info, warn};
+
+use super::Life;
+use super::project::{self, Message, Started};
+use super::shared::{Command, Shared};
+use crate::config::{self, Loaded};
+use crate::protocol::{CacheUse, Reply, State, StatusReport, VERSION};
+use crate::watcher::{CookieId, Debounce, WatchEvent};
+
+/// How long the config file must be quiet before it is read: editors write it in several steps.
+const CONFIG_QUIET: Duration = Duration::from_millis(200);
+/// How long a project may take to end: a child is killed after half a second.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// How often a slow start says that it is getting on.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The loop's state.
+pub(super) struct Dispatcher {
+    shared: Arc<Shared>,
+    life: mpsc::UnboundedSender<Life>,
+    projects: BTreeMap<PathBuf, (config::Project, Started)>,
+    barriers: HashMap<CookieId, oneshot::Sender<()>>,
+    config_error: Option<String>,
+    config_debounce: Debounce,
+    told: String,
+}
+
+impl Dispatcher {
+    pub(super) fn new(shared: Arc<Shared>, life: mpsc::UnboundedSender<Life>) -> Self {
+        Self {
+            shared,
+            life,
+            projects: BTreeMap::new(),
+            barriers: HashMap::new(),
+            config_error: None,
+            config_debounce: Debounce::new(CONFIG_QUIET),
+            told: String::new(),
+        }
+    }
+
+    /// Runs until the daemon is stopped; then no project and no child is left.
+    pub(super) async fn run(
+        mut self,
+        loaded: Loaded,
+        mut events: mpsc::Receiver<WatchEvent>,
+        mut commands: mpsc::UnboundedReceiver<Command>,
+        mut reload: mpsc::Receiver<()>,
+        heartbeat: Option<Duration>,
+    ) {
+        self.apply(loaded);
+        self.watch_config();
+        let mut starting: Vec<_> = self.take_ready();
+        let mut last_beat = Instant::now();
+        let mut tick = tokio::time::interval(heartbeat.unwrap_or(PATIENCE));
+        let mut ready = false;
+        loop {
+            if !ready {
+                starting.retain_mut(|ready| matches!(ready.try_recv(), Err(oneshot::error::TryRecvError::Empty)));
+                if starting.is_empty() {
+                    ready = true;
+                    self.tell_status();
+                    self.say(Life::Ready);
+                }
+            }
+            let wake = self.config_debounce.due();
+            tokio::select! {
+                () = self.shared.stop.cancelled() => break,
+                event = events.recv() => match event {
+                    Some(event) => self.on_event(event),
+                    None => {
+                        error!("the watcher has ended: stopping");
+                        break;
+                    }
+                },
+                Some(command) = commands.recv() => self.on_command(command),
+                Some(()) = reload.recv() => drop(self.reload()),
+                () = super::at(wake) => {
+                    if self.config_debounce.take(Instant::now()) {
+                        drop(self.reload());
+                    }
+                }
+                // Without a watchdog, ticks are needed only until everything is ready.
+                _ = tick.tick(), if heartbeat.is_some() || !ready => {
+                    if !ready {
+                        self.say(Life::Starting);
+                    }
+                }
+            }
+            if heartbeat.is_some_and(|heartbeat| last_beat.elapsed() >= heartbeat) {
+                last_beat = Instant::now();
+                self.say(Life::Alive);
+            }
+        }
+        self.say(Life::Stopping);
+        self.shared.stop.cancel();
+        for (_, (project, started)) in std::mem::take(&mut self.projects) {
+            if timeout(FAREWELL, started.task).await.is_err() {
+                warn!(project = %project.name(), "did not end in time");
+            }
+        }
+    }
+
+    fn on_event(&mut self, event: WatchEvent) {
+        match event {
+            WatchEvent::Cookie(id) => {
+                if let Some(passed) = self.barriers.remove(&id) {
+                    // Whoever waited may have given up.
+                    let _ = passed.send(());
+                }
+            }
+            WatchEvent::Changed { dir, name } => {
+                if self.is_config(&dir, name.as_deref()) {
+                    self.config_debounce.touch(Instant::now());
+                }
+                self.touched(&dir);
+            }
+            WatchEvent::Gone(dir) => {
+                self.touched(&dir);
+                if let Some(parent) = dir.parent() {
+                    self.touched(parent);
+                }
+            }
+            WatchEvent::Rescan => {
+                warn!("events were lost: reading every project again");
+                self.lost_track();
+            }
+            WatchEvent::Failed(what) => {
+                warn!(reason = %what, "the watcher failed: reading every project again");
+                self.lost_track();
+            }
+        }
+    }
+
+    fn lost_track(&mut self) {
+        self.config_debounce.touch(Instant::now());
+        for (_, started) in self.projects.values() {
+            started.handle.lost_track();
+        }
+    }
+
+    /// Tells every project that may read `dir`: a path dependency outside can belong to several.
+    fn touched(&self, dir: &Path) {
+        for (_, started) in self.projects.values() {
+            if started.handle.reads(dir) {
+                started.handle.touched(dir);
+            }
+        }
+    }
+
+    fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Barrier(passed) => {
+                let cookie = {
+                    let mut watcher = super::lock(&self.shared.watcher);
+                    watcher.cookie()
+                };
+                match cookie {
+                    Ok(id) => {
+                        self.barriers.retain(|_, passed| !passed.is_closed());
+                        self.barriers.insert(id, passed);
+                    }
+                    // Dropping `passed` says that it cannot be told.
+                    Err(error) => warn!(%error, "cannot make a cookie"),
+                }
+            }
+            Command::Find { root, reply } => {
+                let handle = self.projects.get(&root).map(|(_, started)| started.handle.clone());
+                let _ = reply.send(handle);
+            }
+            Command::Status(reply) => {
+                let _ = reply.send(self.status());
+            }
+            Command::StatusChanged => self.tell_status(),
+            Command::Reload(reply) => {
+                let _ = reply.send(self.reload());
+            }
+        }
+    }
+
+    /// Reads the config again; one that does not parse changes nothing.
+    fn reload(&mut self) -> Reply {
+        self.say(Life::Reloading);
+        let loaded = config::load(&self.shared.paths, &self.shared.environment);
+        let reply = match loaded {
+            Ok(loaded) => {
+                info!(projects = loaded.config.projects.len(), "read the config");
+                self.config_error = None;
+                self.apply(loaded);
+                Reply::Done
+            }
+            Err(error) => {
+                let message = error.one_line();
+                warn!(error = %message, "the config does not parse: keeping the one before");
+                self.config_error = Some(error.to_string());
+                Reply::Error { message: error.to_string() }
+            }
+        };
+        self.watch_config();
+        self.say(Life::Ready);
+        self.told.clear();
+        self.tell_status();
+        reply
+    }
+
+    /// Puts a config into force: starts, ends and changes projects.
+    fn apply(&mut self, loaded: Loaded) {
+        for problem in &loaded.problems {
+            warn!(problem = %problem.one_line(), "a project of the config cannot be used now");
+        }
+        let config = loaded.config;
+        self.shared.max_bytes.store(config.cache.max_size, Ordering::Relaxed);
+        let kept = |path: &Path| config.projects.iter().any(|project| project.path == path);
+        let gone: Vec<_> = self.projects.keys().filter(|path| !kept(path)).cloned().collect();
+        for path in gone {
+            if let Some((project, started)) = self.projects.remove(&path) {
+                info!(project = %project.name(), "left the config");
+                started.stop.cancel();
+            }
+        }
+        for project in config.projects {
+            match self.projects.get_mut(&project.path) {
+                Some((known, started)) => {
+                    if known.settings != project.settings {
+                        let settings = Box::new(project.settings.clone());
+                        started.handle.send(Message::Settings(settings));
+                    }
+                    *known = project;
+                }
+                None => {
+                    let started = project::start(&project, &self.shared);
+                    self.projects.insert(project.path.clone(), (project, started));
+                }
+            }
+        }
+    }
+
+    /// Whether an event is about the config file.
+    fn is_config(&self, dir: &Path, name: Option<&std::ffi::OsStr>) -> bool {
+        let file = &self.shared.paths.config_file;
+        file.parent() == Some(dir) && name.is_none_or(|name| file.file_name() == Some(name))
+    }
+
+    /// Watches the folder of the config file. Without it, a reload by hand still works.
+    fn watch_config(&self) {
+        let Some(dir) = self.shared.paths.config_file.parent() else { return };
+        let watched = std::fs::create_dir_all(dir)
+            .map_err(|error| error.to_string())
+            .and_then(|()| {
+                super::lock(&self.shared.watcher).watch(dir).map_err(|error| error.to_string())
+            });
+        if let Err(error) = watched {
+            warn!(folder = %dir.display(), %error, "changes of the config will not be noticed; reload by hand");
+        }
+    }
+
+    fn status(&self) -> StatusReport {
+        let stats = self.shared.cache.stats().unwrap_or_default();
+        let projects = self.projects.values().map(|(_, started)| {
+            let mut status = started.handle.status();
+            let of = stats.projects.iter().find(|of| of.path.as_ref() == Some(&status.path));
+            status.cache = of
+                .map(|of| CacheUse { entries: of.entries, bytes: of.bytes })
+                .unwrap_or_default();
+            status
+        });
+        StatusReport {
+            running: true,
+            pid: Some(std::process::id()),
+            version: VERSION.to_owned(),
+            socket: self.shared.paths.socket(),
+            config: self.shared.paths.config_file.clone(),
+            config_error: self.config_error.clone(),
+            projects: projects.collect(),
+        }
+    }
+
+    /// Tells the supervisor what is going on, if it is something else than before.
+    fn tell_status(&mut self) {
+        let count = self.projects.len();
+        let mut text = match count {
+            0 => "no projects".to_owned(),
+            1 => "1 project".to_owned(),
+            _ => format!("{count} projects"),
+        };
+        let statuses: Vec<_> =
+            self.projects.values().map(|(_, started)| started.handle.status()).collect();
+        let busy = statuses.iter().find(|status| {
+            matches!(status.state, State::Building | State::Testing | State::Hashing)
+        });
+        let broken = statuses.iter().find(|status| {
+            matches!(status.state, State::Failed | State::Missing)
+        });
+        if let Some(status) = busy.or(broken) {
+            let name = status.path.file_name().unwrap_or_default().to_string_lossy();
+            let what = status.reason.as_deref().unwrap_or(status.state.as_str());
+            text.push_str(&format!(", {name}: {what}"));
+        }
+        if self.config_error.is_some() {
+            text.push_str(", the config does not parse");
+        }
+        if text != self.told {
+            self.told.clone_from(&text);
+            self.say(Life::Status(text));
+        }
+    }
+
+    fn take_ready(&mut self) -> Vec<oneshot::Receiver<()>> {
+        self.projects
+            .values_mut()
+            .map(|(_, started)| {
+                std::mem::replace(&mut started.ready, oneshot::channel().1)
+            })
+            .collect()
+    }
+
+    fn say(&self, life: Life) {
+        // A daemon without a supervisor speaks to nobody.
+        let _ = self.life.send(life);
+    }
+}

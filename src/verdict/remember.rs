@@ -1,0 +1,32 @@
+//! The last verdict of a project, kept over restarts for `status`.
+
+use std::time::Duration;
+
+use tracing::warn;
+
+use super::Question;
+use crate::cache::{Cache, LastVerdict};
+use crate::model::{Answer, Timestamp};
+
+/// Keeps the verdict and gives it back. If it cannot be kept, `status` shows an older one.
+pub fn remember(
+    cache: &Cache,
+    question: &Question,
+    answer: &Answer,
+    elapsed: Duration,
+) -> LastVerdict {
+    let last = LastVerdict {
+        when: Timestamp::now(),
+        verdict: answer.verdict(),
+        source: answer.source(),
+        code_hash: answer.code_hash,
+        selection: question.selection_text(),
+        counts: answer.counts(),
+        elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+    };
+    let kept = cache.update_state(&question.root, |state| state.last = Some(last.clone()));
+    if let Err(error) = kept {
+        warn!(%error, "the last verdict is not kept");
+    }
+    last
+}
