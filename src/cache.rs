@@ -1,1 +1,212 @@
-//! To be written: cache.
+//! Records of test runs by content: what was proven once need not be run again.
+//!
+//! A record is found by its [`Key`], a digest of everything that decides the outcome. It answers
+//! ([`Lookup::Hit`]) only if it is green, whole, young enough and not from the future; in every
+//! other case [`Reason`] says why not, and an unreadable file is one of those cases and never an
+//! error. Whether a record's [`Input`]s are still what they were is for the caller to see: the
+//! cache knows no workspace.
+//!
+//! Records are files, one a key, that are written under another name and renamed into place, so
+//! that any number of processes may read and write at once without ever seeing half of one. Only
+//! removing needs a lock. Nothing waits for the disk: a file that a power failure cut short is
+//! found out by the digest inside.
+//!
+//! | module | what it knows |
+//! |---|---|
+//! | `record` | what a record says |
+//! | `format` | how it lies in a file and proves itself |
+//! | `layout` | where files lie and which names are ours |
+//! | `files` | whole writes, suspicious reads, patient locks |
+//! | `memory` | the records that were read last |
+//! | `index` | which project keeps which records |
+//! | `retention` | what may go, as a pure plan |
+//! | `put` | keeping records and listings |
+//! | `sweep` | statistics, `clear`, garbage collection |
+//! | `state` | counts and the last verdict of a project |
+
+mod files;
+mod format;
+mod index;
+mod layout;
+mod memory;
+mod put;
+mod record;
+mod retention;
+mod state;
+mod sweep;
+
+pub use put::{PutError, Stored};
+pub use record::{Input, InputState, Key, Level, ParseLevelError, Record};
+pub use retention::Why;
+pub use state::{LastVerdict, ProjectState, StateError};
+pub use sweep::{GcOptions, Item, ProjectStats, Removed, Report, Stats, SweepError};
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tracing::warn;
+
+use crate::model::{Timestamp, Verdict};
+use files::{Stamp, Unread};
+use layout::Layout;
+use memory::Memory;
+
+/// How much is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How many distinct snapshots a project keeps records of; at least one.
+    pub keep_snapshots: usize,
+    /// How many bytes all records and listings of all projects may have together.
+    pub max_bytes: u64,
+}
+
+impl Default for Limits {
+    /// Ten snapshots a project and 512 MiB.
+    fn default() -> Self {
+        Self { keep_snapshots: 10, max_bytes: 512 << 20 }
+    }
+}
+
+/// What a question to the cache came to.
+#[derive(Clone, Debug)]
+pub enum Lookup {
+    /// Green, if the record's inputs are still what they were.
+    Hit(Arc<Record>),
+    /// Unknown: the tests must run.
+    Miss(Reason),
+}
+
+/// Why the cache has no answer.
+#[derive(Clone, Debug)]
+pub enum Reason {
+    /// Nothing was recorded for this key, or it is not kept any more.
+    Absent,
+    /// The record is older than records may be.
+    Expired {
+        /// How old it is.
+        age: Duration,
+    },
+    /// The record was made later than it is now: the clock was set back, and ages mean nothing.
+    FromTheFuture,
+    /// The file is not a readable record: what is odd about it.
+    Odd(String),
+    /// These tests failed. That is known, but it is no answer: they must run again.
+    NotGreen(Arc<Record>),
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent => f.write_str("nothing is recorded for this state of the tree"),
+            Self::Expired { age } => write!(f, "the record is {} s old", age.as_secs()),
+            Self::FromTheFuture => {
+                f.write_str("the record is from the future: the clock was set back")
+            }
+            Self::Odd(what) => write!(f, "the record cannot be used: {what}"),
+            Self::NotGreen(_) => f.write_str("the tests failed in this state of the tree"),
+        }
+    }
+}
+
+/// All records of one user. Cheap to open; can be shared by threads and opened by any number of
+/// processes at once.
+#[derive(Debug)]
+pub struct Cache {
+    layout: Layout,
+    memory: Mutex<Memory>,
+}
+
+impl Cache {
+    /// The cache in this folder, which need not exist: it is created with the first record.
+    pub fn open(cache_dir: impl Into<PathBuf>) -> Self {
+        let layout = Layout { root: cache_dir.into() };
+        Self { layout, memory: Mutex::default() }
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.layout.root
+    }
+
+    /// Asks for the record of `key`, which may be `ttl` old.
+    pub fn get(&self, key: &Key, now: Timestamp, ttl: Duration) -> Lookup {
+        match self.read(key) {
+            Ok(record) => judge(record, now, ttl),
+            Err(reason) => Lookup::Miss(reason),
+        }
+    }
+
+    /// The newest record of a project and selection, whatever its key, age and verdict: what
+    /// explanations compare with. Never an answer.
+    #[must_use]
+    pub fn latest(&self, project: &Path, selection: &str) -> Option<Record> {
+        let digest = record::project_digest(project);
+        let tag = layout::selection_tag(selection);
+        // A folder that cannot be read is a project without records.
+        let mut claims = index::claims_of(&self.layout, digest).unwrap_or_default();
+        claims.retain(|claim| claim.selection == tag);
+        let now = Timestamp::now();
+        claims.sort_unstable_by_key(|claim| (claim.at <= now, claim.at, claim.key));
+        claims
+            .iter()
+            .rev()
+            .filter_map(|claim| Some(index::load(&self.layout, &claim.key).ok()?.0))
+            .find(|record| record.selection == selection)
+    }
+
+    /// The record as it lies on the disk or is remembered, whatever it says.
+    fn read(&self, key: &Key) -> Result<Arc<Record>, Reason> {
+        let path = self.layout.record(key);
+        // The clock before the file: a file that changes from here on cannot look settled.
+        let now = SystemTime::now();
+        if let Ok(metadata) = path.symlink_metadata()
+            && let Some(record) = self.memory().get(key, &Stamp::of(&metadata))
+        {
+            return Ok(record);
+        }
+        match index::load(&self.layout, key) {
+            Ok((record, stamp)) => {
+                let record = Arc::new(record);
+                if stamp.is_settled(now) {
+                    self.memory().insert(stamp, Arc::clone(&record));
+                }
+                Ok(record)
+            }
+            Err(unread) => {
+                self.memory().forget(key);
+                let reason = match unread {
+                    Unread::Absent => return Err(Reason::Absent),
+                    Unread::Odd(reason) => reason,
+                    Unread::Failed(error) => format!("it cannot be read: {error}"),
+                };
+                warn!(file = %path.display(), %reason, "ignoring a record");
+                Err(Reason::Odd(reason))
+            }
+        }
+    }
+
+    /// A thread that panicked inside left at worst a record forgotten: the stamps still hold.
+    fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a readable record is an answer.
+fn judge(record: Arc<Record>, now: Timestamp, ttl: Duration) -> Lookup {
+    if record.verdict != Verdict::Pass {
+        return Lookup::Miss(Reason::NotGreen(record));
+    }
+    match record.created.age(now) {
+        None => Lookup::Miss(Reason::FromTheFuture),
+        Some(age) if age >= ttl => Lookup::Miss(Reason::Expired { age }),
+        Some(_) => Lookup::Hit(record),
+    }
+}
+
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,356 @@
+//! Files that are written whole or not at all, read with suspicion, and locked with patience.
+//!
+//! Nothing here is flushed to the disk (`fsync`) unless it is asked for: that takes milliseconds,
+//! and a record that a power failure cut short is found out by its digest and is a miss.
+
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tempfile::NamedTempFile;
+
+use super::layout::UNFINISHED;
+
+/// A file larger than this is not read: no record of ours gets near it.
+const READ_LIMIT: u64 = 256 << 20;
+/// How often a folder that somebody removes at the same moment is made again.
+const ATTEMPTS: u32 = 16;
+/// How old a file must be at the time when it is read for its stamp to tell it from a later one.
+/// In nanoseconds, and far more than the coarsest clock by which a file system stamps its files.
+const SETTLED: i128 = if cfg!(test) { 50_000_000 } else { 1_000_000_000 };
+
+/// What tells one state of a file from another without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: i128,
+    changed: i128,
+}
+
+impl Stamp {
+    pub(super) fn of(metadata: &Metadata) -> Self {
+        let nanoseconds = |s: i64, ns: i64| i128::from(s) * 1_000_000_000 + i128::from(ns);
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
+            changed: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+
+    pub(super) const fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Whether every later change must give another stamp. A file that was replaced twice within
+    /// one tick of the file system's clock can have the same inode, size and times.
+    pub(super) fn is_settled(&self, now: SystemTime) -> bool {
+        let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+        let before = i128::try_from(now).unwrap_or(i128::MAX) - SETTLED;
+        self.modified < before && self.changed < before
+    }
+}
+
+/// Why a file gave nothing.
+#[derive(Debug)]
+pub(super) enum Unread {
+    /// There is none.
+    Absent,
+    /// There is something that is no readable file of ours.
+    Odd(String),
+    /// It may well be one, but this process cannot read it now (too many open files, a bad disk).
+    Failed(io::Error),
+}
+
+impl Unread {
+    fn from_io(error: io::Error) -> Self {
+        // What `O_NOFOLLOW` says of a link and `open` says of a socket.
+        let no_file =
+            [libc::ELOOP, libc::ENXIO, libc::EOPNOTSUPP].map(Some).contains(&error.raw_os_error());
+        let kind = error.kind();
+        let denied = matches!(kind, ErrorKind::PermissionDenied | ErrorKind::NotADirectory);
+        match kind {
+            ErrorKind::NotFound => Self::Absent,
+            _ if no_file => Self::Odd("it is not a regular file".to_owned()),
+            _ if denied => Self::Odd(format!("it cannot be opened: {error}")),
+            _ => Self::Failed(error),
+        }
+    }
+}
+
+/// What a person can do about a folder that cannot be written.
+pub(super) fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+            "free some space there, for example with `knhk-test-cache cache clear`"
+        }
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            "make it writable for yourself, or set XDG_CACHE_HOME to a folder that is"
+        }
+        ErrorKind::NotADirectory | ErrorKind::AlreadyExists | ErrorKind::IsADirectory => {
+            "something else lies where a folder or file of the cache must be: move it away"
+        }
+        _ => "set XDG_CACHE_HOME to a folder on another disk if this lasts",
+    }
+}
+
+/// The nearest thing on the way to `path` that exists: what an error is about.
+pub(super) fn nearest(path: &Path) -> &Path {
+    path.ancestors().skip(1).find(|dir| dir.symlink_metadata().is_ok()).unwrap_or(path)
+}
+
+/// Reads a regular file and its stamp. Never waits (a pipe in its place) and never follows a link.
+pub(super) fn read(path: &Path) -> Result<(Vec<u8>, Stamp), Unread> {
+    let flags = libc::O_NONBLOCK | libc::O_NOFOLLOW;
+    let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
+    let mut file = opened.map_err(Unread::from_io)?;
+    let metadata = file.metadata().map_err(Unread::Failed)?;
+    if !metadata.is_file() {
+        return Err(Unread::Odd("it is not a regular file".to_owned()));
+    }
+    if metadata.len() > READ_LIMIT {
+        return Err(Unread::Odd(format!("it is too large ({} bytes)", metadata.len())));
+    }
+    // The stamp is taken before the content, so that a change in between shows as another stamp.
+    let stamp = Stamp::of(&metadata);
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0) + 1);
+    file.read_to_end(&mut bytes).map_err(Unread::Failed)?;
+    Ok((bytes, stamp))
+}
+
+/// Makes a folder and those above it, for this user alone.
+pub(super) fn create_folder(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
+/// Whether a write is worth the wait for the disk.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Durability {
+    /// It survives the end of the process; a power failure may take it.
+    Process,
+    /// It survives a power failure.
+    Power,
+}
+
+/// A file with all its bytes, in the folder where it will lie, under a name that nobody reads.
+/// Dropping it removes it.
+pub(super) fn prepare(path: &Path, parts: &[&[u8]], how: Durability) -> io::Result<NamedTempFile> {
+    // Every path of `Layout` lies in a folder.
+    let dir = path.parent().ok_or(ErrorKind::InvalidInput)?;
+    // Created with mode 0600.
+    let create = || tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(dir);
+    let mut file = retrying(dir, || create().map_err(plain))?;
+    for part in parts {
+        file.as_file_mut().write_all(part)?;
+    }
+    if how == Durability::Power {
+        file.as_file().sync_all()?;
+    }
+    Ok(file)
+}
+
+/// The system's own error, without the temporary name that would only puzzle a reader.
+fn plain(error: io::Error) -> io::Error {
+    let inner = error.get_ref().and_then(|inner| inner.source()?.downcast_ref::<io::Error>());
+    let number = inner.and_then(io::Error::raw_os_error);
+    number.map_or(error, io::Error::from_raw_os_error)
+}
+
+/// Writes a file so that a reader sees the old content or the new, and nothing else.
+pub(super) fn write(path: &Path, parts: &[&[u8]], how: Durability) -> io::Result<()> {
+    prepare(path, parts, how)?.persist(path)?;
+    Ok(())
+}
+
+/// Creates an empty file; one that is there already is fine.
+pub(super) fn touch(path: &Path) -> io::Result<()> {
+    let dir = path.parent().ok_or(ErrorKind::InvalidInput)?;
+    retrying(dir, || {
+        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)
+    })?;
+    Ok(())
+}
+
+/// Does `what` in `dir`, making the folder as often as another process tidies it away.
+fn retrying<T>(dir: &Path, mut what: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    let mut attempt = 0;
+    loop {
+        match what() {
+            Err(error) if error.kind() == ErrorKind::NotFound && attempt < ATTEMPTS => {
+                attempt += 1;
+                match create_folder(dir) {
+                    // A folder above it was tidied away between two steps of the creation.
+                    Err(error) if error.kind() == ErrorKind::NotFound => {}
+                    made => made?,
+                }
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Removes a file; one that is gone already is fine. Says whether it was there.
+pub(super) fn remove(path: &Path) -> io::Result<bool> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The names in a folder that are text (all of ours are), with their types. A folder that is
+/// missing has none.
+pub(super) fn names(dir: &Path) -> io::Result<Vec<(String, fs::FileType)>> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if let (Ok(name), Ok(kind)) = (entry.file_name().into_string(), entry.file_type()) {
+            names.push((name, kind));
+        }
+    }
+    Ok(names)
+}
+
+/// A lock between processes and threads, held until it is dropped.
+#[derive(Debug)]
+pub(super) struct Lock(Option<File>);
+
+/// Who may hold a lock at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Others with shared access.
+    Shared,
+    /// Nobody.
+    Exclusive,
+}
+
+impl Lock {
+    /// Takes the lock, waiting no longer than `patience`: a holder that was stopped in a debugger
+    /// must not stop everyone else. `None` if it is still held then.
+    ///
+    /// Where the file system knows no locks, the caller goes on without one.
+    pub(super) fn take(
+        path: &Path,
+        access: Access,
+        patience: Duration,
+    ) -> io::Result<Option<Self>> {
+        let dir = path.parent().ok_or(ErrorKind::InvalidInput)?;
+        let file = retrying(dir, || {
+            OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)
+        })?;
+        let deadline = Instant::now() + patience;
+        loop {
+            let tried = match access {
+                Access::Shared => file.try_lock_shared(),
+                Access::Exclusive => file.try_lock(),
+            };
+            match tried {
+                Ok(()) => return Ok(Some(Self(Some(file)))),
+                Err(fs::TryLockError::WouldBlock) => {
+                    if Instant::now() >= deadline {
+                        return Ok(None);
+                    }
+                    // The kernel has no lock that waits for a time; this wait is bounded by
+                    // `patience`, and the holders need microseconds.
+                    std::thread::park_timeout(Duration::from_micros(300));
+                }
+                Err(fs::TryLockError::Error(error)) if error.kind() == ErrorKind::Interrupted => {}
+                Err(fs::TryLockError::Error(_)) => return Ok(Some(Self(None))),
+            }
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing alone would leave the lock with a child that was forked at this moment.
+        if let Some(file) = &self.0 {
+            let _ = file.unlock();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn written_files_and_folders_are_for_their_user_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b/file");
+        write(&path, &[b"one", b"two"], Durability::Power).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"onetwo");
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&path), 0o600);
+        assert_eq!(mode(path.parent().unwrap()), 0o700);
+        touch(&dir.path().join("a/c/empty")).unwrap();
+        assert_eq!(mode(&dir.path().join("a/c/empty")), 0o600);
+    }
+
+    #[test]
+    fn an_unfinished_file_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = prepare(&dir.path().join("file"), &[b"x"], Durability::Process).unwrap();
+        assert!(file.path().file_name().unwrap().to_str().unwrap().starts_with(UNFINISHED));
+        drop(file);
+        assert!(names(dir.path()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_odd_and_never_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        #[cfg(target_os = "linux")]
+        {
+            use rustix::fs::{CWD, FileType, Mode, mknodat};
+            mknodat(CWD, dir.path().join("pipe"), FileType::Fifo, Mode::RUSR, 0).unwrap();
+        }
+        std::os::unix::net::UnixListener::bind(dir.path().join("socket")).unwrap();
+        fs::write(dir.path().join("file"), "x").unwrap();
+        std::os::unix::fs::symlink("file", dir.path().join("link")).unwrap();
+        let pipe = cfg!(target_os = "linux").then_some("pipe");
+        for name in ["socket", "link", ".", "file/below"].into_iter().chain(pipe) {
+            let read = read(&dir.path().join(name));
+            assert!(matches!(read, Err(Unread::Odd(_))), "{name}: {read:?}");
+        }
+        assert!(matches!(read(&dir.path().join("none")), Err(Unread::Absent)));
+    }
+
+    #[test]
+    fn a_young_stamp_is_not_trusted() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        fs::write(&path, "x").unwrap();
+        let stamp = Stamp::of(&path.metadata().unwrap());
+        let now = SystemTime::now();
+        assert!(!stamp.is_settled(now));
+        assert!(stamp.is_settled(now + Duration::from_secs(2)));
+        assert!(!stamp.is_settled(UNIX_EPOCH));
+    }
+
+    #[test]
+    fn locks_exclude_each_other_and_patience_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let take = |access| Lock::take(&path, access, Duration::ZERO).unwrap();
+        let shared = take(Access::Shared).unwrap();
+        assert!(take(Access::Shared).is_some());
+        assert!(take(Access::Exclusive).is_none());
+        drop(shared);
+        let exclusive = take(Access::Exclusive).unwrap();
+        assert!(take(Access::Shared).is_none());
+        drop(exclusive);
+        assert!(take(Access::Exclusive).is_some());
+    }
+}

@@ -1,0 +1,118 @@
+//! The records that were read last, so that the daemon answers the same question twice without
+//! reading and checking a file again.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::files::Stamp;
+use super::record::{Key, Record};
+
+/// How many bytes of files are remembered; a record of a thousand tests has some 60 kB. What it
+/// takes in memory is about twice that.
+const BYTES: u64 = 4 << 20;
+
+/// Records with the stamps of the files that they were read from.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    entries: HashMap<Key, Entry>,
+    bytes: u64,
+    /// Grows with every use; the smallest number is the longest unused.
+    clock: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    stamp: Stamp,
+    record: Arc<Record>,
+    used: u64,
+}
+
+impl Memory {
+    /// The record, if the file is still the one that was read. Otherwise it is forgotten.
+    pub(super) fn get(&mut self, key: &Key, stamp: &Stamp) -> Option<Arc<Record>> {
+        self.clock += 1;
+        match self.entries.get_mut(key) {
+            Some(entry) if entry.stamp == *stamp => {
+                entry.used = self.clock;
+                Some(Arc::clone(&entry.record))
+            }
+            _ => {
+                self.forget(key);
+                None
+            }
+        }
+    }
+
+    /// Remembers a record; the caller has made sure that its stamp is settled.
+    pub(super) fn insert(&mut self, stamp: Stamp, record: Arc<Record>) {
+        let key = record.key;
+        self.forget(&key);
+        if stamp.size() > BYTES {
+            return;
+        }
+        self.clock += 1;
+        self.bytes += stamp.size();
+        self.entries.insert(key, Entry { stamp, record, used: self.clock });
+        while self.bytes > BYTES {
+            // A few dozen entries: looking at all of them is cheaper than a second order.
+            let Some(oldest) = self.entries.iter().min_by_key(|(_, e)| e.used).map(|(k, _)| *k)
+            else {
+                return;
+            };
+            self.forget(&oldest);
+        }
+    }
+
+    /// Forgets a record, for example because its file is gone.
+    pub(super) fn forget(&mut self, key: &Key) {
+        if let Some(entry) = self.entries.remove(key) {
+            self.bytes -= entry.stamp.size();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::cache::samples;
+
+    fn stamp(dir: &tempfile::TempDir, size: u64) -> Stamp {
+        let path = dir.path().join("file");
+        fs::File::create(&path).unwrap().set_len(size).unwrap();
+        Stamp::of(&path.metadata().unwrap())
+    }
+
+    #[test]
+    fn another_stamp_is_another_record() {
+        let dir = tempfile::tempdir().unwrap();
+        let (one, other) = (stamp(&dir, 10), stamp(&dir, 11));
+        let record = Arc::new(samples::record(1));
+        let mut memory = Memory::default();
+        memory.insert(one, Arc::clone(&record));
+        assert!(Arc::ptr_eq(&memory.get(&record.key, &one).unwrap(), &record));
+        assert!(memory.get(&record.key, &other).is_none());
+        assert!(memory.get(&record.key, &one).is_none(), "forgotten with the first doubt");
+        assert_eq!(memory.bytes, 0);
+    }
+
+    #[test]
+    fn the_longest_unused_goes_first_and_the_size_is_bounded() {
+        let dir = tempfile::tempdir().unwrap();
+        let stamp = stamp(&dir, BYTES / 4);
+        let mut memory = Memory::default();
+        let records: Vec<_> = (0..5).map(|n| Arc::new(samples::record(n))).collect();
+        for record in &records[..4] {
+            memory.insert(stamp, Arc::clone(record));
+        }
+        assert!(memory.get(&records[0].key, &stamp).is_some());
+        memory.insert(stamp, Arc::clone(&records[4]));
+        assert!(memory.bytes <= BYTES);
+        assert!(memory.get(&records[0].key, &stamp).is_some());
+        assert!(memory.get(&records[1].key, &stamp).is_none());
+
+        memory.insert(self::stamp(&dir, BYTES + 1), Arc::clone(&records[2]));
+        assert!(!memory.entries.contains_key(&records[2].key), "too large to remember");
+    }
+}

@@ -1,0 +1,258 @@
+//! Keeping a record: all of it or nothing, and then the bounds.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tracing::{debug, warn};
+
+use super::files::{self, Access, Durability, Lock, Unread, remedy};
+use super::layout::Claim;
+use super::record::{Record, project_digest};
+use super::sweep::{self, Removed};
+use super::{Cache, Limits, format, index};
+use crate::model::{Digest, Timestamp};
+
+/// How long a `put` waits for another process that removes records. If it takes longer (it was
+/// stopped), the put goes on: at worst the other one removes this record, and that is a miss.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// The largest listing of a snapshot that is kept, in bytes: a million files fit.
+const MANIFEST_LIMIT: u64 = 64 << 20;
+/// What a manifest's file begins with; its digest and a line feed follow.
+const MANIFEST_HEAD: &str = "knhk-test-cache manifest 1 ";
+/// The text that the CACHEDIR.TAG convention asks for.
+const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
+    # This folder holds test results of knhk-test-cache; all of them can be made again.\n";
+
+/// Why something is not kept. The caller tells it and goes on: the answer itself stands.
+#[derive(Debug, thiserror::Error)]
+pub enum PutError {
+    /// The folder cannot be written.
+    #[error("keep the result in `{}`: {source}; {}", dir.display(), remedy(source))]
+    Write {
+        /// The folder, or what lies in its place.
+        dir: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It is no whole outcome.
+    #[error("keep the result: {0}")]
+    NotWhole(String),
+    /// It alone exceeds the bound for everything.
+    #[error(
+        "keep the result: it has {bytes} bytes and all results together may have {max}; \
+         raise the cache's size limit in the config"
+    )]
+    TooLarge {
+        /// Its size in bytes.
+        bytes: u64,
+        /// The bound in bytes.
+        max: u64,
+    },
+}
+
+/// A record that was kept.
+#[derive(Debug)]
+pub struct Stored {
+    /// The size of its file in bytes.
+    pub bytes: u64,
+    /// What had to go for it.
+    pub removed: Vec<Removed>,
+}
+
+impl Cache {
+    /// Keeps a record, in place of an older one with its key, and then brings the record's
+    /// project and the size of everything back within `limits`.
+    ///
+    /// # Errors
+    /// If the record is no whole outcome, or cannot be written. Then nothing is kept of it, and
+    /// an older record with its key is still there.
+    pub fn put(&self, record: &Record, limits: Limits) -> Result<Stored, PutError> {
+        let index_is_lost = self.layout.records().exists() && !self.layout.projects().exists();
+        let bytes = self.store(record, limits)?;
+        if index_is_lost {
+            self.rebuild_index();
+        }
+        let removed = self.retain(&record.project, limits, record.created);
+        let removed = removed.unwrap_or_else(|error| {
+            // The record is in place, and the next put or gc tries again.
+            let dir = self.layout.root.display();
+            warn!(folder = %dir, %error, "could not remove old records");
+            Vec::new()
+        });
+        Ok(Stored { bytes, removed })
+    }
+
+    /// Keeps a record without looking at the bounds, for many records in a row; a [`Cache::put`]
+    /// or [`Cache::gc`] afterwards restores them. Returns the file's size in bytes.
+    ///
+    /// # Errors
+    /// As [`Cache::put`].
+    pub fn store(&self, record: &Record, limits: Limits) -> Result<u64, PutError> {
+        if let Some(flaw) = record.flaw() {
+            return Err(PutError::NotWhole(flaw));
+        }
+        let path = self.layout.record(&record.key);
+        let failed = write_error(&path);
+        let content = format::encode("record", record).map_err(|e| failed(e.into()))?;
+        let bytes = content.len() as u64;
+        if bytes > limits.max_bytes {
+            return Err(PutError::TooLarge { bytes, max: limits.max_bytes });
+        }
+        self.tag();
+        let claim = Claim::new(&record.project, record.code_hash, record, record.created, bytes);
+        let file = files::prepare(&path, &[&content], Durability::Process).map_err(&failed)?;
+        let _held = self.share()?;
+        // The claim comes first: a claim without a record means nothing, while a record without
+        // a claim would be found by nobody but gc.
+        let claimed = self.layout.claim(&claim);
+        let kept = index::enter(&self.layout, &record.project, &claim)
+            .map_err(write_error(&claimed))
+            .and_then(|()| file.persist(&path).map_err(|error| failed(error.error)));
+        if let Err(error) = kept {
+            let _ = files::remove(&claimed);
+            return Err(error);
+        }
+        Ok(bytes)
+    }
+
+    /// Says that `project` uses this record too, as of its snapshot `code_hash`: another checkout
+    /// of the same content, or a record that outlives the snapshot that it was made for. From
+    /// then on it is not removed before `project` lets it go. Says whether that is news; saying it
+    /// again costs one look into a folder.
+    ///
+    /// # Errors
+    /// If it cannot be written; the record still answers.
+    pub fn claim(
+        &self,
+        project: &Path,
+        code_hash: Digest,
+        record: &Record,
+        now: Timestamp,
+    ) -> Result<bool, PutError> {
+        let digest = project_digest(project);
+        let path = self.layout.snapshots(&digest).join(code_hash.to_string());
+        let known = index::snapshot_claims(&self.layout, digest, code_hash);
+        if known.map_err(write_error(&path))?.iter().any(|claim| claim.key == record.key) {
+            return Ok(false);
+        }
+        let _held = self.share()?;
+        // Removed since it answered: then there is nothing to claim.
+        let Ok(metadata) = self.layout.record(&record.key).symlink_metadata() else {
+            return Ok(false);
+        };
+        let claim = Claim::new(project, code_hash, record, now, metadata.len());
+        index::enter(&self.layout, project, &claim).map_err(write_error(&path))?;
+        Ok(true)
+    }
+
+    /// Keeps the listing of a snapshot for as long as a record of that snapshot is kept. The
+    /// bytes mean nothing to the cache.
+    ///
+    /// # Errors
+    /// If it cannot be written, or is larger than any listing should be.
+    pub fn put_manifest(&self, code_hash: Digest, listing: &[u8]) -> Result<(), PutError> {
+        let bytes = listing.len() as u64;
+        if bytes > MANIFEST_LIMIT {
+            return Err(PutError::TooLarge { bytes, max: MANIFEST_LIMIT });
+        }
+        self.tag();
+        let path = self.layout.manifest(&code_hash);
+        let head = manifest_head(listing);
+        files::write(&path, &[head.as_bytes(), listing], Durability::Process)
+            .map_err(write_error(&path))
+    }
+
+    /// The listing of a snapshot, if it is still kept. An odd one is none, with a warning.
+    #[must_use]
+    pub fn manifest(&self, code_hash: Digest) -> Option<Vec<u8>> {
+        let path = self.layout.manifest(&code_hash);
+        match read_manifest(&path) {
+            Ok(listing) => Some(listing),
+            Err(Unread::Absent) => None,
+            Err(Unread::Odd(reason)) => {
+                warn!(file = %path.display(), %reason, "ignoring a listing");
+                None
+            }
+            Err(Unread::Failed(error)) => {
+                warn!(file = %path.display(), reason = %error, "ignoring a listing");
+                None
+            }
+        }
+    }
+
+    /// Marks the folder for backup programs. Not worth an error: the record's own write follows.
+    fn tag(&self) {
+        let path = self.layout.tag();
+        if !path.exists() {
+            let _ = files::write(&path, &[TAG.as_bytes()], Durability::Process);
+        }
+    }
+
+    /// Keeps those out that remove records, until it is dropped.
+    fn share(&self) -> Result<Option<Lock>, PutError> {
+        let path = self.layout.records_lock();
+        Lock::take(&path, Access::Shared, PATIENCE).map_err(write_error(&path))
+    }
+
+    /// Removes what the bounds do not allow any more, as this project sees it.
+    fn retain(&self, project: &Path, limits: Limits, now: Timestamp) -> io::Result<Vec<Removed>> {
+        let own = project_digest(project);
+        let keep = |project: &Digest| (*project == own).then_some(limits.keep_snapshots);
+        if sweep::plan(&self.layout, &keep, limits.max_bytes, now)?.is_empty() {
+            return Ok(Vec::new());
+        }
+        let path = self.layout.records_lock();
+        let Some(_held) = Lock::take(&path, Access::Exclusive, PATIENCE)? else {
+            debug!("old records stay: another process holds the lock");
+            return Ok(Vec::new());
+        };
+        // Planned again, now that nobody adds a record or a claim.
+        let plan = sweep::plan(&self.layout, &keep, limits.max_bytes, now)?;
+        let mut report = sweep::Report::default();
+        sweep::carry_out(&self.layout, &plan, &mut report);
+        for (path, error) in &report.failed {
+            warn!(file = %path.display(), %error, "could not remove an old record");
+        }
+        Ok(report.removed)
+    }
+
+    /// Makes the index again from the records. Not worth an error: gc does it, too.
+    fn rebuild_index(&self) {
+        let rebuild = || -> io::Result<usize> {
+            let _held = Lock::take(&self.layout.records_lock(), Access::Shared, PATIENCE)?;
+            let files = index::record_files(&self.layout)?;
+            let adopted = index::adopt(&self.layout, &index::claims(&self.layout)?, &files);
+            for (root, claim) in &adopted {
+                index::enter(&self.layout, root, claim)?;
+            }
+            Ok(adopted.len())
+        };
+        match rebuild() {
+            Ok(0) => {}
+            Ok(records) => warn!(records, "the index of projects was lost; made it again"),
+            Err(error) => warn!(%error, "the index of projects was lost and cannot be made again"),
+        }
+    }
+}
+
+/// An error that names what is in the way of `path`.
+fn write_error(path: &Path) -> impl Fn(io::Error) -> PutError + '_ {
+    |source| PutError::Write { dir: files::nearest(path).to_owned(), source }
+}
+
+fn manifest_head(listing: &[u8]) -> String {
+    format!("{MANIFEST_HEAD}{}\n", Digest::of(listing))
+}
+
+/// Reads and checks a manifest.
+pub(super) fn read_manifest(path: &Path) -> Result<Vec<u8>, Unread> {
+    let (mut bytes, _) = files::read(path)?;
+    // Any digest gives a header of the same length.
+    let length = manifest_head(b"").len();
+    let found = bytes.split_at_checked(length);
+    if found.is_none_or(|(head, listing)| head != manifest_head(listing).as_bytes()) {
+        return Err(Unread::Odd("truncated, changed, or of another version".to_owned()));
+    }
+    Ok(bytes.split_off(length))
+}

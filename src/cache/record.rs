@@ -1,0 +1,217 @@
+//! What a record is: the key that finds it, and what was found out.
+//!
+//! # How narrower levels join
+//! A key names its level and that level's version, so a reader never meets a record whose
+//! meaning it does not know. A new field is therefore added with `#[serde(default)]` and needs no
+//! new format; a field that decides *whether a record may answer* comes with a new
+//! [`Key::version`], so that no older reader can look past it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::format::lossless;
+use crate::model::{Digest, Digester, End, TargetReport, Timestamp, Verdict};
+
+/// How much a record answers for. The text names are part of the stored format and never change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Level {
+    /// A whole project and selection, keyed by all of its files.
+    Source,
+    /// One test target, keyed by its code identity and what it was seen to read.
+    Binary,
+    /// One test of a target.
+    Test,
+}
+
+impl Level {
+    /// All levels, the widest first.
+    pub const ALL: [Self; 3] = [Self::Source, Self::Binary, Self::Test];
+
+    /// The level's name in files.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Binary => "binary",
+            Self::Test => "test",
+        }
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why a text is not a level's name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a level (source, binary, test)")]
+pub struct ParseLevelError(String);
+
+impl FromStr for Level {
+    type Err = ParseLevelError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|level| level.as_str() == text)
+            .ok_or_else(|| ParseLevelError(text.to_owned()))
+    }
+}
+
+/// What finds a record: everything that decides the outcome, as one digest, and what kind of
+/// everything that is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Key {
+    /// What the record answers for.
+    pub level: Level,
+    /// The version of the rules by which this level's digest is made and its record is judged.
+    pub version: u32,
+    /// The digest of all that decides the outcome.
+    pub digest: Digest,
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}-{}", self.level, self.version, self.digest)
+    }
+}
+
+/// What an additional input was when the record was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum InputState {
+    /// A file with this content.
+    Digest(Digest),
+    /// There was nothing at this path, and that was looked at.
+    Absent,
+    /// A folder whose sorted names have this digest.
+    Listing(Digest),
+    /// A symbolic link whose target text has this digest.
+    Link(Digest),
+}
+
+/// Something outside the key's digest that the outcome may depend on. Whoever asks checks every
+/// one again before it believes the record: the cache itself never looks into a workspace.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Input {
+    /// Relative to the workspace where inside it, else absolute.
+    #[serde(with = "lossless")]
+    pub path: PathBuf,
+    /// What was there.
+    pub state: InputState,
+}
+
+/// One stored outcome.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// What finds it.
+    pub key: Key,
+    /// When the run ended; its age is counted from here.
+    pub created: Timestamp,
+    /// The root of the workspace in which the run took place. Another checkout of the same
+    /// content may use the record too, see [`super::Cache::claim`].
+    #[serde(with = "lossless")]
+    pub project: PathBuf,
+    /// The snapshot that the run proved.
+    pub code_hash: Digest,
+    /// What was asked for, in one canonical text that a person can read.
+    pub selection: String,
+    /// What the run came to.
+    pub verdict: Verdict,
+    /// What must still be as it was for this record to answer.
+    pub inputs: Vec<Input>,
+    /// What every test target came to.
+    pub targets: Vec<TargetReport>,
+    /// How long the run took, in milliseconds.
+    pub duration_ms: u64,
+    /// The machine's name.
+    pub host: String,
+    /// The version of the program that made the record.
+    pub tool_version: String,
+    /// The parts of the build's and the run's identity by name (digests or short texts), so that
+    /// the one that differs can be named.
+    pub identity: BTreeMap<String, String>,
+}
+
+impl Record {
+    /// Why this is not a whole outcome that may be kept; `None` where it is one.
+    ///
+    /// Checked on the way in and on the way out: a record that says "pass" while one of its
+    /// targets did not must never be believed, wherever it came from.
+    #[must_use]
+    pub fn flaw(&self) -> Option<String> {
+        if self.verdict == Verdict::Error {
+            return Some("its verdict is `error`: no tests were run".to_owned());
+        }
+        for target in &self.targets {
+            let id = &target.id;
+            if matches!(target.end, End::Cancelled | End::NotStarted) {
+                return Some(format!("`{id}` was {}", target.end));
+            }
+            let passed = target.verdict == Verdict::Pass;
+            if passed && (target.counts.failed > 0 || target.failures().next().is_some()) {
+                return Some(format!("`{id}` says `pass` and has failed tests"));
+            }
+            if self.verdict == Verdict::Pass && !passed {
+                return Some(format!("its verdict is `pass` and that of `{id}` is not"));
+            }
+        }
+        None
+    }
+}
+
+/// The name under which a project's own files are kept.
+pub(super) fn project_digest(project: &Path) -> Digest {
+    use std::os::unix::ffi::OsStrExt as _;
+    let mut digester = Digester::new("project 1");
+    digester.field(project.as_os_str().as_bytes());
+    digester.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::samples;
+
+    #[test]
+    fn level_names_never_change() {
+        let names: Vec<_> = Level::ALL.iter().map(|level| level.as_str()).collect();
+        assert_eq!(names, ["source", "binary", "test"]);
+        for level in Level::ALL {
+            assert_eq!(level.as_str().parse::<Level>(), Ok(level));
+            assert_eq!(serde_json::to_string(&level).unwrap(), format!("\"{level}\""));
+        }
+        assert!("Source".parse::<Level>().is_err());
+    }
+
+    #[test]
+    fn an_outcome_that_contradicts_itself_is_flawed() {
+        assert_eq!(samples::record(1).flaw(), None);
+        assert_eq!(samples::failing(1).flaw(), None);
+
+        let mut cancelled = samples::failing(1);
+        cancelled.targets[0].end = End::Cancelled;
+        assert!(cancelled.flaw().unwrap().contains("cancelled"));
+
+        let mut error = samples::record(1);
+        error.verdict = Verdict::Error;
+        assert!(error.flaw().is_some());
+
+        let mut lying = samples::failing(1);
+        lying.verdict = Verdict::Pass;
+        assert!(lying.flaw().is_some());
+
+        let mut counts = samples::record(1);
+        counts.targets[0].counts.failed = 1;
+        assert!(counts.flaw().unwrap().contains("failed tests"));
+    }
+}

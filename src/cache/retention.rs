@@ -1,0 +1,220 @@
+//! Which records are kept: a plan made from what is there, apart from any deleting.
+//!
+//! The rules, in this order:
+//! 1. A project that has recorded nothing for [`ABANDONED`] keeps nothing.
+//! 2. A project keeps the records of its last so many distinct snapshots.
+//! 3. A record that no project keeps goes, and a manifest with its snapshot's last record.
+//! 4. While all of it is too large, the oldest record goes; never a project's newest one. If that
+//!    is not enough, manifests go: they only make explanations better.
+//!
+//! A claim from the future can only come from a clock that has been set back since. It counts as
+//! older than everything, or it would push out all that is recorded now.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+use super::layout::Claim;
+use super::record::Key;
+use crate::model::{Digest, Timestamp};
+
+/// How long a project may be silent before its records go.
+pub(super) const ABANDONED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// How far ahead of us another process's clock reading may be.
+const SLACK: Duration = Duration::from_secs(60);
+
+/// Why something was or would be removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Why {
+    /// The project has this many newer snapshots, which is what it keeps.
+    Snapshots(usize),
+    /// All records together were larger than this many bytes, and it was the oldest.
+    Size(u64),
+    /// Its project has recorded nothing for so many days.
+    Abandoned(u64),
+    /// No record belongs to it any more.
+    Unclaimed,
+    /// It is not a readable record: what is odd about it.
+    Odd(String),
+    /// A process died while it wrote this.
+    Unfinished,
+    /// Somebody asked for it.
+    Cleared,
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Snapshots(keep) => write!(f, "its project has {keep} newer snapshots"),
+            Self::Size(max) => write!(f, "the oldest, and all together exceed {max} bytes"),
+            Self::Abandoned(days) => write!(f, "its project recorded nothing for {days} days"),
+            Self::Unclaimed => f.write_str("no record belongs to it"),
+            Self::Odd(what) => write!(f, "not a readable record: {what}"),
+            Self::Unfinished => f.write_str("left unfinished by a process that ended"),
+            Self::Cleared => f.write_str("cleared on request"),
+        }
+    }
+}
+
+/// What there is.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Holdings {
+    /// In any order; a project may claim a record more than once.
+    pub(super) claims: Vec<Claim>,
+    /// Manifests by code hash, with their sizes in bytes.
+    pub(super) manifests: BTreeMap<Digest, u64>,
+}
+
+/// What to remove.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Plan {
+    /// These claims; the records with them only if they are named below.
+    pub(super) claims: BTreeSet<Claim>,
+    /// These records.
+    pub(super) records: BTreeMap<Key, Why>,
+    /// The manifests of these code hashes.
+    pub(super) manifests: BTreeMap<Digest, Why>,
+}
+
+impl Plan {
+    pub(super) fn is_empty(&self) -> bool {
+        self.claims.is_empty() && self.manifests.is_empty()
+    }
+}
+
+/// Makes the plan. `keep` gives the number of snapshots that a project keeps; `None` leaves the
+/// project to those who know its number (a `put` of another project).
+pub(super) fn plan(
+    holdings: &Holdings,
+    keep: &dyn Fn(&Digest) -> Option<usize>,
+    max_bytes: u64,
+    now: Timestamp,
+) -> Plan {
+    let slack = u64::try_from(SLACK.as_millis()).unwrap_or(u64::MAX);
+    let future = |at: Timestamp| at.0 > now.0.saturating_add(slack);
+    let believed = |at| if future(at) { Timestamp(0) } else { at };
+    let mut plan = Plan::default();
+    let mut kept: BTreeSet<Claim> = BTreeSet::new();
+    let mut whys: BTreeMap<Key, Why> = BTreeMap::new();
+
+    let mut projects: BTreeMap<Digest, Vec<&Claim>> = BTreeMap::new();
+    for claim in &holdings.claims {
+        projects.entry(claim.project).or_default().push(claim);
+    }
+    for (project, claims) in &projects {
+        let past = claims.iter().filter(|claim| !future(claim.at));
+        let silent = past.map(|claim| claim.at.age(now).unwrap_or_default()).min();
+        let mut snapshots: BTreeMap<Digest, Timestamp> = BTreeMap::new();
+        for claim in claims {
+            let newest = snapshots.entry(claim.code_hash).or_insert(Timestamp(0));
+            *newest = believed(claim.at).max(*newest);
+        }
+        let mut order: Vec<_> = snapshots.into_iter().map(|(hash, at)| (at, hash)).collect();
+        order.sort_unstable_by(|a, b| b.cmp(a));
+        let number = keep(project).map_or(usize::MAX, |number| number.max(1));
+        let stay: BTreeSet<Digest> = order.iter().take(number).map(|(_, hash)| *hash).collect();
+        for claim in claims {
+            let why = match silent {
+                Some(age) if age > ABANDONED => Why::Abandoned(age.as_secs() / (24 * 60 * 60)),
+                _ if !stay.contains(&claim.code_hash) => Why::Snapshots(number),
+                _ => {
+                    kept.insert(**claim);
+                    continue;
+                }
+            };
+            plan.claims.insert(**claim);
+            // Of several owners' reasons the last one in the order of projects is told.
+            whys.insert(claim.key, why);
+        }
+    }
+
+    let still: BTreeSet<Key> = kept.iter().map(|claim| claim.key).collect();
+    plan.records = whys.into_iter().filter(|(key, _)| !still.contains(key)).collect();
+    orphan_manifests(holdings, &kept, &mut plan);
+    shrink(holdings, &kept, max_bytes, &believed, &mut plan);
+    plan
+}
+
+/// Lets the manifests go whose last record goes. One that never had a record stays: it may have
+/// been written for one that is about to be.
+fn orphan_manifests(holdings: &Holdings, kept: &BTreeSet<Claim>, plan: &mut Plan) {
+    let needed: BTreeSet<&Digest> = kept.iter().map(|claim| &claim.code_hash).collect();
+    for claim in &plan.claims {
+        let hash = claim.code_hash;
+        if holdings.manifests.contains_key(&hash) && !needed.contains(&hash) {
+            plan.manifests.insert(hash, Why::Unclaimed);
+        }
+    }
+}
+
+/// Removes the oldest until everything fits.
+fn shrink(
+    holdings: &Holdings,
+    kept: &BTreeSet<Claim>,
+    max_bytes: u64,
+    believed: &dyn Fn(Timestamp) -> Timestamp,
+    plan: &mut Plan,
+) {
+    let mut records: BTreeMap<Key, Vec<&Claim>> = BTreeMap::new();
+    let mut snapshots: BTreeMap<Digest, (usize, Timestamp)> = BTreeMap::new();
+    let mut newest: BTreeMap<Digest, (Timestamp, Key)> = BTreeMap::new();
+    for claim in kept {
+        let at = believed(claim.at);
+        records.entry(claim.key).or_default().push(claim);
+        let snapshot = snapshots.entry(claim.code_hash).or_insert((0, at));
+        *snapshot = (snapshot.0 + 1, snapshot.1.max(at));
+        let newest = newest.entry(claim.project).or_insert((at, claim.key));
+        *newest = (*newest).max((at, claim.key));
+    }
+    // Two owners may have seen different sizes of a record that was written again.
+    let size = |claims: &[&Claim]| claims.iter().map(|claim| claim.bytes).max().unwrap_or(0);
+    let manifests =
+        holdings.manifests.iter().filter(|(hash, _)| !plan.manifests.contains_key(hash));
+    let mut total: u64 = manifests.map(|(_, bytes)| bytes).sum();
+    total += records.values().map(|claims| size(claims)).sum::<u64>();
+
+    let untouchable: BTreeSet<Key> = newest.values().map(|(_, key)| *key).collect();
+    let mut order: Vec<_> = records
+        .iter()
+        .filter(|(key, _)| !untouchable.contains(key))
+        .map(|(key, claims)| (claims.iter().map(|claim| believed(claim.at)).max(), *key))
+        .collect();
+    order.sort_unstable();
+    for (_, key) in order {
+        if total <= max_bytes {
+            return;
+        }
+        let claims = &records[&key];
+        plan.records.insert(key, Why::Size(max_bytes));
+        total -= size(claims);
+        for claim in claims {
+            plan.claims.insert(**claim);
+            let Some((claims, _)) = snapshots.get_mut(&claim.code_hash) else { continue };
+            *claims -= 1;
+            if *claims == 0
+                && let Some(bytes) = holdings.manifests.get(&claim.code_hash)
+            {
+                plan.manifests.insert(claim.code_hash, Why::Unclaimed);
+                total -= bytes;
+            }
+        }
+    }
+    let mut order: Vec<_> = holdings
+        .manifests
+        .iter()
+        .filter(|(hash, _)| !plan.manifests.contains_key(hash))
+        .map(|(hash, bytes)| (snapshots.get(hash).map(|(_, newest)| *newest), *hash, *bytes))
+        .collect();
+    order.sort_unstable();
+    for (_, hash, bytes) in order {
+        if total <= max_bytes {
+            return;
+        }
+        plan.manifests.insert(hash, Why::Size(max_bytes));
+        total -= bytes;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,136 @@
+//! What is known of a project besides its records: counts that outlive restarts, and its last
+//! verdict, so that it can be told without a daemon.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+
+use super::Cache;
+use super::files::{self, Access, Durability, Lock, Unread, remedy};
+use super::record::project_digest;
+use super::{format, index};
+use crate::model::{Digest, Source, TestCounts, Timestamp, Verdict};
+
+/// How long an update waits for another one. Updates take well under a millisecond.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The last answer that was given for a project.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastVerdict {
+    /// When it was given.
+    pub when: Timestamp,
+    /// What it was.
+    pub verdict: Verdict,
+    /// Where it came from.
+    pub source: Source,
+    /// For which snapshot; `None` if the snapshot was unknown.
+    pub code_hash: Option<Digest>,
+    /// For which selection, in canonical text.
+    pub selection: String,
+    /// Its tests.
+    pub counts: TestCounts,
+    /// How long the answer took, in milliseconds.
+    pub elapsed_ms: u64,
+}
+
+/// Counts and the last verdict of one project.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ProjectState {
+    /// How many cached answers were run as well and compared.
+    pub verified: u64,
+    /// How many of those were wrong. Anything but zero is a bug.
+    pub wrong: u64,
+    /// The last answer.
+    pub last: Option<LastVerdict>,
+    /// What a newer program keeps here: carried along, so that an older one does not lose it.
+    #[serde(flatten)]
+    newer: BTreeMap<String, serde_json::Value>,
+}
+
+/// Why a project's state was not updated.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The folder or the file cannot be written.
+    #[error("write the project's state in `{}`: {source}; {}", dir.display(), remedy(source))]
+    Write {
+        /// The folder.
+        dir: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another process holds the lock for longer than any update takes.
+    #[error(
+        "lock `{}`: another process has held it for {} s; see which one with `fuser` and end it",
+        lock.display(), PATIENCE.as_secs()
+    )]
+    Busy {
+        /// The lock file.
+        lock: PathBuf,
+    },
+}
+
+impl Cache {
+    /// What is known of a project. Nothing is known of a new one, nor of one whose file is odd
+    /// (told as a warning).
+    #[must_use]
+    pub fn state(&self, project: &Path) -> ProjectState {
+        let path = self.layout.state(&project_digest(project));
+        read_state(&path).unwrap_or_else(|error| {
+            warn!(file = %path.display(), reason = %error, "cannot tell the project's counts");
+            ProjectState::default()
+        })
+    }
+
+    /// Changes what is known of a project, safe against others that do the same at the same
+    /// time, and returns what it is now. `change` must not take long: others wait for it.
+    ///
+    /// Changed counts of verifications reach the disk before this returns, since they are
+    /// evidence; a last verdict alone does not wait for the disk.
+    ///
+    /// # Errors
+    /// If it cannot be written, or the lock is not to be had; then nothing has changed.
+    pub fn update_state(
+        &self,
+        project: &Path,
+        change: impl FnOnce(&mut ProjectState),
+    ) -> Result<ProjectState, StateError> {
+        let digest = project_digest(project);
+        let path = self.layout.state(&digest);
+        let failed = |source| StateError::Write { dir: files::nearest(&path).to_owned(), source };
+        let lock = self.layout.state_lock();
+        let held = Lock::take(&lock, Access::Exclusive, PATIENCE).map_err(failed)?;
+        if held.is_none() {
+            return Err(StateError::Busy { lock });
+        }
+        let before = read_state(&path).map_err(failed)?;
+        let mut state = before.clone();
+        change(&mut state);
+        let counts = |state: &ProjectState| (state.verified, state.wrong);
+        let durability =
+            if counts(&state) == counts(&before) { Durability::Process } else { Durability::Power };
+        let bytes = format::encode("state", &state).map_err(|e| failed(e.into()))?;
+        index::name_project(&self.layout, &digest, project).map_err(failed)?;
+        files::write(&path, &[&bytes], durability).map_err(failed)?;
+        Ok(state)
+    }
+}
+
+/// The state in this file. What cannot be read *now* is an error and must not be written over;
+/// what is odd will never be readable and begins again.
+fn read_state(path: &Path) -> io::Result<ProjectState> {
+    let decoded = match files::read(path) {
+        Ok((bytes, _)) => format::decode("state", &bytes),
+        Err(Unread::Absent) => return Ok(ProjectState::default()),
+        Err(Unread::Odd(what)) => Err(what),
+        Err(Unread::Failed(error)) => return Err(error),
+    };
+    Ok(decoded.unwrap_or_else(|what| {
+        warn!(file = %path.display(), reason = %what, "the project's counts begin again");
+        ProjectState::default()
+    }))
+}

@@ -1,0 +1,245 @@
+//! Retention, statistics, `clear` and garbage collection.
+
+use std::collections::BTreeMap;
+
+use super::*;
+
+fn at(number: u64, project: &str) -> Record {
+    Record { created: Timestamp(NOW.0 + number * 1_000), project: project.into(), ..record(number) }
+}
+
+fn options(limits: Limits) -> GcOptions {
+    GcOptions { limits, ..GcOptions::default() }
+}
+
+fn count(cache: &Cache) -> u64 {
+    cache.stats().unwrap().entries
+}
+
+#[test]
+fn a_project_keeps_its_last_snapshots_with_all_their_selections() {
+    let (_dir, cache) = cache();
+    let ten = Limits { keep_snapshots: 10, ..LIMITS };
+    for number in 0..12 {
+        cache.put(&at(number, "/p"), ten).unwrap();
+        let selection =
+            Record { key: key(100 + number), selection: "-p x".to_owned(), ..at(number, "/p") };
+        cache.put(&selection, ten).unwrap();
+    }
+    for number in 0..12 {
+        assert_eq!(is_absent(&cache, number), number < 2, "{number}");
+        assert_eq!(is_absent(&cache, 100 + number), number < 2, "{number}");
+    }
+    let stats = cache.stats().unwrap();
+    assert_eq!((stats.entries, stats.projects[0].snapshots), (20, 10));
+}
+
+#[test]
+fn a_put_leaves_other_projects_to_their_own_number() {
+    let (_dir, cache) = cache();
+    for number in 0..3 {
+        cache.put(&at(number, "/p"), LIMITS).unwrap();
+    }
+    cache.put(&at(4, "/q"), Limits { keep_snapshots: 1, ..LIMITS }).unwrap();
+    assert_eq!(count(&cache), 4);
+    let keep = BTreeMap::from([(PathBuf::from("/p"), 2)]);
+    let limits = Limits { keep_snapshots: 1, ..LIMITS };
+    let report = cache.gc(later(HOUR), &GcOptions { limits, keep, dry_run: false }).unwrap();
+    assert_eq!(report.removed.len(), 1);
+    assert_eq!(report.removed[0].why, Why::Snapshots(2));
+    assert_eq!((report.entries, count(&cache)), (3, 3));
+}
+
+#[test]
+fn the_size_of_everything_is_bounded_after_every_put() {
+    let (_dir, cache) = cache();
+    let bytes = cache.put(&at(0, "/q"), LIMITS).unwrap().bytes;
+    let limits = Limits { max_bytes: bytes * 3 + 50, ..LIMITS };
+    for number in 1..8 {
+        cache.put(&at(number, "/p"), limits).unwrap();
+        assert!(cache.stats().unwrap().bytes <= limits.max_bytes);
+    }
+    // The only record of the other project is older than all that went.
+    assert_eq!(cache.stats().unwrap().projects.len(), 2);
+    hit(&cache, 0);
+}
+
+#[test]
+fn worktrees_share_records_and_neither_removes_what_the_other_keeps() {
+    let (_dir, cache) = cache();
+    let one = Limits { keep_snapshots: 1, ..LIMITS };
+    cache.put(&at(1, "/p"), one).unwrap();
+    let shared = hit_at(&cache, 1);
+    let q = Path::new("/q");
+    assert!(cache.claim(q, shared.code_hash, &shared, later(HOUR)).unwrap());
+    assert!(!cache.claim(q, shared.code_hash, &shared, later(HOUR)).unwrap());
+    assert_eq!(cache.latest(q, "--workspace").as_ref(), Some(&*shared));
+
+    cache.put(&at(2, "/p"), one).unwrap();
+    hit_at(&cache, 1);
+    let stats = cache.stats().unwrap();
+    assert_eq!((stats.entries, stats.projects.len()), (2, 2));
+    assert!(stats.projects.iter().all(|project| project.entries == 1));
+
+    cache.clear(Some(Path::new("/p"))).unwrap();
+    hit_at(&cache, 1);
+    assert!(is_absent(&cache, 2));
+    cache.clear(Some(q)).unwrap();
+    assert!(is_absent(&cache, 1));
+    assert!(!cache.claim(q, shared.code_hash, &shared, later(HOUR)).unwrap(), "gone");
+}
+
+fn hit_at(cache: &Cache, number: u64) -> Arc<Record> {
+    match cache.get(&key(number), later(HOUR), HOUR * 2) {
+        Lookup::Hit(record) => record,
+        Lookup::Miss(reason) => panic!("{reason}"),
+    }
+}
+
+#[test]
+fn a_lost_index_is_made_again() {
+    let (_dir, cache) = cache();
+    for number in 0..3 {
+        cache.put(&at(number, "/p"), LIMITS).unwrap();
+    }
+    let before = cache.stats().unwrap();
+    fs::remove_dir_all(cache.layout.projects()).unwrap();
+    assert_eq!(cache.stats().unwrap().projects, []);
+    let dry = cache.gc(NOW, &GcOptions { dry_run: true, ..options(LIMITS) }).unwrap();
+    assert_eq!((dry.adopted, cache.stats().unwrap().projects.len()), (3, 0));
+    let report = cache.gc(NOW, &options(LIMITS)).unwrap();
+    assert_eq!((report.adopted, report.removed.len()), (3, 0));
+    assert_eq!(cache.stats().unwrap(), before);
+
+    // A put notices as well, and its bounds count what was there before.
+    fs::remove_dir_all(cache.layout.projects()).unwrap();
+    cache.put(&at(3, "/p"), Limits { keep_snapshots: 2, ..LIMITS }).unwrap();
+    assert_eq!(count(&cache), 2);
+
+    // Odd names in the index are passed over and left alone.
+    let project = record::project_digest(Path::new("/p"));
+    let stranger = cache.layout.snapshots(&project).join("stranger");
+    fs::write(&stranger, "x").unwrap();
+    fs::write(cache.layout.project_path(&project), "/somewhere/else").unwrap();
+    assert_eq!(cache.stats().unwrap().projects[0].path, None);
+    cache.gc(NOW, &options(LIMITS)).unwrap();
+    cache.clear(None).unwrap();
+    assert!(stranger.exists());
+}
+
+#[test]
+fn claims_without_records_go_and_their_sizes_are_mended() {
+    let (_dir, cache) = cache();
+    cache.put(&at(1, "/p"), LIMITS).unwrap();
+    cache.put(&at(2, "/p"), LIMITS).unwrap();
+    fs::remove_file(cache.layout.record(&key(1))).unwrap();
+    // Recorded by another project with another size.
+    let other = Record { project: "/q/longer".into(), ..at(2, "/p") };
+    let bytes = cache.put(&other, LIMITS).unwrap().bytes;
+    let report = cache.gc(NOW, &options(LIMITS)).unwrap();
+    assert!(report.failed.is_empty(), "{report:?}");
+    let claims = index::claims(&cache.layout).unwrap();
+    assert_eq!(claims.len(), 2);
+    assert!(claims.iter().all(|claim| claim.key == key(2) && claim.bytes == bytes));
+}
+
+#[test]
+fn gc_takes_what_died_unfinished_and_nothing_else() {
+    let (_dir, cache) = cache();
+    cache.put(&at(1, "/p"), LIMITS).unwrap();
+    cache.put_manifest(code_hash(9), b"never recorded").unwrap();
+    let shard = cache.layout.record(&key(1)).parent().unwrap().to_owned();
+    let unfinished = shard.join(".unfinished-abc");
+    fs::write(&unfinished, "half").unwrap();
+    let strangers = [
+        shard.join("notes.txt"),
+        shard.join("..json"),
+        cache.dir().join("memo.bin"),
+        cache.layout.records().join("README"),
+        cache.layout.manifests().join("x.manifest"),
+    ];
+    for path in &strangers {
+        fs::write(path, "not ours").unwrap();
+    }
+    fs::create_dir_all(cache.dir().join("run/.unfinished-x")).unwrap();
+    fs::create_dir_all(cache.layout.records().join("other-tool/zz")).unwrap();
+
+    // At once, somebody may still be writing these.
+    let now = Timestamp::now();
+    let report = cache.gc(now, &options(Limits { max_bytes: 1 << 40, ..LIMITS })).unwrap();
+    assert!(unfinished.exists() && cache.manifest(code_hash(9)).is_some(), "{report:?}");
+
+    let later = Timestamp(now.0 + 2 * 3_600_000);
+    let dry = cache.gc(later, &GcOptions { dry_run: true, ..options(LIMITS) }).unwrap();
+    assert!(unfinished.exists());
+    let report = cache.gc(later, &options(LIMITS)).unwrap();
+    let whys = |report: &Report| -> Vec<String> {
+        let mut whys: Vec<_> = report.removed.iter().map(|r| format!("{r:?}")).collect();
+        whys.sort();
+        whys
+    };
+    assert_eq!(whys(&dry), whys(&report));
+    assert!(!unfinished.exists());
+    assert_eq!(cache.manifest(code_hash(9)), None);
+
+    let report = cache.clear(None).unwrap();
+    assert!(report.failed.is_empty(), "{report:?}");
+    for path in strangers {
+        assert!(path.exists(), "{path:?}");
+    }
+    assert!(cache.dir().join("run/.unfinished-x").exists());
+    assert!(cache.layout.records().join("other-tool/zz").exists());
+}
+
+#[test]
+fn clear_takes_all_records_and_keeps_the_counts() {
+    let (_dir, cache) = cache();
+    for number in 0..5 {
+        cache.put(&at(number, "/p"), LIMITS).unwrap();
+        cache.put_manifest(code_hash(number), b"x").unwrap();
+    }
+    cache.put(&at(7, "/q"), LIMITS).unwrap();
+    cache.update_state(Path::new("/p"), |state| state.verified = 4).unwrap();
+    let report = cache.clear(Some(Path::new("/q"))).unwrap();
+    assert_eq!((report.removed.len(), report.entries), (1, 5));
+    // One that the index does not know belongs to whom it names.
+    let project = record::project_digest(Path::new("/p"));
+    fs::remove_dir_all(cache.layout.snapshots(&project)).unwrap();
+    let report = cache.clear(Some(Path::new("/p"))).unwrap();
+    assert_eq!((report.removed.len(), report.entries), (10, 0));
+    assert!(report.removed.iter().all(|removed| removed.why == Why::Cleared));
+    assert!(report.freed() > 0);
+    assert_eq!(cache.state(Path::new("/p")).verified, 4);
+
+    let left: Vec<_> = all_files(cache.dir());
+    let names: Vec<_> = left.iter().filter_map(|path| path.file_name()?.to_str()).collect();
+    for name in &names {
+        let known = ["CACHEDIR.TAG", "records.lock", "state.lock", "path", "state.json"];
+        assert!(known.contains(name), "{left:?}");
+    }
+    assert!(fs::read_dir(cache.layout.records()).unwrap().next().is_some(), "level folder stays");
+}
+
+#[test]
+fn a_project_that_is_silent_for_long_is_forgotten() {
+    let (_dir, cache) = cache();
+    let now = Timestamp::now();
+    cache.put(&Record { created: now, ..record(1) }, LIMITS).unwrap();
+    cache.update_state(Path::new("/p"), |state| state.verified = 1).unwrap();
+    let day = 24 * 3_600_000;
+    let report = cache.gc(Timestamp(now.0 + 31 * day), &options(LIMITS)).unwrap();
+    assert_eq!(report.removed[0].why, Why::Abandoned(31));
+    assert_eq!(cache.state(Path::new("/p")).verified, 1);
+    cache.gc(Timestamp(now.0 + 366 * day), &options(LIMITS)).unwrap();
+    assert_eq!(cache.state(Path::new("/p")), ProjectState::default());
+    assert_eq!(cache.stats().unwrap(), Stats::default());
+}
+
+#[test]
+fn an_empty_or_missing_cache_is_no_error() {
+    let (_dir, cache) = cache();
+    assert_eq!(cache.stats().unwrap(), Stats::default());
+    assert!(cache.clear(None).unwrap().removed.is_empty());
+    assert!(cache.gc(NOW, &options(LIMITS)).unwrap().removed.is_empty());
+    assert!(!cache.dir().exists(), "looking creates nothing");
+}
