@@ -44,9 +44,11 @@ impl Cache {
             return Ok(report);
         }
         let failed = self.sweep_error();
+        // The slow part comes before the lock: writers must not wait while everything is read.
         let odd = odd_files(&self.layout, &mut report).map_err(&failed)?;
         let _held = if options.dry_run { None } else { Some(self.lock_out()?) };
         let gone = remove_odd(odd, options.dry_run, &mut report);
+        // From here on the index is read under the lock: nobody adds a record or a claim.
         let mut records = index::record_files(&self.layout).map_err(&failed)?;
         records.retain(|file| !gone.contains(&file.path));
         let mut holdings = holdings(&self.layout).map_err(&failed)?;
@@ -58,6 +60,7 @@ impl Cache {
             }
         }
         let sizes: BTreeMap<Key, u64> = records.iter().map(|file| (file.key, file.bytes)).collect();
+        // A process that ended between its claim and its record leaves the claim alone.
         let (claims, dangling): (Vec<Claim>, Vec<Claim>) =
             holdings.claims.into_iter().partition(|claim| sizes.contains_key(&claim.key));
         holdings.claims = mend_sizes(&self.layout, claims, &sizes, options.dry_run, &mut report);
@@ -134,6 +137,7 @@ struct Odd {
 fn odd_files(layout: &Layout, report: &mut Report) -> io::Result<Vec<Odd>> {
     let mut odd = Vec::new();
     let mut judge = |item: Item, path: PathBuf, looked: &dyn Fn() -> Result<(), Unread>| {
+        // The stamp before the look: a file that is replaced in between has another one later.
         let Ok(metadata) = path.symlink_metadata() else { return };
         match looked() {
             Ok(()) | Err(Unread::Absent) => {}
@@ -172,6 +176,7 @@ fn split_manifests(
     Ok((unclaimed, used))
 }
 
+/// Whether a file was last written longer ago than `limit`; not if its time is unknown or ahead.
 fn older_than(metadata: &fs::Metadata, limit: Duration, now: Timestamp) -> bool {
     let modified = metadata.modified().map(Timestamp::from);
     modified.ok().and_then(|at| at.age(now)).is_some_and(|age| age > limit)
