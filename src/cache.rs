@@ -21,11 +21,13 @@
 //! | `index` | which project keeps which records |
 //! | `retention` | what may go, as a pure plan |
 //! | `put` | keeping records and listings |
-//! | `sweep` | statistics, `clear`, garbage collection |
+//! | `sweep` | statistics, `clear`, carrying out a plan |
+//! | `gc` | what is odd, unfinished or abandoned |
 //! | `state` | counts and the last verdict of a project |
 
 mod files;
 mod format;
+mod gc;
 mod index;
 mod layout;
 mod memory;
@@ -35,11 +37,12 @@ mod retention;
 mod state;
 mod sweep;
 
+pub use gc::GcOptions;
 pub use put::{PutError, Stored};
 pub use record::{Input, InputState, Key, Level, ParseLevelError, Record};
 pub use retention::Why;
 pub use state::{LastVerdict, ProjectState, StateError};
-pub use sweep::{GcOptions, Item, ProjectStats, Removed, Report, Stats, SweepError};
+pub use sweep::{Item, ProjectStats, Removed, Report, Stats, SweepError};
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -70,6 +70,7 @@ pub(super) fn name_project(layout: &Layout, project: &Digest, root: &Path) -> io
 pub(super) fn enter(layout: &Layout, root: &Path, claim: &Claim) -> io::Result<()> {
     name_project(layout, &claim.project, root)?;
     let place = layout.claim(claim);
+    // First the new one and then the old ones away: in between there are two, never none.
     files::touch(&place)?;
     for other in snapshot_claims(layout, claim.project, claim.code_hash)? {
         if other.key == claim.key && other < *claim {
@@ -153,6 +154,7 @@ pub(super) fn three_deep(dir: &Path) -> io::Result<Vec<(String, String, String)>
 pub(super) fn load(layout: &Layout, key: &Key) -> Result<(Record, files::Stamp), Unread> {
     let (bytes, stamp) = files::read(&layout.record(key))?;
     let record: Record = format::decode("record", &bytes).map_err(Unread::Odd)?;
+    // A file that was copied or moved to another name proves nothing under that name.
     if record.key != *key {
         return Err(Unread::Odd(format!("it is the record of another key ({})", record.key)));
     }
@@ -173,6 +175,7 @@ pub(super) fn adopt(
     let orphans = files.iter().filter(|file| !claimed.contains(&file.key));
     orphans
         .filter_map(|file| {
+            // An odd one belongs to nobody; gc removes it.
             let (record, _) = load(layout, &file.key).ok()?;
             let root = record.project.clone();
             let claim = Claim::new(&root, record.code_hash, &record, record.created, file.bytes);

@@ -11,7 +11,7 @@ use super::layout::Claim;
 use super::record::{Record, project_digest};
 use super::sweep::{self, Removed};
 use super::{Cache, Limits, format, index};
-use crate::model::{Digest, Timestamp};
+use crate::model::{Digest, Timestamp, Verdict};
 
 /// How long a `put` waits for another process that removes records. If it takes longer (it was
 /// stopped), the put goes on: at worst the other one removes this record, and that is a miss.
@@ -65,8 +65,9 @@ impl Cache {
     /// project and the size of everything back within `limits`.
     ///
     /// # Errors
-    /// If the record is no whole outcome, or cannot be written. Then nothing is kept of it, and
-    /// an older record with its key is still there.
+    /// If the record is no whole outcome, or cannot be written. Then nothing is kept of it. An
+    /// older record with its key is still there, unless this one says that the tests fail: a
+    /// green that was seen to be wrong must not answer again.
     pub fn put(&self, record: &Record, limits: Limits) -> Result<Stored, PutError> {
         let index_is_lost = self.layout.records().exists() && !self.layout.projects().exists();
         let bytes = self.store(record, limits)?;
@@ -92,6 +93,18 @@ impl Cache {
         if let Some(flaw) = record.flaw() {
             return Err(PutError::NotWhole(flaw));
         }
+        let stored = self.store_whole(record, limits);
+        if stored.is_err() && record.verdict != Verdict::Pass {
+            let path = self.layout.record(&record.key);
+            if let Err(error) = files::remove(&path) {
+                // A read-only disk: nothing more can be done than to say so.
+                warn!(file = %path.display(), %error, "could not remove what a failure disproved");
+            }
+        }
+        stored
+    }
+
+    fn store_whole(&self, record: &Record, limits: Limits) -> Result<u64, PutError> {
         let path = self.layout.record(&record.key);
         let failed = write_error(&path);
         let content = format::encode("record", record).map_err(|e| failed(e.into()))?;

@@ -161,6 +161,9 @@ impl Record {
             if passed && (target.counts.failed > 0 || target.failures().next().is_some()) {
                 return Some(format!("`{id}` says `pass` and has failed tests"));
             }
+            if passed && target.end != End::Exit(0) {
+                return Some(format!("`{id}` says `pass` and ended with {}", target.end));
+            }
             if self.verdict == Verdict::Pass && !passed {
                 return Some(format!("its verdict is `pass` and that of `{id}` is not"));
             }
@@ -213,5 +216,9 @@ mod tests {
         let mut counts = samples::record(1);
         counts.targets[0].counts.failed = 1;
         assert!(counts.flaw().unwrap().contains("failed tests"));
+
+        let mut killed = samples::record(1);
+        killed.targets[0].end = End::Signal(9);
+        assert!(killed.flaw().unwrap().contains("signal 9"));
     }
 }

@@ -1,4 +1,4 @@
-//! Looking at everything, and removing: statistics, `clear` and garbage collection.
+//! Looking at everything, and removing: statistics, `clear`, and carrying out a plan.
 //!
 //! Only files whose place and name are exactly ours are ever removed, and only under the lock
 //! that keeps writers out, so that no record goes that somebody has claimed meanwhile.
@@ -10,20 +10,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::files::{self, Access, Lock, Stamp, Unread, remedy};
+use super::Cache;
+use super::files::{self, Access, Lock, remedy};
 use super::index::{self, RecordFile};
-use super::layout::{Claim, Layout, UNFINISHED};
+use super::layout::{Claim, Layout};
 use super::record::{Key, project_digest};
-use super::retention::{self, ABANDONED, Holdings, Plan, Why};
-use super::{Cache, Limits, put};
+use super::retention::{self, Holdings, Plan, Why};
 use crate::model::{Digest, Timestamp};
 
 /// How long `clear` and `gc` wait for those that write.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How old an unfinished file or an unclaimed manifest must be: its writer may still be at work.
-const GRACE: Duration = Duration::from_secs(60 * 60);
-/// How long the counts of a project are kept after its last answer.
-const FORGOTTEN: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Something that was, or in a dry run would be, removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,17 +129,6 @@ pub struct ProjectStats {
     pub newest: Option<Timestamp>,
 }
 
-/// What garbage collection goes by.
-#[derive(Clone, Debug, Default)]
-pub struct GcOptions {
-    /// The bounds.
-    pub limits: Limits,
-    /// How many snapshots single projects keep, where that differs from `limits`.
-    pub keep: BTreeMap<PathBuf, usize>,
-    /// Only tell what would go.
-    pub dry_run: bool,
-}
-
 impl Cache {
     /// Counts everything. Nothing is opened but the projects' names.
     ///
@@ -222,81 +207,13 @@ impl Cache {
         Ok(report)
     }
 
-    /// Removes what is odd, unfinished, abandoned, or beyond the bounds, and mends the index.
-    /// Every record is read and checked, before the lock is taken.
-    ///
-    /// # Errors
-    /// As [`Cache::clear`].
-    pub fn gc(&self, now: Timestamp, options: &GcOptions) -> Result<Report, SweepError> {
-        let mut report = Report::default();
-        if !self.layout.root.exists() {
-            return Ok(report);
-        }
-        let failed = self.sweep_error();
-        let odd = odd_files(&self.layout, &mut report).map_err(&failed)?;
-        let _held = if options.dry_run { None } else { Some(self.lock_out()?) };
-        let mut gone = BTreeSet::new();
-        for (item, path, stamp, why) in odd {
-            // Still the file that was looked at, and not a good one that has taken its place.
-            let unchanged = path.symlink_metadata().is_ok_and(|m| Stamp::of(&m) == stamp);
-            if unchanged {
-                gone.insert(path.clone());
-                remove(&path, item, stamp.size(), why, options.dry_run, &mut report);
-            }
-        }
-        let mut records = index::record_files(&self.layout).map_err(&failed)?;
-        records.retain(|file| !gone.contains(&file.path));
-        let sizes: BTreeMap<Key, u64> = records.iter().map(|file| (file.key, file.bytes)).collect();
-        let mut holdings = holdings(&self.layout).map_err(&failed)?;
-        for (root, claim) in index::adopt(&self.layout, &holdings.claims, &records) {
-            report.adopted += 1;
-            holdings.claims.push(claim);
-            if !options.dry_run {
-                index::enter(&self.layout, &root, &claim).map_err(&failed)?;
-            }
-        }
-        let (mut claims, dangling): (Vec<Claim>, Vec<Claim>) =
-            holdings.claims.into_iter().partition(|claim| sizes.contains_key(&claim.key));
-        for claim in &mut claims {
-            // What it was when it was claimed may differ from what it is.
-            let name = self.layout.claim(claim);
-            claim.bytes = sizes.get(&claim.key).copied().unwrap_or(claim.bytes);
-            if !options.dry_run && self.layout.claim(claim) != name {
-                let renamed = fs::rename(&name, self.layout.claim(claim));
-                renamed.unwrap_or_else(|error| report.failed.push((name, error)));
-            }
-        }
-        holdings.claims = claims;
-        let (unclaimed, used) = split_manifests(&self.layout, &holdings, now).map_err(&failed)?;
-        holdings.manifests = used;
-        let keeps: BTreeMap<Digest, usize> =
-            options.keep.iter().map(|(root, keep)| (project_digest(root), *keep)).collect();
-        let keep = |project: &Digest| {
-            Some(keeps.get(project).copied().unwrap_or(options.limits.keep_snapshots))
-        };
-        let mut plan = retention::plan(&holdings, &keep, options.limits.max_bytes, now);
-        plan.manifests.extend(unclaimed.into_iter().map(|code_hash| (code_hash, Why::Unclaimed)));
-        report.entries = (sizes.len() - plan.records.len()) as u64;
-        if options.dry_run {
-            foretell(&self.layout, &plan, &mut report);
-            leftovers(&self.layout, now, true, &mut report).map_err(&failed)?;
-            return Ok(report);
-        }
-        plan.claims.extend(dangling);
-        carry_out(&self.layout, &plan, &mut report);
-        leftovers(&self.layout, now, false, &mut report).map_err(&failed)?;
-        forget_projects(&self.layout, now).map_err(&failed)?;
-        tidy(&self.layout);
-        Ok(report)
-    }
-
-    fn lock_out(&self) -> Result<Lock, SweepError> {
+    pub(super) fn lock_out(&self) -> Result<Lock, SweepError> {
         let lock = self.layout.records_lock();
         let held = Lock::take(&lock, Access::Exclusive, PATIENCE).map_err(self.sweep_error())?;
         held.ok_or(SweepError::Busy { lock })
     }
 
-    fn sweep_error(&self) -> impl Fn(io::Error) -> SweepError {
+    pub(super) fn sweep_error(&self) -> impl Fn(io::Error) -> SweepError {
         let dir = self.layout.root.clone();
         move |source| SweepError::Io { dir: dir.clone(), source }
     }
@@ -312,7 +229,8 @@ pub(super) fn plan(
     Ok(retention::plan(&holdings(layout)?, keep, max_bytes, now))
 }
 
-fn holdings(layout: &Layout) -> io::Result<Holdings> {
+/// What lies below the folder now.
+pub(super) fn holdings(layout: &Layout) -> io::Result<Holdings> {
     let manifests = index::manifest_files(layout)?.into_iter();
     let manifests = manifests.map(|(hash, _, metadata)| (hash, metadata.len())).collect();
     Ok(Holdings { claims: index::claims(layout)?, manifests })
@@ -320,10 +238,7 @@ fn holdings(layout: &Layout) -> io::Result<Holdings> {
 
 /// Removes what the plan names. The caller holds the lock.
 pub(super) fn carry_out(layout: &Layout, plan: &Plan, report: &mut Report) {
-    for (item, path, why) in named(layout, plan) {
-        let bytes = path.symlink_metadata().map_or(0, |metadata| metadata.len());
-        remove(&path, item, bytes, why, false, report);
-    }
+    remove_files(layout, plan, false, report);
     // The claims last: were we ended here, gc would find them without their records.
     let mut folders = BTreeSet::new();
     for claim in &plan.claims {
@@ -339,28 +254,28 @@ pub(super) fn carry_out(layout: &Layout, plan: &Plan, report: &mut Report) {
     }
 }
 
-/// Tells what the plan names.
-fn foretell(layout: &Layout, plan: &Plan, report: &mut Report) {
-    for (item, path, why) in named(layout, plan) {
+/// The files of a plan, which a dry run only reports.
+pub(super) fn remove_files(layout: &Layout, plan: &Plan, dry_run: bool, report: &mut Report) {
+    let records = plan.records.iter();
+    let records = records.map(|(key, why)| (Item::Record(*key), layout.record(key), why));
+    let manifests = plan.manifests.iter();
+    let manifests =
+        manifests.map(|(hash, why)| (Item::Manifest(*hash), layout.manifest(hash), why));
+    for (item, path, why) in records.chain(manifests) {
         let bytes = path.symlink_metadata().map_or(0, |metadata| metadata.len());
-        remove(&path, item, bytes, why, true, report);
+        remove(&path, item, bytes, why.clone(), dry_run, report);
     }
 }
 
-fn named<'a>(
-    layout: &'a Layout,
-    plan: &'a Plan,
-) -> impl Iterator<Item = (Item, PathBuf, Why)> + 'a {
-    let records = plan.records.iter();
-    let records = records.map(|(key, why)| (Item::Record(*key), layout.record(key), why.clone()));
-    let manifests = plan.manifests.iter();
-    let manifests =
-        manifests.map(|(hash, why)| (Item::Manifest(*hash), layout.manifest(hash), why.clone()));
-    records.chain(manifests)
-}
-
 /// Removes one file and reports it.
-fn remove(path: &Path, item: Item, bytes: u64, why: Why, dry_run: bool, report: &mut Report) {
+pub(super) fn remove(
+    path: &Path,
+    item: Item,
+    bytes: u64,
+    why: Why,
+    dry_run: bool,
+    report: &mut Report,
+) {
     match if dry_run { Ok(true) } else { files::remove(path) } {
         Ok(true) => report.removed.push(Removed { item, bytes, why }),
         Ok(false) => {}
@@ -368,106 +283,8 @@ fn remove(path: &Path, item: Item, bytes: u64, why: Why, dry_run: bool, report: 
     }
 }
 
-/// Records and manifests that are not readable as such, as they were when they were looked at.
-fn odd_files(layout: &Layout, report: &mut Report) -> io::Result<Vec<(Item, PathBuf, Stamp, Why)>> {
-    let mut odd = Vec::new();
-    let mut judge = |item: Item, path: PathBuf, looked: &dyn Fn() -> Result<(), Unread>| {
-        let Ok(metadata) = path.symlink_metadata() else { return };
-        match looked() {
-            Ok(()) | Err(Unread::Absent) => {}
-            Err(Unread::Odd(what)) => odd.push((item, path, Stamp::of(&metadata), Why::Odd(what))),
-            Err(Unread::Failed(error)) => report.failed.push((path, error)),
-        }
-    };
-    for RecordFile { key, path, .. } in index::record_files(layout)? {
-        judge(Item::Record(key), path, &|| index::load(layout, &key).map(drop));
-    }
-    for (hash, path, _) in index::manifest_files(layout)? {
-        let at = path.clone();
-        judge(Item::Manifest(hash), path, &|| put::read_manifest(&at).map(drop));
-    }
-    Ok(odd)
-}
-
-/// Manifests that no record belongs to and nobody is about to use, and the others with their sizes.
-fn split_manifests(
-    layout: &Layout,
-    holdings: &Holdings,
-    now: Timestamp,
-) -> io::Result<(Vec<Digest>, BTreeMap<Digest, u64>)> {
-    let needed: BTreeSet<&Digest> = holdings.claims.iter().map(|claim| &claim.code_hash).collect();
-    let (mut unclaimed, mut used) = (Vec::new(), BTreeMap::new());
-    for (hash, _, metadata) in index::manifest_files(layout)? {
-        if !needed.contains(&hash) && older_than(&metadata, GRACE, now) {
-            unclaimed.push(hash);
-        } else {
-            used.insert(hash, metadata.len());
-        }
-    }
-    Ok((unclaimed, used))
-}
-
-fn older_than(metadata: &fs::Metadata, limit: Duration, now: Timestamp) -> bool {
-    let modified = metadata.modified().map(Timestamp::from);
-    modified.ok().and_then(|at| at.age(now)).is_some_and(|age| age > limit)
-}
-
-/// Removes files that a process that ended has left unfinished.
-fn leftovers(
-    layout: &Layout,
-    now: Timestamp,
-    dry_run: bool,
-    report: &mut Report,
-) -> io::Result<()> {
-    let mut found: Vec<PathBuf> = Vec::new();
-    for (level, shard, name) in index::three_deep(&layout.records())? {
-        found.push(layout.records().join(level).join(shard).join(name));
-    }
-    for dir in [layout.manifests(), layout.projects()] {
-        let names = index::two_deep(&dir)?.into_iter();
-        found.extend(names.map(|(folder, name)| dir.join(folder).join(name)));
-    }
-    found.extend(files::names(&layout.root)?.into_iter().map(|(name, _)| layout.root.join(name)));
-    for path in found {
-        let name = path.file_name().and_then(|name| name.to_str());
-        if name.is_none_or(|name| !name.starts_with(UNFINISHED)) {
-            continue;
-        }
-        if let Ok(metadata) = path.symlink_metadata()
-            && metadata.is_file()
-            && older_than(&metadata, GRACE, now)
-        {
-            let item = Item::File(path.clone());
-            remove(&path, item, metadata.len(), Why::Unfinished, dry_run, report);
-        }
-    }
-    Ok(())
-}
-
-/// Removes name and counts of projects that have had no records for long and no answer for
-/// longer.
-fn forget_projects(layout: &Layout, now: Timestamp) -> io::Result<()> {
-    // Those who update counts are kept out as well; if they are at it, the next gc does this.
-    let Some(_held) = Lock::take(&layout.state_lock(), Access::Exclusive, Duration::ZERO)? else {
-        return Ok(());
-    };
-    for project in index::projects(layout)? {
-        let old = |path: PathBuf, limit| match path.symlink_metadata() {
-            Ok(metadata) => older_than(&metadata, limit, now),
-            Err(error) => error.kind() == io::ErrorKind::NotFound,
-        };
-        let silent =
-            old(layout.state(&project), FORGOTTEN) && old(layout.project_path(&project), ABANDONED);
-        if silent && index::claims_of(layout, project)?.is_empty() {
-            files::remove(&layout.state(&project))?;
-            files::remove(&layout.project_path(&project))?;
-        }
-    }
-    Ok(())
-}
-
 /// Removes folders of ours that are empty; one that is not stays by the system's own rule.
-fn tidy(layout: &Layout) {
+pub(super) fn tidy(layout: &Layout) {
     let folders = |dir: &Path| -> Vec<PathBuf> {
         let names = files::names(dir).unwrap_or_default().into_iter();
         names.filter(|(_, kind)| kind.is_dir()).map(|(name, _)| dir.join(name)).collect()

@@ -179,3 +179,10 @@ fn a_silent_project_keeps_nothing() {
     assert_eq!(plan.records, BTreeMap::from([(key(1), Why::Abandoned(31))]));
     assert_eq!(plan.manifests, BTreeMap::from([(digest(1), Why::Unclaimed)]));
 }
+
+#[test]
+fn a_silent_project_does_not_live_on_by_a_claim_from_the_future() {
+    let claims = vec![claim(0, 1, 1, 60, 1), claim(0, 2, 2, 102, 1)];
+    let plan = plan(&Holdings { claims, ..Holdings::default() }, &|_| Some(10), 1_000, NOW);
+    assert_eq!(plan.records.len(), 2);
+}

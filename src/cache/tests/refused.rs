@@ -121,6 +121,11 @@ fn inside_a_namespace() {
     }
     assert!((1..190).contains(&kept), "{kept}");
     assert!(all_files(&full).iter().all(|f| !f.to_str().unwrap().contains(layout::UNFINISHED)));
+    // There is no room for the failure, and still the green that it disproves is gone.
+    hit(&cache, 1);
+    let disproved = Record { verdict: Verdict::Fail, ..sized(1, 10, 300) };
+    cache.put(&disproved, LIMITS).unwrap_err();
+    assert!(is_absent(&cache, 1));
     let _ = cache.update_state(Path::new("/p"), |state| state.verified = 1);
     let report = cache.clear(None).unwrap();
     assert!(report.failed.is_empty() && report.freed() > 0);

@@ -1,0 +1,237 @@
+//! Garbage collection: finds what is odd, unfinished or abandoned, mends the index, and brings
+//! everything back within its bounds.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::files::{self, Access, Lock, Stamp, Unread};
+use super::index::{self, RecordFile};
+use super::layout::{Claim, Layout, UNFINISHED};
+use super::record::{Key, project_digest};
+use super::retention::{self, ABANDONED, Holdings, Why};
+use super::sweep::{Item, Report, SweepError, carry_out, holdings, remove, remove_files, tidy};
+use super::{Cache, Limits, put};
+use crate::model::{Digest, Timestamp};
+
+/// How old an unfinished file or an unclaimed manifest must be: its writer may still be at work.
+const GRACE: Duration = Duration::from_secs(60 * 60);
+/// How long the counts of a project are kept after its last answer.
+const FORGOTTEN: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// What garbage collection goes by.
+#[derive(Clone, Debug, Default)]
+pub struct GcOptions {
+    /// The bounds.
+    pub limits: Limits,
+    /// How many snapshots single projects keep, where that differs from `limits`.
+    pub keep: BTreeMap<PathBuf, usize>,
+    /// Only tell what would go.
+    pub dry_run: bool,
+}
+
+impl Cache {
+    /// Removes what is odd, unfinished, abandoned, or beyond the bounds, and mends the index.
+    /// Every record is read and checked, before the lock is taken.
+    ///
+    /// # Errors
+    /// As [`Cache::clear`].
+    pub fn gc(&self, now: Timestamp, options: &GcOptions) -> Result<Report, SweepError> {
+        let mut report = Report::default();
+        if !self.layout.root.exists() {
+            return Ok(report);
+        }
+        let failed = self.sweep_error();
+        // The slow part comes before the lock: writers must not wait while everything is read.
+        let odd = odd_files(&self.layout, &mut report).map_err(&failed)?;
+        let _held = if options.dry_run { None } else { Some(self.lock_out()?) };
+        let gone = remove_odd(odd, options.dry_run, &mut report);
+        // From here on the index is read under the lock: nobody adds a record or a claim.
+        let mut records = index::record_files(&self.layout).map_err(&failed)?;
+        records.retain(|file| !gone.contains(&file.path));
+        let mut holdings = holdings(&self.layout).map_err(&failed)?;
+        for (root, claim) in index::adopt(&self.layout, &holdings.claims, &records) {
+            report.adopted += 1;
+            holdings.claims.push(claim);
+            if !options.dry_run {
+                index::enter(&self.layout, &root, &claim).map_err(&failed)?;
+            }
+        }
+        let sizes: BTreeMap<Key, u64> = records.iter().map(|file| (file.key, file.bytes)).collect();
+        // A process that ended between its claim and its record leaves the claim alone.
+        let (claims, dangling): (Vec<Claim>, Vec<Claim>) =
+            holdings.claims.into_iter().partition(|claim| sizes.contains_key(&claim.key));
+        holdings.claims = mend_sizes(&self.layout, claims, &sizes, options.dry_run, &mut report);
+        let (unclaimed, used) = split_manifests(&self.layout, &holdings, now).map_err(&failed)?;
+        holdings.manifests = used;
+        let keeps: BTreeMap<Digest, usize> =
+            options.keep.iter().map(|(root, keep)| (project_digest(root), *keep)).collect();
+        let keep = |project: &Digest| {
+            Some(keeps.get(project).copied().unwrap_or(options.limits.keep_snapshots))
+        };
+        let mut plan = retention::plan(&holdings, &keep, options.limits.max_bytes, now);
+        plan.manifests.extend(unclaimed.into_iter().map(|code_hash| (code_hash, Why::Unclaimed)));
+        report.entries = (sizes.len() - plan.records.len()) as u64;
+        if options.dry_run {
+            remove_files(&self.layout, &plan, true, &mut report);
+            leftovers(&self.layout, now, true, &mut report).map_err(&failed)?;
+            return Ok(report);
+        }
+        plan.claims.extend(dangling);
+        carry_out(&self.layout, &plan, &mut report);
+        leftovers(&self.layout, now, false, &mut report).map_err(&failed)?;
+        forget_projects(&self.layout, now).map_err(&failed)?;
+        tidy(&self.layout);
+        Ok(report)
+    }
+}
+
+/// Removes the odd files that still are what was looked at, and not good ones that have taken
+/// their places.
+fn remove_odd(odd: Vec<Odd>, dry_run: bool, report: &mut Report) -> BTreeSet<PathBuf> {
+    let mut gone = BTreeSet::new();
+    for Odd { item, path, stamp, why } in odd {
+        if path.symlink_metadata().is_ok_and(|metadata| Stamp::of(&metadata) == stamp) {
+            remove(&path, item, stamp.size(), why, dry_run, report);
+            gone.insert(path);
+        }
+    }
+    gone
+}
+
+/// Brings the sizes in the claims' names up to date: another project may have written the record
+/// again.
+fn mend_sizes(
+    layout: &Layout,
+    mut claims: Vec<Claim>,
+    sizes: &BTreeMap<Key, u64>,
+    dry_run: bool,
+    report: &mut Report,
+) -> Vec<Claim> {
+    for claim in &mut claims {
+        let before = layout.claim(claim);
+        claim.bytes = sizes.get(&claim.key).copied().unwrap_or(claim.bytes);
+        let after = layout.claim(claim);
+        if !dry_run
+            && before != after
+            && let Err(error) = fs::rename(&before, after)
+        {
+            report.failed.push((before, error));
+        }
+    }
+    claims
+}
+
+/// A file with one of our names that is not readable as what the name says.
+struct Odd {
+    item: Item,
+    path: PathBuf,
+    /// What it was before it was looked at.
+    stamp: Stamp,
+    why: Why,
+}
+
+/// Records and manifests that are not readable as such, as they were when they were looked at.
+fn odd_files(layout: &Layout, report: &mut Report) -> io::Result<Vec<Odd>> {
+    let mut odd = Vec::new();
+    let mut judge = |item: Item, path: PathBuf, looked: &dyn Fn() -> Result<(), Unread>| {
+        // The stamp before the look: a file that is replaced in between has another one later.
+        let Ok(metadata) = path.symlink_metadata() else { return };
+        match looked() {
+            Ok(()) | Err(Unread::Absent) => {}
+            Err(Unread::Odd(what)) => {
+                let stamp = Stamp::of(&metadata);
+                odd.push(Odd { item, path, stamp, why: Why::Odd(what) });
+            }
+            Err(Unread::Failed(error)) => report.failed.push((path, error)),
+        }
+    };
+    for RecordFile { key, path, .. } in index::record_files(layout)? {
+        judge(Item::Record(key), path, &|| index::load(layout, &key).map(drop));
+    }
+    for (hash, path, _) in index::manifest_files(layout)? {
+        let at = path.clone();
+        judge(Item::Manifest(hash), path, &|| put::read_manifest(&at).map(drop));
+    }
+    Ok(odd)
+}
+
+/// Manifests that no record belongs to and nobody is about to use, and the others with their sizes.
+fn split_manifests(
+    layout: &Layout,
+    holdings: &Holdings,
+    now: Timestamp,
+) -> io::Result<(Vec<Digest>, BTreeMap<Digest, u64>)> {
+    let needed: BTreeSet<&Digest> = holdings.claims.iter().map(|claim| &claim.code_hash).collect();
+    let (mut unclaimed, mut used) = (Vec::new(), BTreeMap::new());
+    for (hash, _, metadata) in index::manifest_files(layout)? {
+        if !needed.contains(&hash) && older_than(&metadata, GRACE, now) {
+            unclaimed.push(hash);
+        } else {
+            used.insert(hash, metadata.len());
+        }
+    }
+    Ok((unclaimed, used))
+}
+
+/// Whether a file was last written longer ago than `limit`; not if its time is unknown or ahead.
+fn older_than(metadata: &fs::Metadata, limit: Duration, now: Timestamp) -> bool {
+    let modified = metadata.modified().map(Timestamp::from);
+    modified.ok().and_then(|at| at.age(now)).is_some_and(|age| age > limit)
+}
+
+/// Removes files that a process that ended has left unfinished.
+fn leftovers(
+    layout: &Layout,
+    now: Timestamp,
+    dry_run: bool,
+    report: &mut Report,
+) -> io::Result<()> {
+    let mut found: Vec<PathBuf> = Vec::new();
+    for (level, shard, name) in index::three_deep(&layout.records())? {
+        found.push(layout.records().join(level).join(shard).join(name));
+    }
+    for dir in [layout.manifests(), layout.projects()] {
+        let names = index::two_deep(&dir)?.into_iter();
+        found.extend(names.map(|(folder, name)| dir.join(folder).join(name)));
+    }
+    found.extend(files::names(&layout.root)?.into_iter().map(|(name, _)| layout.root.join(name)));
+    for path in found {
+        let name = path.file_name().and_then(|name| name.to_str());
+        if name.is_none_or(|name| !name.starts_with(UNFINISHED)) {
+            continue;
+        }
+        if let Ok(metadata) = path.symlink_metadata()
+            && metadata.is_file()
+            && older_than(&metadata, GRACE, now)
+        {
+            let item = Item::File(path.clone());
+            remove(&path, item, metadata.len(), Why::Unfinished, dry_run, report);
+        }
+    }
+    Ok(())
+}
+
+/// Removes name and counts of projects that have had no records for long and no answer for
+/// longer.
+fn forget_projects(layout: &Layout, now: Timestamp) -> io::Result<()> {
+    // Those who update counts are kept out as well; if they are at it, the next gc does this.
+    let Some(_held) = Lock::take(&layout.state_lock(), Access::Exclusive, Duration::ZERO)? else {
+        return Ok(());
+    };
+    for project in index::projects(layout)? {
+        let old = |path: PathBuf, limit| match path.symlink_metadata() {
+            Ok(metadata) => older_than(&metadata, limit, now),
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        };
+        let silent =
+            old(layout.state(&project), FORGOTTEN) && old(layout.project_path(&project), ABANDONED);
+        if silent && index::claims_of(layout, project)?.is_empty() {
+            files::remove(&layout.state(&project))?;
+            files::remove(&layout.project_path(&project))?;
+        }
+    }
+    Ok(())
+}
