@@ -1,4 +1,84 @@
-//! To be written: cli.
-pub mod args;
+//! The command line: takes it apart, calls the layers below, says what came of it.
+//!
+//! Standard output carries what was asked for (and nothing but JSON with `--format json`);
+//! everything else goes to standard error. Every error ends in one of the statuses of [`Exit`].
+
+mod args;
+mod context;
 mod exit;
+mod explain;
+mod maintain;
+mod progress;
+mod projects;
+mod remote;
 mod render;
+mod service;
+mod status;
+mod test;
+
+pub use args::Cli;
+pub use exit::Exit;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+
+use self::args::{Color, Command};
+use self::context::Context;
+use self::exit::Stop;
+use self::render::{ERROR, fit};
+
+/// Runs the program and gives its exit status.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let choice = match cli.color {
+        Color::Auto => anstream::ColorChoice::Auto,
+        Color::Always => anstream::ColorChoice::Always,
+        Color::Never => anstream::ColorChoice::Never,
+    };
+    choice.write_global();
+    match run(cli) {
+        Ok(()) => ExitCode::from(Exit::Success.code()),
+        Err(stop) => {
+            if !stop.message.is_empty() {
+                anstream::eprintln!("{ERROR}error{ERROR:#}: {}", fit(&stop.message));
+            }
+            ExitCode::from(stop.exit.code())
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Stop> {
+    // What needs no user, no home and no folder.
+    match &cli.command {
+        Command::Completions { shell } => {
+            clap_complete::generate(
+                *shell,
+                &mut Cli::command(),
+                "knhk-test-cache",
+                &mut std::io::stdout(),
+            );
+            return Ok(());
+        }
+        Command::Man { dir } => {
+            clap_mangen::generate_to(Cli::command(), dir)?;
+            return Ok(());
+        }
+        _ => {}
+    }
+    let context = Context::new(cli.config_file.as_deref(), cli.color)?;
+    match cli.command {
+        Command::Test(args) => test::test(&context, &args),
+        Command::Status { path, format } => status::status(&context, path.as_deref(), format),
+        Command::Explain(args) => explain::explain(&context, &args),
+        Command::Rebuild { path } => status::rebuild(&context, path.as_deref()),
+        Command::Add { path } => projects::add(&context, path.as_deref()),
+        Command::Remove { path } => projects::remove(&context, path.as_deref()),
+        Command::List { format } => projects::list(&context, format),
+        Command::Config { what } => maintain::config(&context, &what),
+        Command::Cache { what } => maintain::cache(&context, what),
+        Command::Daemon { log_format } => service::daemon(&context, log_format),
+        Command::Completions { .. } | Command::Man { .. } => Ok(()),
+    }
+}

@@ -38,7 +38,7 @@ use crate::config::{self, ConfigError, Loaded};
 use crate::paths::{NoHome, Paths};
 use crate::process::Environment;
 use crate::protocol::StatusReport;
-use crate::watcher::{FileWatcher, NewError};
+use crate::watcher::{self, FileWatcher};
 
 /// How many events may wait for the dispatcher; beyond that they wait in the watcher's queue.
 const EVENTS: usize = 1024;
@@ -116,7 +116,7 @@ pub enum StartError {
     Endpoint(#[from] EndpointError),
     /// Nothing can be watched.
     #[error(transparent)]
-    Watcher(#[from] NewError),
+    Watcher(#[from] watcher::StartError),
     /// The system refused something else.
     #[error("cannot start: {0}")]
     Io(#[from] std::io::Error),
@@ -291,7 +291,7 @@ impl Daemon {
             max_bytes: AtomicU64::new(loaded.config.cache.max_size),
             hook,
             stop: stop.clone(),
-            of_config: self.project.is_none(),
+            project: self.project.clone(),
             paths,
         });
         let dispatcher = Dispatcher::new(Arc::clone(&shared), life);
@@ -311,10 +311,7 @@ impl Daemon {
     }
 
     fn load(&self, paths: &Paths) -> Result<Loaded, ConfigError> {
-        let Some(root) = &self.project else {
-            return config::load(paths, &self.environment);
-        };
-        Ok(Loaded::for_project(root))
+        shared::load(self.project.as_deref(), paths, &self.environment)
     }
 }
 

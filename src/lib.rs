@@ -25,3 +25,8 @@ pub mod verdict;
 pub mod cli;
 pub mod logging;
 pub mod service;
+
+pub use cache::Cache;
+pub use compiler::TestCompiler;
+pub use daemon::Daemon;
+pub use hasher::CodeHasher;

@@ -97,25 +97,32 @@ pub struct Stop {
     pub exit: Exit,
     /// The message, without `error:` in front; empty if everything has been said already.
     pub message: String,
+    /// Nothing has been printed for scripts yet: `test` owes them a last line.
+    pub error_line: bool,
 }
 
 impl Stop {
     /// Stops with a message.
     pub fn new(exit: Exit, message: impl fmt::Display) -> Self {
-        Self { exit, message: message.to_string() }
+        Self { exit, message: message.to_string(), error_line: false }
+    }
+
+    /// Stops a question that has no answer.
+    pub fn error(exit: Exit, message: impl fmt::Display) -> Self {
+        Self { error_line: true, ..Self::new(exit, message) }
     }
 
     /// Stops, everything having been said.
     #[must_use]
     pub const fn silent(exit: Exit) -> Self {
-        Self { exit, message: String::new() }
+        Self { exit, message: String::new(), error_line: false }
     }
 }
 
 /// A failure that has no number of its own.
 impl From<std::io::Error> for Stop {
     fn from(error: std::io::Error) -> Self {
-        Self::new(Exit::Failure, error)
+        Self::error(Exit::Failure, error)
     }
 }
 

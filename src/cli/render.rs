@@ -2,6 +2,7 @@
 
 mod failure;
 mod json;
+mod status;
 mod style;
 mod text;
 mod time;
@@ -9,5 +10,6 @@ mod time;
 pub(super) use failure::failures;
 pub(super) use json::{summary_line, target_line};
 pub(super) use style::{ERROR, GOOD, HINT, NOTE, WARN, label};
-pub(super) use text::{answer_lines, counts_text, plural, target_text};
+pub(super) use status::status_lines;
+pub(super) use text::{answer_lines, bytes, counts_text, fit, plural, report_text};
 pub(super) use time::{ago, seconds};

@@ -13,7 +13,7 @@ use tracing::{error, info, warn};
 
 use super::Life;
 use super::project::{self, Message, Started};
-use super::shared::{Command, Shared};
+use super::shared::{self, Command, Shared};
 use crate::config::{self, Loaded};
 use crate::protocol::{CacheUse, Reply, State, StatusReport, VERSION};
 use crate::watcher::{CookieId, Debounce, WatchEvent};
@@ -123,12 +123,12 @@ impl Dispatcher {
                 if self.is_config(&dir, name.as_deref()) {
                     self.config_debounce.touch(Instant::now());
                 }
-                self.touched(&dir);
+                self.touched(&dir, false);
             }
             WatchEvent::Gone(dir) => {
-                self.touched(&dir);
+                self.touched(&dir, true);
                 if let Some(parent) = dir.parent() {
-                    self.touched(parent);
+                    self.touched(parent, true);
                 }
             }
             WatchEvent::Rescan => {
@@ -150,10 +150,10 @@ impl Dispatcher {
     }
 
     /// Tells every project that may read `dir`: a path dependency outside can belong to several.
-    fn touched(&self, dir: &Path) {
+    fn touched(&self, dir: &Path, doubt: bool) {
         for (_, started) in self.projects.values() {
-            if started.handle.reads(dir) {
-                started.handle.touched(dir);
+            if started.handle.may_read(dir) {
+                started.handle.touched(dir, doubt);
             }
         }
     }
@@ -191,7 +191,8 @@ impl Dispatcher {
     /// Reads the config again; one that does not parse changes nothing.
     fn reload(&mut self) -> Reply {
         self.say(Life::Reloading);
-        let loaded = config::load(&self.shared.paths, &self.shared.environment);
+        let project = self.shared.project.as_deref();
+        let loaded = shared::load(project, &self.shared.paths, &self.shared.environment);
         let reply = match loaded {
             Ok(loaded) => {
                 info!(projects = loaded.config.projects.len(), "read the config");

@@ -14,7 +14,7 @@ mod tree;
 mod work;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -26,8 +26,8 @@ use super::Shared;
 use crate::config;
 use crate::process::Environment;
 use crate::protocol::{Ask, LastVerdict, Mark, ProjectStatus, Reply};
+use crate::watcher::FileWatcher;
 
-pub(super) use self::tree::SharedWatcher;
 
 /// What a project is asked or told.
 #[derive(Debug)]
@@ -58,18 +58,27 @@ pub(super) enum Message {
     Settings(Box<config::Settings>),
 }
 
+/// The one watcher of the daemon. Its lock is held for single calls only.
+pub(super) type SharedWatcher = Arc<Mutex<FileWatcher>>;
+
 /// How others reach a project; dropping the last one ends it.
 #[derive(Clone, Debug)]
 pub(super) struct Handle {
+    root: Arc<Path>,
     inbox: Arc<Inbox>,
     messages: mpsc::UnboundedSender<Message>,
     status: watch::Receiver<ProjectStatus>,
 }
 
 impl Handle {
+    /// Whether an event in `dir` may be this project's business.
+    pub(super) fn may_read(&self, dir: &Path) -> bool {
+        dir.starts_with(&self.root) || self.inbox.is_beyond()
+    }
+
     /// Puts a folder whose content changed into the inbox.
-    pub(super) fn touched(&self, folder: &Path) {
-        if self.inbox.touched(folder) {
+    pub(super) fn touched(&self, folder: &Path, doubt: bool) {
+        if self.inbox.touched(folder, doubt) {
             self.send(Message::Touched);
         }
     }
@@ -131,5 +140,6 @@ pub(super) fn start(project: &config::Project, shared: &Arc<Shared>) -> Started 
     let (actor, status) =
         Actor::new(project, Arc::clone(shared), Arc::clone(&inbox), messages.downgrade());
     let task = tokio::spawn(actor.run(receiver, tell_ready, stop.clone()));
-    Started { handle: Handle { inbox, messages, status }, task, stop, ready }
+    let root = project.path.as_path().into();
+    Started { handle: Handle { root, inbox, messages, status }, task, stop, ready }
 }

@@ -2,7 +2,7 @@
 //! dispatcher. Nothing here changes but through its own owner.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use tracing::{debug, warn};
 
 use super::project::{Handle, SharedWatcher};
 use crate::cache::{Cache, Limits, Record};
-use crate::config;
+use crate::config::{self, ConfigError, Loaded};
 use crate::model::{Digest, Timestamp};
 use crate::paths::Paths;
 use crate::process::{Environment, Priority};
@@ -53,6 +53,24 @@ pub(super) struct Shared {
     /// This very program, for cargo's runner hook.
     pub(super) hook: PathBuf,
     pub(super) stop: CancellationToken,
+    /// The one project that is watched; none for those of the config.
+    pub(super) project: Option<PathBuf>,
+}
+
+/// The config in force: the user's own, with the one project that was asked for if there is one.
+pub(super) fn load(
+    project: Option<&Path>,
+    paths: &Paths,
+    environment: &Environment,
+) -> Result<Loaded, ConfigError> {
+    let mut loaded = config::load(paths, environment)?;
+    if let Some(path) = project {
+        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let settings = loaded.config.settings_for(&path).clone();
+        let written = path.display().to_string();
+        loaded.config.projects = vec![config::Project { path, written, settings }];
+    }
+    Ok(loaded)
 }
 
 impl Shared {

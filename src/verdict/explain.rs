@@ -29,7 +29,7 @@ pub fn explain<M>(
     question: &Question,
     facts: &Facts,
     look: &Look<M>,
-    manifest: Option<&Manifest>,
+    manifest: &Manifest,
     cache: &Cache,
 ) -> Explanation {
     let last = cache.latest(&question.root, &question.selection_text());
@@ -69,8 +69,8 @@ pub fn explain<M>(
     };
     explanation.settings = changed_settings(last, facts);
     let then = cache.manifest(last.code_hash).and_then(|bytes| Manifest::from_bytes(bytes).ok());
-    if let (Some(then), Some(now)) = (then, manifest) {
-        explanation.files = then.diff(now);
+    if let Some(then) = then {
+        explanation.files = then.diff(manifest);
     }
     explanation
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Question;
 use crate::cache::{Cache, Input, InputState, Key, Lookup, Reason, Record};
-use crate::hasher::{FileState, file_state};
+use crate::hasher::{FileDigest, file_digest};
 use crate::model::{Answer, Outcome, Source, TargetAnswer, Timestamp, Verdict};
 use crate::protocol::KnownFailure;
 
@@ -40,9 +40,9 @@ impl Finding {
 fn changed_input(record: &Record, root: &Path) -> Option<String> {
     record.inputs.iter().find_map(|input| {
         let path = root.join(&input.path);
-        let same = match (&input.state, file_state(&path)) {
-            (InputState::Digest(then), FileState::File(now)) => *then == now,
-            (InputState::Absent, FileState::Absent) => true,
+        let same = match (&input.state, file_digest(&path)) {
+            (InputState::Digest(then), FileDigest::Known(now)) => *then == now,
+            (InputState::Absent, FileDigest::Absent) => true,
             _ => false,
         };
         (!same).then(|| format!("{} changed", input.path.display()))
@@ -51,10 +51,10 @@ fn changed_input(record: &Record, root: &Path) -> Option<String> {
 
 /// The input as it is now, for a new record; `None` where that cannot be told.
 pub(super) fn input_now(path: &Path, root: &Path) -> Option<Input> {
-    let state = match file_state(path) {
-        FileState::File(digest) => InputState::Digest(digest),
-        FileState::Absent => InputState::Absent,
-        FileState::Unknown(_) => return None,
+    let state = match file_digest(path) {
+        FileDigest::Known(digest) => InputState::Digest(digest),
+        FileDigest::Absent => InputState::Absent,
+        FileDigest::Unknown(_) => return None,
     };
     let path = path.strip_prefix(root).unwrap_or(path).to_owned();
     Some(Input { path, state })

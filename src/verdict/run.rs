@@ -135,7 +135,7 @@ pub async fn run<T: Tree>(
         }
     };
     on_step(Step::Built(&build));
-    let reports = session.execute(&build, on_step).await?;
+    let reports = session.execute(on_step).await?;
     let when = Timestamp::now();
     match tree.changed_since(&look.mark).await {
         Some(changed) if changed.is_empty() => {}
@@ -148,7 +148,7 @@ pub async fn run<T: Tree>(
         Err(why) => not_kept.extend(why.iter().cloned()),
         Ok(digest) if not_kept.is_empty() && session.is_kept() => {
             let sources = tree.uncounted(session.sources(&build)).await;
-            match session.inputs(&sources, built_at) {
+            match session.inputs(&sources, &build, built_at) {
                 Ok(inputs) => not_kept.extend(session.keep(digest, inputs, &reports, when)),
                 Err(doubts) => not_kept = doubts,
             }
@@ -242,7 +242,6 @@ impl Session<'_> {
     /// Runs all that cargo would run.
     async fn execute(
         &self,
-        build: &Build,
         on_step: &mut dyn FnMut(Step<'_>),
     ) -> Result<Vec<TargetReport>, RunError> {
         let Question { selection, settings, environment, .. } = self.question;
@@ -272,7 +271,7 @@ impl Session<'_> {
                 ran => Ok(ran?.reports),
             };
         }
-        let plan = match self.compiler().plan(build, cancel).await {
+        let plan = match self.compiler().plan(cancel).await {
             Err(CompileError::Cancelled) => return Err(RunError::Cancelled),
             plan => plan?,
         };
@@ -295,8 +294,15 @@ impl Session<'_> {
     }
 
     /// The inputs of a record for files that no snapshot holds, or what is doubtful about them.
-    fn inputs(&self, sources: &[PathBuf], built_at: SystemTime) -> Result<Vec<Input>, Vec<String>> {
-        let (mut inputs, mut doubts) = (Vec::new(), Vec::new());
+    fn inputs(
+        &self,
+        sources: &[PathBuf],
+        build: &Build,
+        built_at: SystemTime,
+    ) -> Result<Vec<Input>, Vec<String>> {
+        let lost = |path: &PathBuf| format!("{} is gone: what was read is not known", path.display());
+        let mut doubts: Vec<_> = build.sources.missing.iter().map(lost).collect();
+        let mut inputs = Vec::new();
         for path in sources {
             let touched = std::fs::symlink_metadata(path).and_then(|m| m.modified());
             let young = touched.is_ok_and(|touched| touched + MARGIN > built_at);

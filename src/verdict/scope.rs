@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::{Facts, Look, Question};
-use crate::hasher::{CodeHasher, DirChange, GlobError, Mark, Options, Snapshot};
+use crate::hasher::{Changes, CodeHasher, DirChange, GlobError, Mark, Options, Snapshot};
 use crate::model::{Digest, Digester};
 use crate::workspace::{Outside, outside_roots};
 
@@ -84,12 +84,12 @@ impl Scope {
                 let _ = self.hasher.set_options(self.options.clone());
                 self.stale = false;
             }
-            hashed |= match &how {
+            let changes = match &how {
                 Refresh::All => self.hasher.scan(on_dir),
                 Refresh::Folders(folders) => self.hasher.rescan(folders, on_dir),
-            }
-            .hashed();
-            if !self.outside_changed() {
+            };
+            hashed |= changes.read_files > 0;
+            if !self.outside_changed(&changes) {
                 return hashed;
             }
             self.stale = true;
@@ -99,7 +99,10 @@ impl Scope {
     }
 
     /// Works out the outside folders anew if a manifest changed; tells whether they did.
-    fn outside_changed(&mut self) -> bool {
+    fn outside_changed(&mut self, changes: &Changes) -> bool {
+        if self.manifests.is_some() && changes.is_empty() && self.outside.is_current() {
+            return false;
+        }
         let manifests = self.hasher.manifests_digest();
         if self.manifests == Some(manifests) && self.outside.is_current() {
             return false;
@@ -120,7 +123,7 @@ impl Scope {
 
     /// The snapshot as the last refresh left it.
     #[must_use]
-    pub fn look(&mut self) -> Look<Mark> {
+    pub fn look(&self) -> Look<Mark> {
         let digest = match self.hasher.snapshot() {
             Snapshot::Known { digest, .. } => Ok(digest),
             Snapshot::Unknown { why } => Err(why),
@@ -130,11 +133,11 @@ impl Scope {
 
     /// Which files were touched since `mark`, as far as the last refresh saw; workspace-relative.
     #[must_use]
-    pub fn changed_since(&self, mark: &Mark) -> Option<Vec<String>> {
+    pub fn changed_since(&self, mark: &Mark) -> Vec<String> {
         let relative = |path: PathBuf| {
             path.strip_prefix(&self.root).unwrap_or(&path).display().to_string()
         };
-        Some(self.hasher.changed_since(mark)?.into_iter().map(relative).collect())
+        self.hasher.changed_since(*mark).into_iter().map(relative).collect()
     }
 
     /// Every folder that must be watched.
@@ -162,11 +165,11 @@ impl Scope {
         self.hasher.load_memo(file);
     }
 
-    /// Keeps digests in a memo.
+    /// Keeps digests in a memo, unless the file holds them already.
     ///
     /// # Errors
     /// If it cannot be written.
-    pub fn save_memo(&self, file: &Path) -> std::io::Result<()> {
+    pub fn save_memo(&mut self, file: &Path) -> std::io::Result<()> {
         self.hasher.save_memo(file)
     }
 }

@@ -86,7 +86,7 @@ impl Tree for LocalTree {
 
     async fn changed_since(&mut self, mark: &Self::Mark) -> Option<Vec<String>> {
         self.scan();
-        self.scope.changed_since(mark)
+        Some(self.scope.changed_since(mark))
     }
 
     async fn uncounted(&mut self, paths: Vec<PathBuf>) -> Vec<PathBuf> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{ERROR, GOOD, HINT, NOTE, WARN, ago, label, seconds};
-use crate::model::{Answer, End, Source, TargetAnswer, TestCounts, Timestamp, Verdict};
+use crate::model::{Answer, End, Source, TargetReport, TestCounts, Timestamp, Verdict};
 
 /// `1143 passed, 2 failed, 3 ignored`; what is zero is left out, but for passed.
 pub(crate) fn counts_text(counts: TestCounts) -> String {
@@ -19,23 +19,47 @@ pub(crate) fn counts_text(counts: TestCounts) -> String {
 }
 
 /// One target that has just been run.
-pub(crate) fn target_text(target: &TargetAnswer) -> String {
-    let (style, word) = match (target.verdict, target.end) {
+pub(crate) fn report_text(report: &TargetReport) -> String {
+    let (style, word) = match (report.verdict, report.end) {
         (Verdict::Pass, _) => (GOOD, "Passed"),
         (_, End::TimedOut) => (ERROR, "Timed out"),
         (_, End::Signal(_)) => (ERROR, "Crashed"),
         _ => (ERROR, "Failed"),
     };
-    let took = seconds(Duration::from_millis(target.duration_ms));
-    let mut rest = format!("{} ({}, {took})", target.id, counts_text(target.counts));
-    if target.verdict != Verdict::Pass && target.failures.is_empty() {
-        rest.push_str(&format!(": {}", target.end));
+    let took = seconds(Duration::from_millis(report.duration_ms));
+    let mut rest = format!("{} ({}, {took})", report.id, counts_text(report.counts));
+    if report.verdict != Verdict::Pass && report.failures().next().is_none() {
+        rest.push_str(&format!(": {}", report.end));
     }
     label(style, word, rest)
 }
 
+/// A size: `512 B`, `1.4 MiB`.
+pub(crate) fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    let mut value = bytes as f64;
+    let mut unit = "B";
+    for next in UNITS {
+        if value < 1024.0 {
+            break;
+        }
+        (value, unit) = (value / 1024.0, next);
+    }
+    if unit == "B" { format!("{bytes} B") } else { format!("{value:.1} {unit}") }
+}
+
+/// A message without the line breaks at its end.
+pub(crate) fn fit(message: &str) -> &str {
+    message.trim_end()
+}
+
 /// The last lines of an answer: what came from where, and the sum.
-pub(crate) fn answer_lines(answer: &Answer, elapsed: Duration, now: Timestamp) -> Vec<String> {
+pub(crate) fn answer_lines(
+    answer: &Answer,
+    scope: &str,
+    elapsed: Duration,
+    now: Timestamp,
+) -> Vec<String> {
     let mut lines = Vec::new();
     let kept: Vec<_> = answer.targets.iter().filter(|t| t.source == Source::Cache).collect();
     if let Some(oldest) = kept.iter().map(|target| target.when).min() {
@@ -57,7 +81,7 @@ pub(crate) fn answer_lines(answer: &Answer, elapsed: Duration, now: Timestamp) -
     if failed > 0 {
         text.push_str(&format!(" in {}", plural(failed, "failed target")));
     }
-    lines.push(label(style, word, format!("{text} in {}", seconds(elapsed))));
+    lines.push(label(style, word, format!("{scope}: {text} in {}", seconds(elapsed))));
     lines
 }
 
@@ -69,7 +93,7 @@ pub(crate) fn plural(count: usize, noun: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{TargetId, TargetKind};
+    use crate::model::{TargetAnswer, TargetId, TargetKind};
 
     fn target(verdict: Verdict, source: Source) -> TargetAnswer {
         TargetAnswer {
@@ -95,23 +119,32 @@ mod tests {
         let targets =
             vec![target(Verdict::Pass, Source::Cache), target(Verdict::Pass, Source::Run)];
         let answer = Answer { code_hash: None, targets, not_kept: vec!["a.txt changed".into()] };
-        let lines = answer_lines(&answer, Duration::from_millis(20), Timestamp(180_000));
+        let lines = answer_lines(&answer, "p", Duration::from_millis(20), Timestamp(180_000));
         assert_eq!(
             plain(&lines),
-            "      Cached 1 target, run 3m ago\n    Not kept a.txt changed\n       Green 10 passed, 2 ignored in 0.02s"
+            "      Cached 1 target, run 3m ago\n    Not kept a.txt changed\n       Green p: 10 passed, 2 ignored in 0.02s"
         );
     }
 
     #[test]
     fn a_crash_is_named() {
-        let line = target_text(&target(Verdict::Fail, Source::Run));
-        assert_eq!(plain(&[line]), "     Crashed p (5 passed, 1 ignored, 1.20s): signal 11");
+        let report = TargetReport {
+            id: target(Verdict::Fail, Source::Run).id,
+            verdict: Verdict::Fail,
+            end: End::Signal(11),
+            counts: TestCounts::default(),
+            tests: Vec::new(),
+            output: String::new(),
+            duration_ms: 1_200,
+        };
+        let line = report_text(&report);
+        assert_eq!(plain(&[line]), "     Crashed p (0 passed, 1.20s): signal 11");
     }
 
     #[test]
     fn no_tests_at_all_is_green_with_a_warning() {
         let answer = Answer { code_hash: None, targets: vec![], not_kept: vec![] };
-        let text = plain(&answer_lines(&answer, Duration::ZERO, Timestamp(0)));
-        assert!(text.contains("no tests") && text.contains("Green 0 passed"), "{text}");
+        let text = plain(&answer_lines(&answer, "p", Duration::ZERO, Timestamp(0)));
+        assert!(text.contains("no tests") && text.contains("Green p: 0 passed"), "{text}");
     }
 }

@@ -9,16 +9,16 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::inbox::Inbox;
+use super::inbox::{Inbox, Taken};
 use super::tree::WatchedTree;
-use super::work::{self, Built, End, Work};
+use super::work::{self, Built, End, News, Work};
 use super::{Message, Shared};
 use crate::config;
 use crate::hasher;
-use crate::model::{Digest, Timestamp};
+use crate::model::Digest;
 use crate::process::Environment;
 use crate::protocol::{CacheUse, LastBuild, LastVerdict, ProjectStatus, Reply, State};
-use crate::verdict::{Facts, Finding, Look, Question, Refresh, Scope, code_hash};
+use crate::verdict::{Facts, Finding, Look, Question, Refresh, Scope};
 use crate::watcher::{Debounce, PollReason, Polling};
 use crate::workspace::Identity;
 
@@ -117,8 +117,10 @@ impl Actor {
                     Some(message) => self.on(message).await,
                     None => break,
                 },
-                end = self.work.ended() => self.on_work_ended(end).await,
-                () = self.work.progressed() => {}
+                news = self.work.news() => match news {
+                    News::Ended(end) => self.on_work_ended(end).await,
+                    News::Progress => {}
+                },
                 () = at(wake) => self.on_time().await,
             }
         }
@@ -193,7 +195,8 @@ impl Actor {
         }
         let Some(mut tree) = self.tree.take() else { return };
         self.debounce.flush();
-        let how = if seen { self.inbox.take() } else { self.inbox.take().and(None).or(Some(Refresh::All)) };
+        let taken = self.inbox.take();
+        let how = if seen { taken } else { Some(Taken { refresh: Refresh::All, doubt: true }) };
         if how.is_some() || tree.blind().is_some() {
             self.set_state(State::Hashing, None);
         }
@@ -223,13 +226,14 @@ impl Actor {
     /// Makes the tree of a project that has none, if its folder is there.
     async fn open_tree(&mut self) {
         let question = self.own_question();
-        let (shared, root) = (Arc::clone(&self.shared), self.root.clone());
+        let (shared, inbox) = (Arc::clone(&self.shared), Arc::clone(&self.inbox));
+        let root = self.root.clone();
         let opened = tokio::task::spawn_blocking(move || {
             let facts = Facts::gather(&question, &shared.paths.cache_dir)
                 .map_err(|error| error.to_string())?;
             let mut scope = Scope::new(&question, &facts).map_err(|error| error.to_string())?;
             scope.load_memo(&scope.memo_file(&shared.paths.cache_dir));
-            WatchedTree::new(&root, scope, Arc::clone(&shared.watcher))
+            WatchedTree::new(&root, scope, Arc::clone(&shared.watcher), inbox)
                 .map_err(|error| format!("cannot open {}: {error}", root.display()))
         });
         let opened = opened.await.unwrap_or_else(|error| Err(error.to_string()));
@@ -299,7 +303,7 @@ impl Actor {
             return;
         }
         info!(project = %self.name, snapshot = %tree.short(), "building the tests");
-        self.work = work::build(&question, &facts, wanted, Arc::clone(&self.shared.builds));
+        self.work = work::build(&question, &facts, wanted, &self.shared);
     }
 
     /// Builds now, whatever is known.
@@ -320,7 +324,7 @@ impl Actor {
         };
         self.work.stop().await;
         let wanted = Built::new(tree, &question, &facts);
-        self.work = work::build(&question, &facts, wanted, Arc::clone(&self.shared.builds));
+        self.work = work::build(&question, &facts, wanted, &self.shared);
         self.work.tell_build(doing, reply);
     }
 
@@ -394,7 +398,9 @@ impl Actor {
         let Some(tree) = self.tree.take() else { return };
         let cache_dir = self.shared.paths.cache_dir.clone();
         let saved = tokio::task::spawn_blocking(move || {
-            let result = tree.scope().save_memo(&tree.scope().memo_file(&cache_dir));
+            let mut tree = tree;
+            let file = tree.scope().memo_file(&cache_dir);
+            let result = tree.scope_mut().save_memo(&file);
             (tree, result)
         });
         if let Ok((tree, result)) = saved.await {

@@ -3,19 +3,39 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::verdict::Refresh;
 
 /// Folders whose content changed since the last look.
-#[derive(Debug, Default)]
-pub(super) struct Inbox(Mutex<Content>);
+#[derive(Debug)]
+pub(super) struct Inbox {
+    content: Mutex<Content>,
+    /// The project reads folders outside its root, or it is not known yet that it does not.
+    beyond: AtomicBool,
+}
+
+impl Default for Inbox {
+    fn default() -> Self {
+        Self { content: Mutex::default(), beyond: AtomicBool::new(true) }
+    }
+}
+
+/// What there is to read again.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Taken {
+    pub(super) refresh: Refresh,
+    /// Some watches are in doubt and must be made anew first.
+    pub(super) doubt: bool,
+}
 
 #[derive(Debug, Default)]
 struct Content {
     folders: BTreeSet<PathBuf>,
     /// Events were lost: every folder may have changed.
     lost_track: bool,
+    doubt: bool,
 }
 
 impl Content {
@@ -25,9 +45,20 @@ impl Content {
 }
 
 impl Inbox {
-    /// Adds a folder; tells whether the inbox was empty before.
-    pub(super) fn touched(&self, folder: &Path) -> bool {
+    /// Whether folders outside the root may be of interest.
+    pub(super) fn is_beyond(&self) -> bool {
+        self.beyond.load(Ordering::SeqCst)
+    }
+
+    /// Says whether folders outside the root are read. Must be said before one is watched.
+    pub(super) fn set_beyond(&self, beyond: bool) {
+        self.beyond.store(beyond, Ordering::SeqCst);
+    }
+
+    /// Adds a folder, with its watch in doubt or not; tells whether the inbox was empty before.
+    pub(super) fn touched(&self, folder: &Path, doubt: bool) -> bool {
         self.change(|content| {
+            content.doubt |= doubt;
             if !content.lost_track && !content.folders.contains(folder) {
                 content.folders.insert(folder.to_owned());
             }
@@ -38,25 +69,27 @@ impl Inbox {
     pub(super) fn lost_track(&self) -> bool {
         self.change(|content| {
             content.lost_track = true;
+            content.doubt = true;
             content.folders.clear();
         })
     }
 
     /// Empties the inbox; `None` if there was nothing in it.
-    pub(super) fn take(&self) -> Option<Refresh> {
-        let mut content = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn take(&self) -> Option<Taken> {
+        let mut content = self.content.lock().unwrap_or_else(PoisonError::into_inner);
         let content = std::mem::take(&mut *content);
-        if content.lost_track {
-            Some(Refresh::All)
-        } else if content.folders.is_empty() {
-            None
-        } else {
-            Some(Refresh::Folders(content.folders))
+        if content.is_empty() {
+            return None;
         }
+        let refresh = match content.lost_track {
+            true => Refresh::All,
+            false => Refresh::Folders(content.folders),
+        };
+        Some(Taken { refresh, doubt: content.doubt })
     }
 
     fn change(&self, change: impl FnOnce(&mut Content)) -> bool {
-        let mut content = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut content = self.content.lock().unwrap_or_else(PoisonError::into_inner);
         let was_empty = content.is_empty();
         change(&mut content);
         was_empty
@@ -71,21 +104,22 @@ mod tests {
     fn only_the_first_entry_rings() {
         let inbox = Inbox::default();
         assert_eq!(inbox.take(), None);
-        assert!(inbox.touched(Path::new("/a")));
-        assert!(!inbox.touched(Path::new("/a")));
-        assert!(!inbox.touched(Path::new("/b")));
+        assert!(inbox.touched(Path::new("/a"), false));
+        assert!(!inbox.touched(Path::new("/a"), false));
+        assert!(!inbox.touched(Path::new("/b"), false));
         let both = ["/a", "/b"].map(PathBuf::from).into();
-        assert_eq!(inbox.take(), Some(Refresh::Folders(both)));
-        assert!(inbox.touched(Path::new("/a")), "it was emptied");
+        let refresh = Refresh::Folders(both);
+        assert_eq!(inbox.take(), Some(Taken { refresh, doubt: false }));
+        assert!(inbox.touched(Path::new("/a"), false), "it was emptied");
     }
 
     #[test]
     fn lost_events_outweigh_all_others() {
         let inbox = Inbox::default();
-        inbox.touched(Path::new("/a"));
+        inbox.touched(Path::new("/a"), false);
         assert!(!inbox.lost_track());
-        inbox.touched(Path::new("/b"));
-        assert_eq!(inbox.take(), Some(Refresh::All));
+        inbox.touched(Path::new("/b"), false);
+        assert_eq!(inbox.take(), Some(Taken { refresh: Refresh::All, doubt: true }));
         assert_eq!(inbox.take(), None);
     }
 }

@@ -86,7 +86,7 @@ impl Actor {
         let look = tree.look();
         let own = mark.daemon == self.shared.id;
         let then = self.marks.iter().find(|(moment, _)| own && *moment == mark.moment);
-        let changed = then.and_then(|(_, then)| tree.changed_since(then)).map(|mut changed| {
+        let changed = then.map(|(_, then)| tree.changed_since(then)).map(|mut changed| {
             changed.truncate(NAMED);
             changed
         });

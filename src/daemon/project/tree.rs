@@ -4,14 +4,14 @@
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use super::super::lock;
+use super::SharedWatcher;
+use super::inbox::{Inbox, Taken};
 use crate::hasher::{DirChange, Mark};
 use crate::verdict::{Facts, Look, Refresh, Scope};
-use crate::watcher::{FileWatcher, Trust, WatchError, events_are_trustworthy};
-
-/// The one watcher of the daemon. Its lock is held for single calls only.
-pub(super) type SharedWatcher = Arc<Mutex<FileWatcher>>;
+use crate::watcher::WatchError;
 
 /// A tree that events keep true.
 #[derive(Debug)]
@@ -22,12 +22,11 @@ pub(super) struct WatchedTree {
     identity: (u64, u64),
     scope: Scope,
     watcher: SharedWatcher,
+    inbox: Arc<Inbox>,
     /// Folders that could not be watched: as long as there is one, events do not tell all.
     unwatched: BTreeSet<PathBuf>,
     /// Why events do not tell all, for `status`.
     blind: Option<String>,
-    /// The file system does not report every change.
-    untrusted: Option<String>,
 }
 
 impl WatchedTree {
@@ -35,21 +34,15 @@ impl WatchedTree {
     ///
     /// # Errors
     /// If the folder is not there.
-    pub(super) fn new(root: &Path, scope: Scope, watcher: SharedWatcher) -> std::io::Result<Self> {
+    pub(super) fn new(
+        root: &Path,
+        scope: Scope,
+        watcher: SharedWatcher,
+        inbox: Arc<Inbox>,
+    ) -> std::io::Result<Self> {
         let identity = identity(root)?;
-        let untrusted = match events_are_trustworthy(root)? {
-            Trust::Trusted => None,
-            Trust::Untrusted { name, .. } => Some(format!("{name} does not report every change")),
-        };
-        Ok(Self {
-            root: root.to_owned(),
-            identity,
-            scope,
-            watcher,
-            unwatched: BTreeSet::new(),
-            blind: None,
-            untrusted,
-        })
+        let root = root.to_owned();
+        Ok(Self { root, identity, scope, watcher, inbox, unwatched: BTreeSet::new(), blind: None })
     }
 
     /// Whether the folder at the root's path is still the one that is watched.
@@ -59,64 +52,78 @@ impl WatchedTree {
 
     /// Why events do not tell all; `None` if they do.
     pub(super) fn blind(&self) -> Option<&str> {
-        self.untrusted.as_deref().or(self.blind.as_deref())
+        self.blind.as_deref()
     }
 
     /// Reads again what changed. With no events to trust, that is everything. Tells whether the
     /// memo on disk is out of date.
-    pub(super) fn refresh(&mut self, how: Option<Refresh>) -> bool {
-        let how = match (self.blind().is_some(), how) {
-            (true, _) => Refresh::All,
-            (false, Some(how)) => how,
-            // Nothing was touched; settings may still have changed.
-            (false, None) => Refresh::Folders(BTreeSet::new()),
-        };
-        let Self { scope, watcher, unwatched, blind, .. } = self;
-        let mut on_dir = |change: DirChange<'_>| {
-            let mut watcher = watcher.lock().unwrap_or_else(PoisonError::into_inner);
-            match change {
-                DirChange::Removed(dir) => {
-                    watcher.unwatch(dir);
-                    unwatched.remove(dir);
+    pub(super) fn refresh(&mut self, taken: Option<Taken>) -> bool {
+        if taken.as_ref().is_some_and(|taken| taken.doubt) {
+            let failed = lock(&self.watcher).renew();
+            for failed in failed {
+                if failed.dir.starts_with(&self.root) {
+                    self.not_watched(&failed.dir, &failed.why);
                 }
-                DirChange::Entering(dir) => match watcher.watch(dir) {
-                    Ok(()) => {
-                        unwatched.remove(dir);
-                    }
-                    // It vanished meanwhile: its parent's event says so.
-                    Err(WatchError::Gone { .. }) => {}
-                    Err(error) => {
-                        unwatched.insert(dir.to_owned());
-                        *blind = Some(error.to_string());
-                    }
-                },
+            }
+        }
+        let how = match (&self.blind, taken) {
+            (Some(_), _) => Refresh::All,
+            (None, Some(taken)) => taken.refresh,
+            // Nothing was touched; settings may still have changed, and what cannot be watched
+            // is looked at every time.
+            (None, None) => Refresh::Folders(BTreeSet::new()),
+        };
+        let Self { root, scope, watcher, inbox, unwatched, blind, .. } = self;
+        let mut failed = Vec::new();
+        let mut on_dir = |change: DirChange<'_>| match change {
+            DirChange::Removed(dir) => {
+                lock(watcher).unwatch(dir);
+                unwatched.remove(dir);
+            }
+            DirChange::Entering(dir) => {
+                if !dir.starts_with(&*root) {
+                    inbox.set_beyond(true);
+                }
+                if let Err(why) = lock(watcher).watch(dir) {
+                    failed.push((dir.to_owned(), why));
+                }
             }
         };
         let hashed = scope.refresh(how, &mut on_dir);
+        if unwatched.is_empty() && failed.is_empty() {
+            // Every folder was watched before it was read just now.
+            *blind = None;
+        }
+        for (dir, why) in failed {
+            self.not_watched(&dir, &why);
+        }
+        let root = self.root.clone();
+        self.inbox.set_beyond(self.scope.directories().any(|dir| !dir.starts_with(&root)));
         self.watch_again();
         hashed
     }
 
-    /// Tries again what could not be watched, a few at a time: limits get raised.
+    fn not_watched(&mut self, dir: &Path, why: &WatchError) {
+        // One that is not there tells of itself through its parent's events.
+        if !matches!(why, WatchError::Missing | WatchError::NotAFolder) {
+            self.unwatched.insert(dir.to_owned());
+            self.blind = Some(why.to_string());
+        }
+    }
+
+    /// Tries again what could not be watched: limits get raised. The tree stays blind until the
+    /// next refresh has read what changed before these watches.
     fn watch_again(&mut self) {
         if self.unwatched.is_empty() {
-            self.blind = None;
             return;
         }
-        let mut watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
-        let all: Vec<_> = self.unwatched.iter().cloned().collect();
-        for dir in all {
-            match watcher.watch(&dir) {
-                Ok(()) | Err(WatchError::Gone { .. }) => {
-                    self.unwatched.remove(&dir);
-                }
-                Err(error) => {
-                    self.blind = Some(error.to_string());
-                    return;
-                }
+        let failed = lock(&self.watcher).watch_all(&self.unwatched);
+        self.unwatched.clear();
+        for failed in failed {
+            if failed.dir.starts_with(&self.root) {
+                self.not_watched(&failed.dir, &failed.why);
             }
         }
-        // `blind` stays until the next refresh has read what changed before these watches.
     }
 
     /// Follows what another environment says of target folders.
@@ -124,11 +131,11 @@ impl WatchedTree {
         self.scope.follow(facts);
     }
 
-    pub(super) fn look(&mut self) -> Look<Mark> {
+    pub(super) fn look(&self) -> Look<Mark> {
         self.scope.look()
     }
 
-    pub(super) fn changed_since(&self, mark: &Mark) -> Option<Vec<String>> {
+    pub(super) fn changed_since(&self, mark: &Mark) -> Vec<String> {
         self.scope.changed_since(mark)
     }
 
@@ -143,7 +150,7 @@ impl WatchedTree {
 
 impl Drop for WatchedTree {
     fn drop(&mut self) {
-        let mut watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut watcher = lock(&self.watcher);
         for dir in self.scope.directories() {
             watcher.unwatch(&dir);
         }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -48,6 +48,15 @@ pub(super) enum End {
     Tested(Box<LastVerdict>),
 }
 
+/// What is new of work under way.
+#[derive(Debug)]
+pub(super) enum News {
+    /// It does something else now.
+    Progress,
+    /// It ended.
+    Ended(End),
+}
+
 /// The work of a project.
 #[derive(Debug, Default)]
 pub(super) struct Work {
@@ -74,24 +83,13 @@ impl Drop for Running {
 }
 
 impl Work {
-    /// Waits for the end of what is running; for ever if nothing is.
-    pub(super) async fn ended(&mut self) -> End {
-        match &mut self.running {
-            Some(running) => (&mut running.end).await.unwrap_or(End::GivenUp),
-            None => std::future::pending().await,
-        }
-    }
-
-    /// Waits for news of the progress, and passes it on to those who wait.
-    pub(super) async fn progressed(&self) {
-        match &self.running {
-            Some(running) => {
-                let mut progress = running.progress.clone();
-                if progress.changed().await.is_err() {
-                    std::future::pending::<()>().await;
-                }
-            }
-            None => std::future::pending().await,
+    /// Waits for the end or the progress of what is running; for ever if nothing is.
+    pub(super) async fn news(&mut self) -> News {
+        let Some(running) = &mut self.running else { return std::future::pending().await };
+        tokio::select! {
+            biased;
+            end = &mut running.end => News::Ended(end.unwrap_or(End::GivenUp)),
+            Ok(()) = running.progress.changed() => News::Progress,
         }
     }
 
@@ -205,16 +203,18 @@ pub(super) fn build(
     question: &Question,
     facts: &Facts,
     of: Built,
-    builds: Arc<Semaphore>,
+    shared: &Shared,
 ) -> Work {
+    let (hook, builds) = (shared.hook.clone(), Arc::clone(&shared.builds));
     let compiler = TestCompiler::new(BuildSpec {
         toolchain: facts.toolchain.clone(),
-        cargo_config: facts.cargo_config.clone(),
+        config: facts.cargo_config.clone(),
         root: question.root.clone(),
         selection: question.selection.clone(),
         environment: question.environment.clone(),
         priority: Priority::Background,
-        color: false,
+        colour: false,
+        hook,
     });
     let (work, worker) = Work::start(of, State::Building);
     tokio::spawn(async move {
@@ -233,8 +233,8 @@ pub(super) fn build(
             };
             let (success, errors) = match compiler.build(&cancel, progress).await {
                 Err(CompileError::Cancelled) => return End::GivenUp,
-                Ok(build) => (true, build.warnings),
-                Err(error) => (false, error.to_string()),
+                Ok(build) => (true, build.warnings.concat()),
+                Err(error) => (false, error.rendered()),
             };
             let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
             End::Built(LastBuild { when: Timestamp::now(), success, duration_ms, errors })
@@ -255,7 +255,7 @@ pub(super) fn test(
     shared: Arc<Shared>,
 ) -> Work {
     let (work, worker) = Work::start(of, State::Testing);
-    tokio::spawn(async move {
+    let runs = async move {
         let Worker { cancel, tell, done } = worker;
         tell.send_replace("testing".to_owned());
         let mut tree = ActorTree::new(messages, Arc::clone(&shared));
@@ -280,15 +280,28 @@ pub(super) fn test(
             }
         };
         let _ = done.send(end);
+    };
+    // The runner wants a thread of its own, which lives longer than all its children: they die
+    // with the thread that started them. Without one, `done` is dropped: given up.
+    let spawned = std::thread::Builder::new().name("tests".to_owned()).spawn(move || {
+        match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime.block_on(runs),
+            Err(error) => warn!(%error, "cannot run tests in the background"),
+        }
     });
+    if let Err(error) = spawned {
+        warn!(%error, "cannot run tests in the background");
+    }
     work
 }
 
 /// A build's progress for `status`, if it is news.
 fn in_words(progress: &Progress) -> Option<String> {
     match progress {
-        Progress::Units { done, total, what } => Some(format!("building {what} {done}/{total}")),
-        Progress::Blocked { .. } => Some("waiting for another cargo".to_owned()),
-        Progress::Line(_) => None,
+        Progress::Building { done, total, what } => {
+            Some(format!("building {what} {done}/{total}"))
+        }
+        Progress::Blocked(what) => Some(format!("{what} (another cargo builds)")),
+        Progress::Status(_) | Progress::Diagnostic(_) => None,
     }
 }

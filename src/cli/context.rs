@@ -1,0 +1,74 @@
+//! What every command starts from: folders, environment, the config when it is needed.
+
+use std::path::{Path, PathBuf};
+
+use super::args::Color;
+use super::exit::{Exit, Stop};
+use crate::config::{self, Loaded};
+use crate::paths::Paths;
+use crate::process::Environment;
+use crate::workspace::{LocateError, locate};
+
+/// The surroundings of one command.
+pub(super) struct Context {
+    pub(super) paths: Paths,
+    pub(super) environment: Environment,
+    pub(super) cwd: PathBuf,
+    color: Color,
+}
+
+impl Context {
+    pub(super) fn new(config_file: Option<&Path>, color: Color) -> Result<Self, Stop> {
+        let environment = Environment::inherited();
+        let cwd = std::env::current_dir().map_err(|error| {
+            Stop::error(Exit::Failure, format!("the current folder is not there: {error}"))
+        })?;
+        let mut paths = Paths::from_environment(&environment)
+            .map_err(|error| Stop::error(Exit::Failure, error))?;
+        if let Some(file) = config_file {
+            paths.config_file = cwd.join(file);
+        }
+        Ok(Self { paths, environment, cwd, color })
+    }
+
+    /// The config in force.
+    pub(super) fn config(&self) -> Result<Loaded, Stop> {
+        config::load(&self.paths, &self.environment)
+            .map_err(|error| Stop::error(Exit::Config, error))
+    }
+
+    /// The workspace's root at or above `start`, which is the current folder by default. No links
+    /// on the way: one folder has one name.
+    pub(super) fn workspace(&self, start: Option<&Path>) -> Result<PathBuf, Stop> {
+        let start = start.map_or_else(|| self.cwd.clone(), |start| self.cwd.join(start));
+        let start = start.canonicalize().map_err(|error| {
+            Stop::error(Exit::NotGreen, format!("cannot open {}: {error}", start.display()))
+        })?;
+        locate(&start).map_err(|error: LocateError| Stop::error(Exit::NotGreen, error))
+    }
+
+    /// The project that a command with an optional path means: the workspace there, or, where
+    /// there is none any more, the very folder.
+    pub(super) fn project(&self, path: Option<&Path>) -> Result<PathBuf, Stop> {
+        match (self.workspace(path), path) {
+            (Ok(root), _) => Ok(root),
+            (Err(_), Some(path)) => {
+                let path = self.cwd.join(path);
+                Ok(path.canonicalize().unwrap_or(path))
+            }
+            (Err(stop), None) => Err(stop),
+        }
+    }
+
+    /// Whether cargo's own messages should be coloured.
+    pub(super) fn colored(&self) -> bool {
+        use std::io::IsTerminal as _;
+        match self.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => {
+                std::io::stderr().is_terminal() && self.environment.get("NO_COLOR").is_none()
+            }
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! `explain`: why each target would be answered from cache or run.
+
+use serde::Serialize;
+
+use super::args::{ExplainArgs, Format};
+use super::context::Context;
+use super::exit::{Exit, Stop};
+use super::render::{GOOD, NOTE, WARN, ago, label};
+use crate::cache::Cache;
+use crate::model::{Digest, Source, TargetId, TargetKind, Timestamp, Verdict};
+use crate::verdict::{self, Explanation, Facts, LocalTree, Question, Scope, Tree as _};
+
+#[derive(Serialize)]
+struct TargetLine<'a> {
+    r#type: &'static str,
+    package: &'a str,
+    target: &'a str,
+    kind: TargetKind,
+    source: Source,
+    reason: &'a str,
+    recorded: Option<Timestamp>,
+    verdict: Option<Verdict>,
+}
+
+#[derive(Serialize)]
+struct ProjectLine<'a> {
+    r#type: &'static str,
+    source: Source,
+    reason: &'a str,
+    code_hash: Option<Digest>,
+    files: Vec<String>,
+    settings: &'a [String],
+}
+
+/// Explains, from the tree as it is on disk.
+pub(super) fn explain(context: &Context, args: &ExplainArgs) -> Result<(), Stop> {
+    let root = context.workspace(args.project.as_deref())?;
+    let settings = context.config()?.config.settings_for(&root).clone();
+    let question = Question::of_project(&root, context.environment.clone(), settings);
+    let cache = Cache::open(&context.paths.cache_dir);
+    let facts = Facts::gather(&question, cache.dir())
+        .map_err(|error| Stop::new(Exit::NotGreen, error))?;
+    let scope =
+        Scope::new(&question, &facts).map_err(|error| Stop::new(Exit::Config, error))?;
+    let mut tree = LocalTree::new(scope, cache.dir());
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let look = runtime.block_on(tree.look()).map_err(|error| Stop::new(Exit::NotGreen, error))?;
+    let manifest = tree.scope().hasher().manifest();
+    let explanation = verdict::explain(&question, &facts, &look, &manifest, &cache);
+    show(&explanation, args)
+}
+
+fn show(explanation: &Explanation, args: &ExplainArgs) -> Result<(), Stop> {
+    let source = if explanation.cached { Source::Cache } else { Source::Run };
+    let files: Vec<_> = explanation.files.iter().map(ToString::to_string).collect();
+    let wanted = |id: &TargetId| {
+        args.target.as_ref().is_none_or(|part| {
+            id.package.contains(part.as_str())
+                || id.target.contains(part.as_str())
+                || id.to_string().contains(part.as_str())
+        })
+    };
+    let known = explanation.last.iter().flat_map(|record| &record.targets);
+    let targets: Vec<_> = known.filter(|target| wanted(&target.id)).collect();
+    if let (Some(part), true, Some(_)) = (&args.target, targets.is_empty(), &explanation.last) {
+        return Err(Stop::new(Exit::Failure, format!("no test target matches `{part}`")));
+    }
+    let recorded = explanation.last.as_ref().map(|record| record.created);
+    if args.format == Format::Json {
+        for target in &targets {
+            println!("{}", json(&TargetLine {
+                r#type: "target",
+                package: &target.id.package,
+                target: &target.id.target,
+                kind: target.id.kind,
+                source,
+                reason: &explanation.reason,
+                recorded,
+                verdict: Some(target.verdict),
+            }));
+        }
+        println!("{}", json(&ProjectLine {
+            r#type: "project",
+            source,
+            reason: &explanation.reason,
+            code_hash: explanation.code_hash,
+            files,
+            settings: &explanation.settings,
+        }));
+        return Ok(());
+    }
+    let word = if explanation.cached { label(GOOD, "Cached", &explanation.reason) }
+        else { label(WARN, "Run", &explanation.reason) };
+    anstream::println!("{word}");
+    if let Some(created) = recorded {
+        let when = ago(created, Timestamp::now());
+        anstream::println!("{}", label(NOTE, "Last run", when));
+    }
+    for file in &files {
+        anstream::println!("{}", label(NOTE, "File", file));
+    }
+    for setting in &explanation.settings {
+        anstream::println!("{}", label(NOTE, "Setting", setting));
+    }
+    for target in targets {
+        let decided = if explanation.cached { "cached" } else { "run" };
+        anstream::println!("{}", label(NOTE, decided, format!("{} (last: {})", target.id, target.verdict)));
+    }
+    Ok(())
+}
+
+fn json(value: &impl Serialize) -> String {
+    // Text and numbers only: nothing that JSON cannot say.
+    serde_json::to_string(value).unwrap_or_default()
+}

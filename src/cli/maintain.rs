@@ -1,0 +1,135 @@
+//! `config …` and `cache …`: looking after the files.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::args::{CacheCommand, ConfigCommand, Format};
+use super::context::Context;
+use super::exit::{Exit, Stop};
+use super::render::{ERROR, GOOD, WARN, bytes, label, plural};
+use crate::cache::{Cache, GcOptions, Limits, Report, SweepError};
+use crate::config;
+use crate::model::{OsText, Timestamp};
+
+/// `config …`
+pub(super) fn config(context: &Context, what: &ConfigCommand) -> Result<(), Stop> {
+    match what {
+        ConfigCommand::Path => println!("{}", context.paths.config_file.display()),
+        ConfigCommand::Schema => print!("{}", config::json_schema()),
+        ConfigCommand::Show => print!("{}", context.config()?.show()),
+        ConfigCommand::Check => {
+            let errors = config::check(&context.paths, &context.environment);
+            for error in &errors {
+                anstream::eprintln!("{ERROR}error{ERROR:#}: {error}");
+            }
+            if !errors.is_empty() {
+                return Err(Stop::silent(Exit::Config));
+            }
+            let count = context.config()?.config.projects.len();
+            let text = format!("{}, {}", context.paths.config_file.display(), plural(count, "project"));
+            anstream::eprintln!("{}", label(GOOD, "Checked", text));
+        }
+    }
+    Ok(())
+}
+
+#[derive(Serialize)]
+struct StatsLine {
+    entries: u64,
+    bytes: u64,
+    manifests: u64,
+    manifest_bytes: u64,
+    projects: Vec<ProjectLine>,
+}
+
+#[derive(Serialize)]
+struct ProjectLine {
+    path: Option<OsText>,
+    entries: u64,
+    bytes: u64,
+    snapshots: u64,
+}
+
+/// `cache …`
+pub(super) fn cache(context: &Context, what: CacheCommand) -> Result<(), Stop> {
+    let cache = Cache::open(&context.paths.cache_dir);
+    match what {
+        CacheCommand::Stats { format } => stats(&cache, format),
+        CacheCommand::Clear { project } => clear(context, &cache, project),
+        CacheCommand::Gc { dry_run } => gc(context, &cache, dry_run),
+    }
+}
+
+fn stats(cache: &Cache, format: Format) -> Result<(), Stop> {
+    let stats = cache.stats().map_err(swept)?;
+    if format == Format::Json {
+        let projects = stats.projects.iter().map(|project| ProjectLine {
+            path: project.path.as_ref().map(OsText::from),
+            entries: project.entries,
+            bytes: project.bytes,
+            snapshots: project.snapshots,
+        });
+        let line = StatsLine {
+            entries: stats.entries,
+            bytes: stats.bytes,
+            manifests: stats.manifests,
+            manifest_bytes: stats.manifest_bytes,
+            projects: projects.collect(),
+        };
+        println!("{}", serde_json::to_string(&line).map_err(std::io::Error::from)?);
+        return Ok(());
+    }
+    let all = stats.bytes + stats.manifest_bytes;
+    println!("{} in {} ({})", plural(stats.entries as usize, "record"), cache.dir().display(), bytes(all));
+    for project in &stats.projects {
+        let path = project.path.as_ref().map_or("(unknown)".into(), |path| path.to_string_lossy());
+        println!(
+            "  {path}: {} of {} ({})",
+            plural(project.entries as usize, "record"),
+            plural(project.snapshots as usize, "snapshot"),
+            bytes(project.bytes)
+        );
+    }
+    Ok(())
+}
+
+fn clear(context: &Context, cache: &Cache, project: Option<PathBuf>) -> Result<(), Stop> {
+    let project = project.map(|path| context.project(Some(&path))).transpose()?;
+    let report = cache.clear(project.as_deref()).map_err(swept)?;
+    tell(&report, "Removed")
+}
+
+fn gc(context: &Context, cache: &Cache, dry_run: bool) -> Result<(), Stop> {
+    let config = context.config()?.config;
+    let keep = |settings: &config::Settings| settings.keep_snapshots as usize;
+    let options = GcOptions {
+        limits: Limits {
+            keep_snapshots: keep(&config.defaults),
+            max_bytes: config.cache.max_size,
+        },
+        keep: config
+            .projects
+            .iter()
+            .map(|project| (project.path.clone(), keep(&project.settings)))
+            .collect(),
+        dry_run,
+    };
+    let report = cache.gc(Timestamp::now(), &options).map_err(swept)?;
+    tell(&report, if dry_run { "Would go" } else { "Removed" })
+}
+
+/// Says what went, and fails if something that had to go is still there.
+fn tell(report: &Report, word: &str) -> Result<(), Stop> {
+    let count = plural(report.removed.len(), "file");
+    let text = format!("{count} ({}); {} kept", bytes(report.freed()), report.entries);
+    anstream::eprintln!("{}", label(GOOD, word, text));
+    for failed in &report.failed {
+        anstream::eprintln!("{}", label(WARN, "Failed", failed));
+    }
+    if report.failed.is_empty() { Ok(()) } else { Err(Stop::silent(Exit::Failure)) }
+}
+
+fn swept(error: SweepError) -> Stop {
+    Stop::new(Exit::Failure, error)
+}

@@ -1,0 +1,185 @@
+//! What is going on while one waits: a line that moves on a terminal, plain lines elsewhere, so
+//! that long work never looks dead.
+
+use std::collections::BTreeSet;
+use std::io::{IsTerminal as _, Write as _};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::render::{ERROR, GOOD, NOTE, WARN, ago, label, plural, report_text, seconds};
+use crate::compiler::{self, Build};
+use crate::model::{TargetReport, Timestamp, Verdict};
+use crate::process::Stream;
+use crate::runner::Event;
+use crate::verdict::Step;
+
+/// Tells a person what a question is about.
+pub(super) struct Progress {
+    bar: ProgressBar,
+    quiet: bool,
+    /// Targets that run now, oldest first.
+    running: Vec<String>,
+    done: usize,
+    total: usize,
+    shown: BTreeSet<String>,
+}
+
+impl Progress {
+    /// With a moving line if standard error is a terminal.
+    pub(super) fn new(quiet: bool) -> Self {
+        let target = if quiet || !std::io::stderr().is_terminal() {
+            ProgressDrawTarget::hidden()
+        } else {
+            ProgressDrawTarget::stderr_with_hz(10)
+        };
+        let bar = ProgressBar::with_draw_target(None, target);
+        // A template that does not parse is a bug that the tests find.
+        if let Ok(style) = ProgressStyle::with_template("{prefix:>12.cyan.bold} {wide_msg} {elapsed:.dim}") {
+            bar.set_style(style);
+        }
+        Self { bar, quiet, running: Vec::new(), done: 0, total: 0, shown: BTreeSet::new() }
+    }
+
+    /// Shows one line above the moving one.
+    pub(super) fn line(&self, line: &str) {
+        if !self.quiet {
+            self.always(line);
+        }
+    }
+
+    /// Shows a line that a person needs even if they asked for quiet.
+    pub(super) fn always(&self, line: &str) {
+        self.bar.suspend(|| anstream::eprintln!("{line}"));
+    }
+
+    /// Shows what the daemon is doing.
+    pub(super) fn waiting(&self, what: &str) {
+        self.moving("Waiting", what);
+    }
+
+    fn moving(&self, word: &'static str, rest: &str) {
+        self.bar.set_prefix(word);
+        self.bar.set_message(rest.to_owned());
+        self.bar.enable_steady_tick(Duration::from_millis(200));
+    }
+
+    /// Takes the moving line away.
+    pub(super) fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    /// Shows a step.
+    pub(super) fn step(&mut self, step: &Step<'_>) {
+        match step {
+            Step::Looking => self.moving("Reading", "the workspace"),
+            Step::Missed(why) => self.line(&label(NOTE, "Stale", why)),
+            Step::KnownFailure(known) => {
+                let when = ago(known.when, Timestamp::now());
+                self.always(&label(WARN, "Known", format!("this code failed {when}; running again:")));
+                for failure in &known.failures {
+                    self.always(&label(WARN, "", failure));
+                }
+            }
+            Step::Building(progress) => self.building(progress),
+            Step::Built(build) => self.built(build),
+            Step::BuildingAgain(files) => {
+                let what = format!("files changed meanwhile: {}", files.join(", "));
+                self.line(&label(NOTE, "Again", what));
+            }
+            Step::Planned(targets) => {
+                self.total = *targets;
+                self.moving("Running", &plural(*targets, "target"));
+            }
+            Step::Running(event) => self.running(event),
+        }
+    }
+
+    fn building(&mut self, progress: &compiler::Progress) {
+        match progress {
+            compiler::Progress::Building { done, total, what } => {
+                self.moving("Building", &format!("{done}/{total}: {what}"));
+            }
+            compiler::Progress::Blocked(what) => {
+                self.moving("Blocking", what);
+                self.once(label(NOTE, "Blocking", what));
+            }
+            compiler::Progress::Status(line) => {
+                let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+                // What cargo found fresh, and its own last words, are no news.
+                if !matches!(word, "Fresh" | "Finished" | "Executable" | "Building") {
+                    self.line(&label(GOOD, word, rest));
+                }
+            }
+            compiler::Progress::Diagnostic(text) => self.diagnostic(text),
+        }
+    }
+
+    fn built(&mut self, build: &Build) {
+        for warning in &build.warnings {
+            self.diagnostic(warning);
+        }
+        if !build.fresh {
+            self.line(&label(GOOD, "Built", format!("the tests in {}", seconds(build.elapsed))));
+        }
+    }
+
+    /// A compiler's message, once however often it comes.
+    fn diagnostic(&mut self, text: &str) {
+        let text = text.trim_end();
+        if self.shown.insert(text.to_owned()) {
+            self.line(text);
+        }
+    }
+
+    fn once(&mut self, line: String) {
+        if self.shown.insert(line.clone()) {
+            self.line(&line);
+        }
+    }
+
+    fn running(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Started { id } => self.running.push(id.to_string()),
+            Event::TestFinished { .. } => return,
+            Event::Output { stream, bytes, .. } => {
+                // The tests' own output, as it comes; a closed pipe is the reader's choice.
+                self.bar.suspend(|| {
+                    let _ = match stream {
+                        Stream::Out | Stream::Err => std::io::stderr().write_all(bytes),
+                    };
+                });
+                return;
+            }
+            Event::Slow { id, elapsed, running } => {
+                let what = match running {
+                    [] => String::new(),
+                    names => format!(": {}", names.join(", ")),
+                };
+                self.line(&label(WARN, "Slow", format!("{id} {}{what}", seconds(*elapsed))));
+            }
+            Event::Finished { report } => {
+                self.done += 1;
+                let name = report.id.to_string();
+                self.running.retain(|running| *running != name);
+                self.finished(report);
+            }
+        }
+        let names = self.running.join(", ");
+        self.moving("Running", &format!("{}/{}: {names}", self.done, self.total));
+    }
+
+    fn finished(&self, report: &TargetReport) {
+        let line = report_text(report);
+        if report.verdict == Verdict::Pass {
+            self.line(&line);
+        } else {
+            self.always(&line);
+        }
+        let output = report.output.trim_end();
+        if !output.is_empty() {
+            let style = if report.verdict == Verdict::Pass { NOTE } else { ERROR };
+            self.always(&format!("{style}--- {} ---{style:#}\n{output}\n", report.id));
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! `add`, `remove`, `list`: the projects of the config.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::args::Format;
+use super::context::Context;
+use super::exit::{Exit, Stop};
+use super::render::{GOOD, NOTE, WARN, label};
+use crate::config::edit::{self, Added, EditError};
+use crate::model::os_text;
+
+/// Puts a workspace into the config.
+pub(super) fn add(context: &Context, path: Option<&Path>) -> Result<(), Stop> {
+    let root = context.workspace(path)?;
+    let config = context.paths.config_file.display();
+    match edit::add(&context.paths, &context.environment, &root).map_err(refused)? {
+        Added::New { path, created } => {
+            if created {
+                anstream::eprintln!("{}", label(GOOD, "Created", &config));
+            }
+            anstream::eprintln!("{}", label(GOOD, "Added", path.display()));
+        }
+        Added::AlreadyThere { path, line } => {
+            let text = format!("{} is in {config}, line {line}, already", path.display());
+            anstream::eprintln!("{}", label(NOTE, "Unchanged", text));
+        }
+    }
+    Ok(())
+}
+
+/// Takes a workspace out of the config.
+pub(super) fn remove(context: &Context, path: Option<&Path>) -> Result<(), Stop> {
+    let root = context.project(path)?;
+    let removed = edit::remove(&context.paths, &context.environment, &root).map_err(refused)?;
+    anstream::eprintln!("{}", label(GOOD, "Removed", removed.path.display()));
+    Ok(())
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(with = "os_text")]
+    path: &'a Path,
+    written: &'a str,
+    line: usize,
+    problem: Option<String>,
+}
+
+/// Lists the workspaces of the config.
+pub(super) fn list(context: &Context, format: Format) -> Result<(), Stop> {
+    let listed = edit::list(&context.paths, &context.environment).map_err(refused)?;
+    for entry in &listed {
+        let problem = entry.problem.as_ref().map(crate::config::ConfigError::one_line);
+        match format {
+            Format::Json => {
+                let (path, written) = (entry.path.as_path(), entry.written.as_str());
+                let line = Line { path, written, line: entry.line, problem };
+                println!("{}", serde_json::to_string(&line).map_err(std::io::Error::from)?);
+            }
+            Format::Text => {
+                println!("{}", entry.path.display());
+                if let Some(problem) = problem {
+                    anstream::eprintln!("{}", label(WARN, "Warning", problem));
+                }
+            }
+        }
+    }
+    if listed.is_empty() && format == Format::Text {
+        let text = "no projects; `knhk-test-cache add` adds the workspace you stand in";
+        anstream::eprintln!("{}", label(NOTE, "Empty", text));
+    }
+    Ok(())
+}
+
+fn refused(error: EditError) -> Stop {
+    Stop::new(Exit::Config, error)
+}

@@ -1,0 +1,64 @@
+//! The tree as a daemon sees it.
+
+use std::path::{Path, PathBuf};
+
+use crate::client::{ClientError, Connection};
+use crate::model::OsText;
+use crate::protocol::{Call, Mark, Miss, Reply};
+use crate::verdict::{Look, Tree, TreeError};
+
+/// Asks the daemon over the connection on which it said that no record answers. As long as the
+/// connection is open, the daemon builds nothing for this project.
+pub(super) struct RemoteTree<'a> {
+    connection: &'a mut Connection,
+    project: PathBuf,
+    /// What the daemon said last, until it is asked again.
+    miss: Option<Miss>,
+    mark: Mark,
+}
+
+impl<'a> RemoteTree<'a> {
+    pub(super) fn new(connection: &'a mut Connection, project: &Path, miss: Miss) -> Self {
+        Self { connection, project: project.to_owned(), mark: miss.mark, miss: Some(miss) }
+    }
+
+    fn settle(&mut self, mark: Mark) -> Result<Reply, ClientError> {
+        self.connection.call(Call::Settle { project: self.project.clone(), mark }, |_| {})
+    }
+}
+
+impl Tree for RemoteTree<'_> {
+    type Mark = Mark;
+
+    async fn look(&mut self) -> Result<Look<Mark>, TreeError> {
+        let digest = |tree: Option<_>| tree.ok_or_else(|| vec!["the snapshot is unknown".to_owned()]);
+        if let Some(miss) = self.miss.take() {
+            let digest = miss.tree.ok_or_else(|| vec![miss.reason]);
+            return Ok(Look { digest, mark: miss.mark });
+        }
+        match self.settle(self.mark) {
+            Ok(Reply::Settled { tree, mark, .. }) => {
+                self.mark = mark;
+                Ok(Look { digest: digest(tree), mark })
+            }
+            Ok(_) => Err(TreeError("the daemon no longer knows this project".to_owned())),
+            Err(error) => Err(TreeError(error.to_string())),
+        }
+    }
+
+    async fn changed_since(&mut self, mark: &Mark) -> Option<Vec<String>> {
+        match self.settle(*mark) {
+            Ok(Reply::Settled { changed, .. }) => changed,
+            _ => None,
+        }
+    }
+
+    async fn uncounted(&mut self, paths: Vec<PathBuf>) -> Vec<PathBuf> {
+        let asked = paths.iter().map(OsText::from).collect();
+        let call = Call::Uncounted { project: self.project.clone(), paths: asked };
+        match self.connection.call(call, |_| {}) {
+            Ok(Reply::Paths { paths }) => paths.into_iter().map(|path| path.0.into()).collect(),
+            _ => paths,
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The daemon's state as text.
+
+use std::path::Path;
+
+use super::{ERROR, GOOD, NOTE, WARN, ago, bytes, counts_text, label, plural, seconds};
+use crate::model::{Timestamp, Verdict};
+use crate::protocol::{ProjectStatus, State, StatusReport};
+
+/// The state; `verified` tells how often a project's records were checked and found wrong.
+pub(crate) fn status_lines(
+    report: &StatusReport,
+    verified: impl Fn(&Path) -> (u64, u64),
+    now: Timestamp,
+) -> Vec<String> {
+    let mut lines = Vec::new();
+    match report.pid {
+        Some(pid) => {
+            let text = format!("process {pid}, version {}, {}", report.version, report.socket.display());
+            lines.push(label(GOOD, "Running", text));
+        }
+        None => lines.push(label(WARN, "Not running", "`knhk-test-cache start` starts the service")),
+    }
+    if let Some(error) = &report.config_error {
+        lines.push(label(ERROR, "Config", error.trim_end()));
+    }
+    for project in &report.projects {
+        lines.extend(project_lines(project, verified(&project.path), now));
+    }
+    if report.projects.is_empty() {
+        lines.push(label(NOTE, "Projects", "none; `knhk-test-cache add` adds one"));
+    }
+    lines
+}
+
+fn project_lines(project: &ProjectStatus, verified: (u64, u64), now: Timestamp) -> Vec<String> {
+    let style = match project.state {
+        State::Failed | State::Missing => ERROR,
+        State::Paused => WARN,
+        _ => NOTE,
+    };
+    let mut state = project.state.as_str().to_owned();
+    if let Some(reason) = &project.reason {
+        state.push_str(&format!(" ({reason})"));
+    }
+    let mut lines = vec![label(style, "Project", format!("{}: {state}", project.path.display()))];
+    let mut fact = |word: &str, text: String| lines.push(label(NOTE, word, text));
+    if let Some(code) = &project.code_hash {
+        fact("code", code.short());
+    }
+    if project.watch != "events" {
+        fact("watch", project.watch.clone());
+    }
+    if let Some(last) = &project.last_verdict {
+        let word = match last.verdict {
+            Verdict::Pass => "green",
+            Verdict::Fail => "red",
+            Verdict::Error => "no verdict",
+        };
+        fact("tests", format!("{word} {} ({})", ago(last.when, now), counts_text(last.counts)));
+    }
+    if let Some(build) = &project.last_build {
+        let word = if build.success { "ready" } else { "failed" };
+        let took = seconds(std::time::Duration::from_millis(build.duration_ms));
+        fact("build", format!("{word} {} in {took}", ago(build.when, now)));
+    }
+    let records = plural(usize::try_from(project.cache.entries).unwrap_or(usize::MAX), "record");
+    fact("cache", format!("{records}, {}", bytes(project.cache.bytes)));
+    if verified.0 > 0 {
+        fact("verified", format!("{}, wrong {}", verified.0, verified.1));
+    }
+    if let Some(build) = project.last_build.as_ref().filter(|build| !build.success) {
+        lines.push(build.errors.trim_end().to_owned());
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{CacheUse, LastBuild};
+
+    #[test]
+    fn a_failed_build_shows_its_errors() {
+        let project = ProjectStatus {
+            path: "/p".into(),
+            state: State::Failed,
+            reason: Some("the tests do not compile".into()),
+            code_hash: None,
+            watch: "events".into(),
+            last_build: Some(LastBuild {
+                when: Timestamp(0),
+                success: false,
+                duration_ms: 1_500,
+                errors: "error[E0425]: cannot find value `x`\n".into(),
+            }),
+            last_verdict: None,
+            cache: CacheUse { entries: 1, bytes: 2_048 },
+        };
+        let lines = project_lines(&project, (3, 0), Timestamp(5_000)).join("\n");
+        let text = anstream::adapter::strip_str(&lines).to_string();
+        assert_eq!(
+            text,
+            "     Project /p: failed (the tests do not compile)\n       build failed 5s ago in 1.50s\n       cache 1 record, 2.0 KiB\n    verified 3, wrong 0\nerror[E0425]: cannot find value `x`"
+        );
+    }
+}

@@ -1,0 +1,128 @@
+//! `status` and `rebuild`: what the daemon knows and does.
+
+use std::path::Path;
+
+use super::args::Format;
+use super::context::Context;
+use super::exit::{Exit, Stop};
+use super::progress::Progress;
+use super::render::{GOOD, label, seconds, status_lines};
+use crate::cache::Cache;
+use crate::client::{ClientError, Connection};
+use crate::protocol::{CacheUse, Call, ProjectStatus, Reply, State, StatusReport, VERSION};
+
+/// Shows the state, of the daemon or of what is on disk without one.
+pub(super) fn status(context: &Context, path: Option<&Path>, format: Format) -> Result<(), Stop> {
+    let mut trouble = None;
+    let report = match ask(context) {
+        Ok(report) => report,
+        Err(error) => {
+            trouble = Some(error.to_string());
+            None
+        }
+    };
+    let mut report = match report {
+        Some(report) => report,
+        None => without_daemon(context)?,
+    };
+    if let Some(path) = path {
+        let root = context.project(Some(path))?;
+        report.projects.retain(|project| project.path == root);
+        if report.projects.is_empty() {
+            let config = context.paths.config_file.display();
+            let text = format!("{} is no project of {config}", root.display());
+            return Err(Stop::new(Exit::Config, text));
+        }
+    }
+    if let Some(trouble) = trouble {
+        anstream::eprintln!("{}", label(super::render::WARN, "Daemon", trouble));
+    }
+    match format {
+        Format::Json => {
+            println!("{}", serde_json::to_string(&report).map_err(std::io::Error::from)?);
+        }
+        Format::Text => {
+            let cache = Cache::open(&context.paths.cache_dir);
+            let verified = |path: &Path| {
+                let state = cache.state(path);
+                (state.verified, state.wrong)
+            };
+            for line in status_lines(&report, verified, crate::model::Timestamp::now()) {
+                anstream::println!("{line}");
+            }
+        }
+    }
+    Ok(())
+}
+
+fn ask(context: &Context) -> Result<Option<StatusReport>, ClientError> {
+    let Some(mut connection) = Connection::open(&context.paths.socket())? else { return Ok(None) };
+    match connection.call(Call::Status, |_| {})? {
+        Reply::Status(report) => Ok(Some(report)),
+        _ => Ok(None),
+    }
+}
+
+/// What config and records say.
+fn without_daemon(context: &Context) -> Result<StatusReport, Stop> {
+    let loaded = context.config()?;
+    let cache = Cache::open(&context.paths.cache_dir);
+    let stats = cache.stats().unwrap_or_default();
+    let projects = loaded.config.projects.iter().map(|project| {
+        let problem = loaded.problem_of(project).map(crate::config::ConfigError::one_line);
+        let of = stats.projects.iter().find(|of| of.path.as_ref() == Some(&project.path));
+        ProjectStatus {
+            path: project.path.clone(),
+            state: if problem.is_some() { State::Missing } else { State::Idle },
+            reason: problem,
+            code_hash: None,
+            watch: "nothing: no daemon is running".to_owned(),
+            last_build: None,
+            last_verdict: cache.state(&project.path).last,
+            cache: of
+                .map(|of| CacheUse { entries: of.entries, bytes: of.bytes })
+                .unwrap_or_default(),
+        }
+    });
+    Ok(StatusReport {
+        running: false,
+        pid: None,
+        version: VERSION.to_owned(),
+        socket: context.paths.socket(),
+        config: context.paths.config_file.clone(),
+        config_error: None,
+        projects: projects.collect(),
+    })
+}
+
+/// Has the daemon build the tests now.
+pub(super) fn rebuild(context: &Context, path: Option<&Path>) -> Result<(), Stop> {
+    let root = context.workspace(path)?;
+    let failed = |error: ClientError| Stop::new(Exit::Failure, error);
+    let Some(mut connection) = Connection::open(&context.paths.socket()).map_err(failed)? else {
+        let text = "no daemon is running: start it with `knhk-test-cache start`, or build here \
+                    with `knhk-test-cache test --no-run`";
+        return Err(Stop::new(Exit::NotRunning, text));
+    };
+    let progress = Progress::new(false);
+    let environment = context.environment.clone();
+    let call = Call::Rebuild { project: root.clone(), environment };
+    let reply = connection.call(call, |what| progress.waiting(what));
+    progress.finish();
+    match reply.map_err(failed)? {
+        Reply::Built(build) if build.success => {
+            let took = seconds(std::time::Duration::from_millis(build.duration_ms));
+            anstream::eprintln!("{}", label(GOOD, "Built", format!("{} in {took}", root.display())));
+            Ok(())
+        }
+        Reply::Built(build) => {
+            anstream::eprint!("{}", build.errors);
+            Err(Stop::new(Exit::NotGreen, "the tests do not compile"))
+        }
+        Reply::Unwatched => {
+            let text = format!("{} is no project of the config: `knhk-test-cache add` it", root.display());
+            Err(Stop::new(Exit::Config, text))
+        }
+        _ => Err(Stop::new(Exit::Failure, "the daemon gave another answer than a build's")),
+    }
+}

@@ -1,0 +1,318 @@
+//! `test`: the question. The daemon first, because it may know; then the whole way ourselves.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use super::args::{Format, TestArgs};
+use super::context::Context;
+use super::exit::{Exit, Stop};
+use super::progress::Progress;
+use super::remote::RemoteTree;
+use super::render::{
+    ERROR, NOTE, WARN, answer_lines, failures, label, summary_line, target_line,
+};
+use crate::cache::{Cache, Limits};
+use crate::client::{ClientError, Connection};
+use crate::model::{Answer, OsText, Timestamp, Verdict};
+use crate::process::Priority;
+use crate::protocol::{Ask, Call, Miss, Reply};
+use crate::verdict::{
+    self, Facts, LocalTree, Outcome, Question, RunError, RunOptions, Scope, Tree, compare, remember,
+};
+use crate::workspace::Selection;
+
+/// Answers.
+pub(super) fn test(context: &Context, args: &TestArgs) -> Result<(), Stop> {
+    let started = Instant::now();
+    let progress = Progress::new(args.quiet);
+    let result = Asking { context, args, started }.ask(progress);
+    if let (Err(stop), Format::Json) = (&result, args.format) {
+        // Scripts get a last line whatever happens; an answer has printed its own.
+        if stop.error_line {
+            let message = stop.message.lines().next().unwrap_or("stopped");
+            println!("{}", summary_line(None, Some(message), None, started.elapsed()));
+        }
+    }
+    result
+}
+
+struct Asking<'a> {
+    context: &'a Context,
+    args: &'a TestArgs,
+    started: Instant,
+}
+
+/// What the daemon had to say.
+enum Heard {
+    /// Green.
+    Answer(Answer),
+    /// The asker must run; the daemon keeps watch.
+    Miss(Connection, Miss),
+    /// There is none that could help.
+    Nothing,
+}
+
+impl Asking<'_> {
+    fn ask(&self, mut progress: Progress) -> Result<(), Stop> {
+        let root = self.root()?;
+        let mut heard = self.hear(&root, &mut progress);
+        if let Heard::Answer(answer) = &heard {
+            progress.finish();
+            return self.conclude(&root, answer);
+        }
+        let question = self.question(&root)?;
+        let cache = Cache::open(&self.context.paths.cache_dir);
+        let facts = Facts::gather(&question, cache.dir())
+            .map_err(|error| Stop::error(Exit::NotGreen, error))?;
+        let options = self.options(&question)?;
+        let ran = match &mut heard {
+            Heard::Miss(connection, miss) => {
+                let mut tree = RemoteTree::new(connection, &root, miss.clone());
+                self.run(&question, &facts, &mut tree, &cache, options, &mut progress)
+            }
+            _ => {
+                let scope = Scope::new(&question, &facts)
+                    .map_err(|error| Stop::error(Exit::Config, error))?;
+                let mut tree = LocalTree::new(scope, cache.dir());
+                self.run(&question, &facts, &mut tree, &cache, options, &mut progress)
+            }
+        };
+        progress.finish();
+        let outcome = ran?;
+        if !question.selection.is_no_run() {
+            let last = remember(&cache, &question, &outcome.answer, self.started.elapsed());
+            if let Heard::Miss(connection, _) = &mut heard {
+                // The daemon only shows it.
+                let call = Call::Report { project: root.clone(), verdict: last };
+                let _ = connection.call(call, |_| {});
+            }
+        }
+        // A wrong record is our bug and outranks red tests, which are the developer's.
+        let verified = self.verify(&root, &cache, &outcome);
+        let answered = self.conclude(&root, &outcome.answer);
+        verified.and(answered)
+    }
+
+    /// The workspace that is asked about.
+    fn root(&self) -> Result<PathBuf, Stop> {
+        let manifest = self.args.selection.manifest_path.as_ref().map(Path::new);
+        let manifest = manifest.map(|path| path.parent().unwrap_or(Path::new(".")));
+        self.context.workspace(self.args.project.as_deref().or(manifest))
+    }
+
+    /// Asks the daemon, unless told not to.
+    fn hear(&self, root: &Path, progress: &mut Progress) -> Heard {
+        if self.args.no_daemon || self.args.selection.no_run {
+            return Heard::Nothing;
+        }
+        match self.call(root, progress) {
+            Ok(heard) => heard,
+            Err(error) => {
+                let text = format!("{error}; working without it");
+                progress.always(&label(WARN, "Daemon", text));
+                Heard::Nothing
+            }
+        }
+    }
+
+    fn call(&self, root: &Path, progress: &mut Progress) -> Result<Heard, ClientError> {
+        let Some(mut connection) = Connection::open(&self.context.paths.socket())? else {
+            return Ok(Heard::Nothing);
+        };
+        let ask = Ask {
+            project: root.to_owned(),
+            dir: self.dir(root),
+            cargo: self.cargo().map(|args| args.iter().map(OsText::from).collect()),
+            harness: self.args.harness.iter().map(OsText::from).collect(),
+            environment: self.context.environment.clone(),
+            no_cache: self.args.no_cache || self.args.verify,
+        };
+        let reply = connection.call(Call::Ask(ask), |what| progress.waiting(what))?;
+        match reply {
+            Reply::Answer(answer) => Ok(Heard::Answer(answer)),
+            Reply::Miss(miss) => {
+                let join = Call::Join { project: root.to_owned() };
+                connection.call(join, |what| progress.waiting(what))?;
+                Ok(Heard::Miss(connection, miss))
+            }
+            Reply::Unwatched => {
+                let hint = format!("`knhk-test-cache add {}` has it watched", root.display());
+                progress.line(&label(NOTE, "Unwatched", hint));
+                Ok(Heard::Nothing)
+            }
+            _ => Ok(Heard::Nothing),
+        }
+    }
+
+    fn cargo(&self) -> Option<Vec<std::ffi::OsString>> {
+        self.args.selection.to_cargo()
+    }
+
+    /// Where cargo is called: where the developer stands, if they chose the selection and stand
+    /// in the project; else in its root.
+    fn dir(&self, root: &Path) -> PathBuf {
+        let here = self.context.cwd.canonicalize().unwrap_or_else(|_| self.context.cwd.clone());
+        let elsewhere = self.args.project.is_some() && !here.starts_with(root);
+        if self.cargo().is_none() || elsewhere { root.to_owned() } else { here }
+    }
+
+    fn question(&self, root: &Path) -> Result<Question, Stop> {
+        let settings = self.context.config()?.config.settings_for(root).clone();
+        let cargo = self
+            .cargo()
+            .unwrap_or_else(|| settings.args.iter().map(Into::into).collect());
+        Ok(Question {
+            root: root.to_owned(),
+            selection: Selection {
+                dir: self.dir(root),
+                cargo,
+                harness: self.args.harness.clone(),
+            },
+            environment: self.context.environment.clone(),
+            settings,
+        })
+    }
+
+    fn options(&self, question: &Question) -> Result<RunOptions, Stop> {
+        let max_bytes = self.context.config()?.config.cache.max_size;
+        Ok(RunOptions {
+            hook: std::env::current_exe()?,
+            jobs: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            priority: Priority::Foreground,
+            color: self.context.colored(),
+            no_cache: self.args.no_cache || self.args.verify,
+            limits: Limits {
+                keep_snapshots: question.settings.keep_snapshots as usize,
+                max_bytes,
+            },
+            cancel: CancellationToken::new(),
+        })
+    }
+
+    /// Runs on a runtime of one thread, which lives as long as this process: children die with
+    /// the thread that started them.
+    fn run<T: Tree>(
+        &self,
+        question: &Question,
+        facts: &Facts,
+        tree: &mut T,
+        cache: &Cache,
+        options: RunOptions,
+        progress: &mut Progress,
+    ) -> Result<Outcome, Stop> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let cancel = options.cancel.clone();
+            let mut on_step = |step: verdict::Step<'_>| progress.step(&step);
+            let mut answer = std::pin::pin!(verdict::run(
+                question, facts, tree, cache, &options, &mut on_step
+            ));
+            let ended = tokio::select! {
+                result = &mut answer => return result.map_err(stopped),
+                exit = ended_by_signal()? => exit,
+            };
+            // The tree of children is ended before we say so.
+            cancel.cancel();
+            let _ = answer.await;
+            Err(Stop::error(ended, "interrupted: nothing was recorded"))
+        })
+    }
+
+    /// Compares the run with the record that would have answered.
+    fn verify(&self, root: &Path, cache: &Cache, outcome: &Outcome) -> Result<(), Stop> {
+        if !self.args.verify {
+            return Ok(());
+        }
+        let Some(record) = &outcome.recorded else {
+            anstream::eprintln!("{}", label(NOTE, "Verified", "there was no record to compare with"));
+            return Ok(());
+        };
+        let differences = compare(record, &outcome.answer);
+        let counted = cache.update_state(root, |state| {
+            state.verified += 1;
+            state.wrong += u64::from(!differences.is_empty());
+        });
+        if let Err(error) = counted {
+            anstream::eprintln!("{}", label(WARN, "Warning", format!("not counted: {error}")));
+        }
+        if differences.is_empty() {
+            anstream::eprintln!("{}", label(NOTE, "Verified", "the run bears the record out"));
+            return Ok(());
+        }
+        let word = |verdict: Option<Verdict>| {
+            verdict.map_or_else(|| "nothing".to_owned(), |verdict| verdict.to_string())
+        };
+        for difference in &differences {
+            let text = format!(
+                "{}: the record says {}, the run {}",
+                difference.id,
+                word(difference.recorded),
+                word(difference.run)
+            );
+            anstream::eprintln!("{}", label(ERROR, "Differs", text));
+        }
+        Err(Stop::new(Exit::VerifyDiffers, "the run contradicts the record: please report this"))
+    }
+
+    /// Says the answer.
+    fn conclude(&self, root: &Path, answer: &Answer) -> Result<(), Stop> {
+        let elapsed: Duration = self.started.elapsed();
+        if self.args.format == Format::Json {
+            for target in &answer.targets {
+                println!("{}", target_line(target));
+            }
+            println!("{}", summary_line(Some(answer), None, None, elapsed));
+        }
+        let green = answer.verdict() == Verdict::Pass;
+        if !self.args.quiet || !green {
+            for line in failures(answer) {
+                anstream::eprintln!("{line}");
+            }
+            let scope = self.scope(root);
+            for line in answer_lines(answer, &scope, elapsed, Timestamp::now()) {
+                anstream::eprintln!("{line}");
+            }
+        }
+        if green { Ok(()) } else { Err(Stop::silent(Exit::NotGreen)) }
+    }
+
+    /// What was asked, for the last line.
+    fn scope(&self, root: &Path) -> String {
+        let name = root.file_name().unwrap_or(root.as_os_str()).to_string_lossy().into_owned();
+        match self.cargo() {
+            None => name,
+            Some(args) => {
+                let words: Vec<_> =
+                    args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect();
+                format!("{name} ({})", words.join(" "))
+            }
+        }
+    }
+}
+
+/// Completes when Ctrl-C or SIGTERM comes.
+fn ended_by_signal() -> std::io::Result<impl Future<Output = Exit>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => Exit::Interrupted,
+            _ = terminate.recv() => Exit::Terminated,
+        }
+    })
+}
+
+/// Why there is no answer, with the compiler's words where they are the reason.
+fn stopped(error: RunError) -> Stop {
+    match error {
+        RunError::Build(error) => {
+            anstream::eprint!("{}", error.rendered());
+            Stop::error(Exit::NotGreen, error)
+        }
+        error => Stop::error(Exit::NotGreen, error),
+    }
+}
