@@ -1,1 +1,144 @@
-//! To be written: compiler.
+//! Builds test binaries by the developer's own `cargo test --no-run`, and asks cargo what it
+//! would then run.
+//!
+//! Nothing here guesses what cargo does. The build is the very call that the developer makes, in
+//! the same target directory, with nothing in arguments or environment that cargo takes into a
+//! fingerprint: afterwards a build by hand finds everything fresh, and the other way round. The
+//! plan of the run comes from cargo's own interfaces, see [`TestCompiler::plan`].
+
+mod cargo;
+mod error;
+mod hook;
+mod message;
+mod plan;
+mod progress;
+mod sources;
+mod targets;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::process::{Environment, Priority};
+use crate::workspace::{CargoConfig, Selection, Toolchain};
+
+pub use error::CompileError;
+pub use hook::record_invocation;
+pub use plan::{Plan, Planned};
+pub use progress::Progress;
+pub use sources::Sources;
+pub use targets::{Artifact, Harness};
+
+/// What to build, and how.
+#[derive(Clone, Debug)]
+pub struct BuildSpec {
+    /// The workspace's root, canonical.
+    pub root: PathBuf,
+    /// Folder and arguments of the call.
+    pub selection: Selection,
+    /// The environment of the call; tests inherit it.
+    pub environment: Environment,
+    /// The toolchain for that folder and environment.
+    pub toolchain: Toolchain,
+    /// Cargo's configuration for that folder and environment.
+    pub config: CargoConfig,
+    /// Whether someone is waiting.
+    pub priority: Priority,
+    /// Whether diagnostics are rendered with colour.
+    pub colour: bool,
+    /// Our own executable: its `main` calls [`record_invocation`] first.
+    pub hook: PathBuf,
+}
+
+/// Calls cargo for one selection of tests.
+#[derive(Clone, Debug)]
+pub struct TestCompiler {
+    spec: BuildSpec,
+}
+
+/// A build that succeeded.
+#[derive(Clone, Debug)]
+pub struct Build {
+    /// The test binaries, in cargo's order.
+    pub artifacts: Vec<Artifact>,
+    /// Every warning once, as the compiler renders it.
+    pub warnings: Vec<String>,
+    /// Whether cargo found everything up to date, dependencies too.
+    pub fresh: bool,
+    /// Which files the compiler and build scripts say they have read.
+    pub sources: Sources,
+    /// How long cargo took.
+    pub elapsed: Duration,
+}
+
+impl TestCompiler {
+    /// A compiler for `spec`. Starts nothing.
+    #[must_use]
+    pub fn new(spec: BuildSpec) -> Self {
+        Self { spec }
+    }
+
+    /// What it was made for.
+    #[must_use]
+    pub fn spec(&self) -> &BuildSpec {
+        &self.spec
+    }
+
+    /// Builds: exactly the developer's `cargo test <selection> --no-run`.
+    ///
+    /// For `--doc`, where cargo refuses `--no-run`, it is the same `cargo test --doc` with a
+    /// rustdoc that does nothing in the place of the real one.
+    ///
+    /// # Errors
+    /// The compiler's errors, or why cargo did not get that far.
+    pub async fn build(
+        &self,
+        cancel: &CancellationToken,
+        progress: impl FnMut(Progress),
+    ) -> Result<Build, CompileError> {
+        let said = if self.spec.selection.is_doc_only() {
+            self.rehearse(cancel, progress).await?.0
+        } else {
+            let arguments = cargo::Arguments { no_run: true, ..cargo::Arguments::default() };
+            cargo::call(&self.spec, arguments, cancel, progress).await?
+        };
+        let packages = targets::Packages::default();
+        Ok(Build {
+            artifacts: targets::artifacts(&said.artifacts, &packages)?,
+            fresh: said.is_fresh(),
+            sources: sources::collect(&self.spec.root, &said),
+            warnings: said.warnings,
+            elapsed: said.elapsed,
+        })
+    }
+
+    /// Asks cargo which processes it would run for this selection, with which arguments, folder
+    /// and environment, by letting it run a hook in the place of each: `target.<triple>.runner`
+    /// for test binaries, `build.rustdoc` for doctests. Call it after [`TestCompiler::build`],
+    /// so that no build script sees the hook; [`Plan::fresh`] says whether that held.
+    ///
+    /// A runner that the developer has configured is put in front of each process, as cargo
+    /// would do it. A selection with `--no-run` has an empty plan.
+    ///
+    /// # Errors
+    /// As for a build; and if what the hook recorded makes no sense.
+    pub async fn plan(&self, cancel: &CancellationToken) -> Result<Plan, CompileError> {
+        if self.spec.selection.is_no_run() {
+            return Ok(Plan { targets: Vec::new(), fresh: true });
+        }
+        let (said, rehearsal) = self.rehearse(cancel, |_| {}).await?;
+        plan::make(&self.spec, &said, &rehearsal)
+    }
+
+    /// The whole `cargo test`, with the hook in the place of whatever it runs.
+    async fn rehearse(
+        &self,
+        cancel: &CancellationToken,
+        progress: impl FnMut(Progress),
+    ) -> Result<(cargo::Said, plan::Rehearsal), CompileError> {
+        let rehearsal = plan::Rehearsal::new(&self.spec)?;
+        let said = cargo::call(&self.spec, rehearsal.arguments(), cancel, progress).await?;
+        Ok((said, rehearsal))
+    }
+}

@@ -140,6 +140,14 @@ impl Spec {
     }
 }
 
+/// Becomes `program`: same process, environment, folder and streams. Returns only if that fails.
+#[expect(clippy::disallowed_methods, reason = "the one place that creates commands")]
+pub fn become_program(program: &Path, args: impl IntoIterator<Item = OsString>) -> SpawnError {
+    let source = std::process::Command::new(program).args(args).exec();
+    let dir = std::env::current_dir().unwrap_or_default();
+    SpawnError { program: program.to_owned(), dir, source }
+}
+
 /// What happens in the child between fork and exec.
 #[expect(unsafe_code, reason = "pre_exec is the kernel's own interface for this")]
 fn prepare(command: &mut std::process::Command, priority: Priority) {

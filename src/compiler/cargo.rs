@@ -1,0 +1,188 @@
+//! One call of `cargo test`, and everything that it said.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::message::{ArtifactMessage, Message, ScriptMessage};
+use super::progress::{ErrorStream, Progress};
+use super::{BuildSpec, CompileError, error};
+use crate::model::End;
+use crate::process::{Environment, Spec, Stream, run};
+
+/// What a call has besides the developer's selection.
+#[derive(Default)]
+pub(super) struct Arguments {
+    /// Build only.
+    pub(super) no_run: bool,
+    /// More settings, as `KEY=VALUE`.
+    pub(super) config: Vec<String>,
+    /// Another environment than the developer's.
+    pub(super) environment: Option<Environment>,
+}
+
+/// What cargo said in a call that succeeded.
+pub(super) struct Said {
+    pub(super) artifacts: Vec<ArtifactMessage>,
+    pub(super) scripts: Vec<ScriptMessage>,
+    pub(super) warnings: Vec<String>,
+    pub(super) elapsed: Duration,
+}
+
+impl Said {
+    pub(super) fn is_fresh(&self) -> bool {
+        self.artifacts.iter().all(|artifact| artifact.fresh)
+    }
+}
+
+/// How the bar is shown and how much is said: none of it goes into a fingerprint, unlike the
+/// environment, which a build script can watch.
+const DISPLAY: &[&str] = &[
+    "term.progress.when=\"always\"",
+    "term.progress.width=200",
+    "term.quiet=false",
+    "term.verbose=false",
+];
+
+/// Calls cargo and reads both of its streams to the end.
+pub(super) async fn call(
+    spec: &BuildSpec,
+    arguments: Arguments,
+    cancel: &CancellationToken,
+    mut progress: impl FnMut(Progress),
+) -> Result<Said, CompileError> {
+    let environment = arguments.environment.unwrap_or_else(|| spec.environment.clone());
+    let mut words: Vec<OsString> = vec!["test".into()];
+    words.extend(spec.selection.build_args());
+    words.push(if arguments.no_run { "--no-run" } else { "--no-fail-fast" }.into());
+    // Rustdoc inherits this choice, and its output is read by a machine.
+    let colour = spec.colour && arguments.no_run;
+    words.extend(["--color", if colour { "always" } else { "never" }].map(OsString::from));
+    let ansi = if spec.colour { "json-diagnostic-rendered-ansi" } else { "json" };
+    words.push(format!("--message-format={ansi}").into());
+    let own = arguments.config.iter().map(String::as_str);
+    for setting in DISPLAY.iter().copied().chain(own) {
+        words.extend(["--config".into(), setting.into()]);
+    }
+    if !spec.selection.harness.is_empty() && !arguments.no_run {
+        words.push("--".into());
+        words.extend(spec.selection.harness.iter().cloned());
+    }
+    let child = Spec::new(&spec.toolchain.cargo, &spec.selection.dir, environment)
+        .args(words)
+        .priority(spec.priority);
+
+    let mut output = OutputStream::default();
+    let mut errors = ErrorStream::default();
+    let finished = run(&child, cancel, None, |stream, bytes| match stream {
+        Stream::Out => output.push(bytes, &mut progress),
+        Stream::Err => errors.push(bytes, &mut progress),
+    })
+    .await?;
+    let text = errors.finish(&mut progress);
+    if finished.end != End::Exit(0) {
+        return Err(error::classify(finished.end, output.errors, text));
+    }
+    if output.success != Some(true) {
+        let what = "it succeeded without saying that the build is finished".to_owned();
+        return Err(CompileError::BadOutput(what));
+    }
+    Ok(Said {
+        artifacts: output.artifacts,
+        scripts: output.scripts,
+        warnings: output.warnings,
+        elapsed: finished.elapsed,
+    })
+}
+
+/// Standard output, taken apart line by line.
+#[derive(Default)]
+struct OutputStream {
+    pending: Vec<u8>,
+    artifacts: Vec<ArtifactMessage>,
+    scripts: Vec<ScriptMessage>,
+    errors: Vec<String>,
+    warnings: Vec<String>,
+    /// One source compiled twice (as library and as test) says everything twice.
+    seen: HashSet<String>,
+    success: Option<bool>,
+}
+
+impl OutputStream {
+    fn push(&mut self, bytes: &[u8], progress: &mut impl FnMut(Progress)) {
+        let mut rest = bytes;
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            self.pending.extend_from_slice(&rest[..end]);
+            let line = std::mem::take(&mut self.pending);
+            self.line(&line, progress);
+            rest = &rest[end + 1..];
+        }
+        self.pending.extend_from_slice(rest);
+    }
+
+    fn line(&mut self, line: &[u8], progress: &mut impl FnMut(Progress)) {
+        // Procedural macros can print here as well: what is no message is passed over.
+        let Ok(message) = serde_json::from_slice::<Message>(line) else { return };
+        match message {
+            Message::CompilerArtifact(artifact) => self.artifacts.push(artifact),
+            Message::BuildScriptExecuted(script) => self.scripts.push(script),
+            Message::BuildFinished { success } => self.success = Some(success),
+            Message::CompilerMessage { message } => {
+                let Some(rendered) = message.rendered else { return };
+                if message.message.starts_with("aborting due to")
+                    || !self.seen.insert(rendered.clone())
+                {
+                    return;
+                }
+                progress(Progress::Diagnostic(rendered.clone()));
+                match (message.level.as_str(), self.errors.last_mut()) {
+                    ("warning", _) => self.warnings.push(rendered),
+                    // `For more information about this error, …` belongs to the one before.
+                    ("failure-note", Some(error)) => error.push_str(&rendered),
+                    ("note" | "help" | "failure-note", _) => {}
+                    _ => self.errors.push(rendered),
+                }
+            }
+            Message::Other => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pieces: &[&str]) -> OutputStream {
+        let mut stream = OutputStream::default();
+        pieces.iter().for_each(|piece| stream.push(piece.as_bytes(), &mut |_| {}));
+        stream
+    }
+
+    fn diagnostic(level: &str, rendered: &str) -> String {
+        let message = serde_json::json!({
+            "reason": "compiler-message",
+            "message": {"level": level, "message": rendered, "rendered": rendered},
+        });
+        format!("{message}\n")
+    }
+
+    #[test]
+    fn diagnostics_are_sorted_and_said_once() {
+        let all = [
+            diagnostic("warning", "w"),
+            diagnostic("error", "e1"),
+            diagnostic("error", "e1"),
+            diagnostic("error: internal compiler error", "ice"),
+            diagnostic("error", "aborting due to 2 previous errors"),
+            diagnostic("failure-note", "more"),
+            "a line of a macro {\n".to_owned(),
+        ]
+        .concat();
+        let (one, two) = all.split_at(77);
+        let stream = read(&[one, two]);
+        assert_eq!(stream.errors, ["e1", "icemore"]);
+        assert_eq!(stream.warnings, ["w"]);
+    }
+}

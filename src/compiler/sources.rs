@@ -1,0 +1,271 @@
+//! Which files a build has read, by the compiler's and the build scripts' own word.
+//!
+//! The tree's digest covers what the tree holds; this list is for the rest: what `include_str!`
+//! takes from an ignored file, what `#[path]` reaches outside, what a build script watches.
+
+use std::collections::{BTreeSet, HashMap};
+use std::ffi::OsStr;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Component, Path, PathBuf};
+
+use super::cargo::Said;
+use super::message::{ArtifactMessage, ScriptMessage, is_local};
+
+/// What the packages of the workspace, and path dependencies outside it, were built from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sources {
+    /// Every file that the compiler read and every path that a build script asked to watch (a
+    /// folder, possibly; or absent), absolute, sorted, each once. What build scripts generated is
+    /// left out: it follows from the rest.
+    pub files: Vec<PathBuf>,
+    /// Lists that should be there and are not. If there is any, `files` is not complete, and
+    /// nothing may be recorded.
+    pub missing: Vec<PathBuf>,
+}
+
+/// Reads the lists of everything local that was built or fresh.
+pub(super) fn collect(root: &Path, said: &Said) -> Sources {
+    let mut search = Search {
+        root,
+        generated: said.scripts.iter().map(|script| script.out_dir.clone()).collect(),
+        folders: said.artifacts.iter().flat_map(folders).collect(),
+        files: BTreeSet::new(),
+        missing: BTreeSet::new(),
+    };
+    said.artifacts.iter().filter(|artifact| artifact.is_local()).for_each(|a| search.artifact(a));
+    let packages: HashMap<&str, &Path> = said
+        .artifacts
+        .iter()
+        .filter_map(|a| Some((a.package_id.as_str(), a.manifest_path.parent()?)))
+        .collect();
+    for script in &said.scripts {
+        search.script(script, packages.get(script.package_id.as_str()).copied());
+    }
+    Sources {
+        files: search.files.into_iter().collect(),
+        missing: search.missing.into_iter().collect(),
+    }
+}
+
+struct Search<'a> {
+    root: &'a Path,
+    generated: Vec<PathBuf>,
+    /// Where artifacts of this build lie.
+    folders: BTreeSet<PathBuf>,
+    files: BTreeSet<PathBuf>,
+    missing: BTreeSet<PathBuf>,
+}
+
+impl Search<'_> {
+    fn artifact(&mut self, artifact: &ArtifactMessage) {
+        let package = artifact.manifest_path.parent().unwrap_or(self.root);
+        // Rustc runs in the workspace's root for what lies below it, else in the package.
+        let bases = if artifact.target.src_path.starts_with(self.root) {
+            [self.root, package]
+        } else {
+            [package, self.root]
+        };
+        let lists = self.lists(artifact);
+        if lists.is_empty() {
+            self.missing.extend(artifact.filenames.first().cloned());
+        }
+        for list in lists {
+            let Ok(bytes) = std::fs::read(&list) else {
+                self.missing.insert(list);
+                continue;
+            };
+            for path in dependencies(&bytes) {
+                let candidates = bases.map(|base| plain(&base.join(&path)));
+                let there = candidates.iter().find(|path| path.exists());
+                self.add(there.unwrap_or(&candidates[0]).clone());
+            }
+        }
+    }
+
+    fn add(&mut self, path: PathBuf) {
+        if !self.generated.iter().any(|folder| path.starts_with(folder)) {
+            self.files.insert(path);
+        }
+    }
+
+    /// The compiler's list lies beside its artifact under the same name. Where cargo only shows
+    /// a second name of the artifact (`debug/NAME` for `debug/deps/NAME-HASH`), the first is
+    /// found by its inode; if it cannot be, every list of that name counts.
+    fn lists(&self, artifact: &ArtifactMessage) -> Vec<PathBuf> {
+        let beside = artifact.filenames.iter().filter_map(|file| list_beside(file));
+        let beside: BTreeSet<PathBuf> = beside.filter(|list| list.is_file()).collect();
+        if !beside.is_empty() {
+            return beside.into_iter().collect();
+        }
+        let krate = artifact.target.name.replace('-', "_");
+        let files = artifact.filenames.iter().filter_map(|file| file.metadata().ok());
+        let inodes: BTreeSet<(u64, u64)> = files.map(|meta| (meta.dev(), meta.ino())).collect();
+        let mut same = Vec::new();
+        let mut like = Vec::new();
+        for entry in self.search_folders(artifact).iter().flat_map(|folder| {
+            std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok)
+        }) {
+            let path = entry.path();
+            let Some(stem) = path.file_stem().and_then(OsStr::to_str) else { continue };
+            let hash = stem.strip_prefix(&krate);
+            let named = hash.is_some_and(|hash| hash.is_empty() || hash.starts_with('-'));
+            if !named || path.extension() != Some(OsStr::new("d")) {
+                continue;
+            }
+            let twin = std::fs::metadata(path.with_extension(""));
+            if twin.is_ok_and(|meta| inodes.contains(&(meta.dev(), meta.ino()))) {
+                same.push(path);
+            } else {
+                like.push(path);
+            }
+        }
+        if same.is_empty() { like } else { same }
+    }
+
+    fn search_folders(&self, artifact: &ArtifactMessage) -> BTreeSet<PathBuf> {
+        let mut folders = self.folders.clone();
+        for folder in folders_of(artifact) {
+            // Cargo's newer layout: `debug/build/PACKAGE/HASH/out`.
+            let package = artifact.manifest_path.parent().and_then(Path::file_name);
+            let units = folder.join("build").join(package.unwrap_or_default());
+            let units = std::fs::read_dir(units).into_iter().flatten().filter_map(Result::ok);
+            folders.extend(units.map(|unit| unit.path().join("out")));
+            folders.insert(folder.join("deps"));
+        }
+        folders
+    }
+
+    /// What a build script printed, in this run or an earlier one.
+    fn script(&mut self, script: &ScriptMessage, package: Option<&Path>) {
+        let folder = script.out_dir.parent().unwrap_or(Path::new("/"));
+        let output =
+            ["output", "run/stdout"].iter().find_map(|name| std::fs::read(folder.join(name)).ok());
+        let local = is_local(&script.package_id);
+        let Some(output) = output else {
+            self.missing.insert(folder.join("output"));
+            return;
+        };
+        for path in watched(&output) {
+            match package {
+                Some(package) if local => self.add(plain(&package.join(path))),
+                // A registry's package cannot change; what it watches outside itself can.
+                _ if path.is_absolute() => self.add(plain(path)),
+                Some(_) => {}
+                None if local => {
+                    self.missing.insert(folder.join("output"));
+                }
+                None => {}
+            }
+        }
+    }
+}
+
+fn folders(artifact: &ArtifactMessage) -> BTreeSet<PathBuf> {
+    if artifact.is_local() { folders_of(artifact) } else { BTreeSet::new() }
+}
+
+fn folders_of(artifact: &ArtifactMessage) -> BTreeSet<PathBuf> {
+    artifact.filenames.iter().filter_map(|file| Some(file.parent()?.to_owned())).collect()
+}
+
+/// `deps/libx-HASH.rlib` → `deps/x-HASH.d`, `deps/x-HASH` → `deps/x-HASH.d`, and a build
+/// script's `build-script-build` → the only list in its folder.
+fn list_beside(file: &Path) -> Option<PathBuf> {
+    let name = file.file_name()?.to_str()?;
+    let folder = file.parent()?;
+    if name.starts_with("build-script-") {
+        let hash = folder.file_name()?.to_str()?.rsplit('-').next()?.to_owned();
+        let name = name.replace('-', "_");
+        return Some(folder.join(format!("{name}-{hash}.d")));
+    }
+    let library =
+        [".rlib", ".rmeta", ".so", ".dylib", ".a"].iter().find_map(|end| name.strip_suffix(end));
+    let stem = match library {
+        Some(stem) => stem.strip_prefix("lib").unwrap_or(stem),
+        None => name.split_once('.').map_or(name, |(stem, _)| stem),
+    };
+    Some(folder.join(format!("{stem}.d")))
+}
+
+/// The files of a list in make's form: `target: file file`, a space in a name as `\ `.
+fn dependencies(bytes: &[u8]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for line in bytes.split(|byte| *byte == b'\n') {
+        let Some(cut) = line.windows(2).position(|pair| pair == b": ") else { continue };
+        if line.starts_with(b"#") {
+            continue;
+        }
+        let mut name = Vec::new();
+        let mut rest = line[cut + 2..].iter().peekable();
+        while let Some(&byte) = rest.next() {
+            match byte {
+                b'\\' if rest.next_if(|next| **next == b' ').is_some() => name.push(b' '),
+                b' ' if name.is_empty() => {}
+                b' ' => found.push(std::mem::take(&mut name)),
+                b'\r' => {}
+                byte => name.push(byte),
+            }
+        }
+        if !name.is_empty() {
+            found.push(name);
+        }
+    }
+    found.into_iter().map(|name| std::ffi::OsString::from_vec(name).into()).collect()
+}
+
+/// The paths of `cargo:rerun-if-changed=` lines.
+fn watched(output: &[u8]) -> impl Iterator<Item = &Path> {
+    output.split(|byte| *byte == b'\n').filter_map(|line| {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let line = line.strip_prefix(b"cargo:")?;
+        let line = line.strip_prefix(b":").unwrap_or(line);
+        Some(Path::new(OsStr::from_bytes(line.strip_prefix(b"rerun-if-changed=")?)))
+    })
+}
+
+/// The path without `.` and `..`, links not looked at.
+fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => {
+                plain.pop();
+            }
+            Component::CurDir => {}
+            other => plain.push(other),
+        }
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_read_with_spaces_and_without_remarks() {
+        let text = b"/t/a\\ b-1.d: src/lib.rs a\\ b/x.txt ../out\n\n/t/a: src/lib.rs\n\n\
+                     src/lib.rs:\n\n# env-dep:FOO=a: b\n# checksum: x\n";
+        let found = dependencies(text);
+        let expected = ["src/lib.rs", "a b/x.txt", "../out", "src/lib.rs"].map(PathBuf::from);
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn the_list_beside_an_artifact() {
+        let of = |file: &str| list_beside(Path::new(file)).unwrap();
+        assert_eq!(of("/t/deps/libx_y-1f.rlib"), Path::new("/t/deps/x_y-1f.d"));
+        assert_eq!(of("/t/deps/it-1f"), Path::new("/t/deps/it-1f.d"));
+        assert_eq!(of("/t/deps/libm-1f.so"), Path::new("/t/deps/m-1f.d"));
+        let script = of("/t/build/a-b-1f/build-script-build");
+        assert_eq!(script, Path::new("/t/build/a-b-1f/build_script_build-1f.d"));
+    }
+
+    #[test]
+    fn both_forms_of_a_build_scripts_line() {
+        let output = b"cargo:rerun-if-changed=a b\ncargo::rerun-if-changed=/c\r\nx\n\
+                       cargo:rerun-if-env-changed=X\ncargo:warning=cargo:rerun-if-changed=no\n";
+        assert_eq!(watched(output).collect::<Vec<_>>(), [Path::new("a b"), Path::new("/c")]);
+    }
+}

@@ -1,0 +1,138 @@
+//! Which test target an artifact is.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use super::CompileError;
+use super::message::ArtifactMessage;
+use crate::model::{TargetId, TargetKind};
+
+/// A test binary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Artifact {
+    /// Which target.
+    pub id: TargetId,
+    /// The binary.
+    pub executable: PathBuf,
+    /// What understands its arguments and makes its output.
+    pub harness: Harness,
+    /// Whether cargo found it up to date.
+    pub fresh: bool,
+}
+
+/// Who runs the tests inside a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Harness {
+    /// Rust's own: lists its tests, takes filters.
+    Libtest,
+    /// The manifest says `harness = false`: a program of which only the exit status is known.
+    Custom,
+    /// `rustdoc --test`: compiles and runs the examples in documentation.
+    Doctest,
+}
+
+/// The manifests that were looked into.
+#[derive(Default)]
+pub(super) struct Packages(RefCell<HashMap<PathBuf, toml::Table>>);
+
+impl Packages {
+    fn with<T>(
+        &self,
+        manifest: &Path,
+        look: impl FnOnce(&toml::Table) -> T,
+    ) -> Result<T, CompileError> {
+        let mut tables = self.0.borrow_mut();
+        if !tables.contains_key(manifest) {
+            let bad = |why: String| {
+                CompileError::BadOutput(format!("the manifest `{}` {why}", manifest.display()))
+            };
+            let text = std::fs::read_to_string(manifest).map_err(|e| bad(e.to_string()))?;
+            let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+            let table = text.parse().map_err(|e: toml::de::Error| bad(e.message().to_owned()))?;
+            tables.insert(manifest.to_owned(), table);
+        }
+        Ok(look(&tables[manifest]))
+    }
+}
+
+/// All test binaries among the artifacts, in order.
+pub(super) fn artifacts(
+    messages: &[ArtifactMessage],
+    packages: &Packages,
+) -> Result<Vec<Artifact>, CompileError> {
+    let mut found = Vec::new();
+    for message in messages.iter().filter(|message| message.is_test()) {
+        let Some(executable) = message.executable.clone() else { continue };
+        let kind = kind(&message.target.kind)?;
+        let name = &message.target.name;
+        let (package, custom) = packages.with(&message.manifest_path, |manifest| {
+            (package_name(manifest).map(str::to_owned), is_custom(manifest, kind, name))
+        })?;
+        let package = package.ok_or_else(|| {
+            let path = message.manifest_path.display();
+            CompileError::BadOutput(format!("the manifest `{path}` has no package name"))
+        })?;
+        found.push(Artifact {
+            id: TargetId { package, target: name.clone(), kind },
+            executable,
+            harness: if custom { Harness::Custom } else { Harness::Libtest },
+            fresh: message.fresh,
+        });
+    }
+    Ok(found)
+}
+
+fn kind(kinds: &[String]) -> Result<TargetKind, CompileError> {
+    let first = kinds.first().map_or("", String::as_str);
+    match first {
+        "lib" | "rlib" | "dylib" | "cdylib" | "staticlib" | "proc-macro" => Ok(TargetKind::Lib),
+        other => other.parse().map_err(|_| {
+            CompileError::BadOutput(format!("a test binary of the unknown kind `{other}`"))
+        }),
+    }
+}
+
+fn package_name(manifest: &toml::Table) -> Option<&str> {
+    manifest.get("package").or_else(|| manifest.get("project"))?.get("name")?.as_str()
+}
+
+/// Whether the manifest says `harness = false` for the target.
+fn is_custom(manifest: &toml::Table, kind: TargetKind, name: &str) -> bool {
+    let off =
+        |target: &toml::Value| target.get("harness").and_then(toml::Value::as_bool) == Some(false);
+    match manifest.get(kind.as_str()) {
+        // `[lib]` is one table; its name is optional and there is only one.
+        Some(table @ toml::Value::Table(_)) => off(table),
+        Some(toml::Value::Array(tables)) => tables.iter().any(|table| {
+            table.get("name").and_then(toml::Value::as_str) == Some(name) && off(table)
+        }),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_harness_is_custom_only_where_the_manifest_says_so() {
+        let manifest: toml::Table = "[lib]\nharness=false\n[[test]]\nname='c'\nharness=false\n\
+                                     [[test]]\nname='d'\n[[bench]]\nname='c'\nharness=true"
+            .parse()
+            .unwrap();
+        let custom = |kind, name| is_custom(&manifest, kind, name);
+        assert!(custom(TargetKind::Lib, "x") && custom(TargetKind::Test, "c"));
+        assert!(!custom(TargetKind::Test, "d") && !custom(TargetKind::Test, "e"));
+        assert!(!custom(TargetKind::Bench, "c") && !custom(TargetKind::Bin, "c"));
+    }
+
+    #[test]
+    fn kinds_of_libraries_are_one() {
+        let of = |kind: &str| super::kind(&[kind.to_owned()]);
+        assert_eq!(of("proc-macro").unwrap(), TargetKind::Lib);
+        assert_eq!(of("cdylib").unwrap(), TargetKind::Lib);
+        assert_eq!(of("example").unwrap(), TargetKind::Example);
+        assert!(of("custom-build").is_err() && super::kind(&[]).is_err());
+    }
+}
