@@ -88,7 +88,8 @@ impl TestCompiler {
     /// Builds: exactly the developer's `cargo test <selection> --no-run`.
     ///
     /// For `--doc`, where cargo refuses `--no-run`, it is the same `cargo test --doc` with a
-    /// rustdoc that does nothing in the place of the real one.
+    /// rustdoc that does nothing in the place of the real one. A build script that runs then sees
+    /// that one's path in `RUSTDOC`.
     ///
     /// # Errors
     /// The compiler's errors, or why cargo did not get that far.

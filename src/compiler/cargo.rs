@@ -129,7 +129,7 @@ impl OutputStream {
             Message::CompilerArtifact(artifact) => self.artifacts.push(artifact),
             Message::BuildScriptExecuted(script) => self.scripts.push(script),
             Message::BuildFinished { success } => self.success = Some(success),
-            Message::CompilerMessage { message } => {
+            Message::Diagnostic { message } => {
                 let Some(rendered) = message.rendered else { return };
                 if message.message.starts_with("aborting due to")
                     || !self.seen.insert(rendered.clone())

@@ -12,7 +12,8 @@ pub(super) enum Message {
     /// Something is built, or was fresh.
     CompilerArtifact(ArtifactMessage),
     /// The compiler says something.
-    CompilerMessage {
+    #[serde(rename = "compiler-message")]
+    Diagnostic {
         /// What it says.
         message: Diagnostic,
     },

@@ -85,7 +85,7 @@ fn whatever_could_change_the_answer_asks_again() {
     type Change = fn(&Machine);
     let changes: [(&str, Change); 7] = [
         ("toolchain file", |m| {
-            std::fs::write(m.base.join("work/rust-toolchain.toml"), "").unwrap()
+            std::fs::write(m.base.join("work/rust-toolchain.toml"), "").unwrap();
         }),
         ("old toolchain file", |m| std::fs::write(m.base.join("rust-toolchain"), "x").unwrap()),
         ("settings", |m| {
