@@ -96,6 +96,8 @@ async fn selections_mean_what_they_mean_to_cargo() {
     assert_eq!(names(&plan(&place, &["--doc", "-p", "b"]).await), ["b (doc)"]);
     let filtered = plan(&place, &["-p", "b", "name", "--", "--ignored", "x y"]).await;
     assert_eq!(find(&filtered, "b").args, ["name", "--ignored", "x y"].map(OsString::from));
+    assert_eq!(filtered.targets.len(), 1, "a test's name leaves doctests out: ask cargo");
+    let filtered = plan(&place, &["-p", "b", "--", "name", "--ignored", "x y"]).await;
     let doctest = &find(&filtered, "b (doc)").args;
     assert!(!doctest.iter().any(|arg| arg == "--error-format" || arg == "--test-runtool"));
     for word in ["name", "--ignored", "x y"] {
