@@ -1,0 +1,190 @@
+//! The plan of a run: what cargo would run, exactly as it would run it.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStringExt as _;
+
+use knhk_test_cache::compiler::{Harness, Plan, Planned};
+use knhk_test_cache::model::End;
+use knhk_test_cache::process::{Spec, capture};
+use tokio_util::sync::CancellationToken;
+
+use super::place::{Place, files};
+
+async fn plan(place: &Place, line: &[&str]) -> Plan {
+    let compiler = place.compiler(line);
+    compiler.build(&CancellationToken::new(), |_| {}).await.unwrap();
+    let plan = compiler.plan(&CancellationToken::new()).await.unwrap();
+    assert!(plan.fresh);
+    plan
+}
+
+fn names(plan: &Plan) -> Vec<String> {
+    plan.targets.iter().map(|planned| planned.id.to_string()).collect()
+}
+
+fn find<'a>(plan: &'a Plan, name: &str) -> &'a Planned {
+    plan.targets.iter().find(|planned| planned.id.to_string() == name).unwrap()
+}
+
+fn run(planned: &Planned) {
+    let spec =
+        Spec::new(&planned.program, &planned.dir, planned.environment.clone()).args(&planned.args);
+    let output = capture(&spec, std::time::Duration::from_secs(120)).unwrap();
+    assert_eq!(output.end, End::Exit(0), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[tokio::test]
+async fn every_target_in_cargos_order_with_its_harness() {
+    let place = Place::new(&files());
+    let plan = plan(&place, &["--workspace"]).await;
+    let found: Vec<(String, Harness)> =
+        plan.targets.iter().map(|planned| (planned.id.to_string(), planned.harness)).collect();
+    let expected = [
+        ("a", Harness::Libtest),
+        ("a::bin/a", Harness::Libtest),
+        ("a::custom", Harness::Custom),
+        ("a::it", Harness::Libtest),
+        ("a::example/ex", Harness::Libtest),
+        ("b", Harness::Libtest),
+        ("a (doc)", Harness::Doctest),
+        ("b (doc)", Harness::Doctest),
+    ];
+    assert_eq!(found, expected.map(|(name, harness)| (name.to_owned(), harness)));
+    plan.targets.iter().for_each(run);
+}
+
+#[tokio::test]
+async fn processes_see_exactly_what_cargo_shows_them() {
+    let mut place = Place::new(&files());
+    place.environment.set("ODD", OsString::from_vec(b"a\xff\nb".to_vec()));
+    place.write("w s/.cargo/config.toml", "[env]\nFROM_CONFIG='1'\n");
+    let dump = place.base.join("dump");
+    place.environment.set("DUMP", &dump);
+    let read = || {
+        let text = std::fs::read_to_string(&dump).unwrap();
+        std::fs::remove_file(&dump).unwrap();
+        // A doctest is compiled to a new folder each time, and rustdoc counts its children.
+        text.lines().filter(|line| !line.contains("/rustdoctest")).collect::<Vec<_>>().join("\n")
+    };
+    let custom = ["-p", "a", "--test", "custom", "--", "--some", "flag"];
+    assert_eq!(place.by_hand(&custom).end, End::Exit(0));
+    let by_cargo = read();
+    assert!(by_cargo.contains("FROM_CONFIG") && by_cargo.contains("\\xFF"), "{by_cargo}");
+    let plan_ = plan(&place, &custom).await;
+    assert!(!dump.exists(), "nothing is run for a plan");
+    run(find(&plan_, "a::custom"));
+    assert_eq!(read(), by_cargo);
+
+    assert_eq!(place.by_hand(&["-p", "a", "--doc"]).end, End::Exit(0));
+    let by_cargo = read();
+    let plan_ = plan(&place, &["-p", "a", "--doc"]).await;
+    run(find(&plan_, "a (doc)"));
+    assert_eq!(read(), by_cargo);
+    assert_eq!(
+        place.stale_by_hand(&["-p", "a"]).iter().filter(|l| l.contains("build.rs")).count(),
+        0
+    );
+}
+
+#[tokio::test]
+async fn selections_mean_what_they_mean_to_cargo() {
+    let place = Place::new(&files());
+    assert_eq!(names(&plan(&place, &["-p", "b"]).await), ["b", "b (doc)"]);
+    assert_eq!(names(&plan(&place, &["-qp", "a", "--test", "it"]).await), ["a::it"]);
+    assert_eq!(names(&plan(&place, &["--workspace", "--lib", "-v"]).await), ["a", "b"]);
+    assert_eq!(names(&plan(&place, &["--doc", "-p", "b"]).await), ["b (doc)"]);
+    let filtered = plan(&place, &["-p", "b", "name", "--", "--ignored", "x y"]).await;
+    assert_eq!(find(&filtered, "b").args, ["name", "--ignored", "x y"].map(OsString::from));
+    assert_eq!(filtered.targets.len(), 1, "a test's name leaves doctests out: ask cargo");
+    let filtered = plan(&place, &["-p", "b", "--", "name", "--ignored", "x y"]).await;
+    let doctest = &find(&filtered, "b (doc)").args;
+    assert!(!doctest.iter().any(|arg| arg == "--error-format" || arg == "--test-runtool"));
+    for word in ["name", "--ignored", "x y"] {
+        assert!(doctest.iter().any(|arg| arg == word), "{word}: {doctest:?}");
+    }
+    assert!(plan(&place, &["-p", "b", "--no-run"]).await.targets.is_empty());
+    assert!(place.base.join("w s/target/debug").is_dir());
+    let elsewhere = ["-p", "b", "--target-dir", "elsewhere", "--release"];
+    let release = plan(&place, &elsewhere).await;
+    assert!(find(&release, "b").program.starts_with(place.root.join("elsewhere/release")));
+}
+
+#[tokio::test]
+async fn the_developers_runner_stays_in_front() {
+    let mut place = Place::new(&files());
+    let host = place.spec(&[]).toolchain.host.clone();
+    let variable = format!("CARGO_TARGET_{}_RUNNER", host.to_uppercase().replace('-', "_"));
+    let mut expected: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let text = format!("[target.{host}]\nrunner='env A=1'\n");
+    let array = format!("[target.{host}]\nrunner=['env', 'A=b c']\n");
+    let ours = format!("[target.{host}]\nrunner=['/x/knhk-test-cache', 'exec']\n");
+    expected.insert(&text, vec!["env", "A=1"]);
+    expected.insert(&array, vec!["env", "A=b c"]);
+    expected.insert("[target.'cfg(unix)']\nrunner='env A=2'\n", vec!["env", "A=2"]);
+    expected.insert("[target.'cfg(windows)']\nrunner='env A=2'\n", vec![]);
+    expected.insert(&ours, vec![]);
+    let check = |planned: &Plan, runner: &[&str], what: &str| {
+        let lib = find(planned, "b");
+        let mut line: Vec<&OsStr> = vec![lib.program.as_os_str()];
+        line.extend(lib.args.iter().map(OsString::as_os_str));
+        assert_eq!(line[..runner.len()], *runner, "{what}");
+        assert_eq!(line.len(), runner.len() + 1, "{what}");
+        assert!(line[runner.len()].to_str().unwrap().contains("/deps/b-"), "{what}");
+        let doctest = &find(planned, "b (doc)").args;
+        let tools: Vec<_> = doctest
+            .windows(2)
+            .filter(|pair| pair[0].to_str().unwrap().starts_with("--test-runtool"))
+            .map(|pair| &pair[1])
+            .collect();
+        assert_eq!(tools, runner, "{what}");
+    };
+    for (config, runner) in expected {
+        place.write("w s/.cargo/config.toml", config);
+        let planned = plan(&place, &["-p", "b"]).await;
+        check(&planned, &runner, config);
+        if !runner.is_empty() {
+            planned.targets.iter().for_each(run);
+        }
+    }
+    place.environment.set(&variable, "env A=3");
+    check(&plan(&place, &["-p", "b"]).await, &["env", "A=3"], "environment");
+}
+
+#[tokio::test]
+async fn a_target_that_is_named_is_built_for_and_planned() {
+    let place = Place::new(&files());
+    let host = place.spec(&[]).toolchain.host.clone();
+    let planned = plan(&place, &["-p", "b", "--target", &host]).await;
+    assert_eq!(names(&planned), ["b", "b (doc)"]);
+    assert!(find(&planned, "b").program.starts_with(place.root.join("target").join(&host)));
+    planned.targets.iter().for_each(run);
+}
+
+#[tokio::test]
+async fn a_rustdoc_of_the_developers_own_is_planned_and_its_variable_given_back() {
+    let mut place = Place::new(&files());
+    let rustdoc = place.spec(&[]).toolchain.rustdoc.clone();
+    let own = place.base.join("my rustdoc");
+    std::os::unix::fs::symlink(&rustdoc, &own).unwrap();
+    place.environment.set("RUSTDOC", &own);
+    let compiler = place.compiler(&["-p", "b"]);
+    compiler.build(&CancellationToken::new(), |_| {}).await.unwrap();
+    let planned = compiler.plan(&CancellationToken::new()).await.unwrap();
+    assert_eq!(find(&planned, "b (doc)").program, own);
+    for target in &planned.targets {
+        assert_eq!(target.environment.get("RUSTDOC"), Some(own.as_os_str()));
+    }
+}
+
+#[tokio::test]
+async fn a_tree_that_changed_after_the_build_is_noticed() {
+    let place = Place::new(&files());
+    let compiler = place.compiler(&["-p", "b"]);
+    compiler.build(&CancellationToken::new(), |_| {}).await.unwrap();
+    // Long enough after the build for cargo's comparison of times, without waiting.
+    let file = std::fs::File::options().write(true).open(place.root.join("b/src/lib.rs")).unwrap();
+    let later = std::time::SystemTime::now() + std::time::Duration::from_secs(60);
+    file.set_modified(later).unwrap();
+    assert!(!compiler.plan(&CancellationToken::new()).await.unwrap().fresh);
+}

@@ -1,0 +1,3 @@
+//! The one integration test binary: real processes, hermetic folders.
+
+mod compiler;
