@@ -34,7 +34,7 @@ use self::dispatcher::Dispatcher;
 use self::session::Client;
 use self::shared::{Command, Shared};
 use crate::cache::Cache;
-use crate::config::{self, ConfigError, Loaded};
+use crate::config::{ConfigError, Loaded};
 use crate::paths::{NoHome, Paths};
 use crate::process::Environment;
 use crate::protocol::StatusReport;

@@ -209,9 +209,11 @@ impl FileWatcher {
             let mut state = self.shared.lock();
             if state.dead {
                 let why = WatchError::Broken("its thread ended".to_owned());
-                failed.extend(claimed.into_iter().map(|(path, _)| {
-                    Unwatched { dir: path.to_path_buf(), why: why.clone() }
-                }));
+                failed.extend(
+                    claimed
+                        .into_iter()
+                        .map(|(path, _)| Unwatched { dir: path.to_path_buf(), why: why.clone() }),
+                );
                 return failed;
             }
             claimed.retain(|(path, inode)| match state.table.claim(path, *inode) {

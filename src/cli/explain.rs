@@ -7,6 +7,7 @@ use super::context::Context;
 use super::exit::{Exit, Stop};
 use super::render::{GOOD, NOTE, WARN, ago, label};
 use crate::cache::Cache;
+use crate::hasher::{Difference, FileChange};
 use crate::model::{Digest, Source, TargetId, TargetKind, Timestamp, Verdict};
 use crate::verdict::{self, Explanation, Facts, LocalTree, Question, Scope, Tree as _};
 
@@ -38,10 +39,9 @@ pub(super) fn explain(context: &Context, args: &ExplainArgs) -> Result<(), Stop>
     let settings = context.config()?.config.settings_for(&root).clone();
     let question = Question::of_project(&root, context.environment.clone(), settings);
     let cache = Cache::open(&context.paths.cache_dir);
-    let facts = Facts::gather(&question, cache.dir())
-        .map_err(|error| Stop::new(Exit::NotGreen, error))?;
-    let scope =
-        Scope::new(&question, &facts).map_err(|error| Stop::new(Exit::Config, error))?;
+    let facts =
+        Facts::gather(&question, cache.dir()).map_err(|error| Stop::new(Exit::NotGreen, error))?;
+    let scope = Scope::new(&question, &facts).map_err(|error| Stop::new(Exit::Config, error))?;
     let mut tree = LocalTree::new(scope, cache.dir());
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let look = runtime.block_on(tree.look()).map_err(|error| Stop::new(Exit::NotGreen, error))?;
@@ -52,7 +52,7 @@ pub(super) fn explain(context: &Context, args: &ExplainArgs) -> Result<(), Stop>
 
 fn show(explanation: &Explanation, args: &ExplainArgs) -> Result<(), Stop> {
     let source = if explanation.cached { Source::Cache } else { Source::Run };
-    let files: Vec<_> = explanation.files.iter().map(ToString::to_string).collect();
+    let files: Vec<_> = explanation.files.iter().map(file_text).collect();
     let wanted = |id: &TargetId| {
         args.target.as_ref().is_none_or(|part| {
             id.package.contains(part.as_str())
@@ -68,29 +68,38 @@ fn show(explanation: &Explanation, args: &ExplainArgs) -> Result<(), Stop> {
     let recorded = explanation.last.as_ref().map(|record| record.created);
     if args.format == Format::Json {
         for target in &targets {
-            println!("{}", json(&TargetLine {
-                r#type: "target",
-                package: &target.id.package,
-                target: &target.id.target,
-                kind: target.id.kind,
+            println!(
+                "{}",
+                json(&TargetLine {
+                    r#type: "target",
+                    package: &target.id.package,
+                    target: &target.id.target,
+                    kind: target.id.kind,
+                    source,
+                    reason: &explanation.reason,
+                    recorded,
+                    verdict: Some(target.verdict),
+                })
+            );
+        }
+        println!(
+            "{}",
+            json(&ProjectLine {
+                r#type: "project",
                 source,
                 reason: &explanation.reason,
-                recorded,
-                verdict: Some(target.verdict),
-            }));
-        }
-        println!("{}", json(&ProjectLine {
-            r#type: "project",
-            source,
-            reason: &explanation.reason,
-            code_hash: explanation.code_hash,
-            files,
-            settings: &explanation.settings,
-        }));
+                code_hash: explanation.code_hash,
+                files,
+                settings: &explanation.settings,
+            })
+        );
         return Ok(());
     }
-    let word = if explanation.cached { label(GOOD, "Cached", &explanation.reason) }
-        else { label(WARN, "Run", &explanation.reason) };
+    let word = if explanation.cached {
+        label(GOOD, "Cached", &explanation.reason)
+    } else {
+        label(WARN, "Run", &explanation.reason)
+    };
     anstream::println!("{word}");
     if let Some(created) = recorded {
         let when = ago(created, Timestamp::now());
@@ -104,9 +113,22 @@ fn show(explanation: &Explanation, args: &ExplainArgs) -> Result<(), Stop> {
     }
     for target in targets {
         let decided = if explanation.cached { "cached" } else { "run" };
-        anstream::println!("{}", label(NOTE, decided, format!("{} (last: {})", target.id, target.verdict)));
+        anstream::println!(
+            "{}",
+            label(NOTE, decided, format!("{} (last: {})", target.id, target.verdict))
+        );
     }
     Ok(())
+}
+
+fn file_text(change: &FileChange) -> String {
+    let word = match change.difference {
+        Difference::Added => "added",
+        Difference::Removed => "removed",
+        Difference::Modified => "changed",
+        Difference::Mode => "made (not) executable",
+    };
+    format!("{} {word}", change.path.display())
 }
 
 fn json(value: &impl Serialize) -> String {

@@ -27,7 +27,8 @@ pub(super) fn config(context: &Context, what: &ConfigCommand) -> Result<(), Stop
                 return Err(Stop::silent(Exit::Config));
             }
             let count = context.config()?.config.projects.len();
-            let text = format!("{}, {}", context.paths.config_file.display(), plural(count, "project"));
+            let text =
+                format!("{}, {}", context.paths.config_file.display(), plural(count, "project"));
             anstream::eprintln!("{}", label(GOOD, "Checked", text));
         }
     }
@@ -81,7 +82,12 @@ fn stats(cache: &Cache, format: Format) -> Result<(), Stop> {
         return Ok(());
     }
     let all = stats.bytes + stats.manifest_bytes;
-    println!("{} in {} ({})", plural(stats.entries as usize, "record"), cache.dir().display(), bytes(all));
+    println!(
+        "{} in {} ({})",
+        plural(stats.entries as usize, "record"),
+        cache.dir().display(),
+        bytes(all)
+    );
     for project in &stats.projects {
         let path = project.path.as_ref().map_or("(unknown)".into(), |path| path.to_string_lossy());
         println!(
@@ -104,10 +110,7 @@ fn gc(context: &Context, cache: &Cache, dry_run: bool) -> Result<(), Stop> {
     let config = context.config()?.config;
     let keep = |settings: &config::Settings| settings.keep_snapshots as usize;
     let options = GcOptions {
-        limits: Limits {
-            keep_snapshots: keep(&config.defaults),
-            max_bytes: config.cache.max_size,
-        },
+        limits: Limits { keep_snapshots: keep(&config.defaults), max_bytes: config.cache.max_size },
         keep: config
             .projects
             .iter()
@@ -124,8 +127,9 @@ fn tell(report: &Report, word: &str) -> Result<(), Stop> {
     let count = plural(report.removed.len(), "file");
     let text = format!("{count} ({}); {} kept", bytes(report.freed()), report.entries);
     anstream::eprintln!("{}", label(GOOD, word, text));
-    for failed in &report.failed {
-        anstream::eprintln!("{}", label(WARN, "Failed", failed));
+    for (path, error) in &report.failed {
+        let text = format!("{}: {error}", path.display());
+        anstream::eprintln!("{}", label(WARN, "Failed", text));
     }
     if report.failed.is_empty() { Ok(()) } else { Err(Stop::silent(Exit::Failure)) }
 }

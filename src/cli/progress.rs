@@ -35,7 +35,9 @@ impl Progress {
         };
         let bar = ProgressBar::with_draw_target(None, target);
         // A template that does not parse is a bug that the tests find.
-        if let Ok(style) = ProgressStyle::with_template("{prefix:>12.cyan.bold} {wide_msg} {elapsed:.dim}") {
+        if let Ok(style) =
+            ProgressStyle::with_template("{prefix:>12.cyan.bold} {wide_msg} {elapsed:.dim}")
+        {
             bar.set_style(style);
         }
         Self { bar, quiet, running: Vec::new(), done: 0, total: 0, shown: BTreeSet::new() }
@@ -76,7 +78,11 @@ impl Progress {
             Step::Missed(why) => self.line(&label(NOTE, "Stale", why)),
             Step::KnownFailure(known) => {
                 let when = ago(known.when, Timestamp::now());
-                self.always(&label(WARN, "Known", format!("this code failed {when}; running again:")));
+                self.always(&label(
+                    WARN,
+                    "Known",
+                    format!("this code failed {when}; running again:"),
+                ));
                 for failure in &known.failures {
                     self.always(&label(WARN, "", failure));
                 }

@@ -31,7 +31,8 @@ impl Tree for RemoteTree<'_> {
     type Mark = Mark;
 
     async fn look(&mut self) -> Result<Look<Mark>, TreeError> {
-        let digest = |tree: Option<_>| tree.ok_or_else(|| vec!["the snapshot is unknown".to_owned()]);
+        let digest =
+            |tree: Option<_>| tree.ok_or_else(|| vec!["the snapshot is unknown".to_owned()]);
         if let Some(miss) = self.miss.take() {
             let digest = miss.tree.ok_or_else(|| vec![miss.reason]);
             return Ok(Look { digest, mark: miss.mark });

@@ -9,7 +9,7 @@ mod time;
 
 pub(super) use failure::failures;
 pub(super) use json::{summary_line, target_line};
-pub(super) use style::{ERROR, GOOD, HINT, NOTE, WARN, label};
 pub(super) use status::status_lines;
+pub(super) use style::{ERROR, GOOD, HINT, NOTE, WARN, label};
 pub(super) use text::{answer_lines, bytes, counts_text, fit, plural, report_text};
 pub(super) use time::{ago, seconds};

@@ -2,12 +2,12 @@
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::args::LogFormat;
 use super::context::Context;
 use super::exit::{Exit, Stop};
-use crate::daemon::{Daemon, EndpointError, StartError};
+use crate::daemon::{Daemon, EndpointError, Life, StartError};
 use crate::logging;
 use crate::protocol::VERSION;
 use crate::service::{Notifier, activated_listener};
@@ -22,11 +22,10 @@ pub(super) fn daemon(context: &Context, format: LogFormat) -> Result<(), Stop> {
     };
     logging::init(format, level.as_str(), None).map_err(|error| Stop::new(Exit::Failure, error))?;
     let inherited = activated_listener().map_err(|error| Stop::new(Exit::Failure, error))?;
-    let notifier = Notifier::from_process();
     let daemon = Daemon::of_config(context.environment.clone())
         .with_paths(context.paths.clone())
         .with_listener(inherited)
-        .with_heartbeat(notifier.heartbeat());
+        .with_heartbeat(Notifier::heartbeat());
     // One thread: children die with the thread that started them.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -34,7 +33,7 @@ pub(super) fn daemon(context: &Context, format: LogFormat) -> Result<(), Stop> {
         let (reload, reloads) = mpsc::channel(1);
         let stop = CancellationToken::new();
         signals(stop.clone(), reload)?;
-        let notified = tokio::spawn(notifier.run(life));
+        let notified = tokio::spawn(notify(life));
         info!(version = VERSION, "starting");
         let result = daemon.run(stop, reloads, tell).await;
         // The last word to the supervisor must be out before we are gone.
@@ -48,6 +47,16 @@ pub(super) fn daemon(context: &Context, format: LogFormat) -> Result<(), Stop> {
             Stop::new(exit, error)
         })
     })
+}
+
+/// Passes the daemon's life on to the supervisor, to its last word.
+async fn notify(mut life: mpsc::UnboundedReceiver<Life>) {
+    let mut notifier = Notifier::new();
+    while let Some(step) = life.recv().await {
+        if let Err(error) = notifier.tell(&step) {
+            warn!(%error, ?step, "the service manager does not listen");
+        }
+    }
 }
 
 /// SIGTERM and SIGINT stop, SIGHUP reads the config again.

@@ -112,7 +112,10 @@ pub(super) fn rebuild(context: &Context, path: Option<&Path>) -> Result<(), Stop
     match reply.map_err(failed)? {
         Reply::Built(build) if build.success => {
             let took = seconds(std::time::Duration::from_millis(build.duration_ms));
-            anstream::eprintln!("{}", label(GOOD, "Built", format!("{} in {took}", root.display())));
+            anstream::eprintln!(
+                "{}",
+                label(GOOD, "Built", format!("{} in {took}", root.display()))
+            );
             Ok(())
         }
         Reply::Built(build) => {
@@ -120,7 +123,8 @@ pub(super) fn rebuild(context: &Context, path: Option<&Path>) -> Result<(), Stop
             Err(Stop::new(Exit::NotGreen, "the tests do not compile"))
         }
         Reply::Unwatched => {
-            let text = format!("{} is no project of the config: `knhk-test-cache add` it", root.display());
+            let text =
+                format!("{} is no project of the config: `knhk-test-cache add` it", root.display());
             Err(Stop::new(Exit::Config, text))
         }
         _ => Err(Stop::new(Exit::Failure, "the daemon gave another answer than a build's")),

@@ -11,9 +11,7 @@ use super::context::Context;
 use super::exit::{Exit, Stop};
 use super::progress::Progress;
 use super::remote::RemoteTree;
-use super::render::{
-    ERROR, NOTE, WARN, answer_lines, failures, label, summary_line, target_line,
-};
+use super::render::{ERROR, NOTE, WARN, answer_lines, failures, label, summary_line, target_line};
 use crate::cache::{Cache, Limits};
 use crate::client::{ClientError, Connection};
 use crate::model::{Answer, OsText, Timestamp, Verdict};
@@ -161,16 +159,10 @@ impl Asking<'_> {
 
     fn question(&self, root: &Path) -> Result<Question, Stop> {
         let settings = self.context.config()?.config.settings_for(root).clone();
-        let cargo = self
-            .cargo()
-            .unwrap_or_else(|| settings.args.iter().map(Into::into).collect());
+        let cargo = self.cargo().unwrap_or_else(|| settings.args.iter().map(Into::into).collect());
         Ok(Question {
             root: root.to_owned(),
-            selection: Selection {
-                dir: self.dir(root),
-                cargo,
-                harness: self.args.harness.clone(),
-            },
+            selection: Selection { dir: self.dir(root), cargo, harness: self.args.harness.clone() },
             environment: self.context.environment.clone(),
             settings,
         })
@@ -184,10 +176,7 @@ impl Asking<'_> {
             priority: Priority::Foreground,
             color: self.context.colored(),
             no_cache: self.args.no_cache || self.args.verify,
-            limits: Limits {
-                keep_snapshots: question.settings.keep_snapshots as usize,
-                max_bytes,
-            },
+            limits: Limits { keep_snapshots: question.settings.keep_snapshots as usize, max_bytes },
             cancel: CancellationToken::new(),
         })
     }
@@ -207,9 +196,8 @@ impl Asking<'_> {
         runtime.block_on(async {
             let cancel = options.cancel.clone();
             let mut on_step = |step: verdict::Step<'_>| progress.step(&step);
-            let mut answer = std::pin::pin!(verdict::run(
-                question, facts, tree, cache, &options, &mut on_step
-            ));
+            let mut answer =
+                std::pin::pin!(verdict::run(question, facts, tree, cache, &options, &mut on_step));
             let ended = tokio::select! {
                 result = &mut answer => return result.map_err(stopped),
                 exit = ended_by_signal()? => exit,
@@ -227,7 +215,10 @@ impl Asking<'_> {
             return Ok(());
         }
         let Some(record) = &outcome.recorded else {
-            anstream::eprintln!("{}", label(NOTE, "Verified", "there was no record to compare with"));
+            anstream::eprintln!(
+                "{}",
+                label(NOTE, "Verified", "there was no record to compare with")
+            );
             return Ok(());
         };
         let differences = compare(record, &outcome.answer);

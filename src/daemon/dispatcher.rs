@@ -66,7 +66,9 @@ impl Dispatcher {
         let mut ready = false;
         loop {
             if !ready {
-                starting.retain_mut(|ready| matches!(ready.try_recv(), Err(oneshot::error::TryRecvError::Empty)));
+                starting.retain_mut(|ready| {
+                    matches!(ready.try_recv(), Err(oneshot::error::TryRecvError::Empty))
+                });
                 if starting.is_empty() {
                     ready = true;
                     self.tell_status();
@@ -255,9 +257,8 @@ impl Dispatcher {
     /// Watches the folder of the config file. Without it, a reload by hand still works.
     fn watch_config(&self) {
         let Some(dir) = self.shared.paths.config_file.parent() else { return };
-        let watched = std::fs::create_dir_all(dir)
-            .map_err(|error| error.to_string())
-            .and_then(|()| {
+        let watched =
+            std::fs::create_dir_all(dir).map_err(|error| error.to_string()).and_then(|()| {
                 super::lock(&self.shared.watcher).watch(dir).map_err(|error| error.to_string())
             });
         if let Err(error) = watched {
@@ -270,9 +271,8 @@ impl Dispatcher {
         let projects = self.projects.values().map(|(_, started)| {
             let mut status = started.handle.status();
             let of = stats.projects.iter().find(|of| of.path.as_ref() == Some(&status.path));
-            status.cache = of
-                .map(|of| CacheUse { entries: of.entries, bytes: of.bytes })
-                .unwrap_or_default();
+            status.cache =
+                of.map(|of| CacheUse { entries: of.entries, bytes: of.bytes }).unwrap_or_default();
             status
         });
         StatusReport {
@@ -299,9 +299,8 @@ impl Dispatcher {
         let busy = statuses.iter().find(|status| {
             matches!(status.state, State::Building | State::Testing | State::Hashing)
         });
-        let broken = statuses.iter().find(|status| {
-            matches!(status.state, State::Failed | State::Missing)
-        });
+        let broken =
+            statuses.iter().find(|status| matches!(status.state, State::Failed | State::Missing));
         if let Some(status) = busy.or(broken) {
             let name = status.path.file_name().unwrap_or_default().to_string_lossy();
             let what = status.reason.as_deref().unwrap_or(status.state.as_str());
@@ -319,9 +318,7 @@ impl Dispatcher {
     fn take_ready(&mut self) -> Vec<oneshot::Receiver<()>> {
         self.projects
             .values_mut()
-            .map(|(_, started)| {
-                std::mem::replace(&mut started.ready, oneshot::channel().1)
-            })
+            .map(|(_, started)| std::mem::replace(&mut started.ready, oneshot::channel().1))
             .collect()
     }
 

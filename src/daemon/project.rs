@@ -28,7 +28,6 @@ use crate::process::Environment;
 use crate::protocol::{Ask, LastVerdict, Mark, ProjectStatus, Reply};
 use crate::watcher::FileWatcher;
 
-
 /// What a project is asked or told.
 #[derive(Debug)]
 pub(super) enum Message {

@@ -34,7 +34,8 @@ impl Client {
         let (reply, answer) = oneshot::channel();
         handle.send(message(reply));
         let answer = answer.await.unwrap_or_else(|_| Reply::Error {
-            message: "the project is being taken out of the config, or the daemon is stopping".into(),
+            message: "the project is being taken out of the config, or the daemon is stopping"
+                .into(),
         });
         (answer, Some(handle))
     }

@@ -155,9 +155,8 @@ impl Links {
             return BTreeMap::new();
         }
         let start = if folder.is_empty() { Vec::new() } else { [folder, b"/"].concat() };
-        let inside = |path: &[u8]| {
-            path.strip_prefix(&*start).is_some_and(|name| !name.contains(&b'/'))
-        };
+        let inside =
+            |path: &[u8]| path.strip_prefix(&*start).is_some_and(|name| !name.contains(&b'/'));
         let below = self.0.range((root, start.clone())..);
         let keys: Vec<_> = below
             .map(|(key, _)| key)

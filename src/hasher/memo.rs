@@ -145,7 +145,8 @@ impl Memo {
                 let count = reader.number()?;
                 let files: Option<BTreeSet<_>> =
                     (0..count).map(|_| reader.bytes().map(<[u8]>::to_vec)).collect();
-                tracked.insert(folder, Tracked { index: has_index.then_some(stamp), files: files? });
+                tracked
+                    .insert(folder, Tracked { index: has_index.then_some(stamp), files: files? });
             }
             let mut folders = HashMap::new();
             for _ in 0..reader.number()? {

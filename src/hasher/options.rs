@@ -275,9 +275,7 @@ fn matcher(cleaned: &str, glob: &str) -> Result<GlobMatcher, GlobError> {
     let built = GlobBuilder::new(cleaned).literal_separator(true).backslash_escape(true).build();
     match built {
         Ok(built) => Ok(built.compile_matcher()),
-        Err(error) => {
-            Err(GlobError { glob: glob.to_owned(), why: error.kind().to_string() })
-        }
+        Err(error) => Err(GlobError { glob: glob.to_owned(), why: error.kind().to_string() }),
     }
 }
 

@@ -32,9 +32,8 @@ impl CodeHasher {
     /// The repositories of the tree, each with the folder to ask in.
     fn repositories(&self) -> Vec<(PathBuf, Repository)> {
         let tops = self.tops.iter().zip(&self.scope.roots);
-        let outer = tops.filter_map(|(top, root)| {
-            Some((root.path.clone(), top.repository.clone()?))
-        });
+        let outer =
+            tops.filter_map(|(top, root)| Some((root.path.clone(), top.repository.clone()?)));
         let nested = self.nested.iter().filter_map(|id| {
             Some((self.tree.path(*id), self.tree.folder(*id).repository.clone()?))
         });

@@ -378,9 +378,7 @@ impl Walk<'_> {
                     Some(Err(ReadError::Restless)) => {
                         unknown(status.stamp, "it changes while it is read".to_owned())
                     }
-                    Some(Err(ReadError::Failed(error))) => {
-                        unknown(status.stamp, error.to_string())
-                    }
+                    Some(Err(ReadError::Failed(error))) => unknown(status.stamp, error.to_string()),
                 },
             };
             builder.push(candidate.name, stamp, content, flags | forced);

@@ -82,7 +82,9 @@ fn changed_settings(last: &Record, facts: &Facts) -> Vec<String> {
     for (name, digest) in build.iter().chain(run) {
         match last.identity.get(name) {
             None => changed.push(format!("{name} is new")),
-            Some(then) if *then != digest.to_string() => changed.push(format!("{name} has changed")),
+            Some(then) if *then != digest.to_string() => {
+                changed.push(format!("{name} has changed"))
+            }
             Some(_) => {}
         }
     }

@@ -64,7 +64,11 @@ fn in_words(reason: &Reason, ttl: Duration) -> String {
     match reason {
         Reason::Absent => "no record of this code".to_owned(),
         Reason::Expired { age } => {
-            format!("its record is {} s old, more than the ttl of {} s", age.as_secs(), ttl.as_secs())
+            format!(
+                "its record is {} s old, more than the ttl of {} s",
+                age.as_secs(),
+                ttl.as_secs()
+            )
         }
         Reason::FromTheFuture => "its record is from the future: the clock was set back".to_owned(),
         Reason::Odd(what) => format!("its record cannot be used: {what}"),

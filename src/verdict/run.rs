@@ -135,7 +135,10 @@ pub async fn run<T: Tree>(
         }
     };
     on_step(Step::Built(&build));
-    let reports = session.execute(on_step).await?;
+    let (reports, fresh) = session.execute(on_step).await?;
+    if !fresh {
+        not_kept.push("something was compiled again between the build and the run".to_owned());
+    }
     let when = Timestamp::now();
     match tree.changed_since(&look.mark).await {
         Some(changed) if changed.is_empty() => {}
@@ -239,14 +242,15 @@ impl Session<'_> {
         }
     }
 
-    /// Runs all that cargo would run.
+    /// Runs all that cargo would run. Tells also whether the plan was that of the build: nothing
+    /// had to be compiled again for it.
     async fn execute(
         &self,
         on_step: &mut dyn FnMut(Step<'_>),
-    ) -> Result<Vec<TargetReport>, RunError> {
+    ) -> Result<(Vec<TargetReport>, bool), RunError> {
         let Question { selection, settings, environment, .. } = self.question;
         if selection.is_no_run() {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), true));
         }
         let cancel = &self.options.cancel;
         let mut options = runner::Options {
@@ -265,26 +269,24 @@ impl Session<'_> {
                 harness: selection.harness.clone(),
             };
             let events = |event: runner::Event<'_>| on_step(Step::Running(event));
-            let ran = nextest::run(&request, &options, events).await;
-            return match ran {
-                _ if cancel.is_cancelled() => Err(RunError::Cancelled),
-                ran => Ok(ran?.reports),
-            };
+            let ran = nextest::run(&request, &options, events).await?;
+            return Ok((ran.ok_or(RunError::Cancelled)?.reports, true));
         }
         let plan = match self.compiler().plan(cancel).await {
             Err(CompileError::Cancelled) => return Err(RunError::Cancelled),
             plan => plan?,
         };
+        let fresh = plan.fresh;
         on_step(Step::Planned(plan.targets.len()));
         let jobs: Vec<_> = plan.targets.into_iter().map(job).collect();
         // One target alone may speak to the terminal as it goes, as it does under cargo.
         options.live = jobs.len() == 1 && jobs[0].wants_output();
-        let reports =
-            runner::run(&jobs, &options, |event| on_step(Step::Running(event))).await;
+        let reports = runner::run(&jobs, &options, |event| on_step(Step::Running(event))).await;
         if cancel.is_cancelled() {
             return Err(RunError::Cancelled);
         }
-        reports.into_iter().collect::<Option<_>>().ok_or(RunError::Cancelled)
+        let reports = reports.into_iter().collect::<Option<_>>().ok_or(RunError::Cancelled)?;
+        Ok((reports, fresh))
     }
 
     /// What cargo read, less what it made itself: that is decided by the rest.
@@ -300,7 +302,8 @@ impl Session<'_> {
         build: &Build,
         built_at: SystemTime,
     ) -> Result<Vec<Input>, Vec<String>> {
-        let lost = |path: &PathBuf| format!("{} is gone: what was read is not known", path.display());
+        let lost =
+            |path: &PathBuf| format!("{} is gone: what was read is not known", path.display());
         let mut doubts: Vec<_> = build.sources.missing.iter().map(lost).collect();
         let mut inputs = Vec::new();
         for path in sources {

@@ -19,7 +19,6 @@ pub enum Refresh {
 }
 
 /// A project's tree that follows its manifests.
-#[derive(Debug)]
 pub struct Scope {
     root: PathBuf,
     hasher: CodeHasher,
@@ -43,6 +42,7 @@ impl Scope {
             extra_inputs: question.settings.extra_inputs.clone(),
             exclude: question.settings.exclude.clone(),
             outside: Vec::new(),
+            environment: question.environment.clone(),
         };
         Ok(Self {
             root: question.root.clone(),
@@ -134,9 +134,8 @@ impl Scope {
     /// Which files were touched since `mark`, as far as the last refresh saw; workspace-relative.
     #[must_use]
     pub fn changed_since(&self, mark: &Mark) -> Vec<String> {
-        let relative = |path: PathBuf| {
-            path.strip_prefix(&self.root).unwrap_or(&path).display().to_string()
-        };
+        let relative =
+            |path: PathBuf| path.strip_prefix(&self.root).unwrap_or(&path).display().to_string();
         self.hasher.changed_since(*mark).into_iter().map(relative).collect()
     }
 

@@ -31,10 +31,7 @@ pub trait Tree {
     /// Every file that was touched since `mark`, even if its content is the same again; `None`
     /// where that cannot be told, which counts as changed. Includes all changes made before the
     /// call.
-    fn changed_since(
-        &mut self,
-        mark: &Self::Mark,
-    ) -> impl Future<Output = Option<Vec<String>>>;
+    fn changed_since(&mut self, mark: &Self::Mark) -> impl Future<Output = Option<Vec<String>>>;
 
     /// Those of `paths` (absolute) that the snapshot does not count. Where that cannot be told,
     /// all of them.
@@ -42,7 +39,6 @@ pub trait Tree {
 }
 
 /// The tree read by this process itself, with a memo of digests on disk.
-#[derive(Debug)]
 pub struct LocalTree {
     scope: Scope,
     memo: PathBuf,

@@ -57,8 +57,7 @@ impl Backend {
         let mut applied = Applied::default();
         let Some(notify) = &mut self.notify else { return applied };
         let unwatch = unwatch.into_iter().map(PathOp::unwatch);
-        let watch =
-            watch.into_iter().map(|path| PathOp::Watch(path.to_path_buf(), single.clone()));
+        let watch = watch.into_iter().map(|path| PathOp::Watch(path.to_path_buf(), single.clone()));
         let mut ops: Vec<_> = unwatch.chain(watch).collect();
         while !ops.is_empty() {
             let Err(error) = notify.update_paths(ops) else { break };

@@ -37,16 +37,15 @@ impl Queue {
     pub(super) fn to(receiver: Sender<WatchEvent>) -> io::Result<Arc<Self>> {
         let queue = Arc::new(Self::default());
         let source = Arc::clone(&queue);
-        std::thread::Builder::new()
-            .name("watch-events".to_owned())
-            .stack_size(128 * 1024)
-            .spawn(move || {
+        std::thread::Builder::new().name("watch-events".to_owned()).stack_size(128 * 1024).spawn(
+            move || {
                 while let Some(event) = source.next() {
                     if receiver.blocking_send(event).is_err() {
                         source.close();
                     }
                 }
-            })?;
+            },
+        )?;
         Ok(queue)
     }
 

@@ -149,9 +149,7 @@ impl Handler {
             // Mostly a folder that was watched before its own creation is told. Otherwise it is
             // not what was watched here, and the end of that may never be told: whoever has it
             // open keeps it.
-            Effect::Appeared => {
-                state.table.leads_elsewhere(path) || state.jars.contains_key(path)
-            }
+            Effect::Appeared => state.table.leads_elsewhere(path) || state.jars.contains_key(path),
             Effect::Content => false,
         };
         if elsewhere && let Some(jar) = state.jars.get_mut(path) {

@@ -64,9 +64,8 @@ impl Rig {
     }
 
     fn next(&mut self) -> WatchEvent {
-        let next = self.timer.block_on(async {
-            tokio::time::timeout(DEADLINE, self.events.recv()).await
-        });
+        let next =
+            self.timer.block_on(async { tokio::time::timeout(DEADLINE, self.events.recv()).await });
         next.expect("no event came").expect("the watcher is gone")
     }
 
@@ -251,7 +250,10 @@ fn a_project_with_thousands_of_folders_is_dropped_without_stopping_the_others() 
     assert_eq!(rig.watcher.watched(), 2);
     fs::write(kept.join("a"), "").unwrap();
     fs::write(many[0].join("a"), "").unwrap();
-    assert_eq!(rig.barrier().into_iter().filter_map(dir_of).collect::<BTreeSet<_>>(), [kept].into());
+    assert_eq!(
+        rig.barrier().into_iter().filter_map(dir_of).collect::<BTreeSet<_>>(),
+        [kept].into()
+    );
     assert_eq!(rig.watcher.renew(), []);
 }
 

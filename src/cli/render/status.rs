@@ -15,10 +15,13 @@ pub(crate) fn status_lines(
     let mut lines = Vec::new();
     match report.pid {
         Some(pid) => {
-            let text = format!("process {pid}, version {}, {}", report.version, report.socket.display());
+            let text =
+                format!("process {pid}, version {}, {}", report.version, report.socket.display());
             lines.push(label(GOOD, "Running", text));
         }
-        None => lines.push(label(WARN, "Not running", "`knhk-test-cache start` starts the service")),
+        None => {
+            lines.push(label(WARN, "Not running", "`knhk-test-cache start` starts the service"))
+        }
     }
     if let Some(error) = &report.config_error {
         lines.push(label(ERROR, "Config", error.trim_end()));

@@ -272,7 +272,7 @@ impl Actor {
     /// Decides what to do in the background for the tree as it is.
     pub(super) async fn consider(&mut self) {
         self.save_memo().await;
-        let Some(look) = self.tree.as_mut().map(WatchedTree::look) else {
+        let Some(look) = self.tree.as_ref().map(WatchedTree::look) else {
             self.work.stop().await;
             return;
         };
@@ -310,7 +310,7 @@ impl Actor {
     async fn rebuild(&mut self, doing: watch::Sender<String>, reply: oneshot::Sender<Reply>) {
         self.refresh(false).await;
         let question = self.own_question();
-        let tree = self.tree.as_mut().map(WatchedTree::look).map(|look| look.digest);
+        let tree = self.tree.as_ref().map(WatchedTree::look).map(|look| look.digest);
         let (question, facts, tree) = match (self.facts(question).await, tree) {
             (Ok((question, facts)), Some(Ok(tree))) => (question, facts, tree),
             (Err(message), _) => return drop(reply.send(Reply::Error { message })),
@@ -422,14 +422,16 @@ impl Actor {
     /// Brings the status up to date.
     fn tell(&mut self) {
         let failed = self.status.borrow().last_build.as_ref().is_some_and(|build| !build.success);
-        let look = self.tree.as_mut().map(WatchedTree::look);
+        let look = self.tree.as_ref().map(WatchedTree::look);
         let (state, reason) = match (&self.tree, self.work.doing()) {
             (None, _) => (State::Missing, self.trouble.clone()),
             (Some(_), Some((state, doing))) => (state, Some(doing)),
             (Some(_), None) if self.holds > 0 => {
                 (State::Paused, Some("someone is testing in the foreground".to_owned()))
             }
-            (Some(_), None) if failed => (State::Failed, Some("the tests do not compile".to_owned())),
+            (Some(_), None) if failed => {
+                (State::Failed, Some("the tests do not compile".to_owned()))
+            }
             (Some(_), None) => match &look {
                 Some(Look { digest: Err(why), .. }) => (State::Idle, Some(why.join("; "))),
                 _ => (State::Idle, self.trouble.clone()),

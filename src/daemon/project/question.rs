@@ -19,9 +19,7 @@ impl Actor {
     /// Answers from records, or says what the asker needs to go on.
     pub(super) async fn answer(&mut self, ask: Ask, seen: bool) -> Reply {
         let selection = match ask.cargo_args() {
-            Some(cargo) => {
-                Selection { dir: ask.dir.clone(), cargo, harness: ask.harness_args() }
-            }
+            Some(cargo) => Selection { dir: ask.dir.clone(), cargo, harness: ask.harness_args() },
             None => Selection {
                 dir: self.root.clone(),
                 cargo: self.settings.args.iter().map(Into::into).collect(),
@@ -42,7 +40,7 @@ impl Actor {
             tree.follow(&facts);
         }
         self.refresh(seen).await;
-        let Some(look) = self.tree.as_mut().map(WatchedTree::look) else {
+        let Some(look) = self.tree.as_ref().map(WatchedTree::look) else {
             let message = self.trouble.clone().unwrap_or_default();
             return Reply::Error { message };
         };
@@ -80,7 +78,7 @@ impl Actor {
     /// What was touched since a mark that this daemon gave out.
     pub(super) async fn settle(&mut self, mark: Mark, seen: bool) -> Reply {
         self.refresh(seen).await;
-        let Some(tree) = &mut self.tree else {
+        let Some(tree) = &self.tree else {
             return Reply::Error { message: self.trouble.clone().unwrap_or_default() };
         };
         let look = tree.look();

@@ -14,7 +14,6 @@ use crate::verdict::{Facts, Look, Refresh, Scope};
 use crate::watcher::WatchError;
 
 /// A tree that events keep true.
-#[derive(Debug)]
 pub(super) struct WatchedTree {
     root: PathBuf,
     /// Which folder it was when the watches were made: another one at the same path needs new

@@ -199,12 +199,7 @@ fn forward(mut from: watch::Receiver<String>, to: watch::Sender<String>) {
 }
 
 /// Builds the tests of a question at low priority, once no other project builds.
-pub(super) fn build(
-    question: &Question,
-    facts: &Facts,
-    of: Built,
-    shared: &Shared,
-) -> Work {
+pub(super) fn build(question: &Question, facts: &Facts, of: Built, shared: &Shared) -> Work {
     let (hook, builds) = (shared.hook.clone(), Arc::clone(&shared.builds));
     let compiler = TestCompiler::new(BuildSpec {
         toolchain: facts.toolchain.clone(),
@@ -255,37 +250,11 @@ pub(super) fn test(
     shared: Arc<Shared>,
 ) -> Work {
     let (work, worker) = Work::start(of, State::Testing);
-    let runs = async move {
-        let Worker { cancel, tell, done } = worker;
-        tell.send_replace("testing".to_owned());
-        let mut tree = ActorTree::new(messages, Arc::clone(&shared));
-        let options = shared.background_options(&question.settings, cancel);
-        let started = Instant::now();
-        let mut on_step = |step: verdict::Step<'_>| {
-            if let verdict::Step::Planned(targets) = step {
-                tell.send_replace(format!("testing {targets} targets"));
-            }
-        };
-        let result =
-            verdict::run(&question, &facts, &mut tree, &shared.cache, &options, &mut on_step).await;
-        let end = match result {
-            Ok(outcome) => {
-                let (cache, answer) = (&shared.cache, &outcome.answer);
-                End::Tested(Box::new(verdict::remember(cache, &question, answer, started.elapsed())))
-            }
-            Err(RunError::Cancelled) => End::GivenUp,
-            Err(error) => {
-                warn!(project = %question.root.display(), %error, "background tests were not run");
-                End::GivenUp
-            }
-        };
-        let _ = done.send(end);
-    };
     // The runner wants a thread of its own, which lives longer than all its children: they die
-    // with the thread that started them. Without one, `done` is dropped: given up.
+    // with the thread that started them. Without one, `worker` is dropped: given up.
     let spawned = std::thread::Builder::new().name("tests".to_owned()).spawn(move || {
         match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => runtime.block_on(runs),
+            Ok(runtime) => runtime.block_on(run_tests(question, facts, messages, shared, worker)),
             Err(error) => warn!(%error, "cannot run tests in the background"),
         }
     });
@@ -295,12 +264,44 @@ pub(super) fn test(
     work
 }
 
+async fn run_tests(
+    question: Question,
+    facts: Facts,
+    messages: mpsc::UnboundedSender<Message>,
+    shared: Arc<Shared>,
+    worker: Worker,
+) {
+    let Worker { cancel, tell, done } = worker;
+    tell.send_replace("testing".to_owned());
+    let mut tree = ActorTree::new(messages, Arc::clone(&shared));
+    let options = shared.background_options(&question.settings, cancel);
+    let started = Instant::now();
+    let mut on_step = |step: verdict::Step<'_>| {
+        if let verdict::Step::Planned(targets) = step {
+            tell.send_replace(format!("testing {targets} targets"));
+        }
+    };
+    let result =
+        verdict::run(&question, &facts, &mut tree, &shared.cache, &options, &mut on_step).await;
+    let end = match result {
+        Ok(outcome) => {
+            let (cache, answer) = (&shared.cache, &outcome.answer);
+            End::Tested(Box::new(verdict::remember(cache, &question, answer, started.elapsed())))
+        }
+        Err(RunError::Cancelled) => End::GivenUp,
+        Err(error) => {
+            warn!(project = %question.root.display(), %error, "background tests were not run");
+            End::GivenUp
+        }
+    };
+    // The project may have left the config meanwhile.
+    let _ = done.send(end);
+}
+
 /// A build's progress for `status`, if it is news.
 fn in_words(progress: &Progress) -> Option<String> {
     match progress {
-        Progress::Building { done, total, what } => {
-            Some(format!("building {what} {done}/{total}"))
-        }
+        Progress::Building { done, total, what } => Some(format!("building {what} {done}/{total}")),
         Progress::Blocked(what) => Some(format!("{what} (another cargo builds)")),
         Progress::Status(_) | Progress::Diagnostic(_) => None,
     }
