@@ -1,9 +1,12 @@
 //! The command `knhk-test-cache`.
 
-fn main() {
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
     // Cargo may have called us as the hook of a plan, by another name: that comes before
     // everything else.
     if let Some(status) = knhk_test_cache::compiler::record_invocation(std::env::args_os()) {
-        std::process::exit(status);
+        return ExitCode::from(u8::try_from(status).unwrap_or(1));
     }
+    knhk_test_cache::cli::main()
 }
