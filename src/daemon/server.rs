@@ -123,19 +123,20 @@ fn refusal(reason: String) -> Reply {
 }
 
 /// The call in a line, or what to say of a line that holds none.
-fn understand(line: &[u8]) -> Result<Call, Reply> {
+fn understand(line: &[u8]) -> Result<Call, Box<Reply>> {
     #[derive(serde::Deserialize)]
     struct Head {
         protocol: u32,
         version: String,
     }
-    let garbage =
-        |error: serde_json::Error| Reply::Error { message: FrameError::Garbage(error).to_string() };
+    let garbage = |error: serde_json::Error| {
+        Box::new(Reply::Error { message: FrameError::Garbage(error).to_string() })
+    };
     // The head first: another version's call need not make sense here.
     let head: Head = serde_json::from_slice(line).map_err(garbage)?;
     if head.protocol != PROTOCOL || head.version != VERSION {
         let reason = format!("asked by version {}, protocol {}", head.version, head.protocol);
-        return Err(refusal(reason));
+        return Err(Box::new(refusal(reason)));
     }
     serde_json::from_slice::<Request>(line).map(|request| request.call).map_err(garbage)
 }
@@ -171,7 +172,7 @@ async fn next_line(
             }
             0 => return Ok(None),
             count => {
-                buffer.push(&chunk[..count]).map_err(|error| Broken::Message(error.to_string()))?
+                buffer.push(&chunk[..count]).map_err(|error| Broken::Message(error.to_string()))?;
             }
         }
     }

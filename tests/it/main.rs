@@ -1,3 +1,4 @@
 //! The one integration test binary: real processes, hermetic folders.
 
 mod compiler;
+mod layers;
