@@ -1,1 +1,278 @@
-//! To be written: service.
+//! The program as a service of the session: put there, driven, asked and looked over.
+//!
+//! - [`Service`] installs, starts, stops, asks and removes, through the platform's own manager
+//!   ([`Platform`]); the texts are ours ([`Definition`]), from `packaging/`.
+//! - [`Surroundings`] is what the service gets of the developer's shell.
+//! - [`doctor`] is one look at everything that can be wrong.
+//! - [`Notifier`] and [`activated_listener`] are the daemon's side: what it tells the manager, and
+//!   the socket that it is handed.
+//!
+//! On launchd the daemon binds its socket itself and is kept alive, instead of being handed one:
+//! launchd makes no folder for a socket, and `TMPDIR`, where it lies, is emptied at boot.
+
+mod doctor;
+mod error;
+mod escape;
+mod install;
+mod launchd;
+mod listen;
+mod machine;
+mod notify;
+mod state;
+mod surroundings;
+mod systemd;
+#[cfg(test)]
+mod tests;
+mod unit;
+mod wait;
+
+pub use doctor::{Check, CheckStatus, Needs, doctor};
+pub use error::ServiceError;
+pub use escape::Unwritable;
+pub use install::{Action, InstallOptions, Report};
+pub use listen::{ActivationError, activated_listener};
+pub use notify::{Notifier, started_by_launchd};
+pub use state::{Activity, Load, ServiceState};
+pub use surroundings::{LeftOut, Surroundings, Tool};
+pub use unit::{Definition, Written, property_list, service_unit, socket_unit};
+
+use std::path::{Path, PathBuf};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::paths::Paths;
+use crate::process::{self, Environment, Spec, Stream};
+
+/// Which manager of services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Platform {
+    /// The user's systemd.
+    Systemd,
+    /// launchd, as an agent of the user.
+    Launchd,
+}
+
+impl Platform {
+    /// The one of this operating system.
+    #[must_use]
+    pub const fn native() -> Self {
+        if cfg!(target_os = "macos") { Self::Launchd } else { Self::Systemd }
+    }
+}
+
+/// The service of one user.
+///
+/// The environment is the calling process's own: `service-manager` starts `systemctl` and
+/// `launchctl` with that, whatever is given here.
+#[derive(Clone, Debug)]
+pub struct Service {
+    platform: Platform,
+    environment: Environment,
+    paths: Paths,
+}
+
+impl Service {
+    /// The service on this platform.
+    #[must_use]
+    pub fn new(platform: Platform, environment: Environment, paths: Paths) -> Self {
+        Self { platform, environment, paths }
+    }
+
+    /// Makes the program a service that starts with the session, and starts it. Again after an
+    /// upgrade it replaces what it wrote and restarts; otherwise it changes nothing. A unit
+    /// that was changed by hand is kept (and said so) unless `options.force`.
+    ///
+    /// # Errors
+    /// See [`ServiceError`]; what was written is put back.
+    pub fn install(&self, options: &InstallOptions) -> Result<Report, ServiceError> {
+        match self.platform {
+            Platform::Systemd => self.systemd().install(options),
+            Platform::Launchd => self.launchd().install(options),
+        }
+    }
+
+    /// Stops and removes the service; with `purge` also config and records. Again it changes nothing.
+    ///
+    /// # Errors
+    /// See [`ServiceError`].
+    pub fn uninstall(&self, purge: bool) -> Result<Report, ServiceError> {
+        let mut report = match self.platform {
+            Platform::Systemd => self.systemd().uninstall(),
+            Platform::Launchd => self.launchd().uninstall(),
+        }?;
+        install::remove_own_files(&self.paths, purge, &mut report)?;
+        Ok(report)
+    }
+
+    /// Starts the service and waits until it is ready.
+    ///
+    /// # Errors
+    /// See [`ServiceError`]; a service that is running already is none.
+    pub fn start(&self) -> Result<ServiceState, ServiceError> {
+        match self.platform {
+            Platform::Systemd => self.systemd().start(),
+            Platform::Launchd => self.launchd().start(),
+        }
+    }
+
+    /// Stops the service and waits until it has. A question can start it again (systemd).
+    ///
+    /// # Errors
+    /// See [`ServiceError`]; a service that is stopped already is none.
+    pub fn stop(&self) -> Result<ServiceState, ServiceError> {
+        match self.platform {
+            Platform::Systemd => self.systemd().stop(),
+            Platform::Launchd => self.launchd().stop(),
+        }
+    }
+
+    /// Stops and starts it, without losing a question on the way (systemd).
+    ///
+    /// # Errors
+    /// See [`ServiceError`].
+    pub fn restart(&self) -> Result<ServiceState, ServiceError> {
+        match self.platform {
+            Platform::Systemd => self.systemd().restart(),
+            Platform::Launchd => self.launchd().restart(),
+        }
+    }
+
+    /// Has it read its config again, if it runs.
+    ///
+    /// # Errors
+    /// See [`ServiceError`].
+    pub fn reload(&self) -> Result<ServiceState, ServiceError> {
+        match self.platform {
+            Platform::Systemd => self.systemd().reload(),
+            Platform::Launchd => self.launchd().reload(),
+        }
+    }
+
+    /// Asks the manager how the service is.
+    ///
+    /// # Errors
+    /// If there is no manager to ask.
+    pub fn query(&self) -> Result<ServiceState, ServiceError> {
+        match self.platform {
+            Platform::Systemd => self.systemd().query(),
+            Platform::Launchd => self.launchd().query(),
+        }
+    }
+
+    /// Hands the service's last `lines` log lines to `sink`, and with `follow` all that come until
+    /// `cancel` fires.
+    ///
+    /// # Errors
+    /// If there is no log to be read.
+    pub async fn logs(
+        &self,
+        follow: bool,
+        lines: u32,
+        cancel: &CancellationToken,
+        mut sink: impl FnMut(&[u8]),
+    ) -> Result<(), ServiceError> {
+        let count = lines.to_string();
+        let spec = match self.platform {
+            Platform::Systemd => {
+                // Not `--user`: where the journal is kept in memory only, a user's lines lie in the
+                // system's, and those who may read that see them.
+                let spec = self.command("journalctl").arg("--user-unit").arg(state::UNIT);
+                spec.args(["--no-pager", "--lines", &count]).args(follow.then_some("--follow"))
+            }
+            Platform::Launchd => {
+                let file = log_file(&self.paths);
+                if !file.exists() {
+                    let said = format!("no file `{}`", file.display());
+                    return Err(ServiceError::NoLog { said, hint: "has the service ever run?" });
+                }
+                // -F: the file is rotated.
+                self.command("tail").args(["-n", &count]).args(follow.then_some("-F")).arg(file)
+            }
+        };
+        let mut complaint = String::new();
+        let cancel = cancel.child_token();
+        let ended = process::run(&spec, &cancel, None, |stream, bytes| match stream {
+            Stream::Out => sink(bytes),
+            Stream::Err => {
+                complaint.push_str(&String::from_utf8_lossy(bytes));
+                // With `--follow` it would wait for ever for a file that it may not read.
+                if no_journal(&complaint) {
+                    cancel.cancel();
+                }
+            }
+        })
+        .await?;
+        if no_journal(&complaint) {
+            return Err(ServiceError::NoLog {
+                said: first_line(&complaint),
+                hint: "`sudo mkdir -p /var/log/journal && sudo systemctl restart systemd-journald` \
+                       makes the journal keep each user's lines where he can read them; so does \
+                       becoming a member of the group `systemd-journal`",
+            });
+        }
+        match ended.end {
+            crate::model::End::Exit(0) | crate::model::End::Cancelled => Ok(()),
+            _ => Err(ServiceError::Refused {
+                command: spec.command_line(),
+                said: first_line(&complaint),
+            }),
+        }
+    }
+
+    fn systemd(&self) -> systemd::Systemd<'_> {
+        systemd::Systemd { service: self }
+    }
+
+    fn launchd(&self) -> launchd::Launchd<'_> {
+        launchd::Launchd { service: self }
+    }
+
+    /// A command with our environment, whose messages we can read.
+    fn command(&self, program: &str) -> Spec {
+        let mut environment = self.environment.clone();
+        environment.set("LC_ALL", "C.UTF-8");
+        environment.set("SYSTEMD_COLORS", "0");
+        environment.set("SYSTEMD_PAGER", "");
+        Spec::new(program, "/", environment)
+    }
+}
+
+/// Whether journalctl says that it has nothing that it may read.
+fn no_journal(complaint: &str) -> bool {
+    complaint.contains("No journal files were")
+}
+
+/// The first line of what a program said, without its spaces.
+fn first_line(text: &str) -> String {
+    text.lines()
+        .map(str::trim)
+        .find(|line| !line.is_empty())
+        .unwrap_or("it said nothing")
+        .to_owned()
+}
+
+/// The file that the service logs into under launchd; rotated by `logging`.
+#[must_use]
+pub fn log_file(paths: &Paths) -> PathBuf {
+    paths.home.join("Library/Logs/knhk-test-cache/knhk-test-cache.log")
+}
+
+/// The path by which a service should know the running program: the one on `PATH` if that is this
+/// very program, since package managers keep such a link up to date while the file behind it
+/// changes its place with each version; else where it lies.
+///
+/// # Errors
+/// If the running program cannot be found, or has been replaced since it was started.
+pub fn own_executable(environment: &Environment) -> Result<PathBuf, ServiceError> {
+    let exe = std::env::current_exe().unwrap_or_default();
+    stable_path(&exe, environment).ok_or(ServiceError::NoProgram { exe })
+}
+
+fn stable_path(exe: &Path, environment: &Environment) -> Option<PathBuf> {
+    let real = exe.canonicalize().ok().filter(|real| real.is_file())?;
+    let name = exe.file_name()?;
+    let linked = environment
+        .find_program(Path::new(name), Path::new("/"))
+        .filter(|found| found.is_absolute() && found.canonicalize().is_ok_and(|f| f == real));
+    Some(linked.unwrap_or(real))
+}

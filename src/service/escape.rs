@@ -21,7 +21,7 @@ pub enum Unwritable {
 ///
 /// # Errors
 /// If it is not UTF-8 or holds a control character.
-pub fn writable(text: &OsStr) -> Result<&str, Unwritable> {
+pub(super) fn writable(text: &OsStr) -> Result<&str, Unwritable> {
     let text = text.to_str().ok_or(Unwritable::NotUtf8)?;
     if text.chars().any(char::is_control) { Err(Unwritable::Control) } else { Ok(text) }
 }
@@ -31,7 +31,7 @@ pub fn writable(text: &OsStr) -> Result<&str, Unwritable> {
 ///
 /// # Errors
 /// See [`writable`].
-pub fn systemd_word(text: &OsStr) -> Result<String, Unwritable> {
+pub(super) fn systemd_word(text: &OsStr) -> Result<String, Unwritable> {
     let text = writable(text)?;
     let mut word = String::with_capacity(text.len() + 2);
     word.push('"');
@@ -49,7 +49,7 @@ pub fn systemd_word(text: &OsStr) -> Result<String, Unwritable> {
 /// The words of a systemd value as systemd itself reads them, with `%%` as the only specifier.
 /// `None` for what only systemd can tell (other specifiers) or what it refuses (open quotes).
 #[must_use]
-pub fn systemd_words(value: &str) -> Option<Vec<String>> {
+pub(super) fn systemd_words(value: &str) -> Option<Vec<String>> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut quote = None;
@@ -82,7 +82,7 @@ fn unescape(chars: &mut std::str::Chars<'_>) -> Option<char> {
         's' => ' ',
         c @ ('"' | '\'' | '\\') => c,
         'x' => {
-            let code = u8::from_str_radix(&chars.as_str().get(..2)?, 16).ok()?;
+            let code = u8::from_str_radix(chars.as_str().get(..2)?, 16).ok()?;
             chars.nth(1);
             code.is_ascii().then_some(char::from(code))?
         }
@@ -94,7 +94,7 @@ fn unescape(chars: &mut std::str::Chars<'_>) -> Option<char> {
 ///
 /// # Errors
 /// See [`writable`].
-pub fn xml(text: &OsStr) -> Result<String, Unwritable> {
+pub(super) fn xml(text: &OsStr) -> Result<String, Unwritable> {
     let mut escaped = String::with_capacity(text.len());
     for c in writable(text)?.chars() {
         match c {
@@ -111,7 +111,7 @@ pub fn xml(text: &OsStr) -> Result<String, Unwritable> {
 
 /// Fills `@NAME@` places of a template in one pass: a value that looks like a place stays as it is.
 #[must_use]
-pub fn fill(template: &str, values: &[(&str, &str)]) -> String {
+pub(super) fn fill(template: &str, values: &[(&str, &str)]) -> String {
     let mut filled = String::with_capacity(template.len() + 1024);
     let mut rest = template;
     while let Some(at) = rest.find('@') {

@@ -1,0 +1,98 @@
+//! What kind of machine this is, as far as it decides whether there is a service manager.
+
+use std::path::Path;
+
+use crate::process::Environment;
+
+/// Where the program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// The Windows subsystem for Linux.
+    Wsl,
+    /// A container.
+    Container,
+    /// Anything else.
+    Plain,
+}
+
+impl Place {
+    /// Looks at what lies below `root` (`/` but in tests).
+    pub(super) fn of(root: &Path) -> Self {
+        let version = std::fs::read_to_string(root.join("proc/version")).unwrap_or_default();
+        let exists = |path: &str| root.join(path).exists();
+        if version.to_lowercase().contains("microsoft") {
+            Self::Wsl
+        } else if exists(".dockerenv")
+            || exists("run/.containerenv")
+            || exists("run/systemd/container")
+        {
+            Self::Container
+        } else {
+            Self::Plain
+        }
+    }
+}
+
+/// What to say where systemd does not run.
+pub(super) fn no_systemd(place: Place) -> String {
+    match place {
+        Place::Wsl => "systemd is off in this WSL: put `[boot]` and `systemd=true` into \
+                       /etc/wsl.conf, then `wsl --shutdown`"
+            .to_owned(),
+        Place::Container => "this container was not started with systemd".to_owned(),
+        Place::Plain => "systemd does not run here".to_owned(),
+    }
+}
+
+/// What to do where the user's own systemd cannot be reached.
+pub(super) fn no_bus(place: Place, environment: &Environment, root: &Path, uid: u32) -> String {
+    let bus = root.join(format!("run/user/{uid}/bus"));
+    if environment.get("SUDO_USER").is_some() && uid == 0 {
+        "the service belongs to your own session: run this without sudo".to_owned()
+    } else if environment.get("XDG_RUNTIME_DIR").is_none() && bus.exists() {
+        format!(
+            "`export XDG_RUNTIME_DIR=/run/user/{uid}` (a login would have set it; `su` does not)"
+        )
+    } else if place == Place::Wsl {
+        "install `dbus-user-session` and `wsl --shutdown`".to_owned()
+    } else {
+        "log in as this user (at the console or by ssh; `su` and `sudo -u` make no session), or \
+         have `sudo loginctl enable-linger $USER` make one; Debian and Ubuntu need the package \
+         `dbus-user-session`"
+            .to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn machines_are_told_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Place::of(dir.path()), Place::Plain);
+        std::fs::write(dir.path().join(".dockerenv"), "").unwrap();
+        assert_eq!(Place::of(dir.path()), Place::Container);
+        std::fs::create_dir(dir.path().join("proc")).unwrap();
+        let version = "Linux version 5.15.90.1-microsoft-standard-WSL2";
+        std::fs::write(dir.path().join("proc/version"), version).unwrap();
+        assert_eq!(Place::of(dir.path()), Place::Wsl);
+        assert!(no_systemd(Place::Wsl).contains("/etc/wsl.conf"));
+    }
+
+    #[test]
+    fn the_way_to_the_bus_depends_on_what_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let none = Environment::default();
+        let hint =
+            |environment: &Environment, uid| no_bus(Place::Plain, environment, dir.path(), uid);
+        assert!(hint(&none, 7).contains("enable-linger"));
+        let bus = dir.path().join("run/user/7");
+        std::fs::create_dir_all(&bus).unwrap();
+        std::fs::write(bus.join("bus"), "").unwrap();
+        assert!(hint(&none, 7).contains("export XDG_RUNTIME_DIR=/run/user/7"));
+        let mut sudo = Environment::default();
+        sudo.set("SUDO_USER", "me");
+        assert!(hint(&sudo, 0).contains("without sudo"));
+    }
+}

@@ -1,0 +1,316 @@
+//! What the service gets of the developer's shell: the `PATH` on which cargo, rustc, git and the
+//! C compiler were found, and the variables that decide what cargo builds.
+//!
+//! A session's service manager has a `PATH` of its own without `~/.cargo/bin`, and none of the
+//! variables. They go into the unit as `Environment=` lines (`EnvironmentVariables` on launchd)
+//! rather than a file beside it: one text to look at, to compare and to remove.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use super::escape::{self, Unwritable};
+use crate::process::Environment;
+
+/// The programs that a build needs.
+const TOOLS: [(&str, bool); 4] = [("cargo", true), ("rustc", true), ("git", false), ("cc", false)];
+
+/// Variables that change what is built or where things are found.
+const NAMES: &[&str] = &[
+    "AR",
+    "ARFLAGS",
+    "AS",
+    "BINDGEN_EXTRA_CLANG_ARGS",
+    "CARGO_CACHE_RUSTC_INFO",
+    "CARGO_ENCODED_RUSTDOCFLAGS",
+    "CARGO_ENCODED_RUSTFLAGS",
+    "CARGO_HOME",
+    "CARGO_INCREMENTAL",
+    "CC",
+    "CFLAGS",
+    "CLANG_PATH",
+    "CMAKE",
+    "CMAKE_GENERATOR",
+    "CMAKE_PREFIX_PATH",
+    "CMAKE_TOOLCHAIN_FILE",
+    "CPATH",
+    "CPPFLAGS",
+    "CROSS_COMPILE",
+    "CXX",
+    "CXXFLAGS",
+    "CXXSTDLIB",
+    "C_INCLUDE_PATH",
+    "CPLUS_INCLUDE_PATH",
+    "DEVELOPER_DIR",
+    "IPHONEOS_DEPLOYMENT_TARGET",
+    "LANG",
+    "LC_ALL",
+    "LD",
+    "LDFLAGS",
+    "LD_LIBRARY_PATH",
+    "LIBCLANG_PATH",
+    "LIBRARY_PATH",
+    "LLVM_CONFIG_PATH",
+    "MACOSX_DEPLOYMENT_TARGET",
+    "NM",
+    "OBJCOPY",
+    "OPENSSL_DIR",
+    "OPENSSL_INCLUDE_DIR",
+    "OPENSSL_LIB_DIR",
+    "OPENSSL_NO_VENDOR",
+    "OPENSSL_STATIC",
+    "PKG_CONFIG",
+    "PROTOC",
+    "PROTOC_INCLUDE",
+    "PYO3_PYTHON",
+    "RANLIB",
+    "RUSTC",
+    "RUSTC_BOOTSTRAP",
+    "RUSTC_WORKSPACE_WRAPPER",
+    "RUSTC_WRAPPER",
+    "RUSTDOC",
+    "RUSTDOCFLAGS",
+    "RUSTFLAGS",
+    "RUSTUP_HOME",
+    "RUSTUP_TOOLCHAIN",
+    "SDKROOT",
+    "SOURCE_DATE_EPOCH",
+    "STRIP",
+    "XDG_CACHE_HOME",
+    "XDG_CONFIG_HOME",
+    "XDG_DATA_HOME",
+];
+
+/// Beginnings of such variables' names.
+const PREFIXES: &[&str] = &[
+    "AR_",
+    "CARGO_BUILD_",
+    "CARGO_HTTP_",
+    "CARGO_NET_",
+    "CARGO_PROFILE_",
+    "CARGO_RESOLVER_",
+    "CARGO_TARGET_",
+    "CARGO_UNSTABLE_",
+    "CC_",
+    "CFLAGS_",
+    "CXXFLAGS_",
+    "CXX_",
+    "HOST_",
+    "PKG_CONFIG_",
+    "SCCACHE_",
+    "TARGET_",
+];
+
+/// Parts of names whose values nobody wants in a file that others can read.
+const SECRET: &[&str] = &["TOKEN", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL", "_KEY"];
+
+/// A program that a build needs, and where it was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tool {
+    /// Its name, as `PATH` is searched for it.
+    pub name: &'static str,
+    /// Where it lies, if it was found.
+    pub path: Option<PathBuf>,
+    /// Whether nothing works without it.
+    pub needed: bool,
+}
+
+/// A variable, or a folder of `PATH`, that the service does not get though the shell has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// The variable, or `PATH` and the folder.
+    pub what: String,
+    /// Why.
+    pub why: String,
+}
+
+/// What the service gets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Surroundings {
+    /// The variables, `PATH` among them.
+    pub variables: BTreeMap<String, String>,
+    /// The programs, found on that `PATH`.
+    pub tools: Vec<Tool>,
+    /// What it does not get.
+    pub left_out: Vec<LeftOut>,
+}
+
+impl Surroundings {
+    /// What a service installed from this shell gets. Pure but for looking at which programs
+    /// exist, so that asking again tells whether the shell has changed since.
+    #[must_use]
+    pub fn of(environment: &Environment, home: &Path) -> Self {
+        let mut this = Self::default();
+        // Set by rustup's own `cargo` for what it runs, us among it (`cargo run -- install`):
+        // fixed in the service they would outrank rust-toolchain.toml and point into one target.
+        let below_cargo = environment.get("RUST_RECURSION_COUNT").is_some();
+        for (name, value) in environment.iter() {
+            let Some(text) = name.to_str() else { continue };
+            let by_cargo = below_cargo && matches!(text, "RUSTUP_TOOLCHAIN" | "LD_LIBRARY_PATH");
+            if !decides_the_build(text) || by_cargo {
+                continue;
+            }
+            if SECRET.iter().any(|part| text.contains(part)) {
+                this.leave_out(text, "it looks like a secret, and the unit file is readable");
+                continue;
+            }
+            // systemd refuses other names (cc also reads the target with underscores).
+            if !text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+                this.leave_out(text, "a unit can only set names of letters, digits and `_`");
+                continue;
+            }
+            match escape::writable(value) {
+                Ok(value) => {
+                    this.variables.insert(text.to_owned(), value.to_owned());
+                }
+                Err(why) => this.leave_out(text, &why.to_string()),
+            }
+        }
+        let path = this.path(environment, home);
+        this.variables.insert("PATH".to_owned(), path);
+        let seen = this.environment();
+        this.tools = TOOLS
+            .map(|(name, needed)| Tool {
+                name,
+                path: seen.find_program(Path::new(name), Path::new("/")),
+                needed,
+            })
+            .into();
+        this
+    }
+
+    /// The variables as an environment, to look at things as the service will.
+    #[must_use]
+    pub fn environment(&self) -> Environment {
+        as_environment(&self.variables)
+    }
+
+    /// The first tool that is missing though nothing works without it.
+    #[must_use]
+    pub fn missing(&self) -> Option<&'static str> {
+        self.tools.iter().find(|tool| tool.needed && tool.path.is_none()).map(|tool| tool.name)
+    }
+
+    fn leave_out(&mut self, what: &str, why: &str) {
+        self.left_out.push(LeftOut { what: what.to_owned(), why: why.to_owned() });
+    }
+
+    /// The shell's `PATH` without what cannot mean the same in a service: relative folders, and
+    /// doubles. Where cargo is not on it, the folder in which rustup puts it comes last.
+    fn path(&mut self, environment: &Environment, home: &Path) -> String {
+        let mut folders: Vec<String> = Vec::new();
+        for folder in environment.get("PATH").into_iter().flat_map(std::env::split_paths) {
+            match escape::writable(folder.as_os_str()) {
+                Ok(text) if folder.is_absolute() => {
+                    if !folders.iter().any(|known| known == text) {
+                        folders.push(text.to_owned());
+                    }
+                }
+                other => {
+                    let why = other.err().map_or_else(
+                        || "a service has no current folder to take it from".to_owned(),
+                        |error: Unwritable| error.to_string(),
+                    );
+                    self.leave_out(&format!("PATH entry `{}`", folder.display()), &why);
+                }
+            }
+        }
+        let has_cargo = environment.find_program(Path::new("cargo"), Path::new("/")).is_some();
+        let cargo_home = environment.get("CARGO_HOME").map(PathBuf::from);
+        let bin = cargo_home.unwrap_or_else(|| home.join(".cargo")).join("bin");
+        if !has_cargo
+            && bin.join("cargo").is_file()
+            && let Ok(bin) = escape::writable(bin.as_os_str())
+        {
+            folders.push(bin.to_owned());
+        }
+        folders.join(":")
+    }
+}
+
+/// Variables as the environment of a process.
+#[must_use]
+pub(super) fn as_environment(variables: &BTreeMap<String, String>) -> Environment {
+    variables.iter().map(|(n, v)| (OsString::from(n), OsString::from(v))).collect()
+}
+
+/// Whether a variable decides what cargo and the compilers make.
+fn decides_the_build(name: &str) -> bool {
+    NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn environment(pairs: &[(&str, &str)]) -> Environment {
+        pairs.iter().map(|(n, v)| (n.into(), v.into())).collect()
+    }
+
+    fn of(pairs: &[(&str, &str)]) -> Surroundings {
+        Surroundings::of(&environment(pairs), Path::new("/h"))
+    }
+
+    fn program(folder: &Path, name: &str) {
+        std::fs::create_dir_all(folder).unwrap();
+        let file = folder.join(name);
+        std::fs::write(&file, "").unwrap();
+        std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    #[test]
+    fn only_what_decides_the_build_is_taken() {
+        let taken = of(&[
+            ("RUSTFLAGS", "-Cdebuginfo=0"),
+            ("CC_x86_64_unknown_linux_gnu", "clang"),
+            ("CC_x86_64-unknown-linux-musl", "clang"),
+            ("CARGO_TARGET_DIR", "/t"),
+            ("CARGO_REGISTRY_TOKEN", "secret"),
+            ("CARGO_MANIFEST_DIR", "/m"),
+            ("CARGO_PKG_NAME", "x"),
+            ("EDITOR", "vi"),
+            ("SSH_AUTH_SOCK", "/s"),
+        ]);
+        let names: Vec<&str> = taken.variables.keys().map(String::as_str).collect();
+        assert_eq!(names, ["CARGO_TARGET_DIR", "CC_x86_64_unknown_linux_gnu", "PATH", "RUSTFLAGS"]);
+    }
+
+    #[test]
+    fn secrets_and_unwritable_values_are_named_not_taken() {
+        let taken = of(&[("PATH", "/bin"), ("SCCACHE_AZURE_KEY_X", "k"), ("CFLAGS", "-DX='a\nb'")]);
+        assert_eq!(taken.variables.len(), 1);
+        let left: Vec<&str> = taken.left_out.iter().map(|left| left.what.as_str()).collect();
+        assert_eq!(left, ["CFLAGS", "SCCACHE_AZURE_KEY_X"]);
+    }
+
+    #[test]
+    fn a_toolchain_that_rustup_chose_is_not_frozen() {
+        let own = of(&[("RUSTUP_TOOLCHAIN", "nightly")]);
+        assert_eq!(own.variables["RUSTUP_TOOLCHAIN"], "nightly");
+        let below = of(&[("RUSTUP_TOOLCHAIN", "nightly"), ("RUST_RECURSION_COUNT", "1")]);
+        assert!(!below.variables.contains_key("RUSTUP_TOOLCHAIN"));
+    }
+
+    #[test]
+    fn the_path_keeps_its_order_and_loses_what_means_nothing() {
+        let taken = of(&[("PATH", "/b:/a:.:/b::bin:/a b")]);
+        assert_eq!(taken.variables["PATH"], "/b:/a:/a b");
+        assert_eq!(taken.left_out.len(), 3);
+        assert_eq!(taken.missing(), Some("cargo"));
+    }
+
+    #[test]
+    fn cargo_is_found_where_rustup_puts_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let bin = dir.path().join(".cargo/bin");
+        program(&bin, "cargo");
+        program(&bin, "rustc");
+        let taken = Surroundings::of(&environment(&[("PATH", "/nowhere")]), dir.path());
+        assert_eq!(taken.variables["PATH"], format!("/nowhere:{}", bin.display()));
+        assert_eq!(taken.missing(), None);
+        assert_eq!(taken.tools[0].path, Some(bin.join("cargo")));
+        assert_eq!(taken.tools[3].path, None, "no cc, which may be fine");
+    }
+}
