@@ -164,6 +164,8 @@ impl Systemd<'_> {
             let _ = self.systemctl(&["restart", UNIT]);
         } else {
             let _ = self.systemctl(&["reset-failed", UNIT, SOCKET_UNIT]);
+            // The socket's folder, which stays when the socket goes; it is empty unless in use.
+            let _ = std::fs::remove_dir(&self.service.paths.runtime_dir);
         }
     }
 

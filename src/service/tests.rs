@@ -439,7 +439,7 @@ fn systemd_itself_finds_no_fault_with_the_units() {
     }
     let verify = |manager: &str| {
         let spec = Spec::new("systemd-analyze", "/", environment.clone())
-            .args([manager, "--recursive-errors=no", "--man=no", "verify"])
+            .args([manager, "--recursive-errors=no", "verify"])
             .args(units.iter().map(|(path, _)| path));
         let output = capture(&spec, Duration::from_secs(60)).unwrap();
         (output.success(), String::from_utf8_lossy(&output.stderr).into_owned())
