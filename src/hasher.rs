@@ -1,1 +1,395 @@
-//! To be written: hasher.
+//! The digest of everything that can decide a test's outcome at the source level.
+//!
+//! [`CodeHasher`] keeps the tree of one project in memory: folders, the names in them that
+//! count, a stamp and a digest for each file. A full [`scan`](CodeHasher::scan) lists and stats
+//! everything and reads only what the stamps do not prove unchanged; a
+//! [`rescan`](CodeHasher::rescan) does that for some folders; and the digest of the whole is put
+//! together from the folders' digests, of which only those above a change are computed anew.
+//!
+//! # What counts
+//!
+//! Every file that git does not ignore, tracked or not, hidden or not; ignored files that are
+//! tracked; `Cargo.lock`, `.env*`, `rust-toolchain*` and `.cargo/config*` even if ignored; extra
+//! inputs; files that symbolic links lead to. Empty folders too: a test can list. Not `.git`, not
+//! `.test-cache`, not target folders, not what is excluded. Of each: the path from the root, the
+//! kind, the executable bit, the content or the link's text. Never times, owners, absolute paths:
+//! equal trees have equal digests, in any checkout, on any machine.
+//!
+//! # Why it can be believed
+//!
+//! * A stamp proves content only if it was settled: so old, when the file was read, that any
+//!   later write must give another one. A younger file is read again in the next scan.
+//! * A file that changes while it is read, a folder that changes while it is listed, anything that
+//!   cannot be read makes the snapshot unknown. It is tried again in every scan.
+//! * What no watched folder tells (the user's ignore files, git's index, targets of links, files
+//!   with several names) is looked at in every scan, also in a rescan of nothing.
+
+mod changes;
+mod git;
+mod judge;
+mod links;
+mod manifest;
+mod memo;
+mod options;
+mod parallel;
+mod query;
+mod read;
+mod rules;
+mod standing;
+mod system;
+mod tree;
+mod update;
+mod walk;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::io::{self, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+pub use changes::{Changes, Mark};
+pub use manifest::{Difference, FileChange, Manifest, ManifestError};
+pub use options::{GlobError, Options};
+pub use query::Snapshot;
+pub use read::{FileDigest, file_digest};
+
+use git::{Repository, Tracked};
+use links::Links;
+use memo::{Memo, Source};
+use options::Scope;
+use rules::Rules;
+use system::{Kind, Stamp};
+use tree::{Entry, FolderId, Tree};
+use update::Update;
+use walk::Job;
+
+/// How old a file must be when it is read for its stamp to be trusted, in nanoseconds. The
+/// coarsest file system keeps times of two seconds, and the kernel's clock for stamps lags by
+/// one tick.
+const MARGIN: i64 = 2_100_000_000;
+/// So many removed paths are remembered for [`CodeHasher::changed_since`].
+const REMEMBERED: usize = 4_096;
+
+/// The root's number of folders whose root is one no longer.
+const NO_ROOT: usize = usize::MAX;
+
+/// A folder that whoever watches the tree must begin or cease to watch.
+///
+/// In each scan, folders that are gone are told before any is entered; and a folder that was moved
+/// is told gone from its old place before it is entered in the new one, since a watch belongs to
+/// the folder and not to its path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DirChange<'a> {
+    /// The folder is no longer walked. One call for each folder, those above before those below.
+    Removed(&'a Path),
+    /// The folder is about to be listed for the first time: a watch that is set now sees every
+    /// change that the listing may miss.
+    Entering(&'a Path),
+}
+
+/// The tree of one project, in memory.
+pub struct CodeHasher {
+    root: PathBuf,
+    options: Options,
+    scope: Scope,
+    tree: Tree,
+    /// One for each root of the scope.
+    tops: Vec<Top>,
+    tracked: BTreeMap<PathBuf, Tracked>,
+    /// What git could not say, by the folder that it was asked in.
+    doubts: BTreeMap<PathBuf, String>,
+    /// What could not be read: a name in a folder, or (no name) the folder itself.
+    problems: BTreeMap<(FolderId, Vec<u8>), String>,
+    links: Links,
+    /// Folders with files that have names elsewhere.
+    shared: BTreeSet<FolderId>,
+    /// Folders below a root in which a repository begins.
+    nested: BTreeSet<FolderId>,
+    /// Folders by inode.
+    live: HashMap<u64, FolderId>,
+    /// Tops of roots that are roots no longer.
+    dropped: Vec<FolderId>,
+    removals: Removals,
+    generation: u32,
+    /// Whether the tree was made with the options as they are.
+    current: bool,
+    memo: Option<Memo>,
+    /// The file that holds a memo of the tree as it is, and that file's stamp.
+    saved: Option<(PathBuf, Stamp)>,
+    margin: i64,
+    threads: usize,
+    probe: read::Probe,
+}
+
+/// The top of one root's tree.
+#[derive(Default)]
+struct Top {
+    folder: Option<FolderId>,
+    /// The repository that the root lies in.
+    repository: Option<Repository>,
+    /// The ignore files that hold before the root's own.
+    rules: Rules,
+}
+
+/// Paths that are gone, and the scan that noticed.
+#[derive(Default)]
+struct Removals {
+    paths: VecDeque<(u32, PathBuf)>,
+    /// The last scan of which some are forgotten.
+    forgotten: u32,
+}
+
+impl Removals {
+    fn push(&mut self, generation: u32, path: PathBuf) {
+        if self.paths.len() == REMEMBERED
+            && let Some((generation, _)) = self.paths.pop_front()
+        {
+            self.forgotten = generation;
+        }
+        self.paths.push_back((generation, path));
+    }
+}
+
+impl CodeHasher {
+    /// A hasher for the tree at `root`, an absolute path. Nothing is read before the first scan.
+    #[must_use]
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        let (root, options) = (root.into(), Options::default());
+        match Scope::new(&root, &options) {
+            Ok(scope) => Self::with_scope(root, options, scope),
+            Err(_) => unreachable!("only a glob can be wrong, and there is none"),
+        }
+    }
+
+    /// A hasher with options.
+    ///
+    /// # Errors
+    /// If a glob of the options means nothing.
+    pub fn with_options(root: impl Into<PathBuf>, options: Options) -> Result<Self, GlobError> {
+        let root = root.into();
+        let scope = Scope::new(&root, &options)?;
+        Ok(Self::with_scope(root, options, scope))
+    }
+
+    fn with_scope(root: PathBuf, options: Options, scope: Scope) -> Self {
+        Self {
+            root,
+            options,
+            tops: scope.roots.iter().map(|_| Top::default()).collect(),
+            scope,
+            tree: Tree::default(),
+            tracked: BTreeMap::new(),
+            doubts: BTreeMap::new(),
+            problems: BTreeMap::new(),
+            links: Links::default(),
+            shared: BTreeSet::new(),
+            nested: BTreeSet::new(),
+            live: HashMap::new(),
+            dropped: Vec::new(),
+            removals: Removals::default(),
+            generation: 0,
+            current: false,
+            memo: None,
+            saved: None,
+            margin: MARGIN,
+            threads: parallel::threads(),
+            probe: read::Probe::default(),
+        }
+    }
+
+    /// The root, as it was given.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Sets other options; `true` if they differ. Then the snapshot is unknown until the next scan
+    /// or rescan, which looks at everything.
+    ///
+    /// # Errors
+    /// If a glob of the options means nothing; then the old options stay.
+    pub fn set_options(&mut self, options: Options) -> Result<bool, GlobError> {
+        if options == self.options {
+            return Ok(false);
+        }
+        let scope = Scope::new(&self.root, &options)?;
+        let old = std::mem::take(&mut self.tops).into_iter().zip(&self.scope.roots);
+        let mut old: HashMap<_, _> = old.map(|(top, root)| (root.path.clone(), top)).collect();
+        for (number, root) in scope.roots.iter().enumerate() {
+            let top = old.remove(&root.path).unwrap_or_default();
+            for id in top.folder.map(|top| self.tree.subtree(top)).unwrap_or_default() {
+                self.tree.folder_mut(id).root = number;
+            }
+            self.tops.push(top);
+        }
+        for top in old.into_values().filter_map(|top| top.folder) {
+            for id in self.tree.subtree(top) {
+                self.tree.folder_mut(id).root = NO_ROOT;
+            }
+            self.dropped.push(top);
+        }
+        // They are numbered by root; the scan that follows finds them again.
+        self.links = Links::default();
+        // Another environment may know another git.
+        self.tracked.values_mut().for_each(|tracked| tracked.index = None);
+        (self.options, self.scope, self.current) = (options, scope, false);
+        Ok(true)
+    }
+
+    /// Takes what an earlier process found as a hint for the first scan. Whatever is odd about the
+    /// file is a warning in the log, and as if there were none.
+    pub fn load_memo(&mut self, file: &Path) {
+        let stamp = system::status_followed(file).ok().map(|status| status.stamp);
+        let memo = match Memo::read(file) {
+            Ok(Ok(memo)) => memo,
+            Ok(Err(why)) => {
+                tracing::warn!(file = %file.display(), %why, "memo not used");
+                return;
+            }
+            Err(error) => {
+                if error.kind() != io::ErrorKind::NotFound {
+                    tracing::warn!(file = %file.display(), %error, "memo not used");
+                }
+                return;
+            }
+        };
+        if self.generation > 0 {
+            // The tree itself knows better.
+            return;
+        }
+        if memo.options == self.scope.digest() {
+            self.saved = stamp.map(|stamp| (file.to_owned(), stamp));
+        }
+        self.tracked.clone_from(&memo.tracked);
+        self.memo = Some(memo);
+    }
+
+    /// Keeps what is known for the next process. Does nothing if the file holds that already.
+    ///
+    /// # Errors
+    /// If the file cannot be written; an older one is then still there, whole.
+    pub fn save_memo(&mut self, file: &Path) -> io::Result<()> {
+        if !self.current || self.memo_is_saved(file) {
+            return Ok(());
+        }
+        let tops = self.tops.iter().zip(&self.scope.roots);
+        let bytes = memo::encode(&Source {
+            tree: &self.tree,
+            tops: tops.filter_map(|(top, root)| Some((&*root.label, top.folder?))).collect(),
+            options: self.scope.digest(),
+            tracked: &self.tracked,
+        });
+        let folder = file.parent().unwrap_or(Path::new("."));
+        std::fs::create_dir_all(folder)?;
+        let mut new = tempfile::NamedTempFile::new_in(folder)?;
+        new.write_all(&bytes)?;
+        let written = new.persist(file).map_err(|error| error.error)?;
+        let stamp = system::status_open(&written)?.stamp;
+        self.saved = Some((file.to_owned(), stamp));
+        Ok(())
+    }
+
+    fn memo_is_saved(&self, file: &Path) -> bool {
+        self.saved.as_ref().is_some_and(|(saved, stamp)| {
+            saved == file && system::status_followed(file).is_ok_and(|now| now.stamp == *stamp)
+        })
+    }
+
+    /// Lists and stats the whole tree, on all cores, and reads what is not proven unchanged.
+    pub fn scan(&mut self, on_dir: &mut dyn FnMut(DirChange<'_>)) -> Changes {
+        self.refresh(true, BTreeSet::new(), on_dir)
+    }
+
+    /// Lists these folders again (absolute paths), and new ones below them with all that is in
+    /// them. Needed before every snapshot that is to be answered, with no folder if none changed:
+    /// what cannot be watched is looked at too, and what could not be read is tried again. A path
+    /// that is no folder of the tree stands for the nearest one above it.
+    pub fn rescan(
+        &mut self,
+        dirs: &BTreeSet<PathBuf>,
+        on_dir: &mut dyn FnMut(DirChange<'_>),
+    ) -> Changes {
+        let mut dirty = self.changed_elsewhere();
+        for (id, _) in self.problems.keys() {
+            dirty.insert(*id);
+        }
+        for path in dirs {
+            dirty.extend(self.locate(path).map(|(id, _)| id));
+            if path.file_name().is_some_and(|name| name == "target") {
+                // The tag that makes it cargo's lies in it, and its parent's listing decides.
+                dirty.extend(path.parent().and_then(|path| self.locate(path)).map(|(id, _)| id));
+            }
+            for (root, top) in self.scope.roots.iter().zip(&self.tops) {
+                dirty.extend(top.folder.filter(|_| root.path.starts_with(path)));
+            }
+        }
+        self.refresh(false, dirty, on_dir)
+    }
+
+    fn refresh(
+        &mut self,
+        all: bool,
+        dirty: BTreeSet<FolderId>,
+        on_dir: &mut dyn FnMut(DirChange<'_>),
+    ) -> Changes {
+        self.generation += 1;
+        let all = all || !self.current;
+        let (changes, stale_memo) = Update::new(self, on_dir, all).run(dirty);
+        self.current = true;
+        if stale_memo || (self.memo.is_none() && !changes.is_empty()) {
+            self.saved = None;
+        }
+        self.memo = None;
+        let tops: Vec<_> = self.tops.iter().filter_map(|top| top.folder).collect();
+        tops.into_iter().for_each(|top| self.tree.settle(top));
+        let mut links = std::mem::take(&mut self.links);
+        links.refresh(&self.eye(&|path, stamp| self.digest_of(path, stamp)), self.generation);
+        self.links = links;
+        changes
+    }
+
+    /// The path of a folder from its root.
+    fn below(&self, root: usize, path: &Path) -> Vec<u8> {
+        let root = &self.scope.roots[root].path;
+        path.strip_prefix(root).unwrap_or(Path::new("")).as_os_str().as_bytes().to_vec()
+    }
+
+    /// The folder is about to be known anew, or not at all.
+    fn forget_contents(&mut self, id: FolderId) {
+        let names: Vec<_> = self
+            .problems
+            .range((id, Vec::new())..)
+            .map(|(key, _)| key)
+            .take_while(|(of, _)| *of == id)
+            .cloned()
+            .collect();
+        for name in names {
+            self.problems.remove(&name);
+        }
+        self.shared.remove(&id);
+        self.nested.remove(&id);
+    }
+
+    fn forget_links(&mut self, id: FolderId) {
+        let root = self.tree.folder(id).root;
+        if root != NO_ROOT {
+            let below = self.below(root, &self.tree.path(id));
+            self.links.take(root, &below);
+        }
+    }
+
+    /// Notes what in a folder must be looked at even when nobody says that it changed.
+    fn note_contents(&mut self, id: FolderId, job: &Job) {
+        let folder = self.tree.folder(id);
+        if folder.repository.is_some() {
+            self.nested.insert(id);
+        }
+        if folder.listing.entries().iter().any(|entry| entry.is(Entry::SHARED)) {
+            self.shared.insert(id);
+        }
+        let links = folder.listing.iter().filter(|(_, entry)| entry.kind() == Kind::Link);
+        self.links.replace(job.root, &job.below, &job.path, links.map(|(name, _)| name));
+    }
+}

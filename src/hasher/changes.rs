@@ -1,0 +1,101 @@
+//! What differs between two looks at the tree.
+
+use super::system::Kind;
+use super::tree::{Entry, Listing};
+
+/// What a scan found different from the one before it, in numbers of files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Counted now, and not before.
+    pub added: u64,
+    /// Counted before, and no more.
+    pub removed: u64,
+    /// With other content, or of another kind, or with another executable bit.
+    pub modified: u64,
+    /// Written, renamed or given other attributes, with the same outcome.
+    pub touched: u64,
+    /// Folders that were entered.
+    pub folders_added: u64,
+    /// Folders that are no longer walked.
+    pub folders_removed: u64,
+    /// Files that had to be read because their stamps proved nothing.
+    pub read_files: u64,
+    /// Bytes of those files.
+    pub read_bytes: u64,
+}
+
+impl Changes {
+    /// Whether everything is as it was, stamps included.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        Self { read_files: 0, read_bytes: 0, ..*self } == Self::default()
+    }
+
+    /// Adds another part of the same scan.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.added += other.added;
+        self.removed += other.removed;
+        self.modified += other.modified;
+        self.touched += other.touched;
+        self.folders_added += other.folders_added;
+        self.folders_removed += other.folders_removed;
+        self.read_files += other.read_files;
+        self.read_bytes += other.read_bytes;
+    }
+}
+
+/// A moment in the life of a hasher: what was seen to change after it can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mark(pub(super) u32);
+
+/// Compares a folder's entries with those before, writes into each when it last changed, and
+/// tells the names of files that are gone. Folders are compared by whoever enters them.
+pub(super) fn compare(
+    before: Option<&Listing>,
+    now: &mut Listing,
+    generation: u32,
+) -> (Changes, Vec<Vec<u8>>) {
+    let mut changes = Changes::default();
+    let mut changed = Vec::with_capacity(now.entries().len());
+    for (name, entry) in now.iter() {
+        let old = before.and_then(|before| before.find(name));
+        let was_folder = old.is_some_and(|old| old.kind() == Kind::Folder);
+        let same = if entry.kind() == Kind::Folder {
+            was_folder
+        } else {
+            match old {
+                Some(old) if !was_folder && same_outcome(old, entry) => {
+                    let same = old.stamp == entry.stamp;
+                    changes.touched += u64::from(!same);
+                    same
+                }
+                Some(_) if !was_folder => {
+                    changes.modified += 1;
+                    false
+                }
+                _ => {
+                    changes.added += 1;
+                    false
+                }
+            }
+        };
+        changed.push(old.filter(|_| same).map_or(generation, |old| old.changed));
+    }
+    for (entry, changed) in now.entries_mut().iter_mut().zip(changed) {
+        entry.changed = changed;
+    }
+    let mut removed = Vec::new();
+    for (name, old) in before.into_iter().flat_map(Listing::iter) {
+        let is_gone = |now: &Entry| now.kind() == Kind::Folder;
+        if old.kind() != Kind::Folder && now.find(name).is_none_or(is_gone) {
+            changes.removed += 1;
+            removed.push(name.to_vec());
+        }
+    }
+    (changes, removed)
+}
+
+fn same_outcome(old: &Entry, new: &Entry) -> bool {
+    use super::tree::Content;
+    old.sort() == new.sort() && old.content == new.content && new.content != Content::Unknown
+}

@@ -1,0 +1,142 @@
+//! Whether a name counts: git's rules first, then what counts although git ignores it.
+
+use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use super::git::Tracked;
+use super::options::{self, Root, Scope};
+use super::rules::Rules;
+use super::tree::Mode;
+
+/// What a walk knows when it judges a name.
+pub(super) struct Judge<'a> {
+    pub scope: &'a Scope,
+    /// By the folder that git was asked in.
+    pub tracked: &'a BTreeMap<PathBuf, Tracked>,
+}
+
+/// The folder whose names are judged.
+pub(super) struct Around<'a> {
+    pub root: &'a Root,
+    pub path: &'a Path,
+    /// The path from its root.
+    pub below: &'a [u8],
+    pub mode: Mode,
+    pub rules: &'a Rules,
+    /// Whether a `Cargo.toml` lies in it.
+    pub has_manifest: bool,
+}
+
+/// A name that counts, or a folder in which something may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Counted {
+    /// How to walk it, if it is a folder.
+    pub mode: Mode,
+    /// The rules alone would ignore it.
+    pub forced: bool,
+}
+
+impl Judge<'_> {
+    /// Judges `name`. `known` says that the same rules let the same name in before.
+    pub(super) fn judge(
+        &self,
+        around: &Around<'_>,
+        name: &[u8],
+        is_folder: bool,
+        known: bool,
+    ) -> Option<Counted> {
+        if matches!(name, b".git" | b".test-cache") {
+            return None;
+        }
+        let by_rules = Counted {
+            mode: if around.mode == Mode::Whole { Mode::Whole } else { Mode::Normal },
+            forced: false,
+        };
+        if known && !is_folder {
+            return Some(by_rules);
+        }
+        let below = options::join(around.below, name);
+        let labelled = if self.scope.has_globs() { around.root.labelled(&below) } else { vec![] };
+        if self.scope.has_globs() && self.scope.excludes(&labelled) {
+            return None;
+        }
+        let path = around.path.join(std::ffi::OsStr::from_bytes(name));
+        if is_folder && self.scope.is_other_root(&path) {
+            return None;
+        }
+        let target = is_folder && self.is_target(around, name, &path);
+        let let_in = match around.mode {
+            _ if target => false,
+            Mode::Normal => known || !around.rules.ignore(&below, is_folder),
+            Mode::Whole => true,
+            Mode::Reaching | Mode::Tracked => false,
+        };
+        if let_in {
+            return Some(by_rules);
+        }
+        let mode = self.why_all_the_same(around, name, &path, &labelled, is_folder, target)?;
+        Some(Counted { mode, forced: true })
+    }
+
+    /// What makes an ignored name count, and how a folder of that name is then walked.
+    fn why_all_the_same(
+        &self,
+        around: &Around<'_>,
+        name: &[u8],
+        path: &Path,
+        labelled: &[u8],
+        is_folder: bool,
+        target: bool,
+    ) -> Option<Mode> {
+        let bytes = path.as_os_str().as_bytes();
+        if self.tracked.values().any(|tracked| tracked.holds(bytes)) {
+            // A folder is tracked itself only as a submodule.
+            return Some(Mode::Normal);
+        }
+        let extra = !target && around.mode != Mode::Tracked && self.scope.has_globs();
+        if extra && self.scope.is_extra(labelled) {
+            return Some(Mode::Whole);
+        }
+        if !is_folder {
+            return is_always_counted(around, name).then_some(Mode::Normal);
+        }
+        let reached = extra && self.scope.may_hold_extra(labelled)
+            || around.mode == Mode::Normal && name == b".cargo";
+        if reached {
+            return Some(Mode::Reaching);
+        }
+        let tracked = self.tracked.values().any(|tracked| tracked.reaches(bytes));
+        tracked.then_some(if target { Mode::Tracked } else { around.mode.within_ignored() })
+    }
+
+    fn is_target(&self, around: &Around<'_>, name: &[u8], path: &Path) -> bool {
+        self.scope.is_target(path)
+            || (name == b"target" && around.has_manifest && options::is_cargo_target(path))
+    }
+}
+
+impl Mode {
+    /// How an ignored folder is walked inside a folder that is walked like this.
+    fn within_ignored(self) -> Self {
+        if self == Self::Tracked { Self::Tracked } else { Self::Reaching }
+    }
+}
+
+/// Files that decide a build or are commonly read by tests although git ignores them.
+fn is_always_counted(around: &Around<'_>, name: &[u8]) -> bool {
+    let is_cargo_folder = around.path.file_name().is_some_and(|name| name == ".cargo");
+    match around.mode {
+        Mode::Normal | Mode::Whole => {
+            matches!(name, b"Cargo.lock" | b"rust-toolchain" | b"rust-toolchain.toml")
+                || name.starts_with(b".env")
+                || (is_cargo_folder && is_cargo_config(name))
+        }
+        Mode::Reaching => is_cargo_folder && is_cargo_config(name),
+        Mode::Tracked => false,
+    }
+}
+
+fn is_cargo_config(name: &[u8]) -> bool {
+    matches!(name, b"config" | b"config.toml")
+}

@@ -1,0 +1,187 @@
+//! What symbolic links lead to. A link is never followed by the walk, but a test that opens it
+//! reads what is there: if that is a file, its content counts, wherever it lies. Nobody watches
+//! such a place, so it is looked at again for every snapshot.
+
+use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::CWD;
+
+use super::options::{self, Scope};
+use super::read::{self, Buffer, Place, Probe, ReadError};
+use super::system::{self, Kind, Stamp};
+use crate::model::{Digest, Digester};
+
+/// What a link leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    Absent,
+    Folder,
+    /// A device, a socket.
+    Special,
+    /// Something in a target folder, there or not: it follows from what is counted already.
+    Built,
+    File {
+        stamp: Stamp,
+        settled: bool,
+        digest: Digest,
+    },
+    Unknown(String),
+}
+
+impl Target {
+    /// Adds what counts of it; `false` if that is not known.
+    pub(super) fn add_to(&self, digester: &mut Digester) -> bool {
+        match self {
+            Self::Absent => digester.number(0),
+            Self::Folder => digester.number(1),
+            Self::Special => digester.number(2),
+            Self::Built => digester.number(3),
+            Self::File { stamp, digest, .. } => {
+                digester.number(4 + u64::from(stamp.executable())).digest(digest)
+            }
+            Self::Unknown(_) => return false,
+        };
+        true
+    }
+}
+
+/// What looking at a target needs to know.
+pub(super) struct Eye<'a> {
+    pub scope: &'a Scope,
+    pub margin: i64,
+    /// The digest of a counted file with this real path and stamp.
+    pub counted: &'a dyn Fn(&Path, &Stamp) -> Option<Digest>,
+    pub probe: &'a Probe,
+}
+
+impl Eye<'_> {
+    /// Looks at what `link` leads to, reading it only if `old` does not prove it unchanged.
+    pub(super) fn look(&self, link: &Path, old: Option<&Target>, buffer: &mut Buffer) -> Target {
+        let now = system::now();
+        let status = match system::status_followed(link) {
+            Ok(status) => status,
+            Err(error) if is_nowhere(&error) => {
+                let built = self.scope.is_built(&meant(link));
+                return if built { Target::Built } else { Target::Absent };
+            }
+            Err(error) => return Target::Unknown(error.to_string()),
+        };
+        match status.stamp.kind() {
+            Kind::File => {}
+            Kind::Folder => return Target::Folder,
+            _ => return Target::Special,
+        }
+        if let Some(Target::File { stamp, settled: true, .. }) = old
+            && *stamp == status.stamp
+        {
+            return old.cloned().unwrap_or(Target::Absent);
+        }
+        let settled = status.stamp.settled(now, self.margin);
+        let Ok(real) = link.canonicalize() else {
+            return Target::Unknown("it changes while it is read".to_owned());
+        };
+        if self.scope.is_built(&real) {
+            return Target::Built;
+        }
+        if let Some(digest) = (self.counted)(&real, &status.stamp).filter(|_| settled) {
+            return Target::File { stamp: status.stamp, settled, digest };
+        }
+        let name = link.as_os_str().as_bytes();
+        let place = Place { folder: CWD, path: Path::new(""), name, follow: true };
+        match place.digest(status, buffer, self.probe) {
+            Ok((status, digest)) => {
+                let settled = status.stamp.settled(now, self.margin);
+                Target::File { stamp: status.stamp, settled, digest }
+            }
+            Err(ReadError::Gone | ReadError::Restless) => {
+                Target::Unknown("what it leads to changes while it is read".to_owned())
+            }
+            Err(ReadError::Failed(error)) => Target::Unknown(error.to_string()),
+        }
+    }
+}
+
+/// Whether the error says that the link leads nowhere: to nothing, or round in a circle.
+fn is_nowhere(error: &std::io::Error) -> bool {
+    read::is_absence(error) || error.raw_os_error() == Some(libc::ELOOP)
+}
+
+/// Where a link would lead if that were there.
+fn meant(link: &Path) -> PathBuf {
+    let text = std::fs::read_link(link).unwrap_or_default();
+    options::real(&link.parent().unwrap_or(Path::new("/")).join(text))
+}
+
+/// One link of the tree.
+#[derive(Clone, Debug)]
+pub(super) struct Link {
+    pub path: PathBuf,
+    /// As of the last scan; `None` before its end.
+    pub target: Option<Target>,
+    /// The scan in which that last changed.
+    pub changed: u32,
+}
+
+/// All links, by their root's number and their path from it.
+#[derive(Default)]
+pub(super) struct Links(BTreeMap<(usize, Vec<u8>), Link>);
+
+impl Links {
+    /// The folder was listed: these are the links in it.
+    pub(super) fn replace<'a>(
+        &mut self,
+        root: usize,
+        folder: &[u8],
+        path: &Path,
+        names: impl Iterator<Item = &'a [u8]>,
+    ) {
+        let mut old = self.take(root, folder);
+        for name in names {
+            let below = options::join(folder, name);
+            let link = old.remove(&below).unwrap_or_else(|| Link {
+                path: path.join(std::ffi::OsStr::from_bytes(name)),
+                target: None,
+                changed: 0,
+            });
+            self.0.insert((root, below), link);
+        }
+    }
+
+    /// Forgets the links in the folder itself, and gives them back.
+    pub(super) fn take(&mut self, root: usize, folder: &[u8]) -> BTreeMap<Vec<u8>, Link> {
+        if self.0.is_empty() {
+            return BTreeMap::new();
+        }
+        let start = if folder.is_empty() { Vec::new() } else { [folder, b"/"].concat() };
+        let inside =
+            |path: &[u8]| path.strip_prefix(&*start).is_some_and(|name| !name.contains(&b'/'));
+        let below = self.0.range((root, start.clone())..);
+        let keys: Vec<_> = below
+            .map(|(key, _)| key)
+            .take_while(|(at, path)| *at == root && path.starts_with(&start))
+            .filter(|(_, path)| inside(path))
+            .cloned()
+            .collect();
+        keys.into_iter().filter_map(|key| Some((key.1.clone(), self.0.remove(&key)?))).collect()
+    }
+
+    /// All links in the order in which they are digested.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &[u8], &Link)> {
+        self.0.iter().map(|((root, path), link)| (*root, &**path, link))
+    }
+
+    /// Looks at every target again, at the end of scan `generation`.
+    pub(super) fn refresh(&mut self, eye: &Eye<'_>, generation: u32) {
+        let mut buffer = None;
+        for link in self.0.values_mut() {
+            let buffer = buffer.get_or_insert_default();
+            let target = eye.look(&link.path, link.target.as_ref(), buffer);
+            if link.target.as_ref() != Some(&target) {
+                link.changed = generation;
+                link.target = Some(target);
+            }
+        }
+    }
+}

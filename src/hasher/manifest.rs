@@ -1,0 +1,288 @@
+//! A snapshot as a list of its files, small enough to keep beside a record: with it, a later
+//! miss can be explained by the files that differ.
+
+use std::cmp::Ordering;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
+
+use crate::model::Digest;
+
+/// Magic and format version.
+const HEADER: &[u8; 8] = b"ktclist\x01";
+/// So many bytes of each digest: enough to tell contents apart, half the space.
+const KEPT: usize = 16;
+
+/// What a listed path was: paths from the main root (`../dep/…` outside it), kind, executable
+/// bit and content. Folders are listed only where nothing that counts lies in them.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Manifest(Vec<u8>);
+
+/// How a file differs between two snapshots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Difference {
+    /// Only in the later one.
+    Added,
+    /// Only in the earlier one.
+    Removed,
+    /// Other content, or another kind of thing.
+    Modified,
+    /// The same content, but executable in only one of them.
+    Mode,
+}
+
+/// One file that differs between two snapshots.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FileChange {
+    /// From the main root.
+    pub path: PathBuf,
+    /// How.
+    pub difference: Difference,
+}
+
+/// Bytes that are not a manifest of this version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a list of files in this version's format")]
+pub struct ManifestError;
+
+/// Takes files in the order of their paths.
+pub(super) struct ManifestBuilder {
+    bytes: Vec<u8>,
+    last: Vec<u8>,
+}
+
+impl ManifestBuilder {
+    pub(super) fn new() -> Self {
+        Self { bytes: HEADER.to_vec(), last: Vec::new() }
+    }
+
+    /// Adds a path with its sort and, where it has content, the content's digest.
+    pub(super) fn push(&mut self, path: &[u8], sort: u8, content: Option<&Digest>) {
+        let shared = path.iter().zip(&self.last).take_while(|(a, b)| a == b).count();
+        put_number(&mut self.bytes, shared);
+        put_number(&mut self.bytes, path.len() - shared);
+        self.bytes.extend_from_slice(&path[shared..]);
+        self.bytes.push(sort);
+        match content {
+            Some(digest) => self.bytes.extend_from_slice(&digest.as_bytes()[..KEPT]),
+            None => self.bytes.extend_from_slice(&[0; KEPT]),
+        }
+        self.last.clear();
+        self.last.extend_from_slice(path);
+    }
+
+    pub(super) fn finish(self) -> Manifest {
+        Manifest(self.bytes)
+    }
+}
+
+/// Seven bits a byte, the lowest first.
+fn put_number(out: &mut Vec<u8>, mut number: usize) {
+    while number > 0x7f {
+        out.push((number & 0x7f) as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+impl Manifest {
+    /// The bytes to store.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// A manifest from its stored bytes.
+    ///
+    /// # Errors
+    /// If they are anything else: of another version, cut short, out of order.
+    pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, ManifestError> {
+        let manifest = Self(bytes);
+        if !manifest.0.starts_with(HEADER) {
+            return Err(ManifestError);
+        }
+        let mut reader = manifest.reader();
+        let mut last: Option<Vec<u8>> = None;
+        while reader.at < manifest.0.len() {
+            let (_, _) = reader.next().ok_or(ManifestError)?;
+            if last.is_some_and(|last| order(&last, &reader.path) != Ordering::Less) {
+                return Err(ManifestError);
+            }
+            last = Some(reader.path.clone());
+        }
+        Ok(manifest)
+    }
+
+    /// How many paths are listed.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        let mut reader = self.reader();
+        std::iter::from_fn(|| reader.next()).count()
+    }
+
+    /// Whether nothing is listed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.len() == HEADER.len()
+    }
+
+    /// What differs in `later`, in the order of the paths.
+    #[must_use]
+    pub fn diff(&self, later: &Self) -> Vec<FileChange> {
+        let mut changes = Vec::new();
+        let (mut old, mut new) = (self.reader(), later.reader());
+        let (mut left, mut right) = (old.next(), new.next());
+        loop {
+            let which = match (left, right) {
+                (None, None) => return changes,
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some(_), Some(_)) => order(&old.path, &new.path),
+            };
+            let difference = match (which, left, right) {
+                (Ordering::Less, ..) => Some(Difference::Removed),
+                (Ordering::Greater, ..) => Some(Difference::Added),
+                (Ordering::Equal, Some((was, before)), Some((is, after))) => {
+                    let is_file = |sort: u8| matches!(sort, b'f' | b'x');
+                    if before != after || (was != is && !(is_file(was) && is_file(is))) {
+                        Some(Difference::Modified)
+                    } else {
+                        (was != is).then_some(Difference::Mode)
+                    }
+                }
+                (Ordering::Equal, ..) => None,
+            };
+            let path = if which == Ordering::Greater { &new.path } else { &old.path };
+            changes.extend(difference.map(|difference| FileChange {
+                path: PathBuf::from(OsStr::from_bytes(path)),
+                difference,
+            }));
+            if which != Ordering::Greater {
+                left = old.next();
+            }
+            if which != Ordering::Less {
+                right = new.next();
+            }
+        }
+    }
+
+    fn reader(&self) -> Reader<'_> {
+        Reader { bytes: &self.0, at: HEADER.len(), path: Vec::new() }
+    }
+}
+
+impl std::fmt::Debug for Manifest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Manifest({} bytes)", self.0.len())
+    }
+}
+
+/// The order of a walk: a folder's files come right after its name.
+pub(super) fn order(left: &[u8], right: &[u8]) -> Ordering {
+    // No name holds a zero byte.
+    let rank = |byte: &u8| if *byte == b'/' { 0 } else { *byte };
+    left.iter().map(rank).cmp(right.iter().map(rank))
+}
+
+struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    /// Of the entry that was read last.
+    path: Vec<u8>,
+}
+
+impl Reader<'_> {
+    /// The next entry's sort and content; its path is in `path`.
+    fn next(&mut self) -> Option<(u8, [u8; KEPT])> {
+        let shared = self.number()?;
+        let length = self.number()?;
+        let end = self.at.checked_add(length)?;
+        let rest = self.bytes.get(self.at..end)?;
+        if shared > self.path.len() {
+            return None;
+        }
+        self.path.truncate(shared);
+        self.path.extend_from_slice(rest);
+        let sort = *self.bytes.get(end)?;
+        let content = self.bytes.get(end + 1..end + 1 + KEPT)?.try_into().ok()?;
+        self.at = end + 1 + KEPT;
+        Some((sort, content))
+    }
+
+    fn number(&mut self) -> Option<usize> {
+        let mut number = 0_usize;
+        for shift in (0..usize::BITS).step_by(7) {
+            let byte = *self.bytes.get(self.at)?;
+            self.at += 1;
+            number |= usize::from(byte & 0x7f).checked_shl(shift)?;
+            if byte & 0x80 == 0 {
+                return Some(number);
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn manifest(files: &[(&str, u8, &str)]) -> Manifest {
+        let mut builder = ManifestBuilder::new();
+        for (path, sort, content) in files {
+            builder.push(path.as_bytes(), *sort, Some(&Digest::of(content.as_bytes())));
+        }
+        builder.finish()
+    }
+
+    #[test]
+    fn every_kind_of_difference_is_told() {
+        let old = manifest(&[
+            ("a", b'f', "1"),
+            ("a/x", b'f', "1"),
+            ("a.b", b'f', "1"),
+            ("gone", b'f', "1"),
+            ("link", b'l', "1"),
+            ("run", b'f', "1"),
+        ]);
+        let new = manifest(&[
+            ("a", b'f', "1"),
+            ("a/x", b'f', "2"),
+            ("a.b", b'f', "1"),
+            ("link", b'f', "1"),
+            ("new", b'f', "1"),
+            ("run", b'x', "1"),
+        ]);
+        let told: Vec<_> = old.diff(&new).into_iter().map(|c| (c.path, c.difference)).collect();
+        let expected = [
+            ("a/x", Difference::Modified),
+            ("gone", Difference::Removed),
+            ("link", Difference::Modified),
+            ("new", Difference::Added),
+            ("run", Difference::Mode),
+        ];
+        assert_eq!(told, expected.map(|(path, difference)| (PathBuf::from(path), difference)));
+        assert!(old.diff(&old).is_empty() && old.len() == 6 && !old.is_empty());
+    }
+
+    #[test]
+    fn nothing_but_a_whole_manifest_is_read_back() {
+        let good = manifest(&[("a", b'f', "1"), ("b", b'f', "1")]);
+        assert_eq!(Manifest::from_bytes(good.0.clone()), Ok(good.clone()));
+        for cut in 0..good.0.len() {
+            let read = Manifest::from_bytes(good.0[..cut].to_vec());
+            assert!(read.is_err() || read.unwrap().len() < 2, "cut at {cut}");
+        }
+        let unsorted = manifest(&[("b", b'f', "1"), ("a", b'f', "1")]);
+        assert_eq!(Manifest::from_bytes(unsorted.0), Err(ManifestError));
+        assert_eq!(Manifest::from_bytes(b"anything".to_vec()), Err(ManifestError));
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_never_panics(bytes: Vec<u8>) {
+            let _ = Manifest::from_bytes([&HEADER[..], &bytes].concat());
+        }
+    }
+}

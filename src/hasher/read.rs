@@ -1,0 +1,249 @@
+//! Digests of files that hold still: a file that changes while it is read is read again, and if
+//! it never holds still, its content is not known.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use rustix::fs::CWD;
+use sha2::{Digest as _, Sha256};
+
+use super::system::{self, Kind, Status};
+use crate::model::Digest;
+
+/// How often a file that changes under the reader is read before giving up.
+const ATTEMPTS: usize = 4;
+/// Larger files are read in pieces of this size, in bytes.
+const PIECE: usize = 128 * 1024;
+
+/// Why a file has no digest.
+#[derive(Debug)]
+pub(super) enum ReadError {
+    /// It is no longer there, or no longer a file: the folder must be listed again.
+    Gone,
+    /// It changed during every attempt.
+    Restless,
+    /// The system refused.
+    Failed(io::Error),
+}
+
+impl From<io::Error> for ReadError {
+    fn from(error: io::Error) -> Self {
+        if is_absence(&error) || error.raw_os_error() == Some(libc::ELOOP) {
+            // A link in the place of the file that was just there.
+            Self::Gone
+        } else {
+            Self::Failed(error)
+        }
+    }
+}
+
+/// Whether the error says that there is no such file.
+pub(super) fn is_absence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// A thread's memory for reading.
+pub(super) struct Buffer(Box<[u8]>);
+
+impl Default for Buffer {
+    fn default() -> Self {
+        Self(vec![0; PIECE].into_boxed_slice())
+    }
+}
+
+/// Lets tests come between the two looks at a file; nothing in the real program.
+#[derive(Clone, Default)]
+pub(super) struct Probe {
+    #[cfg(test)]
+    pub during: Option<std::sync::Arc<dyn Fn(&Path) -> io::Result<()> + Send + Sync>>,
+}
+
+impl Probe {
+    #[cfg(test)]
+    pub(super) fn reading(&self, path: &Path, name: &[u8]) -> io::Result<()> {
+        let path = path.join(std::ffi::OsStr::from_bytes(name));
+        self.during.as_ref().map_or(Ok(()), |during| during(&path))
+    }
+
+    #[cfg(not(test))]
+    #[inline]
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "the tests' one does more")]
+    pub(super) fn reading(&self, _path: &Path, _name: &[u8]) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Where a file is: its name in an open folder, and that folder's path for messages.
+pub(super) struct Place<'a, F> {
+    pub folder: F,
+    pub path: &'a Path,
+    pub name: &'a [u8],
+    /// Whether the name may be a link to the file.
+    pub follow: bool,
+}
+
+impl<F: AsFd> Place<'_, F> {
+    fn status(&self) -> io::Result<Status> {
+        if self.follow {
+            system::status_followed(&self.path.join(std::ffi::OsStr::from_bytes(self.name)))
+        } else {
+            system::status_at(&self.folder, self.name)
+        }
+    }
+
+    /// The digest of the file, and its status at that moment. `before` is what it was a moment
+    /// ago; the file was like `after` when its content was what the digest says.
+    pub(super) fn digest(
+        &self,
+        before: Status,
+        buffer: &mut Buffer,
+        probe: &Probe,
+    ) -> Result<(Status, Digest), ReadError> {
+        let mut before = before;
+        for _ in 0..ATTEMPTS {
+            if before.stamp.kind() != Kind::File {
+                return Err(ReadError::Gone);
+            }
+            let file = system::open_file(&self.folder, self.name, self.follow)?;
+            let (digest, file) = read(file, before.stamp.size, buffer)?;
+            probe.reading(self.path, self.name)?;
+            let after = system::status_open(&file)?;
+            if after.stamp == before.stamp {
+                return Ok((after, digest));
+            }
+            before = self.status()?;
+        }
+        Err(ReadError::Restless)
+    }
+
+    /// The content of a small file and its status at that moment.
+    pub(super) fn content(&self, before: Status) -> Result<(Status, Vec<u8>), ReadError> {
+        let mut before = before;
+        for _ in 0..ATTEMPTS {
+            if before.stamp.kind() != Kind::File {
+                return Err(ReadError::Gone);
+            }
+            let mut file = File::from(system::open_file(&self.folder, self.name, self.follow)?);
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes)?;
+            let after = system::status_open(&file)?;
+            if after.stamp == before.stamp {
+                return Ok((after, bytes));
+            }
+            before = self.status()?;
+        }
+        Err(ReadError::Restless)
+    }
+}
+
+/// Reads all of an open file. One call is enough for a small one: if it holds still, what was
+/// read is all of it, and if not, the caller sees that.
+fn read(file: OwnedFd, size: u64, buffer: &mut Buffer) -> io::Result<(Digest, File)> {
+    let mut file = File::from(file);
+    let mut state: Option<Sha256> = None;
+    loop {
+        let piece = match file.read(&mut buffer.0) {
+            Ok(count) => &buffer.0[..count],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        let whole = state.is_none() && piece.len() as u64 == size && piece.len() < buffer.0.len();
+        if whole {
+            return Ok((Digest::of(piece), file));
+        }
+        let state = state.get_or_insert_default();
+        if piece.is_empty() {
+            return Ok((Digest::from_bytes(state.finalize_reset().into()), file));
+        }
+        state.update(piece);
+    }
+}
+
+/// What is known of a file that a record names as its input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FileDigest {
+    /// A regular file with this content.
+    Known(Digest),
+    /// There is no such file.
+    Absent,
+    /// There is something, but it cannot be read as a file: why, for a person.
+    Unknown(String),
+}
+
+/// The digest of the file at `path`, following links. Never opens anything that is not a regular
+/// file, and never gives the digest of a file that changed while it was read.
+#[must_use]
+pub fn file_digest(path: &Path) -> FileDigest {
+    let unknown = |why: &str| FileDigest::Unknown(format!("`{}`: {why}", path.display()));
+    let status = match system::status_followed(path) {
+        Ok(status) => status,
+        Err(error) if is_absence(&error) => return FileDigest::Absent,
+        Err(error) => return unknown(&error.to_string()),
+    };
+    if status.stamp.kind() != Kind::File {
+        return unknown("not a regular file");
+    }
+    let name = path.as_os_str().as_bytes();
+    let place = Place { folder: CWD, path: Path::new(""), name, follow: true };
+    match place.digest(status, &mut Buffer::default(), &Probe::default()) {
+        Ok((_, digest)) => FileDigest::Known(digest),
+        Err(ReadError::Gone) if !path.exists() => FileDigest::Absent,
+        Err(ReadError::Gone | ReadError::Restless) => unknown("it changes while it is read"),
+        Err(ReadError::Failed(error)) => unknown(&error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_every_size_has_the_digest_of_its_bytes() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("f");
+        for size in [0, 1, 4_096, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE] {
+            let bytes: Vec<u8> = (0..size).map(|at| (at % 251) as u8).collect();
+            std::fs::write(&file, &bytes).unwrap();
+            assert_eq!(file_digest(&file), FileDigest::Known(Digest::of(&bytes)), "{size}");
+        }
+    }
+
+    #[test]
+    fn links_are_followed_and_absence_is_not_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("f");
+        std::fs::write(&file, "text").unwrap();
+        std::os::unix::fs::symlink("f", dir.path().join("link")).unwrap();
+        std::os::unix::fs::symlink("nowhere", dir.path().join("dangling")).unwrap();
+        let digest = |name: &str| file_digest(&dir.path().join(name));
+        assert_eq!(digest("link"), FileDigest::Known(Digest::of(b"text")));
+        for absent in ["dangling", "none", "f/below", "none/below"] {
+            assert_eq!(digest(absent), FileDigest::Absent, "{absent}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_file_is_unknown_and_never_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let fifo = dir.path().join("fifo");
+        rustix::fs::mkfifoat(CWD, &fifo, rustix::fs::Mode::RUSR).unwrap();
+        std::os::unix::fs::symlink("loop", dir.path().join("loop")).unwrap();
+        for odd in [fifo, dir.path().to_owned(), dir.path().join("loop")] {
+            assert!(matches!(file_digest(&odd), FileDigest::Unknown(_)), "{}", odd.display());
+        }
+    }
+
+    #[test]
+    fn a_file_of_the_kernel_that_claims_to_be_empty_is_read_to_its_end() {
+        if Path::new("/proc/version").exists() {
+            let text = std::fs::read("/proc/version").unwrap();
+            assert_eq!(
+                file_digest(Path::new("/proc/version")),
+                FileDigest::Known(Digest::of(&text))
+            );
+        }
+    }
+}

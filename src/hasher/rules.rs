@@ -1,0 +1,196 @@
+//! Which names git ignores: a chain of ignore files, the nearest one first.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use ignore::gitignore::{Gitignore, GitignoreBuilder};
+
+use crate::model::{Digest, Digester};
+
+/// The ignore files that are in force in a folder.
+#[derive(Clone, Default)]
+pub(super) struct Rules(Option<Arc<Level>>);
+
+/// One ignore file.
+struct Level {
+    /// Those further out; asked only if this one says nothing.
+    outer: Rules,
+    anchor: Anchor,
+    text: Box<[u8]>,
+    /// Compiled when the first name must be matched: most folders' names are known already.
+    matcher: OnceLock<Gitignore>,
+    /// Of this file and all further out, and of where they are.
+    digest: Digest,
+}
+
+/// Where an ignore file is, seen from the root of the walk; its patterns are relative to there.
+#[derive(Clone, Debug)]
+pub(super) enum Anchor {
+    /// In this folder at or below the root (empty: the root itself).
+    Inside(Box<[u8]>),
+    /// In a folder from which this path leads to the root.
+    Above(Box<[u8]>),
+}
+
+impl Anchor {
+    /// In `folder`, relative to the root of the walk.
+    pub(super) fn inside(folder: &[u8]) -> Self {
+        Self::Inside(folder.into())
+    }
+
+    /// The path that this ignore file's patterns are matched against.
+    fn candidate<'a>(&self, path: &'a [u8], joined: &'a mut Vec<u8>) -> Option<&'a [u8]> {
+        match self {
+            Self::Inside(folder) if folder.is_empty() => Some(path),
+            Self::Inside(folder) => path.strip_prefix(&**folder)?.strip_prefix(b"/"),
+            Self::Above(way) => {
+                joined.clear();
+                joined.extend_from_slice(way);
+                joined.push(b'/');
+                joined.extend_from_slice(path);
+                Some(joined)
+            }
+        }
+    }
+}
+
+impl Rules {
+    /// These rules, and nearer than all of them the ignore file `text` at `anchor`.
+    pub(super) fn with(&self, anchor: Anchor, text: Vec<u8>) -> Self {
+        if text.is_empty() {
+            return self.clone();
+        }
+        let mut digester = Digester::new("ignore rules 1");
+        digester.digest(&self.digest());
+        match &anchor {
+            Anchor::Inside(folder) => digester.number(0).field(folder),
+            Anchor::Above(way) => digester.number(1).field(way),
+        };
+        digester.field(&text);
+        Self(Some(Arc::new(Level {
+            outer: self.clone(),
+            anchor,
+            text: text.into_boxed_slice(),
+            matcher: OnceLock::new(),
+            digest: digester.finish(),
+        })))
+    }
+
+    /// Equal only for the same texts in the same places.
+    pub(super) fn digest(&self) -> Digest {
+        self.0.as_ref().map_or(Digest::from_bytes([0; 32]), |level| level.digest)
+    }
+
+    /// Whether git ignores `path` (relative to the root of the walk), seen that no folder above
+    /// it is ignored. The nearest file with an opinion decides.
+    pub(super) fn ignore(&self, path: &[u8], is_folder: bool) -> bool {
+        let mut joined = Vec::new();
+        let mut next = &self.0;
+        while let Some(level) = next {
+            if let Some(candidate) = level.anchor.candidate(path, &mut joined) {
+                let matcher = level.matcher.get_or_init(|| compile(&level.text));
+                let found = matcher.matched(bytes_path(candidate), is_folder);
+                if !found.is_none() {
+                    return found.is_ignore();
+                }
+            }
+            next = &level.outer.0;
+        }
+        false
+    }
+}
+
+impl fmt::Debug for Rules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Rules").field(&self.digest()).finish()
+    }
+}
+
+fn bytes_path(bytes: &[u8]) -> &Path {
+    use std::os::unix::ffi::OsStrExt as _;
+    Path::new(std::ffi::OsStr::from_bytes(bytes))
+}
+
+/// Compiles an ignore file. Where it cannot be understood, more is counted rather than less.
+fn compile(text: &[u8]) -> Gitignore {
+    let mut builder = GitignoreBuilder::new("");
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+    for line in text.split(|byte| *byte == b'\n') {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let negated = line.starts_with(b"!");
+        let line = match std::str::from_utf8(line) {
+            Ok(line) => line.to_owned(),
+            // The matcher takes text only. A wildcard for each odd byte lets too much in.
+            Err(_) if negated => line
+                .utf8_chunks()
+                .flat_map(|chunk| [chunk.valid().to_owned(), "?".repeat(chunk.invalid().len())])
+                .collect(),
+            Err(_) => continue,
+        };
+        if builder.add_line(None, &line).is_err() && negated {
+            let _ = builder.add_line(None, "!*");
+        }
+    }
+    builder.build().unwrap_or_else(|_| Gitignore::empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inside(folder: &str) -> Anchor {
+        Anchor::inside(folder.as_bytes())
+    }
+
+    fn rules(levels: &[(&str, &str)]) -> Rules {
+        levels.iter().fold(Rules::default(), |rules, (folder, text)| {
+            rules.with(inside(folder), (*text).into())
+        })
+    }
+
+    #[test]
+    fn the_nearest_file_with_an_opinion_decides() {
+        let rules = rules(&[("", "*.log\n/top\nbuild/\n"), ("a", "!keep.log\nown\n")]);
+        let ignored = |path: &str, folder| rules.ignore(path.as_bytes(), folder);
+        assert!(ignored("x.log", false) && ignored("a/x.log", false));
+        assert!(!ignored("a/keep.log", false));
+        assert!(ignored("top", false) && !ignored("a/top", false), "anchored");
+        assert!(ignored("a/b/build", true) && !ignored("a/b/build", false), "folders only");
+        assert!(ignored("a/own", false) && !ignored("own", false), "only below its folder");
+    }
+
+    #[test]
+    fn files_above_the_root_see_the_path_from_where_they_are() {
+        let rules =
+            Rules::default().with(Anchor::Above((*b"ws/sub").into()), b"/ws/sub/gone\nx\n".into());
+        assert!(rules.ignore(b"gone", false));
+        assert!(!rules.ignore(b"a/gone", false));
+        assert!(rules.ignore(b"a/x", false));
+    }
+
+    #[test]
+    fn the_digest_knows_the_place_as_well_as_the_text() {
+        assert_ne!(rules(&[("", "/x")]).digest(), rules(&[("a", "/x")]).digest());
+        assert_ne!(rules(&[("", "/x")]).digest(), rules(&[("", "/y")]).digest());
+        assert_eq!(rules(&[("", "/x"), ("a", "")]).digest(), rules(&[("", "/x")]).digest());
+    }
+
+    #[test]
+    fn names_and_patterns_need_not_be_text() {
+        let rules = Rules::default().with(inside(""), b"*\n!caf\xe9\n\xff\xfe\n*.o\r\n".into());
+        assert!(!rules.ignore(b"caf\xe9", false), "let in again");
+        assert!(rules.ignore(b"\xff\xfe", false), "by the star");
+        let rules = Rules::default().with(inside(""), b"\xef\xbb\xbf*.o\r\n\xff\n".into());
+        assert!(rules.ignore(b"\xe9.o", false), "a BOM and a CR are no part of the pattern");
+        assert!(!rules.ignore(b"\xff", false), "not understood: counted");
+    }
+
+    #[test]
+    fn a_negation_that_is_not_understood_lets_everything_in() {
+        let text = b"*\n!{a\n".to_vec();
+        if GitignoreBuilder::new("").add_line(None, "!{a").is_err() {
+            assert!(!Rules::default().with(inside(""), text).ignore(b"x", false));
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! What no watched folder tells: ignore files above the root and the user's own, the index of
+//! each repository, and files that have names elsewhere. All of it is looked at in every scan.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use super::CodeHasher;
+use super::git::{self, Repository, Tracked};
+use super::options;
+use super::rules::Anchor;
+use super::system;
+use super::tree::{Entry, FolderId, Mode};
+use super::update::Update;
+
+impl CodeHasher {
+    /// Folders with files that were changed under another name.
+    pub(super) fn changed_elsewhere(&self) -> BTreeSet<FolderId> {
+        let is_changed = |id: &FolderId| {
+            let Ok(folder) = system::open_folder(&self.tree.path(*id), true) else { return true };
+            self.tree.folder(*id).listing.iter().any(|(name, entry)| {
+                entry.is(Entry::SHARED)
+                    && (!entry.is(Entry::SETTLED)
+                        || system::status_at(&folder, name)
+                            .map_or(true, |status| status.stamp != entry.stamp))
+            })
+        };
+        self.shared.iter().copied().filter(is_changed).collect()
+    }
+
+    /// The repositories of the tree, each with the folder to ask in.
+    fn repositories(&self) -> Vec<(PathBuf, Repository)> {
+        let tops = self.tops.iter().zip(&self.scope.roots);
+        let outer =
+            tops.filter_map(|(top, root)| Some((root.path.clone(), top.repository.clone()?)));
+        let nested = self.nested.iter().filter_map(|id| {
+            Some((self.tree.path(*id), self.tree.folder(*id).repository.clone()?))
+        });
+        outer.chain(nested).collect()
+    }
+
+    /// The folder of the tree at this path, or the deepest one on the way to it.
+    pub(super) fn locate(&self, path: &Path) -> Option<(FolderId, bool)> {
+        let roots = self.scope.roots.iter().zip(&self.tops);
+        let mut found: Option<(usize, FolderId, bool)> = None;
+        for (root, top) in roots {
+            if let (Ok(way), Some(top)) = (path.strip_prefix(&root.path), top.folder) {
+                let depth = root.path.components().count();
+                // Of two roots of which one lies in the other, the inner one walks the path.
+                if found.is_none_or(|(other, ..)| depth > other) {
+                    let (id, whole) = self.tree.descend(top, way);
+                    found = Some((depth, id, whole));
+                }
+            }
+        }
+        found.map(|(_, id, whole)| (id, whole))
+    }
+}
+
+impl Update<'_, '_> {
+    /// Reads the ignore files that lie outside of the tree; folders for which they changed become
+    /// dirty.
+    pub(super) fn refresh_rules(&mut self, dirty: &mut BTreeSet<FolderId>) {
+        let hasher = &mut *self.hasher;
+        for (top, root) in hasher.tops.iter_mut().zip(&hasher.scope.roots) {
+            let (repository, rules) = git::outer_rules(&root.path, &hasher.scope.environment);
+            if rules.digest() != top.rules.digest() {
+                top.rules = rules;
+                dirty.extend(top.folder);
+            }
+            top.repository = repository;
+        }
+        for id in &hasher.nested {
+            let folder = hasher.tree.folder(*id);
+            let Some(repository) = &folder.repository else { continue };
+            let below = hasher.below(folder.root, &hasher.tree.path(*id));
+            let rules = repository.rules(&Anchor::inside(&below), &hasher.scope.environment);
+            if folder.base != rules.digest() {
+                dirty.insert(*id);
+            }
+        }
+    }
+
+    /// Before the first round: asks git again where an index is not provably the one that it was
+    /// asked about. Folders that hold what is no longer tracked become dirty.
+    pub(super) fn find_untracked(&mut self, dirty: &mut BTreeSet<FolderId>) {
+        for (folder, repository) in self.hasher.repositories() {
+            let Some(mut tracked) = self.hasher.tracked.remove(&folder) else { continue };
+            if !tracked.is_of(&repository)
+                && let Some(list) = self.ask(&folder, &repository, &mut tracked)
+            {
+                let all: BTreeSet<&[u8]> = list.iter().map(Vec::as_slice).collect();
+                let (kept, dropped) =
+                    tracked.files.into_iter().partition(|file| all.contains(&**file));
+                tracked.files = kept;
+                self.dirty_parents(&dropped, dirty);
+                self.lists.insert(folder.clone(), list);
+            }
+            self.hasher.tracked.insert(folder, tracked);
+        }
+    }
+
+    /// After a round: which tracked files the rules hide now. Returns the folders to list for it.
+    pub(super) fn find_hidden(&mut self) -> BTreeSet<FolderId> {
+        let rules_changed = std::mem::take(&mut self.rules_changed);
+        let mut dirty = BTreeSet::new();
+        for (folder, repository) in self.hasher.repositories() {
+            let known = self.hasher.tracked.contains_key(&folder);
+            let mut tracked = self.hasher.tracked.remove(&folder).unwrap_or_default();
+            let seen = !self.seen.insert(folder.clone());
+            if !known || rules_changed || !(seen || tracked.is_of(&repository)) {
+                let list = match self.lists.remove(&folder) {
+                    Some(list) => Some(list),
+                    None => self.ask(&folder, &repository, &mut tracked),
+                };
+                if let Some(list) = list {
+                    let hidden = self.hasher.hidden(&list);
+                    let changed = hidden.symmetric_difference(&tracked.files).cloned().collect();
+                    self.dirty_parents(&changed, &mut dirty);
+                    tracked.files = hidden;
+                    self.lists.insert(folder.clone(), list);
+                }
+            }
+            self.hasher.tracked.insert(folder, tracked);
+        }
+        dirty
+    }
+
+    /// Forgets repositories that are gone; folders that they spoke for become dirty.
+    pub(super) fn forget_repositories(&mut self) {
+        let there: BTreeSet<_> = self.hasher.repositories().into_iter().map(|(f, _)| f).collect();
+        let mut dirty = BTreeSet::new();
+        for (folder, tracked) in std::mem::take(&mut self.hasher.tracked) {
+            if there.contains(&folder) {
+                self.hasher.tracked.insert(folder, tracked);
+            } else {
+                self.dirty_parents(&tracked.files, &mut dirty);
+            }
+        }
+        self.hasher.doubts.retain(|folder, _| there.contains(folder));
+        self.again.extend(dirty);
+    }
+
+    fn dirty_parents(&self, files: &BTreeSet<Vec<u8>>, dirty: &mut BTreeSet<FolderId>) {
+        dirty.extend(files.iter().filter_map(|file| self.hasher.parent_of(file)));
+    }
+
+    /// Asks git, and notes as of which index. `None` if it failed: then what was known stays,
+    /// and the doubt is noted.
+    fn ask(
+        &mut self,
+        folder: &Path,
+        repository: &Repository,
+        tracked: &mut Tracked,
+    ) -> Option<Vec<Vec<u8>>> {
+        let now = system::now();
+        let index = git::index_stamp(repository);
+        let list = match index {
+            Some(_) => git::tracked(folder, &self.hasher.scope.environment),
+            None => Ok(Vec::new()),
+        };
+        self.asked = true;
+        match list {
+            Ok(list) => {
+                tracked.index = index.filter(|stamp| stamp.settled(now, self.hasher.margin));
+                self.hasher.doubts.remove(folder);
+                Some(list)
+            }
+            Err(error) => {
+                tracked.index = None;
+                self.hasher.doubts.insert(folder.to_owned(), error.to_string());
+                None
+            }
+        }
+    }
+}
+
+impl CodeHasher {
+    /// Those of git's files that the rules alone do not count: what is there and is not counted,
+    /// and what is not there and would be ignored.
+    fn hidden(&self, list: &[Vec<u8>]) -> BTreeSet<Vec<u8>> {
+        let mut hidden = BTreeSet::new();
+        // Git's order keeps the files of a folder together.
+        let mut at: Option<(&[u8], Option<(FolderId, bool)>)> = None;
+        for file in list {
+            let Some(cut) = file.iter().rposition(|byte| *byte == b'/') else { continue };
+            let (parent, name) = (&file[..cut], &file[cut + 1..]);
+            let place = match at {
+                Some((last, place)) if last == parent => place,
+                _ => self.locate(Path::new(OsStr::from_bytes(parent))),
+            };
+            at = Some((parent, place));
+            let Some((id, whole)) = place else { continue };
+            let listing = &self.tree.folder(id).listing;
+            if whole && listing.find(name).is_some_and(|entry| !entry.is(Entry::FORCED)) {
+                continue;
+            }
+            let path = Path::new(OsStr::from_bytes(file));
+            if path.symlink_metadata().is_ok() || self.would_ignore(id, path) {
+                hidden.insert(file.clone());
+            }
+        }
+        hidden
+    }
+
+    /// Whether a file that is not there would be ignored, `id` being the deepest folder on the
+    /// way to it that is walked.
+    fn would_ignore(&self, id: FolderId, file: &Path) -> bool {
+        let folder = self.tree.folder(id);
+        if folder.listing.mode != Mode::Normal {
+            return true;
+        }
+        let here = self.tree.path(id);
+        let Ok(rest) = file.strip_prefix(&here) else { return true };
+        let mut below = self.below(folder.root, &here);
+        let parts: Vec<_> = rest.components().collect();
+        parts.iter().enumerate().any(|(at, part)| {
+            below = options::join(&below, part.as_os_str().as_bytes());
+            folder.rules.ignore(&below, at + 1 < parts.len())
+        })
+    }
+
+    /// The folder to list for a file.
+    fn parent_of(&self, file: &[u8]) -> Option<FolderId> {
+        let parent = Path::new(OsStr::from_bytes(file)).parent()?;
+        self.locate(parent).map(|(id, _)| id)
+    }
+}

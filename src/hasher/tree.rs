@@ -1,0 +1,437 @@
+//! The tree in memory: folders in one slab, each with its entries in two pieces of memory.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use super::git::Repository;
+use super::rules::Rules;
+use super::system::{Identity, Kind, Stamp};
+use crate::model::{Digest, Digester};
+
+/// A folder's number in the slab.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct FolderId(u32);
+
+/// How a folder is walked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// By git's rules.
+    Normal = 0,
+    /// Everything counts: it is an extra input.
+    Whole = 1,
+    /// Ignored, but it may hold something that counts all the same.
+    Reaching = 2,
+    /// A target folder, of which only tracked files count.
+    Tracked = 3,
+}
+
+impl Mode {
+    pub(super) fn from_byte(byte: u8) -> Option<Self> {
+        [Self::Normal, Self::Whole, Self::Reaching, Self::Tracked].into_iter().nth(byte.into())
+    }
+
+    /// Whether the folder itself counts, even with nothing in it.
+    fn counts(self) -> bool {
+        matches!(self, Self::Normal | Self::Whole)
+    }
+}
+
+/// What is known of an entry's content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    /// Of a file's bytes, or of a link's text.
+    Digest(Digest),
+    /// A folder; `None` only until it has been entered.
+    Folder(Option<FolderId>),
+    /// A device, a socket: what it is is all that counts.
+    Nothing,
+    /// It could not be read; the tree's problems say why.
+    Unknown,
+}
+
+/// A counted name in a folder.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    pub stamp: Stamp,
+    pub content: Content,
+    /// The scan in which anything about it last changed.
+    pub changed: u32,
+    start: u32,
+    length: u16,
+    flags: u8,
+}
+
+impl Entry {
+    /// The stamp was settled when the content was read: an equal stamp means equal content.
+    pub(super) const SETTLED: u8 = 1;
+    /// It counts only because it is tracked or an extra input; the rules would ignore it.
+    pub(super) const FORCED: u8 = 2;
+    /// It has other names, through which it can change unseen by whoever watches this folder.
+    pub(super) const SHARED: u8 = 4;
+
+    pub(super) fn is(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    pub(super) fn flags(&self) -> u8 {
+        self.flags
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        self.stamp.kind()
+    }
+
+    /// One byte for what a test can see of it besides name and content.
+    pub(super) fn sort(&self) -> u8 {
+        match self.kind() {
+            Kind::File if self.stamp.executable() => b'x',
+            Kind::File => b'f',
+            Kind::Folder => b'd',
+            Kind::Link => b'l',
+            Kind::Fifo => b'p',
+            Kind::Socket => b's',
+            Kind::Character => b'c',
+            Kind::Block => b'b',
+            Kind::Odd => b'?',
+        }
+    }
+}
+
+/// What a folder holds: the counted entries, sorted by name.
+#[derive(Clone, Debug)]
+pub(super) struct Listing {
+    names: Box<[u8]>,
+    entries: Box<[Entry]>,
+    /// Of all entries but the folders.
+    digest: Digest,
+    /// The ignore files that were in force.
+    pub rules: Digest,
+    pub mode: Mode,
+}
+
+impl Listing {
+    /// A folder with nothing in it.
+    pub(super) fn empty(mode: Mode) -> Self {
+        ListingBuilder::default().finish(Rules::default().digest(), mode)
+    }
+
+    pub(super) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    pub(super) fn entries_mut(&mut self) -> &mut [Entry] {
+        &mut self.entries
+    }
+
+    pub(super) fn name(&self, entry: &Entry) -> &[u8] {
+        &self.names[entry.start as usize..][..usize::from(entry.length)]
+    }
+
+    pub(super) fn position(&self, name: &[u8]) -> Option<usize> {
+        self.entries.binary_search_by(|entry| self.name(entry).cmp(name)).ok()
+    }
+
+    pub(super) fn find(&self, name: &[u8]) -> Option<&Entry> {
+        self.position(name).map(|at| &self.entries[at])
+    }
+
+    /// All names with their entries, sorted.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], &Entry)> {
+        self.entries.iter().map(|entry| (self.name(entry), entry))
+    }
+
+    /// The folders in it.
+    pub(super) fn folders(&self) -> impl Iterator<Item = (&[u8], FolderId)> {
+        self.iter().filter_map(|(name, entry)| match entry.content {
+            Content::Folder(Some(id)) => Some((name, id)),
+            _ => None,
+        })
+    }
+}
+
+/// Takes entries in the order of their names.
+#[derive(Default)]
+pub(super) struct ListingBuilder {
+    names: Vec<u8>,
+    entries: Vec<Entry>,
+}
+
+impl ListingBuilder {
+    pub(super) fn push(&mut self, name: &[u8], stamp: Stamp, content: Content, flags: u8) {
+        self.entries.push(Entry {
+            stamp,
+            content,
+            changed: 0,
+            start: u32::try_from(self.names.len()).unwrap_or(u32::MAX),
+            length: u16::try_from(name.len()).unwrap_or(u16::MAX),
+            flags,
+        });
+        self.names.extend_from_slice(name);
+    }
+
+    /// A listing to compare with; its digest is not computed.
+    pub(super) fn finish_remembered(self, rules: Digest, mode: Mode) -> Listing {
+        Listing {
+            names: self.names.into_boxed_slice(),
+            entries: self.entries.into_boxed_slice(),
+            digest: Digest::from_bytes([0; 32]),
+            rules,
+            mode,
+        }
+    }
+
+    pub(super) fn finish(self, rules: Digest, mode: Mode) -> Listing {
+        let mut listing = self.finish_remembered(rules, mode);
+        // One field for all of them: framed here, because a call for each costs more than
+        // digesting it.
+        let mut bytes = Vec::with_capacity(listing.names.len() + listing.entries.len() * 40);
+        for (name, entry) in listing.iter() {
+            if let Content::Digest(digest) = entry.content {
+                frame(&mut bytes, name, entry.sort(), digest.as_bytes());
+            } else if entry.kind() != Kind::Folder {
+                frame(&mut bytes, name, entry.sort(), &[]);
+            }
+        }
+        listing.digest = Digest::of(&bytes);
+        listing
+    }
+}
+
+/// Lengths first, so that no two different entries are the same bytes.
+fn frame(bytes: &mut Vec<u8>, name: &[u8], sort: u8, content: &[u8]) {
+    bytes.extend_from_slice(&u32::try_from(name.len()).unwrap_or(u32::MAX).to_le_bytes());
+    bytes.extend_from_slice(name);
+    bytes.push(sort);
+    bytes.push(content.len() as u8);
+    bytes.extend_from_slice(content);
+}
+
+/// One folder that is walked.
+#[derive(Debug)]
+pub(super) struct Folder {
+    /// `None` for a root.
+    pub parent: Option<FolderId>,
+    /// In its parent; the whole path of a root.
+    pub name: Box<[u8]>,
+    /// Which root it belongs to.
+    pub root: usize,
+    /// `None` while it cannot be listed: whatever is there next is entered as another one.
+    pub identity: Option<Identity>,
+    pub listing: Listing,
+    /// In force in it, its own ignore file included.
+    pub rules: Rules,
+    /// In force around it.
+    pub inherited: Digest,
+    /// In force in it before its own ignore file: as around it, unless a repository begins here.
+    pub base: Digest,
+    /// The repository that begins here, below a root.
+    pub repository: Option<Repository>,
+    /// How many files lie in it and below, and their bytes; valid with the digest.
+    totals: (u64, u64),
+    /// Of everything in it and below; `None` after a change. `Some(None)`: it does not count.
+    digest: Option<Option<Digest>>,
+    /// As the digest, but of the stamps.
+    stamps: OnceLock<Digest>,
+}
+
+impl Folder {
+    pub(super) fn new(parent: Option<FolderId>, name: &[u8], root: usize, mode: Mode) -> Self {
+        Self {
+            parent,
+            name: name.into(),
+            root,
+            identity: None,
+            listing: Listing::empty(mode),
+            rules: Rules::default(),
+            inherited: Rules::default().digest(),
+            base: Rules::default().digest(),
+            repository: None,
+            totals: (0, 0),
+            digest: None,
+            stamps: OnceLock::new(),
+        }
+    }
+}
+
+/// All folders of all roots.
+#[derive(Default)]
+pub(super) struct Tree {
+    slots: Vec<Option<Box<Folder>>>,
+    free: Vec<FolderId>,
+}
+
+impl Tree {
+    pub(super) fn insert(&mut self, folder: Folder) -> FolderId {
+        let folder = Some(Box::new(folder));
+        if let Some(id) = self.free.pop() {
+            self.slots[id.0 as usize] = folder;
+            return id;
+        }
+        self.slots.push(folder);
+        FolderId(u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX))
+    }
+
+    /// Forgets one folder; its number may be used again.
+    pub(super) fn remove(&mut self, id: FolderId) {
+        if self.slots[id.0 as usize].take().is_some() {
+            self.free.push(id);
+        }
+    }
+
+    /// Numbers are handed out by this tree and dropped with the folder: a wrong one is a bug
+    /// here, and better a panic than the digest of another folder.
+    pub(super) fn folder(&self, id: FolderId) -> &Folder {
+        self.slots[id.0 as usize].as_deref().expect("a folder's number outlived the folder")
+    }
+
+    pub(super) fn folder_mut(&mut self, id: FolderId) -> &mut Folder {
+        self.slots[id.0 as usize].as_deref_mut().expect("a folder's number outlived the folder")
+    }
+
+    /// The path of a folder.
+    pub(super) fn path(&self, id: FolderId) -> PathBuf {
+        let mut names = Vec::new();
+        let mut next = Some(id);
+        while let Some(id) = next {
+            let folder = self.folder(id);
+            names.push(OsStr::from_bytes(&folder.name));
+            next = folder.parent;
+        }
+        names.iter().rev().collect()
+    }
+
+    pub(super) fn depth(&self, id: FolderId) -> usize {
+        std::iter::successors(self.folder(id).parent, |id| self.folder(*id).parent).count()
+    }
+
+    /// The folder that lies `way` below `from`, or the deepest one on the way that is walked,
+    /// and whether that was the end of the way.
+    pub(super) fn descend(&self, from: FolderId, way: &Path) -> (FolderId, bool) {
+        let mut at = from;
+        for part in way.components() {
+            let entry = self.folder(at).listing.find(part.as_os_str().as_bytes());
+            match entry.map(|entry| entry.content) {
+                Some(Content::Folder(Some(next))) => at = next,
+                _ => return (at, false),
+            }
+        }
+        (at, true)
+    }
+
+    /// The folder and all folders below it, each before those in it.
+    pub(super) fn subtree(&self, id: FolderId) -> Vec<FolderId> {
+        let mut found = vec![id];
+        let mut next = 0;
+        while next < found.len() {
+            let listing = &self.folder(found[next]).listing;
+            found.extend(listing.folders().map(|(_, id)| id));
+            next += 1;
+        }
+        found
+    }
+
+    /// The folder changed: nothing that was computed from it holds.
+    pub(super) fn invalidate(&mut self, id: FolderId) {
+        let mut next = Some(id);
+        while let Some(id) = next {
+            let folder = self.folder_mut(id);
+            folder.digest = None;
+            folder.stamps = OnceLock::new();
+            next = folder.parent;
+        }
+    }
+
+    /// Brings the digests of the folder and all below it up to date.
+    pub(super) fn settle(&mut self, id: FolderId) {
+        // Not recursive: a tree may be deeper than a thread's stack.
+        let mut order = vec![id];
+        let mut next = 0;
+        while next < order.len() {
+            let listing = &self.folder(order[next]).listing;
+            let stale = |id: &FolderId| self.folder(*id).digest.is_none();
+            order.extend(listing.folders().map(|(_, id)| id).filter(stale));
+            next += 1;
+        }
+        let mut bytes = Vec::new();
+        for id in order.into_iter().rev() {
+            if self.folder(id).digest.is_some() {
+                continue;
+            }
+            let folder = self.folder(id);
+            let mut totals = (0, 0);
+            let mut counts = folder.listing.mode.counts();
+            bytes.clear();
+            for (name, entry) in folder.listing.iter() {
+                let Content::Folder(inner) = entry.content else {
+                    counts = true;
+                    if entry.kind() == Kind::File {
+                        totals.0 += 1;
+                        totals.1 += entry.stamp.size;
+                    }
+                    continue;
+                };
+                let Some(inner) = inner.map(|inner| self.folder(inner)) else { continue };
+                totals.0 += inner.totals.0;
+                totals.1 += inner.totals.1;
+                if let Some(Some(digest)) = &inner.digest {
+                    counts = true;
+                    frame(&mut bytes, name, b'd', digest.as_bytes());
+                }
+            }
+            let mut digester = Digester::new("folder 1");
+            digester.digest(&folder.listing.digest).field(&bytes);
+            let digest = counts.then(|| digester.finish());
+            let folder = self.folder_mut(id);
+            folder.totals = totals;
+            folder.digest = Some(digest);
+        }
+    }
+
+    /// The digest of a settled folder; `None` if nothing in it counts.
+    pub(super) fn digest(&self, id: FolderId) -> Option<Digest> {
+        self.folder(id).digest.flatten()
+    }
+
+    /// Files in and below a settled folder, and their bytes.
+    pub(super) fn totals(&self, id: FolderId) -> (u64, u64) {
+        self.folder(id).totals
+    }
+
+    /// A digest over every counted entry's stamp and content, in the folder and below.
+    pub(super) fn stamps(&self, id: FolderId) -> Digest {
+        let order = self.subtree(id);
+        for id in order.iter().rev() {
+            let folder = self.folder(*id);
+            folder.stamps.get_or_init(|| self.stamps_of(folder));
+        }
+        *self.folder(id).stamps.get_or_init(|| self.stamps_of(self.folder(id)))
+    }
+
+    /// Of one folder, those in it being up to date.
+    fn stamps_of(&self, folder: &Folder) -> Digest {
+        let mut bytes = Vec::with_capacity(folder.listing.entries.len() * 96);
+        for (name, entry) in folder.listing.iter() {
+            match entry.content {
+                Content::Folder(Some(inner)) => {
+                    let inner = self.folder(inner);
+                    if let (Some(Some(_)), Some(stamps)) = (inner.digest, inner.stamps.get()) {
+                        frame(&mut bytes, name, b'd', stamps.as_bytes());
+                    }
+                }
+                Content::Folder(None) => {}
+                content => {
+                    frame(&mut bytes, name, entry.sort(), &entry.stamp.to_bytes());
+                    match content {
+                        Content::Digest(digest) => frame(&mut bytes, b"", 1, digest.as_bytes()),
+                        _ => frame(&mut bytes, b"", 0, &[]),
+                    }
+                }
+            }
+        }
+        let mut digester = Digester::new("stamps 1");
+        digester.field(&bytes);
+        digester.finish()
+    }
+}

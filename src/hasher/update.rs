@@ -1,0 +1,505 @@
+//! Bringing the tree up to date: which folders are listed, in which order, and what becomes of
+//! the results.
+//!
+//! One round lists the folders that are in the tree already, those nearer to the root first;
+//! tells which ones are gone; and only then enters the new ones, level by level. Whoever watches
+//! folders can thus watch each before it is listed, and never drops the watch of a folder that
+//! was only moved. What did not hold still, and what git turns out to track, takes another round.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use super::changes::Changes;
+use super::judge::Judge;
+use super::parallel;
+use super::read;
+use super::rules::Rules;
+use super::system::{self, Kind};
+use super::tree::{Content, Folder, FolderId, Mode};
+use super::walk::{Job, Listed, Outcome, Previous, Scratch, Walk};
+use super::{CodeHasher, DirChange};
+
+/// How many rounds may follow the first.
+const MORE_ROUNDS: usize = 4;
+
+/// One scan.
+pub(super) struct Update<'h, 'd> {
+    pub hasher: &'h mut CodeHasher,
+    on_dir: &'d mut dyn FnMut(DirChange<'_>),
+    /// Whether every folder is listed.
+    all: bool,
+    /// Listed in this round.
+    listed: HashSet<FolderId>,
+    /// To be listed in the next one.
+    pub again: BTreeSet<FolderId>,
+    /// No longer in the tree, but kept to the end for what is known of their files.
+    detached: HashSet<FolderId>,
+    /// Those, by their inode: one that is entered may be one that was moved.
+    moved: HashMap<u64, FolderId>,
+    /// Paths of folders that are gone, not yet told.
+    gone: Vec<PathBuf>,
+    pub changes: Changes,
+    /// Some ignore file is not what it was: files that git tracks may be hidden by it now.
+    pub rules_changed: bool,
+    /// What git tracks, by the folder that it was asked in.
+    pub lists: BTreeMap<PathBuf, Vec<Vec<u8>>>,
+    /// Repositories that were looked at after a round.
+    pub seen: BTreeSet<PathBuf>,
+    /// Git was asked.
+    pub asked: bool,
+    scratch: Scratch,
+}
+
+/// Folders of the tree to be listed, by how deep they lie, each with how to walk it.
+type Queue = BTreeMap<usize, BTreeMap<FolderId, Mode>>;
+
+impl<'h, 'd> Update<'h, 'd> {
+    pub(super) fn new(
+        hasher: &'h mut CodeHasher,
+        on_dir: &'d mut dyn FnMut(DirChange<'_>),
+        all: bool,
+    ) -> Self {
+        Self {
+            hasher,
+            on_dir,
+            all,
+            listed: HashSet::new(),
+            again: BTreeSet::new(),
+            detached: HashSet::new(),
+            moved: HashMap::new(),
+            gone: Vec::new(),
+            changes: Changes::default(),
+            rules_changed: false,
+            lists: BTreeMap::new(),
+            seen: BTreeSet::new(),
+            asked: false,
+            scratch: Scratch::default(),
+        }
+    }
+
+    /// Lists `dirty` (or everything) and whatever follows from it, until nothing does. Returns
+    /// what changed, and whether a memo from before is out of date.
+    pub(super) fn run(mut self, mut dirty: BTreeSet<FolderId>) -> (Changes, bool) {
+        for id in std::mem::take(&mut self.hasher.dropped) {
+            self.detach(id, true);
+        }
+        self.tell_gone();
+        self.refresh_rules(&mut dirty);
+        self.find_untracked(&mut dirty);
+        self.round(&dirty);
+        self.all = false;
+        let mut stale_memo = self.rules_changed;
+        for _ in 0..MORE_ROUNDS {
+            self.forget_repositories();
+            let mut next = std::mem::take(&mut self.again);
+            next.extend(self.find_hidden());
+            next.retain(|id| !self.detached.contains(id));
+            if next.is_empty() {
+                break;
+            }
+            self.round(&next);
+            stale_memo |= self.rules_changed;
+        }
+        let mut unsettled = std::mem::take(&mut self.again);
+        if self.rules_changed {
+            unsettled.extend(self.hasher.tops.iter().filter_map(|top| top.folder));
+        }
+        for id in unsettled.difference(&self.detached.iter().copied().collect()) {
+            let why = "it changes while it is listed".to_owned();
+            self.hasher.problems.insert((*id, Vec::new()), why);
+        }
+        stale_memo |= self.asked || self.changes.read_files > 0;
+        for id in self.detached {
+            self.hasher.tree.remove(id);
+        }
+        (self.changes, stale_memo)
+    }
+
+    fn round(&mut self, dirty: &BTreeSet<FolderId>) {
+        self.listed.clear();
+        let mut entering = Vec::new();
+        let mut queue = Queue::new();
+        for root in 0..self.hasher.tops.len() {
+            match self.hasher.tops[root].folder {
+                Some(top) if self.all => self.enqueue(&mut queue, top, Mode::Normal),
+                Some(_) => {}
+                None => entering.push(self.root_job(root)),
+            }
+        }
+        for id in dirty {
+            self.enqueue(&mut queue, *id, self.hasher.tree.folder(*id).listing.mode);
+        }
+        while let Some((_, folders)) = queue.pop_first() {
+            let mut jobs = Vec::with_capacity(folders.len());
+            for (id, mode) in folders {
+                if !self.detached.contains(&id) && self.listed.insert(id) {
+                    jobs.push(self.known_job(id, mode));
+                }
+            }
+            for (job, outcome) in self.list(jobs) {
+                self.relisted(&job, outcome, &mut queue, &mut entering);
+            }
+        }
+        self.tell_gone();
+        while !entering.is_empty() {
+            for job in &entering {
+                self.displace(job);
+            }
+            self.tell_gone();
+            let mut once = HashSet::new();
+            let mut level = std::mem::take(&mut entering);
+            level.retain(|job| self.is_awaited(job) && once.insert(job.path.clone()));
+            for job in &mut level {
+                if let (Previous::Memo, Some(id)) = (job.previous, self.moved.get(&job.inode)) {
+                    job.previous = Previous::Elsewhere(*id);
+                }
+                (self.on_dir)(DirChange::Entering(&job.path));
+            }
+            for (job, outcome) in self.list(level) {
+                self.entered(&job, outcome, &mut entering);
+            }
+        }
+    }
+
+    /// Whether the tree has a place for the folder of this job, and nothing in it.
+    fn is_awaited(&self, job: &Job) -> bool {
+        let Some(parent) = job.parent else {
+            return self.hasher.tops[job.root].folder.is_none();
+        };
+        !self.detached.contains(&parent)
+            && self.hasher.tree.folder(parent).listing.find(&job.name).map(|entry| entry.content)
+                == Some(Content::Folder(None))
+    }
+
+    fn enqueue(&self, queue: &mut Queue, id: FolderId, mode: Mode) {
+        let depth = self.hasher.tree.depth(id);
+        queue.entry(depth).or_default().insert(id, mode);
+    }
+
+    fn tell_gone(&mut self) {
+        for path in std::mem::take(&mut self.gone) {
+            (self.on_dir)(DirChange::Removed(&path));
+        }
+    }
+
+    fn list(&mut self, jobs: Vec<Job>) -> Vec<(Job, Outcome)> {
+        let hasher = &*self.hasher;
+        let walk = Walk {
+            tree: &hasher.tree,
+            judge: Judge { scope: &hasher.scope, tracked: &hasher.tracked },
+            memo: hasher.memo.as_ref(),
+            generation: hasher.generation,
+            margin: hasher.margin,
+            threads: hasher.threads,
+            same_options: hasher.current,
+            probe: &hasher.probe,
+        };
+        let outcomes = parallel::map(&jobs, hasher.threads, &mut self.scratch, |scratch, job| {
+            walk.list(job, scratch)
+        });
+        jobs.into_iter().zip(outcomes).collect()
+    }
+
+    fn root_job(&self, root: usize) -> Job {
+        let path = &self.hasher.scope.roots[root].path;
+        Job {
+            id: None,
+            parent: None,
+            name: path.as_os_str().as_bytes().into(),
+            root,
+            path: path.clone(),
+            below: Vec::new(),
+            mode: Mode::Normal,
+            inherited: self.hasher.tops[root].rules.clone(),
+            previous: Previous::Memo,
+            expected: None,
+            inode: 0,
+        }
+    }
+
+    fn known_job(&self, id: FolderId, mode: Mode) -> Job {
+        let tree = &self.hasher.tree;
+        let folder = tree.folder(id);
+        let path = tree.path(id);
+        Job {
+            id: Some(id),
+            parent: folder.parent,
+            name: folder.name.clone(),
+            root: folder.root,
+            below: self.hasher.below(folder.root, &path),
+            path,
+            mode,
+            inherited: match folder.parent {
+                Some(parent) => tree.folder(parent).rules.clone(),
+                None => self.hasher.tops[folder.root].rules.clone(),
+            },
+            previous: Previous::Here(id),
+            expected: folder.identity,
+            inode: folder.identity.map_or(0, |identity| identity.inode),
+        }
+    }
+
+    /// A folder of the tree was listed again.
+    fn relisted(
+        &mut self,
+        job: &Job,
+        outcome: Outcome,
+        queue: &mut Queue,
+        entering: &mut Vec<Job>,
+    ) {
+        // Only jobs for folders of the tree come here.
+        let Some(id) = job.id else { return };
+        if self.detached.contains(&id) {
+            return;
+        }
+        match outcome {
+            Outcome::Listed(listed) => self.adopt(id, job, *listed, queue, entering),
+            Outcome::Replaced => {
+                self.detach(id, false);
+                self.set_child(job, None);
+                entering.push(Job {
+                    id: None,
+                    parent: job.parent,
+                    name: job.name.clone(),
+                    root: job.root,
+                    path: job.path.clone(),
+                    below: job.below.clone(),
+                    mode: job.mode,
+                    inherited: job.inherited.clone(),
+                    previous: Previous::Here(id),
+                    expected: None,
+                    inode: 0,
+                });
+            }
+            Outcome::Failed(error) => {
+                if let Some(parent) = job.parent
+                    && read::is_absence(&error)
+                {
+                    if self.listed.contains(&parent) {
+                        self.again.insert(parent);
+                    } else {
+                        let mode = self.hasher.tree.folder(parent).listing.mode;
+                        self.enqueue(queue, parent, mode);
+                    }
+                }
+                self.fail(id, &error);
+            }
+        }
+    }
+
+    /// A folder that was not in the tree was listed.
+    fn entered(&mut self, job: &Job, outcome: Outcome, entering: &mut Vec<Job>) {
+        let folder = Folder::new(job.parent, &job.name, job.root, job.mode);
+        let id = self.hasher.tree.insert(folder);
+        self.set_child(job, Some(id));
+        self.changes.folders_added += 1;
+        match outcome {
+            Outcome::Listed(listed) => {
+                self.adopt(id, job, *listed, &mut Queue::new(), entering);
+            }
+            Outcome::Replaced => {
+                self.again.insert(id);
+            }
+            Outcome::Failed(error) => {
+                if let Some(parent) = job.parent
+                    && read::is_absence(&error)
+                {
+                    self.again.insert(parent);
+                }
+                self.fail(id, &error);
+            }
+        }
+    }
+
+    /// Hangs a folder into its parent, or takes it out.
+    fn set_child(&mut self, job: &Job, child: Option<FolderId>) {
+        let Some(parent) = job.parent else {
+            self.hasher.tops[job.root].folder = child;
+            return;
+        };
+        let listing = &mut self.hasher.tree.folder_mut(parent).listing;
+        if let Some(at) = listing.position(&job.name) {
+            listing.entries_mut()[at].content = Content::Folder(child);
+        }
+        self.hasher.tree.invalidate(parent);
+    }
+
+    /// The folder cannot be listed: nothing is known of what is in it.
+    fn fail(&mut self, id: FolderId, error: &std::io::Error) {
+        let inner: Vec<_> =
+            self.hasher.tree.folder(id).listing.folders().map(|(_, id)| id).collect();
+        inner.into_iter().for_each(|id| self.detach(id, true));
+        self.hasher.forget_contents(id);
+        self.hasher.forget_links(id);
+        let path = self.hasher.tree.path(id);
+        let folder = self.hasher.tree.folder_mut(id);
+        let files = folder.listing.entries().iter().filter(|e| e.kind() != Kind::Folder).count();
+        if files > 0 {
+            self.changes.removed += files as u64;
+            self.hasher.removals.push(self.hasher.generation, path);
+        }
+        let folder = self.hasher.tree.folder_mut(id);
+        folder.listing = super::tree::Listing::empty(folder.listing.mode);
+        folder.identity = None;
+        folder.rules = Rules::default();
+        self.hasher.tree.invalidate(id);
+        self.hasher.problems.insert((id, Vec::new()), error.to_string());
+    }
+
+    /// Takes over what was found in a folder.
+    fn adopt(
+        &mut self,
+        id: FolderId,
+        job: &Job,
+        listed: Listed,
+        queue: &mut Queue,
+        entering: &mut Vec<Job>,
+    ) {
+        let Listed { identity, mut listing, rules, repository, modes, .. } = listed;
+        self.changes.add(&listed.changes);
+        self.rules_changed |= listed.rules_changed;
+        let before = match job.previous {
+            Previous::Here(id) | Previous::Elsewhere(id) => {
+                let listing = &self.hasher.tree.folder(id).listing;
+                listing.folders().map(|(name, id)| (name.to_vec(), id)).collect()
+            }
+            Previous::Memo => BTreeMap::new(),
+        };
+        let mut missing = before.clone();
+        let mut modes = modes.into_iter();
+        for at in 0..listing.entries().len() {
+            let entry = &listing.entries()[at];
+            if entry.kind() != Kind::Folder {
+                continue;
+            }
+            let inode = entry.stamp.inode;
+            let name = listing.name(entry);
+            let mode = modes.next().unwrap_or(job.mode);
+            missing.remove(name);
+            let old = before.get(name).copied();
+            let known = old.filter(|old| job.id.is_some() && !self.detached.contains(old));
+            let Some(known) = known else {
+                entering.push(Job {
+                    mode,
+                    inherited: rules.clone(),
+                    previous: Self::previous(job, old),
+                    inode,
+                    ..job.within(id, name)
+                });
+                continue;
+            };
+            let folder = self.hasher.tree.folder(known);
+            if self.all
+                || folder.listing.mode != mode
+                || folder.inherited != rules.digest()
+                || !self.is_still(known, &job.path, name)
+            {
+                self.enqueue(queue, known, mode);
+            }
+            listing.entries_mut()[at].content = Content::Folder(Some(known));
+        }
+        let here = matches!(job.previous, Previous::Here(_));
+        for (name, old) in missing.into_iter().filter(|_| here) {
+            if self.detached.contains(&old) {
+                let path = job.path.join(std::ffi::OsStr::from_bytes(&name));
+                self.hasher.removals.push(self.hasher.generation, path);
+            } else {
+                self.detach(old, true);
+            }
+        }
+        self.hasher.forget_contents(id);
+        for (name, why) in listed.problems {
+            self.hasher.problems.insert((id, name), why);
+        }
+        for name in &listed.removed {
+            let path = job.path.join(std::ffi::OsStr::from_bytes(name));
+            self.hasher.removals.push(self.hasher.generation, path);
+        }
+        let twin = self.hasher.live.insert(identity.inode, id).filter(|twin| *twin != id);
+        let twin = twin.filter(|twin| self.hasher.tree.folder(*twin).identity == Some(identity));
+        let folder = self.hasher.tree.folder_mut(id);
+        folder.identity = Some(identity);
+        folder.listing = listing;
+        folder.rules = rules;
+        folder.inherited = job.inherited.digest();
+        folder.base = listed.base;
+        folder.repository = repository;
+        if let Some(twin) = twin {
+            // It was moved while both places were listed, and is entered twice. The other place
+            // will turn out empty, and whoever then drops a watch there drops it here too: so
+            // this one is entered once more after that.
+            folder.identity = None;
+            self.again.insert(id);
+            self.again.extend(self.hasher.tree.folder(twin).parent);
+        }
+        self.hasher.tree.invalidate(id);
+        self.hasher.note_contents(id, job);
+    }
+
+    /// Whether the folder at this name is still the one in the tree.
+    fn is_still(&self, id: FolderId, parent: &Path, name: &[u8]) -> bool {
+        let path = parent.join(std::ffi::OsStr::from_bytes(name));
+        let now = system::folder_at(&path).ok().map(|status| status.identity);
+        now.is_some() && now == self.hasher.tree.folder(id).identity
+    }
+
+    /// Where the files of a folder that is entered may be known from.
+    fn previous(parent: &Job, old: Option<FolderId>) -> Previous {
+        match (parent.previous, old) {
+            (Previous::Here(_), Some(old)) => Previous::Here(old),
+            (Previous::Elsewhere(_), Some(old)) => Previous::Elsewhere(old),
+            _ => Previous::Memo,
+        }
+    }
+
+    /// Takes a folder and all below it out of the tree. `log` says whether its files are to be
+    /// reported as removed; not if another folder takes its place and is compared with it.
+    fn detach(&mut self, id: FolderId, log: bool) {
+        if log {
+            let path = self.hasher.tree.path(id);
+            self.hasher.removals.push(self.hasher.generation, path);
+        }
+        for id in self.hasher.tree.subtree(id) {
+            self.gone.push(self.hasher.tree.path(id));
+            self.hasher.forget_contents(id);
+            self.hasher.forget_links(id);
+            self.detached.insert(id);
+            self.changes.folders_removed += 1;
+            let folder = self.hasher.tree.folder(id);
+            if log {
+                let files = folder.listing.entries().iter();
+                let files = files.filter(|entry| entry.kind() != Kind::Folder).count();
+                self.changes.removed += files as u64;
+            }
+            if let Some(identity) = folder.identity {
+                self.moved.insert(identity.inode, id);
+                if self.hasher.live.get(&identity.inode) == Some(&id) {
+                    self.hasher.live.remove(&identity.inode);
+                }
+            }
+        }
+    }
+
+    /// A folder is about to be entered that the tree still has in another place, if it was moved
+    /// and only the place it came to has been listed. Then it is gone from the other place, and
+    /// that must be told first: a watch belongs to the folder, not to its path.
+    fn displace(&mut self, job: &Job) {
+        let Some(other) = self.hasher.live.get(&job.inode).copied() else { return };
+        let folder = self.hasher.tree.folder(other);
+        let path = self.hasher.tree.path(other);
+        let Some(parent) = folder.parent else { return };
+        let there = system::folder_at(&path).ok().map(|status| status.identity);
+        if path == job.path || (there.is_some() && there == folder.identity) {
+            return;
+        }
+        let name = folder.name.clone();
+        self.detach(other, true);
+        let listing = &mut self.hasher.tree.folder_mut(parent).listing;
+        if let Some(at) = listing.position(&name) {
+            listing.entries_mut()[at].content = Content::Folder(None);
+        }
+        self.hasher.tree.invalidate(parent);
+        self.again.insert(parent);
+    }
+}
