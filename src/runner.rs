@@ -156,8 +156,8 @@ pub enum Event<'a> {
     },
     /// Output as it comes, if [`Options::live`] is set.
     Output {
-        /// The target that printed it.
-        id: &'a TargetId,
+        /// The target that printed it; `None` for cargo-nextest, which runs many at a time.
+        id: Option<&'a TargetId>,
         /// To which of its streams.
         stream: Stream,
         /// What it printed, cut anywhere.

@@ -6,7 +6,8 @@
 //! 1. Believed is the last `test result:` line that agrees with the exit status (`ok` with 0,
 //!    `FAILED` with anything else) and whose figures add up to the number of listed tests, as
 //!    long as every `running N tests` of that number has such a line (a program that a test
-//!    started can be the same binary). It gives the counts.
+//!    started can be the same binary). It gives the counts. Were there several such lines that
+//!    differ, it still does, but no test is given as passed.
 //! 2. The failed tests are those listed above that line, if they are as many as it says; the
 //!    ignored ones are those that `--list --ignored` names, if they are as many as it says.
 //! 3. With both known, the others passed. Left out nevertheless is every test for which any line
@@ -43,26 +44,38 @@ pub(super) struct Circumstances {
     pub(super) running: Vec<String>,
 }
 
-/// The summary that rule 1 believes, with the failed tests' names above it.
+/// The summary that rule 1 believes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Believed<'a> {
+    pub(super) summary: Summary,
+    /// The names listed above it.
+    failures: &'a [String],
+    /// No other line with as good a claim says something else.
+    undisputed: bool,
+}
+
+/// Looks for the summary that rule 1 believes.
 pub(super) fn believed<'a>(
     scan: &'a Scan,
     listing: &Listing,
     end: End,
     filtered: bool,
-) -> Option<(Summary, &'a [String])> {
+) -> Option<Believed<'a>> {
     if scan.matching_summaries < scan.matching_headers {
         return None;
     }
-    scan.marks.iter().rev().find_map(|mark| match mark {
-        Mark::Summary(summary, failures)
-            if agrees(*summary, end)
-                && summary.total() == listing.len()
-                && (filtered || summary.counts.filtered == 0) =>
-        {
+    let matching = scan.marks.iter().rev().filter_map(|mark| match mark {
+        Mark::Summary(summary, failures) if summary.total() == listing.len() => {
             Some((*summary, failures.as_slice()))
         }
         _ => None,
-    })
+    });
+    let remembers_all = matching.clone().count() as u64 == scan.matching_summaries;
+    let mut agreeing = matching
+        .filter(|(summary, _)| agrees(*summary, end) && (filtered || summary.counts.filtered == 0));
+    let (summary, failures) = agreeing.next()?;
+    let undisputed = remembers_all && agreeing.all(|other| other == (summary, failures));
+    Some(Believed { summary, failures, undisputed })
 }
 
 /// Judges the output of a binary that is at its end.
@@ -70,7 +83,7 @@ pub(super) fn judge(scan: &Scan, about: &Circumstances) -> Findings {
     let passed = about.end == End::Exit(0);
     let mut findings = match &scan.names {
         Names::Known(listing) => match believed(scan, listing, about.end, about.filtered) {
-            Some((summary, failures)) => settled(scan, listing, summary, failures, about),
+            Some(believed) => settled(scan, listing, believed, about),
             None => unsettled(scan, about),
         },
         Names::Doctests | Names::Any | Names::Unknown => unlisted(scan, about),
@@ -87,8 +100,7 @@ pub(super) fn judge(scan: &Scan, about: &Circumstances) -> Findings {
 fn settled(
     scan: &Scan,
     listing: &Listing,
-    summary: Summary,
-    failures: &[String],
+    Believed { summary, failures, undisputed }: Believed<'_>,
     about: &Circumstances,
 ) -> Findings {
     let counts = summary.counts;
@@ -116,7 +128,8 @@ fn settled(
             (false, true) => Some(Outcome::Ignored),
             (false, false) => {
                 let contradicted = claims.failed > 0 || claims.ignored > 0;
-                (!contradicted && (summary.ok || claims.ok > 0)).then_some(Outcome::Ok)
+                let confirmed = summary.ok || claims.ok > 0;
+                (undisputed && confirmed && !contradicted).then_some(Outcome::Ok)
             }
         }
     };

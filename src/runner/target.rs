@@ -90,7 +90,7 @@ async fn watch(
             Stream::Err => err.push(bytes),
         }
         if options.live {
-            tell(Event::Output { id: &job.id, stream, bytes });
+            tell(Event::Output { id: Some(&job.id), stream, bytes });
         }
     };
     let mut running = Box::pin(process::run(spec, &options.cancel, options.timeout, sink));
@@ -136,8 +136,8 @@ async fn conclude(
         Circumstances { end, filtered: request.filtered, ignored: None, running: running.clone() };
     if let Names::Known(listing) = &scan.names
         && !request.runs_ignored
-        && let Some((summary, _)) = evidence::believed(&scan, listing, end, request.filtered)
-        && summary.counts.ignored > 0
+        && let Some(believed) = evidence::believed(&scan, listing, end, request.filtered)
+        && believed.summary.counts.ignored > 0
     {
         let ignored = list(job, options, true).await;
         about.ignored = ignored.map(|listing| listing.names.into_iter().collect::<HashSet<_>>());

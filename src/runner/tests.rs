@@ -2,6 +2,7 @@
 
 mod doctests;
 mod fixture;
+mod nextest;
 mod noise;
 mod real;
 mod scheduling;

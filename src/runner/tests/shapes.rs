@@ -66,6 +66,17 @@ fn a_summary_with_another_total_or_word_is_not_believed() {
 }
 
 #[test]
+fn two_summaries_that_differ_prove_no_pass() {
+    // The real one, then what a process left behind may print; the real line of `a` is torn.
+    let real = "test result: ok. 1 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out\n";
+    let output = format!("running 2 tests\ntest a ... xignored\ntest b ... ok\n\n{real}");
+    let disputed = format!("{output}{}", result("ok", 2, 0));
+    assert_eq!(outcomes(&read(known(&["a", "b"]), PASS, &disputed)), []);
+    let repeated = format!("{}{}", disputed.replace(real, ""), result("ok", 2, 0));
+    assert_eq!(outcomes(&read(known(&["a", "b"]), PASS, &repeated)).len(), 2);
+}
+
+#[test]
 fn an_outcome_on_a_line_of_its_own_belongs_to_the_open_test() {
     let output = format!(
         "running 2 tests\ntest a ... noise\nok\ntest b ... noise\nFAILED\n\nfailures:\n    b\n\n{}",

@@ -1,0 +1,212 @@
+//! cargo test's selection in cargo-nextest's words.
+
+use std::ffi::OsString;
+
+use super::NextestError;
+
+/// Options of `cargo nextest run` that `cargo nextest list` does not know, without a value.
+const RUN_FLAGS: &[&str] = &[
+    "--no-output-indent",
+    "--hide-progress-bar",
+    "--no-input-handler",
+    "--no-capture",
+    "--nocapture",
+];
+
+/// The same with a value.
+const RUN_VALUES: &[&str] = &[
+    "--test-threads",
+    "--retries",
+    "--flaky-result",
+    "--no-tests",
+    "--failure-output",
+    "--success-output",
+    "--status-level",
+    "--final-status-level",
+    "--max-progress-running",
+];
+
+/// Options with which the events could not be matched with the list of tests.
+const REFUSED: &[(&str, &str)] = &[
+    ("--doc", "it does not run doctests; take `runner = \"cargo\"` for them"),
+    ("--no-run", "nothing would be run"),
+    ("--fail-fast", "every test target gets its verdict"),
+    ("--ff", "every test target gets its verdict"),
+    ("--max-fail", "every test target gets its verdict"),
+    ("--rerun", "only a run of all selected tests has a verdict"),
+    ("-R", "only a run of all selected tests has a verdict"),
+    ("--stress-count", "a verdict is that of one run"),
+    ("--stress-duration", "a verdict is that of one run"),
+    ("--debugger", "nobody could talk to it"),
+    ("--tracer", "it changes what is run"),
+];
+
+/// The arguments of both calls.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Arguments {
+    /// For `run`, before `--`.
+    pub(super) run: Vec<OsString>,
+    /// For `list`, before `--`.
+    pub(super) list: Vec<OsString>,
+    /// For `run`, after `--`.
+    pub(super) harness: Vec<OsString>,
+    /// For `list`, after `--`.
+    pub(super) list_harness: Vec<OsString>,
+    /// The tests print to the same stream as the events.
+    pub(super) no_capture: bool,
+}
+
+impl Arguments {
+    /// Translates what means something else, or nothing, to nextest.
+    pub(super) fn translate(
+        selection: &[OsString],
+        harness: &[OsString],
+    ) -> Result<Self, NextestError> {
+        let mut this = Self::default();
+        this.selection(selection)?;
+        this.harness(harness);
+        Ok(this)
+    }
+
+    fn both(&mut self, args: impl IntoIterator<Item = OsString>) {
+        for arg in args {
+            self.run.push(arg.clone());
+            self.list.push(arg);
+        }
+    }
+
+    fn selection(&mut self, args: &[OsString]) -> Result<(), NextestError> {
+        let mut args = args.iter();
+        while let Some(arg) = args.next() {
+            let text = arg.to_string_lossy();
+            let (name, inline) = match text.split_once('=') {
+                Some((name, value)) if name.starts_with("--") => (name, Some(value.into())),
+                _ => (&*text, None),
+            };
+            if let Some((option, why)) = REFUSED.iter().find(|(option, _)| *option == name) {
+                return Err(NextestError::Unsupported { option: (*option).to_owned(), why });
+            }
+            let mut value = || inline.clone().or_else(|| args.next().cloned());
+            match name {
+                "-q" | "--quiet" | "-v" | "-vv" | "--verbose" | "--no-fail-fast" | "--nff" => {}
+                // Ours, and cargo's own has no tests to report.
+                "--message-format" | "--message-format-version" => drop(value()),
+                "--profile" => self.both(["--cargo-profile".into()].into_iter().chain(value())),
+                "-j" | "--jobs" => self.both(["--build-jobs".into()].into_iter().chain(value())),
+                _ if name.starts_with("-j") => {
+                    self.both(["--build-jobs".into(), name["-j".len()..].into()]);
+                }
+                _ if RUN_FLAGS.contains(&name) => {
+                    self.no_capture |= name.ends_with("capture");
+                    self.run.push(arg.clone());
+                }
+                _ if RUN_VALUES.contains(&name) => {
+                    self.run.push(name.into());
+                    self.run.extend(value());
+                }
+                _ => self.both([arg.clone()]),
+            }
+        }
+        Ok(())
+    }
+
+    fn harness(&mut self, args: &[OsString]) {
+        let mut args = args.iter();
+        while let Some(arg) = args.next() {
+            let text = arg.to_string_lossy();
+            match &*text {
+                // How to print: nextest's own options, or nothing.
+                "-q" | "--quiet" => {}
+                "--show-output" => {
+                    self.run.extend(["--success-output", "immediate"].map(Into::into));
+                }
+                "--color" | "--format" => drop(args.next()),
+                _ if text.starts_with("--color=") || text.starts_with("--format=") => {}
+                "--nocapture" | "--no-capture" => {
+                    self.no_capture = true;
+                    self.harness.push(arg.clone());
+                }
+                "--test-threads" => {
+                    self.run.push(arg.clone());
+                    self.run.extend(args.next().cloned());
+                }
+                _ if text.starts_with("--test-threads=") => self.run.push(arg.clone()),
+                _ => {
+                    self.harness.push(arg.clone());
+                    self.list_harness.push(arg.clone());
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn translate(selection: &[&str], harness: &[&str]) -> Result<Arguments, NextestError> {
+        let own = |args: &[&str]| args.iter().map(OsString::from).collect::<Vec<_>>();
+        Arguments::translate(&own(selection), &own(harness))
+    }
+
+    fn own(args: &[&str]) -> Vec<OsString> {
+        args.iter().map(OsString::from).collect()
+    }
+
+    #[test]
+    fn what_cargo_test_means_is_kept() {
+        let args = ["--workspace", "-q", "--profile=ci", "-j4", "--jobs", "2", "name"];
+        let translated = translate(&args, &["--skip", "x"]).unwrap();
+        let expected = [
+            "--workspace",
+            "--cargo-profile",
+            "ci",
+            "--build-jobs",
+            "4",
+            "--build-jobs",
+            "2",
+            "name",
+        ];
+        assert_eq!(translated.run, own(&expected));
+        assert_eq!(translated.list, translated.run);
+        assert_eq!(translated.harness, own(&["--skip", "x"]));
+    }
+
+    #[test]
+    fn the_list_is_not_given_what_only_a_run_knows() {
+        let args = [
+            "--retries",
+            "2",
+            "--no-tests=pass",
+            "--no-capture",
+            "-E",
+            "test(a)",
+            "--no-fail-fast",
+        ];
+        let translated =
+            translate(&args, &["--nocapture", "--test-threads=1", "--show-output"]).unwrap();
+        assert_eq!(translated.list, own(&["-E", "test(a)"]));
+        let run = [
+            "--retries",
+            "2",
+            "--no-tests",
+            "pass",
+            "--no-capture",
+            "-E",
+            "test(a)",
+            "--test-threads=1",
+            "--success-output",
+            "immediate",
+        ];
+        assert_eq!(translated.run, own(&run));
+        assert_eq!((translated.list_harness, translated.no_capture), (own(&[]), true));
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_said() {
+        for (option, _) in REFUSED {
+            let error = translate(&[option], &[]).unwrap_err().to_string();
+            assert!(error.contains(option), "{error}");
+        }
+    }
+}
