@@ -12,7 +12,9 @@
 //! - [`Rescan`](WatchEvent::Rescan): `renew`, then scan everything by stat.
 //! - [`Cookie`](WatchEvent::Cookie): the answer may be given once the events before it were
 //!   dealt with.
-//! - [`unwatch`](FileWatcher::unwatch) what does not count any more.
+//! - [`unwatch`](FileWatcher::unwatch) what does not count any more, and what could not be watched
+//!   because it was not there. Until then a folder that appears there is reported as `Gone`: it
+//!   may have been listed between the two.
 //!
 //! What no event tells, so that a caller who must know it needs a stat scan: writes through a
 //! shared memory map after the file was closed, and writes to a file through another of its hard
@@ -197,8 +199,7 @@ impl FileWatcher {
             match admit(dir.as_ref(), &mut trust) {
                 Ok(inode) => claimed.push((Arc::<Path>::from(dir.as_ref()), inode)),
                 Err(why) => {
-                    // Not forgotten: notify may still hold what was there.
-                    self.shared.lock().table.retire(dir.as_ref());
+                    self.refuse(dir.as_ref(), &why);
                     failed.push(Unwatched { dir: dir.as_ref().to_path_buf(), why });
                 }
             }
@@ -261,10 +262,13 @@ impl FileWatcher {
             };
             return lost.into_iter().map(broken).collect();
         }
-        for (path, _) in &applied.failed {
-            state.table.forget(path);
+        for (path, error) in &applied.failed {
+            match error.kind {
+                notify::ErrorKind::PathNotFound => state.table.miss(path),
+                _ => state.table.forget(path),
+            }
         }
-        let needed = state.table.len() + state.jars.len() + applied.failed.len();
+        let needed = state.table.live() + state.jars.len() + applied.failed.len();
         drop(state);
         // Read once: thousands of folders may share the one limit.
         let mut limit = None;
@@ -291,16 +295,23 @@ impl FileWatcher {
         // Something else may have been watched: in doubt until the caller renews it.
         let mut state = self.shared.lock();
         self.shared.vanish(&mut state, path);
-        match now {
-            Ok(now) if now.is_dir() => Ok(()),
-            Ok(_) => {
-                state.table.retire(path);
-                Err(WatchError::NotAFolder)
-            }
-            Err(error) => {
-                state.table.retire(path);
-                Err(refusal(&error))
-            }
+        drop(state);
+        let why = match now {
+            Ok(now) if now.is_dir() => return Ok(()),
+            Ok(_) => WatchError::NotAFolder,
+            Err(error) => refusal(&error),
+        };
+        self.refuse(path, &why);
+        Err(why)
+    }
+
+    /// Keeps `dir` in the table: notify may hold what was there, and if there is only no folder
+    /// now, the caller is told when one appears.
+    fn refuse(&self, dir: &Path, why: &WatchError) {
+        let mut state = self.shared.lock();
+        match why {
+            WatchError::Missing | WatchError::NotAFolder => state.table.miss(dir),
+            _ => state.table.retire(dir),
         }
     }
 

@@ -161,7 +161,11 @@ impl Handler {
         }
         if elsewhere {
             shared.vanish(state, path);
-        } else if effect == Effect::Content {
+        } else if effect == Effect::Appeared {
+            for gone in state.table.appear(path) {
+                shared.queue.push(WatchEvent::Gone(gone.to_path_buf()));
+            }
+        } else {
             for dir in state.table.reported(path) {
                 let dir = dir.to_path_buf();
                 shared.queue.push(WatchEvent::Changed { dir, name: None });

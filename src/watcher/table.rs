@@ -33,6 +33,9 @@ enum Standing {
     Live,
     /// Wanted, but perhaps not in place any more: to be put back. The caller was told.
     Lost,
+    /// Wanted, but there was no folder when it was asked for. If one appears, the caller, who
+    /// may have listed it already, must be told.
+    Missing,
     /// Not wanted any more; notify may still have it. Events are dropped.
     Retired,
 }
@@ -66,6 +69,7 @@ pub(super) struct Table {
     /// Entries whose parent is not in the table: nobody tells when they are moved away.
     tops: BTreeSet<Arc<Path>>,
     lost: BTreeSet<Arc<Path>>,
+    missing: BTreeSet<Arc<Path>>,
     retired: BTreeSet<Arc<Path>>,
 }
 
@@ -77,7 +81,7 @@ impl Table {
 
     /// How many paths are watched without a doubt.
     pub(super) fn live(&self) -> usize {
-        self.entries.len() - self.lost.len() - self.retired.len()
+        self.entries.len() - self.lost.len() - self.missing.len() - self.retired.len()
     }
 
     /// The watches to put back.
@@ -104,29 +108,45 @@ impl Table {
     /// Makes `path`, which leads to `inode`, live. Called before the watch is added, so that an
     /// event that ends the watch right after finds it here.
     pub(super) fn claim(&mut self, path: &Path, inode: Inode) -> Claim {
-        let Some((path, entry)) = self.entries.get_key_value(path) else {
-            let path: Arc<Path> = path.into();
-            if path.parent().is_none_or(|parent| !self.entries.contains_key(parent)) {
-                self.tops.insert(Arc::clone(&path));
-            }
-            let entry = Entry { inode: None, standing: Standing::Live };
-            self.entries.insert(Arc::clone(&path), entry);
-            self.set_inode(&path, Some(inode));
-            return Claim::New;
-        };
-        let kept = entry.inode == Some(inode) && entry.standing != Standing::Lost;
-        let path = Arc::clone(path);
+        let before = self.entries.get(path).copied();
+        let path = self.enter(path);
         self.set_standing(&path, Standing::Live);
         self.set_inode(&path, Some(inode));
-        if kept { Claim::Kept } else { Claim::Again }
+        match before {
+            None => Claim::New,
+            Some(Entry { standing: Standing::Live | Standing::Retired, inode: same })
+                if same == Some(inode) =>
+            {
+                Claim::Kept
+            }
+            Some(_) => Claim::Again,
+        }
+    }
+
+    /// There is no folder at `path`, which is wanted.
+    pub(super) fn miss(&mut self, path: &Path) {
+        let path = self.enter(path);
+        self.set_standing(&path, Standing::Missing);
+        self.set_inode(&path, None);
+    }
+
+    /// Something is at `path` that was not there before. Gives the paths at and below it that
+    /// were missing until now.
+    pub(super) fn appear(&mut self, path: &Path) -> Vec<Arc<Path>> {
+        if self.missing.is_empty() {
+            return Vec::new();
+        }
+        let missing = |path: &&Arc<Path>| self.missing.contains(&***path);
+        let appeared: Vec<_> = self.below(path).filter(missing).cloned().collect();
+        appeared.into_iter().filter(|path| self.lose(path)).collect()
     }
 
     /// `path` is not wanted any more.
     pub(super) fn retire(&mut self, path: &Path) {
         if let Some((path, entry)) = self.entries.get_key_value(path) {
-            let (path, lost) = (Arc::clone(path), entry.standing == Standing::Lost);
+            let (path, standing) = (Arc::clone(path), entry.standing);
             self.set_standing(&path, Standing::Retired);
-            if lost {
+            if standing == Standing::Lost {
                 self.set_inode(&path, None);
             }
         }
@@ -140,6 +160,7 @@ impl Table {
         self.entries.remove(&path);
         self.tops.remove(&path);
         self.lost.remove(&path);
+        self.missing.remove(&path);
         self.retired.remove(&path);
         let orphans: Vec<_> =
             self.below(&path).filter(|p| p.parent() == Some(&*path)).cloned().collect();
@@ -160,30 +181,31 @@ impl Table {
         all.into_iter().filter(|path| self.lose(path)).collect()
     }
 
-    /// All watches are in doubt; gives the number of those that were not.
+    /// All watches are in doubt; gives the number of those that were not until now.
     pub(super) fn lose_all(&mut self) -> usize {
         let all: Vec<_> = self.entries.keys().cloned().collect();
         all.iter().filter(|path| self.lose(path)).count()
     }
 
-    /// Puts one watch in doubt; `true` if it was live.
+    /// Puts one watch in doubt; `true` if the caller must be told.
     pub(super) fn lose(&mut self, path: &Path) -> bool {
         let Some((path, entry)) = self.entries.get_key_value(path) else { return false };
         let (path, standing) = (Arc::clone(path), entry.standing);
         match standing {
-            Standing::Live => self.set_standing(&path, Standing::Lost),
+            Standing::Live | Standing::Missing => self.set_standing(&path, Standing::Lost),
             Standing::Lost => {}
             // Never again to be taken for the watch that it was.
             Standing::Retired => self.set_inode(&path, None),
         }
-        standing == Standing::Live
+        matches!(standing, Standing::Live | Standing::Missing)
     }
 
     /// The wanted paths under which a change in the folder `dir` must be reported: itself and
     /// the other names of its inode. Empty if nobody wants it.
     pub(super) fn reported(&self, dir: &Path) -> Vec<Arc<Path>> {
         let wanted = |path: &Arc<Path>| {
-            self.entries.get(path).is_some_and(|entry| entry.standing != Standing::Retired)
+            let standing = self.entries.get(path).map(|entry| entry.standing);
+            matches!(standing, Some(Standing::Live | Standing::Lost))
         };
         self.aliases(dir).into_iter().filter(wanted).collect()
     }
@@ -221,17 +243,34 @@ impl Table {
             .take_while(move |entry| entry.starts_with(path))
     }
 
+    /// The entry of `path`, made if there is none.
+    fn enter(&mut self, path: &Path) -> Arc<Path> {
+        if let Some((path, _)) = self.entries.get_key_value(path) {
+            return Arc::clone(path);
+        }
+        let path: Arc<Path> = path.into();
+        if path.parent().is_none_or(|parent| !self.entries.contains_key(parent)) {
+            self.tops.insert(Arc::clone(&path));
+        }
+        let entry = Entry { inode: None, standing: Standing::Live };
+        self.entries.insert(Arc::clone(&path), entry);
+        path
+    }
+
     fn set_standing(&mut self, path: &Arc<Path>, standing: Standing) {
         if let Some(entry) = self.entries.get_mut(path) {
             entry.standing = standing;
         }
         self.lost.remove(path);
+        self.missing.remove(path);
         self.retired.remove(path);
-        match standing {
-            Standing::Live => {}
-            Standing::Lost => _ = self.lost.insert(Arc::clone(path)),
-            Standing::Retired => _ = self.retired.insert(Arc::clone(path)),
-        }
+        let set = match standing {
+            Standing::Live => return,
+            Standing::Lost => &mut self.lost,
+            Standing::Missing => &mut self.missing,
+            Standing::Retired => &mut self.retired,
+        };
+        set.insert(Arc::clone(path));
     }
 
     fn set_inode(&mut self, path: &Arc<Path>, inode: Option<Inode>) {
@@ -308,6 +347,22 @@ mod tests {
         assert_eq!(table.lose_all(), 2);
         table.retire(Path::new("/b"));
         assert_eq!(table.claim(Path::new("/b"), inode(2)), Claim::Again);
+    }
+
+    #[test]
+    fn a_missing_folder_is_told_when_it_or_a_folder_above_it_appears() {
+        let mut table = table(&[("/p", 1)]);
+        table.miss(Path::new("/p/a/b"));
+        table.miss(Path::new("/p/c"));
+        assert_eq!(table.live(), 1);
+        assert!(table.appear(Path::new("/p/x")).is_empty());
+        assert_eq!(names(&table.appear(Path::new("/p/a"))), ["/p/a/b"]);
+        assert!(table.appear(Path::new("/p/a")).is_empty(), "told once");
+        assert_eq!(names(&table.lost()), ["/p/a/b"]);
+        assert_eq!(table.claim(Path::new("/p/a/b"), inode(3)), Claim::Again);
+        table.retire(Path::new("/p/c"));
+        assert!(table.appear(Path::new("/p/c")).is_empty());
+        assert_eq!(names(&table.retired()), ["/p/c"]);
     }
 
     #[test]

@@ -332,9 +332,9 @@ fn a_checkout_of_thousands_of_files_is_known_afterwards() {
     let mut caller = Caller::new(&root, &mut rig.watcher);
     assert_eq!(caller.ask(&mut rig), Ok(()));
     write("two");
-    for n in 0..30 {
+    for n in (0..30).step_by(2) {
         fs::remove_dir_all(root.join(format!("crate-{n}/one"))).unwrap();
     }
     assert_eq!(caller.ask(&mut rig), Ok(()));
-    assert_eq!(rig.watcher.watched(), 1 + 30 + 60 - 30 + 0);
+    assert_eq!(rig.watcher.watched(), 1 + 30 + 30);
 }

@@ -121,12 +121,27 @@ fn a_vanished_folder_can_be_unwatched_and_comes_back() {
     let [a] = rig.watched(["a"]);
     fs::remove_dir(&a).unwrap();
     rig.watcher.unwatch(&a);
-    let events = rig.barrier();
-    assert_eq!(gone(&events), [] as [&Path; 0], "nobody wants to know");
+    rig.barrier();
+    assert_eq!(rig.watcher.renew(), []);
     assert_eq!(rig.watcher.watch(&a), Err(WatchError::Missing));
     fs::create_dir(&a).unwrap();
     rig.watcher.watch(&a).unwrap();
     assert_alive(&mut rig, &a);
+}
+
+#[test]
+fn a_folder_that_was_missing_when_it_was_asked_for_is_told_when_it_appears() {
+    let mut rig = Rig::new();
+    rig.watched(["a"]);
+    let [b, c] = [rig.at("b"), rig.at("c/d/e")];
+    for folder in [&b, &c] {
+        assert_eq!(rig.watcher.watch(folder), Err(WatchError::Missing));
+        fs::create_dir_all(folder).unwrap();
+        // A caller that lists it now has a listing without a watch.
+        assert_eq!(gone(&rig.barrier()), [folder]);
+        rig.renewed();
+        assert_alive(&mut rig, folder);
+    }
 }
 
 #[test]
