@@ -37,16 +37,15 @@ impl Queue {
     pub(super) fn to(receiver: Sender<WatchEvent>) -> io::Result<Arc<Self>> {
         let queue = Arc::new(Self::default());
         let source = Arc::clone(&queue);
-        std::thread::Builder::new()
-            .name("watch-events".to_owned())
-            .stack_size(128 * 1024)
-            .spawn(move || {
+        std::thread::Builder::new().name("watch-events".to_owned()).stack_size(128 * 1024).spawn(
+            move || {
                 while let Some(event) = source.next() {
                     if receiver.blocking_send(event).is_err() {
                         source.close();
                     }
                 }
-            })?;
+            },
+        )?;
         Ok(queue)
     }
 
@@ -59,7 +58,11 @@ impl Queue {
         match event {
             // Whoever receives the rescan later than this looks at everything later than this.
             WatchEvent::Changed { .. } | WatchEvent::Rescan if waiting.rescan => return,
-            WatchEvent::Changed { .. } if waiting.events.back() == Some(&event) => return,
+            WatchEvent::Changed { .. } | WatchEvent::Failed(_)
+                if waiting.events.back() == Some(&event) =>
+            {
+                return;
+            }
             WatchEvent::Changed { .. } if waiting.events.len() >= LONGEST => {
                 waiting.events.retain(|event| !matches!(event, WatchEvent::Changed { .. }));
                 // In front: a cookie that waits behind the changes must not overtake them.

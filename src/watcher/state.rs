@@ -150,7 +150,9 @@ impl Handler {
             // not what was watched here, and the end of that may never be told: whoever has it
             // open keeps it.
             Effect::Appeared => {
-                state.table.leads_elsewhere(path) || state.jars.contains_key(path)
+                let here = || fs::symlink_metadata(path).ok().as_ref().map(Inode::from);
+                state.table.leads_elsewhere(path)
+                    || state.jars.get(path).is_some_and(|jar| *jar != here())
             }
             Effect::Content => false,
         };

@@ -64,9 +64,8 @@ impl Rig {
     }
 
     fn next(&mut self) -> WatchEvent {
-        let next = self.timer.block_on(async {
-            tokio::time::timeout(DEADLINE, self.events.recv()).await
-        });
+        let next =
+            self.timer.block_on(async { tokio::time::timeout(DEADLINE, self.events.recv()).await });
         next.expect("no event came").expect("the watcher is gone")
     }
 
@@ -108,11 +107,11 @@ fn dir_of(event: WatchEvent) -> Option<PathBuf> {
 }
 
 fn gone(events: &[WatchEvent]) -> Vec<&Path> {
-    let gone = |event| match event {
-        &WatchEvent::Gone(ref dir) => Some(dir.as_path()),
+    let gone = events.iter().filter_map(|event| match event {
+        WatchEvent::Gone(dir) => Some(dir.as_path()),
         _ => None,
-    };
-    events.iter().filter_map(gone).collect()
+    });
+    gone.collect()
 }
 
 /// Runs one ignored test of this file in a process of its own, behind `wrapper`.
@@ -251,7 +250,10 @@ fn a_project_with_thousands_of_folders_is_dropped_without_stopping_the_others() 
     assert_eq!(rig.watcher.watched(), 2);
     fs::write(kept.join("a"), "").unwrap();
     fs::write(many[0].join("a"), "").unwrap();
-    assert_eq!(rig.barrier().into_iter().filter_map(dir_of).collect::<BTreeSet<_>>(), [kept].into());
+    assert_eq!(
+        rig.barrier().into_iter().filter_map(dir_of).collect::<BTreeSet<_>>(),
+        [kept].into()
+    );
     assert_eq!(rig.watcher.renew(), []);
 }
 

@@ -321,7 +321,8 @@ fn a_checkout_of_thousands_of_files_is_known_afterwards() {
     let write = |version: &str| {
         for n in 0..3000 {
             // Git removes the file and creates it anew; folders come and go with their files.
-            let dir = root.join(format!("crate-{}/{}", n % 30, if n % 2 == 0 { version } else { "src" }));
+            let dir =
+                root.join(format!("crate-{}/{}", n % 30, if n % 2 == 0 { version } else { "src" }));
             fs::create_dir_all(&dir).unwrap();
             let file = dir.join(format!("file-{n}"));
             let _ = fs::remove_file(&file);
