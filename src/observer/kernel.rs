@@ -1,5 +1,5 @@
-//! The kernel's interfaces that no safe crate wraps: seccomp, its notifications, descriptors in
-//! messages, another process's memory. All unsafe code of the observer is here and in `start`.
+//! The kernel's interfaces that no safe crate wraps: seccomp, its notifications, another
+//! process's memory and descriptors. All unsafe code of the observer is here and in `start`.
 
 #![expect(unsafe_code, reason = "these kernel interfaces have no safe wrapper")]
 
@@ -56,60 +56,53 @@ pub(in crate::observer) fn install(program: &[sock_filter]) -> Result<RawFd, c_i
     Ok(RawFd::try_from(fd).unwrap_or(-1))
 }
 
-/// Control data for one descriptor, aligned as the kernel wants it.
-#[repr(C)]
-union Control {
-    header: libc::cmsghdr,
-    space: [u8; 64],
+/// Sends two numbers as one message. Async-signal-safe, and no call that the filter watches:
+/// descriptors can't be sent from under it, so they are named, and fetched by [`take`].
+pub(in crate::observer) fn tell(socket: RawFd, message: [c_int; 2]) -> bool {
+    let length = size_of_val(&message);
+    // SAFETY: reads the array that it is given.
+    let sent = unsafe { libc::send(socket, message.as_ptr().cast(), length, libc::MSG_NOSIGNAL) };
+    sent.cast_unsigned() == length
 }
 
-/// Sends one byte, `code`, and the descriptor if there is one. Async-signal-safe.
-pub(in crate::observer) fn send(socket: RawFd, code: u8, fd: Option<RawFd>) -> bool {
-    let mut byte = [code];
-    let mut part = libc::iovec { iov_base: byte.as_mut_ptr().cast(), iov_len: 1 };
-    let mut control = Control { space: [0; 64] };
-    // SAFETY: every pointer in `message` points to a local that outlives the call; the control
-    // data has room for one descriptor and is written by the macros made for that.
-    unsafe {
-        let mut message: libc::msghdr = std::mem::zeroed();
-        message.msg_iov = &raw mut part;
-        message.msg_iovlen = 1;
-        if let Some(fd) = fd {
-            message.msg_control = (&raw mut control).cast();
-            message.msg_controllen = libc::CMSG_SPACE(4) as _;
-            let header = libc::CMSG_FIRSTHDR(&raw const message);
-            (*header).cmsg_level = libc::SOL_SOCKET;
-            (*header).cmsg_type = libc::SCM_RIGHTS;
-            (*header).cmsg_len = libc::CMSG_LEN(4) as _;
-            libc::CMSG_DATA(header).cast::<c_int>().write_unaligned(fd);
+/// Receives what [`tell`] sent; `None` when nobody can send any more. Async-signal-safe.
+pub(in crate::observer) fn hear(socket: RawFd) -> Option<[c_int; 2]> {
+    let mut message = [0; 2];
+    let length = size_of_val(&message);
+    loop {
+        // SAFETY: writes into the array that it is given.
+        let count = unsafe { libc::recv(socket, message.as_mut_ptr().cast(), length, 0) };
+        if count.cast_unsigned() == length {
+            return Some(message);
         }
-        libc::sendmsg(socket, &raw const message, libc::MSG_NOSIGNAL) == 1
+        // SAFETY: the thread's own errno.
+        if count >= 0 || unsafe { *libc::__errno_location() } != libc::EINTR {
+            return None;
+        }
     }
 }
 
-/// Receives what [`send`] sent; `None` when nobody can send any more.
-pub(in crate::observer) fn receive(socket: &OwnedFd) -> io::Result<Option<(u8, Option<OwnedFd>)>> {
-    let mut byte = [0_u8];
-    let mut part = libc::iovec { iov_base: byte.as_mut_ptr().cast(), iov_len: 1 };
-    let mut control = Control { space: [0; 64] };
-    // SAFETY: as in `send`; a descriptor that the kernel puts into the message is ours alone.
+/// Makes the descriptor `fd` of the process `pid` ours as well.
+pub(in crate::observer) fn take(pid: pid_t, fd: c_int) -> io::Result<OwnedFd> {
+    // SAFETY: plain system calls on numbers; what they return is ours alone.
     unsafe {
-        let mut message: libc::msghdr = std::mem::zeroed();
-        message.msg_iov = &raw mut part;
-        message.msg_iovlen = 1;
-        message.msg_control = (&raw mut control).cast();
-        message.msg_controllen = size_of::<Control>() as _;
-        match libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_CMSG_CLOEXEC) {
-            ..0 => return Err(io::Error::last_os_error()),
-            0 => return Ok(None),
-            _ => {}
+        let process = libc::syscall(libc::SYS_pidfd_open, pid, 0);
+        if process < 0 {
+            return Err(io::Error::last_os_error());
         }
-        let header = libc::CMSG_FIRSTHDR(&raw const message);
-        let fd = (!header.is_null() && (*header).cmsg_type == libc::SCM_RIGHTS).then(|| {
-            OwnedFd::from_raw_fd(libc::CMSG_DATA(header).cast::<c_int>().read_unaligned())
-        });
-        Ok(Some((byte[0], fd)))
+        let process = OwnedFd::from_raw_fd(RawFd::try_from(process).unwrap_or(-1));
+        let taken = libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), fd, 0);
+        if taken < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(OwnedFd::from_raw_fd(RawFd::try_from(taken).unwrap_or(-1)))
     }
+}
+
+/// Ends a process that nobody can answer.
+pub(in crate::observer) fn kill(pid: pid_t) {
+    // SAFETY: a plain system call on numbers.
+    unsafe { libc::kill(pid, libc::SIGKILL) };
 }
 
 /// The end of a filter on which its calls are told.

@@ -3,7 +3,7 @@
 #![expect(unsafe_code, reason = "the hook runs between fork and exec")]
 
 use std::io;
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,9 @@ use crate::process::Spec;
 const TRIAL: Duration = Duration::from_secs(5);
 /// How long a supervisor that does not answer is waited for.
 const STUCK: Duration = Duration::from_secs(2);
+/// The supervisor's consent, and its opposite.
+pub(in crate::observer) const READY: [libc::c_int; 2] = [1, 1];
+pub(in crate::observer) const REFUSED: [libc::c_int; 2] = [0, 0];
 /// A name that nobody else asks for.
 const MARK: &std::ffi::CStr = c"/knhk-test-cache observer trial";
 
@@ -49,7 +52,7 @@ pub(in crate::observer) fn observe(
 ) -> Result<(Spec, Handle), Unavailable> {
     let failed = |error: io::Error| Unavailable::Forbidden(error.to_string());
     let flags = SocketFlags::CLOEXEC;
-    let (arrivals, sender) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+    let (arrivals, sender) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
         .map_err(|error| failed(error.into()))?;
     let (stop, stopper) = io::pipe().map_err(failed)?;
     // Large enough that the report never waits for its reader.
@@ -60,25 +63,27 @@ pub(in crate::observer) fn observe(
         .spawn(move || supervisor.work(&send))
         .map_err(failed)?;
     let program = filter::program();
-    let hook = move || match kernel::install(&program) {
-        Ok(listener) => {
-            if kernel::send(sender.as_raw_fd(), 0, Some(listener)) {
-                Ok(())
-            } else {
-                // Under the filter with nobody to answer, the child could not even start.
-                Err(io::Error::from_raw_os_error(libc::EPIPE))
-            }
-        }
-        Err(code) => {
-            // Not observed, and the supervisor knows; the run itself is not disturbed.
-            kernel::send(sender.as_raw_fd(), u8::try_from(code).unwrap_or(u8::MAX), None);
-            Ok(())
-        }
+    let hook = move || {
+        come_under(&program, sender.as_raw_fd());
+        Ok(())
     };
     // SAFETY: the hook makes system calls on numbers and on memory that was there before the
-    // fork; `io::Error::from_raw_os_error` allocates nothing.
+    // fork, all of them async-signal-safe.
     let spec = unsafe { spec.clone().before_exec(hook) };
     Ok((spec, Handle { stop: Some(stopper), report }))
+}
+
+/// The child's part, between fork and exec. First it asks whether its descriptors can be fetched:
+/// once it is under the filter, its next call waits for someone to answer.
+fn come_under(program: &[libc::sock_filter], socket: RawFd) {
+    // SAFETY: cannot fail.
+    let own = unsafe { libc::getpid() };
+    if !kernel::tell(socket, [own, socket]) || kernel::hear(socket) != Some(READY) {
+        // Not observed, and the supervisor knows; the run itself is not disturbed.
+        return;
+    }
+    let listener = kernel::install(program).unwrap_or_else(|code| -code);
+    kernel::tell(socket, [own, listener]);
 }
 
 /// Tries everything once, on a thread of ours that comes under a filter of its own.

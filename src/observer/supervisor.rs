@@ -14,12 +14,16 @@ use std::time::{Duration, Instant};
 
 use super::handle::Run;
 use super::kernel::{self, Listener};
+use super::start::{READY, REFUSED};
 use crate::observer::{Observation, Problem};
 
 /// How often the guard looks; a call is stuck when it is seen twice.
 const TICK: Duration = Duration::from_millis(500);
 /// How long processes that are just ending may still take after the child was reaped.
 const LEAVING: Duration = Duration::from_millis(50);
+
+/// How long a child may take from our consent to its filter: a few system calls.
+const STARTING: Duration = Duration::from_secs(30);
 
 /// What the two threads share.
 #[derive(Debug, Default)]
@@ -39,6 +43,15 @@ struct Shared {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What came of a child that starts.
+enum Arrival {
+    Listener(Listener),
+    /// It runs unobserved, which is written down.
+    Unobserved,
+    /// No child can start any more.
+    NoMore,
 }
 
 /// What the supervisor needs to begin.
@@ -87,14 +100,14 @@ impl Supervisor {
             };
             if polled[1].revents != 0 {
                 match self.arrive() {
-                    Some(Some(listener)) => {
+                    Arrival::Listener(listener) => {
                         started = true;
                         listeners.push(Arc::new(listener));
                         lock(&shared.listeners).clone_from(&listeners);
                         continue;
                     }
-                    Some(None) => started = true,
-                    None => arrivals = None,
+                    Arrival::Unobserved => started = true,
+                    Arrival::NoMore => arrivals = None,
                 }
             }
             let mut gone = false;
@@ -138,22 +151,45 @@ impl Supervisor {
         let _ = report.send(observation);
     }
 
-    /// A child that started has sent its listener (`Some(Some)`), or why it has none
-    /// (`Some(None)`). `None`: no child can start any more.
-    fn arrive(&mut self) -> Option<Option<Listener>> {
-        match kernel::receive(&self.arrivals) {
-            Ok(Some((0, Some(fd)))) => Some(Some(Listener::new(fd))),
-            Ok(Some((code, _))) => {
-                let error = io::Error::from_raw_os_error(code.into());
-                self.run.problem(Problem::NotStarted(error.to_string()));
-                Some(None)
+    /// Speaks with a child that starts, see `start::come_under`.
+    fn arrive(&mut self) -> Arrival {
+        let socket = self.arrivals.as_raw_fd();
+        let Some([pid, fd]) = kernel::hear(socket) else { return Arrival::NoMore };
+        if let Err(error) = kernel::take(pid, fd) {
+            kernel::tell(socket, REFUSED);
+            return self.not_started(&error);
+        }
+        if !kernel::tell(socket, READY) {
+            return Arrival::NoMore;
+        }
+        // It answers at once, unless it was killed meanwhile: then we are told to stop.
+        let deadline = Instant::now() + STARTING;
+        loop {
+            let mut polled = [pollfd(socket), pollfd(self.stop.as_raw_fd())];
+            if kernel::wait(&mut polled, 1000).is_err() || polled[0].revents != 0 {
+                break;
             }
-            Ok(None) => None,
-            Err(error) => {
-                self.run.problem(Problem::NotStarted(error.to_string()));
-                None
+            if polled[1].revents != 0 || Instant::now() > deadline {
+                return self.not_started(&io::ErrorKind::TimedOut.into());
             }
         }
+        match kernel::hear(socket) {
+            Some([_, code @ ..0]) => self.not_started(&io::Error::from_raw_os_error(-code)),
+            Some([pid, listener]) => match kernel::take(pid, listener) {
+                Ok(fd) => Arrival::Listener(Listener::new(fd)),
+                Err(error) => {
+                    // It worked a moment ago. Nobody can ever answer this child.
+                    kernel::kill(pid);
+                    self.not_started(&error)
+                }
+            },
+            None => Arrival::NoMore,
+        }
+    }
+
+    fn not_started(&mut self, error: &io::Error) -> Arrival {
+        self.run.problem(Problem::NotStarted(error.to_string()));
+        Arrival::Unobserved
     }
 
     /// Takes one call, enters it and lets it go.

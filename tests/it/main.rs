@@ -1,0 +1,3 @@
+//! Tests of the modules from outside, on real processes and files.
+
+mod observer;
