@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 
 use libc::{c_int, pid_t};
+use rustix::io::Errno;
 
 use super::calls::{self, Name, Request};
 use super::filter::NATIVE;
@@ -165,12 +166,11 @@ impl Run {
             }
             Request::Bind { socket, address, length } => {
                 self.sockets.adopt(thread, socket);
-                if let Given::Path(name) = self.address(thread, address, length)? {
-                    if let Some(located) = self.absolute(thread, libc::AT_FDCWD, &name) {
-                        if let Some(target) = self.walk(thread, &located, false) {
-                            self.ledger.create(&target);
-                        }
-                    }
+                if let Given::Path(name) = self.address(thread, address, length)?
+                    && let Some(located) = self.absolute(thread, libc::AT_FDCWD, &name)
+                    && let Some(target) = self.walk(thread, &located, false)
+                {
+                    self.ledger.create(&target);
                 }
             }
             Request::Listen { socket } => self.sockets.adopt(thread, socket),
@@ -426,9 +426,19 @@ impl Run {
         } else {
             format!("/proc/{thread}/fd/{at}")
         };
-        // No such descriptor: the kernel refuses, too. No such process: it was killed.
-        let mut folder =
-            rustix::fs::readlink(&link, Vec::with_capacity(LONGEST)).ok()?.into_bytes();
+        let mut folder = match rustix::fs::readlink(&link, Vec::with_capacity(FIRST_LOOK)) {
+            Ok(folder) => folder.into_bytes(),
+            // No such descriptor: the kernel refuses, too. No such process: it was killed.
+            Err(Errno::NOENT | Errno::SRCH) => return None,
+            Err(Errno::NAMETOOLONG) => {
+                self.problem(Problem::TooLong);
+                return None;
+            }
+            Err(error) => {
+                self.problem(Problem::Memory(error.kind().to_string()));
+                return None;
+            }
+        };
         if !folder.starts_with(b"/") {
             // A pipe or a socket is no folder; what cannot be reached from our root is lost.
             if folder.starts_with(b"(unreachable)") {
