@@ -3,7 +3,8 @@
 //! `cargo bench --bench observer` measures a purely computing program. With
 //! `OBSERVER_BENCH_PROGRAM` (a test binary, absolute) and `OBSERVER_BENCH_DIR` (where cargo would
 //! run it) it measures that one as well: the bar for ripgrep's integration tests is 1.05, for
-//! computing 1.01. `OBSERVER_BENCH_ROUNDS` is how often each is run (15).
+//! computing 1.01. On a machine that does other things look at the processor time, in which waiting
+//! for others does not count. `OBSERVER_BENCH_PATHS=1` lists what the last run was seen to use. `OBSERVER_BENCH_ROUNDS` is how often each is run (15).
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -48,15 +49,20 @@ fn compile(folder: &Path, environment: &Environment) -> PathBuf {
 /// medians and the fastest.
 fn compare(name: &str, spec: &Spec, rounds: usize) {
     let (mut plain, mut observed, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut plain_work, mut observed_work) = (0.0, 0.0);
     let mut last = None;
     for _ in 0..rounds {
+        let start = work();
         let without = time(|| run(spec));
+        let between = work();
+        plain_work += between - start;
         let mut seen = None;
         let with = time(|| {
             let (spec, running) = Observer::observe(spec, Options::default()).expect("available");
             run(&spec);
             seen = Some(running.finish());
         });
+        observed_work += work() - between;
         plain.push(without);
         observed.push(with);
         ratios.push(with / without);
@@ -66,21 +72,36 @@ fn compare(name: &str, spec: &Spec, rounds: usize) {
     let Observation { paths, problems, peers, calls, .. } = &seen;
     println!(
         "observer {name}: median {:.3} s plain, {:.3} s observed, ratio of medians {:.3}, \
-         median ratio {:.3}, ratio of the fastest {:.3}; {calls} calls, {} paths, {} inputs, \
+         median ratio {:.3}, ratio of the fastest {:.3}, processor time {plain_work:.2} and \
+         {observed_work:.2} s, ratio {:.3}; {calls} calls, {} paths, {} inputs, \
          peers {peers:?}, problems {problems:?}",
         median(&mut plain),
         median(&mut observed),
         median(&mut observed.clone()) / median(&mut plain.clone()),
         median(&mut ratios),
         observed[0] / plain[0],
+        observed_work / plain_work,
         paths.len(),
         seen.inputs().count(),
     );
+    if std::env::var_os("OBSERVER_BENCH_PATHS").is_some() {
+        for (path, seen) in paths {
+            println!("{:?} {:?} {} {:?}", seen.uses, seen.place, path.display(), seen.first);
+        }
+    }
 }
 
 fn run(spec: &Spec) {
     let output = capture(spec, LIMIT).expect("it starts");
     assert!(output.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// Processor time of this process and its children that have ended, in seconds.
+fn work() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux");
+    let fields = stat.rsplit_once(") ").map_or("", |(_, rest)| rest).split(' ').skip(11).take(4);
+    // Ticks are hundredths of a second on every Linux that runs Rust.
+    fields.filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() / 100.0
 }
 
 fn time(work: impl FnOnce()) -> f64 {
