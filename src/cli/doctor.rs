@@ -66,12 +66,8 @@ fn show(check: &Check, format: Format) -> Result<(), Stop> {
         CheckStatus::Fail => (ERROR, "fail"),
     };
     if format == Format::Json {
-        let line = Line {
-            name: check.name,
-            status,
-            what: &check.what,
-            remedy: check.remedy.as_deref(),
-        };
+        let line =
+            Line { name: check.name, status, what: &check.what, remedy: check.remedy.as_deref() };
         println!("{}", serde_json::to_string(&line).map_err(std::io::Error::from)?);
         return Ok(());
     }

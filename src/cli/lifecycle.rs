@@ -61,7 +61,10 @@ fn new_config(context: &Context, workspaces: &[PathBuf]) -> Result<Option<String
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
         Err(error) => {
-            return Err(Stop::new(Exit::Config, format!("cannot read {}: {error}", file.display())));
+            return Err(Stop::new(
+                Exit::Config,
+                format!("cannot read {}: {error}", file.display()),
+            ));
         }
     };
     for workspace in workspaces {
@@ -127,7 +130,8 @@ fn tell(report: &Report) {
         anstream::eprintln!("{}", label(GOOD, word, action));
     }
     for tool in &report.surroundings.tools {
-        anstream::eprintln!("{}", label(NOTE, tool.name, tool.path.display()));
+        let path = tool.path.as_ref().map_or("not found".into(), |path| path.to_string_lossy());
+        anstream::eprintln!("{}", label(NOTE, tool.name, path));
     }
     for note in &report.notes {
         anstream::eprintln!("{}", label(WARN, "Note", note));

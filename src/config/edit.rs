@@ -243,7 +243,8 @@ fn not_inline(paths: &Paths, text: &str, inline: Option<usize>) -> Result<(), Ed
 
 /// The text of a new config file: the shipped default with its values commented out, so that
 /// a user who changes one of them does not pin the others.
-fn template() -> String {
+#[must_use]
+pub fn starting_text() -> String {
     let mut text = String::new();
     for line in DEFAULT.lines() {
         // The schema lies beside the shipped default only.

@@ -178,8 +178,19 @@ fn no_mod_rs_no_endless_file_nothing_unfinished() {
 #[test]
 fn the_top_level_is_as_agreed() {
     let allowed = [
-        "CHANGELOG.md", "Cargo.lock", "Cargo.toml", "LICENSE-APACHE", "LICENSE-MIT", "README.md",
-        "clippy.toml", "config", "packaging", "rustfmt.toml", "src", "target", "tests",
+        "CHANGELOG.md",
+        "Cargo.lock",
+        "Cargo.toml",
+        "LICENSE-APACHE",
+        "LICENSE-MIT",
+        "README.md",
+        "clippy.toml",
+        "config",
+        "packaging",
+        "rustfmt.toml",
+        "src",
+        "target",
+        "tests",
     ];
     let odd: Vec<_> = fs::read_dir(root())
         .unwrap()
