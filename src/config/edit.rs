@@ -128,7 +128,7 @@ pub fn add(paths: &Paths, environment: &Environment, path: &Path) -> Result<Adde
     let written = plain.to_str().ok_or_else(|| EditError::NotUtf8(plain.clone()))?;
     let written = super::values::quoted(&show::escape(written));
     edit(paths, |old| {
-        let text = old.map_or_else(template, ToOwned::to_owned);
+        let text = old.map_or_else(starting_text, ToOwned::to_owned);
         let before = good(evaluate(&text, paths, environment))?;
         if let Some(entry) = before.entries.iter().find(|entry| entry.path == real) {
             let line = splice::line_of(&text, entry.header.start);
