@@ -1,3 +1,5 @@
-//! Tests of the modules from outside, on real processes and files.
+//! The one integration test binary: real processes, real files, hermetic folders.
 
+mod compiler;
+mod layers;
 mod observer;
