@@ -1,3 +1,3 @@
-//! The one integration test binary: real processes, hermetic folders.
+//! Tests of the modules from outside, on real processes and files.
 
-mod compiler;
+mod observer;
