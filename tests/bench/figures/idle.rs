@@ -31,9 +31,8 @@ pub(crate) fn measure(stage: &Stage, workspaces: &Workspaces, table: &mut Table)
     let what = "resident memory of the daemon, 100,000 files";
     let peak = format!("(peak {})", bytes(peak));
     table.row(what, format!("{} {peak}", bytes(resident)), "", "", "60 MB, hope 30 MB");
-    let used = used.map_or("not told here".to_owned(), |used| {
-        format!("{:.2} ms", used.as_secs_f64() * 1e3)
-    });
+    let used = used
+        .map_or("not told here".to_owned(), |used| format!("{:.2} ms", used.as_secs_f64() * 1e3));
     let what = "processor time of the daemon, 60 s idle, 100,000 files";
     table.row(what, used, "", "", "20 ms, hope 5 ms");
     stage.end_daemon();

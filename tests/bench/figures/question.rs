@@ -17,16 +17,12 @@ pub(crate) fn measure(stage: &Stage, workspaces: &Workspaces, table: &mut Table)
     let build = ["test", "--workspace", "--no-run"];
     stage.run("cargo", real, &build);
 
-    let pair = Pair::of(
-        ROUNDS,
-        || stage.ours(real, &["test"]),
-        || stage.run("cargo", real, &build),
-    );
+    let pair =
+        Pair::of(ROUNDS, || stage.ours(real, &["test"]), || stage.run("cargo", real, &build));
     let what = format!("`test`, nothing changed, daemon, {real_name}");
     table.faster(&what, &pair, "`cargo test --workspace --no-run`", "5x, hope 15x");
 
-    let pair =
-        Pair::of(ROUNDS, || stage.ours(large, &["test"]), || stage.ours(real, &["test"]));
+    let pair = Pair::of(ROUNDS, || stage.ours(large, &["test"]), || stage.ours(real, &["test"]));
     let peer = format!("the same on {real_name}");
     table.slower("the same, 100,000 files", &pair, &peer, "under 2, hope 1");
     stage.end_daemon();

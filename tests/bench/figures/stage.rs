@@ -112,7 +112,9 @@ impl Stage {
             let status = status();
             let list = status["projects"].as_array().cloned().unwrap_or_default();
             list.len() == projects.len()
-                && list.iter().all(|project| project["state"] == "idle" && project["watch"] == "events")
+                && list
+                    .iter()
+                    .all(|project| project["state"] == "idle" && project["watch"] == "events")
         });
     }
 

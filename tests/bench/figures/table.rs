@@ -102,7 +102,12 @@ pub(crate) fn median(times: &[Duration]) -> Duration {
 
 /// A line with the extremes: a machine with other work shows here.
 pub(crate) fn print_spread(name: &str, times: &[Duration]) {
-    let [least, most] = [times.iter().min(), times.iter().max()].map(Option::unwrap_or_default);
+    let [least, most] =
+        [times.iter().min(), times.iter().max()].map(|time| time.copied().unwrap_or_default());
     let (least, most) = (milliseconds(*least), milliseconds(*most));
-    println!("  {name}: {} times, {} ({least} to {most})", times.len(), milliseconds(median(times)));
+    println!(
+        "  {name}: {} times, {} ({least} to {most})",
+        times.len(),
+        milliseconds(median(times))
+    );
 }

@@ -98,10 +98,7 @@ fn generate(stage: &Stage, root: &Path) {
             write(&folder.join(format!("sample_{file:03}.bin")), &pool[start..start + length]);
         }
     }
-    write(
-        &root.join("Cargo.toml"),
-        b"[workspace]\nresolver = '2'\nmembers = ['tiny']\n",
-    );
+    write(&root.join("Cargo.toml"), b"[workspace]\nresolver = '2'\nmembers = ['tiny']\n");
     write(
         &root.join("tiny/Cargo.toml"),
         b"[package]\nname = 'tiny'\nversion = '0.1.0'\nedition = '2021'\n",
