@@ -104,7 +104,7 @@ pub(crate) fn median(times: &[Duration]) -> Duration {
 pub(crate) fn print_spread(name: &str, times: &[Duration]) {
     let [least, most] =
         [times.iter().min(), times.iter().max()].map(|time| time.copied().unwrap_or_default());
-    let (least, most) = (milliseconds(*least), milliseconds(*most));
+    let (least, most) = (milliseconds(least), milliseconds(most));
     println!(
         "  {name}: {} times, {} ({least} to {most})",
         times.len(),
