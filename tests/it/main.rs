@@ -1,3 +1,5 @@
 //! The one integration test binary: real processes, hermetic folders.
 
 mod compiler;
+mod home;
+mod replay;
