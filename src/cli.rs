@@ -5,8 +5,10 @@
 
 mod args;
 mod context;
+mod doctor;
 mod exit;
 mod explain;
+mod lifecycle;
 mod maintain;
 mod progress;
 mod projects;
@@ -70,6 +72,15 @@ fn run(cli: Cli) -> Result<(), Stop> {
     let context = Context::new(cli.config_file.as_deref(), cli.color)?;
     match cli.command {
         Command::Test(args) => test::test(&context, &args),
+        Command::Install { paths, dry_run, force } => {
+            lifecycle::install(&context, &paths, dry_run, force)
+        }
+        Command::Uninstall { purge } => lifecycle::uninstall(&context, purge),
+        Command::Start => lifecycle::start(&context),
+        Command::Stop => lifecycle::stop(&context),
+        Command::Restart => lifecycle::restart(&context),
+        Command::Logs { follow, lines } => lifecycle::logs(&context, follow, lines),
+        Command::Doctor { format } => doctor::doctor(&context, format),
         Command::Status { path, format } => status::status(&context, path.as_deref(), format),
         Command::Explain(args) => explain::explain(&context, &args),
         Command::Rebuild { path } => status::rebuild(&context, path.as_deref()),

@@ -294,20 +294,36 @@ impl Daemon {
             project: self.project.clone(),
             paths,
         });
-        let dispatcher = Dispatcher::new(Arc::clone(&shared), life);
+        let leave = CancellationToken::new();
+        let dispatcher = Dispatcher::new(Arc::clone(&shared), life.clone());
         let (reload, reloads) = mpsc::channel(1);
         let heartbeat = self.heartbeat;
+        let left = leave.clone();
         let task = tokio::spawn(async move {
-            let server = tokio::spawn(server::serve(listener, shared.stop.clone(), {
-                let shared = Arc::clone(&shared);
-                move || Client::new(Arc::clone(&shared))
-            }));
-            dispatcher.run(loaded, seen, asked, reloads, heartbeat).await;
-            // Connections have seen the token too.
-            let _ = server.await;
+            let answering = async {
+                let make = || Client::new(Arc::clone(&shared));
+                tokio::select! {
+                    () = server::serve(listener, left.clone(), make) => {}
+                    // The loop ended by itself: nobody can answer any more.
+                    () = shared.stop.cancelled() => {}
+                }
+                // Only now that every question has its answer.
+                shared.stop.cancel();
+            };
+            let stopping = async {
+                left.cancelled().await;
+                // A daemon without a supervisor speaks to nobody.
+                let _ = life.send(Life::Stopping);
+            };
+            tokio::select! {
+                ((), ()) = async {
+                    tokio::join!(answering, dispatcher.run(loaded, seen, asked, reloads, heartbeat))
+                } => {}
+                () = async { stopping.await; std::future::pending().await } => {}
+            }
             drop(endpoint);
         });
-        Ok(Running { stop, reload, status: commands, task: Some(task) })
+        Ok(Running { stop: leave, reload, status: commands, task: Some(task) })
     }
 
     fn load(&self, paths: &Paths) -> Result<Loaded, ConfigError> {

@@ -72,6 +72,9 @@ const MARGIN: i64 = 2_100_000_000;
 /// So many removed paths are remembered for [`CodeHasher::changed_since`].
 const REMEMBERED: usize = 4_096;
 
+/// The root's number of folders whose root is one no longer.
+const NO_ROOT: usize = usize::MAX;
+
 /// A folder that whoever watches the tree must begin or cease to watch.
 ///
 /// In each scan, folders that are gone are told before any is entered; and a folder that was moved
@@ -221,7 +224,12 @@ impl CodeHasher {
             }
             self.tops.push(top);
         }
-        self.dropped.extend(old.into_values().filter_map(|top| top.folder));
+        for top in old.into_values().filter_map(|top| top.folder) {
+            for id in self.tree.subtree(top) {
+                self.tree.folder_mut(id).root = NO_ROOT;
+            }
+            self.dropped.push(top);
+        }
         // They are numbered by root; the scan that follows finds them again.
         self.links = Links::default();
         // Another environment may know another git.
@@ -366,8 +374,10 @@ impl CodeHasher {
 
     fn forget_links(&mut self, id: FolderId) {
         let root = self.tree.folder(id).root;
-        let below = self.below(root, &self.tree.path(id));
-        self.links.take(root, &below);
+        if root != NO_ROOT {
+            let below = self.below(root, &self.tree.path(id));
+            self.links.take(root, &below);
+        }
     }
 
     /// Notes what in a folder must be looked at even when nobody says that it changed.

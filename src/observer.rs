@@ -37,6 +37,7 @@ mod linux {
     pub(super) mod handle;
     pub(super) mod kernel;
     pub(super) mod ledger;
+    pub(super) mod peers;
     pub(super) mod programs;
     pub(super) mod resolve;
     pub(super) mod sockets;

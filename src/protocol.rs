@@ -75,6 +75,16 @@ pub enum Call {
         /// Absolute paths.
         paths: Vec<OsText>,
     },
+    /// Keep the listing of this snapshot for explanations. [`Reply::Done`].
+    KeepListing {
+        /// The workspace's root.
+        #[serde(with = "os_text")]
+        project: PathBuf,
+        /// The snapshot; another one is not kept.
+        tree: Digest,
+        /// What its records are filed under.
+        code_hash: Digest,
+    },
     /// Wait until no background build of the project is running. [`Reply::Done`].
     Join {
         /// The workspace's root.

@@ -264,14 +264,18 @@ impl FileWatcher {
             };
             return lost.into_iter().map(broken).collect();
         }
+        let needed = state.table.live() + state.jars.len();
         for (path, error) in &applied.failed {
-            match error.kind {
-                notify::ErrorKind::PathNotFound => state.table.miss(path),
-                _ => state.table.forget(path),
+            if !matches!(error.kind, notify::ErrorKind::PathNotFound) {
+                state.table.forget(path);
             }
         }
-        let needed = state.table.live() + state.jars.len() + applied.failed.len();
         drop(state);
+        for (path, error) in &applied.failed {
+            if matches!(error.kind, notify::ErrorKind::PathNotFound) {
+                self.refuse(path, &WatchError::Missing);
+            }
+        }
         // Read once: thousands of folders may share the one limit.
         let mut limit = None;
         let failed = applied.failed.into_iter().map(|(dir, error)| Unwatched {
@@ -313,7 +317,11 @@ impl FileWatcher {
         let mut state = self.shared.lock();
         match why {
             WatchError::Missing | WatchError::NotAFolder => state.table.miss(dir),
-            _ => state.table.retire(dir),
+            _ => return state.table.retire(dir),
+        }
+        // One that appeared before this was noted may have been told already.
+        if fs::symlink_metadata(dir).is_ok_and(|now| now.is_dir()) {
+            self.shared.vanish(&mut state, dir);
         }
     }
 

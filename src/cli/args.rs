@@ -58,6 +58,45 @@ pub enum Command {
     /// Answer: are the tests green? From cache, else by running what is stale
     #[command(visible_alias = "t")]
     Test(Box<TestArgs>),
+    /// Make it a service of your session, and watch these workspaces
+    Install {
+        /// Workspaces to put into the config
+        #[arg(value_hint = ValueHint::DirPath)]
+        paths: Vec<PathBuf>,
+        /// Only say what would be done
+        #[arg(long)]
+        dry_run: bool,
+        /// Overwrite units that were changed by hand; take over from another copy
+        #[arg(long)]
+        force: bool,
+    },
+    /// Stop the service and remove it; config and records stay
+    Uninstall {
+        /// Remove config and records too
+        #[arg(long)]
+        purge: bool,
+    },
+    /// Start the service and wait until it is ready
+    Start,
+    /// Stop the service and wait until it has stopped
+    Stop,
+    /// Stop and start the service
+    Restart,
+    /// Show the service's log
+    Logs {
+        /// Go on as lines come
+        #[arg(short, long)]
+        follow: bool,
+        /// How many lines to begin with
+        #[arg(short = 'n', long, default_value_t = 100, value_name = "N")]
+        lines: u32,
+    },
+    /// Look at everything that can be wrong, and say what to do
+    Doctor {
+        /// text or json
+        #[arg(long, value_enum, default_value_t)]
+        format: Format,
+    },
     /// Show the daemon, its projects, their builds and verdicts
     Status {
         /// Only this project

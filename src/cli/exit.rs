@@ -92,7 +92,7 @@ impl Exit {
 
 /// What stopped a command, for a person, and the exit status that goes with it.
 #[derive(Debug)]
-pub struct Stop {
+pub(super) struct Stop {
     /// The exit status.
     pub exit: Exit,
     /// The message, without `error:` in front; empty if everything has been said already.
@@ -103,18 +103,18 @@ pub struct Stop {
 
 impl Stop {
     /// Stops with a message.
-    pub fn new(exit: Exit, message: impl fmt::Display) -> Self {
+    pub(super) fn new(exit: Exit, message: impl fmt::Display) -> Self {
         Self { exit, message: message.to_string(), error_line: false }
     }
 
     /// Stops a question that has no answer.
-    pub fn error(exit: Exit, message: impl fmt::Display) -> Self {
+    pub(super) fn error(exit: Exit, message: impl fmt::Display) -> Self {
         Self { error_line: true, ..Self::new(exit, message) }
     }
 
     /// Stops, everything having been said.
     #[must_use]
-    pub const fn silent(exit: Exit) -> Self {
+    pub(super) const fn silent(exit: Exit) -> Self {
         Self { exit, message: String::new(), error_line: false }
     }
 }

@@ -108,7 +108,7 @@ impl Progress {
             }
             compiler::Progress::Blocked(what) => {
                 self.moving("Blocking", what);
-                self.once(label(NOTE, "Blocking", what));
+                self.once(&label(NOTE, "Blocking", what));
             }
             compiler::Progress::Status(line) => {
                 let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
@@ -138,9 +138,9 @@ impl Progress {
         }
     }
 
-    fn once(&mut self, line: String) {
-        if self.shown.insert(line.clone()) {
-            self.line(&line);
+    fn once(&mut self, line: &str) {
+        if self.shown.insert(line.to_owned()) {
+            self.line(line);
         }
     }
 

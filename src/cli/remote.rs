@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::cache::Cache;
 use crate::client::{ClientError, Connection};
-use crate::model::OsText;
+use crate::model::{Digest, OsText};
 use crate::protocol::{Call, Mark, Miss, Reply};
 use crate::verdict::{Look, Tree, TreeError};
 
@@ -52,6 +53,12 @@ impl Tree for RemoteTree<'_> {
             Ok(Reply::Settled { changed, .. }) => changed,
             _ => None,
         }
+    }
+
+    async fn keep_listing(&mut self, _: &Cache, tree: &Digest, code_hash: &Digest) {
+        let (project, tree, code_hash) = (self.project.clone(), *tree, *code_hash);
+        // Without the listing an explanation names no files: nothing else is lost.
+        let _ = self.connection.call(Call::KeepListing { project, tree, code_hash }, |_| {});
     }
 
     async fn uncounted(&mut self, paths: Vec<PathBuf>) -> Vec<PathBuf> {

@@ -10,7 +10,7 @@ use super::exit::{Exit, Stop};
 use crate::daemon::{Daemon, EndpointError, Life, StartError};
 use crate::logging;
 use crate::protocol::VERSION;
-use crate::service::{Notifier, activated_listener};
+use crate::service::{Notifier, activated_listener, log_file, started_by_launchd};
 
 /// Runs the daemon until it is told to stop.
 pub(super) fn daemon(context: &Context, format: LogFormat) -> Result<(), Stop> {
@@ -20,7 +20,9 @@ pub(super) fn daemon(context: &Context, format: LogFormat) -> Result<(), Stop> {
         LogFormat::Text => logging::Format::Text,
         LogFormat::Json => logging::Format::Json,
     };
-    logging::init(format, level.as_str(), None).map_err(|error| Stop::new(Exit::Failure, error))?;
+    let file = started_by_launchd().then(|| log_file(&context.paths));
+    logging::init(format, level.as_str(), file.as_deref())
+        .map_err(|error| Stop::new(Exit::Failure, error))?;
     let inherited = activated_listener().map_err(|error| Stop::new(Exit::Failure, error))?;
     let daemon = Daemon::of_config(context.environment.clone())
         .with_paths(context.paths.clone())

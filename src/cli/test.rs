@@ -69,13 +69,13 @@ impl Asking<'_> {
         let ran = match &mut heard {
             Heard::Miss(connection, miss) => {
                 let mut tree = RemoteTree::new(connection, &root, miss.clone());
-                self.run(&question, &facts, &mut tree, &cache, options, &mut progress)
+                self.run((&question, &facts), &mut tree, &cache, &options, &mut progress)
             }
             _ => {
                 let scope = Scope::new(&question, &facts)
                     .map_err(|error| Stop::error(Exit::Config, error))?;
                 let mut tree = LocalTree::new(scope, cache.dir());
-                self.run(&question, &facts, &mut tree, &cache, options, &mut progress)
+                self.run((&question, &facts), &mut tree, &cache, &options, &mut progress)
             }
         };
         progress.finish();
@@ -185,11 +185,10 @@ impl Asking<'_> {
     /// the thread that started them.
     fn run<T: Tree>(
         &self,
-        question: &Question,
-        facts: &Facts,
+        (question, facts): (&Question, &Facts),
         tree: &mut T,
         cache: &Cache,
-        options: RunOptions,
+        options: &RunOptions,
         progress: &mut Progress,
     ) -> Result<Outcome, Stop> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -197,7 +196,7 @@ impl Asking<'_> {
             let cancel = options.cancel.clone();
             let mut on_step = |step: verdict::Step<'_>| progress.step(&step);
             let mut answer =
-                std::pin::pin!(verdict::run(question, facts, tree, cache, &options, &mut on_step));
+                std::pin::pin!(verdict::run(question, facts, tree, cache, options, &mut on_step,));
             let ended = tokio::select! {
                 result = &mut answer => return result.map_err(stopped),
                 exit = ended_by_signal()? => exit,

@@ -128,7 +128,7 @@ pub fn add(paths: &Paths, environment: &Environment, path: &Path) -> Result<Adde
     let written = plain.to_str().ok_or_else(|| EditError::NotUtf8(plain.clone()))?;
     let written = super::values::quoted(&show::escape(written));
     edit(paths, |old| {
-        let text = old.map_or_else(template, ToOwned::to_owned);
+        let text = old.map_or_else(starting_text, ToOwned::to_owned);
         let before = good(evaluate(&text, paths, environment))?;
         if let Some(entry) = before.entries.iter().find(|entry| entry.path == real) {
             let line = splice::line_of(&text, entry.header.start);
@@ -243,7 +243,8 @@ fn not_inline(paths: &Paths, text: &str, inline: Option<usize>) -> Result<(), Ed
 
 /// The text of a new config file: the shipped default with its values commented out, so that
 /// a user who changes one of them does not pin the others.
-fn template() -> String {
+#[must_use]
+pub fn starting_text() -> String {
     let mut text = String::new();
     for line in DEFAULT.lines() {
         // The schema lies beside the shipped default only.

@@ -104,7 +104,6 @@ impl Dispatcher {
                 self.say(Life::Alive);
             }
         }
-        self.say(Life::Stopping);
         self.shared.stop.cancel();
         for (_, (project, started)) in std::mem::take(&mut self.projects) {
             if timeout(FAREWELL, started.task).await.is_err() {

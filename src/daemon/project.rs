@@ -24,6 +24,7 @@ use self::actor::Actor;
 use self::inbox::Inbox;
 use super::Shared;
 use crate::config;
+use crate::model::Digest;
 use crate::process::Environment;
 use crate::protocol::{Ask, LastVerdict, Mark, ProjectStatus, Reply};
 use crate::watcher::FileWatcher;
@@ -39,6 +40,8 @@ pub(super) enum Message {
     Settle { mark: Mark, seen: bool, reply: oneshot::Sender<Reply> },
     /// Which of these files does the snapshot not count?
     Uncounted { paths: Vec<PathBuf>, reply: oneshot::Sender<Reply> },
+    /// Keep the listing of this snapshot for explanations.
+    KeepListing { tree: Digest, code_hash: Digest, reply: oneshot::Sender<Reply> },
     /// Tell when no background work is running.
     Join { doing: watch::Sender<String>, reply: oneshot::Sender<Reply> },
     /// Build now.

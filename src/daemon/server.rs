@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -22,6 +23,11 @@ const CONNECTIONS: usize = 64;
 /// How long a message may take to arrive whole, and a reply to be taken.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long questions under way may take once the daemon is to stop.
+const FAREWELL: Duration = Duration::from_secs(3);
+/// How long an open connection may still say something once the daemon is to stop.
+const LAST_WORDS: Duration = Duration::from_millis(50);
+
 /// What a request under way is doing, for the heartbeat's text.
 pub(super) type Doing = watch::Sender<String>;
 
@@ -32,13 +38,14 @@ pub(super) trait Session: Send {
     fn answer(&mut self, call: Call, doing: &Doing) -> impl Future<Output = Reply> + Send;
 }
 
-/// Accepts connections until `stop` fires, then lets those under way finish what they write.
+/// Accepts connections until `stop` fires, then lets those that have been accepted be answered.
 pub(super) async fn serve<S: Session + 'static>(
     listener: UnixListener,
     stop: CancellationToken,
     session: impl Fn() -> S,
 ) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut open = JoinSet::new();
     loop {
         let next = async {
             // The semaphore is never closed.
@@ -46,18 +53,15 @@ pub(super) async fn serve<S: Session + 'static>(
             (place, listener.accept().await)
         };
         let (place, accepted) = tokio::select! {
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => break,
+            Some(_) = open.join_next() => continue,
             next = next => next,
         };
         match accepted {
             Ok((stream, _)) => {
                 let (session, stop) = (session(), stop.clone());
-                tokio::spawn(async move {
-                    let result = tokio::select! {
-                        () = stop.cancelled() => Ok(()),
-                        result = converse(stream, session) => result,
-                    };
-                    if let Err(error) = result {
+                open.spawn(async move {
+                    if let Err(error) = converse(stream, session, &stop).await {
                         debug!(%error, "connection ended");
                     }
                     drop(place);
@@ -70,17 +74,37 @@ pub(super) async fn serve<S: Session + 'static>(
             }
         }
     }
+    // New askers wait in the supervisor's socket, or find none; these have been promised one.
+    drop(listener);
+    let drained = async { while open.join_next().await.is_some() {} };
+    if timeout(FAREWELL, drained).await.is_err() {
+        warn!("a question was still under way when the daemon stopped");
+    }
 }
 
-/// Serves one connection to its end.
-async fn converse(mut stream: UnixStream, mut session: impl Session) -> io::Result<()> {
+/// Serves one connection to its end; once `stop` has fired, only what was asked by then.
+async fn converse(
+    mut stream: UnixStream,
+    mut session: impl Session,
+    stop: &CancellationToken,
+) -> io::Result<()> {
     if let Some(reason) = stranger(&stream)? {
         warn!(reason, "refused a connection");
         return send(&mut stream, &refusal(reason)).await;
     }
     let mut buffer = LineBuffer::default();
     loop {
-        let line = match next_line(&mut stream, &mut buffer).await {
+        let over = async {
+            stop.cancelled().await;
+            // What was written before we stopped is in the socket already, or as good as.
+            tokio::time::sleep(LAST_WORDS).await;
+        };
+        let line = tokio::select! {
+            biased;
+            line = next_line(&mut stream, &mut buffer) => line,
+            () = over => return Ok(()),
+        };
+        let line = match line {
             Ok(Some(line)) => line,
             Ok(None) => return Ok(()),
             Err(Broken::Io(error)) => return Err(error),
@@ -123,19 +147,20 @@ fn refusal(reason: String) -> Reply {
 }
 
 /// The call in a line, or what to say of a line that holds none.
-fn understand(line: &[u8]) -> Result<Call, Reply> {
+fn understand(line: &[u8]) -> Result<Call, Box<Reply>> {
     #[derive(serde::Deserialize)]
     struct Head {
         protocol: u32,
         version: String,
     }
-    let garbage =
-        |error: serde_json::Error| Reply::Error { message: FrameError::Garbage(error).to_string() };
+    let garbage = |error: serde_json::Error| {
+        Box::new(Reply::Error { message: FrameError::Garbage(error).to_string() })
+    };
     // The head first: another version's call need not make sense here.
     let head: Head = serde_json::from_slice(line).map_err(garbage)?;
     if head.protocol != PROTOCOL || head.version != VERSION {
         let reason = format!("asked by version {}, protocol {}", head.version, head.protocol);
-        return Err(refusal(reason));
+        return Err(Box::new(refusal(reason)));
     }
     serde_json::from_slice::<Request>(line).map(|request| request.call).map_err(garbage)
 }
@@ -171,7 +196,7 @@ async fn next_line(
             }
             0 => return Ok(None),
             count => {
-                buffer.push(&chunk[..count]).map_err(|error| Broken::Message(error.to_string()))?
+                buffer.push(&chunk[..count]).map_err(|error| Broken::Message(error.to_string()))?;
             }
         }
     }

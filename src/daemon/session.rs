@@ -63,6 +63,10 @@ impl Session for Client {
                 let paths = paths.into_iter().map(|path| path.0.into()).collect();
                 self.tell(project, |reply| Message::Uncounted { paths, reply }).await.0
             }
+            Call::KeepListing { project, tree, code_hash } => {
+                let message = |reply| Message::KeepListing { tree, code_hash, reply };
+                self.tell(project, message).await.0
+            }
             Call::Join { project } => {
                 let doing = doing();
                 self.tell(project, |reply| Message::Join { doing, reply }).await.0
@@ -80,7 +84,7 @@ impl Session for Client {
                 None => Reply::Unwatched,
             },
             Call::Status => self.ask(Command::Status).await.map_or_else(stopping, Reply::Status),
-            Call::Reload => self.ask(Command::Reload).await.unwrap_or_else(|| stopping()),
+            Call::Reload => self.ask(Command::Reload).await.unwrap_or_else(stopping),
         }
     }
 }

@@ -79,10 +79,6 @@ impl Entry {
         self.flags
     }
 
-    pub(super) fn set(&mut self, flag: u8, on: bool) {
-        self.flags = if on { self.flags | flag } else { self.flags & !flag };
-    }
-
     pub(super) fn kind(&self) -> Kind {
         self.stamp.kind()
     }
@@ -173,14 +169,6 @@ impl ListingBuilder {
             flags,
         });
         self.names.extend_from_slice(name);
-    }
-
-    pub(super) fn entries_mut(&mut self) -> &mut Vec<Entry> {
-        &mut self.entries
-    }
-
-    pub(super) fn name(&self, entry: &Entry) -> &[u8] {
-        &self.names[entry.start as usize..][..usize::from(entry.length)]
     }
 
     /// A listing to compare with; its digest is not computed.
@@ -300,10 +288,6 @@ impl Tree {
 
     pub(super) fn folder_mut(&mut self, id: FolderId) -> &mut Folder {
         self.slots[id.0 as usize].as_deref_mut().expect("a folder's number outlived the folder")
-    }
-
-    pub(super) fn has(&self, id: FolderId) -> bool {
-        self.slots[id.0 as usize].is_some()
     }
 
     /// The path of a folder.

@@ -150,7 +150,10 @@ impl<'h, 'd> Update<'h, 'd> {
             let mut once = HashSet::new();
             let mut level = std::mem::take(&mut entering);
             level.retain(|job| self.is_awaited(job) && once.insert(job.path.clone()));
-            for job in &level {
+            for job in &mut level {
+                if let (Previous::Memo, Some(id)) = (job.previous, self.moved.get(&job.inode)) {
+                    job.previous = Previous::Elsewhere(*id);
+                }
                 (self.on_dir)(DirChange::Entering(&job.path));
             }
             for (job, outcome) in self.list(level) {
@@ -380,7 +383,7 @@ impl<'h, 'd> Update<'h, 'd> {
                 entering.push(Job {
                     mode,
                     inherited: rules.clone(),
-                    previous: self.previous(job, old, inode),
+                    previous: Self::previous(job, old),
                     inode,
                     ..job.within(id, name)
                 });
@@ -442,11 +445,11 @@ impl<'h, 'd> Update<'h, 'd> {
     }
 
     /// Where the files of a folder that is entered may be known from.
-    fn previous(&self, parent: &Job, old: Option<FolderId>, inode: u64) -> Previous {
+    fn previous(parent: &Job, old: Option<FolderId>) -> Previous {
         match (parent.previous, old) {
             (Previous::Here(_), Some(old)) => Previous::Here(old),
             (Previous::Elsewhere(_), Some(old)) => Previous::Elsewhere(old),
-            _ => self.moved.get(&inode).map_or(Previous::Memo, |id| Previous::Elsewhere(*id)),
+            _ => Previous::Memo,
         }
     }
 

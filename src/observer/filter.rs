@@ -10,6 +10,7 @@ use super::calls::{FOREIGN, When, watched};
 const LOAD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
 const RETURN: u16 = 0x06; // BPF_RET | BPF_K
 const IF_EQUAL: u16 = 0x15; // BPF_JMP | BPF_JEQ | BPF_K
+#[cfg(target_arch = "x86_64")]
 const IF_AT_LEAST: u16 = 0x35; // BPF_JMP | BPF_JGE | BPF_K
 const IF_ANY_BIT: u16 = 0x45; // BPF_JMP | BPF_JSET | BPF_K
 
@@ -139,6 +140,7 @@ mod tests {
                 }
                 RETURN => return step.k,
                 IF_EQUAL => branch(value == step.k),
+                #[cfg(target_arch = "x86_64")]
                 IF_AT_LEAST => branch(value >= step.k),
                 IF_ANY_BIT => branch(value & step.k != 0),
                 code => panic!("unknown step {code}"),

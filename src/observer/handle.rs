@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 
 use libc::{c_int, pid_t};
+use rustix::io::Errno;
 
 use super::calls::{self, Name, Request};
 use super::filter::NATIVE;
@@ -11,7 +12,7 @@ use super::kernel::{self, Listener, Notification};
 use super::ledger::Ledger;
 use super::programs::Programs;
 use super::resolve::{Link, NoPath, Resolver, Target, as_path};
-use super::sockets::{self, Given, Sockets};
+use super::sockets::{Given, Sockets};
 use crate::observer::{
     Address, Interference, Kind, Observation, Options, Peer, Problem, Reach, Stamp, Uses,
 };
@@ -28,9 +29,9 @@ const MOST_DONE: usize = 100_000;
 /// Everything that is known about one run while it goes on.
 #[derive(Debug)]
 pub(in crate::observer) struct Run {
-    ledger: Ledger,
+    pub(super) ledger: Ledger,
     resolver: Resolver,
-    sockets: Sockets,
+    pub(super) sockets: Sockets,
     programs: Programs,
     threads: HashSet<pid_t>,
     /// Names that were entered already, by what was asked of them.
@@ -40,7 +41,7 @@ pub(in crate::observer) struct Run {
 }
 
 /// A name, read and made absolute.
-struct Located {
+pub(super) struct Located {
     name: Vec<u8>,
     /// The length of the root that holds it; 0 for the real one.
     root: usize,
@@ -165,12 +166,11 @@ impl Run {
             }
             Request::Bind { socket, address, length } => {
                 self.sockets.adopt(thread, socket);
-                if let Given::Path(name) = self.address(thread, address, length)? {
-                    if let Some(located) = self.absolute(thread, libc::AT_FDCWD, &name) {
-                        if let Some(target) = self.walk(thread, &located, false) {
-                            self.ledger.create(&target);
-                        }
-                    }
+                if let Given::Path(name) = self.address(thread, address, length)?
+                    && let Some(located) = self.absolute(thread, libc::AT_FDCWD, &name)
+                    && let Some(target) = self.walk(thread, &located, false)
+                {
+                    self.ledger.create(&target);
                 }
             }
             Request::Listen { socket } => self.sockets.adopt(thread, socket),
@@ -273,85 +273,6 @@ impl Run {
         Ok(())
     }
 
-    fn connect(
-        &mut self,
-        thread: pid_t,
-        socket: c_int,
-        address: u64,
-        length: u64,
-    ) -> io::Result<()> {
-        let given = self.address(thread, address, length)?;
-        if given == Given::Nothing {
-            return Ok(());
-        }
-        self.sockets.adopt(thread, socket);
-        let peer = match given {
-            Given::Nothing => None,
-            Given::Inet(address) => self.sockets.inet(thread, address),
-            Given::Abstract(name) => self.sockets.abstract_name(thread, &name),
-            Given::Other(family) => {
-                Some(Peer { address: Address::Family(family), reach: Reach::Outside })
-            }
-            Given::Path(name) => {
-                let target = match self.absolute(thread, libc::AT_FDCWD, &name) {
-                    Some(located) => self.walk(thread, &located, true),
-                    None => None,
-                };
-                // The socket's name was made by the run, or is not there: a path like any other.
-                target
-                    .filter(|target| {
-                        self.ledger.consult(target, Uses::PROBED);
-                        target.stamp.kind() == Some(Kind::Socket)
-                            && !self.ledger.is_own(&target.path, target.stamp)
-                    })
-                    .map(|target| Peer {
-                        address: Address::Unix(as_path(&target.path).to_owned()),
-                        reach: Reach::Outside,
-                    })
-            }
-        };
-        if let Some(peer) = peer {
-            self.peer(peer);
-        }
-        Ok(())
-    }
-
-    /// The addresses in `struct msghdr`s: a pointer and a length at their beginning.
-    fn send(
-        &mut self,
-        thread: pid_t,
-        socket: c_int,
-        headers: u64,
-        count: u64,
-        stride: u64,
-    ) -> io::Result<()> {
-        // The kernel itself takes no more than 1,024.
-        for index in 0..count.min(1024) {
-            let mut header = [0; 12];
-            let at = headers.wrapping_add(index * stride);
-            if kernel::read_memory(thread, at, &mut header)? < header.len() {
-                break;
-            }
-            let address = u64::from_ne_bytes(std::array::from_fn(|index| header[index]));
-            let length = u32::from_ne_bytes(std::array::from_fn(|index| header[8 + index]));
-            if address != 0 {
-                self.connect(thread, socket, address, length.into())?;
-            }
-        }
-        Ok(())
-    }
-
-    fn address(&self, thread: pid_t, address: u64, length: u64) -> io::Result<Given> {
-        let mut bytes = [0; sockets::LARGEST];
-        let length = usize::try_from(length).unwrap_or(0).min(bytes.len());
-        let count = kernel::read_memory(thread, address, &mut bytes[..length])?;
-        Ok(if count < length { Given::Nothing } else { sockets::parse(&bytes[..length]) })
-    }
-
-    fn peer(&mut self, peer: Peer) {
-        self.ledger.peers.insert(peer);
-    }
-
     /// Names lead elsewhere from here on.
     fn forget(&mut self) {
         self.done.clear();
@@ -409,7 +330,7 @@ impl Run {
         Ok(self.absolute(thread, name.at, &text))
     }
 
-    fn absolute(&mut self, thread: pid_t, at: c_int, text: &[u8]) -> Option<Located> {
+    pub(super) fn absolute(&mut self, thread: pid_t, at: c_int, text: &[u8]) -> Option<Located> {
         if text.starts_with(b"/") {
             return Some(Located { name: text.to_vec(), root: 0 });
         }
@@ -426,9 +347,19 @@ impl Run {
         } else {
             format!("/proc/{thread}/fd/{at}")
         };
-        // No such descriptor: the kernel refuses, too. No such process: it was killed.
-        let mut folder =
-            rustix::fs::readlink(&link, Vec::with_capacity(LONGEST)).ok()?.into_bytes();
+        let mut folder = match rustix::fs::readlink(&link, Vec::with_capacity(FIRST_LOOK)) {
+            Ok(folder) => folder.into_bytes(),
+            // No such descriptor: the kernel refuses, too. No such process: it was killed.
+            Err(Errno::NOENT | Errno::SRCH) => return None,
+            Err(Errno::NAMETOOLONG) => {
+                self.problem(Problem::TooLong);
+                return None;
+            }
+            Err(error) => {
+                self.problem(Problem::Memory(error.kind().to_string()));
+                return None;
+            }
+        };
         if !folder.starts_with(b"/") {
             // A pipe or a socket is no folder; what cannot be reached from our root is lost.
             if folder.starts_with(b"(unreachable)") {
@@ -447,7 +378,12 @@ impl Run {
     }
 
     /// Walks, and enters the links on the way.
-    fn walk(&mut self, thread: pid_t, located: &Located, follow: bool) -> Option<Target> {
+    pub(super) fn walk(
+        &mut self,
+        thread: pid_t,
+        located: &Located,
+        follow: bool,
+    ) -> Option<Target> {
         let mut links = std::mem::take(&mut self.links);
         let (root, _) = located.name.split_at(located.root);
         let result = self.resolver.walk(&located.name, follow, root, thread, &mut links);

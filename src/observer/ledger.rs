@@ -1,6 +1,6 @@
 //! What the run consulted and what it made: the rules by which one is told from the other.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 
 use libc::c_int;
@@ -29,6 +29,8 @@ pub(in crate::observer) struct Ledger {
     options: Options,
     paths: HashMap<Vec<u8>, Entry>,
     own: HashMap<Vec<u8>, Own>,
+    /// Could not be made, for want of the folder around it, and were not made since.
+    attempts: HashSet<Vec<u8>>,
     pub(in crate::observer) peers: BTreeSet<Peer>,
     pub(in crate::observer) problems: BTreeSet<Problem>,
     pub(in crate::observer) interference: BTreeSet<Interference>,
@@ -47,6 +49,7 @@ impl Ledger {
             options,
             paths: HashMap::new(),
             own: HashMap::new(),
+            attempts: HashSet::new(),
             peers: BTreeSet::new(),
             problems: BTreeSet::new(),
             interference: BTreeSet::new(),
@@ -110,10 +113,17 @@ impl Ledger {
 
     /// Something that must not be there yet: a folder, a link, a node.
     pub(in crate::observer) fn create(&mut self, target: &Target) {
-        if target.stamp == Stamp::Absent && !target.orphan {
-            self.make(target, Uses::CREATED);
-        } else {
+        if target.stamp != Stamp::Absent {
             self.consult(target, Uses::PROBED);
+        } else if target.orphan {
+            // "Make it, or first the folder around it" ends as if that had been there. Only a
+            // run that gives up has learnt that something is missing.
+            if !self.is_own(&target.path, target.stamp) {
+                self.attempts.insert(target.path.clone());
+            }
+        } else {
+            self.attempts.remove(&target.path);
+            self.make(target, Uses::CREATED);
         }
     }
 
@@ -239,7 +249,10 @@ impl Ledger {
     }
 
     /// Everything, for the caller. `ours` tells whether a process id belonged to the run.
-    pub(in crate::observer) fn close(self, ours: impl Fn(i32) -> bool) -> Observation {
+    pub(in crate::observer) fn close(mut self, ours: impl Fn(i32) -> bool) -> Observation {
+        for path in std::mem::take(&mut self.attempts) {
+            self.note(&path, Stamp::Absent, Uses::PROBED, None);
+        }
         let mut paths = BTreeMap::new();
         for (path, entry) in self.paths {
             let path = as_path(&path).to_owned();
@@ -308,6 +321,19 @@ mod tests {
         });
         // `/w/dir` does not exist on this machine: its making left no trace.
         assert_eq!(seen, ["!/w/dir/z"]);
+    }
+
+    #[test]
+    fn making_the_folders_around_first_is_no_look_at_what_is_there() {
+        let orphan = |path| Target { orphan: true, ..none(path) };
+        let made = inputs(|ledger| {
+            ledger.create(&orphan("/w/x/y"));
+            ledger.create(&none("/w/x"));
+            ledger.create(&none("/w/x/y"));
+        });
+        assert!(made.is_empty(), "{made:?}");
+        let given_up = inputs(|ledger| ledger.create(&orphan("/w/x/y")));
+        assert_eq!(given_up, ["!/w/x/y"]);
     }
 
     #[test]

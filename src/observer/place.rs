@@ -55,9 +55,12 @@ pub(super) fn place_of(
 ) -> Option<Place> {
     let bytes = path.as_os_str().as_bytes();
     if let Some(rest) = below(bytes, b"/proc") {
-        let number = rest.split(|b| *b == b'/').next().unwrap_or_default();
+        let mut parts = rest.split(|b| *b == b'/');
+        let number = parts.next().unwrap_or_default();
         let pid = std::str::from_utf8(number).ok().and_then(|number| number.parse().ok());
-        let nothing = pid.is_some_and(ours) || is_capacity(path) || rest.is_empty();
+        // Everybody's network shows below every process.
+        let own = pid.is_some_and(ours) && parts.next() != Some(b"net");
+        let nothing = own || is_capacity(path) || rest.is_empty();
         return (!nothing).then_some(Place::Machine);
     }
     if below(bytes, b"/sys").is_some() {
@@ -121,7 +124,14 @@ mod tests {
 
     #[test]
     fn other_processes_and_devices_are_facts_of_the_machine() {
-        for path in ["/proc/8/status", "/proc/net/tcp", "/sys/class/net", "/dev/sda", "/dev/tty"] {
+        for path in [
+            "/proc/8/status",
+            "/proc/7/net/tcp",
+            "/proc/net/tcp",
+            "/sys/class/net",
+            "/dev/sda",
+            "/dev/tty",
+        ] {
             assert_eq!(place(path), Some(Place::Machine), "{path}");
         }
     }

@@ -117,10 +117,12 @@ impl Resolver {
                     let text = rustix::fs::readlink(&path[..], Vec::new())
                         .map_err(|_| NoPath::Lost)?
                         .into_bytes();
-                    let magic = path.starts_with(b"/proc/");
+                    // The links of a process (`/proc/7/fd/3`) lead where their text can't; those
+                    // of `/proc` itself (`net -> self/net`) are ordinary.
+                    let magic =
+                        path.strip_prefix(b"/proc/").is_some_and(|rest| rest.contains(&b'/'));
                     if magic {
                         if !text.starts_with(b"/") {
-                            // `self -> 12` never comes here: its target is a plain name.
                             return Err(NoPath::Anonymous);
                         }
                         if text.ends_with(b" (deleted)") && look(&text)? == Stamp::Absent {
@@ -339,5 +341,7 @@ mod tests {
         assert!(links.is_empty(), "no symlink of any file system");
         let target = resolver.walk(b"/proc/self/status", true, b"", 77, &mut links).unwrap();
         assert_eq!(target.path, b"/proc/77/status");
+        let target = resolver.walk(b"/proc/net/tcp", true, b"", own, &mut links).unwrap();
+        assert_eq!(target.path, format!("/proc/{own}/net/tcp").into_bytes());
     }
 }

@@ -140,10 +140,8 @@ impl Supervisor {
         }
         drop(alive);
         let left_behind = !listeners.is_empty();
-        if left_behind {
-            if let Err(error) = kernel::keep_answering(&listeners) {
-                self.run.problem(Problem::Kernel(error.to_string()));
-            }
+        if left_behind && let Err(error) = kernel::keep_answering(&listeners) {
+            self.run.problem(Problem::Kernel(error.to_string()));
         }
         let mut observation = self.run.close();
         observation.left_behind = left_behind;

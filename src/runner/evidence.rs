@@ -8,8 +8,8 @@
 //!    long as every `running N tests` of that number has such a line (a program that a test
 //!    started can be the same binary). It gives the counts. Were there several such lines that
 //!    differ, it still does, but no test is given as passed.
-//! 2. The failed tests are those listed above that line, if they are as many as it says; the
-//!    ignored ones are those that `--list --ignored` names, if they are as many as it says.
+//! 2. The failed tests are those listed above that line, if they are as many as it says and
+//!    nothing else stands between; the ignored ones are those that `--list --ignored` names, if they are as many as it says.
 //! 3. With both known, the others passed. Left out nevertheless is every test for which any line
 //!    claims something else and, in a run that failed, every test without a line that says `ok`.
 //! 4. Where 1 or 2 does not hold, no test is given as passed. Tests with a claim of failure, and
@@ -48,8 +48,8 @@ pub(super) struct Circumstances {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Believed<'a> {
     pub(super) summary: Summary,
-    /// The names listed above it.
-    failures: &'a [String],
+    /// The names listed above it, if there is such a list.
+    failures: Option<&'a [String]>,
     /// No other line with as good a claim says something else.
     undisputed: bool,
 }
@@ -66,7 +66,7 @@ pub(super) fn believed<'a>(
     }
     let matching = scan.marks.iter().rev().filter_map(|mark| match mark {
         Mark::Summary(summary, failures) if summary.total() == listing.len() => {
-            Some((*summary, failures.as_slice()))
+            Some((*summary, failures.as_deref()))
         }
         _ => None,
     });
@@ -105,8 +105,12 @@ fn settled(
 ) -> Findings {
     let counts = summary.counts;
     let same = |count: u64, len: usize| count == len as u64;
-    let failed: Option<HashSet<&str>> =
-        same(counts.failed, failures.len()).then(|| failures.iter().map(String::as_str).collect());
+    let failures = if counts.failed == 0 { Some(&[][..]) } else { failures };
+    let failed: Option<HashSet<&str>> = failures
+        .filter(|failures| same(counts.failed, failures.len()))
+        .map(|failures| failures.iter().map(String::as_str).collect::<HashSet<_>>())
+        // A name that comes twice stands in the place of another.
+        .filter(|failed| same(counts.failed, failed.len()));
     let ignored: Option<HashSet<&str>> = match &about.ignored {
         _ if counts.ignored == 0 => Some(HashSet::new()),
         Some(names)
@@ -170,7 +174,7 @@ fn doubtful(claims: Claims) -> Option<Outcome> {
 }
 
 /// A summary, and the names listed above it.
-type Block<'a> = (Summary, &'a [String]);
+type Block<'a> = (Summary, Option<&'a [String]>);
 
 /// No list to compare with: the output must be consistent with itself.
 fn unlisted(scan: &Scan, about: &Circumstances) -> Findings {
@@ -192,14 +196,14 @@ fn unlisted(scan: &Scan, about: &Circumstances) -> Findings {
         counts.ignored = counts.ignored.saturating_add(ignored);
         counts.filtered = counts.filtered.saturating_add(filtered);
     }
-    let failures: HashSet<&str> =
-        blocks.iter().flat_map(|(_, failures)| *failures).map(String::as_str).collect();
+    let listed = || blocks.iter().filter_map(|(_, failures)| *failures).flatten();
+    let failures: HashSet<&str> = listed().map(String::as_str).collect();
     let claimed =
         |of: fn(&Claims) -> u32| scan.claims.values().map(|c| u64::from(of(c))).sum::<u64>();
     let proven = orderly
         && credible
         && !scan.overflow
-        && counts.failed == failures.len() as u64
+        && counts.failed == listed().count() as u64
         && counts.passed == claimed(|claims| claims.ok)
         && counts.ignored == claimed(|claims| claims.ignored);
     let mut names: Vec<&str> = scan.claims.keys().map(String::as_str).collect();
@@ -239,7 +243,7 @@ fn blocks(scan: &Scan) -> (Vec<Block<'_>>, bool) {
                     }
                 }
                 if open.is_empty() {
-                    found.push((*summary, failures.as_slice()));
+                    found.push((*summary, failures.as_deref()));
                 }
             }
         }

@@ -5,6 +5,7 @@
 //! and [`super::evidence`] judges them at the end.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::io::BufRead as _;
 
 use crate::model::Outcome;
 
@@ -76,8 +77,19 @@ pub(super) struct Claims {
 pub(super) enum Mark {
     /// `running N tests`.
     Header(u64),
-    /// `test result: …`, and the names below the last `failures:` before it.
-    Summary(Summary, Vec<String>),
+    /// `test result: …`, and the names between it and the last `failures:` before it; `None` if
+    /// there is anything else between them.
+    Summary(Summary, Option<Vec<String>>),
+}
+
+/// What stands below a `failures:` line. Only a list without anything else in it counts: what
+/// tears a name's line apart leaves something behind.
+#[derive(Debug, Default)]
+struct Failures {
+    /// There was such a line.
+    begun: bool,
+    torn: bool,
+    names: Vec<String>,
 }
 
 /// The state of reading.
@@ -97,8 +109,8 @@ pub(super) struct Scan {
     cut: bool,
     /// A test whose line has begun and whose outcome has not come yet.
     open: Option<String>,
-    /// Names below `failures:`, until the summary.
-    failures: Option<Vec<String>>,
+    /// The lines since the last `failures:`.
+    failures: Failures,
 }
 
 impl Scan {
@@ -114,14 +126,14 @@ impl Scan {
             line: Vec::new(),
             cut: false,
             open: None,
-            failures: None,
+            failures: Failures::default(),
         }
     }
 
     /// Reads the next piece, cut anywhere, and calls `heard` for each test at its first outcome:
     /// a hint for a progress line, no evidence.
     pub(super) fn feed(&mut self, mut bytes: &[u8], heard: &mut dyn FnMut(&str, Outcome)) {
-        while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
+        while let Some(end) = line_end(bytes) {
             if self.line.is_empty() && !self.cut && end <= LINE {
                 self.one_line(&bytes[..end], heard);
             } else {
@@ -159,6 +171,7 @@ impl Scan {
 
     /// Of a line that is too long, only how it begins can be of libtest.
     fn cut_line(&mut self, line: &[u8]) {
+        self.failures.torn = true;
         let text = String::from_utf8_lossy(line);
         if let Some(name) = lines::claims(&text).find_map(|(name, _)| self.resolve(name)) {
             self.open = Some(name);
@@ -167,6 +180,10 @@ impl Scan {
 
     fn one_line(&mut self, line: &[u8], heard: &mut dyn FnMut(&str, Outcome)) {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if !self.may_matter(line) {
+            self.failures.torn |= !line.is_empty();
+            return;
+        }
         let line = lines::plain(line);
         // Noise may be of any bytes; a line of libtest's own is text, and behind noise it is
         // still found in what the lossy conversion leaves.
@@ -176,20 +193,24 @@ impl Scan {
             return self.json_line(line, heard);
         }
         if let Some(count) = lines::header(line) {
+            self.failures.torn = true;
             return self.header(count);
         }
         if let Some(summary) = lines::summary(line) {
             return self.summary(summary);
         }
         if line == "failures:" {
-            self.failures = Some(Vec::new());
+            self.failures = Failures { begun: true, ..Failures::default() };
             return;
         }
-        if let Some(name) = line.strip_prefix("    ").filter(|_| self.failures.is_some()) {
+        if let Some(name) = line.strip_prefix("    ").filter(|_| self.failures.begun) {
             self.listed_failure(name);
             return;
         }
-        if let (Some(open), Some(outcome)) = (self.open.clone(), lines::outcome(line)) {
+        self.failures.torn |= !line.is_empty();
+        if let Some(outcome) = lines::outcome(line)
+            && let Some(open) = self.open.clone()
+        {
             // Kept open: what contradicts it may follow.
             return self.claim(&open, outcome, heard);
         }
@@ -197,6 +218,19 @@ impl Scan {
             return self.claim(&name, Outcome::Failed, heard);
         }
         self.test_line(line, heard);
+    }
+
+    /// Whether `line` can be any of libtest's: most of what a test prints by the gigabyte is
+    /// seen by its ends not to be.
+    fn may_matter(&self, line: &[u8]) -> bool {
+        let (Some(first), Some(last)) = (line.first(), line.last()) else { return false };
+        // `tests`, `test`, `failures:`, `ok`, `FAILED`, `ignored`, `finished in 0.00s`,
+        // `filtered out`, and the end of a colour; any end may follow `ignored, `.
+        b"st:kDdm".contains(last)
+            || matches!(first, b'{' | 0x1b)
+            || (self.open.is_some() && b"oFib".contains(first))
+            || (self.failures.begun && *first == b' ')
+            || line.starts_with(b"test ")
     }
 
     fn test_line(&mut self, line: &str, heard: &mut dyn FnMut(&str, Outcome)) {
@@ -268,16 +302,19 @@ impl Scan {
     }
 
     fn listed_failure(&mut self, name: &str) {
-        let Some(name) = self.resolve(name) else { return };
+        let Some(name) = self.resolve(name) else {
+            self.failures.torn = true;
+            return;
+        };
         // Where any text could be a name, the captured output between the two lists would count.
         if !matches!(self.names, Names::Any) {
             let Some(claims) = self.claims_of(&name) else { return };
             claims.failed = claims.failed.saturating_add(1);
         }
-        if let Some(failures) = &mut self.failures
-            && failures.len() < NAMES
-        {
-            failures.push(name);
+        if self.failures.names.len() < NAMES {
+            self.failures.names.push(name);
+        } else {
+            self.failures.torn = true;
         }
     }
 
@@ -293,10 +330,9 @@ impl Scan {
             self.matching_summaries += u64::from(summary.total() == listing.len());
         }
         self.open = None;
-        let mut failures = self.failures.take().unwrap_or_default();
-        failures.sort_unstable();
-        failures.dedup();
-        self.mark(Mark::Summary(summary, failures));
+        let failures = std::mem::take(&mut self.failures);
+        let names = (failures.begun && !failures.torn).then_some(failures.names);
+        self.mark(Mark::Summary(summary, names));
     }
 
     fn mark(&mut self, mark: Mark) {
@@ -324,7 +360,8 @@ impl Scan {
                 };
                 // JSON has no list of failures: the failed tests' own events stand for it.
                 let failed = self.claims.iter().filter(|(_, claims)| claims.failed > 0);
-                self.failures = Some(failed.map(|(name, _)| name.clone()).collect());
+                let names = failed.map(|(name, _)| name.clone()).collect();
+                self.failures = Failures { begun: true, torn: false, names };
                 if (event == "ok") == (counts.failed == 0) {
                     self.summary(Summary { ok: event == "ok", counts });
                 }
@@ -367,4 +404,11 @@ impl Scan {
             Vec::new()
         }
     }
+}
+
+/// Where the first line of `bytes` ends, found as fast as the system's C library finds it.
+fn line_end(bytes: &[u8]) -> Option<usize> {
+    let mut rest = bytes;
+    let length = rest.skip_until(b'\n').ok()?;
+    bytes[..length].ends_with(b"\n").then(|| length - 1)
 }

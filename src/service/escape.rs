@@ -46,10 +46,11 @@ pub(super) fn systemd_word(text: &OsStr) -> Result<String, Unwritable> {
     Ok(word)
 }
 
-/// The words of a systemd value as systemd itself reads them, with `%%` as the only specifier.
-/// `None` for what only systemd can tell (other specifiers) or what it refuses (open quotes).
+/// The words of a systemd value as systemd itself reads them, with `%%` and `%h` (the user's `home`)
+/// as the only specifiers. `None` for what only systemd can tell (the others) or what it refuses
+/// (open quotes).
 #[must_use]
-pub(super) fn systemd_words(value: &str) -> Option<Vec<String>> {
+pub(super) fn systemd_words(value: &str, home: &str) -> Option<Vec<String>> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut quote = None;
@@ -64,6 +65,7 @@ pub(super) fn systemd_words(value: &str) -> Option<Vec<String>> {
             ('\\', _) => word.get_or_insert_default().push(unescape(&mut chars)?),
             ('%', _) => match chars.next() {
                 Some('%') => word.get_or_insert_default().push('%'),
+                Some('h') => word.get_or_insert_default().push_str(home),
                 _ => return None,
             },
             (c, None) if c.is_ascii_whitespace() => words.extend(word.take()),
@@ -155,7 +157,7 @@ mod tests {
             ("", r#""""#),
         ] {
             assert_eq!(systemd_word(OsStr::new(text)).as_deref(), Ok(written));
-            assert_eq!(systemd_words(written), Some(vec![text.to_owned()]));
+            assert_eq!(systemd_words(written, "/h"), Some(vec![text.to_owned()]));
         }
     }
 
@@ -168,10 +170,11 @@ mod tests {
 
     #[test]
     fn words_are_read_as_systemd_reads_them() {
-        let words = |value| systemd_words(value).map(|words| words.join("|"));
+        let words = |value| systemd_words(value, "/h").map(|words| words.join("|"));
         assert_eq!(words(r#"a 'b c'  "d\x41\s" e"#).as_deref(), Some("a|b c|dA |e"));
         assert_eq!(words(r#"A="b c""#).as_deref(), Some("A=b c"));
-        assert_eq!(words("%h/bin"), None, "only systemd knows");
+        assert_eq!(words("%h/bin").as_deref(), Some("/h/bin"));
+        assert_eq!(words("%t/bin"), None, "only systemd knows");
         assert_eq!(words("\"open"), None);
         assert_eq!(words(r"\q"), None);
         assert_eq!(words(r"\xé9"), None);
@@ -192,7 +195,7 @@ mod tests {
                 systemd_word(OsStr::new(&other)).unwrap(),
             );
             prop_assert!(!line.contains('\n'));
-            prop_assert_eq!(systemd_words(&line), Some(vec![text, other]));
+            prop_assert_eq!(systemd_words(&line, "/h"), Some(vec![text, other]));
         }
 
         #[test]

@@ -59,13 +59,24 @@ fn adopt(descriptor: OwnedFd) -> Result<UnixListener, ActivationError> {
     let unix = rustix::net::getsockname(&descriptor)
         .is_ok_and(|address| address.address_family() == AddressFamily::UNIX);
     let stream = sockopt::socket_type(&descriptor).is_ok_and(|kind| kind == SocketType::STREAM);
-    let listening = sockopt::socket_acceptconn(&descriptor).unwrap_or(false);
+    let listening = listens(&descriptor);
     if !(unix && stream && listening) {
         return Err(ActivationError::NotAListener);
     }
     let listener = UnixListener::from(descriptor);
     listener.set_nonblocking(true)?;
     Ok(listener)
+}
+
+#[cfg(target_os = "linux")]
+fn listens(descriptor: &OwnedFd) -> bool {
+    sockopt::socket_acceptconn(descriptor).unwrap_or(false)
+}
+
+/// Not told elsewhere, where no systemd hands sockets over.
+#[cfg(not(target_os = "linux"))]
+fn listens(_: &OwnedFd) -> bool {
+    true
 }
 
 #[cfg(test)]

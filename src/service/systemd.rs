@@ -38,7 +38,7 @@ impl Systemd<'_> {
         let text = self.systemctl(&["show", "--property", PROPERTIES, UNIT, SOCKET_UNIT])?;
         let mut state = state::from_systemctl(&text);
         let text = state.unit.as_ref().and_then(|unit| std::fs::read_to_string(unit).ok());
-        state.written = text.map(|text| unit::read_unit(&text));
+        state.written = text.map(|text| unit::read_unit(&text, &self.service.paths.home));
         Ok(state)
     }
 
@@ -64,7 +64,8 @@ impl Systemd<'_> {
         let service_text = unit::service_unit(&definition)
             .map_err(|why| ServiceError::Unwritable { path: options.exe.clone(), why })?;
         let socket_text = unit::socket_unit();
-        let fate = |path, text| Fate::of(path, text, options.force, unit::read_unit);
+        let read = |text: &str| unit::read_unit(text, &self.service.paths.home);
+        let fate = |path, text| Fate::of(path, text, options.force, read);
         let fates =
             Fates { service: fate(&service, &service_text)?, socket: fate(&socket, &socket_text)? };
         if options.config.is_some() {
@@ -164,6 +165,8 @@ impl Systemd<'_> {
             let _ = self.systemctl(&["restart", UNIT]);
         } else {
             let _ = self.systemctl(&["reset-failed", UNIT, SOCKET_UNIT]);
+            // The socket's folder, which stays when the socket goes; it is empty unless in use.
+            let _ = std::fs::remove_dir(&self.service.paths.runtime_dir);
         }
     }
 

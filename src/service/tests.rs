@@ -206,7 +206,7 @@ scene!(install_is_repeatable_and_uninstall_leaves_nothing, Systemd, |scene: &Sce
     let report = scene.install();
     assert!(report.state.unwrap().is_running());
     let unit = std::fs::read_to_string(scene.unit()).unwrap();
-    let written = unit::read_unit(&unit);
+    let written = unit::read_unit(&unit, &scene.home);
     assert_eq!(written.exe.as_ref(), Some(&scene.exe));
     assert_eq!(written.variables["RUSTFLAGS"], "-C opt-level=1 \"%h\"");
     let cargo = scene.home.join(".cargo/bin");
@@ -439,7 +439,7 @@ fn systemd_itself_finds_no_fault_with_the_units() {
     }
     let verify = |manager: &str| {
         let spec = Spec::new("systemd-analyze", "/", environment.clone())
-            .args([manager, "--recursive-errors=no", "--man=no", "verify"])
+            .args([manager, "--recursive-errors=no", "verify"])
             .args(units.iter().map(|(path, _)| path));
         let output = capture(&spec, Duration::from_secs(60)).unwrap();
         (output.success(), String::from_utf8_lossy(&output.stderr).into_owned())

@@ -63,10 +63,14 @@ pub fn service_unit(definition: &Definition<'_>) -> Result<String, Unwritable> {
         environment.push(format!("Environment={word}"));
     }
     let environment = environment.join("\n");
-    Ok(sealed(&SYSTEMD_MARK, |mark| {
-        let places = [("MARK", mark), ("EXEC_START", &exec), ("ENVIRONMENT", &environment)];
+    Ok(service_text(&exec, &environment))
+}
+
+fn service_text(exec: &str, environment: &str) -> String {
+    sealed(&SYSTEMD_MARK, |mark| {
+        let places = [("MARK", mark), ("EXEC_START", exec), ("ENVIRONMENT", environment)];
         escape::fill(SERVICE, &places)
-    }))
+    })
 }
 
 /// The systemd socket unit.
@@ -140,18 +144,20 @@ fn version(text: &str) -> Option<String> {
     Some(line.trim_end_matches('.').to_owned())
 }
 
-/// What a systemd unit file says.
+/// What a systemd unit file of the user with this home says.
 #[must_use]
-pub(super) fn read_unit(text: &str) -> Written {
+pub(super) fn read_unit(text: &str, home: &Path) -> Written {
+    let home = home.to_string_lossy();
     let mut written =
         Written { version: version(text), edited: !is_sealed(text), ..Written::default() };
     for line in text.lines() {
         let Some((key, value)) = line.trim().split_once('=') else { continue };
-        let words = || escape::systemd_words(value.trim());
+        let words = || escape::systemd_words(value.trim(), &home);
         match key.trim_end() {
             "ExecStart" => {
                 let after_shell = value.trim().strip_prefix(THROUGH_SHELL);
-                let words = after_shell.map_or_else(words, escape::systemd_words);
+                let words =
+                    after_shell.map_or_else(words, |rest| escape::systemd_words(rest, &home));
                 let program = words.and_then(|words| words.into_iter().next());
                 written.exe = program
                     .map(|word| PathBuf::from(word.trim_start_matches([':', '@', '-', '+', '!'])));
@@ -206,6 +212,7 @@ mod tests {
         pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect()
     }
 
+    const HOME: &str = "/home/me";
     const NASTY: &str = "/opt/a b/\"q\"/100%h/$HOME/back\\slash/é&<x>/knhk-test-cache";
 
     #[test]
@@ -219,7 +226,7 @@ mod tests {
             exe: Some(NASTY.into()),
             variables: variables.clone(),
         };
-        assert_eq!(read_unit(&text), expected);
+        assert_eq!(read_unit(&text, Path::new(HOME)), expected);
         let list = property_list(&definition, Path::new("/l/x.log")).unwrap();
         assert_eq!(read_property_list(&list), expected);
         for place in ["MARK", "EXEC_START", "ENVIRONMENT", "ARGUMENTS", "STDERR"] {
@@ -228,14 +235,37 @@ mod tests {
         }
     }
 
+    /// Units in packages serve every user, so they cannot hold one's PATH.
+    #[test]
+    fn the_packages_units_are_up_to_date() {
+        let path = "Environment=PATH=%h/.cargo/bin:/usr/local/bin:/usr/bin:/bin";
+        let service = service_text(":/usr/bin/knhk-test-cache daemon", path);
+        let written = read_unit(&service, Path::new(HOME));
+        assert!(written.variables["PATH"].starts_with("/home/me/.cargo/bin:"));
+        assert!(!written.edited);
+        for (name, text) in [("service", service), ("socket", socket_unit())] {
+            let file = Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join(format!("packaging/systemd/packaged/knhk-test-cache.{name}"));
+            if std::env::var_os("KNHK_WRITE_PACKAGED_UNITS").is_some() {
+                std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+                std::fs::write(&file, &text).unwrap();
+            }
+            let there = std::fs::read_to_string(&file).unwrap_or_default();
+            assert_eq!(there, text, "run this test with KNHK_WRITE_PACKAGED_UNITS=1");
+        }
+    }
+
     #[test]
     fn a_change_by_hand_is_noticed() {
         let text = socket_unit();
-        assert!(!read_unit(&text).edited);
-        assert!(read_unit(&text.replace("0600", "0666")).edited);
-        assert!(read_unit(&text.replace("digest: ", "digest: 0")).edited);
-        assert!(read_unit(&format!("{text}\n")).edited);
-        assert!(read_unit("[Service]\nExecStart=/bin/true\n").edited, "never ours");
+        assert!(!read_unit(&text, Path::new(HOME)).edited);
+        assert!(read_unit(&text.replace("0600", "0666"), Path::new(HOME)).edited);
+        assert!(read_unit(&text.replace("digest: ", "digest: 0"), Path::new(HOME)).edited);
+        assert!(read_unit(&format!("{text}\n"), Path::new(HOME)).edited);
+        assert!(
+            read_unit("[Service]\nExecStart=/bin/true\n", Path::new(HOME)).edited,
+            "never ours"
+        );
     }
 
     #[test]
@@ -311,7 +341,7 @@ mod tests {
         fn any_path_and_value_come_back(path in "/\\PC+", value in "\\PC*") {
             let variables = variables(&[("A", &value)]);
             let definition = Definition { exe: Path::new(&path), variables: &variables };
-            let written = read_unit(&service_unit(&definition).unwrap());
+            let written = read_unit(&service_unit(&definition).unwrap(), Path::new(HOME));
             prop_assert_eq!(written.exe.as_deref(), Some(Path::new(&path)));
             prop_assert!(!written.edited);
             prop_assert_eq!(&written.variables, &variables);

@@ -83,7 +83,7 @@ fn changed_settings(last: &Record, facts: &Facts) -> Vec<String> {
         match last.identity.get(name) {
             None => changed.push(format!("{name} is new")),
             Some(then) if *then != digest.to_string() => {
-                changed.push(format!("{name} has changed"))
+                changed.push(format!("{name} has changed"));
             }
             Some(_) => {}
         }

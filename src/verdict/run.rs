@@ -152,7 +152,11 @@ pub async fn run<T: Tree>(
         Ok(digest) if not_kept.is_empty() && session.is_kept() => {
             let sources = tree.uncounted(session.sources(&build)).await;
             match session.inputs(&sources, &build, built_at) {
-                Ok(inputs) => not_kept.extend(session.keep(digest, inputs, &reports, when)),
+                Ok(inputs) => {
+                    not_kept.extend(session.keep(digest, inputs, &reports, when));
+                    let code = code_hash(digest, &facts.identity);
+                    tree.keep_listing(cache, digest, &code).await;
+                }
                 Err(doubts) => not_kept = doubts,
             }
         }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::{Facts, Look, Question};
+use crate::cache::Cache;
 use crate::hasher::{Changes, CodeHasher, DirChange, GlobError, Mark, Options, Snapshot};
 use crate::model::{Digest, Digester};
 use crate::workspace::{Outside, outside_roots};
@@ -142,6 +143,17 @@ impl Scope {
     /// Every folder that must be watched.
     pub fn directories(&self) -> impl Iterator<Item = PathBuf> {
         self.hasher.directories()
+    }
+
+    /// Keeps the listing of the snapshot `tree` for explanations, if that is what the last
+    /// refresh left.
+    pub fn keep_listing(&self, cache: &Cache, tree: &Digest, code_hash: &Digest) {
+        if self.look().digest.as_ref() != Ok(tree) {
+            return;
+        }
+        if let Err(error) = cache.put_manifest(*code_hash, self.hasher.manifest().as_bytes()) {
+            tracing::warn!(%error, "the listing of a snapshot is not kept");
+        }
     }
 
     /// The tree itself.

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 
 use super::{Refresh, Scope};
+use crate::cache::Cache;
 use crate::model::Digest;
 
 /// A snapshot's digest, and the moment at which it was true.
@@ -36,6 +37,15 @@ pub trait Tree {
     /// Those of `paths` (absolute) that the snapshot does not count. Where that cannot be told,
     /// all of them.
     fn uncounted(&mut self, paths: Vec<PathBuf>) -> impl Future<Output = Vec<PathBuf>>;
+
+    /// Keeps the listing of the snapshot `tree` beside the records of `code_hash`, if that is
+    /// still the snapshot. Without it, an explanation cannot name files: nothing else is lost.
+    fn keep_listing(
+        &mut self,
+        cache: &Cache,
+        tree: &Digest,
+        code_hash: &Digest,
+    ) -> impl Future<Output = ()>;
 }
 
 /// The tree read by this process itself, with a memo of digests on disk.
@@ -64,10 +74,9 @@ impl LocalTree {
             self.scope.load_memo(&self.memo);
             self.loaded = true;
         }
-        if self.scope.refresh(Refresh::All, &mut |_| {}) {
-            if let Err(error) = self.scope.save_memo(&self.memo) {
-                tracing::warn!(%error, file = %self.memo.display(), "cannot keep the memo of digests");
-            }
+        let hashed = self.scope.refresh(Refresh::All, &mut |_| {});
+        if hashed && let Err(error) = self.scope.save_memo(&self.memo) {
+            tracing::warn!(%error, file = %self.memo.display(), "cannot keep the memo of digests");
         }
     }
 }
@@ -87,5 +96,9 @@ impl Tree for LocalTree {
 
     async fn uncounted(&mut self, paths: Vec<PathBuf>) -> Vec<PathBuf> {
         paths.into_iter().filter(|path| !self.scope.hasher().counts(path)).collect()
+    }
+
+    async fn keep_listing(&mut self, cache: &Cache, tree: &Digest, code_hash: &Digest) {
+        self.scope.keep_listing(cache, tree, code_hash);
     }
 }

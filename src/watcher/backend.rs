@@ -19,7 +19,7 @@ const CLOSE: Duration = Duration::from_secs(5);
 
 /// A running notify watcher.
 pub(super) struct Backend {
-    /// `None` only while it is dropped.
+    /// `None` once it was told to end.
     notify: Option<RecommendedWatcher>,
     /// Ends when the handler is dropped, after the kernel's side was closed.
     closed: Receiver<()>,
@@ -55,7 +55,10 @@ impl Backend {
         let single = WatchPathConfig::new(RecursiveMode::NonRecursive);
         let single = single.with_dereference_symlinks(false);
         let mut applied = Applied::default();
-        let Some(notify) = &mut self.notify else { return applied };
+        let Some(notify) = &mut self.notify else {
+            applied.broken = Some("it was stopped".to_owned());
+            return applied;
+        };
         let unwatch = unwatch.into_iter().map(PathOp::unwatch);
         let watch = watch.into_iter().map(|path| PathOp::Watch(path.to_path_buf(), single.clone()));
         let mut ops: Vec<_> = unwatch.chain(watch).collect();
@@ -103,7 +106,8 @@ impl Backend {
         let _ = self.closed.recv_timeout(CLOSE);
     }
 
-    fn end(&mut self) {
+    /// Tells notify's thread to end; nothing can be watched after this.
+    pub(super) fn end(&mut self) {
         if let Some(notify) = self.notify.take() {
             // Notify's own drop panics if its thread has ended.
             let _ = catch_unwind(AssertUnwindSafe(|| drop(notify)));

@@ -58,7 +58,11 @@ impl Queue {
         match event {
             // Whoever receives the rescan later than this looks at everything later than this.
             WatchEvent::Changed { .. } | WatchEvent::Rescan if waiting.rescan => return,
-            WatchEvent::Changed { .. } if waiting.events.back() == Some(&event) => return,
+            WatchEvent::Changed { .. } | WatchEvent::Failed(_)
+                if waiting.events.back() == Some(&event) =>
+            {
+                return;
+            }
             WatchEvent::Changed { .. } if waiting.events.len() >= LONGEST => {
                 waiting.events.retain(|event| !matches!(event, WatchEvent::Changed { .. }));
                 // In front: a cookie that waits behind the changes must not overtake them.

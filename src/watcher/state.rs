@@ -149,7 +149,11 @@ impl Handler {
             // Mostly a folder that was watched before its own creation is told. Otherwise it is
             // not what was watched here, and the end of that may never be told: whoever has it
             // open keeps it.
-            Effect::Appeared => state.table.leads_elsewhere(path) || state.jars.contains_key(path),
+            Effect::Appeared => {
+                let here = || fs::symlink_metadata(path).ok().as_ref().map(Inode::from);
+                state.table.leads_elsewhere(path)
+                    || state.jars.get(path).is_some_and(|jar| *jar != here())
+            }
             Effect::Content => false,
         };
         if elsewhere && let Some(jar) = state.jars.get_mut(path) {

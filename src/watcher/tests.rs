@@ -107,11 +107,11 @@ fn dir_of(event: WatchEvent) -> Option<PathBuf> {
 }
 
 fn gone(events: &[WatchEvent]) -> Vec<&Path> {
-    let gone = |event| match event {
-        &WatchEvent::Gone(ref dir) => Some(dir.as_path()),
+    let gone = events.iter().filter_map(|event| match event {
+        WatchEvent::Gone(dir) => Some(dir.as_path()),
         _ => None,
-    };
-    events.iter().filter_map(gone).collect()
+    });
+    gone.collect()
 }
 
 /// Runs one ignored test of this file in a process of its own, behind `wrapper`.

@@ -1,5 +1,8 @@
-//! The one integration test binary: real processes, hermetic folders.
+//! Tests of the modules from outside, and of the whole command: real processes, hermetic folders.
 
 mod compiler;
 mod home;
+mod layers;
+mod observer;
+mod random;
 mod replay;

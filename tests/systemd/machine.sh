@@ -101,9 +101,12 @@ as_user() {
 # A login session that lasts until `machine_logout`; lingering is what keeps services beyond it.
 machine_login() {
     in_machine systemd-run --quiet --unit=login-session --property=PAMName=login \
-        --property="User=$MACHINE_USER" --property=Type=exec sleep infinity
+        --property="User=$MACHINE_USER" --property=Type=simple sleep infinity
+    wait_for 30 machine_has_session
     wait_for 30 as_user systemctl --user show -p Version >/dev/null
 }
+
+machine_has_session() { in_machine loginctl list-sessions --no-legend | grep -qw "$MACHINE_USER"; }
 
 machine_logout() {
     in_machine systemctl stop login-session.service

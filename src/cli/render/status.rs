@@ -20,7 +20,7 @@ pub(crate) fn status_lines(
             lines.push(label(GOOD, "Running", text));
         }
         None => {
-            lines.push(label(WARN, "Not running", "`knhk-test-cache start` starts the service"))
+            lines.push(label(WARN, "Not running", "`knhk-test-cache start` starts the service"));
         }
     }
     if let Some(error) = &report.config_error {

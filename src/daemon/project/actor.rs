@@ -144,6 +144,12 @@ impl Actor {
             Message::Uncounted { paths, reply } => {
                 let _ = reply.send(self.uncounted(paths));
             }
+            Message::KeepListing { tree, code_hash, reply } => {
+                if let Some(watched) = &self.tree {
+                    watched.scope().keep_listing(&self.shared.cache, &tree, &code_hash);
+                }
+                let _ = reply.send(Reply::Done);
+            }
             Message::Join { doing, reply } => self.work.join(doing, reply),
             Message::Rebuild { environment, doing, reply } => {
                 self.environment = *environment;

@@ -6,6 +6,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::super::Shared;
 use super::Message;
+use crate::cache::Cache;
+use crate::model::Digest;
 use crate::protocol::{Mark, Reply};
 use crate::verdict::{Look, Tree, TreeError};
 
@@ -48,6 +50,15 @@ impl Tree for ActorTree {
         match self.settle(*mark).await? {
             Reply::Settled { changed, .. } => changed,
             _ => None,
+        }
+    }
+
+    async fn keep_listing(&mut self, _: &Cache, tree: &Digest, code_hash: &Digest) {
+        let (reply, answer) = oneshot::channel();
+        let message = Message::KeepListing { tree: *tree, code_hash: *code_hash, reply };
+        if self.messages.send(message).is_ok() {
+            // Without the listing an explanation names no files: nothing else is lost.
+            let _ = answer.await;
         }
     }
 

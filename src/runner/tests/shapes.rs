@@ -77,6 +77,22 @@ fn two_summaries_that_differ_prove_no_pass() {
 }
 
 #[test]
+fn a_list_of_failures_with_anything_else_in_it_proves_no_pass() {
+    let output = |list: &str| {
+        format!(
+            "running 2 tests\ntest a ... ok\ntest b ... ok\n\nfailures:\n{list}\n{}",
+            result("FAILED", 1, 1)
+        )
+    };
+    let (a, b) = (("a", Outcome::Failed), ("b", Outcome::Ok));
+    assert_eq!(outcomes(&read(known(&["a", "b"]), FAIL, &output("    a\n"))), [a, b]);
+    // The real list names `b`; its line is torn, and a test has printed another.
+    for torn in ["x    b\n    a\n", "    bx\n    a\n", "    a\n    a\n", "x\n    a\n"] {
+        assert_eq!(outcomes(&read(known(&["a", "b"]), FAIL, &output(torn))), [a], "{torn}");
+    }
+}
+
+#[test]
 fn an_outcome_on_a_line_of_its_own_belongs_to_the_open_test() {
     let output = format!(
         "running 2 tests\ntest a ... noise\nok\ntest b ... noise\nFAILED\n\nfailures:\n    b\n\n{}",

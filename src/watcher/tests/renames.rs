@@ -142,6 +142,14 @@ fn a_folder_that_was_missing_when_it_was_asked_for_is_told_when_it_appears() {
         rig.renewed();
         assert_alive(&mut rig, folder);
     }
+    // One that appeared after the look that did not find it and before that was noted.
+    let between = rig.at("between");
+    fs::create_dir(&between).unwrap();
+    rig.barrier();
+    rig.watcher.refuse(&between, &WatchError::Missing);
+    assert_eq!(gone(&rig.barrier()), [&between]);
+    rig.renewed();
+    assert_alive(&mut rig, &between);
 }
 
 #[test]

@@ -1,0 +1,139 @@
+//! `doctor`: everything that can be wrong, each with its remedy.
+
+use serde::Serialize;
+
+use super::args::Format;
+use super::context::Context;
+use super::exit::{Exit, Stop};
+use super::lifecycle::service;
+use super::render::{ERROR, GOOD, HINT, WARN, label};
+use crate::client::Connection;
+use crate::protocol::{Call, Reply, State, StatusReport};
+use crate::service::{self, Check, CheckStatus, Needs};
+use crate::verdict::{Facts, LocalTree, Question, Scope, Tree as _};
+
+#[derive(Serialize)]
+struct Line<'a> {
+    name: &'a str,
+    status: &'static str,
+    what: &'a str,
+    remedy: Option<&'a str>,
+}
+
+/// Looks, says, and fails if anything is wrong.
+pub(super) fn doctor(context: &Context, format: Format) -> Result<(), Stop> {
+    let report = ask(context);
+    let mut checks = vec![config(context)];
+    checks.extend(service::doctor(&service(context), &needs(context)));
+    checks.push(daemon(&report));
+    for project in report.iter().flat_map(|report| &report.projects) {
+        let what = format!("{}: {}", project.path.display(), project.state.as_str());
+        let reason = project.reason.clone().unwrap_or_default();
+        checks.push(match project.state {
+            State::Missing => Check {
+                name: "project",
+                status: CheckStatus::Fail,
+                what: format!("{what} ({reason})"),
+                remedy: Some("bring the folder back, or `knhk-test-cache remove` it".into()),
+            },
+            State::Failed => Check {
+                name: "project",
+                status: CheckStatus::Warn,
+                what: format!("{what} ({reason})"),
+                remedy: Some("`knhk-test-cache status` shows the compiler's errors".into()),
+            },
+            _ if project.watch != "events" => Check {
+                name: "project",
+                status: CheckStatus::Warn,
+                what: format!("{what}, watched by {}", project.watch),
+                remedy: Some("questions read the whole tree until that is mended".into()),
+            },
+            _ => Check { name: "project", status: CheckStatus::Ok, what, remedy: None },
+        });
+    }
+    let mut wrong = 0;
+    for check in &checks {
+        wrong += usize::from(check.status == CheckStatus::Fail);
+        show(check, format)?;
+    }
+    if wrong > 0 { Err(Stop::silent(Exit::Unwell)) } else { Ok(()) }
+}
+
+fn show(check: &Check, format: Format) -> Result<(), Stop> {
+    let (style, status) = match check.status {
+        CheckStatus::Ok => (GOOD, "ok"),
+        CheckStatus::Warn => (WARN, "warn"),
+        CheckStatus::Fail => (ERROR, "fail"),
+    };
+    if format == Format::Json {
+        let line =
+            Line { name: check.name, status, what: &check.what, remedy: check.remedy.as_deref() };
+        println!("{}", serde_json::to_string(&line).map_err(std::io::Error::from)?);
+        return Ok(());
+    }
+    anstream::println!("{}", label(style, status, format!("{}: {}", check.name, check.what)));
+    if let Some(remedy) = &check.remedy {
+        anstream::println!("{}", label(HINT, "", format!("→ {remedy}")));
+    }
+    Ok(())
+}
+
+fn config(context: &Context) -> Check {
+    let file = context.paths.config_file.display().to_string();
+    match crate::config::check(&context.paths, &context.environment).first() {
+        Some(error) => Check {
+            name: "config",
+            status: CheckStatus::Fail,
+            what: error.one_line(),
+            remedy: Some("`knhk-test-cache config check` shows all of it".into()),
+        },
+        None => Check { name: "config", status: CheckStatus::Ok, what: file, remedy: None },
+    }
+}
+
+fn daemon(report: &Option<StatusReport>) -> Check {
+    match report {
+        Some(report) => Check {
+            name: "daemon",
+            status: CheckStatus::Ok,
+            what: format!("answers, version {}", report.version),
+            remedy: None,
+        },
+        None => Check {
+            name: "daemon",
+            status: CheckStatus::Warn,
+            what: "does not answer".into(),
+            remedy: Some("`knhk-test-cache start`, or `knhk-test-cache daemon` by hand".into()),
+        },
+    }
+}
+
+fn ask(context: &Context) -> Option<StatusReport> {
+    let mut connection = Connection::open(&context.paths.socket()).ok().flatten()?;
+    match connection.call(Call::Status, |_| {}).ok()? {
+        Reply::Status(report) => Some(report),
+        _ => None,
+    }
+}
+
+/// What the projects of the config need of the machine.
+fn needs(context: &Context) -> Needs {
+    let exe = service::own_executable(&context.environment).unwrap_or_default();
+    let mut needs = Needs { exe, watches: None, target_dirs: Vec::new() };
+    let Ok(loaded) = context.config() else { return needs };
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().build() else { return needs };
+    let mut watches = 0;
+    for project in loaded.config.projects {
+        let (environment, settings) = (context.environment.clone(), project.settings);
+        let question = Question::of_project(&project.path, environment, settings);
+        let Ok(facts) = Facts::gather(&question, &context.paths.cache_dir) else { continue };
+        needs.target_dirs.extend(facts.target_dirs.iter().cloned());
+        let Ok(scope) = Scope::new(&question, &facts) else { continue };
+        let mut tree = LocalTree::new(scope, &context.paths.cache_dir);
+        if runtime.block_on(tree.look()).is_ok() {
+            watches += tree.scope().directories().count() as u64;
+        }
+    }
+    needs.watches = Some(watches);
+    needs
+}

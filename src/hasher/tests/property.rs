@@ -1,0 +1,209 @@
+//! Random edits: whatever happened, looking at the touched folders alone gives what a hasher
+//! without a past gives the whole tree, and the watches are where they must be.
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[derive(Clone, Debug)]
+enum Edit {
+    Write(String, u8),
+    Ignore(String, usize),
+    Remove(String),
+    Rename(String, String),
+    Mkdir(String),
+    Mode(String, bool),
+    Link(String, String),
+    HardLink(String, String),
+    Track(String),
+    Untrack(String),
+}
+
+/// Few names, so that edits meet.
+fn path() -> impl Strategy<Value = String> {
+    let name = prop::sample::select(vec!["a", "b", "c.log", "gen", ".env", "Cargo.toml", "target"]);
+    prop::collection::vec(name, 1..4).prop_map(|names| names.join("/"))
+}
+
+const RULES: [&str; 7] =
+    ["", "gen\n", "*.log\n", "/a\n", "!gen\n!*.log\n", "b/\n!/b/a\n", "*\n!a\n"];
+
+fn edit() -> impl Strategy<Value = Edit> {
+    prop_oneof![
+        4 => (path(), any::<u8>()).prop_map(|(path, byte)| Edit::Write(path, byte % 4)),
+        2 => (path(), 0..RULES.len()).prop_map(|(path, rule)| Edit::Ignore(path, rule)),
+        2 => path().prop_map(Edit::Remove),
+        3 => (path(), path()).prop_map(|(from, to)| Edit::Rename(from, to)),
+        2 => path().prop_map(Edit::Mkdir),
+        1 => (path(), any::<bool>()).prop_map(|(path, on)| Edit::Mode(path, on)),
+        1 => (path(), path()).prop_map(|(text, at)| Edit::Link(text, at)),
+        1 => (path(), path()).prop_map(|(from, to)| Edit::HardLink(from, to)),
+        1 => path().prop_map(Edit::Track),
+        1 => path().prop_map(Edit::Untrack),
+    ]
+}
+
+/// Does the edit if it can be done, and tells the folders in which names changed, as events would.
+fn apply(ground: &Ground, edit: &Edit) -> Vec<PathBuf> {
+    // The kernel tells the real folder, whatever links led to it.
+    let real = |folder: PathBuf| folder.canonicalize().unwrap_or(folder);
+    let parent = |path: &str| real(ground.path(path).parent().unwrap().to_owned());
+    let made = |path: &str| {
+        // An event for every folder that had to be made.
+        let folder = ground.path(path).parent().unwrap().to_owned();
+        let missing: Vec<_> = folder
+            .ancestors()
+            .take_while(|folder| folder.symlink_metadata().is_err())
+            .map(|folder| real(folder.parent().unwrap().to_owned()))
+            .collect();
+        let _ = fs::create_dir_all(&folder);
+        missing
+    };
+    match edit {
+        Edit::Write(path, byte) => {
+            let mut told = made(path);
+            let _ = fs::write(ground.path(path), [*byte]);
+            told.push(parent(path));
+            told.extend(real(ground.path(path)).parent().map(Path::to_owned));
+            told
+        }
+        Edit::Ignore(folder, rule) => {
+            let _ = fs::write(ground.path(folder).join(".gitignore"), RULES[*rule]);
+            vec![real(ground.path(folder))]
+        }
+        Edit::Remove(path) => {
+            let at = ground.path(path);
+            let mut told = vec![parent(path)];
+            if at.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
+                told.push(real(at.clone()));
+                let _ = fs::remove_dir_all(at);
+            } else {
+                let _ = fs::remove_file(at);
+            }
+            told
+        }
+        Edit::Rename(from, to) => {
+            let mut told = made(to);
+            told.push(parent(from));
+            let _ = fs::rename(ground.path(from), ground.path(to));
+            told.extend([parent(from), parent(to)]);
+            told
+        }
+        Edit::Mkdir(path) => {
+            let told = made(&format!("{path}/x"));
+            told.into_iter().chain([parent(path)]).collect()
+        }
+        Edit::Mode(path, on) => {
+            let at = ground.path(path);
+            if at.symlink_metadata().is_ok_and(|meta| meta.is_file()) {
+                ground.set_executable(path, *on);
+            }
+            vec![parent(path)]
+        }
+        Edit::Link(text, at) => {
+            let told = made(at);
+            let _ = symlink(text, ground.path(at));
+            told.into_iter().chain([parent(at)]).collect()
+        }
+        Edit::HardLink(from, to) => {
+            let told = made(to);
+            if ground.path(from).symlink_metadata().is_ok_and(|meta| meta.is_file()) {
+                let _ = fs::hard_link(ground.path(from), ground.path(to));
+            }
+            told.into_iter().chain([parent(to)]).collect()
+        }
+        Edit::Track(path) | Edit::Untrack(path) => {
+            let verb: &[&str] = if matches!(edit, Edit::Track(_)) {
+                &["add", "-f", "--"]
+            } else {
+                &["rm", "-q", "--cached", "-r", "--ignore-unmatch", "--"]
+            };
+            if ground.path(".git").exists() && !path.contains('/') {
+                let args: Vec<_> = verb.iter().copied().chain([path.as_str()]).collect();
+                let spec = Spec::new("git", &ground.root, ground.environment()).args(args);
+                // Some paths cannot be added: they are not there.
+                process::capture(&spec, Duration::from_secs(60)).unwrap();
+            }
+            vec![]
+        }
+    }
+}
+
+fn replay(batches: &[Vec<Edit>], with_git: bool, margin: i64, extra: bool) {
+    let ground = Ground::new();
+    if with_git {
+        ground.git(&["init", "-q"]);
+    }
+    let options = Options {
+        extra_inputs: if extra { vec!["gen/**/b".to_owned()] } else { vec![] },
+        exclude: if extra { vec!["**/target".to_owned()] } else { vec![] },
+        ..ground.options()
+    };
+    let mut hasher = ground.hasher_with(options.clone());
+    hasher.margin = margin;
+    let mut living = Living::new(hasher);
+    let memo = ground.beside("memo");
+    for (number, batch) in batches.iter().enumerate() {
+        let mark = living.hasher.mark();
+        let before = living.known();
+        let told: Vec<PathBuf> = batch.iter().flat_map(|edit| apply(&ground, edit)).collect();
+        if number % 4 == 3 {
+            living.scan();
+        } else {
+            living.rescan(&told);
+        }
+        let now = living.known();
+        assert_eq!(now, ground.digest_with(options.clone()), "after {batch:?}");
+        if now != before {
+            assert!(!living.hasher.changed_since(mark).is_empty(), "after {batch:?}");
+        }
+        let mut remembering = ground.hasher_with(options.clone());
+        remembering.margin = margin;
+        remembering.load_memo(&memo);
+        remembering.scan(&mut |_| {});
+        assert_eq!(known(&remembering), now, "with a memo, after {batch:?}");
+        remembering.save_memo(&memo).unwrap();
+        assert_eq!(living.rescan(&[]).folders_added, 0, "nothing is left to find");
+        assert_eq!(living.known(), now);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    #[test]
+    fn incremental_is_the_same_as_anew(
+        batches in prop::collection::vec(prop::collection::vec(edit(), 1..6), 1..12),
+        margin in prop::sample::select(vec![0, super::super::MARGIN]),
+        extra: bool,
+    ) {
+        replay(&batches, false, margin, extra);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+
+    #[test]
+    fn incremental_is_the_same_as_anew_with_git(
+        batches in prop::collection::vec(prop::collection::vec(edit(), 1..6), 1..8),
+        margin in prop::sample::select(vec![0, super::super::MARGIN]),
+        extra: bool,
+    ) {
+        replay(&batches, true, margin, extra);
+    }
+
+    #[test]
+    fn any_change_of_content_changes_the_digest(
+        files in prop::collection::btree_map("[a-c]/[a-c]{1,2}", any::<Vec<u8>>(), 1..8),
+        at: prop::sample::Index,
+        other: Vec<u8>,
+    ) {
+        let ground = Ground::new();
+        files.iter().for_each(|(file, bytes)| ground.write(file, bytes));
+        let before = ground.digest();
+        let (file, bytes) = files.iter().nth(at.index(files.len())).unwrap();
+        ground.write(file, &other);
+        prop_assert_eq!(ground.digest() == before, *bytes == other);
+    }
+}

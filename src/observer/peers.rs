@@ -1,0 +1,92 @@
+//! Calls that speak to sockets, entered in the ledger.
+
+use std::io;
+
+use libc::{c_int, pid_t};
+
+use super::handle::Run;
+use super::kernel;
+use super::resolve::as_path;
+use super::sockets::{self, Given};
+use crate::observer::{Address, Kind, Peer, Reach, Uses};
+
+impl Run {
+    pub(super) fn connect(
+        &mut self,
+        thread: pid_t,
+        socket: c_int,
+        address: u64,
+        length: u64,
+    ) -> io::Result<()> {
+        let given = self.address(thread, address, length)?;
+        if given == Given::Nothing {
+            return Ok(());
+        }
+        self.sockets.adopt(thread, socket);
+        let peer = match given {
+            Given::Nothing => None,
+            Given::Inet(address) => self.sockets.inet(thread, address),
+            Given::Abstract(name) => self.sockets.abstract_name(thread, &name),
+            Given::Other(family) => {
+                Some(Peer { address: Address::Family(family), reach: Reach::Outside })
+            }
+            Given::Path(name) => {
+                let target = match self.absolute(thread, libc::AT_FDCWD, &name) {
+                    Some(located) => self.walk(thread, &located, true),
+                    None => None,
+                };
+                // The socket's name was made by the run, or is not there: a path like any other.
+                target
+                    .filter(|target| {
+                        self.ledger.consult(target, Uses::PROBED);
+                        target.stamp.kind() == Some(Kind::Socket)
+                            && !self.ledger.is_own(&target.path, target.stamp)
+                    })
+                    .map(|target| Peer {
+                        address: Address::Unix(as_path(&target.path).to_owned()),
+                        reach: Reach::Outside,
+                    })
+            }
+        };
+        if let Some(peer) = peer {
+            self.peer(peer);
+        }
+        Ok(())
+    }
+
+    /// The addresses in `struct msghdr`s: a pointer and a length at their beginning.
+    pub(super) fn send(
+        &mut self,
+        thread: pid_t,
+        socket: c_int,
+        headers: u64,
+        count: u64,
+        stride: u64,
+    ) -> io::Result<()> {
+        // The kernel itself takes no more than 1,024.
+        for index in 0..count.min(1024) {
+            let mut header = [0; 12];
+            let at = headers.wrapping_add(index * stride);
+            if kernel::read_memory(thread, at, &mut header)? < header.len() {
+                break;
+            }
+            let address = u64::from_ne_bytes(std::array::from_fn(|index| header[index]));
+            let length = u32::from_ne_bytes(std::array::from_fn(|index| header[8 + index]));
+            if address != 0 {
+                self.connect(thread, socket, address, length.into())?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn address(&self, thread: pid_t, address: u64, length: u64) -> io::Result<Given> {
+        let mut bytes = [0; sockets::LARGEST];
+        let length = usize::try_from(length).unwrap_or(0).min(bytes.len());
+        let count = kernel::read_memory(thread, address, &mut bytes[..length])?;
+        Ok(if count < length { Given::Nothing } else { sockets::parse(&bytes[..length]) })
+    }
+
+    pub(super) fn peer(&mut self, peer: Peer) {
+        self.ledger.peers.insert(peer);
+    }
+}

@@ -1,0 +1,117 @@
+//! What being observed costs, as a ratio within one run.
+//!
+//! `cargo bench --bench observer` measures a purely computing program. With
+//! `OBSERVER_BENCH_PROGRAM` (a test binary, absolute) and `OBSERVER_BENCH_DIR` (where cargo would
+//! run it) it measures that one as well: the bar for ripgrep's integration tests is 1.05, for
+//! computing 1.01. On a machine that does other things look at the processor time, in which waiting
+//! for others does not count. `OBSERVER_BENCH_PATHS=1` lists what the last run was seen to use. `OBSERVER_BENCH_ROUNDS` is how often each is run (15).
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use knhk_test_cache::observer::{Observation, Observer, Options};
+use knhk_test_cache::process::{Environment, Spec, capture};
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+fn main() {
+    if let Err(reason) = Observer::available() {
+        println!("observer: skipped: {reason}");
+        return;
+    }
+    let environment = Environment::inherited();
+    let variable = |name: &str| environment.get(name).map(PathBuf::from);
+    let rounds = variable("OBSERVER_BENCH_ROUNDS")
+        .and_then(|text| text.to_str()?.parse().ok())
+        .unwrap_or(15);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let actor = compile(folder.path(), &environment);
+    let computing = Spec::new(&actor, folder.path(), environment.clone()).arg("compute");
+    compare("computing", &computing, rounds);
+    if let Some(program) = variable("OBSERVER_BENCH_PROGRAM") {
+        let dir = variable("OBSERVER_BENCH_DIR").unwrap_or_else(|| folder.path().to_owned());
+        compare("program", &Spec::new(program, dir, environment.clone()), rounds);
+    }
+}
+
+fn compile(folder: &Path, environment: &Environment) -> PathBuf {
+    let program = folder.join("actor");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/programs/actor.rs");
+    let spec = Spec::new("rustc", folder, environment.clone())
+        .args(["--edition=2024", "-Copt-level=1", "-o"])
+        .arg(&program)
+        .arg(source);
+    assert!(capture(&spec, LIMIT).expect("rustc starts").success());
+    program
+}
+
+/// Runs the two in turn, so that whatever else the machine does meets both, and compares the
+/// medians and the fastest.
+fn compare(name: &str, spec: &Spec, rounds: usize) {
+    let (mut plain, mut observed, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut plain_work, mut observed_work) = (0.0, 0.0);
+    let mut last = None;
+    for _ in 0..rounds {
+        let start = work();
+        let without = time(|| run(spec));
+        let between = work();
+        plain_work += between - start;
+        let mut seen = None;
+        let with = time(|| {
+            let (spec, running) = Observer::observe(spec, Options::default()).expect("available");
+            run(&spec);
+            seen = Some(running.finish());
+        });
+        observed_work += work() - between;
+        plain.push(without);
+        observed.push(with);
+        ratios.push(with / without);
+        last = seen;
+    }
+    let Some(seen) = last else { return };
+    let Observation { paths, problems, peers, calls, .. } = &seen;
+    println!(
+        "observer {name}: median {:.3} s plain, {:.3} s observed, ratio of medians {:.3}, \
+         median ratio {:.3}, ratio of the fastest {:.3}, processor time {plain_work:.2} and \
+         {observed_work:.2} s, ratio {:.3}; {calls} calls, {} paths, {} inputs, \
+         peers {peers:?}, problems {problems:?}",
+        median(&mut plain),
+        median(&mut observed),
+        median(&mut observed.clone()) / median(&mut plain.clone()),
+        median(&mut ratios),
+        observed[0] / plain[0],
+        observed_work / plain_work,
+        paths.len(),
+        seen.inputs().count(),
+    );
+    if std::env::var_os("OBSERVER_BENCH_PATHS").is_some() {
+        for (path, seen) in paths {
+            println!("{:?} {:?} {} {:?}", seen.uses, seen.place, path.display(), seen.first);
+        }
+    }
+}
+
+fn run(spec: &Spec) {
+    let output = capture(spec, LIMIT).expect("it starts");
+    assert!(output.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// Processor time of this process and its children that have ended, in seconds.
+fn work() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux");
+    let fields = stat.rsplit_once(") ").map_or("", |(_, rest)| rest).split(' ').skip(11).take(4);
+    // Ticks are hundredths of a second on every Linux that runs Rust.
+    fields.filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() / 100.0
+}
+
+fn time(work: impl FnOnce()) -> f64 {
+    let started = Instant::now();
+    work();
+    started.elapsed().as_secs_f64()
+}
+
+/// Sorts, and returns the middle.
+fn median(times: &mut [f64]) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}

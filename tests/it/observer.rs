@@ -1,0 +1,351 @@
+//! The observer on real process trees: what it sees, what it bears, and that nothing hangs.
+
+#![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+
+use std::ffi::OsStr;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use knhk_test_cache::model::End;
+use knhk_test_cache::observer::{
+    Interference, Observation, Observer, Options, Problem, Reach, Stamp, Uses,
+};
+use knhk_test_cache::process::{Environment, Output, Spec, capture};
+
+/// No run here takes a tenth of that; one that hangs is ended and fails.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// The helper program, compiled once for all tests of this process.
+fn actor() -> &'static Path {
+    static ACTOR: OnceLock<PathBuf> = OnceLock::new();
+    ACTOR.get_or_init(|| compile("actor", &[]))
+}
+
+fn compile(name: &str, flags: &[&str]) -> PathBuf {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap().keep();
+    let program = folder.join(name);
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/programs/actor.rs");
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let spec = Spec::new(rustc, &folder, Environment::inherited())
+        .args(["--edition=2024", "-Copt-level=1", "-o"])
+        .arg(&program)
+        .args(flags)
+        .arg(source);
+    let output = capture(&spec, LIMIT).unwrap();
+    assert!(output.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    program.canonicalize().unwrap()
+}
+
+fn spec(program: &Path, args: &[&OsStr]) -> Spec {
+    let mut environment = Environment::default();
+    environment.set("PATH", "/usr/local/bin:/usr/bin:/bin");
+    Spec::new(program, "/", environment).args(args)
+}
+
+fn observe_spec(spec: &Spec) -> Option<(Output, Observation)> {
+    if let Err(reason) = Observer::available() {
+        eprintln!("skipped: {reason}");
+        return None;
+    }
+    let (spec, running) = Observer::observe(spec, Options::default()).unwrap();
+    let output = capture(&spec, LIMIT).unwrap();
+    Some((output, running.finish()))
+}
+
+/// Runs the helper observed; it must succeed. `None` where nothing can be observed.
+fn observe(args: &[&OsStr]) -> Option<Observation> {
+    let (output, observation) = observe_spec(&spec(actor(), args))?;
+    assert_eq!(output.end, End::Exit(0), "{}", String::from_utf8_lossy(&output.stderr));
+    Some(observation)
+}
+
+macro_rules! observe {
+    ($($arg:expr),+ $(,)?) => {
+        match observe(&[$(AsRef::<OsStr>::as_ref(&$arg)),+]) {
+            Some(observation) => observation,
+            None => return,
+        }
+    };
+}
+
+struct Folder(PathBuf, #[expect(dead_code, reason = "removes the folder")] tempfile::TempDir);
+
+fn folder() -> Folder {
+    let dir = tempfile::tempdir().unwrap();
+    Folder(dir.path().canonicalize().unwrap(), dir)
+}
+
+impl Folder {
+    fn file(&self, name: &str) -> PathBuf {
+        let path = self.0.join(name);
+        std::fs::write(&path, "content").unwrap();
+        path
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+fn uses(observation: &Observation, path: &Path) -> Uses {
+    observation.paths.get(path).map(|seen| seen.uses).unwrap_or_default()
+}
+
+fn complete(observation: &Observation) {
+    assert!(observation.is_complete(), "{:?}", observation.problems);
+}
+
+#[test]
+fn an_ordinary_run_is_complete_and_names_its_program_and_loader() {
+    let seen = observe!("nothing");
+    complete(&seen);
+    assert_eq!(uses(&seen, actor()), Uses::EXECUTED);
+    assert!(!seen.reads(actor()));
+    assert!(seen.peers.is_empty() && !seen.left_behind);
+    let libraries = seen.inputs().filter(|(path, _)| path.to_string_lossy().contains("libc.so"));
+    assert!(libraries.count() >= 1);
+}
+
+#[test]
+fn reading_probing_listing_and_absence_are_told_apart() {
+    let dir = folder();
+    let (a, b, none) = (dir.file("a"), dir.file("b"), dir.path("none/x"));
+    let before = Stamp::of(&a);
+    let seen = observe!("read", a, none);
+    complete(&seen);
+    assert_eq!(uses(&seen, &a), Uses::READ);
+    assert_eq!(seen.paths[&a].first, before);
+    assert!(seen.absent().any(|path| path == none));
+    assert_eq!(uses(&observe!("stat", b), &b), Uses::PROBED);
+    assert_eq!(uses(&observe!("list", dir.0), &dir.0), Uses::LISTED);
+}
+
+#[test]
+fn symlinks_on_the_way_are_inputs_with_their_text() {
+    let dir = folder();
+    let file = dir.file("real");
+    symlink("real", dir.path("link")).unwrap();
+    let seen = observe!("read", dir.path("link"));
+    assert_eq!(uses(&seen, &file), Uses::READ);
+    assert_eq!(uses(&seen, &dir.path("link")), Uses::FOLLOWED);
+    assert_eq!(seen.paths[&dir.path("link")].link.as_deref(), Some(Path::new("real")));
+    let seen = observe!("readlink", dir.path("link"));
+    assert_eq!(uses(&seen, &dir.path("link")), Uses::FOLLOWED);
+    assert_eq!(uses(&seen, &file), Uses::default());
+}
+
+#[test]
+fn what_the_run_made_and_removed_is_no_input() {
+    let dir = folder();
+    let seen = observe!("write-then-read", dir.path("new"));
+    complete(&seen);
+    assert!(!seen.inputs().any(|(path, _)| path == dir.path("new")));
+    assert!(uses(&seen, &dir.path("new")).contains(Uses::CREATED));
+}
+
+#[test]
+fn every_way_to_name_a_file_leads_to_it() {
+    let dir = folder();
+    let file = dir.file("f");
+    symlink("/f", dir.path("inside")).unwrap();
+    for args in [
+        &["chdir-read".as_ref(), dir.0.as_os_str(), "f".as_ref()][..],
+        &["dirfd-read".as_ref(), dir.0.as_os_str(), "f".as_ref()],
+        &["openat2".as_ref(), file.as_os_str()],
+        &["in-root".as_ref(), dir.0.as_os_str(), "/inside".as_ref()],
+        &["own-descriptor".as_ref(), file.as_os_str()],
+        &["clone3".as_ref(), file.as_os_str()],
+        &["threads".as_ref(), "3000".as_ref(), file.as_os_str()],
+        &["exec".as_ref(), actor().as_os_str(), "read".as_ref(), file.as_os_str()],
+        &["spawn".as_ref(), actor().as_os_str(), "read".as_ref(), file.as_os_str()],
+        &["orphan".as_ref(), file.as_os_str(), dir.path("done").as_os_str()],
+    ] {
+        let Some(seen) = observe(args) else { return };
+        if args[0] != "orphan" {
+            complete(&seen);
+        }
+        assert!(uses(&seen, &file).contains(Uses::READ), "{args:?}: {:?}", seen.paths.get(&file));
+        let _ = std::fs::remove_file(dir.path("done"));
+    }
+}
+
+#[test]
+fn a_static_program_is_seen_as_well() {
+    let program = compile("static", &["-Ctarget-feature=+crt-static"]);
+    let dir = folder();
+    let file = dir.file("f");
+    let spec = spec(&program, &["read".as_ref(), file.as_ref()]);
+    let Some((output, seen)) = observe_spec(&spec) else { return };
+    assert!(output.success());
+    complete(&seen);
+    assert_eq!(uses(&seen, &file), Uses::READ);
+    assert_eq!(uses(&seen, &program), Uses::EXECUTED);
+}
+
+#[test]
+fn a_script_counts_with_its_interpreter() {
+    let dir = folder();
+    let script = dir.path("script");
+    std::fs::write(&script, "#!/bin/sh\ncat \"$1\"\n").unwrap();
+    std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).unwrap();
+    let file = dir.file("f");
+    let Some((output, seen)) = observe_spec(&spec(&script, &[file.as_ref()])) else { return };
+    assert_eq!(output.stdout, b"content");
+    complete(&seen);
+    let shell = Path::new("/bin/sh").canonicalize().unwrap();
+    assert!(uses(&seen, &shell).contains(Uses::EXECUTED));
+    assert!(uses(&seen, &script).contains(Uses::EXECUTED.with(Uses::READ)));
+    let cat = Path::new("/bin/cat").canonicalize().unwrap();
+    assert!(uses(&seen, &cat).contains(Uses::EXECUTED));
+    assert_eq!(uses(&seen, &file), Uses::READ);
+}
+
+#[test]
+fn a_program_that_reads_itself_is_told() {
+    assert!(observe!("own-program").reads(actor()));
+    assert!(observe!("read", actor()).reads(actor()));
+}
+
+#[test]
+fn what_cannot_be_followed_makes_the_observation_incomplete() {
+    let dir = folder();
+    assert!(observe!("io-uring").problems.contains(&Problem::IoUring));
+    if rustix::process::geteuid().is_root() {
+        let seen = observe!("chroot", dir.0);
+        assert!(seen.problems.contains(&Problem::Namespace("chroot")));
+    }
+    std::fs::create_dir(dir.path("gone")).unwrap();
+    assert!(observe!("lost-folder", dir.path("gone")).problems.contains(&Problem::LostFolder));
+    let seen = observe!("deep", dir.0);
+    assert!(seen.problems.contains(&Problem::TooLong), "{:?}", seen.problems);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn calls_of_another_architecture_make_the_observation_incomplete() {
+    assert!(observe!("x32").problems.contains(&Problem::Architecture));
+    let Some((output, seen)) = observe_spec(&spec(actor(), &["int80".as_ref()])) else { return };
+    // A kernel without 32-bit emulation kills it.
+    if output.success() {
+        assert!(seen.problems.contains(&Problem::Architecture));
+    }
+}
+
+#[test]
+fn what_observation_would_change_is_told() {
+    assert!(observe!("seccomp").interference.contains(&Interference::Seccomp));
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let dir = folder();
+    let program = dir.path("privileged");
+    std::fs::copy("/bin/true", &program).unwrap();
+    std::os::unix::fs::chown(&program, Some(1), None).unwrap();
+    std::fs::set_permissions(&program, PermissionsExt::from_mode(0o4755)).unwrap();
+    let seen = observe!("exec", program);
+    assert!(seen.interference.contains(&Interference::Privileges(program)));
+}
+
+#[test]
+fn sockets_of_the_run_are_told_from_those_outside() {
+    let dir = folder();
+    let seen = observe!("loopback", dir.path("socket"));
+    complete(&seen);
+    assert!(seen.peers.is_empty(), "{:?}", seen.peers);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let reach = |seen: &Observation| seen.peers.iter().map(|peer| peer.reach).collect::<Vec<_>>();
+    assert_eq!(reach(&observe!("connect", address)), [Reach::Outside]);
+    drop(listener);
+    assert_eq!(reach(&observe!("connect", address)), [Reach::Nobody]);
+    let path = dir.path("outside");
+    let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    assert_eq!(reach(&observe!("connect-path", path)), [Reach::Outside]);
+    let seen = observe!("connect-path", dir.path("nobody"));
+    assert!(seen.peers.is_empty() && seen.absent().any(|path| path == dir.path("nobody")));
+}
+
+#[test]
+fn odd_names_and_bad_pointers_behave_as_unobserved() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let dir = folder();
+    let file = dir.file("f");
+    let odd = dir.0.join(OsStr::from_bytes(b"\xff\xfe"));
+    std::fs::write(&odd, "").unwrap();
+    let seen = observe!("names", dir.0);
+    complete(&seen);
+    assert_eq!(uses(&seen, &odd), Uses::READ);
+    let seen = observe!("bad-pointers", file);
+    complete(&seen);
+    assert_eq!(uses(&seen, &file), Uses::READ);
+}
+
+#[test]
+fn signals_do_not_interrupt_what_they_did_not_interrupt_before() {
+    let dir = folder();
+    let file = dir.file("f");
+    let seen = observe!("signals", file);
+    complete(&seen);
+    assert!(seen.calls >= 20_000);
+}
+
+#[test]
+fn a_storm_of_calls_passes() {
+    let dir = folder();
+    let (a, b) = (dir.file("a"), dir.path("b"));
+    let seen = observe!("storm", "100000", a, b);
+    complete(&seen);
+    assert!(seen.calls >= 100_000);
+    assert_eq!(uses(&seen, &a), Uses::PROBED);
+}
+
+#[test]
+fn a_path_that_only_the_run_itself_can_fill_in_does_not_hang_it() {
+    let dir = folder();
+    let file = dir.file("f");
+    let args = ["fault".as_ref(), file.as_os_str()];
+    let Some((output, seen)) = observe_spec(&spec(actor(), &args)) else { return };
+    assert!(output.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    if output.stdout != b"skipped\n" {
+        assert!(seen.problems.contains(&Problem::Stuck), "{:?}", seen.problems);
+    }
+}
+
+#[test]
+fn a_process_left_behind_lives_on_after_the_observation() {
+    let dir = folder();
+    let (go, done) = (dir.path("go"), dir.path("done"));
+    let seen = observe!("left-behind", go, done);
+    assert!(seen.left_behind);
+    std::fs::write(&go, "").unwrap();
+    let deadline = Instant::now() + LIMIT;
+    while !done.exists() {
+        assert!(Instant::now() < deadline, "its calls are answered for ever");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_run_that_is_ended_ends_its_observation() {
+    let Ok(()) = Observer::available() else { return };
+    let spec = spec(Path::new("/bin/sh"), &["-c".as_ref(), "sleep 1000".as_ref()]);
+    let (spec, running) = Observer::observe(&spec, Options::default()).unwrap();
+    let output = capture(&spec, Duration::from_millis(100)).unwrap();
+    assert_eq!(output.end, End::TimedOut);
+    let seen = running.finish();
+    assert!(!seen.left_behind);
+}
+
+#[test]
+fn what_was_never_started_is_not_complete() {
+    let Ok(()) = Observer::available() else { return };
+    let spec = spec(Path::new("/no/such/program"), &[]);
+    let (spec, running) = Observer::observe(&spec, Options::default()).unwrap();
+    assert!(capture(&spec, LIMIT).is_err());
+    let seen = running.finish();
+    assert!(seen.absent().any(|path| path == Path::new("/no/such/program")));
+    let (_, running) = Observer::observe(&spec, Options::default()).unwrap();
+    assert!(!running.finish().is_complete());
+}

@@ -1,0 +1,349 @@
+//! Does one thing that an observer must see, bear or survive. Compiled by the tests with rustc
+//! alone, so it declares the few C functions that it needs.
+
+use std::ffi::{CString, OsString, c_char, c_int, c_long, c_void};
+use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::OsStringExt;
+
+unsafe extern "C" {
+    fn syscall(number: c_long, ...) -> c_long;
+    fn fork() -> c_int;
+    fn getppid() -> c_int;
+    fn setsid() -> c_int;
+    fn open(path: *const c_char, flags: c_int, ...) -> c_int;
+    fn openat(at: c_int, path: *const c_char, flags: c_int, ...) -> c_int;
+    fn chroot(path: *const c_char) -> c_int;
+    fn waitpid(pid: c_int, status: *mut c_int, flags: c_int) -> c_int;
+    fn _exit(code: c_int) -> !;
+    fn mmap(at: *mut c_void, n: usize, prot: c_int, flags: c_int, fd: c_int, o: i64) -> *mut c_void;
+    fn mprotect(at: *mut c_void, n: usize, prot: c_int) -> c_int;
+    fn prctl(option: c_int, ...) -> c_int;
+    fn ioctl(fd: c_int, request: u64, ...) -> c_int;
+    fn setitimer(which: c_int, new: *const [i64; 4], old: *mut c_void) -> c_int;
+    fn sigaction(signal: c_int, new: *const SigAction, old: *mut c_void) -> c_int;
+    fn posix_spawn(
+        pid: *mut c_int,
+        path: *const c_char,
+        actions: *const c_void,
+        attributes: *const c_void,
+        args: *const *const c_char,
+        environment: *const *const c_char,
+    ) -> c_int;
+}
+
+/// glibc's layout on 64-bit Linux.
+#[repr(C)]
+struct SigAction {
+    handler: extern "C" fn(c_int),
+    mask: [u64; 16],
+    flags: c_int,
+    restorer: usize,
+}
+
+extern "C" fn ignore(_: c_int) {}
+
+#[cfg(target_arch = "x86_64")]
+const SECCOMP: c_long = 317;
+#[cfg(target_arch = "aarch64")]
+const SECCOMP: c_long = 277;
+const CLONE3: c_long = 435;
+const OPENAT2: c_long = 437;
+const IO_URING_SETUP: c_long = 425;
+#[cfg(target_arch = "x86_64")]
+const USERFAULTFD: c_long = 323;
+#[cfg(target_arch = "aarch64")]
+const USERFAULTFD: c_long = 282;
+const AT_FDCWD: c_int = -100;
+const EFAULT: i32 = 14;
+const EINTR: i32 = 4;
+const SA_RESTART: c_int = 0x1000_0000;
+
+fn c(text: &OsString) -> CString {
+    CString::new(text.as_bytes()).unwrap()
+}
+
+fn errno() -> i32 {
+    std::io::Error::last_os_error().raw_os_error().unwrap()
+}
+
+fn main() {
+    let args: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let what = args[0].to_str().unwrap();
+    let rest = &args[1..];
+    match what {
+        "nothing" => {}
+        "read" => rest.iter().for_each(|path| drop(std::fs::read(path))),
+        "stat" => rest.iter().for_each(|path| drop(std::fs::metadata(path))),
+        "list" => println!("{}", std::fs::read_dir(&rest[0]).unwrap().count()),
+        "readlink" => println!("{}", std::fs::read_link(&rest[0]).unwrap().display()),
+        "write-then-read" => {
+            std::fs::write(&rest[0], "x").unwrap();
+            std::fs::read(&rest[0]).unwrap();
+            std::fs::remove_file(&rest[0]).unwrap();
+        }
+        "chdir-read" => {
+            std::env::set_current_dir(&rest[0]).unwrap();
+            std::fs::read(&rest[1]).unwrap();
+        }
+        "dirfd-read" => unsafe {
+            let dir = open(c(&rest[0]).as_ptr(), 0o10000000);
+            assert!(openat(dir, c(&rest[1]).as_ptr(), 0) >= 0);
+        },
+        "openat2" => unsafe {
+            let how = [0_u64, 0, 0];
+            let path = c(&rest[0]);
+            assert!(syscall(OPENAT2, AT_FDCWD, path.as_ptr(), how.as_ptr(), 24_usize) >= 0);
+        },
+        "in-root" => unsafe {
+            let dir = open(c(&rest[0]).as_ptr(), 0o10000000);
+            let (how, path) = ([0_u64, 0, 0x10], c(&rest[1]));
+            assert!(syscall(OPENAT2, dir, path.as_ptr(), how.as_ptr(), 24_usize) >= 0);
+        },
+        "chroot" => unsafe {
+            assert_eq!(chroot(c(&rest[0]).as_ptr()), 0);
+        },
+        "own-program" => drop(std::fs::read("/proc/self/exe").unwrap()),
+        "own-descriptor" => unsafe {
+            let fd = open(c(&rest[0]).as_ptr(), 0o10000000);
+            std::fs::read(format!("/proc/self/fd/{fd}")).unwrap();
+            std::fs::read("/proc/self/status").unwrap();
+            drop(std::fs::File::open("/dev/stdout"));
+        },
+        "exec" => drop(
+            std::process::Command::new(&rest[0]).args(&rest[1..]).status().unwrap(),
+        ),
+        "spawn" => unsafe {
+            let words: Vec<CString> = rest.iter().map(c).collect();
+            let mut pointers: Vec<_> = words.iter().map(|word| word.as_ptr()).collect();
+            pointers.push(std::ptr::null());
+            let (mut pid, mut status) = (0, 0);
+            let none = std::ptr::null();
+            let end = [std::ptr::null()];
+            let words = pointers.as_ptr();
+            assert_eq!(posix_spawn(&mut pid, pointers[0], none, none, words, end.as_ptr()), 0);
+            waitpid(pid, &mut status, 0);
+            assert_eq!(status, 0);
+        },
+        "clone3" => unsafe {
+            let mut arguments = [0_u64; 11];
+            arguments[4] = 17;
+            let pid = syscall(CLONE3, arguments.as_mut_ptr(), 88_usize) as c_int;
+            if pid == 0 {
+                let fd = open(c(&rest[0]).as_ptr(), 0);
+                _exit(if fd >= 0 { 0 } else { 1 });
+            }
+            let mut status = 0;
+            waitpid(pid, &mut status, 0);
+            assert_eq!(status, 0);
+        },
+        "io-uring" => unsafe {
+            let mut parameters = [0_u8; 120];
+            syscall(IO_URING_SETUP, 4, parameters.as_mut_ptr());
+        },
+        "orphan" => orphan(&rest[0], &rest[1]),
+        "left-behind" => left_behind(&rest[0], &rest[1]),
+        "threads" => {
+            let count: usize = rest[0].to_str().unwrap().parse().unwrap();
+            let path = &rest[1];
+            let read = || assert_eq!(std::fs::read(path).unwrap(), b"content");
+            std::thread::scope(|scope| {
+                for _ in 0..count {
+                    std::thread::Builder::new().stack_size(1 << 16).spawn_scoped(scope, read).unwrap();
+                }
+            });
+        }
+        "signals" => signals(&rest[0]),
+        "bad-pointers" => bad_pointers(&rest[0]),
+        "storm" => {
+            let count: usize = rest[0].to_str().unwrap().parse().unwrap();
+            for turn in 0..count {
+                let _ = std::fs::symlink_metadata(&rest[1 + turn % (rest.len() - 1)]);
+            }
+        }
+        "names" => {
+            // A name that is no UTF-8, one as long as the kernel takes, one longer.
+            let mut name = rest[0].clone().into_vec();
+            name.extend(b"/\xff\xfe");
+            std::fs::read(OsString::from_vec(name)).unwrap();
+            let mut long = rest[0].clone().into_vec();
+            while long.len() < 4090 {
+                long.extend(b"/.");
+            }
+            long.extend(b"/f");
+            std::fs::read(OsString::from_vec(long.clone())).unwrap();
+            long.extend([b'g'; 2000]);
+            let error = std::fs::read(OsString::from_vec(long)).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(36));
+        }
+        "deep" => {
+            std::env::set_current_dir(&rest[0]).unwrap();
+            let name = "d".repeat(200);
+            for _ in 0..30 {
+                std::fs::create_dir(&name).unwrap();
+                std::env::set_current_dir(&name).unwrap();
+            }
+            std::fs::write("f", "x").unwrap();
+            std::fs::read("f").unwrap();
+        }
+        "lost-folder" => {
+            std::env::set_current_dir(&rest[0]).unwrap();
+            std::fs::remove_dir(&rest[0]).unwrap();
+            assert!(std::fs::read("f").is_err());
+        }
+        "seccomp" => unsafe {
+            let mut allow = [0x7fff_0000_0000_0006_u64];
+            let program = (1_u64, allow.as_mut_ptr());
+            prctl(38, 1, 0, 0, 0);
+            syscall(SECCOMP, 1, 8, &program);
+        },
+        "loopback" => {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let mut out = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            out.write_all(b"x").unwrap();
+            let _ = listener.accept().unwrap().0.read(&mut [0; 1]).unwrap();
+            let one = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+            let two = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+            one.send_to(b"x", two.local_addr().unwrap()).unwrap();
+            two.recv(&mut [0; 1]).unwrap();
+            let path = std::path::Path::new(&rest[0]);
+            let _listener = std::os::unix::net::UnixListener::bind(path).unwrap();
+            std::os::unix::net::UnixStream::connect(path).unwrap();
+        }
+        "connect" => drop(std::net::TcpStream::connect(rest[0].to_str().unwrap())),
+        "connect-path" => drop(std::os::unix::net::UnixStream::connect(&rest[0])),
+        "compute" => {
+            let mut sum = 0_u64;
+            for turn in 0..400_000_000_u64 {
+                sum = std::hint::black_box(sum.rotate_left(5) ^ turn);
+            }
+            println!("{sum}");
+        }
+        "fault" => fault(&rest[0]),
+        #[cfg(target_arch = "x86_64")]
+        "x32" => unsafe {
+            syscall(0x4000_0000 | 39);
+        },
+        #[cfg(target_arch = "x86_64")]
+        "int80" => unsafe {
+            std::arch::asm!("push rbx", "xor ebx, ebx", "int 0x80", "pop rbx",
+                inout("rax") 5_u64 => _, in("rcx") 0, in("rdx") 0, out("r8") _, out("r9") _,
+                out("r10") _, out("r11") _);
+        },
+        other => panic!("unknown: {other}"),
+    }
+}
+
+/// Reads `path` after its parent has died, then makes `done`.
+fn orphan(path: &OsString, done: &OsString) {
+    unsafe {
+        if fork() == 0 {
+            let parent = getppid();
+            if fork() == 0 {
+                let own = getppid();
+                while getppid() == own && own != parent {
+                    std::hint::spin_loop();
+                }
+                std::fs::read(path).unwrap();
+                std::fs::write(done, "x").unwrap();
+            }
+            _exit(0);
+        }
+    }
+    while !std::path::Path::new(done).exists() {
+        std::thread::yield_now();
+    }
+}
+
+/// Leaves a process behind, which reads `go` as soon as it is there, then makes `done`.
+fn left_behind(go: &OsString, done: &OsString) {
+    unsafe {
+        if fork() == 0 {
+            setsid();
+            for fd in 0..3 {
+                std::mem::forget(std::fs::File::open("/dev/null"));
+                let _ = fd;
+            }
+            unsafe extern "C" {
+                fn close(fd: c_int) -> c_int;
+            }
+            for fd in 0..3 {
+                close(fd);
+            }
+            while std::fs::read(go).is_err() {
+                std::thread::yield_now();
+            }
+            std::fs::write(done, "x").unwrap();
+            _exit(0);
+        }
+    }
+}
+
+/// Many calls under many signals: none may be seen to be interrupted.
+fn signals(path: &OsString) {
+    let action = SigAction { handler: ignore, mask: [0; 16], flags: SA_RESTART, restorer: 0 };
+    let every = [0, 50, 0, 50];
+    let path = c(path);
+    unsafe {
+        sigaction(14, &action, std::ptr::null_mut());
+        setitimer(0, &every, std::ptr::null_mut());
+        for _ in 0..20_000 {
+            let fd = open(path.as_ptr(), 0);
+            assert!(fd >= 0 || errno() != EINTR, "interrupted");
+            drop(<std::fs::File as std::os::fd::FromRawFd>::from_raw_fd(fd));
+        }
+        setitimer(0, &[0; 4], std::ptr::null_mut());
+    }
+}
+
+fn bad_pointers(good: &OsString) {
+    unsafe {
+        for address in [1_usize, usize::MAX - 4096, 0xffff_8000_0000_0000] {
+            assert_eq!(open(address as *const c_char, 0), -1);
+            assert_eq!(errno(), EFAULT);
+        }
+        assert_eq!(syscall(OPENAT2, AT_FDCWD, good.as_bytes().as_ptr(), 8_usize, 24_usize), -1);
+        assert_eq!(errno(), EFAULT);
+        // Two pages, the second closed.
+        let pages = mmap(std::ptr::null_mut(), 8192, 3, 0x22, -1, 0).cast::<u8>();
+        mprotect(pages.add(4096).cast(), 4096, 0);
+        std::ptr::write_bytes(pages, b'x', 4096);
+        assert_eq!(open(pages.add(4000).cast(), 0), -1);
+        assert_eq!(errno(), EFAULT);
+        let text = c(good);
+        let text = text.as_bytes_with_nul();
+        let at = pages.add(4096 - text.len());
+        std::ptr::copy_nonoverlapping(text.as_ptr(), at, text.len());
+        assert!(open(at.cast(), 0) >= 0);
+    }
+}
+
+/// A path in memory that only this process can fill in, after an observed call of its own: an
+/// observer that looks at it waits for us, and we for it. Prints `skipped` where it can't be done.
+fn fault(path: &OsString) {
+    unsafe {
+        let fd = syscall(USERFAULTFD, 0o2000000) as c_int;
+        let mut api = [0xAA_u64, 0, 0];
+        if fd < 0 || ioctl(fd, 0xc018_aa3f, api.as_mut_ptr()) != 0 {
+            println!("skipped");
+            return;
+        }
+        let page = mmap(std::ptr::null_mut(), 4096, 3, 0x22, -1, 0);
+        let mut register = [page as u64, 4096, 1, 0];
+        assert_eq!(ioctl(fd, 0xc020_aa00, register.as_mut_ptr()), 0);
+        let text = path.clone();
+        let filler = std::thread::spawn(move || {
+            let mut event = [0_u8; 32];
+            let mut file = <std::fs::File as std::os::fd::FromRawFd>::from_raw_fd(fd);
+            file.read_exact(&mut event).unwrap();
+            std::fs::read(&text).unwrap();
+            let mut content = vec![0_u8; 4096];
+            content[..text.len()].copy_from_slice(text.as_bytes());
+            let mut copy = [register[0], content.as_ptr() as u64, 4096, 0, 0];
+            assert_eq!(ioctl(file.as_raw_fd(), 0xc028_aa03, copy.as_mut_ptr()), 0);
+        });
+        assert!(open(page.cast(), 0) >= 0);
+        filler.join().unwrap();
+    }
+}
