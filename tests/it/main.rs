@@ -1,4 +1,5 @@
-//! Tests of the modules from outside, and of the whole command: real processes, hermetic folders.
+//! The one integration test binary: the modules from outside, and the whole command; real
+//! processes, hermetic folders.
 
 mod bad_input;
 mod compiler;

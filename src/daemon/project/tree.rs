@@ -96,8 +96,7 @@ impl WatchedTree {
         for (dir, why) in failed {
             self.not_watched(&dir, &why);
         }
-        let root = self.root.clone();
-        self.inbox.set_beyond(self.scope.directories().any(|dir| !dir.starts_with(&root)));
+        self.inbox.set_beyond(self.scope.reaches_beyond());
         self.watch_again();
         hashed
     }
