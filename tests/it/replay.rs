@@ -1,15 +1,14 @@
 //! A day's edits in a workspace: after each, our verdict and counts, with the daemon and without,
 //! are those of a real `cargo test` on the same tree.
 
-mod cargo;
-mod workspace;
+pub(crate) mod workspace;
 
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use self::cargo::Results;
 use self::workspace::{commit, edit, make, set_mode};
 use crate::home::{Answered, Home, until_old};
+use crate::results::Results;
 
 struct Replay {
     home: Home,
