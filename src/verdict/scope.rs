@@ -140,6 +140,13 @@ impl Scope {
         self.hasher.changed_since(*mark).into_iter().map(relative).collect()
     }
 
+    /// Whether folders outside the root are read: path dependencies, there or not.
+    #[must_use]
+    pub fn reaches_beyond(&self) -> bool {
+        // Told from the options and not from the folders, of which there may be thousands.
+        self.stale || self.options.outside.iter().any(|path| !path.starts_with(&self.root))
+    }
+
     /// Every folder that must be watched.
     pub fn directories(&self) -> impl Iterator<Item = PathBuf> {
         self.hasher.directories()

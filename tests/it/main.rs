@@ -1,5 +1,9 @@
-//! The one integration test binary: real processes, real files, hermetic folders.
+//! The one integration test binary: the modules from outside, and the whole command; real
+//! processes, hermetic folders.
 
 mod compiler;
+mod home;
 mod layers;
 mod observer;
+mod random;
+mod replay;

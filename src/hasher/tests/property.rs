@@ -168,8 +168,14 @@ fn replay(batches: &[Vec<Edit>], with_git: bool, margin: i64, extra: bool) {
     }
 }
 
+/// Each case is many scans: fewer than usual, but as many more as `PROPTEST_CASES` asks for.
+fn share_of_cases(divisor: u32) -> ProptestConfig {
+    let usual = ProptestConfig::default();
+    ProptestConfig { cases: usual.cases.div_ceil(divisor), failure_persistence: None, ..usual }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+    #![proptest_config(share_of_cases(6))]
 
     #[test]
     fn incremental_is_the_same_as_anew(
@@ -182,7 +188,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+    #![proptest_config(share_of_cases(32))]
 
     #[test]
     fn incremental_is_the_same_as_anew_with_git(

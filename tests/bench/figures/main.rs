@@ -1,0 +1,42 @@
+//! What a question costs, end to end, against the named peers: `cargo bench --bench figures`.
+//!
+//! Everything is the real program in its own process, with a home and caches of its own. Both
+//! sides of a ratio alternate in one run, so that neither has a quieter machine; figures are
+//! medians. The last thing that is printed is a table in markdown.
+//!
+//! Names of parts choose: `cargo bench --bench figures -- question save idle`.
+//!
+//! - `KNHK_BENCH_RIPGREP`: a checkout of ripgrep (it is built there, and one comment in it is
+//!   edited and put back). Without it, a generated workspace of eleven packages stands in.
+//! - `KNHK_BENCH_TREE`: a folder for the tree of 100,000 files, made if it is not there, kept.
+
+#![allow(clippy::disallowed_methods, reason = "peers are run as a shell would run them")]
+
+mod idle;
+mod question;
+mod save;
+mod stage;
+mod table;
+mod workspaces;
+
+use stage::Stage;
+use table::Table;
+use workspaces::Workspaces;
+
+fn main() {
+    let parts: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
+    let wanted = |part: &str| parts.is_empty() || parts.iter().any(|name| name == part);
+    let stage = Stage::new();
+    let workspaces = Workspaces::new(&stage);
+    let mut table = Table::new(&workspaces.real_name);
+    if wanted("question") {
+        question::measure(&stage, &workspaces, &mut table);
+    }
+    if wanted("save") {
+        save::measure(&stage, &workspaces, &mut table);
+    }
+    if wanted("idle") {
+        idle::measure(&stage, &workspaces, &mut table);
+    }
+    table.print();
+}
