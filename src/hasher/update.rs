@@ -417,6 +417,7 @@ impl<'h, 'd> Update<'h, 'd> {
             // will turn out empty, and whoever then drops a watch there drops it here too: so
             // this one is entered once more after that.
             folder.identity = None;
+            self.hasher.live.remove(&identity.number());
             self.again.insert(id);
             self.again.extend(self.hasher.tree.folder(twin).parent);
         }
