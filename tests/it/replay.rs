@@ -23,7 +23,7 @@ impl Replay {
         let mut without = args.to_vec();
         without.push("--no-daemon");
         let ways = [args, without.as_slice()];
-        let [first, second] = if self.step % 2 == 0 { [ways[1], ways[0]] } else { ways }
+        let [first, second] = if self.step.is_multiple_of(2) { [ways[1], ways[0]] } else { ways }
             .map(|way| self.home.test(way));
         let mut line = vec!["test", "--no-fail-fast"];
         if args.is_empty() {
