@@ -22,6 +22,10 @@ pub struct Sources {
     /// Lists that should be there and are not. If there is any, `files` is not complete, and
     /// nothing may be recorded.
     pub missing: Vec<PathBuf>,
+    /// Files whose content may be another than was compiled, though cargo calls it fresh: put in
+    /// place after the compilation, with a time from before it (`mv x.rs.bak x.rs`). Cargo, which
+    /// compares times only, sees them after a `touch`. If there is any, nothing may be recorded.
+    pub unseen: Vec<PathBuf>,
 }
 
 /// Reads the lists of everything local that was built or fresh.
@@ -32,6 +36,7 @@ pub(super) fn collect(root: &Path, said: &Said) -> Sources {
         folders: said.artifacts.iter().flat_map(folders).collect(),
         files: BTreeSet::new(),
         missing: BTreeSet::new(),
+        unseen: BTreeSet::new(),
     };
     said.artifacts.iter().filter(|artifact| artifact.is_local()).for_each(|a| search.artifact(a));
     let packages: HashMap<&str, &Path> = said
@@ -45,6 +50,7 @@ pub(super) fn collect(root: &Path, said: &Said) -> Sources {
     Sources {
         files: search.files.into_iter().collect(),
         missing: search.missing.into_iter().collect(),
+        unseen: search.unseen.into_iter().collect(),
     }
 }
 
@@ -55,6 +61,7 @@ struct Search<'a> {
     folders: BTreeSet<PathBuf>,
     files: BTreeSet<PathBuf>,
     missing: BTreeSet<PathBuf>,
+    unseen: BTreeSet<PathBuf>,
 }
 
 impl Search<'_> {
@@ -71,22 +78,57 @@ impl Search<'_> {
             self.missing.extend(artifact.filenames.first().cloned());
         }
         for list in lists {
-            let Ok(bytes) = std::fs::read(&list) else {
+            let (Ok(bytes), Some(made)) = (std::fs::read(&list), Times::of(&list)) else {
                 self.missing.insert(list);
                 continue;
             };
             for path in dependencies(&bytes) {
                 let candidates = bases.map(|base| plain(&base.join(&path)));
                 let there = candidates.iter().find(|path| path.exists());
-                self.add(there.unwrap_or(&candidates[0]).clone());
+                self.add(there.unwrap_or(&candidates[0]).clone(), made);
             }
         }
     }
 
-    fn add(&mut self, path: PathBuf) {
+    /// Adds what was read for something that was `made` then.
+    fn add(&mut self, path: PathBuf, made: Times) {
         if !self.generated.iter().any(|folder| path.starts_with(folder)) {
+            self.doubt(&path, made);
             self.files.insert(path);
         }
+    }
+
+    /// Notes a path that is newer than its times say. A build script may watch a folder: then
+    /// all that is in it.
+    fn doubt(&mut self, path: &Path, made: Times) {
+        let Ok(metadata) = std::fs::metadata(path) else { return };
+        if metadata.is_dir() {
+            for entry in std::fs::read_dir(path).into_iter().flatten().filter_map(Result::ok) {
+                // Cargo does not follow links to folders either.
+                if entry.file_type().is_ok_and(|kind| !kind.is_symlink()) {
+                    self.doubt(&entry.path(), made);
+                }
+            }
+        } else if Times::from(&metadata).modified <= made.modified && self.was_moved(path, made) {
+            self.unseen.insert(path.to_owned());
+        }
+    }
+
+    /// Whether the file, a link on the way to it, or a folder above it was put in place after
+    /// `made`. A folder that was moved keeps its own modification time; one in which only
+    /// something was created does not.
+    fn was_moved(&self, path: &Path, made: Times) -> bool {
+        let above = path.ancestors().skip(1);
+        let mut above = above.take_while(|folder| folder.starts_with(self.root));
+        let since = |changed| changed > made.modified;
+        let own = std::fs::metadata(path).is_ok_and(|meta| since(Times::from(&meta).changed));
+        let link = Times::of(path).is_some_and(|times| since(times.changed));
+        own || link
+            || above.any(|folder| {
+                let is_root = folder == self.root;
+                let times = Times::of(folder).filter(|_| !is_root);
+                times.is_some_and(|times| since(times.changed) && !since(times.modified))
+            })
     }
 
     /// The compiler's list lies beside its artifact under the same name. Where cargo only shows
@@ -139,24 +181,50 @@ impl Search<'_> {
     /// What a build script printed, in this run or an earlier one.
     fn script(&mut self, script: &ScriptMessage, package: Option<&Path>) {
         let folder = script.out_dir.parent().unwrap_or(Path::new("/"));
+        let files = ["output", "run/stdout"].map(|name| folder.join(name));
         let output =
-            ["output", "run/stdout"].iter().find_map(|name| std::fs::read(folder.join(name)).ok());
+            files.into_iter().find_map(|file| std::fs::read(&file).ok().map(|text| (file, text)));
         let local = is_local(&script.package_id);
         let Some(output) = output else {
             self.missing.insert(folder.join("output"));
             return;
         };
-        for path in watched(&output) {
+        let Some(made) = Times::of(&output.0) else { return };
+        for path in watched(&output.1) {
             match package {
-                Some(package) if local => self.add(plain(&package.join(path))),
+                Some(package) if local => self.add(plain(&package.join(path)), made),
                 // A registry's package cannot change; what it watches outside itself can.
-                _ if path.is_absolute() => self.add(plain(path)),
+                _ if path.is_absolute() => self.add(plain(path), made),
                 Some(_) => {}
                 None if local => {
                     self.missing.insert(folder.join("output"));
                 }
                 None => {}
             }
+        }
+    }
+}
+
+/// When a file's content, and when anything about it was changed, in seconds and nanoseconds. The
+/// second time cannot be set by anyone.
+#[derive(Clone, Copy)]
+struct Times {
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Times {
+    /// Of the path itself, even if it is a link.
+    fn of(path: &Path) -> Option<Self> {
+        std::fs::symlink_metadata(path).ok().as_ref().map(Self::from)
+    }
+}
+
+impl From<&std::fs::Metadata> for Times {
+    fn from(metadata: &std::fs::Metadata) -> Self {
+        Self {
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
         }
     }
 }

@@ -309,6 +309,10 @@ impl Session<'_> {
         let lost =
             |path: &PathBuf| format!("{} is gone: what was read is not known", path.display());
         let mut doubts: Vec<_> = build.sources.missing.iter().map(lost).collect();
+        doubts.extend(build.sources.unseen.iter().map(|path| {
+            let path = path.strip_prefix(&self.question.root).unwrap_or(path).display();
+            format!("{path} was replaced by an older file, which cargo does not see: touch it")
+        }));
         let mut inputs = Vec::new();
         for path in sources {
             let touched = std::fs::symlink_metadata(path).and_then(|m| m.modified());

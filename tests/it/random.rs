@@ -26,7 +26,7 @@ use self::model::{Fingerprints, fingerprints};
 use crate::home::{Home, Started};
 
 /// How many sequences; `KNHK_TEST_CACHE_SEQUENCES` asks for more.
-const SEQUENCES: u32 = 300;
+const SEQUENCES: u32 = 200;
 
 struct Bench {
     home: Home,

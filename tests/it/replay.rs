@@ -86,6 +86,7 @@ fn every_answer_is_that_of_a_real_cargo_test() {
     replay.cached("nothing changed");
 
     code_edits(&mut replay);
+    backups(&mut replay);
     history(&mut replay);
     files_and_fixtures(&mut replay);
     beyond_the_tree(&mut replay);
@@ -102,14 +103,46 @@ fn code_edits(replay: &mut Replay) {
     let answer = replay.same_as_cargo("does not compile", &[]);
     assert!(answer.ran.stderr.contains("cannot find value `two`"), "{answer:#?}");
     edit(&replay.home, lib, "n * two", "n * 2");
-    fs::File::options()
-        .write(true)
-        .open(replay.home.root.join(lib))
-        .and_then(|file| file.set_modified(std::time::SystemTime::now()))
-        .unwrap();
+    touch(&replay.home.root.join(lib));
     replay.cached("touched");
     edit(&replay.home, lib, "/// Doubles.", "/// Doubles, twice over.");
     replay.green("a comment").green_from("run");
+}
+
+/// Cargo compares times only: it does not see an older file that is put in place of a newer one.
+/// Its answer is then about the newer one, and so is ours, but that must not be kept.
+fn backups(replay: &mut Replay) {
+    let lib = replay.home.root.join("util/src/lib.rs");
+    edit(&replay.home, "util/src/lib.rs", "n * 2", "n * 5");
+    let backup = replay.home.base.join("backup.rs");
+    fs::copy(&lib, &backup).unwrap();
+    edit(&replay.home, "util/src/lib.rs", "n * 5", "2 * n");
+    replay.green("mended with a backup").green_from("run");
+    fs::rename(&backup, &lib).unwrap();
+    let answer = replay.green("an older, broken file is moved back");
+    answer.green_from("run");
+    assert!(answer.summary["not_kept"].to_string().contains("util/src/lib.rs"), "{answer:#?}");
+    touch(&lib);
+    replay.red("touched, so that cargo sees it");
+
+    // The same with its whole folder.
+    let (src, aside) = (replay.home.root.join("util/src"), replay.home.base.join("aside"));
+    fs::rename(&src, &aside).unwrap();
+    replay.home.write("util/src/lib.rs", &fs::read_to_string(aside.join("lib.rs")).unwrap());
+    edit(&replay.home, "util/src/lib.rs", "n * 5", "n * 2 * 1");
+    replay.green("mended with the folder aside").green_from("run");
+    fs::remove_dir_all(&src).unwrap();
+    fs::rename(&aside, &src).unwrap();
+    replay.green("the broken folder is moved back").green_from("run");
+    touch(&lib);
+    replay.red("touched again");
+    edit(&replay.home, "util/src/lib.rs", "n * 5", "n * 2");
+    replay.cached("mended as it was");
+}
+
+fn touch(path: &std::path::Path) {
+    let file = fs::File::options().write(true).open(path).unwrap();
+    file.set_modified(std::time::SystemTime::now()).unwrap();
 }
 
 fn history(replay: &mut Replay) {

@@ -1,0 +1,7 @@
+//! What is typed and what comes of it: the JSON that scripts rely on, exit statuses, selections
+//! as cargo understands them, records and their limits, the daemon's work by itself.
+
+mod ahead;
+mod records;
+mod selections;
+mod shapes;

@@ -1,0 +1,95 @@
+//! What the daemon does before anyone asks.
+
+use crate::home::{Home, until};
+
+/// What a build by hand still has to do.
+fn stale_by_hand(home: &Home) -> Vec<String> {
+    let ran = home.cargo(&["test", "--workspace", "--no-run", "-v"]);
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    assert!(ran.stdout.contains("Fresh p "), "{ran:#?}");
+    let stale = ["Compiling", "Dirty", "Running"];
+    let is_stale = |line: &&str| stale.iter().any(|verb| line.trim().starts_with(verb));
+    ran.stdout.lines().filter(is_stale).map(str::to_owned).collect()
+}
+
+fn built(home: &Home, what: &str) {
+    until(what, || {
+        let status = home.project_status();
+        (status["state"] == "idle" && status["last_build"]["success"] == true).then_some(())
+    });
+}
+
+#[test]
+fn a_save_is_built_before_anyone_asks_and_a_build_by_hand_finds_all_fresh() {
+    let home = Home::with(&[("tests/it.rs", "#[test] fn it() {}\n")]);
+    home.config("", "debounce = '20ms'");
+    let daemon = home.daemon();
+    built(&home, "the first build");
+    assert_eq!(stale_by_hand(&home), Vec::<String>::new());
+    let before = home.project_status()["last_build"]["when"].clone();
+    home.write("src/lib.rs", "pub fn f() {}\n#[test] fn one() {}\n");
+    until("the save is built", || {
+        (home.project_status()["last_build"]["when"] != before).then_some(())
+    });
+    built(&home, "the save is built");
+    assert_eq!(stale_by_hand(&home), Vec::<String>::new());
+    // Building by hand changes nothing that counts, and nothing is recorded by a build.
+    assert_eq!(home.records(), 0);
+    home.test(&[]).green_from("run");
+    assert_eq!(stale_by_hand(&home), Vec::<String>::new(), "after our run");
+    daemon.stop();
+}
+
+#[test]
+fn rebuild_builds_now() {
+    let home = Home::with(&[]);
+    home.config("", "debounce = '1h'");
+    let daemon = home.daemon();
+    // The first build, which the daemon begins by itself, is given up for this one or joined.
+    home.ok(&["rebuild"]);
+    assert_eq!(stale_by_hand(&home), Vec::<String>::new());
+    home.write("src/lib.rs", "#[test] fn one() {}\n");
+    home.ok(&["rebuild"]);
+    assert_eq!(stale_by_hand(&home), Vec::<String>::new());
+    let other = Home::with(&[]);
+    let refused = home.run(&["rebuild", other.root.to_str().unwrap()]);
+    assert_eq!(refused.code, Some(4), "{refused:#?}");
+    daemon.stop();
+}
+
+#[test]
+fn background_tests_reach_a_verdict_by_themselves() {
+    let home = Home::with(&[]);
+    home.config("", "debounce = '20ms'\nbackground_tests = true");
+    let daemon = home.daemon();
+    let verdict = |wanted: &str, passed: u64| {
+        until("the tests were run in the background", || {
+            let last = &home.project_status()["last_verdict"];
+            let there = last["verdict"] == wanted && last["counts"]["passed"] == passed;
+            there.then_some(())
+        });
+    };
+    verdict("pass", 2);
+    home.test(&[]).green_from("cache");
+    home.write("src/lib.rs", "#[test] fn one() {}\n#[test] fn two() { panic!() }\n");
+    verdict("fail", 1);
+    home.test(&[]).red();
+    home.write("src/lib.rs", "#[test] fn one() {}\n");
+    verdict("pass", 1);
+    home.test(&[]).green_from("cache");
+    assert_eq!(home.project_status()["last_verdict"]["source"], "run");
+    daemon.stop();
+}
+
+#[test]
+fn a_question_in_the_middle_of_a_background_build_joins_or_replaces_it() {
+    let home = Home::with(&[("tests/it.rs", "#[test] fn it() {}\n")]);
+    home.config("", "debounce = '1ms'");
+    let daemon = home.daemon();
+    for round in 0..4 {
+        home.write("src/lib.rs", &format!("#[test] fn one() {{ assert!({round} < 3) }}\n"));
+        let answer = home.test(&[]);
+        if round < 3 { answer.green_from("run") } else { answer.red() }
+    }
+    daemon.stop();
+}

@@ -1,0 +1,152 @@
+//! What is kept, for how long, and how it is put to the test.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::home::Home;
+
+/// A workspace whose test reads a file that nobody counts.
+fn flaky() -> Home {
+    let home = Home::with(&[]);
+    let flag = home.base.join("out/flag");
+    home.write(
+        "src/lib.rs",
+        &format!("#[test] fn t() {{ assert!(!std::path::Path::new({flag:?}).exists()) }}"),
+    );
+    home
+}
+
+#[test]
+fn verify_finds_a_record_that_is_wrong() {
+    let home = flaky();
+    let ran = home.test(&["--no-daemon", "--verify"]);
+    ran.green_from("run");
+    assert!(ran.ran.stderr.contains("no record"), "{ran:#?}");
+    let ran = home.test(&["--no-daemon", "--verify"]);
+    ran.green_from("run");
+    assert!(ran.ran.stderr.contains("bears the record out"), "{ran:#?}");
+
+    fs::write(home.base.join("out/flag"), "").unwrap();
+    let wrong = home.test(&["--no-daemon", "--verify"]);
+    assert_eq!((wrong.ran.code, wrong.verdict()), (Some(3), "fail"), "{wrong:#?}");
+    assert!(wrong.ran.stderr.contains("the record says pass, the run fail"), "{wrong:#?}");
+    // The wrong record is gone.
+    home.test(&["--no-daemon"]).red();
+    fs::remove_file(home.base.join("out/flag")).unwrap();
+    home.test(&["--no-daemon"]).green_from("run");
+    home.test(&["--no-daemon"]).green_from("cache");
+}
+
+#[test]
+fn no_cache_runs_everything_and_records_it() {
+    let home = flaky();
+    home.config("", "debounce = '1h'");
+    let daemon = home.daemon();
+    home.test(&[]).green_from("run");
+    for way in [&["--no-cache"][..], &["--no-cache", "--no-daemon"]] {
+        home.test(way).green_from("run");
+        home.test(&[]).green_from("cache");
+    }
+    fs::write(home.base.join("out/flag"), "").unwrap();
+    home.test(&["--no-cache"]).red();
+    home.test(&[]).red();
+    daemon.stop();
+}
+
+#[test]
+fn a_record_lives_as_long_as_its_ttl() {
+    let home = Home::with(&[]);
+    home.config("", "ttl = '1ms'\ndebounce = '1h'");
+    let daemon = home.daemon();
+    home.test(&[]).green_from("run");
+    home.test(&[]).green_from("run");
+    home.test(&["--no-daemon"]).green_from("run");
+    let explained = home.ok(&["explain"]);
+    assert!(explained.contains("ttl"), "{explained}");
+    home.config("", "ttl = '1h'\ndebounce = '1h'");
+    home.test(&["--no-daemon"]).green_from("cache");
+    daemon.stop();
+}
+
+#[test]
+fn only_the_last_snapshots_are_kept() {
+    let home = Home::with(&[("data", "0")]);
+    home.config("", "keep_snapshots = 2");
+    for data in ["0", "1", "2", "3"] {
+        home.write("data", data);
+        home.test(&["--no-daemon"]).green_from("run");
+    }
+    let stats: Value =
+        serde_json::from_str(&home.ok(&["cache", "stats", "--format", "json"])).unwrap();
+    assert_eq!(stats["projects"][0]["snapshots"], 2, "{stats:#}");
+    for (data, source) in [("3", "cache"), ("2", "cache"), ("0", "run")] {
+        home.write("data", data);
+        home.test(&["--no-daemon"]).green_from(source);
+    }
+    home.ok(&["cache", "gc", "--dry-run"]);
+    home.ok(&["cache", "gc"]);
+    home.test(&["--no-daemon"]).green_from("cache");
+    home.ok(&["cache", "clear"]);
+    assert_eq!(home.records(), 0);
+    home.test(&["--no-daemon"]).green_from("run");
+}
+
+#[test]
+fn a_damaged_record_is_a_miss_with_a_warning() {
+    let home = Home::with(&[]);
+    home.test(&["--no-daemon"]).green_from("run");
+    let mut damaged = 0;
+    let mut folders = vec![home.paths().cache_dir];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap().flatten() {
+            if entry.file_type().unwrap().is_dir() {
+                folders.push(entry.path());
+            } else if let Ok(text) = fs::read_to_string(entry.path())
+                && text.contains("\"tests\"")
+            {
+                fs::write(entry.path(), text.replacen("\"two\"", "\"tow\"", 1)).unwrap();
+                damaged += 1;
+            }
+        }
+    }
+    assert_eq!(damaged, 1);
+    let answer = home.test(&["--no-daemon"]);
+    answer.green_from("run");
+    home.test(&["--no-daemon"]).green_from("cache");
+}
+
+#[test]
+fn several_terminals_ask_at_once() {
+    let home = Home::with(&[("tests/it.rs", "#[test] fn it() {}\n")]);
+    home.config("", "debounce = '1h'");
+    let daemon = home.daemon();
+    for way in [&[][..], &["--no-daemon"]] {
+        home.write("data", &way.len().to_string());
+        let answers: Vec<_> = std::thread::scope(|scope| {
+            let askers: Vec<_> = (0..4).map(|_| scope.spawn(|| home.test(way))).collect();
+            askers.into_iter().map(|asker| asker.join().unwrap()).collect()
+        });
+        for answer in &answers {
+            assert_eq!((answer.verdict(), answer.count("passed")), ("pass", 3), "{answer:#?}");
+            assert_eq!(answer.code_hash(), answers[0].code_hash());
+        }
+        home.test(&[]).green_from("cache");
+    }
+    daemon.stop();
+}
+
+#[test]
+fn explain_names_the_file_and_the_setting_that_decided() {
+    let mut home = Home::with(&[("data", "0")]);
+    assert!(home.ok(&["explain"]).contains("no record"));
+    home.test(&["--no-daemon"]).green_from("run");
+    assert!(home.ok(&["explain"]).contains("Cached"));
+    home.write("data", "1");
+    let explained = home.ok(&["explain"]);
+    assert!(explained.contains("data changed"), "{explained}");
+    home.write("data", "0");
+    home.environment.set("KNOB", "1");
+    let explained = home.ok(&["explain"]);
+    assert!(explained.contains("KNOB"), "{explained}");
+}
