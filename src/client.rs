@@ -13,7 +13,7 @@ use crate::protocol::{Call, FrameError, HEARTBEAT, LineBuffer, Reply, Request, V
 
 /// How long a daemon may say nothing: several missed heartbeats, and a service that is being
 /// started by this very question.
-const SILENCE: Duration = HEARTBEAT.saturating_mul(12);
+const SILENCE: Duration = HEARTBEAT.saturating_mul(if cfg!(test) { 3 } else { 12 });
 
 /// An open connection to a daemon.
 #[derive(Debug)]
@@ -21,6 +21,9 @@ pub struct Connection {
     stream: UnixStream,
     buffer: LineBuffer,
     socket: PathBuf,
+    /// A reply is still outstanding, or may be: what comes next could be the answer to an older
+    /// request, and must not be taken for that of a newer one.
+    out_of_step: bool,
 }
 
 /// Why a daemon gives no answer.
@@ -89,7 +92,12 @@ impl Connection {
                 };
             }
         };
-        let this = Self { stream, buffer: LineBuffer::default(), socket: socket.to_owned() };
+        let this = Self {
+            stream,
+            buffer: LineBuffer::default(),
+            socket: socket.to_owned(),
+            out_of_step: false,
+        };
         let limits = this
             .stream
             .set_read_timeout(Some(SILENCE))
@@ -98,11 +106,21 @@ impl Connection {
         Ok(Some(this))
     }
 
-    /// Asks, and hands every sign of life to `working` until the reply is there.
+    /// Asks, and hands every sign of life to `working` until the reply is there. After a request
+    /// without a reply of its own, nothing can be asked on this connection any more.
     ///
     /// # Errors
     /// If the daemon is gone, silent, of another version, or could not do it.
-    pub fn call(
+    pub fn call(&mut self, call: Call, working: impl FnMut(&str)) -> Result<Reply, ClientError> {
+        if std::mem::replace(&mut self.out_of_step, true) {
+            return Err(ClientError::Closed { socket: self.socket.clone() });
+        }
+        let reply = self.exchange(call, working)?;
+        self.out_of_step = false;
+        Self::settle(reply)
+    }
+
+    fn exchange(
         &mut self,
         call: Call,
         mut working: impl FnMut(&str),
@@ -112,14 +130,14 @@ impl Connection {
             // A daemon that refuses says so and closes, perhaps before it has read everything:
             // its words are worth more than our broken pipe.
             return match self.reply() {
-                Ok(reply @ Reply::Refused { .. }) => Self::settle(reply),
+                Ok(reply @ Reply::Refused { .. }) => Ok(reply),
                 _ => Err(self.io_error(error)),
             };
         }
         loop {
             match self.reply()? {
                 Reply::Working { what } => working(&what),
-                reply => return Self::settle(reply),
+                reply => return Ok(reply),
             }
         }
     }
@@ -211,6 +229,33 @@ mod tests {
         assert!(matches!(ask(&socket), Err(ClientError::Nonsense { .. })));
         let (_dir, socket) = says(b"{\"type\":\"working\",\"what\":\"x\"}\n{\"type\":\"done\"}\n");
         assert_eq!(ask(&socket).unwrap(), Reply::Done);
+    }
+
+    #[test]
+    fn a_late_reply_is_never_taken_for_the_next_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("s");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let (gave_up, when) = std::sync::mpsc::channel::<()>();
+        let (said, heard) = std::sync::mpsc::channel::<()>();
+        let daemon = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 1024]);
+            // It was stopped for longer than anybody waits, and then goes on.
+            when.recv().unwrap();
+            let _ = stream.write_all(b"{\"type\":\"done\"}\n");
+            said.send(()).unwrap();
+            let _ = stream.read(&mut [0; 1024]);
+        });
+        let mut connection = Connection::open(&socket).unwrap().unwrap();
+        let silent = connection.call(Call::Status, |_| {});
+        assert!(matches!(silent, Err(ClientError::Silent { .. })), "{silent:?}");
+        gave_up.send(()).unwrap();
+        heard.recv().unwrap();
+        let next = connection.call(Call::Status, |_| {});
+        assert!(matches!(next, Err(ClientError::Closed { .. })), "{next:?}");
+        drop(connection);
+        daemon.join().unwrap();
     }
 
     #[test]

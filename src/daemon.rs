@@ -2,7 +2,7 @@
 //! questions.
 //!
 //! # Who owns what
-//! - [`Dispatcher`](dispatcher) owns the list of projects, the config in force and the barriers;
+//! - the dispatcher owns the list of projects, the config in force and the barriers;
 //! - one task a project owns its tree, its watches and its background work;
 //! - one task a connection owns what that connection holds.
 //!
@@ -16,6 +16,7 @@ mod project;
 mod server;
 mod session;
 mod shared;
+mod watches;
 
 pub use endpoint::{Endpoint, EndpointError};
 pub use life::Life;
@@ -33,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 use self::dispatcher::Dispatcher;
 use self::session::Client;
 use self::shared::{Command, Shared};
+use self::watches::Watches;
 use crate::cache::Cache;
 use crate::config::{ConfigError, Loaded};
 use crate::paths::{NoHome, Paths};
@@ -285,7 +287,7 @@ impl Daemon {
             id: instance(),
             cache: Cache::open(&paths.cache_dir),
             environment: self.environment.clone(),
-            watcher: Arc::new(Mutex::new(watcher)),
+            watcher: Arc::new(Mutex::new(Watches::new(watcher))),
             builds: Arc::new(Semaphore::new(1)),
             commands: commands.clone(),
             max_bytes: AtomicU64::new(loaded.config.cache.max_size),

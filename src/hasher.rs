@@ -25,9 +25,11 @@
 //!   with several names) is looked at in every scan, also in a rescan of nothing.
 
 mod changes;
+mod departure;
 mod git;
 mod judge;
 mod links;
+mod look;
 mod manifest;
 mod memo;
 mod options;
@@ -107,8 +109,8 @@ pub struct CodeHasher {
     shared: BTreeSet<FolderId>,
     /// Folders below a root in which a repository begins.
     nested: BTreeSet<FolderId>,
-    /// Folders by inode.
-    live: HashMap<u64, FolderId>,
+    /// Folders by device and inode.
+    live: HashMap<(u32, u64), FolderId>,
     /// Tops of roots that are roots no longer.
     dropped: Vec<FolderId>,
     removals: Removals,
@@ -205,13 +207,13 @@ impl CodeHasher {
         &self.root
     }
 
-    /// Sets other options; `true` if they differ. Then the snapshot is unknown until the next scan
+    /// Sets other options; `true` if they mean something else. Then the snapshot is unknown until the next scan
     /// or rescan, which looks at everything.
     ///
     /// # Errors
     /// If a glob of the options means nothing; then the old options stay.
     pub fn set_options(&mut self, options: Options) -> Result<bool, GlobError> {
-        if options == self.options {
+        if options.mean_the_same(&self.options, &self.root) {
             return Ok(false);
         }
         let scope = Scope::new(&self.root, &options)?;

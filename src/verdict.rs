@@ -1,7 +1,7 @@
 //! One question from start to answer: facts → snapshot → records → build → run → store.
 //!
 //! The only module that knows this order. The daemon and the command line both call it: the
-//! daemon to look up ([`Question::look_up`]) and to run in the background, the command line for
+//! daemon to look up ([`Finding`]) and to run in the background, the command line for
 //! whatever the daemon cannot answer. What differs between the two is how a snapshot is had,
 //! which is why [`Tree`] is a trait with one implementation in each.
 //!

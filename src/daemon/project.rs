@@ -23,11 +23,11 @@ use tokio_util::sync::CancellationToken;
 use self::actor::Actor;
 use self::inbox::Inbox;
 use super::Shared;
+use super::watches::Watches;
 use crate::config;
 use crate::model::Digest;
 use crate::process::Environment;
 use crate::protocol::{Ask, LastVerdict, Mark, ProjectStatus, Reply};
-use crate::watcher::FileWatcher;
 
 /// What a project is asked or told.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ pub(super) enum Message {
 }
 
 /// The one watcher of the daemon. Its lock is held for single calls only.
-pub(super) type SharedWatcher = Arc<Mutex<FileWatcher>>;
+pub(super) type SharedWatcher = Arc<Mutex<Watches>>;
 
 /// How others reach a project; dropping the last one ends it.
 #[derive(Clone, Debug)]

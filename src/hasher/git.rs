@@ -31,12 +31,13 @@ impl Repository {
     /// The repository whose work tree begins at `folder`, if there is one.
     pub(super) fn at(folder: &Path) -> Option<Self> {
         let entry = folder.join(".git");
-        let own = match fs::read(&entry) {
-            Ok(text) => folder.join(path_in(text.strip_prefix(b"gitdir:")?)),
-            // Reading a folder is an error; so is reading nothing.
-            Err(_) => entry,
+        let own = match system::status_followed(&entry).ok()?.stamp.kind() {
+            Kind::Folder => entry,
+            Kind::File => folder.join(path_in(fs::read(&entry).ok()?.strip_prefix(b"gitdir:")?)),
+            _ => return None,
         };
-        if !own.join("HEAD").is_file() {
+        // May be a link to a branch that has no commit yet.
+        if own.join("HEAD").symlink_metadata().is_err() {
             return None;
         }
         let shared = match fs::read(own.join("commondir")) {

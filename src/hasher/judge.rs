@@ -37,6 +37,15 @@ pub(super) struct Counted {
     pub forced: bool,
 }
 
+/// The name that is judged.
+struct Found<'a> {
+    name: &'a [u8],
+    path: PathBuf,
+    /// The path from the main root, if there are globs to match it against.
+    labelled: Vec<u8>,
+    is_folder: bool,
+}
+
 impl Judge<'_> {
     /// Judges `name`. `known` says that the same rules let the same name in before.
     pub(super) fn judge(
@@ -57,15 +66,19 @@ impl Judge<'_> {
             return Some(by_rules);
         }
         let below = options::join(around.below, name);
-        let labelled = if self.scope.has_globs() { around.root.labelled(&below) } else { vec![] };
-        if self.scope.has_globs() && self.scope.excludes(&labelled) {
+        let has_globs = self.scope.has_globs();
+        let found = Found {
+            name,
+            path: around.path.join(std::ffi::OsStr::from_bytes(name)),
+            labelled: if has_globs { around.root.labelled(&below) } else { Vec::new() },
+            is_folder,
+        };
+        if has_globs && self.scope.excludes(&found.labelled)
+            || is_folder && self.scope.is_other_root(&found.path)
+        {
             return None;
         }
-        let path = around.path.join(std::ffi::OsStr::from_bytes(name));
-        if is_folder && self.scope.is_other_root(&path) {
-            return None;
-        }
-        let target = is_folder && self.is_target(around, name, &path);
+        let target = is_folder && self.is_target(around, &found);
         let let_in = match around.mode {
             _ if target => false,
             Mode::Normal => known || !around.rules.ignore(&below, is_folder),
@@ -75,7 +88,7 @@ impl Judge<'_> {
         if let_in {
             return Some(by_rules);
         }
-        let mode = self.why_all_the_same(around, name, &path, &labelled, is_folder, target)?;
+        let mode = self.why_all_the_same(around, &found, target)?;
         Some(Counted { mode, forced: true })
     }
 
@@ -83,26 +96,23 @@ impl Judge<'_> {
     fn why_all_the_same(
         &self,
         around: &Around<'_>,
-        name: &[u8],
-        path: &Path,
-        labelled: &[u8],
-        is_folder: bool,
+        found: &Found<'_>,
         target: bool,
     ) -> Option<Mode> {
-        let bytes = path.as_os_str().as_bytes();
+        let bytes = found.path.as_os_str().as_bytes();
         if self.tracked.values().any(|tracked| tracked.holds(bytes)) {
             // A folder is tracked itself only as a submodule.
             return Some(Mode::Normal);
         }
         let extra = !target && around.mode != Mode::Tracked && self.scope.has_globs();
-        if extra && self.scope.is_extra(labelled) {
+        if extra && self.scope.is_extra(&found.labelled) {
             return Some(Mode::Whole);
         }
-        if !is_folder {
-            return is_always_counted(around, name).then_some(Mode::Normal);
+        if !found.is_folder {
+            return is_always_counted(around, found.name).then_some(Mode::Normal);
         }
-        let reached = extra && self.scope.may_hold_extra(labelled)
-            || around.mode == Mode::Normal && name == b".cargo";
+        let reached = extra && self.scope.may_hold_extra(&found.labelled)
+            || around.mode == Mode::Normal && found.name == b".cargo";
         if reached {
             return Some(Mode::Reaching);
         }
@@ -110,9 +120,10 @@ impl Judge<'_> {
         tracked.then_some(if target { Mode::Tracked } else { around.mode.within_ignored() })
     }
 
-    fn is_target(&self, around: &Around<'_>, name: &[u8], path: &Path) -> bool {
-        self.scope.is_target(path)
-            || (name == b"target" && around.has_manifest && options::is_cargo_target(path))
+    fn is_target(&self, around: &Around<'_>, found: &Found<'_>) -> bool {
+        let may_be_cargos = found.name == b"target" && around.has_manifest;
+        self.scope.is_target(&found.path)
+            || (may_be_cargos && options::is_cargo_target(&found.path))
     }
 }
 

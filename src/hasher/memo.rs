@@ -172,8 +172,9 @@ impl Memo {
         let mut reader = Reader { bytes: &self.bytes, at };
         let rules = reader.digest()?;
         let mode = Mode::from_byte(reader.byte()?)?;
-        let mut builder = ListingBuilder::default();
-        for _ in 0..reader.number()? {
+        let count = reader.number()?;
+        let mut builder = ListingBuilder::with_room(count.min(self.bytes.len() / 50), count * 16);
+        for _ in 0..count {
             let length = u16::from_le_bytes(reader.array()?);
             let name = reader.take(length.into())?;
             let flags = reader.byte()?;

@@ -40,6 +40,25 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    /// Whether both count the same. Two shells' environments are hardly ever equal; what matters
+    /// is which git they find, and where that looks for the user's config.
+    pub(super) fn mean_the_same(&self, other: &Self, root: &Path) -> bool {
+        let git = |options: &Self| options.environment.find_program(Path::new("git"), root);
+        let config = |options: &Self| -> Vec<_> {
+            let decides = |name: &OsStr| {
+                name == "HOME"
+                    || name == "XDG_CONFIG_HOME"
+                    || name.as_bytes().starts_with(b"GIT_CONFIG")
+            };
+            let variables = options.environment.iter().filter(|(name, _)| decides(name));
+            variables.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+        };
+        let rest = |options: &Self| Self { environment: Environment::default(), ..options.clone() };
+        rest(self) == rest(other) && git(self) == git(other) && config(self) == config(other)
+    }
+}
+
 /// A glob of the options means nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{glob}` is not a glob relative to the project's root: {why}")]
@@ -308,6 +327,21 @@ mod tests {
         for other in ["gen/a/b/1.bin", "gen/a/1.txt", "sub/one.env"] {
             assert!(!scope.is_extra(other.as_bytes()), "{other}");
         }
+    }
+
+    #[test]
+    fn only_what_matters_of_the_environment_makes_options_differ() {
+        let with = |name: &str, value: &str| {
+            let mut options = options();
+            options.environment.set(name, value);
+            options
+        };
+        let same = |other: &Options| options().mean_the_same(other, Path::new("/"));
+        assert!(same(&with("TERM", "x")) && same(&with("PATH", "/nonexistent")));
+        for name in ["HOME", "XDG_CONFIG_HOME", "GIT_CONFIG_GLOBAL"] {
+            assert!(!same(&with(name, "/x")), "{name}");
+        }
+        assert!(!same(&Options { exclude: vec!["x".to_owned()], ..options() }));
     }
 
     #[test]

@@ -58,8 +58,12 @@ impl Default for Buffer {
 #[derive(Clone, Default)]
 pub(super) struct Probe {
     #[cfg(test)]
-    pub during: Option<std::sync::Arc<dyn Fn(&Path) -> io::Result<()> + Send + Sync>>,
+    pub during: Option<During>,
 }
+
+/// What happens while the file at a path is read.
+#[cfg(test)]
+type During = std::sync::Arc<dyn Fn(&Path) -> io::Result<()> + Send + Sync>;
 
 impl Probe {
     #[cfg(test)]

@@ -182,15 +182,13 @@ impl CodeHasher {
     fn hidden(&self, list: &[Vec<u8>]) -> BTreeSet<Vec<u8>> {
         let mut hidden = BTreeSet::new();
         // Git's order keeps the files of a folder together.
-        let mut at: Option<(&[u8], Option<(FolderId, bool)>)> = None;
+        let (mut last, mut place): (&[u8], _) = (b"", None);
         for file in list {
             let Some(cut) = file.iter().rposition(|byte| *byte == b'/') else { continue };
             let (parent, name) = (&file[..cut], &file[cut + 1..]);
-            let place = match at {
-                Some((last, place)) if last == parent => place,
-                _ => self.locate(Path::new(OsStr::from_bytes(parent))),
-            };
-            at = Some((parent, place));
+            if parent != last {
+                (last, place) = (parent, self.locate(Path::new(OsStr::from_bytes(parent))));
+            }
             let Some((id, whole)) = place else { continue };
             let listing = &self.tree.folder(id).listing;
             if whole && listing.find(name).is_some_and(|entry| !entry.is(Entry::FORCED)) {

@@ -215,6 +215,13 @@ pub(super) struct Identity {
     born: i64,
 }
 
+impl Identity {
+    /// Its device and inode: all that a listing tells of it.
+    pub(super) fn number(&self) -> (u32, u64) {
+        (self.device, self.inode)
+    }
+}
+
 /// A folder's identity, and when its list of names last changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FolderStatus {
@@ -273,7 +280,7 @@ pub(super) fn folder_open(folder: &OwnedFd) -> io::Result<FolderStatus> {
         identity: Identity {
             device: stamp.device,
             inode: stamp.inode,
-            born: nanoseconds(raw.st_birthtime as i64, raw.st_birthtime_nsec as i64),
+            born: nanoseconds(raw.st_birthtime, raw.st_birthtime_nsec),
         },
         modified: stamp.modified,
         changed: stamp.changed,
@@ -312,9 +319,14 @@ impl Names {
         self.bytes.extend_from_slice(name);
     }
 
-    /// Lists the open folder from its beginning, sorted by the names' bytes.
-    pub(super) fn read(&mut self, folder: &OwnedFd, buffer: &mut Vec<u8>) -> io::Result<()> {
+    /// Lists a folder that was listed before.
+    pub(super) fn read_again(&mut self, folder: &OwnedFd, buffer: &mut Vec<u8>) -> io::Result<()> {
         fs::seek(folder, fs::SeekFrom::Start(0))?;
+        self.read(folder, buffer)
+    }
+
+    /// Lists a folder that was just opened, sorted by the names' bytes.
+    pub(super) fn read(&mut self, folder: &OwnedFd, buffer: &mut Vec<u8>) -> io::Result<()> {
         self.bytes.clear();
         self.list.clear();
         self.read_unsorted(folder, buffer)?;
@@ -345,6 +357,10 @@ impl Names {
             self.push(entry.file_name().to_bytes(), entry.file_type(), entry.ino());
         }
         Ok(())
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.list.len()
     }
 
     /// All names, sorted.

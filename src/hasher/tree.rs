@@ -33,7 +33,7 @@ impl Mode {
     }
 
     /// Whether the folder itself counts, even with nothing in it.
-    fn counts(self) -> bool {
+    pub(super) fn counts(self) -> bool {
         matches!(self, Self::Normal | Self::Whole)
     }
 }
@@ -142,6 +142,11 @@ impl Listing {
         self.entries.iter().map(|entry| (self.name(entry), entry))
     }
 
+    /// How many entries are no folders.
+    pub(super) fn files(&self) -> u64 {
+        self.entries.iter().filter(|entry| entry.kind() != Kind::Folder).count() as u64
+    }
+
     /// The folders in it.
     pub(super) fn folders(&self) -> impl Iterator<Item = (&[u8], FolderId)> {
         self.iter().filter_map(|(name, entry)| match entry.content {
@@ -159,6 +164,11 @@ pub(super) struct ListingBuilder {
 }
 
 impl ListingBuilder {
+    /// Room for so many entries, and so many bytes of names: what is kept is not moved.
+    pub(super) fn with_room(entries: usize, names: usize) -> Self {
+        Self { names: Vec::with_capacity(names), entries: Vec::with_capacity(entries) }
+    }
+
     pub(super) fn push(&mut self, name: &[u8], stamp: Stamp, content: Content, flags: u8) {
         self.entries.push(Entry {
             stamp,

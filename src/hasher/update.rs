@@ -8,14 +8,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::changes::Changes;
 use super::judge::Judge;
 use super::parallel;
 use super::read;
-use super::rules::Rules;
-use super::system::{self, Kind};
+use super::system::Kind;
 use super::tree::{Content, Folder, FolderId, Mode};
 use super::walk::{Job, Listed, Outcome, Previous, Scratch, Walk};
 use super::{CodeHasher, DirChange};
@@ -34,11 +33,11 @@ pub(super) struct Update<'h, 'd> {
     /// To be listed in the next one.
     pub again: BTreeSet<FolderId>,
     /// No longer in the tree, but kept to the end for what is known of their files.
-    detached: HashSet<FolderId>,
+    pub detached: HashSet<FolderId>,
     /// Those, by their inode: one that is entered may be one that was moved.
-    moved: HashMap<u64, FolderId>,
+    pub moved: HashMap<u64, FolderId>,
     /// Paths of folders that are gone, not yet told.
-    gone: Vec<PathBuf>,
+    pub gone: Vec<PathBuf>,
     pub changes: Changes,
     /// Some ignore file is not what it was: files that git tracks may be hidden by it now.
     pub rules_changed: bool,
@@ -325,28 +324,6 @@ impl<'h, 'd> Update<'h, 'd> {
         self.hasher.tree.invalidate(parent);
     }
 
-    /// The folder cannot be listed: nothing is known of what is in it.
-    fn fail(&mut self, id: FolderId, error: &std::io::Error) {
-        let inner: Vec<_> =
-            self.hasher.tree.folder(id).listing.folders().map(|(_, id)| id).collect();
-        inner.into_iter().for_each(|id| self.detach(id, true));
-        self.hasher.forget_contents(id);
-        self.hasher.forget_links(id);
-        let path = self.hasher.tree.path(id);
-        let folder = self.hasher.tree.folder_mut(id);
-        let files = folder.listing.entries().iter().filter(|e| e.kind() != Kind::Folder).count();
-        if files > 0 {
-            self.changes.removed += files as u64;
-            self.hasher.removals.push(self.hasher.generation, path);
-        }
-        let folder = self.hasher.tree.folder_mut(id);
-        folder.listing = super::tree::Listing::empty(folder.listing.mode);
-        folder.identity = None;
-        folder.rules = Rules::default();
-        self.hasher.tree.invalidate(id);
-        self.hasher.problems.insert((id, Vec::new()), error.to_string());
-    }
-
     /// Takes over what was found in a folder.
     fn adopt(
         &mut self,
@@ -393,11 +370,20 @@ impl<'h, 'd> Update<'h, 'd> {
             if self.all
                 || folder.listing.mode != mode
                 || folder.inherited != rules.digest()
-                || !self.is_still(known, &job.path, name)
+                || !self.is_there(known)
             {
                 self.enqueue(queue, known, mode);
             }
-            listing.entries_mut()[at].content = Content::Folder(Some(known));
+            if folder.listing.mode.counts() && !mode.counts() {
+                let path = self.hasher.tree.path(known);
+                self.hasher.removals.push(self.hasher.generation, path);
+            }
+            let counts_now = !folder.listing.mode.counts() && mode.counts();
+            let entry = &mut listing.entries_mut()[at];
+            entry.content = Content::Folder(Some(known));
+            if counts_now {
+                entry.changed = self.hasher.generation;
+            }
         }
         let here = matches!(job.previous, Previous::Here(_));
         for (name, old) in missing.into_iter().filter(|_| here) {
@@ -416,8 +402,9 @@ impl<'h, 'd> Update<'h, 'd> {
             let path = job.path.join(std::ffi::OsStr::from_bytes(name));
             self.hasher.removals.push(self.hasher.generation, path);
         }
-        let twin = self.hasher.live.insert(identity.inode, id).filter(|twin| *twin != id);
-        let twin = twin.filter(|twin| self.hasher.tree.folder(*twin).identity == Some(identity));
+        let twin = self.hasher.live.insert(identity.number(), id).filter(|twin| *twin != id);
+        // One that is still there as well is mounted in two places.
+        let twin = twin.filter(|twin| !self.detached.contains(twin) && !self.is_there(*twin));
         let folder = self.hasher.tree.folder_mut(id);
         folder.identity = Some(identity);
         folder.listing = listing;
@@ -437,13 +424,6 @@ impl<'h, 'd> Update<'h, 'd> {
         self.hasher.note_contents(id, job);
     }
 
-    /// Whether the folder at this name is still the one in the tree.
-    fn is_still(&self, id: FolderId, parent: &Path, name: &[u8]) -> bool {
-        let path = parent.join(std::ffi::OsStr::from_bytes(name));
-        let now = system::folder_at(&path).ok().map(|status| status.identity);
-        now.is_some() && now == self.hasher.tree.folder(id).identity
-    }
-
     /// Where the files of a folder that is entered may be known from.
     fn previous(parent: &Job, old: Option<FolderId>) -> Previous {
         match (parent.previous, old) {
@@ -451,55 +431,5 @@ impl<'h, 'd> Update<'h, 'd> {
             (Previous::Elsewhere(_), Some(old)) => Previous::Elsewhere(old),
             _ => Previous::Memo,
         }
-    }
-
-    /// Takes a folder and all below it out of the tree. `log` says whether its files are to be
-    /// reported as removed; not if another folder takes its place and is compared with it.
-    fn detach(&mut self, id: FolderId, log: bool) {
-        if log {
-            let path = self.hasher.tree.path(id);
-            self.hasher.removals.push(self.hasher.generation, path);
-        }
-        for id in self.hasher.tree.subtree(id) {
-            self.gone.push(self.hasher.tree.path(id));
-            self.hasher.forget_contents(id);
-            self.hasher.forget_links(id);
-            self.detached.insert(id);
-            self.changes.folders_removed += 1;
-            let folder = self.hasher.tree.folder(id);
-            if log {
-                let files = folder.listing.entries().iter();
-                let files = files.filter(|entry| entry.kind() != Kind::Folder).count();
-                self.changes.removed += files as u64;
-            }
-            if let Some(identity) = folder.identity {
-                self.moved.insert(identity.inode, id);
-                if self.hasher.live.get(&identity.inode) == Some(&id) {
-                    self.hasher.live.remove(&identity.inode);
-                }
-            }
-        }
-    }
-
-    /// A folder is about to be entered that the tree still has in another place, if it was moved
-    /// and only the place it came to has been listed. Then it is gone from the other place, and
-    /// that must be told first: a watch belongs to the folder, not to its path.
-    fn displace(&mut self, job: &Job) {
-        let Some(other) = self.hasher.live.get(&job.inode).copied() else { return };
-        let folder = self.hasher.tree.folder(other);
-        let path = self.hasher.tree.path(other);
-        let Some(parent) = folder.parent else { return };
-        let there = system::folder_at(&path).ok().map(|status| status.identity);
-        if path == job.path || (there.is_some() && there == folder.identity) {
-            return;
-        }
-        let name = folder.name.clone();
-        self.detach(other, true);
-        let listing = &mut self.hasher.tree.folder_mut(parent).listing;
-        if let Some(at) = listing.position(&name) {
-            listing.entries_mut()[at].content = Content::Folder(None);
-        }
-        self.hasher.tree.invalidate(parent);
-        self.again.insert(parent);
     }
 }

@@ -8,11 +8,6 @@ use crate::observer::Uses;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::observer) enum When {
     Always,
-    /// If any bit of these is set in the low half of an argument.
-    Bits {
-        arg: usize,
-        mask: u32,
-    },
     /// If the low half of an argument is one of these.
     OneOf {
         arg: usize,
@@ -110,10 +105,6 @@ pub(in crate::observer) enum Request {
     /// A socket of another family than the three usual ones.
     Family(c_int),
     Ipc(&'static str),
-    /// The flags of `clone3` lie in memory.
-    Clone3 {
-        arguments: u64,
-    },
     Namespace(&'static str),
     Nameless(&'static str),
     IoUring,
@@ -125,12 +116,12 @@ pub(in crate::observer) enum Request {
 pub(in crate::observer) const RENAME_EXCHANGE: u32 = 2;
 pub(in crate::observer) const RENAME_NOREPLACE: u32 = 1;
 const AT_FDCWD: c_int = libc::AT_FDCWD;
-const CLONE_NEWNS: u32 = libc::CLONE_NEWNS as u32;
 const USUAL_FAMILIES: &[u32] = &[libc::AF_UNIX as u32, libc::AF_INET as u32, libc::AF_INET6 as u32];
 /// `PR_GET_SECCOMP`, `PR_SET_SECCOMP`, `PR_GET_NO_NEW_PRIVS`: the answer is not what it would be.
 const PRCTL: &[u32] = &[21, 22, 39];
 
-/// The watched calls that every architecture has.
+/// The watched calls that every architecture has. A mount namespace of its own (`clone`,
+/// `unshare`) starts as a copy in which every path leads where it led: what matters is a mount in it.
 const COMMON: &[(c_long, When)] = &[
     (libc::SYS_openat, When::Always),
     (libc::SYS_openat2, When::Always),
@@ -187,9 +178,6 @@ const COMMON: &[(c_long, When)] = &[
     (libc::SYS_fspick, When::Always),
     (libc::SYS_fsmount, When::Always),
     (libc::SYS_mount_setattr, When::Always),
-    (libc::SYS_unshare, When::Bits { arg: 0, mask: CLONE_NEWNS }),
-    (libc::SYS_clone, When::Bits { arg: 0, mask: CLONE_NEWNS }),
-    (libc::SYS_clone3, When::Always),
     (libc::SYS_connect, When::Always),
     (libc::SYS_bind, When::Always),
     (libc::SYS_listen, When::Always),
@@ -338,8 +326,6 @@ pub(in crate::observer) fn request(number: c_long, args: &[u64; 6]) -> Request {
         | libc::SYS_fsmount
         | libc::SYS_mount_setattr => Request::Namespace("mount"),
         libc::SYS_setns => Request::Namespace("setns"),
-        libc::SYS_unshare | libc::SYS_clone => Request::Namespace("unshare"),
-        libc::SYS_clone3 => Request::Clone3 { arguments: args[0] },
         libc::SYS_connect => {
             Request::Connect { socket: flags(0), address: args[1], length: args[2] }
         }

@@ -12,7 +12,6 @@ const RETURN: u16 = 0x06; // BPF_RET | BPF_K
 const IF_EQUAL: u16 = 0x15; // BPF_JMP | BPF_JEQ | BPF_K
 #[cfg(target_arch = "x86_64")]
 const IF_AT_LEAST: u16 = 0x35; // BPF_JMP | BPF_JGE | BPF_K
-const IF_ANY_BIT: u16 = 0x45; // BPF_JMP | BPF_JSET | BPF_K
 
 const ALLOW: u32 = 0x7fff_0000;
 const NOTIFY: u32 = 0x7fc0_0000;
@@ -86,9 +85,6 @@ fn body(when: When) -> Vec<sock_filter> {
     let high = |arg: usize| step(LOAD, ARGUMENTS + 8 * arg_index(arg) + 4);
     match when {
         When::Always => vec![step(RETURN, NOTIFY)],
-        When::Bits { arg, mask } => {
-            vec![low(arg), jump(IF_ANY_BIT, mask, 0, 1), step(RETURN, NOTIFY), step(RETURN, ALLOW)]
-        }
         When::OneOf { arg, values } | When::NoneOf { arg, values } => {
             let (listed, other) =
                 if matches!(when, When::OneOf { .. }) { (NOTIFY, ALLOW) } else { (ALLOW, NOTIFY) };
@@ -142,7 +138,6 @@ mod tests {
                 IF_EQUAL => branch(value == step.k),
                 #[cfg(target_arch = "x86_64")]
                 IF_AT_LEAST => branch(value >= step.k),
-                IF_ANY_BIT => branch(value & step.k != 0),
                 code => panic!("unknown step {code}"),
             }
         }
@@ -152,7 +147,6 @@ mod tests {
         let low = |arg: usize| args[arg] as u32;
         watched().find(|(n, _)| *n == i64::from(number)).is_some_and(|(_, when)| match when {
             When::Always => true,
-            When::Bits { arg, mask } => low(arg) & mask != 0,
             When::OneOf { arg, values } => values.contains(&low(arg)),
             When::NoneOf { arg, values } => !values.contains(&low(arg)),
             When::NotZero { arg } => args[arg] != 0,
@@ -185,7 +179,6 @@ mod tests {
             let mut args = [0_u64; 6];
             match when {
                 When::Always => {}
-                When::Bits { arg, mask } => args[arg] = mask.into(),
                 When::OneOf { arg, values } => args[arg] = values[0].into(),
                 When::NoneOf { arg, .. } => args[arg] = 16,
                 // A pointer whose low half is zero is a pointer all the same.

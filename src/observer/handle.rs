@@ -34,6 +34,8 @@ pub(in crate::observer) struct Run {
     pub(super) sockets: Sockets,
     programs: Programs,
     threads: HashSet<pid_t>,
+    /// The thread that called last: most calls come in rows.
+    latest: pid_t,
     /// Names that were entered already, by what was asked of them.
     done: HashMap<Vec<u8>, u8>,
     links: Vec<Link>,
@@ -66,6 +68,7 @@ impl Run {
             sockets: Sockets::default(),
             programs: Programs::default(),
             threads: HashSet::new(),
+            latest: 0,
             done: HashMap::new(),
             links: Vec::new(),
             calls: 0,
@@ -90,7 +93,10 @@ impl Run {
         if thread == 0 {
             return self.problem(Problem::Memory("a process out of our sight".into()));
         }
-        self.threads.insert(thread);
+        if self.latest != thread {
+            self.latest = thread;
+            self.threads.insert(thread);
+        }
         if call.architecture != NATIVE || is_x32(call.number) {
             return self.problem(Problem::Architecture);
         }
@@ -179,14 +185,6 @@ impl Run {
             }
             Request::Ipc(name) => {
                 self.peer(Peer { address: Address::Ipc(name), reach: Reach::Outside });
-            }
-            Request::Clone3 { arguments } => {
-                let mut flags = [0; 8];
-                let count = kernel::read_memory(thread, arguments, &mut flags)?;
-                let namespace = u64::from(libc::CLONE_NEWNS.cast_unsigned());
-                if count == flags.len() && u64::from_ne_bytes(flags) & namespace != 0 {
-                    self.problem(Problem::Namespace("unshare"));
-                }
             }
             Request::Namespace(what) => self.problem(Problem::Namespace(what)),
             Request::Nameless(what) => self.problem(Problem::Nameless(what)),

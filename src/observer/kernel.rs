@@ -34,8 +34,10 @@ pub(in crate::observer) fn install(program: &[sock_filter]) -> Result<RawFd, c_i
         len: u16::try_from(program.len()).unwrap_or(u16::MAX),
         filter: program.as_ptr().cast_mut(),
     };
-    let flags: c_ulong =
-        libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
+    // Without the third, some kernels switch off speculation for every observed process.
+    let flags: c_ulong = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER
+        | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
+        | libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW;
     // SAFETY: both are plain system calls; `header` and the program that it points to live until
     // they return, and the kernel only reads them.
     let fd = unsafe {

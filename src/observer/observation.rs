@@ -77,6 +77,35 @@ impl Seen {
     pub fn is_input(&self) -> bool {
         self.uses.any(Uses::INPUT)
     }
+
+    /// Whether the run only looked whether it was there, or what a folder held, and then removed
+    /// or made it: leftovers of an earlier run that it cleared away. No content was read.
+    ///
+    /// Still an input by the letter. Below folders that hold nothing but results (the target
+    /// folder, the temporary one) a caller may leave it out; a run that decides
+    /// something by such a leftover's mere presence would then be misjudged.
+    #[must_use]
+    pub fn is_scratch(&self) -> bool {
+        let made = Uses::CREATED.with(Uses::REPLACED).with(Uses::REMOVED);
+        let content = Uses::READ.with(Uses::EXECUTED).with(Uses::ATTRIBUTES).with(Uses::FOLLOWED);
+        self.uses.any(made) && !self.uses.any(content)
+    }
+
+    /// Whether it is now as it was, as far as this run's uses of it can tell. Of a folder that was
+    /// not listed only its being there counts: something made in it changes its times.
+    #[must_use]
+    pub fn holds(&self, now: &Stamp) -> bool {
+        match (&self.first, now) {
+            (Stamp::Unknown(_), _) | (_, Stamp::Unknown(_)) => false,
+            (
+                Stamp::Present { kind: Kind::Folder, mode, dev, ino, .. },
+                Stamp::Present { kind: Kind::Folder, mode: mode2, dev: dev2, ino: ino2, .. },
+            ) if !self.uses.any(Uses::LISTED.with(Uses::ATTRIBUTES)) => {
+                (mode, dev, ino) == (mode2, dev2, ino2)
+            }
+            (first, now) => !self.is_input() || first == now,
+        }
+    }
 }
 
 /// A set of ways to use a path.
@@ -364,6 +393,27 @@ mod tests {
         assert!(both.contains(Uses::READ) && !both.contains(Uses::READ.with(Uses::LISTED)));
         assert_eq!(format!("{both:?}"), r#"["read", "removed"]"#);
         assert!(!Uses::INPUT.any(Uses::OUTPUT));
+    }
+
+    #[test]
+    fn what_holds_depends_on_how_it_was_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let seen = |uses| Seen {
+            first: Stamp::of(dir.path()),
+            uses,
+            link: None,
+            place: crate::observer::Place::Ordinary,
+        };
+        let (probed, listed) = (seen(Uses::PROBED), seen(Uses::LISTED));
+        let unknown = Seen { first: Stamp::Unknown(1), ..probed.clone() };
+        std::fs::write(dir.path().join("new"), "").unwrap();
+        std::fs::create_dir(dir.path().join("folder")).unwrap();
+        let now = Stamp::of(dir.path());
+        assert!(probed.holds(&now) && !listed.holds(&now) && !unknown.holds(&now));
+        assert!(!probed.holds(&Stamp::Absent));
+        assert!(!probed.is_scratch());
+        assert!(seen(Uses::LISTED.with(Uses::REMOVED)).is_scratch());
+        assert!(!seen(Uses::READ.with(Uses::REMOVED)).is_scratch());
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! What is known of a question before any file of the workspace is read: the toolchain, cargo's
 //! configuration, the environment.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::config;
 use crate::process::Environment;
-use crate::workspace::{CargoConfig, ConfigError, Identity, Selection, Toolchain, ToolchainError};
+use crate::workspace::{
+    CargoConfig, ConfigError, ConfigFile, Identity, Selection, Stamp, Toolchain, ToolchainError,
+};
 
 /// How a project wants to be asked: the config's settings.
 pub type Settings = config::Settings;
@@ -28,8 +31,28 @@ impl Question {
     /// root.
     #[must_use]
     pub fn of_project(root: &Path, environment: Environment, settings: Settings) -> Self {
-        let args = settings.args.iter().map(Into::into);
-        let selection = Selection::parse(root, args);
+        Self::asked(root, None, Vec::new(), environment, settings)
+    }
+
+    /// The question that is meant by what was typed: cargo's arguments with the folder that they
+    /// were typed in, if there are any, else the project's own selection; and `harness`, the
+    /// words after `--`. Everybody who asks makes it here, or equal questions would differ.
+    #[must_use]
+    pub fn asked(
+        root: &Path,
+        typed: Option<(PathBuf, Vec<OsString>)>,
+        harness: Vec<OsString>,
+        environment: Environment,
+        settings: Settings,
+    ) -> Self {
+        let selection = match typed {
+            Some((dir, cargo)) => Selection { dir, cargo, harness },
+            None => {
+                let mut own = Selection::parse(root, settings.args.iter().map(Into::into));
+                own.harness.extend(harness);
+                own
+            }
+        };
         Self { root: root.to_owned(), selection, environment, settings }
     }
 
@@ -74,6 +97,8 @@ pub struct Facts {
     pub target_dirs: Vec<PathBuf>,
     /// `paths` overrides of cargo's configuration.
     pub package_paths: Vec<PathBuf>,
+    /// Which files cargo's configuration was read from, each as it was.
+    config_files: Vec<(PathBuf, Stamp)>,
 }
 
 impl Facts {
@@ -84,11 +109,30 @@ impl Facts {
     pub fn gather(question: &Question, memo_dir: &Path) -> Result<Self, FactsError> {
         let Question { root, selection, environment, .. } = question;
         let cargo_config = CargoConfig::read(&selection.dir, environment, &selection.configs())?;
+        let stamped = |file: &ConfigFile| (file.path.clone(), Stamp::of(&file.path));
+        let config_files = cargo_config.files().iter().map(stamped).collect();
         let memo_dir = memo_dir.join("toolchain");
         let toolchain = Toolchain::find(&selection.dir, environment, &cargo_config, &memo_dir)?;
         let identity = Identity::of(root, &toolchain, &cargo_config, environment);
         let target_dirs = cargo_config.target_dirs(root, selection.target_dir());
         let package_paths = cargo_config.package_paths();
-        Ok(Self { toolchain, cargo_config, identity, target_dirs, package_paths })
+        Ok(Self { toolchain, cargo_config, identity, target_dirs, package_paths, config_files })
+    }
+
+    /// Names what is not as it was when `before` was gathered for the same question; a
+    /// configuration file that was written and says the same is named too.
+    #[must_use]
+    pub fn changed_since(&self, before: &Self) -> Vec<String> {
+        let mut changed = self.identity.diff(&before.identity);
+        let mut also = |is_other: bool, what: &str| {
+            if is_other && changed.is_empty() {
+                changed.push(what.to_owned());
+            }
+        };
+        also(self.config_files != before.config_files, "cargo's configuration was written");
+        also(self.toolchain != before.toolchain, "the toolchain has changed");
+        also(self.target_dirs != before.target_dirs, "the target directory has changed");
+        also(self.package_paths != before.package_paths, "path overrides have changed");
+        changed
     }
 }

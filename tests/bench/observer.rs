@@ -28,6 +28,17 @@ fn main() {
     let actor = compile(folder.path(), &environment);
     let computing = Spec::new(&actor, folder.path(), environment.clone()).arg("compute");
     compare("computing", &computing, rounds);
+    // The cost of one call, apart from everything that a real program does between two.
+    let storm = Spec::new(&actor, folder.path(), environment.clone()).args([
+        "storm",
+        "50000",
+        "a",
+        "b",
+        "/usr/bin/env",
+    ]);
+    let mut calls: Vec<f64> = (0..rounds).map(|_| time_of_a_call(&storm)).collect();
+    println!("observer: one call {:.2} us (median)", median(&mut calls));
+    println!("observer: one call {:.2} us (fastest)", calls[0]);
     if let Some(program) = variable("OBSERVER_BENCH_PROGRAM") {
         let dir = variable("OBSERVER_BENCH_DIR").unwrap_or_else(|| folder.path().to_owned());
         compare("program", &Spec::new(program, dir, environment.clone()), rounds);
@@ -89,6 +100,15 @@ fn compare(name: &str, spec: &Spec, rounds: usize) {
             println!("{:?} {:?} {} {:?}", seen.uses, seen.place, path.display(), seen.first);
         }
     }
+}
+
+/// What the storm says of itself, observed, in microseconds.
+fn time_of_a_call(storm: &Spec) -> f64 {
+    let (spec, running) = Observer::observe(storm, Options::default()).expect("available");
+    let output = capture(&spec, LIMIT).expect("it starts");
+    drop(running);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or(f64::NAN)
 }
 
 fn run(spec: &Spec) {

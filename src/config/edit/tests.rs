@@ -41,14 +41,14 @@ fn the_first_project_makes_the_file() {
     assert_eq!(mode & 0o600, 0o600);
     home.remove(&one).unwrap();
     home.remove(&two).unwrap();
-    assert_eq!(home.text(), template());
+    assert_eq!(home.text(), starting_text());
 }
 
 #[test]
 fn the_template_is_the_default_with_nothing_pinned() {
-    let home = Home::with(template());
+    let home = Home::with(starting_text());
     assert_eq!(home.load().unwrap().config, Home::new().load().unwrap().config);
-    let table = toml::from_str::<toml::Table>(&template()).unwrap();
+    let table = toml::from_str::<toml::Table>(&starting_text()).unwrap();
     assert!(table.values().all(|value| value.as_table().is_some_and(toml::Table::is_empty)));
 }
 
@@ -199,7 +199,7 @@ fn many_editors_at_once_lose_nothing() {
             scope.spawn(|| home.remove(folder).unwrap());
         }
     });
-    assert_eq!(home.text(), template());
+    assert_eq!(home.text(), starting_text());
     let left = fs::read_dir(home.paths.config_file.parent().unwrap()).unwrap().count();
     assert_eq!(left, 1, "no temporary or lock file is left");
 }

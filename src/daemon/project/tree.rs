@@ -57,16 +57,11 @@ impl WatchedTree {
     /// Reads again what changed. With no events to trust, that is everything. Tells whether the
     /// memo on disk is out of date.
     pub(super) fn refresh(&mut self, taken: Option<Taken>) -> bool {
-        if taken.as_ref().is_some_and(|taken| taken.doubt) {
-            let failed = lock(&self.watcher).renew();
-            for failed in failed {
-                if failed.dir.starts_with(&self.root) {
-                    self.not_watched(&failed.dir, &failed.why);
-                }
-            }
-        }
+        let all_watched = !taken.as_ref().is_some_and(|taken| taken.doubt) || self.renew();
         let how = match (&self.blind, taken) {
             (Some(_), _) => Refresh::All,
+            // What changed before these watches were put back is not known.
+            _ if !all_watched => Refresh::All,
             (None, Some(taken)) => taken.refresh,
             // Nothing was touched; settings may still have changed, and what cannot be watched
             // is looked at every time.
@@ -97,8 +92,23 @@ impl WatchedTree {
             self.not_watched(&dir, &why);
         }
         self.inbox.set_beyond(self.scope.reaches_beyond());
-        self.watch_again();
+        // Limits get raised. The tree stays blind until the next refresh has read what changed
+        // before these watches.
+        let unwatched = std::mem::take(&mut self.unwatched);
+        self.watch_again(&unwatched);
         hashed
+    }
+
+    /// Puts back the watches that are in doubt. False if folders of this tree were without one
+    /// after that: another project may have been told of them before, or nobody.
+    fn renew(&mut self) -> bool {
+        let lost: BTreeSet<PathBuf> = {
+            let mut watcher = lock(&self.watcher);
+            watcher.renew();
+            self.scope.directories().filter(|dir| !watcher.is_watched(dir)).collect()
+        };
+        self.watch_again(&lost);
+        lost.is_empty()
     }
 
     fn not_watched(&mut self, dir: &Path, why: &WatchError) {
@@ -109,16 +119,15 @@ impl WatchedTree {
         }
     }
 
-    /// Tries again what could not be watched: limits get raised. The tree stays blind until the
-    /// next refresh has read what changed before these watches.
-    fn watch_again(&mut self) {
-        if self.unwatched.is_empty() {
+    /// Tries again to watch these folders.
+    fn watch_again(&mut self, dirs: &BTreeSet<PathBuf>) {
+        if dirs.is_empty() {
             return;
         }
-        let failed = lock(&self.watcher).watch_all(&self.unwatched);
-        self.unwatched.clear();
+        let failed = lock(&self.watcher).watch_again(dirs);
         for failed in failed {
-            if failed.dir.starts_with(&self.root) {
+            // Of another project's folders it is told by its own question.
+            if dirs.contains(&failed.dir) {
                 self.not_watched(&failed.dir, &failed.why);
             }
         }

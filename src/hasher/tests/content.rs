@@ -39,17 +39,17 @@ fn every_kind_of_edit_changes_the_digest_and_undoing_it_brings_it_back() {
         assert_eq!(ground.digest(), seen[0], "{what} undone");
     };
     edit("other content of the same size", &|| ground.write("src/lib.rs", "src/lib.rz"), &|| {
-        ground.write("src/lib.rs", "src/lib.rs")
+        ground.write("src/lib.rs", "src/lib.rs");
     });
     edit("a new file", &|| ground.write("src/new", ""), &|| ground.remove("src/new"));
     edit("a file gone", &|| ground.remove("a/b/c"), &|| ground.write("a/b/c", "a/b/c"));
     edit("a new empty folder", &|| ground.mkdir("other"), &|| ground.remove("other"));
     edit("an empty folder gone", &|| ground.remove("empty"), &|| ground.mkdir("empty"));
     edit("the executable bit", &|| ground.set_executable("src/run.sh", true), &|| {
-        ground.set_executable("src/run.sh", false)
+        ground.set_executable("src/run.sh", false);
     });
     edit("a file renamed", &|| ground.rename("a/b/c", "a/b/d"), &|| {
-        ground.rename("a/b/d", "a/b/c")
+        ground.rename("a/b/d", "a/b/c");
     });
     edit("a folder renamed", &|| ground.rename("a/b", "a/x"), &|| ground.rename("a/x", "a/b"));
     edit("a file moved up", &|| ground.rename("a/b/c", "a/c"), &|| ground.rename("a/c", "a/b/c"));
@@ -58,7 +58,7 @@ fn every_kind_of_edit_changes_the_digest_and_undoing_it_brings_it_back() {
         ground.link(text, "link");
     };
     edit("a link's text, to the same file", &|| retarget("./src/lib.rs"), &|| {
-        retarget("src/lib.rs")
+        retarget("src/lib.rs");
     });
     edit(
         "a link turned into the file that it led to",

@@ -157,10 +157,12 @@ fn main() {
         "signals" => signals(&rest[0]),
         "bad-pointers" => bad_pointers(&rest[0]),
         "storm" => {
+            let start = std::time::Instant::now();
             let count: usize = rest[0].to_str().unwrap().parse().unwrap();
             for turn in 0..count {
                 let _ = std::fs::symlink_metadata(&rest[1 + turn % (rest.len() - 1)]);
             }
+            println!("{:.2} us a call", start.elapsed().as_secs_f64() * 1e6 / count as f64);
         }
         "names" => {
             // A name that is no UTF-8, one as long as the kernel takes, one longer.
