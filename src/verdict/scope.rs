@@ -191,3 +191,54 @@ impl Scope {
         self.hasher.save_memo(file)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::Environment;
+
+    /// Events outside the root are dropped where nothing is read there, so this must never say
+    /// no while a folder outside is walked.
+    #[test]
+    fn reaching_beyond_agrees_with_the_folders_that_are_walked() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = dir.path().canonicalize().unwrap();
+        let root = base.join("w");
+        for folder in ["w/src", "dep/src"] {
+            std::fs::create_dir_all(base.join(folder)).unwrap();
+            std::fs::write(base.join(folder).join("lib.rs"), "").unwrap();
+        }
+        let package = |name: &str| format!("[package]\nname = '{name}'\nedition = '2021'\n");
+        std::fs::write(base.join("dep/Cargo.toml"), package("dep")).unwrap();
+        let manifest = root.join("Cargo.toml");
+        let with = package("w") + "[dependencies]\ndep = { path = '../dep' }\n";
+        std::fs::write(&manifest, package("w")).unwrap();
+
+        let environment = Environment::inherited();
+        let paths = crate::paths::Paths {
+            home: base.clone(),
+            config_file: base.join("config.toml"),
+            cache_dir: base.join("cache"),
+            runtime_dir: base.join("run"),
+        };
+        let settings = crate::config::load(&paths, &environment).unwrap().config;
+        let settings = settings.settings_for(&root).clone();
+        let question = Question::of_project(&root, environment, settings);
+        let facts = Facts::gather(&question, &base.join("memo")).unwrap();
+        let mut scope = Scope::new(&question, &facts).unwrap();
+        assert!(scope.reaches_beyond(), "nothing is known yet");
+        let mut look = |scope: &mut Scope| {
+            scope.refresh(Refresh::Folders(BTreeSet::from([root.clone()])), &mut |_| {});
+            let walked = scope.directories().any(|folder| !folder.starts_with(&root));
+            (scope.reaches_beyond(), walked)
+        };
+        assert_eq!(look(&mut scope), (false, false));
+        std::fs::write(&manifest, &with).unwrap();
+        assert_eq!(look(&mut scope), (true, true));
+        std::fs::write(&manifest, package("w")).unwrap();
+        assert_eq!(look(&mut scope), (false, false));
+        // A dependency that is not there yet: its coming into being must be noticed.
+        std::fs::write(&manifest, with.replace("../dep", "../later")).unwrap();
+        assert!(look(&mut scope).0);
+    }
+}
