@@ -236,18 +236,22 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("s");
         let listener = UnixListener::bind(&socket).unwrap();
+        let (gave_up, when) = std::sync::mpsc::channel::<()>();
+        let (said, heard) = std::sync::mpsc::channel::<()>();
         let daemon = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
             let _ = stream.read(&mut [0; 1024]);
             // It was stopped for longer than anybody waits, and then goes on.
-            std::thread::sleep(SILENCE + HEARTBEAT);
+            when.recv().unwrap();
             let _ = stream.write_all(b"{\"type\":\"done\"}\n");
+            said.send(()).unwrap();
             let _ = stream.read(&mut [0; 1024]);
         });
         let mut connection = Connection::open(&socket).unwrap().unwrap();
         let silent = connection.call(Call::Status, |_| {});
         assert!(matches!(silent, Err(ClientError::Silent { .. })), "{silent:?}");
-        std::thread::sleep(2 * HEARTBEAT);
+        gave_up.send(()).unwrap();
+        heard.recv().unwrap();
         let next = connection.call(Call::Status, |_| {});
         assert!(matches!(next, Err(ClientError::Closed { .. })), "{next:?}");
         drop(connection);

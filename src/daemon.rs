@@ -2,7 +2,7 @@
 //! questions.
 //!
 //! # Who owns what
-//! - [`Dispatcher`](dispatcher) owns the list of projects, the config in force and the barriers;
+//! - the dispatcher owns the list of projects, the config in force and the barriers;
 //! - one task a project owns its tree, its watches and its background work;
 //! - one task a connection owns what that connection holds.
 //!

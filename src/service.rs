@@ -3,7 +3,7 @@
 //! - [`Service`] installs, starts, stops, asks and removes, through the platform's own manager
 //!   ([`Platform`]); the texts are ours ([`Definition`]), from `packaging/`.
 //! - [`Surroundings`] is what the service gets of the developer's shell.
-//! - [`doctor`] is one look at everything that can be wrong.
+//! - [`doctor()`] is one look at everything that can be wrong.
 //! - [`Notifier`] and [`activated_listener`] are the daemon's side: what it tells the manager, and
 //!   the socket that it is handed.
 //!

@@ -1,7 +1,7 @@
 //! One question from start to answer: facts → snapshot → records → build → run → store.
 //!
 //! The only module that knows this order. The daemon and the command line both call it: the
-//! daemon to look up ([`Question::look_up`]) and to run in the background, the command line for
+//! daemon to look up ([`Finding`]) and to run in the background, the command line for
 //! whatever the daemon cannot answer. What differs between the two is how a snapshot is had,
 //! which is why [`Tree`] is a trait with one implementation in each.
 //!
@@ -24,6 +24,6 @@ pub use key::{code_hash, source_key};
 pub use look_up::{Finding, answer_of, known_failure};
 pub use remember::remember;
 pub use run::{Outcome, RunError, RunOptions, Step, run};
-pub use scope::{Mark, Refresh, Scope};
+pub use scope::{Refresh, Scope};
 pub use tree::{LocalTree, Look, Tree, TreeError};
 pub use verify::{Difference, compare};

@@ -239,12 +239,12 @@ impl FileWatcher {
             self.backend.apply(held.iter().map(|p| &**p), claimed.iter().map(|(path, _)| &**path));
         failed.extend(self.settle(applied));
         let refused: HashSet<_> = failed.iter().map(|failed| failed.dir.clone()).collect();
-        for (path, inode) in claimed {
-            if !refused.contains(&*path)
-                && let Err(why) = self.confirm(&path, inode)
-            {
-                failed.push(Unwatched { dir: path.to_path_buf(), why });
-            }
+        claimed.retain(|(path, _)| !refused.contains(&**path));
+        failed.extend(self.confirm(&claimed));
+        let added: HashSet<&Path> = claimed.iter().map(|(path, _)| &**path).collect();
+        let mut state = self.shared.lock();
+        for path in state.table.overlooked(&added) {
+            self.shared.vanish(&mut state, &path);
         }
         failed
     }
@@ -265,64 +265,65 @@ impl FileWatcher {
             return lost.into_iter().map(broken).collect();
         }
         let needed = state.table.live() + state.jars.len();
-        for (path, error) in &applied.failed {
-            if !matches!(error.kind, notify::ErrorKind::PathNotFound) {
-                state.table.forget(path);
-            }
-        }
         drop(state);
-        for (path, error) in &applied.failed {
-            if matches!(error.kind, notify::ErrorKind::PathNotFound) {
-                self.refuse(path, &WatchError::Missing);
-            }
-        }
         // Read once: thousands of folders may share the one limit.
         let mut limit = None;
-        let failed = applied.failed.into_iter().map(|(dir, error)| Unwatched {
-            dir,
-            why: match error.kind {
-                notify::ErrorKind::PathNotFound => WatchError::Missing,
-                notify::ErrorKind::MaxFilesWatch => WatchError::Limit(
-                    limit.get_or_insert_with(|| WatchLimit::watches(needed as u64)).clone(),
-                ),
-                notify::ErrorKind::Io(error) => WatchError::Refused(error.to_string()),
-                _ => WatchError::Refused(error.to_string()),
-            },
+        let mut reason = |error: notify::Error| match error.kind {
+            notify::ErrorKind::PathNotFound => WatchError::Missing,
+            notify::ErrorKind::MaxFilesWatch => WatchError::Limit(
+                limit.get_or_insert_with(|| WatchLimit::watches(needed as u64)).clone(),
+            ),
+            notify::ErrorKind::Io(error) => refusal(&error),
+            _ => WatchError::Refused(error.to_string()),
+        };
+        let failed = applied.failed.into_iter().map(|(dir, error)| {
+            let why = reason(error);
+            self.refuse(&dir, &why);
+            Unwatched { dir, why }
         });
         failed.collect()
     }
 
-    /// Checks after the watch was added that the path leads to what was looked at before.
-    fn confirm(&self, path: &Path, inode: Inode) -> Result<(), WatchError> {
-        let now = fs::symlink_metadata(path);
-        if now.as_ref().is_ok_and(|now| Inode::from(now) == inode) {
-            return Ok(());
+    /// Checks after the watches were added that the paths lead to what they were claimed for.
+    fn confirm(&mut self, claimed: &[(Arc<Path>, Inode)]) -> Vec<Unwatched> {
+        let mut replaced = Vec::new();
+        for (path, inode) in claimed {
+            let now = fs::symlink_metadata(path);
+            if now.as_ref().is_ok_and(|now| Inode::from(now) == *inode) {
+                self.shared.lock().table.confirm(path);
+            } else {
+                replaced.push((Arc::clone(path), now));
+            }
         }
-        // Something else may have been watched: in doubt until the caller renews it.
-        let mut state = self.shared.lock();
-        self.shared.vanish(&mut state, path);
-        drop(state);
-        let why = match now {
-            Ok(now) if now.is_dir() => return Ok(()),
-            Ok(_) => WatchError::NotAFolder,
-            Err(error) => refusal(&error),
-        };
-        self.refuse(path, &why);
-        Err(why)
+        if replaced.is_empty() {
+            return Vec::new();
+        }
+        // What was watched is not known, so it is not kept.
+        let applied = self.backend.apply(replaced.iter().map(|(path, _)| &**path), []);
+        let mut failed = self.settle(applied);
+        for (path, now) in replaced {
+            let why = match now {
+                Ok(now) if now.is_dir() => {
+                    // In doubt, until the caller renews it.
+                    let mut state = self.shared.lock();
+                    self.shared.vanish(&mut state, &path);
+                    continue;
+                }
+                Ok(_) => WatchError::NotAFolder,
+                Err(error) => refusal(&error),
+            };
+            self.refuse(&path, &why);
+            failed.push(Unwatched { dir: path.to_path_buf(), why });
+        }
+        failed
     }
 
-    /// Keeps `dir` in the table: notify may hold what was there, and if there is only no folder
-    /// now, the caller is told when one appears.
+    /// Keeps `dir` in the table: notify may hold what was there, and the caller is told when a
+    /// folder appears there. Whoever lists it in spite of the failure has a listing that no
+    /// watch keeps true.
     fn refuse(&self, dir: &Path, why: &WatchError) {
-        let mut state = self.shared.lock();
-        match why {
-            WatchError::Missing | WatchError::NotAFolder => state.table.miss(dir),
-            _ => return state.table.retire(dir),
-        }
-        // One that appeared before this was noted may have been told already.
-        if fs::symlink_metadata(dir).is_ok_and(|now| now.is_dir()) {
-            self.shared.vanish(&mut state, dir);
-        }
+        let absent = matches!(why, WatchError::Missing | WatchError::NotAFolder);
+        self.shared.lock().table.miss(dir, absent);
     }
 
     /// Takes away the watches that nobody wants any more.
@@ -427,6 +428,8 @@ fn refusal(error: &io::Error) -> WatchError {
     match error.kind() {
         io::ErrorKind::NotFound => WatchError::Missing,
         io::ErrorKind::NotADirectory => WatchError::NotAFolder,
+        // A link above it leads to itself: there is nothing to poll.
+        _ if error.raw_os_error() == Some(libc::ELOOP) => WatchError::NotAFolder,
         _ => WatchError::Refused(error.to_string()),
     }
 }

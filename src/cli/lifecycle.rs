@@ -169,6 +169,7 @@ pub(super) fn state_line(state: &ServiceState) -> String {
 }
 
 /// What the supervisor would not do.
+#[expect(clippy::needless_pass_by_value, reason = "the shape that `map_err` takes")]
 fn refused(error: ServiceError) -> Stop {
     Stop::new(Exit::Service, format!("failed to {error}"))
 }

@@ -33,7 +33,7 @@ impl Mode {
     }
 
     /// Whether the folder itself counts, even with nothing in it.
-    fn counts(self) -> bool {
+    pub(super) fn counts(self) -> bool {
         matches!(self, Self::Normal | Self::Whole)
     }
 }

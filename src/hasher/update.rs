@@ -374,7 +374,16 @@ impl<'h, 'd> Update<'h, 'd> {
             {
                 self.enqueue(queue, known, mode);
             }
-            listing.entries_mut()[at].content = Content::Folder(Some(known));
+            if folder.listing.mode.counts() && !mode.counts() {
+                let path = self.hasher.tree.path(known);
+                self.hasher.removals.push(self.hasher.generation, path);
+            }
+            let counts_now = !folder.listing.mode.counts() && mode.counts();
+            let entry = &mut listing.entries_mut()[at];
+            entry.content = Content::Folder(Some(known));
+            if counts_now {
+                entry.changed = self.hasher.generation;
+            }
         }
         let here = matches!(job.previous, Previous::Here(_));
         for (name, old) in missing.into_iter().filter(|_| here) {

@@ -46,7 +46,8 @@ impl Backend {
         Ok(Self { notify: Some(RecommendedWatcher::new(handler, config)?), closed })
     }
 
-    /// Takes `unwatch` away, then adds `watch`, and goes on after failures.
+    /// Takes `unwatch` away, then adds `watch`, and goes on after failures. When it returns, all
+    /// events that notify read before the last change have been delivered.
     pub(super) fn apply<'a>(
         &mut self,
         unwatch: impl IntoIterator<Item = &'a Path>,
@@ -84,6 +85,11 @@ impl Backend {
                     break;
                 }
             }
+        }
+        // The events that it read meanwhile are delivered after its answer, before the next one:
+        // asked anything, it tells that they were.
+        if let (Err(error), None) = (notify.configure(Config::default()), &applied.broken) {
+            applied.broken = Some(error.to_string());
         }
         applied
     }

@@ -142,6 +142,23 @@ impl Handler {
             }
             return;
         }
+        let name = path.file_name().map(ToOwned::to_owned);
+        // Notify knows the folder under the name that was watched last, which may be one that it
+        // had before a rename.
+        let names = state.table.aliases(parent);
+        self.befell(state, path, effect);
+        for other in names.iter().filter(|other| ***other != *parent) {
+            self.befell(state, &other.join(name.as_deref().unwrap_or_default()), effect);
+        }
+        for dir in state.table.reported(parent) {
+            let (dir, name) = (dir.to_path_buf(), name.clone());
+            shared.queue.push(WatchEvent::Changed { dir, name });
+        }
+    }
+
+    /// What an event means for the watches at `path` and below it.
+    fn befell(&self, state: &mut State, path: &Path, effect: Effect) {
+        let shared = &self.shared;
         let elsewhere = match effect {
             // Notify takes away the watches at and below a path that it saw removed, even those
             // that were added after the removal.
@@ -172,10 +189,6 @@ impl Handler {
                 let dir = dir.to_path_buf();
                 shared.queue.push(WatchEvent::Changed { dir, name: None });
             }
-        }
-        for dir in state.table.reported(parent) {
-            let name = path.file_name().map(ToOwned::to_owned);
-            shared.queue.push(WatchEvent::Changed { dir: dir.to_path_buf(), name });
         }
     }
 }

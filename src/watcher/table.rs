@@ -5,7 +5,7 @@
 //! table is the caller's truth: it holds every path that notify may hold, so that no watch can
 //! end without somebody being told.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::Metadata;
 use std::ops::Bound;
 use std::os::unix::fs::MetadataExt as _;
@@ -36,15 +36,22 @@ enum Standing {
     /// Wanted, but there was no folder when it was asked for. If one appears, the caller, who
     /// may have listed it already, must be told.
     Missing,
+    /// Wanted, but the system refused. The caller polls it, and is told when another appears.
+    Refused,
     /// Not wanted any more; notify may still have it. Events are dropped.
     Retired,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Entry {
-    /// `None` once the path is known to lead elsewhere, so that no inode can match.
+    /// What the path led to when it was claimed. Kept while notify may hold the path, whatever
+    /// it leads to now: notify may report that inode's events under this path.
     inode: Option<Inode>,
+    /// What notify may hold under this path until the claim is confirmed.
+    earlier: Vec<Inode>,
     standing: Standing,
+    /// A retired watch of which nothing was heard that could have ended it.
+    sound: bool,
 }
 
 /// What must be done so that a path is watched.
@@ -69,6 +76,7 @@ pub(super) struct Table {
     /// Entries whose parent is not in the table: nobody tells when they are moved away.
     tops: BTreeSet<Arc<Path>>,
     lost: BTreeSet<Arc<Path>>,
+    /// The missing and the refused ones.
     missing: BTreeSet<Arc<Path>>,
     retired: BTreeSet<Arc<Path>>,
 }
@@ -108,26 +116,65 @@ impl Table {
     /// Makes `path`, which leads to `inode`, live. Called before the watch is added, so that an
     /// event that ends the watch right after finds it here.
     pub(super) fn claim(&mut self, path: &Path, inode: Inode) -> Claim {
-        let before = self.entries.get(path).copied();
-        let path = self.enter(path);
-        self.set_standing(&path, Standing::Live);
-        self.set_inode(&path, Some(inode));
-        match before {
+        let known = self.entries.get(path);
+        let claim = match known.map(|entry| entry.standing) {
             None => Claim::New,
-            Some(Entry { standing: Standing::Live | Standing::Retired, inode: same })
-                if same == Some(inode) =>
+            Some(Standing::Live | Standing::Retired)
+                if known.is_some_and(|entry| entry.sound && entry.inode == Some(inode)) =>
             {
                 Claim::Kept
             }
             Some(_) => Claim::Again,
+        };
+        let path = self.enter(path);
+        self.set_standing(&path, Standing::Live);
+        if let Some(entry) = self.entries.get_mut(&path) {
+            entry.sound = true;
+            let before = entry.inode.replace(inode);
+            // Still among the paths of its old inode, until the claim is confirmed.
+            entry.earlier.extend(before.filter(|before| *before != inode));
+        }
+        let paths = self.paths.entry(inode).or_insert_with(|| Vec::with_capacity(1));
+        if !paths.contains(&path) {
+            paths.push(path);
+        }
+        claim
+    }
+
+    /// Notify holds `path` as it was claimed, and no event is under way that it reports under
+    /// that path for another inode.
+    pub(super) fn confirm(&mut self, path: &Path) {
+        let Some(entry) = self.entries.get_mut(path) else { return };
+        let current = entry.inode;
+        for inode in std::mem::take(&mut entry.earlier) {
+            if Some(inode) != current {
+                self.unname(inode, path);
+            }
         }
     }
 
-    /// There is no folder at `path`, which is wanted.
-    pub(super) fn miss(&mut self, path: &Path) {
+    /// `path` is wanted and cannot be watched, because nothing is there or because the system
+    /// refuses.
+    pub(super) fn miss(&mut self, path: &Path, absent: bool) {
         let path = self.enter(path);
-        self.set_standing(&path, Standing::Missing);
-        self.set_inode(&path, None);
+        self.set_standing(&path, if absent { Standing::Missing } else { Standing::Refused });
+    }
+
+    /// The paths of which it must be told that a folder appeared, or that another one did,
+    /// although no event may tell it: those of missing folders that are there now, and what lies
+    /// directly in `added` folders, whose watches are new, and leads elsewhere now.
+    pub(super) fn overlooked(&self, added: &HashSet<&Path>) -> Vec<Arc<Path>> {
+        let there = |path: &&Arc<Path>| {
+            self.entries.get(**path).is_some_and(|entry| entry.standing == Standing::Missing)
+                && std::fs::symlink_metadata(path).is_ok_and(|now| now.is_dir())
+        };
+        let appeared = self.missing.iter().filter(there).cloned();
+        // Those that were added with their parent were looked at after it.
+        let inside = added.iter().flat_map(|dir| {
+            let inside = |path: &&Arc<Path>| path.parent() == Some(*dir);
+            self.below(dir).filter(inside).filter(|path| !added.contains(&***path))
+        });
+        appeared.chain(inside.filter(|path| self.leads_elsewhere(path)).cloned()).collect()
     }
 
     /// Something is at `path` that was not there before. Gives the paths at and below it that
@@ -143,20 +190,22 @@ impl Table {
 
     /// `path` is not wanted any more.
     pub(super) fn retire(&mut self, path: &Path) {
-        if let Some((path, entry)) = self.entries.get_key_value(path) {
-            let (path, standing) = (Arc::clone(path), entry.standing);
-            self.set_standing(&path, Standing::Retired);
-            if standing == Standing::Lost {
-                self.set_inode(&path, None);
-            }
+        let Some((path, entry)) = self.entries.get_key_value(path) else { return };
+        let (path, live) = (Arc::clone(path), entry.standing == Standing::Live);
+        self.set_standing(&path, Standing::Retired);
+        if !live && let Some(entry) = self.entries.get_mut(&path) {
+            entry.sound = false;
         }
     }
 
-    /// Forgets `path`, which notify does not hold.
+    /// Forgets `path`, which notify does not hold and under which no event is under way.
     pub(super) fn forget(&mut self, path: &Path) {
-        let Some((path, _)) = self.entries.get_key_value(path) else { return };
+        let Some((path, entry)) = self.entries.get_key_value(path) else { return };
         let path = Arc::clone(path);
-        self.set_inode(&path, None);
+        let inodes: Vec<_> = entry.earlier.iter().copied().chain(entry.inode).collect();
+        for inode in inodes {
+            self.unname(inode, &path);
+        }
         self.entries.remove(&path);
         self.tops.remove(&path);
         self.lost.remove(&path);
@@ -192,12 +241,17 @@ impl Table {
         let Some((path, entry)) = self.entries.get_key_value(path) else { return false };
         let (path, standing) = (Arc::clone(path), entry.standing);
         match standing {
-            Standing::Live | Standing::Missing => self.set_standing(&path, Standing::Lost),
+            Standing::Live | Standing::Missing | Standing::Refused => {
+                self.set_standing(&path, Standing::Lost);
+            }
             Standing::Lost => {}
-            // Never again to be taken for the watch that it was.
-            Standing::Retired => self.set_inode(&path, None),
+            Standing::Retired => {
+                if let Some(entry) = self.entries.get_mut(&path) {
+                    entry.sound = false;
+                }
+            }
         }
-        matches!(standing, Standing::Live | Standing::Missing)
+        !matches!(standing, Standing::Lost | Standing::Retired)
     }
 
     /// The wanted paths under which a change in the folder `dir` must be reported: itself and
@@ -228,11 +282,12 @@ impl Table {
         })
     }
 
-    /// `path` (if it is in the table) and the other paths of its inode.
-    fn aliases(&self, path: &Path) -> Vec<Arc<Path>> {
-        let Some((path, entry)) = self.entries.get_key_value(path) else { return Vec::new() };
-        let named = entry.inode.and_then(|inode| self.paths.get(&inode)).cloned();
-        named.unwrap_or_else(|| vec![Arc::clone(path)])
+    /// `path` (if it is in the table) and the other paths under which notify may hold its inode.
+    pub(super) fn aliases(&self, path: &Path) -> BTreeSet<Arc<Path>> {
+        let Some((path, entry)) = self.entries.get_key_value(path) else { return BTreeSet::new() };
+        let named = entry.earlier.iter().chain(&entry.inode);
+        let others = named.filter_map(|inode| self.paths.get(inode)).flatten();
+        others.chain([path]).cloned().collect()
     }
 
     /// The entries at and below `path`.
@@ -252,7 +307,8 @@ impl Table {
         if path.parent().is_none_or(|parent| !self.entries.contains_key(parent)) {
             self.tops.insert(Arc::clone(&path));
         }
-        let entry = Entry { inode: None, standing: Standing::Live };
+        let entry =
+            Entry { inode: None, earlier: Vec::new(), standing: Standing::Live, sound: false };
         self.entries.insert(Arc::clone(&path), entry);
         path
     }
@@ -267,30 +323,28 @@ impl Table {
         let set = match standing {
             Standing::Live => return,
             Standing::Lost => &mut self.lost,
-            Standing::Missing => &mut self.missing,
+            Standing::Missing | Standing::Refused => &mut self.missing,
             Standing::Retired => &mut self.retired,
         };
         set.insert(Arc::clone(path));
     }
 
-    fn set_inode(&mut self, path: &Arc<Path>, inode: Option<Inode>) {
-        let Some(entry) = self.entries.get_mut(path) else { return };
-        let before = std::mem::replace(&mut entry.inode, inode);
-        if before == inode {
-            return;
-        }
-        if let Some(before) = before
-            && let Some(paths) = self.paths.get_mut(&before)
-        {
-            paths.retain(|other| other != path);
+    /// Takes `path` from the paths of `inode`.
+    fn unname(&mut self, inode: Inode, path: &Path) {
+        if let Some(paths) = self.paths.get_mut(&inode) {
+            paths.retain(|other| **other != *path);
             if paths.is_empty() {
-                self.paths.remove(&before);
+                self.paths.remove(&inode);
             }
         }
-        if let Some(inode) = inode {
-            let paths = self.paths.entry(inode).or_insert_with(|| Vec::with_capacity(1));
-            paths.push(Arc::clone(path));
-        }
+    }
+}
+
+#[cfg(test)]
+impl Table {
+    /// What is known of `path`, for the message of a failed test.
+    pub(super) fn describe(&self, path: &Path) -> String {
+        format!("{:?}, other names {:?}", self.entries.get(path), self.aliases(path))
     }
 }
 
@@ -335,6 +389,29 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_notify_may_still_hold_passes_its_events_on() {
+        // Watched as `/old`, then renamed and watched as `/new`: until `/old` is taken away,
+        // events may be reported under it, whatever became of it.
+        for leave in [Table::retire, |table: &mut Table, path: &Path| _ = table.lose(path)] {
+            let mut table = table(&[("/old", 1), ("/new", 1)]);
+            leave(&mut table, Path::new("/old"));
+            assert!(names(&table.reported(Path::new("/old"))).contains(&"/new"));
+            table.forget(Path::new("/old"));
+            assert!(table.reported(Path::new("/old")).is_empty());
+            assert_eq!(names(&table.reported(Path::new("/new"))), ["/new"]);
+        }
+        // The same when `/old` is claimed for another folder, until that is confirmed.
+        let mut table = table(&[("/old", 1), ("/new", 1)]);
+        assert_eq!(table.claim(Path::new("/old"), inode(2)), Claim::Again);
+        assert_eq!(table.claim(Path::new("/old"), inode(3)), Claim::Again);
+        assert_eq!(names(&table.reported(Path::new("/old"))), ["/new", "/old"]);
+        assert_eq!(names(&table.vanish(Path::new("/old"))), ["/new", "/old"]);
+        table.confirm(Path::new("/old"));
+        assert_eq!(names(&table.reported(Path::new("/old"))), ["/old"]);
+        assert_eq!(names(&table.reported(Path::new("/new"))), ["/new"]);
+    }
+
+    #[test]
     fn a_retired_watch_is_silent_and_can_come_back() {
         let mut table = table(&[("/a", 1), ("/b", 2)]);
         table.retire(Path::new("/a"));
@@ -352,8 +429,8 @@ mod tests {
     #[test]
     fn a_missing_folder_is_told_when_it_or_a_folder_above_it_appears() {
         let mut table = table(&[("/p", 1)]);
-        table.miss(Path::new("/p/a/b"));
-        table.miss(Path::new("/p/c"));
+        table.miss(Path::new("/p/a/b"), true);
+        table.miss(Path::new("/p/c"), false);
         assert_eq!(table.live(), 1);
         assert!(table.appear(Path::new("/p/x")).is_empty());
         assert_eq!(names(&table.appear(Path::new("/p/a"))), ["/p/a/b"]);
@@ -395,5 +472,25 @@ mod tests {
         std::fs::rename(&top, dir.path().join("other")).unwrap();
         assert_eq!(table.displaced(false).len(), 1);
         assert_eq!(table.displaced(true).len(), 2);
+    }
+
+    #[test]
+    fn what_happened_while_a_folder_had_no_watch_is_looked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let [kept, missing, refused] = ["kept", "missing", "refused"].map(|n| dir.path().join(n));
+        std::fs::create_dir(&kept).unwrap();
+        std::fs::create_dir(&refused).unwrap();
+        let mut table = Table::default();
+        for path in [dir.path(), &kept] {
+            table.claim(path, Inode::from(&std::fs::symlink_metadata(path).unwrap()));
+        }
+        table.miss(&missing, true);
+        table.miss(&refused, false);
+        let added = HashSet::from([dir.path()]);
+        assert!(table.overlooked(&added).is_empty());
+        std::fs::create_dir(&missing).unwrap();
+        std::fs::rename(&kept, dir.path().join("away")).unwrap();
+        let overlooked = table.overlooked(&added);
+        assert_eq!(overlooked, [missing, kept].map(Arc::<Path>::from));
     }
 }

@@ -97,10 +97,16 @@ fn sources() -> Vec<(String, PathBuf, String)> {
     found
 }
 
-/// The code without comments, so that prose may name what code may not.
+/// The code without comments, so that prose may name what code may not, and without the tests
+/// at a file's end, which may use what they like.
 fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    let lines = text.lines().enumerate();
+    let lines = text.lines().take_while(|line| *line != "mod tests {").enumerate();
     lines.filter(|(_, line)| !line.trim_start().starts_with("//")).map(|(at, line)| (at + 1, line))
+}
+
+fn is_tests(path: &Path) -> bool {
+    path.components().any(|part| part.as_os_str() == "tests")
+        || path.file_name().is_some_and(|name| name == "tests.rs")
 }
 
 #[test]
@@ -112,7 +118,6 @@ fn imports_go_downward() {
             continue;
         }
         let own = *layers.get(module.as_str()).unwrap_or_else(|| panic!("no layer for {module}"));
-        // Tests beside the code may use what they like of the layers below and their own.
         for (line, text) in code(&text) {
             for prefix in ["crate::", "knhk_test_cache::"] {
                 for (at, _) in text.match_indices(prefix) {
@@ -122,8 +127,7 @@ fn imports_go_downward() {
                     let Some(&other) = layers.get(name) else { continue };
                     let beside = BESIDE.contains(&(module.as_str(), name));
                     let never = NEVER.contains(&(module.as_str(), name));
-                    let in_tests = path.to_string_lossy().contains("tests");
-                    if name != module && !in_tests && (never || !(other < own || beside)) {
+                    if name != module && !is_tests(&path) && (never || !(other < own || beside)) {
                         wrong.push(format!("{}:{line}: {module} uses {name}", path.display()));
                     }
                 }
@@ -143,7 +147,9 @@ fn foreign_crates_stay_at_home() {
                     .iter()
                     .any(|form| text.contains(form.as_str()))
                     || text.trim_start().starts_with(&format!("{name}::"));
-                if used && !homes.contains(&module.as_str()) {
+                // A module of our own can have a crate's name.
+                let own = root().join("src").join(&module).join(format!("{name}.rs")).exists();
+                if used && !own && !is_tests(&path) && !homes.contains(&module.as_str()) {
                     wrong.push(format!("{}:{line}: {name} outside {homes:?}", path.display()));
                 }
             }

@@ -1,9 +1,11 @@
 //! The one integration test binary: the modules from outside, and the whole command; real
 //! processes, hermetic folders.
 
+mod bad_input;
 mod compiler;
 mod home;
 mod layers;
 mod observer;
 mod random;
 mod replay;
+mod results;

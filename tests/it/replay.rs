@@ -1,15 +1,14 @@
 //! A day's edits in a workspace: after each, our verdict and counts, with the daemon and without,
 //! are those of a real `cargo test` on the same tree.
 
-mod cargo;
-mod workspace;
+pub(crate) mod workspace;
 
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use self::cargo::Results;
 use self::workspace::{commit, edit, make, set_mode};
 use crate::home::{Answered, Home, until_old};
+use crate::results::Results;
 
 struct Replay {
     home: Home,
@@ -24,7 +23,7 @@ impl Replay {
         let mut without = args.to_vec();
         without.push("--no-daemon");
         let ways = [args, without.as_slice()];
-        let [first, second] = if self.step % 2 == 0 { [ways[1], ways[0]] } else { ways }
+        let [first, second] = if self.step.is_multiple_of(2) { [ways[1], ways[0]] } else { ways }
             .map(|way| self.home.test(way));
         let mut line = vec!["test", "--no-fail-fast"];
         if args.is_empty() {

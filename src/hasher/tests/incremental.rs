@@ -267,6 +267,23 @@ fn changed_since_a_mark_tells_edits_that_were_undone() {
 }
 
 #[test]
+fn a_folder_that_counts_no_more_is_told_though_it_is_still_walked() {
+    let ground = Ground::with(&["f"]);
+    ground.mkdir("gen/empty");
+    let options = Options { extra_inputs: vec!["gen/**/b".to_owned()], ..ground.options() };
+    let mut living = Living::new(ground.hasher_with(options));
+    for rule in ["/empty\n", ""] {
+        let mark = living.hasher.mark();
+        ground.write("gen/.gitignore", rule);
+        living.rescan(&[ground.path("gen")]);
+        let changed = living.hasher.changed_since(mark);
+        assert_eq!(changed, [ground.path("gen/.gitignore"), ground.path("gen/empty")]);
+        assert!(living.hasher.walks(&ground.path("gen/empty")));
+        assert_eq!(living.hasher.counts(&ground.path("gen/empty")), rule.is_empty());
+    }
+}
+
+#[test]
 fn more_removals_than_are_remembered_become_the_root() {
     let ground = Ground::new();
     for at in 0..super::super::REMEMBERED + 10 {

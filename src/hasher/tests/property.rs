@@ -168,6 +168,56 @@ fn replay(batches: &[Vec<Edit>], with_git: bool, margin: i64, extra: bool) {
     }
 }
 
+/// Patterns of every sort that git's manual describes.
+const PATTERNS: [&str; 20] = [
+    "a", "/a", "a/", "/a/b", "a/b", "**/b", "a/**", "a/**/c", "*.o", "!*.o", "!a", "!/a/", "[ab]",
+    "[!a]", "?", "\\!x", "b*", "# a", "a ", "*",
+];
+
+proptest! {
+    #![proptest_config(share_of_cases(8))]
+
+    /// What counts is what git itself lists: tracked, or neither tracked nor ignored.
+    #[test]
+    fn git_agrees_about_what_counts(
+        files in prop::collection::btree_set("[abcx](/[abcx]){0,3}(\\.o)?", 1..20),
+        rules in prop::collection::vec(
+            ("([abc](/[abc])?)?", prop::collection::vec(prop::sample::select(&PATTERNS[..]), 1..4)),
+            0..4,
+        ),
+        tracked in prop::collection::vec(any::<prop::sample::Index>(), 0..3),
+    ) {
+        let ground = Ground::new();
+        ground.git(&["init", "-q"]);
+        let write = |file: &str, text: &str| {
+            let path = ground.path(file);
+            let _ = fs::create_dir_all(path.parent().unwrap());
+            // Another file may be in the place of a folder.
+            fs::write(path, text).is_ok()
+        };
+        let mut files: Vec<_> = files.into_iter().filter(|file| write(file, "")).collect();
+        files.retain(|file| ground.path(file).is_file());
+        for index in &tracked {
+            if !files.is_empty() {
+                ground.git(&["add", "-f", "--", &files[index.index(files.len())]]);
+            }
+        }
+        for (folder, patterns) in &rules {
+            let file = if folder.is_empty() { ".gitignore".into() } else { format!("{folder}/.gitignore") };
+            write(&file, &(patterns.join("\n") + "\n"));
+        }
+        let list = ["ls-files", "-z", "--cached", "--others", "--exclude-standard"];
+        let spec = Spec::new("git", &ground.root, ground.environment()).args(list);
+        let output = process::capture(&spec, Duration::from_secs(60)).unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let git: BTreeSet<String> = text.split_terminator('\0').map(str::to_owned).collect();
+        // Git knows no folders, and we no files that are not there.
+        let ours: BTreeSet<String> =
+            ground.counted().into_iter().filter(|path| !ground.path(path).is_dir()).collect();
+        prop_assert_eq!(ours, git);
+    }
+}
+
 /// Each case is many scans: fewer than usual, but as many more as `PROPTEST_CASES` asks for.
 fn share_of_cases(divisor: u32) -> ProptestConfig {
     let usual = ProptestConfig::default();

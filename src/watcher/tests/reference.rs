@@ -1,6 +1,7 @@
 //! The smallest caller that is right, and random edits that try to prove it wrong.
 
 use super::*;
+use crate::watcher::table::Inode;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -156,6 +157,10 @@ impl Caller {
         }
         let differ = |dir: &&PathBuf| self.seen.get(*dir) != now.get(*dir);
         let dirs: BTreeSet<_> = self.seen.keys().chain(now.keys()).filter(differ).collect();
+        let state = rig.watcher.shared.lock();
+        let inode = |dir: &Path| fs::symlink_metadata(dir).map(|now| Inode::from(&now)).ok();
+        let of = |dir: &PathBuf| (dir.clone(), state.table.describe(dir), inode(dir));
+        let dirs: Vec<_> = dirs.into_iter().map(of).collect();
         Err(format!("stale: {dirs:?}\nseen: {:?}\nnow: {now:?}", self.seen))
     }
 }

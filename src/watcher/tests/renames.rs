@@ -147,6 +147,7 @@ fn a_folder_that_was_missing_when_it_was_asked_for_is_told_when_it_appears() {
     fs::create_dir(&between).unwrap();
     rig.barrier();
     rig.watcher.refuse(&between, &WatchError::Missing);
+    rig.watcher.watch(&rig.at("a")).unwrap();
     assert_eq!(gone(&rig.barrier()), [&between]);
     rig.renewed();
     assert_alive(&mut rig, &between);

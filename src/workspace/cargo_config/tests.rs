@@ -1,3 +1,5 @@
+//! Cargo's configuration, file over file.
+
 use super::*;
 
 struct Place {

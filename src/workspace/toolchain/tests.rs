@@ -1,3 +1,5 @@
+//! The toolchain as fake and real programs give it.
+
 use super::*;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;

@@ -32,7 +32,7 @@ impl Table {
 
     fn times(&mut self, what: &str, pair: &Pair, peer: &str, ratio: &str, bar: &str) {
         let (ours, theirs) = (milliseconds(pair.ours), milliseconds(pair.peer));
-        self.row(what, &ours, &format!("{theirs} ({peer})"), ratio, bar);
+        self.row(what, &ours, format!("{theirs} ({peer})"), ratio, bar);
     }
 
     /// A row of anything.

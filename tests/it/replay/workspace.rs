@@ -83,7 +83,7 @@ const FILES: &[(&str, &str)] = &[
 ];
 
 /// Makes the workspace as a git repository with one commit, its lock file included.
-pub(super) fn make() -> Home {
+pub(crate) fn make() -> Home {
     let home = Home::new();
     FILES.iter().for_each(|(path, text)| home.write(path, text));
     symlink("greeting.txt", home.root.join("util/fixtures/link")).unwrap();
@@ -100,19 +100,19 @@ pub(super) fn make() -> Home {
     home
 }
 
-pub(super) fn commit(home: &Home) {
+pub(crate) fn commit(home: &Home) {
     home.git(&["add", "-A"]);
     home.git(&["commit", "-q", "-m", "all"]);
 }
 
-pub(super) fn set_mode(home: &Home, path: &str, mode: u32) {
+pub(crate) fn set_mode(home: &Home, path: &str, mode: u32) {
     let mode = std::fs::Permissions::from_mode(mode);
     std::fs::set_permissions(home.root.join(path), mode).unwrap();
 }
 
 /// Replaces text in a file, which must hold it.
 #[track_caller]
-pub(super) fn edit(home: &Home, path: &str, from: &str, to: &str) {
+pub(crate) fn edit(home: &Home, path: &str, from: &str, to: &str) {
     let text = std::fs::read_to_string(home.root.join(path)).unwrap();
     assert!(text.contains(from), "{path} holds no {from:?}");
     home.write(path, &text.replace(from, to));

@@ -5,20 +5,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::home::{Answered, Ran};
 
 /// Kind and name of a target, as far as cargo's output tells them.
-pub(super) type Name = (String, String);
+pub(crate) type Name = (String, String);
 
 /// Every target with its passed, failed and ignored tests; and those that failed.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Results {
-    pub(super) counts: BTreeMap<Name, (u64, u64, u64)>,
-    pub(super) failed: BTreeSet<Name>,
+pub(crate) struct Results {
+    pub(crate) counts: BTreeMap<Name, (u64, u64, u64)>,
+    pub(crate) failed: BTreeSet<Name>,
     /// Nothing was run: the build failed.
-    pub(super) error: bool,
+    pub(crate) error: bool,
 }
 
 impl Results {
     /// From the two streams of `cargo test --no-fail-fast` in the order of writing.
-    pub(super) fn of_cargo(ran: &Ran) -> Self {
+    pub(crate) fn of_cargo(ran: &Ran) -> Self {
         let mut results = Self::default();
         let mut current: Option<Name> = None;
         for line in ran.stdout.lines() {
@@ -41,7 +41,7 @@ impl Results {
     }
 
     /// From our own answer.
-    pub(super) fn of_answer(answer: &Answered) -> Self {
+    pub(crate) fn of_answer(answer: &Answered) -> Self {
         let mut results = Self { error: answer.verdict() == "error", ..Self::default() };
         for target in &answer.targets {
             let text = |field: &str| target[field].as_str().unwrap().to_owned();

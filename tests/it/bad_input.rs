@@ -1,0 +1,8 @@
+//! Everything that can be wrong outside: each a clear message with a defined exit status, nothing
+//! lost, and the daemon still serving.
+
+mod daemon;
+mod places;
+mod processes;
+mod socket;
+mod workspaces;
