@@ -39,7 +39,8 @@ impl Tree for RemoteTree<'_> {
             return Ok(Look { digest, mark: miss.mark });
         }
         // The tests can be run without it, only not kept: no reason to give up.
-        let unknown = |why: String| Ok(Look { digest: Err(vec![why]), mark: self.mark });
+        let mark = self.mark;
+        let unknown = |why: String| Ok(Look { digest: Err(vec![why]), mark });
         match self.settle(self.mark) {
             Ok(Reply::Settled { tree, mark, .. }) => {
                 self.mark = mark;

@@ -165,7 +165,7 @@ impl Table {
     /// directly in `added` folders, whose watches are new, and leads elsewhere now.
     pub(super) fn overlooked(&self, added: &HashSet<&Path>) -> Vec<Arc<Path>> {
         let there = |path: &&Arc<Path>| {
-            self.entries.get(**path).is_some_and(|entry| entry.standing == Standing::Missing)
+            self.entries.get(&***path).is_some_and(|entry| entry.standing == Standing::Missing)
                 && std::fs::symlink_metadata(path).is_ok_and(|now| now.is_dir())
         };
         let appeared = self.missing.iter().filter(there).cloned();
