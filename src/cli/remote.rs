@@ -19,8 +19,16 @@ pub(super) struct RemoteTree<'a> {
 }
 
 impl<'a> RemoteTree<'a> {
-    pub(super) fn new(connection: &'a mut Connection, project: &Path, miss: Miss) -> Self {
-        Self { connection, project: project.to_owned(), mark: miss.mark, miss: Some(miss) }
+    /// The tree as `miss` tells of it; `stale` says that this was some time ago, so that it is
+    /// asked for again.
+    pub(super) fn new(
+        connection: &'a mut Connection,
+        project: &Path,
+        miss: Miss,
+        stale: bool,
+    ) -> Self {
+        let (project, mark) = (project.to_owned(), miss.mark);
+        Self { connection, project, mark, miss: Some(miss).filter(|_| !stale) }
     }
 
     fn settle(&mut self, mark: Mark) -> Result<Reply, ClientError> {

@@ -151,11 +151,7 @@ pub(super) fn make(
         });
     }
     let products = said.artifacts.iter().flat_map(|artifact| artifact.filenames.iter().cloned());
-    Ok(Plan {
-        targets: unique(targets)?,
-        fresh: said.is_fresh(),
-        products: products.collect(),
-    })
+    Ok(Plan { targets: unique(targets)?, fresh: said.is_fresh(), products: products.collect() })
 }
 
 /// A process and the triple that it is for.

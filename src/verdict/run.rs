@@ -18,8 +18,8 @@ use crate::model::{Answer, Digest, End, Source, TargetAnswer, TargetReport, Time
 use crate::process::Priority;
 use crate::protocol::{KnownFailure, VERSION};
 use crate::runner;
-use crate::workspace::Stamp;
 use crate::runner::nextest::{self, NextestError};
+use crate::workspace::Stamp;
 
 /// How often a build is repeated because files changed while it ran. A build that writes into
 /// its own sources settles in the second round; a developer who types settles later.

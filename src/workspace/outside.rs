@@ -368,7 +368,10 @@ mod tests {
     #[test]
     fn packages_inside_are_named_whoever_names_them() {
         let tree = tree(&[
-            ("ws/Cargo.toml", "[workspace]\nmembers=['a', 'many/*/x?']\n[dependencies]\nv={path='v'}"),
+            (
+                "ws/Cargo.toml",
+                "[workspace]\nmembers=['a', 'many/*/x?']\n[dependencies]\nv={path='v'}",
+            ),
             ("ws/a/Cargo.toml", "[dependencies]\nw={path='../w'}"),
             ("ws/many/k/x1/Cargo.toml", ""),
             ("ws/many/k/y1/Cargo.toml", ""),
