@@ -157,7 +157,8 @@ pub async fn run<T: Tree>(
         Err(why) => not_kept.extend(why.iter().cloned()),
         Ok(digest) if session.is_kept() => {
             if not_kept.is_empty() {
-                not_kept = session.keep_if_sure(digest, &sources, &build, built_at, &reports, when);
+                not_kept =
+                    session.keep_if_sure(digest, &sources, &build, built_at, (&reports, when));
             }
             if not_kept.is_empty() {
                 let code = code_hash(digest, &facts.identity);
@@ -354,8 +355,7 @@ impl Session<'_> {
         sources: &[PathBuf],
         build: &Build,
         built_at: SystemTime,
-        reports: &[TargetReport],
-        when: Timestamp,
+        (reports, when): (&[TargetReport], Timestamp),
     ) -> Vec<String> {
         let changed = match Facts::gather(self.question, self.cache.dir()) {
             Ok(now) => now.changed_since(self.facts),

@@ -293,7 +293,7 @@ mod tests {
         let facts = Facts::gather(&question, &base.join("memo")).unwrap();
         let mut scope = Scope::new(&question, &facts).unwrap();
         assert!(scope.reaches_beyond(), "nothing is known yet");
-        let mut look = |scope: &mut Scope| {
+        let look = |scope: &mut Scope| {
             scope.refresh(Refresh::Folders(BTreeSet::from([root.clone()])), &mut |_| {});
             let walked = scope.directories().any(|folder| !folder.starts_with(&root));
             (scope.reaches_beyond(), walked)

@@ -235,7 +235,7 @@ fn expand(folder: &Path, member: &Path) -> Vec<PathBuf> {
         // Cargo itself would refuse what is no pattern.
         let Ok(glob) = globset::Glob::new(&name) else { return Vec::new() };
         let glob = glob.compile_matcher();
-        let inner = found.iter().flat_map(|folder| std::fs::read_dir(folder)).flatten().flatten();
+        let inner = found.iter().flat_map(std::fs::read_dir).flatten().flatten();
         let inner: Vec<_> =
             inner.filter(|entry| glob.is_match(entry.file_name())).map(|e| e.path()).collect();
         found = inner;
