@@ -190,7 +190,11 @@ fn manifest(root: &Path, outside: bool) {
 fn checkout(root: &Path, byte: u8) {
     for (number, folder) in (0..60u8).zip(FOLDERS.iter().cycle()) {
         let file = root.join(folder).join(format!("many-{number}"));
-        if (number ^ byte).is_multiple_of(4) { remove(&file) } else { write(&file, &content(number ^ byte)) }
+        if (number ^ byte).is_multiple_of(4) {
+            remove(&file)
+        } else {
+            write(&file, &content(number ^ byte))
+        }
     }
 }
 
