@@ -126,7 +126,7 @@ impl TestCompiler {
     /// As for a build; and if what the hook recorded makes no sense.
     pub async fn plan(&self, cancel: &CancellationToken) -> Result<Plan, CompileError> {
         if self.spec.selection.is_no_run() {
-            return Ok(Plan { targets: Vec::new(), fresh: true });
+            return Ok(Plan { targets: Vec::new(), fresh: true, products: Vec::new() });
         }
         let (said, rehearsal) = self.rehearse(cancel, |_| {}).await?;
         plan::make(&self.spec, &said, &rehearsal)

@@ -9,6 +9,7 @@
 //! Between them go messages only. Everything ends when one token is cancelled: connections are
 //! closed, children are ended, memos are written, and then the endpoint is given up.
 
+mod config_file;
 mod dispatcher;
 mod endpoint;
 mod life;
@@ -31,6 +32,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use self::config_file::ConfigFile;
 use self::dispatcher::Dispatcher;
 use self::session::Client;
 use self::shared::{Command, Shared};
@@ -272,6 +274,7 @@ impl Daemon {
     /// Claims the endpoint, makes the watcher, starts the loop.
     fn launch(&self, life: mpsc::UnboundedSender<Life>) -> Result<Running, StartError> {
         let paths = self.paths()?;
+        let config_file = ConfigFile::new(&paths.config_file);
         let loaded = self.load(&paths)?;
         let endpoint = Endpoint::claim(&paths, lock(&self.inherited).take())?;
         let listener = tokio::net::UnixListener::from_std(endpoint.listener()?)?;
@@ -297,7 +300,7 @@ impl Daemon {
             paths,
         });
         let leave = CancellationToken::new();
-        let dispatcher = Dispatcher::new(Arc::clone(&shared), life.clone());
+        let dispatcher = Dispatcher::new(Arc::clone(&shared), life.clone(), config_file);
         let (reload, reloads) = mpsc::channel(1);
         let heartbeat = self.heartbeat;
         let left = leave.clone();

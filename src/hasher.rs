@@ -111,6 +111,8 @@ pub struct CodeHasher {
     nested: BTreeSet<FolderId>,
     /// Folders by device and inode.
     live: HashMap<(u32, u64), FolderId>,
+    /// Folders that must be entered again.
+    unwatched: BTreeSet<FolderId>,
     /// Tops of roots that are roots no longer.
     dropped: Vec<FolderId>,
     removals: Removals,
@@ -189,6 +191,7 @@ impl CodeHasher {
             shared: BTreeSet::new(),
             nested: BTreeSet::new(),
             live: HashMap::new(),
+            unwatched: BTreeSet::new(),
             dropped: Vec::new(),
             removals: Removals::default(),
             generation: 0,
@@ -304,6 +307,19 @@ impl CodeHasher {
         self.refresh(true, BTreeSet::new(), on_dir)
     }
 
+    /// The watch on this folder is gone, for whatever reason: the next scan or rescan tells it
+    /// removed and enters it again, with all that is in it, if it is still there.
+    pub fn lost_watch(&mut self, dir: &Path) {
+        if let Some((id, true)) = self.locate(dir) {
+            if let Some(identity) = self.tree.folder_mut(id).identity.take()
+                && self.live.get(&identity.number()) == Some(&id)
+            {
+                self.live.remove(&identity.number());
+            }
+            self.unwatched.insert(id);
+        }
+    }
+
     /// Lists these folders again (absolute paths), and new ones below them with all that is in
     /// them. Needed before every snapshot that is to be answered, with no folder if none changed:
     /// what cannot be watched is looked at too, and what could not be read is tried again. A path
@@ -314,6 +330,7 @@ impl CodeHasher {
         on_dir: &mut dyn FnMut(DirChange<'_>),
     ) -> Changes {
         let mut dirty = self.changed_elsewhere();
+        dirty.append(&mut self.unwatched);
         for (id, _) in self.problems.keys() {
             dirty.insert(*id);
         }
@@ -370,6 +387,7 @@ impl CodeHasher {
         for name in names {
             self.problems.remove(&name);
         }
+        self.unwatched.remove(&id);
         self.shared.remove(&id);
         self.nested.remove(&id);
     }

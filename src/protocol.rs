@@ -130,6 +130,9 @@ pub struct Ask {
     pub environment: Environment,
     /// Look at no record: the asker runs everything.
     pub no_cache: bool,
+    /// The config file that the asker goes by: by another one, the question means something else.
+    #[serde(with = "os_text")]
+    pub config_file: PathBuf,
 }
 
 impl Ask {
@@ -240,6 +243,7 @@ mod tests {
             harness: vec![OsText::from("--ignored")],
             environment: [("A".into(), "line\nbreak".into())].into_iter().collect(),
             no_cache: false,
+            config_file: "/c".into(),
         }));
         let line = encode(&request).unwrap();
         assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);

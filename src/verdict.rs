@@ -24,6 +24,6 @@ pub use key::{code_hash, source_key};
 pub use look_up::{Finding, answer_of, known_failure};
 pub use remember::remember;
 pub use run::{Outcome, RunError, RunOptions, Step, run};
-pub use scope::{Refresh, Scope};
+pub use scope::{Mark, Refresh, Scope};
 pub use tree::{LocalTree, Look, Tree, TreeError};
 pub use verify::{Difference, compare};

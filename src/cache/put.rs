@@ -8,7 +8,7 @@ use tracing::{debug, warn};
 
 use super::files::{self, Access, Durability, Lock, Unread, remedy};
 use super::layout::Claim;
-use super::record::{Record, project_digest};
+use super::record::{Key, Record, project_digest};
 use super::sweep::{self, Removed};
 use super::{Cache, Limits, format, index};
 use crate::model::{Digest, Timestamp, Verdict};
@@ -95,11 +95,7 @@ impl Cache {
         }
         let stored = self.store_whole(record, limits);
         if stored.is_err() && record.verdict != Verdict::Pass {
-            let path = self.layout.record(&record.key);
-            if let Err(error) = files::remove(&path) {
-                // A read-only disk: nothing more can be done than to say so.
-                warn!(file = %path.display(), %error, "could not remove what a failure disproved");
-            }
+            self.disprove(&record.key);
         }
         stored
     }
@@ -127,6 +123,16 @@ impl Cache {
             return Err(error);
         }
         Ok(bytes)
+    }
+
+    /// Forgets the record of `key`: what it says was seen not to hold, by a run that itself is
+    /// not kept.
+    pub fn disprove(&self, key: &Key) {
+        let path = self.layout.record(key);
+        if let Err(error) = files::remove(&path) {
+            // A read-only disk: nothing more can be done than to say so.
+            warn!(file = %path.display(), %error, "could not remove what a run disproved");
+        }
     }
 
     /// Says that `project` uses this record too, as of its snapshot `code_hash`: another checkout

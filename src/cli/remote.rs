@@ -19,8 +19,16 @@ pub(super) struct RemoteTree<'a> {
 }
 
 impl<'a> RemoteTree<'a> {
-    pub(super) fn new(connection: &'a mut Connection, project: &Path, miss: Miss) -> Self {
-        Self { connection, project: project.to_owned(), mark: miss.mark, miss: Some(miss) }
+    /// The tree as `miss` tells of it; `stale` says that this was some time ago, so that it is
+    /// asked for again.
+    pub(super) fn new(
+        connection: &'a mut Connection,
+        project: &Path,
+        miss: Miss,
+        stale: bool,
+    ) -> Self {
+        let (project, mark) = (project.to_owned(), miss.mark);
+        Self { connection, project, mark, miss: Some(miss).filter(|_| !stale) }
     }
 
     fn settle(&mut self, mark: Mark) -> Result<Reply, ClientError> {
@@ -38,13 +46,16 @@ impl Tree for RemoteTree<'_> {
             let digest = miss.tree.ok_or_else(|| vec![miss.reason]);
             return Ok(Look { digest, mark: miss.mark });
         }
+        // The tests can be run without it, only not kept: no reason to give up.
+        let mark = self.mark;
+        let unknown = |why: String| Ok(Look { digest: Err(vec![why]), mark });
         match self.settle(self.mark) {
             Ok(Reply::Settled { tree, mark, .. }) => {
                 self.mark = mark;
                 Ok(Look { digest: digest(tree), mark })
             }
-            Ok(_) => Err(TreeError("the daemon no longer knows this project".to_owned())),
-            Err(error) => Err(TreeError(error.to_string())),
+            Ok(_) => unknown("the daemon no longer knows this project".to_owned()),
+            Err(error) => unknown(error.to_string()),
         }
     }
 

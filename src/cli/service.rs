@@ -1,5 +1,7 @@
 //! `daemon`: what the service runs.
 
+use std::time::Duration;
+
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -11,6 +13,9 @@ use crate::daemon::{Daemon, EndpointError, Life, StartError};
 use crate::logging;
 use crate::protocol::VERSION;
 use crate::service::{Notifier, activated_listener, log_file, started_by_launchd};
+
+/// How long threads may take that are still reading when the daemon has ended.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Runs the daemon until it is told to stop.
 pub(super) fn daemon(context: &Context, format: LogFormat) -> Result<(), Stop> {
@@ -30,7 +35,7 @@ pub(super) fn daemon(context: &Context, format: LogFormat) -> Result<(), Stop> {
         .with_heartbeat(Notifier::heartbeat());
     // One thread: children die with the thread that started them.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let result = runtime.block_on(async {
         let (tell, life) = mpsc::unbounded_channel();
         let (reload, reloads) = mpsc::channel(1);
         let stop = CancellationToken::new();
@@ -48,7 +53,10 @@ pub(super) fn daemon(context: &Context, format: LogFormat) -> Result<(), Stop> {
             };
             Stop::new(exit, error)
         })
-    })
+    });
+    // A thread that reads a dead disk must not keep us; its children die with it.
+    runtime.shutdown_timeout(FAREWELL);
+    result
 }
 
 /// Passes the daemon's life on to the supervisor, to its last word.

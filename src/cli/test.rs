@@ -20,7 +20,6 @@ use crate::protocol::{Ask, Call, Miss, Reply};
 use crate::verdict::{
     self, Facts, LocalTree, Outcome, Question, RunError, RunOptions, Scope, Tree, compare, remember,
 };
-use crate::workspace::Selection;
 
 /// Answers.
 pub(super) fn test(context: &Context, args: &TestArgs) -> Result<(), Stop> {
@@ -48,7 +47,12 @@ enum Heard {
     /// Green.
     Answer(Answer),
     /// The asker must run; the daemon keeps watch.
-    Miss(Connection, Miss),
+    Miss {
+        connection: Connection,
+        miss: Miss,
+        /// It built for us: what it said of the tree is some time ago.
+        waited: bool,
+    },
     /// There is none that could help.
     Nothing,
 }
@@ -67,8 +71,8 @@ impl Asking<'_> {
             .map_err(|error| Stop::error(Exit::NotGreen, error))?;
         let options = self.options(&question)?;
         let ran = match &mut heard {
-            Heard::Miss(connection, miss) => {
-                let mut tree = RemoteTree::new(connection, &root, miss.clone());
+            Heard::Miss { connection, miss, waited } => {
+                let mut tree = RemoteTree::new(connection, &root, miss.clone(), *waited);
                 self.run((&question, &facts), &mut tree, &cache, &options, &mut progress)
             }
             _ => {
@@ -82,7 +86,7 @@ impl Asking<'_> {
         let outcome = ran?;
         if !question.selection.is_no_run() {
             let last = remember(&cache, &question, &outcome.answer, self.started.elapsed());
-            if let Heard::Miss(connection, _) = &mut heard {
+            if let Heard::Miss { connection, .. } = &mut heard {
                 // The daemon only shows it.
                 let call = Call::Report { project: root.clone(), verdict: last };
                 let _ = connection.call(call, |_| {});
@@ -127,14 +131,19 @@ impl Asking<'_> {
             harness: self.args.harness.iter().map(OsText::from).collect(),
             environment: self.context.environment.clone(),
             no_cache: self.args.no_cache || self.args.verify,
+            config_file: self.context.paths.config_file.clone(),
         };
         let reply = connection.call(Call::Ask(ask), |what| progress.waiting(what))?;
         match reply {
             Reply::Answer(answer) => Ok(Heard::Answer(answer)),
             Reply::Miss(miss) => {
                 let join = Call::Join { project: root.to_owned() };
-                connection.call(join, |what| progress.waiting(what))?;
-                Ok(Heard::Miss(connection, miss))
+                let mut waited = false;
+                connection.call(join, |what| {
+                    waited = true;
+                    progress.waiting(what);
+                })?;
+                Ok(Heard::Miss { connection, miss, waited })
             }
             Reply::Unwatched => {
                 let hint = format!("`knhk-test-cache add {}` has it watched", root.display());
@@ -159,13 +168,9 @@ impl Asking<'_> {
 
     fn question(&self, root: &Path) -> Result<Question, Stop> {
         let settings = self.context.config()?.config.settings_for(root).clone();
-        let cargo = self.cargo().unwrap_or_else(|| settings.args.iter().map(Into::into).collect());
-        Ok(Question {
-            root: root.to_owned(),
-            selection: Selection { dir: self.dir(root), cargo, harness: self.args.harness.clone() },
-            environment: self.context.environment.clone(),
-            settings,
-        })
+        let typed = self.cargo().map(|cargo| (self.dir(root), cargo));
+        let (harness, environment) = (self.args.harness.clone(), self.context.environment.clone());
+        Ok(Question::asked(root, typed, harness, environment, settings))
     }
 
     fn options(&self, question: &Question) -> Result<RunOptions, Stop> {

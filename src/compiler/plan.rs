@@ -20,6 +20,9 @@ pub struct Plan {
     /// Whether cargo built nothing while it was asked. If it did, the tree changed after the
     /// build, or a build script watches the variable `RUSTDOC`: nothing may be recorded.
     pub fresh: bool,
+    /// Every file that cargo has built for it, as far as it says. If one is another before the
+    /// tests have ended, somebody else has built something else in its place.
+    pub products: Vec<PathBuf>,
 }
 
 /// One process of a run, exactly as cargo would start it.
@@ -147,7 +150,8 @@ pub(super) fn make(
             binary(rehearsal, &runners, &binaries, &call, environment)?
         });
     }
-    Ok(Plan { targets: unique(targets)?, fresh: said.is_fresh() })
+    let products = said.artifacts.iter().flat_map(|artifact| artifact.filenames.iter().cloned());
+    Ok(Plan { targets: unique(targets)?, fresh: said.is_fresh(), products: products.collect() })
 }
 
 /// A process and the triple that it is for.

@@ -8,10 +8,12 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use super::Life;
+use super::config_file::ConfigFile;
 use super::project::{self, Message, Started};
 use super::shared::{self, Command, Shared};
 use crate::config::{self, Loaded};
@@ -33,11 +35,20 @@ pub(super) struct Dispatcher {
     barriers: HashMap<CookieId, oneshot::Sender<()>>,
     config_error: Option<String>,
     config_debounce: Debounce,
+    config_file: ConfigFile,
+    /// The config's folder is watched, or was wanted to be.
+    config_watched: bool,
+    /// Projects that have left the config and are not quite gone.
+    leaving: Vec<JoinHandle<()>>,
     told: String,
 }
 
 impl Dispatcher {
-    pub(super) fn new(shared: Arc<Shared>, life: mpsc::UnboundedSender<Life>) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        life: mpsc::UnboundedSender<Life>,
+        config_file: ConfigFile,
+    ) -> Self {
         Self {
             shared,
             life,
@@ -45,6 +56,9 @@ impl Dispatcher {
             barriers: HashMap::new(),
             config_error: None,
             config_debounce: Debounce::new(CONFIG_QUIET),
+            config_file,
+            config_watched: false,
+            leaving: Vec::new(),
             told: String::new(),
         }
     }
@@ -105,10 +119,16 @@ impl Dispatcher {
             }
         }
         self.shared.stop.cancel();
-        for (_, (project, started)) in std::mem::take(&mut self.projects) {
-            if timeout(FAREWELL, started.task).await.is_err() {
-                warn!(project = %project.name(), "did not end in time");
+        let projects = std::mem::take(&mut self.projects).into_values();
+        let tasks = projects.map(|(_, started)| started.task).chain(self.leaving);
+        let ended = async {
+            for task in tasks {
+                // A panic of a project was told by the panic hook.
+                let _ = task.await;
             }
+        };
+        if timeout(FAREWELL, ended).await.is_err() {
+            warn!("a project did not end in time");
         }
     }
 
@@ -176,6 +196,9 @@ impl Dispatcher {
                 }
             }
             Command::Find { root, reply } => {
+                if self.config_file.has_changed() {
+                    drop(self.reload());
+                }
                 let handle = self.projects.get(&root).map(|(_, started)| started.handle.clone());
                 let _ = reply.send(handle);
             }
@@ -192,6 +215,8 @@ impl Dispatcher {
     /// Reads the config again; one that does not parse changes nothing.
     fn reload(&mut self) -> Reply {
         self.say(Life::Reloading);
+        // Before it is read: what is written after this is another change.
+        self.config_file = ConfigFile::new(&self.shared.paths.config_file);
         let project = self.shared.project.as_deref();
         let loaded = shared::load(project, &self.shared.paths, &self.shared.environment);
         let reply = match loaded {
@@ -228,6 +253,8 @@ impl Dispatcher {
             if let Some((project, started)) = self.projects.remove(&path) {
                 info!(project = %project.name(), "left the config");
                 started.stop.cancel();
+                self.leaving.retain(|task| !task.is_finished());
+                self.leaving.push(started.task);
             }
         }
         for project in config.projects {
@@ -253,15 +280,22 @@ impl Dispatcher {
         file.parent() == Some(dir) && name.is_none_or(|name| file.file_name() == Some(name))
     }
 
-    /// Watches the folder of the config file. Without it, a reload by hand still works.
-    fn watch_config(&self) {
-        let Some(dir) = self.shared.paths.config_file.parent() else { return };
-        let watched =
-            std::fs::create_dir_all(dir).map_err(|error| error.to_string()).and_then(|()| {
-                super::lock(&self.shared.watcher).watch(dir).map_err(|error| error.to_string())
-            });
+    /// Watches the folder of the config file. Without it, a change is noticed with the next
+    /// question.
+    fn watch_config(&mut self) {
+        let Some(dir) = self.shared.paths.config_file.parent().map(Path::to_owned) else { return };
+        let again = std::mem::replace(&mut self.config_watched, true);
+        let watched = std::fs::create_dir_all(&dir).map_err(|error| error.to_string());
+        let watched = watched.and_then(|()| {
+            let mut watcher = super::lock(&self.shared.watcher);
+            let failed = match again {
+                false => watcher.watch(&dir).err(),
+                true => watcher.watch_again([&dir]).into_iter().next().map(|failed| failed.why),
+            };
+            failed.map_or(Ok(()), |why| Err(why.to_string()))
+        });
         if let Err(error) = watched {
-            warn!(folder = %dir.display(), %error, "changes of the config will not be noticed; reload by hand");
+            warn!(folder = %dir.display(), %error, "changes of the config will be noticed late");
         }
     }
 

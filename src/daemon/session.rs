@@ -8,7 +8,7 @@ use tokio::sync::{oneshot, watch};
 use super::project::{Handle, Lease, Message};
 use super::server::{Doing, Session};
 use super::shared::{Command, Shared};
-use crate::protocol::{Call, Reply};
+use crate::protocol::{Ask, Call, Reply};
 
 /// One connection's side of the daemon.
 pub(super) struct Client {
@@ -46,6 +46,9 @@ impl Session for Client {
         let doing = || watch::Sender::clone(doing);
         match call {
             Call::Ask(ask) => {
+                if let Some(message) = self.goes_by_another_config(&ask) {
+                    return Reply::Error { message };
+                }
                 let seen = self.shared.barrier().await;
                 let (project, doing) = (ask.project.clone(), doing());
                 let message = |reply| Message::Ask { ask: Box::new(ask), seen, doing, reply };
@@ -90,6 +93,17 @@ impl Session for Client {
 }
 
 impl Client {
+    /// What to say to an asker whose settings are not this daemon's.
+    fn goes_by_another_config(&self, ask: &Ask) -> Option<String> {
+        let own = &self.shared.paths.config_file;
+        let same = || {
+            own.canonicalize()
+                .is_ok_and(|own| ask.config_file.canonicalize().is_ok_and(|other| other == own))
+        };
+        (*own != ask.config_file && !same())
+            .then(|| format!("the daemon goes by another config file, {}", own.display()))
+    }
+
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
         let (reply, answer) = oneshot::channel();
         self.shared.commands.send(command(reply)).ok()?;

@@ -83,7 +83,7 @@ impl Update<'_, '_> {
     }
 
     /// The folder is no longer found by its inode.
-    fn forget_identity(&mut self, id: FolderId) {
+    pub(super) fn forget_identity(&mut self, id: FolderId) {
         if let Some(identity) = self.hasher.tree.folder(id).identity
             && self.hasher.live.get(&identity.number()) == Some(&id)
         {

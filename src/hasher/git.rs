@@ -142,8 +142,9 @@ fn excludes_file(repository: Option<&Repository>, environment: &Environment) -> 
     if let Some(repository) = repository {
         files.extend([repository.own.join("config.worktree"), repository.shared.join("config")]);
     }
-    match variable("GIT_CONFIG_GLOBAL") {
-        Some(file) => files.push(file.into()),
+    match environment.get("GIT_CONFIG_GLOBAL") {
+        // Set to nothing, it means that there is none.
+        Some(file) => files.extend((!file.is_empty()).then(|| file.into())),
         None => {
             files.extend(home.map(|home| home.join(".gitconfig")));
             files.extend(base.as_ref().map(|base| base.join("git/config")));
@@ -157,7 +158,12 @@ fn excludes_file(repository: Option<&Repository>, environment: &Environment) -> 
         None => Some(base?.join("git/ignore")),
         Some(value) => match value.strip_prefix(b"~/") {
             Some(rest) => Some(home?.join(OsStr::from_bytes(rest))),
-            None => Some(PathBuf::from(OsStr::from_bytes(&value))),
+            // Git itself stands at the top of the work tree when it reads this.
+            None => {
+                let file = Path::new(OsStr::from_bytes(&value));
+                let file = repository.map_or(file.into(), |found| found.work.join(file));
+                Some(file).filter(|file| file.is_absolute())
+            }
         },
     }
 }

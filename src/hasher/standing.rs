@@ -108,8 +108,11 @@ impl Update<'_, '_> {
         for (folder, repository) in self.hasher.repositories() {
             let known = self.hasher.tracked.contains_key(&folder);
             let mut tracked = self.hasher.tracked.remove(&folder).unwrap_or_default();
-            let seen = !self.seen.insert(folder.clone());
-            if !known || rules_changed || !(seen || tracked.is_of(&repository)) {
+            // Asked before the round, or never looked at: nested ones are only known after it.
+            let unseen = self.seen.insert(folder.clone());
+            let other_index =
+                unseen && (self.lists.contains_key(&folder) || !tracked.is_of(&repository));
+            if !known || rules_changed || other_index {
                 let list = match self.lists.remove(&folder) {
                     Some(list) => Some(list),
                     None => self.ask(&folder, &repository, &mut tracked),

@@ -386,3 +386,65 @@ impl Names {
 fn slice<'a>(bytes: &'a [u8], name: &Name) -> &'a [u8] {
     &bytes[name.start as usize..][..usize::from(name.length)]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stamp(modified: i64, changed: i64) -> Stamp {
+        Stamp { modified, changed, size: 1, inode: 2, device: 3, mode: 0o100_755 }
+    }
+
+    #[test]
+    fn a_stamp_is_settled_when_both_its_times_are_old_enough() {
+        assert!(stamp(10, 20).settled(120, 100));
+        assert!(!stamp(10, 21).settled(120, 100) && !stamp(21, 10).settled(120, 100));
+        assert!(!stamp(130, 10).settled(120, 0), "of the future");
+        assert!(!stamp(i64::MAX, 0).settled(now(), 0), "beyond what can be told");
+        assert!(stamp(i64::MIN, i64::MIN).settled(now(), 100));
+        assert_eq!(nanoseconds(i64::MAX / 2, 5), i64::MAX);
+    }
+
+    #[test]
+    fn stamps_survive_being_bytes() {
+        let stamp = Stamp { size: u64::MAX - 1, inode: 1 << 63, ..stamp(-5, i64::MAX) };
+        assert_eq!(Stamp::from_bytes(&stamp.to_bytes()), stamp);
+        assert_eq!((stamp.kind(), stamp.executable()), (Kind::File, true));
+        assert_eq!(Stamp::of_folder(7).kind(), Kind::Folder);
+    }
+
+    #[test]
+    fn a_folder_made_again_is_another_one_whatever_its_inode() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("a");
+        let make = || {
+            std::fs::create_dir(&path).unwrap();
+            folder_at(&path).unwrap().identity
+        };
+        let first = make();
+        std::fs::write(path.join("x"), "").unwrap();
+        std::fs::remove_file(path.join("x")).unwrap();
+        assert_eq!(folder_at(&path).unwrap().identity, first, "what is in it does not matter");
+        std::fs::remove_dir(&path).unwrap();
+        assert_ne!(make(), first);
+    }
+
+    #[test]
+    fn names_come_sorted_by_their_bytes_and_can_be_listed_again() {
+        let temp = tempfile::tempdir().unwrap();
+        for name in ["b", "a.x", "a", "B", "é"] {
+            std::fs::write(temp.path().join(name), "").unwrap();
+        }
+        let folder = open_folder(temp.path(), false).unwrap();
+        let (mut names, mut again) = (Names::default(), Names::default());
+        names.read(&folder, &mut Vec::new()).unwrap();
+        let listed: Vec<_> = names.iter().map(|(name, _)| name.to_vec()).collect();
+        assert_eq!(listed, ["B", "a", "a.x", "b", "é"].map(|name| name.as_bytes().to_vec()));
+        assert!(names.find(b"a.x").is_some() && names.find(b"a.").is_none());
+        again.read_again(&folder, &mut Vec::new()).unwrap();
+        assert!(names.same(&again) && names.len() == 5);
+        std::fs::rename(temp.path().join("b"), temp.path().join("c")).unwrap();
+        again.read_again(&folder, &mut Vec::new()).unwrap();
+        assert!(!names.same(&again));
+    }
+}

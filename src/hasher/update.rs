@@ -150,7 +150,11 @@ impl<'h, 'd> Update<'h, 'd> {
             let mut level = std::mem::take(&mut entering);
             level.retain(|job| self.is_awaited(job) && once.insert(job.path.clone()));
             for job in &mut level {
-                if let (Previous::Memo, Some(id)) = (job.previous, self.moved.get(&job.inode)) {
+                if job.inode == 0 {
+                    job.inode = job.inode_now();
+                } else if let (Previous::Memo, Some(id)) =
+                    (job.previous, self.moved.get(&job.inode))
+                {
                     job.previous = Previous::Elsewhere(*id);
                 }
                 (self.on_dir)(DirChange::Entering(&job.path));
@@ -295,7 +299,14 @@ impl<'h, 'd> Update<'h, 'd> {
         self.changes.folders_added += 1;
         match outcome {
             Outcome::Listed(listed) => {
+                let inode = listed.identity.inode;
                 self.adopt(id, job, *listed, &mut Queue::new(), entering);
+                if job.inode != inode {
+                    // Not the one that was there when it was told that it is entered: the watch
+                    // is on the other. (Or something is mounted here, and the parent's listing
+                    // tells the inode of what is below.)
+                    self.enter_again(id);
+                }
             }
             Outcome::Replaced => {
                 self.again.insert(id);
@@ -414,14 +425,20 @@ impl<'h, 'd> Update<'h, 'd> {
         folder.repository = repository;
         if let Some(twin) = twin {
             // It was moved while both places were listed, and is entered twice. The other place
-            // will turn out empty, and whoever then drops a watch there drops it here too: so
-            // this one is entered once more after that.
-            folder.identity = None;
-            self.again.insert(id);
+            // will turn out empty, and whoever then drops a watch there drops it here too.
             self.again.extend(self.hasher.tree.folder(twin).parent);
+            self.enter_again(id);
         }
         self.hasher.tree.invalidate(id);
         self.hasher.note_contents(id, job);
+    }
+
+    /// In the next round the folder is told removed, and entered once more, after everything
+    /// that is found gone till then.
+    fn enter_again(&mut self, id: FolderId) {
+        self.forget_identity(id);
+        self.hasher.tree.folder_mut(id).identity = None;
+        self.again.insert(id);
     }
 
     /// Where the files of a folder that is entered may be known from.

@@ -305,6 +305,13 @@ impl Walk<'_> {
 }
 
 impl Job {
+    /// The inode of what is at the path now; 0 if that is no folder.
+    pub(super) fn inode_now(&self) -> u64 {
+        let folder = system::open_folder(&self.path, self.parent.is_none());
+        let status = folder.and_then(|folder| system::folder_open(&folder));
+        status.map_or(0, |status| status.identity.inode)
+    }
+
     /// The job for a folder that is found in a listed one.
     pub(super) fn within(&self, parent: FolderId, name: &[u8]) -> Self {
         Self {

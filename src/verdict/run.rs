@@ -1,14 +1,16 @@
 //! A question that no record answers: build, ask cargo for the plan, run it, keep the outcome.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio_util::sync::CancellationToken;
 
 use super::look_up::{Finding, answer_of, input_now};
-use super::{Facts, Question, Tree, TreeError, code_hash, known_failure, source_key};
+use super::{Facts, Look, Question, Tree, TreeError, code_hash, known_failure, source_key};
 use crate::cache::{Cache, Input, Key, Limits, Record};
 use crate::compiler::{Build, BuildSpec, CompileError, Planned, Progress, TestCompiler};
 use crate::config::Runner;
@@ -17,14 +19,15 @@ use crate::process::Priority;
 use crate::protocol::{KnownFailure, VERSION};
 use crate::runner;
 use crate::runner::nextest::{self, NextestError};
+use crate::workspace::Stamp;
 
 /// How often a build is repeated because files changed while it ran. A build that writes into
 /// its own sources settles in the second round; a developer who types settles later.
 const ROUNDS: usize = 3;
 
-/// How old a file that only the build knows must be before the build for its content to be
-/// certain: the coarsest granularity of file times.
-const MARGIN: Duration = Duration::from_secs(2);
+/// How old a link that only the build knows must be before the build for its target to be
+/// certain: the coarsest granularity of file times, and a rounded second.
+const LINK_MARGIN: Duration = Duration::from_secs(3);
 
 /// How to run.
 #[derive(Clone, Debug)]
@@ -115,10 +118,12 @@ pub async fn run<T: Tree>(
     let mut round = 1;
     let (build, built_at) = loop {
         let built_at = SystemTime::now();
-        let build = session.build(on_step).await?;
+        let build = session.build(on_step, &look).await?;
         let changed = match tree.changed_since(&look.mark).await {
             Some(changed) if changed.is_empty() => break (build, built_at),
             Some(changed) => changed,
+            // Nothing will be kept: no use in building until somebody can tell.
+            None if look.digest.is_err() => break (build, built_at),
             None => vec!["it cannot be told what".to_owned()],
         };
         if round == ROUNDS {
@@ -135,11 +140,12 @@ pub async fn run<T: Tree>(
         }
     };
     on_step(Step::Built(&build));
-    let (reports, fresh) = session.execute(on_step).await?;
-    if !fresh {
-        not_kept.push("something was compiled again between the build and the run".to_owned());
-    }
+    let ran = session.execute(on_step).await?;
+    let reports = ran.reports;
+    not_kept.extend(ran.doubt);
     let when = Timestamp::now();
+    // Before the last look at the tree: what it counts now, it counted all the time.
+    let sources = tree.uncounted(session.sources(&build, ran.runners)).await;
     match tree.changed_since(&look.mark).await {
         Some(changed) if changed.is_empty() => {}
         Some(changed) => {
@@ -149,15 +155,16 @@ pub async fn run<T: Tree>(
     }
     match &look.digest {
         Err(why) => not_kept.extend(why.iter().cloned()),
-        Ok(digest) if not_kept.is_empty() && session.is_kept() => {
-            let sources = tree.uncounted(session.sources(&build)).await;
-            match session.inputs(&sources, &build, built_at) {
-                Ok(inputs) => {
-                    not_kept.extend(session.keep(digest, inputs, &reports, when));
-                    let code = code_hash(digest, &facts.identity);
-                    tree.keep_listing(cache, digest, &code).await;
-                }
-                Err(doubts) => not_kept = doubts,
+        Ok(digest) if session.is_kept() => {
+            if not_kept.is_empty() {
+                not_kept = session.keep_if_sure(digest, &sources, &build, built_at, &reports, when);
+            }
+            if not_kept.is_empty() {
+                let code = code_hash(digest, &facts.identity);
+                tree.keep_listing(cache, digest, &code).await;
+            } else if !is_green(&reports) {
+                // Too doubtful to be kept as a failure, and enough not to trust a green of it.
+                session.disprove(digest);
             }
         }
         Ok(_) => {}
@@ -238,23 +245,36 @@ impl Session<'_> {
         })
     }
 
-    async fn build(&self, on_step: &mut dyn FnMut(Step<'_>)) -> Result<Build, RunError> {
+    async fn build<M>(
+        &self,
+        on_step: &mut dyn FnMut(Step<'_>),
+        look: &Look<M>,
+    ) -> Result<Build, RunError> {
         let progress = |progress| on_step(Step::Building(progress));
         match self.compiler().build(&self.options.cancel, progress).await {
             Err(CompileError::Cancelled) => Err(RunError::Cancelled),
-            result => Ok(result?),
+            Ok(build) => Ok(build),
+            Err(error) => {
+                if let Ok(digest) = &look.digest {
+                    self.disprove(digest);
+                }
+                Err(error.into())
+            }
         }
     }
 
-    /// Runs all that cargo would run. Tells also whether the plan was that of the build: nothing
-    /// had to be compiled again for it.
-    async fn execute(
-        &self,
-        on_step: &mut dyn FnMut(Step<'_>),
-    ) -> Result<(Vec<TargetReport>, bool), RunError> {
+    /// What was green does not build, or fails, now.
+    fn disprove(&self, tree: &Digest) {
+        if self.is_kept() {
+            self.cache.disprove(&self.key(tree).1);
+        }
+    }
+
+    /// Runs all that cargo would run.
+    async fn execute(&self, on_step: &mut dyn FnMut(Step<'_>)) -> Result<Ran, RunError> {
         let Question { selection, settings, environment, .. } = self.question;
         if selection.is_no_run() {
-            return Ok((Vec::new(), true));
+            return Ok(Ran::default());
         }
         let cancel = &self.options.cancel;
         let mut options = runner::Options {
@@ -274,13 +294,18 @@ impl Session<'_> {
             };
             let events = |event: runner::Event<'_>| on_step(Step::Running(event));
             let ran = nextest::run(&request, &options, events).await?;
-            return Ok((ran.ok_or(RunError::Cancelled)?.reports, true));
+            let reports = ran.ok_or(RunError::Cancelled)?.reports;
+            return Ok(Ran { reports, ..Ran::default() });
         }
         let plan = match self.compiler().plan(cancel).await {
             Err(CompileError::Cancelled) => return Err(RunError::Cancelled),
             plan => plan?,
         };
-        let fresh = plan.fresh;
+        let mut doubt = (!plan.fresh)
+            .then(|| "something was compiled again between the build and the run".to_owned());
+        let stamped = |path: PathBuf| (Stamp::of(&path), path);
+        let products: Vec<_> = plan.products.into_iter().map(stamped).collect();
+        let runners = self.runners(&plan.targets);
         on_step(Step::Planned(plan.targets.len()));
         let jobs: Vec<_> = plan.targets.into_iter().map(job).collect();
         // One target alone may speak to the terminal as it goes, as it does under cargo.
@@ -290,13 +315,59 @@ impl Session<'_> {
             return Err(RunError::Cancelled);
         }
         let reports = reports.into_iter().collect::<Option<_>>().ok_or(RunError::Cancelled)?;
-        Ok((reports, fresh))
+        // Another cargo, with other flags, may have put other programs in the place of these.
+        if let Some((_, path)) = products.iter().find(|(stamp, path)| !stamp.proves(path)) {
+            doubt = Some(format!("{} was built anew while the tests ran", path.display()));
+        }
+        Ok(Ran { reports, runners, doubt })
     }
 
-    /// What cargo read, less what it made itself: that is decided by the rest.
-    fn sources(&self, build: &Build) -> Vec<PathBuf> {
-        let made = |path: &&PathBuf| self.facts.target_dirs.iter().any(|dir| path.starts_with(dir));
-        build.sources.files.iter().filter(|path| !made(path)).cloned().collect()
+    fn is_made(&self, path: &Path) -> bool {
+        self.facts.target_dirs.iter().any(|dir| path.starts_with(dir))
+    }
+
+    /// The programs of the developer's own that test binaries are run by: what they do decides
+    /// the verdict too.
+    fn runners(&self, targets: &[Planned]) -> Vec<PathBuf> {
+        let runs = |planned: &&Planned| planned.harness != crate::compiler::Harness::Doctest;
+        let find = |planned: &Planned| {
+            let (name, dir) = (&planned.program, &planned.dir);
+            if name.components().count() > 1 {
+                return dir.join(name);
+            }
+            planned.environment.find_program(name, dir).unwrap_or_else(|| name.clone())
+        };
+        let programs: BTreeSet<_> = targets.iter().filter(runs).map(find).collect();
+        programs.into_iter().filter(|path| !self.is_made(path)).collect()
+    }
+
+    /// What cargo read, less what it made itself: that is decided by the rest. And `more`.
+    fn sources(&self, build: &Build, more: Vec<PathBuf>) -> Vec<PathBuf> {
+        let read = build.sources.files.iter().filter(|path| !self.is_made(path)).cloned();
+        read.chain(more).collect()
+    }
+
+    /// Keeps the outcome unless there is a doubt; the doubts.
+    fn keep_if_sure(
+        &self,
+        tree: &Digest,
+        sources: &[PathBuf],
+        build: &Build,
+        built_at: SystemTime,
+        reports: &[TargetReport],
+        when: Timestamp,
+    ) -> Vec<String> {
+        let changed = match Facts::gather(self.question, self.cache.dir()) {
+            Ok(now) => now.changed_since(self.facts),
+            Err(error) => vec![error.to_string()],
+        };
+        if !changed.is_empty() {
+            return vec![format!("while the tests ran: {}", changed.join(", "))];
+        }
+        match self.inputs(sources, build, built_at) {
+            Ok(inputs) => self.keep(tree, inputs, reports, when).into_iter().collect(),
+            Err(doubts) => doubts,
+        }
     }
 
     /// The inputs of a record for files that no snapshot holds, or what is doubtful about them.
@@ -315,8 +386,7 @@ impl Session<'_> {
         }));
         let mut inputs = Vec::new();
         for path in sources {
-            let touched = std::fs::symlink_metadata(path).and_then(|m| m.modified());
-            let young = touched.is_ok_and(|touched| touched + MARGIN > built_at);
+            let young = is_young(path, built_at);
             match input_now(path, &self.question.root).filter(|_| !young) {
                 Some(input) => inputs.push(input),
                 None if young => doubts.push(format!("{} has only just changed", path.display())),
@@ -339,7 +409,7 @@ impl Session<'_> {
             return Some(format!("{}: {}", report.id, report.end));
         }
         let (code_hash, key) = self.key(tree);
-        let green = reports.iter().all(|report| report.verdict == Verdict::Pass);
+        let green = is_green(reports);
         let identity = &self.facts.identity;
         let record = Record {
             key,
@@ -362,6 +432,29 @@ impl Session<'_> {
         };
         self.cache.put(&record, self.options.limits).err().map(|error| error.to_string())
     }
+}
+
+/// What a run came to.
+#[derive(Default)]
+struct Ran {
+    reports: Vec<TargetReport>,
+    /// Programs outside the target folders that tests were run by.
+    runners: Vec<PathBuf>,
+    /// Why it may not be what cargo would have run.
+    doubt: Option<String>,
+}
+
+fn is_green(reports: &[TargetReport]) -> bool {
+    reports.iter().all(|report| report.verdict == Verdict::Pass)
+}
+
+/// Whether the file, or the link that leads to it, may have been another one at `time`. Not by
+/// its time of modification alone: a file that is moved here keeps that.
+fn is_young(path: &Path, time: SystemTime) -> bool {
+    let link = std::fs::symlink_metadata(path).ok().filter(std::fs::Metadata::is_symlink);
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let before = i64::try_from(since.saturating_sub(LINK_MARGIN).as_secs()).unwrap_or(i64::MAX);
+    Stamp::of(path).is_young(time) || link.is_some_and(|link| link.ctime() >= before)
 }
 
 /// A planned target as the runner takes it.

@@ -82,7 +82,7 @@ impl LocalTree {
 }
 
 impl Tree for LocalTree {
-    type Mark = crate::hasher::Mark;
+    type Mark = super::Mark;
 
     async fn look(&mut self) -> Result<Look<Self::Mark>, TreeError> {
         self.scan();
@@ -91,7 +91,7 @@ impl Tree for LocalTree {
 
     async fn changed_since(&mut self, mark: &Self::Mark) -> Option<Vec<String>> {
         self.scan();
-        Some(self.scope.changed_since(mark))
+        self.scope.changed_since(mark)
     }
 
     async fn uncounted(&mut self, paths: Vec<PathBuf>) -> Vec<PathBuf> {

@@ -37,7 +37,19 @@ const SESSION: &[&str] = &[
     "PS2",
     "PS3",
     "PS4",
+    "PROMPT",
+    "PROMPT_COMMAND",
+    "PROMPT_DIRTRIM",
+    "PROMPT_EOL_MARK",
     // the terminal
+    "TERM",
+    "TERMCAP",
+    "TERMINFO",
+    "TERMINFO_DIRS",
+    "TERMINAL_EMULATOR",
+    "TERMINATOR_UUID",
+    "TERMINATOR_DBUS_NAME",
+    "TERMINATOR_DBUS_PATH",
     "COLORTERM",
     "COLUMNS",
     "LINES",
@@ -58,6 +70,12 @@ const SESSION: &[&str] = &[
     "DESKTOP_STARTUP_ID",
     "SESSION_MANAGER",
     "DBUS_SESSION_BUS_ADDRESS",
+    "SSH_AUTH_SOCK",
+    "SSH_AGENT_PID",
+    "SSH_CLIENT",
+    "SSH_CONNECTION",
+    "SSH_TTY",
+    "SSH_ASKPASS",
     "INVOCATION_ID",
     "GPG_TTY",
     "SECURITYSESSIONID",
@@ -73,10 +91,9 @@ const SESSION: &[&str] = &[
 
 /// The same by how they begin.
 const SESSION_PREFIXES: &[&str] = &[
-    "TERM",
-    "PROMPT",
+    "TERM_PROGRAM",
+    "TERM_SESSION",
     "XDG_SESSION_",
-    "SSH_",
     "TMUX",
     "GNOME_TERMINAL_",
     "KONSOLE_DBUS_",
@@ -331,6 +348,9 @@ mod tests {
         for name in ["PWD", "TERM", "TERM_PROGRAM", "SSH_AUTH_SOCK", "CARGO", "CARGO_PKG_NAME", "_"]
         {
             assert_eq!(here(&[(name, "x")]), here(&[]), "{name}");
+        }
+        for name in ["TERMS", "PROMPT_FILE", "SSH_TEST_HOST"] {
+            assert_ne!(here(&[(name, "x")]), here(&[]), "{name} is no terminal's");
         }
     }
 

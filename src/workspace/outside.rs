@@ -18,6 +18,9 @@ pub struct Outside {
     /// a workspace out there, also that workspace's `Cargo.toml` (a file). Sorted, each once,
     /// nothing inside the root. One may contain another, or the root.
     pub roots: Vec<PathBuf>,
+    /// Canonical folders inside the root that something names as a package, there or not; the
+    /// root itself left out. Sorted. Git may ignore one, and cargo builds it all the same.
+    pub packages: Vec<PathBuf>,
     /// Every manifest outside the root that was read or found absent, as it was then.
     consulted: BTreeMap<PathBuf, Stamp>,
     taken: Option<SystemTime>,
@@ -52,6 +55,7 @@ pub fn outside_roots(
         outside: Outside { taken: Some(SystemTime::now()), ..Outside::default() },
         root: root.clone(),
         roots: BTreeSet::new(),
+        packages: BTreeSet::new(),
         seen: BTreeSet::new(),
         todo: Vec::new(),
     };
@@ -66,6 +70,7 @@ struct Search {
     outside: Outside,
     root: PathBuf,
     roots: BTreeSet<PathBuf>,
+    packages: BTreeSet<PathBuf>,
     seen: BTreeSet<PathBuf>,
     todo: Vec<PathBuf>,
 }
@@ -84,6 +89,8 @@ impl Search {
         if !folder.starts_with(&self.root) {
             // A folder that is not there (yet) counts: its coming into being must be seen.
             self.roots.insert(folder);
+        } else if folder != self.root {
+            self.packages.insert(folder);
         }
     }
 
@@ -105,6 +112,7 @@ impl Search {
             }
         }
         self.outside.roots = self.roots.into_iter().collect();
+        self.outside.packages = self.packages.into_iter().collect();
         Ok(self.outside)
     }
 
@@ -116,6 +124,9 @@ impl Search {
             let list = workspace.get("members").and_then(toml::Value::as_array);
             for member in list.into_iter().flatten().filter_map(toml::Value::as_str) {
                 self.folder(&folder.join(without_pattern(member)));
+                if inside {
+                    expand(folder, Path::new(member)).iter().for_each(|folder| self.folder(folder));
+                }
             }
         } else if !inside {
             self.inherited(folder, manifest);
@@ -208,6 +219,29 @@ fn without_pattern(member: &str) -> PathBuf {
     let plain =
         |part: &Component<'_>| !part.as_os_str().to_string_lossy().contains(['*', '?', '[', '{']);
     Path::new(member).components().take_while(plain).collect()
+}
+
+/// The folders with a manifest that a member's pattern with wildcards stands for.
+fn expand(folder: &Path, member: &Path) -> Vec<PathBuf> {
+    let mut found = vec![folder.to_owned()];
+    let mut patterns = 0;
+    for part in member.components() {
+        let name = part.as_os_str().to_string_lossy();
+        if !name.contains(['*', '?', '[', '{']) {
+            found.iter_mut().for_each(|folder| folder.push(part));
+            continue;
+        }
+        patterns += 1;
+        // Cargo itself would refuse what is no pattern.
+        let Ok(glob) = globset::Glob::new(&name) else { return Vec::new() };
+        let glob = glob.compile_matcher();
+        let inner = found.iter().flat_map(|folder| std::fs::read_dir(folder)).flatten().flatten();
+        let inner: Vec<_> =
+            inner.filter(|entry| glob.is_match(entry.file_name())).map(|e| e.path()).collect();
+        found = inner;
+    }
+    found.retain(|folder| patterns > 0 && folder.join("Cargo.toml").is_file());
+    found
 }
 
 /// Everything in quotes that could lead out of the folder.
@@ -329,6 +363,24 @@ mod tests {
             ("o/Cargo.toml", ""),
         ]);
         assert_eq!(tree.outside(&[tree.base.join("o")]), ["m", "many", "o"]);
+    }
+
+    #[test]
+    fn packages_inside_are_named_whoever_names_them() {
+        let tree = tree(&[
+            (
+                "ws/Cargo.toml",
+                "[workspace]\nmembers=['a', 'many/*/x?']\n[dependencies]\nv={path='v'}",
+            ),
+            ("ws/a/Cargo.toml", "[dependencies]\nw={path='../w'}"),
+            ("ws/many/k/x1/Cargo.toml", ""),
+            ("ws/many/k/y1/Cargo.toml", ""),
+            ("ws/many/l/x2/none", ""),
+        ]);
+        let outside = outside_roots(&tree.base.join("ws"), &[], &[]).unwrap();
+        let expected = ["a", "many", "many/k/x1", "v", "w"];
+        assert_eq!(outside.packages, expected.map(|name| tree.base.join("ws").join(name)));
+        assert!(outside.roots.is_empty());
     }
 
     #[test]

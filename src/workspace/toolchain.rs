@@ -112,7 +112,7 @@ impl Toolchain {
         now: SystemTime,
     ) -> Result<Self, ToolchainError> {
         let question = Question::new(dir, environment, config)?;
-        let key = question.key(environment);
+        let key = question.key(dir, environment);
         if let Some(answer) = memo::load(memo_dir, &key) {
             return Ok(question.answered(answer));
         }
@@ -175,9 +175,11 @@ impl Question {
     }
 
     /// Everything besides files that the answer depends on. The working folder stands for the
-    /// `rust-toolchain` files above it and for rustup's overrides.
-    fn key(&self, environment: &Environment) -> memo::Key {
+    /// `rust-toolchain` files above it, which are other files for another folder, and for
+    /// rustup's overrides.
+    fn key(&self, dir: &Path, environment: &Environment) -> memo::Key {
         let mut key = memo::Key::new();
+        key.add(dir.as_os_str());
         for path in [&self.cargo, &self.rustc] {
             key.add(path.as_os_str());
         }
@@ -200,7 +202,9 @@ impl Question {
     fn guarded(&self, dir: &Path, environment: &Environment) -> Vec<PathBuf> {
         let mut files = vec![self.cargo.clone(), self.rustc.clone()];
         files.extend(self.wrappers.iter().map(|(_, path)| path.clone()));
-        files.extend(rustup_home(dir, environment).map(|home| home.join("settings.toml")));
+        // A toolchain that is linked under a name can be linked anew under the same one.
+        let rustup = rustup_home(dir, environment).into_iter();
+        files.extend(rustup.flat_map(|home| ["settings.toml", "toolchains"].map(|f| home.join(f))));
         files.push("/etc/rustup/settings.toml".into());
         for folder in dir.ancestors() {
             files.push(folder.join("rust-toolchain"));

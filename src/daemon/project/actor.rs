@@ -14,11 +14,10 @@ use super::tree::WatchedTree;
 use super::work::{self, Built, End, News, Work};
 use super::{Message, Shared};
 use crate::config;
-use crate::hasher;
 use crate::model::Digest;
 use crate::process::Environment;
 use crate::protocol::{CacheUse, LastBuild, LastVerdict, ProjectStatus, Reply, State};
-use crate::verdict::{Facts, Finding, Look, Question, Refresh, Scope};
+use crate::verdict::{Facts, Finding, Look, Mark, Question, Refresh, Scope};
 use crate::watcher::{Debounce, PollReason, Polling};
 use crate::workspace::Identity;
 
@@ -50,7 +49,7 @@ pub(super) struct Actor {
     /// The memo on disk lacks digests.
     memo_is_old: bool,
     /// Marks that were given out: the number on the wire and the hasher's own.
-    pub(super) marks: VecDeque<(u64, hasher::Mark)>,
+    pub(super) marks: VecDeque<(u64, Mark)>,
     pub(super) next_moment: u64,
 }
 
@@ -229,6 +228,14 @@ impl Actor {
         }
     }
 
+    /// Makes the tree that of this question, and reads it anew if that is another one.
+    pub(super) async fn follow(&mut self, question: &Question, facts: &Facts) {
+        if self.tree.as_mut().is_some_and(|tree| tree.follow(question, facts)) {
+            debug!(project = %self.name, "another environment: reading everything again");
+            self.refresh(true).await;
+        }
+    }
+
     /// Makes the tree of a project that has none, if its folder is there.
     async fn open_tree(&mut self) {
         let question = self.own_question();
@@ -282,10 +289,14 @@ impl Actor {
             self.work.stop().await;
             return;
         };
-        let Ok(tree) = look.digest else {
-            self.work.stop().await;
+        if self.holds > 0 {
+            // The tree is the asker's for now: to follow our own question would take it away.
+            // What they joined goes on as long as it is of that tree.
+            if !look.digest.is_ok_and(|tree| self.work.is_of_tree(&tree)) {
+                self.work.stop().await;
+            }
             return;
-        };
+        }
         let question = self.own_question();
         let facts = match self.facts(question).await {
             Ok(facts) => facts,
@@ -296,12 +307,18 @@ impl Actor {
         };
         let (question, facts) = facts;
         self.identity = Some(facts.identity.clone());
+        self.follow(&question, &facts).await;
+        let look = self.tree.as_ref().map(WatchedTree::look);
+        let Some(Look { digest: Ok(tree), .. }) = look else {
+            self.work.stop().await;
+            return;
+        };
         let wanted = Built::new(tree, &question, &facts);
         if self.work.is_of(&wanted) {
             return;
         }
         self.work.stop().await;
-        if self.holds > 0 || self.built.as_ref() == Some(&wanted) {
+        if self.built.as_ref() == Some(&wanted) {
             return;
         }
         if matches!(self.shared.find(&tree, &question, &facts), Finding::Green(_)) {
@@ -315,15 +332,17 @@ impl Actor {
     /// Builds now, whatever is known.
     async fn rebuild(&mut self, doing: watch::Sender<String>, reply: oneshot::Sender<Reply>) {
         self.refresh(false).await;
-        let question = self.own_question();
-        let tree = self.tree.as_ref().map(WatchedTree::look).map(|look| look.digest);
-        let (question, facts, tree) = match (self.facts(question).await, tree) {
-            (Ok((question, facts)), Some(Ok(tree))) => (question, facts, tree),
-            (Err(message), _) => return drop(reply.send(Reply::Error { message })),
-            (_, Some(Err(why))) => {
+        let (question, facts) = match self.facts(self.own_question()).await {
+            Ok(found) => found,
+            Err(message) => return drop(reply.send(Reply::Error { message })),
+        };
+        self.follow(&question, &facts).await;
+        let tree = match self.tree.as_ref().map(WatchedTree::look).map(|look| look.digest) {
+            Some(Ok(tree)) => tree,
+            Some(Err(why)) => {
                 return drop(reply.send(Reply::Error { message: why.join("; ") }));
             }
-            (_, None) => {
+            None => {
                 let message = self.trouble.clone().unwrap_or_default();
                 return drop(reply.send(Reply::Error { message }));
             }
@@ -357,10 +376,16 @@ impl Actor {
 
     async fn test_in_background(&mut self, of: Option<Built>) {
         let (Some(of), Some(messages)) = (of, self.messages.upgrade()) else { return };
-        if let Ok((question, facts)) = self.facts(self.own_question()).await {
-            let shared = Arc::clone(&self.shared);
-            self.work = work::test(question, facts, of, messages, shared);
+        // Whoever holds the project joined the build and runs the tests in a moment.
+        if self.holds > 0 {
+            return;
         }
+        let Ok((question, facts)) = self.facts(self.own_question()).await else { return };
+        self.follow(&question, &facts).await;
+        let Some(Look { digest, mark }) = self.tree.as_ref().map(WatchedTree::look) else { return };
+        let first = Look { digest, mark: self.remember(mark) };
+        let shared = Arc::clone(&self.shared);
+        self.work = work::test(question, facts, of, first, messages, shared);
     }
 
     /// Gathers the facts of a question away from this thread: it may have to ask rustc.

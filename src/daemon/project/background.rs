@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use super::super::Shared;
 use super::Message;
@@ -11,22 +12,39 @@ use crate::model::Digest;
 use crate::protocol::{Mark, Reply};
 use crate::verdict::{Look, Tree, TreeError};
 
-/// Asks the project's task.
+/// Asks the project's task, until the work is cancelled: whoever cancels it may be that very
+/// task, and waits for the end of the work before it answers anybody.
 pub(super) struct ActorTree {
     messages: mpsc::UnboundedSender<Message>,
     shared: Arc<Shared>,
+    /// What the project saw when the work began, until it is looked at.
+    first: Option<Look<Mark>>,
+    mark: Mark,
+    cancel: CancellationToken,
 }
 
 impl ActorTree {
-    pub(super) fn new(messages: mpsc::UnboundedSender<Message>, shared: Arc<Shared>) -> Self {
-        Self { messages, shared }
+    pub(super) fn new(
+        messages: mpsc::UnboundedSender<Message>,
+        shared: Arc<Shared>,
+        first: Look<Mark>,
+        cancel: CancellationToken,
+    ) -> Self {
+        Self { messages, shared, mark: first.mark, first: Some(first), cancel }
     }
 
     async fn settle(&self, mark: Mark) -> Option<Reply> {
         let seen = self.shared.barrier().await;
+        self.ask(|reply| Message::Settle { mark, seen, reply }).await
+    }
+
+    async fn ask(&self, message: impl FnOnce(oneshot::Sender<Reply>) -> Message) -> Option<Reply> {
         let (reply, answer) = oneshot::channel();
-        self.messages.send(Message::Settle { mark, seen, reply }).ok()?;
-        answer.await.ok()
+        self.messages.send(message(reply)).ok()?;
+        tokio::select! {
+            () = self.cancel.cancelled() => None,
+            answer = answer => answer.ok(),
+        }
     }
 }
 
@@ -34,10 +52,12 @@ impl Tree for ActorTree {
     type Mark = Mark;
 
     async fn look(&mut self) -> Result<Look<Mark>, TreeError> {
-        // No moment is older than the daemon's first: what changed since is of no interest here.
-        let never = Mark { daemon: self.shared.id, moment: u64::MAX };
-        match self.settle(never).await {
+        if let Some(first) = self.first.take() {
+            return Ok(first);
+        }
+        match self.settle(self.mark).await {
             Some(Reply::Settled { tree, mark, .. }) => {
+                self.mark = mark;
                 let digest = tree.ok_or_else(|| vec!["the snapshot is unknown".to_owned()]);
                 Ok(Look { digest, mark })
             }
@@ -54,22 +74,15 @@ impl Tree for ActorTree {
     }
 
     async fn keep_listing(&mut self, _: &Cache, tree: &Digest, code_hash: &Digest) {
-        let (reply, answer) = oneshot::channel();
-        let message = Message::KeepListing { tree: *tree, code_hash: *code_hash, reply };
-        if self.messages.send(message).is_ok() {
-            // Without the listing an explanation names no files: nothing else is lost.
-            let _ = answer.await;
-        }
+        let (tree, code_hash) = (*tree, *code_hash);
+        // Without the listing an explanation names no files: nothing else is lost.
+        let _ = self.ask(|reply| Message::KeepListing { tree, code_hash, reply }).await;
     }
 
     async fn uncounted(&mut self, paths: Vec<std::path::PathBuf>) -> Vec<std::path::PathBuf> {
-        let (reply, answer) = oneshot::channel();
         let all = paths.clone();
-        if self.messages.send(Message::Uncounted { paths, reply }).is_err() {
-            return all;
-        }
-        match answer.await {
-            Ok(Reply::Paths { paths }) => paths.into_iter().map(|path| path.0.into()).collect(),
+        match self.ask(|reply| Message::Uncounted { paths, reply }).await {
+            Some(Reply::Paths { paths }) => paths.into_iter().map(|path| path.0.into()).collect(),
             _ => all,
         }
     }

@@ -4,53 +4,40 @@ use std::path::PathBuf;
 
 use super::actor::Actor;
 use super::tree::WatchedTree;
-use crate::hasher;
 use crate::model::{Digest, OsText};
 use crate::protocol::{Ask, Mark, Miss, Reply};
-use crate::verdict::{Finding, Question, answer_of, code_hash, known_failure};
-use crate::workspace::Selection;
+use crate::verdict::{self, Finding, Question, answer_of, code_hash, known_failure};
 
-/// How many marks are remembered: one for each question that is being run somewhere.
-const MARKS: usize = 256;
+/// How many marks are remembered: some for each question that is being run somewhere. One that
+/// is forgotten costs the record of a run.
+const MARKS: usize = 4_096;
 /// How many changed files are named in a reply.
 const NAMED: usize = 20;
 
 impl Actor {
     /// Answers from records, or says what the asker needs to go on.
     pub(super) async fn answer(&mut self, ask: Ask, seen: bool) -> Reply {
-        let selection = match ask.cargo_args() {
-            Some(cargo) => Selection { dir: ask.dir.clone(), cargo, harness: ask.harness_args() },
-            None => Selection {
-                dir: self.root.clone(),
-                cargo: self.settings.args.iter().map(Into::into).collect(),
-                harness: ask.harness_args(),
-            },
-        };
-        let question = Question {
-            root: self.root.clone(),
-            selection,
-            environment: ask.environment,
-            settings: self.settings.clone(),
-        };
+        let typed = ask.cargo_args().map(|cargo| (ask.dir.clone(), cargo));
+        let (harness, settings) = (ask.harness_args(), self.settings.clone());
+        let question = Question::asked(&self.root, typed, harness, ask.environment, settings);
         let (question, facts) = match self.facts(question).await {
             Ok(facts) => facts,
             Err(message) => return Reply::Error { message },
         };
-        if let Some(tree) = &mut self.tree {
-            tree.follow(&facts);
-        }
         self.refresh(seen).await;
+        self.follow(&question, &facts).await;
         let Some(look) = self.tree.as_ref().map(WatchedTree::look) else {
             let message = self.trouble.clone().unwrap_or_default();
             return Reply::Error { message };
         };
         self.environment = question.environment.clone();
         self.identity = Some(facts.identity.clone());
-        let mark = self.remember(look.mark);
+        let mark = look.mark;
         let tree = match look.digest {
             Ok(tree) => tree,
             Err(why) => {
                 let reason = format!("the snapshot is unknown: {}", why.join("; "));
+                let mark = self.remember(mark);
                 return Reply::Miss(Miss { tree: None, mark, reason, known_failure: None });
             }
         };
@@ -72,6 +59,7 @@ impl Actor {
         };
         // The asker builds now. Work on the very same thing goes on: the asker joins it.
         self.work.stop_unless(&super::work::Built::new(tree, &question, &facts)).await;
+        let mark = self.remember(mark);
         Reply::Miss(Miss { tree: Some(tree), mark, reason, known_failure: known })
     }
 
@@ -84,11 +72,13 @@ impl Actor {
         let look = tree.look();
         let own = mark.daemon == self.shared.id;
         let then = self.marks.iter().find(|(moment, _)| own && *moment == mark.moment);
-        let changed = then.map(|(_, then)| tree.changed_since(then)).map(|mut changed| {
+        let mut changed = then.and_then(|(_, then)| tree.changed_since(then));
+        // Of a moment that is not known, or is that of another question with other files, it
+        // cannot be told what changed, nor is this the tree that is meant.
+        let tree = changed.as_ref().and_then(|_| look.digest.ok());
+        if let Some(changed) = &mut changed {
             changed.truncate(NAMED);
-            changed
-        });
-        let tree = look.digest.ok();
+        }
         Reply::Settled { tree, mark: self.remember(look.mark), changed }
     }
 
@@ -107,7 +97,7 @@ impl Actor {
         self.identity.as_ref().map(|identity| code_hash(tree, identity))
     }
 
-    fn remember(&mut self, mark: hasher::Mark) -> Mark {
+    pub(super) fn remember(&mut self, mark: verdict::Mark) -> Mark {
         let moment = self.next_moment;
         self.next_moment += 1;
         self.marks.push_back((moment, mark));

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use super::super::lock;
 use super::SharedWatcher;
 use super::inbox::{Inbox, Taken};
-use crate::hasher::{DirChange, Mark};
-use crate::verdict::{Facts, Look, Refresh, Scope};
+use crate::hasher::DirChange;
+use crate::verdict::{Facts, Look, Mark, Question, Refresh, Scope};
 use crate::watcher::WatchError;
 
 /// A tree that events keep true.
@@ -133,16 +133,16 @@ impl WatchedTree {
         }
     }
 
-    /// Follows what another environment says of target folders.
-    pub(super) fn follow(&mut self, facts: &Facts) {
-        self.scope.follow(facts);
+    /// Becomes the tree of this question; see [`Scope::follow`].
+    pub(super) fn follow(&mut self, question: &Question, facts: &Facts) -> bool {
+        self.scope.follow(question, facts)
     }
 
     pub(super) fn look(&self) -> Look<Mark> {
         self.scope.look()
     }
 
-    pub(super) fn changed_since(&self, mark: &Mark) -> Vec<String> {
+    pub(super) fn changed_since(&self, mark: &Mark) -> Option<Vec<String>> {
         self.scope.changed_since(mark)
     }
 

@@ -14,8 +14,8 @@ use super::background::ActorTree;
 use crate::compiler::{BuildSpec, CompileError, Progress, TestCompiler};
 use crate::model::{Digest, Timestamp};
 use crate::process::Priority;
-use crate::protocol::{LastBuild, LastVerdict, Reply, State};
-use crate::verdict::{self, Facts, Question, RunError};
+use crate::protocol::{LastBuild, LastVerdict, Mark, Reply, State};
+use crate::verdict::{self, Facts, Look, Question, RunError};
 
 /// What work is of: equal ones need not be repeated.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,6 +99,10 @@ impl Work {
 
     pub(super) fn is_of(&self, wanted: &Built) -> bool {
         self.running.as_ref().is_some_and(|running| running.of == *wanted)
+    }
+
+    pub(super) fn is_of_tree(&self, tree: &Digest) -> bool {
+        self.running.as_ref().is_some_and(|running| running.of.tree == *tree)
     }
 
     /// The state and what it is doing, for `status`.
@@ -246,15 +250,17 @@ pub(super) fn test(
     question: Question,
     facts: Facts,
     of: Built,
+    first: Look<Mark>,
     messages: mpsc::UnboundedSender<Message>,
     shared: Arc<Shared>,
 ) -> Work {
     let (work, worker) = Work::start(of, State::Testing);
+    let tree = ActorTree::new(messages, Arc::clone(&shared), first, worker.cancel.clone());
     // The runner wants a thread of its own, which lives longer than all its children: they die
     // with the thread that started them. Without one, `worker` is dropped: given up.
     let spawned = std::thread::Builder::new().name("tests".to_owned()).spawn(move || {
         match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => runtime.block_on(run_tests(question, facts, messages, shared, worker)),
+            Ok(runtime) => runtime.block_on(run_tests(question, facts, tree, shared, worker)),
             Err(error) => warn!(%error, "cannot run tests in the background"),
         }
     });
@@ -267,13 +273,12 @@ pub(super) fn test(
 async fn run_tests(
     question: Question,
     facts: Facts,
-    messages: mpsc::UnboundedSender<Message>,
+    mut tree: ActorTree,
     shared: Arc<Shared>,
     worker: Worker,
 ) {
     let Worker { cancel, tell, done } = worker;
     tell.send_replace("testing".to_owned());
-    let mut tree = ActorTree::new(messages, Arc::clone(&shared));
     let options = shared.background_options(&question.settings, cancel);
     let started = Instant::now();
     let mut on_step = |step: verdict::Step<'_>| {

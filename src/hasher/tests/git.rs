@@ -33,6 +33,10 @@ fn the_users_ignore_file_is_where_git_looks_for_it() {
     ground.git(&["config", "core.excludesFile", "/own"]);
     let repository = Repository::at(&ground.root).unwrap();
     assert_eq!(excludes_file(Some(&repository), &environment), Some("/own".into()));
+    ground.git(&["config", "core.excludesFile", "in/it"]);
+    assert_eq!(excludes_file(Some(&repository), &environment), Some(ground.path("in/it")));
+    environment.set("GIT_CONFIG_GLOBAL", "");
+    assert_eq!(excludes_file(None, &environment), Some("/x/git/ignore".into()));
 }
 
 #[test]

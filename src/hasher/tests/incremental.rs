@@ -343,3 +343,132 @@ fn a_list_of_files_tells_two_snapshots_apart() {
     let expected = expected.map(|(path, difference)| FileChange { path: path.into(), difference });
     assert_eq!(told, expected);
 }
+
+/// What becomes of watches in the kernel: one for each folder, whatever paths it was asked for
+/// under; dropped for all of them if one is.
+#[derive(Default)]
+struct Kernel {
+    asked: std::collections::HashMap<PathBuf, (u64, std::time::SystemTime)>,
+    watched: std::collections::HashSet<(u64, std::time::SystemTime)>,
+}
+
+impl Kernel {
+    fn identity(path: &Path) -> Option<(u64, std::time::SystemTime)> {
+        let meta = fs::symlink_metadata(path).ok()?;
+        Some((meta.ino(), meta.created().ok()?))
+    }
+
+    fn take(&mut self, change: DirChange<'_>) {
+        match change {
+            DirChange::Entering(path) => {
+                if let Some(identity) = Self::identity(path) {
+                    self.asked.insert(path.to_owned(), identity);
+                    self.watched.insert(identity);
+                }
+            }
+            DirChange::Removed(path) => {
+                let identity = self.asked.remove(path);
+                self.watched.retain(|watched| Some(*watched) != identity);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_folder_that_is_swapped_while_it_is_entered_is_watched_in_the_end() {
+    for replaced in [false, true] {
+        let ground = Ground::with(&["f"]);
+        let mut kernel = Kernel::default();
+        let mut hasher = ground.hasher();
+        if replaced {
+            ground.write("a/old/x", "");
+            hasher.scan(&mut |change| kernel.take(change));
+            ground.rename("a", "gone");
+        }
+        ground.write("a/in/one", "");
+        ground.write("other/in/two", "");
+        let mut swapped = false;
+        hasher.rescan(&[ground.root.clone()].into(), &mut |change| {
+            kernel.take(change);
+            if change == DirChange::Entering(&ground.path("a")) && !swapped {
+                swapped = true;
+                ground.rename("a", "b");
+                ground.rename("other", "a");
+            }
+        });
+        hasher.rescan(&[ground.root.clone()].into(), &mut |change| kernel.take(change));
+        assert!(swapped && hasher.counts(&ground.path("a/in/two")));
+        for folder in hasher.directories() {
+            assert!(kernel.watched.contains(&Kernel::identity(&folder).unwrap()), "{folder:?}");
+        }
+        assert_eq!(known(&hasher), ground.digest());
+    }
+}
+
+#[test]
+fn a_folder_whose_watch_was_lost_is_entered_again() {
+    let ground = Ground::with(&["a/in/f", "b/g"]);
+    let mut living = Living::new(ground.hasher());
+    let before = living.known();
+    living.hasher.lost_watch(&ground.path("a"));
+    living.hasher.lost_watch(&ground.path("no/such/folder"));
+    living.rescan(&[]);
+    let told = ["a", "a/in", "a", "a/in"].map(|folder| ground.path(folder));
+    let told: Vec<_> =
+        ["removed", "removed", "entering", "entering"].into_iter().zip(told).collect();
+    assert_eq!(living.watches.told, told);
+    assert_eq!(living.known(), before);
+    living.hasher.lost_watch(&ground.path("b"));
+    living.scan();
+    assert_eq!(living.watches.told.len(), 2);
+    living.hasher.lost_watch(&ground.root);
+    ground.remove("a");
+    living.rescan(&[]);
+    assert_eq!(living.known(), ground.digest());
+}
+
+#[test]
+fn edits_during_scans_are_survived_and_found_in_the_end() {
+    let ground = Ground::with(&["a/f", "b/g", "c/d/h"]);
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let mut hasher = ground.hasher();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // Few names, so that moves meet; errors are as good as edits.
+            let mut state = 7_usize;
+            let mut pick = |from: &[&str]| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                ground.path(from[(state >> 33) % from.len()])
+            };
+            let folders = ["a", "b", "c", "c/d", "a/x", "b/x/y", "c/d/x"];
+            let files = ["a/f", "b/g", "a/x/f", "b/x/y/g", ".gitignore", "c/.gitignore"];
+            for turn in 0..1_500 {
+                let _ = match turn % 4 {
+                    0 => fs::create_dir_all(pick(&folders)),
+                    1 => fs::rename(pick(&folders), pick(&folders)),
+                    2 => fs::write(pick(&files), if turn % 3 == 0 { "x\n" } else { "" }),
+                    _ => fs::remove_file(pick(&files)),
+                };
+            }
+            stop.store(true, std::sync::atomic::Ordering::Release);
+        });
+        let (mut turn, mut kernel) = (0, Kernel::default());
+        while !stop.load(std::sync::atomic::Ordering::Acquire) {
+            turn += 1;
+            let folders: BTreeSet<_> = hasher.directories().skip(turn % 2).step_by(2).collect();
+            if turn % 3 == 0 {
+                hasher.scan(&mut |change| kernel.take(change));
+            } else {
+                hasher.rescan(&folders, &mut |change| kernel.take(change));
+            }
+            let _ = hasher.snapshot();
+        }
+        hasher.scan(&mut |change| kernel.take(change));
+        for folder in hasher.directories() {
+            assert!(kernel.watched.contains(&Kernel::identity(&folder).unwrap()), "{folder:?}");
+        }
+    });
+    assert_eq!(known(&hasher), ground.digest());
+    let walked: BTreeSet<_> = hasher.directories().collect();
+    assert_eq!(walked.len(), hasher.live.len(), "no folder is left over");
+}

@@ -175,7 +175,7 @@ const PATTERNS: [&str; 20] = [
 ];
 
 proptest! {
-    #![proptest_config(share_of_cases(8))]
+    #![proptest_config(share_of_cases(12))]
 
     /// What counts is what git itself lists: tracked, or neither tracked nor ignored.
     #[test]
@@ -225,7 +225,7 @@ fn share_of_cases(divisor: u32) -> ProptestConfig {
 }
 
 proptest! {
-    #![proptest_config(share_of_cases(6))]
+    #![proptest_config(share_of_cases(10))]
 
     #[test]
     fn incremental_is_the_same_as_anew(
@@ -238,7 +238,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(share_of_cases(32))]
+    #![proptest_config(share_of_cases(48))]
 
     #[test]
     fn incremental_is_the_same_as_anew_with_git(

@@ -56,9 +56,13 @@ impl Machine {
     }
 
     fn find_at(&self, now: SystemTime) -> (Result<Toolchain, ToolchainError>, usize) {
+        self.find_in("work/deep", now)
+    }
+
+    fn find_in(&self, dir: &str, now: SystemTime) -> (Result<Toolchain, ToolchainError>, usize) {
         let log = self.base.join("calls");
         let _ = std::fs::remove_file(&log);
-        let dir = self.base.join("work/deep");
+        let dir = self.base.join(dir);
         let config = CargoConfig::read(&dir, &self.environment, &[]).unwrap();
         let memo = self.base.join("memo");
         let found = Toolchain::find_at(&dir, &self.environment, &config, &memo, now);
@@ -121,6 +125,22 @@ fn another_environment_is_another_question() {
     assert_eq!(machine.find().1, 0);
     machine.environment.set("RUSTC", machine.base.join("bin/rustc"));
     assert_eq!(machine.find().1, 3);
+}
+
+#[test]
+fn another_folder_is_another_question_with_other_toolchain_files() {
+    let machine = Machine::new();
+    let later = SystemTime::now() + Duration::from_secs(60);
+    machine.find().0.unwrap();
+    std::fs::create_dir_all(machine.base.join("home/.rustup/toolchains")).unwrap();
+    std::fs::write(machine.base.join("tmp/rust-toolchain"), "one").unwrap();
+    assert_eq!(machine.find_in("tmp", later).1, 3, "never asked there");
+    assert_eq!(machine.find_in("tmp", later).1, 0);
+    std::fs::write(machine.base.join("tmp/rust-toolchain"), "other").unwrap();
+    assert_eq!(machine.find_in("tmp", later).1, 3, "a file that only this folder sees");
+    let linked = machine.base.join("home/.rustup/toolchains/dev");
+    std::os::unix::fs::symlink("/somewhere", linked).unwrap();
+    assert_eq!(machine.find_in("tmp", later).1, 3, "linked to something else");
 }
 
 #[test]

@@ -141,6 +141,11 @@ impl Stage {
         }
     }
 
+    /// Forgets every record and memo, as if our program had never run.
+    pub(crate) fn forget(&self) {
+        let _ = fs::remove_dir_all(self.dir().join("c/knhk-test-cache"));
+    }
+
     /// Polls until it is so.
     pub(crate) fn wait(&self, dir: &Path, what: &str, mut is_so: impl FnMut() -> bool) {
         let deadline = Instant::now() + PATIENCE;
