@@ -75,6 +75,7 @@ impl Bench {
             harness: Vec::new(),
             environment: self.home.environment.clone(),
             no_cache: false,
+            config_file: self.home.config_file(),
         };
         self.asked += 1;
         match self.connection.call(Call::Ask(ask), |_| {}).unwrap() {
