@@ -191,9 +191,9 @@ fn checkout(root: &Path, byte: u8) {
     for (number, folder) in (0..60u8).zip(FOLDERS.iter().cycle()) {
         let file = root.join(folder).join(format!("many-{number}"));
         if (number ^ byte).is_multiple_of(4) {
-            remove(&file)
+            remove(&file);
         } else {
-            write(&file, &content(number ^ byte))
+            write(&file, &content(number ^ byte));
         }
     }
 }
