@@ -24,8 +24,7 @@ fn a_cache_folder_that_cannot_be_written() {
     home.config("", "debounce = '1h'");
     let daemon = home.daemon();
     right_with_one_warning(&home.test(&[]), &place.display().to_string());
-    // The daemon takes note of the asker's leaving in its own time.
-    until("the project is idle", || (home.project_status()["state"] == "idle").then_some(()));
+    until("nothing stands in its way", || (home.project_status()["state"] == "idle").then_some(()));
     fs::remove_file(&place).unwrap();
     home.test(&[]).green_from("run");
     home.test(&[]).green_from("cache");
