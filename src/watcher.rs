@@ -11,7 +11,9 @@
 //!   parent again. Its inode number may be the same as before and it is another folder.
 //! - [`Rescan`](WatchEvent::Rescan): `renew`, then scan everything by stat.
 //! - [`Cookie`](WatchEvent::Cookie): the answer may be given once the events before it were
-//!   dealt with.
+//!   dealt with and nothing [`is in doubt`](FileWatcher::in_doubt). Dealing with them can bring
+//!   up more: a folder that was replaced while its parent had no watch, for example. Then ask for
+//!   another cookie; if a few do not settle it, scan everything by stat.
 //! - [`unwatch`](FileWatcher::unwatch) what does not count any more, and what could not be watched
 //!   because it was not there. Until then a folder that appears there is reported as `Gone`: it
 //!   may have been listed between the two.
@@ -175,6 +177,14 @@ impl FileWatcher {
             failed.extend(self.add(lost));
         }
         failed
+    }
+
+    /// Whether some watch is in doubt that was, or will be, reported as such. No answer may be
+    /// given then.
+    #[must_use]
+    pub fn in_doubt(&self) -> bool {
+        let state = self.shared.lock();
+        state.dead || state.table.is_in_doubt() || self.leftovers || !self.untold.is_empty()
     }
 
     /// The number of folders that are watched without a doubt.

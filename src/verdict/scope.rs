@@ -303,8 +303,14 @@ mod tests {
         assert_eq!(look(&mut scope), (true, true));
         std::fs::write(&manifest, package("w")).unwrap();
         assert_eq!(look(&mut scope), (false, false));
-        // A dependency that is not there yet: its coming into being must be noticed.
+        // A dependency that is not there yet is looked at every time: no folder of it to watch.
         std::fs::write(&manifest, with.replace("../dep", "../later")).unwrap();
-        assert!(look(&mut scope).0);
+        assert_eq!(look(&mut scope), (false, false));
+        let before = scope.look().digest.unwrap();
+        std::fs::create_dir_all(base.join("later/src")).unwrap();
+        std::fs::write(base.join("later/Cargo.toml"), package("dep")).unwrap();
+        scope.refresh(Refresh::Folders(BTreeSet::new()), &mut |_| {});
+        assert!(scope.reaches_beyond());
+        assert_ne!(scope.look().digest.unwrap(), before);
     }
 }

@@ -4,6 +4,7 @@
 //! events of all of them. Where a queue belongs to a part of the tree (FSEvents), the folder
 //! for the cookie must lie in that part: [`FileWatcher::cookie_in`].
 
+use std::collections::HashSet;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -153,12 +154,15 @@ impl FileWatcher {
         }
     }
 
-    /// Reports the watched folders whose paths lead elsewhere by now. Within the watched trees
-    /// events tell it; for the top folders, and after a mount, a look must.
+    /// Reports the watched folders whose paths lead elsewhere by now, and missing ones that are
+    /// there. Within the watched trees events tell it; for the top folders, and after a mount, a
+    /// look must.
     fn find_displaced(&mut self) {
         let all = self.mounts.changed();
         let mut state = self.shared.lock();
-        for path in state.table.displaced(all) {
+        let mut elsewhere = state.table.displaced(all);
+        elsewhere.extend(state.table.overlooked(&HashSet::new()));
+        for path in elsewhere {
             self.shared.vanish(&mut state, &path);
         }
     }

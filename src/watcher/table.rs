@@ -97,6 +97,11 @@ impl Table {
         self.lost.iter().cloned().collect()
     }
 
+    /// Whether there are watches to put back.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        !self.lost.is_empty()
+    }
+
     /// The watches to take away.
     pub(super) fn retired(&self) -> Vec<Arc<Path>> {
         self.retired.iter().cloned().collect()

@@ -124,9 +124,10 @@ impl Search {
             let list = workspace.get("members").and_then(toml::Value::as_array);
             for member in list.into_iter().flatten().filter_map(toml::Value::as_str) {
                 self.folder(&folder.join(without_pattern(member)));
-                if inside {
-                    expand(folder, Path::new(member)).iter().for_each(|folder| self.folder(folder));
-                }
+                // Outside, the folder above them counts as a whole.
+                let found = expand(folder, Path::new(member)).into_iter();
+                let found = found.filter(|package| inside && package.starts_with(&self.root));
+                found.collect::<Vec<_>>().iter().for_each(|package| self.folder(package));
             }
         } else if !inside {
             self.inherited(folder, manifest);
@@ -223,12 +224,12 @@ fn without_pattern(member: &str) -> PathBuf {
 
 /// The folders with a manifest that a member's pattern with wildcards stands for.
 fn expand(folder: &Path, member: &Path) -> Vec<PathBuf> {
-    let mut found = vec![folder.to_owned()];
+    let mut found = vec![canonical(folder)];
     let mut patterns = 0;
     for part in member.components() {
         let name = part.as_os_str().to_string_lossy();
         if !name.contains(['*', '?', '[', '{']) {
-            found.iter_mut().for_each(|folder| folder.push(part));
+            found.iter_mut().for_each(|folder| *folder = canonical(&folder.join(part)));
             continue;
         }
         patterns += 1;

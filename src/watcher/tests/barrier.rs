@@ -7,6 +7,17 @@ fn cookie_files(rig: &Rig) -> usize {
     fs::read_dir(rig.runtime.path().join("cookies")).unwrap().count()
 }
 
+/// Makes `count` events in two folders, in turn, so that neither the kernel nor the queue can
+/// take two for one.
+fn touch_in_turn(a: &Path, b: &Path, count: usize) {
+    let files = [a.join("touched"), b.join("touched")];
+    files.iter().for_each(|file| fs::write(file, "").unwrap());
+    for n in 0..count {
+        let mode = fs::Permissions::from_mode(0o600 + (n as u32 & 1) * 0o100);
+        fs::set_permissions(&files[n % 2], mode).unwrap();
+    }
+}
+
 #[test]
 fn a_change_is_always_reported_before_the_cookie_that_follows_it() {
     let mut rig = Rig::new();
@@ -61,9 +72,7 @@ fn a_burst_of_5000_writes_is_reported_name_by_name() {
 fn a_receiver_that_stalls_gets_a_rescan_and_not_silence() {
     let mut rig = Rig::with_channel(1);
     let [a, b] = rig.watched(["a", "b"]);
-    for n in 0..2 * super::super::queue::LONGEST {
-        fs::write(if n % 2 == 0 { &a } else { &b }.join((n % 7).to_string()), "x").unwrap();
-    }
+    touch_in_turn(&a, &b, 2 * super::super::queue::LONGEST);
     let cookie = rig.watcher.cookie().unwrap();
     // While nobody receives, watches can still be changed.
     fs::create_dir(rig.at("new")).unwrap();
@@ -87,10 +96,7 @@ fn an_overflow_of_the_kernels_queue_is_a_rescan_and_answers_waiting_cookies() {
         .unwrap_or(16_384);
     let shared = std::sync::Arc::clone(&rig.watcher.shared);
     let state = shared.lock();
-    for n in 0..limit + 1000 {
-        // Alternating, so that the kernel cannot merge them.
-        fs::write(if n % 2 == 0 { &a } else { &b }.join("x"), "x").unwrap();
-    }
+    touch_in_turn(&a, &b, limit + 1000);
     // Lost to the overflow: a folder that is replaced. Its watch is dead, and nobody tells.
     fs::remove_dir_all(&b).unwrap();
     fs::create_dir(&b).unwrap();
