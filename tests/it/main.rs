@@ -2,6 +2,7 @@
 //! processes, hermetic folders.
 
 mod bad_input;
+mod binary;
 mod commands;
 mod compiler;
 mod home;
