@@ -14,6 +14,7 @@ mod explain;
 mod facts;
 mod key;
 mod look_up;
+mod patterns;
 mod remember;
 mod run;
 mod scope;

@@ -35,6 +35,7 @@ use self::inputs::Judge;
 pub(super) use self::key::{Subject, selection_text};
 pub(super) use self::watch::Watched;
 use self::watch::Watching;
+use super::patterns::{AlwaysRun, Trusted};
 use super::states::States;
 use super::{Facts, Question};
 use crate::cache::{Cache, Input, Key, Lookup, Record};
@@ -93,10 +94,12 @@ impl<'a> Level<'a> {
             targets: Vec::new(),
             watching: None,
         };
+        let always = AlwaysRun::of(&question.settings);
         for planned in plan {
             let subject = Subject::of(planned, question, facts, &mut this.states);
             let nothing = |why: &str| Found::Nothing { why: why.to_owned(), expected: None };
             let found = match (&subject, tree) {
+                _ if always.names(&planned.id) => nothing(AlwaysRun::WHY),
                 (Ok(subject), Some(_)) => this.find(subject, tree),
                 (Ok(_), None) => nothing("the snapshot is unknown"),
                 (Err(why), _) => nothing(why),
@@ -162,7 +165,7 @@ impl<'a> Level<'a> {
             target_dirs: self.facts.target_dirs.iter().map(|dir| real(dir)).collect(),
             covered: vec![real(&self.facts.toolchain.sysroot)],
             temporary: real(&temporary),
-            trusted: Vec::new(),
+            trusted: Trusted::of(&self.question.settings),
         };
         job.around = Some(watching.around(index, judge));
     }

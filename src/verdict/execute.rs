@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::binary::{Fate, Found, Level, Watched};
+use super::patterns::AlwaysRun;
 use super::run::{RunError, RunOptions, Step};
 use super::{Facts, Question};
 use crate::cache::{Cache, Record};
@@ -191,12 +192,13 @@ impl<'a> Execution<'a> {
         options: &runner::Options,
         on_step: &mut dyn FnMut(Step<'_>),
     ) -> Result<BTreeMap<usize, (TargetReport, Fate)>, RunError> {
+        let always = AlwaysRun::of(&self.question.settings);
         let mut observed: Vec<Job> = wanted.iter().map(|index| jobs[*index].clone()).collect();
         for (index, job) in wanted.iter().zip(&mut observed) {
             if let Found::Nothing { expected, .. } = level.found(*index) {
                 job.expected = *expected;
             }
-            if !job.is_random() {
+            if !job.is_random() && !always.names(&job.id) {
                 level.observe(*index, job);
             }
         }
@@ -219,6 +221,7 @@ impl<'a> Execution<'a> {
             let is_random = jobs[*index].is_random();
             let red = report.verdict != Verdict::Pass;
             let fate = match watched.remove(index) {
+                _ if always.names(&report.id) => Fate::Nothing(vec![AlwaysRun::WHY.to_owned()]),
                 _ if is_random => Fate::Nothing(vec!["its tests ran in random order".to_owned()]),
                 // It may be red only because it was observed.
                 _ if red && is_observed.contains(&report.id) => {

@@ -294,3 +294,31 @@ fn examples_in_documentation_depend_on_what_rustdoc_reads() {
         asker.ask().red();
     });
 }
+
+#[test]
+fn a_project_may_have_targets_always_run_and_vouch_for_a_service() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let test = "#[test] fn t() {\n\
+                std::net::TcpStream::connect(std::env::var(\"PEER\").unwrap()).unwrap(); }\n";
+    play(&[("tests/outside.rs", test)], |asker| {
+        asker.home.environment.set("PEER", &address);
+        let settings = |text: &str| asker.home.config("", &format!("debounce = '1h'\n{text}"));
+        settings(&format!("trusted_services = ['{address}']"));
+        // A daemon takes a new config in its own time.
+        until("the service is vouched for", || {
+            let answer = asker.ask();
+            answer.green();
+            (answer.source() == "cache").then_some(())
+        });
+        settings(&format!("trusted_services = ['{address}']\nalways_run = ['*::outside']"));
+        until("the target is always run", || {
+            let answer = asker.ask();
+            answer.green();
+            (answer.run() == ["outside"]).then_some(())
+        });
+        let answer = asker.ask();
+        assert_eq!(answer.run(), ["outside"]);
+        assert_eq!(answer.targets[1]["reason"], "the config has it always run", "{answer:#?}");
+    });
+}

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use super::super::patterns::Trusted;
 use super::super::states::{States, Way, is_settled, kind_of};
 use super::key::Subject;
 use crate::cache::{Input, InputState};
@@ -35,7 +36,7 @@ pub(super) struct Judge {
     /// Where temporary files go.
     pub(super) temporary: PathBuf,
     /// Outside services that the project vouches for.
-    pub(super) trusted: Vec<globset::GlobMatcher>,
+    pub(super) trusted: Trusted,
 }
 
 impl Judge {
@@ -49,7 +50,7 @@ impl Judge {
         let mut doubts = Vec::new();
         for peer in &seen.peers {
             let address = peer.address.to_string();
-            if !self.trusted.iter().any(|glob| glob.is_match(&address)) {
+            if !self.trusted.vouches_for(&address) {
                 doubts.push(format!("it spoke to {address}, which is outside of the run"));
             }
         }
