@@ -21,6 +21,7 @@
 //! tree joins the key. What spoke to others than itself is not kept at all, unless the project
 //! vouches for them.
 
+mod doubt;
 mod inputs;
 mod key;
 mod watch;
@@ -30,6 +31,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(super) use self::doubt::Doubt;
 pub(super) use self::inputs::Fate;
 use self::inputs::Judge;
 pub(super) use self::key::{Subject, selection_text};
@@ -99,7 +101,7 @@ impl<'a> Level<'a> {
             let subject = Subject::of(planned, question, facts, &mut this.states);
             let nothing = |why: &str| Found::Nothing { why: why.to_owned(), expected: None };
             let found = match (&subject, tree) {
-                _ if always.names(&planned.id) => nothing(AlwaysRun::WHY),
+                _ if always.names(&planned.id) => nothing(&Doubt::AlwaysRun.to_string()),
                 (Ok(subject), Some(_)) => this.find(subject, tree),
                 (Ok(_), None) => nothing("the snapshot is unknown"),
                 (Err(why), _) => nothing(why),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::binary::{Fate, Found, Level, Watched};
+use super::binary::{Doubt, Fate, Found, Level, Watched};
 use super::patterns::AlwaysRun;
 use super::run::{RunError, RunOptions, Step};
 use super::{Facts, Question};
@@ -221,12 +221,11 @@ impl<'a> Execution<'a> {
             let is_random = jobs[*index].is_random();
             let red = report.verdict != Verdict::Pass;
             let fate = match watched.remove(index) {
-                _ if always.names(&report.id) => Fate::Nothing(vec![AlwaysRun::WHY.to_owned()]),
-                _ if is_random => Fate::Nothing(vec!["its tests ran in random order".to_owned()]),
+                _ if always.names(&report.id) => Fate::Nothing(vec![Doubt::AlwaysRun]),
+                _ if is_random => Fate::Nothing(vec![Doubt::Random]),
                 // It may be red only because it was observed.
                 _ if red && is_observed.contains(&report.id) => {
-                    let why = "it failed when it was observed and passed when it was not";
-                    again.push((*index, Fate::Nothing(vec![why.to_owned()])));
+                    again.push((*index, Fate::Nothing(vec![Doubt::Fickle])));
                     continue;
                 }
                 Some(Watched { interfered: true, fate }) => {

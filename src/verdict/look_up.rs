@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Question;
+use super::binary::Doubt;
 use super::patterns::AlwaysRun;
 use super::states::States;
 use crate::cache::{Cache, Input, InputState, Key, Lookup, Reason, Record};
@@ -32,7 +33,7 @@ impl Finding {
                 let always = AlwaysRun::of(&question.settings);
                 if let Some(target) = record.targets.iter().find(|target| always.names(&target.id))
                 {
-                    return Self::Nothing(format!("{}: {}", target.id, AlwaysRun::WHY));
+                    return Self::Nothing(format!("{}: {}", target.id, Doubt::AlwaysRun));
                 }
                 match changed_input(&record, &question.root) {
                     None => Self::Green(record),

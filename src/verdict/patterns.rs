@@ -20,9 +20,6 @@ fn set(globs: &[String]) -> GlobSet {
 pub(super) struct AlwaysRun(GlobSet);
 
 impl AlwaysRun {
-    /// Why a target is run that is named.
-    pub(super) const WHY: &str = "the config has it always run";
-
     pub(super) fn of(settings: &Settings) -> Self {
         Self(set(&settings.always_run))
     }

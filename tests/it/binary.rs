@@ -322,3 +322,27 @@ fn a_project_may_have_targets_always_run_and_vouch_for_a_service() {
         assert_eq!(answer.targets[1]["reason"], "the config has it always run", "{answer:#?}");
     });
 }
+
+#[test]
+fn explain_names_what_differs_and_what_would_have_a_target_kept() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let reads = "#[test] fn t() { std::fs::read(\"data\").unwrap(); }\n";
+    let peer = "#[test] fn t() {\n\
+                std::net::TcpStream::connect(std::env::var(\"PEER\").unwrap()).unwrap(); }\n";
+    let files = [("data", "1"), ("tests/outside.rs", peer), ("tests/reads.rs", reads)];
+    play(&files, |asker| {
+        asker.home.environment.set("PEER", &address);
+        asker.ask().green_from("run");
+        asker.home.write("data", "2");
+        let text = asker.home.ok(&["explain", "reads"]);
+        assert!(text.contains("p::reads: `data` changed"), "{text}");
+        assert!(!text.contains("outside"), "{text}");
+        let text = asker.home.ok(&["explain", "outside"]);
+        assert!(text.contains(&format!("it spoke to {address}")), "{text}");
+        assert!(text.contains("trusted_services"), "{text}");
+        let lines = asker.home.ok(&["explain", "--format", "json"]);
+        let lib: serde_json::Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+        assert!(lib["reason"].as_str().unwrap().starts_with("all that it consulted"), "{lib:#}");
+    });
+}
