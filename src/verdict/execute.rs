@@ -4,10 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::binary::{Doubt, Fate, Found, Level, Watched};
 use super::patterns::AlwaysRun;
 use super::run::{RunError, RunOptions, Step};
+use super::states::until_settled;
 use super::{Facts, Question};
 use crate::cache::{Cache, Record};
 use crate::compiler::{CompileError, Planned, TestCompiler};
@@ -125,6 +127,10 @@ impl<'a> Execution<'a> {
         options.live = jobs.len() == 1 && jobs[0].wants_output();
         let mut to_run: Vec<_> = (0..jobs.len()).filter(|index| kept[*index].is_none()).collect();
         on_step(Step::Planned(to_run.len()));
+        if !to_run.is_empty() {
+            let built: Vec<_> = products.iter().map(|(_, path)| path.clone()).collect();
+            tokio::time::sleep(until_settled(&built, SystemTime::now())).await;
+        }
         let mut results = BTreeMap::new();
         while !to_run.is_empty() {
             results.extend(self.run(&jobs, &to_run, &mut level, &options, on_step).await?);

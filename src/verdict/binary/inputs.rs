@@ -229,3 +229,6 @@ fn kind_and_mode(stamp: &Stamp) -> Option<(Kind, u32)> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;
