@@ -37,7 +37,7 @@ use self::inputs::Judge;
 pub(super) use self::key::{Subject, selection_text};
 pub(super) use self::watch::Watched;
 use self::watch::Watching;
-use super::patterns::{AlwaysRun, Trusted};
+use super::patterns::{AlwaysRun, Excluded, Trusted};
 use super::states::States;
 use super::{Facts, Question};
 use crate::cache::{Cache, Input, Key, Lookup, Record};
@@ -167,6 +167,7 @@ impl<'a> Level<'a> {
             target_dirs: self.facts.target_dirs.iter().map(|dir| real(dir)).collect(),
             covered: vec![real(&self.facts.toolchain.sysroot)],
             temporary: real(&temporary),
+            excluded: Excluded::of(&self.question.settings),
             trusted: Trusted::of(&self.question.settings),
         };
         job.around = Some(watching.around(index, judge));

@@ -1,7 +1,9 @@
 //! The project's own words on what may be kept: targets that are always run, services that are
 //! vouched for.
 
-use globset::{Glob, GlobSet, GlobSetBuilder};
+use std::path::Path;
+
+use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 
 use super::Settings;
 use crate::model::TargetId;
@@ -27,6 +29,30 @@ impl AlwaysRun {
     /// Whether the target is named, or its package is.
     pub(super) fn names(&self, id: &TargetId) -> bool {
         !self.0.is_empty() && (self.0.is_match(id.to_string()) || self.0.is_match(&id.package))
+    }
+}
+
+/// Files of the workspace that never decide a verdict.
+#[derive(Clone, Debug)]
+pub(super) struct Excluded(GlobSet);
+
+impl Excluded {
+    /// As the snapshot understands the globs.
+    pub(super) fn of(settings: &Settings) -> Self {
+        let mut builder = GlobSetBuilder::new();
+        for glob in &settings.exclude {
+            let built =
+                GlobBuilder::new(glob).literal_separator(true).backslash_escape(true).build();
+            if let Ok(glob) = built {
+                builder.add(glob);
+            }
+        }
+        Self(builder.build().unwrap_or_default())
+    }
+
+    /// Whether the path, relative to the workspace, or a folder around it is excluded.
+    pub(super) fn holds(&self, path: &Path) -> bool {
+        !self.0.is_empty() && path.ancestors().any(|part| self.0.is_match(part))
     }
 }
 

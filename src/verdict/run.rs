@@ -316,14 +316,18 @@ impl Session<'_> {
             let Fate::Inputs(all) = &target.fate else { continue };
             for input in all {
                 let path = root.join(&input.path);
+                // One path may count for two targets in two ways, or have changed between them:
+                // then the record holds both, and never answers.
                 if !is_made(&path) {
-                    inputs.insert(path, input.clone());
+                    inputs.insert((path, input.state), input.clone());
                 }
             }
         }
-        let inside = inputs.keys().filter(|path| path.starts_with(root)).cloned().collect();
+        let inside: BTreeSet<_> =
+            inputs.keys().map(|(path, _)| path).filter(|path| path.starts_with(root)).collect();
+        let inside = inside.into_iter().cloned().collect();
         let uncounted: BTreeSet<_> = tree.uncounted(inside).await.into_iter().collect();
-        inputs.retain(|path, _| !path.starts_with(root) || uncounted.contains(path));
+        inputs.retain(|(path, _), _| !path.starts_with(root) || uncounted.contains(path));
         inputs.into_values().collect()
     }
 

@@ -9,7 +9,7 @@ use std::os::unix::fs::symlink;
 
 use knhk_test_cache::observer::Observer;
 
-use crate::home::{Answered, EXE, Home, SOON, answered, until};
+use crate::home::{Answered, EXE, Home, LIMIT, SOON, answered, until};
 
 /// A workspace and a way to ask.
 struct Asker {
@@ -344,5 +344,87 @@ fn explain_names_what_differs_and_what_would_have_a_target_kept() {
         let lines = asker.home.ok(&["explain", "--format", "json"]);
         let lib: serde_json::Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
         assert!(lib["reason"].as_str().unwrap().starts_with("all that it consulted"), "{lib:#}");
+    });
+}
+
+/// Each way in which a cache has lied, beside those above: the target that depends on it runs.
+#[test]
+fn what_only_the_build_reads_changes_the_program() {
+    let lib = "pub const TEXT: &str = include_str!(\"../../outside.txt\");\n\
+               pub const MODE: &str = env!(\"MODE_OF_BUILD\");\n";
+    let build = "fn main() {\n\
+                 println!(\"cargo:rerun-if-env-changed=KNOB\");\n\
+                 let knob = std::env::var(\"KNOB\").unwrap_or_default();\n\
+                 println!(\"cargo:rustc-env=MODE_OF_BUILD=mode{knob}\"); }\n";
+    let uses = "#[test] fn t() { assert!(p::TEXT.len() + p::MODE.len() > 4) }\n";
+    let files = [
+        ("build.rs", build),
+        ("src/lib.rs", lib),
+        ("../outside.txt", "1"),
+        ("tests/other.rs", "#[test] fn t() {}\n"),
+        ("tests/uses.rs", uses),
+    ];
+    play(&files, |asker| {
+        asker.ask().green_from("run");
+        asker.runs(&[]);
+        asker.home.write("../outside.txt", "2");
+        asker.runs(&["uses"]);
+        asker.home.write("../outside.txt", "1");
+        asker.runs(&[]);
+        asker.home.environment.set("KNOB", "1");
+        // A variable that every test sees.
+        asker.runs(&["p", "other", "uses"]);
+        asker.home.environment.remove("KNOB");
+        asker.runs(&[]);
+    });
+}
+
+#[test]
+fn two_checkouts_answer_for_themselves() {
+    let test = "#[test] fn t() { assert_eq!(std::fs::read(\"data\").unwrap(), b\"1\") }\n";
+    play(&[("data", "1"), ("tests/it.rs", test)], |asker| {
+        asker.ask().green_from("run");
+        let git = |args: &[&str]| asker.home.git(args);
+        git(&["init", "-q"]);
+        git(&["add", "."]);
+        git(&["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "one"]);
+        git(&["worktree", "add", "-q", "../other"]);
+        let other = asker.home.base.join("other");
+        fs::write(other.join("data"), "2").unwrap();
+        let line = ["test", "--format", "json", "--no-daemon"];
+        answered(asker.home.start_in(&other, EXE, &line, false).end(LIMIT)).red();
+        fs::write(other.join("data"), "1").unwrap();
+        answered(asker.home.start_in(&other, EXE, &line, false).end(LIMIT)).green();
+        // Through a link to the workspace it is the same one.
+        symlink(&asker.home.root, asker.home.base.join("link")).unwrap();
+        let link = asker.home.base.join("link");
+        answered(asker.home.start_in(&link, EXE, &line, false).end(LIMIT)).green_from("cache");
+        asker.home.write("data", "2");
+        answered(asker.home.start_in(&link, EXE, &line, false).end(LIMIT)).red();
+    });
+}
+
+#[test]
+fn a_run_that_cannot_be_kept_is_no_wrong_answer() {
+    // Leaves a process behind; fails the first time that it is run at all.
+    let leaves = "#[test] fn t() { let _ = std::process::Command::new(\"sleep\").arg(\"2\")\n\
+                  .stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null())\n\
+                  .stderr(std::process::Stdio::null()).spawn().unwrap(); }\n";
+    let fickle = "#[test] fn t() { let mark = std::env::var(\"MARK\").unwrap();\n\
+                  let first = !std::path::Path::new(&mark).exists();\n\
+                  std::fs::write(&mark, \"\").unwrap(); assert!(!first) }\n";
+    play(&[("tests/fickle.rs", fickle), ("tests/leaves.rs", leaves)], |asker| {
+        let mark = asker.home.base.join("out/mark");
+        asker.home.environment.set("MARK", &mark);
+        let answer = asker.ask();
+        answer.green();
+        let why = answer.summary["not_kept"].to_string();
+        assert!(why.contains("failed when it was observed"), "{answer:#?}");
+        assert!(why.contains("left a process behind"), "{answer:#?}");
+        assert_eq!(asker.ask().run(), ["fickle", "leaves"]);
+        assert_eq!(asker.ask().run(), ["leaves"]);
+        // What it was seen to depend on is gone.
+        fs::remove_file(&mark).unwrap();
+        assert_eq!(asker.ask().run(), ["fickle", "leaves"]);
     });
 }

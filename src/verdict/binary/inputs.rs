@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::super::patterns::Trusted;
+use super::super::patterns::{Excluded, Trusted};
 use super::super::states::{States, Way, is_settled, kind_of};
 use super::doubt::Doubt;
 use super::key::Subject;
@@ -36,6 +36,8 @@ pub(super) struct Judge {
     pub(super) covered: Vec<PathBuf>,
     /// Where temporary files go.
     pub(super) temporary: PathBuf,
+    /// What the project says never decides.
+    pub(super) excluded: Excluded,
     /// Outside services that the project vouches for.
     pub(super) trusted: Trusted,
 }
@@ -70,6 +72,9 @@ impl Judge {
             // Nobody reads more than a few.
             if doubts.len() >= REASONS {
                 break;
+            }
+            if path.strip_prefix(&self.root).is_ok_and(|path| self.excluded.holds(path)) {
+                continue;
             }
             let is_leftover = || path.ancestors().any(|folder| cleared.contains(folder));
             if what.is_scratch() && is_leftover() {

@@ -28,8 +28,10 @@ fn settings(trusted: &[String]) -> Settings {
         cache_dir: nowhere.join("cache"),
         runtime_dir: nowhere.join("run"),
     };
-    let mut settings = crate::config::load(&paths, &environment).unwrap().config.defaults;
+    let config = crate::config::load(&paths, &environment).unwrap().config;
+    let mut settings = config.defaults;
     settings.trusted_services = trusted.to_vec();
+    settings.exclude = vec!["logs/**".to_owned(), "*.log".to_owned()];
     settings
 }
 
@@ -66,6 +68,7 @@ impl Scene {
             target_dirs: vec![self.root.join("target")],
             covered: Vec::new(),
             temporary: self.temporary.clone(),
+            excluded: Excluded::of(&settings(&[])),
             trusted: Trusted::of(&settings(&self.trusted)),
         };
         judge.judge(&self.seen, started, &mut States::default())
@@ -184,6 +187,17 @@ fn leftovers_below_folders_for_results_are_passed_over_and_nothing_else() {
     fs::create_dir(scene.root.join("data/work")).unwrap();
     scene.uses("data/work", scratch);
     assert_eq!(scene.names(), ["data/work"]);
+}
+
+#[test]
+fn what_the_project_excludes_never_decides() {
+    let mut scene = Scene::new();
+    fs::create_dir(scene.root.join("logs")).unwrap();
+    for path in ["logs/a", "b.log", "data/c.log"] {
+        fs::write(scene.root.join(path), "").unwrap();
+        scene.uses(path, Uses::READ);
+    }
+    assert_eq!(scene.names(), ["data/c.log"]);
 }
 
 #[test]
