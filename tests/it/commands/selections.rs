@@ -2,7 +2,6 @@
 
 use crate::home::{Home, until_old};
 use crate::replay::workspace::make;
-use crate::results::Results;
 
 #[test]
 fn selections_mean_what_they_mean_to_cargo() {
@@ -34,8 +33,8 @@ fn selections_mean_what_they_mean_to_cargo() {
         let mut whole = vec!["test", "--no-fail-fast"];
         whole.extend(*line);
         let real = home.cargo(&whole);
-        let expected = Results::of_cargo(&real);
-        assert_eq!(Results::of_answer(&ours), expected, "{line:?}: {ours:#?}\n{real:#?}");
+        let expected = real.results();
+        assert_eq!(ours.results(), expected, "{line:?}: {ours:#?}\n{real:#?}");
         assert_eq!(ours.verdict() == "pass", *green, "{line:?}: {ours:#?}");
         let again = home.test(&[&["--no-daemon"], *line].concat());
         if *green {
