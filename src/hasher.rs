@@ -34,6 +34,7 @@ mod manifest;
 mod memo;
 mod options;
 mod parallel;
+mod program;
 mod query;
 mod read;
 mod rules;
@@ -54,6 +55,7 @@ use std::path::{Path, PathBuf};
 pub use changes::{Changes, Mark};
 pub use manifest::{Difference, FileChange, Manifest, ManifestError};
 pub use options::{GlobError, Options};
+pub use program::program_digest;
 pub use query::Snapshot;
 pub use read::{FileDigest, file_digest};
 

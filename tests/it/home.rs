@@ -95,6 +95,22 @@ impl Answered {
         assert_eq!(self.ran.code, Some(0), "{self:#?}");
     }
 
+    /// Asserts a green answer, some of it from records and some from a run perhaps.
+    #[track_caller]
+    pub(crate) fn green(&self) {
+        assert_eq!((self.verdict(), self.ran.code), ("pass", Some(0)), "{self:#?}");
+    }
+
+    /// The targets that were run, by name; doctests are `p (doc)`.
+    pub(crate) fn run(&self) -> Vec<String> {
+        let ran = self.targets.iter().filter(|target| target["source"] == "run");
+        ran.map(|target| {
+            let name = target["target"].as_str().unwrap();
+            if target["kind"] == "doc" { format!("{name} (doc)") } else { name.to_owned() }
+        })
+        .collect()
+    }
+
     /// Asserts that tests failed.
     #[track_caller]
     pub(crate) fn red(&self) {

@@ -54,7 +54,7 @@ const NEVER: [(&str, &str); 6] = [
 ];
 
 /// Foreign crates with the only modules that may name them.
-const HOMES: [(&str, &[&str]); 12] = [
+const HOMES: [(&str, &[&str]); 13] = [
     ("notify", &["watcher"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
@@ -66,6 +66,7 @@ const HOMES: [(&str, &[&str]); 12] = [
     ("toml_edit", &["config"]),
     ("schemars", &["config"]),
     ("ignore", &["hasher"]),
+    ("object", &["hasher"]),
     ("indicatif", &["cli"]),
 ];
 
