@@ -14,6 +14,8 @@ use knhk_test_cache::process::Environment;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::Value;
 
+use crate::results::Results;
+
 /// Long enough for a build on a machine that has other things to do.
 pub(crate) const LIMIT: Duration = Duration::from_secs(240);
 
@@ -42,6 +44,17 @@ pub(crate) struct Ran {
     pub(crate) took: Duration,
 }
 
+impl Ran {
+    /// As cargo's output, both streams in one.
+    pub(crate) fn results(&self) -> Results {
+        // The generated workspace's target of this name prints what it likes.
+        let results = Results::of_cargo(self.code, &self.stdout, &["custom"]);
+        let red = !results.failed.is_empty();
+        assert!(results.error || (self.code == Some(0)) != red, "{self:#?}");
+        results
+    }
+}
+
 /// What `test --format json` said.
 #[derive(Debug)]
 pub(crate) struct Answered {
@@ -65,6 +78,14 @@ impl Answered {
 
     pub(crate) fn count(&self, what: &str) -> u64 {
         self.summary[what].as_u64().unwrap()
+    }
+
+    /// In the form in which cargo's own output can be read too.
+    pub(crate) fn results(&self) -> Results {
+        let results = Results::of_answer(&self.targets, &self.summary);
+        let red = !results.failed.is_empty();
+        assert_eq!(self.verdict() == "fail", red, "{self:#?}");
+        results
     }
 
     /// Asserts a green answer and where it came from.

@@ -8,7 +8,6 @@ use std::os::unix::fs::symlink;
 
 use self::workspace::{commit, edit, make, set_mode};
 use crate::home::{Answered, Home, until_old};
-use crate::results::Results;
 
 struct Replay {
     home: Home,
@@ -31,9 +30,9 @@ impl Replay {
         }
         line.extend(args);
         let real = self.home.cargo(&line);
-        let expected = Results::of_cargo(&real);
+        let expected = real.results();
         for answer in [&first, &second] {
-            let got = Results::of_answer(answer);
+            let got = answer.results();
             assert_eq!(got.error, expected.error, "{what}: {answer:#?}\n{real:#?}");
             if !expected.error {
                 assert_eq!(got, expected, "{what}: {answer:#?}\n{real:#?}");
