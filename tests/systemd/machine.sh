@@ -8,7 +8,7 @@
 MACHINE_DIR=
 MACHINE_NSPAWN=
 MACHINE_INIT=
-MACHINE_USER=dev
+MACHINE_USER=knhkdev
 MACHINE_UID=4242
 
 # What the host must have. Installs it where that is possible; says what is missing where not.
@@ -57,6 +57,7 @@ machine_boot() {
 # Files that the machine has and the host has not: a user, a journal, a toolchain that he can read.
 machine_furnish() {
     local root=$1 unit sysroot folder
+    [ -d "$root/lib/systemd/system" ] || { echo "no systemd in $root"; return 1; }
     grep -q "^$MACHINE_USER:" "$root/etc/passwd" || {
         echo "$MACHINE_USER:x:$MACHINE_UID:$MACHINE_UID::/home/$MACHINE_USER:/bin/bash" >>"$root/etc/passwd"
         echo "$MACHINE_USER:x:$MACHINE_UID:" >>"$root/etc/group"
@@ -64,12 +65,27 @@ machine_furnish() {
     }
     mkdir -p "$root/home/$MACHINE_USER/.cargo/bin" "$root/var/log/journal"
     echo uninitialized >"$root/etc/machine-id"
-    # Only what the tests need is to run: not the host's own services.
-    rm -rf "$root/etc/systemd/system/multi-user.target.wants" "$root/etc/systemd/system/timers.target.wants"
-    for unit in apt-daily.timer apt-daily-upgrade.timer systemd-networkd.service \
-        systemd-resolved.service systemd-timesyncd.service systemd-firstboot.service getty.target console-getty.service; do
+    # Only what the tests need is to run: none of the host's own services, whatever pulls them in.
+    rm -rf "$root"/etc/systemd/system/*.wants "$root"/etc/systemd/system/*.requires
+    for unit in "$root"/lib/systemd/system-generators/*; do
+        mkdir -p "$root/etc/systemd/system-generators"
+        ln -sfn /dev/null "$root/etc/systemd/system-generators/$(basename "$unit")"
+    done
+    cat >"$root/etc/systemd/system/machine.target" <<-'END'
+	[Unit]
+	Requires=basic.target
+	Wants=dbus.service systemd-logind.service systemd-user-sessions.service
+	After=basic.target dbus.service systemd-logind.service systemd-user-sessions.service
+	AllowIsolate=yes
+	END
+    ln -sfn machine.target "$root/etc/systemd/system/default.target"
+    for unit in systemd-networkd.service systemd-resolved.service systemd-timesyncd.service \
+        systemd-firstboot.service; do
         ln -sfn /dev/null "$root/etc/systemd/system/$unit"
     done
+    # A manager goes a second after its user's last session, not ten.
+    mkdir -p "$root/etc/systemd/logind.conf.d"
+    printf '[Login]\nUserStopDelaySec=1\n' >"$root/etc/systemd/logind.conf.d/machine.conf"
     # The toolchain lies where a developer has it: in a folder that a service's PATH lacks.
     sysroot=$(rustc --print sysroot)
     for unit in cargo rustc rustdoc; do
