@@ -32,9 +32,12 @@ machine_requirements() {
 machine_boot() {
     MACHINE_DIR=$(mktemp -d /var/tmp/knhk-machine.XXXXXX)
     mount -t tmpfs -o mode=0755,size=3g tmpfs "$MACHINE_DIR"
-    mkdir "$MACHINE_DIR"/{upper,work,root}
+    mkdir "$MACHINE_DIR"/{upper,work,root,home}
     mount -t overlay overlay -o "lowerdir=/,upperdir=$MACHINE_DIR/upper,workdir=$MACHINE_DIR/work" \
         "$MACHINE_DIR/root"
+    # A developer's files lie on a file system of their own, not on an overlay: those have odd inodes.
+    mkdir -p "$MACHINE_DIR/root/home/$MACHINE_USER"
+    mount --bind "$MACHINE_DIR/home" "$MACHINE_DIR/root/home/$MACHINE_USER"
     machine_furnish "$MACHINE_DIR/root"
     # No network but a loopback of its own: the machine's daemons must not touch ours.
     systemd-nspawn --directory="$MACHINE_DIR/root" --register=no --keep-unit --private-network \
@@ -155,6 +158,7 @@ machine_end() {
         MACHINE_NSPAWN=
     fi
     if [ -n "$MACHINE_DIR" ]; then
+        umount "$MACHINE_DIR/root/home/$MACHINE_USER" 2>/dev/null
         umount "$MACHINE_DIR/root" 2>/dev/null || umount -l "$MACHINE_DIR/root" 2>/dev/null
         umount "$MACHINE_DIR" 2>/dev/null || umount -l "$MACHINE_DIR" 2>/dev/null
         rmdir "$MACHINE_DIR" 2>/dev/null

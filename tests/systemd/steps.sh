@@ -92,11 +92,11 @@ refuses() {
 # Everything that could be left behind: files in the home but what the developer made, in the
 # system and at run time, and what the manager knows.
 traces() {
-    (cd "$MACHINE_DIR/root" && find ".$HOME_DIR" usr etc run/user -xdev -path ".$PROJECT" -prune -o \
+    (cd "$MACHINE_DIR/root" && find ".$HOME_DIR" usr etc -xdev -path ".$PROJECT" -prune -o \
         -path ".$HOME_DIR/.cargo" -prune -o -newer "$MACHINE_DIR/console" -print) || true
     as_user find "/run/user/$MACHINE_UID" -name '*knhk*' 2>/dev/null || true
-    user_systemctl list-units --all --no-legend --plain '*knhk*'
-    user_systemctl list-unit-files --no-legend '*knhk*'
+    user_systemctl list-units --all --no-legend --plain '*knhk*' || true
+    user_systemctl list-unit-files --no-legend '*knhk*' || true
     processes
 }
 
