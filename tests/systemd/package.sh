@@ -24,7 +24,7 @@ a_package_brings_all_that_belongs() {
         share/doc/knhk-test-cache/{copyright,LICENSE-MIT,LICENSE-APACHE,examples/config.toml}; do
         in_package "/usr/$file" || { echo "no /usr/$file"; return 1; }
     done
-    in_machine systemd-analyze --user verify /usr/lib/systemd/user/$UNIT
+    as_user systemd-analyze --user verify /usr/lib/systemd/user/$UNIT
     as_user bash -c '. /usr/share/bash-completion/completions/knhk-test-cache; complete -p knhk-test-cache'
     as_user knhk-test-cache --config-file /usr/share/doc/knhk-test-cache/examples/config.toml config check
 }
