@@ -1,10 +1,5 @@
-# Figures with their bars; sourced by `run`. The service is installed before and after.
-
-FIGURES="
-restarts_lose_no_question
-starts_about_as_fast_as_a_trivial_service
-how_exposed_it_is
-"
+# Figures with their bars; sourced by `run`, and steps of steps.sh. The service is installed before
+# and after each.
 
 # A line of figures, shown below the step whether it passes or not.
 figure() { printf '%-58s %s\n' "$1" "$2" >>"$MACHINE_DIR/figures"; }

@@ -11,9 +11,9 @@ a_package_goes_without_a_trace
 in_package() { in_machine dpkg-query --listfiles knhk-test-cache | grep -qx "$1"; }
 
 a_package_brings_all_that_belongs() {
-    traces >"$MACHINE_DIR/before"
     # From here on the developer has no copy of his own.
     as_user rm bin/knhk-test-cache
+    traces >"$MACHINE_DIR/before"
     cp "$package" "$MACHINE_DIR/root/var/tmp/package.deb"
     in_machine dpkg --no-triggers --install /var/tmp/package.deb
     local file
@@ -65,6 +65,7 @@ a_package_goes_without_a_trace() {
     # The developer's own: what he enabled, configured and recorded.
     user_systemctl disable "$UNIT" "$SOCKET" || true
     as_user rm -rf .config/knhk-test-cache .cache/knhk-test-cache
+    as_user rmdir .config/systemd/user .config/systemd
     rm "$MACHINE_DIR/root/var/tmp/package.deb"
     traces >"$MACHINE_DIR/after"
     diff "$MACHINE_DIR/before" "$MACHINE_DIR/after"

@@ -12,6 +12,9 @@ answers_again_after_a_kill
 the_watchdog_ends_a_hang
 reloads_a_good_config_and_survives_a_broken_one
 a_question_starts_a_stopped_service
+restarts_lose_no_question
+starts_about_as_fast_as_a_trivial_service
+how_exposed_it_is
 an_upgrade_in_place_fails_no_question
 goes_with_the_session_unless_lingering
 nothing_is_left_of_a_build
@@ -92,8 +95,11 @@ refuses() {
 # Everything that could be left behind: files in the home but what the developer made, in the
 # system and at run time, and what the manager knows.
 traces() {
-    (cd "$MACHINE_DIR/root" && find ".$HOME_DIR" usr etc -xdev -path ".$PROJECT" -prune -o \
-        -path ".$HOME_DIR/.cargo" -prune -o -newer "$MACHINE_DIR/console" -print) || true
+    (
+        cd "$MACHINE_DIR/root"
+        find ".$HOME_DIR" -path ".$PROJECT" -prune -o -path ".$HOME_DIR/.cargo" -prune -o -print
+        find usr etc -xdev ! -type d -newer "$MACHINE_DIR/console" -print
+    )
     as_user find "/run/user/$MACHINE_UID" -name '*knhk*' 2>/dev/null || true
     user_systemctl list-units --all --no-legend --plain '*knhk*' || true
     user_systemctl list-unit-files --no-legend '*knhk*' || true
