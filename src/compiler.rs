@@ -9,6 +9,7 @@
 mod cargo;
 mod error;
 mod hook;
+mod locks;
 mod message;
 mod plan;
 mod progress;
@@ -25,6 +26,7 @@ use crate::workspace::{CargoConfig, Selection, Toolchain};
 
 pub use error::CompileError;
 pub use hook::record_invocation;
+pub use locks::{is_locked, waiting_for_us};
 pub use plan::{Plan, Planned};
 pub use progress::Progress;
 pub use sources::Sources;

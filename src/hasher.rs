@@ -34,6 +34,7 @@ mod manifest;
 mod memo;
 mod options;
 mod parallel;
+mod program;
 mod query;
 mod read;
 mod rules;
@@ -54,6 +55,7 @@ use std::path::{Path, PathBuf};
 pub use changes::{Changes, Mark};
 pub use manifest::{Difference, FileChange, Manifest, ManifestError};
 pub use options::{GlobError, Options};
+pub use program::program_digest;
 pub use query::Snapshot;
 pub use read::{FileDigest, file_digest};
 
@@ -355,7 +357,14 @@ impl CodeHasher {
     ) -> Changes {
         self.generation += 1;
         let all = all || !self.current;
-        let (changes, stale_memo) = Update::new(self, on_dir, all).run(dirty);
+        let (mut changes, mut stale_memo) = Update::new(self, on_dir, all).run(dirty);
+        if changes.linked > 0 && !all {
+            // Of the file's other names nothing is told: they may be anywhere in the tree, and
+            // what is written through one of them changes the others.
+            let (more, stale) = Update::new(self, on_dir, true).run(BTreeSet::new());
+            changes.add(&more);
+            stale_memo |= stale;
+        }
         self.current = true;
         if stale_memo || (self.memo.is_none() && !changes.is_empty()) {
             self.saved = None;

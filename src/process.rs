@@ -24,7 +24,8 @@ pub enum Priority {
     /// As the process that starts it: someone is waiting.
     #[default]
     Foreground,
-    /// Nobody is waiting: a low processor share and idle input and output.
+    /// Nobody is waiting: what the machine would else leave idle, of processors and of input and
+    /// output.
     Background,
 }
 
@@ -193,12 +194,14 @@ fn prepare(command: &mut std::process::Command, priority: Priority, last: Option
                 libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
             }
             if background {
-                libc::setpriority(libc::PRIO_PROCESS, 0, 10);
+                libc::setpriority(libc::PRIO_PROCESS, 0, 19);
                 #[cfg(target_os = "linux")]
                 {
                     const IOPRIO_WHO_PROCESS: libc::c_int = 1;
                     const IOPRIO_CLASS_IDLE: libc::c_int = 3 << 13;
                     libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_CLASS_IDLE);
+                    let none = libc::sched_param { sched_priority: 0 };
+                    libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const none);
                 }
             }
             last.as_ref().map_or(Ok(()), |hook| (hook.0)())

@@ -32,13 +32,15 @@ pub use words::{describe_end, failure_sections};
 
 use std::cell::RefCell;
 use std::ffi::OsString;
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::model::{Outcome, TargetId, TargetKind, TargetReport};
-use crate::process::{Environment, Priority, Stream};
+use crate::process::{Environment, Priority, Spec, Stream};
 
 /// Which program prints the results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -49,6 +51,15 @@ pub enum Harness {
     Custom,
     /// rustdoc, which runs libtest once or twice.
     Doctest,
+}
+
+/// What somebody else does around the process of a job's tests. Listing them is not that process.
+pub trait Around: fmt::Debug + Send + Sync {
+    /// About to be started: what is started in the place of `spec`.
+    fn start(&self, spec: Spec) -> Spec;
+
+    /// It is reaped, or could not be started. Not told if the run is given up.
+    fn end(&self);
 }
 
 /// One test target to run.
@@ -71,6 +82,8 @@ pub struct Job {
     /// How many of the first arguments belong to a wrapper around the test binary (a `runner` of
     /// the user's own: its options and the test binary itself). Usually 0.
     pub wrapper_args: usize,
+    /// Who comes around its process.
+    pub around: Option<Arc<dyn Around>>,
 }
 
 impl Job {
@@ -92,6 +105,7 @@ impl Job {
             harness,
             expected: None,
             wrapper_args: 0,
+            around: None,
         }
     }
 
@@ -102,6 +116,12 @@ impl Job {
     pub fn wants_output(&self) -> bool {
         let request = arguments::Request::of(self);
         request.wants_output || request.prints_only
+    }
+
+    /// Whether chance has a part in what is run: the tests are asked for in random order.
+    #[must_use]
+    pub fn is_random(&self) -> bool {
+        arguments::Request::of(self).shuffled
     }
 }
 

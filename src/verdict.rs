@@ -8,6 +8,8 @@
 //! The rule that outranks all others: a verdict is kept only if nothing that could have decided
 //! it changed between the moment before the build and the moment after the last test.
 
+mod binary;
+mod execute;
 mod explain;
 mod facts;
 mod key;
@@ -15,6 +17,7 @@ mod look_up;
 mod remember;
 mod run;
 mod scope;
+mod states;
 mod tree;
 mod verify;
 

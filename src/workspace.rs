@@ -16,7 +16,7 @@ mod toml_file;
 mod toolchain;
 
 pub use cargo_config::{CargoConfig, ConfigError, ConfigFile, RunnerShape};
-pub use identity::{Identity, is_session_variable};
+pub use identity::{Identity, is_session_variable, is_terminal_variable, without_root};
 pub use locate::{LocateError, locate};
 pub use outside::{Outside, outside_roots};
 pub use selection::Selection;

@@ -97,6 +97,15 @@ pub enum InputState {
     Listing(Digest),
     /// A symbolic link whose target text has this digest.
     Link(Digest),
+    /// A regular file, no link, whose permissions and content have this digest.
+    File(Digest),
+    /// A program, no link, whose permissions and loadable parts have this digest.
+    Program(Digest),
+    /// Something of which only the kind and the permissions count.
+    Kind(Digest),
+    /// Something that must be the very same as then: all that the system says of it (but not
+    /// which disk it lies on) has this digest.
+    Same(Digest),
 }
 
 /// Something outside the key's digest that the outcome may depend on. Whoever asks checks every
@@ -108,6 +117,10 @@ pub struct Input {
     pub path: PathBuf,
     /// What was there.
     pub state: InputState,
+    /// What the system said of it when it was digested, if that was so old that every later
+    /// change shows: as long as it says the same, nothing need be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Digest>,
 }
 
 /// One stored outcome.

@@ -68,8 +68,12 @@ pub(super) fn sized(number: u64, targets: usize, tests: usize) -> Record {
         selection: "--workspace".to_owned(),
         verdict: Verdict::Pass,
         inputs: vec![
-            Input { path: ".env".into(), state: InputState::Absent },
-            Input { path: "/etc/x".into(), state: InputState::Digest(Digest::of(b"x")) },
+            Input { path: ".env".into(), state: InputState::Absent, proof: None },
+            Input {
+                path: "/etc/x".into(),
+                state: InputState::Digest(Digest::of(b"x")),
+                proof: None,
+            },
         ],
         targets: (0..targets).map(target).collect(),
         duration_ms: 1_234,

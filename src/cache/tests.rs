@@ -143,7 +143,7 @@ fn names_that_are_not_text_survive() {
     let path = |text: &[u8]| PathBuf::from(OsString::from_vec(text.to_vec()));
     let mut odd = record(1);
     odd.project = path(b"/home/\xff\xfe/w");
-    odd.inputs.push(Input { path: path(b"fix\x80ture\n"), state: InputState::Absent });
+    odd.inputs.push(Input { path: path(b"fix\x80ture\n"), state: InputState::Absent, proof: None });
     cache.put(&odd, LIMITS).unwrap();
     assert_eq!(*hit(&cache, 1), odd);
     assert_eq!(cache.stats().unwrap().projects[0].path, Some(odd.project.clone()));

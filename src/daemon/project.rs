@@ -8,7 +8,9 @@
 
 mod actor;
 mod background;
+mod courtesy;
 mod inbox;
+mod polite;
 mod question;
 mod tree;
 mod work;

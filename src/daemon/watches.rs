@@ -68,6 +68,12 @@ impl Watches {
         self.watcher.is_watched(dir)
     }
 
+    /// Whether some watch is in doubt, anybody's; [`Self::renew`] puts it back. No answer may be
+    /// given by events then.
+    pub(super) fn in_doubt(&self) -> bool {
+        self.watcher.in_doubt()
+    }
+
     /// Asks for the proof that all events up to now have been reported.
     ///
     /// # Errors

@@ -22,13 +22,15 @@ pub struct Changes {
     pub read_files: u64,
     /// Bytes of those files.
     pub read_bytes: u64,
+    /// Files with several names that had only one before, or were not there.
+    pub linked: u64,
 }
 
 impl Changes {
     /// Whether everything is as it was, stamps included.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        Self { read_files: 0, read_bytes: 0, ..*self } == Self::default()
+        Self { read_files: 0, read_bytes: 0, linked: 0, ..*self } == Self::default()
     }
 
     /// Adds another part of the same scan.
@@ -41,6 +43,7 @@ impl Changes {
         self.folders_removed += other.folders_removed;
         self.read_files += other.read_files;
         self.read_bytes += other.read_bytes;
+        self.linked += other.linked;
     }
 }
 
@@ -79,6 +82,11 @@ pub(super) fn compare(
                 }
             }
         };
+        let was_linked = |old: &Entry| {
+            old.is(Entry::SHARED)
+                && (old.stamp.device, old.stamp.inode) == (entry.stamp.device, entry.stamp.inode)
+        };
+        changes.linked += u64::from(entry.is(Entry::SHARED) && !old.is_some_and(was_linked));
         changed.push(old.filter(|_| same).map_or(generation, |old| old.changed));
     }
     for (entry, changed) in now.entries_mut().iter_mut().zip(changed) {

@@ -78,6 +78,19 @@ impl CodeHasher {
         Snapshot::Unknown { why }
     }
 
+    /// The number of files of the last scan that count.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        let tops = self.tops.iter().filter_map(|top| top.folder);
+        tops.map(|top| self.tree.totals(top).0).sum()
+    }
+
+    /// Whether the last scan found no file that counts.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Changes whenever the stamp of any counted file changes, even if its content is the same
     /// again: a digest of sizes, times, inodes and modes as of the last scan, and of the links'
     /// targets now. It means something only on this machine.

@@ -45,7 +45,12 @@ pub(super) async fn run(
         err: Bounded::new(KEEP),
     };
     let spec = spec(job, &job.args, options);
-    let finished = match watch(&spec, &mut watched, job, options, &request, tell).await {
+    let spec = job.around.iter().fold(spec, |spec, around| around.start(spec));
+    let finished = watch(&spec, &mut watched, job, options, &request, tell).await;
+    if let Some(around) = &job.around {
+        around.end();
+    }
+    let finished = match finished {
         Ok(finished) if finished.end == End::Cancelled => return None,
         Ok(finished) => finished,
         Err(error) => {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Question;
+use super::states::States;
 use crate::cache::{Cache, Input, InputState, Key, Lookup, Reason, Record};
 use crate::hasher::{FileDigest, file_digest};
 use crate::model::{Answer, Outcome, Source, TargetAnswer, Timestamp, Verdict};
@@ -38,15 +39,8 @@ impl Finding {
 
 /// The first input of the record that is not as it was, in words.
 fn changed_input(record: &Record, root: &Path) -> Option<String> {
-    record.inputs.iter().find_map(|input| {
-        let path = root.join(&input.path);
-        let same = match (&input.state, file_digest(&path)) {
-            (InputState::Digest(then), FileDigest::Known(now)) => *then == now,
-            (InputState::Absent, FileDigest::Absent) => true,
-            _ => false,
-        };
-        (!same).then(|| format!("{} changed", input.path.display()))
-    })
+    let changed = States::default().first_changed(root, &record.inputs)?;
+    Some(format!("{} changed", changed.path.display()))
 }
 
 /// The input as it is now, for a new record; `None` where that cannot be told.
@@ -57,7 +51,7 @@ pub(super) fn input_now(path: &Path, root: &Path) -> Option<Input> {
         FileDigest::Unknown(_) => return None,
     };
     let path = path.strip_prefix(root).unwrap_or(path).to_owned();
-    Some(Input { path, state })
+    Some(Input { path, state, proof: None })
 }
 
 fn in_words(reason: &Reason, ttl: Duration) -> String {

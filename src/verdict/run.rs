@@ -1,6 +1,6 @@
 //! A question that no record answers: build, ask cargo for the plan, run it, keep the outcome.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -9,16 +9,17 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio_util::sync::CancellationToken;
 
+use super::binary::Fate;
+use super::execute::{Execution, Ran, RanTarget};
 use super::look_up::{Finding, answer_of, input_now};
 use super::{Facts, Look, Question, Tree, TreeError, code_hash, known_failure, source_key};
 use crate::cache::{Cache, Input, Key, Limits, Record};
-use crate::compiler::{Build, BuildSpec, CompileError, Planned, Progress, TestCompiler};
-use crate::config::Runner;
-use crate::model::{Answer, Digest, End, Source, TargetAnswer, TargetReport, Timestamp, Verdict};
+use crate::compiler::{Build, BuildSpec, CompileError, Progress, TestCompiler};
+use crate::model::{Answer, Digest, End, TargetAnswer, TargetReport, Timestamp, Verdict};
 use crate::process::Priority;
 use crate::protocol::{KnownFailure, VERSION};
 use crate::runner;
-use crate::runner::nextest::{self, NextestError};
+use crate::runner::nextest::NextestError;
 use crate::workspace::Stamp;
 
 /// How often a build is repeated because files changed while it ran. A build that writes into
@@ -93,6 +94,8 @@ pub struct Outcome {
     pub answer: Answer,
     /// The green record that would have answered, had it been allowed to.
     pub recorded: Option<Arc<Record>>,
+    /// The green records of single targets that did answer, or would have.
+    pub of_targets: Vec<Arc<Record>>,
 }
 
 /// Answers `question`: from a record if there is one for the tree as it is, else by a run.
@@ -140,25 +143,34 @@ pub async fn run<T: Tree>(
         }
     };
     on_step(Step::Built(&build));
-    let ran = session.execute(on_step).await?;
-    let reports = ran.reports;
-    not_kept.extend(ran.doubt);
+    let mut ran = session.execution(look.digest.as_ref().ok()).execute(on_step).await?;
     let when = Timestamp::now();
+    not_kept.extend(ran.doubt.take());
     // Before the last look at the tree: what it counts now, it counted all the time.
-    let sources = tree.uncounted(session.sources(&build, ran.runners)).await;
-    match tree.changed_since(&look.mark).await {
-        Some(changed) if changed.is_empty() => {}
+    let runners = std::mem::take(&mut ran.runners);
+    let sources = tree.uncounted(session.sources(&build, runners)).await;
+    let outside = session.outside(&ran, tree).await;
+    let still = match tree.changed_since(&look.mark).await {
+        Some(changed) if changed.is_empty() => look.digest.as_ref().ok(),
         Some(changed) => {
             not_kept.push(format!("changed while the tests ran: {}", changed.join(", ")));
+            None
         }
-        None => not_kept.push("it cannot be told what changed while the tests ran".to_owned()),
-    }
+        None => {
+            not_kept.push("it cannot be told what changed while the tests ran".to_owned());
+            None
+        }
+    };
+    not_kept.extend(session.keep_targets(&mut ran, look.digest.as_ref().ok(), still, when));
+    let reports: Vec<_> = ran.targets.iter().map(|target| target.report.clone()).collect();
     match &look.digest {
         Err(why) => not_kept.extend(why.iter().cloned()),
         Ok(digest) if session.is_kept() => {
             if not_kept.is_empty() {
+                let oldest = ran.targets.iter().map(|target| target.when(when)).min();
+                let outcome = (&reports[..], oldest.unwrap_or(when));
                 not_kept =
-                    session.keep_if_sure(digest, &sources, &build, built_at, (&reports, when));
+                    session.keep_if_sure(digest, (&sources, outside), &build, built_at, outcome);
             }
             if not_kept.is_empty() {
                 let code = code_hash(digest, &facts.identity);
@@ -171,12 +183,13 @@ pub async fn run<T: Tree>(
         Ok(_) => {}
     }
     let code_hash = look.digest.ok().map(|tree| code_hash(&tree, &facts.identity));
-    let why = session.why_run();
-    let targets = reports
-        .iter()
-        .map(|report| TargetAnswer::from_report(report, Source::Run, why, when))
-        .collect();
-    Ok(Outcome { answer: Answer { code_hash, targets, not_kept }, recorded })
+    let answered = |target: &RanTarget| {
+        let (source, when) = (target.source(), target.when(when));
+        TargetAnswer::from_report(&target.report, source, target.reason.clone(), when)
+    };
+    let targets = ran.targets.iter().map(answered).collect();
+    let of_targets = ran.targets.into_iter().filter_map(|target| target.recorded).collect();
+    Ok(Outcome { answer: Answer { code_hash, targets, not_kept }, recorded, of_targets })
 }
 
 struct Session<'a> {
@@ -226,11 +239,24 @@ impl Session<'_> {
 
     fn answer_from(&self, recorded: &Option<Arc<Record>>) -> Option<Outcome> {
         let record = recorded.as_ref().filter(|_| !self.options.no_cache)?;
-        Some(Outcome { answer: answer_of(record), recorded: recorded.clone() })
+        let (answer, recorded) = (answer_of(record), recorded.clone());
+        Some(Outcome { answer, recorded, of_targets: Vec::new() })
     }
 
     fn why_run(&self) -> &'static str {
         if self.options.no_cache { "asked to run" } else { "no record of this code" }
+    }
+
+    fn execution(&self, tree: Option<&Digest>) -> Execution<'_> {
+        Execution {
+            question: self.question,
+            facts: self.facts,
+            cache: self.cache,
+            options: self.options,
+            compiler: self.compiler(),
+            tree: tree.copied(),
+            why: self.why_run(),
+        }
     }
 
     fn compiler(&self) -> TestCompiler {
@@ -271,88 +297,84 @@ impl Session<'_> {
         }
     }
 
-    /// Runs all that cargo would run.
-    async fn execute(&self, on_step: &mut dyn FnMut(Step<'_>)) -> Result<Ran, RunError> {
-        let Question { selection, settings, environment, .. } = self.question;
-        if selection.is_no_run() {
-            return Ok(Ran::default());
-        }
-        let cancel = &self.options.cancel;
-        let mut options = runner::Options {
-            jobs: self.options.jobs.get(),
-            timeout: settings.timeout,
-            cancel: cancel.clone(),
-            priority: self.options.priority,
-            ..runner::Options::default()
-        };
-        if settings.runner == Runner::Nextest {
-            let request = nextest::Request {
-                cargo: self.facts.toolchain.cargo.clone(),
-                dir: selection.dir.clone(),
-                environment: environment.clone(),
-                selection: selection.cargo.clone(),
-                harness: selection.harness.clone(),
-            };
-            let events = |event: runner::Event<'_>| on_step(Step::Running(event));
-            let ran = nextest::run(&request, &options, events).await?;
-            let reports = ran.ok_or(RunError::Cancelled)?.reports;
-            return Ok(Ran { reports, ..Ran::default() });
-        }
-        let plan = match self.compiler().plan(cancel).await {
-            Err(CompileError::Cancelled) => return Err(RunError::Cancelled),
-            plan => plan?,
-        };
-        let mut doubt = (!plan.fresh)
-            .then(|| "something was compiled again between the build and the run".to_owned());
-        let stamped = |path: PathBuf| (Stamp::of(&path), path);
-        let products: Vec<_> = plan.products.into_iter().map(stamped).collect();
-        let runners = self.runners(&plan.targets);
-        on_step(Step::Planned(plan.targets.len()));
-        let jobs: Vec<_> = plan.targets.into_iter().map(job).collect();
-        // One target alone may speak to the terminal as it goes, as it does under cargo.
-        options.live = jobs.len() == 1 && jobs[0].wants_output();
-        let reports = runner::run(&jobs, &options, |event| on_step(Step::Running(event))).await;
-        if cancel.is_cancelled() {
-            return Err(RunError::Cancelled);
-        }
-        let reports = reports.into_iter().collect::<Option<_>>().ok_or(RunError::Cancelled)?;
-        // Another cargo, with other flags, may have put other programs in the place of these.
-        if let Some((_, path)) = products.iter().find(|(stamp, path)| !stamp.proves(path)) {
-            doubt = Some(format!("{} was built anew while the tests ran", path.display()));
-        }
-        Ok(Ran { reports, runners, doubt })
-    }
-
-    fn is_made(&self, path: &Path) -> bool {
-        self.facts.target_dirs.iter().any(|dir| path.starts_with(dir))
-    }
-
-    /// The programs of the developer's own that test binaries are run by: what they do decides
-    /// the verdict too.
-    fn runners(&self, targets: &[Planned]) -> Vec<PathBuf> {
-        let runs = |planned: &&Planned| planned.harness != crate::compiler::Harness::Doctest;
-        let find = |planned: &Planned| {
-            let (name, dir) = (&planned.program, &planned.dir);
-            if name.components().count() > 1 {
-                return dir.join(name);
-            }
-            planned.environment.find_program(name, dir).unwrap_or_else(|| name.clone())
-        };
-        let programs: BTreeSet<_> = targets.iter().filter(runs).map(find).collect();
-        programs.into_iter().filter(|path| !self.is_made(path)).collect()
-    }
-
     /// What cargo read, less what it made itself: that is decided by the rest. And `more`.
     fn sources(&self, build: &Build, more: Vec<PathBuf>) -> Vec<PathBuf> {
-        let read = build.sources.files.iter().filter(|path| !self.is_made(path)).cloned();
+        let read = build.sources.files.iter().filter(|path| !self.facts.is_made(path)).cloned();
         read.chain(more).collect()
+    }
+
+    /// What the targets depend on besides the tree. What cargo makes is decided by the rest, but
+    /// not what tests leave in its folder for temporary files.
+    async fn outside<T: Tree>(&self, ran: &Ran<'_>, tree: &mut T) -> Vec<Input> {
+        let root = &self.question.root;
+        let is_made = |path: &Path| {
+            let mut below = self.facts.target_dirs.iter().filter_map(|d| path.strip_prefix(d).ok());
+            below.any(|below| !below.starts_with("tmp"))
+        };
+        let mut inputs = BTreeMap::new();
+        for target in &ran.targets {
+            let Fate::Inputs(all) = &target.fate else { continue };
+            for input in all {
+                let path = root.join(&input.path);
+                if !is_made(&path) {
+                    inputs.insert(path, input.clone());
+                }
+            }
+        }
+        let inside = inputs.keys().filter(|path| path.starts_with(root)).cloned().collect();
+        let uncounted: BTreeSet<_> = tree.uncounted(inside).await.into_iter().collect();
+        inputs.retain(|path, _| !path.starts_with(root) || uncounted.contains(path));
+        inputs.into_values().collect()
+    }
+
+    /// Keeps what each target came to; why the whole cannot be kept, if so. `still` is the tree's
+    /// digest if nothing of it has changed.
+    fn keep_targets(
+        &self,
+        ran: &mut Ran<'_>,
+        tree: Option<&Digest>,
+        still: Option<&Digest>,
+        when: Timestamp,
+    ) -> Vec<String> {
+        let Some(mut level) = ran.level.take() else { return Vec::new() };
+        let code_hash = tree.map(|tree| code_hash(tree, &self.facts.identity));
+        let mut not_kept = Vec::new();
+        let mut records = Vec::new();
+        for (index, target) in ran.targets.iter().enumerate() {
+            if let (Some(record), Some(code_hash)) = (&target.kept, code_hash) {
+                level.claim(record, code_hash);
+                continue;
+            }
+            if target.report.verdict != Verdict::Pass {
+                level.disprove(index, tree);
+                continue;
+            }
+            if let Fate::Nothing(why) = &target.fate {
+                not_kept.push(format!("{}: {}", target.report.id, why.join("; ")));
+            }
+            let (report, fate) = (&target.report, &target.fate);
+            if let Some(code_hash) = code_hash {
+                records.extend(level.record(index, report, fate, still, (code_hash, when)));
+            }
+        }
+        let limits = self.options.limits;
+        let last = records.pop();
+        let mut failed = records.iter().find_map(|record| self.cache.store(record, limits).err());
+        if let Some(record) = last {
+            // Brings everything back within the limits.
+            failed = self.cache.put(&record, limits).err().or(failed);
+        }
+        if let Some(error) = failed {
+            tracing::warn!(%error, "what single targets came to is not kept");
+        }
+        not_kept
     }
 
     /// Keeps the outcome unless there is a doubt; the doubts.
     fn keep_if_sure(
         &self,
         tree: &Digest,
-        sources: &[PathBuf],
+        (sources, outside): (&[PathBuf], Vec<Input>),
         build: &Build,
         built_at: SystemTime,
         (reports, when): (&[TargetReport], Timestamp),
@@ -365,7 +387,10 @@ impl Session<'_> {
             return vec![format!("while the tests ran: {}", changed.join(", "))];
         }
         match self.inputs(sources, build, built_at) {
-            Ok(inputs) => self.keep(tree, inputs, reports, when).into_iter().collect(),
+            Ok(mut inputs) => {
+                inputs.extend(outside);
+                self.keep(tree, inputs, reports, when).into_iter().collect()
+            }
             Err(doubts) => doubts,
         }
     }
@@ -434,16 +459,6 @@ impl Session<'_> {
     }
 }
 
-/// What a run came to.
-#[derive(Default)]
-struct Ran {
-    reports: Vec<TargetReport>,
-    /// Programs outside the target folders that tests were run by.
-    runners: Vec<PathBuf>,
-    /// Why it may not be what cargo would have run.
-    doubt: Option<String>,
-}
-
 fn is_green(reports: &[TargetReport]) -> bool {
     reports.iter().all(|report| report.verdict == Verdict::Pass)
 }
@@ -455,16 +470,4 @@ fn is_young(path: &Path, time: SystemTime) -> bool {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let before = i64::try_from(since.saturating_sub(LINK_MARGIN).as_secs()).unwrap_or(i64::MAX);
     Stamp::of(path).is_young(time) || link.is_some_and(|link| link.ctime() >= before)
-}
-
-/// A planned target as the runner takes it.
-fn job(planned: Planned) -> runner::Job {
-    use crate::compiler::Harness;
-    let harness = match planned.harness {
-        Harness::Libtest => runner::Harness::Libtest,
-        Harness::Custom => runner::Harness::Custom,
-        Harness::Doctest => runner::Harness::Doctest,
-    };
-    let Planned { id, program, args, dir, environment, .. } = planned;
-    runner::Job::new(id, program, args, dir, environment, harness)
 }

@@ -89,6 +89,11 @@ const SESSION: &[&str] = &[
     "RUSTUP_TOOLCHAIN_SOURCE",
 ];
 
+/// Those of them that cargo sets for a test by what it knows of the package: between two runs of
+/// one test they differ only if that does.
+const OF_CARGO: &[&str] =
+    &["CARGO", "CARGO_CRATE_NAME", "CARGO_BIN_NAME", "CARGO_PRIMARY_PACKAGE", "OUT_DIR"];
+
 /// The same by how they begin.
 const SESSION_PREFIXES: &[&str] = &[
     "TERM_PROGRAM",
@@ -233,6 +238,15 @@ pub fn is_session_variable(name: &OsStr) -> bool {
     SESSION.contains(&&*name) || SESSION_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
+/// Whether a variable that a test is given belongs to the terminal or session. What cargo sets for
+/// the test does not.
+#[must_use]
+pub fn is_terminal_variable(name: &OsStr) -> bool {
+    let is_cargos =
+        OF_CARGO.iter().any(|known| name == *known) || name.as_bytes().starts_with(b"CARGO_");
+    !is_cargos && is_session_variable(name)
+}
+
 enum Kind {
     Session,
     Build,
@@ -270,7 +284,8 @@ fn config_label(path: &Path, root: &Path, home: Option<&Path>) -> String {
 }
 
 /// The value with the checkout's own path replaced, so that two checkouts agree.
-fn without_root(value: &[u8], root: &Path) -> Vec<u8> {
+#[must_use]
+pub fn without_root(value: &[u8], root: &Path) -> Vec<u8> {
     let root = root.as_os_str().as_bytes();
     let mut rest = value;
     let mut out = Vec::with_capacity(value.len());
@@ -351,6 +366,16 @@ mod tests {
         }
         for name in ["TERMS", "PROMPT_FILE", "SSH_TEST_HOST"] {
             assert_ne!(here(&[(name, "x")]), here(&[]), "{name} is no terminal's");
+        }
+    }
+
+    #[test]
+    fn what_cargo_sets_for_a_test_is_no_matter_of_the_terminal() {
+        for name in ["CARGO", "OUT_DIR", "CARGO_PKG_NAME", "CARGO_BIN_EXE_x", "PATH", "CARGO_X"] {
+            assert!(!is_terminal_variable(OsStr::new(name)), "{name}");
+        }
+        for name in ["PWD", "TERM", "TMUX_PANE", "RUST_RECURSION_COUNT"] {
+            assert!(is_terminal_variable(OsStr::new(name)), "{name}");
         }
     }
 

@@ -171,7 +171,16 @@ impl Question {
                 looked: looked(),
             })?,
         };
-        Ok(Self { cargo, rustc, wrappers: config.wrappers() })
+        let mut wrappers = config.wrappers();
+        // What somebody put in the place of a tool is a wrapper too.
+        if config.rustc().is_some() || is_script(&rustc) {
+            wrappers.push(("rustc", rustc.clone()));
+        }
+        wrappers.extend(config.rustdoc().map(|rustdoc| ("rustdoc", rustdoc)));
+        if is_script(&cargo) {
+            wrappers.push(("cargo", cargo.clone()));
+        }
+        Ok(Self { cargo, rustc, wrappers })
     }
 
     /// Everything besides files that the answer depends on. The working folder stands for the
@@ -223,6 +232,14 @@ impl Question {
             identity: answer.identity,
         }
     }
+}
+
+/// Whether the file is for an interpreter: it can do anything, whatever version it tells.
+fn is_script(path: &Path) -> bool {
+    use std::io::Read as _;
+    let mut magic = [0; 2];
+    let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut magic));
+    read.is_ok() && magic == *b"#!"
 }
 
 /// Files of an installed toolchain that an update, a removal or a rebuild touches.

@@ -15,6 +15,8 @@ use knhk_test_cache::process::Environment;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::Value;
 
+use crate::results::Results;
+
 /// Long enough for a build on a machine that has other things to do.
 pub(crate) const LIMIT: Duration = Duration::from_secs(240);
 
@@ -43,6 +45,17 @@ pub(crate) struct Ran {
     pub(crate) took: Duration,
 }
 
+impl Ran {
+    /// As cargo's output, both streams in one.
+    pub(crate) fn results(&self) -> Results {
+        // The generated workspace's target of this name prints what it likes.
+        let results = Results::of_cargo(self.code, &self.stdout, &["custom"]);
+        let red = !results.failed.is_empty();
+        assert!(results.error || (self.code == Some(0)) != red, "{self:#?}");
+        results
+    }
+}
+
 /// What `test --format json` said.
 #[derive(Debug)]
 pub(crate) struct Answered {
@@ -68,11 +81,35 @@ impl Answered {
         self.summary[what].as_u64().unwrap()
     }
 
+    /// In the form in which cargo's own output can be read too.
+    pub(crate) fn results(&self) -> Results {
+        let results = Results::of_answer(&self.targets, &self.summary);
+        let red = !results.failed.is_empty();
+        assert_eq!(self.verdict() == "fail", red, "{self:#?}");
+        results
+    }
+
     /// Asserts a green answer and where it came from.
     #[track_caller]
     pub(crate) fn green_from(&self, source: &str) {
         assert_eq!((self.verdict(), self.source()), ("pass", source), "{self:#?}");
         assert_eq!(self.ran.code, Some(0), "{self:#?}");
+    }
+
+    /// Asserts a green answer, some of it from records and some from a run perhaps.
+    #[track_caller]
+    pub(crate) fn green(&self) {
+        assert_eq!((self.verdict(), self.ran.code), ("pass", Some(0)), "{self:#?}");
+    }
+
+    /// The targets that were run, by name; doctests are `p (doc)`.
+    pub(crate) fn run(&self) -> Vec<String> {
+        let ran = self.targets.iter().filter(|target| target["source"] == "run");
+        ran.map(|target| {
+            let name = target["target"].as_str().unwrap();
+            if target["kind"] == "doc" { format!("{name} (doc)") } else { name.to_owned() }
+        })
+        .collect()
     }
 
     /// Asserts that tests failed.

@@ -54,7 +54,7 @@ const NEVER: [(&str, &str); 6] = [
 ];
 
 /// Foreign crates with the only modules that may name them.
-const HOMES: [(&str, &[&str]); 12] = [
+const HOMES: [(&str, &[&str]); 13] = [
     ("notify", &["watcher"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
@@ -66,6 +66,7 @@ const HOMES: [(&str, &[&str]); 12] = [
     ("toml_edit", &["config"]),
     ("schemars", &["config"]),
     ("ignore", &["hasher"]),
+    ("object", &["hasher"]),
     ("indicatif", &["cli"]),
 ];
 
@@ -76,25 +77,32 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn sources() -> Vec<(String, PathBuf, String)> {
-    let src = root().join("src");
+/// All files of Rust below a folder.
+fn rust_files(top: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let mut todo = vec![src.clone()];
+    let mut todo = vec![top.to_owned()];
     while let Some(dir) = todo.pop() {
         for entry in fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 todo.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let relative = path.strip_prefix(&src).unwrap();
-                let first = relative.components().next().unwrap().as_os_str();
-                let module = Path::new(first).file_stem().unwrap().to_str().unwrap().to_owned();
-                let text = fs::read_to_string(&path).unwrap();
-                found.push((module, path.clone(), text));
+                found.push(path);
             }
         }
     }
     found
+}
+
+fn sources() -> Vec<(String, PathBuf, String)> {
+    let src = root().join("src");
+    let with_module = |path: PathBuf| {
+        let first = path.strip_prefix(&src).unwrap().components().next().unwrap().as_os_str();
+        let module = Path::new(first).file_stem().unwrap().to_str().unwrap().to_owned();
+        let text = fs::read_to_string(&path).unwrap();
+        (module, path, text)
+    };
+    rust_files(&src).into_iter().map(with_module).collect()
 }
 
 /// The code without comments, so that prose may name what code may not, and without the tests
@@ -179,6 +187,36 @@ fn no_mod_rs_no_endless_file_nothing_unfinished() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// A file that no module declares is not compiled, and tests in it never run.
+#[test]
+fn every_file_is_part_of_something() {
+    let mut wrong = Vec::new();
+    for top in ["src", "tests/it", "tests/bench"] {
+        for path in rust_files(&root().join(top)) {
+            let (folder, stem) = (path.parent().unwrap(), path.file_stem().unwrap());
+            let stem = stem.to_str().unwrap();
+            // Roots by cargo's rules, and programs that tests compile by themselves.
+            let is_root = ["main", "lib"].contains(&stem)
+                || folder.ends_with("tests/bench")
+                || folder.ends_with("programs");
+            let above =
+                [folder.with_extension("rs"), folder.join("main.rs"), folder.join("lib.rs")];
+            let declares = |file: &PathBuf| {
+                let text = fs::read_to_string(file).unwrap_or_default();
+                text.lines().any(|line| line.ends_with(&format!("mod {stem};")))
+            };
+            // A module's tests beside those of its folder, named by their path.
+            let beside = folder.parent().unwrap().join(format!("{stem}.rs"));
+            let by_path = fs::read_to_string(beside).unwrap_or_default();
+            let named = by_path.contains(&format!("#[path = \"tests/{stem}.rs\"]"));
+            if !is_root && !named && !above.iter().any(declares) {
+                wrong.push(path.display().to_string());
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "declared by no module: {}", wrong.join(", "));
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! The one integration test binary: the modules from outside, and the whole command; real
 //! processes, hermetic folders.
 
+mod adversarial;
 mod bad_input;
+mod binary;
 mod commands;
 mod compiler;
 mod home;

@@ -8,7 +8,6 @@ use std::os::unix::fs::symlink;
 
 use self::workspace::{commit, edit, make, set_mode};
 use crate::home::{Answered, Home, until_old};
-use crate::results::Results;
 
 struct Replay {
     home: Home,
@@ -31,9 +30,9 @@ impl Replay {
         }
         line.extend(args);
         let real = self.home.cargo(&line);
-        let expected = Results::of_cargo(&real);
+        let expected = real.results();
         for answer in [&first, &second] {
-            let got = Results::of_answer(answer);
+            let got = answer.results();
             assert_eq!(got.error, expected.error, "{what}: {answer:#?}\n{real:#?}");
             if !expected.error {
                 assert_eq!(got, expected, "{what}: {answer:#?}\n{real:#?}");
@@ -106,7 +105,7 @@ fn code_edits(replay: &mut Replay) {
     touch(&replay.home.root.join(lib));
     replay.cached("touched");
     edit(&replay.home, lib, "/// Doubles.", "/// Doubles, twice over.");
-    replay.green("a comment").green_from("run");
+    replay.green("a comment").green();
 }
 
 /// Cargo compares times only: it does not see an older file that is put in place of a newer one.
@@ -117,10 +116,10 @@ fn backups(replay: &mut Replay) {
     let backup = replay.home.base.join("backup.rs");
     fs::copy(&lib, &backup).unwrap();
     edit(&replay.home, "util/src/lib.rs", "n * 5", "2 * n");
-    replay.green("mended with a backup").green_from("run");
+    replay.green("mended with a backup").green();
     fs::rename(&backup, &lib).unwrap();
     let answer = replay.green("an older, broken file is moved back");
-    answer.green_from("run");
+    answer.green();
     assert!(answer.summary["not_kept"].to_string().contains("util/src/lib.rs"), "{answer:#?}");
     touch(&lib);
     replay.red("touched, so that cargo sees it");
@@ -130,10 +129,10 @@ fn backups(replay: &mut Replay) {
     fs::rename(&src, &aside).unwrap();
     replay.home.write("util/src/lib.rs", &fs::read_to_string(aside.join("lib.rs")).unwrap());
     edit(&replay.home, "util/src/lib.rs", "n * 5", "n * 2 * 1");
-    replay.green("mended with the folder aside").green_from("run");
+    replay.green("mended with the folder aside").green();
     fs::remove_dir_all(&src).unwrap();
     fs::rename(&aside, &src).unwrap();
-    replay.green("the broken folder is moved back").green_from("run");
+    replay.green("the broken folder is moved back").green();
     touch(&lib);
     replay.red("touched again");
     edit(&replay.home, "util/src/lib.rs", "n * 5", "n * 2");
@@ -196,7 +195,7 @@ fn beyond_the_tree(replay: &mut Replay) {
     replay.home.write(".env", "BAD=1\n");
     replay.red("a bad .env, which git ignores");
     replay.home.write(".env", "GOOD=1\n");
-    replay.green("a good .env").green_from("run");
+    replay.green("a good .env").green();
     replay.home.environment.set("KNOB", "bad");
     replay.red("a bad variable");
     replay.home.environment.remove("KNOB");
@@ -205,10 +204,10 @@ fn beyond_the_tree(replay: &mut Replay) {
     replay.home.write("../outer/src/lib.rs", "pub fn answer() -> u32 {\n    41\n}\n");
     replay.red("an edit in the dependency outside");
     replay.home.write("../outer/src/lib.rs", "pub fn answer() -> u32 {\n    40 + 2\n}\n");
-    replay.green("mended in another way").green_from("run");
+    replay.green("mended in another way").green();
     edit(&replay.home, "../outer/Cargo.toml", "0.1.0", "0.2.0");
     let lock = replay.home.root.join("Cargo.lock");
-    replay.green("its version, and so Cargo.lock").green_from("run");
+    replay.green("its version, and so Cargo.lock").green();
     assert!(fs::read_to_string(&lock).unwrap().contains("0.2.0"));
     replay.cached("again, the lock file having been written");
 
@@ -222,7 +221,7 @@ fn beyond_the_tree(replay: &mut Replay) {
 
     let extra = ["--workspace", "--features", "extra"];
     let with = replay.same_as_cargo("a feature", &extra);
-    with.green_from("run");
+    with.green();
     replay.same_as_cargo("the feature again", &extra).green_from("cache");
     replay.home.environment.set("EXTRA_FAILS", "1");
     let answer = replay.same_as_cargo("the feature's test fails", &extra);

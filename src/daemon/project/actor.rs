@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use super::super::lock;
 use super::inbox::{Inbox, Taken};
 use super::tree::WatchedTree;
 use super::work::{self, Built, End, News, Work};
@@ -20,6 +21,20 @@ use crate::protocol::{CacheUse, LastBuild, LastVerdict, ProjectStatus, Reply, St
 use crate::verdict::{Facts, Finding, Look, Mark, Question, Refresh, Scope};
 use crate::watcher::{Debounce, PollReason, Polling};
 use crate::workspace::Identity;
+
+/// So many barriers may leave watches in doubt before the tree is read as if there were none.
+const BARRIERS: usize = 5;
+
+/// How far events are believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trust {
+    /// What no event told is as it was.
+    Events,
+    /// Folders are watched, but every file is looked at.
+    Folders,
+    /// The watches themselves are in doubt.
+    Nothing,
+}
 
 /// The state of one project; nobody else touches it.
 pub(super) struct Actor {
@@ -101,7 +116,7 @@ impl Actor {
         ready: oneshot::Sender<()>,
         stop: CancellationToken,
     ) {
-        self.refresh(true).await;
+        self.refresh(Trust::Events).await;
         self.tell();
         // The daemon may be stopping already.
         let _ = ready.send(());
@@ -166,7 +181,7 @@ impl Actor {
                 self.work.stop().await;
                 self.built = None;
                 self.drop_tree().await;
-                self.refresh(true).await;
+                self.refresh(Trust::Events).await;
                 self.consider().await;
             }
         }
@@ -179,7 +194,7 @@ impl Actor {
             return;
         }
         let before = self.status.borrow().code_hash;
-        self.refresh(true).await;
+        self.refresh(Trust::Events).await;
         self.tell();
         if polled {
             let changed = self.status.borrow().code_hash != before;
@@ -188,9 +203,26 @@ impl Actor {
         self.consider().await;
     }
 
-    /// Brings the tree up to date. `seen`: the inbox tells all that happened; else everything is
-    /// read again.
-    pub(super) async fn refresh(&mut self, seen: bool) {
+    /// Brings the tree up to what it was when a barrier was passed (`seen`), or later; with no
+    /// barrier, to what it is now.
+    pub(super) async fn catch_up(&mut self, mut seen: bool) {
+        for _ in 0..BARRIERS {
+            if !seen {
+                break;
+            }
+            self.refresh(Trust::Events).await;
+            if !lock(&self.shared.watcher).in_doubt() {
+                return;
+            }
+            // To deal with events can bring up more: a folder that was replaced while its parent
+            // had no watch.
+            seen = self.shared.barrier().await;
+        }
+        self.refresh(Trust::Nothing).await;
+    }
+
+    /// Brings the tree up to date.
+    pub(super) async fn refresh(&mut self, trust: Trust) {
         if self.tree.as_ref().is_some_and(|tree| !tree.is_in_place()) {
             info!(project = %self.name, "the project's folder is gone or another one");
             self.drop_tree().await;
@@ -201,7 +233,12 @@ impl Actor {
         let Some(mut tree) = self.tree.take() else { return };
         self.debounce.flush();
         let taken = self.inbox.take();
-        let how = if seen { taken } else { Some(Taken { refresh: Refresh::All, doubt: true }) };
+        let all = |doubt| Some(Taken { refresh: Refresh::All, doubt });
+        let how = match trust {
+            Trust::Events => taken,
+            Trust::Folders => all(taken.is_some_and(|taken| taken.doubt)),
+            Trust::Nothing => all(true),
+        };
         if how.is_some() || tree.blind().is_some() {
             self.set_state(State::Hashing, None);
         }
@@ -232,7 +269,7 @@ impl Actor {
     pub(super) async fn follow(&mut self, question: &Question, facts: &Facts) {
         if self.tree.as_mut().is_some_and(|tree| tree.follow(question, facts)) {
             debug!(project = %self.name, "another environment: reading everything again");
-            self.refresh(true).await;
+            self.refresh(Trust::Events).await;
         }
     }
 
@@ -331,7 +368,7 @@ impl Actor {
 
     /// Builds now, whatever is known.
     async fn rebuild(&mut self, doing: watch::Sender<String>, reply: oneshot::Sender<Reply>) {
-        self.refresh(false).await;
+        self.refresh(Trust::Nothing).await;
         let (question, facts) = match self.facts(self.own_question()).await {
             Ok(found) => found,
             Err(message) => return drop(reply.send(Reply::Error { message })),

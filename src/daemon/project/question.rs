@@ -2,15 +2,19 @@
 
 use std::path::PathBuf;
 
-use super::actor::Actor;
+use tracing::debug;
+
+use super::actor::{Actor, Trust};
 use super::tree::WatchedTree;
 use crate::model::{Digest, OsText};
 use crate::protocol::{Ask, Mark, Miss, Reply};
-use crate::verdict::{self, Finding, Question, answer_of, code_hash, known_failure};
+use crate::verdict::{self, Finding, Look, Question, answer_of, code_hash, known_failure};
 
 /// How many marks are remembered: some for each question that is being run somewhere. One that
 /// is forgotten costs the record of a run.
 const MARKS: usize = 4_096;
+/// How often a tree that changes while it is asked about is looked up anew.
+const ROUNDS: usize = 3;
 /// How many changed files are named in a reply.
 const NAMED: usize = 20;
 
@@ -24,37 +28,46 @@ impl Actor {
             Ok(facts) => facts,
             Err(message) => return Reply::Error { message },
         };
-        self.refresh(seen).await;
-        self.follow(&question, &facts).await;
-        let Some(look) = self.tree.as_ref().map(WatchedTree::look) else {
-            let message = self.trouble.clone().unwrap_or_default();
-            return Reply::Error { message };
-        };
         self.environment = question.environment.clone();
         self.identity = Some(facts.identity.clone());
-        let mark = look.mark;
-        let tree = match look.digest {
-            Ok(tree) => tree,
-            Err(why) => {
-                let reason = format!("the snapshot is unknown: {}", why.join("; "));
-                let mark = self.remember(mark);
-                return Reply::Miss(Miss { tree: None, mark, reason, known_failure: None });
-            }
-        };
-        let mut known = None;
-        let reason = if ask.no_cache {
-            "asked to run".to_owned()
-        } else {
-            match self.shared.find(&tree, &question, &facts) {
-                Finding::Green(record) => {
-                    self.shared.claim(&question, &tree, &facts, &record);
-                    return Reply::Answer(answer_of(&record));
+        self.catch_up(seen).await;
+        self.follow(&question, &facts).await;
+        if self.tree.as_ref().is_some_and(WatchedTree::is_small) {
+            self.look_at_files().await;
+        }
+        let mut rounds = 0;
+        let (tree, mark, reason, known) = loop {
+            let Some(Look { digest, mark }) = self.tree.as_ref().map(WatchedTree::look) else {
+                let message = self.trouble.clone().unwrap_or_default();
+                return Reply::Error { message };
+            };
+            let tree = match digest {
+                Ok(tree) => tree,
+                Err(why) => {
+                    let reason = format!("the snapshot is unknown: {}", why.join("; "));
+                    let mark = self.remember(mark);
+                    return Reply::Miss(Miss { tree: None, mark, reason, known_failure: None });
                 }
-                Finding::Red(record) => {
-                    known = Some(known_failure(&record));
-                    "it failed before".to_owned()
+            };
+            let (reason, known) = if ask.no_cache {
+                ("asked to run".to_owned(), None)
+            } else {
+                match self.shared.find(&tree, &question, &facts) {
+                    Finding::Green(record) => {
+                        self.shared.claim(&question, &tree, &facts, &record);
+                        return Reply::Answer(answer_of(&record));
+                    }
+                    Finding::Red(record) => {
+                        ("it failed before".to_owned(), Some(known_failure(&record)))
+                    }
+                    Finding::Nothing(why) => (why, None),
                 }
-                Finding::Nothing(why) => why,
+            };
+            // What is run now will be kept for this tree: it must be the one on disk. Where
+            // somebody writes all the time, the run will be found to have been disturbed.
+            rounds += 1;
+            if rounds > ROUNDS || !self.look_at_files().await {
+                break (tree, mark, reason, known);
             }
         };
         // The asker builds now. Work on the very same thing goes on: the asker joins it.
@@ -65,7 +78,8 @@ impl Actor {
 
     /// What was touched since a mark that this daemon gave out.
     pub(super) async fn settle(&mut self, mark: Mark, seen: bool) -> Reply {
-        self.refresh(seen).await;
+        self.catch_up(seen).await;
+        self.look_at_files().await;
         let Some(tree) = &self.tree else {
             return Reply::Error { message: self.trouble.clone().unwrap_or_default() };
         };
@@ -80,6 +94,21 @@ impl Actor {
             changed.truncate(NAMED);
         }
         Reply::Settled { tree, mark: self.remember(look.mark), changed }
+    }
+
+    /// Looks at every file: no event tells of a write through a shared memory map, or through a
+    /// link that was made outside the tree. Tells whether some file was not as it was known.
+    async fn look_at_files(&mut self) -> bool {
+        let mark = |tree: &WatchedTree| tree.look().mark;
+        let Some(before) = self.tree.as_ref().map(mark) else { return false };
+        self.refresh(Trust::Folders).await;
+        let Some(tree) = &self.tree else { return true };
+        let changed = tree.changed_since(&before).unwrap_or_default();
+        if let Some(first) = changed.first() {
+            // Or it changed after the question came.
+            debug!(project = %self.name, count = changed.len(), %first, "no event told of a change");
+        }
+        !changed.is_empty()
     }
 
     /// Which of the files does no snapshot hold?

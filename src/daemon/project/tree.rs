@@ -13,6 +13,9 @@ use crate::hasher::DirChange;
 use crate::verdict::{Facts, Look, Mark, Question, Refresh, Scope};
 use crate::watcher::WatchError;
 
+/// So many files are looked at in some milliseconds.
+const SMALL: u64 = 4_096;
+
 /// A tree that events keep true.
 pub(super) struct WatchedTree {
     root: PathBuf,
@@ -52,6 +55,11 @@ impl WatchedTree {
     /// Why events do not tell all; `None` if they do.
     pub(super) fn blind(&self) -> Option<&str> {
         self.blind.as_deref()
+    }
+
+    /// Whether a look at every file takes no time that anybody would notice.
+    pub(super) fn is_small(&self) -> bool {
+        self.scope.hasher().len() <= SMALL
     }
 
     /// Reads again what changed. With no events to trust, that is everything. Tells whether the

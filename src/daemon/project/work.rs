@@ -11,8 +11,9 @@ use tracing::warn;
 use super::super::Shared;
 use super::Message;
 use super::background::ActorTree;
-use crate::compiler::{BuildSpec, CompileError, Progress, TestCompiler};
-use crate::model::{Digest, Timestamp};
+use super::polite;
+use crate::compiler::{BuildSpec, TestCompiler};
+use crate::model::Digest;
 use crate::process::Priority;
 use crate::protocol::{LastBuild, LastVerdict, Mark, Reply, State};
 use crate::verdict::{self, Facts, Look, Question, RunError};
@@ -70,11 +71,15 @@ pub(super) struct Work {
 #[derive(Debug)]
 struct Running {
     of: Built,
-    state: State,
     cancel: CancellationToken,
-    progress: watch::Receiver<String>,
+    /// Somebody waits for it.
+    wanted: CancellationToken,
+    progress: watch::Receiver<Doing>,
     end: oneshot::Receiver<End>,
 }
+
+/// A state, and what is being done, for `status`.
+pub(super) type Doing = (State, String);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -107,8 +112,7 @@ impl Work {
 
     /// The state and what it is doing, for `status`.
     pub(super) fn doing(&self) -> Option<(State, String)> {
-        let running = self.running.as_ref()?;
-        Some((running.state, running.progress.borrow().clone()))
+        Some(self.running.as_ref()?.progress.borrow().clone())
     }
 
     /// Ends what is running and waits until nothing of it is left.
@@ -139,6 +143,7 @@ impl Work {
     pub(super) fn join(&mut self, doing: watch::Sender<String>, reply: oneshot::Sender<Reply>) {
         match &self.running {
             Some(running) => {
+                running.wanted.cancel();
                 forward(running.progress.clone(), doing.clone());
                 self.joined.push((doing, reply));
             }
@@ -153,6 +158,7 @@ impl Work {
         reply: oneshot::Sender<Reply>,
     ) {
         if let Some(running) = &self.running {
+            running.wanted.cancel();
             forward(running.progress.clone(), doing.clone());
         }
         self.told.push((doing, reply));
@@ -174,27 +180,31 @@ impl Work {
     }
 
     fn start(of: Built, state: State) -> (Self, Worker) {
-        let cancel = CancellationToken::new();
-        let (tell, progress) = watch::channel("waiting for another project's build".to_owned());
+        let (cancel, wanted) = (CancellationToken::new(), CancellationToken::new());
+        let waits = "waiting for another project's build".to_owned();
+        let (tell, progress) = watch::channel((state, waits));
         let (done, end) = oneshot::channel();
-        let running = Running { of, state, cancel: cancel.clone(), progress, end };
+        let worker = Worker { cancel: cancel.clone(), wanted: wanted.clone(), tell, done };
+        let running = Running { of, cancel, wanted, progress, end };
         let work = Self { running: Some(running), joined: Vec::new(), told: Vec::new() };
-        (work, Worker { cancel, tell, done })
+        (work, worker)
     }
 }
 
 /// The other end of work under way.
-struct Worker {
-    cancel: CancellationToken,
-    tell: watch::Sender<String>,
+pub(super) struct Worker {
+    pub(super) cancel: CancellationToken,
+    /// Fires when somebody waits for the end.
+    pub(super) wanted: CancellationToken,
+    pub(super) tell: watch::Sender<Doing>,
     done: oneshot::Sender<End>,
 }
 
 /// Passes progress on until either side is gone.
-fn forward(mut from: watch::Receiver<String>, to: watch::Sender<String>) {
+fn forward(mut from: watch::Receiver<Doing>, to: watch::Sender<String>) {
     tokio::spawn(async move {
         loop {
-            to.send_replace(from.borrow_and_update().clone());
+            to.send_replace(from.borrow_and_update().1.clone());
             if to.is_closed() || from.changed().await.is_err() {
                 return;
             }
@@ -202,9 +212,11 @@ fn forward(mut from: watch::Receiver<String>, to: watch::Sender<String>) {
     });
 }
 
-/// Builds the tests of a question at low priority, once no other project builds.
+/// Builds the tests of a question at low priority, once no other project builds and whenever
+/// nobody else wants cargo's lock.
 pub(super) fn build(question: &Question, facts: &Facts, of: Built, shared: &Shared) -> Work {
-    let (hook, builds) = (shared.hook.clone(), Arc::clone(&shared.builds));
+    let builds = Arc::clone(&shared.builds);
+    let target_dirs = facts.target_dirs.clone();
     let compiler = TestCompiler::new(BuildSpec {
         toolchain: facts.toolchain.clone(),
         config: facts.cargo_config.clone(),
@@ -213,34 +225,14 @@ pub(super) fn build(question: &Question, facts: &Facts, of: Built, shared: &Shar
         environment: question.environment.clone(),
         priority: Priority::Background,
         colour: false,
-        hook,
+        hook: shared.hook.clone(),
     });
+    let name = question.root.display().to_string();
     let (work, worker) = Work::start(of, State::Building);
     tokio::spawn(async move {
-        let Worker { cancel, tell, done } = worker;
-        let end = async {
-            let _place = tokio::select! {
-                () = cancel.cancelled() => return End::GivenUp,
-                place = builds.acquire_owned() => place,
-            };
-            tell.send_replace("building".to_owned());
-            let started = Instant::now();
-            let progress = |progress: Progress| {
-                if let Some(text) = in_words(&progress) {
-                    tell.send_replace(text);
-                }
-            };
-            let (success, errors) = match compiler.build(&cancel, progress).await {
-                Err(CompileError::Cancelled) => return End::GivenUp,
-                Ok(build) => (true, build.warnings.concat()),
-                Err(error) => (false, error.rendered()),
-            };
-            let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-            End::Built(LastBuild { when: Timestamp::now(), success, duration_ms, errors })
-        }
-        .await;
+        let end = polite::build(&name, &compiler, &target_dirs, &builds, &worker).await;
         // The project may have left the config meanwhile.
-        let _ = done.send(end);
+        let _ = worker.done.send(end);
     });
     work
 }
@@ -277,13 +269,13 @@ async fn run_tests(
     shared: Arc<Shared>,
     worker: Worker,
 ) {
-    let Worker { cancel, tell, done } = worker;
-    tell.send_replace("testing".to_owned());
+    let Worker { cancel, tell, done, .. } = worker;
+    tell.send_replace((State::Testing, "testing".to_owned()));
     let options = shared.background_options(&question.settings, cancel);
     let started = Instant::now();
     let mut on_step = |step: verdict::Step<'_>| {
         if let verdict::Step::Planned(targets) = step {
-            tell.send_replace(format!("testing {targets} targets"));
+            tell.send_replace((State::Testing, format!("testing {targets} targets")));
         }
     };
     let result =
@@ -301,13 +293,4 @@ async fn run_tests(
     };
     // The project may have left the config meanwhile.
     let _ = done.send(end);
-}
-
-/// A build's progress for `status`, if it is news.
-fn in_words(progress: &Progress) -> Option<String> {
-    match progress {
-        Progress::Building { done, total, what } => Some(format!("building {what} {done}/{total}")),
-        Progress::Blocked(what) => Some(format!("{what} (another cargo builds)")),
-        Progress::Status(_) | Progress::Diagnostic(_) => None,
-    }
 }

@@ -472,3 +472,17 @@ fn edits_during_scans_are_survived_and_found_in_the_end() {
     let walked: BTreeSet<_> = hasher.directories().collect();
     assert_eq!(walked.len(), hasher.live.len(), "no folder is left over");
 }
+
+#[test]
+fn what_is_written_through_a_second_name_changes_the_first_one_too() {
+    let ground = Ground::with(&["a/first", "b/other"]);
+    let mut hasher = ground.hasher();
+    // Settled, or every scan would read them again in any case.
+    hasher.margin = 0;
+    let mut living = Living::new(hasher);
+    fs::hard_link(ground.path("a/first"), ground.path("b/second")).unwrap();
+    // Only the new name's folder is told.
+    check(&ground, &mut living, &["b"]);
+    ground.write("b/second", "through");
+    assert_eq!(check(&ground, &mut living, &["b"]).modified, 2);
+}

@@ -148,7 +148,9 @@ fn a_binary_that_disappears_before_it_is_run() {
 
 #[test]
 fn a_file_that_changes_while_the_tests_run_keeps_the_verdict_out() {
-    let body = "#[test] fn writes() { std::fs::write(\"written\", \"x\").unwrap(); }\n";
+    let body = "#[test] fn writes() {\n\
+                let before = std::fs::read_to_string(\"written\").unwrap_or_default();\n\
+                std::fs::write(\"written\", before + \"x\").unwrap(); }\n";
     let home = Home::with(&[("src/lib.rs", body)]);
     home.config("", "debounce = '1h'");
     for way in [&["--no-daemon"][..], &[]] {

@@ -1,6 +1,6 @@
 //! What the daemon does before anyone asks.
 
-use crate::home::{Home, until};
+use crate::home::{Home, SOON, until};
 
 /// What a build by hand still has to do.
 fn stale_by_hand(home: &Home) -> Vec<String> {
@@ -89,7 +89,49 @@ fn a_question_in_the_middle_of_a_background_build_joins_or_replaces_it() {
     for round in 0..4 {
         home.write("src/lib.rs", &format!("#[test] fn one() {{ assert!({round} < 3) }}\n"));
         let answer = home.test(&[]);
-        if round < 3 { answer.green_from("run") } else { answer.red() }
+        if round < 3 { answer.green() } else { answer.red() }
     }
+    daemon.stop();
+}
+
+#[test]
+fn a_build_by_hand_never_waits_for_ours() {
+    // Ours hangs in the build script, with cargo's lock in its hands.
+    let script = "fn main() {\n\
+         \x20   println!(\"cargo::rerun-if-changed=build.rs\");\n\
+         \x20   while std::env::var_os(\"QUICK\").is_none() && !std::path::Path::new(\"go\").exists() {\n\
+         \x20       std::fs::write(\"target/begun\", \"\").unwrap();\n\
+         \x20       std::thread::sleep(std::time::Duration::from_millis(5));\n\
+         \x20   }\n}\n";
+    let home = Home::with(&[("build.rs", script)]);
+    home.config("", "debounce = '1ms'");
+    let daemon = home.daemon();
+    let begun = home.root.join("target/begun");
+    until("our build script runs", || begun.exists().then_some(()));
+    for _ in 0..2 {
+        let by_hand = home.start("env", &["QUICK=1", "cargo", "check"]).end(SOON);
+        assert_eq!(by_hand.code, Some(0), "{by_hand:#?}");
+    }
+    home.write("go", "");
+    built(&home, "ours goes on afterwards");
+    daemon.stop();
+}
+
+#[test]
+fn ours_does_not_queue_up_behind_a_build_by_hand() {
+    let home = Home::with(&[]);
+    home.config("", "debounce = '1ms'");
+    std::fs::create_dir_all(home.root.join("target/debug")).unwrap();
+    let lock = std::fs::File::create(home.root.join("target/debug/.cargo-lock")).unwrap();
+    lock.lock().unwrap();
+    let daemon = home.daemon();
+    until("it is paused", || {
+        let status = home.project_status();
+        let waits = status["reason"] == "waiting for another cargo";
+        (status["state"] == "paused" && waits).then_some(())
+    });
+    assert!(home.left_over().iter().all(|line| !line.contains("cargo test")));
+    drop(lock);
+    built(&home, "the lock is free");
     daemon.stop();
 }

@@ -6,20 +6,15 @@ use serde_json::Value;
 
 use crate::home::Home;
 
-/// A workspace whose test reads a file that nobody counts.
+/// A workspace whose test depends on the window that it is run in, which nobody counts.
 fn flaky() -> Home {
-    let home = Home::with(&[]);
-    let flag = home.base.join("out/flag");
-    home.write(
-        "src/lib.rs",
-        &format!("#[test] fn t() {{ assert!(!std::path::Path::new({flag:?}).exists()) }}"),
-    );
-    home
+    let test = "#[test] fn t() { assert!(std::env::var_os(\"WINDOWID\").is_none()) }";
+    Home::with(&[("src/lib.rs", test)])
 }
 
 #[test]
 fn verify_finds_a_record_that_is_wrong() {
-    let home = flaky();
+    let mut home = flaky();
     let ran = home.test(&["--no-daemon", "--verify"]);
     ran.green_from("run");
     assert!(ran.ran.stderr.contains("no record"), "{ran:#?}");
@@ -27,20 +22,20 @@ fn verify_finds_a_record_that_is_wrong() {
     ran.green_from("run");
     assert!(ran.ran.stderr.contains("bears the record out"), "{ran:#?}");
 
-    fs::write(home.base.join("out/flag"), "").unwrap();
+    home.environment.set("WINDOWID", "1");
     let wrong = home.test(&["--no-daemon", "--verify"]);
     assert_eq!((wrong.ran.code, wrong.verdict()), (Some(3), "fail"), "{wrong:#?}");
     assert!(wrong.ran.stderr.contains("the record says pass, the run fail"), "{wrong:#?}");
     // The wrong record is gone.
     home.test(&["--no-daemon"]).red();
-    fs::remove_file(home.base.join("out/flag")).unwrap();
+    home.environment.remove("WINDOWID");
     home.test(&["--no-daemon"]).green_from("run");
     home.test(&["--no-daemon"]).green_from("cache");
 }
 
 #[test]
 fn no_cache_runs_everything_and_records_it() {
-    let home = flaky();
+    let mut home = flaky();
     home.config("", "debounce = '1h'");
     let daemon = home.daemon();
     home.test(&[]).green_from("run");
@@ -48,7 +43,7 @@ fn no_cache_runs_everything_and_records_it() {
         home.test(way).green_from("run");
         home.test(&[]).green_from("cache");
     }
-    fs::write(home.base.join("out/flag"), "").unwrap();
+    home.environment.set("WINDOWID", "1");
     home.test(&["--no-cache"]).red();
     home.test(&[]).red();
     daemon.stop();
@@ -71,7 +66,8 @@ fn a_record_lives_as_long_as_its_ttl() {
 
 #[test]
 fn only_the_last_snapshots_are_kept() {
-    let home = Home::with(&[("data", "0")]);
+    let test = "#[test] fn t() { std::fs::read(\"data\").unwrap(); }";
+    let home = Home::with(&[("src/lib.rs", test)]);
     home.config("", "keep_snapshots = 2");
     for data in ["0", "1", "2", "3"] {
         home.write("data", data);
@@ -110,7 +106,7 @@ fn a_damaged_record_is_a_miss_with_a_warning() {
             }
         }
     }
-    assert_eq!(damaged, 1);
+    assert_eq!(damaged, 2, "the whole and its one target");
     let answer = home.test(&["--no-daemon"]);
     answer.green_from("run");
     home.test(&["--no-daemon"]).green_from("cache");

@@ -68,7 +68,7 @@ fn the_json_of_test() {
     assert!(answer.ran.stderr.contains("panicked at"), "failures are readable: {answer:#?}");
 
     home.write("tests/it.rs", "#[test] fn good() {}\n");
-    home.test(&["--no-daemon"]).green_from("run");
+    home.test(&["--no-daemon"]).green_from("mixed");
     let answer = home.test(&["--no-daemon"]);
     answer.green_from("cache");
     assert_eq!((answer.count("targets_cached"), answer.count("targets_run")), (2, 0));
@@ -107,7 +107,8 @@ fn the_json_of_everything_else() {
     }
     let project = &running["projects"][0];
     assert_eq!(project["last_verdict"]["verdict"], "pass");
-    assert_eq!(project["cache"]["entries"], 1);
+    // One of the whole, one of its one target.
+    assert_eq!(project["cache"]["entries"], 2);
     assert_eq!(project["code_hash"].as_str(), Some(home.test(&[]).code_hash()));
 
     let explained = home.ok(&["explain", "--format", "json"]);

@@ -34,13 +34,12 @@ pub(super) enum Edit {
     Checkout(u8),
     /// Whatever is there becomes a file; a file becomes a folder with a file in it.
     Swap(PathBuf, u8),
-    /// A name elsewhere. Making it is not seen by anyone who watches the file's folder (inotify
-    /// reports it on the file alone), so the file is also saved in its own place: from then on it
-    /// is known to have a name that no watch covers.
-    OtherName(PathBuf, u8),
-    /// A write through that name.
+    /// A name elsewhere. Making it is not seen by anyone who watches the file's folder: inotify
+    /// reports it on the file alone.
+    OtherName(PathBuf),
+    /// A write through that name, which is not seen either.
     ThroughOtherName(u8),
-    /// A second name in the tree.
+    /// A second name in the tree, and not one that is ignored: that is as good as elsewhere.
     SecondName(PathBuf, PathBuf),
     /// The dependency outside comes or goes.
     Depend(bool),
@@ -56,6 +55,11 @@ pub(super) fn edits() -> impl Strategy<Value = Vec<Edit>> {
         (folder(), name).prop_map(|(folder, name)| folder.join(name))
     };
     let place = || prop_oneof![3 => file(), 1 => folder()];
+    let counted = || {
+        let folder = prop::sample::select(vec!["src", "src/a", "src/a/b"]);
+        let name = prop::sample::select(vec!["f", "g.rs", "h.txt"]);
+        (folder, name).prop_map(|(folder, name)| PathBuf::from(folder).join(name))
+    };
     let byte = || any::<u8>();
     let edit = prop_oneof![
         4 => (file(), byte()).prop_map(|(path, byte)| Edit::Write(path, byte)),
@@ -69,9 +73,9 @@ pub(super) fn edits() -> impl Strategy<Value = Vec<Edit>> {
         2 => (folder(), 0..PATTERNS.len()).prop_map(|(path, which)| Edit::Ignore(path, which)),
         1 => byte().prop_map(Edit::Checkout),
         2 => (place(), byte()).prop_map(|(path, byte)| Edit::Swap(path, byte)),
-        2 => (file(), byte()).prop_map(|(path, byte)| Edit::OtherName(path, byte)),
+        2 => file().prop_map(Edit::OtherName),
         2 => byte().prop_map(Edit::ThroughOtherName),
-        1 => (file(), file()).prop_map(|(from, to)| Edit::SecondName(from, to)),
+        1 => (counted(), counted()).prop_map(|(from, to)| Edit::SecondName(from, to)),
         1 => any::<bool>().prop_map(Edit::Depend),
         1 => (folder(), folder()).prop_map(|(one, other)| Edit::Exchange(one, other)),
     ];
@@ -79,6 +83,11 @@ pub(super) fn edits() -> impl Strategy<Value = Vec<Edit>> {
 }
 
 impl Edit {
+    /// Whether no event in the tree's folders tells of it.
+    pub(super) fn is_untold(&self) -> bool {
+        matches!(self, Self::OtherName(_) | Self::ThroughOtherName(_))
+    }
+
     /// Does it. Where the tree does not allow it (no such file, a folder in the way), as much of
     /// it happens as can: what was done is read from the disk, not from here.
     pub(super) fn apply(&self, root: &Path) {
@@ -120,14 +129,17 @@ impl Edit {
                 let file = if was_file { at(path).join("g.rs") } else { at(path) };
                 write(&file, &content(*byte));
             }
-            Self::OtherName(path, byte) => {
+            Self::OtherName(path) => {
                 remove(&other_name(root));
-                if fs::hard_link(at(path), other_name(root)).is_ok() {
-                    overwrite(&at(path), *byte);
-                }
+                let _ = fs::hard_link(at(path), other_name(root));
             }
             Self::ThroughOtherName(byte) => overwrite(&other_name(root), *byte),
-            Self::SecondName(from, to) => drop(fs::hard_link(at(from), at(to))),
+            // A link's text cannot be changed through another name of the link.
+            Self::SecondName(from, to) => {
+                if fs::symlink_metadata(at(from)).is_ok_and(|file| file.is_file()) {
+                    let _ = fs::hard_link(at(from), at(to));
+                }
+            }
             Self::Depend(on) => manifest(root, *on),
             Self::Exchange(one, other) => {
                 let aside = root.join("src/aside");

@@ -1,0 +1,121 @@
+//! Who wants cargo's locks: a build in the background gives way to whoever works by hand.
+//!
+//! Cargo locks a build directory for as long as a build takes, and whoever comes second waits.
+//! On Linux `/proc/locks` names those who wait: after the line of the lock that is held, with the
+//! same number, one line with an arrow for each. Elsewhere nobody tells.
+
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+
+/// The process that waits for a lock which a child of this process holds, if there is one: for
+/// cargo that is a build directory's or the package cache's.
+#[must_use]
+pub fn waiting_for_us() -> Option<u32> {
+    let locks = fs::read_to_string("/proc/locks").ok()?;
+    let own = std::process::id();
+    waiting(&locks, |pid| parent(pid) == Some(own))
+}
+
+/// Whether somebody holds the lock of one of these target directories. Asking takes the lock for a
+/// moment where it is free.
+#[must_use]
+pub fn is_locked(target_dirs: &[PathBuf]) -> bool {
+    target_dirs.iter().flat_map(|dir| lock_files(dir)).any(|file| {
+        let taken = |file: File| matches!(file.try_lock(), Err(TryLockError::WouldBlock));
+        File::open(file).is_ok_and(taken)
+    })
+}
+
+/// One a profile, and below a folder a target triple where cargo was told to build for one.
+fn lock_files(target_dir: &Path) -> Vec<PathBuf> {
+    let folders = |dir: &Path| {
+        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect::<Vec<_>>()
+    };
+    let lock = |dir: &PathBuf| Some(dir.join(".cargo-lock")).filter(|file| file.is_file());
+    let mut found = Vec::new();
+    for dir in folders(target_dir) {
+        match lock(&dir) {
+            Some(file) => found.push(file),
+            None => found.extend(folders(&dir).iter().filter_map(lock)),
+        }
+    }
+    found
+}
+
+/// From the text of `/proc/locks`: `1: FLOCK ADVISORY WRITE 4711 08:01:131 0 EOF` is a lock that
+/// process 4711 holds, and `1: -> FLOCK ADVISORY WRITE 4712 …` says that 4712 waits for it.
+fn waiting(locks: &str, is_ours: impl Fn(u32) -> bool) -> Option<u32> {
+    let mut held = None;
+    for line in locks.lines() {
+        let mut words = line.split_whitespace();
+        let number = words.next()?;
+        let mut words = words.peekable();
+        let waits = words.next_if_eq(&"->").is_some();
+        let pid = words.nth(3).and_then(|pid| pid.parse::<u32>().ok());
+        if !waits {
+            held = pid.map(|pid| (number, pid));
+        } else if let (Some((lock, holder)), Some(pid)) = (held, pid)
+            && lock == number
+            && !is_ours(pid)
+            && is_ours(holder)
+        {
+            return Some(pid);
+        }
+    }
+    None
+}
+
+fn parent(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in brackets may hold anything.
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOCKS: &str = "\
+1: POSIX  ADVISORY  WRITE 100 00:1a:5 0 EOF
+2: FLOCK  ADVISORY  WRITE 7 08:01:131 0 EOF
+2: -> FLOCK  ADVISORY  WRITE 8 08:01:131 0 EOF
+2: -> FLOCK  ADVISORY  WRITE 9 08:01:131 0 EOF
+3: FLOCK  ADVISORY  WRITE 10 08:01:132 0 EOF
+3: -> FLOCK  ADVISORY  WRITE 11 08:01:132 0 EOF
+";
+
+    #[test]
+    fn whoever_waits_for_ours_is_found() {
+        assert_eq!(waiting(LOCKS, |pid| pid == 7), Some(8));
+        assert_eq!(waiting(LOCKS, |pid| pid == 10), Some(11));
+        assert_eq!(waiting(LOCKS, |pid| pid == 100), None, "nobody waits for that one");
+        assert_eq!(waiting(LOCKS, |pid| [10, 11].contains(&pid)), None, "two of ours");
+        assert_eq!(waiting(LOCKS, |pid| [7, 8].contains(&pid)), Some(9));
+        assert_eq!(waiting("", |_| true), None);
+        assert_eq!(waiting("nonsense\n2: ->\n", |_| true), None);
+    }
+
+    #[test]
+    fn a_lock_is_seen_wherever_cargo_puts_it() {
+        let target = tempfile::tempdir().unwrap();
+        let dirs = [target.path().to_owned()];
+        assert!(!is_locked(&dirs));
+        for folder in ["debug", "x86_64-unknown-linux-gnu/release"] {
+            let folder = target.path().join(folder);
+            fs::create_dir_all(&folder).unwrap();
+            let file = File::create(folder.join(".cargo-lock")).unwrap();
+            assert!(!is_locked(&dirs));
+            file.lock().unwrap();
+            assert!(is_locked(&dirs));
+            drop(file);
+            assert!(!is_locked(&dirs));
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_parent_is_found() {
+        assert_eq!(parent(std::process::id()), Some(std::os::unix::process::parent_id()));
+    }
+}

@@ -1,0 +1,184 @@
+//! A build in the background that never keeps anybody else's cargo waiting: it holds cargo's lock
+//! only while nobody else wants it.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Semaphore;
+use tracing::{debug, info};
+
+use super::super::lock;
+use super::courtesy::{Attempt, Courtesy};
+use super::work::{End, Worker};
+use crate::compiler::{self, Build, CompileError, Progress, TestCompiler};
+use crate::model::Timestamp;
+use crate::protocol::{LastBuild, State};
+
+/// How often the list of those who wait is read while we hold the lock.
+const LOOK: Duration = Duration::from_millis(20);
+/// How often the lock is tried while somebody else holds it.
+const TRY: Duration = Duration::from_millis(100);
+
+/// What became of an attempt.
+enum Outcome {
+    Ended(Result<Build, CompileError>),
+    /// Somebody else waits for the lock, or holds it after all.
+    GaveWay(Attempt),
+}
+
+/// Builds to the end, however many attempts that takes.
+pub(super) async fn build(
+    project: &str,
+    compiler: &TestCompiler,
+    target_dirs: &[PathBuf],
+    builds: &Arc<Semaphore>,
+    worker: &Worker,
+) -> End {
+    let mut courtesy = Courtesy::default();
+    loop {
+        if !turn(&courtesy, target_dirs, worker).await {
+            return End::GivenUp;
+        }
+        let _place = tokio::select! {
+            () = worker.cancel.cancelled() => return End::GivenUp,
+            place = builds.acquire() => place,
+        };
+        let started = Instant::now();
+        match attempt(&courtesy, compiler, worker).await {
+            Outcome::Ended(Err(CompileError::Cancelled)) => return End::GivenUp,
+            Outcome::Ended(result) => {
+                let (success, errors) = match result {
+                    Ok(build) => (true, build.warnings.concat()),
+                    Err(error) => (false, error.rendered()),
+                };
+                let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+                return End::Built(LastBuild {
+                    when: Timestamp::now(),
+                    success,
+                    duration_ms,
+                    errors,
+                });
+            }
+            Outcome::GaveWay(attempt) => {
+                courtesy.gave_way(attempt);
+                let lost = courtesy.lost_percent();
+                info!(%project, outcome = "gave way", lost, "another cargo wants to build");
+            }
+        }
+    }
+}
+
+/// Waits until it is our turn; false if the work was given up. Who is waited for does not wait.
+async fn turn(courtesy: &Courtesy, target_dirs: &[PathBuf], worker: &Worker) -> bool {
+    let begun = Instant::now();
+    let mut free_since = None;
+    loop {
+        let now = Instant::now();
+        if compiler::is_locked(target_dirs) {
+            free_since = None;
+        } else {
+            let free = now - *free_since.get_or_insert(now);
+            if courtesy.may_begin(free, now - begun) {
+                return true;
+            }
+        }
+        worker.tell.send_if_modified(|doing| {
+            let text = match free_since {
+                None => "waiting for another cargo",
+                Some(_) => "giving way to another cargo",
+            };
+            let new = (State::Paused, text.to_owned());
+            let changed = *doing != new;
+            *doing = new;
+            changed
+        });
+        tokio::select! {
+            () = worker.cancel.cancelled() => return false,
+            () = worker.wanted.cancelled() => return true,
+            () = tokio::time::sleep(TRY) => {}
+        }
+    }
+}
+
+/// What cargo has said so far.
+struct Heard {
+    started: Instant,
+    /// Units that are done, and since when; the first number is what was fresh already.
+    units: Option<u32>,
+    since: Instant,
+    finished: bool,
+    /// It waits for a lock itself.
+    blocked: bool,
+}
+
+impl Heard {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self { started: now, units: None, since: now, finished: false, blocked: false }
+    }
+
+    /// Takes note; what there is to tell.
+    fn note(&mut self, progress: Progress) -> Option<String> {
+        match progress {
+            Progress::Building { done, total, what } => {
+                self.blocked = false;
+                if self.units.replace(done).is_some_and(|before| before != done) {
+                    (self.since, self.finished) = (Instant::now(), true);
+                }
+                Some(format!("building {what} {done}/{total}"))
+            }
+            Progress::Blocked(what) => {
+                self.blocked = true;
+                Some(format!("{what} (another cargo builds)"))
+            }
+            Progress::Status(_) | Progress::Diagnostic(_) => None,
+        }
+    }
+
+    fn attempt(&self) -> Attempt {
+        let (ran, since_unit) = (self.started.elapsed(), self.since.elapsed());
+        Attempt { ran, since_unit, finished: self.finished }
+    }
+}
+
+/// Builds until the end, or until somebody else waits for the lock.
+async fn attempt(courtesy: &Courtesy, compiler: &TestCompiler, worker: &Worker) -> Outcome {
+    worker.tell.send_replace((State::Building, "building".to_owned()));
+    let cancel = worker.cancel.child_token();
+    let heard = Mutex::new(Heard::new());
+    let progress = |progress: Progress| {
+        if let Some(text) = lock(&heard).note(progress) {
+            worker.tell.send_replace((State::Building, text));
+        }
+    };
+    let mut build = std::pin::pin!(compiler.build(&cancel, progress));
+    loop {
+        tokio::select! {
+            biased;
+            result = &mut build => return Outcome::Ended(result),
+            () = tokio::time::sleep(LOOK) => {}
+        }
+        if worker.wanted.is_cancelled() {
+            continue;
+        }
+        let (attempt, blocked) = {
+            let heard = lock(&heard);
+            (heard.attempt(), heard.blocked)
+        };
+        let waiting = compiler::waiting_for_us().filter(|_| courtesy.gives_way(attempt));
+        // A cargo that waits behind theirs would only be one more in the queue.
+        if waiting.is_none() && !blocked {
+            continue;
+        }
+        debug!(waiting, blocked, "the lock is wanted");
+        cancel.cancel();
+        return match build.await {
+            Err(CompileError::Cancelled) if !worker.cancel.is_cancelled() => {
+                Outcome::GaveWay(attempt)
+            }
+            // It ended just then.
+            result => Outcome::Ended(result),
+        };
+    }
+}

@@ -1,0 +1,230 @@
+//! From what a run was seen to consult to what its record depends on, or why there can be none.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::super::states::{States, Way, is_settled, kind_of};
+use super::key::Subject;
+use crate::cache::{Input, InputState};
+use crate::observer::{Kind, Observation, Place, Seen, Stamp, Uses};
+
+/// So many reasons are told; the others are like them.
+const REASONS: usize = 3;
+
+/// What can be kept of a green run.
+#[derive(Clone, Debug)]
+pub(in crate::verdict) enum Fate {
+    /// It depends on these, and on nothing else.
+    Inputs(Vec<Input>),
+    /// What it depends on is not known: every file of the workspace counts.
+    Everything,
+    /// Nothing, at no level: what it depends on was changing, or is nothing that a record can hold.
+    Nothing(Vec<String>),
+}
+
+/// What is known of a run besides what was seen of it.
+#[derive(Debug)]
+pub(super) struct Judge {
+    pub(super) root: PathBuf,
+    pub(super) subject: Subject,
+    /// Where cargo builds.
+    pub(super) target_dirs: Vec<PathBuf>,
+    /// Folders of the toolchain, which the key tells of.
+    pub(super) covered: Vec<PathBuf>,
+    /// Where temporary files go.
+    pub(super) temporary: PathBuf,
+    /// Outside services that the project vouches for.
+    pub(super) trusted: Vec<globset::GlobMatcher>,
+}
+
+impl Judge {
+    /// Judges a run that was started at `started` and has ended.
+    pub(super) fn judge(
+        &self,
+        seen: &Observation,
+        started: SystemTime,
+        states: &mut States,
+    ) -> Fate {
+        let mut doubts = Vec::new();
+        for peer in &seen.peers {
+            let address = peer.address.to_string();
+            if !self.trusted.iter().any(|glob| glob.is_match(&address)) {
+                doubts.push(format!("it spoke to {address}, which is outside of the run"));
+            }
+        }
+        if seen.left_behind {
+            doubts.push("it left a process behind".to_owned());
+        }
+        if doubts.is_empty() && !seen.is_complete() {
+            return Fate::Everything;
+        }
+        let mut inputs = Vec::new();
+        if doubts.is_empty() {
+            doubts.extend(self.program(seen, states).err());
+        }
+        let cleared = self.cleared(seen);
+        for (path, what) in seen.inputs() {
+            // Nobody reads more than a few.
+            if doubts.len() >= REASONS {
+                break;
+            }
+            let is_leftover = || path.ancestors().any(|folder| cleared.contains(folder));
+            if what.is_scratch() && is_leftover() {
+                continue;
+            }
+            match self.input(path, what, started, states) {
+                Ok(input) => inputs.extend(input),
+                Err(doubt) => doubts.push(doubt),
+            }
+        }
+        if doubts.is_empty() {
+            Fate::Inputs(without_implied(inputs))
+        } else {
+            Fate::Nothing(doubts)
+        }
+    }
+
+    /// Whether the program that ran is the one that was digested.
+    fn program(&self, seen: &Observation, states: &mut States) -> Result<(), String> {
+        let Some(program) = &self.subject.program else { return Ok(()) };
+        let used = seen.paths.get(&program.path).ok_or("its program was not seen to run")?;
+        let now = states.read(Path::new(""), &program.path, Way::Program)?;
+        if used.first == program.stamp && now.state == program.state {
+            Ok(())
+        } else {
+            Err("its program was built anew while it ran".to_owned())
+        }
+    }
+
+    fn is_made(&self, path: &Path) -> bool {
+        self.target_dirs.iter().any(|dir| path.starts_with(dir))
+    }
+
+    /// Whether only results and temporary files lie there.
+    fn is_for_results(&self, path: &Path) -> bool {
+        self.is_made(path) || (path.starts_with(&self.temporary) && !path.starts_with(&self.root))
+    }
+
+    /// The folders for results that the run cleared away or made anew: what an earlier run left
+    /// there is nothing that it depends on. Only its asking whether the folder was there at all
+    /// is passed over.
+    fn cleared<'a>(&self, seen: &'a Observation) -> BTreeSet<&'a Path> {
+        let is_cleared = |(path, seen): &(&Path, &Seen)| {
+            seen.is_scratch()
+                && self.is_for_results(path)
+                && (seen.first.kind() == Some(Kind::Folder)
+                    || (seen.first == Stamp::Absent
+                        && Stamp::of(path).kind() == Some(Kind::Folder)))
+        };
+        seen.inputs().filter(is_cleared).map(|(path, _)| path).collect()
+    }
+
+    /// One input; none if the path does not count.
+    fn input(
+        &self,
+        path: &Path,
+        seen: &Seen,
+        started: SystemTime,
+        states: &mut States,
+    ) -> Result<Option<Input>, String> {
+        let short = || path.strip_prefix(&self.root).unwrap_or(path).display();
+        if let Stamp::Unknown(error) = seen.first {
+            let error = std::io::Error::from_raw_os_error(error);
+            return Err(format!("it used `{}`, which cannot be looked at: {error}", short()));
+        }
+        let own = self.subject.program.as_ref().is_some_and(|program| program.path == path);
+        if own && !seen.uses.any(Uses::READ.with(Uses::ATTRIBUTES)) {
+            // In the key.
+            return Ok(None);
+        }
+        if seen.is_scratch() && self.is_for_results(path) {
+            // Whether it was there counts, and not whether it is there now: the run saw to that.
+            return Ok(Some(self.presence(path, seen)));
+        }
+        if seen.place == Place::Library
+            && self.covered.iter().any(|folder| path.starts_with(folder))
+            && !seen.uses.any(Uses::READ.with(Uses::LISTED).with(Uses::EXECUTED))
+        {
+            // Where the loader and the linker look for this and that in the toolchain's folders,
+            // which are what the toolchain's identity in the key says.
+            return Ok(None);
+        }
+        let way = self
+            .way(path, seen)
+            .ok_or_else(|| format!("it read `{}`, which no digest describes", short()))?;
+        let changed = || format!("`{}` changed while it ran", short());
+        let now = Stamp::of(path);
+        if way == Way::Kind {
+            // Times of devices, and of folders in which something is made, mean nothing.
+            if kind_and_mode(&now) != kind_and_mode(&seen.first) {
+                return Err(changed());
+            }
+        } else {
+            if !seen.holds(&now) {
+                return Err(changed());
+            }
+            if !is_settled(&seen.first, started) {
+                return Err(format!("`{}` had only just been written when it ran", short()));
+            }
+        }
+        let input = states.read(&self.root, path, way)?;
+        if way != Way::Kind && Stamp::of(path) != now {
+            return Err(changed());
+        }
+        Ok(Some(input))
+    }
+
+    /// How a path counts; `None` if nothing can describe what was learnt from it.
+    fn way(&self, path: &Path, seen: &Seen) -> Option<Way> {
+        let read = seen.uses.any(Uses::READ.with(Uses::LISTED).with(Uses::EXECUTED));
+        let Some(kind) = seen.first.kind() else { return Some(Way::Content) };
+        if kind == Kind::Symlink {
+            return Some(Way::Content);
+        }
+        if seen.place == Place::Machine {
+            // The terminal: there or not, and nobody types into a test.
+            return (!read || path == Path::new("/dev/tty")).then_some(Way::Kind);
+        }
+        if seen.uses.any(Uses::ATTRIBUTES) {
+            return Some(Way::Same);
+        }
+        match kind {
+            Kind::Folder if seen.uses.any(Uses::LISTED) => Some(Way::Names),
+            Kind::Folder | Kind::Socket => Some(Way::Kind),
+            // The system's libraries and the toolchain's: large, and replaced, not edited.
+            Kind::File if seen.place == Place::Library => Some(Way::Same),
+            Kind::File if self.is_made(path) && !seen.uses.any(Uses::READ) => Some(Way::Program),
+            Kind::File => Some(Way::Content),
+            Kind::Fifo | Kind::Device | Kind::Symlink => (!read).then_some(Way::Kind),
+        }
+    }
+
+    fn presence(&self, path: &Path, seen: &Seen) -> Input {
+        let state = kind_of(&seen.first);
+        let path = path.strip_prefix(&self.root).unwrap_or(path).to_owned();
+        Input { path, state, proof: None }
+    }
+}
+
+/// Less what is not there because the folder around it is not there. The inputs are sorted by
+/// their paths' parts.
+fn without_implied(inputs: Vec<Input>) -> Vec<Input> {
+    let mut kept: Vec<Input> = Vec::with_capacity(inputs.len());
+    let mut missing: Option<PathBuf> = None;
+    for input in inputs {
+        let implied = missing.as_ref().is_some_and(|folder| input.path.starts_with(folder));
+        if !(implied && input.state == InputState::Absent) {
+            missing = (input.state == InputState::Absent).then(|| input.path.clone());
+            kept.push(input);
+        }
+    }
+    kept
+}
+
+fn kind_and_mode(stamp: &Stamp) -> Option<(Kind, u32)> {
+    match stamp {
+        Stamp::Present { kind, mode, .. } => Some((*kind, *mode)),
+        _ => None,
+    }
+}

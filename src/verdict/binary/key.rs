@@ -1,0 +1,132 @@
+//! What decides a test target's outcome and is known before it runs.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use super::super::states::{States, Way};
+use super::super::{Facts, Question};
+use crate::cache::{Input, InputState, Key, Level};
+use crate::compiler::Planned;
+use crate::model::{Digest, Digester, TargetId};
+use crate::observer::Stamp;
+use crate::workspace::{is_terminal_variable, without_root};
+
+/// The rules by which keys of this level are made and their records judged. Raise it with every
+/// change of either: an old record then is a miss.
+const VERSION: u32 = 1;
+
+/// How many records one target can have under one key: states of what it reads. A branch and back,
+/// a fixture and back, are found again.
+pub(super) const SLOTS: u64 = 8;
+
+/// A test target about to be run.
+#[derive(Clone, Debug)]
+pub(in crate::verdict) struct Subject {
+    pub(in crate::verdict) id: TargetId,
+    /// Everything that decides the outcome and is known beforehand, by name: digests, for keys and
+    /// for explanations.
+    pub(in crate::verdict) parts: BTreeMap<String, String>,
+    /// The program, if cargo built it.
+    pub(super) program: Option<Program>,
+}
+
+/// A program that cargo built.
+#[derive(Clone, Debug)]
+pub(super) struct Program {
+    /// Without symlinks, as the observer tells it.
+    pub(super) path: PathBuf,
+    /// As it was before it was digested.
+    pub(super) stamp: Stamp,
+    /// What is loaded of it.
+    pub(super) state: InputState,
+}
+
+impl Subject {
+    /// The subject of a planned target.
+    ///
+    /// # Errors
+    /// If its program cannot be read: then nothing can be looked up or kept for it.
+    pub(in crate::verdict) fn of(
+        planned: &Planned,
+        question: &Question,
+        facts: &Facts,
+        states: &mut States,
+    ) -> Result<Self, String> {
+        let root = &question.root;
+        let short = |path: &Path| without_root(path.as_os_str().as_bytes(), root);
+        let mut parts = BTreeMap::new();
+        let mut part = |name: &str, digest: Digest| {
+            parts.insert(name.to_owned(), digest.to_string());
+        };
+        part("target", Digest::of(planned.id.to_string().as_bytes()));
+        part("path of the program", Digest::of(&short(&planned.program)));
+        let is_made = facts.target_dirs.iter().any(|dir| planned.program.starts_with(dir));
+        // Others are seen to be executed, and count like everything that the run consults.
+        let program = if is_made { Some(Program::of(&planned.program, states)?) } else { None };
+        if let Some(Program { state: InputState::Program(digest), .. }) = &program {
+            part("program", *digest);
+        }
+        let mut arguments = Digester::new("arguments 1");
+        for argument in &planned.args {
+            arguments.field(&without_root(argument.as_bytes(), root));
+        }
+        part("arguments", arguments.finish());
+        part("folder", Digest::of(&short(&planned.dir)));
+        if let Some(toolchain) = facts.identity.build.get("toolchain") {
+            part("toolchain", *toolchain);
+        }
+        for (name, value) in planned.environment.iter() {
+            if !is_terminal_variable(name) {
+                part(&variable(name), Digest::of(&without_root(value.as_bytes(), root)));
+            }
+        }
+        Ok(Self { id: planned.id.clone(), parts, program })
+    }
+
+    fn digest(&self, domain: &str) -> Digester {
+        let mut digester = Digester::new(domain);
+        digester.number(self.parts.len() as u64);
+        for (name, digest) in &self.parts {
+            digester.field(name.as_bytes()).field(digest.as_bytes());
+        }
+        digester
+    }
+
+    /// The key of one of the records that name what the run consulted.
+    pub(super) fn slot(&self, number: u64) -> Key {
+        let mut digester = self.digest("binary key 1");
+        digester.number(number);
+        Key { level: Level::Binary, version: VERSION, digest: digester.finish() }
+    }
+
+    /// The key of the record of a run that could not be observed: every file counts.
+    pub(super) fn with_tree(&self, tree: &Digest) -> Key {
+        let mut digester = self.digest("binary key with the tree 1");
+        digester.digest(tree);
+        Key { level: Level::Binary, version: VERSION, digest: digester.finish() }
+    }
+}
+
+impl Program {
+    fn of(path: &Path, states: &mut States) -> Result<Self, String> {
+        let cannot = |error: std::io::Error| format!("`{}`: {error}", path.display());
+        let path = path.canonicalize().map_err(cannot)?;
+        let stamp = Stamp::of(&path);
+        let Input { state, .. } = states.read(Path::new(""), &path, Way::Program)?;
+        Ok(Self { path, stamp, state })
+    }
+}
+
+/// A variable's name in the parts; one that is not UTF-8 is told apart by its escaped bytes.
+fn variable(name: &OsStr) -> String {
+    format!("environment variable {}", name.as_bytes().escape_ascii())
+}
+
+/// The canonical text that stands for a target in place of a selection, so that its last record
+/// can be found.
+#[must_use]
+pub(in crate::verdict) fn selection_text(id: &TargetId) -> String {
+    format!("test target {id}")
+}

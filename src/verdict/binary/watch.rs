@@ -1,0 +1,108 @@
+//! Observing the runs of targets, and judging what was seen as soon as each has ended: an edit
+//! that comes later is no doubt any more.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::JoinHandle;
+use std::time::SystemTime;
+
+use super::super::states::States;
+use super::inputs::{Fate, Judge};
+use crate::observer::{Observation, Observer, Options, Running};
+use crate::process::Spec;
+use crate::runner::Around;
+
+/// What came of an observed run.
+#[derive(Debug)]
+pub(in crate::verdict) struct Watched {
+    pub(in crate::verdict) fate: Fate,
+    /// The run may have ended otherwise had it not been observed.
+    pub(in crate::verdict) interfered: bool,
+}
+
+/// Observations under way.
+#[derive(Debug)]
+pub(super) struct Watching {
+    send: mpsc::Sender<Ended>,
+    judging: JoinHandle<(BTreeMap<usize, Watched>, States)>,
+}
+
+/// A run that has ended.
+#[derive(Debug)]
+struct Ended {
+    index: usize,
+    judge: Arc<Judge>,
+    started: SystemTime,
+    seen: Observation,
+}
+
+impl Watching {
+    /// Begins; `states` are handed on to the thread that judges.
+    ///
+    /// # Errors
+    /// If the system has no thread left; then nothing is observed.
+    pub(super) fn begin(mut states: States) -> std::io::Result<Self> {
+        let (send, ended) = mpsc::channel::<Ended>();
+        let judging = std::thread::Builder::new().name("inputs".to_owned()).spawn(move || {
+            let mut watched = BTreeMap::new();
+            for Ended { index, judge, started, seen } in ended {
+                let fate = judge.judge(&seen, started, &mut states);
+                let interfered = !seen.interference.is_empty();
+                watched.insert(index, Watched { fate, interfered });
+            }
+            (watched, states)
+        })?;
+        Ok(Self { send, judging })
+    }
+
+    /// Who comes around the process of the target with this index.
+    pub(super) fn around(&self, index: usize, judge: Judge) -> Arc<dyn Around> {
+        let (judge, send) = (Arc::new(judge), self.send.clone());
+        Arc::new(Watch { index, judge, send, running: Mutex::default() })
+    }
+
+    /// Waits until all that has ended is judged. Everything that [`Self::around`] gave must be
+    /// gone by then.
+    pub(super) fn finish(self) -> (BTreeMap<usize, Watched>, States) {
+        drop(self.send);
+        // A thread that panicked has judged nothing, so that nothing is kept.
+        self.judging.join().unwrap_or_default()
+    }
+}
+
+/// Observes one run.
+#[derive(Debug)]
+struct Watch {
+    index: usize,
+    judge: Arc<Judge>,
+    send: mpsc::Sender<Ended>,
+    running: Mutex<Option<(SystemTime, Running)>>,
+}
+
+impl Around for Watch {
+    fn start(&self, spec: Spec) -> Spec {
+        // Before the first look at anything.
+        let started = SystemTime::now();
+        match Observer::observe(&spec, Options { covered: self.judge.covered.clone() }) {
+            Ok((observed, running)) => {
+                let mut place = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+                *place = Some((started, running));
+                observed
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a run is not observed");
+                spec
+            }
+        }
+    }
+
+    fn end(&self) {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((started, running)) = running {
+            let seen = running.finish();
+            let judge = Arc::clone(&self.judge);
+            // Nobody listens any more only if the judging has panicked.
+            let _ = self.send.send(Ended { index: self.index, judge, started, seen });
+        }
+    }
+}

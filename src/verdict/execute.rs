@@ -1,0 +1,293 @@
+//! Running what cargo would run: asks cargo for the plan, answers from records of single targets
+//! what they can answer, and runs the rest.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::binary::{Fate, Found, Level, Watched};
+use super::run::{RunError, RunOptions, Step};
+use super::{Facts, Question};
+use crate::cache::{Cache, Record};
+use crate::compiler::{CompileError, Planned, TestCompiler};
+use crate::config::Runner;
+use crate::model::{Digest, Source, TargetReport, Timestamp, Verdict};
+use crate::runner::nextest;
+use crate::runner::{self, Event, Job};
+use crate::workspace::Stamp;
+
+/// What a run came to.
+#[derive(Default)]
+pub(super) struct Ran<'a> {
+    /// In cargo's order.
+    pub(super) targets: Vec<RanTarget>,
+    /// Programs outside the target folders that tests were run by.
+    pub(super) runners: Vec<PathBuf>,
+    /// Why it may not be what cargo would have run.
+    pub(super) doubt: Option<String>,
+    /// Where single targets are kept, if they are.
+    pub(super) level: Option<Level<'a>>,
+}
+
+/// What a target came to.
+pub(super) struct RanTarget {
+    pub(super) report: TargetReport,
+    /// The record that answered; else it was run.
+    pub(super) kept: Option<Arc<Record>>,
+    /// The record that would have answered, whether it was allowed to or not.
+    pub(super) recorded: Option<Arc<Record>>,
+    /// Why it was kept or run.
+    pub(super) reason: String,
+    /// What a record of it would depend on.
+    pub(super) fate: Fate,
+}
+
+impl RanTarget {
+    pub(super) fn source(&self) -> Source {
+        if self.kept.is_some() { Source::Cache } else { Source::Run }
+    }
+
+    /// When it was run, `now` being just after the run.
+    pub(super) fn when(&self, now: Timestamp) -> Timestamp {
+        self.kept.as_ref().map_or(now, |record| record.created)
+    }
+}
+
+/// Everything that running needs.
+pub(super) struct Execution<'a> {
+    pub(super) question: &'a Question,
+    pub(super) facts: &'a Facts,
+    pub(super) cache: &'a Cache,
+    pub(super) options: &'a RunOptions,
+    pub(super) compiler: TestCompiler,
+    /// The digest of the tree, if it is known.
+    pub(super) tree: Option<Digest>,
+    /// Why targets are run that no record is asked about.
+    pub(super) why: &'static str,
+}
+
+impl<'a> Execution<'a> {
+    /// Runs all that cargo would run.
+    pub(super) async fn execute(
+        &self,
+        on_step: &mut dyn FnMut(Step<'_>),
+    ) -> Result<Ran<'a>, RunError> {
+        if self.question.selection.is_no_run() {
+            return Ok(Ran::default());
+        }
+        let mut options = runner::Options {
+            jobs: self.options.jobs.get(),
+            timeout: self.question.settings.timeout,
+            cancel: self.options.cancel.clone(),
+            priority: self.options.priority,
+            ..runner::Options::default()
+        };
+        if self.question.settings.runner == Runner::Nextest {
+            return self.nextest(&options, on_step).await;
+        }
+        let cancel = &self.options.cancel;
+        let plan = match self.compiler.plan(cancel).await {
+            Err(CompileError::Cancelled) => return Err(RunError::Cancelled),
+            plan => plan?,
+        };
+        let mut doubt = (!plan.fresh)
+            .then(|| "something was compiled again between the build and the run".to_owned());
+        let stamped = |path: PathBuf| (Stamp::of(&path), path);
+        let products: Vec<_> = plan.products.into_iter().map(stamped).collect();
+        let runners = self.runners(&plan.targets);
+        let mut level = Level::look_up(
+            self.question,
+            self.facts,
+            self.cache,
+            &plan.targets,
+            self.tree.as_ref(),
+        );
+        let recorded: Vec<_> = (0..plan.targets.len())
+            .map(|index| match level.found(index) {
+                Found::Green(record) => Some(Arc::clone(record)),
+                Found::Nothing { .. } => None,
+            })
+            .collect();
+        let mut kept: Vec<_> = recorded
+            .iter()
+            .map(|record| record.clone().filter(|_| !self.options.no_cache))
+            .collect();
+        let mut reasons: Vec<_> = (0..plan.targets.len())
+            .map(|index| match level.found(index) {
+                _ if self.options.no_cache => self.why.to_owned(),
+                Found::Green(_) => "same program and inputs".to_owned(),
+                Found::Nothing { why, .. } => why.clone(),
+            })
+            .collect();
+        let jobs: Vec<_> = plan.targets.into_iter().map(job).collect();
+        // One target alone may speak to the terminal as it goes, as it does under cargo.
+        options.live = jobs.len() == 1 && jobs[0].wants_output();
+        let mut to_run: Vec<_> = (0..jobs.len()).filter(|index| kept[*index].is_none()).collect();
+        on_step(Step::Planned(to_run.len()));
+        let mut results = BTreeMap::new();
+        while !to_run.is_empty() {
+            results.extend(self.run(&jobs, &to_run, &mut level, &options, on_step).await?);
+            to_run.clear();
+            // What ran may have changed what others depend on.
+            for (index, kept) in kept.iter_mut().enumerate() {
+                let changed = kept.as_ref().and_then(|record| level.first_changed(record));
+                if let Some(why) = changed {
+                    (reasons[index], *kept) = (why, None);
+                    to_run.push(index);
+                }
+            }
+        }
+        // Another cargo, with other flags, may have put other programs in the place of these.
+        if let Some((_, path)) = products.iter().find(|(stamp, path)| !stamp.proves(path)) {
+            doubt = Some(format!("{} was built anew while the tests ran", path.display()));
+        }
+        let mut targets = Vec::new();
+        let all = kept.into_iter().zip(recorded).zip(reasons);
+        for (index, ((kept, recorded), reason)) in all.enumerate() {
+            let (report, fate) = match (&kept, results.remove(&index)) {
+                (Some(record), _) => {
+                    (record.targets[0].clone(), Fate::Inputs(record.inputs.clone()))
+                }
+                (None, Some(result)) => result,
+                (None, None) => return Err(RunError::Cancelled),
+            };
+            targets.push(RanTarget { report, kept, recorded, reason, fate });
+        }
+        Ok(Ran { targets, runners, doubt, level: Some(level) })
+    }
+
+    async fn nextest(
+        &self,
+        options: &runner::Options,
+        on_step: &mut dyn FnMut(Step<'_>),
+    ) -> Result<Ran<'a>, RunError> {
+        let Question { selection, environment, .. } = self.question;
+        let request = nextest::Request {
+            cargo: self.facts.toolchain.cargo.clone(),
+            dir: selection.dir.clone(),
+            environment: environment.clone(),
+            selection: selection.cargo.clone(),
+            harness: selection.harness.clone(),
+        };
+        let events = |event: Event<'_>| on_step(Step::Running(event));
+        let ran = nextest::run(&request, options, events).await?.ok_or(RunError::Cancelled)?;
+        let target = |report| RanTarget {
+            report,
+            kept: None,
+            recorded: None,
+            reason: self.why.to_owned(),
+            fate: Fate::Everything,
+        };
+        Ok(Ran { targets: ran.reports.into_iter().map(target).collect(), ..Ran::default() })
+    }
+
+    /// Runs these of the jobs, observed where that is possible. What an observed run cannot prove
+    /// is run once more as it is.
+    async fn run(
+        &self,
+        jobs: &[Job],
+        wanted: &[usize],
+        level: &mut Level<'_>,
+        options: &runner::Options,
+        on_step: &mut dyn FnMut(Step<'_>),
+    ) -> Result<BTreeMap<usize, (TargetReport, Fate)>, RunError> {
+        let mut observed: Vec<Job> = wanted.iter().map(|index| jobs[*index].clone()).collect();
+        for (index, job) in wanted.iter().zip(&mut observed) {
+            if let Found::Nothing { expected, .. } = level.found(*index) {
+                job.expected = *expected;
+            }
+            if !job.is_random() {
+                level.observe(*index, job);
+            }
+        }
+        let is_observed: BTreeSet<_> =
+            observed.iter().filter(|job| job.around.is_some()).map(|job| job.id.clone()).collect();
+        let events = |event: Event<'_>| {
+            // Not told before it is believed.
+            let is_red = matches!(&event, Event::Finished { report }
+                if report.verdict != Verdict::Pass && is_observed.contains(&report.id));
+            if !is_red {
+                on_step(Step::Running(event));
+            }
+        };
+        let reports = self.reports(&observed, options, events).await?;
+        drop(observed);
+        let mut watched = level.watched();
+        let mut results = BTreeMap::new();
+        let mut again = Vec::new();
+        for (index, report) in wanted.iter().zip(reports) {
+            let is_random = jobs[*index].is_random();
+            let red = report.verdict != Verdict::Pass;
+            let fate = match watched.remove(index) {
+                _ if is_random => Fate::Nothing(vec!["its tests ran in random order".to_owned()]),
+                // It may be red only because it was observed.
+                _ if red && is_observed.contains(&report.id) => {
+                    let why = "it failed when it was observed and passed when it was not";
+                    again.push((*index, Fate::Nothing(vec![why.to_owned()])));
+                    continue;
+                }
+                Some(Watched { interfered: true, fate }) => {
+                    again.push((*index, fate));
+                    continue;
+                }
+                Some(Watched { fate, .. }) => fate,
+                None => Fate::Everything,
+            };
+            results.insert(*index, (report, fate));
+        }
+        let repeated: Vec<_> = again.iter().map(|(index, _)| jobs[*index].clone()).collect();
+        let events = |event: Event<'_>| on_step(Step::Running(event));
+        let reports = self.reports(&repeated, options, events).await?;
+        for ((index, fate), report) in again.into_iter().zip(reports) {
+            results.insert(index, (report, fate));
+        }
+        Ok(results)
+    }
+
+    async fn reports(
+        &self,
+        jobs: &[Job],
+        options: &runner::Options,
+        events: impl FnMut(Event<'_>),
+    ) -> Result<Vec<TargetReport>, RunError> {
+        let reports = runner::run(jobs, options, events).await;
+        if self.options.cancel.is_cancelled() {
+            return Err(RunError::Cancelled);
+        }
+        reports.into_iter().collect::<Option<_>>().ok_or(RunError::Cancelled)
+    }
+
+    /// The programs of the developer's own that test binaries are run by: what they do decides
+    /// the verdict too.
+    fn runners(&self, targets: &[Planned]) -> Vec<PathBuf> {
+        let runs = |planned: &&Planned| planned.harness != crate::compiler::Harness::Doctest;
+        let find = |planned: &Planned| {
+            let (name, dir) = (&planned.program, &planned.dir);
+            if name.components().count() > 1 {
+                return dir.join(name);
+            }
+            planned.environment.find_program(name, dir).unwrap_or_else(|| name.clone())
+        };
+        let programs: BTreeSet<_> = targets.iter().filter(runs).map(find).collect();
+        programs.into_iter().filter(|path| !self.facts.is_made(path)).collect()
+    }
+}
+
+impl Facts {
+    /// Whether cargo makes what is there.
+    pub(super) fn is_made(&self, path: &Path) -> bool {
+        self.target_dirs.iter().any(|dir| path.starts_with(dir))
+    }
+}
+
+/// A planned target as the runner takes it.
+fn job(planned: Planned) -> Job {
+    use crate::compiler::Harness;
+    let harness = match planned.harness {
+        Harness::Libtest => runner::Harness::Libtest,
+        Harness::Custom => runner::Harness::Custom,
+        Harness::Doctest => runner::Harness::Doctest,
+    };
+    let Planned { id, program, args, dir, environment, .. } = planned;
+    Job::new(id, program, args, dir, environment, harness)
+}

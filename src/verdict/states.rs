@@ -1,0 +1,332 @@
+//! What the things that a record depends on are now, and whether that is what they were.
+//!
+//! A state is content, never a time: a file that is restored counts as it did. What makes this
+//! cheap is [`Input::proof`]: while the system says the same of a file as when it was digested,
+//! and said so at a time from which on every change shows, the file need not be read.
+
+use std::collections::HashMap;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::cache::{Input, InputState};
+use crate::hasher::{FileDigest, file_digest, program_digest};
+use crate::model::{Digest, Digester};
+use crate::observer::{Kind, Stamp};
+
+/// The system's clock for stamps lags behind the one that is read by one of its ticks, which take
+/// at most 10 ms.
+const TICKS: i128 = 50_000_000;
+/// The coarsest file system keeps times of two seconds.
+const COARSE: i128 = 2_100_000_000;
+
+/// In which way something counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Way {
+    /// A file's permissions and content; a folder's names; a link's text.
+    Content,
+    /// A program's permissions and what is loaded of it.
+    Program,
+    /// A folder's names.
+    Names,
+    /// Kind and permissions.
+    Kind,
+    /// All that the system says of it.
+    Same,
+}
+
+/// Whether whatever has this stamp has not changed since `time` and will not without another
+/// stamp: its last change was so long before that a later one cannot have the same time.
+pub(super) fn is_settled(stamp: &Stamp, time: SystemTime) -> bool {
+    let Stamp::Present { mtime, ctime, .. } = stamp else { return *stamp == Stamp::Absent };
+    let nanoseconds =
+        |(seconds, rest): (i64, i64)| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
+    let last = nanoseconds(*mtime).max(nanoseconds(*ctime));
+    // Nobody can choose the time of change: one between two milliseconds is of a file system
+    // that knows such times.
+    let margin = if ctime.1 % 1_000_000 == 0 { COARSE } else { TICKS };
+    let time = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    i128::try_from(time).is_ok_and(|time| last.saturating_add(margin) <= time)
+}
+
+/// Everything that a stamp says but the disk's number, which can be another after each start of
+/// the machine.
+pub(super) fn digest_of_stamp(stamp: &Stamp) -> Digest {
+    let mut digester = Digester::new("stamp 1");
+    if let Stamp::Present { kind, mode, dev: _, ino, size, mtime, ctime } = stamp {
+        digester.number(number_of(*kind)).number(u64::from(*mode)).number(*ino).number(*size);
+        for time in [mtime.0, mtime.1, ctime.0, ctime.1] {
+            digester.field(&time.to_le_bytes());
+        }
+    }
+    digester.finish()
+}
+
+/// Part of stored digests: never changes.
+fn number_of(kind: Kind) -> u64 {
+    match kind {
+        Kind::File => 1,
+        Kind::Folder => 2,
+        Kind::Symlink => 3,
+        Kind::Fifo => 4,
+        Kind::Socket => 5,
+        Kind::Device => 6,
+    }
+}
+
+/// Looks at paths, and remembers the digests of files for as long as their stamps prove them.
+#[derive(Debug, Default)]
+pub(super) struct States {
+    known: HashMap<(PathBuf, Way), (Stamp, Input)>,
+}
+
+impl States {
+    /// The input that `path` is now, counted in this way.
+    ///
+    /// # Errors
+    /// If that cannot be told: why, for a person.
+    pub(super) fn read(&mut self, root: &Path, path: &Path, way: Way) -> Result<Input, String> {
+        let stamp = Stamp::of(path);
+        let place = (path.to_owned(), way);
+        if let Some((then, input)) = self.known.get(&place)
+            && *then == stamp
+        {
+            return Ok(input.clone());
+        }
+        let before = SystemTime::now();
+        let state = state(path, way, &stamp)?;
+        if Stamp::of(path) != stamp {
+            return Err(format!("`{}` changes while it is read", path.display()));
+        }
+        let is_costly =
+            matches!(state, InputState::File(_) | InputState::Program(_) | InputState::Listing(_));
+        let settled = is_costly && is_settled(&stamp, before);
+        let proof = settled.then(|| digest_of_stamp(&stamp));
+        let short = path.strip_prefix(root).unwrap_or(path).to_owned();
+        let input = Input { path: short, state, proof };
+        if settled {
+            self.known.insert(place, (stamp, input.clone()));
+        }
+        Ok(input)
+    }
+
+    /// Whether `input` is as it was.
+    pub(super) fn holds(&mut self, root: &Path, input: &Input) -> bool {
+        let path = root.join(&input.path);
+        let way = match &input.state {
+            // Links followed: what the compiler said it has read.
+            InputState::Digest(then) => {
+                return file_digest(&path) == FileDigest::Known(*then);
+            }
+            InputState::Absent => return Stamp::of(&path) == Stamp::Absent,
+            InputState::File(_) | InputState::Link(_) => Way::Content,
+            InputState::Program(_) => Way::Program,
+            InputState::Listing(_) => Way::Names,
+            InputState::Kind(_) => Way::Kind,
+            InputState::Same(_) => Way::Same,
+        };
+        if let Some(proof) = &input.proof
+            && digest_of_stamp(&Stamp::of(&path)) == *proof
+        {
+            return true;
+        }
+        self.read(root, &path, way).is_ok_and(|now| now.state == input.state)
+    }
+
+    /// The first of a record's inputs that is not as it was.
+    pub(super) fn first_changed<'a>(
+        &mut self,
+        root: &Path,
+        inputs: &'a [Input],
+    ) -> Option<&'a Input> {
+        inputs.iter().find(|input| !self.holds(root, input))
+    }
+}
+
+/// The state of something of which only kind and permissions count.
+pub(super) fn kind_of(stamp: &Stamp) -> InputState {
+    let Stamp::Present { kind, mode, .. } = stamp else { return InputState::Absent };
+    let mut digester = Digester::new("state 1");
+    digester.number(number_of(*kind)).number(u64::from(*mode));
+    InputState::Kind(digester.finish())
+}
+
+/// What is at `path`, `stamp` being what the system says of it.
+fn state(path: &Path, way: Way, stamp: &Stamp) -> Result<InputState, String> {
+    let Stamp::Present { kind, mode, .. } = stamp else {
+        return match stamp {
+            Stamp::Absent => Ok(InputState::Absent),
+            _ => Err(format!("`{}` cannot be looked at", path.display())),
+        };
+    };
+    let mut digester = Digester::new("state 1");
+    digester.number(number_of(*kind)).number(u64::from(*mode));
+    let odd = |why: &str| Err(format!("`{}` {why}", path.display()));
+    Ok(match (way, kind) {
+        (Way::Same, _) => InputState::Same(digest_of_stamp(stamp)),
+        (_, Kind::Symlink) => {
+            let text = std::fs::read_link(path)
+                .map_err(|error| format!("`{}`: {error}", path.display()))?;
+            InputState::Link(Digest::of(text.as_os_str().as_bytes()))
+        }
+        (Way::Kind, _) => kind_of(stamp),
+        (Way::Names, Kind::Folder) => {
+            names(path, &mut digester).map_err(|error| format!("`{}`: {error}", path.display()))?;
+            InputState::Listing(digester.finish())
+        }
+        (Way::Content | Way::Program, Kind::File) => {
+            let program = way == Way::Program;
+            match if program { program_digest(path) } else { file_digest(path) } {
+                FileDigest::Known(digest) => drop(digester.digest(&digest)),
+                FileDigest::Absent => return odd("is gone"),
+                FileDigest::Unknown(why) => return Err(why),
+            }
+            let digest = digester.finish();
+            if program { InputState::Program(digest) } else { InputState::File(digest) }
+        }
+        _ => return odd("is neither a file nor a folder"),
+    })
+}
+
+/// The names in a folder with their kinds, sorted.
+fn names(path: &Path, digester: &mut Digester) -> std::io::Result<()> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        let kind = match kind {
+            kind if kind.is_file() => 1,
+            kind if kind.is_dir() => 2,
+            kind if kind.is_symlink() => 3,
+            kind if kind.is_fifo() => 4,
+            kind if kind.is_socket() => 5,
+            _ => 6,
+        };
+        names.push((entry.file_name(), kind));
+    }
+    names.sort();
+    digester.number(names.len() as u64);
+    for (name, kind) in names {
+        digester.field(name.as_bytes()).number(kind);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::time::Duration;
+
+    struct Folder(PathBuf, #[expect(dead_code, reason = "removes the folder")] tempfile::TempDir);
+
+    fn folder() -> Folder {
+        let dir = tempfile::tempdir().unwrap();
+        Folder(dir.path().canonicalize().unwrap(), dir)
+    }
+
+    impl Folder {
+        fn input(&self, name: &str, way: Way) -> Input {
+            States::default().read(&self.0, &self.0.join(name), way).unwrap()
+        }
+
+        fn holds(&self, input: &Input) -> bool {
+            States::default().holds(&self.0, input)
+        }
+    }
+
+    fn stamp(seconds: i64, nanoseconds: i64) -> Stamp {
+        let time = (seconds, nanoseconds);
+        let kind = Kind::File;
+        Stamp::Present { kind, mode: 0o644, dev: 1, ino: 1, size: 1, mtime: time, ctime: time }
+    }
+
+    #[test]
+    fn a_stamp_is_settled_once_the_clock_of_its_file_system_has_gone_on() {
+        let at = |milliseconds| UNIX_EPOCH + Duration::from_millis(milliseconds);
+        let fine = stamp(10, 1_234_567);
+        assert!(!is_settled(&fine, at(10_040)) && is_settled(&fine, at(10_052)));
+        let coarse = stamp(10, 0);
+        assert!(!is_settled(&coarse, at(12_000)) && is_settled(&coarse, at(12_100)));
+        assert!(!is_settled(&fine, at(9_000)), "from the future");
+        assert!(is_settled(&Stamp::Absent, at(0)) && !is_settled(&Stamp::Unknown(5), at(20_000)));
+    }
+
+    #[test]
+    fn what_is_restored_is_as_it_was_whatever_its_times() {
+        let dir = folder();
+        fs::write(dir.0.join("f"), "one").unwrap();
+        let input = dir.input("f", Way::Content);
+        assert_eq!(input.path, Path::new("f"));
+        assert!(dir.holds(&input));
+        let then = dir.0.join("f").metadata().unwrap().modified().unwrap();
+        fs::write(dir.0.join("f"), "two").unwrap();
+        // The old time and size, which a tool that trusts them would take for the old file.
+        fs::File::options().append(true).open(dir.0.join("f")).unwrap().set_modified(then).unwrap();
+        assert!(!dir.holds(&input));
+        fs::write(dir.0.join("f"), "one").unwrap();
+        assert!(dir.holds(&input));
+        fs::set_permissions(dir.0.join("f"), fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(!dir.holds(&input), "permissions are seen");
+        fs::remove_file(dir.0.join("f")).unwrap();
+        assert!(!dir.holds(&input));
+        fs::create_dir(dir.0.join("f")).unwrap();
+        assert!(!dir.holds(&input));
+    }
+
+    #[test]
+    fn a_proof_is_only_what_cannot_change_unseen() {
+        let dir = folder();
+        fs::write(dir.0.join("f"), "one").unwrap();
+        assert_eq!(dir.input("f", Way::Content).proof, None, "just written");
+        let mut input = dir.input("f", Way::Content);
+        input.proof = Some(digest_of_stamp(&Stamp::of(&dir.0.join("f"))));
+        input.state = InputState::File(Digest::of(b"not read"));
+        assert!(dir.holds(&input), "proven without reading");
+        fs::write(dir.0.join("f"), "three").unwrap();
+        assert!(!dir.holds(&input));
+    }
+
+    #[test]
+    fn absence_links_folders_and_kinds() {
+        let dir = folder();
+        let absent = dir.input("a/b", Way::Content);
+        assert_eq!(absent.state, InputState::Absent);
+        assert!(dir.holds(&absent));
+        fs::create_dir(dir.0.join("a")).unwrap();
+        assert!(dir.holds(&absent));
+        let (listed, kind) = (dir.input("a", Way::Names), dir.input("a", Way::Kind));
+        fs::write(dir.0.join("a/b"), "").unwrap();
+        assert!(!dir.holds(&absent) && !dir.holds(&listed) && dir.holds(&kind));
+        fs::remove_file(dir.0.join("a/b")).unwrap();
+        assert!(dir.holds(&listed));
+        symlink("a", dir.0.join("l")).unwrap();
+        for way in [Way::Content, Way::Kind, Way::Names, Way::Program] {
+            let link = dir.input("l", way);
+            assert!(dir.holds(&link));
+            fs::remove_file(dir.0.join("l")).unwrap();
+            symlink("a/", dir.0.join("l")).unwrap();
+            assert!(!dir.holds(&link));
+            fs::remove_file(dir.0.join("l")).unwrap();
+            symlink("a", dir.0.join("l")).unwrap();
+        }
+        fs::write(dir.0.join("a/x"), "").unwrap();
+        let listed = dir.input("a", Way::Names);
+        fs::remove_file(dir.0.join("a/x")).unwrap();
+        fs::create_dir(dir.0.join("a/x")).unwrap();
+        assert!(!dir.holds(&listed), "another kind of the same name");
+    }
+
+    #[test]
+    fn the_very_same_is_not_another_of_the_same_content() {
+        let dir = folder();
+        fs::write(dir.0.join("f"), "one").unwrap();
+        let same = dir.input("f", Way::Same);
+        assert!(dir.holds(&same));
+        fs::copy(dir.0.join("f"), dir.0.join("g")).unwrap();
+        fs::rename(dir.0.join("g"), dir.0.join("f")).unwrap();
+        assert!(!dir.holds(&same));
+    }
+}

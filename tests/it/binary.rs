@@ -1,0 +1,296 @@
+//! Single targets that are answered because neither their program nor anything that they consult
+//! has changed: with and without a daemon.
+
+#![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::symlink;
+
+use knhk_test_cache::observer::Observer;
+
+use crate::home::{Answered, EXE, Home, SOON, answered, until};
+
+/// A workspace and a way to ask.
+struct Asker {
+    home: Home,
+    way: &'static [&'static str],
+    rounds: u32,
+}
+
+impl Asker {
+    fn ask(&self) -> Answered {
+        self.home.test(self.way)
+    }
+
+    /// Asks about another tree, which no record of the whole can know; all must be green. The
+    /// targets that were run.
+    #[track_caller]
+    fn ran(&mut self) -> Vec<String> {
+        self.rounds += 1;
+        self.home.write("note", &self.rounds.to_string());
+        let answer = self.ask();
+        answer.green();
+        answer.run()
+    }
+
+    #[track_caller]
+    fn runs(&mut self, expected: &[&str]) {
+        assert_eq!(self.ran(), expected);
+    }
+}
+
+/// Plays a scene without a daemon and with one, in a workspace of a package `p` with these files.
+fn play(files: &[(&str, &str)], scene: impl Fn(&mut Asker)) {
+    if let Err(reason) = Observer::available() {
+        eprintln!("skipped: {reason}");
+        return;
+    }
+    for way in [&["--no-daemon"][..], &[]] {
+        let home = Home::with(&[("src/lib.rs", "")]);
+        files.iter().for_each(|(path, text)| home.write(path, text));
+        home.config("", "debounce = '1h'");
+        let daemon = way.is_empty().then(|| home.daemon());
+        let mut asker = Asker { home, way, rounds: 0 };
+        scene(&mut asker);
+        drop(daemon);
+    }
+}
+
+#[test]
+fn edits_that_change_no_program_run_nothing() {
+    let lib = "// a comment\npub fn f() -> u32 { 1 }\n#[test] fn t() { assert!(f() > 0) }\n";
+    let files = [("src/lib.rs", lib), ("tests/it.rs", "#[test] fn t() { assert!(p::f() > 0) }\n")];
+    play(&files, |asker| {
+        asker.ask().green_from("run");
+        asker.home.write("src/lib.rs", &lib.replace("comment", "remark"));
+        let answer = asker.ask();
+        answer.green_from("cache");
+        assert_eq!(answer.targets[0]["reason"], "same program and inputs", "{answer:#?}");
+        asker.home.write("src/lib.rs", &format!("{lib}fn unused() {{}}\n"));
+        asker.runs(&[]);
+        // Touched.
+        asker.home.write("src/lib.rs", lib);
+        asker.runs(&[]);
+        asker.home.write("src/lib.rs", &lib.replace("{ 1 }", "{ 2 }"));
+        asker.runs(&["p", "it"]);
+        asker.home.write("src/lib.rs", lib);
+        asker.runs(&[]);
+        asker.home.write("src/lib.rs", &lib.replace("{ 1 }", "{ 0 }"));
+        asker.ask().red();
+        asker.home.write("src/lib.rs", lib);
+        asker.runs(&[]);
+    });
+}
+
+#[test]
+fn what_a_test_reads_lists_and_misses_reruns_it_and_no_other() {
+    let read = |path: &str| format!("#[test] fn t() {{ std::fs::read({path:?}).unwrap(); }}\n");
+    let list = "#[test] fn t() { assert!(std::fs::read_dir(\"data\").unwrap().count() > 1) }\n";
+    let optional = "#[test] fn t() { let _ = std::fs::read(\"settings\"); }\n";
+    let child = "#[test] fn t() { let status = std::process::Command::new(\"sh\")\n\
+                 .args([\"-c\", \"cat < data/b >/dev/null\"]).status().unwrap();\n\
+                 assert!(status.success()) }\n";
+    let files = [
+        ("data/a", "1"),
+        ("data/b", "1"),
+        ("tests/a.rs", &read("data/a")[..]),
+        ("tests/child.rs", child),
+        ("tests/list.rs", list),
+        ("tests/optional.rs", optional),
+        ("tests/z.rs", &read("link")),
+    ];
+    play(&files, |asker| {
+        let link = asker.home.root.join("link");
+        symlink("data/a", &link).unwrap();
+        asker.ask().green_from("run");
+        asker.runs(&[]);
+        asker.home.write("data/a", "2");
+        asker.runs(&["a", "z"]);
+        asker.home.write("data/a", "1");
+        asker.runs(&[]);
+        asker.home.write("data/a", "2");
+        asker.runs(&[]);
+        asker.home.write("data/b", "2");
+        asker.runs(&["child"]);
+        asker.home.write("data/c", "");
+        asker.runs(&["list"]);
+        asker.home.write("data/c", "not read");
+        asker.runs(&[]);
+        asker.home.write("settings", "");
+        asker.runs(&["optional"]);
+        fs::remove_file(asker.home.root.join("settings")).unwrap();
+        asker.runs(&[]);
+        fs::remove_file(&link).unwrap();
+        symlink("data/b", &link).unwrap();
+        asker.runs(&["z"]);
+    });
+}
+
+#[test]
+fn a_file_that_was_restored_with_its_old_time_and_size_is_another_one() {
+    let test = "#[test] fn t() { assert_eq!(std::fs::read(\"data\").unwrap(), b\"one\") }\n";
+    play(&[("data", "one"), ("tests/it.rs", test)], |asker| {
+        asker.ask().green_from("run");
+        let path = asker.home.root.join("data");
+        let then = path.metadata().unwrap().modified().unwrap();
+        asker.home.write("data", "two");
+        fs::File::options().append(true).open(&path).unwrap().set_modified(then).unwrap();
+        asker.ask().red();
+        asker.home.write("data", "one");
+        asker.runs(&[]);
+    });
+}
+
+#[test]
+fn programs_of_the_workspace_count_by_what_is_loaded_of_them() {
+    let main = "fn main() { println!(\"1\") } // a comment\n";
+    let test = "#[test] fn t() { let out = std::process::Command::new(env!(\"CARGO_BIN_EXE_p\"))\n\
+                .output().unwrap(); assert!(out.status.success() && out.stdout.len() == 2) }\n";
+    play(&[("src/main.rs", main), ("tests/cli.rs", test)], |asker| {
+        asker.ask().green_from("run");
+        asker.home.write("src/main.rs", &main.replace("comment", "remark"));
+        asker.runs(&[]);
+        asker.home.write("src/main.rs", &main.replace("\"1\"", "\"2\""));
+        assert!(asker.ran().contains(&"cli".to_owned()));
+        asker.home.write("src/main.rs", &main.replace("\"1\"", "\"22\""));
+        asker.ask().red();
+    });
+}
+
+#[test]
+fn variables_count_and_the_terminal_s_do_not() {
+    let test = "#[test] fn t() { assert!(std::env::var(\"MODE\") != Ok(\"bad\".into())) }\n";
+    play(&[("tests/it.rs", test)], |asker| {
+        asker.ask().green_from("run");
+        asker.home.environment.set("TERM", "other");
+        asker.runs(&[]);
+        asker.home.environment.set("MODE", "good");
+        asker.runs(&["p", "it"]);
+        asker.home.environment.remove("MODE");
+        asker.runs(&[]);
+        asker.home.environment.set("MODE", "bad");
+        asker.ask().red();
+    });
+}
+
+#[test]
+fn a_fixture_that_is_edited_while_its_test_runs_keeps_nothing() {
+    let test = "#[test] fn t() {\n\
+                let read = || std::fs::read_to_string(\"data\").unwrap();\n\
+                let first = read();\n\
+                std::fs::write(std::env::var(\"MARK\").unwrap(), \"\").unwrap();\n\
+                while first == \"1\" && read() == \"1\" { std::thread::yield_now() } }\n";
+    play(&[("data", "1"), ("tests/it.rs", test)], |asker| {
+        let mark = asker.home.base.join("out/mark");
+        asker.home.environment.set("MARK", &mark);
+        let line = [&["test", "--format", "json"], asker.way].concat();
+        let started = asker.home.start(EXE, &line);
+        until("the test has read", || mark.exists().then_some(()));
+        asker.home.write("data", "2");
+        let answer = answered(started.end(SOON));
+        answer.green_from("run");
+        let why = answer.summary["not_kept"].to_string();
+        assert!(why.contains("`data` changed while it ran"), "{answer:#?}");
+        assert_eq!(asker.ask().run(), ["it"]);
+        asker.runs(&[]);
+    });
+}
+
+#[test]
+fn a_snapshot_that_the_test_writes_itself_is_kept_once_it_holds_still() {
+    let test = "#[test] fn t() { match std::fs::read(\"tests/it.snap\") {\n\
+                Ok(text) => assert_eq!(text, b\"1\"),\n\
+                Err(_) => std::fs::write(\"tests/it.snap\", \"1\").unwrap() } }\n";
+    play(&[("tests/it.rs", test)], |asker| {
+        let first = asker.ask();
+        first.green_from("run");
+        assert!(!first.summary["not_kept"].is_null(), "{first:#?}");
+        assert_eq!(asker.ask().run(), ["it"]);
+        asker.ask().green_from("cache");
+        asker.runs(&[]);
+        asker.home.write("tests/it.snap", "2");
+        asker.ask().red();
+    });
+}
+
+#[test]
+fn what_one_test_leaves_for_another_reruns_that_one() {
+    let writes = "#[test] fn t() { let text = std::fs::read(\"data\").unwrap();\n\
+                  std::fs::write(std::env::var(\"SHARED\").unwrap(), text).unwrap() }\n";
+    let reads = "#[test] fn t() { let text = std::fs::read(std::env::var(\"SHARED\").unwrap());\n\
+                 assert!(text.map_or(true, |text| text != b\"bad\")) }\n";
+    let files = [("data", "1"), ("tests/a_writes.rs", writes), ("tests/reads.rs", reads)];
+    play(&files, |asker| {
+        let shared = asker.home.base.join("out/shared");
+        fs::write(&shared, "1").unwrap();
+        asker.home.environment.set("SHARED", &shared);
+        asker.ask().green();
+        // Whatever the two did to each other in the first run: now there is nothing new.
+        asker.ran();
+        asker.runs(&[]);
+        asker.home.write("data", "2");
+        asker.runs(&["a_writes", "reads"]);
+        asker.ran();
+        asker.runs(&[]);
+        asker.home.write("data", "bad");
+        asker.ask().red();
+    });
+}
+
+#[test]
+fn a_run_that_spoke_to_somebody_else_is_not_kept() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let test = "#[test] fn t() {\n\
+                std::net::TcpStream::connect(std::env::var(\"PEER\").unwrap()).unwrap(); }\n";
+    let own = "#[test] fn t() {\n\
+               let own = std::net::TcpListener::bind(\"127.0.0.1:0\").unwrap();\n\
+               std::net::TcpStream::connect(own.local_addr().unwrap()).unwrap(); }\n";
+    play(&[("tests/outside.rs", test), ("tests/own.rs", own)], |asker| {
+        asker.home.environment.set("PEER", &address);
+        asker.ask().green_from("run");
+        for _ in 0..2 {
+            let answer = asker.ask();
+            answer.green_from("mixed");
+            assert_eq!(answer.run(), ["outside"]);
+            let why = answer.summary["not_kept"].to_string();
+            assert!(why.contains(&format!("it spoke to {address}")), "{answer:#?}");
+        }
+    });
+}
+
+#[test]
+fn a_test_that_reads_its_own_program_counts_all_of_it() {
+    // Nothing in it knows its own line but the debug information.
+    let test = |body: &str, space: &str| {
+        format!(
+            "#[test] fn t() {{ f() }}\n{space}fn f() {{ let own = std::env::current_exe();\n\
+             if {body} {{ std::process::exit(1) }} }}\n"
+        )
+    };
+    let (reads, asks) = ("own.and_then(std::fs::read).is_err()", "own.is_err()");
+    let files = [("tests/asks.rs", &test(asks, "")[..]), ("tests/reads.rs", &test(reads, ""))];
+    play(&files, |asker| {
+        asker.ask().green_from("run");
+        asker.home.write("tests/asks.rs", &test(asks, "\n"));
+        asker.home.write("tests/reads.rs", &test(reads, "\n"));
+        asker.runs(&["reads"]);
+        asker.runs(&[]);
+    });
+}
+
+#[test]
+fn examples_in_documentation_depend_on_what_rustdoc_reads() {
+    let lib = "//! ```\n//! assert_eq!(p::f(), 1)\n//! ```\npub fn f() -> u32 { 1 }\n";
+    let manifest = "[package]\nname='p'\nversion='0.1.0'\nedition='2021'\n";
+    let files = [("Cargo.toml", manifest), ("src/lib.rs", lib), ("tests/it.rs", "")];
+    play(&files, |asker| {
+        asker.ask().green_from("run");
+        asker.runs(&[]);
+        asker.home.write("tests/it.rs", "#[test] fn t() {}\n");
+        asker.runs(&["it"]);
+        asker.home.write("src/lib.rs", &lib.replace("f() -> u32 { 1 }", "f() -> u32 { 2 }"));
+        asker.ask().red();
+    });
+}
