@@ -7,9 +7,10 @@ use super::context::Context;
 use super::exit::{Exit, Stop};
 use super::lifecycle::service;
 use super::render::{ERROR, GOOD, HINT, WARN, label};
-use crate::client::{ClientError, Connection};
-use crate::protocol::{Call, Reply, State, StatusReport};
-use crate::service::{self, Activity, Check, CheckStatus, Needs, ServiceState};
+use super::status::ask;
+use crate::client::ClientError;
+use crate::protocol::{State, StatusReport};
+use crate::service::{self, Check, CheckStatus, Needs};
 use crate::verdict::{Facts, LocalTree, Question, Scope, Tree as _};
 
 #[derive(Serialize)]
@@ -23,11 +24,8 @@ struct Line<'a> {
 /// Looks, says, and fails if anything is wrong.
 pub(super) fn doctor(context: &Context, format: Format) -> Result<(), Stop> {
     let mut checks = vec![config(context)];
-    let service = service(context);
-    checks.extend(service::doctor(&service, &needs(context)));
-    // Whoever looks must not start what was stopped: that is how a question finds it.
-    let waits = |state: ServiceState| state.listening && state.activity == Activity::Stopped;
-    let asked = if service.query().is_ok_and(waits) { Ok(None) } else { ask(context) };
+    checks.extend(service::doctor(&service(context), &needs(context)));
+    let asked = ask(context);
     checks.push(daemon(&asked));
     for project in asked.iter().flatten().flat_map(|report| &report.projects) {
         let what = format!("{}: {}", project.path.display(), project.state.as_str());
@@ -112,15 +110,6 @@ fn daemon(asked: &Asked) -> Check {
         Err(error) => (CheckStatus::Fail, error.to_string(), Some("`knhk-test-cache restart`")),
     };
     Check { name: "daemon", status, what, remedy: remedy.map(str::to_owned) }
-}
-
-fn ask(context: &Context) -> Asked {
-    let Some(mut connection) = Connection::open(&context.paths.socket())? else { return Ok(None) };
-    match connection.call(Call::Status, |_| {})? {
-        Reply::Status(report) => Ok(Some(report)),
-        // No version of ours answers so.
-        _ => Ok(None),
-    }
 }
 
 /// What the projects of the config need of the machine.

@@ -90,7 +90,7 @@ starts_about_as_fast_as_a_trivial_service() {
     median() { awk -v unit="$1" '$1 == unit { print $2 }' "$MACHINE_DIR/starts" | sort -n | sed -n 8p; }
     local ours trivial low attempt
     # Whatever else the machine does only ever adds to it.
-    for attempt in 1 2 3; do
+    for attempt in 1 2 3 4 5; do
         as_user bash starts.sh >"$MACHINE_DIR/starts"
         cat "$MACHINE_DIR/starts"
         status_says '"running":true'

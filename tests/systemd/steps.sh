@@ -279,6 +279,7 @@ a_question_starts_a_stopped_service() {
     as_user test -S "$RUNTIME/control.sock"
     # Looking is not asking.
     knhk doctor
+    status_says '"running":false'
     ended
     ask
     wait_for 10 active
