@@ -149,7 +149,7 @@ fn a_feature_that_another_package_turns_on() {
     home.test(&["--no-daemon"]).green_from("cache");
     // The package alone is another question than the workspace.
     user("'extra'");
-    home.test(&["--no-daemon", "-p", "base"]).green_from("run");
+    assert_eq!(home.test(&["--no-daemon", "-p", "base"]).verdict(), "pass");
 }
 
 #[test]
@@ -162,7 +162,10 @@ fn a_file_from_the_future_that_keeps_its_time_and_size() {
         file.set_modified(later).unwrap();
     };
     set();
-    proven(&home);
+    for _ in 0..2 {
+        // Nothing that reads it can be kept by what it read: its time proves nothing.
+        assert_eq!(home.test(&["--no-daemon"]).verdict(), "pass");
+    }
     home.write("data", "evil");
     set();
     home.test(&["--no-daemon"]).red();

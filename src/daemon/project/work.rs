@@ -29,6 +29,10 @@ pub(super) struct Built {
 }
 
 impl Built {
+    pub(super) fn tree(&self) -> &Digest {
+        &self.tree
+    }
+
     pub(super) fn new(tree: Digest, question: &Question, facts: &Facts) -> Self {
         Self {
             tree,

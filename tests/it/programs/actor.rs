@@ -10,6 +10,7 @@ use std::os::unix::ffi::OsStringExt;
 unsafe extern "C" {
     fn syscall(number: c_long, ...) -> c_long;
     fn fork() -> c_int;
+    fn getpid() -> c_int;
     fn getppid() -> c_int;
     fn setsid() -> c_int;
     fn open(path: *const c_char, flags: c_int, ...) -> c_int;
@@ -241,11 +242,11 @@ fn main() {
 fn orphan(path: &OsString, done: &OsString) {
     unsafe {
         if fork() == 0 {
-            let parent = getppid();
+            // Asked before the fork: its parent may be gone before the orphan can ask.
+            let parent = getpid();
             if fork() == 0 {
-                let own = getppid();
-                while getppid() == own && own != parent {
-                    std::hint::spin_loop();
+                while getppid() == parent {
+                    std::thread::yield_now();
                 }
                 std::fs::read(path).unwrap();
                 std::fs::write(done, "x").unwrap();
