@@ -69,13 +69,15 @@ pub struct Service {
     platform: Platform,
     environment: Environment,
     paths: Paths,
+    /// Below which the machine's own folders lie: `/` but in tests.
+    root: PathBuf,
 }
 
 impl Service {
     /// The service on this platform.
     #[must_use]
     pub fn new(platform: Platform, environment: Environment, paths: Paths) -> Self {
-        Self { platform, environment, paths }
+        Self { platform, environment, paths, root: "/".into() }
     }
 
     /// Makes the program a service that starts with the session, and starts it. Again after an

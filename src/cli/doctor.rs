@@ -7,8 +7,9 @@ use super::context::Context;
 use super::exit::{Exit, Stop};
 use super::lifecycle::service;
 use super::render::{ERROR, GOOD, HINT, WARN, label};
-use crate::client::Connection;
-use crate::protocol::{Call, Reply, State, StatusReport};
+use super::status::ask;
+use crate::client::ClientError;
+use crate::protocol::{State, StatusReport};
 use crate::service::{self, Check, CheckStatus, Needs};
 use crate::verdict::{Facts, LocalTree, Question, Scope, Tree as _};
 
@@ -22,11 +23,11 @@ struct Line<'a> {
 
 /// Looks, says, and fails if anything is wrong.
 pub(super) fn doctor(context: &Context, format: Format) -> Result<(), Stop> {
-    let report = ask(context);
     let mut checks = vec![config(context)];
     checks.extend(service::doctor(&service(context), &needs(context)));
-    checks.push(daemon(&report));
-    for project in report.iter().flat_map(|report| &report.projects) {
+    let asked = ask(context);
+    checks.push(daemon(&asked));
+    for project in asked.iter().flatten().flat_map(|report| &report.projects) {
         let what = format!("{}: {}", project.path.display(), project.state.as_str());
         let reason = project.reason.clone().unwrap_or_default();
         checks.push(match project.state {
@@ -91,29 +92,24 @@ fn config(context: &Context) -> Check {
     }
 }
 
-fn daemon(report: &Option<StatusReport>) -> Check {
-    match report {
-        Some(report) => Check {
-            name: "daemon",
-            status: CheckStatus::Ok,
-            what: format!("answers, version {}", report.version),
-            remedy: None,
-        },
-        None => Check {
-            name: "daemon",
-            status: CheckStatus::Warn,
-            what: "does not answer".into(),
-            remedy: Some("`knhk-test-cache start`, or `knhk-test-cache daemon` by hand".into()),
-        },
-    }
-}
+/// What came of asking the daemon; `None` if there is none.
+type Asked = Result<Option<StatusReport>, ClientError>;
 
-fn ask(context: &Context) -> Option<StatusReport> {
-    let mut connection = Connection::open(&context.paths.socket()).ok().flatten()?;
-    match connection.call(Call::Status, |_| {}).ok()? {
-        Reply::Status(report) => Some(report),
-        _ => None,
-    }
+fn daemon(asked: &Asked) -> Check {
+    let (status, what, remedy) = match asked {
+        Ok(Some(report)) => (CheckStatus::Ok, format!("answers, version {}", report.version), None),
+        Ok(None) => (
+            CheckStatus::Warn,
+            "none is running".to_owned(),
+            Some("`knhk-test-cache start`, or `knhk-test-cache daemon` by hand"),
+        ),
+        // It was there before an upgrade; until it is another one, no question is answered by it.
+        Err(error @ ClientError::Refused { .. }) => {
+            (CheckStatus::Fail, error.to_string(), Some("`knhk-test-cache install` again"))
+        }
+        Err(error) => (CheckStatus::Fail, error.to_string(), Some("`knhk-test-cache restart`")),
+    };
+    Check { name: "daemon", status, what, remedy: remedy.map(str::to_owned) }
 }
 
 /// What the projects of the config need of the machine.

@@ -168,8 +168,12 @@ pub(super) fn state_line(state: &ServiceState) -> String {
     label(style, word, text)
 }
 
-/// What the supervisor would not do.
+/// What could not be done: a matter of the supervisor, or of a file.
 #[expect(clippy::needless_pass_by_value, reason = "the shape that `map_err` takes")]
 fn refused(error: ServiceError) -> Stop {
-    Stop::new(Exit::Service, format!("failed to {error}"))
+    let exit = match &error {
+        ServiceError::Write { .. } | ServiceError::Remove { .. } => Exit::Failure,
+        _ => Exit::Service,
+    };
+    Stop::new(exit, format!("failed to {error}"))
 }

@@ -19,6 +19,8 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Runs the daemon until it is told to stop.
 pub(super) fn daemon(context: &Context, format: LogFormat) -> Result<(), Stop> {
+    // First of all: whatever else is opened or started must not come by these descriptors.
+    let inherited = activated_listener().map_err(|error| Stop::new(Exit::Failure, error))?;
     let level = context.config()?.config.log.level;
     let format = match format {
         LogFormat::Auto => logging::Format::Auto,
@@ -28,7 +30,6 @@ pub(super) fn daemon(context: &Context, format: LogFormat) -> Result<(), Stop> {
     let file = started_by_launchd().then(|| log_file(&context.paths));
     logging::init(format, level.as_str(), file.as_deref())
         .map_err(|error| Stop::new(Exit::Failure, error))?;
-    let inherited = activated_listener().map_err(|error| Stop::new(Exit::Failure, error))?;
     let daemon = Daemon::of_config(context.environment.clone())
         .with_paths(context.paths.clone())
         .with_listener(inherited)

@@ -9,6 +9,7 @@ use super::progress::Progress;
 use super::render::{GOOD, label, seconds, status_lines};
 use crate::cache::Cache;
 use crate::client::{ClientError, Connection};
+use crate::daemon::Endpoint;
 use crate::protocol::{CacheUse, Call, ProjectStatus, Reply, State, StatusReport, VERSION};
 
 /// Shows the state, of the daemon or of what is on disk without one.
@@ -55,7 +56,12 @@ pub(super) fn status(context: &Context, path: Option<&Path>, format: Format) -> 
     Ok(())
 }
 
-fn ask(context: &Context) -> Result<Option<StatusReport>, ClientError> {
+/// The daemon's state; `None` if none is running. One that is stopped is not started by this: that
+/// is what a question does.
+pub(super) fn ask(context: &Context) -> Result<Option<StatusReport>, ClientError> {
+    if Endpoint::is_given_up(&context.paths) {
+        return Ok(None);
+    }
     let Some(mut connection) = Connection::open(&context.paths.socket())? else { return Ok(None) };
     match connection.call(Call::Status, |_| {})? {
         Reply::Status(report) => Ok(Some(report)),

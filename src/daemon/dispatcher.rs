@@ -250,8 +250,8 @@ impl Dispatcher {
         let kept = |path: &Path| config.projects.iter().any(|project| project.path == path);
         let gone: Vec<_> = self.projects.keys().filter(|path| !kept(path)).cloned().collect();
         for path in gone {
-            if let Some((project, started)) = self.projects.remove(&path) {
-                info!(project = %project.name(), "left the config");
+            if let Some((_, started)) = self.projects.remove(&path) {
+                info!(project = %path.display(), "left the config");
                 started.stop.cancel();
                 self.leaving.retain(|task| !task.is_finished());
                 self.leaving.push(started.task);
@@ -267,6 +267,7 @@ impl Dispatcher {
                     *known = project;
                 }
                 None => {
+                    info!(project = %project.path.display(), "watching");
                     let started = project::start(&project, &self.shared);
                     self.projects.insert(project.path.clone(), (project, started));
                 }

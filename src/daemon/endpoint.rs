@@ -86,6 +86,19 @@ impl Endpoint {
         Ok(Self { listener, own_socket, _lock: lock })
     }
 
+    /// Whether the last daemon has ended, by what it wrote into its lock. Told without the socket,
+    /// since whoever connects starts a service that is stopped, and without trying the lock,
+    /// which would get in the way of one that starts. Where that cannot be told, it has not.
+    #[must_use]
+    pub fn is_given_up(paths: &Paths) -> bool {
+        let holder = fs::read_to_string(paths.daemon_lock()).unwrap_or_default();
+        let pid = holder.strip_prefix("process ").and_then(|rest| rest.split(',').next());
+        let pid = pid.and_then(|pid| pid.parse().ok()).and_then(rustix::process::Pid::from_raw);
+        pid.is_some_and(|pid| {
+            rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH)
+        })
+    }
+
     /// A second handle to the listening socket, for the server.
     ///
     /// # Errors
@@ -190,6 +203,19 @@ mod tests {
         drop(first);
         assert!(!paths.socket().exists());
         Endpoint::claim(&paths, None).unwrap();
+    }
+
+    #[test]
+    fn one_that_has_ended_is_told_without_a_connection() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = paths(dir.path());
+        assert!(!Endpoint::is_given_up(&paths), "nothing is known");
+        let claimed = Endpoint::claim(&paths, None).unwrap();
+        assert!(!Endpoint::is_given_up(&paths));
+        drop(claimed);
+        // Beyond what any system gives to a process.
+        fs::write(paths.daemon_lock(), "process 2147483647, version 0.1.0\n").unwrap();
+        assert!(Endpoint::is_given_up(&paths));
     }
 
     #[test]

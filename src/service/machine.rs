@@ -33,6 +33,11 @@ impl Place {
     }
 }
 
+/// Whether the machine was booted with systemd, told as `sd_booted(3)` does.
+pub(super) fn has_systemd(root: &Path) -> bool {
+    root.join("run/systemd/system").is_dir()
+}
+
 /// What to say where systemd does not run.
 pub(super) fn no_systemd(place: Place) -> String {
     match place {

@@ -347,7 +347,7 @@ impl Systemd<'_> {
         let spec = self.service.command("systemctl").args(["--user", "--no-pager"]).args(arguments);
         let output = process::capture(&spec, limit).map_err(|error| {
             if error.source.kind() == std::io::ErrorKind::NotFound {
-                let hint = machine::no_systemd(Place::of(Path::new("/")));
+                let hint = machine::no_systemd(Place::of(&self.service.root));
                 ServiceError::NoSupervisor { hint }
             } else {
                 error.into()
@@ -362,11 +362,15 @@ impl Systemd<'_> {
 
     /// What a complaint of `systemctl` means.
     fn classify(&self, command: &str, said: &str) -> ServiceError {
-        let root = Path::new("/");
+        let root = &self.service.root;
         let place = Place::of(root);
-        if said.contains("has not been booted with systemd") || said.contains("Host is down") {
+        let no_bus = said.contains("Failed to connect to") && said.contains("bus");
+        if said.contains("has not been booted with systemd")
+            || said.contains("Host is down")
+            || no_bus && !machine::has_systemd(root)
+        {
             ServiceError::NoSupervisor { hint: machine::no_systemd(place) }
-        } else if said.contains("Failed to connect to") && said.contains("bus") {
+        } else if no_bus {
             let uid = rustix::process::getuid().as_raw();
             let hint = machine::no_bus(place, &self.service.environment, root, uid);
             ServiceError::NoBus { said: first_line(said), hint }

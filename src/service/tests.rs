@@ -132,7 +132,10 @@ impl Scene {
         let paths = Paths::from_environment(&environment).unwrap();
         let home = paths.home.clone();
         let exe = home.join("opt/a b/knhk-test-cache");
-        act(&Self { service: Service::new(platform, environment, paths), home, exe });
+        let mut service = Service::new(platform, environment, paths);
+        service.root = home.join("manager/root");
+        std::fs::create_dir_all(service.root.join("run/systemd/system")).unwrap();
+        act(&Self { service, home, exe });
     }
 
     fn options(&self) -> InstallOptions {
@@ -290,6 +293,9 @@ scene!(no_manager_and_no_bus_are_told_apart, Systemd, |scene: &Scene| {
         assert!(matches!(&error, ServiceError::NoBus { said, .. } if said.contains("No medium")));
     }
     assert_eq!(scene.service.uninstall(false).unwrap().actions, []);
+    // No bus either where systemd is not the one that was booted.
+    std::fs::remove_dir(scene.service.root.join("run/systemd/system")).unwrap();
+    assert!(matches!(scene.service.query(), Err(ServiceError::NoSupervisor { .. })));
     scene.switch("not-booted", true);
     scene.switch("broken-bus", false);
     assert!(matches!(scene.service.query(), Err(ServiceError::NoSupervisor { .. })));

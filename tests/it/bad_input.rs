@@ -4,5 +4,6 @@
 mod daemon;
 mod places;
 mod processes;
+mod service;
 mod socket;
 mod workspaces;

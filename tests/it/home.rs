@@ -2,6 +2,7 @@
 //! workspace in it, the real command and, where asked for, its daemon.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
@@ -433,7 +434,8 @@ pub(crate) fn is_root() -> bool {
 /// A test that this machine cannot run: said aloud, and an error where all must run.
 pub(crate) fn skip(what: &str, why: &str) {
     assert!(std::env::var_os("KNHK_TEST_CACHE_CI").is_none(), "{what}: {why}");
-    eprintln!("SKIPPED {what}: {why}");
+    // Not `eprintln!`: what a passing test prints with that is not shown.
+    let _ = writeln!(std::io::stderr(), "SKIPPED {what}: {why}");
 }
 
 /// The machine's own toolchain, and a user of our own.

@@ -8,7 +8,7 @@
 MACHINE_DIR=
 MACHINE_NSPAWN=
 MACHINE_INIT=
-MACHINE_USER=dev
+MACHINE_USER=knhkdev
 MACHINE_UID=4242
 
 # What the host must have. Installs it where that is possible; says what is missing where not.
@@ -32,9 +32,12 @@ machine_requirements() {
 machine_boot() {
     MACHINE_DIR=$(mktemp -d /var/tmp/knhk-machine.XXXXXX)
     mount -t tmpfs -o mode=0755,size=3g tmpfs "$MACHINE_DIR"
-    mkdir "$MACHINE_DIR"/{upper,work,root}
+    mkdir "$MACHINE_DIR"/{upper,work,root,home}
     mount -t overlay overlay -o "lowerdir=/,upperdir=$MACHINE_DIR/upper,workdir=$MACHINE_DIR/work" \
         "$MACHINE_DIR/root"
+    # A developer's files lie on a file system of their own, not on an overlay: those have odd inodes.
+    mkdir -p "$MACHINE_DIR/root/home/$MACHINE_USER"
+    mount --bind "$MACHINE_DIR/home" "$MACHINE_DIR/root/home/$MACHINE_USER"
     machine_furnish "$MACHINE_DIR/root"
     # No network but a loopback of its own: the machine's daemons must not touch ours.
     systemd-nspawn --directory="$MACHINE_DIR/root" --register=no --keep-unit --private-network \
@@ -57,6 +60,7 @@ machine_boot() {
 # Files that the machine has and the host has not: a user, a journal, a toolchain that he can read.
 machine_furnish() {
     local root=$1 unit sysroot folder
+    [ -d "$root/lib/systemd/system" ] || { echo "no systemd in $root"; return 1; }
     grep -q "^$MACHINE_USER:" "$root/etc/passwd" || {
         echo "$MACHINE_USER:x:$MACHINE_UID:$MACHINE_UID::/home/$MACHINE_USER:/bin/bash" >>"$root/etc/passwd"
         echo "$MACHINE_USER:x:$MACHINE_UID:" >>"$root/etc/group"
@@ -64,12 +68,27 @@ machine_furnish() {
     }
     mkdir -p "$root/home/$MACHINE_USER/.cargo/bin" "$root/var/log/journal"
     echo uninitialized >"$root/etc/machine-id"
-    # Only what the tests need is to run: not the host's own services.
-    rm -rf "$root/etc/systemd/system/multi-user.target.wants" "$root/etc/systemd/system/timers.target.wants"
-    for unit in apt-daily.timer apt-daily-upgrade.timer systemd-networkd.service \
-        systemd-resolved.service systemd-timesyncd.service systemd-firstboot.service getty.target console-getty.service; do
+    # Only what the tests need is to run: none of the host's own services, whatever pulls them in.
+    rm -rf "$root"/etc/systemd/system/*.wants "$root"/etc/systemd/system/*.requires
+    for unit in "$root"/lib/systemd/system-generators/*; do
+        mkdir -p "$root/etc/systemd/system-generators"
+        ln -sfn /dev/null "$root/etc/systemd/system-generators/$(basename "$unit")"
+    done
+    cat >"$root/etc/systemd/system/machine.target" <<-'END'
+	[Unit]
+	Requires=basic.target
+	Wants=dbus.service systemd-logind.service systemd-user-sessions.service
+	After=basic.target dbus.service systemd-logind.service systemd-user-sessions.service
+	AllowIsolate=yes
+	END
+    ln -sfn machine.target "$root/etc/systemd/system/default.target"
+    for unit in systemd-networkd.service systemd-resolved.service systemd-timesyncd.service \
+        systemd-firstboot.service; do
         ln -sfn /dev/null "$root/etc/systemd/system/$unit"
     done
+    # A manager goes a second after its user's last session, not ten.
+    mkdir -p "$root/etc/systemd/logind.conf.d"
+    printf '[Login]\nUserStopDelaySec=1\n' >"$root/etc/systemd/logind.conf.d/machine.conf"
     # The toolchain lies where a developer has it: in a folder that a service's PATH lacks.
     sysroot=$(rustc --print sysroot)
     for unit in cargo rustc rustdoc; do
@@ -139,6 +158,7 @@ machine_end() {
         MACHINE_NSPAWN=
     fi
     if [ -n "$MACHINE_DIR" ]; then
+        umount "$MACHINE_DIR/root/home/$MACHINE_USER" 2>/dev/null
         umount "$MACHINE_DIR/root" 2>/dev/null || umount -l "$MACHINE_DIR/root" 2>/dev/null
         umount "$MACHINE_DIR" 2>/dev/null || umount -l "$MACHINE_DIR" 2>/dev/null
         rmdir "$MACHINE_DIR" 2>/dev/null

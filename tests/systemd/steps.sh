@@ -5,25 +5,35 @@ STEPS="
 installs_and_is_ready
 answers_a_question_from_the_service
 sees_an_edit
+tells_at_a_glance_how_it_is
 logs_to_the_journal_with_fields
+children_get_its_priorities_and_nothing_of_its_own
 answers_again_after_a_kill
-restarts_lose_no_question
 the_watchdog_ends_a_hang
 reloads_a_good_config_and_survives_a_broken_one
 a_question_starts_a_stopped_service
+restarts_lose_no_question
+starts_about_as_fast_as_a_trivial_service
+how_exposed_it_is
 an_upgrade_in_place_fails_no_question
 goes_with_the_session_unless_lingering
-nothing_is_left_of_a_build_after_a_crash
-bad_input_is_said
+nothing_is_left_of_a_build
+"
+# After the faults, which want an installed service.
+LAST_STEPS="
 uninstall_leaves_nothing
 "
 
 UNIT=knhk-test-cache.service
-PROJECT=/home/$MACHINE_USER/project
+SOCKET=knhk-test-cache.socket
+HOME_DIR=/home/$MACHINE_USER
+PROJECT=$HOME_DIR/project
+CONFIG=$HOME_DIR/.config/knhk-test-cache/config.toml
+RUNTIME=/run/user/$MACHINE_UID/knhk-test-cache
 
 # Puts a binary where the developer's PATH finds it, whole at once, as a package manager does.
 place_binary() {
-    local bin=$MACHINE_DIR/root/home/$MACHINE_USER/bin
+    local bin=$MACHINE_DIR/root$HOME_DIR/bin
     mkdir -p "$bin"
     install -m 755 "$1" "$bin/.new"
     chown -R "$MACHINE_UID:$MACHINE_UID" "$bin"
@@ -32,24 +42,26 @@ place_binary() {
 
 # A workspace without dependencies: the machine has no network.
 make_project() {
-    local root=$MACHINE_DIR/root$PROJECT
-    mkdir -p "$root/src"
-    printf '[package]\nname = "sample"\nversion = "0.1.0"\nedition = "2021"\n' >"$root/Cargo.toml"
-    chown -R "$MACHINE_UID:$MACHINE_UID" "$root"
+    as_user mkdir -p "$1/src" .config .cache
+    write "$1/Cargo.toml" '[package]\nname = "sample"\nversion = "0.1.0"\nedition = "2021"\n'
     write_source 2
-    as_user cargo generate-lockfile --offline --manifest-path "$PROJECT/Cargo.toml"
+    as_user cargo generate-lockfile --offline --manifest-path "$1/Cargo.toml"
 }
 
+# Writes a file as the developer; the text is printf's.
+write() { printf "$2" | as_user tee "$1" >/dev/null; }
 write_source() {
-    printf 'pub fn two() -> i32 { %s }\n#[test]\nfn it_is_two() { assert_eq!(two(), 2); }\n' "$1" |
-        as_user tee "$PROJECT/src/lib.rs" >/dev/null
+    write "$PROJECT/src/lib.rs" "pub fn two() -> i32 { $1 }\n#[test]\nfn it_is_two() { assert_eq!(two(), 2); }\n"
 }
 
 knhk() { as_user knhk-test-cache "$@"; }
 ask() { as_user env -C "$PROJECT" knhk-test-cache test "$@"; }
-show() { as_user systemctl --user show --value --property "$1" "$UNIT"; }
+user_systemctl() { as_user systemctl --user "$@"; }
+show() { user_systemctl show --value --property "$1" "${2:-$UNIT}"; }
 active() { [ "$(show ActiveState)" = active ]; }
 ended() { [ "$(show ActiveState)" != active ]; }
+status_says() { knhk status --format json | grep -q "$1"; }
+idle() { status_says '"state":"idle"'; }
 
 # The status of a command that is expected to fail.
 status_of() {
@@ -70,6 +82,35 @@ expect() {
     [ "$1" = "$2" ] || { echo "expected «$2», got «$1» (line ${BASH_LINENO[0]})"; return 1; }
 }
 
+# What a command says, whatever its status, must hold a text, and the status must be this.
+refuses() {
+    local status=$1 text=$2 said got=0
+    shift 2
+    said=$("$@" 2>&1) || got=$?
+    echo "$said"
+    expect "$got" "$status"
+    case $said in *"$text"*) ;; *) echo "did not say «$text»: $*"; return 1 ;; esac
+}
+
+# Everything that could be left behind: files in the home but what the developer made, in the
+# system and at run time, and what the manager knows.
+traces() {
+    (
+        cd "$MACHINE_DIR/root"
+        find ".$HOME_DIR" -path ".$PROJECT" -prune -o -path ".$HOME_DIR/.cargo" -prune -o -print
+        find usr etc -xdev ! -type d -newer "$MACHINE_DIR/console" -print
+    )
+    as_user find "/run/user/$MACHINE_UID" -name '*knhk*' 2>/dev/null || true
+    user_systemctl list-units --all --no-legend --plain '*knhk*' || true
+    user_systemctl list-unit-files --no-legend '*knhk*' || true
+    processes
+}
+
+# The developer's processes but those of the session itself.
+processes() {
+    in_machine pgrep -u "$MACHINE_USER" -a . | grep -Ev ' (/lib/systemd/systemd|\(sd-pam\)|/usr/bin/dbus-daemon|\(systemd)' || true
+}
+
 installs_and_is_ready() {
     knhk install --dry-run "$PROJECT"
     refute as_user test -e .config/systemd
@@ -77,14 +118,22 @@ installs_and_is_ready() {
     active
     expect "$(show Type)" notify
     expect "$(show UnitFileState)" enabled
+    expect "$(show ActiveState "$SOCKET")" active
+    # What ready means: it answers, and knows the project.
+    status_says '"running":true'
+    status_says "\"path\":\"$PROJECT\""
     as_user systemd-analyze --user verify ".config/systemd/user/$UNIT"
     knhk install "$PROJECT"
     active
+    knhk doctor
+    knhk doctor --format json | grep -q '"name":"supervisor","status":"ok"'
 }
 
 answers_a_question_from_the_service() {
     ask
     ask --format json | tail -n 1 | grep -q '"source":"cache"'
+    # The service itself was asked: it knows the verdict.
+    status_says '"last_verdict":{[^}]*"verdict":"pass"'
 }
 
 sees_an_edit() {
@@ -94,11 +143,61 @@ sees_an_edit() {
     ask
 }
 
+tells_at_a_glance_how_it_is() {
+    user_systemctl status "$UNIT" --no-pager --lines 0 | grep -q 'Status: "1 project'
+    # What it does while it does it.
+    write "$PROJECT/build.rs" 'fn main() { std::thread::sleep(std::time::Duration::from_secs(600)); }\n'
+    building_is_told() { show StatusText | grep -q '^1 project, project: building'; }
+    wait_for 30 building_is_told
+    as_user rm "$PROJECT/build.rs"
+    wait_for 30 idle
+    expect "$(show StatusText)" "1 project"
+}
+
 logs_to_the_journal_with_fields() {
-    as_user journalctl --user -u knhk-test-cache "F_PROJECT=$PROJECT" --no-pager -o cat | grep -q .
-    knhk logs | grep -q .
-    # Nobody's standard error but the journal's: the same lines do not come twice.
-    as_user journalctl --user -u knhk-test-cache PRIORITY=6 --no-pager -o cat | grep -q .
+    journal() { as_user journalctl --user -u knhk-test-cache --no-pager -o cat "$@"; }
+    journal "F_PROJECT=$PROJECT" | grep -q .
+    # Information is information: not a notice, as tracing's own default has it.
+    journal PRIORITY=6 | grep -q starting
+    journal F_OUTCOME=pass | grep -q verdict
+    # Each line comes once, from the program itself and not by way of its standard error.
+    journal _TRANSPORT=journal SYSLOG_IDENTIFIER=knhk-test-cache | grep -q starting
+    expect "$(journal _TRANSPORT=stdout SYSLOG_IDENTIFIER=knhk-test-cache)" ""
+    knhk logs | grep -q starting
+    (as_user timeout 2 knhk-test-cache logs -f || true) | grep -q starting
+}
+
+# What a build script of a background build is, and what it sees.
+children_get_its_priorities_and_nothing_of_its_own() {
+    cat <<-'END' | as_user tee "$PROJECT/build.rs" >/dev/null
+	use std::fs;
+	fn main() {
+	    let mut seen = String::new();
+	    for (name, _) in std::env::vars_os() { seen += &format!("env {}\n", name.to_string_lossy()); }
+	    for fd in fs::read_dir("/proc/self/fd").unwrap() {
+	        let path = fd.unwrap().path();
+	        seen += &format!("fd {}\n", fs::read_link(path).unwrap_or_default().display());
+	    }
+	    seen += &format!("oom {}", fs::read_to_string("/proc/self/oom_score_adj").unwrap());
+	    let stat = fs::read_to_string("/proc/self/stat").unwrap();
+	    seen += &format!("nice {}\n", stat.rsplit(')').next().unwrap().split(' ').nth(17).unwrap());
+	    seen += &format!("cgroup {}", fs::read_to_string("/proc/self/cgroup").unwrap());
+	    fs::write(std::env::var("OUT_DIR").unwrap() + "/seen", seen).unwrap();
+	}
+	END
+    local seen=$MACHINE_DIR/seen
+    look() { cat "$MACHINE_DIR/root$PROJECT"/target/debug/build/*/out/seen >"$seen"; }
+    wait_for 30 look
+    wait_for 30 idle
+    as_user rm "$PROJECT/build.rs"
+    cat "$seen"
+    refute grep -E '^env (NOTIFY_SOCKET|WATCHDOG_|LISTEN_|JOURNAL_STREAM|INVOCATION_ID|SYSTEMD_EXEC_PID)' "$seen"
+    refute grep -E '^fd (socket|anon_inode|.*knhk-test-cache)' "$seen"
+    grep -qx 'oom 600' "$seen"
+    # 10 of the unit, or more: background work lowers itself further.
+    [ "$(sed -n 's/^nice //p' "$seen")" -ge 10 ]
+    grep -q "^cgroup .*background.slice/$UNIT" "$seen"
+    wait_for 30 idle
 }
 
 answers_again_after_a_kill() {
@@ -107,59 +206,69 @@ answers_again_after_a_kill() {
     in_machine kill -KILL "$before"
     ask
     wait_for 10 active
-    [ "$(show MainPID)" != "$before" ]
+    refute expect "$(show MainPID)" "$before"
+    ask --format json | tail -n 1 | grep -q '"source":"cache"'
 }
 
-# Asks without pause until the file `stop` appears; a line for each question that failed.
-ask_on() {
-    rm -f "$MACHINE_DIR/stop" "$MACHINE_DIR/lost"
-    local count=0
-    while [ ! -e "$MACHINE_DIR/stop" ]; do
-        ask >/dev/null 2>>"$MACHINE_DIR/lost.text" || echo lost >>"$MACHINE_DIR/lost"
-        count=$((count + 1))
-    done
-    echo "$count questions"
-    [ ! -e "$MACHINE_DIR/lost" ] || { cat "$MACHINE_DIR/lost.text"; return 1; }
+# Asks without pause until `stop_asking`: how many, how many failed, how many were answered without
+# the service.
+start_asking() {
+    as_user rm -f asking.stop asking.count
+    cat <<-'END' | as_user tee asking.sh >/dev/null
+	cd project
+	asked=0 lost=0 without=0
+	while [ ! -e ../asking.stop ]; do
+	    said=$(knhk-test-cache test 2>&1 >/dev/null) || { lost=$((lost + 1)); echo "$said" >&2; }
+	    case $said in *'working without it'*) without=$((without + 1)); echo "$said" >&2 ;; esac
+	    asked=$((asked + 1))
+	done
+	echo "asked=$asked lost=$lost without=$without" >../asking.count
+	END
+    as_user bash asking.sh &
+    ASKING=$!
 }
 
-while_asking() {
-    ask_on &
-    local asker=$! status=0
-    "$@" || status=$?
-    touch "$MACHINE_DIR/stop"
-    wait "$asker"
-    return "$status"
+stop_asking() {
+    as_user touch asking.stop
+    wait "$ASKING"
+    asked=0 lost=1 without=0
+    . "$MACHINE_DIR/root$HOME_DIR/asking.count"
+    as_user rm -f asking.sh asking.stop asking.count
+    echo "$asked asked, $lost lost, $without without the service"
+    [ "$asked" -gt 0 ] && [ "$lost" = 0 ]
 }
-
-restart_often() {
-    local round
-    for round in $(seq 100); do
-        as_user systemctl --user restart "$UNIT" || { echo "restart $round"; return 1; }
-    done
-}
-
-restarts_lose_no_question() { while_asking restart_often; }
 
 the_watchdog_ends_a_hang() {
     local before
     before=$(show MainPID)
     in_machine kill -STOP "$before"
+    # Nobody waits for it meanwhile.
+    ask
     another_runs() { [ "$(show MainPID)" != "$before" ] && active; }
     wait_for 60 another_runs
+    as_user journalctl --user -u knhk-test-cache --no-pager -o cat | grep -q -i watchdog
     ask
 }
 
 reloads_a_good_config_and_survives_a_broken_one() {
-    local config=/home/$MACHINE_USER/.config/knhk-test-cache/config.toml before
+    local before
     before=$(show MainPID)
-    as_user systemctl --user reload "$UNIT"
-    as_user cp "$config" "$config.good"
-    echo 'this is [ not toml' | as_user tee "$config" >/dev/null
-    as_user systemctl --user reload "$UNIT" || true
+    as_user cp "$CONFIG" good.toml
+    write "$CONFIG" '[defaults]\nttl = "2h"\n'
+    user_systemctl reload "$UNIT"
+    no_projects() { expect "$(show StatusText)" "no projects"; }
+    wait_for 10 no_projects
+    write "$CONFIG" 'this is [ not toml\n'
+    user_systemctl reload "$UNIT"
+    told() { show StatusText | grep -q 'the config does not parse'; }
+    wait_for 10 told
     active
-    as_user cp "$config.good" "$config"
-    as_user rm "$config.good"
-    as_user systemctl --user reload "$UNIT"
+    status_says '"config_error":"'
+    as_user cp good.toml "$CONFIG"
+    as_user rm good.toml
+    user_systemctl reload "$UNIT"
+    mended() { expect "$(show StatusText)" "1 project"; }
+    wait_for 10 mended
     ask
     expect "$(show MainPID)" "$before"
 }
@@ -167,24 +276,30 @@ reloads_a_good_config_and_survives_a_broken_one() {
 a_question_starts_a_stopped_service() {
     knhk stop
     ended
-    as_user test -S "/run/user/$MACHINE_UID/knhk-test-cache/control.sock"
+    as_user test -S "$RUNTIME/control.sock"
+    # Looking is not asking.
+    knhk doctor
+    status_says '"running":false'
+    ended
     ask
     wait_for 10 active
     knhk restart
     active
 }
 
-upgrade() {
-    # Called where `set -e` does not hold.
-    place_binary "$newer" && knhk install "$PROJECT"
-}
-
 an_upgrade_in_place_fails_no_question() {
-    local before
+    local before version
     before=$(show MainPID)
-    while_asking upgrade
+    start_asking
+    place_binary "$newer"
+    knhk install
+    stop_asking
     active
-    [ "$(show MainPID)" != "$before" ]
+    refute expect "$(show MainPID)" "$before"
+    version=$(knhk --version | cut -d' ' -f2)
+    status_says "\"version\":\"$version\""
+    as_user grep -q "version $version" ".config/systemd/user/$UNIT"
+    figure "questions during an upgrade to $version in place" "$asked asked, $lost lost"
 }
 
 no_user_manager() { ! in_machine systemctl --quiet is-active "user@$MACHINE_UID.service"; }
@@ -193,74 +308,63 @@ goes_with_the_session_unless_lingering() {
     machine_login
     machine_logout
     active
-    # The last session goes, and with it the manager (after UserStopDelaySec, 10 s).
+    # The last session goes, and with it the manager.
     in_machine loginctl disable-linger "$MACHINE_USER"
     wait_for 30 no_user_manager
-    refute in_machine pgrep -u "$MACHINE_USER" -f 'knhk-test-cache daemon'
+    expect "$(processes)" ""
     machine_login
     wait_for 30 active
     machine_logout
     wait_for 30 no_user_manager
     in_machine loginctl enable-linger "$MACHINE_USER"
-    wait_for 30 as_user systemctl --user show -p Version
+    wait_for 30 user_systemctl show -p Version
     wait_for 30 active
     ask
 }
 
-# Processes in the service's control group that were there before and still are.
-nothing_is_left_of_a_build_after_a_crash() {
-    printf 'fn main() { std::thread::sleep(std::time::Duration::from_secs(600)); }\n' |
-        as_user tee "$PROJECT/build.rs" >/dev/null
-    as_user touch "$PROJECT/src/lib.rs"
+# Starts a background build that would take ten minutes, and waits until it runs.
+long_build() {
+    active || user_systemctl start "$UNIT"
+    write "$PROJECT/build.rs" "// $1\nfn main() { std::thread::sleep(std::time::Duration::from_secs(600)); }\n"
     building() { in_machine pgrep -u "$MACHINE_USER" -f build-script-build; }
     wait_for 60 building
-    in_machine kill -KILL "$(show MainPID)"
-    as_user rm "$PROJECT/build.rs"
-    not_building() { ! building; }
-    wait_for 20 not_building
-    wait_for 20 active
-    ask
 }
 
-bad_input_is_said() {
-    local unit=/home/$MACHINE_USER/.config/systemd/user/$UNIT text
-    # No bus: a message of its own, and a status that is neither success nor "tests failed".
-    text=$(as_user env -u XDG_RUNTIME_DIR -u DBUS_SESSION_BUS_ADDRESS knhk-test-cache start 2>&1) && return 1
-    echo "$text" | grep -q 'XDG_RUNTIME_DIR'
-    # A unit that was changed by hand is kept.
-    as_user sed -i 's/^Nice=.*/Nice=7/' "$unit"
-    knhk install "$PROJECT" 2>&1 | grep -q 'by hand'
-    as_user grep -q '^Nice=7' "$unit"
-    knhk install --force "$PROJECT"
-    as_user grep -q '^Nice=10' "$unit"
-    # A program that moved.
-    as_user mv bin/knhk-test-cache bin/moved
-    text=$(as_user bin/moved restart 2>&1) && return 1
-    echo "$text" | grep -q 'moved'
-    as_user mv bin/moved bin/knhk-test-cache
-    knhk restart
-    knhk doctor || true
-    # A mask.
+only_the_service() {
+    local pid
+    pid=$(show MainPID)
+    [ -z "$(processes | grep -v "^$pid ")" ]
+}
+
+nothing_is_left_of_a_build() {
+    long_build stop
+    knhk stop
+    expect "$(processes)" ""
+    long_build crash
+    in_machine kill -KILL "$(show MainPID)"
+    # Nobody starts another: what is left is what the crash has left.
+    as_user rm "$PROJECT/build.rs"
+    wait_for 20 active
+    wait_for 20 idle
+    wait_for 5 only_the_service
+    long_build uninstall
     knhk uninstall
-    as_user systemctl --user mask "$UNIT"
-    text=$(knhk install "$PROJECT" 2>&1) && return 1
-    echo "$text" | grep -q 'unmask'
-    as_user systemctl --user unmask "$UNIT"
-    # A stale socket file.
-    as_user mkdir -p -m 700 "/run/user/$MACHINE_UID/knhk-test-cache"
-    as_user python3 -c "import socket; socket.socket(socket.AF_UNIX).bind('/run/user/$MACHINE_UID/knhk-test-cache/control.sock')" || true
-    knhk install "$PROJECT"
+    expect "$(processes)" ""
+    as_user rm "$PROJECT/build.rs"
+    knhk install
+    wait_for 30 idle
     ask
+    figure "processes left after stop, crash and uninstall in mid-build" 0
 }
 
 uninstall_leaves_nothing() {
     knhk uninstall
     knhk uninstall
-    refute in_machine pgrep -u "$MACHINE_USER" -f knhk-test-cache
     refute as_user test -e .config/systemd
-    refute as_user test -e "/run/user/$MACHINE_UID/knhk-test-cache"
-    as_user test -e .config/knhk-test-cache/config.toml
+    as_user test -e "$CONFIG"
+    as_user test -e .cache/knhk-test-cache
     knhk uninstall --purge
-    refute as_user test -e .config/knhk-test-cache
-    refute as_user test -e .cache/knhk-test-cache
+    refute as_user test -e "$CONFIG"
+    traces >"$MACHINE_DIR/after"
+    diff "$MACHINE_DIR/before" "$MACHINE_DIR/after"
 }
