@@ -85,6 +85,11 @@ pub struct Settings {
     pub runner: Runner,
     /// Whether tests run in the background once they are built.
     pub background_tests: bool,
+    /// How many in a hundred answers from cache are checked by a run in the background; at most
+    /// 100.
+    pub verify_percent: u32,
+    /// How often a flaky test must pass in a row before its target is kept again, at least 1.
+    pub flaky_runs: u32,
     /// How long one test target may run; none sets no limit. Never zero.
     pub timeout: Option<Duration>,
     /// Globs of packages and test targets that are never answered from a record.

@@ -77,6 +77,8 @@ pub struct Job {
     pub environment: Environment,
     /// Which program prints the results.
     pub harness: Harness,
+    /// Start it before all others: it failed the last time.
+    pub urgent: bool,
     /// How long it took the last time, if that is known: the longest is started first.
     pub expected: Option<Duration>,
     /// How many of the first arguments belong to a wrapper around the test binary (a `runner` of
@@ -103,6 +105,7 @@ impl Job {
             dir: dir.into(),
             environment,
             harness,
+            urgent: false,
             expected: None,
             wrapper_args: 0,
             around: None,
@@ -228,10 +231,11 @@ fn start_order(jobs: &[Job], at_a_time: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..jobs.len()).collect();
     if at_a_time > 1 {
         let urgency = |job: &Job| (job.expected.is_none(), job.expected, job.id.kind);
+        let urgent = |index: usize| jobs[index].urgent;
         order.sort_by_key(|index| {
             let (unknown, expected, kind) = urgency(&jobs[*index]);
             let doctests_first = unknown && kind == TargetKind::Doc;
-            std::cmp::Reverse((unknown, doctests_first, expected))
+            std::cmp::Reverse((urgent(*index), unknown, doctests_first, expected))
         });
     }
     order

@@ -35,6 +35,11 @@ impl Layout {
         self.root.join("CACHEDIR.TAG")
     }
 
+    /// Where records that turned out wrong are kept for a report.
+    pub(super) fn evidence(&self, when: Timestamp) -> PathBuf {
+        self.root.join("wrong").join(format!("{}.json", when.0))
+    }
+
     pub(super) fn records_lock(&self) -> PathBuf {
         self.root.join("records.lock")
     }

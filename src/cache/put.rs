@@ -11,7 +11,7 @@ use super::layout::Claim;
 use super::record::{Key, Record, project_digest};
 use super::sweep::{self, Removed};
 use super::{Cache, Limits, format, index};
-use crate::model::{Digest, Timestamp, Verdict};
+use crate::model::{Answer, Digest, Timestamp, Verdict};
 
 /// How long a `put` waits for another process that removes records. If it takes longer (it was
 /// stopped), the put goes on: at worst the other one removes this record, and that is a miss.
@@ -58,6 +58,13 @@ pub struct Stored {
     pub bytes: u64,
     /// What had to go for it.
     pub removed: Vec<Removed>,
+}
+
+/// What a person sends to us.
+#[derive(serde::Serialize)]
+struct Evidence<'a> {
+    records: &'a [&'a Record],
+    run: &'a Answer,
 }
 
 impl Cache {
@@ -123,6 +130,19 @@ impl Cache {
             return Err(error);
         }
         Ok(bytes)
+    }
+
+    /// Keeps records that a run has contradicted, and what the run came to, for a report; where.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn keep_evidence(&self, records: &[&Record], run: &Answer) -> Result<PathBuf, PutError> {
+        let path = self.layout.evidence(Timestamp::now());
+        let failed = write_error(&path);
+        let content = serde_json::to_vec_pretty(&Evidence { records, run });
+        let content = content.map_err(|error| failed(error.into()))?;
+        files::write(&path, &[&content], Durability::Process).map_err(failed)?;
+        Ok(path)
     }
 
     /// Forgets the record of `key`: what it says was seen not to hold, by a run that itself is

@@ -48,6 +48,17 @@ pub struct Unkept {
     pub advice: Vec<String>,
 }
 
+/// A test with two outcomes on the same code.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flaky {
+    /// Its path inside the target; empty for a target of which no single tests are known.
+    pub test: String,
+    /// When it was found out.
+    pub since: Timestamp,
+    /// How often it has passed in a row since it last failed.
+    pub agreed: u32,
+}
+
 /// Counts and the last verdict of one project.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -62,6 +73,8 @@ pub struct ProjectState {
     pub targets: Vec<TargetId>,
     /// Test targets of whose last green run nothing could be kept, by name.
     pub unkept: BTreeMap<String, Unkept>,
+    /// Tests that were seen to pass and to fail on the same code, by their target's name.
+    pub flaky: BTreeMap<String, Vec<Flaky>>,
     /// What a newer program keeps here: carried along, so that an older one does not lose it.
     #[serde(flatten)]
     newer: BTreeMap<String, serde_json::Value>,
@@ -87,6 +100,21 @@ pub enum StateError {
         /// The lock file.
         lock: PathBuf,
     },
+}
+
+impl ProjectState {
+    /// The flaky tests for a person, as `target: test`.
+    #[must_use]
+    pub fn flaky_names(&self) -> Vec<String> {
+        let of = |(target, tests): (&String, &Vec<Flaky>)| {
+            let name = |flaky: &Flaky| match flaky.test.as_str() {
+                "" => target.clone(),
+                test => format!("{target}: {test}"),
+            };
+            tests.iter().map(name).collect::<Vec<_>>()
+        };
+        self.flaky.iter().flat_map(of).collect()
+    }
 }
 
 impl Cache {

@@ -300,11 +300,11 @@ fn the_state_of_a_project_outlives_us_and_newer_fields_outlive_older_programs() 
     assert_eq!(cache.state(Path::new("/q")), ProjectState::default());
 
     let path = cache.layout.state(&record::project_digest(p));
-    let newer = serde_json::json!({"verified": 9, "flaky": {"a": [1]}});
+    let newer = serde_json::json!({"verified": 9, "novel": {"a": [1]}});
     fs::write(&path, format::encode("state", &newer).unwrap()).unwrap();
     assert_eq!(cache.update_state(p, |state| state.wrong = 1).unwrap().verified, 9);
     let text = fs::read_to_string(&path).unwrap();
-    assert!(text.contains(r#""flaky":{"a":[1]}"#), "{text}");
+    assert!(text.contains(r#""novel":{"a":[1]}"#), "{text}");
 
     fs::write(&path, "odd").unwrap();
     assert!(logged(|| assert_eq!(cache.state(p), ProjectState::default())).contains("begin again"));

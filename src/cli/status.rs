@@ -43,12 +43,7 @@ pub(super) fn status(context: &Context, path: Option<&Path>, format: Format) -> 
             println!("{}", serde_json::to_string(&report).map_err(std::io::Error::from)?);
         }
         Format::Text => {
-            let cache = Cache::open(&context.paths.cache_dir);
-            let verified = |path: &Path| {
-                let state = cache.state(path);
-                (state.verified, state.wrong)
-            };
-            for line in status_lines(&report, verified, crate::model::Timestamp::now()) {
+            for line in status_lines(&report, crate::model::Timestamp::now()) {
                 anstream::println!("{line}");
             }
         }
@@ -76,6 +71,7 @@ fn without_daemon(context: &Context) -> Result<StatusReport, Stop> {
     let stats = cache.stats().unwrap_or_default();
     let projects = loaded.config.projects.iter().map(|project| {
         let problem = loaded.problem_of(project).map(crate::config::ConfigError::one_line);
+        let known = cache.state(&project.path);
         let of = stats.projects.iter().find(|of| of.path.as_ref() == Some(&project.path));
         ProjectStatus {
             path: project.path.clone(),
@@ -84,7 +80,10 @@ fn without_daemon(context: &Context) -> Result<StatusReport, Stop> {
             code_hash: None,
             watch: "nothing: no daemon is running".to_owned(),
             last_build: None,
-            last_verdict: cache.state(&project.path).last,
+            verified: known.verified,
+            wrong: known.wrong,
+            flaky: known.flaky_names(),
+            last_verdict: known.last,
             cache: of
                 .map(|of| CacheUse { entries: of.entries, bytes: of.bytes })
                 .unwrap_or_default(),

@@ -18,7 +18,7 @@ use crate::model::{Answer, OsText, Timestamp, Verdict};
 use crate::process::Priority;
 use crate::protocol::{Ask, Call, Miss, Reply};
 use crate::verdict::{
-    self, Facts, LocalTree, Outcome, Question, RunError, RunOptions, Scope, Tree, compare, remember,
+    self, Facts, LocalTree, Outcome, Question, RunError, RunOptions, Scope, Tree, remember,
 };
 
 /// Answers.
@@ -218,29 +218,19 @@ impl Asking<'_> {
         if !self.args.verify {
             return Ok(());
         }
-        if outcome.recorded.is_none() && outcome.of_targets.is_empty() {
-            anstream::eprintln!(
-                "{}",
-                label(NOTE, "Verified", "there was no record to compare with")
-            );
+        let Some(verified) = verdict::verify(cache, root, outcome) else {
+            let text = "there was no record to compare with";
+            anstream::eprintln!("{}", label(NOTE, "Verified", text));
             return Ok(());
-        }
-        let differences = compare(outcome);
-        let counted = cache.update_state(root, |state| {
-            state.verified += 1;
-            state.wrong += u64::from(!differences.is_empty());
-        });
-        if let Err(error) = counted {
-            anstream::eprintln!("{}", label(WARN, "Warning", format!("not counted: {error}")));
-        }
-        if differences.is_empty() {
+        };
+        if verified.differences.is_empty() {
             anstream::eprintln!("{}", label(NOTE, "Verified", "the run bears the record out"));
             return Ok(());
         }
         let word = |verdict: Option<Verdict>| {
             verdict.map_or_else(|| "nothing".to_owned(), |verdict| verdict.to_string())
         };
-        for difference in &differences {
+        for difference in &verified.differences {
             let text = format!(
                 "{}: the record says {}, the run {}",
                 difference.id,
@@ -249,7 +239,11 @@ impl Asking<'_> {
             );
             anstream::eprintln!("{}", label(ERROR, "Differs", text));
         }
-        Err(Stop::new(Exit::VerifyDiffers, "the run contradicts the record: please report this"))
+        let mut text = "the run contradicts the record: please report this".to_owned();
+        if let Some(evidence) = &verified.evidence {
+            text.push_str(&format!(", with {}", evidence.display()));
+        }
+        Err(Stop::new(Exit::VerifyDiffers, text))
     }
 
     /// Says the answer.

@@ -76,6 +76,12 @@ pub(super) struct SettingsLayer {
     /// Also run the tests in the background once they are built, not only build them.
     #[schemars(with = "bool")]
     pub(super) background_tests: Option<bool>,
+    /// How many in a hundred answers from cache are checked by a run in the background.
+    #[schemars(with = "u32", range(min = *values::PERCENT.start(), max = *values::PERCENT.end()))]
+    pub(super) verify_percent: Option<u32>,
+    /// How often a flaky test must pass in a row before its target is kept again.
+    #[schemars(with = "u32", range(min = *values::RUNS.start(), max = *values::RUNS.end()))]
+    pub(super) flaky_runs: Option<u32>,
     /// How long one test target may run before it is ended; "0s" sets no limit.
     #[schemars(with = "DurationText")]
     pub(super) timeout: Option<Duration>,
@@ -169,6 +175,8 @@ pub(super) mod keys {
         "debounce",
         "runner",
         "background_tests",
+        "verify_percent",
+        "flaky_runs",
         "timeout",
         "always_run",
         "trusted_services",
@@ -187,6 +195,8 @@ impl SettingsLayer {
             debounce: self.debounce.or(base.debounce),
             runner: self.runner.or(base.runner),
             background_tests: self.background_tests.or(base.background_tests),
+            verify_percent: self.verify_percent.or(base.verify_percent),
+            flaky_runs: self.flaky_runs.or(base.flaky_runs),
             timeout: self.timeout.or(base.timeout),
             always_run: self.always_run.or_else(|| base.always_run.clone()),
             trusted_services: self.trusted_services.or_else(|| base.trusted_services.clone()),
@@ -204,6 +214,8 @@ impl SettingsLayer {
             debounce: self.debounce?,
             runner: self.runner?,
             background_tests: self.background_tests?,
+            verify_percent: self.verify_percent?,
+            flaky_runs: self.flaky_runs?,
             timeout: Some(self.timeout?).filter(|limit| !limit.is_zero()),
             always_run: self.always_run?,
             trusted_services: self.trusted_services?,
@@ -227,6 +239,13 @@ impl SettingsLayer {
             "runner" => put(&mut self.runner, values::runner(key, value), faults),
             "background_tests" => {
                 put(&mut self.background_tests, values::boolean(key, value), faults);
+            }
+            "verify_percent" => {
+                let number = values::number(key, value, values::PERCENT);
+                put(&mut self.verify_percent, number, faults);
+            }
+            "flaky_runs" => {
+                put(&mut self.flaky_runs, values::number(key, value, values::RUNS), faults);
             }
             "timeout" => {
                 put(&mut self.timeout, values::duration(key, value, values::TIMEOUT), faults);

@@ -46,6 +46,8 @@ fn settings(out: &mut String, settings: &Settings) {
     line(out, "debounce", &quoted(&units::format_duration(settings.debounce)));
     line(out, "runner", &quoted(settings.runner.as_str()));
     line(out, "background_tests", &settings.background_tests.to_string());
+    line(out, "verify_percent", &settings.verify_percent.to_string());
+    line(out, "flaky_runs", &settings.flaky_runs.to_string());
     let timeout = settings.timeout.unwrap_or_default();
     line(out, "timeout", &quoted(&units::format_duration(timeout)));
     line(out, "always_run", &list(&settings.always_run));

@@ -81,6 +81,8 @@ fn no_file_means_the_shipped_default() {
             debounce: Duration::from_secs(1),
             runner: Runner::Cargo,
             background_tests: false,
+            verify_percent: 0,
+            flaky_runs: 3,
             timeout: Some(Duration::from_secs(3_600)),
             always_run: vec![],
             trusted_services: vec![],
@@ -132,6 +134,8 @@ fn layers_lie_over_one_another() {
         debounce = "0s"
         runner = "nextest"
         background_tests = true
+        verify_percent = 100
+        flaky_runs = 1
         timeout = "500ms"
         always_run = ["*::network"]
         trusted_services = ["[[]::1]:80", "/run/x"]
@@ -162,6 +166,8 @@ fn layers_lie_over_one_another() {
             debounce: Duration::ZERO,
             runner: Runner::Nextest,
             background_tests: true,
+            verify_percent: 100,
+            flaky_runs: 1,
             timeout: Some(Duration::from_millis(500)),
             always_run: vec!["*::network".into()],
             trusted_services: vec!["[[]::1]:80".into(), "/run/x".into()],
@@ -178,7 +184,7 @@ fn an_unknown_key_is_shown_where_it_stands() {
     3 |  debonce = '1s'
       |  ^^^^^^^ did you mean `debounce`?
       |
-      = allowed: `args`, `extra_inputs`, `exclude`, `ttl`, `keep_snapshots`, `debounce`, `runner`, `background_tests`, `timeout`, `always_run`, `trusted_services`
+      = allowed: `args`, `extra_inputs`, `exclude`, `ttl`, `keep_snapshots`, `debounce`, `runner`, `background_tests`, `verify_percent`, `flaky_runs`, `timeout`, `always_run`, `trusted_services`
     ");
 }
 

@@ -26,6 +26,10 @@ pub(super) const DEBOUNCE: RangeInclusive<Duration> = Duration::ZERO..=Duration:
 pub(super) const TIMEOUT: RangeInclusive<Duration> = Duration::ZERO..=LONGEST;
 /// How many snapshots may be kept.
 pub(super) const SNAPSHOTS: RangeInclusive<u32> = 1..=1_000;
+/// `verify_percent`.
+pub(super) const PERCENT: RangeInclusive<u32> = 0..=100;
+/// `flaky_runs`.
+pub(super) const RUNS: RangeInclusive<u32> = 1..=1_000;
 /// How large all records may grow: from one that still holds a record or two.
 pub(super) const MAX_SIZE: RangeInclusive<u64> = 1 << 20..=1 << 50;
 

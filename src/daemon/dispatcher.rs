@@ -307,6 +307,10 @@ impl Dispatcher {
             let of = stats.projects.iter().find(|of| of.path.as_ref() == Some(&status.path));
             status.cache =
                 of.map(|of| CacheUse { entries: of.entries, bytes: of.bytes }).unwrap_or_default();
+            // On disk, because every process that answers counts there.
+            let known = self.shared.cache.state(&status.path);
+            (status.verified, status.wrong) = (known.verified, known.wrong);
+            status.flaky = known.flaky_names();
             status
         });
         StatusReport {

@@ -19,6 +19,9 @@ pub struct TargetAnswer {
     pub counts: TestCounts,
     /// The names of the failed tests.
     pub failures: Vec<String>,
+    /// The names of tests that both passed and failed on the same code.
+    #[serde(default)]
+    pub flaky: Vec<String>,
     /// How its process ended.
     pub end: End,
     /// What a person needs to see of a failure.
@@ -45,6 +48,7 @@ impl TargetAnswer {
             reason: reason.into(),
             counts: report.counts,
             failures: report.failures().map(str::to_owned).collect(),
+            flaky: Vec::new(),
             end: report.end,
             output: report.output.clone(),
             duration_ms: report.duration_ms,
@@ -117,6 +121,7 @@ mod tests {
             reason: String::new(),
             counts,
             failures: Vec::new(),
+            flaky: Vec::new(),
             end: End::Exit(0),
             output: String::new(),
             duration_ms: 0,

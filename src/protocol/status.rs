@@ -84,6 +84,12 @@ pub struct ProjectStatus {
     pub last_verdict: Option<LastVerdict>,
     /// Its records.
     pub cache: CacheUse,
+    /// How many answers from records were run as well and compared.
+    pub verified: u64,
+    /// How many of those were wrong.
+    pub wrong: u64,
+    /// Tests that both passed and failed on the same code, as `target: test`.
+    pub flaky: Vec<String>,
 }
 
 /// How a build came out.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::binary::{Doubt, Fate, Found, Level, Watched};
+use super::failed;
 use super::patterns::AlwaysRun;
 use super::run::{RunError, RunOptions, Step};
 use super::states::until_settled;
@@ -43,6 +44,10 @@ pub(super) struct RanTarget {
     pub(super) reason: String,
     /// What a record of it would depend on.
     pub(super) fate: Fate,
+    /// When the oldest of what it says was seen, if that is not this run.
+    pub(super) since: Option<Timestamp>,
+    /// Tests of it that had two outcomes on the same code.
+    pub(super) flaky: Vec<String>,
 }
 
 impl RanTarget {
@@ -52,8 +57,15 @@ impl RanTarget {
 
     /// When it was run, `now` being just after the run.
     pub(super) fn when(&self, now: Timestamp) -> Timestamp {
-        self.kept.as_ref().map_or(now, |record| record.created)
+        self.since.unwrap_or(now)
     }
+}
+
+/// What came of a target that had to run.
+struct Came {
+    report: TargetReport,
+    fate: Fate,
+    since: Option<Timestamp>,
 }
 
 /// Everything that running needs.
@@ -65,6 +77,8 @@ pub(super) struct Execution<'a> {
     pub(super) compiler: TestCompiler,
     /// The digest of the tree, if it is known.
     pub(super) tree: Option<Digest>,
+    /// The record of a run of the very same code that failed.
+    pub(super) failed: Option<Arc<Record>>,
     /// Why targets are run that no record is asked about.
     pub(super) why: &'static str,
 }
@@ -151,14 +165,21 @@ impl<'a> Execution<'a> {
         let mut targets = Vec::new();
         let all = kept.into_iter().zip(recorded).zip(reasons);
         for (index, ((kept, recorded), reason)) in all.enumerate() {
-            let (report, fate) = match (&kept, results.remove(&index)) {
-                (Some(record), _) => {
-                    (record.targets[0].clone(), Fate::Inputs(record.inputs.clone()))
-                }
-                (None, Some(result)) => result,
+            let Came { report, fate, since } = match (&kept, results.remove(&index)) {
+                (Some(record), _) => Came {
+                    report: record.targets[0].clone(),
+                    fate: Fate::Inputs(record.inputs.clone()),
+                    since: Some(record.created),
+                },
+                (None, Some(came)) => came,
                 (None, None) => return Err(RunError::Cancelled),
             };
-            targets.push(RanTarget { report, kept, recorded, reason, fate });
+            let reason = match (&kept, since) {
+                (None, Some(_)) => "it failed on this very code: its failed tests again".to_owned(),
+                _ => reason,
+            };
+            let flaky = Vec::new();
+            targets.push(RanTarget { report, kept, recorded, reason, fate, since, flaky });
         }
         Ok(Ran { targets, runners, doubt, level: Some(level) })
     }
@@ -184,6 +205,8 @@ impl<'a> Execution<'a> {
             recorded: None,
             reason: self.why.to_owned(),
             fate: Fate::Everything,
+            since: None,
+            flaky: Vec::new(),
         };
         Ok(Ran { targets: ran.reports.into_iter().map(target).collect(), ..Ran::default() })
     }
@@ -197,10 +220,20 @@ impl<'a> Execution<'a> {
         level: &mut Level<'_>,
         options: &runner::Options,
         on_step: &mut dyn FnMut(Step<'_>),
-    ) -> Result<BTreeMap<usize, (TargetReport, Fate)>, RunError> {
+    ) -> Result<BTreeMap<usize, Came>, RunError> {
         let always = AlwaysRun::of(&self.question.settings);
         let mut observed: Vec<Job> = wanted.iter().map(|index| jobs[*index].clone()).collect();
+        // Targets of which only the failed tests are run, with what is known of the others.
+        let mut parts = BTreeMap::new();
         for (index, job) in wanted.iter().zip(&mut observed) {
+            if let Some(before) = failed::before(self.failed.as_deref(), &job.id) {
+                job.urgent = true;
+                if let Some(part) = failed::only_failed(job, before) {
+                    *job = part;
+                    parts.insert(*index, before);
+                    continue;
+                }
+            }
             if let Found::Nothing { expected, .. } = level.found(*index) {
                 job.expected = *expected;
             }
@@ -225,6 +258,16 @@ impl<'a> Execution<'a> {
         let mut again = Vec::new();
         for (index, report) in wanted.iter().zip(reports) {
             let is_random = jobs[*index].is_random();
+            if let Some(before) = parts.get(index) {
+                match failed::merged(before, report) {
+                    Some(report) => {
+                        let since = self.failed.as_ref().map(|record| record.created);
+                        results.insert(*index, Came { report, fate: Fate::Everything, since });
+                    }
+                    None => again.push((*index, Fate::Everything)),
+                }
+                continue;
+            }
             let red = report.verdict != Verdict::Pass;
             let fate = match watched.remove(index) {
                 _ if always.names(&report.id) => Fate::Nothing(vec![Doubt::AlwaysRun]),
@@ -241,13 +284,13 @@ impl<'a> Execution<'a> {
                 Some(Watched { fate, .. }) => fate,
                 None => Fate::Everything,
             };
-            results.insert(*index, (report, fate));
+            results.insert(*index, Came { report, fate, since: None });
         }
         let repeated: Vec<_> = again.iter().map(|(index, _)| jobs[*index].clone()).collect();
         let events = |event: Event<'_>| on_step(Step::Running(event));
         let reports = self.reports(&repeated, options, events).await?;
         for ((index, fate), report) in again.into_iter().zip(reports) {
-            results.insert(index, (report, fate));
+            results.insert(index, Came { report, fate, since: None });
         }
         Ok(results)
     }

@@ -11,7 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::binary::{Doubt, Fate};
 use super::execute::{Execution, Ran, RanTarget};
+use super::flaky;
 use super::look_up::{Finding, answer_of, input_now};
+use super::states::States;
 use super::{Facts, Look, Question, Tree, TreeError, code_hash, known_failure, source_key};
 use crate::cache::{Cache, Input, Key, Limits, ProjectState, Record, Unkept};
 use crate::compiler::{Build, BuildSpec, CompileError, Progress, TestCompiler};
@@ -113,8 +115,8 @@ pub async fn run<T: Tree>(
     let session = Session { question, facts, cache, options, started: Instant::now() };
     on_step(Step::Looking);
     let mut look = tree.look().await?;
-    let mut recorded = session.recorded(look.digest.as_ref().ok(), on_step);
-    if let Some(outcome) = session.answer_from(&recorded) {
+    let mut known = session.known(look.digest.as_ref().ok(), on_step);
+    if let Some(outcome) = session.answer_from(&known) {
         return Ok(outcome);
     }
     let mut not_kept = Vec::new();
@@ -137,13 +139,14 @@ pub async fn run<T: Tree>(
         on_step(Step::BuildingAgain(&changed));
         look = tree.look().await?;
         // Other code than was asked about at first: a record may answer for this one.
-        recorded = session.recorded(look.digest.as_ref().ok(), on_step);
-        if let Some(outcome) = session.answer_from(&recorded) {
+        known = session.known(look.digest.as_ref().ok(), on_step);
+        if let Some(outcome) = session.answer_from(&known) {
             return Ok(outcome);
         }
     };
     on_step(Step::Built(&build));
-    let mut ran = session.execution(look.digest.as_ref().ok()).execute(on_step).await?;
+    let execution = session.execution(look.digest.as_ref().ok(), &known);
+    let mut ran = execution.execute(on_step).await?;
     let when = Timestamp::now();
     not_kept.extend(ran.doubt.take());
     // Before the last look at the tree: what it counts now, it counted all the time.
@@ -161,6 +164,9 @@ pub async fn run<T: Tree>(
             None
         }
     };
+    if still.is_some() {
+        session.note_flaky(&mut ran, known.record(), when);
+    }
     not_kept.extend(session.keep_targets(&mut ran, look.digest.as_ref().ok(), still, when));
     let reports: Vec<_> = ran.targets.iter().map(|target| target.report.clone()).collect();
     match &look.digest {
@@ -185,11 +191,44 @@ pub async fn run<T: Tree>(
     let code_hash = look.digest.ok().map(|tree| code_hash(&tree, &facts.identity));
     let answered = |target: &RanTarget| {
         let (source, when) = (target.source(), target.when(when));
-        TargetAnswer::from_report(&target.report, source, target.reason.clone(), when)
+        let reason = target.reason.clone();
+        let answer = TargetAnswer::from_report(&target.report, source, reason, when);
+        TargetAnswer { flaky: target.flaky.clone(), ..answer }
     };
     let targets = ran.targets.iter().map(answered).collect();
+    let recorded = known.green();
     let of_targets = ran.targets.into_iter().filter_map(|target| target.recorded).collect();
     Ok(Outcome { answer: Answer { code_hash, targets, not_kept }, recorded, of_targets })
+}
+
+/// What is recorded of the very tree and question.
+enum Known {
+    Green(Arc<Record>),
+    Red(Arc<Record>),
+    Nothing,
+}
+
+impl Known {
+    fn record(&self) -> Option<&Record> {
+        match self {
+            Self::Green(record) | Self::Red(record) => Some(record),
+            Self::Nothing => None,
+        }
+    }
+
+    fn green(&self) -> Option<Arc<Record>> {
+        match self {
+            Self::Green(record) => Some(Arc::clone(record)),
+            _ => None,
+        }
+    }
+
+    fn red(&self) -> Option<&Arc<Record>> {
+        match self {
+            Self::Red(record) => Some(record),
+            _ => None,
+        }
+    }
 }
 
 struct Session<'a> {
@@ -213,41 +252,64 @@ impl Session<'_> {
         !self.question.selection.is_no_run()
     }
 
-    /// The green record of this tree, if there is one.
-    fn recorded(
-        &self,
-        tree: Option<&Digest>,
-        on_step: &mut dyn FnMut(Step<'_>),
-    ) -> Option<Arc<Record>> {
-        if !self.is_kept() {
-            return None;
-        }
-        let (code, key) = self.key(tree?);
+    /// What is recorded of this tree.
+    fn known(&self, tree: Option<&Digest>, on_step: &mut dyn FnMut(Step<'_>)) -> Known {
+        let Some(tree) = tree.filter(|_| self.is_kept()) else { return Known::Nothing };
+        let (code, key) = self.key(tree);
         let now = Timestamp::now();
         match Finding::of(self.cache, &key, self.question, now) {
             Finding::Green(record) => {
                 // Another checkout's record is now this project's too. If that cannot be
                 // written, retention may remove the record earlier: no harm to this answer.
                 let _ = self.cache.claim(&self.question.root, code, &record, now);
-                return Some(record);
+                Known::Green(record)
             }
-            Finding::Red(record) => on_step(Step::KnownFailure(&known_failure(&record))),
-            Finding::Nothing(why) => on_step(Step::Missed(&why)),
+            Finding::Red(record) => {
+                on_step(Step::KnownFailure(&known_failure(&record)));
+                let age = record.created.age(now);
+                let is_fresh = age.is_some_and(|age| age <= self.question.settings.ttl);
+                let inputs = &record.inputs;
+                let is_same = || States::default().first_changed(&self.question.root, inputs);
+                if is_fresh && is_same().is_none() { Known::Red(record) } else { Known::Nothing }
+            }
+            Finding::Nothing(why) => {
+                on_step(Step::Missed(&why));
+                Known::Nothing
+            }
         }
-        None
     }
 
-    fn answer_from(&self, recorded: &Option<Arc<Record>>) -> Option<Outcome> {
-        let record = recorded.as_ref().filter(|_| !self.options.no_cache)?;
-        let (answer, recorded) = (answer_of(record), recorded.clone());
-        Some(Outcome { answer, recorded, of_targets: Vec::new() })
+    fn answer_from(&self, known: &Known) -> Option<Outcome> {
+        let recorded = known.green().filter(|_| !self.options.no_cache)?;
+        let answer = answer_of(&recorded);
+        Some(Outcome { answer, recorded: Some(recorded), of_targets: Vec::new() })
+    }
+
+    /// Compares with an earlier run of the very same code.
+    fn note_flaky(&self, ran: &mut Ran<'_>, before: Option<&Record>, when: Timestamp) {
+        let (root, wanted) = (&self.question.root, self.question.settings.flaky_runs);
+        let mut noted = false;
+        let mut note = |state: &mut ProjectState| {
+            flaky::judge(state, &mut ran.targets, before, wanted, when);
+        };
+        // A look first: nearly always there is nothing to write.
+        let mut state = self.cache.state(root);
+        if before.is_some() || !state.flaky.is_empty() {
+            noted = self.cache.update_state(root, &mut note).is_ok();
+            if !noted {
+                tracing::warn!("what is known of flaky tests is not kept");
+            }
+        }
+        if !noted {
+            note(&mut state);
+        }
     }
 
     fn why_run(&self) -> &'static str {
         if self.options.no_cache { "asked to run" } else { "no record of this code" }
     }
 
-    fn execution(&self, tree: Option<&Digest>) -> Execution<'_> {
+    fn execution(&self, tree: Option<&Digest>, known: &Known) -> Execution<'_> {
         Execution {
             question: self.question,
             facts: self.facts,
@@ -255,6 +317,7 @@ impl Session<'_> {
             options: self.options,
             compiler: self.compiler(),
             tree: tree.copied(),
+            failed: known.red().filter(|_| !self.options.no_cache).map(Arc::clone),
             why: self.why_run(),
         }
     }

@@ -1,7 +1,11 @@
 //! Whether a run bears out the record that would have answered.
 
+use std::path::{Path, PathBuf};
+
+use tracing::{error, warn};
+
 use super::Outcome;
-use crate::cache::Record;
+use crate::cache::{Cache, Record};
 use crate::model::{Answer, TargetId, Verdict};
 
 /// A target about which the record and the run disagree.
@@ -17,8 +21,7 @@ pub struct Difference {
 
 /// Compares verdicts target by target: with the record of the whole, if there is one, and with
 /// those of single targets.
-#[must_use]
-pub fn compare(outcome: &Outcome) -> Vec<Difference> {
+fn compare(outcome: &Outcome) -> Vec<Difference> {
     let answer = &outcome.answer;
     let whole = outcome.recorded.iter().flat_map(|record| compare_whole(record, answer));
     let mut differences: Vec<_> = whole.collect();
@@ -52,4 +55,50 @@ fn compare_whole(record: &Record, answer: &Answer) -> Vec<Difference> {
         .map(|id| Difference { id: id.clone(), recorded: recorded(id), run: run(id) })
         .filter(|difference| difference.recorded != difference.run)
         .collect()
+}
+
+/// What came of a verification.
+#[derive(Debug)]
+pub struct Verification {
+    /// What the records and the run disagree about.
+    pub differences: Vec<Difference>,
+    /// Where the records and the run are kept for a report, if they disagree.
+    pub evidence: Option<PathBuf>,
+}
+
+/// Compares a run of everything with the records that would have answered, and keeps count; `None`
+/// if there were none.
+pub fn verify(cache: &Cache, root: &Path, outcome: &Outcome) -> Option<Verification> {
+    let mut records: Vec<&Record> = outcome.recorded.iter().map(|record| &**record).collect();
+    records.extend(outcome.of_targets.iter().map(|record| &**record));
+    if records.is_empty() {
+        return None;
+    }
+    let differences = compare(outcome);
+    let counted = cache.update_state(root, |state| {
+        state.verified += 1;
+        state.wrong += u64::from(!differences.is_empty());
+    });
+    if let Err(error) = counted {
+        warn!(%error, "a verification is not counted");
+    }
+    let mut evidence = None;
+    if !differences.is_empty() {
+        evidence = match cache.keep_evidence(&records, &outcome.answer) {
+            Ok(path) => Some(path),
+            Err(error) => {
+                warn!(%error, "the wrong records are not kept");
+                None
+            }
+        };
+        let named: Vec<_> = differences.iter().map(|each| each.id.to_string()).collect();
+        let kept = evidence.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+        error!(
+            project = %root.display(),
+            targets = %named.join(", "),
+            evidence = %kept,
+            "a run contradicts a record: this is a bug, please report it"
+        );
+    }
+    Some(Verification { differences, evidence })
 }

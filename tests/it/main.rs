@@ -12,3 +12,4 @@ mod observer;
 mod random;
 mod replay;
 mod results;
+mod trust;

@@ -20,6 +20,8 @@ struct TargetLine<'a> {
     ignored: u64,
     filtered: u64,
     failures: &'a [String],
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    flaky: &'a [String],
     end: String,
     duration_ms: u64,
 }
@@ -40,6 +42,7 @@ pub(crate) fn target_line(target: &TargetAnswer) -> String {
         ignored: counts.ignored,
         filtered: counts.filtered,
         failures: &target.failures,
+        flaky: &target.flaky,
         end: target.end.to_string(),
         duration_ms: target.duration_ms,
     })
@@ -107,6 +110,7 @@ mod tests {
             reason: "no record".into(),
             counts: TestCounts { passed: 2, failed: 1, ignored: 3, filtered: 0 },
             failures: vec!["a::b".into()],
+            flaky: Vec::new(),
             end: End::Exit(101),
             output: "noise".into(),
             duration_ms: 7,

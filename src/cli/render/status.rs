@@ -1,17 +1,11 @@
 //! The daemon's state as text.
 
-use std::path::Path;
-
 use super::{ERROR, GOOD, NOTE, WARN, ago, bytes, counts_text, label, plural, seconds};
 use crate::model::{Timestamp, Verdict};
 use crate::protocol::{ProjectStatus, State, StatusReport};
 
-/// The state; `verified` tells how often a project's records were checked and found wrong.
-pub(crate) fn status_lines(
-    report: &StatusReport,
-    verified: impl Fn(&Path) -> (u64, u64),
-    now: Timestamp,
-) -> Vec<String> {
+/// The state.
+pub(crate) fn status_lines(report: &StatusReport, now: Timestamp) -> Vec<String> {
     let mut lines = Vec::new();
     match report.pid {
         Some(pid) => {
@@ -27,7 +21,7 @@ pub(crate) fn status_lines(
         lines.push(label(ERROR, "Config", error.trim_end()));
     }
     for project in &report.projects {
-        lines.extend(project_lines(project, verified(&project.path), now));
+        lines.extend(project_lines(project, now));
     }
     if report.projects.is_empty() {
         lines.push(label(NOTE, "Projects", "none; `knhk-test-cache add` adds one"));
@@ -35,7 +29,7 @@ pub(crate) fn status_lines(
     lines
 }
 
-fn project_lines(project: &ProjectStatus, verified: (u64, u64), now: Timestamp) -> Vec<String> {
+fn project_lines(project: &ProjectStatus, now: Timestamp) -> Vec<String> {
     let style = match project.state {
         State::Failed | State::Missing => ERROR,
         State::Paused => WARN,
@@ -68,8 +62,11 @@ fn project_lines(project: &ProjectStatus, verified: (u64, u64), now: Timestamp) 
     }
     let records = plural(usize::try_from(project.cache.entries).unwrap_or(usize::MAX), "record");
     fact("cache", format!("{records}, {}", bytes(project.cache.bytes)));
-    if verified.0 > 0 {
-        fact("verified", format!("{}, wrong {}", verified.0, verified.1));
+    if project.verified > 0 {
+        fact("verified", format!("{}, wrong {}", project.verified, project.wrong));
+    }
+    for flaky in &project.flaky {
+        fact("flaky", flaky.clone());
     }
     if let Some(build) = project.last_build.as_ref().filter(|build| !build.success) {
         lines.push(build.errors.trim_end().to_owned());
@@ -98,12 +95,15 @@ mod tests {
             }),
             last_verdict: None,
             cache: CacheUse { entries: 1, bytes: 2_048 },
+            verified: 3,
+            wrong: 0,
+            flaky: vec!["p::t: a".into()],
         };
-        let lines = project_lines(&project, (3, 0), Timestamp(5_000)).join("\n");
+        let lines = project_lines(&project, Timestamp(5_000)).join("\n");
         let text = anstream::adapter::strip_str(&lines).to_string();
         assert_eq!(
             text,
-            "     Project /p: failed (the tests do not compile)\n       build failed 5s ago in 1.50s\n       cache 1 record, 2.0 KiB\n    verified 3, wrong 0\nerror[E0425]: cannot find value `x`"
+            "     Project /p: failed (the tests do not compile)\n       build failed 5s ago in 1.50s\n       cache 1 record, 2.0 KiB\n    verified 3, wrong 0\n       flaky p::t: a\nerror[E0425]: cannot find value `x`"
         );
     }
 }

@@ -50,7 +50,7 @@ pub(super) struct Actor {
     pub(super) tree: Option<WatchedTree>,
     /// Why there is no tree.
     pub(super) trouble: Option<String>,
-    debounce: Debounce,
+    pub(super) debounce: Debounce,
     polling: Polling,
     /// The environment of the developer's shell, as the last question brought it.
     pub(super) environment: Environment,
@@ -59,6 +59,10 @@ pub(super) struct Actor {
     pub(super) work: Work,
     /// The identity of the last question, for the code hash in `status`.
     pub(super) identity: Option<Identity>,
+    /// Hundredths of a verification that are owed for answers from cache.
+    pub(super) owed: u32,
+    /// An answer that is to be verified as soon as there is nothing else to do.
+    pub(super) doubtful: Option<Question>,
     /// What the last background build was of, good or bad.
     built: Option<Built>,
     /// The memo on disk lacks digests.
@@ -84,6 +88,9 @@ impl Actor {
             last_build: None,
             last_verdict: shared.cache.state(&project.path).last,
             cache: CacheUse::default(),
+            verified: 0,
+            wrong: 0,
+            flaky: Vec::new(),
         });
         let actor = Self {
             root: project.path.clone(),
@@ -101,6 +108,8 @@ impl Actor {
             holds: 0,
             work: Work::default(),
             identity: None,
+            owed: 0,
+            doubtful: None,
             built: None,
             memo_is_old: false,
             marks: VecDeque::new(),
@@ -334,6 +343,10 @@ impl Actor {
             }
             return;
         }
+        if let Some(question) = self.doubtful.take() {
+            self.verify(question).await;
+            return;
+        }
         let question = self.own_question();
         let facts = match self.facts(question).await {
             Ok(facts) => facts,
@@ -411,6 +424,22 @@ impl Actor {
         }
     }
 
+    /// Runs everything that was asked, to see whether the answer from records was right.
+    async fn verify(&mut self, question: Question) {
+        let Some(messages) = self.messages.upgrade() else { return };
+        let Ok((question, facts)) = self.facts(question).await else { return };
+        self.work.stop().await;
+        self.follow(&question, &facts).await;
+        let Some(Look { digest, mark }) = self.tree.as_ref().map(WatchedTree::look) else { return };
+        let Ok(tree) = digest else { return };
+        info!(project = %self.name, snapshot = %tree.short(), "verifying an answer from cache");
+        let of = Built::new(tree, &question, &facts);
+        let first = Look { digest, mark: self.remember(mark) };
+        let shared = Arc::clone(&self.shared);
+        let aim = work::Aim::Verify;
+        self.work = work::test(question, facts, aim, of, first, messages, shared);
+    }
+
     async fn test_in_background(&mut self, of: Option<Built>) {
         let (Some(of), Some(messages)) = (of, self.messages.upgrade()) else { return };
         // Whoever holds the project joined the build and runs the tests in a moment.
@@ -422,7 +451,8 @@ impl Actor {
         let Some(Look { digest, mark }) = self.tree.as_ref().map(WatchedTree::look) else { return };
         let first = Look { digest, mark: self.remember(mark) };
         let shared = Arc::clone(&self.shared);
-        self.work = work::test(question, facts, of, first, messages, shared);
+        let aim = work::Aim::Verdict;
+        self.work = work::test(question, facts, aim, of, first, messages, shared);
     }
 
     /// Gathers the facts of a question away from this thread: it may have to ask rustc.

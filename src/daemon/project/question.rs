@@ -1,6 +1,7 @@
 //! Questions to a project: the lookup for the tree as it is, and what changed since.
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use tracing::debug;
 
@@ -55,6 +56,7 @@ impl Actor {
                 match self.shared.find(&tree, &question, &facts) {
                     Finding::Green(record) => {
                         self.shared.claim(&question, &tree, &facts, &record);
+                        self.sample(question);
                         return Reply::Answer(answer_of(&record));
                     }
                     Finding::Red(record) => {
@@ -94,6 +96,16 @@ impl Actor {
             changed.truncate(NAMED);
         }
         Reply::Settled { tree, mark: self.remember(look.mark), changed }
+    }
+
+    /// Takes note of an answer from cache: some are verified.
+    fn sample(&mut self, question: Question) {
+        self.owed += self.settings.verify_percent;
+        if self.owed >= 100 {
+            self.owed -= 100;
+            self.doubtful = Some(question);
+            self.debounce.touch(Instant::now());
+        }
     }
 
     /// Looks at every file: no event tells of a write through a shared memory map, or through a

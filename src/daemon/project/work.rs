@@ -241,10 +241,20 @@ pub(super) fn build(question: &Question, facts: &Facts, of: Built, shared: &Shar
     work
 }
 
+/// What a run in the background is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Aim {
+    /// The verdict, ahead of the question.
+    Verdict,
+    /// A comparison with the records, which answer nothing then.
+    Verify,
+}
+
 /// Runs the tests of a question at low priority and keeps the outcome.
 pub(super) fn test(
     question: Question,
     facts: Facts,
+    aim: Aim,
     of: Built,
     first: Look<Mark>,
     messages: mpsc::UnboundedSender<Message>,
@@ -256,7 +266,7 @@ pub(super) fn test(
     // with the thread that started them. Without one, `worker` is dropped: given up.
     let spawned = std::thread::Builder::new().name("tests".to_owned()).spawn(move || {
         match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => runtime.block_on(run_tests(question, facts, tree, shared, worker)),
+            Ok(runtime) => runtime.block_on(run_tests(question, facts, aim, tree, shared, worker)),
             Err(error) => warn!(%error, "cannot run tests in the background"),
         }
     });
@@ -269,13 +279,15 @@ pub(super) fn test(
 async fn run_tests(
     question: Question,
     facts: Facts,
+    aim: Aim,
     mut tree: ActorTree,
     shared: Arc<Shared>,
     worker: Worker,
 ) {
     let Worker { cancel, tell, done, .. } = worker;
     tell.send_replace((State::Testing, "testing".to_owned()));
-    let options = shared.background_options(&question.settings, cancel);
+    let mut options = shared.background_options(&question.settings, cancel);
+    options.no_cache = aim == Aim::Verify;
     let started = Instant::now();
     let mut on_step = |step: verdict::Step<'_>| {
         if let verdict::Step::Planned(targets) = step {
@@ -287,6 +299,10 @@ async fn run_tests(
     let end = match result {
         Ok(outcome) => {
             let (cache, answer) = (&shared.cache, &outcome.answer);
+            if aim == Aim::Verify {
+                // It tells of a difference itself.
+                drop(verdict::verify(cache, &question.root, &outcome));
+            }
             End::Tested(Box::new(verdict::remember(cache, &question, answer, started.elapsed())))
         }
         Err(RunError::Cancelled) => End::GivenUp,

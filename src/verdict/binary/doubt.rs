@@ -25,6 +25,9 @@ pub(in crate::verdict) enum Doubt {
     Random,
     /// It failed when it was observed, and then passed.
     Fickle,
+    /// Some of its tests had two outcomes on the same code, and have agreed with themselves so
+    /// often since, of so many times that are wanted.
+    Flaky { tests: Vec<String>, agreed: u32, wanted: u32 },
 }
 
 impl fmt::Display for Doubt {
@@ -43,6 +46,17 @@ impl fmt::Display for Doubt {
             Self::Random => f.write_str("its tests ran in random order"),
             Self::Fickle => {
                 f.write_str("it failed when it was observed and passed when it was not")
+            }
+            Self::Flaky { tests, agreed, wanted } => {
+                let tests = match &tests[..] {
+                    [one] if one.is_empty() => "it".to_owned(),
+                    tests => format!("`{}`", tests.join("`, `")),
+                };
+                write!(
+                    f,
+                    "flaky: {tests} both passed and failed on the same code, \
+                     and agreed {agreed} of {wanted} times since"
+                )
             }
         }
     }
@@ -70,6 +84,9 @@ impl Doubt {
             Self::Program => "let one build end before the next begins".to_owned(),
             Self::AlwaysRun => "remove it from the project's `always_run`".to_owned(),
             Self::Random => "leave out `--shuffle` and RUST_TEST_SHUFFLE".to_owned(),
+            Self::Flaky { agreed, wanted, .. } => {
+                format!("mend it; or ask {} more times, if it passes each time", wanted - agreed)
+            }
             Self::Fickle => {
                 "run it some times by itself: it seems to fail now and then; a test that needs \
                  rights which an observed run cannot get belongs into `always_run`"

@@ -15,6 +15,7 @@ fn flaky() -> Home {
 #[test]
 fn verify_finds_a_record_that_is_wrong() {
     let mut home = flaky();
+    home.config("", "flaky_runs = 1");
     let ran = home.test(&["--no-daemon", "--verify"]);
     ran.green_from("run");
     assert!(ran.ran.stderr.contains("no record"), "{ran:#?}");
@@ -26,6 +27,14 @@ fn verify_finds_a_record_that_is_wrong() {
     let wrong = home.test(&["--no-daemon", "--verify"]);
     assert_eq!((wrong.ran.code, wrong.verdict()), (Some(3), "fail"), "{wrong:#?}");
     assert!(wrong.ran.stderr.contains("the record says pass, the run fail"), "{wrong:#?}");
+    // Both are kept for a report.
+    let evidence = std::fs::read_dir(home.paths().cache_dir.join("wrong")).unwrap();
+    let evidence = evidence.last().unwrap().unwrap().path();
+    assert!(wrong.ran.stderr.contains(evidence.to_str().unwrap()), "{wrong:#?}");
+    let evidence: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(evidence).unwrap()).unwrap();
+    assert_eq!(evidence["records"][0]["verdict"], "pass", "{evidence:#}");
+    assert_eq!(evidence["run"]["targets"][0]["verdict"], "fail", "{evidence:#}");
     // The wrong record is gone.
     home.test(&["--no-daemon"]).red();
     home.environment.remove("WINDOWID");

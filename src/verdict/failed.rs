@@ -1,0 +1,137 @@
+//! After a failure: the failed tests come first, and of a target that failed on the very same
+//! code, only they.
+//!
+//! The other tests of that target passed then, on this code; and a failed test that passes now
+//! is flaky, so that nothing is kept of its target before it has agreed with itself for a while.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+
+use crate::cache::Record;
+use crate::model::{End, Outcome, TargetId, TargetReport, TestCounts, TestReport};
+use crate::runner::{Harness, Job};
+
+/// More names than this would make an odd command line: then all tests are run.
+const MOST: usize = 500;
+
+/// What a record of a failed run says of a target.
+pub(super) fn before<'a>(record: Option<&'a Record>, id: &TargetId) -> Option<&'a TargetReport> {
+    let report = record?.targets.iter().find(|report| report.id == *id)?;
+    (report.failures().next().is_some() || report.end != End::Exit(0)).then_some(report)
+}
+
+/// The job that runs only the tests of `before` that failed; `None` if they alone would not do: the
+/// run was not whole, or chosen by arguments, or its tests cannot be named.
+pub(super) fn only_failed(job: &Job, before: &TargetReport) -> Option<Job> {
+    let counts = before.counts;
+    let all = counts.passed + counts.failed + counts.ignored;
+    let is_whole = before.end == End::Exit(101)
+        && counts.filtered == 0
+        && usize::try_from(all) == Ok(before.tests.len());
+    let names: Vec<_> = before.failures().collect();
+    let can_be_named = (1..=MOST).contains(&names.len())
+        && names.len() as u64 == counts.failed
+        && names.iter().all(|name| !name.starts_with('-'));
+    if job.harness != Harness::Libtest || job.args.len() > job.wrapper_args {
+        return None;
+    }
+    (is_whole && can_be_named).then(|| {
+        let mut job = job.clone();
+        job.args.push("--exact".into());
+        job.args.extend(names.into_iter().map(OsString::from));
+        job
+    })
+}
+
+/// The whole target's report, from that of the failed tests alone; `None` if it does not tell what
+/// became of each.
+pub(super) fn merged(before: &TargetReport, again: TargetReport) -> Option<TargetReport> {
+    let now: BTreeMap<_, _> = again.tests.iter().map(|test| (&*test.name, test.outcome)).collect();
+    let mut tests = Vec::new();
+    let mut counts = TestCounts::default();
+    for test in &before.tests {
+        let outcome = match test.outcome {
+            Outcome::Failed => *now.get(&*test.name)?,
+            other => other,
+        };
+        match outcome {
+            Outcome::Ok => counts.passed += 1,
+            Outcome::Failed => counts.failed += 1,
+            Outcome::Ignored => counts.ignored += 1,
+        }
+        tests.push(TestReport { name: test.name.clone(), outcome });
+    }
+    let agrees = match again.end {
+        End::Exit(0) => counts.failed == 0,
+        End::Exit(101) => counts.failed > 0,
+        _ => false,
+    };
+    agrees.then_some(TargetReport { tests, counts, ..again })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{TargetKind, Verdict};
+    use crate::process::Environment;
+
+    fn report(tests: &[(&str, Outcome)]) -> TargetReport {
+        let count = |wanted| tests.iter().filter(|(_, outcome)| *outcome == wanted).count() as u64;
+        let failed = count(Outcome::Failed);
+        TargetReport {
+            id: TargetId { package: "p".into(), target: "t".into(), kind: TargetKind::Test },
+            verdict: if failed > 0 { Verdict::Fail } else { Verdict::Pass },
+            end: End::Exit(if failed > 0 { 101 } else { 0 }),
+            counts: TestCounts {
+                passed: count(Outcome::Ok),
+                failed,
+                ignored: count(Outcome::Ignored),
+                filtered: 0,
+            },
+            tests: tests
+                .iter()
+                .map(|(name, outcome)| TestReport { name: (*name).to_owned(), outcome: *outcome })
+                .collect(),
+            output: String::new(),
+            duration_ms: 7,
+        }
+    }
+
+    fn job(args: &[&str]) -> Job {
+        let args = args.iter().map(OsString::from).collect();
+        let id = report(&[]).id;
+        Job::new(id, "/t", args, "/", Environment::default(), Harness::Libtest)
+    }
+
+    const BEFORE: &[(&str, Outcome)] =
+        &[("a", Outcome::Failed), ("b", Outcome::Ok), ("c", Outcome::Ignored)];
+
+    #[test]
+    fn only_a_whole_run_that_failed_by_named_tests_is_repeated_in_part() {
+        let before = report(BEFORE);
+        assert_eq!(only_failed(&job(&[]), &before).unwrap().args, ["--exact", "a"]);
+        assert!(only_failed(&job(&["a"]), &before).is_none(), "chosen by arguments");
+        let killed = TargetReport { end: End::Signal(6), ..before.clone() };
+        assert!(only_failed(&job(&[]), &killed).is_none());
+        let mut unknown = before.clone();
+        unknown.counts.failed = 2;
+        assert!(only_failed(&job(&[]), &unknown).is_none());
+        let mut custom = job(&[]);
+        custom.harness = Harness::Custom;
+        assert!(only_failed(&custom, &before).is_none());
+        assert!(only_failed(&job(&[]), &report(&[("-a", Outcome::Failed)])).is_none());
+    }
+
+    #[test]
+    fn the_whole_is_what_passed_before_and_what_came_of_the_rest() {
+        let before = report(BEFORE);
+        let good = merged(&before, report(&[("a", Outcome::Ok)])).unwrap();
+        assert_eq!((good.verdict, good.counts.passed, good.counts.ignored), (Verdict::Pass, 2, 1));
+        let bad = merged(&before, report(&[("a", Outcome::Failed)])).unwrap();
+        assert_eq!((bad.verdict, bad.counts), (Verdict::Fail, before.counts));
+        assert!(merged(&before, report(&[])).is_none(), "nothing is known of it");
+        let mut odd = report(&[("a", Outcome::Ok)]);
+        odd.end = End::Exit(3);
+        assert!(merged(&before, odd).is_none());
+    }
+}
