@@ -183,7 +183,7 @@ impl<'a> Execution<'a> {
             kept: None,
             recorded: None,
             reason: self.why.to_owned(),
-            fate: Fate::Everything,
+            fate: Fate::WithTree(Vec::new()),
         };
         Ok(Ran { targets: ran.reports.into_iter().map(target).collect(), ..Ran::default() })
     }
@@ -239,7 +239,7 @@ impl<'a> Execution<'a> {
                     continue;
                 }
                 Some(Watched { fate, .. }) => fate,
-                None => Fate::Everything,
+                None => Fate::WithTree(Vec::new()),
             };
             results.insert(*index, (report, fate));
         }

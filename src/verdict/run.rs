@@ -313,7 +313,7 @@ impl Session<'_> {
         };
         let mut inputs = BTreeMap::new();
         for target in &ran.targets {
-            let Fate::Inputs(all) = &target.fate else { continue };
+            let (Fate::Inputs(all) | Fate::WithTree(all)) = &target.fate else { continue };
             for input in all {
                 let path = root.join(&input.path);
                 // One path may count for two targets in two ways, or have changed between them:

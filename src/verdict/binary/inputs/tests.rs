@@ -64,7 +64,7 @@ impl Scene {
         let id = TargetId { package: "p".into(), target: "t".into(), kind: TargetKind::Test };
         let judge = Judge {
             root: self.root.clone(),
-            subject: Subject { id, parts: std::collections::BTreeMap::new(), program: None },
+            subject: Subject::sample(id),
             target_dirs: vec![self.root.join("target")],
             covered: Vec::new(),
             temporary: self.temporary.clone(),
@@ -155,6 +155,21 @@ fn what_changed_meanwhile_or_a_moment_before_keeps_nothing() {
 }
 
 #[test]
+fn what_cargo_has_just_made_is_decided_by_the_tree() {
+    let mut scene = Scene::new();
+    for path in ["target/debug/tool", "target/tmp/left"] {
+        fs::create_dir_all(scene.root.join(path).parent().unwrap()).unwrap();
+        fs::write(scene.root.join(path), "1").unwrap();
+    }
+    scene.uses("target/debug/tool", Uses::EXECUTED);
+    scene.uses("absent", Uses::READ);
+    let fate = scene.judge(SystemTime::now());
+    assert!(matches!(&fate, Fate::WithTree(inputs) if inputs.len() == 1), "{fate:?}");
+    scene.uses("target/tmp/left", Uses::READ);
+    assert!(matches!(scene.judge(SystemTime::now()), Fate::Nothing(_)), "a test has made it");
+}
+
+#[test]
 fn leftovers_below_folders_for_results_are_passed_over_and_nothing_else() {
     let scratch = Uses::PROBED.with(Uses::LISTED).with(Uses::REMOVED).with(Uses::CREATED);
     let mut scene = Scene::new();
@@ -209,7 +224,7 @@ fn whoever_is_outside_must_be_vouched_for() {
     scene.seen.problems.insert(Problem::IoUring);
     assert_eq!(scene.doubts().len(), 1, "more than that something may be missing");
     scene.trusted.push("*:5432".into());
-    assert!(matches!(scene.judge(later()), Fate::Everything));
+    assert!(matches!(&scene.judge(later()), Fate::WithTree(inputs) if inputs.is_empty()));
     scene.seen.problems.clear();
     assert!(scene.inputs().is_empty());
     scene.seen.left_behind = true;
