@@ -210,6 +210,10 @@ impl Judge {
             // The system's libraries and the toolchain's: large, and replaced, not edited.
             Kind::File if seen.place == Place::Library => Some(Way::Same),
             Kind::File if self.is_made(path) && !seen.uses.any(Uses::READ) => Some(Way::Program),
+            // Read by whoever links it: rustdoc.
+            Kind::File if self.is_product(path) && path.extension() == Some("rlib".as_ref()) => {
+                Some(Way::Program)
+            }
             Kind::File => Some(Way::Content),
             Kind::Fifo | Kind::Device | Kind::Symlink => (!read).then_some(Way::Kind),
         }
