@@ -6,6 +6,9 @@
 //! not: sections that are not loaded, where the table of sections lies, the build id. A program
 //! that reads its own file sees those too; for it the whole file must count.
 //!
+//! Of a library that rustc has made (an archive) counts each member, but not the part of a member's
+//! name that rustc makes up anew in each call: nobody who links it sees that.
+//!
 //! Everything that is not understood to the last byte (other formats, scripts, odd headers) is
 //! its whole file. That includes Mach-O, whose loader takes part of its tables from the segment
 //! that holds the debug symbols as well.
@@ -15,6 +18,7 @@ use std::io::{self, Read as _};
 use std::path::Path;
 
 use object::elf::{self, FileHeader32, FileHeader64};
+use object::read::archive::ArchiveFile;
 use object::read::elf::{FileHeader, ProgramHeader};
 use object::{Endianness, ReadCache, ReadRef};
 
@@ -48,9 +52,33 @@ pub fn program_digest(path: &Path) -> FileDigest {
     let loaded = match (&ident[..4], ident[4]) {
         (b"\x7fELF", elf::ELFCLASS32) => of_elf::<FileHeader32<Endianness>>(&cache),
         (b"\x7fELF", elf::ELFCLASS64) => of_elf::<FileHeader64<Endianness>>(&cache),
+        _ if ident.starts_with(&object::archive::MAGIC) => of_archive(&cache),
         _ => None,
     };
     loaded.map_or_else(|| file_digest(path), FileDigest::Known)
+}
+
+/// The members in their order; the tables of symbols and of long names follow from them.
+fn of_archive<'data>(data: impl ReadRef<'data>) -> Option<Digest> {
+    let archive = ArchiveFile::parse(data).ok()?;
+    if archive.is_thin() {
+        return None;
+    }
+    let mut digester = Digester::new("archive 1");
+    for member in archive.members() {
+        let member = member.ok()?;
+        digester.field(&lasting_name(member.name())).field(member.data(data).ok()?);
+    }
+    Some(digester.finish())
+}
+
+/// `crate-hash.unit.rcgu.o` of `crate-hash.unit.call.rcgu.o`; every other name as it is.
+fn lasting_name(name: &[u8]) -> Vec<u8> {
+    let parts: Vec<&[u8]> = name.split(|byte| *byte == b'.').collect();
+    match parts[..] {
+        [krate, unit, _, b"rcgu", b"o"] => [krate, unit, b"rcgu", b"o"].join(&b'.'),
+        _ => name.to_vec(),
+    }
 }
 
 /// Bytes of the file that no one sees when the program runs, as offset and length.
@@ -231,6 +259,40 @@ mod tests {
         odd[128..136].copy_from_slice(&(end - 4).to_le_bytes());
         odd[152..160].copy_from_slice(&4_u64.to_le_bytes());
         assert_eq!(digest(&odd), FileDigest::Known(Digest::of(&odd)));
+    }
+
+    /// An archive as GNU's tools write it, of names up to 15 bytes.
+    fn archive(members: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut bytes = b"!<arch>\n".to_vec();
+        for (name, content) in members {
+            let name = format!("{name}/");
+            let head =
+                format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n", 0, 0, 0, 644, content.len());
+            bytes.extend(head.as_bytes());
+            bytes.extend(*content);
+            bytes.extend((content.len() % 2 == 1).then_some(b'\n'));
+        }
+        bytes
+    }
+
+    #[test]
+    fn of_a_library_count_its_members_and_what_lasts_of_their_names() {
+        let of = |name: &str, code: &[u8]| digest(&archive(&[("lib.rmeta", b"m"), (name, code)]));
+        let one = of("a.b.x1.rcgu.o", b"code");
+        assert_ne!(one, FileDigest::Known(Digest::of(&archive(&[]))));
+        assert_eq!(one, of("a.b.y2.rcgu.o", b"code"));
+        for (name, code) in [
+            ("a.b.x1.rcgu.o", &b"kode"[..]),
+            ("a.c.x1.rcgu.o", b"code"),
+            ("b.b.x1.rcgu.o", b"code"),
+            ("a.b.x1.o", b"code"),
+        ] {
+            assert_ne!(one, of(name, code), "{name}");
+        }
+        let swapped = archive(&[("a.b.x1.rcgu.o", b"code"), ("lib.rmeta", b"m")]);
+        assert_ne!(one, digest(&swapped));
+        let cut = &swapped[..swapped.len() - 2];
+        assert_eq!(digest(cut), FileDigest::Known(Digest::of(cut)));
     }
 
     #[test]

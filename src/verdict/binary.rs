@@ -225,7 +225,7 @@ impl<'a> Level<'a> {
         }
         let (key, inputs) = match fate {
             Fate::Inputs(inputs) => (self.slot_for(subject, inputs, when), inputs.clone()),
-            Fate::Everything => (subject.with_tree(tree?), Vec::new()),
+            Fate::WithTree(inputs) => (subject.with_tree(tree?), inputs.clone()),
             Fate::Nothing(_) => return None,
         };
         Some(Record {

@@ -204,7 +204,7 @@ impl<'a> Execution<'a> {
             kept: None,
             recorded: None,
             reason: self.why.to_owned(),
-            fate: Fate::Everything,
+            fate: Fate::WithTree(Vec::new()),
             since: None,
             flaky: Vec::new(),
         };
@@ -262,9 +262,12 @@ impl<'a> Execution<'a> {
                 match failed::merged(before, report) {
                     Some(report) => {
                         let since = self.failed.as_ref().map(|record| record.created);
-                        results.insert(*index, Came { report, fate: Fate::Everything, since });
+                        results.insert(
+                            *index,
+                            Came { report, fate: Fate::WithTree(Vec::new()), since },
+                        );
                     }
-                    None => again.push((*index, Fate::Everything)),
+                    None => again.push((*index, Fate::WithTree(Vec::new()))),
                 }
                 continue;
             }
@@ -282,7 +285,7 @@ impl<'a> Execution<'a> {
                     continue;
                 }
                 Some(Watched { fate, .. }) => fate,
-                None => Fate::Everything,
+                None => Fate::WithTree(Vec::new()),
             };
             results.insert(*index, Came { report, fate, since: None });
         }

@@ -376,7 +376,7 @@ impl Session<'_> {
         };
         let mut inputs = BTreeMap::new();
         for target in &ran.targets {
-            let Fate::Inputs(all) = &target.fate else { continue };
+            let (Fate::Inputs(all) | Fate::WithTree(all)) = &target.fate else { continue };
             for input in all {
                 let path = root.join(&input.path);
                 // One path may count for two targets in two ways, or have changed between them:
@@ -425,7 +425,13 @@ impl Session<'_> {
             }
             let (report, fate) = (&target.report, &target.fate);
             if let Some(code_hash) = code_hash {
-                records.extend(level.record(index, report, fate, still, (code_hash, when)));
+                records.extend(level.record(
+                    index,
+                    report,
+                    fate,
+                    still,
+                    (code_hash, target.when(when)),
+                ));
             }
         }
         self.remember_targets(ran, unkept);

@@ -7,7 +7,8 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::symlink;
 
-use knhk_test_cache::observer::Observer;
+use knhk_test_cache::observer::{Observer, Options};
+use knhk_test_cache::process::{Spec, capture};
 
 use crate::home::{Answered, EXE, Home, LIMIT, SOON, answered, until};
 
@@ -426,5 +427,38 @@ fn a_run_that_cannot_be_kept_is_no_wrong_answer() {
         // What it was seen to depend on is gone.
         fs::remove_file(&mark).unwrap();
         assert_eq!(asker.ask().run(), ["fickle", "leaves"]);
+    });
+}
+
+#[test]
+fn where_nothing_can_be_observed_every_file_counts() {
+    let files = [
+        ("src/lib.rs", "#[test] fn t() {}\n"),
+        ("tests/it.rs", "#[test] fn t() { std::fs::read(\"data\").unwrap(); }\n"),
+        ("data", "1"),
+    ];
+    play(&files, |asker| {
+        // Under an observer of ours no second one can be had.
+        let ask = |more: &[&str]| {
+            let line = [&["test", "--format", "json"], asker.way, more].concat();
+            let spec = Spec::new(EXE, &asker.home.root, asker.home.environment.clone()).args(line);
+            let (spec, running) = Observer::observe(&spec, Options::default()).unwrap();
+            let output = capture(&spec, LIMIT).unwrap();
+            drop(running);
+            assert!(output.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let ran = |text: &str| text.matches("\"source\":\"run\"").count();
+        let first = ask(&[]);
+        // Each target, and the summary.
+        assert_eq!(ran(&first), 3, "{first}");
+        let again = ask(&[]);
+        assert_eq!(ran(&again), 0, "{again}");
+        // Another selection may have built other programs for the test to execute.
+        let lib = ask(&["--lib"]);
+        assert_eq!(ran(&lib), 2, "{lib}");
+        asker.home.write("note", "nobody reads it");
+        let again = ask(&[]);
+        assert_eq!(ran(&again), 3, "{again}");
     });
 }

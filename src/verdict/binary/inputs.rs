@@ -19,8 +19,8 @@ const REASONS: usize = 3;
 pub(in crate::verdict) enum Fate {
     /// It depends on these, and on nothing else.
     Inputs(Vec<Input>),
-    /// What it depends on is not known: every file of the workspace counts.
-    Everything,
+    /// Not all that it depends on is known: every file of the workspace counts, and these.
+    WithTree(Vec<Input>),
     /// Nothing, at no level: what it depends on was changing, or is nothing that a record can hold.
     Nothing(Vec<Doubt>),
 }
@@ -61,9 +61,10 @@ impl Judge {
             doubts.push(Doubt::LeftBehind);
         }
         if doubts.is_empty() && !seen.is_complete() {
-            return Fate::Everything;
+            return Fate::WithTree(Vec::new());
         }
         let mut inputs = Vec::new();
+        let mut with_tree = false;
         if doubts.is_empty() {
             doubts.extend(self.program(seen, states).err());
         }
@@ -82,13 +83,15 @@ impl Judge {
             }
             match self.input(path, what, started, states) {
                 Ok(input) => inputs.extend(input),
+                // What cargo has just made is decided by the tree.
+                Err(Doubt::Young(_)) if self.is_product(path) => with_tree = true,
                 Err(doubt) => doubts.push(doubt),
             }
         }
-        if doubts.is_empty() {
-            Fate::Inputs(without_implied(inputs))
-        } else {
-            Fate::Nothing(doubts)
+        match (doubts.is_empty(), with_tree) {
+            (false, _) => Fate::Nothing(doubts),
+            (true, true) => Fate::WithTree(without_implied(inputs)),
+            (true, false) => Fate::Inputs(without_implied(inputs)),
         }
     }
 
@@ -107,6 +110,12 @@ impl Judge {
 
     fn is_made(&self, path: &Path) -> bool {
         self.target_dirs.iter().any(|dir| path.starts_with(dir))
+    }
+
+    /// Whether cargo has made it, and not a test: those have a folder of their own there.
+    fn is_product(&self, path: &Path) -> bool {
+        let mut below = self.target_dirs.iter().filter_map(|dir| path.strip_prefix(dir).ok());
+        below.any(|below| !below.starts_with("tmp"))
     }
 
     /// Whether only results and temporary files lie there.
@@ -201,6 +210,10 @@ impl Judge {
             // The system's libraries and the toolchain's: large, and replaced, not edited.
             Kind::File if seen.place == Place::Library => Some(Way::Same),
             Kind::File if self.is_made(path) && !seen.uses.any(Uses::READ) => Some(Way::Program),
+            // Read by whoever links it: rustdoc.
+            Kind::File if self.is_product(path) && path.extension() == Some("rlib".as_ref()) => {
+                Some(Way::Program)
+            }
             Kind::File => Some(Way::Content),
             Kind::Fifo | Kind::Device | Kind::Symlink => (!read).then_some(Way::Kind),
         }

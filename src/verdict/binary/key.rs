@@ -30,6 +30,8 @@ pub(in crate::verdict) struct Subject {
     pub(in crate::verdict) parts: BTreeMap<String, String>,
     /// The program, if cargo built it.
     pub(super) program: Option<Program>,
+    /// What else decides what is built from a tree.
+    build: Digest,
 }
 
 /// A program that cargo built.
@@ -44,6 +46,12 @@ pub(super) struct Program {
 }
 
 impl Subject {
+    /// A subject without a program, for judging what runs were seen to do.
+    #[cfg(test)]
+    pub(super) fn sample(id: TargetId) -> Self {
+        Self { id, parts: BTreeMap::new(), program: None, build: Digest::of(b"") }
+    }
+
     /// The subject of a planned target.
     ///
     /// # Errors
@@ -77,12 +85,16 @@ impl Subject {
         if let Some(toolchain) = facts.identity.build.get("toolchain") {
             part("toolchain", *toolchain);
         }
+        // What may be read and written is another matter for another user.
+        part("user", Digest::of(&rustix::process::geteuid().as_raw().to_le_bytes()));
         for (name, value) in planned.environment.iter() {
             if !is_terminal_variable(name) {
                 part(&variable(name), Digest::of(&without_root(value.as_bytes(), root)));
             }
         }
-        Ok(Self { id: planned.id.clone(), parts, program })
+        let mut build = Digester::new("build of a selection 1");
+        build.digest(&facts.identity.build_digest()).field(&question.selection.canonical(root));
+        Ok(Self { id: planned.id.clone(), parts, program, build: build.finish() })
     }
 
     fn digest(&self, domain: &str) -> Digester {
@@ -101,10 +113,11 @@ impl Subject {
         Key { level: Level::Binary, version: VERSION, digest: digester.finish() }
     }
 
-    /// The key of the record of a run that could not be observed: every file counts.
+    /// The key of the record of a run of which not all is known: every file counts, and how all
+    /// of them were built; another selection may build other programs for the tests to execute.
     pub(super) fn with_tree(&self, tree: &Digest) -> Key {
         let mut digester = self.digest("binary key with the tree 1");
-        digester.digest(tree);
+        digester.digest(tree).digest(&self.build);
         Key { level: Level::Binary, version: VERSION, digest: digester.finish() }
     }
 }

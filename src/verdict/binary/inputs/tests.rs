@@ -64,7 +64,7 @@ impl Scene {
         let id = TargetId { package: "p".into(), target: "t".into(), kind: TargetKind::Test };
         let judge = Judge {
             root: self.root.clone(),
-            subject: Subject { id, parts: std::collections::BTreeMap::new(), program: None },
+            subject: Subject::sample(id),
             target_dirs: vec![self.root.join("target")],
             covered: Vec::new(),
             temporary: self.temporary.clone(),
@@ -136,9 +136,10 @@ fn each_use_counts_in_its_way() {
 #[test]
 fn what_changed_meanwhile_or_a_moment_before_keeps_nothing() {
     let mut scene = Scene::new();
+    let before = SystemTime::now();
     fs::write(scene.root.join("data/f"), "1").unwrap();
     let path = scene.uses("data/f", Uses::READ);
-    let young = scene.judge(SystemTime::now());
+    let young = scene.judge(before);
     assert!(
         matches!(&young, Fate::Nothing(doubts) if doubts[..] == [Doubt::Young("data/f".into())]),
         "{young:?}"
@@ -152,6 +153,22 @@ fn what_changed_meanwhile_or_a_moment_before_keeps_nothing() {
     assert_eq!(scene.names(), ["appears", "data"]);
     fs::write(scene.root.join("appears"), "").unwrap();
     assert_eq!(scene.doubts(), [Doubt::Changed("appears".into())]);
+}
+
+#[test]
+fn what_cargo_has_just_made_is_decided_by_the_tree() {
+    let mut scene = Scene::new();
+    let before = SystemTime::now();
+    for path in ["target/debug/tool", "target/tmp/left"] {
+        fs::create_dir_all(scene.root.join(path).parent().unwrap()).unwrap();
+        fs::write(scene.root.join(path), "1").unwrap();
+    }
+    scene.uses("target/debug/tool", Uses::EXECUTED);
+    scene.uses("absent", Uses::READ);
+    let fate = scene.judge(before);
+    assert!(matches!(&fate, Fate::WithTree(inputs) if inputs.len() == 1), "{fate:?}");
+    scene.uses("target/tmp/left", Uses::READ);
+    assert!(matches!(scene.judge(before), Fate::Nothing(_)), "a test has made it");
 }
 
 #[test]
@@ -209,7 +226,7 @@ fn whoever_is_outside_must_be_vouched_for() {
     scene.seen.problems.insert(Problem::IoUring);
     assert_eq!(scene.doubts().len(), 1, "more than that something may be missing");
     scene.trusted.push("*:5432".into());
-    assert!(matches!(scene.judge(later()), Fate::Everything));
+    assert!(matches!(&scene.judge(later()), Fate::WithTree(inputs) if inputs.is_empty()));
     scene.seen.problems.clear();
     assert!(scene.inputs().is_empty());
     scene.seen.left_behind = true;
