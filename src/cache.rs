@@ -41,7 +41,7 @@ pub use gc::GcOptions;
 pub use put::{PutError, Stored};
 pub use record::{Input, InputState, Key, Level, ParseLevelError, Record};
 pub use retention::Why;
-pub use state::{LastVerdict, ProjectState, StateError};
+pub use state::{LastVerdict, ProjectState, StateError, Unkept};
 pub use sweep::{Item, ProjectStats, Removed, Report, Stats, SweepError};
 
 use std::fmt;

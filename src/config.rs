@@ -87,6 +87,10 @@ pub struct Settings {
     pub background_tests: bool,
     /// How long one test target may run; none sets no limit. Never zero.
     pub timeout: Option<Duration>,
+    /// Globs of packages and test targets that are never answered from a record.
+    pub always_run: Vec<String>,
+    /// Globs of addresses outside of a run that a run may speak to and still be kept.
+    pub trusted_services: Vec<String>,
 }
 
 /// One cargo workspace of the config.

@@ -148,7 +148,7 @@ pub struct Running(linux::Handle);
 
 impl Running {
     /// Ends the observation; call it once the child is reaped. Blocks for at most some
-    /// milliseconds when the tree has ended, 50 ms when it left processes behind, 2 s when the
+    /// milliseconds when the tree has ended, 200 ms when it left processes behind, 2 s when the
     /// supervisor is stuck in a dead file system.
     #[must_use]
     pub fn finish(self) -> Observation {

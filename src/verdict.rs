@@ -14,6 +14,7 @@ mod explain;
 mod facts;
 mod key;
 mod look_up;
+mod patterns;
 mod remember;
 mod run;
 mod scope;
@@ -21,7 +22,7 @@ mod states;
 mod tree;
 mod verify;
 
-pub use explain::{Explanation, explain};
+pub use explain::{Explanation, TargetExplanation, explain};
 pub use facts::{Facts, FactsError, Question, Settings};
 pub use key::{code_hash, source_key};
 pub use look_up::{Finding, answer_of, known_failure};

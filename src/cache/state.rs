@@ -13,7 +13,7 @@ use super::Cache;
 use super::files::{self, Access, Durability, Lock, Unread, remedy};
 use super::record::project_digest;
 use super::{format, index};
-use crate::model::{Digest, Source, TestCounts, Timestamp, Verdict};
+use crate::model::{Digest, Source, TargetId, TestCounts, Timestamp, Verdict};
 
 /// How long an update waits for another one. Updates take well under a millisecond.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -37,6 +37,17 @@ pub struct LastVerdict {
     pub elapsed_ms: u64,
 }
 
+/// Why nothing could be kept of a green run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unkept {
+    /// When it was.
+    pub when: Timestamp,
+    /// The reasons, for a person.
+    pub why: Vec<String>,
+    /// What would have it kept, for a person.
+    pub advice: Vec<String>,
+}
+
 /// Counts and the last verdict of one project.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -47,6 +58,10 @@ pub struct ProjectState {
     pub wrong: u64,
     /// The last answer.
     pub last: Option<LastVerdict>,
+    /// The test targets of the last run, in cargo's order.
+    pub targets: Vec<TargetId>,
+    /// Test targets of whose last green run nothing could be kept, by name.
+    pub unkept: BTreeMap<String, Unkept>,
     /// What a newer program keeps here: carried along, so that an older one does not lose it.
     #[serde(flatten)]
     newer: BTreeMap<String, serde_json::Value>,

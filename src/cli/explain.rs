@@ -21,6 +21,9 @@ struct TargetLine<'a> {
     reason: &'a str,
     recorded: Option<Timestamp>,
     verdict: Option<Verdict>,
+    inputs: usize,
+    changed: &'a [String],
+    advice: &'a [String],
 }
 
 #[derive(Serialize)]
@@ -60,9 +63,9 @@ fn show(explanation: &Explanation, args: &ExplainArgs) -> Result<(), Stop> {
                 || id.to_string().contains(part.as_str())
         })
     };
-    let known = explanation.last.iter().flat_map(|record| &record.targets);
-    let targets: Vec<_> = known.filter(|target| wanted(&target.id)).collect();
-    if let (Some(part), true, Some(_)) = (&args.target, targets.is_empty(), &explanation.last) {
+    let known = &explanation.targets;
+    let targets: Vec<_> = known.iter().filter(|target| wanted(&target.id)).collect();
+    if let (Some(part), true, false) = (&args.target, targets.is_empty(), known.is_empty()) {
         return Err(Stop::new(Exit::Failure, format!("no test target matches `{part}`")));
     }
     let recorded = explanation.last.as_ref().map(|record| record.created);
@@ -76,9 +79,12 @@ fn show(explanation: &Explanation, args: &ExplainArgs) -> Result<(), Stop> {
                     target: &target.id.target,
                     kind: target.id.kind,
                     source,
-                    reason: &explanation.reason,
-                    recorded,
-                    verdict: Some(target.verdict),
+                    reason: &target.reason,
+                    recorded: target.kept.or(recorded),
+                    verdict: target.verdict,
+                    inputs: target.inputs,
+                    changed: &target.changed,
+                    advice: &target.advice,
                 })
             );
         }
@@ -112,11 +118,24 @@ fn show(explanation: &Explanation, args: &ExplainArgs) -> Result<(), Stop> {
         anstream::println!("{}", label(NOTE, "Setting", setting));
     }
     for target in targets {
-        let decided = if explanation.cached { "cached" } else { "run" };
-        anstream::println!(
-            "{}",
-            label(NOTE, decided, format!("{} (last: {})", target.id, target.verdict))
-        );
+        let decided = if target.cached { "cached" } else { "run" };
+        let last = target.verdict.map_or_else(String::new, |last| format!(" (last: {last})"));
+        let reason = if target.cached { String::new() } else { format!(": {}", target.reason) };
+        anstream::println!("{}", label(NOTE, decided, format!("{}{last}{reason}", target.id)));
+        for advice in &target.advice {
+            anstream::println!("{}", label(NOTE, "to keep it", advice));
+        }
+        // All that is known, where one target is asked about.
+        if args.target.is_some() {
+            if let Some(kept) = target.kept {
+                let (when, count) = (ago(kept, Timestamp::now()), target.inputs);
+                let text = format!("by itself {when}; it consulted {count} files and folders");
+                anstream::println!("{}", label(NOTE, "kept", text));
+            }
+            for path in &target.changed {
+                anstream::println!("{}", label(NOTE, "changed", path));
+            }
+        }
     }
     Ok(())
 }

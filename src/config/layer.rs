@@ -79,6 +79,14 @@ pub(super) struct SettingsLayer {
     /// How long one test target may run before it is ended; "0s" sets no limit.
     #[schemars(with = "DurationText")]
     pub(super) timeout: Option<Duration>,
+    /// Tests that are run at every question: globs of packages (`my-crate`) or of test targets as
+    /// `test` prints them (`my-crate::network`, `my-crate (doc)`).
+    #[schemars(with = "Vec<String>", inner(length(min = 1)))]
+    pub(super) always_run: Option<Vec<String>>,
+    /// Services outside of the tests that always answer alike: globs of addresses as `test` prints
+    /// them when it keeps nothing because of them (`127.0.0.1:5432`, `/run/postgresql/*`).
+    #[schemars(with = "Vec<String>", inner(length(min = 1)))]
+    pub(super) trusted_services: Option<Vec<String>>,
 }
 
 /// A project: one cargo workspace.
@@ -162,6 +170,8 @@ pub(super) mod keys {
         "runner",
         "background_tests",
         "timeout",
+        "always_run",
+        "trusted_services",
     ];
 }
 
@@ -178,6 +188,8 @@ impl SettingsLayer {
             runner: self.runner.or(base.runner),
             background_tests: self.background_tests.or(base.background_tests),
             timeout: self.timeout.or(base.timeout),
+            always_run: self.always_run.or_else(|| base.always_run.clone()),
+            trusted_services: self.trusted_services.or_else(|| base.trusted_services.clone()),
         }
     }
 
@@ -193,6 +205,8 @@ impl SettingsLayer {
             runner: self.runner?,
             background_tests: self.background_tests?,
             timeout: Some(self.timeout?).filter(|limit| !limit.is_zero()),
+            always_run: self.always_run?,
+            trusted_services: self.trusted_services?,
         })
     }
 
@@ -216,6 +230,10 @@ impl SettingsLayer {
             }
             "timeout" => {
                 put(&mut self.timeout, values::duration(key, value, values::TIMEOUT), faults);
+            }
+            "always_run" => put(&mut self.always_run, values::names(key, value), faults),
+            "trusted_services" => {
+                put(&mut self.trusted_services, values::addresses(key, value), faults);
             }
             _ => return false,
         }

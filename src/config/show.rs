@@ -48,6 +48,8 @@ fn settings(out: &mut String, settings: &Settings) {
     line(out, "background_tests", &settings.background_tests.to_string());
     let timeout = settings.timeout.unwrap_or_default();
     line(out, "timeout", &quoted(&units::format_duration(timeout)));
+    line(out, "always_run", &list(&settings.always_run));
+    line(out, "trusted_services", &list(&settings.trusted_services));
 }
 
 /// The path so that expanding it gives it back. A name that is no text can only be said as the

@@ -82,6 +82,8 @@ fn no_file_means_the_shipped_default() {
             runner: Runner::Cargo,
             background_tests: false,
             timeout: Some(Duration::from_secs(3_600)),
+            always_run: vec![],
+            trusted_services: vec![],
         },
         projects: vec![],
     };
@@ -131,6 +133,8 @@ fn layers_lie_over_one_another() {
         runner = "nextest"
         background_tests = true
         timeout = "500ms"
+        always_run = ["*::network"]
+        trusted_services = ["[[]::1]:80", "/run/x"]
         "#,
     );
     let one = home.folder("one");
@@ -159,6 +163,8 @@ fn layers_lie_over_one_another() {
             runner: Runner::Nextest,
             background_tests: true,
             timeout: Some(Duration::from_millis(500)),
+            always_run: vec!["*::network".into()],
+            trusted_services: vec!["[[]::1]:80".into(), "/run/x".into()],
         }
     );
 }
@@ -172,7 +178,7 @@ fn an_unknown_key_is_shown_where_it_stands() {
     3 |  debonce = '1s'
       |  ^^^^^^^ did you mean `debounce`?
       |
-      = allowed: `args`, `extra_inputs`, `exclude`, `ttl`, `keep_snapshots`, `debounce`, `runner`, `background_tests`, `timeout`
+      = allowed: `args`, `extra_inputs`, `exclude`, `ttl`, `keep_snapshots`, `debounce`, `runner`, `background_tests`, `timeout`, `always_run`, `trusted_services`
     ");
 }
 

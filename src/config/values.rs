@@ -110,6 +110,28 @@ fn no_nul(text: &str) -> Result<(), String> {
     if text.contains('\0') { Err("it holds a zero character".to_owned()) } else { Ok(()) }
 }
 
+/// Globs of packages and test targets.
+pub(super) fn names(key: &str, value: &Raw<'_>) -> Result<Vec<String>, Found> {
+    let allowed = "globs of packages or test targets, such as \"my-crate\", \"*::network\" or \
+                   \"my-crate (doc)\"";
+    strings(key, value, allowed, check_name)
+}
+
+/// Globs of addresses.
+pub(super) fn addresses(key: &str, value: &Raw<'_>) -> Result<Vec<String>, Found> {
+    let allowed = "globs of addresses, such as \"127.0.0.1:5432\", \"*:5432\" or \
+                   \"/run/postgresql/*\"";
+    strings(key, value, allowed, check_name)
+}
+
+/// A glob over a text that is no path: `*` stands for anything.
+fn check_name(glob: &str) -> Result<(), String> {
+    if glob.is_empty() {
+        return Err("a glob is empty".to_owned());
+    }
+    globset::Glob::new(glob).map(drop).map_err(|error| format!("`{glob}`: {}", error.kind()))
+}
+
 /// Globs that add files.
 pub(super) fn included(key: &str, value: &Raw<'_>) -> Result<Vec<String>, Found> {
     strings(key, value, GLOBS, |glob| check_glob(glob).map(drop))

@@ -20,7 +20,7 @@ use crate::observer::{Observation, Problem};
 /// How often the guard looks; a call is stuck when it is seen twice.
 const TICK: Duration = Duration::from_millis(500);
 /// How long processes that are just ending may still take after the child was reaped.
-const LEAVING: Duration = Duration::from_millis(50);
+const LEAVING: Duration = Duration::from_millis(200);
 
 /// How long a child may take from our consent to its filter: a few system calls.
 const STARTING: Duration = Duration::from_secs(30);

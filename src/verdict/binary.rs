@@ -21,6 +21,7 @@
 //! tree joins the key. What spoke to others than itself is not kept at all, unless the project
 //! vouches for them.
 
+mod doubt;
 mod inputs;
 mod key;
 mod watch;
@@ -30,11 +31,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(super) use self::doubt::Doubt;
 pub(super) use self::inputs::Fate;
 use self::inputs::Judge;
 pub(super) use self::key::{Subject, selection_text};
 pub(super) use self::watch::Watched;
 use self::watch::Watching;
+use super::patterns::{AlwaysRun, Excluded, Trusted};
 use super::states::States;
 use super::{Facts, Question};
 use crate::cache::{Cache, Input, Key, Lookup, Record};
@@ -93,10 +96,12 @@ impl<'a> Level<'a> {
             targets: Vec::new(),
             watching: None,
         };
+        let always = AlwaysRun::of(&question.settings);
         for planned in plan {
             let subject = Subject::of(planned, question, facts, &mut this.states);
             let nothing = |why: &str| Found::Nothing { why: why.to_owned(), expected: None };
             let found = match (&subject, tree) {
+                _ if always.names(&planned.id) => nothing(&Doubt::AlwaysRun.to_string()),
                 (Ok(subject), Some(_)) => this.find(subject, tree),
                 (Ok(_), None) => nothing("the snapshot is unknown"),
                 (Err(why), _) => nothing(why),
@@ -162,7 +167,8 @@ impl<'a> Level<'a> {
             target_dirs: self.facts.target_dirs.iter().map(|dir| real(dir)).collect(),
             covered: vec![real(&self.facts.toolchain.sysroot)],
             temporary: real(&temporary),
-            trusted: Vec::new(),
+            excluded: Excluded::of(&self.question.settings),
+            trusted: Trusted::of(&self.question.settings),
         };
         job.around = Some(watching.around(index, judge));
     }

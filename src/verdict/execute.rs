@@ -4,9 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use super::binary::{Fate, Found, Level, Watched};
+use super::binary::{Doubt, Fate, Found, Level, Watched};
+use super::patterns::AlwaysRun;
 use super::run::{RunError, RunOptions, Step};
+use super::states::until_settled;
 use super::{Facts, Question};
 use crate::cache::{Cache, Record};
 use crate::compiler::{CompileError, Planned, TestCompiler};
@@ -124,6 +127,10 @@ impl<'a> Execution<'a> {
         options.live = jobs.len() == 1 && jobs[0].wants_output();
         let mut to_run: Vec<_> = (0..jobs.len()).filter(|index| kept[*index].is_none()).collect();
         on_step(Step::Planned(to_run.len()));
+        if !to_run.is_empty() {
+            let built: Vec<_> = products.iter().map(|(_, path)| path.clone()).collect();
+            tokio::time::sleep(until_settled(&built, SystemTime::now())).await;
+        }
         let mut results = BTreeMap::new();
         while !to_run.is_empty() {
             results.extend(self.run(&jobs, &to_run, &mut level, &options, on_step).await?);
@@ -191,12 +198,13 @@ impl<'a> Execution<'a> {
         options: &runner::Options,
         on_step: &mut dyn FnMut(Step<'_>),
     ) -> Result<BTreeMap<usize, (TargetReport, Fate)>, RunError> {
+        let always = AlwaysRun::of(&self.question.settings);
         let mut observed: Vec<Job> = wanted.iter().map(|index| jobs[*index].clone()).collect();
         for (index, job) in wanted.iter().zip(&mut observed) {
             if let Found::Nothing { expected, .. } = level.found(*index) {
                 job.expected = *expected;
             }
-            if !job.is_random() {
+            if !job.is_random() && !always.names(&job.id) {
                 level.observe(*index, job);
             }
         }
@@ -219,11 +227,11 @@ impl<'a> Execution<'a> {
             let is_random = jobs[*index].is_random();
             let red = report.verdict != Verdict::Pass;
             let fate = match watched.remove(index) {
-                _ if is_random => Fate::Nothing(vec!["its tests ran in random order".to_owned()]),
+                _ if always.names(&report.id) => Fate::Nothing(vec![Doubt::AlwaysRun]),
+                _ if is_random => Fate::Nothing(vec![Doubt::Random]),
                 // It may be red only because it was observed.
                 _ if red && is_observed.contains(&report.id) => {
-                    let why = "it failed when it was observed and passed when it was not";
-                    again.push((*index, Fate::Nothing(vec![why.to_owned()])));
+                    again.push((*index, Fate::Nothing(vec![Doubt::Fickle])));
                     continue;
                 }
                 Some(Watched { interfered: true, fate }) => {

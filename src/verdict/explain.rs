@@ -1,10 +1,15 @@
 //! Why a question would be answered from cache, or why it would be run.
 
+use std::collections::BTreeMap;
+
+use super::binary::{self, Doubt};
 use super::look_up::Finding;
+use super::patterns::AlwaysRun;
+use super::states::States;
 use super::{Facts, Look, Question, code_hash, source_key};
-use crate::cache::{Cache, Record};
+use crate::cache::{Cache, ProjectState, Record};
 use crate::hasher::{FileChange, Manifest};
-use crate::model::{Digest, Timestamp};
+use crate::model::{Digest, TargetId, Timestamp, Verdict};
 
 /// What decides the next answer.
 #[derive(Clone, Debug)]
@@ -21,7 +26,33 @@ pub struct Explanation {
     pub settings: Vec<String>,
     /// The last record of the same selection, whatever it says.
     pub last: Option<Record>,
+    /// The targets of the last run, one by one.
+    pub targets: Vec<TargetExplanation>,
 }
+
+/// What decides the next answer for one test target.
+#[derive(Clone, Debug)]
+pub struct TargetExplanation {
+    /// Which target.
+    pub id: TargetId,
+    /// What the last record of the whole says of it.
+    pub verdict: Option<Verdict>,
+    /// When it was last run and kept by itself; none if it is not.
+    pub kept: Option<Timestamp>,
+    /// Whether records answer for it, as far as that can be told without a build.
+    pub cached: bool,
+    /// The reason in one line.
+    pub reason: String,
+    /// Of what it consulted when it was kept, what is not as it was; not all of it, if it is much.
+    pub changed: Vec<String>,
+    /// How many things it consulted.
+    pub inputs: usize,
+    /// What would have it kept, if it is not.
+    pub advice: Vec<String>,
+}
+
+/// So many changed inputs of a target are named.
+const NAMED: usize = 10;
 
 /// Explains what would happen to `question` for the tree as `look` saw it.
 #[must_use]
@@ -40,12 +71,27 @@ pub fn explain<M>(
         files: Vec::new(),
         settings: Vec::new(),
         last,
+        targets: Vec::new(),
     };
+    decide(&mut explanation, question, facts, look, manifest, cache);
+    explanation.targets = targets(&explanation, question, cache);
+    explanation
+}
+
+/// Decides for the whole.
+fn decide<M>(
+    explanation: &mut Explanation,
+    question: &Question,
+    facts: &Facts,
+    look: &Look<M>,
+    manifest: &Manifest,
+    cache: &Cache,
+) {
     let tree = match &look.digest {
         Ok(tree) => tree,
         Err(why) => {
             explanation.reason = format!("the snapshot is unknown: {}", why.join("; "));
-            return explanation;
+            return;
         }
     };
     let code = code_hash(tree, &facts.identity);
@@ -65,14 +111,62 @@ pub fn explain<M>(
         Finding::Nothing(why) => why,
     };
     let Some(last) = explanation.last.as_ref().filter(|_| !explanation.cached) else {
-        return explanation;
+        return;
     };
     explanation.settings = changed_settings(last, facts);
     let then = cache.manifest(last.code_hash).and_then(|bytes| Manifest::from_bytes(bytes).ok());
     if let Some(then) = then {
         explanation.files = then.diff(manifest);
     }
-    explanation
+}
+
+/// Decides for each target that is known.
+fn targets(whole: &Explanation, question: &Question, cache: &Cache) -> Vec<TargetExplanation> {
+    let reports: BTreeMap<_, _> = whole
+        .last
+        .iter()
+        .flat_map(|record| &record.targets)
+        .map(|report| (&report.id, report.verdict))
+        .collect();
+    let ProjectState { targets: known, unkept, .. } = cache.state(&question.root);
+    let known = if known.is_empty() { reports.keys().copied().cloned().collect() } else { known };
+    let always = AlwaysRun::of(&question.settings);
+    let mut states = States::default();
+    let mut explained = Vec::new();
+    for id in known {
+        let record = cache.latest(&question.root, &binary::selection_text(&id));
+        let inputs = record.as_ref().map_or(&[][..], |record| &record.inputs);
+        let changed = inputs.iter().filter(|input| !states.holds(&question.root, input));
+        let changed: Vec<_> =
+            changed.take(NAMED).map(|input| input.path.display().to_string()).collect();
+        let mut this = TargetExplanation {
+            verdict: reports.get(&id).copied(),
+            kept: record.as_ref().map(|record| record.created),
+            cached: whole.cached,
+            reason: whole.reason.clone(),
+            inputs: inputs.len(),
+            changed,
+            advice: Vec::new(),
+            id,
+        };
+        let not_kept = unkept.get(&this.id.to_string());
+        if whole.cached {
+            this.changed.clear();
+        } else if always.names(&this.id) {
+            this.reason = Doubt::AlwaysRun.to_string();
+            this.advice.push(Doubt::AlwaysRun.advice());
+        } else if let Some(unkept) = not_kept {
+            this.reason = format!("not kept the last time: {}", unkept.why.join("; "));
+            this.advice.clone_from(&unkept.advice);
+        } else if !this.changed.is_empty() {
+            this.reason = format!("`{}` changed", this.changed.join("`, `"));
+        } else if record.is_some() {
+            "all that it consulted is as it was: kept if the build gives the same program"
+                .clone_into(&mut this.reason);
+        }
+        explained.push(this);
+    }
+    explained
 }
 
 /// Names every part of the identity that is not as it was for `last`.

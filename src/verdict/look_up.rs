@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Question;
+use super::binary::Doubt;
+use super::patterns::AlwaysRun;
 use super::states::States;
 use crate::cache::{Cache, Input, InputState, Key, Lookup, Reason, Record};
 use crate::hasher::{FileDigest, file_digest};
@@ -27,10 +29,17 @@ impl Finding {
     #[must_use]
     pub fn of(cache: &Cache, key: &Key, question: &Question, now: Timestamp) -> Self {
         match cache.get(key, now, question.settings.ttl) {
-            Lookup::Hit(record) => match changed_input(&record, &question.root) {
-                None => Self::Green(record),
-                Some(why) => Self::Nothing(why),
-            },
+            Lookup::Hit(record) => {
+                let always = AlwaysRun::of(&question.settings);
+                if let Some(target) = record.targets.iter().find(|target| always.names(&target.id))
+                {
+                    return Self::Nothing(format!("{}: {}", target.id, Doubt::AlwaysRun));
+                }
+                match changed_input(&record, &question.root) {
+                    None => Self::Green(record),
+                    Some(why) => Self::Nothing(why),
+                }
+            }
             Lookup::Miss(Reason::NotGreen(record)) => Self::Red(record),
             Lookup::Miss(reason) => Self::Nothing(in_words(&reason, question.settings.ttl)),
         }

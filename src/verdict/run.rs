@@ -9,11 +9,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio_util::sync::CancellationToken;
 
-use super::binary::Fate;
+use super::binary::{Doubt, Fate};
 use super::execute::{Execution, Ran, RanTarget};
 use super::look_up::{Finding, answer_of, input_now};
 use super::{Facts, Look, Question, Tree, TreeError, code_hash, known_failure, source_key};
-use crate::cache::{Cache, Input, Key, Limits, Record};
+use crate::cache::{Cache, Input, Key, Limits, ProjectState, Record, Unkept};
 use crate::compiler::{Build, BuildSpec, CompileError, Progress, TestCompiler};
 use crate::model::{Answer, Digest, End, TargetAnswer, TargetReport, Timestamp, Verdict};
 use crate::process::Priority;
@@ -316,14 +316,18 @@ impl Session<'_> {
             let Fate::Inputs(all) = &target.fate else { continue };
             for input in all {
                 let path = root.join(&input.path);
+                // One path may count for two targets in two ways, or have changed between them:
+                // then the record holds both, and never answers.
                 if !is_made(&path) {
-                    inputs.insert(path, input.clone());
+                    inputs.insert((path, input.state), input.clone());
                 }
             }
         }
-        let inside = inputs.keys().filter(|path| path.starts_with(root)).cloned().collect();
+        let inside: BTreeSet<_> =
+            inputs.keys().map(|(path, _)| path).filter(|path| path.starts_with(root)).collect();
+        let inside = inside.into_iter().cloned().collect();
         let uncounted: BTreeSet<_> = tree.uncounted(inside).await.into_iter().collect();
-        inputs.retain(|path, _| !path.starts_with(root) || uncounted.contains(path));
+        inputs.retain(|(path, _), _| !path.starts_with(root) || uncounted.contains(path));
         inputs.into_values().collect()
     }
 
@@ -339,6 +343,7 @@ impl Session<'_> {
         let Some(mut level) = ran.level.take() else { return Vec::new() };
         let code_hash = tree.map(|tree| code_hash(tree, &self.facts.identity));
         let mut not_kept = Vec::new();
+        let mut unkept = BTreeMap::new();
         let mut records = Vec::new();
         for (index, target) in ran.targets.iter().enumerate() {
             if let (Some(record), Some(code_hash)) = (&target.kept, code_hash) {
@@ -349,14 +354,18 @@ impl Session<'_> {
                 level.disprove(index, tree);
                 continue;
             }
-            if let Fate::Nothing(why) = &target.fate {
+            if let Fate::Nothing(doubts) = &target.fate {
+                let why: Vec<_> = doubts.iter().map(ToString::to_string).collect();
+                let advice = doubts.iter().map(Doubt::advice).collect();
                 not_kept.push(format!("{}: {}", target.report.id, why.join("; ")));
+                unkept.insert(target.report.id.to_string(), Unkept { when, why, advice });
             }
             let (report, fate) = (&target.report, &target.fate);
             if let Some(code_hash) = code_hash {
                 records.extend(level.record(index, report, fate, still, (code_hash, when)));
             }
         }
+        self.remember_targets(ran, unkept);
         let limits = self.options.limits;
         let last = records.pop();
         let mut failed = records.iter().find_map(|record| self.cache.store(record, limits).err());
@@ -368,6 +377,25 @@ impl Session<'_> {
             tracing::warn!(%error, "what single targets came to is not kept");
         }
         not_kept
+    }
+
+    /// Notes for explanations which targets there are, and why nothing is kept of some of them.
+    fn remember_targets(&self, ran: &Ran<'_>, unkept: BTreeMap<String, Unkept>) {
+        let root = &self.question.root;
+        let ids: Vec<_> = ran.targets.iter().map(|target| target.report.id.clone()).collect();
+        let known = self.cache.state(root);
+        let is_listed = ids.iter().any(|id| known.unkept.contains_key(&id.to_string()));
+        if known.targets == ids && unkept.is_empty() && !is_listed {
+            return;
+        }
+        let change = |state: &mut ProjectState| {
+            ids.iter().for_each(|id| drop(state.unkept.remove(&id.to_string())));
+            state.unkept.extend(unkept);
+            state.targets = ids;
+        };
+        if let Err(error) = self.cache.update_state(root, change) {
+            tracing::warn!(%error, "why targets are not kept is forgotten");
+        }
     }
 
     /// Keeps the outcome unless there is a doubt; the doubts.

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::cache::{Input, InputState};
 use crate::hasher::{FileDigest, file_digest, program_digest};
@@ -17,7 +17,7 @@ use crate::observer::{Kind, Stamp};
 
 /// The system's clock for stamps lags behind the one that is read by one of its ticks, which take
 /// at most 10 ms.
-const TICKS: i128 = 50_000_000;
+const TICKS: i128 = 25_000_000;
 /// The coarsest file system keeps times of two seconds.
 const COARSE: i128 = 2_100_000_000;
 
@@ -48,6 +48,24 @@ pub(super) fn is_settled(stamp: &Stamp, time: SystemTime) -> bool {
     let margin = if ctime.1 % 1_000_000 == 0 { COARSE } else { TICKS };
     let time = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
     i128::try_from(time).is_ok_and(|time| last.saturating_add(margin) <= time)
+}
+
+/// How long it takes until everything that was built a moment ago is settled, on a file system
+/// that keeps fine times. What was edited meanwhile is another matter.
+pub(super) fn until_settled(products: &[PathBuf], now: SystemTime) -> Duration {
+    let last = |path: &PathBuf| match Stamp::of(path) {
+        Stamp::Present { ctime: (seconds, rest), .. } => {
+            let whole = Duration::from_secs(u64::try_from(seconds).ok()?);
+            Some(whole + Duration::from_nanos(u64::try_from(rest).ok()?))
+        }
+        _ => None,
+    };
+    let newest = products.iter().filter_map(last).max().unwrap_or_default();
+    let ticks = Duration::from_nanos(u64::try_from(TICKS).unwrap_or_default());
+    let settled = newest + ticks + Duration::from_millis(1);
+    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    // From the future: no waiting helps.
+    settled.checked_sub(now).filter(|wait| *wait <= 2 * ticks).unwrap_or_default()
 }
 
 /// Everything that a stamp says but the disk's number, which can be another after each start of
@@ -218,7 +236,6 @@ mod tests {
     use super::*;
     use std::fs;
     use std::os::unix::fs::{PermissionsExt as _, symlink};
-    use std::time::Duration;
 
     struct Folder(PathBuf, #[expect(dead_code, reason = "removes the folder")] tempfile::TempDir);
 
@@ -247,11 +264,28 @@ mod tests {
     fn a_stamp_is_settled_once_the_clock_of_its_file_system_has_gone_on() {
         let at = |milliseconds| UNIX_EPOCH + Duration::from_millis(milliseconds);
         let fine = stamp(10, 1_234_567);
-        assert!(!is_settled(&fine, at(10_040)) && is_settled(&fine, at(10_052)));
+        assert!(!is_settled(&fine, at(10_020)) && is_settled(&fine, at(10_027)));
         let coarse = stamp(10, 0);
         assert!(!is_settled(&coarse, at(12_000)) && is_settled(&coarse, at(12_100)));
         assert!(!is_settled(&fine, at(9_000)), "from the future");
         assert!(is_settled(&Stamp::Absent, at(0)) && !is_settled(&Stamp::Unknown(5), at(20_000)));
+    }
+
+    #[test]
+    fn what_was_just_built_is_waited_for() {
+        let dir = folder();
+        let paths = [dir.0.join("f"), dir.0.join("none")];
+        assert_eq!(until_settled(&paths, SystemTime::now()), Duration::ZERO);
+        fs::write(&paths[0], "").unwrap();
+        let now = SystemTime::now();
+        let wait = until_settled(&paths, now);
+        let stamp = Stamp::of(&paths[0]);
+        if matches!(stamp, Stamp::Present { ctime, .. } if ctime.1 % 1_000_000 != 0) {
+            assert!(is_settled(&stamp, now + wait));
+        }
+        assert!(wait <= Duration::from_millis(50));
+        assert_eq!(until_settled(&paths, now + Duration::from_secs(1)), Duration::ZERO);
+        assert_eq!(until_settled(&paths, now - Duration::from_secs(60)), Duration::ZERO);
     }
 
     #[test]

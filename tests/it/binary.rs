@@ -9,7 +9,7 @@ use std::os::unix::fs::symlink;
 
 use knhk_test_cache::observer::Observer;
 
-use crate::home::{Answered, EXE, Home, SOON, answered, until};
+use crate::home::{Answered, EXE, Home, LIMIT, SOON, answered, until};
 
 /// A workspace and a way to ask.
 struct Asker {
@@ -292,5 +292,139 @@ fn examples_in_documentation_depend_on_what_rustdoc_reads() {
         asker.runs(&["it"]);
         asker.home.write("src/lib.rs", &lib.replace("f() -> u32 { 1 }", "f() -> u32 { 2 }"));
         asker.ask().red();
+    });
+}
+
+#[test]
+fn a_project_may_have_targets_always_run_and_vouch_for_a_service() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let test = "#[test] fn t() {\n\
+                std::net::TcpStream::connect(std::env::var(\"PEER\").unwrap()).unwrap(); }\n";
+    play(&[("tests/outside.rs", test)], |asker| {
+        asker.home.environment.set("PEER", &address);
+        let settings = |text: &str| asker.home.config("", &format!("debounce = '1h'\n{text}"));
+        settings(&format!("trusted_services = ['{address}']"));
+        // A daemon takes a new config in its own time.
+        until("the service is vouched for", || {
+            let answer = asker.ask();
+            answer.green();
+            (answer.source() == "cache").then_some(())
+        });
+        settings(&format!("trusted_services = ['{address}']\nalways_run = ['*::outside']"));
+        until("the target is always run", || {
+            let answer = asker.ask();
+            answer.green();
+            (answer.run() == ["outside"]).then_some(())
+        });
+        let answer = asker.ask();
+        assert_eq!(answer.run(), ["outside"]);
+        assert_eq!(answer.targets[1]["reason"], "the config has it always run", "{answer:#?}");
+    });
+}
+
+#[test]
+fn explain_names_what_differs_and_what_would_have_a_target_kept() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let reads = "#[test] fn t() { std::fs::read(\"data\").unwrap(); }\n";
+    let peer = "#[test] fn t() {\n\
+                std::net::TcpStream::connect(std::env::var(\"PEER\").unwrap()).unwrap(); }\n";
+    let files = [("data", "1"), ("tests/outside.rs", peer), ("tests/reads.rs", reads)];
+    play(&files, |asker| {
+        asker.home.environment.set("PEER", &address);
+        asker.ask().green_from("run");
+        asker.home.write("data", "2");
+        let text = asker.home.ok(&["explain", "reads"]);
+        assert!(text.contains("p::reads: `data` changed"), "{text}");
+        assert!(!text.contains("outside"), "{text}");
+        let text = asker.home.ok(&["explain", "outside"]);
+        assert!(text.contains(&format!("it spoke to {address}")), "{text}");
+        assert!(text.contains("trusted_services"), "{text}");
+        let lines = asker.home.ok(&["explain", "--format", "json"]);
+        let lib: serde_json::Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+        assert!(lib["reason"].as_str().unwrap().starts_with("all that it consulted"), "{lib:#}");
+    });
+}
+
+/// Each way in which a cache has lied, beside those above: the target that depends on it runs.
+#[test]
+fn what_only_the_build_reads_changes_the_program() {
+    let lib = "pub const TEXT: &str = include_str!(\"../../outside.txt\");\n\
+               pub const MODE: &str = env!(\"MODE_OF_BUILD\");\n";
+    let build = "fn main() {\n\
+                 println!(\"cargo:rerun-if-env-changed=KNOB\");\n\
+                 let knob = std::env::var(\"KNOB\").unwrap_or_default();\n\
+                 println!(\"cargo:rustc-env=MODE_OF_BUILD=mode{knob}\"); }\n";
+    let uses = "#[test] fn t() { assert!(p::TEXT.len() + p::MODE.len() > 4) }\n";
+    let files = [
+        ("build.rs", build),
+        ("src/lib.rs", lib),
+        ("../outside.txt", "1"),
+        ("tests/other.rs", "#[test] fn t() {}\n"),
+        ("tests/uses.rs", uses),
+    ];
+    play(&files, |asker| {
+        asker.ask().green_from("run");
+        asker.runs(&[]);
+        asker.home.write("../outside.txt", "2");
+        asker.runs(&["uses"]);
+        asker.home.write("../outside.txt", "1");
+        asker.runs(&[]);
+        asker.home.environment.set("KNOB", "1");
+        // A variable that every test sees.
+        asker.runs(&["p", "other", "uses"]);
+        asker.home.environment.remove("KNOB");
+        asker.runs(&[]);
+    });
+}
+
+#[test]
+fn two_checkouts_answer_for_themselves() {
+    let test = "#[test] fn t() { assert_eq!(std::fs::read(\"data\").unwrap(), b\"1\") }\n";
+    play(&[("data", "1"), ("tests/it.rs", test)], |asker| {
+        asker.ask().green_from("run");
+        let git = |args: &[&str]| asker.home.git(args);
+        git(&["init", "-q"]);
+        git(&["add", "."]);
+        git(&["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "one"]);
+        git(&["worktree", "add", "-q", "../other"]);
+        let other = asker.home.base.join("other");
+        fs::write(other.join("data"), "2").unwrap();
+        let line = ["test", "--format", "json", "--no-daemon"];
+        answered(asker.home.start_in(&other, EXE, &line, false).end(LIMIT)).red();
+        fs::write(other.join("data"), "1").unwrap();
+        answered(asker.home.start_in(&other, EXE, &line, false).end(LIMIT)).green();
+        // Through a link to the workspace it is the same one.
+        symlink(&asker.home.root, asker.home.base.join("link")).unwrap();
+        let link = asker.home.base.join("link");
+        answered(asker.home.start_in(&link, EXE, &line, false).end(LIMIT)).green_from("cache");
+        asker.home.write("data", "2");
+        answered(asker.home.start_in(&link, EXE, &line, false).end(LIMIT)).red();
+    });
+}
+
+#[test]
+fn a_run_that_cannot_be_kept_is_no_wrong_answer() {
+    // Leaves a process behind; fails the first time that it is run at all.
+    let leaves = "#[test] fn t() { let _ = std::process::Command::new(\"sleep\").arg(\"2\")\n\
+                  .stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null())\n\
+                  .stderr(std::process::Stdio::null()).spawn().unwrap(); }\n";
+    let fickle = "#[test] fn t() { let mark = std::env::var(\"MARK\").unwrap();\n\
+                  let first = !std::path::Path::new(&mark).exists();\n\
+                  std::fs::write(&mark, \"\").unwrap(); assert!(!first) }\n";
+    play(&[("tests/fickle.rs", fickle), ("tests/leaves.rs", leaves)], |asker| {
+        let mark = asker.home.base.join("out/mark");
+        asker.home.environment.set("MARK", &mark);
+        let answer = asker.ask();
+        answer.green();
+        let why = answer.summary["not_kept"].to_string();
+        assert!(why.contains("failed when it was observed"), "{answer:#?}");
+        assert!(why.contains("left a process behind"), "{answer:#?}");
+        assert_eq!(asker.ask().run(), ["fickle", "leaves"]);
+        assert_eq!(asker.ask().run(), ["leaves"]);
+        // What it was seen to depend on is gone.
+        fs::remove_file(&mark).unwrap();
+        assert_eq!(asker.ask().run(), ["fickle", "leaves"]);
     });
 }

@@ -495,8 +495,8 @@ impl Actor {
         let built = self.built.as_ref().map(Built::tree);
         let is_of_this =
             look.as_ref().is_some_and(|look| built.is_some() && look.digest.as_ref().ok() == built);
-        let build = &self.status.borrow().last_build;
-        let failed = is_of_this && build.as_ref().is_some_and(|build| !build.success);
+        let failed = is_of_this
+            && self.status.borrow().last_build.as_ref().is_some_and(|build| !build.success);
         let (state, reason) = match (&self.tree, self.work.doing()) {
             (None, _) => (State::Missing, self.trouble.clone()),
             (Some(_), Some((state, doing))) => (state, Some(doing)),

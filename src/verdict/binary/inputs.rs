@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use super::super::patterns::{Excluded, Trusted};
 use super::super::states::{States, Way, is_settled, kind_of};
+use super::doubt::Doubt;
 use super::key::Subject;
 use crate::cache::{Input, InputState};
 use crate::observer::{Kind, Observation, Place, Seen, Stamp, Uses};
@@ -20,7 +22,7 @@ pub(in crate::verdict) enum Fate {
     /// What it depends on is not known: every file of the workspace counts.
     Everything,
     /// Nothing, at no level: what it depends on was changing, or is nothing that a record can hold.
-    Nothing(Vec<String>),
+    Nothing(Vec<Doubt>),
 }
 
 /// What is known of a run besides what was seen of it.
@@ -34,8 +36,10 @@ pub(super) struct Judge {
     pub(super) covered: Vec<PathBuf>,
     /// Where temporary files go.
     pub(super) temporary: PathBuf,
+    /// What the project says never decides.
+    pub(super) excluded: Excluded,
     /// Outside services that the project vouches for.
-    pub(super) trusted: Vec<globset::GlobMatcher>,
+    pub(super) trusted: Trusted,
 }
 
 impl Judge {
@@ -49,12 +53,12 @@ impl Judge {
         let mut doubts = Vec::new();
         for peer in &seen.peers {
             let address = peer.address.to_string();
-            if !self.trusted.iter().any(|glob| glob.is_match(&address)) {
-                doubts.push(format!("it spoke to {address}, which is outside of the run"));
+            if !self.trusted.vouches_for(&address) {
+                doubts.push(Doubt::Peer(address));
             }
         }
         if seen.left_behind {
-            doubts.push("it left a process behind".to_owned());
+            doubts.push(Doubt::LeftBehind);
         }
         if doubts.is_empty() && !seen.is_complete() {
             return Fate::Everything;
@@ -68,6 +72,9 @@ impl Judge {
             // Nobody reads more than a few.
             if doubts.len() >= REASONS {
                 break;
+            }
+            if path.strip_prefix(&self.root).is_ok_and(|path| self.excluded.holds(path)) {
+                continue;
             }
             let is_leftover = || path.ancestors().any(|folder| cleared.contains(folder));
             if what.is_scratch() && is_leftover() {
@@ -86,14 +93,15 @@ impl Judge {
     }
 
     /// Whether the program that ran is the one that was digested.
-    fn program(&self, seen: &Observation, states: &mut States) -> Result<(), String> {
+    fn program(&self, seen: &Observation, states: &mut States) -> Result<(), Doubt> {
         let Some(program) = &self.subject.program else { return Ok(()) };
-        let used = seen.paths.get(&program.path).ok_or("its program was not seen to run")?;
-        let now = states.read(Path::new(""), &program.path, Way::Program)?;
+        let used = seen.paths.get(&program.path).ok_or(Doubt::Program)?;
+        let now = states.read(Path::new(""), &program.path, Way::Program);
+        let now = now.map_err(|_| Doubt::Program)?;
         if used.first == program.stamp && now.state == program.state {
             Ok(())
         } else {
-            Err("its program was built anew while it ran".to_owned())
+            Err(Doubt::Program)
         }
     }
 
@@ -127,11 +135,11 @@ impl Judge {
         seen: &Seen,
         started: SystemTime,
         states: &mut States,
-    ) -> Result<Option<Input>, String> {
-        let short = || path.strip_prefix(&self.root).unwrap_or(path).display();
+    ) -> Result<Option<Input>, Doubt> {
+        let short = || path.strip_prefix(&self.root).unwrap_or(path).display().to_string();
         if let Stamp::Unknown(error) = seen.first {
             let error = std::io::Error::from_raw_os_error(error);
-            return Err(format!("it used `{}`, which cannot be looked at: {error}", short()));
+            return Err(Doubt::Unreadable(format!("`{}`: {error}", short())));
         }
         let own = self.subject.program.as_ref().is_some_and(|program| program.path == path);
         if own && !seen.uses.any(Uses::READ.with(Uses::ATTRIBUTES)) {
@@ -150,10 +158,8 @@ impl Judge {
             // which are what the toolchain's identity in the key says.
             return Ok(None);
         }
-        let way = self
-            .way(path, seen)
-            .ok_or_else(|| format!("it read `{}`, which no digest describes", short()))?;
-        let changed = || format!("`{}` changed while it ran", short());
+        let way = self.way(path, seen).ok_or_else(|| Doubt::NoFile(short()))?;
+        let changed = || Doubt::Changed(short());
         let now = Stamp::of(path);
         if way == Way::Kind {
             // Times of devices, and of folders in which something is made, mean nothing.
@@ -165,10 +171,10 @@ impl Judge {
                 return Err(changed());
             }
             if !is_settled(&seen.first, started) {
-                return Err(format!("`{}` had only just been written when it ran", short()));
+                return Err(Doubt::Young(short()));
             }
         }
-        let input = states.read(&self.root, path, way)?;
+        let input = states.read(&self.root, path, way).map_err(Doubt::Unreadable)?;
         if way != Way::Kind && Stamp::of(path) != now {
             return Err(changed());
         }
@@ -228,3 +234,6 @@ fn kind_and_mode(stamp: &Stamp) -> Option<(Kind, u32)> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

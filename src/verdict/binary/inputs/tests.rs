@@ -1,0 +1,333 @@
+//! What a run was seen to do, on real files, and what of it a record depends on.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::super::super::Settings;
+use super::*;
+use crate::model::{TargetId, TargetKind};
+use crate::observer::{Address, Peer, Problem, Reach};
+
+struct Scene {
+    root: PathBuf,
+    temporary: PathBuf,
+    seen: Observation,
+    trusted: Vec<String>,
+    _dir: tempfile::TempDir,
+}
+
+fn settings(trusted: &[String]) -> Settings {
+    let environment = crate::process::Environment::default();
+    let nowhere = PathBuf::from("/nowhere");
+    let paths = crate::paths::Paths {
+        home: nowhere.clone(),
+        config_file: nowhere.join("config"),
+        cache_dir: nowhere.join("cache"),
+        runtime_dir: nowhere.join("run"),
+    };
+    let config = crate::config::load(&paths, &environment).unwrap().config;
+    let mut settings = config.defaults;
+    settings.trusted_services = trusted.to_vec();
+    settings.exclude = vec!["logs/**".to_owned(), "*.log".to_owned()];
+    settings
+}
+
+impl Scene {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let base = dir.path().canonicalize().unwrap();
+        let (root, temporary) = (base.join("w"), base.join("t"));
+        for folder in ["w/target/debug", "w/data", "t"] {
+            fs::create_dir_all(base.join(folder)).unwrap();
+        }
+        let (seen, trusted) = (Observation::default(), Vec::new());
+        Self { root, temporary, seen, trusted, _dir: dir }
+    }
+
+    /// The run uses a path, relative to the root, as it is now.
+    fn uses(&mut self, path: &str, uses: Uses) -> PathBuf {
+        let path = self.root.join(path);
+        self.saw(&path, Stamp::of(&path), uses);
+        path
+    }
+
+    fn saw(&mut self, path: &Path, first: Stamp, uses: Uses) {
+        let link = fs::read_link(path).ok();
+        let seen = Seen { first, uses, link, place: Place::Ordinary };
+        self.seen.paths.insert(path.to_owned(), seen);
+    }
+
+    fn judge(&self, started: SystemTime) -> Fate {
+        let id = TargetId { package: "p".into(), target: "t".into(), kind: TargetKind::Test };
+        let judge = Judge {
+            root: self.root.clone(),
+            subject: Subject { id, parts: std::collections::BTreeMap::new(), program: None },
+            target_dirs: vec![self.root.join("target")],
+            covered: Vec::new(),
+            temporary: self.temporary.clone(),
+            excluded: Excluded::of(&settings(&[])),
+            trusted: Trusted::of(&settings(&self.trusted)),
+        };
+        judge.judge(&self.seen, started, &mut States::default())
+    }
+
+    /// The inputs of a run that began long after everything was written.
+    fn inputs(&self) -> Vec<Input> {
+        match self.judge(later()) {
+            Fate::Inputs(inputs) => inputs,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn doubts(&self) -> Vec<Doubt> {
+        match self.judge(later()) {
+            Fate::Nothing(doubts) => doubts,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.inputs().iter().map(|input| input.path.display().to_string()).collect()
+    }
+
+    fn holds(&self, inputs: &[Input]) -> bool {
+        States::default().first_changed(&self.root, inputs).is_none()
+    }
+}
+
+fn later() -> SystemTime {
+    SystemTime::now() + Duration::from_secs(60)
+}
+
+#[test]
+fn each_use_counts_in_its_way() {
+    let mut scene = Scene::new();
+    fs::write(scene.root.join("data/f"), "1").unwrap();
+    fs::write(scene.root.join("target/debug/tool"), "#!x").unwrap();
+    symlink("data", scene.root.join("link")).unwrap();
+    scene.uses("data/f", Uses::READ);
+    scene.uses("data", Uses::LISTED);
+    scene.uses("target", Uses::PROBED);
+    scene.uses("none", Uses::READ);
+    scene.uses("none/below", Uses::PROBED);
+    scene.uses("link", Uses::FOLLOWED);
+    scene.uses("target/debug/tool", Uses::EXECUTED);
+    let inputs = scene.inputs();
+    let kind = |path: &str| {
+        inputs.iter().find(|input| input.path == Path::new(path)).map(|input| input.state)
+    };
+    assert!(matches!(kind("data/f"), Some(InputState::File(_))));
+    assert!(matches!(kind("data"), Some(InputState::Listing(_))));
+    assert!(matches!(kind("target"), Some(InputState::Kind(_))));
+    assert!(matches!(kind("link"), Some(InputState::Link(_))));
+    assert!(matches!(kind("target/debug/tool"), Some(InputState::Program(_))));
+    assert_eq!(kind("none"), Some(InputState::Absent));
+    assert_eq!(kind("none/below"), None, "implied by what is around it");
+    assert!(scene.holds(&inputs));
+    // The run's own results are none.
+    scene.uses("data/own", Uses::CREATED);
+    scene.uses("data/f2", Uses::REPLACED);
+    assert_eq!(scene.inputs(), inputs);
+}
+
+#[test]
+fn what_changed_meanwhile_or_a_moment_before_keeps_nothing() {
+    let mut scene = Scene::new();
+    fs::write(scene.root.join("data/f"), "1").unwrap();
+    let path = scene.uses("data/f", Uses::READ);
+    let young = scene.judge(SystemTime::now());
+    assert!(
+        matches!(&young, Fate::Nothing(doubts) if doubts[..] == [Doubt::Young("data/f".into())]),
+        "{young:?}"
+    );
+    fs::write(&path, "22").unwrap();
+    assert_eq!(scene.doubts(), [Doubt::Changed("data/f".into())]);
+    scene.seen.paths.clear();
+    scene.uses("data", Uses::PROBED);
+    scene.uses("appears", Uses::READ);
+    fs::write(scene.root.join("data/new"), "").unwrap();
+    assert_eq!(scene.names(), ["appears", "data"]);
+    fs::write(scene.root.join("appears"), "").unwrap();
+    assert_eq!(scene.doubts(), [Doubt::Changed("appears".into())]);
+}
+
+#[test]
+fn leftovers_below_folders_for_results_are_passed_over_and_nothing_else() {
+    let scratch = Uses::PROBED.with(Uses::LISTED).with(Uses::REMOVED).with(Uses::CREATED);
+    let mut scene = Scene::new();
+    let work = scene.temporary.join("work");
+    for folder in ["work", "data/work"] {
+        fs::create_dir_all(scene.temporary.join(folder)).unwrap();
+    }
+    fs::write(work.join("old"), "").unwrap();
+    let (folder, file) = (Stamp::of(&work), Stamp::of(&work.join("old")));
+    scene.saw(&work, folder, scratch);
+    scene.saw(&work.join("old"), file, Uses::PROBED.with(Uses::REMOVED));
+    fs::remove_file(work.join("old")).unwrap();
+    assert!(scene.inputs().is_empty());
+    // Made for the first time, and left there.
+    scene.saw(&work, Stamp::Absent, Uses::PROBED.with(Uses::CREATED));
+    assert!(scene.inputs().is_empty());
+    // Read before it was cleared away.
+    scene.saw(&work.join("old"), file, Uses::READ.with(Uses::REMOVED));
+    assert!(matches!(scene.doubts()[..], [Doubt::Changed(_)]));
+    // A file by itself may be a sign to somebody.
+    scene.seen.paths.clear();
+    let sign = scene.temporary.join("sign");
+    scene.saw(&sign, Stamp::Absent, Uses::PROBED.with(Uses::CREATED));
+    fs::write(&sign, "").unwrap();
+    let inputs = scene.inputs();
+    assert_eq!(inputs[0].state, InputState::Absent);
+    assert!(!scene.holds(&inputs));
+    // Among the sources nothing is passed over.
+    scene.seen.paths.clear();
+    fs::create_dir(scene.root.join("data/work")).unwrap();
+    scene.uses("data/work", scratch);
+    assert_eq!(scene.names(), ["data/work"]);
+}
+
+#[test]
+fn what_the_project_excludes_never_decides() {
+    let mut scene = Scene::new();
+    fs::create_dir(scene.root.join("logs")).unwrap();
+    for path in ["logs/a", "b.log", "data/c.log"] {
+        fs::write(scene.root.join(path), "").unwrap();
+        scene.uses(path, Uses::READ);
+    }
+    assert_eq!(scene.names(), ["data/c.log"]);
+}
+
+#[test]
+fn whoever_is_outside_must_be_vouched_for() {
+    let mut scene = Scene::new();
+    let address = Address::Inet("127.0.0.1:5432".parse().unwrap());
+    scene.seen.peers.insert(Peer { address, reach: Reach::Outside });
+    assert_eq!(scene.doubts(), [Doubt::Peer("127.0.0.1:5432".into())]);
+    scene.seen.problems.insert(Problem::IoUring);
+    assert_eq!(scene.doubts().len(), 1, "more than that something may be missing");
+    scene.trusted.push("*:5432".into());
+    assert!(matches!(scene.judge(later()), Fate::Everything));
+    scene.seen.problems.clear();
+    assert!(scene.inputs().is_empty());
+    scene.seen.left_behind = true;
+    assert_eq!(scene.doubts(), [Doubt::LeftBehind]);
+}
+
+#[test]
+fn what_no_digest_describes_keeps_nothing() {
+    let mut scene = Scene::new();
+    let machine = |scene: &mut Scene, path: &str, uses| {
+        let first = Stamp::of(Path::new(path));
+        let seen = Seen { first, uses, link: None, place: Place::Machine };
+        scene.seen.paths.insert(path.into(), seen);
+    };
+    machine(&mut scene, "/proc/net", Uses::PROBED);
+    assert_eq!(scene.names(), ["/proc/net"]);
+    machine(&mut scene, "/proc/1/status", Uses::READ);
+    assert_eq!(scene.doubts(), [Doubt::NoFile("/proc/1/status".into())]);
+    scene.seen.paths.clear();
+    let fifo = scene.root.join("fifo");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RUSR).unwrap();
+    scene.uses("fifo", Uses::PROBED);
+    assert_eq!(scene.names(), ["fifo"]);
+    scene.uses("fifo", Uses::READ);
+    assert_eq!(scene.doubts(), [Doubt::NoFile("fifo".into())]);
+    scene.seen.paths.clear();
+    scene.saw(Path::new("/x"), Stamp::Unknown(13), Uses::PROBED);
+    assert!(matches!(scene.doubts()[..], [Doubt::Unreadable(_)]));
+}
+
+#[derive(Clone, Debug)]
+enum Edit {
+    Write(u8, u8),
+    Remove(u8),
+    Folder(u8),
+    Link(u8, u8),
+}
+
+fn edits() -> impl Strategy<Value = Vec<Edit>> {
+    let one = prop_oneof![
+        4 => (0..5_u8, 0..3_u8).prop_map(|(file, text)| Edit::Write(file, text)),
+        2 => (0..5_u8).prop_map(Edit::Remove),
+        1 => (0..5_u8).prop_map(Edit::Folder),
+        1 => (0..5_u8, 0..5_u8).prop_map(|(link, to)| Edit::Link(link, to)),
+    ];
+    prop::collection::vec(one, 0..6)
+}
+
+fn apply(folder: &Path, edits: &[Edit]) {
+    let path = |name: &u8| folder.join(name.to_string());
+    for edit in edits {
+        let (Edit::Write(name, _) | Edit::Remove(name) | Edit::Folder(name) | Edit::Link(name, _)) =
+            edit;
+        let at = path(name);
+        let _ = fs::remove_file(&at);
+        let _ = fs::remove_dir(&at);
+        match edit {
+            Edit::Write(_, text) => fs::write(&at, text.to_string()).unwrap(),
+            Edit::Remove(_) => {}
+            Edit::Folder(_) => fs::create_dir(&at).unwrap(),
+            Edit::Link(_, to) => symlink(path(to), &at).unwrap(),
+        }
+    }
+}
+
+/// All that a run which uses these names in these ways can see.
+fn view(folder: &Path, uses: &[(u8, bool)]) -> Vec<String> {
+    let mut view = Vec::new();
+    for (name, content) in uses {
+        let path = folder.join(name.to_string());
+        let is = path.symlink_metadata().map(|m| (m.file_type(), m.is_file()));
+        view.push(format!("{:?} {:?}", is.as_ref().ok().map(|is| is.0), fs::read_link(&path).ok()));
+        if *content && is.is_ok_and(|is| is.1) {
+            view.push(fs::read_to_string(&path).unwrap());
+        }
+    }
+    view
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// A record never answers where the run would have seen anything else, and always where it
+    /// would have seen the same content.
+    #[test]
+    fn a_record_answers_if_and_only_if_the_run_would_see_the_same(
+        before in edits(),
+        after in edits(),
+        uses in prop::collection::vec((0..5_u8, any::<bool>()), 0..5),
+        listed: bool,
+    ) {
+        let mut scene = Scene::new();
+        let folder = scene.root.join("data");
+        apply(&folder, &before);
+        for (name, content) in &uses {
+            let path = format!("data/{name}");
+            let is_folder = scene.root.join(&path).symlink_metadata().is_ok_and(|m| m.is_dir());
+            let read = if *content && !is_folder { Uses::READ } else { Uses::PROBED };
+            scene.uses(&path, read);
+        }
+        if listed {
+            scene.uses("data", Uses::LISTED);
+        }
+        let names = || {
+            let entries = fs::read_dir(&folder).unwrap().map(Result::unwrap);
+            let mut names: Vec<_> = entries
+                .map(|e| format!("{:?} {:?}", e.file_name(), e.file_type().unwrap()))
+                .collect();
+            names.sort();
+            listed.then_some(names)
+        };
+        // Content counts for whatever is looked at, since its times would tell that it changed.
+        let uses: Vec<_> = uses.iter().map(|(name, _)| (*name, true)).collect();
+        let inputs = scene.inputs();
+        let then = (view(&folder, &uses), names());
+        prop_assert!(scene.holds(&inputs));
+        apply(&folder, &after);
+        let now = (view(&folder, &uses), names());
+        prop_assert_eq!(scene.holds(&inputs), then == now, "{:?} {:?}", then, now);
+    }
+}

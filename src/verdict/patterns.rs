@@ -1,0 +1,101 @@
+//! The project's own words on what may be kept: targets that are always run, services that are
+//! vouched for.
+
+use std::path::Path;
+
+use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
+
+use super::Settings;
+use crate::model::TargetId;
+
+/// The globs as one. The config has checked them; one that is none matches nothing.
+fn set(globs: &[String]) -> GlobSet {
+    let mut builder = GlobSetBuilder::new();
+    for glob in globs.iter().filter_map(|glob| Glob::new(glob).ok()) {
+        builder.add(glob);
+    }
+    builder.build().unwrap_or_default()
+}
+
+/// Targets that no record may answer for.
+#[derive(Clone, Debug)]
+pub(super) struct AlwaysRun(GlobSet);
+
+impl AlwaysRun {
+    pub(super) fn of(settings: &Settings) -> Self {
+        Self(set(&settings.always_run))
+    }
+
+    /// Whether the target is named, or its package is.
+    pub(super) fn names(&self, id: &TargetId) -> bool {
+        !self.0.is_empty() && (self.0.is_match(id.to_string()) || self.0.is_match(&id.package))
+    }
+}
+
+/// Files of the workspace that never decide a verdict.
+#[derive(Clone, Debug)]
+pub(super) struct Excluded(GlobSet);
+
+impl Excluded {
+    /// As the snapshot understands the globs.
+    pub(super) fn of(settings: &Settings) -> Self {
+        let mut builder = GlobSetBuilder::new();
+        for glob in &settings.exclude {
+            let built =
+                GlobBuilder::new(glob).literal_separator(true).backslash_escape(true).build();
+            if let Ok(glob) = built {
+                builder.add(glob);
+            }
+        }
+        Self(builder.build().unwrap_or_default())
+    }
+
+    /// Whether the path, relative to the workspace, or a folder around it is excluded.
+    pub(super) fn holds(&self, path: &Path) -> bool {
+        !self.0.is_empty() && path.ancestors().any(|part| self.0.is_match(part))
+    }
+}
+
+/// Services that the project vouches for.
+#[derive(Clone, Debug)]
+pub(super) struct Trusted(GlobSet);
+
+impl Trusted {
+    pub(super) fn of(settings: &Settings) -> Self {
+        Self(set(&settings.trusted_services))
+    }
+
+    /// Whether the project vouches for who is at `address`.
+    pub(super) fn vouches_for(&self, address: &str) -> bool {
+        self.0.is_match(address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::TargetKind;
+
+    #[test]
+    fn a_target_is_named_by_itself_or_by_its_package() {
+        let named = |glob: &str, target: &str, kind| {
+            let id = TargetId { package: "p-x".into(), target: target.into(), kind };
+            AlwaysRun(set(&[glob.to_owned()])).names(&id)
+        };
+        assert!(named("p-x", "p_x", TargetKind::Lib) && named("p-x", "it", TargetKind::Test));
+        assert!(named("*::it", "it", TargetKind::Test) && !named("*::it", "at", TargetKind::Test));
+        assert!(named("p-x (doc)", "p_x", TargetKind::Doc));
+        assert!(!named("it", "it", TargetKind::Test) && !named("p", "p_x", TargetKind::Lib));
+    }
+
+    #[test]
+    fn an_address_is_vouched_for_as_it_is_printed() {
+        let vouched =
+            |glob: &str, address: &str| Trusted(set(&[glob.to_owned()])).vouches_for(address);
+        assert!(
+            vouched("127.0.0.1:80", "127.0.0.1:80") && !vouched("127.0.0.1:80", "127.0.0.1:8080")
+        );
+        assert!(vouched("*:5432", "[::1]:5432") && vouched("/run/*", "/run/pg/s"));
+        assert!(!Trusted(set(&[])).vouches_for("127.0.0.1:80"));
+    }
+}
