@@ -14,8 +14,8 @@
 //! | field | in the journal | value |
 //! |---|---|---|
 //! | `project` | `F_PROJECT` | the workspace's root, absolute |
-//! | `package` | `F_PACKAGE` | the package's name |
-//! | `target` | `F_TARGET` | the test target's name |
+//! | `package` | `F_PACKAGE` | the package's name, of a target's run |
+//! | `target` | `F_TARGET` | the test target's name; on level `debug`, as they are many |
 //! | `snapshot` | `F_SNAPSHOT` | the code hash, 64 hexadecimal digits |
 //! | `duration` | `F_DURATION` | milliseconds, a whole number |
 //! | `outcome` | `F_OUTCOME` | `pass`, `fail`, `error`, `cancelled` |

@@ -156,7 +156,12 @@ tells_at_a_glance_how_it_is() {
 
 logs_to_the_journal_with_fields() {
     journal() { as_user journalctl --user -u knhk-test-cache --no-pager -o cat "$@"; }
-    journal "F_PROJECT=$PROJECT" | grep -q .
+    journal "F_PROJECT=$PROJECT" | grep -q watching
+    journal "F_PROJECT=$PROJECT" F_OUTCOME=pass | grep -q 'the tests are ready'
+    local hash
+    hash=$(ask --format json | tail -n 1 | sed 's/.*"code_hash":"\([0-9a-f]*\)".*/\1/')
+    journal "F_PROJECT=$PROJECT" "F_SNAPSHOT=$hash" | grep -q verdict
+    journal "F_PROJECT=$PROJECT" -o json | grep -q '"F_DURATION":"[0-9]*"'
     # Information is information: not a notice, as tracing's own default has it.
     journal PRIORITY=6 | grep -q starting
     journal F_OUTCOME=pass | grep -q verdict

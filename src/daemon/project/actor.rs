@@ -18,7 +18,7 @@ use crate::config;
 use crate::model::Digest;
 use crate::process::Environment;
 use crate::protocol::{CacheUse, LastBuild, LastVerdict, ProjectStatus, Reply, State};
-use crate::verdict::{Facts, Finding, Look, Mark, Question, Refresh, Scope};
+use crate::verdict::{Facts, Finding, Look, Mark, Question, Refresh, Scope, code_hash};
 use crate::watcher::{Debounce, PollReason, Polling};
 use crate::workspace::Identity;
 
@@ -233,7 +233,7 @@ impl Actor {
     /// Brings the tree up to date.
     pub(super) async fn refresh(&mut self, trust: Trust) {
         if self.tree.as_ref().is_some_and(|tree| !tree.is_in_place()) {
-            info!(project = %self.name, "the project's folder is gone or another one");
+            info!(project = %self.root.display(), "the project's folder is gone or another one");
             self.drop_tree().await;
         }
         if self.tree.is_none() {
@@ -270,14 +270,14 @@ impl Actor {
                 self.tree = Some(tree);
             }
             // A panic in the hasher: the tree is gone with it, and the next refresh starts anew.
-            Err(error) => warn!(project = %self.name, %error, "reading the tree failed"),
+            Err(error) => warn!(project = %self.root.display(), %error, "reading the tree failed"),
         }
     }
 
     /// Makes the tree that of this question, and reads it anew if that is another one.
     pub(super) async fn follow(&mut self, question: &Question, facts: &Facts) {
         if self.tree.as_mut().is_some_and(|tree| tree.follow(question, facts)) {
-            debug!(project = %self.name, "another environment: reading everything again");
+            debug!(project = %self.root.display(), "another environment: reading everything again");
             self.refresh(Trust::Events).await;
         }
     }
@@ -306,7 +306,7 @@ impl Actor {
             }
             Err(trouble) => {
                 if self.trouble.as_ref() != Some(&trouble) {
-                    warn!(project = %self.name, reason = %trouble, "the project cannot be watched");
+                    warn!(project = %self.root.display(), reason = %trouble, "the project cannot be watched");
                 }
                 self.trouble = Some(trouble);
                 self.polling.add(&self.root, PollReason::Missing, Instant::now());
@@ -372,10 +372,11 @@ impl Actor {
             return;
         }
         if matches!(self.shared.find(&tree, &question, &facts), Finding::Green(_)) {
-            debug!(project = %self.name, "known green: nothing to build");
+            debug!(project = %self.root.display(), "known green: nothing to build");
             return;
         }
-        info!(project = %self.name, snapshot = %tree.short(), "building the tests");
+        let snapshot = code_hash(&tree, &facts.identity);
+        info!(project = %self.root.display(), %snapshot, "building the tests");
         self.work = work::build(&question, &facts, wanted, &self.shared);
     }
 
@@ -468,10 +469,10 @@ impl Actor {
 
     fn report(&mut self, verdict: LastVerdict) {
         info!(
-            project = %self.name,
+            project = %self.root.display(),
             outcome = %verdict.verdict,
             duration = verdict.elapsed_ms,
-            snapshot = verdict.code_hash.map(|code| code.short()),
+            snapshot = verdict.code_hash.map(|code| code.to_string()),
             passed = verdict.counts.passed,
             failed = verdict.counts.failed,
             "verdict"
@@ -480,11 +481,11 @@ impl Actor {
     }
 
     fn log_build(&self, build: &LastBuild) {
-        let (project, duration) = (&self.name, build.duration_ms);
+        let (project, duration) = (self.root.display(), build.duration_ms);
         if build.success {
-            info!(%project, duration, outcome = "built", "the tests are ready");
+            info!(%project, duration, outcome = "pass", "the tests are ready");
         } else {
-            warn!(%project, duration, outcome = "failed", "the tests do not compile");
+            warn!(%project, duration, outcome = "fail", "the tests do not compile");
         }
     }
 
@@ -504,7 +505,7 @@ impl Actor {
         if let Ok((tree, result)) = saved.await {
             self.tree = Some(tree);
             if let Err(error) = result {
-                warn!(project = %self.name, %error, "cannot keep the memo of digests");
+                warn!(project = %self.root.display(), %error, "cannot keep the memo of digests");
             }
         }
     }

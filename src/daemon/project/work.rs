@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::super::Shared;
 use super::Message;
@@ -16,6 +16,7 @@ use crate::compiler::{BuildSpec, TestCompiler};
 use crate::model::Digest;
 use crate::process::Priority;
 use crate::protocol::{LastBuild, LastVerdict, Mark, Reply, State};
+use crate::runner;
 use crate::verdict::{self, Facts, Look, Question, RunError};
 
 /// What work is of: equal ones need not be repeated.
@@ -289,10 +290,19 @@ async fn run_tests(
     let mut options = shared.background_options(&question.settings, cancel);
     options.no_cache = aim == Aim::Verify;
     let started = Instant::now();
-    let mut on_step = |step: verdict::Step<'_>| {
-        if let verdict::Step::Planned(targets) = step {
+    let mut on_step = |step: verdict::Step<'_>| match step {
+        verdict::Step::Planned(targets) => {
             tell.send_replace((State::Testing, format!("testing {targets} targets")));
         }
+        verdict::Step::Running(runner::Event::Finished { report }) => debug!(
+            project = %question.root.display(),
+            package = %report.id.package,
+            target = %report.id.target,
+            duration = report.duration_ms,
+            outcome = %report.verdict,
+            "ran a target"
+        ),
+        _ => {}
     };
     let result =
         verdict::run(&question, &facts, &mut tree, &shared.cache, &options, &mut on_step).await;
