@@ -17,6 +17,9 @@ use crate::model::End;
 
 /// How long a tree that was asked to end may take before it is killed.
 const GRACE: Duration = Duration::from_millis(500);
+/// How long, and how often, to wait for a program that somebody still writes.
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
+const BUSY_TRIES: u32 = 40;
 /// How long a pipe may stay open after the child itself has ended: a process that it left behind
 /// can hold it for ever.
 const DRAIN: Duration = Duration::from_millis(200);
@@ -77,7 +80,14 @@ pub async fn run(
 ) -> Result<Finished, SpawnError> {
     let started = Instant::now();
     let mut command = tokio::process::Command::from(spec.command()?);
-    let mut child = command.spawn().map_err(|error| spec.error(error))?;
+    let mut tries = BUSY_TRIES;
+    let mut child = loop {
+        match command.spawn() {
+            Err(error) if is_busy(&error) && tries > 0 => tries -= 1,
+            result => break result.map_err(|error| spec.error(error))?,
+        }
+        sleep(BUSY_PAUSE).await;
+    };
     let leader = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
     let mut tree = Tree(leader);
     let mut out = Pipe::new(child.stdout.take());
@@ -137,13 +147,28 @@ pub async fn run(
     Ok(Finished { end, elapsed })
 }
 
+/// Whether somebody has the program open for writing. One that was only just made is, for a moment,
+/// by whoever another thread of its maker was starting then.
+fn is_busy(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::ExecutableFileBusy
+}
+
 /// Runs a short query (`rustc -vV`, `git ls-files`) to its end on this thread and keeps all that
 /// it prints. Whatever it takes longer than `limit` for, it is ended.
 ///
 /// # Errors
 /// Only if the program cannot be started.
 pub fn capture(spec: &Spec, limit: Duration) -> Result<Output, SpawnError> {
-    let mut child = spec.command()?.spawn().map_err(|error| spec.error(error))?;
+    let mut command = spec.command()?;
+    let mut tries = BUSY_TRIES;
+    let mut child = loop {
+        match command.spawn() {
+            Err(error) if is_busy(&error) && tries > 0 => tries -= 1,
+            result => break result.map_err(|error| spec.error(error))?,
+        }
+        #[expect(clippy::disallowed_methods, reason = "nothing tells when the file is closed")]
+        std::thread::sleep(BUSY_PAUSE);
+    };
     let mut tree = Tree(Pid::from_raw(child.id().cast_signed()));
     let (send, receive) = mpsc::channel();
     for (stream, mut pipe) in [
@@ -259,6 +284,23 @@ mod tests {
         .unwrap();
         assert_eq!(finished.end, End::Exit(3));
         assert_eq!((&out[..], &err[..]), (&b"out\n"[..], &b"err\n"[..]));
+    }
+
+    #[test]
+    fn a_program_that_is_still_being_written_is_waited_for_but_not_for_ever() {
+        use std::io::Write as _;
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("program");
+        let mut options = std::fs::File::options();
+        let mut file = options.create(true).write(true).mode(0o755).open(&path).unwrap();
+        file.write_all(b"#!/bin/sh\nexit 0\n").unwrap();
+        let spec = Spec::new(&path, "/", Environment::default());
+        let error = capture(&spec, Duration::from_secs(20)).unwrap_err();
+        assert!(is_busy(&error.source), "{error}");
+        let writer = std::thread::spawn(move || drop(file));
+        assert!(capture(&spec, Duration::from_secs(20)).unwrap().success());
+        writer.join().unwrap();
     }
 
     #[tokio::test]

@@ -438,7 +438,7 @@ impl Actor {
         let first = Look { digest, mark: self.remember(mark) };
         let shared = Arc::clone(&self.shared);
         let aim = work::Aim::Verify;
-        self.work = work::test(question, facts, aim, of, first, messages, shared);
+        self.work = work::test((question, facts), aim, of, first, messages, shared);
     }
 
     async fn test_in_background(&mut self, of: Option<Built>) {
@@ -453,7 +453,7 @@ impl Actor {
         let first = Look { digest, mark: self.remember(mark) };
         let shared = Arc::clone(&self.shared);
         let aim = work::Aim::Verdict;
-        self.work = work::test(question, facts, aim, of, first, messages, shared);
+        self.work = work::test((question, facts), aim, of, first, messages, shared);
     }
 
     /// Gathers the facts of a question away from this thread: it may have to ask rustc.

@@ -253,8 +253,7 @@ pub(super) enum Aim {
 
 /// Runs the tests of a question at low priority and keeps the outcome.
 pub(super) fn test(
-    question: Question,
-    facts: Facts,
+    (question, facts): (Question, Facts),
     aim: Aim,
     of: Built,
     first: Look<Mark>,
