@@ -6,6 +6,7 @@
 mod args;
 mod context;
 mod doctor;
+mod exec;
 mod exit;
 mod explain;
 mod lifecycle;
@@ -19,6 +20,7 @@ mod status;
 mod test;
 
 pub use args::Cli;
+pub use exec::run_for_cargo;
 pub use exit::Exit;
 
 use std::process::ExitCode;
@@ -34,6 +36,9 @@ use self::render::{ERROR, fit};
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Command::Exec { program, args } = cli.command {
+        return exec::exec(&program, args);
+    }
     let choice = match cli.color {
         Color::Auto => anstream::ColorChoice::Auto,
         Color::Always => anstream::ColorChoice::Always,
@@ -90,6 +95,7 @@ fn run(cli: Cli) -> Result<(), Stop> {
         Command::Config { what } => maintain::config(&context, &what),
         Command::Cache { what } => maintain::cache(&context, what),
         Command::Daemon { log_format } => service::daemon(&context, log_format),
-        Command::Completions { .. } | Command::Man { .. } => Ok(()),
+        // Done before.
+        Command::Completions { .. } | Command::Man { .. } | Command::Exec { .. } => Ok(()),
     }
 }

@@ -30,7 +30,7 @@ pub use locks::{is_locked, waiting_for_us};
 pub use plan::{Plan, Planned};
 pub use progress::Progress;
 pub use sources::Sources;
-pub use targets::{Artifact, Harness};
+pub use targets::{Artifact, Harness, may_be_custom};
 
 /// What to build, and how.
 #[derive(Clone, Debug)]

@@ -4,10 +4,14 @@
 //! The only place that may create a `Command`. Nothing here knows what it runs.
 
 mod environment;
+#[cfg(target_os = "linux")]
+mod in_place;
 mod run;
 mod tree;
 
 pub use environment::Environment;
+#[cfg(target_os = "linux")]
+pub use in_place::{Held, InPlace, end_as, hold_signals, run_in_place};
 pub use run::{Finished, Output, Stream, capture, run};
 pub use tree::descendants;
 
@@ -143,8 +147,18 @@ impl Spec {
     }
 
     /// The command, in a process group of its own that dies with us.
-    #[expect(clippy::disallowed_methods, reason = "the one place that creates commands")]
     fn command(&self) -> Result<std::process::Command, SpawnError> {
+        let mut command = self.command_in_place()?;
+        command
+            .process_group(0)
+            .stdin(std::process::Stdio::null())
+            .stderr(std::process::Stdio::piped());
+        Ok(command)
+    }
+
+    /// The command in our own group, with our standard input and error, which dies with us.
+    #[expect(clippy::disallowed_methods, reason = "the one place that creates commands")]
+    fn command_in_place(&self) -> Result<std::process::Command, SpawnError> {
         let program = if self.program.components().count() > 1 || self.program.is_absolute() {
             self.program.clone()
         } else {
@@ -158,10 +172,7 @@ impl Spec {
             .current_dir(&self.dir)
             .env_clear()
             .envs(self.environment.iter())
-            .process_group(0)
-            .stdin(std::process::Stdio::null())
-            .stdout(std::process::Stdio::piped())
-            .stderr(std::process::Stdio::piped());
+            .stdout(std::process::Stdio::piped());
         prepare(&mut command, self.priority, self.before_exec.clone());
         Ok(command)
     }

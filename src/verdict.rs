@@ -9,6 +9,7 @@
 //! it changed between the moment before the build and the moment after the last test.
 
 mod binary;
+mod exec;
 mod execute;
 mod explain;
 mod facts;
@@ -24,6 +25,7 @@ mod states;
 mod tree;
 mod verify;
 
+pub use exec::{Called, Invocation, call};
 pub use explain::{Explanation, TargetExplanation, explain};
 pub use facts::{Facts, FactsError, Question, Settings};
 pub use key::{code_hash, source_key};

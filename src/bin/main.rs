@@ -8,5 +8,9 @@ fn main() -> ExitCode {
     if let Some(status) = knhk_test_cache::compiler::record_invocation(std::env::args_os()) {
         return ExitCode::from(u8::try_from(status).unwrap_or(1));
     }
+    // Cargo may be calling us as its runner, for every test program.
+    if let Some(status) = knhk_test_cache::cli::run_for_cargo(std::env::args_os()) {
+        return status;
+    }
     knhk_test_cache::cli::main()
 }

@@ -144,6 +144,14 @@ pub enum Command {
         #[command(subcommand)]
         what: CacheCommand,
     },
+    /// Answer for a test program from its record, or run it (cargo's `runner`; see `config cargo`)
+    Exec {
+        /// The program
+        program: PathBuf,
+        /// Its arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
+        args: Vec<OsString>,
+    },
     /// Run the daemon in the foreground (what the service runs)
     Daemon {
         /// The form of log lines on standard error
@@ -185,6 +193,8 @@ pub enum ConfigCommand {
     Show,
     /// Print the JSON schema of the config
     Schema,
+    /// Print the lines for cargo's own config that have plain `cargo test` cached
+    Cargo,
 }
 
 /// `cache …`

@@ -11,12 +11,35 @@ use super::render::{ERROR, GOOD, WARN, bytes, label, plural};
 use crate::cache::{Cache, GcOptions, Limits, Report, SweepError};
 use crate::config;
 use crate::model::{OsText, Timestamp};
+use crate::workspace::{CargoConfig, Toolchain};
+
+/// What makes us cargo's runner.
+fn lines_for_cargo(context: &Context) -> Result<String, Stop> {
+    let program = std::env::current_exe()?;
+    let Some(program) = program.to_str() else {
+        let what = format!("{} is not UTF-8, as cargo's config is", program.display());
+        return Err(Stop::error(Exit::Failure, what));
+    };
+    let Context { cwd, environment, paths, .. } = context;
+    let memo = paths.cache_dir.join("toolchain");
+    let config = CargoConfig::read(cwd, environment, &[]).ok();
+    let toolchain =
+        config.and_then(|config| Toolchain::find(cwd, environment, &config, &memo).ok());
+    // Without a compiler here: for every target that one elsewhere builds for.
+    let target = toolchain.map_or_else(|| "'cfg(all())'".to_owned(), |toolchain| toolchain.host);
+    Ok(format!(
+        "# For the `.cargo/config.toml` of a workspace, or `$CARGO_HOME/config.toml` for all.\n\
+         [target.{target}]\nrunner = [{}, \"exec\"]\n",
+        toml::Value::from(program)
+    ))
+}
 
 /// `config …`
 pub(super) fn config(context: &Context, what: &ConfigCommand) -> Result<(), Stop> {
     match what {
         ConfigCommand::Path => println!("{}", context.paths.config_file.display()),
         ConfigCommand::Schema => print!("{}", config::json_schema()),
+        ConfigCommand::Cargo => print!("{}", lines_for_cargo(context)?),
         ConfigCommand::Show => print!("{}", context.config()?.show()),
         ConfigCommand::Check => {
             let errors = config::check(&context.paths, &context.environment);

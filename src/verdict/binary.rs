@@ -21,9 +21,12 @@
 //! tree joins the key. What spoke to others than itself is not kept at all, unless the project
 //! vouches for them.
 
+#[cfg(target_os = "linux")]
+mod call;
 mod doubt;
 mod inputs;
 mod key;
+mod memo;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,6 +34,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(target_os = "linux")]
+pub(super) use self::call::{Call, memo_of};
 pub(super) use self::doubt::Doubt;
 pub(super) use self::inputs::Fate;
 use self::inputs::Judge;

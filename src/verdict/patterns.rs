@@ -6,7 +6,7 @@ use std::path::Path;
 use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 
 use super::Settings;
-use crate::model::TargetId;
+use crate::model::{TargetId, TargetKind};
 
 /// The globs as one. The config has checked them; one that is none matches nothing.
 fn set(globs: &[String]) -> GlobSet {
@@ -30,6 +30,39 @@ impl AlwaysRun {
     pub(super) fn names(&self, id: &TargetId) -> bool {
         !self.0.is_empty() && (self.0.is_match(id.to_string()) || self.0.is_match(&id.package))
     }
+}
+
+/// The same for targets of which only the program's name is known, in which `-` has become `_`.
+#[derive(Clone, Debug)]
+pub(super) struct MayAlwaysRun {
+    globs: GlobSet,
+    /// A glob that could mean something else if it were written with `_`.
+    any: bool,
+}
+
+impl MayAlwaysRun {
+    pub(super) fn of(settings: &Settings) -> Self {
+        let any = settings.always_run.iter().any(|glob| glob.contains(['[', '\\']));
+        let plain: Vec<_> = settings.always_run.iter().map(|glob| glob.replace('-', "_")).collect();
+        Self { globs: set(&plain), any }
+    }
+
+    /// Whether a target of this package and name, of whichever kind, may be named.
+    pub(super) fn may_name(&self, package: &str, target: &str) -> bool {
+        let plain = |id: &TargetId| id.to_string().replace('-', "_");
+        self.any
+            || (!self.globs.is_empty()
+                && (self.globs.is_match(package.replace('-', "_"))
+                    || of_any_kind(package, target)
+                        .iter()
+                        .any(|id| self.globs.is_match(plain(id)))))
+    }
+}
+
+/// The target of this package and name in every kind.
+pub(super) fn of_any_kind(package: &str, target: &str) -> [TargetId; 6] {
+    let (package, target) = (package.to_owned(), target.to_owned());
+    TargetKind::ALL.map(|kind| TargetId { package: package.clone(), target: target.clone(), kind })
 }
 
 /// Files of the workspace that never decide a verdict.
@@ -74,7 +107,6 @@ impl Trusted {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::TargetKind;
 
     #[test]
     fn a_target_is_named_by_itself_or_by_its_package() {

@@ -129,6 +129,14 @@ impl States {
         Ok(input)
     }
 
+    /// Takes over what another process has learnt of something with this stamp, which was settled
+    /// then.
+    pub(super) fn learn(&mut self, path: &Path, way: Way, stamp: Stamp, state: InputState) {
+        let proof = Some(digest_of_stamp(&stamp));
+        let input = Input { path: path.to_owned(), state, proof };
+        self.known.insert((path.to_owned(), way), (stamp, input));
+    }
+
     /// Whether `input` is as it was.
     pub(super) fn holds(&mut self, root: &Path, input: &Input) -> bool {
         let path = root.join(&input.path);

@@ -6,6 +6,7 @@ mod bad_input;
 mod binary;
 mod commands;
 mod compiler;
+mod exec;
 mod home;
 mod layers;
 mod observer;

@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 
 use super::super::states::{States, Way};
 use super::super::{Facts, Question};
+use super::memo;
 use crate::cache::{Input, InputState, Key, Level};
 use crate::compiler::Planned;
 use crate::model::{Digest, Digester, TargetId};
 use crate::observer::Stamp;
+use crate::process::Environment;
 use crate::workspace::{is_terminal_variable, without_root};
 
 /// The rules by which keys of this level are made and their records judged. Raise it with every
@@ -20,6 +22,15 @@ const VERSION: u32 = 1;
 /// How many records one target can have under one key: states of what it reads. A branch and back,
 /// a fixture and back, are found again.
 pub(super) const SLOTS: u64 = 8;
+
+/// What nextest gives another value in every run: its number of the run, of the try, of the place
+/// in its queue.
+const OF_NEXTEST: &[&str] = &[
+    "NEXTEST_RUN_ID",
+    "NEXTEST_ATTEMPT_ID",
+    "NEXTEST_TEST_GLOBAL_SLOT",
+    "NEXTEST_TEST_GROUP_SLOT",
+];
 
 /// A test target about to be run.
 #[derive(Clone, Debug)]
@@ -97,6 +108,57 @@ impl Subject {
         Ok(Self { id: planned.id.clone(), parts, program, build: build.finish() })
     }
 
+    /// The subject of a call of a test program by cargo itself, or by nextest. `surroundings` is
+    /// what else the run can see of where it runs; `memo` is a file that remembers what is loaded
+    /// of the program.
+    ///
+    /// # Errors
+    /// If its program cannot be read.
+    pub(in crate::verdict) fn of_call(
+        id: TargetId,
+        root: &Path,
+        spec: (&Path, &[std::ffi::OsString], &Path, &Environment),
+        surroundings: &str,
+        (states, memo): (&mut States, &Path),
+    ) -> Result<Self, String> {
+        let (program, args, dir, environment) = spec;
+        let mut parts = BTreeMap::new();
+        let mut part = |name: &str, digest: Digest| {
+            parts.insert(name.to_owned(), digest.to_string());
+        };
+        part("target", Digest::of(id.to_string().as_bytes()));
+        part("path of the program", Digest::of(program.as_os_str().as_bytes()));
+        part("folder", Digest::of(dir.as_os_str().as_bytes()));
+        part("workspace", Digest::of(root.as_os_str().as_bytes()));
+        part("surroundings", Digest::of(surroundings.as_bytes()));
+        part("user", Digest::of(&rustix::process::geteuid().as_raw().to_le_bytes()));
+        let program = memo::program(program, states, memo)?;
+        if let InputState::Program(digest) = &program.state {
+            part("program", *digest);
+        }
+        let mut arguments = Digester::new("arguments 1");
+        for argument in args {
+            arguments.field(argument.as_bytes());
+        }
+        part("arguments", arguments.finish());
+        let of_nextest = environment.get("NEXTEST").is_some();
+        for (name, value) in environment.iter() {
+            let changes = of_nextest && OF_NEXTEST.iter().any(|known| name == *known);
+            if !changes && !is_terminal_variable(name) {
+                part(&variable(name), Digest::of(value.as_bytes()));
+            }
+        }
+        let build = Digest::of(b"");
+        Ok(Self { id, parts, program: Some(program), build })
+    }
+
+    /// The key of one of the records of a call.
+    pub(super) fn call(&self, number: u64) -> Key {
+        let mut digester = self.digest("call key 1");
+        digester.number(number);
+        Key { level: Level::Binary, version: VERSION, digest: digester.finish() }
+    }
+
     fn digest(&self, domain: &str) -> Digester {
         let mut digester = Digester::new(domain);
         digester.number(self.parts.len() as u64);
@@ -123,7 +185,7 @@ impl Subject {
 }
 
 impl Program {
-    fn of(path: &Path, states: &mut States) -> Result<Self, String> {
+    pub(super) fn of(path: &Path, states: &mut States) -> Result<Self, String> {
         let cannot = |error: std::io::Error| format!("`{}`: {error}", path.display());
         let path = path.canonicalize().map_err(cannot)?;
         let stamp = Stamp::of(&path);

@@ -1,0 +1,164 @@
+//! `exec` as cargo's runner: plain `cargo test` answered from records.
+
+#![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+
+use std::fs;
+
+use knhk_test_cache::observer::Observer;
+use rustix::process::Signal;
+
+use crate::home::{EXE, Home, LIMIT, Ran, SOON, until, until_old};
+
+/// Cargo with us as its runner, by both of its streams.
+fn cargo(home: &Home, args: &[&str]) -> Ran {
+    let runner = format!("target.'cfg(all())'.runner=[{EXE:?}, 'exec']");
+    let args = [&["--config", &runner], args].concat();
+    home.start("cargo", &args).end(LIMIT)
+}
+
+/// A workspace that is ready to be asked: built, and so old that its files are settled.
+fn built(files: &[(&str, &str)]) -> Option<Home> {
+    if let Err(reason) = Observer::available() {
+        eprintln!("skipped: {reason}");
+        return None;
+    }
+    let home = Home::with(files);
+    let ran = cargo(&home, &["test", "--no-run"]);
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    until_old(&home.root.join("src/lib.rs"));
+    Some(home)
+}
+
+impl Ran {
+    /// How many test programs were answered from their records.
+    fn cached(&self) -> usize {
+        self.stderr.lines().filter(|line| line.contains("is cached:")).count()
+    }
+
+    #[track_caller]
+    fn is(&self, code: i32, cached: usize) -> &Self {
+        assert_eq!((self.code, self.cached()), (Some(code), cached), "{self:#?}");
+        self
+    }
+}
+
+const READS: &str =
+    "#[test] fn reads() { assert_ne!(std::fs::read(\"data\").unwrap(), b\"bad\") }\n";
+
+#[test]
+fn plain_cargo_test_is_answered_from_records_until_something_counts() {
+    let Some(home) = built(&[("data", "1"), ("tests/it.rs", READS)]) else { return };
+    let first = cargo(&home, &["test"]);
+    first.is(0, 0);
+    let second = cargo(&home, &["test"]);
+    assert_eq!(second.is(0, 2).stdout, first.stdout, "even the time that it took");
+    assert!(second.stdout.contains("test reads ... ok"), "{second:#?}");
+    // Another call of the same program is another one.
+    cargo(&home, &["test", "reads"]).is(0, 0);
+    cargo(&home, &["test", "reads"]).is(0, 2);
+    home.write("data", "2");
+    cargo(&home, &["test"]).is(0, 1);
+    home.write("data", "bad");
+    cargo(&home, &["test", "--no-fail-fast"]).is(101, 1);
+    cargo(&home, &["test", "--no-fail-fast"]).is(101, 1);
+    home.write("data", "1");
+    cargo(&home, &["test"]).is(0, 2);
+    // Built anew, and the same program.
+    home.write("tests/it.rs", &READS.replace(";\n", "; // more\n"));
+    cargo(&home, &["test"]).is(0, 2);
+    home.write("tests/it.rs", &READS.replace("bad", "1"));
+    cargo(&home, &["test", "--test", "it"]).is(101, 0);
+}
+
+#[test]
+fn a_config_may_say_that_a_target_always_runs() {
+    let Some(home) = built(&[("tests/to_it.rs", "#[test] fn t() {}\n")]) else { return };
+    cargo(&home, &["test"]).is(0, 0);
+    cargo(&home, &["test"]).is(0, 2);
+    home.config("", "always_run = ['*::to-it']");
+    cargo(&home, &["test"]).is(0, 1);
+    home.config("", "ttl = '1ms'");
+    cargo(&home, &["test"]).is(0, 0);
+}
+
+#[test]
+fn variables_count_and_a_harness_of_its_own_is_never_asked() {
+    let manifest = "[package]\nname='p'\nversion='0.1.0'\nedition='2021'\n[lib]\ndoctest=false\n\
+                    [[test]]\nname='own-one'\npath='tests/x.rs'\nharness=false\n";
+    let own =
+        "fn main() { println!(\"running 0 tests\\n\\ntest result: ok. 0 passed; 0 failed\") }";
+    let files = [("Cargo.toml", manifest), ("tests/x.rs", own)];
+    let Some(mut home) = built(&files) else { return };
+    cargo(&home, &["test"]).is(0, 0);
+    cargo(&home, &["test"]).is(0, 1);
+    home.environment.set("MODE", "other");
+    cargo(&home, &["test"]).is(0, 0);
+}
+
+#[test]
+fn what_runs_no_tests_is_passed_through() {
+    let main = "fn main() { let args: Vec<_> = std::env::args().skip(1).collect();\n\
+                println!(\"{args:?}\"); std::process::exit(7) }\n";
+    let Some(home) = built(&[("src/main.rs", main)]) else { return };
+    for _ in 0..2 {
+        let ran = cargo(&home, &["run", "-q", "--", "--x", "y"]);
+        assert_eq!(ran.is(7, 0).stdout, "[\"--x\", \"y\"]\n");
+        let ran = cargo(&home, &["test", "--lib", "--", "--list"]);
+        assert!(ran.is(0, 0).stdout.contains("one: test"), "{ran:#?}");
+    }
+    assert_eq!(home.records(), 0);
+}
+
+#[test]
+fn exit_status_and_signals_are_the_program_s() {
+    let files = [
+        ("tests/aborts.rs", "#[test] fn t() { std::process::abort() }\n"),
+        ("tests/exits.rs", "#[test] fn t() { std::process::exit(3) }\n"),
+        (
+            "tests/waits.rs",
+            "#[test] fn t() { std::fs::write(std::env::var(\"MARK\").unwrap(), \
+                            \"\").unwrap(); std::thread::sleep(std::time::Duration::MAX) }\n",
+        ),
+    ];
+    let Some(mut home) = built(&files) else { return };
+    let ran = cargo(&home, &["test", "--test", "aborts"]);
+    assert!(ran.is(101, 0).stderr.contains("signal: 6, SIGABRT"), "{ran:#?}");
+    let ran = cargo(&home, &["test", "--test", "exits"]);
+    assert!(ran.stderr.contains("exit status: 3"), "{ran:#?}");
+    assert_eq!(home.records(), 0);
+    // Sent to us alone.
+    let mark = home.base.join("out/mark");
+    let name = |path: &std::path::Path| path.file_name().unwrap().to_string_lossy().into_owned();
+    let deps = fs::read_dir(home.root.join("target/debug/deps")).unwrap();
+    let waits = deps
+        .map(|entry| entry.unwrap().path())
+        .find(|path| name(path).starts_with("waits-") && path.extension().is_none());
+    home.environment.set("MARK", &mark);
+    home.environment.set("CARGO_MANIFEST_DIR", home.root.clone());
+    home.environment.set("CARGO_PKG_NAME", "p");
+    let started = home.start(EXE, &["exec", waits.unwrap().to_str().unwrap()]);
+    until("the test waits", || mark.exists().then_some(()));
+    started.signal(Signal::TERM);
+    assert_eq!(started.end(SOON).code, None, "ended by the signal");
+    assert_eq!(home.left_over(), Vec::<String>::new());
+}
+
+#[test]
+fn a_program_that_is_not_there_is_a_clear_error() {
+    let home = Home::new();
+    let ran = home.run(&["exec", "/nowhere/program", "--list"]);
+    assert_eq!(ran.code, Some(127), "{ran:#?}");
+    assert!(ran.stderr.contains("cannot start `/nowhere/program`"), "{ran:#?}");
+    let ran = home.run(&["exec", "/bin/sh", "-c", "exit 9"]);
+    assert_eq!(ran.code, Some(9), "{ran:#?}");
+}
+
+#[test]
+fn the_lines_for_cargo_are_what_cargo_takes() {
+    let Some(home) = built(&[]) else { return };
+    let lines = home.ok(&["config", "cargo"]);
+    assert!(lines.contains(EXE), "{lines}");
+    home.write(".cargo/config.toml", &lines);
+    home.start("cargo", &["test"]).end(LIMIT).is(0, 0);
+    home.start("cargo", &["test"]).end(LIMIT).is(0, 1);
+}
