@@ -18,6 +18,10 @@ use crate::model::End;
 use crate::paths::Paths;
 use crate::process::Environment;
 
+/// The variable that, with the value `off`, has every program run as it is. Whoever runs tests to see
+/// what they come to now sets it.
+pub(super) const SWITCH: &str = "KNHK_TEST_CACHE_EXEC";
+
 /// What cargo wants to be run.
 #[derive(Clone, Debug)]
 pub struct Invocation {
@@ -67,7 +71,7 @@ mod linux {
     use super::super::binary::{Call, Subject, memo_of};
     use super::super::patterns::{MayAlwaysRun, of_any_kind};
     use super::super::states::{States, until_settled};
-    use super::{Called, End, Environment, Invocation, Path, PathBuf, Paths, request};
+    use super::{Called, End, Environment, Invocation, Path, PathBuf, Paths, SWITCH, request};
     use crate::cache::{Cache, Limits, Record};
     use crate::compiler::may_be_custom;
     use crate::config;
@@ -88,6 +92,9 @@ mod linux {
     /// `None`: there is a doubt, whichever.
     fn answered_or_run(invocation: &Invocation, paths: &Paths) -> Option<Called> {
         let Invocation { args, dir, environment, .. } = invocation;
+        if environment.get(SWITCH).is_some_and(|value| value == "off") {
+            return None;
+        }
         let terminal = std::io::stdout().is_terminal();
         if !request::is_understood(args, environment, terminal) {
             return None;

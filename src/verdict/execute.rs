@@ -193,7 +193,12 @@ impl<'a> Execution<'a> {
         let request = nextest::Request {
             cargo: self.facts.toolchain.cargo.clone(),
             dir: selection.dir.clone(),
-            environment: environment.clone(),
+            environment: {
+                // With us as its runner too, it would be answered what is to be found out.
+                let mut environment = environment.clone();
+                environment.set(super::exec::SWITCH, "off");
+                environment
+            },
             selection: selection.cargo.clone(),
             harness: selection.harness.clone(),
         };

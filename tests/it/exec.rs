@@ -155,10 +155,12 @@ fn a_program_that_is_not_there_is_a_clear_error() {
 
 #[test]
 fn the_lines_for_cargo_are_what_cargo_takes() {
-    let Some(home) = built(&[]) else { return };
+    let Some(mut home) = built(&[]) else { return };
     let lines = home.ok(&["config", "cargo"]);
     assert!(lines.contains(EXE), "{lines}");
     home.write(".cargo/config.toml", &lines);
     home.start("cargo", &["test"]).end(LIMIT).is(0, 0);
     home.start("cargo", &["test"]).end(LIMIT).is(0, 1);
+    home.environment.set("KNHK_TEST_CACHE_EXEC", "off");
+    home.start("cargo", &["test"]).end(LIMIT).is(0, 0);
 }
