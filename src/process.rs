@@ -190,6 +190,20 @@ pub fn become_program(program: &Path, args: impl IntoIterator<Item = OsString>) 
     SpawnError { program: program.to_owned(), dir, source }
 }
 
+/// Gives memory back to the system that was only needed for a while; where the allocator keeps it,
+/// a daemon would hold for ever what its start took.
+#[cfg_attr(
+    all(target_os = "linux", target_env = "gnu"),
+    expect(unsafe_code, reason = "the allocator's own call for this")
+)]
+pub fn trim_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: it takes no pointer and may be called at any time from any thread.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// What happens in the child between fork and exec.
 #[expect(unsafe_code, reason = "pre_exec is the kernel's own interface for this")]
 fn prepare(command: &mut std::process::Command, priority: Priority, last: Option<Hook>) {

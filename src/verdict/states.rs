@@ -21,6 +21,9 @@ const TICKS: i128 = 25_000_000;
 /// The coarsest file system keeps times of two seconds.
 const COARSE: i128 = 2_100_000_000;
 
+/// So many inputs are looked at by two threads.
+const MANY: usize = 256;
+
 /// In which way something counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Way {
@@ -166,6 +169,21 @@ impl States {
         root: &Path,
         inputs: &'a [Input],
     ) -> Option<&'a Input> {
+        // Most are looks at paths that are not there, which the system answers one by one.
+        let (one, other) = inputs.split_at(if inputs.len() < MANY { 0 } else { inputs.len() / 2 });
+        if one.is_empty() {
+            return self.first_changed_of(root, other);
+        }
+        std::thread::scope(|scope| {
+            // What is learnt there is lost: it is what had no proof, which is little.
+            let other_half = scope.spawn(|| Self::default().first_changed_of(root, other));
+            let changed = self.first_changed_of(root, one);
+            // A panic there has proven nothing: the first input is as good as any.
+            changed.or(other_half.join().unwrap_or(inputs.first()))
+        })
+    }
+
+    fn first_changed_of<'a>(&mut self, root: &Path, inputs: &'a [Input]) -> Option<&'a Input> {
         inputs.iter().find(|input| !self.holds(root, input))
     }
 }

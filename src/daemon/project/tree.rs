@@ -91,7 +91,11 @@ impl WatchedTree {
                 }
             }
         };
+        let before = scope.hasher().len();
         let hashed = scope.refresh(how, &mut on_dir);
+        if scope.hasher().len() > before + SMALL {
+            crate::process::trim_memory();
+        }
         if unwatched.is_empty() && failed.is_empty() {
             // Every folder was watched before it was read just now.
             *blind = None;
