@@ -500,6 +500,8 @@ impl Actor {
             let mut tree = tree;
             let file = tree.scope().memo_file(&cache_dir);
             let result = tree.scope_mut().save_memo(&file);
+            // Seldom, and after a look at very much of the tree.
+            crate::process::trim_memory();
             (tree, result)
         });
         if let Ok((tree, result)) = saved.await {
