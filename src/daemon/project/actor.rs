@@ -419,6 +419,8 @@ impl Actor {
             }
             End::Tested(verdict) => self.report(*verdict),
         }
+        // What cargo said of thousands of files was held while it built.
+        crate::process::trim_memory();
         // The tree may have moved on while this was running.
         if !self.work.is_running() {
             self.consider().await;
