@@ -44,8 +44,6 @@ pub(super) struct RanTarget {
     pub(super) reason: String,
     /// What a record of it would depend on.
     pub(super) fate: Fate,
-    /// When the oldest of what it says was seen, if that is not this run.
-    pub(super) since: Option<Timestamp>,
     /// Tests of it that had two outcomes on the same code.
     pub(super) flaky: Vec<String>,
 }
@@ -57,15 +55,8 @@ impl RanTarget {
 
     /// When it was run, `now` being just after the run.
     pub(super) fn when(&self, now: Timestamp) -> Timestamp {
-        self.since.unwrap_or(now)
+        self.kept.as_ref().map_or(now, |record| record.created)
     }
-}
-
-/// What came of a target that had to run.
-struct Came {
-    report: TargetReport,
-    fate: Fate,
-    since: Option<Timestamp>,
 }
 
 /// Everything that running needs.
@@ -145,7 +136,11 @@ impl<'a> Execution<'a> {
             let built: Vec<_> = products.iter().map(|(_, path)| path.clone()).collect();
             tokio::time::sleep(until_settled(&built, SystemTime::now())).await;
         }
-        let mut results = BTreeMap::new();
+        let mut results = self.failed_first(&jobs, &to_run, &options, on_step).await?;
+        for index in results.keys() {
+            "its failed tests fail again on this very code".clone_into(&mut reasons[*index]);
+        }
+        to_run.retain(|index| !results.contains_key(index));
         while !to_run.is_empty() {
             results.extend(self.run(&jobs, &to_run, &mut level, &options, on_step).await?);
             to_run.clear();
@@ -165,21 +160,15 @@ impl<'a> Execution<'a> {
         let mut targets = Vec::new();
         let all = kept.into_iter().zip(recorded).zip(reasons);
         for (index, ((kept, recorded), reason)) in all.enumerate() {
-            let Came { report, fate, since } = match (&kept, results.remove(&index)) {
-                (Some(record), _) => Came {
-                    report: record.targets[0].clone(),
-                    fate: Fate::Inputs(record.inputs.clone()),
-                    since: Some(record.created),
-                },
-                (None, Some(came)) => came,
+            let (report, fate) = match (&kept, results.remove(&index)) {
+                (Some(record), _) => {
+                    (record.targets[0].clone(), Fate::Inputs(record.inputs.clone()))
+                }
+                (None, Some(result)) => result,
                 (None, None) => return Err(RunError::Cancelled),
             };
-            let reason = match (&kept, since) {
-                (None, Some(_)) => "it failed on this very code: its failed tests again".to_owned(),
-                _ => reason,
-            };
             let flaky = Vec::new();
-            targets.push(RanTarget { report, kept, recorded, reason, fate, since, flaky });
+            targets.push(RanTarget { report, kept, recorded, reason, fate, flaky });
         }
         Ok(Ran { targets, runners, doubt, level: Some(level) })
     }
@@ -210,10 +199,43 @@ impl<'a> Execution<'a> {
             recorded: None,
             reason: self.why.to_owned(),
             fate: Fate::WithTree(Vec::new()),
-            since: None,
             flaky: Vec::new(),
         };
         Ok(Ran { targets: ran.reports.into_iter().map(target).collect(), ..Ran::default() })
+    }
+
+    /// Runs nothing but the failed tests of targets that failed on this very code. Those that fail
+    /// again are red, and done; of a target whose failed tests pass now nothing is known: what they
+    /// depend on is not what it was, and the others may depend on it too.
+    async fn failed_first(
+        &self,
+        jobs: &[Job],
+        wanted: &[usize],
+        options: &runner::Options,
+        on_step: &mut dyn FnMut(Step<'_>),
+    ) -> Result<BTreeMap<usize, (TargetReport, Fate)>, RunError> {
+        let mut parts = Vec::new();
+        let mut befores = Vec::new();
+        for index in wanted {
+            let before = failed::before(self.failed.as_deref(), &jobs[*index].id);
+            let part = before.and_then(|before| failed::only_failed(&jobs[*index], before));
+            if let (Some(part), Some(before)) = (part, before) {
+                parts.push(part);
+                befores.push((*index, before));
+            }
+        }
+        let events = |event: Event<'_>| {
+            let is_green = matches!(&event, Event::Finished { report }
+                if report.verdict == Verdict::Pass);
+            if !is_green {
+                on_step(Step::Running(event));
+            }
+        };
+        let reports = self.reports(&parts, options, events).await?;
+        let red = befores.into_iter().zip(reports).filter_map(|((index, before), report)| {
+            Some((index, (failed::still_red(before, report)?, Fate::WithTree(Vec::new()))))
+        });
+        Ok(red.collect())
     }
 
     /// Runs these of the jobs, observed where that is possible. What an observed run cannot prove
@@ -225,20 +247,11 @@ impl<'a> Execution<'a> {
         level: &mut Level<'_>,
         options: &runner::Options,
         on_step: &mut dyn FnMut(Step<'_>),
-    ) -> Result<BTreeMap<usize, Came>, RunError> {
+    ) -> Result<BTreeMap<usize, (TargetReport, Fate)>, RunError> {
         let always = AlwaysRun::of(&self.question.settings);
         let mut observed: Vec<Job> = wanted.iter().map(|index| jobs[*index].clone()).collect();
-        // Targets of which only the failed tests are run, with what is known of the others.
-        let mut parts = BTreeMap::new();
         for (index, job) in wanted.iter().zip(&mut observed) {
-            if let Some(before) = failed::before(self.failed.as_deref(), &job.id) {
-                job.urgent = true;
-                if let Some(part) = failed::only_failed(job, before) {
-                    *job = part;
-                    parts.insert(*index, before);
-                    continue;
-                }
-            }
+            job.urgent = failed::before(self.failed.as_deref(), &job.id).is_some();
             if let Found::Nothing { expected, .. } = level.found(*index) {
                 job.expected = *expected;
             }
@@ -263,19 +276,6 @@ impl<'a> Execution<'a> {
         let mut again = Vec::new();
         for (index, report) in wanted.iter().zip(reports) {
             let is_random = jobs[*index].is_random();
-            if let Some(before) = parts.get(index) {
-                match failed::merged(before, report) {
-                    Some(report) => {
-                        let since = self.failed.as_ref().map(|record| record.created);
-                        results.insert(
-                            *index,
-                            Came { report, fate: Fate::WithTree(Vec::new()), since },
-                        );
-                    }
-                    None => again.push((*index, Fate::WithTree(Vec::new()))),
-                }
-                continue;
-            }
             let red = report.verdict != Verdict::Pass;
             let fate = match watched.remove(index) {
                 _ if always.names(&report.id) => Fate::Nothing(vec![Doubt::AlwaysRun]),
@@ -292,13 +292,13 @@ impl<'a> Execution<'a> {
                 Some(Watched { fate, .. }) => fate,
                 None => Fate::WithTree(Vec::new()),
             };
-            results.insert(*index, Came { report, fate, since: None });
+            results.insert(*index, (report, fate));
         }
         let repeated: Vec<_> = again.iter().map(|(index, _)| jobs[*index].clone()).collect();
         let events = |event: Event<'_>| on_step(Step::Running(event));
         let reports = self.reports(&repeated, options, events).await?;
         for ((index, fate), report) in again.into_iter().zip(reports) {
-            results.insert(index, Came { report, fate, since: None });
+            results.insert(index, (report, fate));
         }
         Ok(results)
     }

@@ -1,8 +1,8 @@
-//! After a failure: the failed tests come first, and of a target that failed on the very same
-//! code, only they.
+//! After a failure: the failed tests come first, and while they fail on the very same code, only
+//! they.
 //!
-//! The other tests of that target passed then, on this code; and a failed test that passes now
-//! is flaky, so that nothing is kept of its target before it has agreed with itself for a while.
+//! For a red answer that is enough. A green one needs a run of all: if a failed test passes now,
+//! something that no key holds is another, and the tests that passed then may fail for it.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -43,9 +43,9 @@ pub(super) fn only_failed(job: &Job, before: &TargetReport) -> Option<Job> {
     })
 }
 
-/// The whole target's report, from that of the failed tests alone; `None` if it does not tell what
-/// became of each.
-pub(super) fn merged(before: &TargetReport, again: TargetReport) -> Option<TargetReport> {
+/// The whole target's report, if the failed tests were run alone and some of them failed again;
+/// the others are told as they were.
+pub(super) fn still_red(before: &TargetReport, again: TargetReport) -> Option<TargetReport> {
     let now: BTreeMap<_, _> = again.tests.iter().map(|test| (&*test.name, test.outcome)).collect();
     let mut tests = Vec::new();
     let mut counts = TestCounts::default();
@@ -61,12 +61,8 @@ pub(super) fn merged(before: &TargetReport, again: TargetReport) -> Option<Targe
         }
         tests.push(TestReport { name: test.name.clone(), outcome });
     }
-    let agrees = match again.end {
-        End::Exit(0) => counts.failed == 0,
-        End::Exit(101) => counts.failed > 0,
-        _ => false,
-    };
-    agrees.then_some(TargetReport { tests, counts, ..again })
+    let is_red = again.end == End::Exit(101) && counts.failed > 0;
+    is_red.then_some(TargetReport { tests, counts, ..again })
 }
 
 #[cfg(test)]
@@ -123,15 +119,18 @@ mod tests {
     }
 
     #[test]
-    fn the_whole_is_what_passed_before_and_what_came_of_the_rest() {
+    fn only_a_red_is_told_from_the_failed_tests_alone() {
         let before = report(BEFORE);
-        let good = merged(&before, report(&[("a", Outcome::Ok)])).unwrap();
-        assert_eq!((good.verdict, good.counts.passed, good.counts.ignored), (Verdict::Pass, 2, 1));
-        let bad = merged(&before, report(&[("a", Outcome::Failed)])).unwrap();
+        let bad = still_red(&before, report(&[("a", Outcome::Failed)])).unwrap();
         assert_eq!((bad.verdict, bad.counts), (Verdict::Fail, before.counts));
-        assert!(merged(&before, report(&[])).is_none(), "nothing is known of it");
-        let mut odd = report(&[("a", Outcome::Ok)]);
-        odd.end = End::Exit(3);
-        assert!(merged(&before, odd).is_none());
+        assert!(still_red(&before, report(&[("a", Outcome::Ok)])).is_none(), "all must run");
+        let mut odd = report(&[("a", Outcome::Failed)]);
+        odd.end = End::Signal(6);
+        assert!(still_red(&before, odd).is_none());
+        let two = report(&[("a", Outcome::Failed), ("b", Outcome::Failed)]);
+        let one = [("a", Outcome::Failed), ("b", Outcome::Ok)];
+        let mixed = still_red(&two, report(&one)).unwrap();
+        assert_eq!((mixed.counts.passed, mixed.counts.failed), (1, 1));
+        assert!(still_red(&two, report(&one[..1])).is_none(), "nothing is known of the other");
     }
 }

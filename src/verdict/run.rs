@@ -266,11 +266,11 @@ impl Session<'_> {
             }
             Finding::Red(record) => {
                 on_step(Step::KnownFailure(&known_failure(&record)));
-                let age = record.created.age(now);
-                let is_fresh = age.is_some_and(|age| age <= self.question.settings.ttl);
                 let inputs = &record.inputs;
-                let is_same = || States::default().first_changed(&self.question.root, inputs);
-                if is_fresh && is_same().is_none() { Known::Red(record) } else { Known::Nothing }
+                match States::default().first_changed(&self.question.root, inputs) {
+                    None => Known::Red(record),
+                    Some(_) => Known::Nothing,
+                }
             }
             Finding::Nothing(why) => {
                 on_step(Step::Missed(&why));
