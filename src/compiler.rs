@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::process::{Environment, Priority};
 use crate::workspace::{CargoConfig, Selection, Toolchain};
 
+pub use cargo::building_into;
 pub use error::CompileError;
 pub use hook::record_invocation;
 pub use locks::{is_locked, waiting_for_us};
@@ -45,6 +46,8 @@ pub struct BuildSpec {
     pub toolchain: Toolchain,
     /// Cargo's configuration for that folder and environment.
     pub config: CargoConfig,
+    /// Where to build, if it is not where the developer's cargo would.
+    pub target_dir: Option<PathBuf>,
     /// Whether someone is waiting.
     pub priority: Priority,
     /// Whether diagnostics are rendered with colour.
@@ -68,6 +71,11 @@ pub struct Build {
     pub warnings: Vec<String>,
     /// Whether cargo found everything up to date, dependencies too.
     pub fresh: bool,
+    /// How many artifacts were not.
+    pub rebuilt: usize,
+    /// Why: `p v0.1.0 (/w): the environment variable X changed`, for some of what had been built
+    /// before. Only of builds that nobody waits for.
+    pub dirty: Vec<String>,
     /// Which files the compiler and build scripts say they have read.
     pub sources: Sources,
     /// How long cargo took.
@@ -103,17 +111,41 @@ impl TestCompiler {
         let said = if self.spec.selection.is_doc_only() {
             self.rehearse(cancel, progress).await?.0
         } else {
-            let arguments = cargo::Arguments { no_run: true, ..cargo::Arguments::default() };
-            cargo::call(&self.spec, arguments, cancel, progress).await?
+            self.compile(cancel, progress).await?
         };
         let packages = targets::Packages::default();
         Ok(Build {
             artifacts: targets::artifacts(&said.artifacts, &packages)?,
             fresh: said.is_fresh(),
+            rebuilt: said.rebuilt(),
             sources: sources::collect(&self.spec.root, &said),
+            dirty: said.dirty,
             warnings: said.warnings,
             elapsed: said.elapsed,
         })
+    }
+
+    /// Where nobody waits, without the network first: a build ahead of need is not worth a wait
+    /// for an index that does not answer, and mostly the lock file says all.
+    async fn compile(
+        &self,
+        cancel: &CancellationToken,
+        mut progress: impl FnMut(Progress),
+    ) -> Result<cargo::Said, CompileError> {
+        let arguments =
+            |frozen| cargo::Arguments { no_run: true, frozen, ..cargo::Arguments::default() };
+        let BuildSpec { root, selection, priority, .. } = &self.spec;
+        if *priority == Priority::Background
+            && root.join("Cargo.lock").is_file()
+            && !selection.is_about_network()
+        {
+            match cargo::call(&self.spec, arguments(true), cancel, &mut progress).await {
+                // Something is to be fetched, or the lock file to be written.
+                Err(CompileError::Refused { .. } | CompileError::Manifest { .. }) => {}
+                done => return done,
+            }
+        }
+        cargo::call(&self.spec, arguments(false), cancel, progress).await
     }
 
     /// Asks cargo which processes it would run for this selection, with which arguments, folder

@@ -17,6 +17,7 @@ mod project;
 mod server;
 mod session;
 mod shared;
+mod sharing;
 mod watches;
 
 pub use endpoint::{Endpoint, EndpointError};
@@ -24,7 +25,6 @@ pub use life::Life;
 
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -293,7 +293,7 @@ impl Daemon {
             watcher: Arc::new(Mutex::new(Watches::new(watcher))),
             builds: Arc::new(Semaphore::new(1)),
             commands: commands.clone(),
-            max_bytes: AtomicU64::new(loaded.config.cache.max_size),
+            bounds: Mutex::new(loaded.config.cache),
             hook,
             stop: stop.clone(),
             project: self.project.clone(),

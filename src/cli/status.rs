@@ -79,6 +79,14 @@ fn without_daemon(context: &Context) -> Result<StatusReport, Stop> {
             reason: problem,
             code_hash: None,
             watch: "nothing: no daemon is running".to_owned(),
+            target_dirs: project
+                .settings
+                .target_dir
+                .of(&project.path)
+                .iter()
+                .map(Into::into)
+                .collect(),
+            notes: Vec::new(),
             last_build: None,
             verified: known.verified,
             wrong: known.wrong,

@@ -10,8 +10,11 @@ mod actor;
 mod background;
 mod courtesy;
 mod inbox;
+mod patience;
+mod place;
 mod polite;
 mod question;
+mod rivalry;
 mod tree;
 mod work;
 

@@ -134,6 +134,7 @@ mod linux {
         let limits = Limits {
             keep_snapshots: settings.keep_snapshots as usize,
             max_bytes: config.cache.max_size,
+            max_age: config.cache.max_age,
         };
         run(invocation, &mut call, &target, &stdin, terminal, limits)
     }

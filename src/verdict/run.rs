@@ -329,6 +329,7 @@ impl Session<'_> {
             environment: self.question.environment.clone(),
             toolchain: self.facts.toolchain.clone(),
             config: self.facts.cargo_config.clone(),
+            target_dir: self.question.target_dir.clone(),
             priority: self.options.priority,
             colour: self.options.color,
             hook: self.options.hook.clone(),
@@ -340,6 +341,7 @@ impl Session<'_> {
         on_step: &mut dyn FnMut(Step<'_>),
         look: &Look<M>,
     ) -> Result<Build, RunError> {
+        self.question.mark_target();
         let progress = |progress| on_step(Step::Building(progress));
         match self.compiler().build(&self.options.cancel, progress).await {
             Err(CompileError::Cancelled) => Err(RunError::Cancelled),

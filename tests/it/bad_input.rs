@@ -6,4 +6,5 @@ mod places;
 mod processes;
 mod service;
 mod socket;
+mod stuck;
 mod workspaces;

@@ -13,4 +13,5 @@ mod observer;
 mod random;
 mod replay;
 mod results;
+mod same;
 mod trust;

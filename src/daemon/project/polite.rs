@@ -10,6 +10,7 @@ use tracing::{debug, info};
 
 use super::super::lock;
 use super::courtesy::{Attempt, Courtesy};
+use super::patience::Patience;
 use super::work::{End, Worker};
 use crate::compiler::{self, Build, CompileError, Progress, TestCompiler};
 use crate::model::Timestamp;
@@ -25,6 +26,8 @@ enum Outcome {
     Ended(Result<Build, CompileError>),
     /// Somebody else waits for the lock, or holds it after all.
     GaveWay(Attempt),
+    /// It got nowhere: why it was ended.
+    Stuck(String),
 }
 
 /// Builds to the end, however many attempts that takes.
@@ -32,6 +35,7 @@ pub(super) async fn build(
     project: &str,
     compiler: &TestCompiler,
     target_dirs: &[PathBuf],
+    limit: Option<Duration>,
     builds: &Arc<Semaphore>,
     worker: &Worker,
 ) -> End {
@@ -45,20 +49,14 @@ pub(super) async fn build(
             place = builds.acquire() => place,
         };
         let started = Instant::now();
-        match attempt(&courtesy, compiler, worker).await {
+        match attempt(&courtesy, compiler, limit, worker).await {
             Outcome::Ended(Err(CompileError::Cancelled)) => return End::GivenUp,
             Outcome::Ended(result) => {
-                let (success, errors) = match result {
-                    Ok(build) => (true, build.warnings.concat()),
-                    Err(error) => (false, error.rendered()),
-                };
-                let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-                return End::Built(LastBuild {
-                    when: Timestamp::now(),
-                    success,
-                    duration_ms,
-                    errors,
-                });
+                return End::Built(outcome(result.map_err(|error| error.rendered()), started));
+            }
+            Outcome::Stuck(why) => {
+                let errors = format!("error: {why}\n");
+                return End::Built(LastBuild { ended: Some(why), ..outcome(Err(errors), started) });
             }
             Outcome::GaveWay(attempt) => {
                 courtesy.gave_way(attempt);
@@ -66,6 +64,22 @@ pub(super) async fn build(
                 info!(%project, outcome = "gave way", lost, "another cargo wants to build");
             }
         }
+    }
+}
+
+fn outcome(result: Result<Build, String>, started: Instant) -> LastBuild {
+    let (success, errors, rebuilt, dirty) = match result {
+        Ok(build) => (true, build.warnings.concat(), build.rebuilt, build.dirty),
+        Err(errors) => (false, errors, 0, Vec::new()),
+    };
+    LastBuild {
+        when: Timestamp::now(),
+        success,
+        duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        errors,
+        rebuilt: rebuilt as u64,
+        dirty,
+        ended: None,
     }
 }
 
@@ -110,29 +124,38 @@ struct Heard {
     finished: bool,
     /// It waits for a lock itself.
     blocked: bool,
+    patience: Patience,
 }
 
 impl Heard {
-    fn new() -> Self {
+    fn new(limit: Option<Duration>) -> Self {
         let now = Instant::now();
-        Self { started: now, units: None, since: now, finished: false, blocked: false }
+        let patience = Patience::new(limit, now);
+        Self { started: now, units: None, since: now, finished: false, blocked: false, patience }
     }
 
     /// Takes note; what there is to tell.
     fn note(&mut self, progress: Progress) -> Option<String> {
+        let now = Instant::now();
         match progress {
             Progress::Building { done, total, what } => {
                 self.blocked = false;
+                self.patience.building(done, &what, now);
                 if self.units.replace(done).is_some_and(|before| before != done) {
-                    (self.since, self.finished) = (Instant::now(), true);
+                    (self.since, self.finished) = (now, true);
                 }
                 Some(format!("building {what} {done}/{total}"))
             }
             Progress::Blocked(what) => {
                 self.blocked = true;
+                self.patience.blocked(now);
                 Some(format!("{what} (another cargo builds)"))
             }
-            Progress::Status(_) | Progress::Diagnostic(_) => None,
+            Progress::Status(what) => {
+                self.patience.said(&what, now);
+                None
+            }
+            Progress::Diagnostic(_) => None,
         }
     }
 
@@ -143,10 +166,15 @@ impl Heard {
 }
 
 /// Builds until the end, or until somebody else waits for the lock.
-async fn attempt(courtesy: &Courtesy, compiler: &TestCompiler, worker: &Worker) -> Outcome {
+async fn attempt(
+    courtesy: &Courtesy,
+    compiler: &TestCompiler,
+    limit: Option<Duration>,
+    worker: &Worker,
+) -> Outcome {
     worker.tell.send_replace((State::Building, "building".to_owned()));
     let cancel = worker.cancel.child_token();
-    let heard = Mutex::new(Heard::new());
+    let heard = Mutex::new(Heard::new(limit));
     let progress = |progress: Progress| {
         if let Some(text) = lock(&heard).note(progress) {
             worker.tell.send_replace((State::Building, text));
@@ -158,6 +186,17 @@ async fn attempt(courtesy: &Courtesy, compiler: &TestCompiler, worker: &Worker) 
             biased;
             result = &mut build => return Outcome::Ended(result),
             () = tokio::time::sleep(LOOK) => {}
+        }
+        let overdue = lock(&heard).patience.overdue(Instant::now());
+        if let Some(why) = overdue {
+            cancel.cancel();
+            return match build.await {
+                Err(CompileError::Cancelled) if !worker.cancel.is_cancelled() => {
+                    Outcome::Stuck(why)
+                }
+                // It ended just then.
+                result => Outcome::Ended(result),
+            };
         }
         if worker.wanted.is_cancelled() {
             continue;

@@ -30,6 +30,8 @@ impl Actor {
             Err(message) => return Reply::Error { message },
         };
         self.environment = question.environment.clone();
+        self.is_asked = true;
+        self.tell_place(&question, &facts);
         self.identity = Some(facts.identity.clone());
         self.catch_up(seen).await;
         self.follow(&question, &facts).await;

@@ -34,6 +34,10 @@ impl Built {
         &self.tree
     }
 
+    pub(super) fn identity(&self) -> &Digest {
+        &self.identity
+    }
+
     pub(super) fn new(tree: Digest, question: &Question, facts: &Facts) -> Self {
         Self {
             tree,
@@ -222,20 +226,23 @@ fn forward(mut from: watch::Receiver<Doing>, to: watch::Sender<String>) {
 pub(super) fn build(question: &Question, facts: &Facts, of: Built, shared: &Shared) -> Work {
     let builds = Arc::clone(&shared.builds);
     let target_dirs = facts.target_dirs.clone();
+    let limit = question.settings.build_timeout;
     let compiler = TestCompiler::new(BuildSpec {
         toolchain: facts.toolchain.clone(),
         config: facts.cargo_config.clone(),
         root: question.root.clone(),
         selection: question.selection.clone(),
         environment: question.environment.clone(),
+        target_dir: question.target_dir.clone(),
         priority: Priority::Background,
         colour: false,
         hook: shared.hook.clone(),
     });
+    question.mark_target();
     let name = question.root.display().to_string();
     let (work, worker) = Work::start(of, State::Building);
     tokio::spawn(async move {
-        let end = polite::build(&name, &compiler, &target_dirs, &builds, &worker).await;
+        let end = polite::build(&name, &compiler, &target_dirs, limit, &builds, &worker).await;
         // The project may have left the config meanwhile.
         let _ = worker.done.send(end);
     });

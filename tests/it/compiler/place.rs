@@ -99,6 +99,7 @@ impl Place {
         let memo = self.base.join("memo");
         let toolchain = Toolchain::find(&self.root, &self.environment, &config, &memo).unwrap();
         BuildSpec {
+            target_dir: None,
             root: self.root.clone(),
             selection,
             environment: self.environment.clone(),
