@@ -33,11 +33,11 @@ pub(super) async fn build(
     compiler: &TestCompiler,
     target_dirs: &[PathBuf],
     builds: &Arc<Semaphore>,
+    courtesy: &Mutex<Courtesy>,
     worker: &Worker,
 ) -> End {
-    let mut courtesy = Courtesy::default();
     loop {
-        if !turn(&courtesy, target_dirs, worker).await {
+        if !turn(courtesy, target_dirs, worker).await {
             return End::GivenUp;
         }
         let _place = tokio::select! {
@@ -45,9 +45,13 @@ pub(super) async fn build(
             place = builds.acquire() => place,
         };
         let started = Instant::now();
-        match attempt(&courtesy, compiler, worker).await {
-            Outcome::Ended(Err(CompileError::Cancelled)) => return End::GivenUp,
+        match attempt(courtesy, compiler, worker).await {
+            Outcome::Ended(Err(CompileError::Cancelled)) => {
+                lock(courtesy).ended(started.elapsed());
+                return End::GivenUp;
+            }
             Outcome::Ended(result) => {
+                lock(courtesy).ended(started.elapsed());
                 let (success, errors) = match result {
                     Ok(build) => (true, build.warnings.concat()),
                     Err(error) => (false, error.rendered()),
@@ -61,8 +65,11 @@ pub(super) async fn build(
                 });
             }
             Outcome::GaveWay(attempt) => {
-                courtesy.gave_way(attempt);
-                let lost = courtesy.lost_percent();
+                let lost = {
+                    let mut courtesy = lock(courtesy);
+                    courtesy.gave_way(attempt);
+                    courtesy.lost_percent()
+                };
                 info!(%project, outcome = "gave way", lost, "another cargo wants to build");
             }
         }
@@ -70,7 +77,7 @@ pub(super) async fn build(
 }
 
 /// Waits until it is our turn; false if the work was given up. Who is waited for does not wait.
-async fn turn(courtesy: &Courtesy, target_dirs: &[PathBuf], worker: &Worker) -> bool {
+async fn turn(courtesy: &Mutex<Courtesy>, target_dirs: &[PathBuf], worker: &Worker) -> bool {
     let begun = Instant::now();
     let mut free_since = None;
     loop {
@@ -79,7 +86,7 @@ async fn turn(courtesy: &Courtesy, target_dirs: &[PathBuf], worker: &Worker) -> 
             free_since = None;
         } else {
             let free = now - *free_since.get_or_insert(now);
-            if courtesy.may_begin(free, now - begun) {
+            if lock(courtesy).may_begin(free, now - begun) {
                 return true;
             }
         }
@@ -143,7 +150,7 @@ impl Heard {
 }
 
 /// Builds until the end, or until somebody else waits for the lock.
-async fn attempt(courtesy: &Courtesy, compiler: &TestCompiler, worker: &Worker) -> Outcome {
+async fn attempt(courtesy: &Mutex<Courtesy>, compiler: &TestCompiler, worker: &Worker) -> Outcome {
     worker.tell.send_replace((State::Building, "building".to_owned()));
     let cancel = worker.cancel.child_token();
     let heard = Mutex::new(Heard::new());
@@ -166,7 +173,7 @@ async fn attempt(courtesy: &Courtesy, compiler: &TestCompiler, worker: &Worker) 
             let heard = lock(&heard);
             (heard.attempt(), heard.blocked)
         };
-        let waiting = compiler::waiting_for_us().filter(|_| courtesy.gives_way(attempt));
+        let waiting = compiler::waiting_for_us().filter(|_| lock(courtesy).gives_way(attempt));
         // A cargo that waits behind theirs would only be one more in the queue.
         if waiting.is_none() && !blocked {
             continue;
