@@ -30,18 +30,24 @@ enum Outcome {
     Stuck(String),
 }
 
+/// Where a build writes, and how long it may finish nothing.
+#[derive(Clone, Copy)]
+pub(super) struct Bounds<'a> {
+    pub(super) target_dirs: &'a [PathBuf],
+    pub(super) limit: Option<Duration>,
+}
+
 /// Builds to the end, however many attempts that takes.
 pub(super) async fn build(
     project: &str,
     compiler: &TestCompiler,
-    target_dirs: &[PathBuf],
-    limit: Option<Duration>,
+    bounds: Bounds<'_>,
     builds: &Arc<Semaphore>,
+    courtesy: &Mutex<Courtesy>,
     worker: &Worker,
 ) -> End {
-    let mut courtesy = Courtesy::default();
     loop {
-        if !turn(&courtesy, target_dirs, worker).await {
+        if !turn(courtesy, bounds.target_dirs, worker).await {
             return End::GivenUp;
         }
         let _place = tokio::select! {
@@ -49,18 +55,26 @@ pub(super) async fn build(
             place = builds.acquire() => place,
         };
         let started = Instant::now();
-        match attempt(&courtesy, compiler, limit, worker).await {
-            Outcome::Ended(Err(CompileError::Cancelled)) => return End::GivenUp,
+        match attempt(courtesy, compiler, bounds.limit, worker).await {
+            Outcome::Ended(Err(CompileError::Cancelled)) => {
+                lock(courtesy).ended(started.elapsed());
+                return End::GivenUp;
+            }
             Outcome::Ended(result) => {
+                lock(courtesy).ended(started.elapsed());
                 return End::Built(outcome(result.map_err(|error| error.rendered()), started));
             }
             Outcome::Stuck(why) => {
+                lock(courtesy).ended(started.elapsed());
                 let errors = format!("error: {why}\n");
                 return End::Built(LastBuild { ended: Some(why), ..outcome(Err(errors), started) });
             }
             Outcome::GaveWay(attempt) => {
-                courtesy.gave_way(attempt);
-                let lost = courtesy.lost_percent();
+                let lost = {
+                    let mut courtesy = lock(courtesy);
+                    courtesy.gave_way(attempt);
+                    courtesy.lost_percent()
+                };
                 info!(%project, outcome = "gave way", lost, "another cargo wants to build");
             }
         }
@@ -84,7 +98,7 @@ fn outcome(result: Result<Build, String>, started: Instant) -> LastBuild {
 }
 
 /// Waits until it is our turn; false if the work was given up. Who is waited for does not wait.
-async fn turn(courtesy: &Courtesy, target_dirs: &[PathBuf], worker: &Worker) -> bool {
+async fn turn(courtesy: &Mutex<Courtesy>, target_dirs: &[PathBuf], worker: &Worker) -> bool {
     let begun = Instant::now();
     let mut free_since = None;
     loop {
@@ -93,7 +107,7 @@ async fn turn(courtesy: &Courtesy, target_dirs: &[PathBuf], worker: &Worker) -> 
             free_since = None;
         } else {
             let free = now - *free_since.get_or_insert(now);
-            if courtesy.may_begin(free, now - begun) {
+            if lock(courtesy).may_begin(free, now - begun) {
                 return true;
             }
         }
@@ -167,7 +181,7 @@ impl Heard {
 
 /// Builds until the end, or until somebody else waits for the lock.
 async fn attempt(
-    courtesy: &Courtesy,
+    courtesy: &Mutex<Courtesy>,
     compiler: &TestCompiler,
     limit: Option<Duration>,
     worker: &Worker,
@@ -205,7 +219,7 @@ async fn attempt(
             let heard = lock(&heard);
             (heard.attempt(), heard.blocked)
         };
-        let waiting = compiler::waiting_for_us().filter(|_| courtesy.gives_way(attempt));
+        let waiting = compiler::waiting_for_us().filter(|_| lock(courtesy).gives_way(attempt));
         // A cargo that waits behind theirs would only be one more in the queue.
         if waiting.is_none() && !blocked {
             continue;

@@ -1,7 +1,7 @@
 //! Background work of one project: at most one build or test run at a time, of one snapshot,
 //! given up as soon as that snapshot is no longer the newest.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -11,6 +11,7 @@ use tracing::{debug, warn};
 use super::super::Shared;
 use super::Message;
 use super::background::ActorTree;
+use super::courtesy::Courtesy;
 use super::polite;
 use crate::compiler::{BuildSpec, TestCompiler};
 use crate::model::Digest;
@@ -223,7 +224,13 @@ fn forward(mut from: watch::Receiver<Doing>, to: watch::Sender<String>) {
 
 /// Builds the tests of a question at low priority, once no other project builds and whenever
 /// nobody else wants cargo's lock.
-pub(super) fn build(question: &Question, facts: &Facts, of: Built, shared: &Shared) -> Work {
+pub(super) fn build(
+    question: &Question,
+    facts: &Facts,
+    of: Built,
+    courtesy: Arc<Mutex<Courtesy>>,
+    shared: &Shared,
+) -> Work {
     let builds = Arc::clone(&shared.builds);
     let target_dirs = facts.target_dirs.clone();
     let limit = question.settings.build_timeout;
@@ -242,7 +249,8 @@ pub(super) fn build(question: &Question, facts: &Facts, of: Built, shared: &Shar
     let name = question.root.display().to_string();
     let (work, worker) = Work::start(of, State::Building);
     tokio::spawn(async move {
-        let end = polite::build(&name, &compiler, &target_dirs, limit, &builds, &worker).await;
+        let bounds = polite::Bounds { target_dirs: &target_dirs, limit };
+        let end = polite::build(&name, &compiler, bounds, &builds, &courtesy, &worker).await;
         // The project may have left the config meanwhile.
         let _ = worker.done.send(end);
     });
