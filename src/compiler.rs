@@ -14,6 +14,7 @@ mod message;
 mod plan;
 mod progress;
 mod sources;
+mod stale;
 mod targets;
 
 use std::path::PathBuf;
@@ -31,6 +32,7 @@ pub use locks::{is_locked, waiting_for_us};
 pub use plan::{Plan, Planned};
 pub use progress::Progress;
 pub use sources::Sources;
+pub use stale::{Ledger, RemoveError, Stale, forget_ledgers, remove_stale};
 pub use targets::{Artifact, Harness, may_be_custom};
 
 /// What to build, and how.
@@ -76,6 +78,8 @@ pub struct Build {
     /// Why: `p v0.1.0 (/w): the environment variable X changed`, for some of what had been built
     /// before. Only of builds that nobody waits for.
     pub dirty: Vec<String>,
+    /// What of the workspace's own was built or fresh, for the [`Ledger`].
+    pub named: Vec<stale::Named>,
     /// Which files the compiler and build scripts say they have read.
     pub sources: Sources,
     /// How long cargo took.
@@ -118,6 +122,7 @@ impl TestCompiler {
             artifacts: targets::artifacts(&said.artifacts, &packages)?,
             fresh: said.is_fresh(),
             rebuilt: said.rebuilt(),
+            named: stale::named(&said, &self.spec.root),
             sources: sources::collect(&self.spec.root, &said),
             dirty: said.dirty,
             warnings: said.warnings,

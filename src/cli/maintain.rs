@@ -83,7 +83,10 @@ pub(super) fn cache(context: &Context, what: CacheCommand) -> Result<(), Stop> {
     match what {
         CacheCommand::Stats { format } => stats(context, &cache, format),
         CacheCommand::Clear { project } => clear(context, &cache, project),
-        CacheCommand::Gc { dry_run } => gc(context, &cache, dry_run),
+        CacheCommand::Gc { dry_run, target, project } => {
+            gc(context, &cache, dry_run)?;
+            if target { targets::gc_stale(context, project.as_deref(), dry_run) } else { Ok(()) }
+        }
     }
 }
 

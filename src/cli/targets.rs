@@ -6,11 +6,12 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use super::context::Context;
-use super::exit::Stop;
-use super::render::{GOOD, NOTE, WARN, bytes, label};
+use super::exit::{Exit, Stop};
+use super::render::{GOOD, NOTE, WARN, bytes, label, plural};
 use crate::cache::{OwnTarget, own_targets, remove_leftovers};
-use crate::compiler;
-use crate::model::OsText;
+use crate::compiler::{self, Ledger, forget_ledgers, remove_stale};
+use crate::model::{OsText, Timestamp};
+use crate::verdict::{LEDGERS, Question};
 
 /// One in `cache stats --format json`.
 #[derive(Serialize)]
@@ -67,6 +68,9 @@ pub(super) fn gc(context: &Context, dry_run: bool) -> Result<bool, Stop> {
         }
         !locked
     });
+    if !dry_run {
+        forget_ledgers(&context.paths.cache_dir.join(LEDGERS), SystemTime::now());
+    }
     Ok(remove_all(context, &needless, dry_run))
 }
 
@@ -91,4 +95,44 @@ fn remove_all(context: &Context, these: &[OwnTarget], dry_run: bool) -> bool {
         anstream::eprintln!("{line}");
     }
     all_went
+}
+
+/// Removes what our builds have left in the target directories of the projects, or of one.
+pub(super) fn gc_stale(
+    context: &Context,
+    project: Option<&Path>,
+    dry_run: bool,
+) -> Result<(), Stop> {
+    let roots: Vec<PathBuf> = match project {
+        Some(path) => vec![context.workspace(Some(path))?],
+        None => context.config()?.config.projects.into_iter().map(|p| p.path).collect(),
+    };
+    let mut all_went = true;
+    for root in roots {
+        let file = Question::ledger_file(&root, &context.paths.cache_dir);
+        let stale = Ledger::load(&file).stale(&root, Timestamp::now());
+        let size = stale.iter().map(|one| one.bytes).sum();
+        let text = format!(
+            "{} of {} ({})",
+            plural(stale.len(), "stale artifact"),
+            root.display(),
+            bytes(size)
+        );
+        if dry_run {
+            for one in &stale {
+                let what =
+                    one.paths.last().map_or_else(String::new, |path| path.display().to_string());
+                let newer = one.newer.strip_prefix(&root).unwrap_or(&one.newer).display();
+                let line = format!("{what} ({}): {newer} is newer", bytes(one.bytes));
+                anstream::eprintln!("{}", label(NOTE, "Stale", line));
+            }
+            anstream::eprintln!("{}", label(GOOD, "Would go", text));
+        } else if let Err(error) = remove_stale(&stale) {
+            all_went = false;
+            anstream::eprintln!("{}", label(WARN, "Failed", error));
+        } else {
+            anstream::eprintln!("{}", label(GOOD, "Removed", text));
+        }
+    }
+    if all_went { Ok(()) } else { Err(Stop::silent(Exit::Failure)) }
 }

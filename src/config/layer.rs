@@ -105,6 +105,10 @@ pub(super) struct SettingsLayer {
     /// "0s" sets no limit.
     #[schemars(with = "DurationText")]
     pub(super) build_timeout: Option<Duration>,
+    /// Remove from target directories what builds of ours have left there and no cargo would find
+    /// fresh any more.
+    #[schemars(with = "bool")]
+    pub(super) clean_target: Option<bool>,
 }
 
 /// A project: one cargo workspace.
@@ -194,6 +198,7 @@ pub(super) mod keys {
         "trusted_services",
         "target_dir",
         "build_timeout",
+        "clean_target",
     ];
 }
 
@@ -216,6 +221,7 @@ impl SettingsLayer {
             trusted_services: self.trusted_services.or_else(|| base.trusted_services.clone()),
             target_dir: self.target_dir.or_else(|| base.target_dir.clone()),
             build_timeout: self.build_timeout.or(base.build_timeout),
+            clean_target: self.clean_target.or(base.clean_target),
         }
     }
 
@@ -237,6 +243,7 @@ impl SettingsLayer {
             trusted_services: self.trusted_services?,
             target_dir: TargetDir::written(self.target_dir?.get_ref()),
             build_timeout: Some(self.build_timeout?).filter(|limit| !limit.is_zero()),
+            clean_target: self.clean_target?,
         })
     }
 
@@ -276,6 +283,7 @@ impl SettingsLayer {
             "build_timeout" => {
                 put(&mut self.build_timeout, values::duration(key, value, values::TIMEOUT), faults);
             }
+            "clean_target" => put(&mut self.clean_target, values::boolean(key, value), faults),
             _ => return false,
         }
         true

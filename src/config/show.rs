@@ -61,6 +61,7 @@ fn settings(out: &mut String, settings: &Settings) {
     line(out, "target_dir", &quoted(&target_dir));
     let build_timeout = settings.build_timeout.unwrap_or_default();
     line(out, "build_timeout", &quoted(&units::format_duration(build_timeout)));
+    line(out, "clean_target", &settings.clean_target.to_string());
 }
 
 /// The path so that expanding it gives it back. A name that is no text can only be said as the

@@ -3,8 +3,11 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::compiler::{Build, Ledger};
+use crate::model::{Digest, Digester, Timestamp};
 use crate::process::Environment;
 use crate::workspace::{
     CargoConfig, ConfigError, ConfigFile, Identity, Selection, Stamp, Toolchain, ToolchainError,
@@ -13,6 +16,9 @@ use crate::{cache, config};
 
 /// How a project wants to be asked: the config's settings.
 pub type Settings = config::Settings;
+
+/// The folder of ledgers below the records.
+pub const LEDGERS: &str = "built";
 
 /// "Are the tests green?", with everything that it depends on.
 #[derive(Clone, Debug)]
@@ -68,6 +74,29 @@ impl Question {
         let config::TargetDir::Own(below) = &self.settings.target_dir else { return };
         if let Err(error) = cache::mark_own_target(below, target, &self.root) {
             tracing::debug!(%error, folder = %target.display(), "cannot say whose it is");
+        }
+    }
+
+    /// Where it is noted what our builds of the workspace at `root` have made.
+    #[must_use]
+    pub fn ledger_file(root: &Path, cache_dir: &Path) -> PathBuf {
+        let name = Digest::of(root.as_os_str().as_bytes());
+        cache_dir.join(LEDGERS).join(format!("{name}.json"))
+    }
+
+    /// Takes note of what a build for this question has made: nothing else of a target directory
+    /// is ever removed. Without the note, that stays too.
+    pub fn note_build(&self, build: &Build, cache_dir: &Path) {
+        let file = Self::ledger_file(&self.root, cache_dir);
+        let mut digester = Digester::new("builds of 1");
+        digester.field(&self.selection.canonical(&self.root));
+        let place = self.target_dir.as_deref().unwrap_or(Path::new(""));
+        digester.field(place.as_os_str().as_bytes());
+        let mut ledger = Ledger::load(&file);
+        if ledger.note(&digester.finish().to_string(), build, Timestamp::now())
+            && let Err(error) = ledger.save(&file)
+        {
+            tracing::debug!(%error, file = %file.display(), "cannot note what was built");
         }
     }
 

@@ -345,7 +345,10 @@ impl Session<'_> {
         let progress = |progress| on_step(Step::Building(progress));
         match self.compiler().build(&self.options.cancel, progress).await {
             Err(CompileError::Cancelled) => Err(RunError::Cancelled),
-            Ok(build) => Ok(build),
+            Ok(build) => {
+                self.question.note_build(&build, self.cache.dir());
+                Ok(build)
+            }
             Err(error) => {
                 if let Ok(digest) = &look.digest {
                     self.disprove(digest);

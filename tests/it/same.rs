@@ -4,6 +4,7 @@
 mod apart;
 mod rivals;
 mod shells;
+mod stale;
 
 use serde_json::Value;
 

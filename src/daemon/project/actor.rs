@@ -73,6 +73,8 @@ pub(super) struct Actor {
     pub(super) rivalry: Rivalry,
     /// Whether the environment is that of a command, and not the one we were started with.
     pub(super) is_asked: bool,
+    /// When the target directory was last looked through for what is stale.
+    pub(super) cleaned: Option<Instant>,
     /// The memo on disk lacks digests.
     memo_is_old: bool,
     /// Marks that were given out: the number on the wire and the hasher's own.
@@ -125,6 +127,7 @@ impl Actor {
             built: None,
             rivalry: Rivalry::default(),
             is_asked: false,
+            cleaned: None,
             memo_is_old: false,
             marks: VecDeque::new(),
             next_moment: 0,
@@ -438,6 +441,7 @@ impl Actor {
                 self.built = of.clone();
                 if let Some(of) = of.as_ref().filter(|_| success) {
                     self.judge(of, &build);
+                    self.clean_target();
                 }
                 self.status.send_modify(|status| status.last_build = Some(build));
                 if success && self.settings.background_tests {

@@ -1,13 +1,19 @@
 //! Where a project's tests are built, and who else builds there.
 
-use tracing::warn;
+use std::time::{Duration, Instant};
+
+use tracing::{info, warn};
 
 use super::actor::Actor;
 use super::rivalry::With;
 use super::work::Built;
-use crate::model::OsText;
+use crate::compiler::{self, Ledger};
+use crate::model::{OsText, Timestamp};
 use crate::protocol::LastBuild;
 use crate::verdict::{Facts, Question};
+
+/// How often a target directory is looked through at most.
+const BETWEEN: Duration = Duration::from_secs(60 * 60);
 
 impl Actor {
     /// Looks whether somebody else undoes what we build.
@@ -19,6 +25,29 @@ impl Actor {
         {
             warn!(project = %self.root.display(), reason = %why, "builds undo each other's work");
         }
+    }
+
+    /// Removes what earlier builds have left, if the config wants that, now and then.
+    pub(super) fn clean_target(&mut self) {
+        let now = Instant::now();
+        let lately = self.cleaned.is_some_and(|last| now - last < BETWEEN);
+        if !self.settings.clean_target || lately {
+            return;
+        }
+        self.cleaned = Some(now);
+        let (root, cache_dir) = (self.root.clone(), self.shared.paths.cache_dir.clone());
+        // Nobody waits for it, and cargo's lock keeps builds and it apart.
+        tokio::task::spawn_blocking(move || {
+            let file = Question::ledger_file(&root, &cache_dir);
+            let stale = Ledger::load(&file).stale(&root, Timestamp::now());
+            let bytes: u64 = stale.iter().map(|one| one.bytes).sum();
+            let (project, count) = (root.display(), stale.len());
+            match compiler::remove_stale(&stale) {
+                Ok(()) if count == 0 => {}
+                Ok(()) => info!(%project, count, bytes, "removed stale artifacts of ours"),
+                Err(error) => info!(%project, %error, "stale artifacts stay"),
+            }
+        });
     }
 
     /// Says where the tests are built, and what is out of the ordinary about it.

@@ -35,6 +35,8 @@ enum Outcome {
 pub(super) struct Bounds<'a> {
     pub(super) target_dirs: &'a [PathBuf],
     pub(super) limit: Option<Duration>,
+    /// Is told of a build that succeeded.
+    pub(super) note: &'a (dyn Fn(&Build) + Sync),
 }
 
 /// Builds to the end, however many attempts that takes.
@@ -62,6 +64,9 @@ pub(super) async fn build(
             }
             Outcome::Ended(result) => {
                 lock(courtesy).ended(started.elapsed());
+                if let Ok(build) = &result {
+                    (bounds.note)(build);
+                }
                 return End::Built(outcome(result.map_err(|error| error.rendered()), started));
             }
             Outcome::Stuck(why) => {

@@ -13,7 +13,7 @@ use super::Message;
 use super::background::ActorTree;
 use super::courtesy::Courtesy;
 use super::polite;
-use crate::compiler::{BuildSpec, TestCompiler};
+use crate::compiler::{Build, BuildSpec, TestCompiler};
 use crate::model::Digest;
 use crate::process::Priority;
 use crate::protocol::{LastBuild, LastVerdict, Mark, Reply, State};
@@ -234,6 +234,7 @@ pub(super) fn build(
     let builds = Arc::clone(&shared.builds);
     let target_dirs = facts.target_dirs.clone();
     let limit = question.settings.build_timeout;
+    let (question, cache_dir) = (question.clone(), shared.paths.cache_dir.clone());
     let compiler = TestCompiler::new(BuildSpec {
         toolchain: facts.toolchain.clone(),
         config: facts.cargo_config.clone(),
@@ -249,7 +250,8 @@ pub(super) fn build(
     let name = question.root.display().to_string();
     let (work, worker) = Work::start(of, State::Building);
     tokio::spawn(async move {
-        let bounds = polite::Bounds { target_dirs: &target_dirs, limit };
+        let note = |build: &Build| question.note_build(build, &cache_dir);
+        let bounds = polite::Bounds { target_dirs: &target_dirs, limit, note: &note };
         let end = polite::build(&name, &compiler, bounds, &builds, &courtesy, &worker).await;
         // The project may have left the config meanwhile.
         let _ = worker.done.send(end);
