@@ -2,6 +2,7 @@
 //! lost, and the daemon still serving.
 
 mod daemon;
+mod elsewhere;
 mod places;
 mod processes;
 mod service;
