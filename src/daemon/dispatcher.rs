@@ -305,8 +305,9 @@ impl Dispatcher {
         let projects = self.projects.values().map(|(_, started)| {
             let mut status = started.handle.status();
             let of = stats.projects.iter().find(|of| of.path.as_ref() == Some(&status.path));
-            status.cache =
-                of.map(|of| CacheUse { entries: of.entries, bytes: of.bytes }).unwrap_or_default();
+            status.cache = of
+                .map(|of| CacheUse { entries: of.entries, calls: of.calls, bytes: of.bytes })
+                .unwrap_or_default();
             // On disk, because every process that answers counts there.
             let known = self.shared.cache.state(&status.path);
             (status.verified, status.wrong) = (known.verified, known.wrong);
