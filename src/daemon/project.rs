@@ -9,7 +9,9 @@
 mod actor;
 mod background;
 mod courtesy;
+mod edits;
 mod inbox;
+mod place;
 mod polite;
 mod question;
 mod tree;

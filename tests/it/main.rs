@@ -10,6 +10,7 @@ mod exec;
 mod home;
 mod layers;
 mod observer;
+mod queue;
 mod random;
 mod replay;
 mod results;

@@ -65,6 +65,8 @@ pub(super) struct Actor {
     pub(super) doubtful: Option<Question>,
     /// What the last background build was of, good or bad.
     built: Option<Built>,
+    /// The tree as edits were last looked for.
+    pub(super) seen: Option<(Digest, Mark)>,
     /// The memo on disk lacks digests.
     memo_is_old: bool,
     /// Marks that were given out: the number on the wire and the hasher's own.
@@ -111,6 +113,7 @@ impl Actor {
             owed: 0,
             doubtful: None,
             built: None,
+            seen: None,
             memo_is_old: false,
             marks: VecDeque::new(),
             next_moment: 0,
@@ -331,6 +334,7 @@ impl Actor {
     /// Decides what to do in the background for the tree as it is.
     pub(super) async fn consider(&mut self) {
         self.save_memo().await;
+        self.note_edits();
         let Some(look) = self.tree.as_ref().map(WatchedTree::look) else {
             self.work.stop().await;
             return;
@@ -382,6 +386,7 @@ impl Actor {
 
     /// Builds now, whatever is known.
     async fn rebuild(&mut self, doing: watch::Sender<String>, reply: oneshot::Sender<Reply>) {
+        self.shared.queue.asked(&self.root);
         self.refresh(Trust::Nothing).await;
         let (question, facts) = match self.facts(self.own_question()).await {
             Ok(found) => found,
