@@ -8,8 +8,10 @@
 
 mod actor;
 mod background;
+mod calm;
 mod courtesy;
 mod edits;
+mod git;
 mod inbox;
 mod place;
 mod polite;

@@ -14,4 +14,5 @@ mod queue;
 mod random;
 mod replay;
 mod results;
+mod switch;
 mod trust;

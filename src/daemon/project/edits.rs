@@ -1,5 +1,7 @@
 //! Which files the developer edits, as far as the tree tells.
 
+use std::time::Instant;
+
 use super::actor::Actor;
 use super::tree::WatchedTree;
 
@@ -13,6 +15,7 @@ impl Actor {
         let changed = self.tree.as_ref().and_then(|tree| tree.changed_since(&mark));
         // Of another question's tree it cannot be told, and that is no edit either.
         if changed.is_some_and(|changed| !changed.is_empty()) {
+            self.changed = Some(Instant::now());
             self.shared.queue.edited(&self.root);
         }
     }
