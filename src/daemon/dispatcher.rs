@@ -253,6 +253,7 @@ impl Dispatcher {
             if let Some((_, started)) = self.projects.remove(&path) {
                 info!(project = %path.display(), "left the config");
                 started.stop.cancel();
+                self.shared.queue.forget(&path);
                 self.leaving.retain(|task| !task.is_finished());
                 self.leaving.push(started.task);
             }

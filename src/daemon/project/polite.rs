@@ -2,14 +2,15 @@
 //! only while nobody else wants it.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use tokio::sync::Semaphore;
 use tracing::{debug, info};
 
 use super::super::lock;
+use super::super::queue::{Queue, Wish};
 use super::courtesy::{Attempt, Courtesy};
+use super::place::{Cost, Place};
 use super::work::{End, Worker};
 use crate::compiler::{self, Build, CompileError, Progress, TestCompiler};
 use crate::model::Timestamp;
@@ -25,32 +26,31 @@ enum Outcome {
     Ended(Result<Build, CompileError>),
     /// Somebody else waits for the lock, or holds it after all.
     GaveWay(Attempt),
+    /// Another project needs the place more.
+    GavePlace,
 }
 
 /// Builds to the end, however many attempts that takes.
 pub(super) async fn build(
-    project: &str,
     compiler: &TestCompiler,
-    target_dirs: &[PathBuf],
-    builds: &Arc<Semaphore>,
+    (queue, wish): (&std::sync::Arc<Queue>, &Wish),
     courtesy: &Mutex<Courtesy>,
     worker: &Worker,
 ) -> End {
     loop {
-        if !turn(courtesy, target_dirs, worker).await {
+        // Who cannot begin keeps nobody waiting: the place comes after the lock.
+        if !turn(courtesy, &wish.target_dirs, worker).await {
             return End::GivenUp;
         }
-        let _place = tokio::select! {
-            () = worker.cancel.cancelled() => return End::GivenUp,
-            place = builds.acquire() => place,
-        };
+        let Some(place) = Place::wait(queue, wish, worker).await else { return End::GivenUp };
         let started = Instant::now();
-        match attempt(courtesy, compiler, worker).await {
+        match attempt(courtesy, compiler, &place, worker).await {
             Outcome::Ended(Err(CompileError::Cancelled)) => {
                 lock(courtesy).ended(started.elapsed());
                 return End::GivenUp;
             }
             Outcome::Ended(result) => {
+                place.served();
                 lock(courtesy).ended(started.elapsed());
                 let (success, errors) = match result {
                     Ok(build) => (true, build.warnings.concat()),
@@ -70,8 +70,10 @@ pub(super) async fn build(
                     courtesy.gave_way(attempt);
                     courtesy.lost_percent()
                 };
+                let project = wish.project.display();
                 info!(%project, outcome = "gave way", lost, "another cargo wants to build");
             }
+            Outcome::GavePlace => lock(courtesy).ended(started.elapsed()),
         }
     }
 }
@@ -111,9 +113,11 @@ async fn turn(courtesy: &Mutex<Courtesy>, target_dirs: &[PathBuf], worker: &Work
 /// What cargo has said so far.
 struct Heard {
     started: Instant,
-    /// Units that are done, and since when; the first number is what was fresh already.
-    units: Option<u32>,
+    /// Units that are done of how many, and since when.
+    units: Option<(u32, u32)>,
     since: Instant,
+    /// How many were fresh already: the first number that was said.
+    fresh: u32,
     finished: bool,
     /// It waits for a lock itself.
     blocked: bool,
@@ -122,7 +126,7 @@ struct Heard {
 impl Heard {
     fn new() -> Self {
         let now = Instant::now();
-        Self { started: now, units: None, since: now, finished: false, blocked: false }
+        Self { started: now, units: None, since: now, fresh: 0, finished: false, blocked: false }
     }
 
     /// Takes note; what there is to tell.
@@ -130,8 +134,12 @@ impl Heard {
         match progress {
             Progress::Building { done, total, what } => {
                 self.blocked = false;
-                if self.units.replace(done).is_some_and(|before| before != done) {
-                    (self.since, self.finished) = (Instant::now(), true);
+                match self.units.replace((done, total)) {
+                    None => self.fresh = done,
+                    Some((before, _)) if before != done => {
+                        (self.since, self.finished) = (Instant::now(), true);
+                    }
+                    Some(_) => {}
                 }
                 Some(format!("building {what} {done}/{total}"))
             }
@@ -147,10 +155,23 @@ impl Heard {
         let (ran, since_unit) = (self.started.elapsed(), self.since.elapsed());
         Attempt { ran, since_unit, finished: self.finished }
     }
+
+    fn cost(&self) -> Cost {
+        let left = self.units.and_then(|(done, total)| {
+            let own = done.saturating_sub(self.fresh);
+            Cost::left_of(self.started.elapsed(), own, total.saturating_sub(self.fresh))
+        });
+        Cost { lost: self.since.elapsed(), left }
+    }
 }
 
-/// Builds until the end, or until somebody else waits for the lock.
-async fn attempt(courtesy: &Mutex<Courtesy>, compiler: &TestCompiler, worker: &Worker) -> Outcome {
+/// Builds until the end, or until somebody else waits for the lock or the place.
+async fn attempt(
+    courtesy: &Mutex<Courtesy>,
+    compiler: &TestCompiler,
+    place: &Place,
+    worker: &Worker,
+) -> Outcome {
     worker.tell.send_replace((State::Building, "building".to_owned()));
     let cancel = worker.cancel.child_token();
     let heard = Mutex::new(Heard::new());
@@ -166,6 +187,7 @@ async fn attempt(courtesy: &Mutex<Courtesy>, compiler: &TestCompiler, worker: &W
             result = &mut build => return Outcome::Ended(result),
             () = tokio::time::sleep(LOOK) => {}
         }
+        let needed = place.is_needed(worker, || lock(&heard).cost());
         if worker.wanted.is_cancelled() {
             continue;
         }
@@ -175,15 +197,16 @@ async fn attempt(courtesy: &Mutex<Courtesy>, compiler: &TestCompiler, worker: &W
         };
         let waiting = compiler::waiting_for_us().filter(|_| lock(courtesy).gives_way(attempt));
         // A cargo that waits behind theirs would only be one more in the queue.
-        if waiting.is_none() && !blocked {
+        if waiting.is_none() && !blocked && !needed {
             continue;
         }
-        debug!(waiting, blocked, "the lock is wanted");
+        debug!(waiting, blocked, needed, "the lock or the place is wanted");
         cancel.cancel();
         return match build.await {
-            Err(CompileError::Cancelled) if !worker.cancel.is_cancelled() => {
-                Outcome::GaveWay(attempt)
-            }
+            Err(CompileError::Cancelled) if !worker.cancel.is_cancelled() => match needed {
+                true => Outcome::GavePlace,
+                false => Outcome::GaveWay(attempt),
+            },
             // It ended just then.
             result => Outcome::Ended(result),
         };

@@ -1,8 +1,9 @@
 //! Background work of one project: at most one build or test run at a time, of one snapshot,
 //! given up as soon as that snapshot is no longer the newest.
 
+use std::cell::Cell;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -12,6 +13,7 @@ use super::super::Shared;
 use super::Message;
 use super::background::ActorTree;
 use super::courtesy::Courtesy;
+use super::place::{self, Cost, Place};
 use super::polite;
 use crate::compiler::{BuildSpec, TestCompiler};
 use crate::model::Digest;
@@ -187,8 +189,7 @@ impl Work {
 
     fn start(of: Built, state: State) -> (Self, Worker) {
         let (cancel, wanted) = (CancellationToken::new(), CancellationToken::new());
-        let waits = "waiting for another project's build".to_owned();
-        let (tell, progress) = watch::channel((state, waits));
+        let (tell, progress) = watch::channel((state, "waiting for its turn".to_owned()));
         let (done, end) = oneshot::channel();
         let worker = Worker { cancel: cancel.clone(), wanted: wanted.clone(), tell, done };
         let running = Running { of, cancel, wanted, progress, end };
@@ -227,8 +228,8 @@ pub(super) fn build(
     courtesy: Arc<Mutex<Courtesy>>,
     shared: &Shared,
 ) -> Work {
-    let builds = Arc::clone(&shared.builds);
-    let target_dirs = facts.target_dirs.clone();
+    let queue = Arc::clone(&shared.queue);
+    let wish = place::wish(&question.root, &facts.target_dirs, "build");
     let compiler = TestCompiler::new(BuildSpec {
         toolchain: facts.toolchain.clone(),
         config: facts.cargo_config.clone(),
@@ -239,10 +240,9 @@ pub(super) fn build(
         colour: false,
         hook: shared.hook.clone(),
     });
-    let name = question.root.display().to_string();
     let (work, worker) = Work::start(of, State::Building);
     tokio::spawn(async move {
-        let end = polite::build(&name, &compiler, &target_dirs, &builds, &courtesy, &worker).await;
+        let end = polite::build(&compiler, (&queue, &wish), &courtesy, &worker).await;
         // The project may have left the config meanwhile.
         let _ = worker.done.send(end);
     });
@@ -283,6 +283,9 @@ pub(super) fn test(
     work
 }
 
+/// How often a run looks whether somebody needs its place more.
+const LOOK: Duration = Duration::from_millis(200);
+
 async fn run_tests(
     question: Question,
     facts: Facts,
@@ -291,42 +294,97 @@ async fn run_tests(
     shared: Arc<Shared>,
     worker: Worker,
 ) {
-    let Worker { cancel, tell, done, .. } = worker;
+    let wish = place::wish(&question.root, &facts.target_dirs, "tests");
+    let end = loop {
+        let Some(place) = Place::wait(&shared.queue, &wish, &worker).await else {
+            break End::GivenUp;
+        };
+        let cancel = worker.cancel.child_token();
+        let started = Instant::now();
+        let (planned, finished) = (Cell::new(0_u32), Cell::new(0_u32));
+        let on_step = |step: &verdict::Step<'_>| match step {
+            verdict::Step::Planned(targets) => {
+                planned.set(u32::try_from(*targets).unwrap_or(u32::MAX));
+            }
+            verdict::Step::Running(runner::Event::Finished { .. }) => {
+                finished.set(finished.get() + 1);
+            }
+            _ => {}
+        };
+        let run = (&question, &facts, aim, &mut tree, &*shared, &worker);
+        let mut running = std::pin::pin!(run_once(run, cancel.clone(), on_step));
+        let end = loop {
+            tokio::select! {
+                biased;
+                end = &mut running => break end,
+                () = tokio::time::sleep(LOOK), if !cancel.is_cancelled() => {}
+            }
+            let ran = started.elapsed();
+            // What ran is kept only at the end.
+            let cost =
+                || Cost { lost: ran, left: Cost::left_of(ran, finished.get(), planned.get()) };
+            if place.is_needed(&worker, cost) {
+                cancel.cancel();
+            }
+        };
+        if matches!(end, End::GivenUp) && cancel.is_cancelled() && !worker.cancel.is_cancelled() {
+            continue;
+        }
+        place.served();
+        break end;
+    };
+    // The project may have left the config meanwhile.
+    let _ = worker.done.send(end);
+}
+
+async fn run_once(
+    (question, facts, aim, tree, shared, worker): (
+        &Question,
+        &Facts,
+        Aim,
+        &mut ActorTree,
+        &Shared,
+        &Worker,
+    ),
+    cancel: CancellationToken,
+    also: impl Fn(&verdict::Step<'_>),
+) -> End {
+    let tell = &worker.tell;
     tell.send_replace((State::Testing, "testing".to_owned()));
     let mut options = shared.background_options(&question.settings, cancel);
     options.no_cache = aim == Aim::Verify;
     let started = Instant::now();
-    let mut on_step = |step: verdict::Step<'_>| match step {
-        verdict::Step::Planned(targets) => {
-            tell.send_replace((State::Testing, format!("testing {targets} targets")));
+    let mut on_step = |step: verdict::Step<'_>| {
+        also(&step);
+        match step {
+            verdict::Step::Planned(targets) => {
+                tell.send_replace((State::Testing, format!("testing {targets} targets")));
+            }
+            verdict::Step::Running(runner::Event::Finished { report }) => debug!(
+                project = %question.root.display(),
+                package = %report.id.package,
+                target = %report.id.target,
+                duration = report.duration_ms,
+                outcome = %report.verdict,
+                "ran a target"
+            ),
+            _ => {}
         }
-        verdict::Step::Running(runner::Event::Finished { report }) => debug!(
-            project = %question.root.display(),
-            package = %report.id.package,
-            target = %report.id.target,
-            duration = report.duration_ms,
-            outcome = %report.verdict,
-            "ran a target"
-        ),
-        _ => {}
     };
-    let result =
-        verdict::run(&question, &facts, &mut tree, &shared.cache, &options, &mut on_step).await;
-    let end = match result {
+    let result = verdict::run(question, facts, tree, &shared.cache, &options, &mut on_step).await;
+    match result {
         Ok(outcome) => {
             let (cache, answer) = (&shared.cache, &outcome.answer);
             if aim == Aim::Verify {
                 // It tells of a difference itself.
                 drop(verdict::verify(cache, &question.root, &outcome));
             }
-            End::Tested(Box::new(verdict::remember(cache, &question, answer, started.elapsed())))
+            End::Tested(Box::new(verdict::remember(cache, question, answer, started.elapsed())))
         }
         Err(RunError::Cancelled) => End::GivenUp,
         Err(error) => {
             warn!(project = %question.root.display(), %error, "background tests were not run");
             End::GivenUp
         }
-    };
-    // The project may have left the config meanwhile.
-    let _ = done.send(end);
+    }
 }
