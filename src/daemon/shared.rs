@@ -126,6 +126,7 @@ impl Shared {
         RunOptions {
             hook: self.hook.clone(),
             jobs: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            build_jobs: None,
             priority: Priority::Background,
             color: false,
             no_cache: false,

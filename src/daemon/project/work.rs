@@ -229,6 +229,7 @@ pub(super) fn build(question: &Question, facts: &Facts, of: Built, shared: &Shar
         selection: question.selection.clone(),
         environment: question.environment.clone(),
         priority: Priority::Background,
+        jobs: None,
         colour: false,
         hook: shared.hook.clone(),
     });
