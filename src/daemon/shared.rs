@@ -10,6 +10,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use super::conditions::{Conditions, Speed};
 use super::project::{Handle, SharedWatcher};
 use crate::cache::{Cache, Limits, Record};
 use crate::config::{self, ConfigError, Loaded};
@@ -48,6 +49,8 @@ pub(super) struct Shared {
     pub(super) watcher: SharedWatcher,
     /// One background build at a time: the developer's machine has other things to do.
     pub(super) builds: Arc<Semaphore>,
+    /// Whether background work may go on.
+    pub(super) conditions: Conditions,
     pub(super) commands: mpsc::UnboundedSender<Command>,
     pub(super) max_bytes: std::sync::atomic::AtomicU64,
     /// This very program, for cargo's runner hook.
@@ -121,12 +124,14 @@ impl Shared {
     pub(super) fn background_options(
         &self,
         settings: &config::Settings,
+        speed: &Speed,
         cancel: CancellationToken,
     ) -> RunOptions {
+        let all = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         RunOptions {
             hook: self.hook.clone(),
-            jobs: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
-            build_jobs: None,
+            jobs: speed.jobs.unwrap_or(all),
+            build_jobs: speed.jobs,
             priority: Priority::Background,
             color: false,
             no_cache: false,

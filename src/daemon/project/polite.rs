@@ -1,5 +1,5 @@
 //! A build in the background that never keeps anybody else's cargo waiting: it holds cargo's lock
-//! only while nobody else wants it.
+//! only while nobody else wants it, and works only while the machine allows it.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tracing::{debug, info};
 
+use super::super::conditions::{Follower, Speed};
 use super::super::lock;
 use super::courtesy::{Attempt, Courtesy};
 use super::work::{End, Worker};
@@ -25,6 +26,8 @@ enum Outcome {
     Ended(Result<Build, CompileError>),
     /// Somebody else waits for the lock, or holds it after all.
     GaveWay(Attempt),
+    /// The machine, or somebody by hand, says that it must rest, or now somebody waits for it.
+    Stopped(String),
 }
 
 /// Builds to the end, however many attempts that takes.
@@ -34,9 +37,11 @@ pub(super) async fn build(
     target_dirs: &[PathBuf],
     builds: &Arc<Semaphore>,
     worker: &Worker,
+    conditions: &mut Follower,
 ) -> End {
     let mut courtesy = Courtesy::default();
     loop {
+        let Some(speed) = worker.may_go(conditions).await else { return End::GivenUp };
         if !turn(&courtesy, target_dirs, worker).await {
             return End::GivenUp;
         }
@@ -44,8 +49,13 @@ pub(super) async fn build(
             () = worker.cancel.cancelled() => return End::GivenUp,
             place = builds.acquire() => place,
         };
+        // It may have changed while others built.
+        if !worker.wanted.is_cancelled() && conditions.objection(&speed).is_some() {
+            continue;
+        }
         let started = Instant::now();
-        match attempt(&courtesy, compiler, worker).await {
+        let compiler = compiler.clone().with_jobs(speed.jobs);
+        match attempt(&courtesy, &compiler, worker, (conditions, &speed)).await {
             Outcome::Ended(Err(CompileError::Cancelled)) => return End::GivenUp,
             Outcome::Ended(result) => {
                 let (success, errors) = match result {
@@ -64,6 +74,9 @@ pub(super) async fn build(
                 courtesy.gave_way(attempt);
                 let lost = courtesy.lost_percent();
                 info!(%project, outcome = "gave way", lost, "another cargo wants to build");
+            }
+            Outcome::Stopped(reason) => {
+                info!(%project, outcome = "gave way", %reason, "the build is put off");
             }
         }
     }
@@ -143,13 +156,18 @@ impl Heard {
 }
 
 /// Builds until the end, or until somebody else waits for the lock.
-async fn attempt(courtesy: &Courtesy, compiler: &TestCompiler, worker: &Worker) -> Outcome {
-    worker.tell.send_replace((State::Building, "building".to_owned()));
+async fn attempt(
+    courtesy: &Courtesy,
+    compiler: &TestCompiler,
+    worker: &Worker,
+    (conditions, speed): (&Follower, &Speed),
+) -> Outcome {
+    worker.tell.send_replace((State::Building, speed.describe("building".to_owned())));
     let cancel = worker.cancel.child_token();
     let heard = Mutex::new(Heard::new());
     let progress = |progress: Progress| {
         if let Some(text) = lock(&heard).note(progress) {
-            worker.tell.send_replace((State::Building, text));
+            worker.tell.send_replace((State::Building, speed.describe(text)));
         }
     };
     let mut build = std::pin::pin!(compiler.build(&cancel, progress));
@@ -159,7 +177,23 @@ async fn attempt(courtesy: &Courtesy, compiler: &TestCompiler, worker: &Worker) 
             result = &mut build => return Outcome::Ended(result),
             () = tokio::time::sleep(LOOK) => {}
         }
-        if worker.wanted.is_cancelled() {
+        let wanted = worker.wanted.is_cancelled();
+        let stopped = match wanted {
+            false => conditions.objection(speed),
+            // Who waits does not wait for one job after the other.
+            true => speed.is_held_back().then(|| "somebody waits for it".to_owned()),
+        };
+        if let Some(reason) = stopped {
+            cancel.cancel();
+            return match build.await {
+                Err(CompileError::Cancelled) if !worker.cancel.is_cancelled() => {
+                    Outcome::Stopped(reason)
+                }
+                // It ended just then.
+                result => Outcome::Ended(result),
+            };
+        }
+        if wanted {
             continue;
         }
         let (attempt, blocked) = {

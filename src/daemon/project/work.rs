@@ -6,9 +6,10 @@ use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::super::Shared;
+use super::super::conditions::{Follower, Speed};
 use super::Message;
 use super::background::ActorTree;
 use super::polite;
@@ -205,6 +206,46 @@ pub(super) struct Worker {
     done: oneshot::Sender<End>,
 }
 
+impl Worker {
+    /// Waits until the work may go on, and tells what it waits for; none if it was given up. Work
+    /// that somebody waits for always may.
+    pub(super) async fn may_go(&self, conditions: &mut Follower) -> Option<Speed> {
+        let before = self.tell.borrow().clone();
+        let mut told = false;
+        let tell = |reason: String| {
+            told = true;
+            self.tell.send_if_modified(|doing| {
+                let new = (State::Paused, reason);
+                let changed = *doing != new;
+                *doing = new;
+                changed
+            });
+        };
+        let speed = tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => return None,
+            () = self.wanted.cancelled() => Speed::full(),
+            speed = conditions.go(tell) => speed,
+        };
+        if told {
+            self.tell.send_replace(before);
+        }
+        Some(speed)
+    }
+
+    /// Waits until work that has begun at `speed` must be given up; tells why.
+    async fn objection(&self, conditions: &mut Follower, speed: &Speed) -> String {
+        tokio::select! {
+            biased;
+            () = self.wanted.cancelled() => match speed.is_held_back() {
+                true => "somebody waits for it".to_owned(),
+                false => std::future::pending().await,
+            },
+            reason = conditions.until_objection(speed) => reason,
+        }
+    }
+}
+
 /// Passes progress on until either side is gone.
 fn forward(mut from: watch::Receiver<Doing>, to: watch::Sender<String>) {
     tokio::spawn(async move {
@@ -234,9 +275,11 @@ pub(super) fn build(question: &Question, facts: &Facts, of: Built, shared: &Shar
         hook: shared.hook.clone(),
     });
     let name = question.root.display().to_string();
+    let mut conditions = shared.conditions.follow(&question.root);
     let (work, worker) = Work::start(of, State::Building);
     tokio::spawn(async move {
-        let end = polite::build(&name, &compiler, &target_dirs, &builds, &worker).await;
+        let (target_dirs, conditions) = (&target_dirs, &mut conditions);
+        let end = polite::build(&name, &compiler, target_dirs, &builds, &worker, conditions).await;
         // The project may have left the config meanwhile.
         let _ = worker.done.send(end);
     });
@@ -285,14 +328,48 @@ async fn run_tests(
     shared: Arc<Shared>,
     worker: Worker,
 ) {
-    let Worker { cancel, tell, done, .. } = worker;
-    tell.send_replace((State::Testing, "testing".to_owned()));
-    let mut options = shared.background_options(&question.settings, cancel);
+    let mut conditions = shared.conditions.follow(&question.root);
+    let end = loop {
+        let Some(speed) = worker.may_go(&mut conditions).await else { break End::GivenUp };
+        let cancel = worker.cancel.child_token();
+        let asked = (&question, &facts, aim);
+        let attempt = run_once(asked, &mut tree, &shared, (&worker, &speed), cancel.clone());
+        let mut attempt = std::pin::pin!(attempt);
+        let end = tokio::select! {
+            end = &mut attempt => end,
+            reason = worker.objection(&mut conditions, &speed) => {
+                cancel.cancel();
+                let project = question.root.display();
+                info!(%project, outcome = "gave way", %reason, "the tests are put off");
+                attempt.await
+            }
+        };
+        // What ended at that very moment has ended.
+        let put_off = cancel.is_cancelled() && !worker.cancel.is_cancelled();
+        if !(put_off && matches!(end, End::GivenUp)) {
+            break end;
+        }
+    };
+    // The project may have left the config meanwhile.
+    let _ = worker.done.send(end);
+}
+
+/// Runs the tests to the end, or until `cancel` fires.
+async fn run_once(
+    (question, facts, aim): (&Question, &Facts, Aim),
+    tree: &mut ActorTree,
+    shared: &Shared,
+    (worker, speed): (&Worker, &Speed),
+    cancel: CancellationToken,
+) -> End {
+    let tell = |text: String| worker.tell.send_replace((State::Testing, speed.describe(text)));
+    tell("testing".to_owned());
+    let mut options = shared.background_options(&question.settings, speed, cancel);
     options.no_cache = aim == Aim::Verify;
     let started = Instant::now();
     let mut on_step = |step: verdict::Step<'_>| match step {
         verdict::Step::Planned(targets) => {
-            tell.send_replace((State::Testing, format!("testing {targets} targets")));
+            tell(format!("testing {targets} targets"));
         }
         verdict::Step::Running(runner::Event::Finished { report }) => debug!(
             project = %question.root.display(),
@@ -304,23 +381,20 @@ async fn run_tests(
         ),
         _ => {}
     };
-    let result =
-        verdict::run(&question, &facts, &mut tree, &shared.cache, &options, &mut on_step).await;
-    let end = match result {
+    let result = verdict::run(question, facts, tree, &shared.cache, &options, &mut on_step).await;
+    match result {
         Ok(outcome) => {
             let (cache, answer) = (&shared.cache, &outcome.answer);
             if aim == Aim::Verify {
                 // It tells of a difference itself.
                 drop(verdict::verify(cache, &question.root, &outcome));
             }
-            End::Tested(Box::new(verdict::remember(cache, &question, answer, started.elapsed())))
+            End::Tested(Box::new(verdict::remember(cache, question, answer, started.elapsed())))
         }
         Err(RunError::Cancelled) => End::GivenUp,
         Err(error) => {
             warn!(project = %question.root.display(), %error, "background tests were not run");
             End::GivenUp
         }
-    };
-    // The project may have left the config meanwhile.
-    let _ = done.send(end);
+    }
 }
