@@ -131,9 +131,11 @@ impl Work {
         }
     }
 
-    /// Ends what is running unless it is of `wanted`.
+    /// Ends what is running unless it is of `wanted`. What only waits is ended in any case: whoever
+    /// asks is faster by himself.
     pub(super) async fn stop_unless(&mut self, wanted: &Built) {
-        if !self.is_of(wanted) {
+        let waits = self.doing().is_some_and(|(state, _)| state == State::Paused);
+        if waits || !self.is_of(wanted) {
             self.stop().await;
         }
     }

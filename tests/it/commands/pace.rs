@@ -57,6 +57,7 @@ fn a_pause_stops_what_runs_and_starts_nothing_until_resume() {
     home.write("target/go", "");
     home.test(&[]).green_from("run");
     home.test(&[]).green_from("cache");
+    home.ok(&["explain"]);
     home.write("src/lib.rs", "pub fn g() {}\n#[test] fn one() {}\n");
     home.ok(&["rebuild"]);
     assert_eq!(home.project_status()["state"], "paused");
@@ -174,7 +175,7 @@ fn pressure(root: &Path, share: &str) {
 #[tokio::test]
 async fn memory_pressure_stops_a_build_and_calm_lets_it_go_on() {
     let home = Home::with(&[("build.rs", SCRIPT)]);
-    home.config("", "debounce = '1ms'");
+    home.config("[background]\nmemory_pressure = '20%'", "debounce = '1ms'");
     let machine = tempfile::tempdir().unwrap();
     pressure(machine.path(), "0.00");
     let daemon = on_machine(&home, machine.path()).await;
