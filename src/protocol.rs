@@ -10,7 +10,7 @@ mod framing;
 mod status;
 
 pub use framing::{FrameError, LineBuffer, MAX_MESSAGE, encode};
-pub use status::{CacheUse, LastBuild, ProjectStatus, State, StatusReport};
+pub use status::{CacheUse, Courtesy, LastBuild, ProjectStatus, State, StatusReport};
 
 pub use crate::cache::LastVerdict;
 

@@ -11,7 +11,9 @@ use crate::cache::Cache;
 use crate::client::{ClientError, Connection};
 use crate::daemon::{Endpoint, Pauses};
 use crate::model::Timestamp;
-use crate::protocol::{CacheUse, Call, ProjectStatus, Reply, State, StatusReport, VERSION};
+use crate::protocol::{
+    CacheUse, Call, Courtesy, ProjectStatus, Reply, State, StatusReport, VERSION,
+};
 
 /// Shows the state, of the daemon or of what is on disk without one.
 pub(super) fn status(context: &Context, path: Option<&Path>, format: Format) -> Result<(), Stop> {
@@ -86,6 +88,7 @@ fn without_daemon(context: &Context) -> Result<StatusReport, Stop> {
             verified: known.verified,
             wrong: known.wrong,
             flaky: known.flaky_names(),
+            courtesy: Courtesy::default(),
             last_verdict: known.last,
             cache: of
                 .map(|of| CacheUse { entries: of.entries, bytes: of.bytes })

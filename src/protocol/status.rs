@@ -93,6 +93,21 @@ pub struct ProjectStatus {
     pub wrong: u64,
     /// Tests that both passed and failed on the same code, as `target: test`.
     pub flaky: Vec<String>,
+    /// What other cargos have cost the builds in the background.
+    #[serde(default)]
+    pub courtesy: Courtesy,
+}
+
+/// How often builds in the background gave way to another cargo, since the daemon was started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Courtesy {
+    /// How often.
+    pub times: u64,
+    /// How long builds have run, in milliseconds.
+    pub spent_ms: u64,
+    /// How much of that was thrown away by giving way, in milliseconds: the time since the last
+    /// unit that was finished.
+    pub lost_ms: u64,
 }
 
 /// How a build came out.

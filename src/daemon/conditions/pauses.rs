@@ -226,7 +226,7 @@ fn read(path: &Path) -> Result<Written, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::CacheUse;
+    use crate::protocol::{CacheUse, Courtesy};
     use proptest::prelude::*;
 
     const NOW: Timestamp = Timestamp(1_700_000_000_000);
@@ -248,6 +248,7 @@ mod tests {
             code_hash: None,
             watch: "events".into(),
             last_build: None,
+            courtesy: Courtesy::default(),
             last_verdict: None,
             cache: CacheUse::default(),
             verified: 0,

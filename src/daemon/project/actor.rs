@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::super::lock;
+use super::courtesy::Courtesy;
 use super::inbox::{Inbox, Taken};
 use super::tree::WatchedTree;
 use super::work::{self, Built, End, News, Work};
@@ -17,7 +18,7 @@ use super::{Message, Shared};
 use crate::config;
 use crate::model::Digest;
 use crate::process::Environment;
-use crate::protocol::{CacheUse, LastBuild, LastVerdict, ProjectStatus, Reply, State};
+use crate::protocol::{self, CacheUse, LastBuild, LastVerdict, ProjectStatus, Reply, State};
 use crate::verdict::{Facts, Finding, Look, Mark, Question, Refresh, Scope, code_hash};
 use crate::watcher::{Debounce, PollReason, Polling};
 use crate::workspace::Identity;
@@ -57,6 +58,8 @@ pub(super) struct Actor {
     /// How many askers build in the foreground.
     pub(super) holds: usize,
     pub(super) work: Work,
+    /// What giving way has cost; shared with the build that is running.
+    courtesy: Arc<Mutex<Courtesy>>,
     /// The identity of the last question, for the code hash in `status`.
     pub(super) identity: Option<Identity>,
     /// Hundredths of a verification that are owed for answers from cache.
@@ -92,6 +95,7 @@ impl Actor {
             verified: 0,
             wrong: 0,
             flaky: Vec::new(),
+            courtesy: protocol::Courtesy::default(),
         });
         let actor = Self {
             root: project.path.clone(),
@@ -108,6 +112,7 @@ impl Actor {
             polling: Polling::default(),
             holds: 0,
             work: Work::default(),
+            courtesy: Arc::default(),
             identity: None,
             owed: 0,
             doubtful: None,
@@ -378,7 +383,8 @@ impl Actor {
         }
         let snapshot = code_hash(&tree, &facts.identity);
         info!(project = %self.root.display(), %snapshot, "building the tests");
-        self.work = work::build(&question, &facts, wanted, &self.shared);
+        self.work =
+            work::build(&question, &facts, wanted, Arc::clone(&self.courtesy), &self.shared);
     }
 
     /// Builds now, whatever is known.
@@ -401,7 +407,8 @@ impl Actor {
         };
         self.work.stop().await;
         let wanted = Built::new(tree, &question, &facts);
-        self.work = work::build(&question, &facts, wanted, &self.shared);
+        self.work =
+            work::build(&question, &facts, wanted, Arc::clone(&self.courtesy), &self.shared);
         self.work.tell_build(doing, reply);
     }
 
@@ -553,11 +560,13 @@ impl Actor {
         };
         let tree = look.and_then(|look| look.digest.ok());
         let code: Option<Digest> = tree.and_then(|tree| self.own_code_hash(&tree));
+        let courtesy = lock(&self.courtesy).total();
         let changed = self.status.send_if_modified(|status| {
             let fresh = (state, &reason, code, &watch);
             let changed = fresh != (status.state, &status.reason, status.code_hash, &status.watch);
             (status.state, status.reason, status.code_hash, status.watch) =
                 (state, reason, code, watch);
+            status.courtesy = courtesy;
             changed
         });
         if changed {

@@ -36,13 +36,12 @@ pub(super) async fn build(
     compiler: &TestCompiler,
     target_dirs: &[PathBuf],
     builds: &Arc<Semaphore>,
-    worker: &Worker,
-    conditions: &mut Follower,
+    courtesy: &Mutex<Courtesy>,
+    (worker, conditions): (&Worker, &mut Follower),
 ) -> End {
-    let mut courtesy = Courtesy::default();
     loop {
         let Some(speed) = worker.may_go(conditions).await else { return End::GivenUp };
-        if !turn(&courtesy, target_dirs, worker).await {
+        if !turn(courtesy, target_dirs, worker).await {
             return End::GivenUp;
         }
         let _place = tokio::select! {
@@ -55,9 +54,13 @@ pub(super) async fn build(
         }
         let started = Instant::now();
         let compiler = compiler.clone().with_jobs(speed.jobs);
-        match attempt(&courtesy, &compiler, worker, (conditions, &speed)).await {
-            Outcome::Ended(Err(CompileError::Cancelled)) => return End::GivenUp,
+        match attempt(courtesy, &compiler, worker, (conditions, &speed)).await {
+            Outcome::Ended(Err(CompileError::Cancelled)) => {
+                lock(courtesy).ended(started.elapsed());
+                return End::GivenUp;
+            }
             Outcome::Ended(result) => {
+                lock(courtesy).ended(started.elapsed());
                 let (success, errors) = match result {
                     Ok(build) => (true, build.warnings.concat()),
                     Err(error) => (false, error.rendered()),
@@ -71,11 +74,15 @@ pub(super) async fn build(
                 });
             }
             Outcome::GaveWay(attempt) => {
-                courtesy.gave_way(attempt);
-                let lost = courtesy.lost_percent();
+                let lost = {
+                    let mut courtesy = lock(courtesy);
+                    courtesy.gave_way(attempt);
+                    courtesy.lost_percent()
+                };
                 info!(%project, outcome = "gave way", lost, "another cargo wants to build");
             }
             Outcome::Stopped(reason) => {
+                lock(courtesy).ended(started.elapsed());
                 info!(%project, outcome = "gave way", %reason, "the build is put off");
             }
         }
@@ -83,7 +90,7 @@ pub(super) async fn build(
 }
 
 /// Waits until it is our turn; false if the work was given up. Who is waited for does not wait.
-async fn turn(courtesy: &Courtesy, target_dirs: &[PathBuf], worker: &Worker) -> bool {
+async fn turn(courtesy: &Mutex<Courtesy>, target_dirs: &[PathBuf], worker: &Worker) -> bool {
     let begun = Instant::now();
     let mut free_since = None;
     loop {
@@ -92,7 +99,7 @@ async fn turn(courtesy: &Courtesy, target_dirs: &[PathBuf], worker: &Worker) -> 
             free_since = None;
         } else {
             let free = now - *free_since.get_or_insert(now);
-            if courtesy.may_begin(free, now - begun) {
+            if lock(courtesy).may_begin(free, now - begun) {
                 return true;
             }
         }
@@ -157,7 +164,7 @@ impl Heard {
 
 /// Builds until the end, or until somebody else waits for the lock.
 async fn attempt(
-    courtesy: &Courtesy,
+    courtesy: &Mutex<Courtesy>,
     compiler: &TestCompiler,
     worker: &Worker,
     (conditions, speed): (&Follower, &Speed),
@@ -200,7 +207,7 @@ async fn attempt(
             let heard = lock(&heard);
             (heard.attempt(), heard.blocked)
         };
-        let waiting = compiler::waiting_for_us().filter(|_| courtesy.gives_way(attempt));
+        let waiting = compiler::waiting_for_us().filter(|_| lock(courtesy).gives_way(attempt));
         // A cargo that waits behind theirs would only be one more in the queue.
         if waiting.is_none() && !blocked {
             continue;

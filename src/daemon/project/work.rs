@@ -1,7 +1,7 @@
 //! Background work of one project: at most one build or test run at a time, of one snapshot,
 //! given up as soon as that snapshot is no longer the newest.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -12,6 +12,7 @@ use super::super::Shared;
 use super::super::conditions::{Follower, Speed};
 use super::Message;
 use super::background::ActorTree;
+use super::courtesy::Courtesy;
 use super::polite;
 use crate::compiler::{BuildSpec, TestCompiler};
 use crate::model::Digest;
@@ -262,7 +263,13 @@ fn forward(mut from: watch::Receiver<Doing>, to: watch::Sender<String>) {
 
 /// Builds the tests of a question at low priority, once no other project builds and whenever
 /// nobody else wants cargo's lock.
-pub(super) fn build(question: &Question, facts: &Facts, of: Built, shared: &Shared) -> Work {
+pub(super) fn build(
+    question: &Question,
+    facts: &Facts,
+    of: Built,
+    courtesy: Arc<Mutex<Courtesy>>,
+    shared: &Shared,
+) -> Work {
     let builds = Arc::clone(&shared.builds);
     let target_dirs = facts.target_dirs.clone();
     let compiler = TestCompiler::new(BuildSpec {
@@ -280,8 +287,8 @@ pub(super) fn build(question: &Question, facts: &Facts, of: Built, shared: &Shar
     let mut conditions = shared.conditions.follow(&question.root);
     let (work, worker) = Work::start(of, State::Building);
     tokio::spawn(async move {
-        let (target_dirs, conditions) = (&target_dirs, &mut conditions);
-        let end = polite::build(&name, &compiler, target_dirs, &builds, &worker, conditions).await;
+        let allowed = (&worker, &mut conditions);
+        let end = polite::build(&name, &compiler, &target_dirs, &builds, &courtesy, allowed).await;
         // The project may have left the config meanwhile.
         let _ = worker.done.send(end);
     });
