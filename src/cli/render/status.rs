@@ -97,6 +97,7 @@ mod tests {
             path: "/p".into(),
             state: State::Failed,
             reason: Some("the tests do not compile".into()),
+            paused_until: None,
             code_hash: None,
             watch: "events".into(),
             last_build: Some(LastBuild {

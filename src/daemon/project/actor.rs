@@ -95,6 +95,7 @@ impl Actor {
             path: project.path.clone(),
             state: State::Hashing,
             reason: None,
+            paused_until: None,
             code_hash: None,
             watch: "starting".to_owned(),
             last_build: None,

@@ -1,5 +1,5 @@
 //! A build in the background that never keeps anybody else's cargo waiting: it holds cargo's lock
-//! only while nobody else wants it.
+//! only while nobody else wants it, and works only while the machine allows it.
 
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, info};
 
+use super::super::conditions::{Follower, Speed};
 use super::super::lock;
 use super::super::queue::{Queue, Wish};
 use super::courtesy::{Attempt, Courtesy};
@@ -28,6 +29,8 @@ enum Outcome {
     GaveWay(Attempt),
     /// Another project needs the place more.
     GavePlace,
+    /// The machine, or somebody by hand, says that it must rest, or now somebody waits for it.
+    Stopped(String),
 }
 
 /// Builds to the end, however many attempts that takes.
@@ -35,16 +38,22 @@ pub(super) async fn build(
     compiler: &TestCompiler,
     (queue, wish): (&std::sync::Arc<Queue>, &Wish),
     courtesy: &Mutex<Courtesy>,
-    worker: &Worker,
+    (worker, conditions): (&Worker, &mut Follower),
 ) -> End {
     loop {
+        let Some(speed) = worker.may_go(conditions).await else { return End::GivenUp };
         // Who cannot begin keeps nobody waiting: the place comes after the lock.
         if !turn(courtesy, &wish.target_dirs, worker).await {
             return End::GivenUp;
         }
         let Some(place) = Place::wait(queue, wish, worker).await else { return End::GivenUp };
+        // It may have changed while others built.
+        if !worker.wanted.is_cancelled() && conditions.objection(&speed).is_some() {
+            continue;
+        }
         let started = Instant::now();
-        match attempt(courtesy, compiler, &place, worker).await {
+        let compiler = compiler.clone().with_jobs(speed.jobs);
+        match attempt(courtesy, &compiler, &place, (worker, conditions, &speed)).await {
             Outcome::Ended(Err(CompileError::Cancelled)) => {
                 lock(courtesy).ended(started.elapsed());
                 return End::GivenUp;
@@ -74,6 +83,11 @@ pub(super) async fn build(
                 info!(%project, outcome = "gave way", lost, "another cargo wants to build");
             }
             Outcome::GavePlace => lock(courtesy).ended(started.elapsed()),
+            Outcome::Stopped(reason) => {
+                lock(courtesy).ended(started.elapsed());
+                let project = wish.project.display();
+                info!(%project, outcome = "gave way", %reason, "the build is put off");
+            }
         }
     }
 }
@@ -170,14 +184,14 @@ async fn attempt(
     courtesy: &Mutex<Courtesy>,
     compiler: &TestCompiler,
     place: &Place,
-    worker: &Worker,
+    (worker, conditions, speed): (&Worker, &Follower, &Speed),
 ) -> Outcome {
-    worker.tell.send_replace((State::Building, "building".to_owned()));
+    worker.tell.send_replace((State::Building, speed.describe("building".to_owned())));
     let cancel = worker.cancel.child_token();
     let heard = Mutex::new(Heard::new());
     let progress = |progress: Progress| {
         if let Some(text) = lock(&heard).note(progress) {
-            worker.tell.send_replace((State::Building, text));
+            worker.tell.send_replace((State::Building, speed.describe(text)));
         }
     };
     let mut build = std::pin::pin!(compiler.build(&cancel, progress));
@@ -187,8 +201,24 @@ async fn attempt(
             result = &mut build => return Outcome::Ended(result),
             () = tokio::time::sleep(LOOK) => {}
         }
+        let wanted = worker.wanted.is_cancelled();
+        let stopped = match wanted {
+            false => conditions.objection(speed),
+            // Who waits does not wait for one job after the other.
+            true => speed.is_held_back().then(|| "somebody waits for it".to_owned()),
+        };
+        if let Some(reason) = stopped {
+            cancel.cancel();
+            return match build.await {
+                Err(CompileError::Cancelled) if !worker.cancel.is_cancelled() => {
+                    Outcome::Stopped(reason)
+                }
+                // It ended just then.
+                result => Outcome::Ended(result),
+            };
+        }
         let needed = place.is_needed(worker, || lock(&heard).cost());
-        if worker.wanted.is_cancelled() {
+        if wanted {
             continue;
         }
         let (attempt, blocked) = {
