@@ -211,6 +211,22 @@ fn a_signal_to_the_group_is_the_status() {
 }
 
 #[test]
+fn the_exit_status_is_the_program_s() {
+    let files = [
+        ("tests/fails.rs", "#[test] fn t() { panic!() }\n"),
+        ("tests/exits.rs", "#[test] fn t() { std::process::exit(3) }\n"),
+    ];
+    let Some(mut home) = built(&files) else { return };
+    for (test, code) in [("fails", 101), ("exits", 3)] {
+        let program = program(&mut home, test);
+        for _ in 0..2 {
+            let ran = home.run(&["exec", &program]);
+            assert_eq!(ran.code, Some(code), "{ran:#?}");
+        }
+    }
+}
+
+#[test]
 fn what_is_passed_through_is_a_child_of_cargo() {
     let says = format!("{PARENT}fn main() {{ println!(\"of {{}}\", parent()) }}\n");
     let test = format!("{PARENT}#[test] fn t() {{ eprintln!(\"of {{}}\", parent()) }}\n");
