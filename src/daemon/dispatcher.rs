@@ -247,12 +247,14 @@ impl Dispatcher {
         }
         let config = loaded.config;
         self.shared.max_bytes.store(config.cache.max_size, Ordering::Relaxed);
+        self.shared.conditions.set(config.background);
         let kept = |path: &Path| config.projects.iter().any(|project| project.path == path);
         let gone: Vec<_> = self.projects.keys().filter(|path| !kept(path)).cloned().collect();
         for path in gone {
             if let Some((_, started)) = self.projects.remove(&path) {
                 info!(project = %path.display(), "left the config");
                 started.stop.cancel();
+                self.shared.queue.forget(&path);
                 self.leaving.retain(|task| !task.is_finished());
                 self.leaving.push(started.task);
             }
@@ -312,6 +314,7 @@ impl Dispatcher {
             let known = self.shared.cache.state(&status.path);
             (status.verified, status.wrong) = (known.verified, known.wrong);
             status.flaky = known.flaky_names();
+            self.shared.conditions.show(&mut status);
             status
         });
         StatusReport {

@@ -40,6 +40,8 @@ pub struct RunOptions {
     pub hook: PathBuf,
     /// Test binaries at a time.
     pub jobs: NonZeroUsize,
+    /// At most so many compilers at a time; none leaves it to cargo.
+    pub build_jobs: Option<NonZeroUsize>,
     /// Whether someone waits.
     pub priority: Priority,
     /// Whether cargo's messages are coloured.
@@ -331,6 +333,7 @@ impl Session<'_> {
             toolchain: self.facts.toolchain.clone(),
             config: self.facts.cargo_config.clone(),
             priority: self.options.priority,
+            jobs: self.options.build_jobs,
             colour: self.options.color,
             hook: self.options.hook.clone(),
         })

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -10,6 +10,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::super::lock;
+use super::calm::Calm;
+use super::courtesy::Courtesy;
 use super::inbox::{Inbox, Taken};
 use super::tree::WatchedTree;
 use super::work::{self, Built, End, News, Work};
@@ -17,7 +19,7 @@ use super::{Message, Shared};
 use crate::config;
 use crate::model::Digest;
 use crate::process::Environment;
-use crate::protocol::{CacheUse, LastBuild, LastVerdict, ProjectStatus, Reply, State};
+use crate::protocol::{self, CacheUse, LastBuild, LastVerdict, ProjectStatus, Reply, State};
 use crate::verdict::{Facts, Finding, Look, Mark, Question, Refresh, Scope, code_hash};
 use crate::watcher::{Debounce, PollReason, Polling};
 use crate::workspace::Identity;
@@ -57,6 +59,8 @@ pub(super) struct Actor {
     /// How many askers build in the foreground.
     pub(super) holds: usize,
     pub(super) work: Work,
+    /// What giving way has cost; shared with the build that is running.
+    courtesy: Arc<Mutex<Courtesy>>,
     /// The identity of the last question, for the code hash in `status`.
     pub(super) identity: Option<Identity>,
     /// Hundredths of a verification that are owed for answers from cache.
@@ -65,6 +69,14 @@ pub(super) struct Actor {
     pub(super) doubtful: Option<Question>,
     /// What the last background build was of, good or bad.
     built: Option<Built>,
+    /// The tree as edits were last looked for.
+    pub(super) seen: Option<(Digest, Mark)>,
+    /// When files were last found changed.
+    pub(super) changed: Option<Instant>,
+    /// What git does.
+    pub(super) calm: Calm,
+    /// A batch of changes waits until git has written all of its files.
+    postponed: bool,
     /// The memo on disk lacks digests.
     memo_is_old: bool,
     /// Marks that were given out: the number on the wire and the hasher's own.
@@ -83,6 +95,7 @@ impl Actor {
             path: project.path.clone(),
             state: State::Hashing,
             reason: None,
+            paused_until: None,
             code_hash: None,
             watch: "starting".to_owned(),
             last_build: None,
@@ -91,6 +104,7 @@ impl Actor {
             verified: 0,
             wrong: 0,
             flaky: Vec::new(),
+            courtesy: protocol::Courtesy::default(),
         });
         let actor = Self {
             root: project.path.clone(),
@@ -107,10 +121,15 @@ impl Actor {
             polling: Polling::default(),
             holds: 0,
             work: Work::default(),
+            courtesy: Arc::default(),
             identity: None,
             owed: 0,
             doubtful: None,
             built: None,
+            seen: None,
+            changed: None,
+            calm: Calm::default(),
+            postponed: false,
             memo_is_old: false,
             marks: VecDeque::new(),
             next_moment: 0,
@@ -132,7 +151,8 @@ impl Actor {
         self.consider().await;
         loop {
             self.tell();
-            let wake = [self.debounce.due(), self.polling.next_due()].into_iter().flatten().min();
+            let wake = [self.debounce.due(), self.polling.next_due(), self.calm.due()];
+            let wake = wake.into_iter().flatten().min();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -196,11 +216,29 @@ impl Actor {
         }
     }
 
-    /// A quiet period has passed, or a folder without events is due for a look.
+    /// A quiet period has passed, or a folder without events or what git does is due for a look.
     async fn on_time(&mut self) {
         let polled = !self.polling.take_due(Instant::now()).is_empty();
-        if !self.debounce.take(Instant::now()) && !polled {
+        let waited = self.calm.is_due(Instant::now());
+        let read = self.debounce.take(Instant::now()) || polled || self.postponed;
+        if !read && !waited {
             return;
+        }
+        if self.git_writes() {
+            self.postponed |= read;
+            if polled {
+                self.polling.looked(&self.root, false, Instant::now());
+            }
+            return;
+        }
+        if !read {
+            self.consider().await;
+            return;
+        }
+        if std::mem::take(&mut self.postponed) {
+            // Of the last files that git wrote the events may be on their way. Where that cannot
+            // be told, they make another batch.
+            self.shared.barrier().await;
         }
         let before = self.status.borrow().code_hash;
         self.refresh(Trust::Events).await;
@@ -331,6 +369,7 @@ impl Actor {
     /// Decides what to do in the background for the tree as it is.
     pub(super) async fn consider(&mut self) {
         self.save_memo().await;
+        self.note_edits();
         let Some(look) = self.tree.as_ref().map(WatchedTree::look) else {
             self.work.stop().await;
             return;
@@ -343,8 +382,10 @@ impl Actor {
             }
             return;
         }
-        if let Some(question) = self.doubtful.take() {
-            self.verify(question).await;
+        if self.doubtful.is_some() && !self.git_has_the_floor() {
+            if let Some(question) = self.doubtful.take() {
+                self.verify(question).await;
+            }
             return;
         }
         let question = self.own_question();
@@ -375,13 +416,18 @@ impl Actor {
             debug!(project = %self.root.display(), "known green: nothing to build");
             return;
         }
+        if self.git_has_the_floor() {
+            return;
+        }
         let snapshot = code_hash(&tree, &facts.identity);
         info!(project = %self.root.display(), %snapshot, "building the tests");
-        self.work = work::build(&question, &facts, wanted, &self.shared);
+        self.work =
+            work::build(&question, &facts, wanted, Arc::clone(&self.courtesy), &self.shared);
     }
 
     /// Builds now, whatever is known.
     async fn rebuild(&mut self, doing: watch::Sender<String>, reply: oneshot::Sender<Reply>) {
+        self.shared.queue.asked(&self.root);
         self.refresh(Trust::Nothing).await;
         let (question, facts) = match self.facts(self.own_question()).await {
             Ok(found) => found,
@@ -400,7 +446,8 @@ impl Actor {
         };
         self.work.stop().await;
         let wanted = Built::new(tree, &question, &facts);
-        self.work = work::build(&question, &facts, wanted, &self.shared);
+        self.work =
+            work::build(&question, &facts, wanted, Arc::clone(&self.courtesy), &self.shared);
         self.work.tell_build(doing, reply);
     }
 
@@ -537,11 +584,17 @@ impl Actor {
             (Some(_), None) if self.holds > 0 => {
                 (State::Paused, Some("someone is testing in the foreground".to_owned()))
             }
+            (Some(_), None) if self.calm.reason().is_some() => {
+                (State::Paused, self.calm.reason().map(str::to_owned))
+            }
             (Some(_), None) if failed => {
                 (State::Failed, Some("the tests do not compile".to_owned()))
             }
             (Some(_), None) => match &look {
                 Some(Look { digest: Err(why), .. }) => (State::Idle, Some(why.join("; "))),
+                _ if self.calm.is_stale() => {
+                    (State::Idle, Some("git's `index.lock` seems to be left behind".to_owned()))
+                }
                 _ => (State::Idle, self.trouble.clone()),
             },
         };
@@ -552,11 +605,13 @@ impl Actor {
         };
         let tree = look.and_then(|look| look.digest.ok());
         let code: Option<Digest> = tree.and_then(|tree| self.own_code_hash(&tree));
+        let courtesy = lock(&self.courtesy).total();
         let changed = self.status.send_if_modified(|status| {
             let fresh = (state, &reason, code, &watch);
             let changed = fresh != (status.state, &status.reason, status.code_hash, &status.watch);
             (status.state, status.reason, status.code_hash, status.watch) =
                 (state, reason, code, watch);
+            status.courtesy = courtesy;
             changed
         });
         if changed {

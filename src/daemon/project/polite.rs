@@ -1,15 +1,17 @@
 //! A build in the background that never keeps anybody else's cargo waiting: it holds cargo's lock
-//! only while nobody else wants it.
+//! only while nobody else wants it, and works only while the machine allows it.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use tokio::sync::Semaphore;
 use tracing::{debug, info};
 
+use super::super::conditions::{Follower, Speed};
 use super::super::lock;
+use super::super::queue::{Queue, Wish};
 use super::courtesy::{Attempt, Courtesy};
+use super::place::{Cost, Place};
 use super::work::{End, Worker};
 use crate::compiler::{self, Build, CompileError, Progress, TestCompiler};
 use crate::model::Timestamp;
@@ -25,29 +27,40 @@ enum Outcome {
     Ended(Result<Build, CompileError>),
     /// Somebody else waits for the lock, or holds it after all.
     GaveWay(Attempt),
+    /// Another project needs the place more.
+    GavePlace,
+    /// The machine, or somebody by hand, says that it must rest, or now somebody waits for it.
+    Stopped(String),
 }
 
 /// Builds to the end, however many attempts that takes.
 pub(super) async fn build(
-    project: &str,
     compiler: &TestCompiler,
-    target_dirs: &[PathBuf],
-    builds: &Arc<Semaphore>,
-    worker: &Worker,
+    (queue, wish): (&std::sync::Arc<Queue>, &Wish),
+    courtesy: &Mutex<Courtesy>,
+    (worker, conditions): (&Worker, &mut Follower),
 ) -> End {
-    let mut courtesy = Courtesy::default();
     loop {
-        if !turn(&courtesy, target_dirs, worker).await {
+        let Some(speed) = worker.may_go(conditions).await else { return End::GivenUp };
+        // Who cannot begin keeps nobody waiting: the place comes after the lock.
+        if !turn(courtesy, &wish.target_dirs, worker).await {
             return End::GivenUp;
         }
-        let _place = tokio::select! {
-            () = worker.cancel.cancelled() => return End::GivenUp,
-            place = builds.acquire() => place,
-        };
+        let Some(place) = Place::wait(queue, wish, worker).await else { return End::GivenUp };
+        // It may have changed while others built.
+        if !worker.wanted.is_cancelled() && conditions.objection(&speed).is_some() {
+            continue;
+        }
         let started = Instant::now();
-        match attempt(&courtesy, compiler, worker).await {
-            Outcome::Ended(Err(CompileError::Cancelled)) => return End::GivenUp,
+        let compiler = compiler.clone().with_jobs(speed.jobs);
+        match attempt(courtesy, &compiler, &place, (worker, conditions, &speed)).await {
+            Outcome::Ended(Err(CompileError::Cancelled)) => {
+                lock(courtesy).ended(started.elapsed());
+                return End::GivenUp;
+            }
             Outcome::Ended(result) => {
+                place.served();
+                lock(courtesy).ended(started.elapsed());
                 let (success, errors) = match result {
                     Ok(build) => (true, build.warnings.concat()),
                     Err(error) => (false, error.rendered()),
@@ -61,16 +74,26 @@ pub(super) async fn build(
                 });
             }
             Outcome::GaveWay(attempt) => {
-                courtesy.gave_way(attempt);
-                let lost = courtesy.lost_percent();
+                let lost = {
+                    let mut courtesy = lock(courtesy);
+                    courtesy.gave_way(attempt);
+                    courtesy.lost_percent()
+                };
+                let project = wish.project.display();
                 info!(%project, outcome = "gave way", lost, "another cargo wants to build");
+            }
+            Outcome::GavePlace => lock(courtesy).ended(started.elapsed()),
+            Outcome::Stopped(reason) => {
+                lock(courtesy).ended(started.elapsed());
+                let project = wish.project.display();
+                info!(%project, outcome = "gave way", %reason, "the build is put off");
             }
         }
     }
 }
 
 /// Waits until it is our turn; false if the work was given up. Who is waited for does not wait.
-async fn turn(courtesy: &Courtesy, target_dirs: &[PathBuf], worker: &Worker) -> bool {
+async fn turn(courtesy: &Mutex<Courtesy>, target_dirs: &[PathBuf], worker: &Worker) -> bool {
     let begun = Instant::now();
     let mut free_since = None;
     loop {
@@ -79,7 +102,7 @@ async fn turn(courtesy: &Courtesy, target_dirs: &[PathBuf], worker: &Worker) -> 
             free_since = None;
         } else {
             let free = now - *free_since.get_or_insert(now);
-            if courtesy.may_begin(free, now - begun) {
+            if lock(courtesy).may_begin(free, now - begun) {
                 return true;
             }
         }
@@ -104,9 +127,11 @@ async fn turn(courtesy: &Courtesy, target_dirs: &[PathBuf], worker: &Worker) -> 
 /// What cargo has said so far.
 struct Heard {
     started: Instant,
-    /// Units that are done, and since when; the first number is what was fresh already.
-    units: Option<u32>,
+    /// Units that are done of how many, and since when.
+    units: Option<(u32, u32)>,
     since: Instant,
+    /// How many were fresh already: the first number that was said.
+    fresh: u32,
     finished: bool,
     /// It waits for a lock itself.
     blocked: bool,
@@ -115,7 +140,7 @@ struct Heard {
 impl Heard {
     fn new() -> Self {
         let now = Instant::now();
-        Self { started: now, units: None, since: now, finished: false, blocked: false }
+        Self { started: now, units: None, since: now, fresh: 0, finished: false, blocked: false }
     }
 
     /// Takes note; what there is to tell.
@@ -123,8 +148,12 @@ impl Heard {
         match progress {
             Progress::Building { done, total, what } => {
                 self.blocked = false;
-                if self.units.replace(done).is_some_and(|before| before != done) {
-                    (self.since, self.finished) = (Instant::now(), true);
+                match self.units.replace((done, total)) {
+                    None => self.fresh = done,
+                    Some((before, _)) if before != done => {
+                        (self.since, self.finished) = (Instant::now(), true);
+                    }
+                    Some(_) => {}
                 }
                 Some(format!("building {what} {done}/{total}"))
             }
@@ -140,16 +169,29 @@ impl Heard {
         let (ran, since_unit) = (self.started.elapsed(), self.since.elapsed());
         Attempt { ran, since_unit, finished: self.finished }
     }
+
+    fn cost(&self) -> Cost {
+        let left = self.units.and_then(|(done, total)| {
+            let own = done.saturating_sub(self.fresh);
+            Cost::left_of(self.started.elapsed(), own, total.saturating_sub(self.fresh))
+        });
+        Cost { lost: self.since.elapsed(), left }
+    }
 }
 
-/// Builds until the end, or until somebody else waits for the lock.
-async fn attempt(courtesy: &Courtesy, compiler: &TestCompiler, worker: &Worker) -> Outcome {
-    worker.tell.send_replace((State::Building, "building".to_owned()));
+/// Builds until the end, or until somebody else waits for the lock or the place.
+async fn attempt(
+    courtesy: &Mutex<Courtesy>,
+    compiler: &TestCompiler,
+    place: &Place,
+    (worker, conditions, speed): (&Worker, &Follower, &Speed),
+) -> Outcome {
+    worker.tell.send_replace((State::Building, speed.describe("building".to_owned())));
     let cancel = worker.cancel.child_token();
     let heard = Mutex::new(Heard::new());
     let progress = |progress: Progress| {
         if let Some(text) = lock(&heard).note(progress) {
-            worker.tell.send_replace((State::Building, text));
+            worker.tell.send_replace((State::Building, speed.describe(text)));
         }
     };
     let mut build = std::pin::pin!(compiler.build(&cancel, progress));
@@ -159,24 +201,42 @@ async fn attempt(courtesy: &Courtesy, compiler: &TestCompiler, worker: &Worker) 
             result = &mut build => return Outcome::Ended(result),
             () = tokio::time::sleep(LOOK) => {}
         }
-        if worker.wanted.is_cancelled() {
+        let wanted = worker.wanted.is_cancelled();
+        let stopped = match wanted {
+            false => conditions.objection(speed),
+            // Who waits does not wait for one job after the other.
+            true => speed.is_held_back().then(|| "somebody waits for it".to_owned()),
+        };
+        if let Some(reason) = stopped {
+            cancel.cancel();
+            return match build.await {
+                Err(CompileError::Cancelled) if !worker.cancel.is_cancelled() => {
+                    Outcome::Stopped(reason)
+                }
+                // It ended just then.
+                result => Outcome::Ended(result),
+            };
+        }
+        let needed = place.is_needed(worker, || lock(&heard).cost());
+        if wanted {
             continue;
         }
         let (attempt, blocked) = {
             let heard = lock(&heard);
             (heard.attempt(), heard.blocked)
         };
-        let waiting = compiler::waiting_for_us().filter(|_| courtesy.gives_way(attempt));
+        let waiting = compiler::waiting_for_us().filter(|_| lock(courtesy).gives_way(attempt));
         // A cargo that waits behind theirs would only be one more in the queue.
-        if waiting.is_none() && !blocked {
+        if waiting.is_none() && !blocked && !needed {
             continue;
         }
-        debug!(waiting, blocked, "the lock is wanted");
+        debug!(waiting, blocked, needed, "the lock or the place is wanted");
         cancel.cancel();
         return match build.await {
-            Err(CompileError::Cancelled) if !worker.cancel.is_cancelled() => {
-                Outcome::GaveWay(attempt)
-            }
+            Err(CompileError::Cancelled) if !worker.cancel.is_cancelled() => match needed {
+                true => Outcome::GavePlace,
+                false => Outcome::GaveWay(attempt),
+            },
             // It ended just then.
             result => Outcome::Ended(result),
         };
