@@ -5,6 +5,7 @@
 //! - the dispatcher owns the list of projects, the config in force and the barriers;
 //! - one task owns the pauses by hand and what is known of the machine's state;
 //! - one task a project owns its tree, its watches and its background work;
+//! - the queue owns the order in which projects work;
 //! - one task a connection owns what that connection holds.
 //!
 //! Between them go messages only. Everything ends when one token is cancelled: connections are
@@ -16,6 +17,7 @@ mod dispatcher;
 mod endpoint;
 mod life;
 mod project;
+mod queue;
 mod server;
 mod session;
 mod shared;
@@ -31,7 +33,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -312,7 +314,7 @@ impl Daemon {
             cache: Cache::open(&paths.cache_dir),
             environment: self.environment.clone(),
             watcher: Arc::new(Mutex::new(Watches::new(watcher))),
-            builds: Arc::new(Semaphore::new(1)),
+            queue: Arc::default(),
             conditions,
             commands: commands.clone(),
             max_bytes: AtomicU64::new(loaded.config.cache.max_size),

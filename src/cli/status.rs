@@ -91,7 +91,7 @@ fn without_daemon(context: &Context) -> Result<StatusReport, Stop> {
             courtesy: Courtesy::default(),
             last_verdict: known.last,
             cache: of
-                .map(|of| CacheUse { entries: of.entries, bytes: of.bytes })
+                .map(|of| CacheUse { entries: of.entries, calls: of.calls, bytes: of.bytes })
                 .unwrap_or_default(),
         };
         pauses.show(&mut status, now);

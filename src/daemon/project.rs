@@ -8,8 +8,12 @@
 
 mod actor;
 mod background;
+mod calm;
 mod courtesy;
+mod edits;
+mod git;
 mod inbox;
+mod place;
 mod polite;
 mod question;
 mod tree;

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::conditions::{Conditions, Speed};
 use super::project::{Handle, SharedWatcher};
+use super::queue::Queue;
 use crate::cache::{Cache, Limits, Record};
 use crate::config::{self, ConfigError, Loaded};
 use crate::model::{Digest, Timestamp};
@@ -47,8 +48,8 @@ pub(super) struct Shared {
     /// The environment that the daemon was started with.
     pub(super) environment: Environment,
     pub(super) watcher: SharedWatcher,
-    /// One background build at a time: the developer's machine has other things to do.
-    pub(super) builds: Arc<Semaphore>,
+    /// Who works in the background, and who waits for that.
+    pub(super) queue: Arc<Queue>,
     /// Whether background work may go on.
     pub(super) conditions: Conditions,
     pub(super) commands: mpsc::UnboundedSender<Command>,

@@ -128,6 +128,9 @@ pub struct LastBuild {
 pub struct CacheUse {
     /// Records.
     pub entries: u64,
+    /// How many of them are of calls by plain `cargo test`.
+    #[serde(default)]
+    pub calls: u64,
     /// Their bytes on disk.
     pub bytes: u64,
 }

@@ -60,7 +60,12 @@ fn project_lines(project: &ProjectStatus, now: Timestamp) -> Vec<String> {
         let took = seconds(std::time::Duration::from_millis(build.duration_ms));
         fact("build", format!("{word} {} in {took}", ago(build.when, now)));
     }
-    let records = plural(usize::try_from(project.cache.entries).unwrap_or(usize::MAX), "record");
+    let count =
+        |number: u64, what: &str| plural(usize::try_from(number).unwrap_or(usize::MAX), what);
+    let mut records = count(project.cache.entries, "record");
+    if project.cache.calls > 0 {
+        records.push_str(&format!(" ({} by plain cargo test)", count(project.cache.calls, "call")));
+    }
     fact("cache", format!("{records}, {}", bytes(project.cache.bytes)));
     if project.verified > 0 {
         fact("verified", format!("{}, wrong {}", project.verified, project.wrong));
@@ -102,7 +107,7 @@ mod tests {
                 errors: "error[E0425]: cannot find value `x`\n".into(),
             }),
             last_verdict: None,
-            cache: CacheUse { entries: 1, bytes: 2_048 },
+            cache: CacheUse { entries: 3, calls: 2, bytes: 2_048 },
             verified: 3,
             wrong: 0,
             flaky: vec!["p::t: a".into()],
@@ -112,7 +117,7 @@ mod tests {
         let text = anstream::adapter::strip_str(&lines).to_string();
         assert_eq!(
             text,
-            "     Project /p: failed (the tests do not compile)\n       build failed 5s ago in 1.50s\n       cache 1 record, 2.0 KiB\n    verified 3, wrong 0\n    gave way 1 time to another cargo, 0.50s of 4.00s thrown away\n       flaky p::t: a\nerror[E0425]: cannot find value `x`"
+            "     Project /p: failed (the tests do not compile)\n       build failed 5s ago in 1.50s\n       cache 3 records (2 calls by plain cargo test), 2.0 KiB\n    verified 3, wrong 0\n    gave way 1 time to another cargo, 0.50s of 4.00s thrown away\n       flaky p::t: a\nerror[E0425]: cannot find value `x`"
         );
     }
 }

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::super::lock;
+use super::calm::Calm;
 use super::courtesy::Courtesy;
 use super::inbox::{Inbox, Taken};
 use super::tree::WatchedTree;
@@ -68,6 +69,14 @@ pub(super) struct Actor {
     pub(super) doubtful: Option<Question>,
     /// What the last background build was of, good or bad.
     built: Option<Built>,
+    /// The tree as edits were last looked for.
+    pub(super) seen: Option<(Digest, Mark)>,
+    /// When files were last found changed.
+    pub(super) changed: Option<Instant>,
+    /// What git does.
+    pub(super) calm: Calm,
+    /// A batch of changes waits until git has written all of its files.
+    postponed: bool,
     /// The memo on disk lacks digests.
     memo_is_old: bool,
     /// Marks that were given out: the number on the wire and the hasher's own.
@@ -117,6 +126,10 @@ impl Actor {
             owed: 0,
             doubtful: None,
             built: None,
+            seen: None,
+            changed: None,
+            calm: Calm::default(),
+            postponed: false,
             memo_is_old: false,
             marks: VecDeque::new(),
             next_moment: 0,
@@ -138,7 +151,8 @@ impl Actor {
         self.consider().await;
         loop {
             self.tell();
-            let wake = [self.debounce.due(), self.polling.next_due()].into_iter().flatten().min();
+            let wake = [self.debounce.due(), self.polling.next_due(), self.calm.due()];
+            let wake = wake.into_iter().flatten().min();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -202,11 +216,29 @@ impl Actor {
         }
     }
 
-    /// A quiet period has passed, or a folder without events is due for a look.
+    /// A quiet period has passed, or a folder without events or what git does is due for a look.
     async fn on_time(&mut self) {
         let polled = !self.polling.take_due(Instant::now()).is_empty();
-        if !self.debounce.take(Instant::now()) && !polled {
+        let waited = self.calm.is_due(Instant::now());
+        let read = self.debounce.take(Instant::now()) || polled || self.postponed;
+        if !read && !waited {
             return;
+        }
+        if self.git_writes() {
+            self.postponed |= read;
+            if polled {
+                self.polling.looked(&self.root, false, Instant::now());
+            }
+            return;
+        }
+        if !read {
+            self.consider().await;
+            return;
+        }
+        if std::mem::take(&mut self.postponed) {
+            // Of the last files that git wrote the events may be on their way. Where that cannot
+            // be told, they make another batch.
+            self.shared.barrier().await;
         }
         let before = self.status.borrow().code_hash;
         self.refresh(Trust::Events).await;
@@ -337,6 +369,7 @@ impl Actor {
     /// Decides what to do in the background for the tree as it is.
     pub(super) async fn consider(&mut self) {
         self.save_memo().await;
+        self.note_edits();
         let Some(look) = self.tree.as_ref().map(WatchedTree::look) else {
             self.work.stop().await;
             return;
@@ -349,8 +382,10 @@ impl Actor {
             }
             return;
         }
-        if let Some(question) = self.doubtful.take() {
-            self.verify(question).await;
+        if self.doubtful.is_some() && !self.git_has_the_floor() {
+            if let Some(question) = self.doubtful.take() {
+                self.verify(question).await;
+            }
             return;
         }
         let question = self.own_question();
@@ -381,6 +416,9 @@ impl Actor {
             debug!(project = %self.root.display(), "known green: nothing to build");
             return;
         }
+        if self.git_has_the_floor() {
+            return;
+        }
         let snapshot = code_hash(&tree, &facts.identity);
         info!(project = %self.root.display(), %snapshot, "building the tests");
         self.work =
@@ -389,6 +427,7 @@ impl Actor {
 
     /// Builds now, whatever is known.
     async fn rebuild(&mut self, doing: watch::Sender<String>, reply: oneshot::Sender<Reply>) {
+        self.shared.queue.asked(&self.root);
         self.refresh(Trust::Nothing).await;
         let (question, facts) = match self.facts(self.own_question()).await {
             Ok(found) => found,
@@ -545,11 +584,17 @@ impl Actor {
             (Some(_), None) if self.holds > 0 => {
                 (State::Paused, Some("someone is testing in the foreground".to_owned()))
             }
+            (Some(_), None) if self.calm.reason().is_some() => {
+                (State::Paused, self.calm.reason().map(str::to_owned))
+            }
             (Some(_), None) if failed => {
                 (State::Failed, Some("the tests do not compile".to_owned()))
             }
             (Some(_), None) => match &look {
                 Some(Look { digest: Err(why), .. }) => (State::Idle, Some(why.join("; "))),
+                _ if self.calm.is_stale() => {
+                    (State::Idle, Some("git's `index.lock` seems to be left behind".to_owned()))
+                }
                 _ => (State::Idle, self.trouble.clone()),
             },
         };

@@ -2,15 +2,16 @@
 //! only while nobody else wants it, and works only while the machine allows it.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use tokio::sync::Semaphore;
 use tracing::{debug, info};
 
 use super::super::conditions::{Follower, Speed};
 use super::super::lock;
+use super::super::queue::{Queue, Wish};
 use super::courtesy::{Attempt, Courtesy};
+use super::place::{Cost, Place};
 use super::work::{End, Worker};
 use crate::compiler::{self, Build, CompileError, Progress, TestCompiler};
 use crate::model::Timestamp;
@@ -26,40 +27,39 @@ enum Outcome {
     Ended(Result<Build, CompileError>),
     /// Somebody else waits for the lock, or holds it after all.
     GaveWay(Attempt),
+    /// Another project needs the place more.
+    GavePlace,
     /// The machine, or somebody by hand, says that it must rest, or now somebody waits for it.
     Stopped(String),
 }
 
 /// Builds to the end, however many attempts that takes.
 pub(super) async fn build(
-    project: &str,
     compiler: &TestCompiler,
-    target_dirs: &[PathBuf],
-    builds: &Arc<Semaphore>,
+    (queue, wish): (&std::sync::Arc<Queue>, &Wish),
     courtesy: &Mutex<Courtesy>,
     (worker, conditions): (&Worker, &mut Follower),
 ) -> End {
     loop {
         let Some(speed) = worker.may_go(conditions).await else { return End::GivenUp };
-        if !turn(courtesy, target_dirs, worker).await {
+        // Who cannot begin keeps nobody waiting: the place comes after the lock.
+        if !turn(courtesy, &wish.target_dirs, worker).await {
             return End::GivenUp;
         }
-        let _place = tokio::select! {
-            () = worker.cancel.cancelled() => return End::GivenUp,
-            place = builds.acquire() => place,
-        };
+        let Some(place) = Place::wait(queue, wish, worker).await else { return End::GivenUp };
         // It may have changed while others built.
         if !worker.wanted.is_cancelled() && conditions.objection(&speed).is_some() {
             continue;
         }
         let started = Instant::now();
         let compiler = compiler.clone().with_jobs(speed.jobs);
-        match attempt(courtesy, &compiler, worker, (conditions, &speed)).await {
+        match attempt(courtesy, &compiler, &place, (worker, conditions, &speed)).await {
             Outcome::Ended(Err(CompileError::Cancelled)) => {
                 lock(courtesy).ended(started.elapsed());
                 return End::GivenUp;
             }
             Outcome::Ended(result) => {
+                place.served();
                 lock(courtesy).ended(started.elapsed());
                 let (success, errors) = match result {
                     Ok(build) => (true, build.warnings.concat()),
@@ -79,10 +79,13 @@ pub(super) async fn build(
                     courtesy.gave_way(attempt);
                     courtesy.lost_percent()
                 };
+                let project = wish.project.display();
                 info!(%project, outcome = "gave way", lost, "another cargo wants to build");
             }
+            Outcome::GavePlace => lock(courtesy).ended(started.elapsed()),
             Outcome::Stopped(reason) => {
                 lock(courtesy).ended(started.elapsed());
+                let project = wish.project.display();
                 info!(%project, outcome = "gave way", %reason, "the build is put off");
             }
         }
@@ -124,9 +127,11 @@ async fn turn(courtesy: &Mutex<Courtesy>, target_dirs: &[PathBuf], worker: &Work
 /// What cargo has said so far.
 struct Heard {
     started: Instant,
-    /// Units that are done, and since when; the first number is what was fresh already.
-    units: Option<u32>,
+    /// Units that are done of how many, and since when.
+    units: Option<(u32, u32)>,
     since: Instant,
+    /// How many were fresh already: the first number that was said.
+    fresh: u32,
     finished: bool,
     /// It waits for a lock itself.
     blocked: bool,
@@ -135,7 +140,7 @@ struct Heard {
 impl Heard {
     fn new() -> Self {
         let now = Instant::now();
-        Self { started: now, units: None, since: now, finished: false, blocked: false }
+        Self { started: now, units: None, since: now, fresh: 0, finished: false, blocked: false }
     }
 
     /// Takes note; what there is to tell.
@@ -143,8 +148,12 @@ impl Heard {
         match progress {
             Progress::Building { done, total, what } => {
                 self.blocked = false;
-                if self.units.replace(done).is_some_and(|before| before != done) {
-                    (self.since, self.finished) = (Instant::now(), true);
+                match self.units.replace((done, total)) {
+                    None => self.fresh = done,
+                    Some((before, _)) if before != done => {
+                        (self.since, self.finished) = (Instant::now(), true);
+                    }
+                    Some(_) => {}
                 }
                 Some(format!("building {what} {done}/{total}"))
             }
@@ -160,14 +169,22 @@ impl Heard {
         let (ran, since_unit) = (self.started.elapsed(), self.since.elapsed());
         Attempt { ran, since_unit, finished: self.finished }
     }
+
+    fn cost(&self) -> Cost {
+        let left = self.units.and_then(|(done, total)| {
+            let own = done.saturating_sub(self.fresh);
+            Cost::left_of(self.started.elapsed(), own, total.saturating_sub(self.fresh))
+        });
+        Cost { lost: self.since.elapsed(), left }
+    }
 }
 
-/// Builds until the end, or until somebody else waits for the lock.
+/// Builds until the end, or until somebody else waits for the lock or the place.
 async fn attempt(
     courtesy: &Mutex<Courtesy>,
     compiler: &TestCompiler,
-    worker: &Worker,
-    (conditions, speed): (&Follower, &Speed),
+    place: &Place,
+    (worker, conditions, speed): (&Worker, &Follower, &Speed),
 ) -> Outcome {
     worker.tell.send_replace((State::Building, speed.describe("building".to_owned())));
     let cancel = worker.cancel.child_token();
@@ -200,6 +217,7 @@ async fn attempt(
                 result => Outcome::Ended(result),
             };
         }
+        let needed = place.is_needed(worker, || lock(&heard).cost());
         if wanted {
             continue;
         }
@@ -209,15 +227,16 @@ async fn attempt(
         };
         let waiting = compiler::waiting_for_us().filter(|_| lock(courtesy).gives_way(attempt));
         // A cargo that waits behind theirs would only be one more in the queue.
-        if waiting.is_none() && !blocked {
+        if waiting.is_none() && !blocked && !needed {
             continue;
         }
-        debug!(waiting, blocked, "the lock is wanted");
+        debug!(waiting, blocked, needed, "the lock or the place is wanted");
         cancel.cancel();
         return match build.await {
-            Err(CompileError::Cancelled) if !worker.cancel.is_cancelled() => {
-                Outcome::GaveWay(attempt)
-            }
+            Err(CompileError::Cancelled) if !worker.cancel.is_cancelled() => match needed {
+                true => Outcome::GavePlace,
+                false => Outcome::GaveWay(attempt),
+            },
             // It ended just then.
             result => Outcome::Ended(result),
         };

@@ -1,8 +1,9 @@
 //! Background work of one project: at most one build or test run at a time, of one snapshot,
 //! given up as soon as that snapshot is no longer the newest.
 
+use std::cell::Cell;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -13,6 +14,7 @@ use super::super::conditions::{Follower, Speed};
 use super::Message;
 use super::background::ActorTree;
 use super::courtesy::Courtesy;
+use super::place::{self, Cost, Place};
 use super::polite;
 use crate::compiler::{BuildSpec, TestCompiler};
 use crate::model::Digest;
@@ -190,8 +192,7 @@ impl Work {
 
     fn start(of: Built, state: State) -> (Self, Worker) {
         let (cancel, wanted) = (CancellationToken::new(), CancellationToken::new());
-        let waits = "waiting for another project's build".to_owned();
-        let (tell, progress) = watch::channel((state, waits));
+        let (tell, progress) = watch::channel((state, "waiting for its turn".to_owned()));
         let (done, end) = oneshot::channel();
         let worker = Worker { cancel: cancel.clone(), wanted: wanted.clone(), tell, done };
         let running = Running { of, cancel, wanted, progress, end };
@@ -270,8 +271,8 @@ pub(super) fn build(
     courtesy: Arc<Mutex<Courtesy>>,
     shared: &Shared,
 ) -> Work {
-    let builds = Arc::clone(&shared.builds);
-    let target_dirs = facts.target_dirs.clone();
+    let queue = Arc::clone(&shared.queue);
+    let wish = place::wish(&question.root, &facts.target_dirs, "build");
     let compiler = TestCompiler::new(BuildSpec {
         toolchain: facts.toolchain.clone(),
         config: facts.cargo_config.clone(),
@@ -283,12 +284,11 @@ pub(super) fn build(
         colour: false,
         hook: shared.hook.clone(),
     });
-    let name = question.root.display().to_string();
     let mut conditions = shared.conditions.follow(&question.root);
     let (work, worker) = Work::start(of, State::Building);
     tokio::spawn(async move {
         let allowed = (&worker, &mut conditions);
-        let end = polite::build(&name, &compiler, &target_dirs, &builds, &courtesy, allowed).await;
+        let end = polite::build(&compiler, (&queue, &wish), &courtesy, allowed).await;
         // The project may have left the config meanwhile.
         let _ = worker.done.send(end);
     });
@@ -329,6 +329,9 @@ pub(super) fn test(
     work
 }
 
+/// How often a run looks whether somebody needs its place more.
+const LOOK: Duration = Duration::from_millis(200);
+
 async fn run_tests(
     question: Question,
     facts: Facts,
@@ -337,27 +340,54 @@ async fn run_tests(
     shared: Arc<Shared>,
     worker: Worker,
 ) {
+    let wish = place::wish(&question.root, &facts.target_dirs, "tests");
     let mut conditions = shared.conditions.follow(&question.root);
     let end = loop {
         let Some(speed) = worker.may_go(&mut conditions).await else { break End::GivenUp };
+        let Some(place) = Place::wait(&shared.queue, &wish, &worker).await else {
+            break End::GivenUp;
+        };
         let cancel = worker.cancel.child_token();
+        let started = Instant::now();
+        let (planned, finished) = (Cell::new(0_u32), Cell::new(0_u32));
+        let on_step = |step: &verdict::Step<'_>| match step {
+            verdict::Step::Planned(targets) => {
+                planned.set(u32::try_from(*targets).unwrap_or(u32::MAX));
+            }
+            verdict::Step::Running(runner::Event::Finished { .. }) => {
+                finished.set(finished.get() + 1);
+            }
+            _ => {}
+        };
         let asked = (&question, &facts, aim);
-        let attempt = run_once(asked, &mut tree, &shared, (&worker, &speed), cancel.clone());
-        let mut attempt = std::pin::pin!(attempt);
-        let end = tokio::select! {
-            end = &mut attempt => end,
-            reason = worker.objection(&mut conditions, &speed) => {
+        let by = (&*shared, &worker, &speed);
+        let running = run_once(asked, &mut tree, by, cancel.clone(), on_step);
+        let mut running = std::pin::pin!(running);
+        let end = loop {
+            tokio::select! {
+                biased;
+                end = &mut running => break end,
+                reason = worker.objection(&mut conditions, &speed), if !cancel.is_cancelled() => {
+                    cancel.cancel();
+                    let project = question.root.display();
+                    info!(%project, outcome = "gave way", %reason, "the tests are put off");
+                }
+                () = tokio::time::sleep(LOOK), if !cancel.is_cancelled() => {}
+            }
+            let ran = started.elapsed();
+            // What ran is kept only at the end.
+            let cost =
+                || Cost { lost: ran, left: Cost::left_of(ran, finished.get(), planned.get()) };
+            if !cancel.is_cancelled() && place.is_needed(&worker, cost) {
                 cancel.cancel();
-                let project = question.root.display();
-                info!(%project, outcome = "gave way", %reason, "the tests are put off");
-                attempt.await
             }
         };
         // What ended at that very moment has ended.
-        let put_off = cancel.is_cancelled() && !worker.cancel.is_cancelled();
-        if !(put_off && matches!(end, End::GivenUp)) {
-            break end;
+        if matches!(end, End::GivenUp) && cancel.is_cancelled() && !worker.cancel.is_cancelled() {
+            continue;
         }
+        place.served();
+        break end;
     };
     // The project may have left the config meanwhile.
     let _ = worker.done.send(end);
@@ -367,28 +397,31 @@ async fn run_tests(
 async fn run_once(
     (question, facts, aim): (&Question, &Facts, Aim),
     tree: &mut ActorTree,
-    shared: &Shared,
-    (worker, speed): (&Worker, &Speed),
+    (shared, worker, speed): (&Shared, &Worker, &Speed),
     cancel: CancellationToken,
+    also: impl Fn(&verdict::Step<'_>),
 ) -> End {
     let tell = |text: String| worker.tell.send_replace((State::Testing, speed.describe(text)));
     tell("testing".to_owned());
     let mut options = shared.background_options(&question.settings, speed, cancel);
     options.no_cache = aim == Aim::Verify;
     let started = Instant::now();
-    let mut on_step = |step: verdict::Step<'_>| match step {
-        verdict::Step::Planned(targets) => {
-            tell(format!("testing {targets} targets"));
+    let mut on_step = |step: verdict::Step<'_>| {
+        also(&step);
+        match step {
+            verdict::Step::Planned(targets) => {
+                tell(format!("testing {targets} targets"));
+            }
+            verdict::Step::Running(runner::Event::Finished { report }) => debug!(
+                project = %question.root.display(),
+                package = %report.id.package,
+                target = %report.id.target,
+                duration = report.duration_ms,
+                outcome = %report.verdict,
+                "ran a target"
+            ),
+            _ => {}
         }
-        verdict::Step::Running(runner::Event::Finished { report }) => debug!(
-            project = %question.root.display(),
-            package = %report.id.package,
-            target = %report.id.target,
-            duration = report.duration_ms,
-            outcome = %report.verdict,
-            "ran a target"
-        ),
-        _ => {}
     };
     let result = verdict::run(question, facts, tree, &shared.cache, &options, &mut on_step).await;
     match result {
