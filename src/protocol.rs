@@ -109,6 +109,8 @@ pub enum Call {
         /// The environment to build with.
         environment: Environment,
     },
+    /// Pauses by hand were written or removed: take note. [`Reply::Done`].
+    Pauses,
     /// Read the config again. [`Reply::Done`] or [`Reply::Error`].
     Reload,
 }

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::message::{ArtifactMessage, Message, ScriptMessage};
 use super::progress::{ErrorStream, Progress};
-use super::{BuildSpec, CompileError, error};
+use super::{BuildSpec, CompileError, error, jobs};
 use crate::model::End;
 use crate::process::{Environment, Priority, Spec, Stream, run};
 use crate::workspace::{CargoConfig, Selection};
@@ -64,7 +64,15 @@ pub(super) async fn call(
 ) -> Result<Said, CompileError> {
     let environment = arguments.environment.unwrap_or_else(|| spec.environment.clone());
     let mut words: Vec<OsString> = vec!["test".into()];
-    words.extend(spec.selection.build_args());
+    match spec.jobs {
+        None => words.extend(spec.selection.build_args()),
+        Some(limit) => {
+            words.extend(spec.selection.build_args_but_jobs());
+            let own = spec.selection.jobs().or_else(|| spec.config.jobs());
+            words
+                .extend(["--jobs".into(), jobs::at_most(limit, own.as_deref()).to_string().into()]);
+        }
+    }
     words.extend(building_into(spec.target_dir.as_deref(), &spec.selection, &spec.config));
     words.push(if arguments.no_run { "--no-run" } else { "--no-fail-fast" }.into());
     // Rustdoc inherits this choice, and its output is read by a machine.

@@ -10,10 +10,13 @@ use std::time::Duration;
 use toml::Spanned;
 
 use super::error::{ConfigError, Fault, Found};
-use super::layer::{self, FileLayer, ProjectLayer, SettingsLayer};
+use super::layer::{self, BackgroundLayer, FileLayer, ProjectLayer, SettingsLayer};
 use super::place::resolve;
 use super::values;
-use super::{CacheSettings, Config, DEFAULT, Level, LogSettings, Project, Settings, TargetDir};
+use super::{
+    BackgroundSettings, CacheSettings, Config, DEFAULT, Level, LogSettings, Project, Settings,
+    TargetDir,
+};
 use crate::paths::{Paths, expand};
 use crate::process::Environment;
 
@@ -56,6 +59,7 @@ pub(super) fn evaluate(text: &str, paths: &Paths, environment: &Environment) -> 
                 .filter(|age| !age.is_zero()),
         },
         log: LogSettings { level: file.log.level.unwrap_or(SHIPPED.level) },
+        background: whole(&file.background),
         defaults: place(complete(defaults.clone()), paths, environment),
         projects: Vec::new(),
     };
@@ -178,12 +182,19 @@ static SHIPPED: LazyLock<Shipped> = LazyLock::new(|| {
         let (max_size, max_age) = (layer.cache.max_size?, layer.cache.max_age?);
         let level = layer.log.level?;
         layer.defaults.clone().complete()?;
+        layer.background.over(&BackgroundLayer::default())?;
         Some(Shipped { layer, max_size, max_age, level })
     });
     // The text is part of the program, and a test reads it: this cannot fail in a program that
     // passed its tests.
     whole.expect("the shipped default has every key and no fault")
 });
+
+/// The settings of a layer that lies over the shipped one.
+fn whole(layer: &BackgroundLayer) -> BackgroundSettings {
+    // As below.
+    layer.over(&SHIPPED.layer.background).expect("the shipped default has every key")
+}
 
 /// The settings of a layer that lies over the shipped one.
 fn complete(layer: SettingsLayer) -> Settings {

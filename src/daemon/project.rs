@@ -8,13 +8,17 @@
 
 mod actor;
 mod background;
+mod calm;
 mod courtesy;
+mod edits;
+mod git;
 mod inbox;
 mod patience;
 mod place;
 mod polite;
 mod question;
 mod rivalry;
+mod site;
 mod tree;
 mod work;
 

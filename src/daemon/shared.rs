@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use super::conditions::{Conditions, Speed};
 use super::project::{Handle, SharedWatcher};
+use super::queue::Queue;
 use crate::cache::{Cache, Limits, Record};
 use crate::config::{self, ConfigError, Loaded};
 use crate::model::{Digest, Timestamp};
@@ -46,8 +48,10 @@ pub(super) struct Shared {
     /// The environment that the daemon was started with.
     pub(super) environment: Environment,
     pub(super) watcher: SharedWatcher,
-    /// One background build at a time: the developer's machine has other things to do.
-    pub(super) builds: Arc<Semaphore>,
+    /// Who works in the background, and who waits for that.
+    pub(super) queue: Arc<Queue>,
+    /// Whether background work may go on.
+    pub(super) conditions: Conditions,
     pub(super) commands: mpsc::UnboundedSender<Command>,
     /// What all records together may grow to; the dispatcher sets it.
     pub(super) bounds: Mutex<config::CacheSettings>,
@@ -122,11 +126,14 @@ impl Shared {
     pub(super) fn background_options(
         &self,
         settings: &config::Settings,
+        speed: &Speed,
         cancel: CancellationToken,
     ) -> RunOptions {
+        let all = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         RunOptions {
             hook: self.hook.clone(),
-            jobs: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            jobs: speed.jobs.unwrap_or(all),
+            build_jobs: speed.jobs,
             priority: Priority::Background,
             color: false,
             no_cache: false,

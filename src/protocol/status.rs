@@ -74,6 +74,9 @@ pub struct ProjectStatus {
     pub state: State,
     /// More about the state: progress, what is missing, what stands in the way.
     pub reason: Option<String>,
+    /// When a pause by hand is over, where one with a duration is in force.
+    #[serde(default)]
+    pub paused_until: Option<Timestamp>,
     /// The digest of the code as the daemon last saw it.
     pub code_hash: Option<Digest>,
     /// How the tree is watched: `events`, `polling`, with the reason for the latter.
@@ -140,6 +143,9 @@ pub struct LastBuild {
 pub struct CacheUse {
     /// Records.
     pub entries: u64,
+    /// How many of them are of calls by plain `cargo test`.
+    #[serde(default)]
+    pub calls: u64,
     /// Their bytes on disk.
     pub bytes: u64,
 }

@@ -2,12 +2,16 @@
 
 #![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 
+mod nextest;
+mod place;
+mod proof;
+
 use std::fs;
 
 use knhk_test_cache::observer::Observer;
 use rustix::process::Signal;
 
-use crate::home::{EXE, Home, LIMIT, Ran, SOON, until, until_old};
+use crate::home::{EXE, Home, LIMIT, Ran, SOON, skip, until, until_old};
 
 /// Cargo with us as its runner, by both of its streams.
 fn cargo(home: &Home, args: &[&str]) -> Ran {
@@ -19,7 +23,7 @@ fn cargo(home: &Home, args: &[&str]) -> Ran {
 /// A workspace that is ready to be asked: built, and so old that its files are settled.
 fn built(files: &[(&str, &str)]) -> Option<Home> {
     if let Err(reason) = Observer::available() {
-        eprintln!("skipped: {reason}");
+        skip("exec as cargo's runner", &reason.to_string());
         return None;
     }
     let home = Home::with(files);
@@ -125,7 +129,9 @@ fn exit_status_and_signals_are_the_program_s() {
     assert!(ran.is(101, 0).stderr.contains("signal: 6, SIGABRT"), "{ran:#?}");
     let ran = cargo(&home, &["test", "--test", "exits"]);
     assert!(ran.stderr.contains("exit status: 3"), "{ran:#?}");
-    assert_eq!(home.records(), 0);
+    // To compare with: no answers.
+    assert_eq!(home.records(), 2);
+    cargo(&home, &["test", "--test", "aborts"]).is(101, 0);
     // Sent to us alone.
     let mark = home.base.join("out/mark");
     let name = |path: &std::path::Path| path.file_name().unwrap().to_string_lossy().into_owned();

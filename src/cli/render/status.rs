@@ -66,7 +66,12 @@ fn project_lines(project: &ProjectStatus, now: Timestamp) -> Vec<String> {
     for note in &project.notes {
         fact("note", note.clone());
     }
-    let records = plural(usize::try_from(project.cache.entries).unwrap_or(usize::MAX), "record");
+    let count =
+        |number: u64, what: &str| plural(usize::try_from(number).unwrap_or(usize::MAX), what);
+    let mut records = count(project.cache.entries, "record");
+    if project.cache.calls > 0 {
+        records.push_str(&format!(" ({} by plain cargo test)", count(project.cache.calls, "call")));
+    }
     fact("cache", format!("{records}, {}", bytes(project.cache.bytes)));
     if project.verified > 0 {
         fact("verified", format!("{}, wrong {}", project.verified, project.wrong));
@@ -98,6 +103,7 @@ mod tests {
             path: "/p".into(),
             state: State::Failed,
             reason: Some("the tests do not compile".into()),
+            paused_until: None,
             code_hash: None,
             watch: "events".into(),
             target_dirs: vec!["/t".into()],
@@ -112,7 +118,7 @@ mod tests {
                 errors: "error[E0425]: cannot find value `x`\n".into(),
             }),
             last_verdict: None,
-            cache: CacheUse { entries: 1, bytes: 2_048 },
+            cache: CacheUse { entries: 3, calls: 2, bytes: 2_048 },
             verified: 3,
             wrong: 0,
             flaky: vec!["p::t: a".into()],
@@ -122,7 +128,7 @@ mod tests {
         let text = anstream::adapter::strip_str(&lines).to_string();
         assert_eq!(
             text,
-            "     Project /p: failed (the tests do not compile)\n       build failed 5s ago in 1.50s\n      target /t\n        note a note\n       cache 1 record, 2.0 KiB\n    verified 3, wrong 0\n    gave way 1 time to another cargo, 0.50s of 4.00s thrown away\n       flaky p::t: a\nerror[E0425]: cannot find value `x`"
+            "     Project /p: failed (the tests do not compile)\n       build failed 5s ago in 1.50s\n      target /t\n        note a note\n       cache 3 records (2 calls by plain cargo test), 2.0 KiB\n    verified 3, wrong 0\n    gave way 1 time to another cargo, 0.50s of 4.00s thrown away\n       flaky p::t: a\nerror[E0425]: cannot find value `x`"
         );
     }
 }

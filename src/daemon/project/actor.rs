@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::super::lock;
+use super::calm::Calm;
 use super::courtesy::Courtesy;
 use super::inbox::{Inbox, Taken};
 use super::rivalry::Rivalry;
@@ -75,6 +76,14 @@ pub(super) struct Actor {
     pub(super) is_asked: bool,
     /// When the target directory was last looked through for what is stale.
     pub(super) cleaned: Option<Instant>,
+    /// The tree as edits were last looked for.
+    pub(super) seen: Option<(Digest, Mark)>,
+    /// When files were last found changed.
+    pub(super) changed: Option<Instant>,
+    /// What git does.
+    pub(super) calm: Calm,
+    /// A batch of changes waits until git has written all of its files.
+    postponed: bool,
     /// The memo on disk lacks digests.
     memo_is_old: bool,
     /// Marks that were given out: the number on the wire and the hasher's own.
@@ -93,6 +102,7 @@ impl Actor {
             path: project.path.clone(),
             state: State::Hashing,
             reason: None,
+            paused_until: None,
             code_hash: None,
             watch: "starting".to_owned(),
             target_dirs: Vec::new(),
@@ -128,6 +138,10 @@ impl Actor {
             rivalry: Rivalry::default(),
             is_asked: false,
             cleaned: None,
+            seen: None,
+            changed: None,
+            calm: Calm::default(),
+            postponed: false,
             memo_is_old: false,
             marks: VecDeque::new(),
             next_moment: 0,
@@ -149,7 +163,8 @@ impl Actor {
         self.consider().await;
         loop {
             self.tell();
-            let wake = [self.debounce.due(), self.polling.next_due()].into_iter().flatten().min();
+            let wake = [self.debounce.due(), self.polling.next_due(), self.calm.due()];
+            let wake = wake.into_iter().flatten().min();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -216,11 +231,29 @@ impl Actor {
         }
     }
 
-    /// A quiet period has passed, or a folder without events is due for a look.
+    /// A quiet period has passed, or a folder without events or what git does is due for a look.
     async fn on_time(&mut self) {
         let polled = !self.polling.take_due(Instant::now()).is_empty();
-        if !self.debounce.take(Instant::now()) && !polled {
+        let waited = self.calm.is_due(Instant::now());
+        let read = self.debounce.take(Instant::now()) || polled || self.postponed;
+        if !read && !waited {
             return;
+        }
+        if self.git_writes() {
+            self.postponed |= read;
+            if polled {
+                self.polling.looked(&self.root, false, Instant::now());
+            }
+            return;
+        }
+        if !read {
+            self.consider().await;
+            return;
+        }
+        if std::mem::take(&mut self.postponed) {
+            // Of the last files that git wrote the events may be on their way. Where that cannot
+            // be told, they make another batch.
+            self.shared.barrier().await;
         }
         let before = self.status.borrow().code_hash;
         self.refresh(Trust::Events).await;
@@ -351,6 +384,7 @@ impl Actor {
     /// Decides what to do in the background for the tree as it is.
     pub(super) async fn consider(&mut self) {
         self.save_memo().await;
+        self.note_edits();
         let Some(look) = self.tree.as_ref().map(WatchedTree::look) else {
             self.work.stop().await;
             return;
@@ -363,8 +397,10 @@ impl Actor {
             }
             return;
         }
-        if let Some(question) = self.doubtful.take() {
-            self.verify(question).await;
+        if self.doubtful.is_some() && !self.git_has_the_floor() {
+            if let Some(question) = self.doubtful.take() {
+                self.verify(question).await;
+            }
             return;
         }
         let question = self.own_question();
@@ -400,6 +436,9 @@ impl Actor {
             debug!(project = %self.root.display(), "standing down");
             return;
         }
+        if self.git_has_the_floor() {
+            return;
+        }
         let snapshot = code_hash(&tree, &facts.identity);
         info!(project = %self.root.display(), %snapshot, "building the tests");
         self.work =
@@ -408,6 +447,7 @@ impl Actor {
 
     /// Builds now, whatever is known.
     async fn rebuild(&mut self, doing: watch::Sender<String>, reply: oneshot::Sender<Reply>) {
+        self.shared.queue.asked(&self.root);
         self.refresh(Trust::Nothing).await;
         let (question, facts) = match self.facts(self.own_question()).await {
             Ok(found) => found,
@@ -571,6 +611,9 @@ impl Actor {
             (Some(_), None) if self.holds > 0 => {
                 (State::Paused, Some("someone is testing in the foreground".to_owned()))
             }
+            (Some(_), None) if self.calm.reason().is_some() => {
+                (State::Paused, self.calm.reason().map(str::to_owned))
+            }
             (Some(_), None) if failed => {
                 let build = self.status.borrow().last_build.clone();
                 let ended = build.and_then(|build| build.ended);
@@ -580,6 +623,9 @@ impl Actor {
             (Some(_), None) if self.rivalry.why().is_some() => (State::Paused, self.rivalry.why()),
             (Some(_), None) => match &look {
                 Some(Look { digest: Err(why), .. }) => (State::Idle, Some(why.join("; "))),
+                _ if self.calm.is_stale() => {
+                    (State::Idle, Some("git's `index.lock` seems to be left behind".to_owned()))
+                }
                 _ => (State::Idle, self.trouble.clone()),
             },
         };

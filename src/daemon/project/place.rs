@@ -1,77 +1,110 @@
-//! Where a project's tests are built, and who else builds there.
+//! A place among the work of all projects, for as long as nobody needs it more.
 
-use std::time::{Duration, Instant};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use tracing::{info, warn};
+use tracing::info;
 
-use super::actor::Actor;
-use super::rivalry::With;
-use super::work::Built;
-use crate::compiler::{self, Ledger};
-use crate::model::{OsText, Timestamp};
-use crate::protocol::LastBuild;
-use crate::verdict::{Facts, Question};
+use super::super::queue::{Queue, Ticket, Wish, is_worth_it};
+use super::work::Worker;
+use crate::protocol::State;
 
-/// How often a target directory is looked through at most.
-const BETWEEN: Duration = Duration::from_secs(60 * 60);
+/// The right to work.
+pub(super) struct Place {
+    ticket: Ticket,
+    project: String,
+    /// It was said that somebody waits for the end.
+    wanted: AtomicBool,
+}
 
-impl Actor {
-    /// Looks whether somebody else undoes what we build.
-    pub(super) fn judge(&mut self, of: &Built, build: &LastBuild) {
-        let environment = self.environment.clone();
-        let with = With { identity: *of.identity(), tree: *of.tree(), environment };
-        if self.rivalry.built(with, &build.dirty)
-            && let Some(why) = self.rivalry.why()
-        {
-            warn!(project = %self.root.display(), reason = %why, "builds undo each other's work");
-        }
+/// What would be thrown away, and what is still to be done as far as that can be told.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Cost {
+    pub(super) lost: Duration,
+    pub(super) left: Option<Duration>,
+}
+
+impl Cost {
+    /// Of work that has taken `ran` for `done` of `total` steps of like size.
+    pub(super) fn left_of(ran: Duration, done: u32, total: u32) -> Option<Duration> {
+        (done > 0).then(|| ran * total.saturating_sub(done) / done)
     }
+}
 
-    /// Removes what earlier builds have left, if the config wants that, now and then.
-    pub(super) fn clean_target(&mut self) {
-        let now = Instant::now();
-        let lately = self.cleaned.is_some_and(|last| now - last < BETWEEN);
-        if !self.settings.clean_target || lately {
-            return;
-        }
-        self.cleaned = Some(now);
-        let (root, cache_dir) = (self.root.clone(), self.shared.paths.cache_dir.clone());
-        // Nobody waits for it, and cargo's lock keeps builds and it apart.
-        tokio::task::spawn_blocking(move || {
-            let file = Question::ledger_file(&root, &cache_dir);
-            let stale = Ledger::load(&file).stale(&root, Timestamp::now());
-            let bytes: u64 = stale.iter().map(|one| one.bytes).sum();
-            let (project, count) = (root.display(), stale.len());
-            match compiler::remove_stale(&stale) {
-                Ok(()) if count == 0 => {}
-                Ok(()) => info!(%project, count, bytes, "removed stale artifacts of ours"),
-                Err(error) => info!(%project, %error, "stale artifacts stay"),
+/// A wish for a place.
+pub(super) fn wish(root: &Path, target_dirs: &[PathBuf], what: &'static str) -> Wish {
+    let name = root.file_name().unwrap_or(root.as_os_str()).to_string_lossy().into_owned();
+    Wish { project: root.to_owned(), name, target_dirs: target_dirs.to_vec(), what }
+}
+
+impl Place {
+    /// Waits for a place; `None` if the work was given up. Who is waited for does not wait long.
+    pub(super) async fn wait(queue: &Arc<Queue>, wish: &Wish, worker: &Worker) -> Option<Self> {
+        let ticket = queue.enter(wish.clone());
+        let place = Self { ticket, project: wish.name.clone(), wanted: AtomicBool::new(false) };
+        let tell = |text: String| {
+            worker.tell.send_if_modified(|doing| {
+                let new = (State::Paused, text);
+                let changed = *doing != new;
+                *doing = new;
+                changed
+            });
+        };
+        loop {
+            tokio::select! {
+                biased;
+                () = worker.cancel.cancelled() => return None,
+                () = worker.wanted.cancelled(), if !place.is_wanted() => place.want(),
+                () = place.ticket.turn(tell) => return Some(place),
             }
-        });
+        }
     }
 
-    /// Says where the tests are built, and what is out of the ordinary about it.
-    pub(super) fn tell_place(&self, question: &Question, facts: &Facts) {
-        let mut notes = Vec::new();
-        if !self.is_asked {
-            notes.push(
-                "built as the service's own environment says: no command has come from a shell \
-                 yet"
-                .to_owned(),
-            );
+    /// Whether to give the place up for a project that matters more.
+    pub(super) fn is_needed(&self, worker: &Worker, cost: impl FnOnce() -> Cost) -> bool {
+        if worker.wanted.is_cancelled() {
+            self.want();
+            return false;
         }
-        notes.extend(facts.target_dirs.iter().filter_map(|dir| {
-            let to = std::fs::read_link(dir).ok()?;
-            Some(format!("{} is a link to {}", dir.display(), to.display()))
-        }));
-        if question.target_dir.is_none() && facts.cargo_config.has_build_dir() {
-            notes.push("cargo's `build.build-dir` is set: intermediate files lie there".to_owned());
+        let Some(contest) = self.ticket.contest() else { return false };
+        let needed = contest.must || {
+            let Cost { lost, left } = cost();
+            is_worth_it(lost, left)
+        };
+        if needed {
+            info!(project = %self.project, outcome = "gave way", "{} goes first", contest.by);
         }
-        let target_dirs: Vec<_> = facts.target_dirs.iter().map(OsText::from).collect();
-        self.status.send_if_modified(|status| {
-            let changed = (&status.target_dirs, &status.notes) != (&target_dirs, &notes);
-            (status.target_dirs, status.notes) = (target_dirs, notes);
-            changed
-        });
+        needed
+    }
+
+    /// The work is done: to come back is to begin waiting anew.
+    pub(super) fn served(self) {
+        self.ticket.served();
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.wanted.load(Ordering::Relaxed)
+    }
+
+    fn want(&self) {
+        if !self.wanted.swap(true, Ordering::Relaxed) {
+            self.ticket.want();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_follows_from_what_was_done() {
+        let ran = Duration::from_secs(10);
+        assert_eq!(Cost::left_of(ran, 0, 5), None);
+        assert_eq!(Cost::left_of(ran, 1, 5), Some(Duration::from_secs(40)));
+        assert_eq!(Cost::left_of(ran, 5, 5), Some(Duration::ZERO));
+        assert_eq!(Cost::left_of(ran, 6, 5), Some(Duration::ZERO));
     }
 }

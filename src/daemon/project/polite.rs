@@ -1,16 +1,18 @@
 //! A build in the background that never keeps anybody else's cargo waiting: it holds cargo's lock
-//! only while nobody else wants it.
+//! only while nobody else wants it, and works only while the machine allows it.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use tokio::sync::Semaphore;
 use tracing::{debug, info};
 
+use super::super::conditions::{Follower, Speed};
 use super::super::lock;
+use super::super::queue::{Queue, Wish};
 use super::courtesy::{Attempt, Courtesy};
 use super::patience::Patience;
+use super::place::{Cost, Place};
 use super::work::{End, Worker};
 use crate::compiler::{self, Build, CompileError, Progress, TestCompiler};
 use crate::model::Timestamp;
@@ -28,12 +30,15 @@ enum Outcome {
     GaveWay(Attempt),
     /// It got nowhere: why it was ended.
     Stuck(String),
+    /// Another project needs the place more.
+    GavePlace,
+    /// The machine, or somebody by hand, says that it must rest, or now somebody waits for it.
+    Stopped(String),
 }
 
-/// Where a build writes, and how long it may finish nothing.
+/// How long a build may finish nothing, and who is told of it.
 #[derive(Clone, Copy)]
 pub(super) struct Bounds<'a> {
-    pub(super) target_dirs: &'a [PathBuf],
     pub(super) limit: Option<Duration>,
     /// Is told of a build that succeeded.
     pub(super) note: &'a (dyn Fn(&Build) + Sync),
@@ -41,28 +46,33 @@ pub(super) struct Bounds<'a> {
 
 /// Builds to the end, however many attempts that takes.
 pub(super) async fn build(
-    project: &str,
     compiler: &TestCompiler,
     bounds: Bounds<'_>,
-    builds: &Arc<Semaphore>,
+    (queue, wish): (&std::sync::Arc<Queue>, &Wish),
     courtesy: &Mutex<Courtesy>,
-    worker: &Worker,
+    (worker, conditions): (&Worker, &mut Follower),
 ) -> End {
     loop {
-        if !turn(courtesy, bounds.target_dirs, worker).await {
+        let Some(speed) = worker.may_go(conditions).await else { return End::GivenUp };
+        // Who cannot begin keeps nobody waiting: the place comes after the lock.
+        if !turn(courtesy, &wish.target_dirs, worker).await {
             return End::GivenUp;
         }
-        let _place = tokio::select! {
-            () = worker.cancel.cancelled() => return End::GivenUp,
-            place = builds.acquire() => place,
-        };
+        let Some(place) = Place::wait(queue, wish, worker).await else { return End::GivenUp };
+        // It may have changed while others built.
+        if !worker.wanted.is_cancelled() && conditions.objection(&speed).is_some() {
+            continue;
+        }
         let started = Instant::now();
-        match attempt(courtesy, compiler, bounds.limit, worker).await {
+        let compiler = compiler.clone().with_jobs(speed.jobs);
+        let allowed = (worker, &*conditions, &speed);
+        match attempt(courtesy, &compiler, bounds.limit, &place, allowed).await {
             Outcome::Ended(Err(CompileError::Cancelled)) => {
                 lock(courtesy).ended(started.elapsed());
                 return End::GivenUp;
             }
             Outcome::Ended(result) => {
+                place.served();
                 lock(courtesy).ended(started.elapsed());
                 if let Ok(build) = &result {
                     (bounds.note)(build);
@@ -70,6 +80,7 @@ pub(super) async fn build(
                 return End::Built(outcome(result.map_err(|error| error.rendered()), started));
             }
             Outcome::Stuck(why) => {
+                place.served();
                 lock(courtesy).ended(started.elapsed());
                 let errors = format!("error: {why}\n");
                 return End::Built(LastBuild { ended: Some(why), ..outcome(Err(errors), started) });
@@ -80,7 +91,14 @@ pub(super) async fn build(
                     courtesy.gave_way(attempt);
                     courtesy.lost_percent()
                 };
+                let project = wish.project.display();
                 info!(%project, outcome = "gave way", lost, "another cargo wants to build");
+            }
+            Outcome::GavePlace => lock(courtesy).ended(started.elapsed()),
+            Outcome::Stopped(reason) => {
+                lock(courtesy).ended(started.elapsed());
+                let project = wish.project.display();
+                info!(%project, outcome = "gave way", %reason, "the build is put off");
             }
         }
     }
@@ -137,9 +155,11 @@ async fn turn(courtesy: &Mutex<Courtesy>, target_dirs: &[PathBuf], worker: &Work
 /// What cargo has said so far.
 struct Heard {
     started: Instant,
-    /// Units that are done, and since when; the first number is what was fresh already.
-    units: Option<u32>,
+    /// Units that are done of how many, and since when.
+    units: Option<(u32, u32)>,
     since: Instant,
+    /// How many were fresh already: the first number that was said.
+    fresh: u32,
     finished: bool,
     /// It waits for a lock itself.
     blocked: bool,
@@ -150,7 +170,15 @@ impl Heard {
     fn new(limit: Option<Duration>) -> Self {
         let now = Instant::now();
         let patience = Patience::new(limit, now);
-        Self { started: now, units: None, since: now, finished: false, blocked: false, patience }
+        Self {
+            started: now,
+            units: None,
+            since: now,
+            fresh: 0,
+            finished: false,
+            blocked: false,
+            patience,
+        }
     }
 
     /// Takes note; what there is to tell.
@@ -160,8 +188,12 @@ impl Heard {
             Progress::Building { done, total, what } => {
                 self.blocked = false;
                 self.patience.building(done, &what, now);
-                if self.units.replace(done).is_some_and(|before| before != done) {
-                    (self.since, self.finished) = (now, true);
+                match self.units.replace((done, total)) {
+                    None => self.fresh = done,
+                    Some((before, _)) if before != done => {
+                        (self.since, self.finished) = (now, true);
+                    }
+                    Some(_) => {}
                 }
                 Some(format!("building {what} {done}/{total}"))
             }
@@ -182,21 +214,30 @@ impl Heard {
         let (ran, since_unit) = (self.started.elapsed(), self.since.elapsed());
         Attempt { ran, since_unit, finished: self.finished }
     }
+
+    fn cost(&self) -> Cost {
+        let left = self.units.and_then(|(done, total)| {
+            let own = done.saturating_sub(self.fresh);
+            Cost::left_of(self.started.elapsed(), own, total.saturating_sub(self.fresh))
+        });
+        Cost { lost: self.since.elapsed(), left }
+    }
 }
 
-/// Builds until the end, or until somebody else waits for the lock.
+/// Builds until the end, or until somebody else waits for the lock or the place.
 async fn attempt(
     courtesy: &Mutex<Courtesy>,
     compiler: &TestCompiler,
     limit: Option<Duration>,
-    worker: &Worker,
+    place: &Place,
+    (worker, conditions, speed): (&Worker, &Follower, &Speed),
 ) -> Outcome {
-    worker.tell.send_replace((State::Building, "building".to_owned()));
+    worker.tell.send_replace((State::Building, speed.describe("building".to_owned())));
     let cancel = worker.cancel.child_token();
     let heard = Mutex::new(Heard::new(limit));
     let progress = |progress: Progress| {
         if let Some(text) = lock(&heard).note(progress) {
-            worker.tell.send_replace((State::Building, text));
+            worker.tell.send_replace((State::Building, speed.describe(text)));
         }
     };
     let mut build = std::pin::pin!(compiler.build(&cancel, progress));
@@ -217,7 +258,24 @@ async fn attempt(
                 result => Outcome::Ended(result),
             };
         }
-        if worker.wanted.is_cancelled() {
+        let wanted = worker.wanted.is_cancelled();
+        let stopped = match wanted {
+            false => conditions.objection(speed),
+            // Who waits does not wait for one job after the other.
+            true => speed.is_held_back().then(|| "somebody waits for it".to_owned()),
+        };
+        if let Some(reason) = stopped {
+            cancel.cancel();
+            return match build.await {
+                Err(CompileError::Cancelled) if !worker.cancel.is_cancelled() => {
+                    Outcome::Stopped(reason)
+                }
+                // It ended just then.
+                result => Outcome::Ended(result),
+            };
+        }
+        let needed = place.is_needed(worker, || lock(&heard).cost());
+        if wanted {
             continue;
         }
         let (attempt, blocked) = {
@@ -226,15 +284,16 @@ async fn attempt(
         };
         let waiting = compiler::waiting_for_us().filter(|_| lock(courtesy).gives_way(attempt));
         // A cargo that waits behind theirs would only be one more in the queue.
-        if waiting.is_none() && !blocked {
+        if waiting.is_none() && !blocked && !needed {
             continue;
         }
-        debug!(waiting, blocked, "the lock is wanted");
+        debug!(waiting, blocked, needed, "the lock or the place is wanted");
         cancel.cancel();
         return match build.await {
-            Err(CompileError::Cancelled) if !worker.cancel.is_cancelled() => {
-                Outcome::GaveWay(attempt)
-            }
+            Err(CompileError::Cancelled) if !worker.cancel.is_cancelled() => match needed {
+                true => Outcome::GavePlace,
+                false => Outcome::GaveWay(attempt),
+            },
             // It ended just then.
             result => Outcome::Ended(result),
         };

@@ -29,11 +29,13 @@ impl Actor {
             Ok(facts) => facts,
             Err(message) => return Reply::Error { message },
         };
+        self.shared.queue.asked(&self.root);
         self.environment = question.environment.clone();
         self.is_asked = true;
         self.tell_place(&question, &facts);
         self.identity = Some(facts.identity.clone());
         self.catch_up(seen).await;
+        self.note_edits();
         self.follow(&question, &facts).await;
         if self.tree.as_ref().is_some_and(WatchedTree::is_small) {
             self.look_at_files().await;

@@ -1,17 +1,20 @@
 //! Background work of one project: at most one build or test run at a time, of one snapshot,
 //! given up as soon as that snapshot is no longer the newest.
 
+use std::cell::Cell;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::super::Shared;
+use super::super::conditions::{Follower, Speed};
 use super::Message;
 use super::background::ActorTree;
 use super::courtesy::Courtesy;
+use super::place::{self, Cost, Place};
 use super::polite;
 use crate::compiler::{Build, BuildSpec, TestCompiler};
 use crate::model::Digest;
@@ -135,9 +138,11 @@ impl Work {
         }
     }
 
-    /// Ends what is running unless it is of `wanted`.
+    /// Ends what is running unless it is of `wanted`. What only waits is ended in any case: whoever
+    /// asks is faster by himself.
     pub(super) async fn stop_unless(&mut self, wanted: &Built) {
-        if !self.is_of(wanted) {
+        let waits = self.doing().is_some_and(|(state, _)| state == State::Paused);
+        if waits || !self.is_of(wanted) {
             self.stop().await;
         }
     }
@@ -191,8 +196,7 @@ impl Work {
 
     fn start(of: Built, state: State) -> (Self, Worker) {
         let (cancel, wanted) = (CancellationToken::new(), CancellationToken::new());
-        let waits = "waiting for another project's build".to_owned();
-        let (tell, progress) = watch::channel((state, waits));
+        let (tell, progress) = watch::channel((state, "waiting for its turn".to_owned()));
         let (done, end) = oneshot::channel();
         let worker = Worker { cancel: cancel.clone(), wanted: wanted.clone(), tell, done };
         let running = Running { of, cancel, wanted, progress, end };
@@ -208,6 +212,46 @@ pub(super) struct Worker {
     pub(super) wanted: CancellationToken,
     pub(super) tell: watch::Sender<Doing>,
     done: oneshot::Sender<End>,
+}
+
+impl Worker {
+    /// Waits until the work may go on, and tells what it waits for; none if it was given up. Work
+    /// that somebody waits for always may.
+    pub(super) async fn may_go(&self, conditions: &mut Follower) -> Option<Speed> {
+        let before = self.tell.borrow().clone();
+        let mut told = false;
+        let tell = |reason: String| {
+            told = true;
+            self.tell.send_if_modified(|doing| {
+                let new = (State::Paused, reason);
+                let changed = *doing != new;
+                *doing = new;
+                changed
+            });
+        };
+        let speed = tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => return None,
+            () = self.wanted.cancelled() => Speed::full(),
+            speed = conditions.go(tell) => speed,
+        };
+        if told {
+            self.tell.send_replace(before);
+        }
+        Some(speed)
+    }
+
+    /// Waits until work that has begun at `speed` must be given up; tells why.
+    async fn objection(&self, conditions: &mut Follower, speed: &Speed) -> String {
+        tokio::select! {
+            biased;
+            () = self.wanted.cancelled() => match speed.is_held_back() {
+                true => "somebody waits for it".to_owned(),
+                false => std::future::pending().await,
+            },
+            reason = conditions.until_objection(speed) => reason,
+        }
+    }
 }
 
 /// Passes progress on until either side is gone.
@@ -231,8 +275,8 @@ pub(super) fn build(
     courtesy: Arc<Mutex<Courtesy>>,
     shared: &Shared,
 ) -> Work {
-    let builds = Arc::clone(&shared.builds);
-    let target_dirs = facts.target_dirs.clone();
+    let queue = Arc::clone(&shared.queue);
+    let wish = place::wish(&question.root, &facts.target_dirs, "build");
     let limit = question.settings.build_timeout;
     let (question, cache_dir) = (question.clone(), shared.paths.cache_dir.clone());
     let compiler = TestCompiler::new(BuildSpec {
@@ -243,16 +287,18 @@ pub(super) fn build(
         environment: question.environment.clone(),
         target_dir: question.target_dir.clone(),
         priority: Priority::Background,
+        jobs: None,
         colour: false,
         hook: shared.hook.clone(),
     });
     question.mark_target();
-    let name = question.root.display().to_string();
+    let mut conditions = shared.conditions.follow(&question.root);
     let (work, worker) = Work::start(of, State::Building);
     tokio::spawn(async move {
         let note = |build: &Build| question.note_build(build, &cache_dir);
-        let bounds = polite::Bounds { target_dirs: &target_dirs, limit, note: &note };
-        let end = polite::build(&name, &compiler, bounds, &builds, &courtesy, &worker).await;
+        let bounds = polite::Bounds { limit, note: &note };
+        let allowed = (&worker, &mut conditions);
+        let end = polite::build(&compiler, bounds, (&queue, &wish), &courtesy, allowed).await;
         // The project may have left the config meanwhile.
         let _ = worker.done.send(end);
     });
@@ -293,6 +339,9 @@ pub(super) fn test(
     work
 }
 
+/// How often a run looks whether somebody needs its place more.
+const LOOK: Duration = Duration::from_millis(200);
+
 async fn run_tests(
     question: Question,
     facts: Facts,
@@ -301,42 +350,103 @@ async fn run_tests(
     shared: Arc<Shared>,
     worker: Worker,
 ) {
-    let Worker { cancel, tell, done, .. } = worker;
-    tell.send_replace((State::Testing, "testing".to_owned()));
-    let mut options = shared.background_options(&question.settings, cancel);
+    let wish = place::wish(&question.root, &facts.target_dirs, "tests");
+    let mut conditions = shared.conditions.follow(&question.root);
+    let end = loop {
+        let Some(speed) = worker.may_go(&mut conditions).await else { break End::GivenUp };
+        let Some(place) = Place::wait(&shared.queue, &wish, &worker).await else {
+            break End::GivenUp;
+        };
+        let cancel = worker.cancel.child_token();
+        let started = Instant::now();
+        let (planned, finished) = (Cell::new(0_u32), Cell::new(0_u32));
+        let on_step = |step: &verdict::Step<'_>| match step {
+            verdict::Step::Planned(targets) => {
+                planned.set(u32::try_from(*targets).unwrap_or(u32::MAX));
+            }
+            verdict::Step::Running(runner::Event::Finished { .. }) => {
+                finished.set(finished.get() + 1);
+            }
+            _ => {}
+        };
+        let asked = (&question, &facts, aim);
+        let by = (&*shared, &worker, &speed);
+        let running = run_once(asked, &mut tree, by, cancel.clone(), on_step);
+        let mut running = std::pin::pin!(running);
+        let end = loop {
+            tokio::select! {
+                biased;
+                end = &mut running => break end,
+                reason = worker.objection(&mut conditions, &speed), if !cancel.is_cancelled() => {
+                    cancel.cancel();
+                    let project = question.root.display();
+                    info!(%project, outcome = "gave way", %reason, "the tests are put off");
+                }
+                () = tokio::time::sleep(LOOK), if !cancel.is_cancelled() => {}
+            }
+            let ran = started.elapsed();
+            // What ran is kept only at the end.
+            let cost =
+                || Cost { lost: ran, left: Cost::left_of(ran, finished.get(), planned.get()) };
+            if !cancel.is_cancelled() && place.is_needed(&worker, cost) {
+                cancel.cancel();
+            }
+        };
+        // What ended at that very moment has ended.
+        if matches!(end, End::GivenUp) && cancel.is_cancelled() && !worker.cancel.is_cancelled() {
+            continue;
+        }
+        place.served();
+        break end;
+    };
+    // The project may have left the config meanwhile.
+    let _ = worker.done.send(end);
+}
+
+/// Runs the tests to the end, or until `cancel` fires.
+async fn run_once(
+    (question, facts, aim): (&Question, &Facts, Aim),
+    tree: &mut ActorTree,
+    (shared, worker, speed): (&Shared, &Worker, &Speed),
+    cancel: CancellationToken,
+    also: impl Fn(&verdict::Step<'_>),
+) -> End {
+    let tell = |text: String| worker.tell.send_replace((State::Testing, speed.describe(text)));
+    tell("testing".to_owned());
+    let mut options = shared.background_options(&question.settings, speed, cancel);
     options.no_cache = aim == Aim::Verify;
     let started = Instant::now();
-    let mut on_step = |step: verdict::Step<'_>| match step {
-        verdict::Step::Planned(targets) => {
-            tell.send_replace((State::Testing, format!("testing {targets} targets")));
+    let mut on_step = |step: verdict::Step<'_>| {
+        also(&step);
+        match step {
+            verdict::Step::Planned(targets) => {
+                tell(format!("testing {targets} targets"));
+            }
+            verdict::Step::Running(runner::Event::Finished { report }) => debug!(
+                project = %question.root.display(),
+                package = %report.id.package,
+                target = %report.id.target,
+                duration = report.duration_ms,
+                outcome = %report.verdict,
+                "ran a target"
+            ),
+            _ => {}
         }
-        verdict::Step::Running(runner::Event::Finished { report }) => debug!(
-            project = %question.root.display(),
-            package = %report.id.package,
-            target = %report.id.target,
-            duration = report.duration_ms,
-            outcome = %report.verdict,
-            "ran a target"
-        ),
-        _ => {}
     };
-    let result =
-        verdict::run(&question, &facts, &mut tree, &shared.cache, &options, &mut on_step).await;
-    let end = match result {
+    let result = verdict::run(question, facts, tree, &shared.cache, &options, &mut on_step).await;
+    match result {
         Ok(outcome) => {
             let (cache, answer) = (&shared.cache, &outcome.answer);
             if aim == Aim::Verify {
                 // It tells of a difference itself.
                 drop(verdict::verify(cache, &question.root, &outcome));
             }
-            End::Tested(Box::new(verdict::remember(cache, &question, answer, started.elapsed())))
+            End::Tested(Box::new(verdict::remember(cache, question, answer, started.elapsed())))
         }
         Err(RunError::Cancelled) => End::GivenUp,
         Err(error) => {
             warn!(project = %question.root.display(), %error, "background tests were not run");
             End::GivenUp
         }
-    };
-    // The project may have left the config meanwhile.
-    let _ = done.send(end);
+    }
 }
