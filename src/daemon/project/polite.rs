@@ -23,6 +23,9 @@ const LOOK: Duration = Duration::from_millis(20);
 /// How often the lock is tried while somebody else holds it.
 const TRY: Duration = Duration::from_millis(100);
 
+/// Of how many things it is kept that they were built again.
+const AGAIN: usize = 100;
+
 /// What became of an attempt.
 enum Outcome {
     Ended(Result<Build, CompileError>),
@@ -52,6 +55,8 @@ pub(super) async fn build(
     courtesy: &Mutex<Courtesy>,
     (worker, conditions): (&Worker, &mut Follower),
 ) -> End {
+    // What attempts built again that came to nothing else is news as well.
+    let again = Mutex::new(Vec::new());
     loop {
         let Some(speed) = worker.may_go(conditions).await else { return End::GivenUp };
         // Who cannot begin keeps nobody waiting: the place comes after the lock.
@@ -66,7 +71,7 @@ pub(super) async fn build(
         let started = Instant::now();
         let compiler = compiler.clone().with_jobs(speed.jobs);
         let allowed = (worker, &*conditions, &speed);
-        match attempt(courtesy, &compiler, bounds.limit, &place, allowed).await {
+        match attempt(courtesy, &compiler, (bounds.limit, &again), &place, allowed).await {
             Outcome::Ended(Err(CompileError::Cancelled)) => {
                 lock(courtesy).ended(started.elapsed());
                 return End::GivenUp;
@@ -77,7 +82,13 @@ pub(super) async fn build(
                 if let Ok(build) = &result {
                     (bounds.note)(build);
                 }
-                return End::Built(outcome(result.map_err(|error| error.rendered()), started));
+                let mut ended = outcome(result.map_err(|error| error.rendered()), started);
+                for line in lock(&again).drain(..) {
+                    if !ended.dirty.contains(&line) {
+                        ended.dirty.push(line);
+                    }
+                }
+                return End::Built(ended);
             }
             Outcome::Stuck(why) => {
                 place.served();
@@ -224,11 +235,18 @@ impl Heard {
     }
 }
 
+/// Takes note of something that is built again, once and up to a number.
+fn note_again(again: &mut Vec<String>, line: &str) {
+    if again.len() < AGAIN && !again.iter().any(|known| known == line) {
+        again.push(line.to_owned());
+    }
+}
+
 /// Builds until the end, or until somebody else waits for the lock or the place.
 async fn attempt(
     courtesy: &Mutex<Courtesy>,
     compiler: &TestCompiler,
-    limit: Option<Duration>,
+    (limit, again): (Option<Duration>, &Mutex<Vec<String>>),
     place: &Place,
     (worker, conditions, speed): (&Worker, &Follower, &Speed),
 ) -> Outcome {
@@ -236,6 +254,11 @@ async fn attempt(
     let cancel = worker.cancel.child_token();
     let heard = Mutex::new(Heard::new(limit));
     let progress = |progress: Progress| {
+        if let Progress::Status(text) = &progress
+            && let Some(line) = text.strip_prefix("Dirty ")
+        {
+            note_again(&mut lock(again), line);
+        }
         if let Some(text) = lock(&heard).note(progress) {
             worker.tell.send_replace((State::Building, speed.describe(text)));
         }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{by_hand, by_service, workspace};
 use crate::home::Home;
 
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 10;
 
 /// Starts the service with the environment of the moment, lets `shell` change that of the shell,
 /// and takes turns; gives the state at the end.
