@@ -9,11 +9,13 @@ use tracing::{debug, info};
 
 use super::super::lock;
 use super::super::queue::{Queue, Wish};
+use super::ahead::{Lesson, Stage};
 use super::courtesy::{Attempt, Courtesy};
+use super::foresight::Known;
 use super::place::{Cost, Place};
 use super::work::{End, Worker};
-use crate::compiler::{self, Build, CompileError, Progress, TestCompiler};
-use crate::model::Timestamp;
+use crate::compiler::{self, Build, BuildSpec, CompileError, Progress, TestCompiler};
+use crate::model::{Digest, Timestamp};
 use crate::protocol::{LastBuild, State};
 
 /// How often the list of those who wait is read while we hold the lock.
@@ -28,15 +30,43 @@ enum Outcome {
     GaveWay(Attempt),
     /// Another project needs the place more.
     GavePlace,
+    /// It makes other things than the whole is made of.
+    Other,
 }
 
-/// Builds to the end, however many attempts that takes.
+/// What to build.
+pub(super) struct Plan {
+    /// The whole.
+    pub(super) spec: BuildSpec,
+    /// By which that is known again.
+    pub(super) key: Digest,
+    /// What comes before it.
+    pub(super) stages: Vec<Stage>,
+}
+
+impl Plan {
+    fn compiler(&self, stage: Option<&Stage>) -> TestCompiler {
+        let mut spec = self.spec.clone();
+        if let Some(stage) = stage {
+            spec.selection = stage.selection.clone();
+        }
+        TestCompiler::new(spec)
+    }
+}
+
+/// Builds to the end, however many attempts that takes. Ends with the whole, however the stages
+/// before it came out.
 pub(super) async fn build(
-    compiler: &TestCompiler,
+    plan: &Plan,
     (queue, wish): (&std::sync::Arc<Queue>, &Wish),
     worker: &Worker,
+    teach: &(dyn Fn(Lesson) + Send + Sync),
 ) -> End {
     let mut courtesy = Courtesy::default();
+    let mut stages = plan.stages.iter().peekable();
+    // What to say of the stages that are over.
+    let mut said = String::new();
+    let begun = Instant::now();
     loop {
         // Who cannot begin keeps nobody waiting: the place comes after the lock.
         if !turn(&courtesy, &wish.target_dirs, worker).await {
@@ -44,10 +74,45 @@ pub(super) async fn build(
         }
         let Some(place) = Place::wait(queue, wish, worker).await else { return End::GivenUp };
         let started = Instant::now();
-        match attempt(&courtesy, compiler, &place, worker).await {
+        let outcome = loop {
+            // Who waits, waits for the whole of it.
+            let stage = stages.peek().copied().filter(|_| !worker.wanted.is_cancelled());
+            let compiler = plan.compiler(stage);
+            let outcome = attempt(&courtesy, (&compiler, stage, &said), &place, worker).await;
+            let Some(stage) = stage else { break outcome };
+            let duration = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let (project, what) = (wish.project.display(), &stage.what);
+            match outcome {
+                Outcome::Ended(Err(CompileError::Cancelled)) => return End::GivenUp,
+                Outcome::Ended(result) => {
+                    let success = result.is_ok();
+                    info!(%project, %what, duration, success, "built before the rest");
+                    if !success {
+                        // Nor does what is built from it.
+                        stages.by_ref().for_each(drop);
+                    }
+                    said = match (success, said.is_empty()) {
+                        (true, true) => format!("built {what}"),
+                        (true, false) => format!("{said}, {what}"),
+                        (false, _) => format!("{what} does not compile"),
+                    };
+                }
+                Outcome::Other => {
+                    info!(%project, %what, duration, "not built first: not the same by itself");
+                    teach(Lesson::Inseparable(plan.key, stage.packages.clone()));
+                }
+                gave_way => break gave_way,
+            }
+            stages.next();
+        };
+        match outcome {
             Outcome::Ended(Err(CompileError::Cancelled)) => return End::GivenUp,
             Outcome::Ended(result) => {
                 place.served();
+                if let Ok(build) = &result {
+                    let known = Known::new(plan.key, &plan.spec.root, &build.products);
+                    teach(Lesson::Whole(known));
+                }
                 let (success, errors) = match result {
                     Ok(build) => (true, build.warnings.concat()),
                     Err(error) => (false, error.rendered()),
@@ -66,7 +131,8 @@ pub(super) async fn build(
                 let project = wish.project.display();
                 info!(%project, outcome = "gave way", lost, "another cargo wants to build");
             }
-            Outcome::GavePlace => {}
+            // There is nothing that the whole would have to be the same as.
+            Outcome::GavePlace | Outcome::Other => {}
         }
     }
 }
@@ -114,16 +180,26 @@ struct Heard {
     finished: bool,
     /// It waits for a lock itself.
     blocked: bool,
+    /// It made, or set out to make, something that is no part of the whole.
+    other: bool,
 }
 
 impl Heard {
     fn new() -> Self {
         let now = Instant::now();
-        Self { started: now, units: None, since: now, fresh: 0, finished: false, blocked: false }
+        Self {
+            started: now,
+            units: None,
+            since: now,
+            fresh: 0,
+            finished: false,
+            blocked: false,
+            other: false,
+        }
     }
 
     /// Takes note; what there is to tell.
-    fn note(&mut self, progress: Progress) -> Option<String> {
+    fn note(&mut self, progress: Progress, stage: Option<&Stage>) -> Option<String> {
         match progress {
             Progress::Building { done, total, what } => {
                 self.blocked = false;
@@ -140,7 +216,18 @@ impl Heard {
                 self.blocked = true;
                 Some(format!("{what} (another cargo builds)"))
             }
-            Progress::Status(_) | Progress::Diagnostic(_) => None,
+            Progress::Made(product) => {
+                self.other |= stage.is_some_and(|stage| stage.units.is_other(&product));
+                None
+            }
+            // Packages of ours are named with their folders. Of those from a registry the whole
+            // has all that it needs.
+            Progress::Status(line) => {
+                self.other |=
+                    stage.is_some() && line.starts_with("Compiling ") && !line.ends_with(')');
+                None
+            }
+            Progress::Diagnostic(_) => None,
         }
     }
 
@@ -161,15 +248,25 @@ impl Heard {
 /// Builds until the end, or until somebody else waits for the lock or the place.
 async fn attempt(
     courtesy: &Courtesy,
-    compiler: &TestCompiler,
+    (compiler, stage, said): (&TestCompiler, Option<&Stage>, &str),
     place: &Place,
     worker: &Worker,
 ) -> Outcome {
-    worker.tell.send_replace((State::Building, "building".to_owned()));
+    let intro = match (stage, said) {
+        (Some(stage), "") => format!("building {} first", stage.what),
+        (Some(stage), said) => format!("{said}, building {}", stage.what),
+        (None, "") => String::new(),
+        (None, said) => format!("{said}, building the rest"),
+    };
+    let at_first = if intro.is_empty() { "building" } else { &intro };
+    worker.tell.send_replace((State::Building, at_first.to_owned()));
     let cancel = worker.cancel.child_token();
     let heard = Mutex::new(Heard::new());
     let progress = |progress: Progress| {
-        if let Some(text) = lock(&heard).note(progress) {
+        if let Some(mut text) = lock(&heard).note(progress, stage) {
+            if !intro.is_empty() {
+                text = format!("{intro}: {text}");
+            }
             worker.tell.send_replace((State::Building, text));
         }
     };
@@ -177,8 +274,20 @@ async fn attempt(
     loop {
         tokio::select! {
             biased;
-            result = &mut build => return Outcome::Ended(result),
+            result = &mut build => return match lock(&heard).other {
+                true => Outcome::Other,
+                false => Outcome::Ended(result),
+            },
             () = tokio::time::sleep(LOOK) => {}
+        }
+        if lock(&heard).other {
+            cancel.cancel();
+            let result = build.await;
+            // Somebody may have given up all of it meanwhile.
+            return match worker.cancel.is_cancelled() {
+                true => Outcome::Ended(result),
+                false => Outcome::Other,
+            };
         }
         let needed = place.is_needed(worker, || lock(&heard).cost());
         if worker.wanted.is_cancelled() {

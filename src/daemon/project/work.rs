@@ -11,10 +11,11 @@ use tracing::{debug, warn};
 
 use super::super::Shared;
 use super::Message;
+use super::ahead::{Lesson, Stage};
 use super::background::ActorTree;
 use super::place::{self, Cost, Place};
 use super::polite;
-use crate::compiler::{BuildSpec, TestCompiler};
+use crate::compiler::BuildSpec;
 use crate::model::Digest;
 use crate::process::Priority;
 use crate::protocol::{LastBuild, LastVerdict, Mark, Reply, State};
@@ -220,10 +221,18 @@ fn forward(mut from: watch::Receiver<Doing>, to: watch::Sender<String>) {
 
 /// Builds the tests of a question at low priority, once no other project builds and whenever
 /// nobody else wants cargo's lock.
-pub(super) fn build(question: &Question, facts: &Facts, of: Built, shared: &Shared) -> Work {
+///
+/// The `stages` come first; what is learned goes to `teach`.
+pub(super) fn build(
+    (question, facts): (&Question, &Facts),
+    of: Built,
+    stages: Vec<Stage>,
+    teach: (Digest, mpsc::WeakUnboundedSender<Message>),
+    shared: &Shared,
+) -> Work {
     let queue = Arc::clone(&shared.queue);
     let wish = place::wish(&question.root, &facts.target_dirs, "build");
-    let compiler = TestCompiler::new(BuildSpec {
+    let spec = BuildSpec {
         toolchain: facts.toolchain.clone(),
         config: facts.cargo_config.clone(),
         root: question.root.clone(),
@@ -232,10 +241,18 @@ pub(super) fn build(question: &Question, facts: &Facts, of: Built, shared: &Shar
         priority: Priority::Background,
         colour: false,
         hook: shared.hook.clone(),
-    });
+    };
+    let (key, messages) = teach;
+    let teach = move |lesson: Lesson| {
+        if let Some(messages) = messages.upgrade() {
+            // The project may be ending.
+            let _ = messages.send(Message::Learned(Box::new(lesson)));
+        }
+    };
+    let plan = polite::Plan { spec, key, stages };
     let (work, worker) = Work::start(of, State::Building);
     tokio::spawn(async move {
-        let end = polite::build(&compiler, (&queue, &wish), &worker).await;
+        let end = polite::build(&plan, (&queue, &wish), &worker, &teach).await;
         // The project may have left the config meanwhile.
         let _ = worker.done.send(end);
     });
