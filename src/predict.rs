@@ -6,9 +6,12 @@
 //!
 //! A package counts for how often it was changed, lately more than long ago; for having been
 //! changed together with, or right after, those that are being changed; and for being built from
-//! them. What each of these is worth was found by walking real histories: `tests/prediction.md`.
+//! them. What each of these is worth differs between repositories: the last commits of each
+//! decide. How good it is stands in `tests/prediction.md`.
 
+mod judge;
 mod log;
+mod memory;
 mod score;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -58,16 +61,11 @@ pub struct Ranked {
 /// How much each piece of evidence counts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Weights {
-    /// After how many commits a change counts half, where what matters is what one is at.
+    /// After how many commits a change counts half, where what matters is what one is at; seldom
+    /// more than the last.
     pub short: f64,
     /// The same where what matters is where changes happen in this repository at all.
     pub long: f64,
-    /// What the recent changes count, the frequent ones being 1.
-    pub recent: f64,
-    /// What it counts to have changed in the commit after one like the last.
-    pub follows: f64,
-    /// What it counts to change together with what is being edited.
-    pub together: f64,
     /// What it counts to be built from what is being edited.
     pub depends: f64,
     /// What an edit in this session counts.
@@ -83,15 +81,43 @@ impl Default for Weights {
         Self {
             short: 0.35,
             long: 100.0,
-            recent: 2.8,
-            follows: 1.0,
-            together: 2.0,
             depends: 0.035,
             edited: 10.0,
             asked: 2.0,
             session: 1_800.0,
         }
     }
+}
+
+/// For so many guesses the best mix is chosen.
+const FIRST: usize = 3;
+
+/// What each lesson of a history counts, the long memory of where changes happen being 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Mix {
+    /// What was changed just now.
+    recent: f64,
+    /// What comes after commits like the last.
+    follows: f64,
+    /// What changes together with what one is at.
+    together: f64,
+}
+
+impl Mix {
+    /// Those that are tried; the first one where there is too little history to tell.
+    const ALL: [Self; 16] = {
+        let mut all = [Self { recent: 0.0, follows: 0.0, together: 0.0 }; 16];
+        let mut at = 0;
+        while at < all.len() {
+            all[at] = Self {
+                recent: [1.0, 0.0, 0.3, 3.0][at % 4],
+                follows: [1.0, 0.0][at / 4 % 2],
+                together: [2.0, 0.5][at / 8],
+            };
+            at += 1;
+        }
+        all
+    };
 }
 
 /// Everything that is built from one of `packages`, directly or not, they themselves left out.

@@ -234,14 +234,8 @@ fn worth(tasks: &[Task<'_>], weights: &Weights) -> f64 {
 /// Changes one weight at a time as long as that helps.
 fn tuned(tasks: &[Task<'_>]) -> Weights {
     type Field = fn(&mut Weights) -> &mut f64;
-    let fields: [Field; 6] = [
-        |weights| &mut weights.short,
-        |weights| &mut weights.long,
-        |weights| &mut weights.recent,
-        |weights| &mut weights.follows,
-        |weights| &mut weights.together,
-        |weights| &mut weights.depends,
-    ];
+    let fields: [Field; 3] =
+        [|weights| &mut weights.short, |weights| &mut weights.long, |weights| &mut weights.depends];
     let mut best = Weights::default();
     let mut most = worth(tasks, &best);
     loop {
