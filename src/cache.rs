@@ -20,6 +20,7 @@
 //! | `memory` | the records that were read last |
 //! | `index` | which project keeps which records |
 //! | `retention` | what may go, as a pure plan |
+//! | `programs` | what is loaded of the programs that cargo calls |
 //! | `put` | keeping records and listings |
 //! | `sweep` | statistics, `clear`, carrying out a plan |
 //! | `gc` | what is odd, unfinished or abandoned |
@@ -31,6 +32,7 @@ mod gc;
 mod index;
 mod layout;
 mod memory;
+mod programs;
 mod put;
 mod record;
 mod retention;
@@ -41,9 +43,11 @@ pub use gc::GcOptions;
 pub use put::{PutError, Stored};
 pub use record::{Input, InputState, Key, Level, ParseLevelError, Record};
 pub use retention::Why;
-pub use state::{Flaky, LastVerdict, ProjectState, StateError, Unkept};
+pub use state::{Flaky, LastVerdict, ProjectState, StateError, Unkept, UnkeptCall};
 pub use sweep::{Item, ProjectStats, Removed, Report, Stats, SweepError};
 
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -158,6 +162,25 @@ impl Cache {
             .rev()
             .filter_map(|claim| Some(index::load(&self.layout, &claim.key).ok()?.0))
             .find(|record| record.selection == selection)
+    }
+
+    /// All readable records of a project and selection, whatever their age and verdict, the newest
+    /// first. Nothing of them is an answer before its key, age and inputs have been looked at.
+    #[must_use]
+    pub fn records_of(&self, project: &Path, selection: &str) -> Vec<Record> {
+        let tag = layout::selection_tag(selection);
+        let claims = index::claims_of(&self.layout, record::project_digest(project));
+        let keys: BTreeSet<Key> = claims
+            .unwrap_or_default()
+            .iter()
+            .filter(|claim| claim.selection == tag)
+            .map(|claim| claim.key)
+            .collect();
+        let load = |key: &Key| Some(index::load(&self.layout, key).ok()?.0);
+        let mut records: Vec<_> = keys.iter().filter_map(load).collect();
+        records.retain(|record| record.selection == selection && record.project == project);
+        records.sort_unstable_by_key(|record| Reverse(record.created));
+        records
     }
 
     /// The record as it lies on the disk or is remembered, whatever it says.

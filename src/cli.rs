@@ -11,6 +11,7 @@ mod exit;
 mod explain;
 mod lifecycle;
 mod maintain;
+mod pause;
 mod progress;
 mod projects;
 mod remote;
@@ -88,6 +89,10 @@ fn run(cli: Cli) -> Result<(), Stop> {
         Command::Doctor { format } => doctor::doctor(&context, format),
         Command::Status { path, format } => status::status(&context, path.as_deref(), format),
         Command::Explain(args) => explain::explain(&context, &args),
+        Command::Pause { duration, project } => {
+            pause::pause(&context, &duration, project.as_deref())
+        }
+        Command::Resume { project } => pause::resume(&context, project.as_deref()),
         Command::Rebuild { path } => status::rebuild(&context, path.as_deref()),
         Command::Add { path } => projects::add(&context, path.as_deref()),
         Command::Remove { path } => projects::remove(&context, path.as_deref()),

@@ -9,6 +9,7 @@
 mod cargo;
 mod error;
 mod hook;
+mod jobs;
 mod locks;
 mod message;
 mod plan;
@@ -17,6 +18,7 @@ mod sources;
 mod targets;
 mod units;
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -49,6 +51,8 @@ pub struct BuildSpec {
     pub config: CargoConfig,
     /// Whether someone is waiting.
     pub priority: Priority,
+    /// At most so many compilers at a time, even where the developer's own settings allow more.
+    pub jobs: Option<NonZeroUsize>,
     /// Whether diagnostics are rendered with colour.
     pub colour: bool,
     /// Our own executable: its `main` calls [`record_invocation`] first.
@@ -83,6 +87,13 @@ impl TestCompiler {
     #[must_use]
     pub fn new(spec: BuildSpec) -> Self {
         Self { spec }
+    }
+
+    /// The same with at most so many compilers at a time.
+    #[must_use]
+    pub fn with_jobs(mut self, jobs: Option<NonZeroUsize>) -> Self {
+        self.spec.jobs = jobs;
+        self
     }
 
     /// What it was made for.

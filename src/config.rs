@@ -25,6 +25,7 @@ mod units;
 mod values;
 
 use std::borrow::Cow;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -35,6 +36,7 @@ use crate::process::Environment;
 
 pub use error::{ConfigError, Fault};
 pub use schema::json_schema;
+pub use units::{format_duration, parse_duration};
 
 /// The shipped default, which is also the documentation of every key.
 pub const DEFAULT: &str = include_str!("../config/default.toml");
@@ -46,6 +48,8 @@ pub struct Config {
     pub cache: CacheSettings,
     /// The log.
     pub log: LogSettings,
+    /// When background work holds back.
+    pub background: BackgroundSettings,
     /// What holds for a workspace that is no project of the config.
     pub defaults: Settings,
     /// The projects in the order of the file; no two have the same [`Project::path`].
@@ -64,6 +68,35 @@ pub struct CacheSettings {
 pub struct LogSettings {
     /// How much is logged.
     pub level: Level,
+}
+
+/// `[background]`: what is done without being asked, by the state of the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BackgroundSettings {
+    /// On battery, below [`Self::battery_below`].
+    pub on_battery: Effort,
+    /// A charge in percent, 1 to 100; at 100 the charge does not matter.
+    pub battery_below: u32,
+    /// While the machine is told to save power.
+    pub power_save: Effort,
+    /// The share of time, in percent, that programs may wait for memory; none sets no limit.
+    pub memory_pressure: Option<u32>,
+    /// While the session is locked.
+    pub session_locked: Effort,
+    /// Compilers or test programs at a time; none leaves it to cargo and to the machine's load.
+    pub jobs: Option<NonZeroUsize>,
+}
+
+/// How much is done in the background, from much to little.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
+#[schemars(rename_all = "lowercase", inline)]
+pub enum Effort {
+    /// As if nothing were the matter.
+    Run,
+    /// One job at a time.
+    Slow,
+    /// Nothing.
+    Pause,
 }
 
 /// How a project is asked and served.
@@ -144,6 +177,20 @@ impl Runner {
         match self {
             Self::Cargo => "cargo",
             Self::Nextest => "nextest",
+        }
+    }
+}
+
+impl Effort {
+    pub(crate) const ALL: [Self; 3] = [Self::Run, Self::Slow, Self::Pause];
+
+    /// The word in the config.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Run => "run",
+            Self::Slow => "slow",
+            Self::Pause => "pause",
         }
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! # Who owns what
 //! - the dispatcher owns the list of projects, the config in force and the barriers;
+//! - one task owns the pauses by hand and what is known of the machine's state;
 //! - one task a project owns its tree, its watches and its background work;
 //! - the queue owns the order in which projects work;
 //! - one task a connection owns what that connection holds.
@@ -10,6 +11,7 @@
 //! Between them go messages only. Everything ends when one token is cancelled: connections are
 //! closed, children are ended, memos are written, and then the endpoint is given up.
 
+mod conditions;
 mod config_file;
 mod dispatcher;
 mod endpoint;
@@ -21,6 +23,7 @@ mod session;
 mod shared;
 mod watches;
 
+pub use conditions::{Left, Pause, PauseError, Pauses, Surveyed, survey};
 pub use endpoint::{Endpoint, EndpointError};
 pub use life::Life;
 
@@ -34,6 +37,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use self::conditions::{Conditions, Machine};
 use self::config_file::ConfigFile;
 use self::dispatcher::Dispatcher;
 use self::session::Client;
@@ -93,6 +97,7 @@ pub struct Daemon {
     inherited: Mutex<Option<UnixListener>>,
     heartbeat: Option<Duration>,
     hook: Option<PathBuf>,
+    machine: Machine,
     running: Mutex<Option<Running>>,
 }
 
@@ -147,6 +152,7 @@ impl Daemon {
             inherited: Mutex::new(None),
             heartbeat: None,
             hook: None,
+            machine: Machine::native(),
             running: Mutex::new(None),
         }
     }
@@ -177,6 +183,14 @@ impl Daemon {
     #[must_use]
     pub fn with_hook(mut self, hook: PathBuf) -> Self {
         self.hook = Some(hook);
+        self
+    }
+
+    /// Reads the state of the machine (`[background]` in the config) below these folders instead of
+    /// `/proc` and `/sys`.
+    #[must_use]
+    pub fn with_machine(mut self, proc: PathBuf, sys: PathBuf) -> Self {
+        self.machine = Machine::Files { proc, sys };
         self
     }
 
@@ -288,12 +302,20 @@ impl Daemon {
         };
         let (commands, asked) = mpsc::unbounded_channel();
         let stop = CancellationToken::new();
+        let conditions = Conditions::start(
+            self.machine.clone(),
+            self.environment.clone(),
+            loaded.config.background,
+            paths.cache_dir.clone(),
+            stop.clone(),
+        );
         let shared = Arc::new(Shared {
             id: instance(),
             cache: Cache::open(&paths.cache_dir),
             environment: self.environment.clone(),
             watcher: Arc::new(Mutex::new(Watches::new(watcher))),
             queue: Arc::default(),
+            conditions,
             commands: commands.clone(),
             max_bytes: AtomicU64::new(loaded.config.cache.max_size),
             hook,

@@ -11,7 +11,7 @@
 //! records.
 
 use std::ffi::{OsStr, OsString};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use crate::process::Environment;
 
@@ -93,6 +93,22 @@ pub enum ExpandError {
     /// Another user's home.
     #[error("`~` stands only for one's own home, as `~` or `~/...`")]
     OtherHome,
+}
+
+/// The path without `.` and `..`, by its text alone: links are not looked at.
+#[must_use]
+pub fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => {
+                plain.pop();
+            }
+            Component::CurDir => {}
+            other => plain.push(other),
+        }
+    }
+    plain
 }
 
 /// Expands `~`, `$NAME`, `${NAME}` and `$$` in a path of the config.

@@ -220,6 +220,9 @@ fn prepare(command: &mut std::process::Command, priority: Priority, last: Option
             }
             if background {
                 libc::setpriority(libc::PRIO_PROCESS, 0, 19);
+                // Slow cores, throttled input and output; what the child starts inherits it.
+                #[cfg(target_os = "macos")]
+                libc::setpriority(libc::PRIO_DARWIN_PROCESS, 0, libc::PRIO_DARWIN_BG);
                 #[cfg(target_os = "linux")]
                 {
                     const IOPRIO_WHO_PROCESS: libc::c_int = 1;

@@ -10,7 +10,7 @@ mod framing;
 mod status;
 
 pub use framing::{FrameError, LineBuffer, MAX_MESSAGE, encode};
-pub use status::{CacheUse, LastBuild, ProjectStatus, State, StatusReport};
+pub use status::{CacheUse, Courtesy, LastBuild, ProjectStatus, State, StatusReport};
 
 pub use crate::cache::LastVerdict;
 
@@ -109,6 +109,8 @@ pub enum Call {
         /// The environment to build with.
         environment: Environment,
     },
+    /// Pauses by hand were written or removed: take note. [`Reply::Done`].
+    Pauses,
     /// Read the config again. [`Reply::Done`] or [`Reply::Error`].
     Reload,
 }

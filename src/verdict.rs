@@ -9,6 +9,7 @@
 //! it changed between the moment before the build and the moment after the last test.
 
 mod binary;
+mod calls;
 mod exec;
 mod execute;
 mod explain;
@@ -26,7 +27,7 @@ mod tree;
 mod verify;
 
 pub use exec::{Called, Invocation, call};
-pub use explain::{Explanation, TargetExplanation, explain};
+pub use explain::{CallsExplanation, Explanation, TargetExplanation, explain};
 pub use facts::{Facts, FactsError, Question, Settings};
 pub use key::{code_hash, source_key};
 pub use look_up::{Finding, answer_of, known_failure};

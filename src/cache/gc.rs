@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::files::{self, Access, Lock, Stamp, Unread};
 use super::index::{self, RecordFile};
 use super::layout::{Claim, Layout, UNFINISHED};
+use super::programs::{self, Named};
 use super::record::{Key, project_digest};
 use super::retention::{self, ABANDONED, Holdings, Why};
 use super::sweep::{Item, Report, SweepError, carry_out, holdings, remove, remove_files, tidy};
@@ -76,11 +77,13 @@ impl Cache {
         report.entries = (sizes.len() - plan.records.len()) as u64;
         if options.dry_run {
             remove_files(&self.layout, &plan, true, &mut report);
+            lost_programs(&self.layout, true, &mut report).map_err(&failed)?;
             leftovers(&self.layout, now, true, &mut report).map_err(&failed)?;
             return Ok(report);
         }
         plan.claims.extend(dangling);
         carry_out(&self.layout, &plan, &mut report);
+        lost_programs(&self.layout, false, &mut report).map_err(&failed)?;
         leftovers(&self.layout, now, false, &mut report).map_err(&failed)?;
         forget_projects(&self.layout, now).map_err(&failed)?;
         tidy(&self.layout);
@@ -182,6 +185,23 @@ fn older_than(metadata: &fs::Metadata, limit: Duration, now: Timestamp) -> bool 
     modified.ok().and_then(|at| at.age(now)).is_some_and(|age| age > limit)
 }
 
+/// Removes what is remembered of programs that are gone, and what is odd of it.
+fn lost_programs(layout: &Layout, dry_run: bool, report: &mut Report) -> io::Result<()> {
+    for memo in programs::memos(layout)? {
+        let (item, why) = match memo.program {
+            // Only if it surely is not there: a folder that cannot be read may hold it.
+            Named::Program(path) => match path.try_exists() {
+                Ok(false) => (Item::Program(path), Why::Gone),
+                _ => continue,
+            },
+            Named::Odd(what) => (Item::File(memo.file.clone()), Why::Odd(what)),
+            Named::Unknown => continue,
+        };
+        remove(&memo.file, item, memo.size, why, dry_run, report);
+    }
+    Ok(())
+}
+
 /// Removes files that a process that ended has left unfinished.
 fn leftovers(
     layout: &Layout,
@@ -197,6 +217,8 @@ fn leftovers(
         let names = index::two_deep(&dir)?.into_iter();
         found.extend(names.map(|(folder, name)| dir.join(folder).join(name)));
     }
+    let programs = files::names(&layout.programs())?.into_iter();
+    found.extend(programs.map(|(name, _)| layout.programs().join(name)));
     found.extend(files::names(&layout.root)?.into_iter().map(|(name, _)| layout.root.join(name)));
     for path in found {
         let name = path.file_name().and_then(|name| name.to_str());

@@ -5,6 +5,7 @@
 //! records.lock, state.lock                        empty; only their locks mean anything
 //! records/source-1/ab/cdef….json                  one record a key
 //! manifests/ab/cdef….manifest                     the listing of a snapshot, by its code hash
+//! programs/<digest of its path>                    what is loaded of a program
 //! projects/<project>/path                         the project's root as bytes; its digest is the folder's name
 //! projects/<project>/state.json                   counts and the last verdict
 //! projects/<project>/snapshots/<code hash>/<claim>    an empty file: this project keeps that record
@@ -65,6 +66,16 @@ impl Layout {
     pub(super) fn manifest(&self, code_hash: &Digest) -> PathBuf {
         let (shard, rest) = shard(code_hash);
         self.manifests().join(shard).join(rest + ".manifest")
+    }
+
+    pub(super) fn programs(&self) -> PathBuf {
+        self.root.join("programs")
+    }
+
+    /// Where it is remembered what is loaded of the program at this path.
+    pub(super) fn program(&self, path: &Path) -> PathBuf {
+        use std::os::unix::ffi::OsStrExt as _;
+        self.programs().join(Digest::of(path.as_os_str().as_bytes()).to_string())
     }
 
     pub(super) fn projects(&self) -> PathBuf {
@@ -198,7 +209,7 @@ mod tests {
     proptest! {
         #[test]
         fn names_round_trip(
-            at: u64, bytes in 0u64..1 << 40, selection: u64, version: u32, level in 0usize..3, digest: [u8; 32],
+            at: u64, bytes in 0u64..1 << 40, selection: u64, version: u32, level in 0usize..4, digest: [u8; 32],
         ) {
             let digest = Digest::from_bytes(digest);
             let key = Key { level: Level::ALL[level], version, digest };

@@ -1,5 +1,6 @@
 //! Keeping a record: all of it or nothing, and then the bounds.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,7 +9,7 @@ use tracing::{debug, warn};
 
 use super::files::{self, Access, Durability, Lock, Unread, remedy};
 use super::layout::Claim;
-use super::record::{Key, Record, project_digest};
+use super::record::{Key, Level, Record, project_digest};
 use super::sweep::{self, Removed};
 use super::{Cache, Limits, format, index};
 use crate::model::{Answer, Digest, Timestamp, Verdict};
@@ -153,6 +154,20 @@ impl Cache {
             // A read-only disk: nothing more can be done than to say so.
             warn!(file = %path.display(), %error, "could not remove what a run disproved");
         }
+    }
+
+    /// Forgets the record of `key`, of one target, and those of every snapshot as of which the
+    /// project keeps it: they say the same of that target.
+    pub fn disprove_with_snapshots(&self, project: &Path, key: &Key) {
+        // The index decides no answer: where it cannot be read, `ttl` is the bound.
+        let claims = index::claims_of(&self.layout, project_digest(project)).unwrap_or_default();
+        let of: BTreeSet<Digest> =
+            claims.iter().filter(|claim| claim.key == *key).map(|claim| claim.code_hash).collect();
+        self.disprove(key);
+        let snapshots = claims
+            .iter()
+            .filter(|claim| claim.key.level == Level::Source && of.contains(&claim.code_hash));
+        snapshots.for_each(|claim| self.disprove(&claim.key));
     }
 
     /// Says that `project` uses this record too, as of its snapshot `code_hash`: another checkout

@@ -27,11 +27,14 @@ pub enum Level {
     Binary,
     /// One test of a target.
     Test,
+    /// One call of a test program by cargo itself, or by nextest, keyed by all that the call
+    /// says. Nobody takes a snapshot for it: its code hash stands for the day.
+    Call,
 }
 
 impl Level {
     /// All levels, the widest first.
-    pub const ALL: [Self; 3] = [Self::Source, Self::Binary, Self::Test];
+    pub const ALL: [Self; 4] = [Self::Source, Self::Binary, Self::Test, Self::Call];
 
     /// The level's name in files.
     #[must_use]
@@ -40,6 +43,7 @@ impl Level {
             Self::Source => "source",
             Self::Binary => "binary",
             Self::Test => "test",
+            Self::Call => "call",
         }
     }
 }
@@ -52,7 +56,7 @@ impl fmt::Display for Level {
 
 /// Why a text is not a level's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a level (source, binary, test)")]
+#[error("`{0}` is not a level (source, binary, test, call)")]
 pub struct ParseLevelError(String);
 
 impl FromStr for Level {
@@ -201,7 +205,7 @@ mod tests {
     #[test]
     fn level_names_never_change() {
         let names: Vec<_> = Level::ALL.iter().map(|level| level.as_str()).collect();
-        assert_eq!(names, ["source", "binary", "test"]);
+        assert_eq!(names, ["source", "binary", "test", "call"]);
         for level in Level::ALL {
             assert_eq!(level.as_str().parse::<Level>(), Ok(level));
             assert_eq!(serde_json::to_string(&level).unwrap(), format!("\"{level}\""));

@@ -2,7 +2,8 @@
 //!
 //! The rules, in this order:
 //! 1. A project that has recorded nothing for [`ABANDONED`] keeps nothing.
-//! 2. A project keeps the records of its last so many distinct snapshots.
+//! 2. A project keeps the records of its last so many distinct snapshots; and, apart from those,
+//!    of single calls by cargo those of its last so many days, which stand in a snapshot's place.
 //! 3. A record that no project keeps goes, and a manifest with its snapshot's last record.
 //! 4. While all of it is too large, the oldest record goes; never a project's newest one. If that
 //!    is not enough, manifests go: they only make explanations better.
@@ -15,7 +16,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::layout::Claim;
-use super::record::Key;
+use super::record::{Key, Level};
 use crate::model::{Digest, Timestamp};
 
 /// How long a project may be silent before its records go.
@@ -41,6 +42,8 @@ pub enum Why {
     Unfinished,
     /// Somebody asked for it.
     Cleared,
+    /// What it tells of is not there any more.
+    Gone,
 }
 
 impl fmt::Display for Why {
@@ -53,6 +56,7 @@ impl fmt::Display for Why {
             Self::Odd(what) => write!(f, "not a readable record: {what}"),
             Self::Unfinished => f.write_str("left unfinished by a process that ended"),
             Self::Cleared => f.write_str("cleared on request"),
+            Self::Gone => f.write_str("its program is gone"),
         }
     }
 }
@@ -105,16 +109,12 @@ pub(super) fn plan(
     for (project, claims) in &projects {
         let past = claims.iter().filter(|claim| !future(claim.at));
         let silent = past.map(|claim| claim.at.age(now).unwrap_or_default()).min();
-        let mut snapshots: BTreeMap<Digest, Timestamp> = BTreeMap::new();
-        for claim in claims {
-            let newest = snapshots.entry(claim.code_hash).or_insert(Timestamp(0));
-            *newest = believed(claim.at).max(*newest);
-        }
-        let mut order: Vec<_> = snapshots.into_iter().map(|(hash, at)| (at, hash)).collect();
-        order.sort_unstable_by(|a, b| b.cmp(a));
         let number = keep(project).map_or(usize::MAX, |number| number.max(1));
-        let stay: BTreeSet<Digest> = order.iter().take(number).map(|(_, hash)| *hash).collect();
+        let (calls, others): (Vec<&Claim>, _) = claims.iter().copied().partition(is_of_call);
+        let last =
+            [last_snapshots(&others, number, &believed), last_snapshots(&calls, number, &believed)];
         for claim in claims {
+            let stay = &last[usize::from(is_of_call(claim))];
             let why = match silent {
                 Some(age) if age > ABANDONED => Why::Abandoned(age.as_secs() / (24 * 60 * 60)),
                 _ if !stay.contains(&claim.code_hash) => Why::Snapshots(number),
@@ -134,6 +134,26 @@ pub(super) fn plan(
     orphan_manifests(holdings, &kept, &mut plan);
     shrink(holdings, &kept, max_bytes, &believed, &mut plan);
     plan
+}
+
+fn is_of_call(claim: &&Claim) -> bool {
+    claim.key.level == Level::Call
+}
+
+/// The last so many snapshots of these claims.
+fn last_snapshots(
+    claims: &[&Claim],
+    number: usize,
+    believed: &dyn Fn(Timestamp) -> Timestamp,
+) -> BTreeSet<Digest> {
+    let mut snapshots: BTreeMap<Digest, Timestamp> = BTreeMap::new();
+    for claim in claims {
+        let newest = snapshots.entry(claim.code_hash).or_insert(Timestamp(0));
+        *newest = believed(claim.at).max(*newest);
+    }
+    let mut order: Vec<_> = snapshots.into_iter().map(|(hash, at)| (at, hash)).collect();
+    order.sort_unstable_by(|a, b| b.cmp(a));
+    order.into_iter().take(number).map(|(_, hash)| hash).collect()
 }
 
 /// Lets the manifests go whose last record goes. One that never had a record stays: it may have
@@ -158,13 +178,14 @@ fn shrink(
 ) {
     let mut records: BTreeMap<Key, Vec<&Claim>> = BTreeMap::new();
     let mut snapshots: BTreeMap<Digest, (usize, Timestamp)> = BTreeMap::new();
-    let mut newest: BTreeMap<Digest, (Timestamp, Key)> = BTreeMap::new();
+    // A call does not stand in for what was last proven as a whole.
+    let mut newest: BTreeMap<(Digest, bool), (Timestamp, Key)> = BTreeMap::new();
     for claim in kept {
         let at = believed(claim.at);
         records.entry(claim.key).or_default().push(claim);
         let snapshot = snapshots.entry(claim.code_hash).or_insert((0, at));
         *snapshot = (snapshot.0 + 1, snapshot.1.max(at));
-        let newest = newest.entry(claim.project).or_insert((at, claim.key));
+        let newest = newest.entry((claim.project, is_of_call(&claim))).or_insert((at, claim.key));
         *newest = (*newest).max((at, claim.key));
     }
     // Two owners may have seen different sizes of a record that was written again.

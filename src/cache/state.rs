@@ -48,6 +48,16 @@ pub struct Unkept {
     pub advice: Vec<String>,
 }
 
+/// Why nothing could be kept of a green call by cargo itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnkeptCall {
+    /// The call's arguments, for a person.
+    pub args: String,
+    /// The reasons.
+    #[serde(flatten)]
+    pub unkept: Unkept,
+}
+
 /// A test with two outcomes on the same code.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Flaky {
@@ -73,6 +83,9 @@ pub struct ProjectState {
     pub targets: Vec<TargetId>,
     /// Test targets of whose last green run nothing could be kept, by name.
     pub unkept: BTreeMap<String, Unkept>,
+    /// The last calls of test programs of which nothing could be kept, by their target's plain
+    /// name.
+    pub unkept_calls: BTreeMap<String, UnkeptCall>,
     /// Tests that were seen to pass and to fail on the same code, by their target's name.
     pub flaky: BTreeMap<String, Vec<Flaky>>,
     /// What a newer program keeps here: carried along, so that an older one does not lose it.

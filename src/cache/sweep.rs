@@ -14,7 +14,8 @@ use super::Cache;
 use super::files::{self, Access, Lock, remedy};
 use super::index::{self, RecordFile};
 use super::layout::{Claim, Layout};
-use super::record::{Key, project_digest};
+use super::programs::{self, Named};
+use super::record::{Key, Level, project_digest};
 use super::retention::{self, Holdings, Plan, Why};
 use crate::model::{Digest, Timestamp};
 
@@ -40,6 +41,8 @@ pub enum Item {
     Record(Key),
     /// The listing of the snapshot with this code hash.
     Manifest(Digest),
+    /// What is remembered of the program at this path.
+    Program(PathBuf),
     /// Another file.
     File(PathBuf),
 }
@@ -49,6 +52,7 @@ impl fmt::Display for Item {
         match self {
             Self::Record(key) => write!(f, "record {key}"),
             Self::Manifest(code_hash) => write!(f, "listing of snapshot {code_hash}"),
+            Self::Program(path) => write!(f, "memo of program {}", path.display()),
             Self::File(path) => write!(f, "file {}", path.display()),
         }
     }
@@ -109,6 +113,10 @@ pub struct Stats {
     pub manifests: u64,
     /// Their size in bytes.
     pub manifest_bytes: u64,
+    /// Of how many programs it is remembered what is loaded of them.
+    pub programs: u64,
+    /// The size of that in bytes.
+    pub program_bytes: u64,
     /// The same by project, in the order of their paths. A record that several projects use
     /// counts in each of them.
     pub projects: Vec<ProjectStats>,
@@ -121,16 +129,19 @@ pub struct ProjectStats {
     pub path: Option<PathBuf>,
     /// How many records.
     pub entries: u64,
+    /// How many of them are of calls of test programs by cargo itself.
+    pub calls: u64,
     /// Their size in bytes.
     pub bytes: u64,
-    /// Of how many snapshots.
+    /// Of how many snapshots. Calls are of none.
     pub snapshots: u64,
     /// When the newest was recorded or first used.
     pub newest: Option<Timestamp>,
 }
 
 impl Cache {
-    /// Counts everything. Nothing is opened but the projects' names.
+    /// Counts everything. Nothing is opened but the projects' names and what is remembered of
+    /// programs, which is short.
     ///
     /// # Errors
     /// If a folder cannot be read. An empty or missing cache is no error.
@@ -144,27 +155,33 @@ impl Cache {
             let mut claims = index::claims_of(&self.layout, project).map_err(&failed)?;
             claims.retain(|claim| sizes.contains_key(&claim.key));
             let keys: BTreeSet<Key> = claims.iter().map(|claim| claim.key).collect();
-            let snapshots: BTreeSet<Digest> = claims.iter().map(|claim| claim.code_hash).collect();
+            let is_call = |claim: &&Claim| claim.key.level == Level::Call;
+            let others = claims.iter().filter(|claim| !is_call(claim));
+            let snapshots: BTreeSet<Digest> = others.map(|claim| claim.code_hash).collect();
             projects.push(ProjectStats {
                 path: index::root_of(&self.layout, &project),
                 entries: keys.len() as u64,
+                calls: keys.iter().filter(|key| key.level == Level::Call).count() as u64,
                 bytes: keys.iter().filter_map(|key| sizes.get(key)).sum(),
                 snapshots: snapshots.len() as u64,
                 newest: claims.iter().map(|claim| claim.at).max(),
             });
         }
         projects.sort_by(|a, b| a.path.cmp(&b.path));
+        let programs = programs::memos(&self.layout).map_err(&failed)?;
         Ok(Stats {
             entries: sizes.len() as u64,
             bytes: sizes.values().sum(),
             manifests: manifests.len() as u64,
             manifest_bytes: manifests.iter().map(|(_, _, metadata)| metadata.len()).sum(),
+            programs: programs.len() as u64,
+            program_bytes: programs.iter().map(|memo| memo.size).sum(),
             projects,
         })
     }
 
     /// Removes the records of one project, except those that another project uses too, or all
-    /// records. The counts of [`Cache::state`] stay: they tell what has happened.
+    /// records. What is remembered of programs below a project's folder goes with it. The counts of [`Cache::state`] stay: they tell what has happened.
     ///
     /// # Errors
     /// If the folder cannot be read or the lock is not to be had. Single files that could not be
@@ -202,6 +219,18 @@ impl Cache {
             }
         }
         carry_out(&self.layout, &plan, &mut report);
+        for memo in programs::memos(&self.layout).map_err(&failed)? {
+            let (item, goes) = match memo.program {
+                Named::Program(path) => {
+                    let goes = project.is_none_or(|project| path.starts_with(project));
+                    (Item::Program(path), goes)
+                }
+                _ => (Item::File(memo.file.clone()), project.is_none()),
+            };
+            if goes {
+                remove(&memo.file, item, memo.size, Why::Cleared, false, &mut report);
+            }
+        }
         tidy(&self.layout);
         report.entries = index::record_files(&self.layout).map_err(&failed)?.len() as u64;
         Ok(report)
@@ -298,6 +327,7 @@ pub(super) fn tidy(layout: &Layout) {
     for shard in shards.chain(folders(&layout.manifests())).filter(is_shard) {
         let _ = fs::remove_dir(shard);
     }
+    let _ = fs::remove_dir(layout.programs());
     for project in index::projects(layout).unwrap_or_default() {
         let snapshots = layout.snapshots(&project);
         for folder in folders(&snapshots) {

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use super::samples::{LIMITS, NOW, code_hash, failing, key, record, sized};
 use super::*;
-use crate::model::{Source, TestCounts};
+use crate::model::{Digest, Source, TestCounts};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 

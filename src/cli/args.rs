@@ -114,6 +114,21 @@ pub enum Command {
         #[arg(value_hint = ValueHint::DirPath)]
         path: Option<PathBuf>,
     },
+    /// Do nothing in the background, for a while or until `resume`; questions are still answered
+    Pause {
+        /// How long: `30m`, `1h 30m`; until `resume` without it
+        #[arg(value_name = "DURATION")]
+        duration: Vec<String>,
+        /// Only this project
+        #[arg(long, value_name = "PATH", value_hint = ValueHint::DirPath)]
+        project: Option<PathBuf>,
+    },
+    /// End a pause: that of one project, or every one
+    Resume {
+        /// Only this project
+        #[arg(long, value_name = "PATH", value_hint = ValueHint::DirPath)]
+        project: Option<PathBuf>,
+    },
     /// Put a workspace into the config
     Add {
         /// The workspace; by default the one around the current folder
@@ -449,6 +464,17 @@ mod tests {
         let expected = ["--release", "--package", "a", "--test", "it", "--features", "x y", "name"];
         assert_eq!(selection(&words).unwrap(), expected.map(OsString::from));
         assert_eq!(selection(&["--all"]).unwrap(), ["--workspace"]);
+    }
+
+    #[test]
+    fn a_duration_of_several_words_does_not_swallow_the_options() {
+        let words = ["knhk-test-cache", "pause", "1h", "30m", "--project", "p"];
+        match Cli::try_parse_from(words).unwrap().command {
+            Command::Pause { duration, project } => {
+                assert_eq!((duration.join(" "), project), ("1h 30m".into(), Some("p".into())));
+            }
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::lifecycle::service;
 use super::render::{ERROR, GOOD, HINT, WARN, label};
 use super::status::ask;
 use crate::client::ClientError;
+use crate::daemon::{Surveyed, survey};
 use crate::protocol::{State, StatusReport};
 use crate::service::{self, Check, CheckStatus, Needs};
 use crate::verdict::{Facts, LocalTree, Question, Scope, Tree as _};
@@ -27,6 +28,7 @@ pub(super) fn doctor(context: &Context, format: Format) -> Result<(), Stop> {
     checks.extend(service::doctor(&service(context), &needs(context)));
     let asked = ask(context);
     checks.push(daemon(&asked));
+    checks.extend(background(context));
     for project in asked.iter().flatten().flat_map(|report| &report.projects) {
         let what = format!("{}: {}", project.path.display(), project.state.as_str());
         let reason = project.reason.clone().unwrap_or_default();
@@ -112,6 +114,35 @@ fn daemon(asked: &Asked) -> Check {
     Check { name: "daemon", status, what, remedy: remedy.map(str::to_owned) }
 }
 
+/// Whether the machine tells what background work is to go by.
+fn background(context: &Context) -> Option<Check> {
+    let settings = context.config().ok()?.config.background;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+    Some(judge_background(&runtime.block_on(survey(&settings, context.environment.clone()))))
+}
+
+fn judge_background(surveyed: &[Surveyed]) -> Check {
+    let found: Vec<_> = surveyed.iter().filter_map(|asked| asked.found.clone()).collect();
+    let unknown: Vec<_> =
+        surveyed.iter().filter(|asked| asked.found.is_none()).map(|asked| asked.key).collect();
+    let mut what = match found.is_empty() {
+        true => "goes by nothing that this machine tells".to_owned(),
+        false => found.join(", "),
+    };
+    if !unknown.is_empty() {
+        let keys: Vec<_> = unknown.iter().map(|key| format!("`{key}`")).collect();
+        what.push_str(&format!("; not told here, which counts as \"run\": {}", keys.join(", ")));
+    }
+    // The one that nobody gets without asking for it.
+    let locked = unknown.contains(&"session_locked").then(|| {
+        "`loginctl show-session` must know your session; until then take `session_locked` out of \
+         `[background]`"
+            .to_owned()
+    });
+    let status = if locked.is_some() { CheckStatus::Warn } else { CheckStatus::Ok };
+    Check { name: "background", status, what, remedy: locked }
+}
+
 /// What the projects of the config need of the machine.
 fn needs(context: &Context) -> Needs {
     let exe = service::own_executable(&context.environment).unwrap_or_default();
@@ -132,4 +163,23 @@ fn needs(context: &Context) -> Needs {
     }
     needs.watches = Some(watches);
     needs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_machine_does_not_tell_is_said() {
+        let of = |key, found: Option<&str>| Surveyed { key, found: found.map(str::to_owned) };
+        let all = [of("on_battery", Some("on the mains")), of("memory_pressure", None)];
+        let check = judge_background(&all);
+        assert_eq!(check.status, CheckStatus::Ok);
+        let expected = "on the mains; not told here, which counts as \"run\": `memory_pressure`";
+        assert_eq!(check.what, expected);
+        let check = judge_background(&[of("session_locked", None)]);
+        assert_eq!(check.status, CheckStatus::Warn);
+        assert!(check.what.starts_with("goes by nothing that this machine tells; "));
+        assert!(check.remedy.is_some());
+    }
 }

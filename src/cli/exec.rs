@@ -42,7 +42,12 @@ pub(super) fn exec(program: &Path, args: Vec<OsString>) -> ExitCode {
                     ExitCode::from(Exit::Failure.code())
                 };
             }
-            Called::Ran(end) => return ended(end),
+            Called::Ran { end, note } => {
+                if let Some(note) = note {
+                    tell(&note);
+                }
+                return ended(end);
+            }
             Called::Pass(why) => said = why,
         }
     }

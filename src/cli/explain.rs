@@ -5,11 +5,13 @@ use serde::Serialize;
 use super::args::{ExplainArgs, Format};
 use super::context::Context;
 use super::exit::{Exit, Stop};
-use super::render::{GOOD, NOTE, WARN, ago, label};
+use super::render::{GOOD, NOTE, WARN, ago, label, plural};
 use crate::cache::Cache;
 use crate::hasher::{Difference, FileChange};
 use crate::model::{Digest, Source, TargetId, TargetKind, Timestamp, Verdict};
-use crate::verdict::{self, Explanation, Facts, LocalTree, Question, Scope, Tree as _};
+use crate::verdict::{
+    self, CallsExplanation, Explanation, Facts, LocalTree, Question, Scope, Tree as _,
+};
 
 #[derive(Serialize)]
 struct TargetLine<'a> {
@@ -23,6 +25,16 @@ struct TargetLine<'a> {
     verdict: Option<Verdict>,
     inputs: usize,
     changed: &'a [String],
+    advice: &'a [String],
+    calls: Option<CallsLine<'a>>,
+}
+
+/// Calls by plain `cargo test`.
+#[derive(Serialize)]
+struct CallsLine<'a> {
+    kept: usize,
+    answering: usize,
+    why_not: Option<&'a str>,
     advice: &'a [String],
 }
 
@@ -85,6 +97,12 @@ fn show(explanation: &Explanation, args: &ExplainArgs) -> Result<(), Stop> {
                     inputs: target.inputs,
                     changed: &target.changed,
                     advice: &target.advice,
+                    calls: target.calls.as_ref().map(|calls| CallsLine {
+                        kept: calls.kept,
+                        answering: calls.answering,
+                        why_not: calls.why_not.as_deref(),
+                        advice: &calls.advice,
+                    }),
                 })
             );
         }
@@ -127,6 +145,9 @@ fn show(explanation: &Explanation, args: &ExplainArgs) -> Result<(), Stop> {
         }
         // All that is known, where one target is asked about.
         if args.target.is_some() {
+            if let Some(calls) = &target.calls {
+                show_calls(calls);
+            }
             if let Some(kept) = target.kept {
                 let (when, count) = (ago(kept, Timestamp::now()), target.inputs);
                 let text = format!("by itself {when}; it consulted {count} files and folders");
@@ -138,6 +159,17 @@ fn show(explanation: &Explanation, args: &ExplainArgs) -> Result<(), Stop> {
         }
     }
     Ok(())
+}
+
+/// What plain `cargo test` would do.
+fn show_calls(calls: &CallsExplanation) {
+    let CallsExplanation { kept, answering, why_not, advice } = calls;
+    let why = why_not.as_ref().map_or_else(String::new, |why| format!("; {why}"));
+    let text = format!("plain: {} kept, {answering} would answer{why}", plural(*kept, "call"));
+    anstream::println!("{}", label(NOTE, "cargo test", text));
+    for advice in advice {
+        anstream::println!("{}", label(NOTE, "to keep it", advice));
+    }
 }
 
 fn file_text(change: &FileChange) -> String {

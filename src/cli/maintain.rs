@@ -64,6 +64,8 @@ struct StatsLine {
     bytes: u64,
     manifests: u64,
     manifest_bytes: u64,
+    programs: u64,
+    program_bytes: u64,
     projects: Vec<ProjectLine>,
 }
 
@@ -71,6 +73,7 @@ struct StatsLine {
 struct ProjectLine {
     path: Option<OsText>,
     entries: u64,
+    calls: u64,
     bytes: u64,
     snapshots: u64,
 }
@@ -91,6 +94,7 @@ fn stats(cache: &Cache, format: Format) -> Result<(), Stop> {
         let projects = stats.projects.iter().map(|project| ProjectLine {
             path: project.path.as_ref().map(OsText::from),
             entries: project.entries,
+            calls: project.calls,
             bytes: project.bytes,
             snapshots: project.snapshots,
         });
@@ -99,12 +103,14 @@ fn stats(cache: &Cache, format: Format) -> Result<(), Stop> {
             bytes: stats.bytes,
             manifests: stats.manifests,
             manifest_bytes: stats.manifest_bytes,
+            programs: stats.programs,
+            program_bytes: stats.program_bytes,
             projects: projects.collect(),
         };
         println!("{}", serde_json::to_string(&line).map_err(std::io::Error::from)?);
         return Ok(());
     }
-    let all = stats.bytes + stats.manifest_bytes;
+    let all = stats.bytes + stats.manifest_bytes + stats.program_bytes;
     println!(
         "{} in {} ({})",
         plural(stats.entries as usize, "record"),
@@ -114,9 +120,10 @@ fn stats(cache: &Cache, format: Format) -> Result<(), Stop> {
     for project in &stats.projects {
         let path = project.path.as_ref().map_or("(unknown)".into(), |path| path.to_string_lossy());
         println!(
-            "  {path}: {} of {} ({})",
+            "  {path}: {} of {} and {} ({})",
             plural(project.entries as usize, "record"),
             plural(project.snapshots as usize, "snapshot"),
+            plural(project.calls as usize, "call"),
             bytes(project.bytes)
         );
     }

@@ -9,8 +9,11 @@ use super::progress::Progress;
 use super::render::{GOOD, label, seconds, status_lines};
 use crate::cache::Cache;
 use crate::client::{ClientError, Connection};
-use crate::daemon::Endpoint;
-use crate::protocol::{CacheUse, Call, ProjectStatus, Reply, State, StatusReport, VERSION};
+use crate::daemon::{Endpoint, Pauses};
+use crate::model::Timestamp;
+use crate::protocol::{
+    CacheUse, Call, Courtesy, ProjectStatus, Reply, State, StatusReport, VERSION,
+};
 
 /// Shows the state, of the daemon or of what is on disk without one.
 pub(super) fn status(context: &Context, path: Option<&Path>, format: Format) -> Result<(), Stop> {
@@ -43,7 +46,7 @@ pub(super) fn status(context: &Context, path: Option<&Path>, format: Format) -> 
             println!("{}", serde_json::to_string(&report).map_err(std::io::Error::from)?);
         }
         Format::Text => {
-            for line in status_lines(&report, crate::model::Timestamp::now()) {
+            for line in status_lines(&report, Timestamp::now()) {
                 anstream::println!("{line}");
             }
         }
@@ -69,25 +72,30 @@ fn without_daemon(context: &Context) -> Result<StatusReport, Stop> {
     let loaded = context.config()?;
     let cache = Cache::open(&context.paths.cache_dir);
     let stats = cache.stats().unwrap_or_default();
+    let (pauses, now) = (Pauses::load(&context.paths.cache_dir), Timestamp::now());
     let projects = loaded.config.projects.iter().map(|project| {
         let problem = loaded.problem_of(project).map(crate::config::ConfigError::one_line);
         let known = cache.state(&project.path);
         let of = stats.projects.iter().find(|of| of.path.as_ref() == Some(&project.path));
-        ProjectStatus {
+        let mut status = ProjectStatus {
             path: project.path.clone(),
             state: if problem.is_some() { State::Missing } else { State::Idle },
             reason: problem,
+            paused_until: None,
             code_hash: None,
             watch: "nothing: no daemon is running".to_owned(),
             last_build: None,
             verified: known.verified,
             wrong: known.wrong,
             flaky: known.flaky_names(),
+            courtesy: Courtesy::default(),
             last_verdict: known.last,
             cache: of
-                .map(|of| CacheUse { entries: of.entries, bytes: of.bytes })
+                .map(|of| CacheUse { entries: of.entries, calls: of.calls, bytes: of.bytes })
                 .unwrap_or_default(),
-        }
+        };
+        pauses.show(&mut status, now);
+        status
     });
     Ok(StatusReport {
         running: false,

@@ -178,6 +178,7 @@ impl Asking<'_> {
         Ok(RunOptions {
             hook: std::env::current_exe()?,
             jobs: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            build_jobs: None,
             priority: Priority::Foreground,
             color: self.context.colored(),
             no_cache: self.args.no_cache || self.args.verify,

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::message::{ArtifactMessage, Message, ScriptMessage};
 use super::progress::{ErrorStream, Progress};
-use super::{BuildSpec, CompileError, Product, error};
+use super::{BuildSpec, CompileError, Product, error, jobs};
 use crate::model::End;
 use crate::process::{Environment, Spec, Stream, run};
 
@@ -55,7 +55,15 @@ pub(super) async fn call(
 ) -> Result<Said, CompileError> {
     let environment = arguments.environment.unwrap_or_else(|| spec.environment.clone());
     let mut words: Vec<OsString> = vec!["test".into()];
-    words.extend(spec.selection.build_args());
+    match spec.jobs {
+        None => words.extend(spec.selection.build_args()),
+        Some(limit) => {
+            words.extend(spec.selection.build_args_but_jobs());
+            let own = spec.selection.jobs().or_else(|| spec.config.jobs());
+            words
+                .extend(["--jobs".into(), jobs::at_most(limit, own.as_deref()).to_string().into()]);
+        }
+    }
     words.push(if arguments.no_run { "--no-run" } else { "--no-fail-fast" }.into());
     // Rustdoc inherits this choice, and its output is read by a machine.
     let colour = spec.colour && arguments.no_run;

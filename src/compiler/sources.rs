@@ -7,10 +7,11 @@ use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use super::cargo::Said;
 use super::message::{ArtifactMessage, ScriptMessage, is_local};
+use crate::paths::plain;
 
 /// What the packages of the workspace, and path dependencies outside it, were built from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -290,21 +291,6 @@ fn watched(output: &[u8]) -> impl Iterator<Item = &Path> {
         let line = line.strip_prefix(b":").unwrap_or(line);
         Some(Path::new(OsStr::from_bytes(line.strip_prefix(b"rerun-if-changed=")?)))
     })
-}
-
-/// The path without `.` and `..`, links not looked at.
-fn plain(path: &Path) -> PathBuf {
-    let mut plain = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::ParentDir => {
-                plain.pop();
-            }
-            Component::CurDir => {}
-            other => plain.push(other),
-        }
-    }
-    plain
 }
 
 #[cfg(test)]

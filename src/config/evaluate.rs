@@ -9,8 +9,10 @@ use std::sync::LazyLock;
 use toml::Spanned;
 
 use super::error::{ConfigError, Fault, Found};
-use super::layer::{self, FileLayer, ProjectLayer, SettingsLayer};
-use super::{CacheSettings, Config, DEFAULT, Level, LogSettings, Project, Settings};
+use super::layer::{self, BackgroundLayer, FileLayer, ProjectLayer, SettingsLayer};
+use super::{
+    BackgroundSettings, CacheSettings, Config, DEFAULT, Level, LogSettings, Project, Settings,
+};
 use super::{place, values};
 use crate::paths::{Paths, expand};
 use crate::process::Environment;
@@ -50,6 +52,7 @@ pub(super) fn evaluate(text: &str, paths: &Paths, environment: &Environment) -> 
     let mut config = Config {
         cache: CacheSettings { max_size: file.cache.max_size.unwrap_or(SHIPPED.max_size) },
         log: LogSettings { level: file.log.level.unwrap_or(SHIPPED.level) },
+        background: whole(&file.background),
         defaults: complete(defaults.clone()),
         projects: Vec::new(),
     };
@@ -119,12 +122,19 @@ static SHIPPED: LazyLock<Shipped> = LazyLock::new(|| {
     let whole = layer.ok().filter(|_| faults.is_empty()).and_then(|layer| {
         let (max_size, level) = (layer.cache.max_size?, layer.log.level?);
         layer.defaults.clone().complete()?;
+        layer.background.over(&BackgroundLayer::default())?;
         Some(Shipped { layer, max_size, level })
     });
     // The text is part of the program, and a test reads it: this cannot fail in a program that
     // passed its tests.
     whole.expect("the shipped default has every key and no fault")
 });
+
+/// The settings of a layer that lies over the shipped one.
+fn whole(layer: &BackgroundLayer) -> BackgroundSettings {
+    // As below.
+    layer.over(&SHIPPED.layer.background).expect("the shipped default has every key")
+}
 
 /// The settings of a layer that lies over the shipped one.
 fn complete(layer: SettingsLayer) -> Settings {

@@ -3,6 +3,7 @@
 //! These types are the one description of the format: the JSON schema is generated from them, and
 //! [`read`] fills them from a file.
 
+use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::{Fault, Found, did_you_mean};
 use super::values::{self, Raw};
-use super::{Level, Runner, Settings, units};
+use super::{BackgroundSettings, Effort, Level, Runner, Settings, units};
 
 /// The configuration of knhk-test-cache.
 #[derive(Debug, Default, JsonSchema)]
@@ -22,6 +23,8 @@ pub(super) struct FileLayer {
     pub(super) cache: CacheLayer,
     /// The log.
     pub(super) log: LogLayer,
+    /// What is done without being asked, and when it holds back.
+    pub(super) background: BackgroundLayer,
     /// What holds for every project that does not say otherwise. A list in a project replaces the
     /// list given here; it does not add to it.
     pub(super) defaults: SettingsLayer,
@@ -45,6 +48,33 @@ pub(super) struct LogLayer {
     /// How much is logged.
     #[schemars(with = "Level")]
     pub(super) level: Option<Level>,
+}
+
+/// What is done without being asked, and when it holds back. What a machine does not tell counts
+/// as `run`.
+#[derive(Clone, Debug, Default, JsonSchema)]
+#[schemars(default, inline, deny_unknown_fields)]
+pub(super) struct BackgroundLayer {
+    /// On battery, with less charge than `battery_below`.
+    #[schemars(with = "Effort")]
+    pub(super) on_battery: Option<Effort>,
+    /// The charge below which `on_battery` holds; "100%" is on battery at all.
+    #[schemars(with = "PercentText")]
+    pub(super) battery_below: Option<u32>,
+    /// While the machine is told to save power (its low-power profile).
+    #[schemars(with = "Effort")]
+    pub(super) power_save: Option<Effort>,
+    /// While programs wait for memory for more than this share of their time, background work
+    /// pauses; "0%" sets no limit.
+    #[schemars(with = "PercentText")]
+    pub(super) memory_pressure: Option<u32>,
+    /// While the session is locked.
+    #[schemars(with = "Effort")]
+    pub(super) session_locked: Option<Effort>,
+    /// How many compilers or test programs at a time; 0 leaves it to cargo, less one while others
+    /// keep the processors busy.
+    #[schemars(with = "u32", range(min = *values::JOBS.start(), max = *values::JOBS.end()))]
+    pub(super) jobs: Option<u32>,
 }
 
 /// What can be set for all projects or for one.
@@ -144,6 +174,11 @@ text_schema!(
     { "type": "string", "pattern": units::SIZE_PATTERN, "examples": ["512MiB", "2GiB"] }
 );
 text_schema!(
+    /// A percentage.
+    PercentText,
+    { "type": "string", "pattern": units::PERCENT_PATTERN, "examples": ["40%"] }
+);
+text_schema!(
     /// A glob: relative, and not one that could match nothing.
     GlobText,
     {
@@ -157,11 +192,15 @@ text_schema!(
 /// The keys of each table, for messages; a test holds them against the schema.
 pub(super) mod keys {
     /// At the top of the file.
-    pub(in crate::config) const FILE: &[&str] = &["cache", "log", "defaults", "project"];
+    pub(in crate::config) const FILE: &[&str] =
+        &["cache", "log", "background", "defaults", "project"];
     /// In `[cache]`.
     pub(in crate::config) const CACHE: &[&str] = &["max_size"];
     /// In `[log]`.
     pub(in crate::config) const LOG: &[&str] = &["level"];
+    /// In `[background]`.
+    pub(in crate::config) const BACKGROUND: &[&str] =
+        &["on_battery", "battery_below", "power_save", "memory_pressure", "session_locked", "jobs"];
     /// In `[defaults]`.
     pub(in crate::config) const DEFAULTS: &[&str] = PROJECT.split_at(1).1;
     /// In `[[project]]`.
@@ -181,6 +220,22 @@ pub(super) mod keys {
         "always_run",
         "trusted_services",
     ];
+}
+
+impl BackgroundLayer {
+    /// The settings, with what this layer leaves open taken from `base`; none if that is not whole.
+    pub(super) fn over(&self, base: &Self) -> Option<BackgroundSettings> {
+        let pressure = self.memory_pressure.or(base.memory_pressure)?;
+        let jobs = self.jobs.or(base.jobs)?;
+        Some(BackgroundSettings {
+            on_battery: self.on_battery.or(base.on_battery)?,
+            battery_below: self.battery_below.or(base.battery_below)?,
+            power_save: self.power_save.or(base.power_save)?,
+            memory_pressure: Some(pressure).filter(|percent| *percent > 0),
+            session_locked: self.session_locked.or(base.session_locked)?,
+            jobs: NonZeroUsize::new(jobs as usize),
+        })
+    }
 }
 
 impl SettingsLayer {
@@ -281,6 +336,9 @@ pub(super) fn read(text: &str, faults: &mut Vec<Found>) -> Result<FileLayer, Fou
         match &**key.get_ref() {
             "cache" => layer.cache = table("cache", value, faults, cache),
             "log" => layer.log = table("log", value, faults, log),
+            "background" => {
+                layer.background = table("background", value, faults, background);
+            }
             "defaults" => layer.defaults = table("defaults", value, faults, defaults),
             "project" => layer.project = projects(value, faults),
             _ => faults.push(unknown(key, "at the top of the file", keys::FILE)),
@@ -327,6 +385,28 @@ fn log(layer: &mut LogLayer, key: &Key<'_>, value: &Raw<'_>, faults: &mut Vec<Fo
     match &**key.get_ref() {
         name @ "level" => put(&mut layer.level, values::level(name, value), faults),
         _ => faults.push(unknown(key, "in `[log]`", keys::LOG)),
+    }
+}
+
+fn background(
+    layer: &mut BackgroundLayer,
+    key: &Key<'_>,
+    value: &Raw<'_>,
+    faults: &mut Vec<Found>,
+) {
+    let name = &**key.get_ref();
+    match name {
+        "on_battery" => put(&mut layer.on_battery, values::effort(name, value), faults),
+        "battery_below" => {
+            put(&mut layer.battery_below, values::percent(name, value, values::CHARGE), faults);
+        }
+        "power_save" => put(&mut layer.power_save, values::effort(name, value), faults),
+        "memory_pressure" => {
+            put(&mut layer.memory_pressure, values::percent(name, value, values::PRESSURE), faults);
+        }
+        "session_locked" => put(&mut layer.session_locked, values::effort(name, value), faults),
+        "jobs" => put(&mut layer.jobs, values::number(name, value, values::JOBS), faults),
+        _ => faults.push(unknown(key, "in `[background]`", keys::BACKGROUND)),
     }
 }
 
@@ -377,6 +457,7 @@ fn unknown(key: &Key<'_>, table: &'static str, allowed: &[&str]) -> Found {
         (keys::FILE, "at the top of the file, as a table"),
         (keys::CACHE, "in `[cache]`"),
         (keys::LOG, "in `[log]`"),
+        (keys::BACKGROUND, "in `[background]`"),
         (keys::DEFAULTS, "in `[defaults]` or a `[[project]]`"),
         (keys::PROJECT, "in a `[[project]]`"),
     ];

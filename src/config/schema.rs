@@ -69,6 +69,7 @@ mod tests {
             ("/properties", keys::FILE),
             ("/properties/cache/properties", keys::CACHE),
             ("/properties/log/properties", keys::LOG),
+            ("/properties/background/properties", keys::BACKGROUND),
             ("/properties/defaults/properties", keys::DEFAULTS),
             ("/properties/project/items/properties", keys::PROJECT),
         ] {
@@ -90,6 +91,7 @@ mod tests {
             &format!("[[project]]{commented}"),
             "[[project]]\npath = '/a'\n[[project]]\npath = '~/b'\nttl = '1h30m'\nargs = []",
             "defaults.timeout = '0s'\nlog.level = 'trace'\ncache.max_size = '1 GB'",
+            "[background]\non_battery = 'run'\nbattery_below = '15%'\njobs = 3",
         ] {
             assert!(valid(good), "{good}");
         }
@@ -117,6 +119,9 @@ mod tests {
             "[defaults]\nexclude = ['/abs']",
             "[defaults]\nexclude = ['a/../b']",
             "[defaults]\nexclude = ['folder/']",
+            "[background]\non_battery = 'stop'",
+            "[background]\nbattery_below = 40",
+            "[background]\njobs = -1",
             "[log]\nlevel = 'loud'",
             "[cache]\nmax_size = '2G'",
         ] {

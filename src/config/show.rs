@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use super::values::{list, quoted};
-use super::{Loaded, Settings, units};
+use super::{BackgroundSettings, Loaded, Settings, units};
 
 /// Writes the config so that it reads back as the same.
 pub(super) fn show(loaded: &Loaded) -> String {
@@ -18,6 +18,8 @@ pub(super) fn show(loaded: &Loaded) -> String {
     line(&mut out, "max_size", &quoted(&units::format_size(config.cache.max_size)));
     out.push_str("\n[log]\n");
     line(&mut out, "level", &quoted(config.log.level.as_str()));
+    out.push_str("\n[background]\n");
+    background(&mut out, &config.background);
     out.push_str("\n[defaults]\n");
     settings(&mut out, &config.defaults);
     for project in &config.projects {
@@ -35,6 +37,16 @@ pub(super) fn show(loaded: &Loaded) -> String {
 fn line(out: &mut String, key: &str, value: &str) {
     // Writing to a string cannot fail.
     let _ = writeln!(out, "{key} = {value}");
+}
+
+fn background(out: &mut String, background: &BackgroundSettings) {
+    let percent = |percent: u32| quoted(&format!("{percent}%"));
+    line(out, "on_battery", &quoted(background.on_battery.as_str()));
+    line(out, "battery_below", &percent(background.battery_below));
+    line(out, "power_save", &quoted(background.power_save.as_str()));
+    line(out, "memory_pressure", &percent(background.memory_pressure.unwrap_or(0)));
+    line(out, "session_locked", &quoted(background.session_locked.as_str()));
+    line(out, "jobs", &background.jobs.map_or(0, usize::from).to_string());
 }
 
 fn settings(out: &mut String, settings: &Settings) {

@@ -72,6 +72,14 @@ fn no_file_means_the_shipped_default() {
     let config = Config {
         cache: CacheSettings { max_size: 2 << 30 },
         log: LogSettings { level: Level::Info },
+        background: BackgroundSettings {
+            on_battery: Effort::Pause,
+            battery_below: 40,
+            power_save: Effort::Slow,
+            memory_pressure: Some(10),
+            session_locked: Effort::Run,
+            jobs: None,
+        },
         defaults: Settings {
             args: vec!["--workspace".into()],
             extra_inputs: vec![],
@@ -118,6 +126,13 @@ fn layers_lie_over_one_another() {
         log.level = "debug"
         [cache]
         max_size = "500MB"
+        [background]
+        on_battery = "slow"
+        battery_below = "100%"
+        power_save = "pause"
+        memory_pressure = "0%"
+        session_locked = "pause"
+        jobs = 3
         [defaults]
         args = ["-p", "a", "--", "--ignored"]
         ttl = "90s"
@@ -149,6 +164,17 @@ fn layers_lie_over_one_another() {
     assert_eq!(problems, []);
     assert_eq!(config.log.level, Level::Debug);
     assert_eq!(config.cache.max_size, 500_000_000);
+    assert_eq!(
+        config.background,
+        BackgroundSettings {
+            on_battery: Effort::Slow,
+            battery_below: 100,
+            power_save: Effort::Pause,
+            memory_pressure: None,
+            session_locked: Effort::Pause,
+            jobs: NonZeroUsize::new(3),
+        }
+    );
     assert_eq!(config.defaults.timeout, None);
     let [first, second] = &config.projects[..] else { panic!("{config:?}") };
     assert_eq!((&first.path, &*first.written), (&one, "~/one"));
@@ -283,6 +309,15 @@ fn whatever_is_wrong_is_named_with_its_place() {
         ("[defaults]\nrunner = 'nexttest'", (2, 10), "did you mean \"nextest\"?"),
         ("[defaults]\nrunner = ['cargo']", (2, 10), "allowed: \"cargo\", \"nextest\""),
         ("[log]\nlevel = 'loud'", (2, 9), "\"error\", \"warn\", \"info\", \"debug\", \"trace\""),
+        ("[background]\non_batery = 'run'", (2, 1), "did you mean `on_battery`?"),
+        ("[background]\non_battery = 'slows'", (2, 14), "did you mean \"slow\"?"),
+        ("[background]\nbattery_below = 40", (2, 17), "with its sign, as \"40%\""),
+        ("[background]\nbattery_below = '0%'", (2, 17), "allowed: \"1%\" to \"100%\""),
+        ("[background]\nmemory_pressure = '101%'", (2, 19), "is out of range"),
+        ("[background]\nmemory_pressure = '5'", (2, 19), "`5` has no unit"),
+        ("[background]\njobs = 2000", (2, 8), "allowed: 0 to 1024"),
+        ("[background]\nsession_locked = true", (2, 18), "must be a string"),
+        ("[defaults]\njobs = 1", (2, 1), "belongs in `[background]`"),
         ("[cache]\nmax_size = 10", (2, 12), "`max_size` must be a string, and is an integer"),
         ("[cache]\nmax_size = '2G'", (2, 12), "has no known unit (`G`)"),
         ("[cache]\nmax_size = '1KB'", (2, 12), "allowed: 1MiB to 1024TiB"),

@@ -29,7 +29,7 @@ pub(super) const SIZE_PATTERN: &str = "^[0-9]+ ?([KMGT]i?)?B$";
 ///
 /// # Errors
 /// What is wrong, as the end of a sentence.
-pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let mut rest = text;
     let mut total = 0_u64;
     loop {
@@ -74,8 +74,21 @@ fn amount(text: &str, number: &str, unit: &str, units: &[(&str, u64)]) -> Result
     value.ok_or_else(|| format!("`{text}` is too large"))
 }
 
+/// What a percentage looks like, for the schema; [`parse_percent`] takes exactly this.
+pub(super) const PERCENT_PATTERN: &str = "^[0-9]+ ?%$";
+
+/// Reads a percentage: a whole number with its sign.
+///
+/// # Errors
+/// What is wrong, as the end of a sentence.
+pub(super) fn parse_percent(text: &str) -> Result<u64, String> {
+    let (number, rest) = split_number(text);
+    amount(text, number, rest.strip_prefix(' ').unwrap_or(rest), &[("%", 1)])
+}
+
 /// Writes a duration so that [`parse_duration`] reads it back (whole milliseconds).
-pub(super) fn format_duration(duration: Duration) -> String {
+#[must_use]
+pub fn format_duration(duration: Duration) -> String {
     // What is parsed fits: the parser counts in u64 milliseconds.
     let mut rest = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let mut parts = Vec::new();
@@ -133,6 +146,14 @@ mod tests {
         }
     }
 
+    #[test]
+    fn percentages_read_as_written() {
+        assert_eq!((parse_percent("40%"), parse_percent("0 %")), (Ok(40), Ok(0)));
+        for bad in ["", "40", "%", "4.5%", "-1%", "40%%", "40 percent"] {
+            assert!(parse_percent(bad).is_err(), "{bad:?}");
+        }
+    }
+
     proptest! {
         #![proptest_config(cases(256))]
 
@@ -144,13 +165,14 @@ mod tests {
         }
 
         #[test]
-        fn the_schema_and_the_reader_take_the_same(text in "([0-9]{0,3} ?(ms|[smhdxiKGB]{0,3}) ?){0,3}") {
+        fn the_schema_and_the_reader_take_the_same(text in "([0-9]{0,3} ?(ms|[smhdxiKGB]{0,3}|%) ?){0,3}") {
             let matches = |pattern: &str| {
                 let schema = serde_json::json!({ "type": "string", "pattern": pattern });
                 jsonschema::is_valid(&schema, &serde_json::json!(text))
             };
             prop_assert_eq!(parse_duration(&text).is_ok(), matches(DURATION_PATTERN));
             prop_assert_eq!(parse_size(&text).is_ok(), matches(SIZE_PATTERN));
+            prop_assert_eq!(parse_percent(&text).is_ok(), matches(PERCENT_PATTERN));
         }
     }
 }

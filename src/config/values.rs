@@ -10,7 +10,7 @@ use toml::de::DeValue;
 
 use super::error::{Fault, Found, did_you_mean};
 use super::units;
-use super::{Level, Runner};
+use super::{Effort, Level, Runner};
 
 /// A value as it stands in the file.
 pub(super) type Raw<'i> = Spanned<DeValue<'i>>;
@@ -30,6 +30,12 @@ pub(super) const SNAPSHOTS: RangeInclusive<u32> = 1..=1_000;
 pub(super) const PERCENT: RangeInclusive<u32> = 0..=100;
 /// `flaky_runs`.
 pub(super) const RUNS: RangeInclusive<u32> = 1..=1_000;
+/// `battery_below`, in percent.
+pub(super) const CHARGE: RangeInclusive<u32> = 1..=100;
+/// `memory_pressure`, in percent; zero means no limit.
+pub(super) const PRESSURE: RangeInclusive<u32> = 0..=100;
+/// Jobs; zero means automatic. More than any machine has is a slip.
+pub(super) const JOBS: RangeInclusive<u32> = 0..=1_024;
 /// How large all records may grow: from one that still holds a record or two.
 pub(super) const MAX_SIZE: RangeInclusive<u64> = 1 << 20..=1 << 50;
 
@@ -224,6 +230,27 @@ pub(super) fn size(key: &str, value: &Raw<'_>, range: RangeInclusive<u64>) -> Re
     Ok(size)
 }
 
+/// A percentage within `range`.
+pub(super) fn percent(
+    key: &str,
+    value: &Raw<'_>,
+    range: RangeInclusive<u32>,
+) -> Result<u32, Found> {
+    let allowed = || format!("\"{}%\" to \"{}%\"", range.start(), range.end());
+    let text = match value.get_ref() {
+        DeValue::String(text) => text,
+        DeValue::Integer(number) => {
+            let error = wrong_type(key, value, "a string").allowed(allowed());
+            return Err(error.label(format!("with its sign, as \"{number}%\"")));
+        }
+        _ => return Err(wrong_type(key, value, "a string").allowed(allowed())),
+    };
+    let percent = units::parse_percent(text);
+    let percent = percent.map_err(|why| bad(key, value, why).allowed(allowed()))?;
+    let within = u32::try_from(percent).ok().filter(|percent| range.contains(percent));
+    within.ok_or_else(|| out_of_range(key, value).allowed(allowed()))
+}
+
 /// A whole number within `range`.
 pub(super) fn number(key: &str, value: &Raw<'_>, range: RangeInclusive<u32>) -> Result<u32, Found> {
     let allowed = || format!("{} to {}", range.start(), range.end());
@@ -280,6 +307,11 @@ fn choice<T: Copy>(key: &str, value: &Raw<'_>, choices: &[(&'static str, T)]) ->
 /// What runs the tests.
 pub(super) fn runner(key: &str, value: &Raw<'_>) -> Result<Runner, Found> {
     choice(key, value, &Runner::ALL.map(|runner| (runner.as_str(), runner)))
+}
+
+/// How much is done in the background.
+pub(super) fn effort(key: &str, value: &Raw<'_>) -> Result<Effort, Found> {
+    choice(key, value, &Effort::ALL.map(|effort| (effort.as_str(), effort)))
 }
 
 /// How much is logged.

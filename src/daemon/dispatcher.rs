@@ -247,6 +247,7 @@ impl Dispatcher {
         }
         let config = loaded.config;
         self.shared.max_bytes.store(config.cache.max_size, Ordering::Relaxed);
+        self.shared.conditions.set(config.background);
         let kept = |path: &Path| config.projects.iter().any(|project| project.path == path);
         let gone: Vec<_> = self.projects.keys().filter(|path| !kept(path)).cloned().collect();
         for path in gone {
@@ -306,12 +307,14 @@ impl Dispatcher {
         let projects = self.projects.values().map(|(_, started)| {
             let mut status = started.handle.status();
             let of = stats.projects.iter().find(|of| of.path.as_ref() == Some(&status.path));
-            status.cache =
-                of.map(|of| CacheUse { entries: of.entries, bytes: of.bytes }).unwrap_or_default();
+            status.cache = of
+                .map(|of| CacheUse { entries: of.entries, calls: of.calls, bytes: of.bytes })
+                .unwrap_or_default();
             // On disk, because every process that answers counts there.
             let known = self.shared.cache.state(&status.path);
             (status.verified, status.wrong) = (known.verified, known.wrong);
             status.flaky = known.flaky_names();
+            self.shared.conditions.show(&mut status);
             status
         });
         StatusReport {

@@ -18,6 +18,7 @@ mod inbox;
 mod place;
 mod polite;
 mod question;
+mod stages;
 mod tree;
 mod warm;
 mod work;

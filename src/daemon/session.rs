@@ -87,6 +87,10 @@ impl Session for Client {
                 None => Reply::Unwatched,
             },
             Call::Status => self.ask(Command::Status).await.map_or_else(stopping, Reply::Status),
+            Call::Pauses => {
+                self.shared.conditions.read_pauses().await;
+                Reply::Done
+            }
             Call::Reload => self.ask(Command::Reload).await.unwrap_or_else(stopping),
         }
     }

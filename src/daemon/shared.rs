@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use super::conditions::{Conditions, Speed};
 use super::project::{Handle, SharedWatcher};
 use super::queue::Queue;
 use crate::cache::{Cache, Limits, Record};
@@ -49,6 +50,8 @@ pub(super) struct Shared {
     pub(super) watcher: SharedWatcher,
     /// Who works in the background, and who waits for that.
     pub(super) queue: Arc<Queue>,
+    /// Whether background work may go on.
+    pub(super) conditions: Conditions,
     pub(super) commands: mpsc::UnboundedSender<Command>,
     pub(super) max_bytes: std::sync::atomic::AtomicU64,
     /// This very program, for cargo's runner hook.
@@ -122,11 +125,14 @@ impl Shared {
     pub(super) fn background_options(
         &self,
         settings: &config::Settings,
+        speed: &Speed,
         cancel: CancellationToken,
     ) -> RunOptions {
+        let all = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         RunOptions {
             hook: self.hook.clone(),
-            jobs: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            jobs: speed.jobs.unwrap_or(all),
+            build_jobs: speed.jobs,
             priority: Priority::Background,
             color: false,
             no_cache: false,

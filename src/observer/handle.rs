@@ -152,8 +152,8 @@ impl Run {
             Request::Remove { name, folder } => {
                 if let Some(target) = self.target(thread, name, false)? {
                     self.ledger.remove(&target, folder);
+                    self.removed(&target);
                 }
-                self.forget();
             }
             Request::Rename { from, to, flags } => self.rename(thread, from, to, flags)?,
             Request::Link { from, to, follow } => {
@@ -275,6 +275,19 @@ impl Run {
     fn forget(&mut self) {
         self.done.clear();
         self.resolver.forget();
+    }
+
+    /// Forgets what a removal makes untrue. Without a file or an empty folder all other names lead
+    /// where they led; what comes in its place later is made by a call that we are told of.
+    fn removed(&mut self, target: &Target) {
+        match target.stamp {
+            Stamp::Present { kind: Kind::File | Kind::Folder, .. } => {
+                self.done.clear();
+                self.resolver.forget_folder(&target.path);
+            }
+            Stamp::Absent => {}
+            _ => self.forget(),
+        }
     }
 
     /// Whether this was asked of this name before.

@@ -60,6 +60,11 @@ impl Resolver {
         self.folders.clear();
     }
 
+    /// Forgets one folder, which is about to go.
+    pub(in crate::observer) fn forget_folder(&mut self, path: &[u8]) {
+        self.folders.remove(path);
+    }
+
     /// Whether the last name depends on who asks.
     pub(in crate::observer) fn went_through_proc(&self) -> bool {
         self.through_proc

@@ -260,7 +260,7 @@ fn end_of(status: ExitStatus) -> End {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::process::{Environment, descendants};
+    use crate::process::{Environment, Priority, descendants};
 
     fn shell(script: &str) -> Spec {
         let mut environment = Environment::default();
@@ -400,6 +400,41 @@ mod tests {
         })
         .await
         .expect("killed with the future");
+    }
+
+    /// What the kernel says of the priority of a process: nice value, scheduling policy, class of
+    /// input and output.
+    #[cfg(target_os = "linux")]
+    #[expect(unsafe_code, reason = "the system call has no wrapper")]
+    fn priority_of(pid: i32) -> (i64, i64, i64) {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        // The third field of all follows the name in brackets.
+        let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        let field = |number: usize| fields[number - 3].parse().unwrap();
+        // SAFETY: it takes no pointer.
+        let io = unsafe { libc::syscall(libc::SYS_ioprio_get, 1, pid) };
+        (field(19), field(41), io >> 13)
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn nobody_waits_for_the_background_and_it_waits_for_everybody() {
+        const IDLE: (i64, i64, i64) = (19, libc::SCHED_IDLE as i64, 3);
+        for (priority, idle) in [(Priority::Background, true), (Priority::Foreground, false)] {
+            let cancel = CancellationToken::new();
+            let mut seen = Vec::new();
+            // The child's own child, as a compiler is cargo's.
+            let spec = shell("sleep 1000 & echo $! $$; wait").priority(priority);
+            let finished = run(&spec, &cancel, None, |_, bytes| {
+                let pids = String::from_utf8_lossy(bytes);
+                seen.extend(pids.split_whitespace().map(|pid| priority_of(pid.parse().unwrap())));
+                cancel.cancel();
+            });
+            assert_eq!(finished.await.unwrap().end, End::Cancelled);
+            assert_eq!(seen.len(), 2);
+            // Our own may be anything, but nobody else's is idle in all three ways.
+            assert!(seen.iter().all(|found| (*found == IDLE) == idle), "{priority:?}: {seen:?}");
+        }
     }
 
     #[test]

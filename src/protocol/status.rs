@@ -74,6 +74,9 @@ pub struct ProjectStatus {
     pub state: State,
     /// More about the state: progress, what is missing, what stands in the way.
     pub reason: Option<String>,
+    /// When a pause by hand is over, where one with a duration is in force.
+    #[serde(default)]
+    pub paused_until: Option<Timestamp>,
     /// The digest of the code as the daemon last saw it.
     pub code_hash: Option<Digest>,
     /// How the tree is watched: `events`, `polling`, with the reason for the latter.
@@ -90,6 +93,21 @@ pub struct ProjectStatus {
     pub wrong: u64,
     /// Tests that both passed and failed on the same code, as `target: test`.
     pub flaky: Vec<String>,
+    /// What other cargos have cost the builds in the background.
+    #[serde(default)]
+    pub courtesy: Courtesy,
+}
+
+/// How often builds in the background gave way to another cargo, since the daemon was started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Courtesy {
+    /// How often.
+    pub times: u64,
+    /// How long builds have run, in milliseconds.
+    pub spent_ms: u64,
+    /// How much of that was thrown away by giving way, in milliseconds: the time since the last
+    /// unit that was finished.
+    pub lost_ms: u64,
 }
 
 /// How a build came out.
@@ -110,6 +128,9 @@ pub struct LastBuild {
 pub struct CacheUse {
     /// Records.
     pub entries: u64,
+    /// How many of them are of calls by plain `cargo test`.
+    #[serde(default)]
+    pub calls: u64,
     /// Their bytes on disk.
     pub bytes: u64,
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::Service;
 use super::error::ServiceError;
 use super::state::ServiceState;
 use super::surroundings::Surroundings;
@@ -128,10 +129,33 @@ impl Fate {
     }
 }
 
-/// Whether the program can be installed at all, beside what is installed already.
-///
+/// What has to hold under every supervisor before anything is written: the program can be
+/// installed beside what is installed already, and there is a toolchain for it.
+pub(super) fn begin(
+    options: &InstallOptions,
+    written: Option<&Written>,
+    service: &Service,
+) -> Result<Report, ServiceError> {
+    let mut report = Report { dry_run: options.dry_run, ..Report::default() };
+    check_program(options, written, &mut report.notes)?;
+    report.surroundings = Surroundings::of(&service.environment, &service.paths.home);
+    if let Some(tool) = report.surroundings.missing() {
+        return Err(ServiceError::NoToolchain { tool });
+    }
+    note_surroundings(&report.surroundings, &mut report.notes);
+    Ok(report)
+}
+
+/// What becomes of the config, if one is to be written.
+pub(super) fn config_action(options: &InstallOptions, paths: &Paths) -> Option<Action> {
+    options.config.as_ref()?;
+    let config = &paths.config_file;
+    let fate = if config.exists() { Fate::Replace } else { Fate::New };
+    Some(fate.action(config))
+}
+
 /// Says in `notes` what is peculiar but no reason to stop.
-pub(super) fn check_program(
+fn check_program(
     options: &InstallOptions,
     written: Option<&Written>,
     notes: &mut Vec<String>,
@@ -193,7 +217,7 @@ pub(super) fn runs(pid: Option<u32>, exe: &Path) -> bool {
 }
 
 /// Notes for the user about what the service does not get.
-pub(super) fn note_surroundings(surroundings: &Surroundings, notes: &mut Vec<String>) {
+fn note_surroundings(surroundings: &Surroundings, notes: &mut Vec<String>) {
     for left in &surroundings.left_out {
         notes.push(format!("the service does not get {}: {}", left.what, left.why));
     }

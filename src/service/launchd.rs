@@ -12,7 +12,6 @@ use service_manager::{
 use super::error::ServiceError;
 use super::install::{self, Action, Fate, InstallOptions, Report, Undo};
 use super::state::{self, Activity, LABEL, ServiceState};
-use super::surroundings::Surroundings;
 use super::systemd::{context, label};
 use super::unit::{self, Definition};
 use super::{Service, first_line, log_file, wait};
@@ -63,23 +62,13 @@ impl Launchd<'_> {
     pub(super) fn install(&self, options: &InstallOptions) -> Result<Report, ServiceError> {
         let before = self.query()?;
         let list = self.list();
-        let mut report = Report { dry_run: options.dry_run, ..Report::default() };
-        install::check_program(options, before.written.as_ref(), &mut report.notes)?;
-        report.surroundings = Surroundings::of(&self.service.environment, &self.service.paths.home);
-        if let Some(tool) = report.surroundings.missing() {
-            return Err(ServiceError::NoToolchain { tool });
-        }
-        install::note_surroundings(&report.surroundings, &mut report.notes);
+        let mut report = install::begin(options, before.written.as_ref(), &self.service)?;
         let definition =
             Definition { exe: &options.exe, variables: &report.surroundings.variables };
         let text = unit::property_list(&definition, &self.stderr_file())
             .map_err(|why| ServiceError::Unwritable { path: options.exe.clone(), why })?;
         let fate = Fate::of(&list, &text, options.force, unit::read_property_list)?;
-        if options.config.is_some() {
-            let config = &self.service.paths.config_file;
-            let fate = if config.exists() { Fate::Replace } else { Fate::New };
-            report.actions.push(fate.action(config));
-        }
+        report.actions.extend(install::config_action(options, &self.service.paths));
         report.actions.push(fate.action(&list));
         report.texts = vec![(list, text)];
         if options.dry_run {

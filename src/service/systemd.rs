@@ -14,7 +14,6 @@ use super::error::ServiceError;
 use super::install::{self, Action, Fate, InstallOptions, Report, Undo};
 use super::machine::{self, Place};
 use super::state::{self, Activity, LABEL, Load, SOCKET_UNIT, ServiceState, UNIT};
-use super::surroundings::Surroundings;
 use super::unit::{self, Definition};
 use super::{Service, first_line, wait};
 use crate::process;
@@ -52,13 +51,7 @@ impl Systemd<'_> {
             }
         }
         not_masked(&before)?;
-        let mut report = Report { dry_run: options.dry_run, ..Report::default() };
-        install::check_program(options, before.written.as_ref(), &mut report.notes)?;
-        report.surroundings = Surroundings::of(&self.service.environment, &self.service.paths.home);
-        if let Some(tool) = report.surroundings.missing() {
-            return Err(ServiceError::NoToolchain { tool });
-        }
-        install::note_surroundings(&report.surroundings, &mut report.notes);
+        let mut report = install::begin(options, before.written.as_ref(), &self.service)?;
         let definition =
             Definition { exe: &options.exe, variables: &report.surroundings.variables };
         let service_text = unit::service_unit(&definition)
@@ -68,11 +61,7 @@ impl Systemd<'_> {
         let fate = |path, text| Fate::of(path, text, options.force, read);
         let fates =
             Fates { service: fate(&service, &service_text)?, socket: fate(&socket, &socket_text)? };
-        if options.config.is_some() {
-            let config = &self.service.paths.config_file;
-            let fate = if config.exists() { Fate::Replace } else { Fate::New };
-            report.actions.push(fate.action(config));
-        }
+        report.actions.extend(install::config_action(options, &self.service.paths));
         report.actions.push(fates.socket.action(&socket));
         report.actions.push(fates.service.action(&service));
         report.texts = vec![(socket, socket_text), (service, service_text)];

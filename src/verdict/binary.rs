@@ -35,13 +35,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 #[cfg(target_os = "linux")]
-pub(super) use self::call::{Call, memo_of};
+pub(super) use self::call::Call;
 pub(super) use self::doubt::Doubt;
 pub(super) use self::inputs::Fate;
 use self::inputs::Judge;
-pub(super) use self::key::{Subject, selection_text};
+pub(super) use self::key::{PROGRAM, PROGRAM_FILE, Subject, selection_text};
 pub(super) use self::watch::Watched;
 use self::watch::Watching;
+use super::calls::{self, Red};
 use super::patterns::{AlwaysRun, Excluded, Trusted};
 use super::states::States;
 use super::{Facts, Question};
@@ -51,6 +52,9 @@ use crate::model::{Digest, TargetReport, Timestamp, Verdict};
 use crate::observer::Observer;
 use crate::protocol::VERSION;
 use crate::runner::Job;
+
+/// Why no record answers for a target.
+pub(super) const FLAKY: &str = "some of its tests are flaky";
 
 /// The binary level of one plan.
 pub(super) struct Level<'a> {
@@ -102,11 +106,13 @@ impl<'a> Level<'a> {
             watching: None,
         };
         let always = AlwaysRun::of(&question.settings);
+        let flaky = cache.state(&question.root).flaky;
         for planned in plan {
             let subject = Subject::of(planned, question, facts, &mut this.states);
             let nothing = |why: &str| Found::Nothing { why: why.to_owned(), expected: None };
             let found = match (&subject, tree) {
                 _ if always.names(&planned.id) => nothing(&Doubt::AlwaysRun.to_string()),
+                _ if flaky.contains_key(&planned.id.to_string()) => nothing(FLAKY),
                 (Ok(subject), Some(_)) => this.find(subject, tree),
                 (Ok(_), None) => nothing("the snapshot is unknown"),
                 (Err(why), _) => nothing(why),
@@ -199,9 +205,17 @@ impl<'a> Level<'a> {
         let _ = self.cache.claim(&self.question.root, code_hash, record, Timestamp::now());
     }
 
-    /// A run was red: records that would answer green are wrong.
-    pub(super) fn disprove(&mut self, index: usize, tree: Option<&Digest>) {
-        let Ok(subject) = self.targets[index].subject.clone() else { return };
+    /// A run was red: records that would answer green are wrong, those of calls by cargo itself
+    /// too.
+    pub(super) fn disprove(&mut self, index: usize, report: &TargetReport, tree: Option<&Digest>) {
+        let subject = self.targets[index].subject.clone();
+        let program = subject.as_ref().ok().and_then(|subject| subject.parts.get(PROGRAM));
+        if let Some(red) = Red::of(report, program.map(String::as_str)) {
+            let plain = calls::plain_name(&report.id.package, &report.id.target);
+            let place = (self.cache, &*self.question.root);
+            calls::disprove_calls(place, &plain, &red, &mut self.states);
+        }
+        let Ok(subject) = subject else { return };
         while let Found::Green(record) = self.find(&subject, tree) {
             self.cache.disprove(&record.key);
             if matches!(

@@ -1,5 +1,7 @@
 //! Why a question would be answered from cache, or why it would be run.
 
+mod calls;
+
 use std::collections::BTreeMap;
 
 use super::binary::{self, Doubt};
@@ -49,7 +51,11 @@ pub struct TargetExplanation {
     pub inputs: usize,
     /// What would have it kept, if it is not.
     pub advice: Vec<String>,
+    /// What is kept of its calls by plain `cargo test`; none if we are not cargo's runner.
+    pub calls: Option<CallsExplanation>,
 }
+
+pub use self::calls::CallsExplanation;
 
 /// So many changed inputs of a target are named.
 const NAMED: usize = 10;
@@ -128,7 +134,8 @@ fn targets(whole: &Explanation, question: &Question, cache: &Cache) -> Vec<Targe
         .flat_map(|record| &record.targets)
         .map(|report| (&report.id, report.verdict))
         .collect();
-    let ProjectState { targets: known, unkept, .. } = cache.state(&question.root);
+    let state = cache.state(&question.root);
+    let known = state.targets.clone();
     let known = if known.is_empty() { reports.keys().copied().cloned().collect() } else { known };
     let always = AlwaysRun::of(&question.settings);
     let mut states = States::default();
@@ -147,14 +154,19 @@ fn targets(whole: &Explanation, question: &Question, cache: &Cache) -> Vec<Targe
             inputs: inputs.len(),
             changed,
             advice: Vec::new(),
+            calls: calls::of(&id, always.names(&id), (question, cache, &state), &mut states),
             id,
         };
-        let not_kept = unkept.get(&this.id.to_string());
+        let not_kept = state.unkept.get(&this.id.to_string());
+        let flaky = flaky(&state, &this.id, question);
         if whole.cached {
             this.changed.clear();
         } else if always.names(&this.id) {
             this.reason = Doubt::AlwaysRun.to_string();
             this.advice.push(Doubt::AlwaysRun.advice());
+        } else if let Some(doubt) = flaky {
+            this.reason = doubt.to_string();
+            this.advice.push(doubt.advice());
         } else if let Some(unkept) = not_kept {
             this.reason = format!("not kept the last time: {}", unkept.why.join("; "));
             this.advice.clone_from(&unkept.advice);
@@ -167,6 +179,16 @@ fn targets(whole: &Explanation, question: &Question, cache: &Cache) -> Vec<Targe
         explained.push(this);
     }
     explained
+}
+
+/// What is known of flaky tests of the target.
+fn flaky(state: &ProjectState, id: &TargetId, question: &Question) -> Option<Doubt> {
+    let flaky = state.flaky.get(&id.to_string())?;
+    Some(Doubt::Flaky {
+        tests: flaky.iter().map(|flaky| flaky.test.clone()).collect(),
+        agreed: flaky.iter().map(|flaky| flaky.agreed).min().unwrap_or_default(),
+        wanted: question.settings.flaky_runs,
+    })
 }
 
 /// Names every part of the identity that is not as it was for `last`.

@@ -23,13 +23,13 @@ fn outcomes(report: &TargetReport) -> BTreeMap<&str, bool> {
 }
 
 /// Whether a run says anything about its tests: one that was ended does not.
-fn is_evidence(report: &TargetReport) -> bool {
+pub(super) fn is_evidence(report: &TargetReport) -> bool {
     !matches!(report.end, End::TimedOut | End::Cancelled | End::NotStarted)
 }
 
 /// Takes the outcomes of a target's run into account; `before` is the report of the very same
 /// code. Gives what is flaky of it now.
-fn note(
+pub(super) fn note(
     known: Vec<Flaky>,
     before: Option<&TargetReport>,
     report: &TargetReport,

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Question;
-use super::binary::Doubt;
+use super::binary::{Doubt, FLAKY};
 use super::patterns::AlwaysRun;
 use super::states::States;
 use crate::cache::{Cache, Input, InputState, Key, Lookup, Reason, Record};
 use crate::hasher::{FileDigest, file_digest};
-use crate::model::{Answer, Outcome, Source, TargetAnswer, Timestamp, Verdict};
+use crate::model::{Answer, Outcome, Source, TargetAnswer, TargetReport, Timestamp, Verdict};
 use crate::protocol::KnownFailure;
 
 /// What the records say of a key.
@@ -34,6 +34,13 @@ impl Finding {
                 if let Some(target) = record.targets.iter().find(|target| always.names(&target.id))
                 {
                     return Self::Nothing(format!("{}: {}", target.id, Doubt::AlwaysRun));
+                }
+                // Found out since by somebody else: by a plain `cargo test`.
+                let flaky = cache.state(&question.root).flaky;
+                let flaky_ones =
+                    |target: &&TargetReport| flaky.contains_key(&target.id.to_string());
+                if let Some(target) = record.targets.iter().find(flaky_ones) {
+                    return Self::Nothing(format!("{}: {FLAKY}", target.id));
                 }
                 match changed_input(&record, &question.root) {
                     None => Self::Green(record),

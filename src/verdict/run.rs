@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio_util::sync::CancellationToken;
 
 use super::binary::{Doubt, Fate};
+use super::calls::{self, Red};
 use super::execute::{Execution, Ran, RanTarget};
 use super::flaky;
 use super::look_up::{Finding, answer_of, input_now};
@@ -39,6 +40,8 @@ pub struct RunOptions {
     pub hook: PathBuf,
     /// Test binaries at a time.
     pub jobs: NonZeroUsize,
+    /// At most so many compilers at a time; none leaves it to cargo.
+    pub build_jobs: Option<NonZeroUsize>,
     /// Whether someone waits.
     pub priority: Priority,
     /// Whether cargo's messages are coloured.
@@ -330,6 +333,7 @@ impl Session<'_> {
             toolchain: self.facts.toolchain.clone(),
             config: self.facts.cargo_config.clone(),
             priority: self.options.priority,
+            jobs: self.options.build_jobs,
             colour: self.options.color,
             hook: self.options.hook.clone(),
         })
@@ -403,7 +407,10 @@ impl Session<'_> {
         still: Option<&Digest>,
         when: Timestamp,
     ) -> Vec<String> {
-        let Some(mut level) = ran.level.take() else { return Vec::new() };
+        let Some(mut level) = ran.level.take() else {
+            self.disprove_calls(ran);
+            return Vec::new();
+        };
         let code_hash = tree.map(|tree| code_hash(tree, &self.facts.identity));
         let mut not_kept = Vec::new();
         let mut unkept = BTreeMap::new();
@@ -414,7 +421,7 @@ impl Session<'_> {
                 continue;
             }
             if target.report.verdict != Verdict::Pass {
-                level.disprove(index, tree);
+                level.disprove(index, &target.report, tree);
                 continue;
             }
             if let Fate::Nothing(doubts) = &target.fate {
@@ -446,6 +453,18 @@ impl Session<'_> {
             tracing::warn!(%error, "what single targets came to is not kept");
         }
         not_kept
+    }
+
+    /// Targets were red of which the programs are not known.
+    fn disprove_calls(&self, ran: &Ran<'_>) {
+        let mut states = States::default();
+        for report in ran.targets.iter().map(|target| &target.report) {
+            if let Some(red) = Red::of(report, None) {
+                let plain = calls::plain_name(&report.id.package, &report.id.target);
+                let place = (self.cache, &*self.question.root);
+                calls::disprove_calls(place, &plain, &red, &mut states);
+            }
+        }
     }
 
     /// Notes for explanations which targets there are, and why nothing is kept of some of them.

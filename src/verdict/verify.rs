@@ -74,7 +74,16 @@ pub fn verify(cache: &Cache, root: &Path, outcome: &Outcome) -> Option<Verificat
     if records.is_empty() {
         return None;
     }
-    let differences = compare(outcome);
+    Some(conclude((cache, root), compare(outcome), &records, &outcome.answer))
+}
+
+/// Counts a comparison, and keeps what there is to report.
+pub(super) fn conclude(
+    (cache, root): (&Cache, &Path),
+    differences: Vec<Difference>,
+    records: &[&Record],
+    answer: &Answer,
+) -> Verification {
     let counted = cache.update_state(root, |state| {
         state.verified += 1;
         state.wrong += u64::from(!differences.is_empty());
@@ -84,7 +93,7 @@ pub fn verify(cache: &Cache, root: &Path, outcome: &Outcome) -> Option<Verificat
     }
     let mut evidence = None;
     if !differences.is_empty() {
-        evidence = match cache.keep_evidence(&records, &outcome.answer) {
+        evidence = match cache.keep_evidence(records, answer) {
             Ok(path) => Some(path),
             Err(error) => {
                 warn!(%error, "the wrong records are not kept");
@@ -100,5 +109,5 @@ pub fn verify(cache: &Cache, root: &Path, outcome: &Outcome) -> Option<Verificat
             "a run contradicts a record: this is a bug, please report it"
         );
     }
-    Some(Verification { differences, evidence })
+    Verification { differences, evidence }
 }

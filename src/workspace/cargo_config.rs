@@ -330,6 +330,16 @@ impl CargoConfig {
         }
     }
 
+    /// The number of jobs (`CARGO_BUILD_JOBS`, `build.jobs`), as written.
+    #[must_use]
+    pub fn jobs(&self) -> Option<String> {
+        match self.value(&["build", "jobs"], "CARGO_BUILD_JOBS")?.0 {
+            toml::Value::Integer(number) => Some(number.to_string()),
+            toml::Value::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
     /// A value in cargo's order, and the folder that a path in it is relative to.
     fn value(&self, key: &[&str], variable: &str) -> Option<(toml::Value, PathBuf)> {
         let from_environment = || {

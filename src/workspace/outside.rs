@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use super::locate::locate;
 use super::stamp::Stamp;
 use super::toml_file::{self, TomlError};
+use crate::paths::plain;
 
 /// What lies outside, and what was read to find that out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -253,19 +254,7 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
 
 /// The canonical path; for what is not there, the path with its dots taken out.
 fn canonical(path: &Path) -> PathBuf {
-    path.canonicalize().unwrap_or_else(|_| {
-        let mut plain = PathBuf::new();
-        for part in path.components() {
-            match part {
-                Component::ParentDir => {
-                    plain.pop();
-                }
-                Component::CurDir => {}
-                other => plain.push(other),
-            }
-        }
-        plain
-    })
+    path.canonicalize().unwrap_or_else(|_| plain(path))
 }
 
 #[cfg(test)]

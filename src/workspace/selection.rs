@@ -172,6 +172,23 @@ impl Selection {
         named.map(|name| name.to_string_lossy().into_owned()).collect()
     }
 
+    /// The same without a number of jobs.
+    #[must_use]
+    pub fn build_args_but_jobs(&self) -> Vec<OsString> {
+        let rest = Self { cargo: self.build_args(), ..self.clone() };
+        rest.kept(|name| name == "jobs")
+    }
+
+    /// The number of jobs that is asked for: `-j N` or `--jobs N`, as written.
+    #[must_use]
+    pub fn jobs(&self) -> Option<String> {
+        let value = |word| match word {
+            Word::Long { name: "jobs", value, .. } | Word::Short { name: b'j', value } => value,
+            _ => None,
+        };
+        self.words().filter_map(value).last().map(|value| value.to_string_lossy().into_owned())
+    }
+
     /// The folder or manifest from which cargo would look for the workspace.
     #[must_use]
     pub fn start(&self) -> PathBuf {
@@ -458,6 +475,13 @@ mod tests {
         let args =
             selection("-qp x -j2 --color=never --target-dir t --no-run -v name").build_args();
         assert_eq!(args, ["-px", "-j2", "--target-dir", "t", "name"]);
+        let all = selection("-qp x -j2 --jobs 3 --jobs=4 name");
+        assert_eq!(all.build_args_but_jobs(), ["-px", "name"]);
+        assert_eq!(all.jobs().as_deref(), Some("4"));
+        assert_eq!(
+            (selection("-vj2").jobs().as_deref(), selection("-v").jobs()),
+            (Some("2"), None)
+        );
     }
 
     #[test]

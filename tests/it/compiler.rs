@@ -4,6 +4,8 @@ mod errors;
 mod place;
 mod plan;
 
+use std::num::NonZeroUsize;
+
 use knhk_test_cache::compiler::Progress;
 use place::{Place, files};
 use tokio_util::sync::CancellationToken;
@@ -23,6 +25,23 @@ async fn after_our_build_one_by_hand_is_fresh_and_the_other_way_round() {
     assert!(!place.stale_by_hand(&other).is_empty());
     let build = place.compiler(&other).build(&CancellationToken::new(), |_| {}).await.unwrap();
     assert!(build.fresh);
+}
+
+#[tokio::test]
+async fn a_build_with_one_job_is_the_same_build() {
+    let script = "fn main() {\n\
+         \x20   println!(\"cargo::rerun-if-changed=build.rs\");\n\
+         \x20   let file = concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/jobs\");\n\
+         \x20   std::fs::write(file, std::env::var(\"NUM_JOBS\").unwrap()).unwrap();\n}\n";
+    let mut files = files();
+    files.push(("w s/b/build.rs", script));
+    let place = Place::new(&files);
+    let one = place.compiler(&["--workspace", "-j7"]).with_jobs(NonZeroUsize::new(1));
+    one.build(&CancellationToken::new(), |_| {}).await.unwrap();
+    assert_eq!(std::fs::read_to_string(place.root.join("b/jobs")).unwrap(), "1");
+    assert_eq!(place.stale_by_hand(&["--workspace"]), Vec::<String>::new());
+    let all = place.compiler(&["--workspace"]);
+    assert!(all.build(&CancellationToken::new(), |_| {}).await.unwrap().fresh);
 }
 
 #[tokio::test]

@@ -2,6 +2,8 @@
 
 #![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 
+mod proof;
+
 use std::fs;
 
 use knhk_test_cache::observer::Observer;
@@ -125,7 +127,9 @@ fn exit_status_and_signals_are_the_program_s() {
     assert!(ran.is(101, 0).stderr.contains("signal: 6, SIGABRT"), "{ran:#?}");
     let ran = cargo(&home, &["test", "--test", "exits"]);
     assert!(ran.stderr.contains("exit status: 3"), "{ran:#?}");
-    assert_eq!(home.records(), 0);
+    // To compare with: no answers.
+    assert_eq!(home.records(), 2);
+    cargo(&home, &["test", "--test", "aborts"]).is(101, 0);
     // Sent to us alone.
     let mark = home.base.join("out/mark");
     let name = |path: &std::path::Path| path.file_name().unwrap().to_string_lossy().into_owned();

@@ -168,11 +168,14 @@ impl Home {
         fs::write(path, text).unwrap();
     }
 
-    /// Writes the config: `text`, and the workspace as the one project with `settings`.
+    /// Writes the config: `text`, and the workspace as the one project with `settings`. What this
+    /// machine is like changes nothing unless `text` says so.
     pub(crate) fn config(&self, text: &str, settings: &str) {
         let file = self.config_file();
         fs::create_dir_all(file.parent().unwrap()).unwrap();
-        let text = format!("{text}\n[[project]]\npath = {:?}\n{settings}\n", self.root);
+        let calm = "[background]\non_battery='run'\npower_save='run'\nmemory_pressure='0%'\n";
+        let calm = if text.contains("[background]") { "" } else { calm };
+        let text = format!("{text}\n{calm}[[project]]\npath = {:?}\n{settings}\n", self.root);
         // As editors do it: a daemon never sees half of it.
         let fresh = file.with_extension("fresh");
         fs::write(&fresh, text).unwrap();

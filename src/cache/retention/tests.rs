@@ -9,12 +9,16 @@ use crate::cache::Level;
 const DAY: u64 = 24 * 60 * 60 * 1_000;
 const NOW: Timestamp = Timestamp(100 * DAY);
 
+/// Records from this number on are of calls.
+const CALLS: u8 = 100;
+
 fn digest(number: u8) -> Digest {
     Digest::of(&[number])
 }
 
 fn key(number: u8) -> Key {
-    Key { level: Level::Source, version: 1, digest: digest(number) }
+    let level = if number < CALLS { Level::Source } else { Level::Call };
+    Key { level, version: 1, digest: digest(number) }
 }
 
 fn claim(project: u8, snapshot: u8, record: u8, day: u64, bytes: u64) -> Claim {
@@ -30,7 +34,10 @@ fn claim(project: u8, snapshot: u8, record: u8, day: u64, bytes: u64) -> Claim {
 
 /// Few projects, snapshots and records, so that they are shared; a record has one size.
 fn holdings() -> impl Strategy<Value = Holdings> {
-    let claims = prop::collection::vec((0u8..4, 0u8..12, 0u8..20, 60u64..103), 0..60);
+    let claims = prop::collection::vec(
+        (0u8..4, 0u8..12, prop_oneof![0u8..14, CALLS..CALLS + 6], 60u64..103),
+        0..60,
+    );
     let manifests = prop::collection::btree_map(0u8..14, 0u64..50, 0..10);
     (claims, manifests).prop_map(|(claims, manifests)| Holdings {
         claims: claims
@@ -80,13 +87,19 @@ proptest! {
         let mut untouchable = BTreeSet::new();
         for project in 0..4 {
             let own: Vec<_> = left.iter().filter(|c| c.project == digest(project)).collect();
-            let snapshots: BTreeSet<_> = own.iter().map(|c| c.code_hash).collect();
-            prop_assert!(snapshots.len() <= keep);
+            for level in [Level::Source, Level::Call] {
+                let of = own.iter().filter(|c| c.key.level == level);
+                let snapshots: BTreeSet<_> = of.map(|c| c.code_hash).collect();
+                prop_assert!(snapshots.len() <= keep);
+            }
             for claim in &own {
                 records.insert(claim.key, claim.bytes);
             }
             let age = |c: &Claim| if c.at > NOW { Timestamp(0) } else { c.at };
-            untouchable.extend(own.iter().max_by_key(|c| (age(c), c.key)).map(|c| c.key));
+            for level in [Level::Source, Level::Call] {
+                let of = own.iter().filter(|c| c.key.level == level);
+                untouchable.extend(of.max_by_key(|c| (age(c), c.key)).map(|c| c.key));
+            }
         }
         let manifests: u64 = holdings.manifests.iter()
             .filter(|(hash, _)| !plan.manifests.contains_key(hash)).map(|(_, b)| b).sum();
@@ -150,6 +163,16 @@ fn snapshots_are_counted_and_not_records() {
     assert_eq!(gone, BTreeSet::from([digest(0), digest(1)]));
     assert_eq!(plan.records.len(), 6);
     assert_eq!(plan.records[&key(0)], Why::Snapshots(10));
+}
+
+#[test]
+fn days_of_calls_push_out_no_snapshots_and_are_bounded_themselves() {
+    let of_snapshots = (0..3).map(|day| claim(0, day, day, 80 + u64::from(day), 1));
+    let of_calls = (0..9).map(|day| claim(0, 20 + day, CALLS + day, 90 + u64::from(day), 1));
+    let claims = of_snapshots.chain(of_calls).collect();
+    let plan = plan(&Holdings { claims, ..Holdings::default() }, &|_| Some(3), 1_000, NOW);
+    let gone: BTreeSet<_> = plan.records.keys().copied().collect();
+    assert_eq!(gone, (0..6).map(|day| key(CALLS + day)).collect());
 }
 
 #[test]

@@ -192,6 +192,86 @@ fn gc_takes_what_died_unfinished_and_nothing_else() {
 }
 
 #[test]
+fn what_is_remembered_of_a_program_goes_with_the_program() {
+    let (dir, cache) = cache();
+    let (state, proof) = (Digest::of(b"state"), Digest::of(b"proof"));
+    let programs = ["p/one", "p/two", "q/three"].map(|name| dir.path().join(name));
+    for program in &programs {
+        fs::create_dir_all(program.parent().unwrap()).unwrap();
+        fs::write(program, "").unwrap();
+        cache.remember_program(program, &proof, &state);
+        assert_eq!(cache.known_program(program, &proof), Some(state));
+        assert_eq!(cache.known_program(program, &state), None, "it is another one now");
+    }
+    // One program's memo says nothing of another one, and half of one nothing at all.
+    fs::copy(cache.layout.program(&programs[0]), cache.layout.program(&programs[1])).unwrap();
+    assert_eq!(cache.known_program(&programs[1], &proof), None);
+    let stranger = cache.layout.programs().join("notes.txt");
+    fs::write(&stranger, "not ours").unwrap();
+    fs::write(cache.layout.programs().join(".unfinished-x"), "half").unwrap();
+    let stats = cache.stats().unwrap();
+    assert_eq!(stats.programs, 3);
+    assert!(stats.program_bytes > 3 * 129);
+
+    fs::remove_file(&programs[0]).unwrap();
+    let later = Timestamp(Timestamp::now().0 + 2 * 3_600_000);
+    let dry = cache.gc(later, &GcOptions { dry_run: true, ..options(LIMITS) }).unwrap();
+    assert_eq!((dry.removed.len(), cache.stats().unwrap().programs), (3, 3));
+    let report = cache.gc(later, &options(LIMITS)).unwrap();
+    assert_eq!(report.removed, dry.removed);
+    let whys: Vec<_> = report.removed.iter().map(|removed| &removed.why).collect();
+    assert!(whys.contains(&&Why::Gone) && whys.contains(&&Why::Unfinished), "{whys:?}");
+    assert_eq!(cache.known_program(&programs[2], &proof), Some(state));
+
+    cache.remember_program(&programs[1], &proof, &state);
+    cache.clear(Some(&dir.path().join("p"))).unwrap();
+    assert_eq!(cache.known_program(&programs[1], &proof), None);
+    assert_eq!(cache.known_program(&programs[2], &proof), Some(state));
+    cache.clear(None).unwrap();
+    assert_eq!(cache.stats().unwrap().programs, 0);
+    assert!(stranger.exists());
+}
+
+#[test]
+fn calls_are_counted_and_push_out_no_snapshot() {
+    let (_dir, cache) = cache();
+    let two = Limits { keep_snapshots: 2, ..LIMITS };
+    cache.put(&at(1, "/p"), two).unwrap();
+    cache.put(&at(2, "/p"), two).unwrap();
+    let call = |number| Record {
+        key: Key { level: Level::Call, ..key(number) },
+        selection: "calls of p::it".to_owned(),
+        ..at(number, "/p")
+    };
+    for number in 3..9 {
+        cache.put(&call(number), two).unwrap();
+    }
+    hit_at(&cache, 1);
+    hit_at(&cache, 2);
+    let project = cache.stats().unwrap().projects.remove(0);
+    assert_eq!((project.entries, project.calls, project.snapshots), (4, 2, 2));
+    let calls = cache.records_of(Path::new("/p"), "calls of p::it");
+    assert_eq!(calls, [call(8), call(7)], "the newest first");
+    assert!(cache.records_of(Path::new("/q"), "calls of p::it").is_empty());
+}
+
+#[test]
+fn what_is_disproved_of_a_target_is_disproved_of_its_snapshots() {
+    let (_dir, cache) = cache();
+    let binary = Key { level: Level::Binary, ..key(1) };
+    let of_target = Record { key: binary, selection: "test target p".to_owned(), ..at(1, "/p") };
+    for record in [at(1, "/p"), at(2, "/p"), at(3, "/p"), of_target.clone()] {
+        cache.put(&record, LIMITS).unwrap();
+    }
+    // Kept as of a later snapshot too.
+    cache.claim(Path::new("/p"), code_hash(2), &of_target, NOW).unwrap();
+    cache.disprove_with_snapshots(Path::new("/p"), &binary);
+    assert!(matches!(cache.get(&binary, NOW, HOUR), Lookup::Miss(Reason::Absent)));
+    assert!(is_absent(&cache, 1) && is_absent(&cache, 2));
+    hit_at(&cache, 3);
+}
+
+#[test]
 fn clear_takes_all_records_and_keeps_the_counts() {
     let (_dir, cache) = cache();
     for number in 0..5 {

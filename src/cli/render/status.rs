@@ -60,10 +60,22 @@ fn project_lines(project: &ProjectStatus, now: Timestamp) -> Vec<String> {
         let took = seconds(std::time::Duration::from_millis(build.duration_ms));
         fact("build", format!("{word} {} in {took}", ago(build.when, now)));
     }
-    let records = plural(usize::try_from(project.cache.entries).unwrap_or(usize::MAX), "record");
+    let count =
+        |number: u64, what: &str| plural(usize::try_from(number).unwrap_or(usize::MAX), what);
+    let mut records = count(project.cache.entries, "record");
+    if project.cache.calls > 0 {
+        records.push_str(&format!(" ({} by plain cargo test)", count(project.cache.calls, "call")));
+    }
     fact("cache", format!("{records}, {}", bytes(project.cache.bytes)));
     if project.verified > 0 {
         fact("verified", format!("{}, wrong {}", project.verified, project.wrong));
+    }
+    let courtesy = project.courtesy;
+    if courtesy.times > 0 {
+        let times = plural(usize::try_from(courtesy.times).unwrap_or(usize::MAX), "time");
+        let lost = seconds(std::time::Duration::from_millis(courtesy.lost_ms));
+        let spent = seconds(std::time::Duration::from_millis(courtesy.spent_ms));
+        fact("gave way", format!("{times} to another cargo, {lost} of {spent} thrown away"));
     }
     for flaky in &project.flaky {
         fact("flaky", flaky.clone());
@@ -77,7 +89,7 @@ fn project_lines(project: &ProjectStatus, now: Timestamp) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{CacheUse, LastBuild};
+    use crate::protocol::{CacheUse, Courtesy, LastBuild};
 
     #[test]
     fn a_failed_build_shows_its_errors() {
@@ -85,6 +97,7 @@ mod tests {
             path: "/p".into(),
             state: State::Failed,
             reason: Some("the tests do not compile".into()),
+            paused_until: None,
             code_hash: None,
             watch: "events".into(),
             last_build: Some(LastBuild {
@@ -94,16 +107,17 @@ mod tests {
                 errors: "error[E0425]: cannot find value `x`\n".into(),
             }),
             last_verdict: None,
-            cache: CacheUse { entries: 1, bytes: 2_048 },
+            cache: CacheUse { entries: 3, calls: 2, bytes: 2_048 },
             verified: 3,
             wrong: 0,
             flaky: vec!["p::t: a".into()],
+            courtesy: Courtesy { times: 1, spent_ms: 4_000, lost_ms: 500 },
         };
         let lines = project_lines(&project, Timestamp(5_000)).join("\n");
         let text = anstream::adapter::strip_str(&lines).to_string();
         assert_eq!(
             text,
-            "     Project /p: failed (the tests do not compile)\n       build failed 5s ago in 1.50s\n       cache 1 record, 2.0 KiB\n    verified 3, wrong 0\n       flaky p::t: a\nerror[E0425]: cannot find value `x`"
+            "     Project /p: failed (the tests do not compile)\n       build failed 5s ago in 1.50s\n       cache 3 records (2 calls by plain cargo test), 2.0 KiB\n    verified 3, wrong 0\n    gave way 1 time to another cargo, 0.50s of 4.00s thrown away\n       flaky p::t: a\nerror[E0425]: cannot find value `x`"
         );
     }
 }

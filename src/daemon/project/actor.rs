@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -11,6 +11,7 @@ use tracing::{debug, info, warn};
 
 use super::super::lock;
 use super::calm::Calm;
+use super::courtesy::Courtesy;
 use super::foresight::Foresight;
 use super::inbox::{Inbox, Taken};
 use super::tree::WatchedTree;
@@ -19,7 +20,7 @@ use super::{Message, Shared};
 use crate::config;
 use crate::model::Digest;
 use crate::process::Environment;
-use crate::protocol::{CacheUse, LastBuild, LastVerdict, ProjectStatus, Reply, State};
+use crate::protocol::{self, CacheUse, LastBuild, LastVerdict, ProjectStatus, Reply, State};
 use crate::verdict::{Facts, Finding, Look, Mark, Question, Refresh, Scope, code_hash};
 use crate::watcher::{Debounce, PollReason, Polling};
 use crate::workspace::Identity;
@@ -59,6 +60,8 @@ pub(super) struct Actor {
     /// How many askers build in the foreground.
     pub(super) holds: usize,
     pub(super) work: Work,
+    /// What giving way has cost; shared with the build that is running.
+    pub(super) courtesy: Arc<Mutex<Courtesy>>,
     /// The identity of the last question, for the code hash in `status`.
     pub(super) identity: Option<Identity>,
     /// Hundredths of a verification that are owed for answers from cache.
@@ -95,6 +98,7 @@ impl Actor {
             path: project.path.clone(),
             state: State::Hashing,
             reason: None,
+            paused_until: None,
             code_hash: None,
             watch: "starting".to_owned(),
             last_build: None,
@@ -103,6 +107,7 @@ impl Actor {
             verified: 0,
             wrong: 0,
             flaky: Vec::new(),
+            courtesy: protocol::Courtesy::default(),
         });
         let actor = Self {
             root: project.path.clone(),
@@ -119,6 +124,7 @@ impl Actor {
             polling: Polling::default(),
             holds: 0,
             work: Work::default(),
+            courtesy: Arc::default(),
             identity: None,
             owed: 0,
             doubtful: None,
@@ -423,8 +429,7 @@ impl Actor {
         let snapshot = code_hash(&tree, &facts.identity);
         info!(project = %self.root.display(), %snapshot, "building the tests");
         let (key, stages) = self.stages(&question, &facts).await;
-        let teach = (key, self.messages.clone());
-        self.work = work::build((&question, &facts), wanted, stages, teach, &self.shared);
+        self.build((&question, &facts), wanted, key, stages);
     }
 
     /// Builds now, whatever is known.
@@ -450,8 +455,7 @@ impl Actor {
         let wanted = Built::new(tree, &question, &facts);
         // Somebody waits for the whole of it.
         let (key, _) = self.stages(&question, &facts).await;
-        let teach = (key, self.messages.clone());
-        self.work = work::build((&question, &facts), wanted, Vec::new(), teach, &self.shared);
+        self.build((&question, &facts), wanted, key, Vec::new());
         self.work.tell_build(doing, reply);
     }
 
@@ -612,11 +616,13 @@ impl Actor {
         };
         let tree = look.and_then(|look| look.digest.ok());
         let code: Option<Digest> = tree.and_then(|tree| self.own_code_hash(&tree));
+        let courtesy = lock(&self.courtesy).total();
         let changed = self.status.send_if_modified(|status| {
             let fresh = (state, &reason, code, &watch);
             let changed = fresh != (status.state, &status.reason, status.code_hash, &status.watch);
             (status.state, status.reason, status.code_hash, status.watch) =
                 (state, reason, code, watch);
+            status.courtesy = courtesy;
             changed
         });
         if changed {

@@ -11,26 +11,14 @@ use super::Message;
 use super::actor::Actor;
 use super::foresight::Known;
 use super::history;
+use super::stages::Stage;
 use super::tree::WatchedTree;
 use super::warm;
-use super::work::Built;
-use crate::compiler::Units;
+use super::work::{self, Built};
 use crate::model::{Digest, Digester};
 use crate::predict::Commit;
 use crate::verdict::{Facts, Question};
-use crate::workspace::{Members, Repository, Selection};
-
-/// A build that comes before that of the whole.
-#[derive(Clone, Debug)]
-pub(super) struct Stage {
-    pub(super) selection: Selection,
-    /// Names, in order.
-    pub(super) packages: Vec<String>,
-    /// As in "built globset (edited)".
-    pub(super) what: String,
-    /// What the whole is made of: a stage that makes anything else is given up.
-    pub(super) units: Arc<Units>,
-}
+use crate::workspace::{Members, Repository};
 
 /// What a build has taught.
 #[derive(Debug)]
@@ -124,6 +112,19 @@ impl Actor {
             Some(Stage { selection, packages, what, units })
         });
         (key, stages.collect())
+    }
+
+    /// Builds in the background, the stages first.
+    pub(super) fn build(
+        &mut self,
+        of: (&Question, &Facts),
+        wanted: Built,
+        key: Digest,
+        stages: Vec<Stage>,
+    ) {
+        let teach = (key, self.messages.clone());
+        let courtesy = Arc::clone(&self.courtesy);
+        self.work = work::build(of, wanted, stages, teach, courtesy, &self.shared);
     }
 
     /// Takes note of what a build has taught.

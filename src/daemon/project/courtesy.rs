@@ -8,6 +8,8 @@
 
 use std::time::Duration;
 
+use crate::protocol;
+
 /// How long the lock must be free at least.
 const SHORTEST: Duration = Duration::from_millis(300);
 /// And at most.
@@ -21,13 +23,18 @@ const FRUITLESS: u32 = 4;
 /// How long it insists at most.
 const INSISTENCE: Duration = Duration::from_secs(10);
 
-/// What became of the attempts at one build.
-#[derive(Debug)]
+/// Attempts of so much time are remembered: what was long ago tells little of today's editor.
+const MEMORY: Duration = Duration::from_secs(600);
+
+/// What became of the attempts at a project's builds, of one snapshot after the other: an editor
+/// that checks at every save makes a new one each time.
+#[derive(Debug, Default)]
 pub(super) struct Courtesy {
     pause: Duration,
     spent: Duration,
     lost: Duration,
     fruitless: u32,
+    total: protocol::Courtesy,
 }
 
 /// How an attempt goes.
@@ -39,12 +46,6 @@ pub(super) struct Attempt {
     pub(super) since_unit: Duration,
     /// Whether it has finished one.
     pub(super) finished: bool,
-}
-
-impl Default for Courtesy {
-    fn default() -> Self {
-        Self { pause: Duration::ZERO, spent: Duration::ZERO, lost: Duration::ZERO, fruitless: 0 }
-    }
 }
 
 impl Courtesy {
@@ -60,8 +61,8 @@ impl Courtesy {
 
     /// An attempt gave way.
     pub(super) fn gave_way(&mut self, attempt: Attempt) {
-        self.spent += attempt.ran;
-        self.lost += attempt.since_unit;
+        self.enter(attempt.ran, attempt.since_unit);
+        self.total.times += 1;
         self.fruitless = if attempt.finished { 0 } else { self.fruitless + 1 };
         self.pause = match self.lost * LOSS > self.spent {
             true => (self.pause * 2).clamp(SHORTEST, LONGEST),
@@ -69,11 +70,39 @@ impl Courtesy {
         };
     }
 
+    /// An attempt of this length came to its end, or became needless.
+    pub(super) fn ended(&mut self, ran: Duration) {
+        self.enter(ran, Duration::ZERO);
+        self.fruitless = 0;
+        if self.lost * LOSS <= self.spent {
+            self.pause = Duration::ZERO;
+        }
+    }
+
+    fn enter(&mut self, ran: Duration, lost: Duration) {
+        self.spent += ran;
+        self.lost += lost;
+        if self.spent > MEMORY {
+            (self.spent, self.lost) = (self.spent / 2, self.lost / 2);
+        }
+        self.total.spent_ms += milliseconds(ran);
+        self.total.lost_ms += milliseconds(lost);
+    }
+
+    /// Sums since the daemon's start.
+    pub(super) fn total(&self) -> protocol::Courtesy {
+        self.total
+    }
+
     /// The share of the time that was thrown away, in percent.
     pub(super) fn lost_percent(&self) -> u64 {
         let percent = self.lost.as_millis() * 100 / self.spent.as_millis().max(1);
         u64::try_from(percent).unwrap_or(100)
     }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -111,6 +140,29 @@ mod tests {
         courtesy.gave_way(attempt(1_000, 1));
         assert!(courtesy.may_begin(SHORTEST, seconds(1)));
         assert!(courtesy.lost_percent() < 20);
+    }
+
+    #[test]
+    fn a_build_that_ends_in_peace_makes_up_for_losses() {
+        let mut courtesy = Courtesy::default();
+        courtesy.gave_way(attempt(10, 10));
+        courtesy.ended(seconds(10));
+        assert!(!courtesy.may_begin(Duration::ZERO, seconds(1)), "half was lost");
+        courtesy.ended(seconds(30));
+        assert!(courtesy.may_begin(Duration::ZERO, seconds(1)));
+        let total = protocol::Courtesy { times: 1, spent_ms: 50_000, lost_ms: 10_000 };
+        assert_eq!(courtesy.total(), total);
+    }
+
+    #[test]
+    fn long_ago_counts_less() {
+        let mut courtesy = Courtesy::default();
+        courtesy.gave_way(attempt(600, 599));
+        for _ in 0..60 {
+            courtesy.ended(seconds(60));
+        }
+        assert!(courtesy.lost_percent() < 10, "{}", courtesy.lost_percent());
+        assert_eq!(courtesy.total().lost_ms, 599_000);
     }
 
     #[test]

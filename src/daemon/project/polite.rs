@@ -1,5 +1,5 @@
 //! A build in the background that never keeps anybody else's cargo waiting: it holds cargo's lock
-//! only while nobody else wants it.
+//! only while nobody else wants it, and works only while the machine allows it.
 
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, info};
 
+use super::super::conditions::{Follower, Speed};
 use super::super::lock;
 use super::super::queue::{Queue, Wish};
-use super::ahead::{Lesson, Stage};
+use super::ahead::Lesson;
 use super::courtesy::{Attempt, Courtesy};
 use super::foresight::Known;
 use super::place::{Cost, Place};
+use super::stages::{Progression, Stage};
 use super::work::{End, Worker};
 use crate::compiler::{self, Build, BuildSpec, CompileError, Progress, TestCompiler};
 use crate::model::{Digest, Timestamp};
@@ -32,6 +34,8 @@ enum Outcome {
     GavePlace,
     /// It makes other things than the whole is made of.
     Other,
+    /// The machine, or somebody by hand, says that it must rest, or now somebody waits for it.
+    Stopped(String),
 }
 
 /// What to build.
@@ -45,12 +49,12 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    fn compiler(&self, stage: Option<&Stage>) -> TestCompiler {
+    fn compiler(&self, stage: Option<&Stage>, speed: &Speed) -> TestCompiler {
         let mut spec = self.spec.clone();
         if let Some(stage) = stage {
             spec.selection = stage.selection.clone();
         }
-        TestCompiler::new(spec)
+        TestCompiler::new(spec).with_jobs(speed.jobs)
     }
 }
 
@@ -59,51 +63,44 @@ impl Plan {
 pub(super) async fn build(
     plan: &Plan,
     (queue, wish): (&std::sync::Arc<Queue>, &Wish),
-    worker: &Worker,
+    courtesy: &Mutex<Courtesy>,
+    (worker, conditions): (&Worker, &mut Follower),
     teach: &(dyn Fn(Lesson) + Send + Sync),
 ) -> End {
-    let mut courtesy = Courtesy::default();
-    let mut stages = plan.stages.iter().peekable();
-    // What to say of the stages that are over.
-    let mut said = String::new();
-    let begun = Instant::now();
+    let mut progress = Progression::new(&plan.stages);
     loop {
+        let Some(speed) = worker.may_go(conditions).await else { return End::GivenUp };
         // Who cannot begin keeps nobody waiting: the place comes after the lock.
-        if !turn(&courtesy, &wish.target_dirs, worker).await {
+        if !turn(courtesy, &wish.target_dirs, worker).await {
             return End::GivenUp;
         }
         let Some(place) = Place::wait(queue, wish, worker).await else { return End::GivenUp };
+        // It may have changed while others built.
+        if !worker.wanted.is_cancelled() && conditions.objection(&speed).is_some() {
+            continue;
+        }
         let started = Instant::now();
         let outcome = loop {
             // Who waits, waits for the whole of it.
-            let stage = stages.peek().copied().filter(|_| !worker.wanted.is_cancelled());
-            let compiler = plan.compiler(stage);
-            let outcome = attempt(&courtesy, (&compiler, stage, &said), &place, worker).await;
+            let stage = progress.next().filter(|_| !worker.wanted.is_cancelled());
+            let compiler = plan.compiler(stage, &speed);
+            let intro = progress.intro(stage);
+            let begun = Instant::now();
+            let allowed = (worker, &*conditions, &speed);
+            let outcome = attempt(courtesy, (&compiler, stage, &intro), &place, allowed).await;
+            if !matches!(outcome, Outcome::GaveWay(_)) {
+                lock(courtesy).ended(begun.elapsed());
+            }
             let Some(stage) = stage else { break outcome };
-            let duration = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-            let (project, what) = (wish.project.display(), &stage.what);
             match outcome {
-                Outcome::Ended(Err(CompileError::Cancelled)) => return End::GivenUp,
-                Outcome::Ended(result) => {
-                    let success = result.is_ok();
-                    info!(%project, %what, duration, success, "built before the rest");
-                    if !success {
-                        // Nor does what is built from it.
-                        stages.by_ref().for_each(drop);
-                    }
-                    said = match (success, said.is_empty()) {
-                        (true, true) => format!("built {what}"),
-                        (true, false) => format!("{said}, {what}"),
-                        (false, _) => format!("{what} does not compile"),
-                    };
-                }
+                Outcome::Ended(Err(CompileError::Cancelled)) => break outcome,
+                Outcome::Ended(result) => progress.ended(result.is_ok(), &wish.project),
                 Outcome::Other => {
-                    info!(%project, %what, duration, "not built first: not the same by itself");
+                    progress.skip(&wish.project);
                     teach(Lesson::Inseparable(plan.key, stage.packages.clone()));
                 }
                 gave_way => break gave_way,
             }
-            stages.next();
         };
         match outcome {
             Outcome::Ended(Err(CompileError::Cancelled)) => return End::GivenUp,
@@ -126,19 +123,26 @@ pub(super) async fn build(
                 });
             }
             Outcome::GaveWay(attempt) => {
-                courtesy.gave_way(attempt);
-                let lost = courtesy.lost_percent();
+                let lost = {
+                    let mut courtesy = lock(courtesy);
+                    courtesy.gave_way(attempt);
+                    courtesy.lost_percent()
+                };
                 let project = wish.project.display();
                 info!(%project, outcome = "gave way", lost, "another cargo wants to build");
             }
             // There is nothing that the whole would have to be the same as.
             Outcome::GavePlace | Outcome::Other => {}
+            Outcome::Stopped(reason) => {
+                let project = wish.project.display();
+                info!(%project, outcome = "gave way", %reason, "the build is put off");
+            }
         }
     }
 }
 
 /// Waits until it is our turn; false if the work was given up. Who is waited for does not wait.
-async fn turn(courtesy: &Courtesy, target_dirs: &[PathBuf], worker: &Worker) -> bool {
+async fn turn(courtesy: &Mutex<Courtesy>, target_dirs: &[PathBuf], worker: &Worker) -> bool {
     let begun = Instant::now();
     let mut free_since = None;
     loop {
@@ -147,7 +151,7 @@ async fn turn(courtesy: &Courtesy, target_dirs: &[PathBuf], worker: &Worker) -> 
             free_since = None;
         } else {
             let free = now - *free_since.get_or_insert(now);
-            if courtesy.may_begin(free, now - begun) {
+            if lock(courtesy).may_begin(free, now - begun) {
                 return true;
             }
         }
@@ -247,19 +251,13 @@ impl Heard {
 
 /// Builds until the end, or until somebody else waits for the lock or the place.
 async fn attempt(
-    courtesy: &Courtesy,
-    (compiler, stage, said): (&TestCompiler, Option<&Stage>, &str),
+    courtesy: &Mutex<Courtesy>,
+    (compiler, stage, intro): (&TestCompiler, Option<&Stage>, &str),
     place: &Place,
-    worker: &Worker,
+    (worker, conditions, speed): (&Worker, &Follower, &Speed),
 ) -> Outcome {
-    let intro = match (stage, said) {
-        (Some(stage), "") => format!("building {} first", stage.what),
-        (Some(stage), said) => format!("{said}, building {}", stage.what),
-        (None, "") => String::new(),
-        (None, said) => format!("{said}, building the rest"),
-    };
-    let at_first = if intro.is_empty() { "building" } else { &intro };
-    worker.tell.send_replace((State::Building, at_first.to_owned()));
+    let at_first = if intro.is_empty() { "building" } else { intro };
+    worker.tell.send_replace((State::Building, speed.describe(at_first.to_owned())));
     let cancel = worker.cancel.child_token();
     let heard = Mutex::new(Heard::new());
     let progress = |progress: Progress| {
@@ -267,7 +265,7 @@ async fn attempt(
             if !intro.is_empty() {
                 text = format!("{intro}: {text}");
             }
-            worker.tell.send_replace((State::Building, text));
+            worker.tell.send_replace((State::Building, speed.describe(text)));
         }
     };
     let mut build = std::pin::pin!(compiler.build(&cancel, progress));
@@ -289,15 +287,31 @@ async fn attempt(
                 false => Outcome::Other,
             };
         }
+        let wanted = worker.wanted.is_cancelled();
+        let stopped = match wanted {
+            false => conditions.objection(speed),
+            // Who waits does not wait for one job after the other.
+            true => speed.is_held_back().then(|| "somebody waits for it".to_owned()),
+        };
+        if let Some(reason) = stopped {
+            cancel.cancel();
+            return match build.await {
+                Err(CompileError::Cancelled) if !worker.cancel.is_cancelled() => {
+                    Outcome::Stopped(reason)
+                }
+                // It ended just then.
+                result => Outcome::Ended(result),
+            };
+        }
         let needed = place.is_needed(worker, || lock(&heard).cost());
-        if worker.wanted.is_cancelled() {
+        if wanted {
             continue;
         }
         let (attempt, blocked) = {
             let heard = lock(&heard);
             (heard.attempt(), heard.blocked)
         };
-        let waiting = compiler::waiting_for_us().filter(|_| courtesy.gives_way(attempt));
+        let waiting = compiler::waiting_for_us().filter(|_| lock(courtesy).gives_way(attempt));
         // A cargo that waits behind theirs would only be one more in the queue.
         if waiting.is_none() && !blocked && !needed {
             continue;

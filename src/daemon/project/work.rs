@@ -2,19 +2,22 @@
 //! given up as soon as that snapshot is no longer the newest.
 
 use std::cell::Cell;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::super::Shared;
+use super::super::conditions::{Follower, Speed};
 use super::Message;
-use super::ahead::{Lesson, Stage};
+use super::ahead::Lesson;
 use super::background::ActorTree;
+use super::courtesy::Courtesy;
 use super::place::{self, Cost, Place};
 use super::polite;
+use super::stages::Stage;
 use crate::compiler::BuildSpec;
 use crate::model::Digest;
 use crate::process::Priority;
@@ -133,9 +136,11 @@ impl Work {
         }
     }
 
-    /// Ends what is running unless it is of `wanted`.
+    /// Ends what is running unless it is of `wanted`. What only waits is ended in any case: whoever
+    /// asks is faster by himself.
     pub(super) async fn stop_unless(&mut self, wanted: &Built) {
-        if !self.is_of(wanted) {
+        let waits = self.doing().is_some_and(|(state, _)| state == State::Paused);
+        if waits || !self.is_of(wanted) {
             self.stop().await;
         }
     }
@@ -207,6 +212,46 @@ pub(super) struct Worker {
     done: oneshot::Sender<End>,
 }
 
+impl Worker {
+    /// Waits until the work may go on, and tells what it waits for; none if it was given up. Work
+    /// that somebody waits for always may.
+    pub(super) async fn may_go(&self, conditions: &mut Follower) -> Option<Speed> {
+        let before = self.tell.borrow().clone();
+        let mut told = false;
+        let tell = |reason: String| {
+            told = true;
+            self.tell.send_if_modified(|doing| {
+                let new = (State::Paused, reason);
+                let changed = *doing != new;
+                *doing = new;
+                changed
+            });
+        };
+        let speed = tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => return None,
+            () = self.wanted.cancelled() => Speed::full(),
+            speed = conditions.go(tell) => speed,
+        };
+        if told {
+            self.tell.send_replace(before);
+        }
+        Some(speed)
+    }
+
+    /// Waits until work that has begun at `speed` must be given up; tells why.
+    async fn objection(&self, conditions: &mut Follower, speed: &Speed) -> String {
+        tokio::select! {
+            biased;
+            () = self.wanted.cancelled() => match speed.is_held_back() {
+                true => "somebody waits for it".to_owned(),
+                false => std::future::pending().await,
+            },
+            reason = conditions.until_objection(speed) => reason,
+        }
+    }
+}
+
 /// Passes progress on until either side is gone.
 fn forward(mut from: watch::Receiver<Doing>, to: watch::Sender<String>) {
     tokio::spawn(async move {
@@ -228,6 +273,7 @@ pub(super) fn build(
     of: Built,
     stages: Vec<Stage>,
     teach: (Digest, mpsc::WeakUnboundedSender<Message>),
+    courtesy: Arc<Mutex<Courtesy>>,
     shared: &Shared,
 ) -> Work {
     let queue = Arc::clone(&shared.queue);
@@ -239,6 +285,7 @@ pub(super) fn build(
         selection: question.selection.clone(),
         environment: question.environment.clone(),
         priority: Priority::Background,
+        jobs: None,
         colour: false,
         hook: shared.hook.clone(),
     };
@@ -250,9 +297,11 @@ pub(super) fn build(
         }
     };
     let plan = polite::Plan { spec, key, stages };
+    let mut conditions = shared.conditions.follow(&question.root);
     let (work, worker) = Work::start(of, State::Building);
     tokio::spawn(async move {
-        let end = polite::build(&plan, (&queue, &wish), &worker, &teach).await;
+        let allowed = (&worker, &mut conditions);
+        let end = polite::build(&plan, (&queue, &wish), &courtesy, allowed, &teach).await;
         // The project may have left the config meanwhile.
         let _ = worker.done.send(end);
     });
@@ -305,7 +354,9 @@ async fn run_tests(
     worker: Worker,
 ) {
     let wish = place::wish(&question.root, &facts.target_dirs, "tests");
+    let mut conditions = shared.conditions.follow(&question.root);
     let end = loop {
+        let Some(speed) = worker.may_go(&mut conditions).await else { break End::GivenUp };
         let Some(place) = Place::wait(&shared.queue, &wish, &worker).await else {
             break End::GivenUp;
         };
@@ -321,22 +372,30 @@ async fn run_tests(
             }
             _ => {}
         };
-        let run = (&question, &facts, aim, &mut tree, &*shared, &worker);
-        let mut running = std::pin::pin!(run_once(run, cancel.clone(), on_step));
+        let asked = (&question, &facts, aim);
+        let by = (&*shared, &worker, &speed);
+        let running = run_once(asked, &mut tree, by, cancel.clone(), on_step);
+        let mut running = std::pin::pin!(running);
         let end = loop {
             tokio::select! {
                 biased;
                 end = &mut running => break end,
+                reason = worker.objection(&mut conditions, &speed), if !cancel.is_cancelled() => {
+                    cancel.cancel();
+                    let project = question.root.display();
+                    info!(%project, outcome = "gave way", %reason, "the tests are put off");
+                }
                 () = tokio::time::sleep(LOOK), if !cancel.is_cancelled() => {}
             }
             let ran = started.elapsed();
             // What ran is kept only at the end.
             let cost =
                 || Cost { lost: ran, left: Cost::left_of(ran, finished.get(), planned.get()) };
-            if place.is_needed(&worker, cost) {
+            if !cancel.is_cancelled() && place.is_needed(&worker, cost) {
                 cancel.cancel();
             }
         };
+        // What ended at that very moment has ended.
         if matches!(end, End::GivenUp) && cancel.is_cancelled() && !worker.cancel.is_cancelled() {
             continue;
         }
@@ -347,28 +406,24 @@ async fn run_tests(
     let _ = worker.done.send(end);
 }
 
+/// Runs the tests to the end, or until `cancel` fires.
 async fn run_once(
-    (question, facts, aim, tree, shared, worker): (
-        &Question,
-        &Facts,
-        Aim,
-        &mut ActorTree,
-        &Shared,
-        &Worker,
-    ),
+    (question, facts, aim): (&Question, &Facts, Aim),
+    tree: &mut ActorTree,
+    (shared, worker, speed): (&Shared, &Worker, &Speed),
     cancel: CancellationToken,
     also: impl Fn(&verdict::Step<'_>),
 ) -> End {
-    let tell = &worker.tell;
-    tell.send_replace((State::Testing, "testing".to_owned()));
-    let mut options = shared.background_options(&question.settings, cancel);
+    let tell = |text: String| worker.tell.send_replace((State::Testing, speed.describe(text)));
+    tell("testing".to_owned());
+    let mut options = shared.background_options(&question.settings, speed, cancel);
     options.no_cache = aim == Aim::Verify;
     let started = Instant::now();
     let mut on_step = |step: verdict::Step<'_>| {
         also(&step);
         match step {
             verdict::Step::Planned(targets) => {
-                tell.send_replace((State::Testing, format!("testing {targets} targets")));
+                tell(format!("testing {targets} targets"));
             }
             verdict::Step::Running(runner::Event::Finished { report }) => debug!(
                 project = %question.root.display(),

@@ -1,23 +1,26 @@
 //! One call of a test program by cargo itself: its records, and what is kept of its run.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::super::calls;
 use super::super::patterns::{Excluded, Trusted};
 use super::super::states::States;
 use super::inputs::{Fate, Judge};
 use super::key::{SLOTS, Subject};
-use super::{is_of, real};
-use crate::cache::{Cache, Key, Limits, Lookup, Record};
+use super::{PROGRAM_FILE, is_of, real};
+use crate::cache::{Cache, Input, Key, Limits, Lookup, PutError, Reason, Record};
 use crate::config::Settings;
-use crate::model::{Digest, Digester, TargetReport, Timestamp, Verdict};
+use crate::model::{Digest, Digester, TargetReport, Timestamp};
 use crate::observer::Observation;
 use crate::protocol::VERSION;
 
 /// One call, with what decides its outcome.
 pub(in crate::verdict) struct Call<'a> {
     pub(in crate::verdict) subject: Subject,
+    /// See [`calls::plain_name`].
+    pub(in crate::verdict) plain: String,
     pub(in crate::verdict) root: &'a Path,
     pub(in crate::verdict) settings: &'a Settings,
     pub(in crate::verdict) cache: &'a Cache,
@@ -35,7 +38,7 @@ impl Call<'_> {
         for key in self.keys() {
             if let Lookup::Hit(record) = self.cache.get(&key, now, self.settings.ttl)
                 && is_of(&record, &self.subject)
-                && self.states.first_changed(self.root, &record.inputs).is_none()
+                && self.still_holds(&record)
             {
                 return Some(record);
             }
@@ -43,23 +46,30 @@ impl Call<'_> {
         None
     }
 
-    /// The run was red: records that would answer are wrong.
-    pub(in crate::verdict) fn disprove(&mut self) {
-        for _ in 0..SLOTS {
-            let Some(record) = self.find() else { return };
-            self.cache.disprove(&record.key);
-        }
+    /// What earlier runs of the very same call came to, green or red, however long ago.
+    pub(in crate::verdict) fn earlier(&mut self) -> Vec<Arc<Record>> {
+        let now = Timestamp::now();
+        let keys = self.keys().chain([self.subject.red_call()]);
+        let records = keys.filter_map(|key| match self.cache.get(&key, now, Duration::MAX) {
+            Lookup::Hit(record) | Lookup::Miss(Reason::NotGreen(record)) => Some(record),
+            Lookup::Miss(_) => None,
+        });
+        let mut records: Vec<_> = records.collect();
+        records.retain(|record| is_of(record, &self.subject) && self.still_holds(record));
+        records
     }
 
-    /// Judges a run that was started at `started` and has ended, and keeps it if nothing that it
-    /// depends on is in doubt.
-    pub(in crate::verdict) fn keep(
+    /// Whether everything that the record depends on is as it was.
+    pub(in crate::verdict) fn still_holds(&mut self, record: &Record) -> bool {
+        self.states.first_changed(self.root, &record.inputs).is_none()
+    }
+
+    /// What a run that was started at `started` and has ended depends on.
+    pub(in crate::verdict) fn judge(
         &mut self,
-        report: TargetReport,
         (seen, started): (&Observation, SystemTime),
         (target_dir, temporary): (&Path, &Path),
-        limits: Limits,
-    ) {
+    ) -> Fate {
         let judge = Judge {
             root: self.root.to_owned(),
             subject: self.subject.clone(),
@@ -70,37 +80,60 @@ impl Call<'_> {
             excluded: Excluded::of(self.settings),
             trusted: Trusted::of(self.settings),
         };
-        let Fate::Inputs(inputs) = judge.judge(seen, started, &mut self.states) else { return };
+        judge.judge(seen, started, &mut self.states)
+    }
+
+    /// Keeps a run: a green one as an answer, one that failed to compare with.
+    pub(in crate::verdict) fn keep(
+        &self,
+        report: TargetReport,
+        inputs: Vec<Input>,
+        limits: Limits,
+    ) {
         let now = Timestamp::now();
-        let key = self.place_for(now, &inputs);
+        let is_green = report.verdict == crate::model::Verdict::Pass;
+        let red = self.subject.red_call();
+        let key = if is_green { self.place_for(now, &inputs) } else { red };
+        let mut identity = self.subject.parts.clone();
+        if let Some(program) = &self.subject.program {
+            identity.insert(PROGRAM_FILE.to_owned(), program.path.display().to_string());
+        }
         let record = Record {
             key,
             created: now,
             project: self.root.to_owned(),
             code_hash: day(now),
-            selection: format!("call of test target {}", report.id),
-            verdict: Verdict::Pass,
+            selection: calls::selection_text(&self.plain),
+            verdict: report.verdict,
             inputs,
             duration_ms: report.duration_ms,
             targets: vec![report],
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             tool_version: VERSION.to_owned(),
-            identity: self.subject.parts.clone(),
+            identity,
         };
+        if let Err(error) = self.store(&record, limits) {
+            tracing::warn!(%error, "a run is not kept");
+        } else if is_green
+            && !matches!(self.cache.get(&red, now, Duration::MAX), Lookup::Miss(Reason::Absent))
+        {
+            // It has had its say.
+            self.cache.disprove(&red);
+        }
+    }
+
+    fn store(&self, record: &Record, limits: Limits) -> Result<(), PutError> {
         // Bringing everything back within the limits takes a look at everything: now and then.
         let seldom = record.key.digest.to_string().starts_with('0');
-        let stored = if seldom {
-            self.cache.put(&record, limits).map(drop)
+        if seldom {
+            self.cache.put(record, limits).map(drop)
         } else {
-            self.cache.store(&record, limits).map(drop)
-        };
-        if let Err(error) = stored {
-            tracing::warn!(%error, "a run is not kept");
+            self.cache.store(record, limits).map(drop)
         }
     }
 
     /// A place that holds the same inputs or nothing, else that of the oldest.
-    fn place_for(&self, now: Timestamp, inputs: &[crate::cache::Input]) -> Key {
+    fn place_for(&self, now: Timestamp, inputs: &[Input]) -> Key {
         let mut free = None;
         let mut oldest: Option<(Timestamp, Key)> = None;
         for key in self.keys() {
@@ -125,11 +158,4 @@ fn day(now: Timestamp) -> Digest {
     let mut digester = Digester::new("calls of a day 1");
     digester.number(now.0 / DAY);
     digester.finish()
-}
-
-/// Where what is loaded of a program is remembered.
-pub(in crate::verdict) fn memo_of(cache: &Cache, program: &Path) -> PathBuf {
-    use std::os::unix::ffi::OsStrExt as _;
-    let name = Digest::of(program.as_os_str().as_bytes()).to_string();
-    cache.dir().join("programs").join(name)
 }

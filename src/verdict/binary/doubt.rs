@@ -19,6 +19,12 @@ pub(in crate::verdict) enum Doubt {
     Unreadable(String),
     /// The program was not the one that was digested.
     Program,
+    /// Not all that it consulted was seen, and no digest of the tree stands for it.
+    Unseen,
+    /// What it printed is not what libtest prints, or too long.
+    Output,
+    /// It could read something on its standard input.
+    Input,
     /// The config says so.
     AlwaysRun,
     /// Its tests were asked for in random order.
@@ -42,6 +48,9 @@ impl fmt::Display for Doubt {
             Self::NoFile(path) => write!(f, "it read `{path}`, which no digest describes"),
             Self::Unreadable(what) => write!(f, "it used {what}"),
             Self::Program => f.write_str("its program was built anew while it ran"),
+            Self::Unseen => f.write_str("not all that it consulted was seen"),
+            Self::Output => f.write_str("what it printed is not libtest's alone, or too long"),
+            Self::Input => f.write_str("there was something to read on its standard input"),
             Self::AlwaysRun => f.write_str("the config has it always run"),
             Self::Random => f.write_str("its tests ran in random order"),
             Self::Fickle => {
@@ -82,6 +91,12 @@ impl Doubt {
             }
             Self::Unreadable(_) => "make it readable, or have the test not look there".to_owned(),
             Self::Program => "let one build end before the next begins".to_owned(),
+            Self::Unseen => {
+                "ask by `knhk-test-cache test`, which keeps it with the digest of the whole tree"
+                    .to_owned()
+            }
+            Self::Output => "have the tests print less, and in UTF-8".to_owned(),
+            Self::Input => "run it with `</dev/null`".to_owned(),
             Self::AlwaysRun => "remove it from the project's `always_run`".to_owned(),
             Self::Random => "leave out `--shuffle` and RUST_TEST_SHUFFLE".to_owned(),
             Self::Flaky { agreed, wanted, .. } => {

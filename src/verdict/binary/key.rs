@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::super::states::{States, Way};
 use super::super::{Facts, Question};
 use super::memo;
-use crate::cache::{Input, InputState, Key, Level};
+use crate::cache::{Cache, Input, InputState, Key, Level};
 use crate::compiler::Planned;
 use crate::model::{Digest, Digester, TargetId};
 use crate::observer::Stamp;
@@ -18,6 +18,9 @@ use crate::workspace::{is_terminal_variable, without_root};
 /// The rules by which keys of this level are made and their records judged. Raise it with every
 /// change of either: an old record then is a miss.
 const VERSION: u32 = 1;
+
+/// The same for calls by cargo itself.
+const CALL_VERSION: u32 = 1;
 
 /// How many records one target can have under one key: states of what it reads. A branch and back,
 /// a fixture and back, are found again.
@@ -31,6 +34,11 @@ const OF_NEXTEST: &[&str] = &[
     "NEXTEST_TEST_GLOBAL_SLOT",
     "NEXTEST_TEST_GROUP_SLOT",
 ];
+
+/// The name of the part that says what is loaded of the program.
+pub(in crate::verdict) const PROGRAM: &str = "program";
+/// The name under which the record of a call says where its program was.
+pub(in crate::verdict) const PROGRAM_FILE: &str = "file of the program";
 
 /// A test target about to be run.
 #[derive(Clone, Debug)]
@@ -85,7 +93,7 @@ impl Subject {
         // Others are seen to be executed, and count like everything that the run consults.
         let program = if is_made { Some(Program::of(&planned.program, states)?) } else { None };
         if let Some(Program { state: InputState::Program(digest), .. }) = &program {
-            part("program", *digest);
+            part(PROGRAM, *digest);
         }
         let mut arguments = Digester::new("arguments 1");
         for argument in &planned.args {
@@ -109,8 +117,8 @@ impl Subject {
     }
 
     /// The subject of a call of a test program by cargo itself, or by nextest. `surroundings` is
-    /// what else the run can see of where it runs; `memo` is a file that remembers what is loaded
-    /// of the program.
+    /// what else the run can see of where it runs; the cache remembers what is loaded of the
+    /// program.
     ///
     /// # Errors
     /// If its program cannot be read.
@@ -119,7 +127,7 @@ impl Subject {
         root: &Path,
         spec: (&Path, &[std::ffi::OsString], &Path, &Environment),
         surroundings: &str,
-        (states, memo): (&mut States, &Path),
+        (states, cache): (&mut States, &Cache),
     ) -> Result<Self, String> {
         let (program, args, dir, environment) = spec;
         let mut parts = BTreeMap::new();
@@ -132,9 +140,9 @@ impl Subject {
         part("workspace", Digest::of(root.as_os_str().as_bytes()));
         part("surroundings", Digest::of(surroundings.as_bytes()));
         part("user", Digest::of(&rustix::process::geteuid().as_raw().to_le_bytes()));
-        let program = memo::program(program, states, memo)?;
+        let program = memo::program(program, states, cache)?;
         if let InputState::Program(digest) = &program.state {
-            part("program", *digest);
+            part(PROGRAM, *digest);
         }
         let mut arguments = Digester::new("arguments 1");
         for argument in args {
@@ -152,11 +160,17 @@ impl Subject {
         Ok(Self { id, parts, program: Some(program), build })
     }
 
+    /// The key of the record of a call that failed: one is enough to compare with.
+    pub(super) fn red_call(&self) -> Key {
+        let digest = self.digest("key of a failed call 1").finish();
+        Key { level: Level::Call, version: CALL_VERSION, digest }
+    }
+
     /// The key of one of the records of a call.
     pub(super) fn call(&self, number: u64) -> Key {
         let mut digester = self.digest("call key 1");
         digester.number(number);
-        Key { level: Level::Binary, version: VERSION, digest: digester.finish() }
+        Key { level: Level::Call, version: CALL_VERSION, digest: digester.finish() }
     }
 
     fn digest(&self, domain: &str) -> Digester {

@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 
-use crate::model::TestCounts;
+use crate::model::{Outcome, TestCounts, TestReport};
 use crate::process::Environment;
 
 /// Libtest's options by which the tests that run, or how many at a time, are chosen.
@@ -23,10 +23,7 @@ pub(super) fn is_understood(args: &[OsString], environment: &Environment, termin
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         let Some(arg) = arg.to_str() else { return false };
-        let (name, value) = match arg.split_once('=') {
-            Some((name, value)) if name.starts_with("--") => (name, Some(value)),
-            _ => (arg, None),
-        };
+        let (name, value) = parts(arg);
         let understood = match name {
             _ if !name.starts_with('-') => true,
             _ if PLAIN.contains(&name) => value.is_none(),
@@ -47,6 +44,44 @@ pub(super) fn is_understood(args: &[OsString], environment: &Environment, termin
         }
     }
     true
+}
+
+/// An option's name and its value, if that is in the same word.
+fn parts(arg: &str) -> (&str, Option<&str>) {
+    match arg.split_once('=') {
+        Some((name, value)) if name.starts_with("--") => (name, Some(value)),
+        _ => (arg, None),
+    }
+}
+
+/// The one test that these arguments, which are understood, ask for: as nextest does.
+pub(super) fn only_test(args: &[OsString]) -> Option<&str> {
+    let mut names = Vec::new();
+    let mut exact = false;
+    let mut args = args.iter().filter_map(|arg| arg.to_str());
+    while let Some(arg) = args.next() {
+        let (name, value) = parts(arg);
+        if WITH_VALUE.contains(&name) && value.is_none() {
+            args.next();
+        } else if !name.starts_with('-') {
+            names.push(name);
+        }
+        exact |= name == "--exact";
+    }
+    if let ([name], true) = (&names[..], exact) { Some(name) } else { None }
+}
+
+/// What came of the one test that was asked for; `None` if it cannot be told that it ran.
+pub(super) fn outcome_of(name: &str, stdout: &str, is_green: bool) -> Option<TestReport> {
+    if stdout.lines().map(str::trim).find(|line| !line.is_empty())? != "running 1 test" {
+        return None;
+    }
+    let outcome = match is_green {
+        false => Outcome::Failed,
+        true if counts_of(stdout)?.passed == 1 => Outcome::Ok,
+        true => Outcome::Ignored,
+    };
+    Some(TestReport { name: name.to_owned(), outcome })
 }
 
 /// The counts of the summary that ends the output of a green run; `None` if it is not what libtest
@@ -113,6 +148,27 @@ mod tests {
         assert!(understood("name --exact --nocapture", false));
         assert!(!understood("name --exact --nocapture", true));
         assert!(!understood("--show-output", true));
+    }
+
+    #[test]
+    fn the_one_test_that_nextest_asks_for() {
+        let only = |line: &str| {
+            let args: Vec<_> = line.split_whitespace().map(OsString::from).collect();
+            only_test(&args).map(str::to_owned)
+        };
+        assert_eq!(only("a::b --nocapture --exact"), Some("a::b".into()));
+        assert_eq!(only("--exact a --color always --skip=b"), Some("a".into()));
+        for line in ["", "a", "a b --exact", "--exact --skip a", "--skip a --exact"] {
+            assert_eq!(only(line), None, "{line}");
+        }
+        let output = "\nrunning 1 test\nnoise test a ... ok\n\ntest result: ok. 1 passed; \
+                      0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s\n";
+        let outcome = |output: &str, green| Some(outcome_of("a", output, green)?.outcome);
+        assert_eq!(outcome(output, true), Some(Outcome::Ok));
+        assert_eq!(outcome("running 1 test\nabort", false), Some(Outcome::Failed));
+        let ignored = output.replace("1 passed", "0 passed").replace("0 ignored", "1 ignored");
+        assert_eq!(outcome(&ignored, true), Some(Outcome::Ignored));
+        assert_eq!(outcome("running 0 tests\n", false), None);
     }
 
     #[test]

@@ -111,6 +111,15 @@ fn the_old_file_name_comes_first_and_home_counts_once() {
 }
 
 #[test]
+fn the_number_of_jobs_is_cargos() {
+    let file = ("w/.cargo/config.toml", "[build]\njobs=3");
+    assert_eq!(Place::new(&[], &[]).read(&[]).unwrap().jobs(), None);
+    assert_eq!(Place::new(&[file], &[]).read(&[]).unwrap().jobs().as_deref(), Some("3"));
+    let set = [("CARGO_BUILD_JOBS", "default")];
+    assert_eq!(Place::new(&[file], &set).read(&[]).unwrap().jobs().as_deref(), Some("default"));
+}
+
+#[test]
 fn includes_weigh_less_than_the_file_and_more_than_those_above() {
     let place = Place::new(
         &[

@@ -10,7 +10,7 @@ use super::workspaces::Workspaces;
 
 /// Questions before the look: what they leave behind counts.
 const QUESTIONS: usize = 20;
-const IDLE: Duration = Duration::from_secs(60);
+pub(crate) const IDLE: Duration = Duration::from_secs(60);
 
 pub(crate) fn measure(stage: &Stage, workspaces: &Workspaces, table: &mut Table) {
     let large = &workspaces.large;
@@ -48,12 +48,13 @@ pub(crate) fn measure(stage: &Stage, workspaces: &Workspaces, table: &mut Table)
     }
 }
 
-fn bytes(kib: Option<u64>) -> String {
+/// For a person.
+pub(crate) fn bytes(kib: Option<u64>) -> String {
     kib.map_or("not told here".to_owned(), |kib| format!("{:.1} MB", kib as f64 * 1.024e-3))
 }
 
 /// A line of `/proc/<id>/status` in KiB; `None` where there is no such file.
-fn memory(id: u32, name: &str) -> Option<u64> {
+pub(crate) fn memory(id: u32, name: &str) -> Option<u64> {
     number(&fs::read_to_string(format!("/proc/{id}/status")).ok()?, name)
 }
 
@@ -64,11 +65,11 @@ fn number(status: &str, name: &str) -> Option<u64> {
 
 /// Processor time and switches of each thread, from the scheduler's own clock: ticks are too
 /// coarse.
-struct Used(BTreeMap<String, (Duration, u64)>);
+pub(crate) struct Used(BTreeMap<String, (Duration, u64)>);
 
 impl Used {
     /// So far; `None` where the system does not tell.
-    fn by(id: u32) -> Option<Self> {
+    pub(crate) fn by(id: u32) -> Option<Self> {
         let threads = fs::read_dir(format!("/proc/{id}/task")).ok()?.flatten().map(|thread| {
             let line = fs::read_to_string(thread.path().join("schedstat")).ok()?;
             let time = Duration::from_nanos(line.split_whitespace().next()?.parse().ok()?);
@@ -81,7 +82,7 @@ impl Used {
     }
 
     /// What was used since `before`; `None` if a thread has ended, with which its share is gone.
-    fn since(&self, before: &Self) -> Option<(Duration, u64)> {
+    pub(crate) fn since(&self, before: &Self) -> Option<(Duration, u64)> {
         let all_there = before.0.keys().all(|thread| self.0.contains_key(thread));
         let switches: u64 = self.0.iter().map(|(t, (_, n))| n - before.of(t).1).sum();
         all_there.then(|| (self.at_least_since(before), switches))

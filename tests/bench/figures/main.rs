@@ -4,7 +4,7 @@
 //! sides of a ratio alternate in one run, so that neither has a quieter machine; figures are
 //! medians. The last thing that is printed is a table in markdown.
 //!
-//! Names of parts choose: `cargo bench --bench figures -- question save idle`.
+//! Names of parts choose: `cargo bench --bench figures -- question save idle`: also `foreground`, `alternate`, `beside`, `many`.
 //!
 //! - `KNHK_BENCH_RIPGREP`: a checkout of ripgrep (it is built there, and one comment in it is
 //!   edited and put back). Without it, a generated workspace of eleven packages stands in.
@@ -12,7 +12,10 @@
 
 #![allow(clippy::disallowed_methods, reason = "peers are run as a shell would run them")]
 
+mod beside;
+mod foreground;
 mod idle;
+mod many;
 mod question;
 mod save;
 mod stage;
@@ -37,6 +40,18 @@ fn main() {
     }
     if wanted("idle") {
         idle::measure(&stage, &workspaces, &mut table);
+    }
+    if wanted("foreground") {
+        foreground::measure(&stage, &workspaces, &mut table);
+    }
+    if wanted("alternate") {
+        foreground::alternate(&stage, &workspaces, &mut table);
+    }
+    if wanted("beside") {
+        beside::measure(&stage, &workspaces, &mut table);
+    }
+    if wanted("many") {
+        many::measure(&stage, &mut table);
     }
     table.print();
 }

@@ -1,13 +1,12 @@
 //! From a save to tests that are ready to run.
 
-use std::fs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
 use super::stage::Stage;
 use super::table::{Pair, Table, median, milliseconds};
-use super::workspaces::Workspaces;
+use super::workspaces::{Edits, Workspaces};
 
 const ROUNDS: usize = 9;
 /// The shipped one.
@@ -15,21 +14,14 @@ const DEBOUNCE: Duration = Duration::from_secs(1);
 
 pub(crate) fn measure(stage: &Stage, workspaces: &Workspaces, table: &mut Table) {
     let Workspaces { real, edited, .. } = workspaces;
-    let original = fs::read_to_string(edited).expect("a source file");
+    let mut edits = Edits::of(edited);
     let build = ["test", "--workspace", "--no-run"];
     stage.run("cargo", real, &build);
-    let mut edits = 0;
-    // A function that grows, so that the code is really another one each time.
-    let mut next = || {
-        edits += 1;
-        let code = format!("\n/// Edit.\n#[doc(hidden)]\npub fn edit() -> u32 {{ {edits} }}\n");
-        original.clone() + &code
-    };
     // Only the daemon's side has the daemon up: by hand, nobody else builds.
     let (mut ours, mut besides) = (Vec::new(), Vec::new());
     let mut peer = Vec::new();
     for _ in 0..=ROUNDS {
-        fs::write(edited, next()).expect("a save");
+        edits.next();
         peer.push(stage.run("cargo", real, &build));
         stage.daemon(&[real]);
         // It knows nothing of this code, so it builds: all of it fresh.
@@ -37,7 +29,7 @@ pub(crate) fn measure(stage: &Stage, workspaces: &Workspaces, table: &mut Table)
         stage.wait(real, "the first build", || !last_build().is_null());
         let before = last_build();
         let saved = SystemTime::now();
-        fs::write(edited, next()).expect("a save");
+        edits.next();
         let mut build = Value::Null;
         stage.wait(real, "a build", || {
             build = last_build();
@@ -53,7 +45,6 @@ pub(crate) fn measure(stage: &Stage, workspaces: &Workspaces, table: &mut Table)
         besides.push(elapsed.saturating_sub(cargo));
         stage.end_daemon();
     }
-    fs::write(edited, &original).expect("the file as it was");
     // The first time warms caches up and counts for neither.
     let (ours, peer) = (&ours[1..], &peer[1..]);
     let pair = Pair::from_times(ours, peer);

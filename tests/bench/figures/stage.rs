@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
@@ -19,6 +20,8 @@ pub(crate) struct Stage {
     dir: TempDir,
     environment: Vec<(&'static str, PathBuf)>,
     daemon: RefCell<Option<Child>>,
+    /// Where the daemon says that it is ready.
+    notified: RefCell<Option<UnixDatagram>>,
 }
 
 impl Stage {
@@ -46,7 +49,7 @@ impl Stage {
             ("CARGO_NET_OFFLINE", "true".into()),
             ("LANG", "C.UTF-8".into()),
         ];
-        Self { dir, environment, daemon: RefCell::new(None) }
+        Self { dir, environment, daemon: RefCell::new(None), notified: RefCell::new(None) }
     }
 
     /// A folder that is gone at the end.
@@ -97,19 +100,48 @@ impl Stage {
         self.json(dir, &all);
     }
 
-    /// Starts a daemon for these projects, and waits until it has nothing more to do.
-    pub(crate) fn daemon(&self, projects: &[&Path]) {
+    /// What a program prints. It must succeed.
+    pub(crate) fn output(&self, program: &str, dir: &Path, args: &[&str]) -> String {
+        let output = self.command(program, dir, args).stdout(Stdio::piped()).output();
+        let output = output.expect("it starts");
+        assert!(output.status.success(), "`{program} {}` in {}", args.join(" "), dir.display());
+        String::from_utf8(output.stdout).expect("text")
+    }
+
+    /// Starts a daemon, which tells this stage when it is ready.
+    pub(crate) fn spawn_daemon(&self) {
+        let socket = self.dir().join("notify");
+        let _ = fs::remove_file(&socket);
+        *self.notified.borrow_mut() = Some(UnixDatagram::bind(&socket).expect("a socket"));
         let mut command = self.command(program(), self.dir(), &["daemon"]);
         let log = fs::File::create(self.dir().join("daemon.log")).expect("a file");
-        let child = command.stderr(log).spawn().expect("it starts");
+        let child = command.env("NOTIFY_SOCKET", &socket).stderr(log).spawn().expect("it starts");
         *self.daemon.borrow_mut() = Some(child);
-        let status = || self.json(self.dir(), &["status", "--format", "json"]);
-        self.wait(self.dir(), "the daemon", || status()["running"] == true);
+    }
+
+    /// Waits until the daemon says that it is ready.
+    pub(crate) fn wait_ready(&self) {
+        let notified = self.notified.borrow();
+        let socket = notified.as_ref().expect("a daemon was started");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a bound");
+        let mut message = [0; 4096];
+        loop {
+            let length = socket.recv(&mut message).expect("word of the daemon in time");
+            if message[..length].split(|byte| *byte == b'\n').any(|line| line == b"READY=1") {
+                return;
+            }
+        }
+    }
+
+    /// Starts a daemon for these projects, and waits until it has nothing more to do.
+    pub(crate) fn daemon(&self, projects: &[&Path]) {
+        self.spawn_daemon();
+        self.wait_ready();
         for project in projects {
             self.ours(project, &["add"]);
         }
         self.wait(self.dir(), "its projects", || {
-            let status = status();
+            let status = self.json(self.dir(), &["status", "--format", "json"]);
             let list = status["projects"].as_array().cloned().unwrap_or_default();
             list.len() == projects.len()
                 && list
@@ -131,14 +163,27 @@ impl Stage {
         self.daemon.borrow().as_ref().expect("a daemon").id()
     }
 
-    /// Ends the daemon and forgets its projects.
-    pub(crate) fn end_daemon(&self) {
+    /// Starts a daemon for one project, and waits until it builds.
+    pub(crate) fn daemon_busy(&self, project: &Path) {
+        self.spawn_daemon();
+        self.wait_ready();
+        self.ours(project, &["add"]);
+        self.wait(project, "a build", || self.project(project)["state"] == "building");
+    }
+
+    /// Ends the daemon.
+    pub(crate) fn stop_daemon(&self) {
         if let Some(mut child) = self.daemon.borrow_mut().take() {
             let id = child.id().to_string();
             let _ = Command::new("kill").arg(&id).status();
             let _ = child.wait();
-            let _ = fs::remove_dir_all(self.dir().join("f/knhk-test-cache"));
         }
+    }
+
+    /// Ends the daemon and forgets its projects.
+    pub(crate) fn end_daemon(&self) {
+        self.stop_daemon();
+        let _ = fs::remove_dir_all(self.dir().join("f/knhk-test-cache"));
     }
 
     /// Forgets every record and memo, as if our program had never run.

@@ -47,6 +47,34 @@ impl Workspaces {
     }
 }
 
+/// Edits of one source file, which is put back at the end.
+pub(crate) struct Edits {
+    file: PathBuf,
+    original: String,
+    count: u32,
+}
+
+impl Edits {
+    pub(crate) fn of(file: &Path) -> Self {
+        let original = fs::read_to_string(file).expect("a source file");
+        Self { file: file.to_owned(), original, count: 0 }
+    }
+
+    /// Saves the file with a function that grows, so that the code is really another one.
+    pub(crate) fn next(&mut self) {
+        self.count += 1;
+        let count = self.count;
+        let code = format!("\n/// Edit.\n#[doc(hidden)]\npub fn edit() -> u32 {{ {count} }}\n");
+        fs::write(&self.file, self.original.clone() + &code).expect("a save");
+    }
+}
+
+impl Drop for Edits {
+    fn drop(&mut self) {
+        let _ = fs::write(&self.file, &self.original);
+    }
+}
+
 /// Packages that depend on all before them, with unit tests.
 fn stand_in(stage: &Stage, root: &Path) {
     let mut members = String::new();
@@ -107,13 +135,14 @@ fn generate(stage: &Stage, root: &Path) {
     commit(stage, root);
 }
 
-fn write(path: &Path, content: &[u8]) {
+/// A file, with the folders above it.
+pub(crate) fn write(path: &Path, content: &[u8]) {
     fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
     fs::write(path, content).expect("a file");
 }
 
 /// Makes it a repository with everything in it, the lock file too.
-fn commit(stage: &Stage, root: &Path) {
+pub(crate) fn commit(stage: &Stage, root: &Path) {
     write(&root.join(".gitignore"), b"/target\n");
     stage.run("cargo", root, &["generate-lockfile"]);
     stage.run("git", root, &["init", "-q"]);

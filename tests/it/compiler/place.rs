@@ -105,6 +105,7 @@ impl Place {
             toolchain,
             config,
             priority: Priority::Foreground,
+            jobs: None,
             colour: false,
             hook: env!("CARGO_BIN_EXE_knhk-test-cache").into(),
         }

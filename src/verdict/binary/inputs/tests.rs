@@ -130,7 +130,11 @@ fn each_use_counts_in_its_way() {
     // The run's own results are none.
     scene.uses("data/own", Uses::CREATED);
     scene.uses("data/f2", Uses::REPLACED);
-    assert_eq!(scene.inputs(), inputs);
+    // A file may have become old enough for a proof meanwhile.
+    let states = |inputs: &[Input]| -> Vec<_> {
+        inputs.iter().map(|input| (input.path.clone(), input.state)).collect()
+    };
+    assert_eq!(states(&scene.inputs()), states(&inputs));
 }
 
 #[test]

@@ -1,0 +1,95 @@
+//! What is loaded of a program, remembered by what the system says of the program: while that is
+//! the same, its hundred megabytes need not be read. The digests mean nothing to the cache.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use tracing::debug;
+
+use super::Cache;
+use super::files::{self, Durability, Unread};
+use super::layout::{Layout, UNFINISHED};
+use crate::model::{Digest, Digester};
+
+/// A memo as it lies on the disk.
+#[derive(Debug)]
+pub(super) struct Memo {
+    pub(super) file: PathBuf,
+    /// In bytes.
+    pub(super) size: u64,
+    pub(super) program: Named,
+}
+
+/// Which program a memo is of.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Named {
+    /// This one.
+    Program(PathBuf),
+    /// Nobody knows: the file cannot be read now.
+    Unknown,
+    /// None: what is odd about the file.
+    Odd(String),
+}
+
+impl Cache {
+    /// What is loaded of the program at this path, if it was remembered when the system said of
+    /// it what `proof` says. An odd file is none.
+    #[must_use]
+    pub fn known_program(&self, program: &Path, proof: &Digest) -> Option<Digest> {
+        let (bytes, _) = files::read(&self.layout.program(program)).ok()?;
+        let (state, sum, path) = parts(&bytes)?;
+        (path == program && sum == check(program, proof, &state)).then_some(state)
+    }
+
+    /// Remembers that. If it cannot be written, the program will be read again.
+    pub fn remember_program(&self, program: &Path, proof: &Digest, state: &Digest) {
+        let sum = check(program, proof, state);
+        let head = format!("{state} {sum} ");
+        let text = [head.as_bytes(), program.as_os_str().as_bytes()];
+        let file = self.layout.program(program);
+        if let Err(error) = files::write(&file, &text, Durability::Process) {
+            debug!(%error, "a program is not remembered");
+        }
+    }
+}
+
+/// What makes a file that was cut short or written by others none.
+fn check(program: &Path, proof: &Digest, state: &Digest) -> Digest {
+    let mut digester = Digester::new("program memo 2");
+    digester.field(program.as_os_str().as_bytes()).digest(proof).digest(state);
+    digester.finish()
+}
+
+/// What is loaded, the check, the program's path.
+fn parts(bytes: &[u8]) -> Option<(Digest, Digest, &Path)> {
+    let mut parts = bytes.splitn(3, |byte| *byte == b' ');
+    let mut digest = || std::str::from_utf8(parts.next()?).ok()?.parse().ok();
+    let (state, sum) = (digest()?, digest()?);
+    Some((state, sum, Path::new(OsStr::from_bytes(parts.next()?))))
+}
+
+/// All memos. What has another name than a memo's is not ours.
+pub(super) fn memos(layout: &Layout) -> std::io::Result<Vec<Memo>> {
+    let folder = layout.programs();
+    let mut found = Vec::new();
+    for (name, kind) in files::names(&folder)? {
+        if kind.is_dir() || name.starts_with(UNFINISHED) || name.parse::<Digest>().is_err() {
+            continue;
+        }
+        let file = folder.join(name);
+        // Gone since it was listed: then it is not there.
+        let Ok(metadata) = file.symlink_metadata() else { continue };
+        let program = match files::read(&file) {
+            Ok((bytes, _)) => match parts(&bytes) {
+                Some((.., path)) if layout.program(path) == file => Named::Program(path.to_owned()),
+                _ => Named::Odd("truncated, changed, or of another version".to_owned()),
+            },
+            Err(Unread::Absent) => continue,
+            Err(Unread::Odd(what)) => Named::Odd(what),
+            Err(Unread::Failed(_)) => Named::Unknown,
+        };
+        found.push(Memo { file, size: metadata.len(), program });
+    }
+    Ok(found)
+}

@@ -1,0 +1,93 @@
+//! What is kept of a target's calls by cargo itself (`exec`), and whether it would answer.
+
+use std::path::{Path, PathBuf};
+
+use super::super::binary::{PROGRAM, PROGRAM_FILE};
+use super::super::states::{States, Way};
+use super::super::{Question, calls};
+use crate::cache::{Cache, InputState, ProjectState, Record};
+use crate::model::{TargetId, TargetKind, Timestamp, Verdict};
+
+/// The calls of one target, by plain `cargo test` or nextest.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CallsExplanation {
+    /// How many green ones are kept.
+    pub kept: usize,
+    /// How many of them would answer, if the next build gives the program that is there.
+    pub answering: usize,
+    /// Why the last one would not, or is not kept.
+    pub why_not: Option<String>,
+    /// What would have it kept.
+    pub advice: Vec<String>,
+}
+
+/// `None` if nothing is known of any.
+pub(super) fn of(
+    id: &TargetId,
+    always: bool,
+    (question, cache, state): (&Question, &Cache, &ProjectState),
+    states: &mut States,
+) -> Option<CallsExplanation> {
+    if id.kind == TargetKind::Doc {
+        return None;
+    }
+    let plain = calls::plain_name(&id.package, &id.target);
+    let mut records = cache.records_of(&question.root, &calls::selection_text(&plain));
+    records.retain(|record| record.verdict == Verdict::Pass);
+    let unkept = state.unkept_calls.get(&plain);
+    if records.is_empty() && unkept.is_none() {
+        return None;
+    }
+    let flaky = state.flaky.contains_key(&id.to_string());
+    let now = Timestamp::now();
+    let mut whys = records.iter().map(|record| match () {
+        () if always => Some("the config has it always run".to_owned()),
+        () if flaky => Some("some of its tests are flaky".to_owned()),
+        () => why_not(record, question, now, states),
+    });
+    let mut explained = CallsExplanation { kept: records.len(), ..Default::default() };
+    let first = whys.next();
+    explained.answering =
+        first.iter().chain(&whys.collect::<Vec<_>>()).filter(|why| why.is_none()).count();
+    explained.why_not = first.flatten();
+    let newest = records.first().map(|record| record.created);
+    // The last word is that of the last call.
+    if let Some(last) = unkept.filter(|last| newest.is_none_or(|newest| newest < last.unkept.when))
+    {
+        let call = if last.args.is_empty() { String::new() } else { format!(" (`{}`)", last.args) };
+        explained.why_not = Some(format!("the last call{call}: {}", last.unkept.why.join("; ")));
+        explained.advice.clone_from(&last.unkept.advice);
+    }
+    Some(explained)
+}
+
+/// Why the record would not answer the same call now.
+fn why_not(
+    record: &Record,
+    question: &Question,
+    now: Timestamp,
+    states: &mut States,
+) -> Option<String> {
+    let ttl = question.settings.ttl;
+    match record.created.age(now) {
+        None => return Some("its record is from the future: the clock was set back".to_owned()),
+        Some(age) if age >= ttl => {
+            return Some(format!(
+                "its record is {} s old, and the ttl {} s",
+                age.as_secs(),
+                ttl.as_secs()
+            ));
+        }
+        Some(_) => {}
+    }
+    let file = record.identity.get(PROGRAM_FILE).map(PathBuf::from);
+    let then = record.identity.get(PROGRAM);
+    let now = file.and_then(|file| states.read(Path::new(""), &file, Way::Program).ok());
+    match now.map(|input| input.state) {
+        Some(InputState::Program(digest)) if then == Some(&digest.to_string()) => {}
+        Some(InputState::Program(_)) => return Some("its program is another one now".to_owned()),
+        _ => return Some("its program is gone".to_owned()),
+    }
+    let changed = states.first_changed(&question.root, &record.inputs)?;
+    Some(format!("`{}` changed", changed.path.display()))
+}

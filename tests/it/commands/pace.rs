@@ -1,0 +1,221 @@
+//! When background work holds back: by hand, and by the state of the machine.
+
+use std::path::Path;
+use std::time::Duration;
+
+use knhk_test_cache::Daemon;
+use knhk_test_cache::daemon::{Pause, Pauses};
+use knhk_test_cache::model::Timestamp;
+use knhk_test_cache::protocol::{ProjectStatus, State};
+
+use crate::home::{EXE, Home, LIMIT, until};
+
+/// A build script that says how often it was started, and ends when it may.
+const SCRIPT: &str = "fn main() {\n\
+     \x20   use std::io::Write;\n\
+     \x20   println!(\"cargo::rerun-if-changed=src/lib.rs\");\n\
+     \x20   let mut begun = std::fs::OpenOptions::new().create(true).append(true).open(\"target/begun\").unwrap();\n\
+     \x20   begun.write_all(b\"x\").unwrap();\n\
+     \x20   while !std::path::Path::new(\"target/go\").exists() {\n\
+     \x20       std::thread::sleep(std::time::Duration::from_millis(5));\n\
+     \x20   }\n}\n";
+
+fn begun(home: &Home) -> u64 {
+    std::fs::metadata(home.root.join("target/begun")).map_or(0, |file| file.len())
+}
+
+fn reason(home: &Home) -> String {
+    home.project_status()["reason"].as_str().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn a_pause_stops_what_runs_and_starts_nothing_until_resume() {
+    let home = Home::with(&[("build.rs", SCRIPT)]);
+    home.config("", "debounce = '1ms'");
+    let daemon = home.daemon();
+    until("our build script runs", || (begun(&home) > 0).then_some(()));
+    home.ok(&["pause"]);
+    until("the build was given up", || {
+        let status = home.project_status();
+        let by_hand = status["reason"] == "by hand, until `knhk-test-cache resume`";
+        (status["state"] == "paused" && by_hand && status["paused_until"].is_null()).then_some(())
+    });
+    let left = home.left_over();
+    assert!(left.iter().all(|line| !line.contains("cargo test")), "{left:#?}");
+    let text = home.ok(&["status"]);
+    assert!(text.contains("paused (by hand, until"), "{text}");
+    // An edit that the daemon has seen, since it says another code hash, starts no build.
+    let before = (begun(&home), home.project_status()["code_hash"].clone());
+    home.write("src/lib.rs", "pub fn f() {}\n#[test] fn one() {}\n");
+    until("the edit was seen", || (home.project_status()["code_hash"] != before.1).then_some(()));
+    for _ in 0..20 {
+        // A build would be shown, and begin.
+        let state = home.project_status()["state"].clone();
+        assert_eq!((begun(&home), state), (before.0, "paused".into()));
+    }
+    // Questions are answered.
+    home.write("target/go", "");
+    home.test(&[]).green_from("run");
+    home.test(&[]).green_from("cache");
+    home.ok(&["explain"]);
+    home.write("src/lib.rs", "pub fn g() {}\n#[test] fn one() {}\n");
+    home.ok(&["rebuild"]);
+    assert_eq!(home.project_status()["state"], "paused");
+    home.write("src/lib.rs", "pub fn h() {}\n#[test] fn one() {}\n");
+    let built = home.project_status()["last_build"]["when"].clone();
+    home.ok(&["resume"]);
+    until("it builds again", || {
+        let status = home.project_status();
+        (status["state"] == "idle" && status["last_build"]["when"] != built).then_some(())
+    });
+    assert!(home.project_status()["reason"].is_null());
+    daemon.stop();
+}
+
+#[test]
+fn a_pause_outlives_the_daemon_and_needs_none() {
+    let home = Home::with(&[]);
+    home.config("", "debounce = '1ms'");
+    let said = home.run(&["pause", "1h", "30m", "--project", "."]);
+    assert_eq!(said.code, Some(0), "{said:#?}");
+    assert!(said.stderr.contains("for 1h 30m"), "{said:#?}");
+    assert!(said.stderr.contains("no daemon is running"), "{said:#?}");
+    let paused = |home: &Home| {
+        let status = home.project_status();
+        assert_eq!(status["state"], "paused");
+        let left = status["paused_until"].as_u64().unwrap() - Timestamp::now().0;
+        assert!((5_000_000..=5_400_000).contains(&left), "{left}");
+        assert_eq!(reason(home), "by hand, 1h 30m left");
+    };
+    paused(&home);
+    for _ in 0..2 {
+        let daemon = home.daemon();
+        paused(&home);
+        assert!(home.project_status()["last_build"].is_null());
+        daemon.stop();
+    }
+    let daemon = home.daemon();
+    // Half a minute is over at some time: by a file, as nobody wants to wait for it.
+    let cache = home.paths().cache_dir;
+    let soon = Pause::new(Timestamp::now(), Some(Duration::from_millis(700)));
+    Pauses::pause(&cache, Some(&home.root), soon).unwrap();
+    daemon.stop();
+    let daemon = home.daemon();
+    until("the time is over and it builds by itself", || {
+        let status = home.project_status();
+        (status["state"] == "idle" && status["last_build"]["success"] == true).then_some(())
+    });
+    daemon.stop();
+}
+
+#[test]
+fn what_cannot_be_paused_is_an_error() {
+    let home = Home::with(&[]);
+    home.config("", "");
+    for (args, code, says) in [
+        (&["pause", "soon"][..], 2, "`soon` is not a whole number with a unit"),
+        (&["pause", "10"], 2, "`10` has no unit; write how long"),
+        (&["pause", "0s"], 2, "no time at all"),
+        (&["resume", "1h"], 2, "unexpected argument"),
+        (&["pause", "--project", "/no/such"], 4, "is no project of"),
+        (&["resume", "--project", "/no/such"], 4, "is no project of"),
+    ] {
+        let ran = home.run(args);
+        assert_eq!(ran.code, Some(code), "{ran:#?}");
+        assert!(ran.stderr.contains(says), "{ran:#?}");
+    }
+    assert_eq!(home.project_status()["state"], "idle");
+    home.ok(&["pause"]);
+    let one = home.run(&["resume", "--project", "."]);
+    assert!(one.stderr.contains("everything is paused; `knhk-test-cache resume` ends"), "{one:#?}");
+    assert_eq!(home.project_status()["state"], "paused");
+    home.ok(&["resume"]);
+    assert_eq!(home.project_status()["state"], "idle");
+    let script = home.ok(&["completions", "bash"]);
+    assert!(script.contains("resume") && script.contains("pause"));
+}
+
+/// A daemon in this process, on a machine of files.
+async fn on_machine(home: &Home, root: &Path) -> Daemon {
+    let daemon = Daemon::of_config(home.environment.clone())
+        .with_paths(home.paths())
+        .with_hook(EXE.into())
+        .with_machine(root.to_owned(), root.to_owned());
+    daemon.start().await.unwrap();
+    daemon
+}
+
+/// Waits until the project's status is as it should be.
+async fn until_status(
+    daemon: &Daemon,
+    what: &str,
+    is: impl Fn(&ProjectStatus) -> bool,
+) -> ProjectStatus {
+    let look = async {
+        loop {
+            let report = daemon.projects().await.unwrap();
+            if let Some(status) = report.projects.into_iter().find(|status| is(status)) {
+                return status;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, look)
+        .await
+        .unwrap_or_else(|_| panic!("waited in vain until {what}"))
+}
+
+fn pressure(root: &Path, share: &str) {
+    let fresh = root.join("pressure/fresh");
+    std::fs::create_dir_all(root.join("pressure")).unwrap();
+    std::fs::write(&fresh, format!("some avg10={share} avg60=0.00 avg300=0.00 total=0\n")).unwrap();
+    std::fs::rename(fresh, root.join("pressure/memory")).unwrap();
+}
+
+#[tokio::test]
+async fn memory_pressure_stops_a_build_and_calm_lets_it_go_on() {
+    let home = Home::with(&[("build.rs", SCRIPT)]);
+    home.config("[background]\nmemory_pressure = '20%'", "debounce = '1ms'");
+    let machine = tempfile::tempdir().unwrap();
+    pressure(machine.path(), "0.00");
+    let daemon = on_machine(&home, machine.path()).await;
+    until_status(&daemon, "it builds", |_| begun(&home) > 0).await;
+    pressure(machine.path(), "35.50");
+    let why = "programs wait for memory 36 % of the time";
+    let paused = |status: &ProjectStatus| {
+        status.state == State::Paused && status.reason.as_deref() == Some(why)
+    };
+    until_status(&daemon, "it is paused", paused).await;
+    assert_eq!(begun(&home), 1);
+    home.write("target/go", "");
+    pressure(machine.path(), "1.00");
+    let built = |status: &ProjectStatus| {
+        status.state == State::Idle && status.last_build.as_ref().is_some_and(|build| build.success)
+    };
+    until_status(&daemon, "it goes on", built).await;
+    assert_eq!(begun(&home), 2, "given up once, begun again once");
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_change_of_the_config_is_in_force_at_once_for_background_tests_too() {
+    let home = Home::with(&[]);
+    let settings = "debounce = '1ms'\nbackground_tests = true";
+    home.config("[background]\npower_save = 'pause'", settings);
+    let machine = tempfile::tempdir().unwrap();
+    let profile = machine.path().join("firmware/acpi/platform_profile");
+    std::fs::create_dir_all(profile.parent().unwrap()).unwrap();
+    std::fs::write(&profile, "low-power\n").unwrap();
+    let daemon = on_machine(&home, machine.path()).await;
+    let saves = |status: &ProjectStatus| {
+        status.state == State::Paused && status.reason.as_deref() == Some("the machine saves power")
+    };
+    let status = until_status(&daemon, "it is paused", saves).await;
+    assert_eq!(status.last_build, None);
+    home.config("[background]\npower_save = 'slow'", settings);
+    let tested = |status: &ProjectStatus| {
+        status.last_verdict.as_ref().is_some_and(|verdict| verdict.counts.passed == 2)
+    };
+    until_status(&daemon, "the tests ran", tested).await;
+    daemon.stop().await;
+}
