@@ -16,6 +16,7 @@ mod plan;
 mod progress;
 mod sources;
 mod targets;
+mod units;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -33,6 +34,7 @@ pub use plan::{Plan, Planned};
 pub use progress::Progress;
 pub use sources::Sources;
 pub use targets::{Artifact, Harness, may_be_custom};
+pub use units::{Product, Units};
 
 /// What to build, and how.
 #[derive(Clone, Debug)]
@@ -68,6 +70,8 @@ pub struct TestCompiler {
 pub struct Build {
     /// The test binaries, in cargo's order.
     pub artifacts: Vec<Artifact>,
+    /// Everything that it is made of, dependencies too.
+    pub products: Vec<Product>,
     /// Every warning once, as the compiler renders it.
     pub warnings: Vec<String>,
     /// Whether cargo found everything up to date, dependencies too.
@@ -120,6 +124,7 @@ impl TestCompiler {
         let packages = targets::Packages::default();
         Ok(Build {
             artifacts: targets::artifacts(&said.artifacts, &packages)?,
+            products: said.artifacts.iter().map(Product::of).collect(),
             fresh: said.is_fresh(),
             sources: sources::collect(&self.spec.root, &said),
             warnings: said.warnings,

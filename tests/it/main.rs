@@ -14,5 +14,6 @@ mod queue;
 mod random;
 mod replay;
 mod results;
+mod stages;
 mod switch;
 mod trust;

@@ -12,6 +12,7 @@ use tracing::{debug, info, warn};
 use super::super::lock;
 use super::calm::Calm;
 use super::courtesy::Courtesy;
+use super::foresight::Foresight;
 use super::inbox::{Inbox, Taken};
 use super::tree::WatchedTree;
 use super::work::{self, Built, End, News, Work};
@@ -46,7 +47,7 @@ pub(super) struct Actor {
     pub(super) shared: Arc<Shared>,
     inbox: Arc<Inbox>,
     /// For background work to speak to this task; weak, so that it does not keep it alive.
-    messages: mpsc::WeakUnboundedSender<Message>,
+    pub(super) messages: mpsc::WeakUnboundedSender<Message>,
     status: watch::Sender<ProjectStatus>,
     /// None while the folder is not there.
     pub(super) tree: Option<WatchedTree>,
@@ -60,7 +61,7 @@ pub(super) struct Actor {
     pub(super) holds: usize,
     pub(super) work: Work,
     /// What giving way has cost; shared with the build that is running.
-    courtesy: Arc<Mutex<Courtesy>>,
+    pub(super) courtesy: Arc<Mutex<Courtesy>>,
     /// The identity of the last question, for the code hash in `status`.
     pub(super) identity: Option<Identity>,
     /// Hundredths of a verification that are owed for answers from cache.
@@ -73,6 +74,8 @@ pub(super) struct Actor {
     pub(super) seen: Option<(Digest, Mark)>,
     /// When files were last found changed.
     pub(super) changed: Option<Instant>,
+    /// What will be wanted next.
+    pub(super) foresight: Foresight,
     /// What git does.
     pub(super) calm: Calm,
     /// A batch of changes waits until git has written all of its files.
@@ -128,6 +131,7 @@ impl Actor {
             built: None,
             seen: None,
             changed: None,
+            foresight: Foresight::default(),
             calm: Calm::default(),
             postponed: false,
             memo_is_old: false,
@@ -204,6 +208,8 @@ impl Actor {
                 self.consider().await;
             }
             Message::Report(verdict) => self.report(*verdict),
+            Message::History(commits) => self.remember_history(commits),
+            Message::Learned(lesson) => self.learn(*lesson),
             Message::Settings(settings) => {
                 self.debounce = Debounce::new(settings.debounce);
                 self.settings = *settings;
@@ -414,6 +420,7 @@ impl Actor {
         }
         if matches!(self.shared.find(&tree, &question, &facts), Finding::Green(_)) {
             debug!(project = %self.root.display(), "known green: nothing to build");
+            self.note_built(None);
             return;
         }
         if self.git_has_the_floor() {
@@ -421,8 +428,8 @@ impl Actor {
         }
         let snapshot = code_hash(&tree, &facts.identity);
         info!(project = %self.root.display(), %snapshot, "building the tests");
-        self.work =
-            work::build(&question, &facts, wanted, Arc::clone(&self.courtesy), &self.shared);
+        let (key, stages) = self.stages(&question, &facts).await;
+        self.build((&question, &facts), wanted, key, stages);
     }
 
     /// Builds now, whatever is known.
@@ -446,8 +453,9 @@ impl Actor {
         };
         self.work.stop().await;
         let wanted = Built::new(tree, &question, &facts);
-        self.work =
-            work::build(&question, &facts, wanted, Arc::clone(&self.courtesy), &self.shared);
+        // Somebody waits for the whole of it.
+        let (key, _) = self.stages(&question, &facts).await;
+        self.build((&question, &facts), wanted, key, Vec::new());
         self.work.tell_build(doing, reply);
     }
 
@@ -459,6 +467,9 @@ impl Actor {
                 self.log_build(&build);
                 let success = build.success;
                 self.built = of.clone();
+                if success {
+                    self.note_built(of.as_ref());
+                }
                 self.status.send_modify(|status| status.last_build = Some(build));
                 if success && self.settings.background_tests {
                     self.test_in_background(of).await;

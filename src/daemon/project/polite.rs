@@ -10,11 +10,14 @@ use tracing::{debug, info};
 use super::super::conditions::{Follower, Speed};
 use super::super::lock;
 use super::super::queue::{Queue, Wish};
+use super::ahead::Lesson;
 use super::courtesy::{Attempt, Courtesy};
+use super::foresight::Known;
 use super::place::{Cost, Place};
+use super::stages::{Progression, Stage};
 use super::work::{End, Worker};
-use crate::compiler::{self, Build, CompileError, Progress, TestCompiler};
-use crate::model::Timestamp;
+use crate::compiler::{self, Build, BuildSpec, CompileError, Progress, TestCompiler};
+use crate::model::{Digest, Timestamp};
 use crate::protocol::{LastBuild, State};
 
 /// How often the list of those who wait is read while we hold the lock.
@@ -29,17 +32,42 @@ enum Outcome {
     GaveWay(Attempt),
     /// Another project needs the place more.
     GavePlace,
+    /// It makes other things than the whole is made of.
+    Other,
     /// The machine, or somebody by hand, says that it must rest, or now somebody waits for it.
     Stopped(String),
 }
 
-/// Builds to the end, however many attempts that takes.
+/// What to build.
+pub(super) struct Plan {
+    /// The whole.
+    pub(super) spec: BuildSpec,
+    /// By which that is known again.
+    pub(super) key: Digest,
+    /// What comes before it.
+    pub(super) stages: Vec<Stage>,
+}
+
+impl Plan {
+    fn compiler(&self, stage: Option<&Stage>, speed: &Speed) -> TestCompiler {
+        let mut spec = self.spec.clone();
+        if let Some(stage) = stage {
+            spec.selection = stage.selection.clone();
+        }
+        TestCompiler::new(spec).with_jobs(speed.jobs)
+    }
+}
+
+/// Builds to the end, however many attempts that takes. Ends with the whole, however the stages
+/// before it came out.
 pub(super) async fn build(
-    compiler: &TestCompiler,
+    plan: &Plan,
     (queue, wish): (&std::sync::Arc<Queue>, &Wish),
     courtesy: &Mutex<Courtesy>,
     (worker, conditions): (&Worker, &mut Follower),
+    teach: &(dyn Fn(Lesson) + Send + Sync),
 ) -> End {
+    let mut progress = Progression::new(&plan.stages);
     loop {
         let Some(speed) = worker.may_go(conditions).await else { return End::GivenUp };
         // Who cannot begin keeps nobody waiting: the place comes after the lock.
@@ -52,15 +80,36 @@ pub(super) async fn build(
             continue;
         }
         let started = Instant::now();
-        let compiler = compiler.clone().with_jobs(speed.jobs);
-        match attempt(courtesy, &compiler, &place, (worker, conditions, &speed)).await {
-            Outcome::Ended(Err(CompileError::Cancelled)) => {
-                lock(courtesy).ended(started.elapsed());
-                return End::GivenUp;
+        let outcome = loop {
+            // Who waits, waits for the whole of it.
+            let stage = progress.next().filter(|_| !worker.wanted.is_cancelled());
+            let compiler = plan.compiler(stage, &speed);
+            let intro = progress.intro(stage);
+            let begun = Instant::now();
+            let allowed = (worker, &*conditions, &speed);
+            let outcome = attempt(courtesy, (&compiler, stage, &intro), &place, allowed).await;
+            if !matches!(outcome, Outcome::GaveWay(_)) {
+                lock(courtesy).ended(begun.elapsed());
             }
+            let Some(stage) = stage else { break outcome };
+            match outcome {
+                Outcome::Ended(Err(CompileError::Cancelled)) => break outcome,
+                Outcome::Ended(result) => progress.ended(result.is_ok(), &wish.project),
+                Outcome::Other => {
+                    progress.skip(&wish.project);
+                    teach(Lesson::Inseparable(plan.key, stage.packages.clone()));
+                }
+                gave_way => break gave_way,
+            }
+        };
+        match outcome {
+            Outcome::Ended(Err(CompileError::Cancelled)) => return End::GivenUp,
             Outcome::Ended(result) => {
                 place.served();
-                lock(courtesy).ended(started.elapsed());
+                if let Ok(build) = &result {
+                    let known = Known::new(plan.key, &plan.spec.root, &build.products);
+                    teach(Lesson::Whole(known));
+                }
                 let (success, errors) = match result {
                     Ok(build) => (true, build.warnings.concat()),
                     Err(error) => (false, error.rendered()),
@@ -82,9 +131,9 @@ pub(super) async fn build(
                 let project = wish.project.display();
                 info!(%project, outcome = "gave way", lost, "another cargo wants to build");
             }
-            Outcome::GavePlace => lock(courtesy).ended(started.elapsed()),
+            // There is nothing that the whole would have to be the same as.
+            Outcome::GavePlace | Outcome::Other => {}
             Outcome::Stopped(reason) => {
-                lock(courtesy).ended(started.elapsed());
                 let project = wish.project.display();
                 info!(%project, outcome = "gave way", %reason, "the build is put off");
             }
@@ -135,16 +184,26 @@ struct Heard {
     finished: bool,
     /// It waits for a lock itself.
     blocked: bool,
+    /// It made, or set out to make, something that is no part of the whole.
+    other: bool,
 }
 
 impl Heard {
     fn new() -> Self {
         let now = Instant::now();
-        Self { started: now, units: None, since: now, fresh: 0, finished: false, blocked: false }
+        Self {
+            started: now,
+            units: None,
+            since: now,
+            fresh: 0,
+            finished: false,
+            blocked: false,
+            other: false,
+        }
     }
 
     /// Takes note; what there is to tell.
-    fn note(&mut self, progress: Progress) -> Option<String> {
+    fn note(&mut self, progress: Progress, stage: Option<&Stage>) -> Option<String> {
         match progress {
             Progress::Building { done, total, what } => {
                 self.blocked = false;
@@ -161,7 +220,18 @@ impl Heard {
                 self.blocked = true;
                 Some(format!("{what} (another cargo builds)"))
             }
-            Progress::Status(_) | Progress::Diagnostic(_) => None,
+            Progress::Made(product) => {
+                self.other |= stage.is_some_and(|stage| stage.units.is_other(&product));
+                None
+            }
+            // Packages of ours are named with their folders. Of those from a registry the whole
+            // has all that it needs.
+            Progress::Status(line) => {
+                self.other |=
+                    stage.is_some() && line.starts_with("Compiling ") && !line.ends_with(')');
+                None
+            }
+            Progress::Diagnostic(_) => None,
         }
     }
 
@@ -182,15 +252,19 @@ impl Heard {
 /// Builds until the end, or until somebody else waits for the lock or the place.
 async fn attempt(
     courtesy: &Mutex<Courtesy>,
-    compiler: &TestCompiler,
+    (compiler, stage, intro): (&TestCompiler, Option<&Stage>, &str),
     place: &Place,
     (worker, conditions, speed): (&Worker, &Follower, &Speed),
 ) -> Outcome {
-    worker.tell.send_replace((State::Building, speed.describe("building".to_owned())));
+    let at_first = if intro.is_empty() { "building" } else { intro };
+    worker.tell.send_replace((State::Building, speed.describe(at_first.to_owned())));
     let cancel = worker.cancel.child_token();
     let heard = Mutex::new(Heard::new());
     let progress = |progress: Progress| {
-        if let Some(text) = lock(&heard).note(progress) {
+        if let Some(mut text) = lock(&heard).note(progress, stage) {
+            if !intro.is_empty() {
+                text = format!("{intro}: {text}");
+            }
             worker.tell.send_replace((State::Building, speed.describe(text)));
         }
     };
@@ -198,8 +272,20 @@ async fn attempt(
     loop {
         tokio::select! {
             biased;
-            result = &mut build => return Outcome::Ended(result),
+            result = &mut build => return match lock(&heard).other {
+                true => Outcome::Other,
+                false => Outcome::Ended(result),
+            },
             () = tokio::time::sleep(LOOK) => {}
+        }
+        if lock(&heard).other {
+            cancel.cancel();
+            let result = build.await;
+            // Somebody may have given up all of it meanwhile.
+            return match worker.cancel.is_cancelled() {
+                true => Outcome::Ended(result),
+                false => Outcome::Other,
+            };
         }
         let wanted = worker.wanted.is_cancelled();
         let stopped = match wanted {
