@@ -17,6 +17,7 @@ mod progress;
 mod sources;
 mod stale;
 mod targets;
+mod units;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -36,6 +37,7 @@ pub use progress::Progress;
 pub use sources::Sources;
 pub use stale::{Ledger, RemoveError, Stale, forget_ledgers, remove_stale};
 pub use targets::{Artifact, Harness, may_be_custom};
+pub use units::{Product, Units};
 
 /// What to build, and how.
 #[derive(Clone, Debug)]
@@ -73,6 +75,8 @@ pub struct TestCompiler {
 pub struct Build {
     /// The test binaries, in cargo's order.
     pub artifacts: Vec<Artifact>,
+    /// Everything that it is made of, dependencies too.
+    pub products: Vec<Product>,
     /// Every warning once, as the compiler renders it.
     pub warnings: Vec<String>,
     /// Whether cargo found everything up to date, dependencies too.
@@ -88,6 +92,18 @@ pub struct Build {
     pub sources: Sources,
     /// How long cargo took.
     pub elapsed: Duration,
+}
+
+impl Build {
+    /// Takes over what an earlier build of a part has made of it: here that was fresh.
+    pub fn comes_after(&mut self, earlier: &Self) {
+        self.fresh &= earlier.fresh;
+        self.rebuilt += earlier.rebuilt;
+        let more = earlier.dirty.iter().filter(|line| !self.dirty.contains(line));
+        let more: Vec<String> = more.cloned().collect();
+        self.dirty.extend(more);
+        stale::take_over(&mut self.named, &earlier.named);
+    }
 }
 
 impl TestCompiler {
@@ -131,6 +147,7 @@ impl TestCompiler {
         let packages = targets::Packages::default();
         Ok(Build {
             artifacts: targets::artifacts(&said.artifacts, &packages)?,
+            products: said.artifacts.iter().map(Product::of).collect(),
             fresh: said.is_fresh(),
             rebuilt: said.rebuilt(),
             named: stale::named(&said, &self.spec.root),

@@ -12,7 +12,7 @@
 //! ```text
 //! L4 surface    bin/main.rs  cli  service  logging
 //! L3 service    protocol  client  verdict  daemon
-//! L2 engines    hasher  cache  watcher  compiler  runner  observer     strangers to each other
+//! L2 engines    hasher  cache  watcher  compiler  runner  observer  predict   strangers to each other
 //! L1 facts      config  workspace
 //! L0 words      paths  model  process
 //! ```
@@ -23,7 +23,8 @@
 //!   which selection. Neither starts a process on the path of an answer.
 //! - The engines each do one thing and know nothing of each other or of the config:
 //!   [`hasher`] a tree's snapshot, [`watcher`] what changed, [`compiler`] builds and plans by
-//!   asking cargo, [`runner`] runs a plan, [`observer`] what a run consults, [`cache`] records.
+//!   asking cargo, [`runner`] runs a plan, [`observer`] what a run consults, [`cache`] records,
+//!   [`predict`] what will be wanted next.
 //! - [`verdict`] alone knows the order: snapshot, look up, build, run, store. The [`daemon`] and
 //!   the command line ([`cli`]) both call it; [`protocol`] and [`client`] are how they talk.
 //!
@@ -59,6 +60,7 @@ pub mod cache;
 pub mod compiler;
 pub mod hasher;
 pub mod observer;
+pub mod predict;
 pub mod runner;
 pub mod watcher;
 

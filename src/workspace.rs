@@ -9,6 +9,7 @@
 mod cargo_config;
 mod identity;
 mod locate;
+mod members;
 mod outside;
 mod repository;
 mod selection;
@@ -19,6 +20,7 @@ mod toolchain;
 pub use cargo_config::{CargoConfig, ConfigError, ConfigFile, RunnerShape};
 pub use identity::{Identity, is_session_variable, is_terminal_variable, without_root};
 pub use locate::{LocateError, locate};
+pub use members::{Member, Members};
 pub use outside::{Outside, outside_roots};
 pub use repository::{LockId, Operation, Repository};
 pub use selection::Selection;

@@ -117,6 +117,7 @@ impl Progress {
                     self.line(&label(GOOD, word, rest));
                 }
             }
+            compiler::Progress::Made(_) => {}
             compiler::Progress::Diagnostic(text) => self.diagnostic(text),
         }
     }

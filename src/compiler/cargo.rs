@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::message::{ArtifactMessage, Message, ScriptMessage};
 use super::progress::{ErrorStream, Progress};
-use super::{BuildSpec, CompileError, error, jobs};
+use super::{BuildSpec, CompileError, Product, error, jobs};
 use crate::model::End;
 use crate::process::{Environment, Priority, Spec, Stream, run};
 use crate::workspace::{CargoConfig, Selection};
@@ -181,7 +181,10 @@ impl OutputStream {
         // Procedural macros can print here as well: what is no message is passed over.
         let Ok(message) = serde_json::from_slice::<Message>(line) else { return };
         match message {
-            Message::CompilerArtifact(artifact) => self.artifacts.push(artifact),
+            Message::CompilerArtifact(artifact) => {
+                progress(Progress::Made(Box::new(Product::of(&artifact))));
+                self.artifacts.push(artifact);
+            }
             Message::BuildScriptExecuted(script) => self.scripts.push(script),
             Message::BuildFinished { success } => self.success = Some(success),
             Message::Diagnostic { message } => {

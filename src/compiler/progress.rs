@@ -1,5 +1,7 @@
 //! What cargo prints on standard error, told apart: progress, status lines, everything else.
 
+use super::Product;
+
 /// How far a build is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Progress {
@@ -16,6 +18,8 @@ pub enum Progress {
     Blocked(String),
     /// A status line without its indentation: `Compiling ripgrep v15.1.0`.
     Status(String),
+    /// Something is made, or was.
+    Made(Box<Product>),
     /// An error or warning of the compiler, rendered.
     Diagnostic(String),
 }

@@ -105,6 +105,14 @@ pub(super) fn named(said: &Said, root: &Path) -> Vec<Named> {
     units.collect()
 }
 
+/// What was made a moment before is not found fresh because somebody else has made it.
+pub(super) fn take_over(named: &mut [Named], earlier: &[Named]) {
+    let made: BTreeSet<&Unit> = earlier.iter().filter(|n| !n.fresh).map(|n| &n.unit).collect();
+    for one in named {
+        one.fresh &= !made.contains(&one.unit);
+    }
+}
+
 /// `…/debug/deps/libx-HASH.rlib`, `…/debug/build/x-HASH/build-script-build`; a second name outside
 /// of `deps` leads to the first.
 fn unit_of(file: &Path) -> Option<Unit> {
@@ -418,8 +426,9 @@ mod tests {
             artifacts: Vec::new(),
             warnings: Vec::new(),
             fresh: false,
-            rebuilt: 0,
-            dirty: Vec::new(),
+            rebuilt: 1,
+            dirty: vec!["x: why".to_owned()],
+            products: Vec::new(),
             named,
             sources: super::super::Sources::default(),
             elapsed: Duration::ZERO,
@@ -499,6 +508,18 @@ mod tests {
         fs::rename(&deps, root.join("aside")).unwrap();
         std::os::unix::fs::symlink(root.join("aside"), deps).unwrap();
         assert!(ledger.stale(&root, NOW).is_empty());
+    }
+
+    #[test]
+    fn what_a_part_of_the_build_has_made_is_ours_though_the_whole_finds_it_fresh() {
+        let unit = |hash: &str| Unit { folder: OsText::from("/t"), hash: hash.to_owned() };
+        let part = build(vec![Named { unit: unit(OLD), fresh: false }]);
+        let found = [OLD, THEIRS].map(|hash| Named { unit: unit(hash), fresh: true });
+        let mut whole = build(found.to_vec());
+        whole.fresh = true;
+        whole.comes_after(&part);
+        assert_eq!(whole.named.iter().map(|one| one.fresh).collect::<Vec<_>>(), [false, true]);
+        assert_eq!((whole.rebuilt, whole.fresh, whole.dirty.len()), (2, false, 1));
     }
 
     #[test]

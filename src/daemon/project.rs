@@ -7,11 +7,13 @@
 //! why no question is answered for an older tree.
 
 mod actor;
+mod ahead;
 mod background;
 mod calm;
 mod courtesy;
-mod edits;
+mod foresight;
 mod git;
+mod history;
 mod inbox;
 mod patience;
 mod place;
@@ -19,7 +21,9 @@ mod polite;
 mod question;
 mod rivalry;
 mod site;
+mod stages;
 mod tree;
+mod warm;
 mod work;
 
 use std::path::{Path, PathBuf};
@@ -30,11 +34,13 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use self::actor::Actor;
+use self::ahead::Lesson;
 use self::inbox::Inbox;
 use super::Shared;
 use super::watches::Watches;
 use crate::config;
 use crate::model::Digest;
+use crate::predict::Commit;
 use crate::process::Environment;
 use crate::protocol::{Ask, LastVerdict, Mark, ProjectStatus, Reply};
 
@@ -65,6 +71,10 @@ pub(super) enum Message {
     Release,
     /// A verdict was reached.
     Report(Box<LastVerdict>),
+    /// What git remembers of the project.
+    History(Vec<Commit>),
+    /// A build has taught something about builds.
+    Learned(Box<Lesson>),
     /// The config says something else now.
     Settings(Box<config::Settings>),
 }

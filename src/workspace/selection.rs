@@ -115,6 +115,63 @@ impl Selection {
         self.kept(|name| OURS.contains(&name))
     }
 
+    /// The same of these packages only, as `-p` takes them, in the place of the whole workspace;
+    /// `None` unless it is a selection of the whole workspace that means the same for a part of it.
+    #[must_use]
+    pub fn narrowed<'a>(&self, packages: impl IntoIterator<Item = &'a str>) -> Option<Self> {
+        // Of features it is not certain that each package has them, nor of a target by name.
+        const HARMLESS: &[&str] = &[
+            "workspace",
+            "all",
+            "lib",
+            "bins",
+            "tests",
+            "examples",
+            "benches",
+            "all-targets",
+            "all-features",
+            "no-default-features",
+            "release",
+            "profile",
+            "target",
+            "target-dir",
+            "jobs",
+            "quiet",
+            "verbose",
+            "color",
+            "config",
+            "locked",
+            "offline",
+            "frozen",
+            "no-fail-fast",
+            "keep-going",
+            "timings",
+        ];
+        let harmless = self.words().all(|word| match word {
+            Word::Long { name, .. } => HARMLESS.contains(&name),
+            Word::Short { name, .. } => b"rqvj".contains(&name),
+            Word::Plain(_) => false,
+        });
+        if !harmless || !(self.has("workspace") || self.has("all")) {
+            return None;
+        }
+        let mut cargo = self.kept(|name| ["workspace", "all"].contains(&name));
+        for package in packages {
+            cargo.extend(["-p".into(), package.into()]);
+        }
+        Some(Self { dir: self.dir.clone(), cargo, harness: self.harness.clone() })
+    }
+
+    /// The packages that are named.
+    #[must_use]
+    pub fn packages(&self) -> Vec<String> {
+        let named = self.words().filter_map(|word| match word {
+            Word::Long { name: "package", value, .. } | Word::Short { name: b'p', value } => value,
+            _ => None,
+        });
+        named.map(|name| name.to_string_lossy().into_owned()).collect()
+    }
+
     /// The same without a number of jobs.
     #[must_use]
     pub fn build_args_but_jobs(&self) -> Vec<OsString> {
@@ -354,6 +411,34 @@ mod tests {
         for line in lines {
             assert_eq!(seen.insert(canonical(line), line), None, "{line}");
         }
+    }
+
+    #[test]
+    fn only_a_plain_whole_workspace_is_narrowed() {
+        let narrowed = |line: &str| {
+            let narrowed = selection(line).narrowed(["x", "y"])?;
+            Some(narrowed.cargo.join(OsStr::new(" ")).into_string().unwrap())
+        };
+        assert_eq!(narrowed("--workspace").as_deref(), Some("-p x -p y"));
+        assert_eq!(
+            narrowed("--all --all-features -r").as_deref(),
+            Some("--all-features -r -p x -p y")
+        );
+        for line in [
+            "",
+            "-p x",
+            "--workspace --exclude z",
+            "--workspace --features f",
+            "--workspace -F f",
+            "--workspace --test t",
+            "--workspace --doc",
+            "--workspace --no-run",
+            "--workspace name",
+            "--workspace --unheard-of",
+        ] {
+            assert_eq!(narrowed(line), None, "{line}");
+        }
+        assert_eq!(selection("-p a --package=b --package c name").packages(), ["a", "b", "c"]);
     }
 
     #[test]

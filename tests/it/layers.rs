@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Every module with its layer.
-const LAYERS: [(&str, u8); 19] = [
+const LAYERS: [(&str, u8); 20] = [
     ("model", 0),
     ("paths", 0),
     ("process", 0),
@@ -16,6 +16,7 @@ const LAYERS: [(&str, u8); 19] = [
     ("compiler", 2),
     ("hasher", 2),
     ("observer", 2),
+    ("predict", 2),
     ("runner", 2),
     ("watcher", 2),
     ("client", 3),
@@ -44,11 +45,12 @@ const BESIDE: [(&str, &str); 9] = [
 
 /// Modules that engines and words must not know although they lie below: engines take plain
 /// arguments.
-const NEVER: [(&str, &str); 6] = [
+const NEVER: [(&str, &str); 7] = [
     ("cache", "config"),
     ("compiler", "config"),
     ("hasher", "config"),
     ("observer", "config"),
+    ("predict", "config"),
     ("runner", "config"),
     ("watcher", "config"),
 ];

@@ -15,5 +15,6 @@ mod random;
 mod replay;
 mod results;
 mod same;
+mod stages;
 mod switch;
 mod trust;

@@ -12,6 +12,7 @@ use tracing::{debug, info, warn};
 use super::super::lock;
 use super::calm::Calm;
 use super::courtesy::Courtesy;
+use super::foresight::Foresight;
 use super::inbox::{Inbox, Taken};
 use super::rivalry::Rivalry;
 use super::tree::WatchedTree;
@@ -47,7 +48,7 @@ pub(super) struct Actor {
     pub(super) shared: Arc<Shared>,
     inbox: Arc<Inbox>,
     /// For background work to speak to this task; weak, so that it does not keep it alive.
-    messages: mpsc::WeakUnboundedSender<Message>,
+    pub(super) messages: mpsc::WeakUnboundedSender<Message>,
     pub(super) status: watch::Sender<ProjectStatus>,
     /// None while the folder is not there.
     pub(super) tree: Option<WatchedTree>,
@@ -61,7 +62,7 @@ pub(super) struct Actor {
     pub(super) holds: usize,
     pub(super) work: Work,
     /// What giving way has cost; shared with the build that is running.
-    courtesy: Arc<Mutex<Courtesy>>,
+    pub(super) courtesy: Arc<Mutex<Courtesy>>,
     /// The identity of the last question, for the code hash in `status`.
     pub(super) identity: Option<Identity>,
     /// Hundredths of a verification that are owed for answers from cache.
@@ -80,6 +81,8 @@ pub(super) struct Actor {
     pub(super) seen: Option<(Digest, Mark)>,
     /// When files were last found changed.
     pub(super) changed: Option<Instant>,
+    /// What will be wanted next.
+    pub(super) foresight: Foresight,
     /// What git does.
     pub(super) calm: Calm,
     /// A batch of changes waits until git has written all of its files.
@@ -140,6 +143,7 @@ impl Actor {
             cleaned: None,
             seen: None,
             changed: None,
+            foresight: Foresight::default(),
             calm: Calm::default(),
             postponed: false,
             memo_is_old: false,
@@ -218,6 +222,8 @@ impl Actor {
                 self.consider().await;
             }
             Message::Report(verdict) => self.report(*verdict),
+            Message::History(commits) => self.remember_history(commits),
+            Message::Learned(lesson) => self.learn(*lesson),
             Message::Settings(settings) => {
                 self.debounce = Debounce::new(settings.debounce);
                 self.settings = *settings;
@@ -430,6 +436,7 @@ impl Actor {
         }
         if matches!(self.shared.find(&tree, &question, &facts), Finding::Green(_)) {
             debug!(project = %self.root.display(), "known green: nothing to build");
+            self.note_built(None);
             return;
         }
         if !self.rivalry.may_build(wanted.identity(), &question.environment) {
@@ -441,8 +448,8 @@ impl Actor {
         }
         let snapshot = code_hash(&tree, &facts.identity);
         info!(project = %self.root.display(), %snapshot, "building the tests");
-        self.work =
-            work::build(&question, &facts, wanted, Arc::clone(&self.courtesy), &self.shared);
+        let (key, stages) = self.stages(&question, &facts).await;
+        self.build((&question, &facts), wanted, key, stages);
     }
 
     /// Builds now, whatever is known.
@@ -466,8 +473,9 @@ impl Actor {
         };
         self.work.stop().await;
         let wanted = Built::new(tree, &question, &facts);
-        self.work =
-            work::build(&question, &facts, wanted, Arc::clone(&self.courtesy), &self.shared);
+        // Somebody waits for the whole of it.
+        let (key, _) = self.stages(&question, &facts).await;
+        self.build((&question, &facts), wanted, key, Vec::new());
         self.work.tell_build(doing, reply);
     }
 
@@ -479,8 +487,11 @@ impl Actor {
                 self.log_build(&build);
                 let success = build.success;
                 self.built = of.clone();
-                if let Some(of) = of.as_ref().filter(|_| success) {
-                    self.judge(of, &build);
+                if success {
+                    self.note_built(of.as_ref());
+                    if let Some(of) = &of {
+                        self.judge(of, &build);
+                    }
                     self.clean_target();
                 }
                 self.status.send_modify(|status| status.last_build = Some(build));

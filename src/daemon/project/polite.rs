@@ -10,12 +10,15 @@ use tracing::{debug, info};
 use super::super::conditions::{Follower, Speed};
 use super::super::lock;
 use super::super::queue::{Queue, Wish};
+use super::ahead::Lesson;
 use super::courtesy::{Attempt, Courtesy};
+use super::foresight::Known;
 use super::patience::Patience;
 use super::place::{Cost, Place};
+use super::stages::{Progression, Stage};
 use super::work::{End, Worker};
-use crate::compiler::{self, Build, CompileError, Progress, TestCompiler};
-use crate::model::Timestamp;
+use crate::compiler::{self, Build, BuildSpec, CompileError, Progress, TestCompiler};
+use crate::model::{Digest, Timestamp};
 use crate::protocol::{LastBuild, State};
 
 /// How often the list of those who wait is read while we hold the lock.
@@ -35,28 +38,48 @@ enum Outcome {
     Stuck(String),
     /// Another project needs the place more.
     GavePlace,
+    /// It makes other things than the whole is made of.
+    Other,
     /// The machine, or somebody by hand, says that it must rest, or now somebody waits for it.
     Stopped(String),
 }
 
-/// How long a build may finish nothing, and who is told of it.
-#[derive(Clone, Copy)]
-pub(super) struct Bounds<'a> {
+/// What to build.
+pub(super) struct Plan {
+    /// The whole.
+    pub(super) spec: BuildSpec,
+    /// By which that is known again.
+    pub(super) key: Digest,
+    /// What comes before it.
+    pub(super) stages: Vec<Stage>,
+    /// How long nothing may be finished.
     pub(super) limit: Option<Duration>,
-    /// Is told of a build that succeeded.
-    pub(super) note: &'a (dyn Fn(&Build) + Sync),
+    /// Is told of the whole.
+    pub(super) note: Box<dyn Fn(&Build) + Send + Sync>,
 }
 
-/// Builds to the end, however many attempts that takes.
+impl Plan {
+    fn compiler(&self, stage: Option<&Stage>, speed: &Speed) -> TestCompiler {
+        let mut spec = self.spec.clone();
+        if let Some(stage) = stage {
+            spec.selection = stage.selection.clone();
+        }
+        TestCompiler::new(spec).with_jobs(speed.jobs)
+    }
+}
+
+/// Builds to the end, however many attempts that takes. Ends with the whole, however the stages
+/// before it came out.
 pub(super) async fn build(
-    compiler: &TestCompiler,
-    bounds: Bounds<'_>,
+    plan: &Plan,
     (queue, wish): (&std::sync::Arc<Queue>, &Wish),
     courtesy: &Mutex<Courtesy>,
     (worker, conditions): (&Worker, &mut Follower),
+    teach: &(dyn Fn(Lesson) + Send + Sync),
 ) -> End {
-    // What attempts built again that came to nothing else is news as well.
-    let again = Mutex::new(Vec::new());
+    let mut progress = Progression::new(&plan.stages);
+    // What stages built, and what attempts built again that came to nothing else, is news as well.
+    let (mut earlier, again) = (Vec::new(), Mutex::new(Vec::new()));
     loop {
         let Some(speed) = worker.may_go(conditions).await else { return End::GivenUp };
         // Who cannot begin keeps nobody waiting: the place comes after the lock.
@@ -69,20 +92,45 @@ pub(super) async fn build(
             continue;
         }
         let started = Instant::now();
-        let compiler = compiler.clone().with_jobs(speed.jobs);
-        let allowed = (worker, &*conditions, &speed);
-        match attempt(courtesy, &compiler, (bounds.limit, &again), &place, allowed).await {
-            Outcome::Ended(Err(CompileError::Cancelled)) => {
-                lock(courtesy).ended(started.elapsed());
-                return End::GivenUp;
+        let outcome = loop {
+            // Who waits, waits for the whole of it.
+            let stage = progress.next().filter(|_| !worker.wanted.is_cancelled());
+            let compiler = plan.compiler(stage, &speed);
+            let intro = progress.intro(stage);
+            let begun = Instant::now();
+            let allowed = (worker, &*conditions, &speed);
+            let watched = (plan.limit, &again);
+            let what = (&compiler, stage, &*intro);
+            let outcome = attempt(courtesy, what, watched, &place, allowed).await;
+            if !matches!(outcome, Outcome::GaveWay(_)) {
+                lock(courtesy).ended(begun.elapsed());
             }
+            let Some(stage) = stage else { break outcome };
+            match outcome {
+                Outcome::Ended(Err(CompileError::Cancelled)) => break outcome,
+                Outcome::Ended(result) => {
+                    progress.ended(result.is_ok(), &wish.project);
+                    earlier.extend(result);
+                }
+                Outcome::Other => {
+                    progress.skip(&wish.project);
+                    teach(Lesson::Inseparable(plan.key, stage.packages.clone()));
+                }
+                gave_way => break gave_way,
+            }
+        };
+        match outcome {
+            Outcome::Ended(Err(CompileError::Cancelled)) => return End::GivenUp,
             Outcome::Ended(result) => {
                 place.served();
-                lock(courtesy).ended(started.elapsed());
-                if let Ok(build) = &result {
-                    (bounds.note)(build);
-                }
-                let mut ended = outcome(result.map_err(|error| error.rendered()), started);
+                let result = result.map(|mut build| {
+                    earlier.iter().for_each(|earlier| build.comes_after(earlier));
+                    let known = Known::new(plan.key, &plan.spec.root, &build.products);
+                    teach(Lesson::Whole(known));
+                    (plan.note)(&build);
+                    build
+                });
+                let mut ended = last_build(result.map_err(|error| error.rendered()), started);
                 for line in lock(&again).drain(..) {
                     if !ended.dirty.contains(&line) {
                         ended.dirty.push(line);
@@ -92,9 +140,9 @@ pub(super) async fn build(
             }
             Outcome::Stuck(why) => {
                 place.served();
-                lock(courtesy).ended(started.elapsed());
                 let errors = format!("error: {why}\n");
-                return End::Built(LastBuild { ended: Some(why), ..outcome(Err(errors), started) });
+                let last = last_build(Err(errors), started);
+                return End::Built(LastBuild { ended: Some(why), ..last });
             }
             Outcome::GaveWay(attempt) => {
                 let lost = {
@@ -105,9 +153,9 @@ pub(super) async fn build(
                 let project = wish.project.display();
                 info!(%project, outcome = "gave way", lost, "another cargo wants to build");
             }
-            Outcome::GavePlace => lock(courtesy).ended(started.elapsed()),
+            // There is nothing that the whole would have to be the same as.
+            Outcome::GavePlace | Outcome::Other => {}
             Outcome::Stopped(reason) => {
-                lock(courtesy).ended(started.elapsed());
                 let project = wish.project.display();
                 info!(%project, outcome = "gave way", %reason, "the build is put off");
             }
@@ -115,7 +163,7 @@ pub(super) async fn build(
     }
 }
 
-fn outcome(result: Result<Build, String>, started: Instant) -> LastBuild {
+fn last_build(result: Result<Build, String>, started: Instant) -> LastBuild {
     let (success, errors, rebuilt, dirty) = match result {
         Ok(build) => (true, build.warnings.concat(), build.rebuilt, build.dirty),
         Err(errors) => (false, errors, 0, Vec::new()),
@@ -174,6 +222,8 @@ struct Heard {
     finished: bool,
     /// It waits for a lock itself.
     blocked: bool,
+    /// It made, or set out to make, something that is no part of the whole.
+    other: bool,
     patience: Patience,
 }
 
@@ -188,12 +238,13 @@ impl Heard {
             fresh: 0,
             finished: false,
             blocked: false,
+            other: false,
             patience,
         }
     }
 
     /// Takes note; what there is to tell.
-    fn note(&mut self, progress: Progress) -> Option<String> {
+    fn note(&mut self, progress: Progress, stage: Option<&Stage>) -> Option<String> {
         let now = Instant::now();
         match progress {
             Progress::Building { done, total, what } => {
@@ -213,8 +264,16 @@ impl Heard {
                 self.patience.blocked(now);
                 Some(format!("{what} (another cargo builds)"))
             }
-            Progress::Status(what) => {
-                self.patience.said(&what, now);
+            Progress::Made(product) => {
+                self.other |= stage.is_some_and(|stage| stage.units.is_other(&product));
+                None
+            }
+            // Packages of ours are named with their folders. Of those from a registry the whole
+            // has all that it needs.
+            Progress::Status(line) => {
+                self.patience.said(&line, now);
+                self.other |=
+                    stage.is_some() && line.starts_with("Compiling ") && !line.ends_with(')');
                 None
             }
             Progress::Diagnostic(_) => None,
@@ -245,12 +304,13 @@ fn note_again(again: &mut Vec<String>, line: &str) {
 /// Builds until the end, or until somebody else waits for the lock or the place.
 async fn attempt(
     courtesy: &Mutex<Courtesy>,
-    compiler: &TestCompiler,
+    (compiler, stage, intro): (&TestCompiler, Option<&Stage>, &str),
     (limit, again): (Option<Duration>, &Mutex<Vec<String>>),
     place: &Place,
     (worker, conditions, speed): (&Worker, &Follower, &Speed),
 ) -> Outcome {
-    worker.tell.send_replace((State::Building, speed.describe("building".to_owned())));
+    let at_first = if intro.is_empty() { "building" } else { intro };
+    worker.tell.send_replace((State::Building, speed.describe(at_first.to_owned())));
     let cancel = worker.cancel.child_token();
     let heard = Mutex::new(Heard::new(limit));
     let progress = |progress: Progress| {
@@ -259,7 +319,10 @@ async fn attempt(
         {
             note_again(&mut lock(again), line);
         }
-        if let Some(text) = lock(&heard).note(progress) {
+        if let Some(mut text) = lock(&heard).note(progress, stage) {
+            if !intro.is_empty() {
+                text = format!("{intro}: {text}");
+            }
             worker.tell.send_replace((State::Building, speed.describe(text)));
         }
     };
@@ -267,8 +330,20 @@ async fn attempt(
     loop {
         tokio::select! {
             biased;
-            result = &mut build => return Outcome::Ended(result),
+            result = &mut build => return match lock(&heard).other {
+                true => Outcome::Other,
+                false => Outcome::Ended(result),
+            },
             () = tokio::time::sleep(LOOK) => {}
+        }
+        if lock(&heard).other {
+            cancel.cancel();
+            let result = build.await;
+            // Somebody may have given up all of it meanwhile.
+            return match worker.cancel.is_cancelled() {
+                true => Outcome::Ended(result),
+                false => Outcome::Other,
+            };
         }
         let overdue = lock(&heard).patience.overdue(Instant::now());
         if let Some(why) = overdue {

@@ -29,7 +29,7 @@ impl Actor {
             Ok(facts) => facts,
             Err(message) => return Reply::Error { message },
         };
-        self.shared.queue.asked(&self.root);
+        self.note_question(&question);
         self.environment = question.environment.clone();
         self.is_asked = true;
         self.tell_place(&question, &facts);

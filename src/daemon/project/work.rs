@@ -12,11 +12,13 @@ use tracing::{debug, info, warn};
 use super::super::Shared;
 use super::super::conditions::{Follower, Speed};
 use super::Message;
+use super::ahead::Lesson;
 use super::background::ActorTree;
 use super::courtesy::Courtesy;
 use super::place::{self, Cost, Place};
 use super::polite;
-use crate::compiler::{Build, BuildSpec, TestCompiler};
+use super::stages::Stage;
+use crate::compiler::{Build, BuildSpec};
 use crate::model::Digest;
 use crate::process::Priority;
 use crate::protocol::{LastBuild, LastVerdict, Mark, Reply, State};
@@ -268,18 +270,19 @@ fn forward(mut from: watch::Receiver<Doing>, to: watch::Sender<String>) {
 
 /// Builds the tests of a question at low priority, once no other project builds and whenever
 /// nobody else wants cargo's lock.
+///
+/// The `stages` come first; what is learned goes to `teach`.
 pub(super) fn build(
-    question: &Question,
-    facts: &Facts,
+    (question, facts): (&Question, &Facts),
     of: Built,
+    stages: Vec<Stage>,
+    teach: (Digest, mpsc::WeakUnboundedSender<Message>),
     courtesy: Arc<Mutex<Courtesy>>,
     shared: &Shared,
 ) -> Work {
     let queue = Arc::clone(&shared.queue);
     let wish = place::wish(&question.root, &facts.target_dirs, "build");
-    let limit = question.settings.build_timeout;
-    let (question, cache_dir) = (question.clone(), shared.paths.cache_dir.clone());
-    let compiler = TestCompiler::new(BuildSpec {
+    let spec = BuildSpec {
         toolchain: facts.toolchain.clone(),
         config: facts.cargo_config.clone(),
         root: question.root.clone(),
@@ -290,15 +293,24 @@ pub(super) fn build(
         jobs: None,
         colour: false,
         hook: shared.hook.clone(),
-    });
+    };
     question.mark_target();
+    let (key, messages) = teach;
+    let teach = move |lesson: Lesson| {
+        if let Some(messages) = messages.upgrade() {
+            // The project may be ending.
+            let _ = messages.send(Message::Learned(Box::new(lesson)));
+        }
+    };
+    let (whole, cache_dir) = (question.clone(), shared.paths.cache_dir.clone());
+    let note = Box::new(move |build: &Build| whole.note_build(build, &cache_dir));
+    let limit = question.settings.build_timeout;
+    let plan = polite::Plan { spec, key, stages, limit, note };
     let mut conditions = shared.conditions.follow(&question.root);
     let (work, worker) = Work::start(of, State::Building);
     tokio::spawn(async move {
-        let note = |build: &Build| question.note_build(build, &cache_dir);
-        let bounds = polite::Bounds { limit, note: &note };
         let allowed = (&worker, &mut conditions);
-        let end = polite::build(&compiler, bounds, (&queue, &wish), &courtesy, allowed).await;
+        let end = polite::build(&plan, (&queue, &wish), &courtesy, allowed, &teach).await;
         // The project may have left the config meanwhile.
         let _ = worker.done.send(end);
     });

@@ -255,5 +255,4 @@ pub(in super::super) fn is_worth_it(lost: Duration, left: Option<Duration>) -> b
 }
 
 #[cfg(test)]
-#[path = "tests.rs"]
 mod tests;

@@ -110,28 +110,38 @@ fn a_lock_file_that_says_all_needs_no_network_and_one_that_does_not_is_written()
         let text = fs::read_to_string(&calls).unwrap_or_default();
         text.lines().map(|line| line.contains("--frozen")).collect()
     };
-    let idle = |home: &Home, calls: usize| {
-        until("it is built", || {
+    // After a step, all is at rest once a build of the very tree has ended.
+    let step = |home: &Home, path: &str, text: &str| -> Vec<bool> {
+        let before = home.project_status();
+        let calls = frozen().len();
+        home.write(path, text);
+        until("the step is built", || {
             let status = home.project_status();
-            let built = status["state"] == "idle" && status["last_build"]["success"] == true;
-            (built && frozen().len() >= calls).then_some(())
+            let other = |what: &str| status[what] != before[what];
+            let built = status["last_build"]["when"] != before["last_build"]["when"];
+            let done = status["state"] == "idle" && status["last_build"]["success"] == true;
+            (other("code_hash") && built && done).then_some(())
         });
+        frozen().split_off(calls)
     };
     let daemon = home.daemon();
-    idle(&home, 1);
-    // Without a lock file; it is there now, and counts, so that it may have been built once more.
-    let first = frozen();
-    assert!(!first[0] && first[1..].iter().all(|frozen| *frozen), "{first:?}");
-    home.write("src/lib.rs", "#[test] fn one() {}\n");
-    idle(&home, first.len() + 1);
-    assert_eq!(frozen().last(), Some(&true), "{:?}", frozen());
-    let before = frozen().len();
+    until("it is built, and the lock file seen", || {
+        let status = home.project_status();
+        let done = status["state"] == "idle" && status["last_build"]["success"] == true;
+        (done && home.root.join("Cargo.lock").exists()).then_some(())
+    });
+    assert_eq!(frozen().first(), Some(&false), "there was no lock file");
+    // It counts, so that there may have been another build when it came: two steps are sure.
+    step(&home, "src/lib.rs", "#[test] fn one() {}\n");
+    let calls = step(&home, "src/lib.rs", "#[test] fn other() {}\n");
+    assert!(!calls.is_empty() && calls.iter().all(|frozen| *frozen), "{calls:?}");
     // Another version stands in the manifest than in the lock file.
     let manifest = fs::read_to_string(home.root.join("Cargo.toml")).unwrap();
-    home.write("Cargo.toml", &manifest.replace("0.1.0", "0.1.1"));
-    idle(&home, before + 2);
-    assert_eq!(frozen()[before..before + 2], [true, false], "{:?}", frozen());
-    assert!(fs::read_to_string(home.root.join("Cargo.lock")).unwrap().contains("0.1.1"));
+    let calls = step(&home, "Cargo.toml", &manifest.replace("0.1.0", "0.1.1"));
+    assert!(calls.starts_with(&[true, false]), "{calls:?}");
+    let locked = || fs::read_to_string(home.root.join("Cargo.lock")).unwrap().contains("0.1.1");
+    assert!(locked());
+    until("it is at rest", || (home.project_status()["state"] == "idle").then_some(()));
     let by_hand = home.start("cargo", &["test", "--no-run", "--workspace", "-v"]).end(LIMIT);
     assert!(!by_hand.stderr.contains("Dirty"), "{by_hand:#?}");
     daemon.stop();

@@ -1,0 +1,127 @@
+//! What a build is made of, and whether another one is made of the same.
+//!
+//! Cargo decides features over all packages that are selected at once, so that a package built by
+//! itself can come with other features, of its own or of what it is built from, than as a part of
+//! the whole workspace. That is work for nothing if the whole is wanted: but it shows in the names
+//! of what is made, which hold cargo's digest of all that.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher as _};
+use std::path::PathBuf;
+
+use super::message::ArtifactMessage;
+
+/// Something that cargo made, or found made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Product {
+    /// Cargo's own name for the package, which `-p` takes.
+    pub package_id: String,
+    /// The package's manifest.
+    pub manifest: PathBuf,
+    /// Whether the package is a folder of ours rather than from a registry.
+    pub local: bool,
+    /// The target's name.
+    pub target: String,
+    /// The target's kinds.
+    pub kinds: Vec<String>,
+    /// Whether it was built with its tests.
+    pub test: bool,
+    /// Its files.
+    pub files: Vec<PathBuf>,
+    /// The program, where it is one.
+    pub executable: Option<PathBuf>,
+}
+
+impl Product {
+    pub(super) fn of(message: &ArtifactMessage) -> Self {
+        Self {
+            package_id: message.package_id.clone(),
+            manifest: message.manifest_path.clone(),
+            local: message.is_local(),
+            target: message.target.name.clone(),
+            kinds: message.target.kind.clone(),
+            test: message.profile.test,
+            files: message.filenames.clone(),
+            executable: message.executable.clone(),
+        }
+    }
+
+    /// Whether it is a program of tests.
+    #[must_use]
+    pub fn is_test(&self) -> bool {
+        self.test && self.executable.is_some()
+    }
+
+    fn key(&self) -> u64 {
+        digest(&(&self.package_id, &self.target, &self.kinds, self.test))
+    }
+}
+
+/// Everything that a build was made of.
+#[derive(Clone, Debug, Default)]
+pub struct Units(HashMap<u64, Vec<u64>>);
+
+impl Units {
+    /// The units of a build that succeeded.
+    #[must_use]
+    pub fn of(products: &[Product]) -> Self {
+        let mut units: HashMap<u64, Vec<u64>> = HashMap::new();
+        for product in products {
+            // One for the machine that builds and one for that which runs, perhaps.
+            units.entry(product.key()).or_default().push(digest(&product.files));
+        }
+        Self(units)
+    }
+
+    /// Whether `product` is another one than this build has in its place. A target of ours that
+    /// was not there is new, and nothing is known of it.
+    #[must_use]
+    pub fn is_other(&self, product: &Product) -> bool {
+        match self.0.get(&product.key()) {
+            Some(files) => !files.contains(&digest(&product.files)),
+            None => !product.local,
+        }
+    }
+}
+
+/// For this process only.
+fn digest(what: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    what.hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn product(local: bool, target: &str, test: bool, file: &str) -> Product {
+        Product {
+            package_id: if local { "path+file:///w#0.1.0" } else { "registry+x#1.0.0" }.to_owned(),
+            manifest: "/w/Cargo.toml".into(),
+            local,
+            target: target.to_owned(),
+            kinds: vec!["lib".to_owned()],
+            test,
+            files: vec![file.into()],
+            executable: None,
+        }
+    }
+
+    #[test]
+    fn other_features_show_in_the_names_of_files() {
+        let whole = Units::of(&[
+            product(true, "w", false, "libw-1.rlib"),
+            product(true, "w", true, "w-2"),
+            product(false, "serde", false, "libserde-3.rlib"),
+            // The same for a build script, with other features.
+            product(false, "serde", false, "libserde-4.rlib"),
+        ]);
+        assert!(!whole.is_other(&product(true, "w", true, "w-2")));
+        assert!(whole.is_other(&product(true, "w", true, "w-1")));
+        assert!(!whole.is_other(&product(false, "serde", false, "libserde-4.rlib")));
+        assert!(whole.is_other(&product(false, "serde", false, "libserde-5.rlib")));
+        assert!(!whole.is_other(&product(true, "new test", true, "new_test-1")));
+        assert!(whole.is_other(&product(false, "optional", false, "liboptional-1.rlib")));
+    }
+}

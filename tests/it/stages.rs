@@ -1,0 +1,121 @@
+//! What is made ready before the rest of a workspace.
+
+use crate::home::{Home, Started, until};
+
+fn package(home: &Home, name: &str, more: &str) {
+    let manifest = format!(
+        "[package]\nname='{name}'\nversion='0.1.0'\nedition='2021'\n[lib]\ndoctest=false\n{more}\n"
+    );
+    home.write(&format!("{name}/Cargo.toml"), &manifest);
+    let code = "pub fn f() -> u32 { 1 }\n#[test] fn one() {}\n";
+    home.write(&format!("{name}/src/lib.rs"), code);
+}
+
+fn workspace(members: &str) -> Home {
+    let home = Home::new();
+    let manifest = format!("[workspace]\nresolver = '2'\nmembers = [{members}]\n");
+    home.write("Cargo.toml", &manifest);
+    home.write(".gitignore", "/target\n/go\n");
+    home
+}
+
+/// Waits until all is built that there is to build.
+fn built(home: &Home, times: usize, daemon: &Started) {
+    until("it is built", || {
+        let status = home.project_status();
+        let ready = daemon.stderr().matches("the tests are ready").count();
+        (status["state"] == "idle" && ready == times).then_some(())
+    });
+}
+
+fn said(daemon: &Started, what: &str) -> usize {
+    daemon.stderr().matches(what).count()
+}
+
+#[test]
+fn the_edited_package_is_ready_before_those_that_are_built_from_it() {
+    let home = workspace("'low', 'top'");
+    package(&home, "low", "");
+    package(&home, "top", "[dependencies]\nlow = { path = '../low' }");
+    // With every edit of `low`, the build of `top` waits until it is let go.
+    home.write(
+        "top/build.rs",
+        "fn main() {\n\
+         \x20   println!(\"cargo::rerun-if-changed=../low/src/lib.rs\");\n\
+         \x20   while !std::path::Path::new(\"../go\").exists() {\n\
+         \x20       std::thread::sleep(std::time::Duration::from_millis(5));\n\
+         \x20   }\n}\n",
+    );
+    home.write("go", "");
+    assert_eq!(home.cargo(&["test", "--workspace", "--no-run"]).code, Some(0));
+    home.config("", "debounce = '1ms'");
+    let daemon = home.daemon();
+    built(&home, 1, &daemon);
+    std::fs::remove_file(home.root.join("go")).unwrap();
+    home.write("low/src/lib.rs", "pub fn f() -> u32 { 2 }\n#[test] fn one() {}\n");
+    until("the rest is being built", || {
+        let status = home.project_status();
+        let reason = status["reason"].as_str().unwrap_or_default();
+        reason.starts_with("built low (edited), building the rest").then_some(())
+    });
+    // Its own tests are there: cargo finds all of them fresh as soon as it gets the lock.
+    let by_hand = home.cargo(&["test", "-p", "low", "--no-run", "-v"]);
+    assert_eq!(by_hand.code, Some(0), "{by_hand:#?}");
+    assert!(!by_hand.stdout.contains("Running `rustc"), "{by_hand:#?}");
+    home.write("go", "");
+    built(&home, 2, &daemon);
+    let by_hand = home.cargo(&["test", "--workspace", "--no-run", "-v"]);
+    assert!(!by_hand.stdout.contains("Running `"), "{by_hand:#?}");
+    // What nothing is built from is no stage of its own.
+    home.write("top/src/lib.rs", "#[test] fn other() {}\n");
+    built(&home, 3, &daemon);
+    assert_eq!(said(&daemon, "built before the rest"), 1, "{}", daemon.stderr());
+    daemon.stop();
+}
+
+#[test]
+fn a_package_that_is_another_one_by_itself_is_not_built_first_again() {
+    let home = workspace("'dep', 'a', 'b'");
+    package(&home, "dep", "[features]\nloud = []");
+    package(&home, "a", "[dependencies]\ndep = { path = '../dep' }");
+    package(
+        &home,
+        "b",
+        "[dependencies]\na = { path = '../a' }\ndep = { path = '../dep', features = ['loud'] }",
+    );
+    assert_eq!(home.cargo(&["test", "--workspace", "--no-run"]).code, Some(0));
+    home.config("", "debounce = '1ms'");
+    let daemon = home.daemon();
+    built(&home, 1, &daemon);
+    for round in 2..4 {
+        home.write("a/src/lib.rs", &format!("#[test] fn number{round}() {{}}\n"));
+        built(&home, round, &daemon);
+        let by_hand = home.cargo(&["test", "--workspace", "--no-run", "-v"]);
+        assert!(!by_hand.stdout.contains("Running `"), "{by_hand:#?}");
+    }
+    assert_eq!(said(&daemon, "not the same by itself"), 1, "{}", daemon.stderr());
+    assert_eq!(said(&daemon, "built before the rest"), 0, "{}", daemon.stderr());
+    daemon.stop();
+}
+
+#[test]
+fn a_package_that_does_not_compile_is_told_early_and_the_build_fails_as_ever() {
+    let home = workspace("'low', 'top'");
+    package(&home, "low", "");
+    package(&home, "top", "[dependencies]\nlow = { path = '../low' }");
+    assert_eq!(home.cargo(&["test", "--workspace", "--no-run"]).code, Some(0));
+    home.config("", "debounce = '1ms'");
+    let daemon = home.daemon();
+    built(&home, 1, &daemon);
+    home.write("low/src/lib.rs", "pub fn f() -> u32 { nonsense }\n");
+    let errors = until("the build has failed", || {
+        let status = home.project_status();
+        let failed = status["state"] == "failed";
+        failed.then(|| status["last_build"]["errors"].as_str().unwrap().to_owned())
+    });
+    assert!(errors.contains("nonsense"), "{errors}");
+    assert_eq!(said(&daemon, "low (edited)"), 1, "{}", daemon.stderr());
+    home.write("low/src/lib.rs", "pub fn f() -> u32 { 3 }\n");
+    built(&home, 2, &daemon);
+    daemon.stop();
+}
