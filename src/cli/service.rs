@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -41,11 +41,11 @@ pub(super) fn daemon(context: &Context, format: LogFormat) -> Result<(), Stop> {
         let (reload, reloads) = mpsc::channel(1);
         let stop = CancellationToken::new();
         signals(stop.clone(), reload)?;
-        let notified = tokio::spawn(notify(life));
+        let notified = notify(life)?;
         info!(version = VERSION, "starting");
         let result = daemon.run(stop, reloads, tell).await;
-        // The last word to the supervisor must be out before we are gone.
-        let _ = notified.await;
+        // The last word to the supervisor should be out before we are gone.
+        let _ = tokio::time::timeout(FAREWELL, notified).await;
         result.map_err(|error| {
             let exit = match &error {
                 StartError::Endpoint(EndpointError::Held { .. }) => Exit::AlreadyRunning,
@@ -60,14 +60,42 @@ pub(super) fn daemon(context: &Context, format: LogFormat) -> Result<(), Stop> {
     result
 }
 
-/// Passes the daemon's life on to the supervisor, to its last word.
-async fn notify(mut life: mpsc::UnboundedReceiver<Life>) {
-    let mut notifier = Notifier::new();
-    while let Some(step) = life.recv().await {
-        if let Err(error) = notifier.tell(&step) {
-            warn!(%error, ?step, "the service manager does not listen");
+/// Passes the daemon's life on to the supervisor, to its last word; what is returned ends with
+/// that. On a thread of its own: a supervisor that does not read keeps whoever writes.
+fn notify(mut life: mpsc::UnboundedReceiver<Life>) -> std::io::Result<oneshot::Receiver<()>> {
+    let (done, ended) = oneshot::channel();
+    std::thread::Builder::new().name("notify".to_owned()).spawn(move || {
+        let mut notifier = Notifier::new();
+        let mut waiting = Vec::new();
+        while life.blocking_recv_many(&mut waiting, usize::MAX) > 0 {
+            for step in newest(std::mem::take(&mut waiting)) {
+                if let Err(error) = notifier.tell(&step) {
+                    warn!(%error, ?step, "the service manager does not listen");
+                }
+            }
         }
+        // Nobody waits any more after a while.
+        let _ = done.send(());
+    })?;
+    Ok(ended)
+}
+
+/// Less what a later one of the same kind makes untrue or needless.
+fn newest(steps: Vec<Life>) -> Vec<Life> {
+    let needless = |step: &Life, next: &Life| match step {
+        Life::Status(_) | Life::Alive | Life::Starting => {
+            std::mem::discriminant(step) == std::mem::discriminant(next)
+        }
+        Life::Ready | Life::Reloading | Life::Stopping => false,
+    };
+    let mut kept: Vec<Life> = Vec::new();
+    for step in steps {
+        if let Some(last) = kept.iter().position(|before| needless(before, &step)) {
+            kept.remove(last);
+        }
+        kept.push(step);
     }
+    kept
 }
 
 /// SIGTERM and SIGINT stop, SIGHUP reads the config again.
@@ -88,4 +116,28 @@ fn signals(stop: CancellationToken, reload: mpsc::Sender<()>) -> std::io::Result
         stop.cancel();
     });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_what_waits_for_a_slow_supervisor_the_newest_counts() {
+        let status = |text: &str| Life::Status(text.to_owned());
+        let steps = vec![
+            status("a"),
+            Life::Ready,
+            Life::Alive,
+            status("b"),
+            Life::Reloading,
+            Life::Alive,
+            Life::Ready,
+            Life::Stopping,
+        ];
+        let told = format!("{:?}", newest(steps));
+        let expected =
+            [Life::Ready, status("b"), Life::Reloading, Life::Alive, Life::Ready, Life::Stopping];
+        assert_eq!(told, format!("{:?}", expected));
+    }
 }

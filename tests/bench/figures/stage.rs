@@ -121,8 +121,8 @@ impl Stage {
 
     /// Waits until the daemon says that it is ready.
     pub(crate) fn wait_ready(&self) {
-        let notified = self.notified.borrow();
-        let socket = notified.as_ref().expect("a daemon was started");
+        // Nobody reads what it says after that, so nobody listens.
+        let socket = self.notified.borrow_mut().take().expect("a daemon was started");
         socket.set_read_timeout(Some(PATIENCE)).expect("a bound");
         let mut message = [0; 4096];
         loop {

@@ -1,6 +1,7 @@
 //! Daemons that are one too many, badly configured, or ended without warning.
 
 use std::fs;
+use std::os::unix::net::UnixDatagram;
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -153,4 +154,23 @@ fn a_daemon_that_ends_under_a_question_takes_nothing_with_it() {
     // Nobody can say any more whether a file changed meanwhile.
     assert_eq!(home.records(), 0);
     assert!(!answer.summary["not_kept"].is_null(), "{answer:#?}");
+}
+
+#[test]
+fn a_supervisor_that_does_not_read_keeps_nobody_waiting() {
+    let mut home = Home::with(&[]);
+    let socket = home.base.join("out/notify");
+    let manager = UnixDatagram::bind(&socket).unwrap();
+    // Its queue is full from the beginning.
+    let filler = UnixDatagram::unbound().unwrap();
+    filler.set_nonblocking(true).unwrap();
+    while filler.send_to(b"STATUS=full", &socket).is_ok() {}
+    home.environment.set("NOTIFY_SOCKET", &socket);
+    home.config("", "debounce = '1h'");
+    let daemon = home.daemon();
+    home.test(&[]).green_from("run");
+    home.ok(&["rebuild"]);
+    home.test(&[]).green_from("cache");
+    daemon.stop();
+    drop(manager);
 }
