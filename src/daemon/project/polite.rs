@@ -97,7 +97,7 @@ pub(super) async fn build(
                 Outcome::Ended(result) => progress.ended(result.is_ok(), &wish.project),
                 Outcome::Other => {
                     progress.skip(&wish.project);
-                    teach(Lesson::Inseparable(plan.key, stage.packages.clone()));
+                    teach(Lesson::Inseparable(plan.key, stage.specs.clone()));
                 }
                 gave_way => break gave_way,
             }
