@@ -25,6 +25,7 @@
 //! | `sweep` | statistics, `clear`, carrying out a plan |
 //! | `gc` | what is odd, unfinished or abandoned |
 //! | `state` | counts and the last verdict of a project |
+//! | `targets` | target directories that projects have to themselves |
 
 mod files;
 mod format;
@@ -38,6 +39,7 @@ mod record;
 mod retention;
 mod state;
 mod sweep;
+mod targets;
 
 pub use gc::GcOptions;
 pub use put::{PutError, Stored};
@@ -45,6 +47,7 @@ pub use record::{Input, InputState, Key, Level, ParseLevelError, Record};
 pub use retention::Why;
 pub use state::{Flaky, LastVerdict, ProjectState, StateError, Unkept, UnkeptCall};
 pub use sweep::{Item, ProjectStats, Removed, Report, Stats, SweepError};
+pub use targets::{OwnTarget, mark_own_target, own_targets, remove_leftovers};
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -67,12 +70,14 @@ pub struct Limits {
     pub keep_snapshots: usize,
     /// How many bytes all records and listings of all projects may have together.
     pub max_bytes: u64,
+    /// How old a record may grow; none sets no limit.
+    pub max_age: Option<Duration>,
 }
 
 impl Default for Limits {
-    /// Ten snapshots a project and 512 MiB.
+    /// Ten snapshots a project and 512 MiB, however old.
     fn default() -> Self {
-        Self { keep_snapshots: 10, max_bytes: 512 << 20 }
+        Self { keep_snapshots: 10, max_bytes: 512 << 20, max_age: None }
     }
 }
 

@@ -18,6 +18,7 @@ mod remote;
 mod render;
 mod service;
 mod status;
+mod targets;
 mod test;
 
 pub use args::Cli;

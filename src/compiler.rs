@@ -15,6 +15,7 @@ mod message;
 mod plan;
 mod progress;
 mod sources;
+mod stale;
 mod targets;
 mod units;
 
@@ -27,12 +28,14 @@ use tokio_util::sync::CancellationToken;
 use crate::process::{Environment, Priority};
 use crate::workspace::{CargoConfig, Selection, Toolchain};
 
+pub use cargo::building_into;
 pub use error::CompileError;
 pub use hook::record_invocation;
 pub use locks::{is_locked, waiting_for_us};
 pub use plan::{Plan, Planned};
 pub use progress::Progress;
 pub use sources::Sources;
+pub use stale::{Ledger, RemoveError, Stale, forget_ledgers, remove_stale};
 pub use targets::{Artifact, Harness, may_be_custom};
 pub use units::{Product, Units};
 
@@ -49,6 +52,8 @@ pub struct BuildSpec {
     pub toolchain: Toolchain,
     /// Cargo's configuration for that folder and environment.
     pub config: CargoConfig,
+    /// Where to build, if it is not where the developer's cargo would.
+    pub target_dir: Option<PathBuf>,
     /// Whether someone is waiting.
     pub priority: Priority,
     /// At most so many compilers at a time, even where the developer's own settings allow more.
@@ -76,10 +81,29 @@ pub struct Build {
     pub warnings: Vec<String>,
     /// Whether cargo found everything up to date, dependencies too.
     pub fresh: bool,
+    /// How many artifacts were not.
+    pub rebuilt: usize,
+    /// Why: `p v0.1.0 (/w): the environment variable X changed`, for some of what had been built
+    /// before. Only of builds that nobody waits for.
+    pub dirty: Vec<String>,
+    /// What of the workspace's own was built or fresh, for the [`Ledger`].
+    pub named: Vec<stale::Named>,
     /// Which files the compiler and build scripts say they have read.
     pub sources: Sources,
     /// How long cargo took.
     pub elapsed: Duration,
+}
+
+impl Build {
+    /// Takes over what an earlier build of a part has made of it: here that was fresh.
+    pub fn comes_after(&mut self, earlier: &Self) {
+        self.fresh &= earlier.fresh;
+        self.rebuilt += earlier.rebuilt;
+        let more = earlier.dirty.iter().filter(|line| !self.dirty.contains(line));
+        let more: Vec<String> = more.cloned().collect();
+        self.dirty.extend(more);
+        stale::take_over(&mut self.named, &earlier.named);
+    }
 }
 
 impl TestCompiler {
@@ -118,18 +142,43 @@ impl TestCompiler {
         let said = if self.spec.selection.is_doc_only() {
             self.rehearse(cancel, progress).await?.0
         } else {
-            let arguments = cargo::Arguments { no_run: true, ..cargo::Arguments::default() };
-            cargo::call(&self.spec, arguments, cancel, progress).await?
+            self.compile(cancel, progress).await?
         };
         let packages = targets::Packages::default();
         Ok(Build {
             artifacts: targets::artifacts(&said.artifacts, &packages)?,
             products: said.artifacts.iter().map(Product::of).collect(),
             fresh: said.is_fresh(),
+            rebuilt: said.rebuilt(),
+            named: stale::named(&said, &self.spec.root),
             sources: sources::collect(&self.spec.root, &said),
+            dirty: said.dirty,
             warnings: said.warnings,
             elapsed: said.elapsed,
         })
+    }
+
+    /// Where nobody waits, without the network first: a build ahead of need is not worth a wait
+    /// for an index that does not answer, and mostly the lock file says all.
+    async fn compile(
+        &self,
+        cancel: &CancellationToken,
+        mut progress: impl FnMut(Progress),
+    ) -> Result<cargo::Said, CompileError> {
+        let arguments =
+            |frozen| cargo::Arguments { no_run: true, frozen, ..cargo::Arguments::default() };
+        let BuildSpec { root, selection, priority, .. } = &self.spec;
+        if *priority == Priority::Background
+            && root.join("Cargo.lock").is_file()
+            && !selection.is_about_network()
+        {
+            match cargo::call(&self.spec, arguments(true), cancel, &mut progress).await {
+                // Something is to be fetched, or the lock file to be written.
+                Err(CompileError::Refused { .. } | CompileError::Manifest { .. }) => {}
+                done => return done,
+            }
+        }
+        cargo::call(&self.spec, arguments(false), cancel, progress).await
     }
 
     /// Asks cargo which processes it would run for this selection, with which arguments, folder

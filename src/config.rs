@@ -26,11 +26,13 @@ mod values;
 
 use std::borrow::Cow;
 use std::num::NonZeroUsize;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use schemars::JsonSchema;
 
+use crate::model::Digest;
 use crate::paths::Paths;
 use crate::process::Environment;
 
@@ -61,6 +63,8 @@ pub struct Config {
 pub struct CacheSettings {
     /// How large all records of all projects together may grow, in bytes.
     pub max_size: u64,
+    /// How old a record may grow; none sets no limit. Never zero.
+    pub max_age: Option<Duration>,
 }
 
 /// `[log]`.
@@ -129,6 +133,60 @@ pub struct Settings {
     pub always_run: Vec<String>,
     /// Globs of addresses outside of a run that a run may speak to and still be kept.
     pub trusted_services: Vec<String>,
+    /// Where the tests are built.
+    pub target_dir: TargetDir,
+    /// How long a build in the background may go on without finishing anything; none sets no
+    /// limit. Never zero.
+    pub build_timeout: Option<Duration>,
+    /// Whether what our builds have left in target directories is removed once it is stale.
+    pub clean_target: bool,
+}
+
+/// Where a project's tests are built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TargetDir {
+    /// Where the developer's own cargo builds them.
+    Cargo,
+    /// In a folder of the project's own below this one.
+    Own(PathBuf),
+    /// In this folder.
+    At(PathBuf),
+}
+
+impl TargetDir {
+    /// What a text of the config says; its paths are as they are written there.
+    fn written(text: &str) -> Self {
+        match text {
+            "cargo" => Self::Cargo,
+            "own" => Self::Own(PathBuf::new()),
+            path => Self::At(path.into()),
+        }
+    }
+
+    /// The word in the config; that of a path is none.
+    fn as_str(&self) -> &'static str {
+        match self {
+            Self::Cargo => "cargo",
+            Self::Own(_) => "own",
+            Self::At(_) => "",
+        }
+    }
+
+    /// The folder for the workspace at `root`; none where it is cargo's to say.
+    #[must_use]
+    pub fn of(&self, root: &Path) -> Option<PathBuf> {
+        match self {
+            Self::Cargo => None,
+            Self::Own(below) => Some(below.join(own_name(root))),
+            Self::At(path) => Some(path.clone()),
+        }
+    }
+}
+
+/// The name of a project's own target directory: short, since paths below it can grow long.
+fn own_name(root: &Path) -> String {
+    let digest = Digest::of(root.as_os_str().as_bytes()).to_string();
+    digest.chars().take(16).collect()
 }
 
 /// One cargo workspace of the config.

@@ -21,6 +21,7 @@ mod queue;
 mod server;
 mod session;
 mod shared;
+mod sharing;
 mod watches;
 
 pub use conditions::{Left, Pause, PauseError, Pauses, Surveyed, survey};
@@ -29,7 +30,6 @@ pub use life::Life;
 
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -317,7 +317,7 @@ impl Daemon {
             queue: Arc::default(),
             conditions,
             commands: commands.clone(),
-            max_bytes: AtomicU64::new(loaded.config.cache.max_size),
+            bounds: Mutex::new(loaded.config.cache),
             hook,
             stop: stop.clone(),
             project: self.project.clone(),

@@ -74,6 +74,12 @@ impl Paths {
         self.runtime_dir.join("control.sock")
     }
 
+    /// The folder of target directories that projects have to themselves.
+    #[must_use]
+    pub fn own_targets(&self) -> PathBuf {
+        self.cache_dir.join("targets")
+    }
+
     /// The file whose lock means that a daemon is alive.
     #[must_use]
     pub fn daemon_lock(&self) -> PathBuf {

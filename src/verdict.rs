@@ -28,7 +28,7 @@ mod verify;
 
 pub use exec::{Called, Invocation, call};
 pub use explain::{CallsExplanation, Explanation, TargetExplanation, explain};
-pub use facts::{Facts, FactsError, Question, Settings};
+pub use facts::{Facts, FactsError, LEDGERS, Question, Settings};
 pub use key::{code_hash, source_key};
 pub use look_up::{Finding, answer_of, known_failure};
 pub use remember::remember;

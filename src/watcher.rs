@@ -34,6 +34,7 @@ mod limit;
 mod mounts;
 mod polling;
 mod queue;
+mod sleep;
 mod state;
 mod table;
 mod trust;
@@ -55,6 +56,7 @@ pub use error::{StartError, Unwatched, WatchError};
 pub use event::{CookieId, WatchEvent};
 pub use limit::{LimitKind, WatchLimit};
 pub use polling::{PollReason, Polling};
+pub use sleep::Sleep;
 pub use trust::{Trust, events_are_trustworthy};
 
 use backend::{Applied, Backend};

@@ -72,7 +72,7 @@ impl Cache {
         let keep = |project: &Digest| {
             Some(keeps.get(project).copied().unwrap_or(options.limits.keep_snapshots))
         };
-        let mut plan = retention::plan(&holdings, &keep, options.limits.max_bytes, now);
+        let mut plan = retention::plan(&holdings, &keep, &options.limits, now);
         plan.manifests.extend(unclaimed.into_iter().map(|code_hash| (code_hash, Why::Unclaimed)));
         report.entries = (sizes.len() - plan.records.len()) as u64;
         if options.dry_run {

@@ -253,7 +253,7 @@ impl Cache {
     fn retain(&self, project: &Path, limits: Limits, now: Timestamp) -> io::Result<Vec<Removed>> {
         let own = project_digest(project);
         let keep = |project: &Digest| (*project == own).then_some(limits.keep_snapshots);
-        if sweep::plan(&self.layout, &keep, limits.max_bytes, now)?.is_empty() {
+        if sweep::plan(&self.layout, &keep, &limits, now)?.is_empty() {
             return Ok(Vec::new());
         }
         let path = self.layout.records_lock();
@@ -262,7 +262,7 @@ impl Cache {
             return Ok(Vec::new());
         };
         // Planned again, now that nobody adds a record or a claim.
-        let plan = sweep::plan(&self.layout, &keep, limits.max_bytes, now)?;
+        let plan = sweep::plan(&self.layout, &keep, &limits, now)?;
         let mut report = sweep::Report::default();
         sweep::carry_out(&self.layout, &plan, &mut report);
         for (path, error) in &report.failed {

@@ -4,8 +4,9 @@
 //! 1. A project that has recorded nothing for [`ABANDONED`] keeps nothing.
 //! 2. A project keeps the records of its last so many distinct snapshots; and, apart from those,
 //!    of single calls by cargo those of its last so many days, which stand in a snapshot's place.
-//! 3. A record that no project keeps goes, and a manifest with its snapshot's last record.
-//! 4. While all of it is too large, the oldest record goes; never a project's newest one. If that
+//! 3. A project keeps no record that is older than records may grow.
+//! 4. A record that no project keeps goes, and a manifest with its snapshot's last record.
+//! 5. While all of it is too large, the oldest record goes; never a project's newest one. If that
 //!    is not enough, manifests go: they only make explanations better.
 //!
 //! A claim from the future can only come from a clock that has been set back since. It counts as
@@ -15,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
+use super::Limits;
 use super::layout::Claim;
 use super::record::{Key, Level};
 use crate::model::{Digest, Timestamp};
@@ -30,6 +32,8 @@ const SLACK: Duration = Duration::from_secs(60);
 pub enum Why {
     /// The project has this many newer snapshots, which is what it keeps.
     Snapshots(usize),
+    /// It is older than so many seconds, which is what records may grow to.
+    Age(u64),
     /// All records together were larger than this many bytes, and it was the oldest.
     Size(u64),
     /// Its project has recorded nothing for so many days.
@@ -50,6 +54,7 @@ impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Snapshots(keep) => write!(f, "its project has {keep} newer snapshots"),
+            Self::Age(seconds) => write!(f, "older than {seconds} s"),
             Self::Size(max) => write!(f, "the oldest, and all together exceed {max} bytes"),
             Self::Abandoned(days) => write!(f, "its project recorded nothing for {days} days"),
             Self::Unclaimed => f.write_str("no record belongs to it"),
@@ -92,7 +97,7 @@ impl Plan {
 pub(super) fn plan(
     holdings: &Holdings,
     keep: &dyn Fn(&Digest) -> Option<usize>,
-    max_bytes: u64,
+    limits: &Limits,
     now: Timestamp,
 ) -> Plan {
     let slack = u64::try_from(SLACK.as_millis()).unwrap_or(u64::MAX);
@@ -118,6 +123,7 @@ pub(super) fn plan(
             let why = match silent {
                 Some(age) if age > ABANDONED => Why::Abandoned(age.as_secs() / (24 * 60 * 60)),
                 _ if !stay.contains(&claim.code_hash) => Why::Snapshots(number),
+                _ if let Some(most) = outlived(claim.at, limits.max_age, now) => Why::Age(most),
                 _ => {
                     kept.insert(**claim);
                     continue;
@@ -132,8 +138,15 @@ pub(super) fn plan(
     let still: BTreeSet<Key> = kept.iter().map(|claim| claim.key).collect();
     plan.records = whys.into_iter().filter(|(key, _)| !still.contains(key)).collect();
     orphan_manifests(holdings, &kept, &mut plan);
-    shrink(holdings, &kept, max_bytes, &believed, &mut plan);
+    shrink(holdings, &kept, limits.max_bytes, &believed, &mut plan);
     plan
+}
+
+/// The age in seconds that a record of `at` has outlived, if it has. Of one from the future no age
+/// is known.
+fn outlived(at: Timestamp, most: Option<Duration>, now: Timestamp) -> Option<u64> {
+    let most = most?;
+    (at.age(now)? > most).then_some(most.as_secs())
 }
 
 fn is_of_call(claim: &&Claim) -> bool {

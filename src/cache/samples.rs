@@ -12,7 +12,8 @@ use crate::model::{
 pub(super) const NOW: Timestamp = Timestamp(1_000_000_000_000);
 
 /// Bounds that no test reaches by chance.
-pub(super) const LIMITS: Limits = Limits { keep_snapshots: 1_000, max_bytes: 1 << 30 };
+pub(super) const LIMITS: Limits =
+    Limits { keep_snapshots: 1_000, max_bytes: 1 << 30, max_age: None };
 
 pub(super) fn key(number: u64) -> Key {
     Key { level: Level::Source, version: 1, digest: Digest::of(&number.to_le_bytes()) }

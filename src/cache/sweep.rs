@@ -10,13 +10,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::Cache;
 use super::files::{self, Access, Lock, remedy};
 use super::index::{self, RecordFile};
 use super::layout::{Claim, Layout};
 use super::programs::{self, Named};
 use super::record::{Key, Level, project_digest};
 use super::retention::{self, Holdings, Plan, Why};
+use super::{Cache, Limits};
 use crate::model::{Digest, Timestamp};
 
 /// How long `clear` and `gc` wait for those that write.
@@ -252,10 +252,10 @@ impl Cache {
 pub(super) fn plan(
     layout: &Layout,
     keep: &dyn Fn(&Digest) -> Option<usize>,
-    max_bytes: u64,
+    limits: &Limits,
     now: Timestamp,
 ) -> io::Result<Plan> {
-    Ok(retention::plan(&holdings(layout)?, keep, max_bytes, now))
+    Ok(retention::plan(&holdings(layout)?, keep, limits, now))
 }
 
 /// What lies below the folder now.

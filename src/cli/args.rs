@@ -232,6 +232,12 @@ pub enum CacheCommand {
         /// Only say what would be removed
         #[arg(long)]
         dry_run: bool,
+        /// Also what our builds have left in target directories that no cargo would find fresh
+        #[arg(long)]
+        target: bool,
+        /// Of target directories, only those of this project
+        #[arg(long, value_name = "PATH", requires = "target")]
+        project: Option<PathBuf>,
     },
 }
 

@@ -8,7 +8,7 @@ use super::exit::{Exit, Stop};
 use super::render::{GOOD, NOTE, WARN, ago, label, plural};
 use crate::cache::Cache;
 use crate::hasher::{Difference, FileChange};
-use crate::model::{Digest, Source, TargetId, TargetKind, Timestamp, Verdict};
+use crate::model::{Digest, OsText, Source, TargetId, TargetKind, Timestamp, Verdict};
 use crate::verdict::{
     self, CallsExplanation, Explanation, Facts, LocalTree, Question, Scope, Tree as _,
 };
@@ -45,6 +45,7 @@ struct ProjectLine<'a> {
     reason: &'a str,
     code_hash: Option<Digest>,
     files: Vec<String>,
+    target_dirs: Vec<OsText>,
     settings: &'a [String],
 }
 
@@ -62,10 +63,10 @@ pub(super) fn explain(context: &Context, args: &ExplainArgs) -> Result<(), Stop>
     let look = runtime.block_on(tree.look()).map_err(|error| Stop::new(Exit::NotGreen, error))?;
     let manifest = tree.scope().hasher().manifest();
     let explanation = verdict::explain(&question, &facts, &look, &manifest, &cache);
-    show(&explanation, args)
+    show(&explanation, &facts, args)
 }
 
-fn show(explanation: &Explanation, args: &ExplainArgs) -> Result<(), Stop> {
+fn show(explanation: &Explanation, facts: &Facts, args: &ExplainArgs) -> Result<(), Stop> {
     let source = if explanation.cached { Source::Cache } else { Source::Run };
     let files: Vec<_> = explanation.files.iter().map(file_text).collect();
     let wanted = |id: &TargetId| {
@@ -114,6 +115,7 @@ fn show(explanation: &Explanation, args: &ExplainArgs) -> Result<(), Stop> {
                 reason: &explanation.reason,
                 code_hash: explanation.code_hash,
                 files,
+                target_dirs: facts.target_dirs.iter().map(OsText::from).collect(),
                 settings: &explanation.settings,
             })
         );
@@ -131,6 +133,9 @@ fn show(explanation: &Explanation, args: &ExplainArgs) -> Result<(), Stop> {
     }
     for file in &files {
         anstream::println!("{}", label(NOTE, "File", file));
+    }
+    for dir in &facts.target_dirs {
+        anstream::println!("{}", label(NOTE, "builds in", dir.display()));
     }
     for setting in &explanation.settings {
         anstream::println!("{}", label(NOTE, "Setting", setting));

@@ -8,6 +8,7 @@ use super::args::{CacheCommand, ConfigCommand, Format};
 use super::context::Context;
 use super::exit::{Exit, Stop};
 use super::render::{ERROR, GOOD, WARN, bytes, label, plural};
+use super::targets::{self, TargetLine};
 use crate::cache::{Cache, GcOptions, Limits, Report, SweepError};
 use crate::config;
 use crate::model::{OsText, Timestamp};
@@ -67,6 +68,7 @@ struct StatsLine {
     programs: u64,
     program_bytes: u64,
     projects: Vec<ProjectLine>,
+    targets: Vec<TargetLine>,
 }
 
 #[derive(Serialize)]
@@ -82,14 +84,18 @@ struct ProjectLine {
 pub(super) fn cache(context: &Context, what: CacheCommand) -> Result<(), Stop> {
     let cache = Cache::open(&context.paths.cache_dir);
     match what {
-        CacheCommand::Stats { format } => stats(&cache, format),
+        CacheCommand::Stats { format } => stats(context, &cache, format),
         CacheCommand::Clear { project } => clear(context, &cache, project),
-        CacheCommand::Gc { dry_run } => gc(context, &cache, dry_run),
+        CacheCommand::Gc { dry_run, target, project } => {
+            gc(context, &cache, dry_run)?;
+            if target { targets::gc_stale(context, project.as_deref(), dry_run) } else { Ok(()) }
+        }
     }
 }
 
-fn stats(cache: &Cache, format: Format) -> Result<(), Stop> {
+fn stats(context: &Context, cache: &Cache, format: Format) -> Result<(), Stop> {
     let stats = cache.stats().map_err(swept)?;
+    let targets = targets::lines(context);
     if format == Format::Json {
         let projects = stats.projects.iter().map(|project| ProjectLine {
             path: project.path.as_ref().map(OsText::from),
@@ -106,6 +112,7 @@ fn stats(cache: &Cache, format: Format) -> Result<(), Stop> {
             programs: stats.programs,
             program_bytes: stats.program_bytes,
             projects: projects.collect(),
+            targets,
         };
         println!("{}", serde_json::to_string(&line).map_err(std::io::Error::from)?);
         return Ok(());
@@ -127,20 +134,27 @@ fn stats(cache: &Cache, format: Format) -> Result<(), Stop> {
             bytes(project.bytes)
         );
     }
+    targets.iter().for_each(|target| println!("{}", target.text()));
     Ok(())
 }
 
 fn clear(context: &Context, cache: &Cache, project: Option<PathBuf>) -> Result<(), Stop> {
     let project = project.map(|path| context.project(Some(&path))).transpose()?;
     let report = cache.clear(project.as_deref()).map_err(swept)?;
-    tell(&report, "Removed")
+    let all_went = targets::clear(context, project.as_deref());
+    tell(&report, "Removed")?;
+    if all_went { Ok(()) } else { Err(Stop::silent(Exit::Failure)) }
 }
 
 fn gc(context: &Context, cache: &Cache, dry_run: bool) -> Result<(), Stop> {
     let config = context.config()?.config;
     let keep = |settings: &config::Settings| settings.keep_snapshots as usize;
     let options = GcOptions {
-        limits: Limits { keep_snapshots: keep(&config.defaults), max_bytes: config.cache.max_size },
+        limits: Limits {
+            keep_snapshots: keep(&config.defaults),
+            max_bytes: config.cache.max_size,
+            max_age: config.cache.max_age,
+        },
         keep: config
             .projects
             .iter()
@@ -149,7 +163,9 @@ fn gc(context: &Context, cache: &Cache, dry_run: bool) -> Result<(), Stop> {
         dry_run,
     };
     let report = cache.gc(Timestamp::now(), &options).map_err(swept)?;
-    tell(&report, if dry_run { "Would go" } else { "Removed" })
+    let all_went = targets::gc(context, dry_run)?;
+    tell(&report, if dry_run { "Would go" } else { "Removed" })?;
+    if all_went { Ok(()) } else { Err(Stop::silent(Exit::Failure)) }
 }
 
 /// Says what went, and fails if something that had to go is still there.

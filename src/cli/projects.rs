@@ -8,6 +8,7 @@ use super::args::Format;
 use super::context::Context;
 use super::exit::{Exit, Stop};
 use super::render::{GOOD, NOTE, WARN, label};
+use super::targets;
 use crate::config::edit::{self, Added, EditError};
 use crate::model::os_text;
 
@@ -35,7 +36,11 @@ pub(super) fn remove(context: &Context, path: Option<&Path>) -> Result<(), Stop>
     let root = context.project(path)?;
     let removed = edit::remove(&context.paths, &context.environment, &root).map_err(refused)?;
     anstream::eprintln!("{}", label(GOOD, "Removed", removed.path.display()));
-    Ok(())
+    // Nobody builds into it any more; `clear` tells what stays.
+    if targets::clear(context, Some(&removed.path)) {
+        return Ok(());
+    }
+    Err(Stop::silent(Exit::Failure))
 }
 
 #[derive(Serialize)]

@@ -84,6 +84,14 @@ fn without_daemon(context: &Context) -> Result<StatusReport, Stop> {
             paused_until: None,
             code_hash: None,
             watch: "nothing: no daemon is running".to_owned(),
+            target_dirs: project
+                .settings
+                .target_dir
+                .of(&project.path)
+                .iter()
+                .map(Into::into)
+                .collect(),
+            notes: Vec::new(),
             last_build: None,
             verified: known.verified,
             wrong: known.wrong,

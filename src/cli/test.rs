@@ -174,7 +174,7 @@ impl Asking<'_> {
     }
 
     fn options(&self, question: &Question) -> Result<RunOptions, Stop> {
-        let max_bytes = self.context.config()?.config.cache.max_size;
+        let cache = self.context.config()?.config.cache;
         Ok(RunOptions {
             hook: std::env::current_exe()?,
             jobs: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
@@ -182,7 +182,11 @@ impl Asking<'_> {
             priority: Priority::Foreground,
             color: self.context.colored(),
             no_cache: self.args.no_cache || self.args.verify,
-            limits: Limits { keep_snapshots: question.settings.keep_snapshots as usize, max_bytes },
+            limits: Limits {
+                keep_snapshots: question.settings.keep_snapshots as usize,
+                max_bytes: cache.max_size,
+                max_age: cache.max_age,
+            },
             cancel: CancellationToken::new(),
         })
     }

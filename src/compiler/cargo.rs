@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
+use std::path::Path;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -10,13 +11,16 @@ use super::message::{ArtifactMessage, Message, ScriptMessage};
 use super::progress::{ErrorStream, Progress};
 use super::{BuildSpec, CompileError, Product, error, jobs};
 use crate::model::End;
-use crate::process::{Environment, Spec, Stream, run};
+use crate::process::{Environment, Priority, Spec, Stream, run};
+use crate::workspace::{CargoConfig, Selection};
 
 /// What a call has besides the developer's selection.
 #[derive(Default)]
 pub(super) struct Arguments {
     /// Build only.
     pub(super) no_run: bool,
+    /// Neither ask the network nor change the lock file: better to fail.
+    pub(super) frozen: bool,
     /// More settings, as `KEY=VALUE`.
     pub(super) config: Vec<String>,
     /// Another environment than the developer's.
@@ -28,23 +32,28 @@ pub(super) struct Said {
     pub(super) artifacts: Vec<ArtifactMessage>,
     pub(super) scripts: Vec<ScriptMessage>,
     pub(super) warnings: Vec<String>,
+    /// Why what was built before was built again, as far as cargo was asked to tell.
+    pub(super) dirty: Vec<String>,
     pub(super) elapsed: Duration,
 }
 
 impl Said {
     pub(super) fn is_fresh(&self) -> bool {
-        self.artifacts.iter().all(|artifact| artifact.fresh)
+        self.rebuilt() == 0
+    }
+
+    /// How many artifacts were not up to date.
+    pub(super) fn rebuilt(&self) -> usize {
+        self.artifacts.iter().filter(|artifact| !artifact.fresh).count()
     }
 }
 
 /// How the bar is shown and how much is said: none of it goes into a fingerprint, unlike the
 /// environment, which a build script can watch.
-const DISPLAY: &[&str] = &[
-    "term.progress.when=\"always\"",
-    "term.progress.width=200",
-    "term.quiet=false",
-    "term.verbose=false",
-];
+const DISPLAY: &[&str] =
+    &["term.progress.when=\"always\"", "term.progress.width=200", "term.quiet=false"];
+/// Of how many things it is kept why they were built again.
+const DIRTY: usize = 100;
 
 /// Calls cargo and reads both of its streams to the end.
 pub(super) async fn call(
@@ -64,6 +73,7 @@ pub(super) async fn call(
                 .extend(["--jobs".into(), jobs::at_most(limit, own.as_deref()).to_string().into()]);
         }
     }
+    words.extend(building_into(spec.target_dir.as_deref(), &spec.selection, &spec.config));
     words.push(if arguments.no_run { "--no-run" } else { "--no-fail-fast" }.into());
     // Rustdoc inherits this choice, and its output is read by a machine.
     let colour = spec.colour && arguments.no_run;
@@ -71,7 +81,13 @@ pub(super) async fn call(
     let ansi = if spec.colour { "json-diagnostic-rendered-ansi" } else { "json" };
     words.push(format!("--message-format={ansi}").into());
     let own = arguments.config.iter().map(String::as_str);
-    for setting in DISPLAY.iter().copied().chain(own) {
+    // Where nobody looks on, cargo is to say why it builds what it builds.
+    let tells = arguments.no_run && spec.priority == Priority::Background;
+    let verbose = if tells { "term.verbose=true" } else { "term.verbose=false" };
+    if arguments.frozen {
+        words.push("--frozen".into());
+    }
+    for setting in DISPLAY.iter().copied().chain([verbose]).chain(own) {
         words.extend(["--config".into(), setting.into()]);
     }
     if !spec.selection.harness.is_empty() && !arguments.no_run {
@@ -84,6 +100,16 @@ pub(super) async fn call(
 
     let mut output = OutputStream::default();
     let mut errors = ErrorStream::default();
+    let mut dirty = Vec::new();
+    let mut progress = |said: Progress| {
+        if let Progress::Status(text) = &said
+            && let Some(line) = text.strip_prefix("Dirty ")
+            && dirty.len() < DIRTY
+        {
+            dirty.push(line.to_owned());
+        }
+        progress(said);
+    };
     let finished = run(&child, cancel, None, |stream, bytes| match stream {
         Stream::Out => output.push(bytes, &mut progress),
         Stream::Err => errors.push(bytes, &mut progress),
@@ -91,6 +117,7 @@ pub(super) async fn call(
     .await?;
     let text = errors.finish(&mut progress);
     if finished.end != End::Exit(0) {
+        let text = if tells { error::without_command_lines(&text) } else { text };
         return Err(error::classify(finished.end, output.errors, text));
     }
     if output.success != Some(true) {
@@ -101,8 +128,28 @@ pub(super) async fn call(
         artifacts: output.artifacts,
         scripts: output.scripts,
         warnings: output.warnings,
+        dirty,
         elapsed: finished.elapsed,
     })
+}
+
+/// The words that have cargo build a selection into this folder, unless one is typed.
+#[must_use]
+pub fn building_into(
+    dir: Option<&Path>,
+    selection: &Selection,
+    config: &CargoConfig,
+) -> Vec<OsString> {
+    let typed = selection.target_dir().is_some();
+    let Some(dir) = dir.filter(|_| !typed) else { return Vec::new() };
+    let mut words = vec!["--target-dir".into(), dir.into()];
+    // Intermediate artifacts have a place of their own where one is configured, and that would be
+    // the developer's. Cargo before 1.91 does not know the key.
+    if let (true, Some(text)) = (config.has_build_dir(), dir.to_str()) {
+        let value = toml::Value::from(text);
+        words.extend(["--config".into(), format!("build.build-dir={value}").into()]);
+    }
+    words
 }
 
 /// Standard output, taken apart line by line.

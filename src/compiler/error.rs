@@ -146,6 +146,28 @@ pub(super) fn classify(end: End, errors: Vec<String>, text: String) -> CompileEr
     CompileError::Refused { text, status }
 }
 
+/// Cargo's text without the compiler's whole command line after each crate that does not compile,
+/// which it adds where it is asked to be verbose.
+pub(super) fn without_command_lines(text: &str) -> String {
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let plain: Vec<String> = lines.iter().map(|line| without_escapes(line)).collect();
+    let mut kept = String::new();
+    let mut at = 0;
+    while at < lines.len() {
+        kept.push_str(lines[at]);
+        let added = plain[at].starts_with("error: could not compile")
+            && plain.get(at + 1).is_some_and(|line| line.trim().is_empty())
+            && plain.get(at + 2).is_some_and(|line| line.starts_with("Caused by:"))
+            && plain.get(at + 3).is_some_and(|line| {
+                // One that was killed is told in any case, and how.
+                line.trim_start().starts_with("process didn't exit successfully: `")
+                    && line.contains("` (exit status: ")
+            });
+        at += if added { 4 } else { 1 };
+    }
+    kept
+}
+
 fn first_line(text: &str) -> String {
     let plain = without_escapes(text);
     let line = plain.lines().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
@@ -158,6 +180,23 @@ mod tests {
 
     fn of(text: &str) -> CompileError {
         classify(End::Exit(101), Vec::new(), text.to_owned())
+    }
+
+    #[test]
+    fn the_compilers_command_line_is_left_out_and_nothing_else() {
+        let plain = "error: could not compile `p` (lib) due to 1 previous error\n\
+                     warning: build failed, waiting for other jobs to finish...\n\
+                     error: could not compile `q` (lib)\n\nCaused by:\n  process didn't exit \
+                     successfully: `/rustc q` (signal: 9, SIGKILL: kill)\n\
+                     error: failed to run custom build command for `b`\n\nCaused by:\n  process \
+                     didn't exit successfully: `/build` (exit status: 1)\n  --- stderr\n  boom\n";
+        let more =
+            "\nCaused by:\n  process didn't exit successfully: `/rustc p` (exit status: 1)\n";
+        let first = plain.lines().next().unwrap();
+        let verbose = plain.replacen(&format!("{first}\n"), &format!("{first}\n{more}"), 1);
+        assert_eq!(without_command_lines(&verbose), plain);
+        assert_eq!(without_command_lines(plain), plain);
+        assert_eq!(without_command_lines(first), first);
     }
 
     #[test]

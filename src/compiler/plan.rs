@@ -80,6 +80,7 @@ impl Rehearsal {
     pub(super) fn arguments(&self) -> Arguments {
         Arguments {
             no_run: false,
+            frozen: false,
             config: self.config.clone(),
             environment: Some(self.environment.clone()),
         }

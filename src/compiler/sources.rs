@@ -258,7 +258,7 @@ fn list_beside(file: &Path) -> Option<PathBuf> {
 }
 
 /// The files of a list in make's form: `target: file file`, a space in a name as `\ `.
-fn dependencies(bytes: &[u8]) -> Vec<PathBuf> {
+pub(super) fn dependencies(bytes: &[u8]) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for line in bytes.split(|byte| *byte == b'\n') {
         let Some(cut) = line.windows(2).position(|pair| pair == b": ") else { continue };

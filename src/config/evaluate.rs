@@ -5,15 +5,18 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use toml::Spanned;
 
 use super::error::{ConfigError, Fault, Found};
 use super::layer::{self, BackgroundLayer, FileLayer, ProjectLayer, SettingsLayer};
+use super::place::resolve;
+use super::values;
 use super::{
     BackgroundSettings, CacheSettings, Config, DEFAULT, Level, LogSettings, Project, Settings,
+    TargetDir,
 };
-use super::{place, values};
 use crate::paths::{Paths, expand};
 use crate::process::Environment;
 
@@ -48,14 +51,24 @@ pub(super) fn evaluate(text: &str, paths: &Paths, environment: &Environment) -> 
         found.push(fault);
         FileLayer::default()
     });
-    let defaults = file.defaults.over(&SHIPPED.layer.defaults);
+    let defaults = file.defaults.clone().over(&SHIPPED.layer.defaults);
     let mut config = Config {
-        cache: CacheSettings { max_size: file.cache.max_size.unwrap_or(SHIPPED.max_size) },
+        cache: CacheSettings {
+            max_size: file.cache.max_size.unwrap_or(SHIPPED.max_size),
+            max_age: Some(file.cache.max_age.unwrap_or(SHIPPED.max_age))
+                .filter(|age| !age.is_zero()),
+        },
         log: LogSettings { level: file.log.level.unwrap_or(SHIPPED.level) },
         background: whole(&file.background),
-        defaults: complete(defaults.clone()),
+        defaults: place(complete(defaults.clone()), paths, environment),
         projects: Vec::new(),
     };
+    // Once where it is written, not for each project that goes by it.
+    let mut judge = |written: Option<&Spanned<String>>| {
+        found.extend(written.and_then(|written| target_dir(written, paths, environment).err()));
+    };
+    judge(file.defaults.target_dir.as_ref());
+    file.project.iter().for_each(|project| judge(project.settings.target_dir.as_ref()));
     let mut entries = Vec::new();
     let mut problems = Vec::new();
     let mut lines = HashMap::new();
@@ -69,7 +82,7 @@ pub(super) fn evaluate(text: &str, paths: &Paths, environment: &Environment) -> 
                 continue;
             }
         };
-        let (path, state) = place::resolve(&path);
+        let (path, state) = resolve(&path);
         entries.push(Entry { path: path.clone(), header, end });
         let line = text[..written.span().start].matches('\n').count() + 1;
         if let Some(first) = lines.get(&path) {
@@ -82,7 +95,7 @@ pub(super) fn evaluate(text: &str, paths: &Paths, environment: &Environment) -> 
             let problem = Found::new(written.span(), fault).project(&path);
             problems.push(problem.in_file(&paths.config_file, text));
         }
-        let settings = complete(settings.over(&defaults));
+        let settings = place(complete(settings.over(&defaults)), paths, environment);
         config.projects.push(Project { path, written: written.into_inner(), settings });
     }
     found.sort_by_key(|found| (found.span.start, found.span.end));
@@ -97,9 +110,20 @@ fn absolute(
     paths: &Paths,
     environment: &Environment,
 ) -> Result<PathBuf, Found> {
+    expanded("path", values::PATH, written, paths, environment)
+}
+
+/// The absolute path that a value of `key` means.
+fn expanded(
+    key: &str,
+    allowed: &str,
+    written: &Spanned<String>,
+    paths: &Paths,
+    environment: &Environment,
+) -> Result<PathBuf, Found> {
     let bad = |why: String| {
-        let fault = Fault::BadValue { key: "path".to_owned(), why };
-        Found::new(written.span(), fault).allowed(values::PATH)
+        let fault = Fault::BadValue { key: key.to_owned(), why };
+        Found::new(written.span(), fault).allowed(allowed)
     };
     let text = written.get_ref();
     let path = expand(text, &paths.home, environment).map_err(|error| bad(error.to_string()))?;
@@ -109,10 +133,45 @@ fn absolute(
     Err(bad(if text.is_empty() { "it is empty".into() } else { format!("`{text}` is relative") }))
 }
 
+/// Where the tests are built, by what is written.
+fn target_dir(
+    written: &Spanned<String>,
+    paths: &Paths,
+    environment: &Environment,
+) -> Result<TargetDir, Found> {
+    Ok(match TargetDir::written(written.get_ref()) {
+        TargetDir::Own(_) => TargetDir::Own(paths.own_targets()),
+        TargetDir::At(_) => {
+            let key = "target_dir";
+            let path = expanded(key, values::TARGET_DIR, written, paths, environment)?;
+            if path.parent().is_none() {
+                let why = "it is the root of all folders".to_owned();
+                let fault = Fault::BadValue { key: key.to_owned(), why };
+                return Err(Found::new(written.span(), fault).allowed(values::TARGET_DIR));
+            }
+            TargetDir::At(path)
+        }
+        TargetDir::Cargo => TargetDir::Cargo,
+    })
+}
+
+/// Settings whose folders are absolute. A path that means nothing is a fault elsewhere.
+fn place(mut settings: Settings, paths: &Paths, environment: &Environment) -> Settings {
+    let written = match &settings.target_dir {
+        TargetDir::At(path) => path.to_str().unwrap_or_default().to_owned(),
+        other => other.as_str().to_owned(),
+    };
+    if let Ok(placed) = target_dir(&Spanned::new(0..0, written), paths, environment) {
+        settings.target_dir = placed;
+    }
+    settings
+}
+
 /// The lowest layer, read once.
 struct Shipped {
     layer: FileLayer,
     max_size: u64,
+    max_age: Duration,
     level: Level,
 }
 
@@ -120,10 +179,11 @@ static SHIPPED: LazyLock<Shipped> = LazyLock::new(|| {
     let mut faults = Vec::new();
     let layer = layer::read(DEFAULT, &mut faults);
     let whole = layer.ok().filter(|_| faults.is_empty()).and_then(|layer| {
-        let (max_size, level) = (layer.cache.max_size?, layer.log.level?);
+        let (max_size, max_age) = (layer.cache.max_size?, layer.cache.max_age?);
+        let level = layer.log.level?;
         layer.defaults.clone().complete()?;
         layer.background.over(&BackgroundLayer::default())?;
-        Some(Shipped { layer, max_size, level })
+        Some(Shipped { layer, max_size, max_age, level })
     });
     // The text is part of the program, and a test reads it: this cannot fail in a program that
     // passed its tests.

@@ -13,7 +13,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::{Fault, Found, did_you_mean};
 use super::values::{self, Raw};
-use super::{BackgroundSettings, Effort, Level, Runner, Settings, units};
+use super::{BackgroundSettings, Effort, Level, Runner, Settings, TargetDir, units};
 
 /// The configuration of knhk-test-cache.
 #[derive(Debug, Default, JsonSchema)]
@@ -39,6 +39,9 @@ pub(super) struct CacheLayer {
     /// How large all records of all projects together may grow; the oldest go first.
     #[schemars(with = "SizeText")]
     pub(super) max_size: Option<u64>,
+    /// How old a record may grow; "0s" sets no limit.
+    #[schemars(with = "DurationText")]
+    pub(super) max_age: Option<Duration>,
 }
 
 /// The log.
@@ -123,6 +126,19 @@ pub(super) struct SettingsLayer {
     /// them when it keeps nothing because of them (`127.0.0.1:5432`, `/run/postgresql/*`).
     #[schemars(with = "Vec<String>", inner(length(min = 1)))]
     pub(super) trusted_services: Option<Vec<String>>,
+    /// Where the tests are built: `cargo` for the developer's own target directory, `own` for one
+    /// of the project's own among the records, or a folder: absolute, may start with `~` and hold
+    /// variables.
+    #[schemars(with = "String", length(min = 1))]
+    pub(super) target_dir: Option<Spanned<String>>,
+    /// How long a build in the background may go on without finishing anything before it is ended;
+    /// "0s" sets no limit.
+    #[schemars(with = "DurationText")]
+    pub(super) build_timeout: Option<Duration>,
+    /// Remove from target directories what builds of ours have left there and no cargo would find
+    /// fresh any more.
+    #[schemars(with = "bool")]
+    pub(super) clean_target: Option<bool>,
 }
 
 /// A project: one cargo workspace.
@@ -195,7 +211,7 @@ pub(super) mod keys {
     pub(in crate::config) const FILE: &[&str] =
         &["cache", "log", "background", "defaults", "project"];
     /// In `[cache]`.
-    pub(in crate::config) const CACHE: &[&str] = &["max_size"];
+    pub(in crate::config) const CACHE: &[&str] = &["max_size", "max_age"];
     /// In `[log]`.
     pub(in crate::config) const LOG: &[&str] = &["level"];
     /// In `[background]`.
@@ -219,6 +235,9 @@ pub(super) mod keys {
         "timeout",
         "always_run",
         "trusted_services",
+        "target_dir",
+        "build_timeout",
+        "clean_target",
     ];
 }
 
@@ -255,6 +274,9 @@ impl SettingsLayer {
             timeout: self.timeout.or(base.timeout),
             always_run: self.always_run.or_else(|| base.always_run.clone()),
             trusted_services: self.trusted_services.or_else(|| base.trusted_services.clone()),
+            target_dir: self.target_dir.or_else(|| base.target_dir.clone()),
+            build_timeout: self.build_timeout.or(base.build_timeout),
+            clean_target: self.clean_target.or(base.clean_target),
         }
     }
 
@@ -274,6 +296,9 @@ impl SettingsLayer {
             timeout: Some(self.timeout?).filter(|limit| !limit.is_zero()),
             always_run: self.always_run?,
             trusted_services: self.trusted_services?,
+            target_dir: TargetDir::written(self.target_dir?.get_ref()),
+            build_timeout: Some(self.build_timeout?).filter(|limit| !limit.is_zero()),
+            clean_target: self.clean_target?,
         })
     }
 
@@ -309,6 +334,11 @@ impl SettingsLayer {
             "trusted_services" => {
                 put(&mut self.trusted_services, values::addresses(key, value), faults);
             }
+            "target_dir" => put(&mut self.target_dir, values::target_dir(key, value), faults),
+            "build_timeout" => {
+                put(&mut self.build_timeout, values::duration(key, value, values::TIMEOUT), faults);
+            }
+            "clean_target" => put(&mut self.clean_target, values::boolean(key, value), faults),
             _ => return false,
         }
         true
@@ -376,6 +406,9 @@ fn cache(layer: &mut CacheLayer, key: &Key<'_>, value: &Raw<'_>, faults: &mut Ve
     match &**key.get_ref() {
         name @ "max_size" => {
             put(&mut layer.max_size, values::size(name, value, values::MAX_SIZE), faults);
+        }
+        name @ "max_age" => {
+            put(&mut layer.max_age, values::duration(name, value, values::TIMEOUT), faults);
         }
         _ => faults.push(unknown(key, "in `[cache]`", keys::CACHE)),
     }

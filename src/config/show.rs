@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use super::values::{list, quoted};
-use super::{BackgroundSettings, Loaded, Settings, units};
+use super::{BackgroundSettings, Loaded, Settings, TargetDir, units};
 
 /// Writes the config so that it reads back as the same.
 pub(super) fn show(loaded: &Loaded) -> String {
@@ -16,6 +16,8 @@ pub(super) fn show(loaded: &Loaded) -> String {
     };
     let mut out = format!("# source: {source}\n\n[cache]\n");
     line(&mut out, "max_size", &quoted(&units::format_size(config.cache.max_size)));
+    let max_age = config.cache.max_age.unwrap_or_default();
+    line(&mut out, "max_age", &quoted(&units::format_duration(max_age)));
     out.push_str("\n[log]\n");
     line(&mut out, "level", &quoted(config.log.level.as_str()));
     out.push_str("\n[background]\n");
@@ -64,6 +66,14 @@ fn settings(out: &mut String, settings: &Settings) {
     line(out, "timeout", &quoted(&units::format_duration(timeout)));
     line(out, "always_run", &list(&settings.always_run));
     line(out, "trusted_services", &list(&settings.trusted_services));
+    let target_dir = match &settings.target_dir {
+        TargetDir::At(path) => escape(&path.to_string_lossy()),
+        other => other.as_str().to_owned(),
+    };
+    line(out, "target_dir", &quoted(&target_dir));
+    let build_timeout = settings.build_timeout.unwrap_or_default();
+    line(out, "build_timeout", &quoted(&units::format_duration(build_timeout)));
+    line(out, "clean_target", &settings.clean_target.to_string());
 }
 
 /// The path so that expanding it gives it back. A name that is no text can only be said as the

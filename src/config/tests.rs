@@ -70,7 +70,7 @@ fn no_file_means_the_shipped_default() {
     assert_eq!(loaded.source, None);
     assert!(loaded.problems.is_empty());
     let config = Config {
-        cache: CacheSettings { max_size: 2 << 30 },
+        cache: CacheSettings { max_size: 2 << 30, max_age: Some(Duration::from_secs(30 * 86_400)) },
         log: LogSettings { level: Level::Info },
         background: BackgroundSettings {
             on_battery: Effort::Pause,
@@ -94,6 +94,9 @@ fn no_file_means_the_shipped_default() {
             timeout: Some(Duration::from_secs(3_600)),
             always_run: vec![],
             trusted_services: vec![],
+            target_dir: TargetDir::Cargo,
+            build_timeout: Some(Duration::from_secs(1_800)),
+            clean_target: false,
         },
         projects: vec![],
     };
@@ -154,6 +157,9 @@ fn layers_lie_over_one_another() {
         timeout = "500ms"
         always_run = ["*::network"]
         trusted_services = ["[[]::1]:80", "/run/x"]
+        target_dir = "own"
+        build_timeout = "0s"
+        clean_target = true
         "#,
     );
     let one = home.folder("one");
@@ -197,6 +203,9 @@ fn layers_lie_over_one_another() {
             timeout: Some(Duration::from_millis(500)),
             always_run: vec!["*::network".into()],
             trusted_services: vec!["[[]::1]:80".into(), "/run/x".into()],
+            target_dir: TargetDir::Own(home.paths.own_targets()),
+            build_timeout: None,
+            clean_target: true,
         }
     );
 }
@@ -210,7 +219,7 @@ fn an_unknown_key_is_shown_where_it_stands() {
     3 |  debonce = '1s'
       |  ^^^^^^^ did you mean `debounce`?
       |
-      = allowed: `args`, `extra_inputs`, `exclude`, `ttl`, `keep_snapshots`, `debounce`, `runner`, `background_tests`, `verify_percent`, `flaky_runs`, `timeout`, `always_run`, `trusted_services`
+      = allowed: `args`, `extra_inputs`, `exclude`, `ttl`, `keep_snapshots`, `debounce`, `runner`, `background_tests`, `verify_percent`, `flaky_runs`, `timeout`, `always_run`, `trusted_services`, `target_dir`, `build_timeout`, `clean_target`
     ");
 }
 
@@ -308,6 +317,17 @@ fn whatever_is_wrong_is_named_with_its_place() {
         ("[defaults]\nbackground_tests = 'true'", (2, 20), "without quotes"),
         ("[defaults]\nrunner = 'nexttest'", (2, 10), "did you mean \"nextest\"?"),
         ("[defaults]\nrunner = ['cargo']", (2, 10), "allowed: \"cargo\", \"nextest\""),
+        ("[defaults]\ntarget_dir = 'carg'", (2, 14), "did you mean \"cargo\"?"),
+        (
+            "[defaults]\ntarget_dir = 'build'",
+            (2, 14),
+            "allowed: \"cargo\", \"own\", or an absolute",
+        ),
+        ("[defaults]\ntarget_dir = '$NO/x'", (2, 14), "`$NO` is not set"),
+        ("[defaults]\ntarget_dir = '/'", (2, 14), "it is the root of all folders"),
+        ("[defaults]\ntarget_dir = true", (2, 14), "must be a string, and is a boolean"),
+        ("[defaults]\nbuild_timeout = 5", (2, 17), "with its unit, such as \"5s\""),
+        ("[cache]\nmax_age = '30'", (2, 11), "has no unit"),
         ("[log]\nlevel = 'loud'", (2, 9), "\"error\", \"warn\", \"info\", \"debug\", \"trace\""),
         ("[background]\non_batery = 'run'", (2, 1), "did you mean `on_battery`?"),
         ("[background]\non_battery = 'slows'", (2, 14), "did you mean \"slow\"?"),
@@ -469,4 +489,23 @@ proptest! {
             Err(error) => prop_assert!(error.line().is_some() && error.column().is_some()),
         }
     }
+}
+
+#[test]
+fn a_target_directory_is_the_projects_own_or_at_a_place() {
+    let text = "[defaults]\ntarget_dir = '~/targets'\n[[project]]\npath = '~/a'\n\
+                [[project]]\npath = '~/b'\ntarget_dir = 'own'\n\
+                [[project]]\npath = '~/c'\ntarget_dir = 'own'\n\
+                [[project]]\npath = '~/d'\ntarget_dir = 'cargo'\n";
+    let home = Home::with(text);
+    for name in ["a", "b", "c", "d"] {
+        home.folder(name);
+    }
+    let config = home.load().unwrap().config;
+    let dirs: Vec<_> = config.projects.iter().map(|p| p.settings.target_dir.of(&p.path)).collect();
+    assert_eq!(dirs[0], Some(home.paths.home.join("targets")));
+    assert_eq!(dirs[3], None);
+    let own: Vec<_> = dirs[1..3].iter().map(|dir| dir.as_deref().unwrap()).collect();
+    assert_ne!(own[0], own[1]);
+    assert!(own.iter().all(|dir| dir.parent() == Some(&home.paths.own_targets())));
 }

@@ -284,6 +284,30 @@ pub(super) fn path(key: &str, value: &Raw<'_>) -> Result<Spanned<String>, Found>
     Ok(Spanned::new(value.span(), text.to_string()))
 }
 
+/// Where the tests are built: a word, or a path as written.
+pub(super) fn target_dir(key: &str, value: &Raw<'_>) -> Result<Spanned<String>, Found> {
+    let DeValue::String(text) = value.get_ref() else {
+        return Err(wrong_type(key, value, "a string").allowed(TARGET_DIR));
+    };
+    no_nul(text).map_err(|why| bad(key, value, why).allowed(TARGET_DIR))?;
+    // Relative to what? Whoever slips in a word means one of the two.
+    if !WORDS.contains(&&**text) && !text.starts_with(['/', '~', '$']) {
+        let why = format!("`{text}` is neither");
+        let error = bad(key, value, why).allowed(TARGET_DIR);
+        return Err(match did_you_mean(text, WORDS) {
+            Some(name) => error.label(format!("did you mean {}?", quoted(name))),
+            None => error,
+        });
+    }
+    Ok(Spanned::new(value.span(), text.to_string()))
+}
+
+const WORDS: &[&str] = &["cargo", "own"];
+
+/// What `target_dir` may be.
+pub(super) const TARGET_DIR: &str =
+    "\"cargo\", \"own\", or an absolute path, or one that starts with `~/` or `$NAME/`";
+
 /// What the path of a project may be.
 pub(super) const PATH: &str = "an absolute path, or one that starts with `~/` or `$NAME/`";
 

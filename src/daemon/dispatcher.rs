@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
@@ -16,9 +15,10 @@ use super::Life;
 use super::config_file::ConfigFile;
 use super::project::{self, Message, Started};
 use super::shared::{self, Command, Shared};
+use super::sharing::note_shared;
 use crate::config::{self, Loaded};
 use crate::protocol::{CacheUse, Reply, State, StatusReport, VERSION};
-use crate::watcher::{CookieId, Debounce, WatchEvent};
+use crate::watcher::{CookieId, Debounce, Sleep, WatchEvent};
 
 /// How long the config file must be quiet before it is read: editors write it in several steps.
 const CONFIG_QUIET: Duration = Duration::from_millis(200);
@@ -41,6 +41,7 @@ pub(super) struct Dispatcher {
     /// Projects that have left the config and are not quite gone.
     leaving: Vec<JoinHandle<()>>,
     told: String,
+    sleep: Sleep,
 }
 
 impl Dispatcher {
@@ -60,6 +61,7 @@ impl Dispatcher {
             config_watched: false,
             leaving: Vec::new(),
             told: String::new(),
+            sleep: Sleep::default(),
         }
     }
 
@@ -132,7 +134,18 @@ impl Dispatcher {
         }
     }
 
+    /// Whatever comes after the machine was asleep finds everything in doubt: before it is dealt
+    /// with, so that no question is answered by what was true before.
+    fn wake(&mut self) {
+        if let Some(asleep) = self.sleep.passed() {
+            let seconds = asleep.as_secs();
+            info!(seconds, "the machine was asleep: reading every project again");
+            self.lost_track();
+        }
+    }
+
     fn on_event(&mut self, event: WatchEvent) {
+        self.wake();
         match event {
             WatchEvent::Cookie(id) => {
                 if let Some(passed) = self.barriers.remove(&id) {
@@ -180,6 +193,7 @@ impl Dispatcher {
     }
 
     fn on_command(&mut self, command: Command) {
+        self.wake();
         match command {
             Command::Barrier(passed) => {
                 let cookie = {
@@ -246,7 +260,7 @@ impl Dispatcher {
             warn!(problem = %problem.one_line(), "a project of the config cannot be used now");
         }
         let config = loaded.config;
-        self.shared.max_bytes.store(config.cache.max_size, Ordering::Relaxed);
+        *super::lock(&self.shared.bounds) = config.cache;
         self.shared.conditions.set(config.background);
         let kept = |path: &Path| config.projects.iter().any(|project| project.path == path);
         let gone: Vec<_> = self.projects.keys().filter(|path| !kept(path)).cloned().collect();
@@ -317,6 +331,8 @@ impl Dispatcher {
             self.shared.conditions.show(&mut status);
             status
         });
+        let mut projects: Vec<_> = projects.collect();
+        note_shared(&mut projects);
         StatusReport {
             running: true,
             pid: Some(std::process::id()),
@@ -324,7 +340,7 @@ impl Dispatcher {
             socket: self.shared.paths.socket(),
             config: self.shared.paths.config_file.clone(),
             config_error: self.config_error.clone(),
-            projects: projects.collect(),
+            projects,
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -53,7 +53,8 @@ pub(super) struct Shared {
     /// Whether background work may go on.
     pub(super) conditions: Conditions,
     pub(super) commands: mpsc::UnboundedSender<Command>,
-    pub(super) max_bytes: std::sync::atomic::AtomicU64,
+    /// What all records together may grow to; the dispatcher sets it.
+    pub(super) bounds: Mutex<config::CacheSettings>,
     /// This very program, for cargo's runner hook.
     pub(super) hook: PathBuf,
     pub(super) stop: CancellationToken,
@@ -142,9 +143,11 @@ impl Shared {
     }
 
     pub(super) fn limits(&self, settings: &config::Settings) -> Limits {
+        let bounds = *super::lock(&self.bounds);
         Limits {
             keep_snapshots: settings.keep_snapshots as usize,
-            max_bytes: self.max_bytes.load(std::sync::atomic::Ordering::Relaxed),
+            max_bytes: bounds.max_size,
+            max_age: bounds.max_age,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::cache::LastVerdict;
-use crate::model::{Digest, Timestamp, os_text};
+use crate::model::{Digest, OsText, Timestamp, os_text};
 
 /// The whole state.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -81,6 +81,12 @@ pub struct ProjectStatus {
     pub code_hash: Option<Digest>,
     /// How the tree is watched: `events`, `polling`, with the reason for the latter.
     pub watch: String,
+    /// Where the tests are built.
+    #[serde(default)]
+    pub target_dirs: Vec<OsText>,
+    /// What is out of the ordinary, and what to do about it if anything.
+    #[serde(default)]
+    pub notes: Vec<String>,
     /// The last build by the daemon.
     pub last_build: Option<LastBuild>,
     /// The last verdict that anyone reached.
@@ -121,6 +127,15 @@ pub struct LastBuild {
     pub duration_ms: u64,
     /// What cargo said of it, rendered: the errors of a failed one.
     pub errors: String,
+    /// How many artifacts were built, not found up to date.
+    #[serde(default)]
+    pub rebuilt: u64,
+    /// Why, as cargo says it, for some of what had been built before.
+    #[serde(default)]
+    pub dirty: Vec<String>,
+    /// Why it was ended before its end, if it was; then it says nothing of the code.
+    #[serde(default)]
+    pub ended: Option<String>,
 }
 
 /// A project's share of the records.

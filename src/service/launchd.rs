@@ -62,7 +62,7 @@ impl Launchd<'_> {
     pub(super) fn install(&self, options: &InstallOptions) -> Result<Report, ServiceError> {
         let before = self.query()?;
         let list = self.list();
-        let mut report = install::begin(options, before.written.as_ref(), &self.service)?;
+        let mut report = install::begin(options, before.written.as_ref(), self.service)?;
         let definition =
             Definition { exe: &options.exe, variables: &report.surroundings.variables };
         let text = unit::property_list(&definition, &self.stderr_file())

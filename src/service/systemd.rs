@@ -51,7 +51,7 @@ impl Systemd<'_> {
             }
         }
         not_masked(&before)?;
-        let mut report = install::begin(options, before.written.as_ref(), &self.service)?;
+        let mut report = install::begin(options, before.written.as_ref(), self.service)?;
         let definition =
             Definition { exe: &options.exe, variables: &report.surroundings.variables };
         let service_text = unit::service_unit(&definition)

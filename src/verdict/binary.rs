@@ -39,7 +39,9 @@ pub(super) use self::call::Call;
 pub(super) use self::doubt::Doubt;
 pub(super) use self::inputs::Fate;
 use self::inputs::Judge;
-pub(super) use self::key::{PROGRAM, PROGRAM_FILE, Subject, selection_text};
+#[cfg(test)]
+pub(super) use self::key::variable;
+pub(super) use self::key::{PROGRAM, PROGRAM_FILE, Subject, selection_text, variable_of};
 pub(super) use self::watch::Watched;
 use self::watch::Watching;
 use super::calls::{self, Red};

@@ -2,7 +2,7 @@
 //! targets: which target a call is of, which tests it ran, and that a run that failed leaves no
 //! record that would say otherwise.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::binary;
@@ -28,13 +28,37 @@ pub(super) struct Red<'a> {
     pub(super) program: Option<&'a str>,
     /// The tests that failed; none if they are not known.
     failed: BTreeSet<&'a str>,
+    /// The parts of its key, if they can be compared with those of another call.
+    parts: Option<&'a BTreeMap<String, String>>,
 }
+
+/// What cargo, nextest and rustup set, each in its own way: the same of two calls or not, that
+/// explains no failure.
+const OF_CARGO: &[&str] = &["CARGO", "NEXTEST", "__NEXTEST", "RUSTUP_", "RUST_RECURSION_COUNT"];
+const OF_LOADERS: &[&str] = &["PATH", "LD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH"];
 
 impl<'a> Red<'a> {
     /// `None` if the run did not fail, or no test of it was ever started.
     pub(super) fn of(report: &'a TargetReport, program: Option<&'a str>) -> Option<Self> {
         let is_red = report.verdict == Verdict::Fail;
-        is_red.then(|| Self { program, failed: report.failures().collect() })
+        let failed = report.failures().collect();
+        is_red.then_some(Self { program, failed, parts: None })
+    }
+
+    /// The run was a call with this key: what was called with other variables is another matter.
+    pub(super) fn with_variables(self, parts: &'a BTreeMap<String, String>) -> Self {
+        Self { parts: Some(parts), ..self }
+    }
+
+    fn has_other_variables(&self, record: &Record) -> bool {
+        fn variables(parts: &BTreeMap<String, String>) -> impl Iterator<Item = (&str, &String)> {
+            parts.iter().filter_map(|(name, value)| {
+                let name = binary::variable_of(name)?;
+                let set = OF_CARGO.iter().any(|start| name.starts_with(start));
+                (!set && !OF_LOADERS.contains(&name)).then_some((name, value))
+            })
+        }
+        self.parts.is_some_and(|parts| !variables(parts).eq(variables(&record.identity)))
     }
 
     /// Whether the record says green of a test that failed, run by the same program.
@@ -42,7 +66,7 @@ impl<'a> Red<'a> {
         let [report] = &record.targets[..] else { return false };
         let program = record.identity.get(binary::PROGRAM).map(String::as_str);
         let is_other = self.program.is_some_and(|ours| program.is_some_and(|then| then != ours));
-        if record.verdict != Verdict::Pass || is_other {
+        if record.verdict != Verdict::Pass || is_other || self.has_other_variables(record) {
             return false;
         }
         let ran = tests_of(report);
@@ -217,6 +241,16 @@ mod tests {
         unknown.targets[0].output.clear();
         unknown.targets[0].tests.clear();
         assert!(red.contradicts(&unknown), "it may be any test");
+        let mut other = record("c", "one");
+        other.identity.insert(binary::variable("MODE".as_ref()), "x".to_owned());
+        other.identity.insert(binary::variable("NEXTEST_X".as_ref()), "x".to_owned());
+        assert!(red.contradicts(&other), "variables cannot always be compared");
+        let parts = record("c", "one").identity;
+        let with = |parts| Red::of(&failed, Some("one")).unwrap().with_variables(parts);
+        assert!(!with(&parts).contradicts(&other));
+        let mut same = parts.clone();
+        same.insert(binary::variable("MODE".as_ref()), "x".to_owned());
+        assert!(with(&same).contradicts(&other));
         let killed = report("", Verdict::Fail);
         assert!(Red::of(&killed, None).unwrap().contradicts(&record("a::b", "other")));
         assert!(Red::of(&report(OUTPUT, Verdict::Pass), None).is_none());

@@ -13,7 +13,7 @@ use super::run::{RunError, RunOptions, Step};
 use super::states::until_settled;
 use super::{Facts, Question};
 use crate::cache::{Cache, Record};
-use crate::compiler::{CompileError, Planned, TestCompiler};
+use crate::compiler::{CompileError, Planned, TestCompiler, building_into};
 use crate::config::Runner;
 use crate::model::{Digest, Source, TargetReport, Timestamp, Verdict};
 use crate::runner::nextest;
@@ -188,7 +188,12 @@ impl<'a> Execution<'a> {
                 environment.set(super::exec::SWITCH, "off");
                 environment
             },
-            selection: selection.cargo.clone(),
+            selection: {
+                let mut words = selection.cargo.clone();
+                let dir = self.question.target_dir.as_deref();
+                words.extend(building_into(dir, selection, &self.facts.cargo_config));
+                words
+            },
             harness: selection.harness.clone(),
         };
         let events = |event: Event<'_>| on_step(Step::Running(event));

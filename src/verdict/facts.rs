@@ -1,17 +1,24 @@
 //! What is known of a question before any file of the workspace is read: the toolchain, cargo's
 //! configuration, the environment.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::config;
+use crate::compiler::{Build, Ledger};
+use crate::model::{Digest, Digester, Timestamp};
 use crate::process::Environment;
 use crate::workspace::{
     CargoConfig, ConfigError, ConfigFile, Identity, Selection, Stamp, Toolchain, ToolchainError,
 };
+use crate::{cache, config};
 
 /// How a project wants to be asked: the config's settings.
 pub type Settings = config::Settings;
+
+/// The folder of ledgers below the records.
+pub const LEDGERS: &str = "built";
 
 /// "Are the tests green?", with everything that it depends on.
 #[derive(Clone, Debug)]
@@ -24,6 +31,8 @@ pub struct Question {
     pub environment: Environment,
     /// The project's settings.
     pub settings: Settings,
+    /// Where the tests are built, if the config or the selection says so.
+    pub target_dir: Option<PathBuf>,
 }
 
 impl Question {
@@ -53,7 +62,42 @@ impl Question {
                 own
             }
         };
-        Self { root: root.to_owned(), selection, environment, settings }
+        // What is typed comes first.
+        let target_dir = selection.target_dir().or_else(|| settings.target_dir.of(root));
+        Self { root: root.to_owned(), selection, environment, settings, target_dir }
+    }
+
+    /// Says whose the folder is that is about to be built into, where the project has one to
+    /// itself. Without it, one that is not wanted any more is found out later.
+    pub fn mark_target(&self) {
+        let Some(target) = &self.target_dir else { return };
+        let config::TargetDir::Own(below) = &self.settings.target_dir else { return };
+        if let Err(error) = cache::mark_own_target(below, target, &self.root) {
+            tracing::debug!(%error, folder = %target.display(), "cannot say whose it is");
+        }
+    }
+
+    /// Where it is noted what our builds of the workspace at `root` have made.
+    #[must_use]
+    pub fn ledger_file(root: &Path, cache_dir: &Path) -> PathBuf {
+        let name = Digest::of(root.as_os_str().as_bytes());
+        cache_dir.join(LEDGERS).join(format!("{name}.json"))
+    }
+
+    /// Takes note of what a build for this question has made: nothing else of a target directory
+    /// is ever removed. Without the note, that stays too.
+    pub fn note_build(&self, build: &Build, cache_dir: &Path) {
+        let file = Self::ledger_file(&self.root, cache_dir);
+        let mut digester = Digester::new("builds of 1");
+        digester.field(&self.selection.canonical(&self.root));
+        let place = self.target_dir.as_deref().unwrap_or(Path::new(""));
+        digester.field(place.as_os_str().as_bytes());
+        let mut ledger = Ledger::load(&file);
+        if ledger.note(&digester.finish().to_string(), build, Timestamp::now())
+            && let Err(error) = ledger.save(&file)
+        {
+            tracing::debug!(%error, file = %file.display(), "cannot note what was built");
+        }
     }
 
     /// The selection for people and for finding the last record of the same one.
@@ -95,6 +139,8 @@ pub struct Facts {
     pub identity: Identity,
     /// Every folder into which cargo builds, absolute.
     pub target_dirs: Vec<PathBuf>,
+    /// Those, and the ones that the developer's cargo would build into: no sources either.
+    pub all_target_dirs: Vec<PathBuf>,
     /// `paths` overrides of cargo's configuration.
     pub package_paths: Vec<PathBuf>,
     /// Which files cargo's configuration was read from, each as it was.
@@ -114,9 +160,26 @@ impl Facts {
         let memo_dir = memo_dir.join("toolchain");
         let toolchain = Toolchain::find(&selection.dir, environment, &cargo_config, &memo_dir)?;
         let identity = Identity::of(root, &toolchain, &cargo_config, environment);
-        let target_dirs = cargo_config.target_dirs(root, selection.target_dir());
+        let theirs = cargo_config.target_dirs(root, selection.target_dir());
+        let target_dirs = match &question.target_dir {
+            Some(own) if selection.target_dir().is_none() => {
+                let outside = !root.starts_with(own);
+                outside.then(|| own.clone()).into_iter().collect()
+            }
+            _ => theirs.clone(),
+        };
+        let all: BTreeSet<PathBuf> = target_dirs.iter().cloned().chain(theirs).collect();
+        let all_target_dirs = all.into_iter().collect();
         let package_paths = cargo_config.package_paths();
-        Ok(Self { toolchain, cargo_config, identity, target_dirs, package_paths, config_files })
+        Ok(Self {
+            toolchain,
+            cargo_config,
+            identity,
+            target_dirs,
+            all_target_dirs,
+            package_paths,
+            config_files,
+        })
     }
 
     /// Names what is not as it was when `before` was gathered for the same question; a
@@ -131,7 +194,7 @@ impl Facts {
         };
         also(self.config_files != before.config_files, "cargo's configuration was written");
         also(self.toolchain != before.toolchain, "the toolchain has changed");
-        also(self.target_dirs != before.target_dirs, "the target directory has changed");
+        also(self.all_target_dirs != before.all_target_dirs, "the target directory has changed");
         also(self.package_paths != before.package_paths, "path overrides have changed");
         changed
     }

@@ -332,6 +332,7 @@ impl Session<'_> {
             environment: self.question.environment.clone(),
             toolchain: self.facts.toolchain.clone(),
             config: self.facts.cargo_config.clone(),
+            target_dir: self.question.target_dir.clone(),
             priority: self.options.priority,
             jobs: self.options.build_jobs,
             colour: self.options.color,
@@ -344,10 +345,14 @@ impl Session<'_> {
         on_step: &mut dyn FnMut(Step<'_>),
         look: &Look<M>,
     ) -> Result<Build, RunError> {
+        self.question.mark_target();
         let progress = |progress| on_step(Step::Building(progress));
         match self.compiler().build(&self.options.cancel, progress).await {
             Err(CompileError::Cancelled) => Err(RunError::Cancelled),
-            Ok(build) => Ok(build),
+            Ok(build) => {
+                self.question.note_build(&build, self.cache.dir());
+                Ok(build)
+            }
             Err(error) => {
                 if let Ok(digest) = &look.digest {
                     self.disprove(digest);

@@ -66,7 +66,7 @@ impl Scope {
     /// If a glob of the project's settings is none.
     pub fn new(question: &Question, facts: &Facts) -> Result<Self, GlobError> {
         let options = Options {
-            exclude_dirs: facts.target_dirs.clone(),
+            exclude_dirs: facts.all_target_dirs.clone(),
             extra_inputs: question.settings.extra_inputs.clone(),
             exclude: question.settings.exclude.clone(),
             outside: Vec::new(),
@@ -96,7 +96,7 @@ impl Scope {
     /// Nothing is taken over from the question before: a folder that one asker builds into is
     /// another one's source.
     pub fn follow(&mut self, question: &Question, facts: &Facts) -> bool {
-        self.options.exclude_dirs.clone_from(&facts.target_dirs);
+        self.options.exclude_dirs.clone_from(&facts.all_target_dirs);
         self.options.environment.clone_from(&question.environment);
         // What is wrong with them now is a doubt of the next refresh.
         let mut changed = self.hasher.set_options(self.options.clone()).unwrap_or(true);

@@ -158,6 +158,12 @@ impl CargoConfig {
         all.into_iter().filter(|path| !root.starts_with(path)).collect()
     }
 
+    /// Whether a folder for intermediate artifacts is configured.
+    #[must_use]
+    pub fn has_build_dir(&self) -> bool {
+        self.value(&["build", "build-dir"], "CARGO_BUILD_BUILD_DIR").is_some()
+    }
+
     /// A build directory may name `{workspace-root}`, `{cargo-cache-home}` and
     /// `{workspace-path-hash}`; what lies below the last is cargo's secret, so the folder above
     /// stands for it, unless that could hold anything else of the workspace.

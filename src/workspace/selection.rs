@@ -239,6 +239,12 @@ impl Selection {
         self.has("no-run")
     }
 
+    /// Whether it says what cargo may fetch and write: `--locked`, `--offline`, `--frozen`.
+    #[must_use]
+    pub fn is_about_network(&self) -> bool {
+        ["locked", "offline", "frozen"].into_iter().any(|name| self.has(name))
+    }
+
     fn has(&self, wanted: &str) -> bool {
         self.words().any(|word| matches!(word, Word::Long { name, .. } if name == wanted))
     }

@@ -1,6 +1,9 @@
 //! One test for each way in which a cache has ever lied about what decides a build or a run. Each
 //! begins green and kept, changes one thing, and ends red: a stale green cannot hide.
 
+#[cfg(target_os = "linux")]
+mod clock;
+
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::time::{Duration, SystemTime};

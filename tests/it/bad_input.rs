@@ -2,8 +2,10 @@
 //! lost, and the daemon still serving.
 
 mod daemon;
+mod elsewhere;
 mod places;
 mod processes;
 mod service;
 mod socket;
+mod stuck;
 mod workspaces;

@@ -2,6 +2,8 @@
 
 #![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 
+mod nextest;
+mod place;
 mod proof;
 
 use std::fs;
@@ -9,7 +11,7 @@ use std::fs;
 use knhk_test_cache::observer::Observer;
 use rustix::process::Signal;
 
-use crate::home::{EXE, Home, LIMIT, Ran, SOON, until, until_old};
+use crate::home::{EXE, Home, LIMIT, Ran, SOON, skip, until, until_old};
 
 /// Cargo with us as its runner, by both of its streams.
 fn cargo(home: &Home, args: &[&str]) -> Ran {
@@ -21,7 +23,7 @@ fn cargo(home: &Home, args: &[&str]) -> Ran {
 /// A workspace that is ready to be asked: built, and so old that its files are settled.
 fn built(files: &[(&str, &str)]) -> Option<Home> {
     if let Err(reason) = Observer::available() {
-        eprintln!("skipped: {reason}");
+        skip("exec as cargo's runner", &reason.to_string());
         return None;
     }
     let home = Home::with(files);

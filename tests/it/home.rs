@@ -442,7 +442,7 @@ pub(crate) fn skip(what: &str, why: &str) {
 }
 
 /// The machine's own toolchain, and a user of our own.
-fn machine(base: &Path) -> Environment {
+pub(crate) fn machine(base: &Path) -> Environment {
     let real = Environment::inherited();
     let home = PathBuf::from(real.get("HOME").unwrap_or_default());
     let mut environment = Environment::default();

@@ -14,6 +14,7 @@ mod queue;
 mod random;
 mod replay;
 mod results;
+mod same;
 mod stages;
 mod switch;
 mod trust;

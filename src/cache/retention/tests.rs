@@ -11,6 +11,15 @@ const NOW: Timestamp = Timestamp(100 * DAY);
 
 /// Records from this number on are of calls.
 const CALLS: u8 = 100;
+/// The plan with no limit on age.
+fn plan(
+    holdings: &Holdings,
+    keep: &dyn Fn(&Digest) -> Option<usize>,
+    max_bytes: u64,
+    now: Timestamp,
+) -> Plan {
+    super::plan(holdings, keep, &Limits { max_bytes, ..Limits::default() }, now)
+}
 
 fn digest(number: u8) -> Digest {
     Digest::of(&[number])
@@ -208,4 +217,20 @@ fn a_silent_project_does_not_live_on_by_a_claim_from_the_future() {
     let claims = vec![claim(0, 1, 1, 60, 1), claim(0, 2, 2, 102, 1)];
     let plan = plan(&Holdings { claims, ..Holdings::default() }, &|_| Some(10), 1_000, NOW);
     assert_eq!(plan.records.len(), 2);
+}
+
+#[test]
+fn a_record_goes_with_its_time_whoever_claims_it_and_one_from_the_future_has_none() {
+    let claims = vec![claim(0, 1, 1, 89, 1), claim(1, 2, 2, 91, 1), claim(1, 3, 3, 102, 1)];
+    let manifests = BTreeMap::from([(digest(1), 5), (digest(2), 5)]);
+    let holdings = Holdings { claims, manifests };
+    let max_age = Some(Duration::from_millis(10 * DAY));
+    let limits = Limits { max_bytes: 1_000, max_age, ..Limits::default() };
+    // Another project's `put` sees to it too.
+    for keep in [Some(10), None] {
+        let plan = super::plan(&holdings, &|_| keep, &limits, NOW);
+        assert_eq!(plan.records, BTreeMap::from([(key(1), Why::Age(10 * DAY / 1_000))]));
+        assert_eq!(plan.manifests, BTreeMap::from([(digest(1), Why::Unclaimed)]));
+    }
+    assert!(super::plan(&holdings, &|_| None, &Limits::default(), NOW).is_empty());
 }

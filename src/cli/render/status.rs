@@ -60,6 +60,12 @@ fn project_lines(project: &ProjectStatus, now: Timestamp) -> Vec<String> {
         let took = seconds(std::time::Duration::from_millis(build.duration_ms));
         fact("build", format!("{word} {} in {took}", ago(build.when, now)));
     }
+    for dir in project.target_dirs.iter().filter(|dir| dir.0 != project.path.join("target")) {
+        fact("target", dir.0.to_string_lossy().into_owned());
+    }
+    for note in &project.notes {
+        fact("note", note.clone());
+    }
     let count =
         |number: u64, what: &str| plural(usize::try_from(number).unwrap_or(usize::MAX), what);
     let mut records = count(project.cache.entries, "record");
@@ -100,10 +106,15 @@ mod tests {
             paused_until: None,
             code_hash: None,
             watch: "events".into(),
+            target_dirs: vec!["/t".into()],
+            notes: vec!["a note".into()],
             last_build: Some(LastBuild {
                 when: Timestamp(0),
                 success: false,
                 duration_ms: 1_500,
+                rebuilt: 0,
+                dirty: Vec::new(),
+                ended: None,
                 errors: "error[E0425]: cannot find value `x`\n".into(),
             }),
             last_verdict: None,
@@ -117,7 +128,7 @@ mod tests {
         let text = anstream::adapter::strip_str(&lines).to_string();
         assert_eq!(
             text,
-            "     Project /p: failed (the tests do not compile)\n       build failed 5s ago in 1.50s\n       cache 3 records (2 calls by plain cargo test), 2.0 KiB\n    verified 3, wrong 0\n    gave way 1 time to another cargo, 0.50s of 4.00s thrown away\n       flaky p::t: a\nerror[E0425]: cannot find value `x`"
+            "     Project /p: failed (the tests do not compile)\n       build failed 5s ago in 1.50s\n      target /t\n        note a note\n       cache 3 records (2 calls by plain cargo test), 2.0 KiB\n    verified 3, wrong 0\n    gave way 1 time to another cargo, 0.50s of 4.00s thrown away\n       flaky p::t: a\nerror[E0425]: cannot find value `x`"
         );
     }
 }

@@ -247,6 +247,8 @@ mod tests {
             paused_until: None,
             code_hash: None,
             watch: "events".into(),
+            target_dirs: Vec::new(),
+            notes: Vec::new(),
             last_build: None,
             courtesy: Courtesy::default(),
             last_verdict: None,

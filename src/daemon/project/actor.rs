@@ -14,6 +14,7 @@ use super::calm::Calm;
 use super::courtesy::Courtesy;
 use super::foresight::Foresight;
 use super::inbox::{Inbox, Taken};
+use super::rivalry::Rivalry;
 use super::tree::WatchedTree;
 use super::work::{self, Built, End, News, Work};
 use super::{Message, Shared};
@@ -48,7 +49,7 @@ pub(super) struct Actor {
     inbox: Arc<Inbox>,
     /// For background work to speak to this task; weak, so that it does not keep it alive.
     pub(super) messages: mpsc::WeakUnboundedSender<Message>,
-    status: watch::Sender<ProjectStatus>,
+    pub(super) status: watch::Sender<ProjectStatus>,
     /// None while the folder is not there.
     pub(super) tree: Option<WatchedTree>,
     /// Why there is no tree.
@@ -70,6 +71,12 @@ pub(super) struct Actor {
     pub(super) doubtful: Option<Question>,
     /// What the last background build was of, good or bad.
     built: Option<Built>,
+    /// Whether ours and somebody else's builds undo each other's work.
+    pub(super) rivalry: Rivalry,
+    /// Whether the environment is that of a command, and not the one we were started with.
+    pub(super) is_asked: bool,
+    /// When the target directory was last looked through for what is stale.
+    pub(super) cleaned: Option<Instant>,
     /// The tree as edits were last looked for.
     pub(super) seen: Option<(Digest, Mark)>,
     /// When files were last found changed.
@@ -101,6 +108,8 @@ impl Actor {
             paused_until: None,
             code_hash: None,
             watch: "starting".to_owned(),
+            target_dirs: Vec::new(),
+            notes: Vec::new(),
             last_build: None,
             last_verdict: shared.cache.state(&project.path).last,
             cache: CacheUse::default(),
@@ -129,6 +138,9 @@ impl Actor {
             owed: 0,
             doubtful: None,
             built: None,
+            rivalry: Rivalry::default(),
+            is_asked: false,
+            cleaned: None,
             seen: None,
             changed: None,
             foresight: Foresight::default(),
@@ -200,6 +212,8 @@ impl Actor {
             Message::Join { doing, reply } => self.work.join(doing, reply),
             Message::Rebuild { environment, doing, reply } => {
                 self.environment = *environment;
+                self.is_asked = true;
+                self.rivalry.forgive();
                 self.rebuild(doing, reply).await;
             }
             Message::Hold => self.holds += 1,
@@ -215,6 +229,7 @@ impl Actor {
                 self.settings = *settings;
                 self.work.stop().await;
                 self.built = None;
+                self.rivalry = Rivalry::default();
                 self.drop_tree().await;
                 self.refresh(Trust::Events).await;
                 self.consider().await;
@@ -404,6 +419,7 @@ impl Actor {
         };
         let (question, facts) = facts;
         self.identity = Some(facts.identity.clone());
+        self.tell_place(&question, &facts);
         self.follow(&question, &facts).await;
         let look = self.tree.as_ref().map(WatchedTree::look);
         let Some(Look { digest: Ok(tree), .. }) = look else {
@@ -421,6 +437,10 @@ impl Actor {
         if matches!(self.shared.find(&tree, &question, &facts), Finding::Green(_)) {
             debug!(project = %self.root.display(), "known green: nothing to build");
             self.note_built(None);
+            return;
+        }
+        if !self.rivalry.may_build(wanted.identity(), &question.environment) {
+            debug!(project = %self.root.display(), "standing down");
             return;
         }
         if self.git_has_the_floor() {
@@ -469,6 +489,10 @@ impl Actor {
                 self.built = of.clone();
                 if success {
                     self.note_built(of.as_ref());
+                    if let Some(of) = &of {
+                        self.judge(of, &build);
+                    }
+                    self.clean_target();
                 }
                 self.status.send_modify(|status| status.last_build = Some(build));
                 if success && self.settings.background_tests {
@@ -543,7 +567,10 @@ impl Actor {
     fn log_build(&self, build: &LastBuild) {
         let (project, duration) = (self.root.display(), build.duration_ms);
         if build.success {
-            info!(%project, duration, outcome = "pass", "the tests are ready");
+            let rebuilt = build.rebuilt;
+            info!(%project, duration, rebuilt, outcome = "pass", "the tests are ready");
+        } else if let Some(reason) = &build.ended {
+            warn!(%project, duration, outcome = "error", %reason, "the build was ended");
         } else {
             warn!(%project, duration, outcome = "fail", "the tests do not compile");
         }
@@ -599,8 +626,12 @@ impl Actor {
                 (State::Paused, self.calm.reason().map(str::to_owned))
             }
             (Some(_), None) if failed => {
-                (State::Failed, Some("the tests do not compile".to_owned()))
+                let build = self.status.borrow().last_build.clone();
+                let ended = build.and_then(|build| build.ended);
+                let why = ended.unwrap_or_else(|| "the tests do not compile".to_owned());
+                (State::Failed, Some(why))
             }
+            (Some(_), None) if self.rivalry.why().is_some() => (State::Paused, self.rivalry.why()),
             (Some(_), None) => match &look {
                 Some(Look { digest: Err(why), .. }) => (State::Idle, Some(why.join("; "))),
                 _ if self.calm.is_stale() => {

@@ -13,6 +13,7 @@ use super::super::queue::{Queue, Wish};
 use super::ahead::Lesson;
 use super::courtesy::{Attempt, Courtesy};
 use super::foresight::Known;
+use super::patience::Patience;
 use super::place::{Cost, Place};
 use super::stages::{Progression, Stage};
 use super::work::{End, Worker};
@@ -25,11 +26,16 @@ const LOOK: Duration = Duration::from_millis(20);
 /// How often the lock is tried while somebody else holds it.
 const TRY: Duration = Duration::from_millis(100);
 
+/// Of how many things it is kept that they were built again.
+const AGAIN: usize = 100;
+
 /// What became of an attempt.
 enum Outcome {
     Ended(Result<Build, CompileError>),
     /// Somebody else waits for the lock, or holds it after all.
     GaveWay(Attempt),
+    /// It got nowhere: why it was ended.
+    Stuck(String),
     /// Another project needs the place more.
     GavePlace,
     /// It makes other things than the whole is made of.
@@ -46,6 +52,10 @@ pub(super) struct Plan {
     pub(super) key: Digest,
     /// What comes before it.
     pub(super) stages: Vec<Stage>,
+    /// How long nothing may be finished.
+    pub(super) limit: Option<Duration>,
+    /// Is told of the whole.
+    pub(super) note: Box<dyn Fn(&Build) + Send + Sync>,
 }
 
 impl Plan {
@@ -68,6 +78,8 @@ pub(super) async fn build(
     teach: &(dyn Fn(Lesson) + Send + Sync),
 ) -> End {
     let mut progress = Progression::new(&plan.stages);
+    // What stages built, and what attempts built again that came to nothing else, is news as well.
+    let (mut earlier, again) = (Vec::new(), Mutex::new(Vec::new()));
     loop {
         let Some(speed) = worker.may_go(conditions).await else { return End::GivenUp };
         // Who cannot begin keeps nobody waiting: the place comes after the lock.
@@ -87,14 +99,19 @@ pub(super) async fn build(
             let intro = progress.intro(stage);
             let begun = Instant::now();
             let allowed = (worker, &*conditions, &speed);
-            let outcome = attempt(courtesy, (&compiler, stage, &intro), &place, allowed).await;
+            let watched = (plan.limit, &again);
+            let what = (&compiler, stage, &*intro);
+            let outcome = attempt(courtesy, what, watched, &place, allowed).await;
             if !matches!(outcome, Outcome::GaveWay(_)) {
                 lock(courtesy).ended(begun.elapsed());
             }
             let Some(stage) = stage else { break outcome };
             match outcome {
                 Outcome::Ended(Err(CompileError::Cancelled)) => break outcome,
-                Outcome::Ended(result) => progress.ended(result.is_ok(), &wish.project),
+                Outcome::Ended(result) => {
+                    progress.ended(result.is_ok(), &wish.project);
+                    earlier.extend(result);
+                }
                 Outcome::Other => {
                     progress.skip(&wish.project);
                     teach(Lesson::Inseparable(plan.key, stage.specs.clone()));
@@ -106,21 +123,26 @@ pub(super) async fn build(
             Outcome::Ended(Err(CompileError::Cancelled)) => return End::GivenUp,
             Outcome::Ended(result) => {
                 place.served();
-                if let Ok(build) = &result {
+                let result = result.map(|mut build| {
+                    earlier.iter().for_each(|earlier| build.comes_after(earlier));
                     let known = Known::new(plan.key, &plan.spec.root, &build.products);
                     teach(Lesson::Whole(known));
-                }
-                let (success, errors) = match result {
-                    Ok(build) => (true, build.warnings.concat()),
-                    Err(error) => (false, error.rendered()),
-                };
-                let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-                return End::Built(LastBuild {
-                    when: Timestamp::now(),
-                    success,
-                    duration_ms,
-                    errors,
+                    (plan.note)(&build);
+                    build
                 });
+                let mut ended = last_build(result.map_err(|error| error.rendered()), started);
+                for line in lock(&again).drain(..) {
+                    if !ended.dirty.contains(&line) {
+                        ended.dirty.push(line);
+                    }
+                }
+                return End::Built(ended);
+            }
+            Outcome::Stuck(why) => {
+                place.served();
+                let errors = format!("error: {why}\n");
+                let last = last_build(Err(errors), started);
+                return End::Built(LastBuild { ended: Some(why), ..last });
             }
             Outcome::GaveWay(attempt) => {
                 let lost = {
@@ -138,6 +160,22 @@ pub(super) async fn build(
                 info!(%project, outcome = "gave way", %reason, "the build is put off");
             }
         }
+    }
+}
+
+fn last_build(result: Result<Build, String>, started: Instant) -> LastBuild {
+    let (success, errors, rebuilt, dirty) = match result {
+        Ok(build) => (true, build.warnings.concat(), build.rebuilt, build.dirty),
+        Err(errors) => (false, errors, 0, Vec::new()),
+    };
+    LastBuild {
+        when: Timestamp::now(),
+        success,
+        duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        errors,
+        rebuilt: rebuilt as u64,
+        dirty,
+        ended: None,
     }
 }
 
@@ -186,11 +224,13 @@ struct Heard {
     blocked: bool,
     /// It made, or set out to make, something that is no part of the whole.
     other: bool,
+    patience: Patience,
 }
 
 impl Heard {
-    fn new() -> Self {
+    fn new(limit: Option<Duration>) -> Self {
         let now = Instant::now();
+        let patience = Patience::new(limit, now);
         Self {
             started: now,
             units: None,
@@ -199,18 +239,21 @@ impl Heard {
             finished: false,
             blocked: false,
             other: false,
+            patience,
         }
     }
 
     /// Takes note; what there is to tell.
     fn note(&mut self, progress: Progress, stage: Option<&Stage>) -> Option<String> {
+        let now = Instant::now();
         match progress {
             Progress::Building { done, total, what } => {
                 self.blocked = false;
+                self.patience.building(done, &what, now);
                 match self.units.replace((done, total)) {
                     None => self.fresh = done,
                     Some((before, _)) if before != done => {
-                        (self.since, self.finished) = (Instant::now(), true);
+                        (self.since, self.finished) = (now, true);
                     }
                     Some(_) => {}
                 }
@@ -218,6 +261,7 @@ impl Heard {
             }
             Progress::Blocked(what) => {
                 self.blocked = true;
+                self.patience.blocked(now);
                 Some(format!("{what} (another cargo builds)"))
             }
             Progress::Made(product) => {
@@ -227,6 +271,7 @@ impl Heard {
             // Packages of ours are named with their folders. Of those from a registry the whole
             // has all that it needs.
             Progress::Status(line) => {
+                self.patience.said(&line, now);
                 self.other |=
                     stage.is_some() && line.starts_with("Compiling ") && !line.ends_with(')');
                 None
@@ -249,18 +294,31 @@ impl Heard {
     }
 }
 
+/// Takes note of something that is built again, once and up to a number.
+fn note_again(again: &mut Vec<String>, line: &str) {
+    if again.len() < AGAIN && !again.iter().any(|known| known == line) {
+        again.push(line.to_owned());
+    }
+}
+
 /// Builds until the end, or until somebody else waits for the lock or the place.
 async fn attempt(
     courtesy: &Mutex<Courtesy>,
     (compiler, stage, intro): (&TestCompiler, Option<&Stage>, &str),
+    (limit, again): (Option<Duration>, &Mutex<Vec<String>>),
     place: &Place,
     (worker, conditions, speed): (&Worker, &Follower, &Speed),
 ) -> Outcome {
     let at_first = if intro.is_empty() { "building" } else { intro };
     worker.tell.send_replace((State::Building, speed.describe(at_first.to_owned())));
     let cancel = worker.cancel.child_token();
-    let heard = Mutex::new(Heard::new());
+    let heard = Mutex::new(Heard::new(limit));
     let progress = |progress: Progress| {
+        if let Progress::Status(text) = &progress
+            && let Some(line) = text.strip_prefix("Dirty ")
+        {
+            note_again(&mut lock(again), line);
+        }
         if let Some(mut text) = lock(&heard).note(progress, stage) {
             if !intro.is_empty() {
                 text = format!("{intro}: {text}");
@@ -285,6 +343,17 @@ async fn attempt(
             return match worker.cancel.is_cancelled() {
                 true => Outcome::Ended(result),
                 false => Outcome::Other,
+            };
+        }
+        let overdue = lock(&heard).patience.overdue(Instant::now());
+        if let Some(why) = overdue {
+            cancel.cancel();
+            return match build.await {
+                Err(CompileError::Cancelled) if !worker.cancel.is_cancelled() => {
+                    Outcome::Stuck(why)
+                }
+                // It ended just then.
+                result => Outcome::Ended(result),
             };
         }
         let wanted = worker.wanted.is_cancelled();

@@ -31,6 +31,8 @@ impl Actor {
         };
         self.note_question(&question);
         self.environment = question.environment.clone();
+        self.is_asked = true;
+        self.tell_place(&question, &facts);
         self.identity = Some(facts.identity.clone());
         self.catch_up(seen).await;
         self.note_edits();

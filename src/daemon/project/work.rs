@@ -18,7 +18,7 @@ use super::courtesy::Courtesy;
 use super::place::{self, Cost, Place};
 use super::polite;
 use super::stages::Stage;
-use crate::compiler::BuildSpec;
+use crate::compiler::{Build, BuildSpec};
 use crate::model::Digest;
 use crate::process::Priority;
 use crate::protocol::{LastBuild, LastVerdict, Mark, Reply, State};
@@ -38,6 +38,10 @@ pub(super) struct Built {
 impl Built {
     pub(super) fn tree(&self) -> &Digest {
         &self.tree
+    }
+
+    pub(super) fn identity(&self) -> &Digest {
+        &self.identity
     }
 
     pub(super) fn new(tree: Digest, question: &Question, facts: &Facts) -> Self {
@@ -284,11 +288,13 @@ pub(super) fn build(
         root: question.root.clone(),
         selection: question.selection.clone(),
         environment: question.environment.clone(),
+        target_dir: question.target_dir.clone(),
         priority: Priority::Background,
         jobs: None,
         colour: false,
         hook: shared.hook.clone(),
     };
+    question.mark_target();
     let (key, messages) = teach;
     let teach = move |lesson: Lesson| {
         if let Some(messages) = messages.upgrade() {
@@ -296,7 +302,10 @@ pub(super) fn build(
             let _ = messages.send(Message::Learned(Box::new(lesson)));
         }
     };
-    let plan = polite::Plan { spec, key, stages };
+    let (whole, cache_dir) = (question.clone(), shared.paths.cache_dir.clone());
+    let note = Box::new(move |build: &Build| whole.note_build(build, &cache_dir));
+    let limit = question.settings.build_timeout;
+    let plan = polite::Plan { spec, key, stages, limit, note };
     let mut conditions = shared.conditions.follow(&question.root);
     let (work, worker) = Work::start(of, State::Building);
     tokio::spawn(async move {

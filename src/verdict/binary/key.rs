@@ -35,6 +35,9 @@ const OF_NEXTEST: &[&str] = &[
     "NEXTEST_TEST_GROUP_SLOT",
 ];
 
+/// What the names of parts begin with that are of variables.
+const VARIABLE: &str = "environment variable ";
+
 /// The name of the part that says what is loaded of the program.
 pub(in crate::verdict) const PROGRAM: &str = "program";
 /// The name under which the record of a call says where its program was.
@@ -209,8 +212,13 @@ impl Program {
 }
 
 /// A variable's name in the parts; one that is not UTF-8 is told apart by its escaped bytes.
-fn variable(name: &OsStr) -> String {
-    format!("environment variable {}", name.as_bytes().escape_ascii())
+pub(in crate::verdict) fn variable(name: &OsStr) -> String {
+    format!("{VARIABLE}{}", name.as_bytes().escape_ascii())
+}
+
+/// The variable that a part is of, if it is of one.
+pub(in crate::verdict) fn variable_of(part: &str) -> Option<&str> {
+    part.strip_prefix(VARIABLE)
 }
 
 /// The canonical text that stands for a target in place of a selection, so that its last record

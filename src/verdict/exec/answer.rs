@@ -89,6 +89,7 @@ fn answered_or_run(invocation: &Invocation, paths: &Paths, verify: bool) -> Opti
     let limits = Limits {
         keep_snapshots: settings.keep_snapshots as usize,
         max_bytes: config.cache.max_size,
+        max_age: config.cache.max_age,
     };
     let state = &state;
     Run { invocation, call, target, state, stdin, terminal, limits, recorded }.run()
@@ -266,9 +267,10 @@ impl Run<'_> {
         let program = call.subject.parts.get(PROGRAM).map(String::as_str);
         let Some(red) = Red::of(report, program) else { return };
         let place = (call.cache, call.root);
-        calls::disprove_calls(place, &call.plain, &red, &mut call.states);
         let ids = calls::named(&self.state.targets, &call.plain);
         calls::disprove_targets(place, ids, &red, &mut call.states);
+        let red = red.with_variables(&call.subject.parts);
+        calls::disprove_calls(place, &call.plain, &red, &mut call.states);
     }
 
     /// Takes the outcomes into account; what is flaky now of what it ran.

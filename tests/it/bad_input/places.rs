@@ -103,3 +103,39 @@ fn a_project_folder_that_vanishes_and_comes_back() {
     home.write("src/lib.rs", "#[test] fn one() { panic!() }\n");
     home.test(&[]).red();
 }
+
+#[test]
+fn a_target_directory_that_two_projects_share() {
+    let home = Home::with(&[]);
+    let other = home.base.join("other");
+    fs::create_dir_all(other.join("src")).unwrap();
+    let manifest = fs::read_to_string(home.root.join("Cargo.toml")).unwrap();
+    fs::write(other.join("Cargo.toml"), manifest.replace("'p'", "'o'")).unwrap();
+    fs::write(other.join("src/lib.rs"), "#[test] fn one() {}\n").unwrap();
+    // One says it, the other has a link there.
+    let shared = home.base.join("shared");
+    fs::create_dir(&shared).unwrap();
+    home.write(".cargo/config.toml", &format!("[build]\ntarget-dir = {shared:?}\n"));
+    std::os::unix::fs::symlink(&shared, other.join("target")).unwrap();
+    home.config(&format!("[[project]]\npath = {other:?}"), "debounce = '1ms'");
+    let daemon = home.daemon();
+    let projects = until("both are built", || {
+        let status = home.status();
+        let projects = status["projects"].as_array().unwrap().clone();
+        let built = |project: &serde_json::Value| {
+            project["state"] == "idle" && project["last_build"]["success"] == true
+        };
+        projects.iter().all(built).then_some(projects)
+    });
+    for (project, with) in projects.iter().zip([&home.root, &other]) {
+        let said = format!("shares the target directory {} with", shared.display());
+        let notes = project["notes"].to_string();
+        assert!(notes.contains(&said), "{with:?}: {project:#?}");
+    }
+    assert!(home.ok(&["status"]).contains("one build at a time"));
+    home.test(&[]).green();
+    home.test(&["--project", other.to_str().unwrap()]).green();
+    home.test(&[]).green_from("cache");
+    home.test(&["--project", other.to_str().unwrap()]).green_from("cache");
+    daemon.stop();
+}

@@ -219,3 +219,61 @@ async fn a_change_of_the_config_is_in_force_at_once_for_background_tests_too() {
     until_status(&daemon, "the tests ran", tested).await;
     daemon.stop().await;
 }
+
+#[test]
+fn tests_that_run_are_given_up_and_repeated() {
+    let test = "#[test] fn one() {\n\
+         \x20   use std::io::Write;\n\
+         \x20   let mut begun = std::fs::OpenOptions::new().create(true).append(true).open(\"target/begun\").unwrap();\n\
+         \x20   begun.write_all(b\"x\").unwrap();\n\
+         \x20   while !std::path::Path::new(\"target/go\").exists() {\n\
+         \x20       std::thread::sleep(std::time::Duration::from_millis(5));\n\
+         \x20   }\n}\n";
+    let home = Home::with(&[("src/lib.rs", test)]);
+    home.config("", "debounce = '1ms'\nbackground_tests = true");
+    let daemon = home.daemon();
+    until("the test runs", || (begun(&home) > 0).then_some(()));
+    home.ok(&["pause", "--project", "."]);
+    until("nothing of it runs", || {
+        let daemon_only = home.left_over().len() == 1;
+        (daemon_only && home.project_status()["state"] == "paused").then_some(())
+    });
+    assert_eq!(begun(&home), 1);
+    home.ok(&["resume", "--project", "."]);
+    until("it runs again", || (begun(&home) == 2).then_some(()));
+    home.write("target/go", "");
+    until("there is a verdict", || {
+        (home.project_status()["last_verdict"]["verdict"] == "pass").then_some(())
+    });
+    daemon.stop();
+}
+
+#[tokio::test]
+async fn slowly_is_one_job_until_somebody_waits() {
+    let jobs = "std::fs::write(\"target/jobs\", std::env::var(\"NUM_JOBS\").unwrap()).unwrap();";
+    let script = SCRIPT.replace("    begun.write_all", &format!("    {jobs}\n    begun.write_all"));
+    let home = Home::with(&[("build.rs", &script)]);
+    home.config("[background]\npower_save = 'slow'", "debounce = '1ms'");
+    let machine = tempfile::tempdir().unwrap();
+    let profile = machine.path().join("firmware/acpi/platform_profile");
+    std::fs::create_dir_all(profile.parent().unwrap()).unwrap();
+    std::fs::write(&profile, "low-power\n").unwrap();
+    let daemon = on_machine(&home, machine.path()).await;
+    let slowly = |status: &ProjectStatus| {
+        let reason = status.reason.as_deref().unwrap_or_default();
+        begun(&home) == 1 && reason.ends_with("(one job: the machine saves power)")
+    };
+    let status = until_status(&daemon, "it builds slowly", slowly).await;
+    assert_eq!(status.state, State::Building);
+    let seen = || std::fs::read_to_string(home.root.join("target/jobs")).unwrap();
+    assert_eq!(seen(), "1");
+    let asked = home.start(EXE, &["test"]);
+    until_status(&daemon, "it begins again for who asks", |_| begun(&home) == 2).await;
+    let all = std::thread::available_parallelism().unwrap().to_string();
+    assert_eq!(seen(), all);
+    home.write("target/go", "");
+    // This thread is the daemon's.
+    let ran = tokio::task::spawn_blocking(move || asked.end(LIMIT)).await.unwrap();
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    daemon.stop().await;
+}

@@ -1,12 +1,14 @@
 //! A generated workspace and the real cargo in it.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use knhk_test_cache::compiler::{BuildSpec, TestCompiler};
 use knhk_test_cache::process::{Environment, Output, Priority, Spec, capture};
 use knhk_test_cache::workspace::{CargoConfig, Selection, Toolchain};
+
+use crate::home::machine;
 
 /// The workspace is `w s`: a space in every path.
 pub(crate) struct Place {
@@ -99,6 +101,7 @@ impl Place {
         let memo = self.base.join("memo");
         let toolchain = Toolchain::find(&self.root, &self.environment, &config, &memo).unwrap();
         BuildSpec {
+            target_dir: None,
             root: self.root.clone(),
             selection,
             environment: self.environment.clone(),
@@ -130,23 +133,4 @@ impl Place {
             text.lines().filter(|line| stale.iter().any(|verb| line.trim().starts_with(verb)));
         lines.map(str::to_owned).collect()
     }
-}
-
-/// The machine's own toolchain, and a home of our own.
-fn machine(base: &Path) -> Environment {
-    let real = Environment::inherited();
-    let home = PathBuf::from(real.get("HOME").unwrap_or_default());
-    let mut environment = Environment::default();
-    for (name, folder) in [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")] {
-        let value = real.get(name).map_or_else(|| home.join(folder), PathBuf::from);
-        environment.set(name, value);
-    }
-    for name in ["PATH", "RUSTUP_TOOLCHAIN", "TMPDIR"] {
-        if let Some(value) = real.get(name) {
-            environment.set(name, value);
-        }
-    }
-    environment.set("HOME", base.join("home"));
-    environment.set("CARGO_NET_OFFLINE", "true");
-    environment
 }

@@ -1,0 +1,562 @@
+//! What our own builds have left in a target directory that no cargo would find fresh any more.
+//!
+//! Cargo never removes what it has built: other flags or features, and the old files stay beside
+//! the new ones for ever. Removing is right only where it is proven that nobody loses anything:
+//! - a build of ours has made it, which a ledger says, and it is code of the workspace's own;
+//! - the last build of no selection of ours has named it;
+//! - a source in the compiler's own list for it is newer than cargo's note of that compilation, or
+//!   so is one of something that it was linked with: whoever calls cargo with whatever settings,
+//!   cargo would build it again.
+//!
+//! Where cargo lays things out in another way, or compares contents and not times, nothing is
+//! proven and nothing goes. Links are not followed, and cargo's own lock is held meanwhile.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use super::Build;
+use super::cargo::Said;
+use super::sources::dependencies;
+use crate::model::{OsText, Timestamp};
+
+/// The form of the file; another one is not understood.
+const VERSION: u32 = 1;
+/// How long the last build of a selection speaks for what it named.
+const SPEAKS: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// How long a ledger is kept that nobody writes to.
+const FORGOTTEN: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// Something that cargo compiles by itself: its profile's folder, and the digest in its names.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+struct Unit {
+    folder: OsText,
+    hash: String,
+}
+
+/// A unit in the messages of a build.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    unit: Unit,
+    fresh: bool,
+}
+
+/// Which units our builds have made, and which the last ones named.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ledger {
+    version: u32,
+    made: BTreeSet<Unit>,
+    last: BTreeMap<String, Last>,
+}
+
+/// The last build of a selection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Last {
+    when: Timestamp,
+    named: BTreeSet<Unit>,
+}
+
+/// A unit that nobody's cargo would find fresh.
+#[derive(Clone, Debug)]
+pub struct Stale {
+    unit: Unit,
+    /// Its files and folders.
+    pub paths: Vec<PathBuf>,
+    /// What they take.
+    pub bytes: u64,
+    /// The source that is newer.
+    pub newer: PathBuf,
+}
+
+/// Why nothing was removed.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoveError {
+    /// A cargo is at work there.
+    #[error("a cargo builds in `{}`: try again when it is done", .0.display())]
+    Busy(PathBuf),
+    /// The system refuses.
+    #[error("cannot remove `{}`: {source}", path.display())]
+    Io {
+        /// What.
+        path: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
+}
+
+/// The units of the workspace's own code that a build has named.
+pub(super) fn named(said: &Said, root: &Path) -> Vec<Named> {
+    // The compiler names the sources of what lies elsewhere from other folders.
+    let local = said
+        .artifacts
+        .iter()
+        .filter(|artifact| artifact.is_local() && artifact.target.src_path.starts_with(root));
+    let units = local.flat_map(|artifact| {
+        let units: BTreeSet<Unit> = artifact.filenames.iter().filter_map(|f| unit_of(f)).collect();
+        units.into_iter().map(|unit| Named { unit, fresh: artifact.fresh })
+    });
+    units.collect()
+}
+
+/// What was made a moment before is not found fresh because somebody else has made it.
+pub(super) fn take_over(named: &mut [Named], earlier: &[Named]) {
+    let made: BTreeSet<&Unit> = earlier.iter().filter(|n| !n.fresh).map(|n| &n.unit).collect();
+    for one in named {
+        one.fresh &= !made.contains(&one.unit);
+    }
+}
+
+/// `…/debug/deps/libx-HASH.rlib`, `…/debug/build/x-HASH/build-script-build`; a second name outside
+/// of `deps` leads to the first.
+fn unit_of(file: &Path) -> Option<Unit> {
+    let folder = file.parent()?;
+    let unit = |profile: &Path, name: &str| {
+        let hash = hash_in(name)?.to_owned();
+        Some(Unit { folder: OsText::from(profile), hash })
+    };
+    if folder.file_name() == Some(OsStr::new("deps")) {
+        return unit(folder.parent()?, file.file_name()?.to_str()?);
+    }
+    if folder.parent()?.file_name() == Some(OsStr::new("build")) {
+        return unit(folder.parent()?.parent()?, folder.file_name()?.to_str()?);
+    }
+    let own = fs::metadata(file).ok()?;
+    let beside = fs::read_dir(folder.join("deps")).ok()?.flatten();
+    let twin = beside.map(|entry| entry.path()).find(|path| {
+        let same = |other: fs::Metadata| (other.dev(), other.ino()) == (own.dev(), own.ino());
+        fs::symlink_metadata(path).is_ok_and(same)
+    })?;
+    unit(folder, twin.file_name()?.to_str()?)
+}
+
+/// `x-0123456789abcdef.d` → the digest.
+fn hash_in(name: &str) -> Option<&str> {
+    let stem = name.split('.').next()?;
+    let (_, hash) = stem.rsplit_once('-')?;
+    let digits = hash.bytes().all(|byte| byte.is_ascii_hexdigit() && !byte.is_ascii_uppercase());
+    (hash.len() == 16 && digits).then_some(hash)
+}
+
+impl Ledger {
+    /// Reads it; one that is not there or not understood is empty, and proves nothing.
+    #[must_use]
+    pub fn load(file: &Path) -> Self {
+        let read = || serde_json::from_slice::<Self>(&fs::read(file).ok()?).ok();
+        let known = read().filter(|ledger| ledger.version == VERSION);
+        known.unwrap_or_else(|| Self { version: VERSION, ..Self::default() })
+    }
+
+    /// Takes note of a build of the selection `of`, and tells whether that is any news.
+    #[must_use]
+    pub fn note(&mut self, of: &str, build: &Build, now: Timestamp) -> bool {
+        let named = || build.named.iter();
+        let made: BTreeSet<_> = named().filter(|n| !n.fresh).map(|n| n.unit.clone()).collect();
+        let last = Last { when: now, named: named().map(|n| n.unit.clone()).collect() };
+        let day = Duration::from_secs(24 * 60 * 60);
+        let known = self.last.get(of).is_some_and(|known| {
+            known.named == last.named && known.when.age(now).is_some_and(|age| age < day)
+        });
+        if known && made.is_subset(&self.made) {
+            return false;
+        }
+        self.made.extend(made);
+        self.last.insert(of.to_owned(), last);
+        self.last.retain(|_, last| last.when.age(now).is_some_and(|age| age < SPEAKS));
+        // What is gone needs no entry.
+        let there = files_of(self.made.iter());
+        self.made.retain(|unit| there.contains_key(unit));
+        true
+    }
+
+    /// Writes it: all of it or nothing.
+    ///
+    /// # Errors
+    /// The system's. Without it, less is proven.
+    pub fn save(&self, file: &Path) -> io::Result<()> {
+        let folder = file.parent().unwrap_or(Path::new("/"));
+        fs::create_dir_all(folder)?;
+        let mut fresh = tempfile::NamedTempFile::new_in(folder)?;
+        fresh.write_all(&serde_json::to_vec(self)?)?;
+        fresh.persist(file)?;
+        Ok(())
+    }
+
+    /// The units that can go. `root` is the workspace's.
+    #[must_use]
+    pub fn stale(&self, root: &Path, now: Timestamp) -> Vec<Stale> {
+        // Who is not sure how old it is speaks as well.
+        let speaks = |last: &&Last| last.when.age(now).is_none_or(|age| age < SPEAKS);
+        let wanted: BTreeSet<&Unit> =
+            self.last.values().filter(speaks).flat_map(|last| &last.named).collect();
+        let files = files_of(self.made.iter());
+        let made: BTreeMap<&Unit, &Files> =
+            self.made.iter().filter_map(|unit| Some((unit, files.get(unit)?))).collect();
+        let mut newer: BTreeMap<&Unit, PathBuf> = BTreeMap::new();
+        let mut fresh_prints: Vec<(u64, PathBuf)> = Vec::new();
+        for (unit, files) in &made {
+            if let Some(source) = newer_source(Path::new(&unit.folder.0), files, root) {
+                fresh_prints.extend(prints(files).into_iter().map(|print| (print, source.clone())));
+                newer.insert(unit, source);
+            }
+        }
+        // And whatever was linked with one of them, and so on.
+        let mut rest: Vec<(&Unit, &Files, Vec<u64>)> = made
+            .iter()
+            .filter(|(unit, _)| !newer.contains_key(*unit))
+            .map(|(unit, files)| (*unit, *files, linked(files)))
+            .collect();
+        while !fresh_prints.is_empty() {
+            let known: BTreeMap<u64, PathBuf> =
+                std::mem::take(&mut fresh_prints).into_iter().collect();
+            rest.retain(|(unit, files, linked)| {
+                let Some(source) = linked.iter().find_map(|print| known.get(print)) else {
+                    return true;
+                };
+                fresh_prints.extend(prints(files).into_iter().map(|print| (print, source.clone())));
+                newer.insert(unit, source.clone());
+                false
+            });
+        }
+        let unwanted = newer.into_iter().filter(|(unit, _)| !wanted.contains(unit));
+        unwanted
+            .filter_map(|(unit, newer)| {
+                let paths: Vec<PathBuf> = made.get(unit)?.iter().flatten().cloned().collect();
+                let bytes = paths.iter().map(|path| size(path)).sum();
+                Some(Stale { unit: unit.clone(), paths, bytes, newer })
+            })
+            .collect()
+    }
+}
+
+/// Forgets ledgers in `dir` that no build has written to for a month: the projects are gone, or
+/// nothing in them changes.
+pub fn forget_ledgers(dir: &Path, now: SystemTime) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let modified = entry.metadata().and_then(|metadata| metadata.modified()).ok();
+        let age = modified.and_then(|modified| now.duration_since(modified).ok());
+        if age.is_some_and(|age| age > FORGOTTEN) {
+            // Seen again next time.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Removes them, cargo's locks in hand.
+///
+/// # Errors
+/// At the first that cannot be removed, or if a cargo is at work: then nothing is.
+pub fn remove_stale(stale: &[Stale]) -> Result<(), RemoveError> {
+    let folders: BTreeSet<&Path> = stale.iter().map(|one| Path::new(&one.unit.folder.0)).collect();
+    let mut held = Vec::new();
+    for folder in folders {
+        let path = folder.join(".cargo-lock");
+        let io = |source| RemoveError::Io { path: path.clone(), source };
+        let lock = File::open(&path).map_err(io)?;
+        match lock.try_lock() {
+            Ok(()) => held.push(lock),
+            Err(TryLockError::WouldBlock) => return Err(RemoveError::Busy(folder.to_owned())),
+            Err(TryLockError::Error(source)) => return Err(io(source)),
+        }
+    }
+    for path in stale.iter().flat_map(|one| &one.paths) {
+        let is_folder = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
+        let removed = if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+        match removed {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(RemoveError::Io { path: path.clone(), source });
+            }
+            _ => {}
+        }
+    }
+    drop(held);
+    Ok(())
+}
+
+/// The folders of a profile in which the digest of a unit stands in names. Cargo's notes come
+/// first: without them nobody takes the rest for fresh.
+const BELOW: [&str; 3] = [".fingerprint", "deps", "build"];
+
+/// What there is of a unit, in each of those.
+type Files = [Vec<PathBuf>; 3];
+
+/// What there is of all units in these profiles' folders: looked for once, since there are many.
+fn files_of<'a>(units: impl Iterator<Item = &'a Unit>) -> BTreeMap<Unit, Files> {
+    let folders: BTreeSet<&OsText> = units.map(|unit| &unit.folder).collect();
+    let mut found: BTreeMap<Unit, Files> = BTreeMap::new();
+    for folder in folders {
+        for (at, below) in BELOW.iter().enumerate() {
+            let dir = Path::new(&folder.0).join(below);
+            // One that is a link leads who knows where.
+            if !fs::symlink_metadata(&dir).is_ok_and(|metadata| metadata.is_dir()) {
+                continue;
+            }
+            for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+                let name = entry.file_name();
+                let Some(hash) = name.to_str().and_then(hash_in) else { continue };
+                let unit = Unit { folder: folder.clone(), hash: hash.to_owned() };
+                found.entry(unit).or_default()[at].push(entry.path());
+            }
+        }
+    }
+    found
+}
+
+/// The files in folders of a unit.
+fn inside(folders: &[PathBuf]) -> impl Iterator<Item = PathBuf> + '_ {
+    let entries = folders.iter().flat_map(|dir| fs::read_dir(dir).into_iter().flatten().flatten());
+    entries.map(|entry| entry.path())
+}
+
+/// A source that is newer than the unit, by the very times that cargo compares.
+fn newer_source(folder: &Path, [notes, deps, build]: &Files, root: &Path) -> Option<PathBuf> {
+    let modified = |path: &Path| fs::metadata(path).ok()?.modified().ok();
+    let mut compiled = None;
+    for note in inside(notes) {
+        if note.file_name()?.to_str()?.starts_with("dep-") {
+            compiled = Some(modified(&note)?.max(compiled.unwrap_or(SystemTime::UNIX_EPOCH)));
+        }
+        // It would compare contents, and a newer file may be the same.
+        let by_content = |text: &[u8]| text.windows(15).any(|part| part == b"\"checksum\":true");
+        if note.extension() == Some(OsStr::new("json")) && by_content(&fs::read(&note).ok()?) {
+            return None;
+        }
+    }
+    let compiled = compiled?;
+    let files = deps.iter().cloned().chain(inside(build));
+    let is_list = |path: &PathBuf| path.extension() == Some(OsStr::new("d"));
+    files.filter(is_list).find_map(|list| {
+        let sources = dependencies(&fs::read(list).ok()?).into_iter().map(|path| root.join(path));
+        // What lies in a target directory is made, and what lies elsewhere is not known well.
+        let own = |path: &PathBuf| path.starts_with(root) && !path.starts_with(folder);
+        sources.filter(own).find(|path| modified(path).is_some_and(|time| time > compiled))
+    })
+}
+
+/// The digests by which what is linked with a unit knows it: `.fingerprint/x-HASH/lib-x`, 16
+/// digits, the lowest byte first.
+fn prints([notes, ..]: &Files) -> Vec<u64> {
+    let read = |path: PathBuf| {
+        let bytes = fs::read(path).ok().filter(|bytes| bytes.len() == 16)?;
+        let number = u64::from_str_radix(std::str::from_utf8(&bytes).ok()?, 16).ok()?;
+        Some(number.swap_bytes())
+    };
+    inside(notes).filter_map(read).collect()
+}
+
+/// The digests of what a unit was linked with: `"deps":[[…,"x",false,DIGEST],…]`.
+fn linked([notes, ..]: &Files) -> Vec<u64> {
+    let mut found = Vec::new();
+    for path in inside(notes).filter(|path| path.extension() == Some(OsStr::new("json"))) {
+        let Ok(bytes) = fs::read(path) else { continue };
+        let Ok(note) = serde_json::from_slice::<serde_json::Value>(&bytes) else { continue };
+        let deps = note["deps"].as_array().into_iter().flatten();
+        found.extend(deps.filter_map(|dep| dep.get(3)?.as_u64()));
+    }
+    found
+}
+
+fn size(path: &Path) -> u64 {
+    let Ok(metadata) = fs::symlink_metadata(path) else { return 0 };
+    if !metadata.is_dir() {
+        return metadata.len();
+    }
+    fs::read_dir(path).into_iter().flatten().flatten().map(|entry| size(&entry.path())).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digests_in_names() {
+        let hash = "0123456789abcdef";
+        for name in ["libx_y-H.rlib", "x-H", "x-H.d", "x-H.1.rcgu.o", "x-y-H.d"] {
+            assert_eq!(hash_in(&name.replace('H', hash)), Some(hash), "{name}");
+        }
+        for name in ["x", "x-0123456789ABCDEF", "x-0123", "0123456789abcdef", "x-0123456789abcdeg"]
+        {
+            assert_eq!(hash_in(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn units_of_files() {
+        let unit = Unit { folder: OsText::from("/t/debug"), hash: "0123456789abcdef".into() };
+        for file in ["deps/libx-0123456789abcdef.rmeta", "build/x-0123456789abcdef/build-script-x"]
+        {
+            assert_eq!(unit_of(&Path::new("/t/debug").join(file)).as_ref(), Some(&unit));
+        }
+        assert_eq!(unit_of(Path::new("/t/debug/x")), None);
+        let base = tempfile::tempdir().unwrap();
+        fs::create_dir(base.path().join("deps")).unwrap();
+        let first = base.path().join("deps/x-0123456789abcdef");
+        fs::write(&first, "x").unwrap();
+        fs::hard_link(&first, base.path().join("x")).unwrap();
+        let found = unit_of(&base.path().join("x")).unwrap();
+        assert_eq!((found.folder, found.hash), (OsText::from(base.path()), unit.hash));
+    }
+
+    /// A unit as cargo leaves it, compiled from `src/lib.rs`; its print is `number`.
+    fn compile(root: &Path, hash: &str, number: u64, linked: &[u64]) -> Named {
+        let folder = root.join("target/debug");
+        let notes = folder.join(format!(".fingerprint/x-{hash}"));
+        fs::create_dir_all(&notes).unwrap();
+        fs::create_dir_all(folder.join("deps")).unwrap();
+        fs::write(folder.join(format!("deps/x-{hash}.d")), "/t/x.d: src/lib.rs\n").unwrap();
+        fs::write(folder.join(format!("deps/libx-{hash}.rlib")), "12345").unwrap();
+        fs::write(notes.join("dep-lib-x"), "").unwrap();
+        fs::write(notes.join("lib-x"), format!("{:016x}", number.swap_bytes())).unwrap();
+        let deps: Vec<_> = linked.iter().map(|print| (1, "x", false, print)).collect();
+        let json = serde_json::json!({ "deps": deps });
+        fs::write(notes.join("lib-x.json"), json.to_string()).unwrap();
+        fs::write(folder.join(".cargo-lock"), "").unwrap();
+        let unit = Unit { folder: OsText::from(&folder), hash: hash.to_owned() };
+        Named { unit, fresh: false }
+    }
+
+    fn build(named: Vec<Named>) -> Build {
+        Build {
+            artifacts: Vec::new(),
+            warnings: Vec::new(),
+            fresh: false,
+            rebuilt: 1,
+            dirty: vec!["x: why".to_owned()],
+            products: Vec::new(),
+            named,
+            sources: super::super::Sources::default(),
+            elapsed: Duration::ZERO,
+        }
+    }
+
+    const OLD: &str = "00000000000000aa";
+    const LINKED: &str = "00000000000000bb";
+    const THEIRS: &str = "00000000000000cc";
+    const NEW: &str = "00000000000000dd";
+    const NOW: Timestamp = Timestamp(1_000_000_000_000);
+
+    /// Two units of ours and one of theirs, then an edit if that is wanted, then another of ours.
+    fn scene(edit: bool) -> (tempfile::TempDir, PathBuf, Ledger) {
+        let base = tempfile::tempdir().unwrap();
+        let root = base.path().canonicalize().unwrap();
+        fs::create_dir(root.join("src")).unwrap();
+        let source = File::create(root.join("src/lib.rs")).unwrap();
+        let day = Duration::from_secs(86_400);
+        source.set_modified(SystemTime::now() - day).unwrap();
+        let mut ledger = Ledger { version: VERSION, ..Ledger::default() };
+        let old = compile(&root, OLD, u64::MAX - 7, &[]);
+        let linked = compile(&root, LINKED, 2, &[u64::MAX - 7]);
+        // This one has no source that changed.
+        fs::write(root.join(format!("target/debug/deps/x-{LINKED}.d")), "a: no/such\n").unwrap();
+        compile(&root, THEIRS, 3, &[]);
+        assert!(ledger.note("s", &build(vec![old, linked]), NOW));
+        if edit {
+            source.set_modified(SystemTime::now() + day).unwrap();
+        }
+        let mut new = compile(&root, NEW, 4, &[]);
+        assert!(ledger.note("s", &build(vec![new.clone()]), NOW));
+        new.fresh = true;
+        assert!(!ledger.note("s", &build(vec![new]), NOW), "no news");
+        (base, root, ledger)
+    }
+
+    fn hashes(stale: &[Stale]) -> Vec<&str> {
+        stale.iter().map(|one| one.unit.hash.as_str()).collect()
+    }
+
+    #[test]
+    fn only_ours_goes_and_only_what_nobody_would_find_fresh() {
+        let (_base, root, ledger) = scene(true);
+        let stale = ledger.stale(&root, NOW);
+        // Not theirs, and not what the last build named though it is stale as well.
+        assert_eq!(hashes(&stale), [OLD, LINKED]);
+        assert!(stale.iter().all(|one| one.newer == root.join("src/lib.rs") && one.bytes > 5));
+        let outside = root.join("outside");
+        fs::write(&outside, "").unwrap();
+        let link = root.join(format!("target/debug/deps/y-{OLD}"));
+        std::os::unix::fs::symlink(&outside, link).unwrap();
+        remove_stale(&ledger.stale(&root, NOW)).unwrap();
+        assert!(outside.exists());
+        let left = |hash| {
+            let unit = Unit { folder: OsText::from(&root.join("target/debug")), hash };
+            files_of([&unit].into_iter()).remove(&unit).map_or(0, |files| files.concat().len())
+        };
+        let counts = [OLD, LINKED, THEIRS, NEW].map(|hash| left(hash.to_owned()));
+        assert_eq!(counts, [0, 0, 3, 3]);
+        assert!(ledger.stale(&root, NOW).is_empty());
+    }
+
+    #[test]
+    fn what_somebody_could_still_find_fresh_stays() {
+        let (_base, root, ledger) = scene(false);
+        assert!(ledger.stale(&root, NOW).is_empty());
+        // By content, a touched file may be the same.
+        let (_base, root, ledger) = scene(true);
+        let list = root.join(format!("target/debug/.fingerprint/x-{OLD}/lib-x.json"));
+        fs::write(list, r#"{"local":[{"CheckDepInfo":{"dep_info":"x","checksum":true}}]}"#)
+            .unwrap();
+        assert!(ledger.stale(&root, NOW).is_empty());
+        // A folder of cargo's that is a link leads elsewhere.
+        let (_base, root, ledger) = scene(true);
+        let deps = root.join("target/debug/deps");
+        fs::rename(&deps, root.join("aside")).unwrap();
+        std::os::unix::fs::symlink(root.join("aside"), deps).unwrap();
+        assert!(ledger.stale(&root, NOW).is_empty());
+    }
+
+    #[test]
+    fn what_a_part_of_the_build_has_made_is_ours_though_the_whole_finds_it_fresh() {
+        let unit = |hash: &str| Unit { folder: OsText::from("/t"), hash: hash.to_owned() };
+        let part = build(vec![Named { unit: unit(OLD), fresh: false }]);
+        let found = [OLD, THEIRS].map(|hash| Named { unit: unit(hash), fresh: true });
+        let mut whole = build(found.to_vec());
+        whole.fresh = true;
+        whole.comes_after(&part);
+        assert_eq!(whole.named.iter().map(|one| one.fresh).collect::<Vec<_>>(), [false, true]);
+        assert_eq!((whole.rebuilt, whole.fresh, whole.dirty.len()), (2, false, 1));
+    }
+
+    #[test]
+    fn what_another_selection_named_lately_stays() {
+        let (_base, root, mut ledger) = scene(true);
+        let unit = Unit { folder: OsText::from(&root.join("target/debug")), hash: OLD.to_owned() };
+        assert!(ledger.note("t", &build(vec![Named { unit, fresh: true }]), NOW));
+        assert_eq!(hashes(&ledger.stale(&root, NOW)), [LINKED]);
+        let later = Timestamp(NOW.0 + 8 * 86_400_000);
+        assert_eq!(hashes(&ledger.stale(&root, later)), [OLD, LINKED, NEW]);
+        let earlier = Timestamp(NOW.0 - 86_400_000);
+        assert_eq!(hashes(&ledger.stale(&root, earlier)), [LINKED], "a clock that was set back");
+    }
+
+    #[test]
+    fn nothing_goes_while_a_cargo_is_at_work() {
+        let (_base, root, ledger) = scene(true);
+        let lock = File::open(root.join("target/debug/.cargo-lock")).unwrap();
+        lock.lock().unwrap();
+        let refused = remove_stale(&ledger.stale(&root, NOW)).unwrap_err();
+        assert!(matches!(refused, RemoveError::Busy(_)));
+        assert_eq!(ledger.stale(&root, NOW).len(), 2);
+    }
+
+    #[test]
+    fn the_ledger_survives_and_an_odd_one_proves_nothing() {
+        let (base, _root, ledger) = scene(true);
+        let file = base.path().join("a/ledger.json");
+        ledger.save(&file).unwrap();
+        assert_eq!(Ledger::load(&file), ledger);
+        forget_ledgers(file.parent().unwrap(), SystemTime::now());
+        assert!(file.exists());
+        forget_ledgers(file.parent().unwrap(), SystemTime::now() + 2 * FORGOTTEN);
+        assert!(!file.exists());
+        for odd in ["", "{}", r#"{"version":2,"made":[],"last":{}}"#] {
+            fs::write(&file, odd).unwrap();
+            assert!(Ledger::load(&file).made.is_empty());
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Under nextest each test is a process, a call and a record of its own.
+
+use super::{Ran, built, cargo};
+use crate::home::{Home, LIMIT, skip};
+
+const TESTS: &str = "#[test] fn reads() { std::fs::read(\"data\").unwrap(); println!(\"said\"); }\n\
+                     #[test] fn reads_nothing() {}\n\
+                     #[test] fn fails() { assert!(std::env::var_os(\"FAIL\").is_none()) }\n";
+
+/// Whether there is a nextest.
+fn is_there(home: &Home) -> bool {
+    let version = home.start("cargo", &["nextest", "--version"]).end(LIMIT);
+    if version.code != Some(0) {
+        skip("exec under nextest", &version.stderr);
+    }
+    version.code == Some(0)
+}
+
+/// With us as its runner by cargo's config, and what each test prints shown.
+fn nextest(home: &Home) -> Ran {
+    let args = ["nextest", "run", "--no-fail-fast", "--success-output", "immediate"];
+    home.start("cargo", &args).end(LIMIT)
+}
+
+#[test]
+fn each_test_is_a_record_of_its_own() {
+    let Some(mut home) = built(&[("data", "1"), ("tests/it.rs", TESTS)]) else { return };
+    if !is_there(&home) {
+        return;
+    }
+    home.write(".cargo/config.toml", &home.ok(&["config", "cargo"]));
+    let first = nextest(&home);
+    first.is(0, 0);
+    assert!(first.stderr.contains("5 passed"), "{first:#?}");
+    assert_eq!(home.records(), 5);
+    let second = nextest(&home);
+    second.is(0, 5);
+    assert!(second.stderr.contains("5 passed") && second.stderr.contains("said"), "{second:#?}");
+    home.write("data", "2");
+    let ran = nextest(&home);
+    ran.is(0, 4);
+    // It says which one ran: what it printed stands behind its line.
+    let of_reads = ran.stderr.split("PASS").find(|part| part.contains("p::it reads\n"));
+    assert!(of_reads.is_some_and(|part| !part.contains("is cached:")), "{ran:#?}");
+    home.environment.set("FAIL", "1");
+    nextest(&home).is(100, 0);
+    let ran = nextest(&home);
+    assert!(ran.is(100, 4).stderr.contains("1 failed"), "{ran:#?}");
+    home.environment.remove("FAIL");
+    nextest(&home).is(0, 5);
+    home.environment.set("KNHK_TEST_CACHE_EXEC", "off");
+    nextest(&home).is(0, 0);
+}
+
+#[test]
+fn what_nextest_has_seen_fail_under_test_is_not_answered() {
+    let reads = "#[test] fn reads() { assert_ne!(std::fs::read(\"secret\").unwrap(), b\"bad\") }\n\
+                 #[test] fn other() {}\n";
+    let Some(home) = built(&[("secret", "good"), ("tests/it.rs", reads)]) else { return };
+    if !is_there(&home) {
+        return;
+    }
+    // A cause that nobody sees.
+    home.config("", "exclude = ['secret']\nrunner = 'nextest'");
+    home.write(".cargo/config.toml", &home.ok(&["config", "cargo"]));
+    nextest(&home).is(0, 0);
+    nextest(&home).is(0, 4);
+    cargo(&home, &["test"]).is(0, 0);
+    home.write("secret", "bad");
+    home.test(&["--no-daemon", "--no-cache"]).red();
+    // The others are known to pass.
+    nextest(&home).is(100, 3);
+    cargo(&home, &["test"]).is(101, 1);
+}

@@ -1,0 +1,79 @@
+//! Two cargos with a variable between them, in one target directory.
+
+use super::{at_rest, by_hand, by_service, workspace};
+use crate::home::{Home, until};
+
+/// Edits, and waits until the service has dealt with it; gives the state.
+fn edit(home: &Home, round: usize) -> serde_json::Value {
+    let before = home.project_status();
+    home.write(
+        "src/lib.rs",
+        &format!("#[test] fn one() {{ assert_eq!(q::q(), 1) }}\n// {round}\n"),
+    );
+    until("the edit is seen", || {
+        (home.project_status()["code_hash"] != before["code_hash"]).then_some(())
+    });
+    until("the edit is dealt with", || {
+        let status = at_rest(home);
+        let built = status["last_build"]["when"] != before["last_build"]["when"];
+        (built || status["state"] == "paused").then_some(status)
+    })
+}
+
+#[test]
+fn the_service_stands_back_and_says_what_differs() {
+    let mut home = workspace("FLAVOUR");
+    home.config("", "debounce = '20ms'");
+    let daemon = home.daemon();
+    at_rest(&home);
+    let plain = home.environment.clone();
+    let mut shell = plain.clone();
+    shell.set("FLAVOUR", "vanilla");
+    let mut status = serde_json::Value::Null;
+    for round in 0..2 {
+        home.environment = shell.clone();
+        assert_ne!(by_hand(&home), 0, "theirs");
+        status = edit(&home, round);
+        assert_ne!(status["last_build"]["rebuilt"], 0, "{status:#?}");
+    }
+    assert_eq!(status["state"], "paused", "{status:#?}");
+    let reason = status["reason"].as_str().unwrap();
+    assert!(reason.contains("builds q with another FLAVOUR"), "{reason}");
+    assert!(home.ok(&["status"]).contains("FLAVOUR"));
+    assert!(daemon.stderr().contains("FLAVOUR"), "{}", daemon.stderr());
+    // What the developer builds stays built.
+    by_hand(&home);
+    let last = status["last_build"]["when"].clone();
+    status = edit(&home, 10);
+    assert_eq!(status["last_build"]["when"], last, "{status:#?}");
+    assert_eq!(by_hand(&home), 3, "the edited library and what is linked with it");
+    // A question from that shell makes it known, and there is peace.
+    home.test(&[]).green();
+    status = edit(&home, 11);
+    assert_ne!(status["last_build"]["when"], last, "{status:#?}");
+    assert_eq!(status["state"], "idle", "{status:#?}");
+    assert_eq!(by_hand(&home), 0);
+    daemon.stop();
+}
+
+#[test]
+fn it_is_tried_again_by_hand() {
+    let mut home = workspace("FLAVOUR");
+    home.config("", "debounce = '20ms'");
+    let daemon = home.daemon();
+    at_rest(&home);
+    let plain = home.environment.clone();
+    for round in 0..2 {
+        home.environment.set("FLAVOUR", "vanilla");
+        by_hand(&home);
+        home.environment = plain.clone();
+        edit(&home, round);
+    }
+    assert_eq!(at_rest(&home)["state"], "paused");
+    // The other shell is gone.
+    by_hand(&home);
+    assert_eq!(by_service(&home), 0);
+    assert_eq!(edit(&home, 2)["state"], "idle");
+    assert_eq!(by_hand(&home), 0);
+    daemon.stop();
+}
