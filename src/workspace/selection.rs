@@ -1,5 +1,6 @@
 //! What of `cargo test` is meant: folder, cargo's arguments, the test harness's arguments.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
@@ -115,10 +116,12 @@ impl Selection {
         self.kept(|name| OURS.contains(&name))
     }
 
-    /// The same of these packages only, as `-p` takes them, in the place of the whole workspace;
-    /// `None` unless it is a selection of the whole workspace that means the same for a part of it.
+    /// The same of these packages only, as `-p` takes them, in the place of the whole workspace,
+    /// and of the targets that these options name (none: all that were meant). `None` unless it is
+    /// a selection of the whole workspace that means the same for a part of it.
     #[must_use]
-    pub fn narrowed<'a>(&self, packages: impl IntoIterator<Item = &'a str>) -> Option<Self> {
+    pub fn narrowed(&self, packages: &[String], targets: &BTreeSet<String>) -> Option<Self> {
+        const TARGETS: [&str; 6] = ["lib", "bins", "tests", "examples", "benches", "all-targets"];
         // Of features it is not certain that each package has them, nor of a target by name.
         const HARMLESS: &[&str] = &[
             "workspace",
@@ -152,13 +155,15 @@ impl Selection {
             Word::Short { name, .. } => b"rqvj".contains(&name),
             Word::Plain(_) => false,
         });
-        if !harmless || !(self.has("workspace") || self.has("all")) {
+        let some = !targets.is_empty() && TARGETS.iter().any(|name| self.has(name));
+        if !harmless || some || !(self.has("workspace") || self.has("all")) {
             return None;
         }
         let mut cargo = self.kept(|name| ["workspace", "all"].contains(&name));
         for package in packages {
             cargo.extend(["-p".into(), package.into()]);
         }
+        cargo.extend(targets.iter().map(OsString::from));
         Some(Self { dir: self.dir.clone(), cargo, harness: self.harness.clone() })
     }
 
@@ -416,7 +421,8 @@ mod tests {
     #[test]
     fn only_a_plain_whole_workspace_is_narrowed() {
         let narrowed = |line: &str| {
-            let narrowed = selection(line).narrowed(["x", "y"])?;
+            let packages = ["x".to_owned(), "y".to_owned()];
+            let narrowed = selection(line).narrowed(&packages, &BTreeSet::new())?;
             Some(narrowed.cargo.join(OsStr::new(" ")).into_string().unwrap())
         };
         assert_eq!(narrowed("--workspace").as_deref(), Some("-p x -p y"));
@@ -438,6 +444,11 @@ mod tests {
         ] {
             assert_eq!(narrowed(line), None, "{line}");
         }
+        let targets = BTreeSet::from(["--lib".to_owned(), "--test=t".to_owned()]);
+        let with_targets = |line: &str| selection(line).narrowed(&["x".to_owned()], &targets);
+        let expected = ["-p", "x", "--lib", "--test=t"].map(OsString::from);
+        assert_eq!(with_targets("--workspace").unwrap().cargo, expected);
+        assert_eq!(with_targets("--workspace --tests"), None, "those are other ones");
         assert_eq!(selection("-p a --package=b --package c name").packages(), ["a", "b", "c"]);
     }
 

@@ -106,10 +106,9 @@ impl Actor {
         let key = key.finish();
         let choices = self.foresight.choose(key, Instant::now());
         let stages = choices.into_iter().filter_map(|choice| {
-            let specs = choice.specs.iter().map(String::as_str);
-            let selection = question.selection.narrowed(specs)?;
-            let (packages, what, units) = (choice.packages, choice.what, choice.units);
-            Some(Stage { selection, packages, what, units })
+            let selection = question.selection.narrowed(&choice.specs, &choice.filters)?;
+            let (specs, what, units) = (choice.specs, choice.what, choice.units);
+            Some(Stage { selection, specs, what, units })
         });
         (key, stages.collect())
     }
@@ -134,9 +133,9 @@ impl Actor {
                 self.foresight.learn(known);
                 warm::read_in(self.foresight.programs(Instant::now()));
             }
-            Lesson::Inseparable(key, packages) => {
-                debug!(project = %self.root.display(), ?packages, "not the same by themselves");
-                self.foresight.learn_inseparable(key, packages);
+            Lesson::Inseparable(key, specs) => {
+                debug!(project = %self.root.display(), ?specs, "not the same by themselves");
+                self.foresight.learn_inseparable(key, specs);
             }
         }
     }

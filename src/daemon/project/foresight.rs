@@ -35,7 +35,8 @@ pub(super) struct Foresight {
     /// So much changed since the last build that no file stands out.
     swept: bool,
     known: Option<Known>,
-    /// Packages that are other ones when they are built by themselves, while the key holds.
+    /// Sets of packages that are other ones when they are built by themselves, while the key
+    /// holds.
     inseparable: BTreeSet<Vec<String>>,
 }
 
@@ -56,21 +57,34 @@ pub(in super::super) struct Local {
     pub(super) spec: String,
     /// Its test programs.
     pub(super) programs: Vec<PathBuf>,
+    /// What of cargo's options names these programs and no others of the package.
+    pub(super) filters: BTreeSet<String>,
+    /// Others can be built from it, and `--lib` means it.
+    pub(super) is_library: bool,
 }
 
 impl Known {
     /// From a whole build that succeeded.
     pub(super) fn new(key: Digest, root: &Path, products: &[Product]) -> Self {
         let mut local: BTreeMap<PathBuf, Local> = BTreeMap::new();
-        for product in products.iter().filter(|product| product.local && product.is_test()) {
+        for product in products.iter().filter(|product| product.local) {
             let dir = product.manifest.parent().and_then(|dir| dir.strip_prefix(root).ok());
             let Some(dir) = dir else { continue };
             let package = local.entry(dir.to_owned()).or_default();
-            package.spec.clone_from(&product.package_id);
-            package.programs.extend(product.executable.clone());
+            let kind = product.kinds.first().map_or("", String::as_str);
+            let filter = match kind {
+                "bin" | "test" | "example" | "bench" => format!("--{kind}={}", product.target),
+                _ => "--lib".to_owned(),
+            };
+            package.is_library |= filter == "--lib" && kind != "custom-build";
+            if product.is_test() {
+                package.spec.clone_from(&product.package_id);
+                package.programs.extend(product.executable.clone());
+                package.filters.insert(filter);
+            }
         }
         // Cargos before 1.77 name packages in a way that `-p` does not take.
-        local.retain(|_, package| !package.spec.contains(' '));
+        local.retain(|_, package| !package.spec.is_empty() && !package.spec.contains(' '));
         Self { key, units: Arc::new(Units::of(products)), local }
     }
 }
@@ -78,10 +92,10 @@ impl Known {
 /// Something to be built before the rest.
 #[derive(Clone, Debug)]
 pub(super) struct Choice {
-    /// Names, in order.
-    pub(super) packages: Vec<String>,
-    /// What `-p` takes for each.
+    /// What `-p` takes.
     pub(super) specs: Vec<String>,
+    /// Options that name what is built of these packages; none if it is all.
+    pub(super) filters: BTreeSet<String>,
     /// As in "built globset (edited)".
     pub(super) what: String,
     /// What the whole is made of.
@@ -129,9 +143,9 @@ impl Foresight {
     }
 
     /// These packages are other ones when they are built by themselves.
-    pub(super) fn learn_inseparable(&mut self, key: Digest, packages: Vec<String>) {
+    pub(super) fn learn_inseparable(&mut self, key: Digest, specs: Vec<String>) {
         if self.known.as_ref().is_some_and(|known| known.key == key) {
-            self.inseparable.insert(packages);
+            self.inseparable.insert(specs);
         }
     }
 
@@ -210,17 +224,34 @@ impl Foresight {
     ) -> Option<Choice> {
         packages.retain(|name| known.package(members, name).is_some());
         let what = format!("{} ({why})", packages.join(", "));
-        packages.sort();
-        if packages.is_empty() || self.inseparable.contains(&packages) {
-            return None;
-        }
-        let spec = |name: &String| Some(known.package(members, name)?.spec.clone());
-        let specs = packages.iter().filter_map(spec).collect();
-        Some(Choice { packages, specs, what, units: Arc::clone(&known.units) })
+        let found: Vec<_> =
+            packages.iter().filter_map(|name| known.package(members, name)).collect();
+        let specs = |all: &[&Local]| {
+            let mut specs: Vec<_> = all.iter().map(|local| local.spec.clone()).collect();
+            specs.sort();
+            specs
+        };
+        let filters: BTreeSet<_> =
+            found.iter().flat_map(|local| local.filters.iter().cloned()).collect();
+        let others = known.companions(&filters).filter(|local| !found.contains(local));
+        let together: Vec<_> = found.iter().copied().chain(others).collect();
+        let ways = [(specs(&together), filters), (specs(&found), BTreeSet::new())];
+        let (specs, filters) = ways
+            .into_iter()
+            .find(|(specs, _)| !found.is_empty() && !self.inseparable.contains(specs))?;
+        Some(Choice { specs, filters, what, units: Arc::clone(&known.units) })
     }
 }
 
 impl Known {
+    /// Packages that nothing is built of where only these options are given, but which have their
+    /// say in the features: programs are built from most of a workspace. Beside them a package is
+    /// likelier the same as in the whole.
+    fn companions(&self, filters: &BTreeSet<String>) -> impl Iterator<Item = &Local> {
+        let programs = self.local.values().filter(|local| !local.is_library);
+        programs.filter(|local| local.filters.is_disjoint(filters))
+    }
+
     /// A package by its name.
     fn package(&self, members: &Members, name: &str) -> Option<&Local> {
         let member = members.iter().find(|member| member.name == name)?;

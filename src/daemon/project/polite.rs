@@ -114,7 +114,7 @@ pub(super) async fn build(
                 }
                 Outcome::Other => {
                     progress.skip(&wish.project);
-                    teach(Lesson::Inseparable(plan.key, stage.packages.clone()));
+                    teach(Lesson::Inseparable(plan.key, stage.specs.clone()));
                 }
                 gave_way => break gave_way,
             }

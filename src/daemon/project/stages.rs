@@ -13,8 +13,8 @@ use crate::workspace::Selection;
 #[derive(Clone, Debug)]
 pub(super) struct Stage {
     pub(super) selection: Selection,
-    /// Names, in order.
-    pub(super) packages: Vec<String>,
+    /// The packages that are selected, as `-p` takes them.
+    pub(super) specs: Vec<String>,
     /// As in "built globset (edited)".
     pub(super) what: String,
     /// What the whole is made of: a stage that makes anything else is given up.
@@ -81,8 +81,8 @@ mod tests {
     use super::*;
 
     fn stage(what: &str) -> Stage {
-        let (selection, packages) = (Selection::default(), Vec::new());
-        Stage { selection, packages, what: what.to_owned(), units: Arc::default() }
+        let (selection, specs) = (Selection::default(), Vec::new());
+        Stage { selection, specs, what: what.to_owned(), units: Arc::default() }
     }
 
     #[test]

@@ -108,15 +108,47 @@ fn what_is_another_one_by_itself_is_not_chosen_until_the_manifests_change() {
     let mut foresight = foresight();
     edit(&mut foresight, &["low/src/lib.rs"], now);
     let first = foresight.choose(key(1), now).remove(0);
-    foresight.learn_inseparable(key(2), first.packages.clone());
+    foresight.learn_inseparable(key(2), first.specs.clone());
     assert_eq!(chosen(&foresight, now)[0], "low (edited)", "that was another one");
-    foresight.learn_inseparable(key(1), first.packages.clone());
+    foresight.learn_inseparable(key(1), first.specs.clone());
     assert_eq!(chosen(&foresight, now), ["mid (next)"]);
     let known = |number| Known::new(key(number), Path::new("/w"), &products(&members()));
     foresight.learn(known(1));
     assert_eq!(chosen(&foresight, now), ["mid (next)"], "as before");
     foresight.learn(known(3));
     assert_eq!(foresight.choose(key(3), now)[0].what, "low (edited)");
+}
+
+#[test]
+fn beside_programs_a_package_is_likelier_the_same() {
+    let now = Instant::now();
+    let members = members();
+    let mut products = products(&members);
+    for product in products.iter_mut().filter(|product| product.target.starts_with("top")) {
+        product.kinds = vec!["bin".to_owned()];
+    }
+    // One that has a target of the edited one's kind and name would be built as well.
+    let mut test = products[0].clone();
+    for name in ["low", "top2"] {
+        test.package_id = format!("path+file:///w/{name}#0.1.0");
+        test.manifest = format!("/w/{name}/Cargo.toml").into();
+        (test.target, test.kinds) = ("it".to_owned(), vec!["test".to_owned()]);
+        products.push(test.clone());
+    }
+    let known = Known::new(key(1), Path::new("/w"), &products);
+    let mut foresight =
+        Foresight { members: Some((key(0), Arc::new(members))), ..Foresight::default() };
+    foresight.learn(known);
+    edit(&mut foresight, &["low/src/lib.rs"], now);
+    let first = foresight.choose(key(1), now).remove(0);
+    let names: Vec<_> = first.specs.iter().map(|spec| &spec[15..spec.len() - 6]).collect();
+    assert_eq!(names, ["low", "top1", "top3", "top4", "top5", "top6"]);
+    assert_eq!(first.filters.iter().collect::<Vec<_>>(), ["--lib", "--test=it"]);
+    foresight.learn_inseparable(key(1), first.specs);
+    let second = foresight.choose(key(1), now).remove(0);
+    assert_eq!((second.specs.len(), second.filters.len()), (1, 0));
+    foresight.learn_inseparable(key(1), second.specs);
+    assert!(!chosen(&foresight, now).contains(&"low (edited)".to_owned()));
 }
 
 #[test]
