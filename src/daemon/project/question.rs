@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use tracing::debug;
 
-use super::actor::{Actor, Trust};
+use super::actor::Actor;
+use super::reading::Trust;
 use super::tree::WatchedTree;
 use crate::model::{Digest, OsText};
 use crate::protocol::{Ask, Mark, Miss, Reply};
