@@ -59,7 +59,7 @@ pub use program::program_digest;
 pub use query::Snapshot;
 pub use read::{FileDigest, file_digest};
 
-use git::{Repository, Tracked};
+use git::Tracked;
 use links::Links;
 use memo::{Memo, Source};
 use options::Scope;
@@ -68,6 +68,8 @@ use system::{Kind, Stamp};
 use tree::{Entry, FolderId, Tree};
 use update::Update;
 use walk::Job;
+
+use crate::workspace::Repository;
 
 /// How old a file must be when it is read for its stamp to be trusted, in nanoseconds. The
 /// coarsest file system keeps times of two seconds, and the kernel's clock for stamps lags by

@@ -12,61 +12,20 @@ use super::read::is_absence;
 use super::rules::{Anchor, Rules};
 use super::system::{self, Kind, Stamp};
 use crate::process::{self, Environment, Spec};
+use crate::workspace::Repository;
 
 /// Listing the index of the largest repositories takes a second or two.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A repository with a work tree.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Repository {
-    /// The work tree's top folder.
-    pub work: PathBuf,
-    /// HEAD and the index: `.git`, or a folder elsewhere for a worktree or a submodule.
-    own: PathBuf,
-    /// What all worktrees share: the config and `info/`.
-    shared: PathBuf,
-}
-
-impl Repository {
-    /// The repository whose work tree begins at `folder`, if there is one.
-    pub(super) fn at(folder: &Path) -> Option<Self> {
-        let entry = folder.join(".git");
-        let own = match system::status_followed(&entry).ok()?.stamp.kind() {
-            Kind::Folder => entry,
-            Kind::File => folder.join(path_in(fs::read(&entry).ok()?.strip_prefix(b"gitdir:")?)),
-            _ => return None,
-        };
-        // May be a link to a branch that has no commit yet.
-        if own.join("HEAD").symlink_metadata().is_err() {
-            return None;
-        }
-        let shared = match fs::read(own.join("commondir")) {
-            Ok(text) => own.join(path_in(&text)),
-            Err(_) => own.clone(),
-        };
-        Some(Self { work: folder.to_owned(), own, shared })
-    }
-
-    /// The repository that `folder` is in.
-    pub(super) fn around(folder: &Path) -> Option<Self> {
-        folder.ancestors().find_map(Self::at)
-    }
-
-    /// The file whose every change may change what is tracked.
-    pub(super) fn index(&self) -> PathBuf {
-        self.own.join("index")
-    }
-
-    /// What is in force in the whole work tree: the user's own ignore file, then the
-    /// repository's, both relative to its top folder at `anchor`.
-    pub(super) fn rules(&self, anchor: &Anchor, environment: &Environment) -> Rules {
-        user_rules(Some(self), anchor, environment)
-            .with(anchor.clone(), text_of(&self.shared.join("info/exclude")))
-    }
-}
-
-fn path_in(text: &[u8]) -> &Path {
-    Path::new(OsStr::from_bytes(text.trim_ascii()))
+/// What is in force in the whole work tree: the user's own ignore file, then the repository's,
+/// both relative to its top folder at `anchor`.
+pub(super) fn rules_of(
+    repository: &Repository,
+    anchor: &Anchor,
+    environment: &Environment,
+) -> Rules {
+    user_rules(Some(repository), anchor, environment)
+        .with(anchor.clone(), text_of(&repository.shared().join("info/exclude")))
 }
 
 /// The text of an ignore or config file; a missing one is empty, and so is one that git could
@@ -80,7 +39,7 @@ fn text_of(file: &Path) -> Vec<u8> {
 pub(super) fn outer_rules(root: &Path, environment: &Environment) -> (Option<Repository>, Rules) {
     let root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
     let around = Repository::around(&root).and_then(|repository| {
-        let way = root.strip_prefix(&repository.work).ok()?.to_owned();
+        let way = root.strip_prefix(repository.work()).ok()?.to_owned();
         let rules = rules_along(&repository, &way, environment)?;
         Some((Some(repository), rules))
     });
@@ -96,12 +55,12 @@ fn rules_along(repository: &Repository, way: &Path, environment: &Environment) -
         rest if rest.is_empty() => Anchor::inside(b""),
         rest => Anchor::Above(rest.into()),
     };
-    let mut rules = repository.rules(&above(way), environment);
+    let mut rules = rules_of(repository, &above(way), environment);
     // The same files, seen from the repository's top: do they ignore a folder on the way?
-    let mut from_top = repository.rules(&Anchor::inside(b""), environment);
+    let mut from_top = rules_of(repository, &Anchor::inside(b""), environment);
     let mut passed = PathBuf::new();
     for part in way.components() {
-        let text = ignore_file(&repository.work.join(&passed));
+        let text = ignore_file(&repository.work().join(&passed));
         rules = rules.with(above(way.strip_prefix(&passed).ok()?), text.clone());
         from_top = from_top.with(Anchor::inside(&bytes(&passed)), text);
         passed.push(part);
@@ -140,7 +99,8 @@ fn excludes_file(repository: Option<&Repository>, environment: &Environment) -> 
     let base = base.or_else(|| Some(home?.join(".config")));
     let mut files = Vec::new();
     if let Some(repository) = repository {
-        files.extend([repository.own.join("config.worktree"), repository.shared.join("config")]);
+        files
+            .extend([repository.own().join("config.worktree"), repository.shared().join("config")]);
     }
     match environment.get("GIT_CONFIG_GLOBAL") {
         // Set to nothing, it means that there is none.
@@ -161,7 +121,7 @@ fn excludes_file(repository: Option<&Repository>, environment: &Environment) -> 
             // Git itself stands at the top of the work tree when it reads this.
             None => {
                 let file = Path::new(OsStr::from_bytes(&value));
-                let file = repository.map_or(file.into(), |found| found.work.join(file));
+                let file = repository.map_or(file.into(), |found| found.work().join(file));
                 Some(file).filter(|file| file.is_absolute())
             }
         },

@@ -7,12 +7,13 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use super::CodeHasher;
-use super::git::{self, Repository, Tracked};
+use super::git::{self, Tracked};
 use super::options;
 use super::rules::Anchor;
 use super::system;
 use super::tree::{Entry, FolderId, Mode};
 use super::update::Update;
+use crate::workspace::Repository;
 
 impl CodeHasher {
     /// Folders with files that were changed under another name.
@@ -75,7 +76,8 @@ impl Update<'_, '_> {
             let folder = hasher.tree.folder(*id);
             let Some(repository) = &folder.repository else { continue };
             let below = hasher.below(folder.root, &hasher.tree.path(*id));
-            let rules = repository.rules(&Anchor::inside(&below), &hasher.scope.environment);
+            let rules =
+                git::rules_of(repository, &Anchor::inside(&below), &hasher.scope.environment);
             if folder.base != rules.digest() {
                 dirty.insert(*id);
             }

@@ -5,10 +5,10 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use super::git::Repository;
 use super::rules::Rules;
 use super::system::{Identity, Kind, Stamp};
 use crate::model::{Digest, Digester};
+use crate::workspace::Repository;
 
 /// A folder's number in the slab.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

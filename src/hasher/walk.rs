@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 use super::changes::Changes;
-use super::git::Repository;
+use super::git;
 use super::judge::{Around, Judge};
 use super::look::{Candidate, Contents, IgnoreFile};
 use super::memo::Memo;
@@ -18,6 +18,7 @@ use super::rules::{Anchor, Rules};
 use super::system::{self, Identity, Kind, Names};
 use super::tree::{Entry, FolderId, Listing, Mode, Tree};
 use crate::model::Digest;
+use crate::workspace::Repository;
 
 /// How often a folder that changes while it is listed is listed again before giving up.
 const ATTEMPTS: usize = 4;
@@ -196,7 +197,9 @@ impl Walk<'_> {
             _ => None,
         };
         let base = match &repository {
-            Some(found) => found.rules(&Anchor::inside(&job.below), &self.judge.scope.environment),
+            Some(found) => {
+                git::rules_of(found, &Anchor::inside(&job.below), &self.judge.scope.environment)
+            }
             None => job.inherited.clone(),
         };
         let own = self.ignore_file(open)?;

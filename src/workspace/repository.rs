@@ -1,7 +1,7 @@
-//! What git is doing in a work tree, read from the files by which it tells itself.
+//! Where a work tree's repository is, and what git is doing there, by the files in which it says so.
 //!
-//! Only what decides when work is begun, never an answer: a repository that cannot be read is one
-//! where nothing is under way.
+//! What is under way decides when work is begun, never an answer: a repository that cannot be read
+//! is one where nothing is.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -17,7 +17,7 @@ pub struct Repository {
     work: PathBuf,
     /// HEAD and the index: `.git`, or a folder elsewhere for a worktree or a submodule.
     own: PathBuf,
-    /// What all worktrees share: the branches.
+    /// What all worktrees share: branches, the config, `info/`.
     shared: PathBuf,
 }
 
@@ -72,12 +72,16 @@ impl Repository {
     }
 
     /// The repository whose work tree begins at `folder`.
-    fn at(folder: &Path) -> Option<Self> {
+    #[must_use]
+    pub fn at(folder: &Path) -> Option<Self> {
         let entry = folder.join(".git");
-        let metadata = fs::metadata(&entry).ok()?;
-        let own = match metadata.is_dir() {
-            true => entry,
-            false => folder.join(path_in(fs::read(&entry).ok()?.strip_prefix(b"gitdir:")?)),
+        let kind = fs::metadata(&entry).ok()?.file_type();
+        let own = if kind.is_dir() {
+            entry
+        } else if kind.is_file() {
+            folder.join(path_in(fs::read(&entry).ok()?.strip_prefix(b"gitdir:")?))
+        } else {
+            return None;
         };
         // May be a link to a branch that has no commit yet.
         own.join("HEAD").symlink_metadata().ok()?;
@@ -92,6 +96,24 @@ impl Repository {
     #[must_use]
     pub fn work(&self) -> &Path {
         &self.work
+    }
+
+    /// The file whose every change may change what is tracked.
+    #[must_use]
+    pub fn index(&self) -> PathBuf {
+        self.own.join("index")
+    }
+
+    /// HEAD and the index.
+    #[must_use]
+    pub fn own(&self) -> &Path {
+        &self.own
+    }
+
+    /// What all worktrees share: branches, the config, `info/`.
+    #[must_use]
+    pub fn shared(&self) -> &Path {
+        &self.shared
     }
 
     /// The lock that git holds as long as it writes to the work tree.

@@ -49,7 +49,7 @@ fn a_folder_that_only_looks_like_a_repository_is_none() {
     assert_eq!(Repository::around(&ground.path("a")), None);
     ground.git(&["init", "-q"]);
     let around = Repository::around(&ground.path("c")).unwrap();
-    assert_eq!(around.work, ground.root);
+    assert_eq!(around.work(), ground.root);
 }
 
 #[test]
