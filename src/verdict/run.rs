@@ -168,7 +168,9 @@ pub async fn run<T: Tree>(
         }
     };
     if still.is_some() {
-        session.note_flaky(&mut ran, known.record(), when);
+        // What cargo did not see is not built: an earlier run of this code was of another one.
+        let before = known.record().filter(|_| build.sources.unseen.is_empty());
+        session.note_flaky(&mut ran, before, when);
     }
     not_kept.extend(session.keep_targets(&mut ran, look.digest.as_ref().ok(), still, when));
     let reports: Vec<_> = ran.targets.iter().map(|target| target.report.clone()).collect();
