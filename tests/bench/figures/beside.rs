@@ -6,9 +6,11 @@ use super::stage::Stage;
 use super::table::{Pair, Table};
 use super::workspaces::Workspaces;
 
+/// How often each, unless `KNHK_BENCH_ROUNDS` says otherwise.
 const ROUNDS: usize = 20;
 
 pub(crate) fn measure(stage: &Stage, workspaces: &Workspaces, table: &mut Table) {
+    let rounds = std::env::var("KNHK_BENCH_ROUNDS").ok().and_then(|text| text.parse().ok());
     // The same workspace twice: the one that the daemon builds, and the one in front.
     let (theirs, ours) = (stage.dir().join("front"), stage.dir().join("behind"));
     for copy in [&theirs, &ours] {
@@ -32,7 +34,7 @@ pub(crate) fn measure(stage: &Stage, workspaces: &Workspaces, table: &mut Table)
         }
         time
     };
-    let pair = Pair::of(ROUNDS, || compile(true), || compile(false));
+    let pair = Pair::of(rounds.unwrap_or(ROUNDS), || compile(true), || compile(false));
     let what = "a foreground compile, with the daemon building another project";
     table.slower(what, &pair, "without", "1.05, hope 1.0");
 }
