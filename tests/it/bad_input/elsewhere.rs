@@ -2,14 +2,20 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
-use crate::home::{Answered, EXE, Home, LIMIT, Started, answered, skip, until};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::home::{Answered, EXE, Home, LIMIT, SOON, Started, answered, is_gone, skip, until};
 
 /// A workspace that the service sees through a file system in user space.
 struct Scene {
     home: Home,
     place: PathBuf,
-    daemon: Started,
+    /// The daemon's process.
+    pid: i32,
+    /// The file server, around the daemon.
+    _server: Started,
 }
 
 impl Scene {
@@ -48,16 +54,29 @@ impl Scene {
             let built = project["state"] == "idle" && project["last_build"]["success"] == true;
             (status["running"] == true && built).then_some(())
         });
-        Some(Self { home, place, daemon })
+        let pid = i32::try_from(home.status()["pid"].as_i64().unwrap()).unwrap();
+        Some(Self { home, place, pid, _server: daemon })
     }
 
     /// The question, asked where the service is.
     fn test(&self) -> Answered {
-        let pid = self.home.status()["pid"].to_string();
+        let pid = self.pid.to_string();
         let place = self.place.display().to_string();
         let line = ["-t", &pid, "-U", "-m", "--preserve-credentials", EXE, "test", "--format"];
         let rest = ["json", "--project", &place];
         answered(self.home.start("nsenter", &[&line[..], &rest].concat()).end(LIMIT))
+    }
+}
+
+impl Drop for Scene {
+    /// The daemon is the file server's child, which does not pass its own end on.
+    fn drop(&mut self) {
+        let Some(pid) = Pid::from_raw(self.pid) else { return };
+        let _ = kill_process(pid, Signal::TERM);
+        let deadline = Instant::now() + SOON;
+        while Instant::now() < deadline && !is_gone(self.pid) {
+            std::thread::yield_now();
+        }
     }
 }
 
@@ -91,5 +110,4 @@ fn no_event_comes_and_every_question_looks_for_itself() {
         let build = scene.home.project_status()["last_build"].clone();
         (build["when"] != before && build["success"] == true).then_some(())
     });
-    drop(scene.daemon);
 }
