@@ -182,6 +182,21 @@ impl Facts {
         })
     }
 
+    /// A target directory in which cargo looks for targets or members as well.
+    #[must_use]
+    pub fn target_among_sources(&self, root: &Path) -> Option<&Path> {
+        const OF_TARGETS: [&str; 4] = ["src", "tests", "examples", "benches"];
+        let has_manifest = |dir: &Path| dir.join("Cargo.toml").exists();
+        let is_among = |dir: &&PathBuf| {
+            let below = std::fs::read_dir(dir).into_iter().flatten().flatten();
+            dir.starts_with(root)
+                && (OF_TARGETS.iter().any(|name| dir.ends_with(name))
+                    || has_manifest(dir)
+                    || below.into_iter().any(|entry| has_manifest(&entry.path())))
+        };
+        self.all_target_dirs.iter().find(is_among).map(PathBuf::as_path)
+    }
+
     /// Names what is not as it was when `before` was gathered for the same question; a
     /// configuration file that was written and says the same is named too.
     #[must_use]

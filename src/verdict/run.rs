@@ -371,10 +371,10 @@ impl Session<'_> {
         }
     }
 
-    /// What cargo read, less what it made itself: that is decided by the rest. And `more`.
+    /// What cargo read, and `more`. What lies in a target directory is among it: it may have been
+    /// put there.
     fn sources(&self, build: &Build, more: Vec<PathBuf>) -> Vec<PathBuf> {
-        let read = build.sources.files.iter().filter(|path| !self.facts.is_made(path)).cloned();
-        read.chain(more).collect()
+        build.sources.files.iter().cloned().chain(more).collect()
     }
 
     /// What the targets depend on besides the tree. What cargo makes is decided by the rest, but
@@ -531,6 +531,11 @@ impl Session<'_> {
         doubts.extend(build.sources.unseen.iter().map(|path| {
             let path = path.strip_prefix(&self.question.root).unwrap_or(path).display();
             format!("{path} was replaced by an older file, which cargo does not see: touch it")
+        }));
+        // No snapshot has what lies there, and nobody sees a new file.
+        doubts.extend(self.facts.target_among_sources(&self.question.root).map(|dir| {
+            let dir = dir.strip_prefix(&self.question.root).unwrap_or(dir).display();
+            format!("the target directory {dir} is one of sources too: choose another")
         }));
         let mut inputs = Vec::new();
         for path in sources {

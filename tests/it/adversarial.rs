@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::time::{Duration, SystemTime};
 
-use crate::home::{EXE, Home, LIMIT, answered};
+use crate::home::{EXE, Home, LIMIT, answered, until_old};
 
 /// Green, and kept.
 #[track_caller]
@@ -20,7 +20,7 @@ fn proven(home: &Home) {
 /// As `proven`, for what lies outside every snapshot: too young a file is not believed.
 #[track_caller]
 fn proven_with(home: &Home, file: &std::path::Path) {
-    crate::home::until_old(file);
+    until_old(file);
     proven(home);
 }
 
@@ -227,4 +227,33 @@ fn two_worktrees_of_one_repository() {
     ask().green_from("cache");
     home.write("data", "evil");
     home.test(&["--no-daemon"]).red();
+}
+
+/// What lies in a target directory is no part of the snapshot.
+#[test]
+fn a_target_directory_that_holds_sources() {
+    let good = "#[test]\nfn one() {}\n";
+    for (dir, source) in [("src", "src/lib.rs"), ("tests", "tests/it.rs"), ("kept", "kept/lib.rs")]
+    {
+        let mut home = Home::with(&[]);
+        home.write("Cargo.toml", "[package]\nname = \"p\"\nedition = \"2024\"\n");
+        home.write(source, good);
+        if dir == "kept" {
+            let lib =
+                "[package]\nname = \"p\"\nedition = \"2024\"\n[lib]\npath = \"kept/lib.rs\"\n";
+            home.write("Cargo.toml", lib);
+        }
+        home.environment.set("CARGO_TARGET_DIR", home.root.join(dir));
+        until_old(&home.root.join(source));
+        home.test(&[]).green();
+        home.test(&[]).green();
+        home.write(source, "#[test]\nfn one() { panic!() }\n");
+        home.test(&[]).red();
+        home.write(source, good);
+        home.test(&[]).green();
+        if dir == "tests" {
+            home.write("tests/more.rs", "#[test]\nfn two() { panic!() }\n");
+            home.test(&[]).red();
+        }
+    }
 }
