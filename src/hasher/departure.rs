@@ -36,7 +36,8 @@ impl Update<'_, '_> {
             self.hasher.removals.push(self.hasher.generation, path);
         }
         for id in self.hasher.tree.subtree(id) {
-            self.gone.push(self.hasher.tree.path(id));
+            let told = self.hasher.tree.folder_mut(id).told.take();
+            self.gone.push((self.hasher.tree.path(id), told));
             self.hasher.forget_contents(id);
             self.hasher.forget_links(id);
             self.detached.insert(id);

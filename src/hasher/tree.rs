@@ -229,6 +229,9 @@ pub(super) struct Folder {
     pub root: usize,
     /// `None` while it cannot be listed: whatever is there next is entered as another one.
     pub identity: Option<Identity>,
+    /// The number of the folder that was told to be entered here, until it is told gone: whose
+    /// watch goes then, whatever has become of the folder.
+    pub told: Option<(u32, u64)>,
     pub listing: Listing,
     /// In force in it, its own ignore file included.
     pub rules: Rules,
@@ -253,6 +256,7 @@ impl Folder {
             name: name.into(),
             root,
             identity: None,
+            told: None,
             listing: Listing::empty(mode),
             rules: Rules::default(),
             inherited: Rules::default().digest(),

@@ -36,8 +36,8 @@ pub(super) struct Update<'h, 'd> {
     pub detached: HashSet<FolderId>,
     /// Those, by their inode: one that is entered may be one that was moved.
     pub moved: HashMap<u64, FolderId>,
-    /// Paths of folders that are gone, not yet told.
-    pub gone: Vec<PathBuf>,
+    /// Paths of folders that are gone, not yet told, and whose watch goes with each.
+    pub gone: Vec<(PathBuf, Option<(u32, u64)>)>,
     pub changes: Changes,
     /// Some ignore file is not what it was: files that git tracks may be hidden by it now.
     pub rules_changed: bool,
@@ -180,9 +180,15 @@ impl<'h, 'd> Update<'h, 'd> {
         queue.entry(depth).or_default().insert(id, mode);
     }
 
+    /// Tells which folders are gone. A watch belongs to the folder, not to its path: one that was
+    /// entered elsewhere before its old place was found gone loses it too, and is entered again.
     fn tell_gone(&mut self) {
-        for path in std::mem::take(&mut self.gone) {
+        for (path, number) in std::mem::take(&mut self.gone) {
             (self.on_dir)(DirChange::Removed(&path));
+            let living = number.and_then(|number| self.hasher.live.get(&number).copied());
+            if let Some(id) = living.filter(|id| !self.detached.contains(id)) {
+                self.enter_again(id);
+            }
         }
     }
 
@@ -293,15 +299,20 @@ impl<'h, 'd> Update<'h, 'd> {
 
     /// A folder that was not in the tree was listed.
     fn entered(&mut self, job: &Job, outcome: Outcome, entering: &mut Vec<Job>) {
-        let folder = Folder::new(job.parent, &job.name, job.root, job.mode);
+        let around = job.parent.and_then(|parent| self.hasher.tree.folder(parent).identity);
+        let mut folder = Folder::new(job.parent, &job.name, job.root, job.mode);
+        folder.told = around.map(|around| (around.device, job.inode));
         let id = self.hasher.tree.insert(folder);
         self.set_child(job, Some(id));
         self.changes.folders_added += 1;
         match outcome {
             Outcome::Listed(listed) => {
-                let inode = listed.identity.inode;
+                let identity = listed.identity;
+                if job.inode == identity.inode {
+                    self.hasher.tree.folder_mut(id).told = Some(identity.number());
+                }
                 self.adopt(id, job, *listed, &mut Queue::new(), entering);
-                if job.inode != inode {
+                if job.inode != identity.inode {
                     // Not the one that was there when it was told that it is entered: the watch
                     // is on the other. (Or something is mounted here, and the parent's listing
                     // tells the inode of what is below.)

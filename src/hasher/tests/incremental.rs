@@ -405,6 +405,34 @@ fn a_folder_that_is_swapped_while_it_is_entered_is_watched_in_the_end() {
     }
 }
 
+/// A folder is moved, another one comes to its old place, and only then that place is found to be
+/// another's: what goes then is the watch of the one that was moved.
+#[test]
+fn a_moved_folder_keeps_its_watch_when_its_old_place_is_taken() {
+    let ground = Ground::with(&["a/x/old", "c/d/f", "c/.gitignore"]);
+    let mut kernel = Kernel::default();
+    let mut hasher = ground.hasher();
+    hasher.scan(&mut |change| kernel.take(change));
+    ground.rename("a/x", "gone");
+    ground.rename("c/d", "a/x");
+    let (rules, place) = (ground.path("c/.gitignore"), ground.path("c/d"));
+    hasher.probe.during =
+        Some(std::sync::Arc::new(
+            move |path| {
+                if path == rules { fs::create_dir_all(&place) } else { Ok(()) }
+            },
+        ));
+    // `c/d` is missing when it is listed, and there again when `c` is asked what became of it.
+    hasher.rescan(&[ground.path("a/x"), ground.path("c/d")].into(), &mut |c| kernel.take(c));
+    hasher.rescan(&[ground.path("c/d")].into(), &mut |change| kernel.take(change));
+    for folder in [ground.path("a/x"), ground.path("c/d")] {
+        assert!(hasher.directories().any(|known| known == folder), "{folder:?}");
+        assert!(kernel.watched.contains(&Kernel::identity(&folder).unwrap()), "{folder:?}");
+    }
+    hasher.rescan(&[ground.root.clone()].into(), &mut |change| kernel.take(change));
+    assert_eq!(known(&hasher), ground.digest());
+}
+
 #[test]
 fn a_folder_whose_watch_was_lost_is_entered_again() {
     let ground = Ground::with(&["a/in/f", "b/g"]);
