@@ -83,6 +83,9 @@ pub struct ProjectState {
     pub targets: Vec<TargetId>,
     /// Test targets of whose last green run nothing could be kept, by name.
     pub unkept: BTreeMap<String, Unkept>,
+    /// Why every file of the workspace counts for a test target, for a person: not all that its
+    /// last run consulted was seen. By name.
+    pub unseen: BTreeMap<String, Vec<String>>,
     /// The last calls of test programs of which nothing could be kept, by their target's plain
     /// name.
     pub unkept_calls: BTreeMap<String, UnkeptCall>,

@@ -20,6 +20,9 @@ use crate::runner::nextest;
 use crate::runner::{self, Event, Job};
 use crate::workspace::Stamp;
 
+/// So many tests are named that failed only when they were observed.
+const MOST_NAMED: usize = 3;
+
 /// What a run came to.
 #[derive(Default)]
 pub(super) struct Ran<'a> {
@@ -44,8 +47,17 @@ pub(super) struct RanTarget {
     pub(super) reason: String,
     /// What a record of it would depend on.
     pub(super) fate: Fate,
+    /// Why not all that its run consulted is known, for a person.
+    pub(super) unseen: Vec<String>,
     /// Tests of it that had two outcomes on the same code.
     pub(super) flaky: Vec<String>,
+}
+
+/// What a run of a target came to.
+struct Ended {
+    report: TargetReport,
+    fate: Fate,
+    unseen: Vec<String>,
 }
 
 impl RanTarget {
@@ -160,15 +172,17 @@ impl<'a> Execution<'a> {
         let mut targets = Vec::new();
         let all = kept.into_iter().zip(recorded).zip(reasons);
         for (index, ((kept, recorded), reason)) in all.enumerate() {
-            let (report, fate) = match (&kept, results.remove(&index)) {
-                (Some(record), _) => {
-                    (record.targets[0].clone(), Fate::Inputs(record.inputs.clone()))
-                }
-                (None, Some(result)) => result,
+            let Ended { report, fate, unseen } = match (&kept, results.remove(&index)) {
+                (Some(record), _) => Ended {
+                    report: record.targets[0].clone(),
+                    fate: Fate::Inputs(record.inputs.clone()),
+                    unseen: Vec::new(),
+                },
+                (None, Some(ended)) => ended,
                 (None, None) => return Err(RunError::Cancelled),
             };
             let flaky = Vec::new();
-            targets.push(RanTarget { report, kept, recorded, reason, fate, flaky });
+            targets.push(RanTarget { report, kept, recorded, reason, fate, unseen, flaky });
         }
         Ok(Ran { targets, runners, doubt, level: Some(level) })
     }
@@ -204,6 +218,7 @@ impl<'a> Execution<'a> {
             recorded: None,
             reason: self.why.to_owned(),
             fate: Fate::WithTree(Vec::new()),
+            unseen: Vec::new(),
             flaky: Vec::new(),
         };
         Ok(Ran { targets: ran.reports.into_iter().map(target).collect(), ..Ran::default() })
@@ -218,7 +233,7 @@ impl<'a> Execution<'a> {
         wanted: &[usize],
         options: &runner::Options,
         on_step: &mut dyn FnMut(Step<'_>),
-    ) -> Result<BTreeMap<usize, (TargetReport, Fate)>, RunError> {
+    ) -> Result<BTreeMap<usize, Ended>, RunError> {
         let mut parts = Vec::new();
         let mut befores = Vec::new();
         for index in wanted {
@@ -238,7 +253,8 @@ impl<'a> Execution<'a> {
         };
         let reports = self.reports(&parts, options, events).await?;
         let red = befores.into_iter().zip(reports).filter_map(|((index, before), report)| {
-            Some((index, (failed::still_red(before, report)?, Fate::WithTree(Vec::new()))))
+            let report = failed::still_red(before, report)?;
+            Some((index, Ended { report, fate: Fate::WithTree(Vec::new()), unseen: Vec::new() }))
         });
         Ok(red.collect())
     }
@@ -252,7 +268,7 @@ impl<'a> Execution<'a> {
         level: &mut Level<'_>,
         options: &runner::Options,
         on_step: &mut dyn FnMut(Step<'_>),
-    ) -> Result<BTreeMap<usize, (TargetReport, Fate)>, RunError> {
+    ) -> Result<BTreeMap<usize, Ended>, RunError> {
         let always = AlwaysRun::of(&self.question.settings);
         let mut observed: Vec<Job> = wanted.iter().map(|index| jobs[*index].clone()).collect();
         for (index, job) in wanted.iter().zip(&mut observed) {
@@ -282,28 +298,30 @@ impl<'a> Execution<'a> {
         for (index, report) in wanted.iter().zip(reports) {
             let is_random = jobs[*index].is_random();
             let red = report.verdict != Verdict::Pass;
-            let fate = match watched.remove(index) {
-                _ if always.names(&report.id) => Fate::Nothing(vec![Doubt::AlwaysRun]),
-                _ if is_random => Fate::Nothing(vec![Doubt::Random]),
+            let (fate, unseen) = match watched.remove(index) {
+                _ if always.names(&report.id) => (Fate::Nothing(vec![Doubt::AlwaysRun]), vec![]),
+                _ if is_random => (Fate::Nothing(vec![Doubt::Random]), vec![]),
+                // What came of it is not its own, red or green.
+                Some(Watched { interfered: true, fate, unseen }) => {
+                    again.push((*index, fate, unseen));
+                    continue;
+                }
                 // It may be red only because it was observed.
                 _ if red && is_observed.contains(&report.id) => {
-                    again.push((*index, Fate::Nothing(vec![Doubt::Fickle])));
+                    let tests = report.failures().take(MOST_NAMED).map(str::to_owned).collect();
+                    again.push((*index, Fate::Nothing(vec![Doubt::Fickle(tests)]), vec![]));
                     continue;
                 }
-                Some(Watched { interfered: true, fate }) => {
-                    again.push((*index, fate));
-                    continue;
-                }
-                Some(Watched { fate, .. }) => fate,
-                None => Fate::WithTree(Vec::new()),
+                Some(Watched { fate, unseen, .. }) => (fate, unseen),
+                None => (Fate::WithTree(Vec::new()), vec![]),
             };
-            results.insert(*index, (report, fate));
+            results.insert(*index, Ended { report, fate, unseen });
         }
-        let repeated: Vec<_> = again.iter().map(|(index, _)| jobs[*index].clone()).collect();
+        let repeated: Vec<_> = again.iter().map(|(index, ..)| jobs[*index].clone()).collect();
         let events = |event: Event<'_>| on_step(Step::Running(event));
         let reports = self.reports(&repeated, options, events).await?;
-        for ((index, fate), report) in again.into_iter().zip(reports) {
-            results.insert(index, (report, fate));
+        for ((index, fate, unseen), report) in again.into_iter().zip(reports) {
+            results.insert(index, Ended { report, fate, unseen });
         }
         Ok(results)
     }

@@ -12,6 +12,7 @@ use super::{Facts, Look, Question, code_hash, source_key};
 use crate::cache::{Cache, ProjectState, Record};
 use crate::hasher::{FileChange, Manifest};
 use crate::model::{Digest, TargetId, Timestamp, Verdict};
+use crate::observer::Observer;
 
 /// What decides the next answer.
 #[derive(Clone, Debug)]
@@ -172,6 +173,10 @@ fn targets(whole: &Explanation, question: &Question, cache: &Cache) -> Vec<Targe
             this.advice.clone_from(&unkept.advice);
         } else if !this.changed.is_empty() {
             this.reason = format!("`{}` changed", this.changed.join("`, `"));
+        } else if let Some(why) = state.unseen.get(&this.id.to_string()) {
+            this.reason = format!("every file counts for it: {}", why.join("; "));
+        } else if let Err(why) = Observer::available() {
+            this.reason = format!("every file counts: runs cannot be observed here: {why}");
         } else if record.is_some() {
             "all that it consulted is as it was: kept if the build gives the same program"
                 .clone_into(&mut this.reason);

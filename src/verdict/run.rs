@@ -480,12 +480,24 @@ impl Session<'_> {
         let ids: Vec<_> = ran.targets.iter().map(|target| target.report.id.clone()).collect();
         let known = self.cache.state(root);
         let is_listed = ids.iter().any(|id| known.unkept.contains_key(&id.to_string()));
-        if known.targets == ids && unkept.is_empty() && !is_listed {
+        let of_runs = ran.targets.iter().filter(|target| target.kept.is_none());
+        let unseen: Vec<_> =
+            of_runs.map(|target| (target.report.id.to_string(), &target.unseen)).collect();
+        let nothing = Vec::new();
+        let is_seen =
+            unseen.iter().all(|(id, why)| known.unseen.get(id).unwrap_or(&nothing) == *why);
+        if known.targets == ids && unkept.is_empty() && !is_listed && is_seen {
             return;
         }
         let change = |state: &mut ProjectState| {
             ids.iter().for_each(|id| drop(state.unkept.remove(&id.to_string())));
             state.unkept.extend(unkept);
+            for (id, why) in unseen {
+                state.unseen.remove(&id);
+                if !why.is_empty() {
+                    state.unseen.insert(id, why.clone());
+                }
+            }
             state.targets = ids;
         };
         if let Err(error) = self.cache.update_state(root, change) {

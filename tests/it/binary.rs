@@ -462,3 +462,34 @@ fn where_nothing_can_be_observed_every_file_counts() {
         assert_eq!(ran(&again), 3, "{again}");
     });
 }
+
+#[test]
+fn what_observing_would_change_runs_as_it_is_and_counts_every_file() {
+    // A listener of its own (flag 8) on a filter that allows everything: there can be one only.
+    let wants = "#![allow(unsafe_code)]\n\
+        unsafe extern \"C\" { fn prctl(what: i32, ...) -> i32; fn syscall(number: i64, ...) -> i64; }\n\
+        #[test] fn t() { unsafe {\n\
+            let mut allow = [0x7fff_0000_0000_0006_u64];\n\
+            let filter = (1_u64, allow.as_mut_ptr());\n\
+            prctl(38, 1, 0, 0, 0);\n\
+            let number = if cfg!(target_arch = \"x86_64\") { 317 } else { 277 };\n\
+            assert!(syscall(number, 1, 8, &filter) >= 0, \"{}\", std::io::Error::last_os_error());\n\
+        } }\n";
+    play(&[("src/lib.rs", "#[test] fn t() {}\n"), ("tests/wants.rs", wants)], |asker| {
+        asker.ask().green_from("run");
+        asker.ask().green_from("cache");
+        let text = asker.home.ok(&["explain", "wants"]);
+        assert!(text.contains("same code"), "{text}");
+        asker.home.write("note", "nobody reads it");
+        let text = asker.home.ok(&["explain", "wants"]);
+        assert!(text.contains("every file counts for it: the run uses seccomp itself"), "{text}");
+        asker.runs(&["wants"]);
+        // It is no longer so once it no longer asks.
+        asker.home.write("tests/wants.rs", "#[test] fn t() {}\n");
+        asker.runs(&["wants"]);
+        asker.runs(&[]);
+        asker.home.write("note", "again");
+        let text = asker.home.ok(&["explain", "wants"]);
+        assert!(!text.contains("every file"), "{text}");
+    });
+}

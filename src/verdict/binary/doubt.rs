@@ -29,8 +29,8 @@ pub(in crate::verdict) enum Doubt {
     AlwaysRun,
     /// Its tests were asked for in random order.
     Random,
-    /// It failed when it was observed, and then passed.
-    Fickle,
+    /// These tests of it failed when it was observed, and then it passed.
+    Fickle(Vec<String>),
     /// Some of its tests had two outcomes on the same code, and have agreed with themselves so
     /// often since, of so many times that are wanted.
     Flaky { tests: Vec<String>, agreed: u32, wanted: u32 },
@@ -53,8 +53,12 @@ impl fmt::Display for Doubt {
             Self::Input => f.write_str("there was something to read on its standard input"),
             Self::AlwaysRun => f.write_str("the config has it always run"),
             Self::Random => f.write_str("its tests ran in random order"),
-            Self::Fickle => {
-                f.write_str("it failed when it was observed and passed when it was not")
+            Self::Fickle(tests) => {
+                f.write_str("it failed when it was observed and passed when it was not")?;
+                match &tests[..] {
+                    [] => Ok(()),
+                    tests => write!(f, ": `{}`", tests.join("`, `")),
+                }
             }
             Self::Flaky { tests, agreed, wanted } => {
                 let tests = match &tests[..] {
@@ -102,7 +106,7 @@ impl Doubt {
             Self::Flaky { agreed, wanted, .. } => {
                 format!("mend it; or ask {} more times, if it passes each time", wanted - agreed)
             }
-            Self::Fickle => {
+            Self::Fickle(_) => {
                 "run it some times by itself: it seems to fail now and then; a test that needs \
                  rights which an observed run cannot get belongs into `always_run`"
                     .to_owned()

@@ -18,6 +18,8 @@ pub(in crate::verdict) struct Watched {
     pub(in crate::verdict) fate: Fate,
     /// The run may have ended otherwise had it not been observed.
     pub(in crate::verdict) interfered: bool,
+    /// Why not all that it consulted is known, for a person.
+    pub(in crate::verdict) unseen: Vec<String>,
 }
 
 /// Observations under way.
@@ -48,7 +50,9 @@ impl Watching {
             for Ended { index, judge, started, seen } in ended {
                 let fate = judge.judge(&seen, started, &mut states);
                 let interfered = !seen.interference.is_empty();
-                watched.insert(index, Watched { fate, interfered });
+                let problems = seen.problems.iter().map(ToString::to_string);
+                let unseen = seen.interference.iter().map(ToString::to_string).chain(problems);
+                watched.insert(index, Watched { fate, interfered, unseen: unseen.collect() });
             }
             (watched, states)
         })?;
