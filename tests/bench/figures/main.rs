@@ -8,6 +8,8 @@
 //!
 //! - `KNHK_BENCH_RIPGREP`: a checkout of ripgrep (it is built there, and one comment in it is
 //!   edited and put back). Without it, a generated workspace of eleven packages stands in.
+//! - `KNHK_BENCH_WORKSPACE` and `KNHK_BENCH_FILE`: any other workspace, and a source file in it that is
+//!   edited instead.
 //! - `KNHK_BENCH_TREE`: a folder for the tree of 100,000 files, made if it is not there, kept.
 
 #![allow(clippy::disallowed_methods, reason = "peers are run as a shell would run them")]

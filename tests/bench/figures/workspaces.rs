@@ -15,9 +15,9 @@ const FILES: usize = 20;
 
 /// Both workspaces, canonical.
 pub(crate) struct Workspaces {
-    /// Ripgrep, or what stands in.
+    /// A real one, or what stands in.
     pub(crate) real: PathBuf,
-    /// Which of the two.
+    /// Its name.
     pub(crate) real_name: String,
     /// A source file in the middle of its graph of packages.
     pub(crate) edited: PathBuf,
@@ -27,14 +27,7 @@ pub(crate) struct Workspaces {
 
 impl Workspaces {
     pub(crate) fn new(stage: &Stage) -> Self {
-        let (real, real_name, edited) = match std::env::var_os("KNHK_BENCH_RIPGREP") {
-            Some(path) => (path.into(), "ripgrep".to_owned(), "crates/printer/src/lib.rs"),
-            None => {
-                let path = stage.dir().join("stand-in");
-                stand_in(stage, &path);
-                (path, format!("generated, {PACKAGES} packages"), "p05/src/lib.rs")
-            }
-        };
+        let (real, real_name, edited) = real(stage);
         let large = std::env::var_os("KNHK_BENCH_TREE")
             .map_or_else(|| stage.dir().join("large"), PathBuf::from);
         if !large.exists() {
@@ -45,6 +38,22 @@ impl Workspaces {
         let large = large.canonicalize().expect("the tree");
         Self { edited: real.join(edited), real, real_name, large }
     }
+}
+
+/// The workspace that is built and asked about, its name, and the file in it that is edited.
+fn real(stage: &Stage) -> (PathBuf, String, PathBuf) {
+    let named = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    if let Some(path) = named("KNHK_BENCH_WORKSPACE") {
+        let edited = named("KNHK_BENCH_FILE").expect("KNHK_BENCH_FILE: a source file of it");
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+        return (path, name.unwrap_or_default(), edited);
+    }
+    if let Some(path) = named("KNHK_BENCH_RIPGREP") {
+        return (path, "ripgrep".to_owned(), "crates/printer/src/lib.rs".into());
+    }
+    let path = stage.dir().join("stand-in");
+    stand_in(stage, &path);
+    (path, format!("generated, {PACKAGES} packages"), "p05/src/lib.rs".into())
 }
 
 /// Edits of one source file, which is put back at the end.
