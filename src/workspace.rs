@@ -6,6 +6,7 @@
 //! it has been asked before ([`Toolchain::find`] keeps a memo with guards). Nothing here guesses
 //! either: what cannot be read is an error, because an unknown fact must become a run.
 
+mod build_variables;
 mod cargo_config;
 mod identity;
 mod locate;
@@ -17,6 +18,7 @@ mod stamp;
 mod toml_file;
 mod toolchain;
 
+pub use build_variables::{BuildVariables, build_variables, is_secret};
 pub use cargo_config::{CargoConfig, ConfigError, ConfigFile, RunnerShape};
 pub use identity::{Identity, is_session_variable, is_terminal_variable, without_root};
 pub use locate::{LocateError, locate};

@@ -14,6 +14,7 @@ use super::files::{self, Access, Durability, Lock, Unread, remedy};
 use super::record::project_digest;
 use super::{format, index};
 use crate::model::{Digest, Source, TargetId, TestCounts, Timestamp, Verdict};
+use crate::workspace::BuildVariables;
 
 /// How long an update waits for another one. Updates take well under a millisecond.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -89,6 +90,9 @@ pub struct ProjectState {
     /// The last calls of test programs of which nothing could be kept, by their target's plain
     /// name.
     pub unkept_calls: BTreeMap<String, UnkeptCall>,
+    /// What the last command's shell had that decides a build, if there was one: a daemon that is
+    /// started builds with it before the next one comes.
+    pub shell: Option<BuildVariables>,
     /// Tests that were seen to pass and to fail on the same code, by their target's name.
     pub flaky: BTreeMap<String, Vec<Flaky>>,
     /// What a newer program keeps here: carried along, so that an older one does not lose it.

@@ -11,98 +11,10 @@ use std::path::{Path, PathBuf};
 
 use super::escape::{self, Unwritable};
 use crate::process::Environment;
+use crate::workspace::{build_variables, is_secret};
 
 /// The programs that a build needs.
 const TOOLS: [(&str, bool); 4] = [("cargo", true), ("rustc", true), ("git", false), ("cc", false)];
-
-/// Variables that change what is built or where things are found.
-const NAMES: &[&str] = &[
-    "AR",
-    "ARFLAGS",
-    "AS",
-    "BINDGEN_EXTRA_CLANG_ARGS",
-    "CARGO_CACHE_RUSTC_INFO",
-    "CARGO_ENCODED_RUSTDOCFLAGS",
-    "CARGO_ENCODED_RUSTFLAGS",
-    "CARGO_HOME",
-    "CARGO_INCREMENTAL",
-    "CC",
-    "CFLAGS",
-    "CLANG_PATH",
-    "CMAKE",
-    "CMAKE_GENERATOR",
-    "CMAKE_PREFIX_PATH",
-    "CMAKE_TOOLCHAIN_FILE",
-    "CPATH",
-    "CPPFLAGS",
-    "CROSS_COMPILE",
-    "CXX",
-    "CXXFLAGS",
-    "CXXSTDLIB",
-    "C_INCLUDE_PATH",
-    "CPLUS_INCLUDE_PATH",
-    "DEVELOPER_DIR",
-    "IPHONEOS_DEPLOYMENT_TARGET",
-    "LANG",
-    "LC_ALL",
-    "LD",
-    "LDFLAGS",
-    "LD_LIBRARY_PATH",
-    "LIBCLANG_PATH",
-    "LIBRARY_PATH",
-    "LLVM_CONFIG_PATH",
-    "MACOSX_DEPLOYMENT_TARGET",
-    "NM",
-    "OBJCOPY",
-    "OPENSSL_DIR",
-    "OPENSSL_INCLUDE_DIR",
-    "OPENSSL_LIB_DIR",
-    "OPENSSL_NO_VENDOR",
-    "OPENSSL_STATIC",
-    "PKG_CONFIG",
-    "PROTOC",
-    "PROTOC_INCLUDE",
-    "PYO3_PYTHON",
-    "RANLIB",
-    "RUSTC",
-    "RUSTC_BOOTSTRAP",
-    "RUSTC_WORKSPACE_WRAPPER",
-    "RUSTC_WRAPPER",
-    "RUSTDOC",
-    "RUSTDOCFLAGS",
-    "RUSTFLAGS",
-    "RUSTUP_HOME",
-    "RUSTUP_TOOLCHAIN",
-    "SDKROOT",
-    "SOURCE_DATE_EPOCH",
-    "STRIP",
-    "XDG_CACHE_HOME",
-    "XDG_CONFIG_HOME",
-    "XDG_DATA_HOME",
-];
-
-/// Beginnings of such variables' names.
-const PREFIXES: &[&str] = &[
-    "AR_",
-    "CARGO_BUILD_",
-    "CARGO_HTTP_",
-    "CARGO_NET_",
-    "CARGO_PROFILE_",
-    "CARGO_RESOLVER_",
-    "CARGO_TARGET_",
-    "CARGO_UNSTABLE_",
-    "CC_",
-    "CFLAGS_",
-    "CXXFLAGS_",
-    "CXX_",
-    "HOST_",
-    "PKG_CONFIG_",
-    "SCCACHE_",
-    "TARGET_",
-];
-
-/// Parts of names whose values nobody wants in a file that others can read.
-const SECRET: &[&str] = &["TOKEN", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL", "_KEY"];
 
 /// A program that a build needs, and where it was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,16 +53,9 @@ impl Surroundings {
     #[must_use]
     pub fn of(environment: &Environment, home: &Path) -> Self {
         let mut this = Self::default();
-        // Set by rustup's own `cargo` for what it runs, us among it (`cargo run -- install`):
-        // fixed in the service they would outrank rust-toolchain.toml and point into one target.
-        let below_cargo = environment.get("RUST_RECURSION_COUNT").is_some();
-        for (name, value) in environment.iter() {
+        for (name, value) in build_variables(environment) {
             let Some(text) = name.to_str() else { continue };
-            let by_cargo = below_cargo && matches!(text, "RUSTUP_TOOLCHAIN" | "LD_LIBRARY_PATH");
-            if !decides_the_build(text) || by_cargo {
-                continue;
-            }
-            if SECRET.iter().any(|part| text.contains(part)) {
+            if is_secret(name) {
                 this.leave_out(text, "it looks like a secret, and the unit file is readable");
                 continue;
             }
@@ -232,11 +137,6 @@ impl Surroundings {
 #[must_use]
 pub(super) fn as_environment(variables: &BTreeMap<String, String>) -> Environment {
     variables.iter().map(|(n, v)| (OsString::from(n), OsString::from(v))).collect()
-}
-
-/// Whether a variable decides what cargo and the compilers make.
-fn decides_the_build(name: &str) -> bool {
-    NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 #[cfg(test)]

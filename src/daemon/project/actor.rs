@@ -23,7 +23,7 @@ use crate::process::Environment;
 use crate::protocol::{self, CacheUse, ProjectStatus, Reply, State};
 use crate::verdict::{Mark, Question};
 use crate::watcher::{Debounce, Polling};
-use crate::workspace::Identity;
+use crate::workspace::{BuildVariables, Identity};
 
 /// The state of one project; nobody else touches it.
 pub(super) struct Actor {
@@ -58,8 +58,9 @@ pub(super) struct Actor {
     pub(super) built: Option<Built>,
     /// Whether ours and somebody else's builds undo each other's work.
     pub(super) rivalry: Rivalry,
-    /// Whether the environment is that of a command, and not the one we were started with.
-    pub(super) is_asked: bool,
+    /// What of a command's environment decides a build, as it is kept over a restart. Without it
+    /// the environment is the one that we were started with.
+    pub(super) shell: Option<BuildVariables>,
     /// When the target directory was last looked through for what is stale.
     pub(super) cleaned: Option<Instant>,
     /// The tree as edits were last looked for.
@@ -86,6 +87,12 @@ impl Actor {
         inbox: Arc<Inbox>,
         messages: mpsc::WeakUnboundedSender<Message>,
     ) -> (Self, watch::Receiver<ProjectStatus>) {
+        let known = shared.cache.state(&project.path);
+        let environment = shared.environment.clone();
+        let environment = match &known.shell {
+            Some(shell) => shell.within(environment),
+            None => environment,
+        };
         let (status, seen) = watch::channel(ProjectStatus {
             path: project.path.clone(),
             state: State::Hashing,
@@ -96,7 +103,7 @@ impl Actor {
             target_dirs: Vec::new(),
             notes: Vec::new(),
             last_build: None,
-            last_verdict: shared.cache.state(&project.path).last,
+            last_verdict: known.last,
             cache: CacheUse::default(),
             verified: 0,
             wrong: 0,
@@ -106,7 +113,7 @@ impl Actor {
         let actor = Self {
             root: project.path.clone(),
             name: project.name().into_owned(),
-            environment: shared.environment.clone(),
+            environment,
             debounce: Debounce::new(project.settings.debounce),
             settings: project.settings.clone(),
             shared,
@@ -124,7 +131,7 @@ impl Actor {
             doubtful: None,
             built: None,
             rivalry: Rivalry::default(),
-            is_asked: false,
+            shell: known.shell,
             cleaned: None,
             seen: None,
             changed: None,
@@ -196,8 +203,7 @@ impl Actor {
             }
             Message::Join { doing, reply } => self.work.join(doing, reply),
             Message::Rebuild { environment, doing, reply } => {
-                self.environment = *environment;
-                self.is_asked = true;
+                self.is_called_from(*environment);
                 self.rivalry.forgive();
                 self.rebuild(doing, reply).await;
             }

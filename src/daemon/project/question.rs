@@ -31,8 +31,7 @@ impl Actor {
             Err(message) => return Reply::Error { message },
         };
         self.note_question(&question);
-        self.environment = question.environment.clone();
-        self.is_asked = true;
+        self.is_called_from(question.environment.clone());
         self.tell_place(&question, &facts);
         self.identity = Some(facts.identity.clone());
         self.catch_up(seen).await;

@@ -1,5 +1,6 @@
 //! Where a project's tests are built, and who else builds there.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
@@ -9,13 +10,33 @@ use super::rivalry::With;
 use super::work::Built;
 use crate::compiler::{self, Ledger};
 use crate::model::{OsText, Timestamp};
+use crate::process::Environment;
 use crate::protocol::LastBuild;
 use crate::verdict::{Facts, Question};
+use crate::workspace::BuildVariables;
 
 /// How often a target directory is looked through at most.
 const BETWEEN: Duration = Duration::from_secs(60 * 60);
 
 impl Actor {
+    /// Builds like the shell that a command came from, from now on and after a restart.
+    pub(super) fn is_called_from(&mut self, environment: Environment) {
+        let shell = BuildVariables::of(&environment);
+        self.environment = environment;
+        if self.shell.as_ref() == Some(&shell) {
+            return;
+        }
+        self.shell = Some(shell.clone());
+        let (shared, root) = (Arc::clone(&self.shared), self.root.clone());
+        // Nobody waits for it: whoever asks has an answer before the disk has.
+        tokio::task::spawn_blocking(move || {
+            let kept = shared.cache.update_state(&root, |state| state.shell = Some(shell));
+            if let Err(error) = kept {
+                warn!(project = %root.display(), %error, "cannot keep how the shell builds");
+            }
+        });
+    }
+
     /// Looks whether somebody else undoes what we build.
     pub(super) fn judge(&mut self, of: &Built, build: &LastBuild) {
         let environment = self.environment.clone();
@@ -53,7 +74,7 @@ impl Actor {
     /// Says where the tests are built, and what is out of the ordinary about it.
     pub(super) fn tell_place(&self, question: &Question, facts: &Facts) {
         let mut notes = Vec::new();
-        if !self.is_asked {
+        if self.shell.is_none() {
             notes.push(
                 "built as the service's own environment says: no command has come from a shell \
                  yet"

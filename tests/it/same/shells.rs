@@ -3,9 +3,10 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
+use knhk_test_cache::Cache;
 use serde_json::Value;
 
-use super::{by_hand, by_service, workspace};
+use super::{at_rest, by_hand, by_service, workspace};
 use crate::home::Home;
 
 const ROUNDS: usize = 10;
@@ -41,6 +42,29 @@ fn as_it_is() {
 #[test]
 fn flags_in_the_shell() {
     take_turns(workspace("RUSTFLAGS"), |home| home.environment.set("RUSTFLAGS", "--cfg shell"));
+}
+
+#[test]
+fn after_a_restart_it_builds_like_the_last_shell() {
+    let mut home = workspace("RUSTFLAGS");
+    home.config("", "debounce = '10ms'");
+    home.environment.set("RUSTFLAGS", "--cfg shell");
+    // With a lock file the build changes nothing of the tree.
+    by_hand(&home);
+    let daemon = home.daemon();
+    home.ok(&["rebuild"]);
+    // Written behind the answer's back.
+    let state = || Cache::open(&home.paths().cache_dir).state(&home.root).shell;
+    crate::home::until("the shell is kept", state);
+    daemon.stop();
+    home.environment.remove("RUSTFLAGS");
+    home.write("q/src/lib.rs", "pub fn q() -> u32 { 0 + 1 }\n");
+    let daemon = home.daemon();
+    let status = at_rest(&home);
+    assert_eq!(status["notes"], serde_json::json!([]));
+    home.environment.set("RUSTFLAGS", "--cfg shell");
+    assert_eq!(by_hand(&home), 0);
+    daemon.stop();
 }
 
 #[test]
