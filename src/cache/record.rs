@@ -101,11 +101,11 @@ pub enum InputState {
     Listing(Digest),
     /// A symbolic link whose target text has this digest.
     Link(Digest),
-    /// A regular file, no link, whose permissions and content have this digest.
+    /// A regular file, no link, whose permissions, owner and content have this digest.
     File(Digest),
-    /// A program, no link, whose permissions and loadable parts have this digest.
+    /// A program, no link, whose permissions, owner and loadable parts have this digest.
     Program(Digest),
-    /// Something of which only the kind and the permissions count.
+    /// Something of which only the kind, the permissions and the owner count.
     Kind(Digest),
     /// Something that must be the very same as then: all that the system says of it (but not
     /// which disk it lies on) has this digest.

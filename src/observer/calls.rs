@@ -149,6 +149,8 @@ const COMMON: &[(c_long, When)] = &[
     (libc::SYS_lgetxattr, When::Always),
     (libc::SYS_listxattr, When::Always),
     (libc::SYS_llistxattr, When::Always),
+    (libc::SYS_fgetxattr, When::Always),
+    (libc::SYS_flistxattr, When::Always),
     (libc::SYS_setxattr, When::Always),
     (libc::SYS_lsetxattr, When::Always),
     (libc::SYS_removexattr, When::Always),
@@ -207,6 +209,8 @@ const SYS_REMOVEXATTRAT: c_long = 466;
 const SYS_OPEN_TREE_ATTR: c_long = 467;
 const SYS_FILE_GETATTR: c_long = 468;
 const SYS_FILE_SETATTR: c_long = 469;
+/// The youngest call that the table was made with; what a younger one does is not known.
+pub(in crate::observer) const YOUNGEST: c_long = 469;
 
 /// The older spellings, which only the older architecture has.
 #[cfg(target_arch = "x86_64")]
@@ -300,6 +304,9 @@ pub(in crate::observer) fn request(number: c_long, args: &[u64; 6]) -> Request {
         libc::SYS_utimensat => modify(Name { empty: args[1] == 0, ..at(0) }, follow(3)),
         libc::SYS_getxattr | libc::SYS_listxattr => ask(here(0), true, Uses::ATTRIBUTES),
         libc::SYS_lgetxattr | libc::SYS_llistxattr => ask(here(0), false, Uses::ATTRIBUTES),
+        libc::SYS_fgetxattr | libc::SYS_flistxattr => {
+            ask(Name { at: flags(0), text: 0, empty: true }, true, Uses::ATTRIBUTES)
+        }
         SYS_GETXATTRAT | SYS_LISTXATTRAT => ask(at_flags(0, 2), follow(2), Uses::ATTRIBUTES),
         SYS_FILE_GETATTR => ask(at_flags(0, 4), follow(4), Uses::ATTRIBUTES),
         libc::SYS_setxattr | libc::SYS_removexattr => modify(here(0), true),

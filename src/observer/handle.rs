@@ -122,8 +122,16 @@ impl Run {
                 }
             }
             Request::Ask { name, follow, uses } => {
-                // Without a path it is about a descriptor that the process already has.
-                let Some(located) = self.locate(thread, name, 0)? else { return Ok(()) };
+                let Some(located) = self.locate(thread, name, 0)? else {
+                    // Without a path it is about a descriptor that the process already has, and
+                    // whose content counts. Attributes are no part of that.
+                    if uses == Uses::ATTRIBUTES
+                        && let Some(target) = self.source(thread, name, follow)?
+                    {
+                        self.ledger.consult(&target, uses);
+                    }
+                    return Ok(());
+                };
                 let asked = Asked::new(uses, follow);
                 if self.is_done(&located, asked) {
                     return Ok(());
@@ -144,6 +152,7 @@ impl Run {
             Request::Make { name, link } => {
                 if let Some(target) = self.target(thread, name, false)? {
                     self.ledger.create(&target);
+                    self.around(&target);
                 }
                 if link {
                     self.forget();
@@ -153,6 +162,7 @@ impl Run {
                 if let Some(target) = self.target(thread, name, false)? {
                     self.ledger.remove(&target, folder);
                     self.removed(&target);
+                    self.around(&target);
                 }
             }
             Request::Rename { from, to, flags } => self.rename(thread, from, to, flags)?,
@@ -161,6 +171,7 @@ impl Run {
                 let to = self.target(thread, to, false)?;
                 if let (Some(from), Some(to)) = (from, to) {
                     self.ledger.link(&from, &to);
+                    self.around(&to);
                 }
                 self.forget();
             }
@@ -177,6 +188,7 @@ impl Run {
                     && let Some(target) = self.walk(thread, &located, false)
                 {
                     self.ledger.create(&target);
+                    self.around(&target);
                 }
             }
             Request::Listen { socket } => self.sockets.adopt(thread, socket),
@@ -208,6 +220,9 @@ impl Run {
         }
         let Some(target) = self.walk(thread, &located, follow) else { return Ok(()) };
         self.ledger.open(&target, flags);
+        if flags & libc::O_CREAT != 0 && target.stamp == Stamp::Absent {
+            self.around(&target);
+        }
         if reads_only == libc::O_RDONLY && flags & libc::O_TMPFILE != libc::O_TMPFILE {
             self.set_done(located, asked);
         }
@@ -265,10 +280,23 @@ impl Run {
                 self.ledger.consult(&to, Uses::PROBED);
             } else {
                 self.ledger.rename(&from, &to, flags & calls::RENAME_EXCHANGE != 0);
+                self.around(&from);
+                self.around(&to);
             }
         }
         self.forget();
         Ok(())
+    }
+
+    /// Whether something can be made, moved or removed is for the folder around it to say.
+    fn around(&mut self, target: &Target) {
+        let cut = target.path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+        let folder = &target.path[..cut.max(1)];
+        if target.orphan || self.ledger.is_noted(folder) {
+            return;
+        }
+        let stamp = Stamp::of_name(folder);
+        self.ledger.consult(&Target { path: folder.to_vec(), stamp, orphan: false }, Uses::PROBED);
     }
 
     /// Names lead elsewhere from here on.

@@ -60,6 +60,11 @@ impl Ledger {
         self.problems.insert(problem);
     }
 
+    /// Whether the path is an input already.
+    pub(in crate::observer) fn is_noted(&self, path: &[u8]) -> bool {
+        self.paths.get(path).is_some_and(|entry| entry.uses.any(Uses::INPUT))
+    }
+
     /// The run learns something about `target`, unless the run itself made that so.
     pub(in crate::observer) fn consult(&mut self, target: &Target, uses: Uses) {
         if !self.is_own(&target.path, target.stamp) {
@@ -280,7 +285,16 @@ mod tests {
     const WRITE_NEW: c_int = libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC;
 
     fn stamp(kind: Kind, ino: u64) -> Stamp {
-        Stamp::Present { kind, mode: 0o644, dev: 1, ino, size: 1, mtime: (1, 0), ctime: (1, 0) }
+        Stamp::Present {
+            kind,
+            mode: 0o644,
+            owner: (1, 1),
+            dev: 1,
+            ino,
+            size: 1,
+            mtime: (1, 0),
+            ctime: (1, 0),
+        }
     }
 
     fn at(path: &str, stamp: Stamp) -> Target {

@@ -98,10 +98,17 @@ impl Seen {
         match (&self.first, now) {
             (Stamp::Unknown(_), _) | (_, Stamp::Unknown(_)) => false,
             (
-                Stamp::Present { kind: Kind::Folder, mode, dev, ino, .. },
-                Stamp::Present { kind: Kind::Folder, mode: mode2, dev: dev2, ino: ino2, .. },
+                Stamp::Present { kind: Kind::Folder, mode, owner, dev, ino, .. },
+                Stamp::Present {
+                    kind: Kind::Folder,
+                    mode: mode2,
+                    owner: owner2,
+                    dev: dev2,
+                    ino: ino2,
+                    ..
+                },
             ) if !self.uses.any(Uses::LISTED.with(Uses::ATTRIBUTES)) => {
-                (mode, dev, ino) == (mode2, dev2, ino2)
+                (mode, owner, dev, ino) == (mode2, owner2, dev2, ino2)
             }
             (first, now) => !self.is_input() || first == now,
         }
@@ -192,6 +199,8 @@ pub enum Stamp {
         kind: Kind,
         /// The permission bits.
         mode: u32,
+        /// The user and the group that it belongs to.
+        owner: (u32, u32),
         /// The file system.
         dev: u64,
         /// The number within it.
@@ -235,6 +244,7 @@ impl Stamp {
                 _ => Kind::Device,
             },
             mode: (stat.st_mode as u32) & 0o7777,
+            owner: (stat.st_uid, stat.st_gid),
             dev: stat.st_dev as u64,
             ino: stat.st_ino as u64,
             size: stat.st_size as u64,

@@ -30,6 +30,8 @@ pub(super) struct Ran<'a> {
     pub(super) targets: Vec<RanTarget>,
     /// Programs outside the target folders that tests were run by.
     pub(super) runners: Vec<PathBuf>,
+    /// What cargo has built for it.
+    pub(super) products: Vec<PathBuf>,
     /// Why it may not be what cargo would have run.
     pub(super) doubt: Option<String>,
     /// Where single targets are kept, if they are.
@@ -184,7 +186,8 @@ impl<'a> Execution<'a> {
             let flaky = Vec::new();
             targets.push(RanTarget { report, kept, recorded, reason, fate, unseen, flaky });
         }
-        Ok(Ran { targets, runners, doubt, level: Some(level) })
+        let products = products.into_iter().map(|(_, path)| path).collect();
+        Ok(Ran { targets, runners, products, doubt, level: Some(level) })
     }
 
     async fn nextest(

@@ -1,6 +1,6 @@
 //! A question that no record answers: build, ask cargo for the plan, run it, keep the outcome.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio_util::sync::CancellationToken;
 
+use super::besides::besides;
 use super::binary::{Doubt, Fate};
 use super::calls::{self, Red};
 use super::execute::{Execution, Ran, RanTarget};
@@ -155,7 +156,7 @@ pub async fn run<T: Tree>(
     // Before the last look at the tree: what it counts now, it counted all the time.
     let runners = std::mem::take(&mut ran.runners);
     let sources = tree.uncounted(session.sources(&build, runners)).await;
-    let outside = session.outside(&ran, tree).await;
+    let outside = besides(question, facts, &ran, tree).await;
     let still = match tree.changed_since(&look.mark).await {
         Some(changed) if changed.is_empty() => look.digest.as_ref().ok(),
         Some(changed) => {
@@ -375,34 +376,6 @@ impl Session<'_> {
     /// put there.
     fn sources(&self, build: &Build, more: Vec<PathBuf>) -> Vec<PathBuf> {
         build.sources.files.iter().cloned().chain(more).collect()
-    }
-
-    /// What the targets depend on besides the tree. What cargo makes is decided by the rest, but
-    /// not what tests leave in its folder for temporary files.
-    async fn outside<T: Tree>(&self, ran: &Ran<'_>, tree: &mut T) -> Vec<Input> {
-        let root = &self.question.root;
-        let is_made = |path: &Path| {
-            let mut below = self.facts.target_dirs.iter().filter_map(|d| path.strip_prefix(d).ok());
-            below.any(|below| !below.starts_with("tmp"))
-        };
-        let mut inputs = BTreeMap::new();
-        for target in &ran.targets {
-            let (Fate::Inputs(all) | Fate::WithTree(all)) = &target.fate else { continue };
-            for input in all {
-                let path = root.join(&input.path);
-                // One path may count for two targets in two ways, or have changed between them:
-                // then the record holds both, and never answers.
-                if !is_made(&path) {
-                    inputs.insert((path, input.state), input.clone());
-                }
-            }
-        }
-        let inside: BTreeSet<_> =
-            inputs.keys().map(|(path, _)| path).filter(|path| path.starts_with(root)).collect();
-        let inside = inside.into_iter().cloned().collect();
-        let uncounted: BTreeSet<_> = tree.uncounted(inside).await.into_iter().collect();
-        inputs.retain(|(path, _), _| !path.starts_with(root) || uncounted.contains(path));
-        inputs.into_values().collect()
     }
 
     /// Keeps what each target came to; why the whole cannot be kept, if so. `still` is the tree's

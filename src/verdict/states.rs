@@ -33,7 +33,7 @@ pub(super) enum Way {
     Program,
     /// A folder's names.
     Names,
-    /// Kind and permissions.
+    /// Kind, permissions and owner.
     Kind,
     /// All that the system says of it.
     Same,
@@ -74,14 +74,23 @@ pub(super) fn until_settled(products: &[PathBuf], now: SystemTime) -> Duration {
 /// Everything that a stamp says but the disk's number, which can be another after each start of
 /// the machine.
 pub(super) fn digest_of_stamp(stamp: &Stamp) -> Digest {
-    let mut digester = Digester::new("stamp 1");
-    if let Stamp::Present { kind, mode, dev: _, ino, size, mtime, ctime } = stamp {
-        digester.number(number_of(*kind)).number(u64::from(*mode)).number(*ino).number(*size);
+    let mut digester = Digester::new("stamp 2");
+    if let Stamp::Present { kind, mode, owner, dev: _, ino, size, mtime, ctime } = stamp {
+        visible(&mut digester, *kind, *mode, *owner);
+        digester.number(*ino).number(*size);
         for time in [mtime.0, mtime.1, ctime.0, ctime.1] {
             digester.field(&time.to_le_bytes());
         }
     }
     digester.finish()
+}
+
+/// What everybody can see of a thing without opening it, and what decides who may open it.
+fn visible(digester: &mut Digester, kind: Kind, mode: u32, (user, group): (u32, u32)) {
+    let numbers = [number_of(kind), mode.into(), user.into(), group.into()];
+    for number in numbers {
+        digester.number(number);
+    }
 }
 
 /// Part of stored digests: never changes.
@@ -188,24 +197,24 @@ impl States {
     }
 }
 
-/// The state of something of which only kind and permissions count.
+/// The state of something of which only kind, permissions and owner count.
 pub(super) fn kind_of(stamp: &Stamp) -> InputState {
-    let Stamp::Present { kind, mode, .. } = stamp else { return InputState::Absent };
-    let mut digester = Digester::new("state 1");
-    digester.number(number_of(*kind)).number(u64::from(*mode));
+    let Stamp::Present { kind, mode, owner, .. } = stamp else { return InputState::Absent };
+    let mut digester = Digester::new("state 2");
+    visible(&mut digester, *kind, *mode, *owner);
     InputState::Kind(digester.finish())
 }
 
 /// What is at `path`, `stamp` being what the system says of it.
 fn state(path: &Path, way: Way, stamp: &Stamp) -> Result<InputState, String> {
-    let Stamp::Present { kind, mode, .. } = stamp else {
+    let Stamp::Present { kind, mode, owner, .. } = stamp else {
         return match stamp {
             Stamp::Absent => Ok(InputState::Absent),
             _ => Err(format!("`{}` cannot be looked at", path.display())),
         };
     };
-    let mut digester = Digester::new("state 1");
-    digester.number(number_of(*kind)).number(u64::from(*mode));
+    let mut digester = Digester::new("state 2");
+    visible(&mut digester, *kind, *mode, *owner);
     let odd = |why: &str| Err(format!("`{}` {why}", path.display()));
     Ok(match (way, kind) {
         (Way::Same, _) => InputState::Same(digest_of_stamp(stamp)),
@@ -283,7 +292,16 @@ mod tests {
     fn stamp(seconds: i64, nanoseconds: i64) -> Stamp {
         let time = (seconds, nanoseconds);
         let kind = Kind::File;
-        Stamp::Present { kind, mode: 0o644, dev: 1, ino: 1, size: 1, mtime: time, ctime: time }
+        Stamp::Present {
+            kind,
+            mode: 0o644,
+            owner: (1, 1),
+            dev: 1,
+            ino: 1,
+            size: 1,
+            mtime: time,
+            ctime: time,
+        }
     }
 
     #[test]

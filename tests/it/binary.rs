@@ -13,14 +13,14 @@ use knhk_test_cache::process::{Spec, capture};
 use crate::home::{Answered, EXE, Home, LIMIT, SOON, answered, until};
 
 /// A workspace and a way to ask.
-struct Asker {
-    home: Home,
+pub(crate) struct Asker {
+    pub(crate) home: Home,
     way: &'static [&'static str],
     rounds: u32,
 }
 
 impl Asker {
-    fn ask(&self) -> Answered {
+    pub(crate) fn ask(&self) -> Answered {
         self.home.test(self.way)
     }
 
@@ -42,7 +42,7 @@ impl Asker {
 }
 
 /// Plays a scene without a daemon and with one, in a workspace of a package `p` with these files.
-fn play(files: &[(&str, &str)], scene: impl Fn(&mut Asker)) {
+pub(crate) fn play(files: &[(&str, &str)], scene: impl Fn(&mut Asker)) {
     if let Err(reason) = Observer::available() {
         eprintln!("skipped: {reason}");
         return;

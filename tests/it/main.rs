@@ -3,6 +3,7 @@
 
 mod adversarial;
 mod bad_input;
+mod beside;
 mod binary;
 mod commands;
 mod compiler;

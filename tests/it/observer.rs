@@ -143,6 +143,8 @@ fn what_the_run_made_and_removed_is_no_input() {
     complete(&seen);
     assert!(!seen.inputs().any(|(path, _)| path == dir.path("new")));
     assert!(uses(&seen, &dir.path("new")).contains(Uses::CREATED));
+    // Whether that can be done is for the folder to say.
+    assert_eq!(uses(&seen, &dir.0), Uses::PROBED);
 }
 
 #[test]
@@ -212,6 +214,7 @@ fn a_program_that_reads_itself_is_told() {
 fn what_cannot_be_followed_makes_the_observation_incomplete() {
     let dir = folder();
     assert!(observe!("io-uring").problems.contains(&Problem::IoUring));
+    assert!(observe!("unborn-call").problems.contains(&Problem::Call(511)));
     if rustix::process::geteuid().is_root() {
         let seen = observe!("chroot", dir.0);
         assert!(seen.problems.contains(&Problem::Namespace("chroot")));

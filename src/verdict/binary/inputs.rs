@@ -60,11 +60,9 @@ impl Judge {
         if seen.left_behind {
             doubts.push(Doubt::LeftBehind);
         }
-        if doubts.is_empty() && !seen.is_complete() {
-            return Fate::WithTree(Vec::new());
-        }
         let mut inputs = Vec::new();
-        let mut with_tree = false;
+        // What was seen counts all the same: the tree's digest tells of nothing outside.
+        let mut with_tree = !seen.is_complete();
         if doubts.is_empty() {
             doubts.extend(self.program(seen, states).err());
         }
@@ -98,7 +96,12 @@ impl Judge {
     /// Whether the program that ran is the one that was digested.
     fn program(&self, seen: &Observation, states: &mut States) -> Result<(), Doubt> {
         let Some(program) = &self.subject.program else { return Ok(()) };
-        let used = seen.paths.get(&program.path).ok_or(Doubt::Program)?;
+        let used = match seen.paths.get(&program.path) {
+            Some(used) => used,
+            None if seen.is_complete() => return Err(Doubt::Program),
+            // That it was executed is what was missed.
+            None => return Ok(()),
+        };
         let now = states.read(Path::new(""), &program.path, Way::Program);
         let now = now.map_err(|_| Doubt::Program)?;
         if used.first == program.stamp && now.state == program.state {
@@ -172,7 +175,7 @@ impl Judge {
         let now = Stamp::of(path);
         if way == Way::Kind {
             // Times of devices, and of folders in which something is made, mean nothing.
-            if kind_and_mode(&now) != kind_and_mode(&seen.first) {
+            if kind_of(&now) != kind_of(&seen.first) {
                 return Err(changed());
             }
         } else {
@@ -239,13 +242,6 @@ fn without_implied(inputs: Vec<Input>) -> Vec<Input> {
         }
     }
     kept
-}
-
-fn kind_and_mode(stamp: &Stamp) -> Option<(Kind, u32)> {
-    match stamp {
-        Stamp::Present { kind, mode, .. } => Some((*kind, *mode)),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

@@ -143,6 +143,10 @@ fn main() {
             let mut parameters = [0_u8; 120];
             syscall(IO_URING_SETUP, 4, parameters.as_mut_ptr());
         },
+        // A call that no kernel has yet.
+        "unborn-call" => unsafe {
+            syscall(511);
+        },
         "orphan" => orphan(&rest[0], &rest[1]),
         "left-behind" => left_behind(&rest[0], &rest[1]),
         "threads" => {

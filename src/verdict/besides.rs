@@ -1,0 +1,122 @@
+//! What an outcome depends on besides the digest of the tree.
+//!
+//! That digest has the contents and kinds of all that counts in the tree, and who may execute
+//! files. What the runs were seen to consult may be more: files that do not count or lie
+//! elsewhere, names that do not count in a folder that was listed, permissions, owners and
+//! attributes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use super::binary::Fate;
+use super::execute::Ran;
+use super::states::{States, Way};
+use super::{Facts, Question, Tree};
+use crate::cache::{Input, InputState};
+
+/// What a target directory's profile holds besides what cargo tells of, each named by a hash of
+/// all that decides it.
+const OF_CARGO: [&str; 3] = ["deps", ".fingerprint", "incremental"];
+
+/// What the outcome of these targets depends on besides the tree.
+pub(super) async fn besides<T: Tree>(
+    question: &Question,
+    facts: &Facts,
+    ran: &Ran<'_>,
+    tree: &mut T,
+) -> Vec<Input> {
+    let root = &question.root;
+    let products = Products::of(facts, &ran.products);
+    let mut inputs = BTreeMap::new();
+    for target in &ran.targets {
+        let (Fate::Inputs(all) | Fate::WithTree(all)) = &target.fate else { continue };
+        for input in all {
+            let path = root.join(&input.path);
+            // One path may count for two targets in two ways, or have changed between them:
+            // then the record holds both, and never answers.
+            if !products.are_at(&path) {
+                inputs.insert((path, input.state), input.clone());
+            }
+        }
+    }
+    let inside: BTreeSet<_> =
+        inputs.keys().map(|(path, _)| path).filter(|path| path.starts_with(root)).collect();
+    let inside = inside.into_iter().cloned().collect();
+    let uncounted: BTreeSet<_> = tree.uncounted(inside).await.into_iter().collect();
+    let mut states = States::default();
+    let rest = inputs.into_iter().filter_map(|((path, _), input)| {
+        if path.starts_with(root) && !uncounted.contains(&path) {
+            beside_the_tree(root, &path, input, &mut states)
+        } else {
+            Some(input)
+        }
+    });
+    rest.collect()
+}
+
+/// What is left of an input whose content the tree's digest has.
+fn beside_the_tree(root: &Path, path: &Path, input: Input, states: &mut States) -> Option<Input> {
+    match input.state {
+        InputState::Link(_) | InputState::Digest(_) | InputState::Absent => None,
+        // One look is enough for the rest: no content need be read again.
+        InputState::File(_) | InputState::Program(_) if states.holds(root, &input) => {
+            Some(states.read(root, path, Way::Kind).unwrap_or(input))
+        }
+        _ => Some(input),
+    }
+}
+
+/// What cargo has built, and decides by the tree and what else is in the key. Whatever else lies
+/// in a target directory has been put there by somebody: an earlier build of another selection, a
+/// script, a test.
+struct Products {
+    target_dirs: Vec<PathBuf>,
+    files: BTreeSet<PathBuf>,
+    /// Folders of cargo's own.
+    folders: BTreeSet<PathBuf>,
+}
+
+impl Products {
+    fn of(facts: &Facts, products: &[PathBuf]) -> Self {
+        let real = |path: &PathBuf| path.canonicalize().unwrap_or_else(|_| path.clone());
+        let files: BTreeSet<PathBuf> = products.iter().map(real).collect();
+        let profiles = files.iter().filter_map(|file| {
+            let folder = file.parent()?;
+            if folder.ends_with("deps") { folder.parent() } else { Some(folder) }
+        });
+        let profiles: BTreeSet<&Path> = profiles.collect();
+        let folders = profiles.iter().flat_map(|folder| OF_CARGO.map(|name| folder.join(name)));
+        let folders = folders.collect();
+        Self { target_dirs: facts.target_dirs.iter().map(real).collect(), files, folders }
+    }
+
+    /// Whether what is at `path` is cargo's.
+    fn are_at(&self, path: &Path) -> bool {
+        let is_made = self.target_dirs.iter().any(|dir| path.starts_with(dir));
+        let holds_some = || {
+            let first = self.files.range(path.to_owned()..).next();
+            first.is_some_and(|file| file.starts_with(path))
+        };
+        is_made && (holds_some() || path.ancestors().any(|folder| self.folders.contains(folder)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cargo_has_built_is_told_from_what_lies_beside_it() {
+        let files = ["/t/debug/p", "/t/debug/deps/it-1", "/t/debug/build/p-1/build-script-build"];
+        let files: BTreeSet<_> = files.into_iter().map(PathBuf::from).collect();
+        let folders = [PathBuf::from("/t/debug/deps")].into();
+        let products = Products { target_dirs: vec!["/t".into()], files, folders };
+        for path in ["/t", "/t/debug", "/t/debug/p", "/t/debug/deps/other"] {
+            assert!(products.are_at(Path::new(path)), "{path}");
+        }
+        for path in ["/t/debug/q", "/t/debug/build/x/out", "/t/wasm", "/t/tmp/x", "/", "/u/debug/p"]
+        {
+            assert!(!products.are_at(Path::new(path)), "{path}");
+        }
+    }
+}

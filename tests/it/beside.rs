@@ -1,0 +1,145 @@
+//! What a test can see and no digest of the tree has: nothing of the tree's content changes here,
+//! and yet what real cargo would run fails. With and without a daemon.
+
+#![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use rustix::fs::{XattrFlags, setxattr};
+
+use crate::binary::play;
+use crate::home::is_root;
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// An extended attribute. Not every file system has them.
+fn set_attribute(path: &Path, value: &str) -> bool {
+    setxattr(path, "user.a", value.as_bytes(), XattrFlags::empty()).is_ok()
+}
+
+#[test]
+fn permissions_count_for_those_who_can_see_them() {
+    let test = "use std::os::unix::fs::PermissionsExt;\n\
+                #[test] fn t() { let file = std::fs::File::open(\"data\").unwrap();\n\
+                assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o640) }\n";
+    play(&[("data", "1"), ("tests/it.rs", test)], |asker| {
+        let data = asker.home.root.join("data");
+        set_mode(&data, 0o640);
+        asker.ask().green_from("run");
+        asker.ask().green_from("cache");
+        set_mode(&data, 0o644);
+        asker.ask().red();
+        set_mode(&data, 0o640);
+        asker.ask().green();
+        asker.ask().green_from("cache");
+    });
+}
+
+#[test]
+fn attributes_count_by_path_and_by_descriptor() {
+    let begin = "use std::os::fd::AsRawFd; use std::ffi::{c_char, c_int, c_void};\n\
+                 extern \"C\" { fn getxattr(p: *const c_char, n: *const c_char, v: *mut c_void, \
+                 s: usize) -> isize; fn fgetxattr(f: c_int, n: *const c_char, v: *mut c_void, \
+                 s: usize) -> isize; }\n\
+                 #[test] fn t() { let mut b = [0_u8; 8]; let v = b.as_mut_ptr().cast();\n\
+                 let f = std::fs::File::open(\"data\").unwrap();\n\
+                 let n = unsafe { ";
+    let end = " }; assert!(n < 0 || (n > 0 && b[0] == b'1')); drop(f) }\n";
+    let path = format!("{begin} getxattr(c\"data\".as_ptr(), c\"user.a\".as_ptr(), v, 8) {end}");
+    let fd = format!("{begin} fgetxattr(f.as_raw_fd(), c\"user.a\".as_ptr(), v, 8) {end}");
+    let files = [("data", "1"), ("tests/fd.rs", &fd[..]), ("tests/path.rs", &path)];
+    play(&files, |asker| {
+        let data = asker.home.root.join("data");
+        if !set_attribute(&data, "1") {
+            return;
+        }
+        asker.ask().green();
+        let mut asked = asker.ask();
+        // The attribute had only just been written.
+        asked = if asked.source() == "cache" { asked } else { asker.ask() };
+        asked.green_from("cache");
+        assert!(set_attribute(&data, "2"));
+        let answer = asker.ask();
+        answer.red();
+        assert_eq!(answer.run(), ["fd", "path"]);
+    });
+}
+
+#[test]
+fn names_that_do_not_count_do_for_those_who_list_them() {
+    let list = "#[test] fn t() { assert_eq!(std::fs::read_dir(\"data\").unwrap().count(), 1) }\n";
+    let files = [("data/a", "1"), (".gitignore", "/target\n*.log\n"), ("tests/it.rs", list)];
+    play(&files, |asker| {
+        asker.ask().green_from("run");
+        asker.ask().green_from("cache");
+        asker.home.write("data/b.log", "");
+        asker.ask().red();
+        fs::remove_file(asker.home.root.join("data/b.log")).unwrap();
+        asker.ask().green();
+    });
+}
+
+#[test]
+fn what_was_put_into_the_target_folder_by_hand_counts() {
+    let read = "#[test] fn t() { assert_eq!(std::fs::read(\"target/wasm/x\").unwrap(), b\"1\");\n\
+                assert!(!std::path::Path::new(\"target/debug/y\").exists()) }\n";
+    play(&[("target/wasm/x", "1"), ("tests/it.rs", read)], |asker| {
+        asker.ask().green_from("run");
+        asker.ask().green_from("cache");
+        asker.home.write("target/wasm/x", "2");
+        asker.ask().red();
+        asker.home.write("target/wasm/x", "1");
+        asker.ask().green();
+        asker.ask().green_from("cache");
+        asker.home.write("target/debug/y", "");
+        asker.ask().red();
+    });
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_any_more_counts_for_those_who_wrote_there() {
+    let test = "#[test] fn t() { std::fs::write(\"data/new\", \"\").unwrap();\n\
+                std::fs::remove_file(\"data/new\").unwrap() }\n";
+    play(&[("data/a", "1"), ("tests/it.rs", test)], |asker| {
+        asker.ask().green_from("run");
+        asker.ask().green_from("cache");
+        let data = asker.home.root.join("data");
+        set_mode(&data, 0o555);
+        let answer = asker.ask();
+        assert_eq!(answer.run(), ["it"]);
+        assert_eq!(answer.verdict(), if is_root() { "pass" } else { "fail" });
+        set_mode(&data, 0o755);
+    });
+}
+
+#[test]
+fn what_was_seen_outside_counts_even_if_not_all_was_seen() {
+    // Asking for seccomp's state is what an observed run is told otherwise.
+    let test = "#![allow(unsafe_code)]\n\
+                unsafe extern \"C\" { fn prctl(what: i32, ...) -> i32; }\n\
+                #[test] fn t() { unsafe { prctl(21); }\n\
+                let out = std::process::Command::new(\"outer\").output().unwrap();\n\
+                assert_eq!(out.stdout, b\"1\") }\n";
+    play(&[("tests/it.rs", test)], |asker| {
+        let bin = asker.home.base.join("out");
+        let outer = bin.join("outer");
+        let write = |word: &str| {
+            fs::write(&outer, format!("#!/bin/sh\nprintf {word}\n")).unwrap();
+            set_mode(&outer, 0o755);
+        };
+        write("1");
+        let path = asker.home.environment.get("PATH").unwrap().to_owned();
+        let path = std::env::join_paths(std::env::split_paths(&path).chain([bin.clone()])).unwrap();
+        asker.home.environment.set("PATH", path);
+        asker.ask().green();
+        // It had only just been written.
+        asker.ask().green();
+        asker.ask().green_from("cache");
+        write("2");
+        asker.ask().red();
+    });
+}
