@@ -19,6 +19,7 @@ mod failed;
 mod flaky;
 mod key;
 mod look_up;
+mod names;
 mod patterns;
 mod remember;
 mod run;

@@ -99,6 +99,9 @@ pub enum InputState {
     Absent,
     /// A folder whose sorted names have this digest.
     Listing(Digest),
+    /// A folder in which cargo looks for targets, and what names it would find there have this
+    /// digest.
+    Targets(Digest),
     /// A symbolic link whose target text has this digest.
     Link(Digest),
     /// A regular file, no link, whose permissions, owner and content have this digest.

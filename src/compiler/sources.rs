@@ -13,13 +13,21 @@ use super::cargo::Said;
 use super::message::{ArtifactMessage, ScriptMessage, is_local};
 use crate::paths::plain;
 
+/// A folder that holds more is watched as a whole.
+const MOST_WATCHED: usize = 10_000;
+
 /// What the packages of the workspace, and path dependencies outside it, were built from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sources {
-    /// Every file that the compiler read and every path that a build script asked to watch (a
-    /// folder, possibly; or absent), absolute, sorted, each once. What build scripts generated is
+    /// Every file that the compiler read and every one that a build script asked to watch (or
+    /// something that is absent), absolute, sorted, each once. What build scripts generated is
     /// left out: it follows from the rest.
     pub files: Vec<PathBuf>,
+    /// The folders that build scripts asked to watch, with all below them: their files are among
+    /// `files`, and a new name is a change too. Absolute, sorted, each once.
+    pub folders: Vec<PathBuf>,
+    /// The folders of the packages, in which cargo looks for targets by their names.
+    pub packages: Vec<PathBuf>,
     /// Lists that should be there and are not. If there is any, `files` is not complete, and
     /// nothing may be recorded.
     pub missing: Vec<PathBuf>,
@@ -36,6 +44,7 @@ pub(super) fn collect(root: &Path, said: &Said) -> Sources {
         generated: said.scripts.iter().map(|script| script.out_dir.clone()).collect(),
         folders: said.artifacts.iter().flat_map(folders).collect(),
         files: BTreeSet::new(),
+        watched: BTreeSet::new(),
         missing: BTreeSet::new(),
         unseen: BTreeSet::new(),
     };
@@ -48,8 +57,13 @@ pub(super) fn collect(root: &Path, said: &Said) -> Sources {
     for script in &said.scripts {
         search.script(script, packages.get(script.package_id.as_str()).copied());
     }
+    let local = said.artifacts.iter().filter(|artifact| artifact.is_local());
+    let packages = local.filter_map(|artifact| artifact.manifest_path.parent());
+    let packages: BTreeSet<PathBuf> = packages.map(Path::to_owned).collect();
     Sources {
         files: search.files.into_iter().collect(),
+        folders: search.watched.into_iter().collect(),
+        packages: packages.into_iter().collect(),
         missing: search.missing.into_iter().collect(),
         unseen: search.unseen.into_iter().collect(),
     }
@@ -61,6 +75,8 @@ struct Search<'a> {
     /// Where artifacts of this build lie.
     folders: BTreeSet<PathBuf>,
     files: BTreeSet<PathBuf>,
+    /// Folders that a build script watches.
+    watched: BTreeSet<PathBuf>,
     missing: BTreeSet<PathBuf>,
     unseen: BTreeSet<PathBuf>,
 }
@@ -95,8 +111,43 @@ impl Search<'_> {
     fn add(&mut self, path: PathBuf, made: Times) {
         if !self.generated.iter().any(|folder| path.starts_with(folder)) {
             self.doubt(&path, made);
-            self.files.insert(path);
+            self.enter(path);
         }
+    }
+
+    /// Enters a file, or all that is in a folder. Of one that holds too much, or cannot be read,
+    /// the folder itself stands among the files, where no folder can be told from another.
+    fn enter(&mut self, path: PathBuf) {
+        if !path.is_dir() {
+            self.files.insert(path);
+            return;
+        }
+        let mut todo = vec![path.clone()];
+        let (mut folders, mut files) = (Vec::new(), Vec::new());
+        while let Some(folder) = todo.pop() {
+            let Ok(entries) = std::fs::read_dir(&folder) else {
+                self.files.insert(folder);
+                continue;
+            };
+            folders.push(folder);
+            for entry in entries {
+                let Ok(entry) = entry else { continue };
+                let below = entry.path();
+                // Cargo does not follow links to folders either.
+                let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+                if !is_folder {
+                    files.extend((!below.is_dir()).then_some(below));
+                } else if !self.generated.contains(&below) && !self.watched.contains(&below) {
+                    todo.push(below);
+                }
+            }
+            if folders.len() + files.len() > MOST_WATCHED {
+                self.files.insert(path);
+                return;
+            }
+        }
+        self.watched.extend(folders);
+        self.files.extend(files);
     }
 
     /// Notes a path that is newer than its times say. A build script may watch a folder: then

@@ -15,6 +15,7 @@ use super::calls::{self, Red};
 use super::execute::{Execution, Ran, RanTarget};
 use super::flaky;
 use super::look_up::{Finding, answer_of, input_now};
+use super::names::Names;
 use super::states::States;
 use super::{Facts, Look, Question, Tree, TreeError, code_hash, known_failure, source_key};
 use crate::cache::{Cache, Input, Key, Limits, ProjectState, Record, Unkept};
@@ -149,6 +150,7 @@ pub async fn run<T: Tree>(
         }
     };
     on_step(Step::Built(&build));
+    let names = Names::look(&question.root, &build.sources);
     let execution = session.execution(look.digest.as_ref().ok(), &known);
     let mut ran = execution.execute(on_step).await?;
     let when = Timestamp::now();
@@ -157,6 +159,7 @@ pub async fn run<T: Tree>(
     let runners = std::mem::take(&mut ran.runners);
     let sources = tree.uncounted(session.sources(&build, runners)).await;
     let outside = besides(question, facts, &ran, tree).await;
+    let names = Names::look(&question.root, &build.sources).since(names);
     let still = match tree.changed_since(&look.mark).await {
         Some(changed) if changed.is_empty() => look.digest.as_ref().ok(),
         Some(changed) => {
@@ -181,8 +184,9 @@ pub async fn run<T: Tree>(
             if not_kept.is_empty() {
                 let oldest = ran.targets.iter().map(|target| target.when(when)).min();
                 let outcome = (&reports[..], oldest.unwrap_or(when));
+                let inputs = names.map(|names| outside.into_iter().chain(names).collect());
                 not_kept =
-                    session.keep_if_sure(digest, (&sources, outside), &build, built_at, outcome);
+                    session.keep_if_sure(digest, (&sources, inputs), &build, built_at, outcome);
             }
             if not_kept.is_empty() {
                 let code = code_hash(digest, &facts.identity);
@@ -482,7 +486,7 @@ impl Session<'_> {
     fn keep_if_sure(
         &self,
         tree: &Digest,
-        (sources, outside): (&[PathBuf], Vec<Input>),
+        (sources, more): (&[PathBuf], Result<Vec<Input>, String>),
         build: &Build,
         built_at: SystemTime,
         (reports, when): (&[TargetReport], Timestamp),
@@ -494,12 +498,12 @@ impl Session<'_> {
         if !changed.is_empty() {
             return vec![format!("while the tests ran: {}", changed.join(", "))];
         }
-        match self.inputs(sources, build, built_at) {
-            Ok(mut inputs) => {
-                inputs.extend(outside);
+        match (self.inputs(sources, build, built_at), more) {
+            (Ok(mut inputs), Ok(more)) => {
+                inputs.extend(more);
                 self.keep(tree, inputs, reports, when).into_iter().collect()
             }
-            Err(doubts) => doubts,
+            (inputs, more) => inputs.err().into_iter().flatten().chain(more.err()).collect(),
         }
     }
 

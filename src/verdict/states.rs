@@ -5,6 +5,7 @@
 //! and said so at a time from which on every change shows, the file need not be read.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
@@ -33,6 +34,8 @@ pub(super) enum Way {
     Program,
     /// A folder's names.
     Names,
+    /// Those of a folder's names by which cargo finds targets.
+    Targets,
     /// Kind, permissions and owner.
     Kind,
     /// All that the system says of it.
@@ -129,8 +132,13 @@ impl States {
         if Stamp::of(path) != stamp {
             return Err(format!("`{}` changes while it is read", path.display()));
         }
-        let is_costly =
-            matches!(state, InputState::File(_) | InputState::Program(_) | InputState::Listing(_));
+        let is_costly = matches!(
+            state,
+            InputState::File(_)
+                | InputState::Program(_)
+                | InputState::Listing(_)
+                | InputState::Targets(_)
+        );
         let settled = is_costly && is_settled(&stamp, before);
         let proof = settled.then(|| digest_of_stamp(&stamp));
         let short = path.strip_prefix(root).unwrap_or(path).to_owned();
@@ -161,6 +169,7 @@ impl States {
             InputState::File(_) | InputState::Link(_) => Way::Content,
             InputState::Program(_) => Way::Program,
             InputState::Listing(_) => Way::Names,
+            InputState::Targets(_) => Way::Targets,
             InputState::Kind(_) => Way::Kind,
             InputState::Same(_) => Way::Same,
         };
@@ -225,8 +234,18 @@ fn state(path: &Path, way: Way, stamp: &Stamp) -> Result<InputState, String> {
         }
         (Way::Kind, _) => kind_of(stamp),
         (Way::Names, Kind::Folder) => {
-            names(path, &mut digester).map_err(|error| format!("`{}`: {error}", path.display()))?;
+            names(path, &mut digester, |_, _| true)
+                .map_err(|error| format!("`{}`: {error}", path.display()))?;
             InputState::Listing(digester.finish())
+        }
+        (Way::Targets, Kind::Folder) => {
+            // Who may look is no matter of names.
+            let mut digester = Digester::new("targets 1");
+            let is_target =
+                |name: &OsStr, kind| kind == FOLDER || name.as_bytes().ends_with(b".rs");
+            names(path, &mut digester, is_target)
+                .map_err(|error| format!("`{}`: {error}", path.display()))?;
+            InputState::Targets(digester.finish())
         }
         (Way::Content | Way::Program, Kind::File) => {
             let program = way == Way::Program;
@@ -242,21 +261,30 @@ fn state(path: &Path, way: Way, stamp: &Stamp) -> Result<InputState, String> {
     })
 }
 
-/// The names in a folder with their kinds, sorted.
-fn names(path: &Path, digester: &mut Digester) -> std::io::Result<()> {
+/// Part of stored digests: never changes.
+const FOLDER: u64 = 2;
+
+/// Those of the names in a folder that are wanted, with their kinds, sorted.
+fn names(
+    path: &Path,
+    digester: &mut Digester,
+    is_wanted: impl Fn(&OsStr, u64) -> bool,
+) -> std::io::Result<()> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(path)? {
         let entry = entry?;
         let kind = entry.file_type()?;
         let kind = match kind {
             kind if kind.is_file() => 1,
-            kind if kind.is_dir() => 2,
+            kind if kind.is_dir() => FOLDER,
             kind if kind.is_symlink() => 3,
             kind if kind.is_fifo() => 4,
             kind if kind.is_socket() => 5,
             _ => 6,
         };
-        names.push((entry.file_name(), kind));
+        if is_wanted(&entry.file_name(), kind) {
+            names.push((entry.file_name(), kind));
+        }
     }
     names.sort();
     digester.number(names.len() as u64);

@@ -10,7 +10,7 @@ use std::path::Path;
 use rustix::fs::{XattrFlags, setxattr};
 
 use crate::binary::play;
-use crate::home::is_root;
+use crate::home::{is_root, until_old};
 
 fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
@@ -140,6 +140,51 @@ fn what_was_seen_outside_counts_even_if_not_all_was_seen() {
         asker.ask().green();
         asker.ask().green_from("cache");
         write("2");
+        asker.ask().red();
+    });
+}
+
+#[test]
+fn a_test_that_git_ignores_is_one_that_cargo_finds() {
+    let bad = "fn main() {}\n#[test] fn t() { panic!() }\n";
+    let files = [(".gitignore", "/target\nlocal*\n"), ("tests/data/x", ""), ("tests/it.rs", "")];
+    play(&files, |asker| {
+        asker.ask().green_from("run");
+        asker.ask().green_from("cache");
+        for file in ["tests/local.rs", "tests/local/main.rs", "src/bin/local.rs"] {
+            asker.home.write(file, bad);
+            asker.ask().red();
+            fs::remove_file(asker.home.root.join(file)).unwrap();
+            let _ = fs::remove_dir(asker.home.root.join("tests/local"));
+            asker.ask().green();
+        }
+    });
+}
+
+#[test]
+fn what_a_build_script_watches_counts_with_all_that_is_in_it() {
+    let script = "fn main() { println!(\"cargo:rerun-if-changed=data\");\n\
+                  let at = |path: &str| std::fs::read_to_string(path).unwrap_or_default();\n\
+                  println!(\"cargo:rustc-env=V={}{}\", at(\"data/a.log\"), at(\"data/b.log\")) }\n";
+    let test = "#[test] fn t() { assert_eq!(env!(\"V\"), \"1\") }\n";
+    let files = [
+        (".gitignore", "/target\n*.log\n"),
+        ("data/a.log", "1"),
+        ("build.rs", script),
+        ("tests/it.rs", test),
+    ];
+    play(&files, |asker| {
+        let a = asker.home.root.join("data/a.log");
+        until_old(&a);
+        asker.ask().green_from("run");
+        asker.ask().green_from("cache");
+        asker.home.write("data/a.log", "2");
+        asker.ask().red();
+        asker.home.write("data/a.log", "1");
+        until_old(&a);
+        asker.ask().green();
+        asker.ask().green_from("cache");
+        asker.home.write("data/b.log", "2");
         asker.ask().red();
     });
 }
