@@ -89,7 +89,7 @@ pub struct Build {
     /// What of the workspace's own was built or fresh, for the [`Ledger`].
     pub named: Vec<stale::Named>,
     /// Which files the compiler and build scripts say they have read.
-    pub sources: Sources,
+    pub sources: Box<Sources>,
     /// How long cargo took.
     pub elapsed: Duration,
 }
@@ -151,7 +151,7 @@ impl TestCompiler {
             fresh: said.is_fresh(),
             rebuilt: said.rebuilt(),
             named: stale::named(&said, &self.spec.root),
-            sources: sources::collect(&self.spec.root, &said),
+            sources: Box::new(sources::collect(&self.spec.root, &said)),
             dirty: said.dirty,
             warnings: said.warnings,
             elapsed: said.elapsed,
