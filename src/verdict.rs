@@ -11,6 +11,7 @@
 mod besides;
 mod binary;
 mod calls;
+mod checkout;
 mod exec;
 mod execute;
 mod explain;

@@ -430,7 +430,7 @@ mod tests {
             dirty: vec!["x: why".to_owned()],
             products: Vec::new(),
             named,
-            sources: super::super::Sources::default(),
+            sources: Box::default(),
             elapsed: Duration::ZERO,
         }
     }

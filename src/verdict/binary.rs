@@ -45,6 +45,7 @@ pub(super) use self::key::{PROGRAM, PROGRAM_FILE, Subject, selection_text, varia
 pub(super) use self::watch::Watched;
 use self::watch::Watching;
 use super::calls::{self, Red};
+use super::checkout::found_elsewhere;
 use super::patterns::{AlwaysRun, Excluded, Trusted};
 use super::states::States;
 use super::{Facts, Question};
@@ -136,7 +137,12 @@ impl<'a> Level<'a> {
         let mut last: Option<(Timestamp, String, Duration)> = None;
         for key in Self::keys(subject, tree) {
             let record = match self.cache.get(&key, now, ttl) {
-                Lookup::Hit(record) if is_of(&record, subject) => record,
+                Lookup::Hit(record)
+                    if is_of(&record, subject)
+                        && found_elsewhere(&record, root, &self.question.environment).is_none() =>
+                {
+                    record
+                }
                 _ => continue,
             };
             let Some(changed) = self.states.first_changed(root, &record.inputs) else {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Question;
 use super::binary::{Doubt, FLAKY};
+use super::checkout::found_elsewhere;
 use super::patterns::AlwaysRun;
 use super::states::States;
 use crate::cache::{Cache, Input, InputState, Key, Lookup, Reason, Record};
@@ -42,7 +43,7 @@ impl Finding {
                 if let Some(target) = record.targets.iter().find(flaky_ones) {
                     return Self::Nothing(format!("{}: {FLAKY}", target.id));
                 }
-                match changed_input(&record, &question.root) {
+                match changed_input(&record, question) {
                     None => Self::Green(record),
                     Some(why) => Self::Nothing(why),
                 }
@@ -54,8 +55,12 @@ impl Finding {
 }
 
 /// The first input of the record that is not as it was, in words.
-fn changed_input(record: &Record, root: &Path) -> Option<String> {
-    let changed = States::default().first_changed(root, &record.inputs)?;
+fn changed_input(record: &Record, question: &Question) -> Option<String> {
+    if let Some(input) = found_elsewhere(record, &question.root, &question.environment) {
+        let (path, project) = (input.path.display(), record.project.display());
+        return Some(format!("its record is of {project}, where {path} was consulted"));
+    }
+    let changed = States::default().first_changed(&question.root, &record.inputs)?;
     Some(format!("{} changed", changed.path.display()))
 }
 

@@ -10,7 +10,7 @@ use std::path::Path;
 use rustix::fs::{XattrFlags, setxattr};
 
 use crate::binary::play;
-use crate::home::{is_root, until_old};
+use crate::home::{EXE, LIMIT, answered, is_root, until_old};
 
 fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
@@ -186,5 +186,28 @@ fn what_a_build_script_watches_counts_with_all_that_is_in_it() {
         asker.ask().green_from("cache");
         asker.home.write("data/b.log", "2");
         asker.ask().red();
+    });
+}
+
+#[test]
+fn another_checkout_may_have_another_neighbour() {
+    let test = "#[test] fn t() { assert_eq!(std::fs::read(\"../settings\").unwrap(), b\"1\") }\n";
+    play(&[("tests/it.rs", test)], |asker| {
+        let home = &asker.home;
+        home.git(&["init", "-q"]);
+        assert_eq!(home.cargo(&["generate-lockfile"]).code, Some(0));
+        home.git(&["add", "."]);
+        home.git(&["commit", "-qm", "one"]);
+        fs::write(home.base.join("settings"), "1").unwrap();
+        asker.ask().green();
+        asker.ask().green();
+        asker.ask().green_from("cache");
+        let line = ["test", "--format", "json", "--no-daemon"];
+        let ask = |root: &Path| answered(home.start_in(root, EXE, &line, false).end(LIMIT));
+        home.git(&["worktree", "add", "-q", "../beside"]);
+        ask(&home.base.join("beside")).green_from("cache");
+        home.git(&["worktree", "add", "-q", "../out/elsewhere"]);
+        fs::write(home.base.join("out/settings"), "2").unwrap();
+        ask(&home.base.join("out/elsewhere")).red();
     });
 }
