@@ -175,6 +175,9 @@ impl Identity {
             let label = config_label(&file.path, root, config.home());
             this.build.insert(format!("cargo config {label}"), file.digest);
         }
+        // What may be read and written is another matter for another user.
+        let user = rustix::process::geteuid().as_raw();
+        this.run.insert("user".to_owned(), Digest::of(&user.to_le_bytes()));
         for (name, value) in environment.iter() {
             // A name that is not UTF-8 is kept apart from any other by its escaped bytes.
             let label = format!("environment variable {}", name.as_bytes().escape_ascii());
@@ -354,11 +357,11 @@ mod tests {
             "PKG_CONFIG_PATH",
         ] {
             let identity = here(&[(name, "x")]);
-            assert_eq!((identity.build.len(), identity.run.len()), (2, 0), "{name}");
+            assert_eq!((identity.build.len(), identity.run.len()), (2, 1), "{name}");
         }
         for name in ["HOME", "PATH", "TZ", "FOO", "CARGO_TERM_COLOR", "CARGO_TARGET_DIR", "LANG"] {
             let identity = here(&[(name, "/x")]);
-            assert_eq!((identity.build.len(), identity.run.len()), (1, 1), "{name}");
+            assert_eq!((identity.build.len(), identity.run.len()), (1, 2), "{name}");
         }
         for name in ["PWD", "TERM", "TERM_PROGRAM", "SSH_AUTH_SOCK", "CARGO", "CARGO_PKG_NAME", "_"]
         {
