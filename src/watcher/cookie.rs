@@ -12,8 +12,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::mounts::Mounted;
 use super::table::Inode;
-use super::{CookieId, FileWatcher, WatchError, WatchLimit};
+use super::{CookieId, FileWatcher, WatchError, WatchEvent, WatchLimit};
 
 /// How the name of every cookie file begins, also those of other processes.
 const PREFIX: &str = "cookie-";
@@ -154,16 +155,24 @@ impl FileWatcher {
         }
     }
 
-    /// Reports the watched folders whose paths lead elsewhere by now, and missing ones that are
-    /// there. Within the watched trees events tell it; for the top folders, and after a mount, a
-    /// look must.
+    /// Reports the watched folders whose paths lead elsewhere by now, missing ones that are there,
+    /// and files that something was mounted over. Within the watched trees events tell it; for the
+    /// top folders, and after a mount, a look must.
     fn find_displaced(&mut self) {
-        let all = self.mounts.changed();
+        let mounted = self.mounts.changed();
         let mut state = self.shared.lock();
-        let mut elsewhere = state.table.displaced(all);
+        let mut elsewhere = state.table.displaced(mounted != Mounted::Nothing);
         elsewhere.extend(state.table.overlooked(&HashSet::new()));
         for path in elsewhere {
             self.shared.vanish(&mut state, &path);
+        }
+        let Mounted::At(points) = mounted else { return };
+        for point in points {
+            let Some(parent) = point.parent() else { continue };
+            for dir in state.table.reported(parent) {
+                let (dir, name) = (dir.to_path_buf(), point.file_name().map(ToOwned::to_owned));
+                self.shared.queue.push(WatchEvent::Changed { dir, name });
+            }
         }
     }
 }

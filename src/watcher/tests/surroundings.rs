@@ -158,6 +158,14 @@ fn alone_with_mounts() {
     rig.watcher.watch(&b).unwrap();
     rig.barrier();
     fs::write(b.join("x"), "").unwrap();
+    assert_eq!(rig.changed(), BTreeSet::from([b.clone()]));
+    // A file over a file: no folder leads elsewhere.
+    fs::write(b.join("other x"), "").unwrap();
+    rig.barrier();
+    let (from, over) = (b.join("x"), b.join("other x"));
+    run(&["mount", "--bind", from.to_str().unwrap(), over.to_str().unwrap()]);
+    assert_eq!(rig.changed(), BTreeSet::from([b.clone()]));
+    run(&["umount", over.to_str().unwrap()]);
     assert_eq!(rig.changed(), BTreeSet::from([b]));
 }
 
