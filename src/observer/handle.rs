@@ -39,6 +39,8 @@ pub(in crate::observer) struct Run {
     /// Names that were entered already, by what was asked of them.
     done: HashMap<Vec<u8>, u8>,
     links: Vec<Link>,
+    /// The last walk ended at something that has no path.
+    anonymous: bool,
     calls: u64,
 }
 
@@ -71,6 +73,7 @@ impl Run {
             latest: 0,
             done: HashMap::new(),
             links: Vec::new(),
+            anonymous: false,
             calls: 0,
         }
     }
@@ -245,7 +248,14 @@ impl Run {
     }
 
     fn execute(&mut self, thread: pid_t, name: Name, follow: bool) -> io::Result<()> {
-        let Some(mut target) = self.source(thread, name, follow)? else { return Ok(()) };
+        self.anonymous = false;
+        let Some(mut target) = self.source(thread, name, follow)? else {
+            // Its interpreter is not told by any call.
+            if self.anonymous {
+                self.problem(Problem::Nameless("a program in memory"));
+            }
+            return Ok(());
+        };
         // A script's interpreter can be a script; the kernel follows four.
         for _ in 0..5 {
             self.ledger.consult(&target, Uses::EXECUTED);
@@ -430,6 +440,7 @@ impl Run {
             self.ledger.follow(link);
         }
         self.links = links;
+        self.anonymous = result == Err(NoPath::Anonymous);
         match result {
             Ok(target) => Some(target),
             Err(NoPath::Anonymous | NoPath::Loop) => None,

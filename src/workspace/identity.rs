@@ -84,6 +84,23 @@ const SESSION: &[&str] = &[
     "CARGO_CRATE_NAME",
     "CARGO_BIN_NAME",
     "CARGO_PRIMARY_PACKAGE",
+    "CARGO_MANIFEST_DIR",
+    "CARGO_MANIFEST_LINKS",
+    "CARGO_MANIFEST_PATH",
+    "CARGO_PKG_AUTHORS",
+    "CARGO_PKG_DESCRIPTION",
+    "CARGO_PKG_HOMEPAGE",
+    "CARGO_PKG_LICENSE",
+    "CARGO_PKG_LICENSE_FILE",
+    "CARGO_PKG_NAME",
+    "CARGO_PKG_README",
+    "CARGO_PKG_REPOSITORY",
+    "CARGO_PKG_RUST_VERSION",
+    "CARGO_PKG_VERSION",
+    "CARGO_PKG_VERSION_MAJOR",
+    "CARGO_PKG_VERSION_MINOR",
+    "CARGO_PKG_VERSION_PATCH",
+    "CARGO_PKG_VERSION_PRE",
     "OUT_DIR",
     "RUST_RECURSION_COUNT",
     "RUSTUP_TOOLCHAIN_SOURCE",
@@ -109,8 +126,6 @@ const SESSION_PREFIXES: &[&str] = &[
     "LC_TERMINAL",
     "VSCODE_",
     "GHOSTTY_",
-    "CARGO_MANIFEST_",
-    "CARGO_PKG_",
     "CARGO_BIN_EXE_",
 ];
 
@@ -367,8 +382,8 @@ mod tests {
         {
             assert_eq!(here(&[(name, "x")]), here(&[]), "{name}");
         }
-        for name in ["TERMS", "PROMPT_FILE", "SSH_TEST_HOST"] {
-            assert_ne!(here(&[(name, "x")]), here(&[]), "{name} is no terminal's");
+        for name in ["TERMS", "PROMPT_FILE", "SSH_TEST_HOST", "CARGO_PKG_COMMIT"] {
+            assert_ne!(here(&[(name, "x")]), here(&[]), "{name} is neither's");
         }
     }
 

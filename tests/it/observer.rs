@@ -214,6 +214,8 @@ fn a_program_that_reads_itself_is_told() {
 fn what_cannot_be_followed_makes_the_observation_incomplete() {
     let dir = folder();
     assert!(observe!("io-uring").problems.contains(&Problem::IoUring));
+    let seen = observe!("memory", actor());
+    assert_eq!(seen.problems, [Problem::Nameless("a program in memory")].into());
     assert!(observe!("unborn-call").problems.contains(&Problem::Call(511)));
     if rustix::process::geteuid().is_root() {
         let seen = observe!("chroot", dir.0);

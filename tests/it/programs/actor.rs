@@ -143,6 +143,17 @@ fn main() {
             let mut parameters = [0_u8; 120];
             syscall(IO_URING_SETUP, 4, parameters.as_mut_ptr());
         },
+        // A copy of a program that has no name (`memfd_create`), executed by its descriptor.
+        "memory" => unsafe {
+            let program = std::fs::read(&rest[0]).unwrap();
+            let number = if cfg!(target_arch = "x86_64") { [319, 322] } else { [279, 281] };
+            let fd = syscall(number[0], c"program".as_ptr(), 0);
+            let mut path = std::fs::OpenOptions::new();
+            path.write(true).open(format!("/proc/self/fd/{fd}")).unwrap().write_all(&program).unwrap();
+            let arguments = [c"program".as_ptr(), c"nothing".as_ptr(), std::ptr::null()];
+            syscall(number[1], fd, c"".as_ptr(), arguments.as_ptr(), std::ptr::null::<u8>(), 0x1000);
+            panic!("{}", std::io::Error::last_os_error());
+        },
         // A call that no kernel has yet.
         "unborn-call" => unsafe {
             syscall(511);
