@@ -13,8 +13,9 @@ use super::cargo::Said;
 use super::message::{ArtifactMessage, ScriptMessage, is_local};
 use crate::paths::plain;
 
-/// A folder that holds more is watched as a whole.
+/// A folder that holds more files or bytes is watched as a whole.
 const MOST_WATCHED: usize = 10_000;
+const MOST_BYTES: u64 = 64 << 20;
 
 /// What the packages of the workspace, and path dependencies outside it, were built from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -123,7 +124,7 @@ impl Search<'_> {
             return;
         }
         let mut todo = vec![path.clone()];
-        let (mut folders, mut files) = (Vec::new(), Vec::new());
+        let (mut folders, mut files, mut bytes) = (Vec::new(), Vec::new(), 0);
         while let Some(folder) = todo.pop() {
             let Ok(entries) = std::fs::read_dir(&folder) else {
                 self.files.insert(folder);
@@ -136,12 +137,13 @@ impl Search<'_> {
                 // Cargo does not follow links to folders either.
                 let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
                 if !is_folder {
+                    bytes += entry.metadata().map_or(0, |metadata| metadata.len());
                     files.extend((!below.is_dir()).then_some(below));
                 } else if !self.generated.contains(&below) && !self.watched.contains(&below) {
                     todo.push(below);
                 }
             }
-            if folders.len() + files.len() > MOST_WATCHED {
+            if folders.len() + files.len() > MOST_WATCHED || bytes > MOST_BYTES {
                 self.files.insert(path);
                 return;
             }

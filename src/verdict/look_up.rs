@@ -8,10 +8,11 @@ use super::Question;
 use super::binary::{Doubt, FLAKY};
 use super::checkout::found_elsewhere;
 use super::patterns::AlwaysRun;
-use super::states::States;
+use super::states::{States, Way};
 use crate::cache::{Cache, Input, InputState, Key, Lookup, Reason, Record};
 use crate::hasher::{FileDigest, file_digest};
 use crate::model::{Answer, Outcome, Source, TargetAnswer, TargetReport, Timestamp, Verdict};
+use crate::observer::{Kind, Stamp};
 use crate::protocol::KnownFailure;
 
 /// What the records say of a key.
@@ -65,7 +66,13 @@ fn changed_input(record: &Record, question: &Question) -> Option<String> {
 }
 
 /// The input as it is now, for a new record; `None` where that cannot be told.
-pub(super) fn input_now(path: &Path, root: &Path) -> Option<Input> {
+pub(super) fn input_now(path: &Path, root: &Path, states: &mut States) -> Option<Input> {
+    match Stamp::of(path).kind() {
+        Some(Kind::File) => return states.read(root, path, Way::Content).ok(),
+        Some(Kind::Symlink) | None => {}
+        Some(_) => return None,
+    }
+    // The compiler follows links.
     let state = match file_digest(path) {
         FileDigest::Known(digest) => InputState::Digest(digest),
         FileDigest::Absent => InputState::Absent,

@@ -526,10 +526,10 @@ impl Session<'_> {
             let dir = dir.strip_prefix(&self.question.root).unwrap_or(dir).display();
             format!("the target directory {dir} is one of sources too: choose another")
         }));
-        let mut inputs = Vec::new();
+        let (mut inputs, mut states) = (Vec::new(), States::default());
         for path in sources {
             let young = is_young(path, built_at);
-            match input_now(path, &self.question.root).filter(|_| !young) {
+            match input_now(path, &self.question.root, &mut states).filter(|_| !young) {
                 Some(input) => inputs.push(input),
                 None if young => doubts.push(format!("{} has only just changed", path.display())),
                 None => doubts.push(format!("{} cannot be read", path.display())),
