@@ -170,3 +170,20 @@ fn the_lines_for_cargo_are_what_cargo_takes() {
     home.environment.set("KNHK_TEST_CACHE_EXEC", "off");
     home.start("cargo", &["test"]).end(LIMIT).is(0, 0);
 }
+
+#[test]
+fn what_a_program_inherits_is_part_of_its_call() {
+    let test = "#[test] fn t() { let all: Vec<_> = (0..60)\n\
+                .map(|_| std::fs::File::open(\"Cargo.toml\").unwrap()).collect(); drop(all) }\n";
+    let Some(home) = built(&[("tests/it.rs", test)]) else { return };
+    let runner = format!("--config \"target.'cfg(all())'.runner=['{EXE}', 'exec']\"");
+    let shell = |first: &str| {
+        let line = format!("{first}; exec cargo {runner} test --test it");
+        home.start("sh", &["-c", &line]).end(LIMIT)
+    };
+    shell("umask 022").is(0, 0);
+    shell("umask 022").is(0, 1);
+    shell("umask 077").is(0, 0);
+    shell("umask 022").is(0, 1);
+    shell("umask 022; ulimit -n 50").is(101, 0);
+}

@@ -9,7 +9,7 @@ use super::super::states::{States, Way, is_settled, kind_of};
 use super::doubt::Doubt;
 use super::key::Subject;
 use crate::cache::{Input, InputState};
-use crate::observer::{Kind, Observation, Place, Seen, Stamp, Uses};
+use crate::observer::{Kind, Observation, Place, Problem, Seen, Stamp, Uses};
 
 /// So many reasons are told; the others are like them.
 const REASONS: usize = 3;
@@ -63,6 +63,9 @@ impl Judge {
         let mut inputs = Vec::new();
         // What was seen counts all the same: the tree's digest tells of nothing outside.
         let mut with_tree = !seen.is_complete();
+        // Another process's `/proc` is perhaps the run's own, in a place that we do not see.
+        let is_elsewhere =
+            seen.problems.iter().any(|problem| matches!(problem, Problem::Namespace(_)));
         if doubts.is_empty() {
             doubts.extend(self.program(seen, states).err());
         }
@@ -81,6 +84,7 @@ impl Judge {
             }
             match self.input(path, what, started, states) {
                 Ok(input) => inputs.extend(input),
+                Err(Doubt::NoFile(_)) if is_elsewhere => {}
                 // What cargo has just made is decided by the tree.
                 Err(Doubt::Young(_)) if self.is_product(path) => with_tree = true,
                 Err(doubt) => doubts.push(doubt),

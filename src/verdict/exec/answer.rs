@@ -63,8 +63,12 @@ fn answered_or_run(invocation: &Invocation, paths: &Paths, verify: bool) -> Opti
     }
     let cache = Cache::open(&paths.cache_dir);
     let state = cache.state(&root);
-    let surroundings =
-        format!("input {} output {terminal} error {}", stdin.kind, std::io::stderr().is_terminal());
+    let surroundings = format!(
+        "input {} output {terminal} error {} {}",
+        stdin.kind,
+        std::io::stderr().is_terminal(),
+        inherited()?
+    );
     let mut states = States::default();
     let subject = Subject::of_call(
         target.id(),
@@ -93,6 +97,17 @@ fn answered_or_run(invocation: &Invocation, paths: &Paths, verify: bool) -> Opti
     };
     let state = &state;
     Run { invocation, call, target, state, stdin, terminal, limits, recorded }.run()
+}
+
+/// What a program inherits besides its environment and that may have it fail: the mask of
+/// permissions, groups and limits of the process. `None` if the system does not say.
+fn inherited() -> Option<String> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let wanted = ["Umask:", "Gid:", "Groups:", "CapEff:"];
+    let lines = status.lines().filter(|line| wanted.iter().any(|name| line.starts_with(name)));
+    let mut all: Vec<_> = lines.map(str::to_owned).collect();
+    all.push(std::fs::read_to_string("/proc/self/limits").ok()?);
+    Some(all.join("\n"))
 }
 
 /// Whether an answer is run all the same, this time.

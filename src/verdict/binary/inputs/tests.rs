@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::super::super::Settings;
 use super::*;
 use crate::model::{TargetId, TargetKind};
-use crate::observer::{Address, Peer, Problem, Reach};
+use crate::observer::{Address, Peer, Reach};
 
 struct Scene {
     root: PathBuf,
@@ -351,4 +351,25 @@ proptest! {
         let now = (view(&folder, &uses), names());
         prop_assert_eq!(scene.holds(&inputs), then == now, "{:?} {:?}", then, now);
     }
+}
+
+#[test]
+fn what_was_seen_counts_even_if_not_all_was() {
+    let mut scene = Scene::new();
+    fs::write(scene.root.join("data/f"), "1").unwrap();
+    let path = scene.uses("data/f", Uses::READ);
+    scene.seen.problems.insert(Problem::IoUring);
+    let Fate::WithTree(inputs) = scene.judge(later()) else { panic!() };
+    assert_eq!(inputs.len(), 1);
+    fs::write(path, "2").unwrap();
+    assert!(!scene.holds(&inputs));
+    scene.seen.paths.clear();
+    let process = Path::new("/proc/1/limits");
+    let seen =
+        Seen { first: Stamp::of(process), uses: Uses::READ, link: None, place: Place::Machine };
+    scene.seen.paths.insert(process.to_owned(), seen);
+    assert!(matches!(&scene.doubts()[..], [Doubt::NoFile(_)]));
+    // With mounts of its own that may be one of its own processes.
+    scene.seen.problems.insert(Problem::Namespace("mount"));
+    assert!(matches!(scene.judge(later()), Fate::WithTree(_)));
 }
