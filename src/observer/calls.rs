@@ -109,6 +109,7 @@ pub(in crate::observer) enum Request {
     Nameless(&'static str),
     IoUring,
     Seccomp,
+    Landlock,
     Unknown,
 }
 
@@ -195,6 +196,7 @@ const COMMON: &[(c_long, When)] = &[
     (libc::SYS_add_key, When::Always),
     (libc::SYS_request_key, When::Always),
     (libc::SYS_keyctl, When::Always),
+    (libc::SYS_landlock_restrict_self, When::Always),
     // SECCOMP_SET_MODE_STRICT and SECCOMP_SET_MODE_FILTER.
     (libc::SYS_seccomp, When::OneOf { arg: 0, values: &[0, 1] }),
     (libc::SYS_prctl, When::OneOf { arg: 0, values: PRCTL }),
@@ -356,6 +358,7 @@ pub(in crate::observer) fn request(number: c_long, args: &[u64; 6]) -> Request {
             Request::Ipc("kernel keyring")
         }
         libc::SYS_seccomp | libc::SYS_prctl => Request::Seccomp,
+        libc::SYS_landlock_restrict_self => Request::Landlock,
         _ => Request::Unknown,
     }
 }

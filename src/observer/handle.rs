@@ -207,6 +207,9 @@ impl Run {
             Request::Seccomp => {
                 self.ledger.interference.insert(Interference::Seccomp);
             }
+            Request::Landlock => {
+                self.ledger.interference.insert(Interference::Landlock);
+            }
             Request::Unknown => self.problem(Problem::Call(call.number.into())),
         }
         Ok(())

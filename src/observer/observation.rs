@@ -390,6 +390,9 @@ pub enum Interference {
     /// traces would be passed over.
     #[error("the run uses seccomp itself")]
     Seccomp,
+    /// Restricts itself, which takes `no_new_privs`: an observed run has that without asking.
+    #[error("the run uses landlock")]
+    Landlock,
 }
 
 #[cfg(test)]

@@ -241,6 +241,7 @@ fn calls_of_another_architecture_make_the_observation_incomplete() {
 #[test]
 fn what_observation_would_change_is_told() {
     assert!(observe!("seccomp").interference.contains(&Interference::Seccomp));
+    assert!(observe!("landlock").interference.contains(&Interference::Landlock));
     if !rustix::process::geteuid().is_root() {
         return;
     }

@@ -154,6 +154,10 @@ fn main() {
             syscall(number[1], fd, c"".as_ptr(), arguments.as_ptr(), std::ptr::null::<u8>(), 0x1000);
             panic!("{}", std::io::Error::last_os_error());
         },
+        "landlock" => unsafe {
+            // No rules, so that it fails whether the kernel has it or not.
+            syscall(446, -1, 0);
+        },
         // A call that no kernel has yet.
         "unborn-call" => unsafe {
             syscall(511);
