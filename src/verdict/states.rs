@@ -170,7 +170,7 @@ impl States {
             InputState::Program(_) => Way::Program,
             InputState::Listing(_) => Way::Names,
             InputState::Targets(_) => Way::Targets,
-            InputState::Kind(_) => Way::Kind,
+            InputState::Kind(_) => return kind_of(&Stamp::of(&path)) == input.state,
             InputState::Same(_) => Way::Same,
         };
         if let Some(proof) = &input.proof
