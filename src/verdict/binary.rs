@@ -18,8 +18,8 @@
 //! content: they are large, and replaced rather than edited.
 //!
 //! **Where nothing can be observed**, or something may have been missed, the digest of the whole
-//! tree joins the key. What spoke to others than itself is not kept at all, unless the project
-//! vouches for them.
+//! tree joins the key, and what was seen counts beside it. What spoke to others than itself is not
+//! kept at all, unless the project vouches for them.
 
 #[cfg(target_os = "linux")]
 mod call;
