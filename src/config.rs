@@ -87,6 +87,8 @@ pub struct BackgroundSettings {
     pub memory_pressure: Option<u32>,
     /// While the session is locked.
     pub session_locked: Effort,
+    /// While other programs keep the processors busy.
+    pub processors_busy: Effort,
     /// Compilers or test programs at a time; none leaves it to cargo and to the machine's load.
     pub jobs: Option<NonZeroUsize>,
 }

@@ -3,12 +3,14 @@
 //!
 //! The only place that may create a `Command`. Nothing here knows what it runs.
 
+mod brake;
 mod environment;
 #[cfg(target_os = "linux")]
 mod in_place;
 mod run;
 mod tree;
 
+pub use brake::Brake;
 pub use environment::Environment;
 #[cfg(target_os = "linux")]
 pub use in_place::{Held, InPlace, end_as, hold_signals, run_in_place};
@@ -41,6 +43,7 @@ pub struct Spec {
     dir: PathBuf,
     environment: Environment,
     priority: Priority,
+    brake: Brake,
     before_exec: Option<Hook>,
 }
 
@@ -80,6 +83,7 @@ impl Spec {
             dir: dir.into(),
             environment,
             priority: Priority::Foreground,
+            brake: Brake::default(),
             before_exec: None,
         }
     }
@@ -102,6 +106,13 @@ impl Spec {
     #[must_use]
     pub fn priority(mut self, priority: Priority) -> Self {
         self.priority = priority;
+        self
+    }
+
+    /// Has the child, under [`run`], stand still while this brake is on.
+    #[must_use]
+    pub fn brake(mut self, brake: &Brake) -> Self {
+        self.brake = brake.clone();
         self
     }
 

@@ -96,7 +96,8 @@ pub(super) async fn call(
     }
     let child = Spec::new(&spec.toolchain.cargo, &spec.selection.dir, environment)
         .args(words)
-        .priority(spec.priority);
+        .priority(spec.priority)
+        .brake(&spec.brake);
 
     let mut output = OutputStream::default();
     let mut errors = ErrorStream::default();

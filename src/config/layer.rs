@@ -74,8 +74,12 @@ pub(super) struct BackgroundLayer {
     /// While the session is locked.
     #[schemars(with = "Effort")]
     pub(super) session_locked: Option<Effort>,
-    /// How many compilers or test programs at a time; 0 leaves it to cargo, less one while others
-    /// keep the processors busy.
+    /// While other programs keep the processors busy: "slow" leaves a core to them, "pause" has
+    /// builds stand still as well while they use all cores.
+    #[schemars(with = "Effort")]
+    pub(super) processors_busy: Option<Effort>,
+    /// How many compilers or test programs at a time; 0 leaves it to cargo, and to
+    /// `processors_busy`.
     #[schemars(with = "u32", range(min = *values::JOBS.start(), max = *values::JOBS.end()))]
     pub(super) jobs: Option<u32>,
 }
@@ -215,8 +219,15 @@ pub(super) mod keys {
     /// In `[log]`.
     pub(in crate::config) const LOG: &[&str] = &["level"];
     /// In `[background]`.
-    pub(in crate::config) const BACKGROUND: &[&str] =
-        &["on_battery", "battery_below", "power_save", "memory_pressure", "session_locked", "jobs"];
+    pub(in crate::config) const BACKGROUND: &[&str] = &[
+        "on_battery",
+        "battery_below",
+        "power_save",
+        "memory_pressure",
+        "session_locked",
+        "processors_busy",
+        "jobs",
+    ];
     /// In `[defaults]`.
     pub(in crate::config) const DEFAULTS: &[&str] = PROJECT.split_at(1).1;
     /// In `[[project]]`.
@@ -252,6 +263,7 @@ impl BackgroundLayer {
             power_save: self.power_save.or(base.power_save)?,
             memory_pressure: Some(pressure).filter(|percent| *percent > 0),
             session_locked: self.session_locked.or(base.session_locked)?,
+            processors_busy: self.processors_busy.or(base.processors_busy)?,
             jobs: NonZeroUsize::new(jobs as usize),
         })
     }
@@ -438,6 +450,7 @@ fn background(
             put(&mut layer.memory_pressure, values::percent(name, value, values::PRESSURE), faults);
         }
         "session_locked" => put(&mut layer.session_locked, values::effort(name, value), faults),
+        "processors_busy" => put(&mut layer.processors_busy, values::effort(name, value), faults),
         "jobs" => put(&mut layer.jobs, values::number(name, value, values::JOBS), faults),
         _ => faults.push(unknown(key, "in `[background]`", keys::BACKGROUND)),
     }

@@ -48,6 +48,7 @@ fn background(out: &mut String, background: &BackgroundSettings) {
     line(out, "power_save", &quoted(background.power_save.as_str()));
     line(out, "memory_pressure", &percent(background.memory_pressure.unwrap_or(0)));
     line(out, "session_locked", &quoted(background.session_locked.as_str()));
+    line(out, "processors_busy", &quoted(background.processors_busy.as_str()));
     line(out, "jobs", &background.jobs.map_or(0, usize::from).to_string());
 }
 

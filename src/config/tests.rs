@@ -78,6 +78,7 @@ fn no_file_means_the_shipped_default() {
             power_save: Effort::Slow,
             memory_pressure: Some(10),
             session_locked: Effort::Run,
+            processors_busy: Effort::Pause,
             jobs: None,
         },
         defaults: Settings {
@@ -135,6 +136,7 @@ fn layers_lie_over_one_another() {
         power_save = "pause"
         memory_pressure = "0%"
         session_locked = "pause"
+        processors_busy = "slow"
         jobs = 3
         [defaults]
         args = ["-p", "a", "--", "--ignored"]
@@ -178,6 +180,7 @@ fn layers_lie_over_one_another() {
             power_save: Effort::Pause,
             memory_pressure: None,
             session_locked: Effort::Pause,
+            processors_busy: Effort::Slow,
             jobs: NonZeroUsize::new(3),
         }
     );

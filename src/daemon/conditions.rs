@@ -10,6 +10,8 @@ mod judge;
 mod pauses;
 mod readings;
 mod sensors;
+mod standing;
+mod stillness;
 mod survey;
 
 use std::num::NonZeroUsize;
@@ -30,6 +32,7 @@ use crate::protocol::ProjectStatus;
 
 pub use self::pauses::{Left, Pause, PauseError, Pauses};
 pub(super) use self::sensors::Machine;
+pub(super) use self::standing::Standing;
 pub use self::survey::{Surveyed, survey};
 
 /// How often readings are taken.
@@ -51,6 +54,8 @@ pub(super) struct Conditions {
     pauses: watch::Receiver<Pauses>,
     machine: watch::Receiver<Option<Decision>>,
     followers: Arc<watch::Sender<usize>>,
+    /// Where the machine tells of its processors at any time.
+    proc: Option<PathBuf>,
 }
 
 impl Conditions {
@@ -66,6 +71,10 @@ impl Conditions {
         let (tell_pauses, pauses) = watch::channel(Pauses::load(&cache_dir));
         let (tell, decision) = watch::channel(None);
         let (followers, demand) = watch::channel(0);
+        let proc = match &machine {
+            Machine::Files { proc, .. } => Some(proc.clone()),
+            Machine::Programs => None,
+        };
         let owner = Owner {
             sensors: Sensors::new(machine, environment),
             judge: Judge::default(),
@@ -81,7 +90,7 @@ impl Conditions {
                 () = owner.run(asked, demand) => {}
             }
         });
-        Self { orders, pauses, machine: decision, followers: Arc::new(followers) }
+        Self { orders, pauses, machine: decision, followers: Arc::new(followers), proc }
     }
 
     /// Other settings are in force.
@@ -109,6 +118,7 @@ impl Conditions {
             pauses: self.pauses.clone(),
             machine: self.machine.clone(),
             followers: Arc::clone(&self.followers),
+            proc: self.proc.clone(),
             counted: None,
         }
     }
@@ -218,6 +228,7 @@ pub(super) struct Follower {
     pauses: watch::Receiver<Pauses>,
     machine: watch::Receiver<Option<Decision>>,
     followers: Arc<watch::Sender<usize>>,
+    proc: Option<PathBuf>,
     counted: Option<Counted>,
 }
 
@@ -244,7 +255,7 @@ impl Follower {
             }
             if let Some(decision) = &*self.machine.borrow_and_update() {
                 if decision.effort != Effort::Pause {
-                    let Decision { effort, jobs, reason } = decision.clone();
+                    let Decision { effort, jobs, reason, .. } = decision.clone();
                     return Speed { effort, jobs, reason };
                 }
                 tell(decision.reason.clone().unwrap_or_default());
@@ -254,6 +265,16 @@ impl Follower {
                 () = changed(&mut self.machine) => {}
             }
         }
+    }
+
+    /// What a build looks at others with.
+    pub(super) fn standing(&self) -> Standing {
+        Standing::new(self.proc.clone())
+    }
+
+    /// Whether a build is to stand still while others use all cores.
+    pub(super) fn may_stand(&self) -> bool {
+        self.machine.borrow().as_ref().is_some_and(|decision| decision.stands)
     }
 
     /// Why work that has begun at `speed` must be given up, if it must.

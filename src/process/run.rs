@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::brake::Braked;
 use super::tree::signal_tree;
 use super::{SpawnError, Spec};
 use crate::model::End;
@@ -101,19 +102,21 @@ pub async fn run(
         }
     });
     let mut kill_at = Box::pin(sleep(Duration::MAX));
+    let mut braked = spec.brake.follow();
     let status = loop {
         tokio::select! {
             biased;
             () = cancel.cancelled(), if asked_to_end.is_none() => {
                 asked_to_end = Some(End::Cancelled);
-                tree.signal(Signal::TERM);
+                tree.ask_to_end(&braked);
                 kill_at = Box::pin(sleep(GRACE));
             }
             () = &mut deadline, if asked_to_end.is_none() => {
                 asked_to_end = Some(End::TimedOut);
-                tree.signal(Signal::TERM);
+                tree.ask_to_end(&braked);
                 kill_at = Box::pin(sleep(GRACE));
             }
+            signal = braked.order(), if asked_to_end.is_none() => tree.signal(signal),
             () = &mut kill_at, if asked_to_end.is_some() => {
                 tree.signal(Signal::KILL);
                 kill_at = Box::pin(sleep(GRACE));
@@ -210,6 +213,14 @@ impl Tree {
     fn signal(&self, signal: Signal) {
         if let Some(leader) = self.0 {
             signal_tree(leader, signal);
+        }
+    }
+
+    /// Asks politely; what stands still has to go on to hear it.
+    fn ask_to_end(&self, braked: &Braked) {
+        self.signal(Signal::TERM);
+        if braked.stands() {
+            self.signal(Signal::CONT);
         }
     }
 

@@ -104,16 +104,20 @@ pub struct ProjectStatus {
     pub courtesy: Courtesy,
 }
 
-/// How often builds in the background gave way to another cargo, since the daemon was started.
+/// How often builds in the background gave way to another cargo, and how long they stood still for
+/// other programs, since the daemon was started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Courtesy {
     /// How often.
     pub times: u64,
-    /// How long builds have run, in milliseconds.
+    /// How long builds have run, in milliseconds, less what they stood still.
     pub spent_ms: u64,
     /// How much of that was thrown away by giving way, in milliseconds: the time since the last
     /// unit that was finished.
     pub lost_ms: u64,
+    /// How long they stood still, in milliseconds, while other programs used all cores.
+    #[serde(default)]
+    pub stood_ms: u64,
 }
 
 /// How a build came out.

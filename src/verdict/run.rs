@@ -21,7 +21,7 @@ use super::{Facts, Look, Question, Tree, TreeError, code_hash, known_failure, so
 use crate::cache::{Cache, Input, Key, Limits, ProjectState, Record, Unkept};
 use crate::compiler::{Build, BuildSpec, CompileError, Progress, TestCompiler};
 use crate::model::{Answer, Digest, End, TargetAnswer, TargetReport, Timestamp, Verdict};
-use crate::process::Priority;
+use crate::process::{Brake, Priority};
 use crate::protocol::{KnownFailure, VERSION};
 use crate::runner;
 use crate::runner::nextest::NextestError;
@@ -342,6 +342,7 @@ impl Session<'_> {
             target_dir: self.question.target_dir.clone(),
             priority: self.options.priority,
             jobs: self.options.build_jobs,
+            brake: Brake::default(),
             colour: self.options.color,
             hook: self.options.hook.clone(),
         })

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::readings::Supply;
+use super::stillness::Used;
 
 /// A file's content without the line's end; none where it cannot be read.
 fn text(file: &Path) -> Option<String> {
@@ -27,6 +28,14 @@ fn pressure(text: &str) -> Option<f64> {
 pub(super) struct Processors {
     /// Ticks spent in programs that are not at low priority.
     user: u64,
+    /// Ticks spent in those that are, as ours.
+    nice: u64,
+    /// Ticks spent in the kernel, whoever for.
+    kernel: u64,
+    /// Ticks of processors with nothing to do.
+    idle: u64,
+    /// Ticks that this machine's own host took.
+    stolen: u64,
     /// All ticks of all processors.
     total: u64,
     /// How many.
@@ -52,8 +61,17 @@ impl Processors {
         let count = u32::try_from(stat.lines().filter(of).count()).ok()?;
         let running = stat.lines().find_map(|line| line.strip_prefix("procs_running "))?;
         let running = running.trim().parse().ok()?;
-        let user = *ticks.first()?;
-        (ticks.len() >= 4).then(|| Self { user, total: ticks.iter().sum(), count, running })
+        let of = |place: usize| ticks.get(place).copied().unwrap_or(0);
+        (ticks.len() >= 4).then(|| Self {
+            user: of(0),
+            nice: of(1),
+            kernel: of(2) + of(5) + of(6),
+            idle: of(3) + of(4),
+            stolen: of(7),
+            total: ticks.iter().sum(),
+            count,
+            running,
+        })
     }
 
     /// How many cores others have kept busy since `before`; without that, how many they want at
@@ -70,6 +88,21 @@ impl Processors {
             // No tick has passed, or the counters have been set back.
             (None, Some(_)) => None,
         }
+    }
+
+    /// Shares of all processors since `before`. The kernel does not say for whom it worked: for
+    /// others as much as they had of the rest.
+    #[expect(clippy::cast_precision_loss, reason = "a share of a moment")]
+    pub(super) fn used_since(&self, before: &Self) -> Option<Used> {
+        let since = |of: fn(&Self) -> u64| of(self).checked_sub(of(before));
+        let (user, nice) = (since(|all| all.user)?, since(|all| all.nice)?);
+        let (kernel, idle) = (since(|all| all.kernel)?, since(|all| all.idle)?);
+        let there = since(|all| all.total)?.checked_sub(since(|all| all.stolen)?)?;
+        let theirs = if user + nice == 0 { 1.0 } else { user as f64 / (user + nice) as f64 };
+        (there > 0).then(|| Used {
+            others: (user as f64 + kernel as f64 * theirs) / there as f64,
+            all: there.saturating_sub(idle) as f64 / there as f64,
+        })
     }
 }
 
@@ -163,6 +196,28 @@ mod tests {
         for odd in ["", "cpu", "cpu  1 2\nprocs_running 1", "cpu  1 2 3 4\n"] {
             assert_eq!(Processors::parse(odd), None, "{odd}");
         }
+    }
+
+    #[test]
+    fn the_kernel_works_for_those_who_work() {
+        let stat = |user: u64, nice: u64, system: u64, idle: u64, steal: u64| {
+            let ticks = format!("{user} {nice} {system} {idle} 0 0 0 {steal} 0 0");
+            Processors::parse(&format!("cpu  {ticks}\ncpu0 {ticks}\nprocs_running 3\n")).unwrap()
+        };
+        let before = stat(1_000, 1_000, 1_000, 1_000, 1_000);
+        let share = |user: u64, nice: u64, system: u64, idle: u64, steal: u64| {
+            let now = stat(1_000 + user, 1_000 + nice, 1_000 + system, 1_000 + idle, 1_000 + steal);
+            now.used_since(&before).map(|used| (used.others, used.all))
+        };
+        assert_eq!(share(20, 0, 0, 0, 0), Some((1.0, 1.0)));
+        assert_eq!(share(15, 0, 5, 0, 0), Some((1.0, 1.0)));
+        assert_eq!(share(5, 10, 3, 2, 0), Some((0.3, 0.9)), "a third of the kernel's");
+        assert_eq!(share(0, 20, 0, 0, 0), Some((0.0, 1.0)), "all of it ours");
+        assert_eq!(share(0, 0, 5, 15, 0), Some((0.25, 0.25)), "nobody but the kernel");
+        assert_eq!(share(10, 0, 0, 0, 10), Some((1.0, 1.0)), "what is stolen is not there");
+        assert_eq!(share(0, 0, 0, 0, 10), None);
+        assert_eq!(share(0, 0, 0, 0, 0), None, "no tick has passed");
+        assert_eq!(before.used_since(&stat(2_000, 2_000, 2_000, 2_000, 2_000)), None);
     }
 
     #[cfg(target_os = "linux")]

@@ -34,6 +34,8 @@ pub(in crate::daemon) struct Decision {
     pub(super) jobs: Option<NonZeroUsize>,
     /// Why not at full speed; none where it is.
     pub(super) reason: Option<String>,
+    /// Whether a build stands still while others use all cores.
+    pub(super) stands: bool,
 }
 
 /// What stands in the way.
@@ -101,7 +103,8 @@ impl Judge {
         }
         let found = self.worst(now, readings, settings);
         let (effort, cause) = self.settle(now, found);
-        self.busy = readings.others.is_some_and(|others| {
+        let cares = settings.processors_busy != Effort::Run;
+        self.busy = readings.others.filter(|_| cares).is_some_and(|others| {
             let limit = if self.busy { QUIET } else { BUSY };
             others >= limit
         });
@@ -114,7 +117,9 @@ impl Judge {
                 (left, left.map(|_| "one core is left to other programs".to_owned()))
             }
         };
-        Decision { effort, jobs, reason: cause.map(|cause| cause.to_string()).or(reason) }
+        let reason = cause.map(|cause| cause.to_string()).or(reason);
+        let stands = settings.processors_busy == Effort::Pause;
+        Decision { effort, jobs, reason, stands }
     }
 
     /// The worst of all that stands in the way now; of equals the first.
@@ -208,6 +213,7 @@ mod tests {
         power_save: Effort::Slow,
         memory_pressure: Some(10),
         session_locked: Effort::Pause,
+        processors_busy: Effort::Pause,
         jobs: None,
     };
 
@@ -261,7 +267,10 @@ mod tests {
     #[test]
     fn what_is_not_known_runs() {
         let decision = Court::new(ALL_PAUSE, 4).at(0, Readings::default());
-        assert_eq!(decision, Decision { effort: Effort::Run, jobs: None, reason: None });
+        assert_eq!(
+            decision,
+            Decision { effort: Effort::Run, jobs: None, reason: None, stands: true }
+        );
         let unknown = Readings { supply: Some(Supply::Battery(None)), ..calm() };
         assert_eq!(Court::new(ALL_PAUSE, 4).at(0, unknown).effort, Effort::Run);
     }
@@ -364,6 +373,12 @@ mod tests {
         assert_eq!(court.at(2, others(0.5)).jobs, NonZeroUsize::new(3));
         assert_eq!(court.at(3, others(0.3)).jobs, None);
         assert_eq!(Court::new(ALL_PAUSE, 1).at(0, others(1.0)).jobs, None, "there is only one");
+        let run = BackgroundSettings { processors_busy: Effort::Run, ..ALL_PAUSE };
+        let heedless = Court::new(run, 4).at(0, others(4.0));
+        assert_eq!((heedless.jobs, heedless.stands), (None, false));
+        let slow = BackgroundSettings { processors_busy: Effort::Slow, ..ALL_PAUSE };
+        let slowly = Court::new(slow, 4).at(0, others(4.0));
+        assert_eq!((slowly.jobs, slowly.stands), (NonZeroUsize::new(3), false));
         let two = BackgroundSettings { jobs: NonZeroUsize::new(2), ..ALL_PAUSE };
         assert_eq!(Court::new(two, 8).at(0, others(8.0)).jobs, NonZeroUsize::new(2));
     }
@@ -436,6 +451,7 @@ mod tests {
                 power_save: Effort::Run,
                 memory_pressure: None,
                 session_locked: Effort::Run,
+                processors_busy: Effort::Run,
                 jobs: None,
             };
             let mut court = Court::new(settings, 4);

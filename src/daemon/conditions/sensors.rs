@@ -171,6 +171,7 @@ mod tests {
         power_save: Effort::Slow,
         memory_pressure: Some(10),
         session_locked: Effort::Run,
+        processors_busy: Effort::Pause,
         jobs: None,
     };
 

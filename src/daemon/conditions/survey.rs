@@ -65,6 +65,7 @@ mod tests {
             power_save: Effort::Run,
             memory_pressure: Some(10),
             session_locked: Effort::Pause,
+            processors_busy: Effort::Pause,
             jobs: None,
         };
         let readings = Readings {

@@ -10,6 +10,7 @@ const SETTINGS: BackgroundSettings = BackgroundSettings {
     power_save: Effort::Slow,
     memory_pressure: Some(10),
     session_locked: Effort::Run,
+    processors_busy: Effort::Pause,
     jobs: None,
 };
 

@@ -34,13 +34,16 @@ pub(super) struct Courtesy {
     spent: Duration,
     lost: Duration,
     fruitless: u32,
+    /// How long the attempt under way has stood still, and all of them.
+    stands: Duration,
+    stood: Duration,
     total: protocol::Courtesy,
 }
 
 /// How an attempt goes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Attempt {
-    /// How long it has been running.
+    /// How long it has been running, less what it stood still.
     pub(super) ran: Duration,
     /// How long ago it finished its last unit; since its start if it has finished none.
     pub(super) since_unit: Duration,
@@ -59,8 +62,15 @@ impl Courtesy {
         self.fruitless < FRUITLESS || attempt.finished || attempt.ran >= INSISTENCE
     }
 
+    /// The attempt under way was made to stand still for this long.
+    pub(super) fn stood(&mut self, time: Duration) {
+        self.stands += time;
+        self.stood += time;
+    }
+
     /// An attempt gave way.
     pub(super) fn gave_way(&mut self, attempt: Attempt) {
+        self.stands = Duration::ZERO;
         self.enter(attempt.ran, attempt.since_unit);
         self.total.times += 1;
         self.fruitless = if attempt.finished { 0 } else { self.fruitless + 1 };
@@ -71,8 +81,9 @@ impl Courtesy {
     }
 
     /// An attempt of this length came to its end, or became needless.
-    pub(super) fn ended(&mut self, ran: Duration) {
-        self.enter(ran, Duration::ZERO);
+    pub(super) fn ended(&mut self, length: Duration) {
+        let stood = std::mem::take(&mut self.stands);
+        self.enter(length.saturating_sub(stood), Duration::ZERO);
         self.fruitless = 0;
         if self.lost * LOSS <= self.spent {
             self.pause = Duration::ZERO;
@@ -91,7 +102,7 @@ impl Courtesy {
 
     /// Sums since the daemon's start.
     pub(super) fn total(&self) -> protocol::Courtesy {
-        self.total
+        protocol::Courtesy { stood_ms: milliseconds(self.stood), ..self.total }
     }
 
     /// The share of the time that was thrown away, in percent.
@@ -150,7 +161,21 @@ mod tests {
         assert!(!courtesy.may_begin(Duration::ZERO, seconds(1)), "half was lost");
         courtesy.ended(seconds(30));
         assert!(courtesy.may_begin(Duration::ZERO, seconds(1)));
-        let total = protocol::Courtesy { times: 1, spent_ms: 50_000, lost_ms: 10_000 };
+        let total = protocol::Courtesy { times: 1, spent_ms: 50_000, lost_ms: 10_000, stood_ms: 0 };
+        assert_eq!(courtesy.total(), total);
+    }
+
+    #[test]
+    fn standing_still_is_neither_spent_nor_lost() {
+        let mut courtesy = Courtesy::default();
+        courtesy.stood(seconds(5));
+        courtesy.stood(seconds(15));
+        courtesy.ended(seconds(30));
+        courtesy.stood(seconds(7));
+        courtesy.gave_way(attempt(10, 1));
+        courtesy.ended(seconds(10));
+        let total =
+            protocol::Courtesy { times: 1, spent_ms: 30_000, lost_ms: 1_000, stood_ms: 27_000 };
         assert_eq!(courtesy.total(), total);
     }
 

@@ -47,6 +47,11 @@ impl Patience {
         self.since = now;
     }
 
+    /// It was made to stand still for this long, which does not count.
+    pub(super) fn stood(&mut self, time: Duration) {
+        self.since += time;
+    }
+
     /// Why it is to be ended, if it is.
     pub(super) fn overdue(&self, now: Instant) -> Option<String> {
         let silent = now.saturating_duration_since(self.since);
@@ -107,5 +112,19 @@ mod tests {
         assert_eq!(patience.overdue(start + 18 * SECOND), None);
         assert!(patience.overdue(start + 19 * SECOND).is_some());
         assert_eq!(Patience::new(None, start).overdue(start + 100_000 * SECOND), None);
+    }
+
+    #[test]
+    fn standing_still_does_not_count() {
+        let start = Instant::now();
+        let mut patience = Patience::new(Some(10 * SECOND), start);
+        patience.building(1, "a", start + SECOND);
+        patience.stood(100 * SECOND);
+        assert_eq!(patience.overdue(start + 110 * SECOND), None);
+        let why = patience.overdue(start + 111 * SECOND).unwrap();
+        assert!(why.ends_with("for 10 s"), "{why}");
+        patience.building(2, "b", start + 112 * SECOND);
+        patience.stood(SECOND);
+        assert_eq!(patience.overdue(start + 122 * SECOND), None);
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{debug, info};
 
-use super::super::conditions::{Follower, Speed};
+use super::super::conditions::{Follower, Speed, Standing};
 use super::super::lock;
 use super::super::queue::{Queue, Wish};
 use super::ahead::Lesson;
@@ -78,6 +78,7 @@ pub(super) async fn build(
     teach: &(dyn Fn(Lesson) + Send + Sync),
 ) -> End {
     let mut progress = Progression::new(&plan.stages);
+    let mut standing = conditions.standing();
     // What stages built, and what attempts built again that came to nothing else, is news as well.
     let (mut earlier, again) = (Vec::new(), Mutex::new(Vec::new()));
     loop {
@@ -98,7 +99,7 @@ pub(super) async fn build(
             let compiler = plan.compiler(stage, &speed);
             let intro = progress.intro(stage);
             let begun = Instant::now();
-            let allowed = (worker, &*conditions, &speed);
+            let allowed = (worker, &*conditions, &mut standing, &speed);
             let watched = (plan.limit, &again);
             let what = (&compiler, stage, &*intro);
             let outcome = attempt(courtesy, what, watched, &place, allowed).await;
@@ -225,10 +226,12 @@ struct Heard {
     /// It made, or set out to make, something that is no part of the whole.
     other: bool,
     patience: Patience,
+    /// What there is to tell of it.
+    text: String,
 }
 
 impl Heard {
-    fn new(limit: Option<Duration>) -> Self {
+    fn new(limit: Option<Duration>, text: String) -> Self {
         let now = Instant::now();
         let patience = Patience::new(limit, now);
         Self {
@@ -240,7 +243,15 @@ impl Heard {
             blocked: false,
             other: false,
             patience,
+            text,
         }
+    }
+
+    /// It stood still for this long, which is nobody's time.
+    fn stood(&mut self, time: Duration) {
+        self.started += time;
+        self.since += time;
+        self.patience.stood(time);
     }
 
     /// Takes note; what there is to tell.
@@ -307,23 +318,33 @@ async fn attempt(
     (compiler, stage, intro): (&TestCompiler, Option<&Stage>, &str),
     (limit, again): (Option<Duration>, &Mutex<Vec<String>>),
     place: &Place,
-    (worker, conditions, speed): (&Worker, &Follower, &Speed),
+    (worker, conditions, standing, speed): (&Worker, &Follower, &mut Standing, &Speed),
 ) -> Outcome {
     let at_first = if intro.is_empty() { "building" } else { intro };
-    worker.tell.send_replace((State::Building, speed.describe(at_first.to_owned())));
+    let at_first = speed.describe(at_first.to_owned());
+    worker.tell.send_replace((State::Building, at_first.clone()));
     let cancel = worker.cancel.child_token();
-    let heard = Mutex::new(Heard::new(limit));
+    let heard = Mutex::new(Heard::new(limit, at_first));
+    let brake = &compiler.spec().brake;
+    brake.put(false);
+    let mut looked = Instant::now();
+    standing.look(looked, false);
     let progress = |progress: Progress| {
         if let Progress::Status(text) = &progress
             && let Some(line) = text.strip_prefix("Dirty ")
         {
             note_again(&mut lock(again), line);
         }
-        if let Some(mut text) = lock(&heard).note(progress, stage) {
+        let mut heard = lock(&heard);
+        if let Some(mut text) = heard.note(progress, stage) {
             if !intro.is_empty() {
                 text = format!("{intro}: {text}");
             }
-            worker.tell.send_replace((State::Building, speed.describe(text)));
+            heard.text = speed.describe(text);
+            // The last words of what stands still may come late.
+            if !brake.is_on() {
+                worker.tell.send_replace((State::Building, heard.text.clone()));
+            }
         }
     };
     let mut build = std::pin::pin!(compiler.build(&cancel, progress));
@@ -336,6 +357,22 @@ async fn attempt(
             },
             () = tokio::time::sleep(LOOK) => {}
         }
+        let (now, wanted) = (Instant::now(), worker.wanted.is_cancelled());
+        if brake.is_on() {
+            lock(&heard).stood(now - looked);
+            lock(courtesy).stood(now - looked);
+        }
+        looked = now;
+        // What insists on one unit before it gives way does not stand still on the way there.
+        let insists = !lock(courtesy).gives_way(lock(&heard).attempt());
+        let stands = standing.look(now, !wanted && !insists && conditions.may_stand());
+        if stands != brake.is_on() {
+            brake.put(stands);
+            worker.tell.send_replace(match stands {
+                true => (State::Paused, Standing::REASON.to_owned()),
+                false => (State::Building, lock(&heard).text.clone()),
+            });
+        }
         if lock(&heard).other {
             cancel.cancel();
             let result = build.await;
@@ -345,7 +382,7 @@ async fn attempt(
                 false => Outcome::Other,
             };
         }
-        let overdue = lock(&heard).patience.overdue(Instant::now());
+        let overdue = lock(&heard).patience.overdue(now);
         if let Some(why) = overdue {
             cancel.cancel();
             return match build.await {
@@ -356,7 +393,6 @@ async fn attempt(
                 result => Outcome::Ended(result),
             };
         }
-        let wanted = worker.wanted.is_cancelled();
         let stopped = match wanted {
             false => conditions.objection(speed),
             // Who waits does not wait for one job after the other.

@@ -168,7 +168,11 @@ impl Stage {
         self.spawn_daemon();
         self.wait_ready();
         self.ours(project, &["add"]);
-        self.wait(project, "a build", || self.project(project)["state"] == "building");
+        self.wait(project, "a build", || {
+            let status = self.project(project);
+            let stood = status["courtesy"]["stood_ms"].as_u64();
+            status["state"] == "building" || stood.is_some_and(|time| time > 0)
+        });
     }
 
     /// Ends the daemon.
