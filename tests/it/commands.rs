@@ -6,3 +6,5 @@ mod pace;
 mod records;
 mod selections;
 mod shapes;
+#[cfg(target_os = "linux")]
+mod standing;

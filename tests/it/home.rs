@@ -173,7 +173,8 @@ impl Home {
     pub(crate) fn config(&self, text: &str, settings: &str) {
         let file = self.config_file();
         fs::create_dir_all(file.parent().unwrap()).unwrap();
-        let calm = "[background]\non_battery='run'\npower_save='run'\nmemory_pressure='0%'\n";
+        let calm = "[background]\non_battery='run'\npower_save='run'\nmemory_pressure='0%'\n\
+                    processors_busy='run'\n";
         let calm = if text.contains("[background]") { "" } else { calm };
         let text = format!("{text}\n{calm}[[project]]\npath = {:?}\n{settings}\n", self.root);
         // As editors do it: a daemon never sees half of it.

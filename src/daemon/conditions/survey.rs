@@ -46,6 +46,11 @@ fn describe(settings: &BackgroundSettings, readings: &Readings) -> Vec<Surveyed>
             "session_locked",
             readings.locked.map(|reading| locked(reading).to_owned()),
         ),
+        (
+            settings.processors_busy != Effort::Run,
+            "processors_busy",
+            readings.others.map(|cores| format!("other programs use {cores:.1} cores")),
+        ),
     ]
     .into_iter()
     .filter(|(asked, ..)| *asked)
@@ -72,6 +77,7 @@ mod tests {
             supply: Some(Supply::Battery(Some(7))),
             power_save: Some(true),
             locked: Some(false),
+            others: Some(1.25),
             ..Readings::default()
         };
         let of = |key, found: Option<&str>| Surveyed { key, found: found.map(str::to_owned) };
@@ -81,6 +87,7 @@ mod tests {
                 of("memory_pressure", None),
                 of("on_battery", Some("on battery, 7 %")),
                 of("session_locked", Some("not locked")),
+                of("processors_busy", Some("other programs use 1.2 cores")),
             ]
         );
     }

@@ -11,7 +11,7 @@ use knhk_test_cache::protocol::{ProjectStatus, State};
 use crate::home::{EXE, Home, LIMIT, until};
 
 /// A build script that says how often it was started, and ends when it may.
-const SCRIPT: &str = "fn main() {\n\
+pub(super) const SCRIPT: &str = "fn main() {\n\
      \x20   use std::io::Write;\n\
      \x20   println!(\"cargo::rerun-if-changed=src/lib.rs\");\n\
      \x20   let mut begun = std::fs::OpenOptions::new().create(true).append(true).open(\"target/begun\").unwrap();\n\
@@ -20,7 +20,7 @@ const SCRIPT: &str = "fn main() {\n\
      \x20       std::thread::sleep(std::time::Duration::from_millis(5));\n\
      \x20   }\n}\n";
 
-fn begun(home: &Home) -> u64 {
+pub(super) fn begun(home: &Home) -> u64 {
     std::fs::metadata(home.root.join("target/begun")).map_or(0, |file| file.len())
 }
 
@@ -136,7 +136,7 @@ fn what_cannot_be_paused_is_an_error() {
 }
 
 /// A daemon in this process, on a machine of files.
-async fn on_machine(home: &Home, root: &Path) -> Daemon {
+pub(super) async fn on_machine(home: &Home, root: &Path) -> Daemon {
     let daemon = Daemon::of_config(home.environment.clone())
         .with_paths(home.paths())
         .with_hook(EXE.into())
@@ -146,7 +146,7 @@ async fn on_machine(home: &Home, root: &Path) -> Daemon {
 }
 
 /// Waits until the project's status is as it should be.
-async fn until_status(
+pub(super) async fn until_status(
     daemon: &Daemon,
     what: &str,
     is: impl Fn(&ProjectStatus) -> bool,

@@ -1,0 +1,226 @@
+//! A build in the background stands still while other programs use all cores.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use knhk_test_cache::Daemon;
+use knhk_test_cache::protocol::{ProjectStatus, State};
+
+use super::pace::{SCRIPT, begun, on_machine, until_status};
+use crate::home::{EXE, Home, LIMIT, Ran, Started};
+
+/// A machine of two cores that goes on counting what its processors do.
+struct Machine {
+    dir: tempfile::TempDir,
+    busy: Arc<AtomicBool>,
+    counts: tokio::task::JoinHandle<()>,
+}
+
+impl Machine {
+    /// One with nothing to do.
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let busy = Arc::new(AtomicBool::new(false));
+        let (root, works) = (dir.path().to_owned(), Arc::clone(&busy));
+        let counts = tokio::spawn(async move {
+            let (mut user, mut idle) = (0, 0);
+            loop {
+                match works.load(Ordering::Relaxed) {
+                    true => user += 2,
+                    false => idle += 2,
+                }
+                let ticks = format!("{user} 0 0 {idle} 0 0 0 0");
+                let text = format!("cpu  {ticks}\ncpu0 {ticks}\ncpu1 {ticks}\nprocs_running 1\n");
+                let fresh = root.join("fresh");
+                std::fs::write(&fresh, text).unwrap();
+                std::fs::rename(fresh, root.join("stat")).unwrap();
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        });
+        Self { dir, busy, counts }
+    }
+
+    fn root(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Others use all of it, or nothing.
+    fn is_busy(&self, busy: bool) {
+        self.busy.store(busy, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.counts.abort();
+    }
+}
+
+/// A project whose build script beats as long as it may not end, and its daemon.
+struct Stage {
+    home: Home,
+    machine: Machine,
+    daemon: Daemon,
+}
+
+impl Stage {
+    async fn new() -> Self {
+        let beats = "std::fs::write(\"target/pid\", std::process::id().to_string()).unwrap();\n\
+                     let mut beats = std::fs::File::create(\"target/beats\").unwrap();\n";
+        let script = SCRIPT.replace("    while !", &format!("    {beats}    while !")).replace(
+            "        std::thread",
+            "        beats.write_all(b\"x\").unwrap();\n std::thread",
+        );
+        let home = Home::with(&[("build.rs", &script)]);
+        home.config("[background]\nprocessors_busy = 'pause'", "debounce = '1ms'");
+        let machine = Machine::new();
+        let daemon = on_machine(&home, machine.root()).await;
+        let stage = Self { home, machine, daemon };
+        stage.until("its build script runs", |stage, _| stage.beats() > 0).await;
+        stage
+    }
+
+    /// One whose build stands still.
+    async fn standing() -> Self {
+        let stage = Self::new().await;
+        stage.machine.is_busy(true);
+        stage.until("it stands still", |stage, status| stands(status) && stage.is_stopped()).await;
+        stage
+    }
+
+    async fn until(&self, what: &str, is: impl Fn(&Self, &ProjectStatus) -> bool) -> ProjectStatus {
+        until_status(&self.daemon, what, |status| is(self, status)).await
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.home.root.join("target").join(name)
+    }
+
+    /// How often the build script that was begun last has beaten.
+    fn beats(&self) -> u64 {
+        std::fs::metadata(self.file("beats")).map_or(0, |file| file.len())
+    }
+
+    /// Whether that one is stopped, by the kernel's own word.
+    fn is_stopped(&self) -> bool {
+        let pid = std::fs::read_to_string(self.file("pid")).unwrap_or_default();
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.contains(") T ")
+    }
+}
+
+fn stands(status: &ProjectStatus) -> bool {
+    let why = "standing still: other programs use all cores";
+    status.state == State::Paused && status.reason.as_deref() == Some(why)
+}
+
+fn is_built(status: &ProjectStatus) -> bool {
+    status.state == State::Idle && status.last_build.as_ref().is_some_and(|build| build.success)
+}
+
+/// This thread is the daemon's.
+async fn end(started: Started) -> Ran {
+    tokio::task::spawn_blocking(move || started.end(LIMIT)).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_build_stands_still_and_goes_on_where_it_was() {
+    let stage = Stage::standing().await;
+    let first = begun(&stage.home);
+    stage.machine.is_busy(false);
+    stage.until("it goes on", |_, status| status.state == State::Building).await;
+    let before = stage.beats();
+    stage.until("it does", |stage, _| stage.beats() > before).await;
+    stage.machine.is_busy(true);
+    stage.until("it stands again", |stage, status| stands(status) && stage.is_stopped()).await;
+    stage.machine.is_busy(false);
+    stage.home.write("target/go", "");
+    let status = stage.until("it is built", |_, status| is_built(status)).await;
+    assert_eq!(begun(&stage.home), first, "nothing was given up");
+    assert_eq!(status.courtesy.times, 0);
+    assert!(status.courtesy.stood_ms > 0, "{:?}", status.courtesy);
+    stage.daemon.stop().await;
+}
+
+#[tokio::test]
+async fn who_wants_the_lock_of_a_build_that_stands_gets_it() {
+    let stage = Stage::standing().await;
+    let first = begun(&stage.home);
+    // Not as a child of the process that the daemon is, whose own children never wait for it.
+    let cargo = stage.home.start("sh", &["-c", "cargo test --no-run --offline; exit $?"]);
+    stage.until("theirs runs the build script", |stage, _| begun(&stage.home) > first).await;
+    stage.home.write("target/go", "");
+    let ran = end(cargo).await;
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    let status = stage.until("it gave way", |_, status| status.courtesy.times > 0).await;
+    assert_eq!(status.courtesy.times, 1);
+    stage.daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_build_that_somebody_waits_for_does_not_stand() {
+    let stage = Stage::standing().await;
+    let first = begun(&stage.home);
+    let asked = stage.home.start(EXE, &["rebuild"]);
+    stage.until("it begins for who asks", |stage, _| begun(&stage.home) > first).await;
+    let before = stage.beats();
+    // Many times as long as it takes to stop what nobody waits for.
+    stage
+        .until("it goes on and on", |stage, status| {
+            assert!(!stands(status), "{status:?}");
+            stage.beats() > before + 200
+        })
+        .await;
+    stage.home.write("target/go", "");
+    let ran = end(asked).await;
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    stage.daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_question_does_not_wait_for_a_build_that_stands() {
+    let stage = Stage::standing().await;
+    let first = begun(&stage.home);
+    let asked = stage.home.start(EXE, &["test"]);
+    stage.until("it begins for who asks", |stage, _| begun(&stage.home) > first).await;
+    stage.home.write("target/go", "");
+    let ran = end(asked).await;
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    stage.daemon.stop().await;
+}
+
+#[tokio::test]
+async fn nothing_is_left_standing_by_a_pause_or_at_the_end() {
+    let stage = Stage::standing().await;
+    let left = || -> Vec<String> {
+        let left = stage.home.left_over().into_iter();
+        left.filter(|line| line.contains("cargo") || line.contains("build-script")).collect()
+    };
+    assert!(!left().is_empty());
+    let ran = end(stage.home.start(EXE, &["pause"])).await;
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    stage.until("it was given up", |_, _| left().is_empty()).await;
+    let first = begun(&stage.home);
+    stage.machine.is_busy(false);
+    let ran = end(stage.home.start(EXE, &["resume"])).await;
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    stage.until("it runs again", |stage, _| begun(&stage.home) > first).await;
+    stage.machine.is_busy(true);
+    stage.until("it stands again", |stage, status| stands(status) && stage.is_stopped()).await;
+    stage.daemon.stop().await;
+    assert_eq!(left(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_change_of_the_config_lets_it_go_on() {
+    let stage = Stage::standing().await;
+    let first = begun(&stage.home);
+    stage.home.config("[background]\nprocessors_busy = 'slow'", "debounce = '1ms'");
+    stage.until("it goes on", |stage, _| !stage.is_stopped()).await;
+    stage.home.write("target/go", "");
+    stage.until("it is built", |_, status| is_built(status)).await;
+    assert_eq!(begun(&stage.home), first);
+    stage.daemon.stop().await;
+}
