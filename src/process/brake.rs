@@ -7,6 +7,9 @@ use tokio::sync::watch;
 /// children it acts on is said where they are described (`Spec::brake`).
 ///
 /// What stands still keeps its files, its locks and its memory; it is ended as anything else is.
+/// If we are killed, a child goes with us, and what it started is hung up and let go on by the
+/// kernel, as a stopped group that nobody of its session outside of it looks after any more: for
+/// that, children have groups of their own, not sessions.
 #[derive(Clone, Debug)]
 pub struct Brake(watch::Sender<bool>);
 
