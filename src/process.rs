@@ -215,6 +215,20 @@ pub fn trim_memory() {
     }
 }
 
+/// Lets everybody else go first before what this thread does from here on. On Linux and macOS it is
+/// the thread's own matter; elsewhere nothing happens.
+#[cfg_attr(target_os = "macos", expect(unsafe_code, reason = "the system's own call for this"))]
+pub fn step_back() {
+    // The number 0 is this thread's there, whatever POSIX says of processes.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::setpriority_process(None, 19);
+    // SAFETY: it takes no pointer.
+    #[cfg(target_os = "macos")]
+    unsafe {
+        libc::setpriority(libc::PRIO_DARWIN_THREAD, 0, libc::PRIO_DARWIN_BG);
+    }
+}
+
 /// What happens in the child between fork and exec.
 #[expect(unsafe_code, reason = "pre_exec is the kernel's own interface for this")]
 fn prepare(command: &mut std::process::Command, priority: Priority, last: Option<Hook>) {

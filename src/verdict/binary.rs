@@ -42,6 +42,7 @@ use self::inputs::Judge;
 #[cfg(test)]
 pub(super) use self::key::variable;
 pub(super) use self::key::{PROGRAM, PROGRAM_FILE, Subject, selection_text, variable_of};
+pub use self::memo::remember_program;
 pub(super) use self::watch::Watched;
 use self::watch::Watching;
 use super::calls::{self, Red};
@@ -111,7 +112,7 @@ impl<'a> Level<'a> {
         let always = AlwaysRun::of(&question.settings);
         let flaky = cache.state(&question.root).flaky;
         for planned in plan {
-            let subject = Subject::of(planned, question, facts, &mut this.states);
+            let subject = Subject::of(planned, question, facts, (&mut this.states, cache));
             let nothing = |why: &str| Found::Nothing { why: why.to_owned(), expected: None };
             let found = match (&subject, tree) {
                 _ if always.names(&planned.id) => nothing(&Doubt::AlwaysRun.to_string()),

@@ -126,6 +126,14 @@ impl Actor {
         self.work = work::build(of, wanted, stages, teach, courtesy, &self.shared);
     }
 
+    /// Has what was built looked at, unless somebody is about to do so.
+    pub(super) fn warm_up(&mut self, of: Built) {
+        if self.holds == 0 {
+            let programs = self.foresight.all_programs(Instant::now());
+            self.work = warm::look_at(programs, of, &self.root, &self.shared);
+        }
+    }
+
     /// Takes note of what a build has taught.
     pub(super) fn learn(&mut self, lesson: Lesson) {
         match lesson {

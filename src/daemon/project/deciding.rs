@@ -117,7 +117,7 @@ impl Actor {
     pub(super) async fn on_work_ended(&mut self, end: End) {
         let of = self.work.finish(&end);
         match end {
-            End::GivenUp => {}
+            End::GivenUp | End::Warm => {}
             End::Built(build) => {
                 self.log_build(&build);
                 let success = build.success;
@@ -130,8 +130,12 @@ impl Actor {
                     self.clean_target();
                 }
                 self.status.send_modify(|status| status.last_build = Some(build));
-                if success && self.settings.background_tests {
-                    self.test_in_background(of).await;
+                match of.filter(|_| success) {
+                    Some(of) if self.settings.background_tests => {
+                        self.test_in_background(of).await;
+                    }
+                    Some(of) => self.warm_up(of),
+                    None => {}
                 }
             }
             End::Tested(verdict) => self.report(*verdict),
@@ -160,8 +164,8 @@ impl Actor {
         self.work = work::test((question, facts), aim, of, first, messages, shared);
     }
 
-    pub(super) async fn test_in_background(&mut self, of: Option<Built>) {
-        let (Some(of), Some(messages)) = (of, self.messages.upgrade()) else { return };
+    pub(super) async fn test_in_background(&mut self, of: Built) {
+        let Some(messages) = self.messages.upgrade() else { return };
         // Whoever holds the project joined the build and runs the tests in a moment.
         if self.holds > 0 {
             return;

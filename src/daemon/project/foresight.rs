@@ -192,7 +192,7 @@ impl Foresight {
         ranked.into_iter().map(|ranked| ranked.package).collect()
     }
 
-    /// The test programs of the packages that were edited or are likely to be, `edited` first.
+    /// The test programs of the packages that were edited or are likely to be, the likeliest first.
     pub(super) fn programs(&self, now: Instant) -> Vec<PathBuf> {
         let (Some(known), Some((_, members))) = (&self.known, &self.members) else {
             return Vec::new();
@@ -200,6 +200,17 @@ impl Foresight {
         let first = self.predicted(now);
         let packages = first.iter().take(FIRST).filter_map(|name| known.package(members, name));
         packages.flat_map(|local| local.programs.iter().cloned()).collect()
+    }
+
+    /// All test programs, those that [`Self::programs`] names first.
+    pub(super) fn all_programs(&self, now: Instant) -> Vec<PathBuf> {
+        let mut programs = self.programs(now);
+        let local = self.known.iter().flat_map(|known| known.local.values());
+        let rest: Vec<_> = local.flat_map(|local| &local.programs).cloned().collect();
+        programs.extend(
+            rest.into_iter().filter(|program| !programs.contains(program)).collect::<Vec<_>>(),
+        );
+        programs
     }
 
     /// Packages with their last edits, the newest first.

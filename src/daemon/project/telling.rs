@@ -41,7 +41,9 @@ impl Actor {
             look.as_ref().is_some_and(|look| built.is_some() && look.digest.as_ref().ok() == built);
         let failed = is_of_this
             && self.status.borrow().last_build.as_ref().is_some_and(|build| !build.success);
-        let (state, reason) = match (&self.tree, self.work.doing()) {
+        // What is done beside is nothing to wait for.
+        let doing = self.work.doing().filter(|(state, _)| *state != State::Idle);
+        let (state, reason) = match (&self.tree, doing) {
             (None, _) => (State::Missing, self.trouble.clone()),
             (Some(_), Some((state, doing))) => (state, Some(doing)),
             (Some(_), None) if self.holds > 0 => {

@@ -53,6 +53,9 @@ impl Built {
     }
 }
 
+/// What work does that has not begun.
+const WAITS: &str = "waiting for its turn";
+
 /// How work ended.
 #[derive(Debug)]
 pub(super) enum End {
@@ -62,6 +65,8 @@ pub(super) enum End {
     Built(LastBuild),
     /// The tests ran.
     Tested(Box<LastVerdict>),
+    /// What was built is looked at.
+    Warm,
 }
 
 /// What is new of work under way.
@@ -196,9 +201,10 @@ impl Work {
         }
     }
 
-    fn start(of: Built, state: State) -> (Self, Worker) {
+    /// Work that has not begun, and its other end.
+    pub(super) fn start(of: Built, state: State, doing: &str) -> (Self, Worker) {
         let (cancel, wanted) = (CancellationToken::new(), CancellationToken::new());
-        let (tell, progress) = watch::channel((state, "waiting for its turn".to_owned()));
+        let (tell, progress) = watch::channel((state, doing.to_owned()));
         let (done, end) = oneshot::channel();
         let worker = Worker { cancel: cancel.clone(), wanted: wanted.clone(), tell, done };
         let running = Running { of, cancel, wanted, progress, end };
@@ -213,7 +219,7 @@ pub(super) struct Worker {
     /// Fires when somebody waits for the end.
     pub(super) wanted: CancellationToken,
     pub(super) tell: watch::Sender<Doing>,
-    done: oneshot::Sender<End>,
+    pub(super) done: oneshot::Sender<End>,
 }
 
 impl Worker {
@@ -241,6 +247,14 @@ impl Worker {
             self.tell.send_replace(before);
         }
         Some(speed)
+    }
+
+    /// Waits until the work was given up, or somebody is faster without it.
+    pub(super) async fn given_up_or_wanted(&self) {
+        tokio::select! {
+            () = self.cancel.cancelled() => {}
+            () = self.wanted.cancelled() => {}
+        }
     }
 
     /// Waits until work that has begun at `speed` must be given up; tells why.
@@ -308,7 +322,7 @@ pub(super) fn build(
     let limit = question.settings.build_timeout;
     let plan = polite::Plan { spec, key, stages, limit, note };
     let mut conditions = shared.conditions.follow(&question.root);
-    let (work, worker) = Work::start(of, State::Building);
+    let (work, worker) = Work::start(of, State::Building, WAITS);
     tokio::spawn(async move {
         let allowed = (&worker, &mut conditions);
         let end = polite::build(&plan, (&queue, &wish), &courtesy, allowed, &teach).await;
@@ -336,7 +350,7 @@ pub(super) fn test(
     messages: mpsc::UnboundedSender<Message>,
     shared: Arc<Shared>,
 ) -> Work {
-    let (work, worker) = Work::start(of, State::Testing);
+    let (work, worker) = Work::start(of, State::Testing, WAITS);
     let tree = ActorTree::new(messages, Arc::clone(&shared), first, worker.cancel.clone());
     // The runner wants a thread of its own, which lives longer than all its children: they die
     // with the thread that started them. Without one, `worker` is dropped: given up.

@@ -74,7 +74,7 @@ impl Subject {
         Self { id, parts: BTreeMap::new(), program: None, build: Digest::of(b"") }
     }
 
-    /// The subject of a planned target.
+    /// The subject of a planned target. The cache remembers what is loaded of its program.
     ///
     /// # Errors
     /// If its program cannot be read: then nothing can be looked up or kept for it.
@@ -82,7 +82,7 @@ impl Subject {
         planned: &Planned,
         question: &Question,
         facts: &Facts,
-        states: &mut States,
+        (states, cache): (&mut States, &Cache),
     ) -> Result<Self, String> {
         let root = &question.root;
         let short = |path: &Path| without_root(path.as_os_str().as_bytes(), root);
@@ -94,7 +94,8 @@ impl Subject {
         part("path of the program", Digest::of(&short(&planned.program)));
         let is_made = facts.target_dirs.iter().any(|dir| planned.program.starts_with(dir));
         // Others are seen to be executed, and count like everything that the run consults.
-        let program = if is_made { Some(Program::of(&planned.program, states)?) } else { None };
+        let program =
+            if is_made { Some(memo::program(&planned.program, states, cache)?) } else { None };
         if let Some(Program { state: InputState::Program(digest), .. }) = &program {
             part(PROGRAM, *digest);
         }

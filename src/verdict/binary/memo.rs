@@ -37,3 +37,44 @@ pub(super) fn program(
     }
     Ok(found)
 }
+
+/// Sees to it that the cache knows what is loaded of this program, so that no answer has to read
+/// all of it. A program that cannot be read, or was made only just now, is left to the answer.
+pub fn remember_program(file: &Path, cache: &Cache) {
+    let mut states = States::default();
+    if let Err(error) = program(file, &mut states, cache) {
+        tracing::debug!(%error, "a program is not looked at ahead");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_was_looked_at_ahead_is_not_read_again_until_it_is_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(dir.path().join("cache"));
+        let file = dir.path().canonicalize().unwrap().join("program");
+        let proof = || digest_of_stamp(&Stamp::of(&file));
+        remember_program(&file, &cache);
+        std::fs::write(&file, "one").unwrap();
+        remember_program(&file, &cache);
+        assert_eq!(cache.known_program(&file, &proof()), None, "it can change unseen");
+        let settled = || is_settled(&Stamp::of(&file), SystemTime::now());
+        while !settled() {
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+        remember_program(&file, &cache);
+        let one = cache.known_program(&file, &proof()).unwrap();
+        let found = program(&file, &mut States::default(), &cache).unwrap();
+        assert_eq!(found.state, InputState::Program(one));
+        assert_eq!(found.state, Program::of(&file, &mut States::default()).unwrap().state);
+        std::fs::write(&file, "two").unwrap();
+        assert_eq!(cache.known_program(&file, &proof()), None);
+        let found = program(&file, &mut States::default(), &cache).unwrap();
+        assert_ne!(found.state, InputState::Program(one));
+    }
+}

@@ -41,6 +41,33 @@ fn a_save_is_built_before_anyone_asks_and_a_build_by_hand_finds_all_fresh() {
 }
 
 #[test]
+fn what_was_built_is_looked_at_before_anyone_asks() {
+    let home = Home::with(&[("tests/it.rs", "#[test] fn it() {}\n")]);
+    home.config("", "debounce = '1h'");
+    let programs = || {
+        let stats = home.ok(&["cache", "stats", "--format", "json"]);
+        let stats: serde_json::Value = serde_json::from_str(&stats).unwrap();
+        stats["programs"].as_u64().unwrap()
+    };
+    home.ok(&["pause"]);
+    let daemon = home.daemon();
+    home.ok(&["rebuild"]);
+    assert_eq!(programs(), 0, "paused by hand");
+    home.ok(&["resume"]);
+    until("its programs are known", || (programs() == 2).then_some(()));
+    assert_eq!(home.records(), 0, "nothing was run");
+    let first = home.test(&[]);
+    first.green_from("run");
+    assert_eq!(programs(), 2);
+    // By what is known of them, another program is another one, and the same one the same.
+    home.write("src/lib.rs", "#[test] fn one() { panic!() }\n");
+    home.test(&[]).red();
+    home.write("src/lib.rs", "#[test] fn one() {}\n#[test] fn two() {}\n");
+    home.test(&[]).green_from("cache");
+    daemon.stop();
+}
+
+#[test]
 fn rebuild_builds_now() {
     let home = Home::with(&[]);
     home.config("", "debounce = '1h'");
