@@ -45,7 +45,7 @@ pub use gc::GcOptions;
 pub use put::{PutError, Stored};
 pub use record::{Input, InputState, Key, Level, ParseLevelError, Record};
 pub use retention::Why;
-pub use state::{Flaky, LastVerdict, ProjectState, StateError, Unkept, UnkeptCall};
+pub use state::{Flaky, Inseparable, LastVerdict, ProjectState, StateError, Unkept, UnkeptCall};
 pub use sweep::{Item, ProjectStats, Removed, Report, Stats, SweepError};
 pub use targets::{OwnTarget, mark_own_target, own_targets, remove_leftovers};
 

@@ -25,7 +25,7 @@ pub use locate::{LocateError, locate};
 pub use members::{Member, Members};
 pub use outside::{Outside, outside_roots};
 pub use repository::{LockId, Operation, Repository};
-pub use selection::Selection;
+pub use selection::{Part, Selection};
 pub use stamp::Stamp;
 pub use toml_file::TomlError;
 pub use toolchain::{Toolchain, ToolchainError};

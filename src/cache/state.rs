@@ -1,7 +1,7 @@
 //! What is known of a project besides its records: counts that outlive restarts, and its last
 //! verdict, so that it can be told without a daemon.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -70,6 +70,36 @@ pub struct Flaky {
     pub agreed: u32,
 }
 
+/// Packages of a project that come out as other ones when they are built without the rest of it, as
+/// builds have shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Inseparable {
+    /// What that depends on: manifests, toolchain, selection and the like.
+    key: Option<Digest>,
+    /// Each set as `-p` takes it.
+    sets: BTreeSet<Vec<String>>,
+}
+
+impl Inseparable {
+    /// So many sets are kept.
+    const MOST: usize = 100;
+
+    /// Whether these packages are known to be such with this key.
+    #[must_use]
+    pub fn holds(&self, key: &Digest, packages: &[String]) -> bool {
+        self.key.as_ref() == Some(key) && self.sets.contains(packages)
+    }
+
+    /// Takes note of that; what is known of another key is forgotten. Tells whether it is news.
+    pub fn learn(&mut self, key: Digest, packages: Vec<String>) -> bool {
+        if self.key != Some(key) || self.sets.len() >= Self::MOST {
+            *self = Self { key: Some(key), sets: BTreeSet::new() };
+        }
+        self.sets.insert(packages)
+    }
+}
+
 /// Counts and the last verdict of one project.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -95,6 +125,8 @@ pub struct ProjectState {
     pub shell: Option<BuildVariables>,
     /// Tests that were seen to pass and to fail on the same code, by their target's name.
     pub flaky: BTreeMap<String, Vec<Flaky>>,
+    /// What need not be built first.
+    pub inseparable: Inseparable,
     /// What a newer program keeps here: carried along, so that an older one does not lose it.
     #[serde(flatten)]
     newer: BTreeMap<String, serde_json::Value>,
@@ -196,4 +228,30 @@ fn read_state(path: &Path) -> io::Result<ProjectState> {
         warn!(file = %path.display(), reason = %what, "the project's counts begin again");
         ProjectState::default()
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Digester;
+
+    #[test]
+    fn what_was_learnt_of_another_key_is_forgotten_and_no_more_than_some_is_kept() {
+        let keys = ["a", "b"].map(|name| Digester::new(name).finish());
+        let set = |name: &str| vec![name.to_owned(), "z".to_owned()];
+        let mut known = Inseparable::default();
+        assert!(!known.holds(&keys[0], &set("x")));
+        assert!(known.learn(keys[0], set("x")) && !known.learn(keys[0], set("x")));
+        assert!(known.holds(&keys[0], &set("x")) && !known.holds(&keys[1], &set("x")));
+        assert!(!known.holds(&keys[0], &set("x")[..1]), "alone it may be");
+        let text = serde_json::to_string(&known).unwrap();
+        assert_eq!(serde_json::from_str::<Inseparable>(&text).unwrap(), known);
+        assert!(known.learn(keys[1], set("y")));
+        assert!(!known.holds(&keys[0], &set("x")));
+        for number in 0..2 * Inseparable::MOST {
+            known.learn(keys[1], set(&number.to_string()));
+        }
+        assert!(known.sets.len() <= Inseparable::MOST);
+        assert!(known.holds(&keys[1], &set(&(2 * Inseparable::MOST - 1).to_string())));
+    }
 }

@@ -40,6 +40,8 @@ pub(super) struct ArtifactMessage {
     #[serde(default)]
     pub(super) filenames: Vec<PathBuf>,
     pub(super) executable: Option<PathBuf>,
+    #[serde(default)]
+    pub(super) features: Vec<String>,
     pub(super) fresh: bool,
 }
 

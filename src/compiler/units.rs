@@ -26,6 +26,8 @@ pub struct Product {
     pub kinds: Vec<String>,
     /// Whether it was built with its tests.
     pub test: bool,
+    /// The package's features that are enabled in it.
+    pub features: Vec<String>,
     /// Its files.
     pub files: Vec<PathBuf>,
     /// The program, where it is one.
@@ -41,6 +43,7 @@ impl Product {
             target: message.target.name.clone(),
             kinds: message.target.kind.clone(),
             test: message.profile.test,
+            features: message.features.clone(),
             files: message.filenames.clone(),
             executable: message.executable.clone(),
         }
@@ -103,6 +106,7 @@ mod tests {
             target: target.to_owned(),
             kinds: vec!["lib".to_owned()],
             test,
+            features: Vec::new(),
             files: vec![file.into()],
             executable: None,
         }

@@ -1,6 +1,9 @@
 //! What of `cargo test` is meant: folder, cargo's arguments, the test harness's arguments.
 
-use std::collections::BTreeSet;
+mod narrowed;
+
+pub use narrowed::Part;
+
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
@@ -41,9 +44,8 @@ const COSMETIC: &[(&str, bool)] = &[
     ("target-dir", true),
 ];
 
-/// The other long options of `cargo test` that always take their value from the next word. Those
-/// whose value is optional (`--package`, `--test`…) never take a word that starts with `-`, so
-/// they need no place here: the word after them is kept either way.
+/// The other long options of `cargo test` that take their value from the next word, unless that
+/// starts with `-`: of some the value is optional.
 const VALUED: &[&str] = &[
     "exclude",
     "features",
@@ -53,6 +55,11 @@ const VALUED: &[&str] = &[
     "config",
     "artifact-dir",
     "target",
+    "package",
+    "bin",
+    "test",
+    "example",
+    "bench",
 ];
 
 impl Selection {
@@ -114,57 +121,6 @@ impl Selection {
         const OURS: &[&str] =
             &["quiet", "verbose", "color", "message-format", "no-run", "no-fail-fast"];
         self.kept(|name| OURS.contains(&name))
-    }
-
-    /// The same of these packages only, as `-p` takes them, in the place of the whole workspace,
-    /// and of the targets that these options name (none: all that were meant). `None` unless it is
-    /// a selection of the whole workspace that means the same for a part of it.
-    #[must_use]
-    pub fn narrowed(&self, packages: &[String], targets: &BTreeSet<String>) -> Option<Self> {
-        const TARGETS: [&str; 6] = ["lib", "bins", "tests", "examples", "benches", "all-targets"];
-        // Of features it is not certain that each package has them, nor of a target by name.
-        const HARMLESS: &[&str] = &[
-            "workspace",
-            "all",
-            "lib",
-            "bins",
-            "tests",
-            "examples",
-            "benches",
-            "all-targets",
-            "all-features",
-            "no-default-features",
-            "release",
-            "profile",
-            "target",
-            "target-dir",
-            "jobs",
-            "quiet",
-            "verbose",
-            "color",
-            "config",
-            "locked",
-            "offline",
-            "frozen",
-            "no-fail-fast",
-            "keep-going",
-            "timings",
-        ];
-        let harmless = self.words().all(|word| match word {
-            Word::Long { name, .. } => HARMLESS.contains(&name),
-            Word::Short { name, .. } => b"rqvj".contains(&name),
-            Word::Plain(_) => false,
-        });
-        let some = !targets.is_empty() && TARGETS.iter().any(|name| self.has(name));
-        if !harmless || some || !(self.has("workspace") || self.has("all")) {
-            return None;
-        }
-        let mut cargo = self.kept(|name| ["workspace", "all"].contains(&name));
-        for package in packages {
-            cargo.extend(["-p".into(), package.into()]);
-        }
-        cargo.extend(targets.iter().map(OsString::from));
-        Some(Self { dir: self.dir.clone(), cargo, harness: self.harness.clone() })
     }
 
     /// The packages that are named.
@@ -331,7 +287,6 @@ fn long_option<'a>(long: &'a [u8], rest: &'a [OsString]) -> (Option<Word<'a>>, u
         return (Some(Word::Long { name, value, words: &rest[..1] }), 1);
     }
     let valued = VALUED.contains(&name)
-        || name == "package"
         || COSMETIC.iter().any(|(cosmetic, valued)| *valued && *cosmetic == name);
     let next = rest.get(1).filter(|next| valued && !next.as_bytes().starts_with(b"-"));
     let used = 1 + usize::from(next.is_some());
@@ -419,36 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_plain_whole_workspace_is_narrowed() {
-        let narrowed = |line: &str| {
-            let packages = ["x".to_owned(), "y".to_owned()];
-            let narrowed = selection(line).narrowed(&packages, &BTreeSet::new())?;
-            Some(narrowed.cargo.join(OsStr::new(" ")).into_string().unwrap())
-        };
-        assert_eq!(narrowed("--workspace").as_deref(), Some("-p x -p y"));
-        assert_eq!(
-            narrowed("--all --all-features -r").as_deref(),
-            Some("--all-features -r -p x -p y")
-        );
-        for line in [
-            "",
-            "-p x",
-            "--workspace --exclude z",
-            "--workspace --features f",
-            "--workspace -F f",
-            "--workspace --test t",
-            "--workspace --doc",
-            "--workspace --no-run",
-            "--workspace name",
-            "--workspace --unheard-of",
-        ] {
-            assert_eq!(narrowed(line), None, "{line}");
-        }
-        let targets = BTreeSet::from(["--lib".to_owned(), "--test=t".to_owned()]);
-        let with_targets = |line: &str| selection(line).narrowed(&["x".to_owned()], &targets);
-        let expected = ["-p", "x", "--lib", "--test=t"].map(OsString::from);
-        assert_eq!(with_targets("--workspace").unwrap().cargo, expected);
-        assert_eq!(with_targets("--workspace --tests"), None, "those are other ones");
+    fn packages_are_named_in_all_forms() {
         assert_eq!(selection("-p a --package=b --package c name").packages(), ["a", "b", "c"]);
     }
 

@@ -96,6 +96,78 @@ fn a_package_that_is_another_one_by_itself_is_not_built_first_again() {
     assert_eq!(said(&daemon, "not the same by itself"), 1, "{}", daemon.stderr());
     assert_eq!(said(&daemon, "built before the rest"), 0, "{}", daemon.stderr());
     daemon.stop();
+    // Nor is that found out again by another daemon.
+    let daemon = home.daemon();
+    built(&home, 1, &daemon);
+    home.write("a/src/lib.rs", "#[test] fn another() {}\n");
+    built(&home, 2, &daemon);
+    assert_eq!(said(&daemon, "a (edited)"), 0, "{}", daemon.stderr());
+    daemon.stop();
+}
+
+/// What cargo makes when this is to be fresh, if anything.
+fn not_fresh(home: &Home, args: &[&str]) -> bool {
+    let by_hand = home.cargo(&[&["test", "--no-run", "-v"], args].concat());
+    assert_eq!(by_hand.code, Some(0), "{by_hand:#?}");
+    by_hand.stdout.contains("Running `")
+}
+
+#[test]
+fn a_selection_with_features_and_targets_has_stages_that_are_parts_of_it() {
+    let home = workspace("'low', 'top', 'left-out'");
+    package(&home, "low", "[features]\nf = []\ng = []");
+    package(&home, "top", "[dependencies]\nlow = { path = '../low' }\n[features]\nh = []");
+    package(&home, "left-out", "[dependencies]\nlow = { path = '../low', features = ['g'] }");
+    for name in ["low", "top"] {
+        home.write(&format!("{name}/tests/it.rs"), "#[test] fn it() {}\n");
+        home.write(&format!("{name}/tests/other.rs"), "#[test] fn other() {}\n");
+    }
+    let whole = [
+        "--workspace",
+        "--exclude=left-out",
+        "--features=low/f,h,top/h",
+        "--no-default-features",
+        "--lib",
+        "--test=it",
+    ];
+    assert!(not_fresh(&home, &whole));
+    home.config("", &format!("debounce = '1ms'\nargs = {whole:?}"));
+    let daemon = home.daemon();
+    built(&home, 1, &daemon);
+    home.write("low/src/lib.rs", "pub fn f() -> u32 { 2 }\n#[test] fn one() {}\n");
+    built(&home, 2, &daemon);
+    assert_eq!(said(&daemon, "built before the rest"), 1, "{}", daemon.stderr());
+    assert_eq!(said(&daemon, "not built first"), 0, "{}", daemon.stderr());
+    assert!(!not_fresh(&home, &whole));
+    // The part was no more than that.
+    assert!(not_fresh(&home, &["-p=low", "--features=f", "--test=other"]));
+    daemon.stop();
+}
+
+#[test]
+fn a_stage_that_cargo_refuses_is_tried_once() {
+    let home = workspace("'low', 'top'");
+    package(&home, "low", "[[test]]\nname='it'\nrequired-features=['f']\n[features]\nf=[]");
+    package(
+        &home,
+        "top",
+        "[dependencies]\nlow = { path = '../low' }\n[features]\nf = ['low/f']\ndefault = ['f']",
+    );
+    for name in ["low", "top"] {
+        home.write(&format!("{name}/tests/it.rs"), "#[test] fn it() {}\n");
+    }
+    assert!(not_fresh(&home, &["--workspace", "--test=it"]));
+    home.config("", "debounce = '1ms'\nargs = ['--workspace', '--test=it']");
+    let daemon = home.daemon();
+    built(&home, 1, &daemon);
+    for round in 2..4 {
+        home.write("low/src/lib.rs", &format!("pub fn f() -> u32 {{ {round} }}\n"));
+        built(&home, round, &daemon);
+        assert!(!not_fresh(&home, &["--workspace", "--test=it"]));
+    }
+    assert_eq!(said(&daemon, "cargo does not build it by itself"), 1, "{}", daemon.stderr());
+    assert_eq!(said(&daemon, "built before the rest"), 0, "{}", daemon.stderr());
+    daemon.stop();
 }
 
 #[test]

@@ -135,7 +135,7 @@ impl Actor {
             cleaned: None,
             seen: None,
             changed: None,
-            foresight: Foresight::default(),
+            foresight: Foresight::new(known.inseparable),
             calm: Calm::default(),
             postponed: false,
             memo_is_old: false,

@@ -15,10 +15,11 @@ use super::stages::Stage;
 use super::tree::WatchedTree;
 use super::warm;
 use super::work::{self, Built};
+use crate::cache::Inseparable;
 use crate::model::{Digest, Digester};
 use crate::predict::Commit;
 use crate::verdict::{Facts, Question};
-use crate::workspace::{Members, Repository};
+use crate::workspace::{Members, Part, Repository};
 
 /// What a build has taught.
 #[derive(Debug)]
@@ -106,7 +107,12 @@ impl Actor {
         let key = key.finish();
         let choices = self.foresight.choose(key, Instant::now());
         let stages = choices.into_iter().filter_map(|choice| {
-            let selection = question.selection.narrowed(&choice.specs, &choice.filters)?;
+            let selection = question.selection.narrowed(&Part {
+                packages: &choice.specs,
+                targets: &choice.filters,
+                only_targets: choice.only_filters,
+                has_feature: &|feature| choice.features.has(feature),
+            })?;
             let (specs, what, units) = (choice.specs, choice.what, choice.units);
             Some(Stage { selection, specs, what, units })
         });
@@ -143,9 +149,22 @@ impl Actor {
             }
             Lesson::Inseparable(key, specs) => {
                 debug!(project = %self.root.display(), ?specs, "not the same by themselves");
-                self.foresight.learn_inseparable(key, specs);
+                let news = self.foresight.learn_inseparable(key, specs).cloned();
+                news.into_iter().for_each(|known| self.keep_inseparable(known));
             }
         }
+    }
+
+    /// Keeps over restarts which packages are other ones by themselves.
+    fn keep_inseparable(&self, inseparable: Inseparable) {
+        let (root, shared) = (self.root.clone(), Arc::clone(&self.shared));
+        // Nobody waits for it; if it is lost, it is found out again.
+        tokio::task::spawn_blocking(move || {
+            let kept = shared.cache.update_state(&root, |state| state.inseparable = inseparable);
+            if let Err(error) = kept {
+                debug!(project = %root.display(), %error, "what builds have taught is not kept");
+            }
+        });
     }
 
     /// The tree as it is needs no build any more.

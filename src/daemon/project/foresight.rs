@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::cache::Inseparable;
 use crate::compiler::{Product, Units};
 use crate::model::Digest;
 use crate::predict::{Commit, Event, Evidence, Weights, dependents, predict};
@@ -35,9 +36,8 @@ pub(super) struct Foresight {
     /// So much changed since the last build that no file stands out.
     swept: bool,
     known: Option<Known>,
-    /// Sets of packages that are other ones when they are built by themselves, while the key
-    /// holds.
-    inseparable: BTreeSet<Vec<String>>,
+    /// Packages that are other ones when they are built by themselves.
+    inseparable: Inseparable,
 }
 
 /// What the last whole build was made of.
@@ -59,6 +59,8 @@ pub(in super::super) struct Local {
     pub(super) programs: Vec<PathBuf>,
     /// What of cargo's options names these programs and no others of the package.
     pub(super) filters: BTreeSet<String>,
+    /// Which of its features the whole enables: all that it has of those that are asked for.
+    pub(super) features: BTreeSet<String>,
     /// Others can be built from it, and `--lib` means it.
     pub(super) is_library: bool,
 }
@@ -76,6 +78,7 @@ impl Known {
                 "bin" | "test" | "example" | "bench" => format!("--{kind}={}", product.target),
                 _ => "--lib".to_owned(),
             };
+            package.features.extend(product.features.iter().cloned());
             package.is_library |= filter == "--lib" && kind != "custom-build";
             if product.is_test() {
                 package.spec.clone_from(&product.package_id);
@@ -94,8 +97,11 @@ impl Known {
 pub(super) struct Choice {
     /// What `-p` takes.
     pub(super) specs: Vec<String>,
-    /// Options that name what is built of these packages; none if it is all.
+    /// Options that name what the whole builds of these packages.
     pub(super) filters: BTreeSet<String>,
+    /// Whether nothing else of them may be built.
+    pub(super) only_filters: bool,
+    pub(super) features: Features,
     /// As in "built globset (edited)".
     pub(super) what: String,
     /// What the whole is made of.
@@ -103,6 +109,11 @@ pub(super) struct Choice {
 }
 
 impl Foresight {
+    /// That of a project of which this is known from earlier.
+    pub(super) fn new(inseparable: Inseparable) -> Self {
+        Self { inseparable, ..Self::default() }
+    }
+
     /// Files changed, relative to the root.
     pub(super) fn edited(&mut self, files: &[PathBuf], now: Instant) {
         if files.len() > BY_HAND {
@@ -136,17 +147,18 @@ impl Foresight {
 
     /// What a whole build was made of.
     pub(super) fn learn(&mut self, known: Known) {
-        if self.known.as_ref().is_none_or(|before| before.key != known.key) {
-            self.inseparable.clear();
-        }
         self.known = Some(known);
     }
 
-    /// These packages are other ones when they are built by themselves.
-    pub(super) fn learn_inseparable(&mut self, key: Digest, specs: Vec<String>) {
-        if self.known.as_ref().is_some_and(|known| known.key == key) {
-            self.inseparable.insert(specs);
-        }
+    /// These packages are other ones when they are built by themselves. Gives all that is known
+    /// of that, if this is news.
+    pub(super) fn learn_inseparable(
+        &mut self,
+        key: Digest,
+        specs: Vec<String>,
+    ) -> Option<&Inseparable> {
+        let is_of_now = self.known.as_ref().is_some_and(|known| known.key == key);
+        (is_of_now && self.inseparable.learn(key, specs)).then_some(&self.inseparable)
     }
 
     /// What to build before the rest, in this order; nothing if there is no use in that.
@@ -246,11 +258,38 @@ impl Foresight {
             found.iter().flat_map(|local| local.filters.iter().cloned()).collect();
         let others = known.companions(&filters).filter(|local| !found.contains(local));
         let together: Vec<_> = found.iter().copied().chain(others).collect();
-        let ways = [(specs(&together), filters), (specs(&found), BTreeSet::new())];
-        let (specs, filters) = ways
-            .into_iter()
-            .find(|(specs, _)| !found.is_empty() && !self.inseparable.contains(specs))?;
-        Some(Choice { specs, filters, what, units: Arc::clone(&known.units) })
+        let ways = [(together, true), (found, false)];
+        let (chosen, only_filters) = ways.into_iter().find(|(chosen, _)| {
+            !chosen.is_empty() && !self.inseparable.holds(&known.key, &specs(chosen))
+        })?;
+        let features = known.features(members, &chosen);
+        let (specs, units) = (specs(&chosen), Arc::clone(&known.units));
+        Some(Choice { specs, filters, only_filters, features, what, units })
+    }
+}
+
+/// Which features can be asked for of some packages.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Features {
+    /// By package.
+    own: BTreeMap<String, BTreeSet<String>>,
+    /// What they are built from directly.
+    needs: BTreeSet<String>,
+    /// The packages of the workspace.
+    members: BTreeSet<String>,
+}
+
+impl Features {
+    /// Whether cargo takes this, as written after `--features`, for one of the packages. Of what
+    /// is no package of the workspace that is not known: then cargo may refuse it.
+    pub(super) fn has(&self, feature: &str) -> bool {
+        match feature.split_once('/') {
+            None => self.own.values().any(|features| features.contains(feature)),
+            Some((package, feature)) => match self.own.get(package) {
+                Some(features) if features.contains(feature) => true,
+                _ => self.needs.contains(package) || !self.members.contains(package),
+            },
+        }
     }
 }
 
@@ -261,6 +300,19 @@ impl Known {
     fn companions(&self, filters: &BTreeSet<String>) -> impl Iterator<Item = &Local> {
         let programs = self.local.values().filter(|local| !local.is_library);
         programs.filter(|local| local.filters.is_disjoint(filters))
+    }
+
+    fn features(&self, members: &Members, packages: &[&Local]) -> Features {
+        let mut features = Features::default();
+        for member in members.iter() {
+            features.members.insert(member.name.clone());
+            let local = self.local.get(&member.dir).filter(|local| packages.contains(local));
+            if let Some(local) = local {
+                features.own.insert(member.name.clone(), local.features.clone());
+                features.needs.extend(member.dependencies.iter().cloned());
+            }
+        }
+        features
     }
 
     /// A package by its name.

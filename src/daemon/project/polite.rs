@@ -15,7 +15,7 @@ use super::courtesy::{Attempt, Courtesy};
 use super::foresight::Known;
 use super::patience::Patience;
 use super::place::{Cost, Place};
-use super::stages::{Progression, Stage};
+use super::stages::{OTHER, Progression, REFUSED, Stage};
 use super::work::{End, Worker};
 use crate::compiler::{self, Build, BuildSpec, CompileError, Progress, TestCompiler};
 use crate::model::{Digest, Timestamp};
@@ -81,6 +81,8 @@ pub(super) async fn build(
     let mut standing = conditions.standing();
     // What stages built, and what attempts built again that came to nothing else, is news as well.
     let (mut earlier, again) = (Vec::new(), Mutex::new(Vec::new()));
+    // Stages that cargo refused. If it takes the whole, that was because of the stage.
+    let mut refused: Vec<Vec<String>> = Vec::new();
     loop {
         let Some(speed) = worker.may_go(conditions).await else { return End::GivenUp };
         // Who cannot begin keeps nobody waiting: the place comes after the lock.
@@ -109,12 +111,18 @@ pub(super) async fn build(
             let Some(stage) = stage else { break outcome };
             match outcome {
                 Outcome::Ended(Err(CompileError::Cancelled)) => break outcome,
+                Outcome::Ended(Err(
+                    CompileError::Refused { .. } | CompileError::Manifest { .. },
+                )) => {
+                    progress.skip(&wish.project, REFUSED);
+                    refused.push(stage.specs.clone());
+                }
                 Outcome::Ended(result) => {
                     progress.ended(result.is_ok(), &wish.project);
                     earlier.extend(result);
                 }
                 Outcome::Other => {
-                    progress.skip(&wish.project);
+                    progress.skip(&wish.project, OTHER);
                     teach(Lesson::Inseparable(plan.key, stage.specs.clone()));
                 }
                 gave_way => break gave_way,
@@ -128,6 +136,7 @@ pub(super) async fn build(
                     earlier.iter().for_each(|earlier| build.comes_after(earlier));
                     let known = Known::new(plan.key, &plan.spec.root, &build.products);
                     teach(Lesson::Whole(known));
+                    refused.drain(..).for_each(|specs| teach(Lesson::Inseparable(plan.key, specs)));
                     (plan.note)(&build);
                     build
                 });

@@ -9,6 +9,10 @@ use tracing::info;
 use crate::compiler::Units;
 use crate::workspace::Selection;
 
+/// Why a stage is none: it makes other things than the whole is made of, or cargo refuses it.
+pub(super) const OTHER: &str = "not the same by itself";
+pub(super) const REFUSED: &str = "cargo does not build it by itself";
+
 /// A build that comes before that of the whole.
 #[derive(Clone, Debug)]
 pub(super) struct Stage {
@@ -62,12 +66,12 @@ impl<'a> Progression<'a> {
         self.left = if success { left } else { &[] };
     }
 
-    /// The next stage makes other things than the whole is made of.
-    pub(super) fn skip(&mut self, project: &Path) {
+    /// The next stage is none: why.
+    pub(super) fn skip(&mut self, project: &Path, why: &str) {
         let Some((stage, left)) = self.left.split_first() else { return };
         let (duration, what) = (self.milliseconds(), &stage.what);
         let project = project.display();
-        info!(%project, %what, duration, "not built first: not the same by itself");
+        info!(%project, %what, duration, "not built first: {why}");
         self.left = left;
     }
 
@@ -97,7 +101,7 @@ mod tests {
         progress.ended(true, project);
         assert_eq!(said(&progress), "built a (edited), b (next), building the rest");
         let mut progress = Progression::new(&stages);
-        progress.skip(project);
+        progress.skip(project, OTHER);
         assert_eq!(said(&progress), "building b (next) first");
         progress.ended(false, project);
         assert_eq!(said(&progress), "b (next) does not compile, building the rest");

@@ -27,6 +27,7 @@ fn products(members: &Members) -> Vec<Product> {
         target: name.to_owned(),
         kinds: vec!["lib".to_owned()],
         test: true,
+        features: Vec::new(),
         files: vec![format!("/w/target/{name}-1").into()],
         executable: Some(format!("/w/target/{name}-1").into()),
     };
@@ -120,6 +121,47 @@ fn what_is_another_one_by_itself_is_not_chosen_until_the_manifests_change() {
 }
 
 #[test]
+fn what_an_earlier_daemon_has_learnt_is_not_learnt_again() {
+    let now = Instant::now();
+    let mut first = foresight();
+    edit(&mut first, &["low/src/lib.rs"], now);
+    let specs = first.choose(key(1), now).remove(0).specs;
+    let known = first.learn_inseparable(key(1), specs.clone()).cloned().unwrap();
+    assert_eq!(first.learn_inseparable(key(1), specs), None, "that is no news");
+    let mut second = Foresight::new(known);
+    second.members = first.members.take();
+    second.learn(Known::new(key(1), Path::new("/w"), &products(&members())));
+    edit(&mut second, &["low/src/lib.rs"], now);
+    assert_eq!(chosen(&second, now), ["mid (next)"]);
+}
+
+#[test]
+fn features_are_asked_for_where_a_package_has_them() {
+    let now = Instant::now();
+    let members = members();
+    let mut products = products(&members);
+    for product in &mut products {
+        product.features = match product.target.as_str() {
+            "low" => vec!["f".to_owned()],
+            "mid" => vec!["g".to_owned()],
+            _ => Vec::new(),
+        };
+    }
+    let mut foresight =
+        Foresight { members: Some((key(0), Arc::new(members))), ..Foresight::default() };
+    foresight.learn(Known::new(key(1), Path::new("/w"), &products));
+    edit(&mut foresight, &["mid/src/lib.rs"], now);
+    let features = foresight.choose(key(1), now).remove(0).features;
+    // Its own, those of what it is built from, and those of whom nothing is known.
+    for feature in ["g", "mid/g", "low/f", "serde/derive"] {
+        assert!(features.has(feature), "{feature}");
+    }
+    for feature in ["f", "mid/f", "alone/f", "top1/g"] {
+        assert!(!features.has(feature), "{feature}");
+    }
+}
+
+#[test]
 fn beside_programs_a_package_is_likelier_the_same() {
     let now = Instant::now();
     let members = members();
@@ -144,9 +186,10 @@ fn beside_programs_a_package_is_likelier_the_same() {
     let names: Vec<_> = first.specs.iter().map(|spec| &spec[15..spec.len() - 6]).collect();
     assert_eq!(names, ["low", "top1", "top3", "top4", "top5", "top6"]);
     assert_eq!(first.filters.iter().collect::<Vec<_>>(), ["--lib", "--test=it"]);
+    assert!(first.only_filters);
     foresight.learn_inseparable(key(1), first.specs);
     let second = foresight.choose(key(1), now).remove(0);
-    assert_eq!((second.specs.len(), second.filters.len()), (1, 0));
+    assert_eq!((second.specs.len(), second.only_filters), (1, false));
     foresight.learn_inseparable(key(1), second.specs);
     assert!(!chosen(&foresight, now).contains(&"low (edited)".to_owned()));
 }
