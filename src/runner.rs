@@ -58,7 +58,7 @@ pub trait Around: fmt::Debug + Send + Sync {
     /// About to be started: what is started in the place of `spec`.
     fn start(&self, spec: Spec) -> Spec;
 
-    /// It is reaped, or could not be started. Not told if the run is given up.
+    /// It is reaped, or could not be started. Not told if the run is given up: it has no report.
     fn end(&self);
 }
 

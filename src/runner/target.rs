@@ -47,11 +47,13 @@ pub(super) async fn run(
     let spec = spec(job, &job.args, options);
     let spec = job.around.iter().fold(spec, |spec, around| around.start(spec));
     let finished = watch(&spec, &mut watched, job, options, &request, tell).await;
+    if matches!(&finished, Ok(finished) if finished.end == End::Cancelled) {
+        return None;
+    }
     if let Some(around) = &job.around {
         around.end();
     }
     let finished = match finished {
-        Ok(finished) if finished.end == End::Cancelled => return None,
         Ok(finished) => finished,
         Err(error) => {
             let report = not_started(job, &error);

@@ -56,10 +56,32 @@ pub(super) struct RanTarget {
 }
 
 /// What a run of a target came to.
-struct Ended {
-    report: TargetReport,
-    fate: Fate,
+pub(super) struct Ended {
+    pub(super) report: TargetReport,
+    pub(super) fate: Fate,
     unseen: Vec<String>,
+}
+
+/// A run that did not come to its end.
+pub(super) struct Interrupted<'a> {
+    pub(super) error: RunError,
+    /// What had ended by then and is believed, if anything.
+    pub(super) finished: Option<Finished<'a>>,
+}
+
+/// Targets that had ended when the others were given up.
+pub(super) struct Finished<'a> {
+    /// By their place in the plan.
+    pub(super) ended: BTreeMap<usize, Ended>,
+    pub(super) level: Level<'a>,
+    /// Whether other programs have come in the place of those that were planned.
+    pub(super) replaced: bool,
+}
+
+impl<E: Into<RunError>> From<E> for Interrupted<'_> {
+    fn from(error: E) -> Self {
+        Self { error: error.into(), finished: None }
+    }
 }
 
 impl RanTarget {
@@ -93,7 +115,7 @@ impl<'a> Execution<'a> {
     pub(super) async fn execute(
         &self,
         on_step: &mut dyn FnMut(Step<'_>),
-    ) -> Result<Ran<'a>, RunError> {
+    ) -> Result<Ran<'a>, Interrupted<'a>> {
         if self.question.selection.is_no_run() {
             return Ok(Ran::default());
         }
@@ -105,11 +127,11 @@ impl<'a> Execution<'a> {
             ..runner::Options::default()
         };
         if self.question.settings.runner == Runner::Nextest {
-            return self.nextest(&options, on_step).await;
+            return Ok(self.nextest(&options, on_step).await?);
         }
         let cancel = &self.options.cancel;
         let plan = match self.compiler.plan(cancel).await {
-            Err(CompileError::Cancelled) => return Err(RunError::Cancelled),
+            Err(CompileError::Cancelled) => return Err(RunError::Cancelled.into()),
             plan => plan?,
         };
         let mut doubt = (!plan.fresh)
@@ -155,8 +177,16 @@ impl<'a> Execution<'a> {
             "its failed tests fail again on this very code".clone_into(&mut reasons[*index]);
         }
         to_run.retain(|index| !results.contains_key(index));
+        // Another cargo, with other flags, may have put other programs in the place of these.
+        let replaced = || products.iter().find(|(stamp, path)| !stamp.proves(path));
         while !to_run.is_empty() {
-            results.extend(self.run(&jobs, &to_run, &mut level, &options, on_step).await?);
+            let of = (&jobs[..], &to_run[..]);
+            let ran = self.run(of, &mut level, &options, &mut results, on_step).await;
+            if let Err(error) = ran {
+                let replaced = replaced().is_some();
+                let finished = Some(Finished { ended: results, level, replaced });
+                return Err(Interrupted { error, finished });
+            }
             to_run.clear();
             // What ran may have changed what others depend on.
             for (index, kept) in kept.iter_mut().enumerate() {
@@ -167,8 +197,7 @@ impl<'a> Execution<'a> {
                 }
             }
         }
-        // Another cargo, with other flags, may have put other programs in the place of these.
-        if let Some((_, path)) = products.iter().find(|(stamp, path)| !stamp.proves(path)) {
+        if let Some((_, path)) = replaced() {
             doubt = Some(format!("{} was built anew while the tests ran", path.display()));
         }
         let mut targets = Vec::new();
@@ -181,7 +210,7 @@ impl<'a> Execution<'a> {
                     unseen: Vec::new(),
                 },
                 (None, Some(ended)) => ended,
-                (None, None) => return Err(RunError::Cancelled),
+                (None, None) => return Err(RunError::Cancelled.into()),
             };
             let flaky = Vec::new();
             targets.push(RanTarget { report, kept, recorded, reason, fate, unseen, flaky });
@@ -254,7 +283,7 @@ impl<'a> Execution<'a> {
                 on_step(Step::Running(event));
             }
         };
-        let reports = self.reports(&parts, options, events).await?;
+        let reports = self.all(runner::run(&parts, options, events).await)?;
         let red = befores.into_iter().zip(reports).filter_map(|((index, before), report)| {
             let report = failed::still_red(before, report)?;
             Some((index, Ended { report, fate: Fate::WithTree(Vec::new()), unseen: Vec::new() }))
@@ -263,15 +292,15 @@ impl<'a> Execution<'a> {
     }
 
     /// Runs these of the jobs, observed where that is possible. What an observed run cannot prove
-    /// is run once more as it is.
+    /// is run once more as it is. What has ended is among the results even if not all has.
     async fn run(
         &self,
-        jobs: &[Job],
-        wanted: &[usize],
+        (jobs, wanted): (&[Job], &[usize]),
         level: &mut Level<'_>,
         options: &runner::Options,
+        results: &mut BTreeMap<usize, Ended>,
         on_step: &mut dyn FnMut(Step<'_>),
-    ) -> Result<BTreeMap<usize, Ended>, RunError> {
+    ) -> Result<(), RunError> {
         let always = AlwaysRun::of(&self.question.settings);
         let mut observed: Vec<Job> = wanted.iter().map(|index| jobs[*index].clone()).collect();
         for (index, job) in wanted.iter().zip(&mut observed) {
@@ -293,12 +322,16 @@ impl<'a> Execution<'a> {
                 on_step(Step::Running(event));
             }
         };
-        let reports = self.reports(&observed, options, events).await?;
+        let reports = runner::run(&observed, options, events).await;
         drop(observed);
         let mut watched = level.watched();
-        let mut results = BTreeMap::new();
         let mut again = Vec::new();
+        let mut all = true;
         for (index, report) in wanted.iter().zip(reports) {
+            let Some(report) = report else {
+                all = false;
+                continue;
+            };
             let is_random = jobs[*index].is_random();
             let red = report.verdict != Verdict::Pass;
             let (fate, unseen) = match watched.remove(index) {
@@ -320,22 +353,20 @@ impl<'a> Execution<'a> {
             };
             results.insert(*index, Ended { report, fate, unseen });
         }
+        if !all || self.options.cancel.is_cancelled() {
+            return Err(RunError::Cancelled);
+        }
         let repeated: Vec<_> = again.iter().map(|(index, ..)| jobs[*index].clone()).collect();
         let events = |event: Event<'_>| on_step(Step::Running(event));
-        let reports = self.reports(&repeated, options, events).await?;
+        let reports = self.all(runner::run(&repeated, options, events).await)?;
         for ((index, fate, unseen), report) in again.into_iter().zip(reports) {
             results.insert(index, Ended { report, fate, unseen });
         }
-        Ok(results)
+        Ok(())
     }
 
-    async fn reports(
-        &self,
-        jobs: &[Job],
-        options: &runner::Options,
-        events: impl FnMut(Event<'_>),
-    ) -> Result<Vec<TargetReport>, RunError> {
-        let reports = runner::run(jobs, options, events).await;
+    /// The reports of all jobs, unless some were given up.
+    fn all(&self, reports: Vec<Option<TargetReport>>) -> Result<Vec<TargetReport>, RunError> {
         if self.options.cancel.is_cancelled() {
             return Err(RunError::Cancelled);
         }

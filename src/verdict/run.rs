@@ -1,6 +1,7 @@
 //! A question that no record answers: build, ask cargo for the plan, run it, keep the outcome.
 
-use std::collections::BTreeMap;
+mod targets;
+
 use std::num::NonZeroUsize;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -10,15 +11,13 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio_util::sync::CancellationToken;
 
 use super::besides::besides;
-use super::binary::{Doubt, Fate};
-use super::calls::{self, Red};
-use super::execute::{Execution, Ran, RanTarget};
+use super::execute::{Execution, Interrupted, Ran, RanTarget};
 use super::flaky;
 use super::look_up::{Finding, answer_of, input_now};
 use super::names::Names;
 use super::states::States;
 use super::{Facts, Look, Question, Tree, TreeError, code_hash, known_failure, source_key};
-use crate::cache::{Cache, Input, Key, Limits, ProjectState, Record, Unkept};
+use crate::cache::{Cache, Input, Key, Limits, ProjectState, Record};
 use crate::compiler::{Build, BuildSpec, CompileError, Progress, TestCompiler};
 use crate::model::{Answer, Digest, End, TargetAnswer, TargetReport, Timestamp, Verdict};
 use crate::process::{Brake, Priority};
@@ -152,7 +151,15 @@ pub async fn run<T: Tree>(
     on_step(Step::Built(&build));
     let names = Names::look(&question.root, &build.sources);
     let execution = session.execution(look.digest.as_ref().ok(), &known);
-    let mut ran = execution.execute(on_step).await?;
+    let mut ran = match execution.execute(on_step).await {
+        Ok(ran) => ran,
+        Err(Interrupted { error, finished }) => {
+            if let Some(finished) = finished {
+                session.keep_finished(finished, (tree, &look), &known).await;
+            }
+            return Err(error);
+        }
+    };
     let when = Timestamp::now();
     not_kept.extend(ran.doubt.take());
     // Before the last look at the tree: what it counts now, it counted all the time.
@@ -381,106 +388,6 @@ impl Session<'_> {
     /// put there.
     fn sources(&self, build: &Build, more: Vec<PathBuf>) -> Vec<PathBuf> {
         build.sources.files.iter().cloned().chain(more).collect()
-    }
-
-    /// Keeps what each target came to; why the whole cannot be kept, if so. `still` is the tree's
-    /// digest if nothing of it has changed.
-    fn keep_targets(
-        &self,
-        ran: &mut Ran<'_>,
-        tree: Option<&Digest>,
-        still: Option<&Digest>,
-        when: Timestamp,
-    ) -> Vec<String> {
-        let Some(mut level) = ran.level.take() else {
-            self.disprove_calls(ran);
-            return Vec::new();
-        };
-        let code_hash = tree.map(|tree| code_hash(tree, &self.facts.identity));
-        let mut not_kept = Vec::new();
-        let mut unkept = BTreeMap::new();
-        let mut records = Vec::new();
-        for (index, target) in ran.targets.iter().enumerate() {
-            if let (Some(record), Some(code_hash)) = (&target.kept, code_hash) {
-                level.claim(record, code_hash);
-                continue;
-            }
-            if target.report.verdict != Verdict::Pass {
-                level.disprove(index, &target.report, tree);
-                continue;
-            }
-            if let Fate::Nothing(doubts) = &target.fate {
-                let why: Vec<_> = doubts.iter().map(ToString::to_string).collect();
-                let advice = doubts.iter().map(Doubt::advice).collect();
-                not_kept.push(format!("{}: {}", target.report.id, why.join("; ")));
-                unkept.insert(target.report.id.to_string(), Unkept { when, why, advice });
-            }
-            let (report, fate) = (&target.report, &target.fate);
-            if let Some(code_hash) = code_hash {
-                records.extend(level.record(
-                    index,
-                    report,
-                    fate,
-                    still,
-                    (code_hash, target.when(when)),
-                ));
-            }
-        }
-        self.remember_targets(ran, unkept);
-        let limits = self.options.limits;
-        let last = records.pop();
-        let mut failed = records.iter().find_map(|record| self.cache.store(record, limits).err());
-        if let Some(record) = last {
-            // Brings everything back within the limits.
-            failed = self.cache.put(&record, limits).err().or(failed);
-        }
-        if let Some(error) = failed {
-            tracing::warn!(%error, "what single targets came to is not kept");
-        }
-        not_kept
-    }
-
-    /// Targets were red of which the programs are not known.
-    fn disprove_calls(&self, ran: &Ran<'_>) {
-        let mut states = States::default();
-        for report in ran.targets.iter().map(|target| &target.report) {
-            if let Some(red) = Red::of(report, None) {
-                let plain = calls::plain_name(&report.id.package, &report.id.target);
-                let place = (self.cache, &*self.question.root);
-                calls::disprove_calls(place, &plain, &red, &mut states);
-            }
-        }
-    }
-
-    /// Notes for explanations which targets there are, and why nothing is kept of some of them.
-    fn remember_targets(&self, ran: &Ran<'_>, unkept: BTreeMap<String, Unkept>) {
-        let root = &self.question.root;
-        let ids: Vec<_> = ran.targets.iter().map(|target| target.report.id.clone()).collect();
-        let known = self.cache.state(root);
-        let is_listed = ids.iter().any(|id| known.unkept.contains_key(&id.to_string()));
-        let of_runs = ran.targets.iter().filter(|target| target.kept.is_none());
-        let unseen: Vec<_> =
-            of_runs.map(|target| (target.report.id.to_string(), &target.unseen)).collect();
-        let nothing = Vec::new();
-        let is_seen =
-            unseen.iter().all(|(id, why)| known.unseen.get(id).unwrap_or(&nothing) == *why);
-        if known.targets == ids && unkept.is_empty() && !is_listed && is_seen {
-            return;
-        }
-        let change = |state: &mut ProjectState| {
-            ids.iter().for_each(|id| drop(state.unkept.remove(&id.to_string())));
-            state.unkept.extend(unkept);
-            for (id, why) in unseen {
-                state.unseen.remove(&id);
-                if !why.is_empty() {
-                    state.unseen.insert(id, why.clone());
-                }
-            }
-            state.targets = ids;
-        };
-        if let Err(error) = self.cache.update_state(root, change) {
-            tracing::warn!(%error, "why targets are not kept is forgotten");
-        }
     }
 
     /// Keeps the outcome unless there is a doubt; the doubts.

@@ -2,6 +2,7 @@
 //! as cargo understands them, records and their limits, the daemon's work by itself.
 
 mod ahead;
+mod given_up;
 mod pace;
 mod records;
 mod selections;

@@ -34,6 +34,9 @@ impl ActorTree {
     }
 
     async fn settle(&self, mark: Mark) -> Option<Reply> {
+        if self.cancel.is_cancelled() {
+            return None;
+        }
         let seen = self.shared.barrier().await;
         self.ask(|reply| Message::Settle { mark, seen, reply }).await
     }

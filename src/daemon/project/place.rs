@@ -3,13 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tracing::info;
 
 use super::super::queue::{Queue, Ticket, Wish, is_worth_it};
 use super::work::Worker;
+use crate::model::TargetId;
 use crate::protocol::State;
+use crate::runner::Event;
+use crate::verdict::Step;
 
 /// The right to work.
 pub(super) struct Place {
@@ -30,6 +33,39 @@ impl Cost {
     /// Of work that has taken `ran` for `done` of `total` steps of like size.
     pub(super) fn left_of(ran: Duration, done: u32, total: u32) -> Option<Duration> {
         (done > 0).then(|| ran * total.saturating_sub(done) / done)
+    }
+}
+
+/// How far a run of tests is. What has ended is kept if it is given up.
+#[derive(Debug, Default)]
+pub(super) struct Runs {
+    planned: u32,
+    finished: u32,
+    running: Vec<(TargetId, Instant)>,
+}
+
+impl Runs {
+    /// Takes note of what happens.
+    pub(super) fn note(&mut self, step: &Step<'_>, now: Instant) {
+        match step {
+            Step::Planned(targets) => self.planned = u32::try_from(*targets).unwrap_or(u32::MAX),
+            Step::Running(Event::Started { id }) => {
+                self.running.retain(|(other, _)| other != *id);
+                self.running.push(((*id).clone(), now));
+            }
+            Step::Running(Event::Finished { report }) => {
+                self.running.retain(|(other, _)| *other != report.id);
+                self.finished += 1;
+            }
+            _ => {}
+        }
+    }
+
+    /// What it would cost to give up a run that has taken `ran`.
+    pub(super) fn cost(&self, ran: Duration, now: Instant) -> Cost {
+        let since = self.running.iter().map(|(_, since)| *since).min();
+        let lost = since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        Cost { lost, left: Cost::left_of(ran, self.finished, self.planned) }
     }
 }
 
@@ -98,6 +134,48 @@ impl Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{End, TargetKind, TargetReport, TestCounts, Verdict};
+
+    #[test]
+    fn of_a_run_of_tests_that_is_lost_which_has_not_ended() {
+        let start = Instant::now();
+        let second = Duration::from_secs(1);
+        let id = |name: &str| TargetId {
+            package: "p".to_owned(),
+            target: name.to_owned(),
+            kind: TargetKind::Test,
+        };
+        let report = |name: &str| TargetReport {
+            id: id(name),
+            verdict: Verdict::Pass,
+            end: End::Exit(0),
+            counts: TestCounts::default(),
+            tests: Vec::new(),
+            output: String::new(),
+            duration_ms: 1,
+        };
+        let mut runs = Runs::default();
+        let started = |runs: &mut Runs, name: &str, now| {
+            runs.note(&Step::Running(Event::Started { id: &id(name) }), now);
+        };
+        let finished = |runs: &mut Runs, name: &str| {
+            runs.note(&Step::Running(Event::Finished { report: &report(name) }), start);
+        };
+        runs.note(&Step::Planned(4), start);
+        assert_eq!(runs.cost(9 * second, start + 9 * second).lost, Duration::ZERO);
+        started(&mut runs, "a", start);
+        started(&mut runs, "b", start + second);
+        let cost = runs.cost(5 * second, start + 5 * second);
+        assert_eq!((cost.lost, cost.left), (5 * second, None));
+        finished(&mut runs, "a");
+        let cost = runs.cost(5 * second, start + 5 * second);
+        assert_eq!((cost.lost, cost.left), (4 * second, Some(15 * second)));
+        // Red when it was observed, and so once more.
+        started(&mut runs, "b", start + 6 * second);
+        assert_eq!(runs.cost(7 * second, start + 7 * second).lost, second);
+        finished(&mut runs, "b");
+        assert_eq!(runs.cost(8 * second, start + 8 * second).lost, Duration::ZERO);
+    }
 
     #[test]
     fn what_is_left_follows_from_what_was_done() {

@@ -1,7 +1,7 @@
 //! Background work of one project: at most one build or test run at a time, of one snapshot,
 //! given up as soon as that snapshot is no longer the newest.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use super::Message;
 use super::ahead::Lesson;
 use super::background::ActorTree;
 use super::courtesy::Courtesy;
-use super::place::{self, Cost, Place};
+use super::place::{self, Place, Runs};
 use super::polite;
 use super::stages::Stage;
 use crate::compiler::{Build, BuildSpec};
@@ -386,16 +386,8 @@ async fn run_tests(
         };
         let cancel = worker.cancel.child_token();
         let started = Instant::now();
-        let (planned, finished) = (Cell::new(0_u32), Cell::new(0_u32));
-        let on_step = |step: &verdict::Step<'_>| match step {
-            verdict::Step::Planned(targets) => {
-                planned.set(u32::try_from(*targets).unwrap_or(u32::MAX));
-            }
-            verdict::Step::Running(runner::Event::Finished { .. }) => {
-                finished.set(finished.get() + 1);
-            }
-            _ => {}
-        };
+        let runs = RefCell::new(Runs::default());
+        let on_step = |step: &verdict::Step<'_>| runs.borrow_mut().note(step, Instant::now());
         let asked = (&question, &facts, aim);
         let by = (&*shared, &worker, &speed);
         let running = run_once(asked, &mut tree, by, cancel.clone(), on_step);
@@ -411,10 +403,7 @@ async fn run_tests(
                 }
                 () = tokio::time::sleep(LOOK), if !cancel.is_cancelled() => {}
             }
-            let ran = started.elapsed();
-            // What ran is kept only at the end.
-            let cost =
-                || Cost { lost: ran, left: Cost::left_of(ran, finished.get(), planned.get()) };
+            let cost = || runs.borrow().cost(started.elapsed(), Instant::now());
             if !cancel.is_cancelled() && place.is_needed(&worker, cost) {
                 cancel.cancel();
             }

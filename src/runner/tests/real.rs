@@ -1,13 +1,15 @@
 //! One job at a time: what its report says.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::fixture::{ALL, compile, environment, id, job, names, run, script};
 use crate::model::{End, Outcome, TestCounts, Verdict};
-use crate::process::Stream;
-use crate::runner::{self, Event, Harness, Job, Options};
+use crate::process::{Spec, Stream};
+use crate::runner::{self, Around, Event, Harness, Job, Options};
 
 const OKS: [&str; 7] = ["alpha", "beta", "delta", "delta_bad", "noisy", "res", "zz_last"];
 const FAILS: [&str; 3] = ["beta", "delta_bad", "res"];
@@ -184,16 +186,30 @@ async fn assert_gone(pids: &str) {
     tokio::time::timeout(Duration::from_secs(10), gone).await.expect("no process is left");
 }
 
+/// Counts how often an end is told.
+#[derive(Debug, Default)]
+struct Counted(AtomicUsize);
+
+impl Around for Counted {
+    fn start(&self, spec: Spec) -> Spec {
+        spec
+    }
+
+    fn end(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 #[tokio::test]
 async fn cancelling_ends_the_tree_at_once_and_gives_no_report() {
     let dir = tempfile::tempdir().unwrap();
     let pids = dir.path().join("pids");
-    let hang = job(&["--test-threads=1"], &[("DIE", "hang"), ("PIDS", pids.to_str().unwrap())]);
-    let jobs = [
-        script("first", "exit 0", Harness::Custom),
-        hang,
-        script("third", "exit 0", Harness::Custom),
-    ];
+    let mut hang = job(&["--test-threads=1"], &[("DIE", "hang"), ("PIDS", pids.to_str().unwrap())]);
+    let mut first = script("first", "exit 0", Harness::Custom);
+    let around = [Arc::new(Counted::default()), Arc::new(Counted::default())];
+    first.around = Some(Arc::clone(&around[0]) as Arc<dyn Around>);
+    hang.around = Some(Arc::clone(&around[1]) as Arc<dyn Around>);
+    let jobs = [first, hang, script("third", "exit 0", Harness::Custom)];
     let cancel = CancellationToken::new();
     let options = Options {
         jobs: 1,
@@ -213,6 +229,9 @@ async fn cancelling_ends_the_tree_at_once_and_gives_no_report() {
     assert!(cancelled_at.unwrap().elapsed() < Duration::from_secs(5));
     let ends: Vec<bool> = reports.iter().map(Option::is_some).collect();
     assert_eq!(ends, [true, false, false]);
+    // There is nothing to find out about what was given up.
+    let told = around.map(|around| around.0.load(Ordering::Relaxed));
+    assert_eq!(told, [1, 0]);
     assert_gone(&std::fs::read_to_string(&pids).unwrap()).await;
 }
 

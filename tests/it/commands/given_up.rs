@@ -1,0 +1,109 @@
+//! Tests in the background that were given up: what had ended by then is not run again.
+
+// Elsewhere it is not known what a run consults.
+#![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+
+use crate::home::{Home, Started, until};
+
+/// Runs until it is let go.
+const WAITS: &str = "#[test] fn waits() {\n\
+     \x20   std::fs::write(\"target/begun\", \"\").unwrap();\n\
+     \x20   while !std::path::Path::new(\"target/go\").exists() {\n\
+     \x20       std::thread::sleep(std::time::Duration::from_millis(5));\n\
+     \x20   }\n}\n";
+
+/// Reads a file of the tree, and one outside of it.
+const READS: &str = "#[test] fn reads() {\n\
+     \x20   assert!(!std::fs::read(\"fixture.txt\").unwrap().is_empty());\n\
+     \x20   let _ = std::fs::read(\"../outside.txt\");\n}\n";
+
+/// Cannot be followed: a path that is relative to no folder.
+const LOST: &str = "#[test] fn lost() {\n\
+     \x20   let dir = std::env::temp_dir().join(format!(\"lost-{}\", std::process::id()));\n\
+     \x20   std::fs::create_dir(&dir).unwrap();\n\
+     \x20   std::env::set_current_dir(&dir).unwrap();\n\
+     \x20   std::fs::remove_dir(&dir).unwrap();\n\
+     \x20   assert!(std::fs::read(\"nothing\").is_err());\n}\n";
+
+fn home() -> Home {
+    let home = Home::with(&[
+        ("tests/a.rs", READS),
+        ("tests/lost.rs", LOST),
+        ("tests/waits.rs", WAITS),
+        ("fixture.txt", "1"),
+    ]);
+    home.config("[log]\nlevel = 'debug'", "debounce = '1ms'\nbackground_tests = true");
+    home
+}
+
+/// How many targets have been run to their ends.
+fn ran(daemon: &Started) -> usize {
+    daemon.stderr().matches("ran a target").count()
+}
+
+fn kept(daemon: &Started, targets: usize) {
+    let line = "given up: what has ended is kept";
+    until("it is given up", || daemon.stderr().contains(line).then_some(()));
+    let log = daemon.stderr();
+    let line = log.lines().find(|log| log.contains(line)).unwrap();
+    assert!(line.contains(&format!("targets={targets}")), "{line}");
+}
+
+fn verdict(home: &Home, wanted: &str) {
+    until("there is a verdict", || {
+        (home.project_status()["last_verdict"]["verdict"] == wanted).then_some(())
+    });
+}
+
+/// The daemon once all but the one that waits have ended.
+fn waiting(home: &Home) -> Started {
+    let daemon = home.daemon();
+    until("the others have ended", || {
+        let begun = home.root.join("target/begun").exists();
+        (begun && ran(&daemon) == 3).then_some(())
+    });
+    daemon
+}
+
+#[test]
+fn after_an_edit_only_what_it_concerns_is_run() {
+    let home = home();
+    let daemon = waiting(&home);
+    home.write("tests/waits.rs", "#[test] fn waits() {}\n");
+    kept(&daemon, 2);
+    verdict(&home, "pass");
+    // And that of which it is not known what it concerns.
+    assert_eq!(ran(&daemon), 5, "{}", daemon.stderr());
+    home.test(&[]).green_from("cache");
+    daemon.stop();
+}
+
+#[test]
+fn what_has_ended_is_run_again_if_what_it_read_has_changed_since() {
+    let home = home();
+    let daemon = waiting(&home);
+    home.write("fixture.txt", "");
+    kept(&daemon, 2);
+    home.write("target/go", "");
+    verdict(&home, "fail");
+    let answer = home.test(&[]);
+    answer.red();
+    assert_eq!(answer.run(), ["a"], "{answer:#?}");
+    daemon.stop();
+}
+
+#[test]
+fn what_was_only_put_off_goes_on() {
+    let home = home();
+    let daemon = waiting(&home);
+    home.ok(&["pause", "--project", "."]);
+    kept(&daemon, 3);
+    // No snapshot has that.
+    std::fs::write(home.base.join("outside.txt"), "").unwrap();
+    home.write("target/go", "");
+    home.ok(&["resume", "--project", "."]);
+    verdict(&home, "pass");
+    assert_eq!(ran(&daemon), 5, "the one that waits and the one that reads: {}", daemon.stderr());
+    home.test(&[]).green_from("cache");
+    daemon.stop();
+}
