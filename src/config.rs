@@ -140,6 +140,9 @@ pub struct Settings {
     /// How long a build in the background may go on without finishing anything; none sets no
     /// limit. Never zero.
     pub build_timeout: Option<Duration>,
+    /// How long tests in the background may go on without any of them ending; none sets no
+    /// limit. Never zero.
+    pub background_timeout: Option<Duration>,
     /// Whether what our builds have left in target directories is removed once it is stale.
     pub clean_target: bool,
 }

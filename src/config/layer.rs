@@ -139,6 +139,10 @@ pub(super) struct SettingsLayer {
     /// "0s" sets no limit.
     #[schemars(with = "DurationText")]
     pub(super) build_timeout: Option<Duration>,
+    /// How long tests in the background may go on without any of them ending before they are given
+    /// up; "0s" sets no limit.
+    #[schemars(with = "DurationText")]
+    pub(super) background_timeout: Option<Duration>,
     /// Remove from target directories what builds of ours have left there and no cargo would find
     /// fresh any more.
     #[schemars(with = "bool")]
@@ -248,6 +252,7 @@ pub(super) mod keys {
         "trusted_services",
         "target_dir",
         "build_timeout",
+        "background_timeout",
         "clean_target",
     ];
 }
@@ -288,6 +293,7 @@ impl SettingsLayer {
             trusted_services: self.trusted_services.or_else(|| base.trusted_services.clone()),
             target_dir: self.target_dir.or_else(|| base.target_dir.clone()),
             build_timeout: self.build_timeout.or(base.build_timeout),
+            background_timeout: self.background_timeout.or(base.background_timeout),
             clean_target: self.clean_target.or(base.clean_target),
         }
     }
@@ -310,6 +316,7 @@ impl SettingsLayer {
             trusted_services: self.trusted_services?,
             target_dir: TargetDir::written(self.target_dir?.get_ref()),
             build_timeout: Some(self.build_timeout?).filter(|limit| !limit.is_zero()),
+            background_timeout: Some(self.background_timeout?).filter(|limit| !limit.is_zero()),
             clean_target: self.clean_target?,
         })
     }
@@ -349,6 +356,10 @@ impl SettingsLayer {
             "target_dir" => put(&mut self.target_dir, values::target_dir(key, value), faults),
             "build_timeout" => {
                 put(&mut self.build_timeout, values::duration(key, value, values::TIMEOUT), faults);
+            }
+            "background_timeout" => {
+                let limit = values::duration(key, value, values::TIMEOUT);
+                put(&mut self.background_timeout, limit, faults);
             }
             "clean_target" => put(&mut self.clean_target, values::boolean(key, value), faults),
             _ => return false,

@@ -74,6 +74,8 @@ fn settings(out: &mut String, settings: &Settings) {
     line(out, "target_dir", &quoted(&target_dir));
     let build_timeout = settings.build_timeout.unwrap_or_default();
     line(out, "build_timeout", &quoted(&units::format_duration(build_timeout)));
+    let background_timeout = settings.background_timeout.unwrap_or_default();
+    line(out, "background_timeout", &quoted(&units::format_duration(background_timeout)));
     line(out, "clean_target", &settings.clean_target.to_string());
 }
 

@@ -97,6 +97,7 @@ fn no_file_means_the_shipped_default() {
             trusted_services: vec![],
             target_dir: TargetDir::Cargo,
             build_timeout: Some(Duration::from_secs(1_800)),
+            background_timeout: Some(Duration::from_secs(1_800)),
             clean_target: false,
         },
         projects: vec![],
@@ -161,6 +162,7 @@ fn layers_lie_over_one_another() {
         trusted_services = ["[[]::1]:80", "/run/x"]
         target_dir = "own"
         build_timeout = "0s"
+        background_timeout = "90s"
         clean_target = true
         "#,
     );
@@ -208,6 +210,7 @@ fn layers_lie_over_one_another() {
             trusted_services: vec!["[[]::1]:80".into(), "/run/x".into()],
             target_dir: TargetDir::Own(home.paths.own_targets()),
             build_timeout: None,
+            background_timeout: Some(Duration::from_secs(90)),
             clean_target: true,
         }
     );
@@ -222,7 +225,7 @@ fn an_unknown_key_is_shown_where_it_stands() {
     3 |  debonce = '1s'
       |  ^^^^^^^ did you mean `debounce`?
       |
-      = allowed: `args`, `extra_inputs`, `exclude`, `ttl`, `keep_snapshots`, `debounce`, `runner`, `background_tests`, `verify_percent`, `flaky_runs`, `timeout`, `always_run`, `trusted_services`, `target_dir`, `build_timeout`, `clean_target`
+      = allowed: `args`, `extra_inputs`, `exclude`, `ttl`, `keep_snapshots`, `debounce`, `runner`, `background_tests`, `verify_percent`, `flaky_runs`, `timeout`, `always_run`, `trusted_services`, `target_dir`, `build_timeout`, `background_timeout`, `clean_target`
     ");
 }
 

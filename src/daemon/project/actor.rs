@@ -56,6 +56,8 @@ pub(super) struct Actor {
     pub(super) doubtful: Option<Question>,
     /// What the last background build was of, good or bad.
     pub(super) built: Option<Built>,
+    /// Of which tree the tests in the background were given up for good, and why.
+    pub(super) overdue: Option<(Digest, String)>,
     /// Whether ours and somebody else's builds undo each other's work.
     pub(super) rivalry: Rivalry,
     /// What of a command's environment decides a build, as it is kept over a restart. Without it
@@ -133,6 +135,7 @@ impl Actor {
             rivalry: Rivalry::default(),
             shell: known.shell,
             cleaned: None,
+            overdue: None,
             seen: None,
             changed: None,
             foresight: Foresight::new(known.inseparable),

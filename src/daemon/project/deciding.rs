@@ -139,6 +139,7 @@ impl Actor {
                 }
             }
             End::Tested(verdict) => self.report(*verdict),
+            End::Overdue(why) => self.overdue = of.map(|of| (*of.tree(), why)),
         }
         // What cargo said of thousands of files was held while it built.
         crate::process::trim_memory();

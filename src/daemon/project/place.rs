@@ -36,9 +36,14 @@ impl Cost {
     }
 }
 
+/// So many targets are named that do not come to their ends.
+const NAMED: usize = 3;
+
 /// How far a run of tests is. What has ended is kept if it is given up.
 #[derive(Debug, Default)]
 pub(super) struct Runs {
+    /// When a test last ended, or the first began.
+    since: Option<Instant>,
     planned: u32,
     finished: u32,
     running: Vec<(TargetId, Instant)>,
@@ -47,6 +52,13 @@ pub(super) struct Runs {
 impl Runs {
     /// Takes note of what happens.
     pub(super) fn note(&mut self, step: &Step<'_>, now: Instant) {
+        let is_news = matches!(
+            step,
+            Step::Planned(_) | Step::Running(Event::TestFinished { .. } | Event::Finished { .. })
+        );
+        if is_news || self.since.is_none() && matches!(step, Step::Running(_)) {
+            self.since = Some(now);
+        }
         match step {
             Step::Planned(targets) => self.planned = u32::try_from(*targets).unwrap_or(u32::MAX),
             Step::Running(Event::Started { id }) => {
@@ -59,6 +71,21 @@ impl Runs {
             }
             _ => {}
         }
+    }
+
+    /// Why it is to be ended, if it is.
+    pub(super) fn overdue(&self, limit: Option<Duration>, now: Instant) -> Option<String> {
+        let silent = now.saturating_duration_since(self.since?);
+        if silent < limit? {
+            return None;
+        }
+        let names: Vec<_> =
+            self.running.iter().take(NAMED).map(|(target, _)| target.to_string()).collect();
+        let running = match names[..] {
+            [] => String::new(),
+            _ => format!(" ({} did not)", names.join(", ")),
+        };
+        Some(format!("the tests were given up: none ended for {} s{running}", silent.as_secs()))
     }
 
     /// What it would cost to give up a run that has taken `ran`.
@@ -134,7 +161,7 @@ impl Place {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{End, TargetKind, TargetReport, TestCounts, Verdict};
+    use crate::model::{End, Outcome, TargetKind, TargetReport, TestCounts, Verdict};
 
     #[test]
     fn of_a_run_of_tests_that_is_lost_which_has_not_ended() {
@@ -161,10 +188,21 @@ mod tests {
         let finished = |runs: &mut Runs, name: &str| {
             runs.note(&Step::Running(Event::Finished { report: &report(name) }), start);
         };
+        assert_eq!(runs.overdue(Some(second), start), None, "nothing runs yet");
         runs.note(&Step::Planned(4), start);
         assert_eq!(runs.cost(9 * second, start + 9 * second).lost, Duration::ZERO);
         started(&mut runs, "a", start);
         started(&mut runs, "b", start + second);
+        // A test that ends is news, one that begins is not.
+        let limit = Some(5 * second);
+        assert_eq!(runs.overdue(limit, start + 4 * second), None);
+        assert_eq!(runs.overdue(None, start + 1_000 * second), None);
+        let why = runs.overdue(limit, start + 5 * second).unwrap();
+        assert!(why.ends_with("none ended for 5 s (p::a, p::b did not)"), "{why}");
+        let test = Event::TestFinished { id: &id("b"), name: "x", outcome: Outcome::Ok };
+        runs.note(&Step::Running(test), start + 3 * second);
+        assert_eq!(runs.overdue(limit, start + 7 * second), None);
+        assert!(runs.overdue(limit, start + 8 * second).is_some());
         let cost = runs.cost(5 * second, start + 5 * second);
         assert_eq!((cost.lost, cost.left), (5 * second, None));
         finished(&mut runs, "a");

@@ -21,6 +21,7 @@ impl Actor {
             failed = verdict.counts.failed,
             "verdict"
         );
+        self.overdue = None;
         self.status.send_modify(|status| status.last_verdict = Some(verdict));
     }
 
@@ -30,6 +31,13 @@ impl Actor {
             status.reason = reason;
         });
         self.shared.status_changed();
+    }
+
+    /// Why the tests of this tree were given up, if they were.
+    fn why_no_verdict<M>(&self, look: Option<&Look<M>>) -> Option<String> {
+        let tree = look?.digest.as_ref().ok()?;
+        let (of, why) = self.overdue.as_ref()?;
+        (of == tree).then(|| why.clone())
     }
 
     /// Brings the status up to date.
@@ -64,7 +72,10 @@ impl Actor {
                 _ if self.calm.is_stale() => {
                     (State::Idle, Some("git's `index.lock` seems to be left behind".to_owned()))
                 }
-                _ => (State::Idle, self.trouble.clone()),
+                _ => (
+                    State::Idle,
+                    self.trouble.clone().or_else(|| self.why_no_verdict(look.as_ref())),
+                ),
             },
         };
         let watch = match self.tree.as_ref().map(WatchedTree::blind) {

@@ -65,6 +65,8 @@ pub(super) enum End {
     Built(LastBuild),
     /// The tests ran.
     Tested(Box<LastVerdict>),
+    /// The tests were given up for good, and why.
+    Overdue(String),
     /// What was built is looked at.
     Warm,
 }
@@ -392,6 +394,7 @@ async fn run_tests(
         let by = (&*shared, &worker, &speed);
         let running = run_once(asked, &mut tree, by, cancel.clone(), on_step);
         let mut running = std::pin::pin!(running);
+        let mut overdue = None;
         let end = loop {
             tokio::select! {
                 biased;
@@ -403,17 +406,26 @@ async fn run_tests(
                 }
                 () = tokio::time::sleep(LOOK), if !cancel.is_cancelled() => {}
             }
+            if cancel.is_cancelled() {
+                continue;
+            }
+            overdue = runs.borrow().overdue(question.settings.background_timeout, Instant::now());
             let cost = || runs.borrow().cost(started.elapsed(), Instant::now());
-            if !cancel.is_cancelled() && place.is_needed(&worker, cost) {
+            if overdue.is_some() || place.is_needed(&worker, cost) {
                 cancel.cancel();
             }
         };
         // What ended at that very moment has ended.
-        if matches!(end, End::GivenUp) && cancel.is_cancelled() && !worker.cancel.is_cancelled() {
-            continue;
+        let is_ours = cancel.is_cancelled() && !worker.cancel.is_cancelled();
+        if !matches!(end, End::GivenUp) || !is_ours {
+            place.served();
+            break end;
         }
-        place.served();
-        break end;
+        if let Some(why) = overdue {
+            warn!(project = %question.root.display(), reason = %why, "no verdict");
+            place.served();
+            break End::Overdue(why);
+        }
     };
     // The project may have left the config meanwhile.
     let _ = worker.done.send(end);

@@ -26,13 +26,18 @@ const LOST: &str = "#[test] fn lost() {\n\
      \x20   assert!(std::fs::read(\"nothing\").is_err());\n}\n";
 
 fn home() -> Home {
+    home_with("")
+}
+
+fn home_with(settings: &str) -> Home {
     let home = Home::with(&[
         ("tests/a.rs", READS),
         ("tests/lost.rs", LOST),
         ("tests/waits.rs", WAITS),
         ("fixture.txt", "1"),
     ]);
-    home.config("[log]\nlevel = 'debug'", "debounce = '1ms'\nbackground_tests = true");
+    let settings = format!("debounce = '1ms'\nbackground_tests = true\n{settings}");
+    home.config("[log]\nlevel = 'debug'", &settings);
     home
 }
 
@@ -105,5 +110,32 @@ fn what_was_only_put_off_goes_on() {
     verdict(&home, "pass");
     assert_eq!(ran(&daemon), 5, "the one that waits and the one that reads: {}", daemon.stderr());
     home.test(&[]).green_from("cache");
+    daemon.stop();
+}
+
+#[test]
+fn tests_that_do_not_end_are_given_up_for_good_and_nothing_says_green() {
+    let home = home_with("background_timeout = '5s'");
+    let daemon = waiting(&home);
+    kept(&daemon, 3);
+    let why = "the tests were given up: none ended for 5 s (p::waits did not)";
+    until("status says so", || {
+        let status = home.project_status();
+        (status["state"] == "idle" && status["reason"] == why).then_some(())
+    });
+    assert!(daemon.stderr().contains(why), "{}", daemon.stderr());
+    assert_eq!(home.project_status()["last_verdict"], serde_json::Value::Null);
+    // Not again for the same tree, whatever is looked at meanwhile.
+    std::fs::remove_file(home.root.join("target/begun")).unwrap();
+    home.write("target/noise", "");
+    home.ok(&["explain"]);
+    assert!(!home.root.join("target/begun").exists());
+    assert_eq!(home.project_status()["reason"], why);
+    // Who asks has it run.
+    home.write("target/go", "");
+    let answer = home.test(&[]);
+    answer.green();
+    assert_eq!(answer.run(), ["waits"], "{answer:#?}");
+    until("there is a verdict", || (home.project_status()["reason"] != why).then_some(()));
     daemon.stop();
 }
