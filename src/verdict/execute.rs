@@ -34,6 +34,9 @@ pub(super) struct Ran<'a> {
     pub(super) products: Vec<PathBuf>,
     /// Why it may not be what cargo would have run.
     pub(super) doubt: Option<String>,
+    /// Whether other programs have come in the place of those that were planned: which of them ran
+    /// is not known, unless it was seen.
+    pub(super) replaced: bool,
     /// Where single targets are kept, if they are.
     pub(super) level: Option<Level<'a>>,
 }
@@ -74,7 +77,7 @@ pub(super) struct Finished<'a> {
     /// By their place in the plan.
     pub(super) ended: BTreeMap<usize, Ended>,
     pub(super) level: Level<'a>,
-    /// Whether other programs have come in the place of those that were planned.
+    /// As in [`Ran::replaced`].
     pub(super) replaced: bool,
 }
 
@@ -197,9 +200,11 @@ impl<'a> Execution<'a> {
                 }
             }
         }
-        if let Some((_, path)) = replaced() {
+        let replaced = replaced();
+        if let Some((_, path)) = replaced {
             doubt = Some(format!("{} was built anew while the tests ran", path.display()));
         }
+        let replaced = replaced.is_some();
         let mut targets = Vec::new();
         let all = kept.into_iter().zip(recorded).zip(reasons);
         for (index, ((kept, recorded), reason)) in all.enumerate() {
@@ -216,7 +221,7 @@ impl<'a> Execution<'a> {
             targets.push(RanTarget { report, kept, recorded, reason, fate, unseen, flaky });
         }
         let products = products.into_iter().map(|(_, path)| path).collect();
-        Ok(Ran { targets, runners, products, doubt, level: Some(level) })
+        Ok(Ran { targets, runners, products, doubt, replaced, level: Some(level) })
     }
 
     async fn nextest(

@@ -178,6 +178,8 @@ pub async fn run<T: Tree>(
             None
         }
     };
+    // What ran need not be what this tree is built into.
+    let still = still.filter(|_| !ran.replaced);
     if still.is_some() {
         // What cargo did not see is not built: an earlier run of this code was of another one.
         let before = known.record().filter(|_| build.sources.unseen.is_empty());

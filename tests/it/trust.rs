@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use crate::home::{Home, until};
+use crate::home::{EXE, Home, LIMIT, answered, until};
 
 /// A workspace whose test `sometimes` fails while a file outside is there that no snapshot holds,
 /// and whose test `always` counts how often it was run.
@@ -118,4 +118,37 @@ fn a_share_of_the_answers_from_cache_is_verified_in_the_background() {
     assert!(home.ok(&["status"]).contains("verified 1, wrong 0"));
     daemon.stop();
     assert_eq!(home.project_status()["verified"], 1, "it outlives the daemon");
+}
+
+#[test]
+fn a_program_that_another_cargo_put_there_meanwhile_proves_nothing_of_the_one_that_was_built() {
+    // Is green only as it is built by hand, and cannot be followed.
+    let good = "#[test] fn good() {\n\
+         \x20   assert!(option_env!(\"GOOD\").is_some());\n\
+         \x20   let dir = std::env::temp_dir().join(format!(\"lost-{}\", std::process::id()));\n\
+         \x20   std::fs::create_dir(&dir).unwrap();\n\
+         \x20   std::env::set_current_dir(&dir).unwrap();\n\
+         \x20   std::fs::remove_dir(&dir).unwrap();\n\
+         \x20   assert!(std::fs::read(\"nothing\").is_err());\n}\n";
+    // As many as run at a time, so that the program is another one before it is started.
+    let first = "#[test] fn first() {\n\
+         \x20   std::fs::write(\"target/begun\", \"\").unwrap();\n\
+         \x20   while !std::path::Path::new(\"target/go\").exists() {\n\
+         \x20       std::thread::sleep(std::time::Duration::from_millis(5));\n\
+         \x20   }\n}\n";
+    let mut home = Home::with(&[("tests/z.rs", good)]);
+    for number in 0..std::thread::available_parallelism().unwrap().get() {
+        home.write(&format!("tests/a{number}.rs"), first);
+    }
+    home.config("", "debounce = '1h'");
+    let asked = home.start(EXE, &["test", "--no-daemon", "--format", "json"]);
+    until("they run", || home.root.join("target/begun").exists().then_some(()));
+    home.environment.set("GOOD", "yes");
+    assert_eq!(home.cargo(&["test", "--workspace", "--no-run"]).code, Some(0));
+    home.environment.remove("GOOD");
+    home.write("target/go", "");
+    answered(asked.end(LIMIT)).green();
+    let answer = home.test(&["--no-daemon"]);
+    answer.red();
+    assert!(answer.run().contains(&"z".to_owned()), "{answer:#?}");
 }
