@@ -111,6 +111,13 @@ impl Conditions {
         self.pauses.borrow().show(status, Timestamp::now());
     }
 
+    /// Whether work in the background is held back now, or others want the processors. Nothing is
+    /// known of that while nobody works.
+    pub(super) fn hold_back(&self) -> bool {
+        let decision = self.machine.borrow();
+        decision.as_ref().is_some_and(|now| now.effort != Effort::Run || now.jobs.is_some())
+    }
+
     /// For work on this project.
     pub(super) fn follow(&self, project: &Path) -> Follower {
         Follower {
@@ -207,7 +214,7 @@ impl Speed {
 
     /// Whether it is held back, for a reason that does not count once somebody waits.
     pub(super) fn is_held_back(&self) -> bool {
-        self.effort != Effort::Run
+        self.effort != Effort::Run || self.jobs.is_some()
     }
 
     /// What is being done, with the reason if it is not done at full speed.

@@ -76,8 +76,10 @@ impl Actor {
                 break (tree, mark, reason, known);
             }
         };
-        // The asker builds now. Work on the very same thing goes on: the asker joins it.
-        self.work.stop_unless(&super::work::Built::new(tree, &question, &facts)).await;
+        // The asker builds now. Work on the very same thing goes on: the asker joins it, if it
+        // gets on.
+        let wanted = super::work::Built::new(tree, &question, &facts);
+        self.work.stop_unless(&wanted, self.shared.conditions.hold_back()).await;
         let mark = self.remember(mark);
         Reply::Miss(Miss { tree: Some(tree), mark, reason, known_failure: known })
     }

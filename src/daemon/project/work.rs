@@ -147,11 +147,12 @@ impl Work {
         }
     }
 
-    /// Ends what is running unless it is of `wanted`. What only waits is ended in any case: whoever
-    /// asks is faster by himself.
-    pub(super) async fn stop_unless(&mut self, wanted: &Built) {
+    /// Ends what is running unless it is of `wanted`. What only waits, or is held back, is ended in
+    /// any case: whoever asks is faster by himself. At idle priority, a build on a busy machine
+    /// gets nowhere, and no priority can be raised again.
+    pub(super) async fn stop_unless(&mut self, wanted: &Built, held_back: bool) {
         let waits = self.doing().is_some_and(|(state, _)| state == State::Paused);
-        if waits || !self.is_of(wanted) {
+        if waits || held_back || !self.is_of(wanted) {
             self.stop().await;
         }
     }

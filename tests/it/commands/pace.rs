@@ -277,3 +277,30 @@ async fn slowly_is_one_job_until_somebody_waits() {
     assert_eq!(ran.code, Some(0), "{ran:#?}");
     daemon.stop().await;
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn who_asks_builds_himself_where_the_background_leaves_room_to_others() {
+    // The scheduling policy is the 41st field, and the third follows the name in brackets.
+    let policy = "let stat = std::fs::read_to_string(\"/proc/self/stat\").unwrap();\n\
+         \x20   let policy = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(38).unwrap();\n\
+         \x20   std::fs::write(\"target/policy\", policy).unwrap();";
+    let script =
+        SCRIPT.replace("    begun.write_all", &format!("    {policy}\n    begun.write_all"));
+    let home = Home::with(&[("build.rs", &script)]);
+    home.config("[background]\njobs = 1", "debounce = '1ms'");
+    let machine = tempfile::tempdir().unwrap();
+    let daemon = on_machine(&home, machine.path()).await;
+    until_status(&daemon, "it builds", |_| begun(&home) == 1).await;
+    let seen = || std::fs::read_to_string(home.root.join("target/policy")).unwrap();
+    let idle = libc::SCHED_IDLE.to_string();
+    assert_eq!(seen(), idle);
+    let asked = home.start(EXE, &["test"]);
+    until_status(&daemon, "who asks begins again", |_| begun(&home) == 2).await;
+    assert_ne!(seen(), idle);
+    home.write("target/go", "");
+    // This thread is the daemon's.
+    let ran = tokio::task::spawn_blocking(move || asked.end(LIMIT)).await.unwrap();
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    daemon.stop().await;
+}
