@@ -9,6 +9,7 @@ mod commands;
 mod compiler;
 mod exec;
 mod home;
+mod judge;
 mod layers;
 mod observer;
 mod queue;

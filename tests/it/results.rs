@@ -14,7 +14,7 @@ pub(crate) struct Results {
     /// By what cargo's output tells of a target: `unit`, `test` or `doc`, and its crate's name.
     /// Several packages may have one of the same.
     pub(crate) counts: BTreeMap<(&'static str, String), Vec<Counts>>,
-    /// What cargo says to run them again.
+    /// What cargo says to run them again; in a workspace of one package it leaves out which.
     pub(crate) failed: BTreeSet<String>,
     /// Nothing was run: the build failed.
     pub(crate) error: bool,
@@ -35,8 +35,8 @@ impl Results {
                     let all = results.counts.get_mut(name).and_then(|all| all.last_mut()).unwrap();
                     *all = (all.0 + sum.0, all.1 + sum.1, all.2 + sum.2);
                 }
-            } else if let Some(words) = line.strip_prefix("    `-p ") {
-                results.failed.extend(words.strip_suffix('`').map(|words| format!("-p {words}")));
+            } else if let Some(words) = line.strip_prefix("    `-") {
+                results.failed.extend(words.strip_suffix('`').map(|words| format!("-{words}")));
             }
         }
         results.error = code != Some(0) && results.failed.is_empty();
@@ -66,6 +66,21 @@ impl Results {
             }
         }
         results.sorted()
+    }
+
+    /// Whether we, `self`, say what cargo says; of a build that failed there is no more to say than
+    /// that.
+    pub(crate) fn agrees_with(&self, cargo: &Self) -> bool {
+        if self.error || cargo.error {
+            return self.error == cargo.error;
+        }
+        let bare = |words: &String| {
+            words.strip_prefix("-p ")?.split_once(' ').map(|(_, target)| target.to_owned())
+        };
+        let same = self.failed == cargo.failed
+            || self.failed.iter().map(bare).collect::<Option<BTreeSet<_>>>().as_ref()
+                == Some(&cargo.failed);
+        same && self.counts == cargo.counts
     }
 
     /// Packages come in another order from one version of cargo to the next.

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! `RANGE` is whatever `git rev-list` takes; first parents only, oldest first. Each side has a
-//! clone and a target folder of its own, so that neither builds for the other. Prints a table in
+//! clone and a target folder of its own, so that neither builds for the other; crates are
+//! downloaded before either is asked, and they take turns in being asked first. Prints a table in
 //! markdown with a line a commit: both verdicts, targets run and kept, both times; and at the end
 //! the disagreements (the exit status is 1 if there are any), and the share of target runs and of
 //! test time that was avoided. `--daemon` asks a running daemon, else each question is answered by
@@ -96,14 +97,26 @@ fn replay(request: &Request) -> Result<usize, String> {
         return Err(format!("no commit in `{}`", request.range));
     }
     let mut judge = Judge::new(&place, &request.selection)?;
-    let mut ours = Ours::new(&place, &request.selection, request.daemon)?;
+    let mut ours = Ours::new(&place, &request.selection)?;
+    if request.daemon {
+        // A workspace can be added once it is there.
+        ours.checkout(&commits[0].hash)?;
+        ours.start()?;
+    }
     let mut tally = Tally::default();
     println!("{}", tally::HEAD);
-    for commit in &commits {
-        ours.checkout(&commit.hash)?;
+    for (number, commit) in commits.iter().enumerate() {
         judge.checkout(&commit.hash)?;
+        judge.fetch()?;
+        // Who comes second finds a warmer machine: they take turns. Ours is not given a commit
+        // before it is asked about it, or a daemon would build while the judge does.
+        let early = if number % 2 == 1 { Some(judge.ask()?) } else { None };
+        ours.checkout(&commit.hash)?;
         let answer = ours.ask()?;
-        let mut judgement = judge.ask()?;
+        let mut judgement = match early {
+            Some(judgement) => judgement,
+            None => judge.ask()?,
+        };
         let mut agreed = answer.results.agrees_with(&judgement.results);
         let mut flaky = false;
         if !agreed {

@@ -125,6 +125,14 @@ impl Judge {
         checkout(&self.clone, hash)
     }
 
+    /// Downloads what the commit needs, on nobody's time. One that cannot be resolved is judged
+    /// as such.
+    pub(crate) fn fetch(&self) -> Result<(), String> {
+        let mut command = Command::new("cargo");
+        command.args(["fetch", "--quiet"]).current_dir(&self.clone).stdin(Stdio::null());
+        command.output().map(drop).map_err(|error| format!("run cargo fetch: {error}"))
+    }
+
     pub(crate) fn ask(&mut self) -> Result<Said, String> {
         let text = |error: std::io::Error| format!("run cargo test: {error}");
         let file = fs::File::create(&self.output).map_err(text)?;
@@ -152,18 +160,14 @@ pub(crate) struct Ours {
 }
 
 impl Ours {
-    pub(crate) fn new(place: &Place, selection: &[String], daemon: bool) -> Result<Self, String> {
+    pub(crate) fn new(place: &Place, selection: &[String]) -> Result<Self, String> {
         let clone = place.clone_as("ours")?;
         let mut folders = Vec::new();
         let names = [("XDG_CONFIG_HOME", "f"), ("XDG_CACHE_HOME", "c"), ("XDG_RUNTIME_DIR", "r")];
         for (name, folder) in names {
             folders.push((name, place.fresh(folder)?));
         }
-        let mut ours = Self { clone, selection: selection.to_vec(), folders, daemon: None };
-        if daemon {
-            ours.start()?;
-        }
-        Ok(ours)
+        Ok(Self { clone, selection: selection.to_vec(), folders, daemon: None })
     }
 
     fn command(&self, args: &[&str]) -> Command {
@@ -173,11 +177,14 @@ impl Ours {
         command
     }
 
-    fn start(&mut self) -> Result<(), String> {
+    /// Starts a daemon that looks after the clone as it is.
+    pub(crate) fn start(&mut self) -> Result<(), String> {
         let problem = |error: std::io::Error| format!("start the daemon: {error}");
         let added = self.command(&["add", &self.clone.display().to_string()]).output();
-        if !added.map_err(problem)?.status.success() {
-            return Err("the workspace cannot be added to the config".to_owned());
+        let added = added.map_err(problem)?;
+        if !added.status.success() {
+            let said = String::from_utf8_lossy(&added.stderr);
+            return Err(format!("the workspace cannot be added to the config: {said}"));
         }
         let log = fs::File::create(self.folders[1].1.join("daemon.log")).map_err(problem)?;
         let child = self.command(&["daemon"]).stderr(log).spawn().map_err(problem)?;

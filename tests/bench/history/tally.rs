@@ -12,11 +12,6 @@ pub(crate) const HEAD: &str = "\
 |---|---|---|--:|--:|--:|--:|---|";
 
 impl Results {
-    /// Whether both say the same; of a build that failed there is no more to say than that.
-    pub(crate) fn agrees_with(&self, other: &Self) -> bool {
-        if self.error || other.error { self.error == other.error } else { self == other }
-    }
-
     fn verdict(&self) -> &'static str {
         match self {
             Self { error: true, .. } => "error",
