@@ -61,26 +61,37 @@ impl Actor {
         if self.work.is_of(&wanted) {
             return;
         }
+        // Who waits for a build waits for that of the newest tree.
+        let told = self.work.take_told();
         self.work.stop().await;
-        if self.built.as_ref() == Some(&wanted) {
+        if told.is_empty() && !self.is_to_build(&wanted, &question, &facts) {
             return;
         }
-        if matches!(self.shared.find(&tree, &question, &facts), Finding::Green(_)) {
+        let snapshot = code_hash(wanted.tree(), &facts.identity);
+        info!(project = %self.root.display(), %snapshot, "building the tests");
+        let (key, stages) = self.stages(&question, &facts).await;
+        let stages = if told.is_empty() { stages } else { Vec::new() };
+        self.build((&question, &facts), wanted, key, stages);
+        for (doing, reply) in told {
+            self.work.tell_build(doing, reply);
+        }
+    }
+
+    /// Whether there is a use in a build that nobody waits for.
+    fn is_to_build(&mut self, wanted: &Built, question: &Question, facts: &Facts) -> bool {
+        if self.built.as_ref() == Some(wanted) {
+            return false;
+        }
+        if matches!(self.shared.find(wanted.tree(), question, facts), Finding::Green(_)) {
             debug!(project = %self.root.display(), "known green: nothing to build");
             self.note_built(None);
-            return;
+            return false;
         }
         if !self.rivalry.may_build(wanted.identity(), &question.environment) {
             debug!(project = %self.root.display(), "standing down");
-            return;
+            return false;
         }
-        if self.git_has_the_floor() {
-            return;
-        }
-        let snapshot = code_hash(&tree, &facts.identity);
-        info!(project = %self.root.display(), %snapshot, "building the tests");
-        let (key, stages) = self.stages(&question, &facts).await;
-        self.build((&question, &facts), wanted, key, stages);
+        !self.git_has_the_floor()
     }
 
     /// Builds now, whatever is known.

@@ -189,6 +189,11 @@ impl Work {
         self.told.push((doing, reply));
     }
 
+    /// Who waits for the outcome of a build: another one is to tell them.
+    pub(super) fn take_told(&mut self) -> Vec<(watch::Sender<String>, oneshot::Sender<Reply>)> {
+        std::mem::take(&mut self.told)
+    }
+
     fn tell_waiting(&mut self, end: &End) {
         for (_, reply) in self.joined.drain(..) {
             // Whoever waited may be gone.
@@ -198,7 +203,8 @@ impl Work {
             let _ = reply.send(match end {
                 End::Built(build) => Reply::Built(build.clone()),
                 _ => Reply::Error {
-                    message: "the build was given up: the tree changed, or someone asked".into(),
+                    message: "the build was given up: someone asked, or the tree cannot be read"
+                        .into(),
                 },
             });
         }

@@ -73,6 +73,23 @@ fn a_pause_stops_what_runs_and_starts_nothing_until_resume() {
 }
 
 #[test]
+fn who_waits_for_a_build_has_that_of_the_newest_tree() {
+    let home = Home::with(&[("build.rs", SCRIPT)]);
+    home.config("", "debounce = '1ms'");
+    home.ok(&["pause"]);
+    let daemon = home.daemon();
+    let asked = home.start(EXE, &["rebuild"]);
+    until("our build script runs", || (begun(&home) == 1).then_some(()));
+    home.write("src/lib.rs", "pub fn f() {}\n#[test] fn one() {}\n");
+    until("it runs again", || (begun(&home) == 2).then_some(()));
+    home.write("target/go", "");
+    let ran = asked.end(LIMIT);
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    assert_eq!(home.project_status()["last_build"]["success"], true);
+    daemon.stop();
+}
+
+#[test]
 fn a_pause_outlives_the_daemon_and_needs_none() {
     let home = Home::with(&[]);
     home.config("", "debounce = '1ms'");
