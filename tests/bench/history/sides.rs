@@ -77,6 +77,15 @@ impl Place {
         made.map_err(|error| format!("make {}: {error}", folder.display()))?;
         Ok(folder)
     }
+
+    /// A side's own folders of the user, by variable. Both sides have some: tests look at them.
+    fn home(&self, side: &str) -> Result<Vec<(&'static str, PathBuf)>, String> {
+        let names = [("XDG_CONFIG_HOME", "f"), ("XDG_CACHE_HOME", "c"), ("XDG_RUNTIME_DIR", "r")];
+        names
+            .map(|(name, short)| Ok((name, self.fresh(&format!("{side}{short}"))?)))
+            .into_iter()
+            .collect()
+    }
 }
 
 fn git(dir: &Path, args: &[&str]) -> Result<String, String> {
@@ -112,13 +121,15 @@ pub(crate) struct Judge {
     clone: PathBuf,
     output: PathBuf,
     selection: Vec<String>,
+    folders: Vec<(&'static str, PathBuf)>,
 }
 
 impl Judge {
     pub(crate) fn new(place: &Place, selection: &[String]) -> Result<Self, String> {
         let clone = place.clone_as("judge")?;
         let output = place.folder.join("judge.out");
-        Ok(Self { clone, output, selection: selection.to_vec() })
+        let folders = place.home("j")?;
+        Ok(Self { clone, output, selection: selection.to_vec(), folders })
     }
 
     pub(crate) fn checkout(&self, hash: &str) -> Result<(), String> {
@@ -140,6 +151,7 @@ impl Judge {
         let mut command = Command::new("cargo");
         command.args(["test", "--no-fail-fast"]).args(&self.selection);
         command.current_dir(&self.clone).env_remove("CARGO_TERM_COLOR").stdin(Stdio::null());
+        command.envs(self.folders.iter().cloned());
         command.stdout(file.try_clone().map_err(text)?).stderr(file);
         let start = Instant::now();
         let status = command.status().map_err(text)?;
@@ -162,11 +174,7 @@ pub(crate) struct Ours {
 impl Ours {
     pub(crate) fn new(place: &Place, selection: &[String]) -> Result<Self, String> {
         let clone = place.clone_as("ours")?;
-        let mut folders = Vec::new();
-        let names = [("XDG_CONFIG_HOME", "f"), ("XDG_CACHE_HOME", "c"), ("XDG_RUNTIME_DIR", "r")];
-        for (name, folder) in names {
-            folders.push((name, place.fresh(folder)?));
-        }
+        let folders = place.home("")?;
         Ok(Self { clone, selection: selection.to_vec(), folders, daemon: None })
     }
 
