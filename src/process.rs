@@ -109,7 +109,7 @@ impl Spec {
         self
     }
 
-    /// Has the child, under [`run`], stand still while this brake is on.
+    /// Has the child, under [`run()`], stand still while this brake is on.
     #[must_use]
     pub fn brake(mut self, brake: &Brake) -> Self {
         self.brake = brake.clone();

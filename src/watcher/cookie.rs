@@ -69,7 +69,7 @@ impl Names {
 
 impl FileWatcher {
     /// Asks for the proof that everything up to now was reported: makes a file, and reports
-    /// [`WatchEvent::Cookie`](super::WatchEvent::Cookie) when its own event comes, behind the
+    /// [`WatchEvent::Cookie`] when its own event comes, behind the
     /// events of everything that happened before this call.
     ///
     /// Also finds out, and reports before the cookie, what no event tells: that a folder above a
