@@ -271,16 +271,25 @@ impl<'a> Execution<'a> {
         options: &runner::Options,
         on_step: &mut dyn FnMut(Step<'_>),
     ) -> Result<BTreeMap<usize, Ended>, RunError> {
-        let mut parts = Vec::new();
-        let mut befores = Vec::new();
-        for index in wanted {
-            let before = failed::before(self.failed.as_deref(), &jobs[*index].id);
-            let part = before.and_then(|before| failed::only_failed(&jobs[*index], before));
-            if let (Some(part), Some(before)) = (part, before) {
-                parts.push(part);
-                befores.push((*index, before));
-            }
-        }
+        let before = |index: &usize| {
+            Some((*index, failed::before(self.failed.as_deref(), &jobs[*index].id)?))
+        };
+        let befores = wanted.iter().filter_map(before).collect();
+        self.still_red(jobs, befores, options, on_step).await
+    }
+
+    /// Runs nothing but the failed tests of these targets, as they are: those of which some fail
+    /// again.
+    async fn still_red(
+        &self,
+        jobs: &[Job],
+        befores: Vec<(usize, &TargetReport)>,
+        options: &runner::Options,
+        on_step: &mut dyn FnMut(Step<'_>),
+    ) -> Result<BTreeMap<usize, Ended>, RunError> {
+        let part =
+            |(index, before)| Some(((index, before), failed::only_failed(&jobs[index], before)?));
+        let (befores, parts): (Vec<_>, Vec<_>) = befores.into_iter().filter_map(part).unzip();
         let events = |event: Event<'_>| {
             let is_green = matches!(&event, Event::Finished { report }
                 if report.verdict == Verdict::Pass);
@@ -330,7 +339,7 @@ impl<'a> Execution<'a> {
         let reports = runner::run(&observed, options, events).await;
         drop(observed);
         let mut watched = level.watched();
-        let mut again = Vec::new();
+        let (mut again, mut doubtful) = (Vec::new(), Vec::new());
         let mut all = true;
         for (index, report) in wanted.iter().zip(reports) {
             let Some(report) = report else {
@@ -351,6 +360,7 @@ impl<'a> Execution<'a> {
                 _ if red && is_observed.contains(&report.id) => {
                     let tests = report.failures().take(MOST_NAMED).map(str::to_owned).collect();
                     again.push((*index, Fate::Nothing(vec![Doubt::Fickle(tests)]), vec![]));
+                    doubtful.push((*index, report));
                     continue;
                 }
                 Some(Watched { fate, unseen, .. }) => (fate, unseen),
@@ -361,6 +371,16 @@ impl<'a> Execution<'a> {
         if !all || self.options.cancel.is_cancelled() {
             return Err(RunError::Cancelled);
         }
+        // The failed tests say whether it is red as it is, whatever the others come to.
+        let befores = doubtful.iter().map(|(index, report)| (*index, report)).collect();
+        let mut red = self.still_red(jobs, befores, options, on_step).await?;
+        for (index, report) in &doubtful {
+            if let Some(ended) = red.get_mut(index) {
+                ended.report.duration_ms += report.duration_ms;
+            }
+        }
+        results.extend(red);
+        again.retain(|(index, ..)| !results.contains_key(index));
         let repeated: Vec<_> = again.iter().map(|(index, ..)| jobs[*index].clone()).collect();
         let events = |event: Event<'_>| on_step(Step::Running(event));
         let reports = self.all(runner::run(&repeated, options, events).await)?;

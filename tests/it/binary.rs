@@ -493,3 +493,21 @@ fn what_observing_would_change_runs_as_it_is_and_counts_every_file() {
         assert!(!text.contains("every file"), "{text}");
     });
 }
+
+#[test]
+fn a_failure_is_confirmed_by_the_failed_tests_alone() {
+    let count = "use std::io::Write;\n\
+         fn ran(name: &str) {\n\
+         \x20   let mut file = std::fs::OpenOptions::new().create(true).append(true).open(\"target/ran\").unwrap();\n\
+         \x20   file.write_all(name.as_bytes()).unwrap();\n}\n\
+         #[test] fn holds() { ran(\"h\") }\n\
+         #[test] fn fails() { ran(\"f\"); panic!() }\n";
+    let home = Home::with(&[("tests/it.rs", count)]);
+    let asked = home.test(&["--test", "it"]);
+    asked.red();
+    assert_eq!((asked.count("passed"), asked.count("failed")), (1, 1));
+    let ran = std::fs::read_to_string(home.root.join("target/ran")).unwrap();
+    let times = |name: char| ran.chars().filter(|ran| *ran == name).count();
+    let observed = usize::from(Observer::available().is_ok());
+    assert_eq!((times('h'), times('f')), (1, 1 + observed), "{ran}");
+}
