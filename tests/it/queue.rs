@@ -34,7 +34,10 @@ fn config(home: &Home, names: &[&str]) {
     let file = home.config_file();
     std::fs::create_dir_all(file.parent().unwrap()).unwrap();
     let fresh = file.with_extension("fresh");
-    std::fs::write(&fresh, names.iter().map(project).collect::<String>()).unwrap();
+    // What else this machine does is nothing to these.
+    let calm = "[background]\nmemory_pressure='0%'\nprocessors_busy='run'\n";
+    let projects: String = names.iter().map(project).collect();
+    std::fs::write(&fresh, format!("{calm}{projects}")).unwrap();
     std::fs::rename(fresh, file).unwrap();
 }
 
