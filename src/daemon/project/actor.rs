@@ -174,6 +174,11 @@ impl Actor {
                 news = self.work.news() => match news {
                     News::Ended(end) => self.on_work_ended(end).await,
                     News::Progress => {}
+                    // It no longer goes before everybody else: it begins again, like any other.
+                    News::Deserted => {
+                        self.work.stop().await;
+                        self.consider().await;
+                    }
                 },
                 () = at(wake) => self.on_time().await,
             }

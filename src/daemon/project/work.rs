@@ -78,6 +78,8 @@ pub(super) enum News {
     Progress,
     /// It ended.
     Ended(End),
+    /// Whoever waited for it has gone.
+    Deserted,
 }
 
 /// The work of a project.
@@ -112,11 +114,19 @@ impl Drop for Running {
 impl Work {
     /// Waits for the end or the progress of what is running; for ever if nothing is.
     pub(super) async fn news(&mut self) -> News {
-        let Some(running) = &mut self.running else { return std::future::pending().await };
+        let Self { running: Some(running), joined, told } = self else {
+            return std::future::pending().await;
+        };
+        let departure = async {
+            for (_, reply) in joined.iter_mut().chain(told) {
+                reply.closed().await;
+            }
+        };
         tokio::select! {
             biased;
             end = &mut running.end => News::Ended(end.unwrap_or(End::GivenUp)),
             Ok(()) = running.progress.changed() => News::Progress,
+            () = departure, if running.wanted.is_cancelled() => News::Deserted,
         }
     }
 

@@ -90,6 +90,23 @@ fn who_waits_for_a_build_has_that_of_the_newest_tree() {
 }
 
 #[test]
+fn a_build_whose_asker_has_gone_waits_for_others_again() {
+    let home = Home::with(&[("build.rs", SCRIPT)]);
+    home.config("", "debounce = '1ms'");
+    home.ok(&["pause"]);
+    let daemon = home.daemon();
+    let asked = home.start(EXE, &["rebuild"]);
+    until("our build script runs", || (begun(&home) == 1).then_some(()));
+    assert_eq!(home.project_status()["state"], "building");
+    asked.signal(rustix::process::Signal::INT);
+    asked.end(LIMIT);
+    until("it is given up", || (home.project_status()["state"] == "paused").then_some(()));
+    let left = home.left_over();
+    assert!(left.iter().all(|line| !line.contains("cargo test")), "{left:#?}");
+    daemon.stop();
+}
+
+#[test]
 fn a_pause_outlives_the_daemon_and_needs_none() {
     let home = Home::with(&[]);
     home.config("", "debounce = '1ms'");
