@@ -106,6 +106,7 @@ impl Actor {
             Ok(found) => found,
             Err(message) => return drop(reply.send(Reply::Error { message })),
         };
+        self.tell_place(&question, &facts);
         self.follow(&question, &facts).await;
         let tree = match self.tree.as_ref().map(WatchedTree::look).map(|look| look.digest) {
             Some(Ok(tree)) => tree,
