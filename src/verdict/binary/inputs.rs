@@ -1,6 +1,7 @@
 //! From what a run was seen to consult to what its record depends on, or why there can be none.
 
 use std::collections::BTreeSet;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -85,6 +86,9 @@ impl Judge {
             match self.input(path, what, started, states) {
                 Ok(input) => inputs.extend(input),
                 Err(Doubt::NoFile(_)) if is_elsewhere => {}
+                // Perhaps by what was not seen of the run itself.
+                Err(Doubt::Changed(_) | Doubt::Young(_))
+                    if !seen.is_complete() && self.may_be_its_own(path) => {}
                 // What cargo has just made is decided by the tree.
                 Err(Doubt::Young(_)) if self.is_product(path) => with_tree = true,
                 Err(doubt) => doubts.push(doubt),
@@ -128,6 +132,13 @@ impl Judge {
     /// Whether only results and temporary files lie there.
     fn is_for_results(&self, path: &Path) -> bool {
         self.is_made(path) || (path.starts_with(&self.temporary) && !path.starts_with(&self.root))
+    }
+
+    /// Whether runs make such a thing for themselves: temporary files, and processes.
+    fn may_be_its_own(&self, path: &Path) -> bool {
+        let process = path.strip_prefix("/proc").ok().and_then(|below| below.iter().next());
+        let is_process = process.is_some_and(|name| name.as_bytes().iter().all(u8::is_ascii_digit));
+        is_process || (self.is_for_results(path) && !self.is_product(path))
     }
 
     /// The folders for results that the run cleared away or made anew: what an earlier run left

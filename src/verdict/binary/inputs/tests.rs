@@ -373,3 +373,20 @@ fn what_was_seen_counts_even_if_not_all_was() {
     scene.seen.problems.insert(Problem::Namespace("mount"));
     assert!(matches!(scene.judge(later()), Fate::WithTree(_)));
 }
+
+#[test]
+fn what_changed_may_be_the_doing_of_what_was_not_seen() {
+    let mut scene = Scene::new();
+    let (temporary, fixture) = (scene.temporary.join("x/log"), scene.root.join("data/f"));
+    scene.saw(&temporary, Stamp::Absent, Uses::READ);
+    scene.saw(Path::new("/proc/4194305/net"), Stamp::of(Path::new("/proc/self/net")), Uses::PROBED);
+    fs::create_dir(temporary.parent().unwrap()).unwrap();
+    fs::write(&temporary, "1").unwrap();
+    assert_eq!(scene.doubts().len(), 2, "of a run of which all was seen it is not");
+    scene.seen.problems.insert(Problem::IoUring);
+    assert!(matches!(scene.judge(later()), Fate::WithTree(inputs) if inputs.is_empty()));
+    // Elsewhere it is somebody else's.
+    scene.saw(&fixture, Stamp::Absent, Uses::READ);
+    fs::write(&fixture, "1").unwrap();
+    assert!(matches!(&scene.doubts()[..], [Doubt::Changed(_)]));
+}
