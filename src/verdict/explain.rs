@@ -14,6 +14,9 @@ use crate::hasher::{FileChange, Manifest};
 use crate::model::{Digest, TargetId, Timestamp, Verdict};
 use crate::observer::Observer;
 
+/// So many reasons why every file counts are told.
+const REASONS: usize = 3;
+
 /// What decides the next answer.
 #[derive(Clone, Debug)]
 pub struct Explanation {
@@ -174,7 +177,12 @@ fn targets(whole: &Explanation, question: &Question, cache: &Cache) -> Vec<Targe
         } else if !this.changed.is_empty() {
             this.reason = format!("`{}` changed", this.changed.join("`, `"));
         } else if let Some(why) = state.unseen.get(&this.id.to_string()) {
-            this.reason = format!("every file counts for it: {}", why.join("; "));
+            let told = why.iter().take(REASONS).map(String::as_str).collect::<Vec<_>>().join("; ");
+            let more = match why.len().saturating_sub(REASONS) {
+                0 => String::new(),
+                more => format!("; and {more} more like that"),
+            };
+            this.reason = format!("every file counts for it: {told}{more}");
         } else if let Err(why) = Observer::available() {
             this.reason = format!("every file counts: runs cannot be observed here: {why}");
         } else if record.is_some() {

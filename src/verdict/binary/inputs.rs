@@ -83,12 +83,15 @@ impl Judge {
             if what.is_scratch() && is_leftover() {
                 continue;
             }
+            // What was not seen of the run may have made it, and may change it.
+            let own = !seen.is_complete() && self.may_be_its_own(path);
+            if own && what.uses.any(Uses::OUTPUT) {
+                continue;
+            }
             match self.input(path, what, started, states) {
                 Ok(input) => inputs.extend(input),
                 Err(Doubt::NoFile(_)) if is_elsewhere => {}
-                // Perhaps by what was not seen of the run itself.
-                Err(Doubt::Changed(_) | Doubt::Young(_))
-                    if !seen.is_complete() && self.may_be_its_own(path) => {}
+                Err(Doubt::Changed(_) | Doubt::Young(_)) if own => {}
                 // What cargo has just made is decided by the tree.
                 Err(Doubt::Young(_)) if self.is_product(path) => with_tree = true,
                 Err(doubt) => doubts.push(doubt),

@@ -382,6 +382,9 @@ fn what_changed_may_be_the_doing_of_what_was_not_seen() {
     scene.saw(Path::new("/proc/4194305/net"), Stamp::of(Path::new("/proc/self/net")), Uses::PROBED);
     fs::create_dir(temporary.parent().unwrap()).unwrap();
     fs::write(&temporary, "1").unwrap();
+    // Found by the run, and removed by it.
+    let removed = scene.temporary.join("x/gone");
+    scene.saw(&removed, Stamp::of(&temporary), Uses::REMOVED);
     assert_eq!(scene.doubts().len(), 2, "of a run of which all was seen it is not");
     scene.seen.problems.insert(Problem::IoUring);
     assert!(matches!(scene.judge(later()), Fate::WithTree(inputs) if inputs.is_empty()));
