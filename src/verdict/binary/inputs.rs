@@ -84,7 +84,7 @@ impl Judge {
                 continue;
             }
             // What was not seen of the run may have made it, and may change it.
-            let own = !seen.is_complete() && self.may_be_its_own(path);
+            let own = !seen.is_complete() && self.may_be_its_own(path, &what.first, started);
             if own && what.uses.any(Uses::OUTPUT) {
                 continue;
             }
@@ -137,11 +137,13 @@ impl Judge {
         self.is_made(path) || (path.starts_with(&self.temporary) && !path.starts_with(&self.root))
     }
 
-    /// Whether runs make such a thing for themselves: temporary files, and processes.
-    fn may_be_its_own(&self, path: &Path) -> bool {
+    /// Whether a run that was started at `started` may have made this for itself: processes, and
+    /// temporary files that were there when they were first seen, and are no older than it.
+    fn may_be_its_own(&self, path: &Path, first: &Stamp, started: SystemTime) -> bool {
         let process = path.strip_prefix("/proc").ok().and_then(|below| below.iter().next());
         let is_process = process.is_some_and(|name| name.as_bytes().iter().all(u8::is_ascii_digit));
-        is_process || (self.is_for_results(path) && !self.is_product(path))
+        let is_young = first.kind().is_some() && !is_settled(first, started);
+        is_process || (is_young && self.is_for_results(path) && !self.is_product(path))
     }
 
     /// The folders for results that the run cleared away or made anew: what an earlier run left

@@ -8,7 +8,7 @@ use knhk_test_cache::daemon::{Pause, Pauses};
 use knhk_test_cache::model::Timestamp;
 use knhk_test_cache::protocol::{ProjectStatus, State};
 
-use crate::home::{EXE, Home, LIMIT, until};
+use crate::home::{EXE, Home, LIMIT, Started, until};
 
 /// A build script that says how often it was started, and ends when it may.
 pub(super) const SCRIPT: &str = "fn main() {\n\
@@ -72,14 +72,20 @@ fn a_pause_stops_what_runs_and_starts_nothing_until_resume() {
     daemon.stop();
 }
 
-#[test]
-fn who_waits_for_a_build_has_that_of_the_newest_tree() {
+/// A daemon in a pause, and a `rebuild` whose build script runs.
+fn rebuilding() -> (Home, Started, Started) {
     let home = Home::with(&[("build.rs", SCRIPT)]);
     home.config("", "debounce = '1ms'");
     home.ok(&["pause"]);
     let daemon = home.daemon();
     let asked = home.start(EXE, &["rebuild"]);
     until("our build script runs", || (begun(&home) == 1).then_some(()));
+    (home, daemon, asked)
+}
+
+#[test]
+fn who_waits_for_a_build_has_that_of_the_newest_tree() {
+    let (home, daemon, asked) = rebuilding();
     home.write("src/lib.rs", "pub fn f() {}\n#[test] fn one() {}\n");
     until("it runs again", || (begun(&home) == 2).then_some(()));
     home.write("target/go", "");
@@ -91,12 +97,7 @@ fn who_waits_for_a_build_has_that_of_the_newest_tree() {
 
 #[test]
 fn a_build_whose_asker_has_gone_waits_for_others_again() {
-    let home = Home::with(&[("build.rs", SCRIPT)]);
-    home.config("", "debounce = '1ms'");
-    home.ok(&["pause"]);
-    let daemon = home.daemon();
-    let asked = home.start(EXE, &["rebuild"]);
-    until("our build script runs", || (begun(&home) == 1).then_some(()));
+    let (home, daemon, asked) = rebuilding();
     assert_eq!(home.project_status()["state"], "building");
     asked.signal(rustix::process::Signal::INT);
     asked.end(LIMIT);

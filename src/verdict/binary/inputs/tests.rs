@@ -377,19 +377,22 @@ fn what_was_seen_counts_even_if_not_all_was() {
 #[test]
 fn what_changed_may_be_the_doing_of_what_was_not_seen() {
     let mut scene = Scene::new();
-    let (temporary, fixture) = (scene.temporary.join("x/log"), scene.root.join("data/f"));
-    scene.saw(&temporary, Stamp::Absent, Uses::READ);
+    let [read, removed, left] = ["x/read", "x/removed", "x/left"].map(|n| scene.temporary.join(n));
+    fs::create_dir(scene.temporary.join("x")).unwrap();
+    fs::write(scene.temporary.join("x/model"), "1").unwrap();
+    let present = Stamp::of(&scene.temporary.join("x/model"));
+    scene.saw(&read, present, Uses::READ);
+    scene.saw(&removed, present, Uses::READ.with(Uses::REMOVED));
     scene.saw(Path::new("/proc/4194305/net"), Stamp::of(Path::new("/proc/self/net")), Uses::PROBED);
-    fs::create_dir(temporary.parent().unwrap()).unwrap();
-    fs::write(&temporary, "1").unwrap();
-    // Found by the run, and removed by it.
-    let removed = scene.temporary.join("x/gone");
-    scene.saw(&removed, Stamp::of(&temporary), Uses::REMOVED);
-    assert_eq!(scene.doubts().len(), 2, "of a run of which all was seen it is not");
+    assert_eq!(scene.doubts().len(), 3, "of a run of which all was seen it is not");
     scene.seen.problems.insert(Problem::IoUring);
-    assert!(matches!(scene.judge(later()), Fate::WithTree(inputs) if inputs.is_empty()));
-    // Elsewhere it is somebody else's.
-    scene.saw(&fixture, Stamp::Absent, Uses::READ);
-    fs::write(&fixture, "1").unwrap();
-    assert!(matches!(&scene.doubts()[..], [Doubt::Changed(_)]));
+    let before = SystemTime::UNIX_EPOCH;
+    assert!(matches!(scene.judge(before), Fate::WithTree(inputs) if inputs.is_empty()));
+    // What is older than the run is none of its making: without it a run may fail.
+    assert_eq!(scene.doubts().len(), 2);
+    // Nor can a run be repeated that leaves something where nothing was.
+    scene.seen.paths.clear();
+    scene.saw(&left, Stamp::Absent, Uses::READ.with(Uses::CREATED));
+    fs::write(&left, "1").unwrap();
+    assert!(matches!(scene.judge(before), Fate::Nothing(_)));
 }
