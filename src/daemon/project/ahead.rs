@@ -15,7 +15,6 @@ use super::stages::Stage;
 use super::tree::WatchedTree;
 use super::warm;
 use super::work::{self, Built};
-use crate::cache::Inseparable;
 use crate::model::{Digest, Digester};
 use crate::predict::Commit;
 use crate::verdict::{Facts, Question};
@@ -149,22 +148,11 @@ impl Actor {
             }
             Lesson::Inseparable(key, specs) => {
                 debug!(project = %self.root.display(), ?specs, "not the same by themselves");
-                let news = self.foresight.learn_inseparable(key, specs).cloned();
-                news.into_iter().for_each(|known| self.keep_inseparable(known));
+                if let Some(known) = self.foresight.learn_inseparable(key, specs).cloned() {
+                    self.keep(|state| state.inseparable = known);
+                }
             }
         }
-    }
-
-    /// Keeps over restarts which packages are other ones by themselves.
-    fn keep_inseparable(&self, inseparable: Inseparable) {
-        let (root, shared) = (self.root.clone(), Arc::clone(&self.shared));
-        // Nobody waits for it; if it is lost, it is found out again.
-        tokio::task::spawn_blocking(move || {
-            let kept = shared.cache.update_state(&root, |state| state.inseparable = inseparable);
-            if let Err(error) = kept {
-                debug!(project = %root.display(), %error, "what builds have taught is not kept");
-            }
-        });
     }
 
     /// The tree as it is needs no build any more.

@@ -216,13 +216,11 @@ impl Foresight {
 
     /// All test programs, those that [`Self::programs`] names first.
     pub(super) fn all_programs(&self, now: Instant) -> Vec<PathBuf> {
-        let mut programs = self.programs(now);
         let local = self.known.iter().flat_map(|known| known.local.values());
-        let rest: Vec<_> = local.flat_map(|local| &local.programs).cloned().collect();
-        programs.extend(
-            rest.into_iter().filter(|program| !programs.contains(program)).collect::<Vec<_>>(),
-        );
-        programs
+        let rest = local.flat_map(|local| local.programs.iter().cloned());
+        let mut known = BTreeSet::new();
+        let all = self.programs(now).into_iter().chain(rest);
+        all.filter(|program| known.insert(program.clone())).collect()
     }
 
     /// Packages with their last edits, the newest first.

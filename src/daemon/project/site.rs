@@ -1,6 +1,5 @@
 //! Where a project's tests are built, and who else builds there.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
@@ -27,14 +26,7 @@ impl Actor {
             return;
         }
         self.shell = Some(shell.clone());
-        let (shared, root) = (Arc::clone(&self.shared), self.root.clone());
-        // Nobody waits for it: whoever asks has an answer before the disk has.
-        tokio::task::spawn_blocking(move || {
-            let kept = shared.cache.update_state(&root, |state| state.shell = Some(shell));
-            if let Err(error) = kept {
-                warn!(project = %root.display(), %error, "cannot keep how the shell builds");
-            }
-        });
+        self.keep(|state| state.shell = Some(shell));
     }
 
     /// Looks whether somebody else undoes what we build.

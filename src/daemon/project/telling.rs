@@ -1,11 +1,14 @@
 //! What `status` says of a project.
 
-use tracing::info;
+use std::sync::Arc;
+
+use tracing::{info, warn};
 
 use super::super::lock;
 use super::actor::Actor;
 use super::tree::WatchedTree;
 use super::work::Built;
+use crate::cache::ProjectState;
 use crate::model::Digest;
 use crate::protocol::{LastVerdict, State};
 use crate::verdict::Look;
@@ -23,6 +26,17 @@ impl Actor {
         );
         self.overdue = None;
         self.status.send_modify(|status| status.last_verdict = Some(verdict));
+    }
+
+    /// Keeps something of the project over restarts. Nobody waits for it: whoever asks has an answer
+    /// before the disk has, and what is lost is found out again.
+    pub(super) fn keep(&self, change: impl FnOnce(&mut ProjectState) + Send + 'static) {
+        let (root, shared) = (self.root.clone(), Arc::clone(&self.shared));
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = shared.cache.update_state(&root, change) {
+                warn!(project = %root.display(), %error, "not kept over a restart");
+            }
+        });
     }
 
     pub(super) fn set_state(&self, state: State, reason: Option<String>) {
