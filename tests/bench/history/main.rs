@@ -19,17 +19,18 @@
 //! Where the two disagree, the judge is asked again: a test that fails now and then is no
 //! disagreement, and is told as what it is.
 
-#![allow(clippy::disallowed_methods, reason = "both sides are run as a shell would run them")]
+#![allow(clippy::disallowed_methods, reason = "the players are run as a shell would run them")]
 
+#[path = "../players.rs"]
+mod players;
 #[path = "../../it/results.rs"]
 mod results;
-mod sides;
 mod tally;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use sides::{Judge, Ours, Place};
+use players::{Judge, Ours, Place};
 use tally::{Row, Tally};
 
 /// What was asked for on the command line.

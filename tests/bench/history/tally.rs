@@ -3,8 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::players::{Commit, Said};
 use crate::results::Results;
-use crate::sides::{Commit, Said};
 
 /// The head of the table.
 pub(crate) const HEAD: &str = "\

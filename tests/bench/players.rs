@@ -1,4 +1,7 @@
-//! The two who are asked at each commit, each in its own clone.
+//! The programs that a benchmark asks, each in its own clone of the repository and with its own
+//! folders of the user: real `cargo test`, `cargo nextest run` with doctests, and this program.
+
+#![allow(dead_code, reason = "each benchmark uses the players that it needs")]
 
 use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -9,6 +12,11 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::results::Results;
+
+/// How long the daemon may take to become idle.
+const REST: Duration = Duration::from_secs(600);
+/// How many looks in a row must find the daemon idle: longer than its debounce.
+const QUIET_LOOKS: usize = 8;
 
 /// One commit.
 pub(crate) struct Commit {
@@ -98,15 +106,16 @@ fn git(dir: &Path, args: &[&str]) -> Result<String, String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-fn checkout(clone: &Path, hash: &str) -> Result<(), String> {
+pub(crate) fn checkout(clone: &Path, hash: &str) -> Result<(), String> {
     git(clone, &["checkout", "-q", "--force", "--detach", hash])?;
     // What a build or a test left is no part of the commit; what is ignored stays, as it would.
     git(clone, &["clean", "-q", "-d", "--force"]).map(drop)
 }
 
-/// What a side said.
+/// What a player answered.
 pub(crate) struct Said {
     pub(crate) results: Results,
+    /// From the question to the answer.
     pub(crate) took: Duration,
     /// Targets that were run, and that records answered for; of ours only.
     pub(crate) run: u64,
@@ -114,42 +123,42 @@ pub(crate) struct Said {
     /// How long the tests took, and those of kept targets when they were run.
     pub(crate) run_time: Duration,
     pub(crate) kept_time: Duration,
+    /// The targets that were run, as `package kind name`; of ours only.
+    pub(crate) ran: Vec<String>,
 }
 
-/// The real cargo.
-pub(crate) struct Judge {
+impl Said {
+    /// The answer of a player that runs everything.
+    fn of_all(results: Results, took: Duration) -> Self {
+        let (run_time, kept_time) = (Duration::ZERO, Duration::ZERO);
+        Self { results, took, run: 0, kept: 0, run_time, kept_time, ran: Vec::new() }
+    }
+}
+
+/// A clone with a command line of cargo's.
+struct Seat {
     clone: PathBuf,
     output: PathBuf,
     selection: Vec<String>,
     folders: Vec<(&'static str, PathBuf)>,
 }
 
-impl Judge {
-    pub(crate) fn new(place: &Place, selection: &[String]) -> Result<Self, String> {
-        let clone = place.clone_as("judge")?;
-        let output = place.folder.join("judge.out");
-        let folders = place.home("j")?;
+impl Seat {
+    fn new(place: &Place, name: &str, selection: &[String]) -> Result<Self, String> {
+        let clone = place.clone_as(name)?;
+        let output = place.folder.join(format!("{name}.out"));
+        let folders = place.home(&name[..1])?;
         Ok(Self { clone, output, selection: selection.to_vec(), folders })
     }
 
-    pub(crate) fn checkout(&self, hash: &str) -> Result<(), String> {
-        checkout(&self.clone, hash)
-    }
-
-    /// Downloads what the commit needs, on nobody's time. One that cannot be resolved is judged
-    /// as such.
-    pub(crate) fn fetch(&self) -> Result<(), String> {
-        let mut command = Command::new("cargo");
-        command.args(["fetch", "--quiet"]).current_dir(&self.clone).stdin(Stdio::null());
-        command.output().map(drop).map_err(|error| format!("run cargo fetch: {error}"))
-    }
-
-    pub(crate) fn ask(&mut self) -> Result<Said, String> {
-        let text = |error: std::io::Error| format!("run cargo test: {error}");
+    /// Runs cargo with these arguments and the selection; its exit status, what it printed on both
+    /// streams, and how long it took.
+    fn cargo(&self, args: &[&str]) -> Result<(Option<i32>, String, Duration), String> {
+        let text = |error: std::io::Error| format!("run cargo {}: {error}", args.join(" "));
         let file = fs::File::create(&self.output).map_err(text)?;
-        // Its flags come before those of the harness.
         let mut command = Command::new("cargo");
-        command.args(["test", "--no-fail-fast"]).args(&self.selection);
+        // Cargo's flags come before those of the harness.
+        command.args(args).args(&self.selection);
         command.current_dir(&self.clone).env_remove("CARGO_TERM_COLOR").stdin(Stdio::null());
         command.envs(self.folders.iter().cloned());
         command.stdout(file.try_clone().map_err(text)?).stderr(file);
@@ -157,13 +166,80 @@ impl Judge {
         let status = command.status().map_err(text)?;
         let took = start.elapsed();
         let output = fs::read(&self.output).map_err(text)?;
-        let results = Results::of_cargo(status.code(), &String::from_utf8_lossy(&output), &[]);
-        let (run_time, kept_time) = (Duration::ZERO, Duration::ZERO);
-        Ok(Said { results, took, run: 0, kept: 0, run_time, kept_time })
+        Ok((status.code(), String::from_utf8_lossy(&output).into_owned(), took))
+    }
+
+    /// Downloads what the checkout needs, outside of any measured time. A checkout that cannot be
+    /// resolved is judged as such later.
+    fn fetch(&self) -> Result<(), String> {
+        let mut command = Command::new("cargo");
+        command.args(["fetch", "--quiet"]).current_dir(&self.clone).stdin(Stdio::null());
+        command.output().map(drop).map_err(|error| format!("run cargo fetch: {error}"))
     }
 }
 
-/// We, with a home of our own.
+/// Real `cargo test`, whose word counts.
+pub(crate) struct Judge(Seat);
+
+impl Judge {
+    pub(crate) fn new(place: &Place, selection: &[String]) -> Result<Self, String> {
+        Seat::new(place, "judge", selection).map(Self)
+    }
+
+    pub(crate) fn clone(&self) -> &Path {
+        &self.0.clone
+    }
+
+    pub(crate) fn checkout(&self, hash: &str) -> Result<(), String> {
+        checkout(&self.0.clone, hash)
+    }
+
+    /// Downloads what the checkout needs, outside of any measured time.
+    pub(crate) fn fetch(&self) -> Result<(), String> {
+        self.0.fetch()
+    }
+
+    pub(crate) fn ask(&mut self) -> Result<Said, String> {
+        let (code, output, took) = self.0.cargo(&["test", "--no-fail-fast"])?;
+        Ok(Said::of_all(Results::of_cargo(code, &output, &[]), took))
+    }
+}
+
+/// `cargo nextest run`, then `cargo test --doc` for the doctests that nextest leaves out.
+pub(crate) struct Nextest(Seat);
+
+impl Nextest {
+    /// The player, or none where cargo-nextest is not installed.
+    pub(crate) fn new(place: &Place, selection: &[String]) -> Result<Option<Self>, String> {
+        let mut command = Command::new("cargo");
+        let version = command.args(["nextest", "--version"]).stderr(Stdio::null()).output();
+        if !version.is_ok_and(|output| output.status.success()) {
+            return Ok(None);
+        }
+        Seat::new(place, "nextest", selection).map(|seat| Some(Self(seat)))
+    }
+
+    pub(crate) fn clone(&self) -> &Path {
+        &self.0.clone
+    }
+
+    pub(crate) fn checkout(&self, hash: &str) -> Result<(), String> {
+        checkout(&self.0.clone, hash)
+    }
+
+    /// Whether all is green, and how long both commands took.
+    pub(crate) fn ask(&mut self) -> Result<(bool, Duration), String> {
+        // 4: there is no test to run.
+        let (code, _, tests) =
+            self.0.cargo(&["nextest", "run", "--no-fail-fast", "--no-tests=pass"])?;
+        let (doc_code, output, doctests) = self.0.cargo(&["test", "--no-fail-fast", "--doc"])?;
+        // A workspace of binaries alone has no doctests, which cargo calls an error.
+        let no_library = output.contains("no library targets found");
+        Ok((code == Some(0) && (doc_code == Some(0) || no_library), tests + doctests))
+    }
+}
+
+/// This program, with or without its daemon.
 pub(crate) struct Ours {
     clone: PathBuf,
     selection: Vec<String>,
@@ -174,7 +250,7 @@ pub(crate) struct Ours {
 impl Ours {
     pub(crate) fn new(place: &Place, selection: &[String]) -> Result<Self, String> {
         let clone = place.clone_as("ours")?;
-        let folders = place.home("")?;
+        let folders = place.home("o")?;
         Ok(Self { clone, selection: selection.to_vec(), folders, daemon: None })
     }
 
@@ -210,6 +286,32 @@ impl Ours {
         Err("the daemon does not answer".to_owned())
     }
 
+    pub(crate) fn clone(&self) -> &Path {
+        &self.clone
+    }
+
+    /// Waits until the daemon has nothing to do, so that its work slows down no other player.
+    pub(crate) fn rest(&self) -> Result<(), String> {
+        if self.daemon.is_none() {
+            return Ok(());
+        }
+        let mut quiet = 0;
+        let deadline = Instant::now() + REST;
+        while quiet < QUIET_LOOKS {
+            if Instant::now() > deadline {
+                return Err(format!("the daemon was not idle within {} s", REST.as_secs()));
+            }
+            std::thread::sleep(Duration::from_millis(250));
+            let status = self.command(&["status", "--format", "json"]).output();
+            let status = status.map_err(|error| format!("ask for the status: {error}"))?;
+            let status: Value = serde_json::from_slice(&status.stdout).unwrap_or_default();
+            let busy = ["hashing", "building", "testing"];
+            let state = status["projects"][0]["state"].as_str().unwrap_or("unknown");
+            quiet = if busy.contains(&state) { 0 } else { quiet + 1 };
+        }
+        Ok(())
+    }
+
     pub(crate) fn checkout(&self, hash: &str) -> Result<(), String> {
         checkout(&self.clone, hash)
     }
@@ -238,6 +340,10 @@ impl Ours {
             let of = targets.iter().filter(|target| target["source"] == source);
             Duration::from_millis(of.filter_map(|target| target["duration_ms"].as_u64()).sum())
         };
+        let name = |target: &Value| {
+            let part = |field: &str| target[field].as_str().unwrap_or_default();
+            format!("{} {} {}", part("package"), part("kind"), part("target"))
+        };
         let number = |name: &str| summary[name].as_u64().unwrap_or_default();
         Ok(Said {
             results: Results::of_answer(&targets, &summary),
@@ -246,6 +352,7 @@ impl Ours {
             kept: number("targets_cached"),
             run_time: time("run"),
             kept_time: time("cache"),
+            ran: targets.iter().filter(|target| target["source"] == "run").map(name).collect(),
         })
     }
 
