@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::process::{Brake, Environment, Priority};
+use crate::process::{Environment, Priority, Suspender};
 use crate::workspace::{CargoConfig, Selection, Toolchain};
 
 pub use cargo::building_into;
@@ -59,7 +59,7 @@ pub struct BuildSpec {
     /// At most so many compilers at a time, even where the developer's own settings allow more.
     pub jobs: Option<NonZeroUsize>,
     /// What has cargo and its compilers stand still.
-    pub brake: Brake,
+    pub brake: Suspender,
     /// Whether diagnostics are rendered with colour.
     pub colour: bool,
     /// Our own executable: its `main` calls [`record_invocation`] first.

@@ -1,76 +1,75 @@
-//! What one run consults: its process tree runs under seccomp's user notification, and every
-//! call that names a file, a program or a socket is written down before the kernel goes on with it.
+//! Records what a run depends on. The run's process tree is put under a seccomp filter, and every
+//! system call that names a file, a program or a socket is recorded before the kernel executes it.
 //!
-//! The supervisor answers each call with "continue": it decides nothing and changes nothing. What
-//! it costs is a switch to the supervisor and back for the calls in the table of `calls`; every
-//! other call runs at full speed (the kernel remembers that the filter always allows it).
+//! The supervisor lets every call continue. A call of the table in `syscall_table` costs a switch to
+//! the supervisor and back; every other call runs at full speed.
 //!
-//! **What is promised.** Either an [`Observation`] names everything that the run consulted by
-//! path, by exec or by socket, or [`Observation::is_complete`] is false and the caller must count
-//! every file of the workspace. No call of the run waits for longer than a moment: a second thread
-//! takes over when the first is stuck (a dead network file system, a FUSE server inside the run).
+//! **Promise.** Either an [`Observation`] names everything that the run consulted by path, `exec`
+//! or socket, or [`Observation::is_complete`] is false and the caller must count every file of the
+//! workspace. No call waits for longer than a moment: a guard thread takes over when the supervisor
+//! is stuck (a dead network file system, a FUSE server inside the run).
 //!
-//! **What a path's first stamp means.** The child is still stopped in its first call on a path
-//! when the path is stamped. A caller that digests the path *after* the run and finds the same
-//! stamp then has the digest of what the run could read; another stamp means that the
-//! input changed meanwhile (by the run itself or by others), and nothing may be kept.
+//! **First stamps.** A path is stamped while the run waits in its first call on it. If the path has
+//! the same stamp after the run, its digest is that of the content that the run could read. Another
+//! stamp means that the input changed during the run, and nothing may be cached.
 //!
-//! **Accepted, with reason.** The kernel reads the path again after us. A thread that changes the
-//! bytes of another thread's argument during its call could show us a different name; in Rust
-//! that takes a data race on purpose. The call's result is not seen: whether a path is there is
-//! what we saw a moment earlier. A signal whose handler was installed without `SA_RESTART` can make a
-//! call return `EINTR` if it arrives between the call and our receiving it (microseconds). So a
-//! *failed* observed run is worth one unobserved repetition before it is believed.
+//! **Known limits.** The kernel reads the path a second time, after us. A thread that overwrites
+//! another thread's argument during its call could show us a different name. The call's result is
+//! not seen: a path's presence is what we saw a moment earlier. A signal whose handler lacks
+//! `SA_RESTART` can make a call return `EINTR` if it arrives before we have received the call. So a
+//! failed observed run must be repeated unobserved before it is believed.
 //!
-//! Not seen at all, by design: what the run asks of descriptors that it was given (its pipes),
-//! the clock, random numbers, and facts of the machine that system calls tell (`uname`,
-//! `sched_getaffinity`).
+//! **Not recorded by design**: reads from inherited descriptors (pipes), the clock, random numbers,
+//! and facts about the machine that other system calls return (`uname`, `sched_getaffinity`).
 
 mod observation;
 #[cfg_attr(
     not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))),
-    allow(dead_code, reason = "places are told apart only where something is observed")
+    allow(dead_code, reason = "paths are classified only where runs are observed")
 )]
-mod place;
+mod path_class;
 
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 #[path = "observer"]
 mod linux {
-    pub(super) mod calls;
+    pub(super) mod access_log;
+    pub(super) mod executables;
     pub(super) mod filter;
-    pub(super) mod handle;
-    pub(super) mod kernel;
-    pub(super) mod ledger;
-    pub(super) mod peers;
-    pub(super) mod programs;
     pub(super) mod resolve;
+    pub(super) mod seccomp;
+    pub(super) mod socket_calls;
     pub(super) mod sockets;
     pub(super) mod start;
     pub(super) mod supervisor;
+    pub(super) mod syscall;
+    pub(super) mod syscall_table;
 
-    pub(super) use start::{Handle, available, observe};
+    pub(super) use start::{ObservationHandle, available, observe};
 }
 
 #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
 mod linux {
-    //! Where there is no such kernel interface: nothing can be observed, and says so.
+    //! The stub for systems without seccomp notifications: every observation is refused.
 
-    use super::{Observation, Options, Unavailable};
+    use super::{Observation, ObserveOptions, Unavailable};
     use crate::process::Spec;
 
     pub(super) fn available() -> Result<(), Unavailable> {
         Err(Unavailable::System)
     }
 
-    pub(super) fn observe(_: &Spec, _: Options) -> Result<(Spec, Handle), Unavailable> {
+    pub(super) fn observe(
+        _: &Spec,
+        _: ObserveOptions,
+    ) -> Result<(Spec, ObservationHandle), Unavailable> {
         Err(Unavailable::System)
     }
 
-    /// Never made: `observe` always refuses.
+    /// Never constructed, because `observe` always refuses.
     #[derive(Debug)]
-    pub(super) enum Handle {}
+    pub(super) enum ObservationHandle {}
 
-    impl Handle {
+    impl ObservationHandle {
         pub(super) fn finish(self) -> Observation {
             match self {}
         }
@@ -78,34 +77,34 @@ mod linux {
 }
 
 pub use observation::{
-    Address, Interference, Kind, Observation, Peer, Problem, Reach, Seen, Stamp, Uses,
+    Address, FileKind, Interference, Observation, PathAccess, Peer, Problem, Reach, Stamp, Uses,
 };
-pub use place::Place;
+pub use path_class::PathClass;
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use crate::process::Spec;
 
-/// Why nothing can be observed here.
+/// Why runs cannot be observed here.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unavailable {
-    /// Neither Linux on x86-64 nor Linux on aarch64.
+    /// The system is neither Linux on x86-64 nor Linux on aarch64.
     #[error("runs can be observed on Linux only (x86-64 and aarch64)")]
     System,
     /// The kernel lacks seccomp's user notification or its wait-killable flag.
     #[error("this kernel cannot notify without interrupting (Linux 5.19 or newer can): {0}")]
     Kernel(String),
-    /// The kernel could, but this process may not: a container's own filter, Yama, a limit.
+    /// This process may not: a container's own filter, Yama, or a limit forbids it.
     #[error("not allowed here: {0}")]
     Forbidden(String),
 }
 
-/// What the caller knows about folders.
+/// The options of an observation.
 #[derive(Clone, Debug, Default)]
-pub struct Options {
-    /// Folders whose content the caller covers by identity (the toolchain's sysroot): files below
-    /// them are reported as [`Place::Library`]. Absolute, without symlinks.
+pub struct ObserveOptions {
+    /// Folders whose content the caller covers by an identity of their own (the toolchain's
+    /// sysroot). Files below them are reported as [`PathClass::Library`]. Absolute, without symlinks.
     pub covered: Vec<PathBuf>,
 }
 
@@ -114,42 +113,43 @@ pub struct Options {
 pub struct Observer;
 
 impl Observer {
-    /// Whether runs can be observed here. Tried once per process, end to end, on a thread of ours.
+    /// Whether runs can be observed here. Each process tries it once, end to end, on a thread of
+    /// its own.
     ///
     /// # Errors
-    /// The reason, for a person.
+    /// The reason why they cannot.
     pub fn available() -> Result<(), Unavailable> {
         static ANSWER: OnceLock<Result<(), Unavailable>> = OnceLock::new();
         ANSWER.get_or_init(linux::available).clone()
     }
 
-    /// Makes `spec` an observed one. Run the returned spec by `process::run` or `capture`, to its
-    /// end, then call [`Running::finish`].
+    /// Returns `spec` with observation added. Run it to its end by `process::run` or `capture`, then
+    /// call [`RunningObservation::finish`].
     ///
-    /// Observation can't be had without `no_new_privs`: see [`Interference`] for what that changes
-    /// for the run, and how it is told.
+    /// Observation requires `no_new_privs`. [`Interference`] says what that changes for the run.
     ///
     /// # Errors
-    /// If nothing can be observed here; then run `spec` itself, unobserved.
-    pub fn observe(spec: &Spec, options: Options) -> Result<(Spec, Running), Unavailable> {
+    /// If runs cannot be observed here. Then run `spec` itself, unobserved.
+    pub fn observe(
+        spec: &Spec,
+        options: ObserveOptions,
+    ) -> Result<(Spec, RunningObservation), Unavailable> {
         Self::available()?;
         let (spec, handle) = linux::observe(spec, options)?;
-        Ok((spec, Running(handle)))
+        Ok((spec, RunningObservation(handle)))
     }
 }
 
-/// An observed run that is going on, or about to.
+/// An observation that has begun; its run may not have started yet.
 ///
-/// Dropping it without [`finish`](Self::finish) ends the observation the same way. Processes that
-/// outlive it go on unharmed: a small process of ours, without files and memory of its own,
-/// answers their calls until the last of them has ended.
+/// Dropping it without [`finish`](Self::finish) ends the observation as well. Processes that outlive
+/// it continue unharmed: a small helper process answers their calls until the last of them has ended.
 #[derive(Debug)]
-pub struct Running(linux::Handle);
+pub struct RunningObservation(linux::ObservationHandle);
 
-impl Running {
-    /// Ends the observation; call it once the child is reaped. Blocks for at most some
-    /// milliseconds when the tree has ended, 200 ms when it left processes behind, 2 s when the
-    /// supervisor is stuck in a dead file system.
+impl RunningObservation {
+    /// Ends the observation. Call it after the child has been reaped. Takes some milliseconds if the
+    /// tree has ended, 200 ms if processes are left, and at most 2 s if the supervisor is stuck.
     #[must_use]
     pub fn finish(self) -> Observation {
         self.0.finish()

@@ -1,20 +1,22 @@
-//! Child processes: each in a group of its own, with an explicit folder and environment, ended
-//! as a whole, and never outliving the process that started it.
+//! Child processes. Each child leads a process group of its own, is given its folder and
+//! environment explicitly, is ended together with everything it started, and never outlives us.
 //!
-//! The only place that may create a `Command`. Nothing here knows what it runs.
+//! This is the only module that may create a `Command`. It knows nothing about what it runs.
 
-mod brake;
 mod environment;
 #[cfg(target_os = "linux")]
-mod in_place;
+mod foreground;
 mod run;
+mod suspend;
+#[cfg(test)]
+mod tests;
 mod tree;
 
-pub use brake::Brake;
 pub use environment::Environment;
 #[cfg(target_os = "linux")]
-pub use in_place::{Held, InPlace, end_as, hold_signals, run_in_place};
-pub use run::{Finished, Output, Stream, capture, run};
+pub use foreground::{BlockedSignals, ForegroundRun, block_signals, end_as, run_in_foreground};
+pub use run::{Completion, Output, Stream, capture, run};
+pub use suspend::Suspender;
 pub use tree::descendants;
 
 use std::ffi::{OsStr, OsString};
@@ -27,11 +29,10 @@ use std::sync::Arc;
 /// How much of the machine a child may take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Priority {
-    /// As the process that starts it: someone is waiting.
+    /// The priority of the process that starts the child: somebody waits for the result.
     #[default]
     Foreground,
-    /// Nobody is waiting: what the machine would else leave idle, of processors and of input and
-    /// output.
+    /// Only the processor time and disk bandwidth that nothing else uses.
     Background,
 }
 
@@ -43,17 +44,17 @@ pub struct Spec {
     dir: PathBuf,
     environment: Environment,
     priority: Priority,
-    brake: Brake,
-    before_exec: Option<Hook>,
+    suspender: Suspender,
+    before_exec: Option<PreExecHook>,
 }
 
-/// What the child does last before it becomes the program.
+/// A function that the child calls last before `exec`.
 #[derive(Clone)]
-struct Hook(Arc<dyn Fn() -> io::Result<()> + Send + Sync>);
+struct PreExecHook(Arc<dyn Fn() -> io::Result<()> + Send + Sync>);
 
-impl fmt::Debug for Hook {
+impl fmt::Debug for PreExecHook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Hook")
+        f.write_str("PreExecHook")
     }
 }
 
@@ -61,17 +62,17 @@ impl fmt::Debug for Hook {
 #[derive(Debug, thiserror::Error)]
 #[error("cannot start `{}` in `{}`: {source}", program.display(), dir.display())]
 pub struct SpawnError {
-    /// The program as it was asked for.
+    /// The program as the caller named it.
     pub program: PathBuf,
     /// The folder in which it was to run.
     pub dir: PathBuf,
-    /// What the system said.
+    /// The system's error.
     pub source: io::Error,
 }
 
 impl Spec {
-    /// Runs `program` in `dir` with exactly `environment`. A program without a slash is looked
-    /// for in that environment's `PATH`, not in ours.
+    /// Describes a run of `program` in `dir` with exactly `environment`. A program name without a
+    /// slash is looked up in that environment's `PATH`, not in ours.
     pub fn new(
         program: impl Into<PathBuf>,
         dir: impl Into<PathBuf>,
@@ -83,7 +84,7 @@ impl Spec {
             dir: dir.into(),
             environment,
             priority: Priority::Foreground,
-            brake: Brake::default(),
+            suspender: Suspender::default(),
             before_exec: None,
         }
     }
@@ -109,15 +110,15 @@ impl Spec {
         self
     }
 
-    /// Has the child, under [`run()`], stand still while this brake is on.
+    /// Lets `suspender` suspend and resume the child while [`run()`] runs it.
     #[must_use]
-    pub fn brake(mut self, brake: &Brake) -> Self {
-        self.brake = brake.clone();
+    pub fn suspender(mut self, suspender: &Suspender) -> Self {
+        self.suspender = suspender.clone();
         self
     }
 
-    /// Has the child call `hook` last before it becomes the program, in its folder and its group.
-    /// An error of the hook is an error of the start. One hook; a second one replaces the first.
+    /// Makes the child call `hook` last before `exec`, in its folder and its group. If the hook
+    /// fails, the start fails. There is one hook: a second one replaces the first.
     ///
     /// # Safety
     /// The hook runs between fork and exec of a process that may have had other threads: it must
@@ -128,7 +129,7 @@ impl Spec {
         mut self,
         hook: impl Fn() -> io::Result<()> + Send + Sync + 'static,
     ) -> Self {
-        self.before_exec = Some(Hook(Arc::new(hook)));
+        self.before_exec = Some(PreExecHook(Arc::new(hook)));
         self
     }
 
@@ -157,7 +158,7 @@ impl Spec {
             .join(" ")
     }
 
-    /// The command, in a process group of its own that dies with us.
+    /// The command, in a process group of its own, which dies with us.
     fn command(&self) -> Result<std::process::Command, SpawnError> {
         let mut command = self.command_in_place()?;
         command
@@ -201,8 +202,8 @@ pub fn become_program(program: &Path, args: impl IntoIterator<Item = OsString>) 
     SpawnError { program: program.to_owned(), dir, source }
 }
 
-/// Gives memory back to the system that was only needed for a while; where the allocator keeps it,
-/// a daemon would hold for ever what its start took.
+/// Returns unused memory to the system. Otherwise the allocator keeps for ever the peak that a
+/// daemon's start needed.
 #[cfg_attr(
     all(target_os = "linux", target_env = "gnu"),
     expect(unsafe_code, reason = "the allocator's own call for this")
@@ -215,11 +216,10 @@ pub fn trim_memory() {
     }
 }
 
-/// Lets everybody else go first before what this thread does from here on. On Linux and macOS it is
-/// the thread's own matter; elsewhere nothing happens.
+/// Lowers the priority of the calling thread, on Linux and macOS. Elsewhere it does nothing.
 #[cfg_attr(target_os = "macos", expect(unsafe_code, reason = "the system's own call for this"))]
-pub fn step_back() {
-    // The number 0 is this thread's there, whatever POSIX says of processes.
+pub fn lower_thread_priority() {
+    // On Linux the number 0 means this thread, although POSIX says process.
     #[cfg(target_os = "linux")]
     let _ = rustix::process::setpriority_process(None, 19);
     // SAFETY: it takes no pointer.
@@ -229,9 +229,9 @@ pub fn step_back() {
     }
 }
 
-/// What happens in the child between fork and exec.
+/// Adds what the child does between fork and exec.
 #[expect(unsafe_code, reason = "pre_exec is the kernel's own interface for this")]
-fn prepare(command: &mut std::process::Command, priority: Priority, last: Option<Hook>) {
+fn prepare(command: &mut std::process::Command, priority: Priority, last: Option<PreExecHook>) {
     let background = priority == Priority::Background;
     // SAFETY: the closure runs between fork and exec and makes system calls only: no
     // allocation, no lock, nothing of the parent's state. The hook's author promised the same.
@@ -245,7 +245,7 @@ fn prepare(command: &mut std::process::Command, priority: Priority, last: Option
             }
             if background {
                 libc::setpriority(libc::PRIO_PROCESS, 0, 19);
-                // Slow cores, throttled input and output; what the child starts inherits it.
+                // Slow cores and throttled input and output. The child's children inherit it.
                 #[cfg(target_os = "macos")]
                 libc::setpriority(libc::PRIO_DARWIN_PROCESS, 0, libc::PRIO_DARWIN_BG);
                 #[cfg(target_os = "linux")]

@@ -97,7 +97,7 @@ pub(super) async fn call(
     let child = Spec::new(&spec.toolchain.cargo, &spec.selection.dir, environment)
         .args(words)
         .priority(spec.priority)
-        .brake(&spec.brake);
+        .suspender(&spec.brake);
 
     let mut output = OutputStream::default();
     let mut errors = ErrorStream::default();

@@ -1,11 +1,11 @@
-//! The filter program that the kernel runs before every call of an observed process.
+//! The BPF program that the kernel runs before every system call of an observed process.
 //!
-//! Only loads of the number and the architecture, jumps and returns come before an unconditional
-//! "allow": such calls the kernel marks once and never runs the program for again.
+//! Calls that are always allowed are decided by number and architecture alone. The kernel caches
+//! that decision and does not run the program for them again.
 
 use libc::sock_filter;
 
-use super::calls::{FOREIGN, When, YOUNGEST, watched};
+use super::syscall_table::{FOREIGN, Trap, YOUNGEST, watched};
 
 const LOAD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
 const RETURN: u16 = 0x06; // BPF_RET | BPF_K
@@ -20,16 +20,16 @@ const NUMBER: u32 = 0;
 const ARCHITECTURE: u32 = 4;
 const ARGUMENTS: u32 = 16;
 
-/// The architecture as `linux/audit.h` names it.
+/// This architecture's number in `linux/audit.h`.
 #[cfg(target_arch = "x86_64")]
 pub(in crate::observer) const NATIVE: u32 = 0xC000_003E;
 #[cfg(target_arch = "aarch64")]
 pub(in crate::observer) const NATIVE: u32 = 0xC000_00B7;
 
-/// Set in the number of a call of x86-64's x32 variant, whose arguments mean something else.
+/// Set in the number of a call of the x32 ABI, whose arguments have another layout.
 #[cfg(target_arch = "x86_64")]
 pub(in crate::observer) const X32: u32 = 0x4000_0000;
-/// The number of a call that a tracer wants skipped.
+/// The number that a tracer sets to skip a call.
 const SKIPPED: u32 = u32::MAX;
 
 const fn step(code: u16, k: u32) -> sock_filter {
@@ -40,7 +40,7 @@ const fn jump(code: u16, k: u32, jt: u8, jf: u8) -> sock_filter {
     sock_filter { code, jt, jf, k }
 }
 
-/// The program. Must be built before the fork: it allocates.
+/// Builds the program. It must be built before the fork, because it allocates.
 pub(in crate::observer) fn program() -> Box<[sock_filter]> {
     let mut program = vec![step(LOAD, ARCHITECTURE)];
     let foreign = foreign();
@@ -49,7 +49,7 @@ pub(in crate::observer) fn program() -> Box<[sock_filter]> {
     program.extend(foreign);
     program.push(step(LOAD, NUMBER));
     program.extend([jump(IF_EQUAL, SKIPPED, 0, 1), step(RETURN, ALLOW)]);
-    // x86-64's x32 variant is among them.
+    // x32 calls are among them.
     let younger = u32::try_from(YOUNGEST + 1).expect("call numbers are small and positive");
     program.extend([jump(IF_AT_LEAST, younger, 0, 1), step(RETURN, NOTIFY)]);
     for (number, when) in watched() {
@@ -63,7 +63,7 @@ pub(in crate::observer) fn program() -> Box<[sock_filter]> {
     program.into()
 }
 
-/// Another architecture: any call by which a program makes itself known is told.
+/// The part for other architectures.
 fn foreign() -> Vec<sock_filter> {
     let mut steps = vec![step(LOAD, NUMBER)];
     for number in FOREIGN {
@@ -73,16 +73,16 @@ fn foreign() -> Vec<sock_filter> {
     steps
 }
 
-/// What decides once the number is known. Always ends in a return.
-fn body(when: When) -> Vec<sock_filter> {
+/// The part that decides on the arguments of one call. It always ends in a return.
+fn body(when: Trap) -> Vec<sock_filter> {
     // Both supported architectures are little-endian: the low half comes first.
     let low = |arg: usize| step(LOAD, ARGUMENTS + 8 * arg_index(arg));
     let high = |arg: usize| step(LOAD, ARGUMENTS + 8 * arg_index(arg) + 4);
     match when {
-        When::Always => vec![step(RETURN, NOTIFY)],
-        When::OneOf { arg, values } | When::NoneOf { arg, values } => {
+        Trap::Always => vec![step(RETURN, NOTIFY)],
+        Trap::OneOf { arg, values } | Trap::NoneOf { arg, values } => {
             let (listed, other) =
-                if matches!(when, When::OneOf { .. }) { (NOTIFY, ALLOW) } else { (ALLOW, NOTIFY) };
+                if matches!(when, Trap::OneOf { .. }) { (NOTIFY, ALLOW) } else { (ALLOW, NOTIFY) };
             let mut steps = vec![low(arg)];
             for value in values {
                 steps.extend([jump(IF_EQUAL, *value, 0, 1), step(RETURN, listed)]);
@@ -90,7 +90,7 @@ fn body(when: When) -> Vec<sock_filter> {
             steps.push(step(RETURN, other));
             steps
         }
-        When::NotZero { arg } => vec![
+        Trap::NotZero { arg } => vec![
             low(arg),
             jump(IF_EQUAL, 0, 1, 0),
             step(RETURN, NOTIFY),
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The kernel's interpreter, as far as our program needs it.
+    /// The kernel's interpreter, as far as the program needs it.
     fn decide(program: &[sock_filter], architecture: u32, number: u32, args: &[u64; 6]) -> u32 {
         let (mut at, mut value) = (0, 0_u32);
         loop {
@@ -143,10 +143,10 @@ mod tests {
         let number = i64::from(number);
         let known = number <= YOUNGEST;
         watched().find(|(n, _)| *n == number).map_or(!known, |(_, when)| match when {
-            When::Always => true,
-            When::OneOf { arg, values } => values.contains(&low(arg)),
-            When::NoneOf { arg, values } => !values.contains(&low(arg)),
-            When::NotZero { arg } => args[arg] != 0,
+            Trap::Always => true,
+            Trap::OneOf { arg, values } => values.contains(&low(arg)),
+            Trap::NoneOf { arg, values } => !values.contains(&low(arg)),
+            Trap::NotZero { arg } => args[arg] != 0,
         })
     }
 
@@ -171,15 +171,15 @@ mod tests {
     }
 
     #[test]
-    fn every_watched_call_is_told_with_fitting_arguments() {
+    fn every_watched_call_with_matching_arguments_is_notified() {
         for (number, when) in watched() {
             let mut args = [0_u64; 6];
             match when {
-                When::Always => {}
-                When::OneOf { arg, values } => args[arg] = values[0].into(),
-                When::NoneOf { arg, .. } => args[arg] = 16,
+                Trap::Always => {}
+                Trap::OneOf { arg, values } => args[arg] = values[0].into(),
+                Trap::NoneOf { arg, .. } => args[arg] = 16,
                 // A pointer whose low half is zero is a pointer all the same.
-                When::NotZero { arg } => args[arg] = 1 << 40,
+                Trap::NotZero { arg } => args[arg] = 1 << 40,
             }
             let number = u32::try_from(number).unwrap();
             assert_eq!(decide(&program(), NATIVE, number, &args), NOTIFY, "{number}");
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn another_architecture_makes_itself_known() {
+    fn calls_of_another_architecture_are_notified() {
         assert_eq!(decide(&program(), 0x4000_0003, 5, &[0; 6]), NOTIFY);
         assert_eq!(decide(&program(), 0x4000_0003, 4, &[0; 6]), ALLOW);
         #[cfg(target_arch = "x86_64")]
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_nobody_knew_is_told_and_one_that_is_skipped_is_not() {
+    fn unknown_calls_are_notified_and_skipped_calls_are_not() {
         let youngest = u32::try_from(YOUNGEST).unwrap();
         assert_eq!(decide(&program(), NATIVE, youngest + 1, &[0; 6]), NOTIFY);
         assert_eq!(decide(&program(), NATIVE, SKIPPED, &[0; 6]), ALLOW);

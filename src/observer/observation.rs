@@ -5,15 +5,15 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use super::Place;
+use super::PathClass;
 
 /// Everything that one run consulted.
 #[derive(Clone, Debug, Default)]
 pub struct Observation {
     /// By absolute path without symlinks, `.` and `..` (a symlink on the way is an entry of its
     /// own). What the run made itself is here too, with no use that is an input.
-    pub paths: BTreeMap<PathBuf, Seen>,
-    /// Sockets that were not opened by the run and that it spoke to, or tried to.
+    pub paths: BTreeMap<PathBuf, PathAccess>,
+    /// OwnSockets that were not opened by the run and that it spoke to, or tried to.
     pub peers: BTreeSet<Peer>,
     /// Why something may be missing. Not empty: count every file of the workspace.
     pub problems: BTreeSet<Problem>,
@@ -33,12 +33,12 @@ impl Observation {
     }
 
     /// The paths whose state the run depends on: everything but what it only made itself.
-    pub fn inputs(&self) -> impl Iterator<Item = (&Path, &Seen)> {
+    pub fn inputs(&self) -> impl Iterator<Item = (&Path, &PathAccess)> {
         self.paths.iter().filter(|(_, seen)| seen.is_input()).map(|(path, seen)| (&**path, seen))
     }
 
     /// The paths that were used in one of these ways.
-    pub fn used(&self, uses: Uses) -> impl Iterator<Item = (&Path, &Seen)> {
+    pub fn used(&self, uses: Uses) -> impl Iterator<Item = (&Path, &PathAccess)> {
         self.paths
             .iter()
             .filter(move |(_, seen)| seen.uses.any(uses))
@@ -60,7 +60,7 @@ impl Observation {
 
 /// One path and what was done with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct PathAccess {
     /// What it was when the run first used it, before that call went on.
     pub first: Stamp,
     /// All that was done. What was done to a thing after the run itself made it is not noted.
@@ -68,10 +68,10 @@ pub struct Seen {
     /// A symlink's text.
     pub link: Option<PathBuf>,
     /// What kind of place it lies in.
-    pub place: Place,
+    pub place: PathClass,
 }
 
-impl Seen {
+impl PathAccess {
     /// Whether the run depends on it.
     #[must_use]
     pub fn is_input(&self) -> bool {
@@ -98,9 +98,9 @@ impl Seen {
         match (&self.first, now) {
             (Stamp::Unknown(_), _) | (_, Stamp::Unknown(_)) => false,
             (
-                Stamp::Present { kind: Kind::Folder, mode, owner, dev, ino, .. },
+                Stamp::Present { kind: FileKind::Folder, mode, owner, dev, ino, .. },
                 Stamp::Present {
-                    kind: Kind::Folder,
+                    kind: FileKind::Folder,
                     mode: mode2,
                     owner: owner2,
                     dev: dev2,
@@ -196,7 +196,7 @@ pub enum Stamp {
     /// Something is there.
     Present {
         /// What it is.
-        kind: Kind,
+        kind: FileKind,
         /// The permission bits.
         mode: u32,
         /// The user and the group that it belongs to.
@@ -236,12 +236,12 @@ impl Stamp {
         use rustix::fs::FileType;
         Self::Present {
             kind: match FileType::from_raw_mode(stat.st_mode) {
-                FileType::RegularFile => Kind::File,
-                FileType::Directory => Kind::Folder,
-                FileType::Symlink => Kind::Symlink,
-                FileType::Fifo => Kind::Fifo,
-                FileType::Socket => Kind::Socket,
-                _ => Kind::Device,
+                FileType::RegularFile => FileKind::File,
+                FileType::Directory => FileKind::Folder,
+                FileType::Symlink => FileKind::Symlink,
+                FileType::Fifo => FileKind::Fifo,
+                FileType::Socket => FileKind::Socket,
+                _ => FileKind::Device,
             },
             mode: (stat.st_mode as u32) & 0o7777,
             owner: (stat.st_uid, stat.st_gid),
@@ -255,7 +255,7 @@ impl Stamp {
 
     /// What is there, if something is.
     #[must_use]
-    pub const fn kind(&self) -> Option<Kind> {
+    pub const fn kind(&self) -> Option<FileKind> {
         match self {
             Self::Present { kind, .. } => Some(*kind),
             _ => None,
@@ -265,7 +265,7 @@ impl Stamp {
 
 /// The kinds of things that have a name in a file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum FileKind {
     /// A regular file.
     File,
     /// A directory.
@@ -411,14 +411,14 @@ mod tests {
     #[test]
     fn what_holds_depends_on_how_it_was_used() {
         let dir = tempfile::tempdir().unwrap();
-        let seen = |uses| Seen {
+        let seen = |uses| PathAccess {
             first: Stamp::of(dir.path()),
             uses,
             link: None,
-            place: crate::observer::Place::Ordinary,
+            place: crate::observer::PathClass::Ordinary,
         };
         let (probed, listed) = (seen(Uses::PROBED), seen(Uses::LISTED));
-        let unknown = Seen { first: Stamp::Unknown(1), ..probed.clone() };
+        let unknown = PathAccess { first: Stamp::Unknown(1), ..probed.clone() };
         std::fs::write(dir.path().join("new"), "").unwrap();
         std::fs::create_dir(dir.path().join("folder")).unwrap();
         let now = Stamp::of(dir.path());
@@ -436,12 +436,12 @@ mod tests {
         assert_eq!(Stamp::of(&file), Stamp::Absent);
         std::fs::write(&file, "1").unwrap();
         let first = Stamp::of(&file);
-        assert_eq!(first.kind(), Some(Kind::File));
+        assert_eq!(first.kind(), Some(FileKind::File));
         assert_eq!(Stamp::of(&file), first);
         std::fs::write(&file, "22").unwrap();
         assert_ne!(Stamp::of(&file), first);
         assert_eq!(Stamp::of(&file.join("below")), Stamp::Absent);
         std::os::unix::fs::symlink("nowhere", dir.path().join("l")).unwrap();
-        assert_eq!(Stamp::of(&dir.path().join("l")).kind(), Some(Kind::Symlink));
+        assert_eq!(Stamp::of(&dir.path().join("l")).kind(), Some(FileKind::Symlink));
     }
 }

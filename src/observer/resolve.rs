@@ -1,4 +1,4 @@
-//! From a name as the run spelled it to a path without symlinks, as the kernel would walk it.
+//! Resolves a path as the kernel would: the result has no symlinks, `.` or `..`.
 
 use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt as _;
@@ -7,84 +7,84 @@ use std::path::Path;
 use libc::pid_t;
 use rustix::io::Errno;
 
-use crate::observer::{Kind, Stamp};
+use crate::observer::{FileKind, Stamp};
 
-/// As many links as the kernel follows.
-const MOST_LINKS: usize = 40;
-/// The longest path that can be looked up in one call, with its final zero.
-const LONGEST: usize = 4096;
+/// How many symlinks the kernel follows in one path.
+const MAX_LINKS: usize = 40;
+/// The longest path that one call can look up, with its final zero.
+const MAX_PATH: usize = 4096;
 
-/// Where a name leads.
+/// The file that a path names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::observer) struct Target {
+pub(in crate::observer) struct ResolvedPath {
     /// Absolute, without symlinks, `.` and `..`.
     pub(in crate::observer) path: Vec<u8>,
-    /// What is there now.
+    /// Its stamp now.
     pub(in crate::observer) stamp: Stamp,
-    /// The folder in which it would lie is missing itself: nothing can be made here.
+    /// The parent folder is missing too, so nothing can be created here.
     pub(in crate::observer) orphan: bool,
 }
 
-/// A symlink on the way.
+/// A symlink that was followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::observer) struct Link {
+pub(in crate::observer) struct FollowedLink {
     pub(in crate::observer) path: Vec<u8>,
     pub(in crate::observer) text: Vec<u8>,
     pub(in crate::observer) stamp: Stamp,
 }
 
-/// Why a name leads nowhere that has a path.
+/// Why a name resolves to no path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::observer) enum NoPath {
-    /// A pipe, a socket, memory: something that the process already has.
+pub(in crate::observer) enum ResolveError {
+    /// A pipe, a socket or memory that the process already has open.
     Anonymous,
-    /// More links than the kernel follows: the call fails, and the links are known.
+    /// More symlinks than the kernel follows. The call fails, and the links are recorded.
     Loop,
-    /// The walk went through something that has been removed.
+    /// The path leads through something that has been removed.
     Lost,
     TooLong,
 }
 
-/// Walks names. Remembers folders, so that most names cost one look.
+/// Resolves paths. It remembers folders, so that most paths cost one `lstat`.
 #[derive(Debug, Default)]
 pub(in crate::observer) struct Resolver {
-    /// Paths that are folders and contain no symlink.
+    /// Paths of folders, without symlinks.
     folders: HashSet<Vec<u8>>,
-    /// The last walk met `/proc`, where names mean something else for each process.
+    /// The last path led through `/proc`, where names differ for each process.
     through_proc: bool,
 }
 
 impl Resolver {
-    /// Forgets what it knows: a name may lead elsewhere from here on.
+    /// Forgets all folders, because a name may lead elsewhere from now on.
     pub(in crate::observer) fn forget(&mut self) {
         self.folders.clear();
     }
 
-    /// Forgets one folder, which is about to go.
+    /// Forgets one folder, which is about to be removed.
     pub(in crate::observer) fn forget_folder(&mut self, path: &[u8]) {
         self.folders.remove(path);
     }
 
-    /// Whether the last name depends on who asks.
+    /// Whether the last path may resolve differently for another process.
     pub(in crate::observer) fn went_through_proc(&self) -> bool {
         self.through_proc
     }
 
-    /// Walks the absolute `name` for `thread`, whose `/proc/self` is meant. Absolute links start
-    /// again at `root` (empty for the real one). Every link on the way goes into `links`.
-    pub(in crate::observer) fn walk(
+    /// Resolves the absolute path `name` for `thread`, whose `/proc/self` is meant. Absolute links
+    /// start again at `root` (empty for the real root). Every followed link is added to `links`.
+    pub(in crate::observer) fn resolve(
         &mut self,
         name: &[u8],
         follow: bool,
         root: &[u8],
         thread: pid_t,
-        links: &mut Vec<Link>,
-    ) -> Result<Target, NoPath> {
+        links: &mut Vec<FollowedLink>,
+    ) -> Result<ResolvedPath, ResolveError> {
         self.through_proc = false;
-        if let Some(target) = self.one_look(name, follow) {
+        if let Some(target) = self.resolve_in_known_folder(name, follow) {
             return Ok(target);
         }
-        // A slash at the end follows a link, and so does every part before the last.
+        // A slash at the end follows a link, as every part before the last does.
         let follow = follow || name.ends_with(b"/");
         let mut path = root.to_vec();
         let mut todo: Vec<Vec<u8>> = parts_reversed(&name[root.len().min(name.len())..]);
@@ -112,29 +112,29 @@ impl Resolver {
             if !last && self.folders.contains(&path) {
                 continue;
             }
-            let stamp = look(&path)?;
+            let stamp = stamp_of(&path)?;
             match stamp {
-                Stamp::Present { kind: Kind::Symlink, .. } if !last || follow => {
+                Stamp::Present { kind: FileKind::Symlink, .. } if !last || follow => {
                     followed += 1;
-                    if followed > MOST_LINKS {
-                        return Err(NoPath::Loop);
+                    if followed > MAX_LINKS {
+                        return Err(ResolveError::Loop);
                     }
                     let text = rustix::fs::readlink(&path[..], Vec::new())
-                        .map_err(|_| NoPath::Lost)?
+                        .map_err(|_| ResolveError::Lost)?
                         .into_bytes();
-                    // The links of a process (`/proc/7/fd/3`) lead where their text can't; those
-                    // of `/proc` itself (`net -> self/net`) are ordinary.
+                    // The kernel follows a process's links (`/proc/7/fd/3`) without their text;
+                    // those of `/proc` itself (`net -> self/net`) are ordinary.
                     let magic =
                         path.strip_prefix(b"/proc/").is_some_and(|rest| rest.contains(&b'/'));
                     if magic {
                         if !text.starts_with(b"/") {
-                            return Err(NoPath::Anonymous);
+                            return Err(ResolveError::Anonymous);
                         }
-                        if text.ends_with(b" (deleted)") && look(&text)? == Stamp::Absent {
+                        if text.ends_with(b" (deleted)") && stamp_of(&text)? == Stamp::Absent {
                             return Err(if text.starts_with(b"/memfd:") {
-                                NoPath::Anonymous
+                                ResolveError::Anonymous
                             } else {
-                                NoPath::Lost
+                                ResolveError::Lost
                             });
                         }
                     }
@@ -149,21 +149,21 @@ impl Resolver {
                     }
                     todo.extend(parts_reversed(&text));
                     if !magic {
-                        links.push(Link { path: itself, text, stamp });
+                        links.push(FollowedLink { path: itself, text, stamp });
                     }
                 }
-                Stamp::Present { kind: Kind::Folder, .. } if !last => {
+                Stamp::Present { kind: FileKind::Folder, .. } if !last => {
                     if !changes_by_itself(&path) {
                         self.folders.insert(path.clone());
                     }
                 }
                 Stamp::Present { .. } if last => {
-                    return Ok(Target { path, stamp, orphan: false });
+                    return Ok(ResolvedPath { path, stamp, orphan: false });
                 }
                 Stamp::Absent | Stamp::Unknown(_) if last => {
-                    return Ok(Target { path, stamp, orphan: false });
+                    return Ok(ResolvedPath { path, stamp, orphan: false });
                 }
-                // Something on the way is missing, no folder, or closed to us.
+                // A part before the last is missing, no folder, or not accessible.
                 _ => {
                     if stamp == Stamp::Absent && !todo.iter().any(|part| part == b"..") {
                         for part in todo.iter().rev().filter(|part| &part[..] != b".") {
@@ -171,43 +171,43 @@ impl Resolver {
                             path.extend_from_slice(part);
                         }
                     }
-                    return Ok(Target { path, stamp, orphan: true });
+                    return Ok(ResolvedPath { path, stamp, orphan: true });
                 }
             }
         }
         if path.is_empty() {
             path.push(b'/');
         }
-        let stamp = look(&path)?;
-        Ok(Target { path, stamp, orphan: false })
+        let stamp = stamp_of(&path)?;
+        Ok(ResolvedPath { path, stamp, orphan: false })
     }
 
-    /// The common case: a plain name in a folder that is known.
-    fn one_look(&self, name: &[u8], follow: bool) -> Option<Target> {
+    /// The common case: a plain name in a known folder.
+    fn resolve_in_known_folder(&self, name: &[u8], follow: bool) -> Option<ResolvedPath> {
         let cut = name.iter().rposition(|byte| *byte == b'/')?;
         let last = &name[cut + 1..];
         if matches!(last, b"" | b"." | b"..") || !self.folders.contains(&name[..cut]) {
             return None;
         }
-        let stamp = look(name).ok()?;
-        let link = stamp.kind() == Some(Kind::Symlink);
-        (!link || !follow).then(|| Target { path: name.to_vec(), stamp, orphan: false })
+        let stamp = stamp_of(name).ok()?;
+        let link = stamp.kind() == Some(FileKind::Symlink);
+        (!link || !follow).then(|| ResolvedPath { path: name.to_vec(), stamp, orphan: false })
     }
 }
 
-fn look(path: &[u8]) -> Result<Stamp, NoPath> {
-    if path.len() >= LONGEST {
-        return Err(NoPath::TooLong);
+fn stamp_of(path: &[u8]) -> Result<Stamp, ResolveError> {
+    if path.len() >= MAX_PATH {
+        return Err(ResolveError::TooLong);
     }
     let stamp = Stamp::of_name(path);
-    // One part of the name is too long for the file system: the run is told the same.
+    // A part that is too long for the file system cannot exist.
     if stamp == Stamp::Unknown(Errno::NAMETOOLONG.raw_os_error()) {
         return Ok(Stamp::Absent);
     }
     Ok(stamp)
 }
 
-/// Folders of `/proc` come and go without any call.
+/// Folders of `/proc` appear and disappear without any call.
 fn changes_by_itself(path: &[u8]) -> bool {
     path.starts_with(b"/proc/") || path == b"/proc"
 }
@@ -220,7 +220,7 @@ fn parts_reversed(name: &[u8]) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// The path as the standard library wants it.
+/// The bytes as a `Path`.
 pub(in crate::observer) fn as_path(bytes: &[u8]) -> &Path {
     Path::new(std::ffi::OsStr::from_bytes(bytes))
 }
@@ -230,12 +230,12 @@ mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
 
-    struct World {
+    struct Tree {
         dir: tempfile::TempDir,
         root: Vec<u8>,
     }
 
-    fn world() -> World {
+    fn tree() -> Tree {
         let dir = tempfile::tempdir().unwrap();
         let real = dir.path().canonicalize().unwrap();
         for folder in ["a/b", "elsewhere"] {
@@ -247,23 +247,28 @@ mod tests {
         symlink("file", real.join("a/b/to-file")).unwrap();
         symlink("missing", real.join("dangling")).unwrap();
         symlink("loop", real.join("loop")).unwrap();
-        World { root: real.into_os_string().into_encoded_bytes(), dir }
+        Tree { root: real.into_os_string().into_encoded_bytes(), dir }
     }
 
-    impl World {
+    impl Tree {
         fn name(&self, rest: &str) -> Vec<u8> {
             [&self.root[..], rest.as_bytes()].concat()
         }
 
-        fn walk(&self, rest: &str, follow: bool) -> (Result<Target, NoPath>, Vec<String>) {
+        fn walk(
+            &self,
+            rest: &str,
+            follow: bool,
+        ) -> (Result<ResolvedPath, ResolveError>, Vec<String>) {
             let mut links = Vec::new();
             let mut resolver = Resolver::default();
-            let target = resolver.walk(&self.name(rest), follow, b"", 1, &mut links);
+            let target = resolver.resolve(&self.name(rest), follow, b"", 1, &mut links);
             // The same again with what is remembered by now.
-            let again = resolver.walk(&self.name(rest), follow, b"", 1, &mut Vec::new());
+            let again = resolver.resolve(&self.name(rest), follow, b"", 1, &mut Vec::new());
             assert_eq!(target, again, "{rest}");
-            let short =
-                |link: Link| String::from_utf8(link.path).unwrap()[self.root.len()..].to_owned();
+            let short = |link: FollowedLink| {
+                String::from_utf8(link.path).unwrap()[self.root.len()..].to_owned()
+            };
             (target, links.into_iter().map(short).collect())
         }
 
@@ -277,9 +282,9 @@ mod tests {
     }
 
     #[test]
-    fn every_link_on_the_way_is_told() {
-        let world = world();
-        let leads = |rest: &str| world.leads(rest, true);
+    fn every_followed_link_is_reported() {
+        let tree = tree();
+        let leads = |rest: &str| tree.leads(rest, true);
         let told = |links: &[&str]| links.iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(leads("/a/b/file"), ("/a/b/file".into(), true, told(&[])));
         assert_eq!(
@@ -293,60 +298,60 @@ mod tests {
     }
 
     #[test]
-    fn a_link_at_the_end_may_be_meant_itself() {
-        let world = world();
-        assert_eq!(world.leads("/to-b", false), ("/to-b".into(), true, vec![]));
+    fn a_link_at_the_end_is_followed_only_if_wanted() {
+        let tree = tree();
+        assert_eq!(tree.leads("/to-b", false), ("/to-b".into(), true, vec![]));
         assert_eq!(
-            world.leads("/to-a/b/to-file", false),
+            tree.leads("/to-a/b/to-file", false),
             ("/a/b/to-file".into(), true, vec!["/to-a".into()])
         );
     }
 
     #[test]
-    fn what_is_missing_keeps_its_whole_name() {
-        let world = world();
-        assert_eq!(world.leads("/a/x/y/z", true), ("/a/x/y/z".into(), false, vec![]));
-        assert_eq!(world.leads("/a/x/../b", true), ("/a/x".into(), false, vec![]));
-        let (target, _) = world.walk("/a/x/y", true);
+    fn a_missing_path_keeps_all_its_parts() {
+        let tree = tree();
+        assert_eq!(tree.leads("/a/x/y/z", true), ("/a/x/y/z".into(), false, vec![]));
+        assert_eq!(tree.leads("/a/x/../b", true), ("/a/x".into(), false, vec![]));
+        let (target, _) = tree.walk("/a/x/y", true);
         assert!(target.unwrap().orphan);
         // A file in the place of a folder: the file itself is what was consulted.
-        assert_eq!(world.leads("/a/b/file/x", true), ("/a/b/file".into(), true, vec![]));
+        assert_eq!(tree.leads("/a/b/file/x", true), ("/a/b/file".into(), true, vec![]));
     }
 
     #[test]
-    fn loops_and_endless_names_end() {
-        let world = world();
-        assert_eq!(world.walk("/loop", true).0, Err(NoPath::Loop));
-        assert_eq!(world.walk(&"/aaaaaaaaa".repeat(420), true).0.unwrap().stamp, Stamp::Absent);
+    fn loops_and_overlong_names_are_handled() {
+        let tree = tree();
+        assert_eq!(tree.walk("/loop", true).0, Err(ResolveError::Loop));
+        assert_eq!(tree.walk(&"/aaaaaaaaa".repeat(420), true).0.unwrap().stamp, Stamp::Absent);
         let name = format!("/{}", "n".repeat(300));
-        assert_eq!(world.walk(&name, true).0.unwrap().stamp, Stamp::Absent);
+        assert_eq!(tree.walk(&name, true).0.unwrap().stamp, Stamp::Absent);
     }
 
     #[test]
-    fn a_root_of_its_own_holds_absolute_links_and_parents() {
-        let world = world();
-        let inner = world.name("/elsewhere");
-        std::fs::write(as_path(&world.name("/elsewhere/f")), "").unwrap();
-        symlink("/f", as_path(&world.name("/elsewhere/l"))).unwrap();
+    fn absolute_links_and_parents_stay_below_a_given_root() {
+        let tree = tree();
+        let inner = tree.name("/elsewhere");
+        std::fs::write(as_path(&tree.name("/elsewhere/f")), "").unwrap();
+        symlink("/f", as_path(&tree.name("/elsewhere/l"))).unwrap();
         let mut resolver = Resolver::default();
         for rest in ["/l", "/../../f"] {
             let name = [&inner[..], rest.as_bytes()].concat();
-            let target = resolver.walk(&name, true, &inner, 1, &mut Vec::new()).unwrap();
-            assert_eq!(target.path, world.name("/elsewhere/f"));
+            let target = resolver.resolve(&name, true, &inner, 1, &mut Vec::new()).unwrap();
+            assert_eq!(target.path, tree.name("/elsewhere/f"));
         }
     }
 
     #[test]
-    fn the_process_itself_is_the_one_that_asked() {
+    fn proc_self_is_the_calling_process() {
         let own = rustix::process::getpid().as_raw_nonzero().get();
         let mut resolver = Resolver::default();
         let mut links = Vec::new();
-        let target = resolver.walk(b"/proc/self/exe", true, b"", own, &mut links).unwrap();
+        let target = resolver.resolve(b"/proc/self/exe", true, b"", own, &mut links).unwrap();
         assert_eq!(as_path(&target.path), std::env::current_exe().unwrap());
         assert!(links.is_empty(), "no symlink of any file system");
-        let target = resolver.walk(b"/proc/self/status", true, b"", 77, &mut links).unwrap();
+        let target = resolver.resolve(b"/proc/self/status", true, b"", 77, &mut links).unwrap();
         assert_eq!(target.path, b"/proc/77/status");
-        let target = resolver.walk(b"/proc/net/tcp", true, b"", own, &mut links).unwrap();
+        let target = resolver.resolve(b"/proc/net/tcp", true, b"", own, &mut links).unwrap();
         assert_eq!(target.path, format!("/proc/{own}/net/tcp").into_bytes());
     }
 }

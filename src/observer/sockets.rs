@@ -1,4 +1,4 @@
-//! To whom a socket speaks: to the run itself, or to somebody outside.
+//! Tells whether a socket's peer is the run itself or a process outside of it.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -7,59 +7,59 @@ use libc::{c_int, pid_t};
 
 use crate::observer::{Address, Peer, Reach};
 
-/// The largest `sockaddr`.
-pub(in crate::observer) const LARGEST: usize = 128;
+/// The size of the largest `sockaddr`.
+pub(in crate::observer) const MAX_ADDRESS: usize = 128;
 
-/// An address as a call gives it.
+/// An address as it is passed to a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::observer) enum Given {
+pub(in crate::observer) enum SocketAddress {
     Inet(SocketAddr),
-    /// A path, relative to the caller's folder perhaps.
+    /// A path; it may be relative to the caller's folder.
     Path(Vec<u8>),
     Abstract(Vec<u8>),
-    /// None: `AF_UNSPEC`, an unnamed local address, a port that reaches nobody.
+    /// No address: `AF_UNSPEC`, an unnamed local address, or too short.
     Nothing,
     Other(c_int),
 }
 
 /// Reads a `sockaddr` as the kernel does.
-pub(in crate::observer) fn parse(bytes: &[u8]) -> Given {
-    let Some((family, rest)) = bytes.split_at_checked(2) else { return Given::Nothing };
+pub(in crate::observer) fn parse(bytes: &[u8]) -> SocketAddress {
+    let Some((family, rest)) = bytes.split_at_checked(2) else { return SocketAddress::Nothing };
     let family = c_int::from(u16::from_ne_bytes([family[0], family[1]]));
     match family {
-        libc::AF_UNSPEC => Given::Nothing,
+        libc::AF_UNSPEC => SocketAddress::Nothing,
         libc::AF_UNIX => match rest {
-            [] => Given::Nothing,
-            [0, name @ ..] => Given::Abstract(name.to_vec()),
+            [] => SocketAddress::Nothing,
+            [0, name @ ..] => SocketAddress::Abstract(name.to_vec()),
             path => {
                 let end = path.iter().position(|byte| *byte == 0).unwrap_or(path.len());
-                Given::Path(path[..end].to_vec())
+                SocketAddress::Path(path[..end].to_vec())
             }
         },
         libc::AF_INET if rest.len() >= 6 => {
             let port = u16::from_be_bytes([rest[0], rest[1]]);
             let ip = Ipv4Addr::new(rest[2], rest[3], rest[4], rest[5]);
-            Given::Inet(SocketAddr::new(ip.into(), port))
+            SocketAddress::Inet(SocketAddr::new(ip.into(), port))
         }
         libc::AF_INET6 if rest.len() >= 22 => {
             let port = u16::from_be_bytes([rest[0], rest[1]]);
             let mut ip = [0; 16];
             ip.copy_from_slice(&rest[6..22]);
-            Given::Inet(SocketAddr::new(Ipv6Addr::from(ip).to_canonical(), port))
+            SocketAddress::Inet(SocketAddr::new(Ipv6Addr::from(ip).to_canonical(), port))
         }
-        libc::AF_INET | libc::AF_INET6 => Given::Nothing,
-        other => Given::Other(other),
+        libc::AF_INET | libc::AF_INET6 => SocketAddress::Nothing,
+        other => SocketAddress::Other(other),
     }
 }
 
-/// The sockets that the run itself opened.
+/// The sockets on which the run itself listens.
 #[derive(Debug, Default)]
-pub(in crate::observer) struct Sockets {
+pub(in crate::observer) struct OwnSockets {
     own: HashSet<u64>,
 }
 
-impl Sockets {
-    /// The run listens, is bound or speaks on its descriptor `socket`.
+impl OwnSockets {
+    /// Records that the run listens, is bound or speaks on its descriptor `socket`.
     pub(in crate::observer) fn adopt(&mut self, thread: pid_t, socket: c_int) {
         let link = rustix::fs::readlink(format!("/proc/{thread}/fd/{socket}"), Vec::new());
         let inode = link.ok().and_then(|text| {
@@ -68,11 +68,11 @@ impl Sockets {
         self.own.extend(inode);
     }
 
-    /// Whom an internet address reaches; `None` if it is the run itself, or nobody can be reached.
+    /// The peer at an internet address. `None` if it is the run itself, or if nothing is sent.
     pub(in crate::observer) fn inet(&self, thread: pid_t, address: SocketAddr) -> Option<Peer> {
         let outside = Peer { address: Address::Inet(address), reach: Reach::Outside };
         let ip = address.ip();
-        // A resolver connects datagram sockets to port 0 only to learn the route.
+        // A resolver connects datagram sockets to port 0 to find the route, and sends nothing.
         if address.port() == 0 {
             return None;
         }
@@ -92,7 +92,7 @@ impl Sockets {
         self.judge(&listeners, outside)
     }
 
-    /// Whom an abstract local name reaches.
+    /// The peer at an abstract local name.
     pub(in crate::observer) fn abstract_name(&self, thread: pid_t, name: &[u8]) -> Option<Peer> {
         let outside = Peer { address: Address::Abstract(name.to_vec()), reach: Reach::Outside };
         let Ok(table) = std::fs::read(format!("/proc/{thread}/net/unix")) else {
@@ -126,8 +126,8 @@ fn is_here(ip: IpAddr) -> bool {
     ip.is_loopback() || ip.is_unspecified()
 }
 
-/// The inodes of the sockets in a table of `/proc/net` that wait on `port`: TCP's in state LISTEN
-/// and UDP's whatever their state.
+/// The inodes of the sockets in a table of `/proc/net` that receive on `port`: TCP sockets in state
+/// LISTEN, and UDP sockets in any state.
 fn bound_to(table: &str, port: u16) -> Vec<u64> {
     let wanted = format!(":{port:04X}");
     table
@@ -136,7 +136,7 @@ fn bound_to(table: &str, port: u16) -> Vec<u64> {
         .filter_map(|line| {
             let fields: Vec<&str> = line.split_ascii_whitespace().collect();
             let (local, state, inode) = (fields.get(1)?, fields.get(3)?, fields.get(9)?);
-            // 0A: TCP's LISTEN; 07: an unconnected UDP socket; 01 of UDP: a connected one.
+            // 0A: TCP in state LISTEN; 07: an unconnected UDP socket; 01 of UDP: a connected one.
             let waits = matches!(*state, "0A" | "07") || (*state == "01" && fields.len() == 13);
             (local.ends_with(&wanted) && waits).then(|| inode.parse().ok())?
         })
@@ -153,31 +153,31 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_read_as_the_kernel_reads_them() {
+    fn addresses_are_parsed_as_the_kernel_parses_them() {
         let inet = |bytes: &[u8]| parse(&[&2_u16.to_ne_bytes()[..], bytes].concat());
         assert_eq!(
             inet(&[0, 80, 127, 0, 0, 1, 0, 0]),
-            Given::Inet("127.0.0.1:80".parse().unwrap())
+            SocketAddress::Inet("127.0.0.1:80".parse().unwrap())
         );
         let unix = |bytes: &[u8]| parse(&[&1_u16.to_ne_bytes()[..], bytes].concat());
-        assert_eq!(unix(b"/run/x\0junk"), Given::Path(b"/run/x".to_vec()));
-        assert_eq!(unix(b"\0name"), Given::Abstract(b"name".to_vec()));
-        assert_eq!(unix(b""), Given::Nothing);
-        assert_eq!(parse(&[1]), Given::Nothing);
-        assert_eq!(parse(&[40, 0, 1, 2]), Given::Other(40));
+        assert_eq!(unix(b"/run/x\0junk"), SocketAddress::Path(b"/run/x".to_vec()));
+        assert_eq!(unix(b"\0name"), SocketAddress::Abstract(b"name".to_vec()));
+        assert_eq!(unix(b""), SocketAddress::Nothing);
+        assert_eq!(parse(&[1]), SocketAddress::Nothing);
+        assert_eq!(parse(&[40, 0, 1, 2]), SocketAddress::Other(40));
         let mut mapped = [0_u8; 26];
         mapped[..2].copy_from_slice(&10_u16.to_ne_bytes());
         mapped[3] = 80;
         mapped[18..24].copy_from_slice(&[255, 255, 127, 0, 0, 1]);
-        assert_eq!(parse(&mapped), Given::Inet("127.0.0.1:80".parse().unwrap()));
+        assert_eq!(parse(&mapped), SocketAddress::Inet("127.0.0.1:80".parse().unwrap()));
     }
 
     #[test]
-    fn a_listener_of_the_run_is_told_from_a_stranger() {
+    fn a_listener_of_the_run_is_no_outside_peer() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let mut sockets = Sockets::default();
-        let reach = |sockets: &Sockets| sockets.inet(own(), address).map(|peer| peer.reach);
+        let mut sockets = OwnSockets::default();
+        let reach = |sockets: &OwnSockets| sockets.inet(own(), address).map(|peer| peer.reach);
         assert_eq!(reach(&sockets), Some(Reach::Outside));
         sockets.adopt(own(), listener.as_raw_fd());
         assert_eq!(reach(&sockets), None);
@@ -188,10 +188,10 @@ mod tests {
     }
 
     #[test]
-    fn datagrams_to_the_run_itself_stay_inside() {
+    fn a_datagram_socket_of_the_run_is_no_outside_peer() {
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = socket.local_addr().unwrap();
-        let mut sockets = Sockets::default();
+        let mut sockets = OwnSockets::default();
         assert!(sockets.inet(own(), address).is_some());
         sockets.adopt(own(), socket.as_raw_fd());
         assert!(sockets.inet(own(), address).is_none());

@@ -1,4 +1,4 @@
-//! Starting: whether observation works here, and how a child comes under it.
+//! Starts observations: checks whether they work here, and puts a child under the filter.
 
 #![expect(unsafe_code, reason = "the hook runs between fork and exec")]
 
@@ -9,33 +9,30 @@ use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
-use super::handle::Run;
 use super::supervisor::Supervisor;
-use super::{filter, kernel};
-use crate::observer::{Observation, Options, Problem, Unavailable};
+use super::syscall::SyscallRecorder;
+use super::{filter, seccomp};
+use crate::observer::{Observation, ObserveOptions, Problem, Unavailable};
 use crate::process::Spec;
 
 /// How long the end-to-end trial may take on a machine under load.
-const TRIAL: Duration = Duration::from_secs(5);
-/// How long a supervisor that does not answer is waited for.
-const STUCK: Duration = Duration::from_secs(2);
-/// The supervisor's consent, and its opposite.
-pub(in crate::observer) const READY: [libc::c_int; 2] = [1, 1];
-pub(in crate::observer) const REFUSED: [libc::c_int; 2] = [0, 0];
-/// A name that nobody else asks for.
-const MARK: &std::ffi::CStr = c"/knhk-test-cache observer trial";
+const TRIAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long [`ObservationHandle::finish`] waits for the supervisor's report.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
+/// A path that no other program looks up.
+const TRIAL_PATH: &std::ffi::CStr = c"/knhk-test-cache observer trial";
 
-/// An observation that is going on. Dropping the writing end of `stop` ends it.
+/// An observation in progress. Dropping the writing end of `stop` ends it.
 #[derive(Debug)]
-pub(in crate::observer) struct Handle {
+pub(in crate::observer) struct ObservationHandle {
     stop: Option<io::PipeWriter>,
     report: mpsc::Receiver<Observation>,
 }
 
-impl Handle {
+impl ObservationHandle {
     pub(in crate::observer) fn finish(mut self) -> Observation {
         self.stop = None;
-        self.report.recv_timeout(STUCK).unwrap_or_else(|error| {
+        self.report.recv_timeout(REPORT_TIMEOUT).unwrap_or_else(|error| {
             let mut observation = Observation::default();
             observation.problems.insert(match error {
                 mpsc::RecvTimeoutError::Timeout => Problem::Stuck,
@@ -48,47 +45,49 @@ impl Handle {
 
 pub(in crate::observer) fn observe(
     spec: &Spec,
-    options: Options,
-) -> Result<(Spec, Handle), Unavailable> {
+    options: ObserveOptions,
+) -> Result<(Spec, ObservationHandle), Unavailable> {
     let failed = |error: io::Error| Unavailable::Forbidden(error.to_string());
     let flags = SocketFlags::CLOEXEC;
     let (arrivals, sender) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
         .map_err(|error| failed(error.into()))?;
     let (stop, stopper) = io::pipe().map_err(failed)?;
-    // Large enough that the report never waits for its reader.
+    // With room for one report, the supervisor never waits for its reader.
     let (send, report) = mpsc::sync_channel(1);
-    let supervisor = Supervisor { run: Run::new(options), arrivals, stop: stop.into() };
+    let supervisor = Supervisor { run: SyscallRecorder::new(options), arrivals, stop: stop.into() };
     std::thread::Builder::new()
         .name("observer".into())
         .spawn(move || supervisor.work(&send))
         .map_err(failed)?;
     let program = filter::program();
     let hook = move || {
-        come_under(&program, sender.as_raw_fd());
+        enter_filter(&program, sender.as_raw_fd());
         Ok(())
     };
     // SAFETY: the hook makes system calls on numbers and on memory that was there before the
     // fork, all of them async-signal-safe.
     let spec = unsafe { spec.clone().before_exec(hook) };
-    Ok((spec, Handle { stop: Some(stopper), report }))
+    Ok((spec, ObservationHandle { stop: Some(stopper), report }))
 }
 
-/// The child's part, between fork and exec. First it asks whether its descriptors can be fetched:
-/// once it is under the filter, its next call waits for someone to answer.
-fn come_under(program: &[libc::sock_filter], socket: RawFd) {
+/// Puts the child under the filter, between fork and exec. First the child asks whether its
+/// descriptors can be fetched: once the filter is installed, its next call waits for an answer.
+fn enter_filter(program: &[libc::sock_filter], socket: RawFd) {
     // SAFETY: cannot fail.
     let own = unsafe { libc::getpid() };
-    if !kernel::tell(socket, [own, socket]) || kernel::hear(socket) != Some(READY) {
-        // Not observed, and the supervisor knows; the run itself is not disturbed.
+    if !seccomp::send_pair(socket, [own, socket])
+        || seccomp::receive_pair(socket) != Some(seccomp::READY)
+    {
+        // The run goes on unobserved, and the supervisor knows that.
         return;
     }
-    let listener = kernel::install(program).unwrap_or_else(|code| -code);
-    kernel::tell(socket, [own, listener]);
+    let listener = seccomp::install(program).unwrap_or_else(|code| -code);
+    seccomp::send_pair(socket, [own, listener]);
 }
 
-/// Tries everything once, on a thread of ours that comes under a filter of its own.
+/// Tries everything once, on a thread of this process under a filter of its own.
 pub(in crate::observer) fn available() -> Result<(), Unavailable> {
-    // 2 lets only the administrator look into other processes, 3 nobody.
+    // 2 lets only the administrator read other processes' memory, 3 nobody.
     let scope = std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
     let scope = scope.trim().parse().unwrap_or(0);
     if scope >= 3 || (scope == 2 && !rustix::process::geteuid().is_root()) {
@@ -96,7 +95,7 @@ pub(in crate::observer) fn available() -> Result<(), Unavailable> {
             "kernel.yama.ptrace_scope is {scope}: set it to 0 or 1"
         )));
     }
-    match kernel::sizes_fit() {
+    match seccomp::sizes_fit() {
         Ok(true) => {}
         Ok(false) => return Err(Unavailable::Kernel("an unknown form of notification".into())),
         Err(error) => return Err(refused(&error)),
@@ -106,36 +105,36 @@ pub(in crate::observer) fn available() -> Result<(), Unavailable> {
     let thread = std::thread::Builder::new()
         .name("observer trial".into())
         .spawn(move || {
-            let installed = kernel::install(&program);
+            let installed = seccomp::install(&program);
             let worked = installed.is_ok();
             let _ = send.send(installed);
             if worked {
                 // SAFETY: a constant text; the answer does not matter.
-                unsafe { libc::access(MARK.as_ptr(), libc::F_OK) };
+                unsafe { libc::access(TRIAL_PATH.as_ptr(), libc::F_OK) };
             }
         })
         .map_err(|error| Unavailable::Forbidden(error.to_string()))?;
     let listener = match receive.recv() {
         // SAFETY: the kernel made this descriptor for us, and nobody else knows it.
-        Ok(Ok(fd)) => kernel::Listener::new(unsafe { OwnedFd::from_raw_fd(fd) }),
+        Ok(Ok(fd)) => seccomp::Listener::new(unsafe { OwnedFd::from_raw_fd(fd) }),
         Ok(Err(code)) => return Err(refused(&io::Error::from_raw_os_error(code))),
         Err(_) => return Err(Unavailable::Forbidden("the trial ended early".into())),
     };
     let result = watch_trial(&listener);
-    // Whatever the thread still waits for fails from here on, and it ends.
+    // Without a listener the thread's remaining calls fail, and it ends.
     drop(listener);
     let _ = thread.join();
     result
 }
 
-/// Answers the trial's calls until its mark was read or its thread has ended.
-fn watch_trial(listener: &kernel::Listener) -> Result<(), Unavailable> {
+/// Answers the trial's calls until its path was read or its thread has ended.
+fn watch_trial(listener: &seccomp::Listener) -> Result<(), Unavailable> {
     let forbidden = |error: io::Error| Unavailable::Forbidden(error.to_string());
-    let deadline = Instant::now() + TRIAL;
+    let deadline = Instant::now() + TRIAL_TIMEOUT;
     let mut read = Err(Unavailable::Kernel("no call was notified".into()));
     while Instant::now() < deadline {
         let mut polled = [libc::pollfd { fd: listener.raw(), events: libc::POLLIN, revents: 0 }];
-        kernel::wait(&mut polled, 100).map_err(forbidden)?;
+        seccomp::wait(&mut polled, 100).map_err(forbidden)?;
         if polled[0].revents & libc::POLLIN == 0 {
             if polled[0].revents != 0 {
                 break;
@@ -143,11 +142,11 @@ fn watch_trial(listener: &kernel::Listener) -> Result<(), Unavailable> {
             continue;
         }
         let Some(call) = listener.next().map_err(forbidden)? else { continue };
-        let mark = MARK.to_bytes_with_nul();
+        let wanted = TRIAL_PATH.to_bytes_with_nul();
         for address in &call.args[..2] {
-            let mut text = [0; MARK.count_bytes() + 1];
-            match kernel::read_memory(call.thread, *address, &mut text) {
-                Ok(_) if text == mark => read = Ok(()),
+            let mut text = [0; TRIAL_PATH.count_bytes() + 1];
+            match seccomp::read_memory(call.thread, *address, &mut text) {
+                Ok(_) if text == wanted => read = Ok(()),
                 Ok(_) => {}
                 Err(error) => {
                     read = Err(Unavailable::Forbidden(format!(

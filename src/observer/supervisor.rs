@@ -12,9 +12,8 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-use super::handle::Run;
-use super::kernel::{self, Listener};
-use super::start::{READY, REFUSED};
+use super::seccomp::{self, Listener};
+use super::syscall::SyscallRecorder;
 use crate::observer::{Observation, Problem};
 
 /// How often the guard looks; a call is stuck when it is seen twice.
@@ -27,7 +26,7 @@ const STARTING: Duration = Duration::from_secs(30);
 
 /// What the two threads share.
 #[derive(Debug, Default)]
-struct Shared {
+struct SupervisorState {
     /// Odd while a call is being handled; counts up.
     turn: AtomicU64,
     /// The call being handled, and the listener that told of it.
@@ -56,7 +55,7 @@ enum Arrival {
 
 /// What the supervisor needs to begin.
 pub(in crate::observer) struct Supervisor {
-    pub(in crate::observer) run: Run,
+    pub(in crate::observer) run: SyscallRecorder,
     /// Where listeners arrive.
     pub(in crate::observer) arrivals: OwnedFd,
     /// Ends (hangs up) when the observation is to end.
@@ -66,7 +65,7 @@ pub(in crate::observer) struct Supervisor {
 impl Supervisor {
     /// Answers until it is told to stop and nobody of the tree is left, or some time later.
     pub(in crate::observer) fn work(mut self, report: &mpsc::SyncSender<Observation>) {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(SupervisorState::default());
         let (alive, watched) = mpsc::channel::<()>();
         let guarded = Arc::clone(&shared);
         if let Err(error) = std::thread::Builder::new()
@@ -91,7 +90,7 @@ impl Supervisor {
             polled.clear();
             polled.extend([stop, arrivals.unwrap_or(-1)].map(pollfd));
             polled.extend(listeners.iter().map(|listener| pollfd(listener.raw())));
-            let ready = match kernel::wait(&mut polled, limit) {
+            let ready = match seccomp::wait(&mut polled, limit) {
                 Ok(ready) => ready,
                 Err(error) => {
                     self.run.problem(Problem::Kernel(error.to_string()));
@@ -140,7 +139,7 @@ impl Supervisor {
         }
         drop(alive);
         let left_behind = !listeners.is_empty();
-        if left_behind && let Err(error) = kernel::keep_answering(&listeners) {
+        if left_behind && let Err(error) = seccomp::keep_answering(&listeners) {
             self.run.problem(Problem::Kernel(error.to_string()));
         }
         let mut observation = self.run.close();
@@ -149,35 +148,35 @@ impl Supervisor {
         let _ = report.send(observation);
     }
 
-    /// Speaks with a child that starts, see `start::come_under`.
+    /// Speaks with a child that starts, see `start::enter_filter`.
     fn arrive(&mut self) -> Arrival {
         let socket = self.arrivals.as_raw_fd();
-        let Some([pid, fd]) = kernel::hear(socket) else { return Arrival::NoMore };
-        if let Err(error) = kernel::take(pid, fd) {
-            kernel::tell(socket, REFUSED);
+        let Some([pid, fd]) = seccomp::receive_pair(socket) else { return Arrival::NoMore };
+        if let Err(error) = seccomp::take(pid, fd) {
+            seccomp::send_pair(socket, seccomp::REFUSED);
             return self.not_started(&error);
         }
-        if !kernel::tell(socket, READY) {
+        if !seccomp::send_pair(socket, seccomp::READY) {
             return Arrival::NoMore;
         }
         // It answers at once, unless it was killed meanwhile: then we are told to stop.
         let deadline = Instant::now() + STARTING;
         loop {
             let mut polled = [pollfd(socket), pollfd(self.stop.as_raw_fd())];
-            if kernel::wait(&mut polled, 1000).is_err() || polled[0].revents != 0 {
+            if seccomp::wait(&mut polled, 1000).is_err() || polled[0].revents != 0 {
                 break;
             }
             if polled[1].revents != 0 || Instant::now() > deadline {
                 return self.not_started(&io::ErrorKind::TimedOut.into());
             }
         }
-        match kernel::hear(socket) {
+        match seccomp::receive_pair(socket) {
             Some([_, code @ ..0]) => self.not_started(&io::Error::from_raw_os_error(-code)),
-            Some([pid, listener]) => match kernel::take(pid, listener) {
+            Some([pid, listener]) => match seccomp::take(pid, listener) {
                 Ok(fd) => Arrival::Listener(Listener::new(fd)),
                 Err(error) => {
                     // It worked a moment ago. Nobody can ever answer this child.
-                    kernel::kill(pid);
+                    seccomp::kill(pid);
                     self.not_started(&error)
                 }
             },
@@ -191,7 +190,7 @@ impl Supervisor {
     }
 
     /// Takes one call, enters it and lets it go.
-    fn answer(&mut self, shared: &Shared, listener: &Listener) -> io::Result<()> {
+    fn answer(&mut self, shared: &SupervisorState, listener: &Listener) -> io::Result<()> {
         let call = if shared.rescuing.load(Ordering::SeqCst) {
             let _taking = lock(&shared.taking);
             if !waits(listener) {
@@ -217,7 +216,7 @@ impl Supervisor {
 }
 
 /// Looks from time to time whether the supervisor is stuck; ends with it.
-fn guard(shared: &Shared, watched: &mpsc::Receiver<()>) {
+fn guard(shared: &SupervisorState, watched: &mpsc::Receiver<()>) {
     let mut last = 0;
     while watched.recv_timeout(TICK) == Err(mpsc::RecvTimeoutError::Timeout) {
         let turn = shared.turn.load(Ordering::SeqCst);
@@ -229,7 +228,7 @@ fn guard(shared: &Shared, watched: &mpsc::Receiver<()>) {
 }
 
 /// Lets calls go, the stuck one first, until the supervisor has come back.
-fn rescue(shared: &Shared, stuck: u64) {
+fn rescue(shared: &SupervisorState, stuck: u64) {
     shared.skipped.store(true, Ordering::SeqCst);
     shared.rescuing.store(true, Ordering::SeqCst);
     let listeners = lock(&shared.listeners).clone();
@@ -239,7 +238,7 @@ fn rescue(shared: &Shared, stuck: u64) {
     }
     loop {
         let mut polled: Vec<_> = listeners.iter().map(|l| pollfd(l.raw())).collect();
-        let _ = kernel::wait(&mut polled, 50);
+        let _ = seccomp::wait(&mut polled, 50);
         let _taking = lock(&shared.taking);
         if shared.turn.load(Ordering::SeqCst) != stuck || polled.iter().all(|p| ended(p.revents)) {
             shared.rescuing.store(false, Ordering::SeqCst);
@@ -256,7 +255,7 @@ fn rescue(shared: &Shared, stuck: u64) {
 /// Whether a call waits right now.
 fn waits(listener: &Listener) -> bool {
     let mut polled = [pollfd(listener.raw())];
-    kernel::wait(&mut polled, 0).is_ok() && polled[0].revents & libc::POLLIN != 0
+    seccomp::wait(&mut polled, 0).is_ok() && polled[0].revents & libc::POLLIN != 0
 }
 
 /// Nobody is left under the filter, and no call waits.

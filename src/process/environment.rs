@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::OsText;
 
-/// The environment that a child is given. Sorted, so that equal sets are equal digests.
+/// The environment of a child. Sorted, so that equal sets have equal digests.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Vec<(OsText, OsText)>", into = "Vec<(OsText, OsText)>")]
 pub struct Environment(BTreeMap<OsString, OsString>);
 
-/// Variables by which a service manager speaks to the one process that it started. A child that
-/// saw them would speak to our manager in our name.
+/// Variables that a service manager sets for the one process it started. A child that inherited
+/// them could report to the manager in our name.
 const SUPERVISOR: &[&str] = &[
     "NOTIFY_SOCKET",
     "WATCHDOG_USEC",
@@ -44,7 +44,7 @@ const SUPERVISOR: &[&str] = &[
 ];
 
 impl Environment {
-    /// This process's environment, without what a service manager said to it alone.
+    /// This process's environment, without the variables of a service manager.
     #[must_use]
     pub fn inherited() -> Self {
         std::env::vars_os().collect::<Self>().without_supervisor()
@@ -122,13 +122,13 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_the_service_manager_reaches_a_child() {
+    fn no_variable_of_the_service_manager_reaches_a_child() {
         let all = environment(&[("NOTIFY_SOCKET", "/run/x"), ("LISTEN_FDS", "1"), ("HOME", "/h")]);
         assert_eq!(all.without_supervisor(), environment(&[("HOME", "/h")]));
     }
 
     #[test]
-    fn a_program_is_looked_for_in_the_given_path() {
+    fn a_program_is_looked_up_in_the_given_path() {
         let dir = tempfile::tempdir().unwrap();
         let tool = dir.path().join("tool");
         std::fs::write(&tool, "").unwrap();

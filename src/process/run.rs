@@ -1,4 +1,4 @@
-//! Running one child to its end: streaming its output, bounded in time, cancellable.
+//! Runs one child to its end: output is streamed, time is limited, and the run can be cancelled.
 
 use std::io::{self, Read as _};
 use std::os::unix::process::ExitStatusExt as _;
@@ -11,22 +11,23 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::brake::Braked;
+use super::suspend::Suspension;
 use super::tree::signal_tree;
 use super::{SpawnError, Spec};
 use crate::model::End;
 
-/// How long a tree that was asked to end may take before it is killed.
-const GRACE: Duration = Duration::from_millis(500);
-/// How long, and how often, to wait for a program that somebody still writes.
+/// How long a child may take to end after `SIGTERM` before it is killed.
+const TERMINATION_WAIT: Duration = Duration::from_millis(500);
+/// The pause before a program that is still open for writing is tried again.
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
-const BUSY_TRIES: u32 = 40;
-/// How long a pipe may stay open after the child itself has ended: a process that it left behind
-/// can hold it for ever.
-const DRAIN: Duration = Duration::from_millis(200);
-/// More than any pipe holds. What comes beyond this once the child has ended (and [`DRAIN`] is
-/// over) was written by a process that it left behind, perhaps without end.
-const PIPES: usize = 4 * 1024 * 1024;
+/// How often such a program is tried again.
+const BUSY_RETRIES: u32 = 40;
+/// How long we read on after the child has ended. A process that it left behind can hold the pipe
+/// for ever.
+pub(super) const DRAIN_WAIT: Duration = Duration::from_millis(200);
+/// How much is read after the child has ended and [`DRAIN_WAIT`] is over. No pipe holds this much:
+/// the rest comes from a process that the child left behind and that may never stop writing.
+const MAX_DRAINED: usize = 4 * 1024 * 1024;
 
 /// Which of the child's two streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,16 +38,16 @@ pub enum Stream {
     Err,
 }
 
-/// How a child ended, and when.
+/// How a child ended, and how long it ran.
 #[derive(Clone, Copy, Debug)]
-pub struct Finished {
+pub struct Completion {
     /// Exit status, signal, time-out or cancellation.
     pub end: End,
     /// From start to end.
     pub elapsed: Duration,
 }
 
-/// A finished child and all that it printed.
+/// A finished child and everything it printed.
 #[derive(Clone, Debug)]
 pub struct Output {
     /// How it ended.
@@ -65,11 +66,11 @@ impl Output {
     }
 }
 
-/// Runs `spec` to its end and hands every piece of output to `sink` as it comes.
+/// Runs `spec` to its end and passes every piece of output to `sink` as it comes.
 ///
-/// When `cancel` fires, `timeout` passes or the future is dropped, the whole tree is ended: asked
-/// first, killed after a moment. Must be awaited on the thread that lives as long as the process
-/// (see `Spec`): children die with the thread that started them.
+/// When `cancel` fires, `timeout` passes or the future is dropped, the whole process tree is ended:
+/// by `SIGTERM` first, by `SIGKILL` half a second later. It must be awaited on a thread that lives
+/// as long as the process, because children die with the thread that started them.
 ///
 /// # Errors
 /// Only if the program cannot be started.
@@ -78,10 +79,10 @@ pub async fn run(
     cancel: &CancellationToken,
     timeout: Option<Duration>,
     mut sink: impl FnMut(Stream, &[u8]),
-) -> Result<Finished, SpawnError> {
+) -> Result<Completion, SpawnError> {
     let started = Instant::now();
     let mut command = tokio::process::Command::from(spec.command()?);
-    let mut tries = BUSY_TRIES;
+    let mut tries = BUSY_RETRIES;
     let mut child = loop {
         match command.spawn() {
             Err(error) if is_busy(&error) && tries > 0 => tries -= 1,
@@ -102,35 +103,35 @@ pub async fn run(
         }
     });
     let mut kill_at = Box::pin(sleep(Duration::MAX));
-    let mut braked = spec.brake.follow();
+    let mut suspension = spec.suspender.subscribe();
     let status = loop {
         tokio::select! {
             biased;
             () = cancel.cancelled(), if asked_to_end.is_none() => {
                 asked_to_end = Some(End::Cancelled);
-                tree.ask_to_end(&braked);
-                kill_at = Box::pin(sleep(GRACE));
+                tree.ask_to_end(&suspension);
+                kill_at = Box::pin(sleep(TERMINATION_WAIT));
             }
             () = &mut deadline, if asked_to_end.is_none() => {
                 asked_to_end = Some(End::TimedOut);
-                tree.ask_to_end(&braked);
-                kill_at = Box::pin(sleep(GRACE));
+                tree.ask_to_end(&suspension);
+                kill_at = Box::pin(sleep(TERMINATION_WAIT));
             }
-            signal = braked.order(), if asked_to_end.is_none() => tree.signal(signal),
+            signal = suspension.next_signal(), if asked_to_end.is_none() => tree.signal(signal),
             () = &mut kill_at, if asked_to_end.is_some() => {
                 tree.signal(Signal::KILL);
-                kill_at = Box::pin(sleep(GRACE));
+                kill_at = Box::pin(sleep(TERMINATION_WAIT));
             }
-            // Before the pipes: a process that it left behind may keep them full for ever.
+            // Before the pipes: a process that the child left behind may keep them full for ever.
             status = child.wait() => break status,
             piece = out.read() => sink(Stream::Out, piece),
             piece = err.read() => sink(Stream::Err, piece),
         }
     };
     let elapsed = started.elapsed();
-    let mut drained = Box::pin(sleep(DRAIN));
+    let mut drained = Box::pin(sleep(DRAIN_WAIT));
     let mut left = 0;
-    while (out.is_open() || err.is_open()) && !(left > PIPES && drained.is_elapsed()) {
+    while (out.is_open() || err.is_open()) && !(left > MAX_DRAINED && drained.is_elapsed()) {
         tokio::select! {
             biased;
             piece = out.read() => { left += piece.len(); sink(Stream::Out, piece); }
@@ -147,23 +148,23 @@ pub async fn run(
         (None, Ok(status)) => end_of(status),
         (None, Err(error)) => return Err(spec.error(error)),
     };
-    Ok(Finished { end, elapsed })
+    Ok(Completion { end, elapsed })
 }
 
-/// Whether somebody has the program open for writing. One that was only just made is, for a moment,
-/// by whoever another thread of its maker was starting then.
-fn is_busy(error: &io::Error) -> bool {
+/// Whether the program is open for writing. A program that was just written is, for a moment, if
+/// another thread of its writer forked meanwhile.
+pub(super) fn is_busy(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::ExecutableFileBusy
 }
 
-/// Runs a short query (`rustc -vV`, `git ls-files`) to its end on this thread and keeps all that
-/// it prints. Whatever it takes longer than `limit` for, it is ended.
+/// Runs a short query (`rustc -vV`, `git ls-files`) on this thread and returns everything it
+/// prints. A query that takes longer than `limit` is killed.
 ///
 /// # Errors
 /// Only if the program cannot be started.
 pub fn capture(spec: &Spec, limit: Duration) -> Result<Output, SpawnError> {
     let mut command = spec.command()?;
-    let mut tries = BUSY_TRIES;
+    let mut tries = BUSY_RETRIES;
     let mut child = loop {
         match command.spawn() {
             Err(error) if is_busy(&error) && tries > 0 => tries -= 1,
@@ -206,7 +207,7 @@ pub fn capture(spec: &Spec, limit: Duration) -> Result<Output, SpawnError> {
     Ok(Output { end, stdout, stderr })
 }
 
-/// The tree that a child leads; killed if it is dropped while armed.
+/// The process tree that a child leads. It is killed if this value is dropped while armed.
 struct Tree(Option<Pid>);
 
 impl Tree {
@@ -216,15 +217,15 @@ impl Tree {
         }
     }
 
-    /// Asks politely; what stands still has to go on to hear it.
-    fn ask_to_end(&self, braked: &Braked) {
+    /// Sends `SIGTERM`, and resumes a suspended tree so that it can react.
+    fn ask_to_end(&self, suspension: &Suspension) {
         self.signal(Signal::TERM);
-        if braked.stands() {
+        if suspension.is_suspended() {
             self.signal(Signal::CONT);
         }
     }
 
-    /// The leader is reaped: its number may belong to someone else from here on.
+    /// Forgets the leader, which has been reaped: another process may get its number.
     fn disarm(&mut self) {
         self.0 = None;
     }
@@ -236,7 +237,7 @@ impl Drop for Tree {
     }
 }
 
-/// One of the child's pipes; `read` never returns once it is closed.
+/// One of the child's pipes. `read` never returns once the pipe is closed.
 struct Pipe<R> {
     reader: Option<R>,
     buffer: Box<[u8]>,
@@ -265,214 +266,5 @@ fn end_of(status: ExitStatus) -> End {
     match (status.code(), status.signal()) {
         (Some(code), _) => End::Exit(code),
         (None, signal) => End::Signal(signal.unwrap_or(0)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::process::{Environment, Priority, descendants};
-
-    fn shell(script: &str) -> Spec {
-        let mut environment = Environment::default();
-        environment.set("PATH", "/usr/local/bin:/usr/bin:/bin");
-        Spec::new("sh", "/", environment).args(["-c", script])
-    }
-
-    /// The process has been killed; the kernel may still be at it.
-    async fn gone(pid: i32) {
-        let gone = || {
-            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            stat.is_empty() || stat.contains(") Z ") || stat.contains(") X ")
-        };
-        let ended = async {
-            while !gone() {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(20), ended).await.expect("it was killed");
-    }
-
-    #[tokio::test]
-    async fn streams_both_outputs_and_tells_the_status() {
-        let (mut out, mut err) = (Vec::new(), Vec::new());
-        let finished = run(
-            &shell("echo out; echo err >&2; exit 3"),
-            &CancellationToken::new(),
-            None,
-            |stream, bytes| match stream {
-                Stream::Out => out.extend_from_slice(bytes),
-                Stream::Err => err.extend_from_slice(bytes),
-            },
-        )
-        .await
-        .unwrap();
-        assert_eq!(finished.end, End::Exit(3));
-        assert_eq!((&out[..], &err[..]), (&b"out\n"[..], &b"err\n"[..]));
-    }
-
-    #[test]
-    fn a_program_that_is_still_being_written_is_waited_for_but_not_for_ever() {
-        use std::io::Write as _;
-        use std::os::unix::fs::OpenOptionsExt as _;
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("program");
-        let mut options = std::fs::File::options();
-        let mut file = options.create(true).write(true).mode(0o755).open(&path).unwrap();
-        file.write_all(b"#!/bin/sh\nexit 0\n").unwrap();
-        let spec = Spec::new(&path, "/", Environment::default());
-        let error = capture(&spec, Duration::from_secs(20)).unwrap_err();
-        assert!(is_busy(&error.source), "{error}");
-        let writer = std::thread::spawn(move || drop(file));
-        assert!(capture(&spec, Duration::from_secs(20)).unwrap().success());
-        writer.join().unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_signal_is_told_apart_from_an_exit() {
-        let finished =
-            run(&shell("kill -ABRT $$"), &CancellationToken::new(), None, |_, _| {}).await.unwrap();
-        assert_eq!(finished.end, End::Signal(libc::SIGABRT));
-    }
-
-    #[tokio::test]
-    async fn the_time_limit_ends_even_what_ignores_a_polite_request() {
-        let finished = run(
-            &shell("trap '' TERM; while :; do sleep 1; done"),
-            &CancellationToken::new(),
-            Some(Duration::from_millis(50)),
-            |_, _| {},
-        )
-        .await
-        .unwrap();
-        assert_eq!(finished.end, End::TimedOut);
-    }
-
-    #[tokio::test]
-    async fn cancelling_ends_a_grandchild_that_left_the_group() {
-        let cancel = CancellationToken::new();
-        let mut seen = Vec::new();
-        let finished =
-            run(&shell("setsid sleep 1000 & echo $!; wait"), &cancel, None, |_, bytes| {
-                seen.extend_from_slice(bytes);
-                cancel.cancel();
-            })
-            .await
-            .unwrap();
-        assert_eq!(finished.end, End::Cancelled);
-        let pid: i32 = String::from_utf8(seen).unwrap().trim().parse().unwrap();
-        gone(pid).await;
-    }
-
-    #[tokio::test]
-    async fn a_process_left_behind_with_the_pipe_does_not_hang_us() {
-        let spec = shell("sleep 1000 & echo $!");
-        let mut seen = Vec::new();
-        let finished = tokio::time::timeout(
-            Duration::from_secs(20),
-            run(&spec, &CancellationToken::new(), None, |_, bytes| seen.extend_from_slice(bytes)),
-        )
-        .await
-        .expect("bounded")
-        .unwrap();
-        assert_eq!(finished.end, End::Exit(0));
-        let pid: i32 = String::from_utf8(seen).unwrap().trim().parse().unwrap();
-        let _ = rustix::process::kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
-    }
-
-    #[tokio::test]
-    async fn a_process_left_behind_that_writes_without_end_does_not_hang_us() {
-        let spec = shell("yes & echo $! >&2");
-        let mut err = Vec::new();
-        let finished = tokio::time::timeout(
-            Duration::from_secs(20),
-            run(&spec, &CancellationToken::new(), None, |stream, bytes| {
-                if stream == Stream::Err {
-                    err.extend_from_slice(bytes);
-                }
-            }),
-        )
-        .await
-        .expect("bounded")
-        .unwrap();
-        assert_eq!(finished.end, End::Exit(0));
-        // Our end of its pipe is closed, so that its next write ends it: nothing to kill.
-        assert!(!err.is_empty());
-    }
-
-    #[tokio::test]
-    async fn dropping_the_future_ends_the_tree() {
-        let spec = shell("sleep 1000 & echo $!; wait");
-        let (send, mut receive) = tokio::sync::mpsc::unbounded_channel();
-        let cancel = CancellationToken::new();
-        let mut running = Box::pin(run(&spec, &cancel, None, move |_, bytes| {
-            let _ = send.send(String::from_utf8_lossy(bytes).into_owned());
-        }));
-        let pid = tokio::select! {
-            _ = &mut running => panic!("it waits for ever"),
-            pid = receive.recv() => pid.unwrap().trim().parse::<i32>().unwrap(),
-        };
-        drop(running);
-        gone(pid).await;
-    }
-
-    /// What the kernel says of the priority of a process: nice value, scheduling policy, class of
-    /// input and output.
-    #[cfg(target_os = "linux")]
-    #[expect(unsafe_code, reason = "the system call has no wrapper")]
-    fn priority_of(pid: i32) -> (i64, i64, i64) {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-        // The third field of all follows the name in brackets.
-        let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-        let field = |number: usize| fields[number - 3].parse().unwrap();
-        // SAFETY: it takes no pointer.
-        let io = unsafe { libc::syscall(libc::SYS_ioprio_get, 1, pid) };
-        (field(19), field(41), io >> 13)
-    }
-
-    #[cfg(target_os = "linux")]
-    #[tokio::test]
-    async fn nobody_waits_for_the_background_and_it_waits_for_everybody() {
-        const IDLE: (i64, i64, i64) = (19, libc::SCHED_IDLE as i64, 3);
-        for (priority, idle) in [(Priority::Background, true), (Priority::Foreground, false)] {
-            let cancel = CancellationToken::new();
-            let mut seen = Vec::new();
-            // The child's own child, as a compiler is cargo's.
-            let spec = shell("sleep 1000 & echo $! $$; wait").priority(priority);
-            let finished = run(&spec, &cancel, None, |_, bytes| {
-                let pids = String::from_utf8_lossy(bytes);
-                seen.extend(pids.split_whitespace().map(|pid| priority_of(pid.parse().unwrap())));
-                cancel.cancel();
-            });
-            assert_eq!(finished.await.unwrap().end, End::Cancelled);
-            assert_eq!(seen.len(), 2);
-            // Our own may be anything, but nobody else's is idle in all three ways.
-            assert!(seen.iter().all(|found| (*found == IDLE) == idle), "{priority:?}: {seen:?}");
-        }
-    }
-
-    #[test]
-    fn capture_is_bounded_and_keeps_the_output() {
-        let output = capture(&shell("echo hi"), Duration::from_secs(20)).unwrap();
-        assert!(output.success());
-        assert_eq!(output.stdout, b"hi\n");
-        let output = capture(&shell("sleep 1000"), Duration::from_millis(30)).unwrap();
-        assert_eq!(output.end, End::TimedOut);
-    }
-
-    #[test]
-    fn a_missing_program_names_itself_and_the_folder() {
-        let spec = Spec::new("no-such-program", "/", Environment::default());
-        let error = capture(&spec, Duration::from_secs(1)).unwrap_err().to_string();
-        assert!(
-            error.contains("no-such-program") && error.contains("not found in PATH"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn we_have_no_descendants_that_we_did_not_start() {
-        let own = rustix::process::getpid();
-        assert!(!descendants(own).contains(&own));
     }
 }

@@ -1,9 +1,9 @@
-//! Whole process trees: who descends from whom, and how all of them are ended.
+//! Process trees: finding all descendants of a process, and signalling them.
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-/// The process's descendants, those that left its group by `setsid` too. Empty where the system
-/// does not tell (no `/proc`): then the group is all we can reach.
+/// The descendants of `root`, including those that left its group by `setsid`. Empty without
+/// `/proc`; then only the group can be reached.
 #[must_use]
 pub fn descendants(root: Pid) -> Vec<Pid> {
     let parents: Vec<(i32, i32)> = std::fs::read_dir("/proc")
@@ -31,7 +31,7 @@ fn parent(pid: i32) -> Option<i32> {
 /// Sends `signal` to the group that `leader` leads and to all its descendants.
 pub(super) fn signal_tree(leader: Pid, signal: Signal) {
     let descendants = descendants(leader);
-    // A process or group that is gone is what we want: no error here matters.
+    // An error means that the process or group is gone already.
     let _ = kill_process_group(leader, signal);
     for pid in descendants {
         let _ = kill_process(pid, signal);

@@ -81,7 +81,7 @@ async fn watch(
     options: &Options,
     request: &Request,
     tell: &impl Fn(Event<'_>),
-) -> Result<process::Finished, SpawnError> {
+) -> Result<process::Completion, SpawnError> {
     let started = Instant::now();
     let watched = RefCell::new(watched);
     let sink = |stream, bytes: &[u8]| {
@@ -134,7 +134,7 @@ async fn conclude(
     request: &Request,
     spec: &Spec,
     watched: Watched,
-    finished: process::Finished,
+    finished: process::Completion,
 ) -> Option<TargetReport> {
     let Watched { scan, out, err } = watched;
     let end = finished.end;
@@ -180,7 +180,7 @@ async fn conclude(
 /// What there is to say about an end that is more than tests that failed; empty for others.
 fn ending(
     spec: &Spec,
-    finished: process::Finished,
+    finished: process::Completion,
     options: &Options,
     running: &[String],
 ) -> String {

@@ -12,7 +12,7 @@ use super::states::{States, Way};
 use crate::cache::{Cache, Input, InputState, Key, Lookup, Reason, Record};
 use crate::hasher::{FileDigest, file_digest};
 use crate::model::{Answer, Outcome, Source, TargetAnswer, TargetReport, Timestamp, Verdict};
-use crate::observer::{Kind, Stamp};
+use crate::observer::{FileKind, Stamp};
 use crate::protocol::KnownFailure;
 
 /// What the records say of a key.
@@ -68,8 +68,8 @@ fn changed_input(record: &Record, question: &Question) -> Option<String> {
 /// The input as it is now, for a new record; `None` where that cannot be told.
 pub(super) fn input_now(path: &Path, root: &Path, states: &mut States) -> Option<Input> {
     match Stamp::of(path).kind() {
-        Some(Kind::File) => return states.read(root, path, Way::Content).ok(),
-        Some(Kind::Symlink) | None => {}
+        Some(FileKind::File) => return states.read(root, path, Way::Content).ok(),
+        Some(FileKind::Symlink) | None => {}
         Some(_) => return None,
     }
     // The compiler follows links.

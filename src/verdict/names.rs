@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::states::{States, Way};
 use crate::cache::Input;
 use crate::compiler::Sources;
-use crate::observer::{Kind, Stamp};
+use crate::observer::{FileKind, Stamp};
 
 /// Where cargo looks for targets in a package's folder: each `*.rs` and each folder with a `main.rs`.
 const FOLDERS: [&str; 4] = ["tests", "examples", "benches", "src/bin"];
@@ -73,10 +73,10 @@ impl Look<'_> {
         self.absence(folder)?;
         // Cargo follows a link here; the link itself is of the tree, or is looked at.
         let Ok(real) = folder.canonicalize() else { return Ok(()) };
-        if real != folder && Stamp::of(folder).kind() == Some(Kind::Symlink) {
+        if real != folder && Stamp::of(folder).kind() == Some(FileKind::Symlink) {
             self.at(folder, Way::Content)?;
         }
-        if Stamp::of(&real).kind() != Some(Kind::Folder) {
+        if Stamp::of(&real).kind() != Some(FileKind::Folder) {
             return Ok(());
         }
         self.at(&real, Way::Targets)?;

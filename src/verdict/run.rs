@@ -20,7 +20,7 @@ use super::{Facts, Look, Question, Tree, TreeError, code_hash, known_failure, so
 use crate::cache::{Cache, Input, Key, Limits, ProjectState, Record};
 use crate::compiler::{Build, BuildSpec, CompileError, Progress, TestCompiler};
 use crate::model::{Answer, Digest, End, TargetAnswer, TargetReport, Timestamp, Verdict};
-use crate::process::{Brake, Priority};
+use crate::process::{Priority, Suspender};
 use crate::protocol::{KnownFailure, VERSION};
 use crate::runner;
 use crate::runner::nextest::NextestError;
@@ -351,7 +351,7 @@ impl Session<'_> {
             target_dir: self.question.target_dir.clone(),
             priority: self.options.priority,
             jobs: self.options.build_jobs,
-            brake: Brake::default(),
+            brake: Suspender::default(),
             colour: self.options.color,
             hook: self.options.hook.clone(),
         })

@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::cache::{Input, InputState};
 use crate::hasher::{FileDigest, file_digest, program_digest};
 use crate::model::{Digest, Digester};
-use crate::observer::{Kind, Stamp};
+use crate::observer::{FileKind, Stamp};
 
 /// The system's clock for stamps lags behind the one that is read by one of its ticks, which take
 /// at most 10 ms.
@@ -89,7 +89,7 @@ pub(super) fn digest_of_stamp(stamp: &Stamp) -> Digest {
 }
 
 /// What everybody can see of a thing without opening it, and what decides who may open it.
-fn visible(digester: &mut Digester, kind: Kind, mode: u32, (user, group): (u32, u32)) {
+fn visible(digester: &mut Digester, kind: FileKind, mode: u32, (user, group): (u32, u32)) {
     let numbers = [number_of(kind), mode.into(), user.into(), group.into()];
     for number in numbers {
         digester.number(number);
@@ -97,14 +97,14 @@ fn visible(digester: &mut Digester, kind: Kind, mode: u32, (user, group): (u32, 
 }
 
 /// Part of stored digests: never changes.
-fn number_of(kind: Kind) -> u64 {
+fn number_of(kind: FileKind) -> u64 {
     match kind {
-        Kind::File => 1,
-        Kind::Folder => 2,
-        Kind::Symlink => 3,
-        Kind::Fifo => 4,
-        Kind::Socket => 5,
-        Kind::Device => 6,
+        FileKind::File => 1,
+        FileKind::Folder => 2,
+        FileKind::Symlink => 3,
+        FileKind::Fifo => 4,
+        FileKind::Socket => 5,
+        FileKind::Device => 6,
     }
 }
 
@@ -227,18 +227,18 @@ fn state(path: &Path, way: Way, stamp: &Stamp) -> Result<InputState, String> {
     let odd = |why: &str| Err(format!("`{}` {why}", path.display()));
     Ok(match (way, kind) {
         (Way::Same, _) => InputState::Same(digest_of_stamp(stamp)),
-        (_, Kind::Symlink) => {
+        (_, FileKind::Symlink) => {
             let text = std::fs::read_link(path)
                 .map_err(|error| format!("`{}`: {error}", path.display()))?;
             InputState::Link(Digest::of(text.as_os_str().as_bytes()))
         }
         (Way::Kind, _) => kind_of(stamp),
-        (Way::Names, Kind::Folder) => {
+        (Way::Names, FileKind::Folder) => {
             names(path, &mut digester, |_, _| true)
                 .map_err(|error| format!("`{}`: {error}", path.display()))?;
             InputState::Listing(digester.finish())
         }
-        (Way::Targets, Kind::Folder) => {
+        (Way::Targets, FileKind::Folder) => {
             // Who may look is no matter of names.
             let mut digester = Digester::new("targets 1");
             let is_target =
@@ -247,7 +247,7 @@ fn state(path: &Path, way: Way, stamp: &Stamp) -> Result<InputState, String> {
                 .map_err(|error| format!("`{}`: {error}", path.display()))?;
             InputState::Targets(digester.finish())
         }
-        (Way::Content | Way::Program, Kind::File) => {
+        (Way::Content | Way::Program, FileKind::File) => {
             let program = way == Way::Program;
             match if program { program_digest(path) } else { file_digest(path) } {
                 FileDigest::Known(digest) => drop(digester.digest(&digest)),
@@ -319,7 +319,7 @@ mod tests {
 
     fn stamp(seconds: i64, nanoseconds: i64) -> Stamp {
         let time = (seconds, nanoseconds);
-        let kind = Kind::File;
+        let kind = FileKind::File;
         Stamp::Present {
             kind,
             mode: 0o644,

@@ -9,7 +9,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use knhk_test_cache::observer::{Observation, Observer, Options};
+use knhk_test_cache::observer::{Observation, ObserveOptions, Observer};
 use knhk_test_cache::process::{Environment, Spec, capture};
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -69,7 +69,8 @@ fn compare(name: &str, spec: &Spec, rounds: usize) {
         plain_work += between - start;
         let mut seen = None;
         let with = time(|| {
-            let (spec, running) = Observer::observe(spec, Options::default()).expect("available");
+            let (spec, running) =
+                Observer::observe(spec, ObserveOptions::default()).expect("available");
             run(&spec);
             seen = Some(running.finish());
         });
@@ -104,7 +105,7 @@ fn compare(name: &str, spec: &Spec, rounds: usize) {
 
 /// What the storm says of itself, observed, in microseconds.
 fn time_of_a_call(storm: &Spec) -> f64 {
-    let (spec, running) = Observer::observe(storm, Options::default()).expect("available");
+    let (spec, running) = Observer::observe(storm, ObserveOptions::default()).expect("available");
     let output = capture(&spec, LIMIT).expect("it starts");
     drop(running);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();

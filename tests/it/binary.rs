@@ -7,7 +7,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::symlink;
 
-use knhk_test_cache::observer::{Observer, Options};
+use knhk_test_cache::observer::{ObserveOptions, Observer};
 use knhk_test_cache::process::{Spec, capture};
 
 use crate::home::{Answered, EXE, Home, LIMIT, SOON, answered, until};
@@ -442,7 +442,7 @@ fn where_nothing_can_be_observed_every_file_counts() {
         let ask = |more: &[&str]| {
             let line = [&["test", "--format", "json"], asker.way, more].concat();
             let spec = Spec::new(EXE, &asker.home.root, asker.home.environment.clone()).args(line);
-            let (spec, running) = Observer::observe(&spec, Options::default()).unwrap();
+            let (spec, running) = Observer::observe(&spec, ObserveOptions::default()).unwrap();
             let output = capture(&spec, LIMIT).unwrap();
             drop(running);
             assert!(output.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use knhk_test_cache::model::End;
 use knhk_test_cache::observer::{
-    Interference, Observation, Observer, Options, Problem, Reach, Stamp, Uses,
+    Interference, Observation, ObserveOptions, Observer, Problem, Reach, Stamp, Uses,
 };
 use knhk_test_cache::process::{Environment, Output, Spec, capture};
 
@@ -49,7 +49,7 @@ fn observe_spec(spec: &Spec) -> Option<(Output, Observation)> {
         eprintln!("skipped: {reason}");
         return None;
     }
-    let (spec, running) = Observer::observe(spec, Options::default()).unwrap();
+    let (spec, running) = Observer::observe(spec, ObserveOptions::default()).unwrap();
     let output = capture(&spec, LIMIT).unwrap();
     Some((output, running.finish()))
 }
@@ -337,7 +337,7 @@ fn a_process_left_behind_lives_on_after_the_observation() {
 fn a_run_that_is_ended_ends_its_observation() {
     let Ok(()) = Observer::available() else { return };
     let spec = spec(Path::new("/bin/sh"), &["-c".as_ref(), "sleep 1000".as_ref()]);
-    let (spec, running) = Observer::observe(&spec, Options::default()).unwrap();
+    let (spec, running) = Observer::observe(&spec, ObserveOptions::default()).unwrap();
     let output = capture(&spec, Duration::from_millis(100)).unwrap();
     assert_eq!(output.end, End::TimedOut);
     let seen = running.finish();
@@ -348,10 +348,10 @@ fn a_run_that_is_ended_ends_its_observation() {
 fn what_was_never_started_is_not_complete() {
     let Ok(()) = Observer::available() else { return };
     let spec = spec(Path::new("/no/such/program"), &[]);
-    let (spec, running) = Observer::observe(&spec, Options::default()).unwrap();
+    let (spec, running) = Observer::observe(&spec, ObserveOptions::default()).unwrap();
     assert!(capture(&spec, LIMIT).is_err());
     let seen = running.finish();
     assert!(seen.absent().any(|path| path == Path::new("/no/such/program")));
-    let (_, running) = Observer::observe(&spec, Options::default()).unwrap();
+    let (_, running) = Observer::observe(&spec, ObserveOptions::default()).unwrap();
     assert!(!running.finish().is_complete());
 }

@@ -335,7 +335,7 @@ async fn attempt(
     let cancel = worker.cancel.child_token();
     let heard = Mutex::new(Heard::new(limit, at_first));
     let brake = &compiler.spec().brake;
-    brake.put(false);
+    brake.set(false);
     let mut looked = Instant::now();
     standing.look(looked, false);
     let progress = |progress: Progress| {
@@ -351,7 +351,7 @@ async fn attempt(
             }
             heard.text = speed.describe(text);
             // The last words of what stands still may come late.
-            if !brake.is_on() {
+            if !brake.is_suspended() {
                 worker.tell.send_replace((State::Building, heard.text.clone()));
             }
         }
@@ -367,7 +367,7 @@ async fn attempt(
             () = tokio::time::sleep(LOOK) => {}
         }
         let (now, wanted) = (Instant::now(), worker.wanted.is_cancelled());
-        if brake.is_on() {
+        if brake.is_suspended() {
             lock(&heard).stood(now - looked);
             lock(courtesy).stood(now - looked);
         }
@@ -375,8 +375,8 @@ async fn attempt(
         // What insists on one unit before it gives way does not stand still on the way there.
         let insists = !lock(courtesy).gives_way(lock(&heard).attempt());
         let stands = standing.look(now, !wanted && !insists && conditions.may_stand());
-        if stands != brake.is_on() {
-            brake.put(stands);
+        if stands != brake.is_suspended() {
+            brake.set(stands);
             worker.tell.send_replace(match stands {
                 true => (State::Paused, Standing::REASON.to_owned()),
                 false => (State::Building, lock(&heard).text.clone()),

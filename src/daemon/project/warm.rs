@@ -62,7 +62,7 @@ pub(super) fn look_at(
     let (work, worker) = Work::start(of, State::Idle, "");
     let (root, shared) = (root.to_owned(), Arc::clone(shared));
     let spawned = std::thread::Builder::new().name("ahead".to_owned()).spawn(move || {
-        process::step_back();
+        process::lower_thread_priority();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let Ok(runtime) = runtime else { return };
         let mut conditions = shared.conditions.follow(&root);

@@ -20,7 +20,7 @@ use super::polite;
 use super::stages::Stage;
 use crate::compiler::{Build, BuildSpec};
 use crate::model::Digest;
-use crate::process::{Brake, Priority};
+use crate::process::{Priority, Suspender};
 use crate::protocol::{LastBuild, LastVerdict, Mark, Reply, State};
 use crate::runner;
 use crate::verdict::{self, Facts, Look, Question, RunError};
@@ -324,7 +324,7 @@ pub(super) fn build(
         target_dir: question.target_dir.clone(),
         priority: Priority::Background,
         jobs: None,
-        brake: Brake::default(),
+        brake: Suspender::default(),
         colour: false,
         hook: shared.hook.clone(),
     };

@@ -10,7 +10,7 @@ use super::super::states::{States, Way, is_settled, kind_of};
 use super::doubt::Doubt;
 use super::key::Subject;
 use crate::cache::{Input, InputState};
-use crate::observer::{Kind, Observation, Place, Problem, Seen, Stamp, Uses};
+use crate::observer::{FileKind, Observation, PathAccess, PathClass, Problem, Stamp, Uses};
 
 /// So many reasons are told; the others are like them.
 const REASONS: usize = 3;
@@ -150,12 +150,12 @@ impl Judge {
     /// there is nothing that it depends on. Only its asking whether the folder was there at all
     /// is passed over.
     fn cleared<'a>(&self, seen: &'a Observation) -> BTreeSet<&'a Path> {
-        let is_cleared = |(path, seen): &(&Path, &Seen)| {
+        let is_cleared = |(path, seen): &(&Path, &PathAccess)| {
             seen.is_scratch()
                 && self.is_for_results(path)
-                && (seen.first.kind() == Some(Kind::Folder)
+                && (seen.first.kind() == Some(FileKind::Folder)
                     || (seen.first == Stamp::Absent
-                        && Stamp::of(path).kind() == Some(Kind::Folder)))
+                        && Stamp::of(path).kind() == Some(FileKind::Folder)))
         };
         seen.inputs().filter(is_cleared).map(|(path, _)| path).collect()
     }
@@ -164,7 +164,7 @@ impl Judge {
     fn input(
         &self,
         path: &Path,
-        seen: &Seen,
+        seen: &PathAccess,
         started: SystemTime,
         states: &mut States,
     ) -> Result<Option<Input>, Doubt> {
@@ -182,7 +182,7 @@ impl Judge {
             // Whether it was there counts, and not whether it is there now: the run saw to that.
             return Ok(Some(self.presence(path, seen)));
         }
-        if seen.place == Place::Library
+        if seen.place == PathClass::Library
             && self.covered.iter().any(|folder| path.starts_with(folder))
             && !seen.uses.any(Uses::READ.with(Uses::LISTED).with(Uses::EXECUTED))
         {
@@ -214,13 +214,13 @@ impl Judge {
     }
 
     /// How a path counts; `None` if nothing can describe what was learnt from it.
-    fn way(&self, path: &Path, seen: &Seen) -> Option<Way> {
+    fn way(&self, path: &Path, seen: &PathAccess) -> Option<Way> {
         let read = seen.uses.any(Uses::READ.with(Uses::LISTED).with(Uses::EXECUTED));
         let Some(kind) = seen.first.kind() else { return Some(Way::Content) };
-        if kind == Kind::Symlink {
+        if kind == FileKind::Symlink {
             return Some(Way::Content);
         }
-        if seen.place == Place::Machine {
+        if seen.place == PathClass::Machine {
             // The terminal: there or not, and nobody types into a test.
             return (!read || path == Path::new("/dev/tty")).then_some(Way::Kind);
         }
@@ -228,21 +228,25 @@ impl Judge {
             return Some(Way::Same);
         }
         match kind {
-            Kind::Folder if seen.uses.any(Uses::LISTED) => Some(Way::Names),
-            Kind::Folder | Kind::Socket => Some(Way::Kind),
+            FileKind::Folder if seen.uses.any(Uses::LISTED) => Some(Way::Names),
+            FileKind::Folder | FileKind::Socket => Some(Way::Kind),
             // The system's libraries and the toolchain's: large, and replaced, not edited.
-            Kind::File if seen.place == Place::Library => Some(Way::Same),
-            Kind::File if self.is_made(path) && !seen.uses.any(Uses::READ) => Some(Way::Program),
-            // Read by whoever links it: rustdoc.
-            Kind::File if self.is_product(path) && path.extension() == Some("rlib".as_ref()) => {
+            FileKind::File if seen.place == PathClass::Library => Some(Way::Same),
+            FileKind::File if self.is_made(path) && !seen.uses.any(Uses::READ) => {
                 Some(Way::Program)
             }
-            Kind::File => Some(Way::Content),
-            Kind::Fifo | Kind::Device | Kind::Symlink => (!read).then_some(Way::Kind),
+            // Read by whoever links it: rustdoc.
+            FileKind::File
+                if self.is_product(path) && path.extension() == Some("rlib".as_ref()) =>
+            {
+                Some(Way::Program)
+            }
+            FileKind::File => Some(Way::Content),
+            FileKind::Fifo | FileKind::Device | FileKind::Symlink => (!read).then_some(Way::Kind),
         }
     }
 
-    fn presence(&self, path: &Path, seen: &Seen) -> Input {
+    fn presence(&self, path: &Path, seen: &PathAccess) -> Input {
         let state = kind_of(&seen.first);
         let path = path.strip_prefix(&self.root).unwrap_or(path).to_owned();
         Input { path, state, proof: None }

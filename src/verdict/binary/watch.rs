@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use super::super::states::States;
 use super::inputs::{Fate, Judge};
-use crate::observer::{Observation, Observer, Options, Running};
+use crate::observer::{Observation, ObserveOptions, Observer, RunningObservation};
 use crate::process::Spec;
 use crate::runner::Around;
 
@@ -80,14 +80,14 @@ struct Watch {
     index: usize,
     judge: Arc<Judge>,
     send: mpsc::Sender<Ended>,
-    running: Mutex<Option<(SystemTime, Running)>>,
+    running: Mutex<Option<(SystemTime, RunningObservation)>>,
 }
 
 impl Around for Watch {
     fn start(&self, spec: Spec) -> Spec {
         // Before the first look at anything.
         let started = SystemTime::now();
-        match Observer::observe(&spec, Options { covered: self.judge.covered.clone() }) {
+        match Observer::observe(&spec, ObserveOptions { covered: self.judge.covered.clone() }) {
             Ok((observed, running)) => {
                 let mut place = self.running.lock().unwrap_or_else(PoisonError::into_inner);
                 *place = Some((started, running));

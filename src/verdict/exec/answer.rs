@@ -20,9 +20,9 @@ use crate::config;
 use crate::model::{
     Answer, End, Source, TargetAnswer, TargetReport, TestCounts, Timestamp, Verdict,
 };
-use crate::observer::{Observation, Observer, Options};
+use crate::observer::{Observation, ObserveOptions, Observer};
 use crate::paths::Paths;
-use crate::process::{self, InPlace, Spec};
+use crate::process::{self, ForegroundRun, Spec};
 use crate::workspace::locate;
 
 /// The longest output that is kept, in bytes.
@@ -169,13 +169,13 @@ impl Run<'_> {
         let products = self.target.products(environment);
         std::thread::park_timeout(until_settled(&products, SystemTime::now()));
         let earlier = self.call.earlier();
-        let held = process::hold_signals();
+        let held = process::block_signals();
         let started = SystemTime::now();
-        let Ok((spec, running)) = Observer::observe(&spec, Options::default()) else {
+        let Ok((spec, running)) = Observer::observe(&spec, ObserveOptions::default()) else {
             held.release();
             return None;
         };
-        let Ok(ran) = process::run_in_place(&spec, MOST, held) else {
+        let Ok(ran) = process::run_in_foreground(&spec, MOST, held) else {
             // Whoever becomes the program meets the same error, and tells it.
             held.release();
             return None;
@@ -196,7 +196,7 @@ impl Run<'_> {
     /// know.
     fn conclude(
         &mut self,
-        ran: InPlace,
+        ran: ForegroundRun,
         observed: (&Observation, SystemTime),
         mut earlier: Vec<Arc<Record>>,
     ) -> Option<String> {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use knhk_test_cache::compiler::{BuildSpec, TestCompiler};
-use knhk_test_cache::process::{Brake, Environment, Output, Priority, Spec, capture};
+use knhk_test_cache::process::{Environment, Output, Priority, Spec, Suspender, capture};
 use knhk_test_cache::workspace::{CargoConfig, Selection, Toolchain};
 
 use crate::home::machine;
@@ -109,7 +109,7 @@ impl Place {
             config,
             priority: Priority::Foreground,
             jobs: None,
-            brake: Brake::default(),
+            brake: Suspender::default(),
             colour: false,
             hook: env!("CARGO_BIN_EXE_knhk-test-cache").into(),
         }

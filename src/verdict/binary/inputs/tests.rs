@@ -56,7 +56,7 @@ impl Scene {
 
     fn saw(&mut self, path: &Path, first: Stamp, uses: Uses) {
         let link = fs::read_link(path).ok();
-        let seen = Seen { first, uses, link, place: Place::Ordinary };
+        let seen = PathAccess { first, uses, link, place: PathClass::Ordinary };
         self.seen.paths.insert(path.to_owned(), seen);
     }
 
@@ -242,7 +242,7 @@ fn what_no_digest_describes_keeps_nothing() {
     let mut scene = Scene::new();
     let machine = |scene: &mut Scene, path: &str, uses| {
         let first = Stamp::of(Path::new(path));
-        let seen = Seen { first, uses, link: None, place: Place::Machine };
+        let seen = PathAccess { first, uses, link: None, place: PathClass::Machine };
         scene.seen.paths.insert(path.into(), seen);
     };
     machine(&mut scene, "/proc/net", Uses::PROBED);
@@ -365,8 +365,12 @@ fn what_was_seen_counts_even_if_not_all_was() {
     assert!(!scene.holds(&inputs));
     scene.seen.paths.clear();
     let process = Path::new("/proc/1/limits");
-    let seen =
-        Seen { first: Stamp::of(process), uses: Uses::READ, link: None, place: Place::Machine };
+    let seen = PathAccess {
+        first: Stamp::of(process),
+        uses: Uses::READ,
+        link: None,
+        place: PathClass::Machine,
+    };
     scene.seen.paths.insert(process.to_owned(), seen);
     assert!(matches!(&scene.doubts()[..], [Doubt::NoFile(_)]));
     // With mounts of its own that may be one of its own processes.

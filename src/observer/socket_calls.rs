@@ -1,16 +1,16 @@
-//! Calls that speak to sockets, entered in the ledger.
+//! Calls that speak to sockets, entered in the log.
 
 use std::io;
 
 use libc::{c_int, pid_t};
 
-use super::handle::Run;
-use super::kernel;
 use super::resolve::as_path;
-use super::sockets::{self, Given};
-use crate::observer::{Address, Kind, Peer, Reach, Uses};
+use super::seccomp;
+use super::sockets::{self, SocketAddress};
+use super::syscall::SyscallRecorder;
+use crate::observer::{Address, FileKind, Peer, Reach, Uses};
 
-impl Run {
+impl SyscallRecorder {
     pub(super) fn connect(
         &mut self,
         thread: pid_t,
@@ -19,18 +19,18 @@ impl Run {
         length: u64,
     ) -> io::Result<()> {
         let given = self.address(thread, address, length)?;
-        if given == Given::Nothing {
+        if given == SocketAddress::Nothing {
             return Ok(());
         }
         self.sockets.adopt(thread, socket);
         let peer = match given {
-            Given::Nothing => None,
-            Given::Inet(address) => self.sockets.inet(thread, address),
-            Given::Abstract(name) => self.sockets.abstract_name(thread, &name),
-            Given::Other(family) => {
+            SocketAddress::Nothing => None,
+            SocketAddress::Inet(address) => self.sockets.inet(thread, address),
+            SocketAddress::Abstract(name) => self.sockets.abstract_name(thread, &name),
+            SocketAddress::Other(family) => {
                 Some(Peer { address: Address::Family(family), reach: Reach::Outside })
             }
-            Given::Path(name) => {
+            SocketAddress::Path(name) => {
                 let target = match self.absolute(thread, libc::AT_FDCWD, &name) {
                     Some(located) => self.walk(thread, &located, true),
                     None => None,
@@ -38,9 +38,9 @@ impl Run {
                 // The socket's name was made by the run, or is not there: a path like any other.
                 target
                     .filter(|target| {
-                        self.ledger.consult(target, Uses::PROBED);
-                        target.stamp.kind() == Some(Kind::Socket)
-                            && !self.ledger.is_own(&target.path, target.stamp)
+                        self.log.consult(target, Uses::PROBED);
+                        target.stamp.kind() == Some(FileKind::Socket)
+                            && !self.log.is_own(&target.path, target.stamp)
                     })
                     .map(|target| Peer {
                         address: Address::Unix(as_path(&target.path).to_owned()),
@@ -67,7 +67,7 @@ impl Run {
         for index in 0..count.min(1024) {
             let mut header = [0; 12];
             let at = headers.wrapping_add(index * stride);
-            if kernel::read_memory(thread, at, &mut header)? < header.len() {
+            if seccomp::read_memory(thread, at, &mut header)? < header.len() {
                 break;
             }
             let address = u64::from_ne_bytes(std::array::from_fn(|index| header[index]));
@@ -79,14 +79,19 @@ impl Run {
         Ok(())
     }
 
-    pub(super) fn address(&self, thread: pid_t, address: u64, length: u64) -> io::Result<Given> {
-        let mut bytes = [0; sockets::LARGEST];
+    pub(super) fn address(
+        &self,
+        thread: pid_t,
+        address: u64,
+        length: u64,
+    ) -> io::Result<SocketAddress> {
+        let mut bytes = [0; sockets::MAX_ADDRESS];
         let length = usize::try_from(length).unwrap_or(0).min(bytes.len());
-        let count = kernel::read_memory(thread, address, &mut bytes[..length])?;
-        Ok(if count < length { Given::Nothing } else { sockets::parse(&bytes[..length]) })
+        let count = seccomp::read_memory(thread, address, &mut bytes[..length])?;
+        Ok(if count < length { SocketAddress::Nothing } else { sockets::parse(&bytes[..length]) })
     }
 
     pub(super) fn peer(&mut self, peer: Peer) {
-        self.ledger.peers.insert(peer);
+        self.log.peers.insert(peer);
     }
 }

@@ -1,5 +1,5 @@
-//! The kernel's interfaces that no safe crate wraps: seccomp, its notifications, another
-//! process's memory and descriptors. All unsafe code of the observer is here and in `start`.
+//! The kernel interfaces that no safe crate wraps: seccomp and its notifications, and the memory
+//! and descriptors of another process. All unsafe code of the observer is here and in `start`.
 
 #![expect(unsafe_code, reason = "these kernel interfaces have no safe wrapper")]
 
@@ -10,12 +10,17 @@ use std::sync::Arc;
 
 use libc::{c_int, c_long, c_ulong, pid_t, sock_filter};
 
-/// `SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP` (Linux 6.6): stay on one processor while switching.
+/// `SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP` (Linux 6.6): caller and supervisor share one processor.
 const SYNC_WAKE_UP: u64 = 1;
-/// Room for the kernel's notification, should it grow.
-const LARGEST: usize = 256;
+/// The size of the buffer for a notification, larger than today's because newer kernels may send
+/// more.
+const MAX_NOTIFICATION: usize = 256;
+/// The supervisor's reply that it can fetch the child's descriptors.
+pub(in crate::observer) const READY: [c_int; 2] = [1, 1];
+/// The opposite reply.
+pub(in crate::observer) const REFUSED: [c_int; 2] = [0, 0];
 
-/// A call that waits for our answer.
+/// A system call that waits for our answer.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::observer) struct Notification {
     /// Names the notification to the kernel.
@@ -27,14 +32,14 @@ pub(in crate::observer) struct Notification {
     pub(in crate::observer) args: [u64; 6],
 }
 
-/// Puts the calling thread and all that it starts from now on under the filter. Returns the
-/// descriptor on which calls are told, or the system's error number. Async-signal-safe.
+/// Installs the filter for the calling thread and everything it starts from now on. Returns the
+/// descriptor that receives notifications, or the system's error number. Async-signal-safe.
 pub(in crate::observer) fn install(program: &[sock_filter]) -> Result<RawFd, c_int> {
     let header = libc::sock_fprog {
         len: u16::try_from(program.len()).unwrap_or(u16::MAX),
         filter: program.as_ptr().cast_mut(),
     };
-    // Without the third, some kernels switch off speculation for every observed process.
+    // Without SPEC_ALLOW, some kernels disable speculation for every observed process.
     let flags: c_ulong = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER
         | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
         | libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW;
@@ -58,17 +63,17 @@ pub(in crate::observer) fn install(program: &[sock_filter]) -> Result<RawFd, c_i
     Ok(RawFd::try_from(fd).unwrap_or(-1))
 }
 
-/// Sends two numbers as one message. Async-signal-safe, and no call that the filter watches:
-/// descriptors can't be sent from under it, so they are named, and fetched by [`take`].
-pub(in crate::observer) fn tell(socket: RawFd, message: [c_int; 2]) -> bool {
+/// Sends two numbers as one message. Async-signal-safe. The filter traps `sendmsg`, so a
+/// descriptor cannot be passed: its number is sent, and [`take`] fetches it.
+pub(in crate::observer) fn send_pair(socket: RawFd, message: [c_int; 2]) -> bool {
     let length = size_of_val(&message);
     // SAFETY: reads the array that it is given.
     let sent = unsafe { libc::send(socket, message.as_ptr().cast(), length, libc::MSG_NOSIGNAL) };
     sent.cast_unsigned() == length
 }
 
-/// Receives what [`tell`] sent; `None` when nobody can send any more. Async-signal-safe.
-pub(in crate::observer) fn hear(socket: RawFd) -> Option<[c_int; 2]> {
+/// Receives what [`send_pair`] sent; `None` once every sender has closed. Async-signal-safe.
+pub(in crate::observer) fn receive_pair(socket: RawFd) -> Option<[c_int; 2]> {
     let mut message = [0; 2];
     let length = size_of_val(&message);
     loop {
@@ -84,7 +89,7 @@ pub(in crate::observer) fn hear(socket: RawFd) -> Option<[c_int; 2]> {
     }
 }
 
-/// Makes the descriptor `fd` of the process `pid` ours as well.
+/// Duplicates the descriptor `fd` of the process `pid` into this process.
 pub(in crate::observer) fn take(pid: pid_t, fd: c_int) -> io::Result<OwnedFd> {
     // SAFETY: plain system calls on numbers; what they return is ours alone.
     unsafe {
@@ -101,20 +106,20 @@ pub(in crate::observer) fn take(pid: pid_t, fd: c_int) -> io::Result<OwnedFd> {
     }
 }
 
-/// Ends a process that nobody can answer.
+/// Kills a process whose calls nobody can answer.
 pub(in crate::observer) fn kill(pid: pid_t) {
     // SAFETY: a plain system call on numbers.
     unsafe { libc::kill(pid, libc::SIGKILL) };
 }
 
-/// The end of a filter on which its calls are told.
+/// The supervisor's end of a filter: it receives the notifications.
 #[derive(Debug)]
 pub(in crate::observer) struct Listener(OwnedFd);
 
 impl Listener {
     pub(in crate::observer) fn new(fd: OwnedFd) -> Self {
         let flags = c_ulong::from(SYNC_WAKE_UP as u32);
-        // SAFETY: takes a number. An older kernel refuses: it is only slower.
+        // SAFETY: takes a number. An older kernel refuses, and is only slower.
         unsafe { libc::ioctl(fd.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS as _, flags) };
         Self(fd)
     }
@@ -123,16 +128,16 @@ impl Listener {
         self.0.as_raw_fd()
     }
 
-    /// The next call that waits. Blocks if none does: ask [`wait`] first. `None` if the caller
-    /// has gone meanwhile.
+    /// The next waiting call. Blocks if there is none: use [`wait`] first. `None` if the caller was
+    /// killed meanwhile.
     pub(in crate::observer) fn next(&self) -> io::Result<Option<Notification>> {
         #[repr(C, align(8))]
-        struct Room([u8; LARGEST]);
-        let mut room = Room([0; LARGEST]);
+        struct Buffer([u8; MAX_NOTIFICATION]);
+        let mut buffer = Buffer([0; MAX_NOTIFICATION]);
         // SAFETY: the buffer is zeroed as the kernel demands, and larger than what it writes
         // (`sizes_fit` was asked before).
         let result = unsafe {
-            libc::ioctl(self.raw(), libc::SECCOMP_IOCTL_NOTIF_RECV as _, room.0.as_mut_ptr())
+            libc::ioctl(self.raw(), libc::SECCOMP_IOCTL_NOTIF_RECV as _, buffer.0.as_mut_ptr())
         };
         if result != 0 {
             let error = io::Error::last_os_error();
@@ -142,7 +147,7 @@ impl Listener {
             };
         }
         // SAFETY: aligned, initialised, and plain numbers all through.
-        let told = unsafe { &*room.0.as_ptr().cast::<libc::seccomp_notif>() };
+        let told = unsafe { &*buffer.0.as_ptr().cast::<libc::seccomp_notif>() };
         Ok(Some(Notification {
             id: told.id,
             thread: told.pid.cast_signed(),
@@ -152,12 +157,12 @@ impl Listener {
         }))
     }
 
-    /// Lets the call go on as if nobody had looked. A caller that has gone is no error.
+    /// Lets the kernel execute the call. A caller that was killed is no error.
     pub(in crate::observer) fn proceed(&self, id: u64) {
         proceed(self.raw(), id);
     }
 
-    /// Whether the notification is still open: its thread is the one that called.
+    /// Whether the notification is still open, so that its thread id still means the caller.
     pub(in crate::observer) fn is_open(&self, id: u64) -> bool {
         // SAFETY: reads the number that it is given.
         unsafe {
@@ -177,7 +182,7 @@ fn proceed(listener: RawFd, id: u64) {
     unsafe { libc::ioctl(listener, libc::SECCOMP_IOCTL_NOTIF_SEND as _, &raw const answer) };
 }
 
-/// Whether the kernel's notification fits into our room, and its answer is what we know.
+/// Whether the kernel's notification fits into our buffer, and its response has the known size.
 pub(in crate::observer) fn sizes_fit() -> io::Result<bool> {
     // SAFETY: plain numbers, for which all zeros is a value.
     let mut sizes: libc::seccomp_notif_sizes = unsafe { std::mem::zeroed() };
@@ -193,14 +198,14 @@ pub(in crate::observer) fn sizes_fit() -> io::Result<bool> {
     if result != 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok(usize::from(sizes.seccomp_notif) <= LARGEST
+    Ok(usize::from(sizes.seccomp_notif) <= MAX_NOTIFICATION
         && usize::from(sizes.seccomp_notif) >= size_of::<libc::seccomp_notif>()
         && usize::from(sizes.seccomp_notif_resp) == size_of::<libc::seccomp_notif_resp>()
         && offset_of!(libc::seccomp_notif, id) == 0)
 }
 
-/// Waits until one of the descriptors can be read or has ended; at most `limit` milliseconds,
-/// for ever if negative. The answers are `POLLIN`, `POLLHUP` and their like.
+/// Waits until a descriptor is readable or closed, for at most `limit` milliseconds, or for ever if
+/// `limit` is negative. Results are in `revents`.
 pub(in crate::observer) fn wait(polled: &mut [libc::pollfd], limit: c_int) -> io::Result<usize> {
     let count = libc::nfds_t::try_from(polled.len()).unwrap_or(0);
     // SAFETY: the slice is as long as said.
@@ -213,10 +218,11 @@ pub(in crate::observer) fn wait(polled: &mut [libc::pollfd], limit: c_int) -> io
     }
 }
 
-/// Copies from another process's memory, up to where it ends. `Ok(0)` if nothing is mapped there.
+/// Copies from another process's memory, up to its first unmapped page. `Ok(0)` if nothing is
+/// mapped at `address`.
 ///
 /// # Errors
-/// Not allowed, or no such process.
+/// The process is gone, or reading its memory is not allowed.
 pub(in crate::observer) fn read_memory(
     thread: pid_t,
     address: u64,
@@ -225,7 +231,7 @@ pub(in crate::observer) fn read_memory(
     // A tagged pointer's uppermost byte is not part of the address.
     #[cfg(target_arch = "aarch64")]
     let address = address & 0x00ff_ffff_ffff_ffff;
-    // Page by page: a part that crosses into nothing may be refused as a whole.
+    // Page by page: the kernel may refuse as a whole a part that crosses into an unmapped page.
     let mut remote = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; 4];
     let (mut from, mut left, mut parts) = (address, into.len(), 0);
     while left > 0 && parts < remote.len() {
@@ -251,11 +257,11 @@ pub(in crate::observer) fn read_memory(
     }
 }
 
-/// The smallest page of both architectures; where pages are larger, parts are only shorter.
+/// The smallest page size of both architectures. Larger pages only make the parts shorter.
 const PAGE: usize = 4096;
 
-/// Leaves a process behind that lets every further call of the listeners' processes go on, until
-/// the last of these has ended. Without it each such call would fail, with `ENOSYS`.
+/// Leaves processes behind that let all further calls of the observed processes continue, until
+/// the last of these has ended. Without them each such call would fail with `ENOSYS`.
 pub(in crate::observer) fn keep_answering(listeners: &[Arc<Listener>]) -> io::Result<()> {
     for listener in listeners {
         // SAFETY: between fork and exit the children make plain system calls on numbers only.
@@ -263,7 +269,7 @@ pub(in crate::observer) fn keep_answering(listeners: &[Arc<Listener>]) -> io::Re
             match libc::fork() {
                 ..0 => return Err(io::Error::last_os_error()),
                 0 => {
-                    // Twice, so that nobody has to wait for the one that stays.
+                    // Fork twice, so that nobody has to reap the process that stays.
                     if libc::fork() != 0 {
                         libc::_exit(0);
                     }
@@ -280,7 +286,7 @@ pub(in crate::observer) fn keep_answering(listeners: &[Arc<Listener>]) -> io::Re
     Ok(())
 }
 
-/// The keeper's life. Async-signal-safe calls only.
+/// The main loop of a process that was left behind. Async-signal-safe calls only.
 fn answer_alone(listener: RawFd) -> ! {
     // SAFETY: plain system calls; this process has one thread and shares nothing.
     unsafe {
@@ -296,9 +302,9 @@ fn answer_alone(listener: RawFd) -> ! {
             if polled.revents & libc::POLLIN == 0 {
                 libc::_exit(0);
             }
-            let mut room = [0_u64; LARGEST / 8];
-            if libc::ioctl(0, libc::SECCOMP_IOCTL_NOTIF_RECV as _, room.as_mut_ptr()) == 0 {
-                proceed(0, room[0]);
+            let mut buffer = [0_u64; MAX_NOTIFICATION / 8];
+            if libc::ioctl(0, libc::SECCOMP_IOCTL_NOTIF_RECV as _, buffer.as_mut_ptr()) == 0 {
+                proceed(0, buffer[0]);
             }
         }
     }

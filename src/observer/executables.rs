@@ -1,4 +1,4 @@
-//! What a program file says about itself: its interpreter, its architecture, its privileges.
+//! Reads what an executable file says about itself: interpreter, architecture, privileges.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -8,8 +8,8 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use super::resolve::as_path;
 use crate::observer::Stamp;
 
-/// As much of a script's first line as the kernel reads.
-const FIRST_LINE: usize = 256;
+/// How much of a script's first line the kernel reads.
+const MAX_SHEBANG: usize = 256;
 /// The number of the machine in an ELF header.
 #[cfg(target_arch = "x86_64")]
 const MACHINE: u16 = 62;
@@ -17,25 +17,25 @@ const MACHINE: u16 = 62;
 const MACHINE: u16 = 183;
 const PT_INTERP: u32 = 3;
 
-/// What matters of a program.
+/// The facts about one executable file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::observer) struct Program {
-    /// The script's interpreter or the dynamic loader, as the file spells it.
+pub(in crate::observer) struct Executable {
+    /// The script's interpreter or the ELF file's dynamic loader, as the file spells it.
     pub(in crate::observer) interpreter: Option<Vec<u8>>,
-    /// Would run with more rights than its caller's.
+    /// It would run with more privileges than its caller.
     pub(in crate::observer) privileged: bool,
-    /// Made for another architecture.
+    /// It was built for another architecture.
     pub(in crate::observer) foreign: bool,
-    /// Neither ELF nor a script: something registered with the kernel may run it.
+    /// It is neither ELF nor a script; a `binfmt_misc` handler may run it.
     pub(in crate::observer) unknown: bool,
 }
 
-/// Programs seen so far: most runs execute few of them, many times.
+/// A cache of inspected files: most runs execute few programs many times.
 #[derive(Debug, Default)]
-pub(in crate::observer) struct Programs(HashMap<Vec<u8>, (Stamp, Program)>);
+pub(in crate::observer) struct Executables(HashMap<Vec<u8>, (Stamp, Executable)>);
 
-impl Programs {
-    pub(in crate::observer) fn inspect(&mut self, path: &[u8], stamp: Stamp) -> Program {
+impl Executables {
+    pub(in crate::observer) fn inspect(&mut self, path: &[u8], stamp: Stamp) -> Executable {
         match self.0.get(path) {
             Some((known, program)) if *known == stamp => program.clone(),
             _ => {
@@ -47,16 +47,16 @@ impl Programs {
     }
 }
 
-fn inspect(path: &[u8]) -> Program {
+fn inspect(path: &[u8]) -> Executable {
     let path = as_path(path);
-    let mut program = Program { privileged: is_privileged(path), ..Program::default() };
-    // A file that may be executed but not read: nothing is known about it.
+    let mut program = Executable { privileged: is_privileged(path), ..Executable::default() };
+    // The file may be executable but not readable.
     let Ok(file) = File::open(path) else {
-        return Program { unknown: true, ..program };
+        return Executable { unknown: true, ..program };
     };
-    let mut start = Vec::with_capacity(FIRST_LINE);
-    if (&file).take(FIRST_LINE as u64).read_to_end(&mut start).is_err() {
-        return Program { unknown: true, ..program };
+    let mut start = Vec::with_capacity(MAX_SHEBANG);
+    if (&file).take(MAX_SHEBANG as u64).read_to_end(&mut start).is_err() {
+        return Executable { unknown: true, ..program };
     }
     if let Some(line) = start.strip_prefix(b"#!") {
         program.interpreter = script_interpreter(line);
@@ -66,13 +66,13 @@ fn inspect(path: &[u8]) -> Program {
             None => program.foreign = true,
         }
     } else {
-        // An empty file is what a shell runs as a script of no lines.
+        // A shell runs an empty file as an empty script.
         program.unknown = !start.is_empty();
     }
     program
 }
 
-/// Whether `no_new_privs` takes something from the program.
+/// Whether `no_new_privs` takes privileges from the program.
 fn is_privileged(path: &std::path::Path) -> bool {
     const SET_USER: u32 = 0o4000;
     const SET_GROUP_AND_EXECUTE: u32 = 0o2010;
@@ -81,22 +81,22 @@ fn is_privileged(path: &std::path::Path) -> bool {
     let sets_user = mode & SET_USER != 0 && metadata.uid() != user;
     let sets_group = mode & SET_GROUP_AND_EXECUTE == SET_GROUP_AND_EXECUTE
         && metadata.gid() != rustix::process::getegid().as_raw();
-    // The superuser's processes have every capability anyway.
+    // The superuser's processes have every capability already.
     let mut value = [0_u8; 64];
     let capabilities =
         user != 0 && rustix::fs::getxattr(path, "security.capability", &mut value).is_ok();
     sets_user || sets_group || capabilities
 }
 
-/// The first word after `#!`.
+/// The interpreter: the first word after `#!`.
 fn script_interpreter(line: &[u8]) -> Option<Vec<u8>> {
     let line = line.split(|byte| *byte == b'\n').next()?;
     let word = line.split(|byte| matches!(byte, b' ' | b'\t' | 0)).find(|word| !word.is_empty())?;
     Some(word.to_vec())
 }
 
-/// The dynamic loader that an ELF file asks for (`Some(None)` if it needs none); `None` if the
-/// file is not for this machine, or broken.
+/// The dynamic loader that an ELF file asks for, `Some(None)` if it needs none. `None` if the file
+/// is broken or was built for another machine.
 fn loader(file: &File, start: &[u8]) -> Option<Option<Vec<u8>>> {
     let number = |bytes: &[u8], at: usize, length: usize| -> Option<u64> {
         let bytes = bytes.get(at..at + length)?;
@@ -128,7 +128,7 @@ mod tests {
     use std::os::unix::ffi::OsStrExt as _;
     use std::os::unix::fs::PermissionsExt as _;
 
-    fn program(bytes: &[u8]) -> Program {
+    fn program(bytes: &[u8]) -> Executable {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), bytes).unwrap();
         inspect(file.path().as_os_str().as_bytes())
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn our_own_program_needs_its_loader_and_nothing_else() {
+    fn the_test_program_itself_has_a_loader_and_no_privileges() {
         let own = std::env::current_exe().unwrap();
         let program = inspect(own.as_os_str().as_bytes());
         assert!(!program.privileged && !program.foreign && !program.unknown);
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn other_machines_and_other_formats_are_told() {
+    fn foreign_and_unknown_formats_are_recognised() {
         let mut elf = [0_u8; 64];
         elf[..6].copy_from_slice(b"\x7fELF\x01\x01");
         assert!(program(&elf).foreign, "32 bits");

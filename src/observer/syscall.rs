@@ -1,4 +1,4 @@
-//! One notified call after the other: reads its arguments, and enters in the ledger what it asks.
+//! One notified call after the other: reads its arguments, and enters in the log what it asks.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -6,15 +6,15 @@ use std::io;
 use libc::{c_int, pid_t};
 use rustix::io::Errno;
 
-use super::calls::{self, Name, Request};
+use super::access_log::AccessLog;
+use super::executables::Executables;
 use super::filter::NATIVE;
-use super::kernel::{self, Listener, Notification};
-use super::ledger::Ledger;
-use super::programs::Programs;
-use super::resolve::{Link, NoPath, Resolver, Target, as_path};
-use super::sockets::{Given, Sockets};
+use super::resolve::{FollowedLink, ResolveError, ResolvedPath, Resolver, as_path};
+use super::seccomp::{self, Listener, Notification};
+use super::sockets::{OwnSockets, SocketAddress};
+use super::syscall_table::{self, PathArgument, SyscallRequest};
 use crate::observer::{
-    Address, Interference, Kind, Observation, Options, Peer, Problem, Reach, Stamp, Uses,
+    Address, FileKind, Interference, Observation, ObserveOptions, Peer, Problem, Reach, Stamp, Uses,
 };
 
 /// The longest path that the kernel takes, with its final zero.
@@ -28,17 +28,17 @@ const MOST_DONE: usize = 100_000;
 
 /// Everything that is known about one run while it goes on.
 #[derive(Debug)]
-pub(in crate::observer) struct Run {
-    pub(super) ledger: Ledger,
+pub(in crate::observer) struct SyscallRecorder {
+    pub(super) log: AccessLog,
     resolver: Resolver,
-    pub(super) sockets: Sockets,
-    programs: Programs,
+    pub(super) sockets: OwnSockets,
+    programs: Executables,
     threads: HashSet<pid_t>,
     /// The thread that called last: most calls come in rows.
     latest: pid_t,
     /// Names that were entered already, by what was asked of them.
     done: HashMap<Vec<u8>, u8>,
-    links: Vec<Link>,
+    links: Vec<FollowedLink>,
     /// The last walk ended at something that has no path.
     anonymous: bool,
     calls: u64,
@@ -53,22 +53,22 @@ pub(super) struct Located {
 
 /// One question about a name, as a bit.
 #[derive(Clone, Copy)]
-struct Asked(u8);
+struct LookupKind(u8);
 
-impl Asked {
+impl LookupKind {
     fn new(uses: Uses, follow: bool) -> Self {
         let kind = [Uses::PROBED, Uses::READ, Uses::FOLLOWED].iter().position(|u| *u == uses);
         Self(1 << (kind.unwrap_or(3) * 2 + usize::from(follow)))
     }
 }
 
-impl Run {
-    pub(in crate::observer) fn new(options: Options) -> Self {
+impl SyscallRecorder {
+    pub(in crate::observer) fn new(options: ObserveOptions) -> Self {
         Self {
-            ledger: Ledger::new(options),
+            log: AccessLog::new(options),
             resolver: Resolver::default(),
-            sockets: Sockets::default(),
-            programs: Programs::default(),
+            sockets: OwnSockets::default(),
+            programs: Executables::default(),
             threads: HashSet::new(),
             latest: 0,
             done: HashMap::new(),
@@ -79,12 +79,12 @@ impl Run {
     }
 
     pub(in crate::observer) fn problem(&mut self, problem: Problem) {
-        self.ledger.problem(problem);
+        self.log.problem(problem);
     }
 
     pub(in crate::observer) fn close(self) -> Observation {
         let threads = self.threads;
-        let mut observation = self.ledger.close(|pid| threads.contains(&pid));
+        let mut observation = self.log.close(|pid| threads.contains(&pid));
         observation.calls = self.calls;
         observation
     }
@@ -112,11 +112,11 @@ impl Run {
     }
 
     fn enter(&mut self, thread: pid_t, call: &Notification) -> io::Result<()> {
-        match calls::request(call.number.into(), &call.args) {
-            Request::Open { name, flags } => self.open(thread, name, flags, 0)?,
-            Request::Open2 { name, how } => {
+        match syscall_table::request(call.number.into(), &call.args) {
+            SyscallRequest::Open { name, flags } => self.open(thread, name, flags, 0)?,
+            SyscallRequest::Open2 { name, how } => {
                 let mut bytes = [0; 24];
-                if kernel::read_memory(thread, how, &mut bytes)? == bytes.len() {
+                if seccomp::read_memory(thread, how, &mut bytes)? == bytes.len() {
                     let field = |at: usize| {
                         u64::from_ne_bytes(std::array::from_fn(|index| bytes[at + index]))
                     };
@@ -124,108 +124,114 @@ impl Run {
                     self.open(thread, name, field(0) as c_int, field(16))?;
                 }
             }
-            Request::Ask { name, follow, uses } => {
+            SyscallRequest::Ask { name, follow, uses } => {
                 let Some(located) = self.locate(thread, name, 0)? else {
                     // Without a path it is about a descriptor that the process already has, and
                     // whose content counts. Attributes are no part of that.
                     if uses == Uses::ATTRIBUTES
                         && let Some(target) = self.source(thread, name, follow)?
                     {
-                        self.ledger.consult(&target, uses);
+                        self.log.consult(&target, uses);
                     }
                     return Ok(());
                 };
-                let asked = Asked::new(uses, follow);
+                let asked = LookupKind::new(uses, follow);
                 if self.is_done(&located, asked) {
                     return Ok(());
                 }
                 if uses == Uses::FOLLOWED {
                     self.read_link(thread, &located);
                 } else if let Some(target) = self.walk(thread, &located, follow) {
-                    self.ledger.consult(&target, uses);
+                    self.log.consult(&target, uses);
                 }
                 self.set_done(located, asked);
             }
-            Request::Execute { name, follow } => self.execute(thread, name, follow)?,
-            Request::Modify { name, follow, replace } => {
+            SyscallRequest::Execute { name, follow } => self.execute(thread, name, follow)?,
+            SyscallRequest::Modify { name, follow, replace } => {
                 if let Some(target) = self.target(thread, name, follow)? {
-                    self.ledger.modify(&target, replace);
+                    self.log.modify(&target, replace);
                 }
             }
-            Request::Make { name, link } => {
+            SyscallRequest::Make { name, link } => {
                 if let Some(target) = self.target(thread, name, false)? {
-                    self.ledger.create(&target);
+                    self.log.create(&target);
                     self.around(&target);
                 }
                 if link {
                     self.forget();
                 }
             }
-            Request::Remove { name, folder } => {
+            SyscallRequest::Remove { name, folder } => {
                 if let Some(target) = self.target(thread, name, false)? {
-                    self.ledger.remove(&target, folder);
+                    self.log.remove(&target, folder);
                     self.removed(&target);
                     self.around(&target);
                 }
             }
-            Request::Rename { from, to, flags } => self.rename(thread, from, to, flags)?,
-            Request::Link { from, to, follow } => {
+            SyscallRequest::Rename { from, to, flags } => self.rename(thread, from, to, flags)?,
+            SyscallRequest::FollowedLink { from, to, follow } => {
                 let from = self.source(thread, from, follow)?;
                 let to = self.target(thread, to, false)?;
                 if let (Some(from), Some(to)) = (from, to) {
-                    self.ledger.link(&from, &to);
+                    self.log.link(&from, &to);
                     self.around(&to);
                 }
                 self.forget();
             }
-            Request::Connect { socket, address, length } => {
+            SyscallRequest::Connect { socket, address, length } => {
                 self.connect(thread, socket, address, length)?;
             }
-            Request::Send { socket, headers, count, stride } => {
+            SyscallRequest::Send { socket, headers, count, stride } => {
                 self.send(thread, socket, headers, count, stride)?;
             }
-            Request::Bind { socket, address, length } => {
+            SyscallRequest::Bind { socket, address, length } => {
                 self.sockets.adopt(thread, socket);
-                if let Given::Path(name) = self.address(thread, address, length)?
+                if let SocketAddress::Path(name) = self.address(thread, address, length)?
                     && let Some(located) = self.absolute(thread, libc::AT_FDCWD, &name)
                     && let Some(target) = self.walk(thread, &located, false)
                 {
-                    self.ledger.create(&target);
+                    self.log.create(&target);
                     self.around(&target);
                 }
             }
-            Request::Listen { socket } => self.sockets.adopt(thread, socket),
-            Request::Family(family) => {
+            SyscallRequest::Listen { socket } => self.sockets.adopt(thread, socket),
+            SyscallRequest::Family(family) => {
                 self.peer(Peer { address: Address::Family(family), reach: Reach::Outside });
             }
-            Request::Ipc(name) => {
+            SyscallRequest::Ipc(name) => {
                 self.peer(Peer { address: Address::Ipc(name), reach: Reach::Outside });
             }
-            Request::Namespace(what) => self.problem(Problem::Namespace(what)),
-            Request::Nameless(what) => self.problem(Problem::Nameless(what)),
-            Request::IoUring => self.problem(Problem::IoUring),
-            Request::Seccomp => {
-                self.ledger.interference.insert(Interference::Seccomp);
+            SyscallRequest::Namespace(what) => self.problem(Problem::Namespace(what)),
+            SyscallRequest::Nameless(what) => self.problem(Problem::Nameless(what)),
+            SyscallRequest::IoUring => self.problem(Problem::IoUring),
+            SyscallRequest::Seccomp => {
+                self.log.interference.insert(Interference::Seccomp);
             }
-            Request::Landlock => {
-                self.ledger.interference.insert(Interference::Landlock);
+            SyscallRequest::Landlock => {
+                self.log.interference.insert(Interference::Landlock);
             }
-            Request::Unknown => self.problem(Problem::Call(call.number.into())),
+            SyscallRequest::Unknown => self.problem(Problem::Call(call.number.into())),
         }
         Ok(())
     }
 
-    fn open(&mut self, thread: pid_t, name: Name, flags: c_int, resolve: u64) -> io::Result<()> {
+    fn open(
+        &mut self,
+        thread: pid_t,
+        name: PathArgument,
+        flags: c_int,
+        resolve: u64,
+    ) -> io::Result<()> {
         let Some(located) = self.locate(thread, name, resolve)? else { return Ok(()) };
         let exclusive = libc::O_CREAT | libc::O_EXCL;
         let follow = flags & libc::O_NOFOLLOW == 0 && flags & exclusive != exclusive;
         let reads_only = flags & (libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC | libc::O_PATH);
-        let asked = Asked::new(Uses::READ, follow);
+        let asked = LookupKind::new(Uses::READ, follow);
         if reads_only == libc::O_RDONLY && self.is_done(&located, asked) {
             return Ok(());
         }
         let Some(target) = self.walk(thread, &located, follow) else { return Ok(()) };
-        self.ledger.open(&target, flags);
+        self.log.open(&target, flags);
         if flags & libc::O_CREAT != 0 && target.stamp == Stamp::Absent {
             self.around(&target);
         }
@@ -237,20 +243,20 @@ impl Run {
 
     fn read_link(&mut self, thread: pid_t, located: &Located) {
         let Some(target) = self.walk(thread, located, false) else { return };
-        if target.stamp.kind() != Some(Kind::Symlink) || target.path.starts_with(b"/proc/") {
-            return self.ledger.consult(&target, Uses::PROBED);
+        if target.stamp.kind() != Some(FileKind::Symlink) || target.path.starts_with(b"/proc/") {
+            return self.log.consult(&target, Uses::PROBED);
         }
         match rustix::fs::readlink(&target.path[..], Vec::new()) {
-            Ok(text) => self.ledger.follow(Link {
+            Ok(text) => self.log.follow(FollowedLink {
                 path: target.path,
                 text: text.into_bytes(),
                 stamp: target.stamp,
             }),
-            Err(_) => self.ledger.consult(&target, Uses::FOLLOWED),
+            Err(_) => self.log.consult(&target, Uses::FOLLOWED),
         }
     }
 
-    fn execute(&mut self, thread: pid_t, name: Name, follow: bool) -> io::Result<()> {
+    fn execute(&mut self, thread: pid_t, name: PathArgument, follow: bool) -> io::Result<()> {
         self.anonymous = false;
         let Some(mut target) = self.source(thread, name, follow)? else {
             // Its interpreter is not told by any call.
@@ -261,14 +267,14 @@ impl Run {
         };
         // A script's interpreter can be a script; the kernel follows four.
         for _ in 0..5 {
-            self.ledger.consult(&target, Uses::EXECUTED);
-            if target.stamp.kind() != Some(Kind::File) || target.orphan {
+            self.log.consult(&target, Uses::EXECUTED);
+            if target.stamp.kind() != Some(FileKind::File) || target.orphan {
                 break;
             }
             let program = self.programs.inspect(&target.path, target.stamp);
             if program.privileged {
                 let path = as_path(&target.path).to_owned();
-                self.ledger.interference.insert(Interference::Privileges(path));
+                self.log.interference.insert(Interference::Privileges(path));
             }
             if program.foreign {
                 self.problem(Problem::Architecture);
@@ -284,15 +290,21 @@ impl Run {
         Ok(())
     }
 
-    fn rename(&mut self, thread: pid_t, from: Name, to: Name, flags: u32) -> io::Result<()> {
+    fn rename(
+        &mut self,
+        thread: pid_t,
+        from: PathArgument,
+        to: PathArgument,
+        flags: u32,
+    ) -> io::Result<()> {
         let from = self.target(thread, from, false)?;
         let to = self.target(thread, to, false)?;
         if let (Some(from), Some(to)) = (from, to) {
-            if flags & calls::RENAME_NOREPLACE != 0 && to.stamp != Stamp::Absent {
-                self.ledger.consult(&from, Uses::PROBED);
-                self.ledger.consult(&to, Uses::PROBED);
+            if flags & syscall_table::RENAME_NOREPLACE != 0 && to.stamp != Stamp::Absent {
+                self.log.consult(&from, Uses::PROBED);
+                self.log.consult(&to, Uses::PROBED);
             } else {
-                self.ledger.rename(&from, &to, flags & calls::RENAME_EXCHANGE != 0);
+                self.log.rename(&from, &to, flags & syscall_table::RENAME_EXCHANGE != 0);
                 self.around(&from);
                 self.around(&to);
             }
@@ -302,14 +314,15 @@ impl Run {
     }
 
     /// Whether something can be made, moved or removed is for the folder around it to say.
-    fn around(&mut self, target: &Target) {
+    fn around(&mut self, target: &ResolvedPath) {
         let cut = target.path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
         let folder = &target.path[..cut.max(1)];
-        if target.orphan || self.ledger.is_noted(folder) {
+        if target.orphan || self.log.is_noted(folder) {
             return;
         }
         let stamp = Stamp::of_name(folder);
-        self.ledger.consult(&Target { path: folder.to_vec(), stamp, orphan: false }, Uses::PROBED);
+        self.log
+            .consult(&ResolvedPath { path: folder.to_vec(), stamp, orphan: false }, Uses::PROBED);
     }
 
     /// Names lead elsewhere from here on.
@@ -320,9 +333,9 @@ impl Run {
 
     /// Forgets what a removal makes untrue. Without a file or an empty folder all other names lead
     /// where they led; what comes in its place later is made by a call that we are told of.
-    fn removed(&mut self, target: &Target) {
+    fn removed(&mut self, target: &ResolvedPath) {
         match target.stamp {
-            Stamp::Present { kind: Kind::File | Kind::Folder, .. } => {
+            Stamp::Present { kind: FileKind::File | FileKind::Folder, .. } => {
                 self.done.clear();
                 self.resolver.forget_folder(&target.path);
             }
@@ -332,12 +345,12 @@ impl Run {
     }
 
     /// Whether this was asked of this name before.
-    fn is_done(&self, located: &Located, asked: Asked) -> bool {
+    fn is_done(&self, located: &Located, asked: LookupKind) -> bool {
         located.root == 0 && self.done.get(&located.name).is_some_and(|done| done & asked.0 != 0)
     }
 
     /// The same need not be asked again, as long as names lead where they lead now.
-    fn set_done(&mut self, located: Located, asked: Asked) {
+    fn set_done(&mut self, located: Located, asked: LookupKind) {
         // `/proc/self` is another process's for another thread.
         if located.root == 0 && !self.resolver.went_through_proc() {
             if self.done.len() >= MOST_DONE {
@@ -347,13 +360,23 @@ impl Run {
         }
     }
 
-    fn target(&mut self, thread: pid_t, name: Name, follow: bool) -> io::Result<Option<Target>> {
+    fn target(
+        &mut self,
+        thread: pid_t,
+        name: PathArgument,
+        follow: bool,
+    ) -> io::Result<Option<ResolvedPath>> {
         let Some(located) = self.locate(thread, name, 0)? else { return Ok(None) };
         Ok(self.walk(thread, &located, follow))
     }
 
     /// As `target`; an empty name with the flag for it means the descriptor's file.
-    fn source(&mut self, thread: pid_t, name: Name, follow: bool) -> io::Result<Option<Target>> {
+    fn source(
+        &mut self,
+        thread: pid_t,
+        name: PathArgument,
+        follow: bool,
+    ) -> io::Result<Option<ResolvedPath>> {
         if let Some(target) = self.target(thread, name, follow)? {
             return Ok(Some(target));
         }
@@ -366,7 +389,12 @@ impl Run {
 
     /// Reads a name and makes it absolute. `None`: the kernel will refuse it without a look at any
     /// file, or it is empty.
-    fn locate(&mut self, thread: pid_t, name: Name, resolve: u64) -> io::Result<Option<Located>> {
+    fn locate(
+        &mut self,
+        thread: pid_t,
+        name: PathArgument,
+        resolve: u64,
+    ) -> io::Result<Option<Located>> {
         let Some(text) = read_text(thread, name.text)? else { return Ok(None) };
         if text.is_empty() {
             return Ok(None);
@@ -435,23 +463,23 @@ impl Run {
         thread: pid_t,
         located: &Located,
         follow: bool,
-    ) -> Option<Target> {
+    ) -> Option<ResolvedPath> {
         let mut links = std::mem::take(&mut self.links);
         let (root, _) = located.name.split_at(located.root);
-        let result = self.resolver.walk(&located.name, follow, root, thread, &mut links);
+        let result = self.resolver.resolve(&located.name, follow, root, thread, &mut links);
         for link in links.drain(..) {
-            self.ledger.follow(link);
+            self.log.follow(link);
         }
         self.links = links;
-        self.anonymous = result == Err(NoPath::Anonymous);
+        self.anonymous = result == Err(ResolveError::Anonymous);
         match result {
             Ok(target) => Some(target),
-            Err(NoPath::Anonymous | NoPath::Loop) => None,
-            Err(NoPath::Lost) => {
+            Err(ResolveError::Anonymous | ResolveError::Loop) => None,
+            Err(ResolveError::Lost) => {
                 self.problem(Problem::LostFolder);
                 None
             }
-            Err(NoPath::TooLong) => {
+            Err(ResolveError::TooLong) => {
                 self.problem(Problem::TooLong);
                 None
             }
@@ -466,7 +494,7 @@ fn read_text(thread: pid_t, address: u64) -> io::Result<Option<Vec<u8>>> {
         return Ok(None);
     }
     let mut buffer = [0; FIRST_LOOK];
-    let count = kernel::read_memory(thread, address, &mut buffer)?;
+    let count = seccomp::read_memory(thread, address, &mut buffer)?;
     if let Some(end) = buffer[..count].iter().position(|byte| *byte == 0) {
         return Ok(Some(buffer[..end].to_vec()));
     }
@@ -474,7 +502,7 @@ fn read_text(thread: pid_t, address: u64) -> io::Result<Option<Vec<u8>>> {
         return Ok(None);
     }
     let mut whole = vec![0; LONGEST];
-    let count = kernel::read_memory(thread, address, &mut whole)?;
+    let count = seccomp::read_memory(thread, address, &mut whole)?;
     Ok(whole[..count].iter().position(|byte| *byte == 0).map(|end| {
         whole.truncate(end);
         whole

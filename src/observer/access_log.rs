@@ -5,16 +5,18 @@ use std::path::PathBuf;
 
 use libc::c_int;
 
-use super::resolve::{Link, Target, as_path};
-use crate::observer::place::place_of;
-use crate::observer::{Interference, Kind, Observation, Options, Peer, Problem, Seen, Stamp, Uses};
+use super::resolve::{FollowedLink, ResolvedPath, as_path};
+use crate::observer::path_class::class_of;
+use crate::observer::{
+    FileKind, Interference, Observation, ObserveOptions, PathAccess, Peer, Problem, Stamp, Uses,
+};
 
 /// So many paths are kept; a run that uses more is not worth the memory.
 const MOST_PATHS: usize = 400_000;
 
 /// What the run did to a path that is its own from then on.
 #[derive(Clone, Copy, Debug)]
-struct Own {
+struct OwnPath {
     /// What was there before.
     before: Stamp,
     /// Something was put there.
@@ -25,10 +27,10 @@ struct Own {
 
 /// The record of one run, as it grows.
 #[derive(Debug)]
-pub(in crate::observer) struct Ledger {
-    options: Options,
-    paths: HashMap<Vec<u8>, Entry>,
-    own: HashMap<Vec<u8>, Own>,
+pub(in crate::observer) struct AccessLog {
+    options: ObserveOptions,
+    paths: HashMap<Vec<u8>, PathEntry>,
+    own: HashMap<Vec<u8>, OwnPath>,
     /// Could not be made, for want of the folder around it, and were not made since.
     attempts: HashSet<Vec<u8>>,
     pub(in crate::observer) peers: BTreeSet<Peer>,
@@ -37,14 +39,14 @@ pub(in crate::observer) struct Ledger {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct PathEntry {
     first: Stamp,
     uses: Uses,
     link: Option<Vec<u8>>,
 }
 
-impl Ledger {
-    pub(in crate::observer) fn new(options: Options) -> Self {
+impl AccessLog {
+    pub(in crate::observer) fn new(options: ObserveOptions) -> Self {
         Self {
             options,
             paths: HashMap::new(),
@@ -66,21 +68,21 @@ impl Ledger {
     }
 
     /// The run learns something about `target`, unless the run itself made that so.
-    pub(in crate::observer) fn consult(&mut self, target: &Target, uses: Uses) {
+    pub(in crate::observer) fn consult(&mut self, target: &ResolvedPath, uses: Uses) {
         if !self.is_own(&target.path, target.stamp) {
             self.note(&target.path, target.stamp, uses, None);
         }
     }
 
     /// A symlink was followed or read.
-    pub(in crate::observer) fn follow(&mut self, link: Link) {
+    pub(in crate::observer) fn follow(&mut self, link: FollowedLink) {
         if !self.is_own(&link.path, link.stamp) {
             self.note(&link.path, link.stamp, Uses::FOLLOWED, Some(link.text));
         }
     }
 
     /// An `open` without `O_PATH`.
-    pub(in crate::observer) fn open(&mut self, target: &Target, flags: c_int) {
+    pub(in crate::observer) fn open(&mut self, target: &ResolvedPath, flags: c_int) {
         let writes = flags & libc::O_ACCMODE != libc::O_RDONLY;
         let creates = flags & libc::O_CREAT != 0;
         let exclusive = creates && flags & libc::O_EXCL != 0;
@@ -96,13 +98,13 @@ impl Ledger {
                 let uses = if blind { Uses::CREATED } else { Uses::CREATED.with(Uses::PROBED) };
                 self.make(target, uses);
             }
-            Stamp::Present { kind: Kind::Folder, .. } if !target.orphan => {
+            Stamp::Present { kind: FileKind::Folder, .. } if !target.orphan => {
                 self.consult(target, if writes { Uses::PROBED } else { Uses::LISTED });
             }
             Stamp::Present { kind, .. } if !target.orphan => {
                 if exclusive {
                     self.consult(target, Uses::PROBED);
-                } else if truncates && kind == Kind::File {
+                } else if truncates && kind == FileKind::File {
                     self.make(target, Uses::REPLACED);
                 } else {
                     match flags & libc::O_ACCMODE {
@@ -117,7 +119,7 @@ impl Ledger {
     }
 
     /// Something that must not be there yet: a folder, a link, a node.
-    pub(in crate::observer) fn create(&mut self, target: &Target) {
+    pub(in crate::observer) fn create(&mut self, target: &ResolvedPath) {
         if target.stamp != Stamp::Absent {
             self.consult(target, Uses::PROBED);
         } else if target.orphan {
@@ -133,15 +135,15 @@ impl Ledger {
     }
 
     /// Changes metadata or length; the call tells whether the path is there.
-    pub(in crate::observer) fn modify(&mut self, target: &Target, replace: bool) {
-        if replace && target.stamp.kind() == Some(Kind::File) && !target.orphan {
+    pub(in crate::observer) fn modify(&mut self, target: &ResolvedPath, replace: bool) {
+        if replace && target.stamp.kind() == Some(FileKind::File) && !target.orphan {
             self.make(target, Uses::REPLACED);
         } else {
             self.consult(target, Uses::MODIFIED.with(Uses::PROBED));
         }
     }
 
-    pub(in crate::observer) fn remove(&mut self, target: &Target, folder: bool) {
+    pub(in crate::observer) fn remove(&mut self, target: &ResolvedPath, folder: bool) {
         if target.stamp == Stamp::Absent || target.orphan {
             return self.consult(target, Uses::PROBED);
         }
@@ -154,7 +156,12 @@ impl Ledger {
     }
 
     /// Moves what is at `from` to `to`; `exchange` moves the other way too.
-    pub(in crate::observer) fn rename(&mut self, from: &Target, to: &Target, exchange: bool) {
+    pub(in crate::observer) fn rename(
+        &mut self,
+        from: &ResolvedPath,
+        to: &ResolvedPath,
+        exchange: bool,
+    ) {
         if from.stamp.kind().is_none() || from.orphan || to.orphan {
             self.consult(from, Uses::PROBED);
             return self.consult(to, Uses::PROBED);
@@ -169,16 +176,16 @@ impl Ledger {
     }
 
     /// Another name for the same content.
-    pub(in crate::observer) fn link(&mut self, from: &Target, to: &Target) {
+    pub(in crate::observer) fn link(&mut self, from: &ResolvedPath, to: &ResolvedPath) {
         let read = if from.orphan { Uses::PROBED } else { Uses::READ };
         self.consult(from, read);
         self.create(to);
     }
 
     /// Content that was not the run's own can be read under another name from here on.
-    fn moved(&mut self, from: &Target) {
+    fn moved(&mut self, from: &ResolvedPath) {
         if !self.is_own(&from.path, from.stamp) {
-            if from.stamp.kind() == Some(Kind::Folder) {
+            if from.stamp.kind() == Some(FileKind::Folder) {
                 self.problem(Problem::FolderMoved(as_path(&from.path).to_owned()));
             }
             self.note(&from.path, from.stamp, Uses::READ.with(Uses::REMOVED), None);
@@ -186,8 +193,8 @@ impl Ledger {
         self.take_away(from);
     }
 
-    fn take_away(&mut self, target: &Target) {
-        let own = self.own.entry(target.path.clone()).or_insert(Own {
+    fn take_away(&mut self, target: &ResolvedPath) {
+        let own = self.own.entry(target.path.clone()).or_insert(OwnPath {
             before: target.stamp,
             made: false,
             removed: false,
@@ -195,7 +202,7 @@ impl Ledger {
         own.removed = true;
     }
 
-    fn make(&mut self, target: &Target, uses: Uses) {
+    fn make(&mut self, target: &ResolvedPath, uses: Uses) {
         if self.is_own(&target.path, target.stamp) {
             // Below its own folder nothing needs to be noted again.
             if let Some(own) = self.own.get_mut(&target.path) {
@@ -204,7 +211,7 @@ impl Ledger {
             return;
         }
         self.note(&target.path, target.stamp, uses, None);
-        let own = Own { before: target.stamp, made: true, removed: false };
+        let own = OwnPath { before: target.stamp, made: true, removed: false };
         self.own.insert(target.path.clone(), own);
     }
 
@@ -224,7 +231,7 @@ impl Ledger {
         while let Some(cut) = rest.iter().rposition(|byte| *byte == b'/') {
             rest = &rest[..cut];
             let Some(own) = self.own.get(rest) else { continue };
-            if own.before.kind() == Some(Kind::Folder) && !own.removed {
+            if own.before.kind() == Some(FileKind::Folder) && !own.removed {
                 continue;
             }
             return match (own.made, own.removed) {
@@ -250,7 +257,7 @@ impl Ledger {
         if self.paths.len() >= MOST_PATHS {
             return self.problem(Problem::TooMany(MOST_PATHS));
         }
-        self.paths.insert(path.to_vec(), Entry { first: now, uses, link });
+        self.paths.insert(path.to_vec(), PathEntry { first: now, uses, link });
     }
 
     /// Everything, for the caller. `ours` tells whether a process id belonged to the run.
@@ -261,9 +268,10 @@ impl Ledger {
         let mut paths = BTreeMap::new();
         for (path, entry) in self.paths {
             let path = as_path(&path).to_owned();
-            if let Some(place) = place_of(&path, &self.options.covered, &ours) {
+            if let Some(place) = class_of(&path, &self.options.covered, &ours) {
                 let link = entry.link.map(|text| PathBuf::from(as_path(&text)));
-                paths.insert(path, Seen { first: entry.first, uses: entry.uses, link, place });
+                paths
+                    .insert(path, PathAccess { first: entry.first, uses: entry.uses, link, place });
             }
         }
         Observation {
@@ -284,7 +292,7 @@ mod tests {
     const READ: c_int = libc::O_RDONLY;
     const WRITE_NEW: c_int = libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC;
 
-    fn stamp(kind: Kind, ino: u64) -> Stamp {
+    fn stamp(kind: FileKind, ino: u64) -> Stamp {
         Stamp::Present {
             kind,
             mode: 0o644,
@@ -297,22 +305,22 @@ mod tests {
         }
     }
 
-    fn at(path: &str, stamp: Stamp) -> Target {
-        Target { path: path.into(), stamp, orphan: false }
+    fn at(path: &str, stamp: Stamp) -> ResolvedPath {
+        ResolvedPath { path: path.into(), stamp, orphan: false }
     }
 
-    fn file(path: &str, ino: u64) -> Target {
-        at(path, stamp(Kind::File, ino))
+    fn file(path: &str, ino: u64) -> ResolvedPath {
+        at(path, stamp(FileKind::File, ino))
     }
 
-    fn none(path: &str) -> Target {
+    fn none(path: &str) -> ResolvedPath {
         at(path, Stamp::Absent)
     }
 
-    fn inputs(steps: impl FnOnce(&mut Ledger)) -> Vec<String> {
-        let mut ledger = Ledger::new(Options::default());
-        steps(&mut ledger);
-        let observation = ledger.close(|_| false);
+    fn inputs(steps: impl FnOnce(&mut AccessLog)) -> Vec<String> {
+        let mut log = AccessLog::new(ObserveOptions::default());
+        steps(&mut log);
+        let observation = log.close(|_| false);
         observation
             .inputs()
             .map(|(path, seen)| {
@@ -324,14 +332,14 @@ mod tests {
 
     #[test]
     fn what_the_run_made_is_no_input() {
-        let seen = inputs(|ledger| {
-            ledger.open(&none("/w/out"), WRITE_NEW);
-            ledger.open(&file("/w/out", 5), READ);
-            ledger.create(&none("/w/dir"));
-            ledger.open(&file("/w/dir/x/y", 6), READ);
-            ledger.remove(&file("/w/out", 5), false);
-            ledger.consult(&none("/w/out"), Uses::PROBED);
-            ledger.consult(&none("/w/dir/z"), Uses::PROBED);
+        let seen = inputs(|log| {
+            log.open(&none("/w/out"), WRITE_NEW);
+            log.open(&file("/w/out", 5), READ);
+            log.create(&none("/w/dir"));
+            log.open(&file("/w/dir/x/y", 6), READ);
+            log.remove(&file("/w/out", 5), false);
+            log.consult(&none("/w/out"), Uses::PROBED);
+            log.consult(&none("/w/dir/z"), Uses::PROBED);
         });
         // `/w/dir` does not exist on this machine: its making left no trace.
         assert_eq!(seen, ["!/w/dir/z"]);
@@ -339,23 +347,23 @@ mod tests {
 
     #[test]
     fn making_the_folders_around_first_is_no_look_at_what_is_there() {
-        let orphan = |path| Target { orphan: true, ..none(path) };
-        let made = inputs(|ledger| {
-            ledger.create(&orphan("/w/x/y"));
-            ledger.create(&none("/w/x"));
-            ledger.create(&none("/w/x/y"));
+        let orphan = |path| ResolvedPath { orphan: true, ..none(path) };
+        let made = inputs(|log| {
+            log.create(&orphan("/w/x/y"));
+            log.create(&none("/w/x"));
+            log.create(&none("/w/x/y"));
         });
         assert!(made.is_empty(), "{made:?}");
-        let given_up = inputs(|ledger| ledger.create(&orphan("/w/x/y")));
+        let given_up = inputs(|log| log.create(&orphan("/w/x/y")));
         assert_eq!(given_up, ["!/w/x/y"]);
     }
 
     #[test]
     fn what_was_looked_at_before_it_was_made_stays_an_input() {
-        let seen = inputs(|ledger| {
-            ledger.open(&none("/w/snapshot"), READ);
-            ledger.open(&none("/w/snapshot"), WRITE_NEW);
-            ledger.open(&file("/w/snapshot", 5), READ);
+        let seen = inputs(|log| {
+            log.open(&none("/w/snapshot"), READ);
+            log.open(&none("/w/snapshot"), WRITE_NEW);
+            log.open(&file("/w/snapshot", 5), READ);
         });
         assert_eq!(seen, ["!/w/snapshot"]);
     }
@@ -363,80 +371,83 @@ mod tests {
     #[test]
     fn a_making_that_failed_makes_nothing_our_own() {
         let fixture = file("/w/fixture", 5);
-        let seen = inputs(|ledger| {
+        let seen = inputs(|log| {
             // Read-only: truncation fails, and the old content is read.
-            ledger.open(&fixture, WRITE_NEW);
-            ledger.open(&fixture, READ);
-            ledger.remove(&file("/w/kept", 6), false);
-            ledger.open(&file("/w/kept", 6), READ);
-            ledger.open(&none("/w/new"), WRITE_NEW);
-            ledger.consult(&none("/w/new"), Uses::PROBED);
+            log.open(&fixture, WRITE_NEW);
+            log.open(&fixture, READ);
+            log.remove(&file("/w/kept", 6), false);
+            log.open(&file("/w/kept", 6), READ);
+            log.open(&none("/w/new"), WRITE_NEW);
+            log.consult(&none("/w/new"), Uses::PROBED);
         });
         assert_eq!(seen, ["/w/fixture", "/w/kept", "!/w/new"]);
     }
 
     #[test]
     fn overwriting_is_no_reading_but_appending_and_updating_may_be() {
-        let overwritten = inputs(|ledger| {
-            ledger.open(&file("/w/a", 1), WRITE_NEW);
-            ledger.open(&file("/w/a", 2), READ);
+        let overwritten = inputs(|log| {
+            log.open(&file("/w/a", 1), WRITE_NEW);
+            log.open(&file("/w/a", 2), READ);
         });
         assert!(overwritten.is_empty(), "{overwritten:?}");
-        let appended = inputs(|ledger| {
-            ledger.open(&file("/w/a", 1), libc::O_WRONLY | libc::O_APPEND);
-            ledger.open(&file("/w/a", 1), READ);
-            ledger.open(&file("/w/b", 2), libc::O_RDWR | libc::O_CREAT);
-            ledger.open(&none("/w/c"), libc::O_RDWR | libc::O_CREAT);
+        let appended = inputs(|log| {
+            log.open(&file("/w/a", 1), libc::O_WRONLY | libc::O_APPEND);
+            log.open(&file("/w/a", 1), READ);
+            log.open(&file("/w/b", 2), libc::O_RDWR | libc::O_CREAT);
+            log.open(&none("/w/c"), libc::O_RDWR | libc::O_CREAT);
         });
         assert_eq!(appended, ["/w/a", "/w/b", "!/w/c"]);
     }
 
     #[test]
     fn content_that_changes_its_name_was_read() {
-        let seen = inputs(|ledger| {
-            ledger.rename(&file("/w/fixture", 1), &none("/w/mine"), false);
-            ledger.open(&file("/w/mine", 1), READ);
-            ledger.link(&file("/w/other", 2), &none("/w/hard"));
-            ledger.open(&file("/w/hard", 2), READ);
+        let seen = inputs(|log| {
+            log.rename(&file("/w/fixture", 1), &none("/w/mine"), false);
+            log.open(&file("/w/mine", 1), READ);
+            log.link(&file("/w/other", 2), &none("/w/hard"));
+            log.open(&file("/w/hard", 2), READ);
         });
         assert_eq!(seen, ["/w/fixture", "/w/other"]);
-        let own = inputs(|ledger| {
-            ledger.open(&none("/w/tmp1"), WRITE_NEW);
-            ledger.rename(&file("/w/tmp1", 3), &file("/w/out", 1), false);
-            ledger.open(&file("/w/out", 3), READ);
+        let own = inputs(|log| {
+            log.open(&none("/w/tmp1"), WRITE_NEW);
+            log.rename(&file("/w/tmp1", 3), &file("/w/out", 1), false);
+            log.open(&file("/w/out", 3), READ);
         });
         assert!(own.is_empty(), "{own:?}");
     }
 
     #[test]
     fn moving_a_folder_of_others_is_more_than_we_can_follow() {
-        let mut ledger = Ledger::new(Options::default());
-        let folder = at("/w/fixtures", stamp(Kind::Folder, 9));
-        ledger.rename(&folder, &none("/w/moved"), false);
-        assert!(!ledger.close(|_| false).is_complete());
+        let mut log = AccessLog::new(ObserveOptions::default());
+        let folder = at("/w/fixtures", stamp(FileKind::Folder, 9));
+        log.rename(&folder, &none("/w/moved"), false);
+        assert!(!log.close(|_| false).is_complete());
     }
 
     #[test]
     fn somebody_else_s_file_in_the_place_of_a_removed_one_counts() {
-        let seen = inputs(|ledger| {
-            ledger.create(&none("/w/f"));
-            ledger.remove(&file("/w/f", 1), false);
-            ledger.consult(&none("/w/f"), Uses::PROBED);
-            ledger.remove(&file("/w/g", 1), false);
-            ledger.open(&file("/w/g", 2), READ);
+        let seen = inputs(|log| {
+            log.create(&none("/w/f"));
+            log.remove(&file("/w/f", 1), false);
+            log.consult(&none("/w/f"), Uses::PROBED);
+            log.remove(&file("/w/g", 1), false);
+            log.open(&file("/w/g", 2), READ);
         });
         assert_eq!(seen, ["/w/g"]);
     }
 
     #[test]
     fn a_link_with_two_texts_has_no_stamp() {
-        let mut ledger = Ledger::new(Options::default());
+        let mut log = AccessLog::new(ObserveOptions::default());
         for text in ["a", "b"] {
-            let link =
-                Link { path: b"/w/l".to_vec(), text: text.into(), stamp: stamp(Kind::Symlink, 1) };
-            ledger.follow(link);
+            let link = FollowedLink {
+                path: b"/w/l".to_vec(),
+                text: text.into(),
+                stamp: stamp(FileKind::Symlink, 1),
+            };
+            log.follow(link);
         }
-        let observation = ledger.close(|_| false);
+        let observation = log.close(|_| false);
         let seen = &observation.paths[std::path::Path::new("/w/l")];
         assert!(matches!(seen.first, Stamp::Unknown(_)));
     }

@@ -21,7 +21,7 @@ const HANDED_ON: [libc::c_int; 6] =
 
 /// What came of the child.
 #[derive(Debug)]
-pub struct InPlace {
+pub struct ForegroundRun {
     /// How it ended.
     pub end: End,
     /// All that it printed, if that is no more than was asked for and all of it reached our own
@@ -36,7 +36,11 @@ pub struct InPlace {
 ///
 /// # Errors
 /// If the program cannot be started; then nothing has happened.
-pub fn run_in_place(spec: &Spec, most: usize, held: Held) -> Result<InPlace, SpawnError> {
+pub fn run_in_foreground(
+    spec: &Spec,
+    most: usize,
+    held: BlockedSignals,
+) -> Result<ForegroundRun, SpawnError> {
     let started = Instant::now();
     let child_of_signals: Arc<Mutex<Option<Pid>>> = Arc::default();
     let mut command = spec.command_in_place()?;
@@ -109,16 +113,16 @@ pub fn run_in_place(spec: &Spec, most: usize, held: Held) -> Result<InPlace, Spa
         (Some(code), _) => End::Exit(code),
         (None, signal) => End::Signal(signal.unwrap_or(0)),
     };
-    Ok(InPlace { end, stdout: kept, elapsed: started.elapsed() })
+    Ok(ForegroundRun { end, stdout: kept, elapsed: started.elapsed() })
 }
 
 /// Signals that wait until they are handed on to a child; and what waited before.
 #[derive(Clone, Copy)]
-pub struct Held(libc::sigset_t);
+pub struct BlockedSignals(libc::sigset_t);
 
-impl std::fmt::Debug for Held {
+impl std::fmt::Debug for BlockedSignals {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Held")
+        f.write_str("BlockedSignals")
     }
 }
 
@@ -126,17 +130,17 @@ impl std::fmt::Debug for Held {
 /// are started later inherit that.
 #[expect(unsafe_code, reason = "signal sets are the kernel's own interface")]
 #[must_use]
-pub fn hold_signals() -> Held {
+pub fn block_signals() -> BlockedSignals {
     let set = signals();
     // SAFETY: the call only reads one set and fills the other, and both live on our stack.
     unsafe {
         let mut before = std::mem::zeroed();
         libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, &raw mut before);
-        Held(before)
+        BlockedSignals(before)
     }
 }
 
-impl Held {
+impl BlockedSignals {
     /// As it was before, for this thread and what it starts.
     #[expect(unsafe_code, reason = "signal sets are the kernel's own interface")]
     pub fn release(&self) {
@@ -161,7 +165,7 @@ fn signals() -> libc::sigset_t {
 }
 
 #[expect(unsafe_code, reason = "pre_exec is the kernel's own interface for this")]
-fn start_without(command: &mut std::process::Command, held: Held) {
+fn start_without(command: &mut std::process::Command, held: BlockedSignals) {
     use std::os::unix::process::CommandExt as _;
     // SAFETY: one async-signal-safe call.
     unsafe {

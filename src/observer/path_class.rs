@@ -1,22 +1,21 @@
-//! What kind of place a path lies in: whether its content is worth a digest, is covered
-//! otherwise, or cannot be digested at all.
+//! Classifies paths: by content, by identity, or not digestible at all.
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-/// What kind of place a path lies in.
+/// How the content of a path can be described.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// An ordinary file: its content is the input.
+pub enum PathClass {
+    /// An ordinary file, described by its content.
     Ordinary,
-    /// A shared library of the system, the loader's cache, or below a folder that the caller
-    /// covers: described by the identity of the toolchain and the system.
+    /// A shared library of the system, the loader's cache, or a file below a covered folder:
+    /// described by its stamp.
     Library,
-    /// A fact of this machine at this moment (`/sys`, `/proc`, devices): no digest means anything.
+    /// A momentary fact about this machine (`/sys`, `/proc`, devices), which no digest describes.
     Machine,
 }
 
-/// Devices from which nothing can be learnt, or that belong to the process.
+/// Devices that carry no information, or that belong to the process itself.
 const EMPTY_DEVICES: &[&str] = &[
     "null", "zero", "full", "random", "urandom", "ptmx", "pts", "fd", "stdin", "stdout", "stderr",
 ];
@@ -45,42 +44,42 @@ const CAPACITY: &[&str] = &[
 const LIBRARY_FOLDERS: &[&str] =
     &["/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/local/lib"];
 
-/// The place of an absolute path without symlinks; `None` if it is no input at all: the process's
-/// own `/proc`, empty devices, the machine's capacity. `ours` tells whether a process id belongs
+/// The class of an absolute path without symlinks. `None` if it is no input at all: the run's own
+/// processes, empty devices, the capacity of the machine. `ours` says whether a process id belongs
 /// to the run.
-pub(super) fn place_of(
+pub(super) fn class_of(
     path: &Path,
     covered: &[PathBuf],
     ours: impl Fn(i32) -> bool,
-) -> Option<Place> {
+) -> Option<PathClass> {
     let bytes = path.as_os_str().as_bytes();
     if let Some(rest) = below(bytes, b"/proc") {
         let mut parts = rest.split(|b| *b == b'/');
         let number = parts.next().unwrap_or_default();
         let pid = std::str::from_utf8(number).ok().and_then(|number| number.parse().ok());
-        // Everybody's network shows below every process.
+        // `/proc/PID/net` shows the network of all processes.
         let own = pid.is_some_and(ours) && parts.next() != Some(b"net");
         let nothing = own || is_capacity(path) || rest.is_empty();
-        return (!nothing).then_some(Place::Machine);
+        return (!nothing).then_some(PathClass::Machine);
     }
     if below(bytes, b"/sys").is_some() {
-        return (!is_capacity(path) && bytes != b"/sys").then_some(Place::Machine);
+        return (!is_capacity(path) && bytes != b"/sys").then_some(PathClass::Machine);
     }
     if let Some(rest) = below(bytes, b"/dev") {
         let first = rest.split(|b| *b == b'/').next().unwrap_or_default();
         return match first {
-            // Files in memory, made by name like any others.
-            b"shm" | b"hugepages" => Some(Place::Ordinary),
+            // Files in memory, with names like any others.
+            b"shm" | b"hugepages" => Some(PathClass::Ordinary),
             b"" => None,
             first if EMPTY_DEVICES.iter().any(|name| name.as_bytes() == first) => None,
-            _ => Some(Place::Machine),
+            _ => Some(PathClass::Machine),
         };
     }
     let library = covered.iter().any(|folder| path.starts_with(folder))
         || bytes == b"/etc/ld.so.cache"
         || bytes == b"/etc/ld.so.preload"
         || (is_shared_object(path) && LIBRARY_FOLDERS.iter().any(|dir| path.starts_with(dir)));
-    Some(if library { Place::Library } else { Place::Ordinary })
+    Some(if library { PathClass::Library } else { PathClass::Ordinary })
 }
 
 /// The rest of `path` below `folder`, without a leading slash; empty for the folder itself.
@@ -93,7 +92,7 @@ fn is_capacity(path: &Path) -> bool {
     CAPACITY.iter().any(|known| path.starts_with(known))
 }
 
-/// `libc.so`, `libc.so.6`, `ld-linux-x86-64.so.2`; whether there or only looked for.
+/// Whether the name is that of a shared object: `libc.so`, `libc.so.6`, `ld-linux-x86-64.so.2`.
 fn is_shared_object(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().as_bytes();
     name.ends_with(b".so") || name.windows(4).any(|part| part == b".so.")
@@ -103,12 +102,12 @@ fn is_shared_object(path: &Path) -> bool {
 mod tests {
     use super::*;
 
-    fn place(path: &str) -> Option<Place> {
-        place_of(Path::new(path), &[PathBuf::from("/tools/rust")], |pid| pid == 7)
+    fn class(path: &str) -> Option<PathClass> {
+        class_of(Path::new(path), &[PathBuf::from("/tools/rust")], |pid| pid == 7)
     }
 
     #[test]
-    fn the_run_itself_and_the_size_of_the_machine_are_no_inputs() {
+    fn own_processes_and_the_capacity_of_the_machine_are_no_inputs() {
         for path in [
             "/proc/self/maps",
             "/proc/7/status",
@@ -118,7 +117,7 @@ mod tests {
             "/sys/fs/cgroup/user.slice/cpu.max",
             "/sys/devices/system/cpu/online",
         ] {
-            assert_eq!(place(path), None, "{path}");
+            assert_eq!(class(path), None, "{path}");
         }
     }
 
@@ -132,19 +131,19 @@ mod tests {
             "/dev/sda",
             "/dev/tty",
         ] {
-            assert_eq!(place(path), Some(Place::Machine), "{path}");
+            assert_eq!(class(path), Some(PathClass::Machine), "{path}");
         }
     }
 
     #[test]
-    fn libraries_are_flagged_and_nothing_else_is() {
+    fn only_system_and_covered_libraries_are_libraries() {
         for path in [
             "/etc/ld.so.cache",
             "/usr/lib/x86_64-linux-gnu/libc.so.6",
             "/lib64/ld-linux-x86-64.so.2",
             "/tools/rust/bin/rustc",
         ] {
-            assert_eq!(place(path), Some(Place::Library), "{path}");
+            assert_eq!(class(path), Some(PathClass::Library), "{path}");
         }
         for path in [
             "/usr/lib/os-release",
@@ -156,7 +155,7 @@ mod tests {
             "/tools/rusty",
             "/usr/lib/solid",
         ] {
-            assert_eq!(place(path), Some(Place::Ordinary), "{path}");
+            assert_eq!(class(path), Some(PathClass::Ordinary), "{path}");
         }
     }
 }
