@@ -1,21 +1,22 @@
 //! The configuration: which projects there are, and how each of them is asked.
 //!
-//! The shipped default, `config/default.toml`, *is* the default: it is compiled in and read as the
-//! lowest layer. Above it lies the user's file, whose `[defaults]` hold for all projects and whose
-//! `[[project]]` entries hold for one. Every key that is read ends up in [`Config`]; a key that
-//! nothing reads is an error.
+//! Two places describe a key: its field in one of the structs below, and `config/default.toml`.
+//! The struct says how the value is written and derives the JSON schema; the file, which is
+//! compiled in, has the value that holds unless the user's config has another.
 //!
-//! [`load`] reads the file once and watches nothing. An error of the file ([`ConfigError`]) means
-//! that there is no new config: who has one keeps it. A project whose folder is not there (now) is
-//! no such error but one of [`Loaded::problems`], since it may come back at any time.
+//! The tables of the user's file are laid over those of the default, and the `[[project]]` entries
+//! over `[defaults]`. A key that nothing reads is an error.
 //!
-//! [`edit`] changes the file and nothing of it but the entry in question.
+//! [`load`] reads the file once and watches nothing. An error in the file ([`ConfigError`]) means
+//! that there is no new config; a caller that has one keeps it. A project whose folder does not
+//! exist is not such an error but one of [`Loaded::problems`], since it may come back at any time.
+//!
+//! [`edit`] changes one entry of the file and no other byte.
 
 pub mod edit;
 mod error;
-mod evaluate;
-mod layer;
 mod place;
+mod read;
 mod schema;
 mod show;
 mod source;
@@ -31,10 +32,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::model::Digest;
 use crate::paths::Paths;
 use crate::process::Environment;
+use values::{
+    Address, Bytes, Excluded, Included, List, Millis, Percent, TEN_YEARS, TargetName, Text, Whole,
+    Word,
+};
 
 pub use error::{ConfigError, Fault};
 pub use schema::json_schema;
@@ -43,61 +49,82 @@ pub use units::{format_duration, parse_duration};
 /// The shipped default, which is also the documentation of every key.
 pub const DEFAULT: &str = include_str!("../config/default.toml");
 
-/// Everything that the config says, with all defaults filled in.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The configuration of knhk-test-cache.
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[schemars(title = "knhk-test-cache", deny_unknown_fields)]
 pub struct Config {
     /// The records of all projects.
     pub cache: CacheSettings,
     /// The log.
     pub log: LogSettings,
-    /// When background work holds back.
+    /// Work in the background, and when it holds back.
     pub background: BackgroundSettings,
-    /// What holds for a workspace that is no project of the config.
+    /// Settings for every project that has no other value. A list in a project replaces the list
+    /// given here; it does not add to it.
     pub defaults: Settings,
-    /// The projects in the order of the file; no two have the same [`Project::path`].
+    /// The projects, each one cargo workspace, in the order of the file. No two have the same path.
+    #[schemars(rename = "project")]
     pub projects: Vec<Project>,
 }
 
-/// `[cache]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// `[cache]`: the records of all projects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(inline)]
 pub struct CacheSettings {
-    /// How large all records of all projects together may grow, in bytes.
+    /// The most that all records of all projects take together; the oldest are removed first.
+    #[serde(with = "Text::<Bytes, { 1 << 20 }, { 1 << 50 }>")]
     pub max_size: u64,
-    /// How old a record may grow; none sets no limit. Never zero.
+    /// The age at which a record is removed; "0s" sets no limit.
+    #[serde(with = "Text::<Millis, 0, TEN_YEARS>")]
     pub max_age: Option<Duration>,
 }
 
-/// `[log]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// `[log]`: the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(inline)]
 pub struct LogSettings {
     /// How much is logged.
-    pub level: Level,
+    pub level: LogLevel,
 }
 
-/// `[background]`: what is done without being asked, by the state of the machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// `[background]`: work in the background, and when it holds back. A condition that the machine
+/// does not report counts as `run`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(inline)]
 pub struct BackgroundSettings {
-    /// On battery, below [`Self::battery_below`].
+    /// On battery, with less charge than `battery_below`.
     pub on_battery: Effort,
-    /// A charge in percent, 1 to 100; at 100 the charge does not matter.
+    /// The charge below which `on_battery` holds; "100%" means always on battery.
+    #[serde(with = "Text::<Percent, 1, 100>")]
     pub battery_below: u32,
-    /// While the machine is told to save power.
+    /// While the machine saves power (its low-power profile).
     pub power_save: Effort,
-    /// The share of time, in percent, that programs may wait for memory; none sets no limit.
+    /// The share of time that programs may wait for memory before background work pauses; "0%" sets
+    /// no limit.
+    #[serde(with = "Text::<Percent, 0, 100>")]
     pub memory_pressure: Option<u32>,
     /// While the session is locked.
     pub session_locked: Effort,
-    /// While other programs keep the processors busy.
+    /// While other programs keep the processors busy: "slow" leaves them a core, "pause" also
+    /// suspends builds while they use all cores.
     pub processors_busy: Effort,
-    /// Compilers or test programs at a time; none leaves it to cargo and to the machine's load.
+    /// The number of compilers or test programs at a time; 0 leaves it to cargo and to
+    /// `processors_busy`.
+    #[serde(with = "Whole::<0, 1024>")]
     pub jobs: Option<NonZeroUsize>,
 }
 
 /// How much is done in the background, from much to little.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
-#[schemars(rename_all = "lowercase", inline)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
 pub enum Effort {
-    /// As if nothing were the matter.
+    /// Full speed.
     Run,
     /// One job at a time.
     Slow,
@@ -105,135 +132,141 @@ pub enum Effort {
     Pause,
 }
 
-/// How a project is asked and served.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// `[defaults]`, and each `[[project]]`: how a project is asked and served.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(inline)]
 pub struct Settings {
-    /// What follows `cargo test`, word by word.
+    /// The selection: the words that follow `cargo test`, one word an entry.
+    #[serde(with = "List::<Word>")]
     pub args: Vec<String>,
-    /// Globs, relative to the workspace, of files that count although git ignores them.
+    /// Files that count although git ignores them: globs, relative to the workspace.
+    #[serde(with = "List::<Included>")]
     pub extra_inputs: Vec<String>,
-    /// Globs, relative to the workspace, of files that never count.
+    /// Files that never count: globs, relative to the workspace. Name only files that no test and
+    /// no build reads.
+    #[serde(with = "List::<Excluded>")]
     pub exclude: Vec<String>,
-    /// How long a verdict is answered from cache; never zero.
+    /// How long a verdict is answered from cache.
+    #[serde(with = "Text::<Millis, 1, TEN_YEARS>")]
     pub ttl: Duration,
-    /// For how many of the last snapshots verdicts are kept, at least 1.
+    /// The number of latest snapshots whose verdicts are kept.
+    #[serde(with = "Whole::<1, 1000>")]
     pub keep_snapshots: u32,
-    /// How long a project must be quiet after a save before its tests are built; may be zero.
+    /// How long a project must be quiet after a save before its tests are built in the background.
+    #[serde(with = "Text::<Millis, 0, 3_600_000>")]
     pub debounce: Duration,
-    /// What runs the tests.
+    /// The program that runs the tests.
     pub runner: Runner,
-    /// Whether tests run in the background once they are built.
+    /// Run the tests in the background too, after building them.
     pub background_tests: bool,
-    /// How many in a hundred answers from cache are checked by a run in the background; at most
-    /// 100.
+    /// The percentage of answers from cache that a run in the background verifies.
+    #[serde(with = "Whole::<0, 100>")]
     pub verify_percent: u32,
-    /// How often a flaky test must pass in a row before its target is kept again, at least 1.
+    /// How often a flaky test must pass in a row before its target is cached again.
+    #[serde(with = "Whole::<1, 1000>")]
     pub flaky_runs: u32,
-    /// How long one test target may run; none sets no limit. Never zero.
+    /// The time limit for one test target; "0s" sets none.
+    #[serde(with = "Text::<Millis, 0, TEN_YEARS>")]
     pub timeout: Option<Duration>,
-    /// Globs of packages and test targets that are never answered from a record.
+    /// Tests that are never answered from cache: globs of packages (`my-crate`) or of test targets
+    /// as `test` prints them (`my-crate::network`, `my-crate (doc)`).
+    #[serde(with = "List::<TargetName>")]
     pub always_run: Vec<String>,
-    /// Globs of addresses outside of a run that a run may speak to and still be kept.
+    /// Services outside the tests that always answer alike: globs of addresses as `test` prints
+    /// them (`127.0.0.1:5432`, `/run/postgresql/*`).
+    #[serde(with = "List::<Address>")]
     pub trusted_services: Vec<String>,
-    /// Where the tests are built.
+    /// The target directory: `cargo` for the developer's own, `own` for a separate one beside the
+    /// records, or an absolute path, which may start with `~` and hold variables.
     pub target_dir: TargetDir,
-    /// How long a build in the background may go on without finishing anything; none sets no
-    /// limit. Never zero.
+    /// How long a build in the background may go on without finishing a unit; "0s" sets no limit.
+    #[serde(with = "Text::<Millis, 0, TEN_YEARS>")]
     pub build_timeout: Option<Duration>,
-    /// How long tests in the background may go on without any of them ending; none sets no
-    /// limit. Never zero.
+    /// How long tests in the background may go on without finishing a test; "0s" sets no limit.
+    #[serde(with = "Text::<Millis, 0, TEN_YEARS>")]
     pub background_timeout: Option<Duration>,
-    /// Whether what our builds have left in target directories is removed once it is stale.
+    /// Remove build artifacts that the service made and cargo no longer uses.
     pub clean_target: bool,
 }
 
-/// Where a project's tests are built.
+/// The target directory of a project.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TargetDir {
-    /// Where the developer's own cargo builds them.
+    /// The one that the developer's own cargo uses.
     Cargo,
-    /// In a folder of the project's own below this one.
+    /// A folder of the project's own below this one.
     Own(PathBuf),
-    /// In this folder.
+    /// This folder.
     At(PathBuf),
 }
 
 impl TargetDir {
-    /// What a text of the config says; its paths are as they are written there.
-    fn written(text: &str) -> Self {
-        match text {
-            "cargo" => Self::Cargo,
-            "own" => Self::Own(PathBuf::new()),
-            path => Self::At(path.into()),
-        }
-    }
-
-    /// The word in the config; that of a path is none.
-    fn as_str(&self) -> &'static str {
-        match self {
-            Self::Cargo => "cargo",
-            Self::Own(_) => "own",
-            Self::At(_) => "",
-        }
-    }
-
-    /// The folder for the workspace at `root`; none where it is cargo's to say.
+    /// The folder for a workspace; none where cargo decides.
     #[must_use]
-    pub fn of(&self, root: &Path) -> Option<PathBuf> {
+    pub fn of(&self, workspace_root: &Path) -> Option<PathBuf> {
         match self {
             Self::Cargo => None,
-            Self::Own(below) => Some(below.join(own_name(root))),
+            Self::Own(below) => Some(below.join(own_name(workspace_root))),
             Self::At(path) => Some(path.clone()),
         }
     }
 }
 
 /// The name of a project's own target directory: short, since paths below it can grow long.
-fn own_name(root: &Path) -> String {
-    let digest = Digest::of(root.as_os_str().as_bytes()).to_string();
+fn own_name(workspace_root: &Path) -> String {
+    let digest = Digest::of(workspace_root.as_os_str().as_bytes()).to_string();
     digest.chars().take(16).collect()
 }
 
-/// One cargo workspace of the config.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A project: one cargo workspace.
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[schemars(inline, deny_unknown_fields)]
 pub struct Project {
-    /// The workspace's folder: absolute and without symbolic links, as far as it exists.
+    /// The workspace's folder: an absolute path. It may start with `~` and hold variables (`$NAME`,
+    /// `${NAME}`; a literal dollar sign is `$$`).
+    // Without symbolic links, as far as it exists.
+    #[schemars(with = "String", length(min = 1))]
     pub path: PathBuf,
     /// The path as the file has it, before `~` and variables were expanded.
+    #[schemars(skip)]
     pub written: String,
-    /// Its own settings over the file's defaults over the shipped ones.
+    /// Its own settings, laid over `[defaults]`, laid over the shipped ones.
+    #[schemars(flatten)]
     pub settings: Settings,
 }
 
-/// What runs a project's tests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
-#[schemars(rename_all = "lowercase", inline)]
+/// The program that runs a project's tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
 pub enum Runner {
-    /// As `cargo test` does.
+    /// As `cargo test` runs them.
     Cargo,
     /// `cargo nextest run`.
     Nextest,
 }
 
 /// How much is logged, from little to much.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
-#[schemars(rename_all = "lowercase", inline)]
-pub enum Level {
-    /// What failed.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum LogLevel {
+    /// Failures.
     Error,
-    /// Also what is odd.
+    /// Also oddities.
     Warn,
-    /// Also what happens.
+    /// Also events.
     Info,
-    /// Also why.
+    /// Also reasons.
     Debug,
     /// Everything.
     Trace,
 }
 
 impl Runner {
-    pub(crate) const ALL: [Self; 2] = [Self::Cargo, Self::Nextest];
-
     /// The word in the config.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -245,8 +278,6 @@ impl Runner {
 }
 
 impl Effort {
-    pub(crate) const ALL: [Self; 3] = [Self::Run, Self::Slow, Self::Pause];
-
     /// The word in the config.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -258,10 +289,7 @@ impl Effort {
     }
 }
 
-impl Level {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Error, Self::Warn, Self::Info, Self::Debug, Self::Trace];
-
+impl LogLevel {
     /// The word in the config.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -275,14 +303,14 @@ impl Level {
     }
 }
 
-/// A config that can be worked with, and what is not well with its projects.
+/// A config, and the problems with its projects.
 #[derive(Clone, Debug)]
 pub struct Loaded {
     /// The config.
     pub config: Config,
-    /// The file that it was read from; none if there is no file, so that all is shipped default.
+    /// The file that it was read from; none if there is no file and all is shipped default.
     pub source: Option<PathBuf>,
-    /// One error for each project whose folder is not there, in the order of the file. The project
+    /// One error for each project whose folder does not exist, in the order of the file. The project
     /// is in [`Config::projects`] all the same, and [`ConfigError::project`] is its path.
     pub problems: Vec<ConfigError>,
 }
@@ -290,28 +318,25 @@ pub struct Loaded {
 /// Reads the user's config; without a file, the shipped default, which has no projects.
 ///
 /// # Errors
-/// The first error of the file. Folders of projects that are not there are no errors here.
+/// The first error of the file. A project's folder that does not exist is no error here.
 pub fn load(paths: &Paths, environment: &Environment) -> Result<Loaded, ConfigError> {
     let text = source::read(&paths.config_file)?;
     let source = text.is_some().then(|| paths.config_file.clone());
-    let mut evaluated = evaluate::evaluate(text.as_deref().unwrap_or(""), paths, environment);
-    if evaluated.faults.is_empty() {
-        let evaluate::Evaluated { config, problems, .. } = evaluated;
-        return Ok(Loaded { config, source, problems });
+    let mut meaning = read::read(text.as_deref().unwrap_or(""), paths, environment);
+    if meaning.faults.is_empty() {
+        return Ok(Loaded { config: meaning.config, source, problems: meaning.problems });
     }
-    Err(evaluated.faults.swap_remove(0))
+    Err(meaning.faults.swap_remove(0))
 }
 
-/// All that is wrong with the user's config, in the order of the file, folders of projects that are
-/// not there among it. Empty if all is well.
+/// All errors of the user's config and all problems with its projects, in the order of the file.
 #[must_use]
 pub fn check(paths: &Paths, environment: &Environment) -> Vec<ConfigError> {
     let text = match source::read(&paths.config_file) {
         Ok(text) => text.unwrap_or_default(),
         Err(error) => return vec![error],
     };
-    let evaluate::Evaluated { mut faults, problems, .. } =
-        evaluate::evaluate(&text, paths, environment);
+    let read::Meaning { mut faults, problems, .. } = read::read(&text, paths, environment);
     faults.extend(problems);
     faults.sort_by_key(|fault| (fault.line(), fault.column()));
     faults
@@ -346,14 +371,14 @@ impl Project {
 }
 
 impl Loaded {
-    /// The config as a TOML file with everything spelled out, which reads back as the same config;
-    /// where it comes from stands in the first line.
+    /// The config as a TOML file with every key, which reads back as the same config. The first
+    /// line names the source.
     #[must_use]
     pub fn show(&self) -> String {
         show::show(self)
     }
 
-    /// What is not well with a project's folder, if anything.
+    /// The problem with a project's folder, if there is one.
     #[must_use]
     pub fn problem_of(&self, project: &Project) -> Option<&ConfigError> {
         self.problems.iter().find(|problem| problem.project() == Some(&project.path))

@@ -10,7 +10,7 @@ mod splice;
 use std::path::{Path, PathBuf};
 
 use super::error::ConfigError;
-use super::evaluate::{Evaluated, evaluate};
+use super::read::{Meaning, read};
 use super::{DEFAULT, place, show, source};
 use crate::paths::Paths;
 use crate::process::Environment;
@@ -126,17 +126,17 @@ pub fn add(paths: &Paths, environment: &Environment, path: &Path) -> Result<Adde
     let detour = path.components().any(|part| part == std::path::Component::ParentDir);
     let plain = if detour { real.clone() } else { path.components().collect() };
     let written = plain.to_str().ok_or_else(|| EditError::NotUtf8(plain.clone()))?;
-    let written = super::values::quoted(&show::escape(written));
+    let written = show::quoted(&show::escape(written));
     edit(paths, |old| {
         let text = old.map_or_else(starting_text, ToOwned::to_owned);
-        let before = good(evaluate(&text, paths, environment))?;
+        let before = good(read(&text, paths, environment))?;
         if let Some(entry) = before.entries.iter().find(|entry| entry.path == real) {
             let line = splice::line_of(&text, entry.header.start);
             return Ok(Change::Nothing(Added::AlreadyThere { path: real.clone(), line }));
         }
         not_inline(paths, &text, splice::inline(&text))?;
         let new = splice::append(&text, &written);
-        let after = good(evaluate(&new, paths, environment))?;
+        let after = good(read(&new, paths, environment))?;
         // Whoever adds a project that is not there has mistyped it.
         if let Some(problem) =
             after.problems.into_iter().find(|problem| problem.project() == Some(&real))
@@ -159,7 +159,7 @@ pub fn remove(paths: &Paths, environment: &Environment, path: &Path) -> Result<R
     let (real, _) = place::resolve(path);
     edit(paths, |old| {
         let text = old.unwrap_or_default();
-        let before = evaluate(text, paths, environment);
+        let before = read(text, paths, environment);
         // Removing is how one gets rid of a repeated entry.
         let before = if before.only_duplicates { before } else { good(before)? };
         let mut new = text.to_owned();
@@ -174,7 +174,7 @@ pub fn remove(paths: &Paths, environment: &Environment, path: &Path) -> Result<R
         for entry in gone.iter().rev() {
             new = splice::cut(&new, &entry.header, entry.end);
         }
-        let after = evaluate(&new, paths, environment);
+        let after = read(&new, paths, environment);
         if !after.only_duplicates {
             good(after)?;
         }
@@ -188,7 +188,7 @@ pub fn remove(paths: &Paths, environment: &Environment, path: &Path) -> Result<R
 /// The first error of the file.
 pub fn list(paths: &Paths, environment: &Environment) -> Result<Vec<Listed>, EditError> {
     let text = source::read(&paths.config_file)?.unwrap_or_default();
-    let Evaluated { config, entries, problems, .. } = good(evaluate(&text, paths, environment))?;
+    let Meaning { config, entries, problems, .. } = good(read(&text, paths, environment))?;
     let listed = config.projects.into_iter().zip(entries).map(|(project, entry)| Listed {
         problem: problems.iter().find(|p| p.project() == Some(&project.path)).cloned(),
         line: splice::line_of(&text, entry.header.start),
@@ -227,12 +227,12 @@ fn edit<T>(
     Err(EditError::Busy(paths.config_file.clone()))
 }
 
-/// The evaluated config if it has no fault, or its first fault.
-fn good(mut evaluated: Evaluated) -> Result<Evaluated, ConfigError> {
-    if evaluated.faults.is_empty() {
-        return Ok(evaluated);
+/// The meaning config if it has no fault, or its first fault.
+fn good(mut meaning: Meaning) -> Result<Meaning, ConfigError> {
+    if meaning.faults.is_empty() {
+        return Ok(meaning);
     }
-    Err(evaluated.faults.swap_remove(0))
+    Err(meaning.faults.swap_remove(0))
 }
 
 fn not_inline(paths: &Paths, text: &str, inline: Option<usize>) -> Result<(), EditError> {

@@ -1,26 +1,29 @@
-//! The one error of a config: what is wrong, where, and what is allowed instead.
+//! The error of a config: the fault, its place, and what is allowed instead.
 
 use std::fmt::{self, Write as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-/// What is wrong with a config. Reads as one line.
+use toml::Spanned;
+use toml::de::DeValue;
+
+/// A fault of a config, as one line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fault {
-    /// The file is there, but the system does not give its content.
+    /// The file exists and cannot be read.
     #[error("the config cannot be read: {0}")]
     Unreadable(String),
-    /// Something else lies at the config's path.
+    /// The config's path leads to something that is no file.
     #[error("the config is {0}, not a file")]
     NotAFile(&'static str),
-    /// The config is a symbolic link to nothing. Not the same as no config: someone put it there.
+    /// The config is a symbolic link to nothing, which is not the same as no config.
     #[error("the config is a symbolic link to `{}`, which does not exist", .0.display())]
     Dangling(PathBuf),
-    /// Some bytes are no text.
+    /// Some bytes are not UTF-8.
     #[error("the config is not UTF-8 text")]
     NotUtf8,
-    /// Far more than any config holds.
+    /// The file is far longer than any config.
     #[error("the config is longer than {0} bytes")]
     TooLong(u64),
     /// It is not TOML.
@@ -31,31 +34,25 @@ pub enum Fault {
     UnknownKey {
         /// The key as written.
         key: String,
-        /// Where it stands, such as "in `[defaults]`".
-        table: &'static str,
+        /// Its table, such as "in `[defaults]`".
+        table: String,
     },
-    /// A value of another type.
-    #[error("`{key}` must be {expected}, and is {found}")]
+    /// A value that is no table, no list of tables or no string, and must be.
+    #[error("`{key}` must be {expected}, and is of type {found}")]
     WrongType {
         /// The key.
         key: String,
         /// The type that is expected, with its article.
         expected: &'static str,
-        /// The type that is there, with its article.
+        /// The type that is there.
         found: &'static str,
     },
-    /// A value of the right type outside of what makes sense.
-    #[error("`{key}` is out of range")]
-    OutOfRange {
-        /// The key.
-        key: String,
-    },
-    /// A text that means nothing: a bad glob, duration, size or choice.
-    #[error("`{key}` has a bad value: {why}")]
+    /// A value that cannot be used: its type, its range or its text.
+    #[error("`{key}`: {why}")]
     BadValue {
         /// The key.
         key: String,
-        /// What is wrong with the text.
+        /// The reason.
         why: String,
     },
     /// A project without a path.
@@ -72,7 +69,7 @@ pub enum Fault {
     /// The project's folder does not exist (now).
     #[error("the project's folder `{}` does not exist", .0.display())]
     Missing(PathBuf),
-    /// The project's path leads to something else than a folder.
+    /// The project's path leads to something that is no folder.
     #[error("the project `{}` is not a folder", .0.display())]
     NotAFolder(PathBuf),
     /// The project's path cannot be followed.
@@ -80,12 +77,12 @@ pub enum Fault {
     Unreachable {
         /// The folder.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         why: String,
     },
 }
 
-/// An error of a config file: what ([`Fault`]), where (file, line and column), and what is allowed.
+/// An error of a config file: the fault, its place (file, line and column), and what is allowed.
 ///
 /// `Display` renders it over several lines as rustc does, without the word "error:" in front;
 /// [`ConfigError::one_line`] is for logs and JSON.
@@ -95,11 +92,11 @@ pub struct ConfigError(Box<Parts>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Parts {
     file: PathBuf,
-    place: Option<Place>,
+    location: Option<Location>,
     detail: Detail,
 }
 
-/// What is to be said about a fault.
+/// A fault with its remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Detail {
     fault: Fault,
@@ -114,9 +111,10 @@ impl From<Fault> for Detail {
     }
 }
 
-/// A fault and the bytes of the file that it is about, before it is known which file that is.
+/// A fault in some text, before its file is known.
 #[derive(Clone, Debug)]
 pub(super) struct Found {
+    /// The bytes that it is about.
     pub(super) span: Range<usize>,
     detail: Box<Detail>,
 }
@@ -126,19 +124,46 @@ impl Found {
         Self { span, detail: Box::new(fault.into()) }
     }
 
-    /// A few words beside the caret: the way out.
+    /// The error of a value that serde refused. Its message has the form `REASON, expected ALLOWED`.
+    pub(super) fn of_value(
+        key: &str,
+        value: &Spanned<DeValue<'_>>,
+        error: &toml::de::Error,
+    ) -> Self {
+        let (why, allowed) = match error.message().split_once(", expected ") {
+            Some((why, allowed)) => (why, Some(allowed)),
+            None => (error.message(), None),
+        };
+        let fault = Fault::BadValue { key: key.to_owned(), why: why.to_owned() };
+        let span = error.span().filter(|span| !span.is_empty()).unwrap_or(value.span());
+        let found = Self::new(span, fault);
+        let Some(allowed) = allowed else { return found };
+        // Both name words in backticks: what is there, and what might be.
+        let quoted = |text: &'_ str| -> Vec<String> {
+            text.split('`').skip(1).step_by(2).map(ToOwned::to_owned).collect()
+        };
+        let (written, words) = (quoted(why), quoted(allowed));
+        let near = written.first().and_then(|word| did_you_mean(word, words.iter().map(|w| &**w)));
+        let found = found.allowed(allowed);
+        match near {
+            Some(near) => found.label(format!("did you mean `{near}`?")),
+            None => found,
+        }
+    }
+
+    /// Adds a few words beside the caret: the remedy.
     pub(super) fn label(mut self, text: impl Into<String>) -> Self {
         self.detail.label = Some(text.into());
         self
     }
 
-    /// What may stand there.
+    /// Adds the allowed values.
     pub(super) fn allowed(mut self, text: impl Into<String>) -> Self {
         self.detail.allowed = Some(text.into());
         self
     }
 
-    /// The project that it is about.
+    /// Adds the project that it is about.
     pub(super) fn project(mut self, path: &Path) -> Self {
         self.detail.project = Some(path.to_owned());
         self
@@ -151,18 +176,18 @@ impl Found {
 
     /// The error of this fault in `text`, the content of `file`.
     pub(super) fn in_file(self, file: &Path, text: &str) -> ConfigError {
-        let place = Some(Place::of(text, &self.span));
-        ConfigError(Box::new(Parts { file: file.to_owned(), place, detail: *self.detail }))
+        let location = Some(Location::of(text, &self.span));
+        ConfigError(Box::new(Parts { file: file.to_owned(), location, detail: *self.detail }))
     }
 }
 
 impl ConfigError {
     /// An error of the file as a whole.
     pub(super) fn of_file(file: &Path, fault: Fault) -> Self {
-        Self(Box::new(Parts { file: file.to_owned(), place: None, detail: fault.into() }))
+        Self(Box::new(Parts { file: file.to_owned(), location: None, detail: fault.into() }))
     }
 
-    /// What is wrong.
+    /// The fault.
     #[must_use]
     pub fn fault(&self) -> &Fault {
         &self.0.detail.fault
@@ -174,19 +199,19 @@ impl ConfigError {
         &self.0.file
     }
 
-    /// The line, from 1; none if it is the file as a whole that is wrong.
+    /// The line, from 1; none if the error is about the file as a whole.
     #[must_use]
     pub fn line(&self) -> Option<usize> {
-        self.0.place.as_ref().map(|place| place.line)
+        self.0.location.as_ref().map(|location| location.line)
     }
 
-    /// The column in characters, from 1; none if it is the file as a whole that is wrong.
+    /// The column in characters, from 1; none if the error is about the file as a whole.
     #[must_use]
     pub fn column(&self) -> Option<usize> {
-        self.0.place.as_ref().map(|place| place.column)
+        self.0.location.as_ref().map(|location| location.column)
     }
 
-    /// What is allowed there, in words.
+    /// The allowed values, in words.
     #[must_use]
     pub fn allowed(&self) -> Option<&str> {
         self.0.detail.allowed.as_deref()
@@ -213,8 +238,8 @@ impl ConfigError {
 
     fn location(&self) -> String {
         let file = self.0.file.display();
-        match &self.0.place {
-            Some(Place { line, column, .. }) => format!("{file}:{line}:{column}"),
+        match &self.0.location {
+            Some(Location { line, column, .. }) => format!("{file}:{line}:{column}"),
             None => file.to_string(),
         }
     }
@@ -222,11 +247,12 @@ impl ConfigError {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Parts { place, detail: Detail { fault, label, allowed, .. }, .. } = &*self.0;
-        let number = place.as_ref().map(|place| place.line.to_string()).unwrap_or_default();
+        let Parts { location, detail: Detail { fault, label, allowed, .. }, .. } = &*self.0;
+        let number =
+            location.as_ref().map(|location| location.line.to_string()).unwrap_or_default();
         let margin = " ".repeat(number.len());
         write!(out, "{fault}\n{margin}--> {}", self.location())?;
-        if let Some(Place { text, before, marked, .. }) = place {
+        if let Some(Location { text, before, marked, .. }) = location {
             let caret = " ".repeat(*before) + &"^".repeat(*marked);
             write!(out, "\n{margin} |\n{number} | {text}\n{margin} | {caret}")?;
             if let Some(label) = label {
@@ -243,9 +269,9 @@ impl fmt::Display for ConfigError {
     }
 }
 
-/// A place in a file, with the line's text ready to be shown.
+/// A line and column of a file, with the line's text ready to be shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Place {
+struct Location {
     line: usize,
     column: usize,
     /// The line, or the part of a long one around the place.
@@ -257,9 +283,9 @@ struct Place {
 }
 
 /// The most characters of one line that are shown.
-const WIDTH: usize = 120;
+const LINE_WIDTH: usize = 120;
 
-impl Place {
+impl Location {
     fn of(text: &str, span: &Range<usize>) -> Self {
         let boundary = |mut at: usize| {
             while !text.is_char_boundary(at) {
@@ -284,19 +310,22 @@ impl Place {
         // A byte order mark is no column, nor is the return of a line break.
         let before = text[line_start..start].trim_start_matches('\u{feff}').chars().count();
         let before = before.min(whole.len());
-        let from = if whole.len() > WIDTH { before.saturating_sub(WIDTH / 2) } else { 0 };
-        let part = whole.iter().skip(from).take(WIDTH).collect();
+        let from = if whole.len() > LINE_WIDTH { before.saturating_sub(LINE_WIDTH / 2) } else { 0 };
+        let part = whole.iter().skip(from).take(LINE_WIDTH).collect();
         let before_shown = before - from;
-        let marked = marked.min((WIDTH - before_shown.min(WIDTH)).max(1));
+        let marked = marked.min((LINE_WIDTH - before_shown.min(LINE_WIDTH)).max(1));
         Self { line, column: before + 1, text: part, before: before_shown, marked }
     }
 }
 
 /// The one of `allowed` that was probably meant by `written`.
-pub(super) fn did_you_mean<'a>(written: &str, allowed: &[&'a str]) -> Option<&'a str> {
+pub(super) fn did_you_mean<'a>(
+    written: &str,
+    allowed: impl Iterator<Item = &'a str>,
+) -> Option<&'a str> {
     let written = written.to_lowercase().replace('-', "_");
     let limit = ((written.chars().count() + 1) / 3).max(1);
-    let near = allowed.iter().map(|word| (distance(&written, word), *word));
+    let near = allowed.map(|word| (distance(&written, word), word));
     near.filter(|(distance, _)| *distance <= limit).min().map(|(_, word)| word)
 }
 
@@ -325,30 +354,30 @@ mod tests {
     fn the_place_is_counted_in_characters_from_one() {
         let text = "\u{feff}ä = 1\r\n\tbé = 2\r\n";
         let at = text.find("bé").unwrap();
-        let place = Place::of(text, &(at..at + "bé".len()));
+        let place = Location::of(text, &(at..at + "bé".len()));
         assert_eq!((place.line, place.column, place.marked), (2, 2, 2));
         assert_eq!(place.text, " bé = 2");
-        assert_eq!(Place::of(text, &(3..5)).column, 1, "the byte order mark does not count");
-        assert_eq!(Place::of("", &(0..0)).line, 1);
+        assert_eq!(Location::of(text, &(3..5)).column, 1, "the byte order mark does not count");
+        assert_eq!(Location::of("", &(0..0)).line, 1);
     }
 
     #[test]
     fn a_long_line_is_shown_around_the_place() {
         let text = format!("{}X{}", "a".repeat(500), "b".repeat(500));
-        let place = Place::of(&text, &(500..1001));
+        let place = Location::of(&text, &(500..1001));
         assert_eq!(place.column, 501);
         assert_eq!(place.text.chars().nth(place.before), Some('X'));
-        assert!(place.text.chars().count() <= WIDTH && place.marked <= WIDTH);
+        assert!(place.text.chars().count() <= LINE_WIDTH && place.marked <= LINE_WIDTH);
     }
 
     #[test]
     fn near_words_are_offered_and_far_ones_are_not() {
-        let keys = ["args", "debounce", "keep_snapshots"];
-        assert_eq!(did_you_mean("debonce", &keys), Some("debounce"));
-        assert_eq!(did_you_mean("keep-snapshot", &keys), Some("keep_snapshots"));
-        assert_eq!(did_you_mean("arg", &keys), Some("args"));
-        assert_eq!(did_you_mean("colour", &keys), None);
-        assert_eq!(did_you_mean("", &keys), None);
+        let keys = || ["args", "debounce", "keep_snapshots"].into_iter();
+        assert_eq!(did_you_mean("debonce", keys()), Some("debounce"));
+        assert_eq!(did_you_mean("keep-snapshot", keys()), Some("keep_snapshots"));
+        assert_eq!(did_you_mean("arg", keys()), Some("args"));
+        assert_eq!(did_you_mean("colour", keys()), None);
+        assert_eq!(did_you_mean("", keys()), None);
     }
 
     proptest! {
@@ -358,7 +387,7 @@ mod tests {
         fn any_place_of_any_text_can_be_shown(
             text in "(\\PC|[\u{feff}\r\n\t\0äéあ]){0,300}", start in 0..400usize, end in 0..400usize,
         ) {
-            let place = Place::of(&text, &(start..end));
+            let place = Location::of(&text, &(start..end));
             prop_assert!(place.line >= 1 && place.column >= 1 && place.marked >= 1);
             prop_assert!(!place.text.contains(char::is_control));
             prop_assert!(place.before <= place.text.chars().count());

@@ -1,33 +1,29 @@
 //! The JSON schema of the config, for editors.
 
-use schemars::Schema;
 use schemars::generate::SchemaSettings;
-use schemars::transform::RecursiveTransform;
 use serde_json::{Map, Value};
 
-use super::DEFAULT;
-use super::layer::FileLayer;
+use super::{Config, DEFAULT};
 
 /// The schema of a config file, as it is committed in `config/schema.json`.
 ///
-/// Draft 7, since that is what the TOML language servers know.
+/// Draft 7, since the TOML language servers know that one.
 #[must_use]
 pub fn json_schema() -> String {
-    // A key left out has no default of its own: what lies below shows through.
-    let no_null = RecursiveTransform(|schema: &mut Schema| {
-        if schema.get("default").is_some_and(Value::is_null) {
-            schema.remove("default");
-        }
-    });
-    let generator = SchemaSettings::draft07().with_transform(no_null).into_generator();
-    let mut schema = generator.into_root_schema_for::<FileLayer>().to_value();
-    if let Ok(defaults) = toml::from_str::<Map<String, Value>>(DEFAULT) {
-        for (table, values) in &defaults {
-            for (key, value) in values.as_object().into_iter().flatten() {
-                let property = format!("/properties/{table}/properties/{key}");
-                if let Some(Value::Object(property)) = schema.pointer_mut(&property) {
-                    property.insert("default".to_owned(), value.clone());
-                }
+    let generator = SchemaSettings::draft07().into_generator();
+    let mut schema = generator.into_root_schema_for::<Config>().to_value();
+    // Every key may be left out but a project's path.
+    let _ = schema.as_object_mut().map(|file| file.remove("required"));
+    if let Some(required) = schema.pointer_mut("/properties/project/items/required") {
+        *required = Value::from(["path"].as_slice());
+    }
+    let defaults = toml::from_str::<Map<String, Value>>(DEFAULT).unwrap_or_default();
+    for (table, values) in &defaults {
+        let Some(described) = schema.pointer_mut(&format!("/properties/{table}")) else { continue };
+        let _ = described.as_object_mut().map(|described| described.remove("required"));
+        for (key, value) in values.as_object().into_iter().flatten() {
+            if let Some(property) = described.pointer_mut(&format!("/properties/{key}")) {
+                property["default"] = value.clone();
             }
         }
     }
@@ -36,7 +32,6 @@ pub fn json_schema() -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::layer::keys;
     use super::*;
 
     fn schema() -> Value {
@@ -59,27 +54,28 @@ mod tests {
     }
 
     #[test]
-    fn the_schema_knows_the_keys_that_the_messages_name() {
+    fn the_schema_describes_every_key_of_the_shipped_default() {
         let schema = schema();
         let keys_of = |pointer: &str| {
             let properties = schema.pointer(pointer).unwrap().as_object().unwrap();
             properties.keys().cloned().collect::<std::collections::BTreeSet<_>>()
         };
-        for (pointer, keys) in [
-            ("/properties", keys::FILE),
-            ("/properties/cache/properties", keys::CACHE),
-            ("/properties/log/properties", keys::LOG),
-            ("/properties/background/properties", keys::BACKGROUND),
-            ("/properties/defaults/properties", keys::DEFAULTS),
-            ("/properties/project/items/properties", keys::PROJECT),
-        ] {
-            assert_eq!(keys_of(pointer), keys.iter().map(ToString::to_string).collect());
+        let defaults = toml::from_str::<Map<String, Value>>(DEFAULT).unwrap();
+        let mut tables = defaults.keys().cloned().collect::<std::collections::BTreeSet<_>>();
+        tables.insert("project".to_owned());
+        assert_eq!(keys_of("/properties"), tables);
+        for (table, values) in &defaults {
+            let properties = format!("/properties/{table}/properties");
+            let written = values.as_object().unwrap().keys().cloned().collect();
+            assert_eq!(keys_of(&properties), written);
+            for (key, property) in schema.pointer(&properties).unwrap().as_object().unwrap() {
+                assert!(property.get("default").is_some(), "{key}");
+                assert!(property.get("description").is_some(), "{key}");
+            }
         }
-        let defaults = schema.pointer("/properties/defaults/properties").unwrap();
-        for (key, property) in defaults.as_object().unwrap() {
-            assert!(property.get("default").is_some(), "{key}");
-            assert!(property.get("description").is_some(), "{key}");
-        }
+        let mut of_project = keys_of("/properties/project/items/properties");
+        assert!(of_project.remove("path"));
+        assert_eq!(of_project, keys_of("/properties/defaults/properties"));
     }
 
     #[test]

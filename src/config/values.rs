@@ -1,156 +1,301 @@
-//! The values of the config's keys: each read from TOML with its type, its range and its meaning
-//! checked, and an error that says what is allowed.
+//! How values of the config are written: one type for each notation.
+//!
+//! A field of a settings struct names its notation with `#[serde(with = ...)]`. The notation reads
+//! the value, refuses what makes no sense, writes the value back, and describes it for the schema.
+//!
+//! The error messages have the form `REASON, expected ALLOWED`, as serde's own have.
 
-use std::ops::RangeInclusive;
+use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use globset::GlobBuilder;
-use toml::Spanned;
-use toml::de::DeValue;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Unexpected, Visitor};
+use serde::ser::{Serialize, Serializer};
 
-use super::error::{Fault, Found, did_you_mean};
-use super::units;
-use super::{Effort, Level, Runner};
+use super::{TargetDir, show, units};
 
-/// A value as it stands in the file.
-pub(super) type Raw<'i> = Spanned<DeValue<'i>>;
+/// The longest duration that makes sense, in milliseconds: ten years.
+pub(super) const TEN_YEARS: u64 = 3_650 * 86_400_000;
 
-/// The longest duration that makes sense: ten years.
-const LONGEST: Duration = Duration::from_secs(3_650 * 86_400);
+/// A field that holds a number in some unit.
+pub(super) trait Amount {
+    /// The field's value for a number.
+    fn from_amount(number: u64) -> Self;
+    /// The number for the field's value.
+    fn amount(&self) -> u64;
+}
 
-/// What a time to live may be.
-pub(super) const TTL: RangeInclusive<Duration> = Duration::from_millis(1)..=LONGEST;
-/// What a quiet time after a save may be.
-pub(super) const DEBOUNCE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3_600);
-/// What a time limit may be; zero means none.
-pub(super) const TIMEOUT: RangeInclusive<Duration> = Duration::ZERO..=LONGEST;
-/// How many snapshots may be kept.
-pub(super) const SNAPSHOTS: RangeInclusive<u32> = 1..=1_000;
-/// `verify_percent`.
-pub(super) const PERCENT: RangeInclusive<u32> = 0..=100;
-/// `flaky_runs`.
-pub(super) const RUNS: RangeInclusive<u32> = 1..=1_000;
-/// `battery_below`, in percent.
-pub(super) const CHARGE: RangeInclusive<u32> = 1..=100;
-/// `memory_pressure`, in percent; zero means no limit.
-pub(super) const PRESSURE: RangeInclusive<u32> = 0..=100;
-/// Jobs; zero means automatic. More than any machine has is a slip.
-pub(super) const JOBS: RangeInclusive<u32> = 0..=1_024;
-/// How large all records may grow: from one that still holds a record or two.
-pub(super) const MAX_SIZE: RangeInclusive<u64> = 1 << 20..=1 << 50;
-
-/// The type of a value, with its article.
-fn type_of(value: &DeValue<'_>) -> &'static str {
-    match value {
-        DeValue::String(_) => "a string",
-        DeValue::Integer(_) => "an integer",
-        DeValue::Float(_) => "a float",
-        DeValue::Boolean(_) => "a boolean",
-        DeValue::Datetime(_) => "a date",
-        DeValue::Array(_) => "a list",
-        DeValue::Table(_) => "a table",
+impl Amount for u64 {
+    fn from_amount(number: u64) -> Self {
+        number
+    }
+    fn amount(&self) -> u64 {
+        *self
     }
 }
 
-/// The error of a value that has another type.
-pub(super) fn wrong_type(key: &str, value: &Raw<'_>, expected: &'static str) -> Found {
-    let found = type_of(value.get_ref());
-    Found::new(value.span(), Fault::WrongType { key: key.to_owned(), expected, found })
-}
-
-fn bad(key: &str, value: &Raw<'_>, why: impl Into<String>) -> Found {
-    Found::new(value.span(), Fault::BadValue { key: key.to_owned(), why: why.into() })
-}
-
-fn out_of_range(key: &str, value: &Raw<'_>) -> Found {
-    Found::new(value.span(), Fault::OutOfRange { key: key.to_owned() })
-}
-
-/// A text as TOML writes it.
-pub(super) fn quoted(text: &str) -> String {
-    toml_edit::Value::from(text).to_string()
-}
-
-/// A list of texts as TOML writes it.
-pub(super) fn list(texts: impl IntoIterator<Item = impl AsRef<str>>) -> String {
-    let quoted = texts.into_iter().map(|text| quoted(text.as_ref())).collect::<Vec<_>>();
-    format!("[{}]", quoted.join(", "))
-}
-
-/// A list of strings, each checked by `check`, which says what is wrong with it.
-fn strings(
-    key: &str,
-    value: &Raw<'_>,
-    allowed: &str,
-    check: impl Fn(&str) -> Result<(), String>,
-) -> Result<Vec<String>, Found> {
-    let DeValue::Array(items) = value.get_ref() else {
-        let error = wrong_type(key, value, "a list of strings").allowed(allowed);
-        return Err(match value.get_ref() {
-            // What was most probably meant: the words of the one string.
-            DeValue::String(text) => {
-                error.label(format!("write {}", list(text.split_whitespace())))
-            }
-            _ => error,
-        });
-    };
-    let mut texts = Vec::new();
-    for item in items.iter() {
-        let DeValue::String(text) = item.get_ref() else {
-            return Err(wrong_type(key, item, "a list of strings").allowed(allowed));
-        };
-        check(text).map_err(|why| bad(key, item, why).allowed(allowed))?;
-        texts.push(text.to_string());
+impl Amount for u32 {
+    fn from_amount(number: u64) -> Self {
+        Self::try_from(number).unwrap_or(Self::MAX)
     }
-    Ok(texts)
+    fn amount(&self) -> u64 {
+        u64::from(*self)
+    }
 }
 
-/// The words of a command line. What they mean is cargo's to say.
-pub(super) fn args(key: &str, value: &Raw<'_>) -> Result<Vec<String>, Found> {
-    strings(key, value, "a list with one word an entry, such as [\"-p\", \"my-crate\"]", |word| {
+impl Amount for NonZeroUsize {
+    fn from_amount(number: u64) -> Self {
+        usize::try_from(number).ok().and_then(Self::new).unwrap_or(Self::MIN)
+    }
+    fn amount(&self) -> u64 {
+        self.get() as u64
+    }
+}
+
+/// In milliseconds.
+impl Amount for Duration {
+    fn from_amount(number: u64) -> Self {
+        Self::from_millis(number)
+    }
+    fn amount(&self) -> u64 {
+        u64::try_from(self.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Zero means none.
+impl<T: Amount> Amount for Option<T> {
+    fn from_amount(number: u64) -> Self {
+        (number > 0).then(|| T::from_amount(number))
+    }
+    fn amount(&self) -> u64 {
+        self.as_ref().map_or(0, T::amount)
+    }
+}
+
+/// The units of a text such as `1h 30m`.
+pub(super) trait Unit {
+    /// How to write it, for messages.
+    const NOTATION: &'static str;
+    /// The texts that are read, as a regular expression.
+    const PATTERN: &'static str;
+    /// A few such texts.
+    const EXAMPLES: &'static [&'static str];
+    /// Reads a text; the error is the reason.
+    fn parse(text: &str) -> Result<u64, String>;
+    /// Writes a text that reads back.
+    fn format(number: u64) -> String;
+}
+
+/// Durations in milliseconds: `1h 30m`.
+pub(super) enum Millis {}
+
+impl Unit for Millis {
+    const NOTATION: &'static str =
+        "written with the units d, h, m, s and ms, such as \"90s\" or \"1h 30m\"";
+    const PATTERN: &'static str = units::DURATION_PATTERN;
+    const EXAMPLES: &'static [&'static str] = &["500ms", "90s", "1h 30m"];
+    fn parse(text: &str) -> Result<u64, String> {
+        units::parse_duration(text).map(|duration| duration.amount())
+    }
+    fn format(number: u64) -> String {
+        units::format_duration(Duration::from_millis(number))
+    }
+}
+
+/// Sizes in bytes: `2GiB`.
+pub(super) enum Bytes {}
+
+impl Unit for Bytes {
+    const NOTATION: &'static str = "written with a unit (B, KiB, MiB, GiB, TiB, KB, MB, GB, TB)";
+    const PATTERN: &'static str = units::SIZE_PATTERN;
+    const EXAMPLES: &'static [&'static str] = &["512MiB", "2GiB"];
+    fn parse(text: &str) -> Result<u64, String> {
+        units::parse_size(text)
+    }
+    fn format(number: u64) -> String {
+        units::format_size(number)
+    }
+}
+
+/// Percentages: `40%`.
+pub(super) enum Percent {}
+
+impl Unit for Percent {
+    const NOTATION: &'static str = "written with its sign, such as \"40%\"";
+    const PATTERN: &'static str = units::PERCENT_PATTERN;
+    const EXAMPLES: &'static [&'static str] = &["40%"];
+    fn parse(text: &str) -> Result<u64, String> {
+        units::parse_percent(text)
+    }
+    fn format(number: u64) -> String {
+        format!("{number}%")
+    }
+}
+
+/// A text with units, whose value lies between two bounds.
+pub(super) struct Text<U, const MIN: u64, const MAX: u64>(PhantomData<U>);
+
+impl<U: Unit, const MIN: u64, const MAX: u64> Text<U, MIN, MAX> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>, V: Amount>(
+        from: D,
+    ) -> Result<V, D::Error> {
+        from.deserialize_str(Self(PhantomData)).map(V::from_amount)
+    }
+
+    pub(super) fn serialize<S: Serializer, V: Amount>(value: &V, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&U::format(value.amount()))
+    }
+}
+
+impl<U: Unit, const MIN: u64, const MAX: u64> Visitor<'_> for Text<U, MIN, MAX> {
+    type Value = u64;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} to {}, {}", U::format(MIN), U::format(MAX), U::NOTATION)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<u64, E> {
+        let expected: &dyn serde::de::Expected = &self;
+        match U::parse(text) {
+            Ok(number) if (MIN..=MAX).contains(&number) => Ok(number),
+            Ok(_) => Err(E::custom(format_args!("`{text}` is out of range, expected {expected}"))),
+            Err(reason) => Err(E::custom(format_args!("{reason}, expected {expected}"))),
+        }
+    }
+}
+
+impl<U: Unit, const MIN: u64, const MAX: u64> JsonSchema for Text<U, MIN, MAX> {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        "Text".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": U::PATTERN, "examples": U::EXAMPLES })
+    }
+}
+
+/// A whole number between two bounds.
+pub(super) struct Whole<const MIN: u64, const MAX: u64>;
+
+impl<const MIN: u64, const MAX: u64> Whole<MIN, MAX> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>, V: Amount>(
+        from: D,
+    ) -> Result<V, D::Error> {
+        from.deserialize_u64(Self).map(V::from_amount)
+    }
+
+    pub(super) fn serialize<S: Serializer, V: Amount>(value: &V, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_u64(value.amount())
+    }
+}
+
+impl<const MIN: u64, const MAX: u64> Visitor<'_> for Whole<MIN, MAX> {
+    type Value = u64;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{MIN} to {MAX}, written without quotes")
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<u64, E> {
+        let within = u64::try_from(number).ok().filter(|number| (MIN..=MAX).contains(number));
+        within.ok_or_else(|| E::invalid_value(Unexpected::Signed(number), &self))
+    }
+}
+
+impl<const MIN: u64, const MAX: u64> JsonSchema for Whole<MIN, MAX> {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        "Whole".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "integer", "minimum": MIN, "maximum": MAX })
+    }
+}
+
+/// What the strings of a list are.
+pub(super) trait Item {
+    /// What may stand in the list, for messages.
+    const ALLOWED: &'static str;
+    /// Says what is wrong with a string.
+    fn check(text: &str) -> Result<(), String>;
+    /// The schema of one string.
+    fn schema() -> Schema {
+        json_schema!({ "type": "string", "minLength": 1 })
+    }
+}
+
+/// The words of a command line. Their meaning is cargo's business.
+pub(super) enum Word {}
+
+impl Item for Word {
+    const ALLOWED: &'static str = "a list with one word an entry, such as [\"-p\", \"my-crate\"]";
+    fn check(word: &str) -> Result<(), String> {
         if word.is_empty() {
             return Err("a word is empty".to_owned());
         }
         no_nul(word)
-    })
-}
-
-/// No path and no argument of a program can hold a zero byte.
-fn no_nul(text: &str) -> Result<(), String> {
-    if text.contains('\0') { Err("it holds a zero character".to_owned()) } else { Ok(()) }
+    }
 }
 
 /// Globs of packages and test targets.
-pub(super) fn names(key: &str, value: &Raw<'_>) -> Result<Vec<String>, Found> {
-    let allowed = "globs of packages or test targets, such as \"my-crate\", \"*::network\" or \
-                   \"my-crate (doc)\"";
-    strings(key, value, allowed, check_name)
+pub(super) enum TargetName {}
+
+impl Item for TargetName {
+    const ALLOWED: &'static str = "a list of globs of packages or test targets, such as \
+                                   \"my-crate\", \"*::network\" or \"my-crate (doc)\"";
+    fn check(glob: &str) -> Result<(), String> {
+        check_text_glob(glob)
+    }
 }
 
 /// Globs of addresses.
-pub(super) fn addresses(key: &str, value: &Raw<'_>) -> Result<Vec<String>, Found> {
-    let allowed = "globs of addresses, such as \"127.0.0.1:5432\", \"*:5432\" or \
-                   \"/run/postgresql/*\"";
-    strings(key, value, allowed, check_name)
-}
+pub(super) enum Address {}
 
-/// A glob over a text that is no path: `*` stands for anything.
-fn check_name(glob: &str) -> Result<(), String> {
-    if glob.is_empty() {
-        return Err("a glob is empty".to_owned());
+impl Item for Address {
+    const ALLOWED: &'static str = "a list of globs of addresses, such as \"127.0.0.1:5432\", \
+                                   \"*:5432\" or \"/run/postgresql/*\"";
+    fn check(glob: &str) -> Result<(), String> {
+        check_text_glob(glob)
     }
-    globset::Glob::new(glob).map(drop).map_err(|error| format!("`{glob}`: {}", error.kind()))
 }
 
-/// Globs that add files.
-pub(super) fn included(key: &str, value: &Raw<'_>) -> Result<Vec<String>, Found> {
-    strings(key, value, GLOBS, |glob| check_glob(glob).map(drop))
+/// What a list of files may hold.
+const FILE_GLOBS: &str = "a list of globs relative to the workspace, such as \"fixtures/**\", \
+                          \"*.md\" or \"data/{a,b}.json\"";
+
+/// Globs of files that count.
+pub(super) enum Included {}
+
+impl Item for Included {
+    const ALLOWED: &'static str = FILE_GLOBS;
+    fn check(glob: &str) -> Result<(), String> {
+        file_glob(glob).map(drop)
+    }
+    fn schema() -> Schema {
+        json_schema!({
+            "type": "string",
+            "minLength": 1,
+            "pattern": "^[^/~$!]",
+            "not": { "pattern": "/$|(^|/)\\.\\.?(/|$)" },
+        })
+    }
 }
 
-/// Globs that take files away.
-pub(super) fn excluded(key: &str, value: &Raw<'_>) -> Result<Vec<String>, Found> {
-    strings(key, value, GLOBS, |glob| {
-        let matcher = check_glob(glob)?;
+/// Globs of files that do not count.
+pub(super) enum Excluded {}
+
+impl Item for Excluded {
+    const ALLOWED: &'static str = FILE_GLOBS;
+    fn check(glob: &str) -> Result<(), String> {
+        let matcher = file_glob(glob)?;
         // These two decide every build. Without them every verdict would be stale, silently.
         match ["Cargo.toml", "Cargo.lock"].into_iter().find(|file| matcher.is_match(file)) {
             Some(file) => {
@@ -158,15 +303,28 @@ pub(super) fn excluded(key: &str, value: &Raw<'_>) -> Result<Vec<String>, Found>
             }
             None => Ok(()),
         }
-    })
+    }
+    fn schema() -> Schema {
+        Included::schema()
+    }
 }
 
-const GLOBS: &str =
-    "globs relative to the workspace, such as \"fixtures/**\", \"*.md\" or \"data/{a,b}.json\"";
+/// No path and no argument of a program can hold a zero byte.
+pub(super) fn no_nul(text: &str) -> Result<(), String> {
+    if text.contains('\0') { Err("it holds a zero character".to_owned()) } else { Ok(()) }
+}
 
-/// A glob that means something below a workspace. Those that could never match anything are
-/// refused, since they would be ignored in silence.
-fn check_glob(glob: &str) -> Result<globset::GlobMatcher, String> {
+/// Checks a glob over a text that is no path: `*` stands for anything.
+fn check_text_glob(glob: &str) -> Result<(), String> {
+    if glob.is_empty() {
+        return Err("a glob is empty".to_owned());
+    }
+    globset::Glob::new(glob).map(drop).map_err(|error| format!("`{glob}`: {}", error.kind()))
+}
+
+/// Compiles a glob over the files of a workspace. A glob that could never match is refused, since
+/// it would be ignored in silence.
+fn file_glob(glob: &str) -> Result<globset::GlobMatcher, String> {
     no_nul(glob)?;
     if glob.is_empty() {
         return Err("a glob is empty".to_owned());
@@ -187,158 +345,122 @@ fn check_glob(glob: &str) -> Result<globset::GlobMatcher, String> {
     Ok(compiled.map_err(|error| format!("`{glob}`: {}", error.kind()))?.compile_matcher())
 }
 
-/// A duration within `range`.
-pub(super) fn duration(
-    key: &str,
-    value: &Raw<'_>,
-    range: RangeInclusive<Duration>,
-) -> Result<Duration, Found> {
-    let allowed = || {
-        let [from, to] = [range.start(), range.end()].map(|d| units::format_duration(*d));
-        format!("{from} to {to}, written with the units d, h, m, s and ms, such as \"1h 30m\"")
-    };
-    let text = match value.get_ref() {
-        DeValue::String(text) => text,
-        DeValue::Integer(number) => {
-            let error = wrong_type(key, value, "a string").allowed(allowed());
-            return Err(error.label(format!("with its unit, such as \"{number}s\"")));
+/// A list of strings.
+pub(super) struct List<I>(PhantomData<I>);
+
+impl<I: Item> List<I> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+        from.deserialize_seq(Self(PhantomData))
+    }
+
+    pub(super) fn serialize<S: Serializer>(texts: &[String], to: S) -> Result<S::Ok, S::Error> {
+        texts.serialize(to)
+    }
+}
+
+impl<'de, I: Item> Visitor<'de> for List<I> {
+    type Value = Vec<String>;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(I::ALLOWED)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<String>, A::Error> {
+        let mut texts = Vec::new();
+        while let Some(Checked::<I>(text, _)) = items.next_element()? {
+            texts.push(text);
         }
-        _ => return Err(wrong_type(key, value, "a string").allowed(allowed())),
-    };
-    let duration = units::parse_duration(text);
-    let duration = duration.map_err(|why| bad(key, value, why).allowed(allowed()))?;
-    if !range.contains(&duration) {
-        return Err(out_of_range(key, value).allowed(allowed()));
+        Ok(texts)
     }
-    Ok(duration)
 }
 
-/// A size in bytes within `range`.
-pub(super) fn size(key: &str, value: &Raw<'_>, range: RangeInclusive<u64>) -> Result<u64, Found> {
-    let allowed = || {
-        let [from, to] = [range.start(), range.end()].map(|bytes| units::format_size(*bytes));
-        format!("{from} to {to}, written with a unit (B, KiB, MiB, GiB, TiB, KB, MB, GB, TB)")
-    };
-    let DeValue::String(text) = value.get_ref() else {
-        return Err(wrong_type(key, value, "a string").allowed(allowed()));
-    };
-    let size = units::parse_size(text);
-    let size = size.map_err(|why| bad(key, value, why).allowed(allowed()))?;
-    if !range.contains(&size) {
-        return Err(out_of_range(key, value).allowed(allowed()));
+impl<I: Item> JsonSchema for List<I> {
+    fn inline_schema() -> bool {
+        true
     }
-    Ok(size)
+    fn schema_name() -> Cow<'static, str> {
+        "List".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "array", "items": I::schema() })
+    }
 }
 
-/// A percentage within `range`.
-pub(super) fn percent(
-    key: &str,
-    value: &Raw<'_>,
-    range: RangeInclusive<u32>,
-) -> Result<u32, Found> {
-    let allowed = || format!("\"{}%\" to \"{}%\"", range.start(), range.end());
-    let text = match value.get_ref() {
-        DeValue::String(text) => text,
-        DeValue::Integer(number) => {
-            let error = wrong_type(key, value, "a string").allowed(allowed());
-            return Err(error.label(format!("with its sign, as \"{number}%\"")));
+/// One string of a list; it is checked here so that an error has the place of the string.
+struct Checked<I>(String, PhantomData<I>);
+
+impl<'de, I: Item> Deserialize<'de> for Checked<I> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_str(ItemVisitor(PhantomData::<I>))
+    }
+}
+
+struct ItemVisitor<I>(PhantomData<I>);
+
+impl<I: Item> Visitor<'_> for ItemVisitor<I> {
+    type Value = Checked<I>;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(I::ALLOWED)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Checked<I>, E> {
+        match I::check(text) {
+            Ok(()) => Ok(Checked(text.to_owned(), PhantomData)),
+            Err(reason) => Err(E::custom(format_args!("{reason}, expected {}", I::ALLOWED))),
         }
-        _ => return Err(wrong_type(key, value, "a string").allowed(allowed())),
-    };
-    let percent = units::parse_percent(text);
-    let percent = percent.map_err(|why| bad(key, value, why).allowed(allowed()))?;
-    let within = u32::try_from(percent).ok().filter(|percent| range.contains(percent));
-    within.ok_or_else(|| out_of_range(key, value).allowed(allowed()))
-}
-
-/// A whole number within `range`.
-pub(super) fn number(key: &str, value: &Raw<'_>, range: RangeInclusive<u32>) -> Result<u32, Found> {
-    let allowed = || format!("{} to {}", range.start(), range.end());
-    let DeValue::Integer(number) = value.get_ref() else {
-        return Err(unquote(wrong_type(key, value, "an integer"), value).allowed(allowed()));
-    };
-    let parsed = u32::from_str_radix(number.as_str(), number.radix());
-    let within = parsed.ok().filter(|number| range.contains(number));
-    within.ok_or_else(|| out_of_range(key, value).allowed(allowed()))
-}
-
-/// Yes or no.
-pub(super) fn boolean(key: &str, value: &Raw<'_>) -> Result<bool, Found> {
-    let DeValue::Boolean(value) = value.get_ref() else {
-        return Err(unquote(wrong_type(key, value, "a boolean"), value).allowed("true or false"));
-    };
-    Ok(*value)
-}
-
-/// Numbers and booleans in quotes are the usual slip.
-fn unquote(error: Found, value: &Raw<'_>) -> Found {
-    if value.get_ref().is_str() { error.label("without quotes") } else { error }
-}
-
-/// The path of a project, as written.
-pub(super) fn path(key: &str, value: &Raw<'_>) -> Result<Spanned<String>, Found> {
-    let DeValue::String(text) = value.get_ref() else {
-        return Err(wrong_type(key, value, "a string").allowed(PATH));
-    };
-    no_nul(text).map_err(|why| bad(key, value, why).allowed(PATH))?;
-    Ok(Spanned::new(value.span(), text.to_string()))
-}
-
-/// Where the tests are built: a word, or a path as written.
-pub(super) fn target_dir(key: &str, value: &Raw<'_>) -> Result<Spanned<String>, Found> {
-    let DeValue::String(text) = value.get_ref() else {
-        return Err(wrong_type(key, value, "a string").allowed(TARGET_DIR));
-    };
-    no_nul(text).map_err(|why| bad(key, value, why).allowed(TARGET_DIR))?;
-    // Relative to what? Whoever slips in a word means one of the two.
-    if !WORDS.contains(&&**text) && !text.starts_with(['/', '~', '$']) {
-        let why = format!("`{text}` is neither");
-        let error = bad(key, value, why).allowed(TARGET_DIR);
-        return Err(match did_you_mean(text, WORDS) {
-            Some(name) => error.label(format!("did you mean {}?", quoted(name))),
-            None => error,
-        });
     }
-    Ok(Spanned::new(value.span(), text.to_string()))
 }
-
-const WORDS: &[&str] = &["cargo", "own"];
 
 /// What `target_dir` may be.
 pub(super) const TARGET_DIR: &str =
-    "\"cargo\", \"own\", or an absolute path, or one that starts with `~/` or `$NAME/`";
+    "`cargo`, `own`, an absolute path, or a path that starts with `~/` or `$NAME/`";
 
 /// What the path of a project may be.
 pub(super) const PATH: &str = "an absolute path, or one that starts with `~/` or `$NAME/`";
 
-/// One of the named choices.
-fn choice<T: Copy>(key: &str, value: &Raw<'_>, choices: &[(&'static str, T)]) -> Result<T, Found> {
-    let names = choices.iter().map(|(name, _)| *name).collect::<Vec<_>>();
-    let allowed = names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ");
-    let DeValue::String(text) = value.get_ref() else {
-        return Err(wrong_type(key, value, "a string").allowed(allowed));
-    };
-    if let Some((_, chosen)) = choices.iter().find(|(name, _)| name == text) {
-        return Ok(*chosen);
+/// A path in it is as written until [`super::read`] has expanded it.
+impl<'de> Deserialize<'de> for TargetDir {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Place;
+        impl Visitor<'_> for Place {
+            type Value = TargetDir;
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str(TARGET_DIR)
+            }
+            fn visit_str<E: Error>(self, text: &str) -> Result<TargetDir, E> {
+                match text {
+                    "cargo" => Ok(TargetDir::Cargo),
+                    "own" => Ok(TargetDir::Own(std::path::PathBuf::new())),
+                    path if path.starts_with(['/', '~', '$']) => Ok(TargetDir::At(path.into())),
+                    other => Err(E::custom(format_args!(
+                        "`{other}` is neither a known word nor an absolute path, expected {TARGET_DIR}"
+                    ))),
+                }
+            }
+        }
+        from.deserialize_str(Place)
     }
-    let error = bad(key, value, format!("there is no {}", quoted(text))).allowed(allowed);
-    Err(match did_you_mean(text, &names) {
-        Some(name) => error.label(format!("did you mean {}?", quoted(name))),
-        None => error,
-    })
 }
 
-/// What runs the tests.
-pub(super) fn runner(key: &str, value: &Raw<'_>) -> Result<Runner, Found> {
-    choice(key, value, &Runner::ALL.map(|runner| (runner.as_str(), runner)))
+impl Serialize for TargetDir {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Cargo => to.serialize_str("cargo"),
+            Self::Own(_) => to.serialize_str("own"),
+            Self::At(path) => to.serialize_str(&show::escape(&path.to_string_lossy())),
+        }
+    }
 }
 
-/// How much is done in the background.
-pub(super) fn effort(key: &str, value: &Raw<'_>) -> Result<Effort, Found> {
-    choice(key, value, &Effort::ALL.map(|effort| (effort.as_str(), effort)))
-}
-
-/// How much is logged.
-pub(super) fn level(key: &str, value: &Raw<'_>) -> Result<Level, Found> {
-    choice(key, value, &Level::ALL.map(|level| (level.as_str(), level)))
+impl JsonSchema for TargetDir {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        "TargetDir".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "minLength": 1 })
+    }
 }
