@@ -1,8 +1,8 @@
 //! Records of test runs by content: what was proven once need not be run again.
 //!
-//! A record is found by its [`Key`], a digest of everything that decides the outcome. It answers
+//! A record is found by its [`RecordKey`], a digest of everything that decides the outcome. It answers
 //! ([`Lookup::Hit`]) only if it is green, whole, young enough and not from the future; in every
-//! other case [`Reason`] says why not, and an unreadable file is one of those cases and never an
+//! other case [`MissReason`] says why not, and an unreadable file is one of those cases and never an
 //! error. Whether a record's [`Input`]s are still what they were is for the caller to see: the
 //! cache knows no workspace.
 //!
@@ -42,12 +42,14 @@ mod sweep;
 mod targets;
 
 pub use gc::GcOptions;
-pub use put::{PutError, Stored};
-pub use record::{Input, InputState, Key, Level, ParseLevelError, Record};
-pub use retention::Why;
-pub use state::{Flaky, Inseparable, LastVerdict, ProjectState, StateError, Unkept, UnkeptCall};
-pub use sweep::{Item, ProjectStats, Removed, Report, Stats, SweepError};
-pub use targets::{OwnTarget, mark_own_target, own_targets, remove_leftovers};
+pub use put::{PutError, StoredRecord};
+pub use record::{Input, InputState, ParseRecordLevelError, Record, RecordKey, RecordLevel};
+pub use retention::RemovalReason;
+pub use state::{
+    FlakyTest, InseparablePackages, LastVerdict, ProjectState, StateError, Uncached, UncachedCall,
+};
+pub use sweep::{CacheItem, ProjectStats, RemovedItem, Stats, SweepError, SweepReport};
+pub use targets::{OwnTargetDir, mark_own_target_dir, own_target_dirs, remove_leftovers};
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -61,7 +63,7 @@ use tracing::warn;
 use crate::model::{Timestamp, Verdict};
 use files::{Stamp, Unread};
 use layout::Layout;
-use memory::Memory;
+use memory::RecentRecords;
 
 /// How much is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,12 +89,12 @@ pub enum Lookup {
     /// Green, if the record's inputs are still what they were.
     Hit(Arc<Record>),
     /// Unknown: the tests must run.
-    Miss(Reason),
+    Miss(MissReason),
 }
 
-/// Why the cache has no answer.
+/// RemovalReason the cache has no answer.
 #[derive(Clone, Debug)]
-pub enum Reason {
+pub enum MissReason {
     /// Nothing was recorded for this key, or it is not kept any more.
     Absent,
     /// The record is older than records may be.
@@ -103,12 +105,12 @@ pub enum Reason {
     /// The record was made later than it is now: the clock was set back, and ages mean nothing.
     FromTheFuture,
     /// The file is not a readable record: what is odd about it.
-    Odd(String),
+    Malformed(String),
     /// These tests failed. That is known, but it is no answer: they must run again.
     NotGreen(Arc<Record>),
 }
 
-impl fmt::Display for Reason {
+impl fmt::Display for MissReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Absent => f.write_str("nothing is recorded for this state of the tree"),
@@ -116,7 +118,7 @@ impl fmt::Display for Reason {
             Self::FromTheFuture => {
                 f.write_str("the record is from the future: the clock was set back")
             }
-            Self::Odd(what) => write!(f, "the record cannot be used: {what}"),
+            Self::Malformed(what) => write!(f, "the record cannot be used: {what}"),
             Self::NotGreen(_) => f.write_str("the tests failed in this state of the tree"),
         }
     }
@@ -127,7 +129,7 @@ impl fmt::Display for Reason {
 #[derive(Debug)]
 pub struct Cache {
     layout: Layout,
-    memory: Mutex<Memory>,
+    memory: Mutex<RecentRecords>,
 }
 
 impl Cache {
@@ -144,7 +146,7 @@ impl Cache {
     }
 
     /// Asks for the record of `key`, which may be `ttl` old.
-    pub fn get(&self, key: &Key, now: Timestamp, ttl: Duration) -> Lookup {
+    pub fn get(&self, key: &RecordKey, now: Timestamp, ttl: Duration) -> Lookup {
         match self.read(key) {
             Ok(record) => judge(record, now, ttl),
             Err(reason) => Lookup::Miss(reason),
@@ -175,13 +177,13 @@ impl Cache {
     pub fn records_of(&self, project: &Path, selection: &str) -> Vec<Record> {
         let tag = layout::selection_tag(selection);
         let claims = index::claims_of(&self.layout, record::project_digest(project));
-        let keys: BTreeSet<Key> = claims
+        let keys: BTreeSet<RecordKey> = claims
             .unwrap_or_default()
             .iter()
             .filter(|claim| claim.selection == tag)
             .map(|claim| claim.key)
             .collect();
-        let load = |key: &Key| Some(index::load(&self.layout, key).ok()?.0);
+        let load = |key: &RecordKey| Some(index::load(&self.layout, key).ok()?.0);
         let mut records: Vec<_> = keys.iter().filter_map(load).collect();
         records.retain(|record| record.selection == selection && record.project == project);
         records.sort_unstable_by_key(|record| Reverse(record.created));
@@ -189,7 +191,7 @@ impl Cache {
     }
 
     /// The record as it lies on the disk or is remembered, whatever it says.
-    fn read(&self, key: &Key) -> Result<Arc<Record>, Reason> {
+    fn read(&self, key: &RecordKey) -> Result<Arc<Record>, MissReason> {
         let path = self.layout.record(key);
         // The clock before the file: a file that changes from here on cannot look settled.
         let now = SystemTime::now();
@@ -209,18 +211,18 @@ impl Cache {
             Err(unread) => {
                 self.memory().forget(key);
                 let reason = match unread {
-                    Unread::Absent => return Err(Reason::Absent),
-                    Unread::Odd(reason) => reason,
+                    Unread::Absent => return Err(MissReason::Absent),
+                    Unread::Malformed(reason) => reason,
                     Unread::Failed(error) => format!("it cannot be read: {error}"),
                 };
                 warn!(file = %path.display(), %reason, "ignoring a record");
-                Err(Reason::Odd(reason))
+                Err(MissReason::Malformed(reason))
             }
         }
     }
 
     /// A thread that panicked inside left at worst a record forgotten: the stamps still hold.
-    fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
+    fn memory(&self) -> std::sync::MutexGuard<'_, RecentRecords> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -228,11 +230,11 @@ impl Cache {
 /// Whether a readable record is an answer.
 fn judge(record: Arc<Record>, now: Timestamp, ttl: Duration) -> Lookup {
     if record.verdict != Verdict::Pass {
-        return Lookup::Miss(Reason::NotGreen(record));
+        return Lookup::Miss(MissReason::NotGreen(record));
     }
     match record.created.age(now) {
-        None => Lookup::Miss(Reason::FromTheFuture),
-        Some(age) if age >= ttl => Lookup::Miss(Reason::Expired { age }),
+        None => Lookup::Miss(MissReason::FromTheFuture),
+        Some(age) if age >= ttl => Lookup::Miss(MissReason::Expired { age }),
         Some(_) => Lookup::Hit(record),
     }
 }

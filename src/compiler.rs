@@ -28,15 +28,15 @@ use tokio_util::sync::CancellationToken;
 use crate::process::{Environment, Priority, Suspender};
 use crate::workspace::{CargoConfig, Selection, Toolchain};
 
-pub use cargo::building_into;
+pub use cargo::target_dir_args;
 pub use error::CompileError;
 pub use hook::record_invocation;
 pub use locks::{is_locked, waiting_for_us};
-pub use plan::{Plan, Planned};
-pub use progress::Progress;
-pub use sources::Sources;
-pub use stale::{Ledger, RemoveError, Stale, forget_ledgers, remove_stale};
-pub use targets::{Artifact, Harness, may_be_custom};
+pub use plan::{PlannedTarget, TestPlan};
+pub use progress::BuildProgress;
+pub use sources::BuildSources;
+pub use stale::{BuildLedger, RemoveStaleError, StaleUnit, remove_old_ledgers, remove_stale_unit};
+pub use targets::{Artifact, may_be_custom};
 pub use units::{Product, Units};
 
 /// What to build, and how.
@@ -44,7 +44,7 @@ pub use units::{Product, Units};
 pub struct BuildSpec {
     /// The workspace's root, canonical.
     pub root: PathBuf,
-    /// Folder and arguments of the call.
+    /// HookFolder and arguments of the call.
     pub selection: Selection,
     /// The environment of the call; tests inherit it.
     pub environment: Environment,
@@ -88,10 +88,10 @@ pub struct Build {
     /// Why: `p v0.1.0 (/w): the environment variable X changed`, for some of what had been built
     /// before. Only of builds that nobody waits for.
     pub dirty: Vec<String>,
-    /// What of the workspace's own was built or fresh, for the [`Ledger`].
-    pub named: Vec<stale::Named>,
+    /// What of the workspace's own was built or fresh, for the [`BuildLedger`].
+    pub named: Vec<stale::NamedUnit>,
     /// Which files the compiler and build scripts say they have read.
-    pub sources: Box<Sources>,
+    pub sources: Box<BuildSources>,
     /// How long cargo took.
     pub elapsed: Duration,
 }
@@ -139,7 +139,7 @@ impl TestCompiler {
     pub async fn build(
         &self,
         cancel: &CancellationToken,
-        progress: impl FnMut(Progress),
+        progress: impl FnMut(BuildProgress),
     ) -> Result<Build, CompileError> {
         let said = if self.spec.selection.is_doc_only() {
             self.rehearse(cancel, progress).await?.0
@@ -165,10 +165,13 @@ impl TestCompiler {
     async fn compile(
         &self,
         cancel: &CancellationToken,
-        mut progress: impl FnMut(Progress),
-    ) -> Result<cargo::Said, CompileError> {
-        let arguments =
-            |frozen| cargo::Arguments { no_run: true, frozen, ..cargo::Arguments::default() };
+        mut progress: impl FnMut(BuildProgress),
+    ) -> Result<cargo::CargoOutput, CompileError> {
+        let arguments = |frozen| cargo::CargoArguments {
+            no_run: true,
+            frozen,
+            ..cargo::CargoArguments::default()
+        };
         let BuildSpec { root, selection, priority, .. } = &self.spec;
         if *priority == Priority::Background
             && root.join("Cargo.lock").is_file()
@@ -185,17 +188,17 @@ impl TestCompiler {
 
     /// Asks cargo which processes it would run for this selection, with which arguments, folder
     /// and environment, by letting it run a hook in the place of each: `target.<triple>.runner`
-    /// for test binaries, `build.rustdoc` for doctests. Call it after [`TestCompiler::build`],
-    /// so that no build script sees the hook; [`Plan::fresh`] says whether that held.
+    /// for test binaries, `build.rustdoc` for doctests. RecordedCall it after [`TestCompiler::build`],
+    /// so that no build script sees the hook; [`TestPlan::fresh`] says whether that held.
     ///
     /// A runner that the developer has configured is put in front of each process, as cargo
     /// would do it. A selection with `--no-run` has an empty plan.
     ///
     /// # Errors
     /// As for a build; and if what the hook recorded makes no sense.
-    pub async fn plan(&self, cancel: &CancellationToken) -> Result<Plan, CompileError> {
+    pub async fn plan(&self, cancel: &CancellationToken) -> Result<TestPlan, CompileError> {
         if self.spec.selection.is_no_run() {
-            return Ok(Plan { targets: Vec::new(), fresh: true, products: Vec::new() });
+            return Ok(TestPlan { targets: Vec::new(), fresh: true, products: Vec::new() });
         }
         let (said, rehearsal) = self.rehearse(cancel, |_| {}).await?;
         plan::make(&self.spec, &said, &rehearsal)
@@ -205,8 +208,8 @@ impl TestCompiler {
     async fn rehearse(
         &self,
         cancel: &CancellationToken,
-        progress: impl FnMut(Progress),
-    ) -> Result<(cargo::Said, plan::Rehearsal), CompileError> {
+        progress: impl FnMut(BuildProgress),
+    ) -> Result<(cargo::CargoOutput, plan::Rehearsal), CompileError> {
         let rehearsal = plan::Rehearsal::new(&self.spec)?;
         let said = cargo::call(&self.spec, rehearsal.arguments(), cancel, progress).await?;
         Ok((said, rehearsal))

@@ -12,6 +12,6 @@ mod time;
 pub use answer::{Answer, TargetAnswer};
 pub use digest::{Digest, Digester, ParseDigestError};
 pub use report::{End, Outcome, Source, TargetReport, TestCounts, TestReport, Verdict};
-pub use target::{ParseTargetKindError, TargetId, TargetKind};
+pub use target::{Harness, ParseTargetKindError, TargetId, TargetKind};
 pub use text::{OsText, os_text};
 pub use time::Timestamp;

@@ -1,6 +1,6 @@
 //! Runs test binaries exactly as cargo would, several at a time, and says what they came to.
 //!
-//! A [`Job`] is one test target: program, arguments, folder and environment are cargo's own and
+//! A [`TestJob`] is one test target: program, arguments, folder and environment are cargo's own and
 //! nothing is added to them. The verdict is the exit status and nothing else, as it is for cargo.
 //! Counts and the outcomes of single tests are read from libtest's stable output, checked against
 //! the list of tests, and left out where there is any doubt: a test that failed or did not run is
@@ -39,22 +39,11 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::model::{Outcome, TargetId, TargetKind, TargetReport};
+use crate::model::{Harness, Outcome, TargetId, TargetKind, TargetReport};
 use crate::process::{Environment, Priority, Spec, Stream};
 
-/// Which program prints the results.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Harness {
-    /// The one that rustc builds into every test binary.
-    Libtest,
-    /// `harness = false`: only its exit status means something, unless it prints as libtest does.
-    Custom,
-    /// rustdoc, which runs libtest once or twice.
-    Doctest,
-}
-
 /// What somebody else does around the process of a job's tests. Listing them is not that process.
-pub trait Around: fmt::Debug + Send + Sync {
+pub trait ProcessHook: fmt::Debug + Send + Sync {
     /// About to be started: what is started in the place of `spec`.
     fn start(&self, spec: Spec) -> Spec;
 
@@ -64,7 +53,7 @@ pub trait Around: fmt::Debug + Send + Sync {
 
 /// One test target to run.
 #[derive(Clone, Debug)]
-pub struct Job {
+pub struct TestJob {
     /// Which target.
     pub id: TargetId,
     /// The test binary (or rustdoc, or a wrapper).
@@ -85,10 +74,10 @@ pub struct Job {
     /// the user's own: its options and the test binary itself). Usually 0.
     pub wrapper_args: usize,
     /// Who comes around its process.
-    pub around: Option<Arc<dyn Around>>,
+    pub around: Option<Arc<dyn ProcessHook>>,
 }
 
-impl Job {
+impl TestJob {
     /// A job without a wrapper, of unknown duration.
     pub fn new(
         id: TargetId,
@@ -130,7 +119,7 @@ impl Job {
 
 /// How to run.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct RunnerOptions {
     /// How many targets run at a time. With 1 they run in the order of the plan.
     pub jobs: usize,
     /// How long one target may run.
@@ -139,13 +128,13 @@ pub struct Options {
     pub cancel: CancellationToken,
     /// After how long, and then how often, a target that still runs is told as slow.
     pub slow_after: Duration,
-    /// Tell all output as it comes ([`Event::Output`]); meant for one job at a time.
+    /// Tell all output as it comes ([`RunEvent::Output`]); meant for one job at a time.
     pub live: bool,
     /// How much of the machine the tests may take.
     pub priority: Priority,
 }
 
-impl Default for Options {
+impl Default for RunnerOptions {
     /// As many as there are cores, without a time limit.
     fn default() -> Self {
         Self {
@@ -161,7 +150,7 @@ impl Default for Options {
 
 /// What happens during a run, for a person who waits.
 #[derive(Debug)]
-pub enum Event<'a> {
+pub enum RunEvent<'a> {
     /// A target begins.
     Started {
         /// Which one.
@@ -177,7 +166,7 @@ pub enum Event<'a> {
         /// What its line says.
         outcome: Outcome,
     },
-    /// Output as it comes, if [`Options::live`] is set.
+    /// Output as it comes, if [`RunnerOptions::live`] is set.
     Output {
         /// The target that printed it; `None` for cargo-nextest, which runs many at a time.
         id: Option<&'a TargetId>,
@@ -210,13 +199,13 @@ pub enum Event<'a> {
 /// Must be awaited on a current-thread runtime, on the thread that lives as long as the process.
 /// Dropping the future ends all children.
 pub async fn run(
-    jobs: &[Job],
-    options: &Options,
-    events: impl FnMut(Event<'_>),
+    jobs: &[TestJob],
+    options: &RunnerOptions,
+    events: impl FnMut(RunEvent<'_>),
 ) -> Vec<Option<TargetReport>> {
     let order = start_order(jobs, options.jobs);
     let events = RefCell::new(events);
-    let tell = |event: Event<'_>| (events.borrow_mut())(event);
+    let tell = |event: RunEvent<'_>| (events.borrow_mut())(event);
     let work = order.iter().map(|index| target::run(&jobs[*index], options, &tell));
     let reports = parallel::in_parallel(work, options.jobs).await;
     let mut in_plan_order: Vec<Option<TargetReport>> = jobs.iter().map(|_| None).collect();
@@ -227,10 +216,10 @@ pub async fn run(
 }
 
 /// The indices of `jobs` in the order in which they are started.
-fn start_order(jobs: &[Job], at_a_time: usize) -> Vec<usize> {
+fn start_order(jobs: &[TestJob], at_a_time: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..jobs.len()).collect();
     if at_a_time > 1 {
-        let urgency = |job: &Job| (job.expected.is_none(), job.expected, job.id.kind);
+        let urgency = |job: &TestJob| (job.expected.is_none(), job.expected, job.id.kind);
         let urgent = |index: usize| jobs[index].urgent;
         order.sort_by_key(|index| {
             let (unknown, expected, kind) = urgency(&jobs[*index]);

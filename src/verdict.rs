@@ -29,7 +29,7 @@ mod states;
 mod tree;
 mod verify;
 
-pub use binary::remember_program;
+pub use binary::store_program_digest;
 pub use exec::{Called, Invocation, call};
 pub use explain::{CallsExplanation, Explanation, TargetExplanation, explain};
 pub use facts::{Facts, FactsError, LEDGERS, Question, Settings};

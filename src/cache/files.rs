@@ -56,13 +56,13 @@ impl Stamp {
     }
 }
 
-/// Why a file gave nothing.
+/// RemovalReason a file gave nothing.
 #[derive(Debug)]
 pub(super) enum Unread {
     /// There is none.
     Absent,
     /// There is something that is no readable file of ours.
-    Odd(String),
+    Malformed(String),
     /// It may well be one, but this process cannot read it now (too many open files, a bad disk).
     Failed(io::Error),
 }
@@ -76,8 +76,8 @@ impl Unread {
         let denied = matches!(kind, ErrorKind::PermissionDenied | ErrorKind::NotADirectory);
         match kind {
             ErrorKind::NotFound => Self::Absent,
-            _ if no_file => Self::Odd("it is not a regular file".to_owned()),
-            _ if denied => Self::Odd(format!("it cannot be opened: {error}")),
+            _ if no_file => Self::Malformed("it is not a regular file".to_owned()),
+            _ if denied => Self::Malformed(format!("it cannot be opened: {error}")),
             _ => Self::Failed(error),
         }
     }
@@ -111,10 +111,10 @@ pub(super) fn read(path: &Path) -> Result<(Vec<u8>, Stamp), Unread> {
     let mut file = opened.map_err(Unread::from_io)?;
     let metadata = file.metadata().map_err(Unread::Failed)?;
     if !metadata.is_file() {
-        return Err(Unread::Odd("it is not a regular file".to_owned()));
+        return Err(Unread::Malformed("it is not a regular file".to_owned()));
     }
     if metadata.len() > READ_LIMIT {
-        return Err(Unread::Odd(format!("it is too large ({} bytes)", metadata.len())));
+        return Err(Unread::Malformed(format!("it is too large ({} bytes)", metadata.len())));
     }
     // The stamp is taken before the content, so that a change in between shows as another stamp.
     let stamp = Stamp::of(&metadata);
@@ -336,7 +336,7 @@ mod tests {
         let pipe = cfg!(target_os = "linux").then_some("pipe");
         for name in ["socket", "link", ".", "file/below"].into_iter().chain(pipe) {
             let read = read(&dir.path().join(name));
-            assert!(matches!(read, Err(Unread::Odd(_))), "{name}: {read:?}");
+            assert!(matches!(read, Err(Unread::Malformed(_))), "{name}: {read:?}");
         }
         assert!(matches!(read(&dir.path().join("none")), Err(Unread::Absent)));
     }

@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use super::files::{self, Access, Lock, Stamp, Unread};
 use super::index::{self, RecordFile};
-use super::layout::{Claim, Layout, UNFINISHED};
-use super::programs::{self, Named};
-use super::record::{Key, project_digest};
-use super::retention::{self, ABANDONED, Holdings, Why};
-use super::sweep::{Item, Report, SweepError, carry_out, holdings, remove, remove_files, tidy};
+use super::layout::{Layout, RecordClaim, UNFINISHED};
+use super::programs::{self, MemoSubject};
+use super::record::{RecordKey, project_digest};
+use super::retention::{self, ABANDONED, CacheContents, RemovalReason};
+use super::sweep::{
+    CacheItem, SweepError, SweepReport, carry_out, holdings, remove, remove_files, tidy,
+};
 use super::{Cache, Limits, put};
 use crate::model::{Digest, Timestamp};
 
@@ -39,8 +41,8 @@ impl Cache {
     ///
     /// # Errors
     /// As [`Cache::clear`].
-    pub fn gc(&self, now: Timestamp, options: &GcOptions) -> Result<Report, SweepError> {
-        let mut report = Report::default();
+    pub fn gc(&self, now: Timestamp, options: &GcOptions) -> Result<SweepReport, SweepError> {
+        let mut report = SweepReport::default();
         if !self.layout.root.exists() {
             return Ok(report);
         }
@@ -60,9 +62,10 @@ impl Cache {
                 index::enter(&self.layout, &root, &claim).map_err(&failed)?;
             }
         }
-        let sizes: BTreeMap<Key, u64> = records.iter().map(|file| (file.key, file.bytes)).collect();
+        let sizes: BTreeMap<RecordKey, u64> =
+            records.iter().map(|file| (file.key, file.bytes)).collect();
         // A process that ended between its claim and its record leaves the claim alone.
-        let (claims, dangling): (Vec<Claim>, Vec<Claim>) =
+        let (claims, dangling): (Vec<RecordClaim>, Vec<RecordClaim>) =
             holdings.claims.into_iter().partition(|claim| sizes.contains_key(&claim.key));
         holdings.claims = mend_sizes(&self.layout, claims, &sizes, options.dry_run, &mut report);
         let (unclaimed, used) = split_manifests(&self.layout, &holdings, now).map_err(&failed)?;
@@ -73,7 +76,8 @@ impl Cache {
             Some(keeps.get(project).copied().unwrap_or(options.limits.keep_snapshots))
         };
         let mut plan = retention::plan(&holdings, &keep, &options.limits, now);
-        plan.manifests.extend(unclaimed.into_iter().map(|code_hash| (code_hash, Why::Unclaimed)));
+        plan.manifests
+            .extend(unclaimed.into_iter().map(|code_hash| (code_hash, RemovalReason::Unclaimed)));
         report.entries = (sizes.len() - plan.records.len()) as u64;
         if options.dry_run {
             remove_files(&self.layout, &plan, true, &mut report);
@@ -93,9 +97,13 @@ impl Cache {
 
 /// Removes the odd files that still are what was looked at, and not good ones that have taken
 /// their places.
-fn remove_odd(odd: Vec<Odd>, dry_run: bool, report: &mut Report) -> BTreeSet<PathBuf> {
+fn remove_odd(
+    odd: Vec<UnreadableFile>,
+    dry_run: bool,
+    report: &mut SweepReport,
+) -> BTreeSet<PathBuf> {
     let mut gone = BTreeSet::new();
-    for Odd { item, path, stamp, why } in odd {
+    for UnreadableFile { item, path, stamp, why } in odd {
         if path.symlink_metadata().is_ok_and(|metadata| Stamp::of(&metadata) == stamp) {
             remove(&path, item, stamp.size(), why, dry_run, report);
             gone.insert(path);
@@ -108,11 +116,11 @@ fn remove_odd(odd: Vec<Odd>, dry_run: bool, report: &mut Report) -> BTreeSet<Pat
 /// again.
 fn mend_sizes(
     layout: &Layout,
-    mut claims: Vec<Claim>,
-    sizes: &BTreeMap<Key, u64>,
+    mut claims: Vec<RecordClaim>,
+    sizes: &BTreeMap<RecordKey, u64>,
     dry_run: bool,
-    report: &mut Report,
-) -> Vec<Claim> {
+    report: &mut SweepReport,
+) -> Vec<RecordClaim> {
     for claim in &mut claims {
         let before = layout.claim(claim);
         claim.bytes = sizes.get(&claim.key).copied().unwrap_or(claim.bytes);
@@ -128,35 +136,35 @@ fn mend_sizes(
 }
 
 /// A file with one of our names that is not readable as what the name says.
-struct Odd {
-    item: Item,
+struct UnreadableFile {
+    item: CacheItem,
     path: PathBuf,
     /// What it was before it was looked at.
     stamp: Stamp,
-    why: Why,
+    why: RemovalReason,
 }
 
 /// Records and manifests that are not readable as such, as they were when they were looked at.
-fn odd_files(layout: &Layout, report: &mut Report) -> io::Result<Vec<Odd>> {
+fn odd_files(layout: &Layout, report: &mut SweepReport) -> io::Result<Vec<UnreadableFile>> {
     let mut odd = Vec::new();
-    let mut judge = |item: Item, path: PathBuf, looked: &dyn Fn() -> Result<(), Unread>| {
+    let mut judge = |item: CacheItem, path: PathBuf, looked: &dyn Fn() -> Result<(), Unread>| {
         // The stamp before the look: a file that is replaced in between has another one later.
         let Ok(metadata) = path.symlink_metadata() else { return };
         match looked() {
             Ok(()) | Err(Unread::Absent) => {}
-            Err(Unread::Odd(what)) => {
+            Err(Unread::Malformed(what)) => {
                 let stamp = Stamp::of(&metadata);
-                odd.push(Odd { item, path, stamp, why: Why::Odd(what) });
+                odd.push(UnreadableFile { item, path, stamp, why: RemovalReason::Malformed(what) });
             }
             Err(Unread::Failed(error)) => report.failed.push((path, error)),
         }
     };
     for RecordFile { key, path, .. } in index::record_files(layout)? {
-        judge(Item::Record(key), path, &|| index::load(layout, &key).map(drop));
+        judge(CacheItem::Record(key), path, &|| index::load(layout, &key).map(drop));
     }
     for (hash, path, _) in index::manifest_files(layout)? {
         let at = path.clone();
-        judge(Item::Manifest(hash), path, &|| put::read_manifest(&at).map(drop));
+        judge(CacheItem::Manifest(hash), path, &|| put::read_manifest(&at).map(drop));
     }
     Ok(odd)
 }
@@ -164,7 +172,7 @@ fn odd_files(layout: &Layout, report: &mut Report) -> io::Result<Vec<Odd>> {
 /// Manifests that no record belongs to and nobody is about to use, and the others with their sizes.
 fn split_manifests(
     layout: &Layout,
-    holdings: &Holdings,
+    holdings: &CacheContents,
     now: Timestamp,
 ) -> io::Result<(Vec<Digest>, BTreeMap<Digest, u64>)> {
     let needed: BTreeSet<&Digest> = holdings.claims.iter().map(|claim| &claim.code_hash).collect();
@@ -186,16 +194,18 @@ fn older_than(metadata: &fs::Metadata, limit: Duration, now: Timestamp) -> bool 
 }
 
 /// Removes what is remembered of programs that are gone, and what is odd of it.
-fn lost_programs(layout: &Layout, dry_run: bool, report: &mut Report) -> io::Result<()> {
+fn lost_programs(layout: &Layout, dry_run: bool, report: &mut SweepReport) -> io::Result<()> {
     for memo in programs::memos(layout)? {
         let (item, why) = match memo.program {
             // Only if it surely is not there: a folder that cannot be read may hold it.
-            Named::Program(path) => match path.try_exists() {
-                Ok(false) => (Item::Program(path), Why::Gone),
+            MemoSubject::Program(path) => match path.try_exists() {
+                Ok(false) => (CacheItem::Program(path), RemovalReason::Gone),
                 _ => continue,
             },
-            Named::Odd(what) => (Item::File(memo.file.clone()), Why::Odd(what)),
-            Named::Unknown => continue,
+            MemoSubject::Malformed(what) => {
+                (CacheItem::File(memo.file.clone()), RemovalReason::Malformed(what))
+            }
+            MemoSubject::Unknown => continue,
         };
         remove(&memo.file, item, memo.size, why, dry_run, report);
     }
@@ -207,7 +217,7 @@ fn leftovers(
     layout: &Layout,
     now: Timestamp,
     dry_run: bool,
-    report: &mut Report,
+    report: &mut SweepReport,
 ) -> io::Result<()> {
     let mut found: Vec<PathBuf> = Vec::new();
     for (level, shard, name) in index::three_deep(&layout.records())? {
@@ -229,8 +239,8 @@ fn leftovers(
             && metadata.is_file()
             && older_than(&metadata, GRACE, now)
         {
-            let item = Item::File(path.clone());
-            remove(&path, item, metadata.len(), Why::Unfinished, dry_run, report);
+            let item = CacheItem::File(path.clone());
+            remove(&path, item, metadata.len(), RemovalReason::Unfinished, dry_run, report);
         }
     }
     Ok(())

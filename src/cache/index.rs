@@ -10,14 +10,14 @@ use std::path::{Path, PathBuf};
 
 use super::files::{self, Unread};
 use super::format;
-use super::layout::{self, Claim, Layout};
-use super::record::{Key, Record, project_digest};
+use super::layout::{self, Layout, RecordClaim};
+use super::record::{Record, RecordKey, project_digest};
 use crate::model::Digest;
 
 /// A record file and its size in bytes.
 #[derive(Clone, Debug)]
 pub(super) struct RecordFile {
-    pub(super) key: Key,
+    pub(super) key: RecordKey,
     pub(super) path: PathBuf,
     pub(super) bytes: u64,
 }
@@ -29,7 +29,7 @@ pub(super) fn projects(layout: &Layout) -> io::Result<BTreeSet<Digest>> {
 }
 
 /// The claims of one project.
-pub(super) fn claims_of(layout: &Layout, project: Digest) -> io::Result<Vec<Claim>> {
+pub(super) fn claims_of(layout: &Layout, project: Digest) -> io::Result<Vec<RecordClaim>> {
     let mut claims = Vec::new();
     for (name, kind) in files::names(&layout.snapshots(&project))? {
         if let (true, Ok(code_hash)) = (kind.is_dir(), name.parse()) {
@@ -40,7 +40,7 @@ pub(super) fn claims_of(layout: &Layout, project: Digest) -> io::Result<Vec<Clai
 }
 
 /// The claims of all projects.
-pub(super) fn claims(layout: &Layout) -> io::Result<Vec<Claim>> {
+pub(super) fn claims(layout: &Layout) -> io::Result<Vec<RecordClaim>> {
     let mut all = Vec::new();
     for project in projects(layout)? {
         all.extend(claims_of(layout, project)?);
@@ -67,7 +67,7 @@ pub(super) fn name_project(layout: &Layout, project: &Digest, root: &Path) -> io
 }
 
 /// Enters a claim, and lets those go that it replaces.
-pub(super) fn enter(layout: &Layout, root: &Path, claim: &Claim) -> io::Result<()> {
+pub(super) fn enter(layout: &Layout, root: &Path, claim: &RecordClaim) -> io::Result<()> {
     name_project(layout, &claim.project, root)?;
     let place = layout.claim(claim);
     // First the new one and then the old ones away: in between there are two, never none.
@@ -85,10 +85,10 @@ pub(super) fn snapshot_claims(
     layout: &Layout,
     project: Digest,
     code_hash: Digest,
-) -> io::Result<Vec<Claim>> {
+) -> io::Result<Vec<RecordClaim>> {
     let dir = layout.snapshots(&project).join(code_hash.to_string());
     let names = files::names(&dir)?.into_iter();
-    Ok(names.filter_map(|(name, _)| Claim::parse(project, code_hash, &name)).collect())
+    Ok(names.filter_map(|(name, _)| RecordClaim::parse(project, code_hash, &name)).collect())
 }
 
 /// All record files. Their content is not looked at.
@@ -151,15 +151,15 @@ pub(super) fn three_deep(dir: &Path) -> io::Result<Vec<(String, String, String)>
 }
 
 /// Reads and checks the record of this key.
-pub(super) fn load(layout: &Layout, key: &Key) -> Result<(Record, files::Stamp), Unread> {
+pub(super) fn load(layout: &Layout, key: &RecordKey) -> Result<(Record, files::Stamp), Unread> {
     let (bytes, stamp) = files::read(&layout.record(key))?;
-    let record: Record = format::decode("record", &bytes).map_err(Unread::Odd)?;
+    let record: Record = format::decode("record", &bytes).map_err(Unread::Malformed)?;
     // A file that was copied or moved to another name proves nothing under that name.
     if record.key != *key {
-        return Err(Unread::Odd(format!("it is the record of another key ({})", record.key)));
+        return Err(Unread::Malformed(format!("it is the record of another key ({})", record.key)));
     }
     if let Some(flaw) = record.flaw() {
-        return Err(Unread::Odd(format!("it contradicts itself: {flaw}")));
+        return Err(Unread::Malformed(format!("it contradicts itself: {flaw}")));
     }
     Ok((record, stamp))
 }
@@ -168,17 +168,18 @@ pub(super) fn load(layout: &Layout, key: &Key) -> Result<(Record, files::Stamp),
 /// to the project that recorded it.
 pub(super) fn adopt(
     layout: &Layout,
-    claims: &[Claim],
+    claims: &[RecordClaim],
     files: &[RecordFile],
-) -> Vec<(PathBuf, Claim)> {
-    let claimed: BTreeSet<Key> = claims.iter().map(|claim| claim.key).collect();
+) -> Vec<(PathBuf, RecordClaim)> {
+    let claimed: BTreeSet<RecordKey> = claims.iter().map(|claim| claim.key).collect();
     let orphans = files.iter().filter(|file| !claimed.contains(&file.key));
     orphans
         .filter_map(|file| {
             // An odd one belongs to nobody; gc removes it.
             let (record, _) = load(layout, &file.key).ok()?;
             let root = record.project.clone();
-            let claim = Claim::new(&root, record.code_hash, &record, record.created, file.bytes);
+            let claim =
+                RecordClaim::new(&root, record.code_hash, &record, record.created, file.bytes);
             Some((root, claim))
         })
         .collect()

@@ -19,7 +19,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::record::{Key, project_digest};
+use super::record::{RecordKey, project_digest};
 use crate::model::{Digest, Timestamp};
 
 /// What the names of unfinished files begin with. They are renamed into place when complete.
@@ -53,7 +53,7 @@ impl Layout {
         self.root.join("records")
     }
 
-    pub(super) fn record(&self, key: &Key) -> PathBuf {
+    pub(super) fn record(&self, key: &RecordKey) -> PathBuf {
         let (shard, rest) = shard(&key.digest);
         let level = format!("{}-{}", key.level, key.version);
         self.records().join(level).join(shard).join(rest + ".json")
@@ -98,7 +98,7 @@ impl Layout {
         self.project(project).join("snapshots")
     }
 
-    pub(super) fn claim(&self, claim: &Claim) -> PathBuf {
+    pub(super) fn claim(&self, claim: &RecordClaim) -> PathBuf {
         self.snapshots(&claim.project).join(claim.code_hash.to_string()).join(claim.name())
     }
 }
@@ -111,10 +111,10 @@ fn shard(digest: &Digest) -> (String, String) {
 }
 
 /// The key of the record file `records/<level>/<shard>/<name>`.
-pub(super) fn key_of(level: &str, shard: &str, name: &str) -> Option<Key> {
+pub(super) fn key_of(level: &str, shard: &str, name: &str) -> Option<RecordKey> {
     let (level, version) = level.split_once('-')?;
     let digest = digest_of(shard, name.strip_suffix(".json")?)?;
-    Some(Key { level: level.parse().ok()?, version: number(version)?, digest })
+    Some(RecordKey { level: level.parse().ok()?, version: number(version)?, digest })
 }
 
 /// The code hash of the manifest file `manifests/<shard>/<name>`.
@@ -143,7 +143,7 @@ pub(super) fn selection_tag(selection: &str) -> u64 {
 ///
 /// Worktrees of one repository share records; a record goes when nobody claims it any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Claim {
+pub(super) struct RecordClaim {
     /// When the project last recorded or began to use it.
     pub(super) at: Timestamp,
     /// Whose claim it is.
@@ -151,14 +151,14 @@ pub(super) struct Claim {
     /// The snapshot for which it is kept.
     pub(super) code_hash: Digest,
     /// The record.
-    pub(super) key: Key,
+    pub(super) key: RecordKey,
     /// See [`selection_tag`].
     pub(super) selection: u64,
     /// The record file's size when it was claimed.
     pub(super) bytes: u64,
 }
 
-impl Claim {
+impl RecordClaim {
     pub(super) fn new(
         project: &Path,
         code_hash: Digest,
@@ -184,7 +184,7 @@ impl Claim {
     pub(super) fn parse(project: Digest, code_hash: Digest, name: &str) -> Option<Self> {
         let mut parts = name.split('.');
         let mut key = parts.next()?.splitn(3, '-');
-        let key = Key {
+        let key = RecordKey {
             level: key.next()?.parse().ok()?,
             version: number(key.next()?)?,
             digest: key.next()?.parse().ok()?,
@@ -204,7 +204,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::cache::Level;
+    use crate::cache::RecordLevel;
 
     proptest! {
         #[test]
@@ -212,12 +212,12 @@ mod tests {
             at: u64, bytes in 0u64..1 << 40, selection: u64, version: u32, level in 0usize..4, digest: [u8; 32],
         ) {
             let digest = Digest::from_bytes(digest);
-            let key = Key { level: Level::ALL[level], version, digest };
+            let key = RecordKey { level: RecordLevel::ALL[level], version, digest };
             let project = Digest::of(b"p");
-            let claim = Claim {
+            let claim = RecordClaim {
                 at: Timestamp(at), project, code_hash: digest, key, selection, bytes,
             };
-            prop_assert_eq!(Claim::parse(project, digest, &claim.name()), Some(claim));
+            prop_assert_eq!(RecordClaim::parse(project, digest, &claim.name()), Some(claim));
             prop_assert!(claim.name().len() <= 143, "{}", claim.name().len());
 
             let layout = Layout { root: "/c".into() };
@@ -228,7 +228,7 @@ mod tests {
 
         #[test]
         fn any_other_name_is_not_ours(name in "[a-z0-9.-]{0,90}") {
-            prop_assert_eq!(Claim::parse(Digest::of(b""), Digest::of(b""), &name), None);
+            prop_assert_eq!(RecordClaim::parse(Digest::of(b""), Digest::of(b""), &name), None);
             prop_assert_eq!(key_of("source-1", "ab", &name), None);
             prop_assert_eq!(key_of(&name, "ab", "x.json"), None);
         }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::files::Stamp;
-use super::record::{Key, Record};
+use super::record::{Record, RecordKey};
 
 /// How many bytes of files are remembered; a record of a thousand tests has some 60 kB. What it
 /// takes in memory is about twice that.
@@ -13,23 +13,23 @@ const BYTES: u64 = 4 << 20;
 
 /// Records with the stamps of the files that they were read from.
 #[derive(Debug, Default)]
-pub(super) struct Memory {
-    entries: HashMap<Key, Entry>,
+pub(super) struct RecentRecords {
+    entries: HashMap<RecordKey, RecentRecord>,
     bytes: u64,
     /// Grows with every use; the smallest number is the longest unused.
     clock: u64,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct RecentRecord {
     stamp: Stamp,
     record: Arc<Record>,
     used: u64,
 }
 
-impl Memory {
+impl RecentRecords {
     /// The record, if the file is still the one that was read. Otherwise it is forgotten.
-    pub(super) fn get(&mut self, key: &Key, stamp: &Stamp) -> Option<Arc<Record>> {
+    pub(super) fn get(&mut self, key: &RecordKey, stamp: &Stamp) -> Option<Arc<Record>> {
         self.clock += 1;
         match self.entries.get_mut(key) {
             Some(entry) if entry.stamp == *stamp => {
@@ -52,7 +52,7 @@ impl Memory {
         }
         self.clock += 1;
         self.bytes += stamp.size();
-        self.entries.insert(key, Entry { stamp, record, used: self.clock });
+        self.entries.insert(key, RecentRecord { stamp, record, used: self.clock });
         while self.bytes > BYTES {
             // A few dozen entries: looking at all of them is cheaper than a second order.
             let Some(oldest) = self.entries.iter().min_by_key(|(_, e)| e.used).map(|(k, _)| *k)
@@ -64,7 +64,7 @@ impl Memory {
     }
 
     /// Forgets a record, for example because its file is gone.
-    pub(super) fn forget(&mut self, key: &Key) {
+    pub(super) fn forget(&mut self, key: &RecordKey) {
         if let Some(entry) = self.entries.remove(key) {
             self.bytes -= entry.stamp.size();
         }
@@ -89,7 +89,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (one, other) = (stamp(&dir, 10), stamp(&dir, 11));
         let record = Arc::new(samples::record(1));
-        let mut memory = Memory::default();
+        let mut memory = RecentRecords::default();
         memory.insert(one, Arc::clone(&record));
         assert!(Arc::ptr_eq(&memory.get(&record.key, &one).unwrap(), &record));
         assert!(memory.get(&record.key, &other).is_none());
@@ -101,7 +101,7 @@ mod tests {
     fn the_longest_unused_goes_first_and_the_size_is_bounded() {
         let dir = tempfile::tempdir().unwrap();
         let stamp = stamp(&dir, BYTES / 4);
-        let mut memory = Memory::default();
+        let mut memory = RecentRecords::default();
         let records: Vec<_> = (0..5).map(|n| Arc::new(samples::record(n))).collect();
         for record in &records[..4] {
             memory.insert(stamp, Arc::clone(record));

@@ -14,36 +14,36 @@ use crate::model::{Digest, Digester};
 
 /// A memo as it lies on the disk.
 #[derive(Debug)]
-pub(super) struct Memo {
+pub(super) struct ProgramMemo {
     pub(super) file: PathBuf,
     /// In bytes.
     pub(super) size: u64,
-    pub(super) program: Named,
+    pub(super) program: MemoSubject,
 }
 
 /// Which program a memo is of.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Named {
+pub(super) enum MemoSubject {
     /// This one.
     Program(PathBuf),
     /// Nobody knows: the file cannot be read now.
     Unknown,
     /// None: what is odd about the file.
-    Odd(String),
+    Malformed(String),
 }
 
 impl Cache {
     /// What is loaded of the program at this path, if it was remembered when the system said of
     /// it what `proof` says. An odd file is none.
     #[must_use]
-    pub fn known_program(&self, program: &Path, proof: &Digest) -> Option<Digest> {
+    pub fn program_digest(&self, program: &Path, proof: &Digest) -> Option<Digest> {
         let bytes = files::read_short(&self.layout.program(program)).ok()?;
         let (state, sum, path) = parts(&bytes)?;
         (path == program && sum == check(program, proof, &state)).then_some(state)
     }
 
     /// Remembers that. If it cannot be written, the program will be read again.
-    pub fn remember_program(&self, program: &Path, proof: &Digest, state: &Digest) {
+    pub fn store_program_digest(&self, program: &Path, proof: &Digest, state: &Digest) {
         let sum = check(program, proof, state);
         let head = format!("{state} {sum} ");
         let text = [head.as_bytes(), program.as_os_str().as_bytes()];
@@ -70,7 +70,7 @@ fn parts(bytes: &[u8]) -> Option<(Digest, Digest, &Path)> {
 }
 
 /// All memos. What has another name than a memo's is not ours.
-pub(super) fn memos(layout: &Layout) -> std::io::Result<Vec<Memo>> {
+pub(super) fn memos(layout: &Layout) -> std::io::Result<Vec<ProgramMemo>> {
     let folder = layout.programs();
     let mut found = Vec::new();
     for (name, kind) in files::names(&folder)? {
@@ -82,14 +82,16 @@ pub(super) fn memos(layout: &Layout) -> std::io::Result<Vec<Memo>> {
         let Ok(metadata) = file.symlink_metadata() else { continue };
         let program = match files::read(&file) {
             Ok((bytes, _)) => match parts(&bytes) {
-                Some((.., path)) if layout.program(path) == file => Named::Program(path.to_owned()),
-                _ => Named::Odd("truncated, changed, or of another version".to_owned()),
+                Some((.., path)) if layout.program(path) == file => {
+                    MemoSubject::Program(path.to_owned())
+                }
+                _ => MemoSubject::Malformed("truncated, changed, or of another version".to_owned()),
             },
             Err(Unread::Absent) => continue,
-            Err(Unread::Odd(what)) => Named::Odd(what),
-            Err(Unread::Failed(_)) => Named::Unknown,
+            Err(Unread::Malformed(what)) => MemoSubject::Malformed(what),
+            Err(Unread::Failed(_)) => MemoSubject::Unknown,
         };
-        found.push(Memo { file, size: metadata.len(), program });
+        found.push(ProgramMemo { file, size: metadata.len(), program });
     }
     Ok(found)
 }

@@ -8,9 +8,9 @@ use std::time::Duration;
 use tracing::{debug, warn};
 
 use super::files::{self, Access, Durability, Lock, Unread, remedy};
-use super::layout::Claim;
-use super::record::{Key, Level, Record, project_digest};
-use super::sweep::{self, Removed};
+use super::layout::RecordClaim;
+use super::record::{Record, RecordKey, RecordLevel, project_digest};
+use super::sweep::{self, RemovedItem};
 use super::{Cache, Limits, format, index};
 use crate::model::{Answer, Digest, Timestamp, Verdict};
 
@@ -25,7 +25,7 @@ const MANIFEST_HEAD: &str = "knhk-test-cache manifest 1 ";
 const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
     # This folder holds test results of knhk-test-cache; all of them can be made again.\n";
 
-/// Why something is not kept. The caller tells it and goes on: the answer itself stands.
+/// RemovalReason something is not kept. The caller tells it and goes on: the answer itself stands.
 #[derive(Debug, thiserror::Error)]
 pub enum PutError {
     /// The folder cannot be written.
@@ -54,16 +54,16 @@ pub enum PutError {
 
 /// A record that was kept.
 #[derive(Debug)]
-pub struct Stored {
+pub struct StoredRecord {
     /// The size of its file in bytes.
     pub bytes: u64,
     /// What had to go for it.
-    pub removed: Vec<Removed>,
+    pub removed: Vec<RemovedItem>,
 }
 
 /// What a person sends to us.
 #[derive(serde::Serialize)]
-struct Evidence<'a> {
+struct ContradictionReport<'a> {
     records: &'a [&'a Record],
     run: &'a Answer,
 }
@@ -76,7 +76,7 @@ impl Cache {
     /// If the record is no whole outcome, or cannot be written. Then nothing is kept of it. An
     /// older record with its key is still there, unless this one says that the tests fail: a
     /// green that was seen to be wrong must not answer again.
-    pub fn put(&self, record: &Record, limits: Limits) -> Result<Stored, PutError> {
+    pub fn put(&self, record: &Record, limits: Limits) -> Result<StoredRecord, PutError> {
         let index_is_lost = self.layout.records().exists() && !self.layout.projects().exists();
         let bytes = self.store(record, limits)?;
         if index_is_lost {
@@ -89,7 +89,7 @@ impl Cache {
             warn!(folder = %dir, %error, "could not remove old records");
             Vec::new()
         });
-        Ok(Stored { bytes, removed })
+        Ok(StoredRecord { bytes, removed })
     }
 
     /// Keeps a record without looking at the bounds, for many records in a row; a [`Cache::put`]
@@ -117,7 +117,8 @@ impl Cache {
             return Err(PutError::TooLarge { bytes, max: limits.max_bytes });
         }
         self.tag();
-        let claim = Claim::new(&record.project, record.code_hash, record, record.created, bytes);
+        let claim =
+            RecordClaim::new(&record.project, record.code_hash, record, record.created, bytes);
         let file = files::prepare(&path, &[&content], Durability::Process).map_err(&failed)?;
         let _held = self.share()?;
         // The claim comes first: a claim without a record means nothing, while a record without
@@ -140,7 +141,7 @@ impl Cache {
     pub fn keep_evidence(&self, records: &[&Record], run: &Answer) -> Result<PathBuf, PutError> {
         let path = self.layout.evidence(Timestamp::now());
         let failed = write_error(&path);
-        let content = serde_json::to_vec_pretty(&Evidence { records, run });
+        let content = serde_json::to_vec_pretty(&ContradictionReport { records, run });
         let content = content.map_err(|error| failed(error.into()))?;
         files::write(&path, &[&content], Durability::Process).map_err(failed)?;
         Ok(path)
@@ -148,7 +149,7 @@ impl Cache {
 
     /// Forgets the record of `key`: what it says was seen not to hold, by a run that itself is
     /// not kept.
-    pub fn disprove(&self, key: &Key) {
+    pub fn disprove(&self, key: &RecordKey) {
         let path = self.layout.record(key);
         if let Err(error) = files::remove(&path) {
             // A read-only disk: nothing more can be done than to say so.
@@ -158,15 +159,15 @@ impl Cache {
 
     /// Forgets the record of `key`, of one target, and those of every snapshot as of which the
     /// project keeps it: they say the same of that target.
-    pub fn disprove_with_snapshots(&self, project: &Path, key: &Key) {
+    pub fn disprove_with_snapshots(&self, project: &Path, key: &RecordKey) {
         // The index decides no answer: where it cannot be read, `ttl` is the bound.
         let claims = index::claims_of(&self.layout, project_digest(project)).unwrap_or_default();
         let of: BTreeSet<Digest> =
             claims.iter().filter(|claim| claim.key == *key).map(|claim| claim.code_hash).collect();
         self.disprove(key);
-        let snapshots = claims
-            .iter()
-            .filter(|claim| claim.key.level == Level::Source && of.contains(&claim.code_hash));
+        let snapshots = claims.iter().filter(|claim| {
+            claim.key.level == RecordLevel::Source && of.contains(&claim.code_hash)
+        });
         snapshots.for_each(|claim| self.disprove(&claim.key));
     }
 
@@ -191,11 +192,11 @@ impl Cache {
             return Ok(false);
         }
         let _held = self.share()?;
-        // Removed since it answered: then there is nothing to claim.
+        // RemovedItem since it answered: then there is nothing to claim.
         let Ok(metadata) = self.layout.record(&record.key).symlink_metadata() else {
             return Ok(false);
         };
-        let claim = Claim::new(project, code_hash, record, now, metadata.len());
+        let claim = RecordClaim::new(project, code_hash, record, now, metadata.len());
         index::enter(&self.layout, project, &claim).map_err(write_error(&path))?;
         Ok(true)
     }
@@ -224,7 +225,7 @@ impl Cache {
         match read_manifest(&path) {
             Ok(listing) => Some(listing),
             Err(Unread::Absent) => None,
-            Err(Unread::Odd(reason)) => {
+            Err(Unread::Malformed(reason)) => {
                 warn!(file = %path.display(), %reason, "ignoring a listing");
                 None
             }
@@ -250,7 +251,12 @@ impl Cache {
     }
 
     /// Removes what the bounds do not allow any more, as this project sees it.
-    fn retain(&self, project: &Path, limits: Limits, now: Timestamp) -> io::Result<Vec<Removed>> {
+    fn retain(
+        &self,
+        project: &Path,
+        limits: Limits,
+        now: Timestamp,
+    ) -> io::Result<Vec<RemovedItem>> {
         let own = project_digest(project);
         let keep = |project: &Digest| (*project == own).then_some(limits.keep_snapshots);
         if sweep::plan(&self.layout, &keep, &limits, now)?.is_empty() {
@@ -263,7 +269,7 @@ impl Cache {
         };
         // Planned again, now that nobody adds a record or a claim.
         let plan = sweep::plan(&self.layout, &keep, &limits, now)?;
-        let mut report = sweep::Report::default();
+        let mut report = sweep::SweepReport::default();
         sweep::carry_out(&self.layout, &plan, &mut report);
         for (path, error) in &report.failed {
             warn!(file = %path.display(), %error, "could not remove an old record");
@@ -306,7 +312,7 @@ pub(super) fn read_manifest(path: &Path) -> Result<Vec<u8>, Unread> {
     let length = manifest_head(b"").len();
     let found = bytes.split_at_checked(length);
     if found.is_none_or(|(head, listing)| head != manifest_head(listing).as_bytes()) {
-        return Err(Unread::Odd("truncated, changed, or of another version".to_owned()));
+        return Err(Unread::Malformed("truncated, changed, or of another version".to_owned()));
     }
     Ok(bytes.split_off(length))
 }

@@ -4,7 +4,7 @@
 //! A key names its level and that level's version, so a reader never meets a record whose
 //! meaning it does not know. A new field is therefore added with `#[serde(default)]` and needs no
 //! new format; a field that decides *whether a record may answer* comes with a new
-//! [`Key::version`], so that no older reader can look past it.
+//! [`RecordKey::version`], so that no older reader can look past it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,7 +20,7 @@ use crate::model::{Digest, Digester, End, TargetReport, Timestamp, Verdict};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
-pub enum Level {
+pub enum RecordLevel {
     /// A whole project and selection, keyed by all of its files.
     Source,
     /// One test target, keyed by its code identity and what it was seen to read.
@@ -32,7 +32,7 @@ pub enum Level {
     Call,
 }
 
-impl Level {
+impl RecordLevel {
     /// All levels, the widest first.
     pub const ALL: [Self; 4] = [Self::Source, Self::Binary, Self::Test, Self::Call];
 
@@ -48,41 +48,41 @@ impl Level {
     }
 }
 
-impl fmt::Display for Level {
+impl fmt::Display for RecordLevel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
 
-/// Why a text is not a level's name.
+/// RemovalReason a text is not a level's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a level (source, binary, test, call)")]
-pub struct ParseLevelError(String);
+pub struct ParseRecordLevelError(String);
 
-impl FromStr for Level {
-    type Err = ParseLevelError;
+impl FromStr for RecordLevel {
+    type Err = ParseRecordLevelError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Self::ALL
             .into_iter()
             .find(|level| level.as_str() == text)
-            .ok_or_else(|| ParseLevelError(text.to_owned()))
+            .ok_or_else(|| ParseRecordLevelError(text.to_owned()))
     }
 }
 
 /// What finds a record: everything that decides the outcome, as one digest, and what kind of
 /// everything that is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Key {
+pub struct RecordKey {
     /// What the record answers for.
-    pub level: Level,
+    pub level: RecordLevel,
     /// The version of the rules by which this level's digest is made and its record is judged.
     pub version: u32,
     /// The digest of all that decides the outcome.
     pub digest: Digest,
 }
 
-impl fmt::Display for Key {
+impl fmt::Display for RecordKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}-{}", self.level, self.version, self.digest)
     }
@@ -134,7 +134,7 @@ pub struct Input {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// What finds it.
-    pub key: Key,
+    pub key: RecordKey,
     /// When the run ended; its age is counted from here.
     pub created: Timestamp,
     /// The root of the workspace in which the run took place. Another checkout of the same
@@ -163,7 +163,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// Why this is not a whole outcome that may be kept; `None` where it is one.
+    /// RemovalReason this is not a whole outcome that may be kept; `None` where it is one.
     ///
     /// Checked on the way in and on the way out: a record that says "pass" while one of its
     /// targets did not must never be believed, wherever it came from.
@@ -207,13 +207,13 @@ mod tests {
 
     #[test]
     fn level_names_never_change() {
-        let names: Vec<_> = Level::ALL.iter().map(|level| level.as_str()).collect();
+        let names: Vec<_> = RecordLevel::ALL.iter().map(|level| level.as_str()).collect();
         assert_eq!(names, ["source", "binary", "test", "call"]);
-        for level in Level::ALL {
-            assert_eq!(level.as_str().parse::<Level>(), Ok(level));
+        for level in RecordLevel::ALL {
+            assert_eq!(level.as_str().parse::<RecordLevel>(), Ok(level));
             assert_eq!(serde_json::to_string(&level).unwrap(), format!("\"{level}\""));
         }
-        assert!("Source".parse::<Level>().is_err());
+        assert!("Source".parse::<RecordLevel>().is_err());
     }
 
     #[test]

@@ -17,8 +17,8 @@ use std::fmt;
 use std::time::Duration;
 
 use super::Limits;
-use super::layout::Claim;
-use super::record::{Key, Level};
+use super::layout::RecordClaim;
+use super::record::{RecordKey, RecordLevel};
 use crate::model::{Digest, Timestamp};
 
 /// How long a project may be silent before its records go.
@@ -26,10 +26,10 @@ pub(super) const ABANDONED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// How far ahead of us another process's clock reading may be.
 const SLACK: Duration = Duration::from_secs(60);
 
-/// Why something was or would be removed.
+/// RemovalReason something was or would be removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Why {
+pub enum RemovalReason {
     /// The project has this many newer snapshots, which is what it keeps.
     Snapshots(usize),
     /// It is older than so many seconds, which is what records may grow to.
@@ -41,7 +41,7 @@ pub enum Why {
     /// No record belongs to it any more.
     Unclaimed,
     /// It is not a readable record: what is odd about it.
-    Odd(String),
+    Malformed(String),
     /// A process died while it wrote this.
     Unfinished,
     /// Somebody asked for it.
@@ -50,7 +50,7 @@ pub enum Why {
     Gone,
 }
 
-impl fmt::Display for Why {
+impl fmt::Display for RemovalReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Snapshots(keep) => write!(f, "its project has {keep} newer snapshots"),
@@ -58,7 +58,7 @@ impl fmt::Display for Why {
             Self::Size(max) => write!(f, "the oldest, and all together exceed {max} bytes"),
             Self::Abandoned(days) => write!(f, "its project recorded nothing for {days} days"),
             Self::Unclaimed => f.write_str("no record belongs to it"),
-            Self::Odd(what) => write!(f, "not a readable record: {what}"),
+            Self::Malformed(what) => write!(f, "not a readable record: {what}"),
             Self::Unfinished => f.write_str("left unfinished by a process that ended"),
             Self::Cleared => f.write_str("cleared on request"),
             Self::Gone => f.write_str("its program is gone"),
@@ -68,25 +68,25 @@ impl fmt::Display for Why {
 
 /// What there is.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Holdings {
+pub(super) struct CacheContents {
     /// In any order; a project may claim a record more than once.
-    pub(super) claims: Vec<Claim>,
+    pub(super) claims: Vec<RecordClaim>,
     /// Manifests by code hash, with their sizes in bytes.
     pub(super) manifests: BTreeMap<Digest, u64>,
 }
 
 /// What to remove.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Plan {
+pub(super) struct RemovalPlan {
     /// These claims; the records with them only if they are named below.
-    pub(super) claims: BTreeSet<Claim>,
+    pub(super) claims: BTreeSet<RecordClaim>,
     /// These records.
-    pub(super) records: BTreeMap<Key, Why>,
+    pub(super) records: BTreeMap<RecordKey, RemovalReason>,
     /// The manifests of these code hashes.
-    pub(super) manifests: BTreeMap<Digest, Why>,
+    pub(super) manifests: BTreeMap<Digest, RemovalReason>,
 }
 
-impl Plan {
+impl RemovalPlan {
     pub(super) fn is_empty(&self) -> bool {
         self.claims.is_empty() && self.manifests.is_empty()
     }
@@ -95,19 +95,19 @@ impl Plan {
 /// Makes the plan. `keep` gives the number of snapshots that a project keeps; `None` leaves the
 /// project to those who know its number (a `put` of another project).
 pub(super) fn plan(
-    holdings: &Holdings,
+    holdings: &CacheContents,
     keep: &dyn Fn(&Digest) -> Option<usize>,
     limits: &Limits,
     now: Timestamp,
-) -> Plan {
+) -> RemovalPlan {
     let slack = u64::try_from(SLACK.as_millis()).unwrap_or(u64::MAX);
     let future = |at: Timestamp| at.0 > now.0.saturating_add(slack);
     let believed = |at| if future(at) { Timestamp(0) } else { at };
-    let mut plan = Plan::default();
-    let mut kept: BTreeSet<Claim> = BTreeSet::new();
-    let mut whys: BTreeMap<Key, Why> = BTreeMap::new();
+    let mut plan = RemovalPlan::default();
+    let mut kept: BTreeSet<RecordClaim> = BTreeSet::new();
+    let mut whys: BTreeMap<RecordKey, RemovalReason> = BTreeMap::new();
 
-    let mut projects: BTreeMap<Digest, Vec<&Claim>> = BTreeMap::new();
+    let mut projects: BTreeMap<Digest, Vec<&RecordClaim>> = BTreeMap::new();
     for claim in &holdings.claims {
         projects.entry(claim.project).or_default().push(claim);
     }
@@ -115,15 +115,19 @@ pub(super) fn plan(
         let past = claims.iter().filter(|claim| !future(claim.at));
         let silent = past.map(|claim| claim.at.age(now).unwrap_or_default()).min();
         let number = keep(project).map_or(usize::MAX, |number| number.max(1));
-        let (calls, others): (Vec<&Claim>, _) = claims.iter().copied().partition(is_of_call);
+        let (calls, others): (Vec<&RecordClaim>, _) = claims.iter().copied().partition(is_of_call);
         let last =
             [last_snapshots(&others, number, &believed), last_snapshots(&calls, number, &believed)];
         for claim in claims {
             let stay = &last[usize::from(is_of_call(claim))];
             let why = match silent {
-                Some(age) if age > ABANDONED => Why::Abandoned(age.as_secs() / (24 * 60 * 60)),
-                _ if !stay.contains(&claim.code_hash) => Why::Snapshots(number),
-                _ if let Some(most) = outlived(claim.at, limits.max_age, now) => Why::Age(most),
+                Some(age) if age > ABANDONED => {
+                    RemovalReason::Abandoned(age.as_secs() / (24 * 60 * 60))
+                }
+                _ if !stay.contains(&claim.code_hash) => RemovalReason::Snapshots(number),
+                _ if let Some(most) = outlived(claim.at, limits.max_age, now) => {
+                    RemovalReason::Age(most)
+                }
                 _ => {
                     kept.insert(**claim);
                     continue;
@@ -135,7 +139,7 @@ pub(super) fn plan(
         }
     }
 
-    let still: BTreeSet<Key> = kept.iter().map(|claim| claim.key).collect();
+    let still: BTreeSet<RecordKey> = kept.iter().map(|claim| claim.key).collect();
     plan.records = whys.into_iter().filter(|(key, _)| !still.contains(key)).collect();
     orphan_manifests(holdings, &kept, &mut plan);
     shrink(holdings, &kept, limits.max_bytes, &believed, &mut plan);
@@ -149,13 +153,13 @@ fn outlived(at: Timestamp, most: Option<Duration>, now: Timestamp) -> Option<u64
     (at.age(now)? > most).then_some(most.as_secs())
 }
 
-fn is_of_call(claim: &&Claim) -> bool {
-    claim.key.level == Level::Call
+fn is_of_call(claim: &&RecordClaim) -> bool {
+    claim.key.level == RecordLevel::Call
 }
 
 /// The last so many snapshots of these claims.
 fn last_snapshots(
-    claims: &[&Claim],
+    claims: &[&RecordClaim],
     number: usize,
     believed: &dyn Fn(Timestamp) -> Timestamp,
 ) -> BTreeSet<Digest> {
@@ -171,28 +175,32 @@ fn last_snapshots(
 
 /// Lets the manifests go whose last record goes. One that never had a record stays: it may have
 /// been written for one that is about to be.
-fn orphan_manifests(holdings: &Holdings, kept: &BTreeSet<Claim>, plan: &mut Plan) {
+fn orphan_manifests(
+    holdings: &CacheContents,
+    kept: &BTreeSet<RecordClaim>,
+    plan: &mut RemovalPlan,
+) {
     let needed: BTreeSet<&Digest> = kept.iter().map(|claim| &claim.code_hash).collect();
     for claim in &plan.claims {
         let hash = claim.code_hash;
         if holdings.manifests.contains_key(&hash) && !needed.contains(&hash) {
-            plan.manifests.insert(hash, Why::Unclaimed);
+            plan.manifests.insert(hash, RemovalReason::Unclaimed);
         }
     }
 }
 
 /// Removes the oldest until everything fits.
 fn shrink(
-    holdings: &Holdings,
-    kept: &BTreeSet<Claim>,
+    holdings: &CacheContents,
+    kept: &BTreeSet<RecordClaim>,
     max_bytes: u64,
     believed: &dyn Fn(Timestamp) -> Timestamp,
-    plan: &mut Plan,
+    plan: &mut RemovalPlan,
 ) {
-    let mut records: BTreeMap<Key, Vec<&Claim>> = BTreeMap::new();
+    let mut records: BTreeMap<RecordKey, Vec<&RecordClaim>> = BTreeMap::new();
     let mut snapshots: BTreeMap<Digest, (usize, Timestamp)> = BTreeMap::new();
     // A call does not stand in for what was last proven as a whole.
-    let mut newest: BTreeMap<(Digest, bool), (Timestamp, Key)> = BTreeMap::new();
+    let mut newest: BTreeMap<(Digest, bool), (Timestamp, RecordKey)> = BTreeMap::new();
     for claim in kept {
         let at = believed(claim.at);
         records.entry(claim.key).or_default().push(claim);
@@ -202,13 +210,13 @@ fn shrink(
         *newest = (*newest).max((at, claim.key));
     }
     // Two owners may have seen different sizes of a record that was written again.
-    let size = |claims: &[&Claim]| claims.iter().map(|claim| claim.bytes).max().unwrap_or(0);
+    let size = |claims: &[&RecordClaim]| claims.iter().map(|claim| claim.bytes).max().unwrap_or(0);
     let manifests =
         holdings.manifests.iter().filter(|(hash, _)| !plan.manifests.contains_key(hash));
     let mut total: u64 = manifests.map(|(_, bytes)| bytes).sum();
     total += records.values().map(|claims| size(claims)).sum::<u64>();
 
-    let untouchable: BTreeSet<Key> = newest.values().map(|(_, key)| *key).collect();
+    let untouchable: BTreeSet<RecordKey> = newest.values().map(|(_, key)| *key).collect();
     let mut order: Vec<_> = records
         .iter()
         .filter(|(key, _)| !untouchable.contains(key))
@@ -220,7 +228,7 @@ fn shrink(
             return;
         }
         let claims = &records[&key];
-        plan.records.insert(key, Why::Size(max_bytes));
+        plan.records.insert(key, RemovalReason::Size(max_bytes));
         total -= size(claims);
         for claim in claims {
             plan.claims.insert(**claim);
@@ -229,7 +237,7 @@ fn shrink(
             if *claims == 0
                 && let Some(bytes) = holdings.manifests.get(&claim.code_hash)
             {
-                plan.manifests.insert(claim.code_hash, Why::Unclaimed);
+                plan.manifests.insert(claim.code_hash, RemovalReason::Unclaimed);
                 total -= bytes;
             }
         }
@@ -245,7 +253,7 @@ fn shrink(
         if total <= max_bytes {
             return;
         }
-        plan.manifests.insert(hash, Why::Size(max_bytes));
+        plan.manifests.insert(hash, RemovalReason::Size(max_bytes));
         total -= bytes;
     }
 }

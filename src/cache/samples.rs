@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Input, InputState, Key, Level, Limits, Record};
+use super::{Input, InputState, Limits, Record, RecordKey, RecordLevel};
 use crate::model::{
     Digest, End, Outcome, TargetId, TargetKind, TargetReport, TestCounts, TestReport, Timestamp,
     Verdict,
@@ -15,8 +15,8 @@ pub(super) const NOW: Timestamp = Timestamp(1_000_000_000_000);
 pub(super) const LIMITS: Limits =
     Limits { keep_snapshots: 1_000, max_bytes: 1 << 30, max_age: None };
 
-pub(super) fn key(number: u64) -> Key {
-    Key { level: Level::Source, version: 1, digest: Digest::of(&number.to_le_bytes()) }
+pub(super) fn key(number: u64) -> RecordKey {
+    RecordKey { level: RecordLevel::Source, version: 1, digest: Digest::of(&number.to_le_bytes()) }
 }
 
 pub(super) fn code_hash(number: u64) -> Digest {

@@ -38,9 +38,9 @@ pub struct LastVerdict {
     pub elapsed_ms: u64,
 }
 
-/// Why nothing could be kept of a green run.
+/// RemovalReason nothing could be kept of a green run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Unkept {
+pub struct Uncached {
     /// When it was.
     pub when: Timestamp,
     /// The reasons, for a person.
@@ -49,19 +49,19 @@ pub struct Unkept {
     pub advice: Vec<String>,
 }
 
-/// Why nothing could be kept of a green call by cargo itself.
+/// RemovalReason nothing could be kept of a green call by cargo itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UnkeptCall {
+pub struct UncachedCall {
     /// The call's arguments, for a person.
     pub args: String,
     /// The reasons.
     #[serde(flatten)]
-    pub unkept: Unkept,
+    pub unkept: Uncached,
 }
 
 /// A test with two outcomes on the same code.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Flaky {
+pub struct FlakyTest {
     /// Its path inside the target; empty for a target of which no single tests are known.
     pub test: String,
     /// When it was found out.
@@ -74,14 +74,14 @@ pub struct Flaky {
 /// builds have shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Inseparable {
+pub struct InseparablePackages {
     /// What that depends on: manifests, toolchain, selection and the like.
     key: Option<Digest>,
     /// Each set as `-p` takes it.
     sets: BTreeSet<Vec<String>>,
 }
 
-impl Inseparable {
+impl InseparablePackages {
     /// So many sets are kept.
     const MOST: usize = 100;
 
@@ -113,26 +113,26 @@ pub struct ProjectState {
     /// The test targets of the last run, in cargo's order.
     pub targets: Vec<TargetId>,
     /// Test targets of whose last green run nothing could be kept, by name.
-    pub unkept: BTreeMap<String, Unkept>,
-    /// Why every file of the workspace counts for a test target, for a person: not all that its
+    pub unkept: BTreeMap<String, Uncached>,
+    /// RemovalReason every file of the workspace counts for a test target, for a person: not all that its
     /// last run consulted was seen. By name.
     pub unseen: BTreeMap<String, Vec<String>>,
     /// The last calls of test programs of which nothing could be kept, by their target's plain
     /// name.
-    pub unkept_calls: BTreeMap<String, UnkeptCall>,
+    pub unkept_calls: BTreeMap<String, UncachedCall>,
     /// What the last command's shell had that decides a build, if there was one: a daemon that is
     /// started builds with it before the next one comes.
     pub shell: Option<BuildVariables>,
     /// Tests that were seen to pass and to fail on the same code, by their target's name.
-    pub flaky: BTreeMap<String, Vec<Flaky>>,
+    pub flaky: BTreeMap<String, Vec<FlakyTest>>,
     /// What need not be built first.
-    pub inseparable: Inseparable,
+    pub inseparable: InseparablePackages,
     /// What a newer program keeps here: carried along, so that an older one does not lose it.
     #[serde(flatten)]
     newer: BTreeMap<String, serde_json::Value>,
 }
 
-/// Why a project's state was not updated.
+/// RemovalReason a project's state was not updated.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// The folder or the file cannot be written.
@@ -158,8 +158,8 @@ impl ProjectState {
     /// The flaky tests for a person, as `target: test`.
     #[must_use]
     pub fn flaky_names(&self) -> Vec<String> {
-        let of = |(target, tests): (&String, &Vec<Flaky>)| {
-            let name = |flaky: &Flaky| match flaky.test.as_str() {
+        let of = |(target, tests): (&String, &Vec<FlakyTest>)| {
+            let name = |flaky: &FlakyTest| match flaky.test.as_str() {
                 "" => target.clone(),
                 test => format!("{target}: {test}"),
             };
@@ -221,7 +221,7 @@ fn read_state(path: &Path) -> io::Result<ProjectState> {
     let decoded = match files::read(path) {
         Ok((bytes, _)) => format::decode("state", &bytes),
         Err(Unread::Absent) => return Ok(ProjectState::default()),
-        Err(Unread::Odd(what)) => Err(what),
+        Err(Unread::Malformed(what)) => Err(what),
         Err(Unread::Failed(error)) => return Err(error),
     };
     Ok(decoded.unwrap_or_else(|what| {
@@ -239,19 +239,19 @@ mod tests {
     fn what_was_learnt_of_another_key_is_forgotten_and_no_more_than_some_is_kept() {
         let keys = ["a", "b"].map(|name| Digester::new(name).finish());
         let set = |name: &str| vec![name.to_owned(), "z".to_owned()];
-        let mut known = Inseparable::default();
+        let mut known = InseparablePackages::default();
         assert!(!known.holds(&keys[0], &set("x")));
         assert!(known.learn(keys[0], set("x")) && !known.learn(keys[0], set("x")));
         assert!(known.holds(&keys[0], &set("x")) && !known.holds(&keys[1], &set("x")));
         assert!(!known.holds(&keys[0], &set("x")[..1]), "alone it may be");
         let text = serde_json::to_string(&known).unwrap();
-        assert_eq!(serde_json::from_str::<Inseparable>(&text).unwrap(), known);
+        assert_eq!(serde_json::from_str::<InseparablePackages>(&text).unwrap(), known);
         assert!(known.learn(keys[1], set("y")));
         assert!(!known.holds(&keys[0], &set("x")));
-        for number in 0..2 * Inseparable::MOST {
+        for number in 0..2 * InseparablePackages::MOST {
             known.learn(keys[1], set(&number.to_string()));
         }
-        assert!(known.sets.len() <= Inseparable::MOST);
-        assert!(known.holds(&keys[1], &set(&(2 * Inseparable::MOST - 1).to_string())));
+        assert!(known.sets.len() <= InseparablePackages::MOST);
+        assert!(known.holds(&keys[1], &set(&(2 * InseparablePackages::MOST - 1).to_string())));
     }
 }

@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use super::files::{self, Access, Lock, remedy};
 use super::index::{self, RecordFile};
-use super::layout::{Claim, Layout};
-use super::programs::{self, Named};
-use super::record::{Key, Level, project_digest};
-use super::retention::{self, Holdings, Plan, Why};
+use super::layout::{Layout, RecordClaim};
+use super::programs::{self, MemoSubject};
+use super::record::{RecordKey, RecordLevel, project_digest};
+use super::retention::{self, CacheContents, RemovalPlan, RemovalReason};
 use super::{Cache, Limits};
 use crate::model::{Digest, Timestamp};
 
@@ -24,21 +24,21 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Something that was, or in a dry run would be, removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Removed {
+pub struct RemovedItem {
     /// What it is.
-    pub item: Item,
+    pub item: CacheItem,
     /// The size of its file in bytes.
     pub bytes: u64,
-    /// Why it goes.
-    pub why: Why,
+    /// RemovalReason it goes.
+    pub why: RemovalReason,
 }
 
 /// What kind of thing lies in the cache's folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Item {
+pub enum CacheItem {
     /// The record of this key.
-    Record(Key),
+    Record(RecordKey),
     /// The listing of the snapshot with this code hash.
     Manifest(Digest),
     /// What is remembered of the program at this path.
@@ -47,7 +47,7 @@ pub enum Item {
     File(PathBuf),
 }
 
-impl fmt::Display for Item {
+impl fmt::Display for CacheItem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Record(key) => write!(f, "record {key}"),
@@ -60,9 +60,9 @@ impl fmt::Display for Item {
 
 /// What a `clear` or `gc` did.
 #[derive(Debug, Default)]
-pub struct Report {
+pub struct SweepReport {
     /// What went, and why.
-    pub removed: Vec<Removed>,
+    pub removed: Vec<RemovedItem>,
     /// What should have gone or could not be looked at, with what the system said.
     pub failed: Vec<(PathBuf, io::Error)>,
     /// Records that no project claimed any more, since the index was lost; they belong to the
@@ -72,7 +72,7 @@ pub struct Report {
     pub entries: u64,
 }
 
-impl Report {
+impl SweepReport {
     /// How many bytes were freed.
     #[must_use]
     pub fn freed(&self) -> u64 {
@@ -80,7 +80,7 @@ impl Report {
     }
 }
 
-/// Why the cache could not be looked at or tidied.
+/// RemovalReason the cache could not be looked at or tidied.
 #[derive(Debug, thiserror::Error)]
 pub enum SweepError {
     /// A folder cannot be read or written.
@@ -149,19 +149,20 @@ impl Cache {
         let failed = self.sweep_error();
         let files = index::record_files(&self.layout).map_err(&failed)?;
         let manifests = index::manifest_files(&self.layout).map_err(&failed)?;
-        let sizes: BTreeMap<Key, u64> = files.iter().map(|file| (file.key, file.bytes)).collect();
+        let sizes: BTreeMap<RecordKey, u64> =
+            files.iter().map(|file| (file.key, file.bytes)).collect();
         let mut projects = Vec::new();
         for project in index::projects(&self.layout).map_err(&failed)? {
             let mut claims = index::claims_of(&self.layout, project).map_err(&failed)?;
             claims.retain(|claim| sizes.contains_key(&claim.key));
-            let keys: BTreeSet<Key> = claims.iter().map(|claim| claim.key).collect();
-            let is_call = |claim: &&Claim| claim.key.level == Level::Call;
+            let keys: BTreeSet<RecordKey> = claims.iter().map(|claim| claim.key).collect();
+            let is_call = |claim: &&RecordClaim| claim.key.level == RecordLevel::Call;
             let others = claims.iter().filter(|claim| !is_call(claim));
             let snapshots: BTreeSet<Digest> = others.map(|claim| claim.code_hash).collect();
             projects.push(ProjectStats {
                 path: index::root_of(&self.layout, &project),
                 entries: keys.len() as u64,
-                calls: keys.iter().filter(|key| key.level == Level::Call).count() as u64,
+                calls: keys.iter().filter(|key| key.level == RecordLevel::Call).count() as u64,
                 bytes: keys.iter().filter_map(|key| sizes.get(key)).sum(),
                 snapshots: snapshots.len() as u64,
                 newest: claims.iter().map(|claim| claim.at).max(),
@@ -186,8 +187,8 @@ impl Cache {
     /// # Errors
     /// If the folder cannot be read or the lock is not to be had. Single files that could not be
     /// removed are in the report.
-    pub fn clear(&self, project: Option<&Path>) -> Result<Report, SweepError> {
-        let mut report = Report::default();
+    pub fn clear(&self, project: Option<&Path>) -> Result<SweepReport, SweepError> {
+        let mut report = SweepReport::default();
         if !self.layout.root.exists() {
             return Ok(report);
         }
@@ -199,36 +200,36 @@ impl Cache {
         let orphans = index::adopt(&self.layout, &claims, &files);
         claims.extend(orphans.into_iter().map(|(_, claim)| claim));
         let own = project.map(project_digest);
-        let mut plan = Plan::default();
-        let (gone, kept): (Vec<Claim>, Vec<Claim>) =
+        let mut plan = RemovalPlan::default();
+        let (gone, kept): (Vec<RecordClaim>, Vec<RecordClaim>) =
             claims.into_iter().partition(|claim| own.is_none_or(|own| own == claim.project));
         plan.claims = gone.into_iter().collect();
-        let kept_keys: BTreeSet<Key> = kept.iter().map(|claim| claim.key).collect();
+        let kept_keys: BTreeSet<RecordKey> = kept.iter().map(|claim| claim.key).collect();
         let kept_hashes: BTreeSet<Digest> = kept.iter().map(|claim| claim.code_hash).collect();
-        let keys: BTreeSet<Key> = plan.claims.iter().map(|claim| claim.key).collect();
+        let keys: BTreeSet<RecordKey> = plan.claims.iter().map(|claim| claim.key).collect();
         let hashes: BTreeSet<Digest> = plan.claims.iter().map(|claim| claim.code_hash).collect();
         for RecordFile { key, .. } in files {
             if own.is_none() || (keys.contains(&key) && !kept_keys.contains(&key)) {
-                plan.records.insert(key, Why::Cleared);
+                plan.records.insert(key, RemovalReason::Cleared);
             }
         }
         for (code_hash, ..) in manifests {
             let needed = kept_hashes.contains(&code_hash);
             if own.is_none() || (hashes.contains(&code_hash) && !needed) {
-                plan.manifests.insert(code_hash, Why::Cleared);
+                plan.manifests.insert(code_hash, RemovalReason::Cleared);
             }
         }
         carry_out(&self.layout, &plan, &mut report);
         for memo in programs::memos(&self.layout).map_err(&failed)? {
             let (item, goes) = match memo.program {
-                Named::Program(path) => {
+                MemoSubject::Program(path) => {
                     let goes = project.is_none_or(|project| path.starts_with(project));
-                    (Item::Program(path), goes)
+                    (CacheItem::Program(path), goes)
                 }
-                _ => (Item::File(memo.file.clone()), project.is_none()),
+                _ => (CacheItem::File(memo.file.clone()), project.is_none()),
             };
             if goes {
-                remove(&memo.file, item, memo.size, Why::Cleared, false, &mut report);
+                remove(&memo.file, item, memo.size, RemovalReason::Cleared, false, &mut report);
             }
         }
         tidy(&self.layout);
@@ -254,19 +255,19 @@ pub(super) fn plan(
     keep: &dyn Fn(&Digest) -> Option<usize>,
     limits: &Limits,
     now: Timestamp,
-) -> io::Result<Plan> {
+) -> io::Result<RemovalPlan> {
     Ok(retention::plan(&holdings(layout)?, keep, limits, now))
 }
 
 /// What lies below the folder now.
-pub(super) fn holdings(layout: &Layout) -> io::Result<Holdings> {
+pub(super) fn holdings(layout: &Layout) -> io::Result<CacheContents> {
     let manifests = index::manifest_files(layout)?.into_iter();
     let manifests = manifests.map(|(hash, _, metadata)| (hash, metadata.len())).collect();
-    Ok(Holdings { claims: index::claims(layout)?, manifests })
+    Ok(CacheContents { claims: index::claims(layout)?, manifests })
 }
 
 /// Removes what the plan names. The caller holds the lock.
-pub(super) fn carry_out(layout: &Layout, plan: &Plan, report: &mut Report) {
+pub(super) fn carry_out(layout: &Layout, plan: &RemovalPlan, report: &mut SweepReport) {
     remove_files(layout, plan, false, report);
     // The claims last: were we ended here, gc would find them without their records.
     let mut folders = BTreeSet::new();
@@ -284,12 +285,17 @@ pub(super) fn carry_out(layout: &Layout, plan: &Plan, report: &mut Report) {
 }
 
 /// The files of a plan, which a dry run only reports.
-pub(super) fn remove_files(layout: &Layout, plan: &Plan, dry_run: bool, report: &mut Report) {
+pub(super) fn remove_files(
+    layout: &Layout,
+    plan: &RemovalPlan,
+    dry_run: bool,
+    report: &mut SweepReport,
+) {
     let records = plan.records.iter();
-    let records = records.map(|(key, why)| (Item::Record(*key), layout.record(key), why));
+    let records = records.map(|(key, why)| (CacheItem::Record(*key), layout.record(key), why));
     let manifests = plan.manifests.iter();
     let manifests =
-        manifests.map(|(hash, why)| (Item::Manifest(*hash), layout.manifest(hash), why));
+        manifests.map(|(hash, why)| (CacheItem::Manifest(*hash), layout.manifest(hash), why));
     for (item, path, why) in records.chain(manifests) {
         let bytes = path.symlink_metadata().map_or(0, |metadata| metadata.len());
         remove(&path, item, bytes, why.clone(), dry_run, report);
@@ -299,14 +305,14 @@ pub(super) fn remove_files(layout: &Layout, plan: &Plan, dry_run: bool, report: 
 /// Removes one file and reports it.
 pub(super) fn remove(
     path: &Path,
-    item: Item,
+    item: CacheItem,
     bytes: u64,
-    why: Why,
+    why: RemovalReason,
     dry_run: bool,
-    report: &mut Report,
+    report: &mut SweepReport,
 ) {
     match if dry_run { Ok(true) } else { files::remove(path) } {
-        Ok(true) => report.removed.push(Removed { item, bytes, why }),
+        Ok(true) => report.removed.push(RemovedItem { item, bytes, why }),
         Ok(false) => {}
         Err(error) => report.failed.push((path.to_owned(), error)),
     }

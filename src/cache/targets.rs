@@ -25,7 +25,7 @@ const GONE: &str = ".gone-";
 
 /// A project's own target directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OwnTarget {
+pub struct OwnTargetDir {
     /// The folder.
     pub path: PathBuf,
     /// Whose it is; none if nobody said so.
@@ -34,7 +34,7 @@ pub struct OwnTarget {
     pub used: Option<SystemTime>,
 }
 
-impl OwnTarget {
+impl OwnTargetDir {
     /// How many bytes its files take, one that has two names counted once.
     #[must_use]
     pub fn bytes(&self) -> u64 {
@@ -103,7 +103,7 @@ fn note(target: &Path) -> PathBuf {
 ///
 /// # Errors
 /// If that cannot be written.
-pub fn mark_own_target(dir: &Path, target: &Path, root: &Path) -> io::Result<()> {
+pub fn mark_own_target_dir(dir: &Path, target: &Path, root: &Path) -> io::Result<()> {
     if target.parent() != Some(dir) {
         return Ok(());
     }
@@ -113,7 +113,7 @@ pub fn mark_own_target(dir: &Path, target: &Path, root: &Path) -> io::Result<()>
 
 /// All of them that lie in `dir`, by name.
 #[must_use]
-pub fn own_targets(dir: &Path) -> Vec<OwnTarget> {
+pub fn own_target_dirs(dir: &Path) -> Vec<OwnTargetDir> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
@@ -125,7 +125,7 @@ pub fn own_targets(dir: &Path) -> Vec<OwnTarget> {
         let project = fs::read(&note).ok().filter(|root| !root.is_empty());
         let project = project.map(|root| PathBuf::from(OsString::from_vec(root)));
         let used = note.metadata().and_then(|metadata| metadata.modified()).ok();
-        found.push(OwnTarget { path, project, used });
+        found.push(OwnTargetDir { path, project, used });
     }
     found.sort_unstable_by(|a, b| a.path.cmp(&b.path));
     found
@@ -156,7 +156,7 @@ mod tests {
         let base = tempfile::tempdir().unwrap();
         let dir = base.path().join("targets");
         let target = dir.join(NAME);
-        mark_own_target(&dir, &target, Path::new("/no/such/project")).unwrap();
+        mark_own_target_dir(&dir, &target, Path::new("/no/such/project")).unwrap();
         fs::create_dir_all(target.join("debug/deps")).unwrap();
         fs::write(target.join("debug/deps/a"), "1234").unwrap();
         fs::hard_link(target.join("debug/deps/a"), target.join("debug/a")).unwrap();
@@ -170,7 +170,7 @@ mod tests {
         let outside = base.path().join("outside");
         fs::write(&outside, "a long text").unwrap();
         std::os::unix::fs::symlink(base.path(), dir.join(NAME).join("link")).unwrap();
-        let all = own_targets(&dir);
+        let all = own_target_dirs(&dir);
         assert_eq!(all.len(), 1);
         let own = &all[0];
         assert_eq!(own.project.as_deref(), Some(Path::new("/no/such/project")));
@@ -178,7 +178,7 @@ mod tests {
         assert_eq!(own.bytes(), 4 + link);
         own.remove().unwrap();
         own.remove().unwrap();
-        assert_eq!(own_targets(&dir), []);
+        assert_eq!(own_target_dirs(&dir), []);
         assert!(outside.exists() && dir.join("elsewhere").exists());
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
     }
@@ -187,23 +187,23 @@ mod tests {
     fn a_target_directory_elsewhere_is_not_marked() {
         let (base, dir) = made();
         let other = base.path().join("target");
-        mark_own_target(&dir, &other, Path::new("/p")).unwrap();
+        mark_own_target_dir(&dir, &other, Path::new("/p")).unwrap();
         assert!(!base.path().join("target.project").exists());
     }
 
     #[test]
     fn one_is_needless_once_nobody_builds_into_it() {
         let (_base, dir) = made();
-        let own = own_targets(&dir).remove(0);
+        let own = own_target_dirs(&dir).remove(0);
         let root = PathBuf::from("/no/such/project");
         let now = SystemTime::now();
         assert!(!own.is_needless(std::slice::from_ref(&own.path), &[root], now));
         assert!(own.is_needless(&[], &[], now), "its project is gone");
-        let lives = OwnTarget { project: Some(dir.clone()), ..own.clone() };
+        let lives = OwnTargetDir { project: Some(dir.clone()), ..own.clone() };
         assert!(!lives.is_needless(&[], &[], now), "one that no config lists");
         assert!(lives.is_needless(&[], &[dir], now), "its project builds elsewhere now");
         assert!(lives.is_needless(&[], &[], now + FORGOTTEN + Duration::from_secs(60)));
-        let nobodys = OwnTarget { project: None, used: None, ..own };
+        let nobodys = OwnTargetDir { project: None, used: None, ..own };
         assert!(nobodys.is_needless(&[], &[], now));
     }
 

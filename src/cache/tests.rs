@@ -33,7 +33,7 @@ fn ask(cache: &Cache, number: u64) -> Lookup {
 }
 
 fn is_absent(cache: &Cache, number: u64) -> bool {
-    matches!(ask(cache, number), Lookup::Miss(Reason::Absent))
+    matches!(ask(cache, number), Lookup::Miss(MissReason::Absent))
 }
 
 fn hit(cache: &Cache, number: u64) -> Arc<Record> {
@@ -93,8 +93,10 @@ fn what_was_put_is_got() {
 fn another_version_or_level_is_another_key() {
     let (_dir, cache) = cache();
     cache.put(&record(1), LIMITS).unwrap();
-    for other in [Key { version: 2, ..key(1) }, Key { level: Level::Binary, ..key(1) }] {
-        assert!(matches!(cache.get(&other, NOW, HOUR), Lookup::Miss(Reason::Absent)));
+    for other in
+        [RecordKey { version: 2, ..key(1) }, RecordKey { level: RecordLevel::Binary, ..key(1) }]
+    {
+        assert!(matches!(cache.get(&other, NOW, HOUR), Lookup::Miss(MissReason::Absent)));
         let narrow = Record { key: other, ..record(1) };
         cache.put(&narrow, LIMITS).unwrap();
         assert!(matches!(cache.get(&other, NOW, HOUR), Lookup::Hit(found) if *found == narrow));
@@ -108,10 +110,10 @@ fn a_record_has_its_time() {
     cache.put(&record(1), LIMITS).unwrap();
     let at = |now| cache.get(&key(1), now, HOUR);
     assert!(matches!(at(later(HOUR - Duration::from_millis(1))), Lookup::Hit(_)));
-    assert!(matches!(at(later(HOUR)), Lookup::Miss(Reason::Expired { age }) if age == HOUR));
-    assert!(matches!(at(Timestamp(NOW.0 - 1)), Lookup::Miss(Reason::FromTheFuture)));
+    assert!(matches!(at(later(HOUR)), Lookup::Miss(MissReason::Expired { age }) if age == HOUR));
+    assert!(matches!(at(Timestamp(NOW.0 - 1)), Lookup::Miss(MissReason::FromTheFuture)));
     let never = cache.get(&key(1), NOW, Duration::ZERO);
-    assert!(matches!(never, Lookup::Miss(Reason::Expired { .. })));
+    assert!(matches!(never, Lookup::Miss(MissReason::Expired { .. })));
 }
 
 #[test]
@@ -121,7 +123,7 @@ fn a_failure_is_known_and_never_an_answer() {
     cache.put(&failing(1), LIMITS).unwrap();
     for now in [NOW, later(HOUR * 2), Timestamp(0)] {
         let lookup = cache.get(&key(1), now, HOUR);
-        assert!(matches!(lookup, Lookup::Miss(Reason::NotGreen(r)) if *r == failing(1)));
+        assert!(matches!(lookup, Lookup::Miss(MissReason::NotGreen(r)) if *r == failing(1)));
     }
 }
 
@@ -177,11 +179,12 @@ fn everything_odd_is_a_miss_that_is_logged_and_swept() {
         fs::write(&path, bytes).unwrap();
         let log = logged(|| {
             let lookup = ask(&cache, 1);
-            assert!(matches!(lookup, Lookup::Miss(Reason::Odd(_))), "{name}: {lookup:?}");
+            assert!(matches!(lookup, Lookup::Miss(MissReason::Malformed(_))), "{name}: {lookup:?}");
         });
         assert!(log.contains("WARN") && log.contains(path.to_str().unwrap()), "{name}: {log}");
         let report = cache.gc(NOW, &GcOptions { limits: LIMITS, ..GcOptions::default() }).unwrap();
-        let [Removed { item: Item::Record(gone), why: Why::Odd(_), .. }] = &report.removed[..]
+        let [RemovedItem { item: CacheItem::Record(gone), why: RemovalReason::Malformed(_), .. }] =
+            &report.removed[..]
         else {
             panic!("{name}: {report:?}")
         };
@@ -212,7 +215,7 @@ fn memory_answers_only_while_the_file_is_the_same() {
     };
     remembered();
     other.put(&failing(1), LIMITS).unwrap();
-    assert!(matches!(ask(&cache, 1), Lookup::Miss(Reason::NotGreen(_))));
+    assert!(matches!(ask(&cache, 1), Lookup::Miss(MissReason::NotGreen(_))));
     other.put(&record(1), LIMITS).unwrap();
     remembered();
     other.clear(None).unwrap();
@@ -313,7 +316,7 @@ fn the_state_of_a_project_outlives_us_and_newer_fields_outlive_older_programs() 
 
 #[test]
 fn reasons_read_well() {
-    assert_eq!(Reason::Expired { age: HOUR }.to_string(), "the record is 3600 s old");
-    let why = Why::Odd("truncated".to_owned()).to_string();
+    assert_eq!(MissReason::Expired { age: HOUR }.to_string(), "the record is 3600 s old");
+    let why = RemovalReason::Malformed("truncated".to_owned()).to_string();
     assert_eq!(why, "not a readable record: truncated");
 }

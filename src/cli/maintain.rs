@@ -9,7 +9,7 @@ use super::context::Context;
 use super::exit::{Exit, Stop};
 use super::render::{ERROR, GOOD, WARN, bytes, label, plural};
 use super::targets::{self, TargetLine};
-use crate::cache::{Cache, GcOptions, Limits, Report, SweepError};
+use crate::cache::{Cache, GcOptions, Limits, SweepError, SweepReport};
 use crate::config;
 use crate::model::{OsText, Timestamp};
 use crate::workspace::{CargoConfig, Toolchain};
@@ -169,7 +169,7 @@ fn gc(context: &Context, cache: &Cache, dry_run: bool) -> Result<(), Stop> {
 }
 
 /// Says what went, and fails if something that had to go is still there.
-fn tell(report: &Report, word: &str) -> Result<(), Stop> {
+fn tell(report: &SweepReport, word: &str) -> Result<(), Stop> {
     let count = plural(report.removed.len(), "file");
     let text = format!("{count} ({}); {} kept", bytes(report.freed()), report.entries);
     anstream::eprintln!("{}", label(GOOD, word, text));

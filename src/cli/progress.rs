@@ -11,7 +11,7 @@ use super::render::{ERROR, GOOD, NOTE, WARN, ago, label, plural, report_text, se
 use crate::compiler::{self, Build};
 use crate::model::{TargetReport, Timestamp, Verdict};
 use crate::process::Stream;
-use crate::runner::Event;
+use crate::runner::RunEvent;
 use crate::verdict::Step;
 
 /// Tells a person what a question is about.
@@ -101,24 +101,24 @@ impl Progress {
         }
     }
 
-    fn building(&mut self, progress: &compiler::Progress) {
+    fn building(&mut self, progress: &compiler::BuildProgress) {
         match progress {
-            compiler::Progress::Building { done, total, what } => {
+            compiler::BuildProgress::Building { done, total, what } => {
                 self.moving("Building", &format!("{done}/{total}: {what}"));
             }
-            compiler::Progress::Blocked(what) => {
+            compiler::BuildProgress::Blocked(what) => {
                 self.moving("Blocking", what);
                 self.once(&label(NOTE, "Blocking", what));
             }
-            compiler::Progress::Status(line) => {
+            compiler::BuildProgress::Status(line) => {
                 let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
                 // What cargo found fresh, and its own last words, are no news.
                 if !matches!(word, "Fresh" | "Finished" | "Executable" | "Building") {
                     self.line(&label(GOOD, word, rest));
                 }
             }
-            compiler::Progress::Made(_) => {}
-            compiler::Progress::Diagnostic(text) => self.diagnostic(text),
+            compiler::BuildProgress::Made(_) => {}
+            compiler::BuildProgress::Diagnostic(text) => self.diagnostic(text),
         }
     }
 
@@ -145,11 +145,11 @@ impl Progress {
         }
     }
 
-    fn running(&mut self, event: &Event<'_>) {
+    fn running(&mut self, event: &RunEvent<'_>) {
         match event {
-            Event::Started { id } => self.running.push(id.to_string()),
-            Event::TestFinished { .. } => return,
-            Event::Output { stream, bytes, .. } => {
+            RunEvent::Started { id } => self.running.push(id.to_string()),
+            RunEvent::TestFinished { .. } => return,
+            RunEvent::Output { stream, bytes, .. } => {
                 // The tests' own output, as it comes; a closed pipe is the reader's choice.
                 self.bar.suspend(|| {
                     let _ = match stream {
@@ -158,14 +158,14 @@ impl Progress {
                 });
                 return;
             }
-            Event::Slow { id, elapsed, running } => {
+            RunEvent::Slow { id, elapsed, running } => {
                 let what = match running {
                     [] => String::new(),
                     names => format!(": {}", names.join(", ")),
                 };
                 self.line(&label(WARN, "Slow", format!("{id} {}{what}", seconds(*elapsed))));
             }
-            Event::Finished { report } => {
+            RunEvent::Finished { report } => {
                 self.done += 1;
                 let name = report.id.to_string();
                 self.running.retain(|running| *running != name);

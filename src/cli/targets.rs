@@ -8,8 +8,8 @@ use serde::Serialize;
 use super::context::Context;
 use super::exit::{Exit, Stop};
 use super::render::{GOOD, NOTE, WARN, bytes, label, plural};
-use crate::cache::{OwnTarget, own_targets, remove_leftovers};
-use crate::compiler::{self, Ledger, forget_ledgers, remove_stale};
+use crate::cache::{OwnTargetDir, own_target_dirs, remove_leftovers};
+use crate::compiler::{self, BuildLedger, remove_old_ledgers, remove_stale_unit};
 use crate::model::{OsText, Timestamp};
 use crate::verdict::{LEDGERS, Question};
 
@@ -22,13 +22,13 @@ pub(super) struct TargetLine {
 }
 
 /// All that there are.
-pub(super) fn all(context: &Context) -> Vec<OwnTarget> {
-    own_targets(&context.paths.own_targets())
+pub(super) fn all(context: &Context) -> Vec<OwnTargetDir> {
+    own_target_dirs(&context.paths.own_targets())
 }
 
 /// Their sizes, which takes a look at every file.
 pub(super) fn lines(context: &Context) -> Vec<TargetLine> {
-    let line = |own: OwnTarget| TargetLine {
+    let line = |own: OwnTargetDir| TargetLine {
         path: OsText::from(&own.path),
         project: own.project.as_ref().map(OsText::from),
         bytes: own.bytes(),
@@ -69,13 +69,13 @@ pub(super) fn gc(context: &Context, dry_run: bool) -> Result<bool, Stop> {
         !locked
     });
     if !dry_run {
-        forget_ledgers(&context.paths.cache_dir.join(LEDGERS), SystemTime::now());
+        remove_old_ledgers(&context.paths.cache_dir.join(LEDGERS), SystemTime::now());
     }
     Ok(remove_all(context, &needless, dry_run))
 }
 
 /// Tells whether all of them went.
-fn remove_all(context: &Context, these: &[OwnTarget], dry_run: bool) -> bool {
+fn remove_all(context: &Context, these: &[OwnTargetDir], dry_run: bool) -> bool {
     if !dry_run {
         remove_leftovers(&context.paths.own_targets());
     }
@@ -110,7 +110,7 @@ pub(super) fn gc_stale(
     let mut all_went = true;
     for root in roots {
         let file = Question::ledger_file(&root, &context.paths.cache_dir);
-        let stale = Ledger::load(&file).stale(&root, Timestamp::now());
+        let stale = BuildLedger::load(&file).stale(&root, Timestamp::now());
         let size = stale.iter().map(|one| one.bytes).sum();
         let text = format!(
             "{} of {} ({})",
@@ -127,7 +127,7 @@ pub(super) fn gc_stale(
                 anstream::eprintln!("{}", label(NOTE, "Stale", line));
             }
             anstream::eprintln!("{}", label(GOOD, "Would go", text));
-        } else if let Err(error) = remove_stale(&stale) {
+        } else if let Err(error) = remove_stale_unit(&stale) {
             all_went = false;
             anstream::eprintln!("{}", label(WARN, "Failed", error));
         } else {

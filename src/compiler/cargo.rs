@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::message::{ArtifactMessage, Message, ScriptMessage};
-use super::progress::{ErrorStream, Progress};
+use super::message::{ArtifactMessage, CargoMessage, ScriptMessage};
+use super::progress::{BuildProgress, ErrorStream};
 use super::{BuildSpec, CompileError, Product, error, jobs};
 use crate::model::End;
 use crate::process::{Environment, Priority, Spec, Stream, run};
@@ -16,7 +16,7 @@ use crate::workspace::{CargoConfig, Selection};
 
 /// What a call has besides the developer's selection.
 #[derive(Default)]
-pub(super) struct Arguments {
+pub(super) struct CargoArguments {
     /// Build only.
     pub(super) no_run: bool,
     /// Neither ask the network nor change the lock file: better to fail.
@@ -28,7 +28,7 @@ pub(super) struct Arguments {
 }
 
 /// What cargo said in a call that succeeded.
-pub(super) struct Said {
+pub(super) struct CargoOutput {
     pub(super) artifacts: Vec<ArtifactMessage>,
     pub(super) scripts: Vec<ScriptMessage>,
     pub(super) warnings: Vec<String>,
@@ -37,7 +37,7 @@ pub(super) struct Said {
     pub(super) elapsed: Duration,
 }
 
-impl Said {
+impl CargoOutput {
     pub(super) fn is_fresh(&self) -> bool {
         self.rebuilt() == 0
     }
@@ -58,10 +58,10 @@ const DIRTY: usize = 100;
 /// Calls cargo and reads both of its streams to the end.
 pub(super) async fn call(
     spec: &BuildSpec,
-    arguments: Arguments,
+    arguments: CargoArguments,
     cancel: &CancellationToken,
-    mut progress: impl FnMut(Progress),
-) -> Result<Said, CompileError> {
+    mut progress: impl FnMut(BuildProgress),
+) -> Result<CargoOutput, CompileError> {
     let environment = arguments.environment.unwrap_or_else(|| spec.environment.clone());
     let mut words: Vec<OsString> = vec!["test".into()];
     match spec.jobs {
@@ -73,7 +73,7 @@ pub(super) async fn call(
                 .extend(["--jobs".into(), jobs::at_most(limit, own.as_deref()).to_string().into()]);
         }
     }
-    words.extend(building_into(spec.target_dir.as_deref(), &spec.selection, &spec.config));
+    words.extend(target_dir_args(spec.target_dir.as_deref(), &spec.selection, &spec.config));
     words.push(if arguments.no_run { "--no-run" } else { "--no-fail-fast" }.into());
     // Rustdoc inherits this choice, and its output is read by a machine.
     let colour = spec.colour && arguments.no_run;
@@ -102,8 +102,8 @@ pub(super) async fn call(
     let mut output = OutputStream::default();
     let mut errors = ErrorStream::default();
     let mut dirty = Vec::new();
-    let mut progress = |said: Progress| {
-        if let Progress::Status(text) = &said
+    let mut progress = |said: BuildProgress| {
+        if let BuildProgress::Status(text) = &said
             && let Some(line) = text.strip_prefix("Dirty ")
             && dirty.len() < DIRTY
         {
@@ -125,7 +125,7 @@ pub(super) async fn call(
         let what = "it succeeded without saying that the build is finished".to_owned();
         return Err(CompileError::BadOutput(what));
     }
-    Ok(Said {
+    Ok(CargoOutput {
         artifacts: output.artifacts,
         scripts: output.scripts,
         warnings: output.warnings,
@@ -136,7 +136,7 @@ pub(super) async fn call(
 
 /// The words that have cargo build a selection into this folder, unless one is typed.
 #[must_use]
-pub fn building_into(
+pub fn target_dir_args(
     dir: Option<&Path>,
     selection: &Selection,
     config: &CargoConfig,
@@ -167,7 +167,7 @@ struct OutputStream {
 }
 
 impl OutputStream {
-    fn push(&mut self, bytes: &[u8], progress: &mut impl FnMut(Progress)) {
+    fn push(&mut self, bytes: &[u8], progress: &mut impl FnMut(BuildProgress)) {
         let mut rest = bytes;
         while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
             self.pending.extend_from_slice(&rest[..end]);
@@ -178,24 +178,24 @@ impl OutputStream {
         self.pending.extend_from_slice(rest);
     }
 
-    fn line(&mut self, line: &[u8], progress: &mut impl FnMut(Progress)) {
+    fn line(&mut self, line: &[u8], progress: &mut impl FnMut(BuildProgress)) {
         // Procedural macros can print here as well: what is no message is passed over.
-        let Ok(message) = serde_json::from_slice::<Message>(line) else { return };
+        let Ok(message) = serde_json::from_slice::<CargoMessage>(line) else { return };
         match message {
-            Message::CompilerArtifact(artifact) => {
-                progress(Progress::Made(Box::new(Product::of(&artifact))));
+            CargoMessage::CompilerArtifact(artifact) => {
+                progress(BuildProgress::Made(Box::new(Product::of(&artifact))));
                 self.artifacts.push(artifact);
             }
-            Message::BuildScriptExecuted(script) => self.scripts.push(script),
-            Message::BuildFinished { success } => self.success = Some(success),
-            Message::Diagnostic { message } => {
+            CargoMessage::BuildScriptExecuted(script) => self.scripts.push(script),
+            CargoMessage::BuildFinished { success } => self.success = Some(success),
+            CargoMessage::Diagnostic { message } => {
                 let Some(rendered) = message.rendered else { return };
                 if message.message.starts_with("aborting due to")
                     || !self.seen.insert(rendered.clone())
                 {
                     return;
                 }
-                progress(Progress::Diagnostic(rendered.clone()));
+                progress(BuildProgress::Diagnostic(rendered.clone()));
                 match (message.level.as_str(), self.errors.last_mut()) {
                     ("warning", _) => self.warnings.push(rendered),
                     // `For more information about this error, …` belongs to the one before.
@@ -204,7 +204,7 @@ impl OutputStream {
                     _ => self.errors.push(rendered),
                 }
             }
-            Message::Other => {}
+            CargoMessage::Other => {}
         }
     }
 }

@@ -24,7 +24,7 @@ const FORMAT: &str = "knhk-test-cache plan 1";
 
 /// What the hook must know.
 #[derive(Serialize, Deserialize)]
-struct Marker {
+struct HookMarker {
     format: String,
     /// The rustdoc to become where no tests are asked for.
     #[serde(with = "os_text")]
@@ -33,7 +33,7 @@ struct Marker {
 
 /// One process that cargo wanted to run.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Call {
+pub(super) struct RecordedCall {
     /// The link's path: tells test binaries of several targets, and doctests, apart.
     #[serde(with = "os_text")]
     pub(super) called_as: PathBuf,
@@ -43,7 +43,7 @@ pub(super) struct Call {
     environment: Vec<(OsText, OsText)>,
 }
 
-impl Call {
+impl RecordedCall {
     pub(super) fn args(&self) -> Vec<OsString> {
         self.args.iter().map(|arg| arg.0.clone()).collect()
     }
@@ -55,9 +55,9 @@ impl Call {
 }
 
 /// The folder of one plan: links, marker, calls. Removed when dropped.
-pub(super) struct Folder(tempfile::TempDir);
+pub(super) struct HookFolder(tempfile::TempDir);
 
-impl Folder {
+impl HookFolder {
     /// Makes the folder with one runner link for each of `runners` targets.
     pub(super) fn new(
         executable: &Path,
@@ -76,7 +76,7 @@ impl Folder {
                 std::os::unix::fs::symlink(executable, this.runner(index))?;
             }
             std::os::unix::fs::symlink(executable, this.rustdoc())?;
-            let marker = Marker { format: FORMAT.to_owned(), rustdoc: rustdoc.to_owned() };
+            let marker = HookMarker { format: FORMAT.to_owned(), rustdoc: rustdoc.to_owned() };
             std::fs::write(path.join(MARKER), serde_json::to_vec(&marker)?)
         };
         fill().map_err(|source| hook_error("fill", this.0.path(), source))?;
@@ -94,9 +94,9 @@ impl Folder {
     }
 
     /// Everything that was recorded, in order.
-    pub(super) fn calls(&self) -> Result<Vec<Call>, CompileError> {
+    pub(super) fn calls(&self) -> Result<Vec<RecordedCall>, CompileError> {
         let folder = self.0.path().join(CALLS);
-        let read = || -> io::Result<Vec<Call>> {
+        let read = || -> io::Result<Vec<RecordedCall>> {
             let mut calls = Vec::new();
             // Numbers are taken without gaps; one that is taken and not written is an error.
             for number in 0.. {
@@ -138,7 +138,7 @@ pub fn record_invocation(args: impl IntoIterator<Item = OsString>) -> Option<i32
         return None;
     };
     let marker = match std::fs::read(folder.join(MARKER)) {
-        Ok(bytes) => serde_json::from_slice::<Marker>(&bytes).ok()?,
+        Ok(bytes) => serde_json::from_slice::<HookMarker>(&bytes).ok()?,
         Err(error) if name == RUNNER => return Some(complain(folder, &error)),
         Err(_) => return None,
     };
@@ -175,7 +175,7 @@ fn record(folder: &Path, called_as: &Path, args: &[OsString]) -> io::Result<()> 
         // The file is gone when cargo has ended, and what is in it is too long to be run anew.
         return Err(io::Error::other("rustdoc's command line is too long"));
     }
-    let call = Call {
+    let call = RecordedCall {
         called_as: called_as.to_owned(),
         args: args.iter().map(OsText::from).collect(),
         dir: std::env::current_dir()?,
@@ -203,8 +203,8 @@ mod tests {
     use super::*;
     use std::os::unix::ffi::OsStringExt as _;
 
-    fn folder() -> Folder {
-        Folder::new(Path::new("/bin/true"), Path::new("/real/rustdoc"), 2).unwrap()
+    fn folder() -> HookFolder {
+        HookFolder::new(Path::new("/bin/true"), Path::new("/real/rustdoc"), 2).unwrap()
     }
 
     fn call(program: &Path, args: &[&OsStr]) -> Option<i32> {

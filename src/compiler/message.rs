@@ -8,7 +8,7 @@ use serde::Deserialize;
 /// One line of `--message-format=json`.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "reason", rename_all = "kebab-case")]
-pub(super) enum Message {
+pub(super) enum CargoMessage {
     /// Something is built, or was fresh.
     CompilerArtifact(ArtifactMessage),
     /// The compiler says something.
@@ -99,11 +99,12 @@ mod tests {
 
     #[test]
     fn messages_of_another_kind_or_with_more_fields_are_no_error() {
-        let other: Message = serde_json::from_str(r#"{"reason":"timing-info","x":1}"#).unwrap();
-        assert!(matches!(other, Message::Other));
+        let other: CargoMessage =
+            serde_json::from_str(r#"{"reason":"timing-info","x":1}"#).unwrap();
+        assert!(matches!(other, CargoMessage::Other));
         let finished = r#"{"reason":"build-finished","success":true,"new":[]}"#;
-        let finished: Message = serde_json::from_str(finished).unwrap();
-        assert!(matches!(finished, Message::BuildFinished { success: true }));
+        let finished: CargoMessage = serde_json::from_str(finished).unwrap();
+        assert!(matches!(finished, CargoMessage::BuildFinished { success: true }));
     }
 
     #[test]

@@ -4,19 +4,19 @@ use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use super::cargo::{Arguments, Said};
-use super::hook::{Call, Folder};
-use super::targets::{Artifact, Harness, Packages, artifacts};
+use super::cargo::{CargoArguments, CargoOutput};
+use super::hook::{HookFolder, RecordedCall};
+use super::targets::{Artifact, Packages, artifacts};
 use super::{BuildSpec, CompileError};
-use crate::model::{TargetId, TargetKind};
+use crate::model::{Harness, TargetId, TargetKind};
 use crate::process::Environment;
 use crate::workspace::RunnerShape;
 
 /// Everything that cargo would run, in its order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Plan {
+pub struct TestPlan {
     /// The processes.
-    pub targets: Vec<Planned>,
+    pub targets: Vec<PlannedTarget>,
     /// Whether cargo built nothing while it was asked. If it did, the tree changed after the
     /// build, or a build script watches the variable `RUSTDOC`: nothing may be recorded.
     pub fresh: bool,
@@ -27,7 +27,7 @@ pub struct Plan {
 
 /// One process of a run, exactly as cargo would start it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Planned {
+pub struct PlannedTarget {
     /// Which target's tests it runs. Where a selection names several `--target`s, the target's
     /// name carries its triple: `name@triple`.
     pub id: TargetId,
@@ -45,7 +45,7 @@ pub struct Planned {
 
 /// The hook set up for one call of cargo.
 pub(super) struct Rehearsal {
-    folder: Folder,
+    folder: HookFolder,
     /// The targets that binaries may be built for; the index is the runner link's.
     triples: Vec<String>,
     rustdoc: PathBuf,
@@ -57,7 +57,7 @@ impl Rehearsal {
     pub(super) fn new(spec: &BuildSpec) -> Result<Self, CompileError> {
         let triples = triples(spec);
         let rustdoc = spec.config.rustdoc().unwrap_or_else(|| spec.toolchain.rustdoc.clone());
-        let folder = Folder::new(&spec.hook, &rustdoc, triples.len())?;
+        let folder = HookFolder::new(&spec.hook, &rustdoc, triples.len())?;
         let mut config = Vec::new();
         for (index, triple) in triples.iter().enumerate() {
             let path = text(&folder.runner(index))?;
@@ -77,8 +77,8 @@ impl Rehearsal {
         Ok(Self { folder, triples, rustdoc, config, environment })
     }
 
-    pub(super) fn arguments(&self) -> Arguments {
-        Arguments {
+    pub(super) fn arguments(&self) -> CargoArguments {
+        CargoArguments {
             no_run: false,
             frozen: false,
             config: self.config.clone(),
@@ -125,9 +125,9 @@ fn triples(spec: &BuildSpec) -> Vec<String> {
 /// The plan that a rehearsal recorded.
 pub(super) fn make(
     spec: &BuildSpec,
-    said: &Said,
+    said: &CargoOutput,
     rehearsal: &Rehearsal,
-) -> Result<Plan, CompileError> {
+) -> Result<TestPlan, CompileError> {
     let packages = Packages::default();
     let binaries: HashMap<PathBuf, Artifact> = artifacts(&said.artifacts, &packages)?
         .into_iter()
@@ -152,11 +152,11 @@ pub(super) fn make(
         });
     }
     let products = said.artifacts.iter().flat_map(|artifact| artifact.filenames.iter().cloned());
-    Ok(Plan { targets: unique(targets)?, fresh: said.is_fresh(), products: products.collect() })
+    Ok(TestPlan { targets: unique(targets)?, fresh: said.is_fresh(), products: products.collect() })
 }
 
 /// A process and the triple that it is for.
-type ForTriple = (Option<String>, Planned);
+type TargetForTriple = (Option<String>, PlannedTarget);
 
 /// The developer's own runner for a target; none if that is ourselves.
 fn runner(spec: &BuildSpec, triple: &str) -> Result<Vec<OsString>, CompileError> {
@@ -184,9 +184,9 @@ fn binary(
     rehearsal: &Rehearsal,
     runners: &[Vec<OsString>],
     binaries: &HashMap<PathBuf, Artifact>,
-    call: &Call,
+    call: &RecordedCall,
     environment: Environment,
-) -> Result<ForTriple, CompileError> {
+) -> Result<TargetForTriple, CompileError> {
     let index = (0..runners.len()).find(|&index| rehearsal.folder.runner(index) == call.called_as);
     let index = index.ok_or_else(|| unknown("a runner", &call.called_as))?;
     let mut args = call.args();
@@ -202,7 +202,7 @@ fn binary(
             (PathBuf::from(runner), words.collect())
         }
     };
-    let planned = Planned {
+    let planned = PlannedTarget {
         id: artifact.id.clone(),
         program,
         args,
@@ -223,9 +223,9 @@ fn unknown(what: &str, path: &Path) -> CompileError {
 fn doctest(
     rehearsal: &Rehearsal,
     runners: &[Vec<OsString>],
-    call: &Call,
+    call: &RecordedCall,
     environment: Environment,
-) -> Result<ForTriple, CompileError> {
+) -> Result<TargetForTriple, CompileError> {
     let args = call.args();
     let package = environment.get("CARGO_PKG_NAME").and_then(OsStr::to_str).map(str::to_owned);
     let name = args.windows(2).find(|pair| pair[0] == "--crate-name").and_then(|p| p[1].to_str());
@@ -235,7 +235,7 @@ fn doctest(
     };
     let links = (0..runners.len()).map(|index| rehearsal.folder.runner(index).into_os_string());
     let (args, index) = without_hook(args, &links.collect::<Vec<_>>(), runners);
-    let planned = Planned {
+    let planned = PlannedTarget {
         id: TargetId { package, target, kind: TargetKind::Doc },
         program: rehearsal.rustdoc.clone(),
         args,
@@ -278,7 +278,7 @@ fn without_hook(
 
 /// Names that would be the same carry their triple; if they still are, nobody could tell which
 /// result is whose.
-fn unique(targets: Vec<ForTriple>) -> Result<Vec<Planned>, CompileError> {
+fn unique(targets: Vec<TargetForTriple>) -> Result<Vec<PlannedTarget>, CompileError> {
     let mut counts: BTreeMap<TargetId, usize> = BTreeMap::new();
     for (_, planned) in &targets {
         *counts.entry(planned.id.clone()).or_default() += 1;
@@ -338,7 +338,7 @@ mod tests {
     #[test]
     fn one_name_twice_is_told_apart_by_its_target_or_refused() {
         let planned = |triple: Option<&str>| {
-            let planned = Planned {
+            let planned = PlannedTarget {
                 id: TargetId { package: "p".into(), target: "t".into(), kind: TargetKind::Lib },
                 program: "/x".into(),
                 args: Vec::new(),

@@ -4,7 +4,7 @@ use super::Product;
 
 /// How far a build is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Progress {
+pub enum BuildProgress {
     /// Cargo's progress bar.
     Building {
         /// Units that are done.
@@ -62,7 +62,7 @@ const VERBS: &[&str] = &[
 
 impl ErrorStream {
     /// Takes another piece and hands out what it says.
-    pub(super) fn push(&mut self, bytes: &[u8], progress: &mut impl FnMut(Progress)) {
+    pub(super) fn push(&mut self, bytes: &[u8], progress: &mut impl FnMut(BuildProgress)) {
         for &byte in bytes {
             match byte {
                 b'\n' | b'\r' => {
@@ -75,7 +75,7 @@ impl ErrorStream {
     }
 
     /// What is left when the stream has ended.
-    pub(super) fn finish(mut self, progress: &mut impl FnMut(Progress)) -> String {
+    pub(super) fn finish(mut self, progress: &mut impl FnMut(BuildProgress)) -> String {
         let line = std::mem::take(&mut self.pending);
         if !line.is_empty() {
             self.line(&line, true, progress);
@@ -83,7 +83,7 @@ impl ErrorStream {
         self.text
     }
 
-    fn line(&mut self, line: &[u8], whole: bool, progress: &mut impl FnMut(Progress)) {
+    fn line(&mut self, line: &[u8], whole: bool, progress: &mut impl FnMut(BuildProgress)) {
         let line = String::from_utf8_lossy(line);
         let plain = without_escapes(&line);
         match status(&plain) {
@@ -99,7 +99,7 @@ impl ErrorStream {
 }
 
 /// What a line of cargo's status column says; `None` for any other text.
-fn status(line: &str) -> Option<Progress> {
+fn status(line: &str) -> Option<BuildProgress> {
     let trimmed = line.trim();
     let (verb, rest) = trimmed.split_once(' ')?;
     // The verb stands right-aligned in 12 columns.
@@ -110,17 +110,17 @@ fn status(line: &str) -> Option<Progress> {
     let rest = rest.trim_start();
     match verb {
         "Building" if rest.starts_with('[') => bar(rest),
-        "Blocking" => Some(Progress::Blocked(rest.to_owned())),
-        _ => Some(Progress::Status(trimmed.to_owned())),
+        "Blocking" => Some(BuildProgress::Blocked(rest.to_owned())),
+        _ => Some(BuildProgress::Status(trimmed.to_owned())),
     }
 }
 
 /// `[====>   ] 41/88: ripgrep, serde`.
-fn bar(text: &str) -> Option<Progress> {
+fn bar(text: &str) -> Option<BuildProgress> {
     let (_, text) = text.split_once(']')?;
     let (numbers, what) = text.split_once(':').unwrap_or((text, ""));
     let (done, total) = numbers.trim().split_once('/')?;
-    Some(Progress::Building {
+    Some(BuildProgress::Building {
         done: done.trim().parse().ok()?,
         total: total.trim().parse().ok()?,
         what: what.trim().to_owned(),
@@ -154,7 +154,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn read(bytes: &[u8]) -> (Vec<Progress>, String) {
+    fn read(bytes: &[u8]) -> (Vec<BuildProgress>, String) {
         let mut events = Vec::new();
         let mut stream = ErrorStream::default();
         stream.push(bytes, &mut |event| events.push(event));
@@ -175,10 +175,10 @@ mod tests {
         assert_eq!(
             events,
             [
-                Progress::Status("Compiling b v0.1.0 (/w/b)".into()),
-                Progress::Building { done: 2, total: 12, what: "a(build.rs), b(test)".into() },
-                Progress::Blocked("waiting for file lock on build directory".into()),
-                Progress::Status("Finished `test` profile target(s) in 0.50s".into()),
+                BuildProgress::Status("Compiling b v0.1.0 (/w/b)".into()),
+                BuildProgress::Building { done: 2, total: 12, what: "a(build.rs), b(test)".into() },
+                BuildProgress::Blocked("waiting for file lock on build directory".into()),
+                BuildProgress::Status("Finished `test` profile target(s) in 0.50s".into()),
             ]
         );
         assert!(text.starts_with("error: could not compile"), "{text}");

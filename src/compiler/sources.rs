@@ -9,7 +9,7 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use super::cargo::Said;
+use super::cargo::CargoOutput;
 use super::message::{ArtifactMessage, ScriptMessage, is_local};
 use crate::paths::plain;
 
@@ -19,7 +19,7 @@ const MOST_BYTES: u64 = 64 << 20;
 
 /// What the packages of the workspace, and path dependencies outside it, were built from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sources {
+pub struct BuildSources {
     /// Every file that the compiler read and every one that a build script asked to watch (or
     /// something that is absent), absolute, sorted, each once. What build scripts generated is
     /// left out: it follows from the rest.
@@ -32,15 +32,15 @@ pub struct Sources {
     /// Lists that should be there and are not. If there is any, `files` is not complete, and
     /// nothing may be recorded.
     pub missing: Vec<PathBuf>,
-    /// Files whose content may be another than was compiled, though cargo calls it fresh: put in
+    /// UnitFiles whose content may be another than was compiled, though cargo calls it fresh: put in
     /// place after the compilation, with a time from before it (`mv x.rs.bak x.rs`). Cargo, which
     /// compares times only, sees them after a `touch`. If there is any, nothing may be recorded.
     pub unseen: Vec<PathBuf>,
 }
 
 /// Reads the lists of everything local that was built or fresh.
-pub(super) fn collect(root: &Path, said: &Said) -> Sources {
-    let mut search = Search {
+pub(super) fn collect(root: &Path, said: &CargoOutput) -> BuildSources {
+    let mut search = SourceSearch {
         root,
         generated: said.scripts.iter().map(|script| script.out_dir.clone()).collect(),
         folders: said.artifacts.iter().flat_map(folders).collect(),
@@ -61,7 +61,7 @@ pub(super) fn collect(root: &Path, said: &Said) -> Sources {
     let local = said.artifacts.iter().filter(|artifact| artifact.is_local());
     let packages = local.filter_map(|artifact| artifact.manifest_path.parent());
     let packages: BTreeSet<PathBuf> = packages.map(Path::to_owned).collect();
-    Sources {
+    BuildSources {
         files: search.files.into_iter().collect(),
         folders: search.watched.into_iter().collect(),
         packages: packages.into_iter().collect(),
@@ -70,7 +70,7 @@ pub(super) fn collect(root: &Path, said: &Said) -> Sources {
     }
 }
 
-struct Search<'a> {
+struct SourceSearch<'a> {
     root: &'a Path,
     generated: Vec<PathBuf>,
     /// Where artifacts of this build lie.
@@ -82,7 +82,7 @@ struct Search<'a> {
     unseen: BTreeSet<PathBuf>,
 }
 
-impl Search<'_> {
+impl SourceSearch<'_> {
     fn artifact(&mut self, artifact: &ArtifactMessage) {
         let package = artifact.manifest_path.parent().unwrap_or(self.root);
         // Rustc runs in the workspace's root for what lies below it, else in the package.
@@ -96,7 +96,7 @@ impl Search<'_> {
             self.missing.extend(artifact.filenames.first().cloned());
         }
         for list in lists {
-            let (Ok(bytes), Some(made)) = (std::fs::read(&list), Times::of(&list)) else {
+            let (Ok(bytes), Some(made)) = (std::fs::read(&list), FileTimes::of(&list)) else {
                 self.missing.insert(list);
                 continue;
             };
@@ -109,7 +109,7 @@ impl Search<'_> {
     }
 
     /// Adds what was read for something that was `made` then.
-    fn add(&mut self, path: PathBuf, made: Times) {
+    fn add(&mut self, path: PathBuf, made: FileTimes) {
         if !self.generated.iter().any(|folder| path.starts_with(folder)) {
             self.doubt(&path, made);
             self.enter(path);
@@ -154,7 +154,7 @@ impl Search<'_> {
 
     /// Notes a path that is newer than its times say. A build script may watch a folder: then
     /// all that is in it.
-    fn doubt(&mut self, path: &Path, made: Times) {
+    fn doubt(&mut self, path: &Path, made: FileTimes) {
         let Ok(metadata) = std::fs::metadata(path) else { return };
         if metadata.is_dir() {
             for entry in std::fs::read_dir(path).into_iter().flatten().filter_map(Result::ok) {
@@ -163,7 +163,8 @@ impl Search<'_> {
                     self.doubt(&entry.path(), made);
                 }
             }
-        } else if Times::from(&metadata).modified <= made.modified && self.was_moved(path, made) {
+        } else if FileTimes::from(&metadata).modified <= made.modified && self.was_moved(path, made)
+        {
             self.unseen.insert(path.to_owned());
         }
     }
@@ -171,16 +172,16 @@ impl Search<'_> {
     /// Whether the file, a link on the way to it, or a folder above it was put in place after
     /// `made`. A folder that was moved keeps its own modification time; one in which only
     /// something was created does not.
-    fn was_moved(&self, path: &Path, made: Times) -> bool {
+    fn was_moved(&self, path: &Path, made: FileTimes) -> bool {
         let above = path.ancestors().skip(1);
         let mut above = above.take_while(|folder| folder.starts_with(self.root));
         let since = |changed| changed > made.modified;
-        let own = std::fs::metadata(path).is_ok_and(|meta| since(Times::from(&meta).changed));
-        let link = Times::of(path).is_some_and(|times| since(times.changed));
+        let own = std::fs::metadata(path).is_ok_and(|meta| since(FileTimes::from(&meta).changed));
+        let link = FileTimes::of(path).is_some_and(|times| since(times.changed));
         own || link
             || above.any(|folder| {
                 let is_root = folder == self.root;
-                let times = Times::of(folder).filter(|_| !is_root);
+                let times = FileTimes::of(folder).filter(|_| !is_root);
                 times.is_some_and(|times| since(times.changed) && !since(times.modified))
             })
     }
@@ -243,7 +244,7 @@ impl Search<'_> {
             self.missing.insert(folder.join("output"));
             return;
         };
-        let Some(made) = Times::of(&output.0) else { return };
+        let Some(made) = FileTimes::of(&output.0) else { return };
         for path in watched(&output.1) {
             match package {
                 Some(package) if local => self.add(plain(&package.join(path)), made),
@@ -262,19 +263,19 @@ impl Search<'_> {
 /// When a file's content, and when anything about it was changed, in seconds and nanoseconds. The
 /// second time cannot be set by anyone.
 #[derive(Clone, Copy)]
-struct Times {
+struct FileTimes {
     modified: (i64, i64),
     changed: (i64, i64),
 }
 
-impl Times {
+impl FileTimes {
     /// Of the path itself, even if it is a link.
     fn of(path: &Path) -> Option<Self> {
         std::fs::symlink_metadata(path).ok().as_ref().map(Self::from)
     }
 }
 
-impl From<&std::fs::Metadata> for Times {
+impl From<&std::fs::Metadata> for FileTimes {
     fn from(metadata: &std::fs::Metadata) -> Self {
         Self {
             modified: (metadata.mtime(), metadata.mtime_nsec()),

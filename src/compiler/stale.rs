@@ -22,7 +22,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::Build;
-use super::cargo::Said;
+use super::cargo::CargoOutput;
 use super::sources::dependencies;
 use crate::model::{OsText, Timestamp};
 
@@ -43,29 +43,29 @@ struct Unit {
 
 /// A unit in the messages of a build.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Named {
+pub struct NamedUnit {
     unit: Unit,
     fresh: bool,
 }
 
 /// Which units our builds have made, and which the last ones named.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ledger {
+pub struct BuildLedger {
     version: u32,
     made: BTreeSet<Unit>,
-    last: BTreeMap<String, Last>,
+    last: BTreeMap<String, LastBuild>,
 }
 
 /// The last build of a selection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Last {
+struct LastBuild {
     when: Timestamp,
     named: BTreeSet<Unit>,
 }
 
 /// A unit that nobody's cargo would find fresh.
 #[derive(Clone, Debug)]
-pub struct Stale {
+pub struct StaleUnit {
     unit: Unit,
     /// Its files and folders.
     pub paths: Vec<PathBuf>,
@@ -77,7 +77,7 @@ pub struct Stale {
 
 /// Why nothing was removed.
 #[derive(Debug, thiserror::Error)]
-pub enum RemoveError {
+pub enum RemoveStaleError {
     /// A cargo is at work there.
     #[error("a cargo builds in `{}`: try again when it is done", .0.display())]
     Busy(PathBuf),
@@ -92,7 +92,7 @@ pub enum RemoveError {
 }
 
 /// The units of the workspace's own code that a build has named.
-pub(super) fn named(said: &Said, root: &Path) -> Vec<Named> {
+pub(super) fn named(said: &CargoOutput, root: &Path) -> Vec<NamedUnit> {
     // The compiler names the sources of what lies elsewhere from other folders.
     let local = said
         .artifacts
@@ -100,13 +100,13 @@ pub(super) fn named(said: &Said, root: &Path) -> Vec<Named> {
         .filter(|artifact| artifact.is_local() && artifact.target.src_path.starts_with(root));
     let units = local.flat_map(|artifact| {
         let units: BTreeSet<Unit> = artifact.filenames.iter().filter_map(|f| unit_of(f)).collect();
-        units.into_iter().map(|unit| Named { unit, fresh: artifact.fresh })
+        units.into_iter().map(|unit| NamedUnit { unit, fresh: artifact.fresh })
     });
     units.collect()
 }
 
 /// What was made a moment before is not found fresh because somebody else has made it.
-pub(super) fn take_over(named: &mut [Named], earlier: &[Named]) {
+pub(super) fn take_over(named: &mut [NamedUnit], earlier: &[NamedUnit]) {
     let made: BTreeSet<&Unit> = earlier.iter().filter(|n| !n.fresh).map(|n| &n.unit).collect();
     for one in named {
         one.fresh &= !made.contains(&one.unit);
@@ -144,7 +144,7 @@ fn hash_in(name: &str) -> Option<&str> {
     (hash.len() == 16 && digits).then_some(hash)
 }
 
-impl Ledger {
+impl BuildLedger {
     /// Reads it; one that is not there or not understood is empty, and proves nothing.
     #[must_use]
     pub fn load(file: &Path) -> Self {
@@ -158,7 +158,7 @@ impl Ledger {
     pub fn note(&mut self, of: &str, build: &Build, now: Timestamp) -> bool {
         let named = || build.named.iter();
         let made: BTreeSet<_> = named().filter(|n| !n.fresh).map(|n| n.unit.clone()).collect();
-        let last = Last { when: now, named: named().map(|n| n.unit.clone()).collect() };
+        let last = LastBuild { when: now, named: named().map(|n| n.unit.clone()).collect() };
         let day = Duration::from_secs(24 * 60 * 60);
         let known = self.last.get(of).is_some_and(|known| {
             known.named == last.named && known.when.age(now).is_some_and(|age| age < day)
@@ -190,13 +190,13 @@ impl Ledger {
 
     /// The units that can go. `root` is the workspace's.
     #[must_use]
-    pub fn stale(&self, root: &Path, now: Timestamp) -> Vec<Stale> {
+    pub fn stale(&self, root: &Path, now: Timestamp) -> Vec<StaleUnit> {
         // Who is not sure how old it is speaks as well.
-        let speaks = |last: &&Last| last.when.age(now).is_none_or(|age| age < SPEAKS);
+        let speaks = |last: &&LastBuild| last.when.age(now).is_none_or(|age| age < SPEAKS);
         let wanted: BTreeSet<&Unit> =
             self.last.values().filter(speaks).flat_map(|last| &last.named).collect();
         let files = files_of(self.made.iter());
-        let made: BTreeMap<&Unit, &Files> =
+        let made: BTreeMap<&Unit, &UnitFiles> =
             self.made.iter().filter_map(|unit| Some((unit, files.get(unit)?))).collect();
         let mut newer: BTreeMap<&Unit, PathBuf> = BTreeMap::new();
         let mut fresh_prints: Vec<(u64, PathBuf)> = Vec::new();
@@ -207,7 +207,7 @@ impl Ledger {
             }
         }
         // And whatever was linked with one of them, and so on.
-        let mut rest: Vec<(&Unit, &Files, Vec<u64>)> = made
+        let mut rest: Vec<(&Unit, &UnitFiles, Vec<u64>)> = made
             .iter()
             .filter(|(unit, _)| !newer.contains_key(*unit))
             .map(|(unit, files)| (*unit, *files, linked(files)))
@@ -229,7 +229,7 @@ impl Ledger {
             .filter_map(|(unit, newer)| {
                 let paths: Vec<PathBuf> = made.get(unit)?.iter().flatten().cloned().collect();
                 let bytes = paths.iter().map(|path| size(path)).sum();
-                Some(Stale { unit: unit.clone(), paths, bytes, newer })
+                Some(StaleUnit { unit: unit.clone(), paths, bytes, newer })
             })
             .collect()
     }
@@ -237,7 +237,7 @@ impl Ledger {
 
 /// Forgets ledgers in `dir` that no build has written to for a month: the projects are gone, or
 /// nothing in them changes.
-pub fn forget_ledgers(dir: &Path, now: SystemTime) {
+pub fn remove_old_ledgers(dir: &Path, now: SystemTime) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let modified = entry.metadata().and_then(|metadata| metadata.modified()).ok();
         let age = modified.and_then(|modified| now.duration_since(modified).ok());
@@ -252,16 +252,16 @@ pub fn forget_ledgers(dir: &Path, now: SystemTime) {
 ///
 /// # Errors
 /// At the first that cannot be removed, or if a cargo is at work: then nothing is.
-pub fn remove_stale(stale: &[Stale]) -> Result<(), RemoveError> {
+pub fn remove_stale_unit(stale: &[StaleUnit]) -> Result<(), RemoveStaleError> {
     let folders: BTreeSet<&Path> = stale.iter().map(|one| Path::new(&one.unit.folder.0)).collect();
     let mut held = Vec::new();
     for folder in folders {
         let path = folder.join(".cargo-lock");
-        let io = |source| RemoveError::Io { path: path.clone(), source };
+        let io = |source| RemoveStaleError::Io { path: path.clone(), source };
         let lock = File::open(&path).map_err(io)?;
         match lock.try_lock() {
             Ok(()) => held.push(lock),
-            Err(TryLockError::WouldBlock) => return Err(RemoveError::Busy(folder.to_owned())),
+            Err(TryLockError::WouldBlock) => return Err(RemoveStaleError::Busy(folder.to_owned())),
             Err(TryLockError::Error(source)) => return Err(io(source)),
         }
     }
@@ -270,7 +270,7 @@ pub fn remove_stale(stale: &[Stale]) -> Result<(), RemoveError> {
         let removed = if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) };
         match removed {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                return Err(RemoveError::Io { path: path.clone(), source });
+                return Err(RemoveStaleError::Io { path: path.clone(), source });
             }
             _ => {}
         }
@@ -284,12 +284,12 @@ pub fn remove_stale(stale: &[Stale]) -> Result<(), RemoveError> {
 const BELOW: [&str; 3] = [".fingerprint", "deps", "build"];
 
 /// What there is of a unit, in each of those.
-type Files = [Vec<PathBuf>; 3];
+type UnitFiles = [Vec<PathBuf>; 3];
 
 /// What there is of all units in these profiles' folders: looked for once, since there are many.
-fn files_of<'a>(units: impl Iterator<Item = &'a Unit>) -> BTreeMap<Unit, Files> {
+fn files_of<'a>(units: impl Iterator<Item = &'a Unit>) -> BTreeMap<Unit, UnitFiles> {
     let folders: BTreeSet<&OsText> = units.map(|unit| &unit.folder).collect();
-    let mut found: BTreeMap<Unit, Files> = BTreeMap::new();
+    let mut found: BTreeMap<Unit, UnitFiles> = BTreeMap::new();
     for folder in folders {
         for (at, below) in BELOW.iter().enumerate() {
             let dir = Path::new(&folder.0).join(below);
@@ -315,7 +315,7 @@ fn inside(folders: &[PathBuf]) -> impl Iterator<Item = PathBuf> + '_ {
 }
 
 /// A source that is newer than the unit, by the very times that cargo compares.
-fn newer_source(folder: &Path, [notes, deps, build]: &Files, root: &Path) -> Option<PathBuf> {
+fn newer_source(folder: &Path, [notes, deps, build]: &UnitFiles, root: &Path) -> Option<PathBuf> {
     let modified = |path: &Path| fs::metadata(path).ok()?.modified().ok();
     let mut compiled = None;
     for note in inside(notes) {
@@ -341,7 +341,7 @@ fn newer_source(folder: &Path, [notes, deps, build]: &Files, root: &Path) -> Opt
 
 /// The digests by which what is linked with a unit knows it: `.fingerprint/x-HASH/lib-x`, 16
 /// digits, the lowest byte first.
-fn prints([notes, ..]: &Files) -> Vec<u64> {
+fn prints([notes, ..]: &UnitFiles) -> Vec<u64> {
     let read = |path: PathBuf| {
         let bytes = fs::read(path).ok().filter(|bytes| bytes.len() == 16)?;
         let number = u64::from_str_radix(std::str::from_utf8(&bytes).ok()?, 16).ok()?;
@@ -351,7 +351,7 @@ fn prints([notes, ..]: &Files) -> Vec<u64> {
 }
 
 /// The digests of what a unit was linked with: `"deps":[[…,"x",false,DIGEST],…]`.
-fn linked([notes, ..]: &Files) -> Vec<u64> {
+fn linked([notes, ..]: &UnitFiles) -> Vec<u64> {
     let mut found = Vec::new();
     for path in inside(notes).filter(|path| path.extension() == Some(OsStr::new("json"))) {
         let Ok(bytes) = fs::read(path) else { continue };
@@ -404,7 +404,7 @@ mod tests {
     }
 
     /// A unit as cargo leaves it, compiled from `src/lib.rs`; its print is `number`.
-    fn compile(root: &Path, hash: &str, number: u64, linked: &[u64]) -> Named {
+    fn compile(root: &Path, hash: &str, number: u64, linked: &[u64]) -> NamedUnit {
         let folder = root.join("target/debug");
         let notes = folder.join(format!(".fingerprint/x-{hash}"));
         fs::create_dir_all(&notes).unwrap();
@@ -418,10 +418,10 @@ mod tests {
         fs::write(notes.join("lib-x.json"), json.to_string()).unwrap();
         fs::write(folder.join(".cargo-lock"), "").unwrap();
         let unit = Unit { folder: OsText::from(&folder), hash: hash.to_owned() };
-        Named { unit, fresh: false }
+        NamedUnit { unit, fresh: false }
     }
 
-    fn build(named: Vec<Named>) -> Build {
+    fn build(named: Vec<NamedUnit>) -> Build {
         Build {
             artifacts: Vec::new(),
             warnings: Vec::new(),
@@ -442,14 +442,14 @@ mod tests {
     const NOW: Timestamp = Timestamp(1_000_000_000_000);
 
     /// Two units of ours and one of theirs, then an edit if that is wanted, then another of ours.
-    fn scene(edit: bool) -> (tempfile::TempDir, PathBuf, Ledger) {
+    fn scene(edit: bool) -> (tempfile::TempDir, PathBuf, BuildLedger) {
         let base = tempfile::tempdir().unwrap();
         let root = base.path().canonicalize().unwrap();
         fs::create_dir(root.join("src")).unwrap();
         let source = File::create(root.join("src/lib.rs")).unwrap();
         let day = Duration::from_secs(86_400);
         source.set_modified(SystemTime::now() - day).unwrap();
-        let mut ledger = Ledger { version: VERSION, ..Ledger::default() };
+        let mut ledger = BuildLedger { version: VERSION, ..BuildLedger::default() };
         let old = compile(&root, OLD, u64::MAX - 7, &[]);
         let linked = compile(&root, LINKED, 2, &[u64::MAX - 7]);
         // This one has no source that changed.
@@ -466,7 +466,7 @@ mod tests {
         (base, root, ledger)
     }
 
-    fn hashes(stale: &[Stale]) -> Vec<&str> {
+    fn hashes(stale: &[StaleUnit]) -> Vec<&str> {
         stale.iter().map(|one| one.unit.hash.as_str()).collect()
     }
 
@@ -481,7 +481,7 @@ mod tests {
         fs::write(&outside, "").unwrap();
         let link = root.join(format!("target/debug/deps/y-{OLD}"));
         std::os::unix::fs::symlink(&outside, link).unwrap();
-        remove_stale(&ledger.stale(&root, NOW)).unwrap();
+        remove_stale_unit(&ledger.stale(&root, NOW)).unwrap();
         assert!(outside.exists());
         let left = |hash| {
             let unit = Unit { folder: OsText::from(&root.join("target/debug")), hash };
@@ -513,8 +513,8 @@ mod tests {
     #[test]
     fn what_a_part_of_the_build_has_made_is_ours_though_the_whole_finds_it_fresh() {
         let unit = |hash: &str| Unit { folder: OsText::from("/t"), hash: hash.to_owned() };
-        let part = build(vec![Named { unit: unit(OLD), fresh: false }]);
-        let found = [OLD, THEIRS].map(|hash| Named { unit: unit(hash), fresh: true });
+        let part = build(vec![NamedUnit { unit: unit(OLD), fresh: false }]);
+        let found = [OLD, THEIRS].map(|hash| NamedUnit { unit: unit(hash), fresh: true });
         let mut whole = build(found.to_vec());
         whole.fresh = true;
         whole.comes_after(&part);
@@ -526,7 +526,7 @@ mod tests {
     fn what_another_selection_named_lately_stays() {
         let (_base, root, mut ledger) = scene(true);
         let unit = Unit { folder: OsText::from(&root.join("target/debug")), hash: OLD.to_owned() };
-        assert!(ledger.note("t", &build(vec![Named { unit, fresh: true }]), NOW));
+        assert!(ledger.note("t", &build(vec![NamedUnit { unit, fresh: true }]), NOW));
         assert_eq!(hashes(&ledger.stale(&root, NOW)), [LINKED]);
         let later = Timestamp(NOW.0 + 8 * 86_400_000);
         assert_eq!(hashes(&ledger.stale(&root, later)), [OLD, LINKED, NEW]);
@@ -539,8 +539,8 @@ mod tests {
         let (_base, root, ledger) = scene(true);
         let lock = File::open(root.join("target/debug/.cargo-lock")).unwrap();
         lock.lock().unwrap();
-        let refused = remove_stale(&ledger.stale(&root, NOW)).unwrap_err();
-        assert!(matches!(refused, RemoveError::Busy(_)));
+        let refused = remove_stale_unit(&ledger.stale(&root, NOW)).unwrap_err();
+        assert!(matches!(refused, RemoveStaleError::Busy(_)));
         assert_eq!(ledger.stale(&root, NOW).len(), 2);
     }
 
@@ -549,14 +549,14 @@ mod tests {
         let (base, _root, ledger) = scene(true);
         let file = base.path().join("a/ledger.json");
         ledger.save(&file).unwrap();
-        assert_eq!(Ledger::load(&file), ledger);
-        forget_ledgers(file.parent().unwrap(), SystemTime::now());
+        assert_eq!(BuildLedger::load(&file), ledger);
+        remove_old_ledgers(file.parent().unwrap(), SystemTime::now());
         assert!(file.exists());
-        forget_ledgers(file.parent().unwrap(), SystemTime::now() + 2 * FORGOTTEN);
+        remove_old_ledgers(file.parent().unwrap(), SystemTime::now() + 2 * FORGOTTEN);
         assert!(!file.exists());
         for odd in ["", "{}", r#"{"version":2,"made":[],"last":{}}"#] {
             fs::write(&file, odd).unwrap();
-            assert!(Ledger::load(&file).made.is_empty());
+            assert!(BuildLedger::load(&file).made.is_empty());
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::CompileError;
 use super::message::ArtifactMessage;
-use crate::model::{TargetId, TargetKind};
+use crate::model::{Harness, TargetId, TargetKind};
 
 /// A test binary.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,17 +19,6 @@ pub struct Artifact {
     pub harness: Harness,
     /// Whether cargo found it up to date.
     pub fresh: bool,
-}
-
-/// Who runs the tests inside a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Harness {
-    /// Rust's own: lists its tests, takes filters.
-    Libtest,
-    /// The manifest says `harness = false`: a program of which only the exit status is known.
-    Custom,
-    /// `rustdoc --test`: compiles and runs the examples in documentation.
-    Doctest,
 }
 
 /// The manifests that were looked into.

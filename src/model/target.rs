@@ -64,6 +64,19 @@ impl FromStr for TargetKind {
     }
 }
 
+/// Which program runs the tests of a target and prints their results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Harness {
+    /// libtest, which rustc builds into a test binary: it lists its tests and takes filters.
+    Libtest,
+    /// The target's own `main` (`harness = false`). Only its exit status counts, unless it prints
+    /// as libtest does.
+    Custom,
+    /// `rustdoc --test`, which compiles the examples in documentation and runs libtest once or
+    /// twice.
+    Doctest,
+}
+
 /// A test target's name: unique in a workspace.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TargetId {

@@ -4,9 +4,10 @@
 
 use std::ffi::{OsStr, OsString};
 
+use crate::model::Harness;
 use crate::process::Environment;
 
-use super::{Harness, Job};
+use super::TestJob;
 
 /// libtest's options that take the next argument as their value.
 const WITH_VALUE: &[&str] =
@@ -35,7 +36,7 @@ pub(super) struct Request {
 
 impl Request {
     /// What `job` asks for.
-    pub(super) fn of(job: &Job) -> Self {
+    pub(super) fn of(job: &TestJob) -> Self {
         let own = job.args.get(job.wrapper_args..).unwrap_or_default();
         let mut request = match job.harness {
             Harness::Doctest => {
@@ -115,7 +116,7 @@ impl Request {
 
 /// The arguments that list the tests which `job` would run: its own, less what says how to
 /// print, since libtest takes `--format` once only and would truncate the log file.
-pub(super) fn listing(job: &Job, only_ignored: bool) -> Vec<OsString> {
+pub(super) fn listing(job: &TestJob, only_ignored: bool) -> Vec<OsString> {
     let (wrapper, own) = job.args.split_at(job.wrapper_args.min(job.args.len()));
     let mut args = wrapper.to_vec();
     args.extend(["--list", "--format", "terse"].map(OsString::from));
@@ -165,10 +166,10 @@ mod tests {
     use super::*;
     use crate::model::{TargetId, TargetKind};
 
-    fn job(harness: Harness, args: &[&str]) -> Job {
+    fn job(harness: Harness, args: &[&str]) -> TestJob {
         let id = TargetId { package: "p".into(), target: "p".into(), kind: TargetKind::Lib };
         let args = args.iter().map(OsString::from).collect();
-        Job::new(id, "/bin/t", args, PathBuf::from("/"), Environment::default(), harness)
+        TestJob::new(id, "/bin/t", args, PathBuf::from("/"), Environment::default(), harness)
     }
 
     fn request(args: &[&str]) -> Request {

@@ -20,9 +20,9 @@ use crate::model::{End, TargetReport};
 use crate::process::{self, Environment, SpawnError, Spec, Stream};
 
 use super::bounded::{Bounded, KEEP};
-use super::{Event, Options, describe_end};
-use arguments::Arguments;
-use events::Reader;
+use super::{RunEvent, RunnerOptions, describe_end};
+use arguments::NextestArguments;
+use events::EventReader;
 use suites::Suites;
 
 /// What nextest exits with when a test failed.
@@ -34,7 +34,7 @@ const BUILD_FAILED: i32 = 101;
 
 /// Which tests to run, and with what.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub struct NextestRequest {
     /// The cargo to call.
     pub cargo: PathBuf,
     /// The folder to call it in.
@@ -50,7 +50,7 @@ pub struct Request {
 
 /// What a run through nextest came to.
 #[derive(Clone, Debug)]
-pub struct Ran {
+pub struct NextestRun {
     /// One report for each test binary that was not left out by the selection.
     pub reports: Vec<TargetReport>,
     /// nextest's own report for people, from its standard error; with `--nocapture` also what
@@ -114,18 +114,18 @@ pub enum NextestError {
 /// If nextest is missing, the build fails, or nextest ends in any other way than with the tests
 /// passed or failed.
 pub async fn run(
-    request: &Request,
-    options: &Options,
-    mut events: impl FnMut(Event<'_>),
-) -> Result<Option<Ran>, NextestError> {
-    let arguments = Arguments::translate(&request.selection, &request.harness)?;
+    request: &NextestRequest,
+    options: &RunnerOptions,
+    mut events: impl FnMut(RunEvent<'_>),
+) -> Result<Option<NextestRun>, NextestError> {
+    let arguments = NextestArguments::translate(&request.selection, &request.harness)?;
     let Some(suites) = list(request, &arguments, options, &mut events).await? else {
         return Ok(None);
     };
     let mut spec = request.spec(options).args(["nextest", "run", "--no-fail-fast"]);
     spec = spec.args(["--message-format", "libtest-json-plus", "--message-format-version", "0.1"]);
     spec = spec.args(&arguments.run).arg("--").args(&arguments.harness);
-    let mut reader = Reader::new(suites, arguments.no_capture);
+    let mut reader = EventReader::new(suites, arguments.no_capture);
     let mut text = Bounded::new(KEEP);
     let count = u32::try_from(reader.suites().len().max(1)).unwrap_or(u32::MAX);
     let timeout = options.timeout.map(|timeout| timeout.saturating_mul(count));
@@ -139,7 +139,7 @@ pub async fn run(
                 Stream::Err => text.push(bytes),
             }
             if options.live && (stream == Stream::Err || arguments.no_capture) {
-                events(Event::Output { id: None, stream, bytes });
+                events(RunEvent::Output { id: None, stream, bytes });
             }
         };
         let started = Instant::now();
@@ -152,7 +152,11 @@ pub async fn run(
                     let mut shared = shared.borrow_mut();
                     let (reader, _, events) = &mut *shared;
                     for (id, running) in reader.running() {
-                        events(Event::Slow { id, elapsed: started.elapsed(), running: &running });
+                        events(RunEvent::Slow {
+                            id,
+                            elapsed: started.elapsed(),
+                            running: &running,
+                        });
                     }
                 }
             }
@@ -165,9 +169,9 @@ pub async fn run(
         End::Exit(0 | TESTS_FAILED) | End::TimedOut => {
             let reports = reader.reports(finished.end, &text);
             for report in &reports {
-                events(Event::Finished { report });
+                events(RunEvent::Finished { report });
             }
-            Ok(Some(Ran { reports, text }))
+            Ok(Some(NextestRun { reports, text }))
         }
         End::Exit(NO_TESTS) => Err(NextestError::NoTests),
         end => Err(failed(request, &spec, end, text)),
@@ -176,10 +180,10 @@ pub async fn run(
 
 /// Builds the tests and asks for their names; `None` if that was cancelled.
 async fn list(
-    request: &Request,
-    arguments: &Arguments,
-    options: &Options,
-    events: &mut impl FnMut(Event<'_>),
+    request: &NextestRequest,
+    arguments: &NextestArguments,
+    options: &RunnerOptions,
+    events: &mut impl FnMut(RunEvent<'_>),
 ) -> Result<Option<Suites>, NextestError> {
     let spec = request.spec(options).args(["nextest", "list", "--message-format", "json"]);
     let spec = spec.args(&arguments.list).arg("--").args(&arguments.list_harness);
@@ -189,7 +193,7 @@ async fn list(
         Stream::Err => {
             text.push(bytes);
             if options.live {
-                events(Event::Output { id: None, stream, bytes });
+                events(RunEvent::Output { id: None, stream, bytes });
             }
         }
     })
@@ -204,15 +208,15 @@ async fn list(
     }
 }
 
-impl Request {
-    fn spec(&self, options: &Options) -> Spec {
+impl NextestRequest {
+    fn spec(&self, options: &RunnerOptions) -> Spec {
         let mut environment = self.environment.clone();
         environment.set("NEXTEST_EXPERIMENTAL_LIBTEST_JSON", "1");
         Spec::new(&self.cargo, &self.dir, environment).priority(options.priority)
     }
 }
 
-fn failed(request: &Request, spec: &Spec, end: End, stderr: String) -> NextestError {
+fn failed(request: &NextestRequest, spec: &Spec, end: End, stderr: String) -> NextestError {
     // cargo exits with the same status for a subcommand that it does not find.
     if stderr.contains("no such command: `nextest`") {
         NextestError::NotInstalled { cargo: request.cargo.clone() }

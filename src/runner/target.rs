@@ -15,7 +15,7 @@ use super::bounded::{Bounded, KEEP};
 use super::evidence::{self, Circumstances};
 use super::scan::{Listing, Names, Scan};
 use super::words::{describe_end, failure_sections};
-use super::{Event, Harness, Job, Options};
+use super::{Harness, RunEvent, RunnerOptions, TestJob};
 
 /// How long a binary may take to list its tests, unless it may not even run that long.
 const LIST_LIMIT: Duration = Duration::from_secs(30);
@@ -24,14 +24,14 @@ const LIST_BYTES: usize = 64 * 1024 * 1024;
 
 /// Runs `job`; `None` if it was cancelled.
 pub(super) async fn run(
-    job: &Job,
-    options: &Options,
-    tell: &impl Fn(Event<'_>),
+    job: &TestJob,
+    options: &RunnerOptions,
+    tell: &impl Fn(RunEvent<'_>),
 ) -> Option<TargetReport> {
     if options.cancel.is_cancelled() {
         return None;
     }
-    tell(Event::Started { id: &job.id });
+    tell(RunEvent::Started { id: &job.id });
     let request = Request::of(job);
     let names = match job.harness {
         _ if request.prints_only => Names::Unknown,
@@ -57,12 +57,12 @@ pub(super) async fn run(
         Ok(finished) => finished,
         Err(error) => {
             let report = not_started(job, &error);
-            tell(Event::Finished { report: &report });
+            tell(RunEvent::Finished { report: &report });
             return Some(report);
         }
     };
     let report = conclude(job, options, &request, &spec, watched, finished).await?;
-    tell(Event::Finished { report: &report });
+    tell(RunEvent::Finished { report: &report });
     Some(report)
 }
 
@@ -77,10 +77,10 @@ struct Watched {
 async fn watch(
     spec: &Spec,
     watched: &mut Watched,
-    job: &Job,
-    options: &Options,
+    job: &TestJob,
+    options: &RunnerOptions,
     request: &Request,
-    tell: &impl Fn(Event<'_>),
+    tell: &impl Fn(RunEvent<'_>),
 ) -> Result<process::Completion, SpawnError> {
     let started = Instant::now();
     let watched = RefCell::new(watched);
@@ -91,13 +91,13 @@ async fn watch(
             Stream::Out => {
                 out.push(bytes);
                 scan.feed(bytes, &mut |name, outcome| {
-                    tell(Event::TestFinished { id: &job.id, name, outcome });
+                    tell(RunEvent::TestFinished { id: &job.id, name, outcome });
                 });
             }
             Stream::Err => err.push(bytes),
         }
         if options.live {
-            tell(Event::Output { id: Some(&job.id), stream, bytes });
+            tell(RunEvent::Output { id: Some(&job.id), stream, bytes });
         }
     };
     let mut running = Box::pin(process::run(spec, &options.cancel, options.timeout, sink));
@@ -108,13 +108,13 @@ async fn watch(
             Err(_) => {
                 let running = running_tests(&watched.borrow().scan, request);
                 let elapsed = started.elapsed();
-                tell(Event::Slow { id: &job.id, elapsed, running: &running });
+                tell(RunEvent::Slow { id: &job.id, elapsed, running: &running });
             }
         }
     };
     drop(running);
     watched.borrow_mut().scan.finish(&mut |name, outcome| {
-        tell(Event::TestFinished { id: &job.id, name, outcome });
+        tell(RunEvent::TestFinished { id: &job.id, name, outcome });
     });
     finished
 }
@@ -129,8 +129,8 @@ fn running_tests(scan: &Scan, request: &Request) -> Vec<String> {
 
 /// The report of a run that was not cancelled; `None` if it is cancelled now.
 async fn conclude(
-    job: &Job,
-    options: &Options,
+    job: &TestJob,
+    options: &RunnerOptions,
     request: &Request,
     spec: &Spec,
     watched: Watched,
@@ -181,7 +181,7 @@ async fn conclude(
 fn ending(
     spec: &Spec,
     finished: process::Completion,
-    options: &Options,
+    options: &RunnerOptions,
     running: &[String],
 ) -> String {
     const FAILED_TESTS: i32 = 101;
@@ -216,7 +216,7 @@ fn append(output: &mut Vec<u8>, more: &[u8]) {
     output.extend_from_slice(more);
 }
 
-fn not_started(job: &Job, error: &SpawnError) -> TargetReport {
+fn not_started(job: &TestJob, error: &SpawnError) -> TargetReport {
     let hint = match error.source.kind() {
         io::ErrorKind::NotFound if !job.dir.is_dir() => {
             "its folder is gone: was the package moved or deleted meanwhile?"
@@ -241,7 +241,7 @@ fn not_started(job: &Job, error: &SpawnError) -> TargetReport {
 
 /// The tests that `job` would run, or only those of them that are marked `#[ignore]`. `None` if
 /// the binary does not list them: then no name is believed.
-async fn list(job: &Job, options: &Options, only_ignored: bool) -> Option<Listing> {
+async fn list(job: &TestJob, options: &RunnerOptions, only_ignored: bool) -> Option<Listing> {
     let spec = spec(job, &arguments::listing(job, only_ignored), options);
     let limit = options.timeout.map_or(LIST_LIMIT, |timeout| timeout.min(LIST_LIMIT));
     let mut text = Vec::new();
@@ -267,7 +267,7 @@ async fn list(job: &Job, options: &Options, only_ignored: bool) -> Option<Listin
     Listing::parse(&text)
 }
 
-fn spec(job: &Job, args: &[std::ffi::OsString], options: &Options) -> Spec {
+fn spec(job: &TestJob, args: &[std::ffi::OsString], options: &RunnerOptions) -> Spec {
     Spec::new(&job.program, &job.dir, job.environment.clone()).args(args).priority(options.priority)
 }
 

@@ -42,7 +42,7 @@ use self::inputs::Judge;
 #[cfg(test)]
 pub(super) use self::key::variable;
 pub(super) use self::key::{PROGRAM, PROGRAM_FILE, Subject, selection_text, variable_of};
-pub use self::memo::remember_program;
+pub use self::memo::store_program_digest;
 pub(super) use self::watch::Watched;
 use self::watch::Watching;
 use super::calls::{self, Red};
@@ -50,12 +50,12 @@ use super::checkout::found_elsewhere;
 use super::patterns::{AlwaysRun, Excluded, Trusted};
 use super::states::States;
 use super::{Facts, Question};
-use crate::cache::{Cache, Input, Key, Lookup, Record};
-use crate::compiler::Planned;
+use crate::cache::{Cache, Input, Lookup, Record, RecordKey};
+use crate::compiler::PlannedTarget;
 use crate::model::{Digest, TargetReport, Timestamp, Verdict};
 use crate::observer::Observer;
 use crate::protocol::VERSION;
-use crate::runner::Job;
+use crate::runner::TestJob;
 
 /// Why no record answers for a target.
 pub(super) const FLAKY: &str = "some of its tests are flaky";
@@ -98,7 +98,7 @@ impl<'a> Level<'a> {
         question: &'a Question,
         facts: &'a Facts,
         cache: &'a Cache,
-        plan: &[Planned],
+        plan: &[PlannedTarget],
         tree: Option<&Digest>,
     ) -> Self {
         let mut this = Self {
@@ -165,13 +165,13 @@ impl<'a> Level<'a> {
     }
 
     /// All keys under which there can be records of a target as it is.
-    fn keys(subject: &Subject, tree: Option<&Digest>) -> impl Iterator<Item = Key> + use<> {
+    fn keys(subject: &Subject, tree: Option<&Digest>) -> impl Iterator<Item = RecordKey> + use<> {
         let slots: Vec<_> = (0..key::SLOTS).map(|number| subject.slot(number)).collect();
         slots.into_iter().chain(tree.map(|tree| subject.with_tree(tree)))
     }
 
     /// Has the job of the target with this index observed, if that is possible.
-    pub(super) fn observe(&mut self, index: usize, job: &mut Job) {
+    pub(super) fn observe(&mut self, index: usize, job: &mut TestJob) {
         let Ok(subject) = &self.targets[index].subject else { return };
         if Observer::available().is_err() {
             return;
@@ -274,13 +274,13 @@ impl<'a> Level<'a> {
 
     /// Where a record of these inputs goes: in the place of one of the same, a free one, that of
     /// the oldest.
-    fn slot_for(&self, subject: &Subject, inputs: &[Input], now: Timestamp) -> Key {
+    fn slot_for(&self, subject: &Subject, inputs: &[Input], now: Timestamp) -> RecordKey {
         let of = |inputs: &[Input]| -> BTreeSet<_> {
             inputs.iter().map(|input| (input.path.clone(), input.state)).collect()
         };
         let wanted = of(inputs);
-        let mut free: Option<Key> = None;
-        let mut oldest: Option<(Timestamp, Key)> = None;
+        let mut free: Option<RecordKey> = None;
+        let mut oldest: Option<(Timestamp, RecordKey)> = None;
         for key in (0..key::SLOTS).map(|number| subject.slot(number)) {
             match self.cache.get(&key, now, self.question.settings.ttl) {
                 Lookup::Hit(record) => {

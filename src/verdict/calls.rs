@@ -169,7 +169,7 @@ fn plain(line: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::{Key, Level};
+    use crate::cache::{RecordKey, RecordLevel};
     use crate::model::{Digest, End, TestCounts, Timestamp};
 
     const OUTPUT: &str = "\nrunning 3 tests\ntest a::b ... ok\ntest c - should panic ... FAILED\n\
@@ -218,7 +218,7 @@ mod tests {
             let output = format!("running 1 test\ntest {test} ... ok\n\ntest result: ok.\n");
             let digest = Digest::of(b"");
             Record {
-                key: Key { level: Level::Call, version: 1, digest },
+                key: RecordKey { level: RecordLevel::Call, version: 1, digest },
                 created: Timestamp(0),
                 project: "/p".into(),
                 code_hash: digest,

@@ -13,11 +13,11 @@ use super::run::{RunError, RunOptions, Step};
 use super::states::until_settled;
 use super::{Facts, Question};
 use crate::cache::{Cache, Record};
-use crate::compiler::{CompileError, Planned, TestCompiler, building_into};
+use crate::compiler::{CompileError, PlannedTarget, TestCompiler, target_dir_args};
 use crate::config::Runner;
-use crate::model::{Digest, Source, TargetReport, Timestamp, Verdict};
+use crate::model::{Digest, Harness, Source, TargetReport, Timestamp, Verdict};
 use crate::runner::nextest;
-use crate::runner::{self, Event, Job};
+use crate::runner::{self, RunEvent, TestJob};
 use crate::workspace::Stamp;
 
 /// So many tests are named that failed only when they were observed.
@@ -122,12 +122,12 @@ impl<'a> Execution<'a> {
         if self.question.selection.is_no_run() {
             return Ok(Ran::default());
         }
-        let mut options = runner::Options {
+        let mut options = runner::RunnerOptions {
             jobs: self.options.jobs.get(),
             timeout: self.question.settings.timeout,
             cancel: self.options.cancel.clone(),
             priority: self.options.priority,
-            ..runner::Options::default()
+            ..runner::RunnerOptions::default()
         };
         if self.question.settings.runner == Runner::Nextest {
             return Ok(self.nextest(&options, on_step).await?);
@@ -226,11 +226,11 @@ impl<'a> Execution<'a> {
 
     async fn nextest(
         &self,
-        options: &runner::Options,
+        options: &runner::RunnerOptions,
         on_step: &mut dyn FnMut(Step<'_>),
     ) -> Result<Ran<'a>, RunError> {
         let Question { selection, environment, .. } = self.question;
-        let request = nextest::Request {
+        let request = nextest::NextestRequest {
             cargo: self.facts.toolchain.cargo.clone(),
             dir: selection.dir.clone(),
             environment: {
@@ -242,12 +242,12 @@ impl<'a> Execution<'a> {
             selection: {
                 let mut words = selection.cargo.clone();
                 let dir = self.question.target_dir.as_deref();
-                words.extend(building_into(dir, selection, &self.facts.cargo_config));
+                words.extend(target_dir_args(dir, selection, &self.facts.cargo_config));
                 words
             },
             harness: selection.harness.clone(),
         };
-        let events = |event: Event<'_>| on_step(Step::Running(event));
+        let events = |event: RunEvent<'_>| on_step(Step::Running(event));
         let ran = nextest::run(&request, options, events).await?.ok_or(RunError::Cancelled)?;
         let target = |report| RanTarget {
             report,
@@ -266,9 +266,9 @@ impl<'a> Execution<'a> {
     /// depend on is not what it was, and the others may depend on it too.
     async fn failed_first(
         &self,
-        jobs: &[Job],
+        jobs: &[TestJob],
         wanted: &[usize],
-        options: &runner::Options,
+        options: &runner::RunnerOptions,
         on_step: &mut dyn FnMut(Step<'_>),
     ) -> Result<BTreeMap<usize, Ended>, RunError> {
         let before = |index: &usize| {
@@ -282,16 +282,16 @@ impl<'a> Execution<'a> {
     /// again.
     async fn still_red(
         &self,
-        jobs: &[Job],
+        jobs: &[TestJob],
         befores: Vec<(usize, &TargetReport)>,
-        options: &runner::Options,
+        options: &runner::RunnerOptions,
         on_step: &mut dyn FnMut(Step<'_>),
     ) -> Result<BTreeMap<usize, Ended>, RunError> {
         let part =
             |(index, before)| Some(((index, before), failed::only_failed(&jobs[index], before)?));
         let (befores, parts): (Vec<_>, Vec<_>) = befores.into_iter().filter_map(part).unzip();
-        let events = |event: Event<'_>| {
-            let is_green = matches!(&event, Event::Finished { report }
+        let events = |event: RunEvent<'_>| {
+            let is_green = matches!(&event, RunEvent::Finished { report }
                 if report.verdict == Verdict::Pass);
             if !is_green {
                 on_step(Step::Running(event));
@@ -309,14 +309,14 @@ impl<'a> Execution<'a> {
     /// is run once more as it is. What has ended is among the results even if not all has.
     async fn run(
         &self,
-        (jobs, wanted): (&[Job], &[usize]),
+        (jobs, wanted): (&[TestJob], &[usize]),
         level: &mut Level<'_>,
-        options: &runner::Options,
+        options: &runner::RunnerOptions,
         results: &mut BTreeMap<usize, Ended>,
         on_step: &mut dyn FnMut(Step<'_>),
     ) -> Result<(), RunError> {
         let always = AlwaysRun::of(&self.question.settings);
-        let mut observed: Vec<Job> = wanted.iter().map(|index| jobs[*index].clone()).collect();
+        let mut observed: Vec<TestJob> = wanted.iter().map(|index| jobs[*index].clone()).collect();
         for (index, job) in wanted.iter().zip(&mut observed) {
             job.urgent = failed::before(self.failed.as_deref(), &job.id).is_some();
             if let Found::Nothing { expected, .. } = level.found(*index) {
@@ -328,9 +328,9 @@ impl<'a> Execution<'a> {
         }
         let is_observed: BTreeSet<_> =
             observed.iter().filter(|job| job.around.is_some()).map(|job| job.id.clone()).collect();
-        let events = |event: Event<'_>| {
+        let events = |event: RunEvent<'_>| {
             // Not told before it is believed.
-            let is_red = matches!(&event, Event::Finished { report }
+            let is_red = matches!(&event, RunEvent::Finished { report }
                 if report.verdict != Verdict::Pass && is_observed.contains(&report.id));
             if !is_red {
                 on_step(Step::Running(event));
@@ -382,7 +382,7 @@ impl<'a> Execution<'a> {
         results.extend(red);
         again.retain(|(index, ..)| !results.contains_key(index));
         let repeated: Vec<_> = again.iter().map(|(index, ..)| jobs[*index].clone()).collect();
-        let events = |event: Event<'_>| on_step(Step::Running(event));
+        let events = |event: RunEvent<'_>| on_step(Step::Running(event));
         let reports = self.all(runner::run(&repeated, options, events).await)?;
         for ((index, fate, unseen), report) in again.into_iter().zip(reports) {
             results.insert(index, Ended { report, fate, unseen });
@@ -400,9 +400,9 @@ impl<'a> Execution<'a> {
 
     /// The programs of the developer's own that test binaries are run by: what they do decides
     /// the verdict too.
-    fn runners(&self, targets: &[Planned]) -> Vec<PathBuf> {
-        let runs = |planned: &&Planned| planned.harness != crate::compiler::Harness::Doctest;
-        let find = |planned: &Planned| {
+    fn runners(&self, targets: &[PlannedTarget]) -> Vec<PathBuf> {
+        let runs = |planned: &&PlannedTarget| planned.harness != Harness::Doctest;
+        let find = |planned: &PlannedTarget| {
             let (name, dir) = (&planned.program, &planned.dir);
             if name.components().count() > 1 {
                 return dir.join(name);
@@ -422,13 +422,7 @@ impl Facts {
 }
 
 /// A planned target as the runner takes it.
-fn job(planned: Planned) -> Job {
-    use crate::compiler::Harness;
-    let harness = match planned.harness {
-        Harness::Libtest => runner::Harness::Libtest,
-        Harness::Custom => runner::Harness::Custom,
-        Harness::Doctest => runner::Harness::Doctest,
-    };
-    let Planned { id, program, args, dir, environment, .. } = planned;
-    Job::new(id, program, args, dir, environment, harness)
+fn job(planned: PlannedTarget) -> TestJob {
+    let PlannedTarget { id, program, args, dir, environment, harness } = planned;
+    TestJob::new(id, program, args, dir, environment, harness)
 }

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::compiler::{Build, Ledger};
+use crate::compiler::{Build, BuildLedger};
 use crate::model::{Digest, Digester, Timestamp};
 use crate::process::Environment;
 use crate::workspace::{
@@ -72,7 +72,7 @@ impl Question {
     pub fn mark_target(&self) {
         let Some(target) = &self.target_dir else { return };
         let config::TargetDir::Own(below) = &self.settings.target_dir else { return };
-        if let Err(error) = cache::mark_own_target(below, target, &self.root) {
+        if let Err(error) = cache::mark_own_target_dir(below, target, &self.root) {
             tracing::debug!(%error, folder = %target.display(), "cannot say whose it is");
         }
     }
@@ -92,7 +92,7 @@ impl Question {
         digester.field(&self.selection.canonical(&self.root));
         let place = self.target_dir.as_deref().unwrap_or(Path::new(""));
         digester.field(place.as_os_str().as_bytes());
-        let mut ledger = Ledger::load(&file);
+        let mut ledger = BuildLedger::load(&file);
         if ledger.note(&digester.finish().to_string(), build, Timestamp::now())
             && let Err(error) = ledger.save(&file)
         {

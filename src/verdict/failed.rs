@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use crate::cache::Record;
-use crate::model::{End, Outcome, TargetId, TargetReport, TestCounts, TestReport};
-use crate::runner::{Harness, Job};
+use crate::model::{End, Harness, Outcome, TargetId, TargetReport, TestCounts, TestReport};
+use crate::runner::TestJob;
 
 /// More names than this would make an odd command line: then all tests are run.
 const MOST: usize = 500;
@@ -22,7 +22,7 @@ pub(super) fn before<'a>(record: Option<&'a Record>, id: &TargetId) -> Option<&'
 
 /// The job that runs only the tests of `before` that failed; `None` if they alone would not do: the
 /// run was not whole, or chosen by arguments, or its tests cannot be named.
-pub(super) fn only_failed(job: &Job, before: &TargetReport) -> Option<Job> {
+pub(super) fn only_failed(job: &TestJob, before: &TargetReport) -> Option<TestJob> {
     let counts = before.counts;
     let all = counts.passed + counts.failed + counts.ignored;
     let is_whole = before.end == End::Exit(101)
@@ -93,10 +93,10 @@ mod tests {
         }
     }
 
-    fn job(args: &[&str]) -> Job {
+    fn job(args: &[&str]) -> TestJob {
         let args = args.iter().map(OsString::from).collect();
         let id = report(&[]).id;
-        Job::new(id, "/t", args, "/", Environment::default(), Harness::Libtest)
+        TestJob::new(id, "/t", args, "/", Environment::default(), Harness::Libtest)
     }
 
     const BEFORE: &[(&str, Outcome)] =

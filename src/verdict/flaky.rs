@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::binary::{Doubt, Fate};
 use super::execute::RanTarget;
-use crate::cache::{Flaky, ProjectState, Record};
+use crate::cache::{FlakyTest, ProjectState, Record};
 use crate::model::{End, Outcome, TargetReport, Timestamp, Verdict};
 
 /// Every test of a report that passed or failed; the target itself, under no name, where its tests
@@ -30,12 +30,12 @@ pub(super) fn is_evidence(report: &TargetReport) -> bool {
 /// Takes the outcomes of a target's run into account; `before` is the report of the very same
 /// code. Gives what is flaky of it now.
 pub(super) fn note(
-    known: Vec<Flaky>,
+    known: Vec<FlakyTest>,
     before: Option<&TargetReport>,
     report: &TargetReport,
     wanted: u32,
     now: Timestamp,
-) -> Vec<Flaky> {
+) -> Vec<FlakyTest> {
     if !is_evidence(report) {
         return known;
     }
@@ -61,7 +61,7 @@ pub(super) fn note(
         let is_other = outcome(name).is_some_and(|now| now != passed);
         if is_other && !names.iter().any(|known| known == name) {
             let agreed = u32::from(!passed).min(wanted);
-            flaky.push(Flaky { test: name.to_owned(), since: now, agreed });
+            flaky.push(FlakyTest { test: name.to_owned(), since: now, agreed });
         }
     }
     flaky
@@ -122,7 +122,7 @@ mod tests {
     const BAD: &[(&str, Outcome)] =
         &[("a", Outcome::Failed), ("b", Outcome::Ok), ("c", Outcome::Ignored)];
 
-    fn names(flaky: &[Flaky]) -> Vec<(&str, u32)> {
+    fn names(flaky: &[FlakyTest]) -> Vec<(&str, u32)> {
         flaky.iter().map(|flaky| (&*flaky.test, flaky.agreed)).collect()
     }
 
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_run_without_the_test_says_nothing_about_it() {
-        let known = vec![Flaky { test: "x".into(), since: Timestamp(0), agreed: 1 }];
+        let known = vec![FlakyTest { test: "x".into(), since: Timestamp(0), agreed: 1 }];
         assert_eq!(note(known.clone(), None, &report(GOOD), 3, Timestamp(1)), known);
         let mut ended = report(BAD);
         ended.end = End::TimedOut;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::cache::{Key, Level};
+use crate::cache::{RecordKey, RecordLevel};
 use crate::model::{Digest, Digester};
 use crate::workspace::{Identity, Selection};
 
@@ -28,12 +28,12 @@ pub fn source_key(
     selection: &Selection,
     runner: &str,
     identity: &Identity,
-) -> Key {
+) -> RecordKey {
     let mut digester = Digester::new("source key 1");
     digester
         .digest(code_hash)
         .field(&selection.canonical(root))
         .field(runner.as_bytes())
         .digest(&identity.run_digest());
-    Key { level: Level::Source, version: SOURCE_VERSION, digest: digester.finish() }
+    RecordKey { level: RecordLevel::Source, version: SOURCE_VERSION, digest: digester.finish() }
 }

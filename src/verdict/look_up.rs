@@ -9,7 +9,7 @@ use super::binary::{Doubt, FLAKY};
 use super::checkout::found_elsewhere;
 use super::patterns::AlwaysRun;
 use super::states::{States, Way};
-use crate::cache::{Cache, Input, InputState, Key, Lookup, Reason, Record};
+use crate::cache::{Cache, Input, InputState, Lookup, MissReason, Record, RecordKey};
 use crate::hasher::{FileDigest, file_digest};
 use crate::model::{Answer, Outcome, Source, TargetAnswer, TargetReport, Timestamp, Verdict};
 use crate::observer::{FileKind, Stamp};
@@ -29,7 +29,7 @@ pub enum Finding {
 impl Finding {
     /// Asks the records for `key`.
     #[must_use]
-    pub fn of(cache: &Cache, key: &Key, question: &Question, now: Timestamp) -> Self {
+    pub fn of(cache: &Cache, key: &RecordKey, question: &Question, now: Timestamp) -> Self {
         match cache.get(key, now, question.settings.ttl) {
             Lookup::Hit(record) => {
                 let always = AlwaysRun::of(&question.settings);
@@ -49,7 +49,7 @@ impl Finding {
                     Some(why) => Self::Nothing(why),
                 }
             }
-            Lookup::Miss(Reason::NotGreen(record)) => Self::Red(record),
+            Lookup::Miss(MissReason::NotGreen(record)) => Self::Red(record),
             Lookup::Miss(reason) => Self::Nothing(in_words(&reason, question.settings.ttl)),
         }
     }
@@ -82,19 +82,21 @@ pub(super) fn input_now(path: &Path, root: &Path, states: &mut States) -> Option
     Some(Input { path, state, proof: None })
 }
 
-fn in_words(reason: &Reason, ttl: Duration) -> String {
+fn in_words(reason: &MissReason, ttl: Duration) -> String {
     match reason {
-        Reason::Absent => "no record of this code".to_owned(),
-        Reason::Expired { age } => {
+        MissReason::Absent => "no record of this code".to_owned(),
+        MissReason::Expired { age } => {
             format!(
                 "its record is {} s old, more than the ttl of {} s",
                 age.as_secs(),
                 ttl.as_secs()
             )
         }
-        Reason::FromTheFuture => "its record is from the future: the clock was set back".to_owned(),
-        Reason::Odd(what) => format!("its record cannot be used: {what}"),
-        Reason::NotGreen(_) => "it failed before".to_owned(),
+        MissReason::FromTheFuture => {
+            "its record is from the future: the clock was set back".to_owned()
+        }
+        MissReason::Malformed(what) => format!("its record cannot be used: {what}"),
+        MissReason::NotGreen(_) => "it failed before".to_owned(),
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::states::{States, Way};
 use crate::cache::Input;
-use crate::compiler::Sources;
+use crate::compiler::BuildSources;
 use crate::observer::{FileKind, Stamp};
 
 /// Where cargo looks for targets in a package's folder: each `*.rs` and each folder with a `main.rs`.
@@ -19,7 +19,7 @@ pub(super) struct Names(Result<Vec<Input>, String>);
 
 impl Names {
     /// Looks at all the names that a build of `sources` goes by.
-    pub(super) fn look(root: &Path, sources: &Sources) -> Self {
+    pub(super) fn look(root: &Path, sources: &BuildSources) -> Self {
         let mut look = Look { root, states: States::default(), inputs: Vec::new() };
         let watched = sources.folders.iter().try_for_each(|folder| look.at(folder, Way::Names));
         let found = watched
@@ -102,10 +102,10 @@ mod tests {
         fs::create_dir_all(root.join("tests/data")).unwrap();
         fs::create_dir(root.join("watched")).unwrap();
         fs::write(root.join("tests/it.rs"), "").unwrap();
-        let sources = Sources {
+        let sources = BuildSources {
             folders: vec![root.join("watched")],
             packages: vec![root.clone()],
-            ..Sources::default()
+            ..BuildSources::default()
         };
         let look = || Names::look(&root, &sources);
         let inputs = look().since(look()).unwrap();

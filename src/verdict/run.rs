@@ -17,8 +17,8 @@ use super::look_up::{Finding, answer_of, input_now};
 use super::names::Names;
 use super::states::States;
 use super::{Facts, Look, Question, Tree, TreeError, code_hash, known_failure, source_key};
-use crate::cache::{Cache, Input, Key, Limits, ProjectState, Record};
-use crate::compiler::{Build, BuildSpec, CompileError, Progress, TestCompiler};
+use crate::cache::{Cache, Input, Limits, ProjectState, Record, RecordKey};
+use crate::compiler::{Build, BuildProgress, BuildSpec, CompileError, TestCompiler};
 use crate::model::{Answer, Digest, End, TargetAnswer, TargetReport, Timestamp, Verdict};
 use crate::process::{Priority, Suspender};
 use crate::protocol::{KnownFailure, VERSION};
@@ -65,7 +65,7 @@ pub enum Step<'a> {
     /// This very code is known to fail.
     KnownFailure(&'a KnownFailure),
     /// Cargo builds.
-    Building(Progress),
+    Building(BuildProgress),
     /// Cargo has built.
     Built(&'a Build),
     /// Files changed while cargo built: it builds again.
@@ -73,7 +73,7 @@ pub enum Step<'a> {
     /// So many targets will be run.
     Planned(usize),
     /// The tests run.
-    Running(runner::Event<'a>),
+    Running(runner::RunEvent<'a>),
 }
 
 /// Why there is no answer.
@@ -259,7 +259,7 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
-    fn key(&self, tree: &Digest) -> (Digest, Key) {
+    fn key(&self, tree: &Digest) -> (Digest, RecordKey) {
         let Question { root, selection, settings, .. } = self.question;
         let code = code_hash(tree, &self.facts.identity);
         let runner = settings.runner.as_str();

@@ -6,7 +6,7 @@ mod plan;
 
 use std::num::NonZeroUsize;
 
-use knhk_test_cache::compiler::Progress;
+use knhk_test_cache::compiler::BuildProgress;
 use place::{Place, files};
 use tokio_util::sync::CancellationToken;
 
@@ -52,14 +52,16 @@ async fn a_build_tells_its_progress_warnings_and_artifacts() {
     let build = compiler.build(&CancellationToken::new(), |event| events.push(event)).await;
     let build = build.unwrap();
     let bars = events.iter().filter_map(|event| match event {
-        Progress::Building { done, total, what } => Some((*done, *total, what.clone())),
+        BuildProgress::Building { done, total, what } => Some((*done, *total, what.clone())),
         _ => None,
     });
     let bars: Vec<_> = bars.collect();
     assert!(bars.iter().all(|(done, total, _)| done <= total), "{bars:?}");
     assert!(bars.iter().any(|(_, _, what)| what.contains("b")), "{bars:?}");
     assert!(
-        events.iter().any(|e| matches!(e, Progress::Status(s) if s.starts_with("Compiling b")))
+        events
+            .iter()
+            .any(|e| matches!(e, BuildProgress::Status(s) if s.starts_with("Compiling b")))
     );
     let [warning] = &build.warnings[..] else { panic!("{:?}", build.warnings) };
     assert!(warning.contains("unused variable: `unused`"), "{warning}");
@@ -111,7 +113,7 @@ async fn waiting_for_another_cargo_is_told() {
     let mut blocked = Vec::new();
     let never = CancellationToken::new();
     let build = compiler.build(&never, |event| {
-        if let Progress::Blocked(what) = event {
+        if let BuildProgress::Blocked(what) = event {
             lock.unlock().unwrap();
             blocked.push(what);
         }

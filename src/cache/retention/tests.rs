@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::cache::Level;
+use crate::cache::RecordLevel;
 
 /// Days, so that small numbers reach [`ABANDONED`] and the future.
 const DAY: u64 = 24 * 60 * 60 * 1_000;
@@ -13,11 +13,11 @@ const NOW: Timestamp = Timestamp(100 * DAY);
 const CALLS: u8 = 100;
 /// The plan with no limit on age.
 fn plan(
-    holdings: &Holdings,
+    holdings: &CacheContents,
     keep: &dyn Fn(&Digest) -> Option<usize>,
     max_bytes: u64,
     now: Timestamp,
-) -> Plan {
+) -> RemovalPlan {
     super::plan(holdings, keep, &Limits { max_bytes, ..Limits::default() }, now)
 }
 
@@ -25,13 +25,13 @@ fn digest(number: u8) -> Digest {
     Digest::of(&[number])
 }
 
-fn key(number: u8) -> Key {
-    let level = if number < CALLS { Level::Source } else { Level::Call };
-    Key { level, version: 1, digest: digest(number) }
+fn key(number: u8) -> RecordKey {
+    let level = if number < CALLS { RecordLevel::Source } else { RecordLevel::Call };
+    RecordKey { level, version: 1, digest: digest(number) }
 }
 
-fn claim(project: u8, snapshot: u8, record: u8, day: u64, bytes: u64) -> Claim {
-    Claim {
+fn claim(project: u8, snapshot: u8, record: u8, day: u64, bytes: u64) -> RecordClaim {
+    RecordClaim {
         at: Timestamp(day * DAY),
         project: digest(project),
         code_hash: digest(snapshot),
@@ -42,13 +42,13 @@ fn claim(project: u8, snapshot: u8, record: u8, day: u64, bytes: u64) -> Claim {
 }
 
 /// Few projects, snapshots and records, so that they are shared; a record has one size.
-fn holdings() -> impl Strategy<Value = Holdings> {
+fn holdings() -> impl Strategy<Value = CacheContents> {
     let claims = prop::collection::vec(
         (0u8..4, 0u8..12, prop_oneof![0u8..14, CALLS..CALLS + 6], 60u64..103),
         0..60,
     );
     let manifests = prop::collection::btree_map(0u8..14, 0u64..50, 0..10);
-    (claims, manifests).prop_map(|(claims, manifests)| Holdings {
+    (claims, manifests).prop_map(|(claims, manifests)| CacheContents {
         claims: claims
             .into_iter()
             .map(|(p, s, r, day)| claim(p, s, r, day, u64::from(r) * 3 + 1))
@@ -57,12 +57,12 @@ fn holdings() -> impl Strategy<Value = Holdings> {
     })
 }
 
-fn kept(holdings: &Holdings, plan: &Plan) -> BTreeSet<Claim> {
+fn kept(holdings: &CacheContents, plan: &RemovalPlan) -> BTreeSet<RecordClaim> {
     holdings.claims.iter().filter(|claim| !plan.claims.contains(claim)).copied().collect()
 }
 
 /// A project's newest claim that is not from the future, if it is young enough to count.
-fn newest(holdings: &Holdings, project: Digest) -> Option<Claim> {
+fn newest(holdings: &CacheContents, project: Digest) -> Option<RecordClaim> {
     let own = holdings.claims.iter().filter(|claim| claim.project == project);
     own.filter(|claim| claim.at <= NOW).max_by_key(|claim| (claim.at, claim.key)).copied()
 }
@@ -80,7 +80,7 @@ proptest! {
                 // Or another one of the same moment.
                 let left = kept(&holdings, &plan);
                 let mut own = left.iter().filter(|claim| claim.project == digest(project));
-                let stays = |claim: &Claim| !plan.records.contains_key(&claim.key);
+                let stays = |claim: &RecordClaim| !plan.records.contains_key(&claim.key);
                 prop_assert!(own.any(|claim| claim.at == newest.at && stays(claim)));
             }
         }
@@ -96,7 +96,7 @@ proptest! {
         let mut untouchable = BTreeSet::new();
         for project in 0..4 {
             let own: Vec<_> = left.iter().filter(|c| c.project == digest(project)).collect();
-            for level in [Level::Source, Level::Call] {
+            for level in [RecordLevel::Source, RecordLevel::Call] {
                 let of = own.iter().filter(|c| c.key.level == level);
                 let snapshots: BTreeSet<_> = of.map(|c| c.code_hash).collect();
                 prop_assert!(snapshots.len() <= keep);
@@ -104,8 +104,8 @@ proptest! {
             for claim in &own {
                 records.insert(claim.key, claim.bytes);
             }
-            let age = |c: &Claim| if c.at > NOW { Timestamp(0) } else { c.at };
-            for level in [Level::Source, Level::Call] {
+            let age = |c: &RecordClaim| if c.at > NOW { Timestamp(0) } else { c.at };
+            for level in [RecordLevel::Source, RecordLevel::Call] {
                 let of = own.iter().filter(|c| c.key.level == level);
                 untouchable.extend(of.max_by_key(|c| (age(c), c.key)).map(|c| c.key));
             }
@@ -138,9 +138,9 @@ proptest! {
         holdings in holdings(), keep in 1usize..6, max in 0u64..400,
     ) {
         let plan = plan(&holdings, &|_| Some(keep), max, NOW);
-        let left: BTreeSet<Key> = kept(&holdings, &plan).iter().map(|c| c.key).collect();
-        let all: BTreeSet<Key> = holdings.claims.iter().map(|c| c.key).collect();
-        let gone: BTreeSet<Key> = plan.records.keys().copied().collect();
+        let left: BTreeSet<RecordKey> = kept(&holdings, &plan).iter().map(|c| c.key).collect();
+        let all: BTreeSet<RecordKey> = holdings.claims.iter().map(|c| c.key).collect();
+        let gone: BTreeSet<RecordKey> = plan.records.keys().copied().collect();
         prop_assert_eq!(&all - &left, gone);
     }
 
@@ -166,12 +166,12 @@ fn snapshots_are_counted_and_not_records() {
             claims.last_mut().unwrap().at.0 += u64::from(snapshot);
         }
     }
-    let holdings = Holdings { claims, ..Holdings::default() };
+    let holdings = CacheContents { claims, ..CacheContents::default() };
     let plan = plan(&holdings, &|_| Some(10), 1_000, NOW);
     let gone: BTreeSet<_> = plan.claims.iter().map(|claim| claim.code_hash).collect();
     assert_eq!(gone, BTreeSet::from([digest(0), digest(1)]));
     assert_eq!(plan.records.len(), 6);
-    assert_eq!(plan.records[&key(0)], Why::Snapshots(10));
+    assert_eq!(plan.records[&key(0)], RemovalReason::Snapshots(10));
 }
 
 #[test]
@@ -179,14 +179,15 @@ fn days_of_calls_push_out_no_snapshots_and_are_bounded_themselves() {
     let of_snapshots = (0..3).map(|day| claim(0, day, day, 80 + u64::from(day), 1));
     let of_calls = (0..9).map(|day| claim(0, 20 + day, CALLS + day, 90 + u64::from(day), 1));
     let claims = of_snapshots.chain(of_calls).collect();
-    let plan = plan(&Holdings { claims, ..Holdings::default() }, &|_| Some(3), 1_000, NOW);
+    let plan =
+        plan(&CacheContents { claims, ..CacheContents::default() }, &|_| Some(3), 1_000, NOW);
     let gone: BTreeSet<_> = plan.records.keys().copied().collect();
     assert_eq!(gone, (0..6).map(|day| key(CALLS + day)).collect());
 }
 
 #[test]
 fn what_a_worktree_still_keeps_is_not_removed_by_the_other() {
-    let holdings = Holdings {
+    let holdings = CacheContents {
         claims: vec![claim(0, 1, 1, 80, 1), claim(1, 1, 1, 80, 1), claim(0, 2, 2, 81, 1)],
         manifests: BTreeMap::from([(digest(1), 5)]),
     };
@@ -198,7 +199,7 @@ fn what_a_worktree_still_keeps_is_not_removed_by_the_other() {
 #[test]
 fn records_from_before_the_clock_was_set_back_do_not_push_out_new_ones() {
     let claims = vec![claim(0, 1, 1, 102, 1), claim(0, 2, 2, 103, 1), claim(0, 3, 3, 99, 1)];
-    let holdings = Holdings { claims, ..Holdings::default() };
+    let holdings = CacheContents { claims, ..CacheContents::default() };
     let plan = plan(&holdings, &|_| Some(1), 1_000, NOW);
     assert_eq!(plan.records.keys().copied().collect::<BTreeSet<_>>(), [key(1), key(2)].into());
 }
@@ -207,15 +208,16 @@ fn records_from_before_the_clock_was_set_back_do_not_push_out_new_ones() {
 fn a_silent_project_keeps_nothing() {
     let claims = vec![claim(0, 1, 1, 69, 1), claim(1, 2, 2, 71, 1)];
     let manifests = BTreeMap::from([(digest(1), 5), (digest(2), 5), (digest(3), 5)]);
-    let plan = plan(&Holdings { claims, manifests }, &|_| Some(10), 1_000, NOW);
-    assert_eq!(plan.records, BTreeMap::from([(key(1), Why::Abandoned(31))]));
-    assert_eq!(plan.manifests, BTreeMap::from([(digest(1), Why::Unclaimed)]));
+    let plan = plan(&CacheContents { claims, manifests }, &|_| Some(10), 1_000, NOW);
+    assert_eq!(plan.records, BTreeMap::from([(key(1), RemovalReason::Abandoned(31))]));
+    assert_eq!(plan.manifests, BTreeMap::from([(digest(1), RemovalReason::Unclaimed)]));
 }
 
 #[test]
 fn a_silent_project_does_not_live_on_by_a_claim_from_the_future() {
     let claims = vec![claim(0, 1, 1, 60, 1), claim(0, 2, 2, 102, 1)];
-    let plan = plan(&Holdings { claims, ..Holdings::default() }, &|_| Some(10), 1_000, NOW);
+    let plan =
+        plan(&CacheContents { claims, ..CacheContents::default() }, &|_| Some(10), 1_000, NOW);
     assert_eq!(plan.records.len(), 2);
 }
 
@@ -223,14 +225,14 @@ fn a_silent_project_does_not_live_on_by_a_claim_from_the_future() {
 fn a_record_goes_with_its_time_whoever_claims_it_and_one_from_the_future_has_none() {
     let claims = vec![claim(0, 1, 1, 89, 1), claim(1, 2, 2, 91, 1), claim(1, 3, 3, 102, 1)];
     let manifests = BTreeMap::from([(digest(1), 5), (digest(2), 5)]);
-    let holdings = Holdings { claims, manifests };
+    let holdings = CacheContents { claims, manifests };
     let max_age = Some(Duration::from_millis(10 * DAY));
     let limits = Limits { max_bytes: 1_000, max_age, ..Limits::default() };
     // Another project's `put` sees to it too.
     for keep in [Some(10), None] {
         let plan = super::plan(&holdings, &|_| keep, &limits, NOW);
-        assert_eq!(plan.records, BTreeMap::from([(key(1), Why::Age(10 * DAY / 1_000))]));
-        assert_eq!(plan.manifests, BTreeMap::from([(digest(1), Why::Unclaimed)]));
+        assert_eq!(plan.records, BTreeMap::from([(key(1), RemovalReason::Age(10 * DAY / 1_000))]));
+        assert_eq!(plan.manifests, BTreeMap::from([(digest(1), RemovalReason::Unclaimed)]));
     }
     assert!(super::plan(&holdings, &|_| None, &Limits::default(), NOW).is_empty());
 }

@@ -49,7 +49,7 @@ fn take_part(dir: &Path, seed: u64, steps: u64) -> u64 {
                     check(&record, number);
                     cache.claim(project, record.code_hash, &record, NOW).unwrap();
                 }
-                Lookup::Miss(Reason::Absent) => {}
+                Lookup::Miss(MissReason::Absent) => {}
                 Lookup::Miss(reason) => panic!("{reason}"),
             },
             28..31 => {
@@ -58,7 +58,10 @@ fn take_part(dir: &Path, seed: u64, steps: u64) -> u64 {
                 let options = GcOptions { limits, dry_run, ..GcOptions::default() };
                 let report = cache.gc(NOW, &options).unwrap();
                 assert!(report.failed.is_empty(), "{report:?}");
-                assert!(report.removed.iter().all(|r| !matches!(r.why, Why::Odd(_))), "{report:?}");
+                assert!(
+                    report.removed.iter().all(|r| !matches!(r.why, RemovalReason::Malformed(_))),
+                    "{report:?}"
+                );
             }
             31 => {
                 let all = numbers.below(4) == 0;

@@ -18,7 +18,7 @@ fn a_file_in_place_of_a_folder_is_named() {
     fs::write(cache.dir(), "x").unwrap();
     let error = refused(&cache, 1);
     assert!(error.contains(cache.dir().to_str().unwrap()) && error.contains("move it away"));
-    assert!(matches!(ask(&cache, 1), Lookup::Miss(Reason::Odd(_))));
+    assert!(matches!(ask(&cache, 1), Lookup::Miss(MissReason::Malformed(_))));
     assert!(cache.update_state(Path::new("/p"), |_| {}).is_err());
     assert!(cache.put_manifest(code_hash(1), b"x").is_err());
     assert_eq!(fs::read(cache.dir()).unwrap(), b"x");
@@ -41,7 +41,7 @@ fn a_folder_in_place_of_a_record_is_odd_and_left_alone() {
     let (_dir, cache) = cache();
     let path = cache.layout.record(&key(1));
     fs::create_dir_all(path.join("below")).unwrap();
-    assert!(matches!(ask(&cache, 1), Lookup::Miss(Reason::Odd(_))));
+    assert!(matches!(ask(&cache, 1), Lookup::Miss(MissReason::Malformed(_))));
     refused(&cache, 1);
     let left = all_files(cache.dir());
     assert!(left.iter().all(|file| !file.to_str().unwrap().contains(layout::UNFINISHED)));
@@ -58,7 +58,7 @@ fn a_link_in_place_of_a_record_is_odd_and_its_target_is_left_alone() {
     let (path, target) = (cache.layout.record(&key(1)), dir.path().join("target"));
     fs::rename(&path, &target).unwrap();
     std::os::unix::fs::symlink(&target, &path).unwrap();
-    assert!(matches!(ask(&cache, 1), Lookup::Miss(Reason::Odd(_))));
+    assert!(matches!(ask(&cache, 1), Lookup::Miss(MissReason::Malformed(_))));
     let report = cache.gc(NOW, &GcOptions { limits: LIMITS, ..GcOptions::default() }).unwrap();
     assert_eq!(report.removed.len(), 1);
     assert!(target.exists() && path.symlink_metadata().is_err());

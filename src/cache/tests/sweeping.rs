@@ -46,7 +46,7 @@ fn a_put_leaves_other_projects_to_their_own_number() {
     let limits = Limits { keep_snapshots: 1, ..LIMITS };
     let report = cache.gc(later(HOUR), &GcOptions { limits, keep, dry_run: false }).unwrap();
     assert_eq!(report.removed.len(), 1);
-    assert_eq!(report.removed[0].why, Why::Snapshots(2));
+    assert_eq!(report.removed[0].why, RemovalReason::Snapshots(2));
     assert_eq!((report.entries, count(&cache)), (3, 3));
 }
 
@@ -116,7 +116,7 @@ fn a_lost_index_is_made_again() {
     cache.put(&at(3, "/p"), Limits { keep_snapshots: 2, ..LIMITS }).unwrap();
     assert_eq!(count(&cache), 2);
 
-    // Odd names in the index are passed over and left alone.
+    // Malformed names in the index are passed over and left alone.
     let project = record::project_digest(Path::new("/p"));
     let stranger = cache.layout.snapshots(&project).join("stranger");
     fs::write(&stranger, "x").unwrap();
@@ -173,7 +173,7 @@ fn gc_takes_what_died_unfinished_and_nothing_else() {
     let dry = cache.gc(later, &GcOptions { dry_run: true, ..options(LIMITS) }).unwrap();
     assert!(unfinished.exists());
     let report = cache.gc(later, &options(LIMITS)).unwrap();
-    let whys = |report: &Report| -> Vec<String> {
+    let whys = |report: &SweepReport| -> Vec<String> {
         let mut whys: Vec<_> = report.removed.iter().map(|r| format!("{r:?}")).collect();
         whys.sort();
         whys
@@ -199,13 +199,13 @@ fn what_is_remembered_of_a_program_goes_with_the_program() {
     for program in &programs {
         fs::create_dir_all(program.parent().unwrap()).unwrap();
         fs::write(program, "").unwrap();
-        cache.remember_program(program, &proof, &state);
-        assert_eq!(cache.known_program(program, &proof), Some(state));
-        assert_eq!(cache.known_program(program, &state), None, "it is another one now");
+        cache.store_program_digest(program, &proof, &state);
+        assert_eq!(cache.program_digest(program, &proof), Some(state));
+        assert_eq!(cache.program_digest(program, &state), None, "it is another one now");
     }
     // One program's memo says nothing of another one, and half of one nothing at all.
     fs::copy(cache.layout.program(&programs[0]), cache.layout.program(&programs[1])).unwrap();
-    assert_eq!(cache.known_program(&programs[1], &proof), None);
+    assert_eq!(cache.program_digest(&programs[1], &proof), None);
     let stranger = cache.layout.programs().join("notes.txt");
     fs::write(&stranger, "not ours").unwrap();
     fs::write(cache.layout.programs().join(".unfinished-x"), "half").unwrap();
@@ -220,13 +220,16 @@ fn what_is_remembered_of_a_program_goes_with_the_program() {
     let report = cache.gc(later, &options(LIMITS)).unwrap();
     assert_eq!(report.removed, dry.removed);
     let whys: Vec<_> = report.removed.iter().map(|removed| &removed.why).collect();
-    assert!(whys.contains(&&Why::Gone) && whys.contains(&&Why::Unfinished), "{whys:?}");
-    assert_eq!(cache.known_program(&programs[2], &proof), Some(state));
+    assert!(
+        whys.contains(&&RemovalReason::Gone) && whys.contains(&&RemovalReason::Unfinished),
+        "{whys:?}"
+    );
+    assert_eq!(cache.program_digest(&programs[2], &proof), Some(state));
 
-    cache.remember_program(&programs[1], &proof, &state);
+    cache.store_program_digest(&programs[1], &proof, &state);
     cache.clear(Some(&dir.path().join("p"))).unwrap();
-    assert_eq!(cache.known_program(&programs[1], &proof), None);
-    assert_eq!(cache.known_program(&programs[2], &proof), Some(state));
+    assert_eq!(cache.program_digest(&programs[1], &proof), None);
+    assert_eq!(cache.program_digest(&programs[2], &proof), Some(state));
     cache.clear(None).unwrap();
     assert_eq!(cache.stats().unwrap().programs, 0);
     assert!(stranger.exists());
@@ -239,7 +242,7 @@ fn calls_are_counted_and_push_out_no_snapshot() {
     cache.put(&at(1, "/p"), two).unwrap();
     cache.put(&at(2, "/p"), two).unwrap();
     let call = |number| Record {
-        key: Key { level: Level::Call, ..key(number) },
+        key: RecordKey { level: RecordLevel::Call, ..key(number) },
         selection: "calls of p::it".to_owned(),
         ..at(number, "/p")
     };
@@ -258,7 +261,7 @@ fn calls_are_counted_and_push_out_no_snapshot() {
 #[test]
 fn what_is_disproved_of_a_target_is_disproved_of_its_snapshots() {
     let (_dir, cache) = cache();
-    let binary = Key { level: Level::Binary, ..key(1) };
+    let binary = RecordKey { level: RecordLevel::Binary, ..key(1) };
     let of_target = Record { key: binary, selection: "test target p".to_owned(), ..at(1, "/p") };
     for record in [at(1, "/p"), at(2, "/p"), at(3, "/p"), of_target.clone()] {
         cache.put(&record, LIMITS).unwrap();
@@ -266,7 +269,7 @@ fn what_is_disproved_of_a_target_is_disproved_of_its_snapshots() {
     // Kept as of a later snapshot too.
     cache.claim(Path::new("/p"), code_hash(2), &of_target, NOW).unwrap();
     cache.disprove_with_snapshots(Path::new("/p"), &binary);
-    assert!(matches!(cache.get(&binary, NOW, HOUR), Lookup::Miss(Reason::Absent)));
+    assert!(matches!(cache.get(&binary, NOW, HOUR), Lookup::Miss(MissReason::Absent)));
     assert!(is_absent(&cache, 1) && is_absent(&cache, 2));
     hit_at(&cache, 3);
 }
@@ -287,7 +290,7 @@ fn clear_takes_all_records_and_keeps_the_counts() {
     fs::remove_dir_all(cache.layout.snapshots(&project)).unwrap();
     let report = cache.clear(Some(Path::new("/p"))).unwrap();
     assert_eq!((report.removed.len(), report.entries), (10, 0));
-    assert!(report.removed.iter().all(|removed| removed.why == Why::Cleared));
+    assert!(report.removed.iter().all(|removed| removed.why == RemovalReason::Cleared));
     assert!(report.freed() > 0);
     assert_eq!(cache.state(Path::new("/p")).verified, 4);
 
@@ -308,7 +311,7 @@ fn a_project_that_is_silent_for_long_is_forgotten() {
     cache.update_state(Path::new("/p"), |state| state.verified = 1).unwrap();
     let day = 24 * 3_600_000;
     let report = cache.gc(Timestamp(now.0 + 31 * day), &options(LIMITS)).unwrap();
-    assert_eq!(report.removed[0].why, Why::Abandoned(31));
+    assert_eq!(report.removed[0].why, RemovalReason::Abandoned(31));
     assert_eq!(cache.state(Path::new("/p")).verified, 1);
     cache.gc(Timestamp(now.0 + 366 * day), &options(LIMITS)).unwrap();
     assert_eq!(cache.state(Path::new("/p")), ProjectState::default());

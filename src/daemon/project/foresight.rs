@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::cache::Inseparable;
+use crate::cache::InseparablePackages;
 use crate::compiler::{Product, Units};
 use crate::model::Digest;
 use crate::predict::{Commit, Event, Evidence, Weights, dependents, predict};
@@ -37,7 +37,7 @@ pub(super) struct Foresight {
     swept: bool,
     known: Option<Known>,
     /// Packages that are other ones when they are built by themselves.
-    inseparable: Inseparable,
+    inseparable: InseparablePackages,
 }
 
 /// What the last whole build was made of.
@@ -110,7 +110,7 @@ pub(super) struct Choice {
 
 impl Foresight {
     /// That of a project of which this is known from earlier.
-    pub(super) fn new(inseparable: Inseparable) -> Self {
+    pub(super) fn new(inseparable: InseparablePackages) -> Self {
         Self { inseparable, ..Self::default() }
     }
 
@@ -156,7 +156,7 @@ impl Foresight {
         &mut self,
         key: Digest,
         specs: Vec<String>,
-    ) -> Option<&Inseparable> {
+    ) -> Option<&InseparablePackages> {
         let is_of_now = self.known.as_ref().is_some_and(|known| known.key == key);
         (is_of_now && self.inseparable.learn(key, specs)).then_some(&self.inseparable)
     }

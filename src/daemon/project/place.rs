@@ -11,7 +11,7 @@ use super::super::queue::{Queue, Ticket, Wish, is_worth_it};
 use super::work::Worker;
 use crate::model::TargetId;
 use crate::protocol::State;
-use crate::runner::Event;
+use crate::runner::RunEvent;
 use crate::verdict::Step;
 
 /// The right to work.
@@ -54,18 +54,19 @@ impl Runs {
     pub(super) fn note(&mut self, step: &Step<'_>, now: Instant) {
         let is_news = matches!(
             step,
-            Step::Planned(_) | Step::Running(Event::TestFinished { .. } | Event::Finished { .. })
+            Step::Planned(_)
+                | Step::Running(RunEvent::TestFinished { .. } | RunEvent::Finished { .. })
         );
         if is_news || self.since.is_none() && matches!(step, Step::Running(_)) {
             self.since = Some(now);
         }
         match step {
             Step::Planned(targets) => self.planned = u32::try_from(*targets).unwrap_or(u32::MAX),
-            Step::Running(Event::Started { id }) => {
+            Step::Running(RunEvent::Started { id }) => {
                 self.running.retain(|(other, _)| other != *id);
                 self.running.push(((*id).clone(), now));
             }
-            Step::Running(Event::Finished { report }) => {
+            Step::Running(RunEvent::Finished { report }) => {
                 self.running.retain(|(other, _)| *other != report.id);
                 self.finished += 1;
             }
@@ -183,10 +184,10 @@ mod tests {
         };
         let mut runs = Runs::default();
         let started = |runs: &mut Runs, name: &str, now| {
-            runs.note(&Step::Running(Event::Started { id: &id(name) }), now);
+            runs.note(&Step::Running(RunEvent::Started { id: &id(name) }), now);
         };
         let finished = |runs: &mut Runs, name: &str| {
-            runs.note(&Step::Running(Event::Finished { report: &report(name) }), start);
+            runs.note(&Step::Running(RunEvent::Finished { report: &report(name) }), start);
         };
         assert_eq!(runs.overdue(Some(second), start), None, "nothing runs yet");
         runs.note(&Step::Planned(4), start);
@@ -199,7 +200,7 @@ mod tests {
         assert_eq!(runs.overdue(None, start + 1_000 * second), None);
         let why = runs.overdue(limit, start + 5 * second).unwrap();
         assert!(why.ends_with("none ended for 5 s (p::a, p::b did not)"), "{why}");
-        let test = Event::TestFinished { id: &id("b"), name: "x", outcome: Outcome::Ok };
+        let test = RunEvent::TestFinished { id: &id("b"), name: "x", outcome: Outcome::Ok };
         runs.note(&Step::Running(test), start + 3 * second);
         assert_eq!(runs.overdue(limit, start + 7 * second), None);
         assert!(runs.overdue(limit, start + 8 * second).is_some());

@@ -17,7 +17,7 @@ use super::patience::Patience;
 use super::place::{Cost, Place};
 use super::stages::{OTHER, Progression, REFUSED, Stage};
 use super::work::{End, Worker};
-use crate::compiler::{self, Build, BuildSpec, CompileError, Progress, TestCompiler};
+use crate::compiler::{self, Build, BuildProgress, BuildSpec, CompileError, TestCompiler};
 use crate::model::{Digest, Timestamp};
 use crate::protocol::{LastBuild, State};
 
@@ -264,10 +264,10 @@ impl Heard {
     }
 
     /// Takes note; what there is to tell.
-    fn note(&mut self, progress: Progress, stage: Option<&Stage>) -> Option<String> {
+    fn note(&mut self, progress: BuildProgress, stage: Option<&Stage>) -> Option<String> {
         let now = Instant::now();
         match progress {
-            Progress::Building { done, total, what } => {
+            BuildProgress::Building { done, total, what } => {
                 self.blocked = false;
                 self.patience.building(done, &what, now);
                 match self.units.replace((done, total)) {
@@ -279,24 +279,24 @@ impl Heard {
                 }
                 Some(format!("building {what} {done}/{total}"))
             }
-            Progress::Blocked(what) => {
+            BuildProgress::Blocked(what) => {
                 self.blocked = true;
                 self.patience.blocked(now);
                 Some(format!("{what} (another cargo builds)"))
             }
-            Progress::Made(product) => {
+            BuildProgress::Made(product) => {
                 self.other |= stage.is_some_and(|stage| stage.units.is_other(&product));
                 None
             }
             // Packages of ours are named with their folders. Of those from a registry the whole
             // has all that it needs.
-            Progress::Status(line) => {
+            BuildProgress::Status(line) => {
                 self.patience.said(&line, now);
                 self.other |=
                     stage.is_some() && line.starts_with("Compiling ") && !line.ends_with(')');
                 None
             }
-            Progress::Diagnostic(_) => None,
+            BuildProgress::Diagnostic(_) => None,
         }
     }
 
@@ -338,8 +338,8 @@ async fn attempt(
     brake.set(false);
     let mut looked = Instant::now();
     standing.look(looked, false);
-    let progress = |progress: Progress| {
-        if let Progress::Status(text) = &progress
+    let progress = |progress: BuildProgress| {
+        if let BuildProgress::Status(text) = &progress
             && let Some(line) = text.strip_prefix("Dirty ")
         {
             note_again(&mut lock(again), line);

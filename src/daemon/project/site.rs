@@ -7,7 +7,7 @@ use tracing::{info, warn};
 use super::actor::Actor;
 use super::rivalry::With;
 use super::work::Built;
-use crate::compiler::{self, Ledger};
+use crate::compiler::{self, BuildLedger};
 use crate::model::{OsText, Timestamp};
 use crate::process::Environment;
 use crate::protocol::LastBuild;
@@ -52,10 +52,10 @@ impl Actor {
         // Nobody waits for it, and cargo's lock keeps builds and it apart.
         tokio::task::spawn_blocking(move || {
             let file = Question::ledger_file(&root, &cache_dir);
-            let stale = Ledger::load(&file).stale(&root, Timestamp::now());
+            let stale = BuildLedger::load(&file).stale(&root, Timestamp::now());
             let bytes: u64 = stale.iter().map(|one| one.bytes).sum();
             let (project, count) = (root.display(), stale.len());
-            match compiler::remove_stale(&stale) {
+            match compiler::remove_stale_unit(&stale) {
                 Ok(()) if count == 0 => {}
                 Ok(()) => info!(%project, count, bytes, "removed stale artifacts of ours"),
                 Err(error) => info!(%project, %error, "stale artifacts stay"),

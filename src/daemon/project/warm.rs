@@ -16,7 +16,7 @@ use super::super::conditions::Follower;
 use super::work::{Built, End, Work, Worker};
 use crate::process;
 use crate::protocol::State;
-use crate::verdict::remember_program;
+use crate::verdict::store_program_digest;
 
 /// What was linked a moment ago could still change without a trace: of that nothing is remembered.
 const SETTLED: Duration = Duration::from_millis(50);
@@ -98,7 +98,7 @@ async fn look(
         tokio::select! {
             biased;
             () = &mut given_up => return count,
-            _ = conditions.go(|_| {}) => remember_program(program, &shared.cache),
+            _ = conditions.go(|_| {}) => store_program_digest(program, &shared.cache),
         }
     }
     programs.len()

@@ -467,7 +467,7 @@ async fn run_once(
             verdict::Step::Planned(targets) => {
                 tell(format!("testing {targets} targets"));
             }
-            verdict::Step::Running(runner::Event::Finished { report }) => debug!(
+            verdict::Step::Running(runner::RunEvent::Finished { report }) => debug!(
                 project = %question.root.display(),
                 package = %report.id.package,
                 target = %report.id.target,

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use super::NextestError;
 
-/// Options of `cargo nextest run` that `cargo nextest list` does not know, without a value.
+/// RunnerOptions of `cargo nextest run` that `cargo nextest list` does not know, without a value.
 const RUN_FLAGS: &[&str] = &[
     "--no-output-indent",
     "--hide-progress-bar",
@@ -26,7 +26,7 @@ const RUN_VALUES: &[&str] = &[
     "--max-progress-running",
 ];
 
-/// Options with which the events could not be matched with the list of tests.
+/// RunnerOptions with which the events could not be matched with the list of tests.
 const REFUSED: &[(&str, &str)] = &[
     ("--doc", "it does not run doctests; take `runner = \"cargo\"` for them"),
     ("--no-run", "nothing would be run"),
@@ -43,7 +43,7 @@ const REFUSED: &[(&str, &str)] = &[
 
 /// The arguments of both calls.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Arguments {
+pub(super) struct NextestArguments {
     /// For `run`, before `--`.
     pub(super) run: Vec<OsString>,
     /// For `list`, before `--`.
@@ -56,7 +56,7 @@ pub(super) struct Arguments {
     pub(super) no_capture: bool,
 }
 
-impl Arguments {
+impl NextestArguments {
     /// Translates what means something else, or nothing, to nextest.
     pub(super) fn translate(
         selection: &[OsString],
@@ -144,9 +144,9 @@ impl Arguments {
 mod tests {
     use super::*;
 
-    fn translate(selection: &[&str], harness: &[&str]) -> Result<Arguments, NextestError> {
+    fn translate(selection: &[&str], harness: &[&str]) -> Result<NextestArguments, NextestError> {
         let own = |args: &[&str]| args.iter().map(OsString::from).collect::<Vec<_>>();
-        Arguments::translate(&own(selection), &own(harness))
+        NextestArguments::translate(&own(selection), &own(harness))
     }
 
     fn own(args: &[&str]) -> Vec<OsString> {

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::model::{End, Outcome, TargetId, TargetReport, TestCounts, TestReport, Verdict};
 
-use super::super::Event;
+use super::super::RunEvent;
 use super::super::bounded::Bounded;
 use super::TESTS_FAILED;
 use super::suites::{Suite, Suites};
@@ -18,7 +18,7 @@ const OUTPUT: usize = 1024 * 1024;
 
 /// What was said about the tests of one name: usually one test, more if suites share the name.
 #[derive(Clone, Debug, Default)]
-struct Said {
+struct TestEvents {
     started: u64,
     ok: u64,
     failed: u64,
@@ -30,17 +30,17 @@ struct Said {
 
 /// Reads the events as they come.
 #[derive(Debug)]
-pub(super) struct Reader {
+pub(super) struct EventReader {
     suites: Vec<Suite>,
     no_capture: bool,
     line: Vec<u8>,
     /// Which suites have selected a test, by the name that events give it: `prefix$test`.
     index: HashMap<String, Vec<usize>>,
-    said: HashMap<String, Said>,
+    said: HashMap<String, TestEvents>,
     begun: BTreeSet<TargetId>,
 }
 
-impl Reader {
+impl EventReader {
     pub(super) fn new(suites: Suites, no_capture: bool) -> Self {
         let mut index: HashMap<String, Vec<usize>> = HashMap::new();
         for (position, suite) in suites.0.iter().enumerate() {
@@ -68,7 +68,7 @@ impl Reader {
         &mut self,
         bytes: &[u8],
         text: &mut Bounded,
-        events: &mut impl FnMut(Event<'_>),
+        events: &mut impl FnMut(RunEvent<'_>),
     ) {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             let room = LINE.saturating_sub(self.line.len());
@@ -89,7 +89,7 @@ impl Reader {
         text.push(&std::mem::take(&mut self.line));
     }
 
-    fn event(&mut self, event: &Value, events: &mut impl FnMut(Event<'_>)) {
+    fn event(&mut self, event: &Value, events: &mut impl FnMut(RunEvent<'_>)) {
         let text = |key: &str| event.get(key).and_then(Value::as_str);
         let (Some("test"), Some(what), Some(name)) = (text("type"), text("event"), text("name"))
         else {
@@ -103,7 +103,7 @@ impl Reader {
                 said.started += 1;
                 for suite in sharers.iter().map(|position| &self.suites[*position]) {
                     if self.begun.insert(suite.id.clone()) {
-                        events(Event::Started { id: &suite.id });
+                        events(RunEvent::Started { id: &suite.id });
                     }
                 }
                 return;
@@ -126,7 +126,7 @@ impl Reader {
         };
         said.seconds += event.get("exec_time").and_then(Value::as_f64).unwrap_or(0.0);
         if let (Some(first), Some((_, name))) = (sharers.first(), name.split_once('$')) {
-            events(Event::TestFinished { id: &self.suites[*first].id, name, outcome });
+            events(RunEvent::TestFinished { id: &self.suites[*first].id, name, outcome });
         }
     }
 
@@ -139,7 +139,7 @@ impl Reader {
         (number.parse::<u32>().is_ok() && self.index.contains_key(base)).then_some((base, true))
     }
 
-    fn said(&self, suite: &Suite, name: &str) -> Option<&Said> {
+    fn said(&self, suite: &Suite, name: &str) -> Option<&TestEvents> {
         self.said.get(&suite.event_name(name))
     }
 

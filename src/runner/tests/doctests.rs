@@ -1,8 +1,9 @@
 //! rustdoc as cargo runs it: one block, or two where doctests are merged.
 
 use super::fixture::{environment, id, names, run};
+use crate::model::Harness;
 use crate::model::{End, Outcome, TestCounts, Verdict};
-use crate::runner::{Harness, Job};
+use crate::runner::TestJob;
 
 const GOOD: &str = "\
 /// ```
@@ -36,7 +37,7 @@ const BAD: &str = "\
 pub fn bad() {}
 ";
 
-fn job(dir: &std::path::Path, source: &str, edition: &str, args: &[&str]) -> Job {
+fn job(dir: &std::path::Path, source: &str, edition: &str, args: &[&str]) -> TestJob {
     std::fs::write(dir.join("lib.rs"), source).unwrap();
     let mut all = vec!["--test", "lib.rs", "--crate-name", "fixture", "--edition", edition];
     all.extend(args);
@@ -46,7 +47,7 @@ fn job(dir: &std::path::Path, source: &str, edition: &str, args: &[&str]) -> Job
     let mut id = id("fixture");
     id.kind = crate::model::TargetKind::Doc;
     let rustdoc = environment.find_program("rustdoc".as_ref(), dir).expect("rustdoc");
-    Job::new(id, rustdoc, all, dir, environment, Harness::Doctest)
+    TestJob::new(id, rustdoc, all, dir, environment, Harness::Doctest)
 }
 
 #[tokio::test]

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::model::Harness;
 use crate::model::{Outcome, TargetId, TargetKind, TargetReport};
 use crate::process::{self, Environment, Spec};
-use crate::runner::{Harness, Job, Options};
+use crate::runner::{RunnerOptions, TestJob};
 
 /// The tests: `FAIL` fails `beta` and `res`; `NOISE` is printed to the real output by `noisy`;
 /// `DIE` says how `last` ends.
@@ -96,24 +97,24 @@ pub(super) fn id(target: &str) -> TargetId {
 }
 
 /// A job that runs the fixture.
-pub(super) fn job(args: &[&str], variables: &[(&str, &str)]) -> Job {
+pub(super) fn job(args: &[&str], variables: &[(&str, &str)]) -> TestJob {
     let mut environment = environment();
     for (name, value) in variables {
         environment.set(name, value);
     }
     let args = args.iter().map(OsString::from).collect();
-    Job::new(id("behaves"), binary(), args, "/", environment, Harness::Libtest)
+    TestJob::new(id("behaves"), binary(), args, "/", environment, Harness::Libtest)
 }
 
 /// A job that runs a shell script with another harness.
-pub(super) fn script(name: &str, script: &str, harness: Harness) -> Job {
+pub(super) fn script(name: &str, script: &str, harness: Harness) -> TestJob {
     let args = ["-c", script].map(OsString::from).to_vec();
-    Job::new(id(name), "/bin/sh", args, "/", environment(), harness)
+    TestJob::new(id(name), "/bin/sh", args, "/", environment(), harness)
 }
 
 /// Runs one job that nobody cancels.
-pub(super) async fn run(job: Job) -> TargetReport {
-    let reports = crate::runner::run(&[job], &Options::default(), |_| {}).await;
+pub(super) async fn run(job: TestJob) -> TargetReport {
+    let reports = crate::runner::run(&[job], &RunnerOptions::default(), |_| {}).await;
     reports.into_iter().next().flatten().expect("not cancelled")
 }
 

@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::fixture::{environment, names};
 use crate::model::{End, Outcome, TargetKind, TargetReport, Verdict};
-use crate::runner::nextest::{self, NextestError, Ran, Request};
-use crate::runner::{Event, Options};
+use crate::runner::nextest::{self, NextestError, NextestRequest, NextestRun};
+use crate::runner::{RunEvent, RunnerOptions};
 
 const FILES: [(&str, &str); 6] = [
     (
@@ -77,14 +77,14 @@ fn workspace() -> Option<&'static Path> {
     dir.as_ref().map(TempDir::path)
 }
 
-fn request(dir: &Path, selection: &[&str], harness: &[&str], variables: &[&str]) -> Request {
+fn request(dir: &Path, selection: &[&str], harness: &[&str], variables: &[&str]) -> NextestRequest {
     let mut environment = environment();
     for variable in variables {
         let (name, value) = variable.split_once('=').unwrap_or((variable, "1"));
         environment.set(name, value);
     }
     let own = |args: &[&str]| args.iter().map(OsString::from).collect();
-    Request {
+    NextestRequest {
         cargo: "cargo".into(),
         dir: dir.to_owned(),
         environment,
@@ -93,13 +93,13 @@ fn request(dir: &Path, selection: &[&str], harness: &[&str], variables: &[&str])
     }
 }
 
-async fn run(selection: &[&str], harness: &[&str], variables: &[&str]) -> Option<Ran> {
+async fn run(selection: &[&str], harness: &[&str], variables: &[&str]) -> Option<NextestRun> {
     let request = request(workspace()?, selection, harness, variables);
-    let ran = nextest::run(&request, &Options::default(), |_| {}).await;
+    let ran = nextest::run(&request, &RunnerOptions::default(), |_| {}).await;
     Some(ran.unwrap().expect("not cancelled"))
 }
 
-fn report(ran: &Ran, kind: TargetKind) -> &TargetReport {
+fn report(ran: &NextestRun, kind: TargetKind) -> &TargetReport {
     let mut found = ran.reports.iter().filter(|report| report.id.kind == kind);
     found.find(|report| report.id.target != "empty").unwrap()
 }
@@ -181,8 +181,8 @@ async fn errors_say_what_to_do() {
     std::fs::write(broken.path().join("src/lib.rs"), "this is no rust").unwrap();
     std::fs::write(broken.path().join("Cargo.toml"), FILES[0].1.split("[[bin]]").next().unwrap())
         .unwrap();
-    let fail = |request: Request| async move {
-        nextest::run(&request, &Options::default(), |_| {}).await.unwrap_err()
+    let fail = |request: NextestRequest| async move {
+        nextest::run(&request, &RunnerOptions::default(), |_| {}).await.unwrap_err()
     };
     let error = fail(request(broken.path(), &[], &[], &[])).await;
     assert!(
@@ -195,7 +195,8 @@ async fn errors_say_what_to_do() {
     assert!(error.to_string().contains("--no-such-option"), "{error}");
     let error = fail(request(dir, &["--doc"], &[], &[])).await;
     assert!(error.to_string().contains("doctests"), "{error}");
-    let error = fail(Request { cargo: "/no/cargo".into(), ..request(dir, &[], &[], &[]) }).await;
+    let error =
+        fail(NextestRequest { cargo: "/no/cargo".into(), ..request(dir, &[], &[], &[]) }).await;
     assert!(matches!(error, NextestError::Spawn(_)), "{error}");
 }
 
@@ -207,13 +208,13 @@ async fn a_cargo_without_nextest_says_how_to_get_it() {
     std::fs::write(&cargo, text).unwrap();
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(&cargo, mode).unwrap();
-    let request = Request { cargo: "/bin/sh".into(), ..request(bin.path(), &[], &[], &[]) };
+    let request = NextestRequest { cargo: "/bin/sh".into(), ..request(bin.path(), &[], &[], &[]) };
     // Through the shell: the file was open for writing a moment ago, which another test's fork
     // may have inherited.
-    let request = Request { selection: Vec::new(), ..request };
+    let request = NextestRequest { selection: Vec::new(), ..request };
     let link = bin.path().join("nextest");
     std::os::unix::fs::symlink(&cargo, link).unwrap();
-    let error = nextest::run(&request, &Options::default(), |_| {}).await.unwrap_err();
+    let error = nextest::run(&request, &RunnerOptions::default(), |_| {}).await.unwrap_err();
     assert!(matches!(error, NextestError::NotInstalled { .. }), "{error}");
     assert!(error.to_string().contains("cargo install --locked cargo-nextest"), "{error}");
 }
@@ -223,15 +224,15 @@ async fn a_hang_is_bounded_named_and_cancellable() {
     let Some(dir) = workspace() else { return };
     let request = request(dir, &["--test", "it"], &["hangs", "it_ok"], &["HANG"]);
     let cancel = CancellationToken::new();
-    let options = Options {
+    let options = RunnerOptions {
         timeout: Some(Duration::from_secs(2)),
         cancel: cancel.clone(),
         slow_after: Duration::from_millis(100),
-        ..Options::default()
+        ..RunnerOptions::default()
     };
     let mut slow = Vec::new();
     let ran = nextest::run(&request, &options, |event| {
-        if let Event::Slow { running, .. } = event {
+        if let RunEvent::Slow { running, .. } = event {
             slow.push(running.to_vec());
         }
     })
@@ -241,9 +242,9 @@ async fn a_hang_is_bounded_named_and_cancellable() {
     assert_eq!((ran.reports[0].verdict, ran.reports[0].end), (Verdict::Fail, End::TimedOut));
     assert!(ran.reports[0].output.contains("hangs"), "{}", ran.reports[0].output);
     assert!(slow.iter().any(|running| running == &["hangs"]), "{slow:?}");
-    let options = Options { timeout: None, ..options };
+    let options = RunnerOptions { timeout: None, ..options };
     let ran = nextest::run(&request, &options, |event| {
-        if matches!(event, Event::Slow { .. }) {
+        if matches!(event, RunEvent::Slow { .. }) {
             cancel.cancel();
         }
     })

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::fixture::{ALL, compile, environment, id, job, names, run, script};
 use crate::model::{End, Outcome, TestCounts, Verdict};
 use crate::process::{Spec, Stream};
-use crate::runner::{self, Around, Event, Harness, Job, Options};
+use crate::runner::{self, Harness, ProcessHook, RunEvent, RunnerOptions, TestJob};
 
 const OKS: [&str; 7] = ["alpha", "beta", "delta", "delta_bad", "noisy", "res", "zz_last"];
 const FAILS: [&str; 3] = ["beta", "delta_bad", "res"];
@@ -149,14 +149,14 @@ async fn a_test_that_hangs_is_ended_and_named_with_its_children() {
     let pids_text = pids.to_str().unwrap();
     for threads in ["--test-threads=1", "--test-threads=2"] {
         let job = job(&[threads], &[("DIE", "hang"), ("PIDS", pids_text)]);
-        let options = Options {
+        let options = RunnerOptions {
             timeout: Some(Duration::from_millis(1500)),
             slow_after: Duration::from_millis(200),
-            ..Options::default()
+            ..RunnerOptions::default()
         };
         let mut slow = Vec::new();
         let reports = runner::run(&[job], &options, |event| {
-            if let Event::Slow { running, .. } = event {
+            if let RunEvent::Slow { running, .. } = event {
                 slow.push(running.to_vec());
             }
         })
@@ -190,7 +190,7 @@ async fn assert_gone(pids: &str) {
 #[derive(Debug, Default)]
 struct Counted(AtomicUsize);
 
-impl Around for Counted {
+impl ProcessHook for Counted {
     fn start(&self, spec: Spec) -> Spec {
         spec
     }
@@ -207,20 +207,20 @@ async fn cancelling_ends_the_tree_at_once_and_gives_no_report() {
     let mut hang = job(&["--test-threads=1"], &[("DIE", "hang"), ("PIDS", pids.to_str().unwrap())]);
     let mut first = script("first", "exit 0", Harness::Custom);
     let around = [Arc::new(Counted::default()), Arc::new(Counted::default())];
-    first.around = Some(Arc::clone(&around[0]) as Arc<dyn Around>);
-    hang.around = Some(Arc::clone(&around[1]) as Arc<dyn Around>);
+    first.around = Some(Arc::clone(&around[0]) as Arc<dyn ProcessHook>);
+    hang.around = Some(Arc::clone(&around[1]) as Arc<dyn ProcessHook>);
     let jobs = [first, hang, script("third", "exit 0", Harness::Custom)];
     let cancel = CancellationToken::new();
-    let options = Options {
+    let options = RunnerOptions {
         jobs: 1,
         cancel: cancel.clone(),
         slow_after: Duration::from_millis(10),
-        ..Options::default()
+        ..RunnerOptions::default()
     };
     let mut cancelled_at = None;
     let reports = runner::run(&jobs, &options, |event| {
         let hangs = || std::fs::read_to_string(&pids).is_ok_and(|text| text.contains(' '));
-        if matches!(event, Event::Slow { .. }) && cancelled_at.is_none() && hangs() {
+        if matches!(event, RunEvent::Slow { .. }) && cancelled_at.is_none() && hangs() {
             cancelled_at = Some(std::time::Instant::now());
             cancel.cancel();
         }
@@ -238,7 +238,7 @@ async fn cancelling_ends_the_tree_at_once_and_gives_no_report() {
 #[tokio::test]
 async fn a_binary_that_is_gone_says_so() {
     let missing = |program: &str, dir: &str| {
-        Job::new(id("x"), program, Vec::new(), dir, environment(), Harness::Libtest)
+        TestJob::new(id("x"), program, Vec::new(), dir, environment(), Harness::Libtest)
     };
     let report = run(missing("/no/such/binary", "/")).await;
     assert_eq!((report.verdict, report.end), (Verdict::Fail, End::NotStarted));
@@ -262,13 +262,13 @@ async fn a_flood_is_kept_at_both_ends_only() {
 
 #[tokio::test]
 async fn live_output_and_test_events_come_as_they_happen() {
-    let options = Options { jobs: 1, live: true, ..Options::default() };
+    let options = RunnerOptions { jobs: 1, live: true, ..RunnerOptions::default() };
     let (mut seen, mut finished, mut err) = (Vec::new(), Vec::new(), 0);
     let job = job(&["--nocapture", "--test-threads=1"], &[("FAIL", "1")]);
     let reports = runner::run(&[job], &options, |event| match event {
-        Event::Output { stream: Stream::Out, bytes, .. } => seen.extend_from_slice(bytes),
-        Event::Output { stream: Stream::Err, bytes, .. } => err += bytes.len(),
-        Event::TestFinished { name, outcome, .. } => finished.push((name.to_owned(), outcome)),
+        RunEvent::Output { stream: Stream::Out, bytes, .. } => seen.extend_from_slice(bytes),
+        RunEvent::Output { stream: Stream::Err, bytes, .. } => err += bytes.len(),
+        RunEvent::TestFinished { name, outcome, .. } => finished.push((name.to_owned(), outcome)),
         _ => {}
     })
     .await;
@@ -323,7 +323,7 @@ async fn benches_run_as_tests_and_the_json_of_nightly() {
     let binary = compile(dir.path(), "benches", source);
     let job = |args: &[&str]| {
         let args = args.iter().map(Into::into).collect();
-        Job::new(id("b"), &binary, args, "/", environment(), Harness::Libtest)
+        TestJob::new(id("b"), &binary, args, "/", environment(), Harness::Libtest)
     };
     let report = run(job(&[])).await;
     assert_eq!(report.counts, counts(2, 0, 0, 0));

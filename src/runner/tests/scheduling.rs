@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::fixture::{id, script};
 use crate::model::{TargetKind, Verdict};
-use crate::runner::{self, Event, Harness, Job, Options};
+use crate::runner::{self, Harness, RunEvent, RunnerOptions, TestJob};
 
-fn jobs() -> Vec<Job> {
-    let mut jobs: Vec<Job> =
+fn jobs() -> Vec<TestJob> {
+    let mut jobs: Vec<TestJob> =
         ["a", "b", "c", "d"].map(|name| script(name, "exit 0", Harness::Custom)).into();
     jobs[0].expected = Some(Duration::from_secs(1));
     jobs[1].expected = Some(Duration::from_secs(5));
@@ -25,11 +25,11 @@ fn the_unknown_and_the_longest_start_first_unless_one_at_a_time() {
 
 #[tokio::test]
 async fn reports_come_in_plan_order_and_events_in_pairs() {
-    let options = Options { jobs: 3, ..Options::default() };
+    let options = RunnerOptions { jobs: 3, ..RunnerOptions::default() };
     let (mut started, mut finished) = (Vec::new(), Vec::new());
     let reports = runner::run(&jobs(), &options, |event| match event {
-        Event::Started { id } => started.push(id.target.clone()),
-        Event::Finished { report } => finished.push(report.id.target.clone()),
+        RunEvent::Started { id } => started.push(id.target.clone()),
+        RunEvent::Finished { report } => finished.push(report.id.target.clone()),
         _ => {}
     })
     .await;
@@ -50,7 +50,11 @@ async fn jobs_run_at_the_same_time() {
         job.id = id(own);
         job
     };
-    let options = Options { jobs: 2, timeout: Some(Duration::from_secs(30)), ..Options::default() };
+    let options = RunnerOptions {
+        jobs: 2,
+        timeout: Some(Duration::from_secs(30)),
+        ..RunnerOptions::default()
+    };
     let reports = runner::run(&[meet("x", "y"), meet("y", "x")], &options, |_| {}).await;
     assert!(reports.iter().all(|report| report.as_ref().unwrap().verdict == Verdict::Pass));
 }

@@ -10,7 +10,7 @@ use super::super::states::States;
 use super::inputs::{Fate, Judge};
 use super::key::{SLOTS, Subject};
 use super::{PROGRAM_FILE, is_of, real};
-use crate::cache::{Cache, Input, Key, Limits, Lookup, PutError, Reason, Record};
+use crate::cache::{Cache, Input, Limits, Lookup, MissReason, PutError, Record, RecordKey};
 use crate::config::Settings;
 use crate::model::{Digest, Digester, TargetReport, Timestamp};
 use crate::observer::Observation;
@@ -28,7 +28,7 @@ pub(in crate::verdict) struct Call<'a> {
 }
 
 impl Call<'_> {
-    fn keys(&self) -> impl Iterator<Item = Key> + use<> {
+    fn keys(&self) -> impl Iterator<Item = RecordKey> + use<> {
         (0..SLOTS).map(|number| self.subject.call(number)).collect::<Vec<_>>().into_iter()
     }
 
@@ -51,7 +51,7 @@ impl Call<'_> {
         let now = Timestamp::now();
         let keys = self.keys().chain([self.subject.red_call()]);
         let records = keys.filter_map(|key| match self.cache.get(&key, now, Duration::MAX) {
-            Lookup::Hit(record) | Lookup::Miss(Reason::NotGreen(record)) => Some(record),
+            Lookup::Hit(record) | Lookup::Miss(MissReason::NotGreen(record)) => Some(record),
             Lookup::Miss(_) => None,
         });
         let mut records: Vec<_> = records.collect();
@@ -115,7 +115,7 @@ impl Call<'_> {
         if let Err(error) = self.store(&record, limits) {
             tracing::warn!(%error, "a run is not kept");
         } else if is_green
-            && !matches!(self.cache.get(&red, now, Duration::MAX), Lookup::Miss(Reason::Absent))
+            && !matches!(self.cache.get(&red, now, Duration::MAX), Lookup::Miss(MissReason::Absent))
         {
             // It has had its say.
             self.cache.disprove(&red);
@@ -133,9 +133,9 @@ impl Call<'_> {
     }
 
     /// A place that holds the same inputs or nothing, else that of the oldest.
-    fn place_for(&self, now: Timestamp, inputs: &[Input]) -> Key {
+    fn place_for(&self, now: Timestamp, inputs: &[Input]) -> RecordKey {
         let mut free = None;
-        let mut oldest: Option<(Timestamp, Key)> = None;
+        let mut oldest: Option<(Timestamp, RecordKey)> = None;
         for key in self.keys() {
             match self.cache.get(&key, now, Duration::MAX) {
                 Lookup::Hit(record) if record.inputs == inputs => return key,

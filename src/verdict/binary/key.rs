@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use super::super::states::{States, Way};
 use super::super::{Facts, Question};
 use super::memo;
-use crate::cache::{Cache, Input, InputState, Key, Level};
-use crate::compiler::Planned;
+use crate::cache::{Cache, Input, InputState, RecordKey, RecordLevel};
+use crate::compiler::PlannedTarget;
 use crate::model::{Digest, Digester, TargetId};
 use crate::observer::Stamp;
 use crate::process::Environment;
@@ -79,7 +79,7 @@ impl Subject {
     /// # Errors
     /// If its program cannot be read: then nothing can be looked up or kept for it.
     pub(in crate::verdict) fn of(
-        planned: &Planned,
+        planned: &PlannedTarget,
         question: &Question,
         facts: &Facts,
         (states, cache): (&mut States, &Cache),
@@ -165,16 +165,16 @@ impl Subject {
     }
 
     /// The key of the record of a call that failed: one is enough to compare with.
-    pub(super) fn red_call(&self) -> Key {
+    pub(super) fn red_call(&self) -> RecordKey {
         let digest = self.digest("key of a failed call 1").finish();
-        Key { level: Level::Call, version: CALL_VERSION, digest }
+        RecordKey { level: RecordLevel::Call, version: CALL_VERSION, digest }
     }
 
     /// The key of one of the records of a call.
-    pub(super) fn call(&self, number: u64) -> Key {
+    pub(super) fn call(&self, number: u64) -> RecordKey {
         let mut digester = self.digest("call key 1");
         digester.number(number);
-        Key { level: Level::Call, version: CALL_VERSION, digest: digester.finish() }
+        RecordKey { level: RecordLevel::Call, version: CALL_VERSION, digest: digester.finish() }
     }
 
     fn digest(&self, domain: &str) -> Digester {
@@ -187,18 +187,18 @@ impl Subject {
     }
 
     /// The key of one of the records that name what the run consulted.
-    pub(super) fn slot(&self, number: u64) -> Key {
+    pub(super) fn slot(&self, number: u64) -> RecordKey {
         let mut digester = self.digest("binary key 1");
         digester.number(number);
-        Key { level: Level::Binary, version: VERSION, digest: digester.finish() }
+        RecordKey { level: RecordLevel::Binary, version: VERSION, digest: digester.finish() }
     }
 
     /// The key of the record of a run of which not all is known: every file counts, and how all
     /// of them were built; another selection may build other programs for the tests to execute.
-    pub(super) fn with_tree(&self, tree: &Digest) -> Key {
+    pub(super) fn with_tree(&self, tree: &Digest) -> RecordKey {
         let mut digester = self.digest("binary key with the tree 1");
         digester.digest(tree).digest(&self.build);
-        Key { level: Level::Binary, version: VERSION, digest: digester.finish() }
+        RecordKey { level: RecordLevel::Binary, version: VERSION, digest: digester.finish() }
     }
 }
 

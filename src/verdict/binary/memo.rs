@@ -22,7 +22,7 @@ pub(super) fn program(
     let program = program.canonicalize().map_err(error)?;
     let stamp = Stamp::of(&program);
     let proof = digest_of_stamp(&stamp);
-    if let Some(state) = cache.known_program(&program, &proof) {
+    if let Some(state) = cache.program_digest(&program, &proof) {
         let state = InputState::Program(state);
         states.learn(&program, Way::Program, stamp, state);
         return Ok(Program { path: program, stamp, state });
@@ -33,14 +33,14 @@ pub(super) fn program(
         && found.stamp == stamp
         && is_settled(&stamp, before)
     {
-        cache.remember_program(&program, &proof, state);
+        cache.store_program_digest(&program, &proof, state);
     }
     Ok(found)
 }
 
 /// Sees to it that the cache knows what is loaded of this program, so that no answer has to read
 /// all of it. A program that cannot be read, or was made only just now, is left to the answer.
-pub fn remember_program(file: &Path, cache: &Cache) {
+pub fn store_program_digest(file: &Path, cache: &Cache) {
     let mut states = States::default();
     if let Err(error) = program(file, &mut states, cache) {
         tracing::debug!(%error, "a program is not looked at ahead");
@@ -59,21 +59,21 @@ mod tests {
         let cache = Cache::open(dir.path().join("cache"));
         let file = dir.path().canonicalize().unwrap().join("program");
         let proof = || digest_of_stamp(&Stamp::of(&file));
-        remember_program(&file, &cache);
+        store_program_digest(&file, &cache);
         std::fs::write(&file, "one").unwrap();
-        remember_program(&file, &cache);
-        assert_eq!(cache.known_program(&file, &proof()), None, "it can change unseen");
+        store_program_digest(&file, &cache);
+        assert_eq!(cache.program_digest(&file, &proof()), None, "it can change unseen");
         let settled = || is_settled(&Stamp::of(&file), SystemTime::now());
         while !settled() {
             std::thread::park_timeout(Duration::from_millis(5));
         }
-        remember_program(&file, &cache);
-        let one = cache.known_program(&file, &proof()).unwrap();
+        store_program_digest(&file, &cache);
+        let one = cache.program_digest(&file, &proof()).unwrap();
         let found = program(&file, &mut States::default(), &cache).unwrap();
         assert_eq!(found.state, InputState::Program(one));
         assert_eq!(found.state, Program::of(&file, &mut States::default()).unwrap().state);
         std::fs::write(&file, "two").unwrap();
-        assert_eq!(cache.known_program(&file, &proof()), None);
+        assert_eq!(cache.program_digest(&file, &proof()), None);
         let found = program(&file, &mut States::default(), &cache).unwrap();
         assert_ne!(found.state, InputState::Program(one));
     }

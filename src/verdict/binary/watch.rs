@@ -10,7 +10,7 @@ use super::super::states::States;
 use super::inputs::{Fate, Judge};
 use crate::observer::{Observation, ObserveOptions, Observer, RunningObservation};
 use crate::process::Spec;
-use crate::runner::Around;
+use crate::runner::ProcessHook;
 
 /// What came of an observed run.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ impl Watching {
     }
 
     /// Who comes around the process of the target with this index.
-    pub(super) fn around(&self, index: usize, judge: Judge) -> Arc<dyn Around> {
+    pub(super) fn around(&self, index: usize, judge: Judge) -> Arc<dyn ProcessHook> {
         let (judge, send) = (Arc::new(judge), self.send.clone());
         Arc::new(Watch { index, judge, send, running: Mutex::default() })
     }
@@ -83,7 +83,7 @@ struct Watch {
     running: Mutex<Option<(SystemTime, RunningObservation)>>,
 }
 
-impl Around for Watch {
+impl ProcessHook for Watch {
     fn start(&self, spec: Spec) -> Spec {
         // Before the first look at anything.
         let started = SystemTime::now();

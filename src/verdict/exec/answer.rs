@@ -14,7 +14,7 @@ use super::super::verify::{Difference, conclude};
 use super::stdin::Stdin;
 use super::target::Target;
 use super::{Called, Invocation, SWITCH, request};
-use crate::cache::{Cache, Flaky, Limits, ProjectState, Record, Unkept, UnkeptCall};
+use crate::cache::{Cache, FlakyTest, Limits, ProjectState, Record, Uncached, UncachedCall};
 use crate::compiler::may_be_custom;
 use crate::config;
 use crate::model::{
@@ -119,13 +119,14 @@ fn is_sampled(percent: u32) -> bool {
 }
 
 /// Whether a call ran, or may have run, one of these tests.
-fn runs_one_of(report: &TargetReport, flaky: &[&Flaky]) -> bool {
+fn runs_one_of(report: &TargetReport, flaky: &[&FlakyTest]) -> bool {
     if flaky.is_empty() {
         return false;
     }
     let tests = calls::tests_of(report);
-    let ran =
-        |flaky: &&Flaky| flaky.test.is_empty() || tests.iter().any(|test| test.name == flaky.test);
+    let ran = |flaky: &&FlakyTest| {
+        flaky.test.is_empty() || tests.iter().any(|test| test.name == flaky.test)
+    };
     tests.is_empty() || flaky.iter().any(ran)
 }
 
@@ -289,7 +290,7 @@ impl Run<'_> {
     }
 
     /// Takes the outcomes into account; what is flaky now of what it ran.
-    fn note_flaky(&self, earlier: &[Arc<Record>], report: &TargetReport) -> Vec<Flaky> {
+    fn note_flaky(&self, earlier: &[Arc<Record>], report: &TargetReport) -> Vec<FlakyTest> {
         let with_tests = |record: &Arc<Record>| {
             let report = &record.targets[0];
             TargetReport { tests: calls::tests_of(report), ..report.clone() }
@@ -361,7 +362,8 @@ impl Run<'_> {
             return;
         }
         let advice = doubts.iter().map(Doubt::advice).collect();
-        let unkept = UnkeptCall { args, unkept: Unkept { when: Timestamp::now(), why, advice } };
+        let unkept =
+            UncachedCall { args, unkept: Uncached { when: Timestamp::now(), why, advice } };
         let noted = self.call.cache.update_state(self.call.root, |state| {
             if unkept.unkept.why.is_empty() {
                 state.unkept_calls.remove(&plain);

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::calls;
 use super::super::patterns::of_any_kind;
-use crate::cache::{Flaky, ProjectState};
+use crate::cache::{FlakyTest, ProjectState};
 use crate::model::{TargetId, TargetKind};
 use crate::process::Environment;
 
@@ -85,7 +85,7 @@ impl Target {
     }
 
     /// The tests of it that are known to be flaky.
-    pub(super) fn flaky<'a>(&self, state: &'a ProjectState) -> Vec<&'a Flaky> {
+    pub(super) fn flaky<'a>(&self, state: &'a ProjectState) -> Vec<&'a FlakyTest> {
         self.flaky_names(state).iter().flat_map(|name| &state.flaky[name]).collect()
     }
 
@@ -135,7 +135,7 @@ mod tests {
             manifest_dir: "/nowhere".into(),
             target_dir: "/t".into(),
         };
-        let flaky = |test: &str| Flaky { test: test.into(), since: Timestamp(0), agreed: 0 };
+        let flaky = |test: &str| FlakyTest { test: test.into(), since: Timestamp(0), agreed: 0 };
         let mut state = ProjectState::default();
         assert_eq!(target.id_in(&state).to_string(), "p-q::bin/my_it", "a guess");
         let id = |target: &str| TargetId {

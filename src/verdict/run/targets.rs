@@ -8,7 +8,7 @@ use super::super::execute::{Finished, Ran};
 use super::super::states::States;
 use super::super::{Look, Tree, code_hash, failed};
 use super::{Known, Session};
-use crate::cache::{ProjectState, Record, Unkept};
+use crate::cache::{ProjectState, Record, Uncached};
 use crate::model::{Digest, Timestamp, Verdict};
 use crate::process::Priority;
 
@@ -43,7 +43,7 @@ impl Session<'_> {
                 let why: Vec<_> = doubts.iter().map(ToString::to_string).collect();
                 let advice = doubts.iter().map(Doubt::advice).collect();
                 not_kept.push(format!("{}: {}", target.report.id, why.join("; ")));
-                unkept.insert(target.report.id.to_string(), Unkept { when, why, advice });
+                unkept.insert(target.report.id.to_string(), Uncached { when, why, advice });
             }
             let (report, fate) = (&target.report, &target.fate);
             if let Some(code_hash) = code_hash {
@@ -132,7 +132,7 @@ impl Session<'_> {
     }
 
     /// Notes for explanations which targets there are, and why nothing is kept of some of them.
-    fn remember_targets(&self, ran: &Ran<'_>, unkept: BTreeMap<String, Unkept>) {
+    fn remember_targets(&self, ran: &Ran<'_>, unkept: BTreeMap<String, Uncached>) {
         let root = &self.question.root;
         let ids: Vec<_> = ran.targets.iter().map(|target| target.report.id.clone()).collect();
         let known = self.cache.state(root);

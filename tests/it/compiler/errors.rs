@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use knhk_test_cache::compiler::{CompileError, Progress};
+use knhk_test_cache::compiler::{BuildProgress, CompileError};
 use knhk_test_cache::process::{Environment, descendants};
 use knhk_test_cache::workspace::{CargoConfig, Toolchain};
 use tokio_util::sync::CancellationToken;
@@ -22,7 +22,7 @@ async fn code_that_does_not_compile() {
     let build = knhk_test_cache::compiler::TestCompiler::new(spec.clone());
     let error = build
         .build(&CancellationToken::new(), |event| {
-            diagnostics += usize::from(matches!(event, Progress::Diagnostic(_)));
+            diagnostics += usize::from(matches!(event, BuildProgress::Diagnostic(_)));
         })
         .await
         .unwrap_err();
@@ -85,7 +85,7 @@ async fn cancelling_leaves_no_process_behind() {
     let compiler = place.compiler(&["-p", "a"]);
     let build = compiler.build(&cancel, |event| {
         // The bar names the script while it runs.
-        if matches!(&event, Progress::Building { what, .. } if what.contains("a(build)")) {
+        if matches!(&event, BuildProgress::Building { what, .. } if what.contains("a(build)")) {
             cancel.cancel();
         }
     });

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStringExt as _;
 
-use knhk_test_cache::compiler::{Harness, Plan, Planned};
-use knhk_test_cache::model::End;
+use knhk_test_cache::compiler::{PlannedTarget, TestPlan};
+use knhk_test_cache::model::{End, Harness};
 use knhk_test_cache::process::{Spec, capture};
 use tokio_util::sync::CancellationToken;
 
 use super::place::{Place, files};
 
-async fn plan(place: &Place, line: &[&str]) -> Plan {
+async fn plan(place: &Place, line: &[&str]) -> TestPlan {
     let compiler = place.compiler(line);
     compiler.build(&CancellationToken::new(), |_| {}).await.unwrap();
     let plan = compiler.plan(&CancellationToken::new()).await.unwrap();
@@ -19,15 +19,15 @@ async fn plan(place: &Place, line: &[&str]) -> Plan {
     plan
 }
 
-fn names(plan: &Plan) -> Vec<String> {
+fn names(plan: &TestPlan) -> Vec<String> {
     plan.targets.iter().map(|planned| planned.id.to_string()).collect()
 }
 
-fn find<'a>(plan: &'a Plan, name: &str) -> &'a Planned {
+fn find<'a>(plan: &'a TestPlan, name: &str) -> &'a PlannedTarget {
     plan.targets.iter().find(|planned| planned.id.to_string() == name).unwrap()
 }
 
-fn run(planned: &Planned) {
+fn run(planned: &PlannedTarget) {
     let spec =
         Spec::new(&planned.program, &planned.dir, planned.environment.clone()).args(&planned.args);
     let output = capture(&spec, std::time::Duration::from_secs(120)).unwrap();
@@ -124,7 +124,7 @@ async fn the_developers_runner_stays_in_front() {
     expected.insert("[target.'cfg(unix)']\nrunner='env A=2'\n", vec!["env", "A=2"]);
     expected.insert("[target.'cfg(windows)']\nrunner='env A=2'\n", vec![]);
     expected.insert(&ours, vec![]);
-    let check = |planned: &Plan, runner: &[&str], what: &str| {
+    let check = |planned: &TestPlan, runner: &[&str], what: &str| {
         let lib = find(planned, "b");
         let mut line: Vec<&OsStr> = vec![lib.program.as_os_str()];
         line.extend(lib.args.iter().map(OsString::as_os_str));
