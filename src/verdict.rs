@@ -3,29 +3,29 @@
 //! The only module that knows this order. The daemon and the command line both call it: the
 //! daemon to look up ([`Finding`]) and to run in the background, the command line for
 //! whatever the daemon cannot answer. What differs between the two is how a snapshot is had,
-//! which is why [`Tree`] is a trait with one implementation in each.
+//! which is why [`ProjectTree`] is a trait with one implementation in each.
 //!
 //! The rule that outranks all others: a verdict is kept only if nothing that could have decided
 //! it changed between the moment before the build and the moment after the last test.
 
-mod besides;
 mod binary;
 mod calls;
 mod checkout;
 mod exec;
 mod execute;
 mod explain;
+mod extra_inputs;
 mod facts;
 mod failed;
+mod fingerprint;
 mod flaky;
 mod key;
 mod look_up;
-mod names;
 mod patterns;
+mod project_files;
 mod remember;
 mod run;
-mod scope;
-mod states;
+mod target_discovery;
 mod tree;
 mod verify;
 
@@ -35,8 +35,8 @@ pub use explain::{CallsExplanation, Explanation, TargetExplanation, explain};
 pub use facts::{Facts, FactsError, LEDGERS, Question, Settings};
 pub use key::{code_hash, source_key};
 pub use look_up::{Finding, answer_of, known_failure};
+pub use project_files::{FilesMark, ProjectFiles, Refresh};
 pub use remember::remember;
-pub use run::{Outcome, RunError, RunOptions, Step, run};
-pub use scope::{Mark, Refresh, Scope};
-pub use tree::{LocalTree, Look, Tree, TreeError};
+pub use run::{RunError, RunOptions, RunOutcome, Step, run};
+pub use tree::{LocalTree, ProjectTree, TreeError, TreeState};
 pub use verify::{Difference, Verification, verify};

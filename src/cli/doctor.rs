@@ -12,7 +12,7 @@ use crate::client::ClientError;
 use crate::daemon::{Surveyed, survey};
 use crate::protocol::{State, StatusReport};
 use crate::service::{self, Check, CheckStatus, Needs};
-use crate::verdict::{Facts, LocalTree, Question, Scope, Tree as _};
+use crate::verdict::{Facts, LocalTree, ProjectFiles, ProjectTree as _, Question};
 
 #[derive(Serialize)]
 struct Line<'a> {
@@ -155,7 +155,7 @@ fn needs(context: &Context) -> Needs {
         let question = Question::of_project(&project.path, environment, settings);
         let Ok(facts) = Facts::gather(&question, &context.paths.cache_dir) else { continue };
         needs.target_dirs.extend(facts.target_dirs.iter().cloned());
-        let Ok(scope) = Scope::new(&question, &facts) else { continue };
+        let Ok(scope) = ProjectFiles::new(&question, &facts) else { continue };
         let mut tree = LocalTree::new(scope, &context.paths.cache_dir);
         if runtime.block_on(tree.look()).is_ok() {
             watches += tree.scope().directories().count() as u64;

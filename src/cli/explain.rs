@@ -10,7 +10,7 @@ use crate::cache::Cache;
 use crate::hasher::{Difference, FileChange};
 use crate::model::{Digest, OsText, Source, TargetId, TargetKind, Timestamp, Verdict};
 use crate::verdict::{
-    self, CallsExplanation, Explanation, Facts, LocalTree, Question, Scope, Tree as _,
+    self, CallsExplanation, Explanation, Facts, LocalTree, ProjectFiles, ProjectTree as _, Question,
 };
 
 #[derive(Serialize)]
@@ -57,7 +57,8 @@ pub(super) fn explain(context: &Context, args: &ExplainArgs) -> Result<(), Stop>
     let cache = Cache::open(&context.paths.cache_dir);
     let facts =
         Facts::gather(&question, cache.dir()).map_err(|error| Stop::new(Exit::NotGreen, error))?;
-    let scope = Scope::new(&question, &facts).map_err(|error| Stop::new(Exit::Config, error))?;
+    let scope =
+        ProjectFiles::new(&question, &facts).map_err(|error| Stop::new(Exit::Config, error))?;
     let mut tree = LocalTree::new(scope, cache.dir());
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let look = runtime.block_on(tree.look()).map_err(|error| Stop::new(Exit::NotGreen, error))?;

@@ -6,7 +6,7 @@ use crate::cache::Cache;
 use crate::client::{ClientError, Connection};
 use crate::model::{Digest, OsText};
 use crate::protocol::{Call, Mark, Miss, Reply};
-use crate::verdict::{Look, Tree, TreeError};
+use crate::verdict::{ProjectTree, TreeError, TreeState};
 
 /// Asks the daemon over the connection on which it said that no record answers. As long as the
 /// connection is open, the daemon builds nothing for this project.
@@ -36,23 +36,23 @@ impl<'a> RemoteTree<'a> {
     }
 }
 
-impl Tree for RemoteTree<'_> {
+impl ProjectTree for RemoteTree<'_> {
     type Mark = Mark;
 
-    async fn look(&mut self) -> Result<Look<Mark>, TreeError> {
+    async fn look(&mut self) -> Result<TreeState<Mark>, TreeError> {
         let digest =
             |tree: Option<_>| tree.ok_or_else(|| vec!["the snapshot is unknown".to_owned()]);
         if let Some(miss) = self.miss.take() {
             let digest = miss.tree.ok_or_else(|| vec![miss.reason]);
-            return Ok(Look { digest, mark: miss.mark });
+            return Ok(TreeState { digest, mark: miss.mark });
         }
         // The tests can be run without it, only not kept: no reason to give up.
         let mark = self.mark;
-        let unknown = |why: String| Ok(Look { digest: Err(vec![why]), mark });
+        let unknown = |why: String| Ok(TreeState { digest: Err(vec![why]), mark });
         match self.settle(self.mark) {
             Ok(Reply::Settled { tree, mark, .. }) => {
                 self.mark = mark;
-                Ok(Look { digest: digest(tree), mark })
+                Ok(TreeState { digest: digest(tree), mark })
             }
             Ok(_) => unknown("the daemon no longer knows this project".to_owned()),
             Err(error) => unknown(error.to_string()),

@@ -18,7 +18,8 @@ use crate::model::{Answer, OsText, Timestamp, Verdict};
 use crate::process::Priority;
 use crate::protocol::{Ask, Call, Miss, Reply};
 use crate::verdict::{
-    self, Facts, LocalTree, Outcome, Question, RunError, RunOptions, Scope, Tree, remember,
+    self, Facts, LocalTree, ProjectFiles, ProjectTree, Question, RunError, RunOptions, RunOutcome,
+    remember,
 };
 
 /// Answers.
@@ -76,7 +77,7 @@ impl Asking<'_> {
                 self.run((&question, &facts), &mut tree, &cache, &options, &mut progress)
             }
             _ => {
-                let scope = Scope::new(&question, &facts)
+                let scope = ProjectFiles::new(&question, &facts)
                     .map_err(|error| Stop::error(Exit::Config, error))?;
                 let mut tree = LocalTree::new(scope, cache.dir());
                 self.run((&question, &facts), &mut tree, &cache, &options, &mut progress)
@@ -193,14 +194,14 @@ impl Asking<'_> {
 
     /// Runs on a runtime of one thread, which lives as long as this process: children die with
     /// the thread that started them.
-    fn run<T: Tree>(
+    fn run<T: ProjectTree>(
         &self,
         (question, facts): (&Question, &Facts),
         tree: &mut T,
         cache: &Cache,
         options: &RunOptions,
         progress: &mut Progress,
-    ) -> Result<Outcome, Stop> {
+    ) -> Result<RunOutcome, Stop> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let cancel = options.cancel.clone();
@@ -219,7 +220,7 @@ impl Asking<'_> {
     }
 
     /// Compares the run with the records that would have answered.
-    fn verify(&self, root: &Path, cache: &Cache, outcome: &Outcome) -> Result<(), Stop> {
+    fn verify(&self, root: &Path, cache: &Cache, outcome: &RunOutcome) -> Result<(), Stop> {
         if !self.args.verify {
             return Ok(());
         }

@@ -23,10 +23,10 @@
 
 #[cfg(target_os = "linux")]
 mod call;
-mod doubt;
 mod inputs;
 mod key;
 mod memo;
+mod uncacheable;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,20 +35,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 #[cfg(target_os = "linux")]
-pub(super) use self::call::Call;
-pub(super) use self::doubt::Doubt;
-pub(super) use self::inputs::Fate;
-use self::inputs::Judge;
+pub(super) use self::call::CallRecords;
+pub(super) use self::inputs::Cacheability;
+use self::inputs::InputJudge;
 #[cfg(test)]
 pub(super) use self::key::variable;
 pub(super) use self::key::{PROGRAM, PROGRAM_FILE, Subject, selection_text, variable_of};
 pub use self::memo::store_program_digest;
-pub(super) use self::watch::Watched;
-use self::watch::Watching;
+pub(super) use self::uncacheable::Uncacheable;
+pub(super) use self::watch::ObservedRun;
+use self::watch::Observing;
 use super::calls::{self, Red};
 use super::checkout::found_elsewhere;
+use super::fingerprint::Fingerprints;
 use super::patterns::{AlwaysRun, Excluded, Trusted};
-use super::states::States;
 use super::{Facts, Question};
 use crate::cache::{Cache, Input, Lookup, Record, RecordKey};
 use crate::compiler::PlannedTarget;
@@ -61,25 +61,25 @@ use crate::runner::TestJob;
 pub(super) const FLAKY: &str = "some of its tests are flaky";
 
 /// The binary level of one plan.
-pub(super) struct Level<'a> {
+pub(super) struct TargetRecords<'a> {
     question: &'a Question,
     facts: &'a Facts,
     cache: &'a Cache,
-    states: States,
-    targets: Vec<Target>,
-    watching: Option<Watching>,
+    fingerprints: Fingerprints,
+    targets: Vec<TargetEntry>,
+    watching: Option<Observing>,
 }
 
 /// One target of the plan.
-struct Target {
+struct TargetEntry {
     /// Why there is none: it can neither be answered nor kept.
     subject: Result<Subject, String>,
-    found: Found,
+    found: TargetFinding,
 }
 
 /// What the records say of a target.
 #[derive(Clone, Debug)]
-pub(super) enum Found {
+pub(super) enum TargetFinding {
     /// Green, and all that it depends on is as it was.
     Green(Arc<Record>),
     /// It must run: why, and how long that took when it did.
@@ -91,7 +91,7 @@ pub(super) enum Found {
     },
 }
 
-impl<'a> Level<'a> {
+impl<'a> TargetRecords<'a> {
     /// Looks up all targets of a plan. `tree` is the digest of the tree; if that is not known,
     /// nothing is answered and nothing will be kept: a file that cannot be read is reason enough.
     pub(super) fn look_up(
@@ -105,33 +105,34 @@ impl<'a> Level<'a> {
             question,
             facts,
             cache,
-            states: States::default(),
+            fingerprints: Fingerprints::default(),
             targets: Vec::new(),
             watching: None,
         };
         let always = AlwaysRun::of(&question.settings);
         let flaky = cache.state(&question.root).flaky;
         for planned in plan {
-            let subject = Subject::of(planned, question, facts, (&mut this.states, cache));
-            let nothing = |why: &str| Found::Nothing { why: why.to_owned(), expected: None };
+            let subject = Subject::of(planned, question, facts, (&mut this.fingerprints, cache));
+            let nothing =
+                |why: &str| TargetFinding::Nothing { why: why.to_owned(), expected: None };
             let found = match (&subject, tree) {
-                _ if always.names(&planned.id) => nothing(&Doubt::AlwaysRun.to_string()),
+                _ if always.names(&planned.id) => nothing(&Uncacheable::AlwaysRun.to_string()),
                 _ if flaky.contains_key(&planned.id.to_string()) => nothing(FLAKY),
                 (Ok(subject), Some(_)) => this.find(subject, tree),
                 (Ok(_), None) => nothing("the snapshot is unknown"),
                 (Err(why), _) => nothing(why),
             };
-            this.targets.push(Target { subject, found });
+            this.targets.push(TargetEntry { subject, found });
         }
         this
     }
 
     /// What the records say of the target with this index.
-    pub(super) fn found(&self, index: usize) -> &Found {
+    pub(super) fn found(&self, index: usize) -> &TargetFinding {
         &self.targets[index].found
     }
 
-    fn find(&mut self, subject: &Subject, tree: Option<&Digest>) -> Found {
+    fn find(&mut self, subject: &Subject, tree: Option<&Digest>) -> TargetFinding {
         let (root, ttl) = (&self.question.root, self.question.settings.ttl);
         let now = Timestamp::now();
         // The newest is the one to compare with.
@@ -146,8 +147,8 @@ impl<'a> Level<'a> {
                 }
                 _ => continue,
             };
-            let Some(changed) = self.states.first_changed(root, &record.inputs) else {
-                return Found::Green(record);
+            let Some(changed) = self.fingerprints.first_changed(root, &record.inputs) else {
+                return TargetFinding::Green(record);
             };
             if last.as_ref().is_none_or(|(then, ..)| *then < record.created) {
                 let took = Duration::from_millis(record.duration_ms);
@@ -156,10 +157,10 @@ impl<'a> Level<'a> {
             }
         }
         match last {
-            Some((_, why, took)) => Found::Nothing { why, expected: Some(took) },
+            Some((_, why, took)) => TargetFinding::Nothing { why, expected: Some(took) },
             None => {
                 let why = "no record of this program with these arguments and variables".to_owned();
-                Found::Nothing { why, expected: None }
+                TargetFinding::Nothing { why, expected: None }
             }
         }
     }
@@ -177,11 +178,11 @@ impl<'a> Level<'a> {
             return;
         }
         if self.watching.is_none() {
-            self.watching = Watching::begin(std::mem::take(&mut self.states)).ok();
+            self.watching = Observing::begin(std::mem::take(&mut self.fingerprints)).ok();
         }
         let Some(watching) = &self.watching else { return };
         let temporary = job.environment.get("TMPDIR").map_or_else(|| "/tmp".into(), PathBuf::from);
-        let judge = Judge {
+        let judge = InputJudge {
             root: self.question.root.clone(),
             subject: subject.clone(),
             target_dirs: self.facts.target_dirs.iter().map(|dir| real(dir)).collect(),
@@ -194,17 +195,17 @@ impl<'a> Level<'a> {
     }
 
     /// What was seen of every observed run that has ended, by index. The jobs must be gone.
-    pub(super) fn watched(&mut self) -> BTreeMap<usize, Watched> {
+    pub(super) fn watched(&mut self) -> BTreeMap<usize, ObservedRun> {
         let Some(watching) = self.watching.take() else { return BTreeMap::new() };
-        let (watched, states) = watching.finish();
-        self.states = states;
+        let (watched, fingerprints) = watching.finish();
+        self.fingerprints = fingerprints;
         watched
     }
 
     /// Whether everything that a record depends on is still as it was: tests that have run
     /// meanwhile may have changed it.
     pub(super) fn first_changed(&mut self, record: &Record) -> Option<String> {
-        let changed = self.states.first_changed(&self.question.root, &record.inputs)?;
+        let changed = self.fingerprints.first_changed(&self.question.root, &record.inputs)?;
         Some(format!("`{}` changed", changed.path.display()))
     }
 
@@ -222,10 +223,10 @@ impl<'a> Level<'a> {
         if let Some(red) = Red::of(report, program.map(String::as_str)) {
             let plain = calls::plain_name(&report.id.package, &report.id.target);
             let place = (self.cache, &*self.question.root);
-            calls::disprove_calls(place, &plain, &red, &mut self.states);
+            calls::disprove_calls(place, &plain, &red, &mut self.fingerprints);
         }
         let Ok(subject) = subject else { return };
-        while let Found::Green(record) = self.find(&subject, tree) {
+        while let TargetFinding::Green(record) = self.find(&subject, tree) {
             self.cache.disprove(&record.key);
             if matches!(
                 self.cache.get(&record.key, Timestamp::now(), Duration::MAX),
@@ -243,7 +244,7 @@ impl<'a> Level<'a> {
         &self,
         index: usize,
         report: &TargetReport,
-        fate: &Fate,
+        cacheability: &Cacheability,
         tree: Option<&Digest>,
         (code_hash, when): (Digest, Timestamp),
     ) -> Option<Record> {
@@ -251,10 +252,12 @@ impl<'a> Level<'a> {
         if report.verdict != Verdict::Pass {
             return None;
         }
-        let (key, inputs) = match fate {
-            Fate::Inputs(inputs) => (self.slot_for(subject, inputs, when), inputs.clone()),
-            Fate::WithTree(inputs) => (subject.with_tree(tree?), inputs.clone()),
-            Fate::Nothing(_) => return None,
+        let (key, inputs) = match cacheability {
+            Cacheability::Observed(inputs) => {
+                (self.slot_for(subject, inputs, when), inputs.clone())
+            }
+            Cacheability::WholeTree(inputs) => (subject.with_tree(tree?), inputs.clone()),
+            Cacheability::Uncacheable(_) => return None,
         };
         Some(Record {
             key,

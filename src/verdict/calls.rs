@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::binary;
-use super::states::States;
+use super::fingerprint::Fingerprints;
 use crate::cache::{Cache, Record};
 use crate::model::{Outcome, TargetId, TargetKind, TargetReport, TestReport, Verdict};
 
@@ -82,10 +82,10 @@ pub(super) fn disprove_calls(
     (cache, root): (&Cache, &Path),
     plain: &str,
     red: &Red<'_>,
-    states: &mut States,
+    fingerprints: &mut Fingerprints,
 ) {
     for record in cache.records_of(root, &selection_text(plain)) {
-        if red.contradicts(&record) && states.first_changed(root, &record.inputs).is_none() {
+        if red.contradicts(&record) && fingerprints.first_changed(root, &record.inputs).is_none() {
             cache.disprove(&record.key);
         }
     }
@@ -97,11 +97,13 @@ pub(super) fn disprove_targets<'a>(
     (cache, root): (&Cache, &Path),
     ids: impl Iterator<Item = &'a TargetId>,
     red: &Red<'_>,
-    states: &mut States,
+    fingerprints: &mut Fingerprints,
 ) {
     for id in ids {
         for record in cache.records_of(root, &binary::selection_text(id)) {
-            if red.contradicts(&record) && states.first_changed(root, &record.inputs).is_none() {
+            if red.contradicts(&record)
+                && fingerprints.first_changed(root, &record.inputs).is_none()
+            {
                 cache.disprove_with_snapshots(root, &record.key);
             }
         }

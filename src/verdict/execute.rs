@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::binary::{Doubt, Fate, Found, Level, Watched};
+use super::binary::{Cacheability, ObservedRun, TargetFinding, TargetRecords, Uncacheable};
 use super::failed;
+use super::fingerprint::until_settled;
 use super::patterns::AlwaysRun;
 use super::run::{RunError, RunOptions, Step};
-use super::states::until_settled;
 use super::{Facts, Question};
 use crate::cache::{Cache, Record};
 use crate::compiler::{CompileError, PlannedTarget, TestCompiler, target_dir_args};
@@ -25,7 +25,7 @@ const MOST_NAMED: usize = 3;
 
 /// What a run came to.
 #[derive(Default)]
-pub(super) struct Ran<'a> {
+pub(super) struct RanTargets<'a> {
     /// In cargo's order.
     pub(super) targets: Vec<RanTarget>,
     /// Programs outside the target folders that tests were run by.
@@ -38,7 +38,7 @@ pub(super) struct Ran<'a> {
     /// is not known, unless it was seen.
     pub(super) replaced: bool,
     /// Where single targets are kept, if they are.
-    pub(super) level: Option<Level<'a>>,
+    pub(super) level: Option<TargetRecords<'a>>,
 }
 
 /// What a target came to.
@@ -51,7 +51,7 @@ pub(super) struct RanTarget {
     /// Why it was kept or run.
     pub(super) reason: String,
     /// What a record of it would depend on.
-    pub(super) fate: Fate,
+    pub(super) cacheability: Cacheability,
     /// Why not all that its run consulted is known, for a person.
     pub(super) unseen: Vec<String>,
     /// Tests of it that had two outcomes on the same code.
@@ -59,9 +59,9 @@ pub(super) struct RanTarget {
 }
 
 /// What a run of a target came to.
-pub(super) struct Ended {
+pub(super) struct EndedTarget {
     pub(super) report: TargetReport,
-    pub(super) fate: Fate,
+    pub(super) cacheability: Cacheability,
     unseen: Vec<String>,
 }
 
@@ -69,15 +69,15 @@ pub(super) struct Ended {
 pub(super) struct Interrupted<'a> {
     pub(super) error: RunError,
     /// What had ended by then and is believed, if anything.
-    pub(super) finished: Option<Finished<'a>>,
+    pub(super) finished: Option<FinishedTargets<'a>>,
 }
 
 /// Targets that had ended when the others were given up.
-pub(super) struct Finished<'a> {
+pub(super) struct FinishedTargets<'a> {
     /// By their place in the plan.
-    pub(super) ended: BTreeMap<usize, Ended>,
-    pub(super) level: Level<'a>,
-    /// As in [`Ran::replaced`].
+    pub(super) ended: BTreeMap<usize, EndedTarget>,
+    pub(super) level: TargetRecords<'a>,
+    /// As in [`RanTargets::replaced`].
     pub(super) replaced: bool,
 }
 
@@ -118,9 +118,9 @@ impl<'a> Execution<'a> {
     pub(super) async fn execute(
         &self,
         on_step: &mut dyn FnMut(Step<'_>),
-    ) -> Result<Ran<'a>, Interrupted<'a>> {
+    ) -> Result<RanTargets<'a>, Interrupted<'a>> {
         if self.question.selection.is_no_run() {
-            return Ok(Ran::default());
+            return Ok(RanTargets::default());
         }
         let mut options = runner::RunnerOptions {
             jobs: self.options.jobs.get(),
@@ -142,7 +142,7 @@ impl<'a> Execution<'a> {
         let stamped = |path: PathBuf| (Stamp::of(&path), path);
         let products: Vec<_> = plan.products.into_iter().map(stamped).collect();
         let runners = self.runners(&plan.targets);
-        let mut level = Level::look_up(
+        let mut level = TargetRecords::look_up(
             self.question,
             self.facts,
             self.cache,
@@ -151,8 +151,8 @@ impl<'a> Execution<'a> {
         );
         let recorded: Vec<_> = (0..plan.targets.len())
             .map(|index| match level.found(index) {
-                Found::Green(record) => Some(Arc::clone(record)),
-                Found::Nothing { .. } => None,
+                TargetFinding::Green(record) => Some(Arc::clone(record)),
+                TargetFinding::Nothing { .. } => None,
             })
             .collect();
         let mut kept: Vec<_> = recorded
@@ -162,8 +162,8 @@ impl<'a> Execution<'a> {
         let mut reasons: Vec<_> = (0..plan.targets.len())
             .map(|index| match level.found(index) {
                 _ if self.options.no_cache => self.why.to_owned(),
-                Found::Green(_) => "same program and inputs".to_owned(),
-                Found::Nothing { why, .. } => why.clone(),
+                TargetFinding::Green(_) => "same program and inputs".to_owned(),
+                TargetFinding::Nothing { why, .. } => why.clone(),
             })
             .collect();
         let jobs: Vec<_> = plan.targets.into_iter().map(job).collect();
@@ -187,7 +187,7 @@ impl<'a> Execution<'a> {
             let ran = self.run(of, &mut level, &options, &mut results, on_step).await;
             if let Err(error) = ran {
                 let replaced = replaced().is_some();
-                let finished = Some(Finished { ended: results, level, replaced });
+                let finished = Some(FinishedTargets { ended: results, level, replaced });
                 return Err(Interrupted { error, finished });
             }
             to_run.clear();
@@ -208,27 +208,28 @@ impl<'a> Execution<'a> {
         let mut targets = Vec::new();
         let all = kept.into_iter().zip(recorded).zip(reasons);
         for (index, ((kept, recorded), reason)) in all.enumerate() {
-            let Ended { report, fate, unseen } = match (&kept, results.remove(&index)) {
-                (Some(record), _) => Ended {
+            let EndedTarget { report, cacheability, unseen } = match (&kept, results.remove(&index))
+            {
+                (Some(record), _) => EndedTarget {
                     report: record.targets[0].clone(),
-                    fate: Fate::Inputs(record.inputs.clone()),
+                    cacheability: Cacheability::Observed(record.inputs.clone()),
                     unseen: Vec::new(),
                 },
                 (None, Some(ended)) => ended,
                 (None, None) => return Err(RunError::Cancelled.into()),
             };
             let flaky = Vec::new();
-            targets.push(RanTarget { report, kept, recorded, reason, fate, unseen, flaky });
+            targets.push(RanTarget { report, kept, recorded, reason, cacheability, unseen, flaky });
         }
         let products = products.into_iter().map(|(_, path)| path).collect();
-        Ok(Ran { targets, runners, products, doubt, replaced, level: Some(level) })
+        Ok(RanTargets { targets, runners, products, doubt, replaced, level: Some(level) })
     }
 
     async fn nextest(
         &self,
         options: &runner::RunnerOptions,
         on_step: &mut dyn FnMut(Step<'_>),
-    ) -> Result<Ran<'a>, RunError> {
+    ) -> Result<RanTargets<'a>, RunError> {
         let Question { selection, environment, .. } = self.question;
         let request = nextest::NextestRequest {
             cargo: self.facts.toolchain.cargo.clone(),
@@ -254,11 +255,14 @@ impl<'a> Execution<'a> {
             kept: None,
             recorded: None,
             reason: self.why.to_owned(),
-            fate: Fate::WithTree(Vec::new()),
+            cacheability: Cacheability::WholeTree(Vec::new()),
             unseen: Vec::new(),
             flaky: Vec::new(),
         };
-        Ok(Ran { targets: ran.reports.into_iter().map(target).collect(), ..Ran::default() })
+        Ok(RanTargets {
+            targets: ran.reports.into_iter().map(target).collect(),
+            ..RanTargets::default()
+        })
     }
 
     /// Runs nothing but the failed tests of targets that failed on this very code. Those that fail
@@ -270,7 +274,7 @@ impl<'a> Execution<'a> {
         wanted: &[usize],
         options: &runner::RunnerOptions,
         on_step: &mut dyn FnMut(Step<'_>),
-    ) -> Result<BTreeMap<usize, Ended>, RunError> {
+    ) -> Result<BTreeMap<usize, EndedTarget>, RunError> {
         let before = |index: &usize| {
             Some((*index, failed::before(self.failed.as_deref(), &jobs[*index].id)?))
         };
@@ -286,7 +290,7 @@ impl<'a> Execution<'a> {
         befores: Vec<(usize, &TargetReport)>,
         options: &runner::RunnerOptions,
         on_step: &mut dyn FnMut(Step<'_>),
-    ) -> Result<BTreeMap<usize, Ended>, RunError> {
+    ) -> Result<BTreeMap<usize, EndedTarget>, RunError> {
         let part =
             |(index, before)| Some(((index, before), failed::only_failed(&jobs[index], before)?));
         let (befores, parts): (Vec<_>, Vec<_>) = befores.into_iter().filter_map(part).unzip();
@@ -300,7 +304,14 @@ impl<'a> Execution<'a> {
         let reports = self.all(runner::run(&parts, options, events).await)?;
         let red = befores.into_iter().zip(reports).filter_map(|((index, before), report)| {
             let report = failed::still_red(before, report)?;
-            Some((index, Ended { report, fate: Fate::WithTree(Vec::new()), unseen: Vec::new() }))
+            Some((
+                index,
+                EndedTarget {
+                    report,
+                    cacheability: Cacheability::WholeTree(Vec::new()),
+                    unseen: Vec::new(),
+                },
+            ))
         });
         Ok(red.collect())
     }
@@ -310,16 +321,16 @@ impl<'a> Execution<'a> {
     async fn run(
         &self,
         (jobs, wanted): (&[TestJob], &[usize]),
-        level: &mut Level<'_>,
+        level: &mut TargetRecords<'_>,
         options: &runner::RunnerOptions,
-        results: &mut BTreeMap<usize, Ended>,
+        results: &mut BTreeMap<usize, EndedTarget>,
         on_step: &mut dyn FnMut(Step<'_>),
     ) -> Result<(), RunError> {
         let always = AlwaysRun::of(&self.question.settings);
         let mut observed: Vec<TestJob> = wanted.iter().map(|index| jobs[*index].clone()).collect();
         for (index, job) in wanted.iter().zip(&mut observed) {
             job.urgent = failed::before(self.failed.as_deref(), &job.id).is_some();
-            if let Found::Nothing { expected, .. } = level.found(*index) {
+            if let TargetFinding::Nothing { expected, .. } = level.found(*index) {
                 job.expected = *expected;
             }
             if !job.is_random() && !always.names(&job.id) {
@@ -348,25 +359,31 @@ impl<'a> Execution<'a> {
             };
             let is_random = jobs[*index].is_random();
             let red = report.verdict != Verdict::Pass;
-            let (fate, unseen) = match watched.remove(index) {
-                _ if always.names(&report.id) => (Fate::Nothing(vec![Doubt::AlwaysRun]), vec![]),
-                _ if is_random => (Fate::Nothing(vec![Doubt::Random]), vec![]),
+            let (cacheability, unseen) = match watched.remove(index) {
+                _ if always.names(&report.id) => {
+                    (Cacheability::Uncacheable(vec![Uncacheable::AlwaysRun]), vec![])
+                }
+                _ if is_random => (Cacheability::Uncacheable(vec![Uncacheable::Random]), vec![]),
                 // What came of it is not its own, red or green.
-                Some(Watched { interfered: true, fate, unseen }) => {
-                    again.push((*index, fate, unseen));
+                Some(ObservedRun { interfered: true, cacheability, unseen }) => {
+                    again.push((*index, cacheability, unseen));
                     continue;
                 }
                 // It may be red only because it was observed.
                 _ if red && is_observed.contains(&report.id) => {
                     let tests = report.failures().take(MOST_NAMED).map(str::to_owned).collect();
-                    again.push((*index, Fate::Nothing(vec![Doubt::Fickle(tests)]), vec![]));
+                    again.push((
+                        *index,
+                        Cacheability::Uncacheable(vec![Uncacheable::Fickle(tests)]),
+                        vec![],
+                    ));
                     doubtful.push((*index, report));
                     continue;
                 }
-                Some(Watched { fate, unseen, .. }) => (fate, unseen),
-                None => (Fate::WithTree(Vec::new()), vec![]),
+                Some(ObservedRun { cacheability, unseen, .. }) => (cacheability, unseen),
+                None => (Cacheability::WholeTree(Vec::new()), vec![]),
             };
-            results.insert(*index, Ended { report, fate, unseen });
+            results.insert(*index, EndedTarget { report, cacheability, unseen });
         }
         if !all || self.options.cancel.is_cancelled() {
             return Err(RunError::Cancelled);
@@ -384,8 +401,8 @@ impl<'a> Execution<'a> {
         let repeated: Vec<_> = again.iter().map(|(index, ..)| jobs[*index].clone()).collect();
         let events = |event: RunEvent<'_>| on_step(Step::Running(event));
         let reports = self.all(runner::run(&repeated, options, events).await)?;
-        for ((index, fate, unseen), report) in again.into_iter().zip(reports) {
-            results.insert(index, Ended { report, fate, unseen });
+        for ((index, cacheability, unseen), report) in again.into_iter().zip(reports) {
+            results.insert(index, EndedTarget { report, cacheability, unseen });
         }
         Ok(())
     }

@@ -4,11 +4,11 @@ mod calls;
 
 use std::collections::BTreeMap;
 
-use super::binary::{self, Doubt};
+use super::binary::{self, Uncacheable};
+use super::fingerprint::Fingerprints;
 use super::look_up::Finding;
 use super::patterns::AlwaysRun;
-use super::states::States;
-use super::{Facts, Look, Question, code_hash, source_key};
+use super::{Facts, Question, TreeState, code_hash, source_key};
 use crate::cache::{Cache, ProjectState, Record};
 use crate::hasher::{FileChange, Manifest};
 use crate::model::{Digest, TargetId, Timestamp, Verdict};
@@ -69,7 +69,7 @@ const NAMED: usize = 10;
 pub fn explain<M>(
     question: &Question,
     facts: &Facts,
-    look: &Look<M>,
+    look: &TreeState<M>,
     manifest: &Manifest,
     cache: &Cache,
 ) -> Explanation {
@@ -93,7 +93,7 @@ fn decide<M>(
     explanation: &mut Explanation,
     question: &Question,
     facts: &Facts,
-    look: &Look<M>,
+    look: &TreeState<M>,
     manifest: &Manifest,
     cache: &Cache,
 ) {
@@ -142,12 +142,12 @@ fn targets(whole: &Explanation, question: &Question, cache: &Cache) -> Vec<Targe
     let known = state.targets.clone();
     let known = if known.is_empty() { reports.keys().copied().cloned().collect() } else { known };
     let always = AlwaysRun::of(&question.settings);
-    let mut states = States::default();
+    let mut fingerprints = Fingerprints::default();
     let mut explained = Vec::new();
     for id in known {
         let record = cache.latest(&question.root, &binary::selection_text(&id));
         let inputs = record.as_ref().map_or(&[][..], |record| &record.inputs);
-        let changed = inputs.iter().filter(|input| !states.holds(&question.root, input));
+        let changed = inputs.iter().filter(|input| !fingerprints.holds(&question.root, input));
         let changed: Vec<_> =
             changed.take(NAMED).map(|input| input.path.display().to_string()).collect();
         let mut this = TargetExplanation {
@@ -158,7 +158,7 @@ fn targets(whole: &Explanation, question: &Question, cache: &Cache) -> Vec<Targe
             inputs: inputs.len(),
             changed,
             advice: Vec::new(),
-            calls: calls::of(&id, always.names(&id), (question, cache, &state), &mut states),
+            calls: calls::of(&id, always.names(&id), (question, cache, &state), &mut fingerprints),
             id,
         };
         let not_kept = state.unkept.get(&this.id.to_string());
@@ -166,8 +166,8 @@ fn targets(whole: &Explanation, question: &Question, cache: &Cache) -> Vec<Targe
         if whole.cached {
             this.changed.clear();
         } else if always.names(&this.id) {
-            this.reason = Doubt::AlwaysRun.to_string();
-            this.advice.push(Doubt::AlwaysRun.advice());
+            this.reason = Uncacheable::AlwaysRun.to_string();
+            this.advice.push(Uncacheable::AlwaysRun.advice());
         } else if let Some(doubt) = flaky {
             this.reason = doubt.to_string();
             this.advice.push(doubt.advice());
@@ -195,9 +195,9 @@ fn targets(whole: &Explanation, question: &Question, cache: &Cache) -> Vec<Targe
 }
 
 /// What is known of flaky tests of the target.
-fn flaky(state: &ProjectState, id: &TargetId, question: &Question) -> Option<Doubt> {
+fn flaky(state: &ProjectState, id: &TargetId, question: &Question) -> Option<Uncacheable> {
     let flaky = state.flaky.get(&id.to_string())?;
-    Some(Doubt::Flaky {
+    Some(Uncacheable::Flaky {
         tests: flaky.iter().map(|flaky| flaky.test.clone()).collect(),
         agreed: flaky.iter().map(|flaky| flaky.agreed).min().unwrap_or_default(),
         wanted: question.settings.flaky_runs,

@@ -15,7 +15,7 @@ use crate::workspace::{
 use crate::{cache, config};
 
 /// How a project wants to be asked: the config's settings.
-pub type Settings = config::Settings;
+pub use crate::config::Settings;
 
 /// The folder of ledgers below the records.
 pub const LEDGERS: &str = "built";

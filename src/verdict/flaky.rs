@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::binary::{Doubt, Fate};
+use super::binary::{Cacheability, Uncacheable};
 use super::execute::RanTarget;
 use crate::cache::{FlakyTest, ProjectState, Record};
 use crate::model::{End, Outcome, TargetReport, Timestamp, Verdict};
@@ -86,10 +86,10 @@ pub(super) fn judge(
         target.flaky = flaky.iter().map(|flaky| flaky.test.clone()).collect();
         if !flaky.is_empty() {
             let agreed = flaky.iter().map(|flaky| flaky.agreed).min().unwrap_or_default();
-            let doubt = Doubt::Flaky { tests: target.flaky.clone(), agreed, wanted };
-            match &mut target.fate {
-                Fate::Nothing(doubts) => doubts.push(doubt),
-                fate => *fate = Fate::Nothing(vec![doubt]),
+            let doubt = Uncacheable::Flaky { tests: target.flaky.clone(), agreed, wanted };
+            match &mut target.cacheability {
+                Cacheability::Uncacheable(doubts) => doubts.push(doubt),
+                cacheability => *cacheability = Cacheability::Uncacheable(vec![doubt]),
             }
             state.flaky.insert(id, flaky);
         }

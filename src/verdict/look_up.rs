@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Question;
-use super::binary::{Doubt, FLAKY};
+use super::binary::{FLAKY, Uncacheable};
 use super::checkout::found_elsewhere;
+use super::fingerprint::{Aspect, Fingerprints};
 use super::patterns::AlwaysRun;
-use super::states::{States, Way};
 use crate::cache::{Cache, Input, InputState, Lookup, MissReason, Record, RecordKey};
 use crate::hasher::{FileDigest, file_digest};
 use crate::model::{Answer, Outcome, Source, TargetAnswer, TargetReport, Timestamp, Verdict};
@@ -35,7 +35,7 @@ impl Finding {
                 let always = AlwaysRun::of(&question.settings);
                 if let Some(target) = record.targets.iter().find(|target| always.names(&target.id))
                 {
-                    return Self::Nothing(format!("{}: {}", target.id, Doubt::AlwaysRun));
+                    return Self::Nothing(format!("{}: {}", target.id, Uncacheable::AlwaysRun));
                 }
                 // Found out since by somebody else: by a plain `cargo test`.
                 let flaky = cache.state(&question.root).flaky;
@@ -61,14 +61,18 @@ fn changed_input(record: &Record, question: &Question) -> Option<String> {
         let (path, project) = (input.path.display(), record.project.display());
         return Some(format!("its record is of {project}, where {path} was consulted"));
     }
-    let changed = States::default().first_changed(&question.root, &record.inputs)?;
+    let changed = Fingerprints::default().first_changed(&question.root, &record.inputs)?;
     Some(format!("{} changed", changed.path.display()))
 }
 
 /// The input as it is now, for a new record; `None` where that cannot be told.
-pub(super) fn input_now(path: &Path, root: &Path, states: &mut States) -> Option<Input> {
+pub(super) fn input_now(
+    path: &Path,
+    root: &Path,
+    fingerprints: &mut Fingerprints,
+) -> Option<Input> {
     match Stamp::of(path).kind() {
-        Some(FileKind::File) => return states.read(root, path, Way::Content).ok(),
+        Some(FileKind::File) => return fingerprints.read(root, path, Aspect::Content).ok(),
         Some(FileKind::Symlink) | None => {}
         Some(_) => return None,
     }

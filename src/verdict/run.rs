@@ -10,13 +10,15 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio_util::sync::CancellationToken;
 
-use super::besides::besides;
-use super::execute::{Execution, Interrupted, Ran, RanTarget};
+use super::execute::{Execution, Interrupted, RanTarget, RanTargets};
+use super::extra_inputs::extra_inputs;
+use super::fingerprint::Fingerprints;
 use super::flaky;
 use super::look_up::{Finding, answer_of, input_now};
-use super::names::Names;
-use super::states::States;
-use super::{Facts, Look, Question, Tree, TreeError, code_hash, known_failure, source_key};
+use super::target_discovery::DiscoveredNames;
+use super::{
+    Facts, ProjectTree, Question, TreeError, TreeState, code_hash, known_failure, source_key,
+};
 use crate::cache::{Cache, Input, Limits, ProjectState, Record, RecordKey};
 use crate::compiler::{Build, BuildProgress, BuildSpec, CompileError, TestCompiler};
 use crate::model::{Answer, Digest, End, TargetAnswer, TargetReport, Timestamp, Verdict};
@@ -95,7 +97,7 @@ pub enum RunError {
 
 /// An answer, and what it can be compared with.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct RunOutcome {
     /// The answer.
     pub answer: Answer,
     /// The green record that would have answered, had it been allowed to.
@@ -108,15 +110,15 @@ pub struct Outcome {
 ///
 /// # Errors
 /// If there is nothing to answer: the build failed, or something stood in the way.
-pub async fn run<T: Tree>(
+pub async fn run<T: ProjectTree>(
     question: &Question,
     facts: &Facts,
     tree: &mut T,
     cache: &Cache,
     options: &RunOptions,
     on_step: &mut dyn FnMut(Step<'_>),
-) -> Result<Outcome, RunError> {
-    let session = Session { question, facts, cache, options, started: Instant::now() };
+) -> Result<RunOutcome, RunError> {
+    let session = Answering { question, facts, cache, options, started: Instant::now() };
     on_step(Step::Looking);
     let mut look = tree.look().await?;
     let mut known = session.known(look.digest.as_ref().ok(), on_step);
@@ -149,7 +151,7 @@ pub async fn run<T: Tree>(
         }
     };
     on_step(Step::Built(&build));
-    let names = Names::look(&question.root, &build.sources);
+    let names = DiscoveredNames::look(&question.root, &build.sources);
     let execution = session.execution(look.digest.as_ref().ok(), &known);
     let mut ran = match execution.execute(on_step).await {
         Ok(ran) => ran,
@@ -165,8 +167,8 @@ pub async fn run<T: Tree>(
     // Before the last look at the tree: what it counts now, it counted all the time.
     let runners = std::mem::take(&mut ran.runners);
     let sources = tree.uncounted(session.sources(&build, runners)).await;
-    let outside = besides(question, facts, &ran, tree).await;
-    let names = Names::look(&question.root, &build.sources).since(names);
+    let outside = extra_inputs(question, facts, &ran, tree).await;
+    let names = DiscoveredNames::look(&question.root, &build.sources).since(names);
     let still = match tree.changed_since(&look.mark).await {
         Some(changed) if changed.is_empty() => look.digest.as_ref().ok(),
         Some(changed) => {
@@ -217,7 +219,7 @@ pub async fn run<T: Tree>(
     let targets = ran.targets.iter().map(answered).collect();
     let recorded = known.green();
     let of_targets = ran.targets.into_iter().filter_map(|target| target.recorded).collect();
-    Ok(Outcome { answer: Answer { code_hash, targets, not_kept }, recorded, of_targets })
+    Ok(RunOutcome { answer: Answer { code_hash, targets, not_kept }, recorded, of_targets })
 }
 
 /// What is recorded of the very tree and question.
@@ -250,7 +252,7 @@ impl Known {
     }
 }
 
-struct Session<'a> {
+struct Answering<'a> {
     question: &'a Question,
     facts: &'a Facts,
     cache: &'a Cache,
@@ -258,7 +260,7 @@ struct Session<'a> {
     started: Instant,
 }
 
-impl Session<'_> {
+impl Answering<'_> {
     fn key(&self, tree: &Digest) -> (Digest, RecordKey) {
         let Question { root, selection, settings, .. } = self.question;
         let code = code_hash(tree, &self.facts.identity);
@@ -286,7 +288,7 @@ impl Session<'_> {
             Finding::Red(record) => {
                 on_step(Step::KnownFailure(&known_failure(&record)));
                 let inputs = &record.inputs;
-                match States::default().first_changed(&self.question.root, inputs) {
+                match Fingerprints::default().first_changed(&self.question.root, inputs) {
                     None => Known::Red(record),
                     Some(_) => Known::Nothing,
                 }
@@ -298,14 +300,14 @@ impl Session<'_> {
         }
     }
 
-    fn answer_from(&self, known: &Known) -> Option<Outcome> {
+    fn answer_from(&self, known: &Known) -> Option<RunOutcome> {
         let recorded = known.green().filter(|_| !self.options.no_cache)?;
         let answer = answer_of(&recorded);
-        Some(Outcome { answer, recorded: Some(recorded), of_targets: Vec::new() })
+        Some(RunOutcome { answer, recorded: Some(recorded), of_targets: Vec::new() })
     }
 
     /// Compares with an earlier run of the very same code.
-    fn note_flaky(&self, ran: &mut Ran<'_>, before: Option<&Record>, when: Timestamp) {
+    fn note_flaky(&self, ran: &mut RanTargets<'_>, before: Option<&Record>, when: Timestamp) {
         let (root, wanted) = (&self.question.root, self.question.settings.flaky_runs);
         let mut noted = false;
         let mut note = |state: &mut ProjectState| {
@@ -360,7 +362,7 @@ impl Session<'_> {
     async fn build<M>(
         &self,
         on_step: &mut dyn FnMut(Step<'_>),
-        look: &Look<M>,
+        look: &TreeState<M>,
     ) -> Result<Build, RunError> {
         self.question.mark_target();
         let progress = |progress| on_step(Step::Building(progress));
@@ -436,10 +438,10 @@ impl Session<'_> {
             let dir = dir.strip_prefix(&self.question.root).unwrap_or(dir).display();
             format!("the target directory {dir} is one of sources too: choose another")
         }));
-        let (mut inputs, mut states) = (Vec::new(), States::default());
+        let (mut inputs, mut fingerprints) = (Vec::new(), Fingerprints::default());
         for path in sources {
             let young = is_young(path, built_at);
-            match input_now(path, &self.question.root, &mut states).filter(|_| !young) {
+            match input_now(path, &self.question.root, &mut fingerprints).filter(|_| !young) {
                 Some(input) => inputs.push(input),
                 None if young => doubts.push(format!("{} has only just changed", path.display())),
                 None => doubts.push(format!("{} cannot be read", path.display())),

@@ -3,16 +3,16 @@
 use std::future::Future;
 use std::path::{Path, PathBuf};
 
-use super::{Refresh, Scope};
+use super::{ProjectFiles, Refresh};
 use crate::cache::Cache;
 use crate::model::Digest;
 
 /// A snapshot's digest, and the moment at which it was true.
 #[derive(Clone, Debug)]
-pub struct Look<M> {
+pub struct TreeState<M> {
     /// The digest, or why there is none: then nothing is looked up and nothing is kept.
     pub digest: Result<Digest, Vec<String>>,
-    /// The moment, for [`Tree::changed_since`].
+    /// The moment, for [`ProjectTree::changed_since`].
     pub mark: M,
 }
 
@@ -22,12 +22,12 @@ pub struct Look<M> {
 pub struct TreeError(pub String);
 
 /// A project's files, whoever reads them.
-pub trait Tree {
+pub trait ProjectTree {
     /// A moment in the tree's life.
     type Mark: Clone;
 
     /// The snapshot as of now: no change made before the call is missed.
-    fn look(&mut self) -> impl Future<Output = Result<Look<Self::Mark>, TreeError>>;
+    fn look(&mut self) -> impl Future<Output = Result<TreeState<Self::Mark>, TreeError>>;
 
     /// Every file that was touched since `mark`, even if its content is the same again; `None`
     /// where that cannot be told, which counts as changed. Includes all changes made before the
@@ -50,7 +50,7 @@ pub trait Tree {
 
 /// The tree read by this process itself, with a memo of digests on disk.
 pub struct LocalTree {
-    scope: Scope,
+    scope: ProjectFiles,
     memo: PathBuf,
     loaded: bool,
 }
@@ -58,14 +58,14 @@ pub struct LocalTree {
 impl LocalTree {
     /// The tree of `scope`; its memo lies below `cache_dir`.
     #[must_use]
-    pub fn new(scope: Scope, cache_dir: &Path) -> Self {
+    pub fn new(scope: ProjectFiles, cache_dir: &Path) -> Self {
         let memo = scope.memo_file(cache_dir);
         Self { scope, memo, loaded: false }
     }
 
     /// The scope, for explanations.
     #[must_use]
-    pub fn scope(&self) -> &Scope {
+    pub fn scope(&self) -> &ProjectFiles {
         &self.scope
     }
 
@@ -81,10 +81,10 @@ impl LocalTree {
     }
 }
 
-impl Tree for LocalTree {
-    type Mark = super::Mark;
+impl ProjectTree for LocalTree {
+    type Mark = super::FilesMark;
 
-    async fn look(&mut self) -> Result<Look<Self::Mark>, TreeError> {
+    async fn look(&mut self) -> Result<TreeState<Self::Mark>, TreeError> {
         self.scan();
         Ok(self.scope.look())
     }

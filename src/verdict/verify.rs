@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use tracing::{error, warn};
 
-use super::Outcome;
+use super::RunOutcome;
 use crate::cache::{Cache, Record};
 use crate::model::{Answer, TargetId, Verdict};
 
@@ -21,7 +21,7 @@ pub struct Difference {
 
 /// Compares verdicts target by target: with the record of the whole, if there is one, and with
 /// those of single targets.
-fn compare(outcome: &Outcome) -> Vec<Difference> {
+fn compare(outcome: &RunOutcome) -> Vec<Difference> {
     let answer = &outcome.answer;
     let whole = outcome.recorded.iter().flat_map(|record| compare_whole(record, answer));
     let mut differences: Vec<_> = whole.collect();
@@ -68,7 +68,7 @@ pub struct Verification {
 
 /// Compares a run of everything with the records that would have answered, and keeps count; `None`
 /// if there were none.
-pub fn verify(cache: &Cache, root: &Path, outcome: &Outcome) -> Option<Verification> {
+pub fn verify(cache: &Cache, root: &Path, outcome: &RunOutcome) -> Option<Verification> {
     let mut records: Vec<&Record> = outcome.recorded.iter().map(|record| &**record).collect();
     records.extend(outcome.of_targets.iter().map(|record| &**record));
     if records.is_empty() {

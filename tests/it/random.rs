@@ -20,7 +20,9 @@ use knhk_test_cache::client::Connection;
 use knhk_test_cache::config;
 use knhk_test_cache::model::Digest;
 use knhk_test_cache::protocol::{Ask, Call, Reply};
-use knhk_test_cache::verdict::{Facts, LocalTree, Question, Refresh, Scope, Tree as _};
+use knhk_test_cache::verdict::{
+    Facts, LocalTree, ProjectFiles, ProjectTree as _, Question, Refresh,
+};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -92,14 +94,14 @@ impl Bench {
 
     /// The tree as a full scan sees it that reads every file.
     fn scan(&self) -> Digest {
-        let mut scope = Scope::new(&self.question, &self.facts).unwrap();
+        let mut scope = ProjectFiles::new(&self.question, &self.facts).unwrap();
         scope.refresh(Refresh::All, &mut |_| {});
         scope.look().digest.unwrap()
     }
 
     /// The tree as `test --no-daemon` sees it.
     fn without_daemon(&self) -> Digest {
-        let scope = Scope::new(&self.question, &self.facts).unwrap();
+        let scope = ProjectFiles::new(&self.question, &self.facts).unwrap();
         let mut tree = LocalTree::new(scope, &self.home.paths().cache_dir);
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(tree.look()).unwrap().digest.unwrap()

@@ -21,7 +21,7 @@ use crate::config;
 use crate::model::Digest;
 use crate::process::Environment;
 use crate::protocol::{self, CacheUse, ProjectStatus, Reply, State};
-use crate::verdict::{Mark, Question};
+use crate::verdict::{FilesMark, Question};
 use crate::watcher::{Debounce, Polling};
 use crate::workspace::{BuildVariables, Identity};
 
@@ -66,7 +66,7 @@ pub(super) struct Actor {
     /// When the target directory was last looked through for what is stale.
     pub(super) cleaned: Option<Instant>,
     /// The tree as edits were last looked for.
-    pub(super) seen: Option<(Digest, Mark)>,
+    pub(super) seen: Option<(Digest, FilesMark)>,
     /// When files were last found changed.
     pub(super) changed: Option<Instant>,
     /// What will be wanted next.
@@ -78,7 +78,7 @@ pub(super) struct Actor {
     /// The memo on disk lacks digests.
     pub(super) memo_is_old: bool,
     /// Marks that were given out: the number on the wire and the hasher's own.
-    pub(super) marks: VecDeque<(u64, Mark)>,
+    pub(super) marks: VecDeque<(u64, FilesMark)>,
     pub(super) next_moment: u64,
 }
 

@@ -10,7 +10,7 @@ use super::Message;
 use crate::cache::Cache;
 use crate::model::Digest;
 use crate::protocol::{Mark, Reply};
-use crate::verdict::{Look, Tree, TreeError};
+use crate::verdict::{ProjectTree, TreeError, TreeState};
 
 /// Asks the project's task, until the work is cancelled: whoever cancels it may be that very
 /// task, and waits for the end of the work before it answers anybody.
@@ -18,7 +18,7 @@ pub(super) struct ActorTree {
     messages: mpsc::UnboundedSender<Message>,
     shared: Arc<Shared>,
     /// What the project saw when the work began, until it is looked at.
-    first: Option<Look<Mark>>,
+    first: Option<TreeState<Mark>>,
     mark: Mark,
     cancel: CancellationToken,
 }
@@ -27,7 +27,7 @@ impl ActorTree {
     pub(super) fn new(
         messages: mpsc::UnboundedSender<Message>,
         shared: Arc<Shared>,
-        first: Look<Mark>,
+        first: TreeState<Mark>,
         cancel: CancellationToken,
     ) -> Self {
         Self { messages, shared, mark: first.mark, first: Some(first), cancel }
@@ -51,10 +51,10 @@ impl ActorTree {
     }
 }
 
-impl Tree for ActorTree {
+impl ProjectTree for ActorTree {
     type Mark = Mark;
 
-    async fn look(&mut self) -> Result<Look<Mark>, TreeError> {
+    async fn look(&mut self) -> Result<TreeState<Mark>, TreeError> {
         if let Some(first) = self.first.take() {
             return Ok(first);
         }
@@ -62,7 +62,7 @@ impl Tree for ActorTree {
             Some(Reply::Settled { tree, mark, .. }) => {
                 self.mark = mark;
                 let digest = tree.ok_or_else(|| vec!["the snapshot is unknown".to_owned()]);
-                Ok(Look { digest, mark })
+                Ok(TreeState { digest, mark })
             }
             Some(Reply::Error { message }) => Err(TreeError(message)),
             _ => Err(TreeError("the project is being closed".to_owned())),

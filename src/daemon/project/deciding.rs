@@ -10,7 +10,7 @@ use super::reading::Trust;
 use super::tree::WatchedTree;
 use super::work::{self, Built, End};
 use crate::protocol::{LastBuild, Reply};
-use crate::verdict::{Facts, Finding, Look, Question, code_hash};
+use crate::verdict::{Facts, Finding, Question, TreeState, code_hash};
 
 impl Actor {
     /// What the project is asked when nobody says otherwise.
@@ -53,7 +53,7 @@ impl Actor {
         self.tell_place(&question, &facts);
         self.follow(&question, &facts).await;
         let look = self.tree.as_ref().map(WatchedTree::look);
-        let Some(Look { digest: Ok(tree), .. }) = look else {
+        let Some(TreeState { digest: Ok(tree), .. }) = look else {
             self.work.stop().await;
             return;
         };
@@ -167,11 +167,13 @@ impl Actor {
         let Ok((question, facts)) = self.facts(question).await else { return };
         self.work.stop().await;
         self.follow(&question, &facts).await;
-        let Some(Look { digest, mark }) = self.tree.as_ref().map(WatchedTree::look) else { return };
+        let Some(TreeState { digest, mark }) = self.tree.as_ref().map(WatchedTree::look) else {
+            return;
+        };
         let Ok(tree) = digest else { return };
         info!(project = %self.name, snapshot = %tree.short(), "verifying an answer from cache");
         let of = Built::new(tree, &question, &facts);
-        let first = Look { digest, mark: self.remember(mark) };
+        let first = TreeState { digest, mark: self.remember(mark) };
         let shared = Arc::clone(&self.shared);
         let aim = work::Aim::Verify;
         self.work = work::test((question, facts), aim, of, first, messages, shared);
@@ -185,8 +187,10 @@ impl Actor {
         }
         let Ok((question, facts)) = self.facts(self.own_question()).await else { return };
         self.follow(&question, &facts).await;
-        let Some(Look { digest, mark }) = self.tree.as_ref().map(WatchedTree::look) else { return };
-        let first = Look { digest, mark: self.remember(mark) };
+        let Some(TreeState { digest, mark }) = self.tree.as_ref().map(WatchedTree::look) else {
+            return;
+        };
+        let first = TreeState { digest, mark: self.remember(mark) };
         let shared = Arc::clone(&self.shared);
         let aim = work::Aim::Verdict;
         self.work = work::test((question, facts), aim, of, first, messages, shared);

@@ -10,7 +10,7 @@ use super::reading::Trust;
 use super::tree::WatchedTree;
 use crate::model::{Digest, OsText};
 use crate::protocol::{Ask, Mark, Miss, Reply};
-use crate::verdict::{self, Finding, Look, Question, answer_of, code_hash, known_failure};
+use crate::verdict::{self, Finding, Question, TreeState, answer_of, code_hash, known_failure};
 
 /// How many marks are remembered: some for each question that is being run somewhere. One that
 /// is forgotten costs the record of a run.
@@ -42,7 +42,7 @@ impl Actor {
         }
         let mut rounds = 0;
         let (tree, mark, reason, known) = loop {
-            let Some(Look { digest, mark }) = self.tree.as_ref().map(WatchedTree::look) else {
+            let Some(TreeState { digest, mark }) = self.tree.as_ref().map(WatchedTree::look) else {
                 let message = self.trouble.clone().unwrap_or_default();
                 return Reply::Error { message };
             };
@@ -144,7 +144,7 @@ impl Actor {
         self.identity.as_ref().map(|identity| code_hash(tree, identity))
     }
 
-    pub(super) fn remember(&mut self, mark: verdict::Mark) -> Mark {
+    pub(super) fn remember(&mut self, mark: verdict::FilesMark) -> Mark {
         let moment = self.next_moment;
         self.next_moment += 1;
         self.marks.push_back((moment, mark));

@@ -10,7 +10,7 @@ use super::actor::Actor;
 use super::inbox::Taken;
 use super::tree::WatchedTree;
 use crate::protocol::State;
-use crate::verdict::{Facts, Question, Refresh, Scope};
+use crate::verdict::{Facts, ProjectFiles, Question, Refresh};
 use crate::watcher::PollReason;
 
 /// So many barriers may leave watches in doubt before the tree is read as if there were none.
@@ -106,7 +106,8 @@ impl Actor {
         let opened = tokio::task::spawn_blocking(move || {
             let facts = Facts::gather(&question, &shared.paths.cache_dir)
                 .map_err(|error| error.to_string())?;
-            let mut scope = Scope::new(&question, &facts).map_err(|error| error.to_string())?;
+            let mut scope =
+                ProjectFiles::new(&question, &facts).map_err(|error| error.to_string())?;
             scope.load_memo(&scope.memo_file(&shared.paths.cache_dir));
             WatchedTree::new(&root, scope, Arc::clone(&shared.watcher), inbox)
                 .map_err(|error| format!("cannot open {}: {error}", root.display()))

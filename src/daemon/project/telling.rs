@@ -11,7 +11,7 @@ use super::work::Built;
 use crate::cache::ProjectState;
 use crate::model::Digest;
 use crate::protocol::{LastVerdict, State};
-use crate::verdict::Look;
+use crate::verdict::TreeState;
 
 impl Actor {
     pub(super) fn report(&mut self, verdict: LastVerdict) {
@@ -48,7 +48,7 @@ impl Actor {
     }
 
     /// Why the tests of this tree were given up, if they were.
-    fn why_no_verdict<M>(&self, look: Option<&Look<M>>) -> Option<String> {
+    fn why_no_verdict<M>(&self, look: Option<&TreeState<M>>) -> Option<String> {
         let tree = look?.digest.as_ref().ok()?;
         let (of, why) = self.overdue.as_ref()?;
         (of == tree).then(|| why.clone())
@@ -82,7 +82,7 @@ impl Actor {
             }
             (Some(_), None) if self.rivalry.why().is_some() => (State::Paused, self.rivalry.why()),
             (Some(_), None) => match &look {
-                Some(Look { digest: Err(why), .. }) => (State::Idle, Some(why.join("; "))),
+                Some(TreeState { digest: Err(why), .. }) => (State::Idle, Some(why.join("; "))),
                 _ if self.calm.is_stale() => {
                     (State::Idle, Some("git's `index.lock` seems to be left behind".to_owned()))
                 }

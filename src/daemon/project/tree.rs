@@ -10,7 +10,7 @@ use super::super::lock;
 use super::SharedWatcher;
 use super::inbox::{Inbox, Taken};
 use crate::hasher::DirChange;
-use crate::verdict::{Facts, Look, Mark, Question, Refresh, Scope};
+use crate::verdict::{Facts, FilesMark, ProjectFiles, Question, Refresh, TreeState};
 use crate::watcher::WatchError;
 
 /// So many files are looked at in some milliseconds.
@@ -22,7 +22,7 @@ pub(super) struct WatchedTree {
     /// Which folder it was when the watches were made: another one at the same path needs new
     /// watches.
     identity: (u64, u64),
-    scope: Scope,
+    scope: ProjectFiles,
     watcher: SharedWatcher,
     inbox: Arc<Inbox>,
     /// Folders that could not be watched: as long as there is one, events do not tell all.
@@ -38,7 +38,7 @@ impl WatchedTree {
     /// If the folder is not there.
     pub(super) fn new(
         root: &Path,
-        scope: Scope,
+        scope: ProjectFiles,
         watcher: SharedWatcher,
         inbox: Arc<Inbox>,
     ) -> std::io::Result<Self> {
@@ -145,24 +145,24 @@ impl WatchedTree {
         }
     }
 
-    /// Becomes the tree of this question; see [`Scope::follow`].
+    /// Becomes the tree of this question; see [`ProjectFiles::follow`].
     pub(super) fn follow(&mut self, question: &Question, facts: &Facts) -> bool {
         self.scope.follow(question, facts)
     }
 
-    pub(super) fn look(&self) -> Look<Mark> {
+    pub(super) fn look(&self) -> TreeState<FilesMark> {
         self.scope.look()
     }
 
-    pub(super) fn changed_since(&self, mark: &Mark) -> Option<Vec<String>> {
+    pub(super) fn changed_since(&self, mark: &FilesMark) -> Option<Vec<String>> {
         self.scope.changed_since(mark)
     }
 
-    pub(super) fn scope_mut(&mut self) -> &mut Scope {
+    pub(super) fn scope_mut(&mut self) -> &mut ProjectFiles {
         &mut self.scope
     }
 
-    pub(super) fn scope(&self) -> &Scope {
+    pub(super) fn scope(&self) -> &ProjectFiles {
         &self.scope
     }
 }

@@ -23,7 +23,7 @@ use crate::model::Digest;
 use crate::process::{Priority, Suspender};
 use crate::protocol::{LastBuild, LastVerdict, Mark, Reply, State};
 use crate::runner;
-use crate::verdict::{self, Facts, Look, Question, RunError};
+use crate::verdict::{self, Facts, Question, RunError, TreeState};
 
 /// What work is of: equal ones need not be repeated.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -365,7 +365,7 @@ pub(super) fn test(
     (question, facts): (Question, Facts),
     aim: Aim,
     of: Built,
-    first: Look<Mark>,
+    first: TreeState<Mark>,
     messages: mpsc::UnboundedSender<Message>,
     shared: Arc<Shared>,
 ) -> Work {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::super::calls;
+use super::super::fingerprint::Fingerprints;
 use super::super::patterns::{Excluded, Trusted};
-use super::super::states::States;
-use super::inputs::{Fate, Judge};
+use super::inputs::{Cacheability, InputJudge};
 use super::key::{SLOTS, Subject};
 use super::{PROGRAM_FILE, is_of, real};
 use crate::cache::{Cache, Input, Limits, Lookup, MissReason, PutError, Record, RecordKey};
@@ -17,17 +17,17 @@ use crate::observer::Observation;
 use crate::protocol::VERSION;
 
 /// One call, with what decides its outcome.
-pub(in crate::verdict) struct Call<'a> {
+pub(in crate::verdict) struct CallRecords<'a> {
     pub(in crate::verdict) subject: Subject,
     /// See [`calls::plain_name`].
     pub(in crate::verdict) plain: String,
     pub(in crate::verdict) root: &'a Path,
     pub(in crate::verdict) settings: &'a Settings,
     pub(in crate::verdict) cache: &'a Cache,
-    pub(in crate::verdict) states: States,
+    pub(in crate::verdict) fingerprints: Fingerprints,
 }
 
-impl Call<'_> {
+impl CallRecords<'_> {
     fn keys(&self) -> impl Iterator<Item = RecordKey> + use<> {
         (0..SLOTS).map(|number| self.subject.call(number)).collect::<Vec<_>>().into_iter()
     }
@@ -61,7 +61,7 @@ impl Call<'_> {
 
     /// Whether everything that the record depends on is as it was.
     pub(in crate::verdict) fn still_holds(&mut self, record: &Record) -> bool {
-        self.states.first_changed(self.root, &record.inputs).is_none()
+        self.fingerprints.first_changed(self.root, &record.inputs).is_none()
     }
 
     /// What a run that was started at `started` and has ended depends on.
@@ -69,8 +69,8 @@ impl Call<'_> {
         &mut self,
         (seen, started): (&Observation, SystemTime),
         (target_dir, temporary): (&Path, &Path),
-    ) -> Fate {
-        let judge = Judge {
+    ) -> Cacheability {
+        let judge = InputJudge {
             root: self.root.to_owned(),
             subject: self.subject.clone(),
             target_dirs: vec![real(target_dir)],
@@ -80,7 +80,7 @@ impl Call<'_> {
             excluded: Excluded::of(self.settings),
             trusted: Trusted::of(self.settings),
         };
-        judge.judge(seen, started, &mut self.states)
+        judge.judge(seen, started, &mut self.fingerprints)
     }
 
     /// Keeps a run: a green one as an answer, one that failed to compare with.

@@ -5,10 +5,10 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use super::super::fingerprint::{Aspect, Fingerprints, is_settled, kind_of};
 use super::super::patterns::{Excluded, Trusted};
-use super::super::states::{States, Way, is_settled, kind_of};
-use super::doubt::Doubt;
 use super::key::Subject;
+use super::uncacheable::Uncacheable;
 use crate::cache::{Input, InputState};
 use crate::observer::{FileKind, Observation, PathAccess, PathClass, Problem, Stamp, Uses};
 
@@ -17,18 +17,18 @@ const REASONS: usize = 3;
 
 /// What can be kept of a green run.
 #[derive(Clone, Debug)]
-pub(in crate::verdict) enum Fate {
+pub(in crate::verdict) enum Cacheability {
     /// It depends on these, and on nothing else.
-    Inputs(Vec<Input>),
+    Observed(Vec<Input>),
     /// Not all that it depends on is known: every file of the workspace counts, and these.
-    WithTree(Vec<Input>),
+    WholeTree(Vec<Input>),
     /// Nothing, at no level: what it depends on was changing, or is nothing that a record can hold.
-    Nothing(Vec<Doubt>),
+    Uncacheable(Vec<Uncacheable>),
 }
 
 /// What is known of a run besides what was seen of it.
 #[derive(Debug)]
-pub(super) struct Judge {
+pub(super) struct InputJudge {
     pub(super) root: PathBuf,
     pub(super) subject: Subject,
     /// Where cargo builds.
@@ -43,23 +43,23 @@ pub(super) struct Judge {
     pub(super) trusted: Trusted,
 }
 
-impl Judge {
+impl InputJudge {
     /// Judges a run that was started at `started` and has ended.
     pub(super) fn judge(
         &self,
         seen: &Observation,
         started: SystemTime,
-        states: &mut States,
-    ) -> Fate {
+        fingerprints: &mut Fingerprints,
+    ) -> Cacheability {
         let mut doubts = Vec::new();
         for peer in &seen.peers {
             let address = peer.address.to_string();
             if !self.trusted.vouches_for(&address) {
-                doubts.push(Doubt::Peer(address));
+                doubts.push(Uncacheable::Peer(address));
             }
         }
         if seen.left_behind {
-            doubts.push(Doubt::LeftBehind);
+            doubts.push(Uncacheable::LeftBehind);
         }
         let mut inputs = Vec::new();
         // What was seen counts all the same: the tree's digest tells of nothing outside.
@@ -68,7 +68,7 @@ impl Judge {
         let is_elsewhere =
             seen.problems.iter().any(|problem| matches!(problem, Problem::Namespace(_)));
         if doubts.is_empty() {
-            doubts.extend(self.program(seen, states).err());
+            doubts.extend(self.program(seen, fingerprints).err());
         }
         let cleared = self.cleared(seen);
         for (path, what) in seen.inputs() {
@@ -88,37 +88,41 @@ impl Judge {
             if own && what.uses.any(Uses::OUTPUT) {
                 continue;
             }
-            match self.input(path, what, started, states) {
+            match self.input(path, what, started, fingerprints) {
                 Ok(input) => inputs.extend(input),
-                Err(Doubt::NoFile(_)) if is_elsewhere => {}
-                Err(Doubt::Changed(_) | Doubt::Young(_)) if own => {}
+                Err(Uncacheable::NoFile(_)) if is_elsewhere => {}
+                Err(Uncacheable::Changed(_) | Uncacheable::Young(_)) if own => {}
                 // What cargo has just made is decided by the tree.
-                Err(Doubt::Young(_)) if self.is_product(path) => with_tree = true,
+                Err(Uncacheable::Young(_)) if self.is_product(path) => with_tree = true,
                 Err(doubt) => doubts.push(doubt),
             }
         }
         match (doubts.is_empty(), with_tree) {
-            (false, _) => Fate::Nothing(doubts),
-            (true, true) => Fate::WithTree(without_implied(inputs)),
-            (true, false) => Fate::Inputs(without_implied(inputs)),
+            (false, _) => Cacheability::Uncacheable(doubts),
+            (true, true) => Cacheability::WholeTree(without_implied(inputs)),
+            (true, false) => Cacheability::Observed(without_implied(inputs)),
         }
     }
 
     /// Whether the program that ran is the one that was digested.
-    fn program(&self, seen: &Observation, states: &mut States) -> Result<(), Doubt> {
+    fn program(
+        &self,
+        seen: &Observation,
+        fingerprints: &mut Fingerprints,
+    ) -> Result<(), Uncacheable> {
         let Some(program) = &self.subject.program else { return Ok(()) };
         let used = match seen.paths.get(&program.path) {
             Some(used) => used,
-            None if seen.is_complete() => return Err(Doubt::Program),
+            None if seen.is_complete() => return Err(Uncacheable::Program),
             // That it was executed is what was missed.
             None => return Ok(()),
         };
-        let now = states.read(Path::new(""), &program.path, Way::Program);
-        let now = now.map_err(|_| Doubt::Program)?;
+        let now = fingerprints.read(Path::new(""), &program.path, Aspect::Program);
+        let now = now.map_err(|_| Uncacheable::Program)?;
         if used.first == program.stamp && now.state == program.state {
             Ok(())
         } else {
-            Err(Doubt::Program)
+            Err(Uncacheable::Program)
         }
     }
 
@@ -166,12 +170,12 @@ impl Judge {
         path: &Path,
         seen: &PathAccess,
         started: SystemTime,
-        states: &mut States,
-    ) -> Result<Option<Input>, Doubt> {
+        fingerprints: &mut Fingerprints,
+    ) -> Result<Option<Input>, Uncacheable> {
         let short = || path.strip_prefix(&self.root).unwrap_or(path).display().to_string();
         if let Stamp::Unknown(error) = seen.first {
             let error = std::io::Error::from_raw_os_error(error);
-            return Err(Doubt::Unreadable(format!("`{}`: {error}", short())));
+            return Err(Uncacheable::Unreadable(format!("`{}`: {error}", short())));
         }
         let own = self.subject.program.as_ref().is_some_and(|program| program.path == path);
         if own && !seen.uses.any(Uses::READ.with(Uses::ATTRIBUTES)) {
@@ -190,10 +194,10 @@ impl Judge {
             // which are what the toolchain's identity in the key says.
             return Ok(None);
         }
-        let way = self.way(path, seen).ok_or_else(|| Doubt::NoFile(short()))?;
-        let changed = || Doubt::Changed(short());
+        let way = self.way(path, seen).ok_or_else(|| Uncacheable::NoFile(short()))?;
+        let changed = || Uncacheable::Changed(short());
         let now = Stamp::of(path);
-        if way == Way::Kind {
+        if way == Aspect::Kind {
             // Times of devices, and of folders in which something is made, mean nothing.
             if kind_of(&now) != kind_of(&seen.first) {
                 return Err(changed());
@@ -203,46 +207,48 @@ impl Judge {
                 return Err(changed());
             }
             if !is_settled(&seen.first, started) {
-                return Err(Doubt::Young(short()));
+                return Err(Uncacheable::Young(short()));
             }
         }
-        let input = states.read(&self.root, path, way).map_err(Doubt::Unreadable)?;
-        if way != Way::Kind && Stamp::of(path) != now {
+        let input = fingerprints.read(&self.root, path, way).map_err(Uncacheable::Unreadable)?;
+        if way != Aspect::Kind && Stamp::of(path) != now {
             return Err(changed());
         }
         Ok(Some(input))
     }
 
     /// How a path counts; `None` if nothing can describe what was learnt from it.
-    fn way(&self, path: &Path, seen: &PathAccess) -> Option<Way> {
+    fn way(&self, path: &Path, seen: &PathAccess) -> Option<Aspect> {
         let read = seen.uses.any(Uses::READ.with(Uses::LISTED).with(Uses::EXECUTED));
-        let Some(kind) = seen.first.kind() else { return Some(Way::Content) };
+        let Some(kind) = seen.first.kind() else { return Some(Aspect::Content) };
         if kind == FileKind::Symlink {
-            return Some(Way::Content);
+            return Some(Aspect::Content);
         }
         if seen.place == PathClass::Machine {
             // The terminal: there or not, and nobody types into a test.
-            return (!read || path == Path::new("/dev/tty")).then_some(Way::Kind);
+            return (!read || path == Path::new("/dev/tty")).then_some(Aspect::Kind);
         }
         if seen.uses.any(Uses::ATTRIBUTES) {
-            return Some(Way::Same);
+            return Some(Aspect::Same);
         }
         match kind {
-            FileKind::Folder if seen.uses.any(Uses::LISTED) => Some(Way::Names),
-            FileKind::Folder | FileKind::Socket => Some(Way::Kind),
+            FileKind::Folder if seen.uses.any(Uses::LISTED) => Some(Aspect::Names),
+            FileKind::Folder | FileKind::Socket => Some(Aspect::Kind),
             // The system's libraries and the toolchain's: large, and replaced, not edited.
-            FileKind::File if seen.place == PathClass::Library => Some(Way::Same),
+            FileKind::File if seen.place == PathClass::Library => Some(Aspect::Same),
             FileKind::File if self.is_made(path) && !seen.uses.any(Uses::READ) => {
-                Some(Way::Program)
+                Some(Aspect::Program)
             }
             // Read by whoever links it: rustdoc.
             FileKind::File
                 if self.is_product(path) && path.extension() == Some("rlib".as_ref()) =>
             {
-                Some(Way::Program)
+                Some(Aspect::Program)
             }
-            FileKind::File => Some(Way::Content),
-            FileKind::Fifo | FileKind::Device | FileKind::Symlink => (!read).then_some(Way::Kind),
+            FileKind::File => Some(Aspect::Content),
+            FileKind::Fifo | FileKind::Device | FileKind::Symlink => {
+                (!read).then_some(Aspect::Kind)
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use super::super::states::{States, Way};
+use super::super::fingerprint::{Aspect, Fingerprints};
 use super::super::{Facts, Question};
 use super::memo;
 use crate::cache::{Cache, Input, InputState, RecordKey, RecordLevel};
@@ -22,7 +22,7 @@ const VERSION: u32 = 2;
 /// The same for calls by cargo itself.
 const CALL_VERSION: u32 = 2;
 
-/// How many records one target can have under one key: states of what it reads. A branch and back,
+/// How many records one target can have under one key: fingerprints of what it reads. A branch and back,
 /// a fixture and back, are found again.
 pub(super) const SLOTS: u64 = 8;
 
@@ -51,14 +51,14 @@ pub(in crate::verdict) struct Subject {
     /// for explanations.
     pub(in crate::verdict) parts: BTreeMap<String, String>,
     /// The program, if cargo built it.
-    pub(super) program: Option<Program>,
+    pub(super) program: Option<BuiltProgram>,
     /// What else decides what is built from a tree.
     build: Digest,
 }
 
 /// A program that cargo built.
 #[derive(Clone, Debug)]
-pub(super) struct Program {
+pub(super) struct BuiltProgram {
     /// Without symlinks, as the observer tells it.
     pub(super) path: PathBuf,
     /// As it was before it was digested.
@@ -82,7 +82,7 @@ impl Subject {
         planned: &PlannedTarget,
         question: &Question,
         facts: &Facts,
-        (states, cache): (&mut States, &Cache),
+        (fingerprints, cache): (&mut Fingerprints, &Cache),
     ) -> Result<Self, String> {
         let root = &question.root;
         let short = |path: &Path| without_root(path.as_os_str().as_bytes(), root);
@@ -94,9 +94,12 @@ impl Subject {
         part("path of the program", Digest::of(&short(&planned.program)));
         let is_made = facts.target_dirs.iter().any(|dir| planned.program.starts_with(dir));
         // Others are seen to be executed, and count like everything that the run consults.
-        let program =
-            if is_made { Some(memo::program(&planned.program, states, cache)?) } else { None };
-        if let Some(Program { state: InputState::Program(digest), .. }) = &program {
+        let program = if is_made {
+            Some(memo::program(&planned.program, fingerprints, cache)?)
+        } else {
+            None
+        };
+        if let Some(BuiltProgram { state: InputState::Program(digest), .. }) = &program {
             part(PROGRAM, *digest);
         }
         let mut arguments = Digester::new("arguments 1");
@@ -131,7 +134,7 @@ impl Subject {
         root: &Path,
         spec: (&Path, &[std::ffi::OsString], &Path, &Environment),
         surroundings: &str,
-        (states, cache): (&mut States, &Cache),
+        (fingerprints, cache): (&mut Fingerprints, &Cache),
     ) -> Result<Self, String> {
         let (program, args, dir, environment) = spec;
         let mut parts = BTreeMap::new();
@@ -144,7 +147,7 @@ impl Subject {
         part("workspace", Digest::of(root.as_os_str().as_bytes()));
         part("surroundings", Digest::of(surroundings.as_bytes()));
         part("user", Digest::of(&rustix::process::geteuid().as_raw().to_le_bytes()));
-        let program = memo::program(program, states, cache)?;
+        let program = memo::program(program, fingerprints, cache)?;
         if let InputState::Program(digest) = &program.state {
             part(PROGRAM, *digest);
         }
@@ -202,12 +205,12 @@ impl Subject {
     }
 }
 
-impl Program {
-    pub(super) fn of(path: &Path, states: &mut States) -> Result<Self, String> {
+impl BuiltProgram {
+    pub(super) fn of(path: &Path, fingerprints: &mut Fingerprints) -> Result<Self, String> {
         let cannot = |error: std::io::Error| format!("`{}`: {error}", path.display());
         let path = path.canonicalize().map_err(cannot)?;
         let stamp = Stamp::of(&path);
-        let Input { state, .. } = states.read(Path::new(""), &path, Way::Program)?;
+        let Input { state, .. } = fingerprints.read(Path::new(""), &path, Aspect::Program)?;
         Ok(Self { path, stamp, state })
     }
 }

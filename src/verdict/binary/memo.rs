@@ -4,8 +4,8 @@
 use std::path::Path;
 use std::time::SystemTime;
 
-use super::super::states::{States, Way, digest_of_stamp, is_settled};
-use super::key::Program;
+use super::super::fingerprint::{Aspect, Fingerprints, digest_of_stamp, is_settled};
+use super::key::BuiltProgram;
 use crate::cache::{Cache, InputState};
 use crate::observer::Stamp;
 
@@ -15,20 +15,20 @@ use crate::observer::Stamp;
 /// If the program cannot be read.
 pub(super) fn program(
     program: &Path,
-    states: &mut States,
+    fingerprints: &mut Fingerprints,
     cache: &Cache,
-) -> Result<Program, String> {
+) -> Result<BuiltProgram, String> {
     let error = |error: std::io::Error| format!("`{}`: {error}", program.display());
     let program = program.canonicalize().map_err(error)?;
     let stamp = Stamp::of(&program);
     let proof = digest_of_stamp(&stamp);
     if let Some(state) = cache.program_digest(&program, &proof) {
         let state = InputState::Program(state);
-        states.learn(&program, Way::Program, stamp, state);
-        return Ok(Program { path: program, stamp, state });
+        fingerprints.learn(&program, Aspect::Program, stamp, state);
+        return Ok(BuiltProgram { path: program, stamp, state });
     }
     let before = SystemTime::now();
-    let found = Program::of(&program, states)?;
+    let found = BuiltProgram::of(&program, fingerprints)?;
     if let InputState::Program(state) = &found.state
         && found.stamp == stamp
         && is_settled(&stamp, before)
@@ -41,8 +41,8 @@ pub(super) fn program(
 /// Sees to it that the cache knows what is loaded of this program, so that no answer has to read
 /// all of it. A program that cannot be read, or was made only just now, is left to the answer.
 pub fn store_program_digest(file: &Path, cache: &Cache) {
-    let mut states = States::default();
-    if let Err(error) = program(file, &mut states, cache) {
+    let mut fingerprints = Fingerprints::default();
+    if let Err(error) = program(file, &mut fingerprints, cache) {
         tracing::debug!(%error, "a program is not looked at ahead");
     }
 }
@@ -69,12 +69,15 @@ mod tests {
         }
         store_program_digest(&file, &cache);
         let one = cache.program_digest(&file, &proof()).unwrap();
-        let found = program(&file, &mut States::default(), &cache).unwrap();
+        let found = program(&file, &mut Fingerprints::default(), &cache).unwrap();
         assert_eq!(found.state, InputState::Program(one));
-        assert_eq!(found.state, Program::of(&file, &mut States::default()).unwrap().state);
+        assert_eq!(
+            found.state,
+            BuiltProgram::of(&file, &mut Fingerprints::default()).unwrap().state
+        );
         std::fs::write(&file, "two").unwrap();
         assert_eq!(cache.program_digest(&file, &proof()), None);
-        let found = program(&file, &mut States::default(), &cache).unwrap();
+        let found = program(&file, &mut Fingerprints::default(), &cache).unwrap();
         assert_ne!(found.state, InputState::Program(one));
     }
 }

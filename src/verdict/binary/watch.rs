@@ -6,16 +6,16 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::SystemTime;
 
-use super::super::states::States;
-use super::inputs::{Fate, Judge};
+use super::super::fingerprint::Fingerprints;
+use super::inputs::{Cacheability, InputJudge};
 use crate::observer::{Observation, ObserveOptions, Observer, RunningObservation};
 use crate::process::Spec;
 use crate::runner::ProcessHook;
 
 /// What came of an observed run.
 #[derive(Debug)]
-pub(in crate::verdict) struct Watched {
-    pub(in crate::verdict) fate: Fate,
+pub(in crate::verdict) struct ObservedRun {
+    pub(in crate::verdict) cacheability: Cacheability,
     /// The run may have ended otherwise had it not been observed.
     pub(in crate::verdict) interfered: bool,
     /// Why not all that it consulted is known, for a person.
@@ -24,50 +24,53 @@ pub(in crate::verdict) struct Watched {
 
 /// Observations under way.
 #[derive(Debug)]
-pub(super) struct Watching {
-    send: mpsc::Sender<Ended>,
-    judging: JoinHandle<(BTreeMap<usize, Watched>, States)>,
+pub(super) struct Observing {
+    send: mpsc::Sender<EndedProcess>,
+    judging: JoinHandle<(BTreeMap<usize, ObservedRun>, Fingerprints)>,
 }
 
 /// A run that has ended.
 #[derive(Debug)]
-struct Ended {
+struct EndedProcess {
     index: usize,
-    judge: Arc<Judge>,
+    judge: Arc<InputJudge>,
     started: SystemTime,
     seen: Observation,
 }
 
-impl Watching {
-    /// Begins; `states` are handed on to the thread that judges.
+impl Observing {
+    /// Begins; `fingerprints` are handed on to the thread that judges.
     ///
     /// # Errors
     /// If the system has no thread left; then nothing is observed.
-    pub(super) fn begin(mut states: States) -> std::io::Result<Self> {
-        let (send, ended) = mpsc::channel::<Ended>();
+    pub(super) fn begin(mut fingerprints: Fingerprints) -> std::io::Result<Self> {
+        let (send, ended) = mpsc::channel::<EndedProcess>();
         let judging = std::thread::Builder::new().name("inputs".to_owned()).spawn(move || {
             let mut watched = BTreeMap::new();
-            for Ended { index, judge, started, seen } in ended {
-                let fate = judge.judge(&seen, started, &mut states);
+            for EndedProcess { index, judge, started, seen } in ended {
+                let cacheability = judge.judge(&seen, started, &mut fingerprints);
                 let interfered = !seen.interference.is_empty();
                 let problems = seen.problems.iter().map(ToString::to_string);
                 let unseen = seen.interference.iter().map(ToString::to_string).chain(problems);
-                watched.insert(index, Watched { fate, interfered, unseen: unseen.collect() });
+                watched.insert(
+                    index,
+                    ObservedRun { cacheability, interfered, unseen: unseen.collect() },
+                );
             }
-            (watched, states)
+            (watched, fingerprints)
         })?;
         Ok(Self { send, judging })
     }
 
     /// Who comes around the process of the target with this index.
-    pub(super) fn around(&self, index: usize, judge: Judge) -> Arc<dyn ProcessHook> {
+    pub(super) fn around(&self, index: usize, judge: InputJudge) -> Arc<dyn ProcessHook> {
         let (judge, send) = (Arc::new(judge), self.send.clone());
-        Arc::new(Watch { index, judge, send, running: Mutex::default() })
+        Arc::new(ObservedProcess { index, judge, send, running: Mutex::default() })
     }
 
     /// Waits until all that has ended is judged. Everything that [`Self::around`] gave must be
     /// gone by then.
-    pub(super) fn finish(self) -> (BTreeMap<usize, Watched>, States) {
+    pub(super) fn finish(self) -> (BTreeMap<usize, ObservedRun>, Fingerprints) {
         drop(self.send);
         // A thread that panicked has judged nothing, so that nothing is kept.
         self.judging.join().unwrap_or_default()
@@ -76,14 +79,14 @@ impl Watching {
 
 /// Observes one run.
 #[derive(Debug)]
-struct Watch {
+struct ObservedProcess {
     index: usize,
-    judge: Arc<Judge>,
-    send: mpsc::Sender<Ended>,
+    judge: Arc<InputJudge>,
+    send: mpsc::Sender<EndedProcess>,
     running: Mutex<Option<(SystemTime, RunningObservation)>>,
 }
 
-impl ProcessHook for Watch {
+impl ProcessHook for ObservedProcess {
     fn start(&self, spec: Spec) -> Spec {
         // Before the first look at anything.
         let started = SystemTime::now();
@@ -106,7 +109,7 @@ impl ProcessHook for Watch {
             let seen = running.finish();
             let judge = Arc::clone(&self.judge);
             // Nobody listens any more only if the judging has panicked.
-            let _ = self.send.send(Ended { index: self.index, judge, started, seen });
+            let _ = self.send.send(EndedProcess { index: self.index, judge, started, seen });
         }
     }
 }

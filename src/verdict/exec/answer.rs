@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::super::binary::{Call, Doubt, Fate, PROGRAM, Subject};
+use super::super::binary::{Cacheability, CallRecords, PROGRAM, Subject, Uncacheable};
 use super::super::calls::{self, Red};
+use super::super::fingerprint::{Fingerprints, until_settled};
 use super::super::flaky;
 use super::super::patterns::MayAlwaysRun;
-use super::super::states::{States, until_settled};
 use super::super::verify::{Difference, conclude};
 use super::stdin::Stdin;
-use super::target::Target;
+use super::target::CalledTarget;
 use super::{Called, Invocation, SWITCH, request};
 use crate::cache::{Cache, FlakyTest, Limits, ProjectState, Record, Uncached, UncachedCall};
 use crate::compiler::may_be_custom;
@@ -54,7 +54,7 @@ fn answered_or_run(invocation: &Invocation, paths: &Paths, verify: bool) -> Opti
     }
     let stdin = Stdin::now()?;
     let program = dir.join(&invocation.program);
-    let target = Target::of(&program, environment)?;
+    let target = CalledTarget::of(&program, environment)?;
     let root = locate(&target.manifest_dir).ok()?;
     let config = config::load(paths, environment).ok()?.config;
     let settings = config.settings_for(&root);
@@ -69,16 +69,17 @@ fn answered_or_run(invocation: &Invocation, paths: &Paths, verify: bool) -> Opti
         std::io::stderr().is_terminal(),
         inherited()?
     );
-    let mut states = States::default();
+    let mut fingerprints = Fingerprints::default();
     let subject = Subject::of_call(
         target.id(),
         &root,
         (&program, args, dir, environment),
         &surroundings,
-        (&mut states, &cache),
+        (&mut fingerprints, &cache),
     );
     let (subject, plain) = (subject.ok()?, target.plain_name());
-    let mut call = Call { subject, plain, root: &root, settings, cache: &cache, states };
+    let mut call =
+        CallRecords { subject, plain, root: &root, settings, cache: &cache, fingerprints };
     let flaky = target.flaky(&state);
     let recorded = call.find().filter(|record| !runs_one_of(&record.targets[0], &flaky));
     if let Some(record) = &recorded
@@ -96,7 +97,7 @@ fn answered_or_run(invocation: &Invocation, paths: &Paths, verify: bool) -> Opti
         max_age: config.cache.max_age,
     };
     let state = &state;
-    Run { invocation, call, target, state, stdin, terminal, limits, recorded }.run()
+    CallRun { invocation, call, target, state, stdin, terminal, limits, recorded }.run()
 }
 
 /// What a program inherits besides its environment and that may have it fail: the mask of
@@ -144,10 +145,10 @@ fn kept(record: &Record) -> Called {
 }
 
 /// A call that no record answers.
-struct Run<'a> {
+struct CallRun<'a> {
     invocation: &'a Invocation,
-    call: Call<'a>,
-    target: Target,
+    call: CallRecords<'a>,
+    target: CalledTarget,
     /// What was known of the project before.
     state: &'a ProjectState,
     stdin: Stdin,
@@ -157,7 +158,7 @@ struct Run<'a> {
     recorded: Option<Arc<Record>>,
 }
 
-impl Run<'_> {
+impl CallRun<'_> {
     /// Runs the program in our place, observed.
     fn run(mut self) -> Option<Called> {
         let Invocation { program, args, dir, environment } = self.invocation;
@@ -208,28 +209,30 @@ impl Run<'_> {
         if is_red {
             self.disprove(&report);
         }
-        let fate = self.fate(&report, observed);
+        let cacheability = self.cacheability(&report, observed);
         // Two outcomes of the same call are proof only if nothing that it depends on has changed.
         earlier.retain(|record| self.call.still_holds(record));
-        let comparable = matches!(fate, Fate::Inputs(_));
+        let comparable = matches!(cacheability, Cacheability::Observed(_));
         let flaky = self.note_flaky(if comparable { &earlier } else { &[] }, &report);
         let recorded = self.recorded.take().filter(|_| comparable);
         let note = recorded.and_then(|record| self.verify(&record, &report));
-        match fate {
-            Fate::Inputs(inputs) if is_red => self.call.keep(slim(report), inputs, self.limits),
+        match cacheability {
+            Cacheability::Observed(inputs) if is_red => {
+                self.call.keep(slim(report), inputs, self.limits);
+            }
             _ if is_red => {}
-            Fate::Inputs(inputs) if flaky.is_empty() => {
+            Cacheability::Observed(inputs) if flaky.is_empty() => {
                 self.call.keep(slim(report), inputs, self.limits);
                 self.tell_doubts(&[]);
             }
-            Fate::Inputs(_) => {
+            Cacheability::Observed(_) => {
                 let wanted = self.call.settings.flaky_runs;
                 let agreed = flaky.iter().map(|flaky| flaky.agreed).min().unwrap_or_default();
                 let tests = flaky.into_iter().map(|flaky| flaky.test).collect();
-                self.tell_doubts(&[Doubt::Flaky { tests, agreed, wanted }]);
+                self.tell_doubts(&[Uncacheable::Flaky { tests, agreed, wanted }]);
             }
-            Fate::WithTree(_) => self.tell_doubts(&[Doubt::Unseen]),
-            Fate::Nothing(doubts) => self.tell_doubts(&doubts),
+            Cacheability::WholeTree(_) => self.tell_doubts(&[Uncacheable::Unseen]),
+            Cacheability::Uncacheable(doubts) => self.tell_doubts(&doubts),
         }
         note
     }
@@ -257,9 +260,13 @@ impl Run<'_> {
     }
 
     /// What the run depends on, if it can be kept.
-    fn fate(&mut self, report: &TargetReport, observed: (&Observation, SystemTime)) -> Fate {
+    fn cacheability(
+        &mut self,
+        report: &TargetReport,
+        observed: (&Observation, SystemTime),
+    ) -> Cacheability {
         if !self.stdin.is_untouched() {
-            return Fate::Nothing(vec![Doubt::Input]);
+            return Cacheability::Uncacheable(vec![Uncacheable::Input]);
         }
         let is_green = report.verdict == Verdict::Pass;
         let understood = if is_green {
@@ -270,7 +277,7 @@ impl Run<'_> {
             !ended && !report.output.is_empty()
         };
         if !understood {
-            return Fate::Nothing(vec![Doubt::Output]);
+            return Cacheability::Uncacheable(vec![Uncacheable::Output]);
         }
         let Invocation { dir, environment, .. } = self.invocation;
         let temporary = environment.get("TMPDIR").map_or_else(|| "/tmp".into(), PathBuf::from);
@@ -284,9 +291,9 @@ impl Run<'_> {
         let Some(red) = Red::of(report, program) else { return };
         let place = (call.cache, call.root);
         let ids = calls::named(&self.state.targets, &call.plain);
-        calls::disprove_targets(place, ids, &red, &mut call.states);
+        calls::disprove_targets(place, ids, &red, &mut call.fingerprints);
         let red = red.with_variables(&call.subject.parts);
-        calls::disprove_calls(place, &call.plain, &red, &mut call.states);
+        calls::disprove_calls(place, &call.plain, &red, &mut call.fingerprints);
     }
 
     /// Takes the outcomes into account; what is flaky now of what it ran.
@@ -353,7 +360,7 @@ impl Run<'_> {
     }
 
     /// Notes for explanations why nothing is kept of this call; none: it is kept.
-    fn tell_doubts(&self, doubts: &[Doubt]) {
+    fn tell_doubts(&self, doubts: &[Uncacheable]) {
         let args: Vec<_> = self.invocation.args.iter().map(|arg| arg.to_string_lossy()).collect();
         let (args, plain) = (args.join(" "), self.call.plain.clone());
         let known = self.state.unkept_calls.get(&plain).filter(|known| known.args == args);
@@ -361,7 +368,7 @@ impl Run<'_> {
         if known.map_or(&[][..], |known| &known.unkept.why) == why {
             return;
         }
-        let advice = doubts.iter().map(Doubt::advice).collect();
+        let advice = doubts.iter().map(Uncacheable::advice).collect();
         let unkept =
             UncachedCall { args, unkept: Uncached { when: Timestamp::now(), why, advice } };
         let noted = self.call.cache.update_state(self.call.root, |state| {

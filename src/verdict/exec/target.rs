@@ -9,7 +9,7 @@ use crate::model::{TargetId, TargetKind};
 use crate::process::Environment;
 
 /// Which test target a program is, by where it lies and what cargo says of its package.
-pub(super) struct Target {
+pub(super) struct CalledTarget {
     pub(super) program: PathBuf,
     pub(super) package: String,
     /// As it stands in the file's name: `-` has become `_`.
@@ -18,7 +18,7 @@ pub(super) struct Target {
     pub(super) target_dir: PathBuf,
 }
 
-impl Target {
+impl CalledTarget {
     /// `None` if it does not look like one.
     pub(super) fn of(program: &Path, environment: &Environment) -> Option<Self> {
         let (name, hash) = program.file_name()?.to_str()?.rsplit_once('-')?;
@@ -113,7 +113,7 @@ mod tests {
         environment.set("CARGO_MANIFEST_DIR", dir.path());
         environment.set("CARGO_PKG_NAME", "p-q");
         let of = |path: &str, environment: &Environment| {
-            Target::of(&target.join(path), environment).map(|target| target.id().to_string())
+            CalledTarget::of(&target.join(path), environment).map(|target| target.id().to_string())
         };
         let good = "debug/deps/p_q-0123456789abcdef";
         assert_eq!(of(good, &environment), None, "no target folder");
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn what_is_known_of_a_target_is_found_in_cargo_s_own_spelling() {
-        let target = Target {
+        let target = CalledTarget {
             program: "/t/debug/deps/my_it-0123456789abcdef".into(),
             package: "p-q".into(),
             name: "my_it".into(),

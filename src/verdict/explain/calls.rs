@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::super::binary::{PROGRAM, PROGRAM_FILE};
-use super::super::states::{States, Way};
+use super::super::fingerprint::{Aspect, Fingerprints};
 use super::super::{Question, calls};
 use crate::cache::{Cache, InputState, ProjectState, Record};
 use crate::model::{TargetId, TargetKind, Timestamp, Verdict};
@@ -26,7 +26,7 @@ pub(super) fn of(
     id: &TargetId,
     always: bool,
     (question, cache, state): (&Question, &Cache, &ProjectState),
-    states: &mut States,
+    fingerprints: &mut Fingerprints,
 ) -> Option<CallsExplanation> {
     if id.kind == TargetKind::Doc {
         return None;
@@ -43,7 +43,7 @@ pub(super) fn of(
     let mut whys = records.iter().map(|record| match () {
         () if always => Some("the config has it always run".to_owned()),
         () if flaky => Some("some of its tests are flaky".to_owned()),
-        () => why_not(record, question, now, states),
+        () => why_not(record, question, now, fingerprints),
     });
     let mut explained = CallsExplanation { kept: records.len(), ..Default::default() };
     let first = whys.next();
@@ -66,7 +66,7 @@ fn why_not(
     record: &Record,
     question: &Question,
     now: Timestamp,
-    states: &mut States,
+    fingerprints: &mut Fingerprints,
 ) -> Option<String> {
     let ttl = question.settings.ttl;
     match record.created.age(now) {
@@ -82,12 +82,12 @@ fn why_not(
     }
     let file = record.identity.get(PROGRAM_FILE).map(PathBuf::from);
     let then = record.identity.get(PROGRAM);
-    let now = file.and_then(|file| states.read(Path::new(""), &file, Way::Program).ok());
+    let now = file.and_then(|file| fingerprints.read(Path::new(""), &file, Aspect::Program).ok());
     match now.map(|input| input.state) {
         Some(InputState::Program(digest)) if then == Some(&digest.to_string()) => {}
         Some(InputState::Program(_)) => return Some("its program is another one now".to_owned()),
         _ => return Some("its program is gone".to_owned()),
     }
-    let changed = states.first_changed(&question.root, &record.inputs)?;
+    let changed = fingerprints.first_changed(&question.root, &record.inputs)?;
     Some(format!("`{}` changed", changed.path.display()))
 }

@@ -2,22 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use super::super::binary::{Doubt, Fate};
+use super::super::binary::{Cacheability, Uncacheable};
 use super::super::calls::{self, Red};
-use super::super::execute::{Finished, Ran};
-use super::super::states::States;
-use super::super::{Look, Tree, code_hash, failed};
-use super::{Known, Session};
+use super::super::execute::{FinishedTargets, RanTargets};
+use super::super::fingerprint::Fingerprints;
+use super::super::{ProjectTree, TreeState, code_hash, failed};
+use super::{Answering, Known};
 use crate::cache::{ProjectState, Record, Uncached};
 use crate::model::{Digest, Timestamp, Verdict};
 use crate::process::Priority;
 
-impl Session<'_> {
+impl Answering<'_> {
     /// Keeps what each target came to; why the whole cannot be kept, if so. `still` is the tree's
     /// digest if nothing of it has changed.
     pub(super) fn keep_targets(
         &self,
-        ran: &mut Ran<'_>,
+        ran: &mut RanTargets<'_>,
         tree: Option<&Digest>,
         still: Option<&Digest>,
         when: Timestamp,
@@ -39,18 +39,18 @@ impl Session<'_> {
                 level.disprove(index, &target.report, tree);
                 continue;
             }
-            if let Fate::Nothing(doubts) = &target.fate {
+            if let Cacheability::Uncacheable(doubts) = &target.cacheability {
                 let why: Vec<_> = doubts.iter().map(ToString::to_string).collect();
-                let advice = doubts.iter().map(Doubt::advice).collect();
+                let advice = doubts.iter().map(Uncacheable::advice).collect();
                 not_kept.push(format!("{}: {}", target.report.id, why.join("; ")));
                 unkept.insert(target.report.id.to_string(), Uncached { when, why, advice });
             }
-            let (report, fate) = (&target.report, &target.fate);
+            let (report, cacheability) = (&target.report, &target.cacheability);
             if let Some(code_hash) = code_hash {
                 records.extend(level.record(
                     index,
                     report,
-                    fate,
+                    cacheability,
                     still,
                     (code_hash, target.when(when)),
                 ));
@@ -66,10 +66,10 @@ impl Session<'_> {
     ///
     /// What a target was seen to consult was proven unchanged while it ran, whatever has happened
     /// since; where that is not known, the tree must be what it was.
-    pub(super) async fn keep_finished<T: Tree>(
+    pub(super) async fn keep_finished<T: ProjectTree>(
         &self,
-        finished: Finished<'_>,
-        (tree, look): (&mut T, &Look<T::Mark>),
+        finished: FinishedTargets<'_>,
+        (tree, look): (&mut T, &TreeState<T::Mark>),
         known: &Known,
     ) {
         // Whoever interrupts a command by hand may have told its tests to end as well.
@@ -77,8 +77,9 @@ impl Session<'_> {
             return;
         }
         let Ok(digest) = &look.digest else { return };
-        let Finished { ended, mut level, replaced } = finished;
-        let needs_tree = ended.values().any(|ended| matches!(ended.fate, Fate::WithTree(_)));
+        let FinishedTargets { ended, mut level, replaced } = finished;
+        let needs_tree =
+            ended.values().any(|ended| matches!(ended.cacheability, Cacheability::WholeTree(_)));
         let still = match needs_tree && !replaced {
             true => tree.changed_since(&look.mark).await.filter(Vec::is_empty).map(|_| digest),
             false => None,
@@ -96,7 +97,7 @@ impl Session<'_> {
             let was_red = failed::before(known.record(), &report.id).is_some();
             if !was_red && !flaky.contains_key(&report.id.to_string()) {
                 let now = (code_hash, when);
-                records.extend(level.record(*index, report, &ended.fate, still, now));
+                records.extend(level.record(*index, report, &ended.cacheability, still, now));
             }
         }
         if !records.is_empty() {
@@ -120,19 +121,19 @@ impl Session<'_> {
     }
 
     /// Targets were red of which the programs are not known.
-    fn disprove_calls(&self, ran: &Ran<'_>) {
-        let mut states = States::default();
+    fn disprove_calls(&self, ran: &RanTargets<'_>) {
+        let mut fingerprints = Fingerprints::default();
         for report in ran.targets.iter().map(|target| &target.report) {
             if let Some(red) = Red::of(report, None) {
                 let plain = calls::plain_name(&report.id.package, &report.id.target);
                 let place = (self.cache, &*self.question.root);
-                calls::disprove_calls(place, &plain, &red, &mut states);
+                calls::disprove_calls(place, &plain, &red, &mut fingerprints);
             }
         }
     }
 
     /// Notes for explanations which targets there are, and why nothing is kept of some of them.
-    fn remember_targets(&self, ran: &Ran<'_>, unkept: BTreeMap<String, Uncached>) {
+    fn remember_targets(&self, ran: &RanTargets<'_>, unkept: BTreeMap<String, Uncached>) {
         let root = &self.question.root;
         let ids: Vec<_> = ran.targets.iter().map(|target| target.report.id.clone()).collect();
         let known = self.cache.state(root);

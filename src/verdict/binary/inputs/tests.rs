@@ -60,9 +60,9 @@ impl Scene {
         self.seen.paths.insert(path.to_owned(), seen);
     }
 
-    fn judge(&self, started: SystemTime) -> Fate {
+    fn judge(&self, started: SystemTime) -> Cacheability {
         let id = TargetId { package: "p".into(), target: "t".into(), kind: TargetKind::Test };
-        let judge = Judge {
+        let judge = InputJudge {
             root: self.root.clone(),
             subject: Subject::sample(id),
             target_dirs: vec![self.root.join("target")],
@@ -71,20 +71,20 @@ impl Scene {
             excluded: Excluded::of(&settings(&[])),
             trusted: Trusted::of(&settings(&self.trusted)),
         };
-        judge.judge(&self.seen, started, &mut States::default())
+        judge.judge(&self.seen, started, &mut Fingerprints::default())
     }
 
     /// The inputs of a run that began long after everything was written.
     fn inputs(&self) -> Vec<Input> {
         match self.judge(later()) {
-            Fate::Inputs(inputs) => inputs,
+            Cacheability::Observed(inputs) => inputs,
             other => panic!("{other:?}"),
         }
     }
 
-    fn doubts(&self) -> Vec<Doubt> {
+    fn doubts(&self) -> Vec<Uncacheable> {
         match self.judge(later()) {
-            Fate::Nothing(doubts) => doubts,
+            Cacheability::Uncacheable(doubts) => doubts,
             other => panic!("{other:?}"),
         }
     }
@@ -94,7 +94,7 @@ impl Scene {
     }
 
     fn holds(&self, inputs: &[Input]) -> bool {
-        States::default().first_changed(&self.root, inputs).is_none()
+        Fingerprints::default().first_changed(&self.root, inputs).is_none()
     }
 }
 
@@ -131,10 +131,10 @@ fn each_use_counts_in_its_way() {
     scene.uses("data/own", Uses::CREATED);
     scene.uses("data/f2", Uses::REPLACED);
     // A file may have become old enough for a proof meanwhile.
-    let states = |inputs: &[Input]| -> Vec<_> {
+    let fingerprints = |inputs: &[Input]| -> Vec<_> {
         inputs.iter().map(|input| (input.path.clone(), input.state)).collect()
     };
-    assert_eq!(states(&scene.inputs()), states(&inputs));
+    assert_eq!(fingerprints(&scene.inputs()), fingerprints(&inputs));
 }
 
 #[test]
@@ -145,18 +145,18 @@ fn what_changed_meanwhile_or_a_moment_before_keeps_nothing() {
     let path = scene.uses("data/f", Uses::READ);
     let young = scene.judge(before);
     assert!(
-        matches!(&young, Fate::Nothing(doubts) if doubts[..] == [Doubt::Young("data/f".into())]),
+        matches!(&young, Cacheability::Uncacheable(doubts) if doubts[..] == [Uncacheable::Young("data/f".into())]),
         "{young:?}"
     );
     fs::write(&path, "22").unwrap();
-    assert_eq!(scene.doubts(), [Doubt::Changed("data/f".into())]);
+    assert_eq!(scene.doubts(), [Uncacheable::Changed("data/f".into())]);
     scene.seen.paths.clear();
     scene.uses("data", Uses::PROBED);
     scene.uses("appears", Uses::READ);
     fs::write(scene.root.join("data/new"), "").unwrap();
     assert_eq!(scene.names(), ["appears", "data"]);
     fs::write(scene.root.join("appears"), "").unwrap();
-    assert_eq!(scene.doubts(), [Doubt::Changed("appears".into())]);
+    assert_eq!(scene.doubts(), [Uncacheable::Changed("appears".into())]);
 }
 
 #[test]
@@ -169,10 +169,13 @@ fn what_cargo_has_just_made_is_decided_by_the_tree() {
     }
     scene.uses("target/debug/tool", Uses::EXECUTED);
     scene.uses("absent", Uses::READ);
-    let fate = scene.judge(before);
-    assert!(matches!(&fate, Fate::WithTree(inputs) if inputs.len() == 1), "{fate:?}");
+    let cacheability = scene.judge(before);
+    assert!(
+        matches!(&cacheability, Cacheability::WholeTree(inputs) if inputs.len() == 1),
+        "{cacheability:?}"
+    );
     scene.uses("target/tmp/left", Uses::READ);
-    assert!(matches!(scene.judge(before), Fate::Nothing(_)), "a test has made it");
+    assert!(matches!(scene.judge(before), Cacheability::Uncacheable(_)), "a test has made it");
 }
 
 #[test]
@@ -194,7 +197,7 @@ fn leftovers_below_folders_for_results_are_passed_over_and_nothing_else() {
     assert!(scene.inputs().is_empty());
     // Read before it was cleared away.
     scene.saw(&work.join("old"), file, Uses::READ.with(Uses::REMOVED));
-    assert!(matches!(scene.doubts()[..], [Doubt::Changed(_)]));
+    assert!(matches!(scene.doubts()[..], [Uncacheable::Changed(_)]));
     // A file by itself may be a sign to somebody.
     scene.seen.paths.clear();
     let sign = scene.temporary.join("sign");
@@ -226,15 +229,15 @@ fn whoever_is_outside_must_be_vouched_for() {
     let mut scene = Scene::new();
     let address = Address::Inet("127.0.0.1:5432".parse().unwrap());
     scene.seen.peers.insert(Peer { address, reach: Reach::Outside });
-    assert_eq!(scene.doubts(), [Doubt::Peer("127.0.0.1:5432".into())]);
+    assert_eq!(scene.doubts(), [Uncacheable::Peer("127.0.0.1:5432".into())]);
     scene.seen.problems.insert(Problem::IoUring);
     assert_eq!(scene.doubts().len(), 1, "more than that something may be missing");
     scene.trusted.push("*:5432".into());
-    assert!(matches!(&scene.judge(later()), Fate::WithTree(inputs) if inputs.is_empty()));
+    assert!(matches!(&scene.judge(later()), Cacheability::WholeTree(inputs) if inputs.is_empty()));
     scene.seen.problems.clear();
     assert!(scene.inputs().is_empty());
     scene.seen.left_behind = true;
-    assert_eq!(scene.doubts(), [Doubt::LeftBehind]);
+    assert_eq!(scene.doubts(), [Uncacheable::LeftBehind]);
 }
 
 #[test]
@@ -248,17 +251,17 @@ fn what_no_digest_describes_keeps_nothing() {
     machine(&mut scene, "/proc/net", Uses::PROBED);
     assert_eq!(scene.names(), ["/proc/net"]);
     machine(&mut scene, "/proc/1/status", Uses::READ);
-    assert_eq!(scene.doubts(), [Doubt::NoFile("/proc/1/status".into())]);
+    assert_eq!(scene.doubts(), [Uncacheable::NoFile("/proc/1/status".into())]);
     scene.seen.paths.clear();
     let fifo = scene.root.join("fifo");
     rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RUSR).unwrap();
     scene.uses("fifo", Uses::PROBED);
     assert_eq!(scene.names(), ["fifo"]);
     scene.uses("fifo", Uses::READ);
-    assert_eq!(scene.doubts(), [Doubt::NoFile("fifo".into())]);
+    assert_eq!(scene.doubts(), [Uncacheable::NoFile("fifo".into())]);
     scene.seen.paths.clear();
     scene.saw(Path::new("/x"), Stamp::Unknown(13), Uses::PROBED);
-    assert!(matches!(scene.doubts()[..], [Doubt::Unreadable(_)]));
+    assert!(matches!(scene.doubts()[..], [Uncacheable::Unreadable(_)]));
 }
 
 #[derive(Clone, Debug)]
@@ -359,7 +362,7 @@ fn what_was_seen_counts_even_if_not_all_was() {
     fs::write(scene.root.join("data/f"), "1").unwrap();
     let path = scene.uses("data/f", Uses::READ);
     scene.seen.problems.insert(Problem::IoUring);
-    let Fate::WithTree(inputs) = scene.judge(later()) else { panic!() };
+    let Cacheability::WholeTree(inputs) = scene.judge(later()) else { panic!() };
     assert_eq!(inputs.len(), 1);
     fs::write(path, "2").unwrap();
     assert!(!scene.holds(&inputs));
@@ -372,10 +375,10 @@ fn what_was_seen_counts_even_if_not_all_was() {
         place: PathClass::Machine,
     };
     scene.seen.paths.insert(process.to_owned(), seen);
-    assert!(matches!(&scene.doubts()[..], [Doubt::NoFile(_)]));
+    assert!(matches!(&scene.doubts()[..], [Uncacheable::NoFile(_)]));
     // With mounts of its own that may be one of its own processes.
     scene.seen.problems.insert(Problem::Namespace("mount"));
-    assert!(matches!(scene.judge(later()), Fate::WithTree(_)));
+    assert!(matches!(scene.judge(later()), Cacheability::WholeTree(_)));
 }
 
 #[test]
@@ -391,12 +394,12 @@ fn what_changed_may_be_the_doing_of_what_was_not_seen() {
     assert_eq!(scene.doubts().len(), 3, "of a run of which all was seen it is not");
     scene.seen.problems.insert(Problem::IoUring);
     let before = SystemTime::UNIX_EPOCH;
-    assert!(matches!(scene.judge(before), Fate::WithTree(inputs) if inputs.is_empty()));
+    assert!(matches!(scene.judge(before), Cacheability::WholeTree(inputs) if inputs.is_empty()));
     // What is older than the run is none of its making: without it a run may fail.
     assert_eq!(scene.doubts().len(), 2);
     // Nor can a run be repeated that leaves something where nothing was.
     scene.seen.paths.clear();
     scene.saw(&left, Stamp::Absent, Uses::READ.with(Uses::CREATED));
     fs::write(&left, "1").unwrap();
-    assert!(matches!(scene.judge(before), Fate::Nothing(_)));
+    assert!(matches!(scene.judge(before), Cacheability::Uncacheable(_)));
 }

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::states::{States, Way};
+use super::fingerprint::{Aspect, Fingerprints};
 use crate::cache::Input;
 use crate::compiler::BuildSources;
 use crate::observer::{FileKind, Stamp};
@@ -15,13 +15,14 @@ const FOLDERS: [&str; 4] = ["tests", "examples", "benches", "src/bin"];
 const FILES: [&str; 3] = ["build.rs", "src/lib.rs", "src/main.rs"];
 
 /// The names as they were at one look.
-pub(super) struct Names(Result<Vec<Input>, String>);
+pub(super) struct DiscoveredNames(Result<Vec<Input>, String>);
 
-impl Names {
+impl DiscoveredNames {
     /// Looks at all the names that a build of `sources` goes by.
     pub(super) fn look(root: &Path, sources: &BuildSources) -> Self {
-        let mut look = Look { root, states: States::default(), inputs: Vec::new() };
-        let watched = sources.folders.iter().try_for_each(|folder| look.at(folder, Way::Names));
+        let mut look =
+            NameSearch { root, fingerprints: Fingerprints::default(), inputs: Vec::new() };
+        let watched = sources.folders.iter().try_for_each(|folder| look.at(folder, Aspect::Names));
         let found = watched
             .and_then(|()| sources.packages.iter().try_for_each(|package| look.package(package)));
         Self(found.map(|()| look.inputs))
@@ -48,20 +49,20 @@ impl Names {
     }
 }
 
-struct Look<'a> {
+struct NameSearch<'a> {
     root: &'a Path,
-    states: States,
+    fingerprints: Fingerprints,
     inputs: Vec<Input>,
 }
 
-impl Look<'_> {
-    fn at(&mut self, path: &Path, way: Way) -> Result<(), String> {
-        self.inputs.push(self.states.read(self.root, path, way)?);
+impl NameSearch<'_> {
+    fn at(&mut self, path: &Path, way: Aspect) -> Result<(), String> {
+        self.inputs.push(self.fingerprints.read(self.root, path, way)?);
         Ok(())
     }
 
     fn absence(&mut self, path: &Path) -> Result<(), String> {
-        if Stamp::of(path) == Stamp::Absent { self.at(path, Way::Content) } else { Ok(()) }
+        if Stamp::of(path) == Stamp::Absent { self.at(path, Aspect::Content) } else { Ok(()) }
     }
 
     fn package(&mut self, package: &Path) -> Result<(), String> {
@@ -74,12 +75,12 @@ impl Look<'_> {
         // Cargo follows a link here; the link itself is of the tree, or is looked at.
         let Ok(real) = folder.canonicalize() else { return Ok(()) };
         if real != folder && Stamp::of(folder).kind() == Some(FileKind::Symlink) {
-            self.at(folder, Way::Content)?;
+            self.at(folder, Aspect::Content)?;
         }
         if Stamp::of(&real).kind() != Some(FileKind::Folder) {
             return Ok(());
         }
-        self.at(&real, Way::Targets)?;
+        self.at(&real, Aspect::Targets)?;
         let entries = std::fs::read_dir(&real);
         let mut below: Vec<PathBuf> =
             entries.into_iter().flatten().flatten().map(|entry| entry.path()).collect();
@@ -107,11 +108,11 @@ mod tests {
             packages: vec![root.clone()],
             ..BuildSources::default()
         };
-        let look = || Names::look(&root, &sources);
+        let look = || DiscoveredNames::look(&root, &sources);
         let inputs = look().since(look()).unwrap();
         let holds = || {
-            let mut states = States::default();
-            inputs.iter().all(|input| states.holds(&root, input))
+            let mut fingerprints = Fingerprints::default();
+            inputs.iter().all(|input| fingerprints.holds(&root, input))
         };
         for name in ["tests/x.rs", "tests/data/main.rs", "src/lib.rs", "build.rs", "watched/x"] {
             assert!(holds());

@@ -8,10 +8,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::binary::Fate;
-use super::execute::Ran;
-use super::states::{States, Way};
-use super::{Facts, Question, Tree};
+use super::binary::Cacheability;
+use super::execute::RanTargets;
+use super::fingerprint::{Aspect, Fingerprints};
+use super::{Facts, ProjectTree, Question};
 use crate::cache::{Input, InputState};
 
 /// What a target directory's profile holds besides what cargo tells of, each named by a hash of
@@ -19,17 +19,20 @@ use crate::cache::{Input, InputState};
 const OF_CARGO: [&str; 3] = ["deps", ".fingerprint", "incremental"];
 
 /// What the outcome of these targets depends on besides the tree.
-pub(super) async fn besides<T: Tree>(
+pub(super) async fn extra_inputs<T: ProjectTree>(
     question: &Question,
     facts: &Facts,
-    ran: &Ran<'_>,
+    ran: &RanTargets<'_>,
     tree: &mut T,
 ) -> Vec<Input> {
     let root = &question.root;
     let products = Products::of(facts, &ran.products);
     let mut inputs = BTreeMap::new();
     for target in &ran.targets {
-        let (Fate::Inputs(all) | Fate::WithTree(all)) = &target.fate else { continue };
+        let (Cacheability::Observed(all) | Cacheability::WholeTree(all)) = &target.cacheability
+        else {
+            continue;
+        };
         for input in all {
             let path = root.join(&input.path);
             // One path may count for two targets in two ways, or have changed between them:
@@ -43,10 +46,10 @@ pub(super) async fn besides<T: Tree>(
         inputs.keys().map(|(path, _)| path).filter(|path| path.starts_with(root)).collect();
     let inside = inside.into_iter().cloned().collect();
     let uncounted: BTreeSet<_> = tree.uncounted(inside).await.into_iter().collect();
-    let mut states = States::default();
+    let mut fingerprints = Fingerprints::default();
     let rest = inputs.into_iter().filter_map(|((path, _), input)| {
         if path.starts_with(root) && !uncounted.contains(&path) {
-            beside_the_tree(root, &path, input, &mut states)
+            beside_the_tree(root, &path, input, &mut fingerprints)
         } else {
             Some(input)
         }
@@ -55,12 +58,17 @@ pub(super) async fn besides<T: Tree>(
 }
 
 /// What is left of an input whose content the tree's digest has.
-fn beside_the_tree(root: &Path, path: &Path, input: Input, states: &mut States) -> Option<Input> {
+fn beside_the_tree(
+    root: &Path,
+    path: &Path,
+    input: Input,
+    fingerprints: &mut Fingerprints,
+) -> Option<Input> {
     match input.state {
         InputState::Link(_) | InputState::Digest(_) | InputState::Absent => None,
         // One look is enough for the rest: no content need be read again.
-        InputState::File(_) | InputState::Program(_) if states.holds(root, &input) => {
-            Some(states.read(root, path, Way::Kind).unwrap_or(input))
+        InputState::File(_) | InputState::Program(_) if fingerprints.holds(root, &input) => {
+            Some(fingerprints.read(root, path, Aspect::Kind).unwrap_or(input))
         }
         _ => Some(input),
     }

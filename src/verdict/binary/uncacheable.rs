@@ -4,7 +4,7 @@ use std::fmt;
 
 /// A reason to keep nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::verdict) enum Doubt {
+pub(in crate::verdict) enum Uncacheable {
     /// It spoke to this address.
     Peer(String),
     /// A process of the run went on after its end.
@@ -36,7 +36,7 @@ pub(in crate::verdict) enum Doubt {
     Flaky { tests: Vec<String>, agreed: u32, wanted: u32 },
 }
 
-impl fmt::Display for Doubt {
+impl fmt::Display for Uncacheable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Peer(address) => {
@@ -75,7 +75,7 @@ impl fmt::Display for Doubt {
     }
 }
 
-impl Doubt {
+impl Uncacheable {
     /// What would have the target kept.
     pub(in crate::verdict) fn advice(&self) -> String {
         match self {

@@ -27,7 +27,7 @@ const MANY: usize = 256;
 
 /// In which way something counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Way {
+pub(super) enum Aspect {
     /// A file's permissions and content; a folder's names; a link's text.
     Content,
     /// A program's permissions and what is loaded of it.
@@ -110,16 +110,16 @@ fn number_of(kind: FileKind) -> u64 {
 
 /// Looks at paths, and remembers the digests of files for as long as their stamps prove them.
 #[derive(Debug, Default)]
-pub(super) struct States {
-    known: HashMap<(PathBuf, Way), (Stamp, Input)>,
+pub(super) struct Fingerprints {
+    known: HashMap<(PathBuf, Aspect), (Stamp, Input)>,
 }
 
-impl States {
+impl Fingerprints {
     /// The input that `path` is now, counted in this way.
     ///
     /// # Errors
     /// If that cannot be told: why, for a person.
-    pub(super) fn read(&mut self, root: &Path, path: &Path, way: Way) -> Result<Input, String> {
+    pub(super) fn read(&mut self, root: &Path, path: &Path, way: Aspect) -> Result<Input, String> {
         let stamp = Stamp::of(path);
         let place = (path.to_owned(), way);
         if let Some((then, input)) = self.known.get(&place)
@@ -151,7 +151,7 @@ impl States {
 
     /// Takes over what another process has learnt of something with this stamp, which was settled
     /// then.
-    pub(super) fn learn(&mut self, path: &Path, way: Way, stamp: Stamp, state: InputState) {
+    pub(super) fn learn(&mut self, path: &Path, way: Aspect, stamp: Stamp, state: InputState) {
         let proof = Some(digest_of_stamp(&stamp));
         let input = Input { path: path.to_owned(), state, proof };
         self.known.insert((path.to_owned(), way), (stamp, input));
@@ -166,12 +166,12 @@ impl States {
                 return file_digest(&path) == FileDigest::Known(*then);
             }
             InputState::Absent => return Stamp::of(&path) == Stamp::Absent,
-            InputState::File(_) | InputState::Link(_) => Way::Content,
-            InputState::Program(_) => Way::Program,
-            InputState::Listing(_) => Way::Names,
-            InputState::Targets(_) => Way::Targets,
+            InputState::File(_) | InputState::Link(_) => Aspect::Content,
+            InputState::Program(_) => Aspect::Program,
+            InputState::Listing(_) => Aspect::Names,
+            InputState::Targets(_) => Aspect::Targets,
             InputState::Kind(_) => return kind_of(&Stamp::of(&path)) == input.state,
-            InputState::Same(_) => Way::Same,
+            InputState::Same(_) => Aspect::Same,
         };
         if let Some(proof) = &input.proof
             && digest_of_stamp(&Stamp::of(&path)) == *proof
@@ -215,7 +215,7 @@ pub(super) fn kind_of(stamp: &Stamp) -> InputState {
 }
 
 /// What is at `path`, `stamp` being what the system says of it.
-fn state(path: &Path, way: Way, stamp: &Stamp) -> Result<InputState, String> {
+fn state(path: &Path, way: Aspect, stamp: &Stamp) -> Result<InputState, String> {
     let Stamp::Present { kind, mode, owner, .. } = stamp else {
         return match stamp {
             Stamp::Absent => Ok(InputState::Absent),
@@ -226,19 +226,19 @@ fn state(path: &Path, way: Way, stamp: &Stamp) -> Result<InputState, String> {
     visible(&mut digester, *kind, *mode, *owner);
     let odd = |why: &str| Err(format!("`{}` {why}", path.display()));
     Ok(match (way, kind) {
-        (Way::Same, _) => InputState::Same(digest_of_stamp(stamp)),
+        (Aspect::Same, _) => InputState::Same(digest_of_stamp(stamp)),
         (_, FileKind::Symlink) => {
             let text = std::fs::read_link(path)
                 .map_err(|error| format!("`{}`: {error}", path.display()))?;
             InputState::Link(Digest::of(text.as_os_str().as_bytes()))
         }
-        (Way::Kind, _) => kind_of(stamp),
-        (Way::Names, FileKind::Folder) => {
+        (Aspect::Kind, _) => kind_of(stamp),
+        (Aspect::Names, FileKind::Folder) => {
             names(path, &mut digester, |_, _| true)
                 .map_err(|error| format!("`{}`: {error}", path.display()))?;
             InputState::Listing(digester.finish())
         }
-        (Way::Targets, FileKind::Folder) => {
+        (Aspect::Targets, FileKind::Folder) => {
             // Who may look is no matter of names.
             let mut digester = Digester::new("targets 1");
             let is_target =
@@ -247,8 +247,8 @@ fn state(path: &Path, way: Way, stamp: &Stamp) -> Result<InputState, String> {
                 .map_err(|error| format!("`{}`: {error}", path.display()))?;
             InputState::Targets(digester.finish())
         }
-        (Way::Content | Way::Program, FileKind::File) => {
-            let program = way == Way::Program;
+        (Aspect::Content | Aspect::Program, FileKind::File) => {
+            let program = way == Aspect::Program;
             match if program { program_digest(path) } else { file_digest(path) } {
                 FileDigest::Known(digest) => drop(digester.digest(&digest)),
                 FileDigest::Absent => return odd("is gone"),
@@ -308,12 +308,12 @@ mod tests {
     }
 
     impl Folder {
-        fn input(&self, name: &str, way: Way) -> Input {
-            States::default().read(&self.0, &self.0.join(name), way).unwrap()
+        fn input(&self, name: &str, way: Aspect) -> Input {
+            Fingerprints::default().read(&self.0, &self.0.join(name), way).unwrap()
         }
 
         fn holds(&self, input: &Input) -> bool {
-            States::default().holds(&self.0, input)
+            Fingerprints::default().holds(&self.0, input)
         }
     }
 
@@ -364,7 +364,7 @@ mod tests {
     fn what_is_restored_is_as_it_was_whatever_its_times() {
         let dir = folder();
         fs::write(dir.0.join("f"), "one").unwrap();
-        let input = dir.input("f", Way::Content);
+        let input = dir.input("f", Aspect::Content);
         assert_eq!(input.path, Path::new("f"));
         assert!(dir.holds(&input));
         let then = dir.0.join("f").metadata().unwrap().modified().unwrap();
@@ -386,7 +386,7 @@ mod tests {
     fn a_proof_is_only_what_cannot_change_unseen() {
         let dir = folder();
         fs::write(dir.0.join("f"), "one").unwrap();
-        let mut input = dir.input("f", Way::Content);
+        let mut input = dir.input("f", Aspect::Content);
         input.proof = Some(digest_of_stamp(&Stamp::of(&dir.0.join("f"))));
         input.state = InputState::File(Digest::of(b"not read"));
         assert!(dir.holds(&input), "proven without reading");
@@ -397,18 +397,18 @@ mod tests {
     #[test]
     fn absence_links_folders_and_kinds() {
         let dir = folder();
-        let absent = dir.input("a/b", Way::Content);
+        let absent = dir.input("a/b", Aspect::Content);
         assert_eq!(absent.state, InputState::Absent);
         assert!(dir.holds(&absent));
         fs::create_dir(dir.0.join("a")).unwrap();
         assert!(dir.holds(&absent));
-        let (listed, kind) = (dir.input("a", Way::Names), dir.input("a", Way::Kind));
+        let (listed, kind) = (dir.input("a", Aspect::Names), dir.input("a", Aspect::Kind));
         fs::write(dir.0.join("a/b"), "").unwrap();
         assert!(!dir.holds(&absent) && !dir.holds(&listed) && dir.holds(&kind));
         fs::remove_file(dir.0.join("a/b")).unwrap();
         assert!(dir.holds(&listed));
         symlink("a", dir.0.join("l")).unwrap();
-        for way in [Way::Content, Way::Kind, Way::Names, Way::Program] {
+        for way in [Aspect::Content, Aspect::Kind, Aspect::Names, Aspect::Program] {
             let link = dir.input("l", way);
             assert!(dir.holds(&link));
             fs::remove_file(dir.0.join("l")).unwrap();
@@ -418,7 +418,7 @@ mod tests {
             symlink("a", dir.0.join("l")).unwrap();
         }
         fs::write(dir.0.join("a/x"), "").unwrap();
-        let listed = dir.input("a", Way::Names);
+        let listed = dir.input("a", Aspect::Names);
         fs::remove_file(dir.0.join("a/x")).unwrap();
         fs::create_dir(dir.0.join("a/x")).unwrap();
         assert!(!dir.holds(&listed), "another kind of the same name");
@@ -428,7 +428,7 @@ mod tests {
     fn the_very_same_is_not_another_of_the_same_content() {
         let dir = folder();
         fs::write(dir.0.join("f"), "one").unwrap();
-        let same = dir.input("f", Way::Same);
+        let same = dir.input("f", Aspect::Same);
         assert!(dir.holds(&same));
         fs::copy(dir.0.join("f"), dir.0.join("g")).unwrap();
         fs::rename(dir.0.join("g"), dir.0.join("f")).unwrap();

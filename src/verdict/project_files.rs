@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use self::beyond::{Beyond, Loose, View};
-use super::{Facts, Look, Question};
+use super::{Facts, Question, TreeState};
 use crate::cache::Cache;
 use crate::hasher::{self, Changes, CodeHasher, DirChange, GlobError, Options, Snapshot};
 use crate::model::{Digest, Digester};
@@ -29,7 +29,7 @@ pub enum Refresh {
 
 /// A moment in the life of a scope.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mark {
+pub struct FilesMark {
     tree: hasher::Mark,
     loose: Loose,
     /// Which scope, following which question: another one counts other files.
@@ -37,7 +37,7 @@ pub struct Mark {
 }
 
 /// A project's tree that follows its manifests.
-pub struct Scope {
+pub struct ProjectFiles {
     root: PathBuf,
     hasher: CodeHasher,
     options: Options,
@@ -59,7 +59,7 @@ fn new_epoch() -> u64 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-impl Scope {
+impl ProjectFiles {
     /// The scope of a question. Nothing is read yet.
     ///
     /// # Errors
@@ -172,7 +172,7 @@ impl Scope {
 
     /// The snapshot as the last refresh left it.
     #[must_use]
-    pub fn look(&self) -> Look<Mark> {
+    pub fn look(&self) -> TreeState<FilesMark> {
         let mut doubts = self.doubts.clone();
         doubts.extend(self.beyond.doubts.iter().cloned());
         let digest = match self.hasher.snapshot() {
@@ -183,13 +183,13 @@ impl Scope {
             Snapshot::Unknown { why } => Err(doubts.into_iter().chain(why).collect()),
         };
         let (tree, loose) = (self.hasher.mark(), self.beyond.loose.clone());
-        Look { digest, mark: Mark { tree, loose, epoch: self.epoch } }
+        TreeState { digest, mark: FilesMark { tree, loose, epoch: self.epoch } }
     }
 
     /// Which files were touched since `mark`, as far as the last refresh saw; workspace-relative.
     /// `None` for a mark of another scope, or of this one when it followed another question.
     #[must_use]
-    pub fn changed_since(&self, mark: &Mark) -> Option<Vec<String>> {
+    pub fn changed_since(&self, mark: &FilesMark) -> Option<Vec<String>> {
         if mark.epoch != self.epoch {
             return None;
         }
@@ -202,7 +202,7 @@ impl Scope {
 
     /// Whether `mark` is of this scope, following the question that it follows now.
     #[must_use]
-    pub fn knows(&self, mark: &Mark) -> bool {
+    pub fn knows(&self, mark: &FilesMark) -> bool {
         mark.epoch == self.epoch
     }
 
@@ -291,9 +291,9 @@ mod tests {
         let settings = settings.settings_for(&root).clone();
         let question = Question::of_project(&root, environment, settings);
         let facts = Facts::gather(&question, &base.join("memo")).unwrap();
-        let mut scope = Scope::new(&question, &facts).unwrap();
+        let mut scope = ProjectFiles::new(&question, &facts).unwrap();
         assert!(scope.reaches_beyond(), "nothing is known yet");
-        let look = |scope: &mut Scope| {
+        let look = |scope: &mut ProjectFiles| {
             scope.refresh(Refresh::Folders(BTreeSet::from([root.clone()])), &mut |_| {});
             let walked = scope.directories().any(|folder| !folder.starts_with(&root));
             (scope.reaches_beyond(), walked)
