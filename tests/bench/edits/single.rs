@@ -1,54 +1,58 @@
 //! Single edits of one source file, as text: a comment in place, a comment that moves lines, a
 //! private function's body, a test's body, a new test, a public signature, a fixture, a manifest.
 //!
-//! Each edit is made on the original files, not on top of the edit before, and none of them breaks
-//! the build or a test: what is measured is the wait, not the failure.
+//! Each edit is made on the original files and undoes the edit before, and none of them breaks the
+//! build or a test: what is measured is the wait, not the failure.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// An edit: its name, and the whole content of each file that differs from the commit.
+/// An edit: its name, and the whole content of each file that an edit of this play changes.
 pub(crate) struct Edit {
     pub(crate) name: &'static str,
     pub(crate) files: Vec<(PathBuf, Vec<u8>)>,
 }
 
-/// The edits that `file` allows, each followed by the way back to the original.
+/// The edits that `file` allows.
 pub(crate) fn all(clone: &Path, file: &Path, fixture: Option<&Path>) -> Result<Vec<Edit>, String> {
-    let read = |file: &Path| {
-        let bytes = fs::read(clone.join(file));
-        bytes.map_err(|error| format!("read {}: {error}", file.display()))
-    };
-    let original = read(file)?;
-    let text = String::from_utf8(original.clone())
+    let manifest = manifest_of(clone, file)?;
+    let mut originals = Vec::new();
+    for path in [Some(file), fixture, Some(&manifest)].into_iter().flatten() {
+        let bytes = fs::read(clone.join(path));
+        let bytes = bytes.map_err(|error| format!("read {}: {error}", path.display()))?;
+        originals.push((path.to_owned(), bytes));
+    }
+    let text = String::from_utf8(originals[0].1.clone())
         .map_err(|_| format!("{} is no UTF-8", file.display()))?;
-    let sources = [
-        ("a comment in place", comment_in_place(&text)),
-        ("a comment that moves lines", Some(format!("// edited\n{text}"))),
-        ("a private function's body", private_body(&text)),
-        ("a test's body", test_body(&text)),
-        ("a new test", Some(format!("{text}{NEW_TEST}"))),
-        ("a public signature", Some(format!("{text}{NEW_SIGNATURE}"))),
+    let with = |path: &Path, more: &[u8]| {
+        let original = originals.iter().find(|(original, _)| original == path);
+        original.map(|(_, bytes)| [bytes, more].concat())
+    };
+    let source = |edited: Option<String>| (Some(file), edited.map(String::into_bytes));
+    let edited = [
+        ("a comment in place", source(comment_in_place(&text))),
+        ("a comment that moves lines", source(Some(format!("// edited\n{text}")))),
+        ("a private function's body", source(private_body(&text))),
+        ("a test's body", source(test_body(&text))),
+        ("a new test", source(Some(format!("{text}{NEW_TEST}")))),
+        ("a public signature", source(Some(format!("{text}{NEW_SIGNATURE}")))),
+        ("a fixture", (fixture, fixture.and_then(|fixture| with(fixture, b"\n")))),
+        ("a manifest", (Some(&*manifest), with(&manifest, NEW_METADATA))),
     ];
     let mut edits = Vec::new();
-    let mut add = |name, file: &Path, edited: Vec<u8>, original: &[u8]| {
-        edits.push(Edit { name, files: vec![(file.to_owned(), edited)] });
-        edits.push(Edit { name: "back", files: vec![(file.to_owned(), original.to_vec())] });
-    };
-    for (name, edited) in sources {
-        match edited {
-            Some(edited) => add(name, file, edited.into_bytes(), &original),
-            None => println!("{} has no place for {name}", file.display()),
+    for (name, (path, content)) in edited {
+        let (Some(path), Some(content)) = (path, content) else {
+            println!("{}: no place for {name}", file.display());
+            continue;
+        };
+        let mut files = originals.clone();
+        for (original, bytes) in &mut files {
+            if original == path {
+                bytes.clone_from(&content);
+            }
         }
+        edits.push(Edit { name, files });
     }
-    if let Some(fixture) = fixture {
-        let original = read(fixture)?;
-        add("a fixture", fixture, [&original[..], b"\n"].concat(), &original);
-    }
-    let manifest = manifest_of(clone, file)?;
-    let original = read(&manifest)?;
-    let edited = [&original[..], b"\n[package.metadata.edited]\nby = \"hand\"\n"].concat();
-    add("a manifest", &manifest, edited, &original);
     Ok(edits)
 }
 
@@ -56,12 +60,17 @@ pub(crate) fn all(clone: &Path, file: &Path, fixture: Option<&Path>) -> Result<V
 pub(crate) fn write(clone: &Path, files: &[(PathBuf, Vec<u8>)]) -> Result<(), String> {
     for (file, content) in files {
         let path = clone.join(file);
+        // A file that is saved without a change would be built again.
+        if fs::read(&path).is_ok_and(|now| now == *content) {
+            continue;
+        }
         fs::write(&path, content).map_err(|error| format!("write {}: {error}", path.display()))?;
     }
     Ok(())
 }
 
 const NEW_TEST: &str = "\n#[cfg(test)]\nmod edited {\n    #[test]\n    fn edited() {}\n}\n";
+const NEW_METADATA: &[u8] = b"\n[package.metadata.edited]\nby = \"hand\"\n";
 const NEW_SIGNATURE: &str = "\n/// Edited.\n#[doc(hidden)]\npub fn edited(_: u8) {}\n";
 
 /// A word more in the first plain comment.
