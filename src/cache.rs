@@ -1,45 +1,44 @@
-//! Records of test runs by content: what was proven once need not be run again.
+//! Records of test runs by content: a run that was proven once need not be repeated.
 //!
 //! A record is found by its [`RecordKey`], a digest of everything that decides the outcome. It answers
 //! ([`Lookup::Hit`]) only if it is green, whole, young enough and not from the future; in every
-//! other case [`MissReason`] says why not, and an unreadable file is one of those cases and never an
-//! error. Whether a record's [`Input`]s are still what they were is for the caller to see: the
-//! cache knows no workspace.
+//! other case [`MissReason`] says why not. An unreadable file is a miss, never an error. The caller
+//! checks whether a record's [`Input`]s are unchanged, because the cache knows no workspace.
 //!
-//! Records are files, one a key, that are written under another name and renamed into place, so
-//! that any number of processes may read and write at once without ever seeing half of one. Only
-//! removing needs a lock. Nothing waits for the disk: a file that a power failure cut short is
-//! found out by the digest inside.
+//! Records are files, one for each key. They are written under another name and renamed into
+//! place, so that any number of processes can read and write at once and never see half a file.
+//! Only removal needs a lock. Writes do not wait for the disk: the digest inside a file tells when
+//! a power failure has cut it short.
 //!
 //! | module | what it knows |
 //! |---|---|
-//! | `record` | what a record says |
-//! | `format` | how it lies in a file and proves itself |
-//! | `layout` | where files lie and which names are ours |
-//! | `files` | whole writes, suspicious reads, patient locks |
-//! | `memory` | the records that were read last |
+//! | `record` | the content of a record |
+//! | `format` | the file format, with its digest |
+//! | `layout` | paths, and which names are ours |
+//! | `files` | atomic writes, checked reads, locks with a time-out |
+//! | `recent_records` | the records that were read last |
 //! | `index` | which project keeps which records |
-//! | `retention` | what may go, as a pure plan |
-//! | `programs` | what is loaded of the programs that cargo calls |
-//! | `put` | keeping records and listings |
-//! | `sweep` | statistics, `clear`, carrying out a plan |
-//! | `gc` | what is odd, unfinished or abandoned |
-//! | `state` | counts and the last verdict of a project |
-//! | `targets` | target directories that projects have to themselves |
+//! | `retention` | which records may be removed, as a pure plan |
+//! | `programs` | digests of the loadable parts of programs |
+//! | `put` | storing records and listings |
+//! | `sweep` | statistics, `clear`, and carrying out a removal plan |
+//! | `gc` | malformed, unfinished and abandoned files |
+//! | `state` | counts, last verdict and other small state of a project |
+//! | `target_dirs` | target directories that the service builds into |
 
 mod files;
 mod format;
 mod gc;
 mod index;
 mod layout;
-mod memory;
 mod programs;
 mod put;
+mod recent_records;
 mod record;
 mod retention;
 mod state;
 mod sweep;
-mod targets;
+mod target_dirs;
 
 pub use gc::GcOptions;
 pub use put::{PutError, StoredRecord};
@@ -49,7 +48,7 @@ pub use state::{
     FlakyTest, InseparablePackages, LastVerdict, ProjectState, StateError, Uncached, UncachedCall,
 };
 pub use sweep::{CacheItem, ProjectStats, RemovedItem, Stats, SweepError, SweepReport};
-pub use targets::{OwnTargetDir, mark_own_target_dir, own_target_dirs, remove_leftovers};
+pub use target_dirs::{OwnTargetDir, mark_own_target_dir, own_target_dirs, remove_leftovers};
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -63,9 +62,9 @@ use tracing::warn;
 use crate::model::{Timestamp, Verdict};
 use files::{Stamp, Unread};
 use layout::Layout;
-use memory::RecentRecords;
+use recent_records::RecentRecords;
 
-/// How much is kept.
+/// Limits on the size and age of the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// How many distinct snapshots a project keeps records of; at least one.
@@ -83,7 +82,7 @@ impl Default for Limits {
     }
 }
 
-/// What a question to the cache came to.
+/// The cache's answer to a look-up.
 #[derive(Clone, Debug)]
 pub enum Lookup {
     /// Green, if the record's inputs are still what they were.
@@ -92,21 +91,21 @@ pub enum Lookup {
     Miss(MissReason),
 }
 
-/// RemovalReason the cache has no answer.
+/// Why the cache has no answer.
 #[derive(Clone, Debug)]
 pub enum MissReason {
-    /// Nothing was recorded for this key, or it is not kept any more.
+    /// There is no record of this key, or it was evicted.
     Absent,
     /// The record is older than records may be.
     Expired {
         /// How old it is.
         age: Duration,
     },
-    /// The record was made later than it is now: the clock was set back, and ages mean nothing.
+    /// The record's time is in the future: the clock was set back, so that ages mean nothing.
     FromTheFuture,
-    /// The file is not a readable record: what is odd about it.
+    /// The file is not a readable record; the text says why.
     Malformed(String),
-    /// These tests failed. That is known, but it is no answer: they must run again.
+    /// These tests failed. A failure is never answered from the cache: they must run again.
     NotGreen(Arc<Record>),
 }
 
@@ -129,14 +128,14 @@ impl fmt::Display for MissReason {
 #[derive(Debug)]
 pub struct Cache {
     layout: Layout,
-    memory: Mutex<RecentRecords>,
+    recent: Mutex<RecentRecords>,
 }
 
 impl Cache {
     /// The cache in this folder, which need not exist: it is created with the first record.
     pub fn open(cache_dir: impl Into<PathBuf>) -> Self {
         let layout = Layout { root: cache_dir.into() };
-        Self { layout, memory: Mutex::default() }
+        Self { layout, recent: Mutex::default() }
     }
 
     /// The folder.
@@ -148,16 +147,16 @@ impl Cache {
     /// Asks for the record of `key`, which may be `ttl` old.
     pub fn get(&self, key: &RecordKey, now: Timestamp, ttl: Duration) -> Lookup {
         match self.read(key) {
-            Ok(record) => judge(record, now, ttl),
+            Ok(record) => look_up(record, now, ttl),
             Err(reason) => Lookup::Miss(reason),
         }
     }
 
     /// The newest record of a project and selection, whatever its key, age and verdict: what
-    /// explanations compare with. Never an answer.
+    /// explanations compare with. It is never an answer.
     #[must_use]
-    pub fn latest(&self, project: &Path, selection: &str) -> Option<Record> {
-        let digest = record::project_digest(project);
+    pub fn latest(&self, workspace_root: &Path, selection: &str) -> Option<Record> {
+        let digest = record::project_digest(workspace_root);
         let tag = layout::selection_tag(selection);
         // A folder that cannot be read is a project without records.
         let mut claims = index::claims_of(&self.layout, digest).unwrap_or_default();
@@ -172,11 +171,11 @@ impl Cache {
     }
 
     /// All readable records of a project and selection, whatever their age and verdict, the newest
-    /// first. Nothing of them is an answer before its key, age and inputs have been looked at.
+    /// first. None is an answer before its key, age and inputs have been checked.
     #[must_use]
-    pub fn records_of(&self, project: &Path, selection: &str) -> Vec<Record> {
+    pub fn records_of(&self, workspace_root: &Path, selection: &str) -> Vec<Record> {
         let tag = layout::selection_tag(selection);
-        let claims = index::claims_of(&self.layout, record::project_digest(project));
+        let claims = index::claims_of(&self.layout, record::project_digest(workspace_root));
         let keys: BTreeSet<RecordKey> = claims
             .unwrap_or_default()
             .iter()
@@ -185,18 +184,20 @@ impl Cache {
             .collect();
         let load = |key: &RecordKey| Some(index::load(&self.layout, key).ok()?.0);
         let mut records: Vec<_> = keys.iter().filter_map(load).collect();
-        records.retain(|record| record.selection == selection && record.project == project);
+        records.retain(|record| {
+            record.selection == selection && record.workspace_root == workspace_root
+        });
         records.sort_unstable_by_key(|record| Reverse(record.created));
         records
     }
 
-    /// The record as it lies on the disk or is remembered, whatever it says.
+    /// The record from the disk or from memory, whatever its verdict.
     fn read(&self, key: &RecordKey) -> Result<Arc<Record>, MissReason> {
         let path = self.layout.record(key);
         // The clock before the file: a file that changes from here on cannot look settled.
         let now = SystemTime::now();
         if let Ok(metadata) = path.symlink_metadata()
-            && let Some(record) = self.memory().get(key, &Stamp::of(&metadata))
+            && let Some(record) = self.recent().get(key, &Stamp::of(&metadata))
         {
             return Ok(record);
         }
@@ -204,12 +205,12 @@ impl Cache {
             Ok((record, stamp)) => {
                 let record = Arc::new(record);
                 if stamp.is_settled(now) {
-                    self.memory().insert(stamp, Arc::clone(&record));
+                    self.recent().insert(stamp, Arc::clone(&record));
                 }
                 Ok(record)
             }
             Err(unread) => {
-                self.memory().forget(key);
+                self.recent().forget(key);
                 let reason = match unread {
                     Unread::Absent => return Err(MissReason::Absent),
                     Unread::Malformed(reason) => reason,
@@ -221,14 +222,14 @@ impl Cache {
         }
     }
 
-    /// A thread that panicked inside left at worst a record forgotten: the stamps still hold.
-    fn memory(&self) -> std::sync::MutexGuard<'_, RecentRecords> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The recent records. A poisoned lock is harmless: at worst a record is not remembered.
+    fn recent(&self) -> std::sync::MutexGuard<'_, RecentRecords> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Whether a readable record is an answer.
-fn judge(record: Arc<Record>, now: Timestamp, ttl: Duration) -> Lookup {
+/// Whether a readable record may answer.
+fn look_up(record: Arc<Record>, now: Timestamp, ttl: Duration) -> Lookup {
     if record.verdict != Verdict::Pass {
         return Lookup::Miss(MissReason::NotGreen(record));
     }

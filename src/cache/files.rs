@@ -1,7 +1,7 @@
-//! Files that are written whole or not at all, read with suspicion, and locked with patience.
+//! Atomic writes, checked reads, and locks with a time-out.
 //!
-//! Nothing here is flushed to the disk (`fsync`) unless it is asked for: that takes milliseconds,
-//! and a record that a power failure cut short is found out by its digest and is a miss.
+//! Nothing is flushed to the disk (`fsync`) unless the caller asks for it: a flush takes
+//! milliseconds, and the digest tells when a power failure has cut a record short (a miss).
 
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
@@ -15,8 +15,8 @@ use super::layout::UNFINISHED;
 
 /// A file larger than this is not read: no record of ours gets near it.
 const READ_LIMIT: u64 = 256 << 20;
-/// How often a folder that somebody removes at the same moment is made again.
-const ATTEMPTS: u32 = 16;
+/// How often a folder is created again that another process removes at the same moment.
+const FOLDER_ATTEMPTS: u32 = 16;
 /// How old a file must be at the time when it is read for its stamp to tell it from a later one.
 /// In nanoseconds, and far more than the coarsest clock by which a file system stamps its files.
 const SETTLED: i128 = if cfg!(test) { 50_000_000 } else { 1_000_000_000 };
@@ -56,20 +56,20 @@ impl Stamp {
     }
 }
 
-/// RemovalReason a file gave nothing.
+/// Why a file was not read.
 #[derive(Debug)]
 pub(super) enum Unread {
-    /// There is none.
+    /// There is no file.
     Absent,
-    /// There is something that is no readable file of ours.
+    /// There is something else than a readable file of ours; the text says what.
     Malformed(String),
-    /// It may well be one, but this process cannot read it now (too many open files, a bad disk).
+    /// This process cannot read it now (too many open files, a bad disk).
     Failed(io::Error),
 }
 
 impl Unread {
     fn from_io(error: io::Error) -> Self {
-        // What `O_NOFOLLOW` says of a link and `open` says of a socket.
+        // `O_NOFOLLOW` fails like this for a link, and `open` for a socket.
         let no_file =
             [libc::ELOOP, libc::ENXIO, libc::EOPNOTSUPP].map(Some).contains(&error.raw_os_error());
         let kind = error.kind();
@@ -83,7 +83,7 @@ impl Unread {
     }
 }
 
-/// What a person can do about a folder that cannot be written.
+/// The remedy for a folder that cannot be written, for a person.
 pub(super) fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
@@ -99,7 +99,7 @@ pub(super) fn remedy(error: &io::Error) -> &'static str {
     }
 }
 
-/// The nearest thing on the way to `path` that exists: what an error is about.
+/// The nearest existing ancestor of `path`: an error message names it.
 pub(super) fn nearest(path: &Path) -> &Path {
     path.ancestors().skip(1).find(|dir| dir.symlink_metadata().is_ok()).unwrap_or(path)
 }
@@ -123,15 +123,15 @@ pub(super) fn read(path: &Path) -> Result<(Vec<u8>, Stamp), Unread> {
     Ok((bytes, stamp))
 }
 
-/// The longest file of which [`read_short`] reads all, in bytes.
-const SHORT: usize = 8 * 1024;
+/// The longest file that [`read_short`] reads whole, in bytes.
+const SHORT_FILE: usize = 8 * 1024;
 
-/// Reads a short file with as few calls of the system as there can be. Never waits; what is longer
-/// is cut, as is whatever else is no file of ours: the caller has a digest to tell.
+/// Reads a short file with as few system calls as possible. It never waits. A longer file is cut:
+/// the caller's digest tells.
 pub(super) fn read_short(path: &Path) -> io::Result<Vec<u8>> {
     let flags = libc::O_NONBLOCK | libc::O_NOFOLLOW;
     let mut file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-    let mut bytes = vec![0; SHORT];
+    let mut bytes = vec![0; SHORT_FILE];
     let count = file.read(&mut bytes)?;
     bytes.truncate(count);
     Ok(bytes)
@@ -151,8 +151,7 @@ pub(super) enum Durability {
     Power,
 }
 
-/// A file with all its bytes, in the folder where it will lie, under a name that nobody reads.
-/// Dropping it removes it.
+/// A file with all its bytes, in its later folder, under a temporary name. Dropping it removes it.
 pub(super) fn prepare(path: &Path, parts: &[&[u8]], how: Durability) -> io::Result<NamedTempFile> {
     // Every path of `Layout` lies in a folder.
     let dir = path.parent().ok_or(ErrorKind::InvalidInput)?;
@@ -190,12 +189,12 @@ pub(super) fn touch(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Does `what` in `dir`, making the folder as often as another process tidies it away.
+/// Does `what` in `dir`, and creates the folder again as often as another process removes it.
 fn retrying<T>(dir: &Path, mut what: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     let mut attempt = 0;
     loop {
         match what() {
-            Err(error) if error.kind() == ErrorKind::NotFound && attempt < ATTEMPTS => {
+            Err(error) if error.kind() == ErrorKind::NotFound && attempt < FOLDER_ATTEMPTS => {
                 attempt += 1;
                 match create_folder(dir) {
                     // A folder above it was tidied away between two steps of the creation.
@@ -239,30 +238,26 @@ pub(super) fn names(dir: &Path) -> io::Result<Vec<(String, fs::FileType)>> {
 #[derive(Debug)]
 pub(super) struct Lock(Option<File>);
 
-/// Who may hold a lock at the same time.
+/// Who else may hold a lock at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {
     /// Others with shared access.
     Shared,
-    /// Nobody.
+    /// No other process.
     Exclusive,
 }
 
 impl Lock {
-    /// Takes the lock, waiting no longer than `patience`: a holder that was stopped in a debugger
-    /// must not stop everyone else. `None` if it is still held then.
+    /// Takes the lock, waiting at most `timeout`: a holder that is stopped in a debugger must not
+    /// stop everyone else. `None` if another process still holds it then.
     ///
-    /// Where the file system knows no locks, the caller goes on without one.
-    pub(super) fn take(
-        path: &Path,
-        access: Access,
-        patience: Duration,
-    ) -> io::Result<Option<Self>> {
+    /// On a file system without locks, the caller goes on without one.
+    pub(super) fn take(path: &Path, access: Access, timeout: Duration) -> io::Result<Option<Self>> {
         let dir = path.parent().ok_or(ErrorKind::InvalidInput)?;
         let file = retrying(dir, || {
             OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)
         })?;
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + timeout;
         loop {
             let tried = match access {
                 Access::Shared => file.try_lock_shared(),
@@ -275,7 +270,7 @@ impl Lock {
                         return Ok(None);
                     }
                     // The kernel has no lock that waits for a time; this wait is bounded by
-                    // `patience`, and the holders need microseconds.
+                    // `timeout`, and the holders need microseconds.
                     std::thread::park_timeout(Duration::from_micros(300));
                 }
                 Err(fs::TryLockError::Error(error)) if error.kind() == ErrorKind::Interrupted => {}
@@ -323,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_regular_file_is_odd_and_never_waited_for() {
+    fn anything_but_a_regular_file_is_malformed_and_never_waited_for() {
         let dir = tempfile::tempdir().unwrap();
         #[cfg(target_os = "linux")]
         {
@@ -342,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn a_young_stamp_is_not_trusted() {
+    fn a_recent_stamp_is_not_trusted() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
         fs::write(&path, "x").unwrap();
@@ -354,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn locks_exclude_each_other_and_patience_ends() {
+    fn locks_exclude_each_other_and_time_out() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lock");
         let take = |access| Lock::take(&path, access, Duration::ZERO).unwrap();

@@ -1,12 +1,11 @@
-//! How a value lies in a file: JSON that a person can read, and that proves itself.
+//! The file format: JSON that a person can read, with a digest that proves it whole.
 //!
 //! ```json
 //! {"format":1,"kind":"record","digest":"<64 hex>","payload":{…}}
 //! ```
 //!
-//! The digest is over the payload's bytes as they stand. The header is compared byte by byte
-//! instead of being parsed, so that every single changed, missing or additional byte of the file
-//! is noticed.
+//! The digest covers the payload's bytes as they are. The header is compared byte by byte instead
+//! of being parsed, so that every changed, missing or additional byte of the file is noticed.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -36,7 +35,7 @@ pub(super) fn encode<T: Serialize>(kind: &str, value: &T) -> serde_json::Result<
 /// The value in a file's bytes.
 ///
 /// # Errors
-/// What is odd about them, as a fragment for a message.
+/// How they are malformed, as a fragment for a message.
 pub(super) fn decode<T: DeserializeOwned>(kind: &str, bytes: &[u8]) -> Result<T, String> {
     if bytes.is_empty() {
         return Err("empty".to_owned());

@@ -1,5 +1,5 @@
-//! Garbage collection: finds what is odd, unfinished or abandoned, mends the index, and brings
-//! everything back within its bounds.
+//! Garbage collection: removes malformed, unfinished and abandoned files, repairs the index, and
+//! enforces the limits.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,31 +12,32 @@ use super::index::{self, RecordFile};
 use super::layout::{Layout, RecordClaim, UNFINISHED};
 use super::programs::{self, MemoSubject};
 use super::record::{RecordKey, project_digest};
-use super::retention::{self, ABANDONED, CacheContents, RemovalReason};
+use super::retention::{self, ABANDONED_AFTER, CacheContents, RemovalReason};
 use super::sweep::{
     CacheItem, SweepError, SweepReport, carry_out, holdings, remove, remove_files, tidy,
 };
 use super::{Cache, Limits, put};
 use crate::model::{Digest, Timestamp};
 
-/// How old an unfinished file or an unclaimed manifest must be: its writer may still be at work.
-const GRACE: Duration = Duration::from_secs(60 * 60);
-/// How long the counts of a project are kept after its last answer.
-const FORGOTTEN: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// How old an unfinished file or an unclaimed manifest must be: its writer may still be running.
+const WRITER_GRACE: Duration = Duration::from_secs(60 * 60);
+/// How long after a project's last answer its counts are removed.
+const STATE_UNUSED_FOR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// What garbage collection goes by.
+/// Options of [`Cache::gc`].
 #[derive(Clone, Debug, Default)]
 pub struct GcOptions {
-    /// The bounds.
+    /// The limits.
     pub limits: Limits,
     /// How many snapshots single projects keep, where that differs from `limits`.
     pub keep: BTreeMap<PathBuf, usize>,
-    /// Only tell what would go.
+    /// Only report the files that would be removed.
     pub dry_run: bool,
 }
 
 impl Cache {
-    /// Removes what is odd, unfinished, abandoned, or beyond the bounds, and mends the index.
+    /// Removes malformed, unfinished and abandoned files and all beyond the limits, and repairs the
+    /// index.
     /// Every record is read and checked, before the lock is taken.
     ///
     /// # Errors
@@ -48,10 +49,10 @@ impl Cache {
         }
         let failed = self.sweep_error();
         // The slow part comes before the lock: writers must not wait while everything is read.
-        let odd = odd_files(&self.layout, &mut report).map_err(&failed)?;
+        let malformed = malformed_files(&self.layout, &mut report).map_err(&failed)?;
         let _held = if options.dry_run { None } else { Some(self.lock_out()?) };
-        let gone = remove_odd(odd, options.dry_run, &mut report);
-        // From here on the index is read under the lock: nobody adds a record or a claim.
+        let gone = remove_malformed(malformed, options.dry_run, &mut report);
+        // From here on the index is read under the lock: no process adds a record or a claim.
         let mut records = index::record_files(&self.layout).map_err(&failed)?;
         records.retain(|file| !gone.contains(&file.path));
         let mut holdings = holdings(&self.layout).map_err(&failed)?;
@@ -67,7 +68,7 @@ impl Cache {
         // A process that ended between its claim and its record leaves the claim alone.
         let (claims, dangling): (Vec<RecordClaim>, Vec<RecordClaim>) =
             holdings.claims.into_iter().partition(|claim| sizes.contains_key(&claim.key));
-        holdings.claims = mend_sizes(&self.layout, claims, &sizes, options.dry_run, &mut report);
+        holdings.claims = update_sizes(&self.layout, claims, &sizes, options.dry_run, &mut report);
         let (unclaimed, used) = split_manifests(&self.layout, &holdings, now).map_err(&failed)?;
         holdings.manifests = used;
         let keeps: BTreeMap<Digest, usize> =
@@ -95,15 +96,14 @@ impl Cache {
     }
 }
 
-/// Removes the odd files that still are what was looked at, and not good ones that have taken
-/// their places.
-fn remove_odd(
-    odd: Vec<UnreadableFile>,
+/// Removes the malformed files, but not good ones that have replaced them in the meantime.
+fn remove_malformed(
+    malformed: Vec<UnreadableFile>,
     dry_run: bool,
     report: &mut SweepReport,
 ) -> BTreeSet<PathBuf> {
     let mut gone = BTreeSet::new();
-    for UnreadableFile { item, path, stamp, why } in odd {
+    for UnreadableFile { item, path, stamp, why } in malformed {
         if path.symlink_metadata().is_ok_and(|metadata| Stamp::of(&metadata) == stamp) {
             remove(&path, item, stamp.size(), why, dry_run, report);
             gone.insert(path);
@@ -112,9 +112,8 @@ fn remove_odd(
     gone
 }
 
-/// Brings the sizes in the claims' names up to date: another project may have written the record
-/// again.
-fn mend_sizes(
+/// Updates the sizes in the claims' names: another project may have written a record again.
+fn update_sizes(
     layout: &Layout,
     mut claims: Vec<RecordClaim>,
     sizes: &BTreeMap<RecordKey, u64>,
@@ -139,37 +138,42 @@ fn mend_sizes(
 struct UnreadableFile {
     item: CacheItem,
     path: PathBuf,
-    /// What it was before it was looked at.
+    /// Its stamp before it was read.
     stamp: Stamp,
     why: RemovalReason,
 }
 
-/// Records and manifests that are not readable as such, as they were when they were looked at.
-fn odd_files(layout: &Layout, report: &mut SweepReport) -> io::Result<Vec<UnreadableFile>> {
-    let mut odd = Vec::new();
-    let mut judge = |item: CacheItem, path: PathBuf, looked: &dyn Fn() -> Result<(), Unread>| {
-        // The stamp before the look: a file that is replaced in between has another one later.
+/// Records and manifests that are not readable as such, with their stamps.
+fn malformed_files(layout: &Layout, report: &mut SweepReport) -> io::Result<Vec<UnreadableFile>> {
+    let mut malformed = Vec::new();
+    let mut check = |item: CacheItem, path: PathBuf, looked: &dyn Fn() -> Result<(), Unread>| {
+        // The stamp comes before the read: a file that is replaced in between has another one.
         let Ok(metadata) = path.symlink_metadata() else { return };
         match looked() {
             Ok(()) | Err(Unread::Absent) => {}
             Err(Unread::Malformed(what)) => {
                 let stamp = Stamp::of(&metadata);
-                odd.push(UnreadableFile { item, path, stamp, why: RemovalReason::Malformed(what) });
+                malformed.push(UnreadableFile {
+                    item,
+                    path,
+                    stamp,
+                    why: RemovalReason::Malformed(what),
+                });
             }
             Err(Unread::Failed(error)) => report.failed.push((path, error)),
         }
     };
     for RecordFile { key, path, .. } in index::record_files(layout)? {
-        judge(CacheItem::Record(key), path, &|| index::load(layout, &key).map(drop));
+        check(CacheItem::Record(key), path, &|| index::load(layout, &key).map(drop));
     }
     for (hash, path, _) in index::manifest_files(layout)? {
         let at = path.clone();
-        judge(CacheItem::Manifest(hash), path, &|| put::read_manifest(&at).map(drop));
+        check(CacheItem::Manifest(hash), path, &|| put::read_manifest(&at).map(drop));
     }
-    Ok(odd)
+    Ok(malformed)
 }
 
-/// Manifests that no record belongs to and nobody is about to use, and the others with their sizes.
+/// Manifests without a record that are too old to wait for one, and the others with their sizes.
 fn split_manifests(
     layout: &Layout,
     holdings: &CacheContents,
@@ -178,7 +182,7 @@ fn split_manifests(
     let needed: BTreeSet<&Digest> = holdings.claims.iter().map(|claim| &claim.code_hash).collect();
     let (mut unclaimed, mut used) = (Vec::new(), BTreeMap::new());
     for (hash, _, metadata) in index::manifest_files(layout)? {
-        if !needed.contains(&hash) && older_than(&metadata, GRACE, now) {
+        if !needed.contains(&hash) && older_than(&metadata, WRITER_GRACE, now) {
             unclaimed.push(hash);
         } else {
             used.insert(hash, metadata.len());
@@ -193,11 +197,11 @@ fn older_than(metadata: &fs::Metadata, limit: Duration, now: Timestamp) -> bool 
     modified.ok().and_then(|at| at.age(now)).is_some_and(|age| age > limit)
 }
 
-/// Removes what is remembered of programs that are gone, and what is odd of it.
+/// Removes memos about programs that are gone, and malformed memos.
 fn lost_programs(layout: &Layout, dry_run: bool, report: &mut SweepReport) -> io::Result<()> {
     for memo in programs::memos(layout)? {
         let (item, why) = match memo.program {
-            // Only if it surely is not there: a folder that cannot be read may hold it.
+            // Only if it certainly is gone: a folder that cannot be read may hold it.
             MemoSubject::Program(path) => match path.try_exists() {
                 Ok(false) => (CacheItem::Program(path), RemovalReason::Gone),
                 _ => continue,
@@ -212,7 +216,7 @@ fn lost_programs(layout: &Layout, dry_run: bool, report: &mut SweepReport) -> io
     Ok(())
 }
 
-/// Removes files that a process that ended has left unfinished.
+/// Removes unfinished files of processes that have ended.
 fn leftovers(
     layout: &Layout,
     now: Timestamp,
@@ -237,7 +241,7 @@ fn leftovers(
         }
         if let Ok(metadata) = path.symlink_metadata()
             && metadata.is_file()
-            && older_than(&metadata, GRACE, now)
+            && older_than(&metadata, WRITER_GRACE, now)
         {
             let item = CacheItem::File(path.clone());
             remove(&path, item, metadata.len(), RemovalReason::Unfinished, dry_run, report);
@@ -246,10 +250,9 @@ fn leftovers(
     Ok(())
 }
 
-/// Removes name and counts of projects that have had no records for long and no answer for
-/// longer.
+/// Removes the name and state of projects that have had no record and no answer for a long time.
 fn forget_projects(layout: &Layout, now: Timestamp) -> io::Result<()> {
-    // Those who update counts are kept out as well; if they are at it, the next gc does this.
+    // The lock keeps updates of the state out; if one is running, the next gc does this.
     let Some(_held) = Lock::take(&layout.state_lock(), Access::Exclusive, Duration::ZERO)? else {
         return Ok(());
     };
@@ -258,8 +261,8 @@ fn forget_projects(layout: &Layout, now: Timestamp) -> io::Result<()> {
             Ok(metadata) => older_than(&metadata, limit, now),
             Err(error) => error.kind() == io::ErrorKind::NotFound,
         };
-        let silent =
-            old(layout.state(&project), FORGOTTEN) && old(layout.project_path(&project), ABANDONED);
+        let silent = old(layout.state(&project), STATE_UNUSED_FOR)
+            && old(layout.project_path(&project), ABANDONED_AFTER);
         if silent && index::claims_of(layout, project)?.is_empty() {
             files::remove(&layout.state(&project))?;
             files::remove(&layout.project_path(&project))?;

@@ -1,8 +1,8 @@
 //! Which project keeps which records, read from the names below `projects/`.
 //!
-//! The index only serves retention, statistics and explanations: no answer comes from it. Where it
-//! is lost or odd, it is made again from the records ([`adopt`]); a project that used another
-//! one's record claims it again with its next hit.
+//! The index serves retention, statistics and explanations only: no answer comes from it. A lost
+//! or malformed index is rebuilt from the records ([`adopt`]). A project that used another
+//! project's record claims it again with its next hit.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -175,9 +175,9 @@ pub(super) fn adopt(
     let orphans = files.iter().filter(|file| !claimed.contains(&file.key));
     orphans
         .filter_map(|file| {
-            // An odd one belongs to nobody; gc removes it.
+            // A malformed record has no owner; gc removes it.
             let (record, _) = load(layout, &file.key).ok()?;
-            let root = record.project.clone();
+            let root = record.workspace_root.clone();
             let claim =
                 RecordClaim::new(&root, record.code_hash, &record, record.created, file.bytes);
             Some((root, claim))

@@ -1,28 +1,28 @@
-//! Where everything lies below the cache folder, and which names are ours.
+//! Paths below the cache folder, and which names are ours.
 //!
 //! ```text
 //! CACHEDIR.TAG                                    tells backups to leave this out
 //! records.lock, state.lock                        empty; only their locks mean anything
 //! records/source-1/ab/cdef….json                  one record a key
 //! manifests/ab/cdef….manifest                     the listing of a snapshot, by its code hash
-//! programs/<digest of its path>                    what is loaded of a program
+//! programs/<digest of its path>                    digest of a program's loadable parts
 //! projects/<project>/path                         the project's root as bytes; its digest is the folder's name
-//! projects/<project>/state.json                   counts and the last verdict
+//! projects/<project>/state.json                   counts, last verdict and other small state
 //! projects/<project>/snapshots/<code hash>/<claim>    an empty file: this project keeps that record
 //! ```
 //!
 //! A claim says everything in its name, so that the index of a project is read without opening a
-//! file and can neither be torn nor odd in a way that matters: a name that does not parse is no
-//! claim. The longest name has 137 bytes, below the 143 that encrypted home folders allow.
+//! file and cannot be torn: a name that does not parse is no claim. The longest name has 137 bytes,
+//! below the 143 that encrypted home folders allow.
 //!
-//! A file whose place or name is not exactly of this form is not ours, and nothing here touches it.
+//! A file whose folder or name is not exactly of this form is not ours and is never touched.
 
 use std::path::{Path, PathBuf};
 
 use super::record::{RecordKey, project_digest};
 use crate::model::{Digest, Timestamp};
 
-/// What the names of unfinished files begin with. They are renamed into place when complete.
+/// The prefix of the names of unfinished files, which are renamed into place when complete.
 pub(super) const UNFINISHED: &str = ".unfinished-";
 
 /// The folder, and paths below it.
@@ -36,7 +36,7 @@ impl Layout {
         self.root.join("CACHEDIR.TAG")
     }
 
-    /// Where records that turned out wrong are kept for a report.
+    /// The file for a report about records that a run has contradicted.
     pub(super) fn evidence(&self, when: Timestamp) -> PathBuf {
         self.root.join("wrong").join(format!("{}.json", when.0))
     }
@@ -72,7 +72,7 @@ impl Layout {
         self.root.join("programs")
     }
 
-    /// Where it is remembered what is loaded of the program at this path.
+    /// The memo about the program at this path.
     pub(super) fn program(&self, path: &Path) -> PathBuf {
         use std::os::unix::ffi::OsStrExt as _;
         self.programs().join(Digest::of(path.as_os_str().as_bytes()).to_string())
@@ -139,16 +139,16 @@ pub(super) fn selection_tag(selection: &str) -> u64 {
     u64::from_be_bytes(first)
 }
 
-/// A project's word that it keeps a record, as of a snapshot.
+/// A project's claim to a record, for one snapshot.
 ///
-/// Worktrees of one repository share records; a record goes when nobody claims it any more.
+/// Worktrees of one repository share records. A record is removed when no project claims it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct RecordClaim {
     /// When the project last recorded or began to use it.
     pub(super) at: Timestamp,
-    /// Whose claim it is.
+    /// The project, by its digest.
     pub(super) project: Digest,
-    /// The snapshot for which it is kept.
+    /// The snapshot.
     pub(super) code_hash: Digest,
     /// The record.
     pub(super) key: RecordKey,
@@ -160,7 +160,7 @@ pub(super) struct RecordClaim {
 
 impl RecordClaim {
     pub(super) fn new(
-        project: &Path,
+        workspace_root: &Path,
         code_hash: Digest,
         record: &super::Record,
         at: Timestamp,
@@ -168,7 +168,7 @@ impl RecordClaim {
     ) -> Self {
         Self {
             at,
-            project: project_digest(project),
+            project: project_digest(workspace_root),
             code_hash,
             key: record.key,
             selection: selection_tag(&record.selection),
@@ -194,7 +194,7 @@ impl RecordClaim {
         // Sizes are added up; one that no file can have is not ours.
         let bytes = number(parts.next()?).filter(|bytes| *bytes < 1 << 40)?;
         let claim = Self { at, project, code_hash, key, selection, bytes };
-        // What we would not have written like this is not ours.
+        // A name that we would write in another way is not ours.
         (parts.next().is_none() && claim.name() == name).then_some(claim)
     }
 }

@@ -1,5 +1,6 @@
-//! What is loaded of a program, remembered by what the system says of the program: while that is
-//! the same, its hundred megabytes need not be read. The digests mean nothing to the cache.
+//! Digests of programs' loadable parts, each found by the program's path and file stamp. While
+//! the stamp is the same, the program's hundred megabytes need not be read again. The digests mean
+//! nothing to the cache.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -21,20 +22,20 @@ pub(super) struct ProgramMemo {
     pub(super) program: MemoSubject,
 }
 
-/// Which program a memo is of.
+/// The program that a memo is about.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum MemoSubject {
     /// This one.
     Program(PathBuf),
-    /// Nobody knows: the file cannot be read now.
+    /// Unknown: the file cannot be read now.
     Unknown,
-    /// None: what is odd about the file.
+    /// None, because the file is malformed; the text says how.
     Malformed(String),
 }
 
 impl Cache {
-    /// What is loaded of the program at this path, if it was remembered when the system said of
-    /// it what `proof` says. An odd file is none.
+    /// The digest of the loadable parts of the program at this path, if it was stored with the same
+    /// `proof`. A malformed memo is `None`.
     #[must_use]
     pub fn program_digest(&self, program: &Path, proof: &Digest) -> Option<Digest> {
         let bytes = files::read_short(&self.layout.program(program)).ok()?;
@@ -42,26 +43,26 @@ impl Cache {
         (path == program && sum == check(program, proof, &state)).then_some(state)
     }
 
-    /// Remembers that. If it cannot be written, the program will be read again.
+    /// Stores that digest. If it cannot be written, the program is read again next time.
     pub fn store_program_digest(&self, program: &Path, proof: &Digest, state: &Digest) {
         let sum = check(program, proof, state);
         let head = format!("{state} {sum} ");
         let text = [head.as_bytes(), program.as_os_str().as_bytes()];
         let file = self.layout.program(program);
         if let Err(error) = files::write(&file, &text, Durability::Process) {
-            debug!(%error, "a program is not remembered");
+            debug!(%error, "cannot store a program's digest");
         }
     }
 }
 
-/// What makes a file that was cut short or written by others none.
+/// The check sum by which a truncated or foreign file is recognised.
 fn check(program: &Path, proof: &Digest, state: &Digest) -> Digest {
     let mut digester = Digester::new("program memo 2");
     digester.field(program.as_os_str().as_bytes()).digest(proof).digest(state);
     digester.finish()
 }
 
-/// What is loaded, the check, the program's path.
+/// The digest, the check sum, and the program's path.
 fn parts(bytes: &[u8]) -> Option<(Digest, Digest, &Path)> {
     let mut parts = bytes.splitn(3, |byte| *byte == b' ');
     let mut digest = || std::str::from_utf8(parts.next()?).ok()?.parse().ok();
@@ -69,7 +70,7 @@ fn parts(bytes: &[u8]) -> Option<(Digest, Digest, &Path)> {
     Some((state, sum, Path::new(OsStr::from_bytes(parts.next()?))))
 }
 
-/// All memos. What has another name than a memo's is not ours.
+/// All memos. A file with another name than a memo's is not ours.
 pub(super) fn memos(layout: &Layout) -> std::io::Result<Vec<ProgramMemo>> {
     let folder = layout.programs();
     let mut found = Vec::new();

@@ -1,4 +1,4 @@
-//! Keeping a record: all of it or nothing, and then the bounds.
+//! Storing a record, whole or not at all, and then enforcing the limits.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -14,54 +14,54 @@ use super::sweep::{self, RemovedItem};
 use super::{Cache, Limits, format, index};
 use crate::model::{Answer, Digest, Timestamp, Verdict};
 
-/// How long a `put` waits for another process that removes records. If it takes longer (it was
-/// stopped), the put goes on: at worst the other one removes this record, and that is a miss.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// The largest listing of a snapshot that is kept, in bytes: a million files fit.
+/// How long a `put` waits for another process that removes records. After that (the other one may
+/// be stopped) the put goes on: at worst its record is removed, which is a miss.
+const REMOVER_WAIT: Duration = Duration::from_secs(1);
+/// The largest listing of a snapshot that is stored, in bytes: a million files fit.
 const MANIFEST_LIMIT: u64 = 64 << 20;
-/// What a manifest's file begins with; its digest and a line feed follow.
+/// The first bytes of a manifest's file; its digest and a line feed follow.
 const MANIFEST_HEAD: &str = "knhk-test-cache manifest 1 ";
 /// The text that the CACHEDIR.TAG convention asks for.
 const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
     # This folder holds test results of knhk-test-cache; all of them can be made again.\n";
 
-/// RemovalReason something is not kept. The caller tells it and goes on: the answer itself stands.
+/// Why something is not stored. The caller reports it and goes on: the answer itself stands.
 #[derive(Debug, thiserror::Error)]
 pub enum PutError {
     /// The folder cannot be written.
-    #[error("keep the result in `{}`: {source}; {}", dir.display(), remedy(source))]
+    #[error("store the result in `{}`: {source}; {}", dir.display(), remedy(source))]
     Write {
         /// The folder, or what lies in its place.
         dir: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// It is no whole outcome.
-    #[error("keep the result: {0}")]
+    /// The record is not a whole outcome.
+    #[error("store the result: {0}")]
     NotWhole(String),
-    /// It alone exceeds the bound for everything.
+    /// The record alone exceeds the limit for the whole cache.
     #[error(
-        "keep the result: it has {bytes} bytes and all results together may have {max}; \
+        "store the result: it has {bytes} bytes and all results together may have {max}; \
          raise the cache's size limit in the config"
     )]
     TooLarge {
         /// Its size in bytes.
         bytes: u64,
-        /// The bound in bytes.
+        /// The limit in bytes.
         max: u64,
     },
 }
 
-/// A record that was kept.
+/// A record that was stored.
 #[derive(Debug)]
 pub struct StoredRecord {
     /// The size of its file in bytes.
     pub bytes: u64,
-    /// What had to go for it.
+    /// The records that were evicted for it.
     pub removed: Vec<RemovedItem>,
 }
 
-/// What a person sends to us.
+/// The content of a report about records that a run has contradicted.
 #[derive(serde::Serialize)]
 struct ContradictionReport<'a> {
     records: &'a [&'a Record],
@@ -69,20 +69,20 @@ struct ContradictionReport<'a> {
 }
 
 impl Cache {
-    /// Keeps a record, in place of an older one with its key, and then brings the record's
-    /// project and the size of everything back within `limits`.
+    /// Stores a record, in place of an older one with its key, and then evicts until the record's
+    /// project and the whole cache are within `limits`.
     ///
     /// # Errors
-    /// If the record is no whole outcome, or cannot be written. Then nothing is kept of it. An
-    /// older record with its key is still there, unless this one says that the tests fail: a
-    /// green that was seen to be wrong must not answer again.
+    /// If the record is not a whole outcome, or cannot be written. Then nothing of it is stored. An
+    /// older record with its key stays, unless this one says that the tests fail: a green that was
+    /// seen to be wrong must not answer again.
     pub fn put(&self, record: &Record, limits: Limits) -> Result<StoredRecord, PutError> {
         let index_is_lost = self.layout.records().exists() && !self.layout.projects().exists();
         let bytes = self.store(record, limits)?;
         if index_is_lost {
             self.rebuild_index();
         }
-        let removed = self.retain(&record.project, limits, record.created);
+        let removed = self.retain(&record.workspace_root, limits, record.created);
         let removed = removed.unwrap_or_else(|error| {
             // The record is in place, and the next put or gc tries again.
             let dir = self.layout.root.display();
@@ -92,8 +92,8 @@ impl Cache {
         Ok(StoredRecord { bytes, removed })
     }
 
-    /// Keeps a record without looking at the bounds, for many records in a row; a [`Cache::put`]
-    /// or [`Cache::gc`] afterwards restores them. Returns the file's size in bytes.
+    /// Stores a record without enforcing the limits, for many records in a row; a [`Cache::put`]
+    /// or [`Cache::gc`] afterwards enforces them. Returns the file's size in bytes.
     ///
     /// # Errors
     /// As [`Cache::put`].
@@ -117,14 +117,19 @@ impl Cache {
             return Err(PutError::TooLarge { bytes, max: limits.max_bytes });
         }
         self.tag();
-        let claim =
-            RecordClaim::new(&record.project, record.code_hash, record, record.created, bytes);
+        let claim = RecordClaim::new(
+            &record.workspace_root,
+            record.code_hash,
+            record,
+            record.created,
+            bytes,
+        );
         let file = files::prepare(&path, &[&content], Durability::Process).map_err(&failed)?;
         let _held = self.share()?;
-        // The claim comes first: a claim without a record means nothing, while a record without
-        // a claim would be found by nobody but gc.
+        // The claim comes first: a claim without a record means nothing, while only gc would find
+        // a record without a claim.
         let claimed = self.layout.claim(&claim);
-        let kept = index::enter(&self.layout, &record.project, &claim)
+        let kept = index::enter(&self.layout, &record.workspace_root, &claim)
             .map_err(write_error(&claimed))
             .and_then(|()| file.persist(&path).map_err(|error| failed(error.error)));
         if let Err(error) = kept {
@@ -134,7 +139,8 @@ impl Cache {
         Ok(bytes)
     }
 
-    /// Keeps records that a run has contradicted, and what the run came to, for a report; where.
+    /// Stores records that a run has contradicted, with the run's answer, for a bug report. Returns
+    /// the file's path.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -147,21 +153,21 @@ impl Cache {
         Ok(path)
     }
 
-    /// Forgets the record of `key`: what it says was seen not to hold, by a run that itself is
-    /// not kept.
+    /// Removes the record of `key`, which a run has disproved that itself is not stored.
     pub fn disprove(&self, key: &RecordKey) {
         let path = self.layout.record(key);
         if let Err(error) = files::remove(&path) {
-            // A read-only disk: nothing more can be done than to say so.
+            // A read-only disk: a warning is all that can be done.
             warn!(file = %path.display(), %error, "could not remove what a run disproved");
         }
     }
 
-    /// Forgets the record of `key`, of one target, and those of every snapshot as of which the
-    /// project keeps it: they say the same of that target.
-    pub fn disprove_with_snapshots(&self, project: &Path, key: &RecordKey) {
-        // The index decides no answer: where it cannot be read, `ttl` is the bound.
-        let claims = index::claims_of(&self.layout, project_digest(project)).unwrap_or_default();
+    /// Removes the record of `key`, of one target, and the records of every snapshot for which the
+    /// project claims it: they say the same of that target.
+    pub fn disprove_with_snapshots(&self, workspace_root: &Path, key: &RecordKey) {
+        // The index decides no answer: if it cannot be read, `ttl` is the limit.
+        let claims =
+            index::claims_of(&self.layout, project_digest(workspace_root)).unwrap_or_default();
         let of: BTreeSet<Digest> =
             claims.iter().filter(|claim| claim.key == *key).map(|claim| claim.code_hash).collect();
         self.disprove(key);
@@ -171,21 +177,21 @@ impl Cache {
         snapshots.for_each(|claim| self.disprove(&claim.key));
     }
 
-    /// Says that `project` uses this record too, as of its snapshot `code_hash`: another checkout
-    /// of the same content, or a record that outlives the snapshot that it was made for. From
-    /// then on it is not removed before `project` lets it go. Says whether that is news; saying it
-    /// again costs one look into a folder.
+    /// Claims this record for `workspace_root` too, as of its snapshot `code_hash`: another checkout of
+    /// the same content, or a record that outlives the snapshot that it was made for. The record is
+    /// not removed before this project drops the claim. Returns whether the claim is new; a
+    /// repeated claim costs one look into a folder.
     ///
     /// # Errors
     /// If it cannot be written; the record still answers.
     pub fn claim(
         &self,
-        project: &Path,
+        workspace_root: &Path,
         code_hash: Digest,
         record: &Record,
         now: Timestamp,
     ) -> Result<bool, PutError> {
-        let digest = project_digest(project);
+        let digest = project_digest(workspace_root);
         let path = self.layout.snapshots(&digest).join(code_hash.to_string());
         let known = index::snapshot_claims(&self.layout, digest, code_hash);
         if known.map_err(write_error(&path))?.iter().any(|claim| claim.key == record.key) {
@@ -196,13 +202,13 @@ impl Cache {
         let Ok(metadata) = self.layout.record(&record.key).symlink_metadata() else {
             return Ok(false);
         };
-        let claim = RecordClaim::new(project, code_hash, record, now, metadata.len());
-        index::enter(&self.layout, project, &claim).map_err(write_error(&path))?;
+        let claim = RecordClaim::new(workspace_root, code_hash, record, now, metadata.len());
+        index::enter(&self.layout, workspace_root, &claim).map_err(write_error(&path))?;
         Ok(true)
     }
 
-    /// Keeps the listing of a snapshot for as long as a record of that snapshot is kept. The
-    /// bytes mean nothing to the cache.
+    /// Stores the listing of a snapshot for as long as a record of that snapshot exists. The bytes
+    /// mean nothing to the cache.
     ///
     /// # Errors
     /// If it cannot be written, or is larger than any listing should be.
@@ -218,7 +224,7 @@ impl Cache {
             .map_err(write_error(&path))
     }
 
-    /// The listing of a snapshot, if it is still kept. An odd one is none, with a warning.
+    /// The listing of a snapshot, if it is still stored. A malformed one is a warning and `None`.
     #[must_use]
     pub fn manifest(&self, code_hash: Digest) -> Option<Vec<u8>> {
         let path = self.layout.manifest(&code_hash);
@@ -236,7 +242,7 @@ impl Cache {
         }
     }
 
-    /// Marks the folder for backup programs. Not worth an error: the record's own write follows.
+    /// Marks the folder for backup programs. A failure is ignored: the record's own write follows.
     fn tag(&self) {
         let path = self.layout.tag();
         if !path.exists() {
@@ -244,30 +250,30 @@ impl Cache {
         }
     }
 
-    /// Keeps those out that remove records, until it is dropped.
+    /// Keeps processes that remove records out, until the lock is dropped.
     fn share(&self) -> Result<Option<Lock>, PutError> {
         let path = self.layout.records_lock();
-        Lock::take(&path, Access::Shared, PATIENCE).map_err(write_error(&path))
+        Lock::take(&path, Access::Shared, REMOVER_WAIT).map_err(write_error(&path))
     }
 
-    /// Removes what the bounds do not allow any more, as this project sees it.
+    /// Removes the records that exceed the limits, as far as this project knows them.
     fn retain(
         &self,
-        project: &Path,
+        workspace_root: &Path,
         limits: Limits,
         now: Timestamp,
     ) -> io::Result<Vec<RemovedItem>> {
-        let own = project_digest(project);
+        let own = project_digest(workspace_root);
         let keep = |project: &Digest| (*project == own).then_some(limits.keep_snapshots);
         if sweep::plan(&self.layout, &keep, &limits, now)?.is_empty() {
             return Ok(Vec::new());
         }
         let path = self.layout.records_lock();
-        let Some(_held) = Lock::take(&path, Access::Exclusive, PATIENCE)? else {
+        let Some(_held) = Lock::take(&path, Access::Exclusive, REMOVER_WAIT)? else {
             debug!("old records stay: another process holds the lock");
             return Ok(Vec::new());
         };
-        // Planned again, now that nobody adds a record or a claim.
+        // Planned again: under the lock no process adds a record or a claim.
         let plan = sweep::plan(&self.layout, &keep, &limits, now)?;
         let mut report = sweep::SweepReport::default();
         sweep::carry_out(&self.layout, &plan, &mut report);
@@ -277,10 +283,10 @@ impl Cache {
         Ok(report.removed)
     }
 
-    /// Makes the index again from the records. Not worth an error: gc does it, too.
+    /// Rebuilds the index from the records. A failure is only logged: gc rebuilds it, too.
     fn rebuild_index(&self) {
         let rebuild = || -> io::Result<usize> {
-            let _held = Lock::take(&self.layout.records_lock(), Access::Shared, PATIENCE)?;
+            let _held = Lock::take(&self.layout.records_lock(), Access::Shared, REMOVER_WAIT)?;
             let files = index::record_files(&self.layout)?;
             let adopted = index::adopt(&self.layout, &index::claims(&self.layout)?, &files);
             for (root, claim) in &adopted {
@@ -290,8 +296,8 @@ impl Cache {
         };
         match rebuild() {
             Ok(0) => {}
-            Ok(records) => warn!(records, "the index of projects was lost; made it again"),
-            Err(error) => warn!(%error, "the index of projects was lost and cannot be made again"),
+            Ok(records) => warn!(records, "the index of projects was lost and has been rebuilt"),
+            Err(error) => warn!(%error, "the index of projects was lost and cannot be rebuilt"),
         }
     }
 }

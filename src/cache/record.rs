@@ -1,4 +1,4 @@
-//! What a record is: the key that finds it, and what was found out.
+//! A record: the key that finds it, and the outcome that it stores.
 //!
 //! # How narrower levels join
 //! A key names its level and that level's version, so a reader never meets a record whose
@@ -28,7 +28,7 @@ pub enum RecordLevel {
     /// One test of a target.
     Test,
     /// One call of a test program by cargo itself, or by nextest, keyed by all that the call
-    /// says. Nobody takes a snapshot for it: its code hash stands for the day.
+    /// says. No snapshot is taken for it: its code hash stands for the day.
     Call,
 }
 
@@ -54,7 +54,7 @@ impl fmt::Display for RecordLevel {
     }
 }
 
-/// RemovalReason a text is not a level's name.
+/// Why a text is not a level's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a level (source, binary, test, call)")]
 pub struct ParseRecordLevelError(String);
@@ -70,11 +70,11 @@ impl FromStr for RecordLevel {
     }
 }
 
-/// What finds a record: everything that decides the outcome, as one digest, and what kind of
-/// everything that is.
+/// The key of a record: one digest of everything that decides the outcome, with the level and
+/// version of the rules by which it is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RecordKey {
-    /// What the record answers for.
+    /// The scope that the record answers for.
     pub level: RecordLevel,
     /// The version of the rules by which this level's digest is made and its record is judged.
     pub version: u32,
@@ -88,19 +88,18 @@ impl fmt::Display for RecordKey {
     }
 }
 
-/// What an additional input was when the record was made.
+/// The state of an additional input when the record was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum InputState {
     /// A file with this content.
     Digest(Digest),
-    /// There was nothing at this path, and that was looked at.
+    /// The run looked and found nothing at this path.
     Absent,
     /// A folder whose sorted names have this digest.
     Listing(Digest),
-    /// A folder in which cargo looks for targets, and what names it would find there have this
-    /// digest.
+    /// A folder in which cargo looks for targets; the names that it would find have this digest.
     Targets(Digest),
     /// A symbolic link whose target text has this digest.
     Link(Digest),
@@ -108,24 +107,24 @@ pub enum InputState {
     File(Digest),
     /// A program, no link, whose permissions, owner and loadable parts have this digest.
     Program(Digest),
-    /// Something of which only the kind, the permissions and the owner count.
+    /// A path of which only the kind, the permissions and the owner count.
     Kind(Digest),
-    /// Something that must be the very same as then: all that the system says of it (but not
-    /// which disk it lies on) has this digest.
+    /// A path that must be the very same as then: all its metadata, except for the device, has this
+    /// digest.
     Same(Digest),
 }
 
-/// Something outside the key's digest that the outcome may depend on. Whoever asks checks every
-/// one again before it believes the record: the cache itself never looks into a workspace.
+/// An input outside the key's digest. The caller checks every input again before it believes the
+/// record: the cache itself never looks into a workspace.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Input {
     /// Relative to the workspace where inside it, else absolute.
     #[serde(with = "lossless")]
     pub path: PathBuf,
-    /// What was there.
+    /// Its state then.
     pub state: InputState,
-    /// What the system said of it when it was digested, if that was so old that every later
-    /// change shows: as long as it says the same, nothing need be read.
+    /// Its metadata when it was digested, if that was so old that every later change shows: while
+    /// the metadata is the same, nothing need be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<Digest>,
 }
@@ -133,23 +132,23 @@ pub struct Input {
 /// One stored outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    /// What finds it.
+    /// The key that finds it.
     pub key: RecordKey,
     /// When the run ended; its age is counted from here.
     pub created: Timestamp,
     /// The root of the workspace in which the run took place. Another checkout of the same
     /// content may use the record too, see [`super::Cache::claim`].
-    #[serde(with = "lossless")]
-    pub project: PathBuf,
+    #[serde(rename = "project", with = "lossless")]
+    pub workspace_root: PathBuf,
     /// The snapshot that the run proved.
     pub code_hash: Digest,
-    /// What was asked for, in one canonical text that a person can read.
+    /// The selection, in one canonical text that a person can read.
     pub selection: String,
-    /// What the run came to.
+    /// The verdict of the run.
     pub verdict: Verdict,
-    /// What must still be as it was for this record to answer.
+    /// Inputs that must be unchanged for this record to answer.
     pub inputs: Vec<Input>,
-    /// What every test target came to.
+    /// The report of every test target.
     pub targets: Vec<TargetReport>,
     /// How long the run took, in milliseconds.
     pub duration_ms: u64,
@@ -163,7 +162,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// RemovalReason this is not a whole outcome that may be kept; `None` where it is one.
+    /// Why this is not a whole outcome that may be stored; `None` if it is one.
     ///
     /// Checked on the way in and on the way out: a record that says "pass" while one of its
     /// targets did not must never be believed, wherever it came from.
@@ -192,11 +191,11 @@ impl Record {
     }
 }
 
-/// The name under which a project's own files are kept.
-pub(super) fn project_digest(project: &Path) -> Digest {
+/// The digest that names a project's own folder.
+pub(super) fn project_digest(workspace_root: &Path) -> Digest {
     use std::os::unix::ffi::OsStrExt as _;
     let mut digester = Digester::new("project 1");
-    digester.field(project.as_os_str().as_bytes());
+    digester.field(workspace_root.as_os_str().as_bytes());
     digester.finish()
 }
 

@@ -1,13 +1,13 @@
-//! Which records are kept: a plan made from what is there, apart from any deleting.
+//! Which records may stay: a pure plan, made from the present contents.
 //!
 //! The rules, in this order:
-//! 1. A project that has recorded nothing for [`ABANDONED`] keeps nothing.
-//! 2. A project keeps the records of its last so many distinct snapshots; and, apart from those,
-//!    of single calls by cargo those of its last so many days, which stand in a snapshot's place.
-//! 3. A project keeps no record that is older than records may grow.
-//! 4. A record that no project keeps goes, and a manifest with its snapshot's last record.
-//! 5. While all of it is too large, the oldest record goes; never a project's newest one. If that
-//!    is not enough, manifests go: they only make explanations better.
+//! 1. A project that has recorded nothing for [`ABANDONED_AFTER`] keeps nothing.
+//! 2. A project keeps the records of its last so many distinct snapshots. Apart from those it keeps
+//!    the single calls by cargo of its last so many days, which stand in a snapshot's place.
+//! 3. A project keeps no record that is older than the age limit.
+//! 4. A record that no project keeps is removed, and a manifest with its snapshot's last record.
+//! 5. While the cache is too large, the oldest record is evicted, but never a project's newest one.
+//!    If that is not enough, manifests are evicted: they only make explanations better.
 //!
 //! A claim from the future can only come from a clock that has been set back since. It counts as
 //! older than everything, or it would push out all that is recorded now.
@@ -21,12 +21,12 @@ use super::layout::RecordClaim;
 use super::record::{RecordKey, RecordLevel};
 use crate::model::{Digest, Timestamp};
 
-/// How long a project may be silent before its records go.
-pub(super) const ABANDONED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// How long after a project's last record its records are removed.
+pub(super) const ABANDONED_AFTER: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// How far ahead of us another process's clock reading may be.
-const SLACK: Duration = Duration::from_secs(60);
+const CLOCK_SLACK: Duration = Duration::from_secs(60);
 
-/// RemovalReason something was or would be removed.
+/// Why something was or would be removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RemovalReason {
@@ -40,13 +40,13 @@ pub enum RemovalReason {
     Abandoned(u64),
     /// No record belongs to it any more.
     Unclaimed,
-    /// It is not a readable record: what is odd about it.
+    /// It is not a readable record; the text says why.
     Malformed(String),
     /// A process died while it wrote this.
     Unfinished,
-    /// Somebody asked for it.
+    /// A person asked for it.
     Cleared,
-    /// What it tells of is not there any more.
+    /// The program that it is about is gone.
     Gone,
 }
 
@@ -66,7 +66,7 @@ impl fmt::Display for RemovalReason {
     }
 }
 
-/// What there is.
+/// The present contents of the cache.
 #[derive(Clone, Debug, Default)]
 pub(super) struct CacheContents {
     /// In any order; a project may claim a record more than once.
@@ -75,7 +75,7 @@ pub(super) struct CacheContents {
     pub(super) manifests: BTreeMap<Digest, u64>,
 }
 
-/// What to remove.
+/// The files to remove.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct RemovalPlan {
     /// These claims; the records with them only if they are named below.
@@ -93,14 +93,14 @@ impl RemovalPlan {
 }
 
 /// Makes the plan. `keep` gives the number of snapshots that a project keeps; `None` leaves the
-/// project to those who know its number (a `put` of another project).
+/// project alone, for a `put` of another project.
 pub(super) fn plan(
     holdings: &CacheContents,
     keep: &dyn Fn(&Digest) -> Option<usize>,
     limits: &Limits,
     now: Timestamp,
 ) -> RemovalPlan {
-    let slack = u64::try_from(SLACK.as_millis()).unwrap_or(u64::MAX);
+    let slack = u64::try_from(CLOCK_SLACK.as_millis()).unwrap_or(u64::MAX);
     let future = |at: Timestamp| at.0 > now.0.saturating_add(slack);
     let believed = |at| if future(at) { Timestamp(0) } else { at };
     let mut plan = RemovalPlan::default();
@@ -113,15 +113,15 @@ pub(super) fn plan(
     }
     for (project, claims) in &projects {
         let past = claims.iter().filter(|claim| !future(claim.at));
-        let silent = past.map(|claim| claim.at.age(now).unwrap_or_default()).min();
+        let silent_for = past.map(|claim| claim.at.age(now).unwrap_or_default()).min();
         let number = keep(project).map_or(usize::MAX, |number| number.max(1));
         let (calls, others): (Vec<&RecordClaim>, _) = claims.iter().copied().partition(is_of_call);
         let last =
             [last_snapshots(&others, number, &believed), last_snapshots(&calls, number, &believed)];
         for claim in claims {
             let stay = &last[usize::from(is_of_call(claim))];
-            let why = match silent {
-                Some(age) if age > ABANDONED => {
+            let why = match silent_for {
+                Some(age) if age > ABANDONED_AFTER => {
                     RemovalReason::Abandoned(age.as_secs() / (24 * 60 * 60))
                 }
                 _ if !stay.contains(&claim.code_hash) => RemovalReason::Snapshots(number),
@@ -134,7 +134,7 @@ pub(super) fn plan(
                 }
             };
             plan.claims.insert(**claim);
-            // Of several owners' reasons the last one in the order of projects is told.
+            // If several owners drop it, the reason of the last one in order is reported.
             whys.insert(claim.key, why);
         }
     }
@@ -146,8 +146,7 @@ pub(super) fn plan(
     plan
 }
 
-/// The age in seconds that a record of `at` has outlived, if it has. Of one from the future no age
-/// is known.
+/// The age limit in seconds, if a record of `at` exceeds it. A record from the future has no age.
 fn outlived(at: Timestamp, most: Option<Duration>, now: Timestamp) -> Option<u64> {
     let most = most?;
     (at.age(now)? > most).then_some(most.as_secs())
@@ -173,8 +172,8 @@ fn last_snapshots(
     order.into_iter().take(number).map(|(_, hash)| hash).collect()
 }
 
-/// Lets the manifests go whose last record goes. One that never had a record stays: it may have
-/// been written for one that is about to be.
+/// Removes the manifests whose last record is removed. One that never had a record stays: it may
+/// belong to a record that is about to be written.
 fn orphan_manifests(
     holdings: &CacheContents,
     kept: &BTreeSet<RecordClaim>,
@@ -189,7 +188,7 @@ fn orphan_manifests(
     }
 }
 
-/// Removes the oldest until everything fits.
+/// Evicts the oldest records until everything fits.
 fn shrink(
     holdings: &CacheContents,
     kept: &BTreeSet<RecordClaim>,
@@ -199,7 +198,7 @@ fn shrink(
 ) {
     let mut records: BTreeMap<RecordKey, Vec<&RecordClaim>> = BTreeMap::new();
     let mut snapshots: BTreeMap<Digest, (usize, Timestamp)> = BTreeMap::new();
-    // A call does not stand in for what was last proven as a whole.
+    // A call does not stand in for the last proof of a whole.
     let mut newest: BTreeMap<(Digest, bool), (Timestamp, RecordKey)> = BTreeMap::new();
     for claim in kept {
         let at = believed(claim.at);

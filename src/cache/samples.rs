@@ -64,7 +64,7 @@ pub(super) fn sized(number: u64, targets: usize, tests: usize) -> Record {
     Record {
         key: key(number),
         created: NOW,
-        project: "/p".into(),
+        workspace_root: "/p".into(),
         code_hash: code_hash(number),
         selection: "--workspace".to_owned(),
         verdict: Verdict::Pass,

@@ -1,5 +1,5 @@
-//! What is known of a project besides its records: counts that outlive restarts, and its last
-//! verdict, so that it can be told without a daemon.
+//! The small state of a project besides its records: counts that outlive restarts, and its last
+//! verdict, which `status` shows without a daemon.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -16,47 +16,47 @@ use super::{format, index};
 use crate::model::{Digest, Source, TargetId, TestCounts, Timestamp, Verdict};
 use crate::workspace::BuildVariables;
 
-/// How long an update waits for another one. Updates take well under a millisecond.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long an update waits for another one. An update takes well under a millisecond.
+const STATE_LOCK_WAIT: Duration = Duration::from_secs(5);
 
 /// The last answer that was given for a project.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastVerdict {
-    /// When it was given.
+    /// When the answer was given.
     pub when: Timestamp,
-    /// What it was.
+    /// The verdict.
     pub verdict: Verdict,
-    /// Where it came from.
+    /// Whether it came from the cache or from a run.
     pub source: Source,
-    /// For which snapshot; `None` if the snapshot was unknown.
+    /// Its snapshot; `None` if the snapshot was unknown.
     pub code_hash: Option<Digest>,
-    /// For which selection, in canonical text.
+    /// Its selection, in canonical text.
     pub selection: String,
-    /// Its tests.
+    /// The counts of its tests.
     pub counts: TestCounts,
     /// How long the answer took, in milliseconds.
     pub elapsed_ms: u64,
 }
 
-/// RemovalReason nothing could be kept of a green run.
+/// Why a green run was not cached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Uncached {
-    /// When it was.
+    /// When the run took place.
     pub when: Timestamp,
     /// The reasons, for a person.
     pub why: Vec<String>,
-    /// What would have it kept, for a person.
+    /// Advice how to make the run cacheable, for a person.
     pub advice: Vec<String>,
 }
 
-/// RemovalReason nothing could be kept of a green call by cargo itself.
+/// Why a green call by cargo itself was not cached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UncachedCall {
     /// The call's arguments, for a person.
     pub args: String,
     /// The reasons.
     #[serde(flatten)]
-    pub unkept: Uncached,
+    pub uncached: Uncached,
 }
 
 /// A test with two outcomes on the same code.
@@ -64,36 +64,36 @@ pub struct UncachedCall {
 pub struct FlakyTest {
     /// Its path inside the target; empty for a target of which no single tests are known.
     pub test: String,
-    /// When it was found out.
+    /// When this was noticed.
     pub since: Timestamp,
-    /// How often it has passed in a row since it last failed.
+    /// How often the test has passed in a row since it last failed.
     pub agreed: u32,
 }
 
-/// Packages of a project that come out as other ones when they are built without the rest of it, as
-/// builds have shown.
+/// Sets of packages that differ when they are built without the rest of the workspace, as builds
+/// have shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct InseparablePackages {
-    /// What that depends on: manifests, toolchain, selection and the like.
+    /// Digest of everything that decides it: manifests, toolchain, selection and the like.
     key: Option<Digest>,
-    /// Each set as `-p` takes it.
+    /// Each set, as arguments of `-p`.
     sets: BTreeSet<Vec<String>>,
 }
 
 impl InseparablePackages {
-    /// So many sets are kept.
-    const MOST: usize = 100;
+    /// How many sets are stored.
+    const MOST_SETS: usize = 100;
 
-    /// Whether these packages are known to be such with this key.
+    /// Whether these packages are known to be inseparable, with this key.
     #[must_use]
     pub fn holds(&self, key: &Digest, packages: &[String]) -> bool {
         self.key.as_ref() == Some(key) && self.sets.contains(packages)
     }
 
-    /// Takes note of that; what is known of another key is forgotten. Tells whether it is news.
+    /// Adds a set and drops all sets of another key. Returns whether the set is new.
     pub fn learn(&mut self, key: Digest, packages: Vec<String>) -> bool {
-        if self.key != Some(key) || self.sets.len() >= Self::MOST {
+        if self.key != Some(key) || self.sets.len() >= Self::MOST_SETS {
             *self = Self { key: Some(key), sets: BTreeSet::new() };
         }
         self.sets.insert(packages)
@@ -112,27 +112,28 @@ pub struct ProjectState {
     pub last: Option<LastVerdict>,
     /// The test targets of the last run, in cargo's order.
     pub targets: Vec<TargetId>,
-    /// Test targets of whose last green run nothing could be kept, by name.
-    pub unkept: BTreeMap<String, Uncached>,
-    /// RemovalReason every file of the workspace counts for a test target, for a person: not all that its
-    /// last run consulted was seen. By name.
+    /// Test targets whose last green run was not cached, by name.
+    #[serde(rename = "unkept")]
+    pub uncached: BTreeMap<String, Uncached>,
+    /// Why every file of the workspace counts for a test target whose last run was not observed
+    /// completely, for a person. By name.
     pub unseen: BTreeMap<String, Vec<String>>,
-    /// The last calls of test programs of which nothing could be kept, by their target's plain
-    /// name.
-    pub unkept_calls: BTreeMap<String, UncachedCall>,
-    /// What the last command's shell had that decides a build, if there was one: a daemon that is
-    /// started builds with it before the next one comes.
+    /// The last calls of test programs that were not cached, by their target's plain name.
+    #[serde(rename = "unkept_calls")]
+    pub uncached_calls: BTreeMap<String, UncachedCall>,
+    /// The build variables of the last command's shell: a daemon that has just been started builds
+    /// with them before the next command comes.
     pub shell: Option<BuildVariables>,
     /// Tests that were seen to pass and to fail on the same code, by their target's name.
     pub flaky: BTreeMap<String, Vec<FlakyTest>>,
-    /// What need not be built first.
+    /// Packages that are no use to build first.
     pub inseparable: InseparablePackages,
-    /// What a newer program keeps here: carried along, so that an older one does not lose it.
+    /// Fields of a newer program: carried along, so that an older program does not lose them.
     #[serde(flatten)]
     newer: BTreeMap<String, serde_json::Value>,
 }
 
-/// RemovalReason a project's state was not updated.
+/// Why a project's state was not updated.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// The folder or the file cannot be written.
@@ -140,13 +141,13 @@ pub enum StateError {
     Write {
         /// The folder.
         dir: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// Another process holds the lock for longer than any update takes.
     #[error(
         "lock `{}`: another process has held it for {} s; see which one with `fuser` and end it",
-        lock.display(), PATIENCE.as_secs()
+        lock.display(), STATE_LOCK_WAIT.as_secs()
     )]
     Busy {
         /// The lock file.
@@ -170,35 +171,35 @@ impl ProjectState {
 }
 
 impl Cache {
-    /// What is known of a project. Nothing is known of a new one, nor of one whose file is odd
-    /// (told as a warning).
+    /// The state of a project. That of a new project is empty, and so is one whose file is malformed
+    /// (with a warning).
     #[must_use]
-    pub fn state(&self, project: &Path) -> ProjectState {
-        let path = self.layout.state(&project_digest(project));
+    pub fn state(&self, workspace_root: &Path) -> ProjectState {
+        let path = self.layout.state(&project_digest(workspace_root));
         read_state(&path).unwrap_or_else(|error| {
-            warn!(file = %path.display(), reason = %error, "cannot tell the project's counts");
+            warn!(file = %path.display(), reason = %error, "cannot read the project's state");
             ProjectState::default()
         })
     }
 
-    /// Changes what is known of a project, safe against others that do the same at the same
-    /// time, and returns what it is now. `change` must not take long: others wait for it.
+    /// Changes the state of a project and returns the new state. Processes that do so at the same
+    /// time wait for each other: `change` must not take long.
     ///
     /// Changed counts of verifications reach the disk before this returns, since they are
     /// evidence; a last verdict alone does not wait for the disk.
     ///
     /// # Errors
-    /// If it cannot be written, or the lock is not to be had; then nothing has changed.
+    /// If it cannot be written, or the lock is not free in time. Then nothing has changed.
     pub fn update_state(
         &self,
-        project: &Path,
+        workspace_root: &Path,
         change: impl FnOnce(&mut ProjectState),
     ) -> Result<ProjectState, StateError> {
-        let digest = project_digest(project);
+        let digest = project_digest(workspace_root);
         let path = self.layout.state(&digest);
         let failed = |source| StateError::Write { dir: files::nearest(&path).to_owned(), source };
         let lock = self.layout.state_lock();
-        let held = Lock::take(&lock, Access::Exclusive, PATIENCE).map_err(failed)?;
+        let held = Lock::take(&lock, Access::Exclusive, STATE_LOCK_WAIT).map_err(failed)?;
         if held.is_none() {
             return Err(StateError::Busy { lock });
         }
@@ -209,14 +210,14 @@ impl Cache {
         let durability =
             if counts(&state) == counts(&before) { Durability::Process } else { Durability::Power };
         let bytes = format::encode("state", &state).map_err(|e| failed(e.into()))?;
-        index::name_project(&self.layout, &digest, project).map_err(failed)?;
+        index::name_project(&self.layout, &digest, workspace_root).map_err(failed)?;
         files::write(&path, &[&bytes], durability).map_err(failed)?;
         Ok(state)
     }
 }
 
-/// The state in this file. What cannot be read *now* is an error and must not be written over;
-/// what is odd will never be readable and begins again.
+/// The state in this file. A file that cannot be read *now* is an error and must not be
+/// overwritten; a malformed one will never be readable, and the state begins again.
 fn read_state(path: &Path) -> io::Result<ProjectState> {
     let decoded = match files::read(path) {
         Ok((bytes, _)) => format::decode("state", &bytes),
@@ -225,7 +226,7 @@ fn read_state(path: &Path) -> io::Result<ProjectState> {
         Err(Unread::Failed(error)) => return Err(error),
     };
     Ok(decoded.unwrap_or_else(|what| {
-        warn!(file = %path.display(), reason = %what, "the project's counts begin again");
+        warn!(file = %path.display(), reason = %what, "the project's state begins again");
         ProjectState::default()
     }))
 }
@@ -236,7 +237,7 @@ mod tests {
     use crate::model::Digester;
 
     #[test]
-    fn what_was_learnt_of_another_key_is_forgotten_and_no_more_than_some_is_kept() {
+    fn sets_of_another_key_are_dropped_and_their_number_is_bounded() {
         let keys = ["a", "b"].map(|name| Digester::new(name).finish());
         let set = |name: &str| vec![name.to_owned(), "z".to_owned()];
         let mut known = InseparablePackages::default();
@@ -248,10 +249,10 @@ mod tests {
         assert_eq!(serde_json::from_str::<InseparablePackages>(&text).unwrap(), known);
         assert!(known.learn(keys[1], set("y")));
         assert!(!known.holds(&keys[0], &set("x")));
-        for number in 0..2 * InseparablePackages::MOST {
+        for number in 0..2 * InseparablePackages::MOST_SETS {
             known.learn(keys[1], set(&number.to_string()));
         }
-        assert!(known.sets.len() <= InseparablePackages::MOST);
-        assert!(known.holds(&keys[1], &set(&(2 * InseparablePackages::MOST - 1).to_string())));
+        assert!(known.sets.len() <= InseparablePackages::MOST_SETS);
+        assert!(known.holds(&keys[1], &set(&(2 * InseparablePackages::MOST_SETS - 1).to_string())));
     }
 }

@@ -1,7 +1,7 @@
-//! Looking at everything, and removing: statistics, `clear`, and carrying out a plan.
+//! Statistics, `clear`, and carrying out a removal plan.
 //!
-//! Only files whose place and name are exactly ours are ever removed, and only under the lock
-//! that keeps writers out, so that no record goes that somebody has claimed meanwhile.
+//! Only files whose folder and name are exactly ours are removed, and only under the lock that
+//! keeps writers out: no record is removed that a project claims in the meantime.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -19,21 +19,21 @@ use super::retention::{self, CacheContents, RemovalPlan, RemovalReason};
 use super::{Cache, Limits};
 use crate::model::{Digest, Timestamp};
 
-/// How long `clear` and `gc` wait for those that write.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long `clear` and `gc` wait for writers.
+const WRITERS_WAIT: Duration = Duration::from_secs(10);
 
 /// Something that was, or in a dry run would be, removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemovedItem {
-    /// What it is.
+    /// The removed thing.
     pub item: CacheItem,
     /// The size of its file in bytes.
     pub bytes: u64,
-    /// RemovalReason it goes.
+    /// The reason.
     pub why: RemovalReason,
 }
 
-/// What kind of thing lies in the cache's folder.
+/// A file in the cache folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CacheItem {
@@ -41,7 +41,7 @@ pub enum CacheItem {
     Record(RecordKey),
     /// The listing of the snapshot with this code hash.
     Manifest(Digest),
-    /// What is remembered of the program at this path.
+    /// The memo about the program at this path.
     Program(PathBuf),
     /// Another file.
     File(PathBuf),
@@ -58,15 +58,15 @@ impl fmt::Display for CacheItem {
     }
 }
 
-/// What a `clear` or `gc` did.
+/// The result of a `clear` or `gc`.
 #[derive(Debug, Default)]
 pub struct SweepReport {
-    /// What went, and why.
+    /// The removed files, with the reasons.
     pub removed: Vec<RemovedItem>,
-    /// What should have gone or could not be looked at, with what the system said.
+    /// Files that could not be read or removed, with the system's errors.
     pub failed: Vec<(PathBuf, io::Error)>,
-    /// Records that no project claimed any more, since the index was lost; they belong to the
-    /// project again that recorded them.
+    /// How many records had no claim because the index was lost. Each belongs again to the project
+    /// that recorded it.
     pub adopted: usize,
     /// How many records are left.
     pub entries: u64,
@@ -80,7 +80,7 @@ impl SweepReport {
     }
 }
 
-/// RemovalReason the cache could not be looked at or tidied.
+/// Why the cache could not be read or swept.
 #[derive(Debug, thiserror::Error)]
 pub enum SweepError {
     /// A folder cannot be read or written.
@@ -88,13 +88,13 @@ pub enum SweepError {
     Io {
         /// The folder.
         dir: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// Other processes have held the lock for all of this time.
     #[error(
         "lock `{}`: others have held it for {} s; see which ones with `fuser` and end them",
-        lock.display(), PATIENCE.as_secs()
+        lock.display(), WRITERS_WAIT.as_secs()
     )]
     Busy {
         /// The lock file.
@@ -113,9 +113,9 @@ pub struct Stats {
     pub manifests: u64,
     /// Their size in bytes.
     pub manifest_bytes: u64,
-    /// Of how many programs it is remembered what is loaded of them.
+    /// How many memos about programs.
     pub programs: u64,
-    /// The size of that in bytes.
+    /// Their size in bytes.
     pub program_bytes: u64,
     /// The same by project, in the order of their paths. A record that several projects use
     /// counts in each of them.
@@ -133,15 +133,14 @@ pub struct ProjectStats {
     pub calls: u64,
     /// Their size in bytes.
     pub bytes: u64,
-    /// Of how many snapshots. Calls are of none.
+    /// How many snapshots they belong to. Calls belong to none.
     pub snapshots: u64,
     /// When the newest was recorded or first used.
     pub newest: Option<Timestamp>,
 }
 
 impl Cache {
-    /// Counts everything. Nothing is opened but the projects' names and what is remembered of
-    /// programs, which is short.
+    /// Counts everything. Only the projects' names and the short memos about programs are opened.
     ///
     /// # Errors
     /// If a folder cannot be read. An empty or missing cache is no error.
@@ -182,12 +181,13 @@ impl Cache {
     }
 
     /// Removes the records of one project, except those that another project uses too, or all
-    /// records. What is remembered of programs below a project's folder goes with it. The counts of [`Cache::state`] stay: they tell what has happened.
+    /// records. Memos about programs below a project's folder are removed with it. The counts of
+    /// [`Cache::state`] stay: they are history.
     ///
     /// # Errors
-    /// If the folder cannot be read or the lock is not to be had. Single files that could not be
-    /// removed are in the report.
-    pub fn clear(&self, project: Option<&Path>) -> Result<SweepReport, SweepError> {
+    /// If the folder cannot be read, or the lock is not free in time. Single files that could not be
+    /// removed are listed in the report.
+    pub fn clear(&self, workspace_root: Option<&Path>) -> Result<SweepReport, SweepError> {
         let mut report = SweepReport::default();
         if !self.layout.root.exists() {
             return Ok(report);
@@ -199,7 +199,7 @@ impl Cache {
         let mut claims = index::claims(&self.layout).map_err(&failed)?;
         let orphans = index::adopt(&self.layout, &claims, &files);
         claims.extend(orphans.into_iter().map(|(_, claim)| claim));
-        let own = project.map(project_digest);
+        let own = workspace_root.map(project_digest);
         let mut plan = RemovalPlan::default();
         let (gone, kept): (Vec<RecordClaim>, Vec<RecordClaim>) =
             claims.into_iter().partition(|claim| own.is_none_or(|own| own == claim.project));
@@ -223,10 +223,10 @@ impl Cache {
         for memo in programs::memos(&self.layout).map_err(&failed)? {
             let (item, goes) = match memo.program {
                 MemoSubject::Program(path) => {
-                    let goes = project.is_none_or(|project| path.starts_with(project));
+                    let goes = workspace_root.is_none_or(|root| path.starts_with(root));
                     (CacheItem::Program(path), goes)
                 }
-                _ => (CacheItem::File(memo.file.clone()), project.is_none()),
+                _ => (CacheItem::File(memo.file.clone()), workspace_root.is_none()),
             };
             if goes {
                 remove(&memo.file, item, memo.size, RemovalReason::Cleared, false, &mut report);
@@ -239,7 +239,8 @@ impl Cache {
 
     pub(super) fn lock_out(&self) -> Result<Lock, SweepError> {
         let lock = self.layout.records_lock();
-        let held = Lock::take(&lock, Access::Exclusive, PATIENCE).map_err(self.sweep_error())?;
+        let held =
+            Lock::take(&lock, Access::Exclusive, WRITERS_WAIT).map_err(self.sweep_error())?;
         held.ok_or(SweepError::Busy { lock })
     }
 
@@ -259,7 +260,7 @@ pub(super) fn plan(
     Ok(retention::plan(&holdings(layout)?, keep, limits, now))
 }
 
-/// What lies below the folder now.
+/// Everything that lies below the folder now.
 pub(super) fn holdings(layout: &Layout) -> io::Result<CacheContents> {
     let manifests = index::manifest_files(layout)?.into_iter();
     let manifests = manifests.map(|(hash, _, metadata)| (hash, metadata.len())).collect();
@@ -269,7 +270,7 @@ pub(super) fn holdings(layout: &Layout) -> io::Result<CacheContents> {
 /// Removes what the plan names. The caller holds the lock.
 pub(super) fn carry_out(layout: &Layout, plan: &RemovalPlan, report: &mut SweepReport) {
     remove_files(layout, plan, false, report);
-    // The claims last: were we ended here, gc would find them without their records.
+    // The claims come last: after a kill here, gc finds claims without records.
     let mut folders = BTreeSet::new();
     for claim in &plan.claims {
         let path = layout.claim(claim);
@@ -318,7 +319,7 @@ pub(super) fn remove(
     }
 }
 
-/// Removes folders of ours that are empty; one that is not stays by the system's own rule.
+/// Removes our empty folders. The system itself refuses to remove the others.
 pub(super) fn tidy(layout: &Layout) {
     let folders = |dir: &Path| -> Vec<PathBuf> {
         let names = files::names(dir).unwrap_or_default().into_iter();

@@ -58,7 +58,7 @@ fn all_files(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// What is logged while `what` runs.
+/// The log lines of `what`.
 fn logged(what: impl FnOnce()) -> String {
     #[derive(Clone, Default)]
     struct Sink(Arc<Mutex<Vec<u8>>>);
@@ -80,7 +80,7 @@ fn logged(what: impl FnOnce()) -> String {
 }
 
 #[test]
-fn what_was_put_is_got() {
+fn a_stored_record_is_found() {
     let (_dir, cache) = cache();
     assert!(is_absent(&cache, 1));
     let stored = cache.put(&record(1), LIMITS).unwrap();
@@ -128,7 +128,7 @@ fn a_failure_is_known_and_never_an_answer() {
 }
 
 #[test]
-fn what_is_no_whole_outcome_is_refused_and_the_old_record_stays() {
+fn an_incomplete_outcome_is_refused_and_the_old_record_stays() {
     let (_dir, cache) = cache();
     cache.put(&record(1), LIMITS).unwrap();
     let mut cancelled = failing(1);
@@ -144,12 +144,12 @@ fn names_that_are_not_text_survive() {
     let (_dir, cache) = cache();
     let path = |text: &[u8]| PathBuf::from(OsString::from_vec(text.to_vec()));
     let mut odd = record(1);
-    odd.project = path(b"/home/\xff\xfe/w");
+    odd.workspace_root = path(b"/home/\xff\xfe/w");
     odd.inputs.push(Input { path: path(b"fix\x80ture\n"), state: InputState::Absent, proof: None });
     cache.put(&odd, LIMITS).unwrap();
     assert_eq!(*hit(&cache, 1), odd);
-    assert_eq!(cache.stats().unwrap().projects[0].path, Some(odd.project.clone()));
-    assert_eq!(cache.latest(&odd.project, &odd.selection), Some(odd));
+    assert_eq!(cache.stats().unwrap().projects[0].path, Some(odd.workspace_root.clone()));
+    assert_eq!(cache.latest(&odd.workspace_root, &odd.selection), Some(odd));
 }
 
 #[test]
@@ -265,7 +265,7 @@ fn the_latest_record_is_that_of_the_project_and_selection() {
     assert_eq!(cache.latest(p, "--workspace"), None);
     let old = record(1);
     let new = Record { created: later(HOUR), ..failing(2) };
-    let elsewhere = Record { created: later(HOUR * 2), project: "/q".into(), ..record(3) };
+    let elsewhere = Record { created: later(HOUR * 2), workspace_root: "/q".into(), ..record(3) };
     let other = Record { created: later(HOUR * 2), selection: "-p x".to_owned(), ..record(4) };
     for record in [&new, &old, &elsewhere, &other] {
         cache.put(record, LIMITS).unwrap();
@@ -273,7 +273,7 @@ fn the_latest_record_is_that_of_the_project_and_selection() {
     assert_eq!(cache.latest(p, "--workspace").as_ref(), Some(&new));
     assert_eq!(cache.latest(p, "-p x"), Some(other));
     assert_eq!(cache.latest(p, "-p"), None);
-    // An odd file is passed over.
+    // A malformed file is passed over.
     fs::write(cache.layout.record(&new.key), "odd").unwrap();
     assert_eq!(cache.latest(p, "--workspace"), Some(old));
 }

@@ -59,7 +59,7 @@ pub(super) fn gc(context: &Context, dry_run: bool) -> Result<bool, Stop> {
     let into = |project: &crate::config::Project| project.settings.target_dir.of(&project.path);
     let wanted: Vec<PathBuf> = config.projects.iter().filter_map(into).collect();
     let mut needless = all(context);
-    needless.retain(|own| own.is_needless(&wanted, &known, SystemTime::now()));
+    needless.retain(|own| own.is_unused(&wanted, &known, SystemTime::now()));
     needless.retain(|own| {
         let locked = compiler::is_locked(std::slice::from_ref(&own.path));
         if locked {

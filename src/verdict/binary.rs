@@ -262,7 +262,7 @@ impl<'a> TargetRecords<'a> {
         Some(Record {
             key,
             created: when,
-            project: self.question.root.clone(),
+            workspace_root: self.question.root.clone(),
             code_hash,
             selection: selection_text(&subject.id),
             verdict: report.verdict,

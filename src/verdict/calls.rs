@@ -222,7 +222,7 @@ mod tests {
             Record {
                 key: RecordKey { level: RecordLevel::Call, version: 1, digest },
                 created: Timestamp(0),
-                project: "/p".into(),
+                workspace_root: "/p".into(),
                 code_hash: digest,
                 selection: selection_text("p::t"),
                 verdict: Verdict::Pass,

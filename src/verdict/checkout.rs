@@ -15,7 +15,7 @@ pub(super) fn found_elsewhere<'a>(
     root: &Path,
     environment: &Environment,
 ) -> Option<&'a Input> {
-    if record.project == root {
+    if record.workspace_root == root {
         return None;
     }
     let home = environment.get("HOME").map(PathBuf::from).unwrap_or_default();
@@ -30,7 +30,7 @@ pub(super) fn found_elsewhere<'a>(
         path.is_absolute()
             && *path != temporary
             && !tools.iter().any(|folder| path.starts_with(folder))
-            && !is_same_way(&record.project, root, path)
+            && !is_same_way(&record.workspace_root, root, path)
     })
 }
 

@@ -161,7 +161,7 @@ fn targets(whole: &Explanation, question: &Question, cache: &Cache) -> Vec<Targe
             calls: calls::of(&id, always.names(&id), (question, cache, &state), &mut fingerprints),
             id,
         };
-        let not_kept = state.unkept.get(&this.id.to_string());
+        let not_kept = state.uncached.get(&this.id.to_string());
         let flaky = flaky(&state, &this.id, question);
         if whole.cached {
             this.changed.clear();
@@ -171,9 +171,9 @@ fn targets(whole: &Explanation, question: &Question, cache: &Cache) -> Vec<Targe
         } else if let Some(doubt) = flaky {
             this.reason = doubt.to_string();
             this.advice.push(doubt.advice());
-        } else if let Some(unkept) = not_kept {
-            this.reason = format!("not kept the last time: {}", unkept.why.join("; "));
-            this.advice.clone_from(&unkept.advice);
+        } else if let Some(uncached) = not_kept {
+            this.reason = format!("not kept the last time: {}", uncached.why.join("; "));
+            this.advice.clone_from(&uncached.advice);
         } else if !this.changed.is_empty() {
             this.reason = format!("`{}` changed", this.changed.join("`, `"));
         } else if let Some(why) = state.unseen.get(&this.id.to_string()) {

@@ -58,7 +58,7 @@ impl Finding {
 /// The first input of the record that is not as it was, in words.
 fn changed_input(record: &Record, question: &Question) -> Option<String> {
     if let Some(input) = found_elsewhere(record, &question.root, &question.environment) {
-        let (path, project) = (input.path.display(), record.project.display());
+        let (path, project) = (input.path.display(), record.workspace_root.display());
         return Some(format!("its record is of {project}, where {path} was consulted"));
     }
     let changed = Fingerprints::default().first_changed(&question.root, &record.inputs)?;

@@ -468,7 +468,7 @@ impl Answering<'_> {
         let record = Record {
             key,
             created: when,
-            project: self.question.root.clone(),
+            workspace_root: self.question.root.clone(),
             code_hash,
             selection: self.question.selection_text(),
             verdict: if green { Verdict::Pass } else { Verdict::Fail },

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::cache::RecordLevel;
 
-/// Days, so that small numbers reach [`ABANDONED`] and the future.
+/// Days, so that small numbers reach [`ABANDONED_AFTER`] and the future.
 const DAY: u64 = 24 * 60 * 60 * 1_000;
 const NOW: Timestamp = Timestamp(100 * DAY);
 
@@ -75,7 +75,7 @@ proptest! {
         let plan = plan(&holdings, &|_| Some(keep), max, NOW);
         for project in 0..4 {
             if let Some(newest) = newest(&holdings, digest(project))
-                && newest.at.age(NOW).unwrap() <= ABANDONED
+                && newest.at.age(NOW).unwrap() <= ABANDONED_AFTER
             {
                 // Or another one of the same moment.
                 let left = kept(&holdings, &plan);
@@ -186,7 +186,7 @@ fn days_of_calls_push_out_no_snapshots_and_are_bounded_themselves() {
 }
 
 #[test]
-fn what_a_worktree_still_keeps_is_not_removed_by_the_other() {
+fn a_record_that_another_worktree_claims_stays() {
     let holdings = CacheContents {
         claims: vec![claim(0, 1, 1, 80, 1), claim(1, 1, 1, 80, 1), claim(0, 2, 2, 81, 1)],
         manifests: BTreeMap::from([(digest(1), 5)]),

@@ -1,4 +1,4 @@
-//! Many threads and processes at once: nobody ever sees half of anything, and nobody fails.
+//! Many threads and processes at once: no reader sees half a file, and no call fails.
 
 use super::*;
 use crate::process::{Environment, Spec, capture};
@@ -8,7 +8,7 @@ const PART: &str = "KNHK_TEST_CACHE_PART";
 const KEYS: u64 = 6;
 const PROJECTS: [&str; 3] = ["/p", "/q", "/r"];
 
-/// Small numbers that nobody can foresee, the same for one seed.
+/// Small pseudo-random numbers, the same for one seed.
 struct Numbers(u64);
 
 impl Numbers {
@@ -22,7 +22,12 @@ impl Numbers {
 fn whole(number: u64, tests: usize) -> Record {
     let project = PROJECTS[tests % PROJECTS.len()].into();
     let identity = std::collections::BTreeMap::from([("tests".to_owned(), tests.to_string())]);
-    Record { project, identity, duration_ms: tests as u64, ..sized(number, 2, tests) }
+    Record {
+        workspace_root: project,
+        identity,
+        duration_ms: tests as u64,
+        ..sized(number, 2, tests)
+    }
 }
 
 fn check(record: &Record, number: u64) {
@@ -169,7 +174,7 @@ fn processes() {
     check_afterwards(dir.path(), counted);
 }
 
-/// What a process of the test above does; nothing when it is run by itself.
+/// The body of each process of the test above; it does nothing when run by itself.
 #[test]
 fn part() {
     let Ok(part) = std::env::var(PART) else { return };

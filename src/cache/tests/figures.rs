@@ -51,7 +51,7 @@ fn figures() {
     cache.clear(None).unwrap();
     for n in 0..10_000_u64 {
         let project = format!("/project/{}", n / 100).into();
-        cache.store(&Record { project, ..record(n) }, LIMITS).unwrap();
+        cache.store(&Record { workspace_root: project, ..record(n) }, LIMITS).unwrap();
     }
     let all = GcOptions { limits: LIMITS, ..GcOptions::default() };
     let look = median(3, |_| drop(cache.gc(NOW, &all).unwrap()));
@@ -60,7 +60,7 @@ fn figures() {
     println!("stats of them: {:.0} ms", stats / 1e3);
     let put = median(20, |n| {
         let project = "/project/0".into();
-        let record = Record { project, ..record(20_000 + n as u64) };
+        let record = Record { workspace_root: project, ..record(20_000 + n as u64) };
         cache.put(&record, LIMITS).unwrap();
     });
     println!("put among them: {:.1} ms", put / 1e3);

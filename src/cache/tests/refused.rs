@@ -37,7 +37,7 @@ fn a_file_in_place_of_a_folder_is_named() {
 }
 
 #[test]
-fn a_folder_in_place_of_a_record_is_odd_and_left_alone() {
+fn a_folder_in_place_of_a_record_is_malformed_and_left_alone() {
     let (_dir, cache) = cache();
     let path = cache.layout.record(&key(1));
     fs::create_dir_all(path.join("below")).unwrap();
@@ -52,7 +52,7 @@ fn a_folder_in_place_of_a_record_is_odd_and_left_alone() {
 }
 
 #[test]
-fn a_link_in_place_of_a_record_is_odd_and_its_target_is_left_alone() {
+fn a_link_in_place_of_a_record_is_malformed_and_its_target_is_left_alone() {
     let (dir, cache) = cache();
     cache.put(&record(1), LIMITS).unwrap();
     let (path, target) = (cache.layout.record(&key(1)), dir.path().join("target"));

@@ -5,7 +5,11 @@ use std::collections::BTreeMap;
 use super::*;
 
 fn at(number: u64, project: &str) -> Record {
-    Record { created: Timestamp(NOW.0 + number * 1_000), project: project.into(), ..record(number) }
+    Record {
+        created: Timestamp(NOW.0 + number * 1_000),
+        workspace_root: project.into(),
+        ..record(number)
+    }
 }
 
 fn options(limits: Limits) -> GcOptions {
@@ -97,7 +101,7 @@ fn hit_at(cache: &Cache, number: u64) -> Arc<Record> {
 }
 
 #[test]
-fn a_lost_index_is_made_again() {
+fn a_lost_index_is_rebuilt() {
     let (_dir, cache) = cache();
     for number in 0..3 {
         cache.put(&at(number, "/p"), LIMITS).unwrap();
@@ -134,7 +138,7 @@ fn claims_without_records_go_and_their_sizes_are_mended() {
     cache.put(&at(2, "/p"), LIMITS).unwrap();
     fs::remove_file(cache.layout.record(&key(1))).unwrap();
     // Recorded by another project with another size.
-    let other = Record { project: "/q/longer".into(), ..at(2, "/p") };
+    let other = Record { workspace_root: "/q/longer".into(), ..at(2, "/p") };
     let bytes = cache.put(&other, LIMITS).unwrap().bytes;
     let report = cache.gc(NOW, &options(LIMITS)).unwrap();
     assert!(report.failed.is_empty(), "{report:?}");
@@ -192,7 +196,7 @@ fn gc_takes_what_died_unfinished_and_nothing_else() {
 }
 
 #[test]
-fn what_is_remembered_of_a_program_goes_with_the_program() {
+fn a_memo_is_removed_with_its_program() {
     let (dir, cache) = cache();
     let (state, proof) = (Digest::of(b"state"), Digest::of(b"proof"));
     let programs = ["p/one", "p/two", "q/three"].map(|name| dir.path().join(name));
@@ -259,7 +263,7 @@ fn calls_are_counted_and_push_out_no_snapshot() {
 }
 
 #[test]
-fn what_is_disproved_of_a_target_is_disproved_of_its_snapshots() {
+fn a_disproved_target_disproves_its_snapshots() {
     let (_dir, cache) = cache();
     let binary = RecordKey { level: RecordLevel::Binary, ..key(1) };
     let of_target = Record { key: binary, selection: "test target p".to_owned(), ..at(1, "/p") };

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use super::NextestError;
 
-/// RunnerOptions of `cargo nextest run` that `cargo nextest list` does not know, without a value.
+/// Options of `cargo nextest run` that `cargo nextest list` does not know, without a value.
 const RUN_FLAGS: &[&str] = &[
     "--no-output-indent",
     "--hide-progress-bar",
@@ -26,7 +26,7 @@ const RUN_VALUES: &[&str] = &[
     "--max-progress-running",
 ];
 
-/// RunnerOptions with which the events could not be matched with the list of tests.
+/// Options with which the events could not be matched with the list of tests.
 const REFUSED: &[(&str, &str)] = &[
     ("--doc", "it does not run doctests; take `runner = \"cargo\"` for them"),
     ("--no-run", "nothing would be run"),

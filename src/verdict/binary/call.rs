@@ -101,7 +101,7 @@ impl CallRecords<'_> {
         let record = Record {
             key,
             created: now,
-            project: self.root.to_owned(),
+            workspace_root: self.root.to_owned(),
             code_hash: day(now),
             selection: calls::selection_text(&self.plain),
             verdict: report.verdict,

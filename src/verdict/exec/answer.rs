@@ -363,19 +363,19 @@ impl CallRun<'_> {
     fn tell_doubts(&self, doubts: &[Uncacheable]) {
         let args: Vec<_> = self.invocation.args.iter().map(|arg| arg.to_string_lossy()).collect();
         let (args, plain) = (args.join(" "), self.call.plain.clone());
-        let known = self.state.unkept_calls.get(&plain).filter(|known| known.args == args);
+        let known = self.state.uncached_calls.get(&plain).filter(|known| known.args == args);
         let why: Vec<_> = doubts.iter().map(ToString::to_string).collect();
-        if known.map_or(&[][..], |known| &known.unkept.why) == why {
+        if known.map_or(&[][..], |known| &known.uncached.why) == why {
             return;
         }
         let advice = doubts.iter().map(Uncacheable::advice).collect();
-        let unkept =
-            UncachedCall { args, unkept: Uncached { when: Timestamp::now(), why, advice } };
+        let uncached =
+            UncachedCall { args, uncached: Uncached { when: Timestamp::now(), why, advice } };
         let noted = self.call.cache.update_state(self.call.root, |state| {
-            if unkept.unkept.why.is_empty() {
-                state.unkept_calls.remove(&plain);
+            if uncached.uncached.why.is_empty() {
+                state.uncached_calls.remove(&plain);
             } else {
-                state.unkept_calls.insert(plain, unkept);
+                state.uncached_calls.insert(plain, uncached);
             }
         });
         if let Err(error) = noted {

@@ -34,8 +34,8 @@ pub(super) fn of(
     let plain = calls::plain_name(&id.package, &id.target);
     let mut records = cache.records_of(&question.root, &calls::selection_text(&plain));
     records.retain(|record| record.verdict == Verdict::Pass);
-    let unkept = state.unkept_calls.get(&plain);
-    if records.is_empty() && unkept.is_none() {
+    let uncached = state.uncached_calls.get(&plain);
+    if records.is_empty() && uncached.is_none() {
         return None;
     }
     let flaky = state.flaky.contains_key(&id.to_string());
@@ -52,11 +52,12 @@ pub(super) fn of(
     explained.why_not = first.flatten();
     let newest = records.first().map(|record| record.created);
     // The last word is that of the last call.
-    if let Some(last) = unkept.filter(|last| newest.is_none_or(|newest| newest < last.unkept.when))
+    if let Some(last) =
+        uncached.filter(|last| newest.is_none_or(|newest| newest < last.uncached.when))
     {
         let call = if last.args.is_empty() { String::new() } else { format!(" (`{}`)", last.args) };
-        explained.why_not = Some(format!("the last call{call}: {}", last.unkept.why.join("; ")));
-        explained.advice.clone_from(&last.unkept.advice);
+        explained.why_not = Some(format!("the last call{call}: {}", last.uncached.why.join("; ")));
+        explained.advice.clone_from(&last.uncached.advice);
     }
     Some(explained)
 }

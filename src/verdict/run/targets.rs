@@ -28,7 +28,7 @@ impl Answering<'_> {
         };
         let code_hash = tree.map(|tree| code_hash(tree, &self.facts.identity));
         let mut not_kept = Vec::new();
-        let mut unkept = BTreeMap::new();
+        let mut uncached = BTreeMap::new();
         let mut records = Vec::new();
         for (index, target) in ran.targets.iter().enumerate() {
             if let (Some(record), Some(code_hash)) = (&target.kept, code_hash) {
@@ -43,7 +43,7 @@ impl Answering<'_> {
                 let why: Vec<_> = doubts.iter().map(ToString::to_string).collect();
                 let advice = doubts.iter().map(Uncacheable::advice).collect();
                 not_kept.push(format!("{}: {}", target.report.id, why.join("; ")));
-                unkept.insert(target.report.id.to_string(), Uncached { when, why, advice });
+                uncached.insert(target.report.id.to_string(), Uncached { when, why, advice });
             }
             let (report, cacheability) = (&target.report, &target.cacheability);
             if let Some(code_hash) = code_hash {
@@ -56,7 +56,7 @@ impl Answering<'_> {
                 ));
             }
         }
-        self.remember_targets(ran, unkept);
+        self.remember_targets(ran, uncached);
         self.store(records);
         not_kept
     }
@@ -133,23 +133,23 @@ impl Answering<'_> {
     }
 
     /// Notes for explanations which targets there are, and why nothing is kept of some of them.
-    fn remember_targets(&self, ran: &RanTargets<'_>, unkept: BTreeMap<String, Uncached>) {
+    fn remember_targets(&self, ran: &RanTargets<'_>, uncached: BTreeMap<String, Uncached>) {
         let root = &self.question.root;
         let ids: Vec<_> = ran.targets.iter().map(|target| target.report.id.clone()).collect();
         let known = self.cache.state(root);
-        let is_listed = ids.iter().any(|id| known.unkept.contains_key(&id.to_string()));
+        let is_listed = ids.iter().any(|id| known.uncached.contains_key(&id.to_string()));
         let of_runs = ran.targets.iter().filter(|target| target.kept.is_none());
         let unseen: Vec<_> =
             of_runs.map(|target| (target.report.id.to_string(), &target.unseen)).collect();
         let nothing = Vec::new();
         let is_seen =
             unseen.iter().all(|(id, why)| known.unseen.get(id).unwrap_or(&nothing) == *why);
-        if known.targets == ids && unkept.is_empty() && !is_listed && is_seen {
+        if known.targets == ids && uncached.is_empty() && !is_listed && is_seen {
             return;
         }
         let change = |state: &mut ProjectState| {
-            ids.iter().for_each(|id| drop(state.unkept.remove(&id.to_string())));
-            state.unkept.extend(unkept);
+            ids.iter().for_each(|id| drop(state.uncached.remove(&id.to_string())));
+            state.uncached.extend(uncached);
             for (id, why) in unseen {
                 state.unseen.remove(&id);
                 if !why.is_empty() {

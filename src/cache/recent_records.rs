@@ -7,16 +7,16 @@ use std::sync::Arc;
 use super::files::Stamp;
 use super::record::{Record, RecordKey};
 
-/// How many bytes of files are remembered; a record of a thousand tests has some 60 kB. What it
-/// takes in memory is about twice that.
-const BYTES: u64 = 4 << 20;
+/// How many bytes of files are remembered. A record of a thousand tests has some 60 kB; it takes
+/// about twice that in memory.
+const MOST_BYTES: u64 = 4 << 20;
 
 /// Records with the stamps of the files that they were read from.
 #[derive(Debug, Default)]
 pub(super) struct RecentRecords {
     entries: HashMap<RecordKey, RecentRecord>,
     bytes: u64,
-    /// Grows with every use; the smallest number is the longest unused.
+    /// Grows with every use; the smallest number marks the least recently used.
     clock: u64,
 }
 
@@ -47,13 +47,13 @@ impl RecentRecords {
     pub(super) fn insert(&mut self, stamp: Stamp, record: Arc<Record>) {
         let key = record.key;
         self.forget(&key);
-        if stamp.size() > BYTES {
+        if stamp.size() > MOST_BYTES {
             return;
         }
         self.clock += 1;
         self.bytes += stamp.size();
         self.entries.insert(key, RecentRecord { stamp, record, used: self.clock });
-        while self.bytes > BYTES {
+        while self.bytes > MOST_BYTES {
             // A few dozen entries: looking at all of them is cheaper than a second order.
             let Some(oldest) = self.entries.iter().min_by_key(|(_, e)| e.used).map(|(k, _)| *k)
             else {
@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn the_longest_unused_goes_first_and_the_size_is_bounded() {
         let dir = tempfile::tempdir().unwrap();
-        let stamp = stamp(&dir, BYTES / 4);
+        let stamp = stamp(&dir, MOST_BYTES / 4);
         let mut memory = RecentRecords::default();
         let records: Vec<_> = (0..5).map(|n| Arc::new(samples::record(n))).collect();
         for record in &records[..4] {
@@ -108,11 +108,11 @@ mod tests {
         }
         assert!(memory.get(&records[0].key, &stamp).is_some());
         memory.insert(stamp, Arc::clone(&records[4]));
-        assert!(memory.bytes <= BYTES);
+        assert!(memory.bytes <= MOST_BYTES);
         assert!(memory.get(&records[0].key, &stamp).is_some());
         assert!(memory.get(&records[1].key, &stamp).is_none());
 
-        memory.insert(self::stamp(&dir, BYTES + 1), Arc::clone(&records[2]));
+        memory.insert(self::stamp(&dir, MOST_BYTES + 1), Arc::clone(&records[2]));
         assert!(!memory.entries.contains_key(&records[2].key), "too large to remember");
     }
 }

@@ -1,10 +1,10 @@
-//! Target directories that projects have to themselves, below the records.
+//! Target directories of the service's own, one for each project that has one.
 //!
 //! ```text
 //! targets/<name>/            cargo's, all of it
 //! targets/<name>.project     the project's root as bytes; written at each build, so that its
 //!                            time tells when that was
-//! targets/.gone-<…>          what is being removed
+//! targets/.gone-<…>          a directory that is being removed
 //! ```
 //!
 //! Nothing here reads what cargo writes, and nothing follows a link out of it.
@@ -18,24 +18,24 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// How long one that no project of the config builds into is kept after its last build.
-const FORGOTTEN: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-/// What the names of those begin with that are being removed.
+/// How long a target directory stays that no project of the config builds into.
+const UNUSED_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// The prefix of the names of directories that are being removed.
 const GONE: &str = ".gone-";
 
-/// A project's own target directory.
+/// A target directory of the service's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnTargetDir {
     /// The folder.
     pub path: PathBuf,
-    /// Whose it is; none if nobody said so.
+    /// The workspace root of its project; `None` if unknown.
     pub project: Option<PathBuf>,
-    /// When it was last built into, as far as that is known.
+    /// The time of the last build in it, if known.
     pub used: Option<SystemTime>,
 }
 
 impl OwnTargetDir {
-    /// How many bytes its files take, one that has two names counted once.
+    /// The size of its files in bytes. A file with two names counts once.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         let mut seen = HashSet::new();
@@ -43,7 +43,7 @@ impl OwnTargetDir {
         let mut bytes = 0;
         while let Some(dir) = todo.pop() {
             for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-                // Of a link itself, as `DirEntry` does it.
+                // `DirEntry` does not follow links.
                 let Ok(metadata) = entry.metadata() else { continue };
                 if metadata.is_dir() {
                     todo.push(entry.path());
@@ -55,23 +55,23 @@ impl OwnTargetDir {
         bytes
     }
 
-    /// Whether nobody wants it any more: `wanted` are those that projects of the config build
-    /// into, `known` all projects of the config.
+    /// Whether it may be removed. Projects of the config build into the `wanted` directories;
+    /// `known` are the workspace roots of all projects of the config.
     #[must_use]
-    pub fn is_needless(&self, wanted: &[PathBuf], known: &[PathBuf], now: SystemTime) -> bool {
+    pub fn is_unused(&self, wanted: &[PathBuf], known: &[PathBuf], now: SystemTime) -> bool {
         if wanted.contains(&self.path) {
             return false;
         }
         let age = self.used.and_then(|used| now.duration_since(used).ok());
-        let Some(project) = &self.project else { return age.is_none_or(|age| age > FORGOTTEN) };
-        // A workspace that no config lists may build into its own by the config's defaults.
-        known.contains(project) || !project.is_dir() || age.is_some_and(|age| age > FORGOTTEN)
+        let Some(project) = &self.project else { return age.is_none_or(|age| age > UNUSED_FOR) };
+        // A workspace that the config does not list may have one by the config's defaults.
+        known.contains(project) || !project.is_dir() || age.is_some_and(|age| age > UNUSED_FOR)
     }
 
-    /// Removes it: at once out of everybody's way, and then file by file.
+    /// Removes it: renamed away at once, and then file by file.
     ///
     /// # Errors
-    /// What could not be removed; the next attempt goes on.
+    /// If something could not be removed; the next attempt goes on.
     pub fn remove(&self) -> io::Result<()> {
         let mut gone = OsString::from(GONE);
         gone.push(self.path.file_name().unwrap_or_default());
@@ -98,8 +98,7 @@ fn note(target: &Path) -> PathBuf {
     name.into()
 }
 
-/// Says that the project at `root` is about to be built into `target`, if that is one of those in
-/// `dir`.
+/// Notes that the project at `root` is about to be built into `target`, if `target` lies in `dir`.
 ///
 /// # Errors
 /// If that cannot be written.
@@ -111,7 +110,7 @@ pub fn mark_own_target_dir(dir: &Path, target: &Path, root: &Path) -> io::Result
     fs::write(note(target), root.as_os_str().as_bytes())
 }
 
-/// All of them that lie in `dir`, by name.
+/// All target directories in `dir`, sorted by name.
 #[must_use]
 pub fn own_target_dirs(dir: &Path) -> Vec<OwnTargetDir> {
     let mut found = Vec::new();
@@ -131,17 +130,17 @@ pub fn own_target_dirs(dir: &Path) -> Vec<OwnTargetDir> {
     found
 }
 
-/// Goes on with what an earlier removal left.
+/// Removes the leftovers of an interrupted removal.
 pub fn remove_leftovers(dir: &Path) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         if entry.file_name().as_bytes().starts_with(GONE.as_bytes()) {
-            // Seen again next time.
+            // The next attempt goes on.
             let _ = fs::remove_dir_all(entry.path());
         }
     }
 }
 
-/// Whether a folder has a name that a target directory of a project's own has.
+/// Whether a folder has the name of a target directory of ours.
 fn is_ours(name: &OsStr) -> bool {
     name.len() == 16 && name.as_bytes().iter().all(u8::is_ascii_hexdigit)
 }
@@ -165,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn one_is_found_counted_and_removed_and_nothing_else() {
+    fn a_target_directory_is_listed_measured_and_removed() {
         let (base, dir) = made();
         let outside = base.path().join("outside");
         fs::write(&outside, "a long text").unwrap();
@@ -192,23 +191,23 @@ mod tests {
     }
 
     #[test]
-    fn one_is_needless_once_nobody_builds_into_it() {
+    fn one_is_unused_once_nobody_builds_into_it() {
         let (_base, dir) = made();
         let own = own_target_dirs(&dir).remove(0);
         let root = PathBuf::from("/no/such/project");
         let now = SystemTime::now();
-        assert!(!own.is_needless(std::slice::from_ref(&own.path), &[root], now));
-        assert!(own.is_needless(&[], &[], now), "its project is gone");
+        assert!(!own.is_unused(std::slice::from_ref(&own.path), &[root], now));
+        assert!(own.is_unused(&[], &[], now), "its project is gone");
         let lives = OwnTargetDir { project: Some(dir.clone()), ..own.clone() };
-        assert!(!lives.is_needless(&[], &[], now), "one that no config lists");
-        assert!(lives.is_needless(&[], &[dir], now), "its project builds elsewhere now");
-        assert!(lives.is_needless(&[], &[], now + FORGOTTEN + Duration::from_secs(60)));
+        assert!(!lives.is_unused(&[], &[], now), "one that no config lists");
+        assert!(lives.is_unused(&[], &[dir], now), "its project builds elsewhere now");
+        assert!(lives.is_unused(&[], &[], now + UNUSED_FOR + Duration::from_secs(60)));
         let nobodys = OwnTargetDir { project: None, used: None, ..own };
-        assert!(nobodys.is_needless(&[], &[], now));
+        assert!(nobodys.is_unused(&[], &[], now));
     }
 
     #[test]
-    fn what_was_left_half_removed_goes() {
+    fn leftovers_of_a_removal_are_removed() {
         let (_base, dir) = made();
         fs::rename(dir.join(NAME), dir.join(".gone-x")).unwrap();
         remove_leftovers(&dir);
