@@ -41,13 +41,12 @@ mod sweep;
 mod target_dirs;
 
 pub use gc::GcOptions;
-pub use put::{PutError, StoredRecord};
-pub use record::{Input, InputState, ParseRecordLevelError, Record, RecordKey, RecordLevel};
-pub use retention::RemovalReason;
+pub use put::PutError;
+pub use record::{Input, InputState, Record, RecordKey, RecordLevel};
 pub use state::{
-    FlakyTest, InseparablePackages, LastVerdict, ProjectState, StateError, Uncached, UncachedCall,
+    FlakyTest, InseparablePackages, LastVerdict, ProjectState, Uncached, UncachedCall,
 };
-pub use sweep::{CacheItem, ProjectStats, RemovedItem, Stats, SweepError, SweepReport};
+pub use sweep::{SweepError, SweepReport};
 pub use target_dirs::{OwnTargetDir, mark_own_target_dir, own_target_dirs, remove_leftovers};
 
 use std::cmp::Reverse;

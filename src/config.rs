@@ -42,7 +42,7 @@ use values::{
     Word,
 };
 
-pub use error::{ConfigError, Fault};
+pub use error::ConfigError;
 pub use schema::json_schema;
 pub use units::{format_duration, parse_duration};
 

@@ -53,7 +53,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 pub use changes::{Changes, Mark};
-pub use manifest::{Difference, FileChange, Manifest, ManifestError};
+pub use manifest::{Difference, FileChange, Manifest};
 pub use options::{GlobError, Options};
 pub use program::program_digest;
 pub use query::Snapshot;

@@ -46,35 +46,94 @@
 //!
 //! See [`Daemon`].
 
+// Rooms are private, so `pub` in them reaches no further than this crate.
+#![allow(unreachable_pub)]
+
 #[cfg(not(feature = "std"))]
 compile_error!("knhk-test-cache needs an operating system: build it with the feature `std`");
 
-pub mod model;
-pub mod paths;
-pub mod process;
+mod model;
+mod paths;
+mod process;
 
-pub mod config;
-pub mod workspace;
+mod config;
+mod workspace;
 
-pub mod cache;
-pub mod compiler;
-pub mod hasher;
-pub mod observer;
-pub mod predict;
-pub mod runner;
-pub mod watcher;
+mod cache;
+mod compiler;
+mod hasher;
+mod observer;
+mod predict;
+mod runner;
+mod watcher;
 
-pub mod client;
-pub mod daemon;
-pub mod protocol;
-pub mod verdict;
+mod client;
+mod daemon;
+mod protocol;
+mod verdict;
 
-pub mod cli;
-pub mod logging;
-pub mod service;
+mod cli;
+mod logging;
+mod service;
 
 pub use cache::Cache;
 pub use compiler::TestCompiler;
 pub use daemon::Daemon;
 pub use hasher::CodeHasher;
 pub use watcher::FileWatcher;
+
+/// The parts that this package's own program, benches and end-to-end tests use. No other crate may
+/// rely on them.
+#[doc(hidden)]
+#[allow(missing_docs)] // Each is documented at home.
+pub mod internals {
+    pub mod cli {
+        pub use crate::cli::{main, run_for_cargo};
+    }
+    pub mod client {
+        pub use crate::client::Connection;
+    }
+    pub mod compiler {
+        pub use crate::compiler::{
+            BuildProgress, BuildSpec, CompileError, PlannedTarget, TestCompiler, TestPlan,
+            record_invocation,
+        };
+    }
+    pub mod config {
+        pub use crate::config::load;
+    }
+    pub mod daemon {
+        pub use crate::daemon::{Pause, Pauses};
+    }
+    pub mod hasher {
+        pub use crate::hasher::{CodeHasher, Snapshot};
+    }
+    pub mod model {
+        pub use crate::model::{Digest, End, Harness, LogOutcome, Timestamp, field};
+    }
+    pub mod observer {
+        pub use crate::observer::{
+            Interference, Observation, ObserveOptions, Observer, Problem, Reach, Stamp, Uses,
+        };
+    }
+    pub mod paths {
+        pub use crate::paths::Paths;
+    }
+    pub mod predict {
+        pub use crate::predict::{Commit, Event, Evidence, FORMAT, Weights, parse, predict};
+    }
+    pub mod process {
+        pub use crate::process::{
+            Environment, Output, Priority, Spec, Suspender, capture, descendants,
+        };
+    }
+    pub mod protocol {
+        pub use crate::protocol::{Ask, Call, ProjectStatus, Reply, State};
+    }
+    pub mod verdict {
+        pub use crate::verdict::{Facts, LocalTree, ProjectFiles, ProjectTree, Question, Refresh};
+    }
+    pub mod workspace {
+        pub use crate::workspace::{CargoConfig, Members, Selection, Toolchain};
+    }
+}

@@ -8,25 +8,20 @@
 //!
 //! # Fields
 //!
-//! Events and spans name what they are about by these fields; in the journal each is `F_` and its
-//! name in capitals, so that `journalctl --user -u knhk-test-cache F_PROJECT=/home/me/x` works.
+//! Events and spans name their subject by the fields in [`crate::model::field`]. In the journal each
+//! is `F_` and its name in capitals, so that
+//! `journalctl --user -u knhk-test-cache F_PROJECT=/home/me/x` works.
 //!
 //! | field | in the journal | value |
 //! |---|---|---|
-//! | `project` | `F_PROJECT` | the workspace's root, absolute |
+//! | `project` | `F_PROJECT` | the workspace root, an absolute path |
 //! | `package` | `F_PACKAGE` | the package's name, of a target's run |
-//! | `target` | `F_TARGET` | the test target's name; on level `debug`, as they are many |
+//! | `target` | `F_TARGET` | the test target's name; on level `debug`, since there are many |
 //! | `snapshot` | `F_SNAPSHOT` | the code hash, 64 hexadecimal digits |
 //! | `duration` | `F_DURATION` | milliseconds, a whole number |
-//! | `outcome` | `F_OUTCOME` | `pass`, `fail`, `error`, `cancelled` |
+//! | `outcome` | `F_OUTCOME` | a word of [`crate::model::LogOutcome`]: `pass`, `fail`, `error` or `cancelled` |
 //!
-//! Values are recorded as text or with `%`, never with `?`, whose quotes would be part of the value:
-//!
-//! ```
-//! use knhk_test_cache::logging::field;
-//! let root = std::path::Path::new("/home/me/x");
-//! tracing::info!({ field::PROJECT } = %root.display(), { field::DURATION } = 41, "built");
-//! ```
+//! Values are recorded as text or with `%`, never with `?`, whose quotes would be part of the value.
 //!
 //! Priorities are the journal's own: an error is 3, a warning 4, information 6 and the rest 7.
 
@@ -44,22 +39,6 @@ use tracing_subscriber::registry::Registry;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 pub use rotate::RotatingFile;
-
-/// The names of the fields that events and spans share.
-pub mod field {
-    /// The workspace's root, absolute.
-    pub const PROJECT: &str = "project";
-    /// The package's name.
-    pub const PACKAGE: &str = "package";
-    /// The test target's name.
-    pub const TARGET: &str = "target";
-    /// The code hash.
-    pub const SNAPSHOT: &str = "snapshot";
-    /// Milliseconds, a whole number.
-    pub const DURATION: &str = "duration";
-    /// `pass`, `fail`, `error` or `cancelled`.
-    pub const OUTCOME: &str = "outcome";
-}
 
 /// How the log looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -197,7 +176,7 @@ mod tests {
         let (_, layer) = open(Destination::File(path.clone())).unwrap();
         let log = tracing_subscriber::registry().with(layer);
         tracing::subscriber::with_default(log, || {
-            tracing::info!({ field::PROJECT } = "/p", { field::DURATION } = 3, "built");
+            tracing::info!(project = "/p", duration = 3, "built");
         });
         let text = std::fs::read_to_string(path).unwrap();
         assert!(text.contains("INFO built project=\"/p\" duration=3"), "{text}");

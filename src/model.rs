@@ -4,14 +4,16 @@
 
 mod answer;
 mod digest;
+mod log;
 mod report;
 mod target;
 mod text;
 mod time;
 
 pub use answer::{Answer, TargetAnswer};
-pub use digest::{Digest, Digester, ParseDigestError};
+pub use digest::{Digest, Digester};
+pub use log::{LogOutcome, field};
 pub use report::{End, Outcome, Source, TargetReport, TestCounts, TestReport, Verdict};
-pub use target::{Harness, ParseTargetKindError, TargetId, TargetKind};
+pub use target::{Harness, TargetId, TargetKind};
 pub use text::{OsText, os_text};
 pub use time::Timestamp;

@@ -16,7 +16,7 @@ mod score;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use log::{FORMAT, Logged, parse};
+pub use log::{FORMAT, parse};
 pub use score::predict;
 
 /// The packages of one commit.

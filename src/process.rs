@@ -14,7 +14,7 @@ mod tree;
 
 pub use environment::Environment;
 #[cfg(target_os = "linux")]
-pub use foreground::{BlockedSignals, ForegroundRun, block_signals, end_as, run_in_foreground};
+pub use foreground::{ForegroundRun, block_signals, end_as, run_in_foreground};
 pub use run::{Completion, Output, Stream, capture, run};
 pub use suspend::Suspender;
 pub use tree::descendants;

@@ -9,7 +9,9 @@
 mod framing;
 mod status;
 
-pub use framing::{FrameError, LineBuffer, MAX_MESSAGE, encode};
+#[cfg(test)]
+pub(crate) use framing::MAX_MESSAGE;
+pub use framing::{FrameError, LineBuffer, encode};
 pub use status::{CacheUse, Courtesy, LastBuild, ProjectStatus, State, StatusReport};
 
 pub use crate::cache::LastVerdict;

@@ -28,7 +28,7 @@ mod target;
 mod tests;
 mod words;
 
-pub use words::{describe_end, failure_sections};
+pub use words::describe_end;
 
 use std::cell::RefCell;
 use std::ffi::OsString;
@@ -158,9 +158,8 @@ pub enum RunEvent<'a> {
     },
     /// A test's outcome was read. A hint, not evidence: a test that prints to the real standard
     /// output can say anything; the report at the end is what was checked.
+    #[cfg_attr(not(test), allow(dead_code))] // The runner's own tests read it.
     TestFinished {
-        /// Its target.
-        id: &'a TargetId,
         /// Its name.
         name: &'a str,
         /// What its line says.
@@ -168,8 +167,6 @@ pub enum RunEvent<'a> {
     },
     /// Output as it comes, if [`RunnerOptions::live`] is set.
     Output {
-        /// The target that printed it; `None` for cargo-nextest, which runs many at a time.
-        id: Option<&'a TargetId>,
         /// To which of its streams.
         stream: Stream,
         /// What it printed, cut anywhere.

@@ -28,13 +28,10 @@ mod wait;
 
 pub use doctor::{Check, CheckStatus, Needs, doctor};
 pub use error::ServiceError;
-pub use escape::Unwritable;
-pub use install::{Action, InstallOptions, Report};
-pub use listen::{ActivationError, activated_listener};
+pub use install::{InstallOptions, Report};
+pub use listen::activated_listener;
 pub use notify::{Notifier, started_by_launchd};
-pub use state::{Activity, Load, ServiceState};
-pub use surroundings::{LeftOut, Surroundings, Tool};
-pub use unit::{Definition, Written, property_list, service_unit, socket_unit};
+pub use state::{Activity, ServiceState};
 
 use std::path::{Path, PathBuf};
 
@@ -136,17 +133,6 @@ impl Service {
         match self.platform {
             Platform::Systemd => self.systemd().restart(),
             Platform::Launchd => self.launchd().restart(),
-        }
-    }
-
-    /// Has it read its config again, if it runs.
-    ///
-    /// # Errors
-    /// See [`ServiceError`].
-    pub fn reload(&self) -> Result<ServiceState, ServiceError> {
-        match self.platform {
-            Platform::Systemd => self.systemd().reload(),
-            Platform::Launchd => self.launchd().reload(),
         }
     }
 

@@ -31,12 +31,12 @@ mod verify;
 
 pub use binary::store_program_digest;
 pub use exec::{Called, Invocation, call};
-pub use explain::{CallsExplanation, Explanation, TargetExplanation, explain};
-pub use facts::{Facts, FactsError, LEDGERS, Question, Settings};
+pub use explain::{CallsExplanation, Explanation, explain};
+pub use facts::{Facts, LEDGERS, Question, Settings};
 pub use key::{code_hash, source_key};
 pub use look_up::{Finding, answer_of, known_failure};
 pub use project_files::{FilesMark, ProjectFiles, Refresh};
 pub use remember::remember;
 pub use run::{RunError, RunOptions, RunOutcome, Step, run};
 pub use tree::{LocalTree, ProjectTree, TreeError, TreeState};
-pub use verify::{Difference, Verification, verify};
+pub use verify::verify;

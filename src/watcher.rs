@@ -54,7 +54,7 @@ use tokio::sync::mpsc::Sender;
 pub use debounce::Debounce;
 pub use error::{StartError, Unwatched, WatchError};
 pub use event::{CookieId, WatchEvent};
-pub use limit::{LimitKind, WatchLimit};
+pub use limit::WatchLimit;
 pub use polling::{PollReason, Polling};
 pub use sleep::Sleep;
 pub use trust::{Trust, events_are_trustworthy};

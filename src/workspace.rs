@@ -20,12 +20,11 @@ mod toolchain;
 
 pub use build_variables::{BuildVariables, build_variables, is_secret};
 pub use cargo_config::{CargoConfig, ConfigError, ConfigFile, RunnerShape};
-pub use identity::{Identity, is_session_variable, is_terminal_variable, without_root};
+pub use identity::{Identity, is_terminal_variable, without_root};
 pub use locate::{LocateError, locate};
-pub use members::{Member, Members};
+pub use members::Members;
 pub use outside::{Outside, outside_roots};
 pub use repository::{LockId, Operation, Repository};
 pub use selection::{Part, Selection};
 pub use stamp::Stamp;
-pub use toml_file::TomlError;
 pub use toolchain::{Toolchain, ToolchainError};

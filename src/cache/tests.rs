@@ -12,7 +12,9 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Instant;
 
+use super::retention::RemovalReason;
 use super::samples::{LIMITS, NOW, code_hash, failing, key, record, sized};
+use super::sweep::{CacheItem, RemovedItem, Stats};
 use super::*;
 use crate::model::{Digest, Source, TestCounts};
 

@@ -34,6 +34,7 @@ pub enum Exit {
 
 impl Exit {
     /// All of them, in the order of the README's table.
+    #[cfg(test)]
     pub const ALL: [Self; 12] = [
         Self::Success,
         Self::Failure,
@@ -69,7 +70,7 @@ impl Exit {
     }
 
     /// One line for the README's table.
-    #[must_use]
+    #[cfg(test)]
     pub const fn meaning(self) -> &'static str {
         match self {
             Self::Success => "green, or done",

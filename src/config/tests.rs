@@ -5,6 +5,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use proptest::prelude::*;
 
+use super::error::Fault;
 use super::*;
 
 /// So many cases, and no file of failures beside the sources: a failure is to become a test.

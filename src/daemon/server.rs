@@ -214,6 +214,7 @@ async fn send(stream: &mut UnixStream, reply: &Reply) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::client::{ClientError, Connection};
+    use crate::protocol::MAX_MESSAGE;
     use std::io::{Read as _, Write as _};
     use std::os::unix::net::UnixStream as StdStream;
     use std::path::PathBuf;
@@ -299,7 +300,7 @@ mod tests {
     #[test]
     fn a_huge_message_is_refused_and_not_kept() {
         with_server(|socket, _| {
-            let reply = raw(socket.clone(), &vec![b'x'; crate::protocol::MAX_MESSAGE + 100_000]);
+            let reply = raw(socket.clone(), &vec![b'x'; MAX_MESSAGE + 100_000]);
             assert!(reply.is_empty() || reply.contains("more than"), "{reply}");
             let mut connection = Connection::open(&socket).unwrap().unwrap();
             assert_eq!(connection.call(Call::Status, |_| {}).unwrap(), Reply::Done);

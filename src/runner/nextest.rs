@@ -55,6 +55,7 @@ pub struct NextestRun {
     pub reports: Vec<TargetReport>,
     /// nextest's own report for people, from its standard error; with `--nocapture` also what
     /// the tests printed.
+    #[cfg_attr(not(test), allow(dead_code))] // The runner's own tests read it.
     pub text: String,
 }
 
@@ -139,7 +140,7 @@ pub async fn run(
                 Stream::Err => text.push(bytes),
             }
             if options.live && (stream == Stream::Err || arguments.no_capture) {
-                events(RunEvent::Output { id: None, stream, bytes });
+                events(RunEvent::Output { stream, bytes });
             }
         };
         let started = Instant::now();
@@ -193,7 +194,7 @@ async fn list(
         Stream::Err => {
             text.push(bytes);
             if options.live {
-                events(RunEvent::Output { id: None, stream, bytes });
+                events(RunEvent::Output { stream, bytes });
             }
         }
     })

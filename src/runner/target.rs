@@ -91,13 +91,13 @@ async fn watch(
             Stream::Out => {
                 out.push(bytes);
                 scan.feed(bytes, &mut |name, outcome| {
-                    tell(RunEvent::TestFinished { id: &job.id, name, outcome });
+                    tell(RunEvent::TestFinished { name, outcome });
                 });
             }
             Stream::Err => err.push(bytes),
         }
         if options.live {
-            tell(RunEvent::Output { id: Some(&job.id), stream, bytes });
+            tell(RunEvent::Output { stream, bytes });
         }
     };
     let mut running = Box::pin(process::run(spec, &options.cancel, options.timeout, sink));
@@ -114,7 +114,7 @@ async fn watch(
     };
     drop(running);
     watched.borrow_mut().scan.finish(&mut |name, outcome| {
-        tell(RunEvent::TestFinished { id: &job.id, name, outcome });
+        tell(RunEvent::TestFinished { name, outcome });
     });
     finished
 }

@@ -1,6 +1,6 @@
 //! The service under launchd, as an agent of the user.
 //!
-//! `service-manager` writes, loads, starts, stops and removes; state, restart and reload go to
+//! `service-manager` writes, loads, starts, stops and removes; state and restart go to
 //! `launchctl` itself.
 
 use std::path::PathBuf;
@@ -196,14 +196,6 @@ impl Launchd<'_> {
         }
         self.on_service(&["kickstart", "-k"])?;
         self.ready()
-    }
-
-    pub(super) fn reload(&self) -> Result<ServiceState, ServiceError> {
-        let state = self.drivable()?;
-        if state.is_running() {
-            self.on_service(&["kill", "SIGHUP"])?;
-        }
-        Ok(state)
     }
 
     /// Runs a command on the service in whichever domain it is loaded.

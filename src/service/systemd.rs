@@ -1,7 +1,7 @@
 //! The service under the user's systemd.
 //!
 //! `service-manager` writes, enables, starts, stops and removes the service unit; what it does not
-//! know (the socket unit, reload, restart, how it really is) goes to `systemctl --user`.
+//! know (the socket unit, restart, the true state) goes to `systemctl --user`.
 
 use std::path::{Path, PathBuf};
 
@@ -260,20 +260,6 @@ impl Systemd<'_> {
             Ok(_) => None,
         };
         self.ready(said)
-    }
-
-    pub(super) fn reload(&self) -> Result<ServiceState, ServiceError> {
-        let state = self.drivable()?;
-        if !state.is_running() {
-            return Ok(state);
-        }
-        self.systemctl(&["reload", UNIT])?;
-        wait::until(
-            "reload",
-            wait::START,
-            || self.query(),
-            |now| now.activity != Activity::Reloading,
-        )
     }
 
     /// The state of a service that can be started.

@@ -20,6 +20,7 @@ pub enum PollReason {
     /// The system did not let us watch it.
     Unwatched,
     /// Its file system does not report every change.
+    #[cfg(test)]
     Untrusted,
 }
 
@@ -56,12 +57,13 @@ impl Polling {
     }
 
     /// Why `folder` is polled.
-    #[must_use]
+    #[cfg(test)]
     pub fn reason(&self, folder: &Path) -> Option<PollReason> {
         self.folders.get(folder).map(|folder| folder.reason)
     }
 
     /// The polled folders at and below `root`, with their reasons.
+    #[cfg(test)]
     pub fn below<'a>(&'a self, root: &'a Path) -> impl Iterator<Item = (&'a Path, PollReason)> {
         self.folders
             .iter()

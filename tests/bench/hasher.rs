@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use knhk_test_cache::hasher::{CodeHasher, Snapshot};
+use knhk_test_cache::internals::hasher::{CodeHasher, Snapshot};
 
 const CRATES: usize = 10;
 const MODULES: usize = 20;

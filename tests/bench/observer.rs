@@ -9,8 +9,8 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use knhk_test_cache::observer::{Observation, ObserveOptions, Observer};
-use knhk_test_cache::process::{Environment, Spec, capture};
+use knhk_test_cache::internals::observer::{Observation, ObserveOptions, Observer};
+use knhk_test_cache::internals::process::{Environment, Spec, capture};
 
 const LIMIT: Duration = Duration::from_secs(120);
 

@@ -7,8 +7,8 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::symlink;
 
-use knhk_test_cache::observer::{ObserveOptions, Observer};
-use knhk_test_cache::process::{Spec, capture};
+use knhk_test_cache::internals::observer::{ObserveOptions, Observer};
+use knhk_test_cache::internals::process::{Spec, capture};
 
 use crate::home::{Answered, EXE, Home, LIMIT, SOON, answered, until};
 

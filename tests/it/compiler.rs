@@ -6,7 +6,7 @@ mod plan;
 
 use std::num::NonZeroUsize;
 
-use knhk_test_cache::compiler::BuildProgress;
+use knhk_test_cache::internals::compiler::BuildProgress;
 use place::{Place, files};
 use tokio_util::sync::CancellationToken;
 

@@ -8,7 +8,7 @@ mod proof;
 
 use std::fs;
 
-use knhk_test_cache::observer::Observer;
+use knhk_test_cache::internals::observer::Observer;
 use rustix::process::Signal;
 
 use crate::home::{EXE, Home, LIMIT, Ran, SOON, skip, until, until_old};

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use knhk_test_cache::client::Connection;
-use knhk_test_cache::paths::Paths;
-use knhk_test_cache::process::Environment;
+use knhk_test_cache::internals::client::Connection;
+use knhk_test_cache::internals::paths::Paths;
+use knhk_test_cache::internals::process::Environment;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::Value;
 

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use knhk_test_cache::model::End;
-use knhk_test_cache::observer::{
+use knhk_test_cache::internals::model::End;
+use knhk_test_cache::internals::observer::{
     Interference, Observation, ObserveOptions, Observer, Problem, Reach, Stamp, Uses,
 };
-use knhk_test_cache::process::{Environment, Output, Spec, capture};
+use knhk_test_cache::internals::process::{Environment, Output, Spec, capture};
 
 /// No run here takes a tenth of that; one that hangs is ended and fails.
 const LIMIT: Duration = Duration::from_secs(20);

@@ -16,11 +16,11 @@ mod model;
 
 use std::collections::HashMap;
 
-use knhk_test_cache::client::Connection;
-use knhk_test_cache::config;
-use knhk_test_cache::model::Digest;
-use knhk_test_cache::protocol::{Ask, Call, Reply};
-use knhk_test_cache::verdict::{
+use knhk_test_cache::internals::client::Connection;
+use knhk_test_cache::internals::config;
+use knhk_test_cache::internals::model::Digest;
+use knhk_test_cache::internals::protocol::{Ask, Call, Reply};
+use knhk_test_cache::internals::verdict::{
     Facts, LocalTree, ProjectFiles, ProjectTree as _, Question, Refresh,
 };
 use proptest::prelude::*;

@@ -5,8 +5,9 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use proptest::prelude::*;
 
+use super::super::error::Fault;
+use super::super::load;
 use super::super::tests::{Home, cases};
-use super::super::{Fault, load};
 use super::*;
 
 impl Home {

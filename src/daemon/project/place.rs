@@ -200,7 +200,7 @@ mod tests {
         assert_eq!(runs.overdue(None, start + 1_000 * second), None);
         let why = runs.overdue(limit, start + 5 * second).unwrap();
         assert!(why.ends_with("none ended for 5 s (p::a, p::b did not)"), "{why}");
-        let test = RunEvent::TestFinished { id: &id("b"), name: "x", outcome: Outcome::Ok };
+        let test = RunEvent::TestFinished { name: "x", outcome: Outcome::Ok };
         runs.note(&Step::Running(test), start + 3 * second);
         assert_eq!(runs.overdue(limit, start + 7 * second), None);
         assert!(runs.overdue(limit, start + 8 * second).is_some());

@@ -125,8 +125,8 @@ impl EventReader {
             _ => return,
         };
         said.seconds += event.get("exec_time").and_then(Value::as_f64).unwrap_or(0.0);
-        if let (Some(first), Some((_, name))) = (sharers.first(), name.split_once('$')) {
-            events(RunEvent::TestFinished { id: &self.suites[*first].id, name, outcome });
+        if let (Some(_), Some((_, name))) = (sharers.first(), name.split_once('$')) {
+            events(RunEvent::TestFinished { name, outcome });
         }
     }
 

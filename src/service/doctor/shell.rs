@@ -149,8 +149,9 @@ mod tests {
     use super::super::CheckStatus;
     use super::*;
     use crate::paths::Paths;
+    use crate::service::ServiceState;
+    use crate::service::state::Load;
     use crate::service::unit::Written;
-    use crate::service::{Load, ServiceState};
 
     fn compared(here: &[(&str, &str)], there: &[(&str, &str)]) -> Check {
         let environment: Environment = here

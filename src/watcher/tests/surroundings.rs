@@ -3,7 +3,8 @@
 
 use super::*;
 use crate::model::End;
-use crate::watcher::{LimitKind, StartError};
+use crate::watcher::StartError;
+use crate::watcher::limit::LimitKind;
 
 /// Runs an ignored test behind `unshare`, or says why it cannot.
 #[cfg(target_os = "linux")]

@@ -25,7 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use knhk_test_cache::predict::{Commit, Event, Evidence, Weights, predict};
+use knhk_test_cache::internals::predict::{Commit, Event, Evidence, Weights, predict};
 use repository::Moment;
 
 /// How many are predicted.

@@ -5,8 +5,8 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use knhk_test_cache::predict::{Commit, FORMAT, parse};
-use knhk_test_cache::workspace::Members;
+use knhk_test_cache::internals::predict::{Commit, FORMAT, parse};
+use knhk_test_cache::internals::workspace::Members;
 
 /// A commit, and the packages' graph right before it.
 pub(crate) struct Moment {

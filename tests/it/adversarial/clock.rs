@@ -172,7 +172,7 @@ fn a_daemon_whose_clock_is_set_back_goes_by_what_is_there() {
 
 #[test]
 fn plain_cargo_test_is_not_answered_by_a_record_from_the_future() {
-    use knhk_test_cache::observer::Observer;
+    use knhk_test_cache::internals::observer::Observer;
     let Some(clocked) = Clocked::new() else { return };
     if let Err(reason) = Observer::available() {
         return skip("exec and the clock", &reason.to_string());

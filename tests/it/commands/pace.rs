@@ -4,9 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use knhk_test_cache::Daemon;
-use knhk_test_cache::daemon::{Pause, Pauses};
-use knhk_test_cache::model::Timestamp;
-use knhk_test_cache::protocol::{ProjectStatus, State};
+use knhk_test_cache::internals::daemon::{Pause, Pauses};
+use knhk_test_cache::internals::model::Timestamp;
+use knhk_test_cache::internals::protocol::{ProjectStatus, State};
 
 use crate::home::{EXE, Home, LIMIT, Started, until};
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use knhk_test_cache::Daemon;
-use knhk_test_cache::protocol::{ProjectStatus, State};
+use knhk_test_cache::internals::protocol::{ProjectStatus, State};
 
 use super::pace::{SCRIPT, begun, on_machine, until_status};
 use crate::home::{EXE, Home, LIMIT, Ran, Started};

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use knhk_test_cache::compiler::{BuildProgress, CompileError};
-use knhk_test_cache::process::{Environment, descendants};
-use knhk_test_cache::workspace::{CargoConfig, Toolchain};
+use knhk_test_cache::internals::compiler::{BuildProgress, CompileError};
+use knhk_test_cache::internals::process::{Environment, descendants};
+use knhk_test_cache::internals::workspace::{CargoConfig, Toolchain};
 use tokio_util::sync::CancellationToken;
 
 use super::place::{Place, files};
@@ -19,7 +19,7 @@ async fn code_that_does_not_compile() {
     place.write("w s/b/src/lib.rs", "pub fn f() -> u8 { \"text\" }\npub fn g() -> u8 { unknown }");
     let mut diagnostics = 0;
     let mut spec = place.spec(&["--workspace"]);
-    let build = knhk_test_cache::compiler::TestCompiler::new(spec.clone());
+    let build = knhk_test_cache::internals::compiler::TestCompiler::new(spec.clone());
     let error = build
         .build(&CancellationToken::new(), |event| {
             diagnostics += usize::from(matches!(event, BuildProgress::Diagnostic(_)));
@@ -36,7 +36,7 @@ async fn code_that_does_not_compile() {
     assert!(error.rendered().contains("--> b/src/lib.rs:1:20"), "{}", error.rendered());
     assert!(diagnostics >= 2);
     spec.colour = true;
-    let error = knhk_test_cache::compiler::TestCompiler::new(spec)
+    let error = knhk_test_cache::internals::compiler::TestCompiler::new(spec)
         .build(&CancellationToken::new(), |_| {})
         .await
         .unwrap_err();
@@ -104,7 +104,7 @@ async fn a_cargo_that_has_vanished() {
     let place = Place::new(&files());
     let mut spec = place.spec(&[]);
     spec.toolchain.cargo = place.base.join("gone/cargo");
-    let compiler = knhk_test_cache::compiler::TestCompiler::new(spec);
+    let compiler = knhk_test_cache::internals::compiler::TestCompiler::new(spec);
     let error = compiler.build(&CancellationToken::new(), |_| {}).await.unwrap_err();
     assert!(error.to_string().contains("gone/cargo"), "{error}");
     assert!(matches!(error, CompileError::Spawn(_)));

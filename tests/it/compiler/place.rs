@@ -4,9 +4,11 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use knhk_test_cache::compiler::{BuildSpec, TestCompiler};
-use knhk_test_cache::process::{Environment, Output, Priority, Spec, Suspender, capture};
-use knhk_test_cache::workspace::{CargoConfig, Selection, Toolchain};
+use knhk_test_cache::internals::compiler::{BuildSpec, TestCompiler};
+use knhk_test_cache::internals::process::{
+    Environment, Output, Priority, Spec, Suspender, capture,
+};
+use knhk_test_cache::internals::workspace::{CargoConfig, Selection, Toolchain};
 
 use crate::home::machine;
 

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStringExt as _;
 
-use knhk_test_cache::compiler::{PlannedTarget, TestPlan};
-use knhk_test_cache::model::{End, Harness};
-use knhk_test_cache::process::{Spec, capture};
+use knhk_test_cache::internals::compiler::{PlannedTarget, TestPlan};
+use knhk_test_cache::internals::model::{End, Harness};
+use knhk_test_cache::internals::process::{Spec, capture};
 use tokio_util::sync::CancellationToken;
 
 use super::place::{Place, files};
