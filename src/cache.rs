@@ -59,7 +59,8 @@ use std::time::{Duration, SystemTime};
 use tracing::warn;
 
 use crate::model::{Timestamp, Verdict};
-use files::{Stamp, Unread};
+use crate::workspace::PathStamp;
+use files::Unread;
 use layout::Layout;
 use recent_records::RecentRecords;
 
@@ -195,8 +196,8 @@ impl Cache {
         let path = self.layout.record(key);
         // The clock before the file: a file that changes from here on cannot look settled.
         let now = SystemTime::now();
-        if let Ok(metadata) = path.symlink_metadata()
-            && let Some(record) = self.recent().get(key, &Stamp::of(&metadata))
+        if let PathStamp::Present(stamp) = PathStamp::of(&path)
+            && let Some(record) = self.recent().get(key, &stamp)
         {
             return Ok(record);
         }

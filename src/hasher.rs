@@ -17,8 +17,8 @@
 //!
 //! # Why it can be believed
 //!
-//! * A stamp proves content only if it was settled: so old, when the file was read, that any
-//!   later write must give another one. A younger file is read again in the next scan.
+//! * A stamp proves content only if it was settled when the file was read, see
+//!   [`Stamp::is_settled`]. Another file is read again in the next scan.
 //! * A file that changes while it is read, a folder that changes while it is listed, anything that
 //!   cannot be read makes the snapshot unknown. It is tried again in every scan.
 //! * What no watched folder tells (the user's ignore files, git's index, targets of links, files
@@ -64,17 +64,12 @@ use links::Links;
 use memo::{Memo, Source};
 use options::Scope;
 use rules::Rules;
-use system::{Kind, Stamp};
 use tree::{Entry, FolderId, Tree};
 use update::Update;
 use walk::Job;
 
-use crate::workspace::Repository;
+use crate::workspace::{FileKind, Repository, Stamp};
 
-/// How old a file must be when it is read for its stamp to be trusted, in nanoseconds. The
-/// coarsest file system keeps times of two seconds, and the kernel's clock for stamps lags by
-/// one tick.
-const MARGIN: i64 = 2_100_000_000;
 /// So many removed paths are remembered for [`CodeHasher::changed_since`].
 const REMEMBERED: usize = 4_096;
 
@@ -114,7 +109,7 @@ pub struct CodeHasher {
     /// Folders below a root in which a repository begins.
     nested: BTreeSet<FolderId>,
     /// Folders by device and inode.
-    live: HashMap<(u32, u64), FolderId>,
+    live: HashMap<(u64, u64), FolderId>,
     /// Folders that must be entered again.
     unwatched: BTreeSet<FolderId>,
     /// Tops of roots that are roots no longer.
@@ -126,7 +121,6 @@ pub struct CodeHasher {
     memo: Option<Memo>,
     /// The file that holds a memo of the tree as it is, and that file's stamp.
     saved: Option<(PathBuf, Stamp)>,
-    margin: i64,
     threads: usize,
     probe: read::Probe,
 }
@@ -202,7 +196,6 @@ impl CodeHasher {
             current: false,
             memo: None,
             saved: None,
-            margin: MARGIN,
             threads: parallel::threads(),
             probe: read::Probe::default(),
         }
@@ -250,7 +243,7 @@ impl CodeHasher {
     /// Takes what an earlier process found as a hint for the first scan. Whatever is odd about the
     /// file is a warning in the log, and as if there were none.
     pub fn load_memo(&mut self, file: &Path) {
-        let stamp = system::status_followed(file).ok().map(|status| status.stamp);
+        let stamp = Stamp::followed(file).ok();
         let memo = match Memo::read(file) {
             Ok(Ok(memo)) => memo,
             Ok(Err(why)) => {
@@ -295,14 +288,14 @@ impl CodeHasher {
         let mut new = tempfile::NamedTempFile::new_in(folder)?;
         new.write_all(&bytes)?;
         let written = new.persist(file).map_err(|error| error.error)?;
-        let stamp = system::status_open(&written)?.stamp;
+        let stamp = Stamp::open(&written)?;
         self.saved = Some((file.to_owned(), stamp));
         Ok(())
     }
 
     fn memo_is_saved(&self, file: &Path) -> bool {
         self.saved.as_ref().is_some_and(|(saved, stamp)| {
-            saved == file && system::status_followed(file).is_ok_and(|now| now.stamp == *stamp)
+            saved == file && Stamp::followed(file).is_ok_and(|now| now == *stamp)
         })
     }
 
@@ -420,7 +413,7 @@ impl CodeHasher {
         if folder.listing.entries().iter().any(|entry| entry.is(Entry::SHARED)) {
             self.shared.insert(id);
         }
-        let links = folder.listing.iter().filter(|(_, entry)| entry.kind() == Kind::Link);
+        let links = folder.listing.iter().filter(|(_, entry)| entry.kind() == FileKind::Symlink);
         self.links.replace(job.root, &job.below, &job.path, links.map(|(name, _)| name));
     }
 }

@@ -113,7 +113,7 @@ pub mod internals {
     }
     pub mod observer {
         pub use crate::observer::{
-            Interference, Observation, ObserveOptions, Observer, Problem, Reach, Stamp, Uses,
+            Interference, Observation, ObserveOptions, Observer, Problem, Reach, Uses,
         };
     }
     pub mod paths {
@@ -134,6 +134,6 @@ pub mod internals {
         pub use crate::verdict::{Facts, LocalTree, ProjectFiles, ProjectTree, Question, Refresh};
     }
     pub mod workspace {
-        pub use crate::workspace::{CargoConfig, Members, Selection, Toolchain};
+        pub use crate::workspace::{CargoConfig, Members, PathStamp, Selection, Toolchain};
     }
 }

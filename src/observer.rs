@@ -76,9 +76,7 @@ mod linux {
     }
 }
 
-pub use observation::{
-    Address, FileKind, Interference, Observation, PathAccess, Peer, Problem, Reach, Stamp, Uses,
-};
+pub use observation::{Address, Interference, Observation, PathAccess, Peer, Problem, Reach, Uses};
 pub use path_class::PathClass;
 
 use std::path::PathBuf;

@@ -31,7 +31,6 @@ mod debounce;
 mod error;
 mod event;
 mod limit;
-mod mounts;
 mod polling;
 mod queue;
 mod sleep;
@@ -60,10 +59,11 @@ pub use sleep::Sleep;
 pub use trust::{Trust, events_are_trustworthy};
 
 use backend::{Applied, Backend};
-use mounts::Mounts;
 use queue::Queue;
 use state::Shared;
 use table::{Claim, Inode};
+
+use crate::workspace::MountWatch;
 
 /// Taking a watch away costs notify a look at all the others. Above this many looks a new
 /// watcher with all watches that are still wanted is cheaper.
@@ -76,7 +76,7 @@ const CLOSED: u64 = u64::MAX;
 pub struct FileWatcher {
     shared: Arc<Shared>,
     backend: Backend,
-    mounts: Mounts,
+    mounts: MountWatch,
     cookies: cookie::Names,
     /// Too many watches are left over: `renew` starts anew.
     leftovers: bool,
@@ -107,7 +107,7 @@ impl FileWatcher {
         let mut watcher = Self {
             shared,
             backend,
-            mounts: Mounts::new(),
+            mounts: MountWatch::new(),
             cookies: names,
             leftovers: false,
             untold: Vec::new(),

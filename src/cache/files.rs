@@ -3,59 +3,21 @@
 //! Nothing is flushed to the disk (`fsync`) unless the caller asks for it: a flush takes
 //! milliseconds, and the digest tells when a power failure has cut a record short (a miss).
 
-use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use tempfile::NamedTempFile;
 
 use super::layout::UNFINISHED;
+use crate::workspace::Stamp;
 
 /// A file larger than this is not read: no record of ours gets near it.
 const READ_LIMIT: u64 = 256 << 20;
 /// How often a folder is created again that another process removes at the same moment.
 const FOLDER_ATTEMPTS: u32 = 16;
-/// How old a file must be at the time when it is read for its stamp to tell it from a later one.
-/// In nanoseconds, and far more than the coarsest clock by which a file system stamps its files.
-const SETTLED: i128 = if cfg!(test) { 50_000_000 } else { 1_000_000_000 };
-
-/// What tells one state of a file from another without reading it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: i128,
-    changed: i128,
-}
-
-impl Stamp {
-    pub(super) fn of(metadata: &Metadata) -> Self {
-        let nanoseconds = |s: i64, ns: i64| i128::from(s) * 1_000_000_000 + i128::from(ns);
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.size(),
-            modified: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
-            changed: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
-
-    pub(super) const fn size(&self) -> u64 {
-        self.size
-    }
-
-    /// Whether every later change must give another stamp. A file that was replaced twice within
-    /// one tick of the file system's clock can have the same inode, size and times.
-    pub(super) fn is_settled(&self, now: SystemTime) -> bool {
-        let now = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
-        let before = i128::try_from(now).unwrap_or(i128::MAX) - SETTLED;
-        self.modified < before && self.changed < before
-    }
-}
-
 /// Why a file was not read.
 #[derive(Debug)]
 pub(super) enum Unread {
@@ -117,7 +79,7 @@ pub(super) fn read(path: &Path) -> Result<(Vec<u8>, Stamp), Unread> {
         return Err(Unread::Malformed(format!("it is too large ({} bytes)", metadata.len())));
     }
     // The stamp is taken before the content, so that a change in between shows as another stamp.
-    let stamp = Stamp::of(&metadata);
+    let stamp = Stamp::open(&file).map_err(Unread::Failed)?;
     let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0) + 1);
     file.read_to_end(&mut bytes).map_err(Unread::Failed)?;
     Ok((bytes, stamp))
@@ -334,18 +296,6 @@ mod tests {
             assert!(matches!(read, Err(Unread::Malformed(_))), "{name}: {read:?}");
         }
         assert!(matches!(read(&dir.path().join("none")), Err(Unread::Absent)));
-    }
-
-    #[test]
-    fn a_recent_stamp_is_not_trusted() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("file");
-        fs::write(&path, "x").unwrap();
-        let stamp = Stamp::of(&path.metadata().unwrap());
-        let now = SystemTime::now();
-        assert!(!stamp.is_settled(now));
-        assert!(stamp.is_settled(now + Duration::from_secs(2)));
-        assert!(!stamp.is_settled(UNIX_EPOCH));
     }
 
     #[test]

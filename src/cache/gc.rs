@@ -7,7 +7,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::files::{self, Access, Lock, Stamp, Unread};
+use super::files::{self, Access, Lock, Unread};
 use super::index::{self, RecordFile};
 use super::layout::{Layout, RecordClaim, UNFINISHED};
 use super::programs::{self, MemoSubject};
@@ -18,6 +18,7 @@ use super::sweep::{
 };
 use super::{Cache, Limits, put};
 use crate::model::{Digest, Timestamp};
+use crate::workspace::{PathStamp, Stamp};
 
 /// How old an unfinished file or an unclaimed manifest must be: its writer may still be running.
 const WRITER_GRACE: Duration = Duration::from_secs(60 * 60);
@@ -104,8 +105,8 @@ fn remove_malformed(
 ) -> BTreeSet<PathBuf> {
     let mut gone = BTreeSet::new();
     for UnreadableFile { item, path, stamp, why } in malformed {
-        if path.symlink_metadata().is_ok_and(|metadata| Stamp::of(&metadata) == stamp) {
-            remove(&path, item, stamp.size(), why, dry_run, report);
+        if PathStamp::of(&path) == PathStamp::Present(stamp) {
+            remove(&path, item, stamp.size, why, dry_run, report);
             gone.insert(path);
         }
     }
@@ -148,11 +149,10 @@ fn malformed_files(layout: &Layout, report: &mut SweepReport) -> io::Result<Vec<
     let mut malformed = Vec::new();
     let mut check = |item: CacheItem, path: PathBuf, looked: &dyn Fn() -> Result<(), Unread>| {
         // The stamp comes before the read: a file that is replaced in between has another one.
-        let Ok(metadata) = path.symlink_metadata() else { return };
+        let PathStamp::Present(stamp) = PathStamp::of(&path) else { return };
         match looked() {
             Ok(()) | Err(Unread::Absent) => {}
             Err(Unread::Malformed(what)) => {
-                let stamp = Stamp::of(&metadata);
                 malformed.push(UnreadableFile {
                     item,
                     path,

@@ -13,6 +13,7 @@ use super::format;
 use super::layout::{self, Layout, RecordClaim};
 use super::record::{Record, RecordKey, project_digest};
 use crate::model::Digest;
+use crate::workspace::Stamp;
 
 /// A record file and its size in bytes.
 #[derive(Clone, Debug)]
@@ -151,7 +152,7 @@ pub(super) fn three_deep(dir: &Path) -> io::Result<Vec<(String, String, String)>
 }
 
 /// Reads and checks the record of this key.
-pub(super) fn load(layout: &Layout, key: &RecordKey) -> Result<(Record, files::Stamp), Unread> {
+pub(super) fn load(layout: &Layout, key: &RecordKey) -> Result<(Record, Stamp), Unread> {
     let (bytes, stamp) = files::read(&layout.record(key))?;
     let record: Record = format::decode("record", &bytes).map_err(Unread::Malformed)?;
     // A file that was copied or moved to another name proves nothing under that name.

@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::files::Stamp;
 use super::record::{Record, RecordKey};
+use crate::workspace::Stamp;
 
 /// How many bytes of files are remembered. A record of a thousand tests has some 60 kB; it takes
 /// about twice that in memory.
@@ -47,11 +47,11 @@ impl RecentRecords {
     pub(super) fn insert(&mut self, stamp: Stamp, record: Arc<Record>) {
         let key = record.key;
         self.forget(&key);
-        if stamp.size() > MOST_BYTES {
+        if stamp.size > MOST_BYTES {
             return;
         }
         self.clock += 1;
-        self.bytes += stamp.size();
+        self.bytes += stamp.size;
         self.entries.insert(key, RecentRecord { stamp, record, used: self.clock });
         while self.bytes > MOST_BYTES {
             // A few dozen entries: looking at all of them is cheaper than a second order.
@@ -66,7 +66,7 @@ impl RecentRecords {
     /// Forgets a record, for example because its file is gone.
     pub(super) fn forget(&mut self, key: &RecordKey) {
         if let Some(entry) = self.entries.remove(key) {
-            self.bytes -= entry.stamp.size();
+            self.bytes -= entry.stamp.size;
         }
     }
 }
@@ -81,7 +81,7 @@ mod tests {
     fn stamp(dir: &tempfile::TempDir, size: u64) -> Stamp {
         let path = dir.path().join("file");
         fs::File::create(&path).unwrap().set_len(size).unwrap();
-        Stamp::of(&path.metadata().unwrap())
+        Stamp::followed(&path).unwrap()
     }
 
     #[test]

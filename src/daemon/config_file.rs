@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::model::Digest;
-use crate::workspace::Stamp;
+use crate::workspace::PathStamp;
 
 /// The file, and what it was when it was last read.
 #[derive(Debug)]
 pub(super) struct ConfigFile {
     path: PathBuf,
-    stamp: Stamp,
-    /// The stamp proves the content: it was not young.
+    stamp: PathStamp,
+    /// The stamp proves the content.
     settled: bool,
     content: Option<Digest>,
 }
@@ -24,8 +24,8 @@ impl ConfigFile {
     /// The file as it is now; to be called before it is read.
     pub(super) fn new(path: &Path) -> Self {
         let now = SystemTime::now();
-        let stamp = Stamp::of(path);
-        let settled = !stamp.is_young(now);
+        let stamp = PathStamp::followed(path);
+        let settled = stamp.is_settled(now);
         let content = std::fs::read(path).ok().map(|bytes| Digest::of(&bytes));
         Self { path: path.to_owned(), stamp, settled, content }
     }

@@ -1,7 +1,7 @@
 //! What differs between two looks at the tree.
 
-use super::system::Kind;
 use super::tree::{Entry, Listing};
+use crate::workspace::FileKind;
 
 /// What a scan found different from the one before it, in numbers of files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,8 +62,8 @@ pub(super) fn compare(
     let mut changed = Vec::with_capacity(now.entries().len());
     for (name, entry) in now.iter() {
         let old = before.and_then(|before| before.find(name));
-        let was_folder = old.is_some_and(|old| old.kind() == Kind::Folder);
-        let same = if entry.kind() == Kind::Folder {
+        let was_folder = old.is_some_and(|old| old.kind() == FileKind::Folder);
+        let same = if entry.kind() == FileKind::Folder {
             was_folder
         } else {
             match old {
@@ -94,8 +94,8 @@ pub(super) fn compare(
     }
     let mut removed = Vec::new();
     for (name, old) in before.into_iter().flat_map(Listing::iter) {
-        let is_gone = |now: &Entry| now.kind() == Kind::Folder;
-        if old.kind() != Kind::Folder && now.find(name).is_none_or(is_gone) {
+        let is_gone = |now: &Entry| now.kind() == FileKind::Folder;
+        if old.kind() != FileKind::Folder && now.find(name).is_none_or(is_gone) {
             changes.removed += 1;
             removed.push(name.to_vec());
         }

@@ -10,9 +10,8 @@ use std::time::Duration;
 
 use super::read::is_absence;
 use super::rules::{Anchor, Rules};
-use super::system::{self, Kind, Stamp};
 use crate::process::{self, Environment, Spec};
-use crate::workspace::Repository;
+use crate::workspace::{FileKind, PathStamp, Repository, Stamp};
 
 /// Listing the index of the largest repositories takes a second or two.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -74,10 +73,8 @@ fn rules_along(repository: &Repository, way: &Path, environment: &Environment) -
 /// A folder's `.gitignore`; git does not follow a link here.
 fn ignore_file(folder: &Path) -> Vec<u8> {
     let file = folder.join(".gitignore");
-    match system::status_of(&file) {
-        Ok(status) if status.stamp.kind() == Kind::File => text_of(&file),
-        _ => Vec::new(),
-    }
+    let is_file = PathStamp::of(&file).kind() == Some(FileKind::File);
+    if is_file { text_of(&file) } else { Vec::new() }
 }
 
 /// The user's own ignore file, for every repository.
@@ -241,8 +238,8 @@ impl Tracked {
 
 /// The stamp of a repository's index; `None` if there is none (nothing was ever added).
 pub(super) fn index_stamp(repository: &Repository) -> Option<Stamp> {
-    match system::status_followed(&repository.index()) {
-        Ok(status) => Some(status.stamp),
+    match Stamp::followed(&repository.index()) {
+        Ok(stamp) => Some(stamp),
         Err(error) => {
             if !is_absence(&error) {
                 tracing::warn!(index = %repository.index().display(), %error, "unreadable");

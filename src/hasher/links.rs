@@ -5,13 +5,14 @@
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use rustix::fs::CWD;
 
 use super::options::{self, Scope};
 use super::read::{self, Buffer, Place, Probe, ReadError};
-use super::system::{self, Kind, Stamp};
 use crate::model::{Digest, Digester};
+use crate::workspace::{FileKind, Stamp};
 
 /// What a link leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +40,7 @@ impl Target {
             Self::Special => digester.number(2),
             Self::Built => digester.number(3),
             Self::File { stamp, digest, .. } => {
-                digester.number(4 + u64::from(stamp.executable())).digest(digest)
+                digester.number(4 + u64::from(stamp.is_executable())).digest(digest)
             }
             Self::Unknown(_) => return false,
         };
@@ -50,7 +51,6 @@ impl Target {
 /// What looking at a target needs to know.
 pub(super) struct Eye<'a> {
     pub scope: &'a Scope,
-    pub margin: i64,
     /// The digest of a counted file with this real path and stamp.
     pub counted: &'a dyn Fn(&Path, &Stamp) -> Option<Digest>,
     pub probe: &'a Probe,
@@ -59,41 +59,41 @@ pub(super) struct Eye<'a> {
 impl Eye<'_> {
     /// Looks at what `link` leads to, reading it only if `old` does not prove it unchanged.
     pub(super) fn look(&self, link: &Path, old: Option<&Target>, buffer: &mut Buffer) -> Target {
-        let now = system::now();
-        let status = match system::status_followed(link) {
-            Ok(status) => status,
+        let now = SystemTime::now();
+        let stamp = match Stamp::followed(link) {
+            Ok(stamp) => stamp,
             Err(error) if is_nowhere(&error) => {
                 let built = self.scope.is_built(&meant(link));
                 return if built { Target::Built } else { Target::Absent };
             }
             Err(error) => return Target::Unknown(error.to_string()),
         };
-        match status.stamp.kind() {
-            Kind::File => {}
-            Kind::Folder => return Target::Folder,
+        match stamp.kind() {
+            FileKind::File => {}
+            FileKind::Folder => return Target::Folder,
             _ => return Target::Special,
         }
-        if let Some(Target::File { stamp, settled: true, .. }) = old
-            && *stamp == status.stamp
+        if let Some(Target::File { stamp: known, settled: true, .. }) = old
+            && *known == stamp
         {
             return old.cloned().unwrap_or(Target::Absent);
         }
-        let settled = status.stamp.settled(now, self.margin);
+        let settled = self.probe.is_settled(&stamp, now);
         let Ok(real) = link.canonicalize() else {
             return Target::Unknown("it changes while it is read".to_owned());
         };
         if self.scope.is_built(&real) {
             return Target::Built;
         }
-        if let Some(digest) = (self.counted)(&real, &status.stamp).filter(|_| settled) {
-            return Target::File { stamp: status.stamp, settled, digest };
+        if let Some(digest) = (self.counted)(&real, &stamp).filter(|_| settled) {
+            return Target::File { stamp, settled, digest };
         }
         let name = link.as_os_str().as_bytes();
         let place = Place { folder: CWD, path: Path::new(""), name, follow: true };
-        match place.digest(status, buffer, self.probe) {
-            Ok((status, digest)) => {
-                let settled = status.stamp.settled(now, self.margin);
-                Target::File { stamp: status.stamp, settled, digest }
+        match place.digest(stamp, buffer, self.probe) {
+            Ok((stamp, digest)) => {
+                let settled = self.probe.is_settled(&stamp, now);
+                Target::File { stamp, settled, digest }
             }
             Err(ReadError::Gone | ReadError::Restless) => {
                 Target::Unknown("what it leads to changes while it is read".to_owned())

@@ -2,21 +2,23 @@
 //! that it is the one that was known.
 
 use std::io;
+use std::time::SystemTime;
 
 use super::parallel;
 use super::read::{self, Place, ReadError};
-use super::system::{self, Kind, Stamp, Status};
+use super::system;
 use super::tree::{Content, Entry, ListingBuilder, Mode};
 use super::walk::{Open, Scratch, Trouble, Walk};
 use crate::model::Digest;
+use crate::workspace::{FileKind, Stamp};
 
 /// A folder with more names than this is worth several threads of its own.
 const MANY_NAMES: usize = 2_048;
 /// So are files of more bytes than this, together.
 const MANY_BYTES: u64 = 16 << 20;
 
-/// An ignore file: its status when it was read, and its text.
-pub(super) type IgnoreFile = (Status, Vec<u8>);
+/// An ignore file: its stamp when it was read, and its text.
+pub(super) type IgnoreFile = (Stamp, Vec<u8>);
 
 /// A name that counts, before anything is known of it.
 pub(super) struct Candidate<'a> {
@@ -43,8 +45,8 @@ pub(super) struct Contents {
 /// What one look at a candidate showed.
 enum Look {
     Folder,
-    Known(Status, Content),
-    Unread(Status),
+    Known(Stamp, Content),
+    Unread(Stamp),
     /// It is not what the listing said: list again.
     Gone,
     Failed(io::Error),
@@ -65,17 +67,17 @@ impl Walk<'_> {
         });
 
         let unread = looks.iter().zip(candidates).filter_map(|(look, candidate)| match look {
-            Look::Unread(status) => Some((candidate.name, *status)),
+            Look::Unread(stamp) => Some((candidate.name, *stamp)),
             _ => None,
         });
-        let unread: Vec<(&[u8], Status)> = unread.collect();
-        let read_bytes = unread.iter().map(|(_, status)| status.stamp.size).sum();
+        let unread: Vec<(&[u8], Stamp)> = unread.collect();
+        let read_bytes = unread.iter().map(|(_, stamp)| stamp.size).sum();
         let few = unread.len() < MANY_NAMES && read_bytes < MANY_BYTES;
         let threads = if few { 1 } else { self.threads };
         let digests = parallel::map(&unread, threads, &mut scratch.file, |buffer, unread| {
-            let (name, status) = *unread;
+            let (name, stamp) = *unread;
             let place = Place { folder: open.folder, path: &open.job.path, name, follow: false };
-            place.digest(status, buffer, self.probe)
+            place.digest(stamp, buffer, self.probe)
         });
         let mut digests = digests.into_iter();
 
@@ -88,41 +90,38 @@ impl Walk<'_> {
             read_bytes,
         };
         for (candidate, look) in candidates.iter().zip(looks) {
-            let (status, content) = match look {
+            let (stamp, content) = match look {
                 Look::Gone => return Err(Trouble::Restless),
                 Look::Folder => {
                     let (mode, inode) = candidate.folder.unwrap_or((open.job.mode, 0));
                     contents.modes.push(mode);
-                    let stamp = Stamp::of_folder(inode);
-                    (Status { stamp, names: 1 }, Ok(Content::Folder(None)))
+                    (Stamp::of_listed_folder(inode), Ok(Content::Folder(None)))
                 }
-                Look::Known(status, content) => (status, Ok(content)),
-                Look::Failed(error) => {
-                    (Status { stamp: Stamp::default(), names: 1 }, Err(error.to_string()))
-                }
-                Look::Unread(status) => match digests.next() {
-                    Some(Ok((status, digest))) => (status, Ok(Content::Digest(digest))),
+                Look::Known(stamp, content) => (stamp, Ok(content)),
+                Look::Failed(error) => (Stamp::default(), Err(error.to_string())),
+                Look::Unread(stamp) => match digests.next() {
+                    Some(Ok((stamp, digest))) => (stamp, Ok(Content::Digest(digest))),
                     None | Some(Err(ReadError::Gone)) => return Err(Trouble::Restless),
                     Some(Err(ReadError::Restless)) => {
-                        (status, Err("it changes while it is read".to_owned()))
+                        (stamp, Err("it changes while it is read".to_owned()))
                     }
-                    Some(Err(ReadError::Failed(error))) => (status, Err(error.to_string())),
+                    Some(Err(ReadError::Failed(error))) => (stamp, Err(error.to_string())),
                 },
             };
             let forced = if candidate.forced { Entry::FORCED } else { 0 };
-            let flags = forced | self.flags(&status, open.now);
+            let flags = forced | self.flags(&stamp, open.now);
             let content = content.unwrap_or_else(|why| {
                 contents.problems.push((candidate.name.to_vec(), why));
                 Content::Unknown
             });
-            contents.builder.push(candidate.name, status.stamp, content, flags);
+            contents.builder.push(candidate.name, stamp, content, flags);
         }
         Ok(contents)
     }
 
-    fn flags(&self, status: &Status, now: i64) -> u8 {
-        let settled = status.stamp.settled(now, self.margin);
-        let shared = status.names > 1 && status.stamp.kind() == Kind::File;
+    fn flags(&self, stamp: &Stamp, now: SystemTime) -> u8 {
+        let settled = self.probe.is_settled(stamp, now);
+        let shared = stamp.links > 1 && stamp.kind() == FileKind::File;
         (if settled { Entry::SETTLED } else { 0 }) | (if shared { Entry::SHARED } else { 0 })
     }
 
@@ -131,38 +130,38 @@ impl Walk<'_> {
         if candidate.folder.is_some() {
             return Look::Folder;
         }
-        if let Some((status, text)) = own
+        if let Some((stamp, text)) = own
             && candidate.name == b".gitignore"
         {
             // The very bytes that the rules were made of.
-            return Look::Known(*status, Content::Digest(Digest::of(text)));
+            return Look::Known(*stamp, Content::Digest(Digest::of(text)));
         }
-        let status = match system::status_at(open.folder, candidate.name) {
-            Ok(status) => status,
+        let stamp = match Stamp::at(open.folder, candidate.name) {
+            Ok(stamp) => stamp,
             Err(error) if read::is_absence(&error) => return Look::Gone,
             Err(error) => return Look::Failed(error),
         };
-        let kind = status.stamp.kind();
-        if kind == Kind::Folder {
+        let kind = stamp.kind();
+        if kind == FileKind::Folder {
             return Look::Gone;
         }
         if let Some(old) = candidate.old
-            && old.stamp == status.stamp
+            && old.stamp == stamp
             && old.is(Entry::SETTLED)
             && matches!(old.content, Content::Digest(_) | Content::Nothing)
         {
-            return Look::Known(status, old.content);
+            return Look::Known(stamp, old.content);
         }
         match kind {
-            Kind::File => Look::Unread(status),
-            Kind::Link => match system::read_link(open.folder, candidate.name) {
-                Ok(text) => Look::Known(status, Content::Digest(Digest::of(&text))),
+            FileKind::File => Look::Unread(stamp),
+            FileKind::Symlink => match system::read_link(open.folder, candidate.name) {
+                Ok(text) => Look::Known(stamp, Content::Digest(Digest::of(&text))),
                 Err(error) if read::is_absence(&error) => Look::Gone,
                 // No longer a link.
                 Err(error) if error.kind() == io::ErrorKind::InvalidInput => Look::Gone,
                 Err(error) => Look::Failed(error),
             },
-            _ => Look::Known(status, Content::Nothing),
+            _ => Look::Known(stamp, Content::Nothing),
         }
     }
 }

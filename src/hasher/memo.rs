@@ -13,13 +13,13 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use super::git::Tracked;
-use super::system::Stamp;
 use super::tree::{Content, Entry, FolderId, Listing, ListingBuilder, Mode, Tree};
 use crate::model::Digest;
+use crate::workspace::Stamp;
 
 const MAGIC: &[u8; 8] = b"ktcmemo\0";
 /// Raised with every change of the layout, or of what its fields mean.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Why a memo cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -8,10 +8,10 @@ use super::links::{Eye, Target};
 use super::manifest::{self, Manifest, ManifestBuilder};
 use super::options;
 use super::read::Buffer;
-use super::system::{Kind, Stamp};
 use super::tree::{Content, Entry, FolderId};
 use super::{CodeHasher, Mark};
 use crate::model::{Digest, Digester};
+use crate::workspace::{FileKind, Stamp};
 
 /// So many reasons are enough for a person.
 const REASONS: usize = 20;
@@ -163,7 +163,8 @@ impl CodeHasher {
         let mut found = Vec::new();
         self.each_folder(|_, _, id| {
             let entry = self.tree.folder(id).listing.find(b"Cargo.toml");
-            if entry.is_some_and(|entry| matches!(entry.kind(), Kind::File | Kind::Link)) {
+            if entry.is_some_and(|entry| matches!(entry.kind(), FileKind::File | FileKind::Symlink))
+            {
                 found.push(self.tree.path(id).join("Cargo.toml"));
             }
         });
@@ -253,7 +254,7 @@ impl CodeHasher {
                 if let Some(text) = &files[at].2 {
                     digester.digest(text);
                 }
-                digester.number(stamp.executable().into()).digest(digest);
+                digester.number(stamp.is_executable().into()).digest(digest);
                 files[at].2 = Some(digester.finish());
             }
         });
@@ -305,7 +306,7 @@ impl CodeHasher {
         &'a self,
         counted: &'a dyn Fn(&Path, &Stamp) -> Option<Digest>,
     ) -> Eye<'a> {
-        Eye { scope: &self.scope, margin: self.margin, counted, probe: &self.probe }
+        Eye { scope: &self.scope, counted, probe: &self.probe }
     }
 
     /// The digest of the counted file with this path and exactly this stamp, if it is settled.

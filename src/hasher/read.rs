@@ -6,12 +6,14 @@ use std::io::{self, Read as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+use std::time::SystemTime;
 
 use rustix::fs::CWD;
 use sha2::{Digest as _, Sha256};
 
-use super::system::{self, Kind, Status};
+use super::system;
 use crate::model::Digest;
+use crate::workspace::{FileKind, Stamp};
 
 /// How often a file that changes under the reader is read before giving up.
 const ATTEMPTS: usize = 4;
@@ -59,6 +61,9 @@ impl Default for Buffer {
 pub(super) struct Probe {
     #[cfg(test)]
     pub during: Option<During>,
+    /// Whether stamps count as settled, whatever their age.
+    #[cfg(test)]
+    pub settled: Option<bool>,
 }
 
 /// What happens while the file at a path is read.
@@ -78,6 +83,20 @@ impl Probe {
     pub(super) fn reading(&self, _path: &Path, _name: &[u8]) -> io::Result<()> {
         Ok(())
     }
+
+    /// Whether the stamp is settled, seen from `time`.
+    #[cfg(test)]
+    pub(super) fn is_settled(&self, stamp: &Stamp, time: SystemTime) -> bool {
+        self.settled.unwrap_or_else(|| stamp.is_settled(time))
+    }
+
+    /// Whether the stamp is settled, seen from `time`.
+    #[cfg(not(test))]
+    #[inline]
+    #[expect(clippy::unused_self, reason = "the tests' one does more")]
+    pub(super) fn is_settled(&self, stamp: &Stamp, time: SystemTime) -> bool {
+        stamp.is_settled(time)
+    }
 }
 
 /// Where a file is: its name in an open folder, and that folder's path for messages.
@@ -90,54 +109,54 @@ pub(super) struct Place<'a, F> {
 }
 
 impl<F: AsFd> Place<'_, F> {
-    fn status(&self) -> io::Result<Status> {
+    fn stamp(&self) -> io::Result<Stamp> {
         if self.follow {
-            system::status_followed(&self.path.join(std::ffi::OsStr::from_bytes(self.name)))
+            Stamp::followed(&self.path.join(std::ffi::OsStr::from_bytes(self.name)))
         } else {
-            system::status_at(&self.folder, self.name)
+            Stamp::at(&self.folder, self.name)
         }
     }
 
-    /// The digest of the file, and its status at that moment. `before` is what it was a moment
-    /// ago; the file was like `after` when its content was what the digest says.
+    /// The digest of the file, and its stamp at that moment. `before` is its stamp of a moment
+    /// ago.
     pub(super) fn digest(
         &self,
-        before: Status,
+        before: Stamp,
         buffer: &mut Buffer,
         probe: &Probe,
-    ) -> Result<(Status, Digest), ReadError> {
+    ) -> Result<(Stamp, Digest), ReadError> {
         let mut before = before;
         for _ in 0..ATTEMPTS {
-            if before.stamp.kind() != Kind::File {
+            if before.kind() != FileKind::File {
                 return Err(ReadError::Gone);
             }
             let file = system::open_file(&self.folder, self.name, self.follow)?;
-            let (digest, file) = read(file, before.stamp.size, buffer)?;
+            let (digest, file) = read(file, before.size, buffer)?;
             probe.reading(self.path, self.name)?;
-            let after = system::status_open(&file)?;
-            if after.stamp == before.stamp {
+            let after = Stamp::open(&file)?;
+            if after == before {
                 return Ok((after, digest));
             }
-            before = self.status()?;
+            before = self.stamp()?;
         }
         Err(ReadError::Restless)
     }
 
-    /// The content of a small file and its status at that moment.
-    pub(super) fn content(&self, before: Status) -> Result<(Status, Vec<u8>), ReadError> {
+    /// The content of a small file and its stamp at that moment.
+    pub(super) fn content(&self, before: Stamp) -> Result<(Stamp, Vec<u8>), ReadError> {
         let mut before = before;
         for _ in 0..ATTEMPTS {
-            if before.stamp.kind() != Kind::File {
+            if before.kind() != FileKind::File {
                 return Err(ReadError::Gone);
             }
             let mut file = File::from(system::open_file(&self.folder, self.name, self.follow)?);
             let mut bytes = Vec::new();
             file.read_to_end(&mut bytes)?;
-            let after = system::status_open(&file)?;
-            if after.stamp == before.stamp {
+            let after = Stamp::open(&file)?;
+            if after == before {
                 return Ok((after, bytes));
             }
-            before = self.status()?;
+            before = self.stamp()?;
         }
         Err(ReadError::Restless)
     }
@@ -182,17 +201,17 @@ pub enum FileDigest {
 #[must_use]
 pub fn file_digest(path: &Path) -> FileDigest {
     let unknown = |why: &str| FileDigest::Unknown(format!("`{}`: {why}", path.display()));
-    let status = match system::status_followed(path) {
-        Ok(status) => status,
+    let stamp = match Stamp::followed(path) {
+        Ok(stamp) => stamp,
         Err(error) if is_absence(&error) => return FileDigest::Absent,
         Err(error) => return unknown(&error.to_string()),
     };
-    if status.stamp.kind() != Kind::File {
+    if stamp.kind() != FileKind::File {
         return unknown("not a regular file");
     }
     let name = path.as_os_str().as_bytes();
     let place = Place { folder: CWD, path: Path::new(""), name, follow: true };
-    match place.digest(status, &mut Buffer::default(), &Probe::default()) {
+    match place.digest(stamp, &mut Buffer::default(), &Probe::default()) {
         Ok((_, digest)) => FileDigest::Known(digest),
         Err(ReadError::Gone) if !path.exists() => FileDigest::Absent,
         Err(ReadError::Gone | ReadError::Restless) => unknown("it changes while it is read"),

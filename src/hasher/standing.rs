@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use super::CodeHasher;
 use super::git::{self, Tracked};
@@ -13,7 +14,7 @@ use super::rules::Anchor;
 use super::system;
 use super::tree::{Entry, FolderId, Mode};
 use super::update::Update;
-use crate::workspace::Repository;
+use crate::workspace::{Repository, Stamp};
 
 impl CodeHasher {
     /// Folders with files that were changed under another name.
@@ -23,8 +24,7 @@ impl CodeHasher {
             self.tree.folder(*id).listing.iter().any(|(name, entry)| {
                 entry.is(Entry::SHARED)
                     && (!entry.is(Entry::SETTLED)
-                        || system::status_at(&folder, name)
-                            .map_or(true, |status| status.stamp != entry.stamp))
+                        || Stamp::at(&folder, name).map_or(true, |stamp| stamp != entry.stamp))
             })
         };
         self.shared.iter().copied().filter(is_changed).collect()
@@ -159,7 +159,7 @@ impl Update<'_, '_> {
         repository: &Repository,
         tracked: &mut Tracked,
     ) -> Option<Vec<Vec<u8>>> {
-        let now = system::now();
+        let now = SystemTime::now();
         let index = git::index_stamp(repository);
         let list = match index {
             Some(_) => git::tracked(folder, &self.hasher.scope.environment),
@@ -168,7 +168,7 @@ impl Update<'_, '_> {
         self.asked = true;
         match list {
             Ok(list) => {
-                tracked.index = index.filter(|stamp| stamp.settled(now, self.hasher.margin));
+                tracked.index = index.filter(|stamp| self.hasher.probe.is_settled(stamp, now));
                 self.hasher.doubts.remove(folder);
                 Some(list)
             }

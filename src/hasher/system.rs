@@ -5,180 +5,12 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RawMode, Stat};
-
-/// What a name stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    File,
-    Folder,
-    Link,
-    Fifo,
-    Socket,
-    Character,
-    Block,
-    /// Nothing that this program knows.
-    Odd,
-}
-
-impl Kind {
-    fn of(kind: FileType) -> Self {
-        match kind {
-            FileType::RegularFile => Self::File,
-            FileType::Directory => Self::Folder,
-            FileType::Symlink => Self::Link,
-            FileType::Fifo => Self::Fifo,
-            FileType::Socket => Self::Socket,
-            FileType::CharacterDevice => Self::Character,
-            FileType::BlockDevice => Self::Block,
-            FileType::Unknown => Self::Odd,
-        }
-    }
-}
-
-/// What the system says about a file without opening it. Equal stamps of which neither is young
-/// (see [`Stamp::settled`]) mean equal content.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub(super) struct Stamp {
-    /// Bytes.
-    pub size: u64,
-    /// When the content was last written: nanoseconds since the epoch. Anyone can set it.
-    pub modified: i64,
-    /// When the inode was last changed: nanoseconds since the epoch. Nobody can set it, short of
-    /// setting the clock.
-    pub changed: i64,
-    pub inode: u64,
-    pub device: u32,
-    /// Type and permission bits.
-    pub mode: u32,
-}
-
-impl Stamp {
-    pub(super) fn kind(&self) -> Kind {
-        Kind::of(FileType::from_raw_mode(self.mode as RawMode))
-    }
-
-    /// Whether the owner may execute it: the one permission that git keeps, and the same for
-    /// every umask.
-    pub(super) fn executable(&self) -> bool {
-        self.mode & 0o100 != 0
-    }
-
-    /// Whether a file that was read at `now` or later could not have changed since without
-    /// changing this stamp: both times lie at least `margin` back (all in nanoseconds). Times in
-    /// the future are never settled.
-    pub(super) fn settled(&self, now: i64, margin: i64) -> bool {
-        now.saturating_sub(self.modified.max(self.changed)) >= margin
-    }
-
-    /// The length of [`Self::to_bytes`].
-    pub(super) const BYTES: usize = 40;
-
-    pub(super) fn to_bytes(self) -> [u8; Self::BYTES] {
-        let mut bytes = [0; Self::BYTES];
-        bytes[..8].copy_from_slice(&self.size.to_le_bytes());
-        bytes[8..16].copy_from_slice(&self.modified.to_le_bytes());
-        bytes[16..24].copy_from_slice(&self.changed.to_le_bytes());
-        bytes[24..32].copy_from_slice(&self.inode.to_le_bytes());
-        bytes[32..36].copy_from_slice(&self.device.to_le_bytes());
-        bytes[36..].copy_from_slice(&self.mode.to_le_bytes());
-        bytes
-    }
-
-    pub(super) fn from_bytes(bytes: &[u8; Self::BYTES]) -> Self {
-        let long = |at: usize| {
-            let mut part = [0; 8];
-            part.copy_from_slice(&bytes[at..at + 8]);
-            u64::from_le_bytes(part)
-        };
-        let last = long(32);
-        Self {
-            size: long(0),
-            modified: long(8).cast_signed(),
-            changed: long(16).cast_signed(),
-            inode: long(24),
-            device: last as u32,
-            mode: (last >> 32) as u32,
-        }
-    }
-
-    /// The stamp of a folder as its parent's listing tells it: only what the listing holds.
-    pub(super) fn of_folder(inode: u64) -> Self {
-        let mode = u32::from(FileType::Directory.as_raw_mode() as u16);
-        Self { inode, mode, ..Self::default() }
-    }
-}
-
-/// A stamp, and how many names lead to the file.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Status {
-    pub stamp: Stamp,
-    pub names: u64,
-}
-
-#[expect(clippy::unnecessary_cast, reason = "the fields' types differ between platforms")]
-fn status(raw: &Stat) -> Status {
-    Status {
-        stamp: Stamp {
-            size: raw.st_size as u64,
-            modified: nanoseconds(raw.st_mtime as i64, raw.st_mtime_nsec as i64),
-            changed: nanoseconds(raw.st_ctime as i64, raw.st_ctime_nsec as i64),
-            inode: raw.st_ino as u64,
-            device: device(raw),
-            mode: raw.st_mode as u32,
-        },
-        names: raw.st_nlink as u64,
-    }
-}
-
-/// Saturates, so that a time beyond the range lies in the future and is never settled.
-fn nanoseconds(seconds: i64, rest: i64) -> i64 {
-    seconds.saturating_mul(1_000_000_000).saturating_add(rest)
-}
-
-/// The kernel's own 32 bits of a device number (12 major, 20 minor); nothing is lost.
-#[cfg(target_os = "linux")]
-fn device(raw: &Stat) -> u32 {
-    join_device(fs::major(raw.st_dev), fs::minor(raw.st_dev))
-}
 
 #[cfg(target_os = "linux")]
-fn join_device(major: u32, minor: u32) -> u32 {
-    (major << 20) | (minor & 0x000f_ffff)
-}
+use rustix::fs::AtFlags;
+use rustix::fs::{self, FileType, Mode, OFlags};
 
-#[cfg(not(target_os = "linux"))]
-fn device(raw: &Stat) -> u32 {
-    raw.st_dev as u32
-}
-
-/// The wall clock in nanoseconds since the epoch, as file systems stamp files.
-pub(super) fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
-}
-
-/// The status of `name` in the open folder, of the link itself where it is one.
-pub(super) fn status_at(folder: impl AsFd, name: &[u8]) -> io::Result<Status> {
-    Ok(status(&fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?))
-}
-
-/// The status of what `path` leads to.
-pub(super) fn status_followed(path: &Path) -> io::Result<Status> {
-    Ok(status(&fs::stat(path)?))
-}
-
-/// The status of `path` itself.
-pub(super) fn status_of(path: &Path) -> io::Result<Status> {
-    Ok(status(&fs::lstat(path)?))
-}
-
-/// The status of an open file.
-pub(super) fn status_open(file: impl AsFd) -> io::Result<Status> {
-    Ok(status(&fs::fstat(file)?))
-}
+use crate::workspace::{FileKind, Stamp, nanoseconds};
 
 /// Opens a file for reading. Neither a FIFO nor a terminal that took its place can block or
 /// capture the process; `follow` says whether a link may lead elsewhere.
@@ -208,7 +40,7 @@ pub(super) fn read_link(folder: impl AsFd, name: &[u8]) -> io::Result<Vec<u8>> {
 /// same, even where the file system uses inode numbers again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
-    pub device: u32,
+    pub device: u64,
     pub inode: u64,
     /// When it was made. On a file system that does not know, when it was last changed: then
     /// every change looks like another folder, which costs time and never a change.
@@ -217,7 +49,7 @@ pub(super) struct Identity {
 
 impl Identity {
     /// Its device and inode: all that a listing tells of it.
-    pub(super) fn number(&self) -> (u32, u64) {
+    pub(super) fn number(&self) -> (u64, u64) {
         (self.device, self.inode)
     }
 }
@@ -243,7 +75,7 @@ pub(super) fn folder_open(folder: &OwnedFd) -> io::Result<FolderStatus> {
     let raw = match fs::statx(folder, c"", AtFlags::EMPTY_PATH, wanted) {
         Ok(raw) => raw,
         Err(rustix::io::Errno::NOSYS) => {
-            let Status { stamp, .. } = status_open(folder)?;
+            let stamp = Stamp::open(folder)?;
             return Ok(without_birth(&stamp));
         }
         Err(error) => return Err(error.into()),
@@ -253,7 +85,7 @@ pub(super) fn folder_open(folder: &OwnedFd) -> io::Result<FolderStatus> {
     let knows_birth = raw.stx_mask & StatxFlags::BTIME.bits() != 0;
     Ok(FolderStatus {
         identity: Identity {
-            device: join_device(raw.stx_dev_major, raw.stx_dev_minor),
+            device: fs::makedev(raw.stx_dev_major, raw.stx_dev_minor),
             inode: raw.stx_ino,
             born: if knows_birth { time(raw.stx_btime) } else { changed },
         },
@@ -275,7 +107,7 @@ fn without_birth(stamp: &Stamp) -> FolderStatus {
 #[cfg(not(target_os = "linux"))]
 pub(super) fn folder_open(folder: &OwnedFd) -> io::Result<FolderStatus> {
     let raw = fs::fstat(folder)?;
-    let Status { stamp, .. } = status(&raw);
+    let stamp = Stamp::open(folder)?;
     Ok(FolderStatus {
         identity: Identity {
             device: stamp.device,
@@ -300,7 +132,7 @@ pub(super) struct Name {
     start: u32,
     length: u16,
     /// `None` where the file system does not say.
-    pub kind: Option<Kind>,
+    pub kind: Option<FileKind>,
     pub inode: u64,
 }
 
@@ -309,7 +141,7 @@ impl Names {
         if name == b"." || name == b".." {
             return;
         }
-        let kind = (kind != FileType::Unknown).then(|| Kind::of(kind));
+        let kind = (kind != FileType::Unknown).then(|| FileKind::from(kind));
         self.list.push(Name {
             start: u32::try_from(self.bytes.len()).unwrap_or(u32::MAX),
             length: u16::try_from(name.len()).unwrap_or(u16::MAX),
@@ -390,28 +222,6 @@ fn slice<'a>(bytes: &'a [u8], name: &Name) -> &'a [u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn stamp(modified: i64, changed: i64) -> Stamp {
-        Stamp { modified, changed, size: 1, inode: 2, device: 3, mode: 0o100_755 }
-    }
-
-    #[test]
-    fn a_stamp_is_settled_when_both_its_times_are_old_enough() {
-        assert!(stamp(10, 20).settled(120, 100));
-        assert!(!stamp(10, 21).settled(120, 100) && !stamp(21, 10).settled(120, 100));
-        assert!(!stamp(130, 10).settled(120, 0), "of the future");
-        assert!(!stamp(i64::MAX, 0).settled(now(), 0), "beyond what can be told");
-        assert!(stamp(i64::MIN, i64::MIN).settled(now(), 100));
-        assert_eq!(nanoseconds(i64::MAX / 2, 5), i64::MAX);
-    }
-
-    #[test]
-    fn stamps_survive_being_bytes() {
-        let stamp = Stamp { size: u64::MAX - 1, inode: 1 << 63, ..stamp(-5, i64::MAX) };
-        assert_eq!(Stamp::from_bytes(&stamp.to_bytes()), stamp);
-        assert_eq!((stamp.kind(), stamp.executable()), (Kind::File, true));
-        assert_eq!(Stamp::of_folder(7).kind(), Kind::Folder);
-    }
 
     #[test]
     fn a_folder_made_again_is_another_one_whatever_its_inode() {

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use super::rules::Rules;
-use super::system::{Identity, Kind, Stamp};
+use super::system::Identity;
 use crate::model::{Digest, Digester};
-use crate::workspace::Repository;
+use crate::workspace::{FileKind, Repository, Stamp};
 
 /// A folder's number in the slab.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -79,22 +79,22 @@ impl Entry {
         self.flags
     }
 
-    pub(super) fn kind(&self) -> Kind {
+    pub(super) fn kind(&self) -> FileKind {
         self.stamp.kind()
     }
 
     /// One byte for what a test can see of it besides name and content.
     pub(super) fn sort(&self) -> u8 {
         match self.kind() {
-            Kind::File if self.stamp.executable() => b'x',
-            Kind::File => b'f',
-            Kind::Folder => b'd',
-            Kind::Link => b'l',
-            Kind::Fifo => b'p',
-            Kind::Socket => b's',
-            Kind::Character => b'c',
-            Kind::Block => b'b',
-            Kind::Odd => b'?',
+            FileKind::File if self.stamp.is_executable() => b'x',
+            FileKind::File => b'f',
+            FileKind::Folder => b'd',
+            FileKind::Symlink => b'l',
+            FileKind::Fifo => b'p',
+            FileKind::Socket => b's',
+            FileKind::Character => b'c',
+            FileKind::Block => b'b',
+            FileKind::Odd => b'?',
         }
     }
 }
@@ -144,7 +144,7 @@ impl Listing {
 
     /// How many entries are no folders.
     pub(super) fn files(&self) -> u64 {
-        self.entries.iter().filter(|entry| entry.kind() != Kind::Folder).count() as u64
+        self.entries.iter().filter(|entry| entry.kind() != FileKind::Folder).count() as u64
     }
 
     /// The folders in it.
@@ -200,7 +200,7 @@ impl ListingBuilder {
         for (name, entry) in listing.iter() {
             if let Content::Digest(digest) = entry.content {
                 frame(&mut bytes, name, entry.sort(), digest.as_bytes());
-            } else if entry.kind() != Kind::Folder {
+            } else if entry.kind() != FileKind::Folder {
                 frame(&mut bytes, name, entry.sort(), &[]);
             }
         }
@@ -231,7 +231,7 @@ pub(super) struct Folder {
     pub identity: Option<Identity>,
     /// The number of the folder that was told to be entered here, until it is told gone: whose
     /// watch goes then, whatever has become of the folder.
-    pub told: Option<(u32, u64)>,
+    pub told: Option<(u64, u64)>,
     pub listing: Listing,
     /// In force in it, its own ignore file included.
     pub rules: Rules,
@@ -380,7 +380,7 @@ impl Tree {
             for (name, entry) in folder.listing.iter() {
                 let Content::Folder(inner) = entry.content else {
                     counts = true;
-                    if entry.kind() == Kind::File {
+                    if entry.kind() == FileKind::File {
                         totals.0 += 1;
                         totals.1 += entry.stamp.size;
                     }

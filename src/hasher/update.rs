@@ -14,10 +14,10 @@ use super::changes::Changes;
 use super::judge::Judge;
 use super::parallel;
 use super::read;
-use super::system::Kind;
 use super::tree::{Content, Folder, FolderId, Mode};
 use super::walk::{Job, Listed, Outcome, Previous, Scratch, Walk};
 use super::{CodeHasher, DirChange};
+use crate::workspace::FileKind;
 
 /// How many rounds may follow the first.
 const MORE_ROUNDS: usize = 4;
@@ -37,7 +37,7 @@ pub(super) struct Update<'h, 'd> {
     /// Those, by their inode: one that is entered may be one that was moved.
     pub moved: HashMap<u64, FolderId>,
     /// Paths of folders that are gone, not yet told, and whose watch goes with each.
-    pub gone: Vec<(PathBuf, Option<(u32, u64)>)>,
+    pub gone: Vec<(PathBuf, Option<(u64, u64)>)>,
     pub changes: Changes,
     /// Some ignore file is not what it was: files that git tracks may be hidden by it now.
     pub rules_changed: bool,
@@ -199,7 +199,6 @@ impl<'h, 'd> Update<'h, 'd> {
             judge: Judge { scope: &hasher.scope, tracked: &hasher.tracked },
             memo: hasher.memo.as_ref(),
             generation: hasher.generation,
-            margin: hasher.margin,
             threads: hasher.threads,
             same_options: hasher.current,
             probe: &hasher.probe,
@@ -369,7 +368,7 @@ impl<'h, 'd> Update<'h, 'd> {
         let mut modes = modes.into_iter();
         for at in 0..listing.entries().len() {
             let entry = &listing.entries()[at];
-            if entry.kind() != Kind::Folder {
+            if entry.kind() != FileKind::Folder {
                 continue;
             }
             let inode = entry.stamp.inode;

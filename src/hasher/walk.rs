@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use super::changes::Changes;
 use super::git;
@@ -15,10 +16,10 @@ use super::memo::Memo;
 use super::options;
 use super::read::{Buffer, Place, Probe, ReadError};
 use super::rules::{Anchor, Rules};
-use super::system::{self, Identity, Kind, Names};
+use super::system::{self, Identity, Names};
 use super::tree::{Entry, FolderId, Listing, Mode, Tree};
 use crate::model::Digest;
-use crate::workspace::Repository;
+use crate::workspace::{FileKind, Repository, Stamp};
 
 /// How often a folder that changes while it is listed is listed again before giving up.
 const ATTEMPTS: usize = 4;
@@ -99,8 +100,6 @@ pub(super) struct Walk<'a> {
     pub memo: Option<&'a Memo>,
     /// The number of this scan.
     pub generation: u32,
-    /// How old a stamp must be to be trusted, in nanoseconds.
-    pub margin: i64,
     pub threads: usize,
     /// Whether the tree was made with these options.
     pub same_options: bool,
@@ -114,7 +113,7 @@ pub(super) struct Open<'a> {
     pub names: &'a Names,
     identity: Identity,
     /// When, before anything was looked at.
-    pub now: i64,
+    pub now: SystemTime,
 }
 
 /// Why an attempt to list a folder came to nothing.
@@ -154,7 +153,7 @@ impl Walk<'_> {
 
     fn attempt(&self, job: &Job, scratch: &mut Scratch, last: bool) -> Result<Outcome, Trouble> {
         // Before anything is read: a stamp that is settled seen from here was settled then.
-        let now = system::now();
+        let now = SystemTime::now();
         let folder = system::open_folder(&job.path, job.parent.is_none())?;
         let before = system::folder_open(&folder)?;
         if job.id.is_some() && job.expected != Some(before.identity) {
@@ -236,13 +235,13 @@ impl Walk<'_> {
         if open.job.mode != Mode::Normal || open.names.find(NAME).is_none() {
             return Ok(None);
         }
-        let status = system::status_at(open.folder, NAME)?;
-        if status.stamp.kind() != Kind::File {
+        let stamp = Stamp::at(open.folder, NAME)?;
+        if stamp.kind() != FileKind::File {
             return Ok(None);
         }
         self.probe.reading(&open.job.path, NAME)?;
         let place = Place { folder: open.folder, path: &open.job.path, name: NAME, follow: false };
-        place.content(status).map(Some)
+        place.content(stamp).map(Some)
     }
 
     /// The rules in the folder: those around it and its own ignore file's.
@@ -287,16 +286,16 @@ impl Walk<'_> {
             let kind = match found.kind {
                 Some(kind) => kind,
                 // The file system keeps no kinds in its listings.
-                None => match system::status_at(open.folder, name) {
-                    Ok(status) => status.stamp.kind(),
+                None => match Stamp::at(open.folder, name) {
+                    Ok(stamp) => stamp.kind(),
                     Err(_) => return Err(Trouble::Restless),
                 },
             };
-            let is_folder = kind == Kind::Folder;
+            let is_folder = kind == FileKind::Folder;
             let old = old.and_then(|old| old.find(name));
             let known = judged
                 && old.is_some_and(|old| {
-                    !old.is(Entry::FORCED) && (old.kind() == Kind::Folder) == is_folder
+                    !old.is(Entry::FORCED) && (old.kind() == FileKind::Folder) == is_folder
                 });
             if let Some(counted) = self.judge.judge(&around, name, is_folder, known) {
                 let folder = is_folder.then_some((counted.mode, found.inode));

@@ -7,9 +7,8 @@ use libc::c_int;
 
 use super::resolve::{FollowedLink, ResolvedPath, as_path};
 use crate::observer::path_class::class_of;
-use crate::observer::{
-    FileKind, Interference, Observation, ObserveOptions, PathAccess, Peer, Problem, Stamp, Uses,
-};
+use crate::observer::{Interference, Observation, ObserveOptions, PathAccess, Peer, Problem, Uses};
+use crate::workspace::{FileKind, PathStamp};
 
 /// So many paths are kept; a run that uses more is not worth the memory.
 const MOST_PATHS: usize = 400_000;
@@ -18,7 +17,7 @@ const MOST_PATHS: usize = 400_000;
 #[derive(Clone, Copy, Debug)]
 struct OwnPath {
     /// What was there before.
-    before: Stamp,
+    before: PathStamp,
     /// Something was put there.
     made: bool,
     /// What was there was taken away.
@@ -40,7 +39,7 @@ pub(in crate::observer) struct AccessLog {
 
 #[derive(Debug)]
 struct PathEntry {
-    first: Stamp,
+    first: PathStamp,
     uses: Uses,
     link: Option<Vec<u8>>,
 }
@@ -91,20 +90,20 @@ impl AccessLog {
             return self.consult(target, Uses::PROBED);
         }
         match target.stamp {
-            Stamp::Absent if creates && !target.orphan => {
+            PathStamp::Absent if creates && !target.orphan => {
                 // Had it been there, a plain open would have found its content, `O_TRUNC` none,
                 // and `O_EXCL` would have tried another name.
                 let blind = exclusive || truncates;
                 let uses = if blind { Uses::CREATED } else { Uses::CREATED.with(Uses::PROBED) };
                 self.make(target, uses);
             }
-            Stamp::Present { kind: FileKind::Folder, .. } if !target.orphan => {
+            PathStamp::Present(stamp) if !target.orphan && stamp.kind() == FileKind::Folder => {
                 self.consult(target, if writes { Uses::PROBED } else { Uses::LISTED });
             }
-            Stamp::Present { kind, .. } if !target.orphan => {
+            PathStamp::Present(stamp) if !target.orphan => {
                 if exclusive {
                     self.consult(target, Uses::PROBED);
-                } else if truncates && kind == FileKind::File {
+                } else if truncates && stamp.kind() == FileKind::File {
                     self.make(target, Uses::REPLACED);
                 } else {
                     match flags & libc::O_ACCMODE {
@@ -120,7 +119,7 @@ impl AccessLog {
 
     /// Something that must not be there yet: a folder, a link, a node.
     pub(in crate::observer) fn create(&mut self, target: &ResolvedPath) {
-        if target.stamp != Stamp::Absent {
+        if target.stamp != PathStamp::Absent {
             self.consult(target, Uses::PROBED);
         } else if target.orphan {
             // "Make it, or first the folder around it" ends as if that had been there. Only a
@@ -144,7 +143,7 @@ impl AccessLog {
     }
 
     pub(in crate::observer) fn remove(&mut self, target: &ResolvedPath, folder: bool) {
-        if target.stamp == Stamp::Absent || target.orphan {
+        if target.stamp == PathStamp::Absent || target.orphan {
             return self.consult(target, Uses::PROBED);
         }
         if !self.is_own(&target.path, target.stamp) {
@@ -171,7 +170,7 @@ impl AccessLog {
             self.moved(to);
             self.make(from, Uses::REPLACED);
         }
-        let there = to.stamp != Stamp::Absent;
+        let there = to.stamp != PathStamp::Absent;
         self.make(to, if there { Uses::REPLACED } else { Uses::CREATED });
     }
 
@@ -217,9 +216,9 @@ impl AccessLog {
 
     /// Whether what is at `path` now is the run's own doing. Results of calls are not seen, so a
     /// making that left no trace did not happen, and what is there is not ours.
-    pub(in crate::observer) fn is_own(&self, path: &[u8], now: Stamp) -> bool {
+    pub(in crate::observer) fn is_own(&self, path: &[u8], now: PathStamp) -> bool {
         if let Some(own) = self.own.get(path) {
-            let there = now != Stamp::Absent;
+            let there = now != PathStamp::Absent;
             return if now == own.before {
                 own.removed && !there
             } else {
@@ -235,22 +234,24 @@ impl AccessLog {
                 continue;
             }
             return match (own.made, own.removed) {
-                (true, false) => now != Stamp::Absent || Stamp::of(as_path(rest)) != own.before,
+                (true, false) => {
+                    now != PathStamp::Absent || PathStamp::of(as_path(rest)) != own.before
+                }
                 (true, true) => true,
-                (false, _) => now == Stamp::Absent,
+                (false, _) => now == PathStamp::Absent,
             };
         }
         false
     }
 
-    fn note(&mut self, path: &[u8], now: Stamp, uses: Uses, link: Option<Vec<u8>>) {
+    fn note(&mut self, path: &[u8], now: PathStamp, uses: Uses, link: Option<Vec<u8>>) {
         if let Some(entry) = self.paths.get_mut(path) {
             entry.uses = entry.uses.with(uses);
             if entry.link.is_none() {
                 entry.link = link;
             } else if link.is_some() && entry.link != link {
                 // Another text than at first: no single stamp describes what was read.
-                entry.first = Stamp::Unknown(libc::ESTALE);
+                entry.first = PathStamp::Unknown(libc::ESTALE);
             }
             return;
         }
@@ -263,7 +264,7 @@ impl AccessLog {
     /// Everything, for the caller. `ours` tells whether a process id belonged to the run.
     pub(in crate::observer) fn close(mut self, ours: impl Fn(i32) -> bool) -> Observation {
         for path in std::mem::take(&mut self.attempts) {
-            self.note(&path, Stamp::Absent, Uses::PROBED, None);
+            self.note(&path, PathStamp::Absent, Uses::PROBED, None);
         }
         let mut paths = BTreeMap::new();
         for (path, entry) in self.paths {
@@ -288,24 +289,21 @@ impl AccessLog {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::workspace::Stamp;
 
     const READ: c_int = libc::O_RDONLY;
     const WRITE_NEW: c_int = libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC;
 
-    fn stamp(kind: FileKind, ino: u64) -> Stamp {
-        Stamp::Present {
-            kind,
-            mode: 0o644,
-            owner: (1, 1),
-            dev: 1,
-            ino,
-            size: 1,
-            mtime: (1, 0),
-            ctime: (1, 0),
-        }
+    fn stamp(kind: FileKind, inode: u64) -> PathStamp {
+        let mode = match kind {
+            FileKind::Folder => 0o040_755,
+            FileKind::Symlink => 0o120_777,
+            _ => 0o100_644,
+        };
+        PathStamp::Present(Stamp { mode, inode, ..Stamp::default() })
     }
 
-    fn at(path: &str, stamp: Stamp) -> ResolvedPath {
+    fn at(path: &str, stamp: PathStamp) -> ResolvedPath {
         ResolvedPath { path: path.into(), stamp, orphan: false }
     }
 
@@ -314,7 +312,7 @@ mod tests {
     }
 
     fn none(path: &str) -> ResolvedPath {
-        at(path, Stamp::Absent)
+        at(path, PathStamp::Absent)
     }
 
     fn inputs(steps: impl FnOnce(&mut AccessLog)) -> Vec<String> {
@@ -324,7 +322,7 @@ mod tests {
         observation
             .inputs()
             .map(|(path, seen)| {
-                let there = if seen.first == Stamp::Absent { "!" } else { "" };
+                let there = if seen.first == PathStamp::Absent { "!" } else { "" };
                 format!("{there}{}", path.display())
             })
             .collect()
@@ -449,6 +447,6 @@ mod tests {
         }
         let observation = log.close(|_| false);
         let seen = &observation.paths[std::path::Path::new("/w/l")];
-        assert!(matches!(seen.first, Stamp::Unknown(_)));
+        assert!(matches!(seen.first, PathStamp::Unknown(_)));
     }
 }

@@ -6,7 +6,7 @@ use std::io::Read as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 
 use super::resolve::as_path;
-use crate::observer::Stamp;
+use crate::workspace::PathStamp;
 
 /// How much of a script's first line the kernel reads.
 const MAX_SHEBANG: usize = 256;
@@ -32,10 +32,10 @@ pub(in crate::observer) struct Executable {
 
 /// A cache of inspected files: most runs execute few programs many times.
 #[derive(Debug, Default)]
-pub(in crate::observer) struct Executables(HashMap<Vec<u8>, (Stamp, Executable)>);
+pub(in crate::observer) struct Executables(HashMap<Vec<u8>, (PathStamp, Executable)>);
 
 impl Executables {
-    pub(in crate::observer) fn inspect(&mut self, path: &[u8], stamp: Stamp) -> Executable {
+    pub(in crate::observer) fn inspect(&mut self, path: &[u8], stamp: PathStamp) -> Executable {
         match self.0.get(path) {
             Some((known, program)) if *known == stamp => program.clone(),
             _ => {

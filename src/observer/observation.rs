@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::PathClass;
+use crate::workspace::{FileKind, PathStamp, Stamp};
 
 /// Everything that one run consulted.
 #[derive(Clone, Debug, Default)]
@@ -47,7 +48,7 @@ impl Observation {
 
     /// The paths that the run looked for and that were not there.
     pub fn absent(&self) -> impl Iterator<Item = &Path> {
-        self.inputs().filter(|(_, seen)| seen.first == Stamp::Absent).map(|(path, _)| path)
+        self.inputs().filter(|(_, seen)| seen.first == PathStamp::Absent).map(|(path, _)| path)
     }
 
     /// Whether a process of the run read the file `program`: then the digest of its loadable parts
@@ -62,7 +63,7 @@ impl Observation {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathAccess {
     /// What it was when the run first used it, before that call went on.
-    pub first: Stamp,
+    pub first: PathStamp,
     /// All that was done. What was done to a thing after the run itself made it is not noted.
     pub uses: Uses,
     /// A symlink's text.
@@ -94,21 +95,17 @@ impl PathAccess {
     /// Whether it is now as it was, as far as this run's uses of it can tell. Of a folder that was
     /// not listed only its being there counts: something made in it changes its times.
     #[must_use]
-    pub fn holds(&self, now: &Stamp) -> bool {
+    pub fn holds(&self, now: &PathStamp) -> bool {
         match (&self.first, now) {
-            (Stamp::Unknown(_), _) | (_, Stamp::Unknown(_)) => false,
-            (
-                Stamp::Present { kind: FileKind::Folder, mode, owner, dev, ino, .. },
-                Stamp::Present {
-                    kind: FileKind::Folder,
-                    mode: mode2,
-                    owner: owner2,
-                    dev: dev2,
-                    ino: ino2,
-                    ..
-                },
-            ) if !self.uses.any(Uses::LISTED.with(Uses::ATTRIBUTES)) => {
-                (mode, owner, dev, ino) == (mode2, owner2, dev2, ino2)
+            (PathStamp::Unknown(_), _) | (_, PathStamp::Unknown(_)) => false,
+            (PathStamp::Present(first), PathStamp::Present(now))
+                if [first, now].iter().all(|stamp| stamp.kind() == FileKind::Folder)
+                    && !self.uses.any(Uses::LISTED.with(Uses::ATTRIBUTES)) =>
+            {
+                let itself = |stamp: &Stamp| {
+                    (stamp.mode, stamp.user, stamp.group, stamp.device, stamp.inode)
+                };
+                itself(first) == itself(now)
             }
             (first, now) => !self.is_input() || first == now,
         }
@@ -183,101 +180,6 @@ impl fmt::Debug for Uses {
             .entries((0..10).filter(|bit| self.0 & (1 << bit) != 0).map(|bit| Self::NAMES[bit]))
             .finish()
     }
-}
-
-/// What a path was at one moment. Two equal stamps mean that nothing was changed in between, as
-/// far as a file system can tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stamp {
-    /// Nothing there, or something on the way is no folder.
-    Absent,
-    /// Not known; the system's error number. The run was told the same error, or another.
-    Unknown(i32),
-    /// Something is there.
-    Present {
-        /// What it is.
-        kind: FileKind,
-        /// The permission bits.
-        mode: u32,
-        /// The user and the group that it belongs to.
-        owner: (u32, u32),
-        /// The file system.
-        dev: u64,
-        /// The number within it.
-        ino: u64,
-        /// In bytes.
-        size: u64,
-        /// Change of content: seconds and nanoseconds since 1970.
-        mtime: (i64, i64),
-        /// Change of anything: seconds and nanoseconds since 1970.
-        ctime: (i64, i64),
-    },
-}
-
-impl Stamp {
-    /// The stamp of `path` itself: a symlink at its end is not followed.
-    #[must_use]
-    pub fn of(path: &Path) -> Self {
-        Self::of_name(path)
-    }
-
-    pub(super) fn of_name(path: impl rustix::path::Arg) -> Self {
-        use rustix::io::Errno;
-        match rustix::fs::lstat(path) {
-            Ok(stat) => Self::from_stat(&stat),
-            Err(Errno::NOENT | Errno::NOTDIR) => Self::Absent,
-            Err(error) => Self::Unknown(error.raw_os_error()),
-        }
-    }
-
-    // The fields' types differ from one platform to the next.
-    #[allow(clippy::unnecessary_cast, clippy::cast_sign_loss, clippy::cast_lossless)]
-    pub(super) fn from_stat(stat: &rustix::fs::Stat) -> Self {
-        use rustix::fs::FileType;
-        Self::Present {
-            kind: match FileType::from_raw_mode(stat.st_mode) {
-                FileType::RegularFile => FileKind::File,
-                FileType::Directory => FileKind::Folder,
-                FileType::Symlink => FileKind::Symlink,
-                FileType::Fifo => FileKind::Fifo,
-                FileType::Socket => FileKind::Socket,
-                _ => FileKind::Device,
-            },
-            mode: (stat.st_mode as u32) & 0o7777,
-            owner: (stat.st_uid, stat.st_gid),
-            dev: stat.st_dev as u64,
-            ino: stat.st_ino as u64,
-            size: stat.st_size as u64,
-            mtime: (stat.st_mtime as i64, stat.st_mtime_nsec as i64),
-            ctime: (stat.st_ctime as i64, stat.st_ctime_nsec as i64),
-        }
-    }
-
-    /// What is there, if something is.
-    #[must_use]
-    pub const fn kind(&self) -> Option<FileKind> {
-        match self {
-            Self::Present { kind, .. } => Some(*kind),
-            _ => None,
-        }
-    }
-}
-
-/// The kinds of things that have a name in a file system.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FileKind {
-    /// A regular file.
-    File,
-    /// A directory.
-    Folder,
-    /// A symbolic link.
-    Symlink,
-    /// A named pipe: what is read from it comes from someone else.
-    Fifo,
-    /// A socket's name.
-    Socket,
-    /// A device.
-    Device,
 }
 
 /// A socket outside the run.
@@ -412,36 +314,20 @@ mod tests {
     fn what_holds_depends_on_how_it_was_used() {
         let dir = tempfile::tempdir().unwrap();
         let seen = |uses| PathAccess {
-            first: Stamp::of(dir.path()),
+            first: PathStamp::of(dir.path()),
             uses,
             link: None,
             place: crate::observer::PathClass::Ordinary,
         };
         let (probed, listed) = (seen(Uses::PROBED), seen(Uses::LISTED));
-        let unknown = PathAccess { first: Stamp::Unknown(1), ..probed.clone() };
+        let unknown = PathAccess { first: PathStamp::Unknown(1), ..probed.clone() };
         std::fs::write(dir.path().join("new"), "").unwrap();
         std::fs::create_dir(dir.path().join("folder")).unwrap();
-        let now = Stamp::of(dir.path());
+        let now = PathStamp::of(dir.path());
         assert!(probed.holds(&now) && !listed.holds(&now) && !unknown.holds(&now));
-        assert!(!probed.holds(&Stamp::Absent));
+        assert!(!probed.holds(&PathStamp::Absent));
         assert!(!probed.is_scratch());
         assert!(seen(Uses::LISTED.with(Uses::REMOVED)).is_scratch());
         assert!(!seen(Uses::READ.with(Uses::REMOVED)).is_scratch());
-    }
-
-    #[test]
-    fn a_stamp_tells_a_change_and_an_absence() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("f");
-        assert_eq!(Stamp::of(&file), Stamp::Absent);
-        std::fs::write(&file, "1").unwrap();
-        let first = Stamp::of(&file);
-        assert_eq!(first.kind(), Some(FileKind::File));
-        assert_eq!(Stamp::of(&file), first);
-        std::fs::write(&file, "22").unwrap();
-        assert_ne!(Stamp::of(&file), first);
-        assert_eq!(Stamp::of(&file.join("below")), Stamp::Absent);
-        std::os::unix::fs::symlink("nowhere", dir.path().join("l")).unwrap();
-        assert_eq!(Stamp::of(&dir.path().join("l")).kind(), Some(FileKind::Symlink));
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use libc::pid_t;
 use rustix::io::Errno;
 
-use crate::observer::{FileKind, Stamp};
+use crate::workspace::{FileKind, PathStamp};
 
 /// How many symlinks the kernel follows in one path.
 const MAX_LINKS: usize = 40;
@@ -20,7 +20,7 @@ pub(in crate::observer) struct ResolvedPath {
     /// Absolute, without symlinks, `.` and `..`.
     pub(in crate::observer) path: Vec<u8>,
     /// Its stamp now.
-    pub(in crate::observer) stamp: Stamp,
+    pub(in crate::observer) stamp: PathStamp,
     /// The parent folder is missing too, so nothing can be created here.
     pub(in crate::observer) orphan: bool,
 }
@@ -30,7 +30,7 @@ pub(in crate::observer) struct ResolvedPath {
 pub(in crate::observer) struct FollowedLink {
     pub(in crate::observer) path: Vec<u8>,
     pub(in crate::observer) text: Vec<u8>,
-    pub(in crate::observer) stamp: Stamp,
+    pub(in crate::observer) stamp: PathStamp,
 }
 
 /// Why a name resolves to no path.
@@ -113,8 +113,8 @@ impl Resolver {
                 continue;
             }
             let stamp = stamp_of(&path)?;
-            match stamp {
-                Stamp::Present { kind: FileKind::Symlink, .. } if !last || follow => {
+            match stamp.kind() {
+                Some(FileKind::Symlink) if !last || follow => {
                     followed += 1;
                     if followed > MAX_LINKS {
                         return Err(ResolveError::Loop);
@@ -130,7 +130,7 @@ impl Resolver {
                         if !text.starts_with(b"/") {
                             return Err(ResolveError::Anonymous);
                         }
-                        if text.ends_with(b" (deleted)") && stamp_of(&text)? == Stamp::Absent {
+                        if text.ends_with(b" (deleted)") && stamp_of(&text)? == PathStamp::Absent {
                             return Err(if text.starts_with(b"/memfd:") {
                                 ResolveError::Anonymous
                             } else {
@@ -152,20 +152,17 @@ impl Resolver {
                         links.push(FollowedLink { path: itself, text, stamp });
                     }
                 }
-                Stamp::Present { kind: FileKind::Folder, .. } if !last => {
+                Some(FileKind::Folder) if !last => {
                     if !changes_by_itself(&path) {
                         self.folders.insert(path.clone());
                     }
                 }
-                Stamp::Present { .. } if last => {
-                    return Ok(ResolvedPath { path, stamp, orphan: false });
-                }
-                Stamp::Absent | Stamp::Unknown(_) if last => {
+                _ if last => {
                     return Ok(ResolvedPath { path, stamp, orphan: false });
                 }
                 // A part before the last is missing, no folder, or not accessible.
                 _ => {
-                    if stamp == Stamp::Absent && !todo.iter().any(|part| part == b"..") {
+                    if stamp == PathStamp::Absent && !todo.iter().any(|part| part == b"..") {
                         for part in todo.iter().rev().filter(|part| &part[..] != b".") {
                             path.push(b'/');
                             path.extend_from_slice(part);
@@ -195,14 +192,14 @@ impl Resolver {
     }
 }
 
-fn stamp_of(path: &[u8]) -> Result<Stamp, ResolveError> {
+fn stamp_of(path: &[u8]) -> Result<PathStamp, ResolveError> {
     if path.len() >= MAX_PATH {
         return Err(ResolveError::TooLong);
     }
-    let stamp = Stamp::of_name(path);
+    let stamp = PathStamp::of(path);
     // A part that is too long for the file system cannot exist.
-    if stamp == Stamp::Unknown(Errno::NAMETOOLONG.raw_os_error()) {
-        return Ok(Stamp::Absent);
+    if stamp == PathStamp::Unknown(Errno::NAMETOOLONG.raw_os_error()) {
+        return Ok(PathStamp::Absent);
     }
     Ok(stamp)
 }
@@ -322,9 +319,9 @@ mod tests {
     fn loops_and_overlong_names_are_handled() {
         let tree = tree();
         assert_eq!(tree.walk("/loop", true).0, Err(ResolveError::Loop));
-        assert_eq!(tree.walk(&"/aaaaaaaaa".repeat(420), true).0.unwrap().stamp, Stamp::Absent);
+        assert_eq!(tree.walk(&"/aaaaaaaaa".repeat(420), true).0.unwrap().stamp, PathStamp::Absent);
         let name = format!("/{}", "n".repeat(300));
-        assert_eq!(tree.walk(&name, true).0.unwrap().stamp, Stamp::Absent);
+        assert_eq!(tree.walk(&name, true).0.unwrap().stamp, PathStamp::Absent);
     }
 
     #[test]

@@ -8,7 +8,8 @@ use super::resolve::as_path;
 use super::seccomp;
 use super::sockets::{self, SocketAddress};
 use super::syscall::SyscallRecorder;
-use crate::observer::{Address, FileKind, Peer, Reach, Uses};
+use crate::observer::{Address, Peer, Reach, Uses};
+use crate::workspace::FileKind;
 
 impl SyscallRecorder {
     pub(super) fn connect(

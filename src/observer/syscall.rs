@@ -14,8 +14,9 @@ use super::seccomp::{self, Listener, Notification};
 use super::sockets::{OwnSockets, SocketAddress};
 use super::syscall_table::{self, PathArgument, SyscallRequest};
 use crate::observer::{
-    Address, FileKind, Interference, Observation, ObserveOptions, Peer, Problem, Reach, Stamp, Uses,
+    Address, Interference, Observation, ObserveOptions, Peer, Problem, Reach, Uses,
 };
+use crate::workspace::{FileKind, PathStamp};
 
 /// The longest path that the kernel takes, with its final zero.
 const LONGEST: usize = 4096;
@@ -232,7 +233,7 @@ impl SyscallRecorder {
         }
         let Some(target) = self.walk(thread, &located, follow) else { return Ok(()) };
         self.log.open(&target, flags);
-        if flags & libc::O_CREAT != 0 && target.stamp == Stamp::Absent {
+        if flags & libc::O_CREAT != 0 && target.stamp == PathStamp::Absent {
             self.around(&target);
         }
         if reads_only == libc::O_RDONLY && flags & libc::O_TMPFILE != libc::O_TMPFILE {
@@ -300,7 +301,7 @@ impl SyscallRecorder {
         let from = self.target(thread, from, false)?;
         let to = self.target(thread, to, false)?;
         if let (Some(from), Some(to)) = (from, to) {
-            if flags & syscall_table::RENAME_NOREPLACE != 0 && to.stamp != Stamp::Absent {
+            if flags & syscall_table::RENAME_NOREPLACE != 0 && to.stamp != PathStamp::Absent {
                 self.log.consult(&from, Uses::PROBED);
                 self.log.consult(&to, Uses::PROBED);
             } else {
@@ -320,7 +321,7 @@ impl SyscallRecorder {
         if target.orphan || self.log.is_noted(folder) {
             return;
         }
-        let stamp = Stamp::of_name(folder);
+        let stamp = PathStamp::of(folder);
         self.log
             .consult(&ResolvedPath { path: folder.to_vec(), stamp, orphan: false }, Uses::PROBED);
     }
@@ -334,12 +335,12 @@ impl SyscallRecorder {
     /// Forgets what a removal makes untrue. Without a file or an empty folder all other names lead
     /// where they led; what comes in its place later is made by a call that we are told of.
     fn removed(&mut self, target: &ResolvedPath) {
-        match target.stamp {
-            Stamp::Present { kind: FileKind::File | FileKind::Folder, .. } => {
+        match target.stamp.kind() {
+            Some(FileKind::File | FileKind::Folder) => {
                 self.done.clear();
                 self.resolver.forget_folder(&target.path);
             }
-            Stamp::Absent => {}
+            None if target.stamp == PathStamp::Absent => {}
             _ => self.forget(),
         }
     }
@@ -447,7 +448,7 @@ impl SyscallRecorder {
             }
             return None;
         }
-        if folder.ends_with(b" (deleted)") && Stamp::of(as_path(&folder)).kind().is_none() {
+        if folder.ends_with(b" (deleted)") && PathStamp::of(as_path(&folder)).kind().is_none() {
             self.problem(Problem::LostFolder);
             return None;
         }

@@ -8,7 +8,6 @@ use std::time::SystemTime;
 
 use super::binary::{Cacheability, ObservedRun, TargetFinding, TargetRecords, Uncacheable};
 use super::failed;
-use super::fingerprint::until_settled;
 use super::patterns::AlwaysRun;
 use super::run::{RunError, RunOptions, Step};
 use super::{Facts, Question};
@@ -18,7 +17,7 @@ use crate::config::Runner;
 use crate::model::{Digest, Harness, Source, TargetReport, Timestamp, Verdict};
 use crate::runner::nextest;
 use crate::runner::{self, RunEvent, TestJob};
-use crate::workspace::Stamp;
+use crate::workspace::{PathStamp, until_settled};
 
 /// So many tests are named that failed only when they were observed.
 const MOST_NAMED: usize = 3;
@@ -139,7 +138,7 @@ impl<'a> Execution<'a> {
         };
         let mut doubt = (!plan.fresh)
             .then(|| "something was compiled again between the build and the run".to_owned());
-        let stamped = |path: PathBuf| (Stamp::of(&path), path);
+        let stamped = |path: PathBuf| (PathStamp::followed(&path), path);
         let products: Vec<_> = plan.products.into_iter().map(stamped).collect();
         let runners = self.runners(&plan.targets);
         let mut level = TargetRecords::look_up(

@@ -10,7 +10,7 @@ use crate::compiler::{Build, BuildLedger};
 use crate::model::{Digest, Digester, Timestamp};
 use crate::process::Environment;
 use crate::workspace::{
-    CargoConfig, ConfigError, ConfigFile, Identity, Selection, Stamp, Toolchain, ToolchainError,
+    CargoConfig, ConfigError, ConfigFile, Identity, PathStamp, Selection, Toolchain, ToolchainError,
 };
 use crate::{cache, config};
 
@@ -144,7 +144,7 @@ pub struct Facts {
     /// `paths` overrides of cargo's configuration.
     pub package_paths: Vec<PathBuf>,
     /// Which files cargo's configuration was read from, each as it was.
-    config_files: Vec<(PathBuf, Stamp)>,
+    config_files: Vec<(PathBuf, PathStamp)>,
 }
 
 impl Facts {
@@ -155,7 +155,7 @@ impl Facts {
     pub fn gather(question: &Question, memo_dir: &Path) -> Result<Self, FactsError> {
         let Question { root, selection, environment, .. } = question;
         let cargo_config = CargoConfig::read(&selection.dir, environment, &selection.configs())?;
-        let stamped = |file: &ConfigFile| (file.path.clone(), Stamp::of(&file.path));
+        let stamped = |file: &ConfigFile| (file.path.clone(), PathStamp::followed(&file.path));
         let config_files = cargo_config.files().iter().map(stamped).collect();
         let memo_dir = memo_dir.join("toolchain");
         let toolchain = Toolchain::find(&selection.dir, environment, &cargo_config, &memo_dir)?;

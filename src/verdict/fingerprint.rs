@@ -9,18 +9,12 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use crate::cache::{Input, InputState};
 use crate::hasher::{FileDigest, file_digest, program_digest};
 use crate::model::{Digest, Digester};
-use crate::observer::{FileKind, Stamp};
-
-/// The system's clock for stamps lags behind the one that is read by one of its ticks, which take
-/// at most 10 ms.
-const TICKS: i128 = 25_000_000;
-/// The coarsest file system keeps times of two seconds.
-const COARSE: i128 = 2_100_000_000;
+use crate::workspace::{FileKind, PathStamp, Stamp};
 
 /// So many inputs are looked at by two threads.
 const MANY: usize = 256;
@@ -42,56 +36,19 @@ pub(super) enum Aspect {
     Same,
 }
 
-/// Whether whatever has this stamp has not changed since `time` and will not without another
-/// stamp: its last change was so long before that a later one cannot have the same time.
-pub(super) fn is_settled(stamp: &Stamp, time: SystemTime) -> bool {
-    let Stamp::Present { mtime, ctime, .. } = stamp else { return *stamp == Stamp::Absent };
-    let nanoseconds =
-        |(seconds, rest): (i64, i64)| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
-    let last = nanoseconds(*mtime).max(nanoseconds(*ctime));
-    // Nobody can choose the time of change: one between two milliseconds is of a file system
-    // that knows such times.
-    let margin = if ctime.1 % 1_000_000 == 0 { COARSE } else { TICKS };
-    let time = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
-    i128::try_from(time).is_ok_and(|time| last.saturating_add(margin) <= time)
-}
-
-/// How long it takes until everything that was built a moment ago is settled, on a file system
-/// that keeps fine times. What was edited meanwhile is another matter.
-pub(super) fn until_settled(products: &[PathBuf], now: SystemTime) -> Duration {
-    let last = |path: &PathBuf| match Stamp::of(path) {
-        Stamp::Present { ctime: (seconds, rest), .. } => {
-            let whole = Duration::from_secs(u64::try_from(seconds).ok()?);
-            Some(whole + Duration::from_nanos(u64::try_from(rest).ok()?))
-        }
-        _ => None,
-    };
-    let newest = products.iter().filter_map(last).max().unwrap_or_default();
-    let ticks = Duration::from_nanos(u64::try_from(TICKS).unwrap_or_default());
-    let settled = newest + ticks + Duration::from_millis(1);
-    let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-    // From the future: no waiting helps.
-    settled.checked_sub(now).filter(|wait| *wait <= 2 * ticks).unwrap_or_default()
-}
-
-/// Everything that a stamp says but the disk's number, which can be another after each start of
-/// the machine.
-pub(super) fn digest_of_stamp(stamp: &Stamp) -> Digest {
-    let mut digester = Digester::new("stamp 2");
-    if let Stamp::Present { kind, mode, owner, dev: _, ino, size, mtime, ctime } = stamp {
-        visible(&mut digester, *kind, *mode, *owner);
-        digester.number(*ino).number(*size);
-        for time in [mtime.0, mtime.1, ctime.0, ctime.1] {
-            digester.field(&time.to_le_bytes());
-        }
+/// Everything that a stamp says.
+pub(super) fn digest_of_stamp(stamp: &PathStamp) -> Digest {
+    let mut digester = Digester::new("stamp 3");
+    if let PathStamp::Present(stamp) = stamp {
+        digester.field(&stamp.to_bytes());
     }
     digester.finish()
 }
 
 /// What everybody can see of a thing without opening it, and what decides who may open it.
-fn visible(digester: &mut Digester, kind: FileKind, mode: u32, (user, group): (u32, u32)) {
-    let numbers = [number_of(kind), mode.into(), user.into(), group.into()];
-    for number in numbers {
+fn visible(digester: &mut Digester, stamp: &Stamp) {
+    let Stamp { user, group, .. } = *stamp;
+    for number in [number_of(stamp.kind()), stamp.permissions().into(), user.into(), group.into()] {
         digester.number(number);
     }
 }
@@ -104,14 +61,14 @@ fn number_of(kind: FileKind) -> u64 {
         FileKind::Symlink => 3,
         FileKind::Fifo => 4,
         FileKind::Socket => 5,
-        FileKind::Device => 6,
+        FileKind::Character | FileKind::Block | FileKind::Odd => 6,
     }
 }
 
 /// Looks at paths, and remembers the digests of files for as long as their stamps prove them.
 #[derive(Debug, Default)]
 pub(super) struct Fingerprints {
-    known: HashMap<(PathBuf, Aspect), (Stamp, Input)>,
+    known: HashMap<(PathBuf, Aspect), (PathStamp, Input)>,
 }
 
 impl Fingerprints {
@@ -120,7 +77,7 @@ impl Fingerprints {
     /// # Errors
     /// If that cannot be told: why, for a person.
     pub(super) fn read(&mut self, root: &Path, path: &Path, way: Aspect) -> Result<Input, String> {
-        let stamp = Stamp::of(path);
+        let stamp = PathStamp::of(path);
         let place = (path.to_owned(), way);
         if let Some((then, input)) = self.known.get(&place)
             && *then == stamp
@@ -129,7 +86,7 @@ impl Fingerprints {
         }
         let before = SystemTime::now();
         let state = state(path, way, &stamp)?;
-        if Stamp::of(path) != stamp {
+        if PathStamp::of(path) != stamp {
             return Err(format!("`{}` changes while it is read", path.display()));
         }
         let is_costly = matches!(
@@ -139,7 +96,7 @@ impl Fingerprints {
                 | InputState::Listing(_)
                 | InputState::Targets(_)
         );
-        let settled = is_costly && is_settled(&stamp, before);
+        let settled = is_costly && stamp.is_settled(before);
         let proof = settled.then(|| digest_of_stamp(&stamp));
         let short = path.strip_prefix(root).unwrap_or(path).to_owned();
         let input = Input { path: short, state, proof };
@@ -151,7 +108,7 @@ impl Fingerprints {
 
     /// Takes over what another process has learnt of something with this stamp, which was settled
     /// then.
-    pub(super) fn learn(&mut self, path: &Path, way: Aspect, stamp: Stamp, state: InputState) {
+    pub(super) fn learn(&mut self, path: &Path, way: Aspect, stamp: PathStamp, state: InputState) {
         let proof = Some(digest_of_stamp(&stamp));
         let input = Input { path: path.to_owned(), state, proof };
         self.known.insert((path.to_owned(), way), (stamp, input));
@@ -165,16 +122,16 @@ impl Fingerprints {
             InputState::Digest(then) => {
                 return file_digest(&path) == FileDigest::Known(*then);
             }
-            InputState::Absent => return Stamp::of(&path) == Stamp::Absent,
+            InputState::Absent => return PathStamp::of(&path) == PathStamp::Absent,
             InputState::File(_) | InputState::Link(_) => Aspect::Content,
             InputState::Program(_) => Aspect::Program,
             InputState::Listing(_) => Aspect::Names,
             InputState::Targets(_) => Aspect::Targets,
-            InputState::Kind(_) => return kind_of(&Stamp::of(&path)) == input.state,
+            InputState::Kind(_) => return kind_of(&PathStamp::of(&path)) == input.state,
             InputState::Same(_) => Aspect::Same,
         };
         if let Some(proof) = &input.proof
-            && digest_of_stamp(&Stamp::of(&path)) == *proof
+            && digest_of_stamp(&PathStamp::of(&path)) == *proof
         {
             return true;
         }
@@ -207,25 +164,25 @@ impl Fingerprints {
 }
 
 /// The state of something of which only kind, permissions and owner count.
-pub(super) fn kind_of(stamp: &Stamp) -> InputState {
-    let Stamp::Present { kind, mode, owner, .. } = stamp else { return InputState::Absent };
+pub(super) fn kind_of(stamp: &PathStamp) -> InputState {
+    let PathStamp::Present(stamp) = stamp else { return InputState::Absent };
     let mut digester = Digester::new("state 2");
-    visible(&mut digester, *kind, *mode, *owner);
+    visible(&mut digester, stamp);
     InputState::Kind(digester.finish())
 }
 
 /// What is at `path`, `stamp` being what the system says of it.
-fn state(path: &Path, way: Aspect, stamp: &Stamp) -> Result<InputState, String> {
-    let Stamp::Present { kind, mode, owner, .. } = stamp else {
+fn state(path: &Path, way: Aspect, stamp: &PathStamp) -> Result<InputState, String> {
+    let PathStamp::Present(present) = stamp else {
         return match stamp {
-            Stamp::Absent => Ok(InputState::Absent),
+            PathStamp::Absent => Ok(InputState::Absent),
             _ => Err(format!("`{}` cannot be looked at", path.display())),
         };
     };
     let mut digester = Digester::new("state 2");
-    visible(&mut digester, *kind, *mode, *owner);
+    visible(&mut digester, present);
     let odd = |why: &str| Err(format!("`{}` {why}", path.display()));
-    Ok(match (way, kind) {
+    Ok(match (way, present.kind()) {
         (Aspect::Same, _) => InputState::Same(digest_of_stamp(stamp)),
         (_, FileKind::Symlink) => {
             let text = std::fs::read_link(path)
@@ -317,49 +274,6 @@ mod tests {
         }
     }
 
-    fn stamp(seconds: i64, nanoseconds: i64) -> Stamp {
-        let time = (seconds, nanoseconds);
-        let kind = FileKind::File;
-        Stamp::Present {
-            kind,
-            mode: 0o644,
-            owner: (1, 1),
-            dev: 1,
-            ino: 1,
-            size: 1,
-            mtime: time,
-            ctime: time,
-        }
-    }
-
-    #[test]
-    fn a_stamp_is_settled_once_the_clock_of_its_file_system_has_gone_on() {
-        let at = |milliseconds| UNIX_EPOCH + Duration::from_millis(milliseconds);
-        let fine = stamp(10, 1_234_567);
-        assert!(!is_settled(&fine, at(10_020)) && is_settled(&fine, at(10_027)));
-        let coarse = stamp(10, 0);
-        assert!(!is_settled(&coarse, at(12_000)) && is_settled(&coarse, at(12_100)));
-        assert!(!is_settled(&fine, at(9_000)), "from the future");
-        assert!(is_settled(&Stamp::Absent, at(0)) && !is_settled(&Stamp::Unknown(5), at(20_000)));
-    }
-
-    #[test]
-    fn what_was_just_built_is_waited_for() {
-        let dir = folder();
-        let paths = [dir.0.join("f"), dir.0.join("none")];
-        assert_eq!(until_settled(&paths, SystemTime::now()), Duration::ZERO);
-        fs::write(&paths[0], "").unwrap();
-        let now = SystemTime::now();
-        let wait = until_settled(&paths, now);
-        let stamp = Stamp::of(&paths[0]);
-        if matches!(stamp, Stamp::Present { ctime, .. } if ctime.1 % 1_000_000 != 0) {
-            assert!(is_settled(&stamp, now + wait));
-        }
-        assert!(wait <= Duration::from_millis(50));
-        assert_eq!(until_settled(&paths, now + Duration::from_secs(1)), Duration::ZERO);
-        assert_eq!(until_settled(&paths, now - Duration::from_secs(60)), Duration::ZERO);
-    }
-
     #[test]
     fn what_is_restored_is_as_it_was_whatever_its_times() {
         let dir = folder();
@@ -387,7 +301,7 @@ mod tests {
         let dir = folder();
         fs::write(dir.0.join("f"), "one").unwrap();
         let mut input = dir.input("f", Aspect::Content);
-        input.proof = Some(digest_of_stamp(&Stamp::of(&dir.0.join("f"))));
+        input.proof = Some(digest_of_stamp(&PathStamp::of(&dir.0.join("f"))));
         input.state = InputState::File(Digest::of(b"not read"));
         assert!(dir.holds(&input), "proven without reading");
         fs::write(dir.0.join("f"), "three").unwrap();

@@ -12,8 +12,8 @@ use super::patterns::AlwaysRun;
 use crate::cache::{Cache, Input, InputState, Lookup, MissReason, Record, RecordKey};
 use crate::hasher::{FileDigest, file_digest};
 use crate::model::{Answer, Outcome, Source, TargetAnswer, TargetReport, Timestamp, Verdict};
-use crate::observer::{FileKind, Stamp};
 use crate::protocol::KnownFailure;
+use crate::workspace::{FileKind, PathStamp};
 
 /// What the records say of a key.
 #[derive(Clone, Debug)]
@@ -71,7 +71,7 @@ pub(super) fn input_now(
     root: &Path,
     fingerprints: &mut Fingerprints,
 ) -> Option<Input> {
-    match Stamp::of(path).kind() {
+    match PathStamp::of(path).kind() {
         Some(FileKind::File) => return fingerprints.read(root, path, Aspect::Content).ok(),
         Some(FileKind::Symlink) | None => {}
         Some(_) => return None,

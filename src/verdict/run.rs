@@ -3,10 +3,9 @@
 mod targets;
 
 use std::num::NonZeroUsize;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use tokio_util::sync::CancellationToken;
 
@@ -26,15 +25,11 @@ use crate::process::{Priority, Suspender};
 use crate::protocol::{KnownFailure, VERSION};
 use crate::runner;
 use crate::runner::nextest::NextestError;
-use crate::workspace::Stamp;
+use crate::workspace::PathStamp;
 
 /// How often a build is repeated because files changed while it ran. A build that writes into
 /// its own sources settles in the second round; a developer who types settles later.
 const ROUNDS: usize = 3;
-
-/// How old a link that only the build knows must be before the build for its target to be
-/// certain: the coarsest granularity of file times, and a rounded second.
-const LINK_MARGIN: Duration = Duration::from_secs(3);
 
 /// How to run.
 #[derive(Clone, Debug)]
@@ -495,8 +490,5 @@ fn is_green(reports: &[TargetReport]) -> bool {
 /// Whether the file, or the link that leads to it, may have been another one at `time`. Not by
 /// its time of modification alone: a file that is moved here keeps that.
 fn is_young(path: &Path, time: SystemTime) -> bool {
-    let link = std::fs::symlink_metadata(path).ok().filter(std::fs::Metadata::is_symlink);
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let before = i64::try_from(since.saturating_sub(LINK_MARGIN).as_secs()).unwrap_or(i64::MAX);
-    Stamp::of(path).is_young(time) || link.is_some_and(|link| link.ctime() >= before)
+    !PathStamp::of(path).is_settled(time) || !PathStamp::followed(path).is_settled(time)
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::fingerprint::{Aspect, Fingerprints};
 use crate::cache::Input;
 use crate::compiler::BuildSources;
-use crate::observer::{FileKind, Stamp};
+use crate::workspace::{FileKind, PathStamp};
 
 /// Where cargo looks for targets in a package's folder: each `*.rs` and each folder with a `main.rs`.
 const FOLDERS: [&str; 4] = ["tests", "examples", "benches", "src/bin"];
@@ -62,7 +62,11 @@ impl NameSearch<'_> {
     }
 
     fn absence(&mut self, path: &Path) -> Result<(), String> {
-        if Stamp::of(path) == Stamp::Absent { self.at(path, Aspect::Content) } else { Ok(()) }
+        if PathStamp::of(path) == PathStamp::Absent {
+            self.at(path, Aspect::Content)
+        } else {
+            Ok(())
+        }
     }
 
     fn package(&mut self, package: &Path) -> Result<(), String> {
@@ -74,10 +78,10 @@ impl NameSearch<'_> {
         self.absence(folder)?;
         // Cargo follows a link here; the link itself is of the tree, or is looked at.
         let Ok(real) = folder.canonicalize() else { return Ok(()) };
-        if real != folder && Stamp::of(folder).kind() == Some(FileKind::Symlink) {
+        if real != folder && PathStamp::of(folder).kind() == Some(FileKind::Symlink) {
             self.at(folder, Aspect::Content)?;
         }
-        if Stamp::of(&real).kind() != Some(FileKind::Folder) {
+        if PathStamp::of(&real).kind() != Some(FileKind::Folder) {
             return Ok(());
         }
         self.at(&real, Aspect::Targets)?;

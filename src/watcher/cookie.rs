@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::mounts::Mounted;
 use super::table::Inode;
 use super::{CookieId, FileWatcher, WatchError, WatchEvent, WatchLimit};
+use crate::workspace::Mounted;
 
 /// How the name of every cookie file begins, also those of other processes.
 const PREFIX: &str = "cookie-";

@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
 
 use super::locate::locate;
-use super::stamp::Stamp;
+use super::stamp::PathStamp;
 use super::toml_file::{self, TomlError};
 use crate::paths::plain;
 
@@ -23,7 +23,7 @@ pub struct Outside {
     /// root itself left out. Sorted. Git may ignore one, and cargo builds it all the same.
     pub packages: Vec<PathBuf>,
     /// Every manifest outside the root that was read or found absent, as it was then.
-    consulted: BTreeMap<PathBuf, Stamp>,
+    consulted: BTreeMap<PathBuf, PathStamp>,
     taken: Option<SystemTime>,
 }
 
@@ -33,7 +33,7 @@ impl Outside {
     #[must_use]
     pub fn is_current(&self) -> bool {
         self.taken.is_some_and(|taken| {
-            self.consulted.iter().all(|(path, stamp)| !stamp.is_young(taken) && stamp.proves(path))
+            self.consulted.iter().all(|(path, stamp)| stamp.is_settled(taken) && stamp.proves(path))
         })
     }
 }
@@ -99,7 +99,7 @@ impl Search {
         while let Some(path) = self.todo.pop() {
             let inside = path.starts_with(&self.root);
             if !inside {
-                self.outside.consulted.insert(path.clone(), Stamp::of(&path));
+                self.outside.consulted.insert(path.clone(), PathStamp::followed(&path));
             }
             let Some(bytes) = toml_file::read_bytes(&path)? else { continue };
             let folder = path.parent().unwrap_or(Path::new("/")).to_owned();
@@ -145,7 +145,7 @@ impl Search {
         // Not found or not parsable: cargo will refuse the package; what is there counts anyway.
         let Ok(root) = locate(folder) else { return };
         let path = root.join("Cargo.toml");
-        self.outside.consulted.insert(path.clone(), Stamp::of(&path));
+        self.outside.consulted.insert(path.clone(), PathStamp::followed(&path));
         if path.starts_with(&self.root) {
             return;
         }
@@ -401,7 +401,7 @@ mod tests {
             ("x/Cargo.toml", "[package]"),
         ]);
         let mut outside = outside_roots(&tree.base.join("ws"), &[], &[]).unwrap();
-        assert!(!outside.is_current(), "stamps are young");
+        assert!(!outside.is_current(), "not settled");
         outside.taken = Some(SystemTime::now() + Duration::from_secs(60));
         assert!(outside.is_current());
         tree.write("x/Cargo.toml", "[package]\n[dependencies]\ny={path='../y'}");

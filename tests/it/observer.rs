@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use knhk_test_cache::internals::model::End;
 use knhk_test_cache::internals::observer::{
-    Interference, Observation, ObserveOptions, Observer, Problem, Reach, Stamp, Uses,
+    Interference, Observation, ObserveOptions, Observer, Problem, Reach, Uses,
 };
 use knhk_test_cache::internals::process::{Environment, Output, Spec, capture};
+use knhk_test_cache::internals::workspace::PathStamp;
 
 /// No run here takes a tenth of that; one that hangs is ended and fails.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -112,7 +113,7 @@ fn an_ordinary_run_is_complete_and_names_its_program_and_loader() {
 fn reading_probing_listing_and_absence_are_told_apart() {
     let dir = folder();
     let (a, b, none) = (dir.file("a"), dir.file("b"), dir.path("none/x"));
-    let before = Stamp::of(&a);
+    let before = PathStamp::of(&a);
     let seen = observe!("read", a, none);
     complete(&seen);
     assert_eq!(uses(&seen, &a), Uses::READ);

@@ -58,17 +58,17 @@ fn some_files_count_even_if_ignored() {
 #[test]
 fn tracked_files_count_even_if_ignored() {
     // An index that is too young is asked about again anyway.
-    [0, super::super::MARGIN].into_iter().for_each(tracked_files_count);
+    [Some(true), None].into_iter().for_each(tracked_files_count);
 }
 
-fn tracked_files_count(margin: i64) {
+fn tracked_files_count(settled: Option<bool>) {
     let ground = Ground::with(&["gen/a.rs", "gen/b.rs", "gen/deep/c.rs", "x.log", "y.log", "f"]);
     ground.write(".gitignore", "gen/\n*.log\n");
     ground.git(&["init", "-q"]);
     ground.git(&["add", "."]);
     assert_eq!(ground.counted(), [".gitignore", "f"]);
     let mut hasher = ground.hasher();
-    hasher.margin = margin;
+    hasher.probe.settled = settled;
     let mut living = Living::new(hasher);
     ground.git(&["add", "-f", "gen/deep/c.rs", "x.log"]);
     let with = [".gitignore", "f", "gen/deep/c.rs", "x.log"];

@@ -34,7 +34,7 @@ fn the_first_scan_enters_everything_before_it_is_listed() {
 fn only_what_changed_is_counted_and_read() {
     let ground = Ground::with(&["a/1", "a/2", "b/1", "b/2"]);
     let mut hasher = ground.hasher();
-    hasher.margin = 0;
+    hasher.probe.settled = Some(true);
     let mut living = Living::new(hasher);
     let nothing = living.rescan(&[ground.path("a"), ground.path("b")]);
     assert_eq!(nothing, Changes::default());
@@ -64,11 +64,11 @@ fn a_young_file_is_read_again_because_its_stamp_proves_nothing() {
     let ground = Ground::with(&["f"]);
     let mut hasher = ground.hasher();
     let mut living = {
-        hasher.margin = i64::MAX;
+        hasher.probe.settled = Some(false);
         Living::new(hasher)
     };
     assert_eq!(living.rescan(std::slice::from_ref(&ground.root)).read_files, 1);
-    living.hasher.margin = 0;
+    living.hasher.probe.settled = Some(true);
     assert_eq!(living.rescan(std::slice::from_ref(&ground.root)).read_files, 1);
     assert_eq!(living.rescan(std::slice::from_ref(&ground.root)).read_files, 0);
 }
@@ -80,7 +80,7 @@ fn a_file_of_the_future_is_never_trusted() {
     let later = std::time::SystemTime::now() + std::time::Duration::from_secs(3_600);
     file.set_modified(later).unwrap();
     let mut hasher = ground.hasher();
-    hasher.margin = 0;
+    hasher.probe.settled = None;
     let mut living = Living::new(hasher);
     assert_eq!(living.rescan(std::slice::from_ref(&ground.root)).read_files, 1);
 }
@@ -89,7 +89,7 @@ fn a_file_of_the_future_is_never_trusted() {
 fn a_file_restored_with_its_old_time_and_size_is_caught_by_its_inode_or_ctime() {
     let ground = Ground::with(&["f", "g"]);
     let mut hasher = ground.hasher();
-    hasher.margin = 0;
+    hasher.probe.settled = Some(true);
     let mut living = Living::new(hasher);
     let before = living.known();
     for (name, in_place) in [("f", true), ("g", false)] {
@@ -111,7 +111,7 @@ fn files_with_several_names_are_looked_at_although_nobody_told() {
     let ground = Ground::with(&["a/f"]);
     fs::hard_link(ground.path("a/f"), ground.beside("other")).unwrap();
     let mut hasher = ground.hasher();
-    hasher.margin = 0;
+    hasher.probe.settled = Some(true);
     let mut living = Living::new(hasher);
     fs::write(ground.beside("other"), "through the other name").unwrap();
     check(&ground, &mut living, &[]);
@@ -148,7 +148,7 @@ fn ignore_file_edits_show_and_hide_files_and_folders() {
 fn a_folder_that_is_renamed_is_told_gone_before_it_is_entered() {
     let ground = Ground::with(&["a/in/f", "a/g", "z"]);
     let mut hasher = ground.hasher();
-    hasher.margin = 0;
+    hasher.probe.settled = Some(true);
     let mut living = Living::new(hasher);
     ground.rename("a", "b");
     let changes = check(&ground, &mut living, &[""]);
@@ -243,7 +243,7 @@ fn the_root_may_vanish_and_come_back() {
 fn changed_since_a_mark_tells_edits_that_were_undone() {
     let ground = Ground::with(&["a/f", "a/g", "b/sub/x", "gone/x"]);
     let mut hasher = ground.hasher();
-    hasher.margin = 0;
+    hasher.probe.settled = Some(true);
     let mut living = Living::new(hasher);
     let (mark, stamp, digest) = (living.hasher.mark(), living.hasher.stamp(), living.known());
     living.scan();
@@ -506,7 +506,7 @@ fn what_is_written_through_a_second_name_changes_the_first_one_too() {
     let ground = Ground::with(&["a/first", "b/other"]);
     let mut hasher = ground.hasher();
     // Settled, or every scan would read them again in any case.
-    hasher.margin = 0;
+    hasher.probe.settled = Some(true);
     let mut living = Living::new(hasher);
     fs::hard_link(ground.path("a/first"), ground.path("b/second")).unwrap();
     // Only the new name's folder is told.

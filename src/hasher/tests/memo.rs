@@ -5,7 +5,7 @@ use super::*;
 
 fn scan_with(ground: &Ground, memo: &Path) -> (CodeHasher, Changes) {
     let mut hasher = ground.hasher();
-    hasher.margin = 0;
+    hasher.probe.settled = Some(true);
     hasher.load_memo(memo);
     let changes = hasher.scan(&mut |_| {});
     (hasher, changes)
@@ -101,7 +101,7 @@ fn entries_that_were_young_are_read_again() {
     let ground = ground();
     let file = ground.beside("memo");
     let mut young = ground.hasher();
-    young.margin = i64::MAX;
+    young.probe.settled = Some(false);
     young.scan(&mut |_| {});
     young.save_memo(&file).unwrap();
     // All but the ignore file, which is read in any case.
@@ -119,7 +119,7 @@ fn a_memo_made_under_other_options_gives_only_its_digests() {
         ..ground.options()
     };
     let mut other = ground.hasher_with(options.clone());
-    other.margin = 0;
+    other.probe.settled = Some(true);
     other.load_memo(&file);
     assert_eq!(other.scan(&mut |_| {}).read_files, 0);
     assert_eq!(known(&other), ground.digest_with(options));

@@ -129,7 +129,7 @@ fn apply(ground: &Ground, edit: &Edit) -> Vec<PathBuf> {
     }
 }
 
-fn replay(batches: &[Vec<Edit>], with_git: bool, margin: i64, extra: bool) {
+fn replay(batches: &[Vec<Edit>], with_git: bool, settled: Option<bool>, extra: bool) {
     let ground = Ground::new();
     if with_git {
         ground.git(&["init", "-q"]);
@@ -140,7 +140,7 @@ fn replay(batches: &[Vec<Edit>], with_git: bool, margin: i64, extra: bool) {
         ..ground.options()
     };
     let mut hasher = ground.hasher_with(options.clone());
-    hasher.margin = margin;
+    hasher.probe.settled = settled;
     let mut living = Living::new(hasher);
     let memo = ground.beside("memo");
     for (number, batch) in batches.iter().enumerate() {
@@ -158,7 +158,7 @@ fn replay(batches: &[Vec<Edit>], with_git: bool, margin: i64, extra: bool) {
             assert!(!living.hasher.changed_since(mark).is_empty(), "after {batch:?}");
         }
         let mut remembering = ground.hasher_with(options.clone());
-        remembering.margin = margin;
+        remembering.probe.settled = settled;
         remembering.load_memo(&memo);
         remembering.scan(&mut |_| {});
         assert_eq!(known(&remembering), now, "with a memo, after {batch:?}");
@@ -230,10 +230,10 @@ proptest! {
     #[test]
     fn incremental_is_the_same_as_anew(
         batches in prop::collection::vec(prop::collection::vec(edit(), 1..6), 1..12),
-        margin in prop::sample::select(vec![0, super::super::MARGIN]),
+        settled in prop::sample::select(vec![Some(true), None]),
         extra: bool,
     ) {
-        replay(&batches, false, margin, extra);
+        replay(&batches, false, settled, extra);
     }
 }
 
@@ -243,10 +243,10 @@ proptest! {
     #[test]
     fn incremental_is_the_same_as_anew_with_git(
         batches in prop::collection::vec(prop::collection::vec(edit(), 1..6), 1..8),
-        margin in prop::sample::select(vec![0, super::super::MARGIN]),
+        settled in prop::sample::select(vec![Some(true), None]),
         extra: bool,
     ) {
-        replay(&batches, true, margin, extra);
+        replay(&batches, true, settled, extra);
     }
 
     #[test]

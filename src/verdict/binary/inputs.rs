@@ -5,12 +5,13 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::super::fingerprint::{Aspect, Fingerprints, is_settled, kind_of};
+use super::super::fingerprint::{Aspect, Fingerprints, kind_of};
 use super::super::patterns::{Excluded, Trusted};
 use super::key::Subject;
 use super::uncacheable::Uncacheable;
 use crate::cache::{Input, InputState};
-use crate::observer::{FileKind, Observation, PathAccess, PathClass, Problem, Stamp, Uses};
+use crate::observer::{Observation, PathAccess, PathClass, Problem, Uses};
+use crate::workspace::{FileKind, PathStamp};
 
 /// So many reasons are told; the others are like them.
 const REASONS: usize = 3;
@@ -143,10 +144,10 @@ impl InputJudge {
 
     /// Whether a run that was started at `started` may have made this for itself: processes, and
     /// temporary files that were there when they were first seen, and are no older than it.
-    fn may_be_its_own(&self, path: &Path, first: &Stamp, started: SystemTime) -> bool {
+    fn may_be_its_own(&self, path: &Path, first: &PathStamp, started: SystemTime) -> bool {
         let process = path.strip_prefix("/proc").ok().and_then(|below| below.iter().next());
         let is_process = process.is_some_and(|name| name.as_bytes().iter().all(u8::is_ascii_digit));
-        let is_young = first.kind().is_some() && !is_settled(first, started);
+        let is_young = first.kind().is_some() && !first.is_settled(started);
         is_process || (is_young && self.is_for_results(path) && !self.is_product(path))
     }
 
@@ -158,8 +159,8 @@ impl InputJudge {
             seen.is_scratch()
                 && self.is_for_results(path)
                 && (seen.first.kind() == Some(FileKind::Folder)
-                    || (seen.first == Stamp::Absent
-                        && Stamp::of(path).kind() == Some(FileKind::Folder)))
+                    || (seen.first == PathStamp::Absent
+                        && PathStamp::of(*path).kind() == Some(FileKind::Folder)))
         };
         seen.inputs().filter(is_cleared).map(|(path, _)| path).collect()
     }
@@ -173,7 +174,7 @@ impl InputJudge {
         fingerprints: &mut Fingerprints,
     ) -> Result<Option<Input>, Uncacheable> {
         let short = || path.strip_prefix(&self.root).unwrap_or(path).display().to_string();
-        if let Stamp::Unknown(error) = seen.first {
+        if let PathStamp::Unknown(error) = seen.first {
             let error = std::io::Error::from_raw_os_error(error);
             return Err(Uncacheable::Unreadable(format!("`{}`: {error}", short())));
         }
@@ -196,7 +197,7 @@ impl InputJudge {
         }
         let way = self.way(path, seen).ok_or_else(|| Uncacheable::NoFile(short()))?;
         let changed = || Uncacheable::Changed(short());
-        let now = Stamp::of(path);
+        let now = PathStamp::of(path);
         if way == Aspect::Kind {
             // Times of devices, and of folders in which something is made, mean nothing.
             if kind_of(&now) != kind_of(&seen.first) {
@@ -206,12 +207,12 @@ impl InputJudge {
             if !seen.holds(&now) {
                 return Err(changed());
             }
-            if !is_settled(&seen.first, started) {
+            if !seen.first.is_settled(started) {
                 return Err(Uncacheable::Young(short()));
             }
         }
         let input = fingerprints.read(&self.root, path, way).map_err(Uncacheable::Unreadable)?;
-        if way != Aspect::Kind && Stamp::of(path) != now {
+        if way != Aspect::Kind && PathStamp::of(path) != now {
             return Err(changed());
         }
         Ok(Some(input))
@@ -246,9 +247,7 @@ impl InputJudge {
                 Some(Aspect::Program)
             }
             FileKind::File => Some(Aspect::Content),
-            FileKind::Fifo | FileKind::Device | FileKind::Symlink => {
-                (!read).then_some(Aspect::Kind)
-            }
+            _ => (!read).then_some(Aspect::Kind),
         }
     }
 

@@ -11,8 +11,8 @@ use super::memo;
 use crate::cache::{Cache, Input, InputState, RecordKey, RecordLevel};
 use crate::compiler::PlannedTarget;
 use crate::model::{Digest, Digester, TargetId};
-use crate::observer::Stamp;
 use crate::process::Environment;
+use crate::workspace::PathStamp;
 use crate::workspace::{is_terminal_variable, without_root};
 
 /// The rules by which keys of this level are made and their records judged. Raise it with every
@@ -62,7 +62,7 @@ pub(super) struct BuiltProgram {
     /// Without symlinks, as the observer tells it.
     pub(super) path: PathBuf,
     /// As it was before it was digested.
-    pub(super) stamp: Stamp,
+    pub(super) stamp: PathStamp,
     /// What is loaded of it.
     pub(super) state: InputState,
 }
@@ -209,7 +209,7 @@ impl BuiltProgram {
     pub(super) fn of(path: &Path, fingerprints: &mut Fingerprints) -> Result<Self, String> {
         let cannot = |error: std::io::Error| format!("`{}`: {error}", path.display());
         let path = path.canonicalize().map_err(cannot)?;
-        let stamp = Stamp::of(&path);
+        let stamp = PathStamp::of(&path);
         let Input { state, .. } = fingerprints.read(Path::new(""), &path, Aspect::Program)?;
         Ok(Self { path, stamp, state })
     }

@@ -4,10 +4,10 @@
 use std::path::Path;
 use std::time::SystemTime;
 
-use super::super::fingerprint::{Aspect, Fingerprints, digest_of_stamp, is_settled};
+use super::super::fingerprint::{Aspect, Fingerprints, digest_of_stamp};
 use super::key::BuiltProgram;
 use crate::cache::{Cache, InputState};
-use crate::observer::Stamp;
+use crate::workspace::PathStamp;
 
 /// The program as it is, by the cache's memo if that still holds.
 ///
@@ -20,7 +20,7 @@ pub(super) fn program(
 ) -> Result<BuiltProgram, String> {
     let error = |error: std::io::Error| format!("`{}`: {error}", program.display());
     let program = program.canonicalize().map_err(error)?;
-    let stamp = Stamp::of(&program);
+    let stamp = PathStamp::of(&program);
     let proof = digest_of_stamp(&stamp);
     if let Some(state) = cache.program_digest(&program, &proof) {
         let state = InputState::Program(state);
@@ -31,7 +31,7 @@ pub(super) fn program(
     let found = BuiltProgram::of(&program, fingerprints)?;
     if let InputState::Program(state) = &found.state
         && found.stamp == stamp
-        && is_settled(&stamp, before)
+        && stamp.is_settled(before)
     {
         cache.store_program_digest(&program, &proof, state);
     }
@@ -58,12 +58,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let cache = Cache::open(dir.path().join("cache"));
         let file = dir.path().canonicalize().unwrap().join("program");
-        let proof = || digest_of_stamp(&Stamp::of(&file));
+        let proof = || digest_of_stamp(&PathStamp::of(&file));
         store_program_digest(&file, &cache);
         std::fs::write(&file, "one").unwrap();
         store_program_digest(&file, &cache);
         assert_eq!(cache.program_digest(&file, &proof()), None, "it can change unseen");
-        let settled = || is_settled(&Stamp::of(&file), SystemTime::now());
+        let settled = || PathStamp::of(&file).is_settled(SystemTime::now());
         while !settled() {
             std::thread::park_timeout(Duration::from_millis(5));
         }

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use super::super::binary::{Cacheability, CallRecords, PROGRAM, Subject, Uncacheable};
 use super::super::calls::{self, Red};
-use super::super::fingerprint::{Fingerprints, until_settled};
+use super::super::fingerprint::Fingerprints;
 use super::super::flaky;
 use super::super::patterns::MayAlwaysRun;
 use super::super::verify::{Difference, conclude};
@@ -23,7 +23,7 @@ use crate::model::{
 use crate::observer::{Observation, ObserveOptions, Observer};
 use crate::paths::Paths;
 use crate::process::{self, ForegroundRun, Spec};
-use crate::workspace::locate;
+use crate::workspace::{locate, until_settled};
 
 /// The longest output that is kept, in bytes.
 const MOST: usize = 1 << 20;

@@ -2,13 +2,15 @@
 
 use std::io::IsTerminal as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
+
+use crate::workspace::Stamp;
 
 /// What can be read from standard input.
 pub(super) struct Stdin {
     pub(super) kind: &'static str,
-    /// A pipe's time of change: nobody has written into it while that is the same.
-    written: Option<(i64, i64)>,
+    /// A pipe's stamp: nobody has written into it while that is the same.
+    written: Option<Stamp>,
 }
 
 impl Stdin {
@@ -22,18 +24,17 @@ impl Stdin {
         let file = std::fs::File::from(rustix::io::dup(&stdin).ok()?);
         let metadata = file.metadata().ok()?;
         let kind = metadata.file_type();
-        let time = (metadata.mtime(), metadata.mtime_nsec());
         let null = std::fs::metadata("/dev/null").ok()?;
         if kind.is_char_device() && metadata.rdev() == null.rdev() {
             return Some(Self { kind: "null", written: None });
         }
-        // A later write shows, however coarse the clock.
-        let since = SystemTime::now().duration_since(metadata.modified().ok()?).ok()?;
-        if since < Duration::from_millis(25) {
+        let now = SystemTime::now();
+        let stamp = Stamp::open(&file).ok()?;
+        if !stamp.is_settled(now) {
             return None;
         }
         let empty = || rustix::io::ioctl_fionread(&file).is_ok_and(|count| count == 0);
-        (kind.is_fifo() && empty()).then_some(Self { kind: "pipe", written: Some(time) })
+        (kind.is_fifo() && empty()).then_some(Self { kind: "pipe", written: Some(stamp) })
     }
 
     /// Whether there was nothing to read all the time.

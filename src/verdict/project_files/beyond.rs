@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use crate::hasher::{CodeHasher, FileDigest, file_digest};
 use crate::model::{Digest, Digester};
 use crate::process::Environment;
-use crate::workspace::{Outside, Stamp};
+use crate::workspace::{Outside, PathStamp};
 
 /// A folder this near to the top is the system's or everybody's (`/usr`, `/home`), and nothing
 /// that a project could be made of.
@@ -113,12 +113,12 @@ impl View<'_> {
 
 /// Paths that are no folders, with what is there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Loose(BTreeMap<PathBuf, (FileDigest, Stamp)>);
+pub(super) struct Loose(BTreeMap<PathBuf, (FileDigest, PathStamp)>);
 
 impl Loose {
     fn add(&mut self, path: &Path) {
         // The stamp first: what changes after it shows the next time.
-        let stamp = Stamp::of(path);
+        let stamp = PathStamp::followed(path);
         self.0.insert(path.to_owned(), (file_digest(path), stamp));
     }
 

@@ -9,7 +9,7 @@ use cargo_platform::Cfg;
 use super::memo::Answer;
 use super::{Question, ToolchainError, compiler_libraries, content};
 use crate::process::{Environment, Spec, capture};
-use crate::workspace::stamp::Stamp;
+use crate::workspace::stamp::PathStamp;
 
 /// A version question that takes longer than this hangs.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -38,7 +38,7 @@ pub(super) fn ask(
         let standard = lib.join("rustlib").join(&host).join("lib");
         let files = [sysroot.join("bin/rustc"), standard, question.rustc.clone()];
         for path in compiler_libraries(&lib).iter().chain(&files) {
-            let _ = writeln!(identity, "{}: {:?}", path.display(), Stamp::of(path));
+            let _ = writeln!(identity, "{}: {:?}", path.display(), PathStamp::followed(path));
         }
     }
     for (name, path) in &question.wrappers {

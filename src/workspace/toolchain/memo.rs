@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Digest, Digester, os_text};
-use crate::workspace::stamp::Stamp;
+use crate::workspace::stamp::PathStamp;
 
 /// Memos that are kept in one folder; the oldest go first.
 const KEPT: usize = 64;
@@ -32,7 +32,7 @@ pub(super) struct Guards(Vec<Guard>);
 struct Guard {
     #[serde(with = "os_text")]
     path: PathBuf,
-    stamp: Stamp,
+    stamp: PathStamp,
 }
 
 impl Guards {
@@ -43,15 +43,17 @@ impl Guards {
     }
 
     pub(super) fn add(&mut self, paths: Vec<PathBuf>) {
-        self.0.extend(paths.into_iter().map(|path| Guard { stamp: Stamp::of(&path), path }));
+        self.0.extend(
+            paths.into_iter().map(|path| Guard { stamp: PathStamp::followed(&path), path }),
+        );
     }
 
     fn hold(&self) -> bool {
         self.0.iter().all(|guard| guard.stamp.proves(&guard.path))
     }
 
-    fn are_old_enough(&self, now: SystemTime) -> bool {
-        self.0.iter().all(|guard| !guard.stamp.is_young(now))
+    fn are_settled(&self, now: SystemTime) -> bool {
+        self.0.iter().all(|guard| guard.stamp.is_settled(now))
     }
 }
 
@@ -97,7 +99,7 @@ pub(super) fn load(folder: &Path, key: &Key) -> Option<Answer> {
 /// Keeps the answer, unless a guarded file is so young that a change could go unseen. Failing to
 /// write costs the next call a question and nothing else.
 pub(super) fn store(folder: &Path, key: &Key, answer: &Answer, guards: Guards, now: SystemTime) {
-    if !guards.are_old_enough(now) || !guards.hold() {
+    if !guards.are_settled(now) || !guards.hold() {
         return;
     }
     let write = || -> std::io::Result<()> {

@@ -50,11 +50,11 @@ impl Scene {
     /// The run uses a path, relative to the root, as it is now.
     fn uses(&mut self, path: &str, uses: Uses) -> PathBuf {
         let path = self.root.join(path);
-        self.saw(&path, Stamp::of(&path), uses);
+        self.saw(&path, PathStamp::of(&path), uses);
         path
     }
 
-    fn saw(&mut self, path: &Path, first: Stamp, uses: Uses) {
+    fn saw(&mut self, path: &Path, first: PathStamp, uses: Uses) {
         let link = fs::read_link(path).ok();
         let seen = PathAccess { first, uses, link, place: PathClass::Ordinary };
         self.seen.paths.insert(path.to_owned(), seen);
@@ -187,13 +187,13 @@ fn leftovers_below_folders_for_results_are_passed_over_and_nothing_else() {
         fs::create_dir_all(scene.temporary.join(folder)).unwrap();
     }
     fs::write(work.join("old"), "").unwrap();
-    let (folder, file) = (Stamp::of(&work), Stamp::of(&work.join("old")));
+    let (folder, file) = (PathStamp::of(&work), PathStamp::of(&work.join("old")));
     scene.saw(&work, folder, scratch);
     scene.saw(&work.join("old"), file, Uses::PROBED.with(Uses::REMOVED));
     fs::remove_file(work.join("old")).unwrap();
     assert!(scene.inputs().is_empty());
     // Made for the first time, and left there.
-    scene.saw(&work, Stamp::Absent, Uses::PROBED.with(Uses::CREATED));
+    scene.saw(&work, PathStamp::Absent, Uses::PROBED.with(Uses::CREATED));
     assert!(scene.inputs().is_empty());
     // Read before it was cleared away.
     scene.saw(&work.join("old"), file, Uses::READ.with(Uses::REMOVED));
@@ -201,7 +201,7 @@ fn leftovers_below_folders_for_results_are_passed_over_and_nothing_else() {
     // A file by itself may be a sign to somebody.
     scene.seen.paths.clear();
     let sign = scene.temporary.join("sign");
-    scene.saw(&sign, Stamp::Absent, Uses::PROBED.with(Uses::CREATED));
+    scene.saw(&sign, PathStamp::Absent, Uses::PROBED.with(Uses::CREATED));
     fs::write(&sign, "").unwrap();
     let inputs = scene.inputs();
     assert_eq!(inputs[0].state, InputState::Absent);
@@ -244,7 +244,7 @@ fn whoever_is_outside_must_be_vouched_for() {
 fn what_no_digest_describes_keeps_nothing() {
     let mut scene = Scene::new();
     let machine = |scene: &mut Scene, path: &str, uses| {
-        let first = Stamp::of(Path::new(path));
+        let first = PathStamp::of(Path::new(path));
         let seen = PathAccess { first, uses, link: None, place: PathClass::Machine };
         scene.seen.paths.insert(path.into(), seen);
     };
@@ -260,7 +260,7 @@ fn what_no_digest_describes_keeps_nothing() {
     scene.uses("fifo", Uses::READ);
     assert_eq!(scene.doubts(), [Uncacheable::NoFile("fifo".into())]);
     scene.seen.paths.clear();
-    scene.saw(Path::new("/x"), Stamp::Unknown(13), Uses::PROBED);
+    scene.saw(Path::new("/x"), PathStamp::Unknown(13), Uses::PROBED);
     assert!(matches!(scene.doubts()[..], [Uncacheable::Unreadable(_)]));
 }
 
@@ -369,7 +369,7 @@ fn what_was_seen_counts_even_if_not_all_was() {
     scene.seen.paths.clear();
     let process = Path::new("/proc/1/limits");
     let seen = PathAccess {
-        first: Stamp::of(process),
+        first: PathStamp::of(process),
         uses: Uses::READ,
         link: None,
         place: PathClass::Machine,
@@ -387,10 +387,14 @@ fn what_changed_may_be_the_doing_of_what_was_not_seen() {
     let [read, removed, left] = ["x/read", "x/removed", "x/left"].map(|n| scene.temporary.join(n));
     fs::create_dir(scene.temporary.join("x")).unwrap();
     fs::write(scene.temporary.join("x/model"), "1").unwrap();
-    let present = Stamp::of(&scene.temporary.join("x/model"));
+    let present = PathStamp::of(&scene.temporary.join("x/model"));
     scene.saw(&read, present, Uses::READ);
     scene.saw(&removed, present, Uses::READ.with(Uses::REMOVED));
-    scene.saw(Path::new("/proc/4194305/net"), Stamp::of(Path::new("/proc/self/net")), Uses::PROBED);
+    scene.saw(
+        Path::new("/proc/4194305/net"),
+        PathStamp::of(Path::new("/proc/self/net")),
+        Uses::PROBED,
+    );
     assert_eq!(scene.doubts().len(), 3, "of a run of which all was seen it is not");
     scene.seen.problems.insert(Problem::IoUring);
     let before = SystemTime::UNIX_EPOCH;
@@ -399,7 +403,7 @@ fn what_changed_may_be_the_doing_of_what_was_not_seen() {
     assert_eq!(scene.doubts().len(), 2);
     // Nor can a run be repeated that leaves something where nothing was.
     scene.seen.paths.clear();
-    scene.saw(&left, Stamp::Absent, Uses::READ.with(Uses::CREATED));
+    scene.saw(&left, PathStamp::Absent, Uses::READ.with(Uses::CREATED));
     fs::write(&left, "1").unwrap();
     assert!(matches!(scene.judge(before), Cacheability::Uncacheable(_)));
 }
