@@ -240,6 +240,27 @@ fn look_up(record: Arc<Record>, now: Timestamp, ttl: Duration) -> Lookup {
     }
 }
 
+/// Records and states, as they lie on a disk and with a header that fits.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    let _ = format::decode::<Record>("record", bytes);
+    if let Ok(record) = format::decode::<Record>("record", &format::with_header("record", bytes)) {
+        let written = format::encode("record", &record).expect("what was read can be written");
+        assert_eq!(format::decode::<Record>("record", &written), Ok(record));
+    }
+    let state = format::decode::<ProjectState>("state", &format::with_header("state", bytes));
+    if let Ok(state) = state {
+        let written = format::encode("state", &state).expect("what was read can be written");
+        assert!(format::decode::<ProjectState>("state", &written).is_ok());
+    }
+}
+
+/// The memo of a program's digest.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fuzz_memo(bytes: &[u8]) {
+    let _ = programs::parts(bytes);
+}
+
 #[cfg(test)]
 mod samples;
 #[cfg(test)]

@@ -215,3 +215,24 @@ impl TestCompiler {
         Ok((said, rehearsal))
     }
 }
+
+/// Cargo's standard output and its progress.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fuzz_output(bytes: &[u8]) {
+    let mut progress = |_| {};
+    let (first, second) = bytes.split_at(bytes.len() / 2);
+    let mut output = cargo::OutputStream::default();
+    let mut errors = progress::ErrorStream::default();
+    for piece in [first, second] {
+        output.push(piece, &mut progress);
+        errors.push(piece, &mut progress);
+    }
+    let _ = errors.finish(&mut progress);
+}
+
+/// A list of sources, and what a build script printed.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fuzz_dep_info(bytes: &[u8]) {
+    let _ = sources::dependencies(bytes);
+    sources::watched(bytes).for_each(drop);
+}

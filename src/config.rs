@@ -384,3 +384,12 @@ impl Loaded {
         self.problems.iter().find(|problem| problem.project() == Some(&project.path))
     }
 }
+
+/// The text of a file.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fuzz(text: &str) {
+    let mut environment = Environment::default();
+    environment.set("HOME", "/nonexistent");
+    let paths = Paths::from_environment(&environment).expect("a home");
+    let _ = read::read(text, &paths, &environment);
+}

@@ -417,3 +417,31 @@ impl CodeHasher {
         self.links.replace(job.root, &job.below, &job.path, links.map(|(name, _)| name));
     }
 }
+
+/// A memo with a digest that fits, and all its folders.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fuzz_memo(bytes: &[u8]) {
+    let _ = Memo::decode(bytes.to_vec());
+    if let Ok(memo) = Memo::decode(memo::with_digest(bytes)) {
+        memo.paths().for_each(|path| drop(memo.listing(path)));
+    }
+}
+
+/// Git's config, an ignore file, and names that it may ignore: parts between zero bytes.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fuzz_git(bytes: &[u8]) {
+    let mut parts = bytes.split(|byte| *byte == 0);
+    let (Some(config), Some(ignore)) = (parts.next(), parts.next()) else { return };
+    let _ = git::excludes_file_in(config);
+    let rules = Rules::default().with(rules::Anchor::inside(b""), ignore.to_vec());
+    parts.for_each(|name| {
+        rules.ignore(name, false);
+        rules.ignore(name, true);
+    });
+}
+
+/// A program or a library.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fuzz_program(bytes: &[u8]) {
+    let _ = program::loaded(bytes);
+}

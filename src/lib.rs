@@ -73,6 +73,9 @@ mod protocol;
 mod verdict;
 
 mod cli;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod logging;
 mod service;
 

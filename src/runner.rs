@@ -226,3 +226,32 @@ fn start_order(jobs: &[TestJob], at_a_time: usize) -> Vec<usize> {
     }
     order
 }
+
+/// A list of tests and the output of their run, with a zero byte between.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    use crate::model::End;
+    let cut = bytes.iter().position(|byte| *byte == 0).unwrap_or(0);
+    let (list, output) = bytes.split_at(cut);
+    let known = scan::Listing::parse(list).map(scan::Names::Known);
+    for names in [known, Some(scan::Names::Doctests), Some(scan::Names::Any)].into_iter().flatten()
+    {
+        let json = output.first().is_some_and(|byte| *byte == b'{');
+        let mut scan = scan::Scan::new(names, json);
+        let (first, second) = output.split_at(output.len() / 2);
+        scan.feed(first, &mut |_, _| {});
+        scan.feed(second, &mut |_, _| {});
+        scan.finish(&mut |_, _| {});
+        for end in [End::Exit(0), End::Exit(101), End::Signal(6)] {
+            let running = scan.running(2, false);
+            let about = evidence::Circumstances { end, filtered: false, ignored: None, running };
+            let found = evidence::judge(&scan, &about);
+            // The exit status decides: a green run has no failures, and a test is told once.
+            assert!(end != End::Exit(0) || found.counts.failed == 0);
+            let told: std::collections::HashSet<_> =
+                found.tests.iter().map(|test| &test.name).collect();
+            assert_eq!(told.len(), found.tests.len());
+        }
+    }
+    let _ = failure_sections(output);
+}

@@ -54,6 +54,12 @@ pub(super) fn decode<T: DeserializeOwned>(kind: &str, bytes: &[u8]) -> Result<T,
     serde_json::from_slice(payload).map_err(|error| format!("its payload does not parse: {error}"))
 }
 
+/// A payload with the header that makes it whole, whatever it is.
+#[cfg(feature = "fuzzing")]
+pub(super) fn with_header(kind: &str, payload: &[u8]) -> Vec<u8> {
+    [head(kind, &Digest::of(payload)).as_bytes(), payload, TAIL].concat()
+}
+
 /// The format version in a header.
 fn version(bytes: &[u8]) -> Option<u64> {
     let digits = bytes.strip_prefix(b"{\"format\":")?;

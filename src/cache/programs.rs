@@ -63,7 +63,7 @@ fn check(program: &Path, proof: &Digest, state: &Digest) -> Digest {
 }
 
 /// The digest, the check sum, and the program's path.
-fn parts(bytes: &[u8]) -> Option<(Digest, Digest, &Path)> {
+pub(super) fn parts(bytes: &[u8]) -> Option<(Digest, Digest, &Path)> {
     let mut parts = bytes.splitn(3, |byte| *byte == b' ');
     let mut digest = || std::str::from_utf8(parts.next()?).ok()?.parse().ok();
     let (state, sum) = (digest()?, digest()?);

@@ -155,7 +155,7 @@ pub fn target_dir_args(
 
 /// Standard output, taken apart line by line.
 #[derive(Default)]
-struct OutputStream {
+pub(super) struct OutputStream {
     pending: Vec<u8>,
     artifacts: Vec<ArtifactMessage>,
     scripts: Vec<ScriptMessage>,
@@ -167,7 +167,7 @@ struct OutputStream {
 }
 
 impl OutputStream {
-    fn push(&mut self, bytes: &[u8], progress: &mut impl FnMut(BuildProgress)) {
+    pub(super) fn push(&mut self, bytes: &[u8], progress: &mut impl FnMut(BuildProgress)) {
         let mut rest = bytes;
         while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
             self.pending.extend_from_slice(&rest[..end]);

@@ -338,7 +338,7 @@ pub(super) fn dependencies(bytes: &[u8]) -> Vec<PathBuf> {
 }
 
 /// The paths of `cargo:rerun-if-changed=` lines.
-fn watched(output: &[u8]) -> impl Iterator<Item = &Path> {
+pub(super) fn watched(output: &[u8]) -> impl Iterator<Item = &Path> {
     output.split(|byte| *byte == b'\n').filter_map(|line| {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let line = line.strip_prefix(b"cargo:")?;

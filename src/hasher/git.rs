@@ -126,7 +126,7 @@ fn excludes_file(repository: Option<&Repository>, environment: &Environment) -> 
 }
 
 /// The value of `excludesFile` in the section `core` of a config file.
-fn excludes_file_in(text: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn excludes_file_in(text: &[u8]) -> Option<Vec<u8>> {
     let mut in_core = false;
     let mut found = None;
     for line in text.split(|byte| *byte == b'\n') {

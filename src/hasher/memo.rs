@@ -122,6 +122,14 @@ fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
+/// A memo's body between a head and a digest that fit.
+#[cfg(feature = "fuzzing")]
+pub(super) fn with_digest(body: &[u8]) -> Vec<u8> {
+    let mut bytes = [&MAGIC[..], &VERSION.to_le_bytes(), body].concat();
+    bytes.extend_from_slice(Digest::of(&bytes).as_bytes());
+    bytes
+}
+
 impl Memo {
     /// Reads a memo back. The digest is checked first, so that nothing is believed of a file that
     /// was cut short or written over.
@@ -159,6 +167,12 @@ impl Memo {
         };
         let (options, tracked, folders) = parse().ok_or(MemoError::Damaged)?;
         Ok(Self { bytes, folders, options, tracked })
+    }
+
+    /// The folders in it.
+    #[cfg(feature = "fuzzing")]
+    pub(super) fn paths(&self) -> impl Iterator<Item = &[u8]> {
+        self.folders.keys().map(|path| &**path)
     }
 
     /// Reads the memo in `file`; an error is an error of reading, the inner one of its content.

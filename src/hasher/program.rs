@@ -14,7 +14,7 @@
 //! that holds the debug symbols as well.
 
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::Path;
 
 use object::elf::{self, FileHeader32, FileHeader64};
@@ -40,22 +40,23 @@ pub fn program_digest(path: &Path) -> FileDigest {
         Ok(metadata) if metadata.is_file() => {}
         _ => return file_digest(path),
     }
-    let mut file = match File::open(path) {
+    let file = match File::open(path) {
         Ok(file) => file,
         Err(error) => return unknown(error),
     };
-    let mut ident = [0; 16];
-    if file.read_exact(&mut ident).is_err() {
-        return file_digest(path);
-    }
-    let cache = ReadCache::new(file);
-    let loaded = match (&ident[..4], ident[4]) {
-        (b"\x7fELF", elf::ELFCLASS32) => of_elf::<FileHeader32<Endianness>>(&cache),
-        (b"\x7fELF", elf::ELFCLASS64) => of_elf::<FileHeader64<Endianness>>(&cache),
-        _ if ident.starts_with(&object::archive::MAGIC) => of_archive(&cache),
-        _ => None,
-    };
+    let loaded = loaded(&ReadCache::new(file));
     loaded.map_or_else(|| file_digest(path), FileDigest::Known)
+}
+
+/// The digest of what is loaded; `None` for whatever is its whole file.
+pub(super) fn loaded<'data>(data: impl ReadRef<'data>) -> Option<Digest> {
+    let ident = data.read_bytes_at(0, 16).ok()?;
+    match (&ident[..4], ident[4]) {
+        (b"\x7fELF", elf::ELFCLASS32) => of_elf::<FileHeader32<Endianness>>(data),
+        (b"\x7fELF", elf::ELFCLASS64) => of_elf::<FileHeader64<Endianness>>(data),
+        _ if ident.starts_with(&object::archive::MAGIC) => of_archive(data),
+        _ => None,
+    }
 }
 
 /// The members in their order; the tables of symbols and of long names follow from them.
