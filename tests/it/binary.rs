@@ -60,26 +60,32 @@ pub(crate) fn play(files: &[(&str, &str)], scene: impl Fn(&mut Asker)) {
 
 #[test]
 fn edits_that_change_no_program_run_nothing() {
-    let lib = "// a comment\npub fn f() -> u32 { 1 }\n#[test] fn t() { assert!(f() > 0) }\n";
-    let files = [("src/lib.rs", lib), ("tests/it.rs", "#[test] fn t() { assert!(p::f() > 0) }\n")];
+    let lib = |comment: &str, value: u32| {
+        format!(
+            "// a {comment}\npub fn f() -> u32 {{ {value} }}\n#[test] fn t() {{ assert!(f() > 0) }}\n"
+        )
+    };
+    let first = lib("comment", 1);
+    let files =
+        [("src/lib.rs", &first[..]), ("tests/it.rs", "#[test] fn t() { assert!(p::f() > 0) }\n")];
     play(&files, |asker| {
         asker.ask().green_from("run");
-        asker.home.write("src/lib.rs", &lib.replace("comment", "remark"));
+        asker.home.write("src/lib.rs", &lib("remark", 1));
         let answer = asker.ask();
         answer.green_from("cache");
         assert_eq!(answer.targets[0]["reason"], "same program and inputs", "{answer:#?}");
-        asker.home.write("src/lib.rs", &format!("{lib}fn unused() {{}}\n"));
+        asker.home.write("src/lib.rs", &format!("{first}fn unused() {{}}\n"));
         asker.runs(&[]);
         // Touched.
-        asker.home.write("src/lib.rs", lib);
+        asker.home.write("src/lib.rs", &first);
         asker.runs(&[]);
-        asker.home.write("src/lib.rs", &lib.replace("{ 1 }", "{ 2 }"));
+        asker.home.write("src/lib.rs", &lib("comment", 2));
         asker.runs(&["p", "it"]);
-        asker.home.write("src/lib.rs", lib);
+        asker.home.write("src/lib.rs", &first);
         asker.runs(&[]);
-        asker.home.write("src/lib.rs", &lib.replace("{ 1 }", "{ 0 }"));
+        asker.home.write("src/lib.rs", &lib("comment", 0));
         asker.ask().red();
-        asker.home.write("src/lib.rs", lib);
+        asker.home.write("src/lib.rs", &first);
         asker.runs(&[]);
     });
 }
@@ -145,16 +151,18 @@ fn a_file_that_was_restored_with_its_old_time_and_size_is_another_one() {
 
 #[test]
 fn programs_of_the_workspace_count_by_what_is_loaded_of_them() {
-    let main = "fn main() { println!(\"1\") } // a comment\n";
+    let main = |prints: &str, comment: &str| {
+        format!("fn main() {{ println!(\"{prints}\") }} // a {comment}\n")
+    };
     let test = "#[test] fn t() { let out = std::process::Command::new(env!(\"CARGO_BIN_EXE_p\"))\n\
                 .output().unwrap(); assert!(out.status.success() && out.stdout.len() == 2) }\n";
-    play(&[("src/main.rs", main), ("tests/cli.rs", test)], |asker| {
+    play(&[("src/main.rs", &main("1", "comment")), ("tests/cli.rs", test)], |asker| {
         asker.ask().green_from("run");
-        asker.home.write("src/main.rs", &main.replace("comment", "remark"));
+        asker.home.write("src/main.rs", &main("1", "remark"));
         asker.runs(&[]);
-        asker.home.write("src/main.rs", &main.replace("\"1\"", "\"2\""));
+        asker.home.write("src/main.rs", &main("2", "comment"));
         assert!(asker.ran().contains(&"cli".to_owned()));
-        asker.home.write("src/main.rs", &main.replace("\"1\"", "\"22\""));
+        asker.home.write("src/main.rs", &main("22", "comment"));
         asker.ask().red();
     });
 }
@@ -283,15 +291,17 @@ fn a_test_that_reads_its_own_program_counts_all_of_it() {
 
 #[test]
 fn examples_in_documentation_depend_on_what_rustdoc_reads() {
-    let lib = "//! ```\n//! assert_eq!(p::f(), 1)\n//! ```\npub fn f() -> u32 { 1 }\n";
+    let lib = |value: u32| {
+        format!("//! ```\n//! assert_eq!(p::f(), 1)\n//! ```\npub fn f() -> u32 {{ {value} }}\n")
+    };
     let manifest = "[package]\nname='p'\nversion='0.1.0'\nedition='2021'\n";
-    let files = [("Cargo.toml", manifest), ("src/lib.rs", lib), ("tests/it.rs", "")];
+    let files = [("Cargo.toml", manifest), ("src/lib.rs", &lib(1)[..]), ("tests/it.rs", "")];
     play(&files, |asker| {
         asker.ask().green_from("run");
         asker.runs(&[]);
         asker.home.write("tests/it.rs", "#[test] fn t() {}\n");
         asker.runs(&["it"]);
-        asker.home.write("src/lib.rs", &lib.replace("f() -> u32 { 1 }", "f() -> u32 { 2 }"));
+        asker.home.write("src/lib.rs", &lib(2));
         asker.ask().red();
     });
 }
@@ -408,7 +418,7 @@ fn two_checkouts_answer_for_themselves() {
 #[test]
 fn a_run_that_cannot_be_kept_is_no_wrong_answer() {
     // Leaves a process behind; fails the first time that it is run at all.
-    let leaves = "#[test] fn t() { let _ = std::process::Command::new(\"sleep\").arg(\"2\")\n\
+    let leaves = "#[test] fn t() { let _ = std::process::Command::new(\"sleep\").arg(\"30\")\n\
                   .stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null())\n\
                   .stderr(std::process::Stdio::null()).spawn().unwrap(); }\n";
     let fickle = "#[test] fn t() { let mark = std::env::var(\"MARK\").unwrap();\n\

@@ -49,6 +49,14 @@ impl Ran {
 const READS: &str =
     "#[test] fn reads() { assert_ne!(std::fs::read(\"data\").unwrap(), b\"bad\") }\n";
 
+/// The same program from another text.
+const READS_WITH_COMMENT: &str =
+    "#[test] fn reads() { assert_ne!(std::fs::read(\"data\").unwrap(), b\"bad\") } // more\n";
+
+/// Fails with the data with which the others pass.
+const READS_AND_FAILS: &str =
+    "#[test] fn reads() { assert_ne!(std::fs::read(\"data\").unwrap(), b\"1\") }\n";
+
 #[test]
 fn plain_cargo_test_is_answered_from_records_until_something_counts() {
     let Some(home) = built(&[("data", "1"), ("tests/it.rs", READS)]) else { return };
@@ -68,9 +76,9 @@ fn plain_cargo_test_is_answered_from_records_until_something_counts() {
     home.write("data", "1");
     cargo(&home, &["test"]).is(0, 2);
     // Built anew, and the same program.
-    home.write("tests/it.rs", &READS.replace(";\n", "; // more\n"));
+    home.write("tests/it.rs", READS_WITH_COMMENT);
     cargo(&home, &["test"]).is(0, 2);
-    home.write("tests/it.rs", &READS.replace("bad", "1"));
+    home.write("tests/it.rs", READS_AND_FAILS);
     cargo(&home, &["test", "--test", "it"]).is(101, 0);
 }
 

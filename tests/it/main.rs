@@ -20,3 +20,4 @@ mod same;
 mod stages;
 mod switch;
 mod trust;
+mod waiting;

@@ -3,13 +3,7 @@
 use serde_json::Value;
 
 use crate::home::{Home, until};
-
-const BUILD_SCRIPT: &str = "fn main() {\n\
-     \x20   println!(\"cargo::rerun-if-changed=build.rs\");\n\
-     \x20   while !std::path::Path::new(\"go\").exists() {\n\
-     \x20       std::fs::write(\"target/begun\", \"\").unwrap();\n\
-     \x20       std::thread::sleep(std::time::Duration::from_millis(5));\n\
-     \x20   }\n}\n";
+use crate::waiting::build_script;
 
 fn package(home: &Home, name: &str) {
     let manifest = format!(
@@ -17,7 +11,7 @@ fn package(home: &Home, name: &str) {
     );
     home.write(&format!("{name}/Cargo.toml"), &manifest);
     home.write(&format!("{name}/src/lib.rs"), "#[test] fn one() {}\n");
-    home.write(&format!("{name}/.gitignore"), "/target\n/go\n");
+    home.write(&format!("{name}/.gitignore"), "/target\n");
     // Else the first build makes these, by way of files that count for a moment.
     std::fs::create_dir(home.root.join(name).join("target")).unwrap();
     let lock = format!(
@@ -59,7 +53,7 @@ fn the_project_being_edited_is_built_before_those_that_were_there_first() {
         package(&home, name);
     }
     // Of `a` the build goes on until somebody lets it go.
-    home.write("a/build.rs", BUILD_SCRIPT);
+    home.write("a/build.rs", &build_script("", ""));
     config(&home, &["a"]);
     let daemon = home.daemon();
     let begun = home.root.join("a/target/begun");
@@ -83,7 +77,7 @@ fn the_project_being_edited_is_built_before_those_that_were_there_first() {
         c.then_some(())
     });
     assert!(daemon.stderr().contains("c goes first"), "{}", daemon.stderr());
-    home.write("a/go", "");
+    home.write("a/target/go", "");
     until("all are built", || (built("a") && built("b")).then_some(()));
     daemon.stop();
 }
@@ -94,7 +88,7 @@ fn a_build_that_somebody_waits_for_needs_no_place() {
     for name in ["a", "b"] {
         package(&home, name);
     }
-    home.write("a/build.rs", BUILD_SCRIPT);
+    home.write("a/build.rs", &build_script("", ""));
     config(&home, &["a"]);
     let daemon = home.daemon();
     let begun = home.root.join("a/target/begun");
@@ -105,7 +99,7 @@ fn a_build_that_somebody_waits_for_needs_no_place() {
     assert_eq!(of(&home, "a")["state"], "building", "it went on meanwhile");
     let asked = home.run(&["test", "--project", home.root.join("b").to_str().unwrap()]);
     assert_eq!(asked.code, Some(0), "{asked:#?}");
-    home.write("a/go", "");
+    home.write("a/target/go", "");
     until("a is built", || (of(&home, "a")["last_build"]["success"] == true).then_some(()));
     daemon.stop();
 }

@@ -6,7 +6,9 @@ pub(crate) mod workspace;
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use self::workspace::{commit, edit, make, set_mode};
+use self::workspace::{
+    CLI, OUTER_MANIFEST, UTIL, cli, commit, documented_util, make, outer_manifest, set_mode, util,
+};
 use crate::home::{Answered, Home, until_old};
 
 struct Replay {
@@ -92,30 +94,29 @@ fn every_answer_is_that_of_a_real_cargo_test() {
 }
 
 fn code_edits(replay: &mut Replay) {
-    let lib = "util/src/lib.rs";
-    edit(&replay.home, lib, "n * 2", "n * 3");
+    replay.home.write(UTIL, &util("n * 3"));
     replay.red("a broken function");
     replay.red("still broken: never red from cache");
-    edit(&replay.home, lib, "n * 3", "n * 2");
+    replay.home.write(UTIL, &util("n * 2"));
     replay.cached("mended");
-    edit(&replay.home, lib, "n * 2", "n * two");
+    replay.home.write(UTIL, &util("n * two"));
     let answer = replay.same_as_cargo("does not compile", &[]);
     assert!(answer.ran.stderr.contains("cannot find value `two`"), "{answer:#?}");
-    edit(&replay.home, lib, "n * two", "n * 2");
-    touch(&replay.home.root.join(lib));
+    replay.home.write(UTIL, &util("n * 2"));
+    touch(&replay.home.root.join(UTIL));
     replay.cached("touched");
-    edit(&replay.home, lib, "/// Doubles.", "/// Doubles, twice over.");
+    replay.home.write(UTIL, &documented_util("Doubles, twice over.", "n * 2"));
     replay.green("a comment").green();
 }
 
 /// Cargo compares times only: it does not see an older file that is put in place of a newer one.
 /// Its answer is then about the newer one, and so is ours, but that must not be kept.
 fn backups(replay: &mut Replay) {
-    let lib = replay.home.root.join("util/src/lib.rs");
-    edit(&replay.home, "util/src/lib.rs", "n * 2", "n * 5");
+    let lib = replay.home.root.join(UTIL);
+    replay.home.write(UTIL, &util("n * 5"));
     let backup = replay.home.base.join("backup.rs");
     fs::copy(&lib, &backup).unwrap();
-    edit(&replay.home, "util/src/lib.rs", "n * 5", "2 * n");
+    replay.home.write(UTIL, &util("2 * n"));
     replay.green("mended with a backup").green();
     fs::rename(&backup, &lib).unwrap();
     let answer = replay.green("an older, broken file is moved back");
@@ -127,15 +128,14 @@ fn backups(replay: &mut Replay) {
     // The same with its whole folder.
     let (src, aside) = (replay.home.root.join("util/src"), replay.home.base.join("aside"));
     fs::rename(&src, &aside).unwrap();
-    replay.home.write("util/src/lib.rs", &fs::read_to_string(aside.join("lib.rs")).unwrap());
-    edit(&replay.home, "util/src/lib.rs", "n * 5", "n * 2 * 1");
+    replay.home.write(UTIL, &util("n * 2 * 1"));
     replay.green("mended with the folder aside").green();
     fs::remove_dir_all(&src).unwrap();
     fs::rename(&aside, &src).unwrap();
     replay.green("the broken folder is moved back").green();
     touch(&lib);
     replay.red("touched again");
-    edit(&replay.home, "util/src/lib.rs", "n * 5", "n * 2");
+    replay.home.write(UTIL, &documented_util("Doubles, twice over.", "n * 2"));
     replay.cached("mended as it was");
 }
 
@@ -147,7 +147,7 @@ fn touch(path: &std::path::Path) {
 fn history(replay: &mut Replay) {
     commit(&replay.home);
     replay.cached("committed");
-    edit(&replay.home, "app/tests/cli.rs", "42", "43");
+    replay.home.write(CLI, &cli(43));
     replay.red("a wrong expectation");
     replay.home.git(&["stash", "-q"]);
     replay.cached("stashed");
@@ -205,7 +205,7 @@ fn beyond_the_tree(replay: &mut Replay) {
     replay.red("an edit in the dependency outside");
     replay.home.write("../outer/src/lib.rs", "pub fn answer() -> u32 {\n    40 + 2\n}\n");
     replay.green("mended in another way").green();
-    edit(&replay.home, "../outer/Cargo.toml", "0.1.0", "0.2.0");
+    replay.home.write(OUTER_MANIFEST, &outer_manifest("0.2.0"));
     let lock = replay.home.root.join("Cargo.lock");
     replay.green("its version, and so Cargo.lock").green();
     assert!(fs::read_to_string(&lock).unwrap().contains("0.2.0"));

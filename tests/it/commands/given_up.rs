@@ -4,13 +4,7 @@
 #![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 
 use crate::home::{Home, Started, until};
-
-/// Runs until it is let go.
-const WAITS: &str = "#[test] fn waits() {\n\
-     \x20   std::fs::write(\"target/begun\", \"\").unwrap();\n\
-     \x20   while !std::path::Path::new(\"target/go\").exists() {\n\
-     \x20       std::thread::sleep(std::time::Duration::from_millis(5));\n\
-     \x20   }\n}\n";
+use crate::waiting;
 
 /// Reads a file of the tree, and one outside of it.
 const READS: &str = "#[test] fn reads() {\n\
@@ -33,7 +27,7 @@ fn home_with(settings: &str) -> Home {
     let home = Home::with(&[
         ("tests/a.rs", READS),
         ("tests/lost.rs", LOST),
-        ("tests/waits.rs", WAITS),
+        ("tests/waits.rs", &waiting::test("waits")),
         ("fixture.txt", "1"),
     ]);
     let settings = format!("debounce = '1ms'\nbackground_tests = true\n{settings}");

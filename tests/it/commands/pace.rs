@@ -9,17 +9,9 @@ use knhk_test_cache::internals::model::Timestamp;
 use knhk_test_cache::internals::protocol::{ProjectStatus, State};
 
 use crate::home::{EXE, Home, LIMIT, Started, until};
+use crate::waiting::{self, build_script};
 
-/// A build script that says how often it was started, and ends when it may.
-pub(super) const SCRIPT: &str = "fn main() {\n\
-     \x20   use std::io::Write;\n\
-     \x20   println!(\"cargo::rerun-if-changed=src/lib.rs\");\n\
-     \x20   let mut begun = std::fs::OpenOptions::new().create(true).append(true).open(\"target/begun\").unwrap();\n\
-     \x20   begun.write_all(b\"x\").unwrap();\n\
-     \x20   while !std::path::Path::new(\"target/go\").exists() {\n\
-     \x20       std::thread::sleep(std::time::Duration::from_millis(5));\n\
-     \x20   }\n}\n";
-
+/// How often a build script or a test that waits was started.
 pub(super) fn begun(home: &Home) -> u64 {
     std::fs::metadata(home.root.join("target/begun")).map_or(0, |file| file.len())
 }
@@ -30,7 +22,7 @@ fn reason(home: &Home) -> String {
 
 #[test]
 fn a_pause_stops_what_runs_and_starts_nothing_until_resume() {
-    let home = Home::with(&[("build.rs", SCRIPT)]);
+    let home = Home::with(&[("build.rs", &build_script("", ""))]);
     home.config("", "debounce = '1ms'");
     let daemon = home.daemon();
     until("our build script runs", || (begun(&home) > 0).then_some(()));
@@ -74,7 +66,7 @@ fn a_pause_stops_what_runs_and_starts_nothing_until_resume() {
 
 /// A daemon in a pause, and a `rebuild` whose build script runs.
 fn rebuilding() -> (Home, Started, Started) {
-    let home = Home::with(&[("build.rs", SCRIPT)]);
+    let home = Home::with(&[("build.rs", &build_script("", ""))]);
     home.config("", "debounce = '1ms'");
     home.ok(&["pause"]);
     let daemon = home.daemon();
@@ -209,7 +201,7 @@ fn pressure(root: &Path, share: &str) {
 
 #[tokio::test]
 async fn memory_pressure_stops_a_build_and_calm_lets_it_go_on() {
-    let home = Home::with(&[("build.rs", SCRIPT)]);
+    let home = Home::with(&[("build.rs", &build_script("", ""))]);
     home.config("[background]\nmemory_pressure = '20%'", "debounce = '1ms'");
     let machine = tempfile::tempdir().unwrap();
     pressure(machine.path(), "0.00");
@@ -257,14 +249,7 @@ async fn a_change_of_the_config_is_in_force_at_once_for_background_tests_too() {
 
 #[test]
 fn tests_that_run_are_given_up_and_repeated() {
-    let test = "#[test] fn one() {\n\
-         \x20   use std::io::Write;\n\
-         \x20   let mut begun = std::fs::OpenOptions::new().create(true).append(true).open(\"target/begun\").unwrap();\n\
-         \x20   begun.write_all(b\"x\").unwrap();\n\
-         \x20   while !std::path::Path::new(\"target/go\").exists() {\n\
-         \x20       std::thread::sleep(std::time::Duration::from_millis(5));\n\
-         \x20   }\n}\n";
-    let home = Home::with(&[("src/lib.rs", test)]);
+    let home = Home::with(&[("src/lib.rs", &waiting::test("one"))]);
     home.config("", "debounce = '1ms'\nbackground_tests = true");
     let daemon = home.daemon();
     until("the test runs", || (begun(&home) > 0).then_some(()));
@@ -286,8 +271,7 @@ fn tests_that_run_are_given_up_and_repeated() {
 #[tokio::test]
 async fn slowly_is_one_job_until_somebody_waits() {
     let jobs = "std::fs::write(\"target/jobs\", std::env::var(\"NUM_JOBS\").unwrap()).unwrap();";
-    let script = SCRIPT.replace("    begun.write_all", &format!("    {jobs}\n    begun.write_all"));
-    let home = Home::with(&[("build.rs", &script)]);
+    let home = Home::with(&[("build.rs", &build_script(jobs, ""))]);
     home.config("[background]\npower_save = 'slow'", "debounce = '1ms'");
     let machine = tempfile::tempdir().unwrap();
     let profile = machine.path().join("firmware/acpi/platform_profile");
@@ -320,9 +304,7 @@ async fn who_asks_builds_himself_where_the_background_leaves_room_to_others() {
     let policy = "let stat = std::fs::read_to_string(\"/proc/self/stat\").unwrap();\n\
          \x20   let policy = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(38).unwrap();\n\
          \x20   std::fs::write(\"target/policy\", policy).unwrap();";
-    let script =
-        SCRIPT.replace("    begun.write_all", &format!("    {policy}\n    begun.write_all"));
-    let home = Home::with(&[("build.rs", &script)]);
+    let home = Home::with(&[("build.rs", &build_script(policy, ""))]);
     home.config("[background]\njobs = 1", "debounce = '1ms'");
     let machine = tempfile::tempdir().unwrap();
     let daemon = on_machine(&home, machine.path()).await;

@@ -8,8 +8,9 @@ use std::time::Duration;
 use knhk_test_cache::Daemon;
 use knhk_test_cache::internals::protocol::{ProjectStatus, State};
 
-use super::pace::{SCRIPT, begun, on_machine, until_status};
+use super::pace::{begun, on_machine, until_status};
 use crate::home::{EXE, Home, LIMIT, Ran, Started};
+use crate::waiting::build_script;
 
 /// A machine of two cores that goes on counting what its processors do.
 struct Machine {
@@ -67,12 +68,9 @@ struct Stage {
 
 impl Stage {
     async fn new() -> Self {
-        let beats = "std::fs::write(\"target/pid\", std::process::id().to_string()).unwrap();\n\
-                     let mut beats = std::fs::File::create(\"target/beats\").unwrap();\n";
-        let script = SCRIPT.replace("    while !", &format!("    {beats}    while !")).replace(
-            "        std::thread",
-            "        beats.write_all(b\"x\").unwrap();\n std::thread",
-        );
+        let at_start = "std::fs::write(\"target/pid\", std::process::id().to_string()).unwrap();\n\
+                        let mut beats = std::fs::File::create(\"target/beats\").unwrap();";
+        let script = build_script(at_start, "beats.write_all(b\"x\").unwrap();");
         let home = Home::with(&[("build.rs", &script)]);
         home.config("[background]\nprocessors_busy = 'pause'", "debounce = '1ms'");
         let machine = Machine::new();

@@ -27,20 +27,6 @@ const FILES: &[(&str, &str)] = &[
     ("util/fixtures/other.txt", "other"),
     ("util/fixtures/tool.sh", "#!/bin/sh\n"),
     (
-        "util/src/lib.rs",
-        "/// Doubles.\n///\n/// ```\n/// assert_eq!(util::double(2), 4);\n/// ```\n\
-         pub fn double(n: i32) -> i32 {\n    n * 2\n}\n\n\
-         pub const GENERATED: &str = include_str!(\"../generated.txt\");\n\n\
-         #[cfg(test)]\nmod tests {\n    use super::*;\n\n    \
-         #[test]\n    fn doubles() {\n        assert_eq!(double(4), 8);\n    }\n\n    \
-         #[test]\n    fn outer_answers() {\n        assert_eq!(outer::answer(), 42);\n    }\n\n    \
-         #[test]\n    fn built_from() {\n        \
-         assert_eq!(double(2).to_string(), env!(\"BUILT_FROM\"));\n    }\n\n    \
-         #[test]\n    fn generated() {\n        assert_eq!(GENERATED, \"generated\");\n    }\n\n    \
-         #[cfg(feature = \"extra\")]\n    #[test]\n    fn only_with_extra() {\n        \
-         assert!(std::env::var_os(\"EXTRA_FAILS\").is_none());\n    }\n}\n",
-    ),
-    (
         "util/tests/reads.rs",
         "use std::os::unix::fs::PermissionsExt;\n\n\
          fn read(path: &str) -> String {\n    std::fs::read_to_string(path).unwrap()\n}\n\n\
@@ -67,18 +53,11 @@ const FILES: &[(&str, &str)] = &[
          #[test]\nfn in_the_binary() {}\n",
     ),
     (
-        "app/tests/cli.rs",
-        "#[test]\nfn prints() {\n    \
-         let out = std::process::Command::new(env!(\"CARGO_BIN_EXE_app\")).output().unwrap();\n    \
-         assert_eq!(out.stdout, b\"42\\n\");\n}\n",
-    ),
-    (
         "app/tests/custom.rs",
         "fn main() {\n    println!(\"test result: ok. 7 passed; nothing of the kind\");\n    \
          assert_eq!(util::double(1), 2);\n}\n",
     ),
     ("app/examples/demo.rs", "fn main() {}\n\n#[test]\nfn in_the_example() {}\n"),
-    ("../outer/Cargo.toml", "[package]\nname = 'outer'\nversion = '0.1.0'\nedition = '2021'\n"),
     ("../outer/src/lib.rs", "pub fn answer() -> u32 {\n    42\n}\n"),
 ];
 
@@ -86,6 +65,9 @@ const FILES: &[(&str, &str)] = &[
 pub(crate) fn make() -> Home {
     let home = Home::new();
     FILES.iter().for_each(|(path, text)| home.write(path, text));
+    home.write(UTIL, &util("n * 2"));
+    home.write(CLI, &cli(42));
+    home.write(OUTER_MANIFEST, &outer_manifest("0.1.0"));
     symlink("greeting.txt", home.root.join("util/fixtures/link")).unwrap();
     set_mode(&home, "util/fixtures/tool.sh", 0o644);
     // Git does not know this one. What only the build knows must not have changed just now, or
@@ -110,10 +92,43 @@ pub(crate) fn set_mode(home: &Home, path: &str, mode: u32) {
     std::fs::set_permissions(home.root.join(path), mode).unwrap();
 }
 
-/// Replaces text in a file, which must hold it.
-#[track_caller]
-pub(crate) fn edit(home: &Home, path: &str, from: &str, to: &str) {
-    let text = std::fs::read_to_string(home.root.join(path)).unwrap();
-    assert!(text.contains(from), "{path} holds no {from:?}");
-    home.write(path, &text.replace(from, to));
+pub(crate) const UTIL: &str = "util/src/lib.rs";
+
+/// A library whose `double` has this body.
+pub(crate) fn util(body: &str) -> String {
+    documented_util("Doubles.", body)
+}
+
+/// The same with this documentation.
+pub(crate) fn documented_util(doc: &str, body: &str) -> String {
+    format!(
+        "/// {doc}\n///\n/// ```\n/// assert_eq!(util::double(2), 4);\n/// ```\n\
+         pub fn double(n: i32) -> i32 {{\n    {body}\n}}\n\n\
+         pub const GENERATED: &str = include_str!(\"../generated.txt\");\n\n\
+         #[cfg(test)]\nmod tests {{\n    use super::*;\n\n    \
+         #[test]\n    fn doubles() {{\n        assert_eq!(double(4), 8);\n    }}\n\n    \
+         #[test]\n    fn outer_answers() {{\n        assert_eq!(outer::answer(), 42);\n    }}\n\n    \
+         #[test]\n    fn built_from() {{\n        \
+         assert_eq!(double(2).to_string(), env!(\"BUILT_FROM\"));\n    }}\n\n    \
+         #[test]\n    fn generated() {{\n        assert_eq!(GENERATED, \"generated\");\n    }}\n\n    \
+         #[cfg(feature = \"extra\")]\n    #[test]\n    fn only_with_extra() {{\n        \
+         assert!(std::env::var_os(\"EXTRA_FAILS\").is_none());\n    }}\n}}\n"
+    )
+}
+
+pub(crate) const CLI: &str = "app/tests/cli.rs";
+
+/// A test of the program, which prints 42.
+pub(crate) fn cli(expected: u32) -> String {
+    format!(
+        "#[test]\nfn prints() {{\n    \
+         let out = std::process::Command::new(env!(\"CARGO_BIN_EXE_app\")).output().unwrap();\n    \
+         assert_eq!(out.stdout, b\"{expected}\\n\");\n}}\n"
+    )
+}
+
+pub(crate) const OUTER_MANIFEST: &str = "../outer/Cargo.toml";
+
+pub(crate) fn outer_manifest(version: &str) -> String {
+    format!("[package]\nname = 'outer'\nversion = '{version}'\nedition = '2021'\n")
 }
