@@ -116,7 +116,7 @@ pub mod internals {
     }
     pub mod observer {
         pub use crate::observer::{
-            Interference, Observation, ObserveOptions, Observer, Problem, Reach, Uses,
+            Interference, Observation, ObserveOptions, Observer, Problem, Reach, Unavailable, Uses,
         };
     }
     pub mod paths {

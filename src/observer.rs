@@ -93,6 +93,9 @@ pub enum Unavailable {
     /// The kernel lacks seccomp's user notification or its wait-killable flag.
     #[error("this kernel cannot notify without interrupting (Linux 5.19 or newer can): {0}")]
     Kernel(String),
+    /// A process tree has one observer at most.
+    #[error("not allowed here: this process is itself observed through seccomp")]
+    Observed,
     /// This process may not: a container's own filter, Yama, or a limit forbids it.
     #[error("not allowed here: {0}")]
     Forbidden(String),

@@ -163,9 +163,7 @@ fn watch_trial(listener: &seccomp::Listener) -> Result<(), Unavailable> {
 fn refused(error: &io::Error) -> Unavailable {
     match error.raw_os_error() {
         Some(libc::EINVAL | libc::ENOSYS) => Unavailable::Kernel(error.to_string()),
-        Some(libc::EBUSY) => {
-            Unavailable::Forbidden("this process is itself observed through seccomp".into())
-        }
+        Some(libc::EBUSY) => Unavailable::Observed,
         _ => Unavailable::Forbidden(error.to_string()),
     }
 }

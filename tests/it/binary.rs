@@ -10,7 +10,7 @@ use std::os::unix::fs::symlink;
 use knhk_test_cache::internals::observer::{ObserveOptions, Observer};
 use knhk_test_cache::internals::process::{Spec, capture};
 
-use crate::home::{Answered, EXE, Home, LIMIT, SOON, answered, until};
+use crate::home::{Answered, EXE, Home, LIMIT, SOON, answered, can_observe, until};
 
 /// A workspace and a way to ask.
 pub(crate) struct Asker {
@@ -43,8 +43,7 @@ impl Asker {
 
 /// Plays a scene without a daemon and with one, in a workspace of a package `p` with these files.
 pub(crate) fn play(files: &[(&str, &str)], scene: impl Fn(&mut Asker)) {
-    if let Err(reason) = Observer::available() {
-        eprintln!("skipped: {reason}");
+    if !can_observe("answers by single targets") {
         return;
     }
     for way in [&["--no-daemon"][..], &[]] {

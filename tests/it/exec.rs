@@ -8,10 +8,9 @@ mod proof;
 
 use std::fs;
 
-use knhk_test_cache::internals::observer::Observer;
 use rustix::process::Signal;
 
-use crate::home::{EXE, Home, LIMIT, Ran, SOON, skip, until, until_old};
+use crate::home::{EXE, Home, LIMIT, Ran, SOON, can_observe, until, until_old};
 
 /// Cargo with us as its runner, by both of its streams.
 fn cargo(home: &Home, args: &[&str]) -> Ran {
@@ -22,8 +21,7 @@ fn cargo(home: &Home, args: &[&str]) -> Ran {
 
 /// A workspace that is ready to be asked: built, and so old that its files are settled.
 fn built(files: &[(&str, &str)]) -> Option<Home> {
-    if let Err(reason) = Observer::available() {
-        skip("exec as cargo's runner", &reason.to_string());
+    if !can_observe("exec as cargo's runner") {
         return None;
     }
     let home = Home::with(files);

@@ -10,6 +10,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use knhk_test_cache::internals::client::Connection;
+use knhk_test_cache::internals::observer::{Observer, Unavailable};
 use knhk_test_cache::internals::paths::Paths;
 use knhk_test_cache::internals::process::Environment;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
@@ -438,8 +439,23 @@ pub(crate) fn is_root() -> bool {
 /// A test that this machine cannot run: said aloud, and an error where all must run.
 pub(crate) fn skip(what: &str, why: &str) {
     assert!(std::env::var_os("KNHK_TEST_CACHE_CI").is_none(), "{what}: {why}");
-    // Not `eprintln!`: what a passing test prints with that is not shown.
+    say_skipped(what, why);
+}
+
+/// Not by `eprintln!`: libtest does not show what a passing test prints with that.
+fn say_skipped(what: &str, why: &str) {
     let _ = writeln!(std::io::stderr(), "SKIPPED {what}: {why}");
+}
+
+/// Whether this test can observe runs. Below another observer it cannot, which is no fault of
+/// the machine: the test says so and is skipped, even where all tests must run.
+pub(crate) fn can_observe(what: &str) -> bool {
+    match Observer::available() {
+        Ok(()) => return true,
+        Err(reason @ Unavailable::Observed) => say_skipped(what, &reason.to_string()),
+        Err(reason) => skip(what, &reason.to_string()),
+    }
+    false
 }
 
 /// The machine's own toolchain, and a user of our own.

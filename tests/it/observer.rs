@@ -15,6 +15,8 @@ use knhk_test_cache::internals::observer::{
 use knhk_test_cache::internals::process::{Environment, Output, Spec, capture};
 use knhk_test_cache::internals::workspace::PathStamp;
 
+use crate::home::can_observe;
+
 /// No run here takes a tenth of that; one that hangs is ended and fails.
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -34,7 +36,7 @@ fn compile(name: &str, flags: &[&str]) -> PathBuf {
         .arg(&program)
         .args(flags)
         .arg(source);
-    let output = capture(&spec, LIMIT).unwrap();
+    let output = capture(&spec, crate::home::LIMIT).unwrap();
     assert!(output.success(), "{}", String::from_utf8_lossy(&output.stderr));
     program.canonicalize().unwrap()
 }
@@ -46,8 +48,7 @@ fn spec(program: &Path, args: &[&OsStr]) -> Spec {
 }
 
 fn observe_spec(spec: &Spec) -> Option<(Output, Observation)> {
-    if let Err(reason) = Observer::available() {
-        eprintln!("skipped: {reason}");
+    if !can_observe("the observer") {
         return None;
     }
     let (spec, running) = Observer::observe(spec, ObserveOptions::default()).unwrap();
@@ -336,7 +337,9 @@ fn a_process_left_behind_lives_on_after_the_observation() {
 
 #[test]
 fn a_run_that_is_ended_ends_its_observation() {
-    let Ok(()) = Observer::available() else { return };
+    if !can_observe("the observer") {
+        return;
+    }
     let spec = spec(Path::new("/bin/sh"), &["-c".as_ref(), "sleep 1000".as_ref()]);
     let (spec, running) = Observer::observe(&spec, ObserveOptions::default()).unwrap();
     let output = capture(&spec, Duration::from_millis(100)).unwrap();
@@ -347,7 +350,9 @@ fn a_run_that_is_ended_ends_its_observation() {
 
 #[test]
 fn what_was_never_started_is_not_complete() {
-    let Ok(()) = Observer::available() else { return };
+    if !can_observe("the observer") {
+        return;
+    }
     let spec = spec(Path::new("/no/such/program"), &[]);
     let (spec, running) = Observer::observe(&spec, ObserveOptions::default()).unwrap();
     assert!(capture(&spec, LIMIT).is_err());

@@ -6,7 +6,7 @@
 use std::fs;
 use std::time::{Duration, SystemTime};
 
-use crate::home::{Answered, EXE, Home, LIMIT, Ran, skip, until_old};
+use crate::home::{Answered, EXE, Home, LIMIT, Ran, can_observe, skip, until_old};
 
 const LIBRARY: &str = r#"
     use std::ffi::{c_char, c_int, c_long, c_longlong};
@@ -172,11 +172,10 @@ fn a_daemon_whose_clock_is_set_back_goes_by_what_is_there() {
 
 #[test]
 fn plain_cargo_test_is_not_answered_by_a_record_from_the_future() {
-    use knhk_test_cache::internals::observer::Observer;
-    let Some(clocked) = Clocked::new() else { return };
-    if let Err(reason) = Observer::available() {
-        return skip("exec and the clock", &reason.to_string());
+    if !can_observe("exec and the clock") {
+        return;
     }
+    let Some(clocked) = Clocked::new() else { return };
     let built = clocked.home.start("cargo", &["test", "--no-run"]).end(LIMIT);
     assert_eq!(built.code, Some(0), "{built:#?}");
     let ask = |offset, cached| {
