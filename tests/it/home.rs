@@ -328,6 +328,10 @@ impl Started {
         kill_process(self.pid(), signal).unwrap();
     }
 
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Waits for the end.
     pub(crate) fn end(mut self, limit: Duration) -> Ran {
         let deadline = Instant::now() + limit;

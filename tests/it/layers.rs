@@ -12,7 +12,7 @@ use imports::Cycle;
 use source::{Kind, Library};
 
 /// Every module with its layer.
-const LAYERS: [(&str, u8); 20] = [
+const LAYERS: [(&str, u8); 21] = [
     ("model", 0),
     ("paths", 0),
     ("process", 0),
@@ -33,6 +33,7 @@ const LAYERS: [(&str, u8); 20] = [
     ("logging", 4),
     ("service", 4),
     ("bin", 5),
+    ("fuzzing", 5),
 ];
 
 /// Imports inside a layer.

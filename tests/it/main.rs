@@ -18,6 +18,7 @@ mod replay;
 mod results;
 mod same;
 mod stages;
+mod storms;
 mod switch;
 mod trust;
 mod waiting;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::home::{EXE, Home, LIMIT, until};
+use crate::home::{EXE, Home, LIMIT, can_observe, until};
 
 /// Asserts that an object has these fields of these types; `a?` may also be null.
 #[track_caller]
@@ -52,6 +52,9 @@ const SUMMARY: &[(&str, &str)] = &[
 
 #[test]
 fn the_json_of_test() {
+    if !can_observe("the JSON of an answer for one target") {
+        return;
+    }
     let body =
         "#[test] fn good() {}\n#[test] fn bad() { panic!() }\n#[test] #[ignore] fn left() {}\n";
     let home = Home::with(&[("tests/it.rs", body)]);
