@@ -235,8 +235,10 @@ impl SmallDisks {
     fn start(&self, program: &str, args: &[&str]) -> Started {
         let pid = self.holder.pid().as_raw_nonzero().to_string();
         let root = self.home.root.to_str().unwrap();
-        let line = ["-t", &*pid, "-U", "-m", "--preserve-credentials", "--wd", root, program];
-        self.home.start("nsenter", &[&line[..], args].concat())
+        let inside = "cd \"$1\" && shift && exec \"$@\"";
+        let enter = ["-t", &*pid, "-U", "-m", "--preserve-credentials"];
+        let line = ["sh", "-c", inside, "sh", root, program];
+        self.home.start("nsenter", &[&enter[..], &line, args].concat())
     }
 
     fn run(&self, program: &str, args: &[&str]) -> Ran {
