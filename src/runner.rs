@@ -253,5 +253,5 @@ pub(crate) fn fuzz(bytes: &[u8]) {
             assert_eq!(told.len(), found.tests.len());
         }
     }
-    let _ = failure_sections(output);
+    let _ = words::failure_sections(output);
 }
