@@ -29,7 +29,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 
-use self::args::{Color, Command};
+use self::args::{CliCommand, Color};
 use self::context::Context;
 use self::exit::Stop;
 use self::render::{ERROR, fit};
@@ -38,7 +38,7 @@ use self::render::{ERROR, fit};
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    if let Command::Exec { program, args } = cli.command {
+    if let CliCommand::Exec { program, args } = cli.command {
         return exec::exec(&program, args);
     }
     let choice = match cli.color {
@@ -61,7 +61,7 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<(), Stop> {
     // What needs no user, no home and no folder.
     match &cli.command {
-        Command::Completions { shell } => {
+        CliCommand::Completions { shell } => {
             clap_complete::generate(
                 *shell,
                 &mut Cli::command(),
@@ -70,7 +70,7 @@ fn run(cli: Cli) -> Result<(), Stop> {
             );
             return Ok(());
         }
-        Command::Man { dir } => {
+        CliCommand::Man { dir } => {
             clap_mangen::generate_to(Cli::command(), dir)?;
             return Ok(());
         }
@@ -78,30 +78,30 @@ fn run(cli: Cli) -> Result<(), Stop> {
     }
     let context = Context::new(cli.config_file.as_deref(), cli.color)?;
     match cli.command {
-        Command::Test(args) => test::test(&context, &args),
-        Command::Install { paths, dry_run, force } => {
+        CliCommand::Test(args) => test::test(&context, &args),
+        CliCommand::Install { paths, dry_run, force } => {
             lifecycle::install(&context, &paths, dry_run, force)
         }
-        Command::Uninstall { purge } => lifecycle::uninstall(&context, purge),
-        Command::Start => lifecycle::start(&context),
-        Command::Stop => lifecycle::stop(&context),
-        Command::Restart => lifecycle::restart(&context),
-        Command::Logs { follow, lines } => lifecycle::logs(&context, follow, lines),
-        Command::Doctor { format } => doctor::doctor(&context, format),
-        Command::Status { path, format } => status::status(&context, path.as_deref(), format),
-        Command::Explain(args) => explain::explain(&context, &args),
-        Command::Pause { duration, project } => {
+        CliCommand::Uninstall { purge } => lifecycle::uninstall(&context, purge),
+        CliCommand::Start => lifecycle::start(&context),
+        CliCommand::Stop => lifecycle::stop(&context),
+        CliCommand::Restart => lifecycle::restart(&context),
+        CliCommand::Logs { follow, lines } => lifecycle::logs(&context, follow, lines),
+        CliCommand::Doctor { format } => doctor::doctor(&context, format),
+        CliCommand::Status { path, format } => status::status(&context, path.as_deref(), format),
+        CliCommand::Explain(args) => explain::explain(&context, &args),
+        CliCommand::Pause { duration, project } => {
             pause::pause(&context, &duration, project.as_deref())
         }
-        Command::Resume { project } => pause::resume(&context, project.as_deref()),
-        Command::Rebuild { path } => status::rebuild(&context, path.as_deref()),
-        Command::Add { path } => projects::add(&context, path.as_deref()),
-        Command::Remove { path } => projects::remove(&context, path.as_deref()),
-        Command::List { format } => projects::list(&context, format),
-        Command::Config { what } => maintain::config(&context, &what),
-        Command::Cache { what } => maintain::cache(&context, what),
-        Command::Daemon { log_format } => service::daemon(&context, log_format),
+        CliCommand::Resume { project } => pause::resume(&context, project.as_deref()),
+        CliCommand::Rebuild { path } => status::rebuild(&context, path.as_deref()),
+        CliCommand::Add { path } => projects::add(&context, path.as_deref()),
+        CliCommand::Remove { path } => projects::remove(&context, path.as_deref()),
+        CliCommand::List { format } => projects::list(&context, format),
+        CliCommand::Config { what } => maintain::config(&context, &what),
+        CliCommand::Cache { what } => maintain::cache(&context, what),
+        CliCommand::Daemon { log_format } => service::daemon(&context, log_format),
         // Done before.
-        Command::Completions { .. } | Command::Man { .. } | Command::Exec { .. } => Ok(()),
+        CliCommand::Completions { .. } | CliCommand::Man { .. } | CliCommand::Exec { .. } => Ok(()),
     }
 }

@@ -38,8 +38,8 @@ use crate::model::Digest;
 use crate::paths::Paths;
 use crate::process::Environment;
 use values::{
-    Address, Bytes, Excluded, Included, List, Millis, Percent, TEN_YEARS, TargetName, Text, Whole,
-    Word,
+    AddressGlob, Bytes, CargoWord, ExcludedFiles, IncludedFiles, List, Millis, Percent, TEN_YEARS,
+    TargetGlob, Text, Whole,
 };
 
 pub use error::ConfigError;
@@ -138,14 +138,14 @@ pub enum Effort {
 #[schemars(inline)]
 pub struct Settings {
     /// The selection: the words that follow `cargo test`, one word an entry.
-    #[serde(with = "List::<Word>")]
+    #[serde(with = "List::<CargoWord>")]
     pub args: Vec<String>,
     /// Files that count although git ignores them: globs, relative to the workspace.
-    #[serde(with = "List::<Included>")]
+    #[serde(with = "List::<IncludedFiles>")]
     pub extra_inputs: Vec<String>,
     /// Files that never count: globs, relative to the workspace. Name only files that no test and
     /// no build reads.
-    #[serde(with = "List::<Excluded>")]
+    #[serde(with = "List::<ExcludedFiles>")]
     pub exclude: Vec<String>,
     /// How long a verdict is answered from cache.
     #[serde(with = "Text::<Millis, 1, TEN_YEARS>")]
@@ -171,11 +171,11 @@ pub struct Settings {
     pub timeout: Option<Duration>,
     /// Tests that are never answered from cache: globs of packages (`my-crate`) or of test targets
     /// as `test` prints them (`my-crate::network`, `my-crate (doc)`).
-    #[serde(with = "List::<TargetName>")]
+    #[serde(with = "List::<TargetGlob>")]
     pub always_run: Vec<String>,
     /// Services outside the tests that always answer alike: globs of addresses as `test` prints
     /// them (`127.0.0.1:5432`, `/run/postgresql/*`).
-    #[serde(with = "List::<Address>")]
+    #[serde(with = "List::<AddressGlob>")]
     pub trusted_services: Vec<String>,
     /// The target directory: `cargo` for the developer's own, `own` for a separate one beside the
     /// records, or an absolute path, which may start with `~` and hold variables.

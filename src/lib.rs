@@ -1,9 +1,8 @@
-//! Are the tests green for the tree as it stands now?
+//! Answers whether the tests of a cargo workspace are green for the tree as it stands now.
 //!
-//! This crate answers that question for cargo workspaces, at once where nothing changed since it
-//! was last answered, and by running what is stale where something did. It is the library under
-//! the command `knhk-test-cache` and the per-user service that keeps answers cheap; the README
-//! tells how to live with it.
+//! An unchanged tree is answered from cache. After an edit, only the test targets that the edit can
+//! affect run. The library is the base of the command `knhk-test-cache` and of a per-user service,
+//! which watches workspaces and builds their tests ahead.
 //!
 //! # Layers
 //!
@@ -17,36 +16,66 @@
 //! L0 words      paths  model  process
 //! ```
 //!
-//! - [`model`] has the words: digests, test targets, outcomes, verdicts.
-//! - [`process`] is the only place that starts a child; [`paths`] knows the user's folders.
-//! - [`config`] and [`workspace`] are facts read from files: which projects, which toolchain,
-//!   which selection. Neither starts a process on the path of an answer.
-//! - The engines each do one thing and know nothing of each other or of the config:
-//!   [`hasher`] a tree's snapshot, [`watcher`] what changed, [`compiler`] builds and plans by
-//!   asking cargo, [`runner`] runs a plan, [`observer`] what a run consults, [`cache`] records,
-//!   [`predict`] what will be wanted next.
-//! - [`verdict`] alone knows the order: snapshot, look up, build, run, store. The [`daemon`] and
-//!   the command line ([`cli`]) both call it; [`protocol`] and [`client`] are how they talk.
+//! - `model` defines the shared types: digests, test targets, outcomes, verdicts.
+//! - `process` is the only module that starts a child process. `paths` knows the user's folders.
+//! - `config` and `workspace` read facts from files: the projects, the toolchain, the selection.
+//!   Neither starts a process on the way to an answer.
+//! - Each engine does one job and knows neither the config nor another engine. `hasher` takes
+//!   snapshots, `watcher` reports changes, `compiler` asks cargo to build and to plan, `runner` runs
+//!   test targets, `observer` records what a run reads, `cache` stores records, and `predict`
+//!   guesses which packages will be needed next.
+//! - `verdict` alone knows the order of a question: snapshot, look up, build, run, store. The
+//!   `daemon` and the command line (`cli`) both call it, and talk through `protocol` and `client`.
+//!
+//! # Glossary
+//!
+//! | word | meaning |
+//! |---|---|
+//! | project | a cargo workspace that the config lists |
+//! | workspace root | the folder of the workspace's `Cargo.toml`; `workspace_root` in code, `project` in logs |
+//! | selection | the packages, targets, features and profile that `cargo test` options choose |
+//! | question | one request for a verdict: a selection of one project |
+//! | verdict | pass, fail or error, with its source: cache or run |
+//! | snapshot | the content of all files of a project at one moment |
+//! | tree digest | the digest of a snapshot |
+//! | build identity | everything besides files that decides a build: toolchain, cargo's config, selection, environment |
+//! | code hash | the digest of tree digest and build identity |
+//! | barrier | the proof that every change before a question has been seen: a cookie file's event has come back |
+//! | test target | one thing that `cargo test` runs: a library's unit tests, a file in `tests/`, a crate's doctests |
+//! | code identity | the digest of the loadable parts of a test program, without debug information |
+//! | observed inputs | everything that a run was seen to use: files, folders, absent names, programs, sockets |
+//! | record | the stored outcome of a run: its key, observed inputs, results and output |
+//! | level | how much a record covers: the whole source, one program, or one call of a program |
+//! | hit, miss | a record that answers; no such record, with the reason |
+//! | stale | no longer valid, because an input has changed |
+//! | uncacheable | a run that no record may answer for, with the reason |
+//! | flaky | a test that both passed and failed on the same code |
+//! | manifest | the list of files and digests of a snapshot, kept to name the changes since |
+//! | memo | a digest kept with a file's stamp, so that the file need not be read again |
+//! | stamp | a file's device, inode, size and times |
+//! | debounce | the quiet time after a save before a background build starts |
+//! | in flight | begun and not finished, said of builds and questions |
+//! | suspend, yield | to stop a build's processes for a while; to end a build in favour of another |
+//! | runner hook | `knhk-test-cache exec`, which cargo starts in place of each test program |
 //!
 //! # Invariants
 //!
 //! - **Unknown means run.** An unreadable file, lost events, a record of another version, a file
 //!   that changed while the tests ran: each is a miss with its reason, never a guess.
-//! - **Green only from cache.** A failure is never answered from a record; it is shown, and run
-//!   again.
+//! - **Only green is answered from cache.** A known failure is shown, and the tests run again.
 //! - **Keys hold content only**: no modification time, no absolute path of a checkout.
-//! - **Ask cargo.** Which binaries run, where, with which environment: cargo's own runner hook
-//!   says so. A build by the daemon leaves nothing to do for a build by hand.
+//! - **Cargo decides** which programs run, where, and with which environment; its own runner hook
+//!   reports them. After a build by the daemon, a build by hand has nothing to do.
 //! - **Every command works without a daemon**, with the same answers. The command line never
-//!   waits for a daemon that says nothing.
-//! - Absences: no engine reads the config; nothing but [`process`] creates a command; nothing
-//!   is ever written into a project on Linux.
+//!   waits for a daemon that does not respond.
+//! - No engine reads the config. Only `process` creates a command. On Linux, nothing is written
+//!   into a project.
 //!
 //! # Example
 //!
 //! See [`Daemon`].
 
-// Rooms are private, so `pub` in them reaches no further than this crate.
+// Modules are private, so `pub` in them reaches no further than this crate.
 #![allow(unreachable_pub)]
 
 #[cfg(not(feature = "std"))]

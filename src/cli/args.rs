@@ -1,5 +1,5 @@
-//! The command line: what can be typed, in clap's words. The names of commands and their
-//! `--format` are a contract with scripts.
+//! The definition of the command line. The names of commands and their `--format` are a contract
+//! with scripts.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -9,8 +9,9 @@ use clap_complete::Shell;
 
 /// Are the tests green for the tree as it stands now?
 ///
-/// Keeps the test binaries of your cargo workspaces compiled and their verdicts by content, so
-/// that unchanged code is answered from cache and changed code runs only what is stale.
+/// Keeps the test binaries of your cargo workspaces compiled and caches their verdicts by content:
+/// unchanged code is answered from cache, and changed code runs only the stale test targets.
+/// `knhk-test-cache help topics` lists the pages of the guide.
 #[derive(Debug, Parser)]
 #[command(name = "knhk-test-cache", version, about, long_about, max_term_width = 100)]
 #[command(
@@ -26,9 +27,9 @@ pub struct Cli {
     #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     #[arg(env = "KNHK_TEST_CACHE_CONFIG")]
     pub config_file: Option<PathBuf>,
-    /// What to do
+    /// The command
     #[command(subcommand)]
-    pub command: Command,
+    pub command: CliCommand,
 }
 
 /// When to use colour.
@@ -44,7 +45,7 @@ pub enum Color {
 
 /// The form of what goes to standard output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub enum OutputFormat {
     /// For people.
     #[default]
     Text,
@@ -54,23 +55,23 @@ pub enum Format {
 
 /// The commands.
 #[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Answer: are the tests green? From cache, else by running what is stale
+pub enum CliCommand {
+    /// Answer whether the tests are green: from cache, or by running the stale test targets
     #[command(visible_alias = "t")]
     Test(Box<TestArgs>),
-    /// Make it a service of your session, and watch these workspaces
+    /// Install the service for your session, and watch these workspaces
     Install {
         /// Workspaces to put into the config
         #[arg(value_hint = ValueHint::DirPath)]
         paths: Vec<PathBuf>,
-        /// Only say what would be done
+        /// Only print what would be done
         #[arg(long)]
         dry_run: bool,
-        /// Overwrite units that were changed by hand; take over from another copy
+        /// Overwrite units that were edited by hand; replace another copy's installation
         #[arg(long)]
         force: bool,
     },
-    /// Stop the service and remove it; config and records stay
+    /// Stop and remove the service; keep config and records
     Uninstall {
         /// Remove config and records too
         #[arg(long)]
@@ -84,18 +85,18 @@ pub enum Command {
     Restart,
     /// Show the service's log
     Logs {
-        /// Go on as lines come
+        /// Keep printing new lines
         #[arg(short, long)]
         follow: bool,
-        /// How many lines to begin with
+        /// The number of lines to begin with
         #[arg(short = 'n', long, default_value_t = 100, value_name = "N")]
         lines: u32,
     },
-    /// Look at everything that can be wrong, and say what to do
+    /// Check the installation, the machine and the projects, and print a remedy for each problem
     Doctor {
         /// text or json
         #[arg(long, value_enum, default_value_t)]
-        format: Format,
+        format: OutputFormat,
     },
     /// Show the daemon, its projects, their builds and verdicts
     Status {
@@ -104,38 +105,38 @@ pub enum Command {
         path: Option<PathBuf>,
         /// text or json
         #[arg(long, value_enum, default_value_t)]
-        format: Format,
+        format: OutputFormat,
     },
-    /// Say for each test target why it would be answered from cache or run
+    /// Explain for each test target why it is cached or why it runs
     Explain(Box<ExplainArgs>),
-    /// Build the tests now, whatever the state
+    /// Build the tests now, even if they are up to date
     Rebuild {
         /// The project; by default the workspace around the current folder
         #[arg(value_hint = ValueHint::DirPath)]
         path: Option<PathBuf>,
     },
-    /// Do nothing in the background, for a while or until `resume`; questions are still answered
+    /// Suspend background work, for a while or until `resume`; `test` still answers
     Pause {
-        /// How long: `30m`, `1h 30m`; until `resume` without it
+        /// How long: `30m`, `1h 30m`; by default until `resume`
         #[arg(value_name = "DURATION")]
         duration: Vec<String>,
         /// Only this project
         #[arg(long, value_name = "PATH", value_hint = ValueHint::DirPath)]
         project: Option<PathBuf>,
     },
-    /// End a pause: that of one project, or every one
+    /// End the pause of one project, or every pause
     Resume {
         /// Only this project
         #[arg(long, value_name = "PATH", value_hint = ValueHint::DirPath)]
         project: Option<PathBuf>,
     },
-    /// Put a workspace into the config
+    /// Add a workspace to the config
     Add {
         /// The workspace; by default the one around the current folder
         #[arg(value_hint = ValueHint::DirPath)]
         path: Option<PathBuf>,
     },
-    /// Take a workspace out of the config
+    /// Remove a workspace from the config
     Remove {
         /// The workspace; by default the one around the current folder
         #[arg(value_hint = ValueHint::DirPath)]
@@ -145,21 +146,21 @@ pub enum Command {
     List {
         /// text or json
         #[arg(long, value_enum, default_value_t)]
-        format: Format,
+        format: OutputFormat,
     },
-    /// Check, locate or show the config
+    /// Check, locate, show or edit the config
     Config {
-        /// What about the config
+        /// The action
         #[command(subcommand)]
         what: ConfigCommand,
     },
-    /// Look at the records, or remove them
+    /// Show or remove records
     Cache {
-        /// What about the records
+        /// The action
         #[command(subcommand)]
         what: CacheCommand,
     },
-    /// Answer for a test program from its record, or run it (cargo's `runner`; see `config cargo`)
+    /// Answer for a test program from its record, or run it (as cargo's `runner`; see `config cargo`)
     Exec {
         /// The program
         program: PathBuf,
@@ -167,7 +168,7 @@ pub enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
         args: Vec<OsString>,
     },
-    /// Run the daemon in the foreground (what the service runs)
+    /// Run the daemon in the foreground, as the service does
     Daemon {
         /// The form of log lines on standard error
         #[arg(long, value_enum, default_value_t = LogFormat::Auto)]
@@ -200,11 +201,11 @@ pub enum LogFormat {
 /// `config …`
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
-    /// Read the config and say what is wrong with it
+    /// Print every error of the config
     Check,
-    /// Print where the config file is
+    /// Print the path of the config file
     Path,
-    /// Print the config as it is in force, defaults included
+    /// Print the config in force, including defaults
     Show,
     /// Print the JSON schema of the config
     Schema,
@@ -219,7 +220,7 @@ pub enum CacheCommand {
     Stats {
         /// text or json
         #[arg(long, value_enum, default_value_t)]
-        format: Format,
+        format: OutputFormat,
     },
     /// Remove all records, or those of one project
     Clear {
@@ -227,15 +228,15 @@ pub enum CacheCommand {
         #[arg(long, value_name = "PATH", value_hint = ValueHint::DirPath)]
         project: Option<PathBuf>,
     },
-    /// Remove what is out of date, too much or damaged
+    /// Remove records that are expired, damaged or over the size limit
     Gc {
-        /// Only say what would be removed
+        /// Only print what would be removed
         #[arg(long)]
         dry_run: bool,
-        /// Also what our builds have left in target directories that no cargo would find fresh
+        /// Also remove build artifacts that the service made and cargo no longer uses
         #[arg(long)]
         target: bool,
-        /// Of target directories, only those of this project
+        /// Only the target directories of this project
         #[arg(long, value_name = "PATH", requires = "target")]
         project: Option<PathBuf>,
     },
@@ -251,10 +252,7 @@ pub struct ExplainArgs {
     pub project: Option<PathBuf>,
     /// text or json
     #[arg(long, value_enum, default_value_t)]
-    pub format: Format,
-    /// Work without the daemon
-    #[arg(long)]
-    pub no_daemon: bool,
+    pub format: OutputFormat,
 }
 
 /// `test …`
@@ -265,20 +263,20 @@ pub struct TestArgs {
     pub project: Option<PathBuf>,
     /// text or json
     #[arg(long, value_enum, default_value_t)]
-    pub format: Format,
-    /// Look at no record: run everything (the result is still recorded)
+    pub format: OutputFormat,
+    /// Use no record and run everything; the results are recorded
     #[arg(long)]
     pub no_cache: bool,
-    /// Run what is cached too, and compare: a difference is an error of its own
+    /// Run cached targets too and compare; a difference has its own exit status
     #[arg(long)]
     pub verify: bool,
     /// Work without the daemon
     #[arg(long)]
     pub no_daemon: bool,
-    /// Print no progress and no summary of what passed
+    /// Print no progress, and a summary only of failures
     #[arg(short, long)]
     pub quiet: bool,
-    /// What cargo calls the selection
+    /// The selection, as cargo names it
     #[command(flatten)]
     pub selection: SelectionArgs,
     /// Arguments for the test binaries (`-- --ignored`, `-- --nocapture`, …)
@@ -286,9 +284,9 @@ pub struct TestArgs {
     pub harness: Vec<OsString>,
 }
 
-/// Everything with which `cargo test` selects packages, targets, features and profiles. What is
-/// typed here means what it means to cargo; with none of it, the project's own selection
-/// (`--workspace` by default) is asked.
+/// The options with which `cargo test` selects packages, targets, features and profiles. Each means
+/// the same here. Without any of them, the project's own selection applies (`--workspace` by
+/// default).
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Selection (as for cargo test)")]
 pub struct SelectionArgs {
@@ -384,12 +382,39 @@ pub struct SelectionArgs {
     /// Compile, but run nothing
     #[arg(long)]
     pub no_run: bool,
-    /// Accepted for cargo's sake: every target gets its verdict anyway
+    /// Accepted for compatibility: every target gets its verdict anyway
     #[arg(long)]
     pub no_fail_fast: bool,
+    /// Not supported: shows cargo's commands
+    #[arg(short, long, action = clap::ArgAction::Count, hide = true)]
+    pub verbose: u8,
+    /// Not supported: cargo's report of compile times
+    #[arg(long, num_args = 0..=1, require_equals = true, hide = true, value_name = "FORMATS")]
+    pub timings: Option<Option<OsString>>,
+    /// Not supported: the form of compiler messages
+    #[arg(long, hide = true, value_name = "FORMAT")]
+    pub message_format: Vec<OsString>,
 }
 
 impl SelectionArgs {
+    /// The option of cargo that `test` does not take, and the command that has it.
+    #[must_use]
+    pub fn unsupported(&self) -> Option<(&'static str, &'static str)> {
+        if self.verbose > 0 {
+            Some(("--verbose", "`cargo test --no-run --verbose` shows cargo's commands"))
+        } else if self.timings.is_some() {
+            Some(("--timings", "`cargo test --no-run --timings` writes that report"))
+        } else if !self.message_format.is_empty() {
+            Some((
+                "--message-format",
+                "use `--format json` for verdicts, or `cargo test --no-run --message-format …` for \
+                 compiler messages",
+            ))
+        } else {
+            None
+        }
+    }
+
     /// The arguments as cargo takes them, in one fixed order; `None` where nothing was selected.
     #[must_use]
     pub fn to_cargo(&self) -> Option<Vec<OsString>> {
@@ -448,7 +473,7 @@ mod tests {
     fn selection(words: &[&str]) -> Option<Vec<OsString>> {
         let all = ["knhk-test-cache", "test"].iter().chain(words);
         match Cli::try_parse_from(all).unwrap().command {
-            Command::Test(args) => args.selection.to_cargo(),
+            CliCommand::Test(args) => args.selection.to_cargo(),
             other => panic!("{other:?}"),
         }
     }
@@ -476,10 +501,27 @@ mod tests {
     fn a_duration_of_several_words_does_not_swallow_the_options() {
         let words = ["knhk-test-cache", "pause", "1h", "30m", "--project", "p"];
         match Cli::try_parse_from(words).unwrap().command {
-            Command::Pause { duration, project } => {
+            CliCommand::Pause { duration, project } => {
                 assert_eq!((duration.join(" "), project), ("1h 30m".into(), Some("p".into())));
             }
             other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn options_that_only_cargo_has_are_named_with_the_command_that_has_them() {
+        for (words, option) in [
+            (&["-v"][..], "--verbose"),
+            (&["-vv", "-p", "a"], "--verbose"),
+            (&["--timings"], "--timings"),
+            (&["--timings=html"], "--timings"),
+            (&["--message-format", "json"], "--message-format"),
+        ] {
+            let all = ["knhk-test-cache", "test"].iter().chain(words);
+            let CliCommand::Test(args) = Cli::try_parse_from(all).unwrap().command else {
+                panic!("{words:?}");
+            };
+            assert_eq!(args.selection.unsupported().unwrap().0, option, "{words:?}");
         }
     }
 

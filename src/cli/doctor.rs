@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::args::Format;
+use super::args::OutputFormat;
 use super::context::Context;
 use super::exit::{Exit, Stop};
 use super::lifecycle::service;
@@ -15,7 +15,7 @@ use crate::service::{self, Check, CheckStatus, Needs};
 use crate::verdict::{Facts, LocalTree, ProjectFiles, ProjectTree as _, Question};
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct CheckLine<'a> {
     name: &'a str,
     status: &'static str,
     what: &'a str,
@@ -23,7 +23,7 @@ struct Line<'a> {
 }
 
 /// Looks, says, and fails if anything is wrong.
-pub(super) fn doctor(context: &Context, format: Format) -> Result<(), Stop> {
+pub(super) fn doctor(context: &Context, format: OutputFormat) -> Result<(), Stop> {
     let mut checks = vec![config(context)];
     checks.extend(service::doctor(&service(context), &needs(context)));
     let asked = ask(context);
@@ -62,15 +62,19 @@ pub(super) fn doctor(context: &Context, format: Format) -> Result<(), Stop> {
     if wrong > 0 { Err(Stop::silent(Exit::Unwell)) } else { Ok(()) }
 }
 
-fn show(check: &Check, format: Format) -> Result<(), Stop> {
+fn show(check: &Check, format: OutputFormat) -> Result<(), Stop> {
     let (style, status) = match check.status {
         CheckStatus::Ok => (GOOD, "ok"),
         CheckStatus::Warn => (WARN, "warn"),
         CheckStatus::Fail => (ERROR, "fail"),
     };
-    if format == Format::Json {
-        let line =
-            Line { name: check.name, status, what: &check.what, remedy: check.remedy.as_deref() };
+    if format == OutputFormat::Json {
+        let line = CheckLine {
+            name: check.name,
+            status,
+            what: &check.what,
+            remedy: check.remedy.as_deref(),
+        };
         println!("{}", serde_json::to_string(&line).map_err(std::io::Error::from)?);
         return Ok(());
     }
@@ -95,9 +99,9 @@ fn config(context: &Context) -> Check {
 }
 
 /// What came of asking the daemon; `None` if there is none.
-type Asked = Result<Option<StatusReport>, ClientError>;
+type DaemonAnswer = Result<Option<StatusReport>, ClientError>;
 
-fn daemon(asked: &Asked) -> Check {
+fn daemon(asked: &DaemonAnswer) -> Check {
     let (status, what, remedy) = match asked {
         Ok(Some(report)) => (CheckStatus::Ok, format!("answers, version {}", report.version), None),
         Ok(None) => (

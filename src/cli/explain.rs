@@ -1,8 +1,8 @@
-//! `explain`: why each target would be answered from cache or run.
+//! `explain`: why each test target is cached or runs.
 
 use serde::Serialize;
 
-use super::args::{ExplainArgs, Format};
+use super::args::{ExplainArgs, OutputFormat};
 use super::context::Context;
 use super::exit::{Exit, Stop};
 use super::render::{GOOD, NOTE, WARN, ago, label, plural};
@@ -14,7 +14,7 @@ use crate::verdict::{
 };
 
 #[derive(Serialize)]
-struct TargetLine<'a> {
+struct ExplainedTarget<'a> {
     r#type: &'static str,
     package: &'a str,
     target: &'a str,
@@ -26,12 +26,12 @@ struct TargetLine<'a> {
     inputs: usize,
     changed: &'a [String],
     advice: &'a [String],
-    calls: Option<CallsLine<'a>>,
+    calls: Option<ExplainedCalls<'a>>,
 }
 
-/// Calls by plain `cargo test`.
+/// Runs by plain `cargo test`, through `exec`.
 #[derive(Serialize)]
-struct CallsLine<'a> {
+struct ExplainedCalls<'a> {
     kept: usize,
     answering: usize,
     why_not: Option<&'a str>,
@@ -39,7 +39,7 @@ struct CallsLine<'a> {
 }
 
 #[derive(Serialize)]
-struct ProjectLine<'a> {
+struct ExplainedProject<'a> {
     r#type: &'static str,
     source: Source,
     reason: &'a str,
@@ -49,7 +49,7 @@ struct ProjectLine<'a> {
     settings: &'a [String],
 }
 
-/// Explains, from the tree as it is on disk.
+/// Explains from the tree on disk and the records; it asks no daemon.
 pub(super) fn explain(context: &Context, args: &ExplainArgs) -> Result<(), Stop> {
     let root = context.workspace(args.project.as_deref())?;
     let settings = context.config()?.config.settings_for(&root).clone();
@@ -83,11 +83,11 @@ fn show(explanation: &Explanation, facts: &Facts, args: &ExplainArgs) -> Result<
         return Err(Stop::new(Exit::Failure, format!("no test target matches `{part}`")));
     }
     let recorded = explanation.last.as_ref().map(|record| record.created);
-    if args.format == Format::Json {
+    if args.format == OutputFormat::Json {
         for target in &targets {
             println!(
                 "{}",
-                json(&TargetLine {
+                json(&ExplainedTarget {
                     r#type: "target",
                     package: &target.id.package,
                     target: &target.id.target,
@@ -99,7 +99,7 @@ fn show(explanation: &Explanation, facts: &Facts, args: &ExplainArgs) -> Result<
                     inputs: target.inputs,
                     changed: &target.changed,
                     advice: &target.advice,
-                    calls: target.calls.as_ref().map(|calls| CallsLine {
+                    calls: target.calls.as_ref().map(|calls| ExplainedCalls {
                         kept: calls.kept,
                         answering: calls.answering,
                         why_not: calls.why_not.as_deref(),
@@ -110,7 +110,7 @@ fn show(explanation: &Explanation, facts: &Facts, args: &ExplainArgs) -> Result<
         }
         println!(
             "{}",
-            json(&ProjectLine {
+            json(&ExplainedProject {
                 r#type: "project",
                 source,
                 reason: &explanation.reason,

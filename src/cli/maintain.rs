@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::args::{CacheCommand, ConfigCommand, Format};
+use super::args::{CacheCommand, ConfigCommand, OutputFormat};
 use super::context::Context;
 use super::exit::{Exit, Stop};
 use super::render::{ERROR, GOOD, WARN, bytes, label, plural};
-use super::targets::{self, TargetLine};
+use super::targets::{self, TargetDirLine};
 use crate::cache::{Cache, GcOptions, Limits, SweepError, SweepReport};
 use crate::config;
 use crate::model::{OsText, Timestamp};
@@ -67,12 +67,12 @@ struct StatsLine {
     manifest_bytes: u64,
     programs: u64,
     program_bytes: u64,
-    projects: Vec<ProjectLine>,
-    targets: Vec<TargetLine>,
+    projects: Vec<ProjectStatsLine>,
+    targets: Vec<TargetDirLine>,
 }
 
 #[derive(Serialize)]
-struct ProjectLine {
+struct ProjectStatsLine {
     path: Option<OsText>,
     entries: u64,
     calls: u64,
@@ -93,11 +93,11 @@ pub(super) fn cache(context: &Context, what: CacheCommand) -> Result<(), Stop> {
     }
 }
 
-fn stats(context: &Context, cache: &Cache, format: Format) -> Result<(), Stop> {
+fn stats(context: &Context, cache: &Cache, format: OutputFormat) -> Result<(), Stop> {
     let stats = cache.stats().map_err(swept)?;
     let targets = targets::lines(context);
-    if format == Format::Json {
-        let projects = stats.projects.iter().map(|project| ProjectLine {
+    if format == OutputFormat::Json {
+        let projects = stats.projects.iter().map(|project| ProjectStatsLine {
             path: project.path.as_ref().map(OsText::from),
             entries: project.entries,
             calls: project.calls,

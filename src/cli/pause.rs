@@ -13,7 +13,7 @@ use crate::model::Timestamp;
 use crate::protocol::Call;
 
 /// The longest pause that is not one until `resume`: ten years, as for all durations.
-const LONGEST: Duration = Duration::from_secs(3_650 * 86_400);
+const MAX_PAUSE: Duration = Duration::from_secs(3_650 * 86_400);
 
 /// Pauses background work of one project or of all, for a while or until `resume`.
 pub(super) fn pause(
@@ -70,7 +70,7 @@ fn length(words: &[String]) -> Result<Option<Duration>, String> {
     if length.is_zero() {
         return Err(format!("`{text}` is no time at all; {allowed}"));
     }
-    if length > LONGEST {
+    if length > MAX_PAUSE {
         return Err(format!("`{text}` is too long; without a duration it lasts until `resume`"));
     }
     Ok(Some(length))

@@ -4,12 +4,12 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::args::Format;
+use super::args::OutputFormat;
 use super::context::Context;
 use super::exit::{Exit, Stop};
 use super::render::{GOOD, NOTE, WARN, label};
 use super::targets;
-use crate::config::edit::{self, Added, EditError};
+use crate::config::edit::{self, AddedProject, EditError};
 use crate::model::os_text;
 
 /// Puts a workspace into the config.
@@ -17,13 +17,13 @@ pub(super) fn add(context: &Context, path: Option<&Path>) -> Result<(), Stop> {
     let root = context.workspace(path)?;
     let config = context.paths.config_file.display();
     match edit::add(&context.paths, &context.environment, &root).map_err(refused)? {
-        Added::New { path, created } => {
+        AddedProject::New { path, created } => {
             if created {
                 anstream::eprintln!("{}", label(GOOD, "Created", &config));
             }
-            anstream::eprintln!("{}", label(GOOD, "Added", path.display()));
+            anstream::eprintln!("{}", label(GOOD, "AddedProject", path.display()));
         }
-        Added::AlreadyThere { path, line } => {
+        AddedProject::AlreadyThere { path, line } => {
             let text = format!("{} is in {config}, line {line}, already", path.display());
             anstream::eprintln!("{}", label(NOTE, "Unchanged", text));
         }
@@ -44,7 +44,7 @@ pub(super) fn remove(context: &Context, path: Option<&Path>) -> Result<(), Stop>
 }
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct ListLine<'a> {
     #[serde(with = "os_text")]
     path: &'a Path,
     written: &'a str,
@@ -53,17 +53,17 @@ struct Line<'a> {
 }
 
 /// Lists the workspaces of the config.
-pub(super) fn list(context: &Context, format: Format) -> Result<(), Stop> {
+pub(super) fn list(context: &Context, format: OutputFormat) -> Result<(), Stop> {
     let listed = edit::list(&context.paths, &context.environment).map_err(refused)?;
     for entry in &listed {
         let problem = entry.problem.as_ref().map(crate::config::ConfigError::one_line);
         match format {
-            Format::Json => {
+            OutputFormat::Json => {
                 let (path, written) = (entry.path.as_path(), entry.written.as_str());
-                let line = Line { path, written, line: entry.line, problem };
+                let line = ListLine { path, written, line: entry.line, problem };
                 println!("{}", serde_json::to_string(&line).map_err(std::io::Error::from)?);
             }
-            Format::Text => {
+            OutputFormat::Text => {
                 println!("{}", entry.path.display());
                 if let Some(problem) = problem {
                     anstream::eprintln!("{}", label(WARN, "Warning", problem));
@@ -71,7 +71,7 @@ pub(super) fn list(context: &Context, format: Format) -> Result<(), Stop> {
             }
         }
     }
-    if listed.is_empty() && format == Format::Text {
+    if listed.is_empty() && format == OutputFormat::Text {
         let text = "no projects; `knhk-test-cache add` adds the workspace you stand in";
         anstream::eprintln!("{}", label(NOTE, "Empty", text));
     }

@@ -15,7 +15,7 @@ use crate::protocol::VERSION;
 use crate::service::{Notifier, activated_listener, log_file, started_by_launchd};
 
 /// How long threads may take that are still reading when the daemon has ended.
-const FAREWELL: Duration = Duration::from_secs(1);
+const SHUTDOWN_WAIT: Duration = Duration::from_secs(1);
 
 /// Runs the daemon until it is told to stop.
 pub(super) fn daemon(context: &Context, format: LogFormat) -> Result<(), Stop> {
@@ -45,7 +45,7 @@ pub(super) fn daemon(context: &Context, format: LogFormat) -> Result<(), Stop> {
         info!(version = VERSION, "starting");
         let result = daemon.run(stop, reloads, tell).await;
         // The last word to the supervisor should be out before we are gone.
-        let _ = tokio::time::timeout(FAREWELL, notified).await;
+        let _ = tokio::time::timeout(SHUTDOWN_WAIT, notified).await;
         result.map_err(|error| {
             let exit = match &error {
                 StartError::Endpoint(EndpointError::Held { .. }) => Exit::AlreadyRunning,
@@ -56,7 +56,7 @@ pub(super) fn daemon(context: &Context, format: LogFormat) -> Result<(), Stop> {
         })
     });
     // A thread that reads a dead disk must not keep us; its children die with it.
-    runtime.shutdown_timeout(FAREWELL);
+    runtime.shutdown_timeout(SHUTDOWN_WAIT);
     result
 }
 

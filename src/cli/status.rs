@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::args::Format;
+use super::args::OutputFormat;
 use super::context::Context;
 use super::exit::{Exit, Stop};
 use super::progress::Progress;
@@ -16,7 +16,11 @@ use crate::protocol::{
 };
 
 /// Shows the state, of the daemon or of what is on disk without one.
-pub(super) fn status(context: &Context, path: Option<&Path>, format: Format) -> Result<(), Stop> {
+pub(super) fn status(
+    context: &Context,
+    path: Option<&Path>,
+    format: OutputFormat,
+) -> Result<(), Stop> {
     let mut trouble = None;
     let report = match ask(context) {
         Ok(report) => report,
@@ -42,10 +46,10 @@ pub(super) fn status(context: &Context, path: Option<&Path>, format: Format) -> 
         anstream::eprintln!("{}", label(super::render::WARN, "Daemon", trouble));
     }
     match format {
-        Format::Json => {
+        OutputFormat::Json => {
             println!("{}", serde_json::to_string(&report).map_err(std::io::Error::from)?);
         }
-        Format::Text => {
+        OutputFormat::Text => {
             for line in status_lines(&report, Timestamp::now()) {
                 anstream::println!("{line}");
             }

@@ -15,7 +15,7 @@ use crate::verdict::{LEDGERS, Question};
 
 /// One in `cache stats --format json`.
 #[derive(Serialize)]
-pub(super) struct TargetLine {
+pub(super) struct TargetDirLine {
     path: OsText,
     project: Option<OsText>,
     bytes: u64,
@@ -27,8 +27,8 @@ pub(super) fn all(context: &Context) -> Vec<OwnTargetDir> {
 }
 
 /// Their sizes, which takes a look at every file.
-pub(super) fn lines(context: &Context) -> Vec<TargetLine> {
-    let line = |own: OwnTargetDir| TargetLine {
+pub(super) fn lines(context: &Context) -> Vec<TargetDirLine> {
+    let line = |own: OwnTargetDir| TargetDirLine {
         path: OsText::from(&own.path),
         project: own.project.as_ref().map(OsText::from),
         bytes: own.bytes(),
@@ -36,7 +36,7 @@ pub(super) fn lines(context: &Context) -> Vec<TargetLine> {
     all(context).into_iter().map(line).collect()
 }
 
-impl TargetLine {
+impl TargetDirLine {
     /// For people.
     pub(super) fn text(&self) -> String {
         let of = self.project.as_ref().map_or("nobody".into(), |path| path.0.to_string_lossy());

@@ -1,4 +1,7 @@
-//! `test`: the question. The daemon first, because it may know; then the whole way ourselves.
+//! `test`: answers whether the tests are green. The daemon is asked first; if it has no answer, this
+//! process builds and runs the tests itself.
+//!
+//! Tests run here have neither a terminal nor standard input, as under cargo-nextest.
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -6,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::args::{Format, TestArgs};
+use super::args::{OutputFormat, TestArgs};
 use super::context::Context;
 use super::exit::{Exit, Stop};
 use super::progress::Progress;
@@ -22,13 +25,17 @@ use crate::verdict::{
     remember,
 };
 
-/// Answers.
+/// Answers, and prints the verdict.
 pub(super) fn test(context: &Context, args: &TestArgs) -> Result<(), Stop> {
     let started = Instant::now();
+    if let Some((option, instead)) = args.selection.unsupported() {
+        let text = format!("`test` does not take cargo's `{option}`: {instead}");
+        return Err(Stop::new(Exit::Usage, text));
+    }
     let progress = Progress::new(args.quiet);
     let result = Asking { context, args, started }.ask(progress);
-    if let (Err(stop), Format::Json) = (&result, args.format) {
-        // Scripts get a last line whatever happens; an answer has printed its own.
+    if let (Err(stop), OutputFormat::Json) = (&result, args.format) {
+        // Scripts always get a last line; an answer has printed its own.
         if stop.error_line {
             let message = stop.message.lines().next().unwrap_or("stopped");
             println!("{}", summary_line(None, Some(message), None, started.elapsed()));
@@ -43,18 +50,18 @@ struct Asking<'a> {
     started: Instant,
 }
 
-/// What the daemon had to say.
-enum Heard {
+/// The daemon's reply to a question.
+enum DaemonReply {
     /// Green.
     Answer(Answer),
-    /// The asker must run; the daemon keeps watch.
+    /// This process must run the tests; the daemon watches the tree meanwhile.
     Miss {
         connection: Connection,
         miss: Miss,
-        /// It built for us: what it said of the tree is some time ago.
+        /// The daemon built first, so its snapshot may be stale.
         waited: bool,
     },
-    /// There is none that could help.
+    /// No daemon can help.
     Nothing,
 }
 
@@ -62,7 +69,7 @@ impl Asking<'_> {
     fn ask(&self, mut progress: Progress) -> Result<(), Stop> {
         let root = self.root()?;
         let mut heard = self.hear(&root, &mut progress);
-        if let Heard::Answer(answer) = &heard {
+        if let DaemonReply::Answer(answer) = &heard {
             progress.finish();
             return self.conclude(&root, answer);
         }
@@ -70,36 +77,35 @@ impl Asking<'_> {
         let cache = Cache::open(&self.context.paths.cache_dir);
         let facts = Facts::gather(&question, cache.dir())
             .map_err(|error| Stop::error(Exit::NotGreen, error))?;
-        let options = self.options(&question)?;
         let ran = match &mut heard {
-            Heard::Miss { connection, miss, waited } => {
+            DaemonReply::Miss { connection, miss, waited } => {
                 let mut tree = RemoteTree::new(connection, &root, miss.clone(), *waited);
-                self.run((&question, &facts), &mut tree, &cache, &options, &mut progress)
+                self.run(&question, &facts, &mut tree, &cache, &mut progress)
             }
             _ => {
                 let scope = ProjectFiles::new(&question, &facts)
                     .map_err(|error| Stop::error(Exit::Config, error))?;
                 let mut tree = LocalTree::new(scope, cache.dir());
-                self.run((&question, &facts), &mut tree, &cache, &options, &mut progress)
+                self.run(&question, &facts, &mut tree, &cache, &mut progress)
             }
         };
         progress.finish();
         let outcome = ran?;
         if !question.selection.is_no_run() {
             let last = remember(&cache, &question, &outcome.answer, self.started.elapsed());
-            if let Heard::Miss { connection, .. } = &mut heard {
+            if let DaemonReply::Miss { connection, .. } = &mut heard {
                 // The daemon only shows it.
                 let call = Call::Report { project: root.clone(), verdict: last };
                 let _ = connection.call(call, |_| {});
             }
         }
-        // A wrong record is our bug and outranks red tests, which are the developer's.
+        // A wrong record is a bug of this program and outranks red tests.
         let verified = self.verify(&root, &cache, &outcome);
         let answered = self.conclude(&root, &outcome.answer);
         verified.and(answered)
     }
 
-    /// The workspace that is asked about.
+    /// The root of the workspace that is asked about.
     fn root(&self) -> Result<PathBuf, Stop> {
         let manifest = self.args.selection.manifest_path.as_ref().map(Path::new);
         let manifest = manifest.map(|path| path.parent().unwrap_or(Path::new(".")));
@@ -107,23 +113,23 @@ impl Asking<'_> {
     }
 
     /// Asks the daemon, unless told not to.
-    fn hear(&self, root: &Path, progress: &mut Progress) -> Heard {
+    fn hear(&self, root: &Path, progress: &mut Progress) -> DaemonReply {
         if self.args.no_daemon || self.args.selection.no_run {
-            return Heard::Nothing;
+            return DaemonReply::Nothing;
         }
         match self.call(root, progress) {
             Ok(heard) => heard,
             Err(error) => {
                 let text = format!("{error}; working without it");
                 progress.always(&label(WARN, "Daemon", text));
-                Heard::Nothing
+                DaemonReply::Nothing
             }
         }
     }
 
-    fn call(&self, root: &Path, progress: &mut Progress) -> Result<Heard, ClientError> {
+    fn call(&self, root: &Path, progress: &mut Progress) -> Result<DaemonReply, ClientError> {
         let Some(mut connection) = Connection::open(&self.context.paths.socket())? else {
-            return Ok(Heard::Nothing);
+            return Ok(DaemonReply::Nothing);
         };
         let ask = Ask {
             project: root.to_owned(),
@@ -136,7 +142,7 @@ impl Asking<'_> {
         };
         let reply = connection.call(Call::Ask(ask), |what| progress.waiting(what))?;
         match reply {
-            Reply::Answer(answer) => Ok(Heard::Answer(answer)),
+            Reply::Answer(answer) => Ok(DaemonReply::Answer(answer)),
             Reply::Miss(miss) => {
                 let join = Call::Join { project: root.to_owned() };
                 let mut waited = false;
@@ -144,14 +150,14 @@ impl Asking<'_> {
                     waited = true;
                     progress.waiting(what);
                 })?;
-                Ok(Heard::Miss { connection, miss, waited })
+                Ok(DaemonReply::Miss { connection, miss, waited })
             }
             Reply::Unwatched => {
                 let hint = format!("`knhk-test-cache add {}` has it watched", root.display());
                 progress.line(&label(NOTE, "Unwatched", hint));
-                Ok(Heard::Nothing)
+                Ok(DaemonReply::Nothing)
             }
-            _ => Ok(Heard::Nothing),
+            _ => Ok(DaemonReply::Nothing),
         }
     }
 
@@ -159,8 +165,8 @@ impl Asking<'_> {
         self.args.selection.to_cargo()
     }
 
-    /// Where cargo is called: where the developer stands, if they chose the selection and stand
-    /// in the project; else in its root.
+    /// The folder in which cargo is called: the current one if the developer typed a selection and
+    /// the folder lies in the project, or else the workspace root.
     fn dir(&self, root: &Path) -> PathBuf {
         let here = self.context.cwd.canonicalize().unwrap_or_else(|_| self.context.cwd.clone());
         let elsewhere = self.args.project.is_some() && !here.starts_with(root);
@@ -196,23 +202,24 @@ impl Asking<'_> {
     /// the thread that started them.
     fn run<T: ProjectTree>(
         &self,
-        (question, facts): (&Question, &Facts),
+        question: &Question,
+        facts: &Facts,
         tree: &mut T,
         cache: &Cache,
-        options: &RunOptions,
         progress: &mut Progress,
     ) -> Result<RunOutcome, Stop> {
+        let options = self.options(question)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let cancel = options.cancel.clone();
             let mut on_step = |step: verdict::Step<'_>| progress.step(&step);
             let mut answer =
-                std::pin::pin!(verdict::run(question, facts, tree, cache, options, &mut on_step,));
+                std::pin::pin!(verdict::run(question, facts, tree, cache, &options, &mut on_step));
             let ended = tokio::select! {
                 result = &mut answer => return result.map_err(stopped),
                 exit = ended_by_signal()? => exit,
             };
-            // The tree of children is ended before we say so.
+            // All children have ended before the message is printed.
             cancel.cancel();
             let _ = answer.await;
             Err(Stop::error(ended, "interrupted: nothing was recorded"))
@@ -230,7 +237,7 @@ impl Asking<'_> {
             return Ok(());
         };
         if verified.differences.is_empty() {
-            anstream::eprintln!("{}", label(NOTE, "Verified", "the run bears the record out"));
+            anstream::eprintln!("{}", label(NOTE, "Verified", "the run confirms the record"));
             return Ok(());
         }
         let word = |verdict: Option<Verdict>| {
@@ -252,10 +259,10 @@ impl Asking<'_> {
         Err(Stop::new(Exit::VerifyDiffers, text))
     }
 
-    /// Says the answer.
+    /// Prints the answer.
     fn conclude(&self, root: &Path, answer: &Answer) -> Result<(), Stop> {
         let elapsed: Duration = self.started.elapsed();
-        if self.args.format == Format::Json {
+        if self.args.format == OutputFormat::Json {
             for target in &answer.targets {
                 println!("{}", target_line(target));
             }
@@ -274,7 +281,7 @@ impl Asking<'_> {
         if green { Ok(()) } else { Err(Stop::silent(Exit::NotGreen)) }
     }
 
-    /// What was asked, for the last line.
+    /// The name of the selection, for the last line.
     fn scope(&self, root: &Path) -> String {
         let name = root.file_name().unwrap_or(root.as_os_str()).to_string_lossy().into_owned();
         match self.cargo() {
@@ -301,7 +308,7 @@ fn ended_by_signal() -> std::io::Result<impl Future<Output = Exit>> {
     })
 }
 
-/// Why there is no answer, with the compiler's words where they are the reason.
+/// The error of a question without an answer; prints the compiler's errors if the build failed.
 fn stopped(error: RunError) -> Stop {
     match error {
         RunError::Build(error) => {

@@ -71,7 +71,7 @@ fn listed_text(listed: &[PathBuf]) -> String {
 
 /// What [`add`] found and did.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Added {
+pub enum AddedProject {
     /// The project is in the config from now on.
     New {
         /// The project as the config resolves it.
@@ -90,7 +90,7 @@ pub enum Added {
 
 /// What [`remove`] did.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Removed {
+pub struct RemovedProject {
     /// The project as the config resolved it.
     pub path: PathBuf,
     /// How many entries went: more than one if the file listed it repeatedly.
@@ -99,7 +99,7 @@ pub struct Removed {
 
 /// A project of the config, for a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listed {
+pub struct ListedProject {
     /// The project as the config resolves it.
     pub path: PathBuf,
     /// The path as the file has it.
@@ -111,13 +111,17 @@ pub struct Listed {
 }
 
 /// How often an edit starts anew because someone else was faster.
-const ATTEMPTS: usize = 20;
+const EDIT_ATTEMPTS: usize = 20;
 
 /// Adds a project to the user's config, and makes the file if there is none.
 ///
 /// # Errors
 /// If the path is not an existing folder's absolute path, or the file cannot be changed.
-pub fn add(paths: &Paths, environment: &Environment, path: &Path) -> Result<Added, EditError> {
+pub fn add(
+    paths: &Paths,
+    environment: &Environment,
+    path: &Path,
+) -> Result<AddedProject, EditError> {
     if !path.is_absolute() {
         return Err(EditError::Relative(path.to_owned()));
     }
@@ -132,7 +136,7 @@ pub fn add(paths: &Paths, environment: &Environment, path: &Path) -> Result<Adde
         let before = good(read(&text, paths, environment))?;
         if let Some(entry) = before.entries.iter().find(|entry| entry.path == real) {
             let line = splice::line_of(&text, entry.header.start);
-            return Ok(Change::Nothing(Added::AlreadyThere { path: real.clone(), line }));
+            return Ok(Change::Nothing(AddedProject::AlreadyThere { path: real.clone(), line }));
         }
         not_inline(paths, &text, splice::inline(&text))?;
         let new = splice::append(&text, &written);
@@ -144,7 +148,7 @@ pub fn add(paths: &Paths, environment: &Environment, path: &Path) -> Result<Adde
             return Err(problem.into());
         }
         let created = old.is_none();
-        Ok(Change::To(new, Added::New { path: real.clone(), created }))
+        Ok(Change::To(new, AddedProject::New { path: real.clone(), created }))
     })
 }
 
@@ -152,7 +156,11 @@ pub fn add(paths: &Paths, environment: &Environment, path: &Path) -> Result<Adde
 ///
 /// # Errors
 /// If it is not there, or the file cannot be changed.
-pub fn remove(paths: &Paths, environment: &Environment, path: &Path) -> Result<Removed, EditError> {
+pub fn remove(
+    paths: &Paths,
+    environment: &Environment,
+    path: &Path,
+) -> Result<RemovedProject, EditError> {
     if !path.is_absolute() {
         return Err(EditError::Relative(path.to_owned()));
     }
@@ -178,7 +186,7 @@ pub fn remove(paths: &Paths, environment: &Environment, path: &Path) -> Result<R
         if !after.only_duplicates {
             good(after)?;
         }
-        Ok(Change::To(new, Removed { path: real.clone(), entries: gone.len() }))
+        Ok(Change::To(new, RemovedProject { path: real.clone(), entries: gone.len() }))
     })
 }
 
@@ -186,10 +194,10 @@ pub fn remove(paths: &Paths, environment: &Environment, path: &Path) -> Result<R
 ///
 /// # Errors
 /// The first error of the file.
-pub fn list(paths: &Paths, environment: &Environment) -> Result<Vec<Listed>, EditError> {
+pub fn list(paths: &Paths, environment: &Environment) -> Result<Vec<ListedProject>, EditError> {
     let text = source::read(&paths.config_file)?.unwrap_or_default();
     let Meaning { config, entries, problems, .. } = good(read(&text, paths, environment))?;
-    let listed = config.projects.into_iter().zip(entries).map(|(project, entry)| Listed {
+    let listed = config.projects.into_iter().zip(entries).map(|(project, entry)| ListedProject {
         problem: problems.iter().find(|p| p.project() == Some(&project.path)).cloned(),
         line: splice::line_of(&text, entry.header.start),
         path: project.path,
@@ -209,12 +217,12 @@ fn edit<T>(
     paths: &Paths,
     change: impl Fn(Option<&str>) -> Result<Change<T>, EditError>,
 ) -> Result<T, EditError> {
-    for _ in 0..ATTEMPTS {
+    for _ in 0..EDIT_ATTEMPTS {
         // Before anything is made: an edit that fails leaves not even a folder.
         if let Change::Nothing(outcome) = change(source::read(&paths.config_file)?.as_deref())? {
             return Ok(outcome);
         }
-        let target = replace::Target::lock(&paths.config_file)?;
+        let target = replace::EditedFile::lock(&paths.config_file)?;
         let old = source::read(&paths.config_file)?;
         match change(old.as_deref())? {
             Change::Nothing(outcome) => return Ok(outcome),

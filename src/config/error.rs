@@ -113,13 +113,13 @@ impl From<Fault> for Detail {
 
 /// A fault in some text, before its file is known.
 #[derive(Clone, Debug)]
-pub(super) struct Found {
+pub(super) struct SpannedFault {
     /// The bytes that it is about.
     pub(super) span: Range<usize>,
     detail: Box<Detail>,
 }
 
-impl Found {
+impl SpannedFault {
     pub(super) fn new(span: Range<usize>, fault: Fault) -> Self {
         Self { span, detail: Box::new(fault.into()) }
     }

@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use super::error::Fault;
 
 /// As many symbolic links on one path as Linux follows.
-const LINKS: usize = 40;
+const MAX_LINKS: usize = 40;
 
 /// The folder's one name, without symbolic links, and what is wrong with it.
 ///
@@ -43,7 +43,7 @@ fn follow(path: &Path) -> PathBuf {
             continue;
         }
         real.push(word);
-        if links < LINKS
+        if links < MAX_LINKS
             && let Ok(target) = fs::read_link(&real)
         {
             links += 1;

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue, Deserializer};
 
-use super::error::{ConfigError, Fault, Found, did_you_mean};
+use super::error::{ConfigError, Fault, SpannedFault, did_you_mean};
 use super::place::resolve;
 use super::values::{self, no_nul};
 use super::{Config, DEFAULT, Project, Settings, TargetDir};
@@ -58,10 +58,10 @@ fn shipped(name: &str) -> &'static DeTable<'static> {
 
 /// Reads the text of `paths.config_file`.
 pub(super) fn read(text: &str, paths: &Paths, environment: &Environment) -> Meaning {
-    let mut reader = Reader { paths, environment, found: Vec::new() };
+    let mut reader = ConfigReader { paths, environment, found: Vec::new() };
     let root = DeTable::parse(text).map(Spanned::into_inner).unwrap_or_else(|error| {
         let span = error.span().unwrap_or(0..0);
-        reader.found.push(Found::new(span, Fault::Syntax(error.message().to_owned())));
+        reader.found.push(SpannedFault::new(span, Fault::Syntax(error.message().to_owned())));
         DeTable::new()
     });
     let (cache, _) = reader.table("cache", &root);
@@ -90,12 +90,12 @@ pub(super) fn read(text: &str, paths: &Paths, environment: &Environment) -> Mean
         let line = text[..written.span().start].matches('\n').count() + 1;
         if let Some(first) = lines.get(&path) {
             let fault = Fault::Duplicate { path: path.clone(), first: *first };
-            reader.found.push(Found::new(written.span(), fault).project(&path));
+            reader.found.push(SpannedFault::new(written.span(), fault).project(&path));
             continue;
         }
         lines.insert(path.clone(), line);
         if let Err(fault) = state {
-            let problem = Found::new(written.span(), fault).project(&path);
+            let problem = SpannedFault::new(written.span(), fault).project(&path);
             problems.push(problem.in_file(&paths.config_file, text));
         }
         config.projects.push(Project { path, written: written.into_inner(), settings });
@@ -106,7 +106,7 @@ pub(super) fn read(text: &str, paths: &Paths, environment: &Environment) -> Mean
 
     let mut found = reader.found;
     found.sort_by_key(|found| (found.span.start, found.span.end));
-    let only_duplicates = found.iter().all(Found::is_duplicate);
+    let only_duplicates = found.iter().all(SpannedFault::is_duplicate);
     let faults = found.into_iter().map(|found| found.in_file(&paths.config_file, text)).collect();
     Meaning { config, entries, faults, only_duplicates, problems }
 }
@@ -120,13 +120,13 @@ fn child<'t, 'i>(root: &'t DeTable<'i>, name: &str) -> Option<&'t DeTable<'i>> {
 }
 
 /// Reads the parts of one text and collects their faults.
-struct Reader<'a> {
+struct ConfigReader<'a> {
     paths: &'a Paths,
     environment: &'a Environment,
-    found: Vec<Found>,
+    found: Vec<SpannedFault>,
 }
 
-impl Reader<'_> {
+impl ConfigReader<'_> {
     /// Reads the table of a name, laid over the shipped one; also returns the combined table.
     fn table<'i, T: Deserialize<'i>>(
         &mut self,
@@ -167,7 +167,7 @@ impl Reader<'_> {
             one.insert(key.clone(), value.clone());
             match parse::<T>(&one) {
                 Ok(_) => drop(combined.insert(key.clone(), value.clone())),
-                Err(error) => self.found.push(Found::of_value(key.get_ref(), value, &error)),
+                Err(error) => self.found.push(SpannedFault::of_value(key.get_ref(), value, &error)),
             }
         }
         // `base` is complete, and each key that replaced one of its keys was read above.
@@ -200,7 +200,7 @@ impl Reader<'_> {
         let path = match own.remove("path") {
             Some(path) => self.path(&path),
             None => {
-                let error = Found::new(value.span(), Fault::NoPath);
+                let error = SpannedFault::new(value.span(), Fault::NoPath);
                 self.found
                     .push(error.label("needs `path = \"...\"`").allowed(values::PATH.to_owned()));
                 None
@@ -261,7 +261,7 @@ impl Reader<'_> {
         key: &str,
         allowed: &str,
         written: &Spanned<String>,
-    ) -> Result<PathBuf, Found> {
+    ) -> Result<PathBuf, SpannedFault> {
         let text = written.get_ref();
         let bad = |why| bad(written.span(), key, why, allowed);
         no_nul(text).map_err(bad)?;
@@ -284,24 +284,24 @@ fn parse<'i, T: Deserialize<'i>>(table: &DeTable<'i>) -> Result<T, toml::de::Err
 }
 
 /// The error of a value that cannot be used.
-fn bad(span: Range<usize>, key: &str, why: String, allowed: &str) -> Found {
-    Found::new(span, Fault::BadValue { key: key.to_owned(), why }).allowed(allowed)
+fn bad(span: Range<usize>, key: &str, why: String, allowed: &str) -> SpannedFault {
+    SpannedFault::new(span, Fault::BadValue { key: key.to_owned(), why }).allowed(allowed)
 }
 
 /// The error of a value of another kind.
-fn not_a(value: &Spanned<DeValue<'_>>, key: &str, kind: &'static str, write: &str) -> Found {
+fn not_a(value: &Spanned<DeValue<'_>>, key: &str, kind: &'static str, write: &str) -> SpannedFault {
     let found = value.get_ref().type_str();
     let fault = Fault::WrongType { key: key.to_owned(), expected: kind, found };
-    let error = Found::new(value.span(), fault);
+    let error = SpannedFault::new(value.span(), fault);
     if write.is_empty() { error } else { error.label(format!("write {write}")) }
 }
 
 /// The error of a key that nothing reads, with the table it belongs to or the key that was meant.
-fn unknown(key: &Spanned<DeString<'_>>, place: &str, allowed: &[&str]) -> Found {
+fn unknown(key: &Spanned<DeString<'_>>, place: &str, allowed: &[&str]) -> SpannedFault {
     let written = &**key.get_ref();
     let fault = Fault::UnknownKey { key: written.to_owned(), table: place.to_owned() };
     let names = allowed.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
-    let error = Found::new(key.span(), fault).allowed(names);
+    let error = SpannedFault::new(key.span(), fault).allowed(names);
     let home = TABLES.into_iter().find(|table| shipped(table).contains_key(written));
     match (home, written, did_you_mean(written, allowed.iter().copied())) {
         (Some("defaults"), ..) => error.label("belongs in `[defaults]` or a `[[project]]`"),

@@ -4,10 +4,10 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Read as _};
 use std::path::Path;
 
-use super::error::{ConfigError, Fault, Found};
+use super::error::{ConfigError, Fault, SpannedFault};
 
 /// Longer than any config that was written by hand, short enough to be read without a thought.
-const LIMIT: u64 = 1 << 20;
+const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
 /// The file's text; none if there is no such file.
 ///
@@ -34,9 +34,12 @@ pub(super) fn read(file: &Path) -> Result<Option<String>, ConfigError> {
         return Err(error(Fault::NotAFile("a device, pipe or socket")));
     }
     let mut bytes = Vec::new();
-    let opened = File::open(file).and_then(|file| file.take(LIMIT + 1).read_to_end(&mut bytes));
+    let opened =
+        File::open(file).and_then(|file| file.take(MAX_CONFIG_BYTES + 1).read_to_end(&mut bytes));
     match opened {
-        Ok(_) if bytes.len() as u64 > LIMIT => return Err(error(Fault::TooLong(LIMIT))),
+        Ok(_) if bytes.len() as u64 > MAX_CONFIG_BYTES => {
+            return Err(error(Fault::TooLong(MAX_CONFIG_BYTES)));
+        }
         Ok(_) => {}
         // Deleted between the look and the opening.
         Err(source) if source.kind() == ErrorKind::NotFound => return Ok(None),
@@ -46,6 +49,6 @@ pub(super) fn read(file: &Path) -> Result<Option<String>, ConfigError> {
         let valid = error.utf8_error().valid_up_to();
         let text = String::from_utf8_lossy(error.as_bytes());
         // What is valid is the same in the lossy text, so the place is too.
-        Found::new(valid..valid + 1, Fault::NotUtf8).in_file(file, &text)
+        SpannedFault::new(valid..valid + 1, Fault::NotUtf8).in_file(file, &text)
     })
 }

@@ -77,7 +77,7 @@ impl<T: Amount> Amount for Option<T> {
 }
 
 /// The units of a text such as `1h 30m`.
-pub(super) trait Unit {
+pub(super) trait Notation {
     /// How to write it, for messages.
     const NOTATION: &'static str;
     /// The texts that are read, as a regular expression.
@@ -93,7 +93,7 @@ pub(super) trait Unit {
 /// Durations in milliseconds: `1h 30m`.
 pub(super) enum Millis {}
 
-impl Unit for Millis {
+impl Notation for Millis {
     const NOTATION: &'static str =
         "written with the units d, h, m, s and ms, such as \"90s\" or \"1h 30m\"";
     const PATTERN: &'static str = units::DURATION_PATTERN;
@@ -109,7 +109,7 @@ impl Unit for Millis {
 /// Sizes in bytes: `2GiB`.
 pub(super) enum Bytes {}
 
-impl Unit for Bytes {
+impl Notation for Bytes {
     const NOTATION: &'static str = "written with a unit (B, KiB, MiB, GiB, TiB, KB, MB, GB, TB)";
     const PATTERN: &'static str = units::SIZE_PATTERN;
     const EXAMPLES: &'static [&'static str] = &["512MiB", "2GiB"];
@@ -124,7 +124,7 @@ impl Unit for Bytes {
 /// Percentages: `40%`.
 pub(super) enum Percent {}
 
-impl Unit for Percent {
+impl Notation for Percent {
     const NOTATION: &'static str = "written with its sign, such as \"40%\"";
     const PATTERN: &'static str = units::PERCENT_PATTERN;
     const EXAMPLES: &'static [&'static str] = &["40%"];
@@ -139,7 +139,7 @@ impl Unit for Percent {
 /// A text with units, whose value lies between two bounds.
 pub(super) struct Text<U, const MIN: u64, const MAX: u64>(PhantomData<U>);
 
-impl<U: Unit, const MIN: u64, const MAX: u64> Text<U, MIN, MAX> {
+impl<U: Notation, const MIN: u64, const MAX: u64> Text<U, MIN, MAX> {
     pub(super) fn deserialize<'de, D: Deserializer<'de>, V: Amount>(
         from: D,
     ) -> Result<V, D::Error> {
@@ -151,7 +151,7 @@ impl<U: Unit, const MIN: u64, const MAX: u64> Text<U, MIN, MAX> {
     }
 }
 
-impl<U: Unit, const MIN: u64, const MAX: u64> Visitor<'_> for Text<U, MIN, MAX> {
+impl<U: Notation, const MIN: u64, const MAX: u64> Visitor<'_> for Text<U, MIN, MAX> {
     type Value = u64;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -168,7 +168,7 @@ impl<U: Unit, const MIN: u64, const MAX: u64> Visitor<'_> for Text<U, MIN, MAX> 
     }
 }
 
-impl<U: Unit, const MIN: u64, const MAX: u64> JsonSchema for Text<U, MIN, MAX> {
+impl<U: Notation, const MIN: u64, const MAX: u64> JsonSchema for Text<U, MIN, MAX> {
     fn inline_schema() -> bool {
         true
     }
@@ -221,7 +221,7 @@ impl<const MIN: u64, const MAX: u64> JsonSchema for Whole<MIN, MAX> {
 }
 
 /// What the strings of a list are.
-pub(super) trait Item {
+pub(super) trait ListItem {
     /// What may stand in the list, for messages.
     const ALLOWED: &'static str;
     /// Says what is wrong with a string.
@@ -233,9 +233,9 @@ pub(super) trait Item {
 }
 
 /// The words of a command line. Their meaning is cargo's business.
-pub(super) enum Word {}
+pub(super) enum CargoWord {}
 
-impl Item for Word {
+impl ListItem for CargoWord {
     const ALLOWED: &'static str = "a list with one word an entry, such as [\"-p\", \"my-crate\"]";
     fn check(word: &str) -> Result<(), String> {
         if word.is_empty() {
@@ -246,9 +246,9 @@ impl Item for Word {
 }
 
 /// Globs of packages and test targets.
-pub(super) enum TargetName {}
+pub(super) enum TargetGlob {}
 
-impl Item for TargetName {
+impl ListItem for TargetGlob {
     const ALLOWED: &'static str = "a list of globs of packages or test targets, such as \
                                    \"my-crate\", \"*::network\" or \"my-crate (doc)\"";
     fn check(glob: &str) -> Result<(), String> {
@@ -257,9 +257,9 @@ impl Item for TargetName {
 }
 
 /// Globs of addresses.
-pub(super) enum Address {}
+pub(super) enum AddressGlob {}
 
-impl Item for Address {
+impl ListItem for AddressGlob {
     const ALLOWED: &'static str = "a list of globs of addresses, such as \"127.0.0.1:5432\", \
                                    \"*:5432\" or \"/run/postgresql/*\"";
     fn check(glob: &str) -> Result<(), String> {
@@ -272,9 +272,9 @@ const FILE_GLOBS: &str = "a list of globs relative to the workspace, such as \"f
                           \"*.md\" or \"data/{a,b}.json\"";
 
 /// Globs of files that count.
-pub(super) enum Included {}
+pub(super) enum IncludedFiles {}
 
-impl Item for Included {
+impl ListItem for IncludedFiles {
     const ALLOWED: &'static str = FILE_GLOBS;
     fn check(glob: &str) -> Result<(), String> {
         file_glob(glob).map(drop)
@@ -290,9 +290,9 @@ impl Item for Included {
 }
 
 /// Globs of files that do not count.
-pub(super) enum Excluded {}
+pub(super) enum ExcludedFiles {}
 
-impl Item for Excluded {
+impl ListItem for ExcludedFiles {
     const ALLOWED: &'static str = FILE_GLOBS;
     fn check(glob: &str) -> Result<(), String> {
         let matcher = file_glob(glob)?;
@@ -305,7 +305,7 @@ impl Item for Excluded {
         }
     }
     fn schema() -> Schema {
-        Included::schema()
+        IncludedFiles::schema()
     }
 }
 
@@ -348,7 +348,7 @@ fn file_glob(glob: &str) -> Result<globset::GlobMatcher, String> {
 /// A list of strings.
 pub(super) struct List<I>(PhantomData<I>);
 
-impl<I: Item> List<I> {
+impl<I: ListItem> List<I> {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
         from.deserialize_seq(Self(PhantomData))
     }
@@ -358,7 +358,7 @@ impl<I: Item> List<I> {
     }
 }
 
-impl<'de, I: Item> Visitor<'de> for List<I> {
+impl<'de, I: ListItem> Visitor<'de> for List<I> {
     type Value = Vec<String>;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -374,7 +374,7 @@ impl<'de, I: Item> Visitor<'de> for List<I> {
     }
 }
 
-impl<I: Item> JsonSchema for List<I> {
+impl<I: ListItem> JsonSchema for List<I> {
     fn inline_schema() -> bool {
         true
     }
@@ -389,15 +389,15 @@ impl<I: Item> JsonSchema for List<I> {
 /// One string of a list; it is checked here so that an error has the place of the string.
 struct Checked<I>(String, PhantomData<I>);
 
-impl<'de, I: Item> Deserialize<'de> for Checked<I> {
+impl<'de, I: ListItem> Deserialize<'de> for Checked<I> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_str(ItemVisitor(PhantomData::<I>))
+        from.deserialize_str(ListItemVisitor(PhantomData::<I>))
     }
 }
 
-struct ItemVisitor<I>(PhantomData<I>);
+struct ListItemVisitor<I>(PhantomData<I>);
 
-impl<I: Item> Visitor<'_> for ItemVisitor<I> {
+impl<I: ListItem> Visitor<'_> for ListItemVisitor<I> {
     type Value = Checked<I>;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {

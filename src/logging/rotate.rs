@@ -6,9 +6,9 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// Bytes after which a file is put aside.
-const LIMIT: u64 = 4 << 20;
+const MAX_LOG_BYTES: u64 = 4 << 20;
 /// How many files that were put aside are kept: `x.log.1` is the youngest.
-const KEPT: u32 = 3;
+const KEPT_LOGS: u32 = 3;
 
 /// A file that is put aside when it is full; the oldest of those goes.
 ///
@@ -27,7 +27,7 @@ impl RotatingFile {
     /// # Errors
     /// If either cannot be done.
     pub fn open(path: &Path) -> io::Result<Self> {
-        Self::with_limit(path, LIMIT)
+        Self::with_limit(path, MAX_LOG_BYTES)
     }
 
     fn with_limit(path: &Path, limit: u64) -> io::Result<Self> {
@@ -40,7 +40,7 @@ impl RotatingFile {
     }
 
     fn rotate(&mut self) -> io::Result<()> {
-        for number in (1..KEPT).rev() {
+        for number in (1..KEPT_LOGS).rev() {
             // Not there yet: nothing to move.
             let _ = std::fs::rename(self.aside(number), self.aside(number + 1));
         }

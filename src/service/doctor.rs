@@ -84,6 +84,6 @@ pub fn doctor(service: &Service, needs: &Needs) -> Vec<Check> {
 }
 
 /// The manager's answer to whether it is there.
-type Asked<'a> = Option<&'a ServiceError>;
+type QueryError<'a> = Option<&'a ServiceError>;
 /// How the service is, where that could be asked.
-type State<'a> = Option<&'a ServiceState>;
+type KnownState<'a> = Option<&'a ServiceState>;

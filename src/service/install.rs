@@ -9,7 +9,7 @@ use super::Service;
 use super::error::ServiceError;
 use super::state::ServiceState;
 use super::surroundings::Surroundings;
-use super::unit::Written;
+use super::unit::WrittenUnit;
 use crate::model::Digest;
 use crate::paths::Paths;
 
@@ -97,7 +97,7 @@ impl Fate {
         path: &Path,
         text: &str,
         force: bool,
-        read: impl Fn(&str) -> Written,
+        read: impl Fn(&str) -> WrittenUnit,
     ) -> Result<Self, ServiceError> {
         let old = match std::fs::read(path) {
             Ok(old) => old,
@@ -133,7 +133,7 @@ impl Fate {
 /// installed beside what is installed already, and there is a toolchain for it.
 pub(super) fn begin(
     options: &InstallOptions,
-    written: Option<&Written>,
+    written: Option<&WrittenUnit>,
     service: &Service,
 ) -> Result<Report, ServiceError> {
     let mut report = Report { dry_run: options.dry_run, ..Report::default() };
@@ -157,7 +157,7 @@ pub(super) fn config_action(options: &InstallOptions, paths: &Paths) -> Option<A
 /// Says in `notes` what is peculiar but no reason to stop.
 fn check_program(
     options: &InstallOptions,
-    written: Option<&Written>,
+    written: Option<&WrittenUnit>,
     notes: &mut Vec<String>,
 ) -> Result<(), ServiceError> {
     use std::os::unix::fs::PermissionsExt as _;

@@ -113,7 +113,8 @@ impl Launchd<'_> {
             undo.remember(&list)?;
             // Removes the one that is loaded, writes, and loads, which starts it (RunAtLoad).
             let context = context(options, text);
-            let said = wait::bounded("install", wait::ANSWER, move || manager().install(context))?;
+            let said =
+                wait::bounded("install", wait::ANSWER_WAIT, move || manager().install(context))?;
             said.map_err(|source| match source.kind() {
                 std::io::ErrorKind::Other => refused("launchctl load", &source.to_string()),
                 _ => ServiceError::Write { path: list.clone(), source },
@@ -138,7 +139,7 @@ impl Launchd<'_> {
             }
             let was = list.exists();
             let label = label();
-            let said = wait::bounded("uninstall", wait::ANSWER, move || {
+            let said = wait::bounded("uninstall", wait::ANSWER_WAIT, move || {
                 manager().uninstall(ServiceUninstallCtx { label })
             })?;
             said.map_err(|error| refused("launchctl remove", &error.to_string()))?;
@@ -148,7 +149,7 @@ impl Launchd<'_> {
             }
             install::remove_file(&list, &mut report)?;
             let gone = |state: &ServiceState| state.pid.is_none();
-            wait::until("stop", wait::STOP, || self.query(), gone)?;
+            wait::until("stop", wait::STOP_WAIT, || self.query(), gone)?;
         }
         let logs = log_file(&self.service.paths);
         if let Some(folder) = logs.parent().filter(|folder| folder.exists()) {
@@ -165,11 +166,11 @@ impl Launchd<'_> {
             return Ok(state);
         }
         if state.detail.is_empty() {
-            // Written but not loaded.
+            // WrittenUnit but not loaded.
             self.launchctl(&["load", &self.list().to_string_lossy()])?;
         } else {
             let context = ServiceStartCtx { label: label() };
-            let said = wait::bounded("start", wait::START, move || manager().start(context))?;
+            let said = wait::bounded("start", wait::START_WAIT, move || manager().start(context))?;
             said.map_err(|error| refused("launchctl start", &error.to_string()))?;
         }
         self.ready()
@@ -184,9 +185,9 @@ impl Launchd<'_> {
             return Ok(state);
         }
         let context = ServiceStopCtx { label: label() };
-        let said = wait::bounded("stop", wait::STOP, move || manager().stop(context))?;
+        let said = wait::bounded("stop", wait::STOP_WAIT, move || manager().stop(context))?;
         said.map_err(|error| refused("launchctl stop", &error.to_string()))?;
-        wait::until("stop", wait::STOP, || self.query(), |state| state.pid.is_none())
+        wait::until("stop", wait::STOP_WAIT, || self.query(), |state| state.pid.is_none())
     }
 
     pub(super) fn restart(&self) -> Result<ServiceState, ServiceError> {
@@ -222,7 +223,7 @@ impl Launchd<'_> {
     fn ready(&self) -> Result<ServiceState, ServiceError> {
         let settled =
             |state: &ServiceState| state.is_running() || state.activity == Activity::Failed;
-        let state = wait::until("start", wait::START, || self.query(), settled)?;
+        let state = wait::until("start", wait::START_WAIT, || self.query(), settled)?;
         if state.is_running() {
             return Ok(state);
         }
@@ -235,7 +236,7 @@ impl Launchd<'_> {
 
     fn launchctl(&self, arguments: &[&str]) -> Result<String, ServiceError> {
         let spec = self.service.command("launchctl").args(arguments);
-        let output = process::capture(&spec, wait::ANSWER).map_err(|error| {
+        let output = process::capture(&spec, wait::ANSWER_WAIT).map_err(|error| {
             if error.source.kind() == std::io::ErrorKind::NotFound {
                 ServiceError::NoSupervisor { hint: "there is no launchctl".to_owned() }
             } else {

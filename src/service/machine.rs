@@ -6,7 +6,7 @@ use crate::process::Environment;
 
 /// Where the program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum ManagerLocation {
     /// The Windows subsystem for Linux.
     Wsl,
     /// A container.
@@ -15,7 +15,7 @@ pub(super) enum Place {
     Plain,
 }
 
-impl Place {
+impl ManagerLocation {
     /// Looks at what lies below `root` (`/` but in tests).
     pub(super) fn of(root: &Path) -> Self {
         let version = std::fs::read_to_string(root.join("proc/version")).unwrap_or_default();
@@ -39,18 +39,23 @@ pub(super) fn has_systemd(root: &Path) -> bool {
 }
 
 /// What to say where systemd does not run.
-pub(super) fn no_systemd(place: Place) -> String {
+pub(super) fn no_systemd(place: ManagerLocation) -> String {
     match place {
-        Place::Wsl => "systemd is off in this WSL: put `[boot]` and `systemd=true` into \
+        ManagerLocation::Wsl => "systemd is off in this WSL: put `[boot]` and `systemd=true` into \
                        /etc/wsl.conf, then `wsl --shutdown`"
             .to_owned(),
-        Place::Container => "this container was not started with systemd".to_owned(),
-        Place::Plain => "systemd does not run here".to_owned(),
+        ManagerLocation::Container => "this container was not started with systemd".to_owned(),
+        ManagerLocation::Plain => "systemd does not run here".to_owned(),
     }
 }
 
 /// What to do where the user's own systemd cannot be reached.
-pub(super) fn no_bus(place: Place, environment: &Environment, root: &Path, uid: u32) -> String {
+pub(super) fn no_bus(
+    place: ManagerLocation,
+    environment: &Environment,
+    root: &Path,
+    uid: u32,
+) -> String {
     let bus = root.join(format!("run/user/{uid}/bus"));
     if environment.get("SUDO_USER").is_some() && uid == 0 {
         "the service belongs to your own session: run this without sudo".to_owned()
@@ -58,7 +63,7 @@ pub(super) fn no_bus(place: Place, environment: &Environment, root: &Path, uid: 
         format!(
             "`export XDG_RUNTIME_DIR=/run/user/{uid}` (a login would have set it; `su` does not)"
         )
-    } else if place == Place::Wsl {
+    } else if place == ManagerLocation::Wsl {
         "install `dbus-user-session` and `wsl --shutdown`".to_owned()
     } else {
         "log in as this user (at the console or by ssh; `su` and `sudo -u` make no session), or \
@@ -75,22 +80,23 @@ mod tests {
     #[test]
     fn machines_are_told_apart() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(Place::of(dir.path()), Place::Plain);
+        assert_eq!(ManagerLocation::of(dir.path()), ManagerLocation::Plain);
         std::fs::write(dir.path().join(".dockerenv"), "").unwrap();
-        assert_eq!(Place::of(dir.path()), Place::Container);
+        assert_eq!(ManagerLocation::of(dir.path()), ManagerLocation::Container);
         std::fs::create_dir(dir.path().join("proc")).unwrap();
         let version = "Linux version 5.15.90.1-microsoft-standard-WSL2";
         std::fs::write(dir.path().join("proc/version"), version).unwrap();
-        assert_eq!(Place::of(dir.path()), Place::Wsl);
-        assert!(no_systemd(Place::Wsl).contains("/etc/wsl.conf"));
+        assert_eq!(ManagerLocation::of(dir.path()), ManagerLocation::Wsl);
+        assert!(no_systemd(ManagerLocation::Wsl).contains("/etc/wsl.conf"));
     }
 
     #[test]
     fn the_way_to_the_bus_depends_on_what_is_there() {
         let dir = tempfile::tempdir().unwrap();
         let none = Environment::default();
-        let hint =
-            |environment: &Environment, uid| no_bus(Place::Plain, environment, dir.path(), uid);
+        let hint = |environment: &Environment, uid| {
+            no_bus(ManagerLocation::Plain, environment, dir.path(), uid)
+        };
         assert!(hint(&none, 7).contains("enable-linger"));
         let bus = dir.path().join("run/user/7");
         std::fs::create_dir_all(&bus).unwrap();

@@ -9,10 +9,10 @@ use super::state::LABEL;
 use crate::daemon::Life;
 
 /// What one [`Life::Starting`] asks for: a start that still makes progress has so long again.
-const EXTEND: Duration = Duration::from_secs(30);
+const EXTENSION: Duration = Duration::from_secs(30);
 
 /// The longest status line; a terminal shows no more anyway.
-const STATUS_BYTES: usize = 400;
+const MAX_STATUS_BYTES: usize = 400;
 
 /// Tells the service manager that started this process how it is. Where none did, it does nothing.
 #[derive(Debug, Default)]
@@ -49,7 +49,7 @@ impl Notifier {
                 sd_notify::notify(&[NotifyState::Reloading, stamp])
             }
             Life::Starting => {
-                let micros = u32::try_from(EXTEND.as_micros()).unwrap_or(u32::MAX);
+                let micros = u32::try_from(EXTENSION.as_micros()).unwrap_or(u32::MAX);
                 sd_notify::notify(&[NotifyState::ExtendTimeoutUsec(micros)])
             }
             Life::Status(text) => {
@@ -77,7 +77,7 @@ pub fn started_by_launchd() -> bool {
 /// place in `systemctl status`.
 fn status_line(text: &str) -> String {
     let mut line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    let end = (0..=STATUS_BYTES.min(line.len())).rev().find(|end| line.is_char_boundary(*end));
+    let end = (0..=MAX_STATUS_BYTES.min(line.len())).rev().find(|end| line.is_char_boundary(*end));
     line.truncate(end.unwrap_or(0));
     line
 }
@@ -102,14 +102,14 @@ mod tests {
     #[test]
     fn a_status_is_one_line() {
         assert_eq!(status_line("3 projects\nREADY=1\r\t\u{7f}x"), "3 projects READY=1   x");
-        assert_eq!(status_line(&"é".repeat(500)).len(), STATUS_BYTES);
+        assert_eq!(status_line(&"é".repeat(500)).len(), MAX_STATUS_BYTES);
     }
 
     proptest! {
         #[test]
         fn no_text_begins_another_assignment(text in any::<String>()) {
             let line = status_line(&text);
-            prop_assert!(!line.contains('\n') && line.len() <= STATUS_BYTES);
+            prop_assert!(!line.contains('\n') && line.len() <= MAX_STATUS_BYTES);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::unit::Written;
+use super::unit::WrittenUnit;
 
 /// The service unit's name.
 pub(crate) const UNIT: &str = "knhk-test-cache.service";
@@ -69,7 +69,7 @@ pub struct ServiceState {
     /// Files that change the definition.
     pub drop_ins: Vec<PathBuf>,
     /// What that file says.
-    pub written: Option<Written>,
+    pub written: Option<WrittenUnit>,
     /// The file has changed since the manager read it.
     pub outdated: bool,
 }

@@ -12,7 +12,7 @@ use service_manager::{
 
 use super::error::ServiceError;
 use super::install::{self, Action, Fate, InstallOptions, Report, Undo};
-use super::machine::{self, Place};
+use super::machine::{self, ManagerLocation};
 use super::state::{self, Activity, LABEL, Load, SOCKET_UNIT, ServiceState, UNIT};
 use super::unit::{self, Definition};
 use super::{Service, first_line, wait};
@@ -106,7 +106,7 @@ impl Systemd<'_> {
             // Enabled below, once both units are there to be found.
             context.autostart = false;
             let written =
-                wait::bounded("install", wait::ANSWER, move || manager().install(context))?;
+                wait::bounded("install", wait::ANSWER_WAIT, move || manager().install(context))?;
             written.map_err(|source| ServiceError::Write { path: service.clone(), source })?;
         }
         let mut run = |arguments: &[&str]| -> Result<(), ServiceError> {
@@ -174,7 +174,7 @@ impl Systemd<'_> {
         if state.is_installed() || here {
             // The socket first and in one request: a question in between would start the service.
             self.systemctl(&["stop", SOCKET_UNIT, UNIT]).or_else(ignore_missing)?;
-            wait::until("stop", wait::STOP, || self.query(), is_stopped)?;
+            wait::until("stop", wait::STOP_WAIT, || self.query(), is_stopped)?;
             report.actions.push(Action::Ran(format!("systemctl --user stop {SOCKET_UNIT} {UNIT}")));
             self.systemctl(&["disable", SOCKET_UNIT, UNIT]).or_else(ignore_missing)?;
         }
@@ -185,7 +185,7 @@ impl Systemd<'_> {
             // Disables, then removes; that the first can fail where a link is gone already must
             // not keep the second.
             let label = label();
-            let _ = wait::bounded("uninstall", wait::ANSWER, move || {
+            let _ = wait::bounded("uninstall", wait::ANSWER_WAIT, move || {
                 manager().uninstall(ServiceUninstallCtx { label })
             })?;
             let gone = !ours(&service);
@@ -234,7 +234,7 @@ impl Systemd<'_> {
         // A service that was given up is one that a person now wants started. So is its socket.
         let _ = self.systemctl(&["reset-failed", UNIT, SOCKET_UNIT]);
         let context = ServiceStartCtx { label: label() };
-        let said = wait::bounded("start", wait::START, move || manager().start(context))?;
+        let said = wait::bounded("start", wait::START_WAIT, move || manager().start(context))?;
         self.ready(said.err().map(|error| error.to_string()))
     }
 
@@ -244,17 +244,17 @@ impl Systemd<'_> {
             return Err(ServiceError::NotInstalled);
         }
         let context = ServiceStopCtx { label: label() };
-        let said = wait::bounded("stop", wait::STOP, move || manager().stop(context))?;
+        let said = wait::bounded("stop", wait::STOP_WAIT, move || manager().stop(context))?;
         if let Err(error) = said {
             return Err(self.classify("systemctl --user stop", &error.to_string()));
         }
-        wait::until("stop", wait::STOP, || self.query(), is_stopped)
+        wait::until("stop", wait::STOP_WAIT, || self.query(), is_stopped)
     }
 
     pub(super) fn restart(&self) -> Result<ServiceState, ServiceError> {
         self.drivable()?;
         let _ = self.systemctl(&["reset-failed", UNIT, SOCKET_UNIT]);
-        let said = match self.systemctl_within(&["restart", UNIT], wait::START) {
+        let said = match self.systemctl_within(&["restart", UNIT], wait::START_WAIT) {
             Err(ServiceError::Refused { said, .. }) => Some(said),
             Err(error) => return Err(error),
             Ok(_) => None,
@@ -282,7 +282,7 @@ impl Systemd<'_> {
             state.activity != Activity::Starting && state.activity != Activity::Stopping
                 || state.detail == "auto-restart"
         };
-        let state = wait::until("start", wait::START, || self.query(), settled)?;
+        let state = wait::until("start", wait::START_WAIT, || self.query(), settled)?;
         if state.is_running() {
             return Ok(state);
         }
@@ -300,7 +300,8 @@ impl Systemd<'_> {
         let spec = self.service.command("journalctl");
         let spec =
             spec.args(["--user", "--unit", UNIT, "--lines", "10", "--no-pager", "-o", "cat"]);
-        let output = process::capture(&spec, wait::ANSWER).ok().filter(process::Output::success);
+        let output =
+            process::capture(&spec, wait::ANSWER_WAIT).ok().filter(process::Output::success);
         let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
         let text = text.filter(|text| !text.trim().is_empty() && !text.contains("-- No entries"));
         let text = text.unwrap_or_else(|| said.to_owned());
@@ -311,7 +312,7 @@ impl Systemd<'_> {
     }
 
     fn systemctl(&self, arguments: &[&str]) -> Result<String, ServiceError> {
-        self.systemctl_within(arguments, wait::ANSWER)
+        self.systemctl_within(arguments, wait::ANSWER_WAIT)
     }
 
     fn systemctl_within(
@@ -322,7 +323,7 @@ impl Systemd<'_> {
         let spec = self.service.command("systemctl").args(["--user", "--no-pager"]).args(arguments);
         let output = process::capture(&spec, limit).map_err(|error| {
             if error.source.kind() == std::io::ErrorKind::NotFound {
-                let hint = machine::no_systemd(Place::of(&self.service.root));
+                let hint = machine::no_systemd(ManagerLocation::of(&self.service.root));
                 ServiceError::NoSupervisor { hint }
             } else {
                 error.into()
@@ -338,7 +339,7 @@ impl Systemd<'_> {
     /// What a complaint of `systemctl` means.
     fn classify(&self, command: &str, said: &str) -> ServiceError {
         let root = &self.service.root;
-        let place = Place::of(root);
+        let place = ManagerLocation::of(root);
         let no_bus = said.contains("Failed to connect to") && said.contains("bus");
         if said.contains("has not been booted with systemd")
             || said.contains("Host is down")

@@ -22,7 +22,7 @@ pub struct Definition<'a> {
 
 /// What an installed file says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Written {
+pub struct WrittenUnit {
     /// The version that wrote it; `None` if no version of ours did.
     pub version: Option<String>,
     /// Whether it differs from what was written, or was never ours.
@@ -41,7 +41,7 @@ const PLIST: &str = include_str!("../../packaging/launchd/com.knhk.test-cache.pl
 const THROUGH_SHELL: &str = r#":/bin/sh -c "exec \"$@\"" sh"#;
 
 /// The words before the version and before the digest in every generated file.
-const VERSION_MARK: &str = "Written by `knhk-test-cache install`, version ";
+const VERSION_MARK: &str = "WrittenUnit by `knhk-test-cache install`, version ";
 const DIGEST_MARK: &str = "digest: ";
 
 /// The systemd service unit.
@@ -106,19 +106,19 @@ pub fn property_list(definition: &Definition<'_>, stderr: &Path) -> Result<Strin
 }
 
 /// The head of a generated file: what stands before the version, before the digest, and after it.
-type Mark = [&'static str; 3];
+type CommentMarks = [&'static str; 3];
 
-const SYSTEMD_MARK: Mark = [
+const SYSTEMD_MARK: CommentMarks = [
     "# ",
     "\n# A change made here is kept by later installs, and so never improves: put your own settings\n\
      # into a drop-in with `systemctl --user edit knhk-test-cache`.\n# ",
     "",
 ];
-const LAUNCHD_MARK: Mark = ["<!-- ", " -->\n<!-- ", " -->"];
+const LAUNCHD_MARK: CommentMarks = ["<!-- ", " -->\n<!-- ", " -->"];
 
 /// Builds a text whose head holds its version and digest. The digest is that of the text with an
 /// empty one.
-fn sealed(mark: &Mark, build: impl Fn(&str) -> String) -> String {
+fn sealed(mark: &CommentMarks, build: impl Fn(&str) -> String) -> String {
     let [before, between, after] = mark;
     let version = env!("CARGO_PKG_VERSION");
     let with = |digest: &str| {
@@ -146,10 +146,10 @@ fn version(text: &str) -> Option<String> {
 
 /// What a systemd unit file of the user with this home says.
 #[must_use]
-pub(super) fn read_unit(text: &str, home: &Path) -> Written {
+pub(super) fn read_unit(text: &str, home: &Path) -> WrittenUnit {
     let home = home.to_string_lossy();
     let mut written =
-        Written { version: version(text), edited: !is_sealed(text), ..Written::default() };
+        WrittenUnit { version: version(text), edited: !is_sealed(text), ..WrittenUnit::default() };
     for line in text.lines() {
         let Some((key, value)) = line.trim().split_once('=') else { continue };
         let words = || escape::systemd_words(value.trim(), &home);
@@ -177,7 +177,7 @@ pub(super) fn read_unit(text: &str, home: &Path) -> Written {
 
 /// What a property list of ours says. One in another layout just says nothing.
 #[must_use]
-pub(super) fn read_property_list(text: &str) -> Written {
+pub(super) fn read_property_list(text: &str) -> WrittenUnit {
     let section = |key: &str, end: &str| {
         let (_, after) = text.split_once(&format!("<key>{key}</key>"))?;
         after.split_once(end).map(|(section, _)| section)
@@ -194,7 +194,7 @@ pub(super) fn read_property_list(text: &str) -> Written {
     };
     let arguments = section("ProgramArguments", "</array>").unwrap_or_default();
     let variables = section("EnvironmentVariables", "</dict>").unwrap_or_default();
-    Written {
+    WrittenUnit {
         version: version(text),
         edited: !is_sealed(text),
         exe: inner(arguments, "string").into_iter().next().map(PathBuf::from),
@@ -220,7 +220,7 @@ mod tests {
         let variables = variables(&[("PATH", "/a b:/c%d"), ("CC", "clang \"x\" '$y' \\")]);
         let definition = Definition { exe: Path::new(NASTY), variables: &variables };
         let text = service_unit(&definition).unwrap();
-        let expected = Written {
+        let expected = WrittenUnit {
             version: Some(env!("CARGO_PKG_VERSION").to_owned()),
             edited: false,
             exe: Some(NASTY.into()),

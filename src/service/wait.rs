@@ -8,14 +8,14 @@ use super::error::ServiceError;
 use super::state::ServiceState;
 
 /// How long the manager may take to answer a question or to reload.
-pub(super) const ANSWER: Duration = Duration::from_secs(30);
+pub(super) const ANSWER_WAIT: Duration = Duration::from_secs(30);
 /// How long a start may take: the unit's own limit, and what the daemon asks for beyond it.
-pub(super) const START: Duration = Duration::from_secs(120);
+pub(super) const START_WAIT: Duration = Duration::from_secs(120);
 /// How long a stop may take: the unit's own limit and a margin.
-pub(super) const STOP: Duration = Duration::from_secs(20);
+pub(super) const STOP_WAIT: Duration = Duration::from_secs(20);
 
 /// Between two looks at a state that is still on its way.
-const LOOK: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Runs a call that has no end of its own. One that does not come back is left behind: the process
 /// ends soon after.
@@ -49,6 +49,6 @@ pub(super) fn until(
         if Instant::now() >= deadline {
             return Err(ServiceError::NotInTime { what, limit });
         }
-        let _ = pause.recv_timeout(LOOK);
+        let _ = pause.recv_timeout(POLL_INTERVAL);
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::EditError;
 
 /// A file that is being edited.
-pub(super) struct Target {
+pub(super) struct EditedFile {
     /// The file itself, after symbolic links: a linked config stays linked.
     file: PathBuf,
     folder: PathBuf,
@@ -25,7 +25,7 @@ pub(super) enum Replaced {
     ChangedMeanwhile,
 }
 
-impl Target {
+impl EditedFile {
     /// Waits until nobody else edits the file, makes its folder if there is none.
     pub(super) fn lock(config: &Path) -> Result<Self, EditError> {
         let failed = |source| EditError::Write { file: config.to_owned(), source };
@@ -112,7 +112,7 @@ mod tests {
     fn an_edit_from_an_old_content_changes_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("config.toml");
-        let target = Target::lock(&file).unwrap();
+        let target = EditedFile::lock(&file).unwrap();
         assert_eq!(target.replace(Some("a"), "b").unwrap(), Replaced::ChangedMeanwhile);
         assert_eq!(target.replace(None, "b").unwrap(), Replaced::Done);
         assert_eq!(target.replace(None, "c").unwrap(), Replaced::ChangedMeanwhile);

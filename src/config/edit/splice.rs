@@ -5,7 +5,7 @@ use std::ops::Range;
 use toml_edit::{Document, Item};
 
 /// The byte order mark, which some editors put before the text.
-const MARK: char = '\u{feff}';
+const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// The text with a project at its end. `path` is a TOML string.
 ///
@@ -17,7 +17,7 @@ pub(super) fn append(text: &str, path: &str) -> String {
         _ => "\n",
     };
     let mut new = text.to_owned();
-    let empty = text.trim_start_matches(MARK).is_empty();
+    let empty = text.trim_start_matches(BYTE_ORDER_MARK).is_empty();
     let terminated = empty || text.ends_with('\n');
     if !terminated {
         new.push_str(line_end);
@@ -39,7 +39,7 @@ pub(super) fn append(text: &str, path: &str) -> String {
 /// before them. Comments above and below the entry stay.
 pub(super) fn cut(text: &str, header: &Range<usize>, end: usize) -> String {
     // A byte order mark belongs to the file.
-    let first = if text.starts_with(MARK) { MARK.len_utf8() } else { 0 };
+    let first = if text.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len_utf8() } else { 0 };
     let line_start = |at: usize| text[first..at].rfind('\n').map_or(first, |at| first + at + 1);
     let mut start = line_start(header.start);
     let (end, terminated) = match text[end..].find('\n') {

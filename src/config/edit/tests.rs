@@ -11,11 +11,11 @@ use super::super::tests::{Home, cases};
 use super::*;
 
 impl Home {
-    fn add(&self, path: &Path) -> Result<Added, EditError> {
+    fn add(&self, path: &Path) -> Result<AddedProject, EditError> {
         add(&self.paths, &self.environment, path)
     }
 
-    fn remove(&self, path: &Path) -> Result<Removed, EditError> {
+    fn remove(&self, path: &Path) -> Result<RemovedProject, EditError> {
         remove(&self.paths, &self.environment, path)
     }
 
@@ -32,8 +32,8 @@ impl Home {
 fn the_first_project_makes_the_file() {
     let home = Home::new();
     let (one, two) = (home.folder("one"), home.folder("two $x"));
-    assert_eq!(home.add(&one).unwrap(), Added::New { path: one.clone(), created: true });
-    assert_eq!(home.add(&two).unwrap(), Added::New { path: two.clone(), created: false });
+    assert_eq!(home.add(&one).unwrap(), AddedProject::New { path: one.clone(), created: true });
+    assert_eq!(home.add(&two).unwrap(), AddedProject::New { path: two.clone(), created: false });
     assert_eq!(home.projects(), [one.clone(), two.clone()]);
     let text = home.text();
     assert!(text.starts_with("# The configuration of knhk-test-cache"), "{text}");
@@ -61,7 +61,7 @@ fn twice_is_said_and_changes_nothing() {
     home.write("# mine\n\n[[project]]\npath = '~/one'");
     for way in ["one", "link", "one/../one/", "./one"] {
         let added = home.add(&home.paths.home.join(way)).unwrap();
-        assert_eq!(added, Added::AlreadyThere { path: one.clone(), line: 3 }, "{way}");
+        assert_eq!(added, AddedProject::AlreadyThere { path: one.clone(), line: 3 }, "{way}");
     }
     assert_eq!(home.text(), "# mine\n\n[[project]]\npath = '~/one'");
 }
@@ -79,7 +79,7 @@ fn removing_keeps_what_is_around() {
     let path = home.paths.home.join("b");
     // Its folder may be gone.
     fs::remove_dir(&path).unwrap();
-    assert_eq!(home.remove(&path).unwrap(), Removed { path, entries: 1 });
+    assert_eq!(home.remove(&path).unwrap(), RemovedProject { path, entries: 1 });
     assert_eq!(
         home.text(),
         "# head\n[[project]] # a\npath = '~/a'\n# above b\n# below b\n\n# above c\n[[project]]\n\
@@ -210,7 +210,10 @@ fn the_list_has_lines_and_problems() {
     let home = Home::with("# x\n[[project]]\npath = '~/one'\n\n[[project]]\npath = '~/two'\n");
     let one = home.folder("one");
     let listed = list(&home.paths, &home.environment).unwrap();
-    assert_eq!(listed[0], Listed { path: one, written: "~/one".into(), line: 2, problem: None });
+    assert_eq!(
+        listed[0],
+        ListedProject { path: one, written: "~/one".into(), line: 2, problem: None }
+    );
     assert_eq!(listed[1].line, 5);
     assert!(matches!(listed[1].problem.as_ref().unwrap().fault(), Fault::Missing(_)));
 }

@@ -6,12 +6,12 @@ use super::{Check, Needs};
 use crate::service::Service;
 
 /// Where little is left, builds soon fail; below the second, they do.
-const LITTLE: u64 = 5 << 30;
-const NOTHING: u64 = 512 << 20;
+const LOW_SPACE_BYTES: u64 = 5 << 30;
+const NO_SPACE_BYTES: u64 = 512 << 20;
 
 /// What the kernel allows a user to watch, and what all of his programs take of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Watches {
+struct WatchCount {
     max_watches: u64,
     max_instances: u64,
     max_queue: u64,
@@ -19,7 +19,7 @@ struct Watches {
     used_instances: u64,
 }
 
-/// Watches, instances and the queue; nothing to check where there is no inotify.
+/// WatchCount, instances and the queue; nothing to check where there is no inotify.
 pub(super) fn inotify(needs: &Needs) -> Vec<Check> {
     let limit = |name: &str| -> Option<u64> {
         let text = std::fs::read_to_string(format!("/proc/sys/fs/inotify/{name}")).ok()?;
@@ -31,11 +31,11 @@ pub(super) fn inotify(needs: &Needs) -> Vec<Check> {
         return Vec::new();
     };
     let (used_instances, used_watches) = in_use(Path::new("/proc"));
-    judge(Watches { max_watches, max_instances, max_queue, used_watches, used_instances }, needs)
+    judge(WatchCount { max_watches, max_instances, max_queue, used_watches, used_instances }, needs)
 }
 
-fn judge(seen: Watches, needs: &Needs) -> Vec<Check> {
-    let Watches { max_watches, max_instances, max_queue, used_watches, used_instances } = seen;
+fn judge(seen: WatchCount, needs: &Needs) -> Vec<Check> {
+    let WatchCount { max_watches, max_instances, max_queue, used_watches, used_instances } = seen;
     let raise = |name: &str, to: u64| {
         format!(
             "`echo fs.inotify.{name}={to} | sudo tee /etc/sysctl.d/90-knhk-test-cache.conf && sudo \
@@ -130,9 +130,9 @@ pub(super) fn disk_space(service: &Service, needs: &Needs) -> Vec<Check> {
 fn judge_space(folder: &Path, free: u64) -> Check {
     let what = format!("{:.1} GiB free for `{}`", gibibytes(free), folder.display());
     let remedy = "make room: `knhk-test-cache cache gc`, `cargo clean` in projects that rest";
-    if free < NOTHING {
+    if free < NO_SPACE_BYTES {
         Check::fail("disk", what, remedy)
-    } else if free < LITTLE {
+    } else if free < LOW_SPACE_BYTES {
         Check::warn("disk", what, remedy)
     } else {
         Check::ok("disk", what)
@@ -149,7 +149,7 @@ mod tests {
     use super::super::CheckStatus;
     use super::*;
 
-    fn statuses(seen: Watches, need: u64) -> Vec<CheckStatus> {
+    fn statuses(seen: WatchCount, need: u64) -> Vec<CheckStatus> {
         let needs = Needs { watches: Some(need), ..Needs::default() };
         judge(seen, &needs).iter().map(|check| check.status).collect()
     }
@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn limits_are_held_against_needs() {
         use CheckStatus::{Fail, Ok, Warn};
-        let seen = Watches {
+        let seen = WatchCount {
             max_watches: 1000,
             max_instances: 128,
             max_queue: 16_384,
@@ -167,13 +167,13 @@ mod tests {
         assert_eq!(statuses(seen, 500), [Ok, Ok, Ok]);
         assert_eq!(statuses(seen, 950), [Warn, Ok, Ok]);
         assert_eq!(statuses(seen, 1001), [Fail, Ok, Ok]);
-        let full = Watches { used_instances: 128, used_watches: 990, max_queue: 100, ..seen };
+        let full = WatchCount { used_instances: 128, used_watches: 990, max_queue: 100, ..seen };
         assert_eq!(statuses(full, 0), [Warn, Fail, Warn]);
     }
 
     #[test]
     fn the_remedy_is_a_command_that_suffices() {
-        let seen = Watches { max_watches: 8192, ..Watches::default() };
+        let seen = WatchCount { max_watches: 8192, ..WatchCount::default() };
         let needs = Needs { watches: Some(600_000), ..Needs::default() };
         let remedy = judge(seen, &needs)[0].remedy.clone().unwrap();
         assert!(remedy.contains("fs.inotify.max_user_watches=2097152"), "{remedy}");
@@ -195,8 +195,8 @@ mod tests {
     #[test]
     fn a_full_disk_is_told_from_a_nearly_full_one() {
         let of = |free| judge_space(Path::new("/x"), free).status;
-        assert_eq!(of(LITTLE), CheckStatus::Ok);
-        assert_eq!(of(LITTLE - 1), CheckStatus::Warn);
-        assert_eq!(of(NOTHING - 1), CheckStatus::Fail);
+        assert_eq!(of(LOW_SPACE_BYTES), CheckStatus::Ok);
+        assert_eq!(of(LOW_SPACE_BYTES - 1), CheckStatus::Warn);
+        assert_eq!(of(NO_SPACE_BYTES - 1), CheckStatus::Fail);
     }
 }

@@ -4,15 +4,15 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _}
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Asked, Check, Needs, State};
+use super::{Check, KnownState, Needs, QueryError};
 use crate::process::capture;
 use crate::service::state::{Activity, Load, SOCKET_UNIT, ServiceState, UNIT};
 use crate::service::{Platform, Service, ServiceError, no_journal};
 
 /// The longest path that fits a Unix socket's address, with its closing NUL.
-const SOCKET_PATH: usize = if cfg!(target_os = "macos") { 103 } else { 107 };
+const MAX_SOCKET_PATH: usize = if cfg!(target_os = "macos") { 103 } else { 107 };
 
-pub(super) fn supervisor(service: &Service, error: Asked<'_>) -> Check {
+pub(super) fn supervisor(service: &Service, error: QueryError<'_>) -> Check {
     let name = "supervisor";
     match error {
         None => Check::ok(
@@ -195,14 +195,14 @@ pub(super) fn log(service: &Service, state: &ServiceState) -> Option<Check> {
 }
 
 /// The control socket, without connecting: that would start the service.
-pub(super) fn socket(service: &Service, state: State<'_>) -> Check {
+pub(super) fn socket(service: &Service, state: KnownState<'_>) -> Check {
     let name = "socket";
     let path = service.paths.socket();
     let shown = path.display();
-    if path.as_os_str().len() > SOCKET_PATH {
+    if path.as_os_str().len() > MAX_SOCKET_PATH {
         return Check::fail(
             name,
-            format!("`{shown}` is too long for a socket's address ({SOCKET_PATH} bytes)"),
+            format!("`{shown}` is too long for a socket's address ({MAX_SOCKET_PATH} bytes)"),
             "set XDG_RUNTIME_DIR to a shorter path",
         );
     }
@@ -264,9 +264,9 @@ fn listens(list: &str, path: &Path) -> bool {
 mod tests {
     use super::super::CheckStatus;
     use super::*;
-    use crate::service::unit::Written;
+    use crate::service::unit::WrittenUnit;
 
-    fn installed_as(written: Written) -> Check {
+    fn installed_as(written: WrittenUnit) -> Check {
         let state = ServiceState {
             load: Load::Loaded,
             enabled: true,
@@ -279,14 +279,14 @@ mod tests {
     #[test]
     fn each_fault_of_an_installation_has_its_own_remedy() {
         let version = Some(env!("CARGO_PKG_VERSION").to_owned());
-        let good = Written { version, exe: Some("/bin/sh".into()), ..Written::default() };
+        let good = WrittenUnit { version, exe: Some("/bin/sh".into()), ..WrittenUnit::default() };
         assert_eq!(installed_as(good.clone()).status, CheckStatus::Ok);
-        let moved = installed_as(Written { exe: Some("/no/where".into()), ..good.clone() });
+        let moved = installed_as(WrittenUnit { exe: Some("/no/where".into()), ..good.clone() });
         assert_eq!(moved.status, CheckStatus::Fail);
         assert!(moved.what.contains("/no/where"));
-        let edited = installed_as(Written { edited: true, ..good.clone() });
+        let edited = installed_as(WrittenUnit { edited: true, ..good.clone() });
         assert!(edited.remedy.unwrap().contains("drop-in"));
-        let old = installed_as(Written { version: Some("0.0.1".into()), ..good });
+        let old = installed_as(WrittenUnit { version: Some("0.0.1".into()), ..good });
         assert!(old.what.contains("0.0.1"));
         let none = installed(&ServiceState::default(), &Needs::default());
         assert!(none.remedy.unwrap().contains("install"));

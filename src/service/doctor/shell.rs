@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Check, State};
+use super::{Check, KnownState};
 use crate::process::{Environment, Spec, capture};
 use crate::service::surroundings::{self, Surroundings};
 use crate::service::{Platform, Service};
@@ -35,7 +35,7 @@ fn evicts(name: &str) -> bool {
 }
 
 /// Cargo and the compilers as the service finds them, against this shell's.
-pub(super) fn tools(service: &Service, state: State<'_>) -> Vec<Check> {
+pub(super) fn tools(service: &Service, state: KnownState<'_>) -> Vec<Check> {
     let shell = Surroundings::of(&service.environment, &service.paths.home);
     let there = state.filter(|state| state.is_installed()).map(|state| seen_by(service, state));
     let mut checks = Vec::new();
@@ -108,7 +108,7 @@ fn seen_by(service: &Service, state: &crate::service::ServiceState) -> Environme
 }
 
 /// Variables that differ between this shell and the service.
-pub(super) fn differences(service: &Service, state: State<'_>) -> Option<Check> {
+pub(super) fn differences(service: &Service, state: KnownState<'_>) -> Option<Check> {
     let written = state?.written.as_ref()?;
     let shell = Surroundings::of(&service.environment, &service.paths.home);
     let (here, there) = (&shell.variables, &written.variables);
@@ -151,7 +151,7 @@ mod tests {
     use crate::paths::Paths;
     use crate::service::ServiceState;
     use crate::service::state::Load;
-    use crate::service::unit::Written;
+    use crate::service::unit::WrittenUnit;
 
     fn compared(here: &[(&str, &str)], there: &[(&str, &str)]) -> Check {
         let environment: Environment = here
@@ -166,7 +166,7 @@ mod tests {
             .chain(&[("PATH", "/bin")])
             .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
             .collect();
-        let written = Some(Written { variables, ..Written::default() });
+        let written = Some(WrittenUnit { variables, ..WrittenUnit::default() });
         let state = ServiceState { load: Load::Loaded, written, ..ServiceState::default() };
         differences(&service, Some(&state)).unwrap()
     }

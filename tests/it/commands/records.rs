@@ -21,7 +21,7 @@ fn verify_finds_a_record_that_is_wrong() {
     assert!(ran.ran.stderr.contains("no record"), "{ran:#?}");
     let ran = home.test(&["--no-daemon", "--verify"]);
     ran.green_from("run");
-    assert!(ran.ran.stderr.contains("bears the record out"), "{ran:#?}");
+    assert!(ran.ran.stderr.contains("confirms the record"), "{ran:#?}");
 
     home.environment.set("WINDOWID", "1");
     let wrong = home.test(&["--no-daemon", "--verify"]);
