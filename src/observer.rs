@@ -44,12 +44,15 @@ mod linux {
     pub(super) mod syscall;
     pub(super) mod syscall_table;
 
+    pub(super) use sockets::is_refused;
     pub(super) use start::{ObservationHandle, available, observe};
 }
 
 #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
 mod linux {
     //! The stub for systems without seccomp notifications: every observation is refused.
+
+    use std::net::SocketAddr;
 
     use super::{Observation, ObserveOptions, Unavailable};
     use crate::process::Spec;
@@ -63,6 +66,10 @@ mod linux {
         _: ObserveOptions,
     ) -> Result<(Spec, ObservationHandle), Unavailable> {
         Err(Unavailable::System)
+    }
+
+    pub(super) fn is_refused(_: SocketAddr) -> bool {
+        false
     }
 
     /// Never constructed, because `observe` always refuses.
@@ -79,6 +86,7 @@ mod linux {
 pub use observation::{Address, Interference, Observation, PathAccess, Peer, Problem, Reach, Uses};
 pub use path_class::PathClass;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
@@ -122,6 +130,11 @@ impl Observer {
     pub fn available() -> Result<(), Unavailable> {
         static ANSWER: OnceLock<Result<(), Unavailable>> = OnceLock::new();
         ANSWER.get_or_init(linux::available).clone()
+    }
+
+    /// Whether a connection to this address of the machine itself would be refused now.
+    pub(crate) fn is_refused(address: SocketAddr) -> bool {
+        linux::is_refused(address)
     }
 
     /// Returns `spec` with observation added. Run it to its end by `process::run` or `capture`, then

@@ -107,6 +107,12 @@ pub enum InputState {
     File(Digest),
     /// A program, no link, whose permissions, owner and loadable parts have this digest.
     Program(Digest),
+    /// A program, no link, whose permissions, owner, loadable parts and length have this digest.
+    Measured(Digest),
+    /// A name under which a file can be written: it is free, or that of a writable file.
+    Overwritable,
+    /// An address of the machine itself at which nobody listens; its path is `/dev/tcp/ADDRESS`.
+    Refused,
     /// A path of which only the kind, the permissions and the owner count.
     Kind(Digest),
     /// A path that must be the very same as then: all its metadata, except for the device, has this

@@ -1,37 +1,43 @@
-//! What the run consulted and what it made: the rules by which one is told from the other.
+//! The access log of one run: what it consulted, what it made, and the rules that separate the two.
+//!
+//! A path that the run itself made is no input from then on. The name under which it was made is an
+//! input, because the call succeeded only for a certain state of that name: `mkdir`, `O_EXCL`,
+//! `symlink`, `link`, `mknod` and `bind` need a free name ([`Uses::CLAIMED`]), a truncating open and
+//! `rename` a free name or a file ([`Uses::OVERWRITTEN`]), an open without `O_CREAT` an existing file
+//! ([`Uses::REQUIRED`]). What a run that fails on such a name would do instead is not known.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::path::PathBuf;
 
 use libc::c_int;
 
 use super::resolve::{FollowedLink, ResolvedPath, as_path};
+use super::syscall_table::{RENAME_EXCHANGE, RENAME_NOREPLACE};
 use crate::observer::path_class::class_of;
 use crate::observer::{Interference, Observation, ObserveOptions, PathAccess, Peer, Problem, Uses};
 use crate::workspace::{FileKind, PathStamp};
 
-/// So many paths are kept; a run that uses more is not worth the memory.
-const MOST_PATHS: usize = 400_000;
+/// How many paths are recorded for one run.
+const MAX_PATHS: usize = 400_000;
 
-/// What the run did to a path that is its own from then on.
+/// What the run did to a path that it made or removed.
 #[derive(Clone, Copy, Debug)]
 struct OwnPath {
-    /// What was there before.
+    /// The stamp before that.
     before: PathStamp,
-    /// Something was put there.
+    /// The run made something there.
     made: bool,
-    /// What was there was taken away.
+    /// The run removed what was there.
     removed: bool,
 }
 
-/// The record of one run, as it grows.
+/// The access log of one run, as it grows.
 #[derive(Debug)]
 pub(in crate::observer) struct AccessLog {
     options: ObserveOptions,
     paths: HashMap<Vec<u8>, PathEntry>,
     own: HashMap<Vec<u8>, OwnPath>,
-    /// Could not be made, for want of the folder around it, and were not made since.
-    attempts: HashSet<Vec<u8>>,
+    /// Paths that could not be made because their parent folder was missing, and were not made since.
+    failed_attempts: HashSet<Vec<u8>>,
     pub(in crate::observer) peers: BTreeSet<Peer>,
     pub(in crate::observer) problems: BTreeSet<Problem>,
     pub(in crate::observer) interference: BTreeSet<Interference>,
@@ -41,7 +47,8 @@ pub(in crate::observer) struct AccessLog {
 struct PathEntry {
     first: PathStamp,
     uses: Uses,
-    link: Option<Vec<u8>>,
+    /// See [`PathAccess::text`].
+    text: Option<Vec<u8>>,
 }
 
 impl AccessLog {
@@ -50,7 +57,7 @@ impl AccessLog {
             options,
             paths: HashMap::new(),
             own: HashMap::new(),
-            attempts: HashSet::new(),
+            failed_attempts: HashSet::new(),
             peers: BTreeSet::new(),
             problems: BTreeSet::new(),
             interference: BTreeSet::new(),
@@ -66,7 +73,7 @@ impl AccessLog {
         self.paths.get(path).is_some_and(|entry| entry.uses.any(Uses::INPUT))
     }
 
-    /// The run learns something about `target`, unless the run itself made that so.
+    /// The run learns something about `target`, unless the run itself put it into this state.
     pub(in crate::observer) fn consult(&mut self, target: &ResolvedPath, uses: Uses) {
         if !self.is_own(&target.path, target.stamp) {
             self.note(&target.path, target.stamp, uses, None);
@@ -80,9 +87,13 @@ impl AccessLog {
         }
     }
 
+    /// The content of a setting of the kernel was read.
+    pub(in crate::observer) fn read_setting(&mut self, target: &ResolvedPath, content: Vec<u8>) {
+        self.note(&target.path, target.stamp, Uses::READ, Some(content));
+    }
+
     /// An `open` without `O_PATH`.
     pub(in crate::observer) fn open(&mut self, target: &ResolvedPath, flags: c_int) {
-        let writes = flags & libc::O_ACCMODE != libc::O_RDONLY;
         let creates = flags & libc::O_CREAT != 0;
         let exclusive = creates && flags & libc::O_EXCL != 0;
         let truncates = flags & libc::O_TRUNC != 0;
@@ -91,24 +102,29 @@ impl AccessLog {
         }
         match target.stamp {
             PathStamp::Absent if creates && !target.orphan => {
-                // Had it been there, a plain open would have found its content, `O_TRUNC` none,
-                // and `O_EXCL` would have tried another name.
-                let blind = exclusive || truncates;
-                let uses = if blind { Uses::CREATED } else { Uses::CREATED.with(Uses::PROBED) };
-                self.make(target, uses);
+                // If the file had existed, a plain open would have found its content.
+                let needs = match (exclusive, truncates) {
+                    (true, _) => Uses::CLAIMED,
+                    (_, true) => Uses::OVERWRITTEN,
+                    _ => Uses::PROBED,
+                };
+                self.make(target, Uses::CREATED.with(needs));
             }
             PathStamp::Present(stamp) if !target.orphan && stamp.kind() == FileKind::Folder => {
-                self.consult(target, if writes { Uses::PROBED } else { Uses::LISTED });
+                // Listing it takes another call.
+                self.consult(target, Uses::PROBED);
             }
             PathStamp::Present(stamp) if !target.orphan => {
                 if exclusive {
                     self.consult(target, Uses::PROBED);
                 } else if truncates && stamp.kind() == FileKind::File {
-                    self.make(target, Uses::REPLACED);
+                    let needs = if creates { Uses::OVERWRITTEN } else { Uses::REQUIRED };
+                    self.make(target, Uses::REPLACED.with(needs));
                 } else {
+                    // A descriptor for writing tells the length too.
                     match flags & libc::O_ACCMODE {
                         libc::O_RDONLY => self.consult(target, Uses::READ),
-                        libc::O_WRONLY => self.consult(target, Uses::MODIFIED),
+                        libc::O_WRONLY => self.consult(target, Uses::MODIFIED.with(Uses::PROBED)),
                         _ => self.consult(target, Uses::MODIFIED.with(Uses::READ)),
                     }
                 }
@@ -117,71 +133,87 @@ impl AccessLog {
         }
     }
 
-    /// Something that must not be there yet: a folder, a link, a node.
+    /// Makes a folder, link, node or socket, for which the name must be free.
     pub(in crate::observer) fn create(&mut self, target: &ResolvedPath) {
         if target.stamp != PathStamp::Absent {
             self.consult(target, Uses::PROBED);
         } else if target.orphan {
-            // "Make it, or first the folder around it" ends as if that had been there. Only a
-            // run that gives up has learnt that something is missing.
+            // `create_dir_all` tries the innermost folder first. Only a run that gives up has
+            // learnt that the parent is missing.
             if !self.is_own(&target.path, target.stamp) {
-                self.attempts.insert(target.path.clone());
+                self.failed_attempts.insert(target.path.clone());
             }
         } else {
-            self.attempts.remove(&target.path);
-            self.make(target, Uses::CREATED);
+            self.failed_attempts.remove(&target.path);
+            self.make(target, Uses::CREATED.with(Uses::CLAIMED));
         }
     }
 
-    /// Changes metadata or length; the call tells whether the path is there.
-    pub(in crate::observer) fn modify(&mut self, target: &ResolvedPath, replace: bool) {
-        if replace && target.stamp.kind() == Some(FileKind::File) && !target.orphan {
-            self.make(target, Uses::REPLACED);
+    /// Changes metadata, or empties a file if `truncate`. Either call needs the path to exist.
+    pub(in crate::observer) fn modify(&mut self, target: &ResolvedPath, truncate: bool) {
+        if truncate && target.stamp.kind() == Some(FileKind::File) && !target.orphan {
+            self.make(target, Uses::REPLACED.with(Uses::REQUIRED));
         } else {
             self.consult(target, Uses::MODIFIED.with(Uses::PROBED));
         }
     }
 
+    /// Removes a file, or a folder if `folder`.
     pub(in crate::observer) fn remove(&mut self, target: &ResolvedPath, folder: bool) {
         if target.stamp == PathStamp::Absent || target.orphan {
             return self.consult(target, Uses::PROBED);
         }
         if !self.is_own(&target.path, target.stamp) {
-            // Whether a folder is empty is what its removal tells.
+            // Removing a folder tells whether it is empty.
             let uses = if folder { Uses::LISTED } else { Uses::PROBED };
             self.note(&target.path, target.stamp, uses.with(Uses::REMOVED), None);
         }
         self.take_away(target);
     }
 
-    /// Moves what is at `from` to `to`; `exchange` moves the other way too.
+    /// Moves `from` to `to`, or does what the flags of `renameat2` say instead.
     pub(in crate::observer) fn rename(
         &mut self,
         from: &ResolvedPath,
         to: &ResolvedPath,
-        exchange: bool,
+        flags: u32,
     ) {
         if from.stamp.kind().is_none() || from.orphan || to.orphan {
             self.consult(from, Uses::PROBED);
             return self.consult(to, Uses::PROBED);
         }
+        let exclusive = flags & RENAME_NOREPLACE != 0;
+        if exclusive && to.stamp != PathStamp::Absent {
+            self.consult(from, Uses::PROBED);
+            return self.consult(to, Uses::PROBED);
+        }
         self.moved(from);
-        if exchange {
+        if flags & RENAME_EXCHANGE != 0 {
             self.moved(to);
             self.make(from, Uses::REPLACED);
+            return self.make(to, Uses::REPLACED);
         }
-        let there = to.stamp != PathStamp::Absent;
-        self.make(to, if there { Uses::REPLACED } else { Uses::CREATED });
+        // A folder replaces an empty folder only, and nothing but a folder.
+        let moves_folder = from.stamp.kind() == Some(FileKind::Folder);
+        self.make(
+            to,
+            match (to.stamp, moves_folder || exclusive) {
+                (PathStamp::Absent, true) => Uses::CREATED.with(Uses::CLAIMED),
+                (PathStamp::Absent, false) => Uses::CREATED.with(Uses::OVERWRITTEN),
+                (_, true) => Uses::REPLACED.with(Uses::LISTED),
+                (_, false) => Uses::REPLACED.with(Uses::OVERWRITTEN),
+            },
+        );
     }
 
-    /// Another name for the same content.
+    /// Makes a hard link.
     pub(in crate::observer) fn link(&mut self, from: &ResolvedPath, to: &ResolvedPath) {
-        let read = if from.orphan { Uses::PROBED } else { Uses::READ };
+        let read = if from.orphan { Uses::PROBED } else { Uses::READ.with(Uses::LINKED) };
         self.consult(from, read);
         self.create(to);
     }
 
-    /// Content that was not the run's own can be read under another name from here on.
+    /// Content that may not be the run's own gets another name, under which it can be read.
     fn moved(&mut self, from: &ResolvedPath) {
         if !self.is_own(&from.path, from.stamp) {
             if from.stamp.kind() == Some(FileKind::Folder) {
@@ -203,7 +235,7 @@ impl AccessLog {
 
     fn make(&mut self, target: &ResolvedPath, uses: Uses) {
         if self.is_own(&target.path, target.stamp) {
-            // Below its own folder nothing needs to be noted again.
+            // Nothing below the run's own folder needs a note of its own.
             if let Some(own) = self.own.get_mut(&target.path) {
                 own.made = true;
             }
@@ -214,15 +246,15 @@ impl AccessLog {
         self.own.insert(target.path.clone(), own);
     }
 
-    /// Whether what is at `path` now is the run's own doing. Results of calls are not seen, so a
-    /// making that left no trace did not happen, and what is there is not ours.
+    /// Whether the run itself put `path` into its state `now`. Results of calls are not seen: a call
+    /// that changed nothing failed, and what is there is not the run's own.
     pub(in crate::observer) fn is_own(&self, path: &[u8], now: PathStamp) -> bool {
         if let Some(own) = self.own.get(path) {
             let there = now != PathStamp::Absent;
             return if now == own.before {
                 own.removed && !there
             } else {
-                // There although only taken away: somebody else put it back.
+                // If it exists although the run only removed it, another process restored it.
                 !there || own.made
             };
         }
@@ -244,35 +276,34 @@ impl AccessLog {
         false
     }
 
-    fn note(&mut self, path: &[u8], now: PathStamp, uses: Uses, link: Option<Vec<u8>>) {
+    fn note(&mut self, path: &[u8], now: PathStamp, uses: Uses, text: Option<Vec<u8>>) {
         if let Some(entry) = self.paths.get_mut(path) {
             entry.uses = entry.uses.with(uses);
-            if entry.link.is_none() {
-                entry.link = link;
-            } else if link.is_some() && entry.link != link {
-                // Another text than at first: no single stamp describes what was read.
+            if entry.text.is_none() {
+                entry.text = text;
+            } else if text.is_some() && entry.text != text {
+                // The text is another than before: no single stamp describes what was read.
                 entry.first = PathStamp::Unknown(libc::ESTALE);
             }
             return;
         }
-        if self.paths.len() >= MOST_PATHS {
-            return self.problem(Problem::TooMany(MOST_PATHS));
+        if self.paths.len() >= MAX_PATHS {
+            return self.problem(Problem::TooMany(MAX_PATHS));
         }
-        self.paths.insert(path.to_vec(), PathEntry { first: now, uses, link });
+        self.paths.insert(path.to_vec(), PathEntry { first: now, uses, text });
     }
 
-    /// Everything, for the caller. `ours` tells whether a process id belonged to the run.
+    /// The finished observation. `ours` says whether a process id belonged to the run.
     pub(in crate::observer) fn close(mut self, ours: impl Fn(i32) -> bool) -> Observation {
-        for path in std::mem::take(&mut self.attempts) {
+        for path in std::mem::take(&mut self.failed_attempts) {
             self.note(&path, PathStamp::Absent, Uses::PROBED, None);
         }
         let mut paths = BTreeMap::new();
         for (path, entry) in self.paths {
             let path = as_path(&path).to_owned();
-            if let Some(place) = class_of(&path, &self.options.covered, &ours) {
-                let link = entry.link.map(|text| PathBuf::from(as_path(&text)));
-                paths
-                    .insert(path, PathAccess { first: entry.first, uses: entry.uses, link, place });
+            if let Some(class) = class_of(&path, &self.options.covered, &ours) {
+                let PathEntry { first, uses, text } = entry;
+                paths.insert(path, PathAccess { first, uses, text, class });
             }
         }
         Observation {
@@ -315,12 +346,14 @@ mod tests {
         at(path, PathStamp::Absent)
     }
 
+    /// The inputs from which more was learnt than whether something could be made there.
     fn inputs(steps: impl FnOnce(&mut AccessLog)) -> Vec<String> {
         let mut log = AccessLog::new(ObserveOptions::default());
         steps(&mut log);
         let observation = log.close(|_| false);
         observation
             .inputs()
+            .filter(|(_, seen)| !Uses::NAME.contains(seen.uses.and(Uses::INPUT)))
             .map(|(path, seen)| {
                 let there = if seen.first == PathStamp::Absent { "!" } else { "" };
                 format!("{there}{}", path.display())
@@ -329,7 +362,36 @@ mod tests {
     }
 
     #[test]
-    fn what_the_run_made_is_no_input() {
+    fn a_name_is_an_input_by_what_its_making_needed() {
+        let need = |steps: &dyn Fn(&mut AccessLog)| {
+            let mut log = AccessLog::new(ObserveOptions::default());
+            steps(&mut log);
+            let observation = log.close(|_| false);
+            observation.paths[std::path::Path::new("/w/x")].uses.and(Uses::INPUT)
+        };
+        let (free, present) = (none("/w/x"), file("/w/x", 1));
+        let folder = at("/w/d", stamp(FileKind::Folder, 2));
+        let other = file("/w/y", 3);
+        assert_eq!(need(&|log| log.create(&free)), Uses::CLAIMED);
+        assert_eq!(need(&|log| log.link(&other, &free)), Uses::CLAIMED);
+        assert_eq!(need(&|log| log.open(&free, WRITE_NEW | libc::O_EXCL)), Uses::CLAIMED);
+        assert_eq!(need(&|log| log.open(&free, WRITE_NEW)), Uses::OVERWRITTEN);
+        assert_eq!(need(&|log| log.open(&present, WRITE_NEW)), Uses::OVERWRITTEN);
+        let truncate = libc::O_WRONLY | libc::O_TRUNC;
+        assert_eq!(need(&|log| log.open(&present, truncate)), Uses::REQUIRED);
+        assert_eq!(need(&|log| log.modify(&present, true)), Uses::REQUIRED);
+        let append = libc::O_WRONLY | libc::O_APPEND;
+        assert_eq!(need(&|log| log.open(&present, append)), Uses::PROBED);
+        assert_eq!(need(&|log| log.open(&free, append | libc::O_CREAT)), Uses::PROBED);
+        assert_eq!(need(&|log| log.rename(&other, &free, 0)), Uses::OVERWRITTEN);
+        assert_eq!(need(&|log| log.rename(&other, &present, 0)), Uses::OVERWRITTEN);
+        assert_eq!(need(&|log| log.rename(&other, &free, RENAME_NOREPLACE)), Uses::CLAIMED);
+        assert_eq!(need(&|log| log.rename(&other, &present, RENAME_NOREPLACE)), Uses::PROBED);
+        assert_eq!(need(&|log| log.rename(&folder, &free, 0)), Uses::CLAIMED);
+    }
+
+    #[test]
+    fn content_that_the_run_made_is_no_input() {
         let seen = inputs(|log| {
             log.open(&none("/w/out"), WRITE_NEW);
             log.open(&file("/w/out", 5), READ);
@@ -344,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn making_the_folders_around_first_is_no_look_at_what_is_there() {
+    fn a_parent_that_is_made_later_is_no_absent_input() {
         let orphan = |path| ResolvedPath { orphan: true, ..none(path) };
         let made = inputs(|log| {
             log.create(&orphan("/w/x/y"));
@@ -357,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_looked_at_before_it_was_made_stays_an_input() {
+    fn a_path_that_was_looked_up_before_it_was_made_stays_an_input() {
         let seen = inputs(|log| {
             log.open(&none("/w/snapshot"), READ);
             log.open(&none("/w/snapshot"), WRITE_NEW);
@@ -367,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn a_making_that_failed_makes_nothing_our_own() {
+    fn a_failed_creation_makes_nothing_the_run_s_own() {
         let fixture = file("/w/fixture", 5);
         let seen = inputs(|log| {
             // Read-only: truncation fails, and the old content is read.
@@ -382,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn overwriting_is_no_reading_but_appending_and_updating_may_be() {
+    fn overwriting_reads_nothing_but_appending_and_updating_may() {
         let overwritten = inputs(|log| {
             log.open(&file("/w/a", 1), WRITE_NEW);
             log.open(&file("/w/a", 2), READ);
@@ -398,9 +460,9 @@ mod tests {
     }
 
     #[test]
-    fn content_that_changes_its_name_was_read() {
+    fn content_that_gets_another_name_was_read() {
         let seen = inputs(|log| {
-            log.rename(&file("/w/fixture", 1), &none("/w/mine"), false);
+            log.rename(&file("/w/fixture", 1), &none("/w/mine"), 0);
             log.open(&file("/w/mine", 1), READ);
             log.link(&file("/w/other", 2), &none("/w/hard"));
             log.open(&file("/w/hard", 2), READ);
@@ -408,22 +470,22 @@ mod tests {
         assert_eq!(seen, ["/w/fixture", "/w/other"]);
         let own = inputs(|log| {
             log.open(&none("/w/tmp1"), WRITE_NEW);
-            log.rename(&file("/w/tmp1", 3), &file("/w/out", 1), false);
+            log.rename(&file("/w/tmp1", 3), &file("/w/out", 1), 0);
             log.open(&file("/w/out", 3), READ);
         });
         assert!(own.is_empty(), "{own:?}");
     }
 
     #[test]
-    fn moving_a_folder_of_others_is_more_than_we_can_follow() {
+    fn moving_a_foreign_folder_makes_the_observation_incomplete() {
         let mut log = AccessLog::new(ObserveOptions::default());
         let folder = at("/w/fixtures", stamp(FileKind::Folder, 9));
-        log.rename(&folder, &none("/w/moved"), false);
+        log.rename(&folder, &none("/w/moved"), 0);
         assert!(!log.close(|_| false).is_complete());
     }
 
     #[test]
-    fn somebody_else_s_file_in_the_place_of_a_removed_one_counts() {
+    fn another_process_s_file_in_place_of_a_removed_one_counts() {
         let seen = inputs(|log| {
             log.create(&none("/w/f"));
             log.remove(&file("/w/f", 1), false);

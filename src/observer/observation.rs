@@ -1,4 +1,4 @@
-//! What was seen, as plain data.
+//! The result of an observation, as plain data.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -11,29 +11,29 @@ use crate::workspace::{FileKind, PathStamp, Stamp};
 /// Everything that one run consulted.
 #[derive(Clone, Debug, Default)]
 pub struct Observation {
-    /// By absolute path without symlinks, `.` and `..` (a symlink on the way is an entry of its
-    /// own). What the run made itself is here too, with no use that is an input.
+    /// All used paths, absolute and without symlinks, `.` and `..`. A symlink that was followed has
+    /// an entry of its own. Files that the run made are here too.
     pub paths: BTreeMap<PathBuf, PathAccess>,
-    /// OwnSockets that were not opened by the run and that it spoke to, or tried to.
+    /// Sockets outside the run that it connected to, or tried to.
     pub peers: BTreeSet<Peer>,
-    /// Why something may be missing. Not empty: count every file of the workspace.
+    /// Why something may be missing. If not empty, every file of the workspace counts.
     pub problems: BTreeSet<Problem>,
-    /// What being observed changed for the run. Not empty: repeat the run unobserved.
+    /// How observation changed the run. If not empty, a failure must be repeated unobserved.
     pub interference: BTreeSet<Interference>,
     /// A process of the tree was still alive when the observation ended.
     pub left_behind: bool,
-    /// How many calls were seen: what the observation cost.
+    /// How many calls were notified, which is what the observation cost.
     pub calls: u64,
 }
 
 impl Observation {
-    /// Whether everything that the run consulted is named here.
+    /// Whether everything that the run consulted is recorded.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.problems.is_empty() && self.interference.is_empty()
     }
 
-    /// The paths whose state the run depends on: everything but what it only made itself.
+    /// The paths whose state the run depends on.
     pub fn inputs(&self) -> impl Iterator<Item = (&Path, &PathAccess)> {
         self.paths.iter().filter(|(_, seen)| seen.is_input()).map(|(path, seen)| (&**path, seen))
     }
@@ -46,30 +46,30 @@ impl Observation {
             .map(|(path, seen)| (&**path, seen))
     }
 
-    /// The paths that the run looked for and that were not there.
+    /// The paths that the run looked up and that did not exist.
     pub fn absent(&self) -> impl Iterator<Item = &Path> {
         self.inputs().filter(|(_, seen)| seen.first == PathStamp::Absent).map(|(path, _)| path)
     }
 
-    /// Whether a process of the run read the file `program`: then the digest of its loadable parts
-    /// alone does not describe it. `program` as in [`Self::paths`], without symlinks.
+    /// Whether a process of the run read the file `program`, so that the digest of its loadable
+    /// parts does not suffice. `program` must be without symlinks, as in [`Self::paths`].
     #[must_use]
     pub fn reads(&self, program: &Path) -> bool {
         self.paths.get(program).is_some_and(|seen| seen.uses.any(Uses::READ))
     }
 }
 
-/// One path and what was done with it.
+/// One path and its uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathAccess {
-    /// What it was when the run first used it, before that call went on.
+    /// Its stamp when the run first used it, before the kernel executed that call.
     pub first: PathStamp,
-    /// All that was done. What was done to a thing after the run itself made it is not noted.
+    /// All uses. Uses of a thing after the run itself made it are not recorded.
     pub uses: Uses,
-    /// A symlink's text.
-    pub link: Option<PathBuf>,
-    /// What kind of place it lies in.
-    pub place: PathClass,
+    /// The text of a symlink, or the content of a setting of the kernel.
+    pub text: Option<Vec<u8>>,
+    /// How its content can be described.
+    pub class: PathClass,
 }
 
 impl PathAccess {
@@ -79,21 +79,19 @@ impl PathAccess {
         self.uses.any(Uses::INPUT)
     }
 
-    /// Whether the run only looked whether it was there, or what a folder held, and then removed
-    /// or made it: leftovers of an earlier run that it cleared away. No content was read.
+    /// Whether the run used it only as scratch space: it looked whether the path existed, or listed
+    /// a folder, and then removed, made or changed it. No content was read.
     ///
-    /// Still an input by the letter. Below folders that hold nothing but results (the target
-    /// folder, the temporary one) a caller may leave it out; a run that decides
-    /// something by such a leftover's mere presence would then be misjudged.
+    /// It is still an input. A caller may ignore it below folders that hold only results (the
+    /// target folder, the temporary folder), where it is a leftover of an earlier run.
     #[must_use]
     pub fn is_scratch(&self) -> bool {
-        let made = Uses::CREATED.with(Uses::REPLACED).with(Uses::REMOVED);
         let content = Uses::READ.with(Uses::EXECUTED).with(Uses::ATTRIBUTES).with(Uses::FOLLOWED);
-        self.uses.any(made) && !self.uses.any(content)
+        self.uses.any(Uses::OUTPUT) && !self.uses.any(content)
     }
 
-    /// Whether it is now as it was, as far as this run's uses of it can tell. Of a folder that was
-    /// not listed only its being there counts: something made in it changes its times.
+    /// Whether `now` is the same state, as far as the run's uses can tell. Of a folder that was
+    /// not listed only kind, permissions and identity count: creating a file in it changes its times.
     #[must_use]
     pub fn holds(&self, now: &PathStamp) -> bool {
         match (&self.first, now) {
@@ -112,37 +110,47 @@ impl PathAccess {
     }
 }
 
-/// A set of ways to use a path.
+/// A set of uses of a path.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Uses(u16);
 
 impl Uses {
-    /// Its content was read, or could be (opened for reading).
+    /// It was opened for reading.
     pub const READ: Self = Self(1);
-    /// A folder was opened, so that it could be listed.
+    /// A folder was listed, or removed if it was empty.
     pub const LISTED: Self = Self(1 << 1);
-    /// Only its being there, its kind or its metadata was asked for.
+    /// Its existence, kind or metadata was looked up.
     pub const PROBED: Self = Self(1 << 2);
-    /// It was executed, or is the interpreter of what was executed.
+    /// It was executed, or is the interpreter of an executed file.
     pub const EXECUTED: Self = Self(1 << 3);
-    /// A symlink whose text was read or followed.
+    /// A symlink was read or followed.
     pub const FOLLOWED: Self = Self(1 << 4);
-    /// Its extended attributes were asked for: no digest of content covers those.
+    /// Its extended attributes were read, which no digest of content covers.
     pub const ATTRIBUTES: Self = Self(1 << 5);
-    /// It was not there, and the run made it.
+    /// It did not exist, and the run made it.
     pub const CREATED: Self = Self(1 << 6);
-    /// It was there, and the run replaced all of its content without looking.
+    /// It existed, and the run replaced all of its content without reading it.
     pub const REPLACED: Self = Self(1 << 7);
-    /// It was there, and the run opened it for writing or changed its metadata.
+    /// It existed, and the run opened it for writing or changed its metadata.
     pub const MODIFIED: Self = Self(1 << 8);
     /// The run removed it or renamed it away.
     pub const REMOVED: Self = Self(1 << 9);
+    /// It was made by a call that succeeds only for a free name.
+    pub const CLAIMED: Self = Self(1 << 10);
+    /// It was made by a call that succeeds only for a free name or a writable file.
+    pub const OVERWRITTEN: Self = Self(1 << 11);
+    /// It was emptied by a call that succeeds only for an existing file.
+    pub const REQUIRED: Self = Self(1 << 12);
+    /// The run made a hard link to it.
+    pub const LINKED: Self = Self(1 << 13);
     /// The uses that make a path an input.
-    pub const INPUT: Self = Self(0b11_1111);
+    pub const INPUT: Self = Self(0b1_1100_0011_1111);
     /// The uses that make a path a result.
     pub const OUTPUT: Self = Self(0b11_1100_0000);
+    /// The input uses from which the run learns nothing but the state of the name.
+    pub const NAME: Self = Self(0b1_1100_0000_0000);
 
-    const NAMES: [&'static str; 10] = [
+    const NAMES: [&'static str; 14] = [
         "read",
         "listed",
         "probed",
@@ -153,6 +161,10 @@ impl Uses {
         "replaced",
         "modified",
         "removed",
+        "claimed",
+        "overwritten",
+        "required",
+        "linked",
     ];
 
     /// Whether the two sets share a use.
@@ -167,7 +179,13 @@ impl Uses {
         self.0 & other.0 == other.0
     }
 
-    /// Both sets together.
+    /// The uses that are in both sets.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// The uses that are in either set.
     #[must_use]
     pub const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
@@ -177,7 +195,11 @@ impl Uses {
 impl fmt::Debug for Uses {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list()
-            .entries((0..10).filter(|bit| self.0 & (1 << bit) != 0).map(|bit| Self::NAMES[bit]))
+            .entries(
+                (0..Self::NAMES.len())
+                    .filter(|bit| self.0 & (1 << bit) != 0)
+                    .map(|bit| Self::NAMES[bit]),
+            )
             .finish()
     }
 }
@@ -185,27 +207,27 @@ impl fmt::Debug for Uses {
 /// A socket outside the run.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Peer {
-    /// Where.
+    /// Its address.
     pub address: Address,
-    /// Who was there.
+    /// Who was found there.
     pub reach: Reach,
 }
 
-/// Where a socket is.
+/// The address of a socket.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Address {
     /// TCP or UDP.
     Inet(SocketAddr),
     /// A local socket with a path.
     Unix(PathBuf),
-    /// A local socket with a name outside the file system (Linux).
+    /// A local socket with a name outside of the file system (Linux).
     Abstract(Vec<u8>),
-    /// A socket of another family was made: `AF_NETLINK` (16) asks the kernel, `AF_VSOCK` (40)
-    /// reaches other machines. The number is the system's.
+    /// A socket of another family, by its number: `AF_NETLINK` (16) asks the kernel, `AF_VSOCK`
+    /// (40) reaches other machines.
     Family(i32),
-    /// System V or POSIX queues, semaphores and shared memory, or keys of the kernel, by name.
+    /// System V or POSIX queues, semaphores and shared memory, or the kernel's keyring.
     Ipc(&'static str),
-    /// An address that could not be understood.
+    /// An address that was not understood.
     Other,
 }
 
@@ -222,19 +244,19 @@ impl fmt::Display for Address {
     }
 }
 
-/// Who was at the other end.
+/// Who was found at the address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reach {
-    /// Nobody listened on this machine: the run was refused.
+    /// Nobody on this machine: the connection was refused.
     Nobody,
-    /// Someone outside the run, or nobody knows.
+    /// A process outside the run, or possibly one.
     Outside,
 }
 
-/// Why an observation may lack something.
+/// Why an observation may be incomplete.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum Problem {
-    /// The child never handed us its listener.
+    /// The child did not pass us its listener.
     #[error("the run could not be observed from its start ({0})")]
     NotStarted(String),
     /// Another process's memory could not be read.
@@ -243,56 +265,56 @@ pub enum Problem {
     /// A call of another architecture, such as a 32-bit program's.
     #[error("a program of another architecture ran")]
     Architecture,
-    /// `io_uring` opens files without system calls of its own.
+    /// `io_uring` opens files without a system call for each.
     #[error("the run uses io_uring")]
     IoUring,
-    /// Paths mean something else from here on.
+    /// From this call on, paths may lead elsewhere.
     #[error("the run changes mounts or its root folder ({0})")]
     Namespace(&'static str),
     /// Files are reached without a path.
     #[error("the run reaches files without naming them ({0})")]
     Nameless(&'static str),
-    /// A folder that the run had not made was moved, with all that is in it.
+    /// A folder that the run had not made was moved, with everything in it.
     #[error("the run moves the folder `{}`, which it did not make", .0.display())]
     FolderMoved(PathBuf),
-    /// A folder that has no name any more was used.
+    /// A folder without a name was used.
     #[error("a path was relative to a removed or unreachable folder")]
     LostFolder,
-    /// A path cannot be looked up by its absolute name.
+    /// A path is too long to be looked up by its absolute name.
     #[error("a path is too long to be looked up from the root")]
     TooLong,
-    /// A program that is neither ELF nor a script.
+    /// A program is neither ELF nor a script.
     #[error("`{}` is a program of an unknown format", .0.display())]
     Format(PathBuf),
-    /// More paths than are kept.
+    /// The run used more paths than are recorded.
     #[error("the run used more than {0} paths")]
     TooMany(usize),
     /// A call was not understood.
     #[error("a call was not understood (number {0})")]
     Call(i64),
-    /// The supervisor was stuck and calls were let go unseen.
+    /// The supervisor was stuck, and calls continued unseen.
     #[error("a file system did not answer in time while the run was observed")]
     Stuck,
-    /// A bug of ours, survived.
+    /// The observer panicked.
     #[error("the observer failed on a call: this is a bug, please report it")]
     Bug,
-    /// The kernel refused something that it had promised.
+    /// The kernel refused an operation that had worked before.
     #[error("the kernel ended the observation early ({0})")]
     Kernel(String),
 }
 
-/// What being observed changed for the run: its outcome may not be its own.
+/// How observation changed the run, so that its outcome may differ.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum Interference {
-    /// Executed a program with set-user-id, set-group-id or file capabilities, which give nothing
-    /// under `no_new_privs`.
+    /// The run executed a program with set-user-id, set-group-id or file capabilities, which have no
+    /// effect under `no_new_privs`.
     #[error("`{}` needs privileges that an observed run cannot get", .0.display())]
     Privileges(PathBuf),
-    /// Installs or asks for seccomp filters: a second listener is refused, and a filter that
-    /// traces would be passed over.
+    /// The run installs or queries seccomp filters. A second listener is refused, and a tracing
+    /// filter is ignored.
     #[error("the run uses seccomp itself")]
     Seccomp,
-    /// Restricts itself, which takes `no_new_privs`: an observed run has that without asking.
+    /// The run restricts itself, which requires `no_new_privs`. An observed run has that already.
     #[error("the run uses landlock")]
     Landlock,
 }
@@ -311,13 +333,13 @@ mod tests {
     }
 
     #[test]
-    fn what_holds_depends_on_how_it_was_used() {
+    fn an_unlisted_folder_holds_although_its_times_change() {
         let dir = tempfile::tempdir().unwrap();
         let seen = |uses| PathAccess {
             first: PathStamp::of(dir.path()),
             uses,
-            link: None,
-            place: crate::observer::PathClass::Ordinary,
+            text: None,
+            class: crate::observer::PathClass::Ordinary,
         };
         let (probed, listed) = (seen(Uses::PROBED), seen(Uses::LISTED));
         let unknown = PathAccess { first: PathStamp::Unknown(1), ..probed.clone() };

@@ -11,6 +11,8 @@ pub enum PathClass {
     /// A shared library of the system, the loader's cache, or a file below a covered folder:
     /// described by its stamp.
     Library,
+    /// A setting of the kernel, described by its content, because its times never change.
+    Setting,
     /// A momentary fact about this machine (`/sys`, `/proc`, devices), which no digest describes.
     Machine,
 }
@@ -20,26 +22,39 @@ const EMPTY_DEVICES: &[&str] = &[
     "null", "zero", "full", "random", "urandom", "ptmx", "pts", "fd", "stdin", "stdout", "stderr",
 ];
 
-/// Files of `/proc` that tell how large and how old the machine is, as `sysinfo`,
-/// `uname` and `sched_getaffinity` do. libtest and allocators ask for them in every run.
+/// Files that tell the size, load and age of the machine, as `sysinfo`, `uname` and
+/// `sched_getaffinity` do, and files that differ at each reading. Most of them are read in every
+/// run, by libtest, allocators and runtimes. They are no inputs; this is the whole list:
+///
+/// - processors, memory and their limits, which a control group sets for each terminal session;
+/// - load, uptime, mounts, and counts of open files, inodes and processes;
+/// - the calling process itself, and random numbers.
 const CAPACITY: &[&str] = &[
     "/proc/cpuinfo",
-    "/proc/filesystems",
     "/proc/loadavg",
     "/proc/meminfo",
     "/proc/mounts",
     "/proc/self",
     "/proc/stat",
-    "/proc/sys/kernel",
-    "/proc/sys/vm",
+    "/proc/sys/fs/aio-nr",
+    "/proc/sys/fs/dentry-state",
+    "/proc/sys/fs/file-nr",
+    "/proc/sys/fs/inode-nr",
+    "/proc/sys/fs/inode-state",
+    "/proc/sys/kernel/ns_last_pid",
+    "/proc/sys/kernel/pty/nr",
+    "/proc/sys/kernel/random/entropy_avail",
+    "/proc/sys/kernel/random/uuid",
     "/proc/thread-self",
     "/proc/uptime",
-    "/proc/version",
     "/sys/devices/system/cpu",
     "/sys/devices/system/node",
     "/sys/fs/cgroup",
-    "/sys/kernel/mm/transparent_hugepage",
 ];
+
+/// Small files of the kernel whose content seldom changes, and which have no times of their own.
+const SETTINGS: &[&str] =
+    &["/proc/filesystems", "/proc/sys", "/proc/version", "/sys/kernel/mm/transparent_hugepage"];
 
 const LIBRARY_FOLDERS: &[&str] =
     &["/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/local/lib"];
@@ -53,17 +68,22 @@ pub(super) fn class_of(
     ours: impl Fn(i32) -> bool,
 ) -> Option<PathClass> {
     let bytes = path.as_os_str().as_bytes();
+    if is_one_of(CAPACITY, path) {
+        return None;
+    }
+    if is_one_of(SETTINGS, path) {
+        return Some(PathClass::Setting);
+    }
     if let Some(rest) = below(bytes, b"/proc") {
         let mut parts = rest.split(|b| *b == b'/');
         let number = parts.next().unwrap_or_default();
         let pid = std::str::from_utf8(number).ok().and_then(|number| number.parse().ok());
         // `/proc/PID/net` shows the network of all processes.
         let own = pid.is_some_and(ours) && parts.next() != Some(b"net");
-        let nothing = own || is_capacity(path) || rest.is_empty();
-        return (!nothing).then_some(PathClass::Machine);
+        return (!own && !rest.is_empty()).then_some(PathClass::Machine);
     }
     if below(bytes, b"/sys").is_some() {
-        return (!is_capacity(path) && bytes != b"/sys").then_some(PathClass::Machine);
+        return (bytes != b"/sys").then_some(PathClass::Machine);
     }
     if let Some(rest) = below(bytes, b"/dev") {
         let first = rest.split(|b| *b == b'/').next().unwrap_or_default();
@@ -88,8 +108,14 @@ fn below<'a>(path: &'a [u8], folder: &[u8]) -> Option<&'a [u8]> {
     if rest.is_empty() { Some(rest) } else { rest.strip_prefix(b"/") }
 }
 
-fn is_capacity(path: &Path) -> bool {
-    CAPACITY.iter().any(|known| path.starts_with(known))
+/// Whether the path is one of these, or lies below one.
+fn is_one_of(known: &[&str], path: &Path) -> bool {
+    known.iter().any(|known| path.starts_with(known))
+}
+
+/// Whether the path is a setting of the kernel, whose content describes it.
+pub(super) fn is_setting(path: &Path) -> bool {
+    is_one_of(SETTINGS, path) && !is_one_of(CAPACITY, path)
 }
 
 /// Whether the name is that of a shared object: `libc.so`, `libc.so.6`, `ld-linux-x86-64.so.2`.
@@ -117,6 +143,16 @@ mod tests {
             "/sys/fs/cgroup/user.slice/cpu.max",
             "/sys/devices/system/cpu/online",
         ] {
+            assert_eq!(class(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn settings_of_the_kernel_count_by_content_but_not_its_counters() {
+        for path in ["/proc/sys/net/core/somaxconn", "/proc/sys/kernel/hostname", "/proc/version"] {
+            assert_eq!(class(path), Some(PathClass::Setting), "{path}");
+        }
+        for path in ["/proc/sys/kernel/random/uuid", "/proc/sys/fs/file-nr"] {
             assert_eq!(class(path), None, "{path}");
         }
     }

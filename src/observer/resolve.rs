@@ -33,6 +33,15 @@ pub(in crate::observer) struct FollowedLink {
     pub(in crate::observer) stamp: PathStamp,
 }
 
+/// What a path led through and must exist for it.
+#[derive(Debug, Default)]
+pub(in crate::observer) struct Trail {
+    /// The symlinks that were followed.
+    pub(in crate::observer) links: Vec<FollowedLink>,
+    /// The folders that were left by `..`.
+    pub(in crate::observer) folders: Vec<Vec<u8>>,
+}
+
 /// Why a name resolves to no path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::observer) enum ResolveError {
@@ -71,14 +80,15 @@ impl Resolver {
     }
 
     /// Resolves the absolute path `name` for `thread`, whose `/proc/self` is meant. Absolute links
-    /// start again at `root` (empty for the real root). Every followed link is added to `links`.
+    /// start again at `root` (empty for the real root). The followed links, and the folders that
+    /// `..` leaves, are added to `trail`.
     pub(in crate::observer) fn resolve(
         &mut self,
         name: &[u8],
         follow: bool,
         root: &[u8],
         thread: pid_t,
-        links: &mut Vec<FollowedLink>,
+        trail: &mut Trail,
     ) -> Result<ResolvedPath, ResolveError> {
         self.through_proc = false;
         if let Some(target) = self.resolve_in_known_folder(name, follow) {
@@ -94,6 +104,7 @@ impl Resolver {
                 b"." => continue,
                 b".." => {
                     if path.len() > root.len() {
+                        trail.folders.push(path.clone());
                         let cut = path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
                         path.truncate(cut);
                     }
@@ -149,7 +160,7 @@ impl Resolver {
                     }
                     todo.extend(parts_reversed(&text));
                     if !magic {
-                        links.push(FollowedLink { path: itself, text, stamp });
+                        trail.links.push(FollowedLink { path: itself, text, stamp });
                     }
                 }
                 Some(FileKind::Folder) if !last => {
@@ -257,16 +268,16 @@ mod tests {
             rest: &str,
             follow: bool,
         ) -> (Result<ResolvedPath, ResolveError>, Vec<String>) {
-            let mut links = Vec::new();
+            let mut trail = Trail::default();
             let mut resolver = Resolver::default();
-            let target = resolver.resolve(&self.name(rest), follow, b"", 1, &mut links);
+            let target = resolver.resolve(&self.name(rest), follow, b"", 1, &mut trail);
             // The same again with what is remembered by now.
-            let again = resolver.resolve(&self.name(rest), follow, b"", 1, &mut Vec::new());
+            let again = resolver.resolve(&self.name(rest), follow, b"", 1, &mut Trail::default());
             assert_eq!(target, again, "{rest}");
             let short = |link: FollowedLink| {
                 String::from_utf8(link.path).unwrap()[self.root.len()..].to_owned()
             };
-            (target, links.into_iter().map(short).collect())
+            (target, trail.links.into_iter().map(short).collect())
         }
 
         fn leads(&self, rest: &str, follow: bool) -> (String, bool, Vec<String>) {
@@ -316,6 +327,16 @@ mod tests {
     }
 
     #[test]
+    fn every_folder_left_by_dot_dot_is_reported() {
+        let tree = tree();
+        let mut trail = Trail::default();
+        let name = tree.name("/a/b/../../to-b/../../elsewhere");
+        let target = Resolver::default().resolve(&name, true, b"", 1, &mut trail).unwrap();
+        assert_eq!(target.path, tree.name("/elsewhere"));
+        assert_eq!(trail.folders, ["/a/b", "/a", "/a/b", "/a"].map(|rest| tree.name(rest)));
+    }
+
+    #[test]
     fn loops_and_overlong_names_are_handled() {
         let tree = tree();
         assert_eq!(tree.walk("/loop", true).0, Err(ResolveError::Loop));
@@ -333,7 +354,7 @@ mod tests {
         let mut resolver = Resolver::default();
         for rest in ["/l", "/../../f"] {
             let name = [&inner[..], rest.as_bytes()].concat();
-            let target = resolver.resolve(&name, true, &inner, 1, &mut Vec::new()).unwrap();
+            let target = resolver.resolve(&name, true, &inner, 1, &mut Trail::default()).unwrap();
             assert_eq!(target.path, tree.name("/elsewhere/f"));
         }
     }
@@ -342,13 +363,13 @@ mod tests {
     fn proc_self_is_the_calling_process() {
         let own = rustix::process::getpid().as_raw_nonzero().get();
         let mut resolver = Resolver::default();
-        let mut links = Vec::new();
-        let target = resolver.resolve(b"/proc/self/exe", true, b"", own, &mut links).unwrap();
+        let mut trail = Trail::default();
+        let target = resolver.resolve(b"/proc/self/exe", true, b"", own, &mut trail).unwrap();
         assert_eq!(as_path(&target.path), std::env::current_exe().unwrap());
-        assert!(links.is_empty(), "no symlink of any file system");
-        let target = resolver.resolve(b"/proc/self/status", true, b"", 77, &mut links).unwrap();
+        assert!(trail.links.is_empty(), "no symlink of any file system");
+        let target = resolver.resolve(b"/proc/self/status", true, b"", 77, &mut trail).unwrap();
         assert_eq!(target.path, b"/proc/77/status");
-        let target = resolver.resolve(b"/proc/net/tcp", true, b"", own, &mut links).unwrap();
+        let target = resolver.resolve(b"/proc/net/tcp", true, b"", own, &mut trail).unwrap();
         assert_eq!(target.path, format!("/proc/{own}/net/tcp").into_bytes());
     }
 }

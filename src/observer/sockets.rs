@@ -79,17 +79,10 @@ impl OwnSockets {
         if !is_here(ip) {
             return Some(outside);
         }
-        let mut listeners = Vec::new();
-        for table in ["tcp", "tcp6", "udp", "udp6"] {
-            let Ok(text) = std::fs::read_to_string(format!("/proc/{thread}/net/{table}")) else {
-                if table.ends_with('6') {
-                    continue;
-                }
-                return Some(outside);
-            };
-            listeners.extend(bound_to(&text, address.port()));
+        match receivers(&thread.to_string(), address.port()) {
+            Some(receivers) => self.judge(&receivers, outside),
+            None => Some(outside),
         }
-        self.judge(&listeners, outside)
     }
 
     /// The peer at an abstract local name.
@@ -120,6 +113,27 @@ impl OwnSockets {
         }
         (!listeners.iter().all(|inode| self.own.contains(inode))).then_some(outside)
     }
+}
+
+/// Whether a connection to this address of the machine itself would be refused now.
+pub(in crate::observer) fn is_refused(address: SocketAddr) -> bool {
+    is_here(address.ip())
+        && receivers("self", address.port()).is_some_and(|receivers| receivers.is_empty())
+}
+
+/// The inodes of the sockets that receive on `port` in the process's network; `None` if the kernel
+/// does not say.
+fn receivers(process: &str, port: u16) -> Option<Vec<u64>> {
+    let mut found = Vec::new();
+    for table in ["tcp", "tcp6", "udp", "udp6"] {
+        match std::fs::read_to_string(format!("/proc/{process}/net/{table}")) {
+            Ok(text) => found.extend(bound_to(&text, port)),
+            // The kernel may lack IPv6.
+            Err(_) if table.ends_with('6') => {}
+            Err(_) => return None,
+        }
+    }
+    Some(found)
 }
 
 fn is_here(ip: IpAddr) -> bool {
@@ -183,6 +197,7 @@ mod tests {
         assert_eq!(reach(&sockets), None);
         drop(listener);
         assert_eq!(reach(&sockets), Some(Reach::Nobody));
+        assert!(is_refused(address) && !is_refused("192.0.2.1:80".parse().unwrap()));
         assert!(sockets.inet(own(), "192.0.2.1:80".parse().unwrap()).is_some());
         assert!(sockets.inet(own(), "192.0.2.1:0".parse().unwrap()).is_none());
     }

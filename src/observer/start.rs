@@ -54,7 +54,8 @@ pub(in crate::observer) fn observe(
     let (stop, stopper) = io::pipe().map_err(failed)?;
     // With room for one report, the supervisor never waits for its reader.
     let (send, report) = mpsc::sync_channel(1);
-    let supervisor = Supervisor { run: SyscallRecorder::new(options), arrivals, stop: stop.into() };
+    let supervisor =
+        Supervisor { recorder: SyscallRecorder::new(options), arrivals, stop: stop.into() };
     std::thread::Builder::new()
         .name("observer".into())
         .spawn(move || supervisor.work(&send))

@@ -1,9 +1,10 @@
-//! The thread that answers an observed run's calls, and the one that watches it.
+//! The supervisor thread, which answers an observed run's calls, and the guard thread, which watches
+//! the supervisor.
 //!
-//! A call that nobody answers hangs for ever, and answering one takes looks at file systems that
-//! may hang themselves: a dead network mount, a FUSE file system served by the very run that
-//! waits for us. So a second thread lets every call go as soon as the first has been
-//! at one call for too long, and the observation says that it is incomplete.
+//! A call that nobody answers hangs for ever. The supervisor itself can hang: on a dead network
+//! mount, or on a FUSE file system that is served by the run waiting for us. So the guard lets all
+//! calls continue once the supervisor has been busy with one for too long, and the observation is
+//! marked incomplete.
 
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
@@ -16,27 +17,27 @@ use super::seccomp::{self, Listener};
 use super::syscall::SyscallRecorder;
 use crate::observer::{Observation, Problem};
 
-/// How often the guard looks; a call is stuck when it is seen twice.
-const TICK: Duration = Duration::from_millis(500);
-/// How long processes that are just ending may still take after the child was reaped.
-const LEAVING: Duration = Duration::from_millis(200);
+/// How often the guard checks. A call that it sees twice is stuck.
+const GUARD_INTERVAL: Duration = Duration::from_millis(500);
+/// How long processes that are ending may still take after the child was reaped.
+const EXIT_WAIT: Duration = Duration::from_millis(200);
+/// How long a child may take to install its filter, which is a few system calls.
+const INSTALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a child may take from our consent to its filter: a few system calls.
-const STARTING: Duration = Duration::from_secs(30);
-
-/// What the two threads share.
+/// The state that both threads share.
 #[derive(Debug, Default)]
 struct SupervisorState {
-    /// Odd while a call is being handled; counts up.
+    /// A counter; odd while a call is being handled.
     turn: AtomicU64,
-    /// The call being handled, and the listener that told of it.
+    /// The call being handled.
     call: AtomicU64,
+    /// The listener that received it.
     listener: AtomicI32,
-    /// The guard answers, too: whoever takes a call must hold `taking` and look again.
+    /// The guard answers calls too: to receive one, lock `receiving` and check for one again.
     rescuing: AtomicBool,
-    /// The guard let calls go unseen.
+    /// The guard let calls continue unseen.
     skipped: AtomicBool,
-    taking: Mutex<()>,
+    receiving: Mutex<()>,
     listeners: Mutex<Vec<Arc<Listener>>>,
 }
 
@@ -44,26 +45,26 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What came of a child that starts.
+/// The outcome of a child's start.
 enum Arrival {
     Listener(Listener),
-    /// It runs unobserved, which is written down.
+    /// The child runs unobserved, which has been recorded.
     Unobserved,
     /// No child can start any more.
     NoMore,
 }
 
-/// What the supervisor needs to begin.
+/// The supervisor of one observation.
 pub(in crate::observer) struct Supervisor {
-    pub(in crate::observer) run: SyscallRecorder,
-    /// Where listeners arrive.
+    pub(in crate::observer) recorder: SyscallRecorder,
+    /// The socket on which children announce their listeners.
     pub(in crate::observer) arrivals: OwnedFd,
-    /// Ends (hangs up) when the observation is to end.
+    /// A pipe that is closed to end the observation.
     pub(in crate::observer) stop: OwnedFd,
 }
 
 impl Supervisor {
-    /// Answers until it is told to stop and nobody of the tree is left, or some time later.
+    /// Answers calls until it is told to stop and the process tree has ended or [`EXIT_WAIT`] passed.
     pub(in crate::observer) fn work(mut self, report: &mpsc::SyncSender<Observation>) {
         let shared = Arc::new(SupervisorState::default());
         let (alive, watched) = mpsc::channel::<()>();
@@ -72,7 +73,7 @@ impl Supervisor {
             .name("observer guard".into())
             .spawn(move || guard(&guarded, &watched))
         {
-            self.run.problem(Problem::Kernel(error.to_string()));
+            self.recorder.problem(Problem::Kernel(error.to_string()));
         }
         let mut listeners: Vec<Arc<Listener>> = Vec::new();
         let mut started = false;
@@ -81,7 +82,7 @@ impl Supervisor {
         let mut polled = Vec::new();
         loop {
             let limit = match deadline {
-                // Listeners that have arrived by now, and calls that wait now, come first.
+                // Listeners that have arrived and calls that wait already are handled first.
                 Some(_) if listeners.is_empty() => 0,
                 Some(end) => milliseconds(end.saturating_duration_since(Instant::now())),
                 None => -1,
@@ -93,7 +94,7 @@ impl Supervisor {
             let ready = match seccomp::wait(&mut polled, limit) {
                 Ok(ready) => ready,
                 Err(error) => {
-                    self.run.problem(Problem::Kernel(error.to_string()));
+                    self.recorder.problem(Problem::Kernel(error.to_string()));
                     break;
                 }
             };
@@ -113,7 +114,7 @@ impl Supervisor {
             for (listener, polled) in listeners.iter().zip(&polled[2..]) {
                 if polled.revents & libc::POLLIN != 0 {
                     if let Err(error) = self.answer(&shared, listener) {
-                        self.run.problem(Problem::Kernel(error.to_string()));
+                        self.recorder.problem(Problem::Kernel(error.to_string()));
                         deadline = Some(Instant::now());
                     }
                 } else if polled.revents != 0 {
@@ -126,29 +127,29 @@ impl Supervisor {
                 lock(&shared.listeners).clone_from(&listeners);
             }
             if polled[0].revents != 0 {
-                deadline = Some(Instant::now() + LEAVING);
+                deadline = Some(Instant::now() + EXIT_WAIT);
             } else if deadline.is_some_and(|end| ready == 0 || Instant::now() >= end) {
                 break;
             }
         }
         if !started {
-            self.run.problem(Problem::NotStarted("no program was started".into()));
+            self.recorder.problem(Problem::NotStarted("no program was started".into()));
         }
         if shared.skipped.load(Ordering::SeqCst) {
-            self.run.problem(Problem::Stuck);
+            self.recorder.problem(Problem::Stuck);
         }
         drop(alive);
         let left_behind = !listeners.is_empty();
         if left_behind && let Err(error) = seccomp::keep_answering(&listeners) {
-            self.run.problem(Problem::Kernel(error.to_string()));
+            self.recorder.problem(Problem::Kernel(error.to_string()));
         }
-        let mut observation = self.run.close();
+        let mut observation = self.recorder.close();
         observation.left_behind = left_behind;
-        // Nobody waits for it if the handle was dropped.
+        // If the handle was dropped, nobody receives the report.
         let _ = report.send(observation);
     }
 
-    /// Speaks with a child that starts, see `start::enter_filter`.
+    /// The supervisor's side of the handshake of `start::enter_filter`.
     fn arrive(&mut self) -> Arrival {
         let socket = self.arrivals.as_raw_fd();
         let Some([pid, fd]) = seccomp::receive_pair(socket) else { return Arrival::NoMore };
@@ -159,8 +160,8 @@ impl Supervisor {
         if !seccomp::send_pair(socket, seccomp::READY) {
             return Arrival::NoMore;
         }
-        // It answers at once, unless it was killed meanwhile: then we are told to stop.
-        let deadline = Instant::now() + STARTING;
+        // The child answers at once unless it was killed; then we are told to stop.
+        let deadline = Instant::now() + INSTALL_TIMEOUT;
         loop {
             let mut polled = [pollfd(socket), pollfd(self.stop.as_raw_fd())];
             if seccomp::wait(&mut polled, 1000).is_err() || polled[0].revents != 0 {
@@ -175,7 +176,7 @@ impl Supervisor {
             Some([pid, listener]) => match seccomp::take(pid, listener) {
                 Ok(fd) => Arrival::Listener(Listener::new(fd)),
                 Err(error) => {
-                    // It worked a moment ago. Nobody can ever answer this child.
+                    // Fetching worked a moment ago. Nobody can answer this child's calls now.
                     seccomp::kill(pid);
                     self.not_started(&error)
                 }
@@ -185,14 +186,14 @@ impl Supervisor {
     }
 
     fn not_started(&mut self, error: &io::Error) -> Arrival {
-        self.run.problem(Problem::NotStarted(error.to_string()));
+        self.recorder.problem(Problem::NotStarted(error.to_string()));
         Arrival::Unobserved
     }
 
-    /// Takes one call, enters it and lets it go.
+    /// Receives one call, records it and lets it continue.
     fn answer(&mut self, shared: &SupervisorState, listener: &Listener) -> io::Result<()> {
         let call = if shared.rescuing.load(Ordering::SeqCst) {
-            let _taking = lock(&shared.taking);
+            let _receiving = lock(&shared.receiving);
             if !waits(listener) {
                 return Ok(());
             }
@@ -205,9 +206,9 @@ impl Supervisor {
         shared.listener.store(listener.raw(), Ordering::Relaxed);
         shared.turn.fetch_add(1, Ordering::SeqCst);
         let handled =
-            std::panic::catch_unwind(AssertUnwindSafe(|| self.run.handle(listener, &call)));
+            std::panic::catch_unwind(AssertUnwindSafe(|| self.recorder.handle(listener, &call)));
         if handled.is_err() {
-            self.run.problem(Problem::Bug);
+            self.recorder.problem(Problem::Bug);
         }
         listener.proceed(call.id);
         shared.turn.fetch_add(1, Ordering::SeqCst);
@@ -215,10 +216,10 @@ impl Supervisor {
     }
 }
 
-/// Looks from time to time whether the supervisor is stuck; ends with it.
+/// Checks at intervals whether the supervisor is stuck. Ends when the supervisor ends.
 fn guard(shared: &SupervisorState, watched: &mpsc::Receiver<()>) {
     let mut last = 0;
-    while watched.recv_timeout(TICK) == Err(mpsc::RecvTimeoutError::Timeout) {
+    while watched.recv_timeout(GUARD_INTERVAL) == Err(mpsc::RecvTimeoutError::Timeout) {
         let turn = shared.turn.load(Ordering::SeqCst);
         if turn % 2 == 1 && turn == last {
             rescue(shared, turn);
@@ -227,7 +228,7 @@ fn guard(shared: &SupervisorState, watched: &mpsc::Receiver<()>) {
     }
 }
 
-/// Lets calls go, the stuck one first, until the supervisor has come back.
+/// Lets all calls continue, the stuck one first, until the supervisor is back.
 fn rescue(shared: &SupervisorState, stuck: u64) {
     shared.skipped.store(true, Ordering::SeqCst);
     shared.rescuing.store(true, Ordering::SeqCst);
@@ -239,7 +240,7 @@ fn rescue(shared: &SupervisorState, stuck: u64) {
     loop {
         let mut polled: Vec<_> = listeners.iter().map(|l| pollfd(l.raw())).collect();
         let _ = seccomp::wait(&mut polled, 50);
-        let _taking = lock(&shared.taking);
+        let _receiving = lock(&shared.receiving);
         if shared.turn.load(Ordering::SeqCst) != stuck || polled.iter().all(|p| ended(p.revents)) {
             shared.rescuing.store(false, Ordering::SeqCst);
             return;
@@ -252,13 +253,13 @@ fn rescue(shared: &SupervisorState, stuck: u64) {
     }
 }
 
-/// Whether a call waits right now.
+/// Whether a call is waiting now.
 fn waits(listener: &Listener) -> bool {
     let mut polled = [pollfd(listener.raw())];
     seccomp::wait(&mut polled, 0).is_ok() && polled[0].revents & libc::POLLIN != 0
 }
 
-/// Nobody is left under the filter, and no call waits.
+/// Whether no process is left under the filter and no call is waiting.
 fn ended(revents: libc::c_short) -> bool {
     revents != 0 && revents & libc::POLLIN == 0
 }

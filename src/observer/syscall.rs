@@ -1,4 +1,4 @@
-//! One notified call after the other: reads its arguments, and enters in the log what it asks.
+//! Handles notified system calls: reads their arguments and records their effects in the access log.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -9,25 +9,26 @@ use rustix::io::Errno;
 use super::access_log::AccessLog;
 use super::executables::Executables;
 use super::filter::NATIVE;
-use super::resolve::{FollowedLink, ResolveError, ResolvedPath, Resolver, as_path};
+use super::resolve::{FollowedLink, ResolveError, ResolvedPath, Resolver, Trail, as_path};
 use super::seccomp::{self, Listener, Notification};
 use super::sockets::{OwnSockets, SocketAddress};
 use super::syscall_table::{self, PathArgument, SyscallRequest};
+use crate::observer::path_class::is_setting;
 use crate::observer::{
     Address, Interference, Observation, ObserveOptions, Peer, Problem, Reach, Uses,
 };
 use crate::workspace::{FileKind, PathStamp};
 
-/// The longest path that the kernel takes, with its final zero.
-const LONGEST: usize = 4096;
-/// What one look into another process's memory takes at first: most paths are shorter.
-const FIRST_LOOK: usize = 256;
+/// The longest path that the kernel accepts, with its final zero.
+const MAX_PATH: usize = 4096;
+/// How much of another process's memory is read at first. Most paths are shorter.
+const FIRST_READ: usize = 256;
 /// `RESOLVE_IN_ROOT` of `openat2`.
 const RESOLVE_IN_ROOT: u64 = 0x10;
-/// How many names are remembered as done before all are forgotten.
-const MOST_DONE: usize = 100_000;
+/// How many recorded names are remembered before all are forgotten.
+const MAX_RECORDED_NAMES: usize = 100_000;
 
-/// Everything that is known about one run while it goes on.
+/// The state of one observation while its run goes on.
 #[derive(Debug)]
 pub(in crate::observer) struct SyscallRecorder {
     pub(super) log: AccessLog,
@@ -35,24 +36,24 @@ pub(in crate::observer) struct SyscallRecorder {
     pub(super) sockets: OwnSockets,
     programs: Executables,
     threads: HashSet<pid_t>,
-    /// The thread that called last: most calls come in rows.
-    latest: pid_t,
-    /// Names that were entered already, by what was asked of them.
-    done: HashMap<Vec<u8>, u8>,
-    links: Vec<FollowedLink>,
-    /// The last walk ended at something that has no path.
+    /// The thread that called last. Most threads make several calls in a row.
+    last_thread: pid_t,
+    /// Names that were recorded already, with the [`LookupKind`]s of their look-ups.
+    recorded: HashMap<Vec<u8>, u8>,
+    trail: Trail,
+    /// The last path led to something without a path.
     anonymous: bool,
     calls: u64,
 }
 
-/// A name, read and made absolute.
+/// A path argument that was read and made absolute.
 pub(super) struct Located {
     name: Vec<u8>,
-    /// The length of the root that holds it; 0 for the real one.
+    /// The length of the root below which it is resolved; 0 for the real root.
     root: usize,
 }
 
-/// One question about a name, as a bit.
+/// One kind of look-up, as a bit.
 #[derive(Clone, Copy)]
 struct LookupKind(u8);
 
@@ -71,9 +72,9 @@ impl SyscallRecorder {
             sockets: OwnSockets::default(),
             programs: Executables::default(),
             threads: HashSet::new(),
-            latest: 0,
-            done: HashMap::new(),
-            links: Vec::new(),
+            last_thread: 0,
+            recorded: HashMap::new(),
+            trail: Trail::default(),
             anonymous: false,
             calls: 0,
         }
@@ -90,22 +91,22 @@ impl SyscallRecorder {
         observation
     }
 
-    /// Enters one call. The caller still waits, and goes on afterwards whatever we found.
+    /// Records one call. The caller waits meanwhile, and continues whatever the call is.
     pub(in crate::observer) fn handle(&mut self, listener: &Listener, call: &Notification) {
         self.calls += 1;
         let thread = call.thread;
         if thread == 0 {
             return self.problem(Problem::Memory("a process out of our sight".into()));
         }
-        if self.latest != thread {
-            self.latest = thread;
+        if self.last_thread != thread {
+            self.last_thread = thread;
             self.threads.insert(thread);
         }
         if call.architecture != NATIVE || is_x32(call.number) {
             return self.problem(Problem::Architecture);
         }
         if let Err(error) = self.enter(thread, call) {
-            // The memory of a process that was killed meanwhile tells nothing, and need not.
+            // A process that was killed meanwhile needs no record.
             if listener.is_open(call.id) {
                 self.problem(Problem::Memory(error.kind().to_string()));
             }
@@ -127,9 +128,9 @@ impl SyscallRecorder {
             }
             SyscallRequest::Ask { name, follow, uses } => {
                 let Some(located) = self.locate(thread, name, 0)? else {
-                    // Without a path it is about a descriptor that the process already has, and
-                    // whose content counts. Attributes are no part of that.
-                    if uses == Uses::ATTRIBUTES
+                    // Without a path the call queries an open descriptor, whose content is
+                    // recorded already. Its attributes, and a folder's names, are not.
+                    if uses.any(Uses::ATTRIBUTES.with(Uses::LISTED))
                         && let Some(target) = self.source(thread, name, follow)?
                     {
                         self.log.consult(&target, uses);
@@ -137,7 +138,7 @@ impl SyscallRecorder {
                     return Ok(());
                 };
                 let asked = LookupKind::new(uses, follow);
-                if self.is_done(&located, asked) {
+                if self.is_recorded(&located, asked) {
                     return Ok(());
                 }
                 if uses == Uses::FOLLOWED {
@@ -145,7 +146,7 @@ impl SyscallRecorder {
                 } else if let Some(target) = self.walk(thread, &located, follow) {
                     self.log.consult(&target, uses);
                 }
-                self.set_done(located, asked);
+                self.set_recorded(located, asked);
             }
             SyscallRequest::Execute { name, follow } => self.execute(thread, name, follow)?,
             SyscallRequest::Modify { name, follow, replace } => {
@@ -156,7 +157,7 @@ impl SyscallRecorder {
             SyscallRequest::Make { name, link } => {
                 if let Some(target) = self.target(thread, name, false)? {
                     self.log.create(&target);
-                    self.around(&target);
+                    self.record_parent(&target);
                 }
                 if link {
                     self.forget();
@@ -165,8 +166,8 @@ impl SyscallRecorder {
             SyscallRequest::Remove { name, folder } => {
                 if let Some(target) = self.target(thread, name, false)? {
                     self.log.remove(&target, folder);
-                    self.removed(&target);
-                    self.around(&target);
+                    self.forget_removed(&target);
+                    self.record_parent(&target);
                 }
             }
             SyscallRequest::Rename { from, to, flags } => self.rename(thread, from, to, flags)?,
@@ -175,7 +176,7 @@ impl SyscallRecorder {
                 let to = self.target(thread, to, false)?;
                 if let (Some(from), Some(to)) = (from, to) {
                     self.log.link(&from, &to);
-                    self.around(&to);
+                    self.record_parent(&to);
                 }
                 self.forget();
             }
@@ -192,7 +193,7 @@ impl SyscallRecorder {
                     && let Some(target) = self.walk(thread, &located, false)
                 {
                     self.log.create(&target);
-                    self.around(&target);
+                    self.record_parent(&target);
                 }
             }
             SyscallRequest::Listen { socket } => self.sockets.adopt(thread, socket),
@@ -228,20 +229,29 @@ impl SyscallRecorder {
         let follow = flags & libc::O_NOFOLLOW == 0 && flags & exclusive != exclusive;
         let reads_only = flags & (libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC | libc::O_PATH);
         let asked = LookupKind::new(Uses::READ, follow);
-        if reads_only == libc::O_RDONLY && self.is_done(&located, asked) {
+        if reads_only == libc::O_RDONLY && self.is_recorded(&located, asked) {
             return Ok(());
         }
         let Some(target) = self.walk(thread, &located, follow) else { return Ok(()) };
         self.log.open(&target, flags);
-        if flags & libc::O_CREAT != 0 && target.stamp == PathStamp::Absent {
-            self.around(&target);
+        // Its stamp says nothing of its content.
+        if (target.path.starts_with(b"/proc/") || target.path.starts_with(b"/sys/"))
+            && is_setting(as_path(&target.path))
+            && flags & libc::O_ACCMODE != libc::O_WRONLY
+            && let Ok(content) = std::fs::read(as_path(&target.path))
+        {
+            self.log.read_setting(&target, content);
+        }
+        if flags & libc::O_CREAT != 0 {
+            self.record_parent(&target);
         }
         if reads_only == libc::O_RDONLY && flags & libc::O_TMPFILE != libc::O_TMPFILE {
-            self.set_done(located, asked);
+            self.set_recorded(located, asked);
         }
         Ok(())
     }
 
+    /// Records a `readlink`.
     fn read_link(&mut self, thread: pid_t, located: &Located) {
         let Some(target) = self.walk(thread, located, false) else { return };
         if target.stamp.kind() != Some(FileKind::Symlink) || target.path.starts_with(b"/proc/") {
@@ -260,13 +270,13 @@ impl SyscallRecorder {
     fn execute(&mut self, thread: pid_t, name: PathArgument, follow: bool) -> io::Result<()> {
         self.anonymous = false;
         let Some(mut target) = self.source(thread, name, follow)? else {
-            // Its interpreter is not told by any call.
+            // No call shows the interpreter of such a program.
             if self.anonymous {
                 self.problem(Problem::Nameless("a program in memory"));
             }
             return Ok(());
         };
-        // A script's interpreter can be a script; the kernel follows four.
+        // A script's interpreter can be a script itself; the kernel follows four.
         for _ in 0..5 {
             self.log.consult(&target, Uses::EXECUTED);
             if target.stamp.kind() != Some(FileKind::File) || target.orphan {
@@ -301,43 +311,42 @@ impl SyscallRecorder {
         let from = self.target(thread, from, false)?;
         let to = self.target(thread, to, false)?;
         if let (Some(from), Some(to)) = (from, to) {
-            if flags & syscall_table::RENAME_NOREPLACE != 0 && to.stamp != PathStamp::Absent {
-                self.log.consult(&from, Uses::PROBED);
-                self.log.consult(&to, Uses::PROBED);
-            } else {
-                self.log.rename(&from, &to, flags & syscall_table::RENAME_EXCHANGE != 0);
-                self.around(&from);
-                self.around(&to);
-            }
+            self.log.rename(&from, &to, flags);
+            self.record_parent(&from);
+            self.record_parent(&to);
         }
         self.forget();
         Ok(())
     }
 
-    /// Whether something can be made, moved or removed is for the folder around it to say.
-    fn around(&mut self, target: &ResolvedPath) {
-        let cut = target.path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
-        let folder = &target.path[..cut.max(1)];
-        if target.orphan || self.log.is_noted(folder) {
-            return;
+    /// Records the parent folder: its permissions decide whether a path can be made, moved or removed.
+    fn record_parent(&mut self, target: &ResolvedPath) {
+        if !target.orphan {
+            let cut = target.path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+            self.record_folder(&target.path[..cut.max(1)]);
         }
-        let stamp = PathStamp::of(folder);
-        self.log
-            .consult(&ResolvedPath { path: folder.to_vec(), stamp, orphan: false }, Uses::PROBED);
     }
 
-    /// Names lead elsewhere from here on.
+    /// Records that a folder exists, with its permissions.
+    fn record_folder(&mut self, folder: &[u8]) {
+        if !self.log.is_noted(folder) {
+            let stamp = PathStamp::of(folder);
+            let target = ResolvedPath { path: folder.to_vec(), stamp, orphan: false };
+            self.log.consult(&target, Uses::PROBED);
+        }
+    }
+
+    /// Forgets all resolved names, because they may lead elsewhere from now on.
     fn forget(&mut self) {
-        self.done.clear();
+        self.recorded.clear();
         self.resolver.forget();
     }
 
-    /// Forgets what a removal makes untrue. Without a file or an empty folder all other names lead
-    /// where they led; what comes in its place later is made by a call that we are told of.
-    fn removed(&mut self, target: &ResolvedPath) {
+    /// Forgets what a removal invalidates. Removing a file or an empty folder changes no other name.
+    fn forget_removed(&mut self, target: &ResolvedPath) {
         match target.stamp.kind() {
             Some(FileKind::File | FileKind::Folder) => {
-                self.done.clear();
+                self.recorded.clear();
                 self.resolver.forget_folder(&target.path);
             }
             None if target.stamp == PathStamp::Absent => {}
@@ -345,22 +354,24 @@ impl SyscallRecorder {
         }
     }
 
-    /// Whether this was asked of this name before.
-    fn is_done(&self, located: &Located, asked: LookupKind) -> bool {
-        located.root == 0 && self.done.get(&located.name).is_some_and(|done| done & asked.0 != 0)
+    /// Whether such a look-up of this name has been recorded before.
+    fn is_recorded(&self, located: &Located, asked: LookupKind) -> bool {
+        located.root == 0
+            && self.recorded.get(&located.name).is_some_and(|kinds| kinds & asked.0 != 0)
     }
 
-    /// The same need not be asked again, as long as names lead where they lead now.
-    fn set_done(&mut self, located: Located, asked: LookupKind) {
-        // `/proc/self` is another process's for another thread.
+    /// Remembers a recorded look-up, until [`Self::forget`].
+    fn set_recorded(&mut self, located: Located, asked: LookupKind) {
+        // `/proc/self` differs for each process.
         if located.root == 0 && !self.resolver.went_through_proc() {
-            if self.done.len() >= MOST_DONE {
-                self.done.clear();
+            if self.recorded.len() >= MAX_RECORDED_NAMES {
+                self.recorded.clear();
             }
-            *self.done.entry(located.name).or_default() |= asked.0;
+            *self.recorded.entry(located.name).or_default() |= asked.0;
         }
     }
 
+    /// Reads and resolves a path argument.
     fn target(
         &mut self,
         thread: pid_t,
@@ -371,7 +382,7 @@ impl SyscallRecorder {
         Ok(self.walk(thread, &located, follow))
     }
 
-    /// As `target`; an empty name with the flag for it means the descriptor's file.
+    /// As [`Self::target`], but an empty path with the flag for it means the descriptor's file.
     fn source(
         &mut self,
         thread: pid_t,
@@ -388,8 +399,8 @@ impl SyscallRecorder {
         Ok(self.walk(thread, &Located { name, root: 0 }, true))
     }
 
-    /// Reads a name and makes it absolute. `None`: the kernel will refuse it without a look at any
-    /// file, or it is empty.
+    /// Reads a path argument and makes it absolute. `None` if it is empty, or if the kernel will
+    /// refuse it without looking at any file.
     fn locate(
         &mut self,
         thread: pid_t,
@@ -411,6 +422,7 @@ impl SyscallRecorder {
         Ok(self.absolute(thread, name.at, &text))
     }
 
+    /// Makes a path absolute.
     pub(super) fn absolute(&mut self, thread: pid_t, at: c_int, text: &[u8]) -> Option<Located> {
         if text.starts_with(b"/") {
             return Some(Located { name: text.to_vec(), root: 0 });
@@ -421,16 +433,16 @@ impl SyscallRecorder {
         Some(Located { name, root: 0 })
     }
 
-    /// The folder from which a relative name starts, without a slash at its end.
+    /// The folder from which a relative path starts, without a slash at its end.
     fn base(&mut self, thread: pid_t, at: c_int) -> Option<Vec<u8>> {
         let link = if at == libc::AT_FDCWD {
             format!("/proc/{thread}/cwd")
         } else {
             format!("/proc/{thread}/fd/{at}")
         };
-        let mut folder = match rustix::fs::readlink(&link, Vec::with_capacity(FIRST_LOOK)) {
+        let mut folder = match rustix::fs::readlink(&link, Vec::with_capacity(FIRST_READ)) {
             Ok(folder) => folder.into_bytes(),
-            // No such descriptor: the kernel refuses, too. No such process: it was killed.
+            // The kernel refuses such a descriptor too, or the process was killed.
             Err(Errno::NOENT | Errno::SRCH) => return None,
             Err(Errno::NAMETOOLONG) => {
                 self.problem(Problem::TooLong);
@@ -442,7 +454,7 @@ impl SyscallRecorder {
             }
         };
         if !folder.starts_with(b"/") {
-            // A pipe or a socket is no folder; what cannot be reached from our root is lost.
+            // A pipe or a socket is no folder. A folder outside our root cannot be resolved.
             if folder.starts_with(b"(unreachable)") {
                 self.problem(Problem::LostFolder);
             }
@@ -458,20 +470,23 @@ impl SyscallRecorder {
         Some(folder)
     }
 
-    /// Walks, and enters the links on the way.
+    /// Resolves a path, and records the links and folders that it led through.
     pub(super) fn walk(
         &mut self,
         thread: pid_t,
         located: &Located,
         follow: bool,
     ) -> Option<ResolvedPath> {
-        let mut links = std::mem::take(&mut self.links);
+        let mut trail = std::mem::take(&mut self.trail);
         let (root, _) = located.name.split_at(located.root);
-        let result = self.resolver.resolve(&located.name, follow, root, thread, &mut links);
-        for link in links.drain(..) {
+        let result = self.resolver.resolve(&located.name, follow, root, thread, &mut trail);
+        for link in trail.links.drain(..) {
             self.log.follow(link);
         }
-        self.links = links;
+        for folder in trail.folders.drain(..) {
+            self.record_folder(&folder);
+        }
+        self.trail = trail;
         self.anonymous = result == Err(ResolveError::Anonymous);
         match result {
             Ok(target) => Some(target),
@@ -488,21 +503,21 @@ impl SyscallRecorder {
     }
 }
 
-/// A text of another process. `None` if it does not end within what the kernel takes, or within
-/// the process's memory: the call will fail of itself.
+/// Reads a string of another process. `None` if it is longer than the kernel accepts or does not end
+/// within mapped memory: then the call will fail.
 fn read_text(thread: pid_t, address: u64) -> io::Result<Option<Vec<u8>>> {
     if address == 0 {
         return Ok(None);
     }
-    let mut buffer = [0; FIRST_LOOK];
+    let mut buffer = [0; FIRST_READ];
     let count = seccomp::read_memory(thread, address, &mut buffer)?;
     if let Some(end) = buffer[..count].iter().position(|byte| *byte == 0) {
         return Ok(Some(buffer[..end].to_vec()));
     }
-    if count < FIRST_LOOK {
+    if count < FIRST_READ {
         return Ok(None);
     }
-    let mut whole = vec![0; LONGEST];
+    let mut whole = vec![0; MAX_PATH];
     let count = seccomp::read_memory(thread, address, &mut whole)?;
     Ok(whole[..count].iter().position(|byte| *byte == 0).map(|end| {
         whole.truncate(end);

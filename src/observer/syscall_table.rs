@@ -1,4 +1,4 @@
-//! Which system calls are watched, and what their arguments mean. Pure data: no call is made here.
+//! The table of trapped system calls, and the meaning of their arguments. No call is made here.
 
 use libc::{c_int, c_long};
 
@@ -24,7 +24,7 @@ pub(in crate::observer) enum Trap {
     },
 }
 
-/// Where a relative path starts, and where the path lies in the caller's memory.
+/// A path argument: where the text lies in the caller's memory, and where a relative path starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::observer) struct PathArgument {
     /// `AT_FDCWD` or a descriptor of the caller.
@@ -35,7 +35,7 @@ pub(in crate::observer) struct PathArgument {
     pub(in crate::observer) empty: bool,
 }
 
-/// What a call asks for.
+/// What a call asks the kernel to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::observer) enum SyscallRequest {
     Open {
@@ -47,7 +47,7 @@ pub(in crate::observer) enum SyscallRequest {
         name: PathArgument,
         how: u64,
     },
-    /// Asks for something about a path that is there.
+    /// Queries an existing path.
     Ask {
         name: PathArgument,
         follow: bool,
@@ -57,13 +57,13 @@ pub(in crate::observer) enum SyscallRequest {
         name: PathArgument,
         follow: bool,
     },
-    /// Changes what is there: metadata, attributes, length.
+    /// Changes metadata, attributes or length of an existing path.
     Modify {
         name: PathArgument,
         follow: bool,
         replace: bool,
     },
-    /// Makes something that must not be there yet.
+    /// Creates something that must not exist yet.
     Make {
         name: PathArgument,
         link: bool,
@@ -95,7 +95,7 @@ pub(in crate::observer) enum SyscallRequest {
     Listen {
         socket: c_int,
     },
-    /// `sendmsg` and `sendmmsg`: the address lies in a header, `count` headers of `stride` bytes.
+    /// `sendmsg` and `sendmmsg`: `count` headers of `stride` bytes, with an address in each.
     Send {
         socket: c_int,
         headers: u64,
@@ -121,8 +121,8 @@ const USUAL_FAMILIES: &[u32] = &[libc::AF_UNIX as u32, libc::AF_INET as u32, lib
 /// `PR_GET_SECCOMP`, `PR_SET_SECCOMP`, `PR_GET_NO_NEW_PRIVS`: the answer is not what it would be.
 const PRCTL: &[u32] = &[21, 22, 39];
 
-/// The watched calls that every architecture has. A mount namespace of its own (`clone`,
-/// `unshare`) starts as a copy in which every path leads where it led: what matters is a mount in it.
+/// The trapped calls that every architecture has. `clone` and `unshare` are not among them: a new
+/// mount namespace starts as a copy of the old one, and only a mount in it changes paths.
 const COMMON: &[(c_long, Trap)] = &[
     (libc::SYS_openat, Trap::Always),
     (libc::SYS_openat2, Trap::Always),
@@ -162,6 +162,7 @@ const COMMON: &[(c_long, Trap)] = &[
     (SYS_REMOVEXATTRAT, Trap::Always),
     (SYS_FILE_GETATTR, Trap::Always),
     (SYS_FILE_SETATTR, Trap::Always),
+    (libc::SYS_getdents64, Trap::Always),
     (libc::SYS_inotify_add_watch, Trap::Always),
     (libc::SYS_name_to_handle_at, Trap::Always),
     (libc::SYS_open_by_handle_at, Trap::Always),
@@ -202,7 +203,7 @@ const COMMON: &[(c_long, Trap)] = &[
     (libc::SYS_prctl, Trap::OneOf { arg: 0, values: PRCTL }),
 ];
 
-// Younger than our lowest libc, and the same number everywhere.
+// Newer than the oldest supported libc crate; the number is the same on every architecture.
 const SYS_FCHMODAT2: c_long = 452;
 const SYS_SETXATTRAT: c_long = 463;
 const SYS_GETXATTRAT: c_long = 464;
@@ -211,10 +212,10 @@ const SYS_REMOVEXATTRAT: c_long = 466;
 const SYS_OPEN_TREE_ATTR: c_long = 467;
 const SYS_FILE_GETATTR: c_long = 468;
 const SYS_FILE_SETATTR: c_long = 469;
-/// The youngest call that the table was made with; what a younger one does is not known.
-pub(in crate::observer) const YOUNGEST: c_long = 469;
+/// The newest call that the table knows. The effect of newer ones is unknown.
+pub(in crate::observer) const NEWEST: c_long = 469;
 
-/// The older spellings, which only the older architecture has.
+/// The older calls, which only the older architecture has.
 #[cfg(target_arch = "x86_64")]
 const OLDER: &[(c_long, Trap)] = &[
     (libc::SYS_open, Trap::Always),
@@ -238,25 +239,17 @@ const OLDER: &[(c_long, Trap)] = &[
     (libc::SYS_utimes, Trap::Always),
     (libc::SYS_futimesat, Trap::Always),
     (libc::SYS_uselib, Trap::Always),
+    (libc::SYS_getdents, Trap::Always),
 ];
 #[cfg(target_arch = "aarch64")]
 const OLDER: &[(c_long, Trap)] = &[(libc::SYS_renameat, Trap::Always)];
 
-/// Calls of the 32-bit neighbour by which a program must make itself known: open, creat, execve,
-/// access, readlink, stat, lstat, stat64, lstat64, connect, and the younger forms of each.
-#[cfg(target_arch = "x86_64")]
-pub(in crate::observer) const FOREIGN: &[u32] =
-    &[5, 8, 11, 33, 85, 102, 106, 107, 195, 196, 295, 300, 305, 307, 358, 362, 383, 425, 437, 439];
-#[cfg(target_arch = "aarch64")]
-pub(in crate::observer) const FOREIGN: &[u32] =
-    &[5, 8, 11, 33, 85, 106, 107, 195, 196, 283, 322, 327, 332, 334, 387, 397, 425, 437, 439];
-
-/// Every watched call of this architecture.
+/// Every trapped call of this architecture.
 pub(in crate::observer) fn watched() -> impl Iterator<Item = (c_long, Trap)> {
     COMMON.iter().chain(OLDER).copied()
 }
 
-/// What a call asks for, by its number and arguments.
+/// Decodes a call from its number and arguments.
 pub(in crate::observer) fn request(number: c_long, args: &[u64; 6]) -> SyscallRequest {
     #[cfg(target_arch = "x86_64")]
     if let Some(request) = older(number, args) {
@@ -303,7 +296,7 @@ pub(in crate::observer) fn request(number: c_long, args: &[u64; 6]) -> SyscallRe
         libc::SYS_fchmodat => modify(at(0), true),
         SYS_FCHMODAT2 => modify(at_flags(0, 3), follow(3)),
         libc::SYS_fchownat => modify(at_flags(0, 4), follow(4)),
-        // Without a path it means the descriptor.
+        // Without a path the call means the descriptor.
         libc::SYS_utimensat => modify(PathArgument { empty: args[1] == 0, ..at(0) }, follow(3)),
         libc::SYS_getxattr | libc::SYS_listxattr => ask(here(0), true, Uses::ATTRIBUTES),
         libc::SYS_lgetxattr | libc::SYS_llistxattr => ask(here(0), false, Uses::ATTRIBUTES),
@@ -316,6 +309,7 @@ pub(in crate::observer) fn request(number: c_long, args: &[u64; 6]) -> SyscallRe
         libc::SYS_lsetxattr | libc::SYS_lremovexattr => modify(here(0), false),
         SYS_SETXATTRAT | SYS_REMOVEXATTRAT => modify(at_flags(0, 2), follow(2)),
         SYS_FILE_SETATTR => modify(at_flags(0, 4), follow(4)),
+        libc::SYS_getdents64 => list(args),
         libc::SYS_inotify_add_watch => {
             ask(PathArgument { text: args[1], ..here(1) }, true, Uses::PROBED)
         }
@@ -398,11 +392,18 @@ fn older(number: c_long, args: &[u64; 6]) -> Option<SyscallRequest> {
             replace: false,
         },
         libc::SYS_uselib => SyscallRequest::Nameless("uselib"),
+        libc::SYS_getdents => list(args),
         _ => return None,
     })
 }
 
-/// The low half: the kernel itself looks at no more of an `int`.
+/// Listing an open folder.
+fn list(args: &[u64; 6]) -> SyscallRequest {
+    let name = PathArgument { at: low(args[0]), text: 0, empty: true };
+    SyscallRequest::Ask { name, follow: true, uses: Uses::LISTED }
+}
+
+/// The low half of an argument, which is all that the kernel reads of an `int`.
 #[expect(clippy::cast_possible_truncation, reason = "that is what the kernel does")]
 fn low(argument: u64) -> c_int {
     argument as c_int
@@ -413,7 +414,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_watched_call_is_understood_and_listed_once() {
+    fn every_trapped_call_is_decoded_and_listed_once() {
         let mut seen = std::collections::HashSet::new();
         for (number, _) in watched() {
             assert!(seen.insert(number), "{number} twice");

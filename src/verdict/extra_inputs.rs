@@ -57,7 +57,8 @@ pub(super) async fn extra_inputs<T: ProjectTree>(
     rest.collect()
 }
 
-/// What is left of an input whose content the tree's digest has.
+/// What is left of an input whose content the tree's digest has. Empty folders are not in that
+/// digest, so an absent name stays.
 fn beside_the_tree(
     root: &Path,
     path: &Path,
@@ -65,9 +66,11 @@ fn beside_the_tree(
     fingerprints: &mut Fingerprints,
 ) -> Option<Input> {
     match input.state {
-        InputState::Link(_) | InputState::Digest(_) | InputState::Absent => None,
+        InputState::Link(_) | InputState::Digest(_) => None,
         // One look is enough for the rest: no content need be read again.
-        InputState::File(_) | InputState::Program(_) if fingerprints.holds(root, &input) => {
+        InputState::File(_) | InputState::Program(_) | InputState::Measured(_)
+            if fingerprints.holds(root, &input) =>
+        {
             Some(fingerprints.read(root, path, Aspect::Kind).unwrap_or(input))
         }
         _ => Some(input),

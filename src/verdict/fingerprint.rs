@@ -14,6 +14,7 @@ use std::time::SystemTime;
 use crate::cache::{Input, InputState};
 use crate::hasher::{FileDigest, file_digest, program_digest};
 use crate::model::{Digest, Digester};
+use crate::observer::Observer;
 use crate::workspace::{FileKind, PathStamp, Stamp};
 
 /// So many inputs are looked at by two threads.
@@ -26,6 +27,8 @@ pub(super) enum Aspect {
     Content,
     /// A program's permissions and what is loaded of it.
     Program,
+    /// The same, and its length.
+    MeasuredProgram,
     /// A folder's names.
     Names,
     /// Those of a folder's names by which cargo finds targets.
@@ -93,10 +96,13 @@ impl Fingerprints {
             state,
             InputState::File(_)
                 | InputState::Program(_)
+                | InputState::Measured(_)
                 | InputState::Listing(_)
                 | InputState::Targets(_)
         );
-        let settled = is_costly && stamp.is_settled(before);
+        // The kernel's own files change without another stamp.
+        let has_times = !path.starts_with("/proc") && !path.starts_with("/sys");
+        let settled = is_costly && has_times && stamp.is_settled(before);
         let proof = settled.then(|| digest_of_stamp(&stamp));
         let short = path.strip_prefix(root).unwrap_or(path).to_owned();
         let input = Input { path: short, state, proof };
@@ -123,8 +129,11 @@ impl Fingerprints {
                 return file_digest(&path) == FileDigest::Known(*then);
             }
             InputState::Absent => return PathStamp::of(&path) == PathStamp::Absent,
+            InputState::Overwritable => return is_overwritable(&path),
+            InputState::Refused => return is_refused(&path),
             InputState::File(_) | InputState::Link(_) => Aspect::Content,
             InputState::Program(_) => Aspect::Program,
+            InputState::Measured(_) => Aspect::MeasuredProgram,
             InputState::Listing(_) => Aspect::Names,
             InputState::Targets(_) => Aspect::Targets,
             InputState::Kind(_) => return kind_of(&PathStamp::of(&path)) == input.state,
@@ -171,6 +180,26 @@ pub(super) fn kind_of(stamp: &PathStamp) -> InputState {
     InputState::Kind(digester.finish())
 }
 
+/// Whether a file can be written under this name: the name is free, or that of a writable file.
+fn is_overwritable(path: &Path) -> bool {
+    use rustix::fs::{Access, AtFlags, CWD, accessat};
+    match PathStamp::of(path).kind() {
+        None => PathStamp::of(path) == PathStamp::Absent,
+        Some(FileKind::File) => accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS).is_ok(),
+        Some(_) => false,
+    }
+}
+
+/// The folder of the paths that stand for connections. No such files exist.
+pub(super) const REFUSED_FOLDER: &str = "/dev/tcp";
+
+/// Whether a connection to the address that this path stands for would be refused.
+fn is_refused(path: &Path) -> bool {
+    let address = path.strip_prefix(REFUSED_FOLDER).ok().and_then(Path::to_str);
+    let address = address.and_then(|address| address.parse().ok());
+    address.is_some_and(Observer::is_refused)
+}
+
 /// What is at `path`, `stamp` being what the system says of it.
 fn state(path: &Path, way: Aspect, stamp: &PathStamp) -> Result<InputState, String> {
     let PathStamp::Present(present) = stamp else {
@@ -204,15 +233,22 @@ fn state(path: &Path, way: Aspect, stamp: &PathStamp) -> Result<InputState, Stri
                 .map_err(|error| format!("`{}`: {error}", path.display()))?;
             InputState::Targets(digester.finish())
         }
-        (Aspect::Content | Aspect::Program, FileKind::File) => {
-            let program = way == Aspect::Program;
+        (Aspect::Content | Aspect::Program | Aspect::MeasuredProgram, FileKind::File) => {
+            let program = way != Aspect::Content;
             match if program { program_digest(path) } else { file_digest(path) } {
                 FileDigest::Known(digest) => drop(digester.digest(&digest)),
                 FileDigest::Absent => return odd("is gone"),
                 FileDigest::Unknown(why) => return Err(why),
             }
+            if way == Aspect::MeasuredProgram {
+                digester.number(present.size);
+            }
             let digest = digester.finish();
-            if program { InputState::Program(digest) } else { InputState::File(digest) }
+            match way {
+                Aspect::Content => InputState::File(digest),
+                Aspect::Program => InputState::Program(digest),
+                _ => InputState::Measured(digest),
+            }
         }
         _ => return odd("is neither a file nor a folder"),
     })

@@ -275,6 +275,18 @@ impl PathStamp {
         self.present().map(Stamp::kind)
     }
 
+    /// The stamp without the count of hard links and the time at which that changes, so that a hard
+    /// link to a file makes no difference.
+    #[must_use]
+    pub fn without_links(self) -> Self {
+        match self {
+            Self::Present(stamp) => {
+                Self::Present(Stamp { changed: stamp.modified, links: 1, ..stamp })
+            }
+            other => other,
+        }
+    }
+
     /// Whether nothing can have changed since `time` without showing; see [`Stamp::is_settled`].
     #[must_use]
     pub fn is_settled(&self, time: SystemTime) -> bool {

@@ -98,7 +98,7 @@ fn compare(name: &str, spec: &Spec, rounds: usize) {
     );
     if std::env::var_os("OBSERVER_BENCH_PATHS").is_some() {
         for (path, seen) in paths {
-            println!("{:?} {:?} {} {:?}", seen.uses, seen.place, path.display(), seen.first);
+            println!("{:?} {:?} {} {:?}", seen.uses, seen.class, path.display(), seen.first);
         }
     }
 }

@@ -3,6 +3,8 @@
 
 #[cfg(target_os = "linux")]
 mod clock;
+#[cfg(target_os = "linux")]
+mod names;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};

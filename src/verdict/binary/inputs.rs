@@ -1,16 +1,17 @@
 //! From what a run was seen to consult to what its record depends on, or why there can be none.
 
 use std::collections::BTreeSet;
-use std::os::unix::ffi::OsStrExt as _;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::super::fingerprint::{Aspect, Fingerprints, kind_of};
+use super::super::fingerprint::{Aspect, Fingerprints, REFUSED_FOLDER, kind_of};
 use super::super::patterns::{Excluded, Trusted};
 use super::key::Subject;
 use super::uncacheable::Uncacheable;
 use crate::cache::{Input, InputState};
-use crate::observer::{Observation, PathAccess, PathClass, Problem, Uses};
+use crate::model::TargetKind;
+use crate::observer::{Address, Observation, PathAccess, PathClass, Reach, Uses};
 use crate::workspace::{FileKind, PathStamp};
 
 /// So many reasons are told; the others are like them.
@@ -53,21 +54,24 @@ impl InputJudge {
         fingerprints: &mut Fingerprints,
     ) -> Cacheability {
         let mut doubts = Vec::new();
+        // No digest covers what an unseen call reads: ignored files, products, files elsewhere.
+        doubts.extend(seen.problems.iter().map(|why| Uncacheable::NotSeen(why.to_string())));
+        let mut inputs = Vec::new();
         for peer in &seen.peers {
             let address = peer.address.to_string();
-            if !self.trusted.vouches_for(&address) {
-                doubts.push(Uncacheable::Peer(address));
+            if self.trusted.vouches_for(&address) {
+                continue;
+            }
+            match (&peer.address, peer.reach) {
+                (Address::Inet(address), Reach::Nobody) => inputs.push(refused(*address)),
+                _ => doubts.push(Uncacheable::Peer(address)),
             }
         }
         if seen.left_behind {
             doubts.push(Uncacheable::LeftBehind);
         }
-        let mut inputs = Vec::new();
-        // What was seen counts all the same: the tree's digest tells of nothing outside.
-        let mut with_tree = !seen.is_complete();
-        // Another process's `/proc` is perhaps the run's own, in a place that we do not see.
-        let is_elsewhere =
-            seen.problems.iter().any(|problem| matches!(problem, Problem::Namespace(_)));
+        // A run that observation has changed is repeated unobserved.
+        let mut with_tree = !seen.interference.is_empty();
         if doubts.is_empty() {
             doubts.extend(self.program(seen, fingerprints).err());
         }
@@ -84,15 +88,8 @@ impl InputJudge {
             if what.is_scratch() && is_leftover() {
                 continue;
             }
-            // What was not seen of the run may have made it, and may change it.
-            let own = !seen.is_complete() && self.may_be_its_own(path, &what.first, started);
-            if own && what.uses.any(Uses::OUTPUT) {
-                continue;
-            }
             match self.input(path, what, started, fingerprints) {
                 Ok(input) => inputs.extend(input),
-                Err(Uncacheable::NoFile(_)) if is_elsewhere => {}
-                Err(Uncacheable::Changed(_) | Uncacheable::Young(_)) if own => {}
                 // What cargo has just made is decided by the tree.
                 Err(Uncacheable::Young(_)) if self.is_product(path) => with_tree = true,
                 Err(doubt) => doubts.push(doubt),
@@ -112,15 +109,11 @@ impl InputJudge {
         fingerprints: &mut Fingerprints,
     ) -> Result<(), Uncacheable> {
         let Some(program) = &self.subject.program else { return Ok(()) };
-        let used = match seen.paths.get(&program.path) {
-            Some(used) => used,
-            None if seen.is_complete() => return Err(Uncacheable::Program),
-            // That it was executed is what was missed.
-            None => return Ok(()),
-        };
+        let used = seen.paths.get(&program.path).ok_or(Uncacheable::Program)?;
         let now = fingerprints.read(Path::new(""), &program.path, Aspect::Program);
         let now = now.map_err(|_| Uncacheable::Program)?;
-        if used.first == program.stamp && now.state == program.state {
+        if used.first.without_links() == program.stamp.without_links() && now.state == program.state
+        {
             Ok(())
         } else {
             Err(Uncacheable::Program)
@@ -142,25 +135,14 @@ impl InputJudge {
         self.is_made(path) || (path.starts_with(&self.temporary) && !path.starts_with(&self.root))
     }
 
-    /// Whether a run that was started at `started` may have made this for itself: processes, and
-    /// temporary files that were there when they were first seen, and are no older than it.
-    fn may_be_its_own(&self, path: &Path, first: &PathStamp, started: SystemTime) -> bool {
-        let process = path.strip_prefix("/proc").ok().and_then(|below| below.iter().next());
-        let is_process = process.is_some_and(|name| name.as_bytes().iter().all(u8::is_ascii_digit));
-        let is_young = first.kind().is_some() && !first.is_settled(started);
-        is_process || (is_young && self.is_for_results(path) && !self.is_product(path))
-    }
-
-    /// The folders for results that the run cleared away or made anew: what an earlier run left
-    /// there is nothing that it depends on. Only its asking whether the folder was there at all
-    /// is passed over.
+    /// The folders for results that existed and that the run cleared: it does not depend on what an
+    /// earlier run left there.
     fn cleared<'a>(&self, seen: &'a Observation) -> BTreeSet<&'a Path> {
         let is_cleared = |(path, seen): &(&Path, &PathAccess)| {
             seen.is_scratch()
                 && self.is_for_results(path)
-                && (seen.first.kind() == Some(FileKind::Folder)
-                    || (seen.first == PathStamp::Absent
-                        && PathStamp::of(*path).kind() == Some(FileKind::Folder)))
+                && seen.first.kind() == Some(FileKind::Folder)
+                && seen.uses.any(Uses::REMOVED)
         };
         seen.inputs().filter(is_cleared).map(|(path, _)| path).collect()
     }
@@ -179,15 +161,24 @@ impl InputJudge {
             return Err(Uncacheable::Unreadable(format!("`{}`: {error}", short())));
         }
         let own = self.subject.program.as_ref().is_some_and(|program| program.path == path);
-        if own && !seen.uses.any(Uses::READ.with(Uses::ATTRIBUTES)) {
-            // In the key.
+        if own && !seen.uses.any(Uses::READ.with(Uses::ATTRIBUTES).with(Uses::PROBED)) {
+            // The key has its loadable parts.
             return Ok(None);
         }
-        if seen.is_scratch() && self.is_for_results(path) {
-            // Whether it was there counts, and not whether it is there now: the run saw to that.
+        let learnt = seen.uses.and(Uses::INPUT);
+        if Uses::OVERWRITTEN.contains(learnt)
+            && matches!(seen.first.kind(), None | Some(FileKind::File))
+        {
+            let path = path.strip_prefix(&self.root).unwrap_or(path).to_owned();
+            return Ok(Some(Input { path, state: InputState::Overwritable, proof: None }));
+        }
+        let needs_name = Uses::NAME.contains(learnt);
+        let is_leftover = seen.first == PathStamp::Absent || self.is_for_results(path);
+        if needs_name || (seen.is_scratch() && is_leftover) {
+            // Its state before the run counts. Its state now is the run's own doing.
             return Ok(Some(self.presence(path, seen)));
         }
-        if seen.place == PathClass::Library
+        if seen.class == PathClass::Library
             && self.covered.iter().any(|folder| path.starts_with(folder))
             && !seen.uses.any(Uses::READ.with(Uses::LISTED).with(Uses::EXECUTED))
         {
@@ -198,16 +189,28 @@ impl InputJudge {
         let way = self.way(path, seen).ok_or_else(|| Uncacheable::NoFile(short()))?;
         let changed = || Uncacheable::Changed(short());
         let now = PathStamp::of(path);
+        if seen.class == PathClass::Setting && way == Aspect::Content {
+            if seen.text.is_some() && seen.text != std::fs::read(path).ok() {
+                return Err(changed());
+            }
+            return fingerprints
+                .read(&self.root, path, way)
+                .map(Some)
+                .map_err(Uncacheable::Unreadable);
+        }
         if way == Aspect::Kind {
             // Times of devices, and of folders in which something is made, mean nothing.
             if kind_of(&now) != kind_of(&seen.first) {
                 return Err(changed());
             }
         } else {
-            if !seen.holds(&now) {
+            // Cargo never writes into a product again. A hard link to it changes only its ctime.
+            let by_content = self.is_product(path) || seen.uses.any(Uses::LINKED);
+            let by = |stamp: &PathStamp| if by_content { stamp.without_links() } else { *stamp };
+            if !(PathAccess { first: by(&seen.first), ..seen.clone() }).holds(&by(&now)) {
                 return Err(changed());
             }
-            if !seen.first.is_settled(started) {
+            if !by(&seen.first).is_settled(started) {
                 return Err(Uncacheable::Young(short()));
             }
         }
@@ -225,7 +228,12 @@ impl InputJudge {
         if kind == FileKind::Symlink {
             return Some(Aspect::Content);
         }
-        if seen.place == PathClass::Machine {
+        if seen.class == PathClass::Setting {
+            let listed = seen.uses.any(Uses::LISTED.with(Uses::MODIFIED));
+            let way = if read { Aspect::Content } else { Aspect::Kind };
+            return (!listed).then_some(way);
+        }
+        if seen.class == PathClass::Machine {
             // The terminal: there or not, and nobody types into a test.
             return (!read || path == Path::new("/dev/tty")).then_some(Aspect::Kind);
         }
@@ -233,12 +241,16 @@ impl InputJudge {
             return Some(Aspect::Same);
         }
         match kind {
+            // Where rustdoc looks for the libraries that it then reads.
+            FileKind::Folder if self.is_doctest() && self.is_product(path) => Some(Aspect::Kind),
             FileKind::Folder if seen.uses.any(Uses::LISTED) => Some(Aspect::Names),
             FileKind::Folder | FileKind::Socket => Some(Aspect::Kind),
             // The system's libraries and the toolchain's: large, and replaced, not edited.
-            FileKind::File if seen.place == PathClass::Library => Some(Aspect::Same),
+            FileKind::File if seen.class == PathClass::Library => Some(Aspect::Same),
             FileKind::File if self.is_made(path) && !seen.uses.any(Uses::READ) => {
-                Some(Aspect::Program)
+                // Asking for metadata tells the length.
+                let is_measured = seen.uses.any(Uses::PROBED);
+                Some(if is_measured { Aspect::MeasuredProgram } else { Aspect::Program })
             }
             // Read by whoever links it: rustdoc.
             FileKind::File
@@ -251,11 +263,23 @@ impl InputJudge {
         }
     }
 
+    fn is_doctest(&self) -> bool {
+        self.subject.id.kind == TargetKind::Doc
+    }
+
+    /// The state of a path before the run.
     fn presence(&self, path: &Path, seen: &PathAccess) -> Input {
         let state = kind_of(&seen.first);
         let path = path.strip_prefix(&self.root).unwrap_or(path).to_owned();
         Input { path, state, proof: None }
     }
+}
+
+/// That nobody listens at this address of the machine itself. The path is the one by which shells
+/// name a connection; no such file exists.
+fn refused(address: SocketAddr) -> Input {
+    let path = Path::new(REFUSED_FOLDER).join(address.to_string());
+    Input { path, state: InputState::Refused, proof: None }
 }
 
 /// Less what is not there because the folder around it is not there. The inputs are sorted by

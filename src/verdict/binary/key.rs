@@ -17,10 +17,10 @@ use crate::workspace::{is_terminal_variable, without_root};
 
 /// The rules by which keys of this level are made and their records judged. Raise it with every
 /// change of either: an old record then is a miss.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// The same for calls by cargo itself.
-const CALL_VERSION: u32 = 2;
+const CALL_VERSION: u32 = 3;
 
 /// How many records one target can have under one key: fingerprints of what it reads. A branch and back,
 /// a fixture and back, are found again.

@@ -19,6 +19,8 @@ pub(in crate::verdict) enum Uncacheable {
     Unreadable(String),
     /// The program was not the one that was digested.
     Program,
+    /// Something that it did was not seen: what.
+    NotSeen(String),
     /// Not all that it consulted was seen, and no digest of the tree stands for it.
     Unseen,
     /// What it printed is not what libtest prints, or too long.
@@ -48,6 +50,7 @@ impl fmt::Display for Uncacheable {
             Self::NoFile(path) => write!(f, "it read `{path}`, which no digest describes"),
             Self::Unreadable(what) => write!(f, "it used {what}"),
             Self::Program => f.write_str("its program was built anew while it ran"),
+            Self::NotSeen(what) => write!(f, "not all of its inputs are known: {what}"),
             Self::Unseen => f.write_str("not all that it consulted was seen"),
             Self::Output => f.write_str("what it printed is not libtest's alone, or too long"),
             Self::Input => f.write_str("there was something to read on its standard input"),
@@ -95,6 +98,10 @@ impl Uncacheable {
             }
             Self::Unreadable(_) => "make it readable, or have the test not look there".to_owned(),
             Self::Program => "let one build end before the next begins".to_owned(),
+            Self::NotSeen(_) => {
+                "have the test use ordinary calls and native programs, or split it from the others"
+                    .to_owned()
+            }
             Self::Unseen => {
                 "ask by `knhk-test-cache test`, which keeps it with the digest of the whole tree"
                     .to_owned()

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::super::super::Settings;
 use super::*;
 use crate::model::{TargetId, TargetKind};
-use crate::observer::{Address, Peer, Reach};
+use crate::observer::{Interference, Peer, Problem};
 
 struct Scene {
     root: PathBuf,
@@ -55,8 +55,8 @@ impl Scene {
     }
 
     fn saw(&mut self, path: &Path, first: PathStamp, uses: Uses) {
-        let link = fs::read_link(path).ok();
-        let seen = PathAccess { first, uses, link, place: PathClass::Ordinary };
+        let text = fs::read_link(path).ok().map(|text| text.into_os_string().into_encoded_bytes());
+        let seen = PathAccess { first, uses, text, class: PathClass::Ordinary };
         self.seen.paths.insert(path.to_owned(), seen);
     }
 
@@ -192,9 +192,11 @@ fn leftovers_below_folders_for_results_are_passed_over_and_nothing_else() {
     scene.saw(&work.join("old"), file, Uses::PROBED.with(Uses::REMOVED));
     fs::remove_file(work.join("old")).unwrap();
     assert!(scene.inputs().is_empty());
-    // Made for the first time, and left there.
-    scene.saw(&work, PathStamp::Absent, Uses::PROBED.with(Uses::CREATED));
-    assert!(scene.inputs().is_empty());
+    // Made for the first time, and left there: a second run may fail on it.
+    scene.saw(&work, PathStamp::Absent, Uses::CLAIMED.with(Uses::CREATED));
+    let inputs = scene.inputs();
+    assert_eq!(inputs[0].state, InputState::Absent);
+    assert!(!scene.holds(&inputs));
     // Read before it was cleared away.
     scene.saw(&work.join("old"), file, Uses::READ.with(Uses::REMOVED));
     assert!(matches!(scene.doubts()[..], [Uncacheable::Changed(_)]));
@@ -230,11 +232,7 @@ fn whoever_is_outside_must_be_vouched_for() {
     let address = Address::Inet("127.0.0.1:5432".parse().unwrap());
     scene.seen.peers.insert(Peer { address, reach: Reach::Outside });
     assert_eq!(scene.doubts(), [Uncacheable::Peer("127.0.0.1:5432".into())]);
-    scene.seen.problems.insert(Problem::IoUring);
-    assert_eq!(scene.doubts().len(), 1, "more than that something may be missing");
     scene.trusted.push("*:5432".into());
-    assert!(matches!(&scene.judge(later()), Cacheability::WholeTree(inputs) if inputs.is_empty()));
-    scene.seen.problems.clear();
     assert!(scene.inputs().is_empty());
     scene.seen.left_behind = true;
     assert_eq!(scene.doubts(), [Uncacheable::LeftBehind]);
@@ -245,7 +243,7 @@ fn what_no_digest_describes_keeps_nothing() {
     let mut scene = Scene::new();
     let machine = |scene: &mut Scene, path: &str, uses| {
         let first = PathStamp::of(Path::new(path));
-        let seen = PathAccess { first, uses, link: None, place: PathClass::Machine };
+        let seen = PathAccess { first, uses, text: None, class: PathClass::Machine };
         scene.seen.paths.insert(path.into(), seen);
     };
     machine(&mut scene, "/proc/net", Uses::PROBED);
@@ -357,53 +355,123 @@ proptest! {
 }
 
 #[test]
-fn what_was_seen_counts_even_if_not_all_was() {
+fn a_run_that_was_not_seen_completely_is_never_cached() {
+    let mut scene = Scene::new();
+    fs::write(scene.root.join("data/f"), "1").unwrap();
+    scene.uses("data/f", Uses::READ);
+    for problem in [Problem::IoUring, Problem::Architecture, Problem::Namespace("mount")] {
+        let why = Uncacheable::NotSeen(problem.to_string());
+        scene.seen.problems = [problem].into();
+        assert_eq!(scene.doubts(), [why]);
+    }
+}
+
+#[test]
+fn a_run_that_observation_changed_counts_with_the_whole_tree() {
     let mut scene = Scene::new();
     fs::write(scene.root.join("data/f"), "1").unwrap();
     let path = scene.uses("data/f", Uses::READ);
-    scene.seen.problems.insert(Problem::IoUring);
+    scene.seen.interference.insert(Interference::Seccomp);
     let Cacheability::WholeTree(inputs) = scene.judge(later()) else { panic!() };
     assert_eq!(inputs.len(), 1);
     fs::write(path, "2").unwrap();
     assert!(!scene.holds(&inputs));
-    scene.seen.paths.clear();
-    let process = Path::new("/proc/1/limits");
-    let seen = PathAccess {
-        first: PathStamp::of(process),
-        uses: Uses::READ,
-        link: None,
-        place: PathClass::Machine,
-    };
-    scene.seen.paths.insert(process.to_owned(), seen);
-    assert!(matches!(&scene.doubts()[..], [Uncacheable::NoFile(_)]));
-    // With mounts of its own that may be one of its own processes.
-    scene.seen.problems.insert(Problem::Namespace("mount"));
-    assert!(matches!(scene.judge(later()), Cacheability::WholeTree(_)));
 }
 
 #[test]
-fn what_changed_may_be_the_doing_of_what_was_not_seen() {
+fn a_name_that_was_made_counts_by_what_its_making_needed() {
     let mut scene = Scene::new();
-    let [read, removed, left] = ["x/read", "x/removed", "x/left"].map(|n| scene.temporary.join(n));
-    fs::create_dir(scene.temporary.join("x")).unwrap();
-    fs::write(scene.temporary.join("x/model"), "1").unwrap();
-    let present = PathStamp::of(&scene.temporary.join("x/model"));
-    scene.saw(&read, present, Uses::READ);
-    scene.saw(&removed, present, Uses::READ.with(Uses::REMOVED));
-    scene.saw(
-        Path::new("/proc/4194305/net"),
-        PathStamp::of(Path::new("/proc/self/net")),
-        Uses::PROBED,
-    );
-    assert_eq!(scene.doubts().len(), 3, "of a run of which all was seen it is not");
-    scene.seen.problems.insert(Problem::IoUring);
-    let before = SystemTime::UNIX_EPOCH;
-    assert!(matches!(scene.judge(before), Cacheability::WholeTree(inputs) if inputs.is_empty()));
-    // What is older than the run is none of its making: without it a run may fail.
-    assert_eq!(scene.doubts().len(), 2);
-    // Nor can a run be repeated that leaves something where nothing was.
+    let names = ["data/claimed", "data/overwritten", "data/left"].map(|name| scene.root.join(name));
+    let [claimed, overwritten, left] = &names;
+    scene.saw(claimed, PathStamp::Absent, Uses::CREATED.with(Uses::CLAIMED));
+    scene.saw(overwritten, PathStamp::Absent, Uses::CREATED.with(Uses::OVERWRITTEN));
+    scene.saw(left, PathStamp::Absent, Uses::CREATED.with(Uses::CLAIMED));
+    fs::write(left, "").unwrap();
+    let inputs = scene.inputs();
+    assert_eq!(inputs.len(), 3);
+    assert!(!scene.holds(&inputs), "a second run would find what the first has left");
+    fs::remove_file(left).unwrap();
+    assert!(scene.holds(&inputs));
+    fs::write(overwritten, "any").unwrap();
+    assert!(scene.holds(&inputs), "a file is overwritten");
+    fs::remove_file(overwritten).unwrap();
+    fs::create_dir(overwritten).unwrap();
+    assert!(!scene.holds(&inputs), "a folder is not");
+    fs::remove_dir(overwritten).unwrap();
+    fs::write(claimed, "").unwrap();
+    assert!(!scene.holds(&inputs));
+    // A file that had to exist to be emptied.
     scene.seen.paths.clear();
-    scene.saw(&left, PathStamp::Absent, Uses::READ.with(Uses::CREATED));
-    fs::write(&left, "1").unwrap();
-    assert!(matches!(scene.judge(before), Cacheability::Uncacheable(_)));
+    scene.uses("data/claimed", Uses::REPLACED.with(Uses::REQUIRED));
+    let inputs = scene.inputs();
+    fs::write(claimed, "more").unwrap();
+    assert!(scene.holds(&inputs));
+    fs::remove_file(claimed).unwrap();
+    assert!(!scene.holds(&inputs));
+}
+
+#[test]
+fn a_product_that_was_only_looked_at_counts_with_its_length() {
+    let mut scene = Scene::new();
+    let tool = scene.root.join("target/debug/tool");
+    fs::write(&tool, "1").unwrap();
+    scene.uses("target/debug/tool", Uses::EXECUTED);
+    assert!(matches!(scene.inputs()[0].state, InputState::Program(_)));
+    scene.uses("target/debug/tool", Uses::PROBED);
+    let inputs = scene.inputs();
+    assert!(matches!(inputs[0].state, InputState::Measured(_)));
+    assert!(scene.holds(&inputs));
+    fs::write(&tool, "12").unwrap();
+    assert!(!scene.holds(&inputs));
+}
+
+#[test]
+fn a_hard_link_to_a_product_is_no_change_of_it() {
+    let mut scene = Scene::new();
+    let tool = scene.root.join("target/debug/tool");
+    fs::write(&tool, "1").unwrap();
+    let source = scene.root.join("data/f");
+    fs::write(&source, "1").unwrap();
+    scene.uses("target/debug/tool", Uses::READ.with(Uses::LINKED));
+    scene.uses("data/f", Uses::READ.with(Uses::LINKED));
+    std::thread::park_timeout(Duration::from_millis(20));
+    for file in [&tool, &source] {
+        fs::hard_link(file, scene.temporary.join("link")).unwrap();
+        fs::remove_file(scene.temporary.join("link")).unwrap();
+    }
+    assert_eq!(scene.names(), ["data/f", "target/debug/tool"]);
+    fs::write(&source, "2").unwrap();
+    assert_eq!(scene.doubts(), [Uncacheable::Changed("data/f".into())]);
+}
+
+#[test]
+fn a_refused_connection_counts_until_somebody_listens() {
+    let mut scene = Scene::new();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    scene.seen.peers.insert(Peer { address: Address::Inet(address), reach: Reach::Nobody });
+    let inputs = scene.inputs();
+    assert_eq!(inputs[0].state, InputState::Refused);
+    assert!(scene.holds(&inputs));
+    let _listener = std::net::TcpListener::bind(address).unwrap();
+    assert!(!scene.holds(&inputs));
+}
+
+#[test]
+fn a_setting_of_the_kernel_counts_by_its_content() {
+    let mut scene = Scene::new();
+    let path = Path::new("/proc/sys/kernel/ostype");
+    let setting = |text: &str| PathAccess {
+        first: PathStamp::of(path),
+        uses: Uses::READ,
+        text: Some(text.into()),
+        class: PathClass::Setting,
+    };
+    scene.seen.paths.insert(path.to_owned(), setting("Linux\n"));
+    let inputs = scene.inputs();
+    assert!(matches!(inputs[0], Input { state: InputState::File(_), proof: None, .. }));
+    assert!(scene.holds(&inputs));
+    scene.seen.paths.insert(path.to_owned(), setting("another\n"));
+    assert_eq!(scene.doubts(), [Uncacheable::Changed(path.display().to_string())]);
 }
