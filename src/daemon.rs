@@ -11,37 +11,46 @@
 //! Between them go messages only. Everything ends when one token is cancelled: connections are
 //! closed, children are ended, memos are written, and then the endpoint is given up.
 
-mod conditions;
 mod config_file;
 mod dispatcher;
 mod endpoint;
+mod inbox;
 mod life;
+mod machine;
+mod mailbox;
+mod pauses;
 mod project;
-mod queue;
+mod schedule;
+mod scheduler;
 mod server;
 mod session;
 mod shared;
 mod sharing;
+mod sync;
+mod time;
 mod watches;
 
-pub use conditions::{Left, Pause, PauseError, Pauses, Surveyed, survey};
 pub use endpoint::{Endpoint, EndpointError};
 pub use life::Life;
+pub use machine::{Surveyed, survey};
+pub use pauses::{Left, Pause, PauseError, Pauses};
 
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use self::conditions::{Conditions, Machine};
 use self::config_file::ConfigFile;
 use self::dispatcher::Dispatcher;
+use self::machine::Machine;
+use self::scheduler::Scheduler;
 use self::session::Client;
 use self::shared::{Command, Shared};
+use self::sync::lock;
 use self::watches::Watches;
 use crate::cache::Cache;
 use crate::config::{ConfigError, Loaded};
@@ -302,7 +311,7 @@ impl Daemon {
         };
         let (commands, asked) = mpsc::unbounded_channel();
         let stop = CancellationToken::new();
-        let conditions = Conditions::start(
+        let scheduler = Scheduler::start(
             self.machine.clone(),
             self.environment.clone(),
             loaded.config.background,
@@ -314,8 +323,7 @@ impl Daemon {
             cache: Cache::open(&paths.cache_dir),
             environment: self.environment.clone(),
             watcher: Arc::new(Mutex::new(Watches::new(watcher))),
-            queue: Arc::default(),
-            conditions,
+            scheduler,
             commands: commands.clone(),
             bounds: Mutex::new(loaded.config.cache),
             hook,
@@ -364,17 +372,4 @@ impl Daemon {
 fn instance() -> u64 {
     use std::hash::{BuildHasher as _, RandomState};
     RandomState::new().hash_one(std::process::id())
-}
-
-/// Locks; a panic elsewhere does not make the state unusable, as no step leaves it half-done.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Sleeps until `deadline`; for ever without one.
-async fn at(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-        None => std::future::pending().await,
-    }
 }

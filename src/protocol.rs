@@ -12,7 +12,7 @@ mod status;
 #[cfg(test)]
 pub(crate) use framing::MAX_MESSAGE;
 pub use framing::{FrameError, LineBuffer, encode};
-pub use status::{CacheUse, Courtesy, LastBuild, ProjectStatus, State, StatusReport};
+pub use status::{CacheUse, LastBuild, ProjectStatus, State, StatusReport, YieldStats};
 
 pub use crate::cache::LastVerdict;
 

@@ -12,7 +12,7 @@ use crate::client::{ClientError, Connection};
 use crate::daemon::{Endpoint, Pauses};
 use crate::model::Timestamp;
 use crate::protocol::{
-    CacheUse, Call, Courtesy, ProjectStatus, Reply, State, StatusReport, VERSION,
+    CacheUse, Call, ProjectStatus, Reply, State, StatusReport, VERSION, YieldStats,
 };
 
 /// Shows the state, of the daemon or of what is on disk without one.
@@ -100,7 +100,7 @@ fn without_daemon(context: &Context) -> Result<StatusReport, Stop> {
             verified: known.verified,
             wrong: known.wrong,
             flaky: known.flaky_names(),
-            courtesy: Courtesy::default(),
+            yields: YieldStats::default(),
             last_verdict: known.last,
             cache: of
                 .map(|of| CacheUse { entries: of.entries, calls: of.calls, bytes: of.bytes })

@@ -13,9 +13,12 @@ use tracing::{error, info, warn};
 
 use super::Life;
 use super::config_file::ConfigFile;
-use super::project::{self, Message, Started};
+use super::mailbox::Message;
+use super::project::{self, Started};
 use super::shared::{self, Command, Shared};
 use super::sharing::note_shared;
+use super::sync::lock;
+use super::time::sleep_until;
 use crate::config::{self, Loaded};
 use crate::protocol::{CacheUse, Reply, State, StatusReport, VERSION};
 use crate::watcher::{CookieId, Debounce, Sleep, WatchEvent};
@@ -103,7 +106,7 @@ impl Dispatcher {
                 },
                 Some(command) = commands.recv() => self.on_command(command),
                 Some(()) = reload.recv() => drop(self.reload()),
-                () = super::at(wake) => {
+                () = sleep_until(wake) => {
                     if self.config_debounce.take(Instant::now()) {
                         drop(self.reload());
                     }
@@ -179,15 +182,15 @@ impl Dispatcher {
     fn lost_track(&mut self) {
         self.config_debounce.touch(Instant::now());
         for (_, started) in self.projects.values() {
-            started.handle.lost_track();
+            started.mailbox.lost_track();
         }
     }
 
     /// Tells every project that may read `dir`: a path dependency outside can belong to several.
     fn touched(&self, dir: &Path, doubt: bool) {
         for (_, started) in self.projects.values() {
-            if started.handle.may_read(dir) {
-                started.handle.touched(dir, doubt);
+            if started.mailbox.may_read(dir) {
+                started.mailbox.touched(dir, doubt);
             }
         }
     }
@@ -197,7 +200,7 @@ impl Dispatcher {
         match command {
             Command::Barrier(passed) => {
                 let cookie = {
-                    let mut watcher = super::lock(&self.shared.watcher);
+                    let mut watcher = lock(&self.shared.watcher);
                     watcher.cookie()
                 };
                 match cookie {
@@ -213,7 +216,7 @@ impl Dispatcher {
                 if self.config_file.has_changed() {
                     drop(self.reload());
                 }
-                let handle = self.projects.get(&root).map(|(_, started)| started.handle.clone());
+                let handle = self.projects.get(&root).map(|(_, started)| started.mailbox.clone());
                 let _ = reply.send(handle);
             }
             Command::Status(reply) => {
@@ -260,15 +263,15 @@ impl Dispatcher {
             warn!(problem = %problem.one_line(), "a project of the config cannot be used now");
         }
         let config = loaded.config;
-        *super::lock(&self.shared.bounds) = config.cache;
-        self.shared.conditions.set(config.background);
+        *lock(&self.shared.bounds) = config.cache;
+        self.shared.scheduler.set(config.background);
         let kept = |path: &Path| config.projects.iter().any(|project| project.path == path);
         let gone: Vec<_> = self.projects.keys().filter(|path| !kept(path)).cloned().collect();
         for path in gone {
             if let Some((_, started)) = self.projects.remove(&path) {
                 info!(project = %path.display(), "left the config");
                 started.stop.cancel();
-                self.shared.queue.forget(&path);
+                self.shared.scheduler.forget(&path);
                 self.leaving.retain(|task| !task.is_finished());
                 self.leaving.push(started.task);
             }
@@ -278,7 +281,7 @@ impl Dispatcher {
                 Some((known, started)) => {
                     if known.settings != project.settings {
                         let settings = Box::new(project.settings.clone());
-                        started.handle.send(Message::Settings(settings));
+                        started.mailbox.send(Message::Settings(settings));
                     }
                     *known = project;
                 }
@@ -304,7 +307,7 @@ impl Dispatcher {
         let again = std::mem::replace(&mut self.config_watched, true);
         let watched = std::fs::create_dir_all(&dir).map_err(|error| error.to_string());
         let watched = watched.and_then(|()| {
-            let mut watcher = super::lock(&self.shared.watcher);
+            let mut watcher = lock(&self.shared.watcher);
             let failed = match again {
                 false => watcher.watch(&dir).err(),
                 true => watcher.watch_again([&dir]).into_iter().next().map(|failed| failed.why),
@@ -319,7 +322,7 @@ impl Dispatcher {
     fn status(&self) -> StatusReport {
         let stats = self.shared.cache.stats().unwrap_or_default();
         let projects = self.projects.values().map(|(_, started)| {
-            let mut status = started.handle.status();
+            let mut status = started.mailbox.status();
             let of = stats.projects.iter().find(|of| of.path.as_ref() == Some(&status.path));
             status.cache = of
                 .map(|of| CacheUse { entries: of.entries, calls: of.calls, bytes: of.bytes })
@@ -328,7 +331,7 @@ impl Dispatcher {
             let known = self.shared.cache.state(&status.path);
             (status.verified, status.wrong) = (known.verified, known.wrong);
             status.flaky = known.flaky_names();
-            self.shared.conditions.show(&mut status);
+            self.shared.scheduler.show(&mut status);
             status
         });
         let mut projects: Vec<_> = projects.collect();
@@ -353,7 +356,7 @@ impl Dispatcher {
             _ => format!("{count} projects"),
         };
         let statuses: Vec<_> =
-            self.projects.values().map(|(_, started)| started.handle.status()).collect();
+            self.projects.values().map(|(_, started)| started.mailbox.status()).collect();
         let busy = statuses.iter().find(|status| {
             matches!(status.state, State::Building | State::Testing | State::Hashing)
         });

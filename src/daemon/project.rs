@@ -1,157 +1,59 @@
-//! One project: its tree, its watches, its background work. One task owns all of it; everybody
-//! else sends messages.
-//!
-//! Events do not travel as messages but collect in the [`Inbox`], so that a checkout of thousands
-//! of files is one entry a folder however busy the project is. Whatever was put there before a
-//! message was sent is seen before the message is handled: that, with the barrier's cookie, is
-//! why no question is answered for an older tree.
+//! One project. Its task owns three parts and is the only one that knows them all: the tree that is
+//! kept fresh, the background builds, and the background tests. The rest of the daemon sends
+//! messages.
 
-mod actor;
-mod ahead;
-mod background;
-mod calm;
-mod courtesy;
-mod deciding;
-mod foresight;
-mod git;
+mod background_build;
+mod background_tests;
+mod build_order;
+mod builder;
+mod fresh_tree;
+mod git_gate;
 mod history;
-mod inbox;
-mod patience;
-mod place;
-mod polite;
-mod question;
-mod reading;
-mod rivalry;
-mod site;
-mod stages;
-mod telling;
+mod job;
+mod prebuild;
+mod prefetch;
+mod status;
+mod target_dir;
+mod thrashing;
 mod tree;
-mod warm;
-mod work;
+mod verifier;
 
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::path::PathBuf;
+use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tracing::{debug, info};
 
-use self::actor::Actor;
-use self::ahead::Lesson;
-use self::inbox::Inbox;
-use super::Shared;
-use super::watches::Watches;
+use self::background_tests::Purpose;
+use self::builder::{Builder, BuilderNews};
+use self::fresh_tree::{EventTrust, FreshTree};
+use self::job::{Awaits, BuildKey, JobEnd, JobNews, Waiter};
+use self::status::StatusTeller;
+use self::verifier::Verifier;
+use super::inbox::Inbox;
+use super::mailbox::{Mailbox, Message};
+use super::shared::Shared;
+use super::time::sleep_until;
 use crate::config;
 use crate::model::Digest;
-use crate::predict::Commit;
 use crate::process::Environment;
-use crate::protocol::{Ask, LastVerdict, Mark, ProjectStatus, Reply};
+use crate::protocol::{Ask, LastVerdict, Miss, Reply, State};
+use crate::verdict::{Facts, Finding, TreeState, Question, answer_of, code_hash, known_failure};
+use crate::workspace::Identity;
 
-/// What a project is asked or told.
-#[derive(Debug)]
-pub(super) enum Message {
-    /// Something is in the inbox.
-    Touched,
-    /// The question. `seen`: the barrier came back, so that the inbox tells all.
-    Ask { ask: Box<Ask>, seen: bool, doing: watch::Sender<String>, reply: oneshot::Sender<Reply> },
-    /// What changed since the mark?
-    Settle { mark: Mark, seen: bool, reply: oneshot::Sender<Reply> },
-    /// Which of these files does the snapshot not count?
-    Uncounted { paths: Vec<PathBuf>, reply: oneshot::Sender<Reply> },
-    /// Keep the listing of this snapshot for explanations.
-    KeepListing { tree: Digest, code_hash: Digest, reply: oneshot::Sender<Reply> },
-    /// Tell when no background work is running.
-    Join { doing: watch::Sender<String>, reply: oneshot::Sender<Reply> },
-    /// Build now.
-    Rebuild {
-        environment: Box<Environment>,
-        doing: watch::Sender<String>,
-        reply: oneshot::Sender<Reply>,
-    },
-    /// Someone builds in the foreground: keep away.
-    Hold,
-    /// They are done.
-    Release,
-    /// A verdict was reached.
-    Report(Box<LastVerdict>),
-    /// What git remembers of the project.
-    History(Vec<Commit>),
-    /// A build has taught something about builds.
-    Learned(Box<Lesson>),
-    /// The config says something else now.
-    Settings(Box<config::Settings>),
-}
-
-/// The one watcher of the daemon. Its lock is held for single calls only.
-pub(super) type SharedWatcher = Arc<Mutex<Watches>>;
-
-/// How others reach a project; dropping the last one ends it.
-#[derive(Clone, Debug)]
-pub(super) struct Handle {
-    root: Arc<Path>,
-    inbox: Arc<Inbox>,
-    messages: mpsc::UnboundedSender<Message>,
-    status: watch::Receiver<ProjectStatus>,
-}
-
-impl Handle {
-    /// Whether an event in `dir` may be this project's business.
-    pub(super) fn may_read(&self, dir: &Path) -> bool {
-        dir.starts_with(&self.root) || self.inbox.is_beyond()
-    }
-
-    /// Puts a folder whose content changed into the inbox.
-    pub(super) fn touched(&self, folder: &Path, doubt: bool) {
-        if self.inbox.touched(folder, doubt) {
-            self.send(Message::Touched);
-        }
-    }
-
-    /// Puts "everything may have changed" into the inbox.
-    pub(super) fn lost_track(&self) {
-        if self.inbox.lost_track() {
-            self.send(Message::Touched);
-        }
-    }
-
-    /// Sends a message; one to a project that has just left the config is lost, and whoever waits
-    /// for its reply notices.
-    pub(super) fn send(&self, message: Message) {
-        let _ = self.messages.send(message);
-    }
-
-    /// The state as the project last told it.
-    pub(super) fn status(&self) -> ProjectStatus {
-        self.status.borrow().clone()
-    }
-}
-
-/// Keeps background work away from a project as long as it lives.
-#[derive(Debug)]
-pub(super) struct Lease(Handle);
-
-impl Lease {
-    pub(super) fn new(handle: Handle) -> Self {
-        handle.send(Message::Hold);
-        Self(handle)
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.0.send(Message::Release);
-    }
-}
+/// How often a tree that changes while it is asked about is looked up anew.
+const LOOK_UP_ROUNDS: usize = 3;
 
 /// A project that has been started.
 pub(super) struct Started {
-    /// How to reach it.
-    pub(super) handle: Handle,
-    /// Ends when the project has ended and nothing of it is left running.
+    pub(super) mailbox: Mailbox,
+    /// Ends when nothing of the project is left running.
     pub(super) task: JoinHandle<()>,
-    /// Ends it.
+    /// Ends the project.
     pub(super) stop: CancellationToken,
-    /// Fires once its tree has been read for the first time, or cannot be read.
+    /// Fires once the tree has been read for the first time, or cannot be read.
     pub(super) ready: oneshot::Receiver<()>,
 }
 
@@ -161,9 +63,438 @@ pub(super) fn start(project: &config::Project, shared: &Arc<Shared>) -> Started 
     let inbox = Arc::new(Inbox::default());
     let stop = shared.stop.child_token();
     let (tell_ready, ready) = oneshot::channel();
-    let (actor, status) =
-        Actor::new(project, Arc::clone(shared), Arc::clone(&inbox), messages.downgrade());
-    let task = tokio::spawn(actor.run(receiver, tell_ready, stop.clone()));
-    let root = project.path.as_path().into();
-    Started { handle: Handle { root, inbox, messages, status }, task, stop, ready }
+    let known = shared.cache.state(&project.path);
+    let status = StatusTeller::new(project.path.clone(), known.last.clone(), Arc::clone(shared));
+    let mailbox =
+        Mailbox::new(&project.path, Arc::clone(&inbox), messages.clone(), status.subscribe());
+    let builder = Builder::new(
+        project.path.clone(),
+        project.settings.clone(),
+        known,
+        Arc::clone(shared),
+        status.clone(),
+    );
+    let own_question = builder.own_question();
+    let task = ProjectTask {
+        root: project.path.clone(),
+        name: project.name().into_owned(),
+        tree: FreshTree::new(own_question, Arc::clone(shared), inbox, status.clone()),
+        builder,
+        verifier: Verifier::new(Arc::clone(shared), messages.downgrade()),
+        shared: Arc::clone(shared),
+        status,
+        holds: 0,
+        identity: None,
+    };
+    let task = tokio::spawn(task.run(receiver, tell_ready, stop.clone()));
+    Started { mailbox, task, stop, ready }
+}
+
+/// A question with its facts.
+struct Prepared {
+    question: Question,
+    facts: Facts,
+}
+
+/// The task of one project.
+struct ProjectTask {
+    root: PathBuf,
+    name: String,
+    shared: Arc<Shared>,
+    status: StatusTeller,
+    tree: FreshTree,
+    builder: Builder,
+    verifier: Verifier,
+    /// How many clients build by themselves.
+    holds: usize,
+    /// The build identity of the last question, for the code hash in `status`.
+    identity: Option<Identity>,
+}
+
+impl ProjectTask {
+    /// Runs until `stop` fires or no mailbox is left.
+    async fn run(
+        mut self,
+        mut messages: mpsc::UnboundedReceiver<Message>,
+        ready: oneshot::Sender<()>,
+        stop: CancellationToken,
+    ) {
+        self.tree.refresh(EventTrust::All).await;
+        self.tell();
+        // The daemon may be stopping already.
+        let _ = ready.send(());
+        self.consider().await;
+        loop {
+            self.tell();
+            let wake = self.tree.due();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                message = messages.recv() => match message {
+                    Some(message) => self.on_message(message).await,
+                    None => break,
+                },
+                news = self.builder.news() => match news {
+                    BuilderNews::Job(JobNews::Ended(end)) => self.on_job_ended(end).await,
+                    BuilderNews::Job(JobNews::Progress) => {}
+                    // It no longer goes before all others: it begins again, like any other.
+                    BuilderNews::Job(JobNews::Deserted) => {
+                        self.builder.in_flight().cancel().await;
+                        self.consider().await;
+                    }
+                    BuilderNews::Learned(learned) => self.builder.learn(learned),
+                },
+                () = sleep_until(wake) => if self.tree.on_time().await {
+                    self.tell();
+                    self.consider().await;
+                },
+            }
+        }
+        self.builder.in_flight().cancel().await;
+        self.tree.save_memo().await;
+    }
+
+    async fn on_message(&mut self, message: Message) {
+        // A client may be gone before its reply.
+        match message {
+            Message::Touched => self.tree.touched(),
+            Message::Ask { ask, seen, doing, reply } => {
+                doing.send_replace(format!("reading {}", self.name));
+                let _ = reply.send(self.answer(*ask, seen).await);
+            }
+            Message::Settle { mark, seen, reply } => {
+                let _ = reply.send(self.tree.settle(mark, seen).await);
+            }
+            Message::Uncounted { paths, reply } => {
+                let _ = reply.send(self.tree.uncounted(paths));
+            }
+            Message::KeepListing { tree, code_hash, reply } => {
+                let _ = reply.send(self.tree.keep_listing(tree, code_hash).await);
+            }
+            Message::Join { doing, reply } => {
+                self.builder.in_flight().wait(Waiter { awaits: Awaits::End, doing, reply });
+            }
+            Message::Rebuild { environment, doing, reply } => {
+                self.set_environment(*environment);
+                self.builder.forgive_thrashing();
+                self.rebuild(Waiter { awaits: Awaits::Build, doing, reply }).await;
+            }
+            Message::Hold => self.holds += 1,
+            Message::Release => {
+                self.holds = self.holds.saturating_sub(1);
+                self.consider().await;
+            }
+            Message::Report(verdict) => self.report(*verdict),
+            Message::Settings(settings) => {
+                self.builder.set_settings(*settings).await;
+                self.tree.set_own_question(self.builder.own_question());
+                self.tree.set_settings(self.builder.settings()).await;
+                self.consider().await;
+            }
+        }
+    }
+
+    /// Answers from records, or says what the client needs to go on.
+    async fn answer(&mut self, ask: Ask, seen: bool) -> Reply {
+        let typed = ask.cargo_args().map(|cargo| (ask.dir.clone(), cargo));
+        let (harness, settings) = (ask.harness_args(), self.builder.settings().clone());
+        let question = Question::asked(&self.root, typed, harness, ask.environment, settings);
+        let asked = match self.prepare(question).await {
+            Ok(asked) => asked,
+            Err(message) => return Reply::Error { message },
+        };
+        self.builder.note_question(&asked.question);
+        self.set_environment(asked.question.environment.clone());
+        self.note_prepared(&asked);
+        self.tree.catch_up(seen).await;
+        self.builder.note_edits(&self.tree.take_edits());
+        self.tree.follow(&asked.question, &asked.facts).await;
+        if self.tree.is_small() {
+            self.tree.look_at_files().await;
+        }
+        let mut rounds = 0;
+        let (tree_digest, mark, reason, known_failure) = loop {
+            let Some(TreeState { digest, mark }) = self.tree.look() else {
+                return Reply::Error { message: self.tree.trouble() };
+            };
+            let tree_digest = match digest {
+                Ok(tree_digest) => tree_digest,
+                Err(why) => {
+                    let reason = format!("the snapshot is unknown: {}", why.join("; "));
+                    let mark = self.tree.remember(mark);
+                    return Reply::Miss(Miss { tree: None, mark, reason, known_failure: None });
+                }
+            };
+            let (reason, known) = if ask.no_cache {
+                ("asked to run".to_owned(), None)
+            } else {
+                match self.look_up(&tree_digest, &asked).await {
+                    Finding::Green(record) => {
+                        if self.verifier.note_hit(asked.question.clone()) {
+                            self.tree.touched();
+                        }
+                        return Reply::Answer(answer_of(&record));
+                    }
+                    Finding::Red(record) => {
+                        ("it failed before".to_owned(), Some(known_failure(&record)))
+                    }
+                    Finding::Nothing(why) => (why, None),
+                }
+            };
+            // A run now is kept for this tree: it must be the one on disk. If something writes all
+            // the time, the run will be found to have been disturbed.
+            rounds += 1;
+            if rounds > LOOK_UP_ROUNDS || !self.tree.look_at_files().await {
+                break (tree_digest, mark, reason, known);
+            }
+        };
+        // The client builds now. It joins a job of the very same build that gets on.
+        let wanted = BuildKey::new(tree_digest, &asked.question, &asked.facts);
+        self.builder.cancel_unless_useful(&wanted).await;
+        let mark = self.tree.remember(mark);
+        Reply::Miss(Miss { tree: Some(tree_digest), mark, reason, known_failure })
+    }
+
+    /// Asks the records, away from this thread: the inputs of a record may be thousands of files.
+    async fn look_up(&self, tree_digest: &Digest, asked: &Arc<Prepared>) -> Finding {
+        let (shared, asked) = (Arc::clone(&self.shared), Arc::clone(asked));
+        let tree_digest = *tree_digest;
+        let found = tokio::task::spawn_blocking(move || {
+            let Prepared { question, facts } = &*asked;
+            let finding = shared.find(&tree_digest, question, facts);
+            if let Finding::Green(record) = &finding {
+                shared.claim(question, &tree_digest, facts, record);
+            }
+            finding
+        });
+        found.await.unwrap_or_else(|error| Finding::Nothing(error.to_string()))
+    }
+
+    /// Gathers the facts of a question, away from this thread: it may have to ask rustc.
+    async fn prepare(&self, question: Question) -> Result<Arc<Prepared>, String> {
+        let memo_dir = self.shared.paths.cache_dir.clone();
+        tokio::task::spawn_blocking(move || match Facts::gather(&question, &memo_dir) {
+            Ok(facts) => Ok(Arc::new(Prepared { question, facts })),
+            Err(error) => Err(error.to_string()),
+        })
+        .await
+        .unwrap_or_else(|error| Err(error.to_string()))
+    }
+
+    fn set_environment(&mut self, environment: Environment) {
+        self.builder.set_environment(environment);
+        self.tree.set_own_question(self.builder.own_question());
+    }
+
+    fn note_prepared(&mut self, prepared: &Prepared) {
+        self.identity = Some(prepared.facts.identity.clone());
+        self.builder.tell_target_dirs(&prepared.question, &prepared.facts);
+    }
+
+    /// Decides which background job the current tree needs.
+    async fn consider(&mut self) {
+        self.tree.save_memo().await;
+        self.builder.note_edits(&self.tree.take_edits());
+        let Some(look) = self.tree.look() else {
+            self.builder.in_flight().cancel().await;
+            return;
+        };
+        if self.holds > 0 {
+            // The tree follows the client's question for now. A build that the client has joined
+            // goes on as long as it is of that tree.
+            if !look.digest.is_ok_and(|tree| self.builder.in_flight().is_of_tree(&tree)) {
+                self.builder.in_flight().cancel().await;
+            }
+            return;
+        }
+        if self.verifier.is_due() && self.tree.git_lets_work_begin() {
+            if let Some(question) = self.verifier.take_due() {
+                self.verify(question).await;
+            }
+            return;
+        }
+        let Ok(own) = self.prepare(self.builder.own_question()).await else { return };
+        self.note_prepared(&own);
+        self.tree.follow(&own.question, &own.facts).await;
+        let Some(tree_digest) = self.tree.tree_digest() else {
+            self.builder.in_flight().cancel().await;
+            return;
+        };
+        let wanted = BuildKey::new(tree_digest, &own.question, &own.facts);
+        if self.builder.in_flight().is_of(&wanted) {
+            return;
+        }
+        // A waiting client always gets the build of the newest tree.
+        let waiters = self.builder.in_flight().take_build_waiters();
+        self.builder.in_flight().cancel().await;
+        if !waiters.is_empty() || self.needs_build(&wanted, &own).await {
+            self.build(&own, wanted, waiters).await;
+        }
+    }
+
+    /// Whether a build is of use that no client waits for.
+    async fn needs_build(&mut self, wanted: &BuildKey, own: &Arc<Prepared>) -> bool {
+        let project = self.root.display();
+        if self.builder.has_built(wanted) {
+            return false;
+        }
+        if matches!(self.look_up(wanted.tree_digest(), own).await, Finding::Green(_)) {
+            debug!(%project, "known to be green: nothing to build");
+            self.builder.note_up_to_date();
+            return false;
+        }
+        if !self.builder.may_build(wanted, &own.question) {
+            debug!(%project, "another cargo would undo the build");
+            return false;
+        }
+        self.tree.git_lets_work_begin()
+    }
+
+    async fn build(&mut self, own: &Prepared, wanted: BuildKey, waiters: Vec<Waiter>) {
+        let snapshot = code_hash(wanted.tree_digest(), &own.facts.identity);
+        info!(project = %self.root.display(), %snapshot, "building the tests");
+        let manifests = self.tree.manifests();
+        self.builder.build(&own.question, &own.facts, wanted, manifests, waiters).await;
+    }
+
+    /// Builds now, whatever is known.
+    async fn rebuild(&mut self, waiter: Waiter) {
+        self.builder.note_question(&self.builder.own_question());
+        self.tree.refresh(EventTrust::Nothing).await;
+        let own = match self.prepare(self.builder.own_question()).await {
+            Ok(own) => own,
+            Err(message) => return drop(waiter.reply.send(Reply::Error { message })),
+        };
+        self.note_prepared(&own);
+        self.tree.follow(&own.question, &own.facts).await;
+        let message = match self.tree.look().map(|look| look.digest) {
+            Some(Ok(tree_digest)) => {
+                self.builder.in_flight().cancel().await;
+                let wanted = BuildKey::new(tree_digest, &own.question, &own.facts);
+                return self.build(&own, wanted, vec![waiter]).await;
+            }
+            Some(Err(why)) => why.join("; "),
+            None => self.tree.trouble(),
+        };
+        drop(waiter.reply.send(Reply::Error { message }));
+    }
+
+    async fn on_job_ended(&mut self, end: JobEnd) {
+        let of = self.builder.in_flight().finish(&end);
+        match end {
+            JobEnd::Cancelled | JobEnd::Prefetched => {}
+            JobEnd::Built(build) => {
+                let tree_digest = self.tree.tree_digest();
+                let built = of.as_ref().map(BuildKey::tree_digest);
+                let is_current = built == tree_digest.as_ref();
+                self.builder.note_built(of.as_ref(), &build, is_current);
+                // A client that holds the project runs the tests in a moment.
+                if let Some(of) = of.filter(|_| build.success && self.holds == 0) {
+                    match self.builder.settings().background_tests {
+                        true => self.test_in_background().await,
+                        false => self.builder.prefetch(of),
+                    }
+                }
+            }
+            JobEnd::Tested(verdict) => self.report(*verdict),
+            JobEnd::TimedOut(why) => {
+                if let Some(of) = of {
+                    self.verifier.timed_out(&of, why);
+                }
+            }
+        }
+        // What cargo said of thousands of files was held while it built.
+        crate::process::trim_memory();
+        // The tree may have moved on meanwhile.
+        if !self.builder.in_flight().is_busy() {
+            self.consider().await;
+        }
+    }
+
+    /// Runs everything that was asked, to see whether the answer from records was right.
+    async fn verify(&mut self, question: Question) {
+        let Ok(asked) = self.prepare(question).await else { return };
+        self.builder.in_flight().cancel().await;
+        self.run_tests(&asked, Purpose::Verify).await;
+    }
+
+    async fn test_in_background(&mut self) {
+        let Ok(own) = self.prepare(self.builder.own_question()).await else { return };
+        self.run_tests(&own, Purpose::Verdict).await;
+    }
+
+    async fn run_tests(&mut self, asked: &Prepared, purpose: Purpose) {
+        let (question, facts) = (asked.question.clone(), asked.facts.clone());
+        self.tree.follow(&question, &facts).await;
+        let Some(TreeState { digest, mark }) = self.tree.look() else { return };
+        let first = TreeState { digest, mark: self.tree.remember(mark) };
+        if let Some(job) = self.verifier.run(question, facts, purpose, first) {
+            self.builder.begin(job);
+        }
+    }
+
+    fn report(&mut self, verdict: LastVerdict) {
+        info!(
+            project = %self.root.display(),
+            outcome = %verdict.verdict,
+            duration = verdict.elapsed_ms,
+            snapshot = verdict.code_hash.map(|code| code.to_string()),
+            passed = verdict.counts.passed,
+            failed = verdict.counts.failed,
+            "verdict"
+        );
+        self.verifier.note_verdict();
+        self.status.change(|status| status.last_verdict = Some(verdict));
+    }
+
+    /// Brings the status up to date.
+    fn tell(&mut self) {
+        let (state, reason) = self.state();
+        let watch = self.tree.watch_text();
+        let tree_digest = self.tree.tree_digest();
+        let code_hash = tree_digest
+            .zip(self.identity.as_ref())
+            .map(|(tree_digest, identity)| code_hash(&tree_digest, identity));
+        self.status.change(|status| {
+            (status.state, status.reason) = (state, reason);
+            (status.code_hash, status.watch) = (code_hash, watch);
+        });
+    }
+
+    /// The state for `status`, and its reason.
+    fn state(&self) -> (State, Option<String>) {
+        let Some(look) = self.tree.look() else {
+            return (State::Missing, Some(self.tree.trouble()));
+        };
+        if let Some((state, text)) = self.builder.activity() {
+            return (state, Some(text));
+        }
+        let paused = |reason: &str| (State::Paused, Some(reason.to_owned()));
+        if self.holds > 0 {
+            return paused("a client is testing in the foreground");
+        }
+        if let Some(reason) = self.tree.git_reason() {
+            return paused(reason);
+        }
+        let tree_digest = look.digest.as_ref().ok();
+        // Of another tree it is no news: a run of somebody else may have proven this one.
+        if tree_digest.is_some()
+            && self.builder.built_tree() == tree_digest
+            && let Some(build) = self.status.get().last_build.filter(|build| !build.success)
+        {
+            let why = build.ended.unwrap_or_else(|| "the tests do not compile".to_owned());
+            return (State::Failed, Some(why));
+        }
+        if let Some(reason) = self.builder.thrashing_reason() {
+            return paused(&reason);
+        }
+        let reason = match look.digest {
+            Err(ref why) => Some(why.join("; ")),
+            Ok(_) if self.tree.has_leftover_lock() => {
+                Some("a leftover `index.lock` of git is ignored".to_owned())
+            }
+            Ok(_) => self.verifier.why_no_verdict(tree_digest),
+        };
+        (State::Idle, reason)
+    }
 }

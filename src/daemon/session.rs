@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::{oneshot, watch};
 
-use super::project::{Handle, Lease, Message};
+use super::mailbox::{Lease, Mailbox, Message};
 use super::server::{Doing, Session};
 use super::shared::{Command, Shared};
 use crate::protocol::{Ask, Call, Reply};
@@ -27,7 +27,7 @@ impl Client {
         &self,
         project: PathBuf,
         message: impl FnOnce(oneshot::Sender<Reply>) -> Message,
-    ) -> (Reply, Option<Handle>) {
+    ) -> (Reply, Option<Mailbox>) {
         let Some(handle) = self.shared.project(project).await else {
             return (Reply::Unwatched, None);
         };
@@ -88,7 +88,7 @@ impl Session for Client {
             },
             Call::Status => self.ask(Command::Status).await.map_or_else(stopping, Reply::Status),
             Call::Pauses => {
-                self.shared.conditions.read_pauses().await;
+                self.shared.scheduler.read_pauses().await;
                 Reply::Done
             }
             Call::Reload => self.ask(Command::Reload).await.unwrap_or_else(stopping),

@@ -3,16 +3,17 @@
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::conditions::{Conditions, Speed};
-use super::project::{Handle, SharedWatcher};
-use super::queue::Queue;
+use super::mailbox::Mailbox;
+use super::scheduler::Scheduler;
+use super::sync::lock;
+use super::watches::SharedWatcher;
 use crate::cache::{Cache, Limits, Record};
 use crate::config::{self, ConfigError, Loaded};
 use crate::model::{Digest, Timestamp};
@@ -30,7 +31,7 @@ pub(super) enum Command {
     /// Tell when every event that has happened by now has been handed on.
     Barrier(oneshot::Sender<()>),
     /// How to reach the project at this path, if the config has one.
-    Find { root: PathBuf, reply: oneshot::Sender<Option<Handle>> },
+    Find { root: PathBuf, reply: oneshot::Sender<Option<Mailbox>> },
     /// The state of everything.
     Status(oneshot::Sender<StatusReport>),
     /// A project's state is another one.
@@ -48,10 +49,7 @@ pub(super) struct Shared {
     /// The environment that the daemon was started with.
     pub(super) environment: Environment,
     pub(super) watcher: SharedWatcher,
-    /// Who works in the background, and who waits for that.
-    pub(super) queue: Arc<Queue>,
-    /// Whether background work may go on.
-    pub(super) conditions: Conditions,
+    pub(super) scheduler: Scheduler,
     pub(super) commands: mpsc::UnboundedSender<Command>,
     /// What all records together may grow to; the dispatcher sets it.
     pub(super) bounds: Mutex<config::CacheSettings>,
@@ -95,7 +93,7 @@ impl Shared {
     }
 
     /// The project at `root`, if the config has one.
-    pub(super) async fn project(&self, root: PathBuf) -> Option<Handle> {
+    pub(super) async fn project(&self, root: PathBuf) -> Option<Mailbox> {
         let (reply, found) = oneshot::channel();
         self.commands.send(Command::Find { root, reply }).ok()?;
         found.await.ok().flatten()
@@ -126,14 +124,14 @@ impl Shared {
     pub(super) fn background_options(
         &self,
         settings: &config::Settings,
-        speed: &Speed,
+        jobs: Option<NonZeroUsize>,
         cancel: CancellationToken,
     ) -> RunOptions {
         let all = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         RunOptions {
             hook: self.hook.clone(),
-            jobs: speed.jobs.unwrap_or(all),
-            build_jobs: speed.jobs,
+            jobs: jobs.unwrap_or(all),
+            build_jobs: jobs,
             priority: Priority::Background,
             color: false,
             no_cache: false,
@@ -143,7 +141,7 @@ impl Shared {
     }
 
     pub(super) fn limits(&self, settings: &config::Settings) -> Limits {
-        let bounds = *super::lock(&self.bounds);
+        let bounds = *lock(&self.bounds);
         Limits {
             keep_snapshots: settings.keep_snapshots as usize,
             max_bytes: bounds.max_size,

@@ -8,10 +8,14 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use crate::watcher::{CookieId, FileWatcher, Unwatched, WatchError};
 
-/// The watcher, and who wants what.
+/// The one watcher of the daemon. Its lock is held for single calls only.
+pub(super) type SharedWatcher = Arc<Mutex<Watches>>;
+
+/// The watcher, and how many projects want each folder.
 #[derive(Debug)]
 pub(super) struct Watches {
     watcher: FileWatcher,

@@ -99,25 +99,25 @@ pub struct ProjectStatus {
     pub wrong: u64,
     /// Tests that both passed and failed on the same code, as `target: test`.
     pub flaky: Vec<String>,
-    /// What other cargos have cost the builds in the background.
-    #[serde(default)]
-    pub courtesy: Courtesy,
+    /// What yielding to other programs has cost the background builds.
+    #[serde(default, rename = "courtesy")]
+    pub yields: YieldStats,
 }
 
-/// How often builds in the background gave way to another cargo, and how long they stood still for
-/// other programs, since the daemon was started.
+/// How often background builds have yielded cargo's lock to another cargo, and how long they were
+/// suspended for other programs, since the daemon was started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Courtesy {
+pub struct YieldStats {
     /// How often.
     pub times: u64,
-    /// How long builds have run, in milliseconds, less what they stood still.
+    /// How long builds have run, in milliseconds, without suspended time.
     pub spent_ms: u64,
-    /// How much of that was thrown away by giving way, in milliseconds: the time since the last
-    /// unit that was finished.
+    /// How much of that was lost by yielding, in milliseconds: the time since the last finished
+    /// unit.
     pub lost_ms: u64,
-    /// How long they stood still, in milliseconds, while other programs used all cores.
-    #[serde(default)]
-    pub stood_ms: u64,
+    /// How long they were suspended, in milliseconds, while other programs used all cores.
+    #[serde(default, rename = "stood_ms")]
+    pub suspended_ms: u64,
 }
 
 /// How a build came out.

@@ -76,16 +76,16 @@ fn project_lines(project: &ProjectStatus, now: Timestamp) -> Vec<String> {
     if project.verified > 0 {
         fact("verified", format!("{}, wrong {}", project.verified, project.wrong));
     }
-    let courtesy = project.courtesy;
-    if courtesy.times > 0 {
-        let times = plural(usize::try_from(courtesy.times).unwrap_or(usize::MAX), "time");
-        let lost = seconds(std::time::Duration::from_millis(courtesy.lost_ms));
-        let spent = seconds(std::time::Duration::from_millis(courtesy.spent_ms));
-        fact("gave way", format!("{times} to another cargo, {lost} of {spent} thrown away"));
+    let yields = project.yields;
+    if yields.times > 0 {
+        let times = plural(usize::try_from(yields.times).unwrap_or(usize::MAX), "time");
+        let lost = seconds(std::time::Duration::from_millis(yields.lost_ms));
+        let spent = seconds(std::time::Duration::from_millis(yields.spent_ms));
+        fact("yielded", format!("{times} to another cargo, {lost} of {spent} lost"));
     }
-    if courtesy.stood_ms > 0 {
-        let stood = seconds(std::time::Duration::from_millis(courtesy.stood_ms));
-        fact("stood still", format!("{stood} while other programs used all cores"));
+    if yields.suspended_ms > 0 {
+        let suspended = seconds(std::time::Duration::from_millis(yields.suspended_ms));
+        fact("suspended", format!("{suspended} while other programs used all cores"));
     }
     for flaky in &project.flaky {
         fact("flaky", flaky.clone());
@@ -99,7 +99,7 @@ fn project_lines(project: &ProjectStatus, now: Timestamp) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{CacheUse, Courtesy, LastBuild};
+    use crate::protocol::{CacheUse, LastBuild, YieldStats};
 
     #[test]
     fn a_failed_build_shows_its_errors() {
@@ -126,13 +126,13 @@ mod tests {
             verified: 3,
             wrong: 0,
             flaky: vec!["p::t: a".into()],
-            courtesy: Courtesy { times: 1, spent_ms: 4_000, lost_ms: 500, stood_ms: 2_500 },
+            yields: YieldStats { times: 1, spent_ms: 4_000, lost_ms: 500, suspended_ms: 2_500 },
         };
         let lines = project_lines(&project, Timestamp(5_000)).join("\n");
         let text = anstream::adapter::strip_str(&lines).to_string();
         assert_eq!(
             text,
-            "     Project /p: failed (the tests do not compile)\n       build failed 5s ago in 1.50s\n      target /t\n        note a note\n       cache 3 records (2 calls by plain cargo test), 2.0 KiB\n    verified 3, wrong 0\n    gave way 1 time to another cargo, 0.50s of 4.00s thrown away\n stood still 2.50s while other programs used all cores\n       flaky p::t: a\nerror[E0425]: cannot find value `x`"
+            "     Project /p: failed (the tests do not compile)\n       build failed 5s ago in 1.50s\n      target /t\n        note a note\n       cache 3 records (2 calls by plain cargo test), 2.0 KiB\n    verified 3, wrong 0\n     yielded 1 time to another cargo, 0.50s of 4.00s lost\n   suspended 2.50s while other programs used all cores\n       flaky p::t: a\nerror[E0425]: cannot find value `x`"
         );
     }
 }

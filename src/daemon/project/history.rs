@@ -1,5 +1,4 @@
-//! The repository's history, read in the background: nobody waits for it, and without git there is
-//! none.
+//! The repository's history, read in the background. Without git there is none.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,10 +10,10 @@ use crate::predict::{Commit, FORMAT, parse};
 use crate::process::{Environment, Priority, Spec, capture};
 use crate::workspace::{Members, Repository};
 
-/// So many commits tell what there is to tell.
-const COMMITS: &str = "-n1000";
+/// How many commits are read.
+const COMMIT_COUNT: &str = "-n1000";
 /// How long git may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+const GIT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The last commits below `root`, oldest first, with the packages that each changed.
 pub(super) fn read(
@@ -23,7 +22,7 @@ pub(super) fn read(
     members: &Members,
     environment: &Environment,
 ) -> Vec<Commit> {
-    // As the surroundings of this folder say, whatever repository the shell was about.
+    // The shell may point to another repository than that of this folder.
     let about_another = |name: &std::ffi::OsStr| {
         let name = name.to_string_lossy();
         name.starts_with("GIT_") && !name.starts_with("GIT_CONFIG")
@@ -34,13 +33,13 @@ pub(super) fn read(
     quiet.set("GIT_OPTIONAL_LOCKS", "0");
     quiet.set("GIT_NO_LAZY_FETCH", "1");
     let below = root.strip_prefix(git.work()).unwrap_or(Path::new(""));
-    let mut words = vec!["log", "--no-merges", "--no-renames", "--no-show-signature", COMMITS];
+    let mut words = vec!["log", "--no-merges", "--no-renames", "--no-show-signature", COMMIT_COUNT];
     words.extend(["--name-only", "-z", FORMAT]);
     if !below.as_os_str().is_empty() {
         words.extend(["--", "."]);
     }
     let spec = Spec::new("git", root, quiet).args(words).priority(Priority::Background);
-    let log = match capture(&spec, PATIENCE) {
+    let log = match capture(&spec, GIT_TIMEOUT) {
         Ok(output) if output.end == End::Exit(0) || output.end == End::TimedOut => output.stdout,
         Ok(output) => {
             let said = String::from_utf8_lossy(&output.stderr);
@@ -76,7 +75,7 @@ mod tests {
             environment.set(format!("GIT_{who}_EMAIL"), "tester@localhost");
         }
         let spec = Spec::new("git", dir, environment).args(args);
-        assert!(capture(&spec, PATIENCE).unwrap().success(), "{args:?}");
+        assert!(capture(&spec, GIT_TIMEOUT).unwrap().success(), "{args:?}");
     }
 
     #[test]

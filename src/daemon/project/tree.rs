@@ -6,9 +6,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::super::lock;
-use super::SharedWatcher;
-use super::inbox::{Inbox, Taken};
+use super::super::inbox::{Inbox, Taken};
+use super::super::sync::lock;
+use super::super::watches::SharedWatcher;
 use crate::hasher::DirChange;
 use crate::verdict::{Facts, FilesMark, ProjectFiles, Question, Refresh, TreeState};
 use crate::watcher::WatchError;

@@ -110,7 +110,7 @@ impl Stage {
 }
 
 fn stands(status: &ProjectStatus) -> bool {
-    let why = "standing still: other programs use all cores";
+    let why = "suspended: other programs use all cores";
     status.state == State::Paused && status.reason.as_deref() == Some(why)
 }
 
@@ -137,8 +137,8 @@ async fn a_build_stands_still_and_goes_on_where_it_was() {
     stage.home.write("target/go", "");
     let status = stage.until("it is built", |_, status| is_built(status)).await;
     assert_eq!(begun(&stage.home), first, "nothing was given up");
-    assert_eq!(status.courtesy.times, 0);
-    assert!(status.courtesy.stood_ms > 0, "{:?}", status.courtesy);
+    assert_eq!(status.yields.times, 0);
+    assert!(status.yields.suspended_ms > 0, "{:?}", status.yields);
     stage.daemon.stop().await;
 }
 
@@ -152,8 +152,8 @@ async fn who_wants_the_lock_of_a_build_that_stands_gets_it() {
     stage.home.write("target/go", "");
     let ran = end(cargo).await;
     assert_eq!(ran.code, Some(0), "{ran:#?}");
-    let status = stage.until("it gave way", |_, status| status.courtesy.times > 0).await;
-    assert_eq!(status.courtesy.times, 1);
+    let status = stage.until("it gave way", |_, status| status.yields.times > 0).await;
+    assert_eq!(status.yields.times, 1);
     stage.daemon.stop().await;
 }
 
