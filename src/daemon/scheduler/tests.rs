@@ -131,6 +131,7 @@ async fn a_pause_by_hand_stops_one_project_and_resume_releases_it() {
     assert_eq!(yields(&mut one).await, "paused by hand");
     one.requeue();
     waits_for(&mut one, "paused by hand").await;
+    drop(other);
     Pauses::resume(&stage.cache, None).unwrap();
     stage.scheduler.read_pauses().await;
     granted(&mut one).await;
