@@ -40,7 +40,7 @@ use crate::config;
 use crate::model::Digest;
 use crate::process::Environment;
 use crate::protocol::{Ask, LastVerdict, Miss, Reply, State};
-use crate::verdict::{Facts, Finding, TreeState, Question, answer_of, code_hash, known_failure};
+use crate::verdict::{Facts, Finding, Question, TreeState, answer_of, code_hash, known_failure};
 use crate::workspace::Identity;
 
 /// How often a tree that changes while it is asked about is looked up anew.

@@ -12,7 +12,7 @@ use super::super::time::milliseconds;
 use super::build_order::{Lesson, WholeBuild};
 use super::job::{JobEnd, Worker};
 use super::prebuild::{NOT_SAME, Prebuild, PrebuildProgress, REFUSED};
-use crate::compiler::{Build, BuildSpec, CompileError, BuildProgress, TestCompiler};
+use crate::compiler::{Build, BuildProgress, BuildSpec, CompileError, TestCompiler};
 use crate::model::{Digest, Timestamp};
 use crate::protocol::{LastBuild, State};
 
@@ -239,7 +239,12 @@ impl Call<'_> {
     }
 
     /// Takes note of what cargo says; whether it makes something that is no part of the whole.
-    fn note(&self, output: &mut CargoOutput, progress: BuildProgress, control: &JobControl) -> bool {
+    fn note(
+        &self,
+        output: &mut CargoOutput,
+        progress: BuildProgress,
+        control: &JobControl,
+    ) -> bool {
         match progress {
             BuildProgress::Building { done, total, what } => {
                 output.text = self.text(&format!("building {what} {done}/{total}"));

@@ -17,7 +17,7 @@ use crate::cache::Cache;
 use crate::model::{Digest, TargetId};
 use crate::protocol::{Mark, Reply, State};
 use crate::runner::RunEvent;
-use crate::verdict::{self, Facts, TreeState, Question, ProjectTree, RunError, Step, TreeError};
+use crate::verdict::{self, Facts, ProjectTree, Question, RunError, Step, TreeError, TreeState};
 
 /// At most so many targets are named that have not ended.
 const NAMED_TARGETS: usize = 3;

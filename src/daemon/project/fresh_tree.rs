@@ -17,7 +17,7 @@ use super::tree::WatchedTree;
 use crate::config;
 use crate::model::{Digest, OsText};
 use crate::protocol::{Mark, Reply, State};
-use crate::verdict::{self, Facts, TreeState, Question, ProjectFiles, Refresh};
+use crate::verdict::{self, Facts, ProjectFiles, Question, Refresh, TreeState};
 use crate::watcher::{Debounce, PollReason, Polling};
 
 /// So many barriers may leave watches in doubt before the tree is read as if there were none.
@@ -379,7 +379,8 @@ impl FreshTree {
         let opened = tokio::task::spawn_blocking(move || {
             let facts = Facts::gather(&question, &shared.paths.cache_dir)
                 .map_err(|error| error.to_string())?;
-            let mut scope = ProjectFiles::new(&question, &facts).map_err(|error| error.to_string())?;
+            let mut scope =
+                ProjectFiles::new(&question, &facts).map_err(|error| error.to_string())?;
             scope.load_memo(&scope.memo_file(&shared.paths.cache_dir));
             WatchedTree::new(&root, scope, Arc::clone(&shared.watcher), inbox)
                 .map_err(|error| format!("cannot open {}: {error}", root.display()))

@@ -11,7 +11,7 @@ use super::background_tests::{self, Purpose, TestPlan};
 use super::job::{BuildKey, Job};
 use crate::model::Digest;
 use crate::protocol::Mark;
-use crate::verdict::{Facts, TreeState, Question};
+use crate::verdict::{Facts, Question, TreeState};
 
 /// The background test runs of a project.
 pub(super) struct Verifier {
