@@ -1,19 +1,22 @@
-//! The asking side of the control socket: plain blocking calls, no runtime, so that a question
+//! The client's side of the control socket: plain blocking calls, no runtime, so that a question
 //! that the daemon can answer costs a process start and one round trip.
 //!
-//! Nothing here starts a daemon or waits for one that says nothing: whoever asks can always work
-//! without.
+//! Nothing here starts a daemon or waits for a silent one: every command can work without it. A
+//! client sends its environment and believes the answer, so it sends nothing before it knows that
+//! the daemon is the user's own.
 
+use std::fs;
 use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::protocol::{Call, FrameError, HEARTBEAT, LineBuffer, Reply, Request, VERSION, encode};
 
-/// How long a daemon may say nothing: several missed heartbeats, and a service that is being
-/// started by this very question.
-const SILENCE: Duration = HEARTBEAT.saturating_mul(if cfg!(test) { 3 } else { 12 });
+/// How long a daemon may say nothing: several heartbeats, or the start of the service by this very
+/// question.
+const LONGEST_SILENCE: Duration = HEARTBEAT.saturating_mul(if cfg!(test) { 3 } else { 12 });
 
 /// An open connection to a daemon.
 #[derive(Debug)]
@@ -35,7 +38,15 @@ pub enum ClientError {
         .0.display(), .0.as_os_str().len()
     )]
     PathTooLong(PathBuf),
-    /// Somebody listens, but it cannot be reached.
+    /// Another user may be listening there.
+    #[error("not asking the daemon at {}: {problem}", socket.display())]
+    Untrusted {
+        /// The socket.
+        socket: PathBuf,
+        /// Why it is not trusted.
+        problem: String,
+    },
+    /// A daemon listens, but cannot be reached.
     #[error("cannot reach the daemon at {}: {source}", socket.display())]
     Unreachable {
         /// The socket.
@@ -44,7 +55,7 @@ pub enum ClientError {
         source: io::Error,
     },
     /// It said nothing for too long.
-    #[error("the daemon at {} has said nothing for {} s", socket.display(), SILENCE.as_secs())]
+    #[error("the daemon at {} has said nothing for {} s", socket.display(), LONGEST_SILENCE.as_secs())]
     Silent {
         /// The socket.
         socket: PathBuf,
@@ -63,8 +74,8 @@ pub enum ClientError {
         /// Why not.
         source: FrameError,
     },
-    /// It is of another version, or will not speak to this user.
-    #[error("the daemon is of version {version}, this command of {own}: {reason}", own = VERSION)]
+    /// It is of another version, or must not answer this process.
+    #[error("the daemon (version {version}) does not answer this command (version {own}): {reason}", own = VERSION)]
     Refused {
         /// The daemon's version.
         version: String,
@@ -80,8 +91,13 @@ impl Connection {
     /// Connects to the daemon at `socket`; `None` if there is none.
     ///
     /// # Errors
-    /// If there is one that cannot be reached, or the path cannot be a socket's.
+    /// If there is one that cannot be reached or trusted, or the path cannot be a socket's.
     pub fn open(socket: &Path) -> Result<Option<Self>, ClientError> {
+        let own = rustix::process::getuid().as_raw();
+        let untrusted = |problem| ClientError::Untrusted { socket: socket.to_owned(), problem };
+        if let Some(problem) = socket.parent().and_then(|folder| folder_problem(folder, own)) {
+            return Err(untrusted(problem));
+        }
         let stream = match UnixStream::connect(socket) {
             Ok(stream) => stream,
             Err(error) => {
@@ -92,6 +108,9 @@ impl Connection {
                 };
             }
         };
+        if let Some(problem) = peer_problem(&stream, own) {
+            return Err(untrusted(problem));
+        }
         let this = Self {
             stream,
             buffer: LineBuffer::default(),
@@ -100,8 +119,8 @@ impl Connection {
         };
         let limits = this
             .stream
-            .set_read_timeout(Some(SILENCE))
-            .and_then(|()| this.stream.set_write_timeout(Some(SILENCE)));
+            .set_read_timeout(Some(LONGEST_SILENCE))
+            .and_then(|()| this.stream.set_write_timeout(Some(LONGEST_SILENCE)));
         limits.map_err(|source| this.io_error(source))?;
         Ok(Some(this))
     }
@@ -183,6 +202,36 @@ impl Connection {
     }
 }
 
+/// Why others could have put a socket into the folder, if they could. One that is not there holds
+/// none.
+fn folder_problem(folder: &Path, own: u32) -> Option<String> {
+    let metadata = fs::metadata(folder).ok()?;
+    let (owner, mode) = (metadata.uid(), metadata.mode() & 0o7777);
+    if owner != own {
+        return Some(format!("{} belongs to user {owner}", folder.display()));
+    }
+    (mode & 0o022 != 0).then(|| {
+        let folder = folder.display();
+        format!("others can write into {folder} (mode {mode:04o}); run `chmod 700 {folder}`")
+    })
+}
+
+/// Why the listening process is not the user's own, if it is not.
+#[cfg(target_os = "linux")]
+fn peer_problem(stream: &UnixStream, own: u32) -> Option<String> {
+    match rustix::net::sockopt::socket_peercred(stream) {
+        Ok(peer) if peer.uid.as_raw() == own => None,
+        Ok(peer) => Some(format!("it belongs to user {}", peer.uid.as_raw())),
+        Err(error) => Some(format!("its user is not known: {error}")),
+    }
+}
+
+/// Elsewhere the folder alone is the proof.
+#[cfg(not(target_os = "linux"))]
+fn peer_problem(_: &UnixStream, _: u32) -> Option<String> {
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -212,6 +261,43 @@ mod tests {
         let stale = dir.path().join("stale");
         drop(UnixListener::bind(&stale).unwrap());
         assert!(Connection::open(&stale).unwrap().is_none(), "nobody listens at the old socket");
+    }
+
+    #[test]
+    fn a_folder_that_others_can_write_into_is_not_trusted() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let (dir, socket) = says(b"{\"type\":\"done\"}\n");
+        for (mode, trusted) in [(0o777, false), (0o720, false), (0o1777, false), (0o755, true)] {
+            fs::set_permissions(dir.path(), fs::Permissions::from_mode(mode)).unwrap();
+            match Connection::open(&socket) {
+                Ok(opened) => assert!(trusted && opened.is_some(), "{mode:o}"),
+                Err(error) => {
+                    assert!(!trusted, "{mode:o}: {error}");
+                    assert!(matches!(error, ClientError::Untrusted { .. }), "{error}");
+                    assert!(error.to_string().contains("chmod 700"), "{error}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn another_users_folder_is_not_trusted() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = rustix::process::getuid().as_raw();
+        assert_eq!(folder_problem(dir.path(), own), None);
+        let problem = folder_problem(dir.path(), own + 1).unwrap();
+        assert!(problem.contains(&format!("belongs to user {own}")), "{problem}");
+        assert_eq!(folder_problem(&dir.path().join("none"), own), None);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn another_users_daemon_is_not_trusted() {
+        let (_dir, socket) = says(b"");
+        let stream = UnixStream::connect(&socket).unwrap();
+        let own = rustix::process::getuid().as_raw();
+        assert_eq!(peer_problem(&stream, own), None);
+        assert_eq!(peer_problem(&stream, own + 1), Some(format!("it belongs to user {own}")));
     }
 
     #[test]

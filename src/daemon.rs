@@ -19,13 +19,14 @@ mod life;
 mod machine;
 mod mailbox;
 mod pauses;
+mod peer;
 mod project;
 mod schedule;
 mod scheduler;
 mod server;
 mod session;
 mod shared;
-mod sharing;
+mod shared_target_dirs;
 mod sync;
 mod time;
 mod watches;
@@ -40,7 +41,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -49,7 +50,7 @@ use self::dispatcher::Dispatcher;
 use self::machine::Machine;
 use self::scheduler::Scheduler;
 use self::session::Client;
-use self::shared::{Command, Shared};
+use self::shared::Shared;
 use self::sync::lock;
 use self::watches::Watches;
 use crate::cache::Cache;
@@ -59,8 +60,10 @@ use crate::process::Environment;
 use crate::protocol::StatusReport;
 use crate::watcher::{self, FileWatcher};
 
+/// How many trees are opened at once.
+const TREES_OPENED_AT_ONCE: usize = 8;
 /// How many events may wait for the dispatcher; beyond that they wait in the watcher's queue.
-const EVENTS: usize = 1024;
+const WAITING_EVENTS: usize = 1024;
 
 /// A daemon, before and while it runs.
 ///
@@ -115,12 +118,9 @@ pub struct Daemon {
 struct Running {
     stop: CancellationToken,
     reload: mpsc::Sender<()>,
-    status: StatusSource,
+    shared: Arc<Shared>,
     task: Option<JoinHandle<()>>,
 }
-
-/// Where the state is to be had.
-type StatusSource = mpsc::UnboundedSender<Command>;
 
 /// Why a daemon does not start.
 #[derive(Debug, thiserror::Error)]
@@ -259,9 +259,9 @@ impl Daemon {
     /// If the user's folders are not known.
     pub fn status(&self) -> Result<StatusReport, StartError> {
         let paths = self.paths()?;
-        let alive = lock(&self.running)
-            .as_ref()
-            .is_some_and(|running| !running.status.is_closed() && !running.stop.is_cancelled());
+        let alive = lock(&self.running).as_ref().is_some_and(|running| {
+            !running.shared.commands.is_closed() && !running.stop.is_cancelled()
+        });
         Ok(StatusReport {
             running: alive,
             pid: alive.then(std::process::id),
@@ -275,9 +275,8 @@ impl Daemon {
 
     /// The state with that of every project; `None` if the daemon is not running.
     pub async fn projects(&self) -> Option<StatusReport> {
-        let (reply, report) = oneshot::channel();
-        lock(&self.running).as_ref()?.status.send(Command::Status(reply)).ok()?;
-        report.await.ok()
+        let shared = Arc::clone(&lock(&self.running).as_ref()?.shared);
+        shared.status().await
     }
 
     /// Stops the daemon and waits until nothing of it is left.
@@ -303,7 +302,7 @@ impl Daemon {
         let loaded = self.load(&paths)?;
         let endpoint = Endpoint::claim(&paths, lock(&self.inherited).take())?;
         let listener = tokio::net::UnixListener::from_std(endpoint.listener()?)?;
-        let (events, seen) = mpsc::channel(EVENTS);
+        let (events, seen) = mpsc::channel(WAITING_EVENTS);
         let watcher = FileWatcher::new(&paths.runtime_dir, events)?;
         let hook = match &self.hook {
             Some(hook) => hook.clone(),
@@ -321,17 +320,18 @@ impl Daemon {
         let shared = Arc::new(Shared {
             id: instance(),
             cache: Cache::open(&paths.cache_dir),
-            environment: self.environment.clone(),
+            environment: Arc::new(self.environment.clone()),
             watcher: Arc::new(Mutex::new(Watches::new(watcher))),
             scheduler,
-            commands: commands.clone(),
+            commands,
+            opening: Arc::new(Semaphore::new(TREES_OPENED_AT_ONCE)),
             bounds: Mutex::new(loaded.config.cache),
             hook,
             stop: stop.clone(),
             project: self.project.clone(),
             paths,
         });
-        let leave = CancellationToken::new();
+        let (leave, running) = (CancellationToken::new(), Arc::clone(&shared));
         let dispatcher = Dispatcher::new(Arc::clone(&shared), life.clone(), config_file);
         let (reload, reloads) = mpsc::channel(1);
         let heartbeat = self.heartbeat;
@@ -360,7 +360,7 @@ impl Daemon {
             }
             drop(endpoint);
         });
-        Ok(Running { stop: leave, reload, status: commands, task: Some(task) })
+        Ok(Running { stop: leave, reload, shared: running, task: Some(task) })
     }
 
     fn load(&self, paths: &Paths) -> Result<Loaded, ConfigError> {

@@ -1,7 +1,8 @@
 //! The daemon's one loop: events in, messages to projects out. It owns the list of projects, the
-//! config in force and the barriers under way, and never does anything that takes long.
+//! config in force and the barriers in flight, and never does anything that takes long.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,19 +17,20 @@ use super::config_file::ConfigFile;
 use super::mailbox::Message;
 use super::project::{self, Started};
 use super::shared::{self, Command, Shared};
-use super::sharing::note_shared;
 use super::sync::lock;
 use super::time::sleep_until;
 use crate::config::{self, Loaded};
-use crate::protocol::{CacheUse, Reply, State, StatusReport, VERSION};
+use crate::protocol::{Reply, State, StatusReport, VERSION};
 use crate::watcher::{CookieId, Debounce, Sleep, WatchEvent};
 
 /// How long the config file must be quiet before it is read: editors write it in several steps.
 const CONFIG_QUIET: Duration = Duration::from_millis(200);
-/// How long a project may take to end: a child is killed after half a second.
-const FAREWELL: Duration = Duration::from_secs(5);
-/// How often a slow start says that it is getting on.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long projects may take to end: a child is killed after half a second.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often a slow start tells the supervisor about its progress.
+const START_PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
+/// How often the supervisor is told a new status at most.
+const STATUS_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The loop's state.
 pub(super) struct Dispatcher {
@@ -36,6 +38,9 @@ pub(super) struct Dispatcher {
     life: mpsc::UnboundedSender<Life>,
     projects: BTreeMap<PathBuf, (config::Project, Started)>,
     barriers: HashMap<CookieId, oneshot::Sender<()>>,
+    /// How many cookies are being made, and which of them have already come back.
+    making_cookies: usize,
+    early_cookies: HashSet<CookieId>,
     config_error: Option<String>,
     config_debounce: Debounce,
     config_file: ConfigFile,
@@ -43,7 +48,9 @@ pub(super) struct Dispatcher {
     config_watched: bool,
     /// Projects that have left the config and are not quite gone.
     leaving: Vec<JoinHandle<()>>,
+    /// The status that the supervisor was last told, and when to look for a new one.
     told: String,
+    status_due: Option<Instant>,
     sleep: Sleep,
 }
 
@@ -58,12 +65,15 @@ impl Dispatcher {
             life,
             projects: BTreeMap::new(),
             barriers: HashMap::new(),
+            making_cookies: 0,
+            early_cookies: HashSet::new(),
             config_error: None,
             config_debounce: Debounce::new(CONFIG_QUIET),
             config_file,
             config_watched: false,
             leaving: Vec::new(),
             told: String::new(),
+            status_due: None,
             sleep: Sleep::default(),
         }
     }
@@ -81,7 +91,7 @@ impl Dispatcher {
         self.watch_config();
         let mut starting: Vec<_> = self.take_ready();
         let mut last_beat = Instant::now();
-        let mut tick = tokio::time::interval(heartbeat.unwrap_or(PATIENCE));
+        let mut tick = tokio::time::interval(heartbeat.unwrap_or(START_PROGRESS_INTERVAL));
         let mut ready = false;
         loop {
             if !ready {
@@ -111,6 +121,7 @@ impl Dispatcher {
                         drop(self.reload());
                     }
                 }
+                () = sleep_until(self.status_due) => self.tell_status(),
                 // Without a watchdog, ticks are needed only until everything is ready.
                 _ = tick.tick(), if heartbeat.is_some() || !ready => {
                     if !ready {
@@ -132,7 +143,7 @@ impl Dispatcher {
                 let _ = task.await;
             }
         };
-        if timeout(FAREWELL, ended).await.is_err() {
+        if timeout(SHUTDOWN_TIMEOUT, ended).await.is_err() {
             warn!("a project did not end in time");
         }
     }
@@ -152,8 +163,10 @@ impl Dispatcher {
         match event {
             WatchEvent::Cookie(id) => {
                 if let Some(passed) = self.barriers.remove(&id) {
-                    // Whoever waited may have given up.
+                    // The client may have given up.
                     let _ = passed.send(());
+                } else if self.making_cookies > 0 {
+                    self.early_cookies.insert(id);
                 }
             }
             WatchEvent::Changed { dir, name } => {
@@ -199,19 +212,15 @@ impl Dispatcher {
         self.wake();
         match command {
             Command::Barrier(passed) => {
-                let cookie = {
-                    let mut watcher = lock(&self.shared.watcher);
-                    watcher.cookie()
-                };
-                match cookie {
-                    Ok(id) => {
-                        self.barriers.retain(|_, passed| !passed.is_closed());
-                        self.barriers.insert(id, passed);
-                    }
-                    // Dropping `passed` says that it cannot be told.
-                    Err(error) => warn!(%error, "cannot make a cookie"),
-                }
+                self.making_cookies += 1;
+                let shared = Arc::clone(&self.shared);
+                // The watcher may be busy with thousands of watches.
+                tokio::task::spawn_blocking(move || {
+                    let cookie = lock(&shared.watcher).cookie();
+                    let _ = shared.commands.send(Command::Cookie { cookie, passed });
+                });
             }
+            Command::Cookie { cookie, passed } => self.on_cookie(cookie, passed),
             Command::Find { root, reply } => {
                 if self.config_file.has_changed() {
                     drop(self.reload());
@@ -222,10 +231,29 @@ impl Dispatcher {
             Command::Status(reply) => {
                 let _ = reply.send(self.status());
             }
-            Command::StatusChanged => self.tell_status(),
+            Command::StatusChanged => {
+                self.status_due.get_or_insert_with(|| Instant::now() + STATUS_INTERVAL);
+            }
             Command::Reload(reply) => {
                 let _ = reply.send(self.reload());
             }
+        }
+    }
+
+    /// A cookie was made, perhaps after its own event has come.
+    fn on_cookie(&mut self, cookie: io::Result<CookieId>, passed: oneshot::Sender<()>) {
+        self.making_cookies -= 1;
+        match cookie {
+            Ok(id) if self.early_cookies.remove(&id) => drop(passed.send(())),
+            Ok(id) => {
+                self.barriers.retain(|_, passed| !passed.is_closed());
+                self.barriers.insert(id, passed);
+            }
+            // Dropping `passed` says that it cannot be told.
+            Err(error) => warn!(%error, "cannot make a cookie"),
+        }
+        if self.making_cookies == 0 {
+            self.early_cookies.clear();
         }
     }
 
@@ -320,22 +348,12 @@ impl Dispatcher {
     }
 
     fn status(&self) -> StatusReport {
-        let stats = self.shared.cache.stats().unwrap_or_default();
         let projects = self.projects.values().map(|(_, started)| {
             let mut status = started.mailbox.status();
-            let of = stats.projects.iter().find(|of| of.path.as_ref() == Some(&status.path));
-            status.cache = of
-                .map(|of| CacheUse { entries: of.entries, calls: of.calls, bytes: of.bytes })
-                .unwrap_or_default();
-            // On disk, because every process that answers counts there.
-            let known = self.shared.cache.state(&status.path);
-            (status.verified, status.wrong) = (known.verified, known.wrong);
-            status.flaky = known.flaky_names();
             self.shared.scheduler.show(&mut status);
             status
         });
-        let mut projects: Vec<_> = projects.collect();
-        note_shared(&mut projects);
+        let projects = projects.collect();
         StatusReport {
             running: true,
             pid: Some(std::process::id()),
@@ -349,6 +367,7 @@ impl Dispatcher {
 
     /// Tells the supervisor what is going on, if it is something else than before.
     fn tell_status(&mut self) {
+        self.status_due = None;
         let count = self.projects.len();
         let mut text = match count {
             0 => "no projects".to_owned(),

@@ -74,11 +74,17 @@ pub(super) fn start(project: &config::Project, shared: &Arc<Shared>) -> Started 
         Arc::clone(shared),
         status.clone(),
     );
-    let own_question = builder.own_question();
     let task = ProjectTask {
         root: project.path.clone(),
         name: project.name().into_owned(),
-        tree: FreshTree::new(own_question, Arc::clone(shared), inbox, status.clone()),
+        tree: FreshTree::new(
+            project.path.clone(),
+            Arc::clone(builder.environment()),
+            project.settings.clone(),
+            Arc::clone(shared),
+            inbox,
+            status.clone(),
+        ),
         builder,
         verifier: Verifier::new(Arc::clone(shared), messages.downgrade()),
         shared: Arc::clone(shared),
@@ -186,9 +192,8 @@ impl ProjectTask {
             }
             Message::Report(verdict) => self.report(*verdict),
             Message::Settings(settings) => {
-                self.builder.set_settings(*settings).await;
-                self.tree.set_own_question(self.builder.own_question());
-                self.tree.set_settings(self.builder.settings()).await;
+                self.builder.set_settings((*settings).clone()).await;
+                self.tree.set_settings(*settings).await;
                 self.consider().await;
             }
         }
@@ -207,7 +212,7 @@ impl ProjectTask {
         self.set_environment(asked.question.environment.clone());
         self.note_prepared(&asked);
         self.tree.catch_up(seen).await;
-        self.builder.note_edits(&self.tree.take_edits());
+        self.note_edits();
         self.tree.follow(&asked.question, &asked.facts).await;
         if self.tree.is_small() {
             self.tree.look_at_files().await;
@@ -281,9 +286,18 @@ impl ProjectTask {
         .unwrap_or_else(|error| Err(error.to_string()))
     }
 
+    /// Takes note of the files that changed since the last time.
+    fn note_edits(&mut self) {
+        let edits = self.tree.take_edits();
+        if !edits.is_empty() {
+            self.verifier.note_change(self.builder.in_flight().is_testing());
+            self.builder.note_edits(&edits);
+        }
+    }
+
     fn set_environment(&mut self, environment: Environment) {
         self.builder.set_environment(environment);
-        self.tree.set_own_question(self.builder.own_question());
+        self.tree.set_environment(Arc::clone(self.builder.environment()));
     }
 
     fn note_prepared(&mut self, prepared: &Prepared) {
@@ -294,7 +308,7 @@ impl ProjectTask {
     /// Decides which background job the current tree needs.
     async fn consider(&mut self) {
         self.tree.save_memo().await;
-        self.builder.note_edits(&self.tree.take_edits());
+        self.note_edits();
         let Some(look) = self.tree.look() else {
             self.builder.in_flight().cancel().await;
             return;
@@ -321,7 +335,9 @@ impl ProjectTask {
             return;
         };
         let wanted = BuildKey::new(tree_digest, &own.question, &own.facts);
-        if self.builder.in_flight().is_of(&wanted) {
+        let is_own_write =
+            self.builder.in_flight().is_testing() && self.verifier.writes_into_tree();
+        if is_own_write || self.builder.in_flight().is_of(&wanted) {
             return;
         }
         // A waiting client always gets the build of the newest tree.
@@ -380,6 +396,12 @@ impl ProjectTask {
     }
 
     async fn on_job_ended(&mut self, end: JobEnd) {
+        if self.builder.in_flight().is_testing() {
+            // What changed by now changed while the tests ran.
+            let seen = self.shared.barrier().await;
+            self.tree.catch_up(seen).await;
+            self.note_edits();
+        }
         let of = self.builder.in_flight().finish(&end);
         match end {
             JobEnd::Cancelled | JobEnd::Prefetched => {}
@@ -391,6 +413,7 @@ impl ProjectTask {
                 // A client that holds the project runs the tests in a moment.
                 if let Some(of) = of.filter(|_| build.success && self.holds == 0) {
                     match self.builder.settings().background_tests {
+                        true if self.verifier.writes_into_tree() => {}
                         true => self.test_in_background().await,
                         false => self.builder.prefetch(of),
                     }

@@ -1,34 +1,39 @@
-//! Connections: reads requests, hands them to a session, writes replies; bounded in number, size
-//! and time, and open only to the user whose daemon it is.
+//! Connections: reads requests, hands them to a session, writes replies. Their number, size and time
+//! are bounded, and they are open only to the daemon's own user.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use super::peer;
+use super::sync::lock;
 use crate::protocol::{
     Call, FrameError, HEARTBEAT, LineBuffer, PROTOCOL, Reply, Request, VERSION, encode,
 };
 
-/// How many connections are served at once; the next one waits in the system's queue.
+/// How many connections are open at once. One more closes the one that has been idle for the longest
+/// time.
 const CONNECTIONS: usize = 64;
 /// How long a message may take to arrive whole, and a reply to be taken.
-const PATIENCE: Duration = Duration::from_secs(10);
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection that holds nothing may be idle.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long requests in flight may take once the daemon is to stop.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long an open connection may still send a request once the daemon is to stop.
+const LAST_REQUEST_TIMEOUT: Duration = Duration::from_millis(50);
 
-/// How long questions under way may take once the daemon is to stop.
-const FAREWELL: Duration = Duration::from_secs(3);
-/// How long an open connection may still say something once the daemon is to stop.
-const LAST_WORDS: Duration = Duration::from_millis(50);
-
-/// What a request under way is doing, for the heartbeat's text.
+/// What a request in flight is doing, for the heartbeat's text.
 pub(super) type Doing = watch::Sender<String>;
 
 /// Answers the requests of one connection; dropped when the connection closes, which ends
@@ -36,6 +41,78 @@ pub(super) type Doing = watch::Sender<String>;
 pub(super) trait Session: Send {
     /// Answers one request.
     fn answer(&mut self, call: Call, doing: &Doing) -> impl Future<Output = Reply> + Send;
+
+    /// Whether the connection holds something as long as it is open.
+    fn holds(&self) -> bool;
+}
+
+/// The open connections.
+#[derive(Debug, Default)]
+struct Connections {
+    next: u64,
+    open: BTreeMap<u64, OpenConnection>,
+}
+
+/// A connection, seen from the server.
+#[derive(Debug)]
+struct OpenConnection {
+    /// Since when it has no request in flight, if it has none.
+    idle_since: Option<Instant>,
+    holds: bool,
+    evict: CancellationToken,
+}
+
+impl Connections {
+    /// Makes room for one more; none if all have requests in flight.
+    fn enter(&mut self, now: Instant) -> Option<(u64, CancellationToken)> {
+        if self.open.len() >= CONNECTIONS {
+            // One that holds a project belongs to a client that runs tests.
+            let idle = self.open.iter().filter(|(_, one)| one.idle_since.is_some());
+            let (&id, _) = idle.min_by_key(|(_, one)| (one.holds, one.idle_since))?;
+            if let Some(evicted) = self.open.remove(&id) {
+                evicted.evict.cancel();
+            }
+        }
+        let (id, evict) = (self.next, CancellationToken::new());
+        self.next += 1;
+        let connection =
+            OpenConnection { idle_since: Some(now), holds: false, evict: evict.clone() };
+        self.open.insert(id, connection);
+        Some((id, evict))
+    }
+
+    fn set(&mut self, id: u64, idle_since: Option<Instant>, holds: bool) {
+        if let Some(connection) = self.open.get_mut(&id) {
+            (connection.idle_since, connection.holds) = (idle_since, holds);
+        }
+    }
+}
+
+/// A connection's entry, which is removed when this is dropped.
+struct Entry {
+    id: u64,
+    evict: CancellationToken,
+    connections: Arc<Mutex<Connections>>,
+    /// Rings when there is room again.
+    left: Arc<Notify>,
+}
+
+impl Entry {
+    fn set_busy(&self) {
+        lock(&self.connections).set(self.id, None, false);
+    }
+
+    fn set_idle(&self, holds: bool) {
+        lock(&self.connections).set(self.id, Some(Instant::now()), holds);
+        self.left.notify_one();
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        lock(&self.connections).open.remove(&self.id);
+        self.left.notify_one();
+    }
 }
 
 /// Accepts connections until `stop` fires, then lets those that have been accepted be answered.
@@ -44,41 +121,50 @@ pub(super) async fn serve<S: Session + 'static>(
     stop: CancellationToken,
     session: impl Fn() -> S,
 ) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let (connections, left) = (Arc::new(Mutex::new(Connections::default())), Arc::default());
     let mut open = JoinSet::new();
     loop {
-        let next = async {
-            // The semaphore is never closed.
-            let place = Arc::clone(&places).acquire_owned().await.ok();
-            (place, listener.accept().await)
-        };
-        let (place, accepted) = tokio::select! {
+        let accepted = tokio::select! {
             () = stop.cancelled() => break,
             Some(_) = open.join_next() => continue,
-            next = next => next,
+            accepted = listener.accept() => accepted,
         };
-        match accepted {
-            Ok((stream, _)) => {
-                let (session, stop) = (session(), stop.clone());
-                open.spawn(async move {
-                    if let Err(error) = converse(stream, session, &stop).await {
-                        debug!(%error, "connection ended");
-                    }
-                    drop(place);
-                });
-            }
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
             Err(error) => {
                 // Out of file descriptors, most likely: it passes.
                 warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(HEARTBEAT).await;
+                continue;
             }
-        }
+        };
+        let entered = loop {
+            let entered = lock(&connections).enter(Instant::now());
+            if entered.is_some() || stop.is_cancelled() {
+                break entered;
+            }
+            // All have requests in flight: each is answered in time.
+            let left: &Notify = &left;
+            tokio::select! {
+                () = left.notified() => {}
+                () = stop.cancelled() => {}
+            }
+        };
+        let Some((id, evict)) = entered else { break };
+        let entry =
+            Entry { id, evict, connections: Arc::clone(&connections), left: Arc::clone(&left) };
+        let (session, stop) = (session(), stop.clone());
+        open.spawn(async move {
+            if let Err(error) = converse(stream, session, &entry, &stop).await {
+                debug!(%error, "connection ended");
+            }
+        });
     }
-    // New askers wait in the supervisor's socket, or find none; these have been promised one.
+    // New clients wait in the supervisor's socket, or find none; these have been accepted.
     drop(listener);
     let drained = async { while open.join_next().await.is_some() {} };
-    if timeout(FAREWELL, drained).await.is_err() {
-        warn!("a question was still under way when the daemon stopped");
+    if timeout(SHUTDOWN_TIMEOUT, drained).await.is_err() {
+        warn!("a request was still in flight when the daemon stopped");
     }
 }
 
@@ -86,9 +172,10 @@ pub(super) async fn serve<S: Session + 'static>(
 async fn converse(
     mut stream: UnixStream,
     mut session: impl Session,
+    entry: &Entry,
     stop: &CancellationToken,
 ) -> io::Result<()> {
-    if let Some(reason) = stranger(&stream)? {
+    if let Some(reason) = peer::objection(&stream)? {
         warn!(reason, "refused a connection");
         return send(&mut stream, &refusal(reason)).await;
     }
@@ -96,14 +183,19 @@ async fn converse(
     loop {
         let over = async {
             stop.cancelled().await;
-            // What was written before we stopped is in the socket already, or as good as.
-            tokio::time::sleep(LAST_WORDS).await;
+            // A request that was sent before is in the socket already, or as good as.
+            tokio::time::sleep(LAST_REQUEST_TIMEOUT).await;
         };
+        let holds = session.holds();
+        entry.set_idle(holds);
         let line = tokio::select! {
             biased;
             line = next_line(&mut stream, &mut buffer) => line,
             () = over => return Ok(()),
+            () = entry.evict.cancelled() => return Ok(()),
+            () = tokio::time::sleep(IDLE_TIMEOUT), if !holds => return Ok(()),
         };
+        entry.set_busy();
         let line = match line {
             Ok(Some(line)) => line,
             Ok(None) => return Ok(()),
@@ -127,19 +219,13 @@ async fn converse(
                 reply = &mut answer => break reply,
                 _ = beat.tick() => {
                     let what = seen.borrow().clone();
-                    // Fails once the asker has gone: then the work is dropped with the session.
+                    // Fails once the client has gone: then the request is dropped with the session.
                     send(&mut stream, &Reply::Working { what }).await?;
                 }
             }
         };
         send(&mut stream, &reply).await?;
     }
-}
-
-/// Why the other end may not speak to this daemon, if it may not.
-fn stranger(stream: &UnixStream) -> io::Result<Option<String>> {
-    let (peer, own) = (stream.peer_cred()?.uid(), rustix::process::getuid().as_raw());
-    Ok((peer != own).then(|| format!("this daemon belongs to user {own}, not to user {peer}")))
 }
 
 fn refusal(reason: String) -> Reply {
@@ -170,8 +256,7 @@ enum Broken {
     Message(String),
 }
 
-/// The next line; `None` at the end. Between messages a connection may be silent for ever; a
-/// message that has begun must end.
+/// The next line; `None` at the end. A message that has begun must end in time.
 async fn next_line(
     stream: &mut UnixStream,
     buffer: &mut LineBuffer,
@@ -183,7 +268,7 @@ async fn next_line(
         }
         let read = stream.read(&mut chunk);
         let count = if buffer.is_partial() {
-            match timeout(PATIENCE, read).await {
+            match timeout(MESSAGE_TIMEOUT, read).await {
                 Ok(count) => count,
                 Err(_) => return Err(Broken::Message("message never ended".into())),
             }
@@ -207,7 +292,7 @@ async fn send(stream: &mut UnixStream, reply: &Reply) -> io::Result<()> {
         encode(&Reply::Error { message: format!("cannot send the reply: {error}") })
     });
     let bytes = bytes.map_err(io::Error::other)?;
-    timeout(PATIENCE, stream.write_all(&bytes)).await.map_err(io::Error::from)?
+    timeout(MESSAGE_TIMEOUT, stream.write_all(&bytes)).await.map_err(io::Error::from)?
 }
 
 #[cfg(test)]
@@ -229,6 +314,10 @@ mod tests {
                 self.0.notified().await;
             }
             Reply::Done
+        }
+
+        fn holds(&self) -> bool {
+            false
         }
     }
 

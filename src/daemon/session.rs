@@ -1,4 +1,4 @@
-//! What one connection may ask, and what it holds while it is open.
+//! The requests of one connection, and what it holds while it is open.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::protocol::{Ask, Call, Reply};
 /// One connection's side of the daemon.
 pub(super) struct Client {
     shared: Arc<Shared>,
-    /// Keeps background work away after a miss, until the connection closes.
+    /// Keeps a project from background jobs after a miss, until the connection closes.
     lease: Option<Lease>,
 }
 
@@ -22,22 +22,43 @@ impl Client {
         Self { shared, lease: None }
     }
 
+    async fn ask(&mut self, ask: Ask, doing: watch::Sender<String>) -> Reply {
+        if let Some(message) = self.has_another_config(&ask) {
+            return Reply::Error { message };
+        }
+        let Some((mailbox, seen)) = self.shared.project_after_barrier(ask.project.clone()).await
+        else {
+            return Reply::Unwatched;
+        };
+        let ask = Box::new(ask);
+        let reply = tell(&mailbox, |reply| Message::Ask { ask, seen, doing, reply }).await;
+        if let Reply::Miss(_) = reply {
+            self.lease = Some(Lease::new(mailbox));
+        }
+        reply
+    }
+
+    /// What to say to a client whose settings are not this daemon's.
+    fn has_another_config(&self, ask: &Ask) -> Option<String> {
+        let own = &self.shared.paths.config_file;
+        let same = || {
+            own.canonicalize()
+                .is_ok_and(|own| ask.config_file.canonicalize().is_ok_and(|other| other == own))
+        };
+        (*own != ask.config_file && !same())
+            .then(|| format!("the daemon uses another config file, {}", own.display()))
+    }
+
     /// Sends a message to a project and waits for its reply.
-    async fn tell(
+    async fn tell_project(
         &self,
         project: PathBuf,
         message: impl FnOnce(oneshot::Sender<Reply>) -> Message,
-    ) -> (Reply, Option<Mailbox>) {
-        let Some(handle) = self.shared.project(project).await else {
-            return (Reply::Unwatched, None);
-        };
-        let (reply, answer) = oneshot::channel();
-        handle.send(message(reply));
-        let answer = answer.await.unwrap_or_else(|_| Reply::Error {
-            message: "the project is being taken out of the config, or the daemon is stopping"
-                .into(),
-        });
-        (answer, Some(handle))
+    ) -> Reply {
+        match self.shared.project(project).await {
+            Some(mailbox) => tell(&mailbox, message).await,
+            None => Reply::Unwatched,
+        }
     }
 }
 
@@ -45,74 +66,60 @@ impl Session for Client {
     async fn answer(&mut self, call: Call, doing: &Doing) -> Reply {
         let doing = || watch::Sender::clone(doing);
         match call {
-            Call::Ask(ask) => {
-                if let Some(message) = self.goes_by_another_config(&ask) {
-                    return Reply::Error { message };
-                }
-                let seen = self.shared.barrier().await;
-                let (project, doing) = (ask.project.clone(), doing());
-                let message = |reply| Message::Ask { ask: Box::new(ask), seen, doing, reply };
-                let (reply, handle) = self.tell(project, message).await;
-                if let (Reply::Miss(_), Some(handle)) = (&reply, handle) {
-                    self.lease = Some(Lease::new(handle));
-                }
-                reply
-            }
+            Call::Ask(ask) => self.ask(ask, doing()).await,
             Call::Settle { project, mark } => {
-                let seen = self.shared.barrier().await;
-                self.tell(project, |reply| Message::Settle { mark, seen, reply }).await.0
+                match self.shared.project_after_barrier(project).await {
+                    Some((mailbox, seen)) => {
+                        tell(&mailbox, |reply| Message::Settle { mark, seen, reply }).await
+                    }
+                    None => Reply::Unwatched,
+                }
             }
             Call::Uncounted { project, paths } => {
                 let paths = paths.into_iter().map(|path| path.0.into()).collect();
-                self.tell(project, |reply| Message::Uncounted { paths, reply }).await.0
+                self.tell_project(project, |reply| Message::Uncounted { paths, reply }).await
             }
             Call::KeepListing { project, tree, code_hash } => {
                 let message = |reply| Message::KeepListing { tree, code_hash, reply };
-                self.tell(project, message).await.0
+                self.tell_project(project, message).await
             }
             Call::Join { project } => {
                 let doing = doing();
-                self.tell(project, |reply| Message::Join { doing, reply }).await.0
+                self.tell_project(project, |reply| Message::Join { doing, reply }).await
             }
             Call::Rebuild { project, environment } => {
                 let (environment, doing) = (Box::new(environment), doing());
                 let message = |reply| Message::Rebuild { environment, doing, reply };
-                self.tell(project, message).await.0
+                self.tell_project(project, message).await
             }
             Call::Report { project, verdict } => match self.shared.project(project).await {
-                Some(handle) => {
-                    handle.send(Message::Report(Box::new(verdict)));
+                Some(mailbox) => {
+                    mailbox.send(Message::Report(Box::new(verdict)));
                     Reply::Done
                 }
                 None => Reply::Unwatched,
             },
-            Call::Status => self.ask(Command::Status).await.map_or_else(stopping, Reply::Status),
+            Call::Status => self.shared.status().await.map_or_else(stopping, Reply::Status),
             Call::Pauses => {
                 self.shared.scheduler.read_pauses().await;
                 Reply::Done
             }
-            Call::Reload => self.ask(Command::Reload).await.unwrap_or_else(stopping),
+            Call::Reload => self.shared.ask(Command::Reload).await.unwrap_or_else(stopping),
         }
+    }
+
+    fn holds(&self) -> bool {
+        self.lease.is_some()
     }
 }
 
-impl Client {
-    /// What to say to an asker whose settings are not this daemon's.
-    fn goes_by_another_config(&self, ask: &Ask) -> Option<String> {
-        let own = &self.shared.paths.config_file;
-        let same = || {
-            own.canonicalize()
-                .is_ok_and(|own| ask.config_file.canonicalize().is_ok_and(|other| other == own))
-        };
-        (*own != ask.config_file && !same())
-            .then(|| format!("the daemon goes by another config file, {}", own.display()))
-    }
-
-    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
-        let (reply, answer) = oneshot::channel();
-        self.shared.commands.send(command(reply)).ok()?;
-        answer.await.ok()
-    }
+/// Sends a message to a project and waits for its reply.
+async fn tell(mailbox: &Mailbox, message: impl FnOnce(oneshot::Sender<Reply>) -> Message) -> Reply {
+    let (reply, answer) = oneshot::channel();
+    mailbox.send(message(reply));
+    answer.await.unwrap_or_else(|_| Reply::Error {
+        message: "the project is leaving the config, or the daemon is stopping".to_owned(),
+    })
 }
 
 fn stopping() -> Reply {

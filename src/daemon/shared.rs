@@ -1,17 +1,19 @@
-//! What all parts of a daemon know: folders, records, the watcher, and how to reach the
-//! dispatcher. Nothing here changes but through its own owner.
+//! What all parts of a daemon share: folders, records, the watcher, the scheduler, and the address of
+//! the dispatcher.
 
+use std::io;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::mailbox::Mailbox;
 use super::scheduler::Scheduler;
+use super::shared_target_dirs::note_shared_target_dirs;
 use super::sync::lock;
 use super::watches::SharedWatcher;
 use crate::cache::{Cache, Limits, Record};
@@ -19,40 +21,46 @@ use crate::config::{self, ConfigError, Loaded};
 use crate::model::{Digest, Timestamp};
 use crate::paths::Paths;
 use crate::process::{Environment, Priority};
-use crate::protocol::{Reply, StatusReport};
+use crate::protocol::{CacheUse, ProjectStatus, Reply, StatusReport};
 use crate::verdict::{Facts, Finding, Question, RunOptions, code_hash, source_key};
+use crate::watcher::CookieId;
 
 /// How long a barrier may take. Past it, the tree is read as if no event had ever come.
-const BARRIER: Duration = Duration::from_millis(500);
+const BARRIER_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// What the dispatcher is asked.
+/// A command to the dispatcher.
 #[derive(Debug)]
 pub(super) enum Command {
     /// Tell when every event that has happened by now has been handed on.
     Barrier(oneshot::Sender<()>),
-    /// How to reach the project at this path, if the config has one.
+    /// The cookie of a barrier was made.
+    Cookie { cookie: io::Result<CookieId>, passed: oneshot::Sender<()> },
+    /// The address of the project at this path, if the config has one.
     Find { root: PathBuf, reply: oneshot::Sender<Option<Mailbox>> },
-    /// The state of everything.
+    /// The state of everything, without what is on disk.
     Status(oneshot::Sender<StatusReport>),
-    /// A project's state is another one.
+    /// A project's status has changed.
     StatusChanged,
     /// Read the config again.
     Reload(oneshot::Sender<Reply>),
 }
 
-/// Known to all.
+/// What all parts share.
+#[derive(Debug)]
 pub(super) struct Shared {
     /// Tells this daemon's marks from another's.
     pub(super) id: u64,
     pub(super) paths: Paths,
     pub(super) cache: Cache,
     /// The environment that the daemon was started with.
-    pub(super) environment: Environment,
+    pub(super) environment: Arc<Environment>,
     pub(super) watcher: SharedWatcher,
     pub(super) scheduler: Scheduler,
     pub(super) commands: mpsc::UnboundedSender<Command>,
     /// What all records together may grow to; the dispatcher sets it.
     pub(super) bounds: Mutex<config::CacheSettings>,
+    /// Bounds how many trees are opened at once.
+    pub(super) opening: Arc<Semaphore>,
     /// This very program, for cargo's runner hook.
     pub(super) hook: PathBuf,
     pub(super) stop: CancellationToken,
@@ -77,15 +85,21 @@ pub(super) fn load(
 }
 
 impl Shared {
+    /// Asks the dispatcher; none if it has ended.
+    pub(super) async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(command(reply)).ok()?;
+        answer.await.ok()
+    }
+
     /// Waits until all events that have happened have reached their projects; false if that
     /// cannot be told in time.
     pub(super) async fn barrier(&self) -> bool {
-        let (passed, seen) = oneshot::channel();
-        if self.commands.send(Command::Barrier(passed)).is_err() {
-            return false;
-        }
-        let in_time = tokio::time::timeout(BARRIER, seen).await;
-        let seen = matches!(in_time, Ok(Ok(())));
+        let in_time = tokio::time::timeout(BARRIER_TIMEOUT, self.ask(Command::Barrier)).await;
+        let seen = matches!(in_time, Ok(Some(())));
         if !seen {
             warn!("the barrier did not come back: reading everything again");
         }
@@ -94,17 +108,47 @@ impl Shared {
 
     /// The project at `root`, if the config has one.
     pub(super) async fn project(&self, root: PathBuf) -> Option<Mailbox> {
-        let (reply, found) = oneshot::channel();
-        self.commands.send(Command::Find { root, reply }).ok()?;
-        found.await.ok().flatten()
+        self.ask(|reply| Command::Find { root, reply }).await.flatten()
+    }
+
+    /// The same once a barrier has passed, or failed to.
+    pub(super) async fn project_after_barrier(&self, root: PathBuf) -> Option<(Mailbox, bool)> {
+        let (mailbox, seen) = tokio::join!(self.project(root), self.barrier());
+        Some((mailbox?, seen))
+    }
+
+    /// The state of everything.
+    pub(super) async fn status(self: &Arc<Self>) -> Option<StatusReport> {
+        let mut report = self.ask(Command::Status).await?;
+        let shared = Arc::clone(self);
+        let filled = tokio::task::spawn_blocking(move || {
+            shared.add_what_is_on_disk(&mut report.projects);
+            report
+        });
+        filled.await.ok()
+    }
+
+    /// Adds the use of the cache, and what other processes may have found out.
+    fn add_what_is_on_disk(&self, projects: &mut [ProjectStatus]) {
+        let stats = self.cache.stats().unwrap_or_default();
+        for status in projects.iter_mut() {
+            let of = stats.projects.iter().find(|of| of.path.as_ref() == Some(&status.path));
+            status.cache = of
+                .map(|of| CacheUse { entries: of.entries, calls: of.calls, bytes: of.bytes })
+                .unwrap_or_default();
+            let known = self.cache.state(&status.path);
+            (status.verified, status.wrong) = (known.verified, known.wrong);
+            status.flaky = known.flaky_names();
+        }
+        note_shared_target_dirs(projects);
     }
 
     pub(super) fn status_changed(&self) {
-        // Nobody is left to tell when the daemon is stopping.
+        // The dispatcher may have ended.
         let _ = self.commands.send(Command::StatusChanged);
     }
 
-    /// What the records say of a question.
+    /// What the records say of a question. Blocks: the inputs may be thousands of files.
     pub(super) fn find(&self, tree: &Digest, question: &Question, facts: &Facts) -> Finding {
         let code = code_hash(tree, &facts.identity);
         let runner = question.settings.runner.as_str();

@@ -54,7 +54,7 @@ pub(super) struct Builder {
     status: StatusTeller,
     settings: config::Settings,
     /// The environment of the developer's shell, as the last question brought it.
-    environment: Environment,
+    environment: Arc<Environment>,
     /// The variables of a shell that decide a build, as they are kept over a restart. None: the
     /// environment is the one that the daemon was started with.
     shell: Option<BuildVariables>,
@@ -76,10 +76,10 @@ impl Builder {
         shared: Arc<Shared>,
         status: StatusTeller,
     ) -> Self {
-        let environment = shared.environment.clone();
+        let inherited = Arc::clone(&shared.environment);
         let environment = match &known.shell {
-            Some(shell) => shell.within(environment),
-            None => environment,
+            Some(shell) => Arc::new(shell.within((*inherited).clone())),
+            None => inherited,
         };
         let (tell_learned, learned) = mpsc::unbounded_channel();
         Self {
@@ -99,9 +99,14 @@ impl Builder {
         }
     }
 
+    /// The environment of background builds.
+    pub(super) fn environment(&self) -> &Arc<Environment> {
+        &self.environment
+    }
+
     /// The question that the project asks itself.
     pub(super) fn own_question(&self) -> Question {
-        Question::of_project(&self.root, self.environment.clone(), self.settings.clone())
+        Question::of_project(&self.root, (*self.environment).clone(), self.settings.clone())
     }
 
     pub(super) fn settings(&self) -> &config::Settings {
@@ -119,7 +124,7 @@ impl Builder {
     /// Builds in the environment of this client from now on, and after a restart.
     pub(super) fn set_environment(&mut self, environment: Environment) {
         let shell = BuildVariables::of(&environment);
-        self.environment = environment;
+        self.environment = Arc::new(environment);
         if self.shell.as_ref() != Some(&shell) {
             self.shell = Some(shell.clone());
             self.status.keep(|state| state.shell = Some(shell));
@@ -149,9 +154,9 @@ impl Builder {
     pub(super) async fn news(&mut self) -> BuilderNews {
         tokio::select! {
             biased;
-            news = self.in_flight.news() => BuilderNews::Job(news),
-            // The sender lives as long as this.
+            // Before the end of the build that has taught it. The sender lives as long as this.
             Some(learned) = self.learned.recv() => BuilderNews::Learned(learned),
+            news = self.in_flight.news() => BuilderNews::Job(news),
         }
     }
 
@@ -273,7 +278,7 @@ impl Builder {
                 self.order.is_built();
             }
             if let Some(of) = of {
-                let environment = self.environment.clone();
+                let environment = (*self.environment).clone();
                 let with =
                     BuiltWith { identity: *of.identity(), tree: *of.tree_digest(), environment };
                 if self.thrashing.built(with, &build.dirty)

@@ -16,6 +16,7 @@ use super::status::StatusTeller;
 use super::tree::WatchedTree;
 use crate::config;
 use crate::model::{Digest, OsText};
+use crate::process::Environment;
 use crate::protocol::{Mark, Reply, State};
 use crate::verdict::{self, Facts, ProjectFiles, Question, Refresh, TreeState};
 use crate::watcher::{Debounce, PollReason, Polling};
@@ -46,8 +47,9 @@ pub(super) struct FreshTree {
     shared: Arc<Shared>,
     status: StatusTeller,
     inbox: Arc<Inbox>,
-    /// The tree is opened for this question.
-    own_question: Question,
+    /// The tree is opened for the project's own question: in this environment, by these settings.
+    environment: Arc<Environment>,
+    settings: config::Settings,
     /// None while the folder is not there.
     tree: Option<WatchedTree>,
     /// Why there is no tree.
@@ -70,18 +72,21 @@ pub(super) struct FreshTree {
 
 impl FreshTree {
     pub(super) fn new(
-        own_question: Question,
+        root: PathBuf,
+        environment: Arc<Environment>,
+        settings: config::Settings,
         shared: Arc<Shared>,
         inbox: Arc<Inbox>,
         status: StatusTeller,
     ) -> Self {
         Self {
-            root: own_question.root.clone(),
+            root,
             shared,
             status,
             inbox,
-            debounce: Debounce::new(own_question.settings.debounce),
-            own_question,
+            debounce: Debounce::new(settings.debounce),
+            environment,
+            settings,
             tree: None,
             trouble: None,
             polling: Polling::default(),
@@ -359,24 +364,31 @@ impl FreshTree {
         Mark { daemon: self.shared.id, moment }
     }
 
-    /// The tree is opened for this question from now on.
-    pub(super) fn set_own_question(&mut self, question: Question) {
-        self.own_question = question;
+    /// The tree is opened in this environment from now on.
+    pub(super) fn set_environment(&mut self, environment: Arc<Environment>) {
+        self.environment = environment;
     }
 
     /// Other settings are in force.
-    pub(super) async fn set_settings(&mut self, settings: &config::Settings) {
+    pub(super) async fn set_settings(&mut self, settings: config::Settings) {
         self.debounce = Debounce::new(settings.debounce);
+        self.settings = settings;
         self.close().await;
         self.refresh(EventTrust::All).await;
     }
 
     /// Makes the tree of a project that has none, if its folder is there.
     async fn open(&mut self) {
-        let question = self.own_question.clone();
         let (shared, inbox) = (Arc::clone(&self.shared), Arc::clone(&self.inbox));
-        let root = self.root.clone();
+        let (root, settings) = (self.root.clone(), self.settings.clone());
+        let environment = Arc::clone(&self.environment);
+        // Never closed. Thousands of projects may be opened at once.
+        let turn = Arc::clone(&self.shared.opening).acquire_owned().await;
         let opened = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            std::fs::metadata(&root)
+                .map_err(|error| format!("cannot open {}: {error}", root.display()))?;
+            let question = Question::of_project(&root, (*environment).clone(), settings);
             let facts = Facts::gather(&question, &shared.paths.cache_dir)
                 .map_err(|error| error.to_string())?;
             let mut scope =

@@ -114,6 +114,7 @@ pub(super) struct InFlight {
 #[derive(Debug)]
 pub(super) struct Job {
     of: BuildKey,
+    kind: JobKind,
     cancel: CancellationToken,
     control: JobControl,
     activity: watch::Receiver<Activity>,
@@ -159,6 +160,11 @@ impl InFlight {
 
     pub(super) fn is_of(&self, key: &BuildKey) -> bool {
         self.job.as_ref().is_some_and(|job| job.of == *key)
+    }
+
+    /// Whether tests run.
+    pub(super) fn is_testing(&self) -> bool {
+        self.job.as_ref().is_some_and(|job| job.kind == JobKind::Tests)
     }
 
     pub(super) fn is_of_tree(&self, tree_digest: &Digest) -> bool {
@@ -243,13 +249,14 @@ impl Worker {
             JobKind::Tests => State::Testing,
             JobKind::Prefetch => State::Idle,
         };
+        let kind = spec.kind;
         let ticket = scheduler.enter(spec);
         let (control, cancel) = (ticket.control(), CancellationToken::new());
         let first = Activity { state, text: "waiting for its turn".to_owned() };
         let (tell, activity) = watch::channel(first);
         let (done, end) = oneshot::channel();
         let worker = Self { cancel: cancel.clone(), ticket, activity: tell, end: done };
-        (Job { of, cancel, control, activity, end }, worker)
+        (Job { of, kind, cancel, control, activity, end }, worker)
     }
 
     /// Waits until the job may run; none if it was cancelled.

@@ -13,6 +13,10 @@ use crate::model::Digest;
 use crate::protocol::Mark;
 use crate::verdict::{Facts, Question, TreeState};
 
+/// The first run that sees the tree change may have met an edit. After so many in a row, it is the
+/// tests.
+const DISTURBED_RUNS: u32 = 2;
+
 /// The background test runs of a project.
 pub(super) struct Verifier {
     shared: Arc<Shared>,
@@ -24,11 +28,13 @@ pub(super) struct Verifier {
     due: Option<Question>,
     /// The tree whose tests timed out, and why.
     timed_out: Option<(Digest, String)>,
+    /// How many runs in a row have seen the tree change while they ran.
+    disturbed_runs: u32,
 }
 
 impl Verifier {
     pub(super) fn new(shared: Arc<Shared>, messages: mpsc::WeakUnboundedSender<Message>) -> Self {
-        Self { shared, messages, owed: 0, due: None, timed_out: None }
+        Self { shared, messages, owed: 0, due: None, timed_out: None, disturbed_runs: 0 }
     }
 
     /// Takes note of an answer from records; whether a verification is due now.
@@ -69,6 +75,17 @@ impl Verifier {
         Some(background_tests::start(plan, of, messages, &self.shared))
     }
 
+    /// The tree has changed; `in_run`: while tests ran, perhaps by themselves.
+    pub(super) fn note_change(&mut self, in_run: bool) {
+        self.disturbed_runs = if in_run { self.disturbed_runs + 1 } else { 0 };
+    }
+
+    /// Whether the tests themselves change the tree, as far as that can be told: then their writes
+    /// neither cancel a run nor start another one.
+    pub(super) fn writes_into_tree(&self) -> bool {
+        self.disturbed_runs >= DISTURBED_RUNS
+    }
+
     /// The tests of this tree have timed out.
     pub(super) fn timed_out(&mut self, of: &BuildKey, why: String) {
         self.timed_out = Some((*of.tree_digest(), why));
@@ -79,8 +96,12 @@ impl Verifier {
         self.timed_out = None;
     }
 
-    /// Why there is no verdict of this tree, if its tests have timed out.
+    /// Why there is no verdict of this tree, if its tests are not run again.
     pub(super) fn why_no_verdict(&self, tree_digest: Option<&Digest>) -> Option<String> {
+        if self.writes_into_tree() {
+            let why = "the tests change files of the tree: not run again until another change";
+            return Some(why.to_owned());
+        }
         let (of, why) = self.timed_out.as_ref()?;
         (Some(of) == tree_digest).then(|| why.clone())
     }

@@ -1,13 +1,13 @@
-//! Which projects build into the same target directory.
+//! Finds projects that build into the same target directory.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::protocol::ProjectStatus;
 
-/// Notes of each project with whom it shares a target directory, whatever links lead there: cargo
-/// builds one at a time in it.
-pub(super) fn note_shared(projects: &mut [ProjectStatus]) {
+/// Notes for each project which others build into its target directory, through links or not: cargo
+/// builds one at a time there.
+pub(super) fn note_shared_target_dirs(projects: &mut [ProjectStatus]) {
     let dirs = |project: &ProjectStatus| {
         project.target_dirs.iter().map(|dir| PathBuf::from(&dir.0)).collect::<Vec<_>>()
     };
