@@ -11,7 +11,7 @@
 //! ```text
 //! L4 surface    bin/main.rs  cli  service  logging
 //! L3 service    protocol  client  verdict  daemon
-//! L2 engines    hasher  cache  watcher  compiler  runner  observer  predict   strangers to each other
+//! L2 engines    hasher  cache  watcher  compiler  runner  observer  predict  reach   strangers to each other
 //! L1 facts      config  workspace
 //! L0 words      paths  model  process
 //! ```
@@ -22,8 +22,8 @@
 //!   Neither starts a process on the way to an answer.
 //! - Each engine does one job and knows neither the config nor another engine. `hasher` takes
 //!   snapshots, `watcher` reports changes, `compiler` asks cargo to build and to plan, `runner` runs
-//!   test targets, `observer` records what a run reads, `cache` stores records, and `predict`
-//!   guesses which packages will be needed next.
+//!   test targets, `observer` records what a run reads, `cache` stores records, `predict`
+//!   guesses which packages will be needed next, and `reach` tells what each test can reach.
 //! - `verdict` alone knows the order of a question: snapshot, look up, build, run, store. The
 //!   `daemon` and the command line (`cli`) both call it, and talk through `protocol` and `client`.
 //!
@@ -44,6 +44,7 @@
 //! | test target | one thing that `cargo test` runs: a library's unit tests, a file in `tests/`, a crate's doctests |
 //! | code identity | the digest of the loadable parts of a test program, without debug information |
 //! | observed inputs | everything that a run was seen to use: files, folders, absent names, programs, sockets |
+//! | reached code | all code and data that a test's function refers to, itself or through others |
 //! | record | the stored outcome of a run: its key, observed inputs, results and output |
 //! | level | how much a record covers: the whole source, one program, or one call of a program |
 //! | hit, miss | a record that answers; no such record, with the reason |
@@ -93,6 +94,7 @@ mod compiler;
 mod hasher;
 mod observer;
 mod predict;
+mod reach;
 mod runner;
 mod watcher;
 
@@ -157,6 +159,11 @@ pub mod internals {
     pub mod process {
         pub use crate::process::{
             Environment, Output, Priority, Spec, Suspender, capture, descendants,
+        };
+    }
+    pub mod reach {
+        pub use crate::reach::{
+            Capabilities, Policy, ReachReader, Reached, TestIdentity, UnknownLayout,
         };
     }
     pub mod protocol {

@@ -12,7 +12,7 @@ use imports::Cycle;
 use source::{Kind, Library};
 
 /// Every module with its layer.
-const LAYERS: [(&str, u8); 21] = [
+const LAYERS: [(&str, u8); 22] = [
     ("model", 0),
     ("paths", 0),
     ("process", 0),
@@ -23,6 +23,7 @@ const LAYERS: [(&str, u8); 21] = [
     ("hasher", 2),
     ("observer", 2),
     ("predict", 2),
+    ("reach", 2),
     ("runner", 2),
     ("watcher", 2),
     ("client", 3),
@@ -52,12 +53,13 @@ const BESIDE: [(&str, &str); 9] = [
 
 /// Modules that engines and words must not know although they lie below: engines take plain
 /// arguments.
-const NEVER: [(&str, &str); 7] = [
+const NEVER: [(&str, &str); 8] = [
     ("cache", "config"),
     ("compiler", "config"),
     ("hasher", "config"),
     ("observer", "config"),
     ("predict", "config"),
+    ("reach", "config"),
     ("runner", "config"),
     ("watcher", "config"),
 ];
@@ -75,7 +77,7 @@ const HOMES: [(&str, &[&str]); 13] = [
     ("toml_edit", &["config"]),
     ("schemars", &["config"]),
     ("ignore", &["hasher"]),
-    ("object", &["hasher"]),
+    ("object", &["hasher", "reach"]),
     ("indicatif", &["cli"]),
 ];
 

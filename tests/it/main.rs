@@ -14,6 +14,7 @@ mod layers;
 mod observer;
 mod queue;
 mod random;
+mod reach;
 mod replay;
 mod results;
 mod same;

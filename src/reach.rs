@@ -1,0 +1,260 @@
+//! What each test of a linked program can reach, from what the build leaves behind.
+//!
+//! A test's identity is a digest of all code and data that its function can reach in the objects
+//! from which its program was linked. No flag, no other compiler and no second build is needed:
+//! after the link the objects still lie in the target folder, and their relocations say which
+//! function and which constant refers to which. A test whose digest is the same as when it passed
+//! cannot behave differently, unless something outside of the program differs.
+//!
+//! # What a digest covers
+//!
+//! Each allocated section of an object is a node: with rustc, that is one function, constant or
+//! variable. Its digest covers its bytes, its relocations and the digests of what these lead to
+//! ([`graph`]). Names of functions and constants do not count, so the compiler may move, number and
+//! rename them, and the digest is the same after a clean rebuild and in another checkout.
+//!
+//! - Names of variables count, because two variables with equal initial values are still two.
+//! - Strings and constants that the linker merges count with what refers to them, piece by piece.
+//! - Unwind information counts with its function.
+//! - The standard library and the system's libraries are leaves: their functions count by name.
+//!   The caller's key has the toolchain, and a run's observed inputs have the shared libraries.
+//! - Constructors, destructors, the allocator, `#[used]` statics and everything that a library can
+//!   call by name count for every test.
+//!
+//! A panic's location names a line, so a comment at the top of a file changes every digest below
+//! it. The masked digest leaves lines and columns out. It holds only for tests that cannot read
+//! them, and only without optimization, which merges the functions that read them into others.
+//!
+//! # What falls back to the whole program
+//!
+//! [`UnknownLayout`] names each reason for which nothing is known of a program: its objects are
+//! gone (`CARGO_INCREMENTAL=0`, a release profile, LTO), newer than it or not what it was linked
+//! from, it was stripped, it is for another processor, it has a harness of its own. [`TestIdentity::WholeProgram`] names the reasons
+//! for one test: it looks up functions by name while it runs, it can start its own program again,
+//! or it reaches a symbol of unknown origin.
+//!
+//! # What is not covered here
+//!
+//! [`Capabilities`] say what a test can do besides computing; files, environment, network and clock
+//! are inputs that the caller has to observe. A test that starts programs depends on the programs
+//! of its workspace too ([`Policy::programs`]). Tests that share a process share its state: a test
+//! whose digest is unchanged can still fail because of what another test did before it. Code that
+//! is written while the program runs is covered as far as the code that writes it. The kernel is
+//! expected to be entered by `syscall`, not by an older instruction, and the linker to lead every
+//! symbol to its definition (`--defsym` does not).
+
+mod capabilities;
+mod error;
+mod function_body;
+mod graph;
+mod link;
+mod merged;
+mod object_code;
+mod object_files;
+mod program;
+mod reader;
+mod section;
+mod test_table;
+#[cfg(test)]
+mod tests;
+mod unwind;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+pub use capabilities::Capabilities;
+pub use error::UnknownLayout;
+
+use link::{LinkedGraph, ReachedAll};
+use object_code::ObjectCode;
+use object_files::{ObjectFiles, Sysroot};
+use program::ProgramTables;
+
+use crate::model::{Digest, Digester};
+
+/// Everything that one test, or one program's `main`, can reach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reached {
+    /// The digest of all of it.
+    pub strict: Digest,
+    /// The same without lines and columns of panic locations and of the test itself.
+    pub masked: Digest,
+    /// What it can do besides computing.
+    pub capabilities: Capabilities,
+    /// A symbol that it reaches and no known file defines.
+    pub unknown_symbol: Option<String>,
+}
+
+/// What the caller knows of the build.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    /// Whether every crate in the program was compiled without optimization, so that readers of
+    /// panic locations can be seen.
+    pub unoptimized: bool,
+    /// The digest of the programs that tests may start, by [`ReachReader::programs`].
+    pub programs: Digest,
+    /// Whether a test may start its own program. Only a complete observation of an earlier run
+    /// can rule it out.
+    pub starts_itself: bool,
+    /// Whether the environment asks for backtraces (`RUST_BACKTRACE`, `RUST_LIB_BACKTRACE`).
+    pub backtraces: bool,
+}
+
+/// What a test's verdict depends on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TestIdentity {
+    /// Only on what it reaches.
+    Reached(Digest),
+    /// On the whole program, for this reason.
+    WholeProgram(String),
+}
+
+impl Reached {
+    /// The test's identity under `policy`.
+    #[must_use]
+    pub fn identity(&self, policy: &Policy) -> TestIdentity {
+        let can = |capability| self.capabilities.contains(capability);
+        if let Some(symbol) = &self.unknown_symbol {
+            return TestIdentity::WholeProgram(format!("it reaches `{symbol}`, of unknown origin"));
+        }
+        if can(Capabilities::SYMBOL_LOOKUP) {
+            return TestIdentity::WholeProgram("it can look up functions by name".to_owned());
+        }
+        if can(Capabilities::STACK) || policy.backtraces && can(Capabilities::BACKTRACE) {
+            return TestIdentity::WholeProgram("it can see its debug information".to_owned());
+        }
+        let starts = can(Capabilities::PROCESSES);
+        if starts && policy.starts_itself && can(Capabilities::OWN_PATH) {
+            return TestIdentity::WholeProgram("it can start its own program".to_owned());
+        }
+        let masked = policy.unoptimized && !can(Capabilities::LOCATIONS);
+        let reached = if masked { &self.masked } else { &self.strict };
+        let mut digester = Digester::new("reached by a test 1");
+        digester.digest(reached);
+        if starts {
+            digester.digest(&policy.programs);
+        }
+        TestIdentity::Reached(digester.finish())
+    }
+}
+
+/// Reads what programs reach, and keeps what it has read of objects for the next program.
+#[derive(Debug)]
+pub struct ReachReader {
+    sysroot: Sysroot,
+    files: ObjectFiles,
+}
+
+/// One program with its objects.
+struct LinkedProgram {
+    tables: ProgramTables,
+    objects: Vec<Arc<ObjectCode>>,
+}
+
+impl ReachReader {
+    /// A reader for programs of the toolchain at `sysroot`.
+    ///
+    /// # Errors
+    /// The toolchain's libraries cannot be read.
+    pub fn new(sysroot: &Path) -> Result<Self, UnknownLayout> {
+        Ok(Self { sysroot: Sysroot::read(sysroot)?, files: ObjectFiles::default() })
+    }
+
+    /// What each test of the test program at `program` reaches, by the test's name.
+    ///
+    /// `program` is the path in the target folder, as cargo reports it.
+    ///
+    /// # Errors
+    /// Something is not understood; then the whole program counts.
+    pub fn tests(&mut self, program: &Path) -> Result<BTreeMap<String, Reached>, UnknownLayout> {
+        let linked = self.open(program)?;
+        let graph = LinkedGraph::new(&linked.objects, &linked.tables, &self.sysroot);
+        let tests = graph.tests().ok_or(UnknownLayout::NoTests)?;
+        let entries = tests.iter().map(|(_, node)| *node);
+        let closures = graph.close(&linked.tables, &self.sysroot, entries);
+        let count = tests.len();
+        let reached: BTreeMap<_, _> = tests
+            .into_iter()
+            .map(|(name, node)| (name.to_owned(), closures.of(node).into()))
+            .collect();
+        if reached.len() == count {
+            Ok(reached)
+        } else {
+            Err(UnknownLayout::TestTable("two tests of one name"))
+        }
+    }
+
+    /// What `main` of the program at `program` reaches.
+    ///
+    /// # Errors
+    /// Something is not understood; then the whole program counts.
+    pub fn main(&mut self, program: &Path) -> Result<Reached, UnknownLayout> {
+        let linked = self.open(program)?;
+        let graph = LinkedGraph::new(&linked.objects, &linked.tables, &self.sysroot);
+        let Some([main]) = graph.defined("main") else { return Err(UnknownLayout::NoMain) };
+        let closures = graph.close(&linked.tables, &self.sysroot, [main.node]);
+        Ok(closures.of(main.node).into())
+    }
+
+    /// The digest of `programs`, for tests that may start any of them: of what each one's `main`
+    /// reaches, or of the whole file where that is not known or not enough.
+    ///
+    /// # Errors
+    /// A program cannot be read.
+    pub fn programs(&mut self, programs: &[PathBuf]) -> Result<Digest, UnknownLayout> {
+        let whole = [Capabilities::SYMBOL_LOOKUP, Capabilities::UNKNOWN_SYMBOL];
+        let mut sorted: Vec<_> = programs.iter().collect();
+        sorted.sort_unstable_by_key(|path| path.file_name());
+        let mut digester = Digester::new("reached programs 1");
+        for program in sorted {
+            let name = program.file_name().unwrap_or_default();
+            digester.field(name.as_encoded_bytes());
+            match self.main(program) {
+                Ok(reached) if !whole.iter().any(|one| reached.capabilities.contains(*one)) => {
+                    // A program shows its panics' lines to the test that starts it.
+                    digester.field(b"main").digest(&reached.strict);
+                }
+                _ => {
+                    let bytes = fs::read(program)
+                        .map_err(|error| UnknownLayout::unreadable(program, error))?;
+                    digester.field(b"file").digest(&Digest::of(&bytes));
+                }
+            }
+        }
+        Ok(digester.finish())
+    }
+
+    fn open(&mut self, program: &Path) -> Result<LinkedProgram, UnknownLayout> {
+        let linked = modified(program)?;
+        let bytes = fs::read(program).map_err(|error| UnknownLayout::unreadable(program, error))?;
+        let tables = program::read_program(&bytes)?;
+        if let Some(library) = object_files::built_library(program, &tables.libraries) {
+            return Err(UnknownLayout::BuiltLibrary { library: library.clone() });
+        }
+        let objects = self.files.of_program(program, linked, &tables.objects, &self.sysroot)?;
+        tables.check(&bytes, &objects)?;
+        if modified(program)? != linked {
+            return Err(UnknownLayout::Replaced);
+        }
+        Ok(LinkedProgram { tables, objects })
+    }
+}
+
+fn modified(program: &Path) -> Result<SystemTime, UnknownLayout> {
+    let metadata = fs::metadata(program).and_then(|metadata| metadata.modified());
+    metadata.map_err(|error| UnknownLayout::unreadable(program, error))
+}
+
+impl From<ReachedAll> for Reached {
+    fn from(all: ReachedAll) -> Self {
+        Self {
+            strict: all.strict,
+            masked: all.masked,
+            capabilities: all.capabilities,
+            unknown_symbol: all.unknown,
+        }
+    }
+}

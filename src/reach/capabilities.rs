@@ -1,0 +1,473 @@
+//! What code can do besides computing, judged by the names of the symbols that it reaches.
+//!
+//! The standard library and the system's libraries are leaves: their code is not examined, so
+//! their functions are judged by name. A function of the standard library is harmless unless its
+//! module touches the outside; a function of any other library is harmless only if it is listed.
+
+use std::fmt;
+use std::ops::{BitOr, BitOrAssign};
+
+/// What a test or a program can do besides computing.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Capabilities(u16);
+
+impl Capabilities {
+    /// Reads, lists or writes files.
+    pub const FILES: Self = Self(1);
+    /// Reads or changes the environment.
+    pub const ENVIRONMENT: Self = Self(1 << 1);
+    /// Starts programs.
+    pub const PROCESSES: Self = Self(1 << 2);
+    /// Speaks to other processes or machines.
+    pub const NETWORK: Self = Self(1 << 3);
+    /// Reads a clock.
+    pub const TIME: Self = Self(1 << 4);
+    /// Looks up functions by name while it runs (`dlsym`).
+    pub const SYMBOL_LOOKUP: Self = Self(1 << 5);
+    /// Reads the line or column of a panic location.
+    pub const LOCATIONS: Self = Self(1 << 6);
+    /// Captures a backtrace if the environment asks for it.
+    pub const BACKTRACE: Self = Self(1 << 7);
+    /// Knows its own program's path, so that it can start itself.
+    pub const OWN_PATH: Self = Self(1 << 8);
+    /// Reaches a symbol of unknown origin.
+    pub const UNKNOWN_SYMBOL: Self = Self(1 << 9);
+    /// Walks its own stack or its program's headers, so that it can see debug information.
+    pub const STACK: Self = Self(1 << 10);
+
+    /// Everything that a call of the system can do.
+    pub(super) const OUTSIDE: Self = Self(0b1_1111);
+
+    const CAPABILITY_NAMES: [(Self, &'static str); 11] = [
+        (Self::FILES, "files"),
+        (Self::ENVIRONMENT, "environment"),
+        (Self::PROCESSES, "processes"),
+        (Self::NETWORK, "network"),
+        (Self::TIME, "time"),
+        (Self::SYMBOL_LOOKUP, "symbol look-up"),
+        (Self::LOCATIONS, "locations"),
+        (Self::BACKTRACE, "backtrace"),
+        (Self::OWN_PATH, "own path"),
+        (Self::UNKNOWN_SYMBOL, "unknown symbol"),
+        (Self::STACK, "stack"),
+    ];
+
+    /// This without `other`.
+    pub(super) const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// Whether all of `other` is part of this.
+    #[must_use]
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+impl BitOr for Capabilities {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl BitOrAssign for Capabilities {
+    fn bitor_assign(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+}
+
+impl fmt::Display for Capabilities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = Self::CAPABILITY_NAMES.iter().filter(|(one, _)| self.contains(*one));
+        f.write_str(&names.map(|(_, name)| *name).collect::<Vec<_>>().join(", "))
+    }
+}
+
+impl fmt::Debug for Capabilities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Capabilities({self})")
+    }
+}
+
+/// What any symbol, defined in the objects or not, gives to the code that reaches it.
+///
+/// Functions of the standard library that are generic or inline are compiled into the objects, so
+/// the readers of panic locations are found by name there too. Without optimization they are
+/// never merged into their callers.
+pub(super) fn of_any_symbol(name: &str) -> Capabilities {
+    let mut found = Capabilities::default();
+    let has = |part: &str| name.contains(part);
+    let location = has("8Location") || has("location..Location");
+    // `caller` only hands the location on; storing it is harmless.
+    let harmless = has("8Location6caller") || has("8Location4file") || has("8LocationE6caller");
+    if location && !harmless || has("PanicHookInfo") || has("PanicInfo") {
+        found |= Capabilities::LOCATIONS;
+    }
+    // What `log` has stored of a line, its `Record` alone gives back.
+    if (has("3log") || has("log..")) && (has("6Record4line") || has("..Record") || has("5Debug")) {
+        found |= Capabilities::LOCATIONS;
+    }
+    if has("9Backtrace7capture") {
+        found |= Capabilities::BACKTRACE;
+    }
+    if has("9Backtrace13force_capture") {
+        found |= Capabilities::STACK;
+    }
+    found
+}
+
+/// What the function `name` keeps to itself of what it reaches.
+///
+/// The macros of `log` store each call's line in a record, and only the record's readers give it
+/// back. Without this, everything that logs would depend on its lines.
+pub(super) fn hidden_by(name: &str) -> Capabilities {
+    if name.contains("3log13__private_api") {
+        Capabilities::LOCATIONS
+    } else {
+        Capabilities::default()
+    }
+}
+
+/// What a function of the standard library gives, by its mangled name.
+pub(super) fn of_std(name: &str) -> Capabilities {
+    let mut found = of_any_symbol(name);
+    if !name.contains("3std") {
+        return found;
+    }
+    // Mangled names may abbreviate the crate, so a module is looked for on its own.
+    let has = |parts: &[&str]| parts.iter().any(|part| name.contains(part));
+    let files = ["2fs", "4path", "5stdin", "5Stdin", "22available_parallelism"];
+    // What a `Path` does without looking at the disk.
+    let of_names = [
+        "10components",
+        "9file_name",
+        "9file_stem",
+        "9extension",
+        "6parent",
+        "11starts_with",
+        "9ends_with",
+        "4join",
+        "15with_extension",
+        "14with_file_name",
+        "12strip_prefix",
+        "7display",
+        "11is_absolute",
+        "11is_relative",
+        "7to_path_buf",
+        "13to_string_lossy",
+        "6to_str",
+        "8_compare",
+        "3cmp",
+        "4hash",
+        "3fmt",
+        "9ancestors",
+        "4iter",
+    ];
+    let only_names = name.contains("4path") && !name.contains("2fs") && has(&of_names);
+    if has(&files) && !only_names {
+        found |= Capabilities::FILES;
+    }
+    if has(&["3env"]) {
+        found |= Capabilities::ENVIRONMENT;
+        if has(&["3env4args", "3env7args_os", "3env11current_exe"]) || has(&["4Args", "6ArgsOs"]) {
+            found |= Capabilities::OWN_PATH;
+        }
+        if has(&["11current_dir", "15set_current_dir", "11current_exe", "8temp_dir"]) {
+            found |= Capabilities::FILES;
+        }
+    }
+    let ends = ["7process5abort", "7process4exit", "7process2id", "7process8ExitCode"];
+    if has(&["7process", "7Command"]) && !has(&ends) {
+        found |= Capabilities::PROCESSES | Capabilities::ENVIRONMENT | Capabilities::FILES;
+    }
+    if has(&["3net"]) && !name.contains("4core3net") {
+        found |= Capabilities::NETWORK | Capabilities::FILES;
+    }
+    if has(&["4time", "7Instant", "10SystemTime"]) && !name.contains("4core4time") {
+        found |= Capabilities::TIME;
+    }
+    if has(&["2fd"]) {
+        found |= Capabilities::FILES;
+    }
+    if has(&["3sys3pal"]) && !has(&["4time", "14stack_overflow"]) {
+        found |= Capabilities::OUTSIDE;
+    }
+    found
+}
+
+/// What a function of any other library gives, by its plain name.
+pub(super) fn of_library(name: &str) -> Capabilities {
+    let lookups = ["dlsym", "dlvsym", "dlopen", "dlmopen", "__libc_dlsym", "__libc_dlopen_mode"];
+    if lookups.contains(&name) {
+        return Capabilities::SYMBOL_LOOKUP;
+    }
+    if ["_Unwind_Backtrace", "dl_iterate_phdr", "backtrace", "backtrace_symbols"].contains(&name) {
+        return Capabilities::STACK;
+    }
+    if is_pure(name) { Capabilities::default() } else { of_system(name) }
+}
+
+/// What a function that is not pure gives: what its name says, or all.
+fn of_system(name: &str) -> Capabilities {
+    match name {
+        "getenv" | "secure_getenv" | "environ" | "__environ" | "setenv" | "unsetenv" => {
+            Capabilities::ENVIRONMENT
+        }
+        "clock_gettime" | "gettimeofday" | "time" | "clock" | "localtime_r" | "gmtime_r" => {
+            Capabilities::TIME
+        }
+        "open" | "open64" | "openat" | "openat64" | "stat" | "stat64" | "lstat" | "lstat64"
+        | "fstat" | "fstat64" | "statx" | "access" | "faccessat" | "readlink" | "opendir"
+        | "readdir" | "readdir64" | "realpath" | "getcwd" | "fopen" | "fopen64" | "mkdir"
+        | "rmdir" | "unlink" | "rename" | "chdir" | "lseek64" | "ftruncate64" | "mmap64"
+        | "mmap" | "read" | "readv" | "pread" | "pread64" | "fcntl" | "fcntl64" | "dup"
+        | "dup2" | "fdopendir" | "fstatat64" | "closedir" | "dirfd" | "isatty" | "sysconf"
+        | "flock" => Capabilities::FILES,
+        _ => Capabilities::OUTSIDE,
+    }
+}
+
+/// Whether a C function only computes, allocates, synchronizes threads, ends the process or
+/// writes to a file that is open already.
+pub(super) fn is_pure(name: &str) -> bool {
+    const PREFIXES: [&str; 12] = [
+        "mem",
+        "str",
+        "__mem",
+        "__str",
+        "pthread_",
+        "__pthread_",
+        "_Unwind_",
+        "__cxa_",
+        "sig",
+        "sem_",
+        "wcs",
+        "isw",
+    ];
+    const NAMES: [&str; 75] = [
+        "malloc",
+        "calloc",
+        "realloc",
+        "free",
+        "posix_memalign",
+        "aligned_alloc",
+        "malloc_usable_size",
+        "reallocarray",
+        "bcmp",
+        "bzero",
+        "abort",
+        "exit",
+        "_exit",
+        "_Exit",
+        "atexit",
+        "raise",
+        "qsort",
+        "bsearch",
+        "abs",
+        "labs",
+        "atoi",
+        "atol",
+        "atof",
+        "rand_r",
+        "snprintf",
+        "vsnprintf",
+        "sprintf",
+        "write",
+        "writev",
+        "close",
+        "sched_yield",
+        "munmap",
+        "mprotect",
+        "madvise",
+        "__errno_location",
+        "__tls_get_addr",
+        "__xpg_strerror_r",
+        "__stack_chk_fail",
+        "__assert_fail",
+        "gnu_get_libc_version",
+        "setjmp",
+        "_setjmp",
+        "longjmp",
+        "__longjmp_chk",
+        "__sigsetjmp",
+        "toupper",
+        "tolower",
+        "isalpha",
+        "isdigit",
+        "isspace",
+        "isalnum",
+        "isupper",
+        "islower",
+        "ispunct",
+        "isprint",
+        "iscntrl",
+        "isxdigit",
+        "isgraph",
+        "__ctype_b_loc",
+        "__ctype_tolower_loc",
+        "__ctype_toupper_loc",
+        "__gmon_start__",
+        "_ITM_deregisterTMCloneTable",
+        "_ITM_registerTMCloneTable",
+        "__dso_handle",
+        "_GLOBAL_OFFSET_TABLE_",
+        "rust_eh_personality",
+        "nanosleep",
+        "clock_nanosleep",
+        "usleep",
+        "sleep",
+        "getauxval",
+        "div",
+        "ldiv",
+        "__libc_start_main",
+    ];
+    const MATH: [&str; 44] = [
+        "sin",
+        "cos",
+        "tan",
+        "asin",
+        "acos",
+        "atan",
+        "atan2",
+        "sinh",
+        "cosh",
+        "tanh",
+        "asinh",
+        "acosh",
+        "atanh",
+        "exp",
+        "exp2",
+        "exp10",
+        "expm1",
+        "log",
+        "log2",
+        "log10",
+        "log1p",
+        "pow",
+        "sqrt",
+        "cbrt",
+        "hypot",
+        "floor",
+        "ceil",
+        "round",
+        "trunc",
+        "rint",
+        "nearbyint",
+        "roundeven",
+        "fmod",
+        "remainder",
+        "fma",
+        "fmin",
+        "fmax",
+        "fdim",
+        "ldexp",
+        "frexp",
+        "modf",
+        "tgamma",
+        "lgamma_r",
+        "sincos",
+    ];
+    const EXCEPTIONS: [&str; 2] = ["sem_open", "sigqueue"];
+    let base = name.strip_suffix(['f', 'l']).unwrap_or(name);
+    PREFIXES.iter().any(|prefix| name.starts_with(prefix)) && !EXCEPTIONS.contains(&name)
+        || NAMES.contains(&name)
+        || MATH.contains(&name)
+        || MATH.contains(&base)
+}
+
+/// Whether machine code contains the instruction `syscall`.
+///
+/// The two bytes also occur as part of a small number, which zeros or ones follow.
+pub(super) fn has_system_call(code: &[u8]) -> bool {
+    code.windows(2).enumerate().any(|(at, bytes)| {
+        bytes == [0x0f, 0x05]
+            && !matches!(code.get(at + 2..at + 4), Some([0, 0] | [0xff, 0xff] | [0, _]))
+    })
+}
+
+/// What a constant gives by the text in it: a program finds itself below `/proc`.
+pub(super) fn of_constant(bytes: &[u8]) -> Capabilities {
+    if bytes.windows(6).any(|part| part == b"/proc/") {
+        Capabilities::OWN_PATH
+    } else {
+        Capabilities::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn functions_of_the_standard_library_are_judged_by_their_module() {
+        let all = [
+            ("_RNvMsC_NtCsjrHSEGnQ3l9_3std2fsNtB5_8DirEntry4path", Capabilities::FILES),
+            ("_RNvMNtCsjrHSEGnQ3l9_3std4pathNtB2_4Path6exists", Capabilities::FILES),
+            ("_ZN3std4path4Path6exists17h0123456789abcdefE", Capabilities::FILES),
+            ("_ZN3std4path4Path9file_name17h0123456789abcdefE", Capabilities::default()),
+            ("_RNvNtCsjrHSEGnQ3l9_3std3env7__var_os", Capabilities::ENVIRONMENT),
+            ("_RNvMNtCsjrHSEGnQ3l9_3std4timeNtB2_7Instant3now", Capabilities::TIME),
+            ("_RNvMNtCsgEmfK2I1SDS_4core4timeNtB2_8Duration5as_ms", Capabilities::default()),
+            ("_RNvNtCsjrHSEGnQ3l9_3std7process5abort", Capabilities::default()),
+            ("_RNvNtCsjrHSEGnQ3l9_3std9panicking11begin_panic", Capabilities::default()),
+            ("_RNvMNtNtCsgEmfK2I1SDS_4core5panic8location8Location4line", Capabilities::LOCATIONS),
+            (
+                "_ZN4core5panic8location8Location6caller17h0123456789abcdefE",
+                Capabilities::default(),
+            ),
+        ];
+        for (name, expected) in all {
+            assert_eq!(of_std(name), expected, "{name}");
+        }
+        let starts = of_std("_RNvMsk_NtCsjrHSEGnQ3l9_3std7processNtB5_7Command5spawn");
+        assert!(starts.contains(Capabilities::PROCESSES));
+        let itself = of_std("_RNvNtCsjrHSEGnQ3l9_3std3env11current_exe");
+        assert!(itself.contains(Capabilities::OWN_PATH | Capabilities::FILES));
+        let socket = of_std("_RNvMs4_NtNtCsjrHSEGnQ3l9_3std3net3tcpNtB5_11TcpListener4bind");
+        assert!(socket.contains(Capabilities::NETWORK));
+    }
+
+    #[test]
+    fn functions_of_other_libraries_are_harmless_only_if_they_are_known() {
+        for name in ["memcpy", "malloc", "strlen", "sinf", "pthread_create", "_Unwind_Resume"] {
+            assert_eq!(of_library(name), Capabilities::default(), "{name}");
+        }
+        for name in ["sem_open", "execve", "some_library_call", "socket", "fork", "system"] {
+            assert_eq!(of_library(name), Capabilities::OUTSIDE, "{name}");
+        }
+        assert_eq!(of_library("openat64"), Capabilities::FILES);
+        assert_eq!(of_library("getenv"), Capabilities::ENVIRONMENT);
+        assert_eq!(of_library("dlsym"), Capabilities::SYMBOL_LOOKUP);
+        assert_eq!(of_library("_Unwind_Backtrace"), Capabilities::STACK);
+    }
+
+    #[test]
+    fn a_record_of_log_keeps_lines_until_it_is_read() {
+        let of = of_any_symbol;
+        assert_eq!(of("_ZN3log13RecordBuilder4line17h0123456789abcdefE"), Capabilities::default());
+        assert_eq!(of("_ZN3log6Record4line17h0123456789abcdefE"), Capabilities::LOCATIONS);
+        let debug = "_ZN52_$LT$log..Record$u20$as$u20$core..fmt..Debug$GT$3fmt17h0123E";
+        assert_eq!(of(debug), Capabilities::LOCATIONS);
+        let logs = "_ZN3log13__private_api8log_impl17h0123456789abcdefE";
+        assert_eq!(hidden_by(logs), Capabilities::LOCATIONS);
+        assert_eq!(hidden_by("_ZN3log3log17h0123456789abcdefE"), Capabilities::default());
+    }
+
+    #[test]
+    fn a_system_call_is_told_from_a_number() {
+        assert!(has_system_call(b"\x48\x89\xc8\x0f\x05\xc3"));
+        assert!(has_system_call(b"\x0f\x05"));
+        assert!(!has_system_call(b"\xe9\x0f\x05\x00\x00"));
+        assert!(!has_system_call(b"\x48\x0f\xaf\xc1"));
+    }
+
+    #[test]
+    fn capabilities_are_printed() {
+        let some = Capabilities::TIME | Capabilities::FILES;
+        assert_eq!(format!("{some} {some:?}"), "files, time Capabilities(files, time)");
+        assert_eq!(of_constant(b"/proc/self/exe"), Capabilities::OWN_PATH);
+        assert_eq!(of_constant(b"/process"), Capabilities::default());
+    }
+}

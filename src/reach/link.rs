@@ -1,0 +1,220 @@
+//! The objects of one program as one graph, with each symbol led to its definitions.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::capabilities::{self, Capabilities};
+use super::graph::{Closure, CodeGraph, GraphTarget};
+use super::object_code::{ContentDigests, ObjectCode, Reference};
+use super::object_files::Sysroot;
+use super::program::{ProgramTables, SymbolOrigin};
+use crate::model::{Digest, Digester};
+
+/// A program's objects as a graph.
+pub(super) struct LinkedGraph<'a> {
+    objects: &'a [Arc<ObjectCode>],
+    graph: CodeGraph,
+    /// The first node of each object.
+    starts: Vec<u32>,
+    definitions: HashMap<&'a str, Vec<GraphTarget>>,
+    /// Symbols that no known object defines; their nodes come after all others.
+    leaves: Vec<&'a str>,
+}
+
+impl<'a> LinkedGraph<'a> {
+    pub(super) fn new(
+        objects: &'a [Arc<ObjectCode>],
+        program: &ProgramTables,
+        sysroot: &Sysroot,
+    ) -> Self {
+        let mut starts = Vec::with_capacity(objects.len());
+        let mut definitions: HashMap<&str, Vec<GraphTarget>> = HashMap::new();
+        let mut enclosed: HashMap<&str, Vec<GraphTarget>> = HashMap::new();
+        let mut count = 0;
+        for object in objects {
+            starts.push(count);
+            for definition in &object.definitions {
+                let target =
+                    GraphTarget { node: count + definition.node, offset: definition.offset };
+                definitions
+                    .entry(&object.names[definition.name as usize])
+                    .or_default()
+                    .push(target);
+            }
+            for (name, node) in &object.enclosed {
+                let target = GraphTarget { node: count + node, offset: 0 };
+                enclosed.entry(name).or_default().push(target);
+            }
+            count += object.nodes.len() as u32;
+        }
+        let mut this =
+            Self { objects, graph: CodeGraph::new(), starts, definitions, leaves: Vec::new() };
+        let mut leaf_of: HashMap<&str, u32> = HashMap::new();
+        for (object, start) in objects.iter().zip(&this.starts) {
+            for node in &object.nodes {
+                for reference in &node.references {
+                    match reference {
+                        Reference::Node(node) => {
+                            this.graph.refer([GraphTarget { node: start + node, offset: 0 }]);
+                        }
+                        Reference::Symbol(name) => {
+                            let name: &str = &object.names[*name as usize];
+                            if let Some(targets) = this.definitions.get(name) {
+                                this.graph.refer(targets.iter().copied());
+                            } else {
+                                let leaf = *leaf_of.entry(name).or_insert_with(|| {
+                                    this.leaves.push(name);
+                                    count + this.leaves.len() as u32 - 1
+                                });
+                                this.graph.refer([GraphTarget { node: leaf, offset: 0 }]);
+                            }
+                        }
+                    }
+                }
+                this.graph.node(node.content, node.capabilities, node.hidden);
+            }
+        }
+        for name in &this.leaves {
+            let mut digester = Digester::new("reached symbol 1");
+            digester.field(name.as_bytes());
+            let digest = digester.finish();
+            let section = name.strip_prefix("__start_").or_else(|| name.strip_prefix("__stop_"));
+            let capabilities = match section.and_then(|section| enclosed.get(section)) {
+                Some(targets) => {
+                    this.graph.refer(targets.iter().copied());
+                    Capabilities::default()
+                }
+                None => of_leaf(name, program, sysroot),
+            };
+            let content = ContentDigests { strict: digest, masked: digest };
+            this.graph.node(content, capabilities, Capabilities::default());
+        }
+        this
+    }
+
+    /// Closes all that `entries` and the nodes that always count reach.
+    pub(super) fn close(
+        &self,
+        program: &ProgramTables,
+        sysroot: &Sysroot,
+        entries: impl IntoIterator<Item = u32>,
+    ) -> Closures<'_> {
+        let roots = self.roots(program, sysroot);
+        let closures = self.graph.close(roots.iter().copied().chain(entries));
+        Closures { linked: self, always: roots, closures }
+    }
+
+    /// The nodes that `symbol` is defined by.
+    pub(super) fn defined(&self, symbol: &str) -> Option<&[GraphTarget]> {
+        self.definitions.get(symbol).map(Vec::as_slice)
+    }
+
+    /// Every test that the objects hand to the harness, with its node; `None` if none does.
+    pub(super) fn tests(&self) -> Option<Vec<(&str, u32)>> {
+        let mut tests = None;
+        for (object, start) in self.objects.iter().zip(&self.starts) {
+            if let Some(found) = &object.tests {
+                let found = found.iter().map(|test| (test.name.as_str(), start + test.node));
+                tests.get_or_insert_with(Vec::new).extend(found);
+            }
+        }
+        tests
+    }
+
+    /// Nodes that run, or that a library can call, whichever test runs: in link order.
+    ///
+    /// Such are constructors and destructors, what must be retained, the allocator, and every
+    /// symbol that the sysroot or a shared library has or wants under the same name.
+    fn roots(&self, program: &ProgramTables, sysroot: &Sysroot) -> Vec<u32> {
+        let mut roots = Vec::new();
+        for (object, start) in self.objects.iter().zip(&self.starts) {
+            roots.extend(object.roots.iter().map(|node| start + node));
+            for definition in &object.definitions {
+                let name: &str = &object.names[definition.name as usize];
+                // `main` calls all tests; generic code is in the sysroot and here alike.
+                let called = program.exported.contains(name)
+                    || sysroot.symbols.contains(name) && !is_rust(name);
+                // A linker that is told to wrap a symbol calls this one instead.
+                let wraps = name.starts_with("__wrap_");
+                if wraps || name.contains("7___rustc") || called && name != "main" {
+                    roots.push(start + definition.node);
+                }
+            }
+        }
+        roots
+    }
+}
+
+/// What is known of every node that was reached.
+pub(super) struct Closures<'a> {
+    linked: &'a LinkedGraph<'a>,
+    always: Vec<u32>,
+    closures: Vec<Option<Closure>>,
+}
+
+/// All that one entry reaches, with what always counts.
+pub(super) struct ReachedAll {
+    pub(super) strict: Digest,
+    pub(super) masked: Digest,
+    pub(super) capabilities: Capabilities,
+    /// A symbol of unknown origin.
+    pub(super) unknown: Option<String>,
+}
+
+impl Closures<'_> {
+    /// What the node `entry` reaches.
+    pub(super) fn of(&self, entry: u32) -> ReachedAll {
+        let mut strict = Digester::new("reached by an entry 1");
+        let mut masked = strict.clone();
+        let mut capabilities = Capabilities::default();
+        let mut unknown = None;
+        let all = std::iter::once(entry).chain(self.always.iter().copied());
+        // Every entry and every root was closed.
+        for closure in all.filter_map(|node| self.closures[node as usize]) {
+            strict.digest(&closure.digests.strict);
+            masked.digest(&closure.digests.masked);
+            capabilities |= closure.capabilities;
+            unknown = unknown.or(closure.unknown);
+        }
+        let first_leaf = self.closures.len() - self.linked.leaves.len();
+        let name = |node: u32| self.linked.leaves[node as usize - first_leaf].to_owned();
+        ReachedAll {
+            strict: strict.finish(),
+            masked: masked.finish(),
+            capabilities,
+            unknown: unknown.map(name),
+        }
+    }
+}
+
+/// Whether rustc has made up the name.
+fn is_rust(name: &str) -> bool {
+    name.starts_with("_R") || name.starts_with("_ZN")
+}
+
+/// What a symbol gives that no known object defines.
+fn of_leaf(name: &str, program: &ProgramTables, sysroot: &Sysroot) -> Capabilities {
+    if name.contains("7___rustc") {
+        return Capabilities::default();
+    }
+    if sysroot.symbols.contains(name) {
+        // Helpers of the compiler have such names too.
+        let helper = name.starts_with("__") || name.starts_with("rust_");
+        return match is_rust(name) {
+            true => capabilities::of_std(name),
+            false if helper => Capabilities::default(),
+            false => capabilities::of_library(name),
+        };
+    }
+    let linker = name.starts_with("__start_") || name.starts_with("__stop_");
+    match program.origins.get(name) {
+        Some(SymbolOrigin::Library) => capabilities::of_library(name),
+        Some(SymbolOrigin::Linked) if linker || capabilities::is_pure(name) => {
+            Capabilities::default()
+        }
+        // A weak symbol that nothing defines is absent, and so is one that the linker has
+        // replaced.
+        None if capabilities::is_pure(name) => Capabilities::default(),
+        _ => Capabilities::UNKNOWN_SYMBOL,
+    }
+}

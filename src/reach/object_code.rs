@@ -1,0 +1,273 @@
+//! One object as nodes: each allocated section with its content's digest and what it refers to.
+//!
+//! Only content counts. The names of functions and constants are not part of it, so the compiler
+//! may number, move and rename them. Two names do count: those of writable sections, because two
+//! variables with equal initial values are still two; and those of symbols that no known object
+//! defines.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use object::elf;
+use object::read::elf::Sym;
+
+use super::capabilities::{self, Capabilities};
+use super::error::UnknownLayout;
+use super::function_body::FunctionBody;
+use super::reader::{ObjectReader, RelocationTarget};
+use super::section::{ENDIAN, Relocation, Section};
+use super::test_table::{self, TestEntry};
+use super::unwind::Frame;
+use crate::model::{Digest, Digester};
+
+/// A content's digest as it is, and with the positions in source files left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ContentDigests {
+    pub(super) strict: Digest,
+    pub(super) masked: Digest,
+}
+
+/// Line and column of a panic location.
+const LOCATION_PLACE: Range<usize> = 16..24;
+
+/// What a node refers to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reference {
+    /// Another node of the same object.
+    Node(u32),
+    /// A symbol, by its place among the object's names.
+    Symbol(u32),
+}
+
+/// One allocated section.
+#[derive(Debug)]
+pub(super) struct CodeNode {
+    pub(super) content: ContentDigests,
+    pub(super) capabilities: Capabilities,
+    /// Capabilities that it does not hand on from what it refers to.
+    pub(super) hidden: Capabilities,
+    pub(super) references: Vec<Reference>,
+}
+
+/// Where a symbol is defined.
+#[derive(Debug)]
+pub(super) struct SymbolDefinition {
+    pub(super) name: u32,
+    pub(super) node: u32,
+    pub(super) offset: u64,
+}
+
+/// One object.
+#[derive(Debug, Default)]
+pub(super) struct ObjectCode {
+    pub(super) nodes: Vec<CodeNode>,
+    pub(super) names: Vec<Box<str>>,
+    pub(super) definitions: Vec<SymbolDefinition>,
+    /// Nodes that run or stay whether anything refers to them or not, in order.
+    pub(super) roots: Vec<u32>,
+    /// Sections that `__start_NAME` and `__stop_NAME` can enclose, in order.
+    pub(super) enclosed: Vec<(Box<str>, u32)>,
+    /// Functions that have a section of their own.
+    pub(super) bodies: Vec<FunctionBody>,
+    /// The tests, if the harness is called from here.
+    pub(super) tests: Option<Vec<TestEntry>>,
+}
+
+/// Reads the object `data`, which is called `name` in messages.
+///
+/// Only in what rustc has compiled (`by_rustc`) are panic locations looked for.
+pub(super) fn read_object(
+    name: &str,
+    data: &[u8],
+    by_rustc: bool,
+) -> Result<ObjectCode, UnknownLayout> {
+    let reader = ObjectReader::open(name, data, by_rustc)?;
+    let frames = reader.frames()?;
+    let tests = test_table::find(&reader)?;
+    Collector { reader: &reader, code: ObjectCode::default(), ids: HashMap::new() }
+        .collect(&frames, tests)
+}
+
+/// What the names of a section's symbols say of it.
+#[derive(Default)]
+struct NamedCapabilities {
+    capabilities: Capabilities,
+    hidden: Capabilities,
+}
+
+/// Makes the nodes of an object.
+struct Collector<'a> {
+    reader: &'a ObjectReader<'a>,
+    code: ObjectCode,
+    ids: HashMap<&'a str, u32>,
+}
+
+impl<'a> Collector<'a> {
+    fn collect(
+        mut self,
+        frames: &HashMap<u32, Vec<Frame>>,
+        tests: Option<Vec<TestEntry>>,
+    ) -> Result<ObjectCode, UnknownLayout> {
+        let (labels, mut found) = self.symbols()?;
+        let entries = tests.iter().flatten();
+        let positions: HashMap<_, _> =
+            entries.map(|test| (test.section, test.positions.clone())).collect();
+        for (index, section) in self.reader.sections.iter().enumerate() {
+            let Some(node) = section.node else { continue };
+            let empty = Vec::new();
+            let frames = frames.get(&node).unwrap_or(&empty);
+            // Where each symbol lies, and for a variable what it is called.
+            let labels = labels.get(&index).map_or(&[][..], Vec::as_slice);
+            let positions = match positions.get(&index) {
+                Some(positions) => positions.clone(),
+                None => self.reader.is_location(section)?.then_some(LOCATION_PLACE),
+            };
+            let (content, references) = self.content(section, labels, frames, positions)?;
+            let NamedCapabilities { mut capabilities, hidden } =
+                found.remove(&index).unwrap_or_default();
+            if section.has(elf::SHF_EXECINSTR) {
+                if capabilities::has_system_call(section.bytes) {
+                    capabilities |= Capabilities::OUTSIDE;
+                }
+            } else {
+                capabilities |= capabilities::of_constant(section.bytes);
+            }
+            self.code.nodes.push(CodeNode { content, capabilities, hidden, references });
+            if section.is_root() {
+                self.code.roots.push(node);
+            }
+            let is_identifier = |c: u8| c.is_ascii_alphanumeric() || c == b'_';
+            if section.name.bytes().all(is_identifier) {
+                self.code.enclosed.push((section.name.into(), node));
+            }
+        }
+        self.code.tests = tests;
+        Ok(self.code)
+    }
+
+    /// Notes which symbols the object defines. Yields the names in each writable section with
+    /// their offsets, and what the names in each section say of its capabilities.
+    #[expect(clippy::type_complexity, reason = "two tables of one walk")]
+    fn symbols(
+        &mut self,
+    ) -> Result<
+        (HashMap<usize, Vec<(u64, &'a str)>>, HashMap<usize, NamedCapabilities>),
+        UnknownLayout,
+    > {
+        let mut labels: HashMap<usize, Vec<(u64, &str)>> = HashMap::new();
+        let mut found: HashMap<usize, NamedCapabilities> = HashMap::new();
+        let sections = &self.reader.sections;
+        for (index, symbol) in self.reader.symbols.enumerate() {
+            let kind = symbol.st_type();
+            if kind == elf::STT_FILE || kind == elf::STT_SECTION {
+                continue;
+            }
+            let name = self.reader.symbol_name(symbol)?;
+            if symbol.st_shndx(ENDIAN) == elf::SHN_COMMON {
+                // Never written by rustc; such a variable is known by its name and size alone.
+                return Err(self.reader.problem(format!("`{name}` is a common symbol")));
+            }
+            let Some(section) = self.reader.section_of(index, symbol)? else { continue };
+            let within = &sections[section.0];
+            let Some(node) = within.node else { continue };
+            if within.is_variable() {
+                labels.entry(section.0).or_default().push((symbol.st_value(ENDIAN), name));
+            }
+            let named = found.entry(section.0).or_default();
+            named.capabilities |= capabilities::of_any_symbol(name);
+            named.hidden |= capabilities::hidden_by(name);
+            let whole = symbol.st_value(ENDIAN) == 0 && symbol.st_size(ENDIAN) == within.size;
+            if kind == elf::STT_FUNC && whole {
+                let addresses = within.relocations.iter().map(|one| one.offset as usize).collect();
+                let name = self.name(name);
+                self.code.bodies.push(FunctionBody::new(name, within.bytes, addresses));
+            }
+            if !symbol.is_local() {
+                let name = self.name(name);
+                let offset = symbol.st_value(ENDIAN);
+                self.code.definitions.push(SymbolDefinition { name, node, offset });
+            }
+        }
+        labels.values_mut().for_each(|labels| labels.sort_unstable());
+        Ok((labels, found))
+    }
+
+    fn name(&mut self, name: &'a str) -> u32 {
+        *self.ids.entry(name).or_insert_with(|| {
+            self.code.names.push(name.into());
+            self.code.names.len() as u32 - 1
+        })
+    }
+
+    /// A section's content and references. `positions` are places in a source file.
+    fn content(
+        &mut self,
+        section: &Section<'a>,
+        labels: &[(u64, &str)],
+        frames: &[Frame],
+        positions: Option<Range<usize>>,
+    ) -> Result<(ContentDigests, Vec<Reference>), UnknownLayout> {
+        let mut references = Vec::new();
+        let mut rest = Digester::new("reached section 1");
+        // How a section was grouped with others says nothing of what it does.
+        let flags = section.flags & !u64::from(elf::SHF_GROUP | elf::SHF_INFO_LINK);
+        rest.number(flags).number(section.kind.into()).number(section.size).number(section.align);
+        rest.number(labels.len() as u64);
+        for (offset, label) in labels {
+            rest.number(*offset).field(label.as_bytes());
+        }
+        self.refer(&mut rest, &section.relocations, 0, &mut references)?;
+        for frame in frames {
+            rest.number(frame.offset);
+            for record in [&frame.common, &frame.own] {
+                rest.field(&record.bytes);
+                self.refer(&mut rest, &record.relocations, record.start, &mut references)?;
+            }
+        }
+        let mut strict = rest.clone();
+        let strict = strict.field(section.bytes).clone().finish();
+        let masked = match positions {
+            Some(positions) => {
+                let mut bytes = section.bytes.to_vec();
+                bytes[positions].fill(0);
+                rest.field(&bytes).clone().finish()
+            }
+            None => strict,
+        };
+        Ok((ContentDigests { strict, masked }, references))
+    }
+
+    fn refer(
+        &mut self,
+        digester: &mut Digester,
+        relocations: &[Relocation],
+        start: u64,
+        references: &mut Vec<Reference>,
+    ) -> Result<(), UnknownLayout> {
+        digester.number(relocations.len() as u64);
+        for relocation in relocations {
+            digester.number(relocation.offset - start).number(relocation.kind.into());
+            match self.reader.destination(relocation)? {
+                RelocationTarget::Node { node, offset, .. } => {
+                    digester.field(b"node").number(offset);
+                    references.push(Reference::Node(node));
+                }
+                RelocationTarget::Piece { bytes, skip } => {
+                    digester.field(b"piece").number(skip.cast_unsigned()).field(bytes);
+                }
+                RelocationTarget::Symbol { name, addend } => {
+                    digester.field(b"symbol").number(addend.cast_unsigned());
+                    let name = self.name(name);
+                    references.push(Reference::Symbol(name));
+                }
+                RelocationTarget::Number(number) => {
+                    digester.field(b"number").number(number);
+                }
+                RelocationTarget::Nothing => {
+                    return Err(self.reader.problem("a reference to something not loaded"));
+                }
+            }
+        }
+        Ok(())
+    }
+}

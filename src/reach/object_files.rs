@@ -1,0 +1,496 @@
+//! The files in which a program's objects still are after the link.
+//!
+//! The objects of the program's own crate are in rustc's folder for incremental builds, the
+//! others in the libraries beside the program. The program's symbol table names them all.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, File};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use object::elf;
+use object::read::ReadCache;
+use object::read::archive::ArchiveFile;
+use object::read::elf::{FileHeader as _, Sym as _};
+
+use super::error::UnknownLayout;
+use super::object_code::{ObjectCode, read_object};
+use super::section::{ENDIAN, Elf};
+
+/// The bytes of one object: a file, or a part of a library.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct ObjectSource {
+    pub(super) path: PathBuf,
+    modified: SystemTime,
+    offset: u64,
+    length: u64,
+}
+
+impl ObjectSource {
+    fn of_file(path: &Path) -> Result<Self, UnknownLayout> {
+        let failed = |error: io::Error| UnknownLayout::unreadable(path, error);
+        let metadata = fs::metadata(path).map_err(failed)?;
+        let modified = metadata.modified().map_err(failed)?;
+        Ok(Self { path: path.to_owned(), modified, offset: 0, length: metadata.len() })
+    }
+
+    fn read(&self) -> io::Result<Vec<u8>> {
+        let mut file = File::open(&self.path)?;
+        // A library that was replaced since it was listed has other members.
+        if file.metadata()?.modified()? != self.modified {
+            return Err(io::Error::other("it was replaced while it was read"));
+        }
+        file.seek(SeekFrom::Start(self.offset))?;
+        let mut bytes = Vec::with_capacity(usize::try_from(self.length).unwrap_or_default());
+        file.take(self.length).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 != self.length {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(bytes)
+    }
+}
+
+/// One member of a library.
+#[derive(Clone, Debug)]
+struct LibraryMember {
+    name: String,
+    source: ObjectSource,
+}
+
+/// Objects that were read, for the next program that was linked from them too.
+#[derive(Debug, Default)]
+pub(super) struct ObjectFiles {
+    parsed: HashMap<ObjectSource, Arc<ObjectCode>>,
+    libraries: HashMap<(PathBuf, SystemTime), Arc<Vec<LibraryMember>>>,
+    /// The source name of each object of another compiler.
+    foreign: HashMap<ObjectSource, Option<String>>,
+}
+
+/// One object of a program.
+struct LinkedObject<'a> {
+    name: &'a str,
+    source: ObjectSource,
+    by_rustc: bool,
+}
+
+/// The code units of the sysroot's libraries and the symbols that these define.
+#[derive(Debug)]
+pub(super) struct Sysroot {
+    pub(super) units: HashSet<String>,
+    pub(super) symbols: HashSet<String>,
+}
+
+impl Sysroot {
+    /// Reads the lists of the libraries below `sysroot`, for every target that is installed.
+    pub(super) fn read(sysroot: &Path) -> Result<Self, UnknownLayout> {
+        let mut this = Self { units: HashSet::new(), symbols: HashSet::new() };
+        let targets = sysroot.join("lib/rustlib");
+        for target in list(&targets)? {
+            let folder = targets.join(target).join("lib");
+            if !folder.is_dir() {
+                continue;
+            }
+            for name in list(&folder)?.iter().filter(|name| name.ends_with(".rlib")) {
+                let path = folder.join(name);
+                let failed = |error: io::Error| UnknownLayout::unreadable(&path, error);
+                let cache = ReadCache::new(File::open(&path).map_err(failed)?);
+                this.add(&cache).map_err(|error| failed(io::Error::other(error)))?;
+            }
+        }
+        Ok(this)
+    }
+
+    fn add(&mut self, cache: &ReadCache<File>) -> object::Result<()> {
+        let archive = ArchiveFile::parse(cache)?;
+        for member in archive.members() {
+            if let Some(unit) = unit_of(&String::from_utf8_lossy(member?.name())) {
+                self.units.insert(unit.to_owned());
+            }
+        }
+        for symbol in archive.symbols()?.into_iter().flatten() {
+            self.symbols.insert(String::from_utf8_lossy(symbol?.name()).into_owned());
+        }
+        Ok(())
+    }
+}
+
+/// The names in `folder`, sorted.
+fn list(folder: &Path) -> Result<Vec<String>, UnknownLayout> {
+    let failed = |error| UnknownLayout::unreadable(folder, error);
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        if let Ok(name) = entry.map_err(failed)?.file_name().into_string() {
+            names.push(name);
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// The files in `folder` whose names end with `end`.
+fn list_paths(folder: &Path, end: &str) -> Result<Vec<PathBuf>, UnknownLayout> {
+    let names = if folder.is_dir() { list(folder)? } else { Vec::new() };
+    let names = names.iter().filter(|name| name.ends_with(end));
+    Ok(names.map(|name| folder.join(name)).collect())
+}
+
+/// The archives that build scripts have left where cargo tells them to.
+fn archives(profile: &Path) -> Result<Vec<PathBuf>, UnknownLayout> {
+    let mut found = Vec::new();
+    for package in list_paths(&profile.join("build"), "")? {
+        for folder in ["out", "out/lib"] {
+            found.extend(list_paths(&package.join(folder), ".a")?);
+        }
+    }
+    Ok(found)
+}
+
+/// Whether an object of this name is one of those that the C compiler adds to every program. Some
+/// linkers name an object where it does not name its source file, and end their list with nothing.
+fn is_startup(name: &str) -> bool {
+    const SOURCES: [&str; 8] = [
+        "crtstuff.c",
+        "abi-note.c",
+        "init.c",
+        "static-reloc.c",
+        "elf-init.c",
+        "start.S",
+        "crti.S",
+        "crtn.S",
+    ];
+    const OBJECTS: [&str; 9] = [
+        "Scrt1.o",
+        "crt1.o",
+        "crti.o",
+        "crtn.o",
+        "crtbegin.o",
+        "crtbeginS.o",
+        "crtend.o",
+        "crtendS.o",
+        "",
+    ];
+    let file = name.rsplit('/').next().unwrap_or(name);
+    SOURCES.contains(&file) || OBJECTS.contains(&name)
+}
+
+/// The code unit in a library's member `crate-hash.UNIT.call.rcgu.o` or `crate-hash.UNIT.rcgu.o`.
+fn unit_of(member: &str) -> Option<&str> {
+    let (_, rest) = member.strip_suffix(".rcgu.o")?.split_once('.')?;
+    // The unit `crate.hash-cgu.0` has dots of its own; what a call of rustc adds has none.
+    match rest.find("-cgu.") {
+        Some(at) => {
+            let number = &rest[at + 5..];
+            let digits = number.find('.').unwrap_or(number.len());
+            Some(&rest[..at + 5 + digits])
+        }
+        None => Some(rest.split_once('.').map_or(rest, |(unit, _)| unit)),
+    }
+}
+
+/// Whether rustc gives such names to code units.
+fn is_unit(name: &str) -> bool {
+    name.contains("-cgu.")
+        || name.len() >= 20 && name.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
+}
+
+impl ObjectFiles {
+    /// The objects called `names`, from which `program` was linked at `linked`, in that order.
+    pub(super) fn of_program(
+        &mut self,
+        program: &Path,
+        linked: SystemTime,
+        names: &[String],
+        sysroot: &Sysroot,
+    ) -> Result<Vec<Arc<ObjectCode>>, UnknownLayout> {
+        let profile = profile_folder(program);
+        let incremental = incremental_units(&profile.join("incremental"))?;
+        let libraries = self.libraries(&list_paths(&profile.join("deps"), ".rlib")?)?;
+        let archives = self.libraries(&archives(&profile)?)?;
+        let mut members: HashMap<&str, Vec<&ObjectSource>> = HashMap::new();
+        for member in libraries.iter().flat_map(|library| library.iter()) {
+            if let Some(unit) = unit_of(&member.name) {
+                members.entry(unit).or_default().push(&member.source);
+            }
+        }
+        // What a crate has bundled is in its library; its own tests are linked from the archive.
+        let bundled = self.foreign_members(&libraries)?;
+        let archived = self.foreign_members(&archives)?;
+        let mut objects = Vec::new();
+        let mut gone: Vec<&String> = Vec::new();
+        for name in names {
+            let mut add = |source: &ObjectSource, by_rustc| {
+                objects.push(LinkedObject { name, source: source.clone(), by_rustc });
+            };
+            if let Some(found) = members.get(name.as_str()) {
+                found.iter().for_each(|source| add(source, true));
+            } else if let Some(paths) = incremental.get(name) {
+                for path in paths {
+                    add(&ObjectSource::of_file(path)?, true);
+                }
+            } else if let Some(found) = {
+                let name = Some(name.clone());
+                bundled.get(&name).or_else(|| archived.get(&name))
+            } {
+                found.iter().for_each(|source| add(source, false));
+            } else if is_unit(name) {
+                gone.extend((!sysroot.units.contains(name)).then_some(name));
+            } else if !is_startup(name) {
+                return Err(UnknownLayout::UnknownObject { object: name.clone() });
+            }
+        }
+        // The one unit that hands allocations on to the allocator is deleted after the link.
+        if let [object, _, ..] = gone[..] {
+            let others = gone.len() - 1;
+            return Err(UnknownLayout::ObjectsGone { object: object.clone(), others });
+        }
+        if let Some(newer) = objects.iter().find(|object| object.source.modified > linked) {
+            return Err(UnknownLayout::Stale { path: newer.source.path.clone() });
+        }
+        // Assembler leaves no name in the program, so all that can be part of it is taken.
+        let unnamed = [&bundled, &archived].map(|members| members.get(&None));
+        let unnamed = unnamed.into_iter().flatten().flatten();
+        let unnamed = unnamed.filter(|source| source.modified <= linked).cloned();
+        objects.extend(unnamed.map(|source| LinkedObject {
+            name: "assembler",
+            source,
+            by_rustc: false,
+        }));
+        self.read(&objects)
+    }
+
+    /// Reads all of `objects`, those that are not known yet on all processors.
+    fn read(
+        &mut self,
+        objects: &[LinkedObject<'_>],
+    ) -> Result<Vec<Arc<ObjectCode>>, UnknownLayout> {
+        let new: Vec<_> =
+            objects.iter().filter(|object| !self.parsed.contains_key(&object.source)).collect();
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let share = new.len().div_ceil(threads).max(1);
+        let parse = |object: &LinkedObject<'_>| {
+            let source = &object.source;
+            let bytes =
+                source.read().map_err(|error| UnknownLayout::unreadable(&source.path, error))?;
+            let code = read_object(object.name, &bytes, object.by_rustc)?;
+            Ok((source.clone(), Arc::new(code)))
+        };
+        let read: Vec<Result<Vec<_>, UnknownLayout>> = std::thread::scope(|scope| {
+            let running: Vec<_> = new
+                .chunks(share)
+                .map(|chunk| scope.spawn(move || chunk.iter().map(|one| parse(one)).collect()))
+                .collect();
+            let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
+                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            running.into_iter().map(join).collect()
+        });
+        for part in read {
+            self.parsed.extend(part?);
+        }
+        let codes = objects.iter().filter_map(|object| self.parsed.get(&object.source).cloned());
+        Ok(codes.collect())
+    }
+
+    /// The members of each of the libraries at `paths`.
+    fn libraries(
+        &mut self,
+        paths: &[PathBuf],
+    ) -> Result<Vec<Arc<Vec<LibraryMember>>>, UnknownLayout> {
+        let mut libraries = Vec::new();
+        for path in paths {
+            let failed = |error: io::Error| UnknownLayout::unreadable(path, error);
+            let file = File::open(path).map_err(failed)?;
+            let modified = file.metadata().and_then(|metadata| metadata.modified());
+            let modified = modified.map_err(failed)?;
+            let key = (path.clone(), modified);
+            if let Some(known) = self.libraries.get(&key) {
+                libraries.push(Arc::clone(known));
+                continue;
+            }
+            let members = members(&ReadCache::new(file), path, modified)
+                .map_err(|error| failed(io::Error::other(error)))?;
+            let members = Arc::new(members);
+            self.libraries.insert(key, Arc::clone(&members));
+            libraries.push(members);
+        }
+        Ok(libraries)
+    }
+
+    /// The members that another compiler has made, by the name of their source file. Those of one
+    /// library come after each other.
+    fn foreign_members(
+        &mut self,
+        libraries: &[Arc<Vec<LibraryMember>>],
+    ) -> Result<HashMap<Option<String>, Vec<ObjectSource>>, UnknownLayout> {
+        let mut found: HashMap<Option<String>, Vec<ObjectSource>> = HashMap::new();
+        let foreign = |member: &&LibraryMember| {
+            !member.name.ends_with(".rcgu.o") && !member.name.ends_with(".rmeta")
+        };
+        for member in libraries.iter().flat_map(|library| library.iter()).filter(foreign) {
+            let source = &member.source;
+            let file = match self.foreign.get(source) {
+                Some(file) => file.clone(),
+                None => {
+                    let bytes = source
+                        .read()
+                        .map_err(|error| UnknownLayout::unreadable(&source.path, error))?;
+                    // Anything but an object cannot be linked.
+                    let Some(file) = source_file(&bytes) else { continue };
+                    self.foreign.insert(source.clone(), file.clone());
+                    file
+                }
+            };
+            found.entry(file).or_default().push(source.clone());
+        }
+        Ok(found)
+    }
+}
+
+/// The name of the source file of the object `data`; `None` for anything but an object.
+fn source_file(data: &[u8]) -> Option<Option<String>> {
+    let header = Elf::parse(data).ok()?;
+    let sections = header.sections(ENDIAN, data).ok()?;
+    let symbols = sections.symbols(ENDIAN, data, elf::SHT_SYMTAB).ok()?;
+    let file = symbols.iter().find(|symbol| symbol.st_type() == elf::STT_FILE);
+    let name = file.and_then(|symbol| symbol.name(ENDIAN, symbols.strings()).ok());
+    Some(name.map(|name| String::from_utf8_lossy(name).into_owned()))
+}
+
+fn members(
+    cache: &ReadCache<File>,
+    path: &Path,
+    modified: SystemTime,
+) -> object::Result<Vec<LibraryMember>> {
+    let mut members = Vec::new();
+    let archive = ArchiveFile::parse(cache)?;
+    // The members of a thin archive are elsewhere.
+    if archive.is_thin() {
+        return Ok(members);
+    }
+    for member in archive.members() {
+        let member = member?;
+        let (offset, length) = member.file_range();
+        members.push(LibraryMember {
+            name: String::from_utf8_lossy(member.name()).into_owned(),
+            source: ObjectSource { path: path.to_owned(), modified, offset, length },
+        });
+    }
+    Ok(members)
+}
+
+/// The first of the shared `libraries` that was built with `program`.
+pub(super) fn built_library<'a>(program: &Path, libraries: &'a [String]) -> Option<&'a String> {
+    let profile = profile_folder(program);
+    let built = |library: &&String| {
+        library.starts_with("libstd-")
+            || profile.join(library).exists()
+            || profile.join("deps").join(library).exists()
+    };
+    libraries.iter().find(built)
+}
+
+/// The folder of the profile, in which a program lies, or below which.
+fn profile_folder(program: &Path) -> PathBuf {
+    let folder = program.parent().unwrap_or(program);
+    let below = ["deps", "examples"].iter().any(|name| folder.ends_with(name));
+    if below { folder.parent().unwrap_or(folder) } else { folder }.to_owned()
+}
+
+/// The objects of each crate's newest finished incremental build, by the name of the code unit.
+fn incremental_units(folder: &Path) -> Result<HashMap<String, Vec<PathBuf>>, UnknownLayout> {
+    let mut units: HashMap<String, Vec<PathBuf>> = HashMap::new();
+    if !folder.is_dir() {
+        return Ok(units);
+    }
+    for krate in list(folder)? {
+        let krate = folder.join(krate);
+        if !krate.is_dir() {
+            continue;
+        }
+        // `s-TIME-RANDOM-HASH`; a build that is not finished ends with `-working`.
+        let sessions = list(&krate)?;
+        let finished = sessions.iter().filter(|name| {
+            name.starts_with("s-") && name.split('-').count() == 4 && !name.ends_with("-working")
+        });
+        // The time is a number of base 36.
+        let time = |name: &&String| {
+            name.split('-').nth(1).and_then(|time| u128::from_str_radix(time, 36).ok())
+        };
+        let Some(session) = finished.max_by_key(time) else { continue };
+        let session = krate.join(session);
+        for name in list(&session)? {
+            if let Some(unit) = name.strip_suffix(".o") {
+                units.entry(unit.to_owned()).or_default().push(session.join(&name));
+            }
+        }
+    }
+    Ok(units)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_tells_its_unit() {
+        for (member, unit) in [
+            (
+                "tiny-971b83af18b862a5.2o251eutwtyalx3t7fx7j13mf.0bui58w.rcgu.o",
+                "2o251eutwtyalx3t7fx7j13mf",
+            ),
+            (
+                "getopts-e6d2.getopts.d8d20304923dd620-cgu.0.rcgu.o",
+                "getopts.d8d20304923dd620-cgu.0",
+            ),
+            ("log-0a1b.log.b60cd10c67ed074-cgu.12.0bui58w.rcgu.o", "log.b60cd10c67ed074-cgu.12"),
+        ] {
+            assert_eq!(unit_of(member), Some(unit));
+            assert!(is_unit(unit), "{unit}");
+        }
+        assert_eq!(unit_of("lib.rmeta"), None);
+        assert_eq!(unit_of("cc-pcre2.o"), None);
+        assert!(!is_unit("crtstuff.c") && !is_unit("pcre2_compile.c"));
+    }
+
+    #[test]
+    fn the_profile_is_above_or_around_a_program() {
+        for path in ["t/debug/deps/a-1", "t/debug/examples/b-2", "t/debug/rg"] {
+            assert_eq!(profile_folder(Path::new(path)), Path::new("t/debug"), "{path}");
+        }
+    }
+
+    #[test]
+    fn the_newest_finished_build_of_each_crate_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("incremental");
+        let units = || {
+            let units = incremental_units(&folder).unwrap();
+            let mut found: Vec<_> = units
+                .into_iter()
+                .flat_map(|(unit, paths)| paths.into_iter().map(move |path| (unit.clone(), path)))
+                .map(|(unit, path)| {
+                    format!("{unit} {}", path.strip_prefix(&folder).unwrap().display())
+                })
+                .collect();
+            found.sort_unstable();
+            found
+        };
+        assert_eq!(units(), Vec::<String>::new());
+        for file in [
+            "a-1/s-hz-0a-one/u.o",
+            "a-1/s-i0-0b-two/u.o",
+            "a-1/s-i0-0b-two/dep-graph.bin",
+            "a-1/s-zz-0c-working/u.o",
+            "a-1/s-zz-0c.lock",
+            "b-2/s-1-0a-x/v.o",
+            "c-3/s-1-0a-working/w.o",
+        ] {
+            let path = folder.join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        assert_eq!(units(), ["u a-1/s-i0-0b-two/u.o", "v b-2/s-1-0a-x/v.o"]);
+    }
+}
