@@ -258,3 +258,11 @@ impl From<ReachedAll> for Reached {
         }
     }
 }
+
+/// Reads `bytes` as an object and as a program.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    // Any answer will do.
+    let _ = object_code::read_object("fuzz", bytes, true);
+    let _ = program::read_program(bytes);
+}

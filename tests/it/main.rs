@@ -14,6 +14,7 @@ mod layers;
 mod observer;
 mod queue;
 mod random;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod reach;
 mod replay;
 mod results;
