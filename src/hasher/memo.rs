@@ -123,7 +123,7 @@ fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// A memo's body between a head and a digest that fit.
-#[cfg(feature = "fuzzing")]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(super) fn with_digest(body: &[u8]) -> Vec<u8> {
     let mut bytes = [&MAGIC[..], &VERSION.to_le_bytes(), body].concat();
     bytes.extend_from_slice(Digest::of(&bytes).as_bytes());
@@ -187,7 +187,9 @@ impl Memo {
         let rules = reader.digest()?;
         let mode = Mode::from_byte(reader.byte()?)?;
         let count = reader.number()?;
-        let mut builder = ListingBuilder::with_room(count.min(self.bytes.len() / 50), count * 16);
+        // No more room than the file itself could fill.
+        let room = count.min(self.bytes.len() / 50);
+        let mut builder = ListingBuilder::with_room(room, room * 16);
         for _ in 0..count {
             let length = u16::from_le_bytes(reader.array()?);
             let name = reader.take(length.into())?;
@@ -242,5 +244,22 @@ impl<'a> Reader<'a> {
 
     fn stamp(&mut self) -> Option<Stamp> {
         self.array().map(|bytes: [u8; Stamp::BYTES]| Stamp::from_bytes(&bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_that_the_file_cannot_hold_reserves_no_room() {
+        let listing = [&[0; 32][..], &[Mode::Normal as u8], &u32::MAX.to_le_bytes()].concat();
+        let mut body = vec![0; 32];
+        put_number(&mut body, 0);
+        put_number(&mut body, 1);
+        put_bytes(&mut body, b"folder");
+        put_bytes(&mut body, &listing);
+        let memo = Memo::decode(with_digest(&body)).expect("its digest fits");
+        assert!(memo.listing(b"folder").is_none());
     }
 }
