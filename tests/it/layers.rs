@@ -1,5 +1,5 @@
-//! Rules of the repository, as tests: who may import whom, where foreign crates live, how long a
-//! file may be.
+//! Rules of the repository, as tests: imports between modules and files, the homes of foreign
+//! crates, names, the length of files.
 
 mod imports;
 mod source;
