@@ -84,6 +84,23 @@ fn the_same_code_has_the_same_digests_in_any_folder_and_build() {
 }
 
 #[test]
+fn a_reader_that_is_kept_sees_what_a_new_one_sees() {
+    let subject = library("w");
+    let mut kept = reader();
+    for (from, to) in [("7;", "7;"), ("LIMIT: u32 = 7", "LIMIT: u32 = 8"), ("x + 17", "x + 18")] {
+        let old = fs::read_to_string(subject.path("src/lib.rs")).unwrap();
+        subject.write("src/lib.rs", &old.replace(from, to));
+        let program = subject.program();
+        assert_eq!(kept.tests(&program).unwrap(), reader().tests(&program).unwrap(), "{from}");
+        assert_eq!(kept.main(&program).unwrap(), reader().main(&program).unwrap(), "{from}");
+        kept.end_round();
+    }
+    // Nothing is kept of what nobody has asked for in a whole round.
+    kept.end_round();
+    assert_eq!(kept.tests(&subject.program()).unwrap(), subject.tests());
+}
+
+#[test]
 fn lines_that_move_count_only_strictly() {
     let subject = library("w");
     let before = subject.tests();
