@@ -10,6 +10,7 @@
 //! arguments  what was asked of libtest      bounded   output in bounded memory
 //! lines      libtest's grammar, stateless   words     ends and failures for people
 //! scan       streaming: who claims what     parallel  a few futures at a time
+//! output     a whole output at once
 //! evidence   which claims are proven        target    one job from start to report
 //!                                           nextest   a whole run through cargo-nextest
 //! ```
@@ -21,6 +22,7 @@ mod bounded;
 mod evidence;
 mod lines;
 pub mod nextest;
+mod output;
 mod parallel;
 mod scan;
 mod target;
@@ -28,6 +30,8 @@ mod target;
 mod tests;
 mod words;
 
+pub(crate) use arguments::LibtestArguments;
+pub(crate) use output::read_output;
 pub use words::describe_end;
 
 use std::cell::RefCell;
@@ -106,14 +110,14 @@ impl TestJob {
     /// too.
     #[must_use]
     pub fn wants_output(&self) -> bool {
-        let request = arguments::Request::of(self);
+        let request = LibtestArguments::of(self);
         request.wants_output || request.prints_only
     }
 
     /// Whether chance has a part in what is run: the tests are asked for in random order.
     #[must_use]
     pub fn is_random(&self) -> bool {
-        arguments::Request::of(self).shuffled
+        LibtestArguments::of(self).shuffled
     }
 }
 

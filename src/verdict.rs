@@ -1,7 +1,7 @@
 //! One question from start to answer: facts → snapshot → records → build → run → store.
 //!
 //! The only module that knows this order. The daemon and the command line both call it: the
-//! daemon to look up ([`Finding`]) and to run in the background, the command line for
+//! daemon to look up ([`LookUp`]) and to run in the background, the command line for
 //! whatever the daemon cannot answer. What differs between the two is how a snapshot is had,
 //! which is why [`ProjectTree`] is a trait with one implementation in each.
 //!
@@ -9,7 +9,6 @@
 //! it changed between the moment before the build and the moment after the last test.
 
 mod binary;
-mod calls;
 mod checkout;
 mod exec;
 mod execute;
@@ -19,10 +18,13 @@ mod facts;
 mod failed;
 mod fingerprint;
 mod flaky;
+mod keep;
 mod key;
 mod look_up;
+mod options;
 mod patterns;
 mod project_files;
+mod ran;
 mod remember;
 mod run;
 mod target_discovery;
@@ -32,11 +34,12 @@ mod verify;
 pub use binary::store_program_digest;
 pub use exec::{Called, Invocation, call};
 pub use explain::{CallsExplanation, Explanation, explain};
-pub use facts::{Facts, LEDGERS, Question, Settings};
-pub use key::{code_hash, source_key};
-pub use look_up::{Finding, answer_of, known_failure};
+pub use facts::{Facts, LEDGERS, Question};
+pub use key::code_hash;
+pub use look_up::{LookUp, Unanswered};
+pub use options::{RunError, RunOptions, Step};
 pub use project_files::{FilesMark, ProjectFiles, Refresh};
 pub use remember::remember;
-pub use run::{RunError, RunOptions, RunOutcome, Step, run};
+pub use run::{RunOutcome, run};
 pub use tree::{LocalTree, ProjectTree, TreeError, TreeState};
 pub use verify::verify;

@@ -118,6 +118,10 @@ pub enum InputState {
     /// A path that must be the very same as then: all its metadata, except for the device, has this
     /// digest.
     Same(Digest),
+    /// A file of the workspace that the project's settings exclude: what is in it is ignored.
+    Excluded,
+    /// No file but the address of a service that the project's settings vouch for.
+    Trusted,
 }
 
 /// An input outside the key's digest. The caller checks every input again before it believes the

@@ -37,10 +37,10 @@ use super::mailbox::{Mailbox, Message};
 use super::shared::Shared;
 use super::time::sleep_until;
 use crate::config;
-use crate::model::Digest;
+use crate::model::{Answer, Digest};
 use crate::process::Environment;
 use crate::protocol::{Ask, LastVerdict, Miss, Reply, State};
-use crate::verdict::{Facts, Finding, Question, TreeState, answer_of, code_hash, known_failure};
+use crate::verdict::{Facts, LookUp, Question, TreeState, Unanswered, code_hash};
 use crate::workspace::Identity;
 
 /// How often a tree that changes while it is asked about is looked up anew.
@@ -234,16 +234,13 @@ impl ProjectTask {
                 ("asked to run".to_owned(), None)
             } else {
                 match self.look_up(&tree_digest, &asked).await {
-                    Finding::Green(record) => {
+                    Ok(answer) => {
                         if self.verifier.note_hit(asked.question.clone()) {
                             self.tree.touched();
                         }
-                        return Reply::Answer(answer_of(&record));
+                        return Reply::Answer(answer);
                     }
-                    Finding::Red(record) => {
-                        ("it failed before".to_owned(), Some(known_failure(&record)))
-                    }
-                    Finding::Nothing(why) => (why, None),
+                    Err(Unanswered { reason, known_failure }) => (reason, known_failure),
                 }
             };
             // A run now is kept for this tree: it must be the one on disk. If something writes all
@@ -261,18 +258,20 @@ impl ProjectTask {
     }
 
     /// Asks the records, away from this thread: the inputs of a record may be thousands of files.
-    async fn look_up(&self, tree_digest: &Digest, asked: &Arc<Prepared>) -> Finding {
+    async fn look_up(
+        &self,
+        tree_digest: &Digest,
+        asked: &Arc<Prepared>,
+    ) -> Result<Answer, Unanswered> {
         let (shared, asked) = (Arc::clone(&self.shared), Arc::clone(asked));
         let tree_digest = *tree_digest;
-        let found = tokio::task::spawn_blocking(move || {
+        let answered = tokio::task::spawn_blocking(move || {
             let Prepared { question, facts } = &*asked;
-            let finding = shared.find(&tree_digest, question, facts);
-            if let Finding::Green(record) = &finding {
-                shared.claim(question, &tree_digest, facts, record);
-            }
-            finding
+            LookUp { cache: &shared.cache, question, facts }.answer(&tree_digest)
         });
-        found.await.unwrap_or_else(|error| Finding::Nothing(error.to_string()))
+        answered.await.unwrap_or_else(|error| {
+            Err(Unanswered { reason: error.to_string(), known_failure: None })
+        })
     }
 
     /// Gathers the facts of a question, away from this thread: it may have to ask rustc.
@@ -354,7 +353,7 @@ impl ProjectTask {
         if self.builder.has_built(wanted) {
             return false;
         }
-        if matches!(self.look_up(wanted.tree_digest(), own).await, Finding::Green(_)) {
+        if self.look_up(wanted.tree_digest(), own).await.is_ok() {
             debug!(%project, "known to be green: nothing to build");
             self.builder.note_up_to_date();
             return false;

@@ -9,20 +9,19 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::warn;
 
 use super::mailbox::Mailbox;
 use super::scheduler::Scheduler;
 use super::shared_target_dirs::note_shared_target_dirs;
 use super::sync::lock;
 use super::watches::SharedWatcher;
-use crate::cache::{Cache, Limits, Record};
+use crate::cache::{Cache, Limits};
 use crate::config::{self, ConfigError, Loaded};
-use crate::model::{Digest, Timestamp};
 use crate::paths::Paths;
 use crate::process::{Environment, Priority};
 use crate::protocol::{CacheUse, ProjectStatus, Reply, StatusReport};
-use crate::verdict::{Facts, Finding, Question, RunOptions, code_hash, source_key};
+use crate::verdict::RunOptions;
 use crate::watcher::CookieId;
 
 /// How long a barrier may take. Past it, the tree is read as if no event had ever come.
@@ -146,22 +145,6 @@ impl Shared {
     pub(super) fn status_changed(&self) {
         // The dispatcher may have ended.
         let _ = self.commands.send(Command::StatusChanged);
-    }
-
-    /// What the records say of a question. Blocks: the inputs may be thousands of files.
-    pub(super) fn find(&self, tree: &Digest, question: &Question, facts: &Facts) -> Finding {
-        let code = code_hash(tree, &facts.identity);
-        let runner = question.settings.runner.as_str();
-        let key = source_key(&code, &question.root, &question.selection, runner, &facts.identity);
-        Finding::of(&self.cache, &key, question, Timestamp::now())
-    }
-
-    /// Another checkout's record served this project: it is now this project's too.
-    pub(super) fn claim(&self, question: &Question, tree: &Digest, facts: &Facts, record: &Record) {
-        let code = code_hash(tree, &facts.identity);
-        if let Err(error) = self.cache.claim(&question.root, code, record, Timestamp::now()) {
-            debug!(%error, "cannot claim a record");
-        }
     }
 
     /// How background tests are run.

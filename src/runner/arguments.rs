@@ -15,13 +15,13 @@ const WITH_VALUE: &[&str] =
 
 /// How libtest was asked to run and to print.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Request {
+pub(crate) struct LibtestArguments {
     /// One character a test instead of one line.
     pub(super) terse: bool,
     /// One JSON object a line (nightly only).
     pub(super) json: bool,
     /// The person wants to see what passing tests print too.
-    pub(super) wants_output: bool,
+    pub(crate) wants_output: bool,
     /// How many tests run at a time, where it is said.
     pub(super) threads: Option<usize>,
     /// Some tests were left out by a filter or `--skip`, or might have been.
@@ -32,9 +32,16 @@ pub(super) struct Request {
     pub(super) prints_only: bool,
     /// `--ignored` or `--include-ignored`: what is ignored is not simply what is marked so.
     pub(super) runs_ignored: bool,
+    /// The filters.
+    names: Vec<String>,
+    /// `--exact`.
+    exact: bool,
+    /// There is more than the choice of tests, of their output and of how many run at a time, or
+    /// something that no libtest understands.
+    unusual: bool,
 }
 
-impl Request {
+impl LibtestArguments {
     /// What `job` asks for.
     pub(super) fn of(job: &TestJob) -> Self {
         let own = job.args.get(job.wrapper_args..).unwrap_or_default();
@@ -51,47 +58,78 @@ impl Request {
         request
     }
 
+    /// What these arguments of a libtest program ask for in this environment.
+    pub(crate) fn of_call(args: &[OsString], environment: &Environment) -> Self {
+        let mut request = Self::parse(args);
+        request.add_environment(environment);
+        request
+    }
+
+    /// Whether this is a run of tests of which a record can say all that it would say.
+    pub(crate) fn is_recordable(&self) -> bool {
+        !self.unusual && !self.shuffled && !self.prints_only && !self.json
+    }
+
+    /// The one test that is asked for, as nextest does.
+    pub(crate) fn only_test(&self) -> Option<&str> {
+        match &self.names[..] {
+            [name] if self.exact => Some(name),
+            _ => None,
+        }
+    }
+
     fn parse(args: &[OsString]) -> Self {
         let mut request = Self::default();
-        let mut args = args.iter().map(|arg| arg.to_string_lossy());
+        let mut args = args.iter();
         while let Some(arg) = args.next() {
+            request.unusual |= arg.to_str().is_none();
+            let arg = arg.to_string_lossy();
             if arg == "--" {
+                request.unusual = true;
                 request.filtered |= args.next().is_some();
                 break;
             }
-            let (name, value) = match arg.split_once('=') {
-                Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
-                None if WITH_VALUE.contains(&&*arg) => {
-                    (arg.into_owned(), args.next().map(Into::into))
+            match arg.split_once('=') {
+                Some((name, value)) if name.starts_with("--") => request.option(name, Some(value)),
+                _ if WITH_VALUE.contains(&&*arg) => {
+                    let value = args.next();
+                    request.unusual |= value.is_none_or(|value| value.to_str().is_none());
+                    request.option(&arg, value.map(|value| value.to_string_lossy()).as_deref());
                 }
-                None => (arg.into_owned(), None),
-            };
-            request.option(&name, value.as_deref());
+                _ => request.option(&arg, None),
+            }
         }
         request
     }
 
     fn option(&mut self, name: &str, value: Option<&str>) {
         match (name, value) {
-            ("-q" | "--quiet", _) => self.terse = true,
+            ("-q" | "--quiet", None) => self.terse = true,
             ("--format", Some(format)) => {
                 self.terse = format == "terse";
                 self.json = format == "json";
+                self.unusual |= format != "pretty" && format != "terse";
             }
-            ("--nocapture" | "--no-capture" | "--show-output", _) => self.wants_output = true,
+            ("--nocapture" | "--no-capture" | "--show-output", None) => self.wants_output = true,
             ("--test-threads", Some(value)) => self.threads = value.parse().ok(),
             ("--shuffle" | "--shuffle-seed", _) => self.shuffled = true,
             ("--list" | "--help" | "-h", _) => self.prints_only = true,
-            ("--ignored" | "--include-ignored", _) => {
+            ("--ignored" | "--include-ignored", None) => {
                 self.runs_ignored = true;
                 self.filtered = true;
             }
-            ("--skip" | "--exclude-should-panic", _) => self.filtered = true,
-            (name, _) if !name.starts_with('-') => self.filtered = true,
+            ("--skip", Some(_)) => self.filtered = true,
+            ("--color", Some(_)) | ("--test", None) => {}
+            ("--exact", None) => self.exact = true,
+            (name, _) if !name.starts_with('-') => {
+                self.filtered = true;
+                self.names.push(name.to_owned());
+            }
             // Another version's option may filter as well.
             (name, _) => {
-                const HARMLESS: &[&str] = &["--exact", "--test", "--bench", "-Z", "--report-time"];
+                const HARMLESS: &[&str] = &["--exact", "--test", "--bench", "--report-time"];
                 self.filtered |= !HARMLESS.contains(&name) && !WITH_VALUE.contains(&name);
+                self.unusual = true;
             }
         }
     }
@@ -172,13 +210,13 @@ mod tests {
         TestJob::new(id, "/bin/t", args, PathBuf::from("/"), Environment::default(), harness)
     }
 
-    fn request(args: &[&str]) -> Request {
-        Request::of(&job(Harness::Libtest, args))
+    fn request(args: &[&str]) -> LibtestArguments {
+        LibtestArguments::of(&job(Harness::Libtest, args))
     }
 
     #[test]
     fn the_shape_of_the_output_is_understood() {
-        assert_eq!(request(&[]), Request::default());
+        assert_eq!(request(&[]), LibtestArguments::default());
         assert!(request(&["-q"]).terse && request(&["--format=terse"]).terse);
         assert!(!request(&["-q", "--format", "pretty"]).terse);
         assert!(request(&["-Zunstable-options", "--format", "json"]).json);
@@ -188,6 +226,49 @@ mod tests {
         assert_eq!(request(&["--test-threads", "3"]).threads, Some(3));
         assert_eq!(request(&["--test-threads=1"]).concurrency(), 1);
         assert!(request(&["--list"]).prints_only);
+    }
+
+    fn called(line: &str) -> LibtestArguments {
+        let args: Vec<_> = line.split_whitespace().map(OsString::from).collect();
+        LibtestArguments::of_call(&args, &Environment::default())
+    }
+
+    #[test]
+    fn only_what_runs_tests_is_recordable() {
+        for line in ["", "name --exact", "--skip x -q", "--test-threads=1 --ignored"] {
+            assert!(called(line).is_recordable(), "{line}");
+        }
+        assert!(called("--color always --show-output").is_recordable());
+        for line in [
+            "--list",
+            "--bench",
+            "--help",
+            "-h",
+            "--format json",
+            "--format=junit",
+            "--shuffle",
+            "-Z unstable-options",
+            "--logfile x",
+            "--skip",
+            "--exact=1",
+            "-- --list",
+            "--report-time",
+            "--unknown",
+        ] {
+            assert!(!called(line).is_recordable(), "{line}");
+        }
+        let mut environment = Environment::default();
+        environment.set("RUST_TEST_SHUFFLE", "1");
+        assert!(!LibtestArguments::of_call(&[], &environment).is_recordable());
+    }
+
+    #[test]
+    fn the_one_test_that_nextest_asks_for() {
+        assert_eq!(called("a::b --nocapture --exact").only_test(), Some("a::b"));
+        assert_eq!(called("--exact a --color always --skip=b").only_test(), Some("a"));
+        for line in ["", "a", "a b --exact", "--exact --skip a", "--skip a --exact"] {
+            assert_eq!(called(line).only_test(), None, "{line}");
+        }
     }
 
     #[test]
@@ -203,15 +284,18 @@ mod tests {
         let mut job = job(Harness::Libtest, &[]);
         job.environment.set("RUST_TEST_THREADS", "1");
         job.environment.set("RUST_TEST_NOCAPTURE", "0");
-        assert_eq!((Request::of(&job).threads, Request::of(&job).wants_output), (Some(1), false));
+        assert_eq!(
+            (LibtestArguments::of(&job).threads, LibtestArguments::of(&job).wants_output),
+            (Some(1), false)
+        );
         job.environment.set("RUST_TEST_NOCAPTURE", "1");
-        assert!(Request::of(&job).wants_output);
+        assert!(LibtestArguments::of(&job).wants_output);
     }
 
     #[test]
     fn rustdoc_arguments_are_looked_through() {
         let args = ["--test", "src/lib.rs", "--test-args", "--test-threads 1 -q", "--nocapture"];
-        let request = Request::of(&job(Harness::Doctest, &args));
+        let request = LibtestArguments::of(&job(Harness::Doctest, &args));
         assert!(request.terse && request.wants_output && !request.filtered);
         assert_eq!(request.threads, Some(1));
     }

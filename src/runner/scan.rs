@@ -52,6 +52,11 @@ impl Listing {
         (known.len() == names.len()).then_some(Self { names, known })
     }
 
+    /// The list of a single test.
+    pub(super) fn one(name: &str) -> Self {
+        Self { names: vec![name.to_owned()], known: HashSet::from([name.to_owned()]) }
+    }
+
     pub(super) fn contains(&self, name: &str) -> bool {
         self.known.contains(name)
     }
@@ -208,6 +213,10 @@ impl Scan {
             return;
         }
         self.failures.torn |= !line.is_empty();
+        if self.failures.begun && matches!(self.names, Names::Any) {
+            // What failed tests have printed: all outcomes stand above it.
+            return;
+        }
         if let Some(outcome) = lines::outcome(line)
             && let Some(open) = self.open.clone()
         {

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::model::{End, TargetReport, TestCounts, Verdict};
 use crate::process::{self, SpawnError, Spec, Stream};
 
-use super::arguments::{self, Request};
+use super::arguments::{self, LibtestArguments};
 use super::bounded::{Bounded, KEEP};
 use super::evidence::{self, Circumstances};
 use super::scan::{Listing, Names, Scan};
@@ -32,7 +32,7 @@ pub(super) async fn run(
         return None;
     }
     tell(RunEvent::Started { id: &job.id });
-    let request = Request::of(job);
+    let request = LibtestArguments::of(job);
     let names = match job.harness {
         _ if request.prints_only => Names::Unknown,
         Harness::Doctest => Names::Doctests,
@@ -79,7 +79,7 @@ async fn watch(
     watched: &mut Watched,
     job: &TestJob,
     options: &RunnerOptions,
-    request: &Request,
+    request: &LibtestArguments,
     tell: &impl Fn(RunEvent<'_>),
 ) -> Result<process::Completion, SpawnError> {
     let started = Instant::now();
@@ -120,7 +120,7 @@ async fn watch(
 }
 
 /// The tests that are running; the terse format does not say which are finished.
-fn running_tests(scan: &Scan, request: &Request) -> Vec<String> {
+fn running_tests(scan: &Scan, request: &LibtestArguments) -> Vec<String> {
     if request.terse {
         return Vec::new();
     }
@@ -131,7 +131,7 @@ fn running_tests(scan: &Scan, request: &Request) -> Vec<String> {
 async fn conclude(
     job: &TestJob,
     options: &RunnerOptions,
-    request: &Request,
+    request: &LibtestArguments,
     spec: &Spec,
     watched: Watched,
     finished: process::Completion,

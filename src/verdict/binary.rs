@@ -21,53 +21,50 @@
 //! tree joins the key, and what was seen counts beside it. What spoke to others than itself is not
 //! kept at all, unless the project vouches for them.
 
-#[cfg(target_os = "linux")]
-mod call;
+mod contradiction;
 mod inputs;
 mod key;
-mod memo;
+mod observe;
+mod program;
 mod uncacheable;
-mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-#[cfg(target_os = "linux")]
-pub(super) use self::call::CallRecords;
+pub(super) use self::contradiction::{RedRun, tests_of};
 pub(super) use self::inputs::Cacheability;
 use self::inputs::InputJudge;
-#[cfg(test)]
-pub(super) use self::key::variable;
-pub(super) use self::key::{PROGRAM, PROGRAM_FILE, Subject, selection_text, variable_of};
-pub use self::memo::store_program_digest;
+pub(super) use self::key::{
+    PROGRAM, PROGRAM_FILE, PlanContext, PlanOrigin, Subject, calls_text, named, plain_name,
+    selection_text,
+};
+pub(super) use self::observe::ObservedRun;
+use self::observe::Observing;
+pub use self::program::store_program_digest;
 pub(super) use self::uncacheable::Uncacheable;
-pub(super) use self::watch::ObservedRun;
-use self::watch::Observing;
-use super::calls::{self, Red};
 use super::checkout::found_elsewhere;
 use super::fingerprint::Fingerprints;
-use super::patterns::{AlwaysRun, Excluded, Trusted};
-use super::{Facts, Question};
-use crate::cache::{Cache, Input, Lookup, Record, RecordKey};
+use super::patterns::{Excluded, Trusted};
+use crate::cache::{Input, Limits, Lookup, MissReason, PutError, Record, RecordKey};
 use crate::compiler::PlannedTarget;
-use crate::model::{Digest, TargetReport, Timestamp, Verdict};
-use crate::observer::Observer;
+use crate::model::{Digest, Digester, TargetReport, Timestamp, Verdict};
+use crate::observer::{Observation, Observer};
+use crate::process::Environment;
 use crate::protocol::VERSION;
 use crate::runner::TestJob;
 
 /// Why no record answers for a target.
 pub(super) const FLAKY: &str = "some of its tests are flaky";
 
-/// The binary level of one plan.
+/// The records of the targets of one plan: found, stored and disproved here and nowhere else. A call
+/// of one test program by cargo itself is a plan with one target.
 pub(super) struct TargetRecords<'a> {
-    question: &'a Question,
-    facts: &'a Facts,
-    cache: &'a Cache,
+    context: PlanContext<'a>,
     fingerprints: Fingerprints,
     targets: Vec<TargetEntry>,
-    watching: Option<Observing>,
+    observing: Option<Observing>,
 }
 
 /// One target of the plan.
@@ -91,36 +88,40 @@ pub(super) enum TargetFinding {
     },
 }
 
+/// What a record of a run says of the run's circumstances.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RunMoment<'a> {
+    /// The code that ran; `None` for a call, which knows no tree.
+    pub(super) code_hash: Option<Digest>,
+    /// The digest of the tree if nothing of it has changed since before the build.
+    pub(super) still: Option<&'a Digest>,
+    /// When the run ended.
+    pub(super) when: Timestamp,
+}
+
 impl<'a> TargetRecords<'a> {
-    /// Looks up all targets of a plan. `tree` is the digest of the tree; if that is not known,
-    /// nothing is answered and nothing will be kept: a file that cannot be read is reason enough.
+    /// Looks up all targets of a plan. `tree_digest` is the digest of the tree; if it is not known,
+    /// nothing is answered for a question and nothing will be kept: a file that cannot be read is
+    /// reason enough. `obstacle` says why a target must run whatever the records say.
     pub(super) fn look_up(
-        question: &'a Question,
-        facts: &'a Facts,
-        cache: &'a Cache,
+        context: PlanContext<'a>,
         plan: &[PlannedTarget],
-        tree: Option<&Digest>,
+        tree_digest: Option<&Digest>,
+        obstacle: impl Fn(&PlannedTarget) -> Option<String>,
     ) -> Self {
-        let mut this = Self {
-            question,
-            facts,
-            cache,
-            fingerprints: Fingerprints::default(),
-            targets: Vec::new(),
-            watching: None,
-        };
-        let always = AlwaysRun::of(&question.settings);
-        let flaky = cache.state(&question.root).flaky;
+        let fingerprints = Fingerprints::new(context.settings);
+        let mut this = Self { context, fingerprints, targets: Vec::new(), observing: None };
+        let needs_tree = matches!(this.context.origin, PlanOrigin::Question { .. });
         for planned in plan {
-            let subject = Subject::of(planned, question, facts, (&mut this.fingerprints, cache));
-            let nothing =
-                |why: &str| TargetFinding::Nothing { why: why.to_owned(), expected: None };
-            let found = match (&subject, tree) {
-                _ if always.names(&planned.id) => nothing(&Uncacheable::AlwaysRun.to_string()),
-                _ if flaky.contains_key(&planned.id.to_string()) => nothing(FLAKY),
-                (Ok(subject), Some(_)) => this.find(subject, tree),
-                (Ok(_), None) => nothing("the snapshot is unknown"),
-                (Err(why), _) => nothing(why),
+            let subject = Subject::of(planned, &this.context, &mut this.fingerprints);
+            let nothing = |why: String| TargetFinding::Nothing { why, expected: None };
+            let found = match (&subject, obstacle(planned)) {
+                (_, Some(why)) => nothing(why),
+                (Err(why), None) => nothing(why.clone()),
+                (Ok(_), None) if needs_tree && tree_digest.is_none() => {
+                    nothing("the snapshot is unknown".to_owned())
+                }
+                (Ok(subject), None) => this.find(subject, tree_digest),
             };
             this.targets.push(TargetEntry { subject, found });
         }
@@ -132,28 +133,26 @@ impl<'a> TargetRecords<'a> {
         &self.targets[index].found
     }
 
-    fn find(&mut self, subject: &Subject, tree: Option<&Digest>) -> TargetFinding {
-        let (root, ttl) = (&self.question.root, self.question.settings.ttl);
+    /// The subject of the target with this index, if its program could be read.
+    pub(super) fn subject(&self, index: usize) -> Option<&Subject> {
+        self.targets[index].subject.as_ref().ok()
+    }
+
+    fn find(&mut self, subject: &Subject, tree_digest: Option<&Digest>) -> TargetFinding {
         let now = Timestamp::now();
         // The newest is the one to compare with.
         let mut last: Option<(Timestamp, String, Duration)> = None;
-        for key in Self::keys(subject, tree) {
-            let record = match self.cache.get(&key, now, ttl) {
-                Lookup::Hit(record)
-                    if is_of(&record, subject)
-                        && found_elsewhere(&record, root, &self.question.environment).is_none() =>
-                {
-                    record
-                }
-                _ => continue,
+        for key in Self::keys(subject, tree_digest) {
+            let Lookup::Hit(record) = self.context.cache.get(&key, now, self.context.settings.ttl)
+            else {
+                continue;
             };
-            let Some(changed) = self.fingerprints.first_changed(root, &record.inputs) else {
-                return TargetFinding::Green(record);
-            };
+            if !self.is_of(&record, subject) {
+                continue;
+            }
+            let Some(why) = self.obstacle(&record) else { return TargetFinding::Green(record) };
             if last.as_ref().is_none_or(|(then, ..)| *then < record.created) {
-                let took = Duration::from_millis(record.duration_ms);
-                let why = format!("`{}` changed", changed.path.display());
-                last = Some((record.created, why, took));
+                last = Some((record.created, why, Duration::from_millis(record.duration_ms)));
             }
         }
         match last {
@@ -166,9 +165,54 @@ impl<'a> TargetRecords<'a> {
     }
 
     /// All keys under which there can be records of a target as it is.
-    fn keys(subject: &Subject, tree: Option<&Digest>) -> impl Iterator<Item = RecordKey> + use<> {
-        let slots: Vec<_> = (0..key::SLOTS).map(|number| subject.slot(number)).collect();
-        slots.into_iter().chain(tree.map(|tree| subject.with_tree(tree)))
+    fn keys(subject: &Subject, tree_digest: Option<&Digest>) -> Vec<RecordKey> {
+        subject.slots().chain(tree_digest.and_then(|tree| subject.with_tree(tree))).collect()
+    }
+
+    /// Whether the record is one of this target alone (the key says so, and a look costs nothing)
+    /// and of what a run in this checkout would consult.
+    fn is_of(&self, record: &Record, subject: &Subject) -> bool {
+        let (root, environment) = (self.context.root, self.context.environment);
+        matches!(&record.targets[..], [report] if report.id == subject.id)
+            && found_elsewhere(record, root, environment).is_none()
+    }
+
+    /// Why the record does not answer now: something that it depends on is not as it was, perhaps
+    /// because tests that have run meanwhile have changed it.
+    pub(super) fn obstacle(&mut self, record: &Record) -> Option<String> {
+        if matches!(self.context.origin, PlanOrigin::Question { .. })
+            && let Some(why) = over_time(record, self.context.settings.timeout)
+        {
+            return Some(why);
+        }
+        let changed = self.fingerprints.first_changed(self.context.root, &record.inputs)?;
+        Some(format!("`{}` changed", changed.path.display()))
+    }
+
+    /// What earlier runs of the very same call came to, green or red, however long ago.
+    pub(super) fn earlier(&mut self, index: usize) -> Vec<Arc<Record>> {
+        let Some(subject) = self.subject(index).cloned() else { return Vec::new() };
+        let keys = subject.slots().chain(subject.red_call());
+        let get = |key| self.context.cache.get(&key, Timestamp::now(), Duration::MAX);
+        let records = keys.filter_map(|key| match get(key) {
+            Lookup::Hit(record) | Lookup::Miss(MissReason::NotGreen(record)) => Some(record),
+            Lookup::Miss(_) => None,
+        });
+        let mut records: Vec<_> = records.collect();
+        records.retain(|record| self.is_of(record, &subject) && self.obstacle(record).is_none());
+        records
+    }
+
+    fn judge_of(&self, subject: &Subject, temporary: &Path) -> InputJudge {
+        InputJudge {
+            root: self.context.root.to_owned(),
+            subject: subject.clone(),
+            target_dirs: self.context.target_dirs.iter().map(|dir| real(dir)).collect(),
+            covered: self.context.covered.iter().map(|dir| real(dir)).collect(),
+            temporary: real(temporary),
+            excluded: Excluded::of(self.context.settings),
+            trusted: Trusted::of(self.context.settings),
+        }
     }
 
     /// Has the job of the target with this index observed, if that is possible.
@@ -177,101 +221,116 @@ impl<'a> TargetRecords<'a> {
         if Observer::available().is_err() {
             return;
         }
-        if self.watching.is_none() {
-            self.watching = Observing::begin(std::mem::take(&mut self.fingerprints)).ok();
+        if self.observing.is_none() {
+            self.observing = Observing::begin(std::mem::take(&mut self.fingerprints)).ok();
         }
-        let Some(watching) = &self.watching else { return };
-        let temporary = job.environment.get("TMPDIR").map_or_else(|| "/tmp".into(), PathBuf::from);
-        let judge = InputJudge {
-            root: self.question.root.clone(),
-            subject: subject.clone(),
-            target_dirs: self.facts.target_dirs.iter().map(|dir| real(dir)).collect(),
-            covered: vec![real(&self.facts.toolchain.sysroot)],
-            temporary: real(&temporary),
-            excluded: Excluded::of(&self.question.settings),
-            trusted: Trusted::of(&self.question.settings),
-        };
-        job.around = Some(watching.around(index, judge));
+        let Some(observing) = &self.observing else { return };
+        let judge = self.judge_of(subject, &temporary_dir(&job.environment, &job.dir));
+        job.around = Some(observing.around(index, judge));
     }
 
     /// What was seen of every observed run that has ended, by index. The jobs must be gone.
-    pub(super) fn watched(&mut self) -> BTreeMap<usize, ObservedRun> {
-        let Some(watching) = self.watching.take() else { return BTreeMap::new() };
-        let (watched, fingerprints) = watching.finish();
+    pub(super) fn observed(&mut self) -> BTreeMap<usize, ObservedRun> {
+        let Some(observing) = self.observing.take() else { return BTreeMap::new() };
+        let (observed, fingerprints) = observing.finish();
         self.fingerprints = fingerprints;
-        watched
+        observed
     }
 
-    /// Whether everything that a record depends on is still as it was: tests that have run
-    /// meanwhile may have changed it.
-    pub(super) fn first_changed(&mut self, record: &Record) -> Option<String> {
-        let changed = self.fingerprints.first_changed(&self.question.root, &record.inputs)?;
-        Some(format!("`{}` changed", changed.path.display()))
+    /// What a run of the target with this index, which the caller has observed, depends on.
+    pub(super) fn judge(
+        &mut self,
+        index: usize,
+        observation: &Observation,
+        started: SystemTime,
+        temporary: &Path,
+    ) -> Cacheability {
+        match &self.targets[index].subject {
+            Ok(subject) => {
+                let judge = self.judge_of(subject, temporary);
+                judge.judge(observation, started, &mut self.fingerprints)
+            }
+            Err(why) => Cacheability::Uncacheable(vec![Uncacheable::Unreadable(why.clone())]),
+        }
     }
 
     /// Says that the target's record is used for this snapshot too, so that it stays.
     pub(super) fn claim(&self, record: &Record, code_hash: Digest) {
+        let PlanContext { cache, root, .. } = self.context;
         // If it cannot be written, retention may remove the record earlier: no harm now.
-        let _ = self.cache.claim(&self.question.root, code_hash, record, Timestamp::now());
+        let _ = cache.claim(root, code_hash, record, Timestamp::now());
     }
 
     /// A run was red: records that would answer green are wrong, those of calls by cargo itself
-    /// too.
-    pub(super) fn disprove(&mut self, index: usize, report: &TargetReport, tree: Option<&Digest>) {
-        let subject = self.targets[index].subject.clone();
-        let program = subject.as_ref().ok().and_then(|subject| subject.parts.get(PROGRAM));
-        if let Some(red) = Red::of(report, program.map(String::as_str)) {
-            let plain = calls::plain_name(&report.id.package, &report.id.target);
-            let place = (self.cache, &*self.question.root);
-            calls::disprove_calls(place, &plain, &red, &mut self.fingerprints);
+    /// and those of the whole target alike.
+    pub(super) fn disprove(
+        &mut self,
+        index: usize,
+        report: &TargetReport,
+        tree_digest: Option<&Digest>,
+    ) {
+        let PlanContext { cache, root, .. } = self.context;
+        let subject = self.subject(index).cloned();
+        let parts = subject.as_ref().map(|subject| &subject.parts);
+        let program = parts.and_then(|parts| parts.get(PROGRAM)).map(String::as_str);
+        let Some(mut red) = RedRun::of(report, program) else { return };
+        let fingerprints = &mut self.fingerprints;
+        if let PlanOrigin::Call { .. } = self.context.origin {
+            red.disprove_targets(cache, root, &cache.state(root).targets, fingerprints);
+            red = parts.map_or(red.clone(), |parts| red.with_variables(parts));
         }
-        let Ok(subject) = subject else { return };
-        while let TargetFinding::Green(record) = self.find(&subject, tree) {
-            self.cache.disprove(&record.key);
-            if matches!(
-                self.cache.get(&record.key, Timestamp::now(), Duration::MAX),
-                Lookup::Hit(_)
-            ) {
+        red.disprove_calls(cache, root, fingerprints);
+        let Some(subject) = subject else { return };
+        while let TargetFinding::Green(record) = self.find(&subject, tree_digest) {
+            cache.disprove(&record.key);
+            if matches!(cache.get(&record.key, Timestamp::now(), Duration::MAX), Lookup::Hit(_)) {
                 // It cannot be removed: a read-only disk, already told of.
                 return;
             }
         }
     }
 
-    /// The record of a green run. `tree` is the digest of the tree if nothing of it has changed
-    /// since before the build. `None` if there can be none.
+    /// The record of a run: a green one as an answer, one of a call that failed to compare with.
+    /// `None` if there can be none.
     pub(super) fn record(
         &self,
         index: usize,
         report: &TargetReport,
         cacheability: &Cacheability,
-        tree: Option<&Digest>,
-        (code_hash, when): (Digest, Timestamp),
+        moment: RunMoment<'_>,
     ) -> Option<Record> {
-        let subject = self.targets[index].subject.as_ref().ok()?;
-        if report.verdict != Verdict::Pass {
-            return None;
-        }
+        let subject = self.subject(index)?;
+        let red = subject.red_call().filter(|_| report.verdict != Verdict::Pass);
         let (key, inputs) = match cacheability {
+            _ if report.verdict != Verdict::Pass && red.is_none() => return None,
             Cacheability::Observed(inputs) => {
-                (self.slot_for(subject, inputs, when), inputs.clone())
+                (red.unwrap_or_else(|| self.slot_for(subject, inputs, moment.when)), inputs)
             }
-            Cacheability::WholeTree(inputs) => (subject.with_tree(tree?), inputs.clone()),
+            Cacheability::WholeTree(inputs) => (subject.with_tree(moment.still?)?, inputs),
             Cacheability::Uncacheable(_) => return None,
+        };
+        let mut identity = subject.parts.clone();
+        let selection = match &self.context.origin {
+            PlanOrigin::Question { .. } => selection_text(&subject.id),
+            PlanOrigin::Call { .. } => {
+                let file = subject.program.as_ref().map(|program| program.path.display());
+                identity.extend(file.map(|file| (PROGRAM_FILE.to_owned(), file.to_string())));
+                calls_text(&plain_name(&subject.id.package, &subject.id.target))
+            }
         };
         Some(Record {
             key,
-            created: when,
-            workspace_root: self.question.root.clone(),
-            code_hash,
-            selection: selection_text(&subject.id),
+            created: moment.when,
+            workspace_root: self.context.root.to_owned(),
+            code_hash: moment.code_hash.unwrap_or_else(|| day(moment.when)),
+            selection,
             verdict: report.verdict,
-            inputs,
+            inputs: inputs.clone(),
             targets: vec![report.clone()],
             duration_ms: report.duration_ms,
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             tool_version: VERSION.to_owned(),
-            identity: subject.parts.clone(),
+            identity,
         })
     }
 
@@ -284,8 +343,9 @@ impl<'a> TargetRecords<'a> {
         let wanted = of(inputs);
         let mut free: Option<RecordKey> = None;
         let mut oldest: Option<(Timestamp, RecordKey)> = None;
-        for key in (0..key::SLOTS).map(|number| subject.slot(number)) {
-            match self.cache.get(&key, now, self.question.settings.ttl) {
+        let slots: Vec<_> = subject.slots().collect();
+        for key in slots.iter().copied() {
+            match self.context.cache.get(&key, now, self.context.settings.ttl) {
                 Lookup::Hit(record) => {
                     if of(&record.inputs) == wanted {
                         return key;
@@ -297,16 +357,62 @@ impl<'a> TargetRecords<'a> {
                 Lookup::Miss(_) => free = free.or(Some(key)),
             }
         }
-        free.or(oldest.map(|(_, key)| key)).unwrap_or_else(|| subject.slot(0))
+        free.or(oldest.map(|(_, key)| key)).unwrap_or(slots[0])
+    }
+
+    /// Stores records, and brings everything back within the limits.
+    ///
+    /// # Errors
+    /// The first reason why one of them was not stored.
+    pub(super) fn store(&self, mut records: Vec<Record>, limits: Limits) -> Result<(), PutError> {
+        let cache = self.context.cache;
+        // That takes a look at everything. Of calls, which store one record each, only some do it.
+        let last = match &self.context.origin {
+            PlanOrigin::Call { .. } => {
+                records.pop_if(|record| record.key.digest.to_string().starts_with('0'))
+            }
+            PlanOrigin::Question { .. } => records.pop(),
+        };
+        let stored = records.iter().try_for_each(|record| cache.store(record, limits).map(drop));
+        let put = last.map_or(Ok(()), |record| cache.put(&record, limits).map(drop));
+        put.and(stored)
+    }
+
+    /// Forgets the record of a call that failed: a green run of it has followed.
+    pub(super) fn forget_red(&self, index: usize) {
+        let cache = self.context.cache;
+        let Some(key) = self.subject(index).and_then(Subject::red_call) else { return };
+        let found = cache.get(&key, Timestamp::now(), Duration::MAX);
+        if !matches!(found, Lookup::Miss(MissReason::Absent)) {
+            cache.disprove(&key);
+        }
     }
 }
 
-/// Whether the record is one of this target alone: the key says so, and a look costs nothing.
-fn is_of(record: &Record, subject: &Subject) -> bool {
-    matches!(&record.targets[..], [report] if report.id == subject.id)
+/// Why a record of a run that took longer than a test target may now does not answer.
+pub(super) fn over_time(record: &Record, timeout: Option<Duration>) -> Option<String> {
+    let timeout = timeout?;
+    let took = |report: &&TargetReport| Duration::from_millis(report.duration_ms) >= timeout;
+    let slow = record.targets.iter().find(took)?;
+    let (id, took) = (&slow.id, slow.duration_ms);
+    Some(format!("{id} took {took} ms, more than the `timeout` of {} ms", timeout.as_millis()))
+}
+
+/// The folder for temporary files of a program that runs in `dir`.
+pub(super) fn temporary_dir(environment: &Environment, dir: &Path) -> PathBuf {
+    environment.get("TMPDIR").map_or_else(|| "/tmp".into(), |temporary| dir.join(temporary))
 }
 
 /// A folder as the kernel knows it.
 fn real(folder: &Path) -> PathBuf {
     folder.canonicalize().unwrap_or_else(|_| folder.to_owned())
+}
+
+/// What stands for the snapshot of a call, which nobody has taken: the day, so that as many days are
+/// kept as snapshots may be.
+fn day(now: Timestamp) -> Digest {
+    const DAY: u64 = 86_400_000;
+    let mut digester = Digester::new("calls of a day 1");
+    digester.number(now.0 / DAY);
+    digester.finish()
 }

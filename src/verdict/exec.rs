@@ -15,56 +15,16 @@
 
 #[cfg(target_os = "linux")]
 mod answer;
-mod request;
+mod invocation;
 #[cfg(target_os = "linux")]
 mod stdin;
 #[cfg(target_os = "linux")]
 mod target;
 
-use std::ffi::OsString;
-use std::path::PathBuf;
-
-use crate::model::End;
-use crate::process::Environment;
-
-/// The variable that, with the value `off`, has every program run as it is, and with `verify` run
-/// and compared with its record. Whoever runs tests to see what they come to now sets it.
-pub(super) const SWITCH: &str = "KNHK_TEST_CACHE_EXEC";
-
-/// What cargo wants to be run.
-#[derive(Clone, Debug)]
-pub struct Invocation {
-    /// The program.
-    pub program: PathBuf,
-    /// Its arguments.
-    pub args: Vec<OsString>,
-    /// The folder.
-    pub dir: PathBuf,
-    /// All variables.
-    pub environment: Environment,
-}
-
-/// What came of a call.
-#[derive(Debug)]
-pub enum Called {
-    /// Green by its record.
-    Kept {
-        /// What it printed on its standard output.
-        stdout: String,
-        /// Where that comes from, for a person.
-        note: String,
-    },
-    /// It ran; all that it printed has been printed.
-    Ran {
-        /// How it ended.
-        end: End,
-        /// What a person should know.
-        note: Option<String>,
-    },
-    /// Nothing is known about it, and nothing may come between it and who called: the program is
-    /// to be run by `process::become_program`. If it has a reason for a person, it ran already.
-    Pass(Option<String>),
-}
+#[cfg(target_os = "linux")]
+pub use self::answer::call;
+pub(super) use self::invocation::SWITCH;
+pub use self::invocation::{Called, Invocation};
 
 /// Answers a call from its record, runs it, or passes.
 #[cfg(not(target_os = "linux"))]
@@ -72,6 +32,3 @@ pub enum Called {
 pub fn call(_: &Invocation, _: &crate::paths::Paths) -> Called {
     Called::Pass(None)
 }
-
-#[cfg(target_os = "linux")]
-pub use self::answer::call;

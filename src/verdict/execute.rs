@@ -2,67 +2,29 @@
 //! what they can answer, and runs the rest.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::binary::{Cacheability, ObservedRun, TargetFinding, TargetRecords, Uncacheable};
+use super::binary::{
+    Cacheability, FLAKY, ObservedRun, PlanContext, TargetFinding, TargetRecords, Uncacheable,
+};
+use super::exec::SWITCH;
 use super::failed;
+use super::options::{RunError, RunOptions, Step};
 use super::patterns::AlwaysRun;
-use super::run::{RunError, RunOptions, Step};
+use super::ran::{EndedTarget, RanTarget, RanTargets};
 use super::{Facts, Question};
 use crate::cache::{Cache, Record};
 use crate::compiler::{CompileError, PlannedTarget, TestCompiler, target_dir_args};
 use crate::config::Runner;
-use crate::model::{Digest, Harness, Source, TargetReport, Timestamp, Verdict};
+use crate::model::{Digest, Harness, TargetReport, Verdict};
 use crate::runner::nextest;
 use crate::runner::{self, RunEvent, TestJob};
 use crate::workspace::{PathStamp, until_settled};
 
 /// So many tests are named that failed only when they were observed.
 const MOST_NAMED: usize = 3;
-
-/// What a run came to.
-#[derive(Default)]
-pub(super) struct RanTargets<'a> {
-    /// In cargo's order.
-    pub(super) targets: Vec<RanTarget>,
-    /// Programs outside the target folders that tests were run by.
-    pub(super) runners: Vec<PathBuf>,
-    /// What cargo has built for it.
-    pub(super) products: Vec<PathBuf>,
-    /// Why it may not be what cargo would have run.
-    pub(super) doubt: Option<String>,
-    /// Whether other programs have come in the place of those that were planned: which of them ran
-    /// is not known, unless it was seen.
-    pub(super) replaced: bool,
-    /// Where single targets are kept, if they are.
-    pub(super) level: Option<TargetRecords<'a>>,
-}
-
-/// What a target came to.
-pub(super) struct RanTarget {
-    pub(super) report: TargetReport,
-    /// The record that answered; else it was run.
-    pub(super) kept: Option<Arc<Record>>,
-    /// The record that would have answered, whether it was allowed to or not.
-    pub(super) recorded: Option<Arc<Record>>,
-    /// Why it was kept or run.
-    pub(super) reason: String,
-    /// What a record of it would depend on.
-    pub(super) cacheability: Cacheability,
-    /// Why not all that its run consulted is known, for a person.
-    pub(super) unseen: Vec<String>,
-    /// Tests of it that had two outcomes on the same code.
-    pub(super) flaky: Vec<String>,
-}
-
-/// What a run of a target came to.
-pub(super) struct EndedTarget {
-    pub(super) report: TargetReport,
-    pub(super) cacheability: Cacheability,
-    unseen: Vec<String>,
-}
 
 /// A run that did not come to its end.
 pub(super) struct Interrupted<'a> {
@@ -75,7 +37,7 @@ pub(super) struct Interrupted<'a> {
 pub(super) struct FinishedTargets<'a> {
     /// By their place in the plan.
     pub(super) ended: BTreeMap<usize, EndedTarget>,
-    pub(super) level: TargetRecords<'a>,
+    pub(super) records: TargetRecords<'a>,
     /// As in [`RanTargets::replaced`].
     pub(super) replaced: bool,
 }
@@ -83,17 +45,6 @@ pub(super) struct FinishedTargets<'a> {
 impl<E: Into<RunError>> From<E> for Interrupted<'_> {
     fn from(error: E) -> Self {
         Self { error: error.into(), finished: None }
-    }
-}
-
-impl RanTarget {
-    pub(super) fn source(&self) -> Source {
-        if self.kept.is_some() { Source::Cache } else { Source::Run }
-    }
-
-    /// When it was run, `now` being just after the run.
-    pub(super) fn when(&self, now: Timestamp) -> Timestamp {
-        self.kept.as_ref().map_or(now, |record| record.created)
     }
 }
 
@@ -105,7 +56,7 @@ pub(super) struct Execution<'a> {
     pub(super) options: &'a RunOptions,
     pub(super) compiler: TestCompiler,
     /// The digest of the tree, if it is known.
-    pub(super) tree: Option<Digest>,
+    pub(super) tree_digest: Option<Digest>,
     /// The record of a run of the very same code that failed.
     pub(super) failed: Option<Arc<Record>>,
     /// Why targets are run that no record is asked about.
@@ -141,15 +92,17 @@ impl<'a> Execution<'a> {
         let stamped = |path: PathBuf| (PathStamp::followed(&path).without_links(), path);
         let products: Vec<_> = plan.products.into_iter().map(stamped).collect();
         let runners = self.runners(&plan.targets);
-        let mut level = TargetRecords::look_up(
-            self.question,
-            self.facts,
-            self.cache,
-            &plan.targets,
-            self.tree.as_ref(),
-        );
+        let always = AlwaysRun::of(&self.question.settings);
+        let flaky = self.cache.state(&self.question.root).flaky;
+        let obstacle = |planned: &PlannedTarget| match () {
+            () if always.names(&planned.id) => Some(Uncacheable::AlwaysRun.to_string()),
+            () => flaky.contains_key(&planned.id.to_string()).then(|| FLAKY.to_owned()),
+        };
+        let context = PlanContext::of(self.cache, self.question, self.facts);
+        let tree_digest = self.tree_digest.as_ref();
+        let mut records = TargetRecords::look_up(context, &plan.targets, tree_digest, obstacle);
         let recorded: Vec<_> = (0..plan.targets.len())
-            .map(|index| match level.found(index) {
+            .map(|index| match records.found(index) {
                 TargetFinding::Green(record) => Some(Arc::clone(record)),
                 TargetFinding::Nothing { .. } => None,
             })
@@ -159,7 +112,7 @@ impl<'a> Execution<'a> {
             .map(|record| record.clone().filter(|_| !self.options.no_cache))
             .collect();
         let mut reasons: Vec<_> = (0..plan.targets.len())
-            .map(|index| match level.found(index) {
+            .map(|index| match records.found(index) {
                 _ if self.options.no_cache => self.why.to_owned(),
                 TargetFinding::Green(_) => "same program and inputs".to_owned(),
                 TargetFinding::Nothing { why, .. } => why.clone(),
@@ -188,16 +141,16 @@ impl<'a> Execution<'a> {
         };
         while !to_run.is_empty() {
             let of = (&jobs[..], &to_run[..]);
-            let ran = self.run(of, &mut level, &options, &mut results, on_step).await;
+            let ran = self.run(of, &mut records, &options, &mut results, on_step).await;
             if let Err(error) = ran {
                 let replaced = replaced().is_some();
-                let finished = Some(FinishedTargets { ended: results, level, replaced });
+                let finished = Some(FinishedTargets { ended: results, records, replaced });
                 return Err(Interrupted { error, finished });
             }
             to_run.clear();
             // What ran may have changed what others depend on.
             for (index, kept) in kept.iter_mut().enumerate() {
-                let changed = kept.as_ref().and_then(|record| level.first_changed(record));
+                let changed = kept.as_ref().and_then(|record| records.obstacle(record));
                 if let Some(why) = changed {
                     (reasons[index], *kept) = (why, None);
                     to_run.push(index);
@@ -226,7 +179,7 @@ impl<'a> Execution<'a> {
             targets.push(RanTarget { report, kept, recorded, reason, cacheability, unseen, flaky });
         }
         let products = products.into_iter().map(|(_, path)| path).collect();
-        Ok(RanTargets { targets, runners, products, doubt, replaced, level: Some(level) })
+        Ok(RanTargets { targets, runners, products, doubt, replaced, records: Some(records) })
     }
 
     async fn nextest(
@@ -241,7 +194,7 @@ impl<'a> Execution<'a> {
             environment: {
                 // With us as its runner too, it would be answered what is to be found out.
                 let mut environment = environment.clone();
-                environment.set(super::exec::SWITCH, "off");
+                environment.set(SWITCH, "off");
                 environment
             },
             selection: {
@@ -325,7 +278,7 @@ impl<'a> Execution<'a> {
     async fn run(
         &self,
         (jobs, wanted): (&[TestJob], &[usize]),
-        level: &mut TargetRecords<'_>,
+        records: &mut TargetRecords<'_>,
         options: &runner::RunnerOptions,
         results: &mut BTreeMap<usize, EndedTarget>,
         on_step: &mut dyn FnMut(Step<'_>),
@@ -334,11 +287,11 @@ impl<'a> Execution<'a> {
         let mut observed: Vec<TestJob> = wanted.iter().map(|index| jobs[*index].clone()).collect();
         for (index, job) in wanted.iter().zip(&mut observed) {
             job.urgent = failed::before(self.failed.as_deref(), &job.id).is_some();
-            if let TargetFinding::Nothing { expected, .. } = level.found(*index) {
+            if let TargetFinding::Nothing { expected, .. } = records.found(*index) {
                 job.expected = *expected;
             }
             if !job.is_random() && !always.names(&job.id) {
-                level.observe(*index, job);
+                records.observe(*index, job);
             }
         }
         let is_observed: BTreeSet<_> =
@@ -353,7 +306,7 @@ impl<'a> Execution<'a> {
         };
         let reports = runner::run(&observed, options, events).await;
         drop(observed);
-        let mut watched = level.watched();
+        let mut watched = records.observed();
         let (mut again, mut doubtful) = (Vec::new(), Vec::new());
         let mut all = true;
         for (index, report) in wanted.iter().zip(reports) {
@@ -432,13 +385,6 @@ impl<'a> Execution<'a> {
         };
         let programs: BTreeSet<_> = targets.iter().filter(runs).map(find).collect();
         programs.into_iter().filter(|path| !self.facts.is_made(path)).collect()
-    }
-}
-
-impl Facts {
-    /// Whether cargo makes what is there.
-    pub(super) fn is_made(&self, path: &Path) -> bool {
-        self.target_dirs.iter().any(|dir| path.starts_with(dir))
     }
 }
 

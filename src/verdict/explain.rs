@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 
 use super::binary::{self, Uncacheable};
 use super::fingerprint::Fingerprints;
-use super::look_up::Finding;
+use super::look_up::{Finding, LookUp};
 use super::patterns::AlwaysRun;
-use super::{Facts, Question, TreeState, code_hash, source_key};
+use super::{Facts, Question, TreeState, code_hash};
 use crate::cache::{Cache, ProjectState, Record};
 use crate::hasher::{FileChange, Manifest};
 use crate::model::{Digest, TargetId, Timestamp, Verdict};
@@ -104,11 +104,8 @@ fn decide<M>(
             return;
         }
     };
-    let code = code_hash(tree, &facts.identity);
-    explanation.code_hash = Some(code);
-    let runner = question.settings.runner.as_str();
-    let key = source_key(&code, &question.root, &question.selection, runner, &facts.identity);
-    explanation.reason = match Finding::of(cache, &key, question, Timestamp::now()) {
+    explanation.code_hash = Some(code_hash(tree, &facts.identity));
+    explanation.reason = match (LookUp { cache, question, facts }).find(tree) {
         Finding::Green(record) => {
             explanation.cached = true;
             explanation.last = Some(Record::clone(&record));
@@ -142,7 +139,7 @@ fn targets(whole: &Explanation, question: &Question, cache: &Cache) -> Vec<Targe
     let known = state.targets.clone();
     let known = if known.is_empty() { reports.keys().copied().cloned().collect() } else { known };
     let always = AlwaysRun::of(&question.settings);
-    let mut fingerprints = Fingerprints::default();
+    let mut fingerprints = Fingerprints::new(&question.settings);
     let mut explained = Vec::new();
     for id in known {
         let record = cache.latest(&question.root, &binary::selection_text(&id));

@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::binary::Cacheability;
-use super::execute::RanTargets;
 use super::fingerprint::{Aspect, Fingerprints};
+use super::ran::RanTargets;
 use super::{Facts, ProjectTree, Question};
 use crate::cache::{Input, InputState};
 

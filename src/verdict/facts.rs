@@ -7,15 +7,13 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::compiler::{Build, BuildLedger};
+use crate::config::Settings;
 use crate::model::{Digest, Digester, Timestamp};
 use crate::process::Environment;
 use crate::workspace::{
     CargoConfig, ConfigError, ConfigFile, Identity, PathStamp, Selection, Toolchain, ToolchainError,
 };
 use crate::{cache, config};
-
-/// How a project wants to be asked: the config's settings.
-pub use crate::config::Settings;
 
 /// The folder of ledgers below the records.
 pub const LEDGERS: &str = "built";
@@ -180,6 +178,11 @@ impl Facts {
             package_paths,
             config_files,
         })
+    }
+
+    /// Whether cargo makes what is there.
+    pub(super) fn is_made(&self, path: &Path) -> bool {
+        self.target_dirs.iter().any(|dir| path.starts_with(dir))
     }
 
     /// A target directory in which cargo looks for targets or members as well.

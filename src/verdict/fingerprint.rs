@@ -11,7 +11,9 @@ use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use super::patterns::{Excluded, Trusted};
 use crate::cache::{Input, InputState};
+use crate::config::Settings;
 use crate::hasher::{FileDigest, file_digest, program_digest};
 use crate::model::{Digest, Digester};
 use crate::observer::Observer;
@@ -71,10 +73,19 @@ fn number_of(kind: FileKind) -> u64 {
 /// Looks at paths, and remembers the digests of files for as long as their stamps prove them.
 #[derive(Debug, Default)]
 pub(super) struct Fingerprints {
+    /// What the settings ignore now; nothing, unless they are given.
+    excluded: Excluded,
+    trusted: Trusted,
     known: HashMap<(PathBuf, Aspect), (PathStamp, Input)>,
 }
 
 impl Fingerprints {
+    /// With these settings, which decide whether something that a run ignored may still be ignored.
+    pub(super) fn new(settings: &Settings) -> Self {
+        let (excluded, trusted) = (Excluded::of(settings), Trusted::of(settings));
+        Self { excluded, trusted, ..Self::default() }
+    }
+
     /// The input that `path` is now, counted in this way.
     ///
     /// # Errors
@@ -128,6 +139,13 @@ impl Fingerprints {
             InputState::Digest(then) => {
                 return file_digest(&path) == FileDigest::Known(*then);
             }
+            InputState::Excluded => return self.excluded.holds(&input.path),
+            InputState::Trusted => {
+                return input
+                    .path
+                    .to_str()
+                    .is_some_and(|address| self.trusted.vouches_for(address));
+            }
             InputState::Absent => return PathStamp::of(&path) == PathStamp::Absent,
             InputState::Overwritable => return is_overwritable(&path),
             InputState::Refused => return is_refused(&path),
@@ -160,7 +178,12 @@ impl Fingerprints {
         }
         std::thread::scope(|scope| {
             // What is learnt there is lost: it is what had no proof, which is little.
-            let other_half = scope.spawn(|| Self::default().first_changed_of(root, other));
+            let mut second = Self {
+                excluded: self.excluded.clone(),
+                trusted: self.trusted.clone(),
+                ..Self::default()
+            };
+            let other_half = scope.spawn(move || second.first_changed_of(root, other));
             let changed = self.first_changed_of(root, one);
             // A panic there has proven nothing: the first input is as good as any.
             changed.or(other_half.join().unwrap_or(inputs.first()))

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::binary::{Cacheability, Uncacheable};
-use super::execute::RanTarget;
+use super::ran::RanTarget;
 use crate::cache::{FlakyTest, ProjectState, Record};
 use crate::model::{End, Outcome, TargetReport, Timestamp, Verdict};
 

@@ -1,14 +1,14 @@
 //! From a snapshot, an identity and a selection to the key of a record.
 
-use std::path::Path;
-
+use super::facts::Question;
 use crate::cache::{RecordKey, RecordLevel};
+use crate::config::Settings;
 use crate::model::{Digest, Digester};
-use crate::workspace::{Identity, Selection};
+use crate::workspace::Identity;
 
 /// The rules by which source-level keys are made and their records judged. Raise it with every
 /// change of either: an old record then is a miss.
-const SOURCE_VERSION: u32 = 2;
+const SOURCE_VERSION: u32 = 3;
 
 /// The digest of the code: the files, and what decides how they are built. The same for the same
 /// content in any checkout and on any machine with the same toolchain.
@@ -21,19 +21,31 @@ pub fn code_hash(tree: &Digest, identity: &Identity) -> Digest {
 
 /// The key at the source level: the code, what of it is asked, by which runner, and everything
 /// else that the tests could see.
-#[must_use]
-pub fn source_key(
+pub(super) fn source_key(
     code_hash: &Digest,
-    root: &Path,
-    selection: &Selection,
-    runner: &str,
+    question: &Question,
     identity: &Identity,
 ) -> RecordKey {
-    let mut digester = Digester::new("source key 1");
+    let Question { root, selection, settings, .. } = question;
+    let mut digester = Digester::new("source key 2");
     digester
         .digest(code_hash)
         .field(&selection.canonical(root))
-        .field(runner.as_bytes())
+        .field(settings.runner.as_str().as_bytes())
+        .digest(&settings_of_tree(settings))
         .digest(&identity.run_digest());
     RecordKey { level: RecordLevel::Source, version: SOURCE_VERSION, digest: digester.finish() }
+}
+
+/// The settings that decide which files a tree's digest is of: without one of them, an equal digest
+/// may be that of other files.
+pub(super) fn settings_of_tree(settings: &Settings) -> Digest {
+    let mut digester = Digester::new("settings of a tree 1");
+    for globs in [&settings.exclude, &settings.extra_inputs] {
+        digester.number(globs.len() as u64);
+        for glob in globs {
+            digester.field(glob.as_bytes());
+        }
+    }
+    digester.finish()
 }

@@ -1,23 +1,40 @@
-//! Whether a record answers, and if not, why not.
+//! The look-up: what the records say of a question about a tree, before anything is built.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Question;
-use super::binary::{FLAKY, Uncacheable};
+use super::binary::{FLAKY, Uncacheable, over_time};
 use super::checkout::found_elsewhere;
 use super::fingerprint::{Aspect, Fingerprints};
+use super::key::source_key;
 use super::patterns::AlwaysRun;
+use super::{Facts, Question, code_hash};
 use crate::cache::{Cache, Input, InputState, Lookup, MissReason, Record, RecordKey};
 use crate::hasher::{FileDigest, file_digest};
-use crate::model::{Answer, Outcome, Source, TargetAnswer, TargetReport, Timestamp, Verdict};
+use crate::model::{
+    Answer, Digest, Outcome, Source, TargetAnswer, TargetReport, Timestamp, Verdict,
+};
 use crate::protocol::KnownFailure;
 use crate::workspace::{FileKind, PathStamp};
 
-/// What the records say of a key.
+/// At most so many failed tests of a known failure are named.
+const NAMED_FAILURES: usize = 20;
+
+/// A question that the records are asked about.
+#[derive(Clone, Copy, Debug)]
+pub struct LookUp<'a> {
+    /// The records.
+    pub cache: &'a Cache,
+    /// The question.
+    pub question: &'a Question,
+    /// What is known of it besides the tree.
+    pub facts: &'a Facts,
+}
+
+/// What the records say of a tree.
 #[derive(Clone, Debug)]
-pub enum Finding {
+pub(super) enum Finding {
     /// Green, and everything it depended on is still as it was.
     Green(Arc<Record>),
     /// The same code failed before. Shown, never the answer.
@@ -27,42 +44,100 @@ pub enum Finding {
 }
 
 impl Finding {
-    /// Asks the records for `key`.
-    #[must_use]
-    pub fn of(cache: &Cache, key: &RecordKey, question: &Question, now: Timestamp) -> Self {
-        match cache.get(key, now, question.settings.ttl) {
-            Lookup::Hit(record) => {
-                let always = AlwaysRun::of(&question.settings);
-                if let Some(target) = record.targets.iter().find(|target| always.names(&target.id))
-                {
-                    return Self::Nothing(format!("{}: {}", target.id, Uncacheable::AlwaysRun));
-                }
-                // Found out since by somebody else: by a plain `cargo test`.
-                let flaky = cache.state(&question.root).flaky;
-                let flaky_ones =
-                    |target: &&TargetReport| flaky.contains_key(&target.id.to_string());
-                if let Some(target) = record.targets.iter().find(flaky_ones) {
-                    return Self::Nothing(format!("{}: {FLAKY}", target.id));
-                }
-                match changed_input(&record, question) {
-                    None => Self::Green(record),
-                    Some(why) => Self::Nothing(why),
-                }
-            }
-            Lookup::Miss(MissReason::NotGreen(record)) => Self::Red(record),
-            Lookup::Miss(reason) => Self::Nothing(in_words(&reason, question.settings.ttl)),
-        }
+    pub(super) fn green(&self) -> Option<&Arc<Record>> {
+        if let Self::Green(record) = self { Some(record) } else { None }
+    }
+
+    pub(super) fn red(&self) -> Option<&Arc<Record>> {
+        if let Self::Red(record) = self { Some(record) } else { None }
+    }
+
+    pub(super) fn record(&self) -> Option<&Record> {
+        self.green().or(self.red()).map(|record| &**record)
     }
 }
 
-/// The first input of the record that is not as it was, in words.
-fn changed_input(record: &Record, question: &Question) -> Option<String> {
-    if let Some(input) = found_elsewhere(record, &question.root, &question.environment) {
-        let (path, project) = (input.path.display(), record.workspace_root.display());
-        return Some(format!("its record is of {project}, where {path} was consulted"));
+/// Why no record answers.
+#[derive(Clone, Debug)]
+pub struct Unanswered {
+    /// The reason in one line.
+    pub reason: String,
+    /// The same code is known to fail.
+    pub known_failure: Option<KnownFailure>,
+}
+
+impl LookUp<'_> {
+    /// The answer of a record for this tree. The record then belongs to this tree of this project
+    /// too, so that retention keeps it.
+    ///
+    /// # Errors
+    /// If no record answers.
+    pub fn answer(&self, tree_digest: &Digest) -> Result<Answer, Unanswered> {
+        match self.find(tree_digest) {
+            Finding::Green(record) => {
+                self.claim(tree_digest, &record);
+                Ok(answer_of(&record))
+            }
+            Finding::Red(record) => Err(Unanswered {
+                reason: "it failed before".to_owned(),
+                known_failure: Some(known_failure(&record)),
+            }),
+            Finding::Nothing(reason) => Err(Unanswered { reason, known_failure: None }),
+        }
     }
-    let changed = Fingerprints::default().first_changed(&question.root, &record.inputs)?;
-    Some(format!("{} changed", changed.path.display()))
+
+    /// What the records say of this tree.
+    pub(super) fn find(&self, tree_digest: &Digest) -> Finding {
+        let settings = &self.question.settings;
+        match self.cache.get(&self.key(tree_digest), Timestamp::now(), settings.ttl) {
+            Lookup::Hit(record) => match self.obstacle(&record) {
+                None => Finding::Green(record),
+                Some(why) => Finding::Nothing(why),
+            },
+            Lookup::Miss(MissReason::NotGreen(record)) => Finding::Red(record),
+            Lookup::Miss(reason) => Finding::Nothing(in_words(&reason, settings.ttl)),
+        }
+    }
+
+    /// Why a green record does not answer; `None` if it does.
+    fn obstacle(&self, record: &Record) -> Option<String> {
+        let Question { root, settings, environment, .. } = self.question;
+        let always = AlwaysRun::of(settings);
+        if let Some(target) = record.targets.iter().find(|target| always.names(&target.id)) {
+            return Some(format!("{}: {}", target.id, Uncacheable::AlwaysRun));
+        }
+        // Found out since by another command: by a plain `cargo test`.
+        let flaky = self.cache.state(root).flaky;
+        let is_flaky = |target: &&TargetReport| flaky.contains_key(&target.id.to_string());
+        if let Some(target) = record.targets.iter().find(is_flaky) {
+            return Some(format!("{}: {FLAKY}", target.id));
+        }
+        if let Some(input) = found_elsewhere(record, root, environment) {
+            let (path, project) = (input.path.display(), record.workspace_root.display());
+            return Some(format!("its record is of {project}, where {path} was consulted"));
+        }
+        if let Some(why) = over_time(record, settings.timeout) {
+            return Some(why);
+        }
+        let changed = Fingerprints::new(settings).first_changed(root, &record.inputs)?;
+        Some(format!("{} changed", changed.path.display()))
+    }
+
+    /// Notes that the record serves this tree of this project too.
+    pub(super) fn claim(&self, tree_digest: &Digest, record: &Record) {
+        let code_hash = code_hash(tree_digest, &self.facts.identity);
+        let claimed = self.cache.claim(&self.question.root, code_hash, record, Timestamp::now());
+        if let Err(error) = claimed {
+            // Retention may remove the record earlier: no harm to this answer.
+            tracing::debug!(%error, "a record is not claimed for another tree");
+        }
+    }
+
+    /// The key of the records of this tree.
+    pub(super) fn key(&self, tree_digest: &Digest) -> RecordKey {
+        let code_hash = code_hash(tree_digest, &self.facts.identity);
+        source_key(&code_hash, self.question, &self.facts.identity)
+    }
 }
 
 /// The input as it is now, for a new record; `None` where that cannot be told.
@@ -105,8 +180,7 @@ fn in_words(reason: &MissReason, ttl: Duration) -> String {
 }
 
 /// The answer that a green record gives.
-#[must_use]
-pub fn answer_of(record: &Record) -> Answer {
+pub(super) fn answer_of(record: &Record) -> Answer {
     let reason = "same code, settings and environment";
     let targets = record
         .targets
@@ -117,8 +191,7 @@ pub fn answer_of(record: &Record) -> Answer {
 }
 
 /// What is known of a failure of the very same code.
-#[must_use]
-pub fn known_failure(record: &Record) -> KnownFailure {
+pub(super) fn known_failure(record: &Record) -> KnownFailure {
     let failed = record.targets.iter().filter(|target| target.verdict != Verdict::Pass);
     let failures = failed
         .flat_map(|target| {
@@ -130,7 +203,7 @@ pub fn known_failure(record: &Record) -> KnownFailure {
                 .collect();
             if tests.is_empty() { vec![format!("{}: {}", target.id, target.end)] } else { tests }
         })
-        .take(20)
+        .take(NAMED_FAILURES)
         .collect();
     KnownFailure { when: record.created, failures }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 
-use super::Settings;
+use crate::config::Settings;
 use crate::model::{TargetId, TargetKind};
 
 /// The globs as one. The config has checked them; one that is none matches nothing.
@@ -66,7 +66,7 @@ pub(super) fn of_any_kind(package: &str, target: &str) -> [TargetId; 6] {
 }
 
 /// Files of the workspace that never decide a verdict.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Excluded(GlobSet);
 
 impl Excluded {
@@ -90,7 +90,7 @@ impl Excluded {
 }
 
 /// Services that the project vouches for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Trusted(GlobSet);
 
 impl Trusted {

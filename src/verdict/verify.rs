@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 
 use tracing::{error, warn};
 
-use super::RunOutcome;
+use super::run::RunOutcome;
 use crate::cache::{Cache, Record};
 use crate::model::{Answer, TargetId, Verdict};
 
 /// A target about which the record and the run disagree.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Difference {
+pub struct Disagreement {
     /// Which target.
     pub id: TargetId,
     /// What the record said; none if it did not know the target.
@@ -21,7 +21,7 @@ pub struct Difference {
 
 /// Compares verdicts target by target: with the record of the whole, if there is one, and with
 /// those of single targets.
-fn compare(outcome: &RunOutcome) -> Vec<Difference> {
+fn compare(outcome: &RunOutcome) -> Vec<Disagreement> {
     let answer = &outcome.answer;
     let whole = outcome.recorded.iter().flat_map(|record| compare_whole(record, answer));
     let mut differences: Vec<_> = whole.collect();
@@ -30,7 +30,7 @@ fn compare(outcome: &RunOutcome) -> Vec<Difference> {
             let run = answer.targets.iter().find(|target| target.id == report.id);
             let run = run.map(|target| target.verdict);
             let recorded = Some(report.verdict);
-            let difference = Difference { id: report.id.clone(), recorded, run };
+            let difference = Disagreement { id: report.id.clone(), recorded, run };
             if recorded != run && !differences.contains(&difference) {
                 differences.push(difference);
             }
@@ -40,7 +40,7 @@ fn compare(outcome: &RunOutcome) -> Vec<Difference> {
 }
 
 /// Compares a record of all targets.
-fn compare_whole(record: &Record, answer: &Answer) -> Vec<Difference> {
+fn compare_whole(record: &Record, answer: &Answer) -> Vec<Disagreement> {
     let recorded = |id: &TargetId| {
         record.targets.iter().find(|target| target.id == *id).map(|target| target.verdict)
     };
@@ -52,7 +52,7 @@ fn compare_whole(record: &Record, answer: &Answer) -> Vec<Difference> {
     ids.sort();
     ids.dedup();
     ids.into_iter()
-        .map(|id| Difference { id: id.clone(), recorded: recorded(id), run: run(id) })
+        .map(|id| Disagreement { id: id.clone(), recorded: recorded(id), run: run(id) })
         .filter(|difference| difference.recorded != difference.run)
         .collect()
 }
@@ -61,7 +61,7 @@ fn compare_whole(record: &Record, answer: &Answer) -> Vec<Difference> {
 #[derive(Debug)]
 pub struct Verification {
     /// What the records and the run disagree about.
-    pub differences: Vec<Difference>,
+    pub differences: Vec<Disagreement>,
     /// Where the records and the run are kept for a report, if they disagree.
     pub evidence: Option<PathBuf>,
 }
@@ -74,13 +74,14 @@ pub fn verify(cache: &Cache, root: &Path, outcome: &RunOutcome) -> Option<Verifi
     if records.is_empty() {
         return None;
     }
-    Some(conclude((cache, root), compare(outcome), &records, &outcome.answer))
+    Some(conclude(cache, root, compare(outcome), &records, &outcome.answer))
 }
 
 /// Counts a comparison, and keeps what there is to report.
 pub(super) fn conclude(
-    (cache, root): (&Cache, &Path),
-    differences: Vec<Difference>,
+    cache: &Cache,
+    root: &Path,
+    differences: Vec<Disagreement>,
     records: &[&Record],
     answer: &Answer,
 ) -> Verification {

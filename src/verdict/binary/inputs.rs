@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::super::fingerprint::{Aspect, Fingerprints, REFUSED_FOLDER, kind_of};
-use super::super::patterns::{Excluded, Trusted};
 use super::key::Subject;
 use super::uncacheable::Uncacheable;
 use crate::cache::{Input, InputState};
 use crate::model::TargetKind;
 use crate::observer::{Address, Observation, PathAccess, PathClass, Reach, Uses};
+use crate::verdict::fingerprint::{Aspect, Fingerprints, REFUSED_FOLDER, kind_of};
+use crate::verdict::patterns::{Excluded, Trusted};
 use crate::workspace::{FileKind, PathStamp};
 
 /// So many reasons are told; the others are like them.
@@ -53,13 +53,13 @@ impl InputJudge {
         started: SystemTime,
         fingerprints: &mut Fingerprints,
     ) -> Cacheability {
-        let mut doubts = Vec::new();
+        let (mut doubts, mut inputs) = (Vec::new(), Vec::new());
         // No digest covers what an unseen call reads: ignored files, products, files elsewhere.
         doubts.extend(seen.problems.iter().map(|why| Uncacheable::NotSeen(why.to_string())));
-        let mut inputs = Vec::new();
         for peer in &seen.peers {
             let address = peer.address.to_string();
             if self.trusted.vouches_for(&address) {
+                inputs.push(ignored(address.into(), InputState::Trusted));
                 continue;
             }
             match (&peer.address, peer.reach) {
@@ -81,7 +81,10 @@ impl InputJudge {
             if doubts.len() >= REASONS {
                 break;
             }
-            if path.strip_prefix(&self.root).is_ok_and(|path| self.excluded.holds(path)) {
+            if let Ok(below) = path.strip_prefix(&self.root)
+                && self.excluded.holds(below)
+            {
+                inputs.push(ignored(below.to_owned(), InputState::Excluded));
                 continue;
             }
             let is_leftover = || path.ancestors().any(|folder| cleared.contains(folder));
@@ -280,6 +283,11 @@ impl InputJudge {
 fn refused(address: SocketAddr) -> Input {
     let path = Path::new(REFUSED_FOLDER).join(address.to_string());
     Input { path, state: InputState::Refused, proof: None }
+}
+
+/// What the settings had a run ignore: the record holds as long as they do.
+fn ignored(path: PathBuf, state: InputState) -> Input {
+    Input { path, state, proof: None }
 }
 
 /// Less what is not there because the folder around it is not there. The inputs are sorted by

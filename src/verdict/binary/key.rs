@@ -5,43 +5,96 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use super::super::fingerprint::{Aspect, Fingerprints};
-use super::super::{Facts, Question};
-use super::memo;
-use crate::cache::{Cache, Input, InputState, RecordKey, RecordLevel};
+use super::program::BuiltProgram;
+use crate::cache::{Cache, InputState, RecordKey, RecordLevel};
 use crate::compiler::PlannedTarget;
-use crate::model::{Digest, Digester, TargetId};
+use crate::config::Settings;
+use crate::model::{Digest, Digester, TargetId, TargetKind};
 use crate::process::Environment;
-use crate::workspace::PathStamp;
+use crate::verdict::facts::{Facts, Question};
+use crate::verdict::fingerprint::Fingerprints;
+use crate::verdict::key::settings_of_tree;
 use crate::workspace::{is_terminal_variable, without_root};
 
-/// The rules by which keys of this level are made and their records judged. Raise it with every
+/// The rules by which keys of these levels are made and their records judged. Raise it with every
 /// change of either: an old record then is a miss.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
-/// The same for calls by cargo itself.
-const CALL_VERSION: u32 = 3;
+/// How many records one target can have under one key: one for each state of what it reads. A
+/// branch and back, a fixture and back, are found again.
+const SLOTS: u64 = 8;
 
-/// How many records one target can have under one key: fingerprints of what it reads. A branch and back,
-/// a fixture and back, are found again.
-pub(super) const SLOTS: u64 = 8;
-
-/// What nextest gives another value in every run: its number of the run, of the try, of the place
-/// in its queue.
-const OF_NEXTEST: &[&str] = &[
+/// Variables that nextest sets to another value in every run: its number of the run, of the try, of
+/// the place in its queue.
+const CHANGING_NEXTEST_VARIABLES: &[&str] = &[
     "NEXTEST_RUN_ID",
     "NEXTEST_ATTEMPT_ID",
     "NEXTEST_TEST_GLOBAL_SLOT",
     "NEXTEST_TEST_GROUP_SLOT",
 ];
 
-/// What the names of parts begin with that are of variables.
+/// The prefix of the names of parts that are variables.
 const VARIABLE: &str = "environment variable ";
 
 /// The name of the part that says what is loaded of the program.
 pub(in crate::verdict) const PROGRAM: &str = "program";
 /// The name under which the record of a call says where its program was.
 pub(in crate::verdict) const PROGRAM_FILE: &str = "file of the program";
+
+/// What the targets of a plan have in common.
+#[derive(Clone, Debug)]
+pub(in crate::verdict) struct PlanContext<'a> {
+    pub(in crate::verdict) cache: &'a Cache,
+    pub(in crate::verdict) root: &'a Path,
+    pub(in crate::verdict) settings: &'a Settings,
+    /// The client's environment.
+    pub(in crate::verdict) environment: &'a Environment,
+    /// Where cargo builds.
+    pub(in crate::verdict) target_dirs: Vec<PathBuf>,
+    /// Folders of the toolchain, which the key tells of.
+    pub(in crate::verdict) covered: Vec<PathBuf>,
+    pub(in crate::verdict) origin: PlanOrigin,
+}
+
+/// Where a plan comes from, with what decides the outcome of its targets besides the plan.
+#[derive(Clone, Debug)]
+pub(in crate::verdict) enum PlanOrigin {
+    /// A question: cargo was asked what it would run.
+    Question {
+        toolchain: Option<Digest>,
+        /// What else decides what is built from a tree.
+        build: Digest,
+    },
+    /// A call of one test program, by cargo itself or by nextest.
+    Call {
+        /// What else the run can see of where it runs.
+        surroundings: String,
+    },
+}
+
+impl<'a> PlanContext<'a> {
+    /// The context of a question's plan.
+    pub(in crate::verdict) fn of(cache: &'a Cache, question: &'a Question, facts: &Facts) -> Self {
+        let Question { root, selection, environment, settings, .. } = question;
+        let mut build = Digester::new("build of a selection 2");
+        build.digest(&facts.identity.build_digest()).field(&selection.canonical(root));
+        build.digest(&settings_of_tree(settings));
+        let toolchain = facts.identity.build.get("toolchain").copied();
+        Self {
+            cache,
+            root,
+            settings,
+            environment,
+            target_dirs: facts.target_dirs.clone(),
+            covered: vec![facts.toolchain.sysroot.clone()],
+            origin: PlanOrigin::Question { toolchain, build: build.finish() },
+        }
+    }
+
+    fn is_of_call(&self) -> bool {
+        matches!(self.origin, PlanOrigin::Call { .. })
+    }
+}
 
 /// A test target about to be run.
 #[derive(Clone, Debug)]
@@ -52,166 +105,109 @@ pub(in crate::verdict) struct Subject {
     pub(in crate::verdict) parts: BTreeMap<String, String>,
     /// The program, if cargo built it.
     pub(super) program: Option<BuiltProgram>,
-    /// What else decides what is built from a tree.
-    build: Digest,
-}
-
-/// A program that cargo built.
-#[derive(Clone, Debug)]
-pub(super) struct BuiltProgram {
-    /// Without symlinks, as the observer tells it.
-    pub(super) path: PathBuf,
-    /// As it was before it was digested.
-    pub(super) stamp: PathStamp,
-    /// What is loaded of it.
-    pub(super) state: InputState,
+    /// What else decides what is built from a tree; `None` for a call, which knows no tree.
+    build: Option<Digest>,
 }
 
 impl Subject {
     /// A subject without a program, for judging what runs were seen to do.
     #[cfg(test)]
     pub(super) fn sample(id: TargetId) -> Self {
-        Self { id, parts: BTreeMap::new(), program: None, build: Digest::of(b"") }
+        Self { id, parts: BTreeMap::new(), program: None, build: None }
     }
 
     /// The subject of a planned target. The cache remembers what is loaded of its program.
     ///
     /// # Errors
     /// If its program cannot be read: then nothing can be looked up or kept for it.
-    pub(in crate::verdict) fn of(
+    pub(super) fn of(
         planned: &PlannedTarget,
-        question: &Question,
-        facts: &Facts,
-        (fingerprints, cache): (&mut Fingerprints, &Cache),
+        context: &PlanContext<'_>,
+        fingerprints: &mut Fingerprints,
     ) -> Result<Self, String> {
-        let root = &question.root;
-        let short = |path: &Path| without_root(path.as_os_str().as_bytes(), root);
+        let is_of_call = context.is_of_call();
+        // The records of a question serve other checkouts too.
+        let plain = |text: &OsStr| match is_of_call {
+            true => text.as_bytes().to_vec(),
+            false => without_root(text.as_bytes(), context.root),
+        };
+        let digest = |text: &OsStr| Digest::of(&plain(text));
         let mut parts = BTreeMap::new();
         let mut part = |name: &str, digest: Digest| {
             parts.insert(name.to_owned(), digest.to_string());
         };
         part("target", Digest::of(planned.id.to_string().as_bytes()));
-        part("path of the program", Digest::of(&short(&planned.program)));
-        let is_made = facts.target_dirs.iter().any(|dir| planned.program.starts_with(dir));
+        part("path of the program", digest(planned.program.as_os_str()));
+        part("folder", digest(planned.dir.as_os_str()));
+        // What may be read and written is another matter for another user.
+        part("user", Digest::of(&rustix::process::geteuid().as_raw().to_le_bytes()));
+        let mut arguments = Digester::new("arguments 1");
+        for argument in &planned.args {
+            arguments.field(&plain(argument));
+        }
+        part("arguments", arguments.finish());
+        let build = match &context.origin {
+            PlanOrigin::Question { toolchain, build } => {
+                toolchain.iter().for_each(|toolchain| part("toolchain", *toolchain));
+                Some(*build)
+            }
+            PlanOrigin::Call { surroundings } => {
+                part("workspace", Digest::of(context.root.as_os_str().as_bytes()));
+                part("surroundings", Digest::of(surroundings.as_bytes()));
+                None
+            }
+        };
+        let is_built = context.target_dirs.iter().any(|dir| planned.program.starts_with(dir));
         // Others are seen to be executed, and count like everything that the run consults.
-        let program = if is_made {
-            Some(memo::program(&planned.program, fingerprints, cache)?)
-        } else {
-            None
+        let program = match is_built {
+            true => Some(BuiltProgram::known(&planned.program, fingerprints, context.cache)?),
+            false => None,
         };
         if let Some(BuiltProgram { state: InputState::Program(digest), .. }) = &program {
             part(PROGRAM, *digest);
         }
-        let mut arguments = Digester::new("arguments 1");
-        for argument in &planned.args {
-            arguments.field(&without_root(argument.as_bytes(), root));
-        }
-        part("arguments", arguments.finish());
-        part("folder", Digest::of(&short(&planned.dir)));
-        if let Some(toolchain) = facts.identity.build.get("toolchain") {
-            part("toolchain", *toolchain);
-        }
-        // What may be read and written is another matter for another user.
-        part("user", Digest::of(&rustix::process::geteuid().as_raw().to_le_bytes()));
+        let by_nextest = is_of_call && planned.environment.get("NEXTEST").is_some();
         for (name, value) in planned.environment.iter() {
-            if !is_terminal_variable(name) {
-                part(&variable(name), Digest::of(&without_root(value.as_bytes(), root)));
+            let changes =
+                by_nextest && CHANGING_NEXTEST_VARIABLES.iter().any(|known| name == *known);
+            if !changes && !is_terminal_variable(name) {
+                part(&variable(name), digest(value));
             }
         }
-        let mut build = Digester::new("build of a selection 1");
-        build.digest(&facts.identity.build_digest()).field(&question.selection.canonical(root));
-        Ok(Self { id: planned.id.clone(), parts, program, build: build.finish() })
+        Ok(Self { id: planned.id.clone(), parts, program, build })
     }
 
-    /// The subject of a call of a test program by cargo itself, or by nextest. `surroundings` is
-    /// what else the run can see of where it runs; the cache remembers what is loaded of the
-    /// program.
-    ///
-    /// # Errors
-    /// If its program cannot be read.
-    pub(in crate::verdict) fn of_call(
-        id: TargetId,
-        root: &Path,
-        spec: (&Path, &[std::ffi::OsString], &Path, &Environment),
-        surroundings: &str,
-        (fingerprints, cache): (&mut Fingerprints, &Cache),
-    ) -> Result<Self, String> {
-        let (program, args, dir, environment) = spec;
-        let mut parts = BTreeMap::new();
-        let mut part = |name: &str, digest: Digest| {
-            parts.insert(name.to_owned(), digest.to_string());
-        };
-        part("target", Digest::of(id.to_string().as_bytes()));
-        part("path of the program", Digest::of(program.as_os_str().as_bytes()));
-        part("folder", Digest::of(dir.as_os_str().as_bytes()));
-        part("workspace", Digest::of(root.as_os_str().as_bytes()));
-        part("surroundings", Digest::of(surroundings.as_bytes()));
-        part("user", Digest::of(&rustix::process::geteuid().as_raw().to_le_bytes()));
-        let program = memo::program(program, fingerprints, cache)?;
-        if let InputState::Program(digest) = &program.state {
-            part(PROGRAM, *digest);
-        }
-        let mut arguments = Digester::new("arguments 1");
-        for argument in args {
-            arguments.field(argument.as_bytes());
-        }
-        part("arguments", arguments.finish());
-        let of_nextest = environment.get("NEXTEST").is_some();
-        for (name, value) in environment.iter() {
-            let changes = of_nextest && OF_NEXTEST.iter().any(|known| name == *known);
-            if !changes && !is_terminal_variable(name) {
-                part(&variable(name), Digest::of(value.as_bytes()));
-            }
-        }
-        let build = Digest::of(b"");
-        Ok(Self { id, parts, program: Some(program), build })
+    /// The keys of the records that name what the run consulted.
+    pub(super) fn slots(&self) -> impl Iterator<Item = RecordKey> + use<'_> {
+        let domain = if self.build.is_some() { "binary key 1" } else { "call key 1" };
+        let parts = self.parts_digest(domain);
+        (0..SLOTS).map(move |number| self.key(parts.clone().number(number)))
     }
 
     /// The key of the record of a call that failed: one is enough to compare with.
-    pub(super) fn red_call(&self) -> RecordKey {
-        let digest = self.digest("key of a failed call 1").finish();
-        RecordKey { level: RecordLevel::Call, version: CALL_VERSION, digest }
+    pub(super) fn red_call(&self) -> Option<RecordKey> {
+        self.build.is_none().then(|| self.key(&self.parts_digest("key of a failed call 1")))
     }
 
-    /// The key of one of the records of a call.
-    pub(super) fn call(&self, number: u64) -> RecordKey {
-        let mut digester = self.digest("call key 1");
-        digester.number(number);
-        RecordKey { level: RecordLevel::Call, version: CALL_VERSION, digest: digester.finish() }
+    /// The key of the record of a run of which not all is known: every file counts, and how all
+    /// of them were built; another selection may build other programs for the tests to execute.
+    pub(super) fn with_tree(&self, tree_digest: &Digest) -> Option<RecordKey> {
+        let mut digester = self.parts_digest("binary key with the tree 1");
+        Some(self.key(digester.digest(tree_digest).digest(&self.build?)))
     }
 
-    fn digest(&self, domain: &str) -> Digester {
+    fn key(&self, digester: &Digester) -> RecordKey {
+        let level = if self.build.is_some() { RecordLevel::Binary } else { RecordLevel::Call };
+        RecordKey { level, version: VERSION, digest: digester.clone().finish() }
+    }
+
+    fn parts_digest(&self, domain: &str) -> Digester {
         let mut digester = Digester::new(domain);
         digester.number(self.parts.len() as u64);
         for (name, digest) in &self.parts {
             digester.field(name.as_bytes()).field(digest.as_bytes());
         }
         digester
-    }
-
-    /// The key of one of the records that name what the run consulted.
-    pub(super) fn slot(&self, number: u64) -> RecordKey {
-        let mut digester = self.digest("binary key 1");
-        digester.number(number);
-        RecordKey { level: RecordLevel::Binary, version: VERSION, digest: digester.finish() }
-    }
-
-    /// The key of the record of a run of which not all is known: every file counts, and how all
-    /// of them were built; another selection may build other programs for the tests to execute.
-    pub(super) fn with_tree(&self, tree: &Digest) -> RecordKey {
-        let mut digester = self.digest("binary key with the tree 1");
-        digester.digest(tree).digest(&self.build);
-        RecordKey { level: RecordLevel::Binary, version: VERSION, digest: digester.finish() }
-    }
-}
-
-impl BuiltProgram {
-    pub(super) fn of(path: &Path, fingerprints: &mut Fingerprints) -> Result<Self, String> {
-        let cannot = |error: std::io::Error| format!("`{}`: {error}", path.display());
-        let path = path.canonicalize().map_err(cannot)?;
-        let stamp = PathStamp::of(&path);
-        let Input { state, .. } = fingerprints.read(Path::new(""), &path, Aspect::Program)?;
-        Ok(Self { path, stamp, state })
     }
 }
 
@@ -221,13 +217,48 @@ pub(in crate::verdict) fn variable(name: &OsStr) -> String {
 }
 
 /// The variable that a part is of, if it is of one.
-pub(in crate::verdict) fn variable_of(part: &str) -> Option<&str> {
+pub(super) fn variable_of(part: &str) -> Option<&str> {
     part.strip_prefix(VARIABLE)
 }
 
 /// The canonical text that stands for a target in place of a selection, so that its last record
 /// can be found.
-#[must_use]
 pub(in crate::verdict) fn selection_text(id: &TargetId) -> String {
     format!("test target {id}")
+}
+
+/// The plain name of a target, which a call can tell: its package, and its name as it stands in a
+/// program's file name, in which `-` has become `_`; of whichever kind, and for whichever platform.
+pub(in crate::verdict) fn plain_name(package: &str, target: &str) -> String {
+    let name = target.split('@').next().unwrap_or_default();
+    format!("{package}::{}", name.replace('-', "_"))
+}
+
+/// The text that stands for all calls of a target in place of a selection.
+pub(in crate::verdict) fn calls_text(plain: &str) -> String {
+    format!("calls of {plain}")
+}
+
+/// The targets among `ids` that have the plain name.
+pub(in crate::verdict) fn named<'a>(
+    ids: &'a [TargetId],
+    plain: &str,
+) -> impl Iterator<Item = &'a TargetId> {
+    ids.iter().filter(move |id| {
+        id.kind != TargetKind::Doc && plain_name(&id.package, &id.target) == plain
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_has_one_plain_name_in_every_spelling() {
+        assert_eq!(plain_name("p-q", "my-it"), "p-q::my_it");
+        assert_eq!(plain_name("p-q", "my_it@x86_64-unknown-linux-gnu"), "p-q::my_it");
+        let id = |target: &str, kind| TargetId { package: "p".into(), target: target.into(), kind };
+        let ids = [id("my-it", TargetKind::Test), id("my_it", TargetKind::Doc)];
+        assert_eq!(named(&ids, "p::my_it").collect::<Vec<_>>(), [&ids[0]]);
+    }
 }

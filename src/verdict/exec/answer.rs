@@ -1,32 +1,34 @@
 //! Answers a call, or runs it and draws the conclusions.
 
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::super::binary::{Cacheability, CallRecords, PROGRAM, Subject, Uncacheable};
-use super::super::calls::{self, Red};
-use super::super::fingerprint::Fingerprints;
-use super::super::flaky;
-use super::super::patterns::MayAlwaysRun;
-use super::super::verify::{Difference, conclude};
+use super::invocation::{Called, Invocation, SWITCH};
 use super::stdin::Stdin;
 use super::target::CalledTarget;
-use super::{Called, Invocation, SWITCH, request};
 use crate::cache::{Cache, FlakyTest, Limits, ProjectState, Record, Uncached, UncachedCall};
-use crate::compiler::may_be_custom;
-use crate::config;
+use crate::compiler::{PlannedTarget, may_be_custom};
+use crate::config::{self, Settings};
 use crate::model::{
-    Answer, End, Source, TargetAnswer, TargetReport, TestCounts, Timestamp, Verdict,
+    Answer, End, Harness, Source, TargetAnswer, TargetId, TargetReport, Timestamp, Verdict,
 };
 use crate::observer::{Observation, ObserveOptions, Observer};
 use crate::paths::Paths;
 use crate::process::{self, ForegroundRun, Spec};
+use crate::runner::{LibtestArguments, read_output};
+use crate::verdict::binary::{
+    Cacheability, PlanContext, PlanOrigin, RunMoment, TargetFinding, TargetRecords, Uncacheable,
+    temporary_dir, tests_of,
+};
+use crate::verdict::flaky;
+use crate::verdict::patterns::MayAlwaysRun;
+use crate::verdict::verify::{Disagreement, conclude};
 use crate::workspace::{locate, until_settled};
 
 /// The longest output that is kept, in bytes.
-const MOST: usize = 1 << 20;
+const OUTPUT_LIMIT: usize = 1 << 20;
 
 /// Answers a call from its record, runs it, or passes.
 #[must_use]
@@ -49,7 +51,8 @@ pub fn call(invocation: &Invocation, paths: &Paths) -> Called {
 fn answered_or_run(invocation: &Invocation, paths: &Paths, verify: bool) -> Option<Called> {
     let Invocation { args, dir, environment, .. } = invocation;
     let terminal = std::io::stdout().is_terminal();
-    if !request::is_understood(args, environment, terminal) {
+    let asked = LibtestArguments::of_call(args, environment);
+    if !asked.is_recordable() || (terminal && asked.wants_output) {
         return None;
     }
     let stdin = Stdin::now()?;
@@ -69,19 +72,33 @@ fn answered_or_run(invocation: &Invocation, paths: &Paths, verify: bool) -> Opti
         std::io::stderr().is_terminal(),
         inherited()?
     );
-    let mut fingerprints = Fingerprints::default();
-    let subject = Subject::of_call(
-        target.id(),
-        &root,
-        (&program, args, dir, environment),
-        &surroundings,
-        (&mut fingerprints, &cache),
-    );
-    let (subject, plain) = (subject.ok()?, target.plain_name());
-    let mut call =
-        CallRecords { subject, plain, root: &root, settings, cache: &cache, fingerprints };
+    let context = PlanContext {
+        cache: &cache,
+        root: &root,
+        settings,
+        environment,
+        target_dirs: vec![target.target_dir.clone()],
+        // No toolchain is part of the key: all that is looked for in its folders counts.
+        covered: Vec::new(),
+        origin: PlanOrigin::Call { surroundings },
+    };
+    let planned = PlannedTarget {
+        id: target.id(),
+        program,
+        args: args.clone(),
+        dir: dir.clone(),
+        environment: environment.clone(),
+        harness: Harness::Libtest,
+    };
+    let records = TargetRecords::look_up(context, std::slice::from_ref(&planned), None, |_| None);
+    records.subject(0)?;
     let flaky = target.flaky(&state);
-    let recorded = call.find().filter(|record| !runs_one_of(&record.targets[0], &flaky));
+    let recorded = match records.found(0) {
+        TargetFinding::Green(record) if !runs_one_of(&record.targets[0], &flaky) => {
+            Some(Arc::clone(record))
+        }
+        _ => None,
+    };
     if let Some(record) = &recorded
         && !verify
         && !is_sampled(settings.verify_percent)
@@ -96,8 +113,22 @@ fn answered_or_run(invocation: &Invocation, paths: &Paths, verify: bool) -> Opti
         max_bytes: config.cache.max_size,
         max_age: config.cache.max_age,
     };
-    let state = &state;
-    CallRun { invocation, call, target, state, stdin, terminal, limits, recorded }.run()
+    CallRun {
+        invocation,
+        asked,
+        id: planned.id,
+        cache: &cache,
+        root: &root,
+        settings,
+        records,
+        target,
+        state: &state,
+        stdin,
+        terminal,
+        limits,
+        recorded,
+    }
+    .run()
 }
 
 /// What a program inherits besides its environment and that may have it fail: the mask of
@@ -124,7 +155,7 @@ fn runs_one_of(report: &TargetReport, flaky: &[&FlakyTest]) -> bool {
     if flaky.is_empty() {
         return false;
     }
-    let tests = calls::tests_of(report);
+    let tests = tests_of(report);
     let ran = |flaky: &&FlakyTest| {
         flaky.test.is_empty() || tests.iter().any(|test| test.name == flaky.test)
     };
@@ -147,7 +178,13 @@ fn kept(record: &Record) -> Called {
 /// A call that no record answers.
 struct CallRun<'a> {
     invocation: &'a Invocation,
-    call: CallRecords<'a>,
+    asked: LibtestArguments,
+    id: TargetId,
+    cache: &'a Cache,
+    root: &'a Path,
+    settings: &'a Settings,
+    /// Those of a plan with this one target.
+    records: TargetRecords<'a>,
     target: CalledTarget,
     /// What was known of the project before.
     state: &'a ProjectState,
@@ -170,14 +207,14 @@ impl CallRun<'_> {
         let spec = spec.args(args);
         let products = self.target.products(environment);
         std::thread::park_timeout(until_settled(&products, SystemTime::now()));
-        let earlier = self.call.earlier();
+        let earlier = self.records.earlier(0);
         let held = process::block_signals();
         let started = SystemTime::now();
         let Ok((spec, running)) = Observer::observe(&spec, ObserveOptions::default()) else {
             held.release();
             return None;
         };
-        let Ok(ran) = process::run_in_foreground(&spec, MOST, held) else {
+        let Ok(ran) = process::run_in_foreground(&spec, OUTPUT_LIMIT, held) else {
             // Whoever becomes the program meets the same error, and tells it.
             held.release();
             return None;
@@ -190,117 +227,83 @@ impl CallRun<'_> {
             return Some(Called::Pass(Some(why)));
         }
         let end = ran.end;
-        let note = (!is_stopped(end)).then(|| self.conclude(ran, (&seen, started), earlier));
+        let note = (!is_stopped(end)).then(|| self.conclude(ran, &seen, started, earlier));
         Some(Called::Ran { end, note: note.flatten() })
     }
 
-    /// Keeps what can be kept, takes away what was seen to be wrong, and says what a person should
+    /// Keeps what can be kept, removes what was seen to be wrong, and says what a person should
     /// know.
     fn conclude(
         &mut self,
         ran: ForegroundRun,
-        observed: (&Observation, SystemTime),
+        observation: &Observation,
+        started: SystemTime,
         mut earlier: Vec<Arc<Record>>,
     ) -> Option<String> {
-        let text = ran.stdout.and_then(|bytes| String::from_utf8(bytes).ok());
-        let elapsed = u64::try_from(ran.elapsed.as_millis()).unwrap_or(u64::MAX);
-        let report = self.report(ran.end, text, elapsed);
-        let is_red = report.verdict != Verdict::Pass;
-        if is_red {
-            self.disprove(&report);
-        }
-        let cacheability = self.cacheability(&report, observed);
+        let text = ran.stdout.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
+        let output = read_output(&text, ran.end, self.asked.only_test());
+        let is_green = ran.end == End::Exit(0);
+        let report = TargetReport {
+            id: self.id.clone(),
+            verdict: if is_green { Verdict::Pass } else { Verdict::Fail },
+            end: ran.end,
+            counts: output.counts.unwrap_or_default(),
+            tests: output.tests,
+            output: text,
+            duration_ms: u64::try_from(ran.elapsed.as_millis()).unwrap_or(u64::MAX),
+        };
+        self.records.disprove(0, &report, None);
+        let cacheability = if !self.stdin.is_untouched() {
+            Cacheability::Uncacheable(vec![Uncacheable::Input])
+        } else if is_readable(&report, output.counts.is_some()) {
+            let Invocation { dir, environment, .. } = self.invocation;
+            self.records.judge(0, observation, started, &temporary_dir(environment, dir))
+        } else {
+            Cacheability::Uncacheable(vec![Uncacheable::Output])
+        };
         // Two outcomes of the same call are proof only if nothing that it depends on has changed.
-        earlier.retain(|record| self.call.still_holds(record));
+        earlier.retain(|record| self.records.obstacle(record).is_none());
         let comparable = matches!(cacheability, Cacheability::Observed(_));
         let flaky = self.note_flaky(if comparable { &earlier } else { &[] }, &report);
         let recorded = self.recorded.take().filter(|_| comparable);
         let note = recorded.and_then(|record| self.verify(&record, &report));
-        match cacheability {
-            Cacheability::Observed(inputs) if is_red => {
-                self.call.keep(slim(report), inputs, self.limits);
+        match &cacheability {
+            Cacheability::Observed(_) if !is_green || flaky.is_empty() => {
+                self.keep(slim(report), &cacheability);
             }
-            _ if is_red => {}
-            Cacheability::Observed(inputs) if flaky.is_empty() => {
-                self.call.keep(slim(report), inputs, self.limits);
-                self.tell_doubts(&[]);
-            }
+            _ if !is_green => {}
             Cacheability::Observed(_) => {
-                let wanted = self.call.settings.flaky_runs;
+                let wanted = self.settings.flaky_runs;
                 let agreed = flaky.iter().map(|flaky| flaky.agreed).min().unwrap_or_default();
                 let tests = flaky.into_iter().map(|flaky| flaky.test).collect();
-                self.tell_doubts(&[Uncacheable::Flaky { tests, agreed, wanted }]);
+                self.note_uncacheable(&[Uncacheable::Flaky { tests, agreed, wanted }]);
             }
-            Cacheability::WholeTree(_) => self.tell_doubts(&[Uncacheable::Unseen]),
-            Cacheability::Uncacheable(doubts) => self.tell_doubts(&doubts),
+            Cacheability::WholeTree(_) => self.note_uncacheable(&[Uncacheable::Unseen]),
+            Cacheability::Uncacheable(reasons) => self.note_uncacheable(reasons),
         }
         note
     }
 
-    /// What the run came to.
-    fn report(&self, end: End, text: Option<String>, duration_ms: u64) -> TargetReport {
-        let is_green = end == End::Exit(0);
-        let output = text.unwrap_or_default();
-        let counts = request::counts_of(&output);
-        let mut tests = calls::tests_in(&output);
-        if let Some(name) = request::only_test(&self.invocation.args)
-            && tests.is_empty()
-        {
-            tests.extend(request::outcome_of(name, &output, is_green));
-        }
-        TargetReport {
-            id: self.call.subject.id.clone(),
-            verdict: if is_green { Verdict::Pass } else { Verdict::Fail },
-            end,
-            counts: counts.filter(|_| is_green).unwrap_or_default(),
-            tests,
-            output,
-            duration_ms,
-        }
-    }
-
-    /// What the run depends on, if it can be kept.
-    fn cacheability(
-        &mut self,
-        report: &TargetReport,
-        observed: (&Observation, SystemTime),
-    ) -> Cacheability {
-        if !self.stdin.is_untouched() {
-            return Cacheability::Uncacheable(vec![Uncacheable::Input]);
-        }
+    /// Keeps a run: a green one as an answer, one that failed to compare with.
+    fn keep(&self, report: TargetReport, cacheability: &Cacheability) {
         let is_green = report.verdict == Verdict::Pass;
-        let understood = if is_green {
-            request::counts_of(&report.output).is_some()
-        } else {
-            // It was ended by somebody, or nobody could read what it printed.
-            let ended = matches!(report.end, End::Signal(libc::SIGTERM | libc::SIGKILL));
-            !ended && !report.output.is_empty()
-        };
-        if !understood {
-            return Cacheability::Uncacheable(vec![Uncacheable::Output]);
+        let moment = RunMoment { code_hash: None, still: None, when: Timestamp::now() };
+        let record = self.records.record(0, &report, cacheability, moment);
+        if let Err(error) = self.records.store(record.into_iter().collect(), self.limits) {
+            tracing::warn!(%error, "a run is not kept");
+        } else if is_green {
+            self.records.forget_red(0);
         }
-        let Invocation { dir, environment, .. } = self.invocation;
-        let temporary = environment.get("TMPDIR").map_or_else(|| "/tmp".into(), PathBuf::from);
-        self.call.judge(observed, (&self.target.target_dir, &dir.join(temporary)))
-    }
-
-    /// It was red: what says otherwise is wrong.
-    fn disprove(&mut self, report: &TargetReport) {
-        let call = &mut self.call;
-        let program = call.subject.parts.get(PROGRAM).map(String::as_str);
-        let Some(red) = Red::of(report, program) else { return };
-        let place = (call.cache, call.root);
-        let ids = calls::named(&self.state.targets, &call.plain);
-        calls::disprove_targets(place, ids, &red, &mut call.fingerprints);
-        let red = red.with_variables(&call.subject.parts);
-        calls::disprove_calls(place, &call.plain, &red, &mut call.fingerprints);
+        if is_green {
+            self.note_uncacheable(&[]);
+        }
     }
 
     /// Takes the outcomes into account; what is flaky now of what it ran.
     fn note_flaky(&self, earlier: &[Arc<Record>], report: &TargetReport) -> Vec<FlakyTest> {
         let with_tests = |record: &Arc<Record>| {
             let report = &record.targets[0];
-            TargetReport { tests: calls::tests_of(report), ..report.clone() }
+            TargetReport { tests: tests_of(report), ..report.clone() }
         };
         let other = earlier.iter().find(|record| record.verdict != report.verdict);
         let before = other.or(earlier.first()).map(with_tests);
@@ -308,9 +311,9 @@ impl CallRun<'_> {
         if before.is_none() && known.is_empty() {
             return Vec::new();
         }
-        let wanted = self.call.settings.flaky_runs;
+        let wanted = self.settings.flaky_runs;
         let mut flaky = Vec::new();
-        let noted = self.call.cache.update_state(self.call.root, |state| {
+        let noted = self.cache.update_state(self.root, |state| {
             let name = self.target.id_in(state).to_string();
             let mut names = self.target.flaky_names(state);
             if !names.contains(&name) {
@@ -342,13 +345,12 @@ impl CallRun<'_> {
     fn verify(&self, record: &Arc<Record>, report: &TargetReport) -> Option<String> {
         let (id, run) = (report.id.clone(), Some(report.verdict));
         let is_wrong = record.verdict != report.verdict;
-        let difference = Difference { id: id.clone(), recorded: Some(record.verdict), run };
+        let difference = Disagreement { id: id.clone(), recorded: Some(record.verdict), run };
         let now = Timestamp::now();
         let target = TargetAnswer::from_report(report, Source::Run, "verified", now);
         let answer = Answer { code_hash: None, targets: vec![target], not_kept: Vec::new() };
         let differences = is_wrong.then_some(difference).into_iter().collect();
-        let place = (self.call.cache, self.call.root);
-        let verified = conclude(place, differences, &[&**record], &answer);
+        let verified = conclude(self.cache, self.root, differences, &[&**record], &answer);
         let place = verified.evidence.map(|path| format!(", with {}", path.display()));
         Some(match is_wrong {
             false => format!("knhk-test-cache: {id}: the run bears the record out"),
@@ -359,19 +361,19 @@ impl CallRun<'_> {
         })
     }
 
-    /// Notes for explanations why nothing is kept of this call; none: it is kept.
-    fn tell_doubts(&self, doubts: &[Uncacheable]) {
+    /// Notes for explanations why nothing is kept of this call; no reason means that it is kept.
+    fn note_uncacheable(&self, reasons: &[Uncacheable]) {
         let args: Vec<_> = self.invocation.args.iter().map(|arg| arg.to_string_lossy()).collect();
-        let (args, plain) = (args.join(" "), self.call.plain.clone());
+        let (args, plain) = (args.join(" "), self.target.plain_name());
         let known = self.state.uncached_calls.get(&plain).filter(|known| known.args == args);
-        let why: Vec<_> = doubts.iter().map(ToString::to_string).collect();
+        let why: Vec<_> = reasons.iter().map(ToString::to_string).collect();
         if known.map_or(&[][..], |known| &known.uncached.why) == why {
             return;
         }
-        let advice = doubts.iter().map(Uncacheable::advice).collect();
+        let advice = reasons.iter().map(Uncacheable::advice).collect();
         let uncached =
             UncachedCall { args, uncached: Uncached { when: Timestamp::now(), why, advice } };
-        let noted = self.call.cache.update_state(self.call.root, |state| {
+        let noted = self.cache.update_state(self.root, |state| {
             if uncached.uncached.why.is_empty() {
                 state.uncached_calls.remove(&plain);
             } else {
@@ -389,12 +391,19 @@ fn is_stopped(end: End) -> bool {
     matches!(end, End::Signal(libc::SIGHUP | libc::SIGINT | libc::SIGQUIT))
 }
 
+/// Whether all that the run printed is known and is libtest's, or it failed by itself.
+fn is_readable(report: &TargetReport, has_counts: bool) -> bool {
+    if report.verdict == Verdict::Pass {
+        return has_counts;
+    }
+    let was_ended = matches!(report.end, End::Signal(libc::SIGTERM | libc::SIGKILL));
+    !was_ended && !report.output.is_empty()
+}
+
 /// A report as it is kept: what its output tells is not told twice.
 fn slim(mut report: TargetReport) -> TargetReport {
-    if !calls::tests_in(&report.output).is_empty() {
+    if !read_output(&report.output, report.end, None).tests.is_empty() {
         report.tests.clear();
     }
-    report.counts =
-        if report.verdict == Verdict::Pass { report.counts } else { TestCounts::default() };
     report
 }

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::super::calls;
-use super::super::patterns::of_any_kind;
 use crate::cache::{FlakyTest, ProjectState};
 use crate::model::{TargetId, TargetKind};
 use crate::process::Environment;
+use crate::verdict::binary::{named, plain_name};
+use crate::verdict::patterns::of_any_kind;
 
 /// Which test target a program is, by where it lies and what cargo says of its package.
 pub(super) struct CalledTarget {
@@ -58,16 +58,16 @@ impl CalledTarget {
         TargetId { package: package.clone(), target, kind }
     }
 
-    /// See [`calls::plain_name`].
+    /// See [`plain_name`].
     pub(super) fn plain_name(&self) -> String {
-        calls::plain_name(&self.package, &self.name)
+        plain_name(&self.package, &self.name)
     }
 
     /// The target's name as cargo itself gave it when it was last asked, else as far as it can be
     /// told.
     pub(super) fn id_in(&self, state: &ProjectState) -> TargetId {
         let (plain, guess) = (self.plain_name(), self.id());
-        let known = calls::named(&state.targets, &plain);
+        let known = named(&state.targets, &plain);
         known.min_by_key(|id| id.kind != guess.kind).cloned().unwrap_or(guess)
     }
 

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::super::binary::{PROGRAM, PROGRAM_FILE};
+use super::super::Question;
+use super::super::binary::{PROGRAM, PROGRAM_FILE, calls_text, plain_name};
 use super::super::fingerprint::{Aspect, Fingerprints};
-use super::super::{Question, calls};
 use crate::cache::{Cache, InputState, ProjectState, Record};
 use crate::model::{TargetId, TargetKind, Timestamp, Verdict};
 
@@ -31,8 +31,8 @@ pub(super) fn of(
     if id.kind == TargetKind::Doc {
         return None;
     }
-    let plain = calls::plain_name(&id.package, &id.target);
-    let mut records = cache.records_of(&question.root, &calls::selection_text(&plain));
+    let plain = plain_name(&id.package, &id.target);
+    let mut records = cache.records_of(&question.root, &calls_text(&plain));
     records.retain(|record| record.verdict == Verdict::Pass);
     let uncached = state.uncached_calls.get(&plain);
     if records.is_empty() && uncached.is_none() {

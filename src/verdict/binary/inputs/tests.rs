@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::super::super::Settings;
 use super::*;
+use crate::config::Settings;
 use crate::model::{TargetId, TargetKind};
 use crate::observer::{Interference, Peer, Problem};
 
@@ -216,14 +216,24 @@ fn leftovers_below_folders_for_results_are_passed_over_and_nothing_else() {
 }
 
 #[test]
-fn what_the_project_excludes_never_decides() {
+fn what_the_project_excludes_decides_nothing_for_as_long_as_it_is_excluded() {
     let mut scene = Scene::new();
     fs::create_dir(scene.root.join("logs")).unwrap();
     for path in ["logs/a", "b.log", "data/c.log"] {
         fs::write(scene.root.join(path), "").unwrap();
         scene.uses(path, Uses::READ);
     }
-    assert_eq!(scene.names(), ["data/c.log"]);
+    assert_eq!(scene.names(), ["b.log", "data/c.log", "logs/a"]);
+    let inputs = scene.inputs();
+    for path in ["logs/a", "b.log"] {
+        fs::write(scene.root.join(path), "changed").unwrap();
+    }
+    let mut fingerprints = Fingerprints::new(&settings(&[]));
+    assert_eq!(fingerprints.first_changed(&scene.root, &inputs), None);
+    assert!(!scene.holds(&inputs), "nothing is excluded any more");
+    fs::write(scene.root.join("data/c.log"), "changed").unwrap();
+    let changed = fingerprints.first_changed(&scene.root, &inputs).unwrap();
+    assert_eq!(changed.path, Path::new("data/c.log"));
 }
 
 #[test]
@@ -233,7 +243,11 @@ fn whoever_is_outside_must_be_vouched_for() {
     scene.seen.peers.insert(Peer { address, reach: Reach::Outside });
     assert_eq!(scene.doubts(), [Uncacheable::Peer("127.0.0.1:5432".into())]);
     scene.trusted.push("*:5432".into());
-    assert!(scene.inputs().is_empty());
+    let inputs = scene.inputs();
+    assert!(matches!(&inputs[..], [Input { state: InputState::Trusted, .. }]));
+    assert!(!scene.holds(&inputs), "nothing is trusted any more");
+    let mut fingerprints = Fingerprints::new(&settings(&scene.trusted));
+    assert_eq!(fingerprints.first_changed(&scene.root, &inputs), None);
     scene.seen.left_behind = true;
     assert_eq!(scene.doubts(), [Uncacheable::LeftBehind]);
 }

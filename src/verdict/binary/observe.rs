@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::SystemTime;
 
-use super::super::fingerprint::Fingerprints;
 use super::inputs::{Cacheability, InputJudge};
 use crate::observer::{Observation, ObserveOptions, Observer, RunningObservation};
 use crate::process::Spec;
 use crate::runner::ProcessHook;
+use crate::verdict::fingerprint::Fingerprints;
 
 /// What came of an observed run.
 #[derive(Debug)]

@@ -1,0 +1,190 @@
+//! A run that failed, and the green records that it contradicts.
+//!
+//! A red run leaves no record that would answer green in its place: those of calls by cargo itself
+//! and those of whole targets contradict each other as well.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use super::key::{PROGRAM, calls_text, named, plain_name, selection_text, variable_of};
+use crate::cache::{Cache, Record};
+use crate::model::{TargetId, TargetReport, TestReport, Verdict};
+use crate::runner;
+use crate::verdict::fingerprint::Fingerprints;
+
+/// A run that failed.
+#[derive(Clone)]
+pub(in crate::verdict) struct RedRun<'a> {
+    /// See [`plain_name`].
+    plain: String,
+    /// What was loaded of its program; `None` if that is not known.
+    program: Option<&'a str>,
+    /// The tests that failed; none if they are not known.
+    failed: BTreeSet<&'a str>,
+    /// The parts of its key, if they can be compared with those of another call.
+    parts: Option<&'a BTreeMap<String, String>>,
+}
+
+/// Variables that cargo, nextest and rustup set, each in its own way: a difference in them explains
+/// no failure.
+const SET_BY_TOOLS: &[&str] = &["CARGO", "NEXTEST", "__NEXTEST", "RUSTUP_", "RUST_RECURSION_COUNT"];
+/// Variables that cargo prepends folders to.
+const SEARCH_PATHS: &[&str] = &["PATH", "LD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH"];
+
+impl<'a> RedRun<'a> {
+    /// `None` if the run did not fail, or no test of it was ever started.
+    pub(in crate::verdict) fn of(
+        report: &'a TargetReport,
+        program: Option<&'a str>,
+    ) -> Option<Self> {
+        let plain = plain_name(&report.id.package, &report.id.target);
+        let failed = report.failures().collect();
+        (report.verdict == Verdict::Fail).then_some(Self { plain, program, failed, parts: None })
+    }
+
+    /// The run was a call with this key: a call with other variables is another matter.
+    pub(super) fn with_variables(self, parts: &'a BTreeMap<String, String>) -> Self {
+        Self { parts: Some(parts), ..self }
+    }
+
+    fn has_other_variables(&self, record: &Record) -> bool {
+        fn variables(parts: &BTreeMap<String, String>) -> impl Iterator<Item = (&str, &String)> {
+            parts.iter().filter_map(|(name, value)| {
+                let name = variable_of(name)?;
+                let set = SET_BY_TOOLS.iter().any(|start| name.starts_with(start));
+                (!set && !SEARCH_PATHS.contains(&name)).then_some((name, value))
+            })
+        }
+        self.parts.is_some_and(|parts| !variables(parts).eq(variables(&record.identity)))
+    }
+
+    /// Whether the record says green of a test that failed, run by the same program.
+    fn contradicts(&self, record: &Record) -> bool {
+        let [report] = &record.targets[..] else { return false };
+        let program = record.identity.get(PROGRAM).map(String::as_str);
+        let is_other = self.program.is_some_and(|ours| program.is_some_and(|then| then != ours));
+        if record.verdict != Verdict::Pass || is_other || self.has_other_variables(record) {
+            return false;
+        }
+        let ran = tests_of(report);
+        // Where either is not known, it may be any.
+        ran.is_empty()
+            || self.failed.is_empty()
+            || ran.iter().any(|test| self.failed.contains(&*test.name))
+    }
+
+    /// Removes the records of calls of the target that would answer green.
+    pub(in crate::verdict) fn disprove_calls(
+        &self,
+        cache: &Cache,
+        root: &Path,
+        fingerprints: &mut Fingerprints,
+    ) {
+        for record in cache.records_of(root, &calls_text(&self.plain)) {
+            if self.contradicts(&record)
+                && fingerprints.first_changed(root, &record.inputs).is_none()
+            {
+                cache.disprove(&record.key);
+            }
+        }
+    }
+
+    /// Removes the records of the target, one of `known`, that would answer green, and those of the
+    /// snapshots that they are part of.
+    pub(super) fn disprove_targets(
+        &self,
+        cache: &Cache,
+        root: &Path,
+        known: &[TargetId],
+        fingerprints: &mut Fingerprints,
+    ) {
+        for id in named(known, &self.plain) {
+            for record in cache.records_of(root, &selection_text(id)) {
+                if self.contradicts(&record)
+                    && fingerprints.first_changed(root, &record.inputs).is_none()
+                {
+                    cache.disprove_with_snapshots(root, &record.key);
+                }
+            }
+        }
+    }
+}
+
+/// The tests that a call ran, with their outcomes, as far as the report tells: none if it cannot be
+/// told which they all were.
+pub(in crate::verdict) fn tests_of(report: &TargetReport) -> Vec<TestReport> {
+    if report.tests.is_empty() {
+        runner::read_output(&report.output, report.end, None).tests
+    } else {
+        report.tests.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::{RecordKey, RecordLevel};
+    use crate::model::{Digest, End, TargetKind, TestCounts, Timestamp};
+    use crate::verdict::binary::key::variable;
+
+    const OUTPUT: &str = "\nrunning 3 tests\ntest a::b ... ok\ntest c - should panic ... FAILED\n\
+                          test d ... ignored, why not\n\nfailures:\n\n---- c stdout ----\n\
+                          test x ... ok\n\nfailures:\n    c\n\ntest result: FAILED. 1 passed; \
+                          1 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.00s\n";
+
+    #[test]
+    fn a_red_says_nothing_of_other_tests_and_programs() {
+        let report = |output: &str, verdict| TargetReport {
+            id: TargetId { package: "p".into(), target: "t".into(), kind: TargetKind::Test },
+            verdict,
+            end: End::Exit(0),
+            counts: TestCounts::default(),
+            tests: runner::read_output(output, End::Exit(101), None).tests,
+            output: output.to_owned(),
+            duration_ms: 1,
+        };
+        let record = |test: &str, program: &str| {
+            let output = format!(
+                "running 1 test\ntest {test} ... ok\n\ntest result: ok. 1 passed; \
+                 0 failed; 0 ignored; 0 measured; 0 filtered out\n"
+            );
+            let digest = Digest::of(b"");
+            Record {
+                key: RecordKey { level: RecordLevel::Call, version: 1, digest },
+                created: Timestamp(0),
+                workspace_root: "/p".into(),
+                code_hash: digest,
+                selection: calls_text("p::t"),
+                verdict: Verdict::Pass,
+                inputs: Vec::new(),
+                targets: vec![report(&output, Verdict::Pass)],
+                duration_ms: 1,
+                host: String::new(),
+                tool_version: String::new(),
+                identity: [(PROGRAM.to_owned(), program.to_owned())].into(),
+            }
+        };
+        let failed = report(OUTPUT, Verdict::Fail);
+        let red = RedRun::of(&failed, Some("one")).unwrap();
+        assert!(red.contradicts(&record("c", "one")));
+        assert!(!red.contradicts(&record("c", "other")), "another program");
+        assert!(!red.contradicts(&record("a::b", "one")), "another test");
+        let mut unknown = record("a::b", "one");
+        unknown.targets[0].output.clear();
+        unknown.targets[0].tests.clear();
+        assert!(red.contradicts(&unknown), "it may be any test");
+        let mut other = record("c", "one");
+        other.identity.insert(variable("MODE".as_ref()), "x".to_owned());
+        other.identity.insert(variable("NEXTEST_X".as_ref()), "x".to_owned());
+        assert!(red.contradicts(&other), "variables cannot always be compared");
+        let parts = record("c", "one").identity;
+        let with = |parts| RedRun::of(&failed, Some("one")).unwrap().with_variables(parts);
+        assert!(!with(&parts).contradicts(&other));
+        let mut same = parts.clone();
+        same.insert(variable("MODE".as_ref()), "x".to_owned());
+        assert!(with(&same).contradicts(&other));
+        let killed = report("", Verdict::Fail);
+        assert!(RedRun::of(&killed, None).unwrap().contradicts(&record("a::b", "other")));
+        assert!(RedRun::of(&report(OUTPUT, Verdict::Pass), None).is_none());
+    }
+}

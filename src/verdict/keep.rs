@@ -1,0 +1,296 @@
+//! Keeping what a run came to: of the whole, and of each target, also where the run did not come
+//! to its end.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Instant, SystemTime};
+
+use super::binary::{Cacheability, RedRun, RunMoment, TargetRecords, Uncacheable};
+use super::execute::FinishedTargets;
+use super::fingerprint::Fingerprints;
+use super::look_up::{LookUp, input_now};
+use super::options::RunOptions;
+use super::ran::RanTargets;
+use super::{Facts, ProjectTree, TreeState, code_hash, failed, flaky};
+use crate::cache::{Input, ProjectState, Record, Uncached};
+use crate::compiler::Build;
+use crate::model::{Digest, End, TargetReport, Timestamp, Verdict};
+use crate::process::Priority;
+use crate::protocol::VERSION;
+use crate::workspace::PathStamp;
+
+/// Keeps what runs come to.
+#[derive(Clone, Copy)]
+pub(super) struct Keeper<'a> {
+    pub(super) look_up: LookUp<'a>,
+    pub(super) options: &'a RunOptions,
+    /// When the question came.
+    pub(super) asked: Instant,
+}
+
+/// What a record of a whole run is made of.
+pub(super) struct WholeRun<'a> {
+    pub(super) tree_digest: &'a Digest,
+    pub(super) build: &'a Build,
+    /// When the build began.
+    pub(super) built_at: SystemTime,
+    /// The files that no snapshot holds.
+    pub(super) sources: &'a [PathBuf],
+    /// What else the run depends on, if that is known.
+    pub(super) inputs: Result<Vec<Input>, String>,
+    pub(super) reports: &'a [TargetReport],
+    /// When the oldest of the reports was made.
+    pub(super) when: Timestamp,
+}
+
+impl Keeper<'_> {
+    /// Keeps the outcome of the whole unless there is a doubt; the doubts.
+    pub(super) fn keep_whole(&self, run: WholeRun<'_>) -> Vec<String> {
+        let LookUp { cache, question, facts } = self.look_up;
+        let changed = match Facts::gather(question, cache.dir()) {
+            Ok(now) => now.changed_since(facts),
+            Err(error) => vec![error.to_string()],
+        };
+        if !changed.is_empty() {
+            return vec![format!("while the tests ran: {}", changed.join(", "))];
+        }
+        let odd = |end: End| matches!(end, End::TimedOut | End::Cancelled | End::NotStarted);
+        if let Some(report) = run.reports.iter().find(|report| odd(report.end)) {
+            return vec![format!("{}: {}", report.id, report.end)];
+        }
+        match (self.inputs(&run), &run.inputs) {
+            (Ok(mut inputs), Ok(more)) => {
+                inputs.extend(more.iter().cloned());
+                let stored = cache.put(&self.record(&run, inputs), self.options.limits);
+                stored.err().map(|error| error.to_string()).into_iter().collect()
+            }
+            (inputs, more) => {
+                inputs.err().into_iter().flatten().chain(more.as_ref().err().cloned()).collect()
+            }
+        }
+    }
+
+    /// The inputs of a record for files that no snapshot holds, or what is doubtful about them.
+    fn inputs(&self, run: &WholeRun<'_>) -> Result<Vec<Input>, Vec<String>> {
+        let LookUp { question, facts, .. } = self.look_up;
+        let (root, sources) = (&question.root, &run.build.sources);
+        let short = |path: &Path| path.strip_prefix(root).unwrap_or(path).display().to_string();
+        let lost =
+            |path: &PathBuf| format!("{} is gone: what was read is not known", path.display());
+        let mut doubts: Vec<_> = sources.missing.iter().map(lost).collect();
+        doubts.extend(sources.unseen.iter().map(|path| {
+            let path = short(path);
+            format!("{path} was replaced by an older file, which cargo does not see: touch it")
+        }));
+        // No snapshot has what lies there, and nothing tells of a new file.
+        doubts.extend(facts.target_among_sources(root).map(|dir| {
+            let dir = short(dir);
+            format!("the target directory {dir} is one of sources too: choose another")
+        }));
+        let (mut inputs, mut fingerprints) = (Vec::new(), Fingerprints::default());
+        for path in run.sources {
+            let young = is_young(path, run.built_at);
+            match input_now(path, root, &mut fingerprints).filter(|_| !young) {
+                Some(input) => inputs.push(input),
+                None if young => doubts.push(format!("{} has only just changed", path.display())),
+                None => doubts.push(format!("{} cannot be read", path.display())),
+            }
+        }
+        if doubts.is_empty() { Ok(inputs) } else { Err(doubts) }
+    }
+
+    fn record(&self, run: &WholeRun<'_>, inputs: Vec<Input>) -> Record {
+        let LookUp { question, facts, .. } = self.look_up;
+        let identity = facts.identity.build.iter().chain(&facts.identity.run);
+        Record {
+            key: self.look_up.key(run.tree_digest),
+            created: run.when,
+            workspace_root: question.root.clone(),
+            code_hash: code_hash(run.tree_digest, &facts.identity),
+            selection: question.selection_text(),
+            verdict: if is_green(run.reports) { Verdict::Pass } else { Verdict::Fail },
+            inputs,
+            targets: run.reports.to_vec(),
+            duration_ms: u64::try_from(self.asked.elapsed().as_millis()).unwrap_or(u64::MAX),
+            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            tool_version: VERSION.to_owned(),
+            identity: identity.map(|(name, digest)| (name.clone(), digest.to_string())).collect(),
+        }
+    }
+
+    /// Removes the record of the whole: what was green does not build, or fails, now.
+    pub(super) fn disprove(&self, tree_digest: &Digest) {
+        self.look_up.cache.disprove(&self.look_up.key(tree_digest));
+    }
+
+    /// Keeps what each target came to; why the whole cannot be kept, if so. `still` is the tree's
+    /// digest if nothing of it has changed.
+    pub(super) fn keep_targets(
+        &self,
+        ran: &mut RanTargets<'_>,
+        tree_digest: Option<&Digest>,
+        still: Option<&Digest>,
+        when: Timestamp,
+    ) -> Vec<String> {
+        let Some(mut records) = ran.records.take() else {
+            self.disprove_calls(ran);
+            return Vec::new();
+        };
+        let identity = &self.look_up.facts.identity;
+        let code_hash = tree_digest.map(|tree| code_hash(tree, identity));
+        let (mut not_kept, mut uncached, mut kept) = (Vec::new(), BTreeMap::new(), Vec::new());
+        for (index, target) in ran.targets.iter().enumerate() {
+            if let (Some(record), Some(code_hash)) = (&target.kept, code_hash) {
+                records.claim(record, code_hash);
+                continue;
+            }
+            if target.report.verdict != Verdict::Pass {
+                records.disprove(index, &target.report, tree_digest);
+                continue;
+            }
+            if let Cacheability::Uncacheable(reasons) = &target.cacheability {
+                let why: Vec<_> = reasons.iter().map(ToString::to_string).collect();
+                let advice = reasons.iter().map(Uncacheable::advice).collect();
+                not_kept.push(format!("{}: {}", target.report.id, why.join("; ")));
+                uncached.insert(target.report.id.to_string(), Uncached { when, why, advice });
+            }
+            if code_hash.is_some() {
+                let moment = RunMoment { code_hash, still, when: target.when(when) };
+                kept.extend(records.record(index, &target.report, &target.cacheability, moment));
+            }
+        }
+        self.note_targets(ran, uncached);
+        self.store(&records, kept);
+        not_kept
+    }
+
+    /// Keeps those targets of a run that was given up which had ended, so that the next run does
+    /// not begin from the beginning.
+    ///
+    /// What a target was seen to consult was proven unchanged while it ran, whatever has happened
+    /// since; where that is not known, the tree must be what it was.
+    pub(super) async fn keep_finished<T: ProjectTree>(
+        &self,
+        finished: FinishedTargets<'_>,
+        tree: &mut T,
+        state: &TreeState<T::Mark>,
+        before: Option<&Record>,
+    ) {
+        // A developer who interrupts a command may have told its tests to end as well.
+        if self.options.priority != Priority::Background {
+            return;
+        }
+        let Ok(digest) = &state.digest else { return };
+        let LookUp { cache, question, facts } = self.look_up;
+        let FinishedTargets { ended, mut records, replaced } = finished;
+        let needs_tree =
+            ended.values().any(|ended| matches!(ended.cacheability, Cacheability::WholeTree(_)));
+        let still = match needs_tree && !replaced {
+            true => tree.changed_since(&state.mark).await.filter(Vec::is_empty).map(|_| digest),
+            false => None,
+        };
+        let code_hash = Some(code_hash(digest, &facts.identity));
+        let moment = RunMoment { code_hash, still, when: Timestamp::now() };
+        let flaky = cache.state(&question.root).flaky;
+        let mut kept = Vec::new();
+        for (index, ended) in &ended {
+            let report = &ended.report;
+            if report.verdict != Verdict::Pass {
+                records.disprove(*index, report, Some(digest));
+                continue;
+            }
+            // Two outcomes on the same code: only a run that comes to its end judges that.
+            let was_red = failed::before(before, &report.id).is_some();
+            if !was_red && !flaky.contains_key(&report.id.to_string()) {
+                kept.extend(records.record(*index, report, &ended.cacheability, moment));
+            }
+        }
+        if !kept.is_empty() {
+            let (project, targets) = (question.root.display(), kept.len());
+            tracing::info!(%project, targets, "given up: what has ended is kept");
+            self.store(&records, kept);
+        }
+    }
+
+    fn store(&self, records: &TargetRecords<'_>, kept: Vec<Record>) {
+        if let Err(error) = records.store(kept, self.options.limits) {
+            tracing::warn!(%error, "what single targets came to is not kept");
+        }
+    }
+
+    /// Targets were red of which the programs are not known.
+    fn disprove_calls(&self, ran: &RanTargets<'_>) {
+        let LookUp { cache, question, .. } = self.look_up;
+        let mut fingerprints = Fingerprints::new(&question.settings);
+        for report in ran.targets.iter().map(|target| &target.report) {
+            if let Some(red) = RedRun::of(report, None) {
+                red.disprove_calls(cache, &question.root, &mut fingerprints);
+            }
+        }
+    }
+
+    /// Notes for explanations which targets there are, and why nothing is kept of some of them.
+    fn note_targets(&self, ran: &RanTargets<'_>, uncached: BTreeMap<String, Uncached>) {
+        let LookUp { cache, question, .. } = self.look_up;
+        let ids: Vec<_> = ran.targets.iter().map(|target| target.report.id.clone()).collect();
+        let known = cache.state(&question.root);
+        let is_listed = ids.iter().any(|id| known.uncached.contains_key(&id.to_string()));
+        let new = ran.targets.iter().filter(|target| target.kept.is_none());
+        let unseen: Vec<_> =
+            new.map(|target| (target.report.id.to_string(), &target.unseen)).collect();
+        let nothing = Vec::new();
+        let is_seen =
+            unseen.iter().all(|(id, why)| known.unseen.get(id).unwrap_or(&nothing) == *why);
+        if known.targets == ids && uncached.is_empty() && !is_listed && is_seen {
+            return;
+        }
+        let change = |state: &mut ProjectState| {
+            ids.iter().for_each(|id| drop(state.uncached.remove(&id.to_string())));
+            state.uncached.extend(uncached);
+            for (id, why) in unseen {
+                state.unseen.remove(&id);
+                if !why.is_empty() {
+                    state.unseen.insert(id, why.clone());
+                }
+            }
+            state.targets = ids;
+        };
+        if let Err(error) = cache.update_state(&question.root, change) {
+            tracing::warn!(%error, "why targets are not kept is forgotten");
+        }
+    }
+
+    /// Compares with `before`, an earlier run of the very same code.
+    pub(super) fn note_flaky(
+        &self,
+        ran: &mut RanTargets<'_>,
+        before: Option<&Record>,
+        when: Timestamp,
+    ) {
+        let LookUp { cache, question, .. } = self.look_up;
+        let wanted = question.settings.flaky_runs;
+        let mut note = |state: &mut ProjectState| {
+            flaky::judge(state, &mut ran.targets, before, wanted, when);
+        };
+        // A look first: nearly always there is nothing to write.
+        let mut state = cache.state(&question.root);
+        let noted = (before.is_some() || !state.flaky.is_empty())
+            .then(|| cache.update_state(&question.root, &mut note));
+        if let Some(Err(error)) = &noted {
+            tracing::warn!(%error, "what is known of flaky tests is not kept");
+        }
+        if !matches!(noted, Some(Ok(_))) {
+            note(&mut state);
+        }
+    }
+}
+
+pub(super) fn is_green(reports: &[TargetReport]) -> bool {
+    reports.iter().all(|report| report.verdict == Verdict::Pass)
+}
+
+/// Whether the file, or the link that leads to it, may have been another one at `time`. Not by
+/// its time of modification alone: a file that is moved here keeps that.
+fn is_young(path: &Path, time: SystemTime) -> bool {
+    !PathStamp::of(path).is_settled(time) || !PathStamp::followed(path).is_settled(time)
+}

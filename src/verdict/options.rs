@@ -1,0 +1,73 @@
+//! How a question is run: the options, the steps that are told meanwhile, the errors.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use tokio_util::sync::CancellationToken;
+
+use super::TreeError;
+use crate::cache::Limits;
+use crate::compiler::{Build, BuildProgress, CompileError};
+use crate::process::Priority;
+use crate::protocol::KnownFailure;
+use crate::runner;
+use crate::runner::nextest::NextestError;
+
+/// How to run.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// Our own executable, for cargo's runner hook.
+    pub hook: PathBuf,
+    /// Test binaries at a time.
+    pub jobs: NonZeroUsize,
+    /// At most so many compilers at a time; none leaves it to cargo.
+    pub build_jobs: Option<NonZeroUsize>,
+    /// Whether someone waits.
+    pub priority: Priority,
+    /// Whether cargo's messages are coloured.
+    pub color: bool,
+    /// Let no record answer.
+    pub no_cache: bool,
+    /// What is kept.
+    pub limits: Limits,
+    /// Ends everything.
+    pub cancel: CancellationToken,
+}
+
+/// What is going on, for a progress line.
+#[derive(Debug)]
+pub enum Step<'a> {
+    /// The tree is being read.
+    Looking,
+    /// No record answers, and why.
+    Missed(&'a str),
+    /// This very code is known to fail.
+    KnownFailure(&'a KnownFailure),
+    /// Cargo builds.
+    Building(BuildProgress),
+    /// Cargo has built.
+    Built(&'a Build),
+    /// Files changed while cargo built: it builds again.
+    BuildingAgain(&'a [String]),
+    /// So many targets will be run.
+    Planned(usize),
+    /// The tests run.
+    Running(runner::RunEvent<'a>),
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The build failed, or cargo did.
+    #[error(transparent)]
+    Build(#[from] CompileError),
+    /// The tree cannot be read.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// Cargo-nextest could not run.
+    #[error(transparent)]
+    Nextest(#[from] NextestError),
+    /// It was ended.
+    #[error("cancelled")]
+    Cancelled,
+}
