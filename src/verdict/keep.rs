@@ -45,7 +45,7 @@ pub(super) struct WholeRun<'a> {
 
 impl Keeper<'_> {
     /// Keeps the outcome of the whole unless there is a doubt; the doubts.
-    pub(super) fn keep_whole(&self, run: WholeRun<'_>) -> Vec<String> {
+    pub(super) fn keep_whole(&self, run: &WholeRun<'_>) -> Vec<String> {
         let LookUp { cache, question, facts } = self.look_up;
         let changed = match Facts::gather(question, cache.dir()) {
             Ok(now) => now.changed_since(facts),
@@ -58,10 +58,10 @@ impl Keeper<'_> {
         if let Some(report) = run.reports.iter().find(|report| odd(report.end)) {
             return vec![format!("{}: {}", report.id, report.end)];
         }
-        match (self.inputs(&run), &run.inputs) {
+        match (self.inputs(run), &run.inputs) {
             (Ok(mut inputs), Ok(more)) => {
                 inputs.extend(more.iter().cloned());
-                let stored = cache.put(&self.record(&run, inputs), self.options.limits);
+                let stored = cache.put(&self.record(run, inputs), self.options.limits);
                 stored.err().map(|error| error.to_string()).into_iter().collect()
             }
             (inputs, more) => {

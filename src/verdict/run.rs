@@ -123,7 +123,7 @@ pub async fn run<T: ProjectTree>(
         Ok(digest) if session.is_kept() => {
             if not_kept.is_empty() {
                 let oldest = ran.targets.iter().map(|target| target.when(when)).min();
-                not_kept = keeper.keep_whole(WholeRun {
+                not_kept = keeper.keep_whole(&WholeRun {
                     tree_digest: digest,
                     build: &build,
                     built_at,

@@ -269,7 +269,7 @@ impl CallRun<'_> {
         let note = recorded.and_then(|record| self.verify(&record, &report));
         match &cacheability {
             Cacheability::Observed(_) if !is_green || flaky.is_empty() => {
-                self.keep(slim(report), &cacheability);
+                self.keep(&slim(report), &cacheability);
             }
             _ if !is_green => {}
             Cacheability::Observed(_) => {
@@ -285,10 +285,10 @@ impl CallRun<'_> {
     }
 
     /// Keeps a run: a green one as an answer, one that failed to compare with.
-    fn keep(&self, report: TargetReport, cacheability: &Cacheability) {
+    fn keep(&self, report: &TargetReport, cacheability: &Cacheability) {
         let is_green = report.verdict == Verdict::Pass;
         let moment = RunMoment { code_hash: None, still: None, when: Timestamp::now() };
-        let record = self.records.record(0, &report, cacheability, moment);
+        let record = self.records.record(0, report, cacheability, moment);
         if let Err(error) = self.records.store(record.into_iter().collect(), self.limits) {
             tracing::warn!(%error, "a run is not kept");
         } else if is_green {
