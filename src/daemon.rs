@@ -136,7 +136,7 @@ pub enum StartError {
     Endpoint(#[from] EndpointError),
     /// Nothing can be watched.
     #[error(transparent)]
-    Watcher(#[from] watcher::StartError),
+    Watcher(#[from] watcher::WatchStartError),
     /// The system refused something else.
     #[error("cannot start: {0}")]
     Io(#[from] std::io::Error),

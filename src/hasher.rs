@@ -9,7 +9,7 @@
 //! # What counts
 //!
 //! Every file that git does not ignore, tracked or not, hidden or not; ignored files that are
-//! tracked; `Cargo.lock`, `.env*`, `rust-toolchain*` and `.cargo/config*` even if ignored; extra
+//! tracked; outside of a git repository every file, since cargo reads no ignore file there; `Cargo.lock`, `.env*`, `rust-toolchain*` and `.cargo/config*` even if ignored; extra
 //! inputs; files that symbolic links lead to. Empty folders too: a test can list. Not `.git`, not
 //! `.test-cache`, not target folders, not what is excluded. Of each: the path from the root, the
 //! kind, the executable bit, the content or the link's text. Never times, owners, absolute paths:
@@ -25,22 +25,22 @@
 //!   with several names) is looked at in every scan, also in a rescan of nothing.
 
 mod changes;
-mod departure;
 mod git;
-mod judge;
 mod links;
 mod look;
 mod manifest;
 mod memo;
+mod name_filter;
 mod options;
 mod parallel;
 mod program;
 mod query;
 mod read;
+mod removed_folders;
 mod rules;
-mod standing;
 mod system;
 mod tree;
+mod unwatched_inputs;
 mod update;
 mod walk;
 
@@ -52,8 +52,8 @@ use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-pub use changes::{Changes, Mark};
-pub use manifest::{Difference, FileChange, Manifest};
+pub use changes::{Changes, ScanMark};
+pub use manifest::{FileChange, FileDifference, Manifest};
 pub use options::{GlobError, Options};
 pub use program::program_digest;
 pub use query::Snapshot;
@@ -61,17 +61,17 @@ pub use read::{FileDigest, file_digest};
 
 use git::Tracked;
 use links::Links;
-use memo::{Memo, Source};
+use memo::{MemoSource, TreeMemo};
 use options::Scope;
 use rules::Rules;
-use tree::{Entry, FolderId, Tree};
+use tree::{FileTree, FolderId, TreeEntry};
 use update::Update;
-use walk::Job;
+use walk::ListJob;
 
 use crate::workspace::{FileKind, Repository, Stamp};
 
 /// So many removed paths are remembered for [`CodeHasher::changed_since`].
-const REMEMBERED: usize = 4_096;
+const REMOVAL_HISTORY: usize = 4_096;
 
 /// The root's number of folders whose root is one no longer.
 const NO_ROOT: usize = usize::MAX;
@@ -95,7 +95,7 @@ pub struct CodeHasher {
     root: PathBuf,
     options: Options,
     scope: Scope,
-    tree: Tree,
+    tree: FileTree,
     /// One for each root of the scope.
     tops: Vec<Top>,
     tracked: BTreeMap<PathBuf, Tracked>,
@@ -118,7 +118,7 @@ pub struct CodeHasher {
     generation: u32,
     /// Whether the tree was made with the options as they are.
     current: bool,
-    memo: Option<Memo>,
+    memo: Option<TreeMemo>,
     /// The file that holds a memo of the tree as it is, and that file's stamp.
     saved: Option<(PathBuf, Stamp)>,
     threads: usize,
@@ -145,7 +145,7 @@ struct Removals {
 
 impl Removals {
     fn push(&mut self, generation: u32, path: PathBuf) {
-        if self.paths.len() == REMEMBERED
+        if self.paths.len() == REMOVAL_HISTORY
             && let Some((generation, _)) = self.paths.pop_front()
         {
             self.forgotten = generation;
@@ -181,7 +181,7 @@ impl CodeHasher {
             options,
             tops: scope.roots.iter().map(|_| Top::default()).collect(),
             scope,
-            tree: Tree::default(),
+            tree: FileTree::default(),
             tracked: BTreeMap::new(),
             doubts: BTreeMap::new(),
             problems: BTreeMap::new(),
@@ -244,7 +244,7 @@ impl CodeHasher {
     /// file is a warning in the log, and as if there were none.
     pub fn load_memo(&mut self, file: &Path) {
         let stamp = Stamp::followed(file).ok();
-        let memo = match Memo::read(file) {
+        let memo = match TreeMemo::read(file) {
             Ok(Ok(memo)) => memo,
             Ok(Err(why)) => {
                 tracing::warn!(file = %file.display(), %why, "memo not used");
@@ -277,7 +277,7 @@ impl CodeHasher {
             return Ok(());
         }
         let tops = self.tops.iter().zip(&self.scope.roots);
-        let bytes = memo::encode(&Source {
+        let bytes = memo::encode(&MemoSource {
             tree: &self.tree,
             tops: tops.filter_map(|(top, root)| Some((&*root.label, top.folder?))).collect(),
             options: self.scope.digest(),
@@ -405,12 +405,12 @@ impl CodeHasher {
     }
 
     /// Notes what in a folder must be looked at even when nobody says that it changed.
-    fn note_contents(&mut self, id: FolderId, job: &Job) {
+    fn note_contents(&mut self, id: FolderId, job: &ListJob) {
         let folder = self.tree.folder(id);
         if folder.repository.is_some() {
             self.nested.insert(id);
         }
-        if folder.listing.entries().iter().any(|entry| entry.is(Entry::SHARED)) {
+        if folder.listing.entries().iter().any(|entry| entry.is(TreeEntry::SHARED)) {
             self.shared.insert(id);
         }
         let links = folder.listing.iter().filter(|(_, entry)| entry.kind() == FileKind::Symlink);
@@ -421,8 +421,8 @@ impl CodeHasher {
 /// A memo with a digest that fits, and all its folders.
 #[cfg(feature = "fuzzing")]
 pub(crate) fn fuzz_memo(bytes: &[u8]) {
-    let _ = Memo::decode(bytes.to_vec());
-    if let Ok(memo) = Memo::decode(memo::with_digest(bytes)) {
+    let _ = TreeMemo::decode(bytes.to_vec());
+    if let Ok(memo) = TreeMemo::decode(memo::with_digest(bytes)) {
         memo.paths().for_each(|path| drop(memo.listing(path)));
     }
 }
@@ -433,7 +433,7 @@ pub(crate) fn fuzz_git(bytes: &[u8]) {
     let mut parts = bytes.split(|byte| *byte == 0);
     let (Some(config), Some(ignore)) = (parts.next(), parts.next()) else { return };
     let _ = git::excludes_file_in(config);
-    let rules = Rules::default().with(rules::Anchor::inside(b""), ignore.to_vec());
+    let rules = Rules::of_repository().with(rules::Anchor::inside(b""), ignore.to_vec());
     parts.for_each(|name| {
         rules.ignore(name, false);
         rules.ignore(name, true);

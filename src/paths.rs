@@ -33,23 +33,31 @@ const NAME: &str = "knhk-test-cache";
 
 /// Why the user's folders are not known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("HOME is not set to an absolute path: set it, or XDG_CONFIG_HOME and XDG_CACHE_HOME")]
+#[error(
+    "HOME is not set to an absolute path, and this user's account has no home: set it, or \
+     XDG_CONFIG_HOME and XDG_CACHE_HOME"
+)]
 pub struct NoHome;
 
 impl Paths {
-    /// The folders that `environment` and this platform say.
+    /// The folders that `environment` and this platform say. Without `HOME`, as in a bare
+    /// container or a cron job, the user's account names the home.
     ///
     /// # Errors
     /// If there is no home folder and a folder that lies in it by default is not given.
     pub fn from_environment(environment: &Environment) -> Result<Self, NoHome> {
-        Self::for_platform(environment, cfg!(target_os = "macos"))
+        Self::for_platform(environment, cfg!(target_os = "macos"), std::env::home_dir)
     }
 
-    fn for_platform(environment: &Environment, macos: bool) -> Result<Self, NoHome> {
+    fn for_platform(
+        environment: &Environment,
+        macos: bool,
+        account: impl FnOnce() -> Option<PathBuf>,
+    ) -> Result<Self, NoHome> {
         // The XDG rule: a relative path is invalid and counts as unset.
         let absolute =
             |name: &str| environment.get(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        let home = absolute("HOME");
+        let home = absolute("HOME").or_else(|| account().filter(|path| path.is_absolute()));
         let below_home = |rest: &str| home.as_ref().map(|home| home.join(rest)).ok_or(NoHome);
         let or_home = |name: &str, rest: &str| absolute(name).map_or_else(|| below_home(rest), Ok);
         let config = or_home("XDG_CONFIG_HOME", ".config")?;
@@ -169,11 +177,11 @@ mod tests {
     #[test]
     fn the_platforms_have_their_own_places() {
         let environment = environment(&[("HOME", "/h"), ("TMPDIR", "/tmp/u")]);
-        let linux = Paths::for_platform(&environment, false).unwrap();
+        let linux = Paths::for_platform(&environment, false, || None).unwrap();
         assert_eq!(linux.config_file, Path::new("/h/.config/knhk-test-cache/config.toml"));
         assert_eq!(linux.cache_dir, Path::new("/h/.cache/knhk-test-cache"));
         assert_eq!(linux.runtime_dir, Path::new("/h/.cache/knhk-test-cache/run"));
-        let macos = Paths::for_platform(&environment, true).unwrap();
+        let macos = Paths::for_platform(&environment, true, || None).unwrap();
         assert_eq!(macos.cache_dir, Path::new("/h/Library/Caches/knhk-test-cache"));
         assert_eq!(macos.runtime_dir, Path::new("/tmp/u/knhk-test-cache"));
     }
@@ -186,7 +194,7 @@ mod tests {
             ("XDG_CACHE_HOME", "/c"),
             ("XDG_RUNTIME_DIR", "/run/user/7"),
         ]);
-        let paths = Paths::for_platform(&environment, false).unwrap();
+        let paths = Paths::for_platform(&environment, false, || None).unwrap();
         assert_eq!(paths.config_file, Path::new("/h/.config/knhk-test-cache/config.toml"));
         assert_eq!(paths.cache_dir, Path::new("/c/knhk-test-cache"));
         assert_eq!(paths.socket(), Path::new("/run/user/7/knhk-test-cache/control.sock"));
@@ -194,10 +202,15 @@ mod tests {
 
     #[test]
     fn no_home_is_an_error_with_a_way_out() {
-        let error = Paths::for_platform(&environment(&[]), false).unwrap_err();
+        let error = Paths::for_platform(&environment(&[]), false, || None).unwrap_err();
         assert!(error.to_string().contains("XDG_CONFIG_HOME"));
+        let account = || Some(PathBuf::from("/home/u"));
+        let paths = Paths::for_platform(&environment(&[]), false, account).unwrap();
+        assert_eq!(paths.home, Path::new("/home/u"));
+        let paths = Paths::for_platform(&environment(&[("HOME", "/h")]), false, account).unwrap();
+        assert_eq!(paths.home, Path::new("/h"));
         let given = environment(&[("XDG_CONFIG_HOME", "/a"), ("XDG_CACHE_HOME", "/b")]);
-        assert!(Paths::for_platform(&given, false).is_ok());
+        assert!(Paths::for_platform(&given, false, || None).is_ok());
     }
 
     #[test]

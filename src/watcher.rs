@@ -20,7 +20,8 @@
 //!
 //! What no event tells, so that a caller who must know it needs a stat scan: writes through a
 //! shared memory map after the file was closed, and writes to a file through another of its hard
-//! links, outside the watched folders.
+//! links, outside the watched folders. Nor does every write through such a map change the file's
+//! stamp: a second one into the same page does not, until the page was written to the disk.
 //!
 //! All methods may wait for notify's thread, which never waits for the receiver of the events.
 //! None needs an async runtime.
@@ -51,37 +52,39 @@ use std::sync::Arc;
 use tokio::sync::mpsc::Sender;
 
 pub use debounce::Debounce;
-pub use error::{StartError, Unwatched, WatchError};
+pub use error::{Unwatched, WatchError, WatchStartError};
 pub use event::{CookieId, WatchEvent};
 pub use limit::WatchLimit;
 pub use polling::{PollReason, Polling};
 pub use sleep::Sleep;
-pub use trust::{Trust, events_are_trustworthy};
+pub use trust::{EventTrust, events_are_trustworthy};
 
 use backend::{Applied, Backend};
-use queue::Queue;
-use state::Shared;
-use table::{Claim, Inode};
+use queue::EventQueue;
+use state::WatcherShared;
+use table::{Inode, WatchClaim};
 
 use crate::workspace::MountWatch;
 
 /// Taking a watch away costs notify a look at all the others. Above this many looks a new
 /// watcher with all watches that are still wanted is cheaper.
-const MOST_LOOKS: usize = 50_000;
+const WATCH_LOOKUP_LIMIT: usize = 50_000;
 
 /// The epoch after the last one: what a dropped watcher still reports counts no more.
 const CLOSED: u64 = u64::MAX;
 
 /// Watches folders, each by itself and never what lies below it.
 pub struct FileWatcher {
-    shared: Arc<Shared>,
+    shared: Arc<WatcherShared>,
     backend: Backend,
     mounts: MountWatch,
-    cookies: cookie::Names,
+    cookies: cookie::CookieNames,
     /// Too many watches are left over: `renew` starts anew.
     leftovers: bool,
     /// Failures of a new start that the caller did not ask for; `renew` gives them.
     untold: Vec<Unwatched>,
+    /// The limit of the system for which nothing can be watched at all.
+    exhausted: Option<WatchLimit>,
 }
 
 impl FileWatcher {
@@ -89,21 +92,36 @@ impl FileWatcher {
     /// missing, for this user only). Events go to `events`; if its receiver is slow, changes are
     /// first queued and then become one [`WatchEvent::Rescan`].
     ///
+    /// Where a limit of the system is reached, the watcher watches nothing: every folder must be
+    /// polled, and each [`renew`](Self::renew) tries again.
+    ///
     /// # Errors
-    /// A limit of the system, or a cookie folder that cannot be used.
-    pub fn new(runtime_dir: &Path, events: Sender<WatchEvent>) -> Result<Self, StartError> {
-        let shared = Arc::new(Shared::new(Queue::to(events)?));
-        let backend = Backend::start(&shared, 0).map_err(|error| {
-            shared.queue.close();
-            match error.kind {
-                notify::ErrorKind::Io(error) => match WatchLimit::behind(&error) {
-                    Some(limit) => StartError::Limit(limit),
-                    None => StartError::System(error),
-                },
-                _ => StartError::System(io::Error::other(error.to_string())),
+    /// A cookie folder that cannot be used, or a system that has no file watcher.
+    pub fn new(runtime_dir: &Path, events: Sender<WatchEvent>) -> Result<Self, WatchStartError> {
+        let shared = Arc::new(WatcherShared::new(EventQueue::to(events)?));
+        let started = Backend::start(&shared, 0);
+        Self::with_backend(runtime_dir, Arc::clone(&shared), started)
+            .inspect_err(|_| shared.queue.close())
+    }
+
+    fn with_backend(
+        runtime_dir: &Path,
+        shared: Arc<WatcherShared>,
+        started: notify::Result<Backend>,
+    ) -> Result<Self, WatchStartError> {
+        let (backend, mut exhausted) = match started.map_err(|error| error.kind) {
+            Ok(backend) => (backend, None),
+            Err(notify::ErrorKind::Io(error)) => match WatchLimit::behind(&error) {
+                Some(limit) => (Backend::none(), Some(limit)),
+                None => return Err(WatchStartError::System(error)),
+            },
+            Err(kind) => {
+                let error = notify::Error::new(kind).to_string();
+                return Err(WatchStartError::System(io::Error::other(error)));
             }
-        })?;
-        let names = cookie::Names::new(runtime_dir.join("cookies"));
+        };
+        let names = cookie::CookieNames::new(runtime_dir.join("cookies"));
+        let dir = names.dir().to_path_buf();
         let mut watcher = Self {
             shared,
             backend,
@@ -111,12 +129,23 @@ impl FileWatcher {
             cookies: names,
             leftovers: false,
             untold: Vec::new(),
+            exhausted: None,
         };
-        let dir = watcher.cookies.dir().to_path_buf();
-        watcher.open_jar(&dir).map_err(|error| match error {
-            cookie::JarError::Limit(limit) => StartError::Limit(limit),
-            cookie::JarError::Io(source) => StartError::Cookies { dir, source },
-        })?;
+        if exhausted.is_none() {
+            match watcher.open_jar(&dir) {
+                Ok(()) => {}
+                Err(cookie::JarError::Limit(limit)) => exhausted = Some(limit),
+                Err(cookie::JarError::Io(source)) => {
+                    return Err(WatchStartError::Cookies { dir, source });
+                }
+            }
+        }
+        if let Some(limit) = exhausted {
+            tracing::warn!(%limit, "files are polled");
+            watcher.backend.end();
+            watcher.shared.lock().dead = true;
+            watcher.exhausted = Some(limit);
+        }
         // Whatever was mounted before is where the watches begin.
         let _ = watcher.mounts.changed();
         Ok(watcher)
@@ -172,8 +201,11 @@ impl FileWatcher {
             let state = self.shared.lock();
             (state.table.lost(), state.table.len(), state.dead)
         };
-        let many = || lost.len() * all > MOST_LOOKS;
-        if dead || self.leftovers || (many() && self.backend.held(&lost).len() * all > MOST_LOOKS) {
+        let many = || lost.len() * all > WATCH_LOOKUP_LIMIT;
+        if dead
+            || self.leftovers
+            || (many() && self.backend.held(&lost).len() * all > WATCH_LOOKUP_LIMIT)
+        {
             failed.extend(self.start_anew());
         } else if !lost.is_empty() {
             failed.extend(self.add(lost));
@@ -220,7 +252,10 @@ impl FileWatcher {
         {
             let mut state = self.shared.lock();
             if state.dead {
-                let why = WatchError::Broken("its thread ended".to_owned());
+                let why = match &self.exhausted {
+                    Some(limit) => WatchError::Limit(limit.clone()),
+                    None => WatchError::Broken("its thread ended".to_owned()),
+                };
                 failed.extend(
                     claimed
                         .into_iter()
@@ -229,16 +264,16 @@ impl FileWatcher {
                 return failed;
             }
             claimed.retain(|(path, inode)| match state.table.claim(path, *inode) {
-                Claim::Kept => false,
-                Claim::New => true,
-                Claim::Again => {
+                WatchClaim::Kept => false,
+                WatchClaim::New => true,
+                WatchClaim::Again => {
                     again.push(Arc::clone(path));
                     true
                 }
             });
         }
         let held = self.backend.held(&again);
-        if held.len() * self.shared.lock().table.len() > MOST_LOOKS && !self.leftovers {
+        if held.len() * self.shared.lock().table.len() > WATCH_LOOKUP_LIMIT && !self.leftovers {
             let asked: HashSet<_> = claimed.into_iter().map(|(path, _)| path).collect();
             let anew = self.start_anew().into_iter();
             let (told, untold) = anew.partition::<Vec<_>, _>(|f| asked.contains(&*f.dir));
@@ -350,7 +385,7 @@ impl FileWatcher {
         }
         // Most folders that a caller unwatches were removed, and notify knows that.
         let held = self.backend.held(&retired);
-        if held.len() * all > MOST_LOOKS {
+        if held.len() * all > WATCH_LOOKUP_LIMIT {
             self.leftovers = true;
             let mut state = self.shared.lock();
             state.table.lose_all();
@@ -384,7 +419,7 @@ impl FileWatcher {
             state.jars.values_mut().for_each(|jar| *jar = None);
             (wanted, state.jars.keys().cloned().collect::<Vec<_>>())
         };
-        self.leftovers = false;
+        (self.leftovers, self.exhausted) = (false, None);
         // Closed before the new watches are added: both count towards the user's limit.
         std::mem::replace(&mut self.backend, backend).stop();
         for jar in jars {
@@ -416,7 +451,7 @@ impl FileWatcher {
 }
 
 /// Whether the folder `dir` may be watched, and what the path leads to.
-fn admit(dir: &Path, trust: &mut HashMap<u64, Trust>) -> Result<Inode, WatchError> {
+fn admit(dir: &Path, trust: &mut HashMap<u64, EventTrust>) -> Result<Inode, WatchError> {
     if !dir.is_absolute() {
         return Err(WatchError::Relative);
     }
@@ -429,8 +464,8 @@ fn admit(dir: &Path, trust: &mut HashMap<u64, Trust>) -> Result<Inode, WatchErro
     let known = trust.get(&metadata.dev()).cloned();
     let known = known.map_or_else(|| events_are_trustworthy(dir), Ok);
     match known.map_err(|error| refusal(&error))? {
-        Trust::Yes => trust.insert(metadata.dev(), Trust::Yes),
-        Trust::No { file_system } => return Err(WatchError::Untrusted { file_system }),
+        EventTrust::Yes => trust.insert(metadata.dev(), EventTrust::Yes),
+        EventTrust::No { file_system } => return Err(WatchError::Untrusted { file_system }),
     };
     Ok(Inode::from(&metadata))
 }

@@ -20,12 +20,14 @@ mod toml_file;
 mod toolchain;
 
 pub use build_variables::{BuildVariables, build_variables, is_secret};
-pub use cargo_config::{CargoConfig, ConfigError, ConfigFile, RunnerShape};
+pub use cargo_config::{
+    CargoConfig, CargoConfigError, CargoConfigFile, RunnerShape, is_configured_apart,
+};
 pub use identity::{Identity, is_terminal_variable, without_root};
-pub use locate::{LocateError, locate};
+pub use locate::locate;
 pub use members::Members;
-pub(crate) use mounts::{MountWatch, Mounted};
-pub use outside::{Outside, outside_roots};
+pub(crate) use mounts::{MountWatch, Mounted, overlay_layers};
+pub use outside::{Outside, is_member, outside_roots};
 pub use repository::{LockId, Operation, Repository};
 pub use selection::{Part, Selection};
 pub(crate) use stamp::nanoseconds;

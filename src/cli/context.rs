@@ -7,7 +7,7 @@ use super::exit::{Exit, Stop};
 use crate::config::{self, Loaded};
 use crate::paths::Paths;
 use crate::process::Environment;
-use crate::workspace::{LocateError, locate};
+use crate::workspace::{is_member, locate};
 
 /// The surroundings of one command.
 pub(super) struct Context {
@@ -44,7 +44,15 @@ impl Context {
         let start = start.canonicalize().map_err(|error| {
             Stop::error(Exit::NotGreen, format!("cannot open {}: {error}", start.display()))
         })?;
-        locate(&start).map_err(|error: LocateError| Stop::error(Exit::NotGreen, error))
+        let root = locate(&start).map_err(|error| Stop::error(Exit::NotGreen, error))?;
+        let package = start.ancestors().find(|folder| folder.join("Cargo.toml").is_file());
+        match package.map(|package| (package, is_member(&root, package))) {
+            Some((package, Ok(false))) => {
+                Err(Stop::error(Exit::NotGreen, no_member(&root, package)))
+            }
+            Some((_, Err(error))) => Err(Stop::error(Exit::NotGreen, error)),
+            Some((_, Ok(true))) | None => Ok(root),
+        }
     }
 
     /// The project that a command with an optional path means: the workspace there, or, where
@@ -71,4 +79,19 @@ impl Context {
             }
         }
     }
+}
+
+/// Cargo's own words for a package that it refuses to work in.
+fn no_member(root: &Path, package: &Path) -> String {
+    let (manifest, workspace) = (package.join("Cargo.toml"), root.join("Cargo.toml"));
+    let name = package.strip_prefix(root).unwrap_or(package).display();
+    format!(
+        "current package believes it's in a workspace when it's not:\n\
+         current:   {}\n\
+         workspace: {}\n\n\
+         add `{name}` to `workspace.members` or `workspace.exclude` of the latter, or an empty \
+         `[workspace]` table to the former",
+        manifest.display(),
+        workspace.display(),
+    )
 }

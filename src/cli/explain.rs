@@ -7,7 +7,7 @@ use super::context::Context;
 use super::exit::{Exit, Stop};
 use super::render::{GOOD, NOTE, WARN, ago, label, plural};
 use crate::cache::Cache;
-use crate::hasher::{Difference, FileChange};
+use crate::hasher::{FileChange, FileDifference};
 use crate::model::{Digest, OsText, Source, TargetId, TargetKind, Timestamp, Verdict};
 use crate::verdict::{
     self, CallsExplanation, Explanation, Facts, LocalTree, ProjectFiles, ProjectTree as _, Question,
@@ -53,7 +53,9 @@ struct ExplainedProject<'a> {
 pub(super) fn explain(context: &Context, args: &ExplainArgs) -> Result<(), Stop> {
     let root = context.workspace(args.project.as_deref())?;
     let settings = context.config()?.config.settings_for(&root).clone();
-    let question = Question::of_project(&root, context.environment.clone(), settings);
+    let dir = context.cwd.canonicalize().unwrap_or_else(|_| context.cwd.clone());
+    let environment = context.environment.clone();
+    let question = Question::asked(&root, &dir, None, Vec::new(), environment, settings);
     let cache = Cache::open(&context.paths.cache_dir);
     let facts =
         Facts::gather(&question, cache.dir()).map_err(|error| Stop::new(Exit::NotGreen, error))?;
@@ -180,10 +182,10 @@ fn show_calls(calls: &CallsExplanation) {
 
 fn file_text(change: &FileChange) -> String {
     let word = match change.difference {
-        Difference::Added => "added",
-        Difference::Removed => "removed",
-        Difference::Modified => "changed",
-        Difference::Mode => "made (not) executable",
+        FileDifference::Added => "added",
+        FileDifference::Removed => "removed",
+        FileDifference::Modified => "changed",
+        FileDifference::Mode => "made (not) executable",
     };
     format!("{} {word}", change.path.display())
 }

@@ -165,19 +165,19 @@ impl Asking<'_> {
         self.args.selection.to_cargo()
     }
 
-    /// The folder in which cargo is called: the current one if the developer typed a selection and
-    /// the folder lies in the project, or else the workspace root.
+    /// The folder in which cargo is called: the current one, or the workspace root of a project
+    /// that was named and lies elsewhere.
     fn dir(&self, root: &Path) -> PathBuf {
         let here = self.context.cwd.canonicalize().unwrap_or_else(|_| self.context.cwd.clone());
         let elsewhere = self.args.project.is_some() && !here.starts_with(root);
-        if self.cargo().is_none() || elsewhere { root.to_owned() } else { here }
+        if elsewhere { root.to_owned() } else { here }
     }
 
     fn question(&self, root: &Path) -> Result<Question, Stop> {
         let settings = self.context.config()?.config.settings_for(root).clone();
-        let typed = self.cargo().map(|cargo| (self.dir(root), cargo));
+        let (dir, typed) = (self.dir(root), self.cargo());
         let (harness, environment) = (self.args.harness.clone(), self.context.environment.clone());
-        Ok(Question::asked(root, typed, harness, environment, settings))
+        Ok(Question::asked(root, &dir, typed, harness, environment, settings))
     }
 
     fn options(&self, question: &Question) -> Result<RunOptions, Stop> {

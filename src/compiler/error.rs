@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::progress::without_escapes;
 use crate::model::End;
 use crate::process::SpawnError;
-use crate::workspace::{ConfigError, ToolchainError};
+use crate::workspace::{CargoConfigError, ToolchainError};
 
 /// Why there are no test binaries, or no plan.
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +62,7 @@ pub enum CompileError {
     Spawn(#[from] SpawnError),
     /// Cargo's configuration contradicts itself.
     #[error(transparent)]
-    Config(#[from] ConfigError),
+    Config(#[from] CargoConfigError),
     /// Rustc was asked and did not answer.
     #[error(transparent)]
     Toolchain(#[from] ToolchainError),

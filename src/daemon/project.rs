@@ -201,9 +201,9 @@ impl ProjectTask {
 
     /// Answers from records, or says what the client needs to go on.
     async fn answer(&mut self, ask: Ask, seen: bool) -> Reply {
-        let typed = ask.cargo_args().map(|cargo| (ask.dir.clone(), cargo));
-        let (harness, settings) = (ask.harness_args(), self.builder.settings().clone());
-        let question = Question::asked(&self.root, typed, harness, ask.environment, settings);
+        let (typed, harness) = (ask.cargo_args(), ask.harness_args());
+        let (settings, environment) = (self.builder.settings().clone(), ask.environment);
+        let question = Question::asked(&self.root, &ask.dir, typed, harness, environment, settings);
         let asked = match self.prepare(question).await {
             Ok(asked) => asked,
             Err(message) => return Reply::Error { message },

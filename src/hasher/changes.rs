@@ -1,6 +1,6 @@
 //! What differs between two looks at the tree.
 
-use super::tree::{Entry, Listing};
+use super::tree::{FolderListing, TreeEntry};
 use crate::workspace::FileKind;
 
 /// What a scan found different from the one before it, in numbers of files.
@@ -49,13 +49,13 @@ impl Changes {
 
 /// A moment in the life of a hasher: what was seen to change after it can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Mark(pub(super) u32);
+pub struct ScanMark(pub(super) u32);
 
 /// Compares a folder's entries with those before, writes into each when it last changed, and
 /// tells the names of files that are gone. Folders are compared by whoever enters them.
 pub(super) fn compare(
-    before: Option<&Listing>,
-    now: &mut Listing,
+    before: Option<&FolderListing>,
+    now: &mut FolderListing,
     generation: u32,
 ) -> (Changes, Vec<Vec<u8>>) {
     let mut changes = Changes::default();
@@ -82,19 +82,19 @@ pub(super) fn compare(
                 }
             }
         };
-        let was_linked = |old: &Entry| {
-            old.is(Entry::SHARED)
+        let was_linked = |old: &TreeEntry| {
+            old.is(TreeEntry::SHARED)
                 && (old.stamp.device, old.stamp.inode) == (entry.stamp.device, entry.stamp.inode)
         };
-        changes.linked += u64::from(entry.is(Entry::SHARED) && !old.is_some_and(was_linked));
+        changes.linked += u64::from(entry.is(TreeEntry::SHARED) && !old.is_some_and(was_linked));
         changed.push(old.filter(|_| same).map_or(generation, |old| old.changed));
     }
     for (entry, changed) in now.entries_mut().iter_mut().zip(changed) {
         entry.changed = changed;
     }
     let mut removed = Vec::new();
-    for (name, old) in before.into_iter().flat_map(Listing::iter) {
-        let is_gone = |now: &Entry| now.kind() == FileKind::Folder;
+    for (name, old) in before.into_iter().flat_map(FolderListing::iter) {
+        let is_gone = |now: &TreeEntry| now.kind() == FileKind::Folder;
         if old.kind() != FileKind::Folder && now.find(name).is_none_or(is_gone) {
             changes.removed += 1;
             removed.push(name.to_vec());
@@ -103,7 +103,7 @@ pub(super) fn compare(
     (changes, removed)
 }
 
-fn same_outcome(old: &Entry, new: &Entry) -> bool {
-    use super::tree::Content;
-    old.sort() == new.sort() && old.content == new.content && new.content != Content::Unknown
+fn same_outcome(old: &TreeEntry, new: &TreeEntry) -> bool {
+    use super::tree::EntryContent;
+    old.sort() == new.sort() && old.content == new.content && new.content != EntryContent::Unknown
 }

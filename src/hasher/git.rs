@@ -14,7 +14,7 @@ use crate::process::{self, Environment, Spec};
 use crate::workspace::{FileKind, PathStamp, Repository, Stamp};
 
 /// Listing the index of the largest repositories takes a second or two.
-const PATIENCE: Duration = Duration::from_secs(60);
+const GIT_LISTING_TIME: Duration = Duration::from_secs(60);
 
 /// What is in force in the whole work tree: the user's own ignore file, then the repository's,
 /// both relative to its top folder at `anchor`.
@@ -23,7 +23,7 @@ pub(super) fn rules_of(
     anchor: &Anchor,
     environment: &Environment,
 ) -> Rules {
-    user_rules(Some(repository), anchor, environment)
+    user_rules(repository, anchor, environment)
         .with(anchor.clone(), text_of(&repository.shared().join("info/exclude")))
 }
 
@@ -33,8 +33,8 @@ fn text_of(file: &Path) -> Vec<u8> {
     fs::read(file).unwrap_or_default()
 }
 
-/// The ignore files that hold at the root of a walk before its own `.gitignore`, and the
-/// repository that the root belongs to.
+/// The repository that the root of a walk belongs to, and the ignore files that are in force there
+/// before its own `.gitignore`.
 pub(super) fn outer_rules(root: &Path, environment: &Environment) -> (Option<Repository>, Rules) {
     let root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
     let around = Repository::around(&root).and_then(|repository| {
@@ -42,7 +42,7 @@ pub(super) fn outer_rules(root: &Path, environment: &Environment) -> (Option<Rep
         let rules = rules_along(&repository, &way, environment)?;
         Some((Some(repository), rules))
     });
-    around.unwrap_or_else(|| (None, user_rules(None, &Anchor::inside(b""), environment)))
+    around.unwrap_or_default()
 }
 
 /// The rules that a repository has for the folder that lies `way` below its top; `None` if it
@@ -78,27 +78,20 @@ fn ignore_file(folder: &Path) -> Vec<u8> {
 }
 
 /// The user's own ignore file, for every repository.
-fn user_rules(
-    repository: Option<&Repository>,
-    anchor: &Anchor,
-    environment: &Environment,
-) -> Rules {
+fn user_rules(repository: &Repository, anchor: &Anchor, environment: &Environment) -> Rules {
     let text = excludes_file(repository, environment).map(|file| text_of(&file));
-    Rules::default().with(anchor.clone(), text.unwrap_or_default())
+    Rules::of_repository().with(anchor.clone(), text.unwrap_or_default())
 }
 
 /// Where `core.excludesFile` points, by the config files in git's order: the last one wins.
 /// Files that they include are not read: then too much counts, never too little that is tracked.
-fn excludes_file(repository: Option<&Repository>, environment: &Environment) -> Option<PathBuf> {
+fn excludes_file(repository: &Repository, environment: &Environment) -> Option<PathBuf> {
     let variable = |name: &str| environment.get(name).filter(|value| !value.is_empty());
     let home = variable("HOME").map(Path::new);
     let base = variable("XDG_CONFIG_HOME").map(PathBuf::from);
     let base = base.or_else(|| Some(home?.join(".config")));
-    let mut files = Vec::new();
-    if let Some(repository) = repository {
-        files
-            .extend([repository.own().join("config.worktree"), repository.shared().join("config")]);
-    }
+    let mut files =
+        vec![repository.own().join("config.worktree"), repository.shared().join("config")];
     match environment.get("GIT_CONFIG_GLOBAL") {
         // Set to nothing, it means that there is none.
         Some(file) => files.extend((!file.is_empty()).then(|| file.into())),
@@ -117,8 +110,7 @@ fn excludes_file(repository: Option<&Repository>, environment: &Environment) -> 
             Some(rest) => Some(home?.join(OsStr::from_bytes(rest))),
             // Git itself stands at the top of the work tree when it reads this.
             None => {
-                let file = Path::new(OsStr::from_bytes(&value));
-                let file = repository.map_or(file.into(), |found| found.work().join(file));
+                let file = repository.work().join(OsStr::from_bytes(&value));
                 Some(file).filter(|file| file.is_absolute())
             }
         },
@@ -185,7 +177,8 @@ pub(super) fn tracked(
         // Someone else's repository is only read, and no program that its config names is run.
         .args(["-c", "safe.directory=*", "-c", "core.fsmonitor=false"])
         .args(["ls-files", "-z", "--cached"]);
-    let output = process::capture(&listing, PATIENCE).map_err(|error| failed(error.to_string()))?;
+    let output =
+        process::capture(&listing, GIT_LISTING_TIME).map_err(|error| failed(error.to_string()))?;
     if !output.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         let first = said.lines().next().unwrap_or("it was ended by the time limit").to_owned();

@@ -10,13 +10,13 @@ use std::time::SystemTime;
 use rustix::fs::CWD;
 
 use super::options::{self, Scope};
-use super::read::{self, Buffer, Place, Probe, ReadError};
+use super::read::{self, Buffer, FileLocation, Probe, ReadError};
 use crate::model::{Digest, Digester};
 use crate::workspace::{FileKind, Stamp};
 
 /// What a link leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Target {
+pub(super) enum LinkTarget {
     Absent,
     Folder,
     /// A device, a socket.
@@ -31,7 +31,7 @@ pub(super) enum Target {
     Unknown(String),
 }
 
-impl Target {
+impl LinkTarget {
     /// Adds what counts of it; `false` if that is not known.
     pub(super) fn add_to(&self, digester: &mut Digester) -> bool {
         match self {
@@ -49,56 +49,61 @@ impl Target {
 }
 
 /// What looking at a target needs to know.
-pub(super) struct Eye<'a> {
+pub(super) struct TargetReader<'a> {
     pub scope: &'a Scope,
     /// The digest of a counted file with this real path and stamp.
     pub counted: &'a dyn Fn(&Path, &Stamp) -> Option<Digest>,
     pub probe: &'a Probe,
 }
 
-impl Eye<'_> {
+impl TargetReader<'_> {
     /// Looks at what `link` leads to, reading it only if `old` does not prove it unchanged.
-    pub(super) fn look(&self, link: &Path, old: Option<&Target>, buffer: &mut Buffer) -> Target {
+    pub(super) fn look(
+        &self,
+        link: &Path,
+        old: Option<&LinkTarget>,
+        buffer: &mut Buffer,
+    ) -> LinkTarget {
         let now = SystemTime::now();
         let stamp = match Stamp::followed(link) {
             Ok(stamp) => stamp,
             Err(error) if is_nowhere(&error) => {
                 let built = self.scope.is_built(&meant(link));
-                return if built { Target::Built } else { Target::Absent };
+                return if built { LinkTarget::Built } else { LinkTarget::Absent };
             }
-            Err(error) => return Target::Unknown(error.to_string()),
+            Err(error) => return LinkTarget::Unknown(error.to_string()),
         };
         match stamp.kind() {
             FileKind::File => {}
-            FileKind::Folder => return Target::Folder,
-            _ => return Target::Special,
+            FileKind::Folder => return LinkTarget::Folder,
+            _ => return LinkTarget::Special,
         }
-        if let Some(Target::File { stamp: known, settled: true, .. }) = old
+        if let Some(LinkTarget::File { stamp: known, settled: true, .. }) = old
             && *known == stamp
         {
-            return old.cloned().unwrap_or(Target::Absent);
+            return old.cloned().unwrap_or(LinkTarget::Absent);
         }
         let settled = self.probe.is_settled(&stamp, now);
         let Ok(real) = link.canonicalize() else {
-            return Target::Unknown("it changes while it is read".to_owned());
+            return LinkTarget::Unknown("it changes while it is read".to_owned());
         };
         if self.scope.is_built(&real) {
-            return Target::Built;
+            return LinkTarget::Built;
         }
         if let Some(digest) = (self.counted)(&real, &stamp).filter(|_| settled) {
-            return Target::File { stamp, settled, digest };
+            return LinkTarget::File { stamp, settled, digest };
         }
         let name = link.as_os_str().as_bytes();
-        let place = Place { folder: CWD, path: Path::new(""), name, follow: true };
+        let place = FileLocation { folder: CWD, path: Path::new(""), name, follow: true };
         match place.digest(stamp, buffer, self.probe) {
             Ok((stamp, digest)) => {
                 let settled = self.probe.is_settled(&stamp, now);
-                Target::File { stamp, settled, digest }
+                LinkTarget::File { stamp, settled, digest }
             }
             Err(ReadError::Gone | ReadError::Restless) => {
-                Target::Unknown("what it leads to changes while it is read".to_owned())
+                LinkTarget::Unknown("what it leads to changes while it is read".to_owned())
             }
-            Err(ReadError::Failed(error)) => Target::Unknown(error.to_string()),
+            Err(ReadError::Failed(error)) => LinkTarget::Unknown(error.to_string()),
         }
     }
 }
@@ -119,7 +124,7 @@ fn meant(link: &Path) -> PathBuf {
 pub(super) struct Link {
     pub path: PathBuf,
     /// As of the last scan; `None` before its end.
-    pub target: Option<Target>,
+    pub target: Option<LinkTarget>,
     /// The scan in which that last changed.
     pub changed: u32,
 }
@@ -173,7 +178,7 @@ impl Links {
     }
 
     /// Looks at every target again, at the end of scan `generation`.
-    pub(super) fn refresh(&mut self, eye: &Eye<'_>, generation: u32) {
+    pub(super) fn refresh(&mut self, eye: &TargetReader<'_>, generation: u32) {
         let mut buffer = None;
         for link in self.0.values_mut() {
             let buffer = buffer.get_or_insert_default();

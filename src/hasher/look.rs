@@ -2,13 +2,14 @@
 //! that it is the one that was known.
 
 use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::time::SystemTime;
 
 use super::parallel;
-use super::read::{self, Place, ReadError};
+use super::read::{self, Buffer, FileLocation, Probe, ReadError};
 use super::system;
-use super::tree::{Content, Entry, ListingBuilder, Mode};
-use super::walk::{Open, Scratch, Trouble, Walk};
+use super::tree::{EntryContent, FolderListingBuilder, TreeEntry, WalkMode};
 use crate::model::Digest;
 use crate::workspace::{FileKind, Stamp};
 
@@ -24,18 +25,18 @@ pub(super) type IgnoreFile = (Stamp, Vec<u8>);
 pub(super) struct Candidate<'a> {
     pub name: &'a [u8],
     /// How to walk it, and its inode, if the listing says that it is a folder.
-    pub folder: Option<(Mode, u64)>,
+    pub folder: Option<(WalkMode, u64)>,
     /// The rules alone would ignore it.
     pub forced: bool,
     /// What was known of it before.
-    pub old: Option<&'a Entry>,
+    pub old: Option<&'a TreeEntry>,
 }
 
 /// What the candidates turned out to be.
-pub(super) struct Contents {
-    pub builder: ListingBuilder,
+pub(super) struct FolderContents {
+    pub builder: FolderListingBuilder,
     /// How to walk each folder.
-    pub modes: Vec<Mode>,
+    pub modes: Vec<WalkMode>,
     /// Names whose content is not known, and why.
     pub problems: Vec<(Vec<u8>, String)>,
     pub read_files: u64,
@@ -45,26 +46,58 @@ pub(super) struct Contents {
 /// What one look at a candidate showed.
 enum Look {
     Folder,
-    Known(Stamp, Content),
+    Known(Stamp, EntryContent),
     Unread(Stamp),
     /// It is not what the listing said: list again.
     Gone,
     Failed(io::Error),
 }
 
-impl Walk<'_> {
+/// Why an attempt to list a folder came to nothing.
+pub(super) enum Trouble {
+    /// It changed meanwhile.
+    Restless,
+    Failed(io::Error),
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<ReadError> for Trouble {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Gone | ReadError::Restless => Self::Restless,
+            ReadError::Failed(error) => Self::Failed(error),
+        }
+    }
+}
+
+/// Looks at names in one open folder.
+pub(super) struct FolderReader<'a> {
+    pub folder: &'a OwnedFd,
+    /// Its path.
+    pub path: &'a Path,
+    pub mode: WalkMode,
+    /// When, before anything was looked at.
+    pub now: SystemTime,
+    pub threads: usize,
+    pub probe: &'a Probe,
+}
+
+impl FolderReader<'_> {
     /// Stats all candidates, and reads those whose stamps do not prove them unchanged.
     pub(super) fn contents(
         &self,
-        open: &Open<'_>,
         candidates: &[Candidate<'_>],
         own: Option<&IgnoreFile>,
-        scratch: &mut Scratch,
-    ) -> Result<Contents, Trouble> {
+        buffer: &mut Buffer,
+    ) -> Result<FolderContents, Trouble> {
         let threads = if candidates.len() > MANY_NAMES { self.threads } else { 1 };
-        let looks = parallel::map(candidates, threads, &mut (), |(), candidate| {
-            self.look(open, candidate, own)
-        });
+        let looks =
+            parallel::map(candidates, threads, &mut (), |(), candidate| self.look(candidate, own));
 
         let unread = looks.iter().zip(candidates).filter_map(|(look, candidate)| match look {
             Look::Unread(stamp) => Some((candidate.name, *stamp)),
@@ -74,16 +107,16 @@ impl Walk<'_> {
         let read_bytes = unread.iter().map(|(_, stamp)| stamp.size).sum();
         let few = unread.len() < MANY_NAMES && read_bytes < MANY_BYTES;
         let threads = if few { 1 } else { self.threads };
-        let digests = parallel::map(&unread, threads, &mut scratch.file, |buffer, unread| {
+        let digests = parallel::map(&unread, threads, buffer, |buffer, unread| {
             let (name, stamp) = *unread;
-            let place = Place { folder: open.folder, path: &open.job.path, name, follow: false };
+            let place = FileLocation { folder: self.folder, path: self.path, name, follow: false };
             place.digest(stamp, buffer, self.probe)
         });
         let mut digests = digests.into_iter();
 
         let names = candidates.iter().map(|candidate| candidate.name.len()).sum();
-        let mut contents = Contents {
-            builder: ListingBuilder::with_room(candidates.len(), names),
+        let mut contents = FolderContents {
+            builder: FolderListingBuilder::with_room(candidates.len(), names),
             modes: Vec::new(),
             problems: Vec::new(),
             read_files: unread.len() as u64,
@@ -93,40 +126,39 @@ impl Walk<'_> {
             let (stamp, content) = match look {
                 Look::Gone => return Err(Trouble::Restless),
                 Look::Folder => {
-                    let (mode, inode) = candidate.folder.unwrap_or((open.job.mode, 0));
+                    let (mode, inode) = candidate.folder.unwrap_or((self.mode, 0));
                     contents.modes.push(mode);
-                    (Stamp::of_listed_folder(inode), Ok(Content::Folder(None)))
+                    (Stamp::of_listed_folder(inode), Ok(EntryContent::Folder(None)))
                 }
                 Look::Known(stamp, content) => (stamp, Ok(content)),
                 Look::Failed(error) => (Stamp::default(), Err(error.to_string())),
                 Look::Unread(stamp) => match digests.next() {
-                    Some(Ok((stamp, digest))) => (stamp, Ok(Content::Digest(digest))),
+                    Some(Ok((stamp, digest))) => (stamp, Ok(EntryContent::Digest(digest))),
                     None | Some(Err(ReadError::Gone)) => return Err(Trouble::Restless),
-                    Some(Err(ReadError::Restless)) => {
-                        (stamp, Err("it changes while it is read".to_owned()))
-                    }
+                    Some(Err(ReadError::Restless)) => (stamp, Err(read::RESTLESS.to_owned())),
                     Some(Err(ReadError::Failed(error))) => (stamp, Err(error.to_string())),
                 },
             };
-            let forced = if candidate.forced { Entry::FORCED } else { 0 };
-            let flags = forced | self.flags(&stamp, open.now);
+            let forced = if candidate.forced { TreeEntry::FORCED } else { 0 };
+            let flags = forced | self.flags(&stamp);
             let content = content.unwrap_or_else(|why| {
                 contents.problems.push((candidate.name.to_vec(), why));
-                Content::Unknown
+                EntryContent::Unknown
             });
             contents.builder.push(candidate.name, stamp, content, flags);
         }
         Ok(contents)
     }
 
-    fn flags(&self, stamp: &Stamp, now: SystemTime) -> u8 {
-        let settled = self.probe.is_settled(stamp, now);
+    fn flags(&self, stamp: &Stamp) -> u8 {
+        let settled = self.probe.is_settled(stamp, self.now);
         let shared = stamp.links > 1 && stamp.kind() == FileKind::File;
-        (if settled { Entry::SETTLED } else { 0 }) | (if shared { Entry::SHARED } else { 0 })
+        (if settled { TreeEntry::SETTLED } else { 0 })
+            | (if shared { TreeEntry::SHARED } else { 0 })
     }
 
     /// One look at a name: its stamp, and its content where that is known or is no file's.
-    fn look(&self, open: &Open<'_>, candidate: &Candidate<'_>, own: Option<&IgnoreFile>) -> Look {
+    fn look(&self, candidate: &Candidate<'_>, own: Option<&IgnoreFile>) -> Look {
         if candidate.folder.is_some() {
             return Look::Folder;
         }
@@ -134,9 +166,9 @@ impl Walk<'_> {
             && candidate.name == b".gitignore"
         {
             // The very bytes that the rules were made of.
-            return Look::Known(*stamp, Content::Digest(Digest::of(text)));
+            return Look::Known(*stamp, EntryContent::Digest(Digest::of(text)));
         }
-        let stamp = match Stamp::at(open.folder, candidate.name) {
+        let stamp = match Stamp::at(self.folder, candidate.name) {
             Ok(stamp) => stamp,
             Err(error) if read::is_absence(&error) => return Look::Gone,
             Err(error) => return Look::Failed(error),
@@ -147,21 +179,21 @@ impl Walk<'_> {
         }
         if let Some(old) = candidate.old
             && old.stamp == stamp
-            && old.is(Entry::SETTLED)
-            && matches!(old.content, Content::Digest(_) | Content::Nothing)
+            && old.is(TreeEntry::SETTLED)
+            && matches!(old.content, EntryContent::Digest(_) | EntryContent::Nothing)
         {
             return Look::Known(stamp, old.content);
         }
         match kind {
             FileKind::File => Look::Unread(stamp),
-            FileKind::Symlink => match system::read_link(open.folder, candidate.name) {
-                Ok(text) => Look::Known(stamp, Content::Digest(Digest::of(&text))),
+            FileKind::Symlink => match system::read_link(self.folder, candidate.name) {
+                Ok(text) => Look::Known(stamp, EntryContent::Digest(Digest::of(&text))),
                 Err(error) if read::is_absence(&error) => Look::Gone,
                 // No longer a link.
                 Err(error) if error.kind() == io::ErrorKind::InvalidInput => Look::Gone,
                 Err(error) => Look::Failed(error),
             },
-            _ => Look::Known(stamp, Content::Nothing),
+            _ => Look::Known(stamp, EntryContent::Nothing),
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::model::Digest;
 /// Magic and format version.
 const HEADER: &[u8; 8] = b"ktclist\x01";
 /// So many bytes of each digest: enough to tell contents apart, half the space.
-const KEPT: usize = 16;
+const DIGEST_BYTES: usize = 16;
 
 /// What a listed path was: paths from the main root (`../dep/…` outside it), kind, executable
 /// bit and content. Folders are listed only where nothing that counts lies in them.
@@ -20,7 +20,7 @@ pub struct Manifest(Vec<u8>);
 
 /// How a file differs between two snapshots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Difference {
+pub enum FileDifference {
     /// Only in the later one.
     Added,
     /// Only in the earlier one.
@@ -37,7 +37,7 @@ pub struct FileChange {
     /// From the main root.
     pub path: PathBuf,
     /// How.
-    pub difference: Difference,
+    pub difference: FileDifference,
 }
 
 /// Bytes that are not a manifest of this version.
@@ -64,8 +64,8 @@ impl ManifestBuilder {
         self.bytes.extend_from_slice(&path[shared..]);
         self.bytes.push(sort);
         match content {
-            Some(digest) => self.bytes.extend_from_slice(&digest.as_bytes()[..KEPT]),
-            None => self.bytes.extend_from_slice(&[0; KEPT]),
+            Some(digest) => self.bytes.extend_from_slice(&digest.as_bytes()[..DIGEST_BYTES]),
+            None => self.bytes.extend_from_slice(&[0; DIGEST_BYTES]),
         }
         self.last.clear();
         self.last.extend_from_slice(path);
@@ -140,14 +140,14 @@ impl Manifest {
                 (Some(_), Some(_)) => order(&old.path, &new.path),
             };
             let difference = match (which, left, right) {
-                (Ordering::Less, ..) => Some(Difference::Removed),
-                (Ordering::Greater, ..) => Some(Difference::Added),
+                (Ordering::Less, ..) => Some(FileDifference::Removed),
+                (Ordering::Greater, ..) => Some(FileDifference::Added),
                 (Ordering::Equal, Some((was, before)), Some((is, after))) => {
                     let is_file = |sort: u8| matches!(sort, b'f' | b'x');
                     if before != after || (was != is && !(is_file(was) && is_file(is))) {
-                        Some(Difference::Modified)
+                        Some(FileDifference::Modified)
                     } else {
-                        (was != is).then_some(Difference::Mode)
+                        (was != is).then_some(FileDifference::Mode)
                     }
                 }
                 (Ordering::Equal, ..) => None,
@@ -166,8 +166,8 @@ impl Manifest {
         }
     }
 
-    fn reader(&self) -> Reader<'_> {
-        Reader { bytes: &self.0, at: HEADER.len(), path: Vec::new() }
+    fn reader(&self) -> ManifestReader<'_> {
+        ManifestReader { bytes: &self.0, at: HEADER.len(), path: Vec::new() }
     }
 }
 
@@ -184,16 +184,16 @@ pub(super) fn order(left: &[u8], right: &[u8]) -> Ordering {
     left.iter().map(rank).cmp(right.iter().map(rank))
 }
 
-struct Reader<'a> {
+struct ManifestReader<'a> {
     bytes: &'a [u8],
     at: usize,
     /// Of the entry that was read last.
     path: Vec<u8>,
 }
 
-impl Reader<'_> {
+impl ManifestReader<'_> {
     /// The next entry's sort and content; its path is in `path`.
-    fn next(&mut self) -> Option<(u8, [u8; KEPT])> {
+    fn next(&mut self) -> Option<(u8, [u8; DIGEST_BYTES])> {
         let shared = self.number()?;
         let length = self.number()?;
         let end = self.at.checked_add(length)?;
@@ -204,8 +204,8 @@ impl Reader<'_> {
         self.path.truncate(shared);
         self.path.extend_from_slice(rest);
         let sort = *self.bytes.get(end)?;
-        let content = self.bytes.get(end + 1..end + 1 + KEPT)?.try_into().ok()?;
-        self.at = end + 1 + KEPT;
+        let content = self.bytes.get(end + 1..end + 1 + DIGEST_BYTES)?.try_into().ok()?;
+        self.at = end + 1 + DIGEST_BYTES;
         Some((sort, content))
     }
 
@@ -256,11 +256,11 @@ mod tests {
         ]);
         let told: Vec<_> = old.diff(&new).into_iter().map(|c| (c.path, c.difference)).collect();
         let expected = [
-            ("a/x", Difference::Modified),
-            ("gone", Difference::Removed),
-            ("link", Difference::Modified),
-            ("new", Difference::Added),
-            ("run", Difference::Mode),
+            ("a/x", FileDifference::Modified),
+            ("gone", FileDifference::Removed),
+            ("link", FileDifference::Modified),
+            ("new", FileDifference::Added),
+            ("run", FileDifference::Mode),
         ];
         assert_eq!(told, expected.map(|(path, difference)| (PathBuf::from(path), difference)));
         assert!(old.diff(&old).is_empty() && old.len() == 6 && !old.is_empty());

@@ -103,6 +103,8 @@ pub(super) struct Scope {
     targets: BTreeSet<PathBuf>,
     others: BTreeSet<PathBuf>,
     digest: Digest,
+    /// The globs of what does not count; empty if everything does.
+    exclusions: Vec<u8>,
 }
 
 impl Scope {
@@ -140,6 +142,7 @@ impl Scope {
             targets: met(&roots, options.exclude_dirs.iter()),
             others: met(&roots, roots.iter().map(|root| &root.path)),
             digest: digester.finish(),
+            exclusions: options.exclude.join("\n").into_bytes(),
             environment: options.environment.clone(),
             roots,
         })
@@ -148,6 +151,13 @@ impl Scope {
     /// Differs wherever the same listing could be judged otherwise (ignore files apart).
     pub(super) fn digest(&self) -> Digest {
         self.digest
+    }
+
+    /// What the options leave out of a snapshot. It is part of the snapshot's digest: a run may
+    /// have read what does not count, so once an exclusion is taken back, a tree without those
+    /// files is another tree.
+    pub(super) fn exclusions(&self) -> &[u8] {
+        &self.exclusions
     }
 
     pub(super) fn excludes(&self, labelled: &[u8]) -> bool {

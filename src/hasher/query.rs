@@ -4,17 +4,17 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use super::links::{Eye, Target};
+use super::links::{LinkTarget, TargetReader};
 use super::manifest::{self, Manifest, ManifestBuilder};
 use super::options;
 use super::read::Buffer;
-use super::tree::{Content, Entry, FolderId};
-use super::{CodeHasher, Mark};
+use super::tree::{EntryContent, FolderId, TreeEntry};
+use super::{CodeHasher, ScanMark};
 use crate::model::{Digest, Digester};
 use crate::workspace::{FileKind, Stamp};
 
 /// So many reasons are enough for a person.
-const REASONS: usize = 20;
+const REASON_LIMIT: usize = 20;
 
 /// The tree's content at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +51,9 @@ impl CodeHasher {
         why.extend(self.doubts.values().cloned());
         let mut digester = Digester::new("tree 1");
         digester.number(self.tops.len() as u64);
+        if !self.scope.exclusions().is_empty() {
+            digester.field(b"without").field(self.scope.exclusions());
+        }
         let (mut files, mut bytes) = (0, 0);
         for (top, root) in self.tops.iter().zip(&self.scope.roots) {
             let Some(digest) = top.folder.and_then(|top| self.tree.digest(top)) else { continue };
@@ -62,7 +65,7 @@ impl CodeHasher {
         self.targets(|path, link, target, _| {
             digester.field(path);
             if !target.add_to(&mut digester)
-                && let Target::Unknown(what) = target
+                && let LinkTarget::Unknown(what) = target
             {
                 why.push(format!("`{}`: {what}", link.display()));
             }
@@ -70,8 +73,8 @@ impl CodeHasher {
         if why.is_empty() {
             return Snapshot::Known { digest: digester.finish(), files, bytes };
         }
-        let more = why.len().saturating_sub(REASONS);
-        why.truncate(REASONS);
+        let more = why.len().saturating_sub(REASON_LIMIT);
+        why.truncate(REASON_LIMIT);
         if more > 0 {
             why.push(format!("and {more} more"));
         }
@@ -105,7 +108,7 @@ impl CodeHasher {
         self.targets(|path, _, target, _| {
             digester.field(path);
             target.add_to(&mut digester);
-            if let Target::File { stamp, .. } = target {
+            if let LinkTarget::File { stamp, .. } = target {
                 digester.field(&stamp.to_bytes());
             }
         });
@@ -114,15 +117,15 @@ impl CodeHasher {
 
     /// This moment, for [`Self::changed_since`].
     #[must_use]
-    pub fn mark(&self) -> Mark {
-        Mark(self.generation)
+    pub fn mark(&self) -> ScanMark {
+        ScanMark(self.generation)
     }
 
     /// What scans after `mark` found added, removed or changed in any way, stamps included, also
     /// if everything is as it was again: absolute paths, sorted. A folder stands for everything
     /// in it that is gone; the root, for more than is remembered.
     #[must_use]
-    pub fn changed_since(&self, mark: Mark) -> Vec<PathBuf> {
+    pub fn changed_since(&self, mark: ScanMark) -> Vec<PathBuf> {
         let removals = self.removals.paths.iter();
         let mut paths: Vec<PathBuf> = removals
             .filter(|(generation, _)| *generation > mark.0)
@@ -133,11 +136,13 @@ impl CodeHasher {
         }
         self.each_folder(|_, _, id| {
             let listing = &self.tree.folder(id).listing;
-            let changed = |entry: &Entry| {
+            let changed = |entry: &TreeEntry| {
                 entry.changed > mark.0
                     && match entry.content {
                         // Folders that hold nothing that counts do not count themselves.
-                        Content::Folder(id) => id.and_then(|id| self.tree.digest(id)).is_some(),
+                        EntryContent::Folder(id) => {
+                            id.and_then(|id| self.tree.digest(id)).is_some()
+                        }
                         _ => true,
                     }
             };
@@ -185,7 +190,7 @@ impl CodeHasher {
                 let Some(entry) = listing.find(name) else { continue };
                 digester.field(&self.scope.roots[root].labelled(below)).field(name);
                 digester.number(entry.sort().into());
-                if let Content::Digest(digest) = &entry.content {
+                if let EntryContent::Digest(digest) = &entry.content {
                     digester.digest(digest);
                 }
             }
@@ -225,7 +230,7 @@ impl CodeHasher {
     /// Links to folders: what lies behind them is not walked, so nothing about it is known.
     #[must_use]
     pub fn unfollowed(&self) -> Vec<PathBuf> {
-        let links = self.links.iter().filter(|(.., link)| link.target == Some(Target::Folder));
+        let links = self.links.iter().filter(|(.., link)| link.target == Some(LinkTarget::Folder));
         links.map(|(.., link)| link.path.clone()).collect()
     }
 
@@ -237,10 +242,10 @@ impl CodeHasher {
             let root = &self.scope.roots[root];
             for (name, entry) in self.tree.folder(id).listing.iter() {
                 let content = match entry.content {
-                    Content::Digest(digest) => Some(digest),
-                    Content::Folder(Some(id)) if self.holds_nothing(id) => None,
-                    Content::Folder(_) => continue,
-                    Content::Nothing | Content::Unknown => None,
+                    EntryContent::Digest(digest) => Some(digest),
+                    EntryContent::Folder(Some(id)) if self.holds_nothing(id) => None,
+                    EntryContent::Folder(_) => continue,
+                    EntryContent::Nothing | EntryContent::Unknown => None,
                 };
                 files.push((root.labelled(&options::join(below, name)), entry.sort(), content));
             }
@@ -249,7 +254,7 @@ impl CodeHasher {
         files.sort_unstable_by(|left, right| manifest::order(&left.0, &right.0));
         self.targets(|path, _, target, _| {
             let at = files.binary_search_by(|file| manifest::order(&file.0, path));
-            if let (Ok(at), Target::File { digest, stamp, .. }) = (at, target) {
+            if let (Ok(at), LinkTarget::File { digest, stamp, .. }) = (at, target) {
                 let mut digester = Digester::new("link and target 1");
                 if let Some(text) = &files[at].2 {
                     digester.digest(text);
@@ -267,8 +272,8 @@ impl CodeHasher {
 
     /// Whether a folder counts although nothing in it does.
     fn holds_nothing(&self, id: FolderId) -> bool {
-        let inner_counts = |entry: &Entry| match entry.content {
-            Content::Folder(id) => id.and_then(|id| self.tree.digest(id)).is_some(),
+        let inner_counts = |entry: &TreeEntry| match entry.content {
+            EntryContent::Folder(id) => id.and_then(|id| self.tree.digest(id)).is_some(),
             _ => true,
         };
         self.tree.digest(id).is_some()
@@ -291,7 +296,7 @@ impl CodeHasher {
     }
 
     /// Calls `see` with each link's path from the main root, its path, and what it leads to now.
-    fn targets(&self, mut see: impl FnMut(&[u8], &Path, &Target, &super::links::Link)) {
+    fn targets(&self, mut see: impl FnMut(&[u8], &Path, &LinkTarget, &super::links::Link)) {
         let counted = |path: &Path, stamp: &Stamp| self.digest_of(path, stamp);
         let eye = self.eye(&counted);
         let mut buffer = None;
@@ -305,22 +310,24 @@ impl CodeHasher {
     pub(super) fn eye<'a>(
         &'a self,
         counted: &'a dyn Fn(&Path, &Stamp) -> Option<Digest>,
-    ) -> Eye<'a> {
-        Eye { scope: &self.scope, counted, probe: &self.probe }
+    ) -> TargetReader<'a> {
+        TargetReader { scope: &self.scope, counted, probe: &self.probe }
     }
 
     /// The digest of the counted file with this path and exactly this stamp, if it is settled.
     pub(super) fn digest_of(&self, path: &Path, stamp: &Stamp) -> Option<Digest> {
         let entry = self.entry(path)?;
         match entry.content {
-            Content::Digest(digest) if entry.stamp == *stamp && entry.is(Entry::SETTLED) => {
+            EntryContent::Digest(digest)
+                if entry.stamp == *stamp && entry.is(TreeEntry::SETTLED) =>
+            {
                 Some(digest)
             }
             _ => None,
         }
     }
 
-    fn entry(&self, path: &Path) -> Option<&Entry> {
+    fn entry(&self, path: &Path) -> Option<&TreeEntry> {
         let (id, true) = self.locate(path.parent()?)? else { return None };
         self.tree.folder(id).listing.find(path.file_name()?.as_bytes())
     }

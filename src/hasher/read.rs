@@ -16,9 +16,12 @@ use crate::model::Digest;
 use crate::workspace::{FileKind, Stamp};
 
 /// How often a file that changes under the reader is read before giving up.
-const ATTEMPTS: usize = 4;
+const READ_ATTEMPTS: usize = 4;
+/// A file of more bytes than this is read once. While it is read, its stamp is looked at again
+/// after every so many bytes: a log of gigabytes that grows must not hold up every question.
+const LARGE: u64 = 16 << 20;
 /// Larger files are read in pieces of this size, in bytes.
-const PIECE: usize = 128 * 1024;
+const READ_PIECE: usize = 128 * 1024;
 
 /// Why a file has no digest.
 #[derive(Debug)]
@@ -52,7 +55,7 @@ pub(super) struct Buffer(Box<[u8]>);
 
 impl Default for Buffer {
     fn default() -> Self {
-        Self(vec![0; PIECE].into_boxed_slice())
+        Self(vec![0; READ_PIECE].into_boxed_slice())
     }
 }
 
@@ -100,7 +103,7 @@ impl Probe {
 }
 
 /// Where a file is: its name in an open folder, and that folder's path for messages.
-pub(super) struct Place<'a, F> {
+pub(super) struct FileLocation<'a, F> {
     pub folder: F,
     pub path: &'a Path,
     pub name: &'a [u8],
@@ -108,7 +111,7 @@ pub(super) struct Place<'a, F> {
     pub follow: bool,
 }
 
-impl<F: AsFd> Place<'_, F> {
+impl<F: AsFd> FileLocation<'_, F> {
     fn stamp(&self) -> io::Result<Stamp> {
         if self.follow {
             Stamp::followed(&self.path.join(std::ffi::OsStr::from_bytes(self.name)))
@@ -126,12 +129,13 @@ impl<F: AsFd> Place<'_, F> {
         probe: &Probe,
     ) -> Result<(Stamp, Digest), ReadError> {
         let mut before = before;
-        for _ in 0..ATTEMPTS {
+        let attempts = if before.size > LARGE { 1 } else { READ_ATTEMPTS };
+        for _ in 0..attempts {
             if before.kind() != FileKind::File {
                 return Err(ReadError::Gone);
             }
             let file = system::open_file(&self.folder, self.name, self.follow)?;
-            let (digest, file) = read(file, before.size, buffer)?;
+            let (digest, file) = read(file, &before, buffer)?;
             probe.reading(self.path, self.name)?;
             let after = Stamp::open(&file)?;
             if after == before {
@@ -145,7 +149,7 @@ impl<F: AsFd> Place<'_, F> {
     /// The content of a small file and its stamp at that moment.
     pub(super) fn content(&self, before: Stamp) -> Result<(Stamp, Vec<u8>), ReadError> {
         let mut before = before;
-        for _ in 0..ATTEMPTS {
+        for _ in 0..READ_ATTEMPTS {
             if before.kind() != FileKind::File {
                 return Err(ReadError::Gone);
             }
@@ -164,16 +168,25 @@ impl<F: AsFd> Place<'_, F> {
 
 /// Reads all of an open file. One call is enough for a small one: if it holds still, what was
 /// read is all of it, and if not, the caller sees that.
-fn read(file: OwnedFd, size: u64, buffer: &mut Buffer) -> io::Result<(Digest, File)> {
+fn read(file: OwnedFd, before: &Stamp, buffer: &mut Buffer) -> Result<(Digest, File), ReadError> {
     let mut file = File::from(file);
     let mut state: Option<Sha256> = None;
+    let mut unchecked = 0;
     loop {
+        if unchecked > LARGE {
+            if Stamp::open(&file)? != *before {
+                return Err(ReadError::Restless);
+            }
+            unchecked = 0;
+        }
         let piece = match file.read(&mut buffer.0) {
             Ok(count) => &buffer.0[..count],
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         };
-        let whole = state.is_none() && piece.len() as u64 == size && piece.len() < buffer.0.len();
+        unchecked += piece.len() as u64;
+        let whole =
+            state.is_none() && piece.len() as u64 == before.size && piece.len() < buffer.0.len();
         if whole {
             return Ok((Digest::of(piece), file));
         }
@@ -184,6 +197,10 @@ fn read(file: OwnedFd, size: u64, buffer: &mut Buffer) -> io::Result<(Digest, Fi
         state.update(piece);
     }
 }
+
+/// What is said of a file that does not hold still, and what to do about it.
+pub(super) const RESTLESS: &str = "it changes while it is read: if no test needs it, name it in \
+     `.gitignore`, or under `exclude` in the config";
 
 /// What is known of a file that a record names as its input.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -210,7 +227,7 @@ pub fn file_digest(path: &Path) -> FileDigest {
         return unknown("not a regular file");
     }
     let name = path.as_os_str().as_bytes();
-    let place = Place { folder: CWD, path: Path::new(""), name, follow: true };
+    let place = FileLocation { folder: CWD, path: Path::new(""), name, follow: true };
     match place.digest(stamp, &mut Buffer::default(), &Probe::default()) {
         Ok((_, digest)) => FileDigest::Known(digest),
         Err(ReadError::Gone) if !path.exists() => FileDigest::Absent,
@@ -227,11 +244,44 @@ mod tests {
     fn a_file_of_every_size_has_the_digest_of_its_bytes() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("f");
-        for size in [0, 1, 4_096, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE] {
+        for size in [0, 1, 4_096, READ_PIECE - 1, READ_PIECE, READ_PIECE + 1, 3 * READ_PIECE] {
             let bytes: Vec<u8> = (0..size).map(|at| (at % 251) as u8).collect();
             std::fs::write(&file, &bytes).unwrap();
             assert_eq!(file_digest(&file), FileDigest::Known(Digest::of(&bytes)), "{size}");
         }
+    }
+
+    #[test]
+    fn a_large_file_that_grows_is_given_up_at_its_first_change() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let file = File::create(&path).unwrap();
+        file.set_len(3 * LARGE).unwrap();
+        let (read, length) = (std::sync::atomic::AtomicU32::new(0), 3 * LARGE);
+        let during = move |_: &Path| {
+            read.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            file.set_len(length + u64::from(read.load(std::sync::atomic::Ordering::Relaxed)))
+        };
+        let probe = Probe { during: Some(std::sync::Arc::new(during)), settled: None };
+        let name = path.as_os_str().as_bytes();
+        let place = FileLocation { folder: CWD, path: Path::new(""), name, follow: true };
+        let before = Stamp::followed(&path).unwrap();
+        let digest = place.digest(before, &mut Buffer::default(), &probe);
+        assert!(matches!(digest, Err(ReadError::Restless)));
+        assert_eq!(path.metadata().unwrap().len(), length + 1, "read once");
+
+        // It has grown since its stamp was taken: that is seen long before the end.
+        let open = system::open_file(CWD, name, true).unwrap();
+        let other = Stamp { size: 1, ..before };
+        assert!(matches!(read_all(open, &other), Err(ReadError::Restless)));
+    }
+
+    fn read_all(file: OwnedFd, before: &Stamp) -> Result<Digest, ReadError> {
+        let position = file.try_clone().unwrap();
+        let result = read(file, before, &mut Buffer::default()).map(|(digest, _)| digest);
+        let at = rustix::fs::seek(position, rustix::fs::SeekFrom::Current(0)).unwrap();
+        assert!(at < 2 * LARGE, "read up to {at}");
+        result
     }
 
     #[test]

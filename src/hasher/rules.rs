@@ -8,7 +8,8 @@ use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
 use crate::model::{Digest, Digester};
 
-/// The ignore files that are in force in a folder.
+/// The ignore files that are in force in a folder. The default is a folder outside of every
+/// repository, where no ignore file is: git reads none there, and neither does cargo.
 #[derive(Clone, Default)]
 pub(super) struct Rules(Option<Arc<Level>>);
 
@@ -56,9 +57,25 @@ impl Anchor {
 }
 
 impl Rules {
+    /// The rules of a repository without any ignore file.
+    pub(super) fn of_repository() -> Self {
+        Self(Some(Arc::new(Level {
+            outer: Self::default(),
+            anchor: Anchor::inside(b""),
+            text: Box::default(),
+            matcher: OnceLock::new(),
+            digest: Digester::new("ignore rules of a repository 1").finish(),
+        })))
+    }
+
+    /// Whether the folder belongs to a repository, so that ignore files are in force.
+    pub(super) fn is_in_repository(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// These rules, and nearer than all of them the ignore file `text` at `anchor`.
     pub(super) fn with(&self, anchor: Anchor, text: Vec<u8>) -> Self {
-        if text.is_empty() {
+        if text.is_empty() || !self.is_in_repository() {
             return self.clone();
         }
         let mut digester = Digester::new("ignore rules 1");
@@ -88,7 +105,9 @@ impl Rules {
         let mut joined = Vec::new();
         let mut next = &self.0;
         while let Some(level) = next {
-            if let Some(candidate) = level.anchor.candidate(path, &mut joined) {
+            if !level.text.is_empty()
+                && let Some(candidate) = level.anchor.candidate(path, &mut joined)
+            {
                 let matcher = level.matcher.get_or_init(|| compile(&level.text));
                 let found = matcher.matched(bytes_path(candidate), is_folder);
                 if !found.is_none() {
@@ -144,7 +163,7 @@ mod tests {
     }
 
     fn rules(levels: &[(&str, &str)]) -> Rules {
-        levels.iter().fold(Rules::default(), |rules, (folder, text)| {
+        levels.iter().fold(Rules::of_repository(), |rules, (folder, text)| {
             rules.with(inside(folder), (*text).into())
         })
     }
@@ -161,9 +180,16 @@ mod tests {
     }
 
     #[test]
+    fn outside_of_a_repository_nothing_is_ignored() {
+        let rules = Rules::default().with(inside(""), b"*".into());
+        assert!(!rules.is_in_repository() && !rules.ignore(b"x", false));
+        assert_ne!(Rules::default().digest(), Rules::of_repository().digest());
+    }
+
+    #[test]
     fn files_above_the_root_see_the_path_from_where_they_are() {
-        let rules =
-            Rules::default().with(Anchor::Above((*b"ws/sub").into()), b"/ws/sub/gone\nx\n".into());
+        let rules = Rules::of_repository()
+            .with(Anchor::Above((*b"ws/sub").into()), b"/ws/sub/gone\nx\n".into());
         assert!(rules.ignore(b"gone", false));
         assert!(!rules.ignore(b"a/gone", false));
         assert!(rules.ignore(b"a/x", false));
@@ -178,10 +204,11 @@ mod tests {
 
     #[test]
     fn names_and_patterns_need_not_be_text() {
-        let rules = Rules::default().with(inside(""), b"*\n!caf\xe9\n\xff\xfe\n*.o\r\n".into());
+        let rules =
+            Rules::of_repository().with(inside(""), b"*\n!caf\xe9\n\xff\xfe\n*.o\r\n".into());
         assert!(!rules.ignore(b"caf\xe9", false), "let in again");
         assert!(rules.ignore(b"\xff\xfe", false), "by the star");
-        let rules = Rules::default().with(inside(""), b"\xef\xbb\xbf*.o\r\n\xff\n".into());
+        let rules = Rules::of_repository().with(inside(""), b"\xef\xbb\xbf*.o\r\n\xff\n".into());
         assert!(rules.ignore(b"\xe9.o", false), "a BOM and a CR are no part of the pattern");
         assert!(!rules.ignore(b"\xff", false), "not understood: counted");
     }
@@ -190,7 +217,7 @@ mod tests {
     fn a_negation_that_is_not_understood_lets_everything_in() {
         let text = b"*\n!{a\n".to_vec();
         if GitignoreBuilder::new("").add_line(None, "!{a").is_err() {
-            assert!(!Rules::default().with(inside(""), text).ignore(b"x", false));
+            assert!(!Rules::of_repository().with(inside(""), text).ignore(b"x", false));
         }
     }
 }

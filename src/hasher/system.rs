@@ -39,7 +39,7 @@ pub(super) fn read_link(folder: impl AsFd, name: &[u8]) -> io::Result<Vec<u8>> {
 /// Which folder this is, whatever it is called: survives a rename, and no later folder has the
 /// same, even where the file system uses inode numbers again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Identity {
+pub(super) struct FolderIdentity {
     pub device: u64,
     pub inode: u64,
     /// When it was made. On a file system that does not know, when it was last changed: then
@@ -47,7 +47,7 @@ pub(super) struct Identity {
     born: i64,
 }
 
-impl Identity {
+impl FolderIdentity {
     /// Its device and inode: all that a listing tells of it.
     pub(super) fn number(&self) -> (u64, u64) {
         (self.device, self.inode)
@@ -57,7 +57,7 @@ impl Identity {
 /// A folder's identity, and when its list of names last changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FolderStatus {
-    pub identity: Identity,
+    pub identity: FolderIdentity,
     modified: i64,
     changed: i64,
 }
@@ -84,7 +84,7 @@ pub(super) fn folder_open(folder: &OwnedFd) -> io::Result<FolderStatus> {
     let changed = time(raw.stx_ctime);
     let knows_birth = raw.stx_mask & StatxFlags::BTIME.bits() != 0;
     Ok(FolderStatus {
-        identity: Identity {
+        identity: FolderIdentity {
             device: fs::makedev(raw.stx_dev_major, raw.stx_dev_minor),
             inode: raw.stx_ino,
             born: if knows_birth { time(raw.stx_btime) } else { changed },
@@ -97,7 +97,7 @@ pub(super) fn folder_open(folder: &OwnedFd) -> io::Result<FolderStatus> {
 #[cfg(target_os = "linux")]
 fn without_birth(stamp: &Stamp) -> FolderStatus {
     FolderStatus {
-        identity: Identity { device: stamp.device, inode: stamp.inode, born: stamp.changed },
+        identity: FolderIdentity { device: stamp.device, inode: stamp.inode, born: stamp.changed },
         modified: stamp.modified,
         changed: stamp.changed,
     }
@@ -109,7 +109,7 @@ pub(super) fn folder_open(folder: &OwnedFd) -> io::Result<FolderStatus> {
     let raw = fs::fstat(folder)?;
     let stamp = Stamp::open(folder)?;
     Ok(FolderStatus {
-        identity: Identity {
+        identity: FolderIdentity {
             device: stamp.device,
             inode: stamp.inode,
             born: nanoseconds(raw.st_birthtime, raw.st_birthtime_nsec),
@@ -121,14 +121,14 @@ pub(super) fn folder_open(folder: &OwnedFd) -> io::Result<FolderStatus> {
 
 /// The names in a folder, in one piece of memory that is used again for the next folder.
 #[derive(Default)]
-pub(super) struct Names {
+pub(super) struct NameList {
     bytes: Vec<u8>,
-    list: Vec<Name>,
+    list: Vec<ListedName>,
 }
 
 /// One name, and what the listing itself says about it.
 #[derive(Clone, Copy)]
-pub(super) struct Name {
+pub(super) struct ListedName {
     start: u32,
     length: u16,
     /// `None` where the file system does not say.
@@ -136,13 +136,13 @@ pub(super) struct Name {
     pub inode: u64,
 }
 
-impl Names {
+impl NameList {
     fn push(&mut self, name: &[u8], kind: FileType, inode: u64) {
         if name == b"." || name == b".." {
             return;
         }
         let kind = (kind != FileType::Unknown).then(|| FileKind::from(kind));
-        self.list.push(Name {
+        self.list.push(ListedName {
             start: u32::try_from(self.bytes.len()).unwrap_or(u32::MAX),
             length: u16::try_from(name.len()).unwrap_or(u16::MAX),
             kind,
@@ -196,12 +196,12 @@ impl Names {
     }
 
     /// All names, sorted.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], Name)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], ListedName)> {
         self.list.iter().map(|name| (slice(&self.bytes, name), *name))
     }
 
     /// Whether there is such a name, and what the listing says of it.
-    pub(super) fn find(&self, wanted: &[u8]) -> Option<Name> {
+    pub(super) fn find(&self, wanted: &[u8]) -> Option<ListedName> {
         let found = self.list.binary_search_by(|name| slice(&self.bytes, name).cmp(wanted));
         found.ok().map(|at| self.list[at])
     }
@@ -215,7 +215,7 @@ impl Names {
     }
 }
 
-fn slice<'a>(bytes: &'a [u8], name: &Name) -> &'a [u8] {
+fn slice<'a>(bytes: &'a [u8], name: &ListedName) -> &'a [u8] {
     &bytes[name.start as usize..][..usize::from(name.length)]
 }
 
@@ -246,7 +246,7 @@ mod tests {
             std::fs::write(temp.path().join(name), "").unwrap();
         }
         let folder = open_folder(temp.path(), false).unwrap();
-        let (mut names, mut again) = (Names::default(), Names::default());
+        let (mut names, mut again) = (NameList::default(), NameList::default());
         names.read(&folder, &mut Vec::new()).unwrap();
         let listed: Vec<_> = names.iter().map(|(name, _)| name.to_vec()).collect();
         assert_eq!(listed, ["B", "a", "a.x", "b", "é"].map(|name| name.as_bytes().to_vec()));

@@ -22,7 +22,7 @@ use super::{Changes, CodeHasher, DirChange, Options, Snapshot};
 use crate::model::Digest;
 use crate::process::{self, Environment, Spec};
 
-/// A throw-away tree with a home of its own.
+/// A throw-away repository, with nothing added, and a home of its own.
 pub(super) struct Ground {
     temp: TempDir,
     pub root: PathBuf,
@@ -35,6 +35,11 @@ impl Ground {
         let root = temp.path().canonicalize().unwrap().join("ws");
         fs::create_dir(&root).unwrap();
         fs::create_dir(temp.path().join("home")).unwrap();
+        // All that makes a folder a repository.
+        for folder in ["objects", "refs"] {
+            fs::create_dir_all(root.join(".git").join(folder)).unwrap();
+        }
+        fs::write(root.join(".git/HEAD"), "ref: refs/heads/m\n").unwrap();
         Self { temp, root }
     }
 

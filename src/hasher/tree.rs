@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use super::rules::Rules;
-use super::system::Identity;
+use super::system::FolderIdentity;
 use crate::model::{Digest, Digester};
 use crate::workspace::{FileKind, Repository, Stamp};
 
@@ -16,7 +16,7 @@ pub(super) struct FolderId(u32);
 
 /// How a folder is walked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mode {
+pub(super) enum WalkMode {
     /// By git's rules.
     Normal = 0,
     /// Everything counts: it is an extra input.
@@ -27,7 +27,7 @@ pub(super) enum Mode {
     Tracked = 3,
 }
 
-impl Mode {
+impl WalkMode {
     pub(super) fn from_byte(byte: u8) -> Option<Self> {
         [Self::Normal, Self::Whole, Self::Reaching, Self::Tracked].into_iter().nth(byte.into())
     }
@@ -40,7 +40,7 @@ impl Mode {
 
 /// What is known of an entry's content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Content {
+pub(super) enum EntryContent {
     /// Of a file's bytes, or of a link's text.
     Digest(Digest),
     /// A folder; `None` only until it has been entered.
@@ -53,9 +53,9 @@ pub(super) enum Content {
 
 /// A counted name in a folder.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Entry {
+pub(super) struct TreeEntry {
     pub stamp: Stamp,
-    pub content: Content,
+    pub content: EntryContent,
     /// The scan in which anything about it last changed.
     pub changed: u32,
     start: u32,
@@ -63,7 +63,7 @@ pub(super) struct Entry {
     flags: u8,
 }
 
-impl Entry {
+impl TreeEntry {
     /// The stamp was settled when the content was read: an equal stamp means equal content.
     pub(super) const SETTLED: u8 = 1;
     /// It counts only because it is tracked or an extra input; the rules would ignore it.
@@ -101,31 +101,31 @@ impl Entry {
 
 /// What a folder holds: the counted entries, sorted by name.
 #[derive(Clone, Debug)]
-pub(super) struct Listing {
+pub(super) struct FolderListing {
     names: Box<[u8]>,
-    entries: Box<[Entry]>,
+    entries: Box<[TreeEntry]>,
     /// Of all entries but the folders.
     digest: Digest,
     /// The ignore files that were in force.
     pub rules: Digest,
-    pub mode: Mode,
+    pub mode: WalkMode,
 }
 
-impl Listing {
+impl FolderListing {
     /// A folder with nothing in it.
-    pub(super) fn empty(mode: Mode) -> Self {
-        ListingBuilder::default().finish(Rules::default().digest(), mode)
+    pub(super) fn empty(mode: WalkMode) -> Self {
+        FolderListingBuilder::default().finish(Rules::default().digest(), mode)
     }
 
-    pub(super) fn entries(&self) -> &[Entry] {
+    pub(super) fn entries(&self) -> &[TreeEntry] {
         &self.entries
     }
 
-    pub(super) fn entries_mut(&mut self) -> &mut [Entry] {
+    pub(super) fn entries_mut(&mut self) -> &mut [TreeEntry] {
         &mut self.entries
     }
 
-    pub(super) fn name(&self, entry: &Entry) -> &[u8] {
+    pub(super) fn name(&self, entry: &TreeEntry) -> &[u8] {
         &self.names[entry.start as usize..][..usize::from(entry.length)]
     }
 
@@ -133,12 +133,12 @@ impl Listing {
         self.entries.binary_search_by(|entry| self.name(entry).cmp(name)).ok()
     }
 
-    pub(super) fn find(&self, name: &[u8]) -> Option<&Entry> {
+    pub(super) fn find(&self, name: &[u8]) -> Option<&TreeEntry> {
         self.position(name).map(|at| &self.entries[at])
     }
 
     /// All names with their entries, sorted.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], &Entry)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], &TreeEntry)> {
         self.entries.iter().map(|entry| (self.name(entry), entry))
     }
 
@@ -150,7 +150,7 @@ impl Listing {
     /// The folders in it.
     pub(super) fn folders(&self) -> impl Iterator<Item = (&[u8], FolderId)> {
         self.iter().filter_map(|(name, entry)| match entry.content {
-            Content::Folder(Some(id)) => Some((name, id)),
+            EntryContent::Folder(Some(id)) => Some((name, id)),
             _ => None,
         })
     }
@@ -158,19 +158,19 @@ impl Listing {
 
 /// Takes entries in the order of their names.
 #[derive(Default)]
-pub(super) struct ListingBuilder {
+pub(super) struct FolderListingBuilder {
     names: Vec<u8>,
-    entries: Vec<Entry>,
+    entries: Vec<TreeEntry>,
 }
 
-impl ListingBuilder {
+impl FolderListingBuilder {
     /// Room for so many entries, and so many bytes of names: what is kept is not moved.
     pub(super) fn with_room(entries: usize, names: usize) -> Self {
         Self { names: Vec::with_capacity(names), entries: Vec::with_capacity(entries) }
     }
 
-    pub(super) fn push(&mut self, name: &[u8], stamp: Stamp, content: Content, flags: u8) {
-        self.entries.push(Entry {
+    pub(super) fn push(&mut self, name: &[u8], stamp: Stamp, content: EntryContent, flags: u8) {
+        self.entries.push(TreeEntry {
             stamp,
             content,
             changed: 0,
@@ -182,8 +182,8 @@ impl ListingBuilder {
     }
 
     /// A listing to compare with; its digest is not computed.
-    pub(super) fn finish_remembered(self, rules: Digest, mode: Mode) -> Listing {
-        Listing {
+    pub(super) fn finish_remembered(self, rules: Digest, mode: WalkMode) -> FolderListing {
+        FolderListing {
             names: self.names.into_boxed_slice(),
             entries: self.entries.into_boxed_slice(),
             digest: Digest::from_bytes([0; 32]),
@@ -192,13 +192,13 @@ impl ListingBuilder {
         }
     }
 
-    pub(super) fn finish(self, rules: Digest, mode: Mode) -> Listing {
+    pub(super) fn finish(self, rules: Digest, mode: WalkMode) -> FolderListing {
         let mut listing = self.finish_remembered(rules, mode);
         // One field for all of them: framed here, because a call for each costs more than
         // digesting it.
         let mut bytes = Vec::with_capacity(listing.names.len() + listing.entries.len() * 40);
         for (name, entry) in listing.iter() {
-            if let Content::Digest(digest) = entry.content {
+            if let EntryContent::Digest(digest) = entry.content {
                 frame(&mut bytes, name, entry.sort(), digest.as_bytes());
             } else if entry.kind() != FileKind::Folder {
                 frame(&mut bytes, name, entry.sort(), &[]);
@@ -220,7 +220,7 @@ fn frame(bytes: &mut Vec<u8>, name: &[u8], sort: u8, content: &[u8]) {
 
 /// One folder that is walked.
 #[derive(Debug)]
-pub(super) struct Folder {
+pub(super) struct TreeFolder {
     /// `None` for a root.
     pub parent: Option<FolderId>,
     /// In its parent; the whole path of a root.
@@ -228,11 +228,11 @@ pub(super) struct Folder {
     /// Which root it belongs to.
     pub root: usize,
     /// `None` while it cannot be listed: whatever is there next is entered as another one.
-    pub identity: Option<Identity>,
+    pub identity: Option<FolderIdentity>,
     /// The number of the folder that was told to be entered here, until it is told gone: whose
     /// watch goes then, whatever has become of the folder.
     pub told: Option<(u64, u64)>,
-    pub listing: Listing,
+    pub listing: FolderListing,
     /// In force in it, its own ignore file included.
     pub rules: Rules,
     /// In force around it.
@@ -249,15 +249,15 @@ pub(super) struct Folder {
     stamps: OnceLock<Digest>,
 }
 
-impl Folder {
-    pub(super) fn new(parent: Option<FolderId>, name: &[u8], root: usize, mode: Mode) -> Self {
+impl TreeFolder {
+    pub(super) fn new(parent: Option<FolderId>, name: &[u8], root: usize, mode: WalkMode) -> Self {
         Self {
             parent,
             name: name.into(),
             root,
             identity: None,
             told: None,
-            listing: Listing::empty(mode),
+            listing: FolderListing::empty(mode),
             rules: Rules::default(),
             inherited: Rules::default().digest(),
             base: Rules::default().digest(),
@@ -271,13 +271,13 @@ impl Folder {
 
 /// All folders of all roots.
 #[derive(Default)]
-pub(super) struct Tree {
-    slots: Vec<Option<Box<Folder>>>,
+pub(super) struct FileTree {
+    slots: Vec<Option<Box<TreeFolder>>>,
     free: Vec<FolderId>,
 }
 
-impl Tree {
-    pub(super) fn insert(&mut self, folder: Folder) -> FolderId {
+impl FileTree {
+    pub(super) fn insert(&mut self, folder: TreeFolder) -> FolderId {
         let folder = Some(Box::new(folder));
         if let Some(id) = self.free.pop() {
             self.slots[id.0 as usize] = folder;
@@ -296,11 +296,11 @@ impl Tree {
 
     /// Numbers are handed out by this tree and dropped with the folder: a wrong one is a bug
     /// here, and better a panic than the digest of another folder.
-    pub(super) fn folder(&self, id: FolderId) -> &Folder {
+    pub(super) fn folder(&self, id: FolderId) -> &TreeFolder {
         self.slots[id.0 as usize].as_deref().expect("a folder's number outlived the folder")
     }
 
-    pub(super) fn folder_mut(&mut self, id: FolderId) -> &mut Folder {
+    pub(super) fn folder_mut(&mut self, id: FolderId) -> &mut TreeFolder {
         self.slots[id.0 as usize].as_deref_mut().expect("a folder's number outlived the folder")
     }
 
@@ -327,7 +327,7 @@ impl Tree {
         for part in way.components() {
             let entry = self.folder(at).listing.find(part.as_os_str().as_bytes());
             match entry.map(|entry| entry.content) {
-                Some(Content::Folder(Some(next))) => at = next,
+                Some(EntryContent::Folder(Some(next))) => at = next,
                 _ => return (at, false),
             }
         }
@@ -378,7 +378,7 @@ impl Tree {
             let mut counts = folder.listing.mode.counts();
             bytes.clear();
             for (name, entry) in folder.listing.iter() {
-                let Content::Folder(inner) = entry.content else {
+                let EntryContent::Folder(inner) = entry.content else {
                     counts = true;
                     if entry.kind() == FileKind::File {
                         totals.0 += 1;
@@ -424,21 +424,23 @@ impl Tree {
     }
 
     /// Of one folder, those in it being up to date.
-    fn stamps_of(&self, folder: &Folder) -> Digest {
+    fn stamps_of(&self, folder: &TreeFolder) -> Digest {
         let mut bytes = Vec::with_capacity(folder.listing.entries.len() * 96);
         for (name, entry) in folder.listing.iter() {
             match entry.content {
-                Content::Folder(Some(inner)) => {
+                EntryContent::Folder(Some(inner)) => {
                     let inner = self.folder(inner);
                     if let (Some(Some(_)), Some(stamps)) = (inner.digest, inner.stamps.get()) {
                         frame(&mut bytes, name, b'd', stamps.as_bytes());
                     }
                 }
-                Content::Folder(None) => {}
+                EntryContent::Folder(None) => {}
                 content => {
                     frame(&mut bytes, name, entry.sort(), &entry.stamp.to_bytes());
                     match content {
-                        Content::Digest(digest) => frame(&mut bytes, b"", 1, digest.as_bytes()),
+                        EntryContent::Digest(digest) => {
+                            frame(&mut bytes, b"", 1, digest.as_bytes())
+                        }
                         _ => frame(&mut bytes, b"", 0, &[]),
                     }
                 }

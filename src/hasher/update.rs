@@ -11,11 +11,11 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 use super::changes::Changes;
-use super::judge::Judge;
+use super::name_filter::NameFilter;
 use super::parallel;
 use super::read;
-use super::tree::{Content, Folder, FolderId, Mode};
-use super::walk::{Job, Listed, Outcome, Previous, Scratch, Walk};
+use super::tree::{EntryContent, FolderId, TreeFolder, WalkMode};
+use super::walk::{KnownBefore, ListJob, ListOutcome, ListedFolder, Scratch, Walk};
 use super::{CodeHasher, DirChange};
 use crate::workspace::FileKind;
 
@@ -51,7 +51,7 @@ pub(super) struct Update<'h, 'd> {
 }
 
 /// Folders of the tree to be listed, by how deep they lie, each with how to walk it.
-type Queue = BTreeMap<usize, BTreeMap<FolderId, Mode>>;
+type ListQueue = BTreeMap<usize, BTreeMap<FolderId, WalkMode>>;
 
 impl<'h, 'd> Update<'h, 'd> {
     pub(super) fn new(
@@ -118,10 +118,10 @@ impl<'h, 'd> Update<'h, 'd> {
     fn round(&mut self, dirty: &BTreeSet<FolderId>) {
         self.listed.clear();
         let mut entering = Vec::new();
-        let mut queue = Queue::new();
+        let mut queue = ListQueue::new();
         for root in 0..self.hasher.tops.len() {
             match self.hasher.tops[root].folder {
-                Some(top) if self.all => self.enqueue(&mut queue, top, Mode::Normal),
+                Some(top) if self.all => self.enqueue(&mut queue, top, WalkMode::Normal),
                 Some(_) => {}
                 None => entering.push(self.root_job(root)),
             }
@@ -152,10 +152,10 @@ impl<'h, 'd> Update<'h, 'd> {
             for job in &mut level {
                 if job.inode == 0 {
                     job.inode = job.inode_now();
-                } else if let (Previous::Memo, Some(id)) =
+                } else if let (KnownBefore::Memo, Some(id)) =
                     (job.previous, self.moved.get(&job.inode))
                 {
-                    job.previous = Previous::Elsewhere(*id);
+                    job.previous = KnownBefore::Elsewhere(*id);
                 }
                 (self.on_dir)(DirChange::Entering(&job.path));
             }
@@ -166,16 +166,16 @@ impl<'h, 'd> Update<'h, 'd> {
     }
 
     /// Whether the tree has a place for the folder of this job, and nothing in it.
-    fn is_awaited(&self, job: &Job) -> bool {
+    fn is_awaited(&self, job: &ListJob) -> bool {
         let Some(parent) = job.parent else {
             return self.hasher.tops[job.root].folder.is_none();
         };
         !self.detached.contains(&parent)
             && self.hasher.tree.folder(parent).listing.find(&job.name).map(|entry| entry.content)
-                == Some(Content::Folder(None))
+                == Some(EntryContent::Folder(None))
     }
 
-    fn enqueue(&self, queue: &mut Queue, id: FolderId, mode: Mode) {
+    fn enqueue(&self, queue: &mut ListQueue, id: FolderId, mode: WalkMode) {
         let depth = self.hasher.tree.depth(id);
         queue.entry(depth).or_default().insert(id, mode);
     }
@@ -192,11 +192,11 @@ impl<'h, 'd> Update<'h, 'd> {
         }
     }
 
-    fn list(&mut self, jobs: Vec<Job>) -> Vec<(Job, Outcome)> {
+    fn list(&mut self, jobs: Vec<ListJob>) -> Vec<(ListJob, ListOutcome)> {
         let hasher = &*self.hasher;
         let walk = Walk {
             tree: &hasher.tree,
-            judge: Judge { scope: &hasher.scope, tracked: &hasher.tracked },
+            judge: NameFilter { scope: &hasher.scope, tracked: &hasher.tracked },
             memo: hasher.memo.as_ref(),
             generation: hasher.generation,
             threads: hasher.threads,
@@ -209,28 +209,28 @@ impl<'h, 'd> Update<'h, 'd> {
         jobs.into_iter().zip(outcomes).collect()
     }
 
-    fn root_job(&self, root: usize) -> Job {
+    fn root_job(&self, root: usize) -> ListJob {
         let path = &self.hasher.scope.roots[root].path;
-        Job {
+        ListJob {
             id: None,
             parent: None,
             name: path.as_os_str().as_bytes().into(),
             root,
             path: path.clone(),
             below: Vec::new(),
-            mode: Mode::Normal,
+            mode: WalkMode::Normal,
             inherited: self.hasher.tops[root].rules.clone(),
-            previous: Previous::Memo,
+            previous: KnownBefore::Memo,
             expected: None,
             inode: 0,
         }
     }
 
-    fn known_job(&self, id: FolderId, mode: Mode) -> Job {
+    fn known_job(&self, id: FolderId, mode: WalkMode) -> ListJob {
         let tree = &self.hasher.tree;
         let folder = tree.folder(id);
         let path = tree.path(id);
-        Job {
+        ListJob {
             id: Some(id),
             parent: folder.parent,
             name: folder.name.clone(),
@@ -242,7 +242,7 @@ impl<'h, 'd> Update<'h, 'd> {
                 Some(parent) => tree.folder(parent).rules.clone(),
                 None => self.hasher.tops[folder.root].rules.clone(),
             },
-            previous: Previous::Here(id),
+            previous: KnownBefore::Here(id),
             expected: folder.identity,
             inode: folder.identity.map_or(0, |identity| identity.inode),
         }
@@ -251,10 +251,10 @@ impl<'h, 'd> Update<'h, 'd> {
     /// A folder of the tree was listed again.
     fn relisted(
         &mut self,
-        job: &Job,
-        outcome: Outcome,
-        queue: &mut Queue,
-        entering: &mut Vec<Job>,
+        job: &ListJob,
+        outcome: ListOutcome,
+        queue: &mut ListQueue,
+        entering: &mut Vec<ListJob>,
     ) {
         // Only jobs for folders of the tree come here.
         let Some(id) = job.id else { return };
@@ -262,11 +262,11 @@ impl<'h, 'd> Update<'h, 'd> {
             return;
         }
         match outcome {
-            Outcome::Listed(listed) => self.adopt(id, job, *listed, queue, entering),
-            Outcome::Replaced => {
+            ListOutcome::Listed(listed) => self.adopt(id, job, *listed, queue, entering),
+            ListOutcome::Replaced => {
                 self.detach(id, false);
                 self.set_child(job, None);
-                entering.push(Job {
+                entering.push(ListJob {
                     id: None,
                     parent: job.parent,
                     name: job.name.clone(),
@@ -275,12 +275,12 @@ impl<'h, 'd> Update<'h, 'd> {
                     below: job.below.clone(),
                     mode: job.mode,
                     inherited: job.inherited.clone(),
-                    previous: Previous::Here(id),
+                    previous: KnownBefore::Here(id),
                     expected: None,
                     inode: 0,
                 });
             }
-            Outcome::Failed(error) => {
+            ListOutcome::Failed(error) => {
                 if let Some(parent) = job.parent
                     && read::is_absence(&error)
                 {
@@ -297,20 +297,20 @@ impl<'h, 'd> Update<'h, 'd> {
     }
 
     /// A folder that was not in the tree was listed.
-    fn entered(&mut self, job: &Job, outcome: Outcome, entering: &mut Vec<Job>) {
+    fn entered(&mut self, job: &ListJob, outcome: ListOutcome, entering: &mut Vec<ListJob>) {
         let around = job.parent.and_then(|parent| self.hasher.tree.folder(parent).identity);
-        let mut folder = Folder::new(job.parent, &job.name, job.root, job.mode);
+        let mut folder = TreeFolder::new(job.parent, &job.name, job.root, job.mode);
         folder.told = around.map(|around| (around.device, job.inode));
         let id = self.hasher.tree.insert(folder);
         self.set_child(job, Some(id));
         self.changes.folders_added += 1;
         match outcome {
-            Outcome::Listed(listed) => {
+            ListOutcome::Listed(listed) => {
                 let identity = listed.identity;
                 if job.inode == identity.inode {
                     self.hasher.tree.folder_mut(id).told = Some(identity.number());
                 }
-                self.adopt(id, job, *listed, &mut Queue::new(), entering);
+                self.adopt(id, job, *listed, &mut ListQueue::new(), entering);
                 if job.inode != identity.inode {
                     // Not the one that was there when it was told that it is entered: the watch
                     // is on the other. (Or something is mounted here, and the parent's listing
@@ -318,10 +318,10 @@ impl<'h, 'd> Update<'h, 'd> {
                     self.enter_again(id);
                 }
             }
-            Outcome::Replaced => {
+            ListOutcome::Replaced => {
                 self.again.insert(id);
             }
-            Outcome::Failed(error) => {
+            ListOutcome::Failed(error) => {
                 if let Some(parent) = job.parent
                     && read::is_absence(&error)
                 {
@@ -333,14 +333,14 @@ impl<'h, 'd> Update<'h, 'd> {
     }
 
     /// Hangs a folder into its parent, or takes it out.
-    fn set_child(&mut self, job: &Job, child: Option<FolderId>) {
+    fn set_child(&mut self, job: &ListJob, child: Option<FolderId>) {
         let Some(parent) = job.parent else {
             self.hasher.tops[job.root].folder = child;
             return;
         };
         let listing = &mut self.hasher.tree.folder_mut(parent).listing;
         if let Some(at) = listing.position(&job.name) {
-            listing.entries_mut()[at].content = Content::Folder(child);
+            listing.entries_mut()[at].content = EntryContent::Folder(child);
         }
         self.hasher.tree.invalidate(parent);
     }
@@ -349,20 +349,20 @@ impl<'h, 'd> Update<'h, 'd> {
     fn adopt(
         &mut self,
         id: FolderId,
-        job: &Job,
-        listed: Listed,
-        queue: &mut Queue,
-        entering: &mut Vec<Job>,
+        job: &ListJob,
+        listed: ListedFolder,
+        queue: &mut ListQueue,
+        entering: &mut Vec<ListJob>,
     ) {
-        let Listed { identity, mut listing, rules, repository, modes, .. } = listed;
+        let ListedFolder { identity, mut listing, rules, repository, modes, .. } = listed;
         self.changes.add(&listed.changes);
         self.rules_changed |= listed.rules_changed;
         let before = match job.previous {
-            Previous::Here(id) | Previous::Elsewhere(id) => {
+            KnownBefore::Here(id) | KnownBefore::Elsewhere(id) => {
                 let listing = &self.hasher.tree.folder(id).listing;
                 listing.folders().map(|(name, id)| (name.to_vec(), id)).collect()
             }
-            Previous::Memo => BTreeMap::new(),
+            KnownBefore::Memo => BTreeMap::new(),
         };
         let mut missing = before.clone();
         let mut modes = modes.into_iter();
@@ -378,7 +378,7 @@ impl<'h, 'd> Update<'h, 'd> {
             let old = before.get(name).copied();
             let known = old.filter(|old| job.id.is_some() && !self.detached.contains(old));
             let Some(known) = known else {
-                entering.push(Job {
+                entering.push(ListJob {
                     mode,
                     inherited: rules.clone(),
                     previous: Self::previous(job, old),
@@ -401,12 +401,12 @@ impl<'h, 'd> Update<'h, 'd> {
             }
             let counts_now = !folder.listing.mode.counts() && mode.counts();
             let entry = &mut listing.entries_mut()[at];
-            entry.content = Content::Folder(Some(known));
+            entry.content = EntryContent::Folder(Some(known));
             if counts_now {
                 entry.changed = self.hasher.generation;
             }
         }
-        let here = matches!(job.previous, Previous::Here(_));
+        let here = matches!(job.previous, KnownBefore::Here(_));
         for (name, old) in missing.into_iter().filter(|_| here) {
             if self.detached.contains(&old) {
                 let path = job.path.join(std::ffi::OsStr::from_bytes(&name));
@@ -452,11 +452,11 @@ impl<'h, 'd> Update<'h, 'd> {
     }
 
     /// Where the files of a folder that is entered may be known from.
-    fn previous(parent: &Job, old: Option<FolderId>) -> Previous {
+    fn previous(parent: &ListJob, old: Option<FolderId>) -> KnownBefore {
         match (parent.previous, old) {
-            (Previous::Here(_), Some(old)) => Previous::Here(old),
-            (Previous::Elsewhere(_), Some(old)) => Previous::Elsewhere(old),
-            _ => Previous::Memo,
+            (KnownBefore::Here(_), Some(old)) => KnownBefore::Here(old),
+            (KnownBefore::Elsewhere(_), Some(old)) => KnownBefore::Elsewhere(old),
+            _ => KnownBefore::Memo,
         }
     }
 }

@@ -10,24 +10,24 @@ use std::time::SystemTime;
 
 use super::changes::Changes;
 use super::git;
-use super::judge::{Around, Judge};
-use super::look::{Candidate, Contents, IgnoreFile};
-use super::memo::Memo;
+use super::look::{Candidate, FolderContents, FolderReader, IgnoreFile, Trouble};
+use super::memo::TreeMemo;
+use super::name_filter::{FolderContext, NameFilter};
 use super::options;
-use super::read::{Buffer, Place, Probe, ReadError};
+use super::read::{Buffer, FileLocation, Probe, ReadError};
 use super::rules::{Anchor, Rules};
-use super::system::{self, Identity, Names};
-use super::tree::{Entry, FolderId, Listing, Mode, Tree};
+use super::system::{self, FolderIdentity, NameList};
+use super::tree::{FileTree, FolderId, FolderListing, TreeEntry, WalkMode};
 use crate::model::Digest;
 use crate::workspace::{FileKind, Repository, Stamp};
 
 /// How often a folder that changes while it is listed is listed again before giving up.
-const ATTEMPTS: usize = 4;
+const LIST_ATTEMPTS: usize = 4;
 /// What is said of a folder that does so every time.
 const RESTLESS: &str = "it changes while it is listed";
 
 /// A folder to be listed.
-pub(super) struct Job {
+pub(super) struct ListJob {
     /// Its number if it is in the tree.
     pub id: Option<FolderId>,
     pub parent: Option<FolderId>,
@@ -36,19 +36,19 @@ pub(super) struct Job {
     pub path: PathBuf,
     /// The path from its root.
     pub below: Vec<u8>,
-    pub mode: Mode,
+    pub mode: WalkMode,
     /// In force around it.
     pub inherited: Rules,
-    pub previous: Previous,
+    pub previous: KnownBefore,
     /// Which folder it must be, if it is not to be entered anew.
-    pub expected: Option<Identity>,
+    pub expected: Option<FolderIdentity>,
     /// Its inode as the listing of its parent says; 0 if that is not known.
     pub inode: u64,
 }
 
 /// Where to look for what was known of the folder's files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Previous {
+pub(super) enum KnownBefore {
     /// In the memo, if there is one.
     Memo,
     /// In the folder that was at this path.
@@ -58,23 +58,23 @@ pub(super) enum Previous {
 }
 
 /// What came of a job.
-pub(super) enum Outcome {
-    Listed(Box<Listed>),
+pub(super) enum ListOutcome {
+    Listed(Box<ListedFolder>),
     /// Another folder is at the path.
     Replaced,
     Failed(io::Error),
 }
 
 /// A folder as it is now.
-pub(super) struct Listed {
-    pub identity: Identity,
-    pub listing: Listing,
+pub(super) struct ListedFolder {
+    pub identity: FolderIdentity,
+    pub listing: FolderListing,
     pub rules: Rules,
     pub repository: Option<Repository>,
     /// The rules in force before its own ignore file.
     pub base: Digest,
     /// How to walk each folder in it, in the order of the listing.
-    pub modes: Vec<Mode>,
+    pub modes: Vec<WalkMode>,
     /// Names (empty: the folder itself) whose content is not known, and why.
     pub problems: Vec<(Vec<u8>, String)>,
     pub changes: Changes,
@@ -87,17 +87,17 @@ pub(super) struct Listed {
 /// A thread's memory.
 #[derive(Default)]
 pub(super) struct Scratch {
-    names: Names,
-    again: Names,
+    names: NameList,
+    again: NameList,
     listing: Vec<u8>,
-    pub file: Buffer,
+    file: Buffer,
 }
 
 /// What all threads share.
 pub(super) struct Walk<'a> {
-    pub tree: &'a Tree,
-    pub judge: Judge<'a>,
-    pub memo: Option<&'a Memo>,
+    pub tree: &'a FileTree,
+    pub judge: NameFilter<'a>,
+    pub memo: Option<&'a TreeMemo>,
     /// The number of this scan.
     pub generation: u32,
     pub threads: usize,
@@ -107,61 +107,45 @@ pub(super) struct Walk<'a> {
 }
 
 /// A folder that is open, and the names in it.
-pub(super) struct Open<'a> {
-    pub job: &'a Job,
-    pub folder: &'a OwnedFd,
-    pub names: &'a Names,
-    identity: Identity,
+struct OpenFolder<'a> {
+    job: &'a ListJob,
+    folder: &'a OwnedFd,
+    names: &'a NameList,
+    identity: FolderIdentity,
     /// When, before anything was looked at.
-    pub now: SystemTime,
-}
-
-/// Why an attempt to list a folder came to nothing.
-pub(super) enum Trouble {
-    /// It changed meanwhile.
-    Restless,
-    Failed(io::Error),
-}
-
-impl From<io::Error> for Trouble {
-    fn from(error: io::Error) -> Self {
-        Self::Failed(error)
-    }
-}
-
-impl From<ReadError> for Trouble {
-    fn from(error: ReadError) -> Self {
-        match error {
-            ReadError::Gone | ReadError::Restless => Self::Restless,
-            ReadError::Failed(error) => Self::Failed(error),
-        }
-    }
+    now: SystemTime,
 }
 
 impl Walk<'_> {
     /// Lists a folder, several times if it will not hold still.
-    pub(super) fn list(&self, job: &Job, scratch: &mut Scratch) -> Outcome {
-        for attempt in 1..=ATTEMPTS {
-            match self.attempt(job, scratch, attempt == ATTEMPTS) {
+    pub(super) fn list(&self, job: &ListJob, scratch: &mut Scratch) -> ListOutcome {
+        for attempt in 1..=LIST_ATTEMPTS {
+            match self.attempt(job, scratch, attempt == LIST_ATTEMPTS) {
                 Ok(outcome) => return outcome,
                 Err(Trouble::Restless) => {}
-                Err(Trouble::Failed(error)) => return Outcome::Failed(error),
+                Err(Trouble::Failed(error)) => return ListOutcome::Failed(error),
             }
         }
-        Outcome::Failed(io::Error::other(RESTLESS))
+        ListOutcome::Failed(io::Error::other(RESTLESS))
     }
 
-    fn attempt(&self, job: &Job, scratch: &mut Scratch, last: bool) -> Result<Outcome, Trouble> {
+    fn attempt(
+        &self,
+        job: &ListJob,
+        scratch: &mut Scratch,
+        last: bool,
+    ) -> Result<ListOutcome, Trouble> {
         // Before anything is read: a stamp that is settled seen from here was settled then.
         let now = SystemTime::now();
         let folder = system::open_folder(&job.path, job.parent.is_none())?;
         let before = system::folder_open(&folder)?;
         if job.id.is_some() && job.expected != Some(before.identity) {
-            return Ok(Outcome::Replaced);
+            return Ok(ListOutcome::Replaced);
         }
         let mut names = std::mem::take(&mut scratch.names);
         names.read(&folder, &mut scratch.listing)?;
-        let open = Open { job, folder: &folder, names: &names, identity: before.identity, now };
+        let open =
+            OpenFolder { job, folder: &folder, names: &names, identity: before.identity, now };
         let listed = self.listed(&open, scratch);
         let settled = system::folder_open(&folder)? == before || {
             scratch.again.read_again(&folder, &mut scratch.listing)?;
@@ -175,22 +159,28 @@ impl Walk<'_> {
             }
             listed.problems.push((Vec::new(), RESTLESS.to_owned()));
         }
-        Ok(Outcome::Listed(Box::new(listed)))
+        Ok(ListOutcome::Listed(Box::new(listed)))
     }
 
-    fn listed(&self, open: &Open<'_>, scratch: &mut Scratch) -> Result<Listed, Trouble> {
+    fn listed(
+        &self,
+        open: &OpenFolder<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<ListedFolder, Trouble> {
         let job = open.job;
         let remembered;
         let old = match job.previous {
-            Previous::Here(id) | Previous::Elsewhere(id) => Some(&self.tree.folder(id).listing),
-            Previous::Memo => {
+            KnownBefore::Here(id) | KnownBefore::Elsewhere(id) => {
+                Some(&self.tree.folder(id).listing)
+            }
+            KnownBefore::Memo => {
                 let path = self.judge.scope.roots[job.root].labelled(&job.below);
                 remembered = self.memo.and_then(|memo| memo.listing(&path));
                 remembered.as_ref()
             }
         };
         let repository = match open.names.find(b".git") {
-            Some(_) if job.parent.is_some() && job.mode == Mode::Normal => {
+            Some(_) if job.parent.is_some() && job.mode == WalkMode::Normal => {
                 Repository::at(&job.path)
             }
             _ => None,
@@ -201,20 +191,28 @@ impl Walk<'_> {
             }
             None => job.inherited.clone(),
         };
-        let own = self.ignore_file(open)?;
+        let own = if base.is_in_repository() { self.ignore_file(open)? } else { None };
         let rules = self.rules(job, &base, own.as_ref());
         let rules_changed = match old {
             Some(old) => old.rules != rules.digest(),
             None => repository.is_some() || rules.digest() != job.inherited.digest(),
         };
         let candidates = self.candidates(open, old, &rules)?;
-        let Contents { builder, modes, problems, read_files, read_bytes } =
-            self.contents(open, &candidates, own.as_ref(), scratch)?;
+        let reader = FolderReader {
+            folder: open.folder,
+            path: &job.path,
+            mode: job.mode,
+            now: open.now,
+            threads: self.threads,
+            probe: self.probe,
+        };
+        let FolderContents { builder, modes, problems, read_files, read_bytes } =
+            reader.contents(&candidates, own.as_ref(), &mut scratch.file)?;
         let mut listing = builder.finish(rules.digest(), job.mode);
         // Only what was at this very path in this process can have changed since.
-        let before = old.filter(|_| matches!(job.previous, Previous::Here(_)));
+        let before = old.filter(|_| matches!(job.previous, KnownBefore::Here(_)));
         let (changes, removed) = super::changes::compare(before, &mut listing, self.generation);
-        Ok(Listed {
+        Ok(ListedFolder {
             identity: open.identity,
             listing,
             base: base.digest(),
@@ -230,9 +228,9 @@ impl Walk<'_> {
 
     /// The folder's own ignore file, where ignore files hold; git does not follow a link to one.
     /// Without it nothing is known about what counts here: an error is the folder's.
-    fn ignore_file(&self, open: &Open<'_>) -> Result<Option<IgnoreFile>, ReadError> {
+    fn ignore_file(&self, open: &OpenFolder<'_>) -> Result<Option<IgnoreFile>, ReadError> {
         const NAME: &[u8] = b".gitignore";
-        if open.job.mode != Mode::Normal || open.names.find(NAME).is_none() {
+        if open.job.mode != WalkMode::Normal || open.names.find(NAME).is_none() {
             return Ok(None);
         }
         let stamp = Stamp::at(open.folder, NAME)?;
@@ -240,16 +238,17 @@ impl Walk<'_> {
             return Ok(None);
         }
         self.probe.reading(&open.job.path, NAME)?;
-        let place = Place { folder: open.folder, path: &open.job.path, name: NAME, follow: false };
+        let place =
+            FileLocation { folder: open.folder, path: &open.job.path, name: NAME, follow: false };
         place.content(stamp).map(Some)
     }
 
     /// The rules in the folder: those around it and its own ignore file's.
-    fn rules(&self, job: &Job, base: &Rules, own: Option<&IgnoreFile>) -> Rules {
+    fn rules(&self, job: &ListJob, base: &Rules, own: Option<&IgnoreFile>) -> Rules {
         let text = own.map(|(_, text)| text.clone()).unwrap_or_default();
         let rules = base.with(Anchor::inside(&job.below), text);
         match job.previous {
-            Previous::Here(id) if self.tree.folder(id).rules.digest() == rules.digest() => {
+            KnownBefore::Here(id) if self.tree.folder(id).rules.digest() == rules.digest() => {
                 // The same, and compiled already.
                 self.tree.folder(id).rules.clone()
             }
@@ -260,20 +259,20 @@ impl Walk<'_> {
     /// The names that count.
     fn candidates<'a>(
         &self,
-        open: &Open<'a>,
-        old: Option<&'a Listing>,
+        open: &OpenFolder<'a>,
+        old: Option<&'a FolderListing>,
         rules: &Rules,
     ) -> Result<Vec<Candidate<'a>>, Trouble> {
         let job = open.job;
         let same_options = match job.previous {
-            Previous::Memo => self.memo.is_some_and(|m| m.options == self.judge.scope.digest()),
-            Previous::Here(_) => self.same_options,
+            KnownBefore::Memo => self.memo.is_some_and(|m| m.options == self.judge.scope.digest()),
+            KnownBefore::Here(_) => self.same_options,
             // At another path the same rules may mean something else.
-            Previous::Elsewhere(_) => false,
+            KnownBefore::Elsewhere(_) => false,
         };
         let judged = old
             .is_some_and(|old| same_options && old.rules == rules.digest() && old.mode == job.mode);
-        let around = Around {
+        let around = FolderContext {
             root: &self.judge.scope.roots[job.root],
             path: &job.path,
             below: &job.below,
@@ -295,7 +294,7 @@ impl Walk<'_> {
             let old = old.and_then(|old| old.find(name));
             let known = judged
                 && old.is_some_and(|old| {
-                    !old.is(Entry::FORCED) && (old.kind() == FileKind::Folder) == is_folder
+                    !old.is(TreeEntry::FORCED) && (old.kind() == FileKind::Folder) == is_folder
                 });
             if let Some(counted) = self.judge.judge(&around, name, is_folder, known) {
                 let folder = is_folder.then_some((counted.mode, found.inode));
@@ -306,7 +305,7 @@ impl Walk<'_> {
     }
 }
 
-impl Job {
+impl ListJob {
     /// The inode of what is at the path now; 0 if that is no folder.
     pub(super) fn inode_now(&self) -> u64 {
         let folder = system::open_folder(&self.path, self.parent.is_none());
@@ -325,7 +324,7 @@ impl Job {
             below: options::join(&self.below, name),
             mode: self.mode,
             inherited: self.inherited.clone(),
-            previous: Previous::Memo,
+            previous: KnownBefore::Memo,
             expected: None,
             inode: 0,
         }

@@ -11,7 +11,8 @@ use crate::config::Settings;
 use crate::model::{Digest, Digester, Timestamp};
 use crate::process::Environment;
 use crate::workspace::{
-    CargoConfig, ConfigError, ConfigFile, Identity, PathStamp, Selection, Toolchain, ToolchainError,
+    CargoConfig, CargoConfigError, CargoConfigFile, Identity, PathStamp, Selection, Toolchain,
+    ToolchainError, is_configured_apart,
 };
 use crate::{cache, config};
 
@@ -38,24 +39,29 @@ impl Question {
     /// root.
     #[must_use]
     pub fn of_project(root: &Path, environment: Environment, settings: Settings) -> Self {
-        Self::asked(root, None, Vec::new(), environment, settings)
+        Self::asked(root, root, None, Vec::new(), environment, settings)
     }
 
-    /// The question that is meant by what was typed: cargo's arguments with the folder that they
-    /// were typed in, if there are any, else the project's own selection; and `harness`, the
-    /// words after `--`. Everybody who asks makes it here, or equal questions would differ.
+    /// The question that is asked in the folder `dir`: cargo's arguments if any were typed, else
+    /// the project's own selection; and `harness`, the words after `--`. Everybody who asks makes
+    /// it here, or equal questions would differ.
+    ///
+    /// The project's own selection means the same in every folder, and is asked in the root, unless
+    /// cargo would be configured in another way in `dir`.
     #[must_use]
     pub fn asked(
         root: &Path,
-        typed: Option<(PathBuf, Vec<OsString>)>,
+        dir: &Path,
+        typed: Option<Vec<OsString>>,
         harness: Vec<OsString>,
         environment: Environment,
         settings: Settings,
     ) -> Self {
         let selection = match typed {
-            Some((dir, cargo)) => Selection { dir, cargo, harness },
+            Some(cargo) => Selection { dir: dir.to_owned(), cargo, harness },
             None => {
-                let mut own = Selection::parse(root, settings.args.iter().map(Into::into));
+                let dir = if is_configured_apart(dir, root) { dir } else { root };
+                let mut own = Selection::parse(dir, settings.args.iter().map(Into::into));
                 own.harness.extend(harness);
                 own
             }
@@ -123,7 +129,7 @@ pub enum FactsError {
     Toolchain(#[from] ToolchainError),
     /// A configuration file of cargo that cannot be read.
     #[error(transparent)]
-    Config(#[from] ConfigError),
+    Config(#[from] CargoConfigError),
 }
 
 /// The facts of one question.
@@ -153,7 +159,7 @@ impl Facts {
     pub fn gather(question: &Question, memo_dir: &Path) -> Result<Self, FactsError> {
         let Question { root, selection, environment, .. } = question;
         let cargo_config = CargoConfig::read(&selection.dir, environment, &selection.configs())?;
-        let stamped = |file: &ConfigFile| (file.path.clone(), PathStamp::followed(&file.path));
+        let stamped = |file: &CargoConfigFile| (file.path.clone(), PathStamp::followed(&file.path));
         let config_files = cargo_config.files().iter().map(stamped).collect();
         let memo_dir = memo_dir.join("toolchain");
         let toolchain = Toolchain::find(&selection.dir, environment, &cargo_config, &memo_dir)?;

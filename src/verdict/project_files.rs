@@ -30,7 +30,7 @@ pub enum Refresh {
 /// A moment in the life of a scope.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilesMark {
-    tree: hasher::Mark,
+    tree: hasher::ScanMark,
     loose: Loose,
     /// Which scope, following which question: another one counts other files.
     epoch: u64,

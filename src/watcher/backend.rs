@@ -12,7 +12,7 @@ use notify::{
     Watcher as _,
 };
 
-use super::state::{Handler, Shared};
+use super::state::{Handler, WatcherShared};
 
 /// How long a watcher that is replaced may take to give its watches back.
 const CLOSE: Duration = Duration::from_secs(5);
@@ -36,7 +36,7 @@ pub(super) struct Applied {
 
 impl Backend {
     /// Starts a watcher whose events count as those of `epoch`.
-    pub(super) fn start(shared: &Arc<Shared>, epoch: u64) -> notify::Result<Self> {
+    pub(super) fn start(shared: &Arc<WatcherShared>, epoch: u64) -> notify::Result<Self> {
         // Without opens and closes of what was only read: a build that reads the sources would
         // flood the queue.
         let kinds = EventKindMask::CORE | EventKindMask::ACCESS_CLOSE;
@@ -44,6 +44,11 @@ impl Backend {
         let (alive, closed) = channel();
         let handler = Handler { shared: Arc::clone(shared), epoch, _alive: alive };
         Ok(Self { notify: Some(RecommendedWatcher::new(handler, config)?), closed })
+    }
+
+    /// A watcher that watches nothing, in place of one that cannot be had.
+    pub(super) fn none() -> Self {
+        Self { notify: None, closed: channel().1 }
     }
 
     /// Takes `unwatch` away, then adds `watch`, and goes on after failures. When it returns, all

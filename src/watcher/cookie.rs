@@ -21,7 +21,7 @@ const PREFIX: &str = "cookie-";
 
 /// Names that no other process uses, and the folder for them.
 #[derive(Debug)]
-pub(super) struct Names {
+pub(super) struct CookieNames {
     dir: PathBuf,
     process: String,
     next: u64,
@@ -48,7 +48,7 @@ impl From<JarError> for io::Error {
     }
 }
 
-impl Names {
+impl CookieNames {
     pub(super) fn new(dir: PathBuf) -> Self {
         // A process number is used again, the two together are not.
         let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -46,10 +46,7 @@ pub struct Unwatched {
 
 /// Why there is no watcher at all.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// A limit of the system.
-    #[error("cannot watch files: {0}")]
-    Limit(WatchLimit),
+pub enum WatchStartError {
     /// The folder for cookies cannot be made or watched.
     #[error("cannot use `{}` for cookie files: {source}", dir.display())]
     Cookies {

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// The wait after a look that found a change, and before the first look.
-pub(super) const SHORTEST: Duration = Duration::from_secs(1);
+pub(super) const SHORTEST_POLL_WAIT: Duration = Duration::from_secs(1);
 /// The wait that looks without a change back off to.
-pub(super) const LONGEST: Duration = Duration::from_secs(30);
+pub(super) const LONGEST_POLL_WAIT: Duration = Duration::from_secs(30);
 
 /// Why a folder is polled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,11 +30,11 @@ pub enum PollReason {
 /// [`looked`](Self::looked) says that the look is over: a slow disk is never asked twice at once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Polling {
-    folders: BTreeMap<PathBuf, Folder>,
+    folders: BTreeMap<PathBuf, PolledFolder>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Folder {
+struct PolledFolder {
     reason: PollReason,
     wait: Duration,
     /// `None` while the look is under way.
@@ -45,10 +45,9 @@ impl Polling {
     /// Polls `folder` from now on, first after the shortest wait. One that is polled already
     /// keeps its wait and takes the new reason.
     pub fn add(&mut self, folder: impl Into<PathBuf>, reason: PollReason, now: Instant) {
-        self.folders
-            .entry(folder.into())
-            .and_modify(|known| known.reason = reason)
-            .or_insert(Folder { reason, wait: SHORTEST, due: Some(now + SHORTEST) });
+        self.folders.entry(folder.into()).and_modify(|known| known.reason = reason).or_insert(
+            PolledFolder { reason, wait: SHORTEST_POLL_WAIT, due: Some(now + SHORTEST_POLL_WAIT) },
+        );
     }
 
     /// Polls `folder` no more; `false` if it was not polled.
@@ -93,8 +92,11 @@ impl Polling {
     /// shortest wait, no change doubles the wait.
     pub fn looked(&mut self, folder: &Path, changed: bool, now: Instant) {
         if let Some(folder) = self.folders.get_mut(folder) {
-            folder.wait =
-                if changed { SHORTEST } else { folder.wait.saturating_mul(2).min(LONGEST) };
+            folder.wait = if changed {
+                SHORTEST_POLL_WAIT
+            } else {
+                folder.wait.saturating_mul(2).min(LONGEST_POLL_WAIT)
+            };
             folder.due = Some(now + folder.wait);
         }
     }
@@ -169,14 +171,14 @@ mod tests {
                 let unknown = polling.reason(&folder).is_none();
                 polling.add(&folder, PollReason::Missing, now);
                 if unknown {
-                    prop_assert!(polling.next_due().unwrap() <= now + SHORTEST);
+                    prop_assert!(polling.next_due().unwrap() <= now + SHORTEST_POLL_WAIT);
                 }
                 now += gap * SECOND;
                 for due in polling.take_due(now) {
                     polling.looked(&due, changed, now);
                 }
                 let next = polling.next_due().unwrap();
-                prop_assert!(next > now && next <= now + LONGEST);
+                prop_assert!(next > now && next <= now + LONGEST_POLL_WAIT);
             }
         }
     }

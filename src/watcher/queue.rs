@@ -15,11 +15,11 @@ use tokio::sync::mpsc::Sender;
 use super::WatchEvent;
 
 /// Waiting changes beyond this many become a rescan. As many as the kernel's own queue keeps.
-pub(super) const LONGEST: usize = 16_384;
+pub(super) const QUEUE_LENGTH: usize = 16_384;
 
 /// Events in order, from any thread, never blocking the one who pushes.
 #[derive(Debug, Default)]
-pub(super) struct Queue {
+pub(super) struct EventQueue {
     waiting: Mutex<Waiting>,
     ready: Condvar,
 }
@@ -32,7 +32,7 @@ struct Waiting {
     closed: bool,
 }
 
-impl Queue {
+impl EventQueue {
     /// A queue whose events a thread of its own hands to `receiver` until either is closed.
     pub(super) fn to(receiver: Sender<WatchEvent>) -> io::Result<Arc<Self>> {
         let queue = Arc::new(Self::default());
@@ -63,7 +63,7 @@ impl Queue {
             {
                 return;
             }
-            WatchEvent::Changed { .. } if waiting.events.len() >= LONGEST => {
+            WatchEvent::Changed { .. } if waiting.events.len() >= QUEUE_LENGTH => {
                 waiting.events.retain(|event| !matches!(event, WatchEvent::Changed { .. }));
                 // In front: a cookie that waits behind the changes must not overtake them.
                 waiting.events.push_front(WatchEvent::Rescan);
@@ -122,14 +122,14 @@ mod tests {
         WatchEvent::Changed { dir: "/p".into(), name: Some(name.to_string().into()) }
     }
 
-    fn all(queue: &Queue) -> Vec<WatchEvent> {
+    fn all(queue: &EventQueue) -> Vec<WatchEvent> {
         let count = queue.lock().events.len();
         (0..count).filter_map(|_| queue.next()).collect()
     }
 
     #[test]
     fn only_consecutive_duplicates_are_one() {
-        let queue = Queue::default();
+        let queue = EventQueue::default();
         let cookie = || WatchEvent::Cookie(CookieId(1));
         for event in [changed(1), changed(1), changed(2), changed(1), cookie(), changed(1)] {
             queue.push(event);
@@ -140,13 +140,13 @@ mod tests {
 
     #[test]
     fn too_many_changes_become_a_rescan_before_every_cookie() {
-        let queue = Queue::default();
+        let queue = EventQueue::default();
         let cookie = |id| WatchEvent::Cookie(CookieId(id));
         let gone = WatchEvent::Gone(PathBuf::from("/p/x"));
         queue.push(changed(0));
         queue.push(gone.clone());
         queue.push(cookie(1));
-        for name in 0..2 * LONGEST {
+        for name in 0..2 * QUEUE_LENGTH {
             queue.push(changed(name));
         }
         queue.push(WatchEvent::Rescan);
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn a_closed_queue_gives_and_takes_nothing() {
-        let queue = Queue::default();
+        let queue = EventQueue::default();
         queue.push(changed(0));
         queue.close();
         queue.push(changed(1));
@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn a_receiver_that_is_gone_closes_the_queue() {
         let (send, receive) = tokio::sync::mpsc::channel(1);
-        let queue = Queue::to(send).unwrap();
+        let queue = EventQueue::to(send).unwrap();
         drop(receive);
         queue.push(changed(0));
         let waiting = queue

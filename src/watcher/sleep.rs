@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 /// A difference below this is the time between two readings.
-const SHORTEST: Duration = Duration::from_secs(1);
+const SHORTEST_SLEEP: Duration = Duration::from_secs(1);
 
 /// How long the machine has slept since it was started.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ impl Sleep {
 
     fn compare(&mut self, now: Option<Duration>) -> Option<Duration> {
         let before = std::mem::replace(&mut self.before, now)?;
-        now?.checked_sub(before).filter(|asleep| *asleep >= SHORTEST)
+        now?.checked_sub(before).filter(|asleep| *asleep >= SHORTEST_SLEEP)
     }
 }
 

@@ -7,20 +7,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
 
-use super::queue::Queue;
+use super::queue::EventQueue;
 use super::table::{Inode, Table};
 use super::{CookieId, WatchEvent};
 
 /// The watches, the cookies and the queue. The lock is never held while notify is asked for
 /// something: its thread may be inside the callback, waiting for the lock.
 #[derive(Debug)]
-pub(super) struct Shared {
-    state: Mutex<State>,
-    pub(super) queue: Arc<Queue>,
+pub(super) struct WatcherShared {
+    state: Mutex<WatcherState>,
+    pub(super) queue: Arc<EventQueue>,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct State {
+pub(super) struct WatcherState {
     pub(super) table: Table,
     /// The cookie folders; the inode is `None` when the watch on it is in doubt.
     pub(super) jars: HashMap<PathBuf, Option<Inode>>,
@@ -32,19 +32,19 @@ pub(super) struct State {
     pub(super) dead: bool,
 }
 
-impl Shared {
-    pub(super) fn new(queue: Arc<Queue>) -> Self {
+impl WatcherShared {
+    pub(super) fn new(queue: Arc<EventQueue>) -> Self {
         Self { state: Mutex::default(), queue }
     }
 
     /// A panic of another thread leaves at worst a watch that is thought to be in place and is
     /// not wanted; the table is never half-changed in a way that hides a lost one.
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, WatcherState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Puts the watches at and below `path` in doubt and says so.
-    pub(super) fn vanish(&self, state: &mut State, path: &Path) {
+    pub(super) fn vanish(&self, state: &mut WatcherState, path: &Path) {
         for gone in state.table.vanish(path) {
             self.queue.push(WatchEvent::Gone(gone.to_path_buf()));
         }
@@ -52,7 +52,7 @@ impl Shared {
 
     /// Everything may have changed. Whoever receives this looks at everything later, so the
     /// cookies that are under way are answered by it: their own events may never come.
-    pub(super) fn rescan(&self, state: &mut State) {
+    pub(super) fn rescan(&self, state: &mut WatcherState) {
         self.queue.push(WatchEvent::Rescan);
         for (file, id) in state.cookies.drain() {
             let _ = fs::remove_file(file);
@@ -94,7 +94,7 @@ impl Effect {
 
 /// Notify's callback.
 pub(super) struct Handler {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<WatcherShared>,
     pub(super) epoch: u64,
     /// Dropped with the handler, which tells that the kernel's side is closed.
     pub(super) _alive: std::sync::mpsc::Sender<()>,
@@ -131,7 +131,7 @@ impl notify::EventHandler for Handler {
 impl Handler {
     /// The path of an event is that of an entry, which its folder's watch reports, or that of a
     /// watched folder, reported by its own watch: notify does not say which, so it is both.
-    fn happened(&self, state: &mut State, path: &Path, effect: Effect) {
+    fn happened(&self, state: &mut WatcherState, path: &Path, effect: Effect) {
         let (shared, Some(parent)) = (&self.shared, path.parent()) else { return };
         if state.jars.contains_key(parent) {
             if effect == Effect::Appeared
@@ -157,7 +157,7 @@ impl Handler {
     }
 
     /// What an event means for the watches at `path` and below it.
-    fn befell(&self, state: &mut State, path: &Path, effect: Effect) {
+    fn befell(&self, state: &mut WatcherState, path: &Path, effect: Effect) {
         let shared = &self.shared;
         let elsewhere = match effect {
             // Notify takes away the watches at and below a path that it saw removed, even those

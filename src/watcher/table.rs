@@ -28,7 +28,7 @@ impl From<&Metadata> for Inode {
 
 /// How a watch stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
+enum WatchState {
     /// In place; events are reported.
     Live,
     /// Wanted, but perhaps not in place any more: to be put back. The caller was told.
@@ -43,20 +43,20 @@ enum Standing {
 }
 
 #[derive(Debug)]
-struct Entry {
+struct WatchEntry {
     /// What the path led to when it was claimed. Kept while notify may hold the path, whatever
     /// it leads to now: notify may report that inode's events under this path.
     inode: Option<Inode>,
     /// What notify may hold under this path until the claim is confirmed.
     earlier: Vec<Inode>,
-    standing: Standing,
+    standing: WatchState,
     /// A retired watch of which nothing was heard that could have ended it.
     sound: bool,
 }
 
 /// What must be done so that a path is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Claim {
+pub(super) enum WatchClaim {
     /// Nothing: it is.
     Kept,
     /// Add the watch; notify does not have the path.
@@ -69,7 +69,7 @@ pub(super) enum Claim {
 /// The table. A path sorts directly before everything below it.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    entries: BTreeMap<Arc<Path>, Entry>,
+    entries: BTreeMap<Arc<Path>, WatchEntry>,
     /// All paths of an inode: after a rename or with bind mounts they are several, and notify
     /// reports an event under one of them only.
     paths: HashMap<Inode, Vec<Arc<Path>>>,
@@ -109,30 +109,30 @@ impl Table {
 
     /// All paths that are wanted.
     pub(super) fn wanted(&self) -> Vec<Arc<Path>> {
-        let wanted = self.entries.iter().filter(|(_, e)| e.standing != Standing::Retired);
+        let wanted = self.entries.iter().filter(|(_, e)| e.standing != WatchState::Retired);
         wanted.map(|(path, _)| Arc::clone(path)).collect()
     }
 
     /// Whether `path` is watched without a doubt.
     pub(super) fn is_live(&self, path: &Path) -> bool {
-        self.entries.get(path).is_some_and(|entry| entry.standing == Standing::Live)
+        self.entries.get(path).is_some_and(|entry| entry.standing == WatchState::Live)
     }
 
     /// Makes `path`, which leads to `inode`, live. Called before the watch is added, so that an
     /// event that ends the watch right after finds it here.
-    pub(super) fn claim(&mut self, path: &Path, inode: Inode) -> Claim {
+    pub(super) fn claim(&mut self, path: &Path, inode: Inode) -> WatchClaim {
         let known = self.entries.get(path);
         let claim = match known.map(|entry| entry.standing) {
-            None => Claim::New,
-            Some(Standing::Live | Standing::Retired)
+            None => WatchClaim::New,
+            Some(WatchState::Live | WatchState::Retired)
                 if known.is_some_and(|entry| entry.sound && entry.inode == Some(inode)) =>
             {
-                Claim::Kept
+                WatchClaim::Kept
             }
-            Some(_) => Claim::Again,
+            Some(_) => WatchClaim::Again,
         };
         let path = self.enter(path);
-        self.set_standing(&path, Standing::Live);
+        self.set_standing(&path, WatchState::Live);
         if let Some(entry) = self.entries.get_mut(&path) {
             entry.sound = true;
             let before = entry.inode.replace(inode);
@@ -162,7 +162,7 @@ impl Table {
     /// refuses.
     pub(super) fn miss(&mut self, path: &Path, absent: bool) {
         let path = self.enter(path);
-        self.set_standing(&path, if absent { Standing::Missing } else { Standing::Refused });
+        self.set_standing(&path, if absent { WatchState::Missing } else { WatchState::Refused });
     }
 
     /// The paths of which it must be told that a folder appeared, or that another one did,
@@ -170,7 +170,7 @@ impl Table {
     /// directly in `added` folders, whose watches are new, and leads elsewhere now.
     pub(super) fn overlooked(&self, added: &HashSet<&Path>) -> Vec<Arc<Path>> {
         let there = |path: &&Arc<Path>| {
-            self.entries.get(&***path).is_some_and(|entry| entry.standing == Standing::Missing)
+            self.entries.get(&***path).is_some_and(|entry| entry.standing == WatchState::Missing)
                 && std::fs::symlink_metadata(path).is_ok_and(|now| now.is_dir())
         };
         let appeared = self.missing.iter().filter(there).cloned();
@@ -196,8 +196,8 @@ impl Table {
     /// `path` is not wanted any more.
     pub(super) fn retire(&mut self, path: &Path) {
         let Some((path, entry)) = self.entries.get_key_value(path) else { return };
-        let (path, live) = (Arc::clone(path), entry.standing == Standing::Live);
-        self.set_standing(&path, Standing::Retired);
+        let (path, live) = (Arc::clone(path), entry.standing == WatchState::Live);
+        self.set_standing(&path, WatchState::Retired);
         if !live && let Some(entry) = self.entries.get_mut(&path) {
             entry.sound = false;
         }
@@ -246,17 +246,17 @@ impl Table {
         let Some((path, entry)) = self.entries.get_key_value(path) else { return false };
         let (path, standing) = (Arc::clone(path), entry.standing);
         match standing {
-            Standing::Live | Standing::Missing | Standing::Refused => {
-                self.set_standing(&path, Standing::Lost);
+            WatchState::Live | WatchState::Missing | WatchState::Refused => {
+                self.set_standing(&path, WatchState::Lost);
             }
-            Standing::Lost => {}
-            Standing::Retired => {
+            WatchState::Lost => {}
+            WatchState::Retired => {
                 if let Some(entry) = self.entries.get_mut(&path) {
                     entry.sound = false;
                 }
             }
         }
-        !matches!(standing, Standing::Lost | Standing::Retired)
+        !matches!(standing, WatchState::Lost | WatchState::Retired)
     }
 
     /// The wanted paths under which a change in the folder `dir` must be reported: itself and
@@ -264,7 +264,7 @@ impl Table {
     pub(super) fn reported(&self, dir: &Path) -> Vec<Arc<Path>> {
         let wanted = |path: &Arc<Path>| {
             let standing = self.entries.get(path).map(|entry| entry.standing);
-            matches!(standing, Some(Standing::Live | Standing::Lost))
+            matches!(standing, Some(WatchState::Live | WatchState::Lost))
         };
         self.aliases(dir).into_iter().filter(wanted).collect()
     }
@@ -283,7 +283,7 @@ impl Table {
     pub(super) fn leads_elsewhere(&self, path: &Path) -> bool {
         self.entries.get(path).is_some_and(|entry| {
             let now = || std::fs::symlink_metadata(path).ok();
-            entry.standing == Standing::Live && now().as_ref().map(Inode::from) != entry.inode
+            entry.standing == WatchState::Live && now().as_ref().map(Inode::from) != entry.inode
         })
     }
 
@@ -312,13 +312,17 @@ impl Table {
         if path.parent().is_none_or(|parent| !self.entries.contains_key(parent)) {
             self.tops.insert(Arc::clone(&path));
         }
-        let entry =
-            Entry { inode: None, earlier: Vec::new(), standing: Standing::Live, sound: false };
+        let entry = WatchEntry {
+            inode: None,
+            earlier: Vec::new(),
+            standing: WatchState::Live,
+            sound: false,
+        };
         self.entries.insert(Arc::clone(&path), entry);
         path
     }
 
-    fn set_standing(&mut self, path: &Arc<Path>, standing: Standing) {
+    fn set_standing(&mut self, path: &Arc<Path>, standing: WatchState) {
         if let Some(entry) = self.entries.get_mut(path) {
             entry.standing = standing;
         }
@@ -326,10 +330,10 @@ impl Table {
         self.missing.remove(path);
         self.retired.remove(path);
         let set = match standing {
-            Standing::Live => return,
-            Standing::Lost => &mut self.lost,
-            Standing::Missing | Standing::Refused => &mut self.missing,
-            Standing::Retired => &mut self.retired,
+            WatchState::Live => return,
+            WatchState::Lost => &mut self.lost,
+            WatchState::Missing | WatchState::Refused => &mut self.missing,
+            WatchState::Retired => &mut self.retired,
         };
         set.insert(Arc::clone(path));
     }
@@ -368,7 +372,7 @@ mod tests {
     fn table(paths: &[(&str, u64)]) -> Table {
         let mut table = Table::default();
         for (path, ino) in paths {
-            assert_eq!(table.claim(Path::new(path), inode(*ino)), Claim::New);
+            assert_eq!(table.claim(Path::new(path), inode(*ino)), WatchClaim::New);
         }
         table
     }
@@ -381,9 +385,9 @@ mod tests {
         assert!(table.vanish(Path::new("/p/none")).is_empty());
         assert_eq!((table.live(), table.lost().len()), (3, 2));
         // The same inode number is no proof that the watch is still there.
-        assert_eq!(table.claim(Path::new("/p/a"), inode(2)), Claim::Again);
-        assert_eq!(table.claim(Path::new("/p/a"), inode(2)), Claim::Kept);
-        assert_eq!(table.claim(Path::new("/p/a"), inode(9)), Claim::Again);
+        assert_eq!(table.claim(Path::new("/p/a"), inode(2)), WatchClaim::Again);
+        assert_eq!(table.claim(Path::new("/p/a"), inode(2)), WatchClaim::Kept);
+        assert_eq!(table.claim(Path::new("/p/a"), inode(9)), WatchClaim::Again);
     }
 
     #[test]
@@ -407,8 +411,8 @@ mod tests {
         }
         // The same when `/old` is claimed for another folder, until that is confirmed.
         let mut table = table(&[("/old", 1), ("/new", 1)]);
-        assert_eq!(table.claim(Path::new("/old"), inode(2)), Claim::Again);
-        assert_eq!(table.claim(Path::new("/old"), inode(3)), Claim::Again);
+        assert_eq!(table.claim(Path::new("/old"), inode(2)), WatchClaim::Again);
+        assert_eq!(table.claim(Path::new("/old"), inode(3)), WatchClaim::Again);
         assert_eq!(names(&table.reported(Path::new("/old"))), ["/new", "/old"]);
         assert_eq!(names(&table.vanish(Path::new("/old"))), ["/new", "/old"]);
         table.confirm(Path::new("/old"));
@@ -422,13 +426,13 @@ mod tests {
         table.retire(Path::new("/a"));
         assert!(table.reported(Path::new("/a")).is_empty());
         assert_eq!(names(&table.retired()), ["/a"]);
-        assert_eq!(table.claim(Path::new("/a"), inode(1)), Claim::Kept);
+        assert_eq!(table.claim(Path::new("/a"), inode(1)), WatchClaim::Kept);
         table.retire(Path::new("/a"));
         assert!(table.vanish(Path::new("/a")).is_empty(), "nobody wants to know");
-        assert_eq!(table.claim(Path::new("/a"), inode(1)), Claim::Again, "but it is in doubt");
+        assert_eq!(table.claim(Path::new("/a"), inode(1)), WatchClaim::Again, "but it is in doubt");
         assert_eq!(table.lose_all(), 2);
         table.retire(Path::new("/b"));
-        assert_eq!(table.claim(Path::new("/b"), inode(2)), Claim::Again);
+        assert_eq!(table.claim(Path::new("/b"), inode(2)), WatchClaim::Again);
     }
 
     #[test]
@@ -441,7 +445,7 @@ mod tests {
         assert_eq!(names(&table.appear(Path::new("/p/a"))), ["/p/a/b"]);
         assert!(table.appear(Path::new("/p/a")).is_empty(), "told once");
         assert_eq!(names(&table.lost()), ["/p/a/b"]);
-        assert_eq!(table.claim(Path::new("/p/a/b"), inode(3)), Claim::Again);
+        assert_eq!(table.claim(Path::new("/p/a/b"), inode(3)), WatchClaim::Again);
         table.retire(Path::new("/p/c"));
         assert!(table.appear(Path::new("/p/c")).is_empty());
         assert_eq!(names(&table.retired()), ["/p/c"]);

@@ -14,13 +14,15 @@ use std::str::FromStr as _;
 
 use cargo_platform::{Cfg, Platform};
 
+pub use load::is_configured_apart;
+
 use super::toml_file::TomlError;
 use crate::model::Digest;
 use crate::process::Environment;
 
 /// Why cargo's configuration is of no use.
 #[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
+pub enum CargoConfigError {
     /// A file cannot be read or parsed.
     #[error("cargo's configuration: {0}")]
     File(#[from] TomlError),
@@ -60,7 +62,7 @@ pub enum ConfigError {
 
 /// One file that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigFile {
+pub struct CargoConfigFile {
     /// Where it lies.
     pub path: PathBuf,
     /// The digest of its bytes.
@@ -77,7 +79,7 @@ pub struct CargoConfig {
     arguments: Vec<Layer>,
     /// What files say; the nearest first.
     layers: Vec<Layer>,
-    files: Vec<ConfigFile>,
+    files: Vec<CargoConfigFile>,
 }
 
 /// One table of settings.
@@ -107,7 +109,7 @@ impl CargoConfig {
         dir: &Path,
         environment: &Environment,
         arguments: &[OsString],
-    ) -> Result<Self, ConfigError> {
+    ) -> Result<Self, CargoConfigError> {
         let home = cargo_home(dir, environment);
         let mut loader = load::Loader::default();
         let layers = loader.hierarchy(dir, home.as_deref())?;
@@ -124,7 +126,7 @@ impl CargoConfig {
 
     /// Every file that was read, nearest first, each once.
     #[must_use]
-    pub fn files(&self) -> &[ConfigFile] {
+    pub fn files(&self) -> &[CargoConfigFile] {
         &self.files
     }
 
@@ -234,7 +236,11 @@ impl CargoConfig {
     ///
     /// # Errors
     /// A value of a wrong type, a `cfg(..)` that is none, or two that match.
-    pub fn runner(&self, triple: &str, cfgs: &[Cfg]) -> Result<Option<Vec<OsString>>, ConfigError> {
+    pub fn runner(
+        &self,
+        triple: &str,
+        cfgs: &[Cfg],
+    ) -> Result<Option<Vec<OsString>>, CargoConfigError> {
         let key = ["target", triple, "runner"];
         if let Some((value, base)) = find(&self.arguments, &key) {
             return command(&value, &base, &key).map(Some);
@@ -250,7 +256,7 @@ impl CargoConfig {
         }
         let mut found: Option<(String, Vec<OsString>)> = None;
         for name in self.cfg_runners() {
-            let platform = Platform::from_str(&name).map_err(|_| ConfigError::Type {
+            let platform = Platform::from_str(&name).map_err(|_| CargoConfigError::Type {
                 key: format!("target.'{name}'"),
                 expected: "a target's name or a `cfg(..)` expression",
             })?;
@@ -262,7 +268,7 @@ impl CargoConfig {
             let Some((value, base)) = find(all, &key) else { continue };
             if let Some((first, _)) = found {
                 let triple = triple.to_owned();
-                return Err(ConfigError::TwoRunners { first, second: name, triple });
+                return Err(CargoConfigError::TwoRunners { first, second: name, triple });
             }
             let words = command(&value, &base, &key)?;
             found = Some((name, words));
@@ -394,7 +400,11 @@ fn tables<'a>(table: &'a toml::Table, name: &str) -> impl Iterator<Item = &'a to
 }
 
 /// A program with arguments: an array, or a text that is split at white space.
-fn command(value: &toml::Value, base: &Path, key: &[&str]) -> Result<Vec<OsString>, ConfigError> {
+fn command(
+    value: &toml::Value,
+    base: &Path,
+    key: &[&str],
+) -> Result<Vec<OsString>, CargoConfigError> {
     let words: Option<Vec<OsString>> = match value {
         toml::Value::String(text) => Some(text.split_whitespace().map(OsString::from).collect()),
         toml::Value::Array(words) => {
@@ -403,7 +413,7 @@ fn command(value: &toml::Value, base: &Path, key: &[&str]) -> Result<Vec<OsStrin
         _ => None,
     };
     let words = words.filter(|words| !words.is_empty());
-    words.map(|words| rooted(words, base)).ok_or_else(|| ConfigError::Type {
+    words.map(|words| rooted(words, base)).ok_or_else(|| CargoConfigError::Type {
         key: key.join("."),
         expected: "a program with arguments: a text or an array of texts",
     })

@@ -1,7 +1,7 @@
 //! The list of mounted file systems: what the kernel says of each, and what follows from it.
 
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{MountWatch, Mounted};
+pub(crate) use linux::{MountWatch, Mounted, overlay_layers};
 #[cfg(target_os = "linux")]
 pub(super) use linux::{boot, has_foreign_clock, id_of, is_exchangeable};
 #[cfg(not(target_os = "linux"))]
@@ -70,6 +70,28 @@ mod linux {
         let point = unescaped(fields.nth(1)?);
         let file_system = fields.skip_while(|field| *field != b"-").nth(1)?.to_vec();
         Some(Mount { id, device, point, file_system })
+    }
+
+    /// The folders that the overlay file system with this device is made of, as far as the kernel
+    /// names them.
+    pub(crate) fn overlay_layers(device: u64) -> Vec<PathBuf> {
+        let list = std::fs::read(LIST).unwrap_or_default();
+        let lines = list.split(|byte| *byte == b'\n');
+        let lines = lines.filter(|line| mount(line).is_some_and(|mount| mount.device == device));
+        lines.flat_map(layers).collect()
+    }
+
+    /// What stands after `lowerdir=` and `upperdir=` in a line of the list.
+    fn layers(line: &[u8]) -> Vec<PathBuf> {
+        const LAYERS: [&[u8]; 4] = [b"lowerdir", b"lowerdir+", b"upperdir", b"datadir+"];
+        let fields = line.split(|byte| *byte == b' ').skip_while(|field| *field != b"-");
+        let options = fields.skip(3).flat_map(|field| field.split(|byte| *byte == b','));
+        let values = options.filter_map(|option| {
+            let equals = option.iter().position(|byte| *byte == b'=')?;
+            LAYERS.contains(&&option[..equals]).then(|| &option[equals + 1..])
+        });
+        let folders = values.flat_map(|value| value.split(|byte| *byte == b':'));
+        folders.filter(|folder| !folder.is_empty()).map(unescaped).collect()
     }
 
     /// Spaces, tabs, line ends and backslashes stand there in octal.
@@ -225,6 +247,16 @@ mod linux {
         }
 
         #[test]
+        fn the_layers_of_an_overlay_are_named() {
+            let line =
+                b"9 1 0:9 / /m rw - overlay none rw,lowerdir=/a\\040b:/c,upperdir=/u,workdir=/w";
+            assert_eq!(layers(line), ["/a b", "/c", "/u"].map(PathBuf::from));
+            let line = b"9 1 0:9 / /m rw - overlay none rw,lowerdir+=/a,lowerdir+=/c,datadir+=/d";
+            assert_eq!(layers(line), ["/a", "/c", "/d"].map(PathBuf::from));
+            assert!(layers(b"9 1 8:1 / / rw - ext4 /dev/sda1 rw").is_empty());
+        }
+
+        #[test]
         fn a_list_that_cannot_be_opened_leaves_changes_unknown() {
             let mut watch = MountWatch { list: ListFile(None), known: BTreeSet::new() };
             assert_eq!(watch.changed(), Mounted::Unknown);
@@ -293,6 +325,10 @@ mod other {
         pub(crate) fn changed(&mut self) -> Mounted {
             Mounted::Nothing
         }
+    }
+
+    pub(crate) fn overlay_layers(_device: u64) -> Vec<PathBuf> {
+        Vec::new()
     }
 
     pub(crate) fn has_foreign_clock(_device: u64) -> bool {

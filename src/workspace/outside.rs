@@ -22,14 +22,18 @@ pub struct Outside {
     /// Canonical folders inside the root that something names as a package, there or not; the
     /// root itself left out. Sorted. Git may ignore one, and cargo builds it all the same.
     pub packages: Vec<PathBuf>,
-    /// Every manifest outside the root that was read or found absent, as it was then.
+    /// Manifests that are not there, in folders that a pattern in `workspace.members` matches.
+    /// Cargo refuses a workspace with such a folder, whether or not git ignores it. Sorted.
+    pub missing: Vec<PathBuf>,
+    /// Every manifest outside the root that was read or found absent, every folder that a pattern
+    /// in `workspace.members` was matched in, and the missing manifests, as they were then.
     consulted: BTreeMap<PathBuf, PathStamp>,
     taken: Option<SystemTime>,
 }
 
 impl Outside {
-    /// Whether nothing outside the root has changed that this list was made from. Manifests
-    /// inside are the caller's business: it knows their digests.
+    /// Whether nothing has changed that this list was made from, except manifests inside the root:
+    /// the caller knows their digests.
     #[must_use]
     pub fn is_current(&self) -> bool {
         self.taken.is_some_and(|taken| {
@@ -56,6 +60,7 @@ pub fn outside_roots(
         outside: Outside { taken: Some(SystemTime::now()), ..Outside::default() },
         root: root.clone(),
         roots: BTreeSet::new(),
+        missing: BTreeSet::new(),
         packages: BTreeSet::new(),
         seen: BTreeSet::new(),
         todo: Vec::new(),
@@ -67,10 +72,31 @@ pub fn outside_roots(
     search.run()
 }
 
+/// Whether the package in `package` is a member of the workspace in `root` (both canonical): cargo
+/// refuses to work in a package that lies below a workspace and is no member of it. A package that
+/// a dependency names by its path is taken for a member too, whatever table that stands in.
+///
+/// # Errors
+/// If a manifest cannot be read, or the root's cannot be parsed.
+pub fn is_member(root: &Path, package: &Path) -> Result<bool, TomlError> {
+    let manifest = toml_file::read(&root.join("Cargo.toml"))?.unwrap_or_default();
+    let list = manifest.get("workspace").and_then(|workspace| workspace.get("members")?.as_array());
+    let mut members = list.into_iter().flatten().filter_map(toml::Value::as_str);
+    let is_named = |member: &str| {
+        canonical(&root.join(member)) == package
+            || expand(root, Path::new(member)).folders.iter().any(|folder| folder == package)
+    };
+    // Only then all manifests must be read.
+    Ok(package == root
+        || members.any(is_named)
+        || outside_roots(root, &[], &[])?.packages.iter().any(|folder| folder == package))
+}
+
 struct Search {
     outside: Outside,
     root: PathBuf,
     roots: BTreeSet<PathBuf>,
+    missing: BTreeSet<PathBuf>,
     packages: BTreeSet<PathBuf>,
     seen: BTreeSet<PathBuf>,
     todo: Vec<PathBuf>,
@@ -114,6 +140,7 @@ impl Search {
         }
         self.outside.roots = self.roots.into_iter().collect();
         self.outside.packages = self.packages.into_iter().collect();
+        self.outside.missing = self.missing.into_iter().collect();
         Ok(self.outside)
     }
 
@@ -126,12 +153,34 @@ impl Search {
             for member in list.into_iter().flatten().filter_map(toml::Value::as_str) {
                 self.folder(&folder.join(without_pattern(member)));
                 // Outside, the folder above them counts as a whole.
-                let found = expand(folder, Path::new(member)).into_iter();
-                let found = found.filter(|package| inside && package.starts_with(&self.root));
-                found.collect::<Vec<_>>().iter().for_each(|package| self.folder(package));
+                if inside {
+                    self.pattern(folder, Path::new(member));
+                }
             }
         } else if !inside {
             self.inherited(folder, manifest);
+        }
+    }
+
+    /// The folders inside the root that a member's pattern with wildcards matches. Git may ignore
+    /// one, and cargo takes it all the same.
+    fn pattern(&mut self, folder: &Path, member: &Path) {
+        let Matches { folders, listed } = expand(folder, member);
+        for path in listed {
+            self.outside.consulted.insert(path.clone(), PathStamp::followed(&path));
+        }
+        for folder in folders {
+            if !folder.starts_with(&self.root) {
+                continue;
+            }
+            let manifest = folder.join("Cargo.toml");
+            if manifest.is_file() {
+                self.folder(&folder);
+            } else {
+                let stamp = PathStamp::followed(&manifest);
+                self.outside.consulted.insert(manifest.clone(), stamp);
+                self.missing.insert(manifest);
+            }
         }
     }
 
@@ -223,27 +272,34 @@ fn without_pattern(member: &str) -> PathBuf {
     Path::new(member).components().take_while(plain).collect()
 }
 
-/// The folders with a manifest that a member's pattern with wildcards stands for.
-fn expand(folder: &Path, member: &Path) -> Vec<PathBuf> {
+/// What a member's pattern with wildcards matches.
+#[derive(Default)]
+struct Matches {
+    folders: Vec<PathBuf>,
+    /// Where it was looked for: a new name in one of these may match too.
+    listed: Vec<PathBuf>,
+}
+
+fn expand(folder: &Path, member: &Path) -> Matches {
     let mut found = vec![canonical(folder)];
-    let mut patterns = 0;
+    let mut listed = Vec::new();
     for part in member.components() {
         let name = part.as_os_str().to_string_lossy();
         if !name.contains(['*', '?', '[', '{']) {
             found.iter_mut().for_each(|folder| *folder = canonical(&folder.join(part)));
             continue;
         }
-        patterns += 1;
         // Cargo itself would refuse what is no pattern.
-        let Ok(glob) = globset::Glob::new(&name) else { return Vec::new() };
+        let Ok(glob) = globset::Glob::new(&name) else { return Matches::default() };
         let glob = glob.compile_matcher();
         let inner = found.iter().flat_map(std::fs::read_dir).flatten().flatten();
         let inner: Vec<_> =
             inner.filter(|entry| glob.is_match(entry.file_name())).map(|e| e.path()).collect();
+        listed.append(&mut found);
         found = inner;
     }
-    found.retain(|folder| patterns > 0 && folder.join("Cargo.toml").is_file());
-    found
+    found.retain(|folder| !listed.is_empty() && folder.is_dir());
+    Matches { folders: found, listed }
 }
 
 /// Everything in quotes that could lead out of the folder.
@@ -370,7 +426,56 @@ mod tests {
         let outside = outside_roots(&tree.base.join("ws"), &[], &[]).unwrap();
         let expected = ["a", "many", "many/k/x1", "v", "w"];
         assert_eq!(outside.packages, expected.map(|name| tree.base.join("ws").join(name)));
+        assert_eq!(outside.missing, [tree.base.join("ws/many/l/x2/Cargo.toml")]);
         assert!(outside.roots.is_empty());
+    }
+
+    #[test]
+    fn a_member_is_named_matched_or_depended_on() {
+        let tree = tree(&[
+            ("ws/Cargo.toml", "[workspace]\nmembers=['a', 'many/*']"),
+            ("ws/a/Cargo.toml", "[package]\n[dev-dependencies]\nd={path='../d'}"),
+            ("ws/d/Cargo.toml", "[package]\n[dependencies]\ne={path='../e'}"),
+            ("ws/e/Cargo.toml", "[package]"),
+            ("ws/many/k/Cargo.toml", "[package]"),
+            ("ws/none/Cargo.toml", "[package]\n[dependencies]\na={path='../a'}"),
+        ]);
+        let root = tree.base.join("ws");
+        for member in ["", "a", "many/k", "d", "e"] {
+            assert!(is_member(&root, &plain(&root.join(member))).unwrap(), "{member}");
+        }
+        assert!(!is_member(&root, &root.join("none")).unwrap());
+        tree.write("ws/Cargo.toml", "[workspace");
+        assert!(is_member(&root, &root.join("a")).is_err());
+    }
+
+    #[test]
+    fn a_new_folder_that_a_pattern_matches_is_noticed_with_and_without_its_manifest() {
+        let tree = tree(&[
+            ("ws/Cargo.toml", "[workspace]\nmembers=['crates/*']"),
+            ("ws/crates/a/Cargo.toml", "[package]"),
+        ]);
+        let look = || {
+            let mut outside = outside_roots(&tree.base.join("ws"), &[], &[]).unwrap();
+            outside.taken = Some(SystemTime::now() + Duration::from_secs(60));
+            outside
+        };
+        let before = look();
+        assert!(before.is_current() && before.missing.is_empty());
+        std::fs::create_dir(tree.base.join("ws/crates/new")).unwrap();
+        assert!(!before.is_current());
+        let empty = look();
+        let manifest = tree.base.join("ws/crates/new/Cargo.toml");
+        assert!(empty.is_current());
+        assert_eq!(empty.missing, [manifest.clone()]);
+        std::fs::write(&manifest, "[package]").unwrap();
+        assert!(!empty.is_current(), "its manifest came");
+        let there = look();
+        assert!(
+            there.missing.is_empty() && there.packages.contains(&tree.base.join("ws/crates/new"))
+        );
+        std::fs::write(tree.base.join("ws/crates/file"), "").unwrap();
+        assert_eq!(look().packages, there.packages, "a file is no member");
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub struct Selection {
 }
 
 /// One argument or option of cargo with its value, taken apart.
-enum Word<'a> {
+enum SelectionWord<'a> {
     /// A long option with its value, glued or apart.
     Long { name: &'a str, value: Option<&'a OsStr>, words: &'a [OsString] },
     /// One short option out of a word such as `-vj4`.
@@ -108,8 +108,8 @@ impl Selection {
     fn short_with_path(&self) -> bool {
         let is_path = |value: &OsStr| value.as_bytes().iter().any(|byte| b"/.:".contains(byte));
         self.words().any(|word| match word {
-            Word::Long { name: "package" | "exclude", value, .. }
-            | Word::Short { name: b'p', value } => value.is_none_or(is_path),
+            SelectionWord::Long { name: "package" | "exclude", value, .. }
+            | SelectionWord::Short { name: b'p', value } => value.is_none_or(is_path),
             _ => false,
         })
     }
@@ -127,7 +127,8 @@ impl Selection {
     #[must_use]
     pub fn packages(&self) -> Vec<String> {
         let named = self.words().filter_map(|word| match word {
-            Word::Long { name: "package", value, .. } | Word::Short { name: b'p', value } => value,
+            SelectionWord::Long { name: "package", value, .. }
+            | SelectionWord::Short { name: b'p', value } => value,
             _ => None,
         });
         named.map(|name| name.to_string_lossy().into_owned()).collect()
@@ -144,7 +145,8 @@ impl Selection {
     #[must_use]
     pub fn jobs(&self) -> Option<String> {
         let value = |word| match word {
-            Word::Long { name: "jobs", value, .. } | Word::Short { name: b'j', value } => value,
+            SelectionWord::Long { name: "jobs", value, .. }
+            | SelectionWord::Short { name: b'j', value } => value,
             _ => None,
         };
         self.words().filter_map(value).last().map(|value| value.to_string_lossy().into_owned())
@@ -177,7 +179,8 @@ impl Selection {
     /// The profile that is asked for: `--profile NAME`, or `release` for `--release` and `-r`.
     #[must_use]
     pub fn profile(&self) -> Option<String> {
-        let short = self.words().any(|word| matches!(word, Word::Short { name: b'r', .. }));
+        let short =
+            self.words().any(|word| matches!(word, SelectionWord::Short { name: b'r', .. }));
         let release = self.has("release") || short;
         let named = self.value("profile").map(|name| name.to_string_lossy().into_owned());
         named.or_else(|| release.then(|| "release".to_owned()))
@@ -202,7 +205,7 @@ impl Selection {
     }
 
     fn has(&self, wanted: &str) -> bool {
-        self.words().any(|word| matches!(word, Word::Long { name, .. } if name == wanted))
+        self.words().any(|word| matches!(word, SelectionWord::Long { name, .. } if name == wanted))
     }
 
     /// The last value wins, as far as cargo allows an option twice at all.
@@ -212,7 +215,7 @@ impl Selection {
 
     fn values(&self, wanted: &'static str) -> impl Iterator<Item = &OsStr> {
         self.words().filter_map(move |word| match word {
-            Word::Long { name, value, .. } if name == wanted => value,
+            SelectionWord::Long { name, value, .. } if name == wanted => value,
             _ => None,
         })
     }
@@ -223,21 +226,21 @@ impl Selection {
         let mut kept = Vec::new();
         for word in self.words() {
             match word {
-                Word::Long { name, .. } if drop(name) => {}
-                Word::Long { words, .. } => kept.extend_from_slice(words),
-                Word::Short { name, .. } if long_name(name).is_some_and(&drop) => {}
-                Word::Short { name, value } => {
+                SelectionWord::Long { name, .. } if drop(name) => {}
+                SelectionWord::Long { words, .. } => kept.extend_from_slice(words),
+                SelectionWord::Short { name, .. } if long_name(name).is_some_and(&drop) => {}
+                SelectionWord::Short { name, value } => {
                     let mut text = vec![b'-', name];
                     text.extend_from_slice(value.unwrap_or_default().as_bytes());
                     kept.push(OsString::from_vec(text));
                 }
-                Word::Plain(word) => kept.push(word.to_owned()),
+                SelectionWord::Plain(word) => kept.push(word.to_owned()),
             }
         }
         kept
     }
 
-    fn words(&self) -> impl Iterator<Item = Word<'_>> {
+    fn words(&self) -> impl Iterator<Item = SelectionWord<'_>> {
         let mut rest: &[OsString] = &self.cargo;
         let mut cluster: &[u8] = &[];
         std::iter::from_fn(move || {
@@ -247,12 +250,12 @@ impl Selection {
                     [b'-', b'-', long @ ..] if !long.is_empty() => {
                         let (found, used) = long_option(long, rest);
                         rest = &rest[used..];
-                        return Some(found.unwrap_or(Word::Plain(word)));
+                        return Some(found.unwrap_or(SelectionWord::Plain(word)));
                     }
                     [b'-', short @ ..] if !short.is_empty() => cluster = short,
                     _ => {
                         rest = after;
-                        return Some(Word::Plain(word));
+                        return Some(SelectionWord::Plain(word));
                     }
                 }
                 rest = after;
@@ -261,36 +264,43 @@ impl Selection {
             let glued = cluster[1..].strip_prefix(b"=").unwrap_or(&cluster[1..]);
             if !b"jpFZ".contains(&name) {
                 cluster = &cluster[1..];
-                return Some(Word::Short { name, value: None });
+                return Some(SelectionWord::Short { name, value: None });
             }
             cluster = &[];
             if !glued.is_empty() {
-                return Some(Word::Short { name, value: Some(OsStr::from_bytes(glued)) });
+                return Some(SelectionWord::Short { name, value: Some(OsStr::from_bytes(glued)) });
             }
             // A value in the next word; `-p` alone lists the packages and has none.
             let next = rest.first().filter(|next| !next.as_bytes().starts_with(b"-"));
             rest = &rest[usize::from(next.is_some())..];
-            Some(Word::Short { name, value: next.map(OsString::as_os_str) })
+            Some(SelectionWord::Short { name, value: next.map(OsString::as_os_str) })
         })
     }
 }
 
 /// The long option at the start of `rest` (`long` is its first word without the dashes), and how
 /// many words it takes.
-fn long_option<'a>(long: &'a [u8], rest: &'a [OsString]) -> (Option<Word<'a>>, usize) {
+fn long_option<'a>(long: &'a [u8], rest: &'a [OsString]) -> (Option<SelectionWord<'a>>, usize) {
     let cut = long.iter().position(|byte| *byte == b'=');
     let Ok(name) = std::str::from_utf8(&long[..cut.unwrap_or(long.len())]) else {
         return (None, 1);
     };
     if let Some(cut) = cut {
         let value = Some(OsStr::from_bytes(&long[cut + 1..]));
-        return (Some(Word::Long { name, value, words: &rest[..1] }), 1);
+        return (Some(SelectionWord::Long { name, value, words: &rest[..1] }), 1);
     }
     let valued = VALUED.contains(&name)
         || COSMETIC.iter().any(|(cosmetic, valued)| *valued && *cosmetic == name);
     let next = rest.get(1).filter(|next| valued && !next.as_bytes().starts_with(b"-"));
     let used = 1 + usize::from(next.is_some());
-    (Some(Word::Long { name, value: next.map(OsString::as_os_str), words: &rest[..used] }), used)
+    (
+        Some(SelectionWord::Long {
+            name,
+            value: next.map(OsString::as_os_str),
+            words: &rest[..used],
+        }),
+        used,
+    )
 }
 
 fn long_name(short: u8) -> Option<&'static str> {

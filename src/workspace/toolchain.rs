@@ -111,7 +111,7 @@ impl Toolchain {
         memo_dir: &Path,
         now: SystemTime,
     ) -> Result<Self, ToolchainError> {
-        let question = Question::new(dir, environment, config)?;
+        let question = ToolchainQuestion::new(dir, environment, config)?;
         let key = question.key(dir, environment);
         if let Some(answer) = memo::load(memo_dir, &key) {
             return Ok(question.answered(answer));
@@ -140,14 +140,14 @@ impl Toolchain {
 }
 
 /// What is asked, and of whom.
-struct Question {
+struct ToolchainQuestion {
     cargo: PathBuf,
     rustc: PathBuf,
     /// Programs around the compiler: what they contain decides the build as well.
     wrappers: Vec<(&'static str, PathBuf)>,
 }
 
-impl Question {
+impl ToolchainQuestion {
     fn new(
         dir: &Path,
         environment: &Environment,
@@ -222,7 +222,7 @@ impl Question {
         files
     }
 
-    fn answered(&self, answer: memo::Answer) -> Toolchain {
+    fn answered(&self, answer: memo::ToolchainAnswer) -> Toolchain {
         Toolchain {
             cargo: self.cargo.clone(),
             rustc: self.rustc.clone(),

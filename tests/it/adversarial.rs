@@ -1,5 +1,5 @@
-//! One test for each kind of input that a cache can miss. Each begins with a stored green, changes
-//! one thing, and expects red.
+//! One test for each way in which a cache has ever lied about what decides a build or a run. Each
+//! begins green and kept, changes one thing, and ends red: a stale green cannot hide.
 
 #[cfg(target_os = "linux")]
 mod clock;
@@ -12,14 +12,14 @@ use std::time::{Duration, SystemTime};
 
 use crate::home::{EXE, Home, LIMIT, answered, until_old};
 
-/// Asserts a green that is stored.
+/// Green, and kept.
 #[track_caller]
 fn proven(home: &Home) {
     home.test(&["--no-daemon"]).green_from("run");
     home.test(&["--no-daemon"]).green_from("cache");
 }
 
-/// The same for an input outside the tree: a run that reads a young file is uncacheable.
+/// As `proven`, for what lies outside every snapshot: too young a file is not believed.
 #[track_caller]
 fn proven_with(home: &Home, file: &std::path::Path) {
     until_old(file);
@@ -231,7 +231,7 @@ fn two_worktrees_of_one_repository() {
     home.test(&["--no-daemon"]).red();
 }
 
-/// Files in a target directory are no part of the snapshot.
+/// What lies in a target directory is no part of the snapshot.
 #[test]
 fn a_target_directory_that_holds_sources() {
     let good = "#[test]\nfn one() {}\n";

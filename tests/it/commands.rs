@@ -1,11 +1,11 @@
-//! The command line: JSON, exit statuses, selections as cargo understands them, records and their
-//! limits, background work.
+//! What is typed and what comes of it: the JSON that scripts rely on, exit statuses, selections
+//! as cargo understands them, records and their limits, the daemon's work by itself.
 
-mod background;
-#[cfg(target_os = "linux")]
-mod cpu_yield;
-mod pauses;
-mod preempted_tests;
+mod ahead;
+mod given_up;
+mod pace;
 mod records;
 mod selections;
 mod shapes;
+#[cfg(target_os = "linux")]
+mod standing;

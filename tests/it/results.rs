@@ -1,4 +1,5 @@
-//! Results by target, read from the output of a real `cargo test` or from our JSON.
+//! What a real `cargo test` said, target by target, read from its output as a person reads it;
+//! and what we said, in the same form.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -68,7 +69,7 @@ impl Results {
     }
 
     /// Whether we, `self`, say what cargo says; of a build that failed there is no more to say than
-    /// Whether our results, `self`, equal cargo's. Of a failed build only the failure is compared.
+    /// that.
     pub(crate) fn agrees_with(&self, cargo: &Self) -> bool {
         if self.error || cargo.error {
             return self.error == cargo.error;

@@ -219,3 +219,14 @@ fn a_root_that_is_reached_by_a_link_is_the_same_tree() {
     let excluded = |root| through(root, vec![ground.path("a")]);
     assert_eq!(excluded(alias), excluded(ground.root.clone()));
 }
+
+#[test]
+fn a_tree_with_an_exclusion_is_not_the_tree_without_those_files() {
+    let ground = Ground::with(&["f", "data/x"]);
+    let options = || Options { exclude: vec!["data/**".to_owned()], ..ground.options() };
+    let excluded = ground.digest_with(options());
+    assert_eq!(ground.digest_with(options()), excluded);
+    ground.remove("data/x");
+    assert_eq!(ground.digest_with(options()), excluded, "nothing that counts is removed");
+    assert_ne!(ground.digest(), excluded, "the run may have read what did not count");
+}

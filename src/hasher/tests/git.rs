@@ -20,28 +20,30 @@ fn the_config_is_understood_as_far_as_it_concerns_us() {
 fn the_users_ignore_file_is_where_git_looks_for_it() {
     let mut environment = Environment::default();
     environment.set("GIT_CONFIG_NOSYSTEM", "1");
-    assert_eq!(excludes_file(None, &environment), None);
-    environment.set("HOME", "/h");
-    assert_eq!(excludes_file(None, &environment), Some("/h/.config/git/ignore".into()));
-    environment.set("XDG_CONFIG_HOME", "/x");
-    assert_eq!(excludes_file(None, &environment), Some("/x/git/ignore".into()));
     let ground = Ground::with(&["config"]);
+    ground.git(&["init", "-q"]);
+    let repository = Repository::at(&ground.root).unwrap();
+    assert_eq!(excludes_file(&repository, &environment), None);
+    environment.set("HOME", "/h");
+    assert_eq!(excludes_file(&repository, &environment), Some("/h/.config/git/ignore".into()));
+    environment.set("XDG_CONFIG_HOME", "/x");
+    assert_eq!(excludes_file(&repository, &environment), Some("/x/git/ignore".into()));
     std::fs::write(ground.path("config"), "[core]\nexcludesFile = ~/mine\n").unwrap();
     environment.set("GIT_CONFIG_GLOBAL", ground.path("config"));
-    assert_eq!(excludes_file(None, &environment), Some("/h/mine".into()));
-    ground.git(&["init", "-q"]);
+    assert_eq!(excludes_file(&repository, &environment), Some("/h/mine".into()));
     ground.git(&["config", "core.excludesFile", "/own"]);
-    let repository = Repository::at(&ground.root).unwrap();
-    assert_eq!(excludes_file(Some(&repository), &environment), Some("/own".into()));
+    assert_eq!(excludes_file(&repository, &environment), Some("/own".into()));
     ground.git(&["config", "core.excludesFile", "in/it"]);
-    assert_eq!(excludes_file(Some(&repository), &environment), Some(ground.path("in/it")));
+    assert_eq!(excludes_file(&repository, &environment), Some(ground.path("in/it")));
+    ground.git(&["config", "--unset", "core.excludesFile"]);
     environment.set("GIT_CONFIG_GLOBAL", "");
-    assert_eq!(excludes_file(None, &environment), Some("/x/git/ignore".into()));
+    assert_eq!(excludes_file(&repository, &environment), Some("/x/git/ignore".into()));
 }
 
 #[test]
 fn a_folder_that_only_looks_like_a_repository_is_none() {
     let ground = Ground::with(&["a/.git/x", "b/.git", "c/f"]);
+    fs::remove_dir_all(ground.path(".git")).unwrap();
     ground.write("d/.git", "gitdir: nowhere\n");
     for folder in ["a", "b", "c", "d"] {
         assert_eq!(Repository::at(&ground.path(folder)), None, "{folder}");

@@ -134,7 +134,7 @@ fn tracked_files_in_a_target_folder_count_and_nothing_else_there() {
 }
 
 #[test]
-fn without_git_the_ignore_files_still_hold() {
+fn without_the_git_program_the_ignore_files_still_hold() {
     let ground = Ground::with(&["a", "b.log"]);
     ground.write(".gitignore", "*.log\n");
     ground.git(&["init", "-q"]);
@@ -142,8 +142,6 @@ fn without_git_the_ignore_files_still_hold() {
     let mut options = ground.options();
     options.environment.set("PATH", "/nonexistent");
     assert_eq!(ground.counted_with(options), [".gitignore", "a"]);
-    ground.remove(".git");
-    assert_eq!(ground.counted(), [".gitignore", "a"]);
 }
 
 #[test]
@@ -287,4 +285,37 @@ fn extra_inputs_and_exclusions() {
     assert_eq!(living.known(), ground.digest_with(options(&["gen/**"], &["docs"])));
     assert!(living.hasher.set_options(options(&["/absolute"], &[])).is_err());
     assert_eq!(living.known(), ground.digest_with(options(&["gen/**"], &["docs"])));
+}
+
+#[test]
+fn outside_of_a_repository_no_ignore_file_is_in_force() {
+    let ground = Ground::with(&["gen/x", "sub/y.log", "f", ".jj/repo"]);
+    ground.write(".gitignore", "/gen\n*.log\n");
+    ground.write("sub/.gitignore", "y*\n");
+    assert_eq!(ground.counted(), [".gitignore", "f", "sub/.gitignore"]);
+    let mut living = Living::new(ground.hasher());
+    fs::remove_dir_all(ground.path(".git")).unwrap();
+    living.rescan(std::slice::from_ref(&ground.root));
+    let all = [".gitignore", "f", "gen/x", "sub/.gitignore", "sub/y.log"];
+    assert_eq!(ground.counted(), all);
+    assert_eq!(living.known(), ground.digest());
+    let before = living.known();
+    ground.write("gen/x", "other");
+    living.rescan(&[ground.path("gen")]);
+    assert_ne!(living.known(), before);
+    ground.git(&["init", "-q"]);
+    living.rescan(std::slice::from_ref(&ground.root));
+    assert_eq!(living.known(), ground.digest());
+    assert_eq!(ground.counted(), [".gitignore", "f", "sub/.gitignore"]);
+}
+
+#[test]
+fn each_root_has_ignore_files_only_in_a_repository_of_its_own() {
+    let ground = Ground::with(&["f"]);
+    for file in [".gitignore", "gen"] {
+        fs::create_dir_all(ground.beside("dep")).unwrap();
+        fs::write(ground.beside("dep").join(file), "gen\n").unwrap();
+    }
+    let options = Options { outside: vec![ground.beside("dep")], ..ground.options() };
+    assert_eq!(ground.counted_with(options), ["../dep/.gitignore", "../dep/gen", "f"]);
 }

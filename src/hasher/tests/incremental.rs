@@ -222,6 +222,8 @@ fn a_path_that_is_not_in_the_tree_stands_for_what_is_above_it() {
 #[test]
 fn the_root_may_vanish_and_come_back() {
     let ground = Ground::with(&["a/f"]);
+    // Whether it is a repository is looked at in every scan.
+    fs::remove_dir_all(ground.path(".git")).unwrap();
     let mut living = Living::new(ground.hasher());
     let before = living.known();
     fs::rename(&ground.root, ground.beside("away")).unwrap();
@@ -286,12 +288,12 @@ fn a_folder_that_counts_no_more_is_told_though_it_is_still_walked() {
 #[test]
 fn more_removals_than_are_remembered_become_the_root() {
     let ground = Ground::new();
-    for at in 0..super::super::REMEMBERED + 10 {
+    for at in 0..super::super::REMOVAL_HISTORY + 10 {
         ground.write(&format!("{at}"), "");
     }
     let mut living = Living::new(ground.hasher());
     let mark = living.hasher.mark();
-    for at in 0..super::super::REMEMBERED + 10 {
+    for at in 0..super::super::REMOVAL_HISTORY + 10 {
         ground.remove(&format!("{at}"));
     }
     living.scan();
@@ -318,7 +320,7 @@ fn manifests_and_their_digest() {
 
 #[test]
 fn a_list_of_files_tells_two_snapshots_apart() {
-    use super::super::{Difference, FileChange, Manifest};
+    use super::super::{FileChange, FileDifference, Manifest};
     let ground = Ground::with(&["a/f", "a/g", "run", "old"]);
     fs::write(ground.beside("outside"), "1").unwrap();
     ground.link("../outside", "link");
@@ -333,12 +335,12 @@ fn a_list_of_files_tells_two_snapshots_apart() {
     living.scan();
     let told = before.diff(&living.hasher.manifest());
     let expected = [
-        ("a/f", Difference::Modified),
-        ("a-b/new", Difference::Added),
-        ("empty", Difference::Added),
-        ("link", Difference::Modified),
-        ("old", Difference::Removed),
-        ("run", Difference::Mode),
+        ("a/f", FileDifference::Modified),
+        ("a-b/new", FileDifference::Added),
+        ("empty", FileDifference::Added),
+        ("link", FileDifference::Modified),
+        ("old", FileDifference::Removed),
+        ("run", FileDifference::Mode),
     ];
     let expected = expected.map(|(path, difference)| FileChange { path: path.into(), difference });
     assert_eq!(told, expected);

@@ -1,6 +1,6 @@
 //! The memo is a hint: with it a scan reads less, and finds the same.
 
-use super::super::memo::{Memo, MemoError};
+use super::super::memo::{MemoError, TreeMemo};
 use super::*;
 
 fn scan_with(ground: &Ground, memo: &Path) -> (CodeHasher, Changes) {
@@ -132,8 +132,8 @@ fn anything_odd_is_ignored() {
     let (mut first, cold) = scan_with(&ground, &file);
     first.save_memo(&file).unwrap();
     let good = fs::read(&file).unwrap();
-    assert!(Memo::decode(good.clone()).is_ok());
-    let error = |bytes: &[u8]| Memo::decode(bytes.to_vec()).err();
+    assert!(TreeMemo::decode(good.clone()).is_ok());
+    let error = |bytes: &[u8]| TreeMemo::decode(bytes.to_vec()).err();
     assert_eq!(error(b""), Some(MemoError::Foreign));
     assert_eq!(error(b"anything at all"), Some(MemoError::Foreign));
     let mut newer = good.clone();
@@ -160,7 +160,7 @@ fn anything_odd_is_ignored() {
         let mut forged = good[..cut].to_vec();
         let digest = Digest::of(&forged);
         forged.extend_from_slice(digest.as_bytes());
-        if let Ok(memo) = Memo::decode(forged) {
+        if let Ok(memo) = TreeMemo::decode(forged) {
             let _ = memo.listing(b"");
         }
     }

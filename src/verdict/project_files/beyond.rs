@@ -47,6 +47,7 @@ impl Beyond {
                 now.loose.add(path);
             }
         }
+        view.outside.missing.iter().for_each(|manifest| now.loose.add(manifest));
         for package in &view.outside.packages {
             let manifest = package.join("Cargo.toml");
             if !view.is_built(package) && self.is_hidden(view, package, &manifest) {

@@ -72,7 +72,7 @@ fn a_burst_of_5000_writes_is_reported_name_by_name() {
 fn a_receiver_that_stalls_gets_a_rescan_and_not_silence() {
     let mut rig = Rig::with_channel(1);
     let [a, b] = rig.watched(["a", "b"]);
-    touch_in_turn(&a, &b, 2 * super::super::queue::LONGEST);
+    touch_in_turn(&a, &b, 2 * super::super::queue::QUEUE_LENGTH);
     let cookie = rig.watcher.cookie().unwrap();
     // While nobody receives, watches can still be changed.
     fs::create_dir(rig.at("new")).unwrap();

@@ -3,8 +3,11 @@
 
 use super::*;
 use crate::model::End;
-use crate::watcher::StartError;
 use crate::watcher::limit::LimitKind;
+use crate::watcher::queue::EventQueue;
+use crate::watcher::state::WatcherShared;
+use std::io;
+use std::sync::Arc;
 
 /// Runs an ignored test behind `unshare`, or says why it cannot.
 #[cfg(target_os = "linux")]
@@ -84,7 +87,7 @@ fn alone_with_100_watches() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn no_room_for_the_cookie_folder_is_an_error_of_the_start() {
+fn without_a_watch_for_the_cookie_folder_nothing_is_watched() {
     let prepare = "echo 0 > /proc/sys/user/max_inotify_watches";
     unshared("-Ur", prepare, "surroundings::alone_without_watches");
 }
@@ -94,10 +97,12 @@ fn no_room_for_the_cookie_folder_is_an_error_of_the_start() {
 fn alone_without_watches() {
     let runtime = tempfile::tempdir().unwrap();
     let (send, _events) = channel(1);
-    let error = FileWatcher::new(runtime.path(), send).unwrap_err();
-    let StartError::Limit(limit) = &error else { panic!("{error}") };
+    let mut watcher = FileWatcher::new(runtime.path(), send).unwrap();
+    let error = watcher.watch(runtime.path()).unwrap_err();
+    let WatchError::Limit(limit) = &error else { panic!("{error}") };
     assert_eq!(limit.kind, LimitKind::Watches);
     assert!(error.to_string().contains("| sudo tee /etc/sysctl.d/"), "{error}");
+    assert!(watcher.in_doubt());
 }
 
 #[cfg(target_os = "linux")]
@@ -113,8 +118,9 @@ fn alone_with_one_watcher() {
     let mut rig = Rig::new();
     let [a] = rig.watched(["a"]);
     let (send, _events) = channel(1);
-    let error = FileWatcher::new(rig.runtime.path(), send).unwrap_err();
-    let StartError::Limit(limit) = &error else { panic!("{error}") };
+    let mut second = FileWatcher::new(rig.runtime.path(), send).unwrap();
+    let error = second.watch(&a).unwrap_err();
+    let WatchError::Limit(limit) = &error else { panic!("{error}") };
     assert_eq!((limit.kind, limit.current), (LimitKind::Instances, Some(1)));
     assert_eq!(limit.sysctl, Some("user.max_inotify_instances"));
     // Where no second watcher is to be had, the one that is there must do.
@@ -191,4 +197,20 @@ fn a_path_that_the_system_refuses_is_named_with_its_reason() {
     let long = rig.at(&"x".repeat(300));
     let Err(WatchError::Refused(why)) = rig.watcher.watch(&long) else { panic!() };
     assert!(why.contains("too long"), "{why}");
+}
+
+#[test]
+fn where_nothing_can_be_watched_everything_is_polled_until_it_can() {
+    let (send, _events) = channel(64);
+    let (runtime, tree) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let shared = Arc::new(WatcherShared::new(EventQueue::to(send).unwrap()));
+    let refused = notify::Error::io(io::Error::from_raw_os_error(libc::EMFILE));
+    let mut watcher = FileWatcher::with_backend(runtime.path(), shared, Err(refused)).unwrap();
+    assert!(matches!(watcher.watch(tree.path()), Err(WatchError::Limit(_))));
+    assert!(watcher.in_doubt() && watcher.cookie().is_err());
+    watcher.renew();
+    assert!(!watcher.in_doubt());
+    watcher.watch(tree.path()).unwrap();
+    assert!(watcher.is_watched(tree.path()));
+    watcher.cookie().unwrap();
 }

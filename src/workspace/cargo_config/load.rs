@@ -3,17 +3,28 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::{ConfigError, ConfigFile, Layer};
+use super::{CargoConfigError, CargoConfigFile, Layer};
 use crate::model::Digest;
 use crate::workspace::toml_file;
 
 /// More levels of `include` than anybody writes on purpose.
 const DEPTH: usize = 16;
 
+/// Whether cargo and rustup find other settings in `dir`, which is in the workspace, than in its
+/// root: they look for files from the folder upwards in which they are called. Both are canonical.
+#[must_use]
+pub fn is_configured_apart(dir: &Path, root: &Path) -> bool {
+    const FILES: [&str; 4] =
+        [".cargo/config", ".cargo/config.toml", "rust-toolchain", "rust-toolchain.toml"];
+    let inside = dir.ancestors().take_while(|folder| *folder != root);
+    dir.starts_with(root)
+        && inside.into_iter().any(|folder| FILES.iter().any(|name| folder.join(name).is_file()))
+}
+
 /// Collects the files that are read on the way.
 #[derive(Default)]
 pub(super) struct Loader {
-    pub(super) files: Vec<ConfigFile>,
+    pub(super) files: Vec<CargoConfigFile>,
 }
 
 impl Loader {
@@ -23,7 +34,7 @@ impl Loader {
         &mut self,
         dir: &Path,
         home: Option<&Path>,
-    ) -> Result<Vec<Layer>, ConfigError> {
+    ) -> Result<Vec<Layer>, CargoConfigError> {
         let mut layers = Vec::new();
         let folders = dir.ancestors().map(|folder| folder.join(".cargo"));
         // Home is often met on the way up already; twice would change nothing but the list.
@@ -49,7 +60,7 @@ impl Loader {
         &mut self,
         dir: &Path,
         arguments: &[OsString],
-    ) -> Result<Vec<Layer>, ConfigError> {
+    ) -> Result<Vec<Layer>, CargoConfigError> {
         let mut layers = Vec::new();
         for argument in arguments.iter().rev() {
             let path = dir.join(argument);
@@ -57,7 +68,7 @@ impl Loader {
                 self.file(&path, 0, &mut layers)?;
                 continue;
             }
-            let bad = |message: String| ConfigError::Argument {
+            let bad = |message: String| CargoConfigError::Argument {
                 argument: argument.to_string_lossy().into_owned(),
                 message,
             };
@@ -76,14 +87,14 @@ impl Loader {
         path: &Path,
         depth: usize,
         layers: &mut Vec<Layer>,
-    ) -> Result<bool, ConfigError> {
+    ) -> Result<bool, CargoConfigError> {
         if depth > DEPTH {
-            return Err(ConfigError::TooDeep(path.to_owned()));
+            return Err(CargoConfigError::TooDeep(path.to_owned()));
         }
         let Some(bytes) = toml_file::read_bytes(path)? else { return Ok(false) };
         let table = toml_file::parse(path, &bytes)?;
         if !self.files.iter().any(|file| file.path == path) {
-            self.files.push(ConfigFile { path: path.to_owned(), digest: Digest::of(&bytes) });
+            self.files.push(CargoConfigFile { path: path.to_owned(), digest: Digest::of(&bytes) });
         }
         let folder = path.parent().unwrap_or(Path::new("/"));
         let includes = includes(&table)?;
@@ -93,7 +104,7 @@ impl Loader {
         for (name, optional) in includes.into_iter().rev() {
             let included = folder.join(name);
             if !self.file(&included, depth + 1, layers)? && !optional {
-                return Err(ConfigError::Missing(included));
+                return Err(CargoConfigError::Missing(included));
             }
         }
         Ok(true)
@@ -101,7 +112,7 @@ impl Loader {
 }
 
 /// `include`: one path, or several, each a text or a table with `path` and `optional`.
-fn includes(table: &toml::Table) -> Result<Vec<(PathBuf, bool)>, ConfigError> {
+fn includes(table: &toml::Table) -> Result<Vec<(PathBuf, bool)>, CargoConfigError> {
     let one = |value: &toml::Value| match value {
         toml::Value::String(path) => Some((path.into(), false)),
         toml::Value::Table(table) => {
@@ -115,7 +126,7 @@ fn includes(table: &toml::Table) -> Result<Vec<(PathBuf, bool)>, ConfigError> {
         Some(toml::Value::Array(values)) => values.iter().map(one).collect(),
         Some(value) => one(value).map(|value| vec![value]),
     };
-    all.ok_or_else(|| ConfigError::Type {
+    all.ok_or_else(|| CargoConfigError::Type {
         key: "include".to_owned(),
         expected: "a path or a list of paths",
     })

@@ -25,7 +25,7 @@ impl Place {
         Self { _dir: dir, base, environment }
     }
 
-    fn read(&self, arguments: &[&str]) -> Result<CargoConfig, ConfigError> {
+    fn read(&self, arguments: &[&str]) -> Result<CargoConfig, CargoConfigError> {
         let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
         CargoConfig::read(&self.base.join("w/a"), &self.environment, &arguments)
     }
@@ -138,9 +138,9 @@ fn includes_weigh_less_than_the_file_and_more_than_those_above() {
     assert_eq!((config.rustc(), config.rustdoc()), (Some("/two".into()), Some("/main".into())));
     assert_eq!(config.files().len(), 4);
     let place = Place::new(&[("w/.cargo/config.toml", "include='gone'")], &[]);
-    assert!(matches!(place.read(&[]), Err(ConfigError::Missing(_))));
+    assert!(matches!(place.read(&[]), Err(CargoConfigError::Missing(_))));
     let place = Place::new(&[("w/.cargo/config.toml", "include='config.toml'")], &[]);
-    assert!(matches!(place.read(&[]), Err(ConfigError::TooDeep(_))));
+    assert!(matches!(place.read(&[]), Err(CargoConfigError::TooDeep(_))));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt as _;
 
-use super::{Selection, Word};
+use super::{Selection, SelectionWord};
 
 /// A part of what a selection builds.
 #[derive(Clone, Copy)]
@@ -67,7 +67,8 @@ impl Selection {
     /// features over all packages that are selected.
     #[must_use]
     pub fn narrowed(&self, part: &Part<'_>) -> Option<Self> {
-        let is_name = |word| matches!(word, Word::Long { name, .. } if NAMES.contains(&name));
+        let is_name =
+            |word| matches!(word, SelectionWord::Long { name, .. } if NAMES.contains(&name));
         let by_name = part.only_targets || self.words().any(is_name);
         if by_name && part.targets.is_empty() {
             return None;
@@ -76,29 +77,32 @@ impl Selection {
         let mut features: Vec<&str> = Vec::new();
         for word in self.words() {
             match word {
-                Word::Long { name, .. } if PACKAGES.contains(&name) => {}
-                Word::Short { name: b'p', .. } => {}
-                Word::Long { name: "features", value, .. } | Word::Short { name: b'F', value } => {
+                SelectionWord::Long { name, .. } if PACKAGES.contains(&name) => {}
+                SelectionWord::Short { name: b'p', .. } => {}
+                SelectionWord::Long { name: "features", value, .. }
+                | SelectionWord::Short { name: b'F', value } => {
                     let all = value?.to_str()?.split(|c: char| c == ',' || c.is_whitespace());
                     features.extend(all.filter(|name| !name.is_empty()));
                 }
-                Word::Long { name, words, .. } if KINDS.contains(&name) => {
+                SelectionWord::Long { name, words, .. } if KINDS.contains(&name) => {
                     cargo.extend_from_slice(if by_name { &[] } else { words });
                 }
-                Word::Long { name, .. } if NAMES.contains(&name) => {}
-                Word::Long { name, words, .. } if HARMLESS.contains(&name) => {
+                SelectionWord::Long { name, .. } if NAMES.contains(&name) => {}
+                SelectionWord::Long { name, words, .. } if HARMLESS.contains(&name) => {
                     cargo.extend_from_slice(words);
                 }
-                Word::Short { name, value } if b"rqvjZ".contains(&name) => {
+                SelectionWord::Short { name, value } if b"rqvjZ".contains(&name) => {
                     let mut text = OsString::from(format!("-{}", char::from(name)));
                     text.push(value.unwrap_or_default());
                     cargo.push(text);
                 }
                 // Tests by name: that is nothing to a build.
-                Word::Plain(word) if !word.as_bytes().starts_with(b"-") => {
+                SelectionWord::Plain(word) if !word.as_bytes().starts_with(b"-") => {
                     cargo.push(word.to_owned());
                 }
-                Word::Long { .. } | Word::Short { .. } | Word::Plain(_) => return None,
+                SelectionWord::Long { .. }
+                | SelectionWord::Short { .. }
+                | SelectionWord::Plain(_) => return None,
             }
         }
         // Cargo refuses a feature that none of the packages has, and gives each those that it has.

@@ -6,20 +6,20 @@ use std::time::Duration;
 
 use cargo_platform::Cfg;
 
-use super::memo::Answer;
-use super::{Question, ToolchainError, compiler_libraries, content};
+use super::memo::ToolchainAnswer;
+use super::{ToolchainError, ToolchainQuestion, compiler_libraries, content};
 use crate::process::{Environment, Spec, capture};
 use crate::workspace::stamp::PathStamp;
 
 /// A version question that takes longer than this hangs.
-const LIMIT: Duration = Duration::from_secs(60);
+const ANSWER_TIME: Duration = Duration::from_secs(60);
 
 /// The answers of `cargo -V`, `rustc -vV` and `rustc --print sysroot`.
 pub(super) fn ask(
-    question: &Question,
+    question: &ToolchainQuestion,
     dir: &Path,
     environment: &Environment,
-) -> Result<Answer, ToolchainError> {
+) -> Result<ToolchainAnswer, ToolchainError> {
     let cargo = tell(&question.cargo, &["-V"], dir, environment)?;
     let version = tell(&question.rustc, &["-vV"], dir, environment)?;
     let sysroot = tell(&question.rustc, &["--print", "sysroot"], dir, environment)?;
@@ -46,7 +46,7 @@ pub(super) fn ask(
             content(path).map_or_else(|| "unknown".to_owned(), |digest| digest.to_string());
         let _ = writeln!(identity, "{name}: {content}");
     }
-    Ok(Answer { rustdoc: rustdoc(&sysroot, dir, environment), sysroot, host, identity })
+    Ok(ToolchainAnswer { rustdoc: rustdoc(&sysroot, dir, environment), sysroot, host, identity })
 }
 
 /// The rustdoc that cargo takes by itself: through rustup the toolchain's own, past the proxy;
@@ -84,7 +84,7 @@ fn tell(
     // Rustup prints a stack for every error when this is set.
     environment.set("RUST_BACKTRACE", "0");
     let spec = Spec::new(program, dir, environment).args(args);
-    let output = capture(&spec, LIMIT)?;
+    let output = capture(&spec, ANSWER_TIME)?;
     if !output.success() {
         let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         return Err(ToolchainError::Refused {

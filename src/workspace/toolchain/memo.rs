@@ -11,11 +11,11 @@ use crate::model::{Digest, Digester, os_text};
 use crate::workspace::stamp::PathStamp;
 
 /// Memos that are kept in one folder; the oldest go first.
-const KEPT: usize = 64;
+const MEMO_LIMIT: usize = 64;
 
 /// What the toolchain said.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Answer {
+pub(super) struct ToolchainAnswer {
     #[serde(with = "os_text")]
     pub(super) sysroot: PathBuf,
     #[serde(with = "os_text")]
@@ -78,13 +78,13 @@ impl Key {
 const PREFIX: &str = "toolchain-";
 
 #[derive(Serialize, Deserialize)]
-struct Memo {
-    answer: Answer,
+struct ToolchainMemo {
+    answer: ToolchainAnswer,
     guards: Guards,
 }
 
 /// The answer, if it is there, whole, and every guard holds.
-pub(super) fn load(folder: &Path, key: &Key) -> Option<Answer> {
+pub(super) fn load(folder: &Path, key: &Key) -> Option<ToolchainAnswer> {
     let bytes = std::fs::read(key.file(folder)).ok()?;
     // A digest, a line feed, the payload.
     let (digest, payload) = bytes.split_at_checked(65)?;
@@ -92,20 +92,26 @@ pub(super) fn load(folder: &Path, key: &Key) -> Option<Answer> {
     if Digest::of(payload) != digest {
         return None;
     }
-    let memo: Memo = serde_json::from_slice(payload).ok()?;
+    let memo: ToolchainMemo = serde_json::from_slice(payload).ok()?;
     memo.guards.hold().then_some(memo.answer)
 }
 
 /// Keeps the answer, unless a guarded file is so young that a change could go unseen. Failing to
 /// write costs the next call a question and nothing else.
-pub(super) fn store(folder: &Path, key: &Key, answer: &Answer, guards: Guards, now: SystemTime) {
+pub(super) fn store(
+    folder: &Path,
+    key: &Key,
+    answer: &ToolchainAnswer,
+    guards: Guards,
+    now: SystemTime,
+) {
     if !guards.are_settled(now) || !guards.hold() {
         return;
     }
     let write = || -> std::io::Result<()> {
         std::fs::create_dir_all(folder)?;
         prune(folder);
-        let payload = serde_json::to_vec(&Memo { answer: answer.clone(), guards })?;
+        let payload = serde_json::to_vec(&ToolchainMemo { answer: answer.clone(), guards })?;
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
         let header = format!("{}\n", Digest::of(&payload));
         std::io::Write::write_all(&mut file, header.as_bytes())?;
@@ -124,7 +130,7 @@ fn prune(folder: &Path) {
         .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
         .collect();
     memos.sort();
-    for (_, path) in memos.iter().rev().skip(KEPT - 1) {
+    for (_, path) in memos.iter().rev().skip(MEMO_LIMIT - 1) {
         let _ = std::fs::remove_file(path);
     }
 }

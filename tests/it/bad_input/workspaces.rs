@@ -1,4 +1,4 @@
-//! A missing workspace, one that does not compile, one without tests.
+//! Workspaces that are none, that do not compile, that hold no tests.
 
 use crate::home::{Home, until};
 

@@ -1,4 +1,4 @@
-//! Failed builds and their messages.
+//! Builds that come to nothing, and what is said about them.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use knhk_test_cache::internals::process::{Environment, descendants};
 use knhk_test_cache::internals::workspace::{CargoConfig, Toolchain};
 use tokio_util::sync::CancellationToken;
 
-use super::fixture::{Place, files};
+use super::place::{Place, files};
 
 async fn error(place: &Place, line: &[&str]) -> CompileError {
     place.compiler(line).build(&CancellationToken::new(), |_| {}).await.unwrap_err()

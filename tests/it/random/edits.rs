@@ -1,4 +1,4 @@
-//! The edits of files that happen while a developer works.
+//! What happens to files while one works.
 
 use std::fs;
 use std::io::Write as _;

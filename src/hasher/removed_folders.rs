@@ -2,9 +2,9 @@
 
 use super::rules::Rules;
 use super::system;
-use super::tree::{Content, FolderId, Listing};
+use super::tree::{EntryContent, FolderId, FolderListing};
 use super::update::Update;
-use super::walk::Job;
+use super::walk::ListJob;
 
 impl Update<'_, '_> {
     /// The folder cannot be listed: nothing is known of what is in it.
@@ -21,7 +21,7 @@ impl Update<'_, '_> {
             self.hasher.removals.push(self.hasher.generation, self.hasher.tree.path(id));
         }
         let folder = self.hasher.tree.folder_mut(id);
-        folder.listing = Listing::empty(folder.listing.mode);
+        folder.listing = FolderListing::empty(folder.listing.mode);
         folder.identity = None;
         folder.rules = Rules::default();
         self.hasher.tree.invalidate(id);
@@ -56,7 +56,7 @@ impl Update<'_, '_> {
     /// A folder is about to be entered that the tree still has in another place, if it was moved
     /// and only the place it came to has been listed. Then it is gone from the other place, and
     /// that must be told first: a watch belongs to the folder, not to its path.
-    pub(super) fn displace(&mut self, job: &Job) {
+    pub(super) fn displace(&mut self, job: &ListJob) {
         let tree = &self.hasher.tree;
         let around = job.parent.and_then(|parent| tree.folder(parent).identity);
         let Some(around) = around else { return };
@@ -71,7 +71,7 @@ impl Update<'_, '_> {
         self.detach(other, true);
         let listing = &mut self.hasher.tree.folder_mut(parent).listing;
         if let Some(at) = listing.position(&name) {
-            listing.entries_mut()[at].content = Content::Folder(None);
+            listing.entries_mut()[at].content = EntryContent::Folder(None);
         }
         self.hasher.tree.invalidate(parent);
         self.again.insert(parent);

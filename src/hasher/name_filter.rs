@@ -7,22 +7,22 @@ use std::path::{Path, PathBuf};
 use super::git::Tracked;
 use super::options::{self, Root, Scope};
 use super::rules::Rules;
-use super::tree::Mode;
+use super::tree::WalkMode;
 
 /// What a walk knows when it judges a name.
-pub(super) struct Judge<'a> {
+pub(super) struct NameFilter<'a> {
     pub scope: &'a Scope,
     /// By the folder that git was asked in.
     pub tracked: &'a BTreeMap<PathBuf, Tracked>,
 }
 
 /// The folder whose names are judged.
-pub(super) struct Around<'a> {
+pub(super) struct FolderContext<'a> {
     pub root: &'a Root,
     pub path: &'a Path,
     /// The path from its root.
     pub below: &'a [u8],
-    pub mode: Mode,
+    pub mode: WalkMode,
     pub rules: &'a Rules,
     /// Whether a `Cargo.toml` lies in it.
     pub has_manifest: bool,
@@ -30,15 +30,15 @@ pub(super) struct Around<'a> {
 
 /// A name that counts, or a folder in which something may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Counted {
+pub(super) struct CountedName {
     /// How to walk it, if it is a folder.
-    pub mode: Mode,
+    pub mode: WalkMode,
     /// The rules alone would ignore it.
     pub forced: bool,
 }
 
 /// The name that is judged.
-struct Found<'a> {
+struct CandidateName<'a> {
     name: &'a [u8],
     path: PathBuf,
     /// The path from the main root, if there are globs to match it against.
@@ -46,20 +46,20 @@ struct Found<'a> {
     is_folder: bool,
 }
 
-impl Judge<'_> {
+impl NameFilter<'_> {
     /// Judges `name`. `known` says that the same rules let the same name in before.
     pub(super) fn judge(
         &self,
-        around: &Around<'_>,
+        around: &FolderContext<'_>,
         name: &[u8],
         is_folder: bool,
         known: bool,
-    ) -> Option<Counted> {
-        if matches!(name, b".git" | b".test-cache") {
+    ) -> Option<CountedName> {
+        if matches!(name, b".git" | b".jj" | b".test-cache") {
             return None;
         }
-        let by_rules = Counted {
-            mode: if around.mode == Mode::Whole { Mode::Whole } else { Mode::Normal },
+        let by_rules = CountedName {
+            mode: if around.mode == WalkMode::Whole { WalkMode::Whole } else { WalkMode::Normal },
             forced: false,
         };
         if known && !is_folder {
@@ -67,7 +67,7 @@ impl Judge<'_> {
         }
         let below = options::join(around.below, name);
         let has_globs = self.scope.has_globs();
-        let found = Found {
+        let found = CandidateName {
             name,
             path: around.path.join(std::ffi::OsStr::from_bytes(name)),
             labelled: if has_globs { around.root.labelled(&below) } else { Vec::new() },
@@ -81,53 +81,53 @@ impl Judge<'_> {
         let target = is_folder && self.is_target(around, &found);
         let let_in = match around.mode {
             _ if target => false,
-            Mode::Normal => known || !around.rules.ignore(&below, is_folder),
-            Mode::Whole => true,
-            Mode::Reaching | Mode::Tracked => false,
+            WalkMode::Normal => known || !around.rules.ignore(&below, is_folder),
+            WalkMode::Whole => true,
+            WalkMode::Reaching | WalkMode::Tracked => false,
         };
         if let_in {
             return Some(by_rules);
         }
         let mode = self.why_all_the_same(around, &found, target)?;
-        Some(Counted { mode, forced: true })
+        Some(CountedName { mode, forced: true })
     }
 
     /// What makes an ignored name count, and how a folder of that name is then walked.
     fn why_all_the_same(
         &self,
-        around: &Around<'_>,
-        found: &Found<'_>,
+        around: &FolderContext<'_>,
+        found: &CandidateName<'_>,
         target: bool,
-    ) -> Option<Mode> {
+    ) -> Option<WalkMode> {
         let bytes = found.path.as_os_str().as_bytes();
         if self.tracked.values().any(|tracked| tracked.holds(bytes)) {
             // A folder is tracked itself only as a submodule.
-            return Some(Mode::Normal);
+            return Some(WalkMode::Normal);
         }
-        let extra = !target && around.mode != Mode::Tracked && self.scope.has_globs();
+        let extra = !target && around.mode != WalkMode::Tracked && self.scope.has_globs();
         if extra && self.scope.is_extra(&found.labelled) {
-            return Some(Mode::Whole);
+            return Some(WalkMode::Whole);
         }
         if !found.is_folder {
-            return is_always_counted(around, found.name).then_some(Mode::Normal);
+            return is_always_counted(around, found.name).then_some(WalkMode::Normal);
         }
         let reached = extra && self.scope.may_hold_extra(&found.labelled)
-            || around.mode == Mode::Normal && found.name == b".cargo";
+            || around.mode == WalkMode::Normal && found.name == b".cargo";
         if reached {
-            return Some(Mode::Reaching);
+            return Some(WalkMode::Reaching);
         }
         let tracked = self.tracked.values().any(|tracked| tracked.reaches(bytes));
-        tracked.then_some(if target { Mode::Tracked } else { around.mode.within_ignored() })
+        tracked.then_some(if target { WalkMode::Tracked } else { around.mode.within_ignored() })
     }
 
-    fn is_target(&self, around: &Around<'_>, found: &Found<'_>) -> bool {
+    fn is_target(&self, around: &FolderContext<'_>, found: &CandidateName<'_>) -> bool {
         let may_be_cargos = found.name == b"target" && around.has_manifest;
         self.scope.is_target(&found.path)
             || (may_be_cargos && options::is_cargo_target(&found.path))
     }
 }
 
-impl Mode {
+impl WalkMode {
     /// How an ignored folder is walked inside a folder that is walked like this.
     fn within_ignored(self) -> Self {
         if self == Self::Tracked { Self::Tracked } else { Self::Reaching }
@@ -135,16 +135,16 @@ impl Mode {
 }
 
 /// Files that decide a build or are commonly read by tests although git ignores them.
-fn is_always_counted(around: &Around<'_>, name: &[u8]) -> bool {
+fn is_always_counted(around: &FolderContext<'_>, name: &[u8]) -> bool {
     let is_cargo_folder = around.path.file_name().is_some_and(|name| name == ".cargo");
     match around.mode {
-        Mode::Normal | Mode::Whole => {
+        WalkMode::Normal | WalkMode::Whole => {
             matches!(name, b"Cargo.lock" | b"rust-toolchain" | b"rust-toolchain.toml")
                 || name.starts_with(b".env")
                 || (is_cargo_folder && is_cargo_config(name))
         }
-        Mode::Reaching => is_cargo_folder && is_cargo_config(name),
-        Mode::Tracked => false,
+        WalkMode::Reaching => is_cargo_folder && is_cargo_config(name),
+        WalkMode::Tracked => false,
     }
 }
 

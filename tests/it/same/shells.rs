@@ -1,4 +1,4 @@
-//! Builds by the service and by hand take turns without an edit: nothing is built twice.
+//! Rounds of ours and theirs without an edit: nothing is built twice.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -11,16 +11,17 @@ use crate::home::Home;
 
 const ROUNDS: usize = 10;
 
-/// Starts the service, lets `shell` change the shell's environment, and lets both build in turns;
-/// returns the status at the end.
+/// Starts the service with the environment of the moment, lets `shell` change that of the shell,
+/// and takes turns; gives the state at the end.
 #[track_caller]
 fn take_turns(mut home: Home, shell: impl FnOnce(&mut Home)) -> (Home, Value) {
     home.config("", "debounce = '1h'");
     let daemon = home.daemon();
-    // A preempted build would resume later with the service's own environment.
+    // A build that gave way to ours would go on after it, and build as the service's own environment says.
     at_rest(&home);
     shell(&mut home);
-    // The first of the two builds. Artifacts from the service's own environment may be fresh or not.
+    // Whoever comes first builds; what the service had built in its own environment may be of use
+    // or not.
     home.write("q/src/lib.rs", "pub fn q() -> u32 { 0 + 1 }\n");
     assert_ne!(by_hand(&home), 0);
     for round in 0..ROUNDS {
@@ -33,7 +34,7 @@ fn take_turns(mut home: Home, shell: impl FnOnce(&mut Home)) -> (Home, Value) {
 }
 
 #[test]
-fn without_a_difference() {
+fn as_it_is() {
     let (home, status) = take_turns(workspace("PATH"), |_| {});
     let own = home.root.join("target");
     assert_eq!(status["target_dirs"], serde_json::json!([own]));
@@ -54,7 +55,7 @@ fn after_a_restart_it_builds_like_the_last_shell() {
     by_hand(&home);
     let daemon = home.daemon();
     home.ok(&["rebuild"]);
-    // Written after the answer.
+    // Written behind the answer's back.
     let state = || Cache::open(&home.paths().cache_dir).state(&home.root).shell;
     crate::home::until("the shell is kept", state);
     daemon.stop();
@@ -94,7 +95,7 @@ fn a_toolchain_file() {
 }
 
 #[test]
-fn another_path_that_a_build_script_reads() {
+fn another_path_that_a_build_script_looks_at() {
     take_turns(workspace("PATH"), |home| {
         let path = home.environment.get("PATH").unwrap().to_str().unwrap().to_owned();
         home.environment.set("PATH", format!("{path}:{}/bin", home.base.display()));

@@ -1,6 +1,6 @@
-//! Background tests that were preempted: finished targets are not run again.
+//! Tests in the background that were given up: what had ended by then is not run again.
 
-// Runs can be observed on these platforms only.
+// Elsewhere it is not known what a run consults.
 #![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 
 use crate::home::{Home, Started, can_observe, until};
@@ -11,7 +11,7 @@ const READS: &str = "#[test] fn reads() {\n\
      \x20   assert!(!std::fs::read(\"fixture.txt\").unwrap().is_empty());\n\
      \x20   let _ = std::fs::read(\"../outside.txt\");\n}\n";
 
-/// Uses a path relative to a removed folder, which makes the observation incomplete.
+/// Cannot be followed: a path that is relative to no folder.
 const LOST: &str = "#[test] fn lost() {\n\
      \x20   let dir = std::env::temp_dir().join(format!(\"lost-{}\", std::process::id()));\n\
      \x20   std::fs::create_dir(&dir).unwrap();\n\
@@ -35,7 +35,7 @@ fn home(settings: &str) -> Option<Home> {
     Some(home)
 }
 
-/// The number of targets that ran to their end.
+/// How many targets have been run to their ends.
 fn ran(daemon: &Started) -> usize {
     daemon.stderr().matches("ran a target").count()
 }
@@ -54,7 +54,7 @@ fn verdict(home: &Home, wanted: &str) {
     });
 }
 
-/// Starts the daemon and waits until all targets but the waiting one have ended.
+/// The daemon once all but the one that waits have ended.
 fn waiting(home: &Home) -> Started {
     let daemon = home.daemon();
     until("the others have ended", || {
@@ -65,20 +65,20 @@ fn waiting(home: &Home) -> Started {
 }
 
 #[test]
-fn preempted_tests_resume_with_the_targets_that_the_edit_concerns() {
+fn after_an_edit_only_what_it_concerns_is_run() {
     let Some(home) = home("") else { return };
     let daemon = waiting(&home);
     home.write("tests/waits.rs", "#[test] fn waits() {}\n");
     kept(&daemon, 2);
     verdict(&home, "pass");
-    // Also the target whose inputs are not all known.
+    // And that of which it is not known what it concerns.
     assert_eq!(ran(&daemon), 5, "{}", daemon.stderr());
     home.test(&[]).green_from("cache");
     daemon.stop();
 }
 
 #[test]
-fn a_finished_target_runs_again_if_its_inputs_changed_since() {
+fn what_has_ended_is_run_again_if_what_it_read_has_changed_since() {
     let Some(home) = home("") else { return };
     let daemon = waiting(&home);
     home.write("fixture.txt", "");
@@ -92,12 +92,12 @@ fn a_finished_target_runs_again_if_its_inputs_changed_since() {
 }
 
 #[test]
-fn paused_tests_resume_with_the_unfinished_targets() {
+fn what_was_only_put_off_goes_on() {
     let Some(home) = home("") else { return };
     let daemon = waiting(&home);
     home.ok(&["pause", "--project", "."]);
     kept(&daemon, 3);
-    // A file outside the tree.
+    // No snapshot has that.
     std::fs::write(home.base.join("outside.txt"), "").unwrap();
     home.write("target/go", "");
     home.ok(&["resume", "--project", "."]);
@@ -108,7 +108,7 @@ fn paused_tests_resume_with_the_unfinished_targets() {
 }
 
 #[test]
-fn tests_that_stall_are_ended_for_good_and_never_green() {
+fn tests_that_do_not_end_are_given_up_for_good_and_nothing_says_green() {
     let Some(home) = home("background_timeout = '5s'") else { return };
     let daemon = waiting(&home);
     kept(&daemon, 3);
@@ -119,13 +119,13 @@ fn tests_that_stall_are_ended_for_good_and_never_green() {
     });
     assert!(daemon.stderr().contains(why), "{}", daemon.stderr());
     assert_eq!(home.project_status()["last_verdict"], serde_json::Value::Null);
-    // The same tree is not tried again, whatever happens meanwhile.
+    // Not again for the same tree, whatever is looked at meanwhile.
     std::fs::remove_file(home.root.join("target/begun")).unwrap();
     home.write("target/noise", "");
     home.ok(&["explain"]);
     assert!(!home.root.join("target/begun").exists());
     assert_eq!(home.project_status()["reason"], why);
-    // A question runs it.
+    // Who asks has it run.
     home.write("target/go", "");
     let answer = home.test(&[]);
     answer.green();

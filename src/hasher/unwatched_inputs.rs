@@ -12,7 +12,7 @@ use super::git::{self, Tracked};
 use super::options;
 use super::rules::Anchor;
 use super::system;
-use super::tree::{Entry, FolderId, Mode};
+use super::tree::{FolderId, TreeEntry, WalkMode};
 use super::update::Update;
 use crate::workspace::{Repository, Stamp};
 
@@ -22,8 +22,8 @@ impl CodeHasher {
         let is_changed = |id: &FolderId| {
             let Ok(folder) = system::open_folder(&self.tree.path(*id), true) else { return true };
             self.tree.folder(*id).listing.iter().any(|(name, entry)| {
-                entry.is(Entry::SHARED)
-                    && (!entry.is(Entry::SETTLED)
+                entry.is(TreeEntry::SHARED)
+                    && (!entry.is(TreeEntry::SETTLED)
                         || Stamp::at(&folder, name).map_or(true, |stamp| stamp != entry.stamp))
             })
         };
@@ -196,7 +196,7 @@ impl CodeHasher {
             }
             let Some((id, whole)) = place else { continue };
             let listing = &self.tree.folder(id).listing;
-            if whole && listing.find(name).is_some_and(|entry| !entry.is(Entry::FORCED)) {
+            if whole && listing.find(name).is_some_and(|entry| !entry.is(TreeEntry::FORCED)) {
                 continue;
             }
             let path = Path::new(OsStr::from_bytes(file));
@@ -211,7 +211,7 @@ impl CodeHasher {
     /// way to it that is walked.
     fn would_ignore(&self, id: FolderId, file: &Path) -> bool {
         let folder = self.tree.folder(id);
-        if folder.listing.mode != Mode::Normal {
+        if folder.listing.mode != WalkMode::Normal {
             return true;
         }
         let here = self.tree.path(id);
