@@ -4,13 +4,13 @@
 //! cargo bench --bench reach -- WORKSPACE [MUTANTS] [SEED]
 //! ```
 //!
-//! Breaks `MUTANTS` (50) functions of a workspace, one at a time: each panics at once. After each
-//! build it compares what every test reaches with what it reached before, runs every test program
+//! Breaks `MUTANTS` (50) places of a workspace, one at a time: by turns a function that panics at
+//! once, and an operator or a constant that becomes another. After each build it compares what every test reaches with what it reached before, runs every test program
 //! that differs or that starts a program that differs, and looks for failures among the tests that
 //! were not selected. There must be none; the exit status says so.
 //!
 //! WORKSPACE has to be a copy that is under git: it is built in, and its files are written to and
-//! put back. Functions come from all its files of Rust but those of tests, benchmarks, examples
+//! put back. The places come from all its files of Rust but those of tests, benchmarks, examples
 //! and build scripts. A test that fails without a change is left out. A failure is looked at again
 //! in a process of its own before it counts as missed, because tests of one process disturb each
 //! other.
@@ -20,6 +20,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Write as _;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -32,8 +33,20 @@ const USAGE: &str = "cargo bench --bench reach -- WORKSPACE [MUTANTS] [SEED]";
 /// How long one test program, or one test, may run.
 const PROGRAM_RUN: Duration = Duration::from_secs(120);
 const TEST_RUN: Duration = Duration::from_secs(20);
-/// What a broken function says.
+/// What makes a function panic.
 const BREAK: &str = "\nif true { panic!(\"broken\") }\n";
+/// What becomes what.
+const EXCHANGES: [(&str, &str); 9] = [
+    (" == ", " != "),
+    (" != ", " == "),
+    (" < ", " >= "),
+    (" && ", " || "),
+    (" || ", " && "),
+    (" + 1", " + 2"),
+    (" - 1", " - 0"),
+    ("(true)", "(false)"),
+    ("(false)", "(true)"),
+];
 
 fn main() -> ExitCode {
     // Without arguments this is `cargo test --benches`, which only wants to know that it starts.
@@ -99,7 +112,7 @@ struct Tally {
     failures: usize,
     disturbed: usize,
     missed: Vec<String>,
-    /// Shares of all tests that were selected, a broken function each.
+    /// Shares of all tests that were selected, one for each change.
     strict: Vec<f64>,
     masked: Vec<f64>,
     binary: Vec<f64>,
@@ -120,8 +133,8 @@ fn measure(workspace: &Path, mutants: u64, seed: u64) -> Result<usize, String> {
     let sysroot = PathBuf::from(String::from_utf8_lossy(&sysroot).trim());
     let scratch = tempfile::tempdir().map_err(|error| error.to_string())?;
     let bench = Bench { workspace, sysroot, scratch };
-    let mut functions = bench.functions()?;
-    println!("{} functions", functions.len());
+    let mut mutations = bench.mutations()?;
+    println!("{} functions, {} operators and constants", mutations[0].len(), mutations[1].len());
     let programs = bench.build()?.ok_or("the workspace does not build")?;
     let before = bench.look(&programs)?;
     let mut always = BTreeSet::new();
@@ -138,35 +151,42 @@ fn measure(workspace: &Path, mutants: u64, seed: u64) -> Result<usize, String> {
     );
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let mut tally = Tally::default();
-    while (tally.broken as u64) < mutants && !functions.is_empty() {
-        let function = functions.swap_remove(random.below(functions.len()));
-        let text = fs::read_to_string(&function.file).map_err(|error| error.to_string())?;
-        let (head, tail) = text.split_at(function.body);
-        let broken = fs::write(&function.file, format!("{head}{BREAK}{tail}"))
+    while (tally.broken as u64) < mutants {
+        let kind = &mut mutations[tally.broken % 2];
+        if kind.is_empty() {
+            break;
+        }
+        let mutation = kind.swap_remove(random.below(kind.len()));
+        let text = fs::read_to_string(&mutation.file).map_err(|error| error.to_string())?;
+        let mut broken = text.clone();
+        broken.replace_range(mutation.place.clone(), mutation.by);
+        let judged = fs::write(&mutation.file, broken)
             .map_err(|error| error.to_string())
-            .and_then(|()| bench.judge(&function, &before, &always, &mut tally));
-        fs::write(&function.file, text).map_err(|error| error.to_string())?;
-        broken?;
+            .and_then(|()| bench.judge(&mutation, &before, &always, &mut tally));
+        fs::write(&mutation.file, text).map_err(|error| error.to_string())?;
+        judged?;
     }
     tally.print();
     Ok(tally.missed.len())
 }
 
-/// A function, by the place of its body's first character.
-struct Function {
+/// One change of one file.
+struct Mutation {
     file: PathBuf,
     name: String,
-    body: usize,
+    place: Range<usize>,
+    by: &'static str,
 }
 
 impl Bench {
-    fn functions(&self) -> Result<Vec<Function>, String> {
+    /// Functions that may panic, and operators and constants that may become others.
+    fn mutations(&self) -> Result<[Vec<Mutation>; 2], String> {
         let listed = Command::new("git")
             .args(["ls-files", "*.rs"])
             .current_dir(&self.workspace)
             .output()
             .map_err(|error| format!("git: {error}"))?;
-        let mut functions = Vec::new();
+        let mut mutations = [Vec::new(), Vec::new()];
         for file in String::from_utf8_lossy(&listed.stdout).lines() {
             let aside = ["tests", "benches", "examples", "fuzz"];
             if file.split('/').any(|part| aside.contains(&part) || part == "build.rs") {
@@ -174,12 +194,23 @@ impl Bench {
             }
             let path = self.workspace.join(file);
             let Ok(text) = fs::read_to_string(&path) else { continue };
-            for (name, body) in bodies(&text) {
-                let name = format!("{file}: {name}");
-                functions.push(Function { file: path.clone(), name, body });
+            let mutation = |name: String, place, by| Mutation {
+                file: path.clone(),
+                name: format!("{file}: {name}"),
+                place,
+                by,
+            };
+            let functions = bodies(&text).into_iter();
+            mutations[0].extend(functions.map(|(name, body)| mutation(name, body..body, BREAK)));
+            for (from, by) in EXCHANGES {
+                let places = places(&text, from).into_iter();
+                mutations[1].extend(places.map(|at| {
+                    let line = text[..at].matches('\n').count() + 1;
+                    mutation(format!("{line}:{from}->{by}"), at..at + from.len(), by)
+                }));
             }
         }
-        Ok(functions)
+        Ok(mutations)
     }
 
     /// The test programs and what they start; `None` if it does not compile.
@@ -251,10 +282,10 @@ impl Bench {
         Ok(seen)
     }
 
-    /// Builds and runs the tree with one broken function.
+    /// Builds and runs the tree with one change.
     fn judge(
         &self,
-        function: &Function,
+        mutation: &Mutation,
         before: &Seen,
         always: &BTreeSet<TestName>,
         tally: &mut Tally,
@@ -303,7 +334,7 @@ impl Bench {
                 if self.run(program, Some(&test.1), TEST_RUN)?.0.is_empty() {
                     tally.disturbed += 1;
                 } else {
-                    tally.missed.push(format!("{}: {test:?} by {missed:?}", function.name));
+                    tally.missed.push(format!("{}: {test:?} by {missed:?}", mutation.name));
                 }
             }
         }
@@ -318,7 +349,7 @@ impl Bench {
         println!(
             "{:3} {}: {failures} failed of {differing}, selected {} strict, {} masked, missed {}",
             tally.broken,
-            function.name,
+            mutation.name,
             strict.len(),
             masked.len(),
             tally.missed.len()
@@ -410,7 +441,7 @@ impl Tally {
             100.0 * shares.get(shares.len() / 2).copied().unwrap_or_default()
         };
         let looked: Vec<_> = self.took.iter().map(Duration::as_secs_f64).collect();
-        println!("| broken functions | {} |\n|---|--:|", self.broken);
+        println!("| changes | {} |\n|---|--:|", self.broken);
         println!("| of them, with failing tests | {} |", self.harmful);
         println!("| more that did not compile | {} |", self.uncompiled);
         println!("| failures | {} |", self.failures);
@@ -425,6 +456,17 @@ impl Tally {
         }
         println!("| looking at all programs, median | {:.2} s |", median(&looked) / 100.0);
     }
+}
+
+/// Where `what` is part of the code of a file of Rust before its tests.
+fn places(text: &str, what: &str) -> Vec<usize> {
+    let end = text.find("#[cfg(test)]").unwrap_or(text.len());
+    let is_code = |at: &usize| {
+        let line = text[..*at].rfind('\n').map_or(0, |newline| newline + 1);
+        let line = text[line..*at].trim_start();
+        !line.contains("//") && !line.starts_with('#') && !line.starts_with("debug_assert")
+    };
+    text[..end].match_indices(what).map(|(at, _)| at).filter(is_code).collect()
 }
 
 /// The functions in a file of Rust before its tests, with the places of their bodies.
