@@ -5,9 +5,10 @@
 //! ```
 //!
 //! Breaks `MUTANTS` (50) places of a workspace, one at a time: by turns a function that panics at
-//! once, and an operator or a constant that becomes another. After each build it compares what every test reaches with what it reached before, runs every test program
-//! that differs or that starts a program that differs, and looks for failures among the tests that
-//! were not selected. There must be none; the exit status says so.
+//! once, and an operator or a constant that becomes another. After each build it compares what
+//! every test reaches with what it reached before, runs every test program that differs or that
+//! starts a program that differs, and looks for failures among the tests that were not selected.
+//! There must be none; the exit status says so.
 //!
 //! WORKSPACE has to be a copy that is under git: it is built in, and its files are written to and
 //! put back. The places come from all its files of Rust but those of tests, benchmarks, examples
