@@ -1,4 +1,4 @@
-//! What each test of a linked program can reach, from what the build leaves behind.
+//! The code and data that each test of a linked program can reach, read from the build's objects.
 //!
 //! A test's identity is a digest of all code and data that its function can reach in the objects
 //! from which its program was linked. No flag, no other compiler and no second build is needed:
@@ -6,7 +6,7 @@
 //! function and which constant refers to which. A test whose digest is the same as when it passed
 //! cannot behave differently, unless something outside of the program differs.
 //!
-//! # What a digest covers
+//! # Contents of a digest
 //!
 //! Each allocated section of an object is a node: with rustc, that is one function, constant or
 //! variable. Its digest covers its bytes, its relocations and the digests of what these lead to
@@ -25,15 +25,23 @@
 //! it. The masked digest leaves lines and columns out. It holds only for tests that cannot read
 //! them, and only without optimization, which merges the functions that read them into others.
 //!
-//! # What falls back to the whole program
+//! # Fallbacks to the whole program
 //!
-//! [`UnknownLayout`] names each reason for which nothing is known of a program: its objects are
-//! gone (`CARGO_INCREMENTAL=0`, a release profile, LTO), newer than it or not what it was linked
-//! from, it was stripped, it is for another processor, it has a harness of its own. [`TestIdentity::WholeProgram`] names the reasons
-//! for one test: it looks up functions by name while it runs, it can start its own program again,
-//! or it reaches a symbol of unknown origin.
+//! [`UnknownLayout`] names each reason for which nothing is known of a program:
 //!
-//! # What is not covered here
+//! - its objects are gone (`CARGO_INCREMENTAL=0`, a release profile, LTO), newer than the program,
+//!   or hold other functions than the program;
+//! - it contains an object of unknown origin, or loads a shared library that was built with it;
+//! - it was stripped, is for another processor, or has a test harness of its own.
+//!
+//! [`TestIdentity::WholeProgram`] names the reason for one test: it looks up functions by name
+//! while it runs, can see its debug information, can start its own program again, or reaches a
+//! symbol of unknown origin.
+//!
+//! # Limits
+//!
+//! Only x86-64 programs on Linux are read. Lines that the crate `log` stores in its records count
+//! for the readers of records only.
 //!
 //! [`Capabilities`] say what a test can do besides computing; files, environment, network and clock
 //! are inputs that the caller has to observe. A test that starts programs depends on the programs
@@ -82,13 +90,13 @@ pub struct Reached {
     pub strict: Digest,
     /// The same without lines and columns of panic locations and of the test itself.
     pub masked: Digest,
-    /// What it can do besides computing.
+    /// Its effects on and inputs from outside of the program.
     pub capabilities: Capabilities,
     /// A symbol that it reaches and no known file defines.
     pub unknown_symbol: Option<String>,
 }
 
-/// What the caller knows of the build.
+/// Facts that only the caller knows: of the build, of earlier runs, of the environment.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
     /// Whether every crate in the program was compiled without optimization, so that readers of
@@ -103,7 +111,7 @@ pub struct Policy {
     pub backtraces: bool,
 }
 
-/// What a test's verdict depends on.
+/// The code that a test's verdict depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TestIdentity {
     /// Only on what it reaches.
@@ -163,7 +171,7 @@ impl ReachReader {
         Ok(Self { sysroot: Sysroot::read(sysroot)?, files: ObjectFiles::default() })
     }
 
-    /// What each test of the test program at `program` reaches, by the test's name.
+    /// Reads the code that each test of the test program at `program` reaches, by the test's name.
     ///
     /// `program` is the path in the target folder, as cargo reports it.
     ///
@@ -187,7 +195,7 @@ impl ReachReader {
         }
     }
 
-    /// What `main` of the program at `program` reaches.
+    /// Reads the code that `main` of the program at `program` reaches.
     ///
     /// # Errors
     /// Something is not understood; then the whole program counts.

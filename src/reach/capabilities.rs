@@ -1,4 +1,4 @@
-//! What code can do besides computing, judged by the names of the symbols that it reaches.
+//! Effects of code outside of the program, judged by the names of the symbols that it reaches.
 //!
 //! The standard library and the system's libraries are leaves: their code is not examined, so
 //! their functions are judged by name. A function of the standard library is harmless unless its
@@ -7,7 +7,7 @@
 use std::fmt;
 use std::ops::{BitOr, BitOrAssign};
 
-/// What a test or a program can do besides computing.
+/// A set of things that a test or a program can do besides computing.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Capabilities(u16);
 
@@ -91,7 +91,7 @@ impl fmt::Debug for Capabilities {
     }
 }
 
-/// What any symbol, defined in the objects or not, gives to the code that reaches it.
+/// Capabilities that any symbol, defined in the objects or not, gives to the code that reaches it.
 ///
 /// Functions of the standard library that are generic or inline are compiled into the objects, so
 /// the readers of panic locations are found by name there too. Without optimization they are
@@ -105,7 +105,7 @@ pub(super) fn of_any_symbol(name: &str) -> Capabilities {
     if location && !harmless || has("PanicHookInfo") || has("PanicInfo") {
         found |= Capabilities::LOCATIONS;
     }
-    // What `log` has stored of a line, its `Record` alone gives back.
+    // `log` stores lines in its `Record`, and only that gives them back.
     if (has("3log") || has("log..")) && (has("6Record4line") || has("..Record") || has("5Debug")) {
         found |= Capabilities::LOCATIONS;
     }
@@ -118,7 +118,7 @@ pub(super) fn of_any_symbol(name: &str) -> Capabilities {
     found
 }
 
-/// What the function `name` keeps to itself of what it reaches.
+/// Capabilities that the function `name` does not hand on from what it reaches.
 ///
 /// The macros of `log` store each call's line in a record, and only the record's readers give it
 /// back. Without this, everything that logs would depend on its lines.
@@ -130,7 +130,7 @@ pub(super) fn hidden_by(name: &str) -> Capabilities {
     }
 }
 
-/// What a function of the standard library gives, by its mangled name.
+/// Capabilities that a function of the standard library gives, by its mangled name.
 pub(super) fn of_std(name: &str) -> Capabilities {
     let mut found = of_any_symbol(name);
     if !name.contains("3std") {
@@ -139,7 +139,7 @@ pub(super) fn of_std(name: &str) -> Capabilities {
     // Mangled names may abbreviate the crate, so a module is looked for on its own.
     let has = |parts: &[&str]| parts.iter().any(|part| name.contains(part));
     let files = ["2fs", "4path", "5stdin", "5Stdin", "22available_parallelism"];
-    // What a `Path` does without looking at the disk.
+    // Methods of `Path` that do not look at the disk.
     let of_names = [
         "10components",
         "9file_name",
@@ -197,7 +197,7 @@ pub(super) fn of_std(name: &str) -> Capabilities {
     found
 }
 
-/// What a function of any other library gives, by its plain name.
+/// Capabilities that a function of any other library gives, by its plain name.
 pub(super) fn of_library(name: &str) -> Capabilities {
     let lookups = ["dlsym", "dlvsym", "dlopen", "dlmopen", "__libc_dlsym", "__libc_dlopen_mode"];
     if lookups.contains(&name) {
@@ -209,7 +209,7 @@ pub(super) fn of_library(name: &str) -> Capabilities {
     if is_pure(name) { Capabilities::default() } else { of_system(name) }
 }
 
-/// What a function that is not pure gives: what its name says, or all.
+/// Capabilities of a function that is not pure: those that its name says, or all.
 fn of_system(name: &str) -> Capabilities {
     match name {
         "getenv" | "secure_getenv" | "environ" | "__environ" | "setenv" | "unsetenv" => {
@@ -387,7 +387,7 @@ pub(super) fn has_system_call(code: &[u8]) -> bool {
     })
 }
 
-/// What a constant gives by the text in it: a program finds itself below `/proc`.
+/// Capabilities that a constant gives by its text: a program finds itself below `/proc`.
 pub(super) fn of_constant(bytes: &[u8]) -> Capabilities {
     if bytes.windows(6).any(|part| part == b"/proc/") {
         Capabilities::OWN_PATH

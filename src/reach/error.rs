@@ -30,7 +30,7 @@ pub enum UnknownLayout {
     ObjectsGone {
         /// The first of them.
         object: String,
-        /// How many others.
+        /// The number of others.
         others: usize,
     },
     /// An object of another compiler is not where cargo has such objects.
@@ -65,7 +65,7 @@ pub enum UnknownLayout {
     Object {
         /// The name of its code unit.
         object: String,
-        /// What is not understood.
+        /// The part that is not understood.
         problem: String,
     },
     /// The program has no function `main` in the objects.

@@ -12,7 +12,7 @@ pub(super) struct FunctionBody {
     /// Its name's place among the object's names.
     pub(super) name: u32,
     size: usize,
-    /// Where the linker writes addresses.
+    /// Offsets at which the linker writes addresses.
     addresses: Vec<usize>,
     hash: u64,
 }

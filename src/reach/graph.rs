@@ -1,4 +1,4 @@
-//! Which nodes reach which, and a digest of all that each reaches.
+//! The graph of nodes and references, and a digest of all that each node reaches.
 //!
 //! A node's digest covers its content and the digests of what it refers to, in order. Nodes that
 //! reach each other get their digests together: each is told apart by what it reaches in more and
@@ -29,7 +29,7 @@ pub(super) struct CodeGraph {
     targets: Vec<GraphTarget>,
 }
 
-/// What is known of a node when everything that it reaches is known.
+/// A node's properties that follow from everything that it reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Closure {
     pub(super) digests: ContentDigests,

@@ -123,8 +123,8 @@ impl<'a> LinkedGraph<'a> {
 
     /// Nodes that run, or that a library can call, whichever test runs: in link order.
     ///
-    /// Such are constructors and destructors, what must be retained, the allocator, and every
-    /// symbol that the sysroot or a shared library has or wants under the same name.
+    /// These are constructors and destructors, retained sections, the allocator, and every symbol
+    /// that the sysroot or a shared library has or wants under the same name.
     fn roots(&self, program: &ProgramTables, sysroot: &Sysroot) -> Vec<u32> {
         let mut roots = Vec::new();
         for (object, start) in self.objects.iter().zip(&self.starts) {
@@ -145,7 +145,7 @@ impl<'a> LinkedGraph<'a> {
     }
 }
 
-/// What is known of every node that was reached.
+/// The closures of all nodes that were reached.
 pub(super) struct Closures<'a> {
     linked: &'a LinkedGraph<'a>,
     always: Vec<u32>,
@@ -162,7 +162,7 @@ pub(super) struct ReachedAll {
 }
 
 impl Closures<'_> {
-    /// What the node `entry` reaches.
+    /// Everything that the node `entry` reaches.
     pub(super) fn of(&self, entry: u32) -> ReachedAll {
         let mut strict = Digester::new("reached by an entry 1");
         let mut masked = strict.clone();
@@ -192,7 +192,7 @@ fn is_rust(name: &str) -> bool {
     name.starts_with("_R") || name.starts_with("_ZN")
 }
 
-/// What a symbol gives that no known object defines.
+/// Capabilities that a symbol gives that no known object defines.
 fn of_leaf(name: &str, program: &ProgramTables, sysroot: &Sysroot) -> Capabilities {
     if name.contains("7___rustc") {
         return Capabilities::default();

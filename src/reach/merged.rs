@@ -6,10 +6,10 @@ use object::elf;
 
 use super::section::Section;
 
-/// What a relocation addresses in a section of merged pieces.
+/// The part of a section of merged pieces that a relocation addresses.
 pub(super) struct Piece<'a> {
     pub(super) bytes: &'a [u8],
-    /// How far behind the start of `bytes` the address lies.
+    /// The distance from the start of `bytes` to the address.
     pub(super) skip: i64,
 }
 

@@ -30,7 +30,7 @@ pub(super) struct ContentDigests {
 /// Line and column of a panic location.
 const LOCATION_PLACE: Range<usize> = 16..24;
 
-/// What a node refers to.
+/// A reference of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reference {
     /// Another node of the same object.
@@ -49,7 +49,7 @@ pub(super) struct CodeNode {
     pub(super) references: Vec<Reference>,
 }
 
-/// Where a symbol is defined.
+/// The definition of a symbol.
 #[derive(Debug)]
 pub(super) struct SymbolDefinition {
     pub(super) name: u32,
@@ -88,7 +88,7 @@ pub(super) fn read_object(
         .collect(&frames, tests)
 }
 
-/// What the names of a section's symbols say of it.
+/// Capabilities that the names of a section's symbols tell.
 #[derive(Default)]
 struct NamedCapabilities {
     capabilities: Capabilities,
@@ -116,7 +116,7 @@ impl<'a> Collector<'a> {
             let Some(node) = section.node else { continue };
             let empty = Vec::new();
             let frames = frames.get(&node).unwrap_or(&empty);
-            // Where each symbol lies, and for a variable what it is called.
+            // Offsets and names of variables.
             let labels = labels.get(&index).map_or(&[][..], Vec::as_slice);
             let positions = match positions.get(&index) {
                 Some(positions) => positions.clone(),
@@ -209,7 +209,7 @@ impl<'a> Collector<'a> {
     ) -> Result<(ContentDigests, Vec<Reference>), UnknownLayout> {
         let mut references = Vec::new();
         let mut rest = Digester::new("reached section 1");
-        // How a section was grouped with others says nothing of what it does.
+        // A section does the same in a group and alone.
         let flags = section.flags & !u64::from(elf::SHF_GROUP | elf::SHF_INFO_LINK);
         rest.number(flags).number(section.kind.into()).number(section.size).number(section.align);
         rest.number(labels.len() as u64);

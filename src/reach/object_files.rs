@@ -214,7 +214,7 @@ impl ObjectFiles {
                 members.entry(unit).or_default().push(&member.source);
             }
         }
-        // What a crate has bundled is in its library; its own tests are linked from the archive.
+        // A crate's library has bundled the objects; its own tests are linked from the archive.
         let bundled = self.foreign_members(&libraries)?;
         let archived = self.foreign_members(&archives)?;
         let mut objects = Vec::new();

@@ -12,7 +12,7 @@ use super::error::UnknownLayout;
 use super::object_code::ObjectCode;
 use super::section::{ENDIAN, Elf};
 
-/// Where a program has a symbol from.
+/// The origin of a program's symbol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SymbolOrigin {
     /// From a shared library, when the program is loaded.
@@ -21,7 +21,7 @@ pub(super) enum SymbolOrigin {
     Linked,
 }
 
-/// What a program's tables say.
+/// A program's tables, as far as they are needed here.
 #[derive(Debug, Default)]
 pub(super) struct ProgramTables {
     /// The names of the linked objects, in link order.
@@ -29,7 +29,7 @@ pub(super) struct ProgramTables {
     pub(super) origins: HashMap<String, SymbolOrigin>,
     /// Symbols that shared libraries can call.
     pub(super) exported: HashSet<String>,
-    /// Where in the file each function is; nothing for a name that several have.
+    /// The place of each function in the file; `None` for a name that several have.
     functions: HashMap<String, Option<Range<usize>>>,
     /// Shared libraries that are loaded with the program.
     pub(super) libraries: Vec<String>,

@@ -1,4 +1,4 @@
-//! An object's tables: sections, symbols, relocations and where each of these leads.
+//! An object's tables: sections, symbols, and relocations with their targets.
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,7 +14,7 @@ use super::unwind::{self, Frame};
 /// Relocations in a newer, compressed form.
 const SHT_CREL: u32 = 0x4000_0014;
 
-/// Where a relocation leads.
+/// The target of a relocation.
 pub(super) enum RelocationTarget<'a> {
     /// Into a node of this object.
     Node { node: u32, section: usize, offset: u64 },
@@ -72,7 +72,7 @@ impl<'data> ObjectReader<'data> {
             });
         }
         read_relocations(name, data, &table, &mut sections)?;
-        // What other objects can refer to is a node even where the linker merges it.
+        // A section that other objects can refer to is a node even if the linker merges it.
         let mut shared = HashSet::new();
         for (index, symbol) in symbols.enumerate().filter(|(_, symbol)| !symbol.is_local()) {
             let section = symbols.symbol_section(ENDIAN, symbol, index).map_err(failed)?;
@@ -106,7 +106,7 @@ impl<'data> ObjectReader<'data> {
             .ok_or_else(|| self.problem("a symbol's name is not a text"))
     }
 
-    /// Where `relocation` leads.
+    /// The target of `relocation`.
     pub(super) fn destination(
         &self,
         relocation: &Relocation,

@@ -24,7 +24,7 @@ pub(super) struct TestEntry {
 }
 
 /// The known form of a description: its size, where its name is, and where its function; and the
-/// four numbers of its place in the source file. Of another form every byte counts.
+/// four numbers of its place in the source file. Every byte of another form counts.
 const KNOWN_FORM: (usize, u64, u64) = (152, 0x20, 0x88);
 const KNOWN_POSITIONS: Range<usize> = 0x58..0x78;
 
@@ -147,7 +147,7 @@ fn is_test_name(text: &str) -> bool {
     })
 }
 
-/// Where every description has the address of a function.
+/// The offset at which every description has the address of a function.
 fn function_at(reader: &ObjectReader<'_>, entries: &[(u32, usize)]) -> Result<u64, UnknownLayout> {
     let mut common = None;
     for (_, section) in entries {

@@ -1,4 +1,4 @@
-//! Objects made by hand: what each part of one is taken for, and that no bytes do harm.
+//! Objects made by hand: each part counts as it should, and no bytes do harm.
 
 use std::sync::Arc;
 
@@ -146,7 +146,7 @@ impl ObjectBytes {
     }
 }
 
-/// What the symbol `entry` reaches in a program of these objects.
+/// Everything that the symbol `entry` reaches in a program of these objects.
 fn closed(objects: &[&ObjectBytes], tables: &ProgramTables, entry: &str) -> (Closure, bool) {
     let objects: Vec<_> = objects.iter().map(|object| Arc::new(object.read().unwrap())).collect();
     let sysroot = Sysroot {

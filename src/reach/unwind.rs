@@ -5,7 +5,7 @@ use super::section::{Relocation, Section};
 /// One record without its length and what depends on its place.
 #[derive(Debug, Default)]
 pub(super) struct FrameRecord {
-    /// Where it begins in the section.
+    /// Its offset in the section.
     pub(super) start: u64,
     /// Its bytes without the padding, whose length depends on the place too.
     pub(super) bytes: Vec<u8>,
@@ -17,9 +17,9 @@ pub(super) struct FrameRecord {
 pub(super) struct Frame {
     /// The relocation that leads to the function.
     pub(super) function: Relocation,
-    /// Where in its section the function lies, as far as known.
+    /// The offset of the function in its section, as far as known.
     pub(super) offset: u64,
-    /// What several functions share.
+    /// The record that several functions share.
     pub(super) common: FrameRecord,
     pub(super) own: FrameRecord,
 }

@@ -31,12 +31,12 @@ use knhk_test_cache::internals::reach::{Policy, ReachReader, TestIdentity};
 use serde_json::Value;
 
 const USAGE: &str = "cargo bench --bench reach -- WORKSPACE [MUTANTS] [SEED]";
-/// How long one test program, or one test, may run.
+/// Limits for the run of one test program, and of one test.
 const PROGRAM_RUN: Duration = Duration::from_secs(120);
 const TEST_RUN: Duration = Duration::from_secs(20);
-/// What makes a function panic.
+/// The text that makes a function panic.
 const BREAK: &str = "\nif true { panic!(\"broken\") }\n";
-/// What becomes what.
+/// Operators and constants with their replacements.
 const EXCHANGES: [(&str, &str); 9] = [
     (" == ", " != "),
     (" != ", " == "),
@@ -82,10 +82,10 @@ struct TestProgram {
     folder: PathBuf,
 }
 
-/// What a build gave.
+/// The programs of one build.
 struct Programs {
     tests: Vec<TestProgram>,
-    /// What tests can start.
+    /// Programs that tests can start.
     started: Vec<PathBuf>,
 }
 
@@ -101,7 +101,7 @@ struct Seen {
     whole: BTreeMap<String, Digest>,
     /// The bytes of what tests can start.
     started: Vec<Digest>,
-    /// How long it took to look at everything.
+    /// The time that the engine needed for everything.
     took: Duration,
 }
 
@@ -310,7 +310,7 @@ impl Bench {
             differing += tests.len();
             let (mut failed, ended) = self.run(program, None, PROGRAM_RUN)?;
             if !ended {
-                // It stopped in the middle: the tests that were not selected run one by one.
+                // It stopped in the middle, so the tests that were not selected run one by one.
                 for (target, name) in tests {
                     let name = (target.clone(), name.clone());
                     if !strict.contains(&name) || !masked.contains(&name) {
@@ -355,7 +355,7 @@ impl Bench {
             masked.len(),
             tally.missed.len()
         );
-        // Somebody may be reading along.
+        // A log that is read while it grows.
         let _ = std::io::stdout().flush();
         Ok(())
     }
@@ -389,7 +389,7 @@ impl Bench {
                 break Some(status);
             }
             if begun.elapsed() > limit {
-                // It may have ended just now.
+                // The child may have ended just now.
                 let _ = child.kill();
                 let _ = child.wait();
                 break None;
@@ -459,7 +459,7 @@ impl Tally {
     }
 }
 
-/// Where `what` is part of the code of a file of Rust before its tests.
+/// The places of `what` in the code of a file of Rust before its tests.
 fn places(text: &str, what: &str) -> Vec<usize> {
     let end = text.find("#[cfg(test)]").unwrap_or(text.len());
     let is_code = |at: &usize| {

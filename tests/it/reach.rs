@@ -1,4 +1,4 @@
-//! What tests reach, in packages that the real toolchain builds.
+//! The code that tests reach, in packages that the real toolchain builds.
 //!
 //! Each edit keeps every line where it is, unless it is about lines. So both digests must tell the
 //! same.

@@ -1,4 +1,4 @@
-//! What a test can do besides computing, and which of its digests is its identity then.
+//! Capabilities of tests, and the identities that follow from them.
 
 use knhk_test_cache::internals::model::Digest;
 use knhk_test_cache::internals::reach::{Capabilities, Policy, TestIdentity};
