@@ -8,7 +8,7 @@
 use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{SocketAddr, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -93,6 +93,9 @@ impl Connection {
     /// # Errors
     /// If there is one that cannot be reached or trusted, or the path cannot be a socket's.
     pub fn open(socket: &Path) -> Result<Option<Self>, ClientError> {
+        if SocketAddr::from_pathname(socket).is_err() {
+            return Err(ClientError::PathTooLong(socket.to_owned()));
+        }
         let own = rustix::process::getuid().as_raw();
         let untrusted = |problem| ClientError::Untrusted { socket: socket.to_owned(), problem };
         if let Some(problem) = socket.parent().and_then(|folder| folder_problem(folder, own)) {
@@ -103,7 +106,6 @@ impl Connection {
             Err(error) => {
                 return match error.kind() {
                     io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Ok(None),
-                    io::ErrorKind::InvalidInput => Err(ClientError::PathTooLong(socket.to_owned())),
                     _ => Err(ClientError::Unreachable { socket: socket.to_owned(), source: error }),
                 };
             }

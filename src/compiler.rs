@@ -44,7 +44,7 @@ pub use units::{Product, Units};
 pub struct BuildSpec {
     /// The workspace's root, canonical.
     pub root: PathBuf,
-    /// HookFolder and arguments of the call.
+    /// Folder and arguments of the call.
     pub selection: Selection,
     /// The environment of the call; tests inherit it.
     pub environment: Environment,

@@ -198,7 +198,7 @@ impl Cache {
             return Ok(false);
         }
         let _held = self.share()?;
-        // RemovedItem since it answered: then there is nothing to claim.
+        // Removed since it answered: then there is nothing to claim.
         let Ok(metadata) = self.layout.record(&record.key).symlink_metadata() else {
             return Ok(false);
         };

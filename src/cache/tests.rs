@@ -312,7 +312,9 @@ fn the_state_of_a_project_outlives_us_and_newer_fields_outlive_older_programs() 
     assert!(text.contains(r#""novel":{"a":[1]}"#), "{text}");
 
     fs::write(&path, "odd").unwrap();
-    assert!(logged(|| assert_eq!(cache.state(p), ProjectState::default())).contains("begin again"));
+    assert!(
+        logged(|| assert_eq!(cache.state(p), ProjectState::default())).contains("begins again")
+    );
     assert_eq!(cache.update_state(p, |state| state.verified += 1).unwrap().verified, 1);
 }
 

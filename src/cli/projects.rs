@@ -21,7 +21,7 @@ pub(super) fn add(context: &Context, path: Option<&Path>) -> Result<(), Stop> {
             if created {
                 anstream::eprintln!("{}", label(GOOD, "Created", &config));
             }
-            anstream::eprintln!("{}", label(GOOD, "AddedProject", path.display()));
+            anstream::eprintln!("{}", label(GOOD, "Added", path.display()));
         }
         AddedProject::AlreadyThere { path, line } => {
             let text = format!("{} is in {config}, line {line}, already", path.display());

@@ -32,7 +32,7 @@ pub struct BuildSources {
     /// Lists that should be there and are not. If there is any, `files` is not complete, and
     /// nothing may be recorded.
     pub missing: Vec<PathBuf>,
-    /// UnitFiles whose content may be another than was compiled, though cargo calls it fresh: put in
+    /// Files whose content may be another than was compiled, though cargo calls it fresh: put in
     /// place after the compilation, with a time from before it (`mv x.rs.bak x.rs`). Cargo, which
     /// compares times only, sees them after a `touch`. If there is any, nothing may be recorded.
     pub unseen: Vec<PathBuf>,

@@ -166,7 +166,7 @@ impl Launchd<'_> {
             return Ok(state);
         }
         if state.detail.is_empty() {
-            // WrittenUnit but not loaded.
+            // Written but not loaded.
             self.launchctl(&["load", &self.list().to_string_lossy()])?;
         } else {
             let context = ServiceStartCtx { label: label() };

@@ -41,7 +41,7 @@ const PLIST: &str = include_str!("../../packaging/launchd/com.knhk.test-cache.pl
 const THROUGH_SHELL: &str = r#":/bin/sh -c "exec \"$@\"" sh"#;
 
 /// The words before the version and before the digest in every generated file.
-const VERSION_MARK: &str = "WrittenUnit by `knhk-test-cache install`, version ";
+const VERSION_MARK: &str = "Written by `knhk-test-cache install`, version ";
 const DIGEST_MARK: &str = "digest: ";
 
 /// The systemd service unit.

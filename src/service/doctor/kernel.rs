@@ -19,7 +19,7 @@ struct WatchCount {
     used_instances: u64,
 }
 
-/// WatchCount, instances and the queue; nothing to check where there is no inotify.
+/// Watches, instances and the queue; nothing to check where there is no inotify.
 pub(super) fn inotify(needs: &Needs) -> Vec<Check> {
     let limit = |name: &str| -> Option<u64> {
         let text = std::fs::read_to_string(format!("/proc/sys/fs/inotify/{name}")).ok()?;
