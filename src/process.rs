@@ -6,6 +6,8 @@
 mod environment;
 #[cfg(target_os = "linux")]
 mod foreground;
+#[cfg(target_os = "linux")]
+mod guardian;
 mod run;
 mod suspend;
 #[cfg(test)]
@@ -160,17 +162,26 @@ impl Spec {
 
     /// The command, in a process group of its own, which dies with us.
     fn command(&self) -> Result<std::process::Command, SpawnError> {
-        let mut command = self.command_in_place()?;
+        let mut command = self.bare_command()?;
         command
             .process_group(0)
             .stdin(std::process::Stdio::null())
             .stderr(std::process::Stdio::piped());
+        prepare(&mut command, self.priority, self.before_exec.clone(), true);
         Ok(command)
     }
 
     /// The command in our own group, with our standard input and error, which dies with us.
-    #[expect(clippy::disallowed_methods, reason = "the one place that creates commands")]
+    #[cfg(target_os = "linux")]
     fn command_in_place(&self) -> Result<std::process::Command, SpawnError> {
+        let mut command = self.bare_command()?;
+        prepare(&mut command, self.priority, self.before_exec.clone(), false);
+        Ok(command)
+    }
+
+    /// The command before anything is added that depends on its group.
+    #[expect(clippy::disallowed_methods, reason = "the one place that creates commands")]
+    fn bare_command(&self) -> Result<std::process::Command, SpawnError> {
         let program = if self.program.components().count() > 1 || self.program.is_absolute() {
             self.program.clone()
         } else {
@@ -185,7 +196,6 @@ impl Spec {
             .env_clear()
             .envs(self.environment.iter())
             .stdout(std::process::Stdio::piped());
-        prepare(&mut command, self.priority, self.before_exec.clone());
         Ok(command)
     }
 
@@ -231,17 +241,27 @@ pub fn lower_thread_priority() {
 
 /// Adds what the child does between fork and exec.
 #[expect(unsafe_code, reason = "pre_exec is the kernel's own interface for this")]
-fn prepare(command: &mut std::process::Command, priority: Priority, last: Option<PreExecHook>) {
+fn prepare(
+    command: &mut std::process::Command,
+    priority: Priority,
+    last: Option<PreExecHook>,
+    leads_group: bool,
+) {
     let background = priority == Priority::Background;
+    #[cfg(target_os = "linux")]
+    let guardian = guardian::pipe();
+    #[cfg(not(target_os = "linux"))]
+    let _ = leads_group;
     // SAFETY: the closure runs between fork and exec and makes system calls only: no
     // allocation, no lock, nothing of the parent's state. The hook's author promised the same.
     unsafe {
         command.pre_exec(move || {
             #[cfg(target_os = "linux")]
             {
-                // The thread that spawns is the main thread of a current-thread runtime, so the
-                // death of the thread is the death of the process.
-                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                // The kernel kills the child alone, and when the thread dies that started it.
+                if !guardian.is_some_and(|pipe| guardian::announce(pipe, leads_group)) {
+                    libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                }
             }
             if background {
                 libc::setpriority(libc::PRIO_PROCESS, 0, 19);

@@ -1,62 +1,91 @@
-//! Running one child in our own place: our terminal, our group, our standard input and error. Only
-//! its standard output goes through us. Whoever started us sees what they would see of the child.
+//! Runs one child in the place of this process: same terminal, process group, standard input and
+//! standard error. Only its standard output passes through us, to be recorded. If ours is a terminal,
+//! the child gets a pseudo-terminal of the same size, so that it behaves as without us.
 
-use std::io::{self, Read as _, Write as _};
+use std::fs::File;
+use std::io::{self, IsTerminal as _, Read as _, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{
+    OptionalActions, OutputModes, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize,
+};
 
-use super::{SpawnError, Spec};
+use super::run::DRAIN_WAIT;
+use super::{SpawnError, Spec, guardian};
 use crate::model::End;
 
-/// How long standard output is still read once the child has ended: a process that it left behind
-/// can hold it for ever.
-const DRAIN: Duration = Duration::from_millis(200);
-/// Signals that are meant for the child when we get them.
-const HANDED_ON: [libc::c_int; 6] =
+/// Signals that are passed on to the child when somebody sends them to us.
+const PASSED_ON: [libc::c_int; 6] =
     [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT, libc::SIGUSR1, libc::SIGUSR2];
 
-/// What came of the child.
+/// The outcome of a run in the foreground.
 #[derive(Debug)]
 pub struct ForegroundRun {
-    /// How it ended.
+    /// How the child ended.
     pub end: End,
-    /// All that it printed, if that is no more than was asked for and all of it reached our own
-    /// standard output.
+    /// Everything it printed, unless that was more than the limit or did not reach our own standard
+    /// output.
     pub stdout: Option<Vec<u8>>,
     /// From start to end.
     pub elapsed: Duration,
 }
 
-/// Runs `spec` to its end in our place, and keeps up to `most` bytes of what it prints. Signals
-/// that are sent to us alone are handed on to it. To be called once, by the main thread.
+/// What the threads of a run share.
+#[derive(Default)]
+struct Shared {
+    /// The child, while it can be signalled.
+    child: Option<Pid>,
+    /// The pseudo-terminal, while the child writes to it.
+    terminal: Option<OwnedFd>,
+}
+
+/// Runs `spec` to its end in our place, and records up to `limit` bytes of what it prints. Signals
+/// that are sent to us alone are passed on to the child. Call it once, on the main thread.
 ///
 /// # Errors
 /// If the program cannot be started; then nothing has happened.
 pub fn run_in_foreground(
     spec: &Spec,
-    most: usize,
-    held: BlockedSignals,
+    limit: usize,
+    blocked: BlockedSignals,
 ) -> Result<ForegroundRun, SpawnError> {
     let started = Instant::now();
-    let child_of_signals: Arc<Mutex<Option<Pid>>> = Arc::default();
+    let shared: Arc<Mutex<Shared>> = Arc::default();
     let mut command = spec.command_in_place()?;
-    start_without(&mut command, held);
+    let terminal = if io::stdout().is_terminal() {
+        let (ours, childs) = pseudo_terminal().map_err(|error| spec.error(error))?;
+        command.stdout(childs);
+        Some(ours)
+    } else {
+        None
+    };
+    unblock_in_child(&mut command, blocked);
     let mut child = command.spawn().map_err(|error| spec.error(error))?;
+    // It holds the child's end of the pseudo-terminal, which must close with the child.
+    drop(command);
     let pid = Pid::from_child(&child);
-    *child_of_signals.lock().unwrap_or_else(PoisonError::into_inner) = Some(pid);
-    let ours = Arc::clone(&child_of_signals);
-    // Without a thread left in the system, signals reach the child only if its group gets them.
-    let _ = std::thread::Builder::new().name("signals".to_owned()).spawn(move || hand_on(&ours));
+    {
+        let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.child = Some(pid);
+        shared.terminal = terminal.as_ref().and_then(|terminal| terminal.try_clone().ok());
+    }
+    let ours = Arc::clone(&shared);
+    // If the thread cannot be started, signals reach the child only through its group.
+    let _ = std::thread::Builder::new().name("signals".to_owned()).spawn(move || pass_on(&ours));
     let watch = pidfd_open(pid, PidfdFlags::empty()).map_err(|error| spec.error(error.into()));
-    let mut pipe = child.stdout.take();
-    let mut kept = Some(Vec::new());
+    let piped = child.stdout.take().map(OwnedFd::from);
+    let mut output = terminal.or(piped).map(File::from);
+    let mut recorded = Some(Vec::new());
     let mut buffer = vec![0; 64 * 1024];
     let mut drained: Option<Instant> = None;
-    while let (Some(reader), Ok(watch)) = (&mut pipe, &watch) {
+    while let (Some(reader), Ok(watch)) = (&mut output, &watch) {
         let now = Instant::now();
         let left = drained.map(|until| until.saturating_duration_since(now));
         let wait =
@@ -74,6 +103,7 @@ pub fn run_in_foreground(
         let ended = polled.get(1).is_some_and(|ended| !ended.revents().is_empty());
         drop(polled);
         if readable {
+            // A pseudo-terminal ends with an error, once nobody can write to it.
             let count = reader.read(&mut buffer).unwrap_or(0);
             let piece = &buffer[..count];
             let mut out = io::stdout().lock();
@@ -81,42 +111,70 @@ pub fn run_in_foreground(
                 break;
             }
             if out.write_all(piece).and_then(|()| out.flush()).is_err() {
-                // Nobody reads us: then nobody reads the child either, as it will notice.
-                kept = None;
-                pipe = None;
+                // Our reader is gone. The child notices when it writes again.
+                recorded = None;
+                output = None;
+                shared.lock().unwrap_or_else(PoisonError::into_inner).terminal = None;
                 continue;
             }
-            kept = kept.filter(|kept| kept.len() + count <= most);
-            if let Some(kept) = &mut kept {
-                kept.extend_from_slice(piece);
+            recorded = recorded.filter(|recorded| recorded.len() + count <= limit);
+            if let Some(recorded) = &mut recorded {
+                recorded.extend_from_slice(piece);
             }
         }
         match drained {
-            None if ended => drained = Some(Instant::now() + DRAIN),
+            None if ended => drained = Some(Instant::now() + DRAIN_WAIT),
             Some(until) if Instant::now() >= until => {
-                kept = None;
+                recorded = None;
                 break;
             }
             _ => {}
         }
     }
     if let Ok(watch) = &watch {
-        // Until it has ended; it is collected only when nobody can signal its number any more.
+        // The child is reaped only after nobody can signal its process id any more.
         while poll(&mut [PollFd::new(watch, PollFlags::IN)], None) == Err(rustix::io::Errno::INTR) {
         }
-        *child_of_signals.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        shared.lock().unwrap_or_else(PoisonError::into_inner).child = None;
     } else {
-        kept = None;
+        recorded = None;
     }
     let status = child.wait().map_err(|error| spec.error(error))?;
+    guardian::forget(pid);
     let end = match (status.code(), status.signal()) {
         (Some(code), _) => End::Exit(code),
         (None, signal) => End::Signal(signal.unwrap_or(0)),
     };
-    Ok(ForegroundRun { end, stdout: kept, elapsed: started.elapsed() })
+    Ok(ForegroundRun { end, stdout: recorded, elapsed: started.elapsed() })
 }
 
-/// Signals that wait until they are handed on to a child; and what waited before.
+/// A pseudo-terminal of our terminal's size: our end, and the child's. It passes bytes on as they
+/// are; our own terminal turns line feeds into new lines.
+fn pseudo_terminal() -> io::Result<(OwnedFd, File)> {
+    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+    grantpt(&ours)?;
+    unlockpt(&ours)?;
+    let name = ptsname(&ours, Vec::new())?;
+    let name = std::path::PathBuf::from(std::ffi::OsString::from(
+        name.into_string().map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?,
+    ));
+    let mut options = File::options();
+    let childs = options.read(true).write(true).custom_flags(libc::O_NOCTTY).open(name)?;
+    let mut modes = tcgetattr(&childs)?;
+    modes.output_modes.remove(OutputModes::OPOST);
+    tcsetattr(&childs, OptionalActions::Now, &modes)?;
+    copy_size(&ours);
+    Ok((ours, childs))
+}
+
+/// Gives a pseudo-terminal the size of our terminal.
+fn copy_size(terminal: &OwnedFd) {
+    if let Ok(size) = tcgetwinsize(io::stdout().as_fd()) {
+        let _ = tcsetwinsize(terminal, size);
+    }
+}
+
+/// The signal mask from before [`block_signals`].
 #[derive(Clone, Copy)]
 pub struct BlockedSignals(libc::sigset_t);
 
@@ -126,8 +184,7 @@ impl std::fmt::Debug for BlockedSignals {
     }
 }
 
-/// From here on the signals that are meant for a child wait until they are handed on; threads that
-/// are started later inherit that.
+/// Blocks the signals that are passed on to a child, for this thread and those it starts later.
 #[expect(unsafe_code, reason = "signal sets are the kernel's own interface")]
 #[must_use]
 pub fn block_signals() -> BlockedSignals {
@@ -141,7 +198,7 @@ pub fn block_signals() -> BlockedSignals {
 }
 
 impl BlockedSignals {
-    /// As it was before, for this thread and what it starts.
+    /// Restores the mask from before, for this thread and those it starts later.
     #[expect(unsafe_code, reason = "signal sets are the kernel's own interface")]
     pub fn release(&self) {
         // SAFETY: the call only reads the set; it is async-signal-safe.
@@ -157,28 +214,29 @@ fn signals() -> libc::sigset_t {
     unsafe {
         let mut set = std::mem::zeroed();
         libc::sigemptyset(&raw mut set);
-        for signal in HANDED_ON {
+        for signal in PASSED_ON {
             libc::sigaddset(&raw mut set, signal);
         }
+        libc::sigaddset(&raw mut set, libc::SIGWINCH);
         set
     }
 }
 
 #[expect(unsafe_code, reason = "pre_exec is the kernel's own interface for this")]
-fn start_without(command: &mut std::process::Command, held: BlockedSignals) {
+fn unblock_in_child(command: &mut std::process::Command, blocked: BlockedSignals) {
     use std::os::unix::process::CommandExt as _;
     // SAFETY: one async-signal-safe call.
     unsafe {
         command.pre_exec(move || {
-            held.release();
+            blocked.release();
             Ok(())
         });
     }
 }
 
-/// Hands on what somebody sent to us. What the terminal sends, it sends to the child too.
+/// Passes signals on to the child. Those from the terminal reach the child by themselves.
 #[expect(unsafe_code, reason = "waiting for signals is the kernel's own interface")]
-fn hand_on(child: &Mutex<Option<Pid>>) {
+fn pass_on(shared: &Mutex<Shared>) {
     let set = signals();
     loop {
         // SAFETY: the set and the place for the answer live on our stack.
@@ -187,24 +245,29 @@ fn hand_on(child: &Mutex<Option<Pid>>) {
             (libc::sigwaitinfo(&raw const set, &raw mut info), info.si_code)
         };
         let Some(signal) = Signal::from_named_raw(number) else { continue };
+        let shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
+        if signal == Signal::WINCH {
+            shared.terminal.as_ref().inspect(|terminal| copy_size(terminal));
+            continue;
+        }
         if code > 0 {
             continue;
         }
-        if let Some(pid) = *child.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(pid) = shared.child {
             let _ = kill_process(pid, signal);
         }
     }
 }
 
-/// Ends this process as the child ended, so that whoever waits for us sees the same.
+/// Ends this process as the child ended, so that our parent sees the same. Returns the exit status.
 #[expect(unsafe_code, reason = "a signal's own effect on us is the kernel's interface")]
 pub fn end_as(end: End) -> i32 {
     match end {
         End::Exit(code) => code,
         End::Signal(number) => {
-            // SAFETY: sets limits and dispositions of this process, which has nothing left to do.
+            // SAFETY: changes limits and dispositions of this process, which is about to end.
             unsafe {
-                // One core file, the child's, is enough.
+                // The child's core file is enough.
                 let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
                 libc::setrlimit(libc::RLIMIT_CORE, &raw const none);
                 let mut set: libc::sigset_t = std::mem::zeroed();

@@ -70,7 +70,7 @@ impl Output {
 ///
 /// When `cancel` fires, `timeout` passes or the future is dropped, the whole process tree is ended:
 /// by `SIGTERM` first, by `SIGKILL` half a second later. It must be awaited on a thread that lives
-/// as long as the process, because children die with the thread that started them.
+/// as long as the process: where there is no guardian, children die with the thread that started them.
 ///
 /// # Errors
 /// Only if the program cannot be started.
@@ -227,13 +227,19 @@ impl Tree {
 
     /// Forgets the leader, which has been reaped: another process may get its number.
     fn disarm(&mut self) {
-        self.0 = None;
+        if let Some(leader) = self.0.take() {
+            #[cfg(target_os = "linux")]
+            super::guardian::forget(leader);
+            #[cfg(not(target_os = "linux"))]
+            let _ = leader;
+        }
     }
 }
 
 impl Drop for Tree {
     fn drop(&mut self) {
         self.signal(Signal::KILL);
+        self.disarm();
     }
 }
 

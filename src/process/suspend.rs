@@ -11,9 +11,10 @@ use tokio::sync::watch;
 /// Suspends and resumes the children that were started with it (`Spec::suspender`). All clones are
 /// the same switch.
 ///
-/// A suspended child can still be ended like any other. If this process is killed, the child dies
-/// with it; the kernel then sends `SIGHUP` and `SIGCONT` to the child's own children, because their
-/// stopped process group has become an orphan. That is why children lead groups, not sessions.
+/// A suspended child can still be ended like any other. If this process is killed, the guardian kills
+/// the child. Where there is no guardian, the child dies with us, and the kernel resumes and hangs up
+/// its own children, because their stopped process group has become an orphan. That is why children
+/// lead groups, not sessions.
 #[derive(Clone, Debug)]
 pub struct Suspender(watch::Sender<bool>);
 

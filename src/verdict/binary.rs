@@ -21,6 +21,7 @@
 //! tree joins the key, and what was seen counts beside it. What spoke to others than itself is not
 //! kept at all, unless the project vouches for them.
 
+mod cargo_builds;
 mod contradiction;
 mod inputs;
 mod key;

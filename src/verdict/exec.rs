@@ -4,10 +4,10 @@
 //! record answers, or it runs in our place, observed, and is recorded if it is green. Or it is
 //! anything else: then it is to be run as if we were not there.
 //!
-//! **What the run sees of us**: its standard output is a pipe. Everything else (terminal, group,
-//! standard input and error, environment, folder) is what cargo gave. Which of the streams are
-//! terminals is part of the key, and a run that had anything to read on its standard input is none
-//! that is kept.
+//! **What the run sees of us**: its standard output is a pipe, or a pseudo-terminal if ours is a
+//! terminal. Everything else (group, standard input and error, environment, folder) is what cargo
+//! gave. Which of the streams are terminals is part of the key. A run that had anything to read on
+//! its standard input is not recorded.
 //!
 //! **What a red run is good for.** It takes away every record that says otherwise, of other calls of
 //! the same program and of its target. It is kept itself, as no answer: the same call with another

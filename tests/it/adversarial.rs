@@ -2,6 +2,8 @@
 //! begins green and kept, changes one thing, and ends red: a stale green cannot hide.
 
 #[cfg(target_os = "linux")]
+mod builds;
+#[cfg(target_os = "linux")]
 mod clock;
 #[cfg(target_os = "linux")]
 mod names;

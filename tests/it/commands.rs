@@ -3,6 +3,8 @@
 
 mod ahead;
 mod given_up;
+#[cfg(target_os = "linux")]
+mod killed;
 mod pace;
 mod records;
 mod selections;

@@ -298,9 +298,20 @@ impl Home {
         stats["entries"].as_u64().unwrap()
     }
 
-    /// Whether a process that has this user's runtime folder in its environment is left: nobody
-    /// can leave that by changing its group.
+    /// The processes that are left a moment after the end and have this user's runtime folder in
+    /// their environment, which no change of group hides.
     pub(crate) fn left_over(&self) -> Vec<String> {
+        let deadline = Instant::now() + Duration::from_secs(2);
+        loop {
+            let found = self.processes();
+            if found.is_empty() || Instant::now() > deadline {
+                return found;
+            }
+            rest(Duration::from_millis(10));
+        }
+    }
+
+    fn processes(&self) -> Vec<String> {
         let mark = format!("XDG_RUNTIME_DIR={}", self.base.join("run").display());
         let mut found = Vec::new();
         for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {

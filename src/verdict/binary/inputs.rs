@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use super::cargo_builds::CargoBuilds;
 use super::key::Subject;
 use super::uncacheable::Uncacheable;
 use crate::cache::{Input, InputState};
@@ -76,6 +77,7 @@ impl InputJudge {
             doubts.extend(self.program(seen, fingerprints).err());
         }
         let cleared = self.cleared(seen);
+        let builds = CargoBuilds::of(seen, &self.target_dirs);
         for (path, what) in seen.inputs() {
             // Nobody reads more than a few.
             if doubts.len() >= REASONS {
@@ -85,6 +87,9 @@ impl InputJudge {
                 && self.excluded.holds(below)
             {
                 inputs.push(ignored(below.to_owned(), InputState::Excluded));
+                continue;
+            }
+            if builds.keep_books_at(path) {
                 continue;
             }
             let is_leftover = || path.ancestors().any(|folder| cleared.contains(folder));

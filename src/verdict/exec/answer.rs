@@ -124,20 +124,21 @@ fn answered_or_run(invocation: &Invocation, paths: &Paths, verify: bool) -> Opti
         target,
         state: &state,
         stdin,
-        terminal,
         limits,
         recorded,
     }
     .run()
 }
 
-/// What a program inherits besides its environment and that may have it fail: the mask of
-/// permissions, groups and limits of the process. `None` if the system does not say.
+/// What a program inherits besides its environment and can see: umask, groups, capabilities, nice
+/// value, ignored and blocked signals, and limits. `None` if the system does not say.
 fn inherited() -> Option<String> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let wanted = ["Umask:", "Gid:", "Groups:", "CapEff:"];
+    let wanted = ["Umask:", "Gid:", "Groups:", "CapEff:", "NoNewPrivs:", "SigIgn:", "SigBlk:"];
     let lines = status.lines().filter(|line| wanted.iter().any(|name| line.starts_with(name)));
     let mut all: Vec<_> = lines.map(str::to_owned).collect();
+    let nice = rustix::process::getpriority_process(None).ok()?;
+    all.push(format!("nice {nice}"));
     all.push(std::fs::read_to_string("/proc/self/limits").ok()?);
     Some(all.join("\n"))
 }
@@ -189,7 +190,6 @@ struct CallRun<'a> {
     /// What was known of the project before.
     state: &'a ProjectState,
     stdin: Stdin,
-    terminal: bool,
     limits: Limits,
     /// The record that would have answered.
     recorded: Option<Arc<Record>>,
@@ -199,11 +199,7 @@ impl CallRun<'_> {
     /// Runs the program in our place, observed.
     fn run(mut self) -> Option<Called> {
         let Invocation { program, args, dir, environment } = self.invocation;
-        let mut spec = Spec::new(program, dir, environment.clone());
-        if self.terminal && !args.iter().any(|arg| arg.as_encoded_bytes().starts_with(b"--color")) {
-            // It would find out by itself, had it the terminal.
-            spec = spec.args(["--color", "always"]);
-        }
+        let spec = Spec::new(program, dir, environment.clone());
         let spec = spec.args(args);
         let products = self.target.products(environment);
         std::thread::park_timeout(until_settled(&products, SystemTime::now()));

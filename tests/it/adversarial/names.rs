@@ -163,7 +163,8 @@ fn a_refused_connection_is_cached_until_somebody_listens() {
 #[test]
 fn the_length_of_a_product_counts_once_it_was_asked_for() {
     let main = |name: &str| {
-        format!("struct {name}(u8);\nfn main() {{ println!(\"{{}}\", {name}(1).0) }}\n")
+        let body = format!("let it = {name}(1); println!(\"{{}}\", it.0)");
+        format!("struct {name}(u8);\nfn main() {{ {body} }}\n")
     };
     let test = "#[test] fn t() {\n\
                 let length = std::fs::metadata(env!(\"CARGO_BIN_EXE_p\")).unwrap().len();\n\

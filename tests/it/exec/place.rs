@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, Signal, kill_process_group};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
 
 use super::{built, cargo};
 use crate::home::{EXE, Home, LIMIT, SOON, skip, until};
@@ -32,6 +33,8 @@ impl Terminal {
         let name = ptsname(&master, Vec::new()).unwrap();
         let flags = OFlags::RDWR | OFlags::NOCTTY;
         let slave = File::from(rustix::fs::open(&*name, flags, Mode::empty()).unwrap());
+        let size = Winsize { ws_row: 33, ws_col: 77, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&slave, size).unwrap();
         let mut command = Command::new(program);
         command.args(args).current_dir(&home.root).env_clear().envs(home.environment.iter());
         command.stdin(slave.try_clone().unwrap()).stdout(slave.try_clone().unwrap()).stderr(slave);
@@ -130,6 +133,47 @@ fn a_terminal_is_the_run_s_own() {
         let shown = ask(&["--", "--nocapture"]);
         assert!(shown.contains("stdout true") && !shown.contains("is cached:"), "{shown}");
     }
+}
+
+#[test]
+fn a_captured_test_has_a_terminal_of_the_same_size_and_its_output_is_not_changed() {
+    let test = "use std::io::{IsTerminal, stdout};\n\
+                #[test] fn t() { assert!(stdout().is_terminal());\n\
+                let size = std::process::Command::new(\"stty\").arg(\"size\")\n\
+                .stdin(std::fs::File::open(\"/proc/self/fd/1\").unwrap()).output().unwrap();\n\
+                assert_eq!(String::from_utf8(size.stdout).unwrap(), \"33 77\\n\"); }\n";
+    let Some(mut home) = built(&[("tests/tty.rs", test)]) else { return };
+    let program = program(&mut home, "tty");
+    let ask = || {
+        let terminal = Terminal::start(&home, EXE, &["exec", &program]);
+        let (shown, status) = terminal.end();
+        assert_eq!(status.code(), Some(0), "{shown}");
+        assert!(shown.contains("running 1 test\r\n") && !shown.contains("\r\r"), "{shown:?}");
+        shown
+    };
+    assert!(!ask().contains("is cached:"));
+    assert!(ask().contains("is cached:"));
+}
+
+#[test]
+fn a_killed_exec_leaves_nothing_that_its_test_started() {
+    let test = "#[test] fn t() {\n\
+        let child = std::process::Command::new(\"sleep\").arg(\"1000\").spawn().unwrap();\n\
+        std::fs::write(std::env::var(\"MARK\").unwrap(), child.id().to_string()).unwrap();\n\
+        std::thread::sleep(std::time::Duration::MAX) }\n";
+    let Some(mut home) = built(&[("tests/starts.rs", test)]) else { return };
+    let mark = home.base.join("out/mark");
+    home.environment.set("MARK", &mark);
+    let program = program(&mut home, "starts");
+    let mut command = Command::new(EXE);
+    command.args(["exec", &program]).current_dir(&home.root);
+    command.env_clear().envs(home.environment.iter());
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    until("the test has started its child", || fs::read_to_string(&mark).ok()?.parse::<i32>().ok());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(home.left_over(), Vec::<String>::new());
 }
 
 #[test]
