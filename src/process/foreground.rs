@@ -39,7 +39,7 @@ pub struct ForegroundRun {
 
 /// What the threads of a run share.
 #[derive(Default)]
-struct Shared {
+struct ForegroundChild {
     /// The child, while it can be signalled.
     child: Option<Pid>,
     /// The pseudo-terminal, while the child writes to it.
@@ -57,7 +57,7 @@ pub fn run_in_foreground(
     blocked: BlockedSignals,
 ) -> Result<ForegroundRun, SpawnError> {
     let started = Instant::now();
-    let shared: Arc<Mutex<Shared>> = Arc::default();
+    let shared: Arc<Mutex<ForegroundChild>> = Arc::default();
     let mut command = spec.command_in_place()?;
     let terminal = if io::stdout().is_terminal() {
         let (ours, childs) = pseudo_terminal().map_err(|error| spec.error(error))?;
@@ -236,7 +236,7 @@ fn unblock_in_child(command: &mut std::process::Command, blocked: BlockedSignals
 
 /// Passes signals on to the child. Those from the terminal reach the child by themselves.
 #[expect(unsafe_code, reason = "waiting for signals is the kernel's own interface")]
-fn pass_on(shared: &Mutex<Shared>) {
+fn pass_on(shared: &Mutex<ForegroundChild>) {
     let set = signals();
     loop {
         // SAFETY: the set and the place for the answer live on our stack.
