@@ -5,7 +5,7 @@
 //! deserve, and what it accepts must be the same after it was written and read again.
 
 use crate::protocol::{LineBuffer, Reply, Request, encode};
-use crate::{cache, compiler, config, hasher, runner};
+use crate::{cache, compiler, config, hasher, reach, runner};
 
 /// Requests and replies, as lines that arrive in two pieces.
 pub fn protocol(bytes: &[u8]) {
@@ -68,7 +68,8 @@ pub fn git(bytes: &[u8]) {
     hasher::fuzz_git(bytes);
 }
 
-/// Programs and libraries.
+/// Programs, libraries and objects.
 pub fn elf(bytes: &[u8]) {
     hasher::fuzz_program(bytes);
+    reach::fuzz(bytes);
 }

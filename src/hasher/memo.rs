@@ -125,7 +125,7 @@ fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// A memo's body between a head and a digest that fit.
-#[cfg(feature = "fuzzing")]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(super) fn with_digest(body: &[u8]) -> Vec<u8> {
     let mut bytes = [&MAGIC[..], &MEMO_FORMAT.to_le_bytes(), body].concat();
     bytes.extend_from_slice(Digest::of(&bytes).as_bytes());
@@ -189,8 +189,9 @@ impl TreeMemo {
         let rules = reader.digest()?;
         let mode = WalkMode::from_byte(reader.byte()?)?;
         let count = reader.number()?;
-        let mut builder =
-            FolderListingBuilder::with_room(count.min(self.bytes.len() / 50), count * 16);
+        // No more room than the file itself could fill.
+        let room = count.min(self.bytes.len() / 50);
+        let mut builder = FolderListingBuilder::with_room(room, room * 16);
         for _ in 0..count {
             let length = u16::from_le_bytes(reader.array()?);
             let name = reader.take(length.into())?;
@@ -245,5 +246,23 @@ impl<'a> MemoReader<'a> {
 
     fn stamp(&mut self) -> Option<Stamp> {
         self.array().map(|bytes: [u8; Stamp::BYTES]| Stamp::from_bytes(&bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_that_the_file_cannot_hold_reserves_no_room() {
+        let count = u32::MAX.to_le_bytes();
+        let listing = [&[0; 32][..], &[WalkMode::Normal as u8], &count].concat();
+        let mut body = vec![0; 32];
+        put_number(&mut body, 0);
+        put_number(&mut body, 1);
+        put_bytes(&mut body, b"folder");
+        put_bytes(&mut body, &listing);
+        let memo = TreeMemo::decode(with_digest(&body)).expect("its digest fits");
+        assert!(memo.listing(b"folder").is_none());
     }
 }

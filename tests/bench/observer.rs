@@ -47,7 +47,7 @@ fn main() {
 
 fn compile(folder: &Path, environment: &Environment) -> PathBuf {
     let program = folder.join("actor");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/programs/actor.rs");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/programs/observed.rs");
     let spec = Spec::new("rustc", folder, environment.clone())
         .args(["--edition=2024", "-Copt-level=1", "-o"])
         .arg(&program)

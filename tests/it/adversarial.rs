@@ -1,5 +1,5 @@
-//! One test for each way in which a cache has ever lied about what decides a build or a run. Each
-//! begins green and kept, changes one thing, and ends red: a stale green cannot hide.
+//! One test for each kind of input that a cache can miss. Each begins with a stored green, changes
+//! one thing, and expects red.
 
 #[cfg(target_os = "linux")]
 mod builds;
@@ -14,14 +14,14 @@ use std::time::{Duration, SystemTime};
 
 use crate::home::{EXE, Home, LIMIT, answered, until_old};
 
-/// Green, and kept.
+/// Asserts a green that is stored.
 #[track_caller]
 fn proven(home: &Home) {
     home.test(&["--no-daemon"]).green_from("run");
     home.test(&["--no-daemon"]).green_from("cache");
 }
 
-/// As `proven`, for what lies outside every snapshot: too young a file is not believed.
+/// The same for an input outside the tree: a run that reads a young file is uncacheable.
 #[track_caller]
 fn proven_with(home: &Home, file: &std::path::Path) {
     until_old(file);
@@ -233,7 +233,7 @@ fn two_worktrees_of_one_repository() {
     home.test(&["--no-daemon"]).red();
 }
 
-/// What lies in a target directory is no part of the snapshot.
+/// Files in a target directory are no part of the snapshot.
 #[test]
 fn a_target_directory_that_holds_sources() {
     let good = "#[test]\nfn one() {}\n";

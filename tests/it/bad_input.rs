@@ -1,10 +1,10 @@
-//! Everything that can be wrong outside: each a clear message with a defined exit status, nothing
-//! lost, and the daemon still serving.
+//! Faults of the outside world: each gives a clear message and a defined exit status, loses
+//! nothing and leaves the daemon serving.
 
 mod daemon;
-mod elsewhere;
-mod places;
+mod folders;
 mod processes;
+mod remote_files;
 mod service;
 mod socket;
 mod stuck;

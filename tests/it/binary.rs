@@ -1,5 +1,4 @@
-//! Single targets that are answered because neither their program nor anything that they consult
-//! has changed: with and without a daemon.
+//! Hits for single targets, whose program and inputs are unchanged, with and without a daemon.
 
 #![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 
@@ -12,7 +11,7 @@ use knhk_test_cache::internals::process::{Spec, capture};
 
 use crate::home::{Answered, EXE, Home, LIMIT, SOON, answered, can_observe, until};
 
-/// A workspace and a way to ask.
+/// A workspace, and the arguments of its questions.
 pub(crate) struct Asker {
     pub(crate) home: Home,
     way: &'static [&'static str],
@@ -24,8 +23,8 @@ impl Asker {
         self.home.test(self.way)
     }
 
-    /// Asks about another tree, which no record of the whole can know; all must be green. The
-    /// targets that were run.
+    /// Asks about a tree that no record of the whole workspace covers. All targets must be green;
+    /// returns those that ran.
     #[track_caller]
     fn ran(&mut self) -> Vec<String> {
         self.rounds += 1;
@@ -41,7 +40,7 @@ impl Asker {
     }
 }
 
-/// Plays a scene without a daemon and with one, in a workspace of a package `p` with these files.
+/// Plays a scene twice, without a daemon and with one, in a package `p` with these files.
 pub(crate) fn play(files: &[(&str, &str)], scene: impl Fn(&mut Asker)) {
     if !can_observe("answers by single targets") {
         return;
@@ -90,7 +89,7 @@ fn edits_that_change_no_program_run_nothing() {
 }
 
 #[test]
-fn what_a_test_reads_lists_and_misses_reruns_it_and_no_other() {
+fn read_listed_and_absent_files_rerun_only_their_target() {
     let read = |path: &str| format!("#[test] fn t() {{ std::fs::read({path:?}).unwrap(); }}\n");
     let list = "#[test] fn t() { assert!(std::fs::read_dir(\"data\").unwrap().count() > 1) }\n";
     let optional = "#[test] fn t() { let _ = std::fs::read(\"settings\"); }\n";
@@ -134,7 +133,7 @@ fn what_a_test_reads_lists_and_misses_reruns_it_and_no_other() {
 }
 
 #[test]
-fn a_file_that_was_restored_with_its_old_time_and_size_is_another_one() {
+fn a_changed_file_with_its_old_time_and_size_is_noticed() {
     let test = "#[test] fn t() { assert_eq!(std::fs::read(\"data\").unwrap(), b\"one\") }\n";
     play(&[("data", "one"), ("tests/it.rs", test)], |asker| {
         asker.ask().green_from("run");
@@ -149,7 +148,7 @@ fn a_file_that_was_restored_with_its_old_time_and_size_is_another_one() {
 }
 
 #[test]
-fn programs_of_the_workspace_count_by_what_is_loaded_of_them() {
+fn workspace_programs_count_by_their_loadable_parts() {
     let main = |prints: &str, comment: &str| {
         format!("fn main() {{ println!(\"{prints}\") }} // a {comment}\n")
     };
@@ -167,7 +166,7 @@ fn programs_of_the_workspace_count_by_what_is_loaded_of_them() {
 }
 
 #[test]
-fn variables_count_and_the_terminal_s_do_not() {
+fn variables_count_except_those_of_the_terminal() {
     let test = "#[test] fn t() { assert!(std::env::var(\"MODE\") != Ok(\"bad\".into())) }\n";
     play(&[("tests/it.rs", test)], |asker| {
         asker.ask().green_from("run");
@@ -183,7 +182,7 @@ fn variables_count_and_the_terminal_s_do_not() {
 }
 
 #[test]
-fn a_fixture_that_is_edited_while_its_test_runs_keeps_nothing() {
+fn a_fixture_edited_during_its_test_makes_the_run_uncacheable() {
     let test = "#[test] fn t() {\n\
                 let read = || std::fs::read_to_string(\"data\").unwrap();\n\
                 let first = read();\n\
@@ -206,7 +205,7 @@ fn a_fixture_that_is_edited_while_its_test_runs_keeps_nothing() {
 }
 
 #[test]
-fn a_snapshot_that_the_test_writes_itself_is_kept_once_it_holds_still() {
+fn a_file_that_the_test_writes_is_cacheable_once_it_is_stable() {
     let test = "#[test] fn t() { match std::fs::read(\"tests/it.snap\") {\n\
                 Ok(text) => assert_eq!(text, b\"1\"),\n\
                 Err(_) => std::fs::write(\"tests/it.snap\", \"1\").unwrap() } }\n";
@@ -223,7 +222,7 @@ fn a_snapshot_that_the_test_writes_itself_is_kept_once_it_holds_still() {
 }
 
 #[test]
-fn what_one_test_leaves_for_another_reruns_that_one() {
+fn a_file_left_by_one_test_reruns_the_test_that_reads_it() {
     let writes = "#[test] fn t() { let text = std::fs::read(\"data\").unwrap();\n\
                   std::fs::write(std::env::var(\"SHARED\").unwrap(), text).unwrap() }\n";
     let reads = "#[test] fn t() { let text = std::fs::read(std::env::var(\"SHARED\").unwrap());\n\
@@ -234,7 +233,7 @@ fn what_one_test_leaves_for_another_reruns_that_one() {
         fs::write(&shared, "1").unwrap();
         asker.home.environment.set("SHARED", &shared);
         asker.ask().green();
-        // Whatever the two did to each other in the first run: now there is nothing new.
+        // In the first run the two targets changed each other's inputs.
         asker.ran();
         asker.runs(&[]);
         asker.home.write("data", "2");
@@ -247,7 +246,7 @@ fn what_one_test_leaves_for_another_reruns_that_one() {
 }
 
 #[test]
-fn a_run_that_spoke_to_somebody_else_is_not_kept() {
+fn a_run_that_reached_an_outside_socket_is_uncacheable() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let test = "#[test] fn t() {\n\
@@ -269,8 +268,8 @@ fn a_run_that_spoke_to_somebody_else_is_not_kept() {
 }
 
 #[test]
-fn a_test_that_reads_its_own_program_counts_all_of_it() {
-    // Nothing in it knows its own line but the debug information.
+fn a_test_that_reads_its_own_program_depends_on_the_whole_file() {
+    // Only the debug information holds line numbers.
     let test = |body: &str, space: &str| {
         format!(
             "#[test] fn t() {{ f() }}\n{space}fn f() {{ let own = std::env::current_exe();\n\
@@ -306,7 +305,7 @@ fn examples_in_documentation_depend_on_what_rustdoc_reads() {
 }
 
 #[test]
-fn a_project_may_have_targets_always_run_and_vouch_for_a_service() {
+fn always_run_and_trusted_services_are_respected() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let test = "#[test] fn t() {\n\
@@ -315,7 +314,7 @@ fn a_project_may_have_targets_always_run_and_vouch_for_a_service() {
         asker.home.environment.set("PEER", &address);
         let settings = |text: &str| asker.home.config("", &format!("debounce = '1h'\n{text}"));
         settings(&format!("trusted_services = ['{address}']"));
-        // A daemon takes a new config in its own time.
+        // A daemon reads a new config a moment later.
         until("the service is vouched for", || {
             let answer = asker.ask();
             answer.green();
@@ -334,7 +333,7 @@ fn a_project_may_have_targets_always_run_and_vouch_for_a_service() {
 }
 
 #[test]
-fn explain_names_what_differs_and_what_would_have_a_target_kept() {
+fn explain_names_the_difference_and_the_remedy() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let reads = "#[test] fn t() { std::fs::read(\"data\").unwrap(); }\n";
@@ -357,9 +356,9 @@ fn explain_names_what_differs_and_what_would_have_a_target_kept() {
     });
 }
 
-/// Each way in which a cache has lied, beside those above: the target that depends on it runs.
+/// Inputs of the build alone: the target that depends on them runs.
 #[test]
-fn what_only_the_build_reads_changes_the_program() {
+fn build_only_inputs_count_through_the_program() {
     let lib = "pub const TEXT: &str = include_str!(\"../../outside.txt\");\n\
                pub const MODE: &str = env!(\"MODE_OF_BUILD\");\n";
     let build = "fn main() {\n\
@@ -405,7 +404,7 @@ fn two_checkouts_answer_for_themselves() {
         answered(asker.home.start_in(&other, EXE, &line, false).end(LIMIT)).red();
         fs::write(other.join("data"), "1").unwrap();
         answered(asker.home.start_in(&other, EXE, &line, false).end(LIMIT)).green();
-        // Through a link to the workspace it is the same one.
+        // A link to the workspace leads to the same records.
         symlink(&asker.home.root, asker.home.base.join("link")).unwrap();
         let link = asker.home.base.join("link");
         answered(asker.home.start_in(&link, EXE, &line, false).end(LIMIT)).green_from("cache");
@@ -415,7 +414,7 @@ fn two_checkouts_answer_for_themselves() {
 }
 
 #[test]
-fn a_run_that_cannot_be_kept_is_no_wrong_answer() {
+fn an_uncacheable_run_still_gives_the_right_answer() {
     // Leaves a process behind; fails the first time that it is run at all.
     let leaves = "#[test] fn t() { let _ = std::process::Command::new(\"sleep\").arg(\"30\")\n\
                   .stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null())\n\
@@ -433,21 +432,21 @@ fn a_run_that_cannot_be_kept_is_no_wrong_answer() {
         assert!(why.contains("left a process behind"), "{answer:#?}");
         assert_eq!(asker.ask().run(), ["fickle", "leaves"]);
         assert_eq!(asker.ask().run(), ["leaves"]);
-        // What it was seen to depend on is gone.
+        // Its recorded input is gone.
         fs::remove_file(&mark).unwrap();
         assert_eq!(asker.ask().run(), ["fickle", "leaves"]);
     });
 }
 
 #[test]
-fn where_nothing_can_be_observed_every_file_counts() {
+fn without_an_observer_every_file_counts() {
     let files = [
         ("src/lib.rs", "#[test] fn t() {}\n"),
         ("tests/it.rs", "#[test] fn t() { std::fs::read(\"data\").unwrap(); }\n"),
         ("data", "1"),
     ];
     play(&files, |asker| {
-        // Under an observer of ours no second one can be had.
+        // A process tree has one observer at most: this one keeps the command from observing.
         let ask = |more: &[&str]| {
             let line = [&["test", "--format", "json"], asker.way, more].concat();
             let spec = Spec::new(EXE, &asker.home.root, asker.home.environment.clone()).args(line);
@@ -473,7 +472,7 @@ fn where_nothing_can_be_observed_every_file_counts() {
 }
 
 #[test]
-fn what_observing_would_change_runs_as_it_is_and_counts_every_file() {
+fn a_run_that_observation_would_change_runs_unobserved_and_counts_every_file() {
     // A listener of its own (flag 8) on a filter that allows everything: there can be one only.
     let wants = "#![allow(unsafe_code)]\n\
         unsafe extern \"C\" { fn prctl(what: i32, ...) -> i32; fn syscall(number: i64, ...) -> i64; }\n\
@@ -493,7 +492,7 @@ fn what_observing_would_change_runs_as_it_is_and_counts_every_file() {
         let text = asker.home.ok(&["explain", "wants"]);
         assert!(text.contains("every file counts for it: the run uses seccomp itself"), "{text}");
         asker.runs(&["wants"]);
-        // It is no longer so once it no longer asks.
+        // Once the test uses no seccomp, its inputs are observed.
         asker.home.write("tests/wants.rs", "#[test] fn t() {}\n");
         asker.runs(&["wants"]);
         asker.runs(&[]);

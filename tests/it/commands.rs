@@ -1,13 +1,13 @@
-//! What is typed and what comes of it: the JSON that scripts rely on, exit statuses, selections
-//! as cargo understands them, records and their limits, the daemon's work by itself.
+//! The command line: JSON, exit statuses, selections as cargo understands them, records and their
+//! limits, background work.
 
-mod ahead;
-mod given_up;
+mod background;
+#[cfg(target_os = "linux")]
+mod cpu_yield;
 #[cfg(target_os = "linux")]
 mod killed;
-mod pace;
+mod pauses;
+mod preempted_tests;
 mod records;
 mod selections;
 mod shapes;
-#[cfg(target_os = "linux")]
-mod standing;

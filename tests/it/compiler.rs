@@ -1,17 +1,17 @@
 //! The compiler against the real cargo, in workspaces without dependencies and without network.
 
 mod errors;
-mod place;
+mod fixture;
 mod plan;
 
 use std::num::NonZeroUsize;
 
+use fixture::{Place, files};
 use knhk_test_cache::internals::compiler::BuildProgress;
-use place::{Place, files};
 use tokio_util::sync::CancellationToken;
 
 #[tokio::test]
-async fn after_our_build_one_by_hand_is_fresh_and_the_other_way_round() {
+async fn builds_by_hand_and_by_the_service_are_fresh_for_each_other() {
     let place = Place::new(&files());
     let build = place.compiler(&["--workspace"]).build(&CancellationToken::new(), |_| {}).await;
     let build = build.unwrap();
@@ -78,7 +78,7 @@ async fn a_build_tells_its_progress_warnings_and_artifacts() {
 }
 
 #[tokio::test]
-async fn what_a_build_has_read_is_known() {
+async fn the_sources_of_a_build_are_known() {
     let place = Place::new(&files());
     let compiler = place.compiler(&["--workspace"]);
     for round in ["built", "fresh"] {
@@ -104,7 +104,7 @@ async fn what_a_build_has_read_is_known() {
 }
 
 #[tokio::test]
-async fn waiting_for_another_cargo_is_told() {
+async fn waiting_for_another_cargo_is_reported() {
     let place = Place::new(&files());
     let compiler = place.compiler(&["-p", "b"]);
     compiler.build(&CancellationToken::new(), |_| {}).await.unwrap();

@@ -2,9 +2,9 @@
 
 #![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 
+mod contradictions;
 mod nextest;
-mod place;
-mod proof;
+mod terminal;
 
 use std::fs;
 
@@ -92,7 +92,7 @@ fn a_config_may_say_that_a_target_always_runs() {
 }
 
 #[test]
-fn variables_count_and_a_harness_of_its_own_is_never_asked() {
+fn variables_count_and_a_custom_harness_is_passed_through() {
     let manifest = "[package]\nname='p'\nversion='0.1.0'\nedition='2021'\n[lib]\ndoctest=false\n\
                     [[test]]\nname='own-one'\npath='tests/x.rs'\nharness=false\n";
     let own =
@@ -106,7 +106,7 @@ fn variables_count_and_a_harness_of_its_own_is_never_asked() {
 }
 
 #[test]
-fn what_runs_no_tests_is_passed_through() {
+fn programs_that_run_no_tests_are_passed_through() {
     let main = "fn main() { let args: Vec<_> = std::env::args().skip(1).collect();\n\
                 println!(\"{args:?}\"); std::process::exit(7) }\n";
     let Some(home) = built(&[("src/main.rs", main)]) else { return };
@@ -120,7 +120,7 @@ fn what_runs_no_tests_is_passed_through() {
 }
 
 #[test]
-fn exit_status_and_signals_are_the_program_s() {
+fn exit_status_and_signals_are_those_of_the_program() {
     let files = [
         ("tests/aborts.rs", "#[test] fn t() { std::process::abort() }\n"),
         ("tests/exits.rs", "#[test] fn t() { std::process::exit(3) }\n"),
@@ -166,7 +166,7 @@ fn a_program_that_is_not_there_is_a_clear_error() {
 }
 
 #[test]
-fn the_lines_for_cargo_are_what_cargo_takes() {
+fn cargo_accepts_the_printed_config() {
     let Some(mut home) = built(&[]) else { return };
     let lines = home.ok(&["config", "cargo"]);
     assert!(lines.contains(EXE), "{lines}");
@@ -178,7 +178,7 @@ fn the_lines_for_cargo_are_what_cargo_takes() {
 }
 
 #[test]
-fn what_a_program_inherits_is_part_of_its_call() {
+fn inherited_limits_and_umask_are_part_of_a_call() {
     let test = "#[test] fn t() { let all: Vec<_> = (0..60)\n\
                 .map(|_| std::fs::File::open(\"Cargo.toml\").unwrap()).collect(); drop(all) }\n";
     let Some(home) = built(&[("tests/it.rs", test)]) else { return };

@@ -1,5 +1,5 @@
-//! A user of our own: home, config, records and runtime folder below one temporary folder, a
-//! workspace in it, the real command and, where asked for, its daemon.
+//! A user with temporary folders (home, config, records, runtime folder, a workspace) who runs the
+//! real command and its daemon.
 
 use std::fs;
 use std::io::Write as _;
@@ -21,7 +21,7 @@ use crate::results::Results;
 /// Long enough for a build on a machine that has other things to do.
 pub(crate) const LIMIT: Duration = Duration::from_secs(240);
 
-/// What "at once" means for an ending: several times the grace that a child gets.
+/// The limit for a process that should end at once: several times the grace of a child.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 /// The command under test.
@@ -32,7 +32,7 @@ pub(crate) struct Home {
     pub(crate) base: PathBuf,
     pub(crate) root: PathBuf,
     pub(crate) environment: Environment,
-    // Last: removed after everything else is gone.
+    // The last field: dropped after everything that uses the folder.
     _dir: tempfile::TempDir,
 }
 
@@ -49,7 +49,7 @@ pub(crate) struct Ran {
 impl Ran {
     /// As cargo's output, both streams in one.
     pub(crate) fn results(&self) -> Results {
-        // The generated workspace's target of this name prints what it likes.
+        // The target of this name in the generated workspace has a harness of its own.
         let results = Results::of_cargo(self.code, &self.stdout, &["custom"]);
         let red = !results.failed.is_empty();
         assert!(results.error || (self.code == Some(0)) != red, "{self:#?}");
@@ -57,7 +57,7 @@ impl Ran {
     }
 }
 
-/// What `test --format json` said.
+/// The output of `test --format json`.
 #[derive(Debug)]
 pub(crate) struct Answered {
     pub(crate) ran: Ran,
@@ -82,7 +82,7 @@ impl Answered {
         self.summary[what].as_u64().unwrap()
     }
 
-    /// In the form in which cargo's own output can be read too.
+    /// The results in the form that cargo's output is read into.
     pub(crate) fn results(&self) -> Results {
         let results = Results::of_answer(&self.targets, &self.summary);
         let red = !results.failed.is_empty();
@@ -97,7 +97,7 @@ impl Answered {
         assert_eq!(self.ran.code, Some(0), "{self:#?}");
     }
 
-    /// Asserts a green answer, some of it from records and some from a run perhaps.
+    /// Asserts a green answer from any source.
     #[track_caller]
     pub(crate) fn green(&self) {
         assert_eq!((self.verdict(), self.ran.code), ("pass", Some(0)), "{self:#?}");
@@ -169,8 +169,8 @@ impl Home {
         fs::write(path, text).unwrap();
     }
 
-    /// Writes the config: `text`, and the workspace as the one project with `settings`. What this
-    /// machine is like changes nothing unless `text` says so.
+    /// Writes the config: `text`, and the workspace as the one project with `settings`. The state of
+    /// this machine changes nothing unless `text` has a `[background]` table.
     pub(crate) fn config(&self, text: &str, settings: &str) {
         let file = self.config_file();
         fs::create_dir_all(file.parent().unwrap()).unwrap();
@@ -178,7 +178,7 @@ impl Home {
                     processors_busy='run'\n";
         let calm = if text.contains("[background]") { "" } else { calm };
         let text = format!("{text}\n{calm}[[project]]\npath = {:?}\n{settings}\n", self.root);
-        // As editors do it: a daemon never sees half of it.
+        // A rename, as editors save: the daemon never sees half of the file.
         let fresh = file.with_extension("fresh");
         fs::write(&fresh, text).unwrap();
         fs::rename(fresh, file).unwrap();
@@ -281,17 +281,17 @@ impl Home {
         daemon
     }
 
-    /// What `status` says.
+    /// The output of `status`.
     pub(crate) fn status(&self) -> Value {
         serde_json::from_str(&self.ok(&["status", "--format", "json"])).unwrap()
     }
 
-    /// What `status` says of the workspace.
+    /// The status of the workspace.
     pub(crate) fn project_status(&self) -> Value {
         self.status()["projects"][0].clone()
     }
 
-    /// How many records there are.
+    /// The number of records.
     pub(crate) fn records(&self) -> u64 {
         let stats: Value =
             serde_json::from_str(&self.ok(&["cache", "stats", "--format", "json"])).unwrap();
@@ -387,7 +387,7 @@ impl Drop for Started {
         if self.done {
             return;
         }
-        // Its own children are in other groups: they go with it when it is asked politely.
+        // SIGTERM first: its children are in other process groups, and only it knows them.
         let _ = kill_process(self.pid(), Signal::TERM);
         let deadline = Instant::now() + Duration::from_secs(5);
         while Instant::now() < deadline && matches!(self.child.try_wait(), Ok(None)) {
@@ -411,7 +411,7 @@ pub(crate) fn answered(ran: Ran) -> Answered {
     Answered { ran, targets, summary }
 }
 
-/// Asks until there is an answer.
+/// Calls `ask` until it returns something.
 #[track_caller]
 pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + LIMIT;
@@ -430,7 +430,7 @@ fn rest(time: Duration) {
     std::thread::sleep(time);
 }
 
-/// Waits until a file's time is so old that no file system could still confuse it.
+/// Waits until a file's modification time is older than the coarsest clock of a file system.
 pub(crate) fn until_old(path: &Path) {
     until("the file is old enough", || {
         let age = fs::metadata(path).unwrap().modified().unwrap().elapsed().unwrap_or_default();
@@ -438,7 +438,7 @@ pub(crate) fn until_old(path: &Path) {
     });
 }
 
-/// Whether a process is gone, or only waits to be collected.
+/// Whether a process has ended (a zombie counts).
 pub(crate) fn is_gone(pid: i32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit(')')
@@ -451,7 +451,7 @@ pub(crate) fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
 }
 
-/// A test that this machine cannot run: said aloud, and an error where all must run.
+/// Skips a test that this machine cannot run, with a message. In CI a skip is a failure.
 pub(crate) fn skip(what: &str, why: &str) {
     assert!(std::env::var_os("KNHK_TEST_CACHE_CI").is_none(), "{what}: {why}");
     say_skipped(what, why);
@@ -463,7 +463,7 @@ fn say_skipped(what: &str, why: &str) {
 }
 
 /// Whether this test can observe runs. Below another observer it cannot, which is no fault of
-/// the machine: the test says so and is skipped, even where all tests must run.
+/// the machine: the test is skipped with a message, in CI too.
 pub(crate) fn can_observe(what: &str) -> bool {
     match Observer::available() {
         Ok(()) => return true,
@@ -473,7 +473,7 @@ pub(crate) fn can_observe(what: &str) -> bool {
     false
 }
 
-/// The machine's own toolchain, and a user of our own.
+/// An environment with the machine's toolchain and a temporary user's folders.
 pub(crate) fn machine(base: &Path) -> Environment {
     let real = Environment::inherited();
     let home = PathBuf::from(real.get("HOME").unwrap_or_default());

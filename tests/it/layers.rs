@@ -1,5 +1,5 @@
-//! Rules of the repository, as tests: who may import whom, where foreign crates live, how long a
-//! file may be.
+//! Rules of the repository, as tests: imports between modules and files, the homes of foreign
+//! crates, names, the length of files.
 
 mod imports;
 mod source;
@@ -299,6 +299,40 @@ fn foreign_crates_stay_at_home() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Every dependency is named by some code. The check does not see a dependency that is named in
+/// text or comments only, or a feature of one that nothing needs.
+#[test]
+fn every_dependency_is_used() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let manifest: toml::Table = manifest.parse().unwrap();
+    let texts = |folders: &[&str]| -> Vec<String> {
+        let files = folders.iter().flat_map(|folder| rust_files(&root().join(folder)));
+        files.map(|path| fs::read_to_string(path).unwrap()).collect()
+    };
+    let mut unused = Vec::new();
+    for (table, folders) in
+        [("dependencies", &["src"][..]), ("dev-dependencies", &["src", "tests"])]
+    {
+        let texts = texts(folders);
+        for name in manifest[table].as_table().unwrap().keys() {
+            let name = name.replace('-', "_");
+            let is_named = |line: &str| {
+                let code = !line.trim_start().starts_with("//");
+                code && line.match_indices(&name).any(|(at, _)| {
+                    let before = line[..at].chars().next_back();
+                    let after = &line[at + name.len()..];
+                    before.is_none_or(|c| !c.is_alphanumeric() && c != '_')
+                        && (after.starts_with("::") || after.starts_with(';'))
+                })
+            };
+            if !texts.iter().any(|text| text.lines().any(is_named)) {
+                unused.push(format!("{name} ({table})"));
+            }
+        }
+    }
+    assert!(unused.is_empty(), "named by no code: {}", unused.join(", "));
 }
 
 #[test]

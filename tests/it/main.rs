@@ -1,25 +1,26 @@
-//! The one integration test binary: the modules from outside, and the whole command; real
-//! processes, hermetic folders.
+//! The end-to-end tests, in one binary: engines through their interfaces, and the whole command.
+//! Processes are real, every user's folders are temporary.
 
 mod adversarial;
 mod bad_input;
-mod beside;
 mod binary;
+mod cargo_output;
 mod commands;
 mod compiler;
 mod exec;
+mod flaky;
+mod git_switch;
 mod home;
-mod judge;
 mod layers;
 mod observer;
+mod other_inputs;
+mod prebuild;
 mod queue;
 mod random;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod reach;
 mod replay;
 mod results;
-mod same;
-mod stages;
+mod same_build;
 mod storms;
-mod switch;
-mod trust;
 mod waiting;

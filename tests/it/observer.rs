@@ -1,4 +1,4 @@
-//! The observer on real process trees: what it sees, what it bears, and that nothing hangs.
+//! The observer on real process trees: it sees every input, survives odd calls and never hangs.
 
 #![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 
@@ -29,7 +29,7 @@ fn actor() -> &'static Path {
 fn compile(name: &str, flags: &[&str]) -> PathBuf {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap().keep();
     let program = folder.join(name);
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/programs/actor.rs");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/programs/observed.rs");
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let spec = Spec::new(rustc, &folder, Environment::inherited())
         .args(["--edition=2024", "-Copt-level=1", "-o"])
@@ -176,7 +176,7 @@ fn every_way_to_name_a_file_leads_to_it() {
 }
 
 #[test]
-fn a_static_program_is_seen_as_well() {
+fn a_static_program_is_observed() {
     let program = compile("static", &["-Ctarget-feature=+crt-static"]);
     let dir = folder();
     let file = dir.file("f");
@@ -207,13 +207,13 @@ fn a_script_counts_with_its_interpreter() {
 }
 
 #[test]
-fn a_program_that_reads_itself_is_told() {
+fn a_program_that_reads_itself_is_reported() {
     assert!(observe!("own-program").reads(actor()));
     assert!(observe!("read", actor()).reads(actor()));
 }
 
 #[test]
-fn what_cannot_be_followed_makes_the_observation_incomplete() {
+fn untraceable_calls_make_the_observation_incomplete() {
     let dir = folder();
     assert!(observe!("io-uring").problems.contains(&Problem::IoUring));
     let seen = observe!("memory", actor());
@@ -241,7 +241,7 @@ fn calls_of_another_architecture_make_the_observation_incomplete() {
 }
 
 #[test]
-fn what_observation_would_change_is_told() {
+fn interference_by_the_observation_is_reported() {
     assert!(observe!("seccomp").interference.contains(&Interference::Seccomp));
     assert!(observe!("landlock").interference.contains(&Interference::Landlock));
     if !rustix::process::geteuid().is_root() {
@@ -349,7 +349,7 @@ fn a_run_that_is_ended_ends_its_observation() {
 }
 
 #[test]
-fn what_was_never_started_is_not_complete() {
+fn an_observation_of_an_unstarted_program_is_incomplete() {
     if !can_observe("the observer") {
         return;
     }

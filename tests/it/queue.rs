@@ -1,4 +1,4 @@
-//! Several projects and one daemon: who is built first.
+//! The build queue of a daemon with several projects.
 
 use serde_json::Value;
 
@@ -28,7 +28,7 @@ fn config(home: &Home, names: &[&str]) {
     let file = home.config_file();
     std::fs::create_dir_all(file.parent().unwrap()).unwrap();
     let fresh = file.with_extension("fresh");
-    // What else this machine does is nothing to these.
+    // The state of this machine must not hold builds back.
     let calm = "[background]\nmemory_pressure='0%'\nprocessors_busy='run'\n";
     let projects: String = names.iter().map(project).collect();
     std::fs::write(&fresh, format!("{calm}{projects}")).unwrap();
@@ -47,12 +47,12 @@ fn reason(home: &Home, name: &str) -> String {
 }
 
 #[test]
-fn the_project_being_edited_is_built_before_those_that_were_there_first() {
+fn the_edited_project_overtakes_the_queue() {
     let home = Home::new();
     for name in ["a", "b", "c"] {
         package(&home, name);
     }
-    // Of `a` the build goes on until somebody lets it go.
+    // The build of `a` goes on until the test ends it.
     home.write("a/build.rs", &build_script("", ""));
     config(&home, &["a"]);
     let daemon = home.daemon();
@@ -67,8 +67,8 @@ fn the_project_being_edited_is_built_before_those_that_were_there_first() {
         (reason(&home, "c") == "waiting for a's build (2nd in the queue)").then_some(())
     });
     assert!(of(&home, "c")["last_build"].is_null());
-    // `b` is there first, and `a` is at it: still the hands are on `c`. Its older snapshot's place
-    // in the queue is the newer one's.
+    // `a` is building and `b` is next, but the developer edits `c`. The newer snapshot of `c` keeps
+    // the slot of the older one.
     home.write("c/src/lib.rs", "#[test] fn one() {}\n#[test] fn two() {}\n");
     let built = |name: &str| of(&home, name)["last_build"]["success"] == true;
     until("c is built", || {
@@ -83,7 +83,7 @@ fn the_project_being_edited_is_built_before_those_that_were_there_first() {
 }
 
 #[test]
-fn a_build_that_somebody_waits_for_needs_no_place() {
+fn a_build_with_a_waiting_client_needs_no_slot() {
     let home = Home::new();
     for name in ["a", "b"] {
         package(&home, name);

@@ -1,8 +1,8 @@
 //! "Write, then ask at once": after any sequence of edits, a running daemon's answer is about the
-//! tree as it is on disk at that moment. Nothing is compiled: the daemon's word on which tree it
-//! sees is enough, so that hundreds of sequences take seconds.
+//! tree as it is on disk at that moment. Nothing is compiled: the daemon's tree digest is enough,
+//! so that hundreds of sequences take seconds.
 //!
-//! Each edit is judged in three ways, of which none trusts the other:
+//! Three independent checks follow each edit:
 //! - the daemon's digest is the one that a full scan without any memo computes, and the one that a
 //!   command without a daemon computes with the memo on disk;
 //! - the same digest never stands for two trees that differ in files that surely count;
@@ -107,7 +107,7 @@ impl Bench {
         runtime.block_on(tree.look()).unwrap().digest.unwrap()
     }
 
-    /// What the daemon found although no event had told of it, since the last call.
+    /// The changes since the last call that the daemon found without an event.
     fn untold(&mut self) -> Vec<String> {
         let log = self.daemon.stderr();
         let new = log[std::mem::replace(&mut self.read, log.len())..].lines();

@@ -1,5 +1,5 @@
-//! A day's edits in a workspace: after each, our verdict and counts, with the daemon and without,
-//! are those of a real `cargo test` on the same tree.
+//! A day of edits in a workspace. After each edit our verdict and counts, with and without a
+//! daemon, equal those of a real `cargo test` on the same tree.
 
 pub(crate) mod workspace;
 
@@ -17,8 +17,8 @@ struct Replay {
 }
 
 impl Replay {
-    /// Asks three times and compares. What is asked first, with the daemon or without, alternates:
-    /// each must find its own way, and each must be able to use the other's record.
+    /// Asks with a daemon, without one, and real cargo, and compares. The first two alternate, so
+    /// that each answers unaided and each uses the other's record.
     fn same_as_cargo(&mut self, what: &str, args: &[&str]) -> Answered {
         self.step += 1;
         let mut without = args.to_vec();
@@ -109,8 +109,8 @@ fn code_edits(replay: &mut Replay) {
     replay.green("a comment").green();
 }
 
-/// Cargo compares times only: it does not see an older file that is put in place of a newer one.
-/// Its answer is then about the newer one, and so is ours, but that must not be kept.
+/// Cargo compares modification times only and misses an older file in place of a newer one. Its
+/// answer is then about the newer file, and so is ours, but ours must not be stored.
 fn backups(replay: &mut Replay) {
     let lib = replay.home.root.join(UTIL);
     replay.home.write(UTIL, &util("n * 5"));

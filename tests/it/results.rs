@@ -1,5 +1,4 @@
-//! What a real `cargo test` said, target by target, read from its output as a person reads it;
-//! and what we said, in the same form.
+//! Results by target, read from the output of a real `cargo test` or from our JSON.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -69,7 +68,7 @@ impl Results {
     }
 
     /// Whether we, `self`, say what cargo says; of a build that failed there is no more to say than
-    /// that.
+    /// Whether our results, `self`, equal cargo's. Of a failed build only the failure is compared.
     pub(crate) fn agrees_with(&self, cargo: &Self) -> bool {
         if self.error || cargo.error {
             return self.error == cargo.error;

@@ -1,4 +1,4 @@
-# What can be wrong around the service: each is said, with its own exit status, and leaves nothing
+# Faults around the service: each gives a message and an exit status of its own and leaves nothing
 # half done. Sourced by `run`; the service is installed before and after each.
 
 FAULTS="

@@ -1,4 +1,4 @@
-# Figures with their bars; sourced by `run`, and steps of steps.sh. The service is installed before
+# Figures with their limits, as steps of steps.sh; sourced by `run`. The service is installed before
 # and after each.
 
 # A line of figures, shown below the step whether it passes or not.
@@ -40,8 +40,8 @@ make_large_project() {
     as_user git -C "$1" add .
 }
 
-# The least that a service of Type=notify can be: it says that it is ready, and waits. Once as it
-# comes, once with our unit's priorities, which cost a start some time on a busy machine.
+# The smallest possible service of Type=notify: it reports that it is ready, and waits. Once with
+# default priorities, once with our unit's, which delay a start on a busy machine.
 make_trivial_service() {
     cat <<-'END' | as_user tee trivial.rs >/dev/null
 	fn main() {

@@ -4,14 +4,14 @@
 # own, and the container has its own processes, network and mounts. Everything that is started is
 # ended by its process id.
 
-# Where the machine lies, and the user in it.
+# The folder of the machine, and the user in it.
 MACHINE_DIR=
 MACHINE_NSPAWN=
 MACHINE_INIT=
 MACHINE_USER=knhkdev
 MACHINE_UID=4242
 
-# What the host must have. Installs it where that is possible; says what is missing where not.
+# The programs that the host must have. Installs them where possible; else names what is missing.
 machine_requirements() {
     [ "$(id -u)" = 0 ] || { echo "needs root (an overlay and a container are made)"; return 1; }
     if ! command -v systemd-nspawn >/dev/null || [ ! -e /usr/share/doc/dbus-user-session ] ||
@@ -57,7 +57,7 @@ machine_boot() {
     wait_for 30 as_user systemctl --user show -p Version >/dev/null
 }
 
-# Files that the machine has and the host has not: a user, a journal, a toolchain that he can read.
+# Files that the machine has and the host has not: a user, a journal, a toolchain that the user can read.
 machine_furnish() {
     local root=$1 unit sysroot folder
     [ -d "$root/lib/systemd/system" ] || { echo "no systemd in $root"; return 1; }
@@ -108,7 +108,7 @@ in_machine() {
     nsenter --target "$MACHINE_INIT" --all -- env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"
 }
 
-# Runs a command in the machine as the developer, with what his login shell would set.
+# Runs a command in the machine as the developer, with the variables of a login shell.
 as_user() {
     in_machine setpriv --reuid "$MACHINE_UID" --regid "$MACHINE_UID" --clear-groups env -i -C "/home/$MACHINE_USER" \
         HOME="/home/$MACHINE_USER" USER="$MACHINE_USER" LOGNAME="$MACHINE_USER" SHELL=/bin/bash LANG=C.UTF-8 \
@@ -131,7 +131,7 @@ machine_logout() {
     in_machine systemctl stop login-session.service
 }
 
-# Until the command succeeds, at most so many seconds.
+# Repeats a command until it succeeds, for at most so many seconds.
 wait_for() {
     local until=$((SECONDS + $1))
     shift

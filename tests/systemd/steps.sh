@@ -1,5 +1,5 @@
-# What is seen working, in order; each step is a function that ends with an error when something is
-# not so. They build on one another. Sourced by `run`, which has booted the machine.
+# The steps, in order. Each is a function that fails when something is wrong, and builds on the steps
+# before. Sourced by `run`, which has booted the machine.
 
 STEPS="
 installs_and_is_ready
@@ -19,7 +19,7 @@ an_upgrade_in_place_fails_no_question
 goes_with_the_session_unless_lingering
 nothing_is_left_of_a_build
 "
-# After the faults, which want an installed service.
+# After the faults, which need an installed service.
 LAST_STEPS="
 uninstall_leaves_nothing
 "
@@ -82,7 +82,7 @@ expect() {
     [ "$1" = "$2" ] || { echo "expected «$2», got «$1» (line ${BASH_LINENO[0]})"; return 1; }
 }
 
-# What a command says, whatever its status, must hold a text, and the status must be this.
+# A command's output must hold a text, and its status must be this.
 refuses() {
     local status=$1 text=$2 said got=0
     shift 2
@@ -92,8 +92,8 @@ refuses() {
     case $said in *"$text"*) ;; *) echo "did not say «$text»: $*"; return 1 ;; esac
 }
 
-# Everything that could be left behind: files in the home but what the developer made, in the
-# system and at run time, and what the manager knows.
+# Everything that could be left behind: files in the home except the developer's own, files in the
+# system and at run time, and units of the manager.
 traces() {
     (
         cd "$MACHINE_DIR/root"
@@ -172,7 +172,7 @@ logs_to_the_journal_with_fields() {
     (as_user timeout 2 knhk-test-cache logs -f || true) | grep -q starting
 }
 
-# What a build script of a background build is, and what it sees.
+# The priority and the environment of a background build's build script.
 children_get_its_priorities_and_nothing_of_its_own() {
     cat <<-'END' | as_user tee "$PROJECT/build.rs" >/dev/null
 	use std::fs;
@@ -215,8 +215,7 @@ answers_again_after_a_kill() {
     ask --format json | tail -n 1 | grep -q '"source":"cache"'
 }
 
-# Asks without pause until `stop_asking`: how many, how many failed, how many were answered without
-# the service.
+# Asks without pause until `stop_asking`; counts questions, failures and answers without the service.
 start_asking() {
     as_user rm -f asking.stop asking.count
     cat <<-'END' | as_user tee asking.sh >/dev/null

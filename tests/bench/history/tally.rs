@@ -1,4 +1,4 @@
-//! The table, and what it comes to.
+//! The table and its sums.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use crate::results::Results;
 
 /// The head of the table.
 pub(crate) const HEAD: &str = "\
-| commit | ours | cargo | run | kept | ours, s | cargo, s | what |
+| commit | ours | cargo | run | cached | ours, s | cargo, s | title |
 |---|---|---|--:|--:|--:|--:|---|";
 
 impl Results {

@@ -1,4 +1,4 @@
-//! The clock is set back, and forward: ages mean nothing then, and nothing may be answered by them.
+//! The clock is set back and forward: ages then mean nothing and must give no hit.
 //!
 //! Only our own program sees another time, by a library that is loaded before the system's. That
 //! removes itself from the environment, so that cargo and the tests know nothing of it.
@@ -121,7 +121,7 @@ impl Clocked {
 }
 
 #[test]
-fn a_record_from_the_future_is_no_answer() {
+fn a_record_from_the_future_is_a_miss() {
     let Some(mut clocked) = Clocked::new() else { return };
     clocked.ask(0).green_from("run");
     clocked.ask(0).green_from("cache");
@@ -136,7 +136,7 @@ fn a_record_from_the_future_is_no_answer() {
 }
 
 #[test]
-fn whatever_the_clock_says_a_written_file_is_noticed() {
+fn a_written_file_is_noticed_at_any_clock() {
     let Some(mut clocked) = Clocked::new() else { return };
     clocked.ask(0).green_from("run");
     let original = clocked.home.root.join("data").metadata().unwrap().modified().unwrap();
@@ -154,7 +154,7 @@ fn whatever_the_clock_says_a_written_file_is_noticed() {
 }
 
 #[test]
-fn a_daemon_whose_clock_is_set_back_goes_by_what_is_there() {
+fn a_daemon_with_a_clock_set_back_looks_at_the_files() {
     let Some(mut clocked) = Clocked::new() else { return };
     clocked.ask(0).green_from("run");
     let original = clocked.home.root.join("data").metadata().unwrap().modified().unwrap();

@@ -1,4 +1,4 @@
-//! Daemons that are one too many, badly configured, or ended without warning.
+//! A second daemon, a broken config, a daemon that ends without warning.
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;
@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::home::{EXE, Home, SOON, until};
 
 #[test]
-fn a_second_daemon_says_who_is_there() {
+fn a_second_daemon_names_the_first() {
     let home = Home::with(&[]);
     home.config("", "debounce = '1h'");
     let first = home.daemon();
@@ -59,7 +59,7 @@ fn a_config_that_breaks_under_a_running_daemon() {
 fn sighup_reads_the_config_again() {
     let home = Home::with(&[]);
     home.config("", "debounce = '1h'");
-    // Where the config really lies, nobody watches.
+    // The folder that the link leads to is not watched.
     let real = home.base.join("out/real.toml");
     fs::rename(home.config_file(), &real).unwrap();
     std::os::unix::fs::symlink(&real, home.config_file()).unwrap();
@@ -112,13 +112,13 @@ fn a_save_in_the_middle_of_a_build_abandons_it() {
     until("the newer tree is built", || {
         (home.project_status()["last_build"]["success"] == true).then_some(())
     });
-    // The old build script is not left behind, waiting.
+    // The old build script has ended.
     until("nothing else is running", || (home.left_over().len() == 1).then_some(()));
     daemon.stop();
 }
 
 #[test]
-fn a_daemon_that_was_killed_is_followed_by_a_new_one() {
+fn a_new_daemon_replaces_a_killed_one() {
     let home = Home::with(&[]);
     home.config("", "debounce = '1h'");
     let first = home.daemon();
@@ -135,7 +135,7 @@ fn a_daemon_that_was_killed_is_followed_by_a_new_one() {
 }
 
 #[test]
-fn a_daemon_that_ends_under_a_question_takes_nothing_with_it() {
+fn a_daemon_that_ends_during_a_question_loses_no_record() {
     // The test itself waits until the daemon is gone.
     let body = "#[test] fn waits() {\n\
                 std::fs::write(std::env::var(\"MARK\").unwrap(), \"\").unwrap();\n\
@@ -151,13 +151,13 @@ fn a_daemon_that_ends_under_a_question_takes_nothing_with_it() {
     daemon.stop();
     let answer = crate::home::answered(question.end(SOON));
     answer.green_from("run");
-    // Nobody can say any more whether a file changed meanwhile.
+    // Without a daemon it is unknown whether a file changed meanwhile.
     assert_eq!(home.records(), 0);
     assert!(!answer.summary["not_kept"].is_null(), "{answer:#?}");
 }
 
 #[test]
-fn a_supervisor_that_does_not_read_keeps_nobody_waiting() {
+fn a_supervisor_that_does_not_read_blocks_no_client() {
     let mut home = Home::with(&[]);
     let socket = home.base.join("out/notify");
     let manager = UnixDatagram::bind(&socket).unwrap();

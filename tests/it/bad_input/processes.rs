@@ -1,4 +1,4 @@
-//! Tests that hang, crash or disappear, and people who lose patience.
+//! Tests that hang, crash or disappear, and commands that are interrupted.
 
 use std::fs;
 
@@ -89,7 +89,7 @@ fn a_command_that_is_killed_leaves_the_daemon_serving() {
     let pids = pids(&home);
     started.signal(Signal::KILL);
     assert_eq!(started.end(SOON).code, None);
-    // The test's own child is nobody's any more; the test itself dies with the command.
+    // The test dies with the command; its own child is orphaned.
     until("the test is gone", || is_gone(pids[0]).then_some(()));
     let _ = rustix::process::kill_process(
         rustix::process::Pid::from_raw(pids[1]).unwrap(),
@@ -147,7 +147,7 @@ fn a_binary_that_disappears_before_it_is_run() {
 }
 
 #[test]
-fn a_file_that_changes_while_the_tests_run_keeps_the_verdict_out() {
+fn a_file_that_changes_during_a_run_makes_it_uncacheable() {
     let body = "#[test] fn writes() {\n\
                 let before = std::fs::read_to_string(\"written\").unwrap_or_default();\n\
                 std::fs::write(\"written\", before + \"x\").unwrap(); }\n";

@@ -1,6 +1,6 @@
-//! What can be wrong around the service, with the real command and a supervisor that only does as
-//! it is told: each a message that says what to do, the exit status for it, and nothing left half
-//! installed. `tests/systemd/run` does the same with the real one.
+//! Faults around the service, with the real command and a scripted supervisor. Each gives a message
+//! with a remedy and its exit status, and leaves nothing half installed. `tests/systemd/run` does
+//! the same with a real systemd.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -219,7 +219,7 @@ fn a_stale_socket_file() {
     fs::create_dir_all(&home.paths().runtime_dir).unwrap();
     fs::set_permissions(&home.paths().runtime_dir, fs::Permissions::from_mode(0o700)).unwrap();
     drop(UnixListener::bind(home.paths().socket()).unwrap());
-    // Nobody listens: that is no daemon, and no reason to warn.
+    // No daemon listens, which is no reason to warn.
     assert_eq!(home.status()["running"], false);
     let answer = home.test(&[]);
     answer.green_from("run");

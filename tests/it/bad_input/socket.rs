@@ -1,4 +1,4 @@
-//! What strangers and fools say at the socket.
+//! Foreign users, garbage and silence at the socket.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -20,7 +20,7 @@ fn say(home: &Home, words: &[u8]) -> String {
 }
 
 #[test]
-fn garbage_halves_and_monsters_and_the_daemon_still_serves() {
+fn the_daemon_survives_garbage_partial_and_oversized_messages() {
     let home = Home::with(&[]);
     home.config("", "debounce = '1h'");
     let daemon = home.daemon();
@@ -42,7 +42,7 @@ fn garbage_halves_and_monsters_and_the_daemon_still_serves() {
         assert!(reply.is_empty() || known, "{reply}");
         home.test(&[]).green_from("cache");
     }
-    // Those who connect and say nothing are in nobody's way.
+    // Silent connections block no other client.
     let silent: Vec<_> =
         (0..20).map(|_| UnixStream::connect(home.paths().socket()).unwrap()).collect();
     home.test(&[]).green_from("cache");
@@ -111,7 +111,7 @@ fn a_daemon_of_another_version_never_gives_an_answer() {
 }
 
 #[test]
-fn a_daemon_that_makes_no_sense_or_falls_silent_is_worked_without() {
+fn a_confused_or_silent_daemon_is_bypassed() {
     let home = Home::with(&[]);
     home.config("", "");
     impostor(&home, "hello\n");

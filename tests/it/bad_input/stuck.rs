@@ -1,5 +1,5 @@
-//! Builds in the background that get nowhere: ended in bounded time, told, and not begun again for
-//! the same tree.
+//! Background builds that stall: they time out, `status` says so, and the same tree is not built
+//! again.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -53,7 +53,7 @@ fn a_build_script_that_never_ends() {
     assert!(daemon.stderr().contains("p(build)"), "{}", daemon.stderr());
     assert!(home.left_over().iter().all(|line| !line.contains("build-script-build")));
     assert_eq!(begun(), 1);
-    // Not again for the same tree, whatever is looked at meanwhile.
+    // The same tree is not built again, whatever happens meanwhile.
     home.write("target/noise", "");
     home.write(".git/noise", "");
     home.ok(&["explain"]);
@@ -62,7 +62,7 @@ fn a_build_script_that_never_ends() {
     home.write("src/lib.rs", "#[test] fn other() {}\n");
     until("it is tried again", || (begun() == 2).then_some(()));
     ended(&home);
-    // And mended, it is well.
+    // A repaired build succeeds.
     home.write("build.rs", "fn main() {}\n");
     home.config("", "debounce = '1ms'");
     until("it is built", || {
@@ -100,7 +100,7 @@ fn a_network_that_does_not_answer() {
 }
 
 #[test]
-fn a_lock_file_that_says_all_needs_no_network_and_one_that_does_not_is_written() {
+fn a_complete_lock_file_needs_no_network_and_an_incomplete_one_is_written() {
     let mut home = Home::with(&[]);
     let calls = home.base.join("calls");
     let script = format!("case \"$1\" in test) echo \"$*\" >> {} ;; esac", calls.display());

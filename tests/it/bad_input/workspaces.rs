@@ -1,4 +1,4 @@
-//! Workspaces that are none, that do not compile, that hold no tests.
+//! A missing workspace, one that does not compile, one without tests.
 
 use crate::home::{Home, until};
 

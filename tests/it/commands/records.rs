@@ -1,4 +1,4 @@
-//! What is kept, for how long, and how it is put to the test.
+//! Records: their lifetime, their limits and their verification.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::home::Home;
 
-/// A workspace whose test depends on the window that it is run in, which nobody counts.
+/// A workspace whose test depends on a terminal variable, which is no input.
 fn flaky() -> Home {
     let test = "#[test] fn t() { assert!(std::env::var_os(\"WINDOWID\").is_none()) }";
     Home::with(&[("src/lib.rs", test)])

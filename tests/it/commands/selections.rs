@@ -1,4 +1,4 @@
-//! Cargo test's own selection means what it means to cargo.
+//! Selections mean what they mean to `cargo test`.
 
 use crate::home::{Home, can_observe, until_old};
 use crate::replay::workspace::make;
@@ -6,7 +6,7 @@ use crate::replay::workspace::make;
 #[test]
 fn selections_mean_what_they_mean_to_cargo() {
     let home = make();
-    // No snapshot holds it, and a green that read it young is not kept.
+    // No snapshot holds this file, and a run that reads a young file is uncacheable.
     until_old(&home.root.join("util/generated.txt"));
     // Cargo's line and whether every test in it passes.
     let lines: &[(&[&str], bool)] = &[
@@ -73,7 +73,7 @@ fn one_selection_never_answers_for_another() {
 }
 
 #[test]
-fn the_projects_own_selection_is_asked_from_anywhere_in_it() {
+fn the_configured_selection_applies_everywhere_in_the_project() {
     let home = Home::with(&[("tests/it.rs", "#[test] fn it() {}\n")]);
     home.config("", "args = ['--test', 'it']");
     let whole = home.test(&["--no-daemon"]);

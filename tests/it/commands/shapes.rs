@@ -92,7 +92,7 @@ fn the_json_of_everything_else() {
     assert_eq!(status["running"], false);
     let daemon = home.daemon();
     home.test(&[]).green_from("run");
-    // The report of a verdict is taken down after the asker has been let go.
+    // The daemon notes a verdict after the client has gone.
     let running = until("the verdict is shown", || {
         Some(home.status()).filter(|status| !status["projects"][0]["last_verdict"].is_null())
     });

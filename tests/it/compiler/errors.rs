@@ -1,4 +1,4 @@
-//! Builds that come to nothing, and what is said about them.
+//! Failed builds and their messages.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use knhk_test_cache::internals::process::{Environment, descendants};
 use knhk_test_cache::internals::workspace::{CargoConfig, Toolchain};
 use tokio_util::sync::CancellationToken;
 
-use super::place::{Place, files};
+use super::fixture::{Place, files};
 
 async fn error(place: &Place, line: &[&str]) -> CompileError {
     place.compiler(line).build(&CancellationToken::new(), |_| {}).await.unwrap_err()

@@ -9,7 +9,7 @@ use knhk_test_cache::internals::model::{End, Harness};
 use knhk_test_cache::internals::process::{Spec, capture};
 use tokio_util::sync::CancellationToken;
 
-use super::place::{Place, files};
+use super::fixture::{Place, files};
 
 async fn plan(place: &Place, line: &[&str]) -> TestPlan {
     let compiler = place.compiler(line);
@@ -152,7 +152,7 @@ async fn the_developers_runner_stays_in_front() {
 }
 
 #[tokio::test]
-async fn a_target_that_is_named_is_built_for_and_planned() {
+async fn a_named_target_platform_is_built_for_and_planned() {
     let place = Place::new(&files());
     let host = place.spec(&[]).toolchain.host.clone();
     let planned = plan(&place, &["-p", "b", "--target", &host]).await;
@@ -162,7 +162,7 @@ async fn a_target_that_is_named_is_built_for_and_planned() {
 }
 
 #[tokio::test]
-async fn a_rustdoc_of_the_developers_own_is_planned_and_its_variable_given_back() {
+async fn a_custom_rustdoc_is_planned_and_its_variable_restored() {
     let mut place = Place::new(&files());
     let rustdoc = place.spec(&[]).toolchain.rustdoc.clone();
     let own = place.base.join("my rustdoc");

@@ -1,4 +1,4 @@
-//! Under nextest each test is a process, a call and a record of its own.
+//! Under nextest each test is a process and a call with a record of its own.
 
 use super::{Ran, built, cargo};
 use crate::home::{Home, LIMIT, skip};
@@ -53,14 +53,14 @@ fn each_test_is_a_record_of_its_own() {
 }
 
 #[test]
-fn what_nextest_has_seen_fail_under_test_is_not_answered() {
+fn a_failure_seen_by_test_invalidates_nextest_records() {
     let reads = "#[test] fn reads() { assert_ne!(std::fs::read(\"secret\").unwrap(), b\"bad\") }\n\
                  #[test] fn other() {}\n";
     let Some(home) = built(&[("secret", "good"), ("tests/it.rs", reads)]) else { return };
     if !is_there(&home) {
         return;
     }
-    // A cause that nobody sees.
+    // An unseen cause.
     home.config("", "exclude = ['secret']\nrunner = 'nextest'");
     home.write(".cargo/config.toml", &home.ok(&["config", "cargo"]));
     nextest(&home).is(0, 0);

@@ -1,4 +1,4 @@
-//! What happens to files while one works.
+//! The edits of files that happen while a developer works.
 
 use std::fs;
 use std::io::Write as _;

@@ -11,7 +11,7 @@ use std::path::Path;
 pub(super) struct Fingerprints {
     /// Of everything, ignored or not, the dependency outside included.
     pub(super) all: u64,
-    /// Of what counts under all ignore rules of the game.
+    /// Of the files that count under every ignore rule used here.
     pub(super) sure: u64,
 }
 

@@ -37,6 +37,16 @@ pub fn adder() -> Box<dyn Fn(u32) -> u32> { Box::new(|x| x + 17) }
 thread_local! { static OWN: Cell<u32> = const { Cell::new(5) }; }
 pub fn scale(x: f64) -> f64 { 1.5 * x }
 pub fn text() -> &'static str { include_str!("text.txt") }
+extern "C" fn assembled() -> u32 { 23 }
+pub fn by_assembler() -> u32 {
+    let value: u32;
+    unsafe { std::arch::asm!("call {}", sym assembled, out("eax") value, clobber_abi("C")) };
+    value
+}
+#[inline(always)] fn inlined() -> u32 { 29 }
+pub fn inlining() -> u32 { inlined() }
+pub struct Pair { pub one: u32, pub two: u32 }
+pub fn pair(pair: &Pair) -> u32 { 2 * pair.one + pair.two }
 pub struct Place { pub file: &'static str, pub line: u32, pub column: u32 }
 pub fn place() -> &'static Place { &Place { file: "x.rs", line: 1, column: 2 } }
 pub fn complain() { panic!("message") }
@@ -66,5 +76,8 @@ mod tests {
     #[test] #[should_panic] fn a_message() { complain(); }
     #[test] fn a_cycle() { assert!(even(4) + odd(3) > 0); }
     #[test] fn a_place() { assert!(place().line + place().column > 0 && !place().file.is_empty()); }
+    #[test] fn assembler() { assert!(by_assembler() > 0); }
+    #[test] fn inline() { assert!(inlining() > 0); }
+    #[test] fn a_layout() { assert!(pair(&Pair { one: 1, two: 2 }) > 0); }
     #[test] fn a_result() -> Result<(), String> { Ok(()) }
 }

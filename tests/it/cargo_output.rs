@@ -1,10 +1,10 @@
-//! What is read from cargo's output agrees with what we say where it means the same.
+//! The reader of cargo's output, which the other tests compare answers with.
 
 use serde_json::json;
 
 use crate::results::Results;
 
-/// What cargo prints where the one test of `tests/cli.rs` fails.
+/// The output of cargo when the one test of `tests/cli.rs` fails.
 fn of_cargo(again: &str) -> Results {
     let output = format!(
         "     Running tests/cli.rs (target/debug/deps/cli-0123456789abcdef)\n\

@@ -1,4 +1,4 @@
-//! Folders that are full, in the way, or too far down.
+//! Folders that are full, occupied by a file, or too deep.
 
 use std::fs;
 
@@ -112,7 +112,7 @@ fn a_target_directory_that_two_projects_share() {
     let manifest = fs::read_to_string(home.root.join("Cargo.toml")).unwrap();
     fs::write(other.join("Cargo.toml"), manifest.replace("'p'", "'o'")).unwrap();
     fs::write(other.join("src/lib.rs"), "#[test] fn one() {}\n").unwrap();
-    // One says it, the other has a link there.
+    // One project configures it, the other links to it.
     let shared = home.base.join("shared");
     fs::create_dir(&shared).unwrap();
     home.write(".cargo/config.toml", &format!("[build]\ntarget-dir = {shared:?}\n"));

@@ -1,5 +1,4 @@
-//! What is done so that nobody has to distrust a green: flaky tests are found out, failures come
-//! first, and answers from cache are checked.
+//! Flaky tests are detected, failed tests run first, and hits are verified.
 
 use std::fs;
 
@@ -29,7 +28,7 @@ fn runs(home: &Home) -> usize {
 }
 
 #[test]
-fn a_test_with_two_outcomes_on_the_same_code_is_flaky_until_it_has_agreed_with_itself() {
+fn a_flaky_test_stays_flaky_until_its_outcomes_agree() {
     let (home, flag) = unsteady();
     home.config("", "debounce = '1h'\nflaky_runs = 3");
     fs::write(&flag, "").unwrap();
@@ -70,8 +69,8 @@ fn a_test_with_two_outcomes_on_the_same_code_is_flaky_until_it_has_agreed_with_i
 }
 
 #[test]
-fn what_mends_one_test_may_break_another_that_passed_on_the_same_code() {
-    // Both read a file outside that no snapshot holds: never both are green.
+fn a_fix_for_one_test_may_break_another() {
+    // Both read a file outside the tree: at most one of them is green.
     let home = Home::new();
     let file = home.base.join("out/file");
     home.write(".gitignore", "/target\n");
@@ -92,7 +91,7 @@ fn what_mends_one_test_may_break_another_that_passed_on_the_same_code() {
 }
 
 #[test]
-fn a_green_that_turns_red_on_the_same_code_is_flaky_too() {
+fn a_green_that_turns_red_on_the_same_code_is_flaky() {
     let (home, flag) = unsteady();
     assert_eq!(home.test(&["--no-daemon"]).verdict(), "pass");
     fs::write(&flag, "").unwrap();
@@ -105,7 +104,7 @@ fn a_green_that_turns_red_on_the_same_code_is_flaky_too() {
 }
 
 #[test]
-fn a_share_of_the_answers_from_cache_is_verified_in_the_background() {
+fn a_share_of_the_hits_is_verified_in_the_background() {
     let home = Home::with(&[("tests/it.rs", "#[test] fn it() {}\n")]);
     home.config("", "debounce = '1ms'\nverify_percent = 50");
     let daemon = home.daemon();
@@ -121,7 +120,7 @@ fn a_share_of_the_answers_from_cache_is_verified_in_the_background() {
 }
 
 #[test]
-fn a_program_that_another_cargo_put_there_meanwhile_proves_nothing_of_the_one_that_was_built() {
+fn a_program_replaced_by_another_cargo_proves_nothing() {
     // Is green only as it is built by hand, and cannot be followed.
     let good = "#[test] fn good() {\n\
          \x20   assert!(option_env!(\"GOOD\").is_some());\n\

@@ -1,4 +1,4 @@
-//! Rounds of ours and theirs without an edit: nothing is built twice.
+//! Builds by the service and by hand take turns without an edit: nothing is built twice.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -11,17 +11,16 @@ use crate::home::Home;
 
 const ROUNDS: usize = 10;
 
-/// Starts the service with the environment of the moment, lets `shell` change that of the shell,
-/// and takes turns; gives the state at the end.
+/// Starts the service, lets `shell` change the shell's environment, and lets both build in turns;
+/// returns the status at the end.
 #[track_caller]
 fn take_turns(mut home: Home, shell: impl FnOnce(&mut Home)) -> (Home, Value) {
     home.config("", "debounce = '1h'");
     let daemon = home.daemon();
-    // A build that gave way to ours would go on after it, and build as the service's own environment says.
+    // A preempted build would resume later with the service's own environment.
     at_rest(&home);
     shell(&mut home);
-    // Whoever comes first builds; what the service had built in its own environment may be of use
-    // or not.
+    // The first of the two builds. Artifacts from the service's own environment may be fresh or not.
     home.write("q/src/lib.rs", "pub fn q() -> u32 { 0 + 1 }\n");
     assert_ne!(by_hand(&home), 0);
     for round in 0..ROUNDS {
@@ -34,7 +33,7 @@ fn take_turns(mut home: Home, shell: impl FnOnce(&mut Home)) -> (Home, Value) {
 }
 
 #[test]
-fn as_it_is() {
+fn without_a_difference() {
     let (home, status) = take_turns(workspace("PATH"), |_| {});
     let own = home.root.join("target");
     assert_eq!(status["target_dirs"], serde_json::json!([own]));
@@ -55,7 +54,7 @@ fn after_a_restart_it_builds_like_the_last_shell() {
     by_hand(&home);
     let daemon = home.daemon();
     home.ok(&["rebuild"]);
-    // Written behind the answer's back.
+    // Written after the answer.
     let state = || Cache::open(&home.paths().cache_dir).state(&home.root).shell;
     crate::home::until("the shell is kept", state);
     daemon.stop();
@@ -95,7 +94,7 @@ fn a_toolchain_file() {
 }
 
 #[test]
-fn another_path_that_a_build_script_looks_at() {
+fn another_path_that_a_build_script_reads() {
     take_turns(workspace("PATH"), |home| {
         let path = home.environment.get("PATH").unwrap().to_str().unwrap().to_owned();
         home.environment.set("PATH", format!("{path}:{}/bin", home.base.display()));

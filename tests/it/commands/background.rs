@@ -1,8 +1,8 @@
-//! What the daemon does before anyone asks.
+//! The daemon's work before a question.
 
 use crate::home::{Home, SOON, until};
 
-/// What a build by hand still has to do.
+/// The lines of a foreground build about stale artifacts.
 fn stale_by_hand(home: &Home) -> Vec<String> {
     let ran = home.cargo(&["test", "--workspace", "--no-run", "-v"]);
     assert_eq!(ran.code, Some(0), "{ran:#?}");
@@ -20,7 +20,7 @@ fn built(home: &Home, what: &str) {
 }
 
 #[test]
-fn a_save_is_built_before_anyone_asks_and_a_build_by_hand_finds_all_fresh() {
+fn a_save_is_built_in_the_background_and_a_foreground_build_is_fresh() {
     let home = Home::with(&[("tests/it.rs", "#[test] fn it() {}\n")]);
     home.config("", "debounce = '20ms'");
     let daemon = home.daemon();
@@ -33,7 +33,7 @@ fn a_save_is_built_before_anyone_asks_and_a_build_by_hand_finds_all_fresh() {
     });
     built(&home, "the save is built");
     assert_eq!(stale_by_hand(&home), Vec::<String>::new());
-    // Building by hand changes nothing that counts, and nothing is recorded by a build.
+    // A foreground build changes no input, and a build alone stores no record.
     assert_eq!(home.records(), 0);
     home.test(&[]).green_from("run");
     assert_eq!(stale_by_hand(&home), Vec::<String>::new(), "after our run");
@@ -41,7 +41,7 @@ fn a_save_is_built_before_anyone_asks_and_a_build_by_hand_finds_all_fresh() {
 }
 
 #[test]
-fn what_was_built_is_looked_at_before_anyone_asks() {
+fn built_programs_are_digested_in_the_background() {
     let home = Home::with(&[("tests/it.rs", "#[test] fn it() {}\n")]);
     home.config("", "debounce = '1h'");
     let programs = || {
@@ -59,7 +59,7 @@ fn what_was_built_is_looked_at_before_anyone_asks() {
     let first = home.test(&[]);
     first.green_from("run");
     assert_eq!(programs(), 2);
-    // By what is known of them, another program is another one, and the same one the same.
+    // The stored digests tell a changed program from an unchanged one.
     home.write("src/lib.rs", "#[test] fn one() { panic!() }\n");
     home.test(&[]).red();
     home.write("src/lib.rs", "#[test] fn one() {}\n#[test] fn two() {}\n");
@@ -72,7 +72,7 @@ fn rebuild_builds_now() {
     let home = Home::with(&[]);
     home.config("", "debounce = '1h'");
     let daemon = home.daemon();
-    // The first build, which the daemon begins by itself, is given up for this one or joined.
+    // This build preempts or joins the daemon's first build.
     home.ok(&["rebuild"]);
     assert_eq!(stale_by_hand(&home), Vec::<String>::new());
     home.write("src/lib.rs", "#[test] fn one() {}\n");
@@ -109,7 +109,7 @@ fn background_tests_reach_a_verdict_by_themselves() {
 }
 
 #[test]
-fn a_question_in_the_middle_of_a_background_build_joins_or_replaces_it() {
+fn a_question_during_a_background_build_joins_or_replaces_it() {
     let home = Home::with(&[("tests/it.rs", "#[test] fn it() {}\n")]);
     home.config("", "debounce = '1ms'");
     let daemon = home.daemon();
@@ -122,8 +122,8 @@ fn a_question_in_the_middle_of_a_background_build_joins_or_replaces_it() {
 }
 
 #[test]
-fn a_build_by_hand_never_waits_for_ours() {
-    // Ours hangs in the build script, with cargo's lock in its hands.
+fn a_foreground_build_never_waits_for_a_background_build() {
+    // The background build hangs in the build script and holds cargo's lock.
     let script = "fn main() {\n\
          \x20   println!(\"cargo::rerun-if-changed=build.rs\");\n\
          \x20   while std::env::var_os(\"QUICK\").is_none() && !std::path::Path::new(\"go\").exists() {\n\
@@ -145,7 +145,7 @@ fn a_build_by_hand_never_waits_for_ours() {
 }
 
 #[test]
-fn ours_does_not_queue_up_behind_a_build_by_hand() {
+fn a_background_build_backs_off_from_a_foreground_build() {
     let home = Home::with(&[]);
     home.config("", "debounce = '1ms'");
     std::fs::create_dir_all(home.root.join("target/debug")).unwrap();

@@ -1,4 +1,4 @@
-//! When background work holds back: by hand, and by the state of the machine.
+//! Background work is paused by hand and by the state of the machine.
 
 use std::path::Path;
 use std::time::Duration;
@@ -36,12 +36,12 @@ fn a_pause_stops_what_runs_and_starts_nothing_until_resume() {
     assert!(left.iter().all(|line| !line.contains("cargo test")), "{left:#?}");
     let text = home.ok(&["status"]);
     assert!(text.contains("paused (by hand, until"), "{text}");
-    // An edit that the daemon has seen, since it says another code hash, starts no build.
+    // The daemon has seen the edit (another code hash) and starts no build.
     let before = (begun(&home), home.project_status()["code_hash"].clone());
     home.write("src/lib.rs", "pub fn f() {}\n#[test] fn one() {}\n");
     until("the edit was seen", || (home.project_status()["code_hash"] != before.1).then_some(()));
     for _ in 0..20 {
-        // A build would be shown, and begin.
+        // A build would show in the status or start the script.
         let state = home.project_status()["state"].clone();
         assert_eq!((begun(&home), state), (before.0, "paused".into()));
     }
@@ -76,7 +76,7 @@ fn rebuilding() -> (Home, Started, Started) {
 }
 
 #[test]
-fn who_waits_for_a_build_has_that_of_the_newest_tree() {
+fn a_waiting_client_gets_the_build_of_the_newest_tree() {
     let (home, daemon, asked) = rebuilding();
     home.write("src/lib.rs", "pub fn f() {}\n#[test] fn one() {}\n");
     until("it runs again", || (begun(&home) == 2).then_some(()));
@@ -88,7 +88,7 @@ fn who_waits_for_a_build_has_that_of_the_newest_tree() {
 }
 
 #[test]
-fn a_build_whose_asker_has_gone_waits_for_others_again() {
+fn a_build_without_its_client_is_a_background_build_again() {
     let (home, daemon, asked) = rebuilding();
     assert_eq!(home.project_status()["state"], "building");
     asked.signal(rustix::process::Signal::INT);
@@ -100,7 +100,7 @@ fn a_build_whose_asker_has_gone_waits_for_others_again() {
 }
 
 #[test]
-fn a_pause_outlives_the_daemon_and_needs_none() {
+fn a_pause_outlives_the_daemon_and_works_without_one() {
     let home = Home::with(&[]);
     home.config("", "debounce = '1ms'");
     let said = home.run(&["pause", "1h", "30m", "--project", "."]);
@@ -122,7 +122,7 @@ fn a_pause_outlives_the_daemon_and_needs_none() {
         daemon.stop();
     }
     let daemon = home.daemon();
-    // Half a minute is over at some time: by a file, as nobody wants to wait for it.
+    // A short pause, written as a file: the command takes whole seconds only.
     let cache = home.paths().cache_dir;
     let soon = Pause::new(Timestamp::now(), Some(Duration::from_millis(700)));
     Pauses::pause(&cache, Some(&home.root), soon).unwrap();
@@ -136,7 +136,7 @@ fn a_pause_outlives_the_daemon_and_needs_none() {
 }
 
 #[test]
-fn what_cannot_be_paused_is_an_error() {
+fn a_pause_without_a_time_or_project_is_an_error() {
     let home = Home::with(&[]);
     home.config("", "");
     for (args, code, says) in [
@@ -162,7 +162,7 @@ fn what_cannot_be_paused_is_an_error() {
     assert!(script.contains("resume") && script.contains("pause"));
 }
 
-/// A daemon in this process, on a machine of files.
+/// A daemon in this process that reads the machine's state from files.
 pub(super) async fn on_machine(home: &Home, root: &Path) -> Daemon {
     let daemon = Daemon::of_config(home.environment.clone())
         .with_paths(home.paths())
@@ -200,7 +200,7 @@ fn pressure(root: &Path, share: &str) {
 }
 
 #[tokio::test]
-async fn memory_pressure_stops_a_build_and_calm_lets_it_go_on() {
+async fn memory_pressure_preempts_a_build_until_it_falls() {
     let home = Home::with(&[("build.rs", &build_script("", ""))]);
     home.config("[background]\nmemory_pressure = '20%'", "debounce = '1ms'");
     let machine = tempfile::tempdir().unwrap();
@@ -225,7 +225,7 @@ async fn memory_pressure_stops_a_build_and_calm_lets_it_go_on() {
 }
 
 #[tokio::test]
-async fn a_change_of_the_config_is_in_force_at_once_for_background_tests_too() {
+async fn a_config_change_applies_at_once_to_background_tests() {
     let home = Home::with(&[]);
     let settings = "debounce = '1ms'\nbackground_tests = true";
     home.config("[background]\npower_save = 'pause'", settings);
@@ -248,7 +248,7 @@ async fn a_change_of_the_config_is_in_force_at_once_for_background_tests_too() {
 }
 
 #[test]
-fn tests_that_run_are_given_up_and_repeated() {
+fn running_tests_are_preempted_by_a_pause_and_repeated() {
     let home = Home::with(&[("src/lib.rs", &waiting::test("one"))]);
     home.config("", "debounce = '1ms'\nbackground_tests = true");
     let daemon = home.daemon();
@@ -269,7 +269,7 @@ fn tests_that_run_are_given_up_and_repeated() {
 }
 
 #[tokio::test]
-async fn slowly_is_one_job_until_somebody_waits() {
+async fn a_slow_build_has_one_job_until_a_client_waits() {
     let jobs = "std::fs::write(\"target/jobs\", std::env::var(\"NUM_JOBS\").unwrap()).unwrap();";
     let home = Home::with(&[("build.rs", &build_script(jobs, ""))]);
     home.config("[background]\npower_save = 'slow'", "debounce = '1ms'");
@@ -299,7 +299,7 @@ async fn slowly_is_one_job_until_somebody_waits() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn who_asks_builds_himself_where_the_background_leaves_room_to_others() {
+async fn a_client_builds_at_full_priority_beside_a_limited_background() {
     // The scheduling policy is the 41st field, and the third follows the name in brackets.
     let policy = "let stat = std::fs::read_to_string(\"/proc/self/stat\").unwrap();\n\
          \x20   let policy = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(38).unwrap();\n\

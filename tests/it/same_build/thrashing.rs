@@ -1,4 +1,4 @@
-//! Two cargos with a variable between them, in one target directory.
+//! Two cargos that differ in a variable and invalidate each other's artifacts.
 
 use super::{at_rest, by_hand, by_service, workspace};
 use crate::home::{Home, until};
@@ -22,7 +22,7 @@ fn edit(home: &Home, round: usize, state: &str) -> serde_json::Value {
 }
 
 #[test]
-fn the_service_stands_back_and_says_what_differs() {
+fn the_service_backs_off_and_names_the_difference() {
     let mut home = workspace("FLAVOUR");
     home.config("", "debounce = '20ms'");
     let daemon = home.daemon();
@@ -42,13 +42,13 @@ fn the_service_stands_back_and_says_what_differs() {
     assert!(reason.contains("builds q with another FLAVOUR"), "{reason}");
     assert!(home.ok(&["status"]).contains("FLAVOUR"));
     assert!(daemon.stderr().contains("FLAVOUR"), "{}", daemon.stderr());
-    // What the developer builds stays built.
+    // The developer's artifacts stay fresh.
     by_hand(&home);
     let last = status["last_build"]["when"].clone();
     status = edit(&home, 10, "paused");
     assert_eq!(status["last_build"]["when"], last, "{status:#?}");
     assert_eq!(by_hand(&home), 3, "the edited library and what is linked with it");
-    // A question from that shell makes it known, and there is peace.
+    // After a question from that shell the service builds like it.
     home.test(&[]).green();
     status = edit(&home, 11, "idle");
     assert_ne!(status["last_build"]["when"], last, "{status:#?}");
@@ -58,7 +58,7 @@ fn the_service_stands_back_and_says_what_differs() {
 }
 
 #[test]
-fn it_is_tried_again_by_hand() {
+fn a_foreground_build_ends_the_thrashing() {
     let mut home = workspace("FLAVOUR");
     home.config("", "debounce = '20ms'");
     let daemon = home.daemon();

@@ -1,4 +1,4 @@
-//! What our builds have left in a target directory, and what is none of our business there.
+//! Stale artifacts of the service's builds are removed; all others are left alone.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ fn units(home: &Home, profile: &str) -> Vec<String> {
     found
 }
 
-/// Another way of the developer's to build; gives how many artifacts were not fresh.
+/// Builds by hand in another way; returns the number of stale artifacts.
 fn fresh_by_hand(home: &Home, words: &[&str]) -> usize {
     let ran = home.cargo(&[words, &["--workspace", "--message-format=json"]].concat());
     assert_eq!(ran.code, Some(0), "{ran:#?}");
@@ -30,7 +30,7 @@ fn fresh_by_hand(home: &Home, words: &[&str]) -> usize {
     messages.filter(|message| message["fresh"] == false).count()
 }
 
-/// All ways of the developer's: the same as ours, and others.
+/// All builds by hand: like the service's, and others.
 fn all_by_hand(home: &mut Home) -> Vec<usize> {
     let plain = home.environment.clone();
     let mut counts = vec![by_hand(home)];
@@ -49,7 +49,7 @@ fn edit(home: &Home, round: usize) {
     home.write("q/src/lib.rs", &format!("pub fn q() -> u32 {{ {round} }}\n"));
 }
 
-/// Ours with the first flags, the developer's, ours with the others.
+/// Builds by the service with the first flags, by the developer, and by the service with other flags.
 fn two_generations() -> Home {
     let home = workspace("");
     home.config("", "");
@@ -60,10 +60,10 @@ fn two_generations() -> Home {
 }
 
 #[test]
-fn what_nobody_would_find_fresh_goes_and_all_else_stays() {
+fn only_artifacts_that_are_fresh_for_nobody_are_removed() {
     let mut home = two_generations();
     let both = units(&home, "debug");
-    // Whoever builds with the first flags finds it all fresh: it is not to go.
+    // All of it is fresh for a build with the first flags: it stays.
     let gc = home.run(&["cache", "gc", "--target"]);
     assert!(gc.stderr.contains("0 stale artifacts"), "{gc:#?}");
     assert_eq!(units(&home, "debug"), both);
@@ -92,14 +92,14 @@ fn what_nobody_would_find_fresh_goes_and_all_else_stays() {
     // And nothing more.
     home.ok(&["cache", "gc", "--target"]);
     assert_eq!(units(&home, "debug"), after);
-    // Who wants the first flags again builds again, and well.
+    // A build with the first flags works again.
     fs::remove_file(home.root.join(".cargo/config.toml")).unwrap();
     home.test(&["--no-cache"]).green();
     assert_eq!(by_hand(&home), 0);
 }
 
 #[test]
-fn what_the_developer_has_built_is_never_ours() {
+fn artifacts_of_the_developer_are_never_removed() {
     let mut home = workspace("");
     home.config("", "");
     // All of it by hand first: ours find everything fresh and make nothing.
@@ -132,7 +132,7 @@ fn a_cargo_at_work_is_left_alone() {
 }
 
 #[test]
-fn the_service_does_it_if_it_is_told_to_and_in_a_build_directory_too() {
+fn the_service_removes_stale_artifacts_if_configured() {
     let home = workspace("");
     let place = home.base.join("build");
     let deps = |place: &Path| -> Vec<PathBuf> {

@@ -1,4 +1,4 @@
-//! A project on a file system whose files somebody else changes: a file server, another host.
+//! A project on a file system without events, whose files another host changes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,8 @@ impl Scene {
         assert_eq!(home.cargo(&["generate-lockfile"]).code, Some(0));
         let (place, program) = (home.base.join("place"), home.base.join("elsewhere"));
         fs::create_dir(&place).unwrap();
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/programs/elsewhere.rs");
+        let source =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/programs/remote_files.rs");
         let words = ["--edition=2024", "-o", program.to_str().unwrap(), source.to_str().unwrap()];
         let compiled = home.start("rustc", &words).end(LIMIT);
         assert_eq!(compiled.code, Some(0), "{compiled:#?}");
@@ -58,7 +59,7 @@ impl Scene {
         Some(Self { home, place, pid, _server: daemon })
     }
 
-    /// The question, asked where the service is.
+    /// A question from the daemon's namespace.
     fn test(&self) -> Answered {
         let pid = self.pid.to_string();
         let place = self.place.display().to_string();
@@ -81,7 +82,7 @@ impl Drop for Scene {
 }
 
 #[test]
-fn no_event_comes_and_every_question_looks_for_itself() {
+fn without_events_every_question_scans_the_tree() {
     let Some(scene) = Scene::new() else { return };
     let watch = scene.home.project_status()["watch"].as_str().unwrap().to_owned();
     assert!(watch.starts_with("polling: ") && watch.contains("`fuse`"), "{watch}");
@@ -102,7 +103,7 @@ fn no_event_comes_and_every_question_looks_for_itself() {
     scene.test().red();
     fs::remove_dir_all(&folder).unwrap();
     scene.test().green_from("cache");
-    // And what nobody asks about is found by itself.
+    // Polling finds a change without a question.
     let before = scene.home.project_status()["last_build"]["when"].clone();
     fs::write(&source, "#[test] fn three() {}\n").unwrap();
     until("it is built", || {

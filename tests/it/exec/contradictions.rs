@@ -1,15 +1,15 @@
-//! What is known of `exec`'s records to be wrong, flaky or unproven.
+//! Contradictions between records of `exec`, records of `test` and runs.
 
 use super::{built, cargo};
 use crate::home::Home;
 
 const DATA: &str = "#[test] fn reads() { std::fs::read(\"data\").unwrap(); }\n";
 
-/// Passes or fails by a file that the project says decides nothing: a cause that nobody sees.
+/// Depends on a file that the project excludes: an unseen cause.
 const READS: &str = "#[test] fn reads() { assert_ne!(std::fs::read(\"secret\").unwrap(), b\"bad\") }\n\
                      #[test] fn other() {}\n";
 
-/// Built, with a cause that is not seen, and as many agreements wanted of a flaky test as that.
+/// A built workspace with an unseen cause, where a flaky test must agree `flaky_runs` times.
 fn fickle(flaky_runs: u32) -> Option<Home> {
     let home = built(&[("secret", "good"), ("tests/it.rs", READS)])?;
     home.config("", &format!("exclude = ['secret']\nflaky_runs = {flaky_runs}"));
@@ -17,7 +17,7 @@ fn fickle(flaky_runs: u32) -> Option<Home> {
 }
 
 #[test]
-fn what_test_has_seen_fail_is_not_answered() {
+fn a_failure_seen_by_test_invalidates_call_records() {
     let Some(home) = fickle(3) else { return };
     cargo(&home, &["test"]).is(0, 0);
     cargo(&home, &["test", "--test", "it", "other"]).is(0, 0);
@@ -25,12 +25,12 @@ fn what_test_has_seen_fail_is_not_answered() {
     cargo(&home, &["test"]).is(0, 2);
     home.test(&["--no-daemon", "--no-cache"]).red();
     cargo(&home, &["test"]).is(101, 1);
-    // A test that did not fail is known to be what it was.
+    // The record of the other test still answers.
     cargo(&home, &["test", "--test", "it", "other"]).is(0, 1);
 }
 
 #[test]
-fn what_one_call_has_seen_fail_no_record_says_to_be_green() {
+fn a_failed_call_invalidates_every_green_record() {
     let Some(home) = fickle(3) else { return };
     cargo(&home, &["test"]).is(0, 0);
     cargo(&home, &["test", "--test", "it", "reads"]).is(0, 0);
@@ -49,7 +49,7 @@ fn what_one_call_has_seen_fail_no_record_says_to_be_green() {
 }
 
 #[test]
-fn a_test_of_two_outcomes_is_flaky_until_it_agrees_with_itself() {
+fn a_test_with_two_outcomes_stays_flaky_until_its_outcomes_agree() {
     let Some(home) = fickle(3) else { return };
     home.test(&["--no-daemon"]).green_from("run");
     home.write("secret", "bad");
@@ -60,7 +60,7 @@ fn a_test_of_two_outcomes_is_flaky_until_it_agrees_with_itself() {
     assert_eq!(home.project_status()["flaky"], serde_json::json!(["p::it: reads"]));
     let explained = home.ok(&["explain", "p::it"]);
     assert!(explained.contains("flaky: `reads`"), "{explained}");
-    // Everybody takes note: `test` runs it, and counts its outcome too.
+    // `test` runs the flaky test too, and its outcome counts.
     let answer = home.test(&["--no-daemon"]);
     answer.green();
     let it = answer.targets.iter().find(|target| target["target"] == "it").unwrap();
@@ -90,7 +90,7 @@ fn a_green_that_fails_on_the_same_code_is_flaky() {
 }
 
 #[test]
-fn explain_and_status_tell_of_calls() {
+fn explain_and_status_report_calls() {
     let socket = tempfile::tempdir().unwrap();
     let path = socket.path().join("s");
     let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();

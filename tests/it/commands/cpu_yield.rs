@@ -1,4 +1,4 @@
-//! A build in the background stands still while other programs use all cores.
+//! A background build is suspended while other programs use all cores.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use knhk_test_cache::Daemon;
 use knhk_test_cache::internals::protocol::{ProjectStatus, State};
 
-use super::pace::{begun, on_machine, until_status};
+use super::pauses::{begun, on_machine, until_status};
 use crate::home::{EXE, Home, LIMIT, Ran, Started};
 use crate::waiting::build_script;
 
@@ -20,7 +20,7 @@ struct Machine {
 }
 
 impl Machine {
-    /// One with nothing to do.
+    /// An idle machine.
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let busy = Arc::new(AtomicBool::new(false));
@@ -47,7 +47,7 @@ impl Machine {
         self.dir.path()
     }
 
-    /// Others use all of it, or nothing.
+    /// Sets whether other programs use all cores.
     fn is_busy(&self, busy: bool) {
         self.busy.store(busy, Ordering::Relaxed);
     }
@@ -59,7 +59,7 @@ impl Drop for Machine {
     }
 }
 
-/// A project whose build script beats as long as it may not end, and its daemon.
+/// A project whose build script writes a byte at each beat until it may end, and its daemon.
 struct Stage {
     home: Home,
     machine: Machine,
@@ -80,7 +80,7 @@ impl Stage {
         stage
     }
 
-    /// One whose build stands still.
+    /// A stage with a suspended build.
     async fn standing() -> Self {
         let stage = Self::new().await;
         stage.machine.is_busy(true);
@@ -96,12 +96,12 @@ impl Stage {
         self.home.root.join("target").join(name)
     }
 
-    /// How often the build script that was begun last has beaten.
+    /// The number of beats of the newest build script.
     fn beats(&self) -> u64 {
         std::fs::metadata(self.file("beats")).map_or(0, |file| file.len())
     }
 
-    /// Whether that one is stopped, by the kernel's own word.
+    /// Whether the kernel says that this build script is stopped.
     fn is_stopped(&self) -> bool {
         let pid = std::fs::read_to_string(self.file("pid")).unwrap_or_default();
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
@@ -118,13 +118,13 @@ fn is_built(status: &ProjectStatus) -> bool {
     status.state == State::Idle && status.last_build.as_ref().is_some_and(|build| build.success)
 }
 
-/// This thread is the daemon's.
+/// Waits on another thread: this one runs the daemon.
 async fn end(started: Started) -> Ran {
     tokio::task::spawn_blocking(move || started.end(LIMIT)).await.unwrap()
 }
 
 #[tokio::test]
-async fn a_build_stands_still_and_goes_on_where_it_was() {
+async fn a_suspended_build_resumes_where_it_was() {
     let stage = Stage::standing().await;
     let first = begun(&stage.home);
     stage.machine.is_busy(false);
@@ -143,10 +143,10 @@ async fn a_build_stands_still_and_goes_on_where_it_was() {
 }
 
 #[tokio::test]
-async fn who_wants_the_lock_of_a_build_that_stands_gets_it() {
+async fn a_suspended_build_yields_its_lock() {
     let stage = Stage::standing().await;
     let first = begun(&stage.home);
-    // Not as a child of the process that the daemon is, whose own children never wait for it.
+    // Not as a child of this process, which is the daemon: its own children never wait for it.
     let cargo = stage.home.start("sh", &["-c", "cargo test --no-run --offline; exit $?"]);
     stage.until("theirs runs the build script", |stage, _| begun(&stage.home) > first).await;
     stage.home.write("target/go", "");
@@ -158,13 +158,13 @@ async fn who_wants_the_lock_of_a_build_that_stands_gets_it() {
 }
 
 #[tokio::test]
-async fn a_build_that_somebody_waits_for_does_not_stand() {
+async fn a_build_with_a_waiting_client_is_not_suspended() {
     let stage = Stage::standing().await;
     let first = begun(&stage.home);
     let asked = stage.home.start(EXE, &["rebuild"]);
     stage.until("it begins for who asks", |stage, _| begun(&stage.home) > first).await;
     let before = stage.beats();
-    // Many times as long as it takes to stop what nobody waits for.
+    // Much longer than the daemon needs to suspend a build without a client.
     stage
         .until("it goes on and on", |stage, status| {
             assert!(!stands(status), "{status:?}");
@@ -178,7 +178,7 @@ async fn a_build_that_somebody_waits_for_does_not_stand() {
 }
 
 #[tokio::test]
-async fn a_question_does_not_wait_for_a_build_that_stands() {
+async fn a_question_does_not_wait_for_a_suspended_build() {
     let stage = Stage::standing().await;
     let first = begun(&stage.home);
     let asked = stage.home.start(EXE, &["test"]);
@@ -190,7 +190,7 @@ async fn a_question_does_not_wait_for_a_build_that_stands() {
 }
 
 #[tokio::test]
-async fn nothing_is_left_standing_by_a_pause_or_at_the_end() {
+async fn no_process_stays_suspended_after_a_pause_or_a_stop() {
     let stage = Stage::standing().await;
     let left = || -> Vec<String> {
         let left = stage.home.left_over().into_iter();
@@ -212,7 +212,7 @@ async fn nothing_is_left_standing_by_a_pause_or_at_the_end() {
 }
 
 #[tokio::test]
-async fn a_change_of_the_config_lets_it_go_on() {
+async fn a_config_change_resumes_a_suspended_build() {
     let stage = Stage::standing().await;
     let first = begun(&stage.home);
     stage.home.config("[background]\nprocessors_busy = 'slow'", "debounce = '1ms'");

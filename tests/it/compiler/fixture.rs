@@ -123,7 +123,7 @@ impl Place {
         capture(&spec, Duration::from_secs(300)).unwrap()
     }
 
-    /// What a build by hand had to compile.
+    /// The units that a build by hand compiled.
     pub(crate) fn stale_by_hand(&self, line: &[&str]) -> Vec<String> {
         let mut line = line.to_vec();
         line.extend(["--no-run", "-v"]);

@@ -1,4 +1,4 @@
-//! Other branches: git moves thousands of files at once.
+//! Switching branches: git changes thousands of files at once.
 
 use std::fs::File;
 
@@ -78,7 +78,7 @@ fn known_branches_are_green_at_once_and_an_unknown_one_is_one_batch() {
 }
 
 #[test]
-fn nothing_is_begun_while_git_writes_but_questions_are_answered() {
+fn no_build_starts_while_git_writes_but_questions_are_answered() {
     let home = repository();
     home.write("src/lib.rs", "#[test] fn zero() {}\n");
     home.test(&["--no-daemon"]).green_from("run");

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::{at_rest, by_hand, workspace};
 use crate::home::{EXE, Home, LIMIT};
 
-/// Those that there are.
+/// The existing ones.
 fn own(home: &Home) -> Vec<PathBuf> {
     let dir = home.paths().own_targets();
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
@@ -16,10 +16,10 @@ fn own(home: &Home) -> Vec<PathBuf> {
 }
 
 #[test]
-fn the_developers_is_never_touched() {
+fn the_developers_target_directory_is_never_touched() {
     let home = workspace("");
     home.config("", "debounce = '1ms'\ntarget_dir = 'own'\nbackground_tests = true");
-    // As everything that asks cargo does it: a build directory is as much the developer's.
+    // The developer's build directory must stay untouched too.
     let build = home.base.join("build");
     home.write(".cargo/config.toml", &format!("[build]\nbuild-dir = {build:?}\n"));
     let daemon = home.daemon();
@@ -38,7 +38,7 @@ fn the_developers_is_never_touched() {
     let [own] = &own(&home)[..] else { panic!("{:?}", own(&home)) };
     assert!(own.join("debug/deps").is_dir());
     assert!(home.ok(&["explain"]).contains(own.to_str().unwrap()));
-    // And the other way round: neither finds the other's, nor are they sources.
+    // The developer's build does not use ours, and neither directory counts as source.
     let answer = home.test(&[]);
     assert_ne!(by_hand(&home), 0);
     assert!(build.join("debug/deps").is_dir());
@@ -60,7 +60,7 @@ fn a_developers_target_directory_that_git_does_not_ignore_is_no_source() {
 }
 
 #[test]
-fn what_is_typed_comes_first() {
+fn a_typed_target_directory_takes_precedence() {
     let home = workspace("");
     home.config("", "target_dir = 'own'");
     home.test(&["--target-dir", "typed"]).green();
@@ -68,7 +68,7 @@ fn what_is_typed_comes_first() {
 }
 
 #[test]
-fn it_is_counted_and_goes_when_nobody_wants_it() {
+fn the_own_target_directory_is_counted_and_removed_when_unused() {
     let home = workspace("");
     home.config("", "target_dir = 'own'");
     home.test(&[]).green();
@@ -80,10 +80,10 @@ fn it_is_counted_and_goes_when_nobody_wants_it() {
     assert_eq!(of["project"], home.root.to_str().unwrap());
     assert!(of["bytes"].as_u64().unwrap() > 100_000, "{of:#?}");
     assert!(home.ok(&["cache", "stats"]).contains("target directory of"));
-    // Wanted.
+    // In use: kept.
     home.ok(&["cache", "gc"]);
     assert!(target.is_dir());
-    // Not any more.
+    // Unused: removed.
     home.config("", "target_dir = 'cargo'");
     let dry = home.run(&["cache", "gc", "--dry-run"]);
     assert!(dry.stderr.contains(target.to_str().unwrap()), "{dry:#?}");
@@ -91,13 +91,13 @@ fn it_is_counted_and_goes_when_nobody_wants_it() {
     home.ok(&["cache", "gc"]);
     assert!(own(&home).is_empty());
     assert_eq!(stats(&home)["targets"], serde_json::json!([]));
-    // By hand.
+    // Removed with the project's records.
     home.config("", "target_dir = 'own'");
     home.test(&["--no-cache"]).green();
     assert_eq!(own(&home).len(), 1);
     home.ok(&["cache", "clear", "--project", home.root.to_str().unwrap()]);
     assert!(own(&home).is_empty());
-    // With the project.
+    // Removed with the project.
     home.test(&["--no-cache"]).green();
     assert_eq!(own(&home).len(), 1);
     let removed = home.run(&["remove"]);
@@ -106,7 +106,7 @@ fn it_is_counted_and_goes_when_nobody_wants_it() {
 }
 
 #[test]
-fn it_goes_with_everything_else() {
+fn uninstall_purges_the_own_target_directory() {
     let home = workspace("");
     home.config("", "target_dir = 'own'");
     home.test(&[]).green();

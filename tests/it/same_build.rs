@@ -1,10 +1,10 @@
-//! The same build as the developer's: neither he nor the service builds what the other has built,
-//! however his shell differs from the service; and where that cannot be, the service stands back.
+//! The service builds with the developer's environment, so neither rebuilds the other's artifacts.
+//! Where that is impossible, the service backs off.
 
-mod apart;
-mod rivals;
+mod own_target_dir;
 mod shells;
-mod stale;
+mod stale_artifacts;
+mod thrashing;
 
 use serde_json::Value;
 
@@ -32,7 +32,7 @@ pub(crate) fn workspace(watches: &str) -> Home {
     ])
 }
 
-/// Builds by hand in the shell that `home` has now; gives how many artifacts were not fresh.
+/// Builds with cargo in the current shell of `home`; returns the number of stale artifacts.
 #[track_caller]
 pub(crate) fn by_hand(home: &Home) -> usize {
     let line = ["test", "--workspace", "--no-run", "--message-format=json"];
@@ -47,7 +47,7 @@ pub(crate) fn by_hand(home: &Home) -> usize {
     fresh.iter().filter(|fresh| !**fresh).count()
 }
 
-/// Has the service build with the shell's environment; gives how many artifacts it built.
+/// Has the service build with the shell's environment; returns the number of rebuilt artifacts.
 #[track_caller]
 pub(crate) fn by_service(home: &Home) -> u64 {
     home.ok(&["rebuild"]);
@@ -56,7 +56,7 @@ pub(crate) fn by_service(home: &Home) -> u64 {
     build["rebuilt"].as_u64().unwrap()
 }
 
-/// Waits until the service has nothing to do; gives the state of the workspace.
+/// Waits until the service is idle; returns the status of the workspace.
 pub(crate) fn at_rest(home: &Home) -> Value {
     until("the service is at rest", || {
         let status = home.project_status();

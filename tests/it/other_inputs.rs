@@ -1,5 +1,5 @@
-//! What a test can see and no digest of the tree has: nothing of the tree's content changes here,
-//! and yet what real cargo would run fails. With and without a daemon.
+//! Inputs outside the tree's content: permissions, attributes, names, files beside the checkout.
+//! Real cargo fails after each change, so a hit would be stale. With and without a daemon.
 
 #![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 
@@ -22,7 +22,7 @@ fn set_attribute(path: &Path, value: &str) -> bool {
 }
 
 #[test]
-fn permissions_count_for_those_who_can_see_them() {
+fn permissions_count_for_targets_that_see_them() {
     let test = "use std::os::unix::fs::PermissionsExt;\n\
                 #[test] fn t() { let file = std::fs::File::open(\"data\").unwrap();\n\
                 assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o640) }\n";
@@ -70,7 +70,7 @@ fn attributes_count_by_path_and_by_descriptor() {
 }
 
 #[test]
-fn names_that_do_not_count_do_for_those_who_list_them() {
+fn uncounted_names_count_for_targets_that_list_their_folder() {
     let list = "#[test] fn t() { assert_eq!(std::fs::read_dir(\"data\").unwrap().count(), 1) }\n";
     let files = [("data/a", "1"), (".gitignore", "/target\n*.log\n"), ("tests/it.rs", list)];
     play(&files, |asker| {
@@ -84,7 +84,7 @@ fn names_that_do_not_count_do_for_those_who_list_them() {
 }
 
 #[test]
-fn what_was_put_into_the_target_folder_by_hand_counts() {
+fn a_file_put_into_the_target_folder_by_hand_counts() {
     let read = "#[test] fn t() { assert_eq!(std::fs::read(\"target/wasm/x\").unwrap(), b\"1\");\n\
                 assert!(!std::path::Path::new(\"target/debug/y\").exists()) }\n";
     play(&[("target/wasm/x", "1"), ("tests/it.rs", read)], |asker| {
@@ -101,7 +101,7 @@ fn what_was_put_into_the_target_folder_by_hand_counts() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_written_any_more_counts_for_those_who_wrote_there() {
+fn a_folder_that_became_read_only_counts_for_targets_that_wrote_there() {
     let test = "#[test] fn t() { std::fs::write(\"data/new\", \"\").unwrap();\n\
                 std::fs::remove_file(\"data/new\").unwrap() }\n";
     play(&[("data/a", "1"), ("tests/it.rs", test)], |asker| {
@@ -117,7 +117,7 @@ fn a_folder_that_cannot_be_written_any_more_counts_for_those_who_wrote_there() {
 }
 
 #[test]
-fn what_was_seen_outside_counts_even_if_not_all_was_seen() {
+fn outside_inputs_of_an_incomplete_observation_count() {
     // Asking for seccomp's state is what an observed run is told otherwise.
     let test = "#![allow(unsafe_code)]\n\
                 unsafe extern \"C\" { fn prctl(what: i32, ...) -> i32; }\n\
@@ -145,7 +145,7 @@ fn what_was_seen_outside_counts_even_if_not_all_was_seen() {
 }
 
 #[test]
-fn a_test_that_git_ignores_is_one_that_cargo_finds() {
+fn a_git_ignored_test_counts_because_cargo_finds_it() {
     let bad = "fn main() {}\n#[test] fn t() { panic!() }\n";
     let files = [(".gitignore", "/target\nlocal*\n"), ("tests/data/x", ""), ("tests/it.rs", "")];
     play(&files, |asker| {
@@ -162,7 +162,7 @@ fn a_test_that_git_ignores_is_one_that_cargo_finds() {
 }
 
 #[test]
-fn what_a_build_script_watches_counts_with_all_that_is_in_it() {
+fn a_folder_that_a_build_script_watches_counts_with_its_content() {
     let script = "fn main() { println!(\"cargo:rerun-if-changed=data\");\n\
                   let at = |path: &str| std::fs::read_to_string(path).unwrap_or_default();\n\
                   println!(\"cargo:rustc-env=V={}{}\", at(\"data/a.log\"), at(\"data/b.log\")) }\n";
@@ -190,7 +190,7 @@ fn what_a_build_script_watches_counts_with_all_that_is_in_it() {
 }
 
 #[test]
-fn another_checkout_may_have_another_neighbour() {
+fn files_beside_the_checkout_count_for_each_checkout() {
     let test = "#[test] fn t() { assert_eq!(std::fs::read(\"../settings\").unwrap(), b\"1\") }\n";
     play(&[("tests/it.rs", test)], |asker| {
         let home = &asker.home;

@@ -1,4 +1,4 @@
-//! The run is where it would be without us: terminal, standard input, signals, parent.
+//! A run under `exec` has the terminal, standard input, signals and parent that it has without it.
 
 #![expect(clippy::disallowed_methods, reason = "terminals and signals need the process itself")]
 
@@ -62,7 +62,7 @@ impl Terminal {
         Self { child, typed, shown }
     }
 
-    /// What was shown, and how it ended.
+    /// The text on the terminal, and the exit status.
     fn end(mut self) -> (String, ExitStatus) {
         let status = end_of(&mut self.child);
         (self.shown.join().unwrap(), status)
@@ -79,7 +79,7 @@ fn end_of(child: &mut Child) -> ExitStatus {
     })
 }
 
-/// The program of an integration test, and what cargo says to it.
+/// The program of an integration test; sets the variables that cargo sets.
 fn program(home: &mut Home, test: &str) -> String {
     let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
     let deps = fs::read_dir(home.root.join("target/debug/deps")).unwrap();
@@ -108,7 +108,7 @@ const PARENT: &str = "fn parent() -> String {\n\
     std::fs::read_to_string(path).unwrap().trim().to_owned() }\n";
 
 #[test]
-fn a_terminal_is_the_run_s_own() {
+fn the_run_owns_the_terminal() {
     let test = "use std::io::{IsTerminal, stderr, stdin, stdout};\n\
                 #[test] fn t() { assert!(stdin().is_terminal() && stderr().is_terminal());\n\
                 assert!(std::fs::File::open(\"/dev/tty\").is_ok());\n\
@@ -177,7 +177,7 @@ fn a_killed_exec_leaves_nothing_that_its_test_started() {
 }
 
 #[test]
-fn a_terminal_s_answer_is_kept_with_its_colours() {
+fn a_record_from_a_terminal_keeps_its_colours() {
     let Some(mut home) = built(&[]) else { return };
     if !with_colours(&mut home) {
         return;
@@ -197,7 +197,7 @@ fn a_terminal_s_answer_is_kept_with_its_colours() {
 }
 
 #[test]
-fn standard_input_is_the_run_s_own() {
+fn the_run_owns_standard_input() {
     let read = "std::io::read_to_string(std::io::stdin()).unwrap()";
     let test = format!("#[test] fn t() {{ assert_eq!({read}, \"typed\") }}\n");
     let main = format!("fn main() {{ print!(\"<{{}}>\", {read}) }}\n");
@@ -244,7 +244,7 @@ fn ctrl_c_ends_the_run_as_it_would_without_us() {
     let (shown, status) = terminal.end();
     assert_eq!(status.signal(), Some(libc::SIGINT), "{shown}");
     assert_eq!(home.left_over(), Vec::<String>::new());
-    // Who ends the run says nothing about its tests.
+    // An interrupted run is no verdict about its tests.
     assert_eq!(home.records(), 0);
 }
 
@@ -271,7 +271,7 @@ fn a_signal_to_the_group_is_the_status() {
 }
 
 #[test]
-fn the_exit_status_is_the_program_s() {
+fn the_exit_status_is_that_of_the_program() {
     let files = [
         ("tests/fails.rs", "#[test] fn t() { panic!() }\n"),
         ("tests/exits.rs", "#[test] fn t() { std::process::exit(3) }\n"),
@@ -287,7 +287,7 @@ fn the_exit_status_is_the_program_s() {
 }
 
 #[test]
-fn what_is_passed_through_is_a_child_of_cargo() {
+fn a_passed_through_program_is_a_child_of_cargo() {
     let says = format!("{PARENT}fn main() {{ println!(\"of {{}}\", parent()) }}\n");
     let test = format!("{PARENT}#[test] fn t() {{ eprintln!(\"of {{}}\", parent()) }}\n");
     let manifest = "[package]\nname='p'\nversion='0.1.0'\nedition='2021'\n[lib]\ndoctest=false\n\
@@ -318,7 +318,7 @@ fn what_is_passed_through_is_a_child_of_cargo() {
 }
 
 #[test]
-fn what_a_run_shows_is_shown_again() {
+fn shown_output_is_shown_again() {
     let test = "#[test] fn t() { println!(\"said aloud\") }\n";
     let Some(home) = built(&[("tests/it.rs", test)]) else { return };
     let shown = ["test", "--test", "it", "--", "--nocapture"];

@@ -1,6 +1,6 @@
-//! Tests in the background that were given up: what had ended by then is not run again.
+//! Background tests that were preempted: finished targets are not run again.
 
-// Elsewhere it is not known what a run consults.
+// Runs can be observed on these platforms only.
 #![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 
 use crate::home::{Home, Started, can_observe, until};
@@ -11,7 +11,7 @@ const READS: &str = "#[test] fn reads() {\n\
      \x20   assert!(!std::fs::read(\"fixture.txt\").unwrap().is_empty());\n\
      \x20   let _ = std::fs::read(\"../outside.txt\");\n}\n";
 
-/// Cannot be followed: a path that is relative to no folder.
+/// Uses a path relative to a removed folder, which makes the observation incomplete.
 const LOST: &str = "#[test] fn lost() {\n\
      \x20   let dir = std::env::temp_dir().join(format!(\"lost-{}\", std::process::id()));\n\
      \x20   std::fs::create_dir(&dir).unwrap();\n\
@@ -35,7 +35,7 @@ fn home(settings: &str) -> Option<Home> {
     Some(home)
 }
 
-/// How many targets have been run to their ends.
+/// The number of targets that ran to their end.
 fn ran(daemon: &Started) -> usize {
     daemon.stderr().matches("ran a target").count()
 }
@@ -54,7 +54,7 @@ fn verdict(home: &Home, wanted: &str) {
     });
 }
 
-/// The daemon once all but the one that waits have ended.
+/// Starts the daemon and waits until all targets but the waiting one have ended.
 fn waiting(home: &Home) -> Started {
     let daemon = home.daemon();
     until("the others have ended", || {
@@ -65,20 +65,20 @@ fn waiting(home: &Home) -> Started {
 }
 
 #[test]
-fn after_an_edit_only_what_it_concerns_is_run() {
+fn preempted_tests_resume_with_the_targets_that_the_edit_concerns() {
     let Some(home) = home("") else { return };
     let daemon = waiting(&home);
     home.write("tests/waits.rs", "#[test] fn waits() {}\n");
     kept(&daemon, 2);
     verdict(&home, "pass");
-    // And that of which it is not known what it concerns.
+    // Also the target whose inputs are not all known.
     assert_eq!(ran(&daemon), 5, "{}", daemon.stderr());
     home.test(&[]).green_from("cache");
     daemon.stop();
 }
 
 #[test]
-fn what_has_ended_is_run_again_if_what_it_read_has_changed_since() {
+fn a_finished_target_runs_again_if_its_inputs_changed_since() {
     let Some(home) = home("") else { return };
     let daemon = waiting(&home);
     home.write("fixture.txt", "");
@@ -92,12 +92,12 @@ fn what_has_ended_is_run_again_if_what_it_read_has_changed_since() {
 }
 
 #[test]
-fn what_was_only_put_off_goes_on() {
+fn paused_tests_resume_with_the_unfinished_targets() {
     let Some(home) = home("") else { return };
     let daemon = waiting(&home);
     home.ok(&["pause", "--project", "."]);
     kept(&daemon, 3);
-    // No snapshot has that.
+    // A file outside the tree.
     std::fs::write(home.base.join("outside.txt"), "").unwrap();
     home.write("target/go", "");
     home.ok(&["resume", "--project", "."]);
@@ -108,7 +108,7 @@ fn what_was_only_put_off_goes_on() {
 }
 
 #[test]
-fn tests_that_do_not_end_are_given_up_for_good_and_nothing_says_green() {
+fn tests_that_stall_are_ended_for_good_and_never_green() {
     let Some(home) = home("background_timeout = '5s'") else { return };
     let daemon = waiting(&home);
     kept(&daemon, 3);
@@ -119,13 +119,13 @@ fn tests_that_do_not_end_are_given_up_for_good_and_nothing_says_green() {
     });
     assert!(daemon.stderr().contains(why), "{}", daemon.stderr());
     assert_eq!(home.project_status()["last_verdict"], serde_json::Value::Null);
-    // Not again for the same tree, whatever is looked at meanwhile.
+    // The same tree is not tried again, whatever happens meanwhile.
     std::fs::remove_file(home.root.join("target/begun")).unwrap();
     home.write("target/noise", "");
     home.ok(&["explain"]);
     assert!(!home.root.join("target/begun").exists());
     assert_eq!(home.project_status()["reason"], why);
-    // Who asks has it run.
+    // A question runs it.
     home.write("target/go", "");
     let answer = home.test(&[]);
     answer.green();

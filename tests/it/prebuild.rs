@@ -1,4 +1,4 @@
-//! What is made ready before the rest of a workspace.
+//! The edited package is built before the rest of its workspace.
 
 use crate::home::{Home, Started, until};
 
@@ -33,7 +33,7 @@ fn said(daemon: &Started, what: &str) -> usize {
 }
 
 #[test]
-fn the_edited_package_is_ready_before_those_that_are_built_from_it() {
+fn the_edited_package_is_ready_before_its_dependents() {
     let home = workspace("'low', 'top'");
     package(&home, "low", "");
     package(&home, "top", "[dependencies]\nlow = { path = '../low' }");
@@ -66,7 +66,7 @@ fn the_edited_package_is_ready_before_those_that_are_built_from_it() {
     built(&home, 2, &daemon);
     let by_hand = home.cargo(&["test", "--workspace", "--no-run", "-v"]);
     assert!(!by_hand.stdout.contains("Running `"), "{by_hand:#?}");
-    // What nothing is built from is no stage of its own.
+    // A package without dependents is not built first.
     home.write("top/src/lib.rs", "#[test] fn other() {}\n");
     built(&home, 3, &daemon);
     assert_eq!(said(&daemon, "built before the rest"), 1, "{}", daemon.stderr());
@@ -74,7 +74,7 @@ fn the_edited_package_is_ready_before_those_that_are_built_from_it() {
 }
 
 #[test]
-fn a_package_that_is_another_one_by_itself_is_not_built_first_again() {
+fn a_package_with_other_features_by_itself_is_not_prebuilt_again() {
     let home = workspace("'dep', 'a', 'b'");
     package(&home, "dep", "[features]\nloud = []");
     package(&home, "a", "[dependencies]\ndep = { path = '../dep' }");
@@ -96,7 +96,7 @@ fn a_package_that_is_another_one_by_itself_is_not_built_first_again() {
     assert_eq!(said(&daemon, "not the same by itself"), 1, "{}", daemon.stderr());
     assert_eq!(said(&daemon, "built before the rest"), 0, "{}", daemon.stderr());
     daemon.stop();
-    // Nor is that found out again by another daemon.
+    // The next daemon remembers that.
     let daemon = home.daemon();
     built(&home, 1, &daemon);
     home.write("a/src/lib.rs", "#[test] fn another() {}\n");
@@ -105,7 +105,7 @@ fn a_package_that_is_another_one_by_itself_is_not_built_first_again() {
     daemon.stop();
 }
 
-/// What cargo makes when this is to be fresh, if anything.
+/// Whether cargo has anything to build for this selection.
 fn not_fresh(home: &Home, args: &[&str]) -> bool {
     let by_hand = home.cargo(&[&["test", "--no-run", "-v"], args].concat());
     assert_eq!(by_hand.code, Some(0), "{by_hand:#?}");
@@ -139,7 +139,7 @@ fn a_selection_with_features_and_targets_has_stages_that_are_parts_of_it() {
     assert_eq!(said(&daemon, "built before the rest"), 1, "{}", daemon.stderr());
     assert_eq!(said(&daemon, "not built first"), 0, "{}", daemon.stderr());
     assert!(!not_fresh(&home, &whole));
-    // The part was no more than that.
+    // Only the selected part was prebuilt.
     assert!(not_fresh(&home, &["-p=low", "--features=f", "--test=other"]));
     daemon.stop();
 }
@@ -171,7 +171,7 @@ fn a_stage_that_cargo_refuses_is_tried_once() {
 }
 
 #[test]
-fn a_package_that_does_not_compile_is_told_early_and_the_build_fails_as_ever() {
+fn an_early_compile_error_is_reported_and_the_build_fails() {
     let home = workspace("'low', 'top'");
     package(&home, "low", "");
     package(&home, "top", "[dependencies]\nlow = { path = '../low' }");
