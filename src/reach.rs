@@ -171,6 +171,13 @@ impl ReachReader {
         Ok(Self { sysroot: Sysroot::read(sysroot)?, files: ObjectFiles::default() })
     }
 
+    /// Forgets the objects that no program has needed since the last call of this.
+    ///
+    /// A caller that keeps the reader calls it when it has looked at all programs of a build.
+    pub fn end_round(&mut self) {
+        self.files.end_round();
+    }
+
     /// Reads the code that each test of the test program at `program` reaches, by the test's name.
     ///
     /// `program` is the path in the target folder, as cargo reports it.
@@ -265,4 +272,12 @@ impl From<ReachedAll> for Reached {
             unknown_symbol: all.unknown,
         }
     }
+}
+
+/// Reads `bytes` as an object and as a program.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    // Any answer will do.
+    let _ = object_code::read_object("fuzz", bytes, true);
+    let _ = program::read_program(bytes);
 }

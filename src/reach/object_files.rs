@@ -4,8 +4,9 @@
 //! others in the libraries beside the program. The program's symbol table names them all.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -19,36 +20,85 @@ use super::error::UnknownLayout;
 use super::object_code::{ObjectCode, read_object};
 use super::section::{ENDIAN, Elf};
 
-/// The bytes of one object: a file, or a part of a library.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct ObjectSource {
-    pub(super) path: PathBuf,
+/// A file's part by the file's identity, not by its path: rustc links the objects that stay as they
+/// are into the folder of its next build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct ContentKey {
+    device: u64,
+    inode: u64,
     modified: SystemTime,
     offset: u64,
     length: u64,
 }
 
+impl ContentKey {
+    /// All of the file with this metadata.
+    fn of(metadata: &Metadata) -> io::Result<Self> {
+        Ok(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            modified: metadata.modified()?,
+            offset: 0,
+            length: metadata.len(),
+        })
+    }
+}
+
+/// The bytes of one object: a file, or a part of a library.
+#[derive(Clone, Debug)]
+struct ObjectSource {
+    path: PathBuf,
+    key: ContentKey,
+}
+
 impl ObjectSource {
     fn of_file(path: &Path) -> Result<Self, UnknownLayout> {
-        let failed = |error: io::Error| UnknownLayout::unreadable(path, error);
-        let metadata = fs::metadata(path).map_err(failed)?;
-        let modified = metadata.modified().map_err(failed)?;
-        Ok(Self { path: path.to_owned(), modified, offset: 0, length: metadata.len() })
+        let key = fs::metadata(path).and_then(|metadata| ContentKey::of(&metadata));
+        let key = key.map_err(|error| UnknownLayout::unreadable(path, error))?;
+        Ok(Self { path: path.to_owned(), key })
     }
 
-    fn read(&self) -> io::Result<Vec<u8>> {
-        let mut file = File::open(&self.path)?;
-        // A library that was replaced since it was listed has other members.
-        if file.metadata()?.modified()? != self.modified {
-            return Err(io::Error::other("it was replaced while it was read"));
-        }
-        file.seek(SeekFrom::Start(self.offset))?;
-        let mut bytes = Vec::with_capacity(usize::try_from(self.length).unwrap_or_default());
-        file.take(self.length).read_to_end(&mut bytes)?;
-        if bytes.len() as u64 != self.length {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        Ok(bytes)
+    fn read(&self) -> Result<Vec<u8>, UnknownLayout> {
+        let read = || {
+            let mut file = File::open(&self.path)?;
+            // A library that was replaced since it was listed has other members.
+            if file.metadata()?.modified()? != self.key.modified {
+                return Err(io::Error::other("it was replaced while it was read"));
+            }
+            file.seek(SeekFrom::Start(self.key.offset))?;
+            let length = usize::try_from(self.key.length).map_err(io::Error::other)?;
+            let mut bytes = Vec::new();
+            file.take(self.key.length).read_to_end(&mut bytes)?;
+            if bytes.len() == length { Ok(bytes) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+        };
+        read().map_err(|error| UnknownLayout::unreadable(&self.path, error))
+    }
+}
+
+/// What was read of files, and whether anything has needed it in this round.
+#[derive(Debug)]
+struct Kept<T>(HashMap<ContentKey, (T, bool)>);
+
+impl<T> Default for Kept<T> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<T: Clone> Kept<T> {
+    fn get(&mut self, key: &ContentKey) -> Option<T> {
+        self.0.get_mut(key).map(|(value, used)| {
+            *used = true;
+            value.clone()
+        })
+    }
+
+    fn insert(&mut self, key: ContentKey, value: T) {
+        self.0.insert(key, (value, true));
+    }
+
+    fn end_round(&mut self) {
+        self.0.retain(|_, (_, used)| std::mem::take(used));
     }
 }
 
@@ -62,10 +112,10 @@ struct LibraryMember {
 /// Objects that were read, for the next program that was linked from them too.
 #[derive(Debug, Default)]
 pub(super) struct ObjectFiles {
-    parsed: HashMap<ObjectSource, Arc<ObjectCode>>,
-    libraries: HashMap<(PathBuf, SystemTime), Arc<Vec<LibraryMember>>>,
+    parsed: Kept<Arc<ObjectCode>>,
+    libraries: Kept<Arc<Vec<LibraryMember>>>,
     /// The source name of each object of another compiler.
-    foreign: HashMap<ObjectSource, Option<String>>,
+    foreign: Kept<Option<String>>,
 }
 
 /// One object of a program.
@@ -196,6 +246,13 @@ fn is_unit(name: &str) -> bool {
 }
 
 impl ObjectFiles {
+    /// Forgets what nothing has needed since the last end of a round.
+    pub(super) fn end_round(&mut self) {
+        self.parsed.end_round();
+        self.libraries.end_round();
+        self.foreign.end_round();
+    }
+
     /// The objects called `names`, from which `program` was linked at `linked`, in that order.
     pub(super) fn of_program(
         &mut self,
@@ -215,8 +272,11 @@ impl ObjectFiles {
             }
         }
         // A crate's library has bundled the objects; its own tests are linked from the archive.
-        let bundled = self.foreign_members(&libraries)?;
-        let archived = self.foreign_members(&archives)?;
+        let all_units = names.iter().all(|name| is_unit(name) || is_startup(name));
+        let no_libraries: (&[_], &[_]) = (&[], &[]);
+        let from = if all_units { no_libraries } else { (&libraries[..], &archives[..]) };
+        let bundled = self.foreign_members(from.0)?;
+        let archived = self.foreign_members(from.1)?;
         let mut objects = Vec::new();
         let mut gone: Vec<&String> = Vec::new();
         for name in names {
@@ -245,13 +305,13 @@ impl ObjectFiles {
             let others = gone.len() - 1;
             return Err(UnknownLayout::ObjectsGone { object: object.clone(), others });
         }
-        if let Some(newer) = objects.iter().find(|object| object.source.modified > linked) {
+        if let Some(newer) = objects.iter().find(|object| object.source.key.modified > linked) {
             return Err(UnknownLayout::Stale { path: newer.source.path.clone() });
         }
         // Assembler leaves no name in the program, so all that can be part of it is taken.
         let unnamed = [&bundled, &archived].map(|members| members.get(&None));
         let unnamed = unnamed.into_iter().flatten().flatten();
-        let unnamed = unnamed.filter(|source| source.modified <= linked).cloned();
+        let unnamed = unnamed.filter(|source| source.key.modified <= linked).cloned();
         objects.extend(unnamed.map(|source| LinkedObject {
             name: "assembler",
             source,
@@ -265,21 +325,23 @@ impl ObjectFiles {
         &mut self,
         objects: &[LinkedObject<'_>],
     ) -> Result<Vec<Arc<ObjectCode>>, UnknownLayout> {
-        let new: Vec<_> =
-            objects.iter().filter(|object| !self.parsed.contains_key(&object.source)).collect();
+        let mut codes = Vec::with_capacity(objects.len());
+        codes.extend(objects.iter().map(|object| self.parsed.get(&object.source.key)));
+        let known = codes.iter().zip(objects).enumerate();
+        let new: Vec<_> = known
+            .filter(|(_, (code, _))| code.is_none())
+            .map(|(at, (_, object))| (at, object))
+            .collect();
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let share = new.len().div_ceil(threads).max(1);
-        let parse = |object: &LinkedObject<'_>| {
-            let source = &object.source;
-            let bytes =
-                source.read().map_err(|error| UnknownLayout::unreadable(&source.path, error))?;
-            let code = read_object(object.name, &bytes, object.by_rustc)?;
-            Ok((source.clone(), Arc::new(code)))
+        let parse = |(at, object): &(usize, &LinkedObject<'_>)| {
+            let code = read_object(object.name, &object.source.read()?, object.by_rustc)?;
+            Ok((*at, object.source.key, Arc::new(code)))
         };
         let read: Vec<Result<Vec<_>, UnknownLayout>> = std::thread::scope(|scope| {
             let running: Vec<_> = new
                 .chunks(share)
-                .map(|chunk| scope.spawn(move || chunk.iter().map(|one| parse(one)).collect()))
+                .map(|chunk| scope.spawn(move || chunk.iter().map(parse).collect()))
                 .collect();
             let join = |thread: std::thread::ScopedJoinHandle<'_, _>| {
                 thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -287,10 +349,12 @@ impl ObjectFiles {
             running.into_iter().map(join).collect()
         });
         for part in read {
-            self.parsed.extend(part?);
+            for (at, key, code) in part? {
+                self.parsed.insert(key, Arc::clone(&code));
+                codes[at] = Some(code);
+            }
         }
-        let codes = objects.iter().filter_map(|object| self.parsed.get(&object.source).cloned());
-        Ok(codes.collect())
+        Ok(codes.into_iter().flatten().collect())
     }
 
     /// The members of each of the libraries at `paths`.
@@ -302,17 +366,18 @@ impl ObjectFiles {
         for path in paths {
             let failed = |error: io::Error| UnknownLayout::unreadable(path, error);
             let file = File::open(path).map_err(failed)?;
-            let modified = file.metadata().and_then(|metadata| metadata.modified());
-            let modified = modified.map_err(failed)?;
-            let key = (path.clone(), modified);
-            if let Some(known) = self.libraries.get(&key) {
-                libraries.push(Arc::clone(known));
-                continue;
-            }
-            let members = members(&ReadCache::new(file), path, modified)
-                .map_err(|error| failed(io::Error::other(error)))?;
-            let members = Arc::new(members);
-            self.libraries.insert(key, Arc::clone(&members));
+            let key = file.metadata().and_then(|metadata| ContentKey::of(&metadata));
+            let key = key.map_err(failed)?;
+            let members = match self.libraries.get(&key) {
+                Some(known) => known,
+                None => {
+                    let read = members(&ReadCache::new(file), path, key);
+                    let read = read.map_err(|error| failed(io::Error::other(error)))?;
+                    let members = Arc::new(read);
+                    self.libraries.insert(key, Arc::clone(&members));
+                    members
+                }
+            };
             libraries.push(members);
         }
         Ok(libraries)
@@ -330,15 +395,12 @@ impl ObjectFiles {
         };
         for member in libraries.iter().flat_map(|library| library.iter()).filter(foreign) {
             let source = &member.source;
-            let file = match self.foreign.get(source) {
-                Some(file) => file.clone(),
+            let file = match self.foreign.get(&source.key) {
+                Some(file) => file,
                 None => {
-                    let bytes = source
-                        .read()
-                        .map_err(|error| UnknownLayout::unreadable(&source.path, error))?;
                     // Anything but an object cannot be linked.
-                    let Some(file) = source_file(&bytes) else { continue };
-                    self.foreign.insert(source.clone(), file.clone());
+                    let Some(file) = source_file(&source.read()?) else { continue };
+                    self.foreign.insert(source.key, file.clone());
                     file
                 }
             };
@@ -361,7 +423,7 @@ fn source_file(data: &[u8]) -> Option<Option<String>> {
 fn members(
     cache: &ReadCache<File>,
     path: &Path,
-    modified: SystemTime,
+    library: ContentKey,
 ) -> object::Result<Vec<LibraryMember>> {
     let mut members = Vec::new();
     let archive = ArchiveFile::parse(cache)?;
@@ -374,7 +436,10 @@ fn members(
         let (offset, length) = member.file_range();
         members.push(LibraryMember {
             name: String::from_utf8_lossy(member.name()).into_owned(),
-            source: ObjectSource { path: path.to_owned(), modified, offset, length },
+            source: ObjectSource {
+                path: path.to_owned(),
+                key: ContentKey { offset, length, ..library },
+            },
         });
     }
     Ok(members)

@@ -31,7 +31,7 @@ fn an_edit_changes_the_tests_that_reach_it_and_no_others() {
     let before = subject.tests();
     let listed = subject.listed();
     assert_eq!(before.keys().cloned().collect::<BTreeSet<_>>(), listed);
-    let edits: [(&str, &str, &[&str]); 19] = [
+    let edits: [(&str, &str, &[&str]); 23] = [
         ("assert_eq!(1 + 1, 2)", "assert_eq!(1 + 2, 3)", &["tests::plain"]),
         ("text.to_uppercase()", "text.to_lowercase()", &["tests::private", "tests::private_too"]),
         ("LIMIT: u32 = 7", "LIMIT: u32 = 8", &["tests::a_static"]),
@@ -48,6 +48,10 @@ fn an_edit_changes_the_tests_that_reach_it_and_no_others() {
         ("expected = \"one\"", "expected = \"two\"", &["tests::should_panic"]),
         ("#[test] #[ignore]", "#[test]", &["tests::ignored"]),
         ("panic!(\"message\")", "panic!(\"passage\")", &["tests::a_message"]),
+        ("u32 { 0 }", "u32 { 0 } fn around(&self) -> u32 { 9 }", &["tests::a_default_method"]),
+        ("u32 { 23 }", "u32 { 24 }", &["tests::assembler"]),
+        ("u32 { 29 }", "u32 { 30 }", &["tests::inline"]),
+        ("pub one: u32, pub two: u32", "pub two: u32, pub one: u32", &["tests::a_layout"]),
         // It looks like a panic's location, and is none.
         ("\"x.rs\", line: 1", "\"x.rs\", line: 2", &["tests::a_place"]),
         ("if n == 0 { 3 }", "if n == 0 { 4 }", &["tests::a_cycle"]),
@@ -77,6 +81,23 @@ fn the_same_code_has_the_same_digests_in_any_folder_and_build() {
         .variable("CARGO_PROFILE_DEV_DEBUG", "2")
         .variable("CARGO_PROFILE_DEV_SPLIT_DEBUGINFO", "unpacked");
     assert!(before.keys().eq(unpacked.tests().keys()), "debug information in files of its own");
+}
+
+#[test]
+fn a_reader_that_is_kept_sees_what_a_new_one_sees() {
+    let subject = library("w");
+    let mut kept = reader();
+    for (from, to) in [("7;", "7;"), ("LIMIT: u32 = 7", "LIMIT: u32 = 8"), ("x + 17", "x + 18")] {
+        let old = fs::read_to_string(subject.path("src/lib.rs")).unwrap();
+        subject.write("src/lib.rs", &old.replace(from, to));
+        let program = subject.program();
+        assert_eq!(kept.tests(&program).unwrap(), reader().tests(&program).unwrap(), "{from}");
+        assert_eq!(kept.main(&program).unwrap(), reader().main(&program).unwrap(), "{from}");
+        kept.end_round();
+    }
+    // Nothing is kept of what nobody has asked for in a whole round.
+    kept.end_round();
+    assert_eq!(kept.tests(&subject.program()).unwrap(), subject.tests());
 }
 
 #[test]
