@@ -80,12 +80,15 @@ pub async fn run<T: ProjectTree>(
         }
     };
     on_step(Step::Built(&build));
+    // Cargo may call a build fresh that is not this tree's: a record by the tree would claim it.
+    let is_of_tree = build.sources.unseen.is_empty() && build.sources.missing.is_empty();
     let names = DiscoveredNames::look(&question.root, &build.sources);
     let execution = session.execution(state.digest.as_ref().ok(), &known);
     let mut ran = match execution.execute(on_step).await {
         Ok(ran) => ran,
         Err(Interrupted { error, finished }) => {
-            if let Some(finished) = finished {
+            if let Some(mut finished) = finished {
+                finished.replaced |= !is_of_tree;
                 keeper.keep_finished(finished, tree, &state, known.record()).await;
             }
             return Err(error);
@@ -116,7 +119,8 @@ pub async fn run<T: ProjectTree>(
         let before = known.record().filter(|_| build.sources.unseen.is_empty());
         keeper.note_flaky(&mut ran, before, when);
     }
-    not_kept.extend(keeper.keep_targets(&mut ran, state.digest.as_ref().ok(), still, when));
+    let proven = still.filter(|_| is_of_tree);
+    not_kept.extend(keeper.keep_targets(&mut ran, state.digest.as_ref().ok(), proven, when));
     let reports: Vec<_> = ran.targets.iter().map(|target| target.report.clone()).collect();
     match &state.digest {
         Err(why) => not_kept.extend(why.iter().cloned()),

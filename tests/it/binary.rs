@@ -7,7 +7,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::symlink;
 
 use knhk_test_cache::internals::observer::{ObserveOptions, Observer};
-use knhk_test_cache::internals::process::{Spec, capture};
+use knhk_test_cache::internals::process::{Output, Spec, capture};
 
 use crate::home::{Answered, EXE, Home, LIMIT, SOON, answered, can_observe, until};
 
@@ -21,6 +21,17 @@ pub(crate) struct Asker {
 impl Asker {
     pub(crate) fn ask(&self) -> Answered {
         self.home.test(self.way)
+    }
+
+    /// Asks where nothing can be observed: a process tree has one observer at most, and this one
+    /// keeps the command from observing.
+    fn ask_unobserved(&self, more: &[&str]) -> Output {
+        let line = [&["test", "--format", "json"], self.way, more].concat();
+        let spec = Spec::new(EXE, &self.home.root, self.home.environment.clone()).args(line);
+        let (spec, running) = Observer::observe(&spec, ObserveOptions::default()).unwrap();
+        let output = capture(&spec, LIMIT).unwrap();
+        drop(running);
+        output
     }
 
     /// Asks about a tree that no record of the whole workspace covers. All targets must be green;
@@ -446,13 +457,8 @@ fn without_an_observer_every_file_counts() {
         ("data", "1"),
     ];
     play(&files, |asker| {
-        // A process tree has one observer at most: this one keeps the command from observing.
         let ask = |more: &[&str]| {
-            let line = [&["test", "--format", "json"], asker.way, more].concat();
-            let spec = Spec::new(EXE, &asker.home.root, asker.home.environment.clone()).args(line);
-            let (spec, running) = Observer::observe(&spec, ObserveOptions::default()).unwrap();
-            let output = capture(&spec, LIMIT).unwrap();
-            drop(running);
+            let output = asker.ask_unobserved(more);
             assert!(output.success(), "{}", String::from_utf8_lossy(&output.stderr));
             String::from_utf8(output.stdout).unwrap()
         };
@@ -468,6 +474,29 @@ fn without_an_observer_every_file_counts() {
         asker.home.write("note", "nobody reads it");
         let again = ask(&[]);
         assert_eq!(ran(&again), 3, "{again}");
+    });
+}
+
+#[test]
+fn without_an_observer_a_stale_build_proves_nothing_of_its_tree() {
+    let lib = |value: u32| format!("pub fn f() -> u32 {{ {value} }}\n");
+    let test = "#[test] fn t() { let out = std::process::Command::new(env!(\"CARGO_BIN_EXE_p\"))\n\
+                .output().unwrap(); assert_eq!(out.stdout, b\"1\") }\n";
+    let main = "fn main() { print!(\"{}\", p::f()) }\n";
+    let bad = lib(2);
+    play(&[("src/lib.rs", &bad), ("src/main.rs", main), ("tests/cli.rs", test)], |asker| {
+        let (file, backup) = (asker.home.root.join("src/lib.rs"), asker.home.base.join("backup"));
+        // A copy would be younger than the build.
+        fs::rename(&file, &backup).unwrap();
+        asker.home.write("src/lib.rs", &lib(1));
+        assert!(asker.ask_unobserved(&[]).success());
+        fs::rename(&backup, &file).unwrap();
+        // Cargo compares times and does not see the older file.
+        assert!(asker.ask_unobserved(&[]).success());
+        let touched = fs::File::options().append(true).open(&file).unwrap();
+        touched.set_modified(std::time::SystemTime::now()).unwrap();
+        let red = asker.ask_unobserved(&[]);
+        assert!(!red.success(), "{}", String::from_utf8_lossy(&red.stdout));
     });
 }
 
