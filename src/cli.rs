@@ -11,6 +11,7 @@ mod exit;
 mod explain;
 mod lifecycle;
 mod maintain;
+mod output;
 mod pause;
 mod progress;
 mod projects;
@@ -37,7 +38,10 @@ use self::render::{ERROR, fit};
 /// Runs the program and gives its exit status.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(said) => return parse_error(&said),
+    };
     if let CliCommand::Exec { program, args } = cli.command {
         return exec::exec(&program, args);
     }
@@ -49,26 +53,37 @@ pub fn main() -> ExitCode {
     choice.write_global();
     match run(cli) {
         Ok(()) => ExitCode::from(Exit::Success.code()),
-        Err(stop) => {
-            if !stop.message.is_empty() {
-                anstream::eprintln!("{ERROR}error{ERROR:#}: {}", fit(&stop.message));
-            }
-            ExitCode::from(stop.exit.code())
-        }
+        Err(stop) => ended(&stop),
     }
+}
+
+/// Prints help, the version, or the error of a command line that cannot be parsed.
+fn parse_error(said: &clap::Error) -> ExitCode {
+    let printed = said.print();
+    if said.use_stderr() {
+        return ExitCode::from(Exit::Usage.code());
+    }
+    match output::written(printed) {
+        Ok(()) => ExitCode::from(Exit::Success.code()),
+        Err(stop) => ended(&stop),
+    }
+}
+
+/// Prints the reason of a stop and gives its exit status.
+fn ended(stop: &Stop) -> ExitCode {
+    if !stop.message.is_empty() {
+        output::note(format_args!("{ERROR}error{ERROR:#}: {}", fit(&stop.message)));
+    }
+    ExitCode::from(stop.exit.code())
 }
 
 fn run(cli: Cli) -> Result<(), Stop> {
     // What needs no user, no home and no folder.
     match &cli.command {
         CliCommand::Completions { shell } => {
-            clap_complete::generate(
-                *shell,
-                &mut Cli::command(),
-                "knhk-test-cache",
-                &mut std::io::stdout(),
-            );
-            return Ok(());
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "knhk-test-cache", &mut script);
+            return output::bytes(&script);
         }
         CliCommand::Man { dir } => {
             clap_mangen::generate_to(Cli::command(), dir)?;

@@ -78,6 +78,8 @@
 
 // Modules are private, so `pub` in them reaches no further than this crate.
 #![allow(unreachable_pub)]
+// These panic where the output cannot be written; `cli::output` does not.
+#![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
 
 #[cfg(not(feature = "std"))]
 compile_error!("knhk-test-cache needs an operating system: build it with the feature `std`");

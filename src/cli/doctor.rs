@@ -6,6 +6,7 @@ use super::args::OutputFormat;
 use super::context::Context;
 use super::exit::{Exit, Stop};
 use super::lifecycle::service;
+use super::output;
 use super::render::{ERROR, GOOD, HINT, WARN, label};
 use super::status::ask;
 use crate::client::ClientError;
@@ -75,12 +76,12 @@ fn show(check: &Check, format: OutputFormat) -> Result<(), Stop> {
             what: &check.what,
             remedy: check.remedy.as_deref(),
         };
-        println!("{}", serde_json::to_string(&line).map_err(std::io::Error::from)?);
+        output::line(serde_json::to_string(&line).map_err(std::io::Error::from)?)?;
         return Ok(());
     }
-    anstream::println!("{}", label(style, status, format!("{}: {}", check.name, check.what)));
+    output::line(label(style, status, format!("{}: {}", check.name, check.what)))?;
     if let Some(remedy) = &check.remedy {
-        anstream::println!("{}", label(HINT, "", format!("→ {remedy}")));
+        output::line(label(HINT, "", format!("→ {remedy}")))?;
     }
     Ok(())
 }

@@ -1,11 +1,10 @@
 //! `exec`: cargo's `runner`.
 
 use std::ffi::OsString;
-use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::exit::Exit;
+use super::output;
 use crate::model::End;
 use crate::paths::Paths;
 use crate::process::{self, Environment};
@@ -34,17 +33,20 @@ pub(super) fn exec(program: &Path, args: Vec<OsString>) -> ExitCode {
     if let Some((invocation, paths)) = surroundings(program, &args) {
         match call(&invocation, &paths) {
             Called::Kept { stdout, note } => {
-                let mut out = std::io::stdout().lock();
-                return if out.write_all(stdout.as_bytes()).and_then(|()| out.flush()).is_ok() {
-                    tell(&note);
-                    ExitCode::SUCCESS
-                } else {
-                    ExitCode::from(Exit::Failure.code())
+                return match output::bytes(stdout.as_bytes()) {
+                    Ok(()) => {
+                        output::note(&note);
+                        ExitCode::SUCCESS
+                    }
+                    Err(stop) => {
+                        output::note(&stop.message);
+                        ExitCode::from(stop.exit.code())
+                    }
                 };
             }
             Called::Ran { end, note } => {
                 if let Some(note) = note {
-                    tell(&note);
+                    output::note(&note);
                 }
                 return ended(end);
             }
@@ -52,10 +54,10 @@ pub(super) fn exec(program: &Path, args: Vec<OsString>) -> ExitCode {
         }
     }
     if let Some(why) = said {
-        tell(&format!("knhk-test-cache: {why}"));
+        output::note(format!("knhk-test-cache: {why}"));
     }
     let error = process::become_program(program, args);
-    tell(&format!("knhk-test-cache exec: {error}"));
+    output::note(format!("knhk-test-cache exec: {error}"));
     let missing = error.source.kind() == std::io::ErrorKind::NotFound;
     ExitCode::from(if missing { NOT_FOUND } else { NOT_RUN })
 }
@@ -70,11 +72,6 @@ fn surroundings(program: &Path, args: &[OsString]) -> Option<(Invocation, Paths)
         paths.config_file = dir.join(file);
     }
     Some((Invocation { program: program.to_owned(), args: args.to_vec(), dir, environment }, paths))
-}
-
-/// To standard error, if that can be written: nothing depends on it.
-fn tell(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 #[cfg(target_os = "linux")]

@@ -1,33 +1,37 @@
-//! Every exit status that this program gives, in one place (the README's table is checked
-//! against it), and the error that carries one.
+//! Every exit status of this program, and the error that carries one. A test compares the README's
+//! table with it.
 
 use std::fmt;
 
-/// Why the program ends as it does.
+/// An exit status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// Green, or done.
     Success,
     /// Something outside went wrong: a file, a disk, a socket.
     Failure,
-    /// The command line makes no sense (clap's own number).
+    /// The command line cannot be parsed (clap's own number).
     Usage,
     /// `--verify` found a record that the run contradicts.
     VerifyDiffers,
     /// The config cannot be read as it is.
     Config,
-    /// It needs a running daemon, and there is none.
+    /// The command needs a running daemon, and none runs.
     NotRunning,
     /// Another daemon of this user is running.
     AlreadyRunning,
-    /// The system's service supervisor is not there or refuses.
+    /// The system's service supervisor is missing or refuses.
     Service,
     /// `doctor` found something wrong.
     Unwell,
+    /// Standard output cannot be written.
+    OutputLost,
     /// Tests failed, or the build did (cargo's own number).
     NotGreen,
     /// Ended by Ctrl-C.
     Interrupted,
+    /// The reader of standard output closed it (the shell's number for SIGPIPE).
+    OutputClosed,
     /// Ended by SIGTERM.
     Terminated,
 }
@@ -35,7 +39,7 @@ pub enum Exit {
 impl Exit {
     /// All of them, in the order of the README's table.
     #[cfg(test)]
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Success,
         Self::Failure,
         Self::Usage,
@@ -45,12 +49,14 @@ impl Exit {
         Self::AlreadyRunning,
         Self::Service,
         Self::Unwell,
+        Self::OutputLost,
         Self::NotGreen,
         Self::Interrupted,
+        Self::OutputClosed,
         Self::Terminated,
     ];
 
-    /// The number that the shell sees.
+    /// The number.
     #[must_use]
     pub const fn code(self) -> u8 {
         match self {
@@ -63,8 +69,10 @@ impl Exit {
             Self::AlreadyRunning => 6,
             Self::Service => 7,
             Self::Unwell => 8,
+            Self::OutputLost => 9,
             Self::NotGreen => 101,
             Self::Interrupted => 130,
+            Self::OutputClosed => 141,
             Self::Terminated => 143,
         }
     }
@@ -82,10 +90,12 @@ impl Exit {
             Self::AlreadyRunning => "another daemon of this user is running",
             Self::Service => "the system's service supervisor is missing or refuses",
             Self::Unwell => "`doctor` found something wrong",
+            Self::OutputLost => "standard output cannot be written, such as on a full disk",
             Self::NotGreen => {
                 "tests failed, or there is nothing to run: the build failed, no workspace, no cargo"
             }
             Self::Interrupted => "ended by Ctrl-C",
+            Self::OutputClosed => "the reader of standard output closed it",
             Self::Terminated => "ended by SIGTERM",
         }
     }

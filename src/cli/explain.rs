@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::args::{ExplainArgs, OutputFormat};
 use super::context::Context;
 use super::exit::{Exit, Stop};
+use super::output;
 use super::render::{GOOD, NOTE, WARN, ago, label, plural};
 use crate::cache::Cache;
 use crate::hasher::{FileChange, FileDifference};
@@ -87,41 +88,35 @@ fn show(explanation: &Explanation, facts: &Facts, args: &ExplainArgs) -> Result<
     let recorded = explanation.last.as_ref().map(|record| record.created);
     if args.format == OutputFormat::Json {
         for target in &targets {
-            println!(
-                "{}",
-                json(&ExplainedTarget {
-                    r#type: "target",
-                    package: &target.id.package,
-                    target: &target.id.target,
-                    kind: target.id.kind,
-                    source,
-                    reason: &target.reason,
-                    recorded: target.kept.or(recorded),
-                    verdict: target.verdict,
-                    inputs: target.inputs,
-                    changed: &target.changed,
-                    advice: &target.advice,
-                    calls: target.calls.as_ref().map(|calls| ExplainedCalls {
-                        kept: calls.kept,
-                        answering: calls.answering,
-                        why_not: calls.why_not.as_deref(),
-                        advice: &calls.advice,
-                    }),
-                })
-            );
-        }
-        println!(
-            "{}",
-            json(&ExplainedProject {
-                r#type: "project",
+            output::line(json(&ExplainedTarget {
+                r#type: "target",
+                package: &target.id.package,
+                target: &target.id.target,
+                kind: target.id.kind,
                 source,
-                reason: &explanation.reason,
-                code_hash: explanation.code_hash,
-                files,
-                target_dirs: facts.target_dirs.iter().map(OsText::from).collect(),
-                settings: &explanation.settings,
-            })
-        );
+                reason: &target.reason,
+                recorded: target.kept.or(recorded),
+                verdict: target.verdict,
+                inputs: target.inputs,
+                changed: &target.changed,
+                advice: &target.advice,
+                calls: target.calls.as_ref().map(|calls| ExplainedCalls {
+                    kept: calls.kept,
+                    answering: calls.answering,
+                    why_not: calls.why_not.as_deref(),
+                    advice: &calls.advice,
+                }),
+            }))?;
+        }
+        output::line(json(&ExplainedProject {
+            r#type: "project",
+            source,
+            reason: &explanation.reason,
+            code_hash: explanation.code_hash,
+            files,
+            target_dirs: facts.target_dirs.iter().map(OsText::from).collect(),
+            settings: &explanation.settings,
+        }))?;
         return Ok(());
     }
     let word = if explanation.cached {
@@ -129,40 +124,40 @@ fn show(explanation: &Explanation, facts: &Facts, args: &ExplainArgs) -> Result<
     } else {
         label(WARN, "Run", &explanation.reason)
     };
-    anstream::println!("{word}");
+    output::line(word)?;
     if let Some(created) = recorded {
         let when = ago(created, Timestamp::now());
-        anstream::println!("{}", label(NOTE, "Last run", when));
+        output::line(label(NOTE, "Last run", when))?;
     }
     for file in &files {
-        anstream::println!("{}", label(NOTE, "File", file));
+        output::line(label(NOTE, "File", file))?;
     }
     for dir in &facts.target_dirs {
-        anstream::println!("{}", label(NOTE, "builds in", dir.display()));
+        output::line(label(NOTE, "builds in", dir.display()))?;
     }
     for setting in &explanation.settings {
-        anstream::println!("{}", label(NOTE, "Setting", setting));
+        output::line(label(NOTE, "Setting", setting))?;
     }
     for target in targets {
         let decided = if target.cached { "cached" } else { "run" };
         let last = target.verdict.map_or_else(String::new, |last| format!(" (last: {last})"));
         let reason = if target.cached { String::new() } else { format!(": {}", target.reason) };
-        anstream::println!("{}", label(NOTE, decided, format!("{}{last}{reason}", target.id)));
+        output::line(label(NOTE, decided, format!("{}{last}{reason}", target.id)))?;
         for advice in &target.advice {
-            anstream::println!("{}", label(NOTE, "to keep it", advice));
+            output::line(label(NOTE, "to keep it", advice))?;
         }
         // All that is known, where one target is asked about.
         if args.target.is_some() {
             if let Some(calls) = &target.calls {
-                show_calls(calls);
+                show_calls(calls)?;
             }
             if let Some(kept) = target.kept {
                 let (when, count) = (ago(kept, Timestamp::now()), target.inputs);
                 let text = format!("by itself {when}; it consulted {count} files and folders");
-                anstream::println!("{}", label(NOTE, "kept", text));
+                output::line(label(NOTE, "kept", text))?;
             }
             for path in &target.changed {
-                anstream::println!("{}", label(NOTE, "changed", path));
+                output::line(label(NOTE, "changed", path))?;
             }
         }
     }
@@ -170,14 +165,15 @@ fn show(explanation: &Explanation, facts: &Facts, args: &ExplainArgs) -> Result<
 }
 
 /// What plain `cargo test` would do.
-fn show_calls(calls: &CallsExplanation) {
+fn show_calls(calls: &CallsExplanation) -> Result<(), Stop> {
     let CallsExplanation { kept, answering, why_not, advice } = calls;
     let why = why_not.as_ref().map_or_else(String::new, |why| format!("; {why}"));
     let text = format!("plain: {} kept, {answering} would answer{why}", plural(*kept, "call"));
-    anstream::println!("{}", label(NOTE, "cargo test", text));
+    output::line(label(NOTE, "cargo test", text))?;
     for advice in advice {
-        anstream::println!("{}", label(NOTE, "to keep it", advice));
+        output::line(label(NOTE, "to keep it", advice))?;
     }
+    Ok(())
 }
 
 fn file_text(change: &FileChange) -> String {

@@ -1,13 +1,13 @@
 //! `install`, `uninstall`, `start`, `stop`, `restart`, `logs`: the service, by way of the
 //! system's own supervisor.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 
 use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
 use super::exit::{Exit, Stop};
+use super::output;
 use super::render::{GOOD, HINT, NOTE, WARN, label};
 use crate::config::edit;
 use crate::paths::Paths;
@@ -39,7 +39,7 @@ pub(super) fn install(
     tell(&report);
     if dry_run {
         for (path, text) in &report.texts {
-            println!("# {}\n{text}", path.display());
+            output::line(format_args!("# {}\n{text}", path.display()))?;
         }
     }
     Ok(())
@@ -112,37 +112,37 @@ pub(super) fn logs(context: &Context, follow: bool, lines: u32) -> Result<(), St
             let _ = tokio::signal::ctrl_c().await;
             ended.cancel();
         });
-        let closed = cancel.clone();
+        let (closed, mut lost) = (cancel.clone(), None);
         let print = |bytes: &[u8]| {
-            let mut out = std::io::stdout();
-            if out.write_all(bytes).and_then(|()| out.flush()).is_err() {
-                // The reader has seen enough.
+            if let Err(stop) = output::bytes(bytes) {
+                lost = Some(stop);
                 closed.cancel();
             }
         };
-        service.logs(follow, lines, &cancel, print).await.map_err(refused)
+        service.logs(follow, lines, &cancel, print).await.map_err(refused)?;
+        lost.map_or(Ok(()), Err)
     })
 }
 
 fn tell(report: &Report) {
     let word = if report.dry_run { "Would" } else { "Done" };
     for action in &report.actions {
-        anstream::eprintln!("{}", label(GOOD, word, action));
+        output::note(label(GOOD, word, action));
     }
     for tool in &report.surroundings.tools {
         let path = tool.path.as_ref().map_or("not found".into(), |path| path.to_string_lossy());
-        anstream::eprintln!("{}", label(NOTE, tool.name, path));
+        output::note(label(NOTE, tool.name, path));
     }
     for note in &report.notes {
-        anstream::eprintln!("{}", label(WARN, "Note", note));
+        output::note(label(WARN, "Note", note));
     }
     if let Some(state) = &report.state {
-        anstream::eprintln!("{}", state_line(state));
+        output::note(state_line(state));
     }
 }
 
 fn told(state: &ServiceState) -> Result<(), Stop> {
-    anstream::eprintln!("{}", state_line(state));
+    output::note(state_line(state));
     Ok(())
 }
 

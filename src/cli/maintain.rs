@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::args::{CacheCommand, ConfigCommand, OutputFormat};
 use super::context::Context;
 use super::exit::{Exit, Stop};
+use super::output;
 use super::render::{ERROR, GOOD, WARN, bytes, label, plural};
 use super::targets::{self, TargetDirLine};
 use crate::cache::{Cache, GcOptions, Limits, SweepError, SweepReport};
@@ -38,14 +39,14 @@ fn lines_for_cargo(context: &Context) -> Result<String, Stop> {
 /// `config …`
 pub(super) fn config(context: &Context, what: &ConfigCommand) -> Result<(), Stop> {
     match what {
-        ConfigCommand::Path => println!("{}", context.paths.config_file.display()),
-        ConfigCommand::Schema => print!("{}", config::json_schema()),
-        ConfigCommand::Cargo => print!("{}", lines_for_cargo(context)?),
-        ConfigCommand::Show => print!("{}", context.config()?.show()),
+        ConfigCommand::Path => output::line(context.paths.config_file.display())?,
+        ConfigCommand::Schema => output::text(config::json_schema())?,
+        ConfigCommand::Cargo => output::text(lines_for_cargo(context)?)?,
+        ConfigCommand::Show => output::text(context.config()?.show())?,
         ConfigCommand::Check => {
             let errors = config::check(&context.paths, &context.environment);
             for error in &errors {
-                anstream::eprintln!("{ERROR}error{ERROR:#}: {error}");
+                output::note(format_args!("{ERROR}error{ERROR:#}: {error}"));
             }
             if !errors.is_empty() {
                 return Err(Stop::silent(Exit::Config));
@@ -53,7 +54,7 @@ pub(super) fn config(context: &Context, what: &ConfigCommand) -> Result<(), Stop
             let count = context.config()?.config.projects.len();
             let text =
                 format!("{}, {}", context.paths.config_file.display(), plural(count, "project"));
-            anstream::eprintln!("{}", label(GOOD, "Checked", text));
+            output::note(label(GOOD, "Checked", text));
         }
     }
     Ok(())
@@ -114,28 +115,27 @@ fn stats(context: &Context, cache: &Cache, format: OutputFormat) -> Result<(), S
             projects: projects.collect(),
             targets,
         };
-        println!("{}", serde_json::to_string(&line).map_err(std::io::Error::from)?);
+        output::line(serde_json::to_string(&line).map_err(std::io::Error::from)?)?;
         return Ok(());
     }
     let all = stats.bytes + stats.manifest_bytes + stats.program_bytes;
-    println!(
+    output::line(format_args!(
         "{} in {} ({})",
         plural(stats.entries as usize, "record"),
         cache.dir().display(),
         bytes(all)
-    );
+    ))?;
     for project in &stats.projects {
         let path = project.path.as_ref().map_or("(unknown)".into(), |path| path.to_string_lossy());
-        println!(
+        output::line(format_args!(
             "  {path}: {} of {} and {} ({})",
             plural(project.entries as usize, "record"),
             plural(project.snapshots as usize, "snapshot"),
             plural(project.calls as usize, "call"),
             bytes(project.bytes)
-        );
+        ))?;
     }
-    targets.iter().for_each(|target| println!("{}", target.text()));
-    Ok(())
+    targets.iter().try_for_each(|target| output::line(target.text()))
 }
 
 fn clear(context: &Context, cache: &Cache, project: Option<PathBuf>) -> Result<(), Stop> {
@@ -172,10 +172,10 @@ fn gc(context: &Context, cache: &Cache, dry_run: bool) -> Result<(), Stop> {
 fn tell(report: &SweepReport, word: &str) -> Result<(), Stop> {
     let count = plural(report.removed.len(), "file");
     let text = format!("{count} ({}); {} kept", bytes(report.freed()), report.entries);
-    anstream::eprintln!("{}", label(GOOD, word, text));
+    output::note(label(GOOD, word, text));
     for (path, error) in &report.failed {
         let text = format!("{}: {error}", path.display());
-        anstream::eprintln!("{}", label(WARN, "Failed", text));
+        output::note(label(WARN, "Failed", text));
     }
     if report.failed.is_empty() { Ok(()) } else { Err(Stop::silent(Exit::Failure)) }
 }

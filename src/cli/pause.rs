@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::context::Context;
 use super::exit::{Exit, Stop};
+use super::output;
 use super::render::{GOOD, NOTE, label};
 use crate::client::Connection;
 use crate::config::{format_duration, parse_duration};
@@ -31,7 +32,7 @@ pub(super) fn pause(
         None => "until `knhk-test-cache resume`".to_owned(),
     };
     let text = format!("{} {how_long}", what(project.as_deref()));
-    anstream::eprintln!("{}", label(GOOD, "Paused", text));
+    output::note(label(GOOD, "Paused", text));
     note_no_daemon(told);
     Ok(())
 }
@@ -51,9 +52,9 @@ pub(super) fn resume(context: &Context, project: Option<&Path>) -> Result<(), St
                 Left::Time(_) => format!(" ({})", left.text()),
             };
             let text = format!("everything is paused{left}; `knhk-test-cache resume` ends that");
-            anstream::eprintln!("{}", label(NOTE, "Unchanged", text));
+            output::note(label(NOTE, "Unchanged", text));
         }
-        None => anstream::eprintln!("{}", label(GOOD, "Resumed", what(project.as_deref()))),
+        None => output::note(label(GOOD, "Resumed", what(project.as_deref()))),
     }
     note_no_daemon(told);
     Ok(())
@@ -109,7 +110,7 @@ fn tell_daemon(context: &Context) -> Result<bool, Stop> {
 fn note_no_daemon(told: bool) {
     if !told {
         let text = "no daemon is running; the next one goes by this";
-        anstream::eprintln!("{}", label(NOTE, "Note", text));
+        output::note(label(NOTE, "Note", text));
     }
 }
 

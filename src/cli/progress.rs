@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::output;
 use super::render::{ERROR, GOOD, NOTE, WARN, ago, label, plural, report_text, seconds};
 use crate::compiler::{self, Build};
 use crate::model::{TargetReport, Timestamp, Verdict};
@@ -52,7 +53,7 @@ impl Progress {
 
     /// Shows a line that a person needs even if they asked for quiet.
     pub(super) fn always(&self, line: &str) {
-        self.bar.suspend(|| anstream::eprintln!("{line}"));
+        self.bar.suspend(|| output::note(line));
     }
 
     /// Shows what the daemon is doing.

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::args::OutputFormat;
 use super::context::Context;
 use super::exit::{Exit, Stop};
+use super::output;
 use super::render::{GOOD, NOTE, WARN, label};
 use super::targets;
 use crate::config::edit::{self, AddedProject, EditError};
@@ -19,13 +20,13 @@ pub(super) fn add(context: &Context, path: Option<&Path>) -> Result<(), Stop> {
     match edit::add(&context.paths, &context.environment, &root).map_err(refused)? {
         AddedProject::New { path, created } => {
             if created {
-                anstream::eprintln!("{}", label(GOOD, "Created", &config));
+                output::note(label(GOOD, "Created", &config));
             }
-            anstream::eprintln!("{}", label(GOOD, "Added", path.display()));
+            output::note(label(GOOD, "Added", path.display()));
         }
         AddedProject::AlreadyThere { path, line } => {
             let text = format!("{} is in {config}, line {line}, already", path.display());
-            anstream::eprintln!("{}", label(NOTE, "Unchanged", text));
+            output::note(label(NOTE, "Unchanged", text));
         }
     }
     Ok(())
@@ -35,7 +36,7 @@ pub(super) fn add(context: &Context, path: Option<&Path>) -> Result<(), Stop> {
 pub(super) fn remove(context: &Context, path: Option<&Path>) -> Result<(), Stop> {
     let root = context.project(path)?;
     let removed = edit::remove(&context.paths, &context.environment, &root).map_err(refused)?;
-    anstream::eprintln!("{}", label(GOOD, "Removed", removed.path.display()));
+    output::note(label(GOOD, "Removed", removed.path.display()));
     // Nobody builds into it any more; `clear` tells what stays.
     if targets::clear(context, Some(&removed.path)) {
         return Ok(());
@@ -61,19 +62,19 @@ pub(super) fn list(context: &Context, format: OutputFormat) -> Result<(), Stop> 
             OutputFormat::Json => {
                 let (path, written) = (entry.path.as_path(), entry.written.as_str());
                 let line = ListLine { path, written, line: entry.line, problem };
-                println!("{}", serde_json::to_string(&line).map_err(std::io::Error::from)?);
+                output::line(serde_json::to_string(&line).map_err(std::io::Error::from)?)?;
             }
             OutputFormat::Text => {
-                println!("{}", entry.path.display());
+                output::line(entry.path.display())?;
                 if let Some(problem) = problem {
-                    anstream::eprintln!("{}", label(WARN, "Warning", problem));
+                    output::note(label(WARN, "Warning", problem));
                 }
             }
         }
     }
     if listed.is_empty() && format == OutputFormat::Text {
         let text = "no projects; `knhk-test-cache add` adds the workspace you stand in";
-        anstream::eprintln!("{}", label(NOTE, "Empty", text));
+        output::note(label(NOTE, "Empty", text));
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::args::OutputFormat;
 use super::context::Context;
 use super::exit::{Exit, Stop};
+use super::output;
 use super::progress::Progress;
 use super::render::{GOOD, label, seconds, status_lines};
 use crate::cache::Cache;
@@ -43,15 +44,15 @@ pub(super) fn status(
         }
     }
     if let Some(trouble) = trouble {
-        anstream::eprintln!("{}", label(super::render::WARN, "Daemon", trouble));
+        output::note(label(super::render::WARN, "Daemon", trouble));
     }
     match format {
         OutputFormat::Json => {
-            println!("{}", serde_json::to_string(&report).map_err(std::io::Error::from)?);
+            output::line(serde_json::to_string(&report).map_err(std::io::Error::from)?)?;
         }
         OutputFormat::Text => {
             for line in status_lines(&report, Timestamp::now()) {
-                anstream::println!("{line}");
+                output::line(line)?;
             }
         }
     }
@@ -137,14 +138,11 @@ pub(super) fn rebuild(context: &Context, path: Option<&Path>) -> Result<(), Stop
     match reply.map_err(failed)? {
         Reply::Built(build) if build.success => {
             let took = seconds(std::time::Duration::from_millis(build.duration_ms));
-            anstream::eprintln!(
-                "{}",
-                label(GOOD, "Built", format!("{} in {took}", root.display()))
-            );
+            output::note(label(GOOD, "Built", format!("{} in {took}", root.display())));
             Ok(())
         }
         Reply::Built(build) => {
-            anstream::eprint!("{}", build.errors);
+            output::note_text(build.errors);
             Err(Stop::new(Exit::NotGreen, "the tests do not compile"))
         }
         Reply::Unwatched => {

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::context::Context;
 use super::exit::{Exit, Stop};
+use super::output;
 use super::render::{GOOD, NOTE, WARN, bytes, label, plural};
 use crate::cache::{OwnTargetDir, own_target_dirs, remove_leftovers};
 use crate::compiler::{self, BuildLedger, remove_old_ledgers, remove_stale_unit};
@@ -64,7 +65,7 @@ pub(super) fn gc(context: &Context, dry_run: bool) -> Result<bool, Stop> {
         let locked = compiler::is_locked(std::slice::from_ref(&own.path));
         if locked {
             let text = format!("{}: a cargo builds into it", own.path.display());
-            anstream::eprintln!("{}", label(NOTE, "Stays", text));
+            output::note(label(NOTE, "Stays", text));
         }
         !locked
     });
@@ -92,7 +93,7 @@ fn remove_all(context: &Context, these: &[OwnTargetDir], dry_run: bool) -> bool 
                 }
             },
         };
-        anstream::eprintln!("{line}");
+        output::note(line);
     }
     all_went
 }
@@ -124,14 +125,14 @@ pub(super) fn gc_stale(
                     one.paths.last().map_or_else(String::new, |path| path.display().to_string());
                 let newer = one.newer.strip_prefix(&root).unwrap_or(&one.newer).display();
                 let line = format!("{what} ({}): {newer} is newer", bytes(one.bytes));
-                anstream::eprintln!("{}", label(NOTE, "Stale", line));
+                output::note(label(NOTE, "Stale", line));
             }
-            anstream::eprintln!("{}", label(GOOD, "Would go", text));
+            output::note(label(GOOD, "Would go", text));
         } else if let Err(error) = remove_stale_unit(&stale) {
             all_went = false;
-            anstream::eprintln!("{}", label(WARN, "Failed", error));
+            output::note(label(WARN, "Failed", error));
         } else {
-            anstream::eprintln!("{}", label(GOOD, "Removed", text));
+            output::note(label(GOOD, "Removed", text));
         }
     }
     if all_went { Ok(()) } else { Err(Stop::silent(Exit::Failure)) }

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::args::{OutputFormat, TestArgs};
 use super::context::Context;
 use super::exit::{Exit, Stop};
+use super::output;
 use super::progress::Progress;
 use super::remote::RemoteTree;
 use super::render::{ERROR, NOTE, WARN, answer_lines, failures, label, summary_line, target_line};
@@ -38,7 +39,7 @@ pub(super) fn test(context: &Context, args: &TestArgs) -> Result<(), Stop> {
         // Scripts always get a last line; an answer has printed its own.
         if stop.error_line {
             let message = stop.message.lines().next().unwrap_or("stopped");
-            println!("{}", summary_line(None, Some(message), None, started.elapsed()));
+            output::line(summary_line(None, Some(message), None, started.elapsed()))?;
         }
     }
     result
@@ -233,11 +234,11 @@ impl Asking<'_> {
         }
         let Some(verified) = verdict::verify(cache, root, outcome) else {
             let text = "there was no record to compare with";
-            anstream::eprintln!("{}", label(NOTE, "Verified", text));
+            output::note(label(NOTE, "Verified", text));
             return Ok(());
         };
         if verified.differences.is_empty() {
-            anstream::eprintln!("{}", label(NOTE, "Verified", "the run confirms the record"));
+            output::note(label(NOTE, "Verified", "the run confirms the record"));
             return Ok(());
         }
         let word = |verdict: Option<Verdict>| {
@@ -250,7 +251,7 @@ impl Asking<'_> {
                 word(difference.recorded),
                 word(difference.run)
             );
-            anstream::eprintln!("{}", label(ERROR, "Differs", text));
+            output::note(label(ERROR, "Differs", text));
         }
         let mut text = "the run contradicts the record: please report this".to_owned();
         if let Some(evidence) = &verified.evidence {
@@ -264,18 +265,18 @@ impl Asking<'_> {
         let elapsed: Duration = self.started.elapsed();
         if self.args.format == OutputFormat::Json {
             for target in &answer.targets {
-                println!("{}", target_line(target));
+                output::line(target_line(target))?;
             }
-            println!("{}", summary_line(Some(answer), None, None, elapsed));
+            output::line(summary_line(Some(answer), None, None, elapsed))?;
         }
         let green = answer.verdict() == Verdict::Pass;
         if !self.args.quiet || !green {
             for line in failures(answer) {
-                anstream::eprintln!("{line}");
+                output::note(line);
             }
             let scope = self.scope(root);
             for line in answer_lines(answer, &scope, elapsed, Timestamp::now()) {
-                anstream::eprintln!("{line}");
+                output::note(line);
             }
         }
         if green { Ok(()) } else { Err(Stop::silent(Exit::NotGreen)) }
@@ -312,7 +313,7 @@ fn ended_by_signal() -> std::io::Result<impl Future<Output = Exit>> {
 fn stopped(error: RunError) -> Stop {
     match error {
         RunError::Build(error) => {
-            anstream::eprint!("{}", error.rendered());
+            output::note_text(error.rendered());
             Stop::error(Exit::NotGreen, error)
         }
         error => Stop::error(Exit::NotGreen, error),

@@ -6,6 +6,7 @@ mod background;
 mod cpu_yield;
 #[cfg(target_os = "linux")]
 mod killed;
+mod output;
 mod pauses;
 mod preempted_tests;
 mod records;
