@@ -4,11 +4,13 @@
 //! everything else goes to standard error. Every error ends in one of the statuses of [`Exit`].
 
 mod args;
+mod cargo_runner;
 mod context;
 mod doctor;
 mod exec;
 mod exit;
 mod explain;
+mod help;
 mod lifecycle;
 mod maintain;
 mod output;
@@ -85,6 +87,7 @@ fn run(cli: Cli) -> Result<(), Stop> {
             clap_complete::generate(*shell, &mut Cli::command(), "knhk-test-cache", &mut script);
             return output::bytes(&script);
         }
+        CliCommand::Help { topic } => return help::help(topic.as_deref()),
         CliCommand::Man { dir } => {
             clap_mangen::generate_to(Cli::command(), dir)?;
             return Ok(());
@@ -117,6 +120,9 @@ fn run(cli: Cli) -> Result<(), Stop> {
         CliCommand::Cache { what } => maintain::cache(&context, what),
         CliCommand::Daemon { log_format } => service::daemon(&context, log_format),
         // Done before.
-        CliCommand::Completions { .. } | CliCommand::Man { .. } | CliCommand::Exec { .. } => Ok(()),
+        CliCommand::Completions { .. }
+        | CliCommand::Help { .. }
+        | CliCommand::Man { .. }
+        | CliCommand::Exec { .. } => Ok(()),
     }
 }

@@ -13,6 +13,7 @@
 //!
 //! [`edit`] changes one entry of the file and no other byte.
 
+pub mod cargo_runner;
 pub mod edit;
 mod error;
 mod place;

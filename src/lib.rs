@@ -2,14 +2,14 @@
 //!
 //! An unchanged tree is answered from cache. After an edit, only the test targets that the edit can
 //! affect run. The library is the base of the command `knhk-test-cache` and of a per-user service,
-//! which watches workspaces and builds their tests ahead.
+//! which watches workspaces and builds their tests ahead. [`guide`] holds the user's guide.
 //!
 //! # Layers
 //!
 //! Imports go strictly downward; `tests/it/layers.rs` holds the table and checks it.
 //!
 //! ```text
-//! L4 surface    bin/main.rs  cli  service  logging
+//! L4 surface    bin/main.rs  cli  guide  service  logging
 //! L3 service    protocol  client  verdict  daemon
 //! L2 engines    hasher  cache  watcher  compiler  runner  observer  predict  reach   strangers to each other
 //! L1 facts      config  workspace
@@ -109,6 +109,7 @@ mod cli;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod guide;
 mod logging;
 mod service;
 

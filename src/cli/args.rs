@@ -174,6 +174,11 @@ pub enum CliCommand {
         #[arg(long, value_enum, default_value_t = LogFormat::Auto)]
         log_format: LogFormat,
     },
+    /// Print a page of the guide, or list the topics
+    Help {
+        /// A topic, or `topics`; by default the overview of commands
+        topic: Option<String>,
+    },
     /// Print a completion script for a shell
     Completions {
         /// Which shell
@@ -209,8 +214,18 @@ pub enum ConfigCommand {
     Show,
     /// Print the JSON schema of the config
     Schema,
-    /// Print the lines for cargo's own config that have plain `cargo test` cached
-    Cargo,
+    /// Print the lines for cargo's own config that have plain `cargo test` cached, or edit that file
+    Cargo {
+        /// Edit the workspace's `.cargo/config.toml`; everything else in it stays
+        #[arg(long)]
+        write: bool,
+        /// Take the edit of `--write` back
+        #[arg(long, conflicts_with = "write")]
+        undo: bool,
+        /// Edit `$CARGO_HOME/config.toml` instead, for all workspaces
+        #[arg(long)]
+        global: bool,
+    },
 }
 
 /// `cache …`

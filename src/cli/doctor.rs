@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::args::OutputFormat;
+use super::cargo_runner::runner_check;
 use super::context::Context;
 use super::exit::{Exit, Stop};
 use super::lifecycle::service;
@@ -30,6 +31,7 @@ pub(super) fn doctor(context: &Context, format: OutputFormat) -> Result<(), Stop
     let asked = ask(context);
     checks.push(daemon(&asked));
     checks.extend(background(context));
+    checks.extend(runner_check(context));
     for project in asked.iter().flatten().flat_map(|report| &report.projects) {
         let what = format!("{}: {}", project.path.display(), project.state.as_str());
         let reason = project.reason.clone().unwrap_or_default();

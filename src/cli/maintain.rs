@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::args::{CacheCommand, ConfigCommand, OutputFormat};
+use super::cargo_runner::{self, RunnerRequest};
 use super::context::Context;
 use super::exit::{Exit, Stop};
 use super::output;
@@ -13,35 +14,15 @@ use super::targets::{self, TargetDirLine};
 use crate::cache::{Cache, GcOptions, Limits, SweepError, SweepReport};
 use crate::config;
 use crate::model::{OsText, Timestamp};
-use crate::workspace::{CargoConfig, Toolchain};
-
-/// What makes us cargo's runner.
-fn lines_for_cargo(context: &Context) -> Result<String, Stop> {
-    let program = std::env::current_exe()?;
-    let Some(program) = program.to_str() else {
-        let what = format!("{} is not UTF-8, as cargo's config is", program.display());
-        return Err(Stop::error(Exit::Failure, what));
-    };
-    let Context { cwd, environment, paths, .. } = context;
-    let memo = paths.cache_dir.join("toolchain");
-    let config = CargoConfig::read(cwd, environment, &[]).ok();
-    let toolchain =
-        config.and_then(|config| Toolchain::find(cwd, environment, &config, &memo).ok());
-    // Without a compiler here: for every target that one elsewhere builds for.
-    let target = toolchain.map_or_else(|| "'cfg(all())'".to_owned(), |toolchain| toolchain.host);
-    Ok(format!(
-        "# For the `.cargo/config.toml` of a workspace, or `$CARGO_HOME/config.toml` for all.\n\
-         [target.{target}]\nrunner = [{}, \"exec\"]\n",
-        toml::Value::from(program)
-    ))
-}
 
 /// `config …`
 pub(super) fn config(context: &Context, what: &ConfigCommand) -> Result<(), Stop> {
     match what {
         ConfigCommand::Path => output::line(context.paths.config_file.display())?,
         ConfigCommand::Schema => output::text(config::json_schema())?,
-        ConfigCommand::Cargo => output::text(lines_for_cargo(context)?)?,
+        &ConfigCommand::Cargo { write, undo, global } => {
+            cargo_runner::config_cargo(context, RunnerRequest { write, undo, global })?;
+        }
         ConfigCommand::Show => output::text(context.config()?.show())?,
         ConfigCommand::Check => {
             let errors = config::check(&context.paths, &context.environment);

@@ -41,6 +41,11 @@ pub(super) fn pause(
 pub(super) fn resume(context: &Context, project: Option<&Path>) -> Result<(), Stop> {
     let project = listed(context, project)?;
     let cache_dir = &context.paths.cache_dir;
+    let (before, now) = (Pauses::load(cache_dir), Timestamp::now());
+    let was_paused = match &project {
+        Some(project) => before.of(project, now).is_some(),
+        None => before.any(now),
+    };
     Pauses::resume(cache_dir, project.as_deref()).map_err(failed)?;
     let told = tell_daemon(context)?;
     let left = project.as_ref().and_then(|_| Pauses::load(cache_dir).of_all(Timestamp::now()));
@@ -54,7 +59,11 @@ pub(super) fn resume(context: &Context, project: Option<&Path>) -> Result<(), St
             let text = format!("everything is paused{left}; `knhk-test-cache resume` ends that");
             output::note(label(NOTE, "Unchanged", text));
         }
-        None => output::note(label(GOOD, "Resumed", what(project.as_deref()))),
+        None if was_paused => output::note(label(GOOD, "Resumed", what(project.as_deref()))),
+        None => {
+            let text = format!("{} was not paused", what(project.as_deref()));
+            output::note(label(NOTE, "Unchanged", text));
+        }
     }
     note_no_daemon(told);
     Ok(())

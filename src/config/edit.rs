@@ -206,6 +206,32 @@ pub fn list(paths: &Paths, environment: &Environment) -> Result<Vec<ListedProjec
     Ok(listed.collect())
 }
 
+/// Replaces any file of the user's by its changed text, as a whole or not at all. A link stays a
+/// link, and owner and permissions stay. `change` gives none where the text is to stay; whether the
+/// file changed is returned.
+///
+/// # Errors
+/// The error of `change`, or if the file cannot be read or written. Then it is untouched.
+pub fn rewrite<E: From<EditError>>(
+    file: &Path,
+    change: impl Fn(Option<&str>) -> Result<Option<String>, E>,
+) -> Result<bool, E> {
+    let read = || source::read(file).map_err(|error| E::from(EditError::Config(error)));
+    for _ in 0..EDIT_ATTEMPTS {
+        // Before anything is made: an edit that fails leaves not even a folder.
+        if change(read()?.as_deref())?.is_none() {
+            return Ok(false);
+        }
+        let target = replace::EditedFile::lock(file)?;
+        let old = read()?;
+        let Some(new) = change(old.as_deref())? else { return Ok(false) };
+        if target.replace(old.as_deref(), &new)? == Replaced::Done {
+            return Ok(true);
+        }
+    }
+    Err(EditError::Busy(file.to_owned()).into())
+}
+
 /// What an edit comes to.
 enum Change<T> {
     Nothing(T),

@@ -187,6 +187,13 @@ impl Pauses {
         self.all.and_then(|pause| pause.left(now))
     }
 
+    /// Whether anything is paused at `now`.
+    #[must_use]
+    pub fn any(&self, now: Timestamp) -> bool {
+        let projects = self.projects.iter().map(|(_, pause)| pause);
+        projects.chain(&self.all).any(|pause| pause.left(now).is_some())
+    }
+
     /// Has a project's status say that it is paused by hand, where it is. What is done
     /// all the same, because somebody asked for it, is still shown, and so is a missing folder.
     pub fn show(&self, status: &mut ProjectStatus, now: Timestamp) {

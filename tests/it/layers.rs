@@ -12,7 +12,7 @@ use imports::Cycle;
 use source::{Kind, Library};
 
 /// Every module with its layer.
-const LAYERS: [(&str, u8); 22] = [
+const LAYERS: [(&str, u8); 23] = [
     ("model", 0),
     ("paths", 0),
     ("process", 0),
@@ -31,6 +31,7 @@ const LAYERS: [(&str, u8); 22] = [
     ("protocol", 3),
     ("verdict", 3),
     ("cli", 4),
+    ("guide", 4),
     ("logging", 4),
     ("service", 4),
     ("bin", 5),
@@ -38,7 +39,7 @@ const LAYERS: [(&str, u8); 22] = [
 ];
 
 /// Imports inside a layer.
-const BESIDE: [(&str, &str); 9] = [
+const BESIDE: [(&str, &str); 10] = [
     ("paths", "process"),
     ("process", "model"),
     ("client", "protocol"),
@@ -47,6 +48,7 @@ const BESIDE: [(&str, &str); 9] = [
     // What is known of an old failure travels in both.
     ("verdict", "protocol"),
     ("cli", "service"),
+    ("cli", "guide"),
     ("cli", "logging"),
     ("config", "workspace"),
 ];

@@ -1,0 +1,81 @@
+//! The user's guide: short pages, one question each.
+//!
+//! `knhk-test-cache help TOPIC` prints the same pages.
+
+#[doc = include_str!("guide/what-counts.md")]
+pub mod what_counts {}
+
+#[doc = include_str!("guide/when-is-a-result-not-cached.md")]
+pub mod when_is_a_result_not_cached {}
+
+/// A page of the guide.
+pub(crate) struct Page {
+    /// Its name on the command line, which is also its file's name.
+    pub(crate) topic: &'static str,
+    /// Its Markdown text.
+    pub(crate) text: &'static str,
+}
+
+/// Every page.
+pub(crate) const PAGES: [Page; 2] = [
+    Page { topic: "what-counts", text: include_str!("guide/what-counts.md") },
+    Page {
+        topic: "when-is-a-result-not-cached",
+        text: include_str!("guide/when-is-a-result-not-cached.md"),
+    },
+];
+
+impl Page {
+    /// Its heading, without the mark.
+    pub(crate) fn title(&self) -> &'static str {
+        self.text.lines().next().unwrap_or_default().trim_start_matches("# ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// The targets of the Markdown links of a text.
+    fn links(text: &str) -> Vec<&str> {
+        let ends = text.split("](").skip(1);
+        ends.filter_map(|rest| rest.split_once(')')).map(|(target, _)| target).collect()
+    }
+
+    #[test]
+    fn every_file_of_the_guide_is_a_page_with_a_heading() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/guide");
+        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+        let files: BTreeSet<_> = files.map(|name| name.into_string().unwrap()).collect();
+        let pages = PAGES.iter().map(|page| format!("{}.md", page.topic)).collect();
+        assert_eq!(files, pages);
+        for page in PAGES {
+            assert!(page.text.starts_with("# ") && !page.title().is_empty(), "{}", page.topic);
+        }
+    }
+
+    #[test]
+    fn links_between_pages_resolve() {
+        for page in PAGES {
+            for link in links(page.text).into_iter().filter(|link| !link.contains("://")) {
+                let found = PAGES.iter().any(|other| format!("{}.md", other.topic) == link);
+                assert!(found, "{}: {link}", page.topic);
+            }
+        }
+        let readme = include_str!("../README.md");
+        for link in links(readme).into_iter().filter(|link| link.starts_with("src/guide/")) {
+            let topic = link.trim_start_matches("src/guide/").trim_end_matches(".md");
+            assert!(PAGES.iter().any(|page| page.topic == topic), "README: {link}");
+        }
+        assert!(readme.contains("src/guide/what-counts.md"));
+    }
+
+    #[test]
+    fn every_key_that_a_page_names_is_one_of_the_config() {
+        for key in ["extra_inputs", "exclude", "trusted_services", "always_run", "flaky_runs"] {
+            assert!(PAGES.iter().any(|page| page.text.contains(key)), "{key}");
+            assert!(crate::config::DEFAULT.contains(&format!("\n{key} =")), "{key}");
+        }
+    }
+}
