@@ -12,9 +12,9 @@ use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::sync::OnceLock;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
 
-use super::tree::{signal_all, signal_tree};
+use super::tree::descendants;
 
 /// The messages to the guardian, each followed by a process id.
 const REAPED: i32 = 0;
@@ -122,14 +122,21 @@ fn guard(pipe: RawFd) -> ! {
         poll(&mut [PollFd::new(handle, PollFlags::IN)], Some(&now)) == Ok(0)
     };
     children.retain(|(.., handle)| is_running(handle));
-    // A stopped process starts no others while the next look finds them all.
-    for signal in [Signal::STOP, Signal::KILL] {
-        for (child, kind, _) in &children {
-            if *kind == LEADS_GROUP {
-                signal_tree(*child, signal);
-            } else {
-                signal_all(*child, signal);
-            }
+    for (child, kind, _) in &children {
+        // A stopped process starts no others while the second look finds the rest. What the first
+        // look found may have lost its parent by then: the kernel hangs up stopped orphans.
+        let mut tree = descendants(*child);
+        for pid in &tree {
+            let _ = kill_process(*pid, Signal::STOP);
+        }
+        tree.extend(descendants(*child));
+        if *kind == LEADS_GROUP {
+            let _ = kill_process_group(*child, Signal::KILL);
+        } else {
+            let _ = kill_process(*child, Signal::KILL);
+        }
+        for pid in tree {
+            let _ = kill_process(pid, Signal::KILL);
         }
     }
     // SAFETY: never returns.

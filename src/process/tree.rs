@@ -28,15 +28,6 @@ fn parent(pid: i32) -> Option<i32> {
     stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
 }
 
-/// Sends `signal` to `root` and to all its descendants.
-#[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "for the guardian"))]
-pub(super) fn signal_all(root: Pid, signal: Signal) {
-    let descendants = descendants(root);
-    for pid in std::iter::once(root).chain(descendants) {
-        let _ = kill_process(pid, signal);
-    }
-}
-
 /// Sends `signal` to the group that `leader` leads and to all its descendants.
 pub(super) fn signal_tree(leader: Pid, signal: Signal) {
     let descendants = descendants(leader);
