@@ -8,12 +8,19 @@
 //!
 //! # What counts
 //!
-//! Every file that git does not ignore, tracked or not, hidden or not; ignored files that are
-//! tracked; outside of a git repository every file, since cargo reads no ignore file there; `Cargo.lock`, `.env*`, `rust-toolchain*` and `.cargo/config*` even if ignored; extra
-//! inputs; files that symbolic links lead to. Empty folders too: a test can list. Not `.git`, not
-//! `.test-cache`, not target folders, not what is excluded. Of each: the path from the root, the
-//! kind, the executable bit, the content or the link's text. Never times, owners, absolute paths:
-//! equal trees have equal digests, in any checkout, on any machine.
+//! These count:
+//!
+//! * every file that git does not ignore, tracked or not, hidden or not;
+//! * outside of a git repository every file, since cargo reads no ignore file there;
+//! * ignored files that are tracked, and `Cargo.lock`, `.env*`, `rust-toolchain*` and
+//!   `.cargo/config*` even if ignored;
+//! * extra inputs, and files that symbolic links lead to;
+//! * empty folders: a test can list.
+//!
+//! `.git`, `.jj`, `.test-cache`, target folders and exclusions do not count. Each entry counts with
+//! its path from the root, its kind, its executable bit, and its content or the link's text. Times,
+//! owners and absolute paths never count: equal trees have equal digests, in any checkout, on any
+//! machine. The exclusions themselves are part of the digest.
 //!
 //! # Why it can be believed
 //!
@@ -70,7 +77,7 @@ use walk::ListJob;
 
 use crate::workspace::{FileKind, Repository, Stamp};
 
-/// So many removed paths are remembered for [`CodeHasher::changed_since`].
+/// How many removed paths are remembered for [`CodeHasher::changed_since`].
 const REMOVAL_HISTORY: usize = 4_096;
 
 /// The root's number of folders whose root is one no longer.
@@ -99,9 +106,9 @@ pub struct CodeHasher {
     /// One for each root of the scope.
     tops: Vec<Top>,
     tracked: BTreeMap<PathBuf, Tracked>,
-    /// What git could not say, by the folder that it was asked in.
+    /// Questions that git did not answer, by the folder that it was asked in.
     doubts: BTreeMap<PathBuf, String>,
-    /// What could not be read: a name in a folder, or (no name) the folder itself.
+    /// Names that could not be read, by their folder; no name stands for the folder itself.
     problems: BTreeMap<(FolderId, Vec<u8>), String>,
     links: Links,
     /// Folders with files that have names elsewhere.
@@ -207,8 +214,8 @@ impl CodeHasher {
         &self.root
     }
 
-    /// Sets other options; `true` if they mean something else. Then the snapshot is unknown until the next scan
-    /// or rescan, which looks at everything.
+    /// Sets other options; `true` if they mean something else. Then the snapshot is unknown until
+    /// the next scan or rescan, which looks at everything.
     ///
     /// # Errors
     /// If a glob of the options means nothing; then the old options stay.
@@ -354,7 +361,7 @@ impl CodeHasher {
         let all = all || !self.current;
         let (mut changes, mut stale_memo) = Update::new(self, on_dir, all).run(dirty);
         if changes.linked > 0 && !all {
-            // Of the file's other names nothing is told: they may be anywhere in the tree, and
+            // The file's other names may be anywhere in the tree, no event tells of them, and
             // what is written through one of them changes the others.
             let (more, stale) = Update::new(self, on_dir, true).run(BTreeSet::new());
             changes.add(&more);

@@ -4,7 +4,7 @@
 //! every change is reported through one ordered channel, and
 //! [`cookie`](FileWatcher::cookie) proves that everything up to a moment has been reported.
 //!
-//! What a caller does with the events, and all that it must do:
+//! A caller must do this with the events, and nothing else:
 //!
 //! - [`Changed`](WatchEvent::Changed): list `dir` again; watch, then list, folders that are new.
 //! - [`Gone`](WatchEvent::Gone): [`renew`](FileWatcher::renew), then list that folder and its
@@ -18,7 +18,7 @@
 //!   because it was not there. Until then a folder that appears there is reported as `Gone`: it
 //!   may have been listed between the two.
 //!
-//! What no event tells, so that a caller who must know it needs a stat scan: writes through a
+//! Some changes cause no event, and only a stat scan finds them: writes through a
 //! shared memory map after the file was closed, and writes to a file through another of its hard
 //! links, outside the watched folders. Nor does every write through such a map change the file's
 //! stamp: a second one into the same page does not, until the page was written to the disk.
@@ -57,7 +57,7 @@ pub use event::{CookieId, WatchEvent};
 pub use limit::WatchLimit;
 pub use polling::{PollReason, Polling};
 pub use sleep::Sleep;
-pub use trust::{EventTrust, events_are_trustworthy};
+pub use trust::{FileSystemTrust, events_are_trustworthy};
 
 use backend::{Applied, Backend};
 use queue::EventQueue;
@@ -92,7 +92,7 @@ impl FileWatcher {
     /// missing, for this user only). Events go to `events`; if its receiver is slow, changes are
     /// first queued and then become one [`WatchEvent::Rescan`].
     ///
-    /// Where a limit of the system is reached, the watcher watches nothing: every folder must be
+    /// If a limit of the system is reached, the watcher watches nothing: every folder must be
     /// polled, and each [`renew`](Self::renew) tries again.
     ///
     /// # Errors
@@ -146,7 +146,7 @@ impl FileWatcher {
             watcher.shared.lock().dead = true;
             watcher.exhausted = Some(limit);
         }
-        // Whatever was mounted before is where the watches begin.
+        // Earlier mounts are no change.
         let _ = watcher.mounts.changed();
         Ok(watcher)
     }
@@ -345,7 +345,7 @@ impl FileWatcher {
         if replaced.is_empty() {
             return Vec::new();
         }
-        // What was watched is not known, so it is not kept.
+        // The watched folder is not known, so its watch is not kept.
         let applied = self.backend.apply(replaced.iter().map(|(path, _)| &**path), []);
         let mut failed = self.settle(applied);
         for (path, now) in replaced {
@@ -451,7 +451,7 @@ impl FileWatcher {
 }
 
 /// Whether the folder `dir` may be watched, and what the path leads to.
-fn admit(dir: &Path, trust: &mut HashMap<u64, EventTrust>) -> Result<Inode, WatchError> {
+fn admit(dir: &Path, trust: &mut HashMap<u64, FileSystemTrust>) -> Result<Inode, WatchError> {
     if !dir.is_absolute() {
         return Err(WatchError::Relative);
     }
@@ -464,8 +464,8 @@ fn admit(dir: &Path, trust: &mut HashMap<u64, EventTrust>) -> Result<Inode, Watc
     let known = trust.get(&metadata.dev()).cloned();
     let known = known.map_or_else(|| events_are_trustworthy(dir), Ok);
     match known.map_err(|error| refusal(&error))? {
-        EventTrust::Yes => trust.insert(metadata.dev(), EventTrust::Yes),
-        EventTrust::No { file_system } => return Err(WatchError::Untrusted { file_system }),
+        FileSystemTrust::Yes => trust.insert(metadata.dev(), FileSystemTrust::Yes),
+        FileSystemTrust::No { file_system } => return Err(WatchError::Untrusted { file_system }),
     };
     Ok(Inode::from(&metadata))
 }

@@ -1,9 +1,9 @@
-//! What differs between two looks at the tree.
+//! The difference between two looks at the tree.
 
 use super::tree::{FolderListing, TreeEntry};
 use crate::workspace::FileKind;
 
-/// What a scan found different from the one before it, in numbers of files.
+/// The difference between a scan and the one before it, in numbers of files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
     /// Counted now, and not before.

@@ -1,4 +1,4 @@
-//! What git knows about a tree: where its repository is, which ignore files of its own it
+//! Git's view of a tree: where its repository is, which ignore files of its own it
 //! consults, and which files it tracks.
 
 use std::collections::BTreeSet;
@@ -16,7 +16,7 @@ use crate::workspace::{FileKind, PathStamp, Repository, Stamp};
 /// Listing the index of the largest repositories takes a second or two.
 const GIT_LISTING_TIME: Duration = Duration::from_secs(60);
 
-/// What is in force in the whole work tree: the user's own ignore file, then the repository's,
+/// The rules of the whole work tree: the user's own ignore file, then the repository's,
 /// both relative to its top folder at `anchor`.
 pub(super) fn rules_of(
     repository: &Repository,
@@ -83,7 +83,7 @@ fn user_rules(repository: &Repository, anchor: &Anchor, environment: &Environmen
     Rules::of_repository().with(anchor.clone(), text.unwrap_or_default())
 }
 
-/// Where `core.excludesFile` points, by the config files in git's order: the last one wins.
+/// The target of `core.excludesFile`, by the config files in git's order: the last one wins.
 /// Files that they include are not read: then too much counts, never too little that is tracked.
 fn excludes_file(repository: &Repository, environment: &Environment) -> Option<PathBuf> {
     let variable = |name: &str| environment.get(name).filter(|value| !value.is_empty());
@@ -202,7 +202,7 @@ fn quiet(environment: &Environment) -> Environment {
     quiet
 }
 
-/// What a repository's index says beyond the ignore files.
+/// The content of a repository's index, as far as it goes beyond the ignore files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tracked {
     /// The index when it was listed; `None` if it must be listed again whatever it is now.

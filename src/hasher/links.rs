@@ -1,4 +1,4 @@
-//! What symbolic links lead to. A link is never followed by the walk, but a test that opens it
+//! The targets of symbolic links. The walk never follows a link, but a test that opens it
 //! reads what is there: if that is a file, its content counts, wherever it lies. Nobody watches
 //! such a place, so it is looked at again for every snapshot.
 
@@ -14,7 +14,7 @@ use super::read::{self, Buffer, FileLocation, Probe, ReadError};
 use crate::model::{Digest, Digester};
 use crate::workspace::{FileKind, Stamp};
 
-/// What a link leads to.
+/// The target of a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum LinkTarget {
     Absent,
@@ -48,7 +48,7 @@ impl LinkTarget {
     }
 }
 
-/// What looking at a target needs to know.
+/// Reads the targets of links.
 pub(super) struct TargetReader<'a> {
     pub scope: &'a Scope,
     /// The digest of a counted file with this real path and stamp.
@@ -113,7 +113,7 @@ fn is_nowhere(error: &std::io::Error) -> bool {
     read::is_absence(error) || error.raw_os_error() == Some(libc::ELOOP)
 }
 
-/// Where a link would lead if that were there.
+/// The path that a dangling link leads to.
 fn meant(link: &Path) -> PathBuf {
     let text = std::fs::read_link(link).unwrap_or_default();
     options::real(&link.parent().unwrap_or(Path::new("/")).join(text))

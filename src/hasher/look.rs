@@ -28,11 +28,11 @@ pub(super) struct Candidate<'a> {
     pub folder: Option<(WalkMode, u64)>,
     /// The rules alone would ignore it.
     pub forced: bool,
-    /// What was known of it before.
+    /// The entry of the listing before.
     pub old: Option<&'a TreeEntry>,
 }
 
-/// What the candidates turned out to be.
+/// The candidates with their stamps and contents.
 pub(super) struct FolderContents {
     pub builder: FolderListingBuilder,
     /// How to walk each folder.
@@ -43,7 +43,7 @@ pub(super) struct FolderContents {
     pub read_bytes: u64,
 }
 
-/// What one look at a candidate showed.
+/// The result of one look at a candidate.
 enum Look {
     Folder,
     Known(Stamp, EntryContent),
@@ -135,7 +135,7 @@ impl FolderReader<'_> {
                 Look::Unread(stamp) => match digests.next() {
                     Some(Ok((stamp, digest))) => (stamp, Ok(EntryContent::Digest(digest))),
                     None | Some(Err(ReadError::Gone)) => return Err(Trouble::Restless),
-                    Some(Err(ReadError::Restless)) => (stamp, Err(read::RESTLESS.to_owned())),
+                    Some(Err(ReadError::Restless)) => (stamp, Err(read::UNSTABLE_FILE.to_owned())),
                     Some(Err(ReadError::Failed(error))) => (stamp, Err(error.to_string())),
                 },
             };

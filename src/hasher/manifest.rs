@@ -10,10 +10,10 @@ use crate::model::Digest;
 
 /// Magic and format version.
 const HEADER: &[u8; 8] = b"ktclist\x01";
-/// So many bytes of each digest: enough to tell contents apart, half the space.
+/// How many bytes of each digest are kept: enough to tell contents apart in half the space.
 const DIGEST_BYTES: usize = 16;
 
-/// What a listed path was: paths from the main root (`../dep/…` outside it), kind, executable
+/// The files of a snapshot: paths from the main root (`../dep/…` outside it), kind, executable
 /// bit and content. Folders are listed only where nothing that counts lies in them.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Manifest(Vec<u8>);
@@ -126,7 +126,7 @@ impl Manifest {
         self.0.len() == HEADER.len()
     }
 
-    /// What differs in `later`, in the order of the paths.
+    /// The files that differ in `later`, in the order of the paths.
     #[must_use]
     pub fn diff(&self, later: &Self) -> Vec<FileChange> {
         let mut changes = Vec::new();
@@ -187,7 +187,7 @@ pub(super) fn order(left: &[u8], right: &[u8]) -> Ordering {
 struct ManifestReader<'a> {
     bytes: &'a [u8],
     at: usize,
-    /// Of the entry that was read last.
+    /// The path of the entry that was read last.
     path: Vec<u8>,
 }
 

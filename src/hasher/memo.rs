@@ -1,4 +1,4 @@
-//! What a scan found, kept for the next process: stamps and digests, in one flat file.
+//! The result of a scan, kept for the next process: stamps and digests, in one flat file.
 //!
 //! The file is a hint. A scan lists and stats everything all the same, and believes a digest only
 //! where the file's stamp is exactly the one that was kept, and was settled then.
@@ -37,7 +37,7 @@ pub(super) enum MemoError {
 /// A memo that was read back.
 pub(super) struct TreeMemo {
     bytes: Vec<u8>,
-    /// Where each folder's part begins, by its path from the main root.
+    /// The offset of each folder's part, by its path from the main root.
     folders: HashMap<Box<[u8]>, usize>,
     /// The options under which it was made.
     pub options: Digest,
@@ -45,7 +45,7 @@ pub(super) struct TreeMemo {
     pub tracked: BTreeMap<PathBuf, Tracked>,
 }
 
-/// What goes into a memo.
+/// The content of a memo.
 pub(super) struct MemoSource<'a> {
     pub tree: &'a FileTree,
     /// Each root's label and top folder.
@@ -182,7 +182,7 @@ impl TreeMemo {
         Ok(Self::decode(std::fs::read(file)?))
     }
 
-    /// What the folder at this path from the main root held.
+    /// The listing of the folder at this path from the main root.
     pub(super) fn listing(&self, path: &[u8]) -> Option<FolderListing> {
         let at = *self.folders.get(path)?;
         let mut reader = MemoReader { bytes: &self.bytes, at };

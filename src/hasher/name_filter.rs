@@ -9,7 +9,7 @@ use super::options::{self, Root, Scope};
 use super::rules::Rules;
 use super::tree::WalkMode;
 
-/// What a walk knows when it judges a name.
+/// Decides which names count.
 pub(super) struct NameFilter<'a> {
     pub scope: &'a Scope,
     /// By the folder that git was asked in.
@@ -92,7 +92,7 @@ impl NameFilter<'_> {
         Some(CountedName { mode, forced: true })
     }
 
-    /// What makes an ignored name count, and how a folder of that name is then walked.
+    /// Whether an ignored name counts all the same, and how a folder of that name is then walked.
     fn why_all_the_same(
         &self,
         around: &FolderContext<'_>,

@@ -1,4 +1,4 @@
-//! What a walk counts besides git's rules: the options, compiled.
+//! The options of a walk, compiled: which files count besides those that git's rules let in.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -10,7 +10,7 @@ use globset::{GlobBuilder, GlobMatcher};
 use crate::model::{Digest, Digester};
 use crate::process::Environment;
 
-/// What to count, and what not, beyond what git says.
+/// Files that count, and files that do not, beyond git's rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Target folders wherever they are configured to be, absolute. Of these only tracked files
@@ -23,7 +23,7 @@ pub struct Options {
     pub exclude: Vec<String>,
     /// Roots of path dependencies outside the root, absolute.
     pub outside: Vec<PathBuf>,
-    /// Where git is found (`PATH`) and which of the user's ignore files hold (`HOME` and others).
+    /// Says where git is (`PATH`) and which of the user's ignore files hold (`HOME` and others).
     pub environment: Environment,
 }
 
@@ -65,7 +65,7 @@ impl Options {
 pub struct GlobError {
     /// The glob as it was given.
     pub glob: String,
-    /// What is wrong with it.
+    /// The reason.
     pub why: String,
 }
 
@@ -153,7 +153,7 @@ impl Scope {
         self.digest
     }
 
-    /// What the options leave out of a snapshot. It is part of the snapshot's digest: a run may
+    /// The globs of what is left out of a snapshot. They are part of its digest: a run may
     /// have read what does not count, so once an exclusion is taken back, a tree without those
     /// files is another tree.
     pub(super) fn exclusions(&self) -> &[u8] {

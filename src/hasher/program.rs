@@ -1,4 +1,4 @@
-//! What a program is when it runs: the digest of what is loaded of it.
+//! The digest of the parts of a program that are loaded when it runs.
 //!
 //! Rebuilding after an edit to a comment often gives the same program with other debug
 //! information. Of an ELF file counts what the kernel and the loader use: the header, the program
@@ -126,7 +126,7 @@ fn of_elf<'data, Elf: FileHeader<Endian = Endianness>>(
             .number(segment.p_align(endian).into());
         match segment.p_type(endian) {
             elf::PT_LOAD => {}
-            // What it means lies outside of what is read below.
+            // Its meaning lies outside of what is read below.
             _ if range.1 > 0 && !loads(range) => return None,
             elf::PT_NOTE => hide_build_id(segment, endian, data, &mut hidden)?,
             _ => {}

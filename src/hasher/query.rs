@@ -1,4 +1,4 @@
-//! What a tree that was scanned can be asked.
+//! Questions to a scanned tree.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -13,7 +13,7 @@ use super::{CodeHasher, ScanMark};
 use crate::model::{Digest, Digester};
 use crate::workspace::{FileKind, Stamp};
 
-/// So many reasons are enough for a person.
+/// The most reasons that a snapshot gives.
 const REASON_LIMIT: usize = 20;
 
 /// The tree's content at one moment.
@@ -21,7 +21,7 @@ const REASON_LIMIT: usize = 20;
 pub enum Snapshot {
     /// Everything that counts was read.
     Known {
-        /// Of all that counts: the code hash before the build identity joins it.
+        /// The digest of all that counts: the code hash before the build identity joins it.
         digest: Digest,
         /// Files that count.
         files: u64,
@@ -30,7 +30,7 @@ pub enum Snapshot {
     },
     /// Something could not be read: nothing may be concluded.
     Unknown {
-        /// What, and why; at least one.
+        /// What was not read, and why; at least one.
         why: Vec<String>,
     },
 }

@@ -102,7 +102,7 @@ impl Probe {
     }
 }
 
-/// Where a file is: its name in an open folder, and that folder's path for messages.
+/// The location of a file: its name in an open folder, and that folder's path for messages.
 pub(super) struct FileLocation<'a, F> {
     pub folder: F,
     pub path: &'a Path,
@@ -198,11 +198,11 @@ fn read(file: OwnedFd, before: &Stamp, buffer: &mut Buffer) -> Result<(Digest, F
     }
 }
 
-/// What is said of a file that does not hold still, and what to do about it.
-pub(super) const RESTLESS: &str = "it changes while it is read: if no test needs it, name it in \
+/// The message about a file that changes while it is read, with the remedy.
+pub(super) const UNSTABLE_FILE: &str = "it changes while it is read: if no test needs it, name it in \
      `.gitignore`, or under `exclude` in the config";
 
-/// What is known of a file that a record names as its input.
+/// The content of a file that a record names as its input, as far as it is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FileDigest {
     /// A regular file with this content.

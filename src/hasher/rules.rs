@@ -15,17 +15,17 @@ pub(super) struct Rules(Option<Arc<Level>>);
 
 /// One ignore file.
 struct Level {
-    /// Those further out; asked only if this one says nothing.
+    /// The rules further out, asked only if this file says nothing.
     outer: Rules,
     anchor: Anchor,
     text: Box<[u8]>,
     /// Compiled when the first name must be matched: most folders' names are known already.
     matcher: OnceLock<Gitignore>,
-    /// Of this file and all further out, and of where they are.
+    /// The digest of this file and all further out, and of where they are.
     digest: Digest,
 }
 
-/// Where an ignore file is, seen from the root of the walk; its patterns are relative to there.
+/// The place of an ignore file, seen from the root of the walk; its patterns are relative to it.
 #[derive(Clone, Debug)]
 pub(super) enum Anchor {
     /// In this folder at or below the root (empty: the root itself).

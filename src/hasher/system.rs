@@ -31,7 +31,7 @@ pub(super) fn open_folder(path: &Path, follow: bool) -> io::Result<OwnedFd> {
     Ok(fs::open(path, flags, Mode::empty())?)
 }
 
-/// What the link `name` in the open folder says.
+/// The text of the link `name` in the open folder.
 pub(super) fn read_link(folder: impl AsFd, name: &[u8]) -> io::Result<Vec<u8>> {
     Ok(fs::readlinkat(folder, name, Vec::new())?.into_bytes())
 }

@@ -38,10 +38,10 @@ impl WalkMode {
     }
 }
 
-/// What is known of an entry's content.
+/// The content of an entry, as far as it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum EntryContent {
-    /// Of a file's bytes, or of a link's text.
+    /// The digest of a file's bytes, or of a link's text.
     Digest(Digest),
     /// A folder; `None` only until it has been entered.
     Folder(Option<FolderId>),
@@ -99,12 +99,12 @@ impl TreeEntry {
     }
 }
 
-/// What a folder holds: the counted entries, sorted by name.
+/// The counted entries of a folder, sorted by name.
 #[derive(Clone, Debug)]
 pub(super) struct FolderListing {
     names: Box<[u8]>,
     entries: Box<[TreeEntry]>,
-    /// Of all entries but the folders.
+    /// The digest of all entries but the folders.
     digest: Digest,
     /// The ignore files that were in force.
     pub rules: Digest,
@@ -243,7 +243,8 @@ pub(super) struct TreeFolder {
     pub repository: Option<Repository>,
     /// How many files lie in it and below, and their bytes; valid with the digest.
     totals: (u64, u64),
-    /// Of everything in it and below; `None` after a change. `Some(None)`: it does not count.
+    /// The digest of everything in it and below; `None` after a change, `Some(None)` if it does
+    /// not count.
     digest: Option<Option<Digest>>,
     /// As the digest, but of the stamps.
     stamps: OnceLock<Digest>,
@@ -423,7 +424,7 @@ impl FileTree {
         *self.folder(id).stamps.get_or_init(|| self.stamps_of(self.folder(id)))
     }
 
-    /// Of one folder, those in it being up to date.
+    /// The digest of one folder, if those in it are up to date.
     fn stamps_of(&self, folder: &TreeFolder) -> Digest {
         let mut bytes = Vec::with_capacity(folder.listing.entries.len() * 96);
         for (name, entry) in folder.listing.iter() {

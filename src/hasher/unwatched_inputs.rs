@@ -1,4 +1,4 @@
-//! What no watched folder tells: ignore files above the root and the user's own, the index of
+//! Inputs that no watch covers: ignore files above the root and the user's own, the index of
 //! each repository, and files that have names elsewhere. All of it is looked at in every scan.
 
 use std::collections::BTreeSet;
@@ -48,7 +48,7 @@ impl CodeHasher {
         for (root, top) in roots {
             if let (Ok(way), Some(top)) = (path.strip_prefix(&root.path), top.folder) {
                 let depth = root.path.components().count();
-                // Of two roots of which one lies in the other, the inner one walks the path.
+                // If one root lies in another, the inner one walks the path.
                 if found.is_none_or(|(other, ..)| depth > other) {
                     let (id, whole) = self.tree.descend(top, way);
                     found = Some((depth, id, whole));
@@ -182,7 +182,7 @@ impl Update<'_, '_> {
 }
 
 impl CodeHasher {
-    /// Those of git's files that the rules alone do not count: what is there and is not counted,
+    /// Tracked files that the rules alone do not count: files that are there and do not count,
     /// and what is not there and would be ignored.
     fn hidden(&self, list: &[Vec<u8>]) -> BTreeSet<Vec<u8>> {
         let mut hidden = BTreeSet::new();

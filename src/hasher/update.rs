@@ -34,14 +34,14 @@ pub(super) struct Update<'h, 'd> {
     pub again: BTreeSet<FolderId>,
     /// No longer in the tree, but kept to the end for what is known of their files.
     pub detached: HashSet<FolderId>,
-    /// Those, by their inode: one that is entered may be one that was moved.
+    /// The detached folders by inode: a folder that is entered may be one that was moved.
     pub moved: HashMap<u64, FolderId>,
     /// Paths of folders that are gone, not yet told, and whose watch goes with each.
     pub gone: Vec<(PathBuf, Option<(u64, u64)>)>,
     pub changes: Changes,
     /// Some ignore file is not what it was: files that git tracks may be hidden by it now.
     pub rules_changed: bool,
-    /// What git tracks, by the folder that it was asked in.
+    /// Tracked files, by the folder that git was asked in.
     pub lists: BTreeMap<PathBuf, Vec<Vec<u8>>>,
     /// Repositories that were looked at after a round.
     pub seen: BTreeSet<PathBuf>,
@@ -424,7 +424,7 @@ impl<'h, 'd> Update<'h, 'd> {
             self.hasher.removals.push(self.hasher.generation, path);
         }
         let twin = self.hasher.live.insert(identity.number(), id).filter(|twin| *twin != id);
-        // One that is still there as well is mounted in two places.
+        // A twin that is still there is mounted in two places.
         let twin = twin.filter(|twin| !self.detached.contains(twin) && !self.is_there(*twin));
         let folder = self.hasher.tree.folder_mut(id);
         folder.identity = Some(identity);
@@ -451,7 +451,7 @@ impl<'h, 'd> Update<'h, 'd> {
         self.again.insert(id);
     }
 
-    /// Where the files of a folder that is entered may be known from.
+    /// The earlier listing that may know the files of a folder that is entered.
     fn previous(parent: &ListJob, old: Option<FolderId>) -> KnownBefore {
         match (parent.previous, old) {
             (KnownBefore::Here(_), Some(old)) => KnownBefore::Here(old),

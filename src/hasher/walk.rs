@@ -23,8 +23,8 @@ use crate::workspace::{FileKind, Repository, Stamp};
 
 /// How often a folder that changes while it is listed is listed again before giving up.
 const LIST_ATTEMPTS: usize = 4;
-/// What is said of a folder that does so every time.
-const RESTLESS: &str = "it changes while it is listed";
+/// The message about a folder that changes during every attempt.
+const UNSTABLE_FOLDER: &str = "it changes while it is listed";
 
 /// A folder to be listed.
 pub(super) struct ListJob {
@@ -46,7 +46,7 @@ pub(super) struct ListJob {
     pub inode: u64,
 }
 
-/// Where to look for what was known of the folder's files.
+/// The place of an earlier listing, whose digests hold where the stamps are equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum KnownBefore {
     /// In the memo, if there is one.
@@ -57,7 +57,7 @@ pub(super) enum KnownBefore {
     Elsewhere(FolderId),
 }
 
-/// What came of a job.
+/// The result of a job.
 pub(super) enum ListOutcome {
     Listed(Box<ListedFolder>),
     /// Another folder is at the path.
@@ -93,7 +93,7 @@ pub(super) struct Scratch {
     file: Buffer,
 }
 
-/// What all threads share.
+/// The state that all threads share.
 pub(super) struct Walk<'a> {
     pub tree: &'a FileTree,
     pub judge: NameFilter<'a>,
@@ -126,7 +126,7 @@ impl Walk<'_> {
                 Err(Trouble::Failed(error)) => return ListOutcome::Failed(error),
             }
         }
-        ListOutcome::Failed(io::Error::other(RESTLESS))
+        ListOutcome::Failed(io::Error::other(UNSTABLE_FOLDER))
     }
 
     fn attempt(
@@ -157,7 +157,7 @@ impl Walk<'_> {
             if !last {
                 return Err(Trouble::Restless);
             }
-            listed.problems.push((Vec::new(), RESTLESS.to_owned()));
+            listed.problems.push((Vec::new(), UNSTABLE_FOLDER.to_owned()));
         }
         Ok(ListOutcome::Listed(Box::new(listed)))
     }

@@ -25,7 +25,7 @@ pub(super) struct Backend {
     closed: Receiver<()>,
 }
 
-/// What became of a list of changes.
+/// The result of a list of changes.
 #[derive(Debug, Default)]
 pub(super) struct Applied {
     /// The paths that could not be watched, and why.
@@ -105,7 +105,7 @@ impl Backend {
             return Vec::new();
         }
         let all = self.notify.as_ref().map(RecommendedWatcher::watched_paths);
-        // Where it cannot say, all are taken away: one that is not held is no error.
+        // If notify cannot say, all are taken away: an unheld path is no error.
         let Some(Ok(all)) = all else { return paths.to_vec() };
         let all: HashSet<PathBuf> = all.into_iter().map(|(path, _)| path).collect();
         paths.iter().filter(|path| all.contains(&***path)).cloned().collect()

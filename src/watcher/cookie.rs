@@ -17,7 +17,7 @@ use super::{CookieId, FileWatcher, WatchError, WatchEvent, WatchLimit};
 use crate::workspace::Mounted;
 
 /// How the name of every cookie file begins, also those of other processes.
-const PREFIX: &str = "cookie-";
+const COOKIE_PREFIX: &str = "cookie-";
 
 /// Names that no other process uses, and the folder for them.
 #[derive(Debug)]
@@ -63,7 +63,7 @@ impl CookieNames {
 
     fn next(&mut self, dir: &Path) -> (PathBuf, CookieId) {
         self.next += 1;
-        (dir.join(format!("{PREFIX}{}-{}", self.process, self.next)), CookieId(self.next))
+        (dir.join(format!("{COOKIE_PREFIX}{}-{}", self.process, self.next)), CookieId(self.next))
     }
 }
 
@@ -127,7 +127,7 @@ impl FileWatcher {
             return Err(io::Error::from(io::ErrorKind::NotADirectory).into());
         }
         for entry in fs::read_dir(dir)?.flatten() {
-            if entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes()) {
+            if entry.file_name().as_encoded_bytes().starts_with(COOKIE_PREFIX.as_bytes()) {
                 // Left over by a process that was killed.
                 let _ = fs::remove_file(entry.path());
             }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 /// How many quiet periods a steady stream of changes may postpone its batch, unless said
 /// otherwise: a program that writes forever must not keep the tree unknown forever.
-const LONGEST_WAIT: u32 = 10;
+const LONGEST_DEBOUNCE: u32 = 10;
 
 /// Collects changes into batches.
 ///
@@ -37,7 +37,7 @@ impl Debounce {
     /// A batch is due after `quiet` without a change, or ten times that after its first change.
     #[must_use]
     pub fn new(quiet: Duration) -> Self {
-        Self::with_longest_wait(quiet, quiet.saturating_mul(LONGEST_WAIT))
+        Self::with_longest_wait(quiet, quiet.saturating_mul(LONGEST_DEBOUNCE))
     }
 
     /// The same with a longest wait of its own; one shorter than `quiet` counts as `quiet`.

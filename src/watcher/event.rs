@@ -1,4 +1,4 @@
-//! What the watcher reports.
+//! The events that the watcher reports.
 
 use std::ffi::OsString;
 use std::path::PathBuf;

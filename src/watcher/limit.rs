@@ -4,10 +4,10 @@ use std::fmt;
 use std::fs;
 use std::io;
 
-/// Where the command of [`WatchLimit`] writes the new limit.
+/// The file into which the command of [`WatchLimit`] writes the new limit.
 const FILE: &str = "/etc/sysctl.d/60-knhk-test-cache.conf";
 
-/// What the system does not give us more of.
+/// The resource that is exhausted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LimitKind {
     /// Watched folders of this user.
@@ -23,9 +23,9 @@ pub enum LimitKind {
 pub struct WatchLimit {
     /// Which limit.
     pub kind: LimitKind,
-    /// What it is now, if the system says so.
+    /// The limit now, if the system says so.
     pub current: Option<u64>,
-    /// What this process alone needs. Other programs of the user take from the same limit, so
+    /// The need of this process alone. Other programs of the user take from the same limit, so
     /// more than this may be needed.
     pub needed_at_least: u64,
     /// The kernel's name for it; none for the limit on open files.
@@ -47,7 +47,7 @@ impl WatchLimit {
         )
     }
 
-    /// What stands behind `EMFILE` when a watcher is made: two limits have that one error.
+    /// The limit behind `EMFILE` when a watcher is made: two limits have that one error.
     fn instances() -> Self {
         if let Err(error) = fs::File::open("/")
             && error.raw_os_error() == Some(libc::EMFILE)

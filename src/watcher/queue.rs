@@ -56,7 +56,7 @@ impl EventQueue {
             return;
         }
         match event {
-            // Whoever receives the rescan later than this looks at everything later than this.
+            // The receiver gets the rescan later than this, and scans everything after that.
             WatchEvent::Changed { .. } | WatchEvent::Rescan if waiting.rescan => return,
             WatchEvent::Changed { .. } | WatchEvent::Failed(_)
                 if waiting.events.back() == Some(&event) =>

@@ -1,4 +1,4 @@
-//! What the callback on notify's thread and the caller's thread share.
+//! The state that the callback on notify's thread and the caller's thread share.
 
 use std::collections::HashMap;
 use std::fs;
@@ -61,7 +61,7 @@ impl WatcherShared {
     }
 }
 
-/// What an event says about its path.
+/// The meaning of an event for its path.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Effect {
     /// What is at the path changed: its content, mode, owner, times or links.
@@ -156,7 +156,7 @@ impl Handler {
         }
     }
 
-    /// What an event means for the watches at `path` and below it.
+    /// Applies an event to the watches at `path` and below it.
     fn befell(&self, state: &mut WatcherState, path: &Path, effect: Effect) {
         let shared = &self.shared;
         let elsewhere = match effect {

@@ -12,8 +12,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-/// What a path leads to. Numbers are used again after a removal, so equal ones prove nothing
-/// by themselves; different ones prove that the path leads elsewhere.
+/// The folder that a path leads to. Numbers are used again after a removal, so equal ones prove
+/// nothing by themselves; different ones prove that the path leads elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Inode {
     dev: u64,
@@ -44,17 +44,17 @@ enum WatchState {
 
 #[derive(Debug)]
 struct WatchEntry {
-    /// What the path led to when it was claimed. Kept while notify may hold the path, whatever
+    /// The folder at the path when it was claimed. Kept while notify may hold the path, whatever
     /// it leads to now: notify may report that inode's events under this path.
     inode: Option<Inode>,
-    /// What notify may hold under this path until the claim is confirmed.
+    /// The folder that notify may hold under this path until the claim is confirmed.
     earlier: Vec<Inode>,
     standing: WatchState,
     /// A retired watch of which nothing was heard that could have ended it.
     sound: bool,
 }
 
-/// What must be done so that a path is watched.
+/// The step that makes a path watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WatchClaim {
     /// Nothing: it is.

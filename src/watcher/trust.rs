@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use crate::workspace::overlay_layers;
 
-/// What the events of a file system are worth.
+/// Whether the events of a file system can be trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum EventTrust {
+pub enum FileSystemTrust {
     /// Every change is made through this kernel, which reports it.
     Yes,
     /// Changes may come from elsewhere (a server, a host, a user-space file system) without an
@@ -25,10 +25,10 @@ pub enum EventTrust {
 ///
 /// # Errors
 /// If the system cannot say, mostly because `path` is not there.
-pub fn events_are_trustworthy(path: &Path) -> io::Result<EventTrust> {
+pub fn events_are_trustworthy(path: &Path) -> io::Result<FileSystemTrust> {
     let stat = rustix::fs::statfs(path)?;
     let trust = platform::trust(&stat);
-    if trust == EventTrust::Yes && platform::is_overlay(&stat) {
+    if trust == FileSystemTrust::Yes && platform::is_overlay(&stat) {
         let layers = overlay_layers(path.metadata()?.dev());
         return Ok(trust_in_overlay(&layers));
     }
@@ -37,17 +37,17 @@ pub fn events_are_trustworthy(path: &Path) -> io::Result<EventTrust> {
 
 /// An overlay reports what is changed through it, and nothing that is changed in the folders that
 /// it is made of. In a container those are out of reach, and it can be trusted.
-fn trust_in_overlay(layers: &[PathBuf]) -> EventTrust {
+fn trust_in_overlay(layers: &[PathBuf]) -> FileSystemTrust {
     if layers.iter().any(|layer| layer.is_dir()) {
-        EventTrust::No { file_system: "overlayfs".to_owned() }
+        FileSystemTrust::No { file_system: "overlayfs".to_owned() }
     } else {
-        EventTrust::Yes
+        FileSystemTrust::Yes
     }
 }
 
 #[cfg(target_os = "linux")]
 mod platform {
-    use super::EventTrust;
+    use super::FileSystemTrust;
 
     const OVERLAY: u32 = 0x794c_7630;
 
@@ -96,7 +96,7 @@ mod platform {
         (0x6265_6572, "sysfs"),
     ];
 
-    pub(super) fn trust(stat: &rustix::fs::StatFs) -> EventTrust {
+    pub(super) fn trust(stat: &rustix::fs::StatFs) -> FileSystemTrust {
         // The field is as wide as the platform's long; the magic numbers have 32 bits.
         of_magic(stat.f_type as u32)
     }
@@ -105,29 +105,33 @@ mod platform {
         stat.f_type as u32 == OVERLAY
     }
 
-    pub(super) fn of_magic(magic: u32) -> EventTrust {
+    pub(super) fn of_magic(magic: u32) -> FileSystemTrust {
         if LOCAL.contains(&magic) {
-            return EventTrust::Yes;
+            return FileSystemTrust::Yes;
         }
         let name = ELSEWHERE.iter().find(|(known, _)| *known == magic).map(|(_, name)| *name);
-        EventTrust::No { file_system: name.map_or_else(|| format!("{magic:#010x}"), str::to_owned) }
+        FileSystemTrust::No {
+            file_system: name.map_or_else(|| format!("{magic:#010x}"), str::to_owned),
+        }
     }
 }
 
 #[cfg(target_os = "macos")]
 mod platform {
-    use super::EventTrust;
+    use super::FileSystemTrust;
 
     pub(super) fn is_overlay(_stat: &rustix::fs::StatFs) -> bool {
         false
     }
 
-    pub(super) fn trust(stat: &rustix::fs::StatFs) -> EventTrust {
+    pub(super) fn trust(stat: &rustix::fs::StatFs) -> FileSystemTrust {
         let name: Vec<u8> =
             stat.f_fstypename.iter().map(|&c| c as u8).take_while(|&c| c != 0).collect();
         match name.as_slice() {
-            b"apfs" | b"hfs" => EventTrust::Yes,
-            other => EventTrust::No { file_system: String::from_utf8_lossy(other).into_owned() },
+            b"apfs" | b"hfs" => FileSystemTrust::Yes,
+            other => {
+                FileSystemTrust::No { file_system: String::from_utf8_lossy(other).into_owned() }
+            }
         }
     }
 }
@@ -146,16 +150,16 @@ mod tests {
     fn an_overlay_is_trusted_where_its_layers_are_out_of_reach() {
         let dir = tempfile::tempdir().unwrap();
         let away = PathBuf::from("/nonexistent/overlay2/l/ABC");
-        assert_eq!(trust_in_overlay(&[]), EventTrust::Yes);
-        assert_eq!(trust_in_overlay(std::slice::from_ref(&away)), EventTrust::Yes);
-        let no = EventTrust::No { file_system: "overlayfs".to_owned() };
+        assert_eq!(trust_in_overlay(&[]), FileSystemTrust::Yes);
+        assert_eq!(trust_in_overlay(std::slice::from_ref(&away)), FileSystemTrust::Yes);
+        let no = FileSystemTrust::No { file_system: "overlayfs".to_owned() };
         assert_eq!(trust_in_overlay(&[away, dir.path().to_owned()]), no);
     }
 
     #[cfg(target_os = "linux")]
     #[test]
     fn what_a_process_or_a_device_shows_is_not_trusted() {
-        let no = |name: &str| EventTrust::No { file_system: name.to_owned() };
+        let no = |name: &str| FileSystemTrust::No { file_system: name.to_owned() };
         assert_eq!(events_are_trustworthy(Path::new("/proc")).unwrap(), no("proc"));
     }
 
@@ -164,7 +168,7 @@ mod tests {
     fn local_file_systems_are_trusted_and_the_rest_is_named() {
         use super::platform::of_magic;
         for local in [0xef53, 0x9123_683e, 0x0102_1994, 0x794c_7630, 0xf2f5_2010] {
-            assert_eq!(of_magic(local), EventTrust::Yes, "{local:#x}");
+            assert_eq!(of_magic(local), FileSystemTrust::Yes, "{local:#x}");
         }
         for (magic, name) in [
             (0x6969, "nfs"),
@@ -173,7 +177,7 @@ mod tests {
             (0x6573_5546, "fuse"),
             (0x1234_5678, "0x12345678"),
         ] {
-            assert_eq!(of_magic(magic), EventTrust::No { file_system: name.to_owned() });
+            assert_eq!(of_magic(magic), FileSystemTrust::No { file_system: name.to_owned() });
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::model::OsText;
 use crate::process::Environment;
 
 /// Variables that change what is built or where things are found.
-const NAMES: &[&str] = &[
+const VARIABLE_NAMES: &[&str] = &[
     "AR",
     "ARFLAGS",
     "AS",
@@ -116,16 +116,16 @@ pub fn is_secret(name: &OsStr) -> bool {
 
 fn decides_build(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
-    NAMES.contains(&&*name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    VARIABLE_NAMES.contains(&&*name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// What of a shell's environment decides a build, as it is kept over a restart: a build with it
+/// The variables of a shell that decide a build, as they are kept over a restart: a build with them
 /// leaves nothing to do for one from that shell. Secrets are not kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BuildVariables(Vec<(OsText, OsText)>);
 
 impl BuildVariables {
-    /// Those of this environment.
+    /// The variables of this environment.
     #[must_use]
     pub fn of(environment: &Environment) -> Self {
         let path = environment.iter().filter(|(name, _)| *name == "PATH");

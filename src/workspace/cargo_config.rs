@@ -37,7 +37,7 @@ pub enum CargoConfigError {
     Argument {
         /// The argument.
         argument: String,
-        /// What is wrong with it.
+        /// The reason.
         message: String,
     },
     /// A value has another type than cargo takes.
@@ -45,7 +45,7 @@ pub enum CargoConfigError {
     Type {
         /// The dotted key.
         key: String,
-        /// What it should be.
+        /// The type that cargo takes.
         expected: &'static str,
     },
     /// Two `cfg(..)` tables both match and both name a runner; cargo refuses that as well.
@@ -63,7 +63,7 @@ pub enum CargoConfigError {
 /// One file that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CargoConfigFile {
-    /// Where it lies.
+    /// Its path.
     pub path: PathBuf,
     /// The digest of its bytes.
     pub digest: Digest,
@@ -75,9 +75,9 @@ pub struct CargoConfig {
     dir: PathBuf,
     home: Option<PathBuf>,
     environment: Environment,
-    /// What `--config` says; the last argument first.
+    /// The settings of `--config`; the last argument first.
     arguments: Vec<Layer>,
-    /// What files say; the nearest first.
+    /// The settings of files; the nearest first.
     layers: Vec<Layer>,
     files: Vec<CargoConfigFile>,
 }

@@ -1,4 +1,4 @@
-//! What besides the tree's files decides a build and a run, as named parts.
+//! Everything besides the tree's files that decides a build and a run, as named parts.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -13,8 +13,8 @@ use crate::process::Environment;
 /// The identity of a build and of a run, part by part so that a difference can be named.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
-    /// What decides the build: toolchain, cargo's configuration, variables that cargo, rustc and
-    /// C compilers read. Free of the checkout's own path.
+    /// The parts that decide the build: toolchain, cargo's configuration, variables that cargo,
+    /// rustc and C compilers read. Free of the checkout's own path.
     pub build: BTreeMap<String, Digest>,
     /// What tests can see besides: every other variable, less [`is_session_variable`] ones.
     pub run: BTreeMap<String, Digest>,
@@ -108,7 +108,7 @@ const SESSION: &[&str] = &[
 
 /// Those of them that cargo sets for a test by what it knows of the package: between two runs of
 /// one test they differ only if that does.
-const OF_CARGO: &[&str] =
+const CARGO_VARIABLES: &[&str] =
     &["CARGO", "CARGO_CRATE_NAME", "CARGO_BIN_NAME", "CARGO_PRIMARY_PACKAGE", "OUT_DIR"];
 
 /// The same by how they begin.
@@ -190,7 +190,7 @@ impl Identity {
             let label = config_label(&file.path, root, config.home());
             this.build.insert(format!("cargo config {label}"), file.digest);
         }
-        // What may be read and written is another matter for another user.
+        // Another user may read and write other files.
         let user = rustix::process::geteuid().as_raw();
         this.run.insert("user".to_owned(), Digest::of(&user.to_le_bytes()));
         for (name, value) in environment.iter() {
@@ -260,8 +260,8 @@ pub fn is_session_variable(name: &OsStr) -> bool {
 /// the test does not.
 #[must_use]
 pub fn is_terminal_variable(name: &OsStr) -> bool {
-    let is_cargos =
-        OF_CARGO.iter().any(|known| name == *known) || name.as_bytes().starts_with(b"CARGO_");
+    let is_cargos = CARGO_VARIABLES.iter().any(|known| name == *known)
+        || name.as_bytes().starts_with(b"CARGO_");
     !is_cargos && is_session_variable(name)
 }
 

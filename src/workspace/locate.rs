@@ -1,4 +1,4 @@
-//! Where the workspace's root is, found by reading manifests in cargo's order.
+//! Finds the workspace root by reading manifests in cargo's order.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ pub enum LocateError {
     Folder {
         /// The folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// No manifest here or above.
@@ -27,7 +27,7 @@ pub enum LocateError {
     NoSuchRoot {
         /// The member's manifest.
         manifest: PathBuf,
-        /// What it points to.
+        /// The folder that it points to.
         root: PathBuf,
     },
 }

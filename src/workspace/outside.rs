@@ -12,7 +12,7 @@ use super::stamp::PathStamp;
 use super::toml_file::{self, TomlError};
 use crate::paths::plain;
 
-/// What lies outside, and what was read to find that out.
+/// Folders and files outside the root that belong to the workspace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outside {
     /// Canonical folders of path dependencies outside the root; for a package that inherits from
@@ -79,6 +79,9 @@ pub fn outside_roots(
 /// # Errors
 /// If a manifest cannot be read, or the root's cannot be parsed.
 pub fn is_member(root: &Path, package: &Path) -> Result<bool, TomlError> {
+    if package == root {
+        return Ok(true);
+    }
     let manifest = toml_file::read(&root.join("Cargo.toml"))?.unwrap_or_default();
     let list = manifest.get("workspace").and_then(|workspace| workspace.get("members")?.as_array());
     let mut members = list.into_iter().flatten().filter_map(toml::Value::as_str);
@@ -87,8 +90,7 @@ pub fn is_member(root: &Path, package: &Path) -> Result<bool, TomlError> {
             || expand(root, Path::new(member)).folders.iter().any(|folder| folder == package)
     };
     // Only then all manifests must be read.
-    Ok(package == root
-        || members.any(is_named)
+    Ok(members.any(is_named)
         || outside_roots(root, &[], &[])?.packages.iter().any(|folder| folder == package))
 }
 
@@ -213,7 +215,7 @@ impl Search {
 }
 
 /// Tables whose entries are dependencies, wherever they stand.
-const TABLES: &[&str] = &[
+const DEPENDENCY_TABLES: &[&str] = &[
     "dependencies",
     "dev-dependencies",
     "dev_dependencies",
@@ -230,7 +232,7 @@ fn dependency_tables(manifest: &toml::Table) -> impl Iterator<Item = &toml::Tabl
         .chain(nested("workspace"))
         .chain(targets.filter_map(toml::Value::as_table));
     holders
-        .flat_map(|holder| TABLES.iter().filter_map(|name| holder.get(*name)))
+        .flat_map(|holder| DEPENDENCY_TABLES.iter().filter_map(|name| holder.get(*name)))
         .chain(nested("patch").into_iter().flat_map(toml::Table::values))
         .filter_map(toml::Value::as_table)
 }
@@ -272,11 +274,11 @@ fn without_pattern(member: &str) -> PathBuf {
     Path::new(member).components().take_while(plain).collect()
 }
 
-/// What a member's pattern with wildcards matches.
+/// The folders that a member's pattern with wildcards matches.
 #[derive(Default)]
 struct Matches {
     folders: Vec<PathBuf>,
-    /// Where it was looked for: a new name in one of these may match too.
+    /// The folders that were listed for it: a new name in one of them may match too.
     listed: Vec<PathBuf>,
 }
 

@@ -153,7 +153,7 @@ impl Stamp {
         }
     }
 
-    /// What it is the stamp of.
+    /// The kind of the file.
     #[must_use]
     pub fn kind(&self) -> FileKind {
         FileType::from_raw_mode(self.mode as RawMode).into()
@@ -235,7 +235,7 @@ impl Stamp {
     }
 }
 
-/// What one look at a path showed.
+/// The result of one look at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PathStamp {
@@ -269,7 +269,7 @@ impl PathStamp {
         }
     }
 
-    /// What is there, if something is.
+    /// The kind of the file, if there is one.
     #[must_use]
     pub fn kind(&self) -> Option<FileKind> {
         self.present().map(Stamp::kind)
@@ -363,7 +363,7 @@ mod tests {
         UNIX_EPOCH + Duration::from_millis(milliseconds)
     }
 
-    /// Of a file that was written and changed so many nanoseconds after the epoch, on a disk.
+    /// The stamp of a file on a disk that was written and changed at these times.
     fn stamp(modified: i64, changed: i64) -> Stamp {
         let (mode, device) = (0o100_644, 0x801);
         Stamp { modified, changed, device, size: 1, inode: 2, mode, ..Stamp::default() }

@@ -43,9 +43,9 @@ pub enum ToolchainError {
     Refused {
         /// The command line.
         command: String,
-        /// Where it was run.
+        /// The folder in which it was run.
         dir: PathBuf,
-        /// What it said, in full.
+        /// Its message, in full.
         message: String,
     },
     /// A tool cannot be started.
@@ -56,7 +56,7 @@ pub enum ToolchainError {
     Answer {
         /// The command line.
         command: String,
-        /// What it printed.
+        /// Its output.
         answer: String,
     },
 }
@@ -84,7 +84,7 @@ pub struct Toolchain {
     pub sysroot: PathBuf,
     /// The host's target name.
     pub host: String,
-    /// What decides a build: the versions as cargo and rustc tell them, and the content of
+    /// The part that decides a build: the versions as cargo and rustc tell them, and the content of
     /// configured wrappers. The same on every machine with the same release.
     pub identity: String,
 }
@@ -139,7 +139,7 @@ impl Toolchain {
     }
 }
 
-/// What is asked, and of whom.
+/// The question, and the tools that are asked.
 struct ToolchainQuestion {
     cargo: PathBuf,
     rustc: PathBuf,
@@ -172,7 +172,7 @@ impl ToolchainQuestion {
             })?,
         };
         let mut wrappers = config.wrappers();
-        // What somebody put in the place of a tool is a wrapper too.
+        // A file in the place of a tool is a wrapper too.
         if config.rustc().is_some() || is_script(&rustc) {
             wrappers.push(("rustc", rustc.clone()));
         }
@@ -270,7 +270,7 @@ fn compiler_libraries(lib: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Where cargo is usually installed, for environments whose `PATH` does not say so.
+/// The usual place of cargo, for environments whose `PATH` does not name it.
 fn fallback_folders(dir: &Path, environment: &Environment) -> Vec<PathBuf> {
     let home = environment.get("HOME").map(|home| Path::new(home).join(".cargo"));
     let mut folders: Vec<PathBuf> =

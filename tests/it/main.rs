@@ -5,6 +5,7 @@ mod adversarial;
 mod bad_input;
 mod binary;
 mod cargo_output;
+mod cargo_rules;
 mod commands;
 mod compiler;
 mod exec;

@@ -74,6 +74,7 @@ fn uncounted_names_count_for_targets_that_list_their_folder() {
     let list = "#[test] fn t() { assert_eq!(std::fs::read_dir(\"data\").unwrap().count(), 1) }\n";
     let files = [("data/a", "1"), (".gitignore", "/target\n*.log\n"), ("tests/it.rs", list)];
     play(&files, |asker| {
+        asker.home.git(&["init", "-q"]);
         asker.ask().green_from("run");
         asker.ask().green_from("cache");
         asker.home.write("data/b.log", "");
@@ -149,6 +150,7 @@ fn a_git_ignored_test_counts_because_cargo_finds_it() {
     let bad = "fn main() {}\n#[test] fn t() { panic!() }\n";
     let files = [(".gitignore", "/target\nlocal*\n"), ("tests/data/x", ""), ("tests/it.rs", "")];
     play(&files, |asker| {
+        asker.home.git(&["init", "-q"]);
         asker.ask().green_from("run");
         asker.ask().green_from("cache");
         for file in ["tests/local.rs", "tests/local/main.rs", "src/bin/local.rs"] {
@@ -174,6 +176,7 @@ fn a_folder_that_a_build_script_watches_counts_with_its_content() {
         ("tests/it.rs", test),
     ];
     play(&files, |asker| {
+        asker.home.git(&["init", "-q"]);
         let a = asker.home.root.join("data/a.log");
         until_old(&a);
         asker.ask().green_from("run");

@@ -15,6 +15,7 @@ fn workspace(members: &str) -> Home {
     let home = Home::new();
     let manifest = format!("[workspace]\nresolver = '2'\nmembers = [{members}]\n");
     home.write("Cargo.toml", &manifest);
+    home.git(&["init", "-q"]);
     home.write(".gitignore", "/target\n/go\n");
     home
 }

@@ -41,7 +41,7 @@ impl Loader {
         let home =
             home.filter(|home| !dir.ancestors().any(|folder| folder.join(".cargo") == **home));
         for folder in folders.chain(home.map(Path::to_owned)) {
-            // Where both are there, cargo takes the old name and warns.
+            // If both are there, cargo takes the old name and warns.
             for name in ["config", "config.toml"] {
                 let path = folder.join(name);
                 if path.is_dir() {
@@ -55,7 +55,7 @@ impl Loader {
         Ok(layers)
     }
 
-    /// What `--config` arguments say, the last one first since it wins.
+    /// The settings of `--config` arguments, the last one first since it wins.
     pub(super) fn arguments(
         &mut self,
         dir: &Path,

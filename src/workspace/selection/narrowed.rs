@@ -31,7 +31,7 @@ impl fmt::Debug for Part<'_> {
 /// Options that say which packages are meant, and which of their targets.
 const PACKAGES: &[&str] = &["workspace", "all", "exclude", "package"];
 const KINDS: &[&str] = &["lib", "bins", "tests", "examples", "benches", "all-targets"];
-const NAMES: &[&str] = &["bin", "test", "example", "bench"];
+const NAMED_TARGETS: &[&str] = &["bin", "test", "example", "bench"];
 
 /// Options that mean the same for every part.
 const HARMLESS: &[&str] = &[
@@ -67,8 +67,7 @@ impl Selection {
     /// features over all packages that are selected.
     #[must_use]
     pub fn narrowed(&self, part: &Part<'_>) -> Option<Self> {
-        let is_name =
-            |word| matches!(word, SelectionWord::Long { name, .. } if NAMES.contains(&name));
+        let is_name = |word| matches!(word, SelectionWord::Long { name, .. } if NAMED_TARGETS.contains(&name));
         let by_name = part.only_targets || self.words().any(is_name);
         if by_name && part.targets.is_empty() {
             return None;
@@ -87,7 +86,7 @@ impl Selection {
                 SelectionWord::Long { name, words, .. } if KINDS.contains(&name) => {
                     cargo.extend_from_slice(if by_name { &[] } else { words });
                 }
-                SelectionWord::Long { name, .. } if NAMES.contains(&name) => {}
+                SelectionWord::Long { name, .. } if NAMED_TARGETS.contains(&name) => {}
                 SelectionWord::Long { name, words, .. } if HARMLESS.contains(&name) => {
                     cargo.extend_from_slice(words);
                 }

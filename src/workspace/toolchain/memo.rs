@@ -71,11 +71,11 @@ impl Key {
     }
 
     fn file(&self, folder: &Path) -> PathBuf {
-        folder.join(format!("{PREFIX}{}.json", self.0.clone().finish()))
+        folder.join(format!("{MEMO_PREFIX}{}.json", self.0.clone().finish()))
     }
 }
 
-const PREFIX: &str = "toolchain-";
+const MEMO_PREFIX: &str = "toolchain-";
 
 #[derive(Serialize, Deserialize)]
 struct ToolchainMemo {
@@ -126,7 +126,7 @@ pub(super) fn store(
 fn prune(folder: &Path) {
     let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
     let mut memos: Vec<(SystemTime, PathBuf)> = entries
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX))
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with(MEMO_PREFIX))
         .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
         .collect();
     memos.sort();
