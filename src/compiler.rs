@@ -5,6 +5,16 @@
 //! the same target directory, with nothing in arguments or environment that cargo takes into a
 //! fingerprint: afterwards a build by hand finds everything fresh, and the other way round. The
 //! plan of the run comes from cargo's own interfaces, see [`TestCompiler::plan`].
+//!
+//! | module | what it does |
+//! |---|---|
+//! | `cargo` | one call of cargo, with everything that it printed |
+//! | `message`, `progress`, `error` | cargo's JSON messages, its standard error, its failures |
+//! | `hook`, `plan` | which processes cargo would run |
+//! | `targets`, `units` | test targets, and the units of a build |
+//! | `sources` | which files a build has read |
+//! | `stale` | build artifacts that no cargo would find fresh |
+//! | `locks`, `jobs` | cargo's locks, and its number of jobs |
 
 mod cargo;
 mod error;
@@ -39,11 +49,11 @@ pub use stale::{BuildLedger, remove_old_ledgers, remove_stale_unit};
 pub use targets::{Artifact, may_be_custom};
 pub use units::{Product, Units};
 
-/// What to build, and how.
+/// A build: the selection, the environment and the limits.
 #[derive(Clone, Debug)]
 pub struct BuildSpec {
-    /// The workspace's root, canonical.
-    pub root: PathBuf,
+    /// The workspace root, canonical.
+    pub workspace_root: PathBuf,
     /// Folder and arguments of the call.
     pub selection: Selection,
     /// The environment of the call; tests inherit it.
@@ -52,13 +62,13 @@ pub struct BuildSpec {
     pub toolchain: Toolchain,
     /// Cargo's configuration for that folder and environment.
     pub config: CargoConfig,
-    /// Where to build, if it is not where the developer's cargo would.
+    /// The target directory, if it is not the developer's own.
     pub target_dir: Option<PathBuf>,
-    /// Whether someone is waiting.
+    /// Whether a client is waiting.
     pub priority: Priority,
-    /// At most so many compilers at a time, even where the developer's own settings allow more.
+    /// The largest number of compilers at a time, even if the developer's settings allow more.
     pub jobs: Option<NonZeroUsize>,
-    /// What has cargo and its compilers stand still.
+    /// Suspends cargo and its compilers.
     pub brake: Suspender,
     /// Whether diagnostics are rendered with colour.
     pub colour: bool,
@@ -77,7 +87,7 @@ pub struct TestCompiler {
 pub struct Build {
     /// The test binaries, in cargo's order.
     pub artifacts: Vec<Artifact>,
-    /// Everything that it is made of, dependencies too.
+    /// Everything that cargo made or found fresh, dependencies too.
     pub products: Vec<Product>,
     /// Every warning once, as the compiler renders it.
     pub warnings: Vec<String>,
@@ -85,19 +95,19 @@ pub struct Build {
     pub fresh: bool,
     /// How many artifacts were not.
     pub rebuilt: usize,
-    /// Why: `p v0.1.0 (/w): the environment variable X changed`, for some of what had been built
-    /// before. Only of builds that nobody waits for.
+    /// Why: `p v0.1.0 (/w): the environment variable X changed`, for some units that had been built
+    /// before. Only background builds have it.
     pub dirty: Vec<String>,
-    /// What of the workspace's own was built or fresh, for the [`BuildLedger`].
+    /// The workspace's own units that were built or fresh, for the [`BuildLedger`].
     pub named: Vec<stale::NamedUnit>,
-    /// Which files the compiler and build scripts say they have read.
+    /// The files that the compiler and build scripts say they have read.
     pub sources: Box<BuildSources>,
     /// How long cargo took.
     pub elapsed: Duration,
 }
 
 impl Build {
-    /// Takes over what an earlier build of a part has made of it: here that was fresh.
+    /// Merges an earlier build of a part, whose units were fresh in this one.
     pub fn comes_after(&mut self, earlier: &Self) {
         self.fresh &= earlier.fresh;
         self.rebuilt += earlier.rebuilt;
@@ -115,14 +125,14 @@ impl TestCompiler {
         Self { spec }
     }
 
-    /// The same with at most so many compilers at a time.
+    /// The same compiler with a limit on the number of compilers at a time.
     #[must_use]
     pub fn with_jobs(mut self, jobs: Option<NonZeroUsize>) -> Self {
         self.spec.jobs = jobs;
         self
     }
 
-    /// What it was made for.
+    /// The build that it was made for.
     #[must_use]
     pub fn spec(&self) -> &BuildSpec {
         &self.spec
@@ -131,8 +141,7 @@ impl TestCompiler {
     /// Builds: exactly the developer's `cargo test <selection> --no-run`.
     ///
     /// For `--doc`, where cargo refuses `--no-run`, it is the same `cargo test --doc` with a
-    /// rustdoc that does nothing in the place of the real one. A build script that runs then sees
-    /// that one's path in `RUSTDOC`.
+    /// rustdoc that does nothing. A build script that runs then sees that rustdoc in `RUSTDOC`.
     ///
     /// # Errors
     /// The compiler's errors, or why cargo did not get that far.
@@ -152,16 +161,16 @@ impl TestCompiler {
             products: said.artifacts.iter().map(Product::of).collect(),
             fresh: said.is_fresh(),
             rebuilt: said.rebuilt(),
-            named: stale::named(&said, &self.spec.root),
-            sources: Box::new(sources::collect(&self.spec.root, &said)),
+            named: stale::named(&said, &self.spec.workspace_root),
+            sources: Box::new(sources::collect(&self.spec.workspace_root, &said)),
             dirty: said.dirty,
             warnings: said.warnings,
             elapsed: said.elapsed,
         })
     }
 
-    /// Where nobody waits, without the network first: a build ahead of need is not worth a wait
-    /// for an index that does not answer, and mostly the lock file says all.
+    /// Calls cargo; in the background first without the network. A background build is not worth a
+    /// wait for an index that does not answer, and the lock file usually says everything.
     async fn compile(
         &self,
         cancel: &CancellationToken,
@@ -172,13 +181,13 @@ impl TestCompiler {
             frozen,
             ..cargo::CargoArguments::default()
         };
-        let BuildSpec { root, selection, priority, .. } = &self.spec;
+        let BuildSpec { workspace_root, selection, priority, .. } = &self.spec;
         if *priority == Priority::Background
-            && root.join("Cargo.lock").is_file()
+            && workspace_root.join("Cargo.lock").is_file()
             && !selection.is_about_network()
         {
             match cargo::call(&self.spec, arguments(true), cancel, &mut progress).await {
-                // Something is to be fetched, or the lock file to be written.
+                // A package is to be fetched, or the lock file to be written.
                 Err(CompileError::Refused { .. } | CompileError::Manifest { .. }) => {}
                 done => return done,
             }
@@ -204,7 +213,7 @@ impl TestCompiler {
         plan::make(&self.spec, &said, &rehearsal)
     }
 
-    /// The whole `cargo test`, with the hook in the place of whatever it runs.
+    /// The whole `cargo test`, with the hook in the place of every process that it would run.
     async fn rehearse(
         &self,
         cancel: &CancellationToken,

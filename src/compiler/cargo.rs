@@ -1,4 +1,4 @@
-//! One call of `cargo test`, and everything that it said.
+//! One call of `cargo test`, and everything that it printed.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -14,12 +14,12 @@ use crate::model::End;
 use crate::process::{Environment, Priority, Spec, Stream, run};
 use crate::workspace::{CargoConfig, Selection};
 
-/// What a call has besides the developer's selection.
+/// Arguments of a call besides the developer's selection.
 #[derive(Default)]
 pub(super) struct CargoArguments {
     /// Build only.
     pub(super) no_run: bool,
-    /// Neither ask the network nor change the lock file: better to fail.
+    /// Fail rather than use the network or change the lock file.
     pub(super) frozen: bool,
     /// More settings, as `KEY=VALUE`.
     pub(super) config: Vec<String>,
@@ -27,12 +27,12 @@ pub(super) struct CargoArguments {
     pub(super) environment: Option<Environment>,
 }
 
-/// What cargo said in a call that succeeded.
+/// The output of a call that succeeded.
 pub(super) struct CargoOutput {
     pub(super) artifacts: Vec<ArtifactMessage>,
     pub(super) scripts: Vec<ScriptMessage>,
     pub(super) warnings: Vec<String>,
-    /// Why what was built before was built again, as far as cargo was asked to tell.
+    /// Why units were rebuilt, if cargo was asked to say so.
     pub(super) dirty: Vec<String>,
     pub(super) elapsed: Duration,
 }
@@ -48,12 +48,12 @@ impl CargoOutput {
     }
 }
 
-/// How the bar is shown and how much is said: none of it goes into a fingerprint, unlike the
+/// Settings of the progress bar and of the messages. They go into no fingerprint, unlike the
 /// environment, which a build script can watch.
 const DISPLAY: &[&str] =
     &["term.progress.when=\"always\"", "term.progress.width=200", "term.quiet=false"];
-/// Of how many things it is kept why they were built again.
-const DIRTY: usize = 100;
+/// How many reasons for rebuilding are collected.
+const MOST_DIRTY: usize = 100;
 
 /// Calls cargo and reads both of its streams to the end.
 pub(super) async fn call(
@@ -81,9 +81,9 @@ pub(super) async fn call(
     let ansi = if spec.colour { "json-diagnostic-rendered-ansi" } else { "json" };
     words.push(format!("--message-format={ansi}").into());
     let own = arguments.config.iter().map(String::as_str);
-    // Where nobody looks on, cargo is to say why it builds what it builds.
-    let tells = arguments.no_run && spec.priority == Priority::Background;
-    let verbose = if tells { "term.verbose=true" } else { "term.verbose=false" };
+    // In the background, cargo is asked to say why it rebuilds a unit.
+    let explains = arguments.no_run && spec.priority == Priority::Background;
+    let verbose = if explains { "term.verbose=true" } else { "term.verbose=false" };
     if arguments.frozen {
         words.push("--frozen".into());
     }
@@ -105,7 +105,7 @@ pub(super) async fn call(
     let mut progress = |said: BuildProgress| {
         if let BuildProgress::Status(text) = &said
             && let Some(line) = text.strip_prefix("Dirty ")
-            && dirty.len() < DIRTY
+            && dirty.len() < MOST_DIRTY
         {
             dirty.push(line.to_owned());
         }
@@ -118,7 +118,7 @@ pub(super) async fn call(
     .await?;
     let text = errors.finish(&mut progress);
     if finished.end != End::Exit(0) {
-        let text = if tells { error::without_command_lines(&text) } else { text };
+        let text = if explains { error::without_command_lines(&text) } else { text };
         return Err(error::classify(finished.end, output.errors, text));
     }
     if output.success != Some(true) {
@@ -134,7 +134,7 @@ pub(super) async fn call(
     })
 }
 
-/// The words that have cargo build a selection into this folder, unless one is typed.
+/// The arguments by which cargo builds a selection into this folder, unless the developer typed one.
 #[must_use]
 pub fn target_dir_args(
     dir: Option<&Path>,
@@ -144,8 +144,8 @@ pub fn target_dir_args(
     let typed = selection.target_dir().is_some();
     let Some(dir) = dir.filter(|_| !typed) else { return Vec::new() };
     let mut words = vec!["--target-dir".into(), dir.into()];
-    // Intermediate artifacts have a place of their own where one is configured, and that would be
-    // the developer's. Cargo before 1.91 does not know the key.
+    // A configured build directory for intermediate artifacts would be the developer's. Cargo
+    // before 1.91 does not know the key.
     if let (true, Some(text)) = (config.has_build_dir(), dir.to_str()) {
         let value = toml::Value::from(text);
         words.extend(["--config".into(), format!("build.build-dir={value}").into()]);
@@ -153,7 +153,7 @@ pub fn target_dir_args(
     words
 }
 
-/// Standard output, taken apart line by line.
+/// Standard output, parsed line by line.
 #[derive(Default)]
 pub(super) struct OutputStream {
     pending: Vec<u8>,
@@ -161,7 +161,7 @@ pub(super) struct OutputStream {
     scripts: Vec<ScriptMessage>,
     errors: Vec<String>,
     warnings: Vec<String>,
-    /// One source compiled twice (as library and as test) says everything twice.
+    /// A source that is compiled twice (as library and as test) has every diagnostic twice.
     seen: HashSet<String>,
     success: Option<bool>,
 }
@@ -179,7 +179,7 @@ impl OutputStream {
     }
 
     fn line(&mut self, line: &[u8], progress: &mut impl FnMut(BuildProgress)) {
-        // Procedural macros can print here as well: what is no message is passed over.
+        // Procedural macros can print here as well: other lines are ignored.
         let Ok(message) = serde_json::from_slice::<CargoMessage>(line) else { return };
         match message {
             CargoMessage::CompilerArtifact(artifact) => {

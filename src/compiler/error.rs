@@ -1,4 +1,4 @@
-//! Why a build came to nothing.
+//! Why a build failed.
 
 use std::path::PathBuf;
 
@@ -17,7 +17,7 @@ pub enum CompileError {
         count: usize,
         /// Every error once, rendered as the compiler does.
         errors: Vec<String>,
-        /// What cargo said itself.
+        /// Cargo's own text.
         text: String,
         /// Cargo's exit status.
         status: i32,
@@ -25,7 +25,7 @@ pub enum CompileError {
     /// A manifest or the lock file is missing, broken or contradicts another.
     #[error("cargo cannot load the workspace: {}", first_line(text))]
     Manifest {
-        /// What cargo said, in full.
+        /// Cargo's text, in full.
         text: String,
         /// Cargo's exit status.
         status: i32,
@@ -33,7 +33,7 @@ pub enum CompileError {
     /// The toolchain is not installed.
     #[error("{}", first_line(text))]
     ToolchainMissing {
-        /// What rustup said, in full.
+        /// Rustup's text, in full.
         text: String,
         /// Its exit status.
         status: i32,
@@ -41,7 +41,7 @@ pub enum CompileError {
     /// Cargo refused the call: an unknown argument, no such package, a network that is away.
     #[error("cargo refused: {}", first_line(text))]
     Refused {
-        /// What cargo said, in full.
+        /// Cargo's text, in full.
         text: String,
         /// Cargo's exit status.
         status: i32,
@@ -54,7 +54,7 @@ pub enum CompileError {
     Ended {
         /// How.
         end: End,
-        /// What it had said.
+        /// Its text until then.
         text: String,
     },
     /// Cargo cannot be started.
@@ -69,11 +69,11 @@ pub enum CompileError {
     /// The folder for the hook cannot be made or read.
     #[error("cannot {what} `{}`: {source}", path.display())]
     Hook {
-        /// What was tried.
+        /// The failed operation.
         what: &'static str,
         /// On which path.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
     /// Cargo's answer does not make sense to us: better no plan than a wrong one.

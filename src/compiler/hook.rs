@@ -1,7 +1,7 @@
-//! The hook that cargo runs in the place of test binaries and rustdoc, and what it writes down.
+//! The hook that cargo runs in the place of test binaries and rustdoc, and the calls that it records.
 //!
-//! Cargo is given paths to links to our own executable, in a folder made for one plan. The
-//! process knows by the name it was called by, and by the marker beside it, that it is a hook.
+//! Cargo gets paths of links to our own executable, in a folder made for one plan. The process
+//! recognises by its name, and by the marker beside it, that it is a hook.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::OpenOptions;
@@ -20,18 +20,18 @@ const RUNNER: &str = "knhk-test-cache-plan";
 const RUSTDOC: &str = "rustdoc";
 const MARKER: &str = "marker.json";
 const CALLS: &str = "calls";
-const FORMAT: &str = "knhk-test-cache plan 1";
+const MARKER_FORMAT: &str = "knhk-test-cache plan 1";
 
-/// What the hook must know.
+/// The marker beside the links, with all that the hook needs.
 #[derive(Serialize, Deserialize)]
 struct HookMarker {
     format: String,
-    /// The rustdoc to become where no tests are asked for.
+    /// The rustdoc to execute where no tests are requested.
     #[serde(with = "os_text")]
     rustdoc: PathBuf,
 }
 
-/// One process that cargo wanted to run.
+/// A process that cargo wanted to run.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct RecordedCall {
     /// The link's path: tells test binaries of several targets, and doctests, apart.
@@ -76,7 +76,8 @@ impl HookFolder {
                 std::os::unix::fs::symlink(executable, this.runner(index))?;
             }
             std::os::unix::fs::symlink(executable, this.rustdoc())?;
-            let marker = HookMarker { format: FORMAT.to_owned(), rustdoc: rustdoc.to_owned() };
+            let marker =
+                HookMarker { format: MARKER_FORMAT.to_owned(), rustdoc: rustdoc.to_owned() };
             std::fs::write(path.join(MARKER), serde_json::to_vec(&marker)?)
         };
         fill().map_err(|source| hook_error("fill", this.0.path(), source))?;
@@ -93,12 +94,12 @@ impl HookFolder {
         self.0.path().join(RUSTDOC)
     }
 
-    /// Everything that was recorded, in order.
+    /// All recorded calls, in order.
     pub(super) fn calls(&self) -> Result<Vec<RecordedCall>, CompileError> {
         let folder = self.0.path().join(CALLS);
         let read = || -> io::Result<Vec<RecordedCall>> {
             let mut calls = Vec::new();
-            // Numbers are taken without gaps; one that is taken and not written is an error.
+            // Numbers have no gaps; one that is taken and not written is an error.
             for number in 0.. {
                 if !folder.join(number.to_string()).exists() {
                     break;
@@ -116,16 +117,16 @@ fn hook_error(what: &'static str, path: &Path, source: io::Error) -> CompileErro
     CompileError::Hook { what, path: path.to_owned(), source }
 }
 
-/// A runner that is configured as text is split at white space, and settings are UTF-8: the
-/// folder's name must have neither a space nor a byte that is no text.
+/// The parent of the folder. Cargo splits a runner at white space, and settings are UTF-8: the
+/// folder's name must contain neither a space nor a byte that is not text.
 fn base() -> PathBuf {
     let base = std::env::temp_dir();
     let fits = base.to_str().is_some_and(|text| !text.contains(char::is_whitespace));
     if fits && base.is_absolute() { base } else { PathBuf::from("/tmp") }
 }
 
-/// Acts as the hook if this process was started as one, and gives its exit status; `None` for
-/// every other process. The first thing that `main` must call, with all its arguments.
+/// Acts as the hook if this process was started as one, and returns its exit status; `None` for
+/// every other process. `main` must call it first, with all its arguments.
 pub fn record_invocation(args: impl IntoIterator<Item = OsString>) -> Option<i32> {
     let mut args = args.into_iter();
     let called_as = PathBuf::from(args.next()?);
@@ -142,7 +143,7 @@ pub fn record_invocation(args: impl IntoIterator<Item = OsString>) -> Option<i32
         Err(error) if name == RUNNER => return Some(complain(folder, &error)),
         Err(_) => return None,
     };
-    if marker.format != FORMAT {
+    if marker.format != MARKER_FORMAT {
         return None;
     }
     let args: Vec<OsString> = args.collect();
@@ -158,7 +159,7 @@ pub fn record_invocation(args: impl IntoIterator<Item = OsString>) -> Option<i32
     }
 }
 
-/// A failure here makes cargo fail, and the plan with it.
+/// Reports a failure; it makes cargo fail, and the plan with it.
 fn complain(folder: &Path, error: &dyn std::fmt::Display) -> i32 {
     let text = format!("knhk-test-cache: cannot plan in `{}`: {error}\n", folder.display());
     // A closed standard error must not end the hook by a panic.
@@ -166,14 +167,14 @@ fn complain(folder: &Path, error: &dyn std::fmt::Display) -> i32 {
     1
 }
 
-/// Cargo hands over a command line that is too long for the system as `@file`.
+/// Whether the arguments are in a file: cargo passes a command line that is too long as `@file`.
 fn is_from_file(args: &[OsString]) -> bool {
     args.iter().any(|arg| arg.as_encoded_bytes().starts_with(b"@"))
 }
 
 fn record(folder: &Path, called_as: &Path, args: &[OsString]) -> io::Result<()> {
     if called_as.file_name() == Some(OsStr::new(RUSTDOC)) && is_from_file(args) {
-        // The file is gone when cargo has ended, and what is in it is too long to be run anew.
+        // The file is gone when cargo has ended, and its content is too long for a command line.
         return Err(io::Error::other("rustdoc's command line is too long"));
     }
     let call = RecordedCall {
@@ -241,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_was_not_written_to_its_end_spoils_the_plan() {
+    fn an_incomplete_call_spoils_the_plan() {
         let folder = folder();
         call(&folder.runner(0), &[]);
         std::fs::write(folder.0.path().join(CALLS).join("1"), "").unwrap();

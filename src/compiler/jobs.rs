@@ -1,17 +1,17 @@
-//! How many compilers run at a time. The number goes into no fingerprint: a build with one job and
-//! a build with all are the same build.
+//! The number of compilers at a time. It goes into no fingerprint: a build with one job and a build
+//! with all are the same build.
 
 use std::num::NonZeroUsize;
 
-/// What to tell cargo so that no more than `limit` run, nor more than the developer's own setting
-/// (`-j`, `CARGO_BUILD_JOBS`, `build.jobs`) allows.
+/// The number of jobs for cargo: at most `limit`, and at most the developer's own setting (`-j`,
+/// `CARGO_BUILD_JOBS`, `build.jobs`).
 pub(super) fn at_most(limit: NonZeroUsize, own: Option<&str>) -> NonZeroUsize {
     let processors = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     own.and_then(|own| meant(own, processors)).map_or(limit, |own| own.min(limit))
 }
 
-/// Cargo's own reading: a negative number is so many less than there are processors. None for
-/// `default`, and for what cargo will complain about without a limit too.
+/// Cargo's own reading: a negative number counts from the number of processors. `None` for
+/// `default`, and for a value that cargo refuses.
 fn meant(own: &str, processors: NonZeroUsize) -> Option<NonZeroUsize> {
     let number: isize = own.trim().parse().ok()?;
     if number > 0 {
@@ -26,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_smaller_one_holds() {
+    fn the_smaller_number_of_jobs_holds() {
         let number = |n| NonZeroUsize::new(n).unwrap();
         assert_eq!(at_most(number(3), None), number(3));
         assert_eq!(at_most(number(3), Some("2")), number(2));

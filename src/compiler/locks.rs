@@ -1,14 +1,14 @@
-//! Who wants cargo's locks: a build in the background gives way to whoever works by hand.
+//! Cargo's locks: a background build yields to a cargo that the developer started.
 //!
-//! Cargo locks a build directory for as long as a build takes, and whoever comes second waits.
-//! On Linux `/proc/locks` names those who wait: after the line of the lock that is held, with the
-//! same number, one line with an arrow for each. Elsewhere nobody tells.
+//! Cargo locks a build directory for as long as a build takes, and a second cargo waits. On Linux
+//! `/proc/locks` names the waiting processes: after the line of the held lock there is one line for
+//! each, with an arrow and the same number. Other systems do not tell.
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
-/// The process that waits for a lock which a child of this process holds, if there is one: for
-/// cargo that is a build directory's or the package cache's.
+/// A process that waits for a lock which a child of this process holds: for cargo, the lock of a
+/// build directory or of the package cache.
 #[must_use]
 pub fn waiting_for_us() -> Option<u32> {
     let locks = fs::read_to_string("/proc/locks").ok()?;
@@ -16,8 +16,8 @@ pub fn waiting_for_us() -> Option<u32> {
     waiting(&locks, |pid| parent(pid) == Some(own))
 }
 
-/// Whether somebody holds the lock of one of these target directories. Asking takes the lock for a
-/// moment where it is free.
+/// Whether a process holds the lock of one of these target directories. The check takes a free lock
+/// for a moment.
 #[must_use]
 pub fn is_locked(target_dirs: &[PathBuf]) -> bool {
     target_dirs.iter().flat_map(|dir| lock_files(dir)).any(|file| {
@@ -26,7 +26,7 @@ pub fn is_locked(target_dirs: &[PathBuf]) -> bool {
     })
 }
 
-/// One a profile, and below a folder a target triple where cargo was told to build for one.
+/// The lock files: one for each profile, also below the folders of target triples.
 fn lock_files(target_dir: &Path) -> Vec<PathBuf> {
     let folders = |dir: &Path| {
         let entries = fs::read_dir(dir).into_iter().flatten().flatten();
@@ -43,7 +43,7 @@ fn lock_files(target_dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// From the text of `/proc/locks`: `1: FLOCK ADVISORY WRITE 4711 08:01:131 0 EOF` is a lock that
+/// The waiting process in the text of `/proc/locks`: `1: FLOCK ADVISORY WRITE 4711 08:01:131 0 EOF` is a lock that
 /// process 4711 holds, and `1: -> FLOCK ADVISORY WRITE 4712 …` says that 4712 waits for it.
 fn waiting(locks: &str, is_ours: impl Fn(u32) -> bool) -> Option<u32> {
     let mut held = None;
@@ -86,7 +86,7 @@ mod tests {
 ";
 
     #[test]
-    fn whoever_waits_for_ours_is_found() {
+    fn a_process_that_waits_for_ours_is_found() {
         assert_eq!(waiting(LOCKS, |pid| pid == 7), Some(8));
         assert_eq!(waiting(LOCKS, |pid| pid == 10), Some(11));
         assert_eq!(waiting(LOCKS, |pid| pid == 100), None, "nobody waits for that one");

@@ -1,5 +1,5 @@
-//! Cargo's messages in JSON, as far as we need them. Unknown kinds and fields are passed over:
-//! newer cargos may say more.
+//! Cargo's messages in JSON, as far as we need them. Unknown kinds and fields are ignored, because
+//! newer cargos may add some.
 
 use std::path::PathBuf;
 
@@ -9,22 +9,22 @@ use serde::Deserialize;
 #[derive(Debug, Deserialize)]
 #[serde(tag = "reason", rename_all = "kebab-case")]
 pub(super) enum CargoMessage {
-    /// Something is built, or was fresh.
+    /// A unit was built, or was fresh.
     CompilerArtifact(ArtifactMessage),
     /// The compiler says something.
     #[serde(rename = "compiler-message")]
     Diagnostic {
-        /// What it says.
+        /// The diagnostic.
         message: Diagnostic,
     },
     /// A build script has run, now or earlier.
     BuildScriptExecuted(ScriptMessage),
-    /// The last word.
+    /// The end of the build.
     BuildFinished {
         /// Whether all went well.
         success: bool,
     },
-    /// Of no interest.
+    /// Any other message.
     #[serde(other)]
     Other,
 }

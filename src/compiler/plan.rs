@@ -1,4 +1,4 @@
-//! From what the hook recorded to the processes that make up a run.
+//! The processes that make up a run, from the calls that the hook recorded.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
@@ -20,16 +20,16 @@ pub struct TestPlan {
     /// Whether cargo built nothing while it was asked. If it did, the tree changed after the
     /// build, or a build script watches the variable `RUSTDOC`: nothing may be recorded.
     pub fresh: bool,
-    /// Every file that cargo has built for it, as far as it says. If one is another before the
-    /// tests have ended, somebody else has built something else in its place.
+    /// Every file that cargo reports for it. If one changes before the tests have ended, another
+    /// build has replaced it.
     pub products: Vec<PathBuf>,
 }
 
 /// One process of a run, exactly as cargo would start it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlannedTarget {
-    /// Which target's tests it runs. Where a selection names several `--target`s, the target's
-    /// name carries its triple: `name@triple`.
+    /// The target whose tests it runs. If a selection names several `--target`s, the target's name
+    /// carries its triple: `name@triple`.
     pub id: TargetId,
     /// The test binary, rustdoc, or the developer's runner.
     pub program: PathBuf,
@@ -39,7 +39,7 @@ pub struct PlannedTarget {
     pub dir: PathBuf,
     /// Its whole environment.
     pub environment: Environment,
-    /// Who runs the tests inside it.
+    /// The harness inside it.
     pub harness: Harness,
 }
 
@@ -61,7 +61,7 @@ impl Rehearsal {
         let mut config = Vec::new();
         for (index, triple) in triples.iter().enumerate() {
             let path = text(&folder.runner(index))?;
-            // Cargo cannot merge an array into a text, nor the other way round.
+            // Cargo merges neither an array into a text nor a text into an array.
             let value = match spec.config.runner_shape(triple) {
                 RunnerShape::Array => format!("[{path}]"),
                 RunnerShape::Text => path,
@@ -95,8 +95,8 @@ fn text(path: &Path) -> Result<String, CompileError> {
     Ok(toml::Value::from(text).to_string())
 }
 
-/// Every target that something may be built for. The host is always among them: tests of
-/// procedural macros run there.
+/// Every target triple that may be built for. The host is always among them: tests of procedural
+/// macros run there.
 fn triples(spec: &BuildSpec) -> Vec<String> {
     let host = &spec.toolchain.host;
     let mut asked = spec.selection.targets();
@@ -158,7 +158,7 @@ pub(super) fn make(
 /// A process and the triple that it is for.
 type TargetForTriple = (Option<String>, PlannedTarget);
 
-/// The developer's own runner for a target; none if that is ourselves.
+/// The developer's own runner for a target; empty if it is our `exec`.
 fn runner(spec: &BuildSpec, triple: &str) -> Result<Vec<OsString>, CompileError> {
     let cfgs = if spec.config.has_cfg_runner() {
         spec.toolchain.cfgs(triple, &spec.selection.dir, &spec.environment)?
@@ -169,7 +169,7 @@ fn runner(spec: &BuildSpec, triple: &str) -> Result<Vec<OsString>, CompileError>
     Ok(if is_ours(&runner, &spec.hook) { Vec::new() } else { runner })
 }
 
-/// Whether a runner is our own `exec`: it would ask us, who are asking.
+/// Whether a runner is our own `exec`, which would ask the cache again.
 fn is_ours(runner: &[OsString], hook: &Path) -> bool {
     let [program, verb, ..] = runner else { return false };
     let program = Path::new(program);
@@ -276,8 +276,8 @@ fn without_hook(
     (kept, found)
 }
 
-/// Names that would be the same carry their triple; if they still are, nobody could tell which
-/// result is whose.
+/// Adds the triple to names that are the same. If they still are, the results cannot be told apart
+/// (an error).
 fn unique(targets: Vec<TargetForTriple>) -> Result<Vec<PlannedTarget>, CompileError> {
     let mut counts: BTreeMap<TargetId, usize> = BTreeMap::new();
     for (_, planned) in &targets {
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn one_name_twice_is_told_apart_by_its_target_or_refused() {
+    fn equal_names_get_their_triple_or_are_refused() {
         let planned = |triple: Option<&str>| {
             let planned = PlannedTarget {
                 id: TargetId { package: "p".into(), target: "t".into(), kind: TargetKind::Lib },

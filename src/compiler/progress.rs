@@ -1,30 +1,30 @@
-//! What cargo prints on standard error, told apart: progress, status lines, everything else.
+//! Cargo's standard error, split into progress, status lines and everything else.
 
 use super::Product;
 
-/// How far a build is.
+/// The progress of a build.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BuildProgress {
     /// Cargo's progress bar.
     Building {
-        /// Units that are done.
+        /// How many units are done.
         done: u32,
-        /// Units altogether.
+        /// How many units there are.
         total: u32,
-        /// What is being compiled, as cargo lists it; may be cut short.
+        /// The units being compiled, as cargo lists them; may be cut short.
         what: String,
     },
     /// Another cargo holds a lock; the text is cargo's own: `waiting for file lock on …`.
     Blocked(String),
     /// A status line without its indentation: `Compiling ripgrep v15.1.0`.
     Status(String),
-    /// Something is made, or was.
+    /// A unit is built, or was fresh.
     Made(Box<Product>),
     /// An error or warning of the compiler, rendered.
     Diagnostic(String),
 }
 
-/// Takes the stream apart as it comes.
+/// Splits the stream as it comes.
 #[derive(Default)]
 pub(super) struct ErrorStream {
     pending: Vec<u8>,
@@ -32,8 +32,8 @@ pub(super) struct ErrorStream {
     text: String,
 }
 
-/// The verbs of cargo's status column; a line of a build script that only looks like one is kept.
-const VERBS: &[&str] = &[
+/// The verbs of cargo's status column. Any other line stays in the text.
+const STATUS_VERBS: &[&str] = &[
     "Adding",
     "Blocking",
     "Building",
@@ -61,7 +61,7 @@ const VERBS: &[&str] = &[
 ];
 
 impl ErrorStream {
-    /// Takes another piece and hands out what it says.
+    /// Reads another piece and reports its progress.
     pub(super) fn push(&mut self, bytes: &[u8], progress: &mut impl FnMut(BuildProgress)) {
         for &byte in bytes {
             match byte {
@@ -74,7 +74,7 @@ impl ErrorStream {
         }
     }
 
-    /// What is left when the stream has ended.
+    /// The text that is left when the stream has ended.
     pub(super) fn finish(mut self, progress: &mut impl FnMut(BuildProgress)) -> String {
         let line = std::mem::take(&mut self.pending);
         if !line.is_empty() {
@@ -98,13 +98,13 @@ impl ErrorStream {
     }
 }
 
-/// What a line of cargo's status column says; `None` for any other text.
+/// The progress in a line of cargo's status column; `None` for any other text.
 fn status(line: &str) -> Option<BuildProgress> {
     let trimmed = line.trim();
     let (verb, rest) = trimmed.split_once(' ')?;
     // The verb stands right-aligned in 12 columns.
     let indent = line.len() - line.trim_start().len();
-    if indent + verb.len() != 12 || !VERBS.contains(&verb) {
+    if indent + verb.len() != 12 || !STATUS_VERBS.contains(&verb) {
         return None;
     }
     let rest = rest.trim_start();
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_looks_like_status_is_kept() {
+    fn a_line_that_only_looks_like_status_stays_in_the_text() {
         let script =
             b"  --- stderr\n  Compiling my thing\n   Frobbing x\nCaused by:\n  Running x\n";
         let (events, text) = read(script);

@@ -1,7 +1,7 @@
-//! Which files a build has read, by the compiler's and the build scripts' own word.
+//! The files that a build has read, as the compiler and the build scripts report them.
 //!
-//! The tree's digest covers what the tree holds; this list is for the rest: what `include_str!`
-//! takes from an ignored file, what `#[path]` reaches outside, what a build script watches.
+//! The tree's digest covers the files of the tree. This list is for the rest: ignored files in
+//! `include_str!`, files outside that `#[path]` names, files that a build script watches.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
@@ -13,32 +13,33 @@ use super::cargo::CargoOutput;
 use super::message::{ArtifactMessage, ScriptMessage, is_local};
 use crate::paths::plain;
 
-/// A folder that holds more files or bytes is watched as a whole.
-const MOST_WATCHED: usize = 10_000;
-const MOST_BYTES: u64 = 64 << 20;
+/// The largest number of files in a folder that are listed one by one.
+const MOST_WATCHED_FILES: usize = 10_000;
+/// The largest number of bytes in such a folder.
+const MOST_WATCHED_BYTES: u64 = 64 << 20;
 
-/// What the packages of the workspace, and path dependencies outside it, were built from.
+/// The sources of the workspace's packages, and of path dependencies outside it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BuildSources {
-    /// Every file that the compiler read and every one that a build script asked to watch (or
-    /// something that is absent), absolute, sorted, each once. What build scripts generated is
-    /// left out: it follows from the rest.
+    /// Every path that the compiler read or a build script asked to watch (it may be absent),
+    /// absolute, sorted, each once. Files that build scripts generated are left out: they follow
+    /// from the rest.
     pub files: Vec<PathBuf>,
     /// The folders that build scripts asked to watch, with all below them: their files are among
     /// `files`, and a new name is a change too. Absolute, sorted, each once.
     pub folders: Vec<PathBuf>,
     /// The folders of the packages, in which cargo looks for targets by their names.
     pub packages: Vec<PathBuf>,
-    /// Lists that should be there and are not. If there is any, `files` is not complete, and
-    /// nothing may be recorded.
+    /// Missing lists. If there is any, `files` is incomplete, and nothing may be recorded.
     pub missing: Vec<PathBuf>,
-    /// Files whose content may be another than was compiled, though cargo calls it fresh: put in
-    /// place after the compilation, with a time from before it (`mv x.rs.bak x.rs`). Cargo, which
-    /// compares times only, sees them after a `touch`. If there is any, nothing may be recorded.
+    /// Files whose content may differ from the compiled one although cargo calls the build fresh:
+    /// moved here after the compilation, with a time from before it (`mv x.rs.bak x.rs`). Cargo
+    /// compares times only and notices them after a `touch`. If there is any, nothing may be
+    /// recorded.
     pub unseen: Vec<PathBuf>,
 }
 
-/// Reads the lists of everything local that was built or fresh.
+/// Reads the lists of all local units that were built or fresh.
 pub(super) fn collect(root: &Path, said: &CargoOutput) -> BuildSources {
     let mut search = SourceSearch {
         root,
@@ -73,7 +74,7 @@ pub(super) fn collect(root: &Path, said: &CargoOutput) -> BuildSources {
 struct SourceSearch<'a> {
     root: &'a Path,
     generated: Vec<PathBuf>,
-    /// Where artifacts of this build lie.
+    /// The folders of this build's artifacts.
     folders: BTreeSet<PathBuf>,
     files: BTreeSet<PathBuf>,
     /// Folders that a build script watches.
@@ -108,7 +109,7 @@ impl SourceSearch<'_> {
         }
     }
 
-    /// Adds what was read for something that was `made` then.
+    /// Adds a file that was read for a unit `made` then.
     fn add(&mut self, path: PathBuf, made: FileTimes) {
         if !self.generated.iter().any(|folder| path.starts_with(folder)) {
             self.doubt(&path, made);
@@ -116,8 +117,8 @@ impl SourceSearch<'_> {
         }
     }
 
-    /// Enters a file, or all that is in a folder. Of one that holds too much, or cannot be read,
-    /// the folder itself stands among the files, where no folder can be told from another.
+    /// Enters a file, or all files in a folder. A folder that is too large, or cannot be read, is
+    /// itself entered among the files, where it counts as unknown.
     fn enter(&mut self, path: PathBuf) {
         if !path.is_dir() {
             self.files.insert(path);
@@ -143,7 +144,7 @@ impl SourceSearch<'_> {
                     todo.push(below);
                 }
             }
-            if folders.len() + files.len() > MOST_WATCHED || bytes > MOST_BYTES {
+            if folders.len() + files.len() > MOST_WATCHED_FILES || bytes > MOST_WATCHED_BYTES {
                 self.files.insert(path);
                 return;
             }
@@ -152,8 +153,8 @@ impl SourceSearch<'_> {
         self.files.extend(files);
     }
 
-    /// Notes a path that is newer than its times say. A build script may watch a folder: then
-    /// all that is in it.
+    /// Notes a path that is newer than its times say. In a folder that a build script watches, every
+    /// file is checked.
     fn doubt(&mut self, path: &Path, made: FileTimes) {
         let Ok(metadata) = std::fs::metadata(path) else { return };
         if metadata.is_dir() {
@@ -169,9 +170,8 @@ impl SourceSearch<'_> {
         }
     }
 
-    /// Whether the file, a link on the way to it, or a folder above it was put in place after
-    /// `made`. A folder that was moved keeps its own modification time; one in which only
-    /// something was created does not.
+    /// Whether the file, a link on the way to it, or a folder above it was moved here after `made`. A
+    /// moved folder keeps its modification time; a folder in which a file was created does not.
     fn was_moved(&self, path: &Path, made: FileTimes) -> bool {
         let above = path.ancestors().skip(1);
         let mut above = above.take_while(|folder| folder.starts_with(self.root));
@@ -186,9 +186,9 @@ impl SourceSearch<'_> {
             })
     }
 
-    /// The compiler's list lies beside its artifact under the same name. Where cargo only shows
-    /// a second name of the artifact (`debug/NAME` for `debug/deps/NAME-HASH`), the first is
-    /// found by its inode; if it cannot be, every list of that name counts.
+    /// The compiler's lists for an artifact. A list lies beside its artifact under the same name. If
+    /// cargo reports only a second name (`debug/NAME` for `debug/deps/NAME-HASH`), the first is found
+    /// by its inode; failing that, every list of that name counts.
     fn lists(&self, artifact: &ArtifactMessage) -> Vec<PathBuf> {
         let beside = artifact.filenames.iter().filter_map(|file| list_beside(file));
         let beside: BTreeSet<PathBuf> = beside.filter(|list| list.is_file()).collect();
@@ -233,7 +233,7 @@ impl SourceSearch<'_> {
         folders
     }
 
-    /// What a build script printed, in this run or an earlier one.
+    /// Reads the output of a build script, of this run or an earlier one.
     fn script(&mut self, script: &ScriptMessage, package: Option<&Path>) {
         let folder = script.out_dir.parent().unwrap_or(Path::new("/"));
         let files = ["output", "run/stdout"].map(|name| folder.join(name));
@@ -260,8 +260,8 @@ impl SourceSearch<'_> {
     }
 }
 
-/// When a file's content, and when anything about it was changed, in seconds and nanoseconds. The
-/// second time cannot be set by anyone.
+/// The times of a file's last modification and last change, in seconds and nanoseconds. No program
+/// can set the second one.
 #[derive(Clone, Copy)]
 struct FileTimes {
     modified: (i64, i64),
@@ -269,7 +269,7 @@ struct FileTimes {
 }
 
 impl FileTimes {
-    /// Of the path itself, even if it is a link.
+    /// The times of the path itself, even if it is a link.
     fn of(path: &Path) -> Option<Self> {
         std::fs::symlink_metadata(path).ok().as_ref().map(Self::from)
     }

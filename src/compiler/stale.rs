@@ -1,15 +1,14 @@
-//! What our own builds have left in a target directory that no cargo would find fresh any more.
+//! Build artifacts that our own builds have left and that no cargo would find fresh.
 //!
 //! Cargo never removes what it has built: other flags or features, and the old files stay beside
-//! the new ones for ever. Removing is right only where it is proven that nobody loses anything:
-//! - a build of ours has made it, which a ledger says, and it is code of the workspace's own;
-//! - the last build of no selection of ours has named it;
-//! - a source in the compiler's own list for it is newer than cargo's note of that compilation, or
-//!   so is one of something that it was linked with: whoever calls cargo with whatever settings,
-//!   cargo would build it again.
+//! the new ones for ever. An artifact is removed only if that provably costs no rebuild:
+//! - a build of ours has made it, which a ledger records, and it is the workspace's own code;
+//! - no last build of any selection of ours has named it;
+//! - a source in the compiler's list for it, or for a unit that it was linked with, is newer than
+//!   cargo's note of that compilation: with any settings, cargo would rebuild it.
 //!
-//! Where cargo lays things out in another way, or compares contents and not times, nothing is
-//! proven and nothing goes. Links are not followed, and cargo's own lock is held meanwhile.
+//! If cargo uses another layout, or compares contents instead of times, nothing is proven and
+//! nothing is removed. Links are not followed, and cargo's own lock is held meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -26,15 +25,15 @@ use super::cargo::CargoOutput;
 use super::sources::dependencies;
 use crate::model::{OsText, Timestamp};
 
-/// The form of the file; another one is not understood.
-const VERSION: u32 = 1;
-/// How long the last build of a selection speaks for what it named.
-const SPEAKS: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// The version of the file's format; another one is not understood.
+const LEDGER_VERSION: u32 = 1;
+/// How long the last build of a selection protects the units that it named.
+const PROTECTED_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// How long a ledger is kept that nobody writes to.
-const FORGOTTEN: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// How old a ledger becomes without a write before it is removed.
+const LEDGER_UNUSED_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// Something that cargo compiles by itself: its profile's folder, and the digest in its names.
+/// A compilation unit: its profile's folder, and the digest in its file names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 struct Unit {
     folder: OsText,
@@ -48,7 +47,7 @@ pub struct NamedUnit {
     fresh: bool,
 }
 
-/// Which units our builds have made, and which the last ones named.
+/// The units that our builds have made, and the units that the last builds have named.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BuildLedger {
     version: u32,
@@ -63,13 +62,13 @@ struct LastBuild {
     named: BTreeSet<Unit>,
 }
 
-/// A unit that nobody's cargo would find fresh.
+/// A unit that no cargo would find fresh.
 #[derive(Clone, Debug)]
 pub struct StaleUnit {
     unit: Unit,
     /// Its files and folders.
     pub paths: Vec<PathBuf>,
-    /// What they take.
+    /// Their size.
     pub bytes: u64,
     /// The source that is newer.
     pub newer: PathBuf,
@@ -81,12 +80,12 @@ pub enum RemoveStaleError {
     /// A cargo is at work there.
     #[error("a cargo builds in `{}`: try again when it is done", .0.display())]
     Busy(PathBuf),
-    /// The system refuses.
+    /// The system refuses the removal.
     #[error("cannot remove `{}`: {source}", path.display())]
     Io {
-        /// What.
+        /// The path.
         path: PathBuf,
-        /// What it said.
+        /// The system's error.
         source: io::Error,
     },
 }
@@ -105,7 +104,7 @@ pub(super) fn named(said: &CargoOutput, root: &Path) -> Vec<NamedUnit> {
     units.collect()
 }
 
-/// What was made a moment before is not found fresh because somebody else has made it.
+/// Marks units that an earlier part of this build has made as not fresh.
 pub(super) fn take_over(named: &mut [NamedUnit], earlier: &[NamedUnit]) {
     let made: BTreeSet<&Unit> = earlier.iter().filter(|n| !n.fresh).map(|n| &n.unit).collect();
     for one in named {
@@ -145,15 +144,15 @@ fn hash_in(name: &str) -> Option<&str> {
 }
 
 impl BuildLedger {
-    /// Reads it; one that is not there or not understood is empty, and proves nothing.
+    /// Reads the ledger. A missing or unknown one is empty, and proves nothing.
     #[must_use]
     pub fn load(file: &Path) -> Self {
         let read = || serde_json::from_slice::<Self>(&fs::read(file).ok()?).ok();
-        let known = read().filter(|ledger| ledger.version == VERSION);
-        known.unwrap_or_else(|| Self { version: VERSION, ..Self::default() })
+        let known = read().filter(|ledger| ledger.version == LEDGER_VERSION);
+        known.unwrap_or_else(|| Self { version: LEDGER_VERSION, ..Self::default() })
     }
 
-    /// Takes note of a build of the selection `of`, and tells whether that is any news.
+    /// Records a build of the selection `of`, and returns whether the ledger has changed.
     #[must_use]
     pub fn note(&mut self, of: &str, build: &Build, now: Timestamp) -> bool {
         let named = || build.named.iter();
@@ -168,17 +167,17 @@ impl BuildLedger {
         }
         self.made.extend(made);
         self.last.insert(of.to_owned(), last);
-        self.last.retain(|_, last| last.when.age(now).is_some_and(|age| age < SPEAKS));
-        // What is gone needs no entry.
+        self.last.retain(|_, last| last.when.age(now).is_some_and(|age| age < PROTECTED_FOR));
+        // A removed unit needs no entry.
         let there = files_of(self.made.iter());
         self.made.retain(|unit| there.contains_key(unit));
         true
     }
 
-    /// Writes it: all of it or nothing.
+    /// Writes the ledger, whole or not at all.
     ///
     /// # Errors
-    /// The system's. Without it, less is proven.
+    /// The system's error. Without the ledger, less is proven.
     pub fn save(&self, file: &Path) -> io::Result<()> {
         let folder = file.parent().unwrap_or(Path::new("/"));
         fs::create_dir_all(folder)?;
@@ -188,13 +187,13 @@ impl BuildLedger {
         Ok(())
     }
 
-    /// The units that can go. `root` is the workspace's.
+    /// The units that can be removed from this workspace.
     #[must_use]
     pub fn stale(&self, root: &Path, now: Timestamp) -> Vec<StaleUnit> {
-        // Who is not sure how old it is speaks as well.
-        let speaks = |last: &&LastBuild| last.when.age(now).is_none_or(|age| age < SPEAKS);
+        // A build of unknown age protects its units as well.
+        let protects = |last: &&LastBuild| last.when.age(now).is_none_or(|age| age < PROTECTED_FOR);
         let wanted: BTreeSet<&Unit> =
-            self.last.values().filter(speaks).flat_map(|last| &last.named).collect();
+            self.last.values().filter(protects).flat_map(|last| &last.named).collect();
         let files = files_of(self.made.iter());
         let made: BTreeMap<&Unit, &UnitFiles> =
             self.made.iter().filter_map(|unit| Some((unit, files.get(unit)?))).collect();
@@ -241,7 +240,7 @@ pub fn remove_old_ledgers(dir: &Path, now: SystemTime) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let modified = entry.metadata().and_then(|metadata| metadata.modified()).ok();
         let age = modified.and_then(|modified| now.duration_since(modified).ok());
-        if age.is_some_and(|age| age > FORGOTTEN) {
+        if age.is_some_and(|age| age > LEDGER_UNUSED_FOR) {
             // Seen again next time.
             let _ = fs::remove_file(entry.path());
         }
@@ -333,7 +332,7 @@ fn newer_source(folder: &Path, [notes, deps, build]: &UnitFiles, root: &Path) ->
     let is_list = |path: &PathBuf| path.extension() == Some(OsStr::new("d"));
     files.filter(is_list).find_map(|list| {
         let sources = dependencies(&fs::read(list).ok()?).into_iter().map(|path| root.join(path));
-        // What lies in a target directory is made, and what lies elsewhere is not known well.
+        // A file in a target directory is made, and files elsewhere are not known well.
         let own = |path: &PathBuf| path.starts_with(root) && !path.starts_with(folder);
         sources.filter(own).find(|path| modified(path).is_some_and(|time| time > compiled))
     })
@@ -449,7 +448,7 @@ mod tests {
         let source = File::create(root.join("src/lib.rs")).unwrap();
         let day = Duration::from_secs(86_400);
         source.set_modified(SystemTime::now() - day).unwrap();
-        let mut ledger = BuildLedger { version: VERSION, ..BuildLedger::default() };
+        let mut ledger = BuildLedger { version: LEDGER_VERSION, ..BuildLedger::default() };
         let old = compile(&root, OLD, u64::MAX - 7, &[]);
         let linked = compile(&root, LINKED, 2, &[u64::MAX - 7]);
         // This one has no source that changed.
@@ -493,7 +492,7 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_could_still_find_fresh_stays() {
+    fn a_unit_that_cargo_could_find_fresh_stays() {
         let (_base, root, ledger) = scene(false);
         assert!(ledger.stale(&root, NOW).is_empty());
         // By content, a touched file may be the same.
@@ -511,7 +510,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_part_of_the_build_has_made_is_ours_though_the_whole_finds_it_fresh() {
+    fn a_unit_made_by_a_part_of_the_build_is_ours_though_the_whole_finds_it_fresh() {
         let unit = |hash: &str| Unit { folder: OsText::from("/t"), hash: hash.to_owned() };
         let part = build(vec![NamedUnit { unit: unit(OLD), fresh: false }]);
         let found = [OLD, THEIRS].map(|hash| NamedUnit { unit: unit(hash), fresh: true });
@@ -523,7 +522,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_selection_named_lately_stays() {
+    fn a_unit_that_another_selection_named_lately_stays() {
         let (_base, root, mut ledger) = scene(true);
         let unit = Unit { folder: OsText::from(&root.join("target/debug")), hash: OLD.to_owned() };
         assert!(ledger.note("t", &build(vec![NamedUnit { unit, fresh: true }]), NOW));
@@ -535,7 +534,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_goes_while_a_cargo_is_at_work() {
+    fn nothing_is_removed_while_a_cargo_builds() {
         let (_base, root, ledger) = scene(true);
         let lock = File::open(root.join("target/debug/.cargo-lock")).unwrap();
         lock.lock().unwrap();
@@ -552,7 +551,7 @@ mod tests {
         assert_eq!(BuildLedger::load(&file), ledger);
         remove_old_ledgers(file.parent().unwrap(), SystemTime::now());
         assert!(file.exists());
-        remove_old_ledgers(file.parent().unwrap(), SystemTime::now() + 2 * FORGOTTEN);
+        remove_old_ledgers(file.parent().unwrap(), SystemTime::now() + 2 * LEDGER_UNUSED_FOR);
         assert!(!file.exists());
         for odd in ["", "{}", r#"{"version":2,"made":[],"last":{}}"#] {
             fs::write(&file, odd).unwrap();

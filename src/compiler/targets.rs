@@ -1,4 +1,4 @@
-//! Which test target an artifact is.
+//! The test target of an artifact.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -11,17 +11,17 @@ use crate::model::{Harness, TargetId, TargetKind};
 /// A test binary.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Artifact {
-    /// Which target.
+    /// The target.
     pub id: TargetId,
     /// The binary.
     pub executable: PathBuf,
-    /// What understands its arguments and makes its output.
+    /// The harness that runs its tests.
     pub harness: Harness,
     /// Whether cargo found it up to date.
     pub fresh: bool,
 }
 
-/// The manifests that were looked into.
+/// The manifests that have been read.
 #[derive(Default)]
 pub(super) struct Packages(RefCell<HashMap<PathBuf, toml::Table>>);
 

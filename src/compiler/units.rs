@@ -1,9 +1,9 @@
-//! What a build is made of, and whether another one is made of the same.
+//! The units of a build, and whether another build has the same ones.
 //!
 //! Cargo decides features over all packages that are selected at once, so that a package built by
-//! itself can come with other features, of its own or of what it is built from, than as a part of
-//! the whole workspace. That is work for nothing if the whole is wanted: but it shows in the names
-//! of what is made, which hold cargo's digest of all that.
+//! itself can have other features, or dependencies with other features, than as a part of the whole
+//! workspace. Such a build is useless for the whole. The file names tell: they contain cargo's
+//! digest of all that.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher as _};
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use super::message::ArtifactMessage;
 
-/// Something that cargo made, or found made.
+/// A unit that cargo built or found fresh.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Product {
     /// Cargo's own name for the package, which `-p` takes.
@@ -49,7 +49,7 @@ impl Product {
         }
     }
 
-    /// Whether it is a program of tests.
+    /// Whether it is a test binary.
     #[must_use]
     pub fn is_test(&self) -> bool {
         self.test && self.executable.is_some()
@@ -60,7 +60,7 @@ impl Product {
     }
 }
 
-/// Everything that a build was made of.
+/// All units of a build.
 #[derive(Clone, Debug, Default)]
 pub struct Units(HashMap<u64, Vec<u64>>);
 
@@ -70,14 +70,14 @@ impl Units {
     pub fn of(products: &[Product]) -> Self {
         let mut units: HashMap<u64, Vec<u64>> = HashMap::new();
         for product in products {
-            // One for the machine that builds and one for that which runs, perhaps.
+            // There can be two: one for the host and one for the target.
             units.entry(product.key()).or_default().push(digest(&product.files));
         }
         Self(units)
     }
 
-    /// Whether `product` is another one than this build has in its place. A target of ours that
-    /// was not there is new, and nothing is known of it.
+    /// Whether `product` differs from the unit of this build that has its name. A local target
+    /// without such a unit is new: nothing is known about it.
     #[must_use]
     pub fn is_other(&self, product: &Product) -> bool {
         match self.0.get(&product.key()) {
@@ -87,7 +87,7 @@ impl Units {
     }
 }
 
-/// For this process only.
+/// A digest for this process only.
 fn digest(what: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     what.hash(&mut hasher);

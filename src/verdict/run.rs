@@ -218,7 +218,7 @@ impl<'a> Answering<'a> {
 
     fn compiler(&self) -> TestCompiler {
         TestCompiler::new(BuildSpec {
-            root: self.question.root.clone(),
+            workspace_root: self.question.root.clone(),
             selection: self.question.selection.clone(),
             environment: self.question.environment.clone(),
             toolchain: self.facts.toolchain.clone(),

@@ -61,7 +61,7 @@ enum CallEnd {
 
 /// Builds to the end. Ends with the whole build, however the prebuilds came out.
 pub(super) async fn build(plan: &BuildPlan, worker: &mut Worker) -> JobEnd {
-    let workspace_root = &plan.spec.root;
+    let workspace_root = &plan.spec.workspace_root;
     let project = workspace_root.display();
     let mut progress = PrebuildProgress::new(&plan.prebuilds);
     // The artifacts of prebuilds, and those that cancelled attempts built again, are news as well.

@@ -366,7 +366,7 @@ impl Builder {
         let spec = BuildSpec {
             toolchain: facts.toolchain.clone(),
             config: facts.cargo_config.clone(),
-            root: question.root.clone(),
+            workspace_root: question.root.clone(),
             selection: question.selection.clone(),
             environment: question.environment.clone(),
             target_dir: question.target_dir.clone(),

@@ -104,7 +104,7 @@ impl Place {
         let toolchain = Toolchain::find(&self.root, &self.environment, &config, &memo).unwrap();
         BuildSpec {
             target_dir: None,
-            root: self.root.clone(),
+            workspace_root: self.root.clone(),
             selection,
             environment: self.environment.clone(),
             toolchain,
