@@ -1,21 +1,21 @@
-//! Runs test binaries exactly as cargo would, several at a time, and says what they came to.
+//! Runs test binaries exactly as cargo would, several at a time, and reports their outcomes.
 //!
 //! A [`TestJob`] is one test target: program, arguments, folder and environment are cargo's own and
-//! nothing is added to them. The verdict is the exit status and nothing else, as it is for cargo.
+//! nothing is added to them. The exit status alone decides the verdict, as it does for cargo.
 //! Counts and the outcomes of single tests are read from libtest's stable output, checked against
-//! the list of tests, and left out where there is any doubt: a test that failed or did not run is
-//! never given as passed, whatever tests print (the rules stand in `evidence`).
+//! the list of tests, and omitted in any doubt. A test that failed or did not run is never reported
+//! as passed, whatever tests print; `evidence` has the rules.
 //!
 //! ```text
-//! arguments  what was asked of libtest      bounded   output in bounded memory
+//! arguments  libtest's arguments            bounded   output in bounded memory
 //! lines      libtest's grammar, stateless   words     ends and failures for people
-//! scan       streaming: who claims what     parallel  a few futures at a time
+//! scan       claims in a stream of output   parallel  a few futures at a time
 //! output     a whole output at once
 //! evidence   which claims are proven        target    one job from start to report
 //!                                           nextest   a whole run through cargo-nextest
 //! ```
 //!
-//! Nothing is remembered between runs, and a cancelled target has no report.
+//! The runner keeps no state between runs, and a cancelled target has no report.
 
 mod arguments;
 mod bounded;
@@ -46,38 +46,40 @@ use tokio_util::sync::CancellationToken;
 use crate::model::{Harness, Outcome, TargetId, TargetKind, TargetReport};
 use crate::process::{Environment, Priority, Spec, Stream};
 
-/// What somebody else does around the process of a job's tests. Listing them is not that process.
+/// A hook around the process that runs a job's tests, but not around the one that lists them.
 pub trait ProcessHook: fmt::Debug + Send + Sync {
-    /// About to be started: what is started in the place of `spec`.
+    /// Called before the start; returns the process to start instead of `spec`.
     fn start(&self, spec: Spec) -> Spec;
 
-    /// It is reaped, or could not be started. Not told if the run is given up: it has no report.
+    /// Called when the process is reaped or could not be started, but not if the run is cancelled.
     fn end(&self);
 }
 
 /// One test target to run.
 #[derive(Clone, Debug)]
 pub struct TestJob {
-    /// Which target.
+    /// The target.
     pub id: TargetId,
     /// The test binary (or rustdoc, or a wrapper).
     pub program: PathBuf,
     /// All arguments, as cargo gives them.
     pub args: Vec<OsString>,
-    /// The folder that it runs in.
+    /// Its working directory.
     pub dir: PathBuf,
     /// Its whole environment.
     pub environment: Environment,
-    /// Which program prints the results.
+    /// The harness that prints the results.
     pub harness: Harness,
-    /// Start it before all others: it failed the last time.
+    /// Start it before the others: it failed the last time.
     pub urgent: bool,
-    /// How long it took the last time, if that is known: the longest is started first.
+    /// Its last duration, if known: the longest is started first.
     pub expected: Option<Duration>,
-    /// How many of the first arguments belong to a wrapper around the test binary (a `runner` of
-    /// the user's own: its options and the test binary itself). Usually 0.
+    /// Run it while no other job runs: it has failed beside others and passed alone.
+    pub alone: bool,
+    /// How many of the first arguments belong to a wrapper around the test binary (the user's own
+    /// `runner`: its options and the test binary itself). Usually 0.
     pub wrapper_args: usize,
-    /// Who comes around its process.
+    /// The hook around its process.
     pub around: Option<Arc<dyn ProcessHook>>,
 }
 
@@ -100,6 +102,7 @@ impl TestJob {
             harness,
             urgent: false,
             expected: None,
+            alone: false,
             wrapper_args: 0,
             around: None,
         }
@@ -114,14 +117,14 @@ impl TestJob {
         request.wants_output || request.prints_only
     }
 
-    /// Whether chance has a part in what is run: the tests are asked for in random order.
+    /// Whether the tests run in random order.
     #[must_use]
     pub fn is_random(&self) -> bool {
         LibtestArguments::of(self).shuffled
     }
 }
 
-/// How to run.
+/// How the jobs run.
 #[derive(Clone, Debug)]
 pub struct RunnerOptions {
     /// How many targets run at a time. With 1 they run in the order of the plan.
@@ -130,9 +133,9 @@ pub struct RunnerOptions {
     pub timeout: Option<Duration>,
     /// Ends everything that runs.
     pub cancel: CancellationToken,
-    /// After how long, and then how often, a target that still runs is told as slow.
+    /// After which time, and then how often, a running target is reported as slow.
     pub slow_after: Duration,
-    /// Tell all output as it comes ([`RunEvent::Output`]); meant for one job at a time.
+    /// Report all output as it comes ([`RunEvent::Output`]); meant for one job at a time.
     pub live: bool,
     /// How much of the machine the tests may take.
     pub priority: Priority,
@@ -152,12 +155,12 @@ impl Default for RunnerOptions {
     }
 }
 
-/// What happens during a run, for a person who waits.
+/// An event during a run, for a person who waits.
 #[derive(Debug)]
 pub enum RunEvent<'a> {
     /// A target begins.
     Started {
-        /// Which one.
+        /// The target.
         id: &'a TargetId,
     },
     /// A test's outcome was read. A hint, not evidence: a test that prints to the real standard
@@ -166,36 +169,37 @@ pub enum RunEvent<'a> {
     TestFinished {
         /// Its name.
         name: &'a str,
-        /// What its line says.
+        /// Its outcome.
         outcome: Outcome,
     },
     /// Output as it comes, if [`RunnerOptions::live`] is set.
     Output {
-        /// To which of its streams.
+        /// The stream.
         stream: Stream,
-        /// What it printed, cut anywhere.
+        /// The output, cut anywhere.
         bytes: &'a [u8],
     },
     /// A target still runs.
     Slow {
-        /// Which one.
+        /// The target.
         id: &'a TargetId,
-        /// For how long it has been running.
+        /// How long it has been running.
         elapsed: Duration,
         /// The tests that are running, as far as the output tells.
         running: &'a [String],
     },
-    /// A target is at its end.
+    /// A target has ended.
     Finished {
-        /// What it came to.
+        /// Its report.
         report: &'a TargetReport,
     },
 }
 
-/// Runs all `jobs` and reports them in the given order; `None` for those that were cancelled.
+/// Runs all `jobs` and reports them in the given order; `None` for those that were cancelled. Jobs
+/// that must run alone come last, one after the other.
 ///
-/// The longest known first, and first of all those of unknown length (doctests, which cargo runs
-/// last, before the others): what starts last should not be what everybody waits for.
+/// Targets of unknown duration start first (doctests before the others), then the longest: no long
+/// target should start last and be waited for.
 ///
 /// Must be awaited on a current-thread runtime, on the thread that lives as long as the process.
 /// Dropping the future ends all children.
@@ -207,11 +211,14 @@ pub async fn run(
     let order = start_order(jobs, options.jobs);
     let events = RefCell::new(events);
     let tell = |event: RunEvent<'_>| (events.borrow_mut())(event);
-    let work = order.iter().map(|index| target::run(&jobs[*index], options, &tell));
-    let reports = parallel::in_parallel(work, options.jobs).await;
+    let (alone, beside): (Vec<usize>, _) = order.into_iter().partition(|index| jobs[*index].alone);
     let mut in_plan_order: Vec<Option<TargetReport>> = jobs.iter().map(|_| None).collect();
-    for (index, report) in order.into_iter().zip(reports) {
-        in_plan_order[index] = report;
+    for (indices, limit) in [(beside, options.jobs), (alone, 1)] {
+        let work = indices.iter().map(|index| target::run(&jobs[*index], options, &tell));
+        let reports = parallel::in_parallel(work, limit).await;
+        for (index, report) in indices.into_iter().zip(reports) {
+            in_plan_order[index] = report;
+        }
     }
     in_plan_order
 }

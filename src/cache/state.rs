@@ -118,6 +118,9 @@ pub struct ProjectState {
     /// Why every file of the workspace counts for a test target whose last run was not observed
     /// completely, for a person. By name.
     pub unseen: BTreeMap<String, Vec<String>>,
+    /// Test targets that failed beside other test programs and passed alone, with the time: they run
+    /// alone from then on. By name.
+    pub run_alone: BTreeMap<String, Timestamp>,
     /// The last calls of test programs that were not cached, by their target's plain name.
     #[serde(rename = "unkept_calls")]
     pub uncached_calls: BTreeMap<String, UncachedCall>,

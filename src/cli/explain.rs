@@ -26,6 +26,7 @@ struct ExplainedTarget<'a> {
     verdict: Option<Verdict>,
     inputs: usize,
     changed: &'a [String],
+    runs_alone: Option<Timestamp>,
     advice: &'a [String],
     calls: Option<ExplainedCalls<'a>>,
 }
@@ -99,6 +100,7 @@ fn show(explanation: &Explanation, facts: &Facts, args: &ExplainArgs) -> Result<
                 verdict: target.verdict,
                 inputs: target.inputs,
                 changed: &target.changed,
+                runs_alone: target.runs_alone,
                 advice: &target.advice,
                 calls: target.calls.as_ref().map(|calls| ExplainedCalls {
                     kept: calls.kept,
@@ -143,6 +145,11 @@ fn show(explanation: &Explanation, facts: &Facts, args: &ExplainArgs) -> Result<
         let last = target.verdict.map_or_else(String::new, |last| format!(" (last: {last})"));
         let reason = if target.cached { String::new() } else { format!(": {}", target.reason) };
         output::line(label(NOTE, decided, format!("{}{last}{reason}", target.id)))?;
+        if let Some(since) = target.runs_alone {
+            let when = ago(since, Timestamp::now());
+            let text = format!("it failed beside other test programs {when} and passed alone");
+            output::line(label(NOTE, "runs alone", text))?;
+        }
         for advice in &target.advice {
             output::line(label(NOTE, "to keep it", advice))?;
         }

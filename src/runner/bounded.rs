@@ -1,9 +1,9 @@
-//! Output kept in bounded memory: its beginning and its end.
+//! Output in bounded memory: its beginning and its end.
 
-/// How much of either end is kept, in bytes.
-pub(super) const KEEP: usize = 4 * 1024 * 1024;
+/// How many bytes of either end are stored.
+pub(super) const MOST_OUTPUT: usize = 4 * 1024 * 1024;
 
-/// Bytes of which at most a head and a tail are kept.
+/// Bytes of which at most a head and a tail are stored.
 #[derive(Debug)]
 pub(super) struct Bounded {
     head: Vec<u8>,
@@ -32,7 +32,7 @@ impl Bounded {
         }
     }
 
-    /// What is kept, with a line that says how much is missing where something is.
+    /// The stored bytes, with a line in the middle that says how many are missing, if any.
     pub(super) fn bytes(mut self) -> Vec<u8> {
         let surplus = self.tail.len().saturating_sub(self.keep);
         self.tail.drain(..surplus);

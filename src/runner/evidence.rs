@@ -1,4 +1,4 @@
-//! Judges what a test binary's output claims: counts and outcomes by name.
+//! Judges the claims in a test binary's output: counts and outcomes by name.
 //!
 //! The verdict is not decided here: it is the exit status alone, as it is for cargo. The rules,
 //! for a binary whose tests are known from its list:
@@ -25,14 +25,14 @@ use crate::model::{End, Outcome, TestCounts, TestReport};
 use super::lines::Summary;
 use super::scan::{Claims, Listing, Mark, Names, Scan};
 
-/// What the output proves.
+/// The proven counts and outcomes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Findings {
     pub(super) counts: TestCounts,
     pub(super) tests: Vec<TestReport>,
 }
 
-/// What is known besides the output.
+/// The facts besides the output.
 #[derive(Clone, Debug)]
 pub(super) struct Circumstances {
     pub(super) end: End,
@@ -40,7 +40,7 @@ pub(super) struct Circumstances {
     pub(super) filtered: bool,
     /// The names that `--list --ignored` gave, where it was asked.
     pub(super) ignored: Option<HashSet<String>>,
-    /// What was running when the binary ended.
+    /// The tests that were running when the binary ended.
     pub(super) running: Vec<String>,
 }
 
@@ -89,7 +89,7 @@ pub(super) fn judge(scan: &Scan, about: &Circumstances) -> Findings {
         Names::Doctests | Names::Any | Names::Unknown => unlisted(scan, about),
     };
     if passed {
-        // The exit status has said that nothing failed: whoever claims so is not believed.
+        // The exit status says that nothing failed: claims of failure are not believed.
         findings.tests.retain(|test| test.outcome != Outcome::Failed);
         findings.counts.failed = 0;
     }
@@ -164,7 +164,7 @@ fn unsettled(scan: &Scan, about: &Circumstances) -> Findings {
     findings
 }
 
-/// What contradictory or lonely claims allow to say: never a pass.
+/// The outcome that contradictory or incomplete claims allow: never a pass.
 fn doubtful(claims: Claims) -> Option<Outcome> {
     match claims {
         Claims { failed: 1.., .. } => Some(Outcome::Failed),

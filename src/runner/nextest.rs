@@ -1,7 +1,8 @@
-//! Runs a project's tests through cargo-nextest and reports them as the runner itself would.
+//! Runs a project's tests through cargo-nextest and reports them as the runner does.
 //!
 //! Two calls: `cargo nextest list`, which builds and names every test, then `cargo nextest run
-//! --no-fail-fast` with its machine-readable events. The exit status decides: 0 is a pass of
+//! --no-fail-fast` with its machine-readable events. If the run has a hook, it gets the binaries of
+//! the first call, so that no build takes part in it. The exit status decides: 0 is a pass of
 //! every suite, whatever the events say. Of the events only those of single tests are used:
 //! nextest 0.9.143 closes a suite too early when it holds ignored tests, opens it again and
 //! counts them twice. Its events name a test by package and binary without the kind, so that the
@@ -14,49 +15,67 @@ mod suites;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::model::{End, TargetReport};
 use crate::process::{self, Environment, SpawnError, Spec, Stream};
 
-use super::bounded::{Bounded, KEEP};
-use super::{RunEvent, RunnerOptions, describe_end};
+use super::bounded::{Bounded, MOST_OUTPUT};
+use super::{ProcessHook, RunEvent, RunnerOptions, describe_end};
 use arguments::NextestArguments;
 use events::EventReader;
 use suites::Suites;
 
-/// What nextest exits with when a test failed.
+/// The exit status of nextest when a test failed.
 const TESTS_FAILED: i32 = 100;
-/// What it exits with when there was no test to run.
+/// Its exit status when there was no test to run.
 const NO_TESTS: i32 = 4;
-/// What it, and cargo, exit with when the build failed.
+/// Its exit status, and cargo's, when the build failed.
 const BUILD_FAILED: i32 = 101;
 
-/// Which tests to run, and with what.
+/// The tests to run, and the cargo to run them with.
 #[derive(Clone, Debug)]
 pub struct NextestRequest {
     /// The cargo to call.
     pub cargo: PathBuf,
-    /// The folder to call it in.
+    /// The working directory of the call.
     pub dir: PathBuf,
     /// The whole environment.
     pub environment: Environment,
     /// cargo test's selection, before `--`. cargo's `--profile`, `--jobs` and the like keep
     /// cargo's meaning; options that only nextest has are handed on.
     pub selection: Vec<OsString>,
-    /// What stands after `--`.
+    /// The arguments after `--`.
     pub harness: Vec<OsString>,
+    /// The hook around the run of the built tests, if there is one.
+    pub hook: Option<RunHook>,
 }
 
-/// What a run through nextest came to.
+/// A hook around the run of the built tests.
+#[derive(Clone, Debug)]
+pub struct RunHook {
+    /// The hook.
+    pub around: Arc<dyn ProcessHook>,
+    /// A folder for the list of binaries and cargo's metadata.
+    pub dir: PathBuf,
+    /// The target triple of the toolchain's host.
+    pub host: String,
+}
+
+/// The result of a run through nextest.
 #[derive(Clone, Debug)]
 pub struct NextestRun {
-    /// One report for each test binary that was not left out by the selection.
+    /// One report for each selected test binary.
     pub reports: Vec<TargetReport>,
     /// nextest's own report for people, from its standard error; with `--nocapture` also what
     /// the tests printed.
     #[cfg_attr(not(test), allow(dead_code))] // The runner's own tests read it.
     pub text: String,
+    /// The test binaries.
+    pub binaries: Vec<PathBuf>,
+    /// Why the hook was not called, although there is one.
+    pub unhooked: Option<String>,
 }
 
 /// Why there is no verdict from nextest.
@@ -98,7 +117,7 @@ pub enum NextestError {
         command: String,
         /// How it ended, in cargo's words.
         end: String,
-        /// What it said.
+        /// Its standard error.
         stderr: String,
     },
     /// The list of tests is not of the form that is known.
@@ -120,14 +139,24 @@ pub async fn run(
     mut events: impl FnMut(RunEvent<'_>),
 ) -> Result<Option<NextestRun>, NextestError> {
     let arguments = NextestArguments::translate(&request.selection, &request.harness)?;
-    let Some(suites) = list(request, &arguments, options, &mut events).await? else {
+    let Some((suites, json)) = list(request, &arguments, options, &mut events).await? else {
         return Ok(None);
     };
+    let binaries = suites.0.iter().map(|suite| suite.binary.clone()).collect();
     let mut spec = request.spec(options).args(["nextest", "run", "--no-fail-fast"]);
     spec = spec.args(["--message-format", "libtest-json-plus", "--message-format-version", "0.1"]);
-    spec = spec.args(&arguments.run).arg("--").args(&arguments.harness);
+    let (mut around, mut unhooked) = (None, None);
+    match &request.hook {
+        None => spec = spec.args(&arguments.run),
+        Some(hook) => match built(request, hook, &arguments, options, &json).await? {
+            Ok(words) => (spec, around) = (spec.args(words), Some(&hook.around)),
+            Err(why) => (spec, unhooked) = (spec.args(&arguments.run), Some(why)),
+        },
+    }
+    spec = spec.arg("--").args(&arguments.harness);
+    let spec = around.iter().fold(spec, |spec, around| around.start(spec));
     let mut reader = EventReader::new(suites, arguments.no_capture);
-    let mut text = Bounded::new(KEEP);
+    let mut text = Bounded::new(MOST_OUTPUT);
     let count = u32::try_from(reader.suites().len().max(1)).unwrap_or(u32::MAX);
     let timeout = options.timeout.map(|timeout| timeout.saturating_mul(count));
     let finished = {
@@ -163,6 +192,9 @@ pub async fn run(
             }
         }
     };
+    if let Some(around) = around.filter(|_| finished.end != End::Cancelled) {
+        around.end();
+    }
     reader.finish(&mut text);
     let text = String::from_utf8_lossy(&text.bytes()).into_owned();
     match finished.end {
@@ -172,23 +204,62 @@ pub async fn run(
             for report in &reports {
                 events(RunEvent::Finished { report });
             }
-            Ok(Some(NextestRun { reports, text }))
+            Ok(Some(NextestRun { reports, text, binaries, unhooked }))
         }
         End::Exit(NO_TESTS) => Err(NextestError::NoTests),
         end => Err(failed(request, &spec, end, text)),
     }
 }
 
-/// Builds the tests and asks for their names; `None` if that was cancelled.
+/// The arguments of a run of the tests that `json` lists. The inner error says why there are none.
+async fn built(
+    request: &NextestRequest,
+    hook: &RunHook,
+    arguments: &NextestArguments,
+    options: &RunnerOptions,
+    json: &[u8],
+) -> Result<Result<Vec<OsString>, String>, NextestError> {
+    let words = match arguments.without_build() {
+        Ok(words) => words,
+        Err(option) => return Ok(Err(format!("`{option}` is no option of a run of built tests"))),
+    };
+    let spec = request.spec(options).args(["metadata", "--format-version", "1", "--all-features"]);
+    let spec = spec.args(["--filter-platform", &hook.host]).args(&words.metadata);
+    let mut metadata = Vec::new();
+    let finished = process::run(&spec, &options.cancel, None, |stream, bytes| {
+        if stream == Stream::Out {
+            metadata.extend_from_slice(bytes);
+        }
+    })
+    .await?;
+    if finished.end != End::Exit(0) {
+        return Ok(Err("cargo metadata failed".to_owned()));
+    }
+    let files = ["binaries.json", "metadata.json"].map(|name| hook.dir.join(name));
+    let write = || -> Result<(), String> {
+        let binaries = suites::binaries(json)?;
+        std::fs::write(&files[0], binaries).map_err(|error| error.to_string())?;
+        std::fs::write(&files[1], &metadata).map_err(|error| error.to_string())
+    };
+    Ok(write().map(|()| {
+        let [binaries, metadata] = files.clone();
+        let mut all = vec!["--binaries-metadata".into(), binaries.into()];
+        all.extend(["--cargo-metadata".into(), metadata.into()]);
+        all.extend(words.run);
+        all
+    }))
+}
+
+/// Builds the tests and lists them: parsed, and as JSON. `None` if that was cancelled.
 async fn list(
     request: &NextestRequest,
     arguments: &NextestArguments,
     options: &RunnerOptions,
     events: &mut impl FnMut(RunEvent<'_>),
-) -> Result<Option<Suites>, NextestError> {
+) -> Result<Option<(Suites, Vec<u8>)>, NextestError> {
     let spec = request.spec(options).args(["nextest", "list", "--message-format", "json"]);
     let spec = spec.args(&arguments.list).arg("--").args(&arguments.list_harness);
-    let (mut json, mut text) = (Vec::new(), Bounded::new(KEEP));
+    let (mut json, mut text) = (Vec::new(), Bounded::new(MOST_OUTPUT));
     let finished = process::run(&spec, &options.cancel, None, |stream, bytes| match stream {
         Stream::Out => json.extend_from_slice(bytes),
         Stream::Err => {
@@ -201,7 +272,10 @@ async fn list(
     .await?;
     match finished.end {
         End::Cancelled => Ok(None),
-        End::Exit(0) => Suites::parse(&json).map(Some).map_err(NextestError::List),
+        End::Exit(0) => {
+            let suites = Suites::parse(&json).map_err(NextestError::List)?;
+            Ok(Some((suites, json)))
+        }
         end => {
             let text = String::from_utf8_lossy(&text.bytes()).into_owned();
             Err(failed(request, &spec, end, text))

@@ -7,10 +7,9 @@ use std::task::Poll;
 /// Runs all of `work`, at most `limit` at a time, started in order; the results come in the
 /// order of `work`. Dropping the returned future drops what is running.
 ///
-/// One task, because children die with the thread that started them and because whoever is told
-/// of the progress need not live for ever. All are polled at each wake-up, which is cheap for as
-/// many as a machine has cores; the first to be polled changes, so that one which always has
-/// something to do cannot starve the others.
+/// One task, because children die with the thread that started them, and because the receiver of
+/// events need not be `'static`. All are polled at each wake-up, which is cheap for as many as a
+/// machine has cores. The first to be polled changes, so that a busy one cannot starve the others.
 pub(super) async fn in_parallel<F: Future>(
     work: impl ExactSizeIterator<Item = F>,
     limit: usize,
@@ -77,7 +76,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_is_always_ready_does_not_starve_the_others() {
+    async fn a_busy_future_does_not_starve_the_others() {
         let done = Cell::new(false);
         let busy = async {
             while !done.get() {

@@ -11,16 +11,16 @@ use crate::model::{End, TargetReport, TestCounts, Verdict};
 use crate::process::{self, SpawnError, Spec, Stream};
 
 use super::arguments::{self, LibtestArguments};
-use super::bounded::{Bounded, KEEP};
+use super::bounded::{Bounded, MOST_OUTPUT};
 use super::evidence::{self, Circumstances};
 use super::scan::{Listing, Names, Scan};
 use super::words::{describe_end, failure_sections};
 use super::{Harness, RunEvent, RunnerOptions, TestJob};
 
-/// How long a binary may take to list its tests, unless it may not even run that long.
-const LIST_LIMIT: Duration = Duration::from_secs(30);
+/// How long a binary may take to list its tests, unless its own time limit is shorter.
+const LISTING_TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest list that is read, in bytes.
-const LIST_BYTES: usize = 64 * 1024 * 1024;
+const MOST_LIST_BYTES: usize = 64 * 1024 * 1024;
 
 /// Runs `job`; `None` if it was cancelled.
 pub(super) async fn run(
@@ -39,14 +39,14 @@ pub(super) async fn run(
         Harness::Custom => Names::Any,
         Harness::Libtest => list(job, options, false).await.map_or(Names::Unknown, Names::Known),
     };
-    let mut watched = Watched {
+    let mut output = RunOutput {
         scan: Scan::new(names, request.json),
-        out: Bounded::new(KEEP),
-        err: Bounded::new(KEEP),
+        out: Bounded::new(MOST_OUTPUT),
+        err: Bounded::new(MOST_OUTPUT),
     };
     let spec = spec(job, &job.args, options);
     let spec = job.around.iter().fold(spec, |spec, around| around.start(spec));
-    let finished = watch(&spec, &mut watched, job, options, &request, tell).await;
+    let finished = run_binary(&spec, &mut output, job, options, &request, tell).await;
     if matches!(&finished, Ok(finished) if finished.end == End::Cancelled) {
         return None;
     }
@@ -61,32 +61,32 @@ pub(super) async fn run(
             return Some(report);
         }
     };
-    let report = conclude(job, options, &request, &spec, watched, finished).await?;
+    let report = conclude(job, options, &request, &spec, output, finished).await?;
     tell(RunEvent::Finished { report: &report });
     Some(report)
 }
 
-/// What is kept of a run while it runs.
-struct Watched {
+/// The output of a run so far.
+struct RunOutput {
     scan: Scan,
     out: Bounded,
     err: Bounded,
 }
 
-/// Runs the binary to its end and tells what happens.
-async fn watch(
+/// Runs the binary to its end and reports events.
+async fn run_binary(
     spec: &Spec,
-    watched: &mut Watched,
+    output: &mut RunOutput,
     job: &TestJob,
     options: &RunnerOptions,
     request: &LibtestArguments,
     tell: &impl Fn(RunEvent<'_>),
 ) -> Result<process::Completion, SpawnError> {
     let started = Instant::now();
-    let watched = RefCell::new(watched);
+    let output = RefCell::new(output);
     let sink = |stream, bytes: &[u8]| {
-        let mut watched = watched.borrow_mut();
-        let Watched { scan, out, err } = &mut **watched;
+        let mut output = output.borrow_mut();
+        let RunOutput { scan, out, err } = &mut **output;
         match stream {
             Stream::Out => {
                 out.push(bytes);
@@ -106,20 +106,20 @@ async fn watch(
         match tokio::time::timeout(slow_after, &mut running).await {
             Ok(finished) => break finished,
             Err(_) => {
-                let running = running_tests(&watched.borrow().scan, request);
+                let running = running_tests(&output.borrow().scan, request);
                 let elapsed = started.elapsed();
                 tell(RunEvent::Slow { id: &job.id, elapsed, running: &running });
             }
         }
     };
     drop(running);
-    watched.borrow_mut().scan.finish(&mut |name, outcome| {
+    output.borrow_mut().scan.finish(&mut |name, outcome| {
         tell(RunEvent::TestFinished { name, outcome });
     });
     finished
 }
 
-/// The tests that are running; the terse format does not say which are finished.
+/// The tests that are running; none in the terse format, which does not say which have ended.
 fn running_tests(scan: &Scan, request: &LibtestArguments) -> Vec<String> {
     if request.terse {
         return Vec::new();
@@ -127,16 +127,16 @@ fn running_tests(scan: &Scan, request: &LibtestArguments) -> Vec<String> {
     scan.running(request.concurrency(), !request.shuffled)
 }
 
-/// The report of a run that was not cancelled; `None` if it is cancelled now.
+/// The report of a run that has ended; `None` if it is cancelled now.
 async fn conclude(
     job: &TestJob,
     options: &RunnerOptions,
     request: &LibtestArguments,
     spec: &Spec,
-    watched: Watched,
+    output: RunOutput,
     finished: process::Completion,
 ) -> Option<TargetReport> {
-    let Watched { scan, out, err } = watched;
+    let RunOutput { scan, out, err } = output;
     let end = finished.end;
     let running = running_tests(&scan, request);
     let mut about =
@@ -177,7 +177,7 @@ async fn conclude(
     })
 }
 
-/// What there is to say about an end that is more than tests that failed; empty for others.
+/// The message about an end other than passed or failed tests; else empty.
 fn ending(
     spec: &Spec,
     finished: process::Completion,
@@ -239,17 +239,17 @@ fn not_started(job: &TestJob, error: &SpawnError) -> TargetReport {
     }
 }
 
-/// The tests that `job` would run, or only those of them that are marked `#[ignore]`. `None` if
-/// the binary does not list them: then no name is believed.
+/// The tests that `job` would run, or only the ones marked `#[ignore]`. `None` if the binary does
+/// not list them: then no name is believed.
 async fn list(job: &TestJob, options: &RunnerOptions, only_ignored: bool) -> Option<Listing> {
     let spec = spec(job, &arguments::listing(job, only_ignored), options);
-    let limit = options.timeout.map_or(LIST_LIMIT, |timeout| timeout.min(LIST_LIMIT));
+    let limit = options.timeout.map_or(LISTING_TIMEOUT, |timeout| timeout.min(LISTING_TIMEOUT));
     let mut text = Vec::new();
-    // One that prints without end is no list: it is ended at once.
+    // A binary that prints without end has no list: it is ended at once.
     let enough = CancellationToken::new();
     let listing = process::run(&spec, &enough, Some(limit), |stream, bytes| {
         if stream == Stream::Out {
-            if text.len() + bytes.len() > LIST_BYTES {
+            if text.len() + bytes.len() > MOST_LIST_BYTES {
                 enough.cancel();
             } else {
                 text.extend_from_slice(bytes);

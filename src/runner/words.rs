@@ -1,4 +1,4 @@
-//! How the end of a test binary is told, and which part of its output a person needs.
+//! The end of a test binary in words, and the part of its output that a person needs.
 
 use crate::model::End;
 
@@ -38,7 +38,7 @@ fn signal_words(number: i32) -> Option<&'static str> {
     })
 }
 
-/// What libtest prints of failed tests: all from its first `failures:` on, which holds what the
+/// The failures in libtest's output: all from its first `failures:` on, which holds what the
 /// failed tests printed, their names and the summary. `None` if there is no such part.
 ///
 /// For showing only: a test can print the word too, and then more is shown than needed.

@@ -34,6 +34,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use tempfile::TempDir;
+
 pub(super) use self::contradiction::{RedRun, tests_of};
 pub(super) use self::inputs::Cacheability;
 use self::inputs::InputJudge;
@@ -48,13 +50,14 @@ pub(super) use self::uncacheable::Uncacheable;
 use super::checkout::found_elsewhere;
 use super::fingerprint::Fingerprints;
 use super::patterns::{Excluded, Trusted};
+use super::{Facts, Question};
 use crate::cache::{Input, Limits, Lookup, MissReason, PutError, Record, RecordKey};
 use crate::compiler::PlannedTarget;
-use crate::model::{Digest, Digester, TargetReport, Timestamp, Verdict};
+use crate::model::{Digest, Digester, TargetId, TargetKind, TargetReport, Timestamp, Verdict};
 use crate::observer::{Observation, Observer};
 use crate::process::Environment;
 use crate::protocol::VERSION;
-use crate::runner::TestJob;
+use crate::runner::{ProcessHook, TestJob};
 
 /// Why no record answers for a target.
 pub(super) const FLAKY: &str = "some of its tests are flaky";
@@ -208,6 +211,7 @@ impl<'a> TargetRecords<'a> {
         InputJudge {
             root: self.context.root.to_owned(),
             subject: subject.clone(),
+            own: None,
             target_dirs: self.context.target_dirs.iter().map(|dir| real(dir)).collect(),
             covered: self.context.covered.iter().map(|dir| real(dir)).collect(),
             temporary: real(temporary),
@@ -387,6 +391,44 @@ impl<'a> TargetRecords<'a> {
         if !matches!(found, Lookup::Miss(MissReason::Absent)) {
             cache.disprove(&key);
         }
+    }
+}
+
+/// The observation of a whole run through cargo-nextest.
+pub(super) struct NextestObservation {
+    observing: Observing,
+    /// A folder for the run, which does not count as an input.
+    pub(super) dir: TempDir,
+}
+
+impl NextestObservation {
+    /// Begins the observation of a run, and gives the hook around it. `None` if runs cannot be
+    /// observed.
+    pub(super) fn begin(
+        question: &Question,
+        facts: &Facts,
+    ) -> Option<(Self, Arc<dyn ProcessHook>)> {
+        Observer::available().ok()?;
+        let dir = tempfile::tempdir().ok()?;
+        let observing = Observing::begin(Fingerprints::new(&question.settings)).ok()?;
+        let (package, target) = (String::new(), "cargo-nextest".to_owned());
+        let judge = InputJudge {
+            root: question.root.clone(),
+            subject: Subject::unkeyed(TargetId { package, target, kind: TargetKind::Test }),
+            own: Some(real(dir.path())),
+            target_dirs: facts.target_dirs.iter().map(|dir| real(dir)).collect(),
+            covered: vec![real(&facts.toolchain.sysroot)],
+            temporary: real(&temporary_dir(&question.environment, &question.selection.dir)),
+            excluded: Excluded::of(&question.settings),
+            trusted: Trusted::of(&question.settings),
+        };
+        let hook = observing.around(0, judge);
+        Some((Self { observing, dir }, hook))
+    }
+
+    /// The observed run, once its hook is dropped. `None` if it was not observed.
+    pub(super) fn finish(self) -> Option<ObservedRun> {
+        self.observing.finish().0.remove(&0)
     }
 }
 

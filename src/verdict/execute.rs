@@ -2,12 +2,14 @@
 //! what they can answer, and runs the rest.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::binary::{
-    Cacheability, FLAKY, ObservedRun, PlanContext, TargetFinding, TargetRecords, Uncacheable,
+    Cacheability, FLAKY, NextestObservation, ObservedRun, PlanContext, TargetFinding,
+    TargetRecords, Uncacheable,
 };
 use super::exec::SWITCH;
 use super::failed;
@@ -18,7 +20,7 @@ use super::{Facts, Question};
 use crate::cache::{Cache, Record};
 use crate::compiler::{CompileError, PlannedTarget, TestCompiler, target_dir_args};
 use crate::config::Runner;
-use crate::model::{Digest, Harness, TargetReport, Verdict};
+use crate::model::{Digest, Harness, TargetReport, Timestamp, Verdict};
 use crate::runner::nextest;
 use crate::runner::{self, RunEvent, TestJob};
 use crate::workspace::{PathStamp, until_settled};
@@ -73,7 +75,7 @@ impl<'a> Execution<'a> {
             return Ok(RanTargets::default());
         }
         let mut options = runner::RunnerOptions {
-            jobs: self.options.jobs.get(),
+            jobs: self.jobs(),
             timeout: self.question.settings.timeout,
             cancel: self.options.cancel.clone(),
             priority: self.options.priority,
@@ -118,7 +120,11 @@ impl<'a> Execution<'a> {
                 TargetFinding::Nothing { why, .. } => why.clone(),
             })
             .collect();
-        let jobs: Vec<_> = plan.targets.into_iter().map(job).collect();
+        let mut jobs: Vec<_> = plan.targets.into_iter().map(job).collect();
+        let known = self.cache.state(&self.question.root).run_alone;
+        for job in &mut jobs {
+            job.alone = known.contains_key(&job.id.to_string());
+        }
         // One target alone may speak to the terminal as it goes, as it does under cargo.
         options.live = jobs.len() == 1 && jobs[0].wants_output();
         let mut to_run: Vec<_> = (0..jobs.len()).filter(|index| kept[*index].is_none()).collect();
@@ -188,7 +194,7 @@ impl<'a> Execution<'a> {
         on_step: &mut dyn FnMut(Step<'_>),
     ) -> Result<RanTargets<'a>, RunError> {
         let Question { selection, environment, .. } = self.question;
-        let request = nextest::NextestRequest {
+        let mut request = nextest::NextestRequest {
             cargo: self.facts.toolchain.cargo.clone(),
             dir: selection.dir.clone(),
             environment: {
@@ -204,20 +210,67 @@ impl<'a> Execution<'a> {
                 words
             },
             harness: selection.harness.clone(),
+            hook: None,
         };
-        let events = |event: RunEvent<'_>| on_step(Step::Running(event));
-        let ran = nextest::run(&request, options, events).await?.ok_or(RunError::Cancelled)?;
+        let (observation, around) = NextestObservation::begin(self.question, self.facts).unzip();
+        request.hook = observation.as_ref().zip(around).map(|(observation, around)| {
+            let host = self.facts.toolchain.host.clone();
+            nextest::RunHook { around, dir: observation.dir.path().to_owned(), host }
+        });
+        let mut is_observed = request.hook.is_some();
+        let events = |event: RunEvent<'_>| {
+            // Not told before it is believed.
+            let is_red = matches!(&event, RunEvent::Finished { report }
+                if report.verdict != Verdict::Pass && is_observed);
+            if !is_red {
+                on_step(Step::Running(event));
+            }
+        };
+        let mut ran = nextest::run(&request, options, events).await?.ok_or(RunError::Cancelled)?;
+        // The observation ends when nothing holds its hook.
+        request.hook = None;
+        let observed = observation.and_then(NextestObservation::finish);
+        let unobserved =
+            |why: String| (Cacheability::Uncacheable(vec![Uncacheable::Unobserved(why)]), vec![]);
+        let mut interfered = false;
+        let (mut cacheability, unseen) = match (ran.unhooked.take(), observed) {
+            (Some(why), _) => {
+                is_observed = false;
+                unobserved(why)
+            }
+            (None, Some(observed)) => {
+                interfered = observed.interfered;
+                (observed.cacheability, observed.unseen)
+            }
+            (None, None) if is_observed => unobserved("the observer could not start".to_owned()),
+            (None, None) => (Cacheability::WholeTree(Vec::new()), Vec::new()),
+        };
+        let is_red = ran.reports.iter().any(|report| report.verdict != Verdict::Pass);
+        if is_observed && (is_red || interfered) {
+            let events = |event: RunEvent<'_>| on_step(Step::Running(event));
+            let again = nextest::run(&request, options, events).await?;
+            let again = again.ok_or(RunError::Cancelled)?;
+            // Green now: it was red only because it was observed.
+            let is_green = again.reports.iter().all(|report| report.verdict == Verdict::Pass);
+            if is_red && is_green && !interfered {
+                let tests = ran.reports.iter().flat_map(TargetReport::failures);
+                let tests = tests.take(MOST_NAMED).map(str::to_owned).collect();
+                cacheability = Cacheability::Uncacheable(vec![Uncacheable::Fickle(tests)]);
+            }
+            ran = again;
+        }
         let target = |report| RanTarget {
             report,
             kept: None,
             recorded: None,
             reason: self.why.to_owned(),
-            cacheability: Cacheability::WholeTree(Vec::new()),
-            unseen: Vec::new(),
+            cacheability: cacheability.clone(),
+            unseen: unseen.clone(),
             flaky: Vec::new(),
         };
         Ok(RanTargets {
             targets: ran.reports.into_iter().map(target).collect(),
+            products: ran.binaries,
             ..RanTargets::default()
         })
     }
@@ -236,7 +289,9 @@ impl<'a> Execution<'a> {
             Some((*index, failed::before(self.failed.as_deref(), &jobs[*index].id)?))
         };
         let befores = wanted.iter().filter_map(before).collect();
-        self.still_red(jobs, befores, options, on_step).await
+        // Beside each other they could fail again for that reason alone.
+        let one_by_one = runner::RunnerOptions { jobs: 1, ..options.clone() };
+        self.still_red(jobs, befores, &one_by_one, on_step).await
     }
 
     /// Runs nothing but the failed tests of these targets, as they are: those of which some fail
@@ -273,8 +328,32 @@ impl<'a> Execution<'a> {
         Ok(red.collect())
     }
 
+    /// How many test programs run at a time. `--test-threads=1` and `--jobs 1` mean one, as does
+    /// the variable of libtest.
+    fn jobs(&self) -> usize {
+        let Question { selection, environment, .. } = self.question;
+        let typed = selection.jobs().and_then(|jobs| jobs.parse::<usize>().ok());
+        let mut words = selection.harness.iter().map(|word| word.to_string_lossy());
+        let mut threads = environment.get("RUST_TEST_THREADS").map(OsStr::to_string_lossy);
+        while let Some(word) = words.next() {
+            threads = match word.strip_prefix("--test-threads") {
+                Some("") => words.next(),
+                Some(value) => value.strip_prefix('=').map(|value| value.to_owned().into()),
+                None => threads,
+            };
+        }
+        if threads.is_some_and(|threads| threads == "1") {
+            return 1;
+        }
+        let most = self.options.jobs.get();
+        typed.filter(|jobs| *jobs > 0).map_or(most, |jobs| jobs.min(most))
+    }
+
     /// Runs these of the jobs, observed where that is possible. What an observed run cannot prove
     /// is run once more as it is. What has ended is among the results even if not all has.
+    ///
+    /// A job that fails beside others is repeated alone. If it passes then, it runs alone from now
+    /// on.
     async fn run(
         &self,
         (jobs, wanted): (&[TestJob], &[usize]),
@@ -296,10 +375,19 @@ impl<'a> Execution<'a> {
         }
         let is_observed: BTreeSet<_> =
             observed.iter().filter(|job| job.around.is_some()).map(|job| job.id.clone()).collect();
+        let beside = observed.iter().filter(|job| !job.alone);
+        let beside: BTreeSet<_> = match beside.clone().count() {
+            // A random order decides as well: what failed then must not pass by a second try.
+            2.. if options.jobs > 1 => {
+                beside.filter(|job| !job.is_random()).map(|job| job.id.clone()).collect()
+            }
+            _ => BTreeSet::new(),
+        };
         let events = |event: RunEvent<'_>| {
             // Not told before it is believed.
             let is_red = matches!(&event, RunEvent::Finished { report }
-                if report.verdict != Verdict::Pass && is_observed.contains(&report.id));
+                if report.verdict != Verdict::Pass
+                    && (beside.contains(&report.id) || is_observed.contains(&report.id)));
             if !is_red {
                 on_step(Step::Running(event));
             }
@@ -317,6 +405,11 @@ impl<'a> Execution<'a> {
             let is_random = jobs[*index].is_random();
             let red = report.verdict != Verdict::Pass;
             let (cacheability, unseen) = match watched.remove(index) {
+                // It may be red only because other programs ran beside it.
+                _ if red && beside.contains(&report.id) => {
+                    doubtful.push((*index, report));
+                    continue;
+                }
                 _ if always.names(&report.id) => {
                     (Cacheability::Uncacheable(vec![Uncacheable::AlwaysRun]), vec![])
                 }
@@ -328,12 +421,6 @@ impl<'a> Execution<'a> {
                 }
                 // It may be red only because it was observed.
                 _ if red && is_observed.contains(&report.id) => {
-                    let tests = report.failures().take(MOST_NAMED).map(str::to_owned).collect();
-                    again.push((
-                        *index,
-                        Cacheability::Uncacheable(vec![Uncacheable::Fickle(tests)]),
-                        vec![],
-                    ));
                     doubtful.push((*index, report));
                     continue;
                 }
@@ -346,22 +433,55 @@ impl<'a> Execution<'a> {
             return Err(RunError::Cancelled);
         }
         // The failed tests say whether it is red as it is, whatever the others come to.
+        let one_by_one = runner::RunnerOptions { jobs: 1, ..options.clone() };
         let befores = doubtful.iter().map(|(index, report)| (*index, report)).collect();
-        let mut red = self.still_red(jobs, befores, options, on_step).await?;
+        let mut red = self.still_red(jobs, befores, &one_by_one, on_step).await?;
         for (index, report) in &doubtful {
             if let Some(ended) = red.get_mut(index) {
                 ended.report.duration_ms += report.duration_ms;
             }
         }
         results.extend(red);
-        again.retain(|(index, ..)| !results.contains_key(index));
+        doubtful.retain(|(index, _)| !results.contains_key(index));
+        let (together, alone): (Vec<_>, Vec<_>) =
+            doubtful.into_iter().partition(|(_, report)| beside.contains(&report.id));
+        if !together.is_empty() {
+            // Alone, and observed again: a pass is as good as any other.
+            let jobs: Vec<_> =
+                jobs.iter().map(|job| TestJob { alone: true, ..job.clone() }).collect();
+            let wanted: Vec<_> = together.iter().map(|(index, _)| *index).collect();
+            Box::pin(self.run((&jobs, &wanted), records, &one_by_one, results, on_step)).await?;
+            self.remember_alone(&wanted, results);
+        }
+        for (index, report) in alone {
+            let tests = report.failures().take(MOST_NAMED).map(str::to_owned).collect();
+            let fickle = Cacheability::Uncacheable(vec![Uncacheable::Fickle(tests)]);
+            again.push((index, fickle, Vec::new()));
+        }
         let repeated: Vec<_> = again.iter().map(|(index, ..)| jobs[*index].clone()).collect();
         let events = |event: RunEvent<'_>| on_step(Step::Running(event));
-        let reports = self.all(runner::run(&repeated, options, events).await)?;
+        let reports = self.all(runner::run(&repeated, &one_by_one, events).await)?;
         for ((index, cacheability, unseen), report) in again.into_iter().zip(reports) {
             results.insert(index, EndedTarget { report, cacheability, unseen });
         }
         Ok(())
+    }
+
+    /// Remembers that these targets failed beside others, if they have passed alone.
+    fn remember_alone(&self, targets: &[usize], results: &BTreeMap<usize, EndedTarget>) {
+        let passed = targets.iter().filter_map(|index| results.get(index));
+        let passed = passed.filter(|ended| ended.report.verdict == Verdict::Pass);
+        let names: Vec<_> = passed.map(|ended| ended.report.id.to_string()).collect();
+        if names.is_empty() {
+            return;
+        }
+        let now = Timestamp::now();
+        let noted = self.cache.update_state(&self.question.root, |state| {
+            state.run_alone.extend(names.into_iter().map(|name| (name, now)));
+        });
+        if let Err(error) = noted {
+            tracing::warn!(%error, "cannot remember which targets run alone");
+        }
     }
 
     /// The reports of all jobs, unless some were given up.

@@ -53,6 +53,8 @@ pub struct TargetExplanation {
     pub changed: Vec<String>,
     /// How many things it consulted.
     pub inputs: usize,
+    /// Since when it runs alone, because it failed beside other test programs and passed alone.
+    pub runs_alone: Option<Timestamp>,
     /// What would have it kept, if it is not.
     pub advice: Vec<String>,
     /// What is kept of its calls by plain `cargo test`; none if we are not cargo's runner.
@@ -154,6 +156,7 @@ fn targets(whole: &Explanation, question: &Question, cache: &Cache) -> Vec<Targe
             reason: whole.reason.clone(),
             inputs: inputs.len(),
             changed,
+            runs_alone: state.run_alone.get(&id.to_string()).copied(),
             advice: Vec::new(),
             calls: calls::of(&id, always.names(&id), (question, cache, &state), &mut fingerprints),
             id,

@@ -1,7 +1,7 @@
 //! Keeping what a run came to: of the whole, and of each target, also where the run did not come
 //! to its end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
 
@@ -123,6 +123,21 @@ impl Keeper<'_> {
         self.look_up.cache.disprove(&self.look_up.key(tree_digest));
     }
 
+    /// Notes why nothing is kept of a run whose targets are not kept one by one.
+    fn note_uncacheable(&self, ran: &RanTargets<'_>, when: Timestamp) -> Vec<String> {
+        let (mut not_kept, mut uncached) = (BTreeSet::new(), BTreeMap::new());
+        for target in ran.targets.iter().filter(|target| target.report.verdict == Verdict::Pass) {
+            if let Cacheability::Uncacheable(doubts) = &target.cacheability {
+                let why: Vec<_> = doubts.iter().map(ToString::to_string).collect();
+                let advice = doubts.iter().map(Uncacheable::advice).collect();
+                not_kept.insert(format!("the run through cargo-nextest: {}", why.join("; ")));
+                uncached.insert(target.report.id.to_string(), Uncached { when, why, advice });
+            }
+        }
+        self.note_targets(ran, uncached);
+        not_kept.into_iter().collect()
+    }
+
     /// Keeps what each target came to; why the whole cannot be kept, if so. `still` is the tree's
     /// digest if nothing of it has changed.
     pub(super) fn keep_targets(
@@ -134,7 +149,7 @@ impl Keeper<'_> {
     ) -> Vec<String> {
         let Some(mut records) = ran.records.take() else {
             self.disprove_calls(ran);
-            return Vec::new();
+            return self.note_uncacheable(ran, when);
         };
         let identity = &self.look_up.facts.identity;
         let code_hash = tree_digest.map(|tree| code_hash(tree, identity));

@@ -23,5 +23,6 @@ mod reach;
 mod replay;
 mod results;
 mod same_build;
+mod serial;
 mod storms;
 mod waiting;

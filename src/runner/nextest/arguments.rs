@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use super::NextestError;
 
 /// Options of `cargo nextest run` that `cargo nextest list` does not know, without a value.
-const RUN_FLAGS: &[&str] = &[
+const RUN_ONLY_FLAGS: &[&str] = &[
     "--no-output-indent",
     "--hide-progress-bar",
     "--no-input-handler",
@@ -14,7 +14,7 @@ const RUN_FLAGS: &[&str] = &[
 ];
 
 /// The same with a value.
-const RUN_VALUES: &[&str] = &[
+const RUN_ONLY_OPTIONS: &[&str] = &[
     "--test-threads",
     "--retries",
     "--flaky-result",
@@ -26,8 +26,53 @@ const RUN_VALUES: &[&str] = &[
     "--max-progress-running",
 ];
 
+/// Options of cargo's that decide only what is built, without a value: a run of built tests does not
+/// take them.
+const BUILD_FLAGS: &[&str] = &[
+    "--workspace",
+    "--all",
+    "--lib",
+    "--bins",
+    "--examples",
+    "--tests",
+    "--benches",
+    "--all-targets",
+    "--all-features",
+    "--no-default-features",
+    "-r",
+    "--release",
+    "--frozen",
+    "--locked",
+    "--offline",
+    "--ignore-rust-version",
+    "--future-incompat-report",
+    "--cargo-quiet",
+    "--cargo-verbose",
+];
+
+/// The same with a value.
+const BUILD_OPTIONS: &[&str] = &[
+    "-p",
+    "--package",
+    "--exclude",
+    "--bin",
+    "--example",
+    "--test",
+    "--bench",
+    "-F",
+    "--features",
+    "--build-jobs",
+    "--cargo-profile",
+    "--target",
+    "--target-dir",
+    "--manifest-path",
+];
+
+/// Options that decide about a run too, and that a run of built tests does not take.
+const ONLY_WITH_BUILD: &[&str] = &["--config", "-Z", "--unit-graph", "--timings", "--archive-file"];
+
 /// Options with which the events could not be matched with the list of tests.
-const REFUSED: &[(&str, &str)] = &[
+const UNSUPPORTED: &[(&str, &str)] = &[
     ("--doc", "it does not run doctests; take `runner = \"cargo\"` for them"),
     ("--no-run", "nothing would be run"),
     ("--fail-fast", "every test target gets its verdict"),
@@ -56,6 +101,15 @@ pub(super) struct NextestArguments {
     pub(super) no_capture: bool,
 }
 
+/// The arguments of a run of tests that are built.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct BuiltArguments {
+    /// For `cargo metadata`.
+    pub(super) metadata: Vec<OsString>,
+    /// For `cargo nextest run`, before `--`.
+    pub(super) run: Vec<OsString>,
+}
+
 impl NextestArguments {
     /// Translates what means something else, or nothing, to nextest.
     pub(super) fn translate(
@@ -66,6 +120,41 @@ impl NextestArguments {
         this.selection(selection)?;
         this.harness(harness);
         Ok(this)
+    }
+
+    /// The arguments without those that only decide what is built.
+    ///
+    /// # Errors
+    /// The option that a run of built tests does not take.
+    pub(super) fn without_build(&self) -> Result<BuiltArguments, String> {
+        let mut built = BuiltArguments::default();
+        let mut args = self.run.iter();
+        while let Some(arg) = args.next() {
+            let text = arg.to_string_lossy();
+            let (name, inline) = match text.split_once('=') {
+                Some((name, _)) if name.starts_with("--") => (name, true),
+                // `-pNAME`
+                _ if text.len() > 2 && BUILD_OPTIONS.contains(&&text[..2]) => (&text[..2], true),
+                _ => (&*text, false),
+            };
+            if ONLY_WITH_BUILD.contains(&name) || name.starts_with("-Z") {
+                return Err(name.to_owned());
+            }
+            if BUILD_FLAGS.contains(&name) {
+                if matches!(name, "--frozen" | "--locked" | "--offline") {
+                    built.metadata.push(arg.clone());
+                }
+            } else if BUILD_OPTIONS.contains(&name) {
+                let value = if inline { None } else { args.next().cloned() };
+                if name == "--manifest-path" {
+                    built.metadata.push(arg.clone());
+                    built.metadata.extend(value);
+                }
+            } else {
+                built.run.push(arg.clone());
+            }
+        }
+        Ok(built)
     }
 
     fn both(&mut self, args: impl IntoIterator<Item = OsString>) {
@@ -83,7 +172,7 @@ impl NextestArguments {
                 Some((name, value)) if name.starts_with("--") => (name, Some(value.into())),
                 _ => (&*text, None),
             };
-            if let Some((option, why)) = REFUSED.iter().find(|(option, _)| *option == name) {
+            if let Some((option, why)) = UNSUPPORTED.iter().find(|(option, _)| *option == name) {
                 return Err(NextestError::Unsupported { option: (*option).to_owned(), why });
             }
             let mut value = || inline.clone().or_else(|| args.next().cloned());
@@ -96,11 +185,11 @@ impl NextestArguments {
                 _ if name.starts_with("-j") => {
                     self.both(["--build-jobs".into(), name["-j".len()..].into()]);
                 }
-                _ if RUN_FLAGS.contains(&name) => {
+                _ if RUN_ONLY_FLAGS.contains(&name) => {
                     self.no_capture |= name.ends_with("capture");
                     self.run.push(arg.clone());
                 }
-                _ if RUN_VALUES.contains(&name) => {
+                _ if RUN_ONLY_OPTIONS.contains(&name) => {
                     self.run.push(name.into());
                     self.run.extend(value());
                 }
@@ -154,7 +243,31 @@ mod tests {
     }
 
     #[test]
-    fn what_cargo_test_means_is_kept() {
+    fn a_run_of_built_tests_has_no_option_of_the_build() {
+        let args = [
+            "--workspace",
+            "-pa",
+            "-p",
+            "b",
+            "--features=x",
+            "--manifest-path",
+            "m",
+            "--locked",
+            "--retries",
+            "2",
+            "-E",
+            "test(x)",
+            "name",
+        ];
+        let built = translate(&args, &[]).unwrap().without_build().unwrap();
+        assert_eq!(built.run, own(&["--retries", "2", "-E", "test(x)", "name"]));
+        assert_eq!(built.metadata, own(&["--manifest-path", "m", "--locked"]));
+        let error = translate(&["--config", "a.b=1"], &[]).unwrap().without_build();
+        assert_eq!(error, Err("--config".to_owned()));
+    }
+
+    #[test]
+    fn cargo_tests_meaning_is_preserved() {
         let args = ["--workspace", "-q", "--profile=ci", "-j4", "--jobs", "2", "name"];
         let translated = translate(&args, &["--skip", "x"]).unwrap();
         let expected = [
@@ -203,8 +316,8 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_done_is_said() {
-        for (option, _) in REFUSED {
+    fn an_unsupported_option_is_named() {
+        for (option, _) in UNSUPPORTED {
             let error = translate(&[option], &[]).unwrap_err().to_string();
             assert!(error.contains(option), "{error}");
         }

@@ -12,11 +12,11 @@ use super::TESTS_FAILED;
 use super::suites::{Suite, Suites};
 
 /// The longest event that is read, in bytes: a failed test's whole output is one line.
-const LINE: usize = 64 * 1024 * 1024;
-/// How much of one failed test's output is kept, in bytes.
-const OUTPUT: usize = 1024 * 1024;
+const MOST_EVENT_BYTES: usize = 64 * 1024 * 1024;
+/// How many bytes of one failed test's output are stored.
+const MOST_TEST_OUTPUT: usize = 1024 * 1024;
 
-/// What was said about the tests of one name: usually one test, more if suites share the name.
+/// The events about the tests of one name: usually one test, more if suites share the name.
 #[derive(Clone, Debug, Default)]
 struct TestEvents {
     started: u64,
@@ -34,7 +34,7 @@ pub(super) struct EventReader {
     suites: Vec<Suite>,
     no_capture: bool,
     line: Vec<u8>,
-    /// Which suites have selected a test, by the name that events give it: `prefix$test`.
+    /// The suites that have selected a test, by its name in events: `prefix$test`.
     index: HashMap<String, Vec<usize>>,
     said: HashMap<String, TestEvents>,
     begun: BTreeSet<TargetId>,
@@ -62,8 +62,8 @@ impl EventReader {
         &self.suites
     }
 
-    /// Reads the next piece of standard output; what is no event was printed by a test and goes
-    /// to `text`.
+    /// Reads the next piece of standard output. A line that is no event was printed by a test and
+    /// goes to `text`.
     pub(super) fn feed(
         &mut self,
         bytes: &[u8],
@@ -71,7 +71,7 @@ impl EventReader {
         events: &mut impl FnMut(RunEvent<'_>),
     ) {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-            let room = LINE.saturating_sub(self.line.len());
+            let room = MOST_EVENT_BYTES.saturating_sub(self.line.len());
             self.line.extend_from_slice(&piece[..piece.len().min(room)]);
             if piece.ends_with(b"\n") {
                 let line = std::mem::take(&mut self.line);
@@ -84,7 +84,7 @@ impl EventReader {
         }
     }
 
-    /// The output is at its end: a last line without one is no event.
+    /// The output has ended: an incomplete last line is no event.
     pub(super) fn finish(&mut self, text: &mut Bounded) {
         text.push(&std::mem::take(&mut self.line));
     }
@@ -272,8 +272,8 @@ fn parse(line: &[u8]) -> Option<Value> {
 
 /// Keeps the end of a text that is too long.
 fn cut(text: &mut String) {
-    if text.len() > OUTPUT {
-        let mut start = text.len() - OUTPUT;
+    if text.len() > MOST_TEST_OUTPUT {
+        let mut start = text.len() - MOST_TEST_OUTPUT;
         while !text.is_char_boundary(start) {
             start += 1;
         }

@@ -1,6 +1,8 @@
 //! The tests of a workspace as `cargo nextest list --message-format json` names them.
 
-use serde_json::Value;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
 
 use crate::model::{TargetId, TargetKind};
 
@@ -8,6 +10,8 @@ use crate::model::{TargetId, TargetKind};
 #[derive(Clone, Debug)]
 pub(super) struct Suite {
     pub(super) id: TargetId,
+    /// Its path.
+    pub(super) binary: PathBuf,
     /// nextest's own name for it, as its report for people prints it.
     pub(super) binary_id: String,
     /// How events name it: package and binary.
@@ -43,6 +47,23 @@ impl Suites {
     }
 }
 
+/// The binaries of a list of tests, as `cargo nextest run --binaries-metadata` takes them.
+pub(super) fn binaries(list: &[u8]) -> Result<Vec<u8>, String> {
+    const OF_BINARY: [&str; 6] =
+        ["binary-id", "binary-name", "package-id", "kind", "binary-path", "build-platform"];
+    let list: Value = serde_json::from_slice(list).map_err(|error| error.to_string())?;
+    let suites = list.get("rust-suites").and_then(Value::as_object).ok_or("it has no suites")?;
+    let binary = |suite: &Value| -> serde_json::Map<String, Value> {
+        let fields = OF_BINARY.iter();
+        fields.filter_map(|name| Some(((*name).to_owned(), suite.get(name)?.clone()))).collect()
+    };
+    let binaries: serde_json::Map<String, Value> =
+        suites.iter().map(|(id, suite)| (id.clone(), binary(suite).into())).collect();
+    let build = list.get("rust-build-meta").ok_or("it does not describe the build")?;
+    let all = json!({"rust-build-meta": build, "rust-binaries": binaries});
+    serde_json::to_vec(&all).map_err(|error| error.to_string())
+}
+
 impl Suite {
     /// How events name one of its tests.
     pub(super) fn event_name(&self, test: &str) -> String {
@@ -63,6 +84,7 @@ impl Suite {
         let id = TargetId { package, target, kind };
         let mut this = Self {
             id,
+            binary: text("binary-path")?.into(),
             binary_id: binary_id.to_owned(),
             prefix,
             selected: Vec::new(),

@@ -90,6 +90,7 @@ fn request(dir: &Path, selection: &[&str], harness: &[&str], variables: &[&str])
         environment,
         selection: own(selection),
         harness: own(harness),
+        hook: None,
     }
 }
 

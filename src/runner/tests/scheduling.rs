@@ -58,3 +58,17 @@ async fn jobs_run_at_the_same_time() {
     let reports = runner::run(&[meet("x", "y"), meet("y", "x")], &options, |_| {}).await;
     assert!(reports.iter().all(|report| report.as_ref().unwrap().verdict == Verdict::Pass));
 }
+
+#[tokio::test]
+async fn a_job_that_must_run_alone_overlaps_no_other() {
+    // `mkdir` fails while another job is inside.
+    let dir = tempfile::tempdir().unwrap();
+    let inside = dir.path().join("inside");
+    let text = format!("mkdir {0} && sleep 0.2 && rmdir {0}", inside.display());
+    let alone = |name: &str| TestJob { alone: true, ..script(name, &text, Harness::Custom) };
+    let jobs = [alone("a"), script("b", &text, Harness::Custom), alone("c")];
+    let options = RunnerOptions { jobs: 3, ..RunnerOptions::default() };
+    let reports = runner::run(&jobs, &options, |_| {}).await;
+    let verdicts: Vec<_> = reports.iter().map(|report| report.as_ref().unwrap().verdict).collect();
+    assert_eq!(verdicts, [Verdict::Pass; 3]);
+}

@@ -34,6 +34,8 @@ pub(in crate::verdict) enum Cacheability {
 pub(super) struct InputJudge {
     pub(super) root: PathBuf,
     pub(super) subject: Subject,
+    /// A folder of our own for the run, which does not count.
+    pub(super) own: Option<PathBuf>,
     /// Where cargo builds.
     pub(super) target_dirs: Vec<PathBuf>,
     /// Folders of the toolchain, which the key tells of.
@@ -89,7 +91,8 @@ impl InputJudge {
                 inputs.push(ignored(below.to_owned(), InputState::Excluded));
                 continue;
             }
-            if builds.keep_books_at(path) {
+            let is_own = self.own.as_ref().is_some_and(|own| path.starts_with(own));
+            if is_own || builds.keep_books_at(path) {
                 continue;
             }
             let is_leftover = || path.ancestors().any(|folder| cleared.contains(folder));

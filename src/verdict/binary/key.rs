@@ -110,9 +110,8 @@ pub(in crate::verdict) struct Subject {
 }
 
 impl Subject {
-    /// A subject without a program, for judging what runs were seen to do.
-    #[cfg(test)]
-    pub(super) fn sample(id: TargetId) -> Self {
+    /// A subject without a program or a key, for judging runs.
+    pub(super) fn unkeyed(id: TargetId) -> Self {
         Self { id, parts: BTreeMap::new(), program: None, build: None }
     }
 

@@ -27,6 +27,8 @@ pub(in crate::verdict) enum Uncacheable {
     Output,
     /// It could read something on its standard input.
     Input,
+    /// The run was not observed, for this reason.
+    Unobserved(String),
     /// The config says so.
     AlwaysRun,
     /// Its tests were asked for in random order.
@@ -54,6 +56,7 @@ impl fmt::Display for Uncacheable {
             Self::Unseen => f.write_str("not all that it consulted was seen"),
             Self::Output => f.write_str("what it printed is not libtest's alone, or too long"),
             Self::Input => f.write_str("there was something to read on its standard input"),
+            Self::Unobserved(why) => write!(f, "the run was not observed: {why}"),
             Self::AlwaysRun => f.write_str("the config has it always run"),
             Self::Random => f.write_str("its tests ran in random order"),
             Self::Fickle(tests) => {
@@ -108,6 +111,9 @@ impl Uncacheable {
             }
             Self::Output => "have the tests print less, and in UTF-8".to_owned(),
             Self::Input => "run it with `</dev/null`".to_owned(),
+            Self::Unobserved(_) => {
+                "leave out the option, or take `runner = \"cargo\"` for the project".to_owned()
+            }
             Self::AlwaysRun => "remove it from the project's `always_run`".to_owned(),
             Self::Random => "leave out `--shuffle` and RUST_TEST_SHUFFLE".to_owned(),
             Self::Flaky { agreed, wanted, .. } => {

@@ -64,7 +64,8 @@ impl Scene {
         let id = TargetId { package: "p".into(), target: "t".into(), kind: TargetKind::Test };
         let judge = InputJudge {
             root: self.root.clone(),
-            subject: Subject::sample(id),
+            subject: Subject::unkeyed(id),
+            own: None,
             target_dirs: vec![self.root.join("target")],
             covered: Vec::new(),
             temporary: self.temporary.clone(),
