@@ -7,11 +7,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::cargo::CargoOutput;
 use super::message::{ArtifactMessage, ScriptMessage, is_local};
-use crate::paths::plain;
 
 /// The largest number of files in a folder that are listed one by one.
 const MOST_WATCHED_FILES: usize = 10_000;
@@ -102,7 +101,7 @@ impl SourceSearch<'_> {
                 continue;
             };
             for path in dependencies(&bytes) {
-                let candidates = bases.map(|base| plain(&base.join(&path)));
+                let candidates = bases.map(|base| normalized(&base.join(&path)));
                 let there = candidates.iter().find(|path| path.exists());
                 self.add(there.unwrap_or(&candidates[0]).clone(), made);
             }
@@ -247,9 +246,9 @@ impl SourceSearch<'_> {
         let Some(made) = FileTimes::of(&output.0) else { return };
         for path in watched(&output.1) {
             match package {
-                Some(package) if local => self.add(plain(&package.join(path)), made),
+                Some(package) if local => self.add(normalized(&package.join(path)), made),
                 // A registry's package cannot change; what it watches outside itself can.
-                _ if path.is_absolute() => self.add(plain(path), made),
+                _ if path.is_absolute() => self.add(normalized(path), made),
                 Some(_) => {}
                 None if local => {
                     self.missing.insert(folder.join("output"));
@@ -337,6 +336,23 @@ pub(super) fn dependencies(bytes: &[u8]) -> Vec<PathBuf> {
     found.into_iter().map(|name| std::ffi::OsString::from_vec(name).into()).collect()
 }
 
+/// The path without `.` and `..`, unless a symbolic link stands before the `..`: the system goes
+/// up from where the link leads to.
+fn normalized(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir if normal.ends_with("..") || normal.is_symlink() => {
+                normal.push("..");
+            }
+            Component::ParentDir => drop(normal.pop()),
+            Component::CurDir => {}
+            other => normal.push(other),
+        }
+    }
+    normal
+}
+
 /// The paths of `cargo:rerun-if-changed=` lines.
 pub(super) fn watched(output: &[u8]) -> impl Iterator<Item = &Path> {
     output.split(|byte| *byte == b'\n').filter_map(|line| {
@@ -368,6 +384,21 @@ mod tests {
         assert_eq!(of("/t/deps/libm-1f.so"), Path::new("/t/deps/m-1f.d"));
         let script = of("/t/build/a-b-1f/build-script-build");
         assert_eq!(script, Path::new("/t/build/a-b-1f/build_script_build-1f.d"));
+    }
+
+    #[test]
+    fn the_way_up_from_a_link_is_that_of_where_it_leads_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = dir.path().canonicalize().unwrap();
+        std::fs::create_dir_all(base.join("src/real")).unwrap();
+        std::fs::create_dir_all(base.join("far/away")).unwrap();
+        std::os::unix::fs::symlink(base.join("far/away"), base.join("src/link")).unwrap();
+        std::fs::write(base.join("far/x"), "far").unwrap();
+        let of = |path: &str| normalized(&base.join(path));
+        assert_eq!(of("src/real/../x"), base.join("src/x"));
+        assert_eq!(of("./src/none/../../x"), base.join("x"));
+        assert_eq!(std::fs::read_to_string(of("src/link/../x")).unwrap(), "far");
+        assert_eq!(of("src/link/../../y"), base.join("src/link/../../y"));
     }
 
     #[test]

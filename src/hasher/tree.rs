@@ -440,7 +440,7 @@ impl FileTree {
                     frame(&mut bytes, name, entry.sort(), &entry.stamp.to_bytes());
                     match content {
                         EntryContent::Digest(digest) => {
-                            frame(&mut bytes, b"", 1, digest.as_bytes())
+                            frame(&mut bytes, b"", 1, digest.as_bytes());
                         }
                         _ => frame(&mut bytes, b"", 0, &[]),
                     }

@@ -8,7 +8,7 @@
 
 #![expect(unsafe_code, reason = "forking without exec is the kernel's own interface")]
 
-use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -27,7 +27,7 @@ static PIPE: OnceLock<Option<OwnedFd>> = OnceLock::new();
 /// The descriptor on which children announce themselves; starts the guardian if there is none.
 /// `None` where it cannot be started: then children can only be killed by the kernel.
 pub(super) fn pipe() -> Option<RawFd> {
-    PIPE.get_or_init(start).as_ref().map(|pipe| pipe.as_raw_fd())
+    PIPE.get_or_init(start).as_ref().map(AsRawFd::as_raw_fd)
 }
 
 /// Announces the calling process, which is about to become a program. Async-signal-safe.

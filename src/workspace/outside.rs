@@ -469,7 +469,7 @@ mod tests {
         let empty = look();
         let manifest = tree.base.join("ws/crates/new/Cargo.toml");
         assert!(empty.is_current());
-        assert_eq!(empty.missing, [manifest.clone()]);
+        assert_eq!(empty.missing, std::slice::from_ref(&manifest));
         std::fs::write(&manifest, "[package]").unwrap();
         assert!(!empty.is_current(), "its manifest came");
         let there = look();
