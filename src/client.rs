@@ -16,7 +16,7 @@ use crate::protocol::{Call, FrameError, HEARTBEAT, LineBuffer, Reply, Request, V
 
 /// How long a daemon may say nothing: several heartbeats, or the start of the service by this very
 /// question.
-const LONGEST_SILENCE: Duration = HEARTBEAT.saturating_mul(if cfg!(test) { 3 } else { 12 });
+const LONGEST_DAEMON_SILENCE: Duration = HEARTBEAT.saturating_mul(if cfg!(test) { 3 } else { 12 });
 
 /// An open connection to a daemon.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ pub enum ClientError {
         source: io::Error,
     },
     /// It said nothing for too long.
-    #[error("the daemon at {} has said nothing for {} s", socket.display(), LONGEST_SILENCE.as_secs())]
+    #[error("the daemon at {} has said nothing for {} s", socket.display(), LONGEST_DAEMON_SILENCE.as_secs())]
     Silent {
         /// The socket.
         socket: PathBuf,
@@ -121,8 +121,8 @@ impl Connection {
         };
         let limits = this
             .stream
-            .set_read_timeout(Some(LONGEST_SILENCE))
-            .and_then(|()| this.stream.set_write_timeout(Some(LONGEST_SILENCE)));
+            .set_read_timeout(Some(LONGEST_DAEMON_SILENCE))
+            .and_then(|()| this.stream.set_write_timeout(Some(LONGEST_DAEMON_SILENCE)));
         limits.map_err(|source| this.io_error(source))?;
         Ok(Some(this))
     }
@@ -304,7 +304,8 @@ mod tests {
 
     #[test]
     fn a_path_that_fits_no_address_says_what_to_do() {
-        let long = PathBuf::from(format!("/tmp/{}", "x".repeat(200)));
+        let dir = tempfile::tempdir().unwrap();
+        let long = dir.path().join("x".repeat(200));
         let error = Connection::open(&long).unwrap_err().to_string();
         assert!(error.contains("XDG_RUNTIME_DIR"), "{error}");
     }

@@ -3,13 +3,13 @@
 //!
 //! # Who owns what
 //! - the dispatcher owns the list of projects, the config in force and the barriers;
-//! - one task owns the pauses by hand and what is known of the machine's state;
-//! - one task a project owns its tree, its watches and its background work;
-//! - the queue owns the order in which projects work;
+//! - the scheduler owns the background jobs of all projects, and decides which of them runs;
+//! - one task a project owns its tree, its builds and its tests;
 //! - one task a connection owns what that connection holds.
 //!
-//! Between them go messages only. Everything ends when one token is cancelled: connections are
-//! closed, children are ended, memos are written, and then the endpoint is given up.
+//! A question enters each room once: connection, dispatcher, project, tree, records, and back.
+//! Everything ends when one token is cancelled: connections are closed, children are ended, memos are
+//! written, and then the endpoint is given up.
 
 mod config_file;
 mod dispatcher;
@@ -45,7 +45,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use self::config_file::ConfigFile;
+use self::config_file::WatchedConfigFile;
 use self::dispatcher::Dispatcher;
 use self::machine::Machine;
 use self::scheduler::Scheduler;
@@ -58,7 +58,6 @@ use crate::config::{ConfigError, Loaded};
 use crate::paths::{NoHome, Paths};
 use crate::process::Environment;
 use crate::protocol::StatusReport;
-use crate::watcher::{self, FileWatcher};
 
 /// How many trees are opened at once.
 const TREES_OPENED_AT_ONCE: usize = 8;
@@ -110,12 +109,12 @@ pub struct Daemon {
     heartbeat: Option<Duration>,
     hook: Option<PathBuf>,
     machine: Machine,
-    running: Mutex<Option<Running>>,
+    running: Mutex<Option<StartedDaemon>>,
 }
 
 /// A started daemon, seen from outside.
 #[derive(Debug)]
-struct Running {
+struct StartedDaemon {
     stop: CancellationToken,
     reload: mpsc::Sender<()>,
     shared: Arc<Shared>,
@@ -124,7 +123,7 @@ struct Running {
 
 /// Why a daemon does not start.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub enum DaemonStartError {
     /// The user's folders are not known.
     #[error(transparent)]
     NoHome(#[from] NoHome),
@@ -134,9 +133,6 @@ pub enum StartError {
     /// Another daemon runs, or the socket cannot be made.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
-    /// Nothing can be watched.
-    #[error(transparent)]
-    Watcher(#[from] watcher::WatchStartError),
     /// The system refused something else.
     #[error("cannot start: {0}")]
     Io(#[from] std::io::Error),
@@ -173,14 +169,14 @@ impl Daemon {
         self
     }
 
-    /// Answers on a socket that the supervisor has bound.
+    /// Listens on a socket that the supervisor has bound.
     #[must_use]
     pub fn with_listener(mut self, listener: Option<UnixListener>) -> Self {
         self.inherited = Mutex::new(listener);
         self
     }
 
-    /// Says [`Life::Alive`] this often, for a watchdog.
+    /// Tells [`Life::Alive`] this often, for a watchdog.
     #[must_use]
     pub fn with_heartbeat(mut self, every: Option<Duration>) -> Self {
         self.heartbeat = every;
@@ -207,7 +203,7 @@ impl Daemon {
     ///
     /// # Errors
     /// If it cannot start; a second start of the same daemon finds the first one's lock.
-    pub async fn start(&self) -> Result<(), StartError> {
+    pub async fn start(&self) -> Result<(), DaemonStartError> {
         let (tell, mut life) = mpsc::unbounded_channel();
         let mut running = self.launch(tell)?;
         let ready = loop {
@@ -221,7 +217,7 @@ impl Daemon {
             if let Some(task) = running.task.take() {
                 let _ = task.await;
             }
-            return Err(StartError::Ended);
+            return Err(DaemonStartError::Ended);
         }
         *lock(&self.running) = Some(running);
         Ok(())
@@ -237,9 +233,9 @@ impl Daemon {
         stop: CancellationToken,
         mut reload: mpsc::Receiver<()>,
         life: mpsc::UnboundedSender<Life>,
-    ) -> Result<(), StartError> {
+    ) -> Result<(), DaemonStartError> {
         let mut running = self.launch(life)?;
-        let Some(mut task) = running.task.take() else { return Err(StartError::Ended) };
+        let Some(mut task) = running.task.take() else { return Err(DaemonStartError::Ended) };
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
@@ -257,7 +253,7 @@ impl Daemon {
     ///
     /// # Errors
     /// If the user's folders are not known.
-    pub fn status(&self) -> Result<StatusReport, StartError> {
+    pub fn status(&self) -> Result<StatusReport, DaemonStartError> {
         let paths = self.paths()?;
         let alive = lock(&self.running).as_ref().is_some_and(|running| {
             !running.shared.commands.is_closed() && !running.stop.is_cancelled()
@@ -296,14 +292,14 @@ impl Daemon {
     }
 
     /// Claims the endpoint, makes the watcher, starts the loop.
-    fn launch(&self, life: mpsc::UnboundedSender<Life>) -> Result<Running, StartError> {
+    fn launch(&self, life: mpsc::UnboundedSender<Life>) -> Result<StartedDaemon, DaemonStartError> {
         let paths = self.paths()?;
-        let config_file = ConfigFile::new(&paths.config_file);
+        let config_file = WatchedConfigFile::new(&paths.config_file);
         let loaded = self.load(&paths)?;
         let endpoint = Endpoint::claim(&paths, lock(&self.inherited).take())?;
         let listener = tokio::net::UnixListener::from_std(endpoint.listener()?)?;
         let (events, seen) = mpsc::channel(WAITING_EVENTS);
-        let watcher = FileWatcher::new(&paths.runtime_dir, events)?;
+        let watches = Watches::new(&paths.runtime_dir, events);
         let hook = match &self.hook {
             Some(hook) => hook.clone(),
             None => std::env::current_exe()?,
@@ -321,7 +317,7 @@ impl Daemon {
             id: instance(),
             cache: Cache::open(&paths.cache_dir),
             environment: Arc::new(self.environment.clone()),
-            watcher: Arc::new(Mutex::new(Watches::new(watcher))),
+            watcher: Arc::new(Mutex::new(watches)),
             scheduler,
             commands,
             opening: Arc::new(Semaphore::new(TREES_OPENED_AT_ONCE)),
@@ -341,7 +337,7 @@ impl Daemon {
                 let make = || Client::new(Arc::clone(&shared));
                 tokio::select! {
                     () = server::serve(listener, left.clone(), make) => {}
-                    // The loop ended by itself: nobody can answer any more.
+                    // The loop ended by itself: no question can be answered any more.
                     () = shared.stop.cancelled() => {}
                 }
                 // Only now that every question has its answer.
@@ -349,7 +345,7 @@ impl Daemon {
             };
             let stopping = async {
                 left.cancelled().await;
-                // A daemon without a supervisor speaks to nobody.
+                // The daemon may have no supervisor.
                 let _ = life.send(Life::Stopping);
             };
             tokio::select! {
@@ -360,7 +356,7 @@ impl Daemon {
             }
             drop(endpoint);
         });
-        Ok(Running { stop: leave, reload, shared: running, task: Some(task) })
+        Ok(StartedDaemon { stop: leave, reload, shared: running, task: Some(task) })
     }
 
     fn load(&self, paths: &Paths) -> Result<Loaded, ConfigError> {
@@ -368,7 +364,7 @@ impl Daemon {
     }
 }
 
-/// A number that no other daemon of this machine has: marks of one mean nothing to another.
+/// A number that no other daemon of this machine has: a mark is valid for one daemon only.
 fn instance() -> u64 {
     use std::hash::{BuildHasher as _, RandomState};
     RandomState::new().hash_one(std::process::id())

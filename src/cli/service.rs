@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use super::args::LogFormat;
 use super::context::Context;
 use super::exit::{Exit, Stop};
-use crate::daemon::{Daemon, EndpointError, Life, StartError};
+use crate::daemon::{Daemon, DaemonStartError, EndpointError, Life};
 use crate::logging;
 use crate::protocol::VERSION;
 use crate::service::{Notifier, activated_listener, log_file, started_by_launchd};
@@ -48,8 +48,8 @@ pub(super) fn daemon(context: &Context, format: LogFormat) -> Result<(), Stop> {
         let _ = tokio::time::timeout(SHUTDOWN_WAIT, notified).await;
         result.map_err(|error| {
             let exit = match &error {
-                StartError::Endpoint(EndpointError::Held { .. }) => Exit::AlreadyRunning,
-                StartError::Config(_) => Exit::Config,
+                DaemonStartError::Endpoint(EndpointError::Held { .. }) => Exit::AlreadyRunning,
+                DaemonStartError::Config(_) => Exit::Config,
                 _ => Exit::Failure,
             };
             Stop::new(exit, error)

@@ -1,8 +1,8 @@
 //! Whether the config file is still the one that was read.
 //!
 //! Its folder is watched, but no event is proof: the file may be a link to elsewhere, and a
-//! question may come in the moment of quiet that an edit is given. So whoever asks has the file
-//! looked at, which costs one `stat`.
+//! question may come before an edit's quiet period is over. So every question has the file looked
+//! at, which costs one `stat`.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -12,7 +12,7 @@ use crate::workspace::PathStamp;
 
 /// The file, and what it was when it was last read.
 #[derive(Debug)]
-pub(super) struct ConfigFile {
+pub(super) struct WatchedConfigFile {
     path: PathBuf,
     stamp: PathStamp,
     /// The stamp proves the content.
@@ -20,17 +20,20 @@ pub(super) struct ConfigFile {
     content: Option<Digest>,
 }
 
-impl ConfigFile {
+impl WatchedConfigFile {
     /// The file as it is now; to be called before it is read.
     pub(super) fn new(path: &Path) -> Self {
         let now = SystemTime::now();
         let stamp = PathStamp::followed(path);
         let settled = stamp.is_settled(now);
-        let content = std::fs::read(path).ok().map(|bytes| Digest::of(&bytes));
+        // To open a pipe would wait for a writer.
+        let is_file = std::fs::metadata(path).is_ok_and(|metadata| metadata.is_file());
+        let bytes = is_file.then(|| std::fs::read(path).ok()).flatten();
+        let content = bytes.map(|bytes| Digest::of(&bytes));
         Self { path: path.to_owned(), stamp, settled, content }
     }
 
-    /// Whether it says something else now than when this was last asked.
+    /// Whether its content is another one than at the last call.
     pub(super) fn has_changed(&mut self) -> bool {
         if self.settled && self.stamp.proves(&self.path) {
             return false;
@@ -51,7 +54,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (real, link) = (dir.path().join("real"), dir.path().join("config.toml"));
         std::os::unix::fs::symlink(&real, &link).unwrap();
-        let mut file = ConfigFile::new(&link);
+        let mut file = WatchedConfigFile::new(&link);
         assert!(!file.has_changed(), "not there");
         for text in ["a", "b", "c"] {
             std::fs::write(&real, text).unwrap();

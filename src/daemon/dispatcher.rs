@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use super::Life;
-use super::config_file::ConfigFile;
+use super::config_file::WatchedConfigFile;
 use super::mailbox::Message;
 use super::project::{self, Started};
 use super::shared::{self, Command, Shared};
@@ -26,7 +26,7 @@ use crate::watcher::{CookieId, Debounce, Sleep, WatchEvent};
 /// How long the config file must be quiet before it is read: editors write it in several steps.
 const CONFIG_QUIET: Duration = Duration::from_millis(200);
 /// How long projects may take to end: a child is killed after half a second.
-const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
+const PROJECTS_TIMEOUT_AT_SHUTDOWN: Duration = Duration::from_secs(2);
 /// How often a slow start tells the supervisor about its progress.
 const START_PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 /// How often the supervisor is told a new status at most.
@@ -43,10 +43,10 @@ pub(super) struct Dispatcher {
     early_cookies: HashSet<CookieId>,
     config_error: Option<String>,
     config_debounce: Debounce,
-    config_file: ConfigFile,
+    config_file: WatchedConfigFile,
     /// The config's folder is watched, or was wanted to be.
     config_watched: bool,
-    /// Projects that have left the config and are not quite gone.
+    /// Projects that have left the config and have not ended yet.
     leaving: Vec<JoinHandle<()>>,
     /// The status that the supervisor was last told, and when to look for a new one.
     told: String,
@@ -58,7 +58,7 @@ impl Dispatcher {
     pub(super) fn new(
         shared: Arc<Shared>,
         life: mpsc::UnboundedSender<Life>,
-        config_file: ConfigFile,
+        config_file: WatchedConfigFile,
     ) -> Self {
         Self {
             shared,
@@ -143,13 +143,13 @@ impl Dispatcher {
                 let _ = task.await;
             }
         };
-        if timeout(SHUTDOWN_TIMEOUT, ended).await.is_err() {
+        if timeout(PROJECTS_TIMEOUT_AT_SHUTDOWN, ended).await.is_err() {
             warn!("a project did not end in time");
         }
     }
 
-    /// Whatever comes after the machine was asleep finds everything in doubt: before it is dealt
-    /// with, so that no question is answered by what was true before.
+    /// Doubts everything after the machine was asleep, before anything else is dealt with: no question
+    /// is answered by what was true before.
     fn wake(&mut self) {
         if let Some(asleep) = self.sleep.passed() {
             let seconds = asleep.as_secs();
@@ -199,7 +199,7 @@ impl Dispatcher {
         }
     }
 
-    /// Tells every project that may read `dir`: a path dependency outside can belong to several.
+    /// Tells every project that may read `dir`; a path dependency can belong to several.
     fn touched(&self, dir: &Path, doubt: bool) {
         for (_, started) in self.projects.values() {
             if started.mailbox.may_read(dir) {
@@ -261,7 +261,7 @@ impl Dispatcher {
     fn reload(&mut self) -> Reply {
         self.say(Life::Reloading);
         // Before it is read: what is written after this is another change.
-        self.config_file = ConfigFile::new(&self.shared.paths.config_file);
+        self.config_file = WatchedConfigFile::new(&self.shared.paths.config_file);
         let project = self.shared.project.as_deref();
         let loaded = shared::load(project, &self.shared.paths, &self.shared.environment);
         let reply = match loaded {
@@ -285,7 +285,7 @@ impl Dispatcher {
         reply
     }
 
-    /// Puts a config into force: starts, ends and changes projects.
+    /// Applies a config: starts, ends and changes projects.
     fn apply(&mut self, loaded: Loaded) {
         for problem in &loaded.problems {
             warn!(problem = %problem.one_line(), "a project of the config cannot be used now");
@@ -365,7 +365,7 @@ impl Dispatcher {
         }
     }
 
-    /// Tells the supervisor what is going on, if it is something else than before.
+    /// Tells the supervisor the status, if it has changed.
     fn tell_status(&mut self) {
         self.status_due = None;
         let count = self.projects.len();
@@ -403,7 +403,7 @@ impl Dispatcher {
     }
 
     fn say(&self, life: Life) {
-        // A daemon without a supervisor speaks to nobody.
+        // The daemon may have no supervisor.
         let _ = self.life.send(life);
     }
 }

@@ -1,8 +1,7 @@
-//! The place where a daemon is reached: a held lock that means "alive", and the socket.
+//! The daemon's lock and socket.
 //!
-//! A process number in a file proves nothing; a lock that the system takes back when its holder
-//! dies does. The socket file is only ever touched by whoever holds the lock, so a stale one is
-//! simply replaced.
+//! The held lock means that a daemon is alive: the system releases it when its holder dies. Only the
+//! holder touches the socket file, so it simply replaces a stale one.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
@@ -28,23 +27,23 @@ pub enum EndpointError {
     /// Another daemon is alive.
     #[error("another daemon is running: {holder} holds {}; `knhk-test-cache status` shows it", lock.display())]
     Held {
-        /// What it wrote of itself: process and version.
+        /// Its process and version, as it wrote them.
         holder: String,
         /// The lock file.
         lock: PathBuf,
     },
-    /// The runtime folder is open to others, or somebody else's.
+    /// The runtime folder is open to other users, or belongs to one.
     #[error("{} must belong to you alone (mode 0700): {problem}", dir.display())]
     Unsafe {
         /// The folder.
         dir: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong.
         problem: String,
     },
     /// The socket's path does not fit into the system's address.
     #[error(
         "socket path is too long for this system: {} ({} bytes, {limit} fit); set XDG_RUNTIME_DIR to a shorter folder",
-        path.display(), path.as_os_str().len(), limit = LONGEST
+        path.display(), path.as_os_str().len(), limit = LONGEST_SOCKET_PATH
     )]
     TooLong {
         /// The path.
@@ -60,8 +59,8 @@ pub enum EndpointError {
     },
 }
 
-/// How many bytes of path fit into a socket address, its final NUL left out.
-const LONGEST: usize = if cfg!(target_os = "macos") { 103 } else { 107 };
+/// The longest path of a socket in bytes, without its final NUL.
+const LONGEST_SOCKET_PATH: usize = if cfg!(target_os = "macos") { 103 } else { 107 };
 
 impl Endpoint {
     /// Claims the user's endpoint. `inherited` is the socket that a supervisor has already bound
@@ -71,7 +70,7 @@ impl Endpoint {
     /// If another daemon is alive, or the runtime folder cannot be used.
     pub fn claim(paths: &Paths, inherited: Option<UnixListener>) -> Result<Self, EndpointError> {
         let socket = paths.socket();
-        if socket.as_os_str().len() > LONGEST {
+        if socket.as_os_str().len() > LONGEST_SOCKET_PATH {
             return Err(EndpointError::TooLong { path: socket });
         }
         private_dir(&paths.runtime_dir)?;
@@ -86,9 +85,8 @@ impl Endpoint {
         Ok(Self { listener, own_socket, _lock: lock })
     }
 
-    /// Whether the last daemon has ended, by what it wrote into its lock. Told without the socket,
-    /// since whoever connects starts a service that is stopped, and without trying the lock,
-    /// which would get in the way of one that starts. Where that cannot be told, it has not.
+    /// Whether the last daemon has ended, by what it wrote into its lock; false if that is unknown.
+    /// To connect would start a stopped service, and to try the lock would disturb one that starts.
     #[must_use]
     pub fn is_given_up(paths: &Paths) -> bool {
         let holder = fs::read_to_string(paths.daemon_lock()).unwrap_or_default();
@@ -111,13 +109,13 @@ impl Endpoint {
 impl Drop for Endpoint {
     fn drop(&mut self) {
         if let Some(socket) = &self.own_socket {
-            // Still under the lock: nobody else can have bound it anew.
+            // Still under the lock: no other daemon can have bound it anew.
             let _ = fs::remove_file(socket);
         }
     }
 }
 
-/// Makes the folder, or refuses one that others could have prepared.
+/// Makes the folder, or refuses one that other users could have prepared.
 fn private_dir(dir: &Path) -> Result<(), EndpointError> {
     let io = |source| EndpointError::Io { path: dir.to_owned(), source };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io)?;
@@ -160,7 +158,7 @@ fn hold(path: &Path) -> Result<File, EndpointError> {
     Ok(file)
 }
 
-/// Binds under another name and renames: nobody ever connects to a socket that nobody listens at.
+/// Binds under another name and renames: no client ever finds a socket without a listener.
 fn bind(socket: &Path) -> Result<UnixListener, EndpointError> {
     let io = |source| EndpointError::Io { path: socket.to_owned(), source };
     let fresh = socket.with_extension("new");
@@ -189,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn the_second_one_is_told_who_holds_it() {
+    fn a_second_daemon_is_told_the_holder() {
         let dir = tempfile::tempdir().unwrap();
         let paths = paths(dir.path());
         let first = Endpoint::claim(&paths, None).unwrap();
@@ -206,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_has_ended_is_told_without_a_connection() {
+    fn an_ended_daemon_is_noticed_without_a_connection() {
         let dir = tempfile::tempdir().unwrap();
         let paths = paths(dir.path());
         assert!(!Endpoint::is_given_up(&paths), "nothing is known");
@@ -230,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_open_to_others_is_refused() {
+    fn a_folder_open_to_other_users_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let paths = paths(dir.path());
         fs::create_dir(&paths.runtime_dir).unwrap();

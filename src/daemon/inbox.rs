@@ -1,5 +1,5 @@
-//! Where events collect until the project looks: a set, so that its size is bounded by the number
-//! of folders and not by the number of events.
+//! Collects events until the project looks. It is a set of folders, so that its size is bounded by
+//! their number and not by the number of events.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -11,8 +11,8 @@ use crate::verdict::Refresh;
 /// Folders whose content changed since the last look.
 #[derive(Debug)]
 pub(super) struct Inbox {
-    content: Mutex<Content>,
-    /// The project reads folders outside its root, or it is not known yet that it does not.
+    content: Mutex<InboxContent>,
+    /// The project reads folders outside its root, or that is unknown yet.
     beyond: AtomicBool,
 }
 
@@ -22,7 +22,7 @@ impl Default for Inbox {
     }
 }
 
-/// What there is to read again.
+/// What is to be read again.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Taken {
     pub(super) refresh: Refresh,
@@ -31,14 +31,14 @@ pub(super) struct Taken {
 }
 
 #[derive(Debug, Default)]
-struct Content {
+struct InboxContent {
     folders: BTreeSet<PathBuf>,
     /// Events were lost: every folder may have changed.
     lost_track: bool,
     doubt: bool,
 }
 
-impl Content {
+impl InboxContent {
     fn is_empty(&self) -> bool {
         self.folders.is_empty() && !self.lost_track
     }
@@ -88,7 +88,7 @@ impl Inbox {
         Some(Taken { refresh, doubt: content.doubt })
     }
 
-    fn change(&self, change: impl FnOnce(&mut Content)) -> bool {
+    fn change(&self, change: impl FnOnce(&mut InboxContent)) -> bool {
         let mut content = self.content.lock().unwrap_or_else(PoisonError::into_inner);
         let was_empty = content.is_empty();
         change(&mut content);

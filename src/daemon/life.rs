@@ -1,4 +1,4 @@
-//! What a daemon says of itself to whatever supervises it.
+//! A daemon's messages to its supervisor.
 
 /// A step in the daemon's life, for the supervisor (`service::notify` turns it into sd-notify).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -7,12 +7,12 @@ pub enum Life {
     Ready,
     /// The config is being read again; `Ready` follows when that is done.
     Reloading,
-    /// A start that takes long is still making progress.
+    /// A slow start makes progress.
     Starting,
     /// One line for `systemctl status`.
     Status(String),
-    /// The dispatcher has turned: sent from its loop only, at most as often as it is asked.
+    /// The dispatcher's loop turns; sent from there only, at most as often as asked for.
     Alive,
-    /// No more questions are taken.
+    /// No more questions are accepted.
     Stopping,
 }

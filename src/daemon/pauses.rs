@@ -1,8 +1,8 @@
 //! Pauses by hand: `pause` and `resume`.
 //!
-//! They lie in files, one for all projects and one for each, so that they outlive a restart, and so
-//! that the command needs no daemon. Each file is written whole or not at all, and the last one who
-//! writes wins; the daemon reads them when it starts and when it is told.
+//! They lie in files, one for all projects and one for each, so that they outlive a restart and the
+//! command needs no daemon. Each file is written atomically, and the last writer wins. The daemon
+//! reads them when it starts and when it is told.
 
 use std::fs;
 use std::io::{self, ErrorKind, Write as _};
@@ -18,13 +18,13 @@ use crate::model::{Digest, Timestamp, os_text};
 use crate::protocol::{ProjectStatus, State};
 
 /// The folder below the cache folder.
-const FOLDER: &str = "paused";
+const PAUSES_FOLDER: &str = "paused";
 /// The file for all projects.
-const ALL: &str = "all.json";
-/// A clock that was set back by more than this would make a pause longer than anybody asked for.
-const SET_BACK: u64 = 3_600_000;
-/// A file that is longer than this is none of ours.
-const LIMIT: u64 = 1 << 16;
+const FILE_FOR_ALL: &str = "all.json";
+/// A clock that was set back by more than this would make a pause too long.
+const LONGEST_SET_BACK_MS: u64 = 3_600_000;
+/// A longer file is none of ours.
+const LARGEST_FILE: u64 = 1 << 16;
 
 /// A pause by hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,18 +51,18 @@ pub struct Pauses {
     projects: Vec<(PathBuf, Pause)>,
 }
 
-/// A file.
+/// The content of a file.
 #[derive(Serialize, Deserialize)]
-struct Written {
+struct PauseFile {
     /// None for all.
-    project: Option<OsPath>,
+    project: Option<PausedPath>,
     #[serde(flatten)]
     pause: Pause,
 }
 
 /// A path that may not be text.
 #[derive(Serialize, Deserialize)]
-struct OsPath(#[serde(with = "os_text")] PathBuf);
+struct PausedPath(#[serde(with = "os_text")] PathBuf);
 
 /// A pause cannot be kept or ended.
 #[derive(Debug, thiserror::Error)]
@@ -85,7 +85,7 @@ impl Pause {
     #[must_use]
     pub fn left(&self, now: Timestamp) -> Option<Left> {
         let Some(until) = self.until else { return Some(Left::UntilResume) };
-        let set_back = now.0.saturating_add(SET_BACK) < self.since.0;
+        let set_back = now.0.saturating_add(LONGEST_SET_BACK_MS) < self.since.0;
         let left = until.0.checked_sub(now.0).filter(|left| *left > 0 && !set_back)?;
         Some(Left::Time(Duration::from_millis(left)))
     }
@@ -109,20 +109,20 @@ impl Left {
 }
 
 impl Pauses {
-    /// Reads all pauses. A file that is odd is passed over, with a warning: it pauses nothing.
+    /// Reads all pauses. An odd file is skipped with a warning: it pauses nothing.
     #[must_use]
     pub fn load(cache_dir: &Path) -> Self {
         let mut pauses = Self::default();
-        for entry in fs::read_dir(cache_dir.join(FOLDER)).into_iter().flatten().flatten() {
+        for entry in fs::read_dir(cache_dir.join(PAUSES_FOLDER)).into_iter().flatten().flatten() {
             let path = entry.path();
             if path.extension().is_none_or(|extension| extension != "json") {
                 continue;
             }
             match read(&path) {
-                Ok(Written { project: None, pause }) if path.ends_with(ALL) => {
+                Ok(PauseFile { project: None, pause }) if path.ends_with(FILE_FOR_ALL) => {
                     pauses.all = Some(pause);
                 }
-                Ok(Written { project: Some(project), pause }) => {
+                Ok(PauseFile { project: Some(project), pause }) => {
                     pauses.projects.push((project.0, pause));
                 }
                 Ok(_) => warn!(file = %path.display(), "a pause of nothing"),
@@ -139,10 +139,10 @@ impl Pauses {
     pub fn pause(cache_dir: &Path, project: Option<&Path>, pause: Pause) -> Result<(), PauseError> {
         let path = file(cache_dir, project);
         let failed = |source| PauseError { path: path.clone(), source };
-        let folder = cache_dir.join(FOLDER);
+        let folder = cache_dir.join(PAUSES_FOLDER);
         fs::create_dir_all(&folder).map_err(failed)?;
-        let project = project.map(|project| OsPath(project.to_owned()));
-        let text = serde_json::to_vec(&Written { project, pause });
+        let project = project.map(|project| PausedPath(project.to_owned()));
+        let text = serde_json::to_vec(&PauseFile { project, pause });
         let text = text.map_err(|error| failed(error.into()))?;
         let mut fresh = tempfile::NamedTempFile::new_in(&folder).map_err(failed)?;
         fresh.write_all(&text).map_err(failed)?;
@@ -158,7 +158,8 @@ impl Pauses {
         let paths = match project {
             Some(_) => vec![file(cache_dir, project)],
             None => {
-                let entries = fs::read_dir(cache_dir.join(FOLDER)).into_iter().flatten().flatten();
+                let entries =
+                    fs::read_dir(cache_dir.join(PAUSES_FOLDER)).into_iter().flatten().flatten();
                 entries.map(|entry| entry.path()).collect()
             }
         };
@@ -173,8 +174,8 @@ impl Pauses {
         Ok(())
     }
 
-    /// How long a project is paused from `now` on, by itself or with all others: the longer of
-    /// the two. None if it is not.
+    /// How long a project is paused from `now` on, alone or with all others, whichever is longer. None
+    /// if it is not paused.
     #[must_use]
     pub fn of(&self, project: &Path, now: Timestamp) -> Option<Left> {
         let own = self.projects.iter().find(|(path, _)| path == project).map(|(_, pause)| pause);
@@ -215,15 +216,15 @@ impl Pauses {
     }
 }
 
-/// Where a pause lies.
+/// The file of a pause.
 fn file(cache_dir: &Path, project: Option<&Path>) -> PathBuf {
     let name = project.map(|path| format!("{}.json", Digest::of(path.as_os_str().as_bytes())));
-    cache_dir.join(FOLDER).join(name.as_deref().unwrap_or(ALL))
+    cache_dir.join(PAUSES_FOLDER).join(name.as_deref().unwrap_or(FILE_FOR_ALL))
 }
 
-fn read(path: &Path) -> Result<Written, String> {
+fn read(path: &Path) -> Result<PauseFile, String> {
     let metadata = fs::symlink_metadata(path).map_err(|error| error.to_string())?;
-    if !metadata.is_file() || metadata.len() > LIMIT {
+    if !metadata.is_file() || metadata.len() > LARGEST_FILE {
         return Err("it is no file of ours".to_owned());
     }
     let text = fs::read(path).map_err(|error| error.to_string())?;
@@ -287,28 +288,28 @@ mod tests {
         assert!(Pauses::load(&cache).of(&odd, NOW).is_some());
         Pauses::resume(&cache, None).unwrap();
         assert_eq!(Pauses::load(&cache), Pauses::default());
-        let left: Vec<_> = fs::read_dir(cache.join(FOLDER)).unwrap().collect();
+        let left: Vec<_> = fs::read_dir(cache.join(PAUSES_FOLDER)).unwrap().collect();
         assert!(left.is_empty(), "{left:?}");
     }
 
     #[test]
     fn an_odd_file_pauses_nothing_and_goes_with_the_next_resume() {
         let dir = tempfile::tempdir().unwrap();
-        let folder = dir.path().join(FOLDER);
+        let folder = dir.path().join(PAUSES_FOLDER);
         fs::create_dir(&folder).unwrap();
-        fs::write(folder.join(ALL), "{\"since\":").unwrap();
+        fs::write(folder.join(FILE_FOR_ALL), "{\"since\":").unwrap();
         fs::write(folder.join("x.json"), "{\"project\":null,\"since\":1,\"until\":null}").unwrap();
         fs::create_dir(folder.join("y.json")).unwrap();
         assert_eq!(Pauses::load(dir.path()), Pauses::default());
         fs::remove_dir(folder.join("y.json")).unwrap();
         Pauses::resume(dir.path(), None).unwrap();
-        assert!(!folder.join(ALL).exists());
+        assert!(!folder.join(FILE_FOR_ALL).exists());
     }
 
     #[test]
     fn what_cannot_be_kept_is_an_error_that_names_the_file() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join(FOLDER), "").unwrap();
+        fs::write(dir.path().join(PAUSES_FOLDER), "").unwrap();
         let error = Pauses::pause(dir.path(), None, Pause::new(NOW, None)).unwrap_err();
         assert!(error.to_string().contains("all.json"), "{error}");
     }
@@ -317,7 +318,7 @@ mod tests {
     fn a_clock_that_is_set_back_does_not_make_a_pause_endless() {
         let pause = Pause::new(NOW, minutes(5));
         assert!(pause.left(Timestamp(NOW.0 - 1_000)).is_some(), "a second is nothing");
-        assert_eq!(pause.left(Timestamp(NOW.0 - 2 * SET_BACK)), None);
+        assert_eq!(pause.left(Timestamp(NOW.0 - 2 * LONGEST_SET_BACK_MS)), None);
         assert_eq!(pause.left(Timestamp(0)), None);
         assert!(Pause::new(NOW, None).left(Timestamp(0)).is_some());
         assert!(Pause::new(NOW, Some(Duration::MAX)).left(NOW).is_some());

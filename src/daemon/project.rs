@@ -63,36 +63,15 @@ pub(super) fn start(project: &config::Project, shared: &Arc<Shared>) -> Started 
     let inbox = Arc::new(Inbox::default());
     let stop = shared.stop.child_token();
     let (tell_ready, ready) = oneshot::channel();
-    let known = shared.cache.state(&project.path);
-    let status = StatusTeller::new(project.path.clone(), known.last.clone(), Arc::clone(shared));
-    let mailbox =
-        Mailbox::new(&project.path, Arc::clone(&inbox), messages.clone(), status.subscribe());
-    let builder = Builder::new(
-        project.path.clone(),
-        project.settings.clone(),
-        known,
-        Arc::clone(shared),
-        status.clone(),
-    );
-    let task = ProjectTask {
-        root: project.path.clone(),
-        name: project.name().into_owned(),
-        tree: FreshTree::new(
-            project.path.clone(),
-            Arc::clone(builder.environment()),
-            project.settings.clone(),
-            Arc::clone(shared),
-            inbox,
-            status.clone(),
-        ),
-        builder,
-        verifier: Verifier::new(Arc::clone(shared), messages.downgrade()),
-        shared: Arc::clone(shared),
-        status,
-        holds: 0,
-        identity: None,
-    };
-    let task = tokio::spawn(task.run(receiver, tell_ready, stop.clone()));
+    let status = StatusTeller::new(project.path.clone(), Arc::clone(shared));
+    let weak_messages = messages.downgrade();
+    let mailbox = Mailbox::new(&project.path, Arc::clone(&inbox), messages, status.subscribe());
+    let (project, shared) = (project.clone(), Arc::clone(shared));
+    let stopped = stop.clone();
+    let task = tokio::spawn(async move {
+        let task = ProjectTask::new(project, shared, inbox, status, weak_messages).await;
+        task.run(receiver, tell_ready, stopped).await;
+    });
     Started { mailbox, task, stop, ready }
 }
 
@@ -118,6 +97,42 @@ struct ProjectTask {
 }
 
 impl ProjectTask {
+    async fn new(
+        project: config::Project,
+        shared: Arc<Shared>,
+        inbox: Arc<Inbox>,
+        status: StatusTeller,
+        messages: mpsc::WeakUnboundedSender<Message>,
+    ) -> Self {
+        let (root, name) = (project.path.clone(), project.name().into_owned());
+        let known = {
+            let (root, shared) = (root.clone(), Arc::clone(&shared));
+            // Never closed.
+            let _turn = shared.opening.acquire().await;
+            let reader = Arc::clone(&shared);
+            tokio::task::spawn_blocking(move || reader.cache.state(&root)).await.unwrap_or_default()
+        };
+        status.change(|status| status.last_verdict.clone_from(&known.last));
+        let settings = project.settings;
+        let builder = Builder::new(
+            root.clone(),
+            settings.clone(),
+            known,
+            Arc::clone(&shared),
+            status.clone(),
+        );
+        let tree = FreshTree::new(
+            root.clone(),
+            Arc::clone(builder.environment()),
+            settings,
+            Arc::clone(&shared),
+            inbox,
+            status.clone(),
+        );
+        let verifier = Verifier::new(Arc::clone(&shared), messages);
+        Self { root, name, shared, status, tree, builder, verifier, holds: 0, identity: None }
+    }
+
     /// Runs until `stop` fires or no mailbox is left.
     async fn run(
         mut self,

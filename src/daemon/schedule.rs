@@ -1,7 +1,7 @@
 //! Which background job runs now, and how fast.
 //!
 //! [`Schedule::step`] is the only place that decides, for the jobs of all projects together. It is
-//! pure: the time, the readings and the settings are arguments, and the result is one [`Action`] a
+//! pure: the time, the readings and the settings are arguments, and the result is one [`JobAction`] a
 //! job, with its reason in words. These rules apply, the first one that matches:
 //!
 //! 1. A job that a client waits for runs at full speed, and beside others, unless one of them
@@ -42,7 +42,7 @@ const BUILD_SLOTS: usize = 1;
 /// For this long an edit or a question tells which project will be asked about next.
 const RECENT: Duration = Duration::from_secs(30 * 60);
 /// A job that has waited this long goes before edited projects, and is not preempted.
-const LONGEST_WAIT: Duration = Duration::from_secs(10 * 60);
+const LONGEST_QUEUE_WAIT: Duration = Duration::from_secs(10 * 60);
 /// A job that comes back this soon, for a newer snapshot, has been waiting all the time.
 const REPLACEMENT_GAP: Duration = Duration::from_secs(60);
 /// How often to look while a build of ours holds cargo's lock, while one waits for the lock, and
@@ -93,7 +93,7 @@ impl JobSpec {
 
 /// What a job is to do from now on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Action {
+pub(super) enum JobAction {
     /// Wait, for this reason.
     Wait(String),
     /// Begin or go on.
@@ -151,7 +151,7 @@ pub(super) struct Demand {
 
 /// A job.
 #[derive(Debug)]
-struct Job {
+struct ScheduledJob {
     spec: JobSpec,
     /// A client waits for its end.
     is_wanted: bool,
@@ -161,13 +161,13 @@ struct Job {
     lock_free_since: Option<Instant>,
     /// It waits for nothing but a slot.
     is_queued: bool,
-    running: Option<Running>,
-    action: Action,
+    running: Option<RunState>,
+    action: JobAction,
 }
 
 /// The state of a job that runs.
 #[derive(Debug)]
-struct Running {
+struct RunState {
     limit: Limit,
     /// It began because it had waited too long.
     was_overdue: bool,
@@ -180,7 +180,7 @@ struct Running {
     yields_lock: bool,
 }
 
-impl Job {
+impl ScheduledJob {
     /// How long it has waited, all in all.
     fn waited(&self, now: Instant) -> Duration {
         let waits = self.running.is_none();
@@ -196,7 +196,7 @@ impl Job {
 
 /// A project's state besides its jobs.
 #[derive(Debug, Default)]
-struct Project {
+struct ScheduledProject {
     edited: Option<Instant>,
     asked: Option<Instant>,
     /// How long a job had waited when it left unserved, and when it left.
@@ -218,8 +218,8 @@ enum Rank {
 #[derive(Debug)]
 pub(super) struct Schedule {
     cores: NonZeroUsize,
-    jobs: BTreeMap<JobId, Job>,
-    projects: BTreeMap<PathBuf, Project>,
+    jobs: BTreeMap<JobId, ScheduledJob>,
+    projects: BTreeMap<PathBuf, ScheduledProject>,
     next_id: u64,
     machine: MachineLimit,
     /// None until the first reading since there was nothing to do.
@@ -286,7 +286,7 @@ impl Schedule {
         let waited_before = left.map_or(Duration::ZERO, |(waited, left)| waited + (now - left));
         let id = JobId(self.next_id);
         self.next_id += 1;
-        let job = Job {
+        let job = ScheduledJob {
             spec,
             is_wanted: false,
             waits_since: now,
@@ -294,7 +294,7 @@ impl Schedule {
             lock_free_since: None,
             is_queued: false,
             running: None,
-            action: Action::Wait(String::new()),
+            action: JobAction::Wait(String::new()),
         };
         self.jobs.insert(id, job);
         id
@@ -328,9 +328,9 @@ impl Schedule {
     }
 
     /// A job has given up its attempt, and waits again; gives its action.
-    pub(super) fn requeue(&mut self, id: JobId, now: Instant) -> Action {
+    pub(super) fn requeue(&mut self, id: JobId, now: Instant) -> JobAction {
         self.end_attempt(id, now);
-        let action = Action::Wait(String::new());
+        let action = JobAction::Wait(String::new());
         if let Some(job) = self.jobs.get_mut(&id) {
             (job.running, job.action) = (None, action.clone());
             (job.waits_since, job.lock_free_since) = (now, None);
@@ -354,11 +354,11 @@ impl Schedule {
         pauses: &Pauses,
         wall_clock: Timestamp,
     ) -> Demand {
-        let paused = |job: &Job| pauses.of(&job.spec.workspace_root, wall_clock).is_some();
+        let paused = |job: &ScheduledJob| pauses.of(&job.spec.workspace_root, wall_clock).is_some();
         let unwanted: Vec<_> = self.jobs.iter().filter(|(_, job)| !job.is_wanted).collect();
         let building = unwanted.iter().any(|(_, job)| job.is_build() && job.running.is_some());
         let allowed = self.limit.as_ref().is_some_and(|limit| limit.effort != Effort::Pause);
-        let waits_for_lock = |job: &Job| {
+        let waits_for_lock = |job: &ScheduledJob| {
             let waits = job.is_build() && job.running.is_none() && self.rival(job).is_none();
             waits && allowed && !paused(job)
         };
@@ -386,7 +386,7 @@ impl Schedule {
     }
 
     /// Decides; gives the jobs whose action has changed.
-    pub(super) fn step(&mut self, now: Instant, inputs: &Inputs<'_>) -> Vec<(JobId, Action)> {
+    pub(super) fn step(&mut self, now: Instant, inputs: &Inputs<'_>) -> Vec<(JobId, JobAction)> {
         self.count_suspended(now);
         let demand = self.demand(inputs.settings, inputs.pauses, inputs.wall_clock);
         if !demand.readings {
@@ -420,7 +420,7 @@ impl Schedule {
         let running =
             self.jobs.iter().filter_map(|(id, job)| Some((*id, job, job.running.as_ref()?)));
         let decided: Vec<_> = running
-            .filter(|(_, job, _)| matches!(job.action, Action::Run(_) | Action::Suspend(_)))
+            .filter(|(_, job, _)| matches!(job.action, JobAction::Run(_) | JobAction::Suspend(_)))
             .map(|(id, job, running)| (id, self.while_running(job, running, now, inputs)))
             .collect();
         for (id, (action, yields_lock)) in decided {
@@ -436,17 +436,17 @@ impl Schedule {
     /// What a running job does next, and whether it yields to a foreign cargo.
     fn while_running(
         &self,
-        job: &Job,
-        running: &Running,
+        job: &ScheduledJob,
+        running: &RunState,
         now: Instant,
         inputs: &Inputs<'_>,
-    ) -> (Action, bool) {
-        let go_on = (Action::Run(running.limit.clone()), false);
+    ) -> (JobAction, bool) {
+        let go_on = (JobAction::Run(running.limit.clone()), false);
         let silence = now.saturating_duration_since(running.last_news);
         if !running.is_blocked && running.stall_limit.is_some_and(|limit| silence >= limit) {
-            return (Action::TimeOut(silence), false);
+            return (JobAction::TimeOut(silence), false);
         }
-        let yields = |reason: String| (Action::Yield(reason), false);
+        let yields = |reason: String| (JobAction::Yield(reason), false);
         if job.is_wanted {
             return match running.limit.holds_back() {
                 true => yields(WANTED.to_owned()),
@@ -464,10 +464,10 @@ impl Schedule {
         };
         let may_yield = self.may_yield(job, attempt, now);
         if running.is_blocked || inputs.has_lock_waiter && may_yield {
-            return (Action::Yield("another cargo wants to build".to_owned()), true);
+            return (JobAction::Yield("another cargo wants to build".to_owned()), true);
         }
         match self.cpu.is_suspended() && may_yield {
-            true => (Action::Suspend(SUSPENDED), false),
+            true => (JobAction::Suspend(SUSPENDED), false),
             false => go_on,
         }
     }
@@ -480,11 +480,11 @@ impl Schedule {
             let Some(job) = self.jobs.get_mut(&id) else { continue };
             job.is_queued = obstacle.is_none() && job.spec.kind != JobKind::Prefetch;
             match obstacle {
-                Some(reason) => job.action = Action::Wait(reason),
+                Some(reason) => job.action = JobAction::Wait(reason),
                 None if job.is_queued => {}
                 // The client is faster by itself.
-                None if job.is_wanted => job.action = Action::Yield(WANTED.to_owned()),
-                None => job.action = Action::Run(Limit::NONE),
+                None if job.is_wanted => job.action = JobAction::Yield(WANTED.to_owned()),
+                None => job.action = JobAction::Run(Limit::NONE),
             }
         }
     }
@@ -511,7 +511,7 @@ impl Schedule {
             let behind = behind.as_deref().unwrap_or("another project");
             let text = format!("waiting for {behind} ({} in the queue)", ordinal(position));
             if let Some(job) = self.jobs.get_mut(&id) {
-                job.action = Action::Wait(text);
+                job.action = JobAction::Wait(text);
             }
         }
     }
@@ -559,8 +559,8 @@ impl Schedule {
         let limit = limit.filter(|_| !job.is_wanted).unwrap_or(Limit::NONE);
         job.waited_before = job.waited(now);
         job.is_queued = false;
-        job.action = Action::Run(limit.clone());
-        job.running = Some(Running {
+        job.action = JobAction::Run(limit.clone());
+        job.running = Some(RunState {
             limit,
             was_overdue,
             attempt: None,
@@ -572,7 +572,7 @@ impl Schedule {
     }
 
     /// Why no job of this project may go on with more than `effort`, if it may not.
-    fn objection(&self, job: &Job, effort: Effort, inputs: &Inputs<'_>) -> Option<String> {
+    fn objection(&self, job: &ScheduledJob, effort: Effort, inputs: &Inputs<'_>) -> Option<String> {
         if inputs.pauses.of(&job.spec.workspace_root, inputs.wall_clock).is_some() {
             return Some("paused by hand".to_owned());
         }
@@ -582,7 +582,7 @@ impl Schedule {
     }
 
     /// The project whose job is more urgent than a running one and could begin in its place.
-    fn contender(&self, job: &Job, running: &Running, now: Instant) -> Option<String> {
+    fn contender(&self, job: &ScheduledJob, running: &RunState, now: Instant) -> Option<String> {
         let own = self.rank(job, now);
         let queued = self.jobs.values().filter(|other| other.is_queued);
         let ranked = queued.map(|other| (self.rank(other, now), other));
@@ -597,22 +597,22 @@ impl Schedule {
     }
 
     /// The running job that builds in the same target directory.
-    fn rival(&self, job: &Job) -> Option<&Job> {
+    fn rival(&self, job: &ScheduledJob) -> Option<&ScheduledJob> {
         self.running().find(|running| running.spec.shares_target_dir(&job.spec))
     }
 
-    fn running(&self) -> impl Iterator<Item = &Job> {
+    fn running(&self) -> impl Iterator<Item = &ScheduledJob> {
         self.jobs.values().filter(|job| job.running.is_some())
     }
 
-    fn rank(&self, job: &Job, now: Instant) -> Rank {
+    fn rank(&self, job: &ScheduledJob, now: Instant) -> Rank {
         let project = self.projects.get(&job.spec.workspace_root);
         let recent = |when: Option<Instant>| {
             when.filter(|when| now.saturating_duration_since(*when) < RECENT).map(Reverse)
         };
         if job.is_wanted {
             Rank::Wanted
-        } else if job.running.is_none() && job.waited(now) >= LONGEST_WAIT {
+        } else if job.running.is_none() && job.waited(now) >= LONGEST_QUEUE_WAIT {
             Rank::Overdue
         } else if let Some(edited) = project.and_then(|project| recent(project.edited)) {
             Rank::Edited(edited)
@@ -623,11 +623,11 @@ impl Schedule {
         }
     }
 
-    fn project(&mut self, workspace_root: &Path) -> &mut Project {
+    fn project(&mut self, workspace_root: &Path) -> &mut ScheduledProject {
         self.projects.entry(workspace_root.to_owned()).or_default()
     }
 
-    fn may_yield(&self, job: &Job, attempt: &Attempt, now: Instant) -> bool {
+    fn may_yield(&self, job: &ScheduledJob, attempt: &Attempt, now: Instant) -> bool {
         let project = self.projects.get(&job.spec.workspace_root);
         project.is_none_or(|project| project.backoff.yields(attempt, now))
     }
@@ -653,7 +653,7 @@ impl Schedule {
     fn count_suspended(&mut self, now: Instant) {
         let passed = self.last_step.replace(now).map_or(Duration::ZERO, |last| now - last);
         for job in self.jobs.values_mut() {
-            let (Action::Suspend(_), Some(running)) = (&job.action, &mut job.running) else {
+            let (JobAction::Suspend(_), Some(running)) = (&job.action, &mut job.running) else {
                 continue;
             };
             running.last_news += passed;

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::machine::{CpuCounters, Machine, Readings, Sensors};
 use super::pauses::Pauses;
 use super::schedule::{
-    Action, CpuSample, Demand, Inputs, JobId, JobSpec, Limit, News, SAMPLE_INTERVAL, Schedule,
+    CpuSample, Demand, Inputs, JobAction, JobId, JobSpec, Limit, News, SAMPLE_INTERVAL, Schedule,
 };
 use super::sync::lock;
 use crate::compiler;
@@ -35,7 +35,7 @@ pub(super) struct Scheduler(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    state: Mutex<State>,
+    state: Mutex<SchedulerState>,
     /// Wakes the task.
     changed: Notify,
     settings: watch::Sender<BackgroundSettings>,
@@ -43,12 +43,12 @@ struct Inner {
 }
 
 #[derive(Debug)]
-struct State {
+struct SchedulerState {
     schedule: Schedule,
     pauses: Pauses,
     /// A reading that no step has used yet.
     readings: Option<Readings>,
-    actions: HashMap<JobId, watch::Sender<Action>>,
+    actions: HashMap<JobId, watch::Sender<JobAction>>,
 }
 
 impl Scheduler {
@@ -61,7 +61,7 @@ impl Scheduler {
         stop: CancellationToken,
     ) -> Self {
         let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        let state = State {
+        let state = SchedulerState {
             schedule: Schedule::new(cores),
             pauses: Pauses::load(&cache_dir),
             readings: None,
@@ -131,7 +131,7 @@ impl Scheduler {
 
     /// Adds a job.
     pub(super) fn enter(&self, spec: JobSpec) -> Ticket {
-        let (tell, actions) = watch::channel(Action::Wait(String::new()));
+        let (tell, actions) = watch::channel(JobAction::Wait(String::new()));
         let id = self.change(|state| {
             let id = state.schedule.enter(spec, Instant::now());
             state.actions.insert(id, tell);
@@ -140,7 +140,7 @@ impl Scheduler {
         Ticket { scheduler: self.clone(), id, actions, served: false }
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+    fn change<T>(&self, change: impl FnOnce(&mut SchedulerState) -> T) -> T {
         let result = change(&mut lock(&self.0.state));
         self.0.changed.notify_one();
         result
@@ -169,10 +169,10 @@ impl Scheduler {
 
     /// Takes a step whenever something has changed, and as often as the schedule demands.
     async fn decide(&self, machine: Machine, wants_readings: watch::Sender<bool>) {
-        let mut observer = Observer { machine, cpu: None, locks: None };
+        let mut observer = ScheduleObserver { machine, cpu: None, locks: None };
         loop {
             let demand = {
-                let State { schedule, pauses, .. } = &*lock(&self.0.state);
+                let SchedulerState { schedule, pauses, .. } = &*lock(&self.0.state);
                 schedule.demand(&self.0.settings.borrow(), pauses, Timestamp::now())
             };
             wants_readings.send_if_modified(|wanted| {
@@ -194,7 +194,7 @@ impl Scheduler {
     }
 
     fn step(&self, observed: Observed) {
-        let State { schedule, pauses, readings, actions } = &mut *lock(&self.0.state);
+        let SchedulerState { schedule, pauses, readings, actions } = &mut *lock(&self.0.state);
         let inputs = Inputs {
             settings: &self.0.settings.borrow(),
             pauses,
@@ -222,14 +222,14 @@ struct Observed {
 
 /// Observes what is demanded; it blocks.
 #[derive(Debug)]
-struct Observer {
+struct ScheduleObserver {
     machine: Machine,
     /// The last counters, and when they were read.
     cpu: Option<(Instant, Option<CpuCounters>)>,
     locks: Option<(Instant, BTreeMap<JobId, bool>)>,
 }
 
-impl Observer {
+impl ScheduleObserver {
     fn observe(&mut self, demand: &Demand) -> Observed {
         let now = Instant::now();
         if !demand.cpu {
@@ -262,7 +262,7 @@ impl Observer {
 pub(super) struct Ticket {
     scheduler: Scheduler,
     id: JobId,
-    actions: watch::Receiver<Action>,
+    actions: watch::Receiver<JobAction>,
     served: bool,
 }
 
@@ -271,17 +271,17 @@ impl Ticket {
     pub(super) async fn granted(&mut self, mut tell: impl FnMut(&str)) -> Option<Limit> {
         loop {
             match &*self.actions.borrow_and_update() {
-                Action::Run(limit) => return Some(limit.clone()),
-                Action::Yield(_) | Action::TimeOut(_) => return None,
-                Action::Wait(reason) if !reason.is_empty() => tell(reason),
-                Action::Wait(_) | Action::Suspend(_) => {}
+                JobAction::Run(limit) => return Some(limit.clone()),
+                JobAction::Yield(_) | JobAction::TimeOut(_) => return None,
+                JobAction::Wait(reason) if !reason.is_empty() => tell(reason),
+                JobAction::Wait(_) | JobAction::Suspend(_) => {}
             }
             self.changed().await;
         }
     }
 
     /// The next action; never if the daemon is stopping.
-    pub(super) async fn next_action(&mut self) -> Action {
+    pub(super) async fn next_action(&mut self) -> JobAction {
         self.changed().await;
         self.actions.borrow_and_update().clone()
     }

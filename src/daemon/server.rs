@@ -29,7 +29,7 @@ const MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection that holds nothing may be idle.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long requests in flight may take once the daemon is to stop.
-const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
+const REQUESTS_TIMEOUT_AT_SHUTDOWN: Duration = Duration::from_secs(2);
 /// How long an open connection may still send a request once the daemon is to stop.
 const LAST_REQUEST_TIMEOUT: Duration = Duration::from_millis(50);
 
@@ -89,7 +89,7 @@ impl Connections {
 }
 
 /// A connection's entry, which is removed when this is dropped.
-struct Entry {
+struct ConnectionEntry {
     id: u64,
     evict: CancellationToken,
     connections: Arc<Mutex<Connections>>,
@@ -97,7 +97,7 @@ struct Entry {
     left: Arc<Notify>,
 }
 
-impl Entry {
+impl ConnectionEntry {
     fn set_busy(&self) {
         lock(&self.connections).set(self.id, None, false);
     }
@@ -108,7 +108,7 @@ impl Entry {
     }
 }
 
-impl Drop for Entry {
+impl Drop for ConnectionEntry {
     fn drop(&mut self) {
         lock(&self.connections).open.remove(&self.id);
         self.left.notify_one();
@@ -151,8 +151,12 @@ pub(super) async fn serve<S: Session + 'static>(
             }
         };
         let Some((id, evict)) = entered else { break };
-        let entry =
-            Entry { id, evict, connections: Arc::clone(&connections), left: Arc::clone(&left) };
+        let entry = ConnectionEntry {
+            id,
+            evict,
+            connections: Arc::clone(&connections),
+            left: Arc::clone(&left),
+        };
         let (session, stop) = (session(), stop.clone());
         open.spawn(async move {
             if let Err(error) = converse(stream, session, &entry, &stop).await {
@@ -163,7 +167,7 @@ pub(super) async fn serve<S: Session + 'static>(
     // New clients wait in the supervisor's socket, or find none; these have been accepted.
     drop(listener);
     let drained = async { while open.join_next().await.is_some() {} };
-    if timeout(SHUTDOWN_TIMEOUT, drained).await.is_err() {
+    if timeout(REQUESTS_TIMEOUT_AT_SHUTDOWN, drained).await.is_err() {
         warn!("a request was still in flight when the daemon stopped");
     }
 }
@@ -172,7 +176,7 @@ pub(super) async fn serve<S: Session + 'static>(
 async fn converse(
     mut stream: UnixStream,
     mut session: impl Session,
-    entry: &Entry,
+    entry: &ConnectionEntry,
     stop: &CancellationToken,
 ) -> io::Result<()> {
     if let Some(reason) = peer::objection(&stream)? {

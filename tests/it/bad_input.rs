@@ -2,9 +2,11 @@
 //! nothing and leaves the daemon serving.
 
 mod daemon;
+mod exhaustion;
 mod folders;
 mod processes;
 mod remote_files;
+mod sandbox;
 mod service;
 mod socket;
 mod stuck;

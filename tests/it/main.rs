@@ -13,6 +13,7 @@ mod flaky;
 mod git_switch;
 mod home;
 mod layers;
+mod log_lines;
 mod observer;
 mod other_inputs;
 mod prebuild;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tracing::info;
 
-use super::super::schedule::{Action, Limit, News};
+use super::super::schedule::{JobAction, Limit, News};
 use super::super::scheduler::JobControl;
 use super::super::sync::lock;
 use super::super::time::milliseconds;
@@ -18,7 +18,7 @@ use crate::protocol::{LastBuild, State};
 
 /// How long cargo may say nothing before it has begun to compile: until then it only asks the
 /// network.
-const LONGEST_SILENCE: Duration = Duration::from_secs(120);
+const LONGEST_CARGO_SILENCE: Duration = Duration::from_secs(120);
 /// At most so many artifacts that were built again are remembered.
 const REPEATED_ARTIFACTS: usize = 100;
 
@@ -72,7 +72,7 @@ pub(super) async fn build(plan: &BuildPlan, worker: &mut Worker) -> JobEnd {
         let started = Instant::now();
         let end = loop {
             let prebuild = progress.next();
-            let call = Call { plan, prebuild, intro: progress.intro(prebuild), limit: &limit };
+            let call = CargoCall { plan, prebuild, intro: progress.intro(prebuild), limit: &limit };
             let end = call.run(worker, &repeated).await;
             let Some(prebuild) = prebuild else { break end };
             match end {
@@ -147,7 +147,7 @@ fn last_build(result: Result<Build, String>, started: Instant) -> LastBuild {
 }
 
 /// One call of cargo.
-struct Call<'a> {
+struct CargoCall<'a> {
     plan: &'a BuildPlan,
     /// None for the whole build.
     prebuild: Option<&'a Prebuild>,
@@ -156,7 +156,7 @@ struct Call<'a> {
     limit: &'a Limit,
 }
 
-impl Call<'_> {
+impl CargoCall<'_> {
     /// Builds until the end, or until the scheduler says otherwise.
     async fn run(&self, worker: &mut Worker, repeated: &Mutex<Vec<String>>) -> CallEnd {
         let compiler = self.plan.compiler(self.prebuild, self.limit);
@@ -164,7 +164,7 @@ impl Call<'_> {
         brake.set(false);
         worker.ticket.begin_attempt();
         let (teller, control) = (worker.teller(), worker.ticket.control());
-        let output = Mutex::new(CargoOutput::new(self.text("building")));
+        let output = Mutex::new(BuildOutput::new(self.text("building")));
         teller.tell(State::Building, &lock(&output).text);
         control.report(self.news(&lock(&output)));
         let on_progress = |progress: BuildProgress| {
@@ -189,19 +189,19 @@ impl Call<'_> {
                 action = worker.ticket.next_action(), if stopped.is_none() => action,
             };
             match action {
-                Action::Run(_) => {
+                JobAction::Run(_) => {
                     brake.set(false);
                     teller.tell(State::Building, &lock(&output).text);
                 }
-                Action::Suspend(reason) => {
+                JobAction::Suspend(reason) => {
                     brake.set(true);
                     teller.tell(State::Paused, reason);
                 }
-                Action::Yield(reason) => stopped = Some(CallEnd::Yielded(reason)),
-                Action::TimeOut(silence) => {
+                JobAction::Yield(reason) => stopped = Some(CallEnd::Yielded(reason)),
+                JobAction::TimeOut(silence) => {
                     stopped = Some(CallEnd::Stalled(lock(&output).stalled(silence)));
                 }
-                Action::Wait(_) => {}
+                JobAction::Wait(_) => {}
             }
             if stopped.is_some() {
                 cancel.cancel();
@@ -229,11 +229,11 @@ impl Call<'_> {
         self.limit.describe(&text)
     }
 
-    fn news(&self, output: &CargoOutput) -> News {
+    fn news(&self, output: &BuildOutput) -> News {
         let limit = self.plan.stall_limit;
         let stall_limit = match output.units {
             Some(_) => limit,
-            None => limit.map(|limit| limit.min(LONGEST_SILENCE)),
+            None => limit.map(|limit| limit.min(LONGEST_CARGO_SILENCE)),
         };
         News { finished_unit: false, is_blocked: output.is_blocked, stall_limit }
     }
@@ -241,7 +241,7 @@ impl Call<'_> {
     /// Takes note of what cargo says; whether it makes something that is no part of the whole.
     fn note(
         &self,
-        output: &mut CargoOutput,
+        output: &mut BuildOutput,
         progress: BuildProgress,
         control: &JobControl,
     ) -> bool {
@@ -282,7 +282,7 @@ impl Call<'_> {
 }
 
 /// What cargo has said so far.
-struct CargoOutput {
+struct BuildOutput {
     /// The units that are finished, once it compiles.
     units: Option<u32>,
     is_blocked: bool,
@@ -294,7 +294,7 @@ struct CargoOutput {
     text: String,
 }
 
-impl CargoOutput {
+impl BuildOutput {
     fn new(text: String) -> Self {
         Self { units: None, is_blocked: false, is_other: false, at: String::new(), text }
     }
@@ -325,7 +325,7 @@ mod tests {
 
     #[test]
     fn a_stalled_build_says_what_it_was_doing() {
-        let mut output = CargoOutput::new(String::new());
+        let mut output = BuildOutput::new(String::new());
         let silence = Duration::from_millis(65_900);
         assert_eq!(output.stalled(silence), "the build was ended: cargo said nothing for 65 s");
         output.at = "Updating crates.io index".to_owned();

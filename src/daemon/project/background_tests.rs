@@ -9,10 +9,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::super::mailbox::Message;
-use super::super::schedule::{Action, JobKind, JobSpec, Limit, News};
+use super::super::schedule::{JobAction, JobKind, JobSpec, Limit, News};
 use super::super::shared::Shared;
 
-use super::job::{BuildKey, Job, JobEnd, Worker};
+use super::job::{BackgroundJob, BuildKey, JobEnd, Worker};
 use crate::cache::Cache;
 use crate::model::{Digest, TargetId};
 use crate::protocol::{Mark, Reply, State};
@@ -32,7 +32,7 @@ pub(super) enum Purpose {
 }
 
 /// A background run.
-pub(super) struct TestPlan {
+pub(super) struct BackgroundTestPlan {
     pub(super) question: Question,
     pub(super) facts: Facts,
     pub(super) purpose: Purpose,
@@ -42,11 +42,11 @@ pub(super) struct TestPlan {
 
 /// Begins a run.
 pub(super) fn start(
-    plan: TestPlan,
+    plan: BackgroundTestPlan,
     of: BuildKey,
     messages: mpsc::UnboundedSender<Message>,
     shared: &Arc<Shared>,
-) -> Job {
+) -> BackgroundJob {
     let spec = JobSpec {
         workspace_root: plan.question.root.clone(),
         target_dirs: plan.facts.target_dirs.clone(),
@@ -71,7 +71,7 @@ pub(super) fn start(
 }
 
 /// Runs the tests to the end, however many attempts that takes.
-async fn run(plan: TestPlan, mut tree: OwnTree, shared: Arc<Shared>, mut worker: Worker) {
+async fn run(plan: BackgroundTestPlan, mut tree: OwnTree, shared: Arc<Shared>, mut worker: Worker) {
     let project = plan.question.root.display();
     let control = worker.ticket.control();
     let stall_limit = plan.question.settings.background_timeout;
@@ -101,9 +101,11 @@ async fn run(plan: TestPlan, mut tree: OwnTree, shared: Arc<Shared>, mut worker:
                 action = worker.ticket.next_action(), if stopped.is_none() => action,
             };
             match action {
-                Action::Yield(reason) => stopped = Some(Err(reason)),
-                Action::TimeOut(silence) => stopped = Some(Ok(progress.borrow().stalled(silence))),
-                Action::Run(_) | Action::Suspend(_) | Action::Wait(_) => continue,
+                JobAction::Yield(reason) => stopped = Some(Err(reason)),
+                JobAction::TimeOut(silence) => {
+                    stopped = Some(Ok(progress.borrow().stalled(silence)))
+                }
+                JobAction::Run(_) | JobAction::Suspend(_) | JobAction::Wait(_) => continue,
             }
             cancel.cancel();
         };
@@ -126,14 +128,14 @@ async fn run(plan: TestPlan, mut tree: OwnTree, shared: Arc<Shared>, mut worker:
 
 /// Runs the tests to the end, or until `cancel` fires.
 async fn run_once(
-    plan: &TestPlan,
+    plan: &BackgroundTestPlan,
     tree: &mut OwnTree,
     shared: &Shared,
     limit: &Limit,
     cancel: CancellationToken,
     also: impl Fn(&Step<'_>),
 ) -> JobEnd {
-    let TestPlan { question, facts, purpose, .. } = plan;
+    let BackgroundTestPlan { question, facts, purpose, .. } = plan;
     let project = question.root.display();
     let mut options = shared.background_options(&question.settings, limit.jobs, cancel);
     options.no_cache = *purpose == Purpose::Verify;

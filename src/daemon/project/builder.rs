@@ -13,7 +13,7 @@ use super::super::shared::Shared;
 use super::background_build::{self, BuildPlan};
 use super::build_order::{BuildOrder, Lesson};
 use super::history;
-use super::job::{BuildKey, InFlight, Job, JobNews, Waiter, Worker};
+use super::job::{BackgroundJob, BuildKey, InFlight, JobNews, Waiter, Worker};
 use super::prebuild::Prebuild;
 use super::prefetch;
 use super::status::StatusTeller;
@@ -252,7 +252,7 @@ impl Builder {
     }
 
     /// Begins another job.
-    pub(super) fn begin(&mut self, job: Job) {
+    pub(super) fn begin(&mut self, job: BackgroundJob) {
         self.in_flight.begin(job);
     }
 

@@ -66,7 +66,7 @@ pub(super) enum JobNews {
 
 /// A job's activity, for `status`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Activity {
+pub(super) struct JobActivity {
     pub(super) state: State,
     pub(super) text: String,
 }
@@ -106,22 +106,22 @@ impl Waiter {
 /// The job in flight and its waiting clients.
 #[derive(Debug, Default)]
 pub(super) struct InFlight {
-    job: Option<Job>,
+    job: Option<BackgroundJob>,
     waiters: Vec<Waiter>,
 }
 
 /// A job, seen from its project.
 #[derive(Debug)]
-pub(super) struct Job {
+pub(super) struct BackgroundJob {
     of: BuildKey,
     kind: JobKind,
     cancel: CancellationToken,
     control: JobControl,
-    activity: watch::Receiver<Activity>,
+    activity: watch::Receiver<JobActivity>,
     end: oneshot::Receiver<JobEnd>,
 }
 
-impl Drop for Job {
+impl Drop for BackgroundJob {
     fn drop(&mut self) {
         self.cancel.cancel();
     }
@@ -129,7 +129,7 @@ impl Drop for Job {
 
 impl InFlight {
     /// Puts a job in flight; the one before must have ended.
-    pub(super) fn begin(&mut self, job: Job) {
+    pub(super) fn begin(&mut self, job: BackgroundJob) {
         self.job = Some(job);
         let waiters = std::mem::take(&mut self.waiters);
         waiters.into_iter().for_each(|waiter| self.wait(waiter));
@@ -171,7 +171,7 @@ impl InFlight {
         self.job.as_ref().is_some_and(|job| job.of.tree_digest == *tree_digest)
     }
 
-    pub(super) fn activity(&self) -> Option<Activity> {
+    pub(super) fn activity(&self) -> Option<JobActivity> {
         Some(self.job.as_ref()?.activity.borrow().clone())
     }
 
@@ -221,7 +221,7 @@ impl InFlight {
 }
 
 /// Passes a job's activity on until either side is gone.
-fn forward(mut from: watch::Receiver<Activity>, to: watch::Sender<String>) {
+fn forward(mut from: watch::Receiver<JobActivity>, to: watch::Sender<String>) {
     tokio::spawn(async move {
         loop {
             to.send_replace(from.borrow_and_update().text.clone());
@@ -237,13 +237,17 @@ fn forward(mut from: watch::Receiver<Activity>, to: watch::Sender<String>) {
 pub(super) struct Worker {
     pub(super) cancel: CancellationToken,
     pub(super) ticket: Ticket,
-    activity: watch::Sender<Activity>,
+    activity: watch::Sender<JobActivity>,
     end: oneshot::Sender<JobEnd>,
 }
 
 impl Worker {
     /// A job that has not begun, and its working side.
-    pub(super) fn start(of: BuildKey, spec: JobSpec, scheduler: &Scheduler) -> (Job, Self) {
+    pub(super) fn start(
+        of: BuildKey,
+        spec: JobSpec,
+        scheduler: &Scheduler,
+    ) -> (BackgroundJob, Self) {
         let state = match spec.kind {
             JobKind::Build => State::Building,
             JobKind::Tests => State::Testing,
@@ -252,11 +256,11 @@ impl Worker {
         let kind = spec.kind;
         let ticket = scheduler.enter(spec);
         let (control, cancel) = (ticket.control(), CancellationToken::new());
-        let first = Activity { state, text: "waiting for its turn".to_owned() };
+        let first = JobActivity { state, text: "waiting for its turn".to_owned() };
         let (tell, activity) = watch::channel(first);
         let (done, end) = oneshot::channel();
         let worker = Self { cancel: cancel.clone(), ticket, activity: tell, end: done };
-        (Job { of, kind, cancel, control, activity, end }, worker)
+        (BackgroundJob { of, kind, cancel, control, activity, end }, worker)
     }
 
     /// Waits until the job may run; none if it was cancelled.
@@ -287,14 +291,14 @@ impl Worker {
 
 /// Tells a job's activity.
 #[derive(Clone, Debug)]
-pub(super) struct Teller(watch::Sender<Activity>);
+pub(super) struct Teller(watch::Sender<JobActivity>);
 
 impl Teller {
     pub(super) fn tell(&self, state: State, text: &str) {
         self.0.send_if_modified(|activity| {
             let changed = activity.state != state || activity.text != text;
             if changed {
-                *activity = Activity { state, text: text.to_owned() };
+                *activity = JobActivity { state, text: text.to_owned() };
             }
             changed
         });

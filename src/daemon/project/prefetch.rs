@@ -13,7 +13,7 @@ use tracing::{debug, warn};
 
 use super::super::schedule::{JobKind, JobSpec};
 use super::super::shared::Shared;
-use super::job::{BuildKey, Job, JobEnd, Worker};
+use super::job::{BackgroundJob, BuildKey, JobEnd, Worker};
 use crate::process;
 use crate::verdict::store_program_digest;
 
@@ -54,7 +54,7 @@ pub(super) fn start(
     of: BuildKey,
     root: &Path,
     shared: &Arc<Shared>,
-) -> Job {
+) -> BackgroundJob {
     let spec = JobSpec {
         workspace_root: root.to_owned(),
         target_dirs: Vec::new(),

@@ -8,7 +8,7 @@ use tracing::warn;
 
 use super::super::shared::Shared;
 use crate::cache::ProjectState;
-use crate::protocol::{CacheUse, LastVerdict, ProjectStatus, State, YieldStats};
+use crate::protocol::{CacheUse, ProjectStatus, State, YieldStats};
 
 /// Tells a project's status to the rest of the daemon.
 #[derive(Clone)]
@@ -19,11 +19,7 @@ pub(super) struct StatusTeller {
 }
 
 impl StatusTeller {
-    pub(super) fn new(
-        workspace_root: PathBuf,
-        last_verdict: Option<LastVerdict>,
-        shared: Arc<Shared>,
-    ) -> Self {
+    pub(super) fn new(workspace_root: PathBuf, shared: Arc<Shared>) -> Self {
         let status = ProjectStatus {
             path: workspace_root.clone(),
             state: State::Hashing,
@@ -34,7 +30,7 @@ impl StatusTeller {
             target_dirs: Vec::new(),
             notes: Vec::new(),
             last_build: None,
-            last_verdict,
+            last_verdict: None,
             cache: CacheUse::default(),
             verified: 0,
             wrong: 0,

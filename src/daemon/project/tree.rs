@@ -1,5 +1,5 @@
-//! A project's tree together with its watches: what is watched is what was read, and a folder is
-//! watched before it is read.
+//! A project's tree with its watches. Every folder that is read is watched, and watched before it is
+//! read.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
@@ -13,8 +13,8 @@ use crate::hasher::DirChange;
 use crate::verdict::{Facts, FilesMark, ProjectFiles, Question, Refresh, TreeState};
 use crate::watcher::WatchError;
 
-/// So many files are looked at in some milliseconds.
-const SMALL: u64 = 4_096;
+/// A tree of so many files is looked at in some milliseconds.
+const SMALL_TREE: u64 = 4_096;
 
 /// A tree that events keep true.
 pub(super) struct WatchedTree {
@@ -57,9 +57,9 @@ impl WatchedTree {
         self.blind.as_deref()
     }
 
-    /// Whether a look at every file takes no time that anybody would notice.
+    /// Whether a look at every file takes no time that a client would notice.
     pub(super) fn is_small(&self) -> bool {
-        self.scope.hasher().len() <= SMALL
+        self.scope.hasher().len() <= SMALL_TREE
     }
 
     /// Reads again what changed. With no events to trust, that is everything. Tells whether the
@@ -93,7 +93,7 @@ impl WatchedTree {
         };
         let before = scope.hasher().len();
         let hashed = scope.refresh(how, &mut on_dir);
-        if scope.hasher().len() > before + SMALL {
+        if scope.hasher().len() > before + SMALL_TREE {
             crate::process::trim_memory();
         }
         if unwatched.is_empty() && failed.is_empty() {

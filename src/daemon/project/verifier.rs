@@ -7,8 +7,8 @@ use tracing::info;
 
 use super::super::mailbox::Message;
 use super::super::shared::Shared;
-use super::background_tests::{self, Purpose, TestPlan};
-use super::job::{BuildKey, Job};
+use super::background_tests::{self, BackgroundTestPlan, Purpose};
+use super::job::{BackgroundJob, BuildKey};
 use crate::model::Digest;
 use crate::protocol::Mark;
 use crate::verdict::{Facts, Question, TreeState};
@@ -63,7 +63,7 @@ impl Verifier {
         facts: Facts,
         purpose: Purpose,
         first: TreeState<Mark>,
-    ) -> Option<Job> {
+    ) -> Option<BackgroundJob> {
         let messages = self.messages.upgrade()?;
         let tree_digest = *first.digest.as_ref().ok()?;
         if purpose == Purpose::Verify {
@@ -71,7 +71,7 @@ impl Verifier {
             info!(%project, tree_digest = %tree_digest, "verifying an answer from records");
         }
         let of = BuildKey::new(tree_digest, &question, &facts);
-        let plan = TestPlan { question, facts, purpose, first };
+        let plan = BackgroundTestPlan { question, facts, purpose, first };
         Some(background_tests::start(plan, of, messages, &self.shared))
     }
 

@@ -103,25 +103,25 @@ impl Course {
         }
     }
 
-    fn action(&self, id: JobId) -> &Action {
+    fn action(&self, id: JobId) -> &JobAction {
         &self.schedule.jobs[&id].action
     }
 
     fn runs(&self, id: JobId) -> bool {
-        matches!(self.action(id), Action::Run(_))
+        matches!(self.action(id), JobAction::Run(_))
     }
 
     fn reason(&self, id: JobId) -> String {
         match self.action(id) {
-            Action::Wait(reason) | Action::Yield(reason) => reason.clone(),
-            Action::Suspend(reason) => (*reason).to_owned(),
+            JobAction::Wait(reason) | JobAction::Yield(reason) => reason.clone(),
+            JobAction::Suspend(reason) => (*reason).to_owned(),
             action => format!("{action:?}"),
         }
     }
 
     /// The yielding job gives up and waits again.
     fn requeue(&mut self, id: JobId) {
-        assert!(matches!(self.action(id), Action::Yield(_)), "{:?}", self.action(id));
+        assert!(matches!(self.action(id), JobAction::Yield(_)), "{:?}", self.action(id));
         self.schedule.requeue(id, self.now);
         self.step();
     }
@@ -206,14 +206,14 @@ fn a_wanted_job_that_is_held_back_begins_again_at_full_speed() {
     course.readings.power.saving = Some(true);
     let id = course.build("a");
     course.step();
-    let Action::Run(limit) = course.action(id).clone() else { panic!() };
+    let JobAction::Run(limit) = course.action(id).clone() else { panic!() };
     assert_eq!(limit.jobs, NonZeroUsize::new(1));
     assert_eq!(limit.describe("building x"), "building x (one job: the machine saves power)");
     course.schedule.want(id);
     course.step();
     assert_eq!(course.reason(id), "a client waits for it");
     course.requeue(id);
-    assert_eq!(*course.action(id), Action::Run(Limit::NONE));
+    assert_eq!(*course.action(id), JobAction::Run(Limit::NONE));
 }
 
 #[test]
@@ -231,7 +231,7 @@ fn only_an_edit_preempts_and_not_a_job_that_waited_too_long() {
     assert!(course.runs(b));
     course.now += seconds(1);
     course.edit("b");
-    course.pass(LONGEST_WAIT);
+    course.pass(LONGEST_QUEUE_WAIT);
     course.edit("c");
     let c = course.build("c");
     course.step();
@@ -369,7 +369,7 @@ fn a_build_is_suspended_and_that_time_does_not_count() {
     course.step();
     assert!(course.runs(id), "a client waits");
     course.pass(seconds(10));
-    assert!(matches!(course.action(id), Action::TimeOut(_)));
+    assert!(matches!(course.action(id), JobAction::TimeOut(_)));
 }
 
 #[test]
@@ -413,7 +413,7 @@ fn a_job_without_news_times_out_unless_it_is_blocked() {
     course.pass(seconds(59));
     assert!(course.runs(id));
     course.pass(seconds(1));
-    assert_eq!(*course.action(id), Action::TimeOut(seconds(60)));
+    assert_eq!(*course.action(id), JobAction::TimeOut(seconds(60)));
 }
 
 #[test]
@@ -489,7 +489,7 @@ proptest! {
                 if course.now - begun >= Duration::from_secs(BUILD) {
                     course.end(id);
                     (jobs[who], running) = (None, None);
-                } else if matches!(course.action(id), Action::Yield(_)) {
+                } else if matches!(course.action(id), JobAction::Yield(_)) {
                     course.requeue(id);
                     running = None;
                 }
@@ -505,7 +505,7 @@ proptest! {
             }
             for id in jobs.iter().flatten().filter(|id| !course.runs(**id)) {
                 // All others may be overdue as well, and time passes in steps.
-                let bound = LONGEST_WAIT + Duration::from_secs(4 * (BUILD + 60));
+                let bound = LONGEST_QUEUE_WAIT + Duration::from_secs(4 * (BUILD + 60));
                 let waited = course.schedule.jobs[id].waited(course.now);
                 prop_assert!(waited <= bound, "{id:?} waits for {waited:?}");
             }

@@ -70,7 +70,7 @@ async fn granted(ticket: &mut Ticket) {
 async fn yields(ticket: &mut Ticket) -> String {
     let action = async {
         loop {
-            if let Action::Yield(reason) = ticket.next_action().await {
+            if let JobAction::Yield(reason) = ticket.next_action().await {
                 return reason;
             }
         }

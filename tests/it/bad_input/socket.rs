@@ -74,6 +74,18 @@ fn another_user_at_the_socket_is_refused() {
     let ran = home.start("setpriv", &line).end(LIMIT);
     assert!(ran.stderr.contains("belongs to user 0"), "{ran:#?}");
     assert!(!ran.stdout.contains("Running"), "{ran:#?}");
+    // The client does not ask there. It connects to the same socket in a folder of its own.
+    let theirs = home.base.join("theirs");
+    let folder = theirs.join(home.paths().runtime_dir.file_name().unwrap());
+    fs::create_dir_all(&folder).unwrap();
+    fs::hard_link(&socket, folder.join(socket.file_name().unwrap())).unwrap();
+    for owned in [&theirs, &folder] {
+        std::os::unix::fs::chown(owned, Some(65534), Some(65534)).unwrap();
+    }
+    let theirs = format!("XDG_RUNTIME_DIR={}", theirs.display());
+    let ran = home.start("env", &[&[&theirs, "setpriv"], &line[..]].concat()).end(LIMIT);
+    assert!(ran.stderr.contains("it belongs to user 0"), "{ran:#?}");
+    assert!(!ran.stdout.contains("Running"), "{ran:#?}");
     home.test(&[]).green_from("run");
     assert!(daemon.stderr().contains("refused a connection"), "{}", daemon.stderr());
     daemon.stop();
@@ -92,6 +104,39 @@ fn impostor(home: &Home, words: &'static str) {
             let _ = stream.write_all(words.as_bytes());
         }
     });
+}
+
+#[test]
+fn a_socket_where_others_can_write_is_sent_nothing() {
+    let home = Home::with(&[]);
+    home.config("", "");
+    let folder = home.paths().runtime_dir;
+    fs::create_dir_all(&folder).unwrap();
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
+    let listener = UnixListener::bind(home.paths().socket()).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let answer = home.test(&[]);
+    answer.green_from("run");
+    assert!(answer.ran.stderr.contains("others can write into"), "{answer:#?}");
+    assert!(answer.ran.stderr.contains("chmod 700"), "{answer:#?}");
+    assert!(listener.accept().is_err(), "it has connected");
+}
+
+#[test]
+fn silent_connections_of_the_user_mute_nobody() {
+    let home = Home::with(&[]);
+    home.config("", "debounce = '1h'");
+    let daemon = home.daemon();
+    home.test(&[]).green_from("run");
+    let socket = home.paths().socket();
+    let silent: Vec<_> = (0..150).map(|_| UnixStream::connect(&socket).unwrap()).collect();
+    for _ in 0..3 {
+        let answer = home.test(&[]);
+        answer.green_from("cache");
+        assert!(!answer.ran.stderr.contains("working without it"), "{answer:#?}");
+    }
+    drop(silent);
+    daemon.stop();
 }
 
 #[test]
