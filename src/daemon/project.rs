@@ -94,6 +94,8 @@ struct ProjectTask {
     holds: usize,
     /// The build identity of the last question, for the code hash in `status`.
     identity: Option<Identity>,
+    /// Why the facts of the project's own question are not known.
+    prepare_error: Option<String>,
 }
 
 impl ProjectTask {
@@ -130,7 +132,18 @@ impl ProjectTask {
             status.clone(),
         );
         let verifier = Verifier::new(Arc::clone(&shared), messages);
-        Self { root, name, shared, status, tree, builder, verifier, holds: 0, identity: None }
+        Self {
+            root,
+            name,
+            shared,
+            status,
+            tree,
+            builder,
+            verifier,
+            holds: 0,
+            identity: None,
+            prepare_error: None,
+        }
     }
 
     /// Runs until `stop` fires or no mailbox is left.
@@ -309,13 +322,22 @@ impl ProjectTask {
         }
     }
 
+    /// Tests have ended: what has changed by now changed while they ran.
+    async fn note_changes_of_run(&mut self) {
+        let seen = self.shared.barrier().await;
+        self.tree.catch_up(seen).await;
+        if !self.tree.take_edits().is_empty() {
+            self.verifier.note_change(true);
+        }
+    }
+
     fn set_environment(&mut self, environment: Environment) {
         self.builder.set_environment(environment);
         self.tree.set_environment(Arc::clone(self.builder.environment()));
     }
 
     fn note_prepared(&mut self, prepared: &Prepared) {
-        self.identity = Some(prepared.facts.identity.clone());
+        (self.identity, self.prepare_error) = (Some(prepared.facts.identity.clone()), None);
         self.builder.tell_target_dirs(&prepared.question, &prepared.facts);
     }
 
@@ -341,7 +363,13 @@ impl ProjectTask {
             }
             return;
         }
-        let Ok(own) = self.prepare(self.builder.own_question()).await else { return };
+        let own = match self.prepare(self.builder.own_question()).await {
+            Ok(own) => own,
+            Err(message) => {
+                self.prepare_error = Some(message);
+                return;
+            }
+        };
         self.note_prepared(&own);
         self.tree.follow(&own.question, &own.facts).await;
         let Some(tree_digest) = self.tree.tree_digest() else {
@@ -353,6 +381,12 @@ impl ProjectTask {
             self.builder.in_flight().is_testing() && self.verifier.writes_into_tree();
         if is_own_write || self.builder.in_flight().is_of(&wanted) {
             return;
+        }
+        if self.builder.in_flight().is_testing() {
+            self.builder.in_flight().cancel().await;
+            self.note_changes_of_run().await;
+            // Any change since is told by an event of its own.
+            return Box::pin(self.consider()).await;
         }
         // A waiting client always gets the build of the newest tree.
         let waiters = self.builder.in_flight().take_build_waiters();
@@ -410,13 +444,11 @@ impl ProjectTask {
     }
 
     async fn on_job_ended(&mut self, end: JobEnd) {
-        if self.builder.in_flight().is_testing() {
-            // What changed by now changed while the tests ran.
-            let seen = self.shared.barrier().await;
-            self.tree.catch_up(seen).await;
-            self.note_edits();
-        }
+        let was_testing = self.builder.in_flight().is_testing();
         let of = self.builder.in_flight().finish(&end);
+        if was_testing {
+            self.note_changes_of_run().await;
+        }
         match end {
             JobEnd::Cancelled | JobEnd::Prefetched => {}
             JobEnd::Built(build) => {
@@ -530,7 +562,10 @@ impl ProjectTask {
             Ok(_) if self.tree.has_leftover_lock() => {
                 Some("a leftover `index.lock` of git is ignored".to_owned())
             }
-            Ok(_) => self.verifier.why_no_verdict(tree_digest),
+            Ok(_) => {
+                let error = self.prepare_error.clone();
+                error.or_else(|| self.verifier.why_no_verdict(tree_digest))
+            }
         };
         (State::Idle, reason)
     }

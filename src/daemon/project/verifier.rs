@@ -30,11 +30,21 @@ pub(super) struct Verifier {
     timed_out: Option<(Digest, String)>,
     /// How many runs in a row have seen the tree change while they ran.
     disturbed_runs: u32,
+    /// The last run is one of them.
+    is_disturbed: bool,
 }
 
 impl Verifier {
     pub(super) fn new(shared: Arc<Shared>, messages: mpsc::WeakUnboundedSender<Message>) -> Self {
-        Self { shared, messages, owed: 0, due: None, timed_out: None, disturbed_runs: 0 }
+        Self {
+            shared,
+            messages,
+            owed: 0,
+            due: None,
+            timed_out: None,
+            disturbed_runs: 0,
+            is_disturbed: false,
+        }
     }
 
     /// Takes note of an answer from records; whether a verification is due now.
@@ -58,12 +68,13 @@ impl Verifier {
 
     /// Begins a run of the tests of `first`; none if the project is ending.
     pub(super) fn run(
-        &self,
+        &mut self,
         question: Question,
         facts: Facts,
         purpose: Purpose,
         first: TreeState<Mark>,
     ) -> Option<BackgroundJob> {
+        self.is_disturbed = false;
         let messages = self.messages.upgrade()?;
         let tree_digest = *first.digest.as_ref().ok()?;
         if purpose == Purpose::Verify {
@@ -77,7 +88,11 @@ impl Verifier {
 
     /// The tree has changed; `in_run`: while tests ran, perhaps by themselves.
     pub(super) fn note_change(&mut self, in_run: bool) {
-        self.disturbed_runs = if in_run { self.disturbed_runs + 1 } else { 0 };
+        if !in_run {
+            self.disturbed_runs = 0;
+        } else if !std::mem::replace(&mut self.is_disturbed, true) {
+            self.disturbed_runs += 1;
+        }
     }
 
     /// Whether the tests themselves change the tree, as far as that can be told: then their writes
