@@ -103,7 +103,7 @@ async fn run(plan: BackgroundTestPlan, mut tree: OwnTree, shared: Arc<Shared>, m
             match action {
                 JobAction::Yield(reason) => stopped = Some(Err(reason)),
                 JobAction::TimeOut(silence) => {
-                    stopped = Some(Ok(progress.borrow().stalled(silence)))
+                    stopped = Some(Ok(progress.borrow().stalled(silence)));
                 }
                 JobAction::Run(_) | JobAction::Suspend(_) | JobAction::Wait(_) => continue,
             }
