@@ -58,6 +58,7 @@ use crate::config::{ConfigError, Loaded};
 use crate::paths::{NoHome, Paths};
 use crate::process::Environment;
 use crate::protocol::StatusReport;
+use crate::watcher::{self, FileWatcher};
 
 /// How many trees are opened at once.
 const TREES_OPENED_AT_ONCE: usize = 8;
@@ -133,6 +134,9 @@ pub enum DaemonStartError {
     /// Another daemon runs, or the socket cannot be made.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
+    /// Nothing can be watched.
+    #[error(transparent)]
+    Watcher(#[from] watcher::WatchStartError),
     /// The system refused something else.
     #[error("cannot start: {0}")]
     Io(#[from] std::io::Error),
@@ -299,7 +303,7 @@ impl Daemon {
         let endpoint = Endpoint::claim(&paths, lock(&self.inherited).take())?;
         let listener = tokio::net::UnixListener::from_std(endpoint.listener()?)?;
         let (events, seen) = mpsc::channel(WAITING_EVENTS);
-        let watches = Watches::new(&paths.runtime_dir, events);
+        let watcher = FileWatcher::new(&paths.runtime_dir, events)?;
         let hook = match &self.hook {
             Some(hook) => hook.clone(),
             None => std::env::current_exe()?,
@@ -317,7 +321,7 @@ impl Daemon {
             id: instance(),
             cache: Cache::open(&paths.cache_dir),
             environment: Arc::new(self.environment.clone()),
-            watcher: Arc::new(Mutex::new(watches)),
+            watcher: Arc::new(Mutex::new(Watches::new(watcher))),
             scheduler,
             commands,
             opening: Arc::new(Semaphore::new(TREES_OPENED_AT_ONCE)),
