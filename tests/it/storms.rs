@@ -267,7 +267,7 @@ impl SmallDisks {
 #[test]
 fn full_disks_cost_records_and_no_right_answer() {
     let Some(disks) = SmallDisks::new() else { return };
-    disks.home.config("", "debounce = '1h'");
+    disks.home.config("", "debounce = '1h'\nkeep_snapshots = 1000");
     let mut storm = Storm::new("full disks");
     disks.test(&["--no-daemon"]).green_from("run");
     disks.test(&["--no-daemon"]).green_from("cache");
