@@ -44,7 +44,7 @@ pub use hook::record_invocation;
 pub use locks::{is_locked, waiting_for_us};
 pub use plan::{PlannedTarget, TestPlan};
 pub use progress::BuildProgress;
-pub use sources::BuildSources;
+pub use sources::{BuildSources, BuiltUnit, WatchedByCargo};
 pub use stale::{BuildLedger, remove_old_ledgers, remove_stale_unit};
 pub use targets::{Artifact, may_be_custom};
 pub use units::{Product, Units};

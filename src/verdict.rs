@@ -9,6 +9,7 @@
 //! it changed between the moment before the build and the moment after the last test.
 
 mod binary;
+mod built_units;
 mod checkout;
 mod exec;
 mod execute;
@@ -24,6 +25,7 @@ mod look_up;
 mod options;
 mod patterns;
 mod project_files;
+mod provenance;
 mod ran;
 mod remember;
 mod run;

@@ -23,7 +23,7 @@ pub use build_variables::{BuildVariables, build_variables, is_secret};
 pub use cargo_config::{
     CargoConfig, CargoConfigError, CargoConfigFile, RunnerShape, is_configured_apart,
 };
-pub use identity::{Identity, is_terminal_variable, without_root};
+pub use identity::{Identity, is_session_variable, is_terminal_variable, without_root};
 pub use locate::locate;
 pub use members::Members;
 pub(crate) use mounts::{MountWatch, Mounted, overlay_layers};

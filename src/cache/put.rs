@@ -12,7 +12,7 @@ use super::layout::RecordClaim;
 use super::record::{Record, RecordKey, RecordLevel, project_digest};
 use super::sweep::{self, RemovedItem};
 use super::{Cache, Limits, format, index};
-use crate::model::{Answer, Digest, Timestamp, Verdict};
+use crate::model::{Answer, Digest, TargetId, TargetReport, Timestamp, Verdict};
 
 /// How long a `put` waits for another process that removes records. After that (the other one may
 /// be stopped) the put goes on: at worst its record is removed, which is a miss.
@@ -175,6 +175,22 @@ impl Cache {
             claim.key.level == RecordLevel::Source && of.contains(&claim.code_hash)
         });
         snapshots.for_each(|claim| self.disprove(&claim.key));
+    }
+
+    /// Removes the records of the snapshot `code_hash` that say green of this target: a run of it
+    /// has failed.
+    pub fn disprove_in_snapshot(&self, workspace_root: &Path, code_hash: Digest, id: &TargetId) {
+        let project = project_digest(workspace_root);
+        // The index decides no answer: where it cannot be read, `ttl` is the bound.
+        let claims = index::snapshot_claims(&self.layout, project, code_hash).unwrap_or_default();
+        for claim in claims.iter().filter(|claim| claim.key.level == RecordLevel::Source) {
+            let is_green =
+                |target: &TargetReport| target.id == *id && target.verdict == Verdict::Pass;
+            let record = index::load(&self.layout, &claim.key);
+            if record.is_ok_and(|(record, _)| record.targets.iter().any(is_green)) {
+                self.disprove(&claim.key);
+            }
+        }
     }
 
     /// Claims this record for `workspace_root` too, as of its snapshot `code_hash`: another checkout of

@@ -8,6 +8,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
+use std::time::SystemTime;
 
 use super::cargo::CargoOutput;
 use super::message::{ArtifactMessage, ScriptMessage, is_local};
@@ -36,6 +37,34 @@ pub struct BuildSources {
     /// compares times only and notices them after a `touch`. If there is any, nothing may be
     /// recorded.
     pub unseen: Vec<PathBuf>,
+    /// What was compiled or run for the build, now or earlier.
+    pub units: Vec<BuiltUnit>,
+}
+
+/// One thing that was compiled, or a build script that ran, for a build.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuiltUnit {
+    /// The file that says what it was made from: the compiler's list, a build script's output; of
+    /// a package from elsewhere the product itself.
+    pub list: PathBuf,
+    /// When it was made.
+    pub made: SystemTime,
+    /// Whether it was made in this very build.
+    pub is_new: bool,
+    /// What cargo looks at before it calls the unit fresh.
+    pub watched: WatchedByCargo,
+}
+
+/// What cargo looks at before it calls something fresh.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WatchedByCargo {
+    /// The files that the compiler says it has read. Macros may have read others.
+    Listed,
+    /// These files and folders, by a build script's own word. It may have read others.
+    Declared(Vec<PathBuf>),
+    /// Nothing: the sources in this folder of the workspace are of a registry, vendored, and are
+    /// not expected to change.
+    Vendored(PathBuf),
 }
 
 /// Reads the lists of all local units that were built or fresh.
@@ -48,8 +77,11 @@ pub(super) fn collect(root: &Path, said: &CargoOutput) -> BuildSources {
         watched: BTreeSet::new(),
         missing: BTreeSet::new(),
         unseen: BTreeSet::new(),
+        units: Vec::new(),
+        began: SystemTime::now().checked_sub(said.elapsed).unwrap_or(SystemTime::UNIX_EPOCH),
     };
     said.artifacts.iter().filter(|artifact| artifact.is_local()).for_each(|a| search.artifact(a));
+    said.artifacts.iter().filter(|artifact| !artifact.is_local()).for_each(|a| search.foreign(a));
     let packages: HashMap<&str, &Path> = said
         .artifacts
         .iter()
@@ -67,6 +99,7 @@ pub(super) fn collect(root: &Path, said: &CargoOutput) -> BuildSources {
         packages: packages.into_iter().collect(),
         missing: search.missing.into_iter().collect(),
         unseen: search.unseen.into_iter().collect(),
+        units: search.units,
     }
 }
 
@@ -80,6 +113,9 @@ struct SourceSearch<'a> {
     watched: BTreeSet<PathBuf>,
     missing: BTreeSet<PathBuf>,
     unseen: BTreeSet<PathBuf>,
+    units: Vec<BuiltUnit>,
+    /// When the build began.
+    began: SystemTime,
 }
 
 impl SourceSearch<'_> {
@@ -100,11 +136,28 @@ impl SourceSearch<'_> {
                 self.missing.insert(list);
                 continue;
             };
+            self.unit(list, WatchedByCargo::Listed);
             for path in dependencies(&bytes) {
                 let candidates = bases.map(|base| normalized(&base.join(&path)));
                 let there = candidates.iter().find(|path| path.exists());
                 self.add(there.unwrap_or(&candidates[0]).clone(), made);
             }
+        }
+    }
+
+    /// Notes a unit by the file that says what it was made from.
+    fn unit(&mut self, list: PathBuf, watched: WatchedByCargo) {
+        let modified = std::fs::metadata(&list).and_then(|metadata| metadata.modified());
+        let made = modified.unwrap_or(SystemTime::UNIX_EPOCH);
+        let is_new = made >= self.began;
+        self.units.push(BuiltUnit { list, made, is_new, watched });
+    }
+
+    /// Notes something of a registry whose sources lie in the workspace.
+    fn foreign(&mut self, artifact: &ArtifactMessage) {
+        let folder = artifact.manifest_path.parent().filter(|path| path.starts_with(self.root));
+        if let (Some(folder), Some(product)) = (folder, artifact.filenames.first()) {
+            self.unit(product.clone(), WatchedByCargo::Vendored(folder.to_owned()));
         }
     }
 
@@ -244,6 +297,18 @@ impl SourceSearch<'_> {
             return;
         };
         let Some(made) = FileTimes::of(&output.0) else { return };
+        if local {
+            let at = |path: &Path| normalized(&package.unwrap_or(self.root).join(path));
+            let mut declared: Vec<_> = watched(&output.1).map(at).collect();
+            if !declares_something(&output.1) {
+                // Then cargo watches the whole package.
+                declared.extend(package.map(Path::to_owned));
+            }
+            // Its own time is that of the script's end.
+            let began = folder.join("invoked.timestamp");
+            let list = if began.is_file() { began } else { output.0.clone() };
+            self.unit(list, WatchedByCargo::Declared(declared));
+        }
         for path in watched(&output.1) {
             match package {
                 Some(package) if local => self.add(normalized(&package.join(path)), made),
@@ -353,6 +418,14 @@ fn normalized(path: &Path) -> PathBuf {
     normal
 }
 
+/// Whether a build script says anything of when it is to run again.
+fn declares_something(output: &[u8]) -> bool {
+    output.split(|byte| *byte == b'\n').any(|line| {
+        let line = line.strip_prefix(b"cargo:").unwrap_or_default();
+        line.strip_prefix(b":").unwrap_or(line).starts_with(b"rerun-if-")
+    })
+}
+
 /// The paths of `cargo:rerun-if-changed=` lines.
 pub(super) fn watched(output: &[u8]) -> impl Iterator<Item = &Path> {
     output.split(|byte| *byte == b'\n').filter_map(|line| {
@@ -399,6 +472,14 @@ mod tests {
         assert_eq!(of("./src/none/../../x"), base.join("x"));
         assert_eq!(std::fs::read_to_string(of("src/link/../x")).unwrap(), "far");
         assert_eq!(of("src/link/../../y"), base.join("src/link/../../y"));
+    }
+
+    #[test]
+    fn a_build_script_without_a_word_on_when_it_runs_declares_nothing() {
+        for line in ["cargo:rerun-if-changed=x", "cargo::rerun-if-env-changed=X"] {
+            assert!(declares_something(line.as_bytes()), "{line}");
+        }
+        assert!(!declares_something(b"x\ncargo:rustc-env=A=cargo:rerun-if-changed=x\n"));
     }
 
     #[test]

@@ -23,6 +23,7 @@
 
 mod cargo_builds;
 mod contradiction;
+mod coverage;
 mod inputs;
 mod key;
 mod observe;
@@ -73,6 +74,8 @@ pub(super) struct TargetRecords<'a> {
 
 /// One target of the plan.
 struct TargetEntry {
+    program: PathBuf,
+    environment: Environment,
     /// Why there is none: it can neither be answered nor kept.
     subject: Result<Subject, String>,
     found: TargetFinding,
@@ -127,7 +130,8 @@ impl<'a> TargetRecords<'a> {
                 }
                 (Ok(subject), None) => this.find(subject, tree_digest),
             };
-            this.targets.push(TargetEntry { subject, found });
+            let (program, environment) = (planned.program.clone(), planned.environment.clone());
+            this.targets.push(TargetEntry { program, environment, subject, found });
         }
         this
     }
@@ -135,6 +139,12 @@ impl<'a> TargetRecords<'a> {
     /// What the records say of the target with this index.
     pub(super) fn found(&self, index: usize) -> &TargetFinding {
         &self.targets[index].found
+    }
+
+    /// Whether the target with this index measures coverage.
+    pub(super) fn is_measured(&self, index: usize) -> bool {
+        let TargetEntry { program, environment, .. } = &self.targets[index];
+        coverage::is_measured(environment, program)
     }
 
     /// The subject of the target with this index, if its program could be read.

@@ -95,10 +95,10 @@ impl<'a> Execution<'a> {
         let products: Vec<_> = plan.products.into_iter().map(stamped).collect();
         let runners = self.runners(&plan.targets);
         let always = AlwaysRun::of(&self.question.settings);
-        let flaky = self.cache.state(&self.question.root).flaky;
+        let state = self.cache.state(&self.question.root);
         let obstacle = |planned: &PlannedTarget| match () {
             () if always.names(&planned.id) => Some(Uncacheable::AlwaysRun.to_string()),
-            () => flaky.contains_key(&planned.id.to_string()).then(|| FLAKY.to_owned()),
+            () => state.flaky.contains_key(&planned.id.to_string()).then(|| FLAKY.to_owned()),
         };
         let context = PlanContext::of(self.cache, self.question, self.facts);
         let tree_digest = self.tree_digest.as_ref();
@@ -117,7 +117,13 @@ impl<'a> Execution<'a> {
             .map(|index| match records.found(index) {
                 _ if self.options.no_cache => self.why.to_owned(),
                 TargetFinding::Green(_) => "same program and inputs".to_owned(),
-                TargetFinding::Nothing { why, .. } => why.clone(),
+                TargetFinding::Nothing { why, expected } => {
+                    let name = plan.targets[index].id.to_string();
+                    match state.uncached.get(&name).filter(|_| expected.is_none()) {
+                        Some(last) => format!("not kept the last time: {}", last.why.join("; ")),
+                        None => why.clone(),
+                    }
+                }
             })
             .collect();
         let mut jobs: Vec<_> = plan.targets.into_iter().map(job).collect();
@@ -369,7 +375,7 @@ impl<'a> Execution<'a> {
             if let TargetFinding::Nothing { expected, .. } = records.found(*index) {
                 job.expected = *expected;
             }
-            if !job.is_random() && !always.names(&job.id) {
+            if !job.is_random() && !always.names(&job.id) && !records.is_measured(*index) {
                 records.observe(*index, job);
             }
         }
@@ -414,6 +420,9 @@ impl<'a> Execution<'a> {
                     (Cacheability::Uncacheable(vec![Uncacheable::AlwaysRun]), vec![])
                 }
                 _ if is_random => (Cacheability::Uncacheable(vec![Uncacheable::Random]), vec![]),
+                _ if records.is_measured(*index) => {
+                    (Cacheability::Uncacheable(vec![Uncacheable::Coverage]), vec![])
+                }
                 // What came of it is not its own, red or green.
                 Some(ObservedRun { interfered: true, cacheability, unseen }) => {
                     again.push((*index, cacheability, unseen));

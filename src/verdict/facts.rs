@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use super::built_units;
 use crate::compiler::{Build, BuildLedger};
 use crate::config::Settings;
 use crate::model::{Digest, Digester, Timestamp};
@@ -88,9 +89,16 @@ impl Question {
         cache_dir.join(LEDGERS).join(format!("{name}.json"))
     }
 
+    /// Where it is noted in which environment they were made.
+    pub(super) fn units_file(&self, cache_dir: &Path) -> PathBuf {
+        Self::ledger_file(&self.root, cache_dir).with_extension("units")
+    }
+
     /// Takes note of what a build for this question has made: nothing else of a target directory
     /// is ever removed. Without the note, that stays too.
     pub fn note_build(&self, build: &Build, cache_dir: &Path) {
+        let units = self.units_file(cache_dir);
+        built_units::note(&units, &self.environment, &build.sources.units);
         let file = Self::ledger_file(&self.root, cache_dir);
         let mut digester = Digester::new("builds of 1");
         digester.field(&self.selection.canonical(&self.root));

@@ -161,6 +161,10 @@ impl Keeper<'_> {
             }
             if target.report.verdict != Verdict::Pass {
                 records.disprove(index, &target.report, tree_digest);
+                if let Some(code_hash) = code_hash {
+                    let LookUp { cache, question, .. } = self.look_up;
+                    cache.disprove_in_snapshot(&question.root, code_hash, &target.report.id);
+                }
                 continue;
             }
             if let Cacheability::Uncacheable(reasons) = &target.cacheability {

@@ -12,7 +12,7 @@ use super::look_up::{Finding, LookUp, answer_of, known_failure};
 use super::options::{RunError, RunOptions, Step};
 use super::ran::RanTarget;
 use super::target_discovery::DiscoveredNames;
-use super::{Facts, ProjectTree, Question, TreeState, code_hash};
+use super::{Facts, ProjectTree, Question, TreeState, code_hash, provenance};
 use crate::cache::{Cache, Record};
 use crate::compiler::{Build, BuildSpec, CompileError, TestCompiler};
 use crate::model::{Answer, Digest, TargetAnswer, Timestamp};
@@ -100,6 +100,10 @@ pub async fn run<T: ProjectTree>(
     let runners = std::mem::take(&mut ran.runners);
     let sources = tree.uncounted(session.sources(&build, runners)).await;
     let outside = extra_inputs(question, facts, &ran, tree).await;
+    let products = std::mem::take(&mut ran.products);
+    let conditions =
+        provenance::conditions(question, facts, &build.sources, &products, cache.dir(), tree).await;
+    let is_proven = conditions.as_ref().is_ok_and(Vec::is_empty);
     let names = DiscoveredNames::look(&question.root, &build.sources).since(names);
     let still = match tree.changed_since(&state.mark).await {
         Some(changed) if changed.is_empty() => state.digest.as_ref().ok(),
@@ -115,8 +119,9 @@ pub async fn run<T: ProjectTree>(
     // What ran need not be what this tree is built into.
     let still = still.filter(|_| !ran.replaced);
     if still.is_some() {
-        // What cargo did not see is not built: an earlier run of this code was of another one.
-        let before = known.record().filter(|_| build.sources.unseen.is_empty());
+        // Other products may have been built of this code: an earlier run was perhaps of those.
+        let is_same = is_proven && build.sources.unseen.is_empty();
+        let before = known.record().filter(|_| is_same);
         keeper.note_flaky(&mut ran, before, when);
     }
     let proven = still.filter(|_| is_of_tree);
@@ -126,13 +131,16 @@ pub async fn run<T: ProjectTree>(
         Err(why) => not_kept.extend(why.iter().cloned()),
         Ok(digest) if session.is_kept() => {
             if not_kept.is_empty() {
+                let inputs = names.and_then(|names| {
+                    Ok(outside.into_iter().chain(names).chain(conditions?).collect())
+                });
                 let oldest = ran.targets.iter().map(|target| target.when(when)).min();
                 not_kept = keeper.keep_whole(&WholeRun {
                     tree_digest: digest,
                     build: &build,
                     built_at,
                     sources: &sources,
-                    inputs: names.map(|names| outside.into_iter().chain(names).collect()),
+                    inputs,
                     reports: &reports,
                     when: oldest.unwrap_or(when),
                 });

@@ -6,6 +6,7 @@ mod bad_input;
 mod binary;
 mod cargo_output;
 mod cargo_rules;
+mod claims;
 mod commands;
 mod compiler;
 mod exec;

@@ -106,11 +106,47 @@ impl InputJudge {
                 Err(doubt) => doubts.push(doubt),
             }
         }
+        let mut inputs = without_implied(inputs);
+        match self.outputs(seen, fingerprints) {
+            Ok(outputs) => inputs.extend(outputs),
+            Err(doubt) => doubts.push(doubt),
+        }
         match (doubts.is_empty(), with_tree) {
             (false, _) => Cacheability::Uncacheable(doubts),
-            (true, true) => Cacheability::WholeTree(without_implied(inputs)),
-            (true, false) => Cacheability::Observed(without_implied(inputs)),
+            (true, true) => Cacheability::WholeTree(inputs),
+            (true, false) => Cacheability::Observed(inputs),
         }
+    }
+
+    /// What the run left in the workspace. An answer in its place leaves nothing there, so that it
+    /// must be there already.
+    fn outputs(
+        &self,
+        seen: &Observation,
+        fingerprints: &mut Fingerprints,
+    ) -> Result<Vec<Input>, Uncacheable> {
+        let mut outputs = Vec::new();
+        for (path, used) in seen.used(Uses::OUTPUT) {
+            let Ok(below) = path.strip_prefix(&self.root) else { continue };
+            let is_left_alone = self.is_made(path)
+                || path.starts_with(&self.temporary)
+                || self.excluded.holds(below)
+                || below.iter().any(|name| name == ".git");
+            if is_left_alone || used.uses.any(Uses::READ) {
+                continue;
+            }
+            let aspect = match PathStamp::of(path).kind() {
+                Some(FileKind::File | FileKind::Symlink) => Aspect::Content,
+                Some(FileKind::Folder) => Aspect::Kind,
+                // Made and removed again.
+                None if used.first == PathStamp::Absent => continue,
+                None => Aspect::Content,
+                Some(_) => continue,
+            };
+            let output = fingerprints.read(&self.root, path, aspect);
+            outputs.push(output.map_err(Uncacheable::Unreadable)?);
+        }
+        Ok(outputs)
     }
 
     /// Whether the program that ran is the one that was digested.

@@ -31,6 +31,8 @@ pub(in crate::verdict) enum Uncacheable {
     Unobserved(String),
     /// The config says so.
     AlwaysRun,
+    /// It measures coverage: it is run for what it writes.
+    Coverage,
     /// Its tests were asked for in random order.
     Random,
     /// These tests of it failed when it was observed, and then it passed.
@@ -58,6 +60,7 @@ impl fmt::Display for Uncacheable {
             Self::Input => f.write_str("there was something to read on its standard input"),
             Self::Unobserved(why) => write!(f, "the run was not observed: {why}"),
             Self::AlwaysRun => f.write_str("the config has it always run"),
+            Self::Coverage => f.write_str("it measures coverage, which only a run writes"),
             Self::Random => f.write_str("its tests ran in random order"),
             Self::Fickle(tests) => {
                 f.write_str("it failed when it was observed and passed when it was not")?;
@@ -115,6 +118,9 @@ impl Uncacheable {
                 "leave out the option, or take `runner = \"cargo\"` for the project".to_owned()
             }
             Self::AlwaysRun => "remove it from the project's `always_run`".to_owned(),
+            Self::Coverage => {
+                "build it without instrumentation for coverage or profiling".to_owned()
+            }
             Self::Random => "leave out `--shuffle` and RUST_TEST_SHUFFLE".to_owned(),
             Self::Flaky { agreed, wanted, .. } => {
                 format!("mend it; or ask {} more times, if it passes each time", wanted - agreed)

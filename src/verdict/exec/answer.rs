@@ -251,6 +251,8 @@ impl CallRun<'_> {
         self.records.disprove(0, &report, None);
         let cacheability = if !self.stdin.is_untouched() {
             Cacheability::Uncacheable(vec![Uncacheable::Input])
+        } else if self.records.is_measured(0) {
+            Cacheability::Uncacheable(vec![Uncacheable::Coverage])
         } else if is_readable(&report, output.counts.is_some()) {
             let Invocation { dir, environment, .. } = self.invocation;
             self.records.judge(0, observation, started, &temporary_dir(environment, dir))

@@ -1,0 +1,190 @@
+//! Whether a build's products were made from the tree as it is.
+//!
+//! Cargo calls a product fresh if the files that it knows of are older. A build script or a macro
+//! may have read others, and variables. A record for the tree claims what any build of it gives, so
+//! it needs proof that nothing else has changed since. Without that proof the record says only what
+//! these very products give: it holds as long as they and what cargo compares with them are there,
+//! untouched.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::built_units::KnownUnits;
+use super::fingerprint::{Aspect, Fingerprints};
+use super::{Facts, ProjectTree, Question};
+use crate::cache::Input;
+use crate::compiler::{BuildSources, BuiltUnit, WatchedByCargo};
+use crate::workspace::PathStamp;
+
+/// A workspace of more files and folders is not searched for changes: then there is no proof.
+const SEARCH_LIMIT: usize = 200_000;
+/// With more changed files than this there is no proof either.
+const CHANGED_LIMIT: usize = 2_000;
+
+/// What a record of this build for the whole tree depends on besides the tree: nothing, if its
+/// products were made from the tree as it is.
+///
+/// # Errors
+/// If a product cannot be looked at: why, for a person.
+pub(super) async fn conditions<T: ProjectTree>(
+    question: &Question,
+    facts: &Facts,
+    sources: &BuildSources,
+    products: &[PathBuf],
+    cache_dir: &Path,
+    tree: &mut T,
+) -> Result<Vec<Input>, String> {
+    if is_proven(question, facts, sources, cache_dir, tree).await {
+        return Ok(Vec::new());
+    }
+    let BuildSources { units, files, .. } = sources;
+    let mut paths: BTreeSet<&Path> = units.iter().map(|unit| &*unit.list).collect();
+    paths.extend(products.iter().chain(files).map(PathBuf::as_path));
+    let mut fingerprints = Fingerprints::default();
+    let input = |path: &Path| fingerprints.read(&question.root, path, Aspect::Same);
+    paths.into_iter().map(input).collect()
+}
+
+/// Whether everything that could have decided the units is as it was when they were made.
+async fn is_proven<T: ProjectTree>(
+    question: &Question,
+    facts: &Facts,
+    sources: &BuildSources,
+    cache_dir: &Path,
+    tree: &mut T,
+) -> bool {
+    let file = question.units_file(cache_dir);
+    let known = KnownUnits::load(&file, &question.environment);
+    let is_known = |unit: &BuiltUnit| {
+        unit.is_new || matches!(unit.watched, WatchedByCargo::Vendored(_)) || known.holds(unit)
+    };
+    if !sources.units.iter().all(is_known) {
+        return false;
+    }
+    let Some(oldest) = sources.units.iter().map(|unit| unit.made).min() else { return false };
+    let outside = sources.packages.iter().filter(|package| !package.starts_with(&question.root));
+    let folders: Vec<_> = outside.chain([&question.root]).cloned().collect();
+    let Some(changed) = changed_since(&folders, &facts.all_target_dirs, oldest) else {
+        return false;
+    };
+    let unseen: Vec<_> =
+        changed.into_iter().filter(|(path, at)| is_unseen(sources, path, *at)).collect();
+    if unseen.len() > CHANGED_LIMIT {
+        return false;
+    }
+    let unseen: Vec<_> = unseen.into_iter().map(|(path, _)| path).collect();
+    tree.uncounted(unseen.clone()).await.len() == unseen.len()
+}
+
+/// Whether a unit is older than a file that was changed then, and cargo does not look at the file
+/// before it calls the unit fresh.
+fn is_unseen(sources: &BuildSources, path: &Path, changed: SystemTime) -> bool {
+    let is_listed = || {
+        sources.files.binary_search_by(|file| file.as_path().cmp(path)).is_ok()
+            || sources.folders.binary_search_by(|folder| folder.as_path().cmp(path)).is_ok()
+    };
+    sources.units.iter().filter(|unit| unit.made <= changed).any(|unit| match &unit.watched {
+        WatchedByCargo::Listed => !is_listed(),
+        WatchedByCargo::Declared(declared) => !declared.iter().any(|at| path.starts_with(at)),
+        WatchedByCargo::Vendored(folder) => path.starts_with(folder),
+    })
+}
+
+/// The files and folders that have changed since, with the times; `None` if there are too many to
+/// look at, or some cannot be looked at.
+fn changed_since(
+    folders: &[PathBuf],
+    target_dirs: &[PathBuf],
+    since: SystemTime,
+) -> Option<Vec<(PathBuf, SystemTime)>> {
+    let mut todo: Vec<_> = folders.to_vec();
+    let (mut changed, mut count) = (Vec::new(), 0);
+    while let Some(folder) = todo.pop() {
+        count += 1;
+        let at = changed_at(&folder)?;
+        if at >= since {
+            changed.push((folder.clone(), at));
+        }
+        for entry in std::fs::read_dir(&folder).ok()? {
+            let entry = entry.ok()?;
+            let path = entry.path();
+            count += 1;
+            if count > SEARCH_LIMIT {
+                return None;
+            }
+            if entry.file_type().ok()?.is_dir() {
+                if entry.file_name() != ".git" && !target_dirs.contains(&path) {
+                    todo.push(path);
+                }
+                continue;
+            }
+            match changed_at(&path) {
+                Some(at) if at >= since => changed.push((path, at)),
+                Some(_) => {}
+                None => return None,
+            }
+        }
+    }
+    Some(changed)
+}
+
+/// When anything about this was changed last.
+fn changed_at(path: &Path) -> Option<SystemTime> {
+    let stamp = *PathStamp::of(path).present()?;
+    let nanoseconds = u64::try_from(stamp.modified.max(stamp.changed)).ok()?;
+    Some(UNIX_EPOCH + Duration::from_nanos(nanoseconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_file_is_unseen_if_an_older_unit_may_have_read_it() {
+        let unit = |made, watched| BuiltUnit {
+            list: "/t/x.d".into(),
+            made: at(made),
+            is_new: false,
+            watched,
+        };
+        let sources = BuildSources {
+            files: vec!["/w/build.rs".into(), "/w/src/lib.rs".into()],
+            units: vec![
+                unit(30, WatchedByCargo::Listed),
+                unit(20, WatchedByCargo::Declared(vec!["/w/proto".into()])),
+                unit(10, WatchedByCargo::Vendored("/w/vendor/v".into())),
+            ],
+            ..BuildSources::default()
+        };
+        let is = |path: &str, changed| is_unseen(&sources, Path::new(path), at(changed));
+        assert!(!is("/w/data", 15), "older than all that could have read it");
+        assert!(is("/w/data", 20) && is("/w/src/lib.rs", 25), "not declared by the build script");
+        assert!(!is("/w/proto/a", 25), "the build script runs again");
+        assert!(is("/w/vendor/v/src/lib.rs", 15) && !is("/w/vendor/u/src/lib.rs", 15));
+    }
+
+    #[test]
+    fn what_changed_is_found_by_the_times_of_files_and_folders() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        for folder in ["src", "target", ".git"] {
+            std::fs::create_dir(root.join(folder)).unwrap();
+            std::fs::write(root.join(folder).join("f"), "").unwrap();
+        }
+        let target = [root.join("target")];
+        let changed = |since| {
+            let found = changed_since(std::slice::from_ref(&root), &target, since).unwrap();
+            let mut names: Vec<_> = found.into_iter().map(|(path, _)| path).collect();
+            names.sort();
+            names
+        };
+        let names = ["", "src", "src/f"].map(|name| root.join(name));
+        assert_eq!(changed(UNIX_EPOCH).len(), names.len());
+        assert!(changed(SystemTime::now() + Duration::from_secs(60)).is_empty());
+    }
+}
