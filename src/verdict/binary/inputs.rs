@@ -128,8 +128,11 @@ impl InputJudge {
         let mut outputs = Vec::new();
         for (path, used) in seen.used(Uses::OUTPUT) {
             let Ok(below) = path.strip_prefix(&self.root) else { continue };
+            // The workspace itself may lie in the temporary folder.
+            let is_temporary =
+                self.temporary.starts_with(&self.root) && path.starts_with(&self.temporary);
             let is_left_alone = self.is_made(path)
-                || path.starts_with(&self.temporary)
+                || is_temporary
                 || self.excluded.holds(below)
                 || below.iter().any(|name| name == ".git");
             if is_left_alone || used.uses.any(Uses::READ) {
