@@ -69,7 +69,7 @@ const WAITING_EVENTS: usize = 1024;
 ///
 /// ```
 /// use knhk_test_cache::{Daemon, CodeHasher, Cache, TestCompiler};
-/// # use knhk_test_cache::{paths::Paths, process::Environment};
+/// # use knhk_test_cache::internals::{paths::Paths, process::Environment};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
 /// # let folder = tempfile::tempdir()?;

@@ -176,10 +176,10 @@ mod tests {
         let (_, layer) = open(Destination::File(path.clone())).unwrap();
         let log = tracing_subscriber::registry().with(layer);
         tracing::subscriber::with_default(log, || {
-            tracing::info!(project = "/p", duration = 3, "built");
+            tracing::info!(project = %Path::new("/p").display(), duration = 3, "built");
         });
         let text = std::fs::read_to_string(path).unwrap();
-        assert!(text.contains("INFO built project=\"/p\" duration=3"), "{text}");
+        assert!(text.contains("INFO built project=/p duration=3"), "{text}");
         assert!(!text.contains('\u{1b}'));
     }
 }

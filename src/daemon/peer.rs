@@ -9,26 +9,33 @@ use tokio::net::UnixStream;
 /// What must be the same for a path to name the same file, and a user the same rights.
 const NAMESPACES: [&str; 3] = ["ns/mnt", "ns/user", "root"];
 
-/// Why the peer may not use this daemon, if it may not.
+/// Why the peer may ask nothing of this daemon, if it may not: it is another user's.
 ///
 /// # Errors
 /// If the system does not say who it is.
-pub(super) fn objection(stream: &UnixStream) -> io::Result<Option<String>> {
-    let peer = stream.peer_cred()?;
+pub(super) fn stranger(stream: &UnixStream) -> io::Result<Option<String>> {
+    let user = stream.peer_cred()?.uid();
     let own = rustix::process::getuid().as_raw();
-    if peer.uid() != own {
-        let user = peer.uid();
-        return Ok(Some(format!("this daemon belongs to user {own}, not to user {user}")));
+    let reason = || format!("this daemon belongs to user {own}, not to user {user}");
+    Ok((user != own).then(reason))
+}
+
+/// Why a question about files must not be answered to the peer, if it must not. The status may be:
+/// it says what this daemon does, wherever the peer lives.
+///
+/// # Errors
+/// If the system does not say who it is.
+pub(super) fn outsider(stream: &UnixStream) -> io::Result<Option<String>> {
+    if !cfg!(target_os = "linux") {
+        return Ok(None);
     }
-    if cfg!(target_os = "linux") {
-        return Ok(differing_namespace(peer.pid()).map(|what| {
-            format!(
-                "this command runs in a container or sandbox (another {what}), where paths can \
-                 name other files than here"
-            )
-        }));
-    }
-    Ok(None)
+    let what = differing_namespace(stream.peer_cred()?.pid());
+    Ok(what.map(|what| {
+        format!(
+            "this command runs in a container or sandbox (another {what}), where paths can name \
+             other files than here"
+        )
+    }))
 }
 
 /// What differs between the peer and this process; an unknown one differs. The peer cannot end and

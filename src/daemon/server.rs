@@ -179,7 +179,7 @@ async fn converse(
     entry: &ConnectionEntry,
     stop: &CancellationToken,
 ) -> io::Result<()> {
-    if let Some(reason) = peer::objection(&stream)? {
+    if let Some(reason) = peer::stranger(&stream)? {
         warn!(reason, "refused a connection");
         return send(&mut stream, &refusal(reason)).await;
     }
@@ -212,6 +212,12 @@ async fn converse(
             Ok(call) => call,
             Err(reply) => return send(&mut stream, &reply).await,
         };
+        if !matches!(call, Call::Status)
+            && let Some(reason) = peer::outsider(&stream)?
+        {
+            warn!(reason, "refused a request");
+            return send(&mut stream, &refusal(reason)).await;
+        }
         let (doing, seen) = watch::channel(String::from("working"));
         let mut beat = interval(HEARTBEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -119,7 +119,8 @@ impl<'a> Execution<'a> {
                 TargetFinding::Green(_) => "same program and inputs".to_owned(),
                 TargetFinding::Nothing { why, expected } => {
                     let name = plan.targets[index].id.to_string();
-                    match state.uncached.get(&name).filter(|_| expected.is_none()) {
+                    let last = state.uncached.get(&name).filter(|_| expected.is_none());
+                    match last.filter(|last| !last.why.contains(why)) {
                         Some(last) => format!("not kept the last time: {}", last.why.join("; ")),
                         None => why.clone(),
                     }

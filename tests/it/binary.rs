@@ -439,9 +439,8 @@ fn an_uncacheable_run_still_gives_the_right_answer() {
         let answer = asker.ask();
         answer.green();
         let why = answer.summary["not_kept"].to_string();
-        assert!(why.contains("failed when it was observed"), "{answer:#?}");
         assert!(why.contains("left a process behind"), "{answer:#?}");
-        assert_eq!(asker.ask().run(), ["fickle", "leaves"]);
+        // The failed test passed when it was repeated alone, observed.
         assert_eq!(asker.ask().run(), ["leaves"]);
         // Its recorded input is gone.
         fs::remove_file(&mark).unwrap();

@@ -311,13 +311,16 @@ impl Home {
         }
     }
 
+    /// The command lines of this home's processes, except for the guardians: one waits beside each
+    /// process of ours that has started children, and ends with it.
     fn processes(&self) -> Vec<String> {
         let mark = format!("XDG_RUNTIME_DIR={}", self.base.join("run").display());
         let mut found = Vec::new();
         for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
             let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
             let ours = environment.split(|byte| *byte == 0).any(|var| var == mark.as_bytes());
-            if ours {
+            let name = fs::read(entry.path().join("comm")).unwrap_or_default();
+            if ours && name.trim_ascii() != b"knhk-guardian" {
                 let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
                 found.push(String::from_utf8_lossy(&line).replace('\0', " "));
             }

@@ -128,6 +128,9 @@ fn a_build_directory_apart_from_the_target_directory() {
 #[test]
 fn a_target_directory_behind_a_link() {
     let home = workspace("");
+    // Outside of a repository a link named `target` counts like any other name.
+    home.git(&["init", "-q"]);
+    home.write(".gitignore", "/target\n");
     let disk = home.base.join("disk");
     fs::create_dir(&disk).unwrap();
     std::os::unix::fs::symlink(&disk, home.root.join("target")).unwrap();

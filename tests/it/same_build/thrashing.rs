@@ -17,7 +17,9 @@ fn edit(home: &Home, round: usize, state: &str) -> serde_json::Value {
     until("the edit is dealt with", || {
         let status = at_rest(home);
         let built = status["last_build"]["when"] != before["last_build"]["when"];
-        (status["state"] == state && (built || state == "paused")).then_some(status)
+        // A build that waits for its turn is paused for a moment, too.
+        let held = status["reason"].as_str().is_some_and(|reason| reason.contains("builds q"));
+        (status["state"] == state && if state == "paused" { held } else { built }).then_some(status)
     })
 }
 
