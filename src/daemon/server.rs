@@ -215,7 +215,7 @@ async fn converse(
         if !matches!(call, Call::Status)
             && let Some(reason) = peer::outsider(&stream)?
         {
-            warn!(reason, "refused a request");
+            warn!(reason, "refused a connection");
             return send(&mut stream, &refusal(reason)).await;
         }
         let (doing, seen) = watch::channel(String::from("working"));
