@@ -408,6 +408,34 @@ fn a_name_that_was_made_counts_by_what_its_making_needed() {
     assert!(!scene.holds(&inputs), "a second run would find what the first has left");
     fs::remove_file(left).unwrap();
     assert!(!scene.holds(&inputs), "what the run leaves must be there");
+
+    // A run that removes again what it makes leaves no output: only the names count.
+    scene.seen.paths.clear();
+    scene.saw(claimed, PathStamp::Absent, Uses::CREATED.with(Uses::CLAIMED));
+    scene.saw(overwritten, PathStamp::Absent, Uses::CREATED.with(Uses::OVERWRITTEN));
+    let inputs = scene.inputs();
+    assert_eq!(inputs.len(), 2);
+    assert!(scene.holds(&inputs));
+    fs::write(overwritten, "any").unwrap();
+    assert!(scene.holds(&inputs), "a file is overwritten");
+    fs::remove_file(overwritten).unwrap();
+    fs::create_dir(overwritten).unwrap();
+    assert!(!scene.holds(&inputs), "a folder is not");
+    fs::remove_dir(overwritten).unwrap();
+    fs::write(claimed, "").unwrap();
+    assert!(!scene.holds(&inputs));
+
+    // A file that had to exist to be emptied, and is an output as the run left it.
+    scene.seen.paths.clear();
+    scene.uses("data/claimed", Uses::REPLACED.with(Uses::REQUIRED));
+    let inputs = scene.inputs();
+    assert!(scene.holds(&inputs));
+    fs::write(claimed, "more").unwrap();
+    assert!(!scene.holds(&inputs), "the output is another one");
+    fs::write(claimed, "").unwrap();
+    assert!(scene.holds(&inputs));
+    fs::remove_file(claimed).unwrap();
+    assert!(!scene.holds(&inputs));
 }
 
 #[test]
