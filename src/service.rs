@@ -1,8 +1,8 @@
 //! The program as a service of the session: put there, driven, asked and looked over.
 //!
 //! - [`Service`] installs, starts, stops, asks and removes, through the platform's own manager
-//!   ([`Platform`]); the texts are ours ([`Definition`]), from `packaging/`.
-//! - [`Surroundings`] is what the service gets of the developer's shell.
+//!   ([`Platform`]); the texts are ours ([`unit::Definition`]), from `packaging/`.
+//! - [`surroundings::Surroundings`] is what the service gets of the developer's shell.
 //! - [`doctor()`] is one look at everything that can be wrong.
 //! - [`Notifier`] and [`activated_listener`] are the daemon's side: what it tells the manager, and
 //!   the socket that it is handed.
