@@ -200,7 +200,7 @@ pub(super) fn names(dir: &Path) -> io::Result<Vec<(String, fs::FileType)>> {
 #[derive(Debug)]
 pub(super) struct Lock(Option<File>);
 
-/// Who else may hold a lock at the same time.
+/// Whether other processes may hold the lock at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {
     /// Others with shared access.

@@ -546,7 +546,7 @@ impl ProjectTask {
             return paused(reason);
         }
         let tree_digest = look.digest.as_ref().ok();
-        // Of another tree it is no news: a run of somebody else may have proven this one.
+        // A job of another tree changes nothing: another run may have proven this tree.
         if tree_digest.is_some()
             && self.builder.built_tree() == tree_digest
             && let Some(build) = self.status.get().last_build.filter(|build| !build.success)

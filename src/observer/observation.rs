@@ -209,7 +209,7 @@ impl fmt::Debug for Uses {
 pub struct Peer {
     /// Its address.
     pub address: Address,
-    /// Who was found there.
+    /// The kind of process that was found there.
     pub reach: Reach,
 }
 
@@ -244,7 +244,7 @@ impl fmt::Display for Address {
     }
 }
 
-/// Who was found at the address.
+/// The kind of process that was found at the address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reach {
     /// Nobody on this machine: the connection was refused.

@@ -41,7 +41,7 @@ pub(super) enum Learned {
 /// News for the project.
 #[derive(Debug)]
 pub(super) enum BuilderNews {
-    /// Of the job in flight.
+    /// News of the job in flight.
     Job(JobNews),
     /// For [`Builder::learn`].
     Learned(Learned),

@@ -127,7 +127,7 @@ impl Library {
         let name = item[1].clone();
         let path = [&self.modules[parent].path[..], std::slice::from_ref(&name)].concat();
         let file = self.modules[parent].file;
-        // Of two with one name, one is for other platforms.
+        // If two modules have one name, one of them is for other platforms.
         let child = match self.modules[parent].children.get(&name) {
             Some(child) => *child,
             None => self.add(path, Some(parent), file),

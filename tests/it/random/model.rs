@@ -9,9 +9,9 @@ use std::path::Path;
 /// Two trees with the same fingerprint are the same, as far as 64 bits tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Fingerprints {
-    /// Of everything, ignored or not, the dependency outside included.
+    /// Everything, ignored or not, the dependency outside included.
     pub(super) all: u64,
-    /// Of the files that count under every ignore rule used here.
+    /// The files that count under every ignore rule used here.
     pub(super) sure: u64,
 }
 
