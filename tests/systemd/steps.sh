@@ -108,7 +108,12 @@ traces() {
 
 # The developer's processes but those of the session itself.
 processes() {
-    in_machine pgrep -u "$MACHINE_USER" -a . | grep -Ev ' (/lib/systemd/systemd|\(sd-pam\)|/usr/bin/dbus-daemon|\(systemd)' || true
+    # A guardian lives as long as the service that has started children.
+    local hidden='(/lib/systemd/systemd|\(sd-pam\)|/usr/bin/dbus-daemon|\(systemd)' guardians=0
+    if active; then
+        guardians=$(in_machine pgrep -u "$MACHINE_USER" -x knhk-guardian | paste -sd '|' || true)
+    fi
+    in_machine pgrep -u "$MACHINE_USER" -a . | grep -Ev " $hidden" | grep -Ev "^(${guardians:-0}) " || true
 }
 
 installs_and_is_ready() {
@@ -151,13 +156,18 @@ tells_at_a_glance_how_it_is() {
     wait_for 30 building_is_told
     as_user rm "$PROJECT/build.rs"
     wait_for 30 idle
-    expect "$(show StatusText)" "1 project"
+    # The manager is told a moment after whoever asks.
+    idle_is_told() { [ "$(show StatusText)" = "1 project" ]; }
+    wait_for 5 idle_is_told
 }
 
 logs_to_the_journal_with_fields() {
     journal() { as_user journalctl --user -u knhk-test-cache --no-pager -o cat "$@"; }
     journal "F_PROJECT=$PROJECT" | grep -q watching
-    journal "F_PROJECT=$PROJECT" F_OUTCOME=pass | grep -q 'the tests are ready'
+    # Nothing is built ahead for a tree that is known to be green: this one is new.
+    write "$PROJECT/notes.txt" 'a new tree\n'
+    ready_is_told() { journal "F_PROJECT=$PROJECT" F_OUTCOME=pass | grep -q 'the tests are ready'; }
+    wait_for 30 ready_is_told
     local hash
     hash=$(ask --format json | tail -n 1 | sed 's/.*"code_hash":"\([0-9a-f]*\)".*/\1/')
     journal "F_PROJECT=$PROJECT" "F_SNAPSHOT=$hash" | grep -q verdict
