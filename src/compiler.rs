@@ -41,7 +41,7 @@ use crate::workspace::{CargoConfig, Selection, Toolchain};
 pub use cargo::target_dir_args;
 pub use error::CompileError;
 pub use hook::record_invocation;
-pub use locks::{is_locked, waiting_for_us};
+pub use locks::{awaited, is_locked};
 pub use plan::{PlannedTarget, TestPlan};
 pub use progress::BuildProgress;
 pub use sources::{BuildSources, BuiltUnit, WatchedByCargo};

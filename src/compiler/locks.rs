@@ -4,16 +4,17 @@
 //! `/proc/locks` names the waiting processes: after the line of the held lock there is one line for
 //! each, with an arrow and the same number. Other systems do not tell.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
-/// A process that waits for a lock which a child of this process holds: for cargo, the lock of a
-/// build directory or of the package cache.
+/// Which of these processes, `holders`, hold a lock for which a process waits that is no child of
+/// this one. For cargo, that is the lock of a build directory or of the package cache.
 #[must_use]
-pub fn waiting_for_us() -> Option<u32> {
-    let locks = fs::read_to_string("/proc/locks").ok()?;
+pub fn awaited(holders: &BTreeSet<u32>) -> BTreeSet<u32> {
+    let locks = if holders.is_empty() { None } else { fs::read_to_string("/proc/locks").ok() };
     let own = std::process::id();
-    waiting(&locks, |pid| parent(pid) == Some(own))
+    awaited_in(&locks.unwrap_or_default(), holders, |pid| parent(pid) == Some(own))
 }
 
 /// Whether a process holds the lock of one of these target directories. The check takes a free lock
@@ -43,13 +44,18 @@ fn lock_files(target_dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The waiting process in the text of `/proc/locks`: `1: FLOCK ADVISORY WRITE 4711 08:01:131 0 EOF` is a lock that
+/// Reads the text of `/proc/locks`: `1: FLOCK ADVISORY WRITE 4711 08:01:131 0 EOF` is a lock that
 /// process 4711 holds, and `1: -> FLOCK ADVISORY WRITE 4712 …` says that 4712 waits for it.
-fn waiting(locks: &str, is_ours: impl Fn(u32) -> bool) -> Option<u32> {
+fn awaited_in(
+    locks: &str,
+    holders: &BTreeSet<u32>,
+    is_ours: impl Fn(u32) -> bool,
+) -> BTreeSet<u32> {
+    let mut awaited = BTreeSet::new();
     let mut held = None;
     for line in locks.lines() {
         let mut words = line.split_whitespace();
-        let number = words.next()?;
+        let Some(number) = words.next() else { continue };
         let mut words = words.peekable();
         let waits = words.next_if_eq(&"->").is_some();
         let pid = words.nth(3).and_then(|pid| pid.parse::<u32>().ok());
@@ -57,13 +63,13 @@ fn waiting(locks: &str, is_ours: impl Fn(u32) -> bool) -> Option<u32> {
             held = pid.map(|pid| (number, pid));
         } else if let (Some((lock, holder)), Some(pid)) = (held, pid)
             && lock == number
+            && holders.contains(&holder)
             && !is_ours(pid)
-            && is_ours(holder)
         {
-            return Some(pid);
+            awaited.insert(holder);
         }
     }
-    None
+    awaited
 }
 
 fn parent(pid: u32) -> Option<u32> {
@@ -86,14 +92,20 @@ mod tests {
 ";
 
     #[test]
-    fn a_process_that_waits_for_ours_is_found() {
-        assert_eq!(waiting(LOCKS, |pid| pid == 7), Some(8));
-        assert_eq!(waiting(LOCKS, |pid| pid == 10), Some(11));
-        assert_eq!(waiting(LOCKS, |pid| pid == 100), None, "nobody waits for that one");
-        assert_eq!(waiting(LOCKS, |pid| [10, 11].contains(&pid)), None, "two of ours");
-        assert_eq!(waiting(LOCKS, |pid| [7, 8].contains(&pid)), Some(9));
-        assert_eq!(waiting("", |_| true), None);
-        assert_eq!(waiting("nonsense\n2: ->\n", |_| true), None);
+    fn a_lock_for_which_a_foreign_process_waits_is_found() {
+        let awaited = |locks: &str, holders: &[u32], ours: &[u32]| {
+            let holders = holders.iter().copied().collect();
+            let awaited = awaited_in(locks, &holders, |pid| ours.contains(&pid));
+            awaited.into_iter().collect::<Vec<_>>()
+        };
+        assert_eq!(awaited(LOCKS, &[7], &[]), [7]);
+        assert_eq!(awaited(LOCKS, &[7, 10], &[]), [7, 10]);
+        assert_eq!(awaited(LOCKS, &[100], &[]), [0; 0], "nobody waits for that one");
+        assert_eq!(awaited(LOCKS, &[10], &[11]), [0; 0], "ours waits");
+        assert_eq!(awaited(LOCKS, &[7], &[8]), [7], "two wait, one of them is ours");
+        assert_eq!(awaited(LOCKS, &[8, 9], &[]), [0; 0], "those only wait");
+        assert_eq!(awaited("", &[7], &[]), [0; 0]);
+        assert_eq!(awaited("nonsense\n2: ->\n", &[7], &[]), [0; 0]);
     }
 
     #[test]

@@ -19,7 +19,7 @@ mod lock_backoff;
 mod machine_limit;
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -127,8 +127,8 @@ pub(super) struct Inputs<'a> {
     pub(super) readings: Option<Readings>,
     /// A sample that has not been given before; its use may be unknown.
     pub(super) cpu: Option<CpuSample>,
-    /// A foreign process waits for a lock that a child of ours holds.
-    pub(super) has_lock_waiter: bool,
+    /// Jobs with a lock for which a foreign process waits.
+    pub(super) awaited: BTreeSet<JobId>,
     /// Whether a foreign cargo holds the lock of these waiting jobs.
     pub(super) locked: BTreeMap<JobId, bool>,
 }
@@ -421,7 +421,7 @@ impl Schedule {
             self.jobs.iter().filter_map(|(id, job)| Some((*id, job, job.running.as_ref()?)));
         let decided: Vec<_> = running
             .filter(|(_, job, _)| matches!(job.action, JobAction::Run(_) | JobAction::Suspend(_)))
-            .map(|(id, job, running)| (id, self.while_running(job, running, now, inputs)))
+            .map(|(id, job, running)| (id, self.while_running(id, job, running, now, inputs)))
             .collect();
         for (id, (action, yields_lock)) in decided {
             if let Some(job) = self.jobs.get_mut(&id) {
@@ -436,6 +436,7 @@ impl Schedule {
     /// What a running job does next, and whether it yields to a foreign cargo.
     fn while_running(
         &self,
+        id: JobId,
         job: &ScheduledJob,
         running: &RunState,
         now: Instant,
@@ -463,7 +464,7 @@ impl Schedule {
             return go_on;
         };
         let may_yield = self.may_yield(job, attempt, now);
-        if running.is_blocked || inputs.has_lock_waiter && may_yield {
+        if running.is_blocked || inputs.awaited.contains(&id) && may_yield {
             return (JobAction::Yield("another cargo wants to build".to_owned()), true);
         }
         match self.cpu.is_suspended() && may_yield {

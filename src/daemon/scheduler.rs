@@ -3,7 +3,7 @@
 //! The task observes the machine, cargo's locks and the clock only while there are jobs, and only
 //! what the schedule demands.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -21,7 +21,7 @@ use super::sync::lock;
 use crate::compiler;
 use crate::config::BackgroundSettings;
 use crate::model::Timestamp;
-use crate::process::Environment;
+use crate::process::{Environment, Suspender};
 use crate::protocol::ProjectStatus;
 
 /// How often the machine is read.
@@ -49,6 +49,8 @@ struct SchedulerState {
     /// A reading that no step has used yet.
     readings: Option<Readings>,
     actions: HashMap<JobId, watch::Sender<JobAction>>,
+    /// The calls of cargo of the building jobs.
+    builds: BTreeMap<JobId, Suspender>,
 }
 
 impl Scheduler {
@@ -66,6 +68,7 @@ impl Scheduler {
             pauses: Pauses::load(&cache_dir),
             readings: None,
             actions: HashMap::new(),
+            builds: BTreeMap::new(),
         };
         let (settings, in_force) = watch::channel(settings);
         let inner = Inner { state: Mutex::new(state), changed: Notify::new(), settings, cache_dir };
@@ -171,16 +174,17 @@ impl Scheduler {
     async fn decide(&self, machine: Machine, wants_readings: watch::Sender<bool>) {
         let mut observer = ScheduleObserver { machine, cpu: None, locks: None };
         loop {
-            let demand = {
-                let SchedulerState { schedule, pauses, .. } = &*lock(&self.0.state);
-                schedule.demand(&self.0.settings.borrow(), pauses, Timestamp::now())
+            let (demand, builds) = {
+                let SchedulerState { schedule, pauses, builds, .. } = &*lock(&self.0.state);
+                let settings = self.0.settings.borrow();
+                (schedule.demand(&settings, pauses, Timestamp::now()), builds.clone())
             };
             wants_readings.send_if_modified(|wanted| {
                 std::mem::replace(wanted, demand.readings) != demand.readings
             });
             let within = demand.within;
             let observed = tokio::task::spawn_blocking(move || {
-                let observed = observer.observe(&demand);
+                let observed = observer.observe(&demand, &builds);
                 (observer, observed)
             });
             let Ok((again, observed)) = observed.await else { return };
@@ -194,14 +198,14 @@ impl Scheduler {
     }
 
     fn step(&self, observed: Observed) {
-        let SchedulerState { schedule, pauses, readings, actions } = &mut *lock(&self.0.state);
+        let SchedulerState { schedule, pauses, readings, actions, .. } = &mut *lock(&self.0.state);
         let inputs = Inputs {
             settings: &self.0.settings.borrow(),
             pauses,
             wall_clock: Timestamp::now(),
             readings: readings.take(),
             cpu: observed.cpu,
-            has_lock_waiter: observed.has_lock_waiter,
+            awaited: observed.awaited,
             locked: observed.locked,
         };
         for (id, action) in schedule.step(Instant::now(), &inputs) {
@@ -216,7 +220,7 @@ impl Scheduler {
 #[derive(Debug)]
 struct Observed {
     cpu: Option<CpuSample>,
-    has_lock_waiter: bool,
+    awaited: BTreeSet<JobId>,
     locked: BTreeMap<JobId, bool>,
 }
 
@@ -230,7 +234,7 @@ struct ScheduleObserver {
 }
 
 impl ScheduleObserver {
-    fn observe(&mut self, demand: &Demand) -> Observed {
+    fn observe(&mut self, demand: &Demand, builds: &BTreeMap<JobId, Suspender>) -> Observed {
         let now = Instant::now();
         if !demand.cpu {
             self.cpu = None;
@@ -251,10 +255,19 @@ impl ScheduleObserver {
             let asked = demand.locks.iter();
             (now, asked.map(|(id, dirs)| (*id, compiler::is_locked(dirs))).collect())
         });
-        let has_lock_waiter = demand.lock_waiter && compiler::waiting_for_us().is_some();
+        let awaited = if demand.lock_waiter { awaited(builds) } else { BTreeSet::new() };
         let locked = self.locks.insert(locks).1.clone();
-        Observed { cpu, has_lock_waiter, locked }
+        Observed { cpu, awaited, locked }
     }
+}
+
+/// The jobs that hold a lock for which a foreign process waits.
+fn awaited(builds: &BTreeMap<JobId, Suspender>) -> BTreeSet<JobId> {
+    let holders: Vec<_> = builds.iter().map(|(id, build)| (*id, build.running())).collect();
+    let all = holders.iter().flat_map(|(_, running)| running.iter().copied()).collect();
+    let awaited = compiler::awaited(&all);
+    let jobs = holders.into_iter().filter(|(_, running)| !running.is_disjoint(&awaited));
+    jobs.map(|(id, _)| id).collect()
 }
 
 /// A job's place in the schedule, which it leaves when this is dropped.
@@ -291,9 +304,12 @@ impl Ticket {
         JobControl { scheduler: self.scheduler.clone(), id: self.id }
     }
 
-    /// The job begins a call of cargo or a test run.
-    pub(super) fn begin_attempt(&self) {
-        self.scheduler.change(|state| state.schedule.begin_attempt(self.id, Instant::now()));
+    /// The job begins a test run, or a call of cargo, which is in `build`.
+    pub(super) fn begin_attempt(&self, build: Option<&Suspender>) {
+        self.scheduler.change(|state| {
+            state.builds.extend(build.map(|build| (self.id, build.clone())));
+            state.schedule.begin_attempt(self.id, Instant::now());
+        });
     }
 
     /// The job has given up its attempt and waits again.
@@ -322,6 +338,7 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         self.scheduler.change(|state| {
             state.actions.remove(&self.id);
+            state.builds.remove(&self.id);
             state.schedule.leave(self.id, self.served, Instant::now());
         });
     }

@@ -103,7 +103,7 @@ pub async fn run(
         }
     });
     let mut kill_at = Box::pin(sleep(Duration::MAX));
-    let mut suspension = spec.suspender.subscribe();
+    let mut suspension = spec.suspender.subscribe(child.id());
     let status = loop {
         tokio::select! {
             biased;

@@ -5,41 +5,48 @@
 //! login session's scope the idle group still gets half of the machine. So groups of processes are
 //! suspended with `SIGSTOP`.
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use rustix::process::Signal;
 use tokio::sync::watch;
 
-/// Suspends and resumes the children that were started with it (`Spec::suspender`). All clones are
-/// the same switch.
+/// Suspends and resumes the children that were started with it (`Spec::suspender`), and knows them.
+/// All clones are the same switch.
 ///
 /// A suspended child can still be ended like any other. If this process is killed, the guardian kills
 /// the child. Where there is no guardian, the child dies with us, and the kernel resumes and hangs up
 /// its own children, because their stopped process group has become an orphan. That is why children
 /// lead groups, not sessions.
-#[derive(Clone, Debug)]
-pub struct Suspender(watch::Sender<bool>);
-
-impl Default for Suspender {
-    /// A switch that suspends nothing yet.
-    fn default() -> Self {
-        Self(watch::Sender::new(false))
-    }
+#[derive(Clone, Debug, Default)]
+pub struct Suspender {
+    suspend: watch::Sender<bool>,
+    running: Arc<Mutex<BTreeSet<u32>>>,
 }
 
 impl Suspender {
     /// Suspends the children, or resumes them.
     pub fn set(&self, suspend: bool) {
-        self.0.send_if_modified(|now| std::mem::replace(now, suspend) != suspend);
+        self.suspend.send_if_modified(|now| std::mem::replace(now, suspend) != suspend);
     }
 
     /// Whether the children are to be suspended.
     #[must_use]
     pub fn is_suspended(&self) -> bool {
-        *self.0.borrow()
+        *self.suspend.borrow()
     }
 
-    /// The view of one child that has just started and runs.
-    pub(super) fn subscribe(&self) -> Suspension {
-        Suspension { wanted: self.0.subscribe(), suspended: false }
+    /// The process ids of the children that run, suspended or not.
+    #[must_use]
+    pub fn running(&self) -> BTreeSet<u32> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The view of one child that has just started and runs; none is without a process id.
+    pub(super) fn subscribe(&self, child: Option<u32>) -> Suspension {
+        let running = Arc::clone(&self.running);
+        running.lock().unwrap_or_else(PoisonError::into_inner).extend(child);
+        Suspension { wanted: self.suspend.subscribe(), suspended: false, running, child }
     }
 }
 
@@ -47,6 +54,15 @@ impl Suspender {
 pub(super) struct Suspension {
     wanted: watch::Receiver<bool>,
     suspended: bool,
+    running: Arc<Mutex<BTreeSet<u32>>>,
+    child: Option<u32>,
+}
+
+impl Drop for Suspension {
+    fn drop(&mut self) {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.retain(|pid| Some(*pid) != self.child);
+    }
 }
 
 impl Suspension {

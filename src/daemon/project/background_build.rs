@@ -162,7 +162,7 @@ impl CargoCall<'_> {
         let compiler = self.plan.compiler(self.prebuild, self.limit);
         let (brake, cancel) = (&compiler.spec().brake, worker.cancel.child_token());
         brake.set(false);
-        worker.ticket.begin_attempt();
+        worker.ticket.begin_attempt(Some(brake));
         let (teller, control) = (worker.teller(), worker.ticket.control());
         let output = Mutex::new(BuildOutput::new(self.text("building")));
         teller.tell(State::Building, &lock(&output).text);

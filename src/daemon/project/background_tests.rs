@@ -77,7 +77,7 @@ async fn run(plan: BackgroundTestPlan, mut tree: OwnTree, shared: Arc<Shared>, m
     let stall_limit = plan.question.settings.background_timeout;
     let end = loop {
         let Some(limit) = worker.granted().await else { break JobEnd::Cancelled };
-        worker.ticket.begin_attempt();
+        worker.ticket.begin_attempt(None);
         let teller = worker.teller();
         let tell = |text: &str| teller.tell(State::Testing, &limit.describe(text));
         tell("testing");

@@ -73,11 +73,16 @@ impl Course {
                 wall_clock,
                 readings: demand.readings.then_some(self.readings),
                 cpu: None,
-                has_lock_waiter: self.has_lock_waiter && demand.lock_waiter,
+                awaited: self.awaited().filter(|_| demand.lock_waiter).collect(),
                 locked: demand.locks.iter().map(|(id, _)| (*id, self.is_locked)).collect(),
             };
             self.schedule.step(self.now, &inputs);
         }
+    }
+
+    /// All jobs, if a foreign process waits for a lock.
+    fn awaited(&self) -> impl Iterator<Item = JobId> {
+        self.schedule.jobs.keys().copied().filter(|_| self.has_lock_waiter)
     }
 
     fn pass(&mut self, time: Duration) {
@@ -96,7 +101,7 @@ impl Course {
                 wall_clock: Timestamp(0),
                 readings: Some(self.readings),
                 cpu: Some(CpuSample(self.cpu)),
-                has_lock_waiter: self.has_lock_waiter,
+                awaited: self.awaited().collect(),
                 locked: BTreeMap::new(),
             };
             self.schedule.step(self.now, &inputs);

@@ -128,17 +128,21 @@ async fn a_suspended_build_resumes_where_it_was() {
     let stage = Stage::standing().await;
     let first = begun(&stage.home);
     stage.machine.is_busy(false);
-    stage.until("it goes on", |_, status| status.state == State::Building).await;
+    let status = stage.until("it goes on", |_, status| status.state == State::Building).await;
+    let yields = status.yields.times;
     let before = stage.beats();
     stage.until("it does", |stage, _| stage.beats() > before).await;
     stage.machine.is_busy(true);
-    stage.until("it stands again", |stage, status| stands(status) && stage.is_stopped()).await;
+    let status =
+        stage.until("it stands again", |stage, status| stands(status) && stage.is_stopped()).await;
+    // Before and after its build script, cargo may hold the lock of the user's package cache, for
+    // which cargo in another test may wait.
+    assert_eq!(status.yields.times, yields);
+    assert!(status.yields.suspended_ms > 0, "{:?}", status.yields);
     stage.machine.is_busy(false);
     stage.home.write("target/go", "");
-    let status = stage.until("it is built", |_, status| is_built(status)).await;
+    stage.until("it is built", |_, status| is_built(status)).await;
     assert_eq!(begun(&stage.home), first, "nothing was given up");
-    assert_eq!(status.yields.times, 0);
-    assert!(status.yields.suspended_ms > 0, "{:?}", status.yields);
     stage.daemon.stop().await;
 }
 
@@ -146,14 +150,14 @@ async fn a_suspended_build_resumes_where_it_was() {
 async fn a_suspended_build_yields_its_lock() {
     let stage = Stage::standing().await;
     let first = begun(&stage.home);
+    let yields = stage.until("it tells", |_, _| true).await.yields.times;
     // Not as a child of this process, which is the daemon: its own children never wait for it.
     let cargo = stage.home.start("sh", &["-c", "cargo test --no-run --offline; exit $?"]);
     stage.until("theirs runs the build script", |stage, _| begun(&stage.home) > first).await;
     stage.home.write("target/go", "");
     let ran = end(cargo).await;
     assert_eq!(ran.code, Some(0), "{ran:#?}");
-    let status = stage.until("it gave way", |_, status| status.yields.times > 0).await;
-    assert_eq!(status.yields.times, 1);
+    stage.until("it gave way", |_, status| status.yields.times > yields).await;
     stage.daemon.stop().await;
 }
 
