@@ -40,14 +40,16 @@ mod state;
 mod sweep;
 mod target_dirs;
 
-pub use gc::GcOptions;
-pub use put::PutError;
-pub use record::{Input, InputState, Record, RecordKey, RecordLevel};
-pub use state::{
+pub(crate) use gc::GcOptions;
+pub(crate) use put::PutError;
+pub(crate) use record::{Input, InputState, Record, RecordKey, RecordLevel};
+pub(crate) use state::{
     FlakyTest, InseparablePackages, LastVerdict, ProjectState, Uncached, UncachedCall,
 };
-pub use sweep::{SweepError, SweepReport};
-pub use target_dirs::{OwnTargetDir, mark_own_target_dir, own_target_dirs, remove_leftovers};
+pub(crate) use sweep::{SweepError, SweepReport};
+pub(crate) use target_dirs::{
+    OwnTargetDir, mark_own_target_dir, own_target_dirs, remove_leftovers,
+};
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;

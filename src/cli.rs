@@ -24,9 +24,9 @@ mod status;
 mod targets;
 mod test;
 
-pub use args::Cli;
+pub(crate) use args::Cli;
 pub use exec::run_for_cargo;
-pub use exit::Exit;
+pub(crate) use exit::Exit;
 
 use std::process::ExitCode;
 

@@ -38,16 +38,16 @@ use tokio_util::sync::CancellationToken;
 use crate::process::{Environment, Priority, Suspender};
 use crate::workspace::{CargoConfig, Selection, Toolchain};
 
-pub use cargo::target_dir_args;
+pub(crate) use cargo::target_dir_args;
 pub use error::CompileError;
 pub use hook::record_invocation;
-pub use locks::{awaited, is_locked};
+pub(crate) use locks::{awaited, is_locked};
 pub use plan::{PlannedTarget, TestPlan};
 pub use progress::BuildProgress;
-pub use sources::{BuildSources, BuiltUnit, WatchedByCargo};
-pub use stale::{BuildLedger, remove_old_ledgers, remove_stale_unit};
-pub use targets::{Artifact, may_be_custom};
-pub use units::{Product, Units};
+pub(crate) use sources::{BuildSources, BuiltUnit, WatchedByCargo};
+pub(crate) use stale::{BuildLedger, remove_old_ledgers, remove_stale_unit};
+pub(crate) use targets::{Artifact, may_be_custom};
+pub(crate) use units::{Product, Units};
 
 /// A build: the selection, the environment and the limits.
 #[derive(Clone, Debug)]

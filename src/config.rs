@@ -13,8 +13,8 @@
 //!
 //! [`edit`] changes one entry of the file and no other byte.
 
-pub mod cargo_runner;
-pub mod edit;
+pub(crate) mod cargo_runner;
+pub(crate) mod edit;
 mod error;
 mod place;
 mod read;
@@ -43,12 +43,12 @@ use values::{
     TargetGlob, Text, Whole,
 };
 
-pub use error::ConfigError;
-pub use schema::json_schema;
-pub use units::{format_duration, parse_duration};
+pub(crate) use error::ConfigError;
+pub(crate) use schema::json_schema;
+pub(crate) use units::{format_duration, parse_duration};
 
 /// The shipped default, which is also the documentation of every key.
-pub const DEFAULT: &str = include_str!("../config/default.toml");
+pub(crate) const DEFAULT: &str = include_str!("../config/default.toml");
 
 /// The configuration of knhk-test-cache.
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema)]
@@ -332,7 +332,7 @@ pub fn load(paths: &Paths, environment: &Environment) -> Result<Loaded, ConfigEr
 
 /// All errors of the user's config and all problems with its projects, in the order of the file.
 #[must_use]
-pub fn check(paths: &Paths, environment: &Environment) -> Vec<ConfigError> {
+pub(crate) fn check(paths: &Paths, environment: &Environment) -> Vec<ConfigError> {
     let text = match source::read(&paths.config_file) {
         Ok(text) => text.unwrap_or_default(),
         Err(error) => return vec![error],

@@ -31,10 +31,11 @@ mod sync;
 mod time;
 mod watches;
 
-pub use endpoint::{Endpoint, EndpointError};
-pub use life::Life;
-pub use machine::{Surveyed, survey};
-pub use pauses::{Left, Pause, PauseError, Pauses};
+pub(crate) use endpoint::{Endpoint, EndpointError};
+pub(crate) use life::Life;
+pub(crate) use machine::{Surveyed, survey};
+pub(crate) use pauses::{Left, PauseError};
+pub use pauses::{Pause, Pauses};
 
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;

@@ -59,12 +59,12 @@ use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-pub use changes::{Changes, ScanMark};
-pub use manifest::{FileChange, FileDifference, Manifest};
-pub use options::{GlobError, Options};
-pub use program::program_digest;
+pub(crate) use changes::{Changes, ScanMark};
+pub(crate) use manifest::{FileChange, FileDifference, Manifest};
+pub(crate) use options::{GlobError, Options};
+pub(crate) use program::program_digest;
 pub use query::Snapshot;
-pub use read::{FileDigest, file_digest};
+pub(crate) use read::{FileDigest, file_digest};
 
 use git::Tracked;
 use links::Links;

@@ -76,8 +76,6 @@
 //!
 //! See [`Daemon`].
 
-// Modules are private, so `pub` in them reaches no further than this crate.
-#![allow(unreachable_pub)]
 // These panic where the output cannot be written; `cli::output` does not.
 #![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
 

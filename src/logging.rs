@@ -38,11 +38,11 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::Registry;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-pub use rotate::RotatingFile;
+pub(crate) use rotate::RotatingFile;
 
 /// How the log looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Format {
+pub(crate) enum Format {
     /// What fits where it goes.
     #[default]
     Auto,
@@ -54,7 +54,7 @@ pub enum Format {
 
 /// Where the log goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Destination {
+pub(crate) enum Destination {
     /// The journal, with fields.
     Journal,
     /// Standard error, as text; in colour or not.
@@ -70,7 +70,7 @@ pub enum Destination {
 
 /// Why there is no log.
 #[derive(Debug, thiserror::Error)]
-pub enum LogError {
+pub(crate) enum LogError {
     /// The filter makes no sense.
     #[error("read the log filter `{filter}`: {source}; write a level (`info`) or `target=level,…`")]
     Filter {
@@ -97,7 +97,11 @@ pub enum LogError {
 ///
 /// # Errors
 /// See [`LogError`]. A journal that cannot be reached is none: text goes to standard error then.
-pub fn init(format: Format, filter: &str, file: Option<&Path>) -> Result<Destination, LogError> {
+pub(crate) fn init(
+    format: Format,
+    filter: &str,
+    file: Option<&Path>,
+) -> Result<Destination, LogError> {
     let destination = choose(format, journal::is_standard_error(), file);
     let filter = EnvFilter::try_new(filter)
         .map_err(|source| LogError::Filter { filter: filter.to_owned(), source })?;

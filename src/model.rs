@@ -10,10 +10,13 @@ mod target;
 mod text;
 mod time;
 
-pub use answer::{Answer, TargetAnswer};
-pub use digest::{Digest, Digester};
+pub(crate) use answer::{Answer, TargetAnswer};
+pub use digest::Digest;
+pub(crate) use digest::Digester;
 pub use log::{LogOutcome, field};
-pub use report::{End, Outcome, Source, TargetReport, TestCounts, TestReport, Verdict};
-pub use target::{Harness, TargetId, TargetKind};
-pub use text::{OsText, os_text};
+pub use report::End;
+pub(crate) use report::{Outcome, Source, TargetReport, TestCounts, TestReport, Verdict};
+pub use target::Harness;
+pub(crate) use target::{TargetId, TargetKind};
+pub(crate) use text::{OsText, os_text};
 pub use time::Timestamp;

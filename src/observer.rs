@@ -83,8 +83,9 @@ mod linux {
     }
 }
 
-pub use observation::{Address, Interference, Observation, PathAccess, Peer, Problem, Reach, Uses};
-pub use path_class::PathClass;
+pub(crate) use observation::{Address, PathAccess, Peer};
+pub use observation::{Interference, Observation, Problem, Reach, Uses};
+pub(crate) use path_class::PathClass;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -97,7 +97,7 @@ impl Paths {
 
 /// Why a path of the config means nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ExpandError {
+pub(crate) enum ExpandError {
     /// The variable is not set.
     #[error("`${0}` is not set")]
     Unset(String),
@@ -111,7 +111,7 @@ pub enum ExpandError {
 
 /// The path without `.` and `..`, by its text alone: links are not looked at.
 #[must_use]
-pub fn plain(path: &Path) -> PathBuf {
+pub(crate) fn plain(path: &Path) -> PathBuf {
     let mut plain = PathBuf::new();
     for part in path.components() {
         match part {
@@ -129,7 +129,11 @@ pub fn plain(path: &Path) -> PathBuf {
 ///
 /// # Errors
 /// An unset variable is an error: an empty one would name a wrong folder.
-pub fn expand(text: &str, home: &Path, environment: &Environment) -> Result<PathBuf, ExpandError> {
+pub(crate) fn expand(
+    text: &str,
+    home: &Path,
+    environment: &Environment,
+) -> Result<PathBuf, ExpandError> {
     let mut path = OsString::new();
     let mut rest = text;
     if let Some(after) = text.strip_prefix('~') {

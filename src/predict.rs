@@ -122,7 +122,7 @@ impl Mix {
 
 /// Everything that is built from one of `packages`, directly or not, they themselves left out.
 #[must_use]
-pub fn dependents(
+pub(crate) fn dependents(
     graph: &BTreeMap<String, BTreeSet<String>>,
     packages: &BTreeSet<String>,
 ) -> BTreeSet<String> {

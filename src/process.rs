@@ -16,8 +16,9 @@ mod tree;
 
 pub use environment::Environment;
 #[cfg(target_os = "linux")]
-pub use foreground::{ForegroundRun, block_signals, end_as, run_in_foreground};
-pub use run::{Completion, Output, Stream, capture, run};
+pub(crate) use foreground::{ForegroundRun, block_signals, end_as, run_in_foreground};
+pub(crate) use run::{Completion, Stream, run};
+pub use run::{Output, capture};
 pub use suspend::Suspender;
 pub use tree::descendants;
 
@@ -206,7 +207,10 @@ impl Spec {
 
 /// Becomes `program`: same process, environment, folder and streams. Returns only if that fails.
 #[expect(clippy::disallowed_methods, reason = "the one place that creates commands")]
-pub fn become_program(program: &Path, args: impl IntoIterator<Item = OsString>) -> SpawnError {
+pub(crate) fn become_program(
+    program: &Path,
+    args: impl IntoIterator<Item = OsString>,
+) -> SpawnError {
     let source = std::process::Command::new(program).args(args).exec();
     let dir = std::env::current_dir().unwrap_or_default();
     SpawnError { program: program.to_owned(), dir, source }
@@ -218,7 +222,7 @@ pub fn become_program(program: &Path, args: impl IntoIterator<Item = OsString>) 
     all(target_os = "linux", target_env = "gnu"),
     expect(unsafe_code, reason = "the allocator's own call for this")
 )]
-pub fn trim_memory() {
+pub(crate) fn trim_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: it takes no pointer and may be called at any time from any thread.
     unsafe {
@@ -228,7 +232,7 @@ pub fn trim_memory() {
 
 /// Lowers the priority of the calling thread, on Linux and macOS. Elsewhere it does nothing.
 #[cfg_attr(target_os = "macos", expect(unsafe_code, reason = "the system's own call for this"))]
-pub fn lower_thread_priority() {
+pub(crate) fn lower_thread_priority() {
     // On Linux the number 0 means this thread, although POSIX says process.
     #[cfg(target_os = "linux")]
     let _ = rustix::process::setpriority_process(None, 19);

@@ -11,10 +11,11 @@ mod status;
 
 #[cfg(test)]
 pub(crate) use framing::MAX_MESSAGE;
-pub use framing::{FrameError, LineBuffer, encode};
-pub use status::{CacheUse, LastBuild, ProjectStatus, State, StatusReport, YieldStats};
+pub(crate) use framing::{FrameError, LineBuffer, encode};
+pub(crate) use status::{CacheUse, LastBuild, StatusReport, YieldStats};
+pub use status::{ProjectStatus, State};
 
-pub use crate::cache::LastVerdict;
+pub(crate) use crate::cache::LastVerdict;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -26,17 +27,17 @@ use crate::model::{Answer, Digest, OsText, Timestamp, os_text};
 use crate::process::Environment;
 
 /// The number of this protocol; another number is another language.
-pub const PROTOCOL: u32 = 1;
+pub(crate) const PROTOCOL: u32 = 1;
 
 /// The version of this program: keys and records mean the same only within one version.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// How often a daemon that is still at work says so.
-pub const HEARTBEAT: Duration = Duration::from_millis(250);
+pub(crate) const HEARTBEAT: Duration = Duration::from_millis(250);
 
 /// One request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Request {
+pub(crate) struct Request {
     /// [`PROTOCOL`] of the sender.
     pub protocol: u32,
     /// [`VERSION`] of the sender.
@@ -48,7 +49,7 @@ pub struct Request {
 impl Request {
     /// A request from this program.
     #[must_use]
-    pub fn new(call: Call) -> Self {
+    pub(crate) fn new(call: Call) -> Self {
         Self { protocol: PROTOCOL, version: VERSION.to_owned(), call }
     }
 }

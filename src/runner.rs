@@ -21,7 +21,7 @@ mod arguments;
 mod bounded;
 mod evidence;
 mod lines;
-pub mod nextest;
+pub(crate) mod nextest;
 mod output;
 mod parallel;
 mod scan;
@@ -32,7 +32,7 @@ mod words;
 
 pub(crate) use arguments::LibtestArguments;
 pub(crate) use output::read_output;
-pub use words::describe_end;
+pub(crate) use words::describe_end;
 
 use std::cell::RefCell;
 use std::ffi::OsString;
@@ -47,7 +47,7 @@ use crate::model::{Harness, Outcome, TargetId, TargetKind, TargetReport};
 use crate::process::{Environment, Priority, Spec, Stream};
 
 /// A hook around the process that runs a job's tests, but not around the one that lists them.
-pub trait ProcessHook: fmt::Debug + Send + Sync {
+pub(crate) trait ProcessHook: fmt::Debug + Send + Sync {
     /// Called before the start; returns the process to start instead of `spec`.
     fn start(&self, spec: Spec) -> Spec;
 
@@ -57,7 +57,7 @@ pub trait ProcessHook: fmt::Debug + Send + Sync {
 
 /// One test target to run.
 #[derive(Clone, Debug)]
-pub struct TestJob {
+pub(crate) struct TestJob {
     /// The target.
     pub id: TargetId,
     /// The test binary (or rustdoc, or a wrapper).
@@ -85,7 +85,7 @@ pub struct TestJob {
 
 impl TestJob {
     /// A job without a wrapper, of unknown duration.
-    pub fn new(
+    pub(crate) fn new(
         id: TargetId,
         program: impl Into<PathBuf>,
         args: Vec<OsString>,
@@ -112,21 +112,21 @@ impl TestJob {
     /// (`--nocapture`, `--no-capture`, `--show-output`): the report's output is kept for a pass
     /// too.
     #[must_use]
-    pub fn wants_output(&self) -> bool {
+    pub(crate) fn wants_output(&self) -> bool {
         let request = LibtestArguments::of(self);
         request.wants_output || request.prints_only
     }
 
     /// Whether the tests run in random order.
     #[must_use]
-    pub fn is_random(&self) -> bool {
+    pub(crate) fn is_random(&self) -> bool {
         LibtestArguments::of(self).shuffled
     }
 }
 
 /// How the jobs run.
 #[derive(Clone, Debug)]
-pub struct RunnerOptions {
+pub(crate) struct RunnerOptions {
     /// How many targets run at a time. With 1 they run in the order of the plan.
     pub jobs: usize,
     /// How long one target may run.
@@ -157,7 +157,7 @@ impl Default for RunnerOptions {
 
 /// An event during a run, for a person who waits.
 #[derive(Debug)]
-pub enum RunEvent<'a> {
+pub(crate) enum RunEvent<'a> {
     /// A target begins.
     Started {
         /// The target.
@@ -203,7 +203,7 @@ pub enum RunEvent<'a> {
 ///
 /// Must be awaited on a current-thread runtime, on the thread that lives as long as the process.
 /// Dropping the future ends all children.
-pub async fn run(
+pub(crate) async fn run(
     jobs: &[TestJob],
     options: &RunnerOptions,
     events: impl FnMut(RunEvent<'_>),

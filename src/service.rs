@@ -26,12 +26,12 @@ mod tests;
 mod unit;
 mod wait;
 
-pub use doctor::{Check, CheckStatus, Needs, doctor};
-pub use error::ServiceError;
-pub use install::{InstallOptions, Report};
-pub use listen::activated_listener;
-pub use notify::{Notifier, started_by_launchd};
-pub use state::{Activity, ServiceState};
+pub(crate) use doctor::{Check, CheckStatus, Needs, doctor};
+pub(crate) use error::ServiceError;
+pub(crate) use install::{InstallOptions, Report};
+pub(crate) use listen::activated_listener;
+pub(crate) use notify::{Notifier, started_by_launchd};
+pub(crate) use state::{Activity, ServiceState};
 
 use std::path::{Path, PathBuf};
 
@@ -42,7 +42,7 @@ use crate::process::{self, Environment, Spec, Stream};
 
 /// Which manager of services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Platform {
+pub(crate) enum Platform {
     /// The user's systemd.
     Systemd,
     /// launchd, as an agent of the user.
@@ -52,7 +52,7 @@ pub enum Platform {
 impl Platform {
     /// The one of this operating system.
     #[must_use]
-    pub const fn native() -> Self {
+    pub(crate) const fn native() -> Self {
         if cfg!(target_os = "macos") { Self::Launchd } else { Self::Systemd }
     }
 }
@@ -62,7 +62,7 @@ impl Platform {
 /// The environment is the calling process's own: `service-manager` starts `systemctl` and
 /// `launchctl` with that, whatever is given here.
 #[derive(Clone, Debug)]
-pub struct Service {
+pub(crate) struct Service {
     platform: Platform,
     environment: Environment,
     paths: Paths,
@@ -73,7 +73,7 @@ pub struct Service {
 impl Service {
     /// The service on this platform.
     #[must_use]
-    pub fn new(platform: Platform, environment: Environment, paths: Paths) -> Self {
+    pub(crate) fn new(platform: Platform, environment: Environment, paths: Paths) -> Self {
         Self { platform, environment, paths, root: "/".into() }
     }
 
@@ -83,7 +83,7 @@ impl Service {
     ///
     /// # Errors
     /// See [`ServiceError`]; what was written is put back.
-    pub fn install(&self, options: &InstallOptions) -> Result<Report, ServiceError> {
+    pub(crate) fn install(&self, options: &InstallOptions) -> Result<Report, ServiceError> {
         match self.platform {
             Platform::Systemd => self.systemd().install(options),
             Platform::Launchd => self.launchd().install(options),
@@ -94,7 +94,7 @@ impl Service {
     ///
     /// # Errors
     /// See [`ServiceError`].
-    pub fn uninstall(&self, purge: bool) -> Result<Report, ServiceError> {
+    pub(crate) fn uninstall(&self, purge: bool) -> Result<Report, ServiceError> {
         let mut report = match self.platform {
             Platform::Systemd => self.systemd().uninstall(),
             Platform::Launchd => self.launchd().uninstall(),
@@ -107,7 +107,7 @@ impl Service {
     ///
     /// # Errors
     /// See [`ServiceError`]; a service that is running already is none.
-    pub fn start(&self) -> Result<ServiceState, ServiceError> {
+    pub(crate) fn start(&self) -> Result<ServiceState, ServiceError> {
         match self.platform {
             Platform::Systemd => self.systemd().start(),
             Platform::Launchd => self.launchd().start(),
@@ -118,7 +118,7 @@ impl Service {
     ///
     /// # Errors
     /// See [`ServiceError`]; a service that is stopped already is none.
-    pub fn stop(&self) -> Result<ServiceState, ServiceError> {
+    pub(crate) fn stop(&self) -> Result<ServiceState, ServiceError> {
         match self.platform {
             Platform::Systemd => self.systemd().stop(),
             Platform::Launchd => self.launchd().stop(),
@@ -129,7 +129,7 @@ impl Service {
     ///
     /// # Errors
     /// See [`ServiceError`].
-    pub fn restart(&self) -> Result<ServiceState, ServiceError> {
+    pub(crate) fn restart(&self) -> Result<ServiceState, ServiceError> {
         match self.platform {
             Platform::Systemd => self.systemd().restart(),
             Platform::Launchd => self.launchd().restart(),
@@ -140,7 +140,7 @@ impl Service {
     ///
     /// # Errors
     /// If there is no manager to ask.
-    pub fn query(&self) -> Result<ServiceState, ServiceError> {
+    pub(crate) fn query(&self) -> Result<ServiceState, ServiceError> {
         match self.platform {
             Platform::Systemd => self.systemd().query(),
             Platform::Launchd => self.launchd().query(),
@@ -152,7 +152,7 @@ impl Service {
     ///
     /// # Errors
     /// If there is no log to be read.
-    pub async fn logs(
+    pub(crate) async fn logs(
         &self,
         follow: bool,
         lines: u32,
@@ -241,7 +241,7 @@ fn first_line(text: &str) -> String {
 
 /// The file that the service logs into under launchd; rotated by `logging`.
 #[must_use]
-pub fn log_file(paths: &Paths) -> PathBuf {
+pub(crate) fn log_file(paths: &Paths) -> PathBuf {
     paths.home.join("Library/Logs/knhk-test-cache/knhk-test-cache.log")
 }
 
@@ -251,7 +251,7 @@ pub fn log_file(paths: &Paths) -> PathBuf {
 ///
 /// # Errors
 /// If the running program cannot be found, or has been replaced since it was started.
-pub fn own_executable(environment: &Environment) -> Result<PathBuf, ServiceError> {
+pub(crate) fn own_executable(environment: &Environment) -> Result<PathBuf, ServiceError> {
     let exe = std::env::current_exe().unwrap_or_default();
     stable_path(&exe, environment).ok_or(ServiceError::NoProgram { exe })
 }

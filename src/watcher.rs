@@ -51,13 +51,13 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc::Sender;
 
-pub use debounce::Debounce;
-pub use error::{Unwatched, WatchError, WatchStartError};
-pub use event::{CookieId, WatchEvent};
-pub use limit::WatchLimit;
-pub use polling::{PollReason, Polling};
-pub use sleep::Sleep;
-pub use trust::{FileSystemTrust, events_are_trustworthy};
+pub(crate) use debounce::Debounce;
+pub(crate) use error::{Unwatched, WatchError, WatchStartError};
+pub(crate) use event::{CookieId, WatchEvent};
+pub(crate) use limit::WatchLimit;
+pub(crate) use polling::{PollReason, Polling};
+pub(crate) use sleep::Sleep;
+pub(crate) use trust::{FileSystemTrust, events_are_trustworthy};
 
 use backend::{Applied, Backend};
 use queue::EventQueue;

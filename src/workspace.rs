@@ -19,17 +19,20 @@ mod stamp;
 mod toml_file;
 mod toolchain;
 
-pub use build_variables::{BuildVariables, build_variables, is_secret};
-pub use cargo_config::{
-    CargoConfig, CargoConfigError, CargoConfigFile, RunnerShape, is_configured_apart,
+pub(crate) use build_variables::{BuildVariables, build_variables, is_secret};
+pub use cargo_config::CargoConfig;
+pub(crate) use cargo_config::{
+    CargoConfigError, CargoConfigFile, RunnerShape, is_configured_apart,
 };
-pub use identity::{Identity, is_session_variable, is_terminal_variable, without_root};
-pub use locate::locate;
+pub(crate) use identity::{Identity, is_session_variable, is_terminal_variable, without_root};
+pub(crate) use locate::locate;
 pub use members::Members;
 pub(crate) use mounts::{MountWatch, Mounted, overlay_layers};
-pub use outside::{Outside, is_member, outside_roots};
-pub use repository::{LockId, Operation, Repository};
-pub use selection::{Part, Selection};
-pub(crate) use stamp::nanoseconds;
-pub use stamp::{FileKind, PathStamp, Stamp, until_settled};
-pub use toolchain::{Toolchain, ToolchainError};
+pub(crate) use outside::{Outside, is_member, outside_roots};
+pub(crate) use repository::{LockId, Operation, Repository};
+pub(crate) use selection::Part;
+pub use selection::Selection;
+pub use stamp::PathStamp;
+pub(crate) use stamp::{FileKind, Stamp, nanoseconds, until_settled};
+pub use toolchain::Toolchain;
+pub(crate) use toolchain::ToolchainError;

@@ -25,7 +25,7 @@ const GONE: &str = ".gone-";
 
 /// A target directory of the service's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OwnTargetDir {
+pub(crate) struct OwnTargetDir {
     /// The folder.
     pub path: PathBuf,
     /// The workspace root of its project; `None` if unknown.
@@ -37,7 +37,7 @@ pub struct OwnTargetDir {
 impl OwnTargetDir {
     /// The size of its files in bytes. A file with two names counts once.
     #[must_use]
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         let mut seen = HashSet::new();
         let mut todo = vec![self.path.clone()];
         let mut bytes = 0;
@@ -58,7 +58,7 @@ impl OwnTargetDir {
     /// Whether it may be removed. Projects of the config build into the `wanted` directories;
     /// `known` are the workspace roots of all projects of the config.
     #[must_use]
-    pub fn is_unused(&self, wanted: &[PathBuf], known: &[PathBuf], now: SystemTime) -> bool {
+    pub(crate) fn is_unused(&self, wanted: &[PathBuf], known: &[PathBuf], now: SystemTime) -> bool {
         if wanted.contains(&self.path) {
             return false;
         }
@@ -72,7 +72,7 @@ impl OwnTargetDir {
     ///
     /// # Errors
     /// If something could not be removed; the next attempt goes on.
-    pub fn remove(&self) -> io::Result<()> {
+    pub(crate) fn remove(&self) -> io::Result<()> {
         let mut gone = OsString::from(GONE);
         gone.push(self.path.file_name().unwrap_or_default());
         gone.push(format!("-{}", std::process::id()));
@@ -102,7 +102,7 @@ fn note(target: &Path) -> PathBuf {
 ///
 /// # Errors
 /// If that cannot be written.
-pub fn mark_own_target_dir(dir: &Path, target: &Path, root: &Path) -> io::Result<()> {
+pub(crate) fn mark_own_target_dir(dir: &Path, target: &Path, root: &Path) -> io::Result<()> {
     if target.parent() != Some(dir) {
         return Ok(());
     }
@@ -112,7 +112,7 @@ pub fn mark_own_target_dir(dir: &Path, target: &Path, root: &Path) -> io::Result
 
 /// All target directories in `dir`, sorted by name.
 #[must_use]
-pub fn own_target_dirs(dir: &Path) -> Vec<OwnTargetDir> {
+pub(crate) fn own_target_dirs(dir: &Path) -> Vec<OwnTargetDir> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
@@ -131,7 +131,7 @@ pub fn own_target_dirs(dir: &Path) -> Vec<OwnTargetDir> {
 }
 
 /// Removes the leftovers of an interrupted removal.
-pub fn remove_leftovers(dir: &Path) {
+pub(crate) fn remove_leftovers(dir: &Path) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         if entry.file_name().as_bytes().starts_with(GONE.as_bytes()) {
             // The next attempt goes on.

@@ -19,7 +19,7 @@ use clap_complete::Shell;
     subcommand_required = true,
     arg_required_else_help = true
 )]
-pub struct Cli {
+pub(crate) struct Cli {
     /// When to colour the output
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
     pub color: Color,
@@ -34,7 +34,7 @@ pub struct Cli {
 
 /// When to use colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Color {
+pub(crate) enum Color {
     /// On a terminal.
     Auto,
     /// Always.
@@ -45,7 +45,7 @@ pub enum Color {
 
 /// The form of what goes to standard output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum OutputFormat {
+pub(crate) enum OutputFormat {
     /// For people.
     #[default]
     Text,
@@ -55,7 +55,7 @@ pub enum OutputFormat {
 
 /// The commands.
 #[derive(Debug, Subcommand)]
-pub enum CliCommand {
+pub(crate) enum CliCommand {
     /// Answer whether the tests are green: from cache, or by running the stale test targets
     #[command(visible_alias = "t")]
     Test(Box<TestArgs>),
@@ -194,7 +194,7 @@ pub enum CliCommand {
 
 /// The form of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     /// The journal if it is standard error, else text.
     Auto,
     /// Text.
@@ -205,7 +205,7 @@ pub enum LogFormat {
 
 /// `config …`
 #[derive(Debug, Subcommand)]
-pub enum ConfigCommand {
+pub(crate) enum ConfigCommand {
     /// Print every error of the config
     Check,
     /// Print the path of the config file
@@ -230,7 +230,7 @@ pub enum ConfigCommand {
 
 /// `cache …`
 #[derive(Debug, Subcommand)]
-pub enum CacheCommand {
+pub(crate) enum CacheCommand {
     /// Show how many records there are, and their size
     Stats {
         /// text or json
@@ -259,7 +259,7 @@ pub enum CacheCommand {
 
 /// `explain …`
 #[derive(Debug, Args)]
-pub struct ExplainArgs {
+pub(crate) struct ExplainArgs {
     /// Only targets whose package or name contains this
     pub target: Option<String>,
     /// The project; by default the workspace around the current folder
@@ -272,7 +272,7 @@ pub struct ExplainArgs {
 
 /// `test …`
 #[derive(Debug, Args)]
-pub struct TestArgs {
+pub(crate) struct TestArgs {
     /// The project; by default the workspace around the current folder
     #[arg(long, value_name = "PATH", value_hint = ValueHint::DirPath)]
     pub project: Option<PathBuf>,
@@ -304,7 +304,7 @@ pub struct TestArgs {
 /// default).
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Selection (as for cargo test)")]
-pub struct SelectionArgs {
+pub(crate) struct SelectionArgs {
     /// Only tests whose name contains this
     pub testname: Option<OsString>,
     /// Packages to test
@@ -414,7 +414,7 @@ pub struct SelectionArgs {
 impl SelectionArgs {
     /// The option of cargo that `test` does not take, and the command that has it.
     #[must_use]
-    pub fn unsupported(&self) -> Option<(&'static str, &'static str)> {
+    pub(crate) fn unsupported(&self) -> Option<(&'static str, &'static str)> {
         if self.verbose > 0 {
             Some(("--verbose", "`cargo test --no-run --verbose` shows cargo's commands"))
         } else if self.timings.is_some() {
@@ -432,7 +432,7 @@ impl SelectionArgs {
 
     /// The arguments as cargo takes them, in one fixed order; `None` where nothing was selected.
     #[must_use]
-    pub fn to_cargo(&self) -> Option<Vec<OsString>> {
+    pub(crate) fn to_cargo(&self) -> Option<Vec<OsString>> {
         let mut args = Vec::new();
         let mut flag = |set: bool, name: &str| {
             if set {

@@ -5,7 +5,7 @@ use std::fmt;
 
 /// An exit status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
+pub(crate) enum Exit {
     /// Green, or done.
     Success,
     /// Something outside went wrong: a file, a disk, a socket.
@@ -39,7 +39,7 @@ pub enum Exit {
 impl Exit {
     /// All of them, in the order of the README's table.
     #[cfg(test)]
-    pub const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Success,
         Self::Failure,
         Self::Usage,
@@ -58,7 +58,7 @@ impl Exit {
 
     /// The number.
     #[must_use]
-    pub const fn code(self) -> u8 {
+    pub(crate) const fn code(self) -> u8 {
         match self {
             Self::Success => 0,
             Self::Failure => 1,
@@ -79,7 +79,7 @@ impl Exit {
 
     /// One line for the README's table.
     #[cfg(test)]
-    pub const fn meaning(self) -> &'static str {
+    pub(crate) const fn meaning(self) -> &'static str {
         match self {
             Self::Success => "green, or done",
             Self::Failure => "something outside went wrong: a file, a disk, a socket",

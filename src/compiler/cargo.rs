@@ -136,7 +136,7 @@ pub(super) async fn call(
 
 /// The arguments by which cargo builds a selection into this folder, unless the developer typed one.
 #[must_use]
-pub fn target_dir_args(
+pub(crate) fn target_dir_args(
     dir: Option<&Path>,
     selection: &Selection,
     config: &CargoConfig,

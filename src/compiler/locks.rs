@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// Which of these processes, `holders`, hold a lock for which a process waits that is no child of
 /// this one. For cargo, that is the lock of a build directory or of the package cache.
 #[must_use]
-pub fn awaited(holders: &BTreeSet<u32>) -> BTreeSet<u32> {
+pub(crate) fn awaited(holders: &BTreeSet<u32>) -> BTreeSet<u32> {
     let locks = if holders.is_empty() { None } else { fs::read_to_string("/proc/locks").ok() };
     let own = std::process::id();
     awaited_in(&locks.unwrap_or_default(), holders, |pid| parent(pid) == Some(own))
@@ -20,7 +20,7 @@ pub fn awaited(holders: &BTreeSet<u32>) -> BTreeSet<u32> {
 /// Whether a process holds the lock of one of these target directories. The check takes a free lock
 /// for a moment.
 #[must_use]
-pub fn is_locked(target_dirs: &[PathBuf]) -> bool {
+pub(crate) fn is_locked(target_dirs: &[PathBuf]) -> bool {
     target_dirs.iter().flat_map(|dir| lock_files(dir)).any(|file| {
         let taken = |file: File| matches!(file.try_lock(), Err(TryLockError::WouldBlock));
         File::open(file).is_ok_and(taken)

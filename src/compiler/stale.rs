@@ -49,7 +49,7 @@ pub struct NamedUnit {
 
 /// The units that our builds have made, and the units that the last builds have named.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BuildLedger {
+pub(crate) struct BuildLedger {
     version: u32,
     made: BTreeSet<Unit>,
     last: BTreeMap<String, LastBuild>,
@@ -64,7 +64,7 @@ struct LastBuild {
 
 /// A unit that no cargo would find fresh.
 #[derive(Clone, Debug)]
-pub struct StaleUnit {
+pub(crate) struct StaleUnit {
     unit: Unit,
     /// Its files and folders.
     pub paths: Vec<PathBuf>,
@@ -76,7 +76,7 @@ pub struct StaleUnit {
 
 /// Why nothing was removed.
 #[derive(Debug, thiserror::Error)]
-pub enum RemoveStaleError {
+pub(crate) enum RemoveStaleError {
     /// A cargo is at work there.
     #[error("a cargo builds in `{}`: try again when it is done", .0.display())]
     Busy(PathBuf),
@@ -146,7 +146,7 @@ fn hash_in(name: &str) -> Option<&str> {
 impl BuildLedger {
     /// Reads the ledger. A missing or unknown one is empty, and proves nothing.
     #[must_use]
-    pub fn load(file: &Path) -> Self {
+    pub(crate) fn load(file: &Path) -> Self {
         let read = || serde_json::from_slice::<Self>(&fs::read(file).ok()?).ok();
         let known = read().filter(|ledger| ledger.version == LEDGER_VERSION);
         known.unwrap_or_else(|| Self { version: LEDGER_VERSION, ..Self::default() })
@@ -154,7 +154,7 @@ impl BuildLedger {
 
     /// Records a build of the selection `of`, and returns whether the ledger has changed.
     #[must_use]
-    pub fn note(&mut self, of: &str, build: &Build, now: Timestamp) -> bool {
+    pub(crate) fn note(&mut self, of: &str, build: &Build, now: Timestamp) -> bool {
         let named = || build.named.iter();
         let made: BTreeSet<_> = named().filter(|n| !n.fresh).map(|n| n.unit.clone()).collect();
         let last = LastBuild { when: now, named: named().map(|n| n.unit.clone()).collect() };
@@ -178,7 +178,7 @@ impl BuildLedger {
     ///
     /// # Errors
     /// The system's error. Without the ledger, less is proven.
-    pub fn save(&self, file: &Path) -> io::Result<()> {
+    pub(crate) fn save(&self, file: &Path) -> io::Result<()> {
         let folder = file.parent().unwrap_or(Path::new("/"));
         fs::create_dir_all(folder)?;
         let mut fresh = tempfile::NamedTempFile::new_in(folder)?;
@@ -189,7 +189,7 @@ impl BuildLedger {
 
     /// The units that can be removed from this workspace.
     #[must_use]
-    pub fn stale(&self, root: &Path, now: Timestamp) -> Vec<StaleUnit> {
+    pub(crate) fn stale(&self, root: &Path, now: Timestamp) -> Vec<StaleUnit> {
         // A build of unknown age protects its units as well.
         let protects = |last: &&LastBuild| last.when.age(now).is_none_or(|age| age < PROTECTED_FOR);
         let wanted: BTreeSet<&Unit> =
@@ -236,7 +236,7 @@ impl BuildLedger {
 
 /// Forgets ledgers in `dir` that no build has written to for a month: the projects are gone, or
 /// nothing in them changes.
-pub fn remove_old_ledgers(dir: &Path, now: SystemTime) {
+pub(crate) fn remove_old_ledgers(dir: &Path, now: SystemTime) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let modified = entry.metadata().and_then(|metadata| metadata.modified()).ok();
         let age = modified.and_then(|modified| now.duration_since(modified).ok());
@@ -251,7 +251,7 @@ pub fn remove_old_ledgers(dir: &Path, now: SystemTime) {
 ///
 /// # Errors
 /// At the first that cannot be removed, or if a cargo is at work: then nothing is.
-pub fn remove_stale_unit(stale: &[StaleUnit]) -> Result<(), RemoveStaleError> {
+pub(crate) fn remove_stale_unit(stale: &[StaleUnit]) -> Result<(), RemoveStaleError> {
     let folders: BTreeSet<&Path> = stale.iter().map(|one| Path::new(&one.unit.folder.0)).collect();
     let mut held = Vec::new();
     for folder in folders {

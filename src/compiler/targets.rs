@@ -103,7 +103,7 @@ fn is_custom(manifest: &toml::Table, kind: TargetKind, name: &str) -> bool {
 /// Whether a test program of this name, as it stands in its file's name, may have a harness of its
 /// own by the manifest in `dir`. One that cannot be read may say so.
 #[must_use]
-pub fn may_be_custom(dir: &Path, name: &str) -> bool {
+pub(crate) fn may_be_custom(dir: &Path, name: &str) -> bool {
     let Ok(text) = std::fs::read_to_string(dir.join("Cargo.toml")) else { return true };
     let Ok(manifest) = text.strip_prefix('\u{feff}').unwrap_or(&text).parse::<toml::Table>() else {
         return true;

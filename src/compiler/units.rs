@@ -62,12 +62,12 @@ impl Product {
 
 /// All units of a build.
 #[derive(Clone, Debug, Default)]
-pub struct Units(HashMap<u64, Vec<u64>>);
+pub(crate) struct Units(HashMap<u64, Vec<u64>>);
 
 impl Units {
     /// The units of a build that succeeded.
     #[must_use]
-    pub fn of(products: &[Product]) -> Self {
+    pub(crate) fn of(products: &[Product]) -> Self {
         let mut units: HashMap<u64, Vec<u64>> = HashMap::new();
         for product in products {
             // There can be two: one for the host and one for the target.
@@ -79,7 +79,7 @@ impl Units {
     /// Whether `product` differs from the unit of this build that has its name. A local target
     /// without such a unit is new: nothing is known about it.
     #[must_use]
-    pub fn is_other(&self, product: &Product) -> bool {
+    pub(crate) fn is_other(&self, product: &Product) -> bool {
         match self.0.get(&product.key()) {
             Some(files) => !files.contains(&digest(&product.files)),
             None => !product.local,

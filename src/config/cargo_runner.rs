@@ -12,7 +12,7 @@ const BEFORE: &str = "# before knhk-test-cache: runner = ";
 
 /// Why the text of a cargo configuration is not edited.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RunnerError {
+pub(crate) enum RunnerError {
     /// It is not TOML, so cargo cannot use it either.
     #[error("it is not TOML, line {line}: {message}")]
     Syntax {
@@ -31,7 +31,7 @@ pub enum RunnerError {
 
 /// A `runner` key of a cargo configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfiguredRunner {
+pub(crate) struct ConfiguredRunner {
     /// The name of its table below `target`: a triple or a `cfg(..)` expression.
     pub table: String,
     /// Its words.
@@ -43,14 +43,14 @@ pub struct ConfiguredRunner {
 impl ConfiguredRunner {
     /// Whether it starts `knhk-test-cache exec`.
     #[must_use]
-    pub fn is_ours(&self) -> bool {
+    pub(crate) fn is_ours(&self) -> bool {
         self.words.windows(2).any(|words| is_exec(&words[0], &words[1]))
     }
 }
 
 /// Whether two words of a command are `knhk-test-cache exec`.
 #[must_use]
-pub fn is_exec(program: &str, command: &str) -> bool {
+pub(crate) fn is_exec(program: &str, command: &str) -> bool {
     let name = Path::new(program).file_name();
     command == "exec" && name.is_some_and(|name| name == "knhk-test-cache")
 }
@@ -59,7 +59,7 @@ pub fn is_exec(program: &str, command: &str) -> bool {
 ///
 /// # Errors
 /// If it cannot be read as one.
-pub fn configured_runners(text: &str) -> Result<Vec<ConfiguredRunner>, RunnerError> {
+pub(crate) fn configured_runners(text: &str) -> Result<Vec<ConfiguredRunner>, RunnerError> {
     let document = parse(text)?;
     let Some(target) = document.get("target") else { return Ok(Vec::new()) };
     let tables = target.as_table_like().ok_or_else(|| not_a_table("target"))?;
@@ -82,7 +82,7 @@ pub fn configured_runners(text: &str) -> Result<Vec<ConfiguredRunner>, RunnerErr
 ///
 /// # Errors
 /// If the text cannot be edited.
-pub fn with_runner(
+pub(crate) fn with_runner(
     text: &str,
     triples: &[String],
     program: &str,
@@ -127,7 +127,7 @@ pub fn with_runner(
 ///
 /// # Errors
 /// If the text cannot be edited.
-pub fn without_runner(text: &str) -> Result<String, RunnerError> {
+pub(crate) fn without_runner(text: &str) -> Result<String, RunnerError> {
     let mut document = parse(text)?;
     let ours = configured_runners(text)?.into_iter().filter(ConfiguredRunner::is_ours);
     for runner in ours.collect::<Vec<_>>() {

@@ -19,7 +19,7 @@ use replace::Replaced;
 
 /// Why the config was not changed.
 #[derive(Debug, thiserror::Error)]
-pub enum EditError {
+pub(crate) enum EditError {
     /// The file is no good config, or would not be one with the change. It is untouched.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -71,7 +71,7 @@ fn listed_text(listed: &[PathBuf]) -> String {
 
 /// What [`add`] found and did.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AddedProject {
+pub(crate) enum AddedProject {
     /// The project is in the config from now on.
     New {
         /// The project as the config resolves it.
@@ -90,7 +90,7 @@ pub enum AddedProject {
 
 /// What [`remove`] did.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RemovedProject {
+pub(crate) struct RemovedProject {
     /// The project as the config resolved it.
     pub path: PathBuf,
     /// How many entries went: more than one if the file listed it repeatedly.
@@ -99,7 +99,7 @@ pub struct RemovedProject {
 
 /// A project of the config, for a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListedProject {
+pub(crate) struct ListedProject {
     /// The project as the config resolves it.
     pub path: PathBuf,
     /// The path as the file has it.
@@ -117,7 +117,7 @@ const EDIT_ATTEMPTS: usize = 20;
 ///
 /// # Errors
 /// If the path is not an existing folder's absolute path, or the file cannot be changed.
-pub fn add(
+pub(crate) fn add(
     paths: &Paths,
     environment: &Environment,
     path: &Path,
@@ -156,7 +156,7 @@ pub fn add(
 ///
 /// # Errors
 /// If it is not there, or the file cannot be changed.
-pub fn remove(
+pub(crate) fn remove(
     paths: &Paths,
     environment: &Environment,
     path: &Path,
@@ -194,7 +194,10 @@ pub fn remove(
 ///
 /// # Errors
 /// The first error of the file.
-pub fn list(paths: &Paths, environment: &Environment) -> Result<Vec<ListedProject>, EditError> {
+pub(crate) fn list(
+    paths: &Paths,
+    environment: &Environment,
+) -> Result<Vec<ListedProject>, EditError> {
     let text = source::read(&paths.config_file)?.unwrap_or_default();
     let Meaning { config, entries, problems, .. } = good(read(&text, paths, environment))?;
     let listed = config.projects.into_iter().zip(entries).map(|(project, entry)| ListedProject {
@@ -212,7 +215,7 @@ pub fn list(paths: &Paths, environment: &Environment) -> Result<Vec<ListedProjec
 ///
 /// # Errors
 /// The error of `change`, or if the file cannot be read or written. Then it is untouched.
-pub fn rewrite<E: From<EditError>>(
+pub(crate) fn rewrite<E: From<EditError>>(
     file: &Path,
     change: impl Fn(Option<&str>) -> Result<Option<String>, E>,
 ) -> Result<bool, E> {
@@ -278,7 +281,7 @@ fn not_inline(paths: &Paths, text: &str, inline: Option<usize>) -> Result<(), Ed
 /// The text of a new config file: the shipped default with its values commented out, so that
 /// a user who changes one of them does not pin the others.
 #[must_use]
-pub fn starting_text() -> String {
+pub(crate) fn starting_text() -> String {
     let mut text = String::new();
     for line in DEFAULT.lines() {
         // The schema lies beside the shipped default only.

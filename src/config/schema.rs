@@ -9,7 +9,7 @@ use super::{Config, DEFAULT};
 ///
 /// Draft 7, since the TOML language servers know that one.
 #[must_use]
-pub fn json_schema() -> String {
+pub(crate) fn json_schema() -> String {
     let generator = SchemaSettings::draft07().into_generator();
     let mut schema = generator.into_root_schema_for::<Config>().to_value();
     // Every key may be left out but a project's path.

@@ -29,7 +29,7 @@ pub(super) const SIZE_PATTERN: &str = "^[0-9]+ ?([KMGT]i?)?B$";
 ///
 /// # Errors
 /// What is wrong, as the end of a sentence.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let mut rest = text;
     let mut total = 0_u64;
     loop {
@@ -88,7 +88,7 @@ pub(super) fn parse_percent(text: &str) -> Result<u64, String> {
 
 /// Writes a duration so that [`parse_duration`] reads it back (whole milliseconds).
 #[must_use]
-pub fn format_duration(duration: Duration) -> String {
+pub(crate) fn format_duration(duration: Duration) -> String {
     // What is parsed fits: the parser counts in u64 milliseconds.
     let mut rest = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let mut parts = Vec::new();

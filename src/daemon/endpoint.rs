@@ -14,7 +14,7 @@ use crate::protocol::VERSION;
 
 /// A claimed endpoint; given up when dropped.
 #[derive(Debug)]
-pub struct Endpoint {
+pub(crate) struct Endpoint {
     listener: UnixListener,
     /// The socket file to remove at the end; none for a socket that the supervisor owns.
     own_socket: Option<PathBuf>,
@@ -68,7 +68,10 @@ impl Endpoint {
     ///
     /// # Errors
     /// If another daemon is alive, or the runtime folder cannot be used.
-    pub fn claim(paths: &Paths, inherited: Option<UnixListener>) -> Result<Self, EndpointError> {
+    pub(crate) fn claim(
+        paths: &Paths,
+        inherited: Option<UnixListener>,
+    ) -> Result<Self, EndpointError> {
         let socket = paths.socket();
         if socket.as_os_str().len() > LONGEST_SOCKET_PATH {
             return Err(EndpointError::TooLong { path: socket });
@@ -88,7 +91,7 @@ impl Endpoint {
     /// Whether the last daemon has ended, by what it wrote into its lock; false if that is unknown.
     /// To connect would start a stopped service, and to try the lock would disturb one that starts.
     #[must_use]
-    pub fn is_given_up(paths: &Paths) -> bool {
+    pub(crate) fn is_given_up(paths: &Paths) -> bool {
         let holder = fs::read_to_string(paths.daemon_lock()).unwrap_or_default();
         let pid = holder.strip_prefix("process ").and_then(|rest| rest.split(',').next());
         let pid = pid.and_then(|pid| pid.parse().ok()).and_then(rustix::process::Pid::from_raw);
@@ -101,7 +104,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// If the process has no file descriptor left.
-    pub fn listener(&self) -> io::Result<UnixListener> {
+    pub(crate) fn listener(&self) -> io::Result<UnixListener> {
         self.listener.try_clone()
     }
 }

@@ -18,7 +18,7 @@ use crate::config::{BackgroundSettings, Effort};
 use crate::process::Environment;
 
 pub(super) use self::linux::CpuCounters;
-pub use self::survey::{Surveyed, survey};
+pub(crate) use self::survey::{Surveyed, survey};
 
 /// How long one reading of files may take: some firmware answers slowly.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);

@@ -33,7 +33,7 @@ const LARGEST: u64 = 1 << 30;
 ///
 /// The caller sees to it that the file does not change meanwhile, by stamps before and after.
 #[must_use]
-pub fn program_digest(path: &Path) -> FileDigest {
+pub(crate) fn program_digest(path: &Path) -> FileDigest {
     let unknown = |error: io::Error| FileDigest::Unknown(format!("`{}`: {error}", path.display()));
     // Nothing else may be opened: a pipe would wait for ever.
     match path.metadata() {

@@ -204,7 +204,7 @@ pub(super) const UNSTABLE_FILE: &str = "it changes while it is read: if no test 
 
 /// The content of a file that a record names as its input, as far as it is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FileDigest {
+pub(crate) enum FileDigest {
     /// A regular file with this content.
     Known(Digest),
     /// There is no such file.
@@ -216,7 +216,7 @@ pub enum FileDigest {
 /// The digest of the file at `path`, following links. Never opens anything that is not a regular
 /// file, and never gives the digest of a file that changed while it was read.
 #[must_use]
-pub fn file_digest(path: &Path) -> FileDigest {
+pub(crate) fn file_digest(path: &Path) -> FileDigest {
     let unknown = |why: &str| FileDigest::Unknown(format!("`{}`: {why}", path.display()));
     let stamp = match Stamp::followed(path) {
         Ok(stamp) => stamp,

@@ -14,7 +14,7 @@ const KEPT_LOGS: u32 = 3;
 ///
 /// A line is never torn apart: rotation happens between writes, and each event is one.
 #[derive(Debug)]
-pub struct RotatingFile {
+pub(crate) struct RotatingFile {
     path: PathBuf,
     file: File,
     written: u64,
@@ -26,7 +26,7 @@ impl RotatingFile {
     ///
     /// # Errors
     /// If either cannot be done.
-    pub fn open(path: &Path) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
         Self::with_limit(path, MAX_LOG_BYTES)
     }
 

@@ -113,37 +113,37 @@ impl<'de> Deserialize<'de> for Digest {
 /// Every field is written with its length first, so that no two different sequences of fields
 /// give the same bytes; the domain keeps digests of different things apart.
 #[derive(Clone)]
-pub struct Digester(Sha256);
+pub(crate) struct Digester(Sha256);
 
 impl Digester {
     /// Starts a digest in `domain`, a fixed text that names what is digested and its version.
     #[must_use]
-    pub fn new(domain: &str) -> Self {
+    pub(crate) fn new(domain: &str) -> Self {
         let mut this = Self(Sha256::new());
         this.field(domain.as_bytes());
         this
     }
 
     /// Adds one field of any length.
-    pub fn field(&mut self, bytes: &[u8]) -> &mut Self {
+    pub(crate) fn field(&mut self, bytes: &[u8]) -> &mut Self {
         self.0.update((bytes.len() as u64).to_le_bytes());
         self.0.update(bytes);
         self
     }
 
     /// Adds a number.
-    pub fn number(&mut self, number: u64) -> &mut Self {
+    pub(crate) fn number(&mut self, number: u64) -> &mut Self {
         self.field(&number.to_le_bytes())
     }
 
     /// Adds another digest.
-    pub fn digest(&mut self, digest: &Digest) -> &mut Self {
+    pub(crate) fn digest(&mut self, digest: &Digest) -> &mut Self {
         self.field(digest.as_bytes())
     }
 
     /// The digest of all fields so far.
     #[must_use]
-    pub fn finish(self) -> Digest {
+    pub(crate) fn finish(self) -> Digest {
         Digest(self.0.finalize().into())
     }
 }

@@ -40,7 +40,7 @@ impl<T: AsRef<OsStr> + ?Sized> From<&T> for OsText {
 }
 
 /// `#[serde(with = "crate::model::os_text")]` for one path or string.
-pub mod os_text {
+pub(crate) mod os_text {
     use super::{OsString, OsText};
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -48,7 +48,7 @@ pub mod os_text {
     ///
     /// # Errors
     /// Those of the serialiser.
-    pub fn serialize<T: AsRef<std::ffi::OsStr>, S: Serializer>(
+    pub(crate) fn serialize<T: AsRef<std::ffi::OsStr>, S: Serializer>(
         text: &T,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
@@ -59,7 +59,7 @@ pub mod os_text {
     ///
     /// # Errors
     /// Those of the deserialiser.
-    pub fn deserialize<'de, T: From<OsString>, D: Deserializer<'de>>(
+    pub(crate) fn deserialize<'de, T: From<OsString>, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<T, D::Error> {
         OsText::deserialize(deserializer).map(|text| text.0.into())

@@ -27,7 +27,7 @@ const PASSED_ON: [libc::c_int; 6] =
 
 /// The outcome of a run in the foreground.
 #[derive(Debug)]
-pub struct ForegroundRun {
+pub(crate) struct ForegroundRun {
     /// How the child ended.
     pub end: End,
     /// Everything it printed, unless that was more than the limit or did not reach our own standard
@@ -51,7 +51,7 @@ struct ForegroundChild {
 ///
 /// # Errors
 /// If the program cannot be started; then nothing has happened.
-pub fn run_in_foreground(
+pub(crate) fn run_in_foreground(
     spec: &Spec,
     limit: usize,
     blocked: BlockedSignals,
@@ -176,7 +176,7 @@ fn copy_size(terminal: &OwnedFd) {
 
 /// The signal mask from before [`block_signals`].
 #[derive(Clone, Copy)]
-pub struct BlockedSignals(libc::sigset_t);
+pub(crate) struct BlockedSignals(libc::sigset_t);
 
 impl std::fmt::Debug for BlockedSignals {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -187,7 +187,7 @@ impl std::fmt::Debug for BlockedSignals {
 /// Blocks the signals that are passed on to a child, for this thread and those it starts later.
 #[expect(unsafe_code, reason = "signal sets are the kernel's own interface")]
 #[must_use]
-pub fn block_signals() -> BlockedSignals {
+pub(crate) fn block_signals() -> BlockedSignals {
     let set = signals();
     // SAFETY: the call only reads one set and fills the other, and both live on our stack.
     unsafe {
@@ -200,7 +200,7 @@ pub fn block_signals() -> BlockedSignals {
 impl BlockedSignals {
     /// Restores the mask from before, for this thread and those it starts later.
     #[expect(unsafe_code, reason = "signal sets are the kernel's own interface")]
-    pub fn release(&self) {
+    pub(crate) fn release(&self) {
         // SAFETY: the call only reads the set; it is async-signal-safe.
         unsafe {
             libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, std::ptr::null_mut());
@@ -261,7 +261,7 @@ fn pass_on(shared: &Mutex<ForegroundChild>) {
 
 /// Ends this process as the child ended, so that our parent sees the same. Returns the exit status.
 #[expect(unsafe_code, reason = "a signal's own effect on us is the kernel's interface")]
-pub fn end_as(end: End) -> i32 {
+pub(crate) fn end_as(end: End) -> i32 {
     match end {
         End::Exit(code) => code,
         End::Signal(number) => {

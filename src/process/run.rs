@@ -31,7 +31,7 @@ const MAX_DRAINED: usize = 4 * 1024 * 1024;
 
 /// Which of the child's two streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stream {
+pub(crate) enum Stream {
     /// Standard output.
     Out,
     /// Standard error.
@@ -40,7 +40,7 @@ pub enum Stream {
 
 /// How a child ended, and how long it ran.
 #[derive(Clone, Copy, Debug)]
-pub struct Completion {
+pub(crate) struct Completion {
     /// Exit status, signal, time-out or cancellation.
     pub end: End,
     /// From start to end.
@@ -74,7 +74,7 @@ impl Output {
 ///
 /// # Errors
 /// Only if the program cannot be started.
-pub async fn run(
+pub(crate) async fn run(
     spec: &Spec,
     cancel: &CancellationToken,
     timeout: Option<Duration>,

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 /// The largest message in bytes. An environment is at most 2 MiB on Linux; escaped, four times
 /// that.
-pub const MAX_MESSAGE: usize = 16 << 20;
+pub(crate) const MAX_MESSAGE: usize = 16 << 20;
 
 /// Why bytes are not a message.
 #[derive(Debug, thiserror::Error)]
@@ -21,7 +21,7 @@ pub enum FrameError {
 ///
 /// # Errors
 /// If it is longer than [`MAX_MESSAGE`].
-pub fn encode(message: &impl Serialize) -> Result<Vec<u8>, FrameError> {
+pub(crate) fn encode(message: &impl Serialize) -> Result<Vec<u8>, FrameError> {
     let mut bytes = serde_json::to_vec(message)?;
     bytes.push(b'\n');
     if bytes.len() > MAX_MESSAGE { Err(FrameError::TooLong) } else { Ok(bytes) }
@@ -29,7 +29,7 @@ pub fn encode(message: &impl Serialize) -> Result<Vec<u8>, FrameError> {
 
 /// Collects bytes until a line is whole.
 #[derive(Debug, Default)]
-pub struct LineBuffer {
+pub(crate) struct LineBuffer {
     bytes: Vec<u8>,
     /// How far the bytes are known to hold no newline.
     searched: usize,
@@ -40,14 +40,14 @@ impl LineBuffer {
     ///
     /// # Errors
     /// If the line under way is longer than [`MAX_MESSAGE`].
-    pub fn push(&mut self, bytes: &[u8]) -> Result<(), FrameError> {
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<(), FrameError> {
         self.bytes.extend_from_slice(bytes);
         let too_long = self.bytes.len() > MAX_MESSAGE && !self.bytes.contains(&b'\n');
         if too_long { Err(FrameError::TooLong) } else { Ok(()) }
     }
 
     /// The next whole line, without its newline.
-    pub fn next_line(&mut self) -> Option<Vec<u8>> {
+    pub(crate) fn next_line(&mut self) -> Option<Vec<u8>> {
         let found = self.bytes[self.searched..].iter().position(|b| *b == b'\n');
         let Some(at) = found.map(|at| self.searched + at) else {
             self.searched = self.bytes.len();
@@ -62,7 +62,7 @@ impl LineBuffer {
 
     /// Whether a line has begun and not ended.
     #[must_use]
-    pub fn is_partial(&self) -> bool {
+    pub(crate) fn is_partial(&self) -> bool {
         !self.bytes.is_empty()
     }
 }

@@ -36,7 +36,7 @@ const BUILD_FAILED: i32 = 101;
 
 /// The tests to run, and the cargo to run them with.
 #[derive(Clone, Debug)]
-pub struct NextestRequest {
+pub(crate) struct NextestRequest {
     /// The cargo to call.
     pub cargo: PathBuf,
     /// The working directory of the call.
@@ -54,7 +54,7 @@ pub struct NextestRequest {
 
 /// A hook around the run of the built tests.
 #[derive(Clone, Debug)]
-pub struct RunHook {
+pub(crate) struct RunHook {
     /// The hook.
     pub around: Arc<dyn ProcessHook>,
     /// A folder for the list of binaries and cargo's metadata.
@@ -65,7 +65,7 @@ pub struct RunHook {
 
 /// The result of a run through nextest.
 #[derive(Clone, Debug)]
-pub struct NextestRun {
+pub(crate) struct NextestRun {
     /// One report for each selected test binary.
     pub reports: Vec<TargetReport>,
     /// nextest's own report for people, from its standard error; with `--nocapture` also what
@@ -80,7 +80,7 @@ pub struct NextestRun {
 
 /// Why there is no verdict from nextest.
 #[derive(Debug, thiserror::Error)]
-pub enum NextestError {
+pub(crate) enum NextestError {
     /// cargo has no such subcommand.
     #[error(
         "cargo-nextest is not installed where `{}` finds it: run `cargo install --locked \
@@ -133,7 +133,7 @@ pub enum NextestError {
 /// # Errors
 /// If nextest is missing, the build fails, or nextest ends in any other way than with the tests
 /// passed or failed.
-pub async fn run(
+pub(crate) async fn run(
     request: &NextestRequest,
     options: &RunnerOptions,
     mut events: impl FnMut(RunEvent<'_>),

@@ -5,7 +5,7 @@ use crate::model::End;
 /// How a process ended, in cargo's words: `signal: 11, SIGSEGV: invalid memory reference`,
 /// `exit status: 7`.
 #[must_use]
-pub fn describe_end(end: End) -> String {
+pub(crate) fn describe_end(end: End) -> String {
     match end {
         End::Exit(code) => format!("exit status: {code}"),
         End::Signal(number) => match signal_words(number) {
@@ -43,7 +43,7 @@ fn signal_words(number: i32) -> Option<&'static str> {
 ///
 /// For showing only: a test can print the word too, and then more is shown than needed.
 #[must_use]
-pub fn failure_sections(stdout: &[u8]) -> Option<&[u8]> {
+pub(super) fn failure_sections(stdout: &[u8]) -> Option<&[u8]> {
     const MARK: &[u8] = b"failures:\n";
     let mut start = 0;
     while start < stdout.len() {

@@ -14,7 +14,7 @@ use super::{Service, ServiceError};
 
 /// How a check came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum CheckStatus {
+pub(crate) enum CheckStatus {
     /// As it should be.
     Ok,
     /// It works, but not as well as it could, or not for long.
@@ -25,7 +25,7 @@ pub enum CheckStatus {
 
 /// One line of the doctor's.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Check {
+pub(crate) struct Check {
     /// What was looked at: a fixed word, for scripts.
     pub name: &'static str,
     /// How it is.
@@ -53,7 +53,7 @@ impl Check {
 
 /// What the checks are measured against.
 #[derive(Clone, Debug, Default)]
-pub struct Needs {
+pub(crate) struct Needs {
     /// The program that asks; the service should run the same.
     pub exe: PathBuf,
     /// How many folders the projects have, each of which takes a watch; `None` if not known.
@@ -65,7 +65,7 @@ pub struct Needs {
 
 /// Looks at everything.
 #[must_use]
-pub fn doctor(service: &Service, needs: &Needs) -> Vec<Check> {
+pub(crate) fn doctor(service: &Service, needs: &Needs) -> Vec<Check> {
     let asked = service.query();
     let mut checks = vec![session::supervisor(service, asked.as_ref().err())];
     checks.extend(session::lingering(service));

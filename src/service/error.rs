@@ -11,7 +11,7 @@ use crate::process::SpawnError;
 /// An operation on the service that did not come about. Nothing is half done: what an `install`
 /// had written is put back.
 #[derive(Debug, thiserror::Error)]
-pub enum ServiceError {
+pub(crate) enum ServiceError {
     /// No systemd (or launchd) runs here.
     #[error(
         "reach a service manager: {hint}; without one, run `knhk-test-cache daemon` yourself, or \

@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 
 /// Why a text cannot stand in a unit file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unwritable {
+pub(crate) enum Unwritable {
     /// systemd and launchd read UTF-8.
     #[error("it is not UTF-8")]
     NotUtf8,

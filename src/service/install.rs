@@ -15,7 +15,7 @@ use crate::paths::Paths;
 
 /// How to install.
 #[derive(Clone, Debug, Default)]
-pub struct InstallOptions {
+pub(crate) struct InstallOptions {
     /// The program, absolute (see [`own_executable`](super::own_executable)).
     pub exe: PathBuf,
     /// The config file's new text, with the workspaces to watch; `None` leaves the file as it is.
@@ -29,7 +29,7 @@ pub struct InstallOptions {
 
 /// One thing that was done, or would be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
+pub(crate) enum Action {
     /// A new file.
     Wrote(PathBuf),
     /// A file with another text than before.
@@ -63,7 +63,7 @@ impl fmt::Display for Action {
 
 /// What an installation or removal did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
+pub(crate) struct Report {
     /// Nothing was done: these are intentions.
     pub dry_run: bool,
     /// What was done, in order.

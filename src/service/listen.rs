@@ -9,7 +9,7 @@ use rustix::net::{AddressFamily, SocketType, sockopt};
 
 /// Why a socket that was handed over cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum ActivationError {
+pub(crate) enum ActivationError {
     /// The variables that announce it make no sense.
     #[error("read LISTEN_FDS: {0}")]
     Announcement(io::Error),
@@ -34,7 +34,7 @@ static TAKEN: AtomicBool = AtomicBool::new(false);
 ///
 /// # Errors
 /// If something was handed over that is not the control socket.
-pub fn activated_listener() -> Result<Option<UnixListener>, ActivationError> {
+pub(crate) fn activated_listener() -> Result<Option<UnixListener>, ActivationError> {
     if TAKEN.swap(true, Ordering::SeqCst) {
         return Ok(None);
     }

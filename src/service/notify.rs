@@ -16,21 +16,21 @@ const MAX_STATUS_BYTES: usize = 400;
 
 /// Tells the service manager that started this process how it is. Where none did, it does nothing.
 #[derive(Debug, Default)]
-pub struct Notifier {
+pub(crate) struct Notifier {
     last_status: Option<String>,
 }
 
 impl Notifier {
     /// Speaks to the manager that the process's own environment names.
     #[must_use]
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// How often [`Life::Alive`] has to come at least: a third of what the manager allows, so that
     /// one late beat kills nobody. `None` where nobody watches.
     #[must_use]
-    pub fn heartbeat() -> Option<Duration> {
+    pub(crate) fn heartbeat() -> Option<Duration> {
         let own = std::process::id();
         let variable = |name: &str| std::env::var(name).ok();
         heartbeat(variable("WATCHDOG_USEC").as_deref(), variable("WATCHDOG_PID").as_deref(), own)
@@ -40,7 +40,7 @@ impl Notifier {
     ///
     /// # Errors
     /// If the manager's socket does not take it. The daemon lives on; it may say so in its log.
-    pub fn tell(&mut self, life: &Life) -> io::Result<()> {
+    pub(crate) fn tell(&mut self, life: &Life) -> io::Result<()> {
         match life {
             Life::Ready => sd_notify::notify(&[NotifyState::Ready]),
             Life::Reloading => {
@@ -69,7 +69,7 @@ impl Notifier {
 
 /// Whether launchd started this process as the service: then its log goes to a file.
 #[must_use]
-pub fn started_by_launchd() -> bool {
+pub(crate) fn started_by_launchd() -> bool {
     std::env::var_os("XPC_SERVICE_NAME").is_some_and(|name| name == LABEL)
 }
 

@@ -13,7 +13,7 @@ pub(crate) const LABEL: &str = "com.knhk.test-cache";
 
 /// What is known of the service's definition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Load {
+pub(crate) enum Load {
     /// There is none.
     #[default]
     NotInstalled,
@@ -27,7 +27,7 @@ pub enum Load {
 
 /// What the service does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Activity {
+pub(crate) enum Activity {
     /// Nothing: stopped, or never started.
     #[default]
     Stopped,
@@ -45,7 +45,7 @@ pub enum Activity {
 
 /// The service as its manager sees it at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ServiceState {
+pub(crate) struct ServiceState {
     /// Whether there is a definition.
     pub load: Load,
     /// What it does.
@@ -77,13 +77,13 @@ pub struct ServiceState {
 impl ServiceState {
     /// Whether there is anything to start.
     #[must_use]
-    pub fn is_installed(&self) -> bool {
+    pub(crate) fn is_installed(&self) -> bool {
         self.load != Load::NotInstalled
     }
 
     /// Whether questions can be answered.
     #[must_use]
-    pub fn is_running(&self) -> bool {
+    pub(crate) fn is_running(&self) -> bool {
         matches!(self.activity, Activity::Running | Activity::Reloading)
     }
 }

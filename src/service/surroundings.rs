@@ -18,7 +18,7 @@ const TOOLS: [(&str, bool); 4] = [("cargo", true), ("rustc", true), ("git", fals
 
 /// A program that a build needs, and where it was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tool {
+pub(crate) struct Tool {
     /// Its name, as `PATH` is searched for it.
     pub name: &'static str,
     /// Where it lies, if it was found.
@@ -29,7 +29,7 @@ pub struct Tool {
 
 /// A variable, or a folder of `PATH`, that the service does not get though the shell has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LeftOut {
+pub(crate) struct LeftOut {
     /// The variable, or `PATH` and the folder.
     pub what: String,
     /// Why.
@@ -38,7 +38,7 @@ pub struct LeftOut {
 
 /// What the service gets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Surroundings {
+pub(crate) struct Surroundings {
     /// The variables, `PATH` among them.
     pub variables: BTreeMap<String, String>,
     /// The programs, found on that `PATH`.
@@ -51,7 +51,7 @@ impl Surroundings {
     /// What a service installed from this shell gets. Pure but for looking at which programs
     /// exist, so that asking again tells whether the shell has changed since.
     #[must_use]
-    pub fn of(environment: &Environment, home: &Path) -> Self {
+    pub(crate) fn of(environment: &Environment, home: &Path) -> Self {
         let mut this = Self::default();
         for (name, value) in build_variables(environment) {
             let Some(text) = name.to_str() else { continue };
@@ -86,13 +86,13 @@ impl Surroundings {
 
     /// The variables as an environment, to look at things as the service will.
     #[must_use]
-    pub fn environment(&self) -> Environment {
+    pub(crate) fn environment(&self) -> Environment {
         as_environment(&self.variables)
     }
 
     /// The first tool that is missing though nothing works without it.
     #[must_use]
-    pub fn missing(&self) -> Option<&'static str> {
+    pub(crate) fn missing(&self) -> Option<&'static str> {
         self.tools.iter().find(|tool| tool.needed && tool.path.is_none()).map(|tool| tool.name)
     }
 

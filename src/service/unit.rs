@@ -13,7 +13,7 @@ use crate::model::Digest;
 
 /// What the service is to run, and with which environment.
 #[derive(Clone, Copy, Debug)]
-pub struct Definition<'a> {
+pub(super) struct Definition<'a> {
     /// The program, absolute.
     pub exe: &'a Path,
     /// The variables that it gets besides the session's own.
@@ -22,7 +22,7 @@ pub struct Definition<'a> {
 
 /// What an installed file says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct WrittenUnit {
+pub(crate) struct WrittenUnit {
     /// The version that wrote it; `None` if no version of ours did.
     pub version: Option<String>,
     /// Whether it differs from what was written, or was never ours.
@@ -48,7 +48,7 @@ const DIGEST_MARK: &str = "digest: ";
 ///
 /// # Errors
 /// If the program's path cannot be written.
-pub fn service_unit(definition: &Definition<'_>) -> Result<String, Unwritable> {
+pub(super) fn service_unit(definition: &Definition<'_>) -> Result<String, Unwritable> {
     let program = escape::systemd_word(definition.exe.as_os_str())?;
     let exec = if definition.exe.to_string_lossy().contains(['"', '\'', '\\']) {
         // systemd runs no program with such a name, however it is quoted; a shell does, and
@@ -75,7 +75,7 @@ fn service_text(exec: &str, environment: &str) -> String {
 
 /// The systemd socket unit.
 #[must_use]
-pub fn socket_unit() -> String {
+pub(super) fn socket_unit() -> String {
     sealed(&SYSTEMD_MARK, |mark| escape::fill(SOCKET, &[("MARK", mark)]))
 }
 
@@ -83,7 +83,10 @@ pub fn socket_unit() -> String {
 ///
 /// # Errors
 /// If a path cannot be written.
-pub fn property_list(definition: &Definition<'_>, stderr: &Path) -> Result<String, Unwritable> {
+pub(super) fn property_list(
+    definition: &Definition<'_>,
+    stderr: &Path,
+) -> Result<String, Unwritable> {
     let arguments = format!(
         "\t\t<string>{}</string>\n\t\t<string>daemon</string>",
         escape::xml(definition.exe.as_os_str())?

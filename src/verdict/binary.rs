@@ -46,7 +46,7 @@ pub(super) use self::key::{
 };
 pub(super) use self::observe::ObservedRun;
 use self::observe::Observing;
-pub use self::program::store_program_digest;
+pub(crate) use self::program::store_program_digest;
 pub(super) use self::uncacheable::Uncacheable;
 use super::checkout::found_elsewhere;
 use super::fingerprint::Fingerprints;

@@ -22,9 +22,9 @@ mod stdin;
 mod target;
 
 #[cfg(target_os = "linux")]
-pub use self::answer::call;
+pub(crate) use self::answer::call;
 pub(super) use self::invocation::SWITCH;
-pub use self::invocation::{Called, Invocation};
+pub(crate) use self::invocation::{Called, Invocation};
 
 /// Answers a call from its record, runs it, or passes.
 #[cfg(not(target_os = "linux"))]

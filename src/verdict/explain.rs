@@ -19,7 +19,7 @@ const REASONS: usize = 3;
 
 /// What decides the next answer.
 #[derive(Clone, Debug)]
-pub struct Explanation {
+pub(crate) struct Explanation {
     /// The code as it is now; none if a file could not be read.
     pub code_hash: Option<Digest>,
     /// Whether records answer.
@@ -38,7 +38,7 @@ pub struct Explanation {
 
 /// What decides the next answer for one test target.
 #[derive(Clone, Debug)]
-pub struct TargetExplanation {
+pub(crate) struct TargetExplanation {
     /// Which target.
     pub id: TargetId,
     /// What the last record of the whole says of it.
@@ -61,14 +61,14 @@ pub struct TargetExplanation {
     pub calls: Option<CallsExplanation>,
 }
 
-pub use self::calls::CallsExplanation;
+pub(crate) use self::calls::CallsExplanation;
 
 /// So many changed inputs of a target are named.
 const NAMED: usize = 10;
 
 /// Explains what would happen to `question` for the tree as `look` saw it.
 #[must_use]
-pub fn explain<M>(
+pub(crate) fn explain<M>(
     question: &Question,
     facts: &Facts,
     look: &TreeState<M>,

@@ -18,7 +18,7 @@ use crate::workspace::{
 use crate::{cache, config};
 
 /// The folder of ledgers below the records.
-pub const LEDGERS: &str = "built";
+pub(crate) const LEDGERS: &str = "built";
 
 /// "Are the tests green?", with everything that it depends on.
 #[derive(Clone, Debug)]

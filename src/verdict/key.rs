@@ -13,7 +13,7 @@ const SOURCE_VERSION: u32 = 3;
 /// The digest of the code: the files, and what decides how they are built. The same for the same
 /// content in any checkout and on any machine with the same toolchain.
 #[must_use]
-pub fn code_hash(tree: &Digest, identity: &Identity) -> Digest {
+pub(crate) fn code_hash(tree: &Digest, identity: &Identity) -> Digest {
     let mut digester = Digester::new("code hash 1");
     digester.digest(tree).digest(&identity.build_digest());
     digester.finish()

@@ -23,7 +23,7 @@ const NAMED_FAILURES: usize = 20;
 
 /// A question that the records are asked about.
 #[derive(Clone, Copy, Debug)]
-pub struct LookUp<'a> {
+pub(crate) struct LookUp<'a> {
     /// The records.
     pub cache: &'a Cache,
     /// The question.
@@ -59,7 +59,7 @@ impl Finding {
 
 /// Why no record answers.
 #[derive(Clone, Debug)]
-pub struct Unanswered {
+pub(crate) struct Unanswered {
     /// The reason in one line.
     pub reason: String,
     /// The same code is known to fail.
@@ -72,7 +72,7 @@ impl LookUp<'_> {
     ///
     /// # Errors
     /// If no record answers.
-    pub fn answer(&self, tree_digest: &Digest) -> Result<Answer, Unanswered> {
+    pub(crate) fn answer(&self, tree_digest: &Digest) -> Result<Answer, Unanswered> {
         match self.find(tree_digest) {
             Finding::Green(record) => {
                 self.claim(tree_digest, &record);

@@ -15,7 +15,7 @@ use crate::runner::nextest::NextestError;
 
 /// How to run.
 #[derive(Clone, Debug)]
-pub struct RunOptions {
+pub(crate) struct RunOptions {
     /// Our own executable, for cargo's runner hook.
     pub hook: PathBuf,
     /// Test binaries at a time.
@@ -36,7 +36,7 @@ pub struct RunOptions {
 
 /// What is going on, for a progress line.
 #[derive(Debug)]
-pub enum Step<'a> {
+pub(crate) enum Step<'a> {
     /// The tree is being read.
     Looking,
     /// No record answers, and why.
@@ -57,7 +57,7 @@ pub enum Step<'a> {
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub enum RunError {
+pub(crate) enum RunError {
     /// The build failed, or cargo did.
     #[error(transparent)]
     Build(#[from] CompileError),

@@ -9,7 +9,7 @@ use crate::cache::{Cache, LastVerdict};
 use crate::model::{Answer, Timestamp};
 
 /// Keeps the verdict and gives it back. If it cannot be kept, `status` shows an older one.
-pub fn remember(
+pub(crate) fn remember(
     cache: &Cache,
     question: &Question,
     answer: &Answer,

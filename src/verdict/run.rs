@@ -24,7 +24,7 @@ const BUILD_ROUNDS: usize = 3;
 
 /// An answer, and what it can be compared with.
 #[derive(Debug)]
-pub struct RunOutcome {
+pub(crate) struct RunOutcome {
     /// The answer.
     pub answer: Answer,
     /// The green record that would have answered, had it been allowed to.
@@ -37,7 +37,7 @@ pub struct RunOutcome {
 ///
 /// # Errors
 /// If there is nothing to answer: the build failed, or something stood in the way.
-pub async fn run<T: ProjectTree>(
+pub(crate) async fn run<T: ProjectTree>(
     question: &Question,
     facts: &Facts,
     tree: &mut T,

@@ -10,7 +10,7 @@ use crate::model::{Answer, TargetId, Verdict};
 
 /// A target about which the record and the run disagree.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Disagreement {
+pub(crate) struct Disagreement {
     /// Which target.
     pub id: TargetId,
     /// What the record said; none if it did not know the target.
@@ -59,7 +59,7 @@ fn compare_whole(record: &Record, answer: &Answer) -> Vec<Disagreement> {
 
 /// What came of a verification.
 #[derive(Debug)]
-pub struct Verification {
+pub(crate) struct Verification {
     /// What the records and the run disagree about.
     pub differences: Vec<Disagreement>,
     /// Where the records and the run are kept for a report, if they disagree.
@@ -68,7 +68,7 @@ pub struct Verification {
 
 /// Compares a run of everything with the records that would have answered, and keeps count; `None`
 /// if there were none.
-pub fn verify(cache: &Cache, root: &Path, outcome: &RunOutcome) -> Option<Verification> {
+pub(crate) fn verify(cache: &Cache, root: &Path, outcome: &RunOutcome) -> Option<Verification> {
     let mut records: Vec<&Record> = outcome.recorded.iter().map(|record| &**record).collect();
     records.extend(outcome.of_targets.iter().map(|record| &**record));
     if records.is_empty() {

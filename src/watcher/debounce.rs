@@ -13,7 +13,7 @@ const LONGEST_DEBOUNCE: u32 = 10;
 /// A batch begins with the first [`touch`](Self::touch) and is due when nothing was touched for
 /// the quiet period, but never later than the longest wait after it began.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Debounce {
+pub(crate) struct Debounce {
     quiet: Duration,
     longest: Duration,
     batch: Option<Batch>,
@@ -36,18 +36,18 @@ impl Default for Debounce {
 impl Debounce {
     /// A batch is due after `quiet` without a change, or ten times that after its first change.
     #[must_use]
-    pub fn new(quiet: Duration) -> Self {
+    pub(crate) fn new(quiet: Duration) -> Self {
         Self::with_longest_wait(quiet, quiet.saturating_mul(LONGEST_DEBOUNCE))
     }
 
     /// The same with a longest wait of its own; one shorter than `quiet` counts as `quiet`.
     #[must_use]
-    pub fn with_longest_wait(quiet: Duration, longest: Duration) -> Self {
+    pub(crate) fn with_longest_wait(quiet: Duration, longest: Duration) -> Self {
         Self { quiet, longest: longest.max(quiet), batch: None }
     }
 
     /// Something changed at `now`.
-    pub fn touch(&mut self, now: Instant) {
+    pub(crate) fn touch(&mut self, now: Instant) {
         let batch = self.batch.get_or_insert(Batch { first: now, last: now });
         // A caller whose clock readings crossed must not pull the deadline back.
         batch.last = batch.last.max(now);
@@ -56,12 +56,12 @@ impl Debounce {
     /// When the open batch is due; `None` while there is none. It only ever moves later, and
     /// never beyond the longest wait.
     #[must_use]
-    pub fn due(&self) -> Option<Instant> {
+    pub(crate) fn due(&self) -> Option<Instant> {
         self.batch.map(|batch| (batch.last + self.quiet).min(batch.first + self.longest))
     }
 
     /// Closes the batch if it is due at `now`, and says whether it was.
-    pub fn take(&mut self, now: Instant) -> bool {
+    pub(crate) fn take(&mut self, now: Instant) -> bool {
         let due = self.due().is_some_and(|due| due <= now);
         if due {
             self.batch = None;
@@ -70,7 +70,7 @@ impl Debounce {
     }
 
     /// Closes the batch at once, because someone asks; `false` if there was none.
-    pub fn flush(&mut self) -> bool {
+    pub(crate) fn flush(&mut self) -> bool {
         self.batch.take().is_some()
     }
 }

@@ -13,7 +13,7 @@ pub(super) const LONGEST_POLL_WAIT: Duration = Duration::from_secs(30);
 
 /// Why a folder is polled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum PollReason {
+pub(crate) enum PollReason {
     /// It is not there (a project's folder that was removed, or lies on a disk that is not
     /// mounted); the look finds out whether it came back.
     Missing,
@@ -29,7 +29,7 @@ pub enum PollReason {
 /// A folder that [`take_due`](Self::take_due) gave away is not due again before
 /// [`looked`](Self::looked) says that the look is over: a slow disk is never asked twice at once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Polling {
+pub(crate) struct Polling {
     folders: BTreeMap<PathBuf, PolledFolder>,
 }
 
@@ -44,26 +44,29 @@ struct PolledFolder {
 impl Polling {
     /// Polls `folder` from now on, first after the shortest wait. One that is polled already
     /// keeps its wait and takes the new reason.
-    pub fn add(&mut self, folder: impl Into<PathBuf>, reason: PollReason, now: Instant) {
+    pub(crate) fn add(&mut self, folder: impl Into<PathBuf>, reason: PollReason, now: Instant) {
         self.folders.entry(folder.into()).and_modify(|known| known.reason = reason).or_insert(
             PolledFolder { reason, wait: SHORTEST_POLL_WAIT, due: Some(now + SHORTEST_POLL_WAIT) },
         );
     }
 
     /// Polls `folder` no more; `false` if it was not polled.
-    pub fn remove(&mut self, folder: &Path) -> bool {
+    pub(crate) fn remove(&mut self, folder: &Path) -> bool {
         self.folders.remove(folder).is_some()
     }
 
     /// Why `folder` is polled.
     #[cfg(test)]
-    pub fn reason(&self, folder: &Path) -> Option<PollReason> {
+    pub(crate) fn reason(&self, folder: &Path) -> Option<PollReason> {
         self.folders.get(folder).map(|folder| folder.reason)
     }
 
     /// The polled folders at and below `root`, with their reasons.
     #[cfg(test)]
-    pub fn below<'a>(&'a self, root: &'a Path) -> impl Iterator<Item = (&'a Path, PollReason)> {
+    pub(crate) fn below<'a>(
+        &'a self,
+        root: &'a Path,
+    ) -> impl Iterator<Item = (&'a Path, PollReason)> {
         self.folders
             .iter()
             .filter(move |(folder, _)| folder.starts_with(root))
@@ -72,12 +75,12 @@ impl Polling {
 
     /// When the next folder is due; `None` if none is, so that nobody wakes up for nothing.
     #[must_use]
-    pub fn next_due(&self) -> Option<Instant> {
+    pub(crate) fn next_due(&self) -> Option<Instant> {
         self.folders.values().filter_map(|folder| folder.due).min()
     }
 
     /// The folders to look at now, sorted. Each must be given back with [`Self::looked`].
-    pub fn take_due(&mut self, now: Instant) -> Vec<PathBuf> {
+    pub(crate) fn take_due(&mut self, now: Instant) -> Vec<PathBuf> {
         let mut due = Vec::new();
         for (path, folder) in &mut self.folders {
             if folder.due.is_some_and(|at| at <= now) {
@@ -90,7 +93,7 @@ impl Polling {
 
     /// The look at `folder` ended at `now` and found a change or none. A change brings back the
     /// shortest wait, no change doubles the wait.
-    pub fn looked(&mut self, folder: &Path, changed: bool, now: Instant) {
+    pub(crate) fn looked(&mut self, folder: &Path, changed: bool, now: Instant) {
         if let Some(folder) = self.folders.get_mut(folder) {
             folder.wait = if changed {
                 SHORTEST_POLL_WAIT

@@ -8,7 +8,7 @@ const SHORTEST_SLEEP: Duration = Duration::from_secs(1);
 
 /// How long the machine has slept since it was started.
 #[derive(Debug)]
-pub struct Sleep {
+pub(crate) struct Sleep {
     before: Option<Duration>,
 }
 
@@ -25,7 +25,7 @@ impl Sleep {
 
     /// How long the machine was asleep since the last call, if it was. Costs two readings of the
     /// clock. Where the system cannot say, it never was.
-    pub fn passed(&mut self) -> Option<Duration> {
+    pub(crate) fn passed(&mut self) -> Option<Duration> {
         self.compare(slept())
     }
 

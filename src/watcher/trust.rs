@@ -8,7 +8,7 @@ use crate::workspace::overlay_layers;
 
 /// Whether the events of a file system can be trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FileSystemTrust {
+pub(crate) enum FileSystemTrust {
     /// Every change is made through this kernel, which reports it.
     Yes,
     /// Changes may come from elsewhere (a server, a host, a user-space file system) without an
@@ -25,7 +25,7 @@ pub enum FileSystemTrust {
 ///
 /// # Errors
 /// If the system cannot say, mostly because `path` is not there.
-pub fn events_are_trustworthy(path: &Path) -> io::Result<FileSystemTrust> {
+pub(crate) fn events_are_trustworthy(path: &Path) -> io::Result<FileSystemTrust> {
     let stat = rustix::fs::statfs(path)?;
     let trust = platform::trust(&stat);
     if trust == FileSystemTrust::Yes && platform::is_overlay(&stat) {

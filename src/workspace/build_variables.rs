@@ -99,7 +99,7 @@ const SECRET: &[&str] = &["TOKEN", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL",
 /// The variables that decide what is made, less `PATH`, and less what rustup's own `cargo` sets for
 /// what it runs, us among it (`cargo run -- install`): kept for later it would outrank
 /// `rust-toolchain.toml`, and point into one target.
-pub fn build_variables(environment: &Environment) -> impl Iterator<Item = (&OsStr, &OsStr)> {
+pub(crate) fn build_variables(environment: &Environment) -> impl Iterator<Item = (&OsStr, &OsStr)> {
     let below_cargo = environment.get("RUST_RECURSION_COUNT").is_some();
     let by_cargo = move |name: &OsStr| {
         below_cargo && (name == "RUSTUP_TOOLCHAIN" || name == "LD_LIBRARY_PATH")
@@ -109,7 +109,7 @@ pub fn build_variables(environment: &Environment) -> impl Iterator<Item = (&OsSt
 
 /// Whether a variable's name says that its value is for nobody else to see.
 #[must_use]
-pub fn is_secret(name: &OsStr) -> bool {
+pub(crate) fn is_secret(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
     SECRET.iter().any(|part| name.contains(part))
 }

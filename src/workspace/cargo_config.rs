@@ -14,7 +14,7 @@ use std::str::FromStr as _;
 
 use cargo_platform::{Cfg, Platform};
 
-pub use load::is_configured_apart;
+pub(crate) use load::is_configured_apart;
 
 use super::toml_file::TomlError;
 use crate::model::Digest;

@@ -251,7 +251,7 @@ impl Identity {
 /// Whether a variable belongs to the terminal or session, or is set anew for each test, and so
 /// is no part of any identity.
 #[must_use]
-pub fn is_session_variable(name: &OsStr) -> bool {
+pub(crate) fn is_session_variable(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
     SESSION.contains(&&*name) || SESSION_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
@@ -259,7 +259,7 @@ pub fn is_session_variable(name: &OsStr) -> bool {
 /// Whether a variable that a test is given belongs to the terminal or session. What cargo sets for
 /// the test does not.
 #[must_use]
-pub fn is_terminal_variable(name: &OsStr) -> bool {
+pub(crate) fn is_terminal_variable(name: &OsStr) -> bool {
     let is_cargos = CARGO_VARIABLES.iter().any(|known| name == *known)
         || name.as_bytes().starts_with(b"CARGO_");
     !is_cargos && is_session_variable(name)
@@ -303,7 +303,7 @@ fn config_label(path: &Path, root: &Path, home: Option<&Path>) -> String {
 
 /// The value with the checkout's own path replaced, so that two checkouts agree.
 #[must_use]
-pub fn without_root(value: &[u8], root: &Path) -> Vec<u8> {
+pub(crate) fn without_root(value: &[u8], root: &Path) -> Vec<u8> {
     let root = root.as_os_str().as_bytes();
     let mut rest = value;
     let mut out = Vec::with_capacity(value.len());

@@ -7,7 +7,7 @@ use super::toml_file::{self, TomlError};
 
 /// Why there is no workspace around a folder.
 #[derive(Debug, thiserror::Error)]
-pub enum LocateError {
+pub(crate) enum LocateError {
     /// The folder itself cannot be reached.
     #[error("cannot look into `{}`: {source}", path.display())]
     Folder {
@@ -41,7 +41,7 @@ pub enum LocateError {
 ///
 /// # Errors
 /// No manifest, or one on the way that cannot be read or parsed.
-pub fn locate(start: &Path) -> Result<PathBuf, LocateError> {
+pub(crate) fn locate(start: &Path) -> Result<PathBuf, LocateError> {
     let start = start
         .canonicalize()
         .map_err(|source| LocateError::Folder { path: start.to_owned(), source })?;

@@ -14,7 +14,7 @@ use crate::paths::plain;
 
 /// Folders and files outside the root that belong to the workspace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Outside {
+pub(crate) struct Outside {
     /// Canonical folders of path dependencies outside the root; for a package that inherits from
     /// a workspace out there, also that workspace's `Cargo.toml` (a file). Sorted, each once,
     /// nothing inside the root. One may contain another, or the root.
@@ -35,7 +35,7 @@ impl Outside {
     /// Whether nothing has changed that this list was made from, except manifests inside the root:
     /// the caller knows their digests.
     #[must_use]
-    pub fn is_current(&self) -> bool {
+    pub(crate) fn is_current(&self) -> bool {
         self.taken.is_some_and(|taken| {
             self.consulted.iter().all(|(path, stamp)| stamp.is_settled(taken) && stamp.proves(path))
         })
@@ -50,7 +50,7 @@ impl Outside {
 /// Only if the root's manifest cannot be read or parsed, or another cannot be read. One that is
 /// there but does not parse is often a test's fixture: everything in it that looks like a path
 /// counts instead.
-pub fn outside_roots(
+pub(crate) fn outside_roots(
     root: &Path,
     manifests: &[PathBuf],
     overrides: &[PathBuf],
@@ -78,7 +78,7 @@ pub fn outside_roots(
 ///
 /// # Errors
 /// If a manifest cannot be read, or the root's cannot be parsed.
-pub fn is_member(root: &Path, package: &Path) -> Result<bool, TomlError> {
+pub(crate) fn is_member(root: &Path, package: &Path) -> Result<bool, TomlError> {
     if package == root {
         return Ok(true);
     }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 /// A repository with a work tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Repository {
+pub(crate) struct Repository {
     /// The work tree's top folder.
     work: PathBuf,
     /// HEAD and the index: `.git`, or a folder elsewhere for a worktree or a submodule.
@@ -24,19 +24,19 @@ pub struct Repository {
 /// A lock file as it is: another one at the same path is another lock, and so is one that was
 /// written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LockId(u64, u64, i64);
+pub(crate) struct LockId(u64, u64, i64);
 
 impl LockId {
     /// One of these parts: device, inode, time of the last change in nanoseconds.
     #[must_use]
-    pub fn of_parts(device: u64, inode: u64, changed: i64) -> Self {
+    pub(crate) fn of_parts(device: u64, inode: u64, changed: i64) -> Self {
         Self(device, inode, changed)
     }
 }
 
 /// What git is in the middle of, with the developer's help perhaps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operation {
+pub(crate) enum Operation {
     /// `git rebase`.
     Rebase,
     /// `git am`.
@@ -67,13 +67,13 @@ impl fmt::Display for Operation {
 impl Repository {
     /// The repository that `folder` is in, if it is in one.
     #[must_use]
-    pub fn around(folder: &Path) -> Option<Self> {
+    pub(crate) fn around(folder: &Path) -> Option<Self> {
         folder.ancestors().find_map(Self::at)
     }
 
     /// The repository whose work tree begins at `folder`.
     #[must_use]
-    pub fn at(folder: &Path) -> Option<Self> {
+    pub(crate) fn at(folder: &Path) -> Option<Self> {
         let entry = folder.join(".git");
         let kind = fs::metadata(&entry).ok()?.file_type();
         let own = if kind.is_dir() {
@@ -94,31 +94,31 @@ impl Repository {
 
     /// The work tree's top folder.
     #[must_use]
-    pub fn work(&self) -> &Path {
+    pub(crate) fn work(&self) -> &Path {
         &self.work
     }
 
     /// The file whose every change may change what is tracked.
     #[must_use]
-    pub fn index(&self) -> PathBuf {
+    pub(crate) fn index(&self) -> PathBuf {
         self.own.join("index")
     }
 
     /// HEAD and the index.
     #[must_use]
-    pub fn own(&self) -> &Path {
+    pub(crate) fn own(&self) -> &Path {
         &self.own
     }
 
     /// What all worktrees share: branches, the config, `info/`.
     #[must_use]
-    pub fn shared(&self) -> &Path {
+    pub(crate) fn shared(&self) -> &Path {
         &self.shared
     }
 
     /// The lock that git holds as long as it writes to the work tree.
     #[must_use]
-    pub fn lock(&self) -> Option<LockId> {
+    pub(crate) fn lock(&self) -> Option<LockId> {
         let metadata = fs::symlink_metadata(self.own.join("index.lock")).ok()?;
         Some(LockId::of_parts(
             metadata.dev(),
@@ -129,7 +129,7 @@ impl Repository {
 
     /// What has been begun and is not done.
     #[must_use]
-    pub fn under_way(&self) -> Option<Operation> {
+    pub(crate) fn under_way(&self) -> Option<Operation> {
         let there = |name: &str| self.own.join(name).symlink_metadata().is_ok();
         // A rebase stops as a cherry-pick does: the larger one first.
         if there("rebase-merge") {
@@ -152,7 +152,7 @@ impl Repository {
     /// The commit that is checked out, as git writes it; `None` where that cannot be told, as in
     /// a repository without a commit.
     #[must_use]
-    pub fn head(&self) -> Option<String> {
+    pub(crate) fn head(&self) -> Option<String> {
         let head = fs::read_to_string(self.own.join("HEAD")).ok()?;
         let Some(name) = head.trim().strip_prefix("ref: ") else {
             return Some(head.trim().to_owned());

@@ -317,7 +317,7 @@ impl From<rustix::io::Result<Stamp>> for PathStamp {
 /// How long it takes until everything at `paths` that was made a moment ago is settled, on a file
 /// system that keeps times in full. Nothing, if waiting so long does not help.
 #[must_use]
-pub fn until_settled(paths: &[PathBuf], now: SystemTime) -> Duration {
+pub(crate) fn until_settled(paths: &[PathBuf], now: SystemTime) -> Duration {
     let changed = |path: &PathBuf| PathStamp::of(path).present().map(|stamp| stamp.changed);
     let age = |changed: i64| since_epoch(now).saturating_sub(changed);
     let youngest = paths.iter().filter_map(changed).map(age).min().unwrap_or(i64::MAX);

@@ -6,7 +6,7 @@ use crate::process::Environment;
 
 /// One condition that the settings ask about.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Surveyed {
+pub(crate) struct Surveyed {
     /// The key in the config.
     pub key: &'static str,
     /// The reading; none if the machine does not say, which counts as `run`.
@@ -15,7 +15,10 @@ pub struct Surveyed {
 
 /// Reads every condition once that could hold background work back.
 #[must_use]
-pub async fn survey(settings: &BackgroundSettings, environment: Environment) -> Vec<Surveyed> {
+pub(crate) async fn survey(
+    settings: &BackgroundSettings,
+    environment: Environment,
+) -> Vec<Surveyed> {
     let readings = Sensors::new(Machine::native(), environment).read(settings).await;
     describe(settings, &readings)
 }

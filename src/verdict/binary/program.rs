@@ -60,7 +60,7 @@ impl BuiltProgram {
 
 /// Sees to it that the cache knows what is loaded of this program, so that no answer has to read
 /// all of it. A program that cannot be read, or was made only just now, is left to the answer.
-pub fn store_program_digest(file: &Path, cache: &Cache) {
+pub(crate) fn store_program_digest(file: &Path, cache: &Cache) {
     let mut fingerprints = Fingerprints::default();
     if let Err(error) = BuiltProgram::known(file, &mut fingerprints, cache) {
         tracing::debug!(%error, "a program is not looked at ahead");

@@ -32,7 +32,7 @@ const OUTPUT_LIMIT: usize = 1 << 20;
 
 /// Answers a call from its record, runs it, or passes.
 #[must_use]
-pub fn call(invocation: &Invocation, paths: &Paths) -> Called {
+pub(crate) fn call(invocation: &Invocation, paths: &Paths) -> Called {
     let switch = invocation.environment.get(SWITCH).and_then(|value| value.to_str());
     let called = match switch {
         Some("off") => None,

@@ -12,7 +12,7 @@ pub(in crate::verdict) const SWITCH: &str = "KNHK_TEST_CACHE_EXEC";
 
 /// What cargo wants to be run.
 #[derive(Clone, Debug)]
-pub struct Invocation {
+pub(crate) struct Invocation {
     /// The program.
     pub program: PathBuf,
     /// Its arguments.
@@ -25,7 +25,7 @@ pub struct Invocation {
 
 /// What came of a call.
 #[derive(Debug)]
-pub enum Called {
+pub(crate) enum Called {
     /// Green by its record.
     Kept {
         /// What it printed on its standard output.

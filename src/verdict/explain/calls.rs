@@ -10,7 +10,7 @@ use crate::model::{TargetId, TargetKind, Timestamp, Verdict};
 
 /// The calls of one target, by plain `cargo test` or nextest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CallsExplanation {
+pub(crate) struct CallsExplanation {
     /// How many green ones are kept.
     pub kept: usize,
     /// How many of them would answer, if the next build gives the program that is there.

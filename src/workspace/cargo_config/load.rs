@@ -13,7 +13,7 @@ const DEPTH: usize = 16;
 /// Whether cargo and rustup find other settings in `dir`, which is in the workspace, than in its
 /// root: they look for files from the folder upwards in which they are called. Both are canonical.
 #[must_use]
-pub fn is_configured_apart(dir: &Path, root: &Path) -> bool {
+pub(crate) fn is_configured_apart(dir: &Path, root: &Path) -> bool {
     const FILES: [&str; 4] =
         [".cargo/config", ".cargo/config.toml", "rust-toolchain", "rust-toolchain.toml"];
     let inside = dir.ancestors().take_while(|folder| *folder != root);
