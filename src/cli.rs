@@ -5,6 +5,7 @@
 
 mod args;
 mod cargo_runner;
+mod check;
 mod context;
 mod doctor;
 mod exec;
@@ -97,6 +98,7 @@ fn run(cli: Cli) -> Result<(), Stop> {
     let context = Context::new(cli.config_file.as_deref(), cli.color)?;
     match cli.command {
         CliCommand::Test(args) => test::test(&context, &args),
+        CliCommand::Check(args) => check::check(&context, &args),
         CliCommand::Install { paths, dry_run, force } => {
             lifecycle::install(&context, &paths, dry_run, force)
         }

@@ -135,6 +135,8 @@ pub struct Ask {
     pub environment: Environment,
     /// Look at no record: the asker runs everything.
     pub no_cache: bool,
+    /// After a miss the asker neither builds nor runs: background work goes on.
+    pub only_known: bool,
     /// The config file that the asker goes by: by another one, the question means something else.
     #[serde(with = "os_text")]
     pub config_file: PathBuf,
@@ -248,6 +250,7 @@ mod tests {
             harness: vec![OsText::from("--ignored")],
             environment: [("A".into(), "line\nbreak".into())].into_iter().collect(),
             no_cache: false,
+            only_known: false,
             config_file: "/c".into(),
         }));
         let line = encode(&request).unwrap();

@@ -59,6 +59,8 @@ pub(crate) enum CliCommand {
     /// Answer whether the tests are green: from cache, or by running the stale test targets
     #[command(visible_alias = "t")]
     Test(Box<TestArgs>),
+    /// Tell what is known of the tests, without building or running anything
+    Check(CheckArgs),
     /// Install the service for your session, and watch these workspaces
     Install {
         /// Workspaces to put into the config
@@ -255,6 +257,23 @@ pub(crate) enum CacheCommand {
         #[arg(long, value_name = "PATH", requires = "target")]
         project: Option<PathBuf>,
     },
+}
+
+/// `check …`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exit status: 0 if the tests are green, 101 if they are red, 10 if nothing is known."
+)]
+pub struct CheckArgs {
+    /// The project; by default the workspace around the current folder
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub path: Option<PathBuf>,
+    /// Answer for what git would commit; unknown unless that is what is on disk
+    #[arg(long)]
+    pub staged: bool,
+    /// text or json
+    #[arg(long, value_enum, default_value_t)]
+    pub format: OutputFormat,
 }
 
 /// `explain …`

@@ -26,6 +26,8 @@ pub(crate) enum Exit {
     Unwell,
     /// Standard output cannot be written.
     OutputLost,
+    /// `check` knows no answer.
+    Unknown,
     /// Tests failed, or the build did (cargo's own number).
     NotGreen,
     /// Ended by Ctrl-C.
@@ -39,7 +41,7 @@ pub(crate) enum Exit {
 impl Exit {
     /// All of them, in the order of the README's table.
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Success,
         Self::Failure,
         Self::Usage,
@@ -50,6 +52,7 @@ impl Exit {
         Self::Service,
         Self::Unwell,
         Self::OutputLost,
+        Self::Unknown,
         Self::NotGreen,
         Self::Interrupted,
         Self::OutputClosed,
@@ -70,6 +73,7 @@ impl Exit {
             Self::Service => 7,
             Self::Unwell => 8,
             Self::OutputLost => 9,
+            Self::Unknown => 10,
             Self::NotGreen => 101,
             Self::Interrupted => 130,
             Self::OutputClosed => 141,
@@ -91,6 +95,7 @@ impl Exit {
             Self::Service => "the system's service supervisor is missing or refuses",
             Self::Unwell => "`doctor` found something wrong",
             Self::OutputLost => "standard output cannot be written, such as on a full disk",
+            Self::Unknown => "`check` knows no answer",
             Self::NotGreen => {
                 "tests failed, or there is nothing to run: the build failed, no workspace, no cargo"
             }

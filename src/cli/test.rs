@@ -139,6 +139,7 @@ impl Asking<'_> {
             harness: self.args.harness.iter().map(OsText::from).collect(),
             environment: self.context.environment.clone(),
             no_cache: self.args.no_cache || self.args.verify,
+            only_known: false,
             config_file: self.context.paths.config_file.clone(),
         };
         let reply = connection.call(Call::Ask(ask), |what| progress.waiting(what))?;

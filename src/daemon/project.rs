@@ -236,9 +236,11 @@ impl ProjectTask {
             Ok(asked) => asked,
             Err(message) => return Reply::Error { message },
         };
-        self.builder.note_question(&asked.question);
-        self.set_environment(asked.question.environment.clone());
-        self.note_prepared(&asked);
+        if !ask.only_known {
+            self.builder.note_question(&asked.question);
+            self.set_environment(asked.question.environment.clone());
+            self.note_prepared(&asked);
+        }
         self.tree.catch_up(seen).await;
         self.note_edits();
         self.tree.follow(&asked.question, &asked.facts).await;
@@ -278,9 +280,11 @@ impl ProjectTask {
                 break (tree_digest, mark, reason, known);
             }
         };
-        // The client builds now. It joins a job of the very same build that gets on.
-        let wanted = BuildKey::new(tree_digest, &asked.question, &asked.facts);
-        self.builder.cancel_unless_useful(&wanted).await;
+        if !ask.only_known {
+            // The client builds now. It joins a job of the very same build that gets on.
+            let wanted = BuildKey::new(tree_digest, &asked.question, &asked.facts);
+            self.builder.cancel_unless_useful(&wanted).await;
+        }
         let mark = self.tree.remember(mark);
         Reply::Miss(Miss { tree: Some(tree_digest), mark, reason, known_failure })
     }

@@ -30,9 +30,10 @@ impl Client {
         else {
             return Reply::Unwatched;
         };
+        let only_known = ask.only_known;
         let ask = Box::new(ask);
         let reply = tell(&mailbox, |reply| Message::Ask { ask, seen, doing, reply }).await;
-        if let Reply::Miss(_) = reply {
+        if matches!(reply, Reply::Miss(_)) && !only_known {
             self.lease = Some(Lease::new(mailbox));
         }
         reply

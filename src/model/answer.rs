@@ -95,6 +95,12 @@ impl Answer {
         self.targets.iter().filter(|target| target.source == Source::Cache).count()
     }
 
+    /// When the oldest of its results was run.
+    #[must_use]
+    pub fn oldest(&self) -> Option<Timestamp> {
+        self.targets.iter().map(|target| target.when).min()
+    }
+
     /// The sum of all targets' counts.
     #[must_use]
     pub fn counts(&self) -> TestCounts {

@@ -2,6 +2,7 @@
 //! limits, background work.
 
 mod background;
+mod check;
 #[cfg(target_os = "linux")]
 mod cpu_yield;
 #[cfg(target_os = "linux")]

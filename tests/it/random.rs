@@ -83,6 +83,7 @@ impl Bench {
             harness: Vec::new(),
             environment: self.home.environment.clone(),
             no_cache: false,
+            only_known: false,
             config_file: self.home.config_file(),
         };
         self.asked += 1;
