@@ -264,7 +264,7 @@ pub(crate) enum CacheCommand {
 #[command(
     after_help = "Exit status: 0 if the tests are green, 101 if they are red, 10 if nothing is known."
 )]
-pub struct CheckArgs {
+pub(crate) struct CheckArgs {
     /// The project; by default the workspace around the current folder
     #[arg(value_hint = ValueHint::DirPath)]
     pub path: Option<PathBuf>,

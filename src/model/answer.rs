@@ -97,7 +97,7 @@ impl Answer {
 
     /// When the oldest of its results was run.
     #[must_use]
-    pub fn oldest(&self) -> Option<Timestamp> {
+    pub(crate) fn oldest(&self) -> Option<Timestamp> {
         self.targets.iter().map(|target| target.when).min()
     }
 
