@@ -12,6 +12,7 @@
 //!
 //! * every file that git does not ignore, tracked or not, hidden or not;
 //! * outside of a git repository every file, since cargo reads no ignore file there;
+//! * every file of a package with a build script if cargo lists the package's files without git;
 //! * ignored files that are tracked, and `Cargo.lock`, `.env*`, `rust-toolchain*` and
 //!   `.cargo/config*` even if ignored;
 //! * extra inputs, and files that symbolic links lead to;

@@ -6,6 +6,7 @@
 //! it has been asked before ([`Toolchain::find`] keeps a memo with guards). Nothing here guesses
 //! either: what cannot be read is an error, because an unknown fact must become a run.
 
+mod build_script;
 mod build_variables;
 mod cargo_config;
 mod identity;
@@ -19,6 +20,7 @@ mod stamp;
 mod toml_file;
 mod toolchain;
 
+pub(crate) use build_script::BuildScript;
 pub(crate) use build_variables::{BuildVariables, build_variables, is_secret};
 pub use cargo_config::CargoConfig;
 pub(crate) use cargo_config::{

@@ -209,6 +209,8 @@ pub(super) struct Tracked {
     pub index: Option<Stamp>,
     /// Tracked files (and submodules) that the rules alone would not count, as absolute paths.
     pub files: BTreeSet<Vec<u8>>,
+    /// All tracked files named `Cargo.toml`, as absolute paths.
+    pub manifests: BTreeSet<Vec<u8>>,
 }
 
 impl Tracked {

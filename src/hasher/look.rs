@@ -18,8 +18,17 @@ const MANY_NAMES: usize = 2_048;
 /// So are files of more bytes than this, together.
 const MANY_BYTES: u64 = 16 << 20;
 
-/// An ignore file: its stamp when it was read, and its text.
-pub(super) type IgnoreFile = (Stamp, Vec<u8>);
+/// A file that decides what counts, looked at before the rest of its folder.
+pub(super) struct DecidingFile {
+    pub name: &'static [u8],
+    /// When it was looked at.
+    pub stamp: Stamp,
+    pub content: Digest,
+    /// The bytes of its text, unless the stamp proved that they were known.
+    pub read: Option<u64>,
+    /// What a manifest says.
+    pub flags: u8,
+}
 
 /// A name that counts, before anything is known of it.
 pub(super) struct Candidate<'a> {
@@ -92,12 +101,13 @@ impl FolderReader<'_> {
     pub(super) fn contents(
         &self,
         candidates: &[Candidate<'_>],
-        own: Option<&IgnoreFile>,
+        deciding: &[DecidingFile],
         buffer: &mut Buffer,
     ) -> Result<FolderContents, Trouble> {
         let threads = if candidates.len() > MANY_NAMES { self.threads } else { 1 };
-        let looks =
-            parallel::map(candidates, threads, &mut (), |(), candidate| self.look(candidate, own));
+        let looks = parallel::map(candidates, threads, &mut (), |(), candidate| {
+            self.look(candidate, deciding)
+        });
 
         let unread = looks.iter().zip(candidates).filter_map(|(look, candidate)| match look {
             Look::Unread(stamp) => Some((candidate.name, *stamp)),
@@ -122,6 +132,10 @@ impl FolderReader<'_> {
             read_files: unread.len() as u64,
             read_bytes,
         };
+        for bytes in deciding.iter().filter_map(|file| file.read) {
+            contents.read_files += 1;
+            contents.read_bytes += bytes;
+        }
         for (candidate, look) in candidates.iter().zip(looks) {
             let (stamp, content) = match look {
                 Look::Gone => return Err(Trouble::Restless),
@@ -140,7 +154,8 @@ impl FolderReader<'_> {
                 },
             };
             let forced = if candidate.forced { TreeEntry::FORCED } else { 0 };
-            let flags = forced | self.flags(&stamp);
+            let said = deciding.iter().find(|file| file.name == candidate.name);
+            let flags = forced | self.flags(&stamp) | said.map_or(0, |file| file.flags);
             let content = content.unwrap_or_else(|why| {
                 contents.problems.push((candidate.name.to_vec(), why));
                 EntryContent::Unknown
@@ -158,15 +173,13 @@ impl FolderReader<'_> {
     }
 
     /// One look at a name: its stamp, and its content where that is known or is no file's.
-    fn look(&self, candidate: &Candidate<'_>, own: Option<&IgnoreFile>) -> Look {
+    fn look(&self, candidate: &Candidate<'_>, deciding: &[DecidingFile]) -> Look {
         if candidate.folder.is_some() {
             return Look::Folder;
         }
-        if let Some((stamp, text)) = own
-            && candidate.name == b".gitignore"
-        {
-            // The very bytes that the rules were made of.
-            return Look::Known(*stamp, EntryContent::Digest(Digest::of(text)));
+        if let Some(file) = deciding.iter().find(|file| file.name == candidate.name) {
+            // The very bytes that decided.
+            return Look::Known(file.stamp, EntryContent::Digest(file.content));
         }
         let stamp = match Stamp::at(self.folder, candidate.name) {
             Ok(stamp) => stamp,

@@ -21,7 +21,7 @@ use crate::workspace::Stamp;
 
 const MAGIC: &[u8; 8] = b"ktcmemo\0";
 /// Raised with every change of the layout, or of what its fields mean.
-const MEMO_FORMAT: u32 = 2;
+const MEMO_FORMAT: u32 = 3;
 
 /// Why a memo cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -65,8 +65,10 @@ pub(super) fn encode(source: &MemoSource<'_>) -> Vec<u8> {
         put_bytes(&mut out, folder.as_os_str().as_bytes());
         out.push(tracked.index.is_some().into());
         out.extend_from_slice(&tracked.index.unwrap_or_default().to_bytes());
-        put_number(&mut out, tracked.files.len());
-        tracked.files.iter().for_each(|file| put_bytes(&mut out, file));
+        for files in [&tracked.files, &tracked.manifests] {
+            put_number(&mut out, files.len());
+            files.iter().for_each(|file| put_bytes(&mut out, file));
+        }
     }
     let count_at = out.len();
     put_number(&mut out, 0);
@@ -152,11 +154,9 @@ impl TreeMemo {
                 let folder = PathBuf::from(OsStr::from_bytes(reader.bytes()?));
                 let has_index = reader.byte()? != 0;
                 let stamp = reader.stamp()?;
-                let count = reader.number()?;
-                let files: Option<BTreeSet<_>> =
-                    (0..count).map(|_| reader.bytes().map(<[u8]>::to_vec)).collect();
-                tracked
-                    .insert(folder, Tracked { index: has_index.then_some(stamp), files: files? });
+                let (files, manifests) = (reader.files()?, reader.files()?);
+                let index = has_index.then_some(stamp);
+                tracked.insert(folder, Tracked { index, files, manifests });
             }
             let mut folders = HashMap::new();
             for _ in 0..reader.number()? {
@@ -238,6 +238,11 @@ impl<'a> MemoReader<'a> {
     fn bytes(&mut self) -> Option<&'a [u8]> {
         let length = self.number()?;
         self.take(length)
+    }
+
+    fn files(&mut self) -> Option<BTreeSet<Vec<u8>>> {
+        let count = self.number()?;
+        (0..count).map(|_| self.bytes().map(<[u8]>::to_vec)).collect()
     }
 
     fn digest(&mut self) -> Option<Digest> {

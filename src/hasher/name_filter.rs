@@ -120,6 +120,14 @@ impl NameFilter<'_> {
         tracked.then_some(if target { WalkMode::Tracked } else { around.mode.within_ignored() })
     }
 
+    /// Whether `manifest` is in the index of the repository around it.
+    pub(super) fn is_in_index(&self, manifest: &Path) -> bool {
+        let around = self.tracked.iter().filter(|(folder, _)| manifest.starts_with(folder));
+        let nearest = around.max_by_key(|(folder, _)| folder.as_os_str().len());
+        nearest
+            .is_some_and(|(_, tracked)| tracked.manifests.contains(manifest.as_os_str().as_bytes()))
+    }
+
     fn is_target(&self, around: &FolderContext<'_>, found: &CandidateName<'_>) -> bool {
         let may_be_cargos = found.name == b"target" && around.has_manifest;
         self.scope.is_target(&found.path)

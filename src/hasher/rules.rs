@@ -11,12 +11,16 @@ use crate::model::{Digest, Digester};
 /// The ignore files that are in force in a folder. The default is a folder outside of every
 /// repository, where no ignore file is: git reads none there, and neither does cargo.
 #[derive(Clone, Default)]
-pub(super) struct Rules(Option<Arc<Level>>);
+pub(super) struct Rules {
+    nearest: Option<Arc<Level>>,
+    /// Nothing is ignored here: cargo lists the files of this package without git.
+    suspended: bool,
+}
 
 /// One ignore file.
 struct Level {
-    /// The rules further out, asked only if this file says nothing.
-    outer: Rules,
+    /// The ignore file further out, asked only if this one says nothing.
+    outer: Option<Arc<Level>>,
     anchor: Anchor,
     text: Box<[u8]>,
     /// Compiled when the first name must be matched: most folders' names are known already.
@@ -59,18 +63,29 @@ impl Anchor {
 impl Rules {
     /// The rules of a repository without any ignore file.
     pub(super) fn of_repository() -> Self {
-        Self(Some(Arc::new(Level {
-            outer: Self::default(),
+        let level = Level {
+            outer: None,
             anchor: Anchor::inside(b""),
             text: Box::default(),
             matcher: OnceLock::new(),
             digest: Digester::new("ignore rules of a repository 1").finish(),
-        })))
+        };
+        Self { nearest: Some(Arc::new(level)), suspended: false }
     }
 
     /// Whether the folder belongs to a repository, so that ignore files are in force.
     pub(super) fn is_in_repository(&self) -> bool {
-        self.0.is_some()
+        self.nearest.is_some()
+    }
+
+    /// The same ignore files, without force if `suspended`.
+    pub(super) fn suspend(&self, suspended: bool) -> Self {
+        Self { nearest: self.nearest.clone(), suspended }
+    }
+
+    /// Whether no ignore file has any force here.
+    pub(super) fn is_suspended(&self) -> bool {
+        self.suspended
     }
 
     /// These rules, and nearer than all of them the ignore file `text` at `anchor`.
@@ -79,31 +94,44 @@ impl Rules {
             return self.clone();
         }
         let mut digester = Digester::new("ignore rules 1");
-        digester.digest(&self.digest());
+        digester.digest(&self.chain_digest());
         match &anchor {
             Anchor::Inside(folder) => digester.number(0).field(folder),
             Anchor::Above(way) => digester.number(1).field(way),
         };
         digester.field(&text);
-        Self(Some(Arc::new(Level {
-            outer: self.clone(),
+        let level = Level {
+            outer: self.nearest.clone(),
             anchor,
             text: text.into_boxed_slice(),
             matcher: OnceLock::new(),
             digest: digester.finish(),
-        })))
+        };
+        Self { nearest: Some(Arc::new(level)), suspended: self.suspended }
     }
 
-    /// Equal only for the same texts in the same places.
+    /// Equal only for the same texts in the same places, in force or not.
     pub(super) fn digest(&self) -> Digest {
-        self.0.as_ref().map_or(Digest::from_bytes([0; 32]), |level| level.digest)
+        if self.suspended {
+            let mut digester = Digester::new("suspended ignore rules 1");
+            digester.digest(&self.chain_digest());
+            return digester.finish();
+        }
+        self.chain_digest()
+    }
+
+    fn chain_digest(&self) -> Digest {
+        self.nearest.as_ref().map_or(Digest::from_bytes([0; 32]), |level| level.digest)
     }
 
     /// Whether git ignores `path` (relative to the root of the walk), seen that no folder above
     /// it is ignored. The nearest file with an opinion decides.
     pub(super) fn ignore(&self, path: &[u8], is_folder: bool) -> bool {
+        if self.suspended {
+            return false;
+        }
         let mut joined = Vec::new();
-        let mut next = &self.0;
+        let mut next = &self.nearest;
         while let Some(level) = next {
             if !level.text.is_empty()
                 && let Some(candidate) = level.anchor.candidate(path, &mut joined)
@@ -114,7 +142,7 @@ impl Rules {
                     return found.is_ignore();
                 }
             }
-            next = &level.outer.0;
+            next = &level.outer;
         }
         false
     }

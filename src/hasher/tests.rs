@@ -43,10 +43,13 @@ impl Ground {
         Self { temp, root }
     }
 
-    /// A tree with these files, each with its path as content.
+    /// A tree with these files, each with its path as content, as a comment in a manifest.
     pub(super) fn with(files: &[&str]) -> Self {
         let ground = Self::new();
-        files.iter().for_each(|file| ground.write(file, file));
+        for file in files {
+            let mark = if file.ends_with("Cargo.toml") { "#" } else { "" };
+            ground.write(file, format!("{mark}{file}"));
+        }
         ground
     }
 

@@ -71,6 +71,15 @@ impl TreeEntry {
     /// It has other names, through which it can change unseen by whoever watches this folder.
     pub(super) const SHARED: u8 = 4;
 
+    /// A manifest that names a build script.
+    pub(super) const NAMES_SCRIPT: u8 = 8;
+    /// A manifest whose package has a build script if `build.rs` lies beside it.
+    pub(super) const FINDS_SCRIPT: u8 = 16;
+    /// A manifest that lists the package's files itself.
+    pub(super) const LISTS_FILES: u8 = 32;
+    /// All that a manifest says.
+    pub(super) const MANIFEST: u8 = Self::NAMES_SCRIPT | Self::FINDS_SCRIPT | Self::LISTS_FILES;
+
     pub(super) fn is(&self, flag: u8) -> bool {
         self.flags & flag != 0
     }

@@ -84,13 +84,14 @@ impl Update<'_, '_> {
         }
     }
 
-    /// Before the first round: asks git again where an index is not provably the one that it was
-    /// asked about. Folders that hold what is no longer tracked become dirty.
+    /// Before the first round: asks git where an index is not provably the one that it was asked
+    /// about. Folders that hold what is no longer tracked become dirty, and so do packages of
+    /// which git now lists the files, or does no longer.
     pub(super) fn find_untracked(&mut self, dirty: &mut BTreeSet<FolderId>) {
         for (folder, repository) in self.hasher.repositories() {
-            let Some(mut tracked) = self.hasher.tracked.remove(&folder) else { continue };
+            let mut tracked = self.hasher.tracked.remove(&folder).unwrap_or_default();
             if !tracked.is_of(&repository)
-                && let Some(list) = self.ask(&folder, &repository, &mut tracked)
+                && let Some(list) = self.ask(&folder, &repository, &mut tracked, dirty)
             {
                 let all: BTreeSet<&[u8]> = list.iter().map(Vec::as_slice).collect();
                 let (kept, dropped) =
@@ -117,7 +118,7 @@ impl Update<'_, '_> {
             if !known || rules_changed || other_index {
                 let list = match self.lists.remove(&folder) {
                     Some(list) => Some(list),
-                    None => self.ask(&folder, &repository, &mut tracked),
+                    None => self.ask(&folder, &repository, &mut tracked, &mut dirty),
                 };
                 if let Some(list) = list {
                     let hidden = self.hasher.hidden(&list);
@@ -141,6 +142,7 @@ impl Update<'_, '_> {
                 self.hasher.tracked.insert(folder, tracked);
             } else {
                 self.dirty_parents(&tracked.files, &mut dirty);
+                self.dirty_parents(&tracked.manifests, &mut dirty);
             }
         }
         self.hasher.doubts.retain(|folder, _| there.contains(folder));
@@ -151,13 +153,14 @@ impl Update<'_, '_> {
         dirty.extend(files.iter().filter_map(|file| self.hasher.parent_of(file)));
     }
 
-    /// Asks git, and notes as of which index. `None` if it failed: then what was known stays,
-    /// and the doubt is noted.
+    /// Asks git, and notes as of which index, and which packages it knows: those for which that
+    /// changed become dirty. `None` if it failed: then what was known stays, and the doubt is noted.
     fn ask(
         &mut self,
         folder: &Path,
         repository: &Repository,
         tracked: &mut Tracked,
+        dirty: &mut BTreeSet<FolderId>,
     ) -> Option<Vec<Vec<u8>>> {
         let now = SystemTime::now();
         let index = git::index_stamp(repository);
@@ -170,6 +173,11 @@ impl Update<'_, '_> {
             Ok(list) => {
                 tracked.index = index.filter(|stamp| self.hasher.probe.is_settled(stamp, now));
                 self.hasher.doubts.remove(folder);
+                let is_manifest = |file: &&Vec<u8>| file.ends_with(b"/Cargo.toml");
+                let manifests = list.iter().filter(is_manifest).cloned().collect();
+                let changed = tracked.manifests.symmetric_difference(&manifests).cloned().collect();
+                self.dirty_parents(&changed, dirty);
+                tracked.manifests = manifests;
                 Some(list)
             }
             Err(error) => {

@@ -10,21 +10,23 @@ use std::time::SystemTime;
 
 use super::changes::Changes;
 use super::git;
-use super::look::{Candidate, FolderContents, FolderReader, IgnoreFile, Trouble};
+use super::look::{Candidate, DecidingFile, FolderContents, FolderReader, Trouble};
 use super::memo::TreeMemo;
 use super::name_filter::{FolderContext, NameFilter};
 use super::options;
 use super::read::{Buffer, FileLocation, Probe, ReadError};
 use super::rules::{Anchor, Rules};
 use super::system::{self, FolderIdentity, NameList};
-use super::tree::{FileTree, FolderId, FolderListing, TreeEntry, WalkMode};
+use super::tree::{EntryContent, FileTree, FolderId, FolderListing, TreeEntry, WalkMode};
 use crate::model::Digest;
-use crate::workspace::{FileKind, Repository, Stamp};
+use crate::workspace::{BuildScript, FileKind, Repository, Stamp};
 
 /// How often a folder that changes while it is listed is listed again before giving up.
 const LIST_ATTEMPTS: usize = 4;
 /// The message about a folder that changes during every attempt.
 const UNSTABLE_FOLDER: &str = "it changes while it is listed";
+/// The name of a package's manifest.
+const MANIFEST: &[u8] = b"Cargo.toml";
 
 /// A folder to be listed.
 pub(super) struct ListJob {
@@ -191,13 +193,17 @@ impl Walk<'_> {
             }
             None => job.inherited.clone(),
         };
+        let manifest = self.manifest(open, old)?;
+        let suspended = self.lists_without_git(open, &base, manifest.as_ref());
         let own = if base.is_in_repository() { self.ignore_file(open)? } else { None };
-        let rules = self.rules(job, &base, own.as_ref());
+        let (own, text) = own.unzip();
+        let rules = self.rules(job, &base.suspend(suspended), text.unwrap_or_default());
         let rules_changed = match old {
             Some(old) => old.rules != rules.digest(),
             None => repository.is_some() || rules.digest() != job.inherited.digest(),
         };
         let candidates = self.candidates(open, old, &rules)?;
+        let deciding: Vec<_> = own.into_iter().chain(manifest).collect();
         let reader = FolderReader {
             folder: open.folder,
             path: &job.path,
@@ -207,7 +213,7 @@ impl Walk<'_> {
             probe: self.probe,
         };
         let FolderContents { builder, modes, problems, read_files, read_bytes } =
-            reader.contents(&candidates, own.as_ref(), &mut scratch.file)?;
+            reader.contents(&candidates, &deciding, &mut scratch.file)?;
         let mut listing = builder.finish(rules.digest(), job.mode);
         // Only what was at this very path in this process can have changed since.
         let before = old.filter(|_| matches!(job.previous, KnownBefore::Here(_)));
@@ -228,7 +234,10 @@ impl Walk<'_> {
 
     /// The folder's own ignore file, where ignore files hold; git does not follow a link to one.
     /// Without it nothing is known about what counts here: an error is the folder's.
-    fn ignore_file(&self, open: &OpenFolder<'_>) -> Result<Option<IgnoreFile>, ReadError> {
+    fn ignore_file(
+        &self,
+        open: &OpenFolder<'_>,
+    ) -> Result<Option<(DecidingFile, Vec<u8>)>, ReadError> {
         const NAME: &[u8] = b".gitignore";
         if open.job.mode != WalkMode::Normal || open.names.find(NAME).is_none() {
             return Ok(None);
@@ -237,16 +246,84 @@ impl Walk<'_> {
         if stamp.kind() != FileKind::File {
             return Ok(None);
         }
-        self.probe.reading(&open.job.path, NAME)?;
-        let place =
-            FileLocation { folder: open.folder, path: &open.job.path, name: NAME, follow: false };
-        place.content(stamp).map(Some)
+        let (stamp, text) = self.text(open, NAME, stamp)?;
+        let content = Digest::of(&text);
+        Ok(Some((DecidingFile { name: NAME, stamp, content, read: None, flags: 0 }, text)))
+    }
+
+    fn text(
+        &self,
+        open: &OpenFolder<'_>,
+        name: &[u8],
+        stamp: Stamp,
+    ) -> Result<(Stamp, Vec<u8>), ReadError> {
+        self.probe.reading(&open.job.path, name)?;
+        let path = &open.job.path;
+        FileLocation { folder: open.folder, path, name, follow: false }.content(stamp)
+    }
+
+    /// The folder's manifest, if it is a file.
+    fn manifest(
+        &self,
+        open: &OpenFolder<'_>,
+        old: Option<&FolderListing>,
+    ) -> Result<Option<DecidingFile>, ReadError> {
+        if open.job.mode != WalkMode::Normal || open.names.find(MANIFEST).is_none() {
+            return Ok(None);
+        }
+        let stamp = Stamp::at(open.folder, MANIFEST)?;
+        if stamp.kind() != FileKind::File {
+            return Ok(None);
+        }
+        // A folder that was walked otherwise was not asked what its manifest says.
+        let old = old.filter(|old| old.mode == WalkMode::Normal);
+        let old = old.and_then(|old| old.find(MANIFEST));
+        if let Some(old) = old.filter(|old| old.stamp == stamp && old.is(TreeEntry::SETTLED))
+            && let EntryContent::Digest(content) = old.content
+        {
+            let flags = old.flags() & TreeEntry::MANIFEST;
+            return Ok(Some(DecidingFile { name: MANIFEST, stamp, content, read: None, flags }));
+        }
+        let (stamp, text) = self.text(open, MANIFEST, stamp)?;
+        let files = BuildScript::of(&text);
+        let flag = |is_so: bool, flag: u8| if is_so { flag } else { 0 };
+        Ok(Some(DecidingFile {
+            name: MANIFEST,
+            stamp,
+            content: Digest::of(&text),
+            read: Some(stamp.size),
+            flags: flag(files.is_named, TreeEntry::NAMES_SCRIPT)
+                | flag(files.is_looked_for, TreeEntry::FINDS_SCRIPT)
+                | flag(files.has_include, TreeEntry::LISTS_FILES),
+        }))
+    }
+
+    /// Whether cargo lists the files of the package in this folder without asking git. A build
+    /// script that names nothing runs again whenever one of them changes, ignored or not. So it
+    /// is where the manifest is not in git's index, or has a list of its own.
+    fn lists_without_git(
+        &self,
+        open: &OpenFolder<'_>,
+        base: &Rules,
+        manifest: Option<&DecidingFile>,
+    ) -> bool {
+        if open.job.mode != WalkMode::Normal || open.names.find(MANIFEST).is_none() {
+            // A part of the package around it.
+            return open.job.inherited.is_suspended();
+        }
+        let says = |flag: u8| manifest.is_none_or(|manifest| manifest.flags & flag != 0);
+        let has_script = says(TreeEntry::NAMES_SCRIPT)
+            || says(TreeEntry::FINDS_SCRIPT) && open.names.find(b"build.rs").is_some();
+        let in_index = || {
+            base.is_in_repository()
+                && self.judge.is_in_index(&open.job.path.join(OsStr::from_bytes(MANIFEST)))
+        };
+        has_script && (says(TreeEntry::LISTS_FILES) || !in_index())
     }
 
     /// The rules in the folder: those around it and its own ignore file's.
-    fn rules(&self, job: &ListJob, base: &Rules, own: Option<&IgnoreFile>) -> Rules {
-        let text = own.map(|(_, text)| text.clone()).unwrap_or_default();
-        let rules = base.with(Anchor::inside(&job.below), text);
+    fn rules(&self, job: &ListJob, base: &Rules, own: Vec<u8>) -> Rules {
+        let rules = base.with(Anchor::inside(&job.below), own);
         match job.previous {
             KnownBefore::Here(id) if self.tree.folder(id).rules.digest() == rules.digest() => {
                 // The same, and compiled already.
@@ -278,7 +355,7 @@ impl Walk<'_> {
             below: &job.below,
             mode: job.mode,
             rules,
-            has_manifest: open.names.find(b"Cargo.toml").is_some(),
+            has_manifest: open.names.find(MANIFEST).is_some(),
         };
         let mut candidates = Vec::with_capacity(open.names.len());
         for (name, found) in open.names.iter() {

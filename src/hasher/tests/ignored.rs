@@ -319,3 +319,76 @@ fn each_root_has_ignore_files_only_in_a_repository_of_its_own() {
     let options = Options { outside: vec![ground.beside("dep")], ..ground.options() };
     assert_eq!(ground.counted_with(options), ["../dep/.gitignore", "../dep/gen", "f"]);
 }
+
+const PACKAGE: &str = "[package]\nname = \"p\"\n";
+
+/// Cargo lists a package's files for its build script: with git if the manifest is in the index.
+#[test]
+fn ignore_files_have_no_force_in_a_package_that_git_does_not_know() {
+    let ground = Ground::with(&["build.rs", "gen/x", "a/gen/x", "a/src/lib.rs"]);
+    ground.write(".gitignore", "gen\n");
+    ground.write("Cargo.toml", PACKAGE);
+    ground.write("a/Cargo.toml", PACKAGE);
+    ground.git(&["init", "-q"]);
+    let mut living = Living::new(ground.hasher());
+    let tracked = [".gitignore", "Cargo.toml", "a/Cargo.toml", "a/src/lib.rs", "build.rs"];
+    let all = [".gitignore", "Cargo.toml", "a/Cargo.toml", "a/src/lib.rs", "build.rs", "gen/x"];
+    assert_eq!(listed(&living.hasher), all, "`a` has no build script");
+    let before = living.known();
+    ground.write("gen/x", "other");
+    living.rescan(&[ground.path("gen")]);
+    assert_ne!(living.known(), before);
+    // Nothing in the tree changes; the index does.
+    ground.git(&["add", "Cargo.toml"]);
+    living.rescan(&[]);
+    assert_eq!(listed(&living.hasher), tracked);
+    assert_eq!(living.known(), ground.digest());
+    ground.git(&["rm", "-q", "--cached", "Cargo.toml"]);
+    living.rescan(&[]);
+    assert_eq!(listed(&living.hasher), all);
+    assert_eq!(living.known(), ground.digest());
+}
+
+#[test]
+fn a_package_that_lists_its_files_itself_has_no_ignore_files() {
+    let ground = Ground::with(&["gen/x", "sub/gen/x", "script.rs", "n/gen/y", "n/build.rs"]);
+    ground.write(".gitignore", "gen\n");
+    ground.write("Cargo.toml", PACKAGE);
+    ground.write("n/Cargo.toml", PACKAGE);
+    ground.git(&["init", "-q"]);
+    ground.git(&["add", "."]);
+    let mut living = Living::new(ground.hasher());
+    let tracked = [".gitignore", "Cargo.toml", "n/Cargo.toml", "n/build.rs", "script.rs", "sub"];
+    assert_eq!(listed(&living.hasher), tracked);
+    ground.write("Cargo.toml", format!("{PACKAGE}build = \"script.rs\"\n"));
+    living.rescan(std::slice::from_ref(&ground.root));
+    assert_eq!(listed(&living.hasher), tracked);
+    ground.write("Cargo.toml", format!("{PACKAGE}build = \"script.rs\"\ninclude = [\"gen\"]\n"));
+    living.rescan(std::slice::from_ref(&ground.root));
+    let own = [
+        ".gitignore",
+        "Cargo.toml",
+        "gen/x",
+        "n/Cargo.toml",
+        "n/build.rs",
+        "script.rs",
+        "sub/gen/x",
+    ];
+    assert_eq!(listed(&living.hasher), own, "another package's folder has its own rules");
+    assert_eq!(living.known(), ground.digest());
+    ground.write("Cargo.toml", format!("{PACKAGE}build = false\ninclude = [\"gen\"]\n"));
+    living.rescan(std::slice::from_ref(&ground.root));
+    assert_eq!(listed(&living.hasher), tracked);
+    assert_eq!(living.known(), ground.digest());
+}
+
+#[test]
+fn a_repository_in_a_package_that_git_does_not_know_has_no_ignore_files_either() {
+    let ground = Ground::with(&["build.rs", "n/gen/x"]);
+    ground.write("Cargo.toml", PACKAGE);
+    ground.git_in(&ground.path("n"), &["init", "-q"]);
+    ground.write("n/.gitignore", "gen\n");
+    assert_eq!(ground.counted(), ["Cargo.toml", "build.rs", "n/.gitignore", "n/gen/x"]);
+    ground.remove("build.rs");
+    assert_eq!(ground.counted(), ["Cargo.toml", "n/.gitignore"]);
+}

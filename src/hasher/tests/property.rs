@@ -21,12 +21,28 @@ enum Edit {
 
 /// Few names, so that edits meet.
 fn path() -> impl Strategy<Value = String> {
-    let name = prop::sample::select(vec!["a", "b", "c.log", "gen", ".env", "Cargo.toml", "target"]);
+    let name = prop::sample::select(vec![
+        "a",
+        "b",
+        "c.log",
+        "gen",
+        ".env",
+        "Cargo.toml",
+        "build.rs",
+        "target",
+    ]);
     prop::collection::vec(name, 1..4).prop_map(|names| names.join("/"))
 }
 
 const RULES: [&str; 7] =
     ["", "gen\n", "*.log\n", "/a\n", "!gen\n!*.log\n", "b/\n!/b/a\n", "*\n!a\n"];
+
+const MANIFESTS: [&[u8]; 4] = [
+    b"[package]\n",
+    b"[package]\nbuild = 'a'\n",
+    b"[package]\ninclude = ['a']\n",
+    b"[workspace]\n",
+];
 
 fn edit() -> impl Strategy<Value = Edit> {
     prop_oneof![
@@ -62,7 +78,11 @@ fn apply(ground: &Ground, edit: &Edit) -> Vec<PathBuf> {
     match edit {
         Edit::Write(path, byte) => {
             let mut told = made(path);
-            let _ = fs::write(ground.path(path), [*byte]);
+            let text = match path.ends_with("Cargo.toml") {
+                true => MANIFESTS[usize::from(*byte)],
+                false => std::slice::from_ref(byte),
+            };
+            let _ = fs::write(ground.path(path), text);
             told.push(parent(path));
             told.extend(real(ground.path(path)).parent().map(Path::to_owned));
             told
