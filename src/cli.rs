@@ -3,6 +3,7 @@
 //! Standard output carries what was asked for (and nothing but JSON with `--format json`);
 //! everything else goes to standard error. Every error ends in one of the statuses of [`Exit`].
 
+mod agent;
 mod args;
 mod cargo_runner;
 mod check;
@@ -11,6 +12,7 @@ mod doctor;
 mod exec;
 mod exit;
 mod explain;
+mod failure_log;
 mod help;
 mod lifecycle;
 mod maintain;

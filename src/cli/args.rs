@@ -53,6 +53,17 @@ pub(crate) enum OutputFormat {
     Json,
 }
 
+/// The form of the answer of `test`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TestFormat {
+    /// For people, on standard error.
+    Text,
+    /// One JSON object a line, for scripts.
+    Json,
+    /// One line if green; else each failure's message and place, and the path of the complete log.
+    Terse,
+}
+
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum CliCommand {
@@ -295,9 +306,9 @@ pub(crate) struct TestArgs {
     /// The project; by default the workspace around the current folder
     #[arg(long, value_name = "PATH", value_hint = ValueHint::DirPath)]
     pub project: Option<PathBuf>,
-    /// text or json
-    #[arg(long, value_enum, default_value_t)]
-    pub format: OutputFormat,
+    /// The form of the answer; by default terse for a coding agent, known by its variable, else text
+    #[arg(long, value_enum)]
+    pub format: Option<TestFormat>,
     /// Use no record and run everything; the results are recorded
     #[arg(long)]
     pub no_cache: bool,

@@ -1,24 +1,49 @@
-//! What is going on while one waits: a line that moves on a terminal, plain lines elsewhere, so
-//! that long work never looks dead.
+//! What is going on while one waits: a line that moves on a terminal, and elsewhere a line a minute,
+//! so that long work never looks dead and no log is filled.
+
+mod terminal;
+mod ticker;
 
 use std::collections::BTreeSet;
 use std::io::{IsTerminal as _, Write as _};
+use std::path::Path;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use self::terminal::TerminalProgress;
+use self::ticker::Ticker;
 use super::output;
 use super::render::{ERROR, GOOD, NOTE, WARN, ago, label, plural, report_text, seconds};
 use crate::compiler::{self, Build};
 use crate::model::{TargetReport, Timestamp, Verdict};
-use crate::process::Stream;
+use crate::process::{Environment, Stream};
 use crate::runner::RunEvent;
 use crate::verdict::Step;
+
+/// Between two lines where none can move.
+const LINE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How much is told before the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ProgressLevel {
+    /// What goes on, and each result.
+    Full,
+    /// Failures only.
+    Failures,
+    /// That work goes on; the results come with the answer.
+    Alive,
+}
 
 /// Tells a person what a question is about.
 pub(super) struct Progress {
     bar: ProgressBar,
-    quiet: bool,
+    level: ProgressLevel,
+    /// Whether a line can move.
+    on_terminal: bool,
+    /// Where none can.
+    ticker: Option<Ticker>,
+    terminal: Option<TerminalProgress>,
     /// Targets that run now, oldest first.
     running: Vec<String>,
     done: usize,
@@ -28,12 +53,16 @@ pub(super) struct Progress {
 
 impl Progress {
     /// With a moving line if standard error is a terminal.
-    pub(super) fn new(quiet: bool) -> Self {
-        let target = if quiet || !std::io::stderr().is_terminal() {
-            ProgressDrawTarget::hidden()
-        } else {
+    pub(super) fn new(level: ProgressLevel) -> Self {
+        let on_terminal = std::io::stderr().is_terminal();
+        let is_shown = level != ProgressLevel::Failures;
+        let target = if is_shown && on_terminal {
             ProgressDrawTarget::stderr_with_hz(10)
+        } else {
+            ProgressDrawTarget::hidden()
         };
+        let ticker = (is_shown && !on_terminal)
+            .then(|| Ticker::start(LINE_INTERVAL, |line| output::note(label(NOTE, "Still", line))));
         let bar = ProgressBar::with_draw_target(None, target);
         // A template that does not parse is a bug that the tests find.
         if let Ok(style) =
@@ -41,12 +70,29 @@ impl Progress {
         {
             bar.set_style(style);
         }
-        Self { bar, quiet, running: Vec::new(), done: 0, total: 0, shown: BTreeSet::new() }
+        Self {
+            bar,
+            level,
+            on_terminal,
+            ticker,
+            terminal: None,
+            running: Vec::new(),
+            done: 0,
+            total: 0,
+            shown: BTreeSet::new(),
+        }
+    }
+
+    /// Tells the terminal as well, where cargo would.
+    pub(super) fn integrate(&mut self, dir: &Path, environment: &Environment) {
+        if self.on_terminal && self.level != ProgressLevel::Failures {
+            self.terminal = TerminalProgress::as_cargo_would(dir, environment);
+        }
     }
 
     /// Shows one line above the moving one.
     pub(super) fn line(&self, line: &str) {
-        if !self.quiet {
+        if self.level == ProgressLevel::Full {
             self.always(line);
         }
     }
@@ -54,6 +100,13 @@ impl Progress {
     /// Shows a line that a person needs even if they asked for quiet.
     pub(super) fn always(&self, line: &str) {
         self.bar.suspend(|| output::note(line));
+    }
+
+    /// Shows a line about a failure, unless it comes with the answer.
+    fn failure(&self, line: &str) {
+        if self.level != ProgressLevel::Alive {
+            self.always(line);
+        }
     }
 
     /// Shows what the daemon is doing.
@@ -65,11 +118,27 @@ impl Progress {
         self.bar.set_prefix(word);
         self.bar.set_message(rest.to_owned());
         self.bar.enable_steady_tick(Duration::from_millis(200));
+        if let Some(ticker) = &self.ticker {
+            ticker.doing(format!("{}: {rest}", word.to_lowercase()));
+        }
+    }
+
+    /// Tells the terminal how much is done, where that is known.
+    fn portion(&mut self, done: usize, total: usize) {
+        if let Some(terminal) = &mut self.terminal
+            && let Some(text) = terminal.portion(done, total)
+        {
+            self.bar.suspend(|| output::note_text(text));
+        }
     }
 
     /// Takes the moving line away.
-    pub(super) fn finish(&self) {
+    pub(super) fn finish(&mut self) {
         self.bar.finish_and_clear();
+        self.ticker = None;
+        if let Some(text) = self.terminal.take().and_then(|terminal| terminal.end()) {
+            output::note_text(text);
+        }
     }
 
     /// Shows a step.
@@ -79,13 +148,13 @@ impl Progress {
             Step::Missed(why) => self.line(&label(NOTE, "Stale", why)),
             Step::KnownFailure(known) => {
                 let when = ago(known.when, Timestamp::now());
-                self.always(&label(
+                self.failure(&label(
                     WARN,
                     "Known",
                     format!("this code failed {when}; running again:"),
                 ));
                 for failure in &known.failures {
-                    self.always(&label(WARN, "", failure));
+                    self.failure(&label(WARN, "", failure));
                 }
             }
             Step::Building(progress) => self.building(progress),
@@ -106,6 +175,7 @@ impl Progress {
         match progress {
             compiler::BuildProgress::Building { done, total, what } => {
                 self.moving("Building", &format!("{done}/{total}: {what}"));
+                self.portion(*done as usize, *total as usize);
             }
             compiler::BuildProgress::Blocked(what) => {
                 self.moving("Blocking", what);
@@ -113,9 +183,13 @@ impl Progress {
             }
             compiler::BuildProgress::Status(line) => {
                 let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
-                // What cargo found fresh, and its own last words, are no news.
-                if !matches!(word, "Fresh" | "Finished" | "Executable" | "Building") {
-                    self.line(&label(GOOD, word, rest));
+                match word {
+                    // What cargo found fresh, and its own last words, are no news.
+                    "Fresh" | "Finished" | "Executable" | "Building" => {}
+                    // A line for each crate, or several.
+                    "Downloading" | "Downloaded" => self.moving("Downloading", rest),
+                    _ if self.on_terminal => self.line(&label(GOOD, word, rest)),
+                    _ => self.moving("Building", line),
                 }
             }
             compiler::BuildProgress::Made(_) => {}
@@ -173,6 +247,7 @@ impl Progress {
                 self.finished(report);
             }
         }
+        self.portion(self.done, self.total);
         let names = self.running.join(", ");
         self.moving("Running", &format!("{}/{}: {names}", self.done, self.total));
     }
@@ -182,12 +257,12 @@ impl Progress {
         if report.verdict == Verdict::Pass {
             self.line(&line);
         } else {
-            self.always(&line);
+            self.failure(&line);
         }
         let output = report.output.trim_end();
         if !output.is_empty() {
             let style = if report.verdict == Verdict::Pass { NOTE } else { ERROR };
-            self.always(&format!("{style}--- {} ---{style:#}\n{output}\n", report.id));
+            self.failure(&format!("{style}--- {} ---{style:#}\n{output}\n", report.id));
         }
     }
 }

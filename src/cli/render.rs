@@ -4,6 +4,7 @@ mod failure;
 mod json;
 mod status;
 mod style;
+mod terse;
 mod text;
 mod time;
 
@@ -11,5 +12,6 @@ pub(super) use failure::failures;
 pub(super) use json::{summary_line, target_line};
 pub(super) use status::status_lines;
 pub(super) use style::{ERROR, GOOD, HINT, NOTE, WARN, label};
+pub(super) use terse::{error_lines, green_line, red_lines};
 pub(super) use text::{answer_lines, bytes, counts_text, fit, plural, report_text};
 pub(super) use time::{ago, seconds};

@@ -6,7 +6,7 @@ use super::args::OutputFormat;
 use super::context::Context;
 use super::exit::{Exit, Stop};
 use super::output;
-use super::progress::Progress;
+use super::progress::{Progress, ProgressLevel};
 use super::render::{GOOD, label, seconds, status_lines};
 use crate::cache::Cache;
 use crate::client::{ClientError, Connection};
@@ -130,7 +130,7 @@ pub(super) fn rebuild(context: &Context, path: Option<&Path>) -> Result<(), Stop
                     with `knhk-test-cache test --no-run`";
         return Err(Stop::new(Exit::NotRunning, text));
     };
-    let progress = Progress::new(false);
+    let mut progress = Progress::new(ProgressLevel::Full);
     let environment = context.environment.clone();
     let call = Call::Rebuild { project: root.clone(), environment };
     let reply = connection.call(call, |what| progress.waiting(what));

@@ -9,13 +9,18 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::args::{OutputFormat, TestArgs};
+use super::agent;
+use super::args::{TestArgs, TestFormat};
 use super::context::Context;
 use super::exit::{Exit, Stop};
+use super::failure_log;
 use super::output;
-use super::progress::Progress;
+use super::progress::{Progress, ProgressLevel};
 use super::remote::RemoteTree;
-use super::render::{ERROR, NOTE, WARN, answer_lines, failures, label, summary_line, target_line};
+use super::render::{
+    ERROR, NOTE, WARN, answer_lines, error_lines, failures, green_line, label, red_lines,
+    summary_line, target_line,
+};
 use crate::cache::{Cache, Limits};
 use crate::client::{ClientError, Connection};
 use crate::model::{Answer, OsText, Timestamp, Verdict};
@@ -33,9 +38,15 @@ pub(super) fn test(context: &Context, args: &TestArgs) -> Result<(), Stop> {
         let text = format!("`test` does not take cargo's `{option}`: {instead}");
         return Err(Stop::new(Exit::Usage, text));
     }
-    let progress = Progress::new(args.quiet);
-    let result = Asking { context, args, started }.ask(progress);
-    if let (Err(stop), OutputFormat::Json) = (&result, args.format) {
+    let is_agent = agent::calls(&context.environment);
+    let format = args.format.unwrap_or(if is_agent { TestFormat::Terse } else { TestFormat::Text });
+    let level = match format {
+        _ if args.quiet => ProgressLevel::Failures,
+        TestFormat::Terse => ProgressLevel::Alive,
+        TestFormat::Text | TestFormat::Json => ProgressLevel::Full,
+    };
+    let result = Asking { context, args, format, started }.ask(Progress::new(level));
+    if let (Err(stop), TestFormat::Json) = (&result, format) {
         // Scripts always get a last line; an answer has printed its own.
         if stop.error_line {
             let message = stop.message.lines().next().unwrap_or("stopped");
@@ -48,6 +59,7 @@ pub(super) fn test(context: &Context, args: &TestArgs) -> Result<(), Stop> {
 struct Asking<'a> {
     context: &'a Context,
     args: &'a TestArgs,
+    format: TestFormat,
     started: Instant,
 }
 
@@ -69,6 +81,7 @@ enum DaemonReply {
 impl Asking<'_> {
     fn ask(&self, mut progress: Progress) -> Result<(), Stop> {
         let root = self.root()?;
+        progress.integrate(&root, &self.context.environment);
         let mut heard = self.hear(&root, &mut progress);
         if let DaemonReply::Answer(answer) = &heard {
             progress.finish();
@@ -218,7 +231,7 @@ impl Asking<'_> {
             let mut answer =
                 std::pin::pin!(verdict::run(question, facts, tree, cache, &options, &mut on_step));
             let ended = tokio::select! {
-                result = &mut answer => return result.map_err(stopped),
+                result = &mut answer => return result.map_err(|error| self.stopped(error)),
                 exit = ended_by_signal()? => exit,
             };
             // All children have ended before the message is printed.
@@ -264,14 +277,16 @@ impl Asking<'_> {
     /// Prints the answer.
     fn conclude(&self, root: &Path, answer: &Answer) -> Result<(), Stop> {
         let elapsed: Duration = self.started.elapsed();
-        if self.args.format == OutputFormat::Json {
+        if self.format == TestFormat::Json {
             for target in &answer.targets {
                 output::line(target_line(target))?;
             }
             output::line(summary_line(Some(answer), None, None, elapsed))?;
         }
         let green = answer.verdict() == Verdict::Pass;
-        if !self.args.quiet || !green {
+        if self.format == TestFormat::Terse {
+            self.conclude_tersely(answer, green)?;
+        } else if !self.args.quiet || !green {
             for line in failures(answer) {
                 output::note(line);
             }
@@ -281,6 +296,41 @@ impl Asking<'_> {
             }
         }
         if green { Ok(()) } else { Err(Stop::silent(Exit::NotGreen)) }
+    }
+
+    /// Prints one line, or each failure and where all of it is.
+    fn conclude_tersely(&self, answer: &Answer, green: bool) -> Result<(), Stop> {
+        let (elapsed, now) = (self.started.elapsed(), Timestamp::now());
+        if green {
+            return match self.args.quiet {
+                true => Ok(()),
+                false => output::line(green_line(answer, elapsed, now)),
+            };
+        }
+        for line in red_lines(answer, elapsed, now) {
+            output::line(line)?;
+        }
+        log_line(failure_log::keep_failures(&self.context.paths.cache_dir, answer))
+    }
+
+    /// The error of a question without an answer; prints the compiler's errors if the build failed.
+    fn stopped(&self, error: RunError) -> Stop {
+        if let RunError::Build(error) = &error {
+            let rendered = error.rendered();
+            if self.format != TestFormat::Terse {
+                output::note_text(rendered);
+            } else if let Err(stop) = self.failed_build_tersely(&rendered) {
+                return stop;
+            }
+        }
+        Stop::error(Exit::NotGreen, error)
+    }
+
+    fn failed_build_tersely(&self, rendered: &str) -> Result<(), Stop> {
+        for line in error_lines(rendered) {
+            output::line(line)?;
+        }
+        log_line(failure_log::keep(&self.context.paths.cache_dir, rendered))
     }
 
     /// The name of the selection, for the last line.
@@ -310,13 +360,12 @@ fn ended_by_signal() -> std::io::Result<impl Future<Output = Exit>> {
     })
 }
 
-/// The error of a question without an answer; prints the compiler's errors if the build failed.
-fn stopped(error: RunError) -> Stop {
-    match error {
-        RunError::Build(error) => {
-            output::note_text(error.rendered());
-            Stop::error(Exit::NotGreen, error)
+/// The last line of a terse red answer.
+fn log_line(kept: std::io::Result<PathBuf>) -> Result<(), Stop> {
+    match kept {
+        Ok(path) => output::line(format_args!("log: {}", path.display())),
+        Err(error) => {
+            output::line(format_args!("log: not kept: {error}; `--format text` shows all"))
         }
-        error => Stop::error(Exit::NotGreen, error),
     }
 }

@@ -352,6 +352,18 @@ impl CargoConfig {
         }
     }
 
+    /// Whether cargo tells the terminal its progress (`term.progress.term-integration`); none leaves
+    /// it to what the terminal can do.
+    #[must_use]
+    pub fn term_integration(&self) -> Option<bool> {
+        let variable = "CARGO_TERM_PROGRESS_TERM_INTEGRATION";
+        match self.value(&["term", "progress", "term-integration"], variable)?.0 {
+            toml::Value::Boolean(on) => Some(on),
+            toml::Value::String(text) => text.parse().ok(),
+            _ => None,
+        }
+    }
+
     /// A value in cargo's order, and the folder that a path in it is relative to.
     fn value(&self, key: &[&str], variable: &str) -> Option<(toml::Value, PathBuf)> {
         let from_environment = || {

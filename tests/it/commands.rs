@@ -13,3 +13,4 @@ mod preempted_tests;
 mod records;
 mod selections;
 mod shapes;
+mod terse;

@@ -1,0 +1,270 @@
+//! The answer in few lines, for programs that pay for each word: one line of green; each failure's
+//! message and place of red.
+
+use std::time::Duration;
+
+use super::{ago, counts_text, plural, seconds};
+use crate::model::{Answer, Source, TargetAnswer, Timestamp, Verdict};
+
+/// So many lines of one failure are shown.
+const FAILURE_LINES: usize = 8;
+/// So many targets that ran are named.
+const NAMED_TARGETS: usize = 3;
+
+/// The line of a green answer: what there is, how old, of which tree, and what was run for it.
+pub(crate) fn green_line(answer: &Answer, elapsed: Duration, now: Timestamp) -> String {
+    let mut text = format!("green: {}; {}", counts_text(answer.counts()), origin(answer, now));
+    let flaky: Vec<_> = answer.targets.iter().flat_map(|target| &target.flaky).collect();
+    if !flaky.is_empty() {
+        text.push_str(&format!("; {} flaky", plural(flaky.len(), "test")));
+    }
+    finish(text, answer, elapsed)
+}
+
+/// The lines of a red answer, without the path of the log.
+pub(crate) fn red_lines(answer: &Answer, elapsed: Duration, now: Timestamp) -> Vec<String> {
+    let failed: Vec<_> = answer.targets.iter().filter(|t| t.verdict != Verdict::Pass).collect();
+    let mut lines: Vec<_> = failed.iter().flat_map(|target| failures_of(target)).collect();
+    let counts = counts_text(answer.counts());
+    let targets = plural(failed.len(), "failed target");
+    let text = format!("red: {counts} in {targets}; {}", origin(answer, now));
+    lines.push(finish(text, answer, elapsed));
+    lines
+}
+
+/// The errors of a compiler or of cargo: message and place of each.
+pub(crate) fn error_lines(rendered: &str) -> Vec<String> {
+    let rendered = anstream::adapter::strip_str(rendered).to_string();
+    let mut lines = Vec::new();
+    let mut rest = rendered.lines().peekable();
+    while let Some(line) = rest.next() {
+        if !line.starts_with("error") {
+            continue;
+        }
+        let place = rest.next_if(|next| next.trim_start().starts_with("--> "));
+        let place = place
+            .map_or_else(String::new, |next| format!("{}: ", next.trim().replacen("--> ", "", 1)));
+        lines.push(format!("{place}{line}"));
+    }
+    if lines.is_empty() {
+        let written = rendered.lines().filter(|line| !line.trim().is_empty());
+        lines.extend(written.take(FAILURE_LINES).map(str::to_owned));
+    }
+    lines
+}
+
+/// Which targets were run, and how old the answers of the others are.
+fn origin(answer: &Answer, now: Timestamp) -> String {
+    let cached = answer.targets.iter().filter(|target| target.source == Source::Cache);
+    let age = cached.map(|target| target.when).min().map(|oldest| ago(oldest, now));
+    let ran: Vec<_> = answer.targets.iter().filter(|t| t.source != Source::Cache).collect();
+    let all = answer.targets.len();
+    match age {
+        None if all == 0 => "there are no tests in this selection".to_owned(),
+        None => format!("ran all of {}", plural(all, "target")),
+        Some(age) if ran.is_empty() => format!("run {age}, nothing run now"),
+        Some(age) => {
+            let names: Vec<_> =
+                ran.iter().take(NAMED_TARGETS).map(|target| target.id.to_string()).collect();
+            let more = match ran.len().saturating_sub(NAMED_TARGETS) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            format!("ran {}{more} of {}, the others {age}", names.join(", "), plural(all, "target"))
+        }
+    }
+}
+
+fn finish(text: String, answer: &Answer, elapsed: Duration) -> String {
+    let tree = answer.code_hash.map_or_else(|| "unknown".to_owned(), |hash| hash.short());
+    format!("{text}; tree {tree}; {}", seconds(elapsed))
+}
+
+/// The failures of a target, each with its name, place and message.
+fn failures_of(target: &TargetAnswer) -> Vec<String> {
+    let output = anstream::adapter::strip_str(&target.output).to_string();
+    if target.failures.is_empty() {
+        let mut lines = vec![format!("FAILED {}: {}", target.id, target.end)];
+        lines.extend(indented(last_lines(&output)));
+        return lines;
+    }
+    let of = |name: &String| {
+        let mut lines = vec![format!("FAILED {} {name}", target.id)];
+        lines.extend(indented(excerpt(&output, name).unwrap_or_else(|| {
+            let mut lines = vec![target.end.to_string()];
+            lines.extend(last_lines(&output));
+            lines
+        })));
+        lines
+    };
+    target.failures.iter().flat_map(of).collect()
+}
+
+/// Message and place of a failed test, from what its program printed; `None` if it says nothing of
+/// this test.
+fn excerpt(output: &str, name: &str) -> Option<Vec<String>> {
+    let header = format!("---- {name} stdout ----");
+    let is_end = |line: &str| {
+        line == "failures:" || (line.starts_with("---- ") && line.ends_with(" stdout ----"))
+    };
+    let own_thread = format!("thread '{name}' ");
+    let section: Vec<&str> = match output.lines().position(|line| line == header) {
+        Some(at) => output.lines().skip(at + 1).take_while(|line| !is_end(line)).collect(),
+        None => {
+            let at = output.lines().position(|line| line.starts_with(&own_thread))?;
+            output.lines().skip(at).collect()
+        }
+    };
+    let panics = |line: &&str| line.starts_with("thread '") && line.contains(" panicked at ");
+    let own = section.iter().position(|line| panics(line) && line.starts_with(&own_thread));
+    let Some(at) = own.or_else(|| section.iter().rposition(panics)) else {
+        let written = section.iter().filter(|line| !line.trim().is_empty());
+        return Some(bounded(written.map(|line| (*line).to_owned()).collect()));
+    };
+    let (_, place) = section[at].split_once(" panicked at ")?;
+    let is_over = |line: &&&str| {
+        line.starts_with("stack backtrace:") || line.starts_with("note: ") || panics(line)
+    };
+    let mut message: Vec<_> =
+        section[at + 1..].iter().take_while(|line| !is_over(line)).copied().collect();
+    while message.last().is_some_and(|line| line.trim().is_empty()) {
+        message.pop();
+    }
+    let mut lines = message.into_iter().map(str::to_owned);
+    let first = format!("{place} {}", lines.next().unwrap_or_default());
+    Some(bounded(std::iter::once(first).chain(lines).collect()))
+}
+
+fn bounded(mut lines: Vec<String>) -> Vec<String> {
+    let more = lines.len().saturating_sub(FAILURE_LINES);
+    lines.truncate(FAILURE_LINES);
+    if more > 0 {
+        lines.push(format!("and {}", plural(more, "more line")));
+    }
+    lines
+}
+
+fn last_lines(output: &str) -> Vec<String> {
+    let written: Vec<_> = output.lines().filter(|line| !line.trim().is_empty()).collect();
+    let from = written.len().saturating_sub(FAILURE_LINES);
+    written[from..].iter().map(|line| (*line).to_owned()).collect()
+}
+
+fn indented(lines: Vec<String>) -> impl Iterator<Item = String> {
+    lines.into_iter().map(|line| format!("  {line}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Digest, End, TargetId, TargetKind, TestCounts};
+
+    fn target(name: &str, source: Source, failures: &[&str], output: &str) -> TargetAnswer {
+        let failed = failures.len() as u64;
+        TargetAnswer {
+            id: TargetId { package: "p".into(), target: name.into(), kind: TargetKind::Test },
+            verdict: if failed > 0 { Verdict::Fail } else { Verdict::Pass },
+            source,
+            reason: String::new(),
+            counts: TestCounts { passed: 2, failed, ignored: 1, filtered: 3 },
+            failures: failures.iter().map(|name| (*name).to_owned()).collect(),
+            flaky: Vec::new(),
+            end: End::Exit(if failed > 0 { 101 } else { 0 }),
+            output: output.to_owned(),
+            duration_ms: 0,
+            when: Timestamp(0),
+        }
+    }
+
+    fn answer(targets: Vec<TargetAnswer>) -> Answer {
+        Answer { code_hash: Some(Digest::of(b"")), targets, not_kept: Vec::new() }
+    }
+
+    fn green(targets: Vec<TargetAnswer>) -> String {
+        green_line(&answer(targets), Duration::from_millis(10), Timestamp(240_000))
+    }
+
+    #[test]
+    fn green_is_one_line_that_hides_nothing() {
+        let (ran, kept) = (target("a", Source::Run, &[], ""), target("b", Source::Cache, &[], ""));
+        let tree = Digest::of(b"").short();
+        assert_eq!(
+            green(vec![kept.clone()]),
+            format!(
+                "green: 2 passed, 1 ignored, 3 filtered out; run 4m ago, nothing run now; tree {tree}; 0.01s"
+            )
+        );
+        let mixed = green(vec![ran.clone(), kept]);
+        assert!(mixed.contains("; ran p::a of 2 targets, the others 4m ago; "), "{mixed}");
+        assert!(green(vec![ran.clone(), ran]).contains("; ran all of 2 targets; "));
+        assert!(green(vec![]).contains("no tests in this selection"));
+    }
+
+    const OUTPUT: &str = "failures:\n\n---- two stdout ----\nhello\n\nthread 'two' (46) panicked at \
+                          src/lib.rs:7:39:\nassertion failed: should be\nthree\n  left: 1\n \
+                          right: 3\nstack backtrace:\n   0: x\nnote: run with\n\n---- three stdout \
+                          ----\nError: ParseIntError\n\n---- doc (line 1) stdout ----\nTest \
+                          executable failed.\n\nstderr:\n\nthread 'main' panicked at \
+                          src/lib.rs:5:1:\nthe doc\n\n\nfailures:\n    two\n";
+
+    #[test]
+    fn red_is_each_failures_message_and_place() {
+        let red = target("a", Source::Run, &["two", "three", "doc (line 1)"], OUTPUT);
+        let lines = red_lines(&answer(vec![red]), Duration::from_secs(1), Timestamp(0));
+        let tree = Digest::of(b"").short();
+        let expected = [
+            "FAILED p::a two",
+            "  src/lib.rs:7:39: assertion failed: should be",
+            "  three",
+            "    left: 1",
+            "   right: 3",
+            "FAILED p::a three",
+            "  Error: ParseIntError",
+            "FAILED p::a doc (line 1)",
+            "  src/lib.rs:5:1: the doc",
+            &format!(
+                "red: 2 passed, 3 failed, 1 ignored, 3 filtered out in 1 failed target; ran all of 1 target; tree {tree}; 1.00s"
+            ),
+        ];
+        assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn a_crash_shows_the_last_words() {
+        let mut red = target("a", Source::Run, &["one"], "running 1 test\nabort\n");
+        red.end = End::Signal(6);
+        assert_eq!(
+            failures_of(&red),
+            ["FAILED p::a one", "  signal 6", "  running 1 test", "  abort"]
+        );
+        red.failures.clear();
+        red.output = (1..20).map(|line| format!("{line}\n")).collect();
+        let lines = failures_of(&red);
+        assert_eq!((lines[0].as_str(), lines.len()), ("FAILED p::a: signal 6", 9));
+        assert_eq!(lines[8], "  19");
+    }
+
+    #[test]
+    fn a_long_message_is_cut_and_says_so() {
+        let lines: String = (0..30).map(|line| format!("line {line}\n")).collect();
+        let output = format!("---- t stdout ----\nthread 't' panicked at a.rs:1:1:\n{lines}");
+        let shown = excerpt(&output, "t").unwrap();
+        assert_eq!(shown.len(), FAILURE_LINES + 1);
+        assert_eq!((&*shown[0], &*shown[8]), ("a.rs:1:1: line 0", "and 22 more lines"));
+        assert_eq!(excerpt(&output, "other"), None);
+    }
+
+    #[test]
+    fn a_build_that_failed_shows_each_error_with_its_place() {
+        let rendered = "error[E0425]: cannot find value `x`\n --> src/lib.rs:1:10\n  |\n1 | x\n\n\
+                        error: could not compile `p`\n";
+        assert_eq!(
+            error_lines(rendered),
+            [
+                "src/lib.rs:1:10: error[E0425]: cannot find value `x`",
+                "error: could not compile `p`"
+            ]
+        );
+        assert_eq!(error_lines("odd\n\nwords"), ["odd", "words"]);
+    }
+}
