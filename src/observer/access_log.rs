@@ -225,12 +225,14 @@ impl AccessLog {
     }
 
     fn take_away(&mut self, target: &ResolvedPath) {
-        let own = self.own.entry(target.path.clone()).or_insert(OwnPath {
-            before: target.stamp,
-            made: false,
-            removed: false,
-        });
-        own.removed = true;
+        if let Some(own) = self.own.get_mut(&target.path) {
+            own.removed = true;
+        } else if !self.is_own(&target.path, target.stamp) {
+            let own = OwnPath { before: target.stamp, made: false, removed: true };
+            self.own.insert(target.path.clone(), own);
+        }
+        // Nothing below the run's own folder needs a note of its own: the call may fail, and what
+        // is still there then is the run's own as before.
     }
 
     fn make(&mut self, target: &ResolvedPath, uses: Uses) {
@@ -482,6 +484,27 @@ mod tests {
         let folder = at("/w/fixtures", stamp(FileKind::Folder, 9));
         log.rename(&folder, &none("/w/moved"), 0);
         assert!(!log.close(|_| false).is_complete());
+    }
+
+    #[test]
+    fn what_could_not_be_moved_or_removed_is_the_run_s_own_as_before() {
+        let folder = |path, inode| at(path, stamp(FileKind::Folder, inode));
+        let mut log = AccessLog::new(ObserveOptions::default());
+        log.create(&none("/w/t"));
+        log.create(&none("/w/t/a"));
+        // It fails: the folder is not empty. Later its stamp is another.
+        log.rename(&folder("/w/t/a", 1), &folder("/w/t/b", 2), 0);
+        log.remove(&folder("/w/t/a", 1), true);
+        log.rename(&folder("/w/t/a", 1), &none("/w/t/c"), 0);
+        log.rename(&folder("/w/t/a", 3), &none("/w/t/d"), 0);
+        // Moved with its parent, then by itself.
+        log.rename(&folder("/w/t", 4), &none("/w/u"), 0);
+        log.rename(&folder("/w/u/d/e", 5), &none("/w/u/f"), 0);
+        log.open(&file("/w/u/f/x", 6), READ);
+        let observation = log.close(|_| false);
+        assert!(observation.is_complete(), "{:?}", observation.problems);
+        let content = Uses::READ.with(Uses::LISTED);
+        assert_eq!(observation.inputs().filter(|(_, seen)| seen.uses.any(content)).count(), 0);
     }
 
     #[test]
