@@ -16,6 +16,7 @@
 pub(crate) mod cargo_runner;
 pub(crate) mod edit;
 mod error;
+mod load;
 mod place;
 mod read;
 mod schema;
@@ -23,6 +24,7 @@ mod show;
 mod source;
 #[cfg(test)]
 mod tests;
+mod toml_text;
 mod units;
 mod values;
 
@@ -36,14 +38,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::Digest;
-use crate::paths::Paths;
-use crate::process::Environment;
 use values::{
     AddressGlob, Bytes, CargoWord, ExcludedFiles, IncludedFiles, List, Millis, Percent, TEN_YEARS,
     TargetGlob, Text, Whole,
 };
 
 pub(crate) use error::ConfigError;
+pub use load::load;
+pub(crate) use load::{Loaded, check};
 pub(crate) use schema::json_schema;
 pub(crate) use units::{format_duration, parse_duration};
 
@@ -304,45 +306,6 @@ impl LogLevel {
     }
 }
 
-/// A config, and the problems with its projects.
-#[derive(Clone, Debug)]
-pub struct Loaded {
-    /// The config.
-    pub config: Config,
-    /// The file that it was read from; none if there is no file and all is shipped default.
-    pub source: Option<PathBuf>,
-    /// One error for each project whose folder does not exist, in the order of the file. The project
-    /// is in [`Config::projects`] all the same, and [`ConfigError::project`] is its path.
-    pub problems: Vec<ConfigError>,
-}
-
-/// Reads the user's config; without a file, the shipped default, which has no projects.
-///
-/// # Errors
-/// The first error of the file. A project's folder that does not exist is no error here.
-pub fn load(paths: &Paths, environment: &Environment) -> Result<Loaded, ConfigError> {
-    let text = source::read(&paths.config_file)?;
-    let source = text.is_some().then(|| paths.config_file.clone());
-    let mut meaning = read::read(text.as_deref().unwrap_or(""), paths, environment);
-    if meaning.faults.is_empty() {
-        return Ok(Loaded { config: meaning.config, source, problems: meaning.problems });
-    }
-    Err(meaning.faults.swap_remove(0))
-}
-
-/// All errors of the user's config and all problems with its projects, in the order of the file.
-#[must_use]
-pub(crate) fn check(paths: &Paths, environment: &Environment) -> Vec<ConfigError> {
-    let text = match source::read(&paths.config_file) {
-        Ok(text) => text.unwrap_or_default(),
-        Err(error) => return vec![error],
-    };
-    let read::Meaning { mut faults, problems, .. } = read::read(&text, paths, environment);
-    faults.extend(problems);
-    faults.sort_by_key(|fault| (fault.line(), fault.column()));
-    faults
-}
-
 impl Config {
     /// The project that a folder lies in: the innermost, if one lies inside another.
     ///
@@ -371,24 +334,12 @@ impl Project {
     }
 }
 
-impl Loaded {
-    /// The config as a TOML file with every key, which reads back as the same config. The first
-    /// line names the source.
-    #[must_use]
-    pub fn show(&self) -> String {
-        show::show(self)
-    }
-
-    /// The problem with a project's folder, if there is one.
-    #[must_use]
-    pub fn problem_of(&self, project: &Project) -> Option<&ConfigError> {
-        self.problems.iter().find(|problem| problem.project() == Some(&project.path))
-    }
-}
-
 /// The text of a file.
 #[cfg(feature = "fuzzing")]
 pub(crate) fn fuzz(text: &str) {
+    use crate::paths::Paths;
+    use crate::process::Environment;
+
     let mut environment = Environment::default();
     environment.set("HOME", "/nonexistent");
     let paths = Paths::from_environment(&environment).expect("a home");

@@ -45,7 +45,9 @@ mod program;
 mod query;
 mod read;
 mod removed_folders;
+mod round;
 mod rules;
+mod scan;
 mod system;
 mod tree;
 mod unwatched_inputs;
@@ -73,7 +75,6 @@ use memo::{MemoSource, TreeMemo};
 use options::Scope;
 use rules::Rules;
 use tree::{FileTree, FolderId, TreeEntry};
-use update::Update;
 use walk::ListJob;
 
 use crate::workspace::{FileKind, Repository, Stamp};
@@ -305,80 +306,6 @@ impl CodeHasher {
         self.saved.as_ref().is_some_and(|(saved, stamp)| {
             saved == file && Stamp::followed(file).is_ok_and(|now| now == *stamp)
         })
-    }
-
-    /// Lists and stats the whole tree, on all cores, and reads what is not proven unchanged.
-    pub fn scan(&mut self, on_dir: &mut dyn FnMut(DirChange<'_>)) -> Changes {
-        self.refresh(true, BTreeSet::new(), on_dir)
-    }
-
-    /// The watch on this folder is gone, for whatever reason: the next scan or rescan tells it
-    /// removed and enters it again, with all that is in it, if it is still there.
-    pub fn lost_watch(&mut self, dir: &Path) {
-        if let Some((id, true)) = self.locate(dir) {
-            if let Some(identity) = self.tree.folder_mut(id).identity.take()
-                && self.live.get(&identity.number()) == Some(&id)
-            {
-                self.live.remove(&identity.number());
-            }
-            self.unwatched.insert(id);
-        }
-    }
-
-    /// Lists these folders again (absolute paths), and new ones below them with all that is in
-    /// them. Needed before every snapshot that is to be answered, with no folder if none changed:
-    /// what cannot be watched is looked at too, and what could not be read is tried again. A path
-    /// that is no folder of the tree stands for the nearest one above it.
-    pub fn rescan(
-        &mut self,
-        dirs: &BTreeSet<PathBuf>,
-        on_dir: &mut dyn FnMut(DirChange<'_>),
-    ) -> Changes {
-        let mut dirty = self.changed_elsewhere();
-        dirty.append(&mut self.unwatched);
-        for (id, _) in self.problems.keys() {
-            dirty.insert(*id);
-        }
-        for path in dirs {
-            dirty.extend(self.locate(path).map(|(id, _)| id));
-            if path.file_name().is_some_and(|name| name == "target") {
-                // The tag that makes it cargo's lies in it, and its parent's listing decides.
-                dirty.extend(path.parent().and_then(|path| self.locate(path)).map(|(id, _)| id));
-            }
-            for (root, top) in self.scope.roots.iter().zip(&self.tops) {
-                dirty.extend(top.folder.filter(|_| root.path.starts_with(path)));
-            }
-        }
-        self.refresh(false, dirty, on_dir)
-    }
-
-    fn refresh(
-        &mut self,
-        all: bool,
-        dirty: BTreeSet<FolderId>,
-        on_dir: &mut dyn FnMut(DirChange<'_>),
-    ) -> Changes {
-        self.generation += 1;
-        let all = all || !self.current;
-        let (mut changes, mut stale_memo) = Update::new(self, on_dir, all).run(dirty);
-        if changes.linked > 0 && !all {
-            // The file's other names may be anywhere in the tree, no event tells of them, and
-            // what is written through one of them changes the others.
-            let (more, stale) = Update::new(self, on_dir, true).run(BTreeSet::new());
-            changes.add(&more);
-            stale_memo |= stale;
-        }
-        self.current = true;
-        if stale_memo || (self.memo.is_none() && !changes.is_empty()) {
-            self.saved = None;
-        }
-        self.memo = None;
-        let tops: Vec<_> = self.tops.iter().filter_map(|top| top.folder).collect();
-        tops.into_iter().for_each(|top| self.tree.settle(top));
-        let mut links = std::mem::take(&mut self.links);
-        links.refresh(&self.eye(&|path, stamp| self.digest_of(path, stamp)), self.generation);
-        self.links = links;
-        changes
     }
 
     /// The path of a folder from its root.

@@ -42,6 +42,7 @@ mod linux {
     pub(super) mod start;
     pub(super) mod supervisor;
     pub(super) mod syscall;
+    pub(super) mod syscall_effects;
     pub(super) mod syscall_table;
 
     pub(super) use sockets::is_refused;

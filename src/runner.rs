@@ -113,14 +113,24 @@ impl TestJob {
     /// too.
     #[must_use]
     pub(crate) fn wants_output(&self) -> bool {
-        let request = LibtestArguments::of(self);
+        let request = self.request();
         request.wants_output || request.prints_only
     }
 
     /// Whether the tests run in random order.
     #[must_use]
     pub(crate) fn is_random(&self) -> bool {
-        LibtestArguments::of(self).shuffled
+        self.request().shuffled
+    }
+
+    /// What its arguments and environment ask of libtest.
+    fn request(&self) -> LibtestArguments {
+        LibtestArguments::of(self.split_args().1, &self.environment, self.harness)
+    }
+
+    /// The arguments of the wrapper, and those of the test binary.
+    fn split_args(&self) -> (&[OsString], &[OsString]) {
+        self.args.split_at(self.wrapper_args.min(self.args.len()))
     }
 }
 

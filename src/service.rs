@@ -10,6 +10,7 @@
 //! On launchd the daemon binds its socket itself and is kept alive, instead of being handed one:
 //! launchd makes no folder for a socket, and `TMPDIR`, where it lies, is emptied at boot.
 
+mod context;
 mod doctor;
 mod error;
 mod escape;
@@ -26,6 +27,7 @@ mod tests;
 mod unit;
 mod wait;
 
+pub(crate) use context::log_file;
 pub(crate) use doctor::{Check, CheckStatus, Needs, doctor};
 pub(crate) use error::ServiceError;
 pub(crate) use install::{InstallOptions, Report};
@@ -37,8 +39,10 @@ use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
 
+use context::{ServiceContext, first_line};
+
 use crate::paths::Paths;
-use crate::process::{self, Environment, Spec, Stream};
+use crate::process::{self, Environment, Stream};
 
 /// Which manager of services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,17 +68,14 @@ impl Platform {
 #[derive(Clone, Debug)]
 pub(crate) struct Service {
     platform: Platform,
-    environment: Environment,
-    paths: Paths,
-    /// Below which the machine's own folders lie: `/` but in tests.
-    root: PathBuf,
+    context: ServiceContext,
 }
 
 impl Service {
     /// The service on this platform.
     #[must_use]
     pub(crate) fn new(platform: Platform, environment: Environment, paths: Paths) -> Self {
-        Self { platform, environment, paths, root: "/".into() }
+        Self { platform, context: ServiceContext { environment, paths, root: "/".into() } }
     }
 
     /// Makes the program a service that starts with the session, and starts it. Again after an
@@ -99,7 +100,7 @@ impl Service {
             Platform::Systemd => self.systemd().uninstall(),
             Platform::Launchd => self.launchd().uninstall(),
         }?;
-        install::remove_own_files(&self.paths, purge, &mut report)?;
+        install::remove_own_files(&self.context.paths, purge, &mut report)?;
         Ok(report)
     }
 
@@ -164,17 +165,21 @@ impl Service {
             Platform::Systemd => {
                 // Not `--user`: where the journal is kept in memory only, a user's lines lie in the
                 // system's, and those who may read that see them.
-                let spec = self.command("journalctl").arg("--user-unit").arg(state::UNIT);
+                let spec = self.context.command("journalctl").arg("--user-unit").arg(state::UNIT);
                 spec.args(["--no-pager", "--lines", &count]).args(follow.then_some("--follow"))
             }
             Platform::Launchd => {
-                let file = log_file(&self.paths);
+                let file = log_file(&self.context.paths);
                 if !file.exists() {
                     let said = format!("no file `{}`", file.display());
                     return Err(ServiceError::NoLog { said, hint: "has the service ever run?" });
                 }
                 // -F: the file is rotated.
-                self.command("tail").args(["-n", &count]).args(follow.then_some("-F")).arg(file)
+                self.context
+                    .command("tail")
+                    .args(["-n", &count])
+                    .args(follow.then_some("-F"))
+                    .arg(file)
             }
         };
         let mut complaint = String::new();
@@ -208,41 +213,17 @@ impl Service {
     }
 
     fn systemd(&self) -> systemd::Systemd<'_> {
-        systemd::Systemd { service: self }
+        systemd::Systemd { service: &self.context }
     }
 
     fn launchd(&self) -> launchd::Launchd<'_> {
-        launchd::Launchd { service: self }
-    }
-
-    /// A command with our environment, whose messages we can read.
-    fn command(&self, program: &str) -> Spec {
-        let mut environment = self.environment.clone();
-        environment.set("LC_ALL", "C.UTF-8");
-        environment.set("SYSTEMD_COLORS", "0");
-        environment.set("SYSTEMD_PAGER", "");
-        Spec::new(program, "/", environment)
+        launchd::Launchd { service: &self.context }
     }
 }
 
 /// Whether journalctl says that it has nothing that it may read.
 fn no_journal(complaint: &str) -> bool {
     complaint.contains("No journal files were")
-}
-
-/// The first line of what a program said, without its spaces.
-fn first_line(text: &str) -> String {
-    text.lines()
-        .map(str::trim)
-        .find(|line| !line.is_empty())
-        .unwrap_or("it said nothing")
-        .to_owned()
-}
-
-/// The file that the service logs into under launchd; rotated by `logging`.
-#[must_use]
-pub(crate) fn log_file(paths: &Paths) -> PathBuf {
-    paths.home.join("Library/Logs/knhk-test-cache/knhk-test-cache.log")
 }
 
 /// The path by which a service should know the running program: the one on `PATH` if that is this

@@ -43,9 +43,9 @@ mod trust;
 mod tests;
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -60,11 +60,12 @@ pub(crate) use sleep::Sleep;
 pub(crate) use trust::{FileSystemTrust, events_are_trustworthy};
 
 use backend::{Applied, Backend};
+use cookie::{COOKIE_PREFIX, CookieNames, JarError};
 use queue::EventQueue;
 use state::WatcherShared;
 use table::{Inode, WatchClaim};
 
-use crate::workspace::MountWatch;
+use crate::workspace::{MountWatch, Mounted};
 
 /// Taking a watch away costs notify a look at all the others. Above this many looks a new
 /// watcher with all watches that are still wanted is cheaper.
@@ -78,7 +79,7 @@ pub struct FileWatcher {
     shared: Arc<WatcherShared>,
     backend: Backend,
     mounts: MountWatch,
-    cookies: cookie::CookieNames,
+    cookies: CookieNames,
     /// Too many watches are left over: `renew` starts anew.
     leftovers: bool,
     /// Failures of a new start that the caller did not ask for; `renew` gives them.
@@ -120,7 +121,7 @@ impl FileWatcher {
                 return Err(WatchStartError::System(io::Error::other(error)));
             }
         };
-        let names = cookie::CookieNames::new(runtime_dir.join("cookies"));
+        let names = CookieNames::new(runtime_dir.join("cookies"));
         let dir = names.dir().to_path_buf();
         let mut watcher = Self {
             shared,
@@ -134,8 +135,8 @@ impl FileWatcher {
         if exhausted.is_none() {
             match watcher.open_jar(&dir) {
                 Ok(()) => {}
-                Err(cookie::JarError::Limit(limit)) => exhausted = Some(limit),
-                Err(cookie::JarError::Io(source)) => {
+                Err(JarError::Limit(limit)) => exhausted = Some(limit),
+                Err(JarError::Io(source)) => {
                     return Err(WatchStartError::Cookies { dir, source });
                 }
             }
@@ -231,6 +232,114 @@ impl FileWatcher {
     #[must_use]
     pub fn is_watched(&self, dir: &Path) -> bool {
         self.shared.lock().table.is_live(dir)
+    }
+
+    /// Asks for the proof that everything up to now was reported: makes a file, and reports
+    /// [`WatchEvent::Cookie`] when its own event comes, behind the
+    /// events of everything that happened before this call.
+    ///
+    /// Also finds out, and reports before the cookie, what no event tells: that a folder above a
+    /// watched one was moved away, or that something was mounted over one.
+    ///
+    /// # Errors
+    /// If no cookie can be made: the question must be answered by a full stat scan. A cookie
+    /// folder that was removed is made again for the next time. A cookie whose event does not
+    /// come in good time is to be treated alike.
+    pub fn cookie(&mut self) -> io::Result<CookieId> {
+        let dir = self.cookies.dir().to_path_buf();
+        self.cookie_in(&dir)
+    }
+
+    /// The same with a folder of the caller's choice, which is made if it is missing. It must
+    /// not be one that is also watched for changes.
+    ///
+    /// # Errors
+    /// As for [`Self::cookie`].
+    pub fn cookie_in(&mut self, dir: &Path) -> io::Result<CookieId> {
+        self.sweep();
+        self.find_displaced();
+        let known = {
+            let state = self.shared.lock();
+            if state.dead {
+                return Err(io::Error::other("the file watcher does not work"));
+            }
+            state.jars.get(dir).copied()
+        };
+        let here = fs::symlink_metadata(dir).ok().map(|metadata| Inode::from(&metadata));
+        if known.is_none() || known.flatten().is_none() || known.flatten() != here {
+            self.open_jar(dir)?;
+            if known.is_some() {
+                let dir = dir.display();
+                return Err(io::Error::other(format!("the cookie folder `{dir}` was replaced")));
+            }
+        }
+        let (file, id) = self.cookies.next(dir);
+        // Known before it is there: its event may come before the next statement.
+        self.shared.lock().cookies.insert(file.clone(), id);
+        let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file);
+        if let Err(error) = made {
+            self.shared.lock().cookies.remove(&file);
+            let _ = self.open_jar(dir);
+            return Err(error);
+        }
+        Ok(id)
+    }
+
+    /// Makes, cleans and watches a cookie folder.
+    fn open_jar(&mut self, dir: &Path) -> Result<(), JarError> {
+        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        let metadata = fs::symlink_metadata(dir)?;
+        if !metadata.is_dir() {
+            return Err(io::Error::from(io::ErrorKind::NotADirectory).into());
+        }
+        for entry in fs::read_dir(dir)?.flatten() {
+            if entry.file_name().as_encoded_bytes().starts_with(COOKIE_PREFIX.as_bytes()) {
+                // Left over by a process that was killed.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+        let inode = Inode::from(&metadata);
+        self.shared.lock().jars.insert(dir.to_path_buf(), Some(inode));
+        let held = self.backend.held(&[Arc::from(dir)]);
+        let mut applied = self.backend.apply(held.iter().map(|path| &**path), [dir]);
+        let refused = applied.failed.pop();
+        self.settle(applied);
+        let here = fs::symlink_metadata(dir).is_ok_and(|now| Inode::from(&now) == inode);
+        if refused.is_some() || !here {
+            self.shared.lock().jars.insert(dir.to_path_buf(), None);
+        }
+        match refused {
+            None => Ok(()),
+            Some((_, error)) => Err(match error.kind {
+                notify::ErrorKind::MaxFilesWatch => {
+                    let needed = self.shared.lock().table.len() as u64 + 1;
+                    JarError::Limit(WatchLimit::watches(needed))
+                }
+                notify::ErrorKind::Io(error) => JarError::Io(error),
+                _ => JarError::Io(io::Error::other(WatchError::Missing.to_string())),
+            }),
+        }
+    }
+
+    /// Reports the watched folders whose paths lead elsewhere by now, missing ones that are there,
+    /// and files that something was mounted over. Within the watched trees events tell it; for the
+    /// top folders, and after a mount, a look must.
+    fn find_displaced(&mut self) {
+        let mounted = self.mounts.changed();
+        let mut state = self.shared.lock();
+        let mut elsewhere = state.table.displaced(mounted != Mounted::Nothing);
+        elsewhere.extend(state.table.overlooked(&HashSet::new()));
+        for path in elsewhere {
+            self.shared.vanish(&mut state, &path);
+        }
+        let Mounted::At(points) = mounted else { return };
+        for point in points {
+            let Some(parent) = point.parent() else { continue };
+            for dir in state.table.reported(parent) {
+                let (dir, name) = (dir.to_path_buf(), point.file_name().map(ToOwned::to_owned));
+                self.shared.queue.push(WatchEvent::Changed { dir, name });
+            }
+        }
     }
 
     /// Claims every folder in the table, adds what notify does not have, and checks afterwards

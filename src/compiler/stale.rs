@@ -20,7 +20,6 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::Build;
 use super::cargo::CargoOutput;
 use super::sources::dependencies;
 use crate::model::{OsText, Timestamp};
@@ -152,10 +151,10 @@ impl BuildLedger {
         known.unwrap_or_else(|| Self { version: LEDGER_VERSION, ..Self::default() })
     }
 
-    /// Records a build of the selection `of`, and returns whether the ledger has changed.
+    /// Records a build of the selection `of`, which built these units or found them fresh, and returns whether the ledger has changed.
     #[must_use]
-    pub(crate) fn note(&mut self, of: &str, build: &Build, now: Timestamp) -> bool {
-        let named = || build.named.iter();
+    pub(crate) fn note(&mut self, of: &str, units: &[NamedUnit], now: Timestamp) -> bool {
+        let named = || units.iter();
         let made: BTreeSet<_> = named().filter(|n| !n.fresh).map(|n| n.unit.clone()).collect();
         let last = LastBuild { when: now, named: named().map(|n| n.unit.clone()).collect() };
         let day = Duration::from_secs(24 * 60 * 60);
@@ -372,6 +371,7 @@ fn size(path: &Path) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compiler::Build;
 
     #[test]
     fn digests_in_names() {
@@ -454,14 +454,14 @@ mod tests {
         // This one has no source that changed.
         fs::write(root.join(format!("target/debug/deps/x-{LINKED}.d")), "a: no/such\n").unwrap();
         compile(&root, THEIRS, 3, &[]);
-        assert!(ledger.note("s", &build(vec![old, linked]), NOW));
+        assert!(ledger.note("s", &[old, linked], NOW));
         if edit {
             source.set_modified(SystemTime::now() + day).unwrap();
         }
         let mut new = compile(&root, NEW, 4, &[]);
-        assert!(ledger.note("s", &build(vec![new.clone()]), NOW));
+        assert!(ledger.note("s", &[new.clone()], NOW));
         new.fresh = true;
-        assert!(!ledger.note("s", &build(vec![new]), NOW), "no news");
+        assert!(!ledger.note("s", &[new], NOW), "no news");
         (base, root, ledger)
     }
 
@@ -525,7 +525,7 @@ mod tests {
     fn a_unit_that_another_selection_named_lately_stays() {
         let (_base, root, mut ledger) = scene(true);
         let unit = Unit { folder: OsText::from(&root.join("target/debug")), hash: OLD.to_owned() };
-        assert!(ledger.note("t", &build(vec![NamedUnit { unit, fresh: true }]), NOW));
+        assert!(ledger.note("t", &[NamedUnit { unit, fresh: true }], NOW));
         assert_eq!(hashes(&ledger.stale(&root, NOW)), [LINKED]);
         let later = Timestamp(NOW.0 + 8 * 86_400_000);
         assert_eq!(hashes(&ledger.stale(&root, later)), [OLD, LINKED, NEW]);

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::ConfigError;
 use super::read::{Meaning, read};
-use super::{DEFAULT, place, show, source};
+use super::{DEFAULT, place, source, toml_text};
 use crate::paths::Paths;
 use crate::process::Environment;
 
@@ -130,7 +130,7 @@ pub(crate) fn add(
     let detour = path.components().any(|part| part == std::path::Component::ParentDir);
     let plain = if detour { real.clone() } else { path.components().collect() };
     let written = plain.to_str().ok_or_else(|| EditError::NotUtf8(plain.clone()))?;
-    let written = show::quoted(&show::escape(written));
+    let written = toml_text::quoted(&toml_text::escape(written));
     edit(paths, |old| {
         let text = old.map_or_else(starting_text, ToOwned::to_owned);
         let before = good(read(&text, paths, environment))?;

@@ -7,6 +7,8 @@ use proptest::prelude::*;
 
 use super::error::Fault;
 use super::*;
+use crate::paths::Paths;
+use crate::process::Environment;
 
 /// So many cases, and no file of failures beside the sources: a failure is to become a test.
 pub(super) fn cases(cases: u32) -> ProptestConfig {

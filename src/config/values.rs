@@ -16,7 +16,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Unexpected, Visitor};
 use serde::ser::{Serialize, Serializer};
 
-use super::{TargetDir, show, units};
+use super::{TargetDir, toml_text, units};
 
 /// The longest duration that makes sense, in milliseconds: ten years.
 pub(super) const TEN_YEARS: u64 = 3_650 * 86_400_000;
@@ -448,7 +448,7 @@ impl Serialize for TargetDir {
         match self {
             Self::Cargo => to.serialize_str("cargo"),
             Self::Own(_) => to.serialize_str("own"),
-            Self::At(path) => to.serialize_str(&show::escape(&path.to_string_lossy())),
+            Self::At(path) => to.serialize_str(&toml_text::escape(&path.to_string_lossy())),
         }
     }
 }

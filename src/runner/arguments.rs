@@ -7,8 +7,6 @@ use std::ffi::{OsStr, OsString};
 use crate::model::Harness;
 use crate::process::Environment;
 
-use super::TestJob;
-
 /// libtest's options that take the next argument as their value.
 const WITH_VALUE: &[&str] =
     &["--logfile", "--test-threads", "--skip", "--color", "--format", "--shuffle-seed", "-Z"];
@@ -42,10 +40,9 @@ pub(crate) struct LibtestArguments {
 }
 
 impl LibtestArguments {
-    /// What `job` asks for.
-    pub(super) fn of(job: &TestJob) -> Self {
-        let own = job.args.get(job.wrapper_args..).unwrap_or_default();
-        let mut request = match job.harness {
+    /// What these arguments of a test program ask for in this environment.
+    pub(super) fn of(own: &[OsString], environment: &Environment, harness: Harness) -> Self {
+        let mut request = match harness {
             Harness::Doctest => {
                 let mut request = Self::parse(&rustdoc_test_args(own));
                 request.wants_output |=
@@ -54,7 +51,7 @@ impl LibtestArguments {
             }
             Harness::Libtest | Harness::Custom => Self::parse(own),
         };
-        request.add_environment(&job.environment);
+        request.add_environment(environment);
         request
     }
 
@@ -152,11 +149,10 @@ impl LibtestArguments {
     }
 }
 
-/// The arguments that list the tests which `job` would run: its own, less what says how to
-/// print, since libtest takes `--format` once only and would truncate the log file.
-pub(super) fn listing(job: &TestJob, only_ignored: bool) -> Vec<OsString> {
-    let (wrapper, own) = job.args.split_at(job.wrapper_args.min(job.args.len()));
-    let mut args = wrapper.to_vec();
+/// The arguments that list the tests which a program with the arguments `own` would run: these, less
+/// what says how to print, since libtest takes `--format` once only and would truncate the log file.
+pub(super) fn listing(own: &[OsString], only_ignored: bool) -> Vec<OsString> {
+    let mut args = Vec::new();
     args.extend(["--list", "--format", "terse"].map(OsString::from));
     args.extend(only_ignored.then(|| OsString::from("--ignored")));
     let mut own = own.iter();
@@ -199,19 +195,14 @@ fn rustdoc_test_args(args: &[OsString]) -> Vec<OsString> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::*;
-    use crate::model::{TargetId, TargetKind};
-
-    fn job(harness: Harness, args: &[&str]) -> TestJob {
-        let id = TargetId { package: "p".into(), target: "p".into(), kind: TargetKind::Lib };
-        let args = args.iter().map(OsString::from).collect();
-        TestJob::new(id, "/bin/t", args, PathBuf::from("/"), Environment::default(), harness)
-    }
 
     fn request(args: &[&str]) -> LibtestArguments {
-        LibtestArguments::of(&job(Harness::Libtest, args))
+        LibtestArguments::of(&words(args), &Environment::default(), Harness::Libtest)
+    }
+
+    fn words(words: &[&str]) -> Vec<OsString> {
+        words.iter().map(OsString::from).collect()
     }
 
     #[test]
@@ -281,33 +272,29 @@ mod tests {
 
     #[test]
     fn the_environment_speaks_where_the_arguments_do_not() {
-        let mut job = job(Harness::Libtest, &[]);
-        job.environment.set("RUST_TEST_THREADS", "1");
-        job.environment.set("RUST_TEST_NOCAPTURE", "0");
-        assert_eq!(
-            (LibtestArguments::of(&job).threads, LibtestArguments::of(&job).wants_output),
-            (Some(1), false)
-        );
-        job.environment.set("RUST_TEST_NOCAPTURE", "1");
-        assert!(LibtestArguments::of(&job).wants_output);
+        let mut environment = Environment::default();
+        environment.set("RUST_TEST_THREADS", "1");
+        environment.set("RUST_TEST_NOCAPTURE", "0");
+        let request = LibtestArguments::of(&[], &environment, Harness::Libtest);
+        assert_eq!((request.threads, request.wants_output), (Some(1), false));
+        environment.set("RUST_TEST_NOCAPTURE", "1");
+        assert!(LibtestArguments::of(&[], &environment, Harness::Libtest).wants_output);
     }
 
     #[test]
     fn rustdoc_arguments_are_looked_through() {
         let args = ["--test", "src/lib.rs", "--test-args", "--test-threads 1 -q", "--nocapture"];
-        let request = LibtestArguments::of(&job(Harness::Doctest, &args));
+        let request =
+            LibtestArguments::of(&words(&args), &Environment::default(), Harness::Doctest);
         assert!(request.terse && request.wants_output && !request.filtered);
         assert_eq!(request.threads, Some(1));
     }
 
     #[test]
     fn the_list_is_asked_for_with_the_same_selection() {
-        let args =
-            ["w", "x::y", "-q", "--format", "terse", "--logfile=l", "--skip", "z", "--", "-q"];
-        let mut job = job(Harness::Libtest, &args);
-        job.wrapper_args = 1;
+        let args = ["x::y", "-q", "--format", "terse", "--logfile=l", "--skip", "z", "--", "-q"];
         let expected =
-            ["w", "--list", "--format", "terse", "--ignored", "x::y", "--skip", "z", "--", "-q"];
-        assert_eq!(listing(&job, true), expected.map(OsString::from));
+            ["--list", "--format", "terse", "--ignored", "x::y", "--skip", "z", "--", "-q"];
+        assert_eq!(listing(&words(&args), true), words(&expected));
     }
 }

@@ -32,7 +32,7 @@ pub(super) async fn run(
         return None;
     }
     tell(RunEvent::Started { id: &job.id });
-    let request = LibtestArguments::of(job);
+    let request = job.request();
     let names = match job.harness {
         _ if request.prints_only => Names::Unknown,
         Harness::Doctest => Names::Doctests,
@@ -242,7 +242,9 @@ fn not_started(job: &TestJob, error: &SpawnError) -> TargetReport {
 /// The tests that `job` would run, or only the ones marked `#[ignore]`. `None` if the binary does
 /// not list them: then no name is believed.
 async fn list(job: &TestJob, options: &RunnerOptions, only_ignored: bool) -> Option<Listing> {
-    let spec = spec(job, &arguments::listing(job, only_ignored), options);
+    let (wrapper, own) = job.split_args();
+    let args = [wrapper, &arguments::listing(own, only_ignored)].concat();
+    let spec = spec(job, &args, options);
     let limit = options.timeout.map_or(LISTING_TIMEOUT, |timeout| timeout.min(LISTING_TIMEOUT));
     let mut text = Vec::new();
     // A binary that prints without end has no list: it is ended at once.

@@ -5,9 +5,11 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::Service;
+use service_manager::{ServiceInstallCtx, ServiceLabel};
+
+use super::context::ServiceContext;
 use super::error::ServiceError;
-use super::state::ServiceState;
+use super::state::{LABEL, ServiceState};
 use super::surroundings::Surroundings;
 use super::unit::WrittenUnit;
 use crate::model::Digest;
@@ -134,7 +136,7 @@ impl Fate {
 pub(super) fn begin(
     options: &InstallOptions,
     written: Option<&WrittenUnit>,
-    service: &Service,
+    service: &ServiceContext,
 ) -> Result<Report, ServiceError> {
     let mut report = Report { dry_run: options.dry_run, ..Report::default() };
     check_program(options, written, &mut report.notes)?;
@@ -340,4 +342,28 @@ pub(super) fn remove_own_files(
         }
     }
     Ok(())
+}
+
+pub(super) fn label() -> ServiceLabel {
+    let mut parts = LABEL.splitn(3, '.').map(str::to_owned);
+    ServiceLabel {
+        qualifier: parts.next(),
+        organization: parts.next(),
+        application: parts.next().unwrap_or_default(),
+    }
+}
+
+/// What `service-manager` is to install: our own text, whatever it would make of the rest.
+pub(super) fn context(options: &InstallOptions, contents: String) -> ServiceInstallCtx {
+    ServiceInstallCtx {
+        label: label(),
+        program: options.exe.clone(),
+        args: vec!["daemon".into()],
+        contents: Some(contents),
+        username: None,
+        working_directory: None,
+        environment: None,
+        autostart: true,
+        restart_policy: service_manager::RestartPolicy::default(),
+    }
 }

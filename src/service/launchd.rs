@@ -9,16 +9,16 @@ use service_manager::{
     LaunchdServiceManager, ServiceManager, ServiceStartCtx, ServiceStopCtx, ServiceUninstallCtx,
 };
 
+use super::context::{ServiceContext, first_line, log_file};
 use super::error::ServiceError;
 use super::install::{self, Action, Fate, InstallOptions, Report, Undo};
 use super::state::{self, Activity, LABEL, ServiceState};
-use super::systemd::{context, label};
 use super::unit::{self, Definition};
-use super::{Service, first_line, log_file, wait};
+use super::wait;
 use crate::process;
 
 pub(super) struct Launchd<'a> {
-    pub(super) service: &'a Service,
+    pub(super) service: &'a ServiceContext,
 }
 
 impl Launchd<'_> {
@@ -112,7 +112,7 @@ impl Launchd<'_> {
         if fate.writes() {
             undo.remember(&list)?;
             // Removes the one that is loaded, writes, and loads, which starts it (RunAtLoad).
-            let context = context(options, text);
+            let context = install::context(options, text);
             let said =
                 wait::bounded("install", wait::ANSWER_WAIT, move || manager().install(context))?;
             said.map_err(|source| match source.kind() {
@@ -138,7 +138,7 @@ impl Launchd<'_> {
                 report.notes.push(format!("`{}` had been changed by hand", list.display()));
             }
             let was = list.exists();
-            let label = label();
+            let label = install::label();
             let said = wait::bounded("uninstall", wait::ANSWER_WAIT, move || {
                 manager().uninstall(ServiceUninstallCtx { label })
             })?;
@@ -169,7 +169,7 @@ impl Launchd<'_> {
             // Written but not loaded.
             self.launchctl(&["load", &self.list().to_string_lossy()])?;
         } else {
-            let context = ServiceStartCtx { label: label() };
+            let context = ServiceStartCtx { label: install::label() };
             let said = wait::bounded("start", wait::START_WAIT, move || manager().start(context))?;
             said.map_err(|error| refused("launchctl start", &error.to_string()))?;
         }
@@ -184,7 +184,7 @@ impl Launchd<'_> {
         if state.pid.is_none() && state.activity != Activity::Starting {
             return Ok(state);
         }
-        let context = ServiceStopCtx { label: label() };
+        let context = ServiceStopCtx { label: install::label() };
         let said = wait::bounded("stop", wait::STOP_WAIT, move || manager().stop(context))?;
         said.map_err(|error| refused("launchctl stop", &error.to_string()))?;
         wait::until("stop", wait::STOP_WAIT, || self.query(), |state| state.pid.is_none())

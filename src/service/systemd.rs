@@ -6,20 +6,20 @@
 use std::path::{Path, PathBuf};
 
 use service_manager::{
-    ServiceInstallCtx, ServiceLabel, ServiceManager, ServiceStartCtx, ServiceStopCtx,
-    ServiceUninstallCtx, SystemdServiceManager,
+    ServiceManager, ServiceStartCtx, ServiceStopCtx, ServiceUninstallCtx, SystemdServiceManager,
 };
 
+use super::context::{ServiceContext, first_line};
 use super::error::ServiceError;
 use super::install::{self, Action, Fate, InstallOptions, Report, Undo};
 use super::machine::{self, ManagerLocation};
-use super::state::{self, Activity, LABEL, Load, SOCKET_UNIT, ServiceState, UNIT};
+use super::state::{self, Activity, Load, SOCKET_UNIT, ServiceState, UNIT};
 use super::unit::{self, Definition};
-use super::{Service, first_line, wait};
+use super::wait;
 use crate::process;
 
 pub(super) struct Systemd<'a> {
-    pub(super) service: &'a Service,
+    pub(super) service: &'a ServiceContext,
 }
 
 /// What is asked about a unit.
@@ -102,7 +102,7 @@ impl Systemd<'_> {
         }
         if fates.service.writes() {
             undo.remember(&service)?;
-            let mut context = context(options, service_text.clone());
+            let mut context = install::context(options, service_text.clone());
             // Enabled below, once both units are there to be found.
             context.autostart = false;
             let written =
@@ -184,7 +184,7 @@ impl Systemd<'_> {
             }
             // Disables, then removes; that the first can fail where a link is gone already must
             // not keep the second.
-            let label = label();
+            let label = install::label();
             let _ = wait::bounded("uninstall", wait::ANSWER_WAIT, move || {
                 manager().uninstall(ServiceUninstallCtx { label })
             })?;
@@ -233,7 +233,7 @@ impl Systemd<'_> {
         }
         // A service that was given up is one that a person now wants started. So is its socket.
         let _ = self.systemctl(&["reset-failed", UNIT, SOCKET_UNIT]);
-        let context = ServiceStartCtx { label: label() };
+        let context = ServiceStartCtx { label: install::label() };
         let said = wait::bounded("start", wait::START_WAIT, move || manager().start(context))?;
         self.ready(said.err().map(|error| error.to_string()))
     }
@@ -243,7 +243,7 @@ impl Systemd<'_> {
         if !state.is_installed() {
             return Err(ServiceError::NotInstalled);
         }
-        let context = ServiceStopCtx { label: label() };
+        let context = ServiceStopCtx { label: install::label() };
         let said = wait::bounded("stop", wait::STOP_WAIT, move || manager().stop(context))?;
         if let Err(error) = said {
             return Err(self.classify("systemctl --user stop", &error.to_string()));
@@ -368,30 +368,6 @@ struct Fates {
 
 fn manager() -> SystemdServiceManager {
     SystemdServiceManager::user()
-}
-
-pub(super) fn label() -> ServiceLabel {
-    let mut parts = LABEL.splitn(3, '.').map(str::to_owned);
-    ServiceLabel {
-        qualifier: parts.next(),
-        organization: parts.next(),
-        application: parts.next().unwrap_or_default(),
-    }
-}
-
-/// What `service-manager` is to install: our own text, whatever it would make of the rest.
-pub(super) fn context(options: &InstallOptions, contents: String) -> ServiceInstallCtx {
-    ServiceInstallCtx {
-        label: label(),
-        program: options.exe.clone(),
-        args: vec!["daemon".into()],
-        contents: Some(contents),
-        username: None,
-        working_directory: None,
-        environment: None,
-        autostart: true,
-        restart_policy: service_manager::RestartPolicy::default(),
-    }
 }
 
 fn not_masked(state: &ServiceState) -> Result<(), ServiceError> {

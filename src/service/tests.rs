@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::install::Action;
 use super::unit::{Definition, service_unit, socket_unit};
 use super::*;
-use crate::process::capture;
+use crate::process::{Spec, capture};
 
 /// Set in the process in which a scene plays.
 pub(super) const CHILD: &str = "KNHK_TEST_CHILD";
@@ -135,8 +135,8 @@ impl Scene {
         let home = paths.home.clone();
         let exe = home.join("opt/a b/knhk-test-cache");
         let mut service = Service::new(platform, environment, paths);
-        service.root = home.join("manager/root");
-        std::fs::create_dir_all(service.root.join("run/systemd/system")).unwrap();
+        service.context.root = home.join("manager/root");
+        std::fs::create_dir_all(service.context.root.join("run/systemd/system")).unwrap();
         act(&Self { service, home, exe });
     }
 
@@ -296,14 +296,14 @@ scene!(no_manager_and_no_bus_are_told_apart, Systemd, |scene: &Scene| {
     }
     assert_eq!(scene.service.uninstall(false).unwrap().actions, []);
     // No bus either where systemd is not the one that was booted.
-    std::fs::remove_dir(scene.service.root.join("run/systemd/system")).unwrap();
+    std::fs::remove_dir(scene.service.context.root.join("run/systemd/system")).unwrap();
     assert!(matches!(scene.service.query(), Err(ServiceError::NoSupervisor { .. })));
     scene.switch("not-booted", true);
     scene.switch("broken-bus", false);
     assert!(matches!(scene.service.query(), Err(ServiceError::NoSupervisor { .. })));
     std::fs::remove_file(scene.home.join("bin/systemctl")).unwrap();
     let mut bare = scene.service.clone();
-    bare.environment.set("PATH", scene.home.join("bin"));
+    bare.context.environment.set("PATH", scene.home.join("bin"));
     assert!(matches!(bare.query(), Err(ServiceError::NoSupervisor { .. })));
     assert_eq!(scene.files(), Vec::<String>::new());
 });
@@ -364,7 +364,7 @@ scene!(no_toolchain_and_odd_paths_are_refused, Systemd, |scene: &Scene| {
     assert!(matches!(scene.service.install(&options), Err(ServiceError::Unwritable { .. })));
     std::fs::remove_file(scene.home.join(".cargo/bin/cargo")).unwrap();
     let mut bare = scene.service.clone();
-    bare.environment.set("PATH", scene.home.join("bin"));
+    bare.context.environment.set("PATH", scene.home.join("bin"));
     let error = bare.install(&scene.options()).unwrap_err();
     assert!(matches!(error, ServiceError::NoToolchain { tool: "cargo" }));
     assert_eq!(scene.files(), Vec::<String>::new());

@@ -105,7 +105,7 @@ impl Question {
         let place = self.target_dir.as_deref().unwrap_or(Path::new(""));
         digester.field(place.as_os_str().as_bytes());
         let mut ledger = BuildLedger::load(&file);
-        if ledger.note(&digester.finish().to_string(), build, Timestamp::now())
+        if ledger.note(&digester.finish().to_string(), &build.named, Timestamp::now())
             && let Err(error) = ledger.save(&file)
         {
             tracing::debug!(%error, file = %file.display(), "cannot note what was built");

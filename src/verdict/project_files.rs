@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use self::beyond::{Beyond, Loose, View};
-use super::{Facts, Question, TreeState};
+use super::facts::{Facts, Question};
+use super::tree::TreeState;
 use crate::cache::Cache;
 use crate::hasher::{self, Changes, CodeHasher, DirChange, GlobError, Options, Snapshot};
 use crate::model::{Digest, Digester};

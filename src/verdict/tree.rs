@@ -1,9 +1,9 @@
-//! How a snapshot is had: from a scan of our own, or from a daemon that watches.
+//! What a question asks of a project's tree, whoever reads it: a scan of our own or a daemon that
+//! watches.
 
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::{ProjectFiles, Refresh};
 use crate::cache::Cache;
 use crate::model::Digest;
 
@@ -46,59 +46,4 @@ pub trait ProjectTree {
         tree: &Digest,
         code_hash: &Digest,
     ) -> impl Future<Output = ()>;
-}
-
-/// The tree read by this process itself, with a memo of digests on disk.
-pub struct LocalTree {
-    scope: ProjectFiles,
-    memo: PathBuf,
-    loaded: bool,
-}
-
-impl LocalTree {
-    /// The tree of `scope`; its memo lies below `cache_dir`.
-    #[must_use]
-    pub fn new(scope: ProjectFiles, cache_dir: &Path) -> Self {
-        let memo = scope.memo_file(cache_dir);
-        Self { scope, memo, loaded: false }
-    }
-
-    /// The scope, for explanations.
-    #[must_use]
-    pub fn scope(&self) -> &ProjectFiles {
-        &self.scope
-    }
-
-    fn scan(&mut self) {
-        if !self.loaded {
-            self.scope.load_memo(&self.memo);
-            self.loaded = true;
-        }
-        let hashed = self.scope.refresh(Refresh::All, &mut |_| {});
-        if hashed && let Err(error) = self.scope.save_memo(&self.memo) {
-            tracing::warn!(%error, file = %self.memo.display(), "cannot keep the memo of digests");
-        }
-    }
-}
-
-impl ProjectTree for LocalTree {
-    type Mark = super::FilesMark;
-
-    async fn look(&mut self) -> Result<TreeState<Self::Mark>, TreeError> {
-        self.scan();
-        Ok(self.scope.look())
-    }
-
-    async fn changed_since(&mut self, mark: &Self::Mark) -> Option<Vec<String>> {
-        self.scan();
-        self.scope.changed_since(mark)
-    }
-
-    async fn uncounted(&mut self, paths: Vec<PathBuf>) -> Vec<PathBuf> {
-        paths.into_iter().filter(|path| !self.scope.hasher().counts(path)).collect()
-    }
-
-    async fn keep_listing(&mut self, cache: &Cache, tree: &Digest, code_hash: &Digest) {
-        self.scope.keep_listing(cache, tree, code_hash);
-    }
 }

@@ -111,7 +111,7 @@ fn in_use(proc: &Path) -> (u64, u64) {
 pub(super) fn disk_space(service: &Service, needs: &Needs) -> Vec<Check> {
     let mut seen = Vec::new();
     let mut checks = Vec::new();
-    for folder in std::iter::once(&service.paths.cache_dir).chain(&needs.target_dirs) {
+    for folder in std::iter::once(&service.context.paths.cache_dir).chain(&needs.target_dirs) {
         // What is not there yet will be made in the folder above it.
         let Some(there) = folder.ancestors().find(|folder| folder.exists()) else { continue };
         let (Ok(space), Ok(file)) = (rustix::fs::statvfs(there), rustix::fs::stat(there)) else {

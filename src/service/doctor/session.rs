@@ -36,7 +36,7 @@ pub(super) fn lingering(service: &Service) -> Option<Check> {
     if service.platform != Platform::Systemd {
         return None;
     }
-    let environment = &service.environment;
+    let environment = &service.context.environment;
     let user = environment.get("USER").or(environment.get("LOGNAME"))?.to_str()?;
     let name = "lingering";
     let linger = Path::new("/var/lib/systemd/linger").join(user);
@@ -123,6 +123,7 @@ pub(super) fn installed(state: &ServiceState, needs: &Needs) -> Check {
 /// Other programs of our name: the one that a shell finds should be the one that the service runs.
 pub(super) fn copies(service: &Service, state: &ServiceState, needs: &Needs) -> Option<Check> {
     let mut found: Vec<PathBuf> = service
+        .context
         .environment
         .path_folders(Path::new("/"))
         .map(|folder| folder.join("knhk-test-cache"))
@@ -180,7 +181,7 @@ pub(super) fn log(service: &Service, state: &ServiceState) -> Option<Check> {
     if service.platform != Platform::Systemd || !state.is_installed() {
         return None;
     }
-    let spec = service.command("journalctl").args(["--user-unit", UNIT, "--lines", "1"]);
+    let spec = service.context.command("journalctl").args(["--user-unit", UNIT, "--lines", "1"]);
     let output = capture(&spec.arg("--no-pager"), Duration::from_secs(10)).ok()?;
     Some(if no_journal(&String::from_utf8_lossy(&output.stderr)) {
         Check::warn(
@@ -197,7 +198,7 @@ pub(super) fn log(service: &Service, state: &ServiceState) -> Option<Check> {
 /// The control socket, without connecting: that would start the service.
 pub(super) fn socket(service: &Service, state: KnownState<'_>) -> Check {
     let name = "socket";
-    let path = service.paths.socket();
+    let path = service.context.paths.socket();
     let shown = path.display();
     if path.as_os_str().len() > MAX_SOCKET_PATH {
         return Check::fail(
@@ -219,7 +220,7 @@ pub(super) fn socket(service: &Service, state: KnownState<'_>) -> Check {
         };
     };
     let own = file.uid() == rustix::process::getuid().as_raw();
-    let folder = service.paths.runtime_dir.metadata();
+    let folder = service.context.paths.runtime_dir.metadata();
     let open = folder.is_ok_and(|folder| folder.permissions().mode() & 0o077 != 0);
     if !file.file_type().is_socket() || !own {
         Check::fail(
@@ -230,8 +231,8 @@ pub(super) fn socket(service: &Service, state: KnownState<'_>) -> Check {
     } else if open {
         Check::fail(
             name,
-            format!("others may enter `{}`", service.paths.runtime_dir.display()),
-            format!("`chmod 700 {}`", service.paths.runtime_dir.display()),
+            format!("others may enter `{}`", service.context.paths.runtime_dir.display()),
+            format!("`chmod 700 {}`", service.context.paths.runtime_dir.display()),
         )
     } else if is_bound(&path) == Some(false) {
         Check::warn(

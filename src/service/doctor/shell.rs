@@ -36,7 +36,7 @@ fn evicts(name: &str) -> bool {
 
 /// Cargo and the compilers as the service finds them, against this shell's.
 pub(super) fn tools(service: &Service, state: KnownState<'_>) -> Vec<Check> {
-    let shell = Surroundings::of(&service.environment, &service.paths.home);
+    let shell = Surroundings::of(&service.context.environment, &service.context.paths.home);
     let there = state.filter(|state| state.is_installed()).map(|state| seen_by(service, state));
     let mut checks = Vec::new();
     for tool in &shell.tools {
@@ -51,7 +51,8 @@ pub(super) fn tools(service: &Service, state: KnownState<'_>) -> Vec<Check> {
             continue;
         };
         let Some(there) = &there else {
-            checks.push(Check::ok(name, version(name, here, &service.environment, service)));
+            checks
+                .push(Check::ok(name, version(name, here, &service.context.environment, service)));
             continue;
         };
         let root = Path::new("/");
@@ -60,7 +61,7 @@ pub(super) fn tools(service: &Service, state: KnownState<'_>) -> Vec<Check> {
             checks.push(Check::fail(name, "the service does not find it", again));
             continue;
         };
-        let ours = version(name, here, &service.environment, service);
+        let ours = version(name, here, &service.context.environment, service);
         let theirs = version(name, &found, there, service);
         checks.push(if ours == theirs {
             Check::ok(name, ours)
@@ -80,9 +81,9 @@ pub(super) fn tools(service: &Service, state: KnownState<'_>) -> Vec<Check> {
 fn version(name: &str, path: &Path, environment: &Environment, service: &Service) -> String {
     let mut environment = environment.clone();
     if environment.get("HOME").is_none() {
-        environment.set("HOME", &service.paths.home);
+        environment.set("HOME", &service.context.paths.home);
     }
-    let spec = Spec::new(path, &service.paths.home, environment).arg("--version");
+    let spec = Spec::new(path, &service.context.paths.home, environment).arg("--version");
     let output =
         capture(&spec, Duration::from_secs(10)).ok().filter(crate::process::Output::success);
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
@@ -103,14 +104,14 @@ fn seen_by(service: &Service, state: &crate::service::ServiceState) -> Environme
             },
         );
     }
-    environment.set("HOME", &service.paths.home);
+    environment.set("HOME", &service.context.paths.home);
     environment
 }
 
 /// Variables that differ between this shell and the service.
 pub(super) fn differences(service: &Service, state: KnownState<'_>) -> Option<Check> {
     let written = state?.written.as_ref()?;
-    let shell = Surroundings::of(&service.environment, &service.paths.home);
+    let shell = Surroundings::of(&service.context.environment, &service.context.paths.home);
     let (here, there) = (&shell.variables, &written.variables);
     let mut different: Vec<&str> = here
         .keys()

@@ -7,7 +7,7 @@ use std::time::Duration;
 use cargo_platform::Cfg;
 
 use super::memo::ToolchainAnswer;
-use super::{ToolchainError, ToolchainQuestion, compiler_libraries, content};
+use super::question::{ToolchainError, ToolchainQuestion, compiler_libraries, content};
 use crate::process::{Environment, Spec, capture};
 use crate::workspace::stamp::PathStamp;
 

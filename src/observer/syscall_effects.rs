@@ -1,0 +1,254 @@
+//! Records the effects of each notified system call in the access log.
+
+use std::io;
+
+use libc::{c_int, pid_t};
+
+use super::filter::NATIVE;
+use super::resolve::{FollowedLink, as_path};
+use super::seccomp::{self, Listener, Notification};
+use super::sockets::SocketAddress;
+use super::syscall::{Located, LookupKind, SyscallRecorder};
+use super::syscall_table::{self, PathArgument, SyscallRequest};
+use crate::observer::path_class::is_setting;
+use crate::observer::{Address, Interference, Peer, Problem, Reach, Uses};
+use crate::workspace::FileKind;
+
+impl SyscallRecorder {
+    /// Records one call. The caller waits meanwhile, and continues whatever the call is.
+    pub(in crate::observer) fn handle(&mut self, listener: &Listener, call: &Notification) {
+        self.calls += 1;
+        let thread = call.thread;
+        if thread == 0 {
+            return self.problem(Problem::Memory("a process out of our sight".into()));
+        }
+        if self.last_thread != thread {
+            self.last_thread = thread;
+            self.threads.insert(thread);
+        }
+        if call.architecture != NATIVE || is_x32(call.number) {
+            return self.problem(Problem::Architecture);
+        }
+        if let Err(error) = self.enter(thread, call) {
+            // A process that was killed meanwhile needs no record.
+            if listener.is_open(call.id) {
+                self.problem(Problem::Memory(error.kind().to_string()));
+            }
+        }
+    }
+
+    fn enter(&mut self, thread: pid_t, call: &Notification) -> io::Result<()> {
+        match syscall_table::request(call.number.into(), &call.args) {
+            SyscallRequest::Open { name, flags } => self.open(thread, name, flags, 0)?,
+            SyscallRequest::Open2 { name, how } => {
+                let mut bytes = [0; 24];
+                if seccomp::read_memory(thread, how, &mut bytes)? == bytes.len() {
+                    let field = |at: usize| {
+                        u64::from_ne_bytes(std::array::from_fn(|index| bytes[at + index]))
+                    };
+                    #[expect(clippy::cast_possible_truncation, reason = "flags fit into an int")]
+                    self.open(thread, name, field(0) as c_int, field(16))?;
+                }
+            }
+            SyscallRequest::Ask { name, follow, uses } => {
+                let Some(located) = self.locate(thread, name, 0)? else {
+                    // Without a path the call queries an open descriptor, whose content is
+                    // recorded already. Its attributes, and a folder's names, are not.
+                    if uses.any(Uses::ATTRIBUTES.with(Uses::LISTED))
+                        && let Some(target) = self.source(thread, name, follow)?
+                    {
+                        self.log.consult(&target, uses);
+                    }
+                    return Ok(());
+                };
+                let asked = LookupKind::new(uses, follow);
+                if self.is_recorded(&located, asked) {
+                    return Ok(());
+                }
+                if uses == Uses::FOLLOWED {
+                    self.read_link(thread, &located);
+                } else if let Some(target) = self.walk(thread, &located, follow) {
+                    self.log.consult(&target, uses);
+                }
+                self.set_recorded(located, asked);
+            }
+            SyscallRequest::Execute { name, follow } => self.execute(thread, name, follow)?,
+            SyscallRequest::Modify { name, follow, replace } => {
+                if let Some(target) = self.target(thread, name, follow)? {
+                    self.log.modify(&target, replace);
+                }
+            }
+            SyscallRequest::Make { name, link } => {
+                if let Some(target) = self.target(thread, name, false)? {
+                    self.log.create(&target);
+                    self.record_parent(&target);
+                }
+                if link {
+                    self.forget();
+                }
+            }
+            SyscallRequest::Remove { name, folder } => {
+                if let Some(target) = self.target(thread, name, false)? {
+                    self.log.remove(&target, folder);
+                    self.forget_removed(&target);
+                    self.record_parent(&target);
+                }
+            }
+            SyscallRequest::Rename { from, to, flags } => self.rename(thread, from, to, flags)?,
+            SyscallRequest::FollowedLink { from, to, follow } => {
+                let from = self.source(thread, from, follow)?;
+                let to = self.target(thread, to, false)?;
+                if let (Some(from), Some(to)) = (from, to) {
+                    self.log.link(&from, &to);
+                    self.record_parent(&to);
+                }
+                self.forget();
+            }
+            SyscallRequest::Connect { socket, address, length } => {
+                self.connect(thread, socket, address, length)?;
+            }
+            SyscallRequest::Send { socket, headers, count, stride } => {
+                self.send(thread, socket, headers, count, stride)?;
+            }
+            SyscallRequest::Bind { socket, address, length } => {
+                self.sockets.adopt(thread, socket);
+                if let SocketAddress::Path(name) = self.address(thread, address, length)?
+                    && let Some(located) = self.absolute(thread, libc::AT_FDCWD, &name)
+                    && let Some(target) = self.walk(thread, &located, false)
+                {
+                    self.log.create(&target);
+                    self.record_parent(&target);
+                }
+            }
+            SyscallRequest::Listen { socket } => self.sockets.adopt(thread, socket),
+            SyscallRequest::Family(family) => {
+                self.peer(Peer { address: Address::Family(family), reach: Reach::Outside });
+            }
+            SyscallRequest::Ipc(name) => {
+                self.peer(Peer { address: Address::Ipc(name), reach: Reach::Outside });
+            }
+            SyscallRequest::Namespace(what) => self.problem(Problem::Namespace(what)),
+            SyscallRequest::Nameless(what) => self.problem(Problem::Nameless(what)),
+            SyscallRequest::IoUring => self.problem(Problem::IoUring),
+            SyscallRequest::Seccomp => {
+                self.log.interference.insert(Interference::Seccomp);
+            }
+            SyscallRequest::Landlock => {
+                self.log.interference.insert(Interference::Landlock);
+            }
+            SyscallRequest::Unknown => self.problem(Problem::Call(call.number.into())),
+        }
+        Ok(())
+    }
+
+    fn open(
+        &mut self,
+        thread: pid_t,
+        name: PathArgument,
+        flags: c_int,
+        resolve: u64,
+    ) -> io::Result<()> {
+        let Some(located) = self.locate(thread, name, resolve)? else { return Ok(()) };
+        let exclusive = libc::O_CREAT | libc::O_EXCL;
+        let follow = flags & libc::O_NOFOLLOW == 0 && flags & exclusive != exclusive;
+        let reads_only = flags & (libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC | libc::O_PATH);
+        let asked = LookupKind::new(Uses::READ, follow);
+        if reads_only == libc::O_RDONLY && self.is_recorded(&located, asked) {
+            return Ok(());
+        }
+        let Some(target) = self.walk(thread, &located, follow) else { return Ok(()) };
+        self.log.open(&target, flags);
+        // Its stamp says nothing of its content.
+        if (target.path.starts_with(b"/proc/") || target.path.starts_with(b"/sys/"))
+            && is_setting(as_path(&target.path))
+            && flags & libc::O_ACCMODE != libc::O_WRONLY
+            && let Ok(content) = std::fs::read(as_path(&target.path))
+        {
+            self.log.read_setting(&target, content);
+        }
+        if flags & libc::O_CREAT != 0 {
+            self.record_parent(&target);
+        }
+        if reads_only == libc::O_RDONLY && flags & libc::O_TMPFILE != libc::O_TMPFILE {
+            self.set_recorded(located, asked);
+        }
+        Ok(())
+    }
+
+    /// Records a `readlink`.
+    fn read_link(&mut self, thread: pid_t, located: &Located) {
+        let Some(target) = self.walk(thread, located, false) else { return };
+        if target.stamp.kind() != Some(FileKind::Symlink) || target.path.starts_with(b"/proc/") {
+            return self.log.consult(&target, Uses::PROBED);
+        }
+        match rustix::fs::readlink(&target.path[..], Vec::new()) {
+            Ok(text) => self.log.follow(FollowedLink {
+                path: target.path,
+                text: text.into_bytes(),
+                stamp: target.stamp,
+            }),
+            Err(_) => self.log.consult(&target, Uses::FOLLOWED),
+        }
+    }
+
+    fn execute(&mut self, thread: pid_t, name: PathArgument, follow: bool) -> io::Result<()> {
+        self.anonymous = false;
+        let Some(mut target) = self.source(thread, name, follow)? else {
+            // No call shows the interpreter of such a program.
+            if self.anonymous {
+                self.problem(Problem::Nameless("a program in memory"));
+            }
+            return Ok(());
+        };
+        // A script's interpreter can be a script itself; the kernel follows four.
+        for _ in 0..5 {
+            self.log.consult(&target, Uses::EXECUTED);
+            if target.stamp.kind() != Some(FileKind::File) || target.orphan {
+                break;
+            }
+            let program = self.programs.inspect(&target.path, target.stamp);
+            if program.privileged {
+                let path = as_path(&target.path).to_owned();
+                self.log.interference.insert(Interference::Privileges(path));
+            }
+            if program.foreign {
+                self.problem(Problem::Architecture);
+            }
+            if program.unknown {
+                self.problem(Problem::Format(as_path(&target.path).to_owned()));
+            }
+            let Some(interpreter) = program.interpreter else { break };
+            let Some(located) = self.absolute(thread, libc::AT_FDCWD, &interpreter) else { break };
+            let Some(next) = self.walk(thread, &located, true) else { break };
+            target = next;
+        }
+        Ok(())
+    }
+
+    fn rename(
+        &mut self,
+        thread: pid_t,
+        from: PathArgument,
+        to: PathArgument,
+        flags: u32,
+    ) -> io::Result<()> {
+        let from = self.target(thread, from, false)?;
+        let to = self.target(thread, to, false)?;
+        if let (Some(from), Some(to)) = (from, to) {
+            self.log.rename(&from, &to, flags);
+            self.record_parent(&from);
+            self.record_parent(&to);
+        }
+        self.forget();
+        Ok(())
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn is_x32(number: c_int) -> bool {
+    number.cast_unsigned() >= super::filter::X32
+}
+#[cfg(not(target_arch = "x86_64"))]
+fn is_x32(_: c_int) -> bool {
+    false
+}
