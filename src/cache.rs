@@ -44,7 +44,7 @@ pub(crate) use gc::GcOptions;
 pub(crate) use put::PutError;
 pub(crate) use record::{Input, InputState, Record, RecordKey, RecordLevel};
 pub(crate) use state::{
-    FlakyTest, InseparablePackages, LastVerdict, ProjectState, Uncached, UncachedCall,
+    FlakyTest, InseparablePackages, LastVerdict, ProjectState, RunConduct, Uncached, UncachedCall,
 };
 pub(crate) use sweep::{SweepError, SweepReport};
 pub(crate) use target_dirs::{

@@ -161,8 +161,9 @@ pub struct Settings {
     pub debounce: Duration,
     /// The program that runs the tests.
     pub runner: Runner,
-    /// Run the tests in the background too, after building them.
-    pub background_tests: bool,
+    /// Which tests run in the background too, after they are built: "auto" for targets whose last run
+    /// shows that nobody will notice another one.
+    pub background_tests: BackgroundTests,
     /// The percentage of answers from cache that a run in the background verifies.
     #[serde(with = "Whole::<0, 100>")]
     pub verify_percent: u32,
@@ -250,6 +251,18 @@ pub enum Runner {
     Nextest,
 }
 
+/// Which tests run in the background.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackgroundTests {
+    /// None.
+    Off,
+    /// Targets whose last observed run was short, spoke to nobody, wrote only below target and
+    /// temporary folders and left nothing behind.
+    Auto,
+    /// All.
+    All,
+}
+
 /// How much is logged, from little to much.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
@@ -332,6 +345,18 @@ impl Project {
     pub fn name(&self) -> Cow<'_, str> {
         self.path.file_name().unwrap_or(self.path.as_os_str()).to_string_lossy()
     }
+}
+
+/// The settings of a project that sets none.
+#[cfg(test)]
+pub(crate) fn shipped_settings() -> Settings {
+    use crate::paths::Paths;
+    use crate::process::Environment;
+
+    let mut environment = Environment::default();
+    environment.set("HOME", "/nonexistent");
+    let paths = Paths::from_environment(&environment).expect("a home");
+    read::read("", &paths, &environment).config.defaults
 }
 
 /// The text of a file.

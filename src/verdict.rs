@@ -11,6 +11,7 @@
 mod binary;
 mod built_units;
 mod checkout;
+mod conduct;
 mod exec;
 mod execute;
 mod explain;
@@ -35,6 +36,7 @@ mod tree;
 mod verify;
 
 pub(crate) use binary::store_program_digest;
+pub(crate) use conduct::background_scope;
 pub(crate) use exec::{Called, Invocation, call};
 pub(crate) use explain::{CallsExplanation, Explanation, explain};
 pub(crate) use facts::LEDGERS;
@@ -42,7 +44,7 @@ pub use facts::{Facts, Question};
 pub(crate) use key::code_hash;
 pub use local_tree::LocalTree;
 pub(crate) use look_up::{LookUp, Unanswered};
-pub(crate) use options::{RunError, RunOptions, Step};
+pub(crate) use options::{RunError, RunOptions, RunScope, Step};
 pub(crate) use project_files::FilesMark;
 pub use project_files::{ProjectFiles, Refresh};
 pub(crate) use remember::remember;

@@ -59,6 +59,15 @@ pub struct UncachedCall {
     pub uncached: Uncached,
 }
 
+/// How a test target behaved in its last observed run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunConduct {
+    /// Digest of the words that its program was given: the filter and the harness's options.
+    pub words: Digest,
+    /// What speaks against another run that nobody has asked for; nothing if nobody notices it.
+    pub obstacles: Vec<String>,
+}
+
 /// A test with two outcomes on the same code.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlakyTest {
@@ -131,6 +140,8 @@ pub struct ProjectState {
     pub flaky: BTreeMap<String, Vec<FlakyTest>>,
     /// Packages that are no use to build first.
     pub inseparable: InseparablePackages,
+    /// How test targets behaved in their last observed run, by name.
+    pub conduct: BTreeMap<String, RunConduct>,
     /// Fields of a newer program: carried along, so that an older program does not lose them.
     #[serde(flatten)]
     newer: BTreeMap<String, serde_json::Value>,

@@ -27,6 +27,8 @@ struct ExplainedTarget<'a> {
     inputs: usize,
     changed: &'a [String],
     runs_alone: Option<Timestamp>,
+    /// What speaks against running it in the background unasked.
+    not_in_background: Option<&'a [String]>,
     advice: &'a [String],
     calls: Option<ExplainedCalls<'a>>,
 }
@@ -101,6 +103,7 @@ fn show(explanation: &Explanation, facts: &Facts, args: &ExplainArgs) -> Result<
                 inputs: target.inputs,
                 changed: &target.changed,
                 runs_alone: target.runs_alone,
+                not_in_background: target.obstacles.as_deref(),
                 advice: &target.advice,
                 calls: target.calls.as_ref().map(|calls| ExplainedCalls {
                     kept: calls.kept,
@@ -162,6 +165,16 @@ fn show(explanation: &Explanation, facts: &Facts, args: &ExplainArgs) -> Result<
                 let (when, count) = (ago(kept, Timestamp::now()), target.inputs);
                 let text = format!("by itself {when}; it consulted {count} files and folders");
                 output::line(label(NOTE, "kept", text))?;
+            }
+            match target.obstacles.as_deref() {
+                None => {}
+                Some([]) => {
+                    output::line(label(NOTE, "unasked", "in the background: nobody notices it"))?
+                }
+                Some(why) => {
+                    let text = format!("not in the background: {}", why.join("; "));
+                    output::line(label(NOTE, "unasked", text))?;
+                }
             }
             for path in &target.changed {
                 output::line(label(NOTE, "changed", path))?;

@@ -163,9 +163,9 @@ impl Progress {
                 let what = format!("files changed meanwhile: {}", files.join(", "));
                 self.line(&label(NOTE, "Again", what));
             }
-            Step::Planned(targets) => {
-                self.total = *targets;
-                self.moving("Running", &plural(*targets, "target"));
+            Step::Planned { run, .. } => {
+                self.total = *run;
+                self.moving("Running", &plural(*run, "target"));
             }
             Step::Running(event) => self.running(event),
         }

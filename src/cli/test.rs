@@ -28,7 +28,7 @@ use crate::process::Priority;
 use crate::protocol::{Ask, Call, Miss, Reply};
 use crate::verdict::{
     self, Facts, LocalTree, ProjectFiles, ProjectTree, Question, RunError, RunOptions, RunOutcome,
-    remember,
+    RunScope, remember,
 };
 
 /// Answers, and prints the verdict.
@@ -204,6 +204,8 @@ impl Asking<'_> {
             priority: Priority::Foreground,
             color: self.context.colored(),
             no_cache: self.args.no_cache || self.args.verify,
+            scope: RunScope::All,
+            first: Vec::new(),
             limits: Limits {
                 keep_snapshots: question.settings.keep_snapshots as usize,
                 max_bytes: cache.max_size,

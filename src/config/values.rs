@@ -16,7 +16,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Unexpected, Visitor};
 use serde::ser::{Serialize, Serializer};
 
-use super::{TargetDir, toml_text, units};
+use super::{BackgroundTests, TargetDir, toml_text, units};
 
 /// The longest duration that makes sense, in milliseconds: ten years.
 pub(super) const TEN_YEARS: u64 = 3_650 * 86_400_000;
@@ -462,5 +462,54 @@ impl JsonSchema for TargetDir {
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "string", "minLength": 1 })
+    }
+}
+
+/// What `background_tests` may be.
+const BACKGROUND_TESTS: &str = "`true` or `false` without quotes, or \"auto\"";
+
+impl<'de> Deserialize<'de> for BackgroundTests {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Choice;
+        impl Visitor<'_> for Choice {
+            type Value = BackgroundTests;
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str(BACKGROUND_TESTS)
+            }
+            fn visit_bool<E: Error>(self, all: bool) -> Result<BackgroundTests, E> {
+                Ok(if all { BackgroundTests::All } else { BackgroundTests::Off })
+            }
+            fn visit_str<E: Error>(self, text: &str) -> Result<BackgroundTests, E> {
+                match text {
+                    "auto" => Ok(BackgroundTests::Auto),
+                    other => Err(E::custom(format_args!(
+                        "`{other}` is no known word, expected {BACKGROUND_TESTS}"
+                    ))),
+                }
+            }
+        }
+        from.deserialize_any(Choice)
+    }
+}
+
+impl Serialize for BackgroundTests {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Off => to.serialize_bool(false),
+            Self::Auto => to.serialize_str("auto"),
+            Self::All => to.serialize_bool(true),
+        }
+    }
+}
+
+impl JsonSchema for BackgroundTests {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        "BackgroundTests".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "enum": ["auto", true, false] })
     }
 }

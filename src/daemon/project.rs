@@ -40,7 +40,9 @@ use crate::config;
 use crate::model::{Answer, Digest};
 use crate::process::Environment;
 use crate::protocol::{Ask, LastVerdict, Miss, Reply, State};
-use crate::verdict::{Facts, LookUp, Question, TreeState, Unanswered, code_hash};
+use crate::verdict::{
+    Facts, LookUp, Question, RunScope, TreeState, Unanswered, background_scope, code_hash,
+};
 use crate::workspace::Identity;
 
 /// How often a tree that changes while it is asked about is looked up anew.
@@ -283,7 +285,7 @@ impl ProjectTask {
         if !ask.only_known {
             // The client builds now. It joins a job of the very same build that gets on.
             let wanted = BuildKey::new(tree_digest, &asked.question, &asked.facts);
-            self.builder.cancel_unless_useful(&wanted).await;
+            self.builder.cancel_unless_useful(&wanted, ask.no_cache).await;
         }
         let mark = self.tree.remember(mark);
         Reply::Miss(Miss { tree: Some(tree_digest), mark, reason, known_failure })
@@ -454,7 +456,7 @@ impl ProjectTask {
             self.note_changes_of_run().await;
         }
         match end {
-            JobEnd::Cancelled | JobEnd::Prefetched => {}
+            JobEnd::Cancelled | JobEnd::Prefetched | JobEnd::TestedInPart => {}
             JobEnd::Built(build) => {
                 let tree_digest = self.tree.tree_digest();
                 let built = of.as_ref().map(BuildKey::tree_digest);
@@ -462,10 +464,9 @@ impl ProjectTask {
                 self.builder.note_built(of.as_ref(), &build, is_current);
                 // A client that holds the project runs the tests in a moment.
                 if let Some(of) = of.filter(|_| build.success && self.holds == 0) {
-                    match self.builder.settings().background_tests {
-                        true if self.verifier.writes_into_tree() => {}
-                        true => self.test_in_background().await,
-                        false => self.builder.prefetch(of),
+                    match self.background_scope().await {
+                        Some(scope) => self.test_in_background(scope).await,
+                        None => self.builder.prefetch(of),
                     }
                 }
             }
@@ -491,9 +492,21 @@ impl ProjectTask {
         self.run_tests(&asked, Purpose::Verify).await;
     }
 
-    async fn test_in_background(&mut self) {
+    /// What may run in the background, if anything.
+    async fn background_scope(&self) -> Option<RunScope> {
+        if self.verifier.writes_into_tree() {
+            return None;
+        }
+        let (shared, question) = (Arc::clone(&self.shared), self.builder.own_question());
+        let scope = tokio::task::spawn_blocking(move || {
+            background_scope(&question, &shared.cache.state(&question.root))
+        });
+        scope.await.ok()?
+    }
+
+    async fn test_in_background(&mut self, scope: RunScope) {
         let Ok(own) = self.prepare(self.builder.own_question()).await else { return };
-        self.run_tests(&own, Purpose::Verdict).await;
+        self.run_tests(&own, Purpose::Verdict(scope)).await;
     }
 
     async fn run_tests(&mut self, asked: &Prepared, purpose: Purpose) {
@@ -501,7 +514,8 @@ impl ProjectTask {
         self.tree.follow(&question, &facts).await;
         let Some(TreeState { digest, mark }) = self.tree.look() else { return };
         let first = TreeState { digest, mark: self.tree.remember(mark) };
-        if let Some(job) = self.verifier.run(question, facts, purpose, first) {
+        let packages = self.builder.edited_packages();
+        if let Some(job) = self.verifier.run(question, facts, purpose, packages, first) {
             self.builder.begin(job);
         }
     }

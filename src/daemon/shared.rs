@@ -21,7 +21,7 @@ use crate::config::{self, ConfigError, Loaded};
 use crate::paths::Paths;
 use crate::process::{Environment, Priority};
 use crate::protocol::{CacheUse, ProjectStatus, Reply, StatusReport};
-use crate::verdict::RunOptions;
+use crate::verdict::{RunOptions, RunScope};
 use crate::watcher::CookieId;
 
 /// How long a barrier may take. Past it, the tree is read as if no event had ever come.
@@ -162,6 +162,8 @@ impl Shared {
             priority: Priority::Background,
             color: false,
             no_cache: false,
+            scope: RunScope::All,
+            first: Vec::new(),
             limits: self.limits(settings),
             cancel,
         }

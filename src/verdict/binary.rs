@@ -22,6 +22,7 @@
 //! kept at all, unless the project vouches for them.
 
 mod cargo_builds;
+mod conduct;
 mod contradiction;
 mod coverage;
 mod inputs;
@@ -79,6 +80,8 @@ struct TargetEntry {
     /// Why there is none: it can neither be answered nor kept.
     subject: Result<Subject, String>,
     found: TargetFinding,
+    /// What its observed run holds against another run; `None` if none was observed.
+    obstacles: Option<Vec<String>>,
 }
 
 /// What the records say of a target.
@@ -131,7 +134,13 @@ impl<'a> TargetRecords<'a> {
                 (Ok(subject), None) => this.find(subject, tree_digest),
             };
             let (program, environment) = (planned.program.clone(), planned.environment.clone());
-            this.targets.push(TargetEntry { program, environment, subject, found });
+            this.targets.push(TargetEntry {
+                program,
+                environment,
+                subject,
+                found,
+                obstacles: None,
+            });
         }
         this
     }
@@ -249,7 +258,16 @@ impl<'a> TargetRecords<'a> {
         let Some(observing) = self.observing.take() else { return BTreeMap::new() };
         let (observed, fingerprints) = observing.finish();
         self.fingerprints = fingerprints;
+        for (index, run) in &observed {
+            self.targets[*index].obstacles = Some(run.obstacles.clone());
+        }
         observed
+    }
+
+    /// What the last observed run of the target with this index holds against another run that
+    /// nobody has asked for; `None` if none was observed.
+    pub(super) fn obstacles(&self, index: usize) -> Option<&[String]> {
+        self.targets[index].obstacles.as_deref()
     }
 
     /// What a run of the target with this index, which the caller has observed, depends on.

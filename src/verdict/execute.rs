@@ -11,9 +11,10 @@ use super::binary::{
     Cacheability, FLAKY, NextestObservation, ObservedRun, PlanContext, TargetFinding,
     TargetRecords, Uncacheable,
 };
+use super::conduct::may_run_unasked;
 use super::exec::SWITCH;
 use super::failed;
-use super::options::{RunError, RunOptions, Step};
+use super::options::{RunError, RunOptions, RunScope, Step};
 use super::patterns::AlwaysRun;
 use super::ran::{EndedTarget, RanTarget, RanTargets};
 use super::{Facts, Question};
@@ -135,7 +136,18 @@ impl<'a> Execution<'a> {
         // One target alone may speak to the terminal as it goes, as it does under cargo.
         options.live = jobs.len() == 1 && jobs[0].wants_output();
         let mut to_run: Vec<_> = (0..jobs.len()).filter(|index| kept[*index].is_none()).collect();
-        on_step(Step::Planned(to_run.len()));
+        let may_run: Vec<_> = jobs
+            .iter()
+            .map(|job| match self.options.scope {
+                RunScope::All => true,
+                RunScope::Unasked => may_run_unasked(&state, self.question, &job.id),
+            })
+            .collect();
+        let wanted = to_run.len();
+        to_run.retain(|index| may_run[*index]);
+        let mut left = wanted - to_run.len();
+        self.first_packages_first(&mut jobs, &mut to_run);
+        on_step(Step::Planned { run: to_run.len(), left });
         if !to_run.is_empty() {
             let built: Vec<_> = products.iter().map(|(_, path)| path.clone()).collect();
             tokio::time::sleep(until_settled(&built, SystemTime::now())).await;
@@ -166,9 +178,17 @@ impl<'a> Execution<'a> {
                 let changed = kept.as_ref().and_then(|record| records.obstacle(record));
                 if let Some(why) = changed {
                     (reasons[index], *kept) = (why, None);
-                    to_run.push(index);
+                    match may_run[index] {
+                        true => to_run.push(index),
+                        false => left += 1,
+                    }
                 }
             }
+        }
+        if left > 0 {
+            let replaced = replaced().is_some();
+            let finished = Some(FinishedTargets { ended: results, records, replaced });
+            return Err(Interrupted { error: RunError::Left(left), finished });
         }
         let replaced = replaced();
         if let Some((_, path)) = replaced {
@@ -193,6 +213,19 @@ impl<'a> Execution<'a> {
         }
         let products = products.into_iter().map(|(_, path)| path).collect();
         Ok(RanTargets { targets, runners, products, doubt, replaced, records: Some(records) })
+    }
+
+    /// Has the targets of certain packages start before the others.
+    fn first_packages_first(&self, jobs: &mut [TestJob], to_run: &mut [usize]) {
+        let first = &self.options.first;
+        let place = |job: &TestJob| {
+            let found = first.iter().position(|package| *package == job.id.package);
+            found.unwrap_or(first.len())
+        };
+        to_run.sort_by_key(|index| place(&jobs[*index]));
+        for job in jobs {
+            job.urgent = place(job) < first.len();
+        }
     }
 
     async fn nextest(
@@ -372,7 +405,7 @@ impl<'a> Execution<'a> {
         let always = AlwaysRun::of(&self.question.settings);
         let mut observed: Vec<TestJob> = wanted.iter().map(|index| jobs[*index].clone()).collect();
         for (index, job) in wanted.iter().zip(&mut observed) {
-            job.urgent = failed::before(self.failed.as_deref(), &job.id).is_some();
+            job.urgent |= failed::before(self.failed.as_deref(), &job.id).is_some();
             if let TargetFinding::Nothing { expected, .. } = records.found(*index) {
                 job.expected = *expected;
             }
@@ -425,7 +458,7 @@ impl<'a> Execution<'a> {
                     (Cacheability::Uncacheable(vec![Uncacheable::Coverage]), vec![])
                 }
                 // What came of it is not its own, red or green.
-                Some(ObservedRun { interfered: true, cacheability, unseen }) => {
+                Some(ObservedRun { interfered: true, cacheability, unseen, .. }) => {
                     again.push((*index, cacheability, unseen));
                     continue;
                 }

@@ -55,6 +55,9 @@ pub(crate) struct TargetExplanation {
     pub inputs: usize,
     /// Since when it runs alone, because it failed beside other test programs and passed alone.
     pub runs_alone: Option<Timestamp>,
+    /// What speaks against running it in the background without being asked; `None` if that is not
+    /// known.
+    pub obstacles: Option<Vec<String>>,
     /// What would have it kept, if it is not.
     pub advice: Vec<String>,
     /// What is kept of its calls by plain `cargo test`; none if we are not cargo's runner.
@@ -157,6 +160,7 @@ fn targets(whole: &Explanation, question: &Question, cache: &Cache) -> Vec<Targe
             inputs: inputs.len(),
             changed,
             runs_alone: state.run_alone.get(&id.to_string()).copied(),
+            obstacles: state.conduct.get(&id.to_string()).map(|known| known.obstacles.clone()),
             advice: Vec::new(),
             calls: calls::of(&id, always.names(&id), (question, cache, &state), &mut fingerprints),
             id,

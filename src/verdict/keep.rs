@@ -11,7 +11,7 @@ use super::fingerprint::Fingerprints;
 use super::look_up::{LookUp, input_now};
 use super::options::RunOptions;
 use super::ran::RanTargets;
-use super::{Facts, ProjectTree, TreeState, code_hash, failed, flaky};
+use super::{Facts, ProjectTree, TreeState, code_hash, conduct, failed, flaky};
 use crate::cache::{Input, ProjectState, Record, Uncached};
 use crate::compiler::Build;
 use crate::model::{Digest, End, TargetReport, Timestamp, Verdict};
@@ -151,6 +151,8 @@ impl Keeper<'_> {
             self.disprove_calls(ran);
             return self.note_uncacheable(ran, when);
         };
+        let reports = ran.targets.iter().map(|target| &target.report).enumerate();
+        self.note_conduct(reports, &records);
         let identity = &self.look_up.facts.identity;
         let code_hash = tree_digest.map(|tree| code_hash(tree, identity));
         let (mut not_kept, mut uncached, mut kept) = (Vec::new(), BTreeMap::new(), Vec::new());
@@ -202,6 +204,7 @@ impl Keeper<'_> {
         let Ok(digest) = &state.digest else { return };
         let LookUp { cache, question, facts } = self.look_up;
         let FinishedTargets { ended, mut records, replaced } = finished;
+        self.note_conduct(ended.iter().map(|(index, ended)| (*index, &ended.report)), &records);
         let needs_tree =
             ended.values().any(|ended| matches!(ended.cacheability, Cacheability::WholeTree(_)));
         let still = match needs_tree && !replaced {
@@ -276,6 +279,29 @@ impl Keeper<'_> {
         };
         if let Err(error) = cache.update_state(&question.root, change) {
             tracing::warn!(%error, "why targets are not kept is forgotten");
+        }
+    }
+
+    /// Notes how observed runs behaved, by their places in the plan.
+    fn note_conduct<'r>(
+        &self,
+        reports: impl Iterator<Item = (usize, &'r TargetReport)>,
+        records: &TargetRecords<'_>,
+    ) {
+        let LookUp { cache, question, .. } = self.look_up;
+        let known = cache.state(&question.root).conduct;
+        let conduct = |(index, report): (usize, &TargetReport)| {
+            let conduct = conduct::conduct_of(question, report, records.obstacles(index)?)?;
+            Some((report.id.to_string(), conduct))
+        };
+        let mut new: Vec<_> = reports.filter_map(conduct).collect();
+        new.retain(|(name, conduct)| known.get(name) != Some(conduct));
+        if new.is_empty() {
+            return;
+        }
+        let noted = cache.update_state(&question.root, |state| state.conduct.extend(new));
+        if let Err(error) = noted {
+            tracing::warn!(%error, "which targets may run in the background is forgotten");
         }
     }
 

@@ -28,10 +28,23 @@ pub(crate) struct RunOptions {
     pub color: bool,
     /// Let no record answer.
     pub no_cache: bool,
+    /// Which targets may run.
+    pub scope: RunScope,
+    /// The packages whose targets start before the others.
+    pub first: Vec<String>,
     /// What is kept.
     pub limits: Limits,
     /// Ends everything.
     pub cancel: CancellationToken,
+}
+
+/// Which targets may run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RunScope {
+    /// All.
+    All,
+    /// Those that nobody notices, as their last observed run has shown.
+    Unasked,
 }
 
 /// What is going on, for a progress line.
@@ -49,8 +62,13 @@ pub(crate) enum Step<'a> {
     Built(&'a Build),
     /// Files changed while cargo built: it builds again.
     BuildingAgain(&'a [String]),
-    /// So many targets will be run.
-    Planned(usize),
+    /// What will be run.
+    Planned {
+        /// So many targets.
+        run: usize,
+        /// So many would have to be run too, and may not.
+        left: usize,
+    },
     /// The tests run.
     Running(runner::RunEvent<'a>),
 }
@@ -67,6 +85,9 @@ pub(crate) enum RunError {
     /// Cargo-nextest could not run.
     #[error(transparent)]
     Nextest(#[from] NextestError),
+    /// Targets that may run have run; so many others would have to.
+    #[error("{0} targets may not run unasked")]
+    Left(usize),
     /// It was ended.
     #[error("cancelled")]
     Cancelled,

@@ -114,6 +114,15 @@ impl Selection {
         })
     }
 
+    /// The words that cargo hands on to test programs: a filter, and what follows `--`.
+    pub fn program_words(&self) -> impl Iterator<Item = &OsStr> {
+        let plain = self.words().filter_map(|word| match word {
+            SelectionWord::Plain(word) => Some(word),
+            _ => None,
+        });
+        plain.chain(self.harness.iter().map(OsString::as_os_str))
+    }
+
     /// The arguments for our own calls of cargo: without those that we give ourselves or that
     /// would change the shape of the output.
     #[must_use]

@@ -170,14 +170,18 @@ impl Home {
     }
 
     /// Writes the config: `text`, and the workspace as the one project with `settings`. The state of
-    /// this machine changes nothing unless `text` has a `[background]` table.
+    /// this machine changes nothing unless `text` has a `[background]` table, and no test runs in the
+    /// background unless `settings` say so.
     pub(crate) fn config(&self, text: &str, settings: &str) {
+        let asked =
+            if settings.contains("background_tests") { "" } else { "background_tests=false" };
         let file = self.config_file();
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         let calm = "[background]\non_battery='run'\npower_save='run'\nmemory_pressure='0%'\n\
                     processors_busy='run'\n";
         let calm = if text.contains("[background]") { "" } else { calm };
-        let text = format!("{text}\n{calm}[[project]]\npath = {:?}\n{settings}\n", self.root);
+        let text =
+            format!("{text}\n{calm}[[project]]\npath = {:?}\n{asked}\n{settings}\n", self.root);
         // A rename, as editors save: the daemon never sees half of the file.
         let fresh = file.with_extension("fresh");
         fs::write(&fresh, text).unwrap();

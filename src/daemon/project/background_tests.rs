@@ -17,16 +17,21 @@ use crate::cache::Cache;
 use crate::model::{Digest, TargetId};
 use crate::protocol::{Mark, Reply, State};
 use crate::runner::RunEvent;
-use crate::verdict::{self, Facts, ProjectTree, Question, RunError, Step, TreeError, TreeState};
+use crate::verdict::{
+    self, Facts, ProjectTree, Question, RunError, RunScope, Step, TreeError, TreeState,
+};
 
+/// Targets that run unasked were quick the last time: one that finishes no test for so long has
+/// become another.
+const LONGEST_UNASKED_SILENCE: Duration = Duration::from_secs(60);
 /// At most so many targets are named that have not ended.
 const NAMED_TARGETS: usize = 3;
 
 /// The purpose of a background run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// The verdict, ahead of the question.
-    Verdict,
+    /// The verdict ahead of the question, as far as these targets tell.
+    Verdict(RunScope),
     /// A comparison with the records, which answer nothing then.
     Verify,
 }
@@ -36,6 +41,8 @@ pub(super) struct BackgroundTestPlan {
     pub(super) question: Question,
     pub(super) facts: Facts,
     pub(super) purpose: Purpose,
+    /// The packages whose targets start before the others.
+    pub(super) packages: Vec<String>,
     /// The tree when the run was decided on.
     pub(super) first: TreeState<Mark>,
 }
@@ -74,7 +81,13 @@ pub(super) fn start(
 async fn run(plan: BackgroundTestPlan, mut tree: OwnTree, shared: Arc<Shared>, mut worker: Worker) {
     let project = plan.question.root.display();
     let control = worker.ticket.control();
-    let stall_limit = plan.question.settings.background_timeout;
+    let mut stall_limit = plan.question.settings.background_timeout;
+    if plan.purpose == Purpose::Verdict(RunScope::Unasked) {
+        let longest = stall_limit.unwrap_or(LONGEST_UNASKED_SILENCE);
+        stall_limit = Some(longest.min(LONGEST_UNASKED_SILENCE));
+        // Not before it is known that nothing is left out.
+        worker.teller().answers(false);
+    }
     let end = loop {
         let Some(limit) = worker.granted().await else { break JobEnd::Cancelled };
         worker.ticket.begin_attempt(None);
@@ -84,8 +97,9 @@ async fn run(plan: BackgroundTestPlan, mut tree: OwnTree, shared: Arc<Shared>, m
         let cancel = worker.cancel.child_token();
         let progress = RefCell::new(TestProgress::default());
         let on_step = |step: &Step<'_>| {
-            if let Step::Planned(targets) = step {
-                tell(&format!("testing {targets} targets"));
+            if let Step::Planned { run, left } = step {
+                tell(&format!("testing {run} targets"));
+                teller.answers(*left == 0);
             }
             if progress.borrow_mut().note(step) {
                 control.report(News { finished_unit: true, is_blocked: false, stall_limit });
@@ -135,10 +149,14 @@ async fn run_once(
     cancel: CancellationToken,
     also: impl Fn(&Step<'_>),
 ) -> JobEnd {
-    let BackgroundTestPlan { question, facts, purpose, .. } = plan;
+    let BackgroundTestPlan { question, facts, purpose, packages, .. } = plan;
     let project = question.root.display();
     let mut options = shared.background_options(&question.settings, limit.jobs, cancel);
-    options.no_cache = *purpose == Purpose::Verify;
+    match purpose {
+        Purpose::Verdict(scope) => options.scope = *scope,
+        Purpose::Verify => options.no_cache = true,
+    }
+    options.first.clone_from(packages);
     let started = Instant::now();
     let mut on_step = |step: Step<'_>| {
         also(&step);
@@ -164,6 +182,10 @@ async fn run_once(
             JobEnd::Tested(Box::new(last))
         }
         Err(RunError::Cancelled) => JobEnd::Cancelled,
+        Err(RunError::Left(left)) => {
+            debug!(%project, left, "the other targets run when a client asks");
+            JobEnd::TestedInPart
+        }
         Err(error) => {
             warn!(%project, %error, "background tests were not run");
             JobEnd::Cancelled
@@ -196,7 +218,7 @@ impl TestProgress {
         is_first
             || matches!(
                 step,
-                Step::Planned(_)
+                Step::Planned { .. }
                     | Step::Running(RunEvent::TestFinished { .. } | RunEvent::Finished { .. })
             )
     }

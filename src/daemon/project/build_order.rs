@@ -245,6 +245,13 @@ impl BuildOrder {
         ranked.into_iter().map(|ranked| ranked.package).collect()
     }
 
+    /// The packages that were edited last, the newest edit first.
+    pub(super) fn edited_packages(&self) -> Vec<String> {
+        let Some((_, members)) = &self.members else { return Vec::new() };
+        let edited = self.edits_by_package(members, false).into_iter();
+        edited.take(PREBUILD_PACKAGES).map(|(package, _)| package).collect()
+    }
+
     /// The test programs of the likeliest packages.
     pub(super) fn programs(&self, now: Instant) -> Vec<PathBuf> {
         let (Some(whole), Some((_, members))) = (&self.whole, &self.members) else {

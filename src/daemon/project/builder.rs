@@ -173,10 +173,12 @@ impl Builder {
 
     /// Cancels the job in flight unless it builds `wanted` at full speed. A client that asks is
     /// faster by itself than a job that waits, or is held back: an idle-priority build gets nowhere
-    /// on a busy machine, and no priority can be raised again.
-    pub(super) async fn cancel_unless_useful(&mut self, wanted: &BuildKey) {
+    /// on a busy machine, and no priority can be raised again. Tests of some targets only, or that
+    /// the client repeats anyway (`runs_all`), would have it wait for nothing.
+    pub(super) async fn cancel_unless_useful(&mut self, wanted: &BuildKey, runs_all: bool) {
         let waits = self.activity().is_some_and(|(state, _)| state == State::Paused);
-        if waits || self.shared.scheduler.holds_back() || !self.in_flight.is_of(wanted) {
+        let is_useful = self.in_flight.is_useful(wanted, runs_all);
+        if waits || self.shared.scheduler.holds_back() || !is_useful {
             self.in_flight.cancel().await;
         }
     }
@@ -298,6 +300,11 @@ impl Builder {
     pub(super) fn prefetch(&mut self, of: BuildKey) {
         let programs = self.order.all_programs(Instant::now());
         self.in_flight.begin(prefetch::start(programs, of, &self.root, &self.shared));
+    }
+
+    /// The packages that were edited last, the newest edit first.
+    pub(super) fn edited_packages(&self) -> Vec<String> {
+        self.order.edited_packages()
     }
 
     /// Takes note of what was learned on another thread.

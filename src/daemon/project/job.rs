@@ -47,6 +47,8 @@ pub(super) enum JobEnd {
     Built(LastBuild),
     /// The tests ran.
     Tested(Box<LastVerdict>),
+    /// Those tests ran that may run unasked.
+    TestedInPart,
     /// The tests were ended for good, for this reason.
     TimedOut(String),
     /// The test programs were read.
@@ -69,6 +71,8 @@ pub(super) enum JobNews {
 pub(super) struct JobActivity {
     pub(super) state: State,
     pub(super) text: String,
+    /// Whether its end is worth a client's wait that asks about the same build.
+    pub(super) answers: bool,
 }
 
 /// The reply that a waiting client expects.
@@ -160,6 +164,16 @@ impl InFlight {
 
     pub(super) fn is_of(&self, key: &BuildKey) -> bool {
         self.job.as_ref().is_some_and(|job| job.of == *key)
+    }
+
+    /// Whether the job of this build spares a client work that asks about it now; `runs_all`: the
+    /// client has all tests run whatever is known.
+    pub(super) fn is_useful(&self, key: &BuildKey, runs_all: bool) -> bool {
+        let is_of_use = |job: &BackgroundJob| match job.kind {
+            JobKind::Tests => job.activity.borrow().answers && !runs_all,
+            JobKind::Build | JobKind::Prefetch => true,
+        };
+        self.is_of(key) && self.job.as_ref().is_some_and(is_of_use)
     }
 
     /// Whether tests run.
@@ -256,7 +270,8 @@ impl Worker {
         let kind = spec.kind;
         let ticket = scheduler.enter(spec);
         let (control, cancel) = (ticket.control(), CancellationToken::new());
-        let first = JobActivity { state, text: "waiting for its turn".to_owned() };
+        let text = "waiting for its turn".to_owned();
+        let first = JobActivity { state, text, answers: true };
         let (tell, activity) = watch::channel(first);
         let (done, end) = oneshot::channel();
         let worker = Self { cancel: cancel.clone(), ticket, activity: tell, end: done };
@@ -298,9 +313,16 @@ impl Teller {
         self.0.send_if_modified(|activity| {
             let changed = activity.state != state || activity.text != text;
             if changed {
-                *activity = JobActivity { state, text: text.to_owned() };
+                (activity.state, activity.text) = (state, text.to_owned());
             }
             changed
+        });
+    }
+
+    /// Tells whether the job's end is worth the wait of a client.
+    pub(super) fn answers(&self, answers: bool) {
+        self.0.send_if_modified(|activity| {
+            std::mem::replace(&mut activity.answers, answers) != answers
         });
     }
 }

@@ -72,6 +72,7 @@ impl Verifier {
         question: Question,
         facts: Facts,
         purpose: Purpose,
+        packages: Vec<String>,
         first: TreeState<Mark>,
     ) -> Option<BackgroundJob> {
         self.is_disturbed = false;
@@ -82,7 +83,7 @@ impl Verifier {
             info!(%project, tree_digest = %tree_digest, "verifying an answer from records");
         }
         let of = BuildKey::new(tree_digest, &question, &facts);
-        let plan = BackgroundTestPlan { question, facts, purpose, first };
+        let plan = BackgroundTestPlan { question, facts, purpose, packages, first };
         Some(background_tests::start(plan, of, messages, &self.shared))
     }
 

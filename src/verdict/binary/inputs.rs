@@ -181,7 +181,7 @@ impl InputJudge {
     }
 
     /// Whether only results and temporary files lie there.
-    fn is_for_results(&self, path: &Path) -> bool {
+    pub(super) fn is_for_results(&self, path: &Path) -> bool {
         self.is_made(path) || (path.starts_with(&self.temporary) && !path.starts_with(&self.root))
     }
 

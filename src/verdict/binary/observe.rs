@@ -20,6 +20,8 @@ pub(in crate::verdict) struct ObservedRun {
     pub(in crate::verdict) interfered: bool,
     /// Why not all that it consulted is known, for a person.
     pub(in crate::verdict) unseen: Vec<String>,
+    /// What speaks against another run that nobody has asked for.
+    pub(super) obstacles: Vec<String>,
 }
 
 /// Observations under way.
@@ -52,10 +54,13 @@ impl Observing {
                 let interfered = !seen.interference.is_empty();
                 let problems = seen.problems.iter().map(ToString::to_string);
                 let unseen = seen.interference.iter().map(ToString::to_string).chain(problems);
-                watched.insert(
-                    index,
-                    ObservedRun { cacheability, interfered, unseen: unseen.collect() },
-                );
+                let doubts = match &cacheability {
+                    Cacheability::Uncacheable(doubts) => &doubts[..],
+                    _ => &[],
+                };
+                let obstacles = judge.obstacles(&seen, doubts);
+                let unseen = unseen.collect();
+                watched.insert(index, ObservedRun { cacheability, interfered, unseen, obstacles });
             }
             (watched, fingerprints)
         })?;

@@ -85,6 +85,11 @@ impl fmt::Display for Uncacheable {
 }
 
 impl Uncacheable {
+    /// Whether the next run will most likely have the same reason.
+    pub(super) fn is_lasting(&self) -> bool {
+        !matches!(self, Self::Changed(_) | Self::Young(_) | Self::Program)
+    }
+
     /// What would have the target kept.
     pub(in crate::verdict) fn advice(&self) -> String {
         match self {

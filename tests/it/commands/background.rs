@@ -1,6 +1,8 @@
 //! The daemon's work before a question.
 
-use crate::home::{Home, SOON, until};
+use super::pauses::begun;
+use crate::home::{EXE, Home, LIMIT, SOON, Started, can_observe, until};
+use crate::waiting;
 
 /// The lines of a foreground build about stale artifacts.
 fn stale_by_hand(home: &Home) -> Vec<String> {
@@ -105,6 +107,80 @@ fn background_tests_reach_a_verdict_by_themselves() {
     verdict("pass", 1);
     home.test(&[]).green_from("cache");
     assert_eq!(home.project_status()["last_verdict"]["source"], "run");
+    daemon.stop();
+}
+
+/// Notes each run outside the workspace.
+const NOISY: &str = "#[test] fn noisy() {\n\
+     \x20   use std::io::Write;\n\
+     \x20   let noise = std::fs::File::options().create(true).append(true).open(\"../noise\");\n\
+     \x20   noise.unwrap().write_all(b\"x\").unwrap();\n}\n";
+
+/// A workspace with a noisy test, whose first answer shows which targets may run unasked.
+fn home_with_noise() -> Option<(Home, Started)> {
+    if !can_observe("tests that run in the background without being asked") {
+        return None;
+    }
+    let home =
+        Home::with(&[("tests/noisy.rs", NOISY), ("tests/quiet.rs", "#[test] fn quiet() {}\n")]);
+    home.config("[log]\nlevel = 'debug'", "debounce = '1ms'\nbackground_tests = 'auto'");
+    let daemon = home.daemon();
+    built(&home, "the first build");
+    assert!(!daemon.stderr().contains("ran a target"), "nothing is known yet");
+    let first = home.test(&[]);
+    first.green_from("run");
+    assert_eq!(first.count("passed"), 4);
+    Some((home, daemon))
+}
+
+fn noise(home: &Home) -> u64 {
+    std::fs::metadata(home.base.join("noise")).unwrap().len()
+}
+
+#[test]
+fn only_targets_that_nobody_notices_run_unasked() {
+    let Some((home, daemon)) = home_with_noise() else { return };
+    home.write("tests/noisy.rs", &format!("{NOISY}#[test] fn more() {{}}\n"));
+    home.write("tests/quiet.rs", "#[test] fn quiet() {}\n#[test] fn more() {}\n");
+    let left = "the other targets run when a client asks";
+    until("the quiet target ran", || {
+        let log = daemon.stderr();
+        let last = log.rfind("ran a target").filter(|ran| log[*ran..].contains(left));
+        last.map(|_| ())
+    });
+    assert_eq!(noise(&home), 1);
+    let explained = home.ok(&["explain", "noisy"]);
+    assert!(explained.contains("not in the background: it wrote to `"), "{explained}");
+    let explained = home.ok(&["explain", "quiet"]);
+    assert!(explained.contains("in the background: nobody notices it"), "{explained}");
+    let answer = home.test(&[]);
+    answer.green();
+    assert_eq!((answer.run(), noise(&home)), (vec!["noisy".to_owned()], 2), "{answer:#?}");
+    // Without the noise, the verdict is there before the question.
+    home.write("tests/noisy.rs", "#[test] fn noisy() {}\n");
+    home.test(&[]).green();
+    home.write("src/lib.rs", "#[test] fn one() {}\n");
+    until("the verdict is there", || {
+        let last = &home.project_status()["last_verdict"];
+        (last["counts"]["passed"] == 4 && last["source"] == "mixed").then_some(())
+    });
+    home.test(&[]).green_from("cache");
+    daemon.stop();
+}
+
+#[test]
+fn a_question_does_not_wait_for_background_tests_of_some_targets() {
+    let Some((home, daemon)) = home_with_noise() else { return };
+    home.write("tests/noisy.rs", &format!("{NOISY}#[test] fn more() {{}}\n"));
+    home.write("tests/quiet.rs", &waiting::test("quiet"));
+    until("the quiet target runs", || (begun(&home) > 0).then_some(()));
+    let before = begun(&home);
+    let asked = home.start(EXE, &["test", "--format", "json"]);
+    until("the client runs it itself", || (begun(&home) > before).then_some(()));
+    home.write("target/go", "");
+    let ran = asked.end(LIMIT);
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    assert_eq!(noise(&home), 2);
     daemon.stop();
 }
 

@@ -61,8 +61,12 @@ impl Scene {
     }
 
     fn judge(&self, started: SystemTime) -> Cacheability {
+        self.judge_of_run().judge(&self.seen, started, &mut Fingerprints::default())
+    }
+
+    fn judge_of_run(&self) -> InputJudge {
         let id = TargetId { package: "p".into(), target: "t".into(), kind: TargetKind::Test };
-        let judge = InputJudge {
+        InputJudge {
             root: self.root.clone(),
             subject: Subject::unkeyed(id),
             own: None,
@@ -71,8 +75,12 @@ impl Scene {
             temporary: self.temporary.clone(),
             excluded: Excluded::of(&settings(&[])),
             trusted: Trusted::of(&settings(&self.trusted)),
-        };
-        judge.judge(&self.seen, started, &mut Fingerprints::default())
+        }
+    }
+
+    /// What speaks against another run that nobody has asked for.
+    fn obstacles(&self, doubts: &[Uncacheable]) -> Vec<String> {
+        self.judge_of_run().obstacles(&self.seen, doubts)
     }
 
     /// The inputs of a run that began long after everything was written.
@@ -502,4 +510,37 @@ fn a_setting_of_the_kernel_counts_by_its_content() {
     assert!(scene.holds(&inputs));
     scene.seen.paths.insert(path.to_owned(), setting("another\n"));
     assert_eq!(scene.doubts(), [Uncacheable::Changed(path.display().to_string())]);
+}
+
+#[test]
+fn a_run_that_somebody_could_notice_has_obstacles() {
+    let mut scene = Scene::new();
+    scene.uses("data", Uses::LISTED);
+    scene.uses("target/tmp", Uses::CREATED);
+    let made = scene.temporary.join("x");
+    scene.saw(&made, PathStamp::Absent, Uses::CREATED.with(Uses::REMOVED));
+    assert_eq!(scene.obstacles(&[]), [""; 0]);
+    // What passes by itself is no obstacle, and what will be the same next time is one.
+    assert_eq!(scene.obstacles(&[Uncacheable::Young("data".to_owned())]), [""; 0]);
+    assert_eq!(scene.obstacles(&[Uncacheable::Output]).len(), 1);
+
+    let noisy = |change: &dyn Fn(&mut Scene)| {
+        let mut noisy = Scene::new();
+        change(&mut noisy);
+        noisy.obstacles(&[]).concat()
+    };
+    let wrote = noisy(&|scene| drop(scene.uses("data/x", Uses::CREATED)));
+    assert!(wrote.starts_with("it wrote to `") && wrote.ends_with("data/x`"), "{wrote}");
+    for uses in [Uses::REPLACED, Uses::MODIFIED, Uses::REMOVED] {
+        assert!(noisy(&|scene| drop(scene.uses("data", uses))).contains("it wrote to"));
+    }
+    let address = "127.0.0.1:5432".parse().unwrap();
+    let peer = Peer { address: Address::Inet(address), reach: Reach::Nobody };
+    let spoke = noisy(&|scene| scene.seen.peers.extend([peer.clone()]));
+    assert_eq!(spoke, "it spoke to 127.0.0.1:5432");
+    assert!(noisy(&|scene| scene.seen.left_behind = true).contains("left a process"));
+    let problem = Problem::IoUring;
+    assert!(!noisy(&|scene| scene.seen.problems.extend([problem.clone()])).is_empty());
+    let interference = Interference::Seccomp;
+    assert!(!noisy(&|s| s.seen.interference.extend([interference.clone()])).is_empty());
 }

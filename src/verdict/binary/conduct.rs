@@ -1,0 +1,30 @@
+//! What an observed run holds against another run that nobody has asked for.
+
+use super::inputs::InputJudge;
+use super::uncacheable::Uncacheable;
+use crate::observer::{Observation, Uses};
+
+/// So many reasons are told; the others are like them.
+const REASONS: usize = 3;
+
+impl InputJudge {
+    /// Everything that somebody could notice of another run, or why that cannot be told; `doubts`
+    /// are the reasons why nothing is kept of the run.
+    pub(super) fn obstacles(&self, seen: &Observation, doubts: &[Uncacheable]) -> Vec<String> {
+        let unseen = seen.problems.iter().map(ToString::to_string);
+        let unseen = unseen.chain(seen.interference.iter().map(ToString::to_string));
+        let mut obstacles: Vec<_> = unseen.collect();
+        // An attempt counts: next time somebody may be there.
+        obstacles.extend(seen.peers.iter().map(|peer| format!("it spoke to {}", peer.address)));
+        if seen.left_behind {
+            obstacles.push("it left a process behind".to_owned());
+        }
+        let written = seen.used(Uses::OUTPUT).filter(|(path, _)| !self.is_for_results(path));
+        obstacles.extend(written.map(|(path, _)| format!("it wrote to `{}`", path.display())));
+        // It would run in vain.
+        let lasting = doubts.iter().filter(|doubt| doubt.is_lasting());
+        obstacles.extend(lasting.map(|doubt| format!("nothing is kept of it: {doubt}")));
+        obstacles.truncate(REASONS);
+        obstacles
+    }
+}
