@@ -121,8 +121,12 @@ fn home_with_noise() -> Option<(Home, Started)> {
     if !can_observe("tests that run in the background without being asked") {
         return None;
     }
-    let home =
+    let mut home =
         Home::with(&[("tests/noisy.rs", NOISY), ("tests/quiet.rs", "#[test] fn quiet() {}\n")]);
+    // Not one around the workspace: the noise is to lie outside of it.
+    let temporary = home.base.join("temporary");
+    std::fs::create_dir(&temporary).unwrap();
+    home.environment.set("TMPDIR", temporary);
     home.config("[log]\nlevel = 'debug'", "debounce = '1ms'\nbackground_tests = 'auto'");
     let daemon = home.daemon();
     built(&home, "the first build");
