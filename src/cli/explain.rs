@@ -169,7 +169,7 @@ fn show(explanation: &Explanation, facts: &Facts, args: &ExplainArgs) -> Result<
             match target.obstacles.as_deref() {
                 None => {}
                 Some([]) => {
-                    output::line(label(NOTE, "unasked", "in the background: nobody notices it"))?
+                    output::line(label(NOTE, "unasked", "in the background: nobody notices it"))?;
                 }
                 Some(why) => {
                     let text = format!("not in the background: {}", why.join("; "));
