@@ -24,8 +24,11 @@ pub(super) fn keep_failures(cache_dir: &Path, answer: &Answer) -> io::Result<Pat
 pub(super) fn keep(cache_dir: &Path, text: &str) -> io::Result<PathBuf> {
     let folder = cache_dir.join("failures");
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
-    let mut logs: Vec<PathBuf> =
-        fs::read_dir(&folder)?.flatten().map(|entry| entry.path()).filter(is_log).collect();
+    let mut logs: Vec<PathBuf> = fs::read_dir(&folder)?
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| is_log(path))
+        .collect();
     // The names begin with the time, in as many digits for the next centuries.
     logs.sort();
     for old in logs.iter().rev().skip(KEPT_LOGS - 1) {
@@ -39,7 +42,7 @@ pub(super) fn keep(cache_dir: &Path, text: &str) -> io::Result<PathBuf> {
     Ok(path)
 }
 
-fn is_log(path: &PathBuf) -> bool {
+fn is_log(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "log")
 }
 

@@ -136,7 +136,7 @@ impl Progress {
     pub(super) fn finish(&mut self) {
         self.bar.finish_and_clear();
         self.ticker = None;
-        if let Some(text) = self.terminal.take().and_then(|terminal| terminal.end()) {
+        if let Some(text) = self.terminal.take().and_then(TerminalProgress::end) {
             output::note_text(text);
         }
     }

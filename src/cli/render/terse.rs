@@ -18,7 +18,7 @@ pub(crate) fn green_line(answer: &Answer, elapsed: Duration, now: Timestamp) -> 
     if !flaky.is_empty() {
         text.push_str(&format!("; {} flaky", plural(flaky.len(), "test")));
     }
-    finish(text, answer, elapsed)
+    finish(&text, answer, elapsed)
 }
 
 /// The lines of a red answer, without the path of the log.
@@ -28,7 +28,7 @@ pub(crate) fn red_lines(answer: &Answer, elapsed: Duration, now: Timestamp) -> V
     let counts = counts_text(answer.counts());
     let targets = plural(failed.len(), "failed target");
     let text = format!("red: {counts} in {targets}; {}", origin(answer, now));
-    lines.push(finish(text, answer, elapsed));
+    lines.push(finish(&text, answer, elapsed));
     lines
 }
 
@@ -75,7 +75,7 @@ fn origin(answer: &Answer, now: Timestamp) -> String {
     }
 }
 
-fn finish(text: String, answer: &Answer, elapsed: Duration) -> String {
+fn finish(text: &str, answer: &Answer, elapsed: Duration) -> String {
     let tree = answer.code_hash.map_or_else(|| "unknown".to_owned(), |hash| hash.short());
     format!("{text}; tree {tree}; {}", seconds(elapsed))
 }
