@@ -122,7 +122,9 @@ fn run(cli: Cli) -> Result<(), Stop> {
         CliCommand::List { format } => projects::list(&context, format),
         CliCommand::Config { what } => maintain::config(&context, &what),
         CliCommand::Cache { what } => maintain::cache(&context, what),
-        CliCommand::Daemon { log_format } => service::daemon(&context, log_format),
+        CliCommand::Daemon { log_format, detached } => {
+            service::daemon(&context, log_format, detached)
+        }
         // Done before.
         CliCommand::Completions { .. }
         | CliCommand::Help { .. }

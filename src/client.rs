@@ -141,6 +141,15 @@ impl Connection {
         Self::settle(reply)
     }
 
+    /// The process that made the socket; none where the system does not tell.
+    #[must_use]
+    pub(crate) fn peer(&self) -> Option<rustix::process::Pid> {
+        #[cfg(target_os = "linux")]
+        return rustix::net::sockopt::socket_peercred(&self.stream).ok().map(|peer| peer.pid);
+        #[cfg(not(target_os = "linux"))]
+        None
+    }
+
     fn exchange(
         &mut self,
         call: Call,

@@ -62,6 +62,8 @@ pub struct Config {
     pub log: LogSettings,
     /// Work in the background, and when it holds back.
     pub background: BackgroundSettings,
+    /// A daemon without a service manager.
+    pub service: ServiceSettings,
     /// Settings for every project that has no other value. A list in a project replaces the list
     /// given here; it does not add to it.
     pub defaults: Settings,
@@ -118,6 +120,16 @@ pub struct BackgroundSettings {
     /// `processors_busy`.
     #[serde(with = "Whole::<0, 1024>")]
     pub jobs: Option<NonZeroUsize>,
+}
+
+/// `[service]`: a daemon that `start` runs where there is no service manager.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(inline)]
+pub struct ServiceSettings {
+    /// How long it stays when nothing happens; "0s" sets no limit.
+    #[serde(with = "Text::<Millis, 0, TEN_YEARS>")]
+    pub idle_timeout: Option<Duration>,
 }
 
 /// How much is done in the background, from much to little.

@@ -109,6 +109,7 @@ pub struct Daemon {
     environment: Environment,
     inherited: Mutex<Option<UnixListener>>,
     heartbeat: Option<Duration>,
+    idle_timeout: Option<Duration>,
     hook: Option<PathBuf>,
     machine: Machine,
     running: Mutex<Option<StartedDaemon>>,
@@ -161,6 +162,7 @@ impl Daemon {
             environment,
             inherited: Mutex::new(None),
             heartbeat: None,
+            idle_timeout: None,
             hook: None,
             machine: Machine::native(),
             running: Mutex::new(None),
@@ -185,6 +187,13 @@ impl Daemon {
     #[must_use]
     pub fn with_heartbeat(mut self, every: Option<Duration>) -> Self {
         self.heartbeat = every;
+        self
+    }
+
+    /// Ends by itself once nothing has happened for so long.
+    #[must_use]
+    pub fn with_idle_timeout(mut self, limit: Option<Duration>) -> Self {
+        self.idle_timeout = limit;
         self
     }
 
@@ -333,7 +342,8 @@ impl Daemon {
             paths,
         });
         let (leave, running) = (CancellationToken::new(), Arc::clone(&shared));
-        let dispatcher = Dispatcher::new(Arc::clone(&shared), life.clone(), config_file);
+        let dispatcher = Dispatcher::new(Arc::clone(&shared), life.clone(), config_file)
+            .with_idle_timeout(self.idle_timeout);
         let (reload, reloads) = mpsc::channel(1);
         let heartbeat = self.heartbeat;
         let left = leave.clone();

@@ -5,7 +5,8 @@
 //! | config | `$XDG_CONFIG_HOME/knhk-test-cache/config.toml` | the same, `~/.config` by default |
 //! | records | `$XDG_CACHE_HOME/knhk-test-cache/` | `~/Library/Caches/knhk-test-cache/` |
 //! | socket, lock, cookies | `$XDG_RUNTIME_DIR/knhk-test-cache/` | `$TMPDIR/knhk-test-cache/` |
-//! | log files (launchd only) | | `~/Library/Logs/knhk-test-cache/` |
+//! | log files (launchd) | | `~/Library/Logs/knhk-test-cache/` |
+//! | log file (without a service manager) | `$XDG_STATE_HOME/knhk-test-cache/` | |
 //!
 //! Without `XDG_RUNTIME_DIR` (a bare container, `su`) the runtime files lie in `run/` below the
 //! records.
@@ -74,6 +75,14 @@ impl Paths {
             cache_dir,
             runtime_dir,
         })
+    }
+
+    /// The folder of what is kept and is no cache: the log of a daemon without a service manager.
+    #[must_use]
+    pub(crate) fn state_dir(&self, environment: &Environment) -> PathBuf {
+        let given = environment.get("XDG_STATE_HOME").map(PathBuf::from);
+        let base = given.filter(|path| path.is_absolute());
+        base.unwrap_or_else(|| self.home.join(".local/state")).join(NAME)
     }
 
     /// The control socket.

@@ -205,6 +205,32 @@ impl Spec {
     }
 }
 
+/// Starts a program that outlives us: in a session of its own, without our terminal and our open
+/// files. It writes both its streams to `log`.
+///
+/// # Errors
+/// If it cannot be started.
+#[expect(unsafe_code, reason = "pre_exec is the kernel's own interface for this")]
+pub(crate) fn spawn_detached(
+    spec: &Spec,
+    log: std::fs::File,
+) -> Result<std::process::Child, SpawnError> {
+    let mut command = spec.bare_command()?;
+    let streams = log.try_clone().map_err(|error| spec.error(error))?;
+    command.stdin(std::process::Stdio::null()).stdout(streams).stderr(log);
+    // SAFETY: the closure runs between fork and exec and makes system calls only.
+    unsafe {
+        command.pre_exec(|| {
+            libc::setsid();
+            // Whoever waits for the end of a pipe that our caller left open must not wait for it.
+            #[cfg(target_os = "linux")]
+            libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
+            Ok(())
+        });
+    }
+    command.spawn().map_err(|error| spec.error(error))
+}
+
 /// Becomes `program`: same process, environment, folder and streams. Returns only if that fails.
 #[expect(clippy::disallowed_methods, reason = "the one place that creates commands")]
 pub(crate) fn become_program(

@@ -11,6 +11,7 @@
 //! launchd makes no folder for a socket, and `TMPDIR`, where it lies, is emptied at boot.
 
 mod context;
+mod detached;
 mod doctor;
 mod error;
 mod escape;
@@ -27,7 +28,7 @@ mod tests;
 mod unit;
 mod wait;
 
-pub(crate) use context::log_file;
+pub(crate) use context::{detached_log, log_file};
 pub(crate) use doctor::{Check, CheckStatus, Needs, doctor};
 pub(crate) use error::ServiceError;
 pub(crate) use install::{InstallOptions, Report};
@@ -40,6 +41,7 @@ use std::path::{Path, PathBuf};
 use tokio_util::sync::CancellationToken;
 
 use context::{ServiceContext, first_line};
+use detached::Detached;
 
 use crate::paths::Paths;
 use crate::process::{self, Environment, Stream};
@@ -100,19 +102,26 @@ impl Service {
             Platform::Systemd => self.systemd().uninstall(),
             Platform::Launchd => self.launchd().uninstall(),
         }?;
-        install::remove_own_files(&self.context.paths, purge, &mut report)?;
+        if self.query().is_err_and(|error| error.is_without_manager()) {
+            self.detached().stop()?;
+        }
+        let ServiceContext { paths, environment, .. } = &self.context;
+        install::remove_own_files(paths, &paths.state_dir(environment), purge, &mut report)?;
         Ok(report)
     }
 
-    /// Starts the service and waits until it is ready.
+    /// Starts the service and waits until it is ready. Without a manager, the daemon runs detached.
     ///
     /// # Errors
     /// See [`ServiceError`]; a service that is running already is none.
     pub(crate) fn start(&self) -> Result<ServiceState, ServiceError> {
-        match self.platform {
+        let started = match self.platform {
             Platform::Systemd => self.systemd().start(),
             Platform::Launchd => self.launchd().start(),
-        }
+        };
+        self.or_detached(started, |detached, environment| {
+            detached.start(&own_executable(environment)?)
+        })
     }
 
     /// Stops the service and waits until it has. A question can start it again (systemd).
@@ -120,10 +129,11 @@ impl Service {
     /// # Errors
     /// See [`ServiceError`]; a service that is stopped already is none.
     pub(crate) fn stop(&self) -> Result<ServiceState, ServiceError> {
-        match self.platform {
+        let stopped = match self.platform {
             Platform::Systemd => self.systemd().stop(),
             Platform::Launchd => self.launchd().stop(),
-        }
+        };
+        self.or_detached(stopped, |detached, _| detached.stop())
     }
 
     /// Stops and starts it, without losing a question on the way (systemd).
@@ -131,10 +141,14 @@ impl Service {
     /// # Errors
     /// See [`ServiceError`].
     pub(crate) fn restart(&self) -> Result<ServiceState, ServiceError> {
-        match self.platform {
+        let restarted = match self.platform {
             Platform::Systemd => self.systemd().restart(),
             Platform::Launchd => self.launchd().restart(),
-        }
+        };
+        self.or_detached(restarted, |detached, environment| {
+            detached.stop()?;
+            detached.start(&own_executable(environment)?)
+        })
     }
 
     /// Asks the manager how the service is.
@@ -161,7 +175,12 @@ impl Service {
         mut sink: impl FnMut(&[u8]),
     ) -> Result<(), ServiceError> {
         let count = lines.to_string();
+        let tail = |file: PathBuf| {
+            // -F: the file is rotated.
+            self.context.command("tail").args(["-n", &count]).args(follow.then_some("-F")).arg(file)
+        };
         let spec = match self.platform {
+            _ if let Some(log) = self.detached_log() => tail(log),
             Platform::Systemd => {
                 // Not `--user`: where the journal is kept in memory only, a user's lines lie in the
                 // system's, and those who may read that see them.
@@ -174,12 +193,7 @@ impl Service {
                     let said = format!("no file `{}`", file.display());
                     return Err(ServiceError::NoLog { said, hint: "has the service ever run?" });
                 }
-                // -F: the file is rotated.
-                self.context
-                    .command("tail")
-                    .args(["-n", &count])
-                    .args(follow.then_some("-F"))
-                    .arg(file)
+                tail(file)
             }
         };
         let mut complaint = String::new();
@@ -210,6 +224,35 @@ impl Service {
                 said: first_line(&complaint),
             }),
         }
+    }
+
+    /// What came of driving the service, or, where no manager can, of driving the daemon itself.
+    fn or_detached(
+        &self,
+        managed: Result<ServiceState, ServiceError>,
+        drive: impl FnOnce(&Detached<'_>, &Environment) -> Result<ServiceState, ServiceError>,
+    ) -> Result<ServiceState, ServiceError> {
+        let detached = self.detached();
+        match managed {
+            Err(error) if error.is_without_manager() => drive(&detached, &self.context.environment),
+            // From before there was a manager.
+            Err(ServiceError::NotInstalled) if detached.is_running() => {
+                drive(&detached, &self.context.environment)
+            }
+            managed => managed,
+        }
+    }
+
+    fn detached(&self) -> Detached<'_> {
+        let ServiceContext { paths, environment, .. } = &self.context;
+        Detached::new(paths, environment, detached_log(paths, environment))
+    }
+
+    /// The log of a daemon without a manager, where there is one and no manager has the service.
+    fn detached_log(&self) -> Option<PathBuf> {
+        let log = detached_log(&self.context.paths, &self.context.environment);
+        let is_managed = || self.query().is_ok_and(|state| state.is_installed());
+        (log.exists() && !is_managed()).then_some(log)
     }
 
     fn systemd(&self) -> systemd::Systemd<'_> {

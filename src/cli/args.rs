@@ -186,6 +186,9 @@ pub(crate) enum CliCommand {
         /// The form of log lines on standard error
         #[arg(long, value_enum, default_value_t = LogFormat::Auto)]
         log_format: LogFormat,
+        /// Log into the state folder, and end when nothing happens for long (as `start` runs it)
+        #[arg(long, hide = true)]
+        detached: bool,
     },
     /// Print a page of the guide, or list the topics
     Help {

@@ -172,7 +172,15 @@ pub(super) fn state_line(state: &ServiceState) -> String {
 #[expect(clippy::needless_pass_by_value, reason = "the shape that `map_err` takes")]
 fn refused(error: ServiceError) -> Stop {
     let exit = match &error {
-        ServiceError::Write { .. } | ServiceError::Remove { .. } => Exit::Failure,
+        ServiceError::Write { .. }
+        | ServiceError::Remove { .. }
+        | ServiceError::DetachedLog { .. }
+        | ServiceError::Signal { .. }
+        | ServiceError::Unkillable { .. } => Exit::Failure,
+        ServiceError::DetachedEnded { code, .. } => match code {
+            Some(code) if *code == i32::from(Exit::Config.code()) => Exit::Config,
+            _ => Exit::Failure,
+        },
         _ => Exit::Service,
     };
     Stop::new(exit, format!("failed to {error}"))

@@ -12,28 +12,34 @@ use super::exit::{Exit, Stop};
 use crate::daemon::{Daemon, DaemonStartError, EndpointError, Life};
 use crate::logging;
 use crate::protocol::VERSION;
-use crate::service::{Notifier, activated_listener, log_file, started_by_launchd};
+use crate::service::{Notifier, activated_listener, detached_log, log_file, started_by_launchd};
 
 /// How long threads may take that are still reading when the daemon has ended.
 const SHUTDOWN_WAIT: Duration = Duration::from_secs(1);
 
 /// Runs the daemon until it is told to stop.
-pub(super) fn daemon(context: &Context, format: LogFormat) -> Result<(), Stop> {
+pub(super) fn daemon(context: &Context, format: LogFormat, detached: bool) -> Result<(), Stop> {
     // First of all: whatever else is opened or started must not come by these descriptors.
     let inherited = activated_listener().map_err(|error| Stop::new(Exit::Failure, error))?;
-    let level = context.config()?.config.log.level;
+    let config = context.config()?.config;
+    let level = config.log.level;
     let format = match format {
         LogFormat::Auto => logging::Format::Auto,
         LogFormat::Text => logging::Format::Text,
         LogFormat::Json => logging::Format::Json,
     };
-    let file = started_by_launchd().then(|| log_file(&context.paths));
+    let file = if detached {
+        Some(detached_log(&context.paths, &context.environment))
+    } else {
+        started_by_launchd().then(|| log_file(&context.paths))
+    };
     logging::init(format, level.as_str(), file.as_deref())
         .map_err(|error| Stop::new(Exit::Failure, error))?;
     let daemon = Daemon::of_config(context.environment.clone())
         .with_paths(context.paths.clone())
         .with_listener(inherited)
-        .with_heartbeat(Notifier::heartbeat());
+        .with_heartbeat(Notifier::heartbeat())
+        .with_idle_timeout(config.service.idle_timeout.filter(|_| detached));
     // One thread: children die with the thread that started them.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(async {

@@ -67,10 +67,11 @@ pub(super) fn read(text: &str, paths: &Paths, environment: &Environment) -> Mean
     let (cache, _) = reader.table("cache", &root);
     let (log, _) = reader.table("log", &root);
     let (background, _) = reader.table("background", &root);
+    let (service, _) = reader.table("service", &root);
     let (mut defaults, table) = reader.table::<Settings>("defaults", &root);
     let shipped_dir = TargetDir::Cargo;
     reader.place(&mut defaults, child(&root, "defaults"), &shipped_dir);
-    let mut config = Config { cache, log, background, defaults, projects: Vec::new() };
+    let mut config = Config { cache, log, background, service, defaults, projects: Vec::new() };
 
     let (mut entries, mut problems, mut lines) = (Vec::new(), Vec::new(), HashMap::new());
     for value in reader.project_list(&root) {
@@ -112,7 +113,7 @@ pub(super) fn read(text: &str, paths: &Paths, environment: &Environment) -> Mean
 }
 
 /// The tables of a file.
-const TABLES: [&str; 5] = ["cache", "log", "background", "defaults", "project"];
+const TABLES: [&str; 6] = ["cache", "log", "background", "service", "defaults", "project"];
 
 /// The table of a name, if there is one.
 fn child<'t, 'i>(root: &'t DeTable<'i>, name: &str) -> Option<&'t DeTable<'i>> {

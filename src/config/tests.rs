@@ -84,6 +84,7 @@ fn no_file_means_the_shipped_default() {
             processors_busy: Effort::Pause,
             jobs: None,
         },
+        service: ServiceSettings { idle_timeout: Some(Duration::from_secs(4 * 3_600)) },
         defaults: Settings {
             args: vec!["--workspace".into()],
             extra_inputs: vec![],

@@ -52,6 +52,13 @@ pub(super) struct Dispatcher {
     told: String,
     status_due: Option<Instant>,
     sleep: Sleep,
+    idle: Option<Idle>,
+}
+
+/// Since when nothing has happened, and how long that may last.
+struct Idle {
+    since: Instant,
+    limit: Duration,
 }
 
 impl Dispatcher {
@@ -75,7 +82,14 @@ impl Dispatcher {
             told: String::new(),
             status_due: None,
             sleep: Sleep::default(),
+            idle: None,
         }
+    }
+
+    /// Ends once nothing has happened for so long.
+    pub(super) fn with_idle_timeout(mut self, limit: Option<Duration>) -> Self {
+        self.idle = limit.map(|limit| Idle { since: Instant::now(), limit });
+        self
     }
 
     /// Runs until the daemon is stopped; then no project and no child is left.
@@ -122,6 +136,13 @@ impl Dispatcher {
                     }
                 }
                 () = sleep_until(self.status_due) => self.tell_status(),
+                () = sleep_until(self.idle.as_ref().map(|idle| idle.since + idle.limit)) => {
+                    if self.is_idle() {
+                        info!("nothing has happened for long: stopping");
+                        break;
+                    }
+                    self.note_activity();
+                }
                 // Without a watchdog, ticks are needed only until everything is ready.
                 _ = tick.tick(), if heartbeat.is_some() || !ready => {
                     if !ready {
@@ -148,6 +169,18 @@ impl Dispatcher {
         }
     }
 
+    fn note_activity(&mut self) {
+        if let Some(idle) = &mut self.idle {
+            idle.since = Instant::now();
+        }
+    }
+
+    /// Whether no project is being built or tested.
+    fn is_idle(&self) -> bool {
+        let is_busy = |state| matches!(state, State::Hashing | State::Building | State::Testing);
+        !self.status().projects.iter().any(|project| is_busy(project.state))
+    }
+
     /// Doubts everything after the machine was asleep, before anything else is dealt with: no question
     /// is answered by what was true before.
     fn wake(&mut self) {
@@ -170,6 +203,7 @@ impl Dispatcher {
                 }
             }
             WatchEvent::Changed { dir, name } => {
+                self.note_activity();
                 if self.is_config(&dir, name.as_deref()) {
                     self.config_debounce.touch(Instant::now());
                 }
@@ -222,6 +256,7 @@ impl Dispatcher {
             }
             Command::Cookie { cookie, passed } => self.on_cookie(cookie, passed),
             Command::Find { root, reply } => {
+                self.note_activity();
                 if self.config_file.has_changed() {
                     drop(self.reload());
                 }

@@ -39,3 +39,9 @@ pub(super) fn first_line(text: &str) -> String {
 pub(crate) fn log_file(paths: &Paths) -> PathBuf {
     paths.home.join("Library/Logs/knhk-test-cache/knhk-test-cache.log")
 }
+
+/// The file into which a daemon logs that runs without a service manager.
+#[must_use]
+pub(crate) fn detached_log(paths: &Paths, environment: &Environment) -> PathBuf {
+    paths.state_dir(environment).join("daemon.log")
+}

@@ -14,8 +14,8 @@ use crate::process::SpawnError;
 pub(crate) enum ServiceError {
     /// No systemd (or launchd) runs here.
     #[error(
-        "reach a service manager: {hint}; without one, run `knhk-test-cache daemon` yourself, or \
-         `knhk-test-cache test`, which needs no service"
+        "reach a service manager: {hint}; without one, `knhk-test-cache start` runs the daemon \
+         detached, and `knhk-test-cache test` needs no daemon"
     )]
     NoSupervisor {
         /// What is known of this machine.
@@ -134,7 +134,51 @@ pub(crate) enum ServiceError {
         /// What to do.
         hint: &'static str,
     },
+    /// The daemon was started without a service manager, and ended.
+    #[error("start the daemon: it ended ({result}); `{}` has it all{said}", log.display())]
+    DetachedEnded {
+        /// How it ended.
+        result: String,
+        /// Its exit status; none if a signal ended it.
+        code: Option<i32>,
+        /// Its last lines, each after a newline.
+        said: String,
+        /// Its log.
+        log: PathBuf,
+    },
+    /// The log of a daemon without a service manager cannot be written.
+    #[error(
+        "write the daemon's log `{}`: {source}; make it writable, or set XDG_STATE_HOME to a folder \
+         that is", path.display()
+    )]
+    DetachedLog {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A daemon without a service manager cannot be told to end.
+    #[error("signal process {pid}, the daemon: {source}")]
+    Signal {
+        /// The daemon.
+        pid: u32,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A killed daemon is still there.
+    #[error("end process {pid}, the daemon: it waits for a disk or a device, and ends with that")]
+    Unkillable {
+        /// The daemon.
+        pid: u32,
+    },
     /// A program could not be started.
     #[error(transparent)]
     Spawn(#[from] SpawnError),
+}
+
+impl ServiceError {
+    /// Whether there is no manager that could drive the service.
+    pub(super) fn is_without_manager(&self) -> bool {
+        matches!(self, Self::NoSupervisor { .. } | Self::NoBus { .. })
+    }
 }

@@ -141,7 +141,7 @@ pub(super) fn begin(
     let mut report = Report { dry_run: options.dry_run, ..Report::default() };
     check_program(options, written, &mut report.notes)?;
     report.surroundings = Surroundings::of(&service.environment, &service.paths.home);
-    if let Some(tool) = report.surroundings.missing() {
+    if let Some(tool) = report.surroundings.missing().filter(|_| !options.dry_run) {
         return Err(ServiceError::NoToolchain { tool });
     }
     note_surroundings(&report.surroundings, &mut report.notes);
@@ -307,16 +307,18 @@ pub(super) fn remove_file(path: &Path, report: &mut Report) -> Result<(), Servic
     Ok(())
 }
 
-/// Removes what the service leaves at run time, and with `purge` the config and the records.
+/// Removes what the service leaves at run time, and with `purge` the config, the records and `state`,
+/// the folder of the log.
 pub(super) fn remove_own_files(
     paths: &Paths,
+    state: &Path,
     purge: bool,
     report: &mut Report,
 ) -> Result<(), ServiceError> {
     let config = paths.config_file.parent().unwrap_or(Path::new("/"));
     let mut folders = vec![paths.runtime_dir.as_path()];
     if purge {
-        folders.extend([paths.cache_dir.as_path(), config]);
+        folders.extend([paths.cache_dir.as_path(), config, state]);
     }
     for folder in folders {
         // Our own folders bear our name (the records' `run/` its parent does): nothing else is
@@ -335,7 +337,7 @@ pub(super) fn remove_own_files(
         report.actions.push(Action::Removed(folder.to_owned()));
     }
     if !purge {
-        for left in [config, paths.cache_dir.as_path()] {
+        for left in [config, paths.cache_dir.as_path(), state] {
             if left.exists() {
                 report.notes.push(format!("`{}` stays (`--purge` removes it)", left.display()));
             }

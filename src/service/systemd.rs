@@ -42,7 +42,11 @@ impl Systemd<'_> {
     }
 
     pub(super) fn install(&self, options: &InstallOptions) -> Result<Report, ServiceError> {
-        let before = self.query()?;
+        let before = match self.query() {
+            // What would be done can be told on any machine.
+            Err(error) if options.dry_run && error.is_without_manager() => ServiceState::default(),
+            answer => answer?,
+        };
         let (service, socket) = (self.folder().join(UNIT), self.folder().join(SOCKET_UNIT));
         // A mask is a link to /dev/null: writing would vanish in it.
         for (name, path) in [(UNIT, &service), (SOCKET_UNIT, &socket)] {
@@ -66,6 +70,13 @@ impl Systemd<'_> {
         report.actions.push(fates.service.action(&service));
         report.texts = vec![(socket, socket_text), (service, service_text)];
         if options.dry_run {
+            let (socket, service) = (&report.texts[0].0, &report.texts[1].0);
+            let enable = format!("enable {} {}", socket.display(), service.display());
+            let start = format!("start {SOCKET_UNIT} {UNIT}");
+            let steps = ["daemon-reload", &enable, &start];
+            report
+                .actions
+                .extend(steps.map(|step| Action::Ran(format!("systemctl --user {step}"))));
             return Ok(report);
         }
         let mut undo = Undo::default();

@@ -6,6 +6,8 @@ mod check;
 #[cfg(target_os = "linux")]
 mod cpu_yield;
 #[cfg(target_os = "linux")]
+mod detached;
+#[cfg(target_os = "linux")]
 mod killed;
 mod output;
 mod pauses;

@@ -24,7 +24,7 @@ pub(super) fn supervisor(service: &Service, error: QueryError<'_>) -> Check {
         ),
         Some(ServiceError::NoBus { said, hint }) => Check::fail(name, said, hint),
         Some(ServiceError::NoSupervisor { hint }) => {
-            Check::fail(name, hint, "run `knhk-test-cache daemon` yourself, or do without it")
+            Check::warn(name, hint, "`knhk-test-cache start` runs the daemon without one")
         }
         Some(other) => Check::fail(name, format!("failed to {other}"), "see what it says"),
     }
