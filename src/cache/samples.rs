@@ -59,6 +59,7 @@ pub(super) fn sized(number: u64, targets: usize, tests: usize) -> Record {
             })
             .collect(),
         output: String::new(),
+        stderr: None,
         duration_ms: 12,
     };
     Record {

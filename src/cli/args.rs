@@ -458,9 +458,19 @@ impl SelectionArgs {
                 "use `--format json` for verdicts, or `cargo test --no-run --message-format …` for \
                  compiler messages",
             ))
+        } else if self.names_toolchain() {
+            Some((
+                "+TOOLCHAIN",
+                "`RUSTUP_TOOLCHAIN=… knhk-test-cache test` tests with that toolchain",
+            ))
         } else {
             None
         }
+    }
+
+    /// Whether `+nightly` or the like stands where a test's name would.
+    fn names_toolchain(&self) -> bool {
+        self.testname.as_ref().is_some_and(|name| name.as_encoded_bytes().starts_with(b"+"))
     }
 
     /// The arguments as cargo takes them, in one fixed order; `None` where nothing was selected.
@@ -564,6 +574,7 @@ mod tests {
             (&["--timings"], "--timings"),
             (&["--timings=html"], "--timings"),
             (&["--message-format", "json"], "--message-format"),
+            (&["+nightly"], "+TOOLCHAIN"),
         ] {
             let all = ["knhk-test-cache", "test"].iter().chain(words);
             let CliCommand::Test(args) = Cli::try_parse_from(all).unwrap().command else {

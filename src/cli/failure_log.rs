@@ -15,7 +15,9 @@ const KEPT_LOGS: usize = 20;
 pub(super) fn keep_failures(cache_dir: &Path, answer: &Answer) -> io::Result<PathBuf> {
     let mut text = String::new();
     for target in answer.targets.iter().filter(|target| target.verdict != Verdict::Pass) {
-        text.push_str(&format!("--- {} ({}) ---\n{}\n", target.id, target.end, target.output));
+        let stderr = target.stderr.as_deref().unwrap_or_default();
+        let (id, end, output) = (&target.id, target.end, &target.output);
+        text.push_str(&format!("--- {id} ({end}) ---\n{output}\n{stderr}"));
     }
     keep(cache_dir, &text)
 }

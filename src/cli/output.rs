@@ -26,6 +26,11 @@ pub(super) fn bytes(bytes: &[u8]) -> Result<(), Stop> {
     written(out.write_all(bytes).and_then(|()| out.flush()))
 }
 
+/// Writes bytes to standard error as they are, if possible.
+pub(super) fn error_bytes(bytes: &[u8]) {
+    let _ = std::io::stderr().lock().write_all(bytes);
+}
+
 /// Writes a line to standard error if possible.
 pub(super) fn note(line: impl Display) {
     let _ = writeln!(anstream::stderr().lock(), "{line}");

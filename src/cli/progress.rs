@@ -5,7 +5,7 @@ mod terminal;
 mod ticker;
 
 use std::collections::BTreeSet;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use self::terminal::TerminalProgress;
 use self::ticker::Ticker;
+use super::exit::Stop;
 use super::output;
 use super::render::{ERROR, GOOD, NOTE, WARN, ago, label, plural, report_text, seconds};
 use crate::compiler::{self, Build};
@@ -44,6 +45,12 @@ pub(super) struct Progress {
     /// Where none can.
     ticker: Option<Ticker>,
     terminal: Option<TerminalProgress>,
+    /// Whether the output of tests that was asked for goes to standard output.
+    prints_tests: bool,
+    /// A target has shown its output as it came.
+    is_live: bool,
+    /// Standard output could not be written.
+    lost: Option<Stop>,
     /// Targets that run now, oldest first.
     running: Vec<String>,
     done: usize,
@@ -52,8 +59,9 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// With a moving line if standard error is a terminal.
-    pub(super) fn new(level: ProgressLevel) -> Self {
+    /// With a moving line if standard error is a terminal. `prints_tests`: standard output may have
+    /// the output of tests in it.
+    pub(super) fn new(level: ProgressLevel, prints_tests: bool) -> Self {
         let on_terminal = std::io::stderr().is_terminal();
         let is_shown = level != ProgressLevel::Failures;
         let target = if is_shown && on_terminal {
@@ -76,6 +84,9 @@ impl Progress {
             on_terminal,
             ticker,
             terminal: None,
+            prints_tests,
+            is_live: false,
+            lost: None,
             running: Vec::new(),
             done: 0,
             total: 0,
@@ -141,11 +152,33 @@ impl Progress {
         }
     }
 
+    /// Shows all that a test program has written.
+    pub(super) fn output(&mut self, stdout: &[u8], stderr: &[u8]) {
+        let written = self.bar.suspend(|| {
+            let written = if self.prints_tests {
+                output::bytes(stdout)
+            } else {
+                output::error_bytes(stdout);
+                Ok(())
+            };
+            output::error_bytes(stderr);
+            written
+        });
+        if let Err(stop) = written {
+            self.lost.get_or_insert(stop);
+        }
+    }
+
+    /// Whether all output of tests was written.
+    pub(super) fn written(&mut self) -> Result<(), Stop> {
+        self.lost.take().map_or(Ok(()), Err)
+    }
+
     /// Shows a step.
     pub(super) fn step(&mut self, step: &Step<'_>) {
         match step {
             Step::Looking => self.moving("Reading", "the workspace"),
-            Step::Missed(why) => self.line(&label(NOTE, "Stale", why)),
+            Step::Missed(why) => self.once(&label(NOTE, "Stale", why)),
             Step::KnownFailure(known) => {
                 let when = ago(known.when, Timestamp::now());
                 self.failure(&label(
@@ -225,12 +258,12 @@ impl Progress {
             RunEvent::Started { id } => self.running.push(id.to_string()),
             RunEvent::TestFinished { .. } => return,
             RunEvent::Output { stream, bytes, .. } => {
-                // The tests' own output, as it comes; a closed pipe is the reader's choice.
-                self.bar.suspend(|| {
-                    let _ = match stream {
-                        Stream::Out | Stream::Err => std::io::stderr().write_all(bytes),
-                    };
-                });
+                // The tests' own output, as it comes.
+                self.is_live = true;
+                match stream {
+                    Stream::Out => self.output(bytes, b""),
+                    Stream::Err => self.output(b"", bytes),
+                }
                 return;
             }
             RunEvent::Slow { id, elapsed, running } => {
@@ -252,17 +285,22 @@ impl Progress {
         self.moving("Running", &format!("{}/{}: {names}", self.done, self.total));
     }
 
-    fn finished(&self, report: &TargetReport) {
+    fn finished(&mut self, report: &TargetReport) {
         let line = report_text(report);
         if report.verdict == Verdict::Pass {
             self.line(&line);
         } else {
             self.failure(&line);
         }
+        if let Some(stderr) = &report.stderr {
+            if !std::mem::take(&mut self.is_live) {
+                self.output(report.output.as_bytes(), stderr.as_bytes());
+            }
+            return;
+        }
         let output = report.output.trim_end();
         if !output.is_empty() {
-            let style = if report.verdict == Verdict::Pass { NOTE } else { ERROR };
-            self.failure(&format!("{style}--- {} ---{style:#}\n{output}\n", report.id));
+            self.failure(&format!("{ERROR}--- {} ---{ERROR:#}\n{output}\n", report.id));
         }
     }
 }

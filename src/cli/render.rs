@@ -13,5 +13,7 @@ pub(super) use json::{summary_line, target_line};
 pub(super) use status::status_lines;
 pub(super) use style::{ERROR, GOOD, HINT, NOTE, WARN, label};
 pub(super) use terse::{error_lines, green_line, red_lines};
-pub(super) use text::{answer_lines, bytes, counts_text, fit, plural, report_text};
+pub(super) use text::{
+    Asked, AskedFor, answer_lines, bytes, counts_text, fit, plural, report_text,
+};
 pub(super) use time::{ago, seconds};

@@ -130,7 +130,7 @@ pub(super) fn rebuild(context: &Context, path: Option<&Path>) -> Result<(), Stop
                     with `knhk-test-cache test --no-run`";
         return Err(Stop::new(Exit::NotRunning, text));
     };
-    let mut progress = Progress::new(ProgressLevel::Full);
+    let mut progress = Progress::new(ProgressLevel::Full, false);
     let environment = context.environment.clone();
     let call = Call::Rebuild { project: root.clone(), environment };
     let reply = connection.call(call, |what| progress.waiting(what));

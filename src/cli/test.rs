@@ -18,12 +18,12 @@ use super::output;
 use super::progress::{Progress, ProgressLevel};
 use super::remote::RemoteTree;
 use super::render::{
-    ERROR, NOTE, WARN, answer_lines, error_lines, failures, green_line, label, red_lines,
-    summary_line, target_line,
+    Asked, AskedFor, ERROR, NOTE, WARN, answer_lines, error_lines, failures, green_line, label,
+    red_lines, summary_line, target_line,
 };
 use crate::cache::{Cache, Limits};
 use crate::client::{ClientError, Connection};
-use crate::model::{Answer, OsText, Timestamp, Verdict};
+use crate::model::{Answer, OsText, Source, Timestamp, Verdict};
 use crate::process::Priority;
 use crate::protocol::{Ask, Call, Miss, Reply};
 use crate::verdict::{
@@ -45,7 +45,8 @@ pub(super) fn test(context: &Context, args: &TestArgs) -> Result<(), Stop> {
         TestFormat::Terse => ProgressLevel::Alive,
         TestFormat::Text | TestFormat::Json => ProgressLevel::Full,
     };
-    let result = Asking { context, args, format, started }.ask(Progress::new(level));
+    let progress = Progress::new(level, format != TestFormat::Json);
+    let result = Asking { context, args, format, started }.ask(progress);
     if let (Err(stop), TestFormat::Json) = (&result, format) {
         // Scripts always get a last line; an answer has printed its own.
         if stop.error_line {
@@ -85,7 +86,7 @@ impl Asking<'_> {
         let mut heard = self.hear(&root, &mut progress);
         if let DaemonReply::Answer(answer) = &heard {
             progress.finish();
-            return self.conclude(&root, answer);
+            return self.conclude(&root, answer, &mut progress);
         }
         let question = self.question(&root)?;
         let cache = Cache::open(&self.context.paths.cache_dir);
@@ -115,7 +116,7 @@ impl Asking<'_> {
         }
         // A wrong record is a bug of this program and outranks red tests.
         let verified = self.verify(&root, &cache, &outcome);
-        let answered = self.conclude(&root, &outcome.answer);
+        let answered = self.conclude(&root, &outcome.answer, &mut progress);
         verified.and(answered)
     }
 
@@ -276,9 +277,14 @@ impl Asking<'_> {
         Err(Stop::new(Exit::VerifyDiffers, text))
     }
 
-    /// Prints the answer.
-    fn conclude(&self, root: &Path, answer: &Answer) -> Result<(), Stop> {
+    /// Prints the answer. Targets that were answered from records say again what they said.
+    fn conclude(&self, root: &Path, answer: &Answer, progress: &mut Progress) -> Result<(), Stop> {
         let elapsed: Duration = self.started.elapsed();
+        for target in answer.targets.iter().filter(|target| target.source == Source::Cache) {
+            if let Some(stderr) = &target.stderr {
+                progress.output(target.output.as_bytes(), stderr.as_bytes());
+            }
+        }
         if self.format == TestFormat::Json {
             for target in &answer.targets {
                 output::line(target_line(target))?;
@@ -292,12 +298,12 @@ impl Asking<'_> {
             for line in failures(answer) {
                 output::note(line);
             }
-            let scope = self.scope(root);
-            for line in answer_lines(answer, &scope, elapsed, Timestamp::now()) {
+            let asked = Asked { scope: self.scope(root), for_what: self.for_what() };
+            for line in answer_lines(answer, &asked, elapsed, Timestamp::now()) {
                 output::note(line);
             }
         }
-        if green { Ok(()) } else { Err(Stop::silent(Exit::NotGreen)) }
+        if green { progress.written() } else { Err(Stop::silent(Exit::NotGreen)) }
     }
 
     /// Prints one line, or each failure and where all of it is.
@@ -306,7 +312,7 @@ impl Asking<'_> {
         if green {
             return match self.args.quiet {
                 true => Ok(()),
-                false => output::line(green_line(answer, elapsed, now)),
+                false => output::line(green_line(answer, self.for_what(), elapsed, now)),
             };
         }
         for line in red_lines(answer, elapsed, now) {
@@ -333,6 +339,16 @@ impl Asking<'_> {
             output::line(line)?;
         }
         log_line(failure_log::keep(&self.context.paths.cache_dir, rendered))
+    }
+
+    fn for_what(&self) -> AskedFor {
+        if self.args.selection.no_run {
+            AskedFor::Build
+        } else if self.args.harness.iter().any(|word| word == "--list") {
+            AskedFor::List
+        } else {
+            AskedFor::Verdict
+        }
     }
 
     /// The name of the selection, for the last line.

@@ -26,6 +26,9 @@ pub struct TargetAnswer {
     pub end: End,
     /// What a person needs to see of a failure.
     pub output: String,
+    /// As in [`TargetReport`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stderr: Option<String>,
     /// How long its process ran, when it ran, in milliseconds.
     pub duration_ms: u64,
     /// When it was run.
@@ -51,6 +54,7 @@ impl TargetAnswer {
             flaky: Vec::new(),
             end: report.end,
             output: report.output.clone(),
+            stderr: report.stderr.clone(),
             duration_ms: report.duration_ms,
             when,
         }
@@ -130,6 +134,7 @@ mod tests {
             flaky: Vec::new(),
             end: End::Exit(0),
             output: String::new(),
+            stderr: None,
             duration_ms: 0,
             when: Timestamp(0),
         }

@@ -127,6 +127,10 @@ pub struct TargetReport {
     /// What a person needs to see of a failure: the standard output's failure sections, and
     /// standard error. Empty for a pass.
     pub output: String,
+    /// Standard error, if all output was asked for, as by `--nocapture`. `output` is then the whole
+    /// standard output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stderr: Option<String>,
     /// How long the process ran, in milliseconds.
     pub duration_ms: u64,
 }

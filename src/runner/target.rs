@@ -156,16 +156,16 @@ async fn conclude(
     let verdict = if end == End::Exit(0) { Verdict::Pass } else { Verdict::Fail };
     let (out, err) = (out.bytes(), err.bytes());
     let whole = request.wants_output || request.prints_only;
-    let mut output = Vec::new();
+    let (mut output, mut errors) = (Vec::new(), Vec::new());
     if whole {
         output.extend_from_slice(&out);
+        errors.extend_from_slice(&err);
     } else if verdict != Verdict::Pass {
         output.extend_from_slice(failure_sections(&out).unwrap_or(&out));
-    }
-    if whole || verdict != Verdict::Pass {
         append(&mut output, &err);
     }
-    append(&mut output, ending(spec, finished, options, &running).as_bytes());
+    let told = if whole { &mut errors } else { &mut output };
+    append(told, ending(spec, finished, options, &running).as_bytes());
     Some(TargetReport {
         id: job.id.clone(),
         verdict,
@@ -173,6 +173,7 @@ async fn conclude(
         counts: findings.counts,
         tests: findings.tests,
         output: String::from_utf8_lossy(&output).into_owned(),
+        stderr: whole.then(|| String::from_utf8_lossy(&errors).into_owned()),
         duration_ms: milliseconds(finished.elapsed),
     })
 }
@@ -235,6 +236,7 @@ fn not_started(job: &TestJob, error: &SpawnError) -> TargetReport {
         counts: TestCounts::default(),
         tests: Vec::new(),
         output: format!("{error}\n{hint}\n"),
+        stderr: None,
         duration_ms: 0,
     }
 }

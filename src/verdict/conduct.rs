@@ -90,6 +90,7 @@ mod tests {
             counts: TestCounts::default(),
             tests: Vec::new(),
             output: String::new(),
+            stderr: None,
             duration_ms,
         }
     }

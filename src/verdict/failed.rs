@@ -89,6 +89,7 @@ mod tests {
                 .map(|(name, outcome)| TestReport { name: (*name).to_owned(), outcome: *outcome })
                 .collect(),
             output: String::new(),
+            stderr: None,
             duration_ms: 7,
         }
     }

@@ -113,6 +113,7 @@ mod tests {
             counts: TestCounts::default(),
             tests: tests.collect(),
             output: String::new(),
+            stderr: None,
             duration_ms: 1,
         }
     }

@@ -35,6 +35,7 @@ mod tests {
             flaky: Vec::new(),
             end: End::Exit(101),
             output: String::new(),
+            stderr: None,
             duration_ms: 0,
             when: Timestamp(0),
         };

@@ -113,6 +113,7 @@ mod tests {
             flaky: Vec::new(),
             end: End::Exit(101),
             output: "noise".into(),
+            stderr: None,
             duration_ms: 7,
             when: Timestamp(0),
         };

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use super::{ago, counts_text, plural, seconds};
+use super::text::nothing_ran;
+use super::{AskedFor, ago, counts_text, plural, seconds};
 use crate::model::{Answer, Source, TargetAnswer, Timestamp, Verdict};
 
 /// So many lines of one failure are shown.
@@ -12,8 +13,16 @@ const FAILURE_LINES: usize = 8;
 const NAMED_TARGETS: usize = 3;
 
 /// The line of a green answer: what there is, how old, of which tree, and what was run for it.
-pub(crate) fn green_line(answer: &Answer, elapsed: Duration, now: Timestamp) -> String {
-    let mut text = format!("green: {}; {}", counts_text(answer.counts()), origin(answer, now));
+pub(crate) fn green_line(
+    answer: &Answer,
+    for_what: AskedFor,
+    elapsed: Duration,
+    now: Timestamp,
+) -> String {
+    let mut text = match nothing_ran(answer, for_what) {
+        Some(why) => format!("nothing run: {why}"),
+        None => format!("green: {}; {}", counts_text(answer.counts()), origin(answer, now)),
+    };
     let flaky: Vec<_> = answer.targets.iter().flat_map(|target| &target.flaky).collect();
     if !flaky.is_empty() {
         text.push_str(&format!("; {} flaky", plural(flaky.len(), "test")));
@@ -82,7 +91,8 @@ fn finish(text: &str, answer: &Answer, elapsed: Duration) -> String {
 
 /// The failures of a target, each with its name, place and message.
 fn failures_of(target: &TargetAnswer) -> Vec<String> {
-    let output = anstream::adapter::strip_str(&target.output).to_string();
+    let output = format!("{}{}", target.output, target.stderr.as_deref().unwrap_or_default());
+    let output = anstream::adapter::strip_str(&output).to_string();
     if target.failures.is_empty() {
         let mut lines = vec![format!("FAILED {}: {}", target.id, target.end)];
         lines.extend(indented(last_lines(&output)));
@@ -171,6 +181,7 @@ mod tests {
             flaky: Vec::new(),
             end: End::Exit(if failed > 0 { 101 } else { 0 }),
             output: output.to_owned(),
+            stderr: None,
             duration_ms: 0,
             when: Timestamp(0),
         }
@@ -181,7 +192,8 @@ mod tests {
     }
 
     fn green(targets: Vec<TargetAnswer>) -> String {
-        green_line(&answer(targets), Duration::from_millis(10), Timestamp(240_000))
+        let (elapsed, now) = (Duration::from_millis(10), Timestamp(240_000));
+        green_line(&answer(targets), AskedFor::Verdict, elapsed, now)
     }
 
     #[test]

@@ -53,10 +53,28 @@ pub(crate) fn fit(message: &str) -> &str {
     message.trim_end()
 }
 
+/// A question, as its last line names it.
+pub(crate) struct Asked {
+    /// The selection.
+    pub scope: String,
+    pub for_what: AskedFor,
+}
+
+/// The purpose of a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AskedFor {
+    /// The verdict.
+    Verdict,
+    /// The build alone.
+    Build,
+    /// The names of the tests.
+    List,
+}
+
 /// The last lines of an answer: what came from where, and the sum.
 pub(crate) fn answer_lines(
     answer: &Answer,
-    scope: &str,
+    asked: &Asked,
     elapsed: Duration,
     now: Timestamp,
 ) -> Vec<String> {
@@ -66,11 +84,22 @@ pub(crate) fn answer_lines(
         let targets = plural(kept.len(), "target");
         lines.push(label(NOTE, "Cached", format!("{targets}, run {}", ago(oldest, now))));
     }
-    if answer.targets.is_empty() {
+    if answer.targets.is_empty() && asked.for_what != AskedFor::Build {
         lines.push(label(WARN, "Warning", "there are no tests in this selection"));
     }
     for reason in &answer.not_kept {
         lines.push(label(HINT, "Not kept", reason));
+    }
+    let scope = &asked.scope;
+    let took = seconds(elapsed);
+    if let Some(why) = nothing_ran(answer, asked.for_what) {
+        let (style, word) = match asked.for_what {
+            AskedFor::Build => (GOOD, "Built"),
+            AskedFor::List => (GOOD, "Listed"),
+            AskedFor::Verdict => (WARN, "No match"),
+        };
+        lines.push(label(style, word, format!("{scope}: {why} in {took}")));
+        return lines;
     }
     let (style, word) = match answer.verdict() {
         Verdict::Pass => (GOOD, "Green"),
@@ -81,8 +110,24 @@ pub(crate) fn answer_lines(
     if failed > 0 {
         text.push_str(&format!(" in {}", plural(failed, "failed target")));
     }
-    lines.push(label(style, word, format!("{scope}: {text} in {}", seconds(elapsed))));
+    lines.push(label(style, word, format!("{scope}: {text} in {took}")));
     lines
+}
+
+/// Why an answer that is not red says nothing of any test, if so.
+pub(super) fn nothing_ran(answer: &Answer, for_what: AskedFor) -> Option<String> {
+    let counts = answer.counts();
+    let ran = counts.passed + counts.failed + counts.ignored;
+    match (answer.verdict(), for_what) {
+        (Verdict::Fail | Verdict::Error, _) => None,
+        (_, AskedFor::Build) => Some("the tests are built, none was run".to_owned()),
+        (_, AskedFor::List) => Some("the tests are listed, none was run".to_owned()),
+        (_, AskedFor::Verdict) if ran == 0 && counts.filtered > 0 => {
+            let tests = plural(usize::try_from(counts.filtered).unwrap_or(usize::MAX), "test");
+            Some(format!("no test matches, {tests} filtered out"))
+        }
+        (_, AskedFor::Verdict) => None,
+    }
 }
 
 /// `1 target`, `2 targets`.
@@ -106,9 +151,14 @@ mod tests {
             flaky: Vec::new(),
             end: if verdict == Verdict::Pass { End::Exit(0) } else { End::Signal(11) },
             output: String::new(),
+            stderr: None,
             duration_ms: 1_200,
             when: Timestamp(0),
         }
+    }
+
+    fn asked(scope: &str, for_what: AskedFor) -> Asked {
+        Asked { scope: scope.to_owned(), for_what }
     }
 
     fn plain(lines: &[String]) -> String {
@@ -120,7 +170,12 @@ mod tests {
         let targets =
             vec![target(Verdict::Pass, Source::Cache), target(Verdict::Pass, Source::Run)];
         let answer = Answer { code_hash: None, targets, not_kept: vec!["a.txt changed".into()] };
-        let lines = answer_lines(&answer, "p", Duration::from_millis(20), Timestamp(180_000));
+        let lines = answer_lines(
+            &answer,
+            &asked("p", AskedFor::Verdict),
+            Duration::from_millis(20),
+            Timestamp(180_000),
+        );
         assert_eq!(
             plain(&lines),
             "      Cached 1 target, run 3m ago\n    Not kept a.txt changed\n       Green p: 10 passed, 2 ignored in 0.02s"
@@ -136,6 +191,7 @@ mod tests {
             counts: TestCounts::default(),
             tests: Vec::new(),
             output: String::new(),
+            stderr: None,
             duration_ms: 1_200,
         };
         let line = report_text(&report);
@@ -145,7 +201,32 @@ mod tests {
     #[test]
     fn no_tests_at_all_is_green_with_a_warning() {
         let answer = Answer { code_hash: None, targets: vec![], not_kept: vec![] };
-        let text = plain(&answer_lines(&answer, "p", Duration::ZERO, Timestamp(0)));
+        let asked = asked("p", AskedFor::Verdict);
+        let text = plain(&answer_lines(&answer, &asked, Duration::ZERO, Timestamp(0)));
         assert!(text.contains("no tests") && text.contains("Green p: 0 passed"), "{text}");
+    }
+
+    #[test]
+    fn a_question_that_ran_no_test_is_never_called_green() {
+        let mut none = target(Verdict::Pass, Source::Run);
+        none.counts = TestCounts { filtered: 1, ..TestCounts::default() };
+        let filtered = Answer { code_hash: None, targets: vec![none], not_kept: vec![] };
+        let empty = Answer { code_hash: None, targets: vec![], not_kept: vec![] };
+        let last = |answer: &Answer, scope: &str, for_what| {
+            let asked = asked(scope, for_what);
+            plain(&answer_lines(answer, &asked, Duration::ZERO, Timestamp(0)))
+        };
+        assert_eq!(
+            last(&filtered, "p (x)", AskedFor::Verdict),
+            "    No match p (x): no test matches, 1 test filtered out in 0.00s"
+        );
+        assert_eq!(
+            last(&empty, "p (--no-run)", AskedFor::Build),
+            "       Built p (--no-run): the tests are built, none was run in 0.00s"
+        );
+        assert_eq!(
+            last(&filtered, "p", AskedFor::List),
+            "      Listed p: the tests are listed, none was run in 0.00s"
+        );
     }
 }

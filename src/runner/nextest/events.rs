@@ -235,6 +235,7 @@ impl EventReader {
             counts,
             tests,
             output,
+            stderr: None,
             duration_ms: std::time::Duration::try_from_secs_f64(seconds)
                 .map_or(0, |duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)),
         }

@@ -50,7 +50,8 @@ async fn failures_in_every_shape() {
         assert_eq!(report.counts, counts(4, 3, 2, 0), "{args:?}");
         assert_eq!(names(&report, Outcome::Failed), FAILS, "{args:?}");
         assert_eq!(report.failures().collect::<Vec<_>>(), FAILS);
-        assert!(report.output.contains("beta is broken"), "{args:?}: {}", report.output);
+        let said = format!("{}{}", report.output, report.stderr.as_deref().unwrap_or_default());
+        assert!(said.contains("beta is broken"), "{args:?}: {said}");
         if args.is_empty() {
             assert_eq!(names(&report, Outcome::Ok), ["alpha", "delta", "noisy", "zz_last"]);
             assert!(report.output.starts_with("failures:\n"), "{}", report.output);

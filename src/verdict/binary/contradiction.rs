@@ -141,6 +141,7 @@ mod tests {
             counts: TestCounts::default(),
             tests: runner::read_output(output, End::Exit(101), None).tests,
             output: output.to_owned(),
+            stderr: None,
             duration_ms: 1,
         };
         let record = |test: &str, program: &str| {

@@ -246,6 +246,7 @@ impl CallRun<'_> {
             counts: output.counts.unwrap_or_default(),
             tests: output.tests,
             output: text,
+            stderr: None,
             duration_ms: u64::try_from(ran.elapsed.as_millis()).unwrap_or(u64::MAX),
         };
         self.records.disprove(0, &report, None);

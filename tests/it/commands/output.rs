@@ -75,3 +75,64 @@ fn a_standard_error_that_cannot_be_written_changes_no_verdict() {
         }
     }
 }
+
+/// Standard output and the lines of standard error that a test has written.
+fn said(home: &Home, args: &[&str]) -> (String, Vec<String>) {
+    let ran = home.run(&[&["test", "--no-daemon"], args].concat());
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    let errors = ran.stderr.lines().filter(|line| line.contains("murmured"));
+    (ran.stdout, errors.map(ToOwned::to_owned).collect())
+}
+
+#[test]
+fn shown_output_is_the_same_from_a_run_and_from_a_record() {
+    let test = "#[test] fn t() { println!(\"said\"); eprintln!(\"murmured\"); }\n#[test] fn u() {}";
+    let home = Home::with(&[("src/lib.rs", test)]);
+    for (args, expected) in [
+        (&["--lib", "--", "--nocapture"][..], "said\n"),
+        (&["--", "--nocapture", "--test-threads=1"], "said\n"),
+        (&["--", "--show-output"], "---- t stdout ----\nsaid\n"),
+        (&["--", "--list"], "t: test\nu: test\n"),
+    ] {
+        let first = said(&home, args);
+        assert_eq!(first.0.matches(expected).count(), 1, "{args:?}: {first:?}");
+        let captured = !args.contains(&"--nocapture");
+        assert_eq!(first.1.len(), usize::from(!captured), "{args:?}: {first:?}");
+        assert_eq!(said(&home, args), first, "{args:?}");
+        let json = home.test(&[&["--no-daemon"], args].concat());
+        json.green_from("cache");
+        assert!(!json.ran.stdout.contains("said"), "JSON alone: {json:#?}");
+    }
+}
+
+#[test]
+fn a_question_that_runs_no_test_says_so() {
+    let home = Home::with(&[("src/lib.rs", "#[test] fn t() {}")]);
+    for (args, expected) in [
+        (&["no_such_test"][..], "no test matches, 1 test filtered out"),
+        (&["--no-run"], "the tests are built, none was run"),
+        (&["--", "--list"], "the tests are listed, none was run"),
+    ] {
+        for _ in 0..2 {
+            let ran = home.run(&[&["test", "--no-daemon"], args].concat());
+            assert_eq!(ran.code, Some(0), "{args:?}: {ran:#?}");
+            assert!(ran.stderr.contains(expected), "{args:?}: {ran:#?}");
+            assert!(!ran.stderr.contains("Green"), "{args:?}: {ran:#?}");
+        }
+    }
+    let ran = home.run(&["test", "+nightly"]);
+    assert_eq!(ran.code, Some(2), "{ran:#?}");
+    assert!(ran.stderr.contains("RUSTUP_TOOLCHAIN"), "{ran:#?}");
+}
+
+#[test]
+fn the_first_question_without_a_lock_file_says_each_thing_once() {
+    let home = Home::with(&[("src/lib.rs", "#[test] fn t() {}")]);
+    std::fs::remove_file(home.root.join("Cargo.lock")).unwrap_or_default();
+    let ran = home.run(&["test", "--no-daemon"]);
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    let lines: Vec<_> = ran.stderr.lines().collect();
+    let once: std::collections::BTreeSet<_> = lines.iter().collect();
+    assert_eq!(lines.len(), once.len(), "{ran:#?}");
+    assert!(ran.stderr.contains("Cargo.lock"), "{ran:#?}");
+}
