@@ -19,6 +19,7 @@
 //! | `recent_records` | the records that were read last |
 //! | `index` | which project keeps which records |
 //! | `retention` | which records may be removed, as a pure plan |
+//! | `mentions` | which files can name which variables |
 //! | `programs` | digests of the loadable parts of programs |
 //! | `put` | storing records and listings |
 //! | `sweep` | statistics, `clear`, and carrying out a removal plan |
@@ -31,6 +32,7 @@ mod format;
 mod gc;
 mod index;
 mod layout;
+mod mentions;
 mod programs;
 mod put;
 mod recent_records;
@@ -41,8 +43,9 @@ mod sweep;
 mod target_dirs;
 
 pub(crate) use gc::GcOptions;
+pub(crate) use mentions::KnownMentions;
 pub(crate) use put::PutError;
-pub(crate) use record::{Input, InputState, Record, RecordKey, RecordLevel};
+pub(crate) use record::{Input, InputState, Record, RecordKey, RecordLevel, RecordedEnvironment};
 pub(crate) use state::{
     FlakyTest, InseparablePackages, LastVerdict, ProjectState, RunConduct, Uncached, UncachedCall,
 };

@@ -40,7 +40,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::Digest;
 use values::{
     AddressGlob, Bytes, CargoWord, ExcludedFiles, IncludedFiles, List, Millis, Percent, TEN_YEARS,
-    TargetGlob, Text, Whole,
+    TargetGlob, Text, VariableGlob, Whole,
 };
 
 pub(crate) use error::ConfigError;
@@ -193,6 +193,13 @@ pub struct Settings {
     /// them (`127.0.0.1:5432`, `/run/postgresql/*`).
     #[serde(with = "List::<AddressGlob>")]
     pub trusted_services: Vec<String>,
+    /// Variables that never decide a verdict: globs of names. Those that decide a build count all the
+    /// same.
+    #[serde(with = "List::<VariableGlob>")]
+    pub ignore_env: Vec<String>,
+    /// Variables that always decide a verdict, whether or not a test names them: globs of names.
+    #[serde(with = "List::<VariableGlob>")]
+    pub extra_env: Vec<String>,
     /// The target directory: `cargo` for the developer's own, `own` for a separate one beside the
     /// records, or an absolute path, which may start with `~` and hold variables.
     pub target_dir: TargetDir,

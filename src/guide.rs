@@ -73,7 +73,15 @@ mod tests {
 
     #[test]
     fn every_key_that_a_page_names_is_one_of_the_config() {
-        for key in ["extra_inputs", "exclude", "trusted_services", "always_run", "flaky_runs"] {
+        for key in [
+            "extra_inputs",
+            "exclude",
+            "trusted_services",
+            "always_run",
+            "flaky_runs",
+            "ignore_env",
+            "extra_env",
+        ] {
             assert!(PAGES.iter().any(|page| page.text.contains(key)), "{key}");
             assert!(crate::config::DEFAULT.contains(&format!("\n{key} =")), "{key}");
         }

@@ -38,6 +38,7 @@ mod links;
 mod look;
 mod manifest;
 mod memo;
+mod mentions;
 mod name_filter;
 mod options;
 mod parallel;
@@ -64,6 +65,7 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use changes::{Changes, ScanMark};
 pub(crate) use manifest::{FileChange, FileDifference, Manifest};
+pub(crate) use mentions::{Mentions, mentions, mentions_in_text};
 pub(crate) use options::{GlobError, Options};
 pub(crate) use program::program_digest;
 pub use query::Snapshot;

@@ -19,6 +19,7 @@ mod selection;
 mod stamp;
 mod toml_file;
 mod toolchain;
+mod variables;
 
 pub(crate) use build_script::BuildScript;
 pub(crate) use build_variables::{BuildVariables, build_variables, is_secret};
@@ -38,3 +39,4 @@ pub use stamp::PathStamp;
 pub(crate) use stamp::{FileKind, Stamp, nanoseconds, until_settled};
 pub use toolchain::Toolchain;
 pub(crate) use toolchain::ToolchainError;
+pub(crate) use variables::{Relevance, is_for_build, names_default_target_dir, relevance};

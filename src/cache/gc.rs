@@ -231,8 +231,10 @@ fn leftovers(
         let names = index::two_deep(&dir)?.into_iter();
         found.extend(names.map(|(folder, name)| dir.join(folder).join(name)));
     }
-    let programs = files::names(&layout.programs())?.into_iter();
-    found.extend(programs.map(|(name, _)| layout.programs().join(name)));
+    for dir in [layout.programs(), layout.mentions()] {
+        let names = files::names(&dir)?.into_iter();
+        found.extend(names.map(|(name, _)| dir.join(name)));
+    }
     found.extend(files::names(&layout.root)?.into_iter().map(|(name, _)| layout.root.join(name)));
     for path in found {
         let name = path.file_name().and_then(|name| name.to_str());

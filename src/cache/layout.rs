@@ -6,6 +6,7 @@
 //! records/source-1/ab/cdef….json                  one record a key
 //! manifests/ab/cdef….manifest                     the listing of a snapshot, by its code hash
 //! programs/<digest of its path>                    digest of a program's loadable parts
+//! mentions/<digest of a state>                     which variables a file in that state can name
 //! projects/<project>/path                         the project's root as bytes; its digest is the folder's name
 //! projects/<project>/state.json                   counts, last verdict and other small state
 //! projects/<project>/snapshots/<code hash>/<claim>    an empty file: this project keeps that record
@@ -76,6 +77,15 @@ impl Layout {
     pub(super) fn program(&self, path: &Path) -> PathBuf {
         use std::os::unix::ffi::OsStrExt as _;
         self.programs().join(Digest::of(path.as_os_str().as_bytes()).to_string())
+    }
+
+    pub(super) fn mentions(&self) -> PathBuf {
+        self.root.join("mentions")
+    }
+
+    /// The memo about files in the state with this digest.
+    pub(super) fn mentions_of(&self, state: &Digest) -> PathBuf {
+        self.mentions().join(state.to_string())
     }
 
     pub(super) fn projects(&self) -> PathBuf {

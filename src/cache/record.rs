@@ -14,7 +14,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::format::lossless;
-use crate::model::{Digest, Digester, End, TargetReport, Timestamp, Verdict};
+use crate::model::{Digest, Digester, End, OsText, TargetReport, Timestamp, Verdict};
 
 /// How much a record answers for. The text names are part of the stored format and never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -139,6 +139,22 @@ pub struct Input {
     pub proof: Option<Digest>,
 }
 
+/// The variables of a run that its key does not hold: whether they count depends on what the run
+/// consulted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedEnvironment {
+    /// The variables by their names, which are escaped where they are not UTF-8, with digests of the
+    /// values.
+    pub variables: BTreeMap<String, Digest>,
+    /// Programs and files that the run could read a variable's name from, beside the inputs.
+    pub readers: Vec<Input>,
+    /// Whether everything is known that the run could read a name from. If not, all variables count.
+    pub is_complete: bool,
+    /// Programs that the run looked for in `PATH`, each with all places where it was. `None` where
+    /// that is not known, or the run listed one of those folders: then the text of `PATH` counts.
+    pub programs: Option<BTreeMap<String, Vec<OsText>>>,
+}
+
 /// One stored outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
@@ -169,6 +185,9 @@ pub struct Record {
     /// The parts of the build's and the run's identity by name (digests or short texts), so that
     /// the one that differs can be named.
     pub identity: BTreeMap<String, String>,
+    /// The variables that may count.
+    #[serde(default)]
+    pub environment: RecordedEnvironment,
 }
 
 impl Record {

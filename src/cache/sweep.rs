@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::files::{self, Access, Lock, remedy};
 use super::index::{self, RecordFile};
 use super::layout::{Layout, RecordClaim};
+use super::mentions;
 use super::programs::{self, MemoSubject};
 use super::record::{RecordKey, RecordLevel, project_digest};
 use super::retention::{self, CacheContents, RemovalPlan, RemovalReason};
@@ -231,6 +232,9 @@ impl Cache {
             if goes {
                 remove(&memo.file, item, memo.size, RemovalReason::Cleared, false, &mut report);
             }
+        }
+        if workspace_root.is_none() {
+            mentions::forget(&self.layout);
         }
         tidy(&self.layout);
         report.entries = index::record_files(&self.layout).map_err(&failed)?.len() as u64;

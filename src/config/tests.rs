@@ -99,6 +99,8 @@ fn no_file_means_the_shipped_default() {
             timeout: Some(Duration::from_secs(3_600)),
             always_run: vec![],
             trusted_services: vec![],
+            ignore_env: vec![],
+            extra_env: vec![],
             target_dir: TargetDir::Cargo,
             build_timeout: Some(Duration::from_secs(1_800)),
             background_timeout: Some(Duration::from_secs(1_800)),
@@ -164,6 +166,8 @@ fn layers_lie_over_one_another() {
         timeout = "500ms"
         always_run = ["*::network"]
         trusted_services = ["[[]::1]:80", "/run/x"]
+        ignore_env = ["MY_PROMPT_*"]
+        extra_env = ["TERM"]
         target_dir = "own"
         build_timeout = "0s"
         background_timeout = "90s"
@@ -212,6 +216,8 @@ fn layers_lie_over_one_another() {
             timeout: Some(Duration::from_millis(500)),
             always_run: vec!["*::network".into()],
             trusted_services: vec!["[[]::1]:80".into(), "/run/x".into()],
+            ignore_env: vec!["MY_PROMPT_*".into()],
+            extra_env: vec!["TERM".into()],
             target_dir: TargetDir::Own(home.paths.own_targets()),
             build_timeout: None,
             background_timeout: Some(Duration::from_secs(90)),
@@ -229,7 +235,7 @@ fn an_unknown_key_is_shown_where_it_stands() {
     3 |  debonce = '1s'
       |  ^^^^^^^ did you mean `debounce`?
       |
-      = allowed: `always_run`, `args`, `background_tests`, `background_timeout`, `build_timeout`, `clean_target`, `debounce`, `exclude`, `extra_inputs`, `flaky_runs`, `keep_snapshots`, `runner`, `target_dir`, `timeout`, `trusted_services`, `ttl`, `verify_percent`
+      = allowed: `always_run`, `args`, `background_tests`, `background_timeout`, `build_timeout`, `clean_target`, `debounce`, `exclude`, `extra_env`, `extra_inputs`, `flaky_runs`, `ignore_env`, `keep_snapshots`, `runner`, `target_dir`, `timeout`, `trusted_services`, `ttl`, `verify_percent`
     ");
 }
 
@@ -315,6 +321,8 @@ fn whatever_is_wrong_is_named_with_its_place() {
         ("[defaults]\nexclude = ['']", (2, 12), "a glob is empty"),
         ("[defaults]\nexclude = ['**']", (2, 12), "would exclude `Cargo.toml`"),
         ("[defaults]\nexclude = ['*.lock']", (2, 12), "would exclude `Cargo.lock`"),
+        ("[defaults]\nignore_env = ['A=1']", (2, 15), "`A=1` holds a `=`"),
+        ("[defaults]\nextra_env = ['a[']", (2, 14), "`a[`: unclosed character class"),
         ("[defaults]\nttl = 3600", (2, 7), "such as \"90s\" or \"1h 30m\""),
         ("[defaults]\nttl = true", (2, 7), "`ttl`: invalid type: boolean `true`"),
         ("[defaults]\nttl = 1979-05-27", (2, 7), "`ttl`: invalid type: "),

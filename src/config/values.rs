@@ -267,6 +267,20 @@ impl ListItem for AddressGlob {
     }
 }
 
+/// Globs of variables' names.
+pub(super) enum VariableGlob {}
+
+impl ListItem for VariableGlob {
+    const ALLOWED: &'static str =
+        "a list of globs of variables' names, such as \"MY_TERMINAL\" or \"MY_PROMPT_*\"";
+    fn check(glob: &str) -> Result<(), String> {
+        if glob.contains('=') {
+            return Err(format!("`{glob}` holds a `=`, which no variable's name has"));
+        }
+        check_text_glob(glob)
+    }
+}
+
 /// What a list of files may hold.
 const FILE_GLOBS: &str = "a list of globs relative to the workspace, such as \"fixtures/**\", \
                           \"*.md\" or \"data/{a,b}.json\"";

@@ -47,11 +47,13 @@ pub(super) use self::key::{
 };
 pub(super) use self::observe::ObservedRun;
 use self::observe::Observing;
+use self::program::BuiltProgram;
 pub(crate) use self::program::store_program_digest;
 pub(super) use self::uncacheable::Uncacheable;
 use super::checkout::found_elsewhere;
-use super::fingerprint::Fingerprints;
-use super::patterns::{Excluded, Trusted};
+use super::environment::EnvironmentJudge;
+use super::fingerprint::{Aspect, Fingerprints};
+use super::patterns::{Excluded, Trusted, VariableRules};
 use super::{Facts, Question};
 use crate::cache::{Input, Limits, Lookup, MissReason, PutError, Record, RecordKey};
 use crate::compiler::PlannedTarget;
@@ -173,7 +175,8 @@ impl<'a> TargetRecords<'a> {
             if !self.is_of(&record, subject) {
                 continue;
             }
-            let Some(why) = self.obstacle(&record) else { return TargetFinding::Green(record) };
+            let why = self.obstacle(&record).or_else(|| self.other_environment(&record, subject));
+            let Some(why) = why else { return TargetFinding::Green(record) };
             if last.as_ref().is_none_or(|(then, ..)| *then < record.created) {
                 last = Some((record.created, why, Duration::from_millis(record.duration_ms)));
             }
@@ -212,6 +215,14 @@ impl<'a> TargetRecords<'a> {
         Some(format!("`{}` changed", changed.path.display()))
     }
 
+    /// Why the record does not answer in this environment. What it depends on must be as it was.
+    fn other_environment(&mut self, record: &Record, subject: &Subject) -> Option<String> {
+        let PlanContext { cache, root, settings, target_dirs, .. } = &self.context;
+        let rules = VariableRules::of(settings);
+        let judge = EnvironmentJudge { cache, root, target_dirs, rules };
+        judge.obstacle(record, &subject.asked, &mut self.fingerprints)
+    }
+
     /// What earlier runs of the very same call came to, green or red, however long ago.
     pub(super) fn earlier(&mut self, index: usize) -> Vec<Arc<Record>> {
         let Some(subject) = self.subject(index).cloned() else { return Vec::new() };
@@ -222,7 +233,11 @@ impl<'a> TargetRecords<'a> {
             Lookup::Miss(_) => None,
         });
         let mut records: Vec<_> = records.collect();
-        records.retain(|record| self.is_of(record, &subject) && self.obstacle(record).is_none());
+        records.retain(|record| {
+            self.is_of(record, &subject)
+                && self.obstacle(record).is_none()
+                && self.other_environment(record, &subject).is_none()
+        });
         records
     }
 
@@ -326,22 +341,30 @@ impl<'a> TargetRecords<'a> {
     /// The record of a run: a green one as an answer, one of a call that failed to compare with.
     /// `None` if there can be none.
     pub(super) fn record(
-        &self,
+        &mut self,
         index: usize,
         report: &TargetReport,
         cacheability: &Cacheability,
         moment: RunMoment<'_>,
     ) -> Option<Record> {
-        let subject = self.subject(index)?;
+        let subject = self.subject(index)?.clone();
         let red = subject.red_call().filter(|_| report.verdict != Verdict::Pass);
         let (key, inputs) = match cacheability {
             _ if report.verdict != Verdict::Pass && red.is_none() => return None,
             Cacheability::Observed(inputs) => {
-                (red.unwrap_or_else(|| self.slot_for(subject, inputs, moment.when)), inputs)
+                (red.unwrap_or_else(|| self.slot_for(&subject, inputs, moment.when)), inputs)
             }
             Cacheability::WholeTree(inputs) => (subject.with_tree(moment.still?)?, inputs),
             Cacheability::Uncacheable(_) => return None,
         };
+        let program = subject.program.as_ref();
+        let program = program.map(|BuiltProgram { path, .. }| {
+            self.fingerprints.read(self.context.root, path, Aspect::Program)
+        });
+        let is_known = program.as_ref().is_none_or(Result::is_ok);
+        let is_complete = is_known && matches!(cacheability, Cacheability::Observed(_));
+        let readers = program.and_then(Result::ok).into_iter().collect();
+        let environment = subject.asked.recorded(self.context.root, inputs, readers, is_complete);
         let mut identity = subject.parts.clone();
         let selection = match &self.context.origin {
             PlanOrigin::Question { .. } => selection_text(&subject.id),
@@ -364,12 +387,13 @@ impl<'a> TargetRecords<'a> {
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             tool_version: VERSION.to_owned(),
             identity,
+            environment,
         })
     }
 
     /// Where a record of these inputs goes: in the place of one of the same, a free one, that of
     /// the oldest.
-    fn slot_for(&self, subject: &Subject, inputs: &[Input], now: Timestamp) -> RecordKey {
+    fn slot_for(&mut self, subject: &Subject, inputs: &[Input], now: Timestamp) -> RecordKey {
         let of = |inputs: &[Input]| -> BTreeSet<_> {
             inputs.iter().map(|input| (input.path.clone(), input.state)).collect()
         };
@@ -380,7 +404,9 @@ impl<'a> TargetRecords<'a> {
         for key in slots.iter().copied() {
             match self.context.cache.get(&key, now, self.context.settings.ttl) {
                 Lookup::Hit(record) => {
-                    if of(&record.inputs) == wanted {
+                    let is_same = of(&record.inputs) == wanted
+                        && self.other_environment(&record, subject).is_none();
+                    if is_same {
                         return key;
                     }
                     if oldest.is_none_or(|(then, _)| record.created < then) {

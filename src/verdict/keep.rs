@@ -12,7 +12,7 @@ use super::look_up::{LookUp, input_now};
 use super::options::RunOptions;
 use super::ran::RanTargets;
 use super::{Facts, ProjectTree, TreeState, code_hash, conduct, failed, flaky};
-use crate::cache::{Input, ProjectState, Record, Uncached};
+use crate::cache::{Input, ProjectState, Record, RecordedEnvironment, Uncached};
 use crate::compiler::Build;
 use crate::model::{Digest, End, TargetReport, Timestamp, Verdict};
 use crate::process::Priority;
@@ -115,6 +115,7 @@ impl Keeper<'_> {
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             tool_version: VERSION.to_owned(),
             identity: identity.map(|(name, digest)| (name.clone(), digest.to_string())).collect(),
+            environment: RecordedEnvironment::default(),
         }
     }
 

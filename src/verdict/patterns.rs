@@ -1,12 +1,14 @@
 //! The project's own words on what may be kept: targets that are always run, services that are
 //! vouched for.
 
+use std::ffi::OsStr;
 use std::path::Path;
 
 use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 
 use crate::config::Settings;
 use crate::model::{TargetId, TargetKind};
+use crate::workspace::{Relevance, is_for_build, relevance};
 
 /// The globs as one. The config has checked them; one that is none matches nothing.
 fn set(globs: &[String]) -> GlobSet {
@@ -101,6 +103,50 @@ impl Trusted {
     /// Whether the project vouches for who is at `address`.
     pub(super) fn vouches_for(&self, address: &str) -> bool {
         self.0.is_match(address)
+    }
+}
+
+/// The user's own word on which variables count.
+#[derive(Clone, Debug, Default)]
+pub(super) struct VariableRules {
+    ignored: GlobSet,
+    extra: GlobSet,
+}
+
+/// Where a variable belongs in a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum VariablePlace {
+    /// Nowhere: it belongs to the terminal or session.
+    Nowhere,
+    /// In the key: it always counts.
+    Key,
+    /// Beside the key: it counts if something in the run can name it.
+    Beside,
+}
+
+impl VariableRules {
+    pub(super) fn of(settings: &Settings) -> Self {
+        Self { ignored: set(&settings.ignore_env), extra: set(&settings.extra_env) }
+    }
+
+    /// Whether the variable never counts.
+    pub(super) fn ignores(&self, name: &OsStr) -> bool {
+        !self.ignored.is_empty()
+            && self.ignored.is_match(name)
+            && !is_for_build(name)
+            && !self.extra.is_match(name)
+    }
+
+    /// Where the variable belongs; `is_session` says whether it is the terminal's or session's.
+    pub(super) fn place(&self, name: &OsStr, is_session: bool) -> VariablePlace {
+        match relevance(name) {
+            _ if !self.extra.is_empty() && self.extra.is_match(name) => VariablePlace::Key,
+            _ if is_session => VariablePlace::Nowhere,
+            // With its value: taken back, the entry makes the record stale.
+            _ if self.ignores(name) => VariablePlace::Beside,
+            Relevance::Always => VariablePlace::Key,
+            Relevance::IfNamed(_) | Relevance::SearchPath => VariablePlace::Beside,
+        }
     }
 }
 

@@ -114,7 +114,8 @@ pub(crate) fn is_secret(name: &OsStr) -> bool {
     SECRET.iter().any(|part| name.contains(part))
 }
 
-fn decides_build(name: &OsStr) -> bool {
+/// Whether a variable changes what is built.
+pub(super) fn decides_build(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
     VARIABLE_NAMES.contains(&&*name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }

@@ -265,6 +265,14 @@ pub(crate) fn is_terminal_variable(name: &OsStr) -> bool {
     !is_cargos && is_session_variable(name)
 }
 
+/// Whether a variable belongs to cargo, rustc or the C compilers of build scripts.
+pub(super) fn is_build_variable(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    name.starts_with("RUST")
+        || BUILD.contains(&&*name)
+        || BUILD_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
 enum Kind {
     Session,
     Build,

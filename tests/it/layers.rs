@@ -67,7 +67,7 @@ const NEVER: [(&str, &str); 8] = [
 ];
 
 /// Foreign crates with the only modules that may name them.
-const HOMES: [(&str, &[&str]); 13] = [
+const HOMES: [(&str, &[&str]); 14] = [
     ("notify", &["watcher"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
@@ -79,6 +79,7 @@ const HOMES: [(&str, &[&str]); 13] = [
     ("toml_edit", &["config"]),
     ("schemars", &["config"]),
     ("ignore", &["hasher"]),
+    ("aho_corasick", &["hasher"]),
     ("object", &["hasher", "reach"]),
     ("indicatif", &["cli"]),
 ];

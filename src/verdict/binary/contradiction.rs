@@ -123,7 +123,7 @@ pub(in crate::verdict) fn tests_of(report: &TargetReport) -> Vec<TestReport> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::{RecordKey, RecordLevel};
+    use crate::cache::{RecordKey, RecordLevel, RecordedEnvironment};
     use crate::model::{Digest, End, TargetKind, TestCounts, Timestamp};
     use crate::verdict::binary::key::variable;
 
@@ -163,6 +163,7 @@ mod tests {
                 host: String::new(),
                 tool_version: String::new(),
                 identity: [(PROGRAM.to_owned(), program.to_owned())].into(),
+                environment: RecordedEnvironment::default(),
             }
         };
         let failed = report(OUTPUT, Verdict::Fail);

@@ -11,14 +11,16 @@ use crate::compiler::PlannedTarget;
 use crate::config::Settings;
 use crate::model::{Digest, Digester, TargetId, TargetKind};
 use crate::process::Environment;
+use crate::verdict::environment::AskedEnvironment;
 use crate::verdict::facts::{Facts, Question};
 use crate::verdict::fingerprint::Fingerprints;
 use crate::verdict::key::settings_of_tree;
-use crate::workspace::{is_terminal_variable, without_root};
+use crate::verdict::patterns::{VariablePlace, VariableRules};
+use crate::workspace::{is_terminal_variable, names_default_target_dir, without_root};
 
 /// The rules by which keys of these levels are made and their records judged. Raise it with every
 /// change of either: an old record then is a miss.
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 
 /// How many records one target can have under one key: one for each state of what it reads. A
 /// branch and back, a fixture and back, are found again.
@@ -47,6 +49,8 @@ pub(in crate::verdict) struct PlanContext<'a> {
     pub(in crate::verdict) cache: &'a Cache,
     pub(in crate::verdict) root: &'a Path,
     pub(in crate::verdict) settings: &'a Settings,
+    /// The folder in which cargo is called, or the program.
+    pub(in crate::verdict) dir: &'a Path,
     /// The client's environment.
     pub(in crate::verdict) environment: &'a Environment,
     /// Where cargo builds.
@@ -84,6 +88,7 @@ impl<'a> PlanContext<'a> {
             cache,
             root,
             settings,
+            dir: &selection.dir,
             environment,
             target_dirs: facts.target_dirs.clone(),
             covered: vec![facts.toolchain.sysroot.clone()],
@@ -105,6 +110,8 @@ pub(in crate::verdict) struct Subject {
     pub(in crate::verdict) parts: BTreeMap<String, String>,
     /// The program, if cargo built it.
     pub(super) program: Option<BuiltProgram>,
+    /// The variables that count if something in the run can name them.
+    pub(in crate::verdict) asked: AskedEnvironment,
     /// What else decides what is built from a tree; `None` for a call, which knows no tree.
     build: Option<Digest>,
 }
@@ -112,7 +119,8 @@ pub(in crate::verdict) struct Subject {
 impl Subject {
     /// A subject without a program or a key, for judging runs.
     pub(super) fn unkeyed(id: TargetId) -> Self {
-        Self { id, parts: BTreeMap::new(), program: None, build: None }
+        let asked = AskedEnvironment::default();
+        Self { id, parts: BTreeMap::new(), program: None, asked, build: None }
     }
 
     /// The subject of a planned target. The cache remembers what is loaded of its program.
@@ -166,14 +174,22 @@ impl Subject {
             part(PROGRAM, *digest);
         }
         let by_nextest = is_of_call && planned.environment.get("NEXTEST").is_some();
+        let rules = VariableRules::of(context.settings);
+        let mut asked = AskedEnvironment::new(&planned.environment, &planned.args);
         for (name, value) in planned.environment.iter() {
             let changes =
                 by_nextest && CHANGING_NEXTEST_VARIABLES.iter().any(|known| name == *known);
-            if !changes && !is_terminal_variable(name) {
-                part(&variable(name), digest(value));
+            if changes {
+                continue;
+            }
+            let is_default = names_default_target_dir(name, value, context.dir, context.root);
+            match rules.place(name, is_terminal_variable(name)) {
+                VariablePlace::Nowhere => {}
+                VariablePlace::Key if !is_default => part(&variable(name), digest(value)),
+                VariablePlace::Key | VariablePlace::Beside => asked.insert(name, digest(value)),
             }
         }
-        Ok(Self { id: planned.id.clone(), parts, program, build })
+        Ok(Self { id: planned.id.clone(), parts, program, asked, build })
     }
 
     /// The keys of the records that name what the run consulted.

@@ -76,6 +76,7 @@ fn answered_or_run(invocation: &Invocation, paths: &Paths, verify: bool) -> Opti
         cache: &cache,
         root: &root,
         settings,
+        dir,
         environment,
         target_dirs: vec![target.target_dir.clone()],
         // No toolchain is part of the key: all that is looked for in its folders counts.
@@ -284,7 +285,7 @@ impl CallRun<'_> {
     }
 
     /// Keeps a run: a green one as an answer, one that failed to compare with.
-    fn keep(&self, report: &TargetReport, cacheability: &Cacheability) {
+    fn keep(&mut self, report: &TargetReport, cacheability: &Cacheability) {
         let is_green = report.verdict == Verdict::Pass;
         let moment = RunMoment { code_hash: None, still: None, when: Timestamp::now() };
         let record = self.records.record(0, report, cacheability, moment);

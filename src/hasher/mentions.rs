@@ -1,0 +1,241 @@
+//! Whether a file can name a variable: a search for names in all that a run can see of the file.
+//!
+//! Of a program only the loaded parts are searched. Debug information names everything and is read
+//! by nobody.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use aho_corasick::AhoCorasick;
+use object::elf::PF_X;
+use object::{
+    Architecture, BinaryFormat, Object as _, ObjectSection as _, ObjectSegment as _, ReadCache,
+    ReadRef as _, SegmentFlags,
+};
+
+/// A larger file is not searched.
+const LARGEST: u64 = 1 << 30;
+
+/// What symbols of a Rust program contain that goes through all variables, in both manglings.
+const ITERATION: [&[u8]; 4] =
+    [b"_4VarsNt", b"_6VarsOsNt", b"std..env..Vars$u20$as", b"std..env..VarsOs$u20$as"];
+/// The kernel's list of a process's variables.
+const ENVIRONMENT_FILE: &[u8] = b"/environ";
+/// How compressed files begin: gzip, zip, xz, zstd, bzip2, 7z.
+const COMPRESSED: [&[u8]; 6] =
+    [b"\x1f\x8b", b"PK\x03\x04", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"BZh", b"7z\xbc\xaf"];
+/// What a compressed program contains.
+const PACKED: &[u8] = b"UPX!";
+
+/// The text that stands for a use of the value of `PATH`.
+const SEARCH_PATH: &str = "PATH";
+/// So many bytes of an instruction can follow an address in it.
+const AFTER_ADDRESS: u64 = 4;
+
+/// A loaded part of a program, or a whole file.
+struct Part<'a> {
+    content: &'a [u8],
+    address: u64,
+    is_code: bool,
+}
+
+/// The result of a search.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Mentions {
+    /// For each text whether it was found.
+    pub found: Vec<bool>,
+    /// Why any name may be in it, found or not.
+    pub any: Option<&'static str>,
+    /// It is a program without symbols: whether it goes through all variables is not known.
+    pub is_stripped: bool,
+    /// It is a program or a library.
+    pub is_program: bool,
+}
+
+/// Searches the file at `path`, links followed, for `texts`, which are in lower case. The case of
+/// what is found does not matter. The text `PATH` is found where something uses the variable by this
+/// name: where it stands alone in a text, or code of a program refers to it.
+///
+/// # Errors
+/// If the file cannot be read, or is no regular file.
+pub(crate) fn mentions(path: &Path, texts: &[&str]) -> io::Result<Mentions> {
+    let metadata = path.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    if metadata.len() > LARGEST {
+        let any = Some("it is too large to be searched");
+        return Ok(Mentions { found: vec![true; texts.len()], any, ..Mentions::default() });
+    }
+    let content = ReadCache::new(File::open(path)?);
+    let program = object::File::parse(&content).ok();
+    let whole = || {
+        let all = content.read_bytes_at(0, metadata.len());
+        all.map_err(|()| io::Error::other("it cannot be read"))
+    };
+    match program.filter(|program| program.format() == BinaryFormat::Elf) {
+        Some(program) if program.segments().next().is_some() => {
+            let mut parts = Vec::new();
+            for segment in program.segments() {
+                let is_code = match segment.flags() {
+                    SegmentFlags::Elf { p_flags } => p_flags & PF_X != 0,
+                    _ => true,
+                };
+                let content = segment.data().map_err(io::Error::other)?;
+                parts.push(Part { content, address: segment.address(), is_code });
+            }
+            let symbols = program.section_by_name(".strtab");
+            let symbols = symbols.and_then(|section| section.data().ok());
+            let is_used = || uses_search_path(&parts, program.architecture());
+            let mentions = mentions_in(&parts, symbols.unwrap_or_default(), texts, is_used)?;
+            Ok(Mentions { is_stripped: symbols.is_none(), is_program: true, ..mentions })
+        }
+        _ => {
+            let whole = whole()?;
+            let parts = [Part { content: whole, address: 0, is_code: false }];
+            mentions_in(&parts, whole, texts, || has_word(whole, SEARCH_PATH.as_bytes()))
+        }
+    }
+}
+
+/// Searches a text that is no file's content: a folder's names, a link's target.
+///
+/// # Errors
+/// If there are too many texts.
+pub(crate) fn mentions_in_text(content: &[u8], texts: &[&str]) -> io::Result<Mentions> {
+    let parts = [Part { content, address: 0, is_code: false }];
+    mentions_in(&parts, &[], texts, || has_word(content, SEARCH_PATH.as_bytes()))
+}
+
+fn mentions_in(
+    parts: &[Part<'_>],
+    symbols: &[u8],
+    texts: &[&str],
+    uses_search_path: impl FnOnce() -> bool,
+) -> io::Result<Mentions> {
+    let mut builder = AhoCorasick::builder();
+    let names = texts.iter().filter(|text| **text != SEARCH_PATH);
+    let finder = builder.ascii_case_insensitive(true).build(names).map_err(io::Error::other)?;
+    let mut are_found = vec![false; finder.patterns_len()];
+    for part in parts {
+        for hit in finder.find_overlapping_iter(part.content) {
+            are_found[hit.pattern().as_usize()] = true;
+        }
+    }
+    let exact = |texts: &[&[u8]]| {
+        let finder = AhoCorasick::new(texts).map_err(io::Error::other)?;
+        io::Result::Ok(parts.iter().any(|part| finder.is_match(part.content)))
+    };
+    let begins =
+        |start: &&[u8]| parts.first().is_some_and(|first| first.content.starts_with(start));
+    let iteration = AhoCorasick::new(ITERATION).map_err(io::Error::other)?;
+    let any = if COMPRESSED.iter().any(begins) || exact(&[PACKED])? {
+        Some("it is compressed")
+    } else if exact(&[ENVIRONMENT_FILE])? {
+        Some("it reads /proc/PID/environ")
+    } else if iteration.is_match(symbols) {
+        Some("it goes through all variables")
+    } else {
+        None
+    };
+    let is_used = texts.contains(&SEARCH_PATH) && uses_search_path();
+    let mut are_found = are_found.into_iter();
+    let found = texts.iter().map(|text| match *text {
+        SEARCH_PATH => is_used,
+        _ => are_found.next().unwrap_or(true),
+    });
+    Ok(Mentions { found: found.collect(), any, ..Mentions::default() })
+}
+
+/// Whether the word stands in the text with nothing around it that belongs to a name.
+fn has_word(content: &[u8], word: &[u8]) -> bool {
+    let ends = |byte: Option<&u8>| byte.is_none_or(|b| !b.is_ascii_alphanumeric() && *b != b'_');
+    let mut places = content.windows(word.len()).enumerate().filter(|(_, part)| *part == word);
+    places.any(|(at, _)| {
+        ends(at.checked_sub(1).and_then(|before| content.get(before)))
+            && ends(content.get(at + word.len()))
+    })
+}
+
+/// Whether something in a program refers to a place where `PATH` stands. Literals lie beside each
+/// other with no mark between them, and most such places are parts of longer ones.
+fn uses_search_path(parts: &[Part<'_>], architecture: Architecture) -> bool {
+    let word = SEARCH_PATH.as_bytes();
+    let mut places = Vec::new();
+    // The standard library has it in its code, to look programs up.
+    for part in parts.iter().filter(|part| !part.is_code) {
+        let starts = part.content.windows(word.len()).enumerate().filter(|(_, at)| *at == word);
+        places.extend(starts.map(|(at, _)| part.address + at as u64));
+    }
+    let (Some(first), Some(last)) = (places.iter().min(), places.iter().max()) else {
+        return false;
+    };
+    if architecture != Architecture::X86_64 {
+        return true;
+    }
+    let (first, span) = (*first, last - first);
+    let is_place = |address: u64| address.wrapping_sub(first) <= span && places.contains(&address);
+    let refers = |part: &Part<'_>| {
+        let unaligned = part.address.next_multiple_of(8) - part.address;
+        let pointers = part.content.get(unaligned as usize..).unwrap_or_default();
+        let pointers = pointers.chunks_exact(8);
+        let mut pointers =
+            pointers.map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap_or_default()));
+        pointers.any(is_place) || (part.is_code && code_refers(part, first, span, &is_place))
+    };
+    parts.iter().any(refers)
+}
+
+/// Whether an instruction holds an address of such a place, relative to its own end or absolute.
+fn code_refers(part: &Part<'_>, first: u64, span: u64, is_place: impl Fn(u64) -> bool) -> bool {
+    let mut addresses = part.content.windows(4).enumerate();
+    addresses.any(|(at, bytes)| {
+        let number = i32::from_le_bytes(bytes.try_into().unwrap_or_default());
+        let absolute = u64::from(number.cast_unsigned());
+        let relative = (part.address + at as u64 + 4).wrapping_add_signed(number.into());
+        let is_near =
+            relative.wrapping_add(AFTER_ADDRESS).wrapping_sub(first) <= span + AFTER_ADDRESS;
+        is_place(absolute)
+            || (is_near && (0..=AFTER_ADDRESS).any(|more| is_place(relative.wrapping_add(more))))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(content: &[u8], texts: &[&str]) -> Mentions {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), content).unwrap();
+        mentions(file.path(), texts).unwrap()
+    }
+
+    #[test]
+    fn names_are_found_in_any_case_and_beside_each_other() {
+        let texts = ["database", "base_url", "flavour", "mode"];
+        let mentions = found(b"xDATABASE_URLxFlavoUrx", &texts);
+        assert_eq!(mentions.found, [true, true, true, false]);
+        assert_eq!(mentions.any, None);
+    }
+
+    #[test]
+    fn a_file_that_hides_names_may_contain_any() {
+        for content in [&b"PK\x03\x04rest"[..], b"\x1f\x8b\x08", b"open /proc/self/environ"] {
+            assert!(found(content, &["x"]).any.is_some());
+        }
+        assert_eq!(found(b"the environment", &["x"]).any, None);
+    }
+
+    #[test]
+    fn only_what_is_loaded_of_a_program_is_searched() {
+        let own = std::env::current_exe().unwrap();
+        // Literals are loaded; the names of files are in the debug information, too.
+        let mentions = mentions(&own, &["literal of this very test"]).unwrap();
+        assert_eq!(mentions.found, [true]);
+        assert!(!mentions.is_stripped);
+        // These tests go through their environment.
+        assert!(std::env::vars_os().count() > 0 && mentions.any.is_some());
+        assert!(super::mentions(Path::new("/"), &[]).is_err());
+    }
+}

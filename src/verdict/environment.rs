@@ -1,0 +1,335 @@
+//! Which of the variables count that differ between a record's run and the asker.
+//!
+//! A record's key holds the variables that always count. The others are conditions of the record:
+//! one that differs counts unless nothing that the run executed, loaded or read can name it. Files
+//! are searched only for variables that differ, and what was found is remembered by content.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use super::fingerprint::Fingerprints;
+use super::patterns::VariableRules;
+use crate::cache::{
+    Cache, Input, InputState, KnownMentions, Record, RecordLevel, RecordedEnvironment,
+};
+use crate::hasher::{Mentions, mentions, mentions_in_text};
+use crate::model::{Digest, OsText};
+use crate::process::Environment;
+use crate::workspace::{Relevance, relevance};
+
+/// The name of the search path, and the text that stands for a use of its value.
+const PATH: &str = "PATH";
+
+/// The variables of a run that no key holds, and what else a name could be taken from.
+#[derive(Clone, Debug, Default)]
+pub(super) struct AskedEnvironment {
+    variables: BTreeMap<String, Digest>,
+    /// The values of all variables but `PATH`, and the arguments.
+    texts: Vec<Vec<u8>>,
+    /// The folders of `PATH`; `None` if one of them depends on the folder one is in.
+    path: Option<Vec<PathBuf>>,
+}
+
+impl AskedEnvironment {
+    /// The environment, without variables beside the key yet.
+    pub(super) fn new(environment: &Environment, arguments: &[OsString]) -> Self {
+        let values = environment.iter().filter(|(name, _)| *name != PATH).map(|(_, value)| value);
+        let texts = values.chain(arguments.iter().map(OsString::as_os_str));
+        let folders = environment.get(PATH).map(std::env::split_paths).into_iter().flatten();
+        let folders: Vec<PathBuf> = folders.collect();
+        let path = folders.iter().all(|folder| folder.is_absolute()).then_some(folders);
+        Self {
+            variables: BTreeMap::new(),
+            texts: texts.map(|text| text.as_bytes().to_vec()).collect(),
+            path,
+        }
+    }
+
+    /// Adds a variable that belongs beside the key.
+    pub(super) fn insert(&mut self, name: &OsStr, digest: Digest) {
+        self.variables.insert(name.as_bytes().escape_ascii().to_string(), digest);
+    }
+
+    /// What a record of a run with these inputs says, `readers` being what it could read names from
+    /// besides.
+    pub(super) fn recorded(
+        &self,
+        root: &Path,
+        inputs: &[Input],
+        readers: Vec<Input>,
+        is_complete: bool,
+    ) -> RecordedEnvironment {
+        RecordedEnvironment {
+            variables: self.variables.clone(),
+            readers,
+            is_complete,
+            programs: self.programs(root, inputs),
+        }
+    }
+
+    /// The programs that a run with these inputs looked for in the folders of `PATH`.
+    fn programs(&self, root: &Path, inputs: &[Input]) -> Option<BTreeMap<String, Vec<OsText>>> {
+        let real = |folder: &PathBuf| folder.canonicalize().ok();
+        let folders: BTreeSet<_> = self.path.as_ref()?.iter().filter_map(real).collect();
+        if folders.is_empty() {
+            return None;
+        }
+        let mut programs = BTreeMap::new();
+        for input in inputs {
+            let path = root.join(&input.path);
+            if folders.contains(&path) && !matches!(input.state, InputState::Kind(_)) {
+                return None;
+            }
+            if path.parent().is_some_and(|folder| folders.contains(folder)) {
+                let name = path.file_name()?.to_str()?.to_owned();
+                let places = self.places(&name)?;
+                programs.insert(name, places);
+            }
+        }
+        Some(programs)
+    }
+
+    /// All places in `PATH` where there is something of this name; `None` if that cannot be told.
+    fn places(&self, name: &str) -> Option<Vec<OsText>> {
+        let mut places = Vec::new();
+        for folder in self.path.as_ref()? {
+            let file = folder.join(name);
+            let is_there = file.try_exists().or_else(|error| match error.kind() {
+                std::io::ErrorKind::NotADirectory => Ok(false),
+                _ => Err(error),
+            });
+            let place = OsText::from(&file);
+            if is_there.ok()? && !places.contains(&place) {
+                places.push(place);
+            }
+        }
+        Some(places)
+    }
+}
+
+/// A variable that differs, and why it counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct VariableDifference {
+    pub(super) name: String,
+    /// `None` if it does not count.
+    pub(super) why: Option<String>,
+}
+
+/// Judges the variables of one project's records.
+#[derive(Debug)]
+pub(super) struct EnvironmentJudge<'a> {
+    pub(super) cache: &'a Cache,
+    pub(super) root: &'a Path,
+    /// Where cargo builds.
+    pub(super) target_dirs: &'a [PathBuf],
+    pub(super) rules: VariableRules,
+}
+
+impl EnvironmentJudge<'_> {
+    /// Why the record does not answer in the asker's environment; `None` if it does.
+    pub(super) fn obstacle(
+        &self,
+        record: &Record,
+        asked: &AskedEnvironment,
+        fingerprints: &mut Fingerprints,
+    ) -> Option<String> {
+        if record.environment.variables == asked.variables {
+            return None;
+        }
+        let differences = self.differences(record, asked, fingerprints);
+        differences.into_iter().find_map(|VariableDifference { name, why }| {
+            Some(format!("environment variable {name} differs: {}", why?))
+        })
+    }
+
+    /// Every variable that differs, less the ones that the config ignores.
+    pub(super) fn differences(
+        &self,
+        record: &Record,
+        asked: &AskedEnvironment,
+        fingerprints: &mut Fingerprints,
+    ) -> Vec<VariableDifference> {
+        let RecordedEnvironment { variables, is_complete, programs, .. } = &record.environment;
+        let names: BTreeSet<&String> = variables.keys().chain(asked.variables.keys()).collect();
+        let differs = |name: &&&String| variables.get(**name) != asked.variables.get(**name);
+        let names = names.iter().filter(differs).copied();
+        let names: Vec<_> = names.filter(|name| !self.rules.ignores(OsStr::new(name))).collect();
+        if names.is_empty() {
+            return Vec::new();
+        }
+        let all = |why: &str| {
+            let difference = |name: &&String| VariableDifference {
+                name: (*name).clone(),
+                why: Some(why.to_owned()),
+            };
+            names.iter().map(difference).collect()
+        };
+        if !is_complete {
+            return all("not all that the run could read is known");
+        }
+        let wanted: Vec<_> = names.iter().map(|name| (*name, text_of(name))).collect();
+        let texts: BTreeSet<String> = wanted.iter().filter_map(|(_, text)| text.clone()).collect();
+        let places = match self.search(record, texts, fingerprints) {
+            Ok(places) => places,
+            Err(why) => return all(&why),
+        };
+        let difference = |(name, text): (&String, Option<String>)| {
+            let named = text.as_ref().and_then(|text| places.get(text));
+            let why = match (&text, named) {
+                (None, _) => Some("it always counts".to_owned()),
+                (_, Some(place)) => Some(format!("`{place}` can name it")),
+                (_, None) if name == PATH => programs_differ(programs.as_ref(), asked),
+                (_, None) => asked.is_named(name),
+            };
+            VariableDifference { name: name.clone(), why }
+        };
+        wanted.into_iter().map(difference).collect()
+    }
+
+    /// Where each of the texts was found that was.
+    ///
+    /// # Errors
+    /// Why every variable counts.
+    fn search(
+        &self,
+        record: &Record,
+        mut texts: BTreeSet<String>,
+        fingerprints: &mut Fingerprints,
+    ) -> Result<BTreeMap<String, String>, String> {
+        let inputs = match record.key.level {
+            // The inputs of a whole are what its build has read.
+            RecordLevel::Source => &[][..],
+            _ => &record.inputs,
+        };
+        let mut found = BTreeMap::new();
+        for input in record.environment.readers.iter().chain(inputs) {
+            let Some(state) = content_of(&input.state) else { continue };
+            let place = input.path.display();
+            let known = self
+                .known(input, &state, &texts, fingerprints)
+                .ok_or_else(|| format!("`{place}` is not what the run could read"))?;
+            if input.path.ends_with("printenv") {
+                return Err(format!("`{place}` prints all variables"));
+            }
+            if let Some(why) = known.any {
+                return Err(format!("`{place}`: {why}"));
+            }
+            let is_built = self.is_built(&input.path);
+            if is_built && known.is_stripped {
+                return Err(format!("`{place}` has no symbols"));
+            }
+            let is_foreign_program = known.is_program && !is_built;
+            texts.retain(|text| {
+                let is_found = known.found.get(text) == Some(&true);
+                // What others have built looks programs up by it.
+                let counts = is_found && !(is_foreign_program && text == PATH);
+                if counts {
+                    found.insert(text.clone(), place.to_string());
+                }
+                !counts
+            });
+        }
+        Ok(found)
+    }
+
+    fn is_built(&self, path: &Path) -> bool {
+        let path = self.root.join(path);
+        self.target_dirs.iter().any(|dir| path.starts_with(dir))
+    }
+
+    /// What is known of a file in this state; it is searched for what is not known. `None` if it is
+    /// in another state now.
+    fn known(
+        &self,
+        input: &Input,
+        state: &Digest,
+        texts: &BTreeSet<String>,
+        fingerprints: &mut Fingerprints,
+    ) -> Option<KnownMentions> {
+        let mut known = self.cache.mentions(state).unwrap_or_default();
+        let new = texts.iter().filter(|text| !known.found.contains_key(*text));
+        let new: Vec<&str> = new.map(String::as_str).collect();
+        if new.is_empty() || known.any.is_some() {
+            return Some(known);
+        }
+        if !fingerprints.holds(self.root, input) {
+            return None;
+        }
+        let path = self.root.join(&input.path);
+        let Mentions { found, any, is_stripped, is_program } = search_in(&path, &new).ok()?;
+        if !fingerprints.holds(self.root, input) {
+            return None;
+        }
+        known.found.extend(new.into_iter().map(str::to_owned).zip(found));
+        known.any = any.map(str::to_owned);
+        (known.is_stripped, known.is_program) = (is_stripped, is_program);
+        self.cache.store_mentions(state, &known);
+        Some(known)
+    }
+}
+
+impl AskedEnvironment {
+    /// Whether another variable's value, or an argument, holds the name of this one.
+    fn is_named(&self, name: &str) -> Option<String> {
+        let holds = |text: &Vec<u8>| text.windows(name.len()).any(|part| part == name.as_bytes());
+        self.texts.iter().any(holds).then(|| "another variable or an argument names it".to_owned())
+    }
+}
+
+/// Why another search path gives other programs than the run found.
+fn programs_differ(
+    programs: Option<&BTreeMap<String, Vec<OsText>>>,
+    asked: &AskedEnvironment,
+) -> Option<String> {
+    let Some(programs) = programs else {
+        return Some("the run listed one of its folders, or looked in a relative one".to_owned());
+    };
+    let is_other =
+        |(name, then): &(&String, &Vec<OsText>)| asked.places(name).is_none_or(|now| now != **then);
+    let (name, _) = programs.iter().find(is_other)?;
+    Some(format!("`{name}` is found elsewhere"))
+}
+
+/// The text to look for; `None` if the variable counts anyway.
+fn text_of(name: &str) -> Option<String> {
+    match relevance(OsStr::new(name)) {
+        Relevance::IfNamed(text) => Some(text),
+        Relevance::SearchPath => Some(PATH.to_owned()),
+        // Only one that names the default is beside a key.
+        Relevance::Always if name == "CARGO_TARGET_DIR" => Some(name.to_ascii_lowercase()),
+        Relevance::Always => None,
+    }
+}
+
+/// The digest that stands for what a run could read of an input.
+fn content_of(state: &InputState) -> Option<Digest> {
+    match state {
+        InputState::Digest(digest)
+        | InputState::Listing(digest)
+        | InputState::Link(digest)
+        | InputState::File(digest)
+        | InputState::Program(digest)
+        | InputState::Measured(digest)
+        | InputState::Same(digest) => Some(*digest),
+        _ => None,
+    }
+}
+
+/// Searches a file's content, a folder's names, a link's target.
+fn search_in(path: &Path, texts: &[&str]) -> std::io::Result<Mentions> {
+    let kind = path.symlink_metadata()?.file_type();
+    if kind.is_symlink() {
+        return mentions_in_text(path.read_link()?.as_os_str().as_bytes(), texts);
+    }
+    if kind.is_dir() {
+        let mut names = Vec::new();
+        for entry in path.read_dir()? {
+            names.extend_from_slice(entry?.file_name().as_bytes());
+            names.push(0);
+        }
+        return mentions_in_text(&names, texts);
+    }
+    mentions(path, texts)
+}

@@ -1,0 +1,185 @@
+//! Which variables count for a run, as far as their names tell.
+//!
+//! A program that looks a variable up has the variable's name, or the prefix from which it makes
+//! names, in its own bytes or in a file that it reads. The text to look for is that prefix: the
+//! letters before the first `_` or digit. Prefixes of few letters occur everywhere, so a variable
+//! with such a name always counts, unless it is known to belong to a session, a terminal, an agent
+//! or a CI run; then its whole name is looked for.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use super::build_variables::decides_build;
+use super::identity::is_build_variable;
+
+/// Prefixes of fewer letters are no evidence.
+const SHORTEST_PREFIX: usize = 4;
+
+/// Variables of sessions, terminals, shells, version managers, agents and CI runs that no program
+/// builds the name of: a common word before the first `_` is no evidence for them.
+const KNOWN: &[&str] = &[
+    "AI_AGENT",
+    "CLAUDECODE",
+    "EDITOR",
+    "INFOPATH",
+    "LESSCLOSE",
+    "LESSOPEN",
+    "LSCOLORS",
+    "LS_COLORS",
+    "MANPAGER",
+    "MANPATH",
+    "NIX_PATH",
+    "NIX_PROFILES",
+    "OPENCODE",
+    "PAGER",
+    "VIRTUAL_ENV",
+    "VIRTUAL_ENV_PROMPT",
+    "VISUAL",
+    "XDG_CURRENT_DESKTOP",
+    "XDG_GREETER_DATA_DIR",
+    "XDG_MENU_PREFIX",
+    "_ZO_DOCTOR",
+];
+
+/// The same by how they begin.
+const KNOWN_PREFIXES: &[&str] = &[
+    "ASDF_",
+    "ATUIN_",
+    "AUGMENT_",
+    "BUILDKITE_",
+    "CIRCLE_",
+    "CLAUDE_",
+    "CODEX_",
+    "CONDA_",
+    "CURSOR_",
+    "DESKTOP_",
+    "DIRENV_",
+    "FNM_",
+    "FZF_",
+    "GEMINI_",
+    "GITHUB_",
+    "GITLAB_",
+    "HYPRLAND_",
+    "MISE_",
+    "NVM_",
+    "POWERLEVEL9K_",
+    "PYENV_",
+    "RUNNER_",
+    "SDKMAN_",
+    "SSH_",
+    "STARSHIP_",
+    "ZELLIJ_",
+    "__MISE_",
+];
+
+/// The variable that says where cargo builds.
+const TARGET_DIR: &str = "CARGO_TARGET_DIR";
+
+/// How a variable can take part in the outcome of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Relevance {
+    /// It always counts.
+    Always,
+    /// It counts if something in the run contains this text, whatever its case. It is in lower case.
+    IfNamed(String),
+    /// It counts by the programs that are found by it.
+    SearchPath,
+}
+
+/// How a variable of this name takes part, unless it belongs to the session.
+#[must_use]
+pub(crate) fn relevance(name: &OsStr) -> Relevance {
+    if name == "PATH" {
+        return Relevance::SearchPath;
+    }
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+    let Some(text) = name.to_str().filter(|_| name.as_bytes().iter().all(is_plain)) else {
+        return Relevance::Always;
+    };
+    if is_for_build(name) {
+        return Relevance::Always;
+    }
+    let start = text.len() - text.trim_start_matches('_').len();
+    let is_letter = |byte: &u8| byte.is_ascii_alphabetic();
+    let letters = text.as_bytes()[start..].iter().take_while(|byte| is_letter(byte)).count();
+    let end = start + letters;
+    let is_known =
+        KNOWN.contains(&text) || KNOWN_PREFIXES.iter().any(|prefix| text.starts_with(prefix));
+    let wanted = match (is_known, letters >= SHORTEST_PREFIX) {
+        (true, true) if text[end..].starts_with('_') => &text[..=end],
+        (true, _) => text,
+        (false, true) => &text[start..end],
+        (false, false) => return Relevance::Always,
+    };
+    Relevance::IfNamed(wanted.to_ascii_lowercase())
+}
+
+/// Whether a variable belongs to cargo, rustc, or the compilers and tools of build scripts.
+#[must_use]
+pub(crate) fn is_for_build(name: &OsStr) -> bool {
+    is_build_variable(name) || decides_build(name)
+}
+
+/// Whether a variable says no more than that cargo, called in `dir`, builds where it would anyway.
+#[must_use]
+pub(crate) fn names_default_target_dir(
+    name: &OsStr,
+    value: &OsStr,
+    dir: &Path,
+    root: &Path,
+) -> bool {
+    name == TARGET_DIR && !value.is_empty() && dir.join(value) == root.join("target")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(name: &str) -> Option<String> {
+        match relevance(OsStr::new(name)) {
+            Relevance::IfNamed(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_variable_is_looked_for_by_the_letters_before_the_first_other_character() {
+        for (name, text) in [
+            ("DATABASE_URL", "database"),
+            ("FEATURE1", "feature"),
+            ("__SETTING_X", "setting"),
+            ("flavour", "flavour"),
+        ] {
+            assert_eq!(wanted(name).as_deref(), Some(text), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_known_variable_is_looked_for_by_more_of_its_name() {
+        for (name, text) in [
+            ("STARSHIP_SESSION_KEY", "starship_"),
+            ("__MISE_SESSION", "__mise_"),
+            ("VIRTUAL_ENV", "virtual_"),
+            ("LS_COLORS", "ls_colors"),
+            ("AI_AGENT", "ai_agent"),
+            ("CLAUDECODE", "claudecode"),
+            ("SSH_X", "ssh_x"),
+        ] {
+            assert_eq!(wanted(name).as_deref(), Some(text), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_short_or_odd_name_always_counts_and_so_does_what_decides_the_build() {
+        for name in
+            ["TZ", "CI", "NO_COLOR", "LD_PRELOAD", "A1", "_", "RUST_LOG", "CARGO_HOME", "CC"]
+        {
+            assert_eq!(relevance(OsStr::new(name)), Relevance::Always, "{name}");
+        }
+        for name in [&b"BASH_FUNC_x%%"[..], b"CAF\xc9_X", "GR\u{dc}N_X".as_bytes(), b""] {
+            assert_eq!(relevance(OsStr::from_bytes(name)), Relevance::Always);
+        }
+        assert_eq!(relevance(OsStr::new("PATH")), Relevance::SearchPath);
+    }
+}

@@ -1,0 +1,235 @@
+//! Variables: one that something in a run can name counts, however it is named; one that nothing
+//! can name does not. Each of the tests below fails if its variable says `bad`, so that an answer
+//! from cache would be stale.
+
+#![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use knhk_test_cache::internals::model::End;
+use knhk_test_cache::internals::process::{Spec, capture};
+
+use crate::binary::{Asker, play};
+use crate::home::{Answered, LIMIT};
+
+/// Test targets that each read a variable in a way of their own: the target's name, its test, the
+/// variable.
+const READERS: &[(&str, &str, &str)] = &[
+    ("literal", "assert_ne!(var(\"WEATHER_MODE\"), \"bad\")", "WEATHER_MODE"),
+    ("prefixed", "assert_ne!(var(&format!(\"{}_STATE\", \"CLIMATE\")), \"bad\")", "CLIMATE_STATE"),
+    ("numbered", "assert_ne!(var(&format!(\"GARDEN{}\", 1 + 1)), \"bad\")", "GARDEN2"),
+    ("lower", "assert_ne!(var(\"orchard_state\"), \"bad\")", "orchard_state"),
+    ("upper", "assert_ne!(var(&\"quarry_state\".to_uppercase()), \"bad\")", "QUARRY_STATE"),
+    (
+        "prefix",
+        "assert!(!std::env::vars().any(|(n, v)| n.starts_with(\"PLANET_\") && v == \"bad\"))",
+        "PLANET_X",
+    ),
+    (
+        "suffix",
+        "assert!(!std::env::vars_os().any(|(n, v)| n.to_str().unwrap().ends_with(\"_FIX\") \
+         && v == \"bad\"))",
+        "UNGUESSED_FIX",
+    ),
+    (
+        "environ",
+        "assert!(!std::fs::read(\"/proc/self/environ\").unwrap().ends_with(b\"=bad\\0\"))",
+        "ZZZZZZ_LAST",
+    ),
+    ("shell", "run(\"sh\", &[\"-c\", \"test \\\"$HARBOUR_STATE\\\" != bad\"])", "HARBOUR_STATE"),
+    ("script", "run(\"./data/check.sh\", &[])", "MEADOW_STATE"),
+    ("inner", "run(\"sh\", &[\"-c\", \"sh data/outer.sh\"])", "VALLEY_STATE"),
+    ("printed", "run(\"sh\", &[\"-c\", \"! printenv | grep -q =ba[d]\"])", "UNNAMED_BY_ALL"),
+    (
+        "configured",
+        "let name = std::fs::read_to_string(\"data/config\").unwrap(); \
+         assert_ne!(var(name.trim()), \"bad\")",
+        "SUMMIT_STATE",
+    ),
+    ("indirect", "assert_ne!(var(&var(\"NAME_HOLDER\")), \"bad\")", "HELD_NAME"),
+    (
+        "listed",
+        "for name in std::fs::read_dir(\"data/names\").unwrap() { \
+      assert_ne!(var(name.unwrap().file_name().to_str().unwrap()), \"bad\") }",
+        "CAVERN_STATE",
+    ),
+    ("compiled", "assert_ne!(option_env!(\"ISLAND_STATE\"), Some(\"bad\"))", "ISLAND_STATE"),
+    ("log", "assert_ne!(var(\"RUST_LOG\"), \"bad\")", "RUST_LOG"),
+    ("insta", "assert_ne!(var(\"INSTA_UPDATE\"), \"bad\")", "INSTA_UPDATE"),
+    ("proptest", "assert_ne!(var(\"PROPTEST_CASES\"), \"bad\")", "PROPTEST_CASES"),
+    ("native", "run(\"data/native\", &[])", "GLACIER_STATE"),
+    ("python", "run(\"python3\", &[\"data/check.py\"])", "LAGOON_STATE"),
+];
+
+/// Functions that the tests use.
+const COMMON: &str = "#[allow(unused)] fn var(n: &str) -> String { \
+    std::env::var(n).unwrap_or_default() }\n\
+    #[allow(unused)] fn run(p: &str, a: &[&str]) { \
+    assert!(std::process::Command::new(p).args(a).status().unwrap().success()) }\n";
+
+const NATIVE: &str = "#include <stdlib.h>\n#include <string.h>\nint main(void) {\n\
+    char *v = getenv(\"GLACIER_STATE\"); return v && !strcmp(v, \"bad\"); }\n";
+
+/// Variables that terminals, prompts, version managers, agents and CI set.
+const UNRELATED: &[&str] = &[
+    "STARSHIP_SESSION_KEY",
+    "ATUIN_SESSION",
+    "ZELLIJ",
+    "ZELLIJ_SESSION_NAME",
+    "DIRENV_DIR",
+    "__MISE_SESSION",
+    "VIRTUAL_ENV",
+    "LS_COLORS",
+    "NIX_PATH",
+    "CLAUDECODE",
+    "CODEX_THREAD_ID",
+    "GITHUB_RUN_ID",
+    "TMUX_PANE",
+    "SSH_CONNECTION",
+    "WINDOWID",
+    "TERM_SESSION_ID",
+];
+
+fn make_executable(path: &Path) {
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// Whether a program ends well in the workspace.
+fn succeeds(asker: &Asker, program: &str, args: &[&str]) -> bool {
+    let spec = Spec::new(program, &asker.home.root, asker.home.environment.clone());
+    capture(&spec.args(args), LIMIT).is_ok_and(|output| output.end == End::Exit(0))
+}
+
+/// Asks with one more variable.
+fn ask_with(asker: &mut Asker, name: &str, value: &str) -> Answered {
+    let before = asker.home.environment.clone();
+    asker.home.environment.set(name, value);
+    let answer = asker.ask();
+    asker.home.environment = before;
+    answer
+}
+
+#[test]
+fn a_variable_counts_however_it_is_named() {
+    play(&[], |asker| {
+        asker.home.environment.set("NAME_HOLDER", "HELD_NAME");
+        for (path, text) in [
+            ("data/check.sh", "#!/bin/sh\ntest \"$MEADOW_STATE\" != bad\n"),
+            ("data/outer.sh", "sh data/inner.sh\n"),
+            ("data/inner.sh", "test \"$VALLEY_STATE\" != bad\n"),
+            ("data/config", "SUMMIT_STATE\n"),
+            ("data/names/CAVERN_STATE", ""),
+            ("data/native.c", NATIVE),
+            (
+                "data/check.py",
+                "import os, sys\nsys.exit(os.environ.get('LAGOON_STATE') == 'bad')\n",
+            ),
+        ] {
+            asker.home.write(path, text);
+        }
+        make_executable(&asker.home.root.join("data/check.sh"));
+        let has_native = succeeds(asker, "cc", &["data/native.c", "-o", "data/native"]);
+        let has_python = succeeds(asker, "python3", &["-c", ""]);
+        let is_here = |name: &str| match name {
+            "native" => has_native,
+            "python" => has_python,
+            _ => true,
+        };
+        let readers: Vec<_> = READERS.iter().filter(|(name, ..)| is_here(name)).collect();
+        for (name, test, _) in &readers {
+            let text = format!("{COMMON}#[test] fn t() {{ {test} }}\n");
+            asker.home.write(&format!("tests/{name}.rs"), &text);
+        }
+        asker.ask().green_from("run");
+        asker.ask().green_from("cache");
+        for (name, _, variable) in &readers {
+            let answer = ask_with(asker, variable, "bad");
+            answer.red();
+            assert!(answer.run().iter().any(|ran| ran == name), "{name}: {answer:#?}");
+            asker.ask().green();
+        }
+    });
+}
+
+#[test]
+fn a_variable_that_nothing_can_name_does_not_count() {
+    let test = format!(
+        "{COMMON}#[test] fn t() {{ assert_ne!(var(\"WEATHER_MODE\"), \"bad\"); run(\"true\", &[]) }}\n"
+    );
+    play(&[("tests/it.rs", &test)], |asker| {
+        asker.ask().green_from("run");
+        for name in UNRELATED {
+            let answer = ask_with(asker, name, "some value");
+            answer.green();
+            assert_eq!(answer.run(), [""; 0], "{name}: {answer:#?}");
+        }
+        let root = asker.home.root.join("target");
+        let answer = ask_with(asker, "CARGO_TARGET_DIR", root.to_str().unwrap());
+        answer.green();
+        assert_eq!(answer.run(), [""; 0], "{answer:#?}");
+        ask_with(asker, "WEATHER_MODE", "good").green_from("run");
+    });
+}
+
+#[test]
+fn the_search_path_counts_by_what_is_found_in_it() {
+    let finds = format!("{COMMON}#[test] fn t() {{ run(\"tool-of-the-test\", &[]) }}\n");
+    let reads = format!("{COMMON}#[test] fn t() {{ assert!(!var(\"PATH\").contains(\"bad\")) }}\n");
+    let files = [("tests/finds.rs", &finds[..]), ("tests/reads.rs", &reads)];
+    play(&files, |asker| {
+        let base = asker.home.base.clone();
+        let tool = |folder: &str, status: u8| {
+            fs::create_dir_all(base.join(folder)).unwrap();
+            let file = base.join(folder).join("tool-of-the-test");
+            fs::write(&file, format!("#!/bin/sh\nexit {status}\n")).unwrap();
+            make_executable(&file);
+        };
+        tool("good", 0);
+        tool("other", 1);
+        fs::create_dir_all(base.join("empty")).unwrap();
+        let path = asker.home.environment.get("PATH").unwrap().to_str().unwrap().to_owned();
+        let with = |folders: &[&str]| {
+            let folders = folders.iter().map(|folder| base.join(folder).display().to_string());
+            folders.chain([path.clone()]).collect::<Vec<_>>().join(":")
+        };
+        asker.home.environment.set("PATH", with(&["good"]));
+        asker.ask().green_from("run");
+        asker.ask().green_from("cache");
+        let answer = ask_with(asker, "PATH", &with(&["empty", "good", "missing"]));
+        answer.green();
+        assert_eq!(answer.run(), ["reads"], "{answer:#?}");
+        let answer = ask_with(asker, "PATH", &with(&["other", "good"]));
+        answer.red();
+        assert_eq!(answer.run(), ["finds", "reads"], "{answer:#?}");
+        let answer = ask_with(asker, "PATH", &with(&["bad", "good"]));
+        answer.red();
+        asker.ask().green();
+    });
+}
+
+#[test]
+fn the_config_has_the_last_word_on_variables_and_can_take_it_back() {
+    let test = format!("{COMMON}#[test] fn t() {{ assert_ne!(var(\"WEATHER_MODE\"), \"bad\") }}\n");
+    play(&[("tests/it.rs", &test)], |asker| {
+        let settings = |asker: &Asker, more: &str| {
+            asker.home.config("", &format!("debounce = '1h'\n{more}"));
+        };
+        settings(asker, "ignore_env = ['WEATHER_*']");
+        asker.home.environment.set("WEATHER_MODE", "fine");
+        asker.ask().green_from("run");
+        let answer = ask_with(asker, "WEATHER_MODE", "bad");
+        answer.green();
+        assert_eq!(answer.run(), [""; 0], "it is ignored: {answer:#?}");
+        settings(asker, "");
+        ask_with(asker, "WEATHER_MODE", "bad").red();
+        settings(asker, "extra_env = ['NEVER_NAMED', 'TERM']");
+        asker.ask().green();
+        asker.ask().green_from("cache");
+        for name in ["NEVER_NAMED", "TERM"] {
+            let answer = ask_with(asker, name, "x");
+            assert!(answer.run().contains(&"it".to_owned()), "{name}: {answer:#?}");
+        }
+    });
+}
