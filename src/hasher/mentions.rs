@@ -3,6 +3,7 @@
 //! Of a program only the loaded parts are searched. Debug information names everything and is read
 //! by nobody.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -10,8 +11,8 @@ use std::path::Path;
 use aho_corasick::AhoCorasick;
 use object::elf::PF_X;
 use object::{
-    Architecture, BinaryFormat, Object as _, ObjectSection as _, ObjectSegment as _, ReadCache,
-    ReadRef as _, SegmentFlags,
+    Architecture, BinaryFormat, Object as _, ObjectKind, ObjectSection as _, ObjectSegment as _,
+    ObjectSymbol as _, ReadCache, ReadRef, SegmentFlags,
 };
 
 /// A larger file is not searched.
@@ -30,8 +31,8 @@ const PACKED: &[u8] = b"UPX!";
 
 /// The text that stands for a use of the value of `PATH`.
 const SEARCH_PATH: &str = "PATH";
-/// So many bytes of an instruction can follow an address in it.
-const AFTER_ADDRESS: u64 = 4;
+/// The function of libtest that says `--logfile PATH`, in both manglings.
+const LIBTEST_OPTIONS: &str = "4test3cli9optgroups";
 
 /// A loaded part of a program, or a whole file.
 struct Part<'a> {
@@ -87,7 +88,7 @@ pub(crate) fn mentions(path: &Path, texts: &[&str]) -> io::Result<Mentions> {
             }
             let symbols = program.section_by_name(".strtab");
             let symbols = symbols.and_then(|section| section.data().ok());
-            let is_used = || uses_search_path(&parts, program.architecture());
+            let is_used = || uses_search_path(&program, &parts);
             let mentions = mentions_in(&parts, symbols.unwrap_or_default(), texts, is_used)?;
             Ok(Mentions { is_stripped: symbols.is_none(), is_program: true, ..mentions })
         }
@@ -160,44 +161,53 @@ fn has_word(content: &[u8], word: &[u8]) -> bool {
 
 /// Whether something in a program refers to a place where `PATH` stands. Literals lie beside each
 /// other with no mark between them, and most such places are parts of longer ones.
-fn uses_search_path(parts: &[Part<'_>], architecture: Architecture) -> bool {
+fn uses_search_path<'data>(
+    program: &object::File<'data, impl ReadRef<'data>>,
+    parts: &[Part<'_>],
+) -> bool {
     let word = SEARCH_PATH.as_bytes();
-    let mut places = Vec::new();
+    let mut places = BTreeSet::new();
     // The standard library has it in its code, to look programs up.
     for part in parts.iter().filter(|part| !part.is_code) {
         let starts = part.content.windows(word.len()).enumerate().filter(|(_, at)| *at == word);
         places.extend(starts.map(|(at, _)| part.address + at as u64));
     }
-    let (Some(first), Some(last)) = (places.iter().min(), places.iter().max()) else {
-        return false;
-    };
-    if architecture != Architecture::X86_64 {
-        return true;
+    if program.architecture() != Architecture::X86_64 || places.is_empty() {
+        return !places.is_empty();
     }
-    let (first, span) = (*first, last - first);
-    let is_place = |address: u64| address.wrapping_sub(first) <= span && places.contains(&address);
-    let refers = |part: &Part<'_>| {
-        let unaligned = part.address.next_multiple_of(8) - part.address;
-        let pointers = part.content.get(unaligned as usize..).unwrap_or_default();
-        let pointers = pointers.chunks_exact(8);
-        let mut pointers =
+    let is_movable = program.kind() == ObjectKind::Dynamic;
+    let libtest: Vec<_> = program
+        .symbols()
+        .filter(|symbol| symbol.name().is_ok_and(|name| name.contains(LIBTEST_OPTIONS)))
+        .map(|symbol| symbol.address()..symbol.address() + symbol.size())
+        .collect();
+    parts.iter().any(|part| {
+        let to_aligned = part.address.next_multiple_of(8) - part.address;
+        let from = usize::try_from(to_aligned).unwrap_or_default().min(part.content.len());
+        let pointers = part.content[from..].chunks_exact(8);
+        let pointers =
             pointers.map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap_or_default()));
-        pointers.any(is_place) || (part.is_code && code_refers(part, first, span, &is_place))
-    };
-    parts.iter().any(refers)
+        let mut pointers = pointers.filter(|pointer| places.contains(pointer));
+        let is_in_libtest =
+            |address: u64| libtest.iter().any(|function| function.contains(&address));
+        let mut references = references(part, is_movable);
+        pointers.next().is_some()
+            || (part.is_code
+                && references.any(|(at, to)| places.contains(&to) && !is_in_libtest(at)))
+    })
 }
 
-/// Whether an instruction holds an address of such a place, relative to its own end or absolute.
-fn code_refers(part: &Part<'_>, first: u64, span: u64, is_place: impl Fn(u64) -> bool) -> bool {
-    let mut addresses = part.content.windows(4).enumerate();
-    addresses.any(|(at, bytes)| {
+/// All that could be an address in an instruction, with its place: relative to the end of the
+/// instruction, or absolute where the program cannot be moved.
+fn references<'a>(
+    part: &'a Part<'_>,
+    is_movable: bool,
+) -> impl Iterator<Item = (u64, u64)> + use<'a> {
+    part.content.windows(4).enumerate().flat_map(move |(at, bytes)| {
         let number = i32::from_le_bytes(bytes.try_into().unwrap_or_default());
-        let absolute = u64::from(number.cast_unsigned());
-        let relative = (part.address + at as u64 + 4).wrapping_add_signed(number.into());
-        let is_near =
-            relative.wrapping_add(AFTER_ADDRESS).wrapping_sub(first) <= span + AFTER_ADDRESS;
-        is_place(absolute)
-            || (is_near && (0..=AFTER_ADDRESS).any(|more| is_place(relative.wrapping_add(more))))
+        let at = part.address + at as u64;
+        let absolute = (!is_movable).then(|| (at, u64::from(number.cast_unsigned())));
+        absolute.into_iter().chain([(at, (at + 4).wrapping_add_signed(number.into()))])
     })
 }
 
@@ -220,6 +230,13 @@ mod tests {
     }
 
     #[test]
+    fn the_search_path_is_used_where_its_name_stands_alone() {
+        let uses = |text: &str| found(text.as_bytes(), &["path", "PATH"]).found;
+        assert_eq!(uses("export PATH=/x"), [true, true]);
+        assert_eq!(uses("LIBRARY_PATH Path PATHS"), [true, false]);
+    }
+
+    #[test]
     fn a_file_that_hides_names_may_contain_any() {
         for content in [&b"PK\x03\x04rest"[..], b"\x1f\x8b\x08", b"open /proc/self/environ"] {
             assert!(found(content, &["x"]).any.is_some());
@@ -237,5 +254,6 @@ mod tests {
         // These tests go through their environment.
         assert!(std::env::vars_os().count() > 0 && mentions.any.is_some());
         assert!(super::mentions(Path::new("/"), &[]).is_err());
+        assert_eq!(super::mentions(&own, &["PATH"]).unwrap().found, [true]);
     }
 }

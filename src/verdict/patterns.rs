@@ -134,13 +134,18 @@ impl VariableRules {
         !self.ignored.is_empty()
             && self.ignored.is_match(name)
             && !is_for_build(name)
-            && !self.extra.is_match(name)
+            && !self.adds(name)
+    }
+
+    /// Whether the variable always counts because the config says so.
+    pub(super) fn adds(&self, name: &OsStr) -> bool {
+        !self.extra.is_empty() && self.extra.is_match(name)
     }
 
     /// Where the variable belongs; `is_session` says whether it is the terminal's or session's.
     pub(super) fn place(&self, name: &OsStr, is_session: bool) -> VariablePlace {
         match relevance(name) {
-            _ if !self.extra.is_empty() && self.extra.is_match(name) => VariablePlace::Key,
+            _ if self.adds(name) => VariablePlace::Key,
             _ if is_session => VariablePlace::Nowhere,
             // With its value: taken back, the entry makes the record stale.
             _ if self.ignores(name) => VariablePlace::Beside,

@@ -169,7 +169,9 @@ fn a_variable_that_nothing_can_name_does_not_count() {
         let answer = ask_with(asker, "CARGO_TARGET_DIR", root.to_str().unwrap());
         answer.green();
         assert_eq!(answer.run(), [""; 0], "{answer:#?}");
-        ask_with(asker, "WEATHER_MODE", "good").green_from("run");
+        let answer = ask_with(asker, "WEATHER_MODE", "good");
+        answer.green();
+        assert_eq!(answer.run(), ["it"], "{answer:#?}");
     });
 }
 
