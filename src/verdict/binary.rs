@@ -38,6 +38,7 @@ use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 
+use self::contradiction::CallEnvironment;
 pub(super) use self::contradiction::{RedRun, tests_of};
 pub(super) use self::inputs::Cacheability;
 use self::inputs::InputJudge;
@@ -317,7 +318,9 @@ impl<'a> TargetRecords<'a> {
         report: &TargetReport,
         tree_digest: Option<&Digest>,
     ) {
-        let PlanContext { cache, root, .. } = self.context;
+        let PlanContext { cache, root, settings, ref target_dirs, .. } = self.context;
+        let rules = VariableRules::of(settings);
+        let judge = EnvironmentJudge { cache, root, target_dirs, rules };
         let subject = self.subject(index).cloned();
         let parts = subject.as_ref().map(|subject| &subject.parts);
         let program = parts.and_then(|parts| parts.get(PROGRAM)).map(String::as_str);
@@ -325,7 +328,9 @@ impl<'a> TargetRecords<'a> {
         let fingerprints = &mut self.fingerprints;
         if let PlanOrigin::Call { .. } = self.context.origin {
             red.disprove_targets(cache, root, &cache.state(root).targets, fingerprints);
-            red = parts.map_or(red.clone(), |parts| red.with_variables(parts));
+            if let Some(Subject { parts, asked, .. }) = &subject {
+                red = red.with_variables(CallEnvironment { parts, asked, judge: &judge });
+            }
         }
         red.disprove_calls(cache, root, fingerprints);
         let Some(subject) = subject else { return };

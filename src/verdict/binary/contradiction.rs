@@ -10,6 +10,7 @@ use super::key::{PROGRAM, calls_text, named, plain_name, selection_text, variabl
 use crate::cache::{Cache, Record};
 use crate::model::{TargetId, TargetReport, TestReport, Verdict};
 use crate::runner;
+use crate::verdict::environment::{AskedEnvironment, EnvironmentJudge};
 use crate::verdict::fingerprint::Fingerprints;
 
 /// A run that failed.
@@ -21,8 +22,18 @@ pub(in crate::verdict) struct RedRun<'a> {
     program: Option<&'a str>,
     /// The tests that failed; none if they are not known.
     failed: BTreeSet<&'a str>,
-    /// The parts of its key, if they can be compared with those of another call.
-    parts: Option<&'a BTreeMap<String, String>>,
+    /// Its variables, if they can be compared with those of another call.
+    environment: Option<CallEnvironment<'a>>,
+}
+
+/// The variables of a call that failed.
+#[derive(Clone, Copy)]
+pub(super) struct CallEnvironment<'a> {
+    /// The parts of its key.
+    pub(super) parts: &'a BTreeMap<String, String>,
+    /// Those beside the key.
+    pub(super) asked: &'a AskedEnvironment,
+    pub(super) judge: &'a EnvironmentJudge<'a>,
 }
 
 /// Variables that cargo, nextest and rustup set, each in its own way: a difference in them explains
@@ -39,15 +50,20 @@ impl<'a> RedRun<'a> {
     ) -> Option<Self> {
         let plain = plain_name(&report.id.package, &report.id.target);
         let failed = report.failures().collect();
-        (report.verdict == Verdict::Fail).then_some(Self { plain, program, failed, parts: None })
+        (report.verdict == Verdict::Fail).then_some(Self {
+            plain,
+            program,
+            failed,
+            environment: None,
+        })
     }
 
-    /// The run was a call with this key: a call with other variables is another matter.
-    pub(super) fn with_variables(self, parts: &'a BTreeMap<String, String>) -> Self {
-        Self { parts: Some(parts), ..self }
+    /// The run was a call with these variables: a call with others that count is another matter.
+    pub(super) fn with_variables(self, environment: CallEnvironment<'a>) -> Self {
+        Self { environment: Some(environment), ..self }
     }
 
-    fn has_other_variables(&self, record: &Record) -> bool {
+    fn has_other_variables(&self, record: &Record, fingerprints: &mut Fingerprints) -> bool {
         fn variables(parts: &BTreeMap<String, String>) -> impl Iterator<Item = (&str, &String)> {
             parts.iter().filter_map(|(name, value)| {
                 let name = variable_of(name)?;
@@ -55,15 +71,21 @@ impl<'a> RedRun<'a> {
                 (!set && !SEARCH_PATHS.contains(&name)).then_some((name, value))
             })
         }
-        self.parts.is_some_and(|parts| !variables(parts).eq(variables(&record.identity)))
+        self.environment.is_some_and(|CallEnvironment { parts, asked, judge }| {
+            !variables(parts).eq(variables(&record.identity))
+                || judge.obstacle(record, asked, fingerprints).is_some()
+        })
     }
 
     /// Whether the record says green of a test that failed, run by the same program.
-    fn contradicts(&self, record: &Record) -> bool {
+    fn contradicts(&self, record: &Record, fingerprints: &mut Fingerprints) -> bool {
         let [report] = &record.targets[..] else { return false };
         let program = record.identity.get(PROGRAM).map(String::as_str);
         let is_other = self.program.is_some_and(|ours| program.is_some_and(|then| then != ours));
-        if record.verdict != Verdict::Pass || is_other || self.has_other_variables(record) {
+        if record.verdict != Verdict::Pass
+            || is_other
+            || self.has_other_variables(record, fingerprints)
+        {
             return false;
         }
         let ran = tests_of(report);
@@ -81,7 +103,7 @@ impl<'a> RedRun<'a> {
         fingerprints: &mut Fingerprints,
     ) {
         for record in cache.records_of(root, &calls_text(&self.plain)) {
-            if self.contradicts(&record)
+            if self.contradicts(&record, fingerprints)
                 && fingerprints.first_changed(root, &record.inputs).is_none()
             {
                 cache.disprove(&record.key);
@@ -100,7 +122,7 @@ impl<'a> RedRun<'a> {
     ) {
         for id in named(known, &self.plain) {
             for record in cache.records_of(root, &selection_text(id)) {
-                if self.contradicts(&record)
+                if self.contradicts(&record, fingerprints)
                     && fingerprints.first_changed(root, &record.inputs).is_none()
                 {
                     cache.disprove_with_snapshots(root, &record.key);
@@ -126,6 +148,7 @@ mod tests {
     use crate::cache::{RecordKey, RecordLevel, RecordedEnvironment};
     use crate::model::{Digest, End, TargetKind, TestCounts, Timestamp};
     use crate::verdict::binary::key::variable;
+    use crate::verdict::patterns::VariableRules;
 
     const OUTPUT: &str = "\nrunning 3 tests\ntest a::b ... ok\ntest c - should panic ... FAILED\n\
                           test d ... ignored, why not\n\nfailures:\n\n---- c stdout ----\n\
@@ -168,25 +191,42 @@ mod tests {
         };
         let failed = report(OUTPUT, Verdict::Fail);
         let red = RedRun::of(&failed, Some("one")).unwrap();
-        assert!(red.contradicts(&record("c", "one")));
-        assert!(!red.contradicts(&record("c", "other")), "another program");
-        assert!(!red.contradicts(&record("a::b", "one")), "another test");
+        let contradicts =
+            |red: &RedRun<'_>, record: &_| red.contradicts(record, &mut Fingerprints::default());
+        assert!(contradicts(&red, &record("c", "one")));
+        assert!(!contradicts(&red, &record("c", "other")), "another program");
+        assert!(!contradicts(&red, &record("a::b", "one")), "another test");
         let mut unknown = record("a::b", "one");
         unknown.targets[0].output.clear();
         unknown.targets[0].tests.clear();
-        assert!(red.contradicts(&unknown), "it may be any test");
+        assert!(contradicts(&red, &unknown), "it may be any test");
         let mut other = record("c", "one");
         other.identity.insert(variable("MODE".as_ref()), "x".to_owned());
         other.identity.insert(variable("NEXTEST_X".as_ref()), "x".to_owned());
-        assert!(red.contradicts(&other), "variables cannot always be compared");
+        assert!(contradicts(&red, &other), "variables cannot always be compared");
         let parts = record("c", "one").identity;
-        let with = |parts| RedRun::of(&failed, Some("one")).unwrap().with_variables(parts);
-        assert!(!with(&parts).contradicts(&other));
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(dir.path());
+        let judge = EnvironmentJudge {
+            cache: &cache,
+            root: dir.path(),
+            target_dirs: &[],
+            rules: VariableRules::default(),
+        };
+        let (asked, mut more) = (AskedEnvironment::default(), AskedEnvironment::default());
+        more.insert("FLAVOUR".as_ref(), Digest::of(b"x"));
+        let red_with = |parts, asked, record: &_| {
+            let environment = CallEnvironment { parts, asked, judge: &judge };
+            let red = RedRun::of(&failed, Some("one")).unwrap().with_variables(environment);
+            contradicts(&red, record)
+        };
+        assert!(!red_with(&parts, &asked, &other));
         let mut same = parts.clone();
         same.insert(variable("MODE".as_ref()), "x".to_owned());
-        assert!(with(&same).contradicts(&other));
+        assert!(red_with(&same, &asked, &other));
+        assert!(!red_with(&same, &more, &other), "what the record's run could name is not known");
         let killed = report("", Verdict::Fail);
-        assert!(RedRun::of(&killed, None).unwrap().contradicts(&record("a::b", "other")));
+        assert!(contradicts(&RedRun::of(&killed, None).unwrap(), &record("a::b", "other")));
         assert!(RedRun::of(&report(OUTPUT, Verdict::Pass), None).is_none());
     }
 }
