@@ -8,12 +8,15 @@ mod args;
 mod cargo_runner;
 mod check;
 mod context;
+mod demo;
 mod doctor;
 mod exec;
 mod exit;
 mod explain;
 mod failure_log;
 mod help;
+mod init;
+mod interrupt;
 mod lifecycle;
 mod maintain;
 mod output;
@@ -91,6 +94,7 @@ fn run(cli: Cli) -> Result<(), Stop> {
             return output::bytes(&script);
         }
         CliCommand::Help { topic } => return help::help(topic.as_deref()),
+
         CliCommand::Man { dir } => {
             clap_mangen::generate_to(Cli::command(), dir)?;
             return Ok(());
@@ -109,8 +113,15 @@ fn run(cli: Cli) -> Result<(), Stop> {
         CliCommand::Stop => lifecycle::stop(&context),
         CliCommand::Restart => lifecycle::restart(&context),
         CliCommand::Logs { follow, lines } => lifecycle::logs(&context, follow, lines),
+        CliCommand::Init { yes } => init::init(&context, yes),
+        CliCommand::Demo => demo::demo(&context),
         CliCommand::Doctor { format } => doctor::doctor(&context, format),
-        CliCommand::Status { path, format } => status::status(&context, path.as_deref(), format),
+        CliCommand::Status { path, short: true, .. } => {
+            status::short_status(&context, path.as_deref())
+        }
+        CliCommand::Status { path, format, short: false } => {
+            status::status(&context, path.as_deref(), format)
+        }
         CliCommand::Explain(args) => explain::explain(&context, &args),
         CliCommand::Pause { duration, project } => {
             pause::pause(&context, &duration, project.as_deref())

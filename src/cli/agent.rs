@@ -1,6 +1,10 @@
-//! Whether a coding agent has called this program, told by the variables that agents set.
+//! Coding agents: whether one has called this program, told by the variables that agents set, and what
+//! one should know.
 
 use crate::process::Environment;
+
+/// What `config agents` prints, for an AGENTS.md.
+pub(super) const INSTRUCTIONS: &str = include_str!("agents.md");
 
 /// Variables of agents, and those by which any agent may say that it is one.
 const VARIABLES: [&str; 7] =
@@ -22,6 +26,26 @@ pub(super) fn calls(environment: &Environment) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Each command in the instructions is one of this program, with options that it has.
+    #[test]
+    fn the_instructions_are_ten_lines_that_are_true() {
+        use clap::Parser as _;
+
+        assert_eq!(INSTRUCTIONS.lines().count(), 10);
+        let commands: Vec<_> = INSTRUCTIONS
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .filter(|code| code.starts_with("knhk-test-cache "))
+            .map(|code| code.replace(['[', ']'], ""))
+            .collect();
+        assert_eq!(commands.len(), 5);
+        for command in commands {
+            let parsed = crate::cli::args::Cli::try_parse_from(command.split(' '));
+            assert!(parsed.is_ok(), "{command}: {parsed:?}");
+        }
+    }
 
     #[test]
     fn an_agent_is_known_by_a_variable_that_is_not_empty() {

@@ -105,6 +105,14 @@ pub(crate) enum CliCommand {
         #[arg(short = 'n', long, default_value_t = 100, value_name = "N")]
         lines: u32,
     },
+    /// Set up the workspace around the current folder, step by step
+    Init {
+        /// Do every step without asking
+        #[arg(short, long)]
+        yes: bool,
+    },
+    /// Show what this program does on a small workspace in a temporary folder, beside real cargo
+    Demo,
     /// Check the installation, the machine and the projects, and print a remedy for each problem
     Doctor {
         /// text or json
@@ -119,6 +127,10 @@ pub(crate) enum CliCommand {
         /// text or json
         #[arg(long, value_enum, default_value_t)]
         format: OutputFormat,
+        /// One word or two about the workspace around the current folder, for a prompt or a status
+        /// line; nothing outside of workspaces
+        #[arg(long, conflicts_with = "format")]
+        short: bool,
     },
     /// Explain for each test target why it is cached or why it runs
     Explain(Box<ExplainArgs>),
@@ -230,6 +242,8 @@ pub(crate) enum ConfigCommand {
     Show,
     /// Print the JSON schema of the config
     Schema,
+    /// Print ten lines for an AGENTS.md, which tell a coding agent how to run the tests here
+    Agents,
     /// Print the lines for cargo's own config that have plain `cargo test` cached, or edit that file
     Cargo {
         /// Edit the workspace's `.cargo/config.toml`; everything else in it stays
@@ -304,7 +318,7 @@ pub(crate) struct ExplainArgs {
 }
 
 /// `test …`
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct TestArgs {
     /// The project; by default the workspace around the current folder
     #[arg(long, value_name = "PATH", value_hint = ValueHint::DirPath)]

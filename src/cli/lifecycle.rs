@@ -20,6 +20,11 @@ pub(super) fn service(context: &Context) -> Service {
     Service::new(Platform::native(), context.environment.clone(), context.paths.clone())
 }
 
+/// Whether a service manager can be reached.
+pub(super) fn has_manager(context: &Context) -> bool {
+    !service(context).query().is_err_and(|error| error.is_without_manager())
+}
+
 /// Installs, or brings an installation up to date.
 pub(super) fn install(
     context: &Context,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::agent;
 use super::args::{CacheCommand, ConfigCommand, OutputFormat};
 use super::cargo_runner::{self, RunnerRequest};
 use super::context::Context;
@@ -20,6 +21,7 @@ pub(super) fn config(context: &Context, what: &ConfigCommand) -> Result<(), Stop
     match what {
         ConfigCommand::Path => output::line(context.paths.config_file.display())?,
         ConfigCommand::Schema => output::text(config::json_schema())?,
+        ConfigCommand::Agents => output::text(agent::INSTRUCTIONS)?,
         &ConfigCommand::Cargo { write, undo, global } => {
             cargo_runner::config_cargo(context, RunnerRequest { write, undo, global })?;
         }

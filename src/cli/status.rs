@@ -7,7 +7,7 @@ use super::context::Context;
 use super::exit::{Exit, Stop};
 use super::output;
 use super::progress::{Progress, ProgressLevel};
-use super::render::{GOOD, label, seconds, status_lines};
+use super::render::{GOOD, label, seconds, segment, status_lines};
 use crate::cache::Cache;
 use crate::client::{ClientError, Connection};
 use crate::daemon::{Endpoint, Pauses};
@@ -57,6 +57,21 @@ pub(super) fn status(
         }
     }
     Ok(())
+}
+
+/// Shows the workspace around `path` in a word or two, and nothing where there is none: a prompt is
+/// no place for errors.
+pub(super) fn short_status(context: &Context, path: Option<&Path>) -> Result<(), Stop> {
+    let Ok(root) = context.workspace(path) else { return Ok(()) };
+    let text = match ask(context) {
+        Ok(Some(report)) => match report.projects.iter().find(|project| project.path == root) {
+            Some(project) => segment(project),
+            None => "unwatched".to_owned(),
+        },
+        Ok(None) => "off".to_owned(),
+        Err(_) => "no answer".to_owned(),
+    };
+    output::line(text)
 }
 
 /// The daemon's state; `None` if none is running. One that is stopped is not started by this: that

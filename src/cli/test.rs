@@ -14,6 +14,7 @@ use super::args::{TestArgs, TestFormat};
 use super::context::Context;
 use super::exit::{Exit, Stop};
 use super::failure_log;
+use super::interrupt::ended_by_signal;
 use super::output;
 use super::progress::{Progress, ProgressLevel};
 use super::remote::RemoteTree;
@@ -363,19 +364,6 @@ impl Asking<'_> {
             }
         }
     }
-}
-
-/// Completes when Ctrl-C or SIGTERM comes.
-fn ended_by_signal() -> std::io::Result<impl Future<Output = Exit>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => Exit::Interrupted,
-            _ = terminate.recv() => Exit::Terminated,
-        }
-    })
 }
 
 /// The last line of a terse red answer.

@@ -178,7 +178,7 @@ pub(crate) enum ServiceError {
 
 impl ServiceError {
     /// Whether there is no manager that could drive the service.
-    pub(super) fn is_without_manager(&self) -> bool {
+    pub(crate) fn is_without_manager(&self) -> bool {
         matches!(self, Self::NoSupervisor { .. } | Self::NoBus { .. })
     }
 }

@@ -8,6 +8,8 @@ mod cpu_yield;
 #[cfg(target_os = "linux")]
 mod detached;
 #[cfg(target_os = "linux")]
+mod first_minutes;
+#[cfg(target_os = "linux")]
 mod killed;
 mod output;
 mod pauses;

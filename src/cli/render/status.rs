@@ -29,6 +29,25 @@ pub(crate) fn status_lines(report: &StatusReport, now: Timestamp) -> Vec<String>
     lines
 }
 
+/// A project in a word or two. A verdict on other code than the present is stale.
+pub(crate) fn segment(project: &ProjectStatus) -> String {
+    match project.state {
+        State::Failed => return "broken".to_owned(),
+        State::Idle => {}
+        state => return state.as_str().to_owned(),
+    }
+    let last = project.last_verdict.as_ref();
+    let is_present = |code| code == project.code_hash && project.code_hash.is_some();
+    match last.filter(|last| is_present(last.code_hash)) {
+        None => "stale".to_owned(),
+        Some(last) => match last.verdict {
+            Verdict::Pass => format!("green {}", last.counts.passed),
+            Verdict::Fail => format!("red {}", last.counts.failed),
+            Verdict::Error => "broken".to_owned(),
+        },
+    }
+}
+
 fn project_lines(project: &ProjectStatus, now: Timestamp) -> Vec<String> {
     let style = match project.state {
         State::Failed | State::Missing => ERROR,
@@ -102,8 +121,44 @@ mod tests {
     use crate::protocol::{CacheUse, LastBuild, YieldStats};
 
     #[test]
+    fn a_project_in_a_word_or_two() {
+        let mut shown = project();
+        assert_eq!(segment(&shown), "broken");
+        shown.state = State::Building;
+        assert_eq!(segment(&shown), "building");
+        shown.state = State::Idle;
+        assert_eq!(segment(&shown), "stale");
+        let code = Some(crate::model::Digest::of(b""));
+        shown.last_verdict = Some(crate::protocol::LastVerdict {
+            when: Timestamp(0),
+            verdict: Verdict::Pass,
+            source: crate::model::Source::Run,
+            code_hash: code,
+            selection: String::new(),
+            counts: crate::model::TestCounts { passed: 7, failed: 2, ..Default::default() },
+            elapsed_ms: 1,
+        });
+        assert_eq!(segment(&shown), "stale", "of other code");
+        shown.code_hash = code;
+        assert_eq!(segment(&shown), "green 7");
+        if let Some(last) = &mut shown.last_verdict {
+            last.verdict = Verdict::Fail;
+        }
+        assert_eq!(segment(&shown), "red 2");
+    }
+
+    #[test]
     fn a_failed_build_shows_its_errors() {
-        let project = ProjectStatus {
+        let lines = project_lines(&project(), Timestamp(5_000)).join("\n");
+        let text = anstream::adapter::strip_str(&lines).to_string();
+        assert_eq!(
+            text,
+            "     Project /p: failed (the tests do not compile)\n       build failed 5s ago in 1.50s\n      target /t\n        note a note\n       cache 3 records (2 calls by plain cargo test), 2.0 KiB\n    verified 3, wrong 0\n     yielded 1 time to another cargo, 0.50s of 4.00s lost\n   suspended 2.50s while other programs used all cores\n       flaky p::t: a\nerror[E0425]: cannot find value `x`"
+        );
+    }
+
+    fn project() -> ProjectStatus {
+        ProjectStatus {
             path: "/p".into(),
             state: State::Failed,
             reason: Some("the tests do not compile".into()),
@@ -127,12 +182,6 @@ mod tests {
             wrong: 0,
             flaky: vec!["p::t: a".into()],
             yields: YieldStats { times: 1, spent_ms: 4_000, lost_ms: 500, suspended_ms: 2_500 },
-        };
-        let lines = project_lines(&project, Timestamp(5_000)).join("\n");
-        let text = anstream::adapter::strip_str(&lines).to_string();
-        assert_eq!(
-            text,
-            "     Project /p: failed (the tests do not compile)\n       build failed 5s ago in 1.50s\n      target /t\n        note a note\n       cache 3 records (2 calls by plain cargo test), 2.0 KiB\n    verified 3, wrong 0\n     yielded 1 time to another cargo, 0.50s of 4.00s lost\n   suspended 2.50s while other programs used all cores\n       flaky p::t: a\nerror[E0425]: cannot find value `x`"
-        );
+        }
     }
 }
