@@ -166,6 +166,8 @@ fn workspace_programs_count_by_their_loadable_parts() {
     let test = "#[test] fn t() { let out = std::process::Command::new(env!(\"CARGO_BIN_EXE_p\"))\n\
                 .output().unwrap(); assert!(out.status.success() && out.stdout.len() == 2) }\n";
     play(&[("src/main.rs", &main("1", "comment")), ("tests/cli.rs", test)], |asker| {
+        // With a digest of the source in the program.
+        asker.home.environment.set("CARGO_PROFILE_DEV_DEBUG", "2");
         asker.ask().green_from("run");
         asker.home.write("src/main.rs", &main("1", "remark"));
         asker.runs(&[]);
@@ -290,6 +292,7 @@ fn a_test_that_reads_its_own_program_depends_on_the_whole_file() {
     let (reads, asks) = ("own.and_then(std::fs::read).is_err()", "own.is_err()");
     let files = [("tests/asks.rs", &test(asks, "")[..]), ("tests/reads.rs", &test(reads, ""))];
     play(&files, |asker| {
+        asker.home.environment.set("CARGO_PROFILE_DEV_DEBUG", "2");
         asker.ask().green_from("run");
         asker.home.write("tests/asks.rs", &test(asks, "\n"));
         asker.home.write("tests/reads.rs", &test(reads, "\n"));

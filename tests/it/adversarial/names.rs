@@ -169,7 +169,9 @@ fn the_length_of_a_product_counts_once_it_was_asked_for() {
     let test = "#[test] fn t() {\n\
                 let length = std::fs::metadata(env!(\"CARGO_BIN_EXE_p\")).unwrap().len();\n\
                 assert_eq!(length.to_string(), std::fs::read_to_string(\"len\").unwrap());\n}\n";
-    let home = Home::with(&[("src/main.rs", &main("S")), ("len", "0"), ("tests/it.rs", test)]);
+    let mut home = Home::with(&[("src/main.rs", &main("S")), ("len", "0"), ("tests/it.rs", test)]);
+    // The name of a type is in the debug information only.
+    home.environment.set("CARGO_PROFILE_DEV_DEBUG", "2");
     if let Err(reason) = Observer::available() {
         return skip("lengths of products", &reason.to_string());
     }
