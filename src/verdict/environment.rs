@@ -52,6 +52,16 @@ impl AskedEnvironment {
         self.variables.insert(name.as_bytes().escape_ascii().to_string(), digest);
     }
 
+    /// Leaves out a variable.
+    pub(super) fn remove(&mut self, name: &str) {
+        self.variables.remove(name);
+    }
+
+    /// Takes over the variables of a recorded run.
+    pub(super) fn take_over(&mut self, recorded: &RecordedEnvironment) {
+        self.variables.clone_from(&recorded.variables);
+    }
+
     /// What a record of a run with these inputs says, `readers` being what it could read names from
     /// besides.
     pub(super) fn recorded(

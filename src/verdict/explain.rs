@@ -1,6 +1,7 @@
 //! Why a question would be answered from cache, or why it would be run.
 
 mod calls;
+mod variables;
 
 use std::collections::BTreeMap;
 
@@ -65,6 +66,7 @@ pub(crate) struct TargetExplanation {
 }
 
 pub(crate) use self::calls::CallsExplanation;
+use self::variables::VariableChanges;
 
 /// So many changed inputs of a target are named.
 const NAMED: usize = 10;
@@ -89,7 +91,7 @@ pub(crate) fn explain<M>(
         targets: Vec::new(),
     };
     decide(&mut explanation, question, facts, look, manifest, cache);
-    explanation.targets = targets(&explanation, question, cache);
+    explanation.targets = targets(&explanation, question, facts, cache);
     explanation
 }
 
@@ -125,7 +127,20 @@ fn decide<M>(
     let Some(last) = explanation.last.as_ref().filter(|_| !explanation.cached) else {
         return;
     };
-    explanation.settings = changed_settings(last, facts);
+    let changes = changed_settings(last, facts);
+    let parts: Vec<&str> = changes.iter().map(|(part, _)| &**part).collect();
+    let variables = VariableChanges::among(&parts, question, facts, cache);
+    let targets = cache.state(&question.root).targets;
+    let mut fingerprints = Fingerprints::new(&question.settings);
+    let told = |(part, change): &(String, &str)| match variables.meaning(
+        part,
+        &targets,
+        &mut fingerprints,
+    ) {
+        Some(meaning) => format!("{part} {change}: {meaning}"),
+        None => format!("{part} {change}"),
+    };
+    explanation.settings = changes.iter().map(told).collect();
     let then = cache.manifest(last.code_hash).and_then(|bytes| Manifest::from_bytes(bytes).ok());
     if let Some(then) = then {
         explanation.files = then.diff(manifest);
@@ -133,7 +148,16 @@ fn decide<M>(
 }
 
 /// Decides for each target that is known.
-fn targets(whole: &Explanation, question: &Question, cache: &Cache) -> Vec<TargetExplanation> {
+fn targets(
+    whole: &Explanation,
+    question: &Question,
+    facts: &Facts,
+    cache: &Cache,
+) -> Vec<TargetExplanation> {
+    let last = whole.last.as_ref();
+    let parts = last.map(|last| changed_settings(last, facts)).unwrap_or_default();
+    let parts: Vec<&str> = parts.iter().map(|(part, _)| &**part).collect();
+    let variables = VariableChanges::among(&parts, question, facts, cache);
     let reports: BTreeMap<_, _> = whole
         .last
         .iter()
@@ -180,6 +204,10 @@ fn targets(whole: &Explanation, question: &Question, cache: &Cache) -> Vec<Targe
             this.advice.clone_from(&uncached.advice);
         } else if !this.changed.is_empty() {
             this.reason = format!("`{}` changed", this.changed.join("`, `"));
+        } else if let Some(record) = &record
+            && let Some((name, why)) = first_counting(&variables, record, &mut fingerprints)
+        {
+            this.reason = format!("environment variable {name} differs: {why}");
         } else if let Some(why) = state.unseen.get(&this.id.to_string()) {
             let told = why.iter().take(REASONS).map(String::as_str).collect::<Vec<_>>().join("; ");
             let more = match why.len().saturating_sub(REASONS) {
@@ -208,20 +236,30 @@ fn flaky(state: &ProjectState, id: &TargetId, question: &Question) -> Option<Unc
     })
 }
 
-/// Names every part of the identity that is not as it was for `last`.
-fn changed_settings(last: &Record, facts: &Facts) -> Vec<String> {
+/// The first variable that differs and counts for the target of this record, and why.
+fn first_counting(
+    variables: &VariableChanges<'_>,
+    record: &Record,
+    fingerprints: &mut Fingerprints,
+) -> Option<(String, String)> {
+    let differences = variables.of_target(record, fingerprints).into_iter();
+    differences.into_iter().find_map(|difference| Some((difference.name, difference.why?)))
+}
+
+/// Names every part of the identity that is not as it was for `last`, with what became of it.
+fn changed_settings(last: &Record, facts: &Facts) -> Vec<(String, &'static str)> {
     let (build, run) = (&facts.identity.build, &facts.identity.run);
     let mut changed = Vec::new();
     for (name, digest) in build.iter().chain(run) {
         match last.identity.get(name) {
-            None => changed.push(format!("{name} is new")),
+            None => changed.push((name.clone(), "is new")),
             Some(then) if *then != digest.to_string() => {
-                changed.push(format!("{name} has changed"));
+                changed.push((name.clone(), "has changed"));
             }
             Some(_) => {}
         }
     }
     let gone = |name: &&String| !build.contains_key(*name) && !run.contains_key(*name);
-    changed.extend(last.identity.keys().filter(gone).map(|name| format!("{name} is gone")));
+    changed.extend(last.identity.keys().filter(gone).map(|name| (name.clone(), "is gone")));
     changed
 }

@@ -10,6 +10,8 @@ use std::path::Path;
 
 use knhk_test_cache::internals::model::End;
 use knhk_test_cache::internals::process::{Spec, capture};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
 
 use crate::binary::{Asker, play};
 use crate::home::{Answered, LIMIT};
@@ -169,6 +171,16 @@ fn a_variable_that_nothing_can_name_does_not_count() {
         let answer = ask_with(asker, "CARGO_TARGET_DIR", root.to_str().unwrap());
         answer.green();
         assert_eq!(answer.run(), [""; 0], "{answer:#?}");
+        asker.home.environment.set("STARSHIP_SHELL", "another value");
+        asker.home.environment.set("WEATHER_MODE", "other");
+        let explained = asker.home.ok(&["explain"]);
+        for told in [
+            "STARSHIP_SHELL is new: it does not count: nothing in the runs of the tests can name it",
+            "WEATHER_MODE is new: it counts for p::it: `",
+            "p::it (last: pass): environment variable WEATHER_MODE differs: `",
+        ] {
+            assert!(explained.contains(told), "{told}: {explained}");
+        }
         let answer = ask_with(asker, "WEATHER_MODE", "good");
         answer.green();
         assert_eq!(answer.run(), ["it"], "{answer:#?}");
@@ -233,5 +245,70 @@ fn the_config_has_the_last_word_on_variables_and_can_take_it_back() {
             let answer = ask_with(asker, name, "x");
             assert!(answer.run().contains(&"it".to_owned()), "{name}: {answer:#?}");
         }
+    });
+}
+
+/// How many sequences of random environments are asked about, each with and without a daemon.
+const SEQUENCES: u32 = 3;
+
+#[test]
+fn no_question_is_answered_for_another_environment() {
+    let test = |name: &str, text: &str| {
+        (format!("tests/{name}.rs"), format!("{COMMON}#[test] fn t() {{ {text} }}\n"))
+    };
+    let files = [
+        test("weather", "assert_ne!(var(\"WEATHER_MODE\"), \"bad\")"),
+        test(
+            "climate",
+            "assert_ne!(var(&format!(\"{}_STATE\", \"climate\").to_uppercase()), \"bad\")",
+        ),
+        test("island", "assert_ne!(option_env!(\"ISLAND_STATE\"), Some(\"bad\"))"),
+        test("shell", "run(\"sh\", &[\"data/check.sh\"])"),
+        test("tool", "run(\"tool-of-the-test\", &[])"),
+    ];
+    let files: Vec<_> = files.iter().map(|(path, text)| (&**path, &**text)).collect();
+    const READ: &[&str] =
+        &["WEATHER_MODE", "CLIMATE_STATE", "ISLAND_STATE", "HARBOUR_STATE", "PATH"];
+    let names = [READ, &UNRELATED[..6]].concat();
+    let value = prop_oneof![Just(None), Just(Some("bad")), Just(Some("good"))];
+    let steps = proptest::collection::vec((proptest::sample::select(names), value), 1..16);
+    play(&files, |asker| {
+        asker.home.write("data/check.sh", "test \"$HARBOUR_STATE\" != bad\n");
+        let base = asker.home.base.clone();
+        for (folder, status) in [("plain", 0), ("good", 0), ("bad", 1)] {
+            fs::create_dir_all(base.join(folder)).unwrap();
+            let file = base.join(folder).join("tool-of-the-test");
+            fs::write(&file, format!("#!/bin/sh\nexit {status}\n")).unwrap();
+            make_executable(&file);
+        }
+        let path = asker.home.environment.get("PATH").unwrap().to_str().unwrap().to_owned();
+        let path = |folder: &str| format!("{}:{path}", base.join(folder).display());
+        asker.home.environment.set("PATH", path("plain"));
+        let begin = asker.home.environment.clone();
+        asker.ask().green();
+        let config = Config { cases: SEQUENCES, failure_persistence: None, ..Config::default() };
+        let asker = std::cell::RefCell::new(asker);
+        let result = TestRunner::new(config).run(&steps, |steps| {
+            let mut asker = asker.borrow_mut();
+            asker.home.environment = begin.clone();
+            for (name, value) in steps {
+                match (name, value) {
+                    ("PATH", value) => {
+                        asker.home.environment.set(name, path(value.unwrap_or("plain")));
+                    }
+                    (_, Some(value)) => asker.home.environment.set(name, value),
+                    (_, None) => asker.home.environment.remove(name),
+                }
+                let is_bad = |name: &&str| {
+                    let value = asker.home.environment.get(name).unwrap_or_default();
+                    value == "bad" || value == &*path("bad")
+                };
+                let expected = if READ.iter().any(is_bad) { "fail" } else { "pass" };
+                let answer = asker.ask();
+                prop_assert_eq!(answer.verdict(), expected, "{:#?}", asker.home.environment);
+            }
+            Ok(())
+        });
+        result.unwrap_or_else(|error| panic!("{error}"));
     });
 }
