@@ -133,6 +133,8 @@ pub struct ProjectState {
     /// The last calls of test programs that were not cached, by their target's plain name.
     #[serde(rename = "unkept_calls")]
     pub uncached_calls: BTreeMap<String, UncachedCall>,
+    /// Targets that cargo itself has run through `exec`, as far as a call tells their names.
+    pub called: BTreeSet<TargetId>,
     /// The build variables of the last command's shell: a daemon that has just been started builds
     /// with them before the next command comes.
     pub shell: Option<BuildVariables>,

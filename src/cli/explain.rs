@@ -156,11 +156,14 @@ fn show(explanation: &Explanation, facts: &Facts, args: &ExplainArgs) -> Result<
         for advice in &target.advice {
             output::line(label(NOTE, "to keep it", advice))?;
         }
+        let is_only_called = target.kept.is_none() && target.verdict.is_none();
+        if let Some(calls) =
+            target.calls.as_ref().filter(|_| args.target.is_some() || is_only_called)
+        {
+            show_calls(calls)?;
+        }
         // All that is known, where one target is asked about.
         if args.target.is_some() {
-            if let Some(calls) = &target.calls {
-                show_calls(calls)?;
-            }
             if let Some(kept) = target.kept {
                 let (when, count) = (ago(kept, Timestamp::now()), target.inputs);
                 let text = format!("by itself {when}; it consulted {count} files and folders");

@@ -21,7 +21,7 @@ use super::{Facts, Question};
 use crate::cache::{Cache, Record};
 use crate::compiler::{CompileError, PlannedTarget, TestCompiler, target_dir_args};
 use crate::config::Runner;
-use crate::model::{Digest, Harness, TargetReport, Timestamp, Verdict};
+use crate::model::{Digest, Harness, TargetId, TargetKind, TargetReport, Timestamp, Verdict};
 use crate::runner::nextest;
 use crate::runner::{self, RunEvent, TestJob};
 use crate::workspace::{PathStamp, until_settled};
@@ -423,6 +423,7 @@ impl<'a> Execution<'a> {
             }
             _ => BTreeSet::new(),
         };
+        let was_red = |id: &TargetId| failed::before(self.failed.as_deref(), id).is_some();
         let events = |event: RunEvent<'_>| {
             // Not told before it is believed.
             let is_red = matches!(&event, RunEvent::Finished { report }
@@ -462,8 +463,12 @@ impl<'a> Execution<'a> {
                     again.push((*index, cacheability, unseen));
                     continue;
                 }
-                // It may be red only because it was observed.
-                _ if red && is_observed.contains(&report.id) => {
+                // It may be red only because it was observed. Doctests are compiled to be repeated:
+                // they are if they were red before and then passed as they are.
+                _ if red
+                    && is_observed.contains(&report.id)
+                    && (report.id.kind != TargetKind::Doc || was_red(&report.id)) =>
+                {
                     doubtful.push((*index, report));
                     continue;
                 }

@@ -5,7 +5,7 @@ mod variables;
 
 use std::collections::BTreeMap;
 
-use super::binary::{self, Uncacheable};
+use super::binary::{self, Uncacheable, plain_name};
 use super::fingerprint::Fingerprints;
 use super::look_up::{Finding, LookUp};
 use super::patterns::AlwaysRun;
@@ -166,7 +166,14 @@ fn targets(
         .collect();
     let state = cache.state(&question.root);
     let known = state.targets.clone();
-    let known = if known.is_empty() { reports.keys().copied().cloned().collect() } else { known };
+    let mut known =
+        if known.is_empty() { reports.keys().copied().cloned().collect() } else { known };
+    // Whoever uses plain `cargo test` alone has never had cargo asked for its targets.
+    let is_new = |id: &&TargetId| {
+        binary::named(&known, &plain_name(&id.package, &id.target)).next().is_none()
+    };
+    let called: Vec<_> = state.called.iter().filter(is_new).cloned().collect();
+    known.extend(called);
     let always = AlwaysRun::of(&question.settings);
     let mut fingerprints = Fingerprints::new(&question.settings);
     let mut explained = Vec::new();

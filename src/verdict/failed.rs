@@ -32,6 +32,10 @@ pub(super) fn only_failed(job: &TestJob, before: &TargetReport) -> Option<TestJo
     let can_be_named = (1..=MOST).contains(&names.len())
         && names.len() as u64 == counts.failed
         && names.iter().all(|name| !name.starts_with('-'));
+    if job.harness == Harness::Doctest {
+        // One cannot be chosen by its name: all of them are run.
+        return (before.end == End::Exit(101) && !names.is_empty()).then(|| job.clone());
+    }
     if job.harness != Harness::Libtest || job.args.len() > job.wrapper_args {
         return None;
     }

@@ -80,3 +80,25 @@ fn a_run_through_nextest_depends_on_everything_that_it_consulted() {
     home.write("ignored.dat", "2");
     home.test(&["--no-daemon"]).red();
 }
+
+/// Doctests are compiled anew for each run.
+#[test]
+fn a_red_doctest_target_is_repeated_only_if_others_ran_beside_it() {
+    let manifest = "[package]\nname = 'p'\nversion = '0.1.0'\nedition = '2021'\n";
+    let home = Home::with(&[("Cargo.toml", manifest), ("src/lib.rs", "")]);
+    let runs = home.base.join("runs");
+    let doctest = format!(
+        "//! ```\n//! use std::io::Write as _;\n//! let mut runs = std::fs::OpenOptions::new()\n\
+         //!     .append(true).create(true).open({runs:?}).unwrap();\n\
+         //! runs.write_all(b\"x\").unwrap();\n//! panic!();\n//! ```\n"
+    );
+    home.write("src/lib.rs", &doctest);
+    let count = |args: &[&str]| {
+        let _ = std::fs::remove_file(&runs);
+        home.test(&[&["--no-daemon"], args].concat()).red();
+        std::fs::read(&runs).unwrap().len()
+    };
+    assert_eq!(count(&["--doc"]), 1, "nothing ran beside it");
+    assert_eq!(count(&["--doc"]), 1, "it is red on this very code");
+    assert_eq!(count(&[]), 2, "beside the library's tests, then alone");
+}

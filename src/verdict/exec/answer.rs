@@ -20,7 +20,7 @@ use crate::process::{self, ForegroundRun, Spec};
 use crate::runner::{LibtestArguments, read_output};
 use crate::verdict::binary::{
     Cacheability, PlanContext, PlanOrigin, RunMoment, TargetFinding, TargetRecords, Uncacheable,
-    temporary_dir, tests_of,
+    named, temporary_dir, tests_of,
 };
 use crate::verdict::flaky;
 use crate::verdict::patterns::MayAlwaysRun;
@@ -255,6 +255,9 @@ impl CallRun<'_> {
             Cacheability::Uncacheable(vec![Uncacheable::Input])
         } else if self.records.is_measured(0) {
             Cacheability::Uncacheable(vec![Uncacheable::Coverage])
+        } else if observation.left_behind {
+            // It may hold standard output, which then has no end.
+            Cacheability::Uncacheable(vec![Uncacheable::LeftBehind])
         } else if is_readable(&report, output.counts.is_some()) {
             let Invocation { dir, environment, .. } = self.invocation;
             self.records.judge(0, observation, started, &temporary_dir(environment, dir))
@@ -367,13 +370,16 @@ impl CallRun<'_> {
         let (args, plain) = (args.join(" "), self.target.plain_name());
         let known = self.state.uncached_calls.get(&plain).filter(|known| known.args == args);
         let why: Vec<_> = reasons.iter().map(ToString::to_string).collect();
-        if known.map_or(&[][..], |known| &known.uncached.why) == why {
+        let is_named = named(&self.state.targets, &plain).next().is_some()
+            || self.state.called.contains(&self.id);
+        if is_named && known.map_or(&[][..], |known| &known.uncached.why) == why {
             return;
         }
         let advice = reasons.iter().map(Uncacheable::advice).collect();
         let uncached =
             UncachedCall { args, uncached: Uncached { when: Timestamp::now(), why, advice } };
         let noted = self.cache.update_state(self.root, |state| {
+            state.called.insert(self.id.clone());
             if uncached.uncached.why.is_empty() {
                 state.uncached_calls.remove(&plain);
             } else {

@@ -161,3 +161,17 @@ fn answers_are_verified_on_demand_and_by_chance() {
     let status = home.project_status();
     assert_eq!((&status["verified"], &status["wrong"]), (&2.into(), &0.into()), "{status:#?}");
 }
+
+#[test]
+fn explain_knows_the_targets_of_plain_cargo() {
+    let holds =
+        "#[test] fn t() { std::process::Command::new(\"sleep\").arg(\"2\").spawn().unwrap(); }\n";
+    let files = [("tests/holds.rs", holds), ("tests/it.rs", "#[test] fn t() {}\n")];
+    let Some(home) = built(&files) else { return };
+    cargo(&home, &["test"]).is(0, 0);
+    let told = home.ok(&["explain"]);
+    assert!(told.contains("p::it"), "{told}");
+    assert!(told.contains("1 call kept, 1 would answer\n"), "{told}");
+    assert!(told.contains("the last call: it left a process behind"), "{told}");
+    assert!(told.contains("wait for every process that it starts"), "{told}");
+}
