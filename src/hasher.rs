@@ -79,6 +79,7 @@ use rules::Rules;
 use tree::{FileTree, FolderId, TreeEntry};
 use walk::ListJob;
 
+use crate::paths::create_private_folder;
 use crate::workspace::{FileKind, Repository, Stamp};
 
 /// How many removed paths are remembered for [`CodeHasher::changed_since`].
@@ -295,7 +296,7 @@ impl CodeHasher {
             tracked: &self.tracked,
         });
         let folder = file.parent().unwrap_or(Path::new("."));
-        std::fs::create_dir_all(folder)?;
+        create_private_folder(folder)?;
         let mut new = tempfile::NamedTempFile::new_in(folder)?;
         new.write_all(&bytes)?;
         let written = new.persist(file).map_err(|error| error.error)?;

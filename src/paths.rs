@@ -104,6 +104,15 @@ impl Paths {
     }
 }
 
+/// Makes a folder and those above it that are missing, for this user alone.
+///
+/// # Errors
+/// If one cannot be made.
+pub(crate) fn create_private_folder(dir: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
 /// Why a path of the config means nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ExpandError {

@@ -43,9 +43,9 @@ mod trust;
 mod tests;
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -65,6 +65,7 @@ use queue::EventQueue;
 use state::WatcherShared;
 use table::{Inode, WatchClaim};
 
+use crate::paths::create_private_folder;
 use crate::workspace::{MountWatch, Mounted};
 
 /// Taking a watch away costs notify a look at all the others. Above this many looks a new
@@ -287,7 +288,7 @@ impl FileWatcher {
 
     /// Makes, cleans and watches a cookie folder.
     fn open_jar(&mut self, dir: &Path) -> Result<(), JarError> {
-        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        create_private_folder(dir)?;
         let metadata = fs::symlink_metadata(dir)?;
         if !metadata.is_dir() {
             return Err(io::Error::from(io::ErrorKind::NotADirectory).into());

@@ -3,15 +3,16 @@
 //! Nothing is flushed to the disk (`fsync`) unless the caller asks for it: a flush takes
 //! milliseconds, and the digest tells when a power failure has cut a record short (a miss).
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tempfile::NamedTempFile;
 
 use super::layout::UNFINISHED;
+use crate::paths::create_private_folder;
 use crate::workspace::Stamp;
 
 /// A file larger than this is not read: no record of ours gets near it.
@@ -99,11 +100,6 @@ pub(super) fn read_short(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Makes a folder and those above it, for this user alone.
-pub(super) fn create_folder(dir: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)
-}
-
 /// Whether a write is worth the wait for the disk.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Durability {
@@ -158,7 +154,7 @@ fn retrying<T>(dir: &Path, mut what: impl FnMut() -> io::Result<T>) -> io::Resul
         match what() {
             Err(error) if error.kind() == ErrorKind::NotFound && attempt < FOLDER_ATTEMPTS => {
                 attempt += 1;
-                match create_folder(dir) {
+                match create_private_folder(dir) {
                     // A folder above it was tidied away between two steps of the creation.
                     Err(error) if error.kind() == ErrorKind::NotFound => {}
                     made => made?,

@@ -9,6 +9,7 @@
 //!
 //! Nothing here reads what cargo writes, and nothing follows a link out of it.
 
+use crate::paths::create_private_folder;
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -106,7 +107,7 @@ pub(crate) fn mark_own_target_dir(dir: &Path, target: &Path, root: &Path) -> io:
     if target.parent() != Some(dir) {
         return Ok(());
     }
-    fs::create_dir_all(dir)?;
+    create_private_folder(dir)?;
     fs::write(note(target), root.as_os_str().as_bytes())
 }
 

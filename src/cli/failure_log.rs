@@ -3,10 +3,11 @@
 use std::fs;
 use std::io;
 use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::model::{Answer, Timestamp, Verdict};
+use crate::paths::create_private_folder;
 
 /// So many logs are kept.
 const KEPT_LOGS: usize = 20;
@@ -25,7 +26,7 @@ pub(super) fn keep_failures(cache_dir: &Path, answer: &Answer) -> io::Result<Pat
 /// Writes a log of its own and removes the oldest.
 pub(super) fn keep(cache_dir: &Path, text: &str) -> io::Result<PathBuf> {
     let folder = cache_dir.join("failures");
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+    create_private_folder(&folder)?;
     let mut logs: Vec<PathBuf> = fs::read_dir(&folder)?
         .flatten()
         .map(|entry| entry.path())

@@ -20,6 +20,7 @@ use super::shared::{self, Command, Shared};
 use super::sync::lock;
 use super::time::sleep_until;
 use crate::config::{self, Loaded};
+use crate::paths::create_private_folder;
 use crate::protocol::{Reply, State, StatusReport, VERSION};
 use crate::watcher::{CookieId, Debounce, Sleep, WatchEvent};
 
@@ -368,7 +369,7 @@ impl Dispatcher {
     fn watch_config(&mut self) {
         let Some(dir) = self.shared.paths.config_file.parent().map(Path::to_owned) else { return };
         let again = std::mem::replace(&mut self.config_watched, true);
-        let watched = std::fs::create_dir_all(&dir).map_err(|error| error.to_string());
+        let watched = create_private_folder(&dir).map_err(|error| error.to_string());
         let watched = watched.and_then(|()| {
             let mut watcher = lock(&self.shared.watcher);
             let failed = match again {

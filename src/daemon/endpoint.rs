@@ -5,11 +5,11 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use crate::paths::Paths;
+use crate::paths::{Paths, create_private_folder};
 use crate::protocol::VERSION;
 
 /// A claimed endpoint; given up when dropped.
@@ -121,7 +121,7 @@ impl Drop for Endpoint {
 /// Makes the folder, or refuses one that other users could have prepared.
 fn private_dir(dir: &Path) -> Result<(), EndpointError> {
     let io = |source| EndpointError::Io { path: dir.to_owned(), source };
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io)?;
+    create_private_folder(dir).map_err(io)?;
     let metadata = fs::metadata(dir).map_err(io)?;
     let own = rustix::process::getuid().as_raw();
     let problem = if metadata.uid() != own {

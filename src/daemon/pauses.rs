@@ -15,6 +15,7 @@ use tracing::warn;
 
 use crate::config::format_duration;
 use crate::model::{Digest, Timestamp, os_text};
+use crate::paths::create_private_folder;
 use crate::protocol::{ProjectStatus, State};
 
 /// The folder below the cache folder.
@@ -140,7 +141,7 @@ impl Pauses {
         let path = file(cache_dir, project);
         let failed = |source| PauseError { path: path.clone(), source };
         let folder = cache_dir.join(PAUSES_FOLDER);
-        fs::create_dir_all(&folder).map_err(failed)?;
+        create_private_folder(&folder).map_err(failed)?;
         let project = project.map(|project| PausedPath(project.to_owned()));
         let text = serde_json::to_vec(&PauseFile { project, pause });
         let text = text.map_err(|error| failed(error.into()))?;

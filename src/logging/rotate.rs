@@ -1,5 +1,6 @@
 //! A log file that does not grow without bound, for systems that keep no log themselves.
 
+use crate::paths::create_private_folder;
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -32,7 +33,7 @@ impl RotatingFile {
 
     fn with_limit(path: &Path, limit: u64) -> io::Result<Self> {
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)?;
+            create_private_folder(folder)?;
         }
         let file = append(path)?;
         let written = file.metadata()?.len();

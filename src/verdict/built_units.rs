@@ -10,6 +10,7 @@ use std::time::UNIX_EPOCH;
 
 use crate::compiler::BuiltUnit;
 use crate::model::{Digest, Digester};
+use crate::paths::create_private_folder;
 use crate::process::Environment;
 use crate::workspace::is_session_variable;
 
@@ -48,7 +49,7 @@ pub(super) fn note(file: &Path, environment: &Environment, units: &[BuiltUnit]) 
     let mut lines: Vec<&str> = before.lines().collect();
     lines.extend(new.iter().map(String::as_str));
     let text = lines[lines.len().saturating_sub(REMEMBERED_UNITS)..].join("\n");
-    let folder = file.parent().map_or(Ok(()), std::fs::create_dir_all);
+    let folder = file.parent().map_or(Ok(()), create_private_folder);
     if let Err(error) = folder.and_then(|()| std::fs::write(file, text)) {
         // Then nothing proves of what environment the units are.
         tracing::debug!(%error, file = %file.display(), "cannot note what was built");

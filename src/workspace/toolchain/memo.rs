@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Digest, Digester, os_text};
+use crate::paths::create_private_folder;
 use crate::workspace::stamp::PathStamp;
 
 /// Memos that are kept in one folder; the oldest go first.
@@ -109,7 +110,7 @@ pub(super) fn store(
         return;
     }
     let write = || -> std::io::Result<()> {
-        std::fs::create_dir_all(folder)?;
+        create_private_folder(folder)?;
         prune(folder);
         let payload = serde_json::to_vec(&ToolchainMemo { answer: answer.clone(), guards })?;
         let mut file = tempfile::NamedTempFile::new_in(folder)?;

@@ -139,3 +139,31 @@ fn a_target_directory_that_two_projects_share() {
     home.test(&["--project", other.to_str().unwrap()]).green_from("cache");
     daemon.stop();
 }
+
+#[test]
+fn every_folder_below_the_cache_is_for_its_user_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let home = Home::with(&[]);
+    home.config("", "debounce = '1h'\ntarget_dir = 'own'");
+    let daemon = home.daemon();
+    home.test(&[]).green();
+    home.test(&["--no-daemon", "--no-cache"]).green();
+    home.ok(&["pause", "1h"]);
+    home.run(&["test", "--no-daemon", "--format", "terse", "--", "--skip", "one"]);
+    daemon.stop();
+    let mut open = Vec::new();
+    let mut todo = vec![home.paths().cache_dir];
+    let mut seen = 0;
+    while let Some(folder) = todo.pop() {
+        seen += 1;
+        let mode = fs::metadata(&folder).unwrap().permissions().mode() & 0o777;
+        // Cargo makes what lies in a target directory.
+        let is_targets = folder.ends_with("targets");
+        if mode != 0o700 {
+            open.push((folder.clone(), mode));
+        }
+        let inside = fs::read_dir(&folder).unwrap().flatten().map(|entry| entry.path());
+        todo.extend(inside.filter(|path| !is_targets && path.is_dir() && !path.is_symlink()));
+    }
+    assert!(seen > 5 && open.is_empty(), "{seen} folders, open: {open:?}");
+}
