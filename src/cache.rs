@@ -47,7 +47,8 @@ pub(crate) use mentions::KnownMentions;
 pub(crate) use put::PutError;
 pub(crate) use record::{Input, InputState, Record, RecordKey, RecordLevel, RecordedEnvironment};
 pub(crate) use state::{
-    FlakyTest, InseparablePackages, LastVerdict, ProjectState, RunConduct, Uncached, UncachedCall,
+    FlakyTest, InseparablePackages, LastVerdict, ProjectState, RunConduct, SelectionRecord,
+    Uncached, UncachedCall,
 };
 pub(crate) use sweep::{SweepError, SweepReport};
 pub(crate) use target_dirs::{

@@ -176,6 +176,8 @@ pub struct Settings {
     /// Which tests run in the background too, after they are built: "auto" for targets whose last run
     /// shows that nobody will notice another one.
     pub background_tests: BackgroundTests,
+    /// Whether runs are compared with what a selection per test would have run: "shadow" or "off".
+    pub selection: TestSelection,
     /// The percentage of answers from cache that a run in the background verifies.
     #[serde(with = "Whole::<0, 100>")]
     pub verify_percent: u32,
@@ -268,6 +270,15 @@ pub enum Runner {
     Cargo,
     /// `cargo nextest run`.
     Nextest,
+}
+
+/// What is done about single tests that a change cannot reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TestSelection {
+    /// Nothing.
+    Off,
+    /// They run, and it is noted whether leaving them out would have been right.
+    Shadow,
 }
 
 /// Which tests run in the background.

@@ -16,6 +16,7 @@ pub(crate) use status::{CacheUse, LastBuild, StatusReport, YieldStats};
 pub use status::{ProjectStatus, State};
 
 pub(crate) use crate::cache::LastVerdict;
+use crate::cache::RecordKey;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -23,7 +24,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Answer, Digest, OsText, Timestamp, os_text};
+use crate::model::{Answer, Digest, OsText, TargetId, TestReport, Timestamp, os_text};
 use crate::process::Environment;
 
 /// The number of this protocol; another number is another language.
@@ -101,6 +102,9 @@ pub enum Call {
         project: PathBuf,
         /// What it was.
         verdict: LastVerdict,
+        /// The programs that ran, if they are to be compared with earlier runs.
+        #[serde(default)]
+        ran: Vec<RanProgram>,
     },
     /// [`Reply::Status`].
     Status,
@@ -116,6 +120,25 @@ pub enum Call {
     Pauses,
     /// Read the config again. [`Reply::Done`] or [`Reply::Error`].
     Reload,
+}
+
+/// A test program that has run to its end, to be compared with an earlier run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RanProgram {
+    /// Its target.
+    pub id: TargetId,
+    /// The program.
+    #[serde(with = "os_text")]
+    pub program: PathBuf,
+    /// Digest of its stamp when it ran.
+    pub stamp: Digest,
+    /// Digest of everything besides the program that decides the outcome and is known beforehand.
+    pub context: Digest,
+    /// The record of the run that names all its inputs, and when that was made; none for another
+    /// run.
+    pub record: Option<(RecordKey, Timestamp)>,
+    /// The outcomes.
+    pub tests: Vec<TestReport>,
 }
 
 /// The question.

@@ -68,6 +68,42 @@ pub struct RunConduct {
     pub obstacles: Vec<String>,
 }
 
+/// What a selection per test would have run of the runs so far, and what it would have missed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SelectionRecord {
+    /// How many runs of test targets were compared with an earlier run.
+    pub runs: u64,
+    /// How many tests they ran.
+    pub tests: u64,
+    /// How many of those a selection would have run.
+    pub selected: u64,
+    /// How many others came to another outcome than before. Anything but zero is a reason to
+    /// distrust a selection.
+    pub missed: u64,
+    /// The last of those, as `target: test`.
+    pub missed_tests: Vec<String>,
+    /// How many of the runs a selection would have run whole.
+    pub whole: u64,
+    /// Why, the last time, by target.
+    pub why_whole: BTreeMap<String, String>,
+}
+
+impl SelectionRecord {
+    /// Adds what later runs have shown.
+    pub(crate) fn add(&mut self, later: Self) {
+        self.runs += later.runs;
+        self.tests += later.tests;
+        self.selected += later.selected;
+        self.missed += later.missed;
+        self.whole += later.whole;
+        self.why_whole.extend(later.why_whole);
+        if !later.missed_tests.is_empty() {
+            self.missed_tests = later.missed_tests;
+        }
+    }
+}
+
 /// A test with two outcomes on the same code.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlakyTest {
@@ -144,6 +180,8 @@ pub struct ProjectState {
     pub inseparable: InseparablePackages,
     /// How test targets behaved in their last observed run, by name.
     pub conduct: BTreeMap<String, RunConduct>,
+    /// What a selection per test would have run.
+    pub selection: SelectionRecord,
     /// Fields of a newer program: carried along, so that an older program does not lose them.
     #[serde(flatten)]
     newer: BTreeMap<String, serde_json::Value>,

@@ -6,8 +6,8 @@ use super::args::{ExplainArgs, OutputFormat};
 use super::context::Context;
 use super::exit::{Exit, Stop};
 use super::output;
-use super::render::{GOOD, NOTE, WARN, ago, label, plural};
-use crate::cache::Cache;
+use super::render::{GOOD, NOTE, WARN, ago, label, plural, selection_text};
+use crate::cache::{Cache, SelectionRecord};
 use crate::hasher::{FileChange, FileDifference};
 use crate::model::{Digest, OsText, Source, TargetId, TargetKind, Timestamp, Verdict};
 use crate::verdict::{
@@ -51,6 +51,7 @@ struct ExplainedProject<'a> {
     files: Vec<String>,
     target_dirs: Vec<OsText>,
     settings: &'a [String],
+    selection: &'a SelectionRecord,
 }
 
 /// Explains from the tree on disk and the records; it asks no daemon.
@@ -121,6 +122,7 @@ fn show(explanation: &Explanation, facts: &Facts, args: &ExplainArgs) -> Result<
             files,
             target_dirs: facts.target_dirs.iter().map(OsText::from).collect(),
             settings: &explanation.settings,
+            selection: &explanation.selection,
         }))?;
         return Ok(());
     }
@@ -142,6 +144,9 @@ fn show(explanation: &Explanation, facts: &Facts, args: &ExplainArgs) -> Result<
     }
     for setting in &explanation.settings {
         output::line(label(NOTE, "Setting", setting))?;
+    }
+    if explanation.selection.runs > 0 {
+        output::line(label(NOTE, "Selection", selection_text(&explanation.selection)))?;
     }
     for target in targets {
         let decided = if target.cached { "cached" } else { "run" };
@@ -178,6 +183,10 @@ fn show(explanation: &Explanation, facts: &Facts, args: &ExplainArgs) -> Result<
                     let text = format!("not in the background: {}", why.join("; "));
                     output::line(label(NOTE, "unasked", text))?;
                 }
+            }
+            if let Some(why) = explanation.selection.why_whole.get(&target.id.to_string()) {
+                let text = format!("selection would have run all of it the last time: {why}");
+                output::line(label(NOTE, "whole", text))?;
             }
             for path in &target.changed {
                 output::line(label(NOTE, "changed", path))?;

@@ -10,7 +10,7 @@ mod time;
 
 pub(super) use failure::failures;
 pub(super) use json::{summary_line, target_line};
-pub(super) use status::{segment, status_lines};
+pub(super) use status::{segment, selection_text, status_lines};
 pub(super) use style::{ERROR, GOOD, HINT, NOTE, WARN, label};
 pub(super) use terse::{error_lines, green_line, red_lines};
 pub(super) use text::{

@@ -116,6 +116,7 @@ fn without_daemon(context: &Context) -> Result<StatusReport, Stop> {
             verified: known.verified,
             wrong: known.wrong,
             flaky: known.flaky_names(),
+            selection: known.selection,
             yields: YieldStats::default(),
             last_verdict: known.last,
             cache: of

@@ -111,7 +111,8 @@ impl Asking<'_> {
             let last = remember(&cache, &question, &outcome.answer, self.started.elapsed());
             if let DaemonReply::Miss { connection, .. } = &mut heard {
                 // The daemon only shows it.
-                let call = Call::Report { project: root.clone(), verdict: last };
+                let ran = outcome.ran.clone();
+                let call = Call::Report { project: root.clone(), verdict: last, ran };
                 let _ = connection.call(call, |_| {});
             }
         }

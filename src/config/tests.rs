@@ -94,6 +94,7 @@ fn no_file_means_the_shipped_default() {
             debounce: Duration::from_secs(1),
             runner: Runner::Cargo,
             background_tests: BackgroundTests::Auto,
+            selection: TestSelection::Shadow,
             verify_percent: 0,
             flaky_runs: 3,
             timeout: Some(Duration::from_secs(3_600)),
@@ -161,6 +162,7 @@ fn layers_lie_over_one_another() {
         debounce = "0s"
         runner = "nextest"
         background_tests = true
+        selection = "off"
         verify_percent = 100
         flaky_runs = 1
         timeout = "500ms"
@@ -211,6 +213,7 @@ fn layers_lie_over_one_another() {
             debounce: Duration::ZERO,
             runner: Runner::Nextest,
             background_tests: BackgroundTests::All,
+            selection: TestSelection::Off,
             verify_percent: 100,
             flaky_runs: 1,
             timeout: Some(Duration::from_millis(500)),
@@ -235,7 +238,7 @@ fn an_unknown_key_is_shown_where_it_stands() {
     3 |  debonce = '1s'
       |  ^^^^^^^ did you mean `debounce`?
       |
-      = allowed: `always_run`, `args`, `background_tests`, `background_timeout`, `build_timeout`, `clean_target`, `debounce`, `exclude`, `extra_env`, `extra_inputs`, `flaky_runs`, `ignore_env`, `keep_snapshots`, `runner`, `target_dir`, `timeout`, `trusted_services`, `ttl`, `verify_percent`
+      = allowed: `always_run`, `args`, `background_tests`, `background_timeout`, `build_timeout`, `clean_target`, `debounce`, `exclude`, `extra_env`, `extra_inputs`, `flaky_runs`, `ignore_env`, `keep_snapshots`, `runner`, `selection`, `target_dir`, `timeout`, `trusted_services`, `ttl`, `verify_percent`
     ");
 }
 
@@ -345,6 +348,9 @@ fn whatever_is_wrong_is_named_with_its_place() {
             (2, 20),
             "allowed: `true` or `false` without quotes, or \"auto\"",
         ),
+        ("[defaults]\nselection = 'on'", (2, 13), "`on` is not available yet"),
+        ("[defaults]\nselection = 'shade'", (2, 13), "did you mean `shadow`?"),
+        ("[defaults]\nselection = true", (2, 13), "allowed: `shadow` or `off`"),
         ("[defaults]\nbackground_tests = 1", (2, 20), "invalid type: integer `1`"),
         ("[defaults]\nrunner = 'nexttest'", (2, 10), "did you mean `nextest`?"),
         ("[defaults]\nrunner = ['cargo']", (2, 10), "`runner`: "),

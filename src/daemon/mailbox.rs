@@ -13,7 +13,7 @@ use super::inbox::Inbox;
 use crate::config;
 use crate::model::Digest;
 use crate::process::Environment;
-use crate::protocol::{Ask, LastVerdict, Mark, ProjectStatus, Reply};
+use crate::protocol::{Ask, LastVerdict, Mark, ProjectStatus, RanProgram, Reply};
 
 /// A message to a project.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ pub(super) enum Message {
     /// It is done.
     Release,
     /// A verdict was reached.
-    Report(Box<LastVerdict>),
+    Report { verdict: Box<LastVerdict>, ran: Vec<RanProgram> },
     /// The config has other settings now.
     Settings(Box<config::Settings>),
 }

@@ -265,6 +265,7 @@ mod tests {
             verified: 0,
             wrong: 0,
             flaky: Vec::new(),
+            selection: Default::default(),
         }
     }
 

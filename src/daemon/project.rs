@@ -12,6 +12,7 @@ mod history;
 mod job;
 mod prebuild;
 mod prefetch;
+mod shadow;
 mod status;
 mod target_dir;
 mod thrashing;
@@ -39,7 +40,7 @@ use super::time::sleep_until;
 use crate::config;
 use crate::model::{Answer, Digest};
 use crate::process::Environment;
-use crate::protocol::{Ask, LastVerdict, Miss, Reply, State};
+use crate::protocol::{Ask, LastVerdict, Miss, RanProgram, Reply, State};
 use crate::verdict::{
     Facts, LookUp, Question, RunScope, TreeState, Unanswered, background_scope, code_hash,
 };
@@ -94,6 +95,8 @@ struct ProjectTask {
     verifier: Verifier,
     /// How many clients build by themselves.
     holds: usize,
+    /// The programs of the last run, until they are compared with earlier runs.
+    uncompared: Vec<RanProgram>,
     /// The build identity of the last question, for the code hash in `status`.
     identity: Option<Identity>,
     /// Why the facts of the project's own question are not known.
@@ -143,6 +146,7 @@ impl ProjectTask {
             builder,
             verifier,
             holds: 0,
+            uncompared: Vec::new(),
             identity: None,
             prepare_error: None,
         }
@@ -220,7 +224,7 @@ impl ProjectTask {
                 self.holds = self.holds.saturating_sub(1);
                 self.consider().await;
             }
-            Message::Report(verdict) => self.report(*verdict),
+            Message::Report { verdict, ran } => self.report(*verdict, ran),
             Message::Settings(settings) => {
                 self.builder.set_settings((*settings).clone()).await;
                 self.tree.set_settings(*settings).await;
@@ -399,6 +403,11 @@ impl ProjectTask {
         self.builder.in_flight().cancel().await;
         if !waiters.is_empty() || self.needs_build(&wanted, &own).await {
             self.build(&own, wanted, waiters).await;
+        } else if !self.uncompared.is_empty() {
+            let ran = std::mem::take(&mut self.uncompared);
+            let sysroot = &own.facts.toolchain.sysroot;
+            let job = shadow::start(ran, wanted, &own.question, sysroot, &self.shared);
+            self.builder.begin(job);
         }
     }
 
@@ -456,7 +465,7 @@ impl ProjectTask {
             self.note_changes_of_run().await;
         }
         match end {
-            JobEnd::Cancelled | JobEnd::Prefetched | JobEnd::TestedInPart => {}
+            JobEnd::Cancelled | JobEnd::Prefetched | JobEnd::Compared | JobEnd::TestedInPart => {}
             JobEnd::Built(build) => {
                 let tree_digest = self.tree.tree_digest();
                 let built = of.as_ref().map(BuildKey::tree_digest);
@@ -470,7 +479,7 @@ impl ProjectTask {
                     }
                 }
             }
-            JobEnd::Tested(verdict) => self.report(*verdict),
+            JobEnd::Tested(verdict, ran) => self.report(*verdict, ran),
             JobEnd::TimedOut(why) => {
                 if let Some(of) = of {
                     self.verifier.timed_out(&of, why);
@@ -520,7 +529,7 @@ impl ProjectTask {
         }
     }
 
-    fn report(&mut self, verdict: LastVerdict) {
+    fn report(&mut self, verdict: LastVerdict, ran: Vec<RanProgram>) {
         info!(
             project = %self.root.display(),
             outcome = %verdict.verdict,
@@ -531,6 +540,9 @@ impl ProjectTask {
             "verdict"
         );
         self.verifier.note_verdict();
+        if !ran.is_empty() {
+            self.uncompared = ran;
+        }
         self.status.change(|status| status.last_verdict = Some(verdict));
     }
 

@@ -93,9 +93,9 @@ impl Session for Client {
                 let message = |reply| Message::Rebuild { environment, doing, reply };
                 self.tell_project(project, message).await
             }
-            Call::Report { project, verdict } => match self.shared.project(project).await {
+            Call::Report { project, verdict, ran } => match self.shared.project(project).await {
                 Some(mailbox) => {
-                    mailbox.send(Message::Report(Box::new(verdict)));
+                    mailbox.send(Message::Report { verdict: Box::new(verdict), ran });
                     Reply::Done
                 }
                 None => Reply::Unwatched,

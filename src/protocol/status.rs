@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::cache::LastVerdict;
+use crate::cache::{LastVerdict, SelectionRecord};
 use crate::model::{Digest, OsText, Timestamp, os_text};
 
 /// The whole state.
@@ -99,6 +99,9 @@ pub struct ProjectStatus {
     pub wrong: u64,
     /// Tests that both passed and failed on the same code, as `target: test`.
     pub flaky: Vec<String>,
+    /// What a selection per test would have run.
+    #[serde(default)]
+    pub selection: SelectionRecord,
     /// What yielding to other programs has cost the background builds.
     #[serde(default, rename = "courtesy")]
     pub yields: YieldStats,

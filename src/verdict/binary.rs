@@ -53,7 +53,7 @@ pub(crate) use self::program::store_program_digest;
 pub(super) use self::uncacheable::Uncacheable;
 use super::checkout::found_elsewhere;
 use super::environment::EnvironmentJudge;
-use super::fingerprint::{Aspect, Fingerprints};
+use super::fingerprint::{Aspect, Fingerprints, digest_of_stamp};
 use super::patterns::{Excluded, Trusted, VariableRules};
 use super::{Facts, Question};
 use crate::cache::{Input, Limits, Lookup, MissReason, PutError, Record, RecordKey};
@@ -61,7 +61,7 @@ use crate::compiler::PlannedTarget;
 use crate::model::{Digest, Digester, TargetId, TargetKind, TargetReport, Timestamp, Verdict};
 use crate::observer::{Observation, Observer};
 use crate::process::Environment;
-use crate::protocol::VERSION;
+use crate::protocol::{RanProgram, VERSION};
 use crate::runner::{ProcessHook, TestJob};
 
 /// Why no record answers for a target.
@@ -393,6 +393,26 @@ impl<'a> TargetRecords<'a> {
             tool_version: VERSION.to_owned(),
             identity,
             environment,
+        })
+    }
+
+    /// The program of the target with this index as it ran, with the record that names all inputs
+    /// of the run if there is one. `None` if cargo did not build it.
+    pub(super) fn ran_program(
+        &self,
+        index: usize,
+        report: &TargetReport,
+        record: Option<(RecordKey, Timestamp)>,
+    ) -> Option<RanProgram> {
+        let subject = self.subject(index)?;
+        let program = subject.program.as_ref()?;
+        Some(RanProgram {
+            id: report.id.clone(),
+            program: program.path.clone(),
+            stamp: digest_of_stamp(&program.stamp.without_links()),
+            context: subject.context(),
+            record,
+            tests: report.tests.clone(),
         })
     }
 

@@ -62,6 +62,11 @@ impl AskedEnvironment {
         self.variables.clone_from(&recorded.variables);
     }
 
+    /// The variables beside the key, by their escaped names, with digests of their values.
+    pub(super) fn variables(&self) -> &BTreeMap<String, Digest> {
+        &self.variables
+    }
+
     /// What a record of a run with these inputs says, `readers` being what it could read names from
     /// besides.
     pub(super) fn recorded(

@@ -212,7 +212,15 @@ impl<'a> Execution<'a> {
             targets.push(RanTarget { report, kept, recorded, reason, cacheability, unseen, flaky });
         }
         let products = products.into_iter().map(|(_, path)| path).collect();
-        Ok(RanTargets { targets, runners, products, doubt, replaced, records: Some(records) })
+        Ok(RanTargets {
+            targets,
+            runners,
+            products,
+            doubt,
+            replaced,
+            programs: Vec::new(),
+            records: Some(records),
+        })
     }
 
     /// Has the targets of certain packages start before the others.

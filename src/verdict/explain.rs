@@ -10,7 +10,7 @@ use super::fingerprint::Fingerprints;
 use super::look_up::{Finding, LookUp};
 use super::patterns::AlwaysRun;
 use super::{Facts, Question, TreeState, code_hash};
-use crate::cache::{Cache, ProjectState, Record};
+use crate::cache::{Cache, ProjectState, Record, SelectionRecord};
 use crate::hasher::{FileChange, Manifest};
 use crate::model::{Digest, TargetId, Timestamp, Verdict};
 use crate::observer::Observer;
@@ -35,6 +35,8 @@ pub(crate) struct Explanation {
     pub last: Option<Record>,
     /// The targets of the last run, one by one.
     pub targets: Vec<TargetExplanation>,
+    /// What a selection per test would have run.
+    pub selection: SelectionRecord,
 }
 
 /// What decides the next answer for one test target.
@@ -89,6 +91,7 @@ pub(crate) fn explain<M>(
         settings: Vec::new(),
         last,
         targets: Vec::new(),
+        selection: cache.state(&question.root).selection,
     };
     decide(&mut explanation, question, facts, look, manifest, cache);
     explanation.targets = targets(&explanation, question, facts, cache);

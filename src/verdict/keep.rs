@@ -10,14 +10,18 @@ use super::execute::FinishedTargets;
 use super::fingerprint::Fingerprints;
 use super::look_up::{LookUp, input_now};
 use super::options::RunOptions;
-use super::ran::RanTargets;
+use super::ran::{RanTarget, RanTargets};
 use super::{Facts, ProjectTree, TreeState, code_hash, conduct, failed, flaky};
 use crate::cache::{Input, ProjectState, Record, RecordedEnvironment, Uncached};
 use crate::compiler::Build;
+use crate::config::TestSelection;
 use crate::model::{Digest, End, TargetReport, Timestamp, Verdict};
 use crate::process::Priority;
-use crate::protocol::VERSION;
+use crate::protocol::{RanProgram, VERSION};
 use crate::workspace::PathStamp;
+
+/// Runs of more tests are not compared with earlier ones: their names fill a message.
+const MOST_COMPARED_TESTS: usize = 50_000;
 
 /// Keeps what runs come to.
 #[derive(Clone, Copy)]
@@ -124,6 +128,29 @@ impl Keeper<'_> {
         self.look_up.cache.disprove(&self.look_up.key(tree_digest));
     }
 
+    /// The programs that ran, if they are to be compared with earlier runs.
+    fn ran_programs(
+        &self,
+        ran: &RanTargets<'_>,
+        records: &TargetRecords<'_>,
+        kept: &[Record],
+    ) -> Vec<RanProgram> {
+        if self.look_up.question.settings.selection == TestSelection::Off {
+            return Vec::new();
+        }
+        let tests: usize = ran.targets.iter().map(|target| target.report.tests.len()).sum();
+        let all = ran.targets.iter().enumerate();
+        let ran = all.filter(|(_, target)| target.kept.is_none() && tests <= MOST_COMPARED_TESTS);
+        let program = |(index, target): (usize, &RanTarget)| {
+            let is_of = |record: &&Record| record.targets[0].id == target.report.id;
+            let observed = matches!(target.cacheability, Cacheability::Observed(_));
+            let record = kept.iter().find(is_of).filter(|_| observed);
+            let record = record.map(|record| (record.key, record.created));
+            records.ran_program(index, &target.report, record)
+        };
+        ran.filter_map(program).collect()
+    }
+
     /// Notes why nothing is kept of a run whose targets are not kept one by one.
     fn note_uncacheable(&self, ran: &RanTargets<'_>, when: Timestamp) -> Vec<String> {
         let (mut not_kept, mut uncached) = (BTreeSet::new(), BTreeMap::new());
@@ -181,6 +208,7 @@ impl Keeper<'_> {
                 kept.extend(records.record(index, &target.report, &target.cacheability, moment));
             }
         }
+        ran.programs = self.ran_programs(ran, &records, &kept);
         self.note_targets(ran, uncached);
         self.store(&records, kept);
         not_kept

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::binary::{Cacheability, TargetRecords};
 use crate::cache::Record;
 use crate::model::{Source, TargetReport, Timestamp};
+use crate::protocol::RanProgram;
 
 /// What a run came to.
 #[derive(Default)]
@@ -21,6 +22,8 @@ pub(super) struct RanTargets<'a> {
     /// Whether other programs have come in the place of those that were planned: which of them ran
     /// is not known, unless it was seen.
     pub(super) replaced: bool,
+    /// The programs that ran, for a comparison with earlier runs.
+    pub(super) programs: Vec<RanProgram>,
     /// Where single targets are kept, if they are.
     pub(super) records: Option<TargetRecords<'a>>,
 }

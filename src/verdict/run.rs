@@ -17,6 +17,7 @@ use crate::cache::{Cache, Record};
 use crate::compiler::{Build, BuildSpec, CompileError, TestCompiler};
 use crate::model::{Answer, Digest, TargetAnswer, Timestamp};
 use crate::process::Suspender;
+use crate::protocol::RanProgram;
 
 /// How often a build is repeated because files changed while it ran. A build that writes into
 /// its own sources settles in the second round; a developer who types settles later.
@@ -31,6 +32,8 @@ pub(crate) struct RunOutcome {
     pub recorded: Option<Arc<Record>>,
     /// The green records of single targets that did answer, or would have.
     pub of_targets: Vec<Arc<Record>>,
+    /// The programs that ran, for a comparison with earlier runs.
+    pub ran: Vec<RanProgram>,
 }
 
 /// Answers `question`: from a record if there is one for the tree as it is, else by a run.
@@ -163,9 +166,10 @@ pub(crate) async fn run<T: ProjectTree>(
         TargetAnswer { flaky: target.flaky.clone(), ..answer }
     };
     let targets = ran.targets.iter().map(answered).collect();
+    let programs = std::mem::take(&mut ran.programs);
     let of_targets = ran.targets.into_iter().filter_map(|target| target.recorded).collect();
     let answer = Answer { code_hash, targets, not_kept };
-    Ok(RunOutcome { answer, recorded: known.green().cloned(), of_targets })
+    Ok(RunOutcome { answer, recorded: known.green().cloned(), of_targets, ran: programs })
 }
 
 /// What one question needs.
@@ -207,7 +211,8 @@ impl<'a> Answering<'a> {
     fn answer_from(&self, known: &Finding) -> Option<RunOutcome> {
         let recorded = known.green().filter(|_| !self.options.no_cache)?;
         let answer = answer_of(recorded);
-        Some(RunOutcome { answer, recorded: Some(Arc::clone(recorded)), of_targets: Vec::new() })
+        let recorded = Some(Arc::clone(recorded));
+        Some(RunOutcome { answer, recorded, of_targets: Vec::new(), ran: Vec::new() })
     }
 
     fn execution(&self, tree_digest: Option<&Digest>, known: &Finding) -> Execution<'a> {

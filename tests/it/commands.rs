@@ -15,6 +15,7 @@ mod output;
 mod pauses;
 mod preempted_tests;
 mod records;
+mod selection;
 mod selections;
 mod shapes;
 mod terse;

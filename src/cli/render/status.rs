@@ -1,6 +1,7 @@
 //! The daemon's state as text.
 
 use super::{ERROR, GOOD, NOTE, WARN, ago, bytes, counts_text, label, plural, seconds};
+use crate::cache::SelectionRecord;
 use crate::model::{Timestamp, Verdict};
 use crate::protocol::{ProjectStatus, State, StatusReport};
 
@@ -106,6 +107,9 @@ fn project_lines(project: &ProjectStatus, now: Timestamp) -> Vec<String> {
         let suspended = seconds(std::time::Duration::from_millis(yields.suspended_ms));
         fact("suspended", format!("{suspended} while other programs used all cores"));
     }
+    if project.selection.runs > 0 {
+        fact("selection", selection_text(&project.selection));
+    }
     for flaky in &project.flaky {
         fact("flaky", flaky.clone());
     }
@@ -113,6 +117,19 @@ fn project_lines(project: &ProjectStatus, now: Timestamp) -> Vec<String> {
         lines.push(build.errors.trim_end().to_owned());
     }
     lines
+}
+
+/// What a selection per test would have run.
+pub(crate) fn selection_text(record: &SelectionRecord) -> String {
+    let SelectionRecord { runs, tests, selected, missed, whole, .. } = record;
+    let mut text = format!(
+        "would have run {selected} of {tests} tests in {runs} runs ({whole} of them whole), \
+         missed {missed}"
+    );
+    if !record.missed_tests.is_empty() {
+        text.push_str(&format!(": {}", record.missed_tests.join(", ")));
+    }
+    text
 }
 
 #[cfg(test)]
@@ -153,7 +170,7 @@ mod tests {
         let text = anstream::adapter::strip_str(&lines).to_string();
         assert_eq!(
             text,
-            "     Project /p: failed (the tests do not compile)\n       build failed 5s ago in 1.50s\n      target /t\n        note a note\n       cache 3 records (2 calls by plain cargo test), 2.0 KiB\n    verified 3, wrong 0\n     yielded 1 time to another cargo, 0.50s of 4.00s lost\n   suspended 2.50s while other programs used all cores\n       flaky p::t: a\nerror[E0425]: cannot find value `x`"
+            "     Project /p: failed (the tests do not compile)\n       build failed 5s ago in 1.50s\n      target /t\n        note a note\n       cache 3 records (2 calls by plain cargo test), 2.0 KiB\n    verified 3, wrong 0\n     yielded 1 time to another cargo, 0.50s of 4.00s lost\n   suspended 2.50s while other programs used all cores\n   selection would have run 4 of 30 tests in 3 runs (0 of them whole), missed 1: p::t: b\n       flaky p::t: a\nerror[E0425]: cannot find value `x`"
         );
     }
 
@@ -181,6 +198,14 @@ mod tests {
             verified: 3,
             wrong: 0,
             flaky: vec!["p::t: a".into()],
+            selection: SelectionRecord {
+                runs: 3,
+                tests: 30,
+                selected: 4,
+                missed: 1,
+                missed_tests: vec!["p::t: b".into()],
+                ..SelectionRecord::default()
+            },
             yields: YieldStats { times: 1, spent_ms: 4_000, lost_ms: 500, suspended_ms: 2_500 },
         }
     }

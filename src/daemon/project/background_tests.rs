@@ -179,7 +179,7 @@ async fn run_once(
                 drop(verdict::verify(cache, &question.root, &outcome));
             }
             let last = verdict::remember(cache, question, answer, started.elapsed());
-            JobEnd::Tested(Box::new(last))
+            JobEnd::Tested(Box::new(last), outcome.ran)
         }
         Err(RunError::Cancelled) => JobEnd::Cancelled,
         Err(RunError::Left(left)) => {

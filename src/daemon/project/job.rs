@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::schedule::{JobKind, JobSpec, Limit};
 use super::super::scheduler::{JobControl, Scheduler, Ticket};
 use crate::model::Digest;
-use crate::protocol::{LastBuild, LastVerdict, Reply, State};
+use crate::protocol::{LastBuild, LastVerdict, RanProgram, Reply, State};
 use crate::verdict::{Facts, Question};
 
 /// The build that a job is of: equal ones need not be repeated.
@@ -46,13 +46,15 @@ pub(super) enum JobEnd {
     /// The build ended, well or not.
     Built(LastBuild),
     /// The tests ran.
-    Tested(Box<LastVerdict>),
+    Tested(Box<LastVerdict>, Vec<RanProgram>),
     /// Those tests ran that may run unasked.
     TestedInPart,
     /// The tests were ended for good, for this reason.
     TimedOut(String),
     /// The test programs were read.
     Prefetched,
+    /// A run was compared with earlier ones.
+    Compared,
 }
 
 /// News of the job in flight.
@@ -171,7 +173,7 @@ impl InFlight {
     pub(super) fn is_useful(&self, key: &BuildKey, runs_all: bool) -> bool {
         let is_of_use = |job: &BackgroundJob| match job.kind {
             JobKind::Tests => job.activity.borrow().answers && !runs_all,
-            JobKind::Build | JobKind::Prefetch => true,
+            JobKind::Build | JobKind::Prefetch => job.activity.borrow().answers,
         };
         self.is_of(key) && self.job.as_ref().is_some_and(is_of_use)
     }

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use super::super::shared::Shared;
-use crate::cache::ProjectState;
+use crate::cache::{ProjectState, SelectionRecord};
 use crate::protocol::{CacheUse, ProjectStatus, State, YieldStats};
 
 /// Tells a project's status to the rest of the daemon.
@@ -35,6 +35,7 @@ impl StatusTeller {
             verified: 0,
             wrong: 0,
             flaky: Vec::new(),
+            selection: SelectionRecord::default(),
             yields: YieldStats::default(),
         };
         Self { workspace_root, status: watch::Sender::new(status), shared }

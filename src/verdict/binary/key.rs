@@ -192,6 +192,19 @@ impl Subject {
         Ok(Self { id: planned.id.clone(), parts, program, asked, build })
     }
 
+    /// Digest of everything besides the program that decides the outcome and is known beforehand.
+    pub(super) fn context(&self) -> Digest {
+        let mut digester = Digester::new("parts besides the program 1");
+        for (name, digest) in self.parts.iter().filter(|(name, _)| *name != PROGRAM) {
+            digester.field(name.as_bytes()).field(digest.as_bytes());
+        }
+        // Whether one of these counts is known of the record only.
+        for (name, digest) in self.asked.variables() {
+            digester.field(variable(OsStr::new(name)).as_bytes()).digest(digest);
+        }
+        digester.finish()
+    }
+
     /// The keys of the records that name what the run consulted.
     pub(super) fn slots(&self) -> impl Iterator<Item = RecordKey> + use<'_> {
         let domain = if self.build.is_some() { "binary key 1" } else { "call key 1" };

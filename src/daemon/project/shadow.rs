@@ -1,0 +1,88 @@
+//! Compares a run with earlier ones when nothing else is to be done: what a selection per test would
+//! have run. Nobody waits for it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+use tracing::{debug, warn};
+
+use super::super::schedule::{JobKind, JobSpec};
+use super::super::shared::Shared;
+use super::job::{BackgroundJob, BuildKey, JobEnd, Worker};
+use crate::process;
+use crate::protocol::RanProgram;
+use crate::verdict::{Question, ShadowComparison};
+
+/// Begins to compare the programs of a run. `sysroot` is the toolchain's. Calls no cargo and runs
+/// nothing.
+pub(super) fn start(
+    ran: Vec<RanProgram>,
+    of: BuildKey,
+    question: &Question,
+    sysroot: &Path,
+    shared: &Arc<Shared>,
+) -> BackgroundJob {
+    let spec = JobSpec {
+        workspace_root: question.root.clone(),
+        target_dirs: Vec::new(),
+        kind: JobKind::Prefetch,
+    };
+    let (job, mut worker) = Worker::start(of, spec, &shared.scheduler);
+    worker.teller().answers(false);
+    let comparison = ShadowComparison::new(question, sysroot, &shared.cache);
+    let (project, shared) = (question.root.clone(), Arc::clone(shared));
+    tokio::spawn(async move {
+        let compared = compare_all(comparison, ran, &mut worker, &shared).await;
+        debug!(project = %project.display(), compared, "compared a run with earlier ones");
+        process::trim_memory();
+        worker.end(if compared { JobEnd::Compared } else { JobEnd::Cancelled });
+    });
+    job
+}
+
+/// Compares as long as the scheduler allows; whether it came to the end.
+///
+/// Each program has a thread of its own. One that is cancelled ends by itself, with nothing noted:
+/// whoever waits for the job's end does not wait for the thread.
+async fn compare_all(
+    mut comparison: ShadowComparison,
+    ran: Vec<RanProgram>,
+    worker: &mut Worker,
+    shared: &Arc<Shared>,
+) -> bool {
+    for program in ran {
+        if worker.granted().await.is_none() {
+            return false;
+        }
+        let cache = Arc::clone(shared);
+        let step = in_background(move || {
+            comparison.compare(&program, &cache.cache);
+            comparison
+        });
+        tokio::select! {
+            biased;
+            () = worker.cancel.cancelled() => return false,
+            compared = step => match compared {
+                Some(compared) => comparison = compared,
+                None => return false,
+            },
+        }
+    }
+    let cache = Arc::clone(shared);
+    in_background(move || comparison.finish(&cache.cache)).await.is_some()
+}
+
+/// Runs `work` on a thread of low priority; none if it came to nothing.
+async fn in_background<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (done, result) = oneshot::channel();
+    let spawned = std::thread::Builder::new().name("shadow".to_owned()).spawn(move || {
+        process::lower_thread_priority();
+        // Nobody may listen any more.
+        let _ = done.send(work());
+    });
+    if let Err(error) = spawned {
+        warn!(%error, "a run is not compared with earlier ones");
+    }
+    result.await.ok()
+}

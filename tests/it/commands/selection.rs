@@ -1,0 +1,88 @@
+//! Selection per test, in the shadow of runs that run everything.
+
+// Runs can be observed, and objects are read, on this platform only.
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+
+use crate::home::{Home, Started, can_observe, until};
+
+/// Two tests: one sets a number, and the other one reads it, if both share a process and this order.
+fn library(number: u32) -> String {
+    format!(
+        "use std::sync::atomic::{{AtomicU32, Ordering}};\n\
+         static SHARED: AtomicU32 = AtomicU32::new(0);\n\
+         pub fn number() -> u32 {{ {number} }}\n\
+         #[test] fn first() {{ SHARED.store(number(), Ordering::SeqCst); }}\n\
+         #[test] fn second() {{ assert!(SHARED.load(Ordering::SeqCst) < 3); }}\n"
+    )
+}
+
+fn home(settings: &str) -> Option<(Home, Started)> {
+    if !can_observe("comparisons with a selection per test") {
+        return None;
+    }
+    let home = Home::with(&[("src/lib.rs", &library(1))]);
+    let settings =
+        format!("debounce = '1h'\nargs = ['--workspace', '--', '--test-threads=1']\n{settings}");
+    home.config("[log]\nlevel = 'debug'", &settings);
+    let daemon = home.daemon();
+    home.test(&[]).green_from("run");
+    Some((home, daemon))
+}
+
+/// Waits until so many runs were compared.
+fn compared(daemon: &Started, runs: usize) {
+    until("the run is compared", || {
+        let line = "compared a run with earlier ones";
+        let done = daemon.stderr().lines().filter(|log| log.contains(line)).count();
+        (done == runs).then_some(())
+    });
+}
+
+#[test]
+fn the_shadow_tells_what_selection_would_have_run_and_missed() {
+    let Some((home, daemon)) = home("") else { return };
+    compared(&daemon, 1);
+    let record = || home.project_status()["selection"].clone();
+    assert_eq!(record()["runs"], 0, "there was no earlier run");
+    home.write("src/lib.rs", &library(2));
+    home.test(&[]).green_from("run");
+    compared(&daemon, 2);
+    let known = record();
+    assert_eq!(
+        (&known["runs"], &known["tests"], &known["selected"]),
+        (&1.into(), &2.into(), &1.into())
+    );
+    assert_eq!((&known["missed"], &known["whole"]), (&0.into(), &0.into()), "{known}");
+    // The second test reaches what it reached, and fails because of what the first one did.
+    home.write("src/lib.rs", &library(3));
+    home.test(&[]).red();
+    compared(&daemon, 3);
+    let known = record();
+    assert_eq!((&known["runs"], &known["selected"]), (&2.into(), &2.into()), "{known}");
+    assert_eq!(known["missed_tests"], serde_json::json!(["p: second"]), "{known}");
+    assert!(daemon.stderr().contains("selection per test would have missed a change"));
+    let explained = home.ok(&["explain"]);
+    assert!(explained.contains("would have run 2 of 4 tests in 2 runs"), "{explained}");
+    daemon.stop();
+    assert_eq!(record(), known, "without a daemon");
+}
+
+#[test]
+fn nothing_is_compared_where_selection_is_off() {
+    let Some((home, daemon)) = home("selection = 'off'") else { return };
+    home.write("src/lib.rs", &library(2));
+    home.test(&[]).green_from("run");
+    home.ok(&["rebuild"]);
+    assert!(!daemon.stderr().contains("compared a run"), "{}", daemon.stderr());
+    daemon.stop();
+    assert_eq!(home.project_status()["selection"]["runs"], 0);
+}
+
+#[test]
+fn selection_that_leaves_tests_out_is_refused() {
+    let home = Home::with(&[]);
+    home.config("", "selection = 'on'");
+    let ran = home.run(&["config", "check"]);
+    assert_ne!(ran.code, Some(0), "{ran:#?}");
+    assert!(ran.stderr.contains("`on` is not available yet"), "{ran:#?}");
+}
