@@ -8,6 +8,18 @@ pub mod what_counts {}
 #[doc = include_str!("guide/when-is-a-result-not-cached.md")]
 pub mod when_is_a_result_not_cached {}
 
+#[doc = include_str!("guide/how-can-i-trust-this.md")]
+pub mod how_can_i_trust_this {}
+
+#[doc = include_str!("guide/in-the-background.md")]
+pub mod in_the_background {}
+
+#[doc = include_str!("guide/the-service.md")]
+pub mod the_service {}
+
+#[doc = include_str!("guide/with-other-tools.md")]
+pub mod with_other_tools {}
+
 /// A page of the guide.
 pub(crate) struct Page {
     /// Its name on the command line, which is also its file's name.
@@ -17,12 +29,16 @@ pub(crate) struct Page {
 }
 
 /// Every page.
-pub(crate) const PAGES: [Page; 2] = [
+pub(crate) const PAGES: [Page; 6] = [
     Page { topic: "what-counts", text: include_str!("guide/what-counts.md") },
     Page {
         topic: "when-is-a-result-not-cached",
         text: include_str!("guide/when-is-a-result-not-cached.md"),
     },
+    Page { topic: "how-can-i-trust-this", text: include_str!("guide/how-can-i-trust-this.md") },
+    Page { topic: "in-the-background", text: include_str!("guide/in-the-background.md") },
+    Page { topic: "the-service", text: include_str!("guide/the-service.md") },
+    Page { topic: "with-other-tools", text: include_str!("guide/with-other-tools.md") },
 ];
 
 impl Page {
