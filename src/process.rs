@@ -16,7 +16,9 @@ mod tree;
 
 pub use environment::Environment;
 #[cfg(target_os = "linux")]
-pub(crate) use foreground::{ForegroundRun, block_signals, end_as, run_in_foreground};
+pub(crate) use foreground::{
+    ForegroundRun, Recording, block_signals, end_as, is_one_terminal, run_in_foreground,
+};
 pub(crate) use run::{Completion, Stream, run};
 pub use run::{Output, capture};
 pub use suspend::Suspender;

@@ -31,7 +31,7 @@ mod tests;
 mod words;
 
 pub(crate) use arguments::LibtestArguments;
-pub(crate) use output::read_output;
+pub(crate) use output::{read_json_output, read_output};
 pub(crate) use words::describe_end;
 
 use std::cell::RefCell;

@@ -21,6 +21,8 @@ const LARGEST: u64 = 1 << 30;
 /// What symbols of a Rust program contain that goes through all variables, in both manglings.
 const ITERATION: [&[u8]; 4] =
     [b"_4VarsNt", b"_6VarsOsNt", b"std..env..Vars$u20$as", b"std..env..VarsOs$u20$as"];
+/// Why any name may be in such a program.
+pub(crate) const GOES_THROUGH_ALL: &str = "it goes through all variables";
 /// The kernel's list of a process's variables.
 const ENVIRONMENT_FILE: &[u8] = b"/environ";
 /// How compressed files begin: gzip, zip, xz, zstd, bzip2, 7z.
@@ -136,7 +138,7 @@ fn mentions_in(
     } else if exact(&[ENVIRONMENT_FILE])? {
         Some("it reads /proc/PID/environ")
     } else if iteration.is_match(symbols) {
-        Some("it goes through all variables")
+        Some(GOES_THROUGH_ALL)
     } else {
         None
     };

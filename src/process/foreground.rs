@@ -1,6 +1,7 @@
 //! Runs one child in the place of this process: same terminal, process group, standard input and
-//! standard error. Only its standard output passes through us, to be recorded. If ours is a terminal,
-//! the child gets a pseudo-terminal of the same size, so that it behaves as without us.
+//! standard error. Only its standard output passes through us, to be recorded, and standard error
+//! where both are wanted and are one terminal. If ours is a terminal, the child gets a
+//! pseudo-terminal of the same size, so that it behaves as without us.
 
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
@@ -46,14 +47,31 @@ struct ForegroundChild {
     terminal: Option<OwnedFd>,
 }
 
-/// Runs `spec` to its end in our place, and records up to `limit` bytes of what it prints. Signals
+/// What is recorded of a run's output.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Recording {
+    /// At most so many bytes.
+    pub limit: usize,
+    /// Whether standard error is recorded too, in one stream with standard output. Both must be one
+    /// terminal.
+    pub with_errors: bool,
+}
+
+/// Whether standard output and standard error are one terminal.
+pub(crate) fn is_one_terminal() -> bool {
+    let name = |of: std::os::fd::BorrowedFd<'_>| rustix::termios::ttyname(of, Vec::new()).ok();
+    let out = name(io::stdout().as_fd());
+    out.is_some() && out == name(io::stderr().as_fd())
+}
+
+/// Runs `spec` to its end in our place, and records what `recording` says of its output. Signals
 /// that are sent to us alone are passed on to the child. Call it once, on the main thread.
 ///
 /// # Errors
 /// If the program cannot be started; then nothing has happened.
 pub(crate) fn run_in_foreground(
     spec: &Spec,
-    limit: usize,
+    recording: Recording,
     blocked: BlockedSignals,
 ) -> Result<ForegroundRun, SpawnError> {
     let started = Instant::now();
@@ -61,6 +79,9 @@ pub(crate) fn run_in_foreground(
     let mut command = spec.command_in_place()?;
     let terminal = if io::stdout().is_terminal() {
         let (ours, childs) = pseudo_terminal().map_err(|error| spec.error(error))?;
+        if recording.with_errors {
+            command.stderr(childs.try_clone().map_err(|error| spec.error(error))?);
+        }
         command.stdout(childs);
         Some(ours)
     } else {
@@ -117,7 +138,7 @@ pub(crate) fn run_in_foreground(
                 shared.lock().unwrap_or_else(PoisonError::into_inner).terminal = None;
                 continue;
             }
-            recorded = recorded.filter(|recorded| recorded.len() + count <= limit);
+            recorded = recorded.filter(|recorded| recorded.len() + count <= recording.limit);
             if let Some(recorded) = &mut recorded {
                 recorded.extend_from_slice(piece);
             }

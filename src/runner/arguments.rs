@@ -17,7 +17,7 @@ pub(crate) struct LibtestArguments {
     /// One character a test instead of one line.
     pub(super) terse: bool,
     /// One JSON object a line (nightly only).
-    pub(super) json: bool,
+    pub(crate) json: bool,
     /// The person wants to see what passing tests print too.
     pub(crate) wants_output: bool,
     /// How many tests run at a time, where it is said.
@@ -64,7 +64,7 @@ impl LibtestArguments {
 
     /// Whether this is a run of tests of which a record can say all that it would say.
     pub(crate) fn is_recordable(&self) -> bool {
-        !self.unusual && !self.shuffled && !self.prints_only && !self.json
+        !self.unusual && !self.shuffled && !self.prints_only
     }
 
     /// The one test that is asked for, as nextest does.
@@ -105,7 +105,7 @@ impl LibtestArguments {
             ("--format", Some(format)) => {
                 self.terse = format == "terse";
                 self.json = format == "json";
-                self.unusual |= format != "pretty" && format != "terse";
+                self.unusual |= !["pretty", "terse", "json"].contains(&format);
             }
             ("--nocapture" | "--no-capture" | "--show-output", None) => self.wants_output = true,
             ("--test-threads", Some(value)) => self.threads = value.parse().ok(),
@@ -116,7 +116,7 @@ impl LibtestArguments {
                 self.filtered = true;
             }
             ("--skip", Some(_)) => self.filtered = true,
-            ("--color", Some(_)) | ("--test", None) => {}
+            ("--color", Some(_)) | ("--test", None) | ("-Z", Some("unstable-options")) => {}
             ("--exact", None) => self.exact = true,
             (name, _) if !name.starts_with('-') => {
                 self.filtered = true;
@@ -230,15 +230,15 @@ mod tests {
             assert!(called(line).is_recordable(), "{line}");
         }
         assert!(called("--color always --show-output").is_recordable());
+        assert!(called("-Z unstable-options --format=json").is_recordable());
         for line in [
             "--list",
             "--bench",
             "--help",
             "-h",
-            "--format json",
             "--format=junit",
             "--shuffle",
-            "-Z unstable-options",
+            "-Z other-options",
             "--logfile x",
             "--skip",
             "--exact=1",

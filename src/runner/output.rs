@@ -17,11 +17,20 @@ pub(crate) struct LibtestOutput {
 /// Reads what a program that ended with `end` has printed. `only_test` is the one test that it was
 /// asked to run, as nextest does.
 pub(crate) fn read_output(stdout: &str, end: End, only_test: Option<&str>) -> LibtestOutput {
+    read(stdout, end, only_test, false)
+}
+
+/// The same of a program that was asked for JSON.
+pub(crate) fn read_json_output(stdout: &str, end: End, only_test: Option<&str>) -> LibtestOutput {
+    read(stdout, end, only_test, true)
+}
+
+fn read(stdout: &str, end: End, only_test: Option<&str>, json: bool) -> LibtestOutput {
     let names = match only_test {
         Some(name) => Names::Known(Listing::one(name)),
         None => Names::Any,
     };
-    let mut scan = Scan::new(names, false);
+    let mut scan = Scan::new(names, json);
     scan.feed(stdout.as_bytes(), &mut |_, _| {});
     scan.finish(&mut |_, _| {});
     let announced = scan.marks.iter().find_map(|mark| match mark {
@@ -35,18 +44,25 @@ pub(crate) fn read_output(stdout: &str, end: End, only_test: Option<&str>) -> Li
     if announced != u64::try_from(tests.len()).ok() {
         tests.clear();
     }
-    LibtestOutput { counts: counts(&scan, stdout, end), tests }
+    LibtestOutput { counts: counts(&scan, stdout, end, json), tests }
 }
 
 /// The counts of the one summary that ends the output, the header of as many tests being its begin.
-fn counts(scan: &Scan, stdout: &str, end: End) -> Option<TestCounts> {
+fn counts(scan: &Scan, stdout: &str, end: End, json: bool) -> Option<TestCounts> {
     let mut lines = stdout.lines().filter(|line| !line.trim().is_empty());
-    let is_header = |line: &str| lines::header(line.trim()).is_some();
-    let is_framed = lines.next().is_some_and(is_header)
-        && lines.next_back().is_some_and(|line| {
-            let plain = lines::plain(line.trim().as_bytes());
-            lines::summary(&String::from_utf8_lossy(&plain)).is_some()
-        });
+    let is_header = |line: &str| match json {
+        true => is_suite_event(line, "started"),
+        false => lines::header(line.trim()).is_some(),
+    };
+    let is_summary = |line: &str| {
+        let plain = lines::plain(line.trim().as_bytes());
+        match json {
+            true => is_suite_event(line, "ok"),
+            false => lines::summary(&String::from_utf8_lossy(&plain)).is_some(),
+        }
+    };
+    let is_framed =
+        lines.next().is_some_and(is_header) && lines.next_back().is_some_and(is_summary);
     match scan.marks.iter().collect::<Vec<_>>()[..] {
         [Mark::Header(count), Mark::Summary(summary, _)]
             if end == End::Exit(0) && is_framed && summary.ok && summary.total() == *count =>
@@ -55,6 +71,12 @@ fn counts(scan: &Scan, stdout: &str, end: End) -> Option<TestCounts> {
         }
         _ => None,
     }
+}
+
+/// Whether the line is libtest's JSON for this event of the whole run.
+fn is_suite_event(line: &str, event: &str) -> bool {
+    let Ok(value) = serde_json::from_str::<serde_json::Value>(line) else { return false };
+    value["type"] == "suite" && value["event"] == event
 }
 
 #[cfg(test)]
@@ -99,6 +121,29 @@ mod tests {
         let ignored = ignored.replace("... ok", "... ignored");
         assert_eq!(outcome(&ignored, GREEN), Some(Outcome::Ignored));
         assert_eq!(outcome("running 0 tests\n", RED), None);
+    }
+
+    #[test]
+    fn the_counts_of_json_are_those_of_an_output_that_is_json_alone() {
+        let good = "{ \"type\": \"suite\", \"event\": \"started\", \"test_count\": 1 }\n\
+                    { \"type\": \"test\", \"event\": \"started\", \"name\": \"a\" }\n\
+                    { \"type\": \"test\", \"name\": \"a\", \"event\": \"ok\" }\n\
+                    { \"type\": \"suite\", \"event\": \"ok\", \"passed\": 1, \"failed\": 0, \
+                    \"ignored\": 0, \"measured\": 0, \"filtered_out\": 2, \"exec_time\": 0.1 }\n";
+        let read = |output: &str| read_json_output(output, GREEN, None);
+        let found = read(good);
+        let counts = found.counts.unwrap();
+        assert_eq!((counts.passed, counts.filtered, found.tests.len()), (1, 2, 1));
+        for bad in [
+            good.replace("\"failed\": 0", "\"failed\": 1"),
+            good.replace("test_count\": 1", "test_count\": 2"),
+            format!("{good}bye\n"),
+            format!("hello\n{good}"),
+            format!("{good}{good}"),
+        ] {
+            assert_eq!(read(&bad).counts, None, "{bad}");
+        }
+        assert_eq!(read_output(good, GREEN, None).counts, None);
     }
 
     #[test]

@@ -52,9 +52,8 @@ use self::program::BuiltProgram;
 pub(crate) use self::program::store_program_digest;
 pub(super) use self::uncacheable::Uncacheable;
 use super::checkout::found_elsewhere;
-use super::environment::EnvironmentJudge;
 use super::fingerprint::{Aspect, Fingerprints, digest_of_stamp};
-use super::patterns::{Excluded, Trusted, VariableRules};
+use super::patterns::{Excluded, Trusted};
 use super::{Facts, Question};
 use crate::cache::{Input, Limits, Lookup, MissReason, PutError, Record, RecordKey};
 use crate::compiler::PlannedTarget;
@@ -218,9 +217,7 @@ impl<'a> TargetRecords<'a> {
 
     /// Why the record does not answer in this environment. What it depends on must be as it was.
     fn other_environment(&mut self, record: &Record, subject: &Subject) -> Option<String> {
-        let PlanContext { cache, root, settings, target_dirs, .. } = &self.context;
-        let rules = VariableRules::of(settings);
-        let judge = EnvironmentJudge { cache, root, target_dirs, rules };
+        let judge = self.context.environment_judge();
         judge.obstacle(record, &subject.asked, &mut self.fingerprints)
     }
 
@@ -318,9 +315,9 @@ impl<'a> TargetRecords<'a> {
         report: &TargetReport,
         tree_digest: Option<&Digest>,
     ) {
-        let PlanContext { cache, root, settings, ref target_dirs, .. } = self.context;
-        let rules = VariableRules::of(settings);
-        let judge = EnvironmentJudge { cache, root, target_dirs, rules };
+        let PlanContext { cache, root, .. } = self.context;
+        let context = self.context.clone();
+        let judge = context.environment_judge();
         let subject = self.subject(index).cloned();
         let parts = subject.as_ref().map(|subject| &subject.parts);
         let program = parts.and_then(|parts| parts.get(PROGRAM)).map(String::as_str);

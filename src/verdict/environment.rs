@@ -14,7 +14,7 @@ use super::patterns::VariableRules;
 use crate::cache::{
     Cache, Input, InputState, KnownMentions, Record, RecordLevel, RecordedEnvironment,
 };
-use crate::hasher::{Mentions, mentions, mentions_in_text};
+use crate::hasher::{GOES_THROUGH_ALL, Mentions, mentions, mentions_in_text};
 use crate::model::{Digest, OsText};
 use crate::process::Environment;
 use crate::workspace::{Relevance, relevance};
@@ -139,6 +139,9 @@ pub(super) struct EnvironmentJudge<'a> {
     pub(super) root: &'a Path,
     /// Where cargo builds.
     pub(super) target_dirs: &'a [PathBuf],
+    /// The toolchain's folders, without links. Its programs pass all variables on, and read only
+    /// those that they name.
+    pub(super) toolchain: Vec<PathBuf>,
     pub(super) rules: VariableRules,
 }
 
@@ -228,7 +231,10 @@ impl EnvironmentJudge<'_> {
             if input.path.ends_with("printenv") {
                 return Err(format!("`{place}` prints all variables"));
             }
-            if let Some(why) = known.any {
+            let is_toolchain = self.toolchain.iter().any(|dir| input.path.starts_with(dir));
+            if let Some(why) = known.any
+                && !(is_toolchain && why == GOES_THROUGH_ALL)
+            {
                 return Err(format!("`{place}`: {why}"));
             }
             let is_built = self.is_built(&input.path);
@@ -266,7 +272,7 @@ impl EnvironmentJudge<'_> {
         let mut known = self.cache.mentions(state).unwrap_or_default();
         let new = texts.iter().filter(|text| !known.found.contains_key(*text));
         let new: Vec<&str> = new.map(String::as_str).collect();
-        if new.is_empty() || known.any.is_some() {
+        if new.is_empty() {
             return Some(known);
         }
         if !fingerprints.holds(self.root, input) {

@@ -16,13 +16,17 @@ use super::identity::is_build_variable;
 /// Prefixes of fewer letters are no evidence.
 const SHORTEST_PREFIX: usize = 4;
 
-/// Variables of sessions, terminals, shells, version managers, agents and CI runs that no program
-/// builds the name of: a common word before the first `_` is no evidence for them.
+/// Variables of sessions, terminals, shells, version managers, agents and CI runs of which no
+/// program makes up the name: the whole of it is looked for.
 const KNOWN: &[&str] = &[
     "AI_AGENT",
     "CLAUDECODE",
+    "CURSOR_AGENT",
+    "CURSOR_TRACE_ID",
     "EDITOR",
     "INFOPATH",
+    "IN_NIX_SHELL",
+    "LESS",
     "LESSCLOSE",
     "LESSOPEN",
     "LSCOLORS",
@@ -42,7 +46,7 @@ const KNOWN: &[&str] = &[
     "_ZO_DOCTOR",
 ];
 
-/// The same by how they begin.
+/// Beginnings of such variables' names; what is before the first `_` is looked for together with it.
 const KNOWN_PREFIXES: &[&str] = &[
     "ASDF_",
     "ATUIN_",
@@ -52,7 +56,6 @@ const KNOWN_PREFIXES: &[&str] = &[
     "CLAUDE_",
     "CODEX_",
     "CONDA_",
-    "CURSOR_",
     "DESKTOP_",
     "DIRENV_",
     "FNM_",
@@ -104,10 +107,9 @@ pub(crate) fn relevance(name: &OsStr) -> Relevance {
     let is_letter = |byte: &u8| byte.is_ascii_alphabetic();
     let letters = text.as_bytes()[start..].iter().take_while(|byte| is_letter(byte)).count();
     let end = start + letters;
-    let is_known =
-        KNOWN.contains(&text) || KNOWN_PREFIXES.iter().any(|prefix| text.starts_with(prefix));
-    let wanted = match (is_known, letters >= SHORTEST_PREFIX) {
-        (true, true) if text[end..].starts_with('_') => &text[..=end],
+    let begins_known = KNOWN_PREFIXES.iter().any(|prefix| text.starts_with(prefix));
+    let wanted = match (begins_known || KNOWN.contains(&text), letters >= SHORTEST_PREFIX) {
+        (true, true) if begins_known && text[end..].starts_with('_') => &text[..=end],
         (true, _) => text,
         (false, true) => &text[start..end],
         (false, false) => return Relevance::Always,
@@ -160,7 +162,7 @@ mod tests {
         for (name, text) in [
             ("STARSHIP_SESSION_KEY", "starship_"),
             ("__MISE_SESSION", "__mise_"),
-            ("VIRTUAL_ENV", "virtual_"),
+            ("VIRTUAL_ENV", "virtual_env"),
             ("LS_COLORS", "ls_colors"),
             ("AI_AGENT", "ai_agent"),
             ("CLAUDECODE", "claudecode"),

@@ -211,6 +211,7 @@ mod tests {
             cache: &cache,
             root: dir.path(),
             target_dirs: &[],
+            toolchain: Vec::new(),
             rules: VariableRules::default(),
         };
         let (asked, mut more) = (AskedEnvironment::default(), AskedEnvironment::default());

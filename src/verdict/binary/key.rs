@@ -11,7 +11,7 @@ use crate::compiler::PlannedTarget;
 use crate::config::Settings;
 use crate::model::{Digest, Digester, TargetId, TargetKind};
 use crate::process::Environment;
-use crate::verdict::environment::AskedEnvironment;
+use crate::verdict::environment::{AskedEnvironment, EnvironmentJudge};
 use crate::verdict::facts::{Facts, Question};
 use crate::verdict::fingerprint::Fingerprints;
 use crate::verdict::key::settings_of_tree;
@@ -93,6 +93,18 @@ impl<'a> PlanContext<'a> {
             target_dirs: facts.target_dirs.clone(),
             covered: vec![facts.toolchain.sysroot.clone()],
             origin: PlanOrigin::Question { toolchain, build: build.finish() },
+        }
+    }
+
+    /// The judge of the variables of its targets.
+    pub(super) fn environment_judge(&self) -> EnvironmentJudge<'_> {
+        let Self { cache, root, settings, target_dirs, covered, .. } = self;
+        EnvironmentJudge {
+            cache,
+            root,
+            target_dirs,
+            toolchain: covered.iter().filter_map(|dir| dir.canonicalize().ok()).collect(),
+            rules: VariableRules::of(settings),
         }
     }
 

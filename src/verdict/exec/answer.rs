@@ -16,8 +16,8 @@ use crate::model::{
 };
 use crate::observer::{Observation, ObserveOptions, Observer};
 use crate::paths::Paths;
-use crate::process::{self, ForegroundRun, Spec};
-use crate::runner::{LibtestArguments, read_output};
+use crate::process::{self, ForegroundRun, Recording, Spec};
+use crate::runner::{LibtestArguments, read_json_output, read_output};
 use crate::verdict::binary::{
     Cacheability, PlanContext, PlanOrigin, RunMoment, TargetFinding, TargetRecords, Uncacheable,
     named, temporary_dir, tests_of,
@@ -52,7 +52,9 @@ fn answered_or_run(invocation: &Invocation, paths: &Paths, verify: bool) -> Opti
     let Invocation { args, dir, environment, .. } = invocation;
     let terminal = std::io::stdout().is_terminal();
     let asked = LibtestArguments::of_call(args, environment);
-    if !asked.is_recordable() || (terminal && asked.wants_output) {
+    // What tests show on standard error is recorded where it is the same terminal.
+    let shows_all = terminal && asked.wants_output;
+    if !asked.is_recordable() || (shows_all && !process::is_one_terminal()) {
         return None;
     }
     let stdin = Stdin::now()?;
@@ -205,13 +207,15 @@ impl CallRun<'_> {
         let products = self.target.products(environment);
         std::thread::park_timeout(until_settled(&products, SystemTime::now()));
         let earlier = self.records.earlier(0);
+        let with_errors = self.asked.wants_output && std::io::stdout().is_terminal();
+        let recording = Recording { limit: OUTPUT_LIMIT, with_errors };
         let held = process::block_signals();
         let started = SystemTime::now();
         let Ok((spec, running)) = Observer::observe(&spec, ObserveOptions::default()) else {
             held.release();
             return None;
         };
-        let Ok(ran) = process::run_in_foreground(&spec, OUTPUT_LIMIT, held) else {
+        let Ok(ran) = process::run_in_foreground(&spec, recording, held) else {
             // Whoever becomes the program meets the same error, and tells it.
             held.release();
             return None;
@@ -238,7 +242,8 @@ impl CallRun<'_> {
         mut earlier: Vec<Arc<Record>>,
     ) -> Option<String> {
         let text = ran.stdout.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
-        let output = read_output(&text, ran.end, self.asked.only_test());
+        let read = if self.asked.json { read_json_output } else { read_output };
+        let output = read(&text, ran.end, self.asked.only_test());
         let is_green = ran.end == End::Exit(0);
         let report = TargetReport {
             id: self.id.clone(),

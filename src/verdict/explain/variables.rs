@@ -34,6 +34,7 @@ impl<'a> VariableChanges<'a> {
             cache,
             root: &question.root,
             target_dirs: &facts.target_dirs,
+            toolchain: facts.toolchain.sysroot.canonicalize().into_iter().collect(),
             rules: VariableRules::of(&question.settings),
         };
         Self { question, names: names.collect(), judge }
