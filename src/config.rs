@@ -7,7 +7,7 @@
 //! The tables of the user's file are laid over those of the default, and the `[[project]]` entries
 //! over `[defaults]`. A key that nothing reads is an error.
 //!
-//! [`load`] reads the file once and watches nothing. An error in the file ([`ConfigError`]) means
+//! [`load()`] reads the file once and watches nothing. An error in the file ([`ConfigError`]) means
 //! that there is no new config; a caller that has one keeps it. A project whose folder does not
 //! exist is not such an error but one of [`Loaded::problems`], since it may come back at any time.
 //!

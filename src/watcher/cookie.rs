@@ -2,7 +2,7 @@
 //!
 //! One inotify instance is one queue, so a file that is made in any watched folder orders the
 //! events of all of them. Where a queue belongs to a part of the tree (FSEvents), the folder
-//! for the cookie must lie in that part: [`FileWatcher::cookie_in`].
+//! for the cookie must lie in that part: [`FileWatcher::cookie_in`](super::FileWatcher::cookie_in).
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -51,7 +51,7 @@ impl CookieNames {
         Self { dir, process, next: 0 }
     }
 
-    /// The folder of [`FileWatcher::cookie`].
+    /// The folder of [`FileWatcher::cookie`](super::FileWatcher::cookie).
     pub(super) fn dir(&self) -> &Path {
         &self.dir
     }
