@@ -213,6 +213,8 @@ pub struct Settings {
     pub background_timeout: Option<Duration>,
     /// Remove build artifacts that the service made and cargo no longer uses.
     pub clean_target: bool,
+    /// Run one test program at a time, as cargo does, and not several beside each other.
+    pub serial: bool,
 }
 
 /// The target directory of a project.

@@ -106,6 +106,7 @@ fn no_file_means_the_shipped_default() {
             build_timeout: Some(Duration::from_secs(1_800)),
             background_timeout: Some(Duration::from_secs(1_800)),
             clean_target: false,
+            serial: false,
         },
         projects: vec![],
     };
@@ -174,6 +175,7 @@ fn layers_lie_over_one_another() {
         build_timeout = "0s"
         background_timeout = "90s"
         clean_target = true
+        serial = true
         "#,
     );
     let one = home.folder("one");
@@ -225,6 +227,7 @@ fn layers_lie_over_one_another() {
             build_timeout: None,
             background_timeout: Some(Duration::from_secs(90)),
             clean_target: true,
+            serial: true,
         }
     );
 }
@@ -238,7 +241,7 @@ fn an_unknown_key_is_shown_where_it_stands() {
     3 |  debonce = '1s'
       |  ^^^^^^^ did you mean `debounce`?
       |
-      = allowed: `always_run`, `args`, `background_tests`, `background_timeout`, `build_timeout`, `clean_target`, `debounce`, `exclude`, `extra_env`, `extra_inputs`, `flaky_runs`, `ignore_env`, `keep_snapshots`, `runner`, `selection`, `target_dir`, `timeout`, `trusted_services`, `ttl`, `verify_percent`
+      = allowed: `always_run`, `args`, `background_tests`, `background_timeout`, `build_timeout`, `clean_target`, `debounce`, `exclude`, `extra_env`, `extra_inputs`, `flaky_runs`, `ignore_env`, `keep_snapshots`, `runner`, `selection`, `serial`, `target_dir`, `timeout`, `trusted_services`, `ttl`, `verify_percent`
     ");
 }
 

@@ -2,7 +2,7 @@
 //! what they can answer, and runs the rest.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -257,7 +257,15 @@ impl<'a> Execution<'a> {
                 words.extend(target_dir_args(dir, selection, &self.facts.cargo_config));
                 words
             },
-            harness: selection.harness.clone(),
+            harness: {
+                let mut words = selection.harness.clone();
+                let is_told =
+                    |word: &OsString| word.to_string_lossy().starts_with("--test-threads");
+                if self.question.settings.serial && !words.iter().any(is_told) {
+                    words.push("--test-threads=1".into());
+                }
+                words
+            },
             hook: None,
         };
         let (observation, around) = NextestObservation::begin(self.question, self.facts).unzip();
@@ -376,10 +384,10 @@ impl<'a> Execution<'a> {
         Ok(red.collect())
     }
 
-    /// How many test programs run at a time. `--test-threads=1` and `--jobs 1` mean one, as does
-    /// the variable of libtest.
+    /// How many test programs run at a time. `--test-threads=1` and `--jobs 1` mean one, as do the
+    /// variable of libtest and `serial` in the config.
     fn jobs(&self) -> usize {
-        let Question { selection, environment, .. } = self.question;
+        let Question { selection, environment, settings, .. } = self.question;
         let typed = selection.jobs().and_then(|jobs| jobs.parse::<usize>().ok());
         let mut words = selection.harness.iter().map(|word| word.to_string_lossy());
         let mut threads = environment.get("RUST_TEST_THREADS").map(OsStr::to_string_lossy);
@@ -390,7 +398,7 @@ impl<'a> Execution<'a> {
                 None => threads,
             };
         }
-        if threads.is_some_and(|threads| threads == "1") {
+        if settings.serial || threads.is_some_and(|threads| threads == "1") {
             return 1;
         }
         let most = self.options.jobs.get();

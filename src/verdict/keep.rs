@@ -66,7 +66,7 @@ impl Keeper<'_> {
             (Ok(mut inputs), Ok(more)) => {
                 inputs.extend(more.iter().cloned());
                 let stored = cache.put(&self.record(run, inputs), self.options.limits);
-                stored.err().map(|error| error.to_string()).into_iter().collect()
+                stored.err().map(|error| format!("cannot {error}")).into_iter().collect()
             }
             (inputs, more) => {
                 inputs.err().into_iter().flatten().chain(more.as_ref().err().cloned()).collect()

@@ -40,6 +40,15 @@ fn one_job_or_one_test_thread_runs_one_program_at_a_time() {
 }
 
 #[test]
+fn a_serial_project_runs_one_program_at_a_time() {
+    let home = exclusive();
+    home.config("", "serial = true");
+    home.test(&["--no-daemon"]).green_from("run");
+    let explained = home.ok(&["explain"]);
+    assert!(!explained.contains("runs alone"), "{explained}");
+}
+
+#[test]
 fn a_target_that_fails_alone_too_stays_red() {
     let home = Home::with(&[
         ("tests/a.rs", "#[test] fn fails() { panic!() }\n"),
