@@ -23,6 +23,8 @@ use crate::workspace::PathStamp;
 
 /// The version of the stored bases. Those of another are ignored.
 const VERSION: u32 = 1;
+/// Larger programs are not read: their objects take as much memory.
+const LARGEST_PROGRAM: u64 = 128 << 20;
 /// So many tests that would have been missed are named.
 const NAMED_TESTS: usize = 10;
 
@@ -96,6 +98,9 @@ impl ShadowComparison {
             tracing::debug!(%name, "built anew before it was compared");
             return;
         }
+        if let Err(why) = &reached {
+            tracing::debug!(%name, %why, "it is not known what its tests reach");
+        }
         let mut bases = self.bases.take().unwrap_or_else(|| self.load());
         let base = bases.targets.get(&name).filter(|base| base.context == ran.context);
         if let Some(base) = base {
@@ -158,6 +163,9 @@ impl ShadowComparison {
 
     /// What each test of the program reaches; none for a test for which the whole program counts.
     fn reached(&mut self, ran: &RanProgram) -> Result<BTreeMap<String, Option<Digest>>, String> {
+        if std::fs::metadata(&ran.program).is_ok_and(|file| file.len() > LARGEST_PROGRAM) {
+            return Err(format!("it is larger than {} MiB", LARGEST_PROGRAM >> 20));
+        }
         let reader = match &mut self.reader {
             Some(reader) => reader,
             empty => {
@@ -165,7 +173,10 @@ impl ShadowComparison {
                 empty.insert(reader)
             }
         };
-        let tests = reader.tests(&ran.program).map_err(|error| error.to_string())?;
+        let tests = reader.tests(&ran.program);
+        // The objects of one program are remembered, not those of all.
+        reader.end_round();
+        let tests = tests.map_err(|error| error.to_string())?;
         let identity = |reached: crate::reach::Reached| match reached.identity(&POLICY) {
             TestIdentity::Reached(digest) => Some(digest),
             TestIdentity::WholeProgram(_) => None,

@@ -20,7 +20,9 @@ fn home(settings: &str) -> Option<(Home, Started)> {
     if !can_observe("comparisons with a selection per test") {
         return None;
     }
-    let home = Home::with(&[("src/lib.rs", &library(1))]);
+    let mut home = Home::with(&[("src/lib.rs", &library(1))]);
+    // What tests reach is read from the objects of an incremental build.
+    home.environment.set("CARGO_INCREMENTAL", "1");
     let settings =
         format!("debounce = '1h'\nargs = ['--workspace', '--', '--test-threads=1']\n{settings}");
     home.config("[log]\nlevel = 'debug'", &settings);
