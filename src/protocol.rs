@@ -249,6 +249,9 @@ pub struct Miss {
     pub reason: String,
     /// When this very code was last seen to fail, if it was, and which tests.
     pub known_failure: Option<KnownFailure>,
+    /// The packages that were edited last, the newest edit first.
+    #[serde(default)]
+    pub edited: Vec<String>,
 }
 
 /// A failure that is known for the tree as it stands: shown at once, never given as the answer.

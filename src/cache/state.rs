@@ -178,6 +178,8 @@ pub struct ProjectState {
     pub flaky: BTreeMap<String, Vec<FlakyTest>>,
     /// Packages that are no use to build first.
     pub inseparable: InseparablePackages,
+    /// The names of the test targets whose last run was red: they run first.
+    pub failing: BTreeSet<String>,
     /// How test targets behaved in their last observed run, by name.
     pub conduct: BTreeMap<String, RunConduct>,
     /// What a selection per test would have run.

@@ -28,8 +28,8 @@ use crate::model::{Answer, OsText, Source, Timestamp, Verdict};
 use crate::process::Priority;
 use crate::protocol::{Ask, Call, Miss, Reply};
 use crate::verdict::{
-    self, Facts, LocalTree, ProjectFiles, ProjectTree, Question, RunError, RunOptions, RunOutcome,
-    RunScope, remember,
+    self, Facts, LocalTree, LookUp, ProjectFiles, ProjectTree, Question, RunError, RunOptions,
+    RunOutcome, RunScope, remember,
 };
 
 /// Answers, and prints the verdict.
@@ -93,16 +93,19 @@ impl Asking<'_> {
         let cache = Cache::open(&self.context.paths.cache_dir);
         let facts = Facts::gather(&question, cache.dir())
             .map_err(|error| Stop::error(Exit::NotGreen, error))?;
+        let asked = LookUp { cache: &cache, question: &question, facts: &facts };
         let ran = match &mut heard {
             DaemonReply::Miss { connection, miss, waited } => {
                 let mut tree = RemoteTree::new(connection, &root, miss.clone(), *waited);
-                self.run(&question, &facts, &mut tree, &cache, &mut progress)
+                let options = self.options(&question, std::mem::take(&mut miss.edited))?;
+                self.run(asked, &mut tree, &options, &mut progress)
             }
             _ => {
                 let scope = ProjectFiles::new(&question, &facts)
                     .map_err(|error| Stop::error(Exit::Config, error))?;
                 let mut tree = LocalTree::new(scope, cache.dir());
-                self.run(&question, &facts, &mut tree, &cache, &mut progress)
+                let options = self.options(&question, Vec::new())?;
+                self.run(asked, &mut tree, &options, &mut progress)
             }
         };
         progress.finish();
@@ -198,7 +201,8 @@ impl Asking<'_> {
         Ok(Question::asked(root, &dir, typed, harness, environment, settings))
     }
 
-    fn options(&self, question: &Question) -> Result<RunOptions, Stop> {
+    /// How to run the tests, those of the packages in `first` before the others.
+    fn options(&self, question: &Question, first: Vec<String>) -> Result<RunOptions, Stop> {
         let cache = self.context.config()?.config.cache;
         Ok(RunOptions {
             hook: std::env::current_exe()?,
@@ -208,7 +212,7 @@ impl Asking<'_> {
             color: self.context.colored(),
             no_cache: self.args.no_cache || self.args.verify,
             scope: RunScope::All,
-            first: Vec::new(),
+            first,
             limits: Limits {
                 keep_snapshots: question.settings.keep_snapshots as usize,
                 max_bytes: cache.max_size,
@@ -222,19 +226,18 @@ impl Asking<'_> {
     /// the thread that started them.
     fn run<T: ProjectTree>(
         &self,
-        question: &Question,
-        facts: &Facts,
+        asked: LookUp<'_>,
         tree: &mut T,
-        cache: &Cache,
+        options: &RunOptions,
         progress: &mut Progress,
     ) -> Result<RunOutcome, Stop> {
-        let options = self.options(question)?;
+        let LookUp { cache, question, facts } = asked;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let cancel = options.cancel.clone();
             let mut on_step = |step: verdict::Step<'_>| progress.step(&step);
             let mut answer =
-                std::pin::pin!(verdict::run(question, facts, tree, cache, &options, &mut on_step));
+                std::pin::pin!(verdict::run(question, facts, tree, cache, options, &mut on_step));
             let ended = tokio::select! {
                 result = &mut answer => return result.map_err(|error| self.stopped(error)),
                 exit = ended_by_signal()? => exit,

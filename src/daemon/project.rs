@@ -263,7 +263,9 @@ impl ProjectTask {
                 Err(why) => {
                     let reason = format!("the snapshot is unknown: {}", why.join("; "));
                     let mark = self.tree.remember(mark);
-                    return Reply::Miss(Miss { tree: None, mark, reason, known_failure: None });
+                    let edited = self.builder.edited_packages();
+                    let known_failure = None;
+                    return Reply::Miss(Miss { tree: None, mark, reason, known_failure, edited });
                 }
             };
             let (reason, known) = if ask.no_cache {
@@ -292,7 +294,8 @@ impl ProjectTask {
             self.builder.cancel_unless_useful(&wanted, ask.no_cache).await;
         }
         let mark = self.tree.remember(mark);
-        Reply::Miss(Miss { tree: Some(tree_digest), mark, reason, known_failure })
+        let edited = self.builder.edited_packages();
+        Reply::Miss(Miss { tree: Some(tree_digest), mark, reason, known_failure, edited })
     }
 
     /// Asks the records, away from this thread: the inputs of a record may be thousands of files.

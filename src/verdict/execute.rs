@@ -18,10 +18,11 @@ use super::options::{RunError, RunOptions, RunScope, Step};
 use super::patterns::AlwaysRun;
 use super::ran::{EndedTarget, RanTarget, RanTargets};
 use super::{Facts, Question};
-use crate::cache::{Cache, Record};
+use crate::cache::{Cache, ProjectState, Record};
 use crate::compiler::{CompileError, PlannedTarget, TestCompiler, target_dir_args};
 use crate::config::Runner;
 use crate::model::{Digest, Harness, TargetId, TargetKind, TargetReport, Timestamp, Verdict};
+use crate::process::Priority;
 use crate::runner::nextest;
 use crate::runner::{self, RunEvent, TestJob};
 use crate::workspace::{PathStamp, until_settled};
@@ -146,7 +147,11 @@ impl<'a> Execution<'a> {
         let wanted = to_run.len();
         to_run.retain(|index| may_run[*index]);
         let mut left = wanted - to_run.len();
-        self.first_packages_first(&mut jobs, &mut to_run);
+        likely_failures_first(&state, &self.options.first, &mut jobs);
+        if self.options.priority == Priority::Background {
+            // Also where they run one at a time, in the order of the plan.
+            to_run.sort_by_key(|index| !jobs[*index].urgent);
+        }
         on_step(Step::Planned { run: to_run.len(), left });
         if !to_run.is_empty() {
             let built: Vec<_> = products.iter().map(|(_, path)| path.clone()).collect();
@@ -221,19 +226,6 @@ impl<'a> Execution<'a> {
             programs: Vec::new(),
             records: Some(records),
         })
-    }
-
-    /// Has the targets of certain packages start before the others.
-    fn first_packages_first(&self, jobs: &mut [TestJob], to_run: &mut [usize]) {
-        let first = &self.options.first;
-        let place = |job: &TestJob| {
-            let found = first.iter().position(|package| *package == job.id.package);
-            found.unwrap_or(first.len())
-        };
-        to_run.sort_by_key(|index| place(&jobs[*index]));
-        for job in jobs {
-            job.urgent = place(job) < first.len();
-        }
     }
 
     async fn nextest(
@@ -576,4 +568,34 @@ impl<'a> Execution<'a> {
 fn job(planned: PlannedTarget) -> TestJob {
     let PlannedTarget { id, program, args, dir, environment, harness } = planned;
     TestJob::new(id, program, args, dir, environment, harness)
+}
+
+/// Has those targets start first that failed the last time, and those of the packages in `first`.
+fn likely_failures_first(state: &ProjectState, first: &[String], jobs: &mut [TestJob]) {
+    for job in jobs {
+        let is_first = first.contains(&job.id.package);
+        job.urgent = is_first || state.failing.contains(&job.id.to_string());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{TargetId, TargetKind};
+    use crate::process::Environment;
+
+    #[test]
+    fn targets_that_failed_and_those_of_edited_packages_are_urgent() {
+        let job = |package: &str| {
+            let id =
+                TargetId { package: package.into(), target: "t".into(), kind: TargetKind::Test };
+            let (args, environment) = (Vec::new(), Environment::default());
+            TestJob::new(id, "/nowhere", args, "/", environment, Harness::Libtest)
+        };
+        let mut jobs = ["a", "b", "c"].map(job);
+        let mut state = ProjectState::default();
+        state.failing.insert(jobs[2].id.to_string());
+        likely_failures_first(&state, &["b".to_owned(), "x".to_owned()], &mut jobs);
+        assert_eq!(jobs.map(|job| job.urgent), [false, true, true]);
+    }
 }

@@ -292,11 +292,23 @@ impl Keeper<'_> {
         let nothing = Vec::new();
         let is_seen =
             unseen.iter().all(|(id, why)| known.unseen.get(id).unwrap_or(&nothing) == *why);
-        if known.targets == ids && uncached.is_empty() && !is_listed && is_seen {
+        let failed = |target: &&RanTarget| target.report.verdict != Verdict::Pass;
+        let name = |target: &RanTarget| target.report.id.to_string();
+        let failing: BTreeSet<_> = ran.targets.iter().filter(failed).map(name).collect();
+        let is_same = ran
+            .targets
+            .iter()
+            .map(name)
+            .all(|name| known.failing.contains(&name) == failing.contains(&name));
+        if known.targets == ids && uncached.is_empty() && !is_listed && is_seen && is_same {
             return;
         }
         let change = |state: &mut ProjectState| {
-            ids.iter().for_each(|id| drop(state.uncached.remove(&id.to_string())));
+            for id in ids.iter().map(ToString::to_string) {
+                state.uncached.remove(&id);
+                state.failing.remove(&id);
+            }
+            state.failing.extend(failing);
             state.uncached.extend(uncached);
             for (id, why) in unseen {
                 state.unseen.remove(&id);
