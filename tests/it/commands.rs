@@ -2,6 +2,7 @@
 //! limits, background work.
 
 mod background;
+mod cargo_runner;
 mod check;
 #[cfg(target_os = "linux")]
 mod cpu_yield;
