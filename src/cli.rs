@@ -29,6 +29,7 @@ mod service;
 mod status;
 mod targets;
 mod test;
+mod trust;
 
 pub(crate) use args::Cli;
 pub use exec::run_for_cargo;
@@ -126,7 +127,8 @@ fn run(cli: Cli) -> Result<(), Stop> {
         CliCommand::Pause { duration, project } => {
             pause::pause(&context, &duration, project.as_deref())
         }
-        CliCommand::Resume { project } => pause::resume(&context, project.as_deref()),
+        CliCommand::Resume { trust: true, project } => trust::trust(&context, project.as_deref()),
+        CliCommand::Resume { trust: false, project } => pause::resume(&context, project.as_deref()),
         CliCommand::Rebuild { path } => status::rebuild(&context, path.as_deref()),
         CliCommand::Add { path } => projects::add(&context, path.as_deref()),
         CliCommand::Remove { path } => projects::remove(&context, path.as_deref()),

@@ -176,6 +176,9 @@ pub struct ProjectState {
     pub shell: Option<BuildVariables>,
     /// Tests that were seen to pass and to fail on the same code, by their target's name.
     pub flaky: BTreeMap<String, Vec<FlakyTest>>,
+    /// Test targets of which a verified answer was wrong, with the time: no record answers for them
+    /// until a person trusts them again. By name.
+    pub distrusted: BTreeMap<String, Timestamp>,
     /// Packages that are no use to build first.
     pub inseparable: InseparablePackages,
     /// The names of the test targets whose last run was red: they run first.
@@ -212,6 +215,19 @@ pub enum StateError {
 }
 
 impl ProjectState {
+    /// What every command says of the distrusted targets; none if there are none.
+    #[must_use]
+    pub(crate) fn distrust_note(&self) -> Option<String> {
+        let names: Vec<_> = self.distrusted.keys().map(String::as_str).collect();
+        (!names.is_empty()).then(|| {
+            format!(
+                "a verified answer was wrong, so no record answers until `knhk-test-cache resume \
+                 --trust`: {}",
+                names.join(", ")
+            )
+        })
+    }
+
     /// The flaky tests for a person, as `target: test`.
     #[must_use]
     pub fn flaky_names(&self) -> Vec<String> {

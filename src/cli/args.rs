@@ -151,6 +151,9 @@ pub(crate) enum CliCommand {
     },
     /// End the pause of one project, or every pause
     Resume {
+        /// Instead, have records answer again for targets of which a verified answer was wrong
+        #[arg(long)]
+        trust: bool,
         /// Only this project
         #[arg(long, value_name = "PATH", value_hint = ValueHint::DirPath)]
         project: Option<PathBuf>,

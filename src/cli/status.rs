@@ -111,7 +111,7 @@ fn without_daemon(context: &Context) -> Result<StatusReport, Stop> {
                 .iter()
                 .map(Into::into)
                 .collect(),
-            notes: Vec::new(),
+            notes: known.distrust_note().into_iter().collect(),
             last_build: None,
             verified: known.verified,
             wrong: known.wrong,

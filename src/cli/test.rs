@@ -121,6 +121,10 @@ impl Asking<'_> {
         }
         // A wrong record is a bug of this program and outranks red tests.
         let verified = self.verify(&root, &cache, &outcome);
+        // While there is a distrusted target, something is run at every question.
+        if let Some(note) = cache.state(&root).distrust_note() {
+            output::note(label(WARN, "Distrusted", note));
+        }
         let answered = self.conclude(&root, &outcome.answer, &mut progress);
         verified.and(answered)
     }

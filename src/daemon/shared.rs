@@ -138,6 +138,7 @@ impl Shared {
             let known = self.cache.state(&status.path);
             (status.verified, status.wrong) = (known.verified, known.wrong);
             status.flaky = known.flaky_names();
+            status.notes.extend(known.distrust_note());
             status.selection = known.selection;
         }
         note_shared_target_dirs(projects);

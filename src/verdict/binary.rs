@@ -65,6 +65,9 @@ use crate::runner::{ProcessHook, TestJob};
 
 /// Why no record answers for a target.
 pub(super) const FLAKY: &str = "some of its tests are flaky";
+/// The same.
+pub(super) const DISTRUSTED: &str =
+    "a verified answer of it was wrong: it runs until `knhk-test-cache resume --trust`";
 
 /// The records of the targets of one plan: found, stored and disproved here and nowhere else. A call
 /// of one test program by cargo itself is a plan with one target.

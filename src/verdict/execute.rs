@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::binary::{
-    Cacheability, FLAKY, NextestObservation, ObservedRun, PlanContext, TargetFinding,
+    Cacheability, DISTRUSTED, FLAKY, NextestObservation, ObservedRun, PlanContext, TargetFinding,
     TargetRecords, Uncacheable,
 };
 use super::conduct::may_run_unasked;
@@ -100,6 +100,9 @@ impl<'a> Execution<'a> {
         let state = self.cache.state(&self.question.root);
         let obstacle = |planned: &PlannedTarget| match () {
             () if always.names(&planned.id) => Some(Uncacheable::AlwaysRun.to_string()),
+            () if state.distrusted.contains_key(&planned.id.to_string()) => {
+                Some(DISTRUSTED.to_owned())
+            }
             () => state.flaky.contains_key(&planned.id.to_string()).then(|| FLAKY.to_owned()),
         };
         let context = PlanContext::of(self.cache, self.question, self.facts);

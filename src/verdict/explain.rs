@@ -206,6 +206,8 @@ fn targets(
         } else if always.names(&this.id) {
             this.reason = Uncacheable::AlwaysRun.to_string();
             this.advice.push(Uncacheable::AlwaysRun.advice());
+        } else if state.distrusted.contains_key(&this.id.to_string()) {
+            binary::DISTRUSTED.clone_into(&mut this.reason);
         } else if let Some(doubt) = flaky {
             this.reason = doubt.to_string();
             this.advice.push(doubt.advice());

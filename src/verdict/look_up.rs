@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::binary::{FLAKY, Uncacheable, over_time};
+use super::binary::{DISTRUSTED, FLAKY, Uncacheable, over_time};
 use super::checkout::found_elsewhere;
 use super::fingerprint::{Aspect, Fingerprints};
 use super::key::source_key;
@@ -107,8 +107,13 @@ impl LookUp<'_> {
             return Some(format!("{}: {}", target.id, Uncacheable::AlwaysRun));
         }
         // Found out since by another command: by a plain `cargo test`.
-        let flaky = self.cache.state(root).flaky;
-        let is_flaky = |target: &&TargetReport| flaky.contains_key(&target.id.to_string());
+        let state = self.cache.state(root);
+        let is_distrusted =
+            |target: &&TargetReport| state.distrusted.contains_key(&target.id.to_string());
+        if let Some(target) = record.targets.iter().find(is_distrusted) {
+            return Some(format!("{}: {DISTRUSTED}", target.id));
+        }
+        let is_flaky = |target: &&TargetReport| state.flaky.contains_key(&target.id.to_string());
         if let Some(target) = record.targets.iter().find(is_flaky) {
             return Some(format!("{}: {FLAKY}", target.id));
         }

@@ -6,7 +6,7 @@ use tracing::{error, warn};
 
 use super::run::RunOutcome;
 use crate::cache::{Cache, Record};
-use crate::model::{Answer, TargetId, Verdict};
+use crate::model::{Answer, TargetId, Timestamp, Verdict};
 
 /// A target about which the record and the run disagree.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +88,10 @@ pub(super) fn conclude(
     let counted = cache.update_state(root, |state| {
         state.verified += 1;
         state.wrong += u64::from(!differences.is_empty());
+        for difference in &differences {
+            let name = difference.id.to_string();
+            state.distrusted.entry(name).or_insert_with(Timestamp::now);
+        }
     });
     if let Err(error) = counted {
         warn!(%error, "a verification is not counted");

@@ -19,8 +19,8 @@ use crate::paths::Paths;
 use crate::process::{self, ForegroundRun, Recording, Spec};
 use crate::runner::{LibtestArguments, read_json_output, read_output};
 use crate::verdict::binary::{
-    Cacheability, PlanContext, PlanOrigin, RunMoment, TargetFinding, TargetRecords, Uncacheable,
-    named, temporary_dir, tests_of,
+    Cacheability, DISTRUSTED, PlanContext, PlanOrigin, RunMoment, TargetFinding, TargetRecords,
+    Uncacheable, named, temporary_dir, tests_of,
 };
 use crate::verdict::flaky;
 use crate::verdict::patterns::MayAlwaysRun;
@@ -96,8 +96,11 @@ fn answered_or_run(invocation: &Invocation, paths: &Paths, verify: bool) -> Opti
     let records = TargetRecords::look_up(context, std::slice::from_ref(&planned), None, |_| None);
     records.subject(0)?;
     let flaky = target.flaky(&state);
+    let is_distrusted = target.is_distrusted(&state);
     let recorded = match records.found(0) {
-        TargetFinding::Green(record) if !runs_one_of(&record.targets[0], &flaky) => {
+        TargetFinding::Green(record)
+            if !is_distrusted && !runs_one_of(&record.targets[0], &flaky) =>
+        {
             Some(Arc::clone(record))
         }
         _ => None,
@@ -275,6 +278,8 @@ impl CallRun<'_> {
         let flaky = self.note_flaky(if comparable { &earlier } else { &[] }, &report);
         let recorded = self.recorded.take().filter(|_| comparable);
         let note = recorded.and_then(|record| self.verify(&record, &report));
+        let distrust = || format!("knhk-test-cache: {}: {DISTRUSTED}", report.id);
+        let note = note.or_else(|| self.target.is_distrusted(self.state).then(distrust));
         match &cacheability {
             Cacheability::Observed(_) if !is_green || flaky.is_empty() => {
                 self.keep(&slim(report), &cacheability);

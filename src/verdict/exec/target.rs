@@ -74,6 +74,15 @@ impl CalledTarget {
     /// Under which names something of it is known to be flaky. Targets of one name that are of two
     /// kinds are not told apart.
     pub(super) fn flaky_names(&self, state: &ProjectState) -> Vec<String> {
+        self.names_among(state.flaky.keys())
+    }
+
+    /// Whether a verified answer of it was wrong.
+    pub(super) fn is_distrusted(&self, state: &ProjectState) -> bool {
+        !self.names_among(state.distrusted.keys()).is_empty()
+    }
+
+    fn names_among<'a>(&self, names: impl Iterator<Item = &'a String>) -> Vec<String> {
         let plain = |id: &str| id.replace('-', "_");
         let ids = of_any_kind(&self.package, &self.name).map(|id| plain(&id.to_string()));
         // A target of two builds has the triple behind its name.
@@ -81,7 +90,7 @@ impl CalledTarget {
             let known = plain(known);
             ids.iter().any(|id| known == *id || known.starts_with(&format!("{id}@")))
         };
-        state.flaky.keys().filter(is_ours).cloned().collect()
+        names.filter(is_ours).cloned().collect()
     }
 
     /// The tests of it that are known to be flaky.

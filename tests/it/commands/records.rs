@@ -39,7 +39,20 @@ fn verify_finds_a_record_that_is_wrong() {
     home.test(&["--no-daemon"]).red();
     home.environment.remove("WINDOWID");
     home.test(&["--no-daemon"]).green_from("run");
+    // One wrong answer is enough: no record answers for the target, and every command says so.
+    let says = "`knhk-test-cache resume --trust`";
+    let distrusted = home.test(&["--no-daemon"]);
+    distrusted.green_from("run");
+    assert!(distrusted.ran.stderr.contains(says), "{distrusted:#?}");
+    for args in [&["check"][..], &["explain"], &["status"]] {
+        let ran = home.run(args);
+        let said = format!("{}{}", ran.stdout, ran.stderr);
+        assert!(said.contains(says), "{args:?}: {said}");
+    }
+    let trusted = home.run(&["resume", "--trust"]);
+    assert!(trusted.code == Some(0) && trusted.stderr.contains("Trusted p"), "{trusted:#?}");
     home.test(&["--no-daemon"]).green_from("cache");
+    assert!(home.run(&["resume", "--trust"]).stderr.contains("no verified answer was wrong"));
 }
 
 #[test]

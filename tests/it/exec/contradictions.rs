@@ -87,6 +87,15 @@ fn a_green_that_fails_on_the_same_code_is_flaky() {
     assert_eq!(status["flaky"], serde_json::json!(["p::it: reads"]));
     let evidence = std::fs::read_dir(home.paths().cache_dir.join("wrong")).unwrap().count();
     assert_eq!(evidence, 1);
+    // It runs from now on, which each call says, until a person trusts it.
+    home.write("secret", "good");
+    home.environment.remove("KNHK_TEST_CACHE_EXEC");
+    for _ in 0..3 {
+        let ran = cargo(&home, &["test", "--test", "it"]);
+        assert!(ran.is(0, 0).stderr.contains("resume --trust"), "{ran:#?}");
+    }
+    home.ok(&["resume", "--trust"]);
+    cargo(&home, &["test", "--test", "it"]).is(0, 1);
 }
 
 #[test]
