@@ -115,7 +115,7 @@ fn a_damaged_record_is_a_miss_with_a_warning() {
     let home = Home::with(&[]);
     home.test(&["--no-daemon"]).green_from("run");
     let mut damaged = 0;
-    let mut folders = vec![home.paths().cache_dir];
+    let mut folders = vec![home.paths().cache_dir.join("records")];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap().flatten() {
             if entry.file_type().unwrap().is_dir() {
