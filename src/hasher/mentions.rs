@@ -73,10 +73,6 @@ pub(crate) fn mentions(path: &Path, texts: &[&str]) -> io::Result<Mentions> {
     }
     let content = ReadCache::new(File::open(path)?);
     let program = object::File::parse(&content).ok();
-    let whole = || {
-        let all = content.read_bytes_at(0, metadata.len());
-        all.map_err(|()| io::Error::other("it cannot be read"))
-    };
     match program.filter(|program| program.format() == BinaryFormat::Elf) {
         Some(program) if program.segments().next().is_some() => {
             let mut parts = Vec::new();
@@ -95,9 +91,10 @@ pub(crate) fn mentions(path: &Path, texts: &[&str]) -> io::Result<Mentions> {
             Ok(Mentions { is_stripped: symbols.is_none(), is_program: true, ..mentions })
         }
         _ => {
-            let whole = whole()?;
-            let parts = [Part { content: whole, address: 0, is_code: false }];
-            mentions_in(&parts, whole, texts, || has_word(whole, SEARCH_PATH.as_bytes()))
+            // The kernel's own files have other lengths than they say.
+            let whole = std::fs::read(path)?;
+            let parts = [Part { content: &whole, address: 0, is_code: false }];
+            mentions_in(&parts, &whole, texts, || has_word(&whole, SEARCH_PATH.as_bytes()))
         }
     }
 }
@@ -236,6 +233,13 @@ mod tests {
         let uses = |text: &str| found(text.as_bytes(), &["path", "PATH"]).found;
         assert_eq!(uses("export PATH=/x"), [true, true]);
         assert_eq!(uses("LIBRARY_PATH Path PATHS"), [true, false]);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_file_of_the_kernel_is_searched_whatever_length_it_says() {
+        let mentions = mentions(Path::new("/proc/version"), &["linux", "no such text"]).unwrap();
+        assert_eq!(mentions.found, [true, false]);
     }
 
     #[test]
