@@ -39,4 +39,6 @@ pub use stamp::PathStamp;
 pub(crate) use stamp::{FileKind, Stamp, nanoseconds, until_settled};
 pub use toolchain::Toolchain;
 pub(crate) use toolchain::ToolchainError;
-pub(crate) use variables::{Relevance, is_for_build, names_default_target_dir, relevance};
+pub(crate) use variables::{
+    Relevance, is_for_build, names_default_target_dir, relevance, well_known_texts,
+};

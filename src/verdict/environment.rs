@@ -17,7 +17,7 @@ use crate::cache::{
 use crate::hasher::{GOES_THROUGH_ALL, Mentions, mentions, mentions_in_text};
 use crate::model::{Digest, OsText};
 use crate::process::Environment;
-use crate::workspace::{Relevance, relevance};
+use crate::workspace::{Relevance, relevance, well_known_texts};
 
 /// The name of the search path, and the text that stands for a use of its value.
 const PATH: &str = "PATH";
@@ -270,11 +270,13 @@ impl EnvironmentJudge<'_> {
         fingerprints: &mut Fingerprints,
     ) -> Option<KnownMentions> {
         let mut known = self.cache.mentions(state).unwrap_or_default();
-        let new = texts.iter().filter(|text| !known.found.contains_key(*text));
-        let new: Vec<&str> = new.map(String::as_str).collect();
-        if new.is_empty() {
+        if texts.iter().all(|text| known.found.contains_key(text)) {
             return Some(known);
         }
+        // One more text costs nothing beside the reading: the next terminal asks about these.
+        let texts = texts.iter().cloned().chain(well_known_texts());
+        let new: BTreeSet<String> = texts.filter(|text| !known.found.contains_key(text)).collect();
+        let new: Vec<&str> = new.iter().map(String::as_str).collect();
         if !fingerprints.holds(self.root, input) {
             return None;
         }

@@ -117,6 +117,11 @@ pub(crate) fn relevance(name: &OsStr) -> Relevance {
     Relevance::IfNamed(wanted.to_ascii_lowercase())
 }
 
+/// The texts that are looked for because of well-known variables.
+pub(crate) fn well_known_texts() -> impl Iterator<Item = String> {
+    KNOWN.iter().chain(KNOWN_PREFIXES).map(|text| text.to_ascii_lowercase())
+}
+
 /// Whether a variable belongs to cargo, rustc, or the compilers and tools of build scripts.
 #[must_use]
 pub(crate) fn is_for_build(name: &OsStr) -> bool {
