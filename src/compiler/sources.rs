@@ -240,10 +240,11 @@ impl SourceSearch<'_> {
 
     /// The compiler's lists for an artifact. A list lies beside its artifact under the same name. If
     /// cargo reports only a second name (`debug/NAME` for `debug/deps/NAME-HASH`), the first is found
-    /// by its inode; failing that, every list of that name counts.
+    /// by its inode; failing that, every list of that name counts. A list beside a second name is
+    /// cargo's own: cargo writes it again at every call, so its time says nothing of the unit.
     fn lists(&self, artifact: &ArtifactMessage) -> Vec<PathBuf> {
         let beside = artifact.filenames.iter().filter_map(|file| list_beside(file));
-        let beside: BTreeSet<PathBuf> = beside.filter(|list| list.is_file()).collect();
+        let beside: BTreeSet<PathBuf> = beside.filter(|list| is_of_compiler(list)).collect();
         if !beside.is_empty() {
             return beside.into_iter().collect();
         }
@@ -260,6 +261,9 @@ impl SourceSearch<'_> {
             let hash = stem.strip_prefix(&krate);
             let named = hash.is_some_and(|hash| hash.is_empty() || hash.starts_with('-'));
             if !named || path.extension() != Some(OsStr::new("d")) {
+                continue;
+            }
+            if !is_of_compiler(&path) {
                 continue;
             }
             let twin = std::fs::metadata(path.with_extension(""));
@@ -375,6 +379,14 @@ fn list_beside(file: &Path) -> Option<PathBuf> {
     Some(folder.join(format!("{stem}.d")))
 }
 
+/// Whether the compiler made a list of files: then the list itself is one of the targets in it.
+fn is_of_compiler(list: &Path) -> bool {
+    let Ok(bytes) = std::fs::read(list) else { return false };
+    let target =
+        |line: &[u8]| line.windows(4).any(|part| part == b".d: ") || line.ends_with(b".d:");
+    bytes.split(|byte| *byte == b'\n').any(|line| !line.starts_with(b"#") && target(line))
+}
+
 /// The files of a list in make's form: `target: file file`, a space in a name as `\ `.
 pub(super) fn dependencies(bytes: &[u8]) -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -457,6 +469,23 @@ mod tests {
         assert_eq!(of("/t/deps/libm-1f.so"), Path::new("/t/deps/m-1f.d"));
         let script = of("/t/build/a-b-1f/build-script-build");
         assert_eq!(script, Path::new("/t/build/a-b-1f/build_script_build-1f.d"));
+    }
+
+    #[test]
+    fn a_list_that_cargo_wrote_is_told_from_the_compilers() {
+        let dir = tempfile::tempdir().unwrap();
+        let list = dir.path().join("x.d");
+        for (text, expected) in [
+            ("/t/x-1f.d: src/lib.rs\n\n/t/x-1f: src/lib.rs\n", true),
+            ("/t/x-1f.d:\n", true),
+            ("/t/debug/x: /w/src/lib.rs /w/src/x.d\n", false),
+            ("/t/debug/x: /w/src/x.d /w/src/lib.rs\n", false),
+            ("", false),
+        ] {
+            std::fs::write(&list, text).unwrap();
+            assert_eq!(is_of_compiler(&list), expected, "{text}");
+        }
+        assert!(!is_of_compiler(&dir.path().join("none.d")));
     }
 
     #[test]

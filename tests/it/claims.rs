@@ -181,3 +181,16 @@ fn a_run_that_measures_coverage_is_never_answered_from_a_record() {
         ask(&home).green_from("run");
     }
 }
+
+#[test]
+fn a_call_of_cargo_that_builds_nothing_costs_no_answer() {
+    let home = Home::with(&[("examples/two-words.rs", "fn main() {}\n")]);
+    let build = || assert_eq!(home.cargo(&["test", "--no-run"]).code, Some(0));
+    // Nothing proves of which tree another's products are, so that the record depends on them.
+    build();
+    proven(&home);
+    until_old(&home.root.join("target/debug/examples/two-words"));
+    build();
+    let ran = home.run(&["test", "--no-daemon"]);
+    assert!(ran.code == Some(0) && !ran.stderr.contains("Stale"), "{ran:#?}");
+}
