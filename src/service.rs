@@ -179,15 +179,15 @@ impl Service {
             // -F: the file is rotated.
             self.context.command("tail").args(["-n", &count]).args(follow.then_some("-F")).arg(file)
         };
-        let spec = match self.platform {
-            _ if let Some(log) = self.detached_log() => tail(log),
-            Platform::Systemd => {
+        let spec = match (self.detached_log(), self.platform) {
+            (Some(log), _) => tail(log),
+            (None, Platform::Systemd) => {
                 // Not `--user`: where the journal is kept in memory only, a user's lines lie in the
                 // system's, and those who may read that see them.
                 let spec = self.context.command("journalctl").arg("--user-unit").arg(state::UNIT);
                 spec.args(["--no-pager", "--lines", &count]).args(follow.then_some("--follow"))
             }
-            Platform::Launchd => {
+            (None, Platform::Launchd) => {
                 let file = log_file(&self.context.paths);
                 if !file.exists() {
                     let said = format!("no file `{}`", file.display());

@@ -120,15 +120,13 @@ pub(super) fn plan(
             [last_snapshots(&others, number, &believed), last_snapshots(&calls, number, &believed)];
         for claim in claims {
             let stay = &last[usize::from(is_of_call(claim))];
-            let why = match silent_for {
-                Some(age) if age > ABANDONED_AFTER => {
+            let why = match (silent_for, outlived(claim.at, limits.max_age, now)) {
+                (Some(age), _) if age > ABANDONED_AFTER => {
                     RemovalReason::Abandoned(age.as_secs() / (24 * 60 * 60))
                 }
                 _ if !stay.contains(&claim.code_hash) => RemovalReason::Snapshots(number),
-                _ if let Some(most) = outlived(claim.at, limits.max_age, now) => {
-                    RemovalReason::Age(most)
-                }
-                _ => {
+                (_, Some(most)) => RemovalReason::Age(most),
+                (_, None) => {
                     kept.insert(**claim);
                     continue;
                 }
