@@ -72,7 +72,9 @@ pub(super) fn start(project: &config::Project, shared: &Arc<Shared>) -> Started 
     let (project, shared) = (project.clone(), Arc::clone(shared));
     let stopped = stop.clone();
     let task = tokio::spawn(async move {
-        let task = ProjectTask::new(project, shared, inbox, status, weak_messages).await;
+        let task = ProjectTask::new(project, shared, inbox, status, weak_messages);
+        // What is rarely awaited is boxed, here and below: thousands of projects wait most of the time.
+        let mut task = Box::pin(task).await;
         task.run(receiver, tell_ready, stopped).await;
     });
     Started { mailbox, task, stop, ready }
@@ -154,16 +156,16 @@ impl ProjectTask {
 
     /// Runs until `stop` fires or no mailbox is left.
     async fn run(
-        mut self,
+        &mut self,
         mut messages: mpsc::UnboundedReceiver<Message>,
         ready: oneshot::Sender<()>,
         stop: CancellationToken,
     ) {
-        self.tree.refresh(EventTrust::All).await;
+        Box::pin(self.tree.refresh(EventTrust::All)).await;
         self.tell();
         // The daemon may be stopping already.
         let _ = ready.send(());
-        self.consider().await;
+        Box::pin(self.consider()).await;
         loop {
             self.tell();
             let wake = self.tree.due();
@@ -171,27 +173,27 @@ impl ProjectTask {
                 biased;
                 () = stop.cancelled() => break,
                 message = messages.recv() => match message {
-                    Some(message) => self.on_message(message).await,
+                    Some(message) => Box::pin(self.on_message(message)).await,
                     None => break,
                 },
                 news = self.builder.news() => match news {
-                    BuilderNews::Job(JobNews::Ended(end)) => self.on_job_ended(end).await,
+                    BuilderNews::Job(JobNews::Ended(end)) => Box::pin(self.on_job_ended(end)).await,
                     BuilderNews::Job(JobNews::Progress) => {}
                     // It no longer goes before all others: it begins again, like any other.
                     BuilderNews::Job(JobNews::Deserted) => {
-                        self.builder.in_flight().cancel().await;
-                        self.consider().await;
+                        Box::pin(self.builder.in_flight().cancel()).await;
+                        Box::pin(self.consider()).await;
                     }
                     BuilderNews::Learned(learned) => self.builder.learn(learned),
                 },
-                () = sleep_until(wake) => if self.tree.on_time().await {
+                () = sleep_until(wake) => if Box::pin(self.tree.on_time()).await {
                     self.tell();
-                    self.consider().await;
+                    Box::pin(self.consider()).await;
                 },
             }
         }
-        self.builder.in_flight().cancel().await;
-        self.tree.save_memo().await;
+        Box::pin(self.builder.in_flight().cancel()).await;
+        Box::pin(self.tree.save_memo()).await;
     }
 
     async fn on_message(&mut self, message: Message) {
