@@ -270,7 +270,11 @@ impl Demo {
         };
         let style = if answered.green { GOOD } else { WARN };
         let red = if answered.green { String::new() } else { format!(" {style}red{style:#}") };
-        let (theirs, here) = (seconds(cargo.took), seconds(answered.took));
+        let here = match answered.took.as_millis() {
+            short @ ..100 => format!("{short}ms"),
+            _ => seconds(answered.took),
+        };
+        let theirs = seconds(cargo.took);
         output::line(format_args!(
             "{style}{:<18}{style:#}{theirs:>12}{here:>9}   {ran}{red}",
             step.name
