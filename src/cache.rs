@@ -24,12 +24,14 @@
 //! | `put` | storing records and listings |
 //! | `sweep` | statistics, `clear`, and carrying out a removal plan |
 //! | `gc` | malformed, unfinished and abandoned files |
+//! | `history` | answers and verifications by day |
 //! | `state` | counts, last verdict and other small state of a project |
 //! | `target_dirs` | target directories that the service builds into |
 
 mod files;
 mod format;
 mod gc;
+mod history;
 mod index;
 mod layout;
 mod mentions;
@@ -43,6 +45,7 @@ mod sweep;
 mod target_dirs;
 
 pub(crate) use gc::GcOptions;
+pub(crate) use history::{AnsweredTargets, HISTORY_DAYS, HistoryEvent};
 pub(crate) use mentions::KnownMentions;
 pub(crate) use put::PutError;
 pub(crate) use record::{Input, InputState, Record, RecordKey, RecordLevel, RecordedEnvironment};

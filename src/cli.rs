@@ -26,6 +26,7 @@ mod projects;
 mod remote;
 mod render;
 mod service;
+mod stats;
 mod status;
 mod targets;
 mod test;
@@ -123,6 +124,7 @@ fn run(cli: Cli) -> Result<(), Stop> {
         CliCommand::Status { path, format, short: false } => {
             status::status(&context, path.as_deref(), format)
         }
+        CliCommand::Stats(args) => stats::stats(&context, &args),
         CliCommand::Explain(args) => explain::explain(&context, &args),
         CliCommand::Pause { duration, project } => {
             pause::pause(&context, &duration, project.as_deref())

@@ -138,6 +138,28 @@ pub(super) fn write(path: &Path, parts: &[&[u8]], how: Durability) -> io::Result
     Ok(())
 }
 
+/// Adds bytes to the end of a file by one write, so that several processes can do so at once. The
+/// file does not grow beyond `limit`. Gives its size before. Never waits and never follows a link.
+pub(super) fn append(path: &Path, bytes: &[u8], limit: u64) -> io::Result<u64> {
+    let dir = path.parent().ok_or(ErrorKind::InvalidInput)?;
+    let mut file = retrying(dir, || {
+        let flags = libc::O_NONBLOCK | libc::O_NOFOLLOW;
+        let mut options = OpenOptions::new();
+        options.append(true).create(true).mode(0o600).custom_flags(flags).open(path)
+    })?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(ErrorKind::InvalidInput.into());
+    }
+    if metadata.len() + bytes.len() as u64 > limit {
+        return Err(ErrorKind::FileTooLarge.into());
+    }
+    match file.write(bytes)? {
+        written if written == bytes.len() => Ok(metadata.len()),
+        _ => Err(ErrorKind::WriteZero.into()),
+    }
+}
+
 /// Creates an empty file; one that is there already is fine.
 pub(super) fn touch(path: &Path) -> io::Result<()> {
     let dir = path.parent().ok_or(ErrorKind::InvalidInput)?;

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::files::{self, Access, Lock, Unread};
+use super::history::remove_old_days;
 use super::index::{self, RecordFile};
 use super::layout::{Layout, RecordClaim, UNFINISHED};
 use super::programs::{self, MemoSubject};
@@ -85,12 +86,14 @@ impl Cache {
             remove_files(&self.layout, &plan, true, &mut report);
             lost_programs(&self.layout, true, &mut report).map_err(&failed)?;
             leftovers(&self.layout, now, true, &mut report).map_err(&failed)?;
+            remove_old_days(&self.layout, now, true, &mut report);
             return Ok(report);
         }
         plan.claims.extend(dangling);
         carry_out(&self.layout, &plan, &mut report);
         lost_programs(&self.layout, false, &mut report).map_err(&failed)?;
         leftovers(&self.layout, now, false, &mut report).map_err(&failed)?;
+        remove_old_days(&self.layout, now, false, &mut report);
         forget_projects(&self.layout, now).map_err(&failed)?;
         tidy(&self.layout);
         Ok(report)

@@ -7,6 +7,7 @@
 //! manifests/ab/cdef….manifest                     the listing of a snapshot, by its code hash
 //! programs/<digest of its path>                    digest of a program's loadable parts
 //! mentions/<digest of a state>                     which variables a file in that state can name
+//! history/<day>.jsonl                             answers and verifications of a day since the epoch
 //! projects/<project>/path                         the project's root as bytes; its digest is the folder's name
 //! projects/<project>/state.json                   counts, last verdict and other small state
 //! projects/<project>/snapshots/<code hash>/<claim>    an empty file: this project keeps that record
@@ -88,6 +89,14 @@ impl Layout {
         self.mentions().join(state.to_string())
     }
 
+    pub(super) fn history(&self) -> PathBuf {
+        self.root.join("history")
+    }
+
+    pub(super) fn history_of(&self, day: u64) -> PathBuf {
+        self.history().join(format!("{day}.jsonl"))
+    }
+
     pub(super) fn projects(&self) -> PathBuf {
         self.root.join("projects")
     }
@@ -130,6 +139,11 @@ pub(super) fn key_of(level: &str, shard: &str, name: &str) -> Option<RecordKey> 
 /// The code hash of the manifest file `manifests/<shard>/<name>`.
 pub(super) fn manifest_of(shard: &str, name: &str) -> Option<Digest> {
     digest_of(shard, name.strip_suffix(".manifest")?)
+}
+
+/// The day of the history file of this name.
+pub(super) fn day_of(name: &str) -> Option<u64> {
+    number(name.strip_suffix(".jsonl")?)
 }
 
 fn digest_of(shard: &str, rest: &str) -> Option<Digest> {

@@ -48,6 +48,8 @@ pub enum RemovalReason {
     Cleared,
     /// The program that it is about is gone.
     Gone,
+    /// The history goes back so many days.
+    History(u64),
 }
 
 impl fmt::Display for RemovalReason {
@@ -62,6 +64,7 @@ impl fmt::Display for RemovalReason {
             Self::Unfinished => f.write_str("left unfinished by a process that ended"),
             Self::Cleared => f.write_str("cleared on request"),
             Self::Gone => f.write_str("its program is gone"),
+            Self::History(days) => write!(f, "the history goes back {days} days"),
         }
     }
 }

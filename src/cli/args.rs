@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
+use crate::cache::HISTORY_DAYS;
+
 /// Are the tests green for the tree as it stands now?
 ///
 /// Keeps the test binaries of your cargo workspaces compiled and caches their verdicts by content:
@@ -132,6 +134,8 @@ pub(crate) enum CliCommand {
         #[arg(long, conflicts_with = "format")]
         short: bool,
     },
+    /// Show hits, misses and their reasons, the time saved, the slowest targets and those never cached
+    Stats(StatsArgs),
     /// Explain for each test target why it is cached or why it runs
     Explain(Box<ExplainArgs>),
     /// Build the tests now, even if they are up to date
@@ -305,6 +309,24 @@ pub(crate) struct CheckArgs {
     /// text or json
     #[arg(long, value_enum, default_value_t)]
     pub format: OutputFormat,
+}
+
+/// `stats …`
+#[derive(Debug, Args)]
+pub(crate) struct StatsArgs {
+    /// Only this project
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::DirPath)]
+    pub project: Option<PathBuf>,
+    /// How many days to look back, with today
+    #[arg(long, value_name = "N", default_value_t = 30)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=HISTORY_DAYS))]
+    pub days: u64,
+    /// text or json
+    #[arg(long, value_enum, default_value_t)]
+    pub format: OutputFormat,
+    /// Write one page with plots instead, which needs nothing else to be read
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "format")]
+    pub html: Option<PathBuf>,
 }
 
 /// `explain …`

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::output;
+use crate::cache::{Cache, HistoryEvent};
 use crate::model::End;
 use crate::paths::Paths;
 use crate::process::{self, Environment};
@@ -32,10 +33,12 @@ pub(super) fn exec(program: &Path, args: Vec<OsString>) -> ExitCode {
     let mut said = None;
     if let Some((invocation, paths)) = surroundings(program, &args) {
         match call(&invocation, &paths) {
-            Called::Kept { stdout, note } => {
+            Called::Kept { stdout, note, root, answered } => {
                 return match output::bytes(stdout.as_bytes()) {
                     Ok(()) => {
                         output::note(&note);
+                        let cache = Cache::open(&paths.cache_dir);
+                        cache.note_history(&root, HistoryEvent::Answered(answered));
                         ExitCode::SUCCESS
                     }
                     Err(stop) => {

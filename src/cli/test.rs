@@ -22,7 +22,7 @@ use super::render::{
     Asked, AskedFor, ERROR, NOTE, WARN, answer_lines, error_lines, failures, green_line, label,
     red_lines, summary_line, target_line,
 };
-use crate::cache::{Cache, Limits};
+use crate::cache::{AnsweredTargets, Cache, HistoryEvent, Limits};
 use crate::client::{ClientError, Connection};
 use crate::model::{Answer, OsText, Source, Timestamp, Verdict};
 use crate::process::Priority;
@@ -87,7 +87,7 @@ impl Asking<'_> {
         let mut heard = self.hear(&root, &mut progress);
         if let DaemonReply::Answer(answer) = &heard {
             progress.finish();
-            return self.conclude(&root, answer, &mut progress);
+            return self.answered(&root, answer, &mut progress);
         }
         let question = self.question(&root)?;
         let cache = Cache::open(&self.context.paths.cache_dir);
@@ -125,7 +125,7 @@ impl Asking<'_> {
         if let Some(note) = cache.state(&root).distrust_note() {
             output::note(label(WARN, "Distrusted", note));
         }
-        let answered = self.conclude(&root, &outcome.answer, &mut progress);
+        let answered = self.answered(&root, &outcome.answer, &mut progress);
         verified.and(answered)
     }
 
@@ -284,6 +284,16 @@ impl Asking<'_> {
             text.push_str(&format!(", with {}", evidence.display()));
         }
         Err(Stop::new(Exit::VerifyDiffers, text))
+    }
+
+    /// Prints the answer, and then notes it in the history.
+    fn answered(&self, root: &Path, answer: &Answer, progress: &mut Progress) -> Result<(), Stop> {
+        let concluded = self.conclude(root, answer, progress);
+        if self.for_what() == AskedFor::Verdict {
+            let event = HistoryEvent::Answered(AnsweredTargets::of(answer));
+            Cache::open(&self.context.paths.cache_dir).note_history(root, event);
+        }
+        concluded
     }
 
     /// Prints the answer. Targets that were answered from records say again what they said.

@@ -16,6 +16,12 @@ impl Timestamp {
         SystemTime::now().into()
     }
 
+    /// The day since the Unix epoch in which this lies, by UTC.
+    #[must_use]
+    pub(crate) fn day(self) -> u64 {
+        self.0 / 86_400_000
+    }
+
     /// How long ago this was, seen from `now`; `None` where it lies in the future, which only a
     /// clock that was set back can bring about.
     #[must_use]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use tracing::{error, warn};
 
 use super::run::RunOutcome;
-use crate::cache::{Cache, Record};
+use crate::cache::{Cache, HistoryEvent, Record};
 use crate::model::{Answer, TargetId, Timestamp, Verdict};
 
 /// A target about which the record and the run disagree.
@@ -96,6 +96,8 @@ pub(super) fn conclude(
     if let Err(error) = counted {
         warn!(%error, "a verification is not counted");
     }
+    let wrong = differences.iter().map(|each| each.id.to_string()).collect();
+    cache.note_history(root, HistoryEvent::Verified { wrong });
     let mut evidence = None;
     if !differences.is_empty() {
         evidence = match cache.keep_evidence(records, answer) {

@@ -19,4 +19,5 @@ mod records;
 mod selection;
 mod selections;
 mod shapes;
+mod stats;
 mod terse;

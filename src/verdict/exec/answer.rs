@@ -1,14 +1,17 @@
 //! Answers a call, or runs it and draws the conclusions.
 
 use std::io::IsTerminal as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::invocation::{Called, Invocation, SWITCH};
 use super::stdin::Stdin;
 use super::target::CalledTarget;
-use crate::cache::{Cache, FlakyTest, Limits, ProjectState, Record, Uncached, UncachedCall};
+use crate::cache::{
+    AnsweredTargets, Cache, FlakyTest, HistoryEvent, Limits, ProjectState, Record, Uncached,
+    UncachedCall,
+};
 use crate::compiler::{PlannedTarget, may_be_custom};
 use crate::config::{self, Settings};
 use crate::model::{
@@ -19,8 +22,8 @@ use crate::paths::Paths;
 use crate::process::{self, ForegroundRun, Recording, Spec};
 use crate::runner::{LibtestArguments, read_json_output, read_output};
 use crate::verdict::binary::{
-    Cacheability, DISTRUSTED, PlanContext, PlanOrigin, RunMoment, TargetFinding, TargetRecords,
-    Uncacheable, named, temporary_dir, tests_of,
+    Cacheability, DISTRUSTED, FLAKY, PlanContext, PlanOrigin, RunMoment, TargetFinding,
+    TargetRecords, Uncacheable, named, temporary_dir, tests_of,
 };
 use crate::verdict::flaky;
 use crate::verdict::patterns::MayAlwaysRun;
@@ -109,11 +112,17 @@ fn answered_or_run(invocation: &Invocation, paths: &Paths, verify: bool) -> Opti
         && !verify
         && !is_sampled(settings.verify_percent)
     {
-        return Some(kept(record));
+        return Some(kept(record, root));
     }
     if may_be_custom(&target.manifest_dir, &target.name) || Observer::available().is_err() {
         return None;
     }
+    let why = match records.found(0) {
+        TargetFinding::Nothing { why, .. } => why.clone(),
+        TargetFinding::Green(_) if recorded.is_some() => "run to verify its record".to_owned(),
+        TargetFinding::Green(_) if is_distrusted => DISTRUSTED.to_owned(),
+        TargetFinding::Green(_) => FLAKY.to_owned(),
+    };
     let limits = Limits {
         keep_snapshots: settings.keep_snapshots as usize,
         max_bytes: config.cache.max_size,
@@ -132,6 +141,7 @@ fn answered_or_run(invocation: &Invocation, paths: &Paths, verify: bool) -> Opti
         stdin,
         limits,
         recorded,
+        why,
     }
     .run()
 }
@@ -170,7 +180,7 @@ fn runs_one_of(report: &TargetReport, flaky: &[&FlakyTest]) -> bool {
 }
 
 /// The answer of a record.
-fn kept(record: &Record) -> Called {
+fn kept(record: &Record, root: PathBuf) -> Called {
     let report = &record.targets[0];
     let age = record.created.age(Timestamp::now()).unwrap_or_default();
     let note = format!(
@@ -179,7 +189,9 @@ fn kept(record: &Record) -> Called {
         age.as_secs(),
         report.duration_ms
     );
-    Called::Kept { stdout: report.output.clone(), note }
+    let mut answered = AnsweredTargets::default();
+    answered.hit(report.duration_ms);
+    Called::Kept { stdout: report.output.clone(), note, root, answered }
 }
 
 /// A call that no record answers.
@@ -199,6 +211,8 @@ struct CallRun<'a> {
     limits: Limits,
     /// The record that would have answered.
     recorded: Option<Arc<Record>>,
+    /// Why it runs.
+    why: String,
 }
 
 impl CallRun<'_> {
@@ -258,6 +272,9 @@ impl CallRun<'_> {
             stderr: None,
             duration_ms: u64::try_from(ran.elapsed.as_millis()).unwrap_or(u64::MAX),
         };
+        let mut answered = AnsweredTargets::default();
+        answered.miss(report.id.to_string(), &self.why, report.duration_ms);
+        self.cache.note_history(self.root, HistoryEvent::Answered(answered));
         self.records.disprove(0, &report, None);
         let cacheability = if !self.stdin.is_untouched() {
             Cacheability::Uncacheable(vec![Uncacheable::Input])

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use crate::cache::AnsweredTargets;
 use crate::model::End;
 use crate::process::Environment;
 
@@ -32,6 +33,10 @@ pub(crate) enum Called {
         stdout: String,
         /// Where that comes from, for a person.
         note: String,
+        /// The workspace's root.
+        root: PathBuf,
+        /// What the history is to tell of it.
+        answered: AnsweredTargets,
     },
     /// It ran; all that it printed has been printed.
     Ran {

@@ -13,12 +13,13 @@ fn statuses(home: &Home, script: &str) -> (Vec<String>, String) {
     (statuses.collect(), ran.stderr)
 }
 
-const COMMANDS: [&str; 9] = [
+const COMMANDS: [&str; 10] = [
     "config schema",
     "config show",
     "config path",
     "completions bash",
     "cache stats --format json",
+    "stats --format json",
     "test --no-daemon --format json",
     "check --format json",
     "--help",
