@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::home::{Home, Ran};
+use crate::home::{EXE, Home, LIMIT, Ran, can_observe};
 
 /// A workspace with an ignored test, in which a coding agent asks.
 fn asked_by_agent() -> Home {
@@ -89,4 +89,31 @@ fn progress_on_a_pipe_is_quiet() {
     assert_eq!(ran.code, Some(0), "{ran:#?}");
     assert!(!ran.stderr.contains("Compiling"), "{ran:#?}");
     assert!(ran.stderr.contains("Passed p") && ran.stderr.contains("Green ws"), "{ran:#?}");
+}
+
+#[test]
+fn an_agent_in_its_own_worktree_is_answered_by_what_the_developer_has_proven() {
+    if !can_observe("answers in another worktree") {
+        return;
+    }
+    let mut home = asked_by_agent();
+    home.environment.remove("CLAUDECODE");
+    home.git(&["init", "-q", "-b", "main"]);
+    home.git(&["add", "."]);
+    home.git(&["commit", "-qm", "first"]);
+    home.test(&[]).green_from("run");
+    home.git(&["worktree", "add", "-q", "../agent"]);
+    for (agent, session) in
+        [("CLAUDECODE", "CLAUDE_CODE_SESSION_ID"), ("CODEX_CI", "CODEX_THREAD_ID")]
+    {
+        home.environment.set(agent, "1");
+        home.environment.set(session, "another");
+        let worktree = home.root.with_file_name("agent");
+        let ran = home.start_in(&worktree, EXE, &["test"], false).end(LIMIT);
+        assert_eq!(ran.code, Some(0), "{ran:#?}");
+        assert!(ran.stdout.starts_with("green: 1 passed, 1 ignored; run "), "{ran:#?}");
+        assert!(ran.stdout.contains("nothing run now; tree "), "{ran:#?}");
+        home.environment.remove(agent);
+        home.environment.remove(session);
+    }
 }
