@@ -15,9 +15,12 @@ use crate::cache::{
     Cache, Input, InputState, KnownMentions, Record, RecordLevel, RecordedEnvironment,
 };
 use crate::hasher::{GOES_THROUGH_ALL, Mentions, mentions, mentions_in_text};
-use crate::model::{Digest, OsText};
+use crate::model::{Digest, OsText, TargetKind};
 use crate::process::Environment;
 use crate::workspace::{Relevance, relevance, well_known_texts};
+
+/// In a source, what may go through all variables contains this.
+const ALL_IN_A_SOURCE: &str = "vars";
 
 /// The name of the search path, and the text that stands for a use of its value.
 const PATH: &str = "PATH";
@@ -221,17 +224,31 @@ impl EnvironmentJudge<'_> {
             RecordLevel::Source => &[][..],
             _ => &record.inputs,
         };
+        // Of doctests, rustdoc is a part of the build: what it reads itself stands in the key, as for
+        // every build, and what the examples can name stands in their own files.
+        let is_doc = record.targets.iter().all(|target| target.id.kind == TargetKind::Doc);
         let mut found = BTreeMap::new();
         for input in record.environment.readers.iter().chain(inputs) {
+            let is_toolchain = self.toolchain.iter().any(|dir| input.path.starts_with(dir));
+            if is_doc && is_toolchain {
+                continue;
+            }
             let Some(state) = content_of(&input.state) else { continue };
             let place = input.path.display();
+            let mut searched = texts.clone();
+            // The programs of examples are gone: their sources tell what they do.
+            let is_source = is_doc && !is_library(&input.path);
+            searched.extend(is_source.then(|| ALL_IN_A_SOURCE.to_owned()));
             let known = self
-                .known(input, &state, &texts, fingerprints)
+                .known(input, &state, &searched, fingerprints)
                 .ok_or_else(|| format!("`{place}` is not what the run could read"))?;
+            let is_source = is_source && !known.is_program;
+            if is_source && known.found.get(ALL_IN_A_SOURCE) == Some(&true) {
+                return Err(format!("`{place}`: it may go through all variables"));
+            }
             if input.path.ends_with("printenv") {
                 return Err(format!("`{place}` prints all variables"));
             }
-            let is_toolchain = self.toolchain.iter().any(|dir| input.path.starts_with(dir));
             if let Some(why) = known.any
                 && !(is_toolchain && why == GOES_THROUGH_ALL)
             {
@@ -313,6 +330,11 @@ fn programs_differ(
         |(name, then): &(&String, &Vec<OsText>)| asked.places(name).is_none_or(|now| now != **then);
     let (name, _) = programs.iter().find(is_other)?;
     Some(format!("`{name}` is found elsewhere"))
+}
+
+/// Whether a file is a library that a compiler reads, whose symbols tell what it does.
+fn is_library(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end == "rlib" || end == "rmeta" || end == "so")
 }
 
 /// The text to look for; `None` if the variable counts anyway.

@@ -312,3 +312,21 @@ fn no_question_is_answered_for_another_environment() {
         result.unwrap_or_else(|error| panic!("{error}"));
     });
 }
+
+#[test]
+fn a_variable_counts_for_examples_in_documentation() {
+    let manifest = "[package]\nname='p'\nversion='0.1.0'\nedition='2021'\n";
+    let example = |check: &str| format!("//! ```\n//! {check}\n//! ```\n");
+    let literal = "assert_ne!(std::env::var(\"REEF_STATE\").as_deref(), Ok(\"bad\"));";
+    let all = "assert!(!std::env::vars_os().any(|(n, v)| n.to_str().unwrap().ends_with(\"_FIX\") \
+               && v == \"bad\"));";
+    for (check, name) in [(literal, "REEF_STATE"), (all, "UNGUESSED_FIX")] {
+        play(&[("src/lib.rs", &example(check)), ("Cargo.toml", manifest)], |asker| {
+            asker.ask().green_from("run");
+            if check == literal {
+                ask_with(asker, "EDITOR", "vi").green_from("cache");
+            }
+            ask_with(asker, name, "bad").red();
+        });
+    }
+}
