@@ -18,10 +18,12 @@ use super::exit::{Exit, Stop};
 use super::interrupt::ended_by_signal;
 use super::output;
 use super::render::{GOOD, HINT, NOTE, WARN, label, seconds};
-use crate::process::{self, Environment, Spec, Stream};
+use crate::process::{self, Environment, Spec, Stream, Suspender};
 
 /// How long the demo's daemon may take to be ready. Without it the answers are the same.
 const DAEMON_WAIT: Duration = Duration::from_secs(20);
+/// How long the demo's daemon may take to end.
+const DAEMON_END_WAIT: Duration = Duration::from_secs(10);
 /// Between two looks at a daemon that is starting.
 const DAEMON_POLL: Duration = Duration::from_millis(50);
 /// How long the folder may resist its removal.
@@ -177,8 +179,9 @@ impl Demo {
 
     /// Plays all steps beside the daemon. When this returns, no process of the demo is left.
     async fn play(&self) -> Result<(), Stop> {
+        let (daemons, stop) = (Suspender::default(), CancellationToken::new());
         let daemon = Spec::new(&self.exe, &self.base, self.environment.clone()).arg("daemon");
-        let stop = self.cancel.child_token();
+        let daemon = daemon.suspender(&daemons);
         let mut daemon = std::pin::pin!(process::run(&daemon, &stop, None, |_, _| {}));
         let mut steps = std::pin::pin!(self.steps());
         let mut ended_by = std::pin::pin!(ended_by_signal()?);
@@ -195,9 +198,13 @@ impl Demo {
                 }
             }
         };
-        stop.cancel();
         if daemon_runs {
-            let _ = daemon.await;
+            // In time, it ends all that it has started; what kills it cannot.
+            daemons.ask_to_end();
+            if tokio::time::timeout(DAEMON_END_WAIT, &mut daemon).await.is_err() {
+                stop.cancel();
+                let _ = daemon.await;
+            }
         }
         played
     }

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::watch;
 
 /// Suspends and resumes the children that were started with it (`Spec::suspender`), and knows them.
@@ -40,6 +40,14 @@ impl Suspender {
     #[must_use]
     pub fn running(&self) -> BTreeSet<u32> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Asks the children to end, by `SIGTERM`, and lets them take their time.
+    pub fn ask_to_end(&self) {
+        for pid in self.running().into_iter().filter_map(|pid| Pid::from_raw(pid.cast_signed())) {
+            // One that has just ended needs no signal.
+            let _ = kill_process(pid, Signal::TERM);
+        }
     }
 
     /// The view of one child that has just started and runs; none is without a process id.
