@@ -234,7 +234,7 @@ impl Service {
     ) -> Result<ServiceState, ServiceError> {
         let detached = self.detached();
         match managed {
-            Err(error) if error.is_without_manager() => drive(&detached, &self.context.environment),
+            Err(error) if error.allows_detached() => drive(&detached, &self.context.environment),
             // From before there was a manager.
             Err(ServiceError::NotInstalled) if detached.is_running() => {
                 drive(&detached, &self.context.environment)

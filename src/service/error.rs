@@ -28,6 +28,8 @@ pub(crate) enum ServiceError {
         said: String,
         /// What to do.
         hint: String,
+        /// It runs all the same, and only this shell does not find it.
+        runs: bool,
     },
     /// The unit is masked.
     #[error("use {unit}, which is masked: `systemctl --user unmask {unit}` first")]
@@ -180,5 +182,10 @@ impl ServiceError {
     /// Whether there is no manager that could drive the service.
     pub(crate) fn is_without_manager(&self) -> bool {
         matches!(self, Self::NoSupervisor { .. } | Self::NoBus { .. })
+    }
+
+    /// Whether a daemon may run detached: beside a manager that runs there would be two.
+    pub(super) fn allows_detached(&self) -> bool {
+        matches!(self, Self::NoSupervisor { .. } | Self::NoBus { runs: false, .. })
     }
 }

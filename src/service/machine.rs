@@ -1,6 +1,6 @@
 //! What kind of machine this is, as far as it decides whether there is a service manager.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::process::Environment;
 
@@ -49,6 +49,11 @@ pub(super) fn no_systemd(place: ManagerLocation) -> String {
     }
 }
 
+/// Where the bus of a user's own systemd lies.
+pub(super) fn bus(root: &Path, uid: u32) -> PathBuf {
+    root.join(format!("run/user/{uid}/bus"))
+}
+
 /// What to do where the user's own systemd cannot be reached.
 pub(super) fn no_bus(
     place: ManagerLocation,
@@ -56,7 +61,7 @@ pub(super) fn no_bus(
     root: &Path,
     uid: u32,
 ) -> String {
-    let bus = root.join(format!("run/user/{uid}/bus"));
+    let bus = bus(root, uid);
     if environment.get("SUDO_USER").is_some() && uid == 0 {
         "the service belongs to your own session: run this without sudo".to_owned()
     } else if environment.get("XDG_RUNTIME_DIR").is_none() && bus.exists() {

@@ -360,7 +360,8 @@ impl Systemd<'_> {
         } else if no_bus {
             let uid = rustix::process::getuid().as_raw();
             let hint = machine::no_bus(place, &self.service.environment, root, uid);
-            ServiceError::NoBus { said: first_line(said), hint }
+            let runs = machine::bus(root, uid).exists();
+            ServiceError::NoBus { said: first_line(said), hint, runs }
         } else if said.contains("is masked") {
             let unit = if said.contains(SOCKET_UNIT) { SOCKET_UNIT } else { UNIT };
             ServiceError::Masked { unit: unit.to_owned() }

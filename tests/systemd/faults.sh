@@ -28,12 +28,12 @@ no_systemd_is_said() {
         in_machine unshare --mount sh -c 'mount -t tmpfs none /run && exec "$@"' sh \
             setpriv --reuid "$MACHINE_UID" --regid "$MACHINE_UID" --clear-groups \
             env -C "$PROJECT" HOME="$HOME_DIR" PATH="$HOME_DIR/.cargo/bin:$HOME_DIR/bin:/usr/bin:/bin" \
-            knhk-test-cache "$@"
+            sh -ec "$1"
     }
-    refuses 7 "knhk-test-cache daemon" booted_by_nobody install "$PROJECT"
-    refuses 7 "knhk-test-cache daemon" booted_by_nobody start
+    refuses 7 "knhk-test-cache start" booted_by_nobody "knhk-test-cache install $PROJECT"
     # The question needs none of it.
-    booted_by_nobody test
+    booted_by_nobody "knhk-test-cache test"
+    booted_by_nobody "knhk-test-cache start; knhk-test-cache test; knhk-test-cache stop"
     active
 }
 

@@ -42,7 +42,7 @@ place_binary() {
 
 # A workspace without dependencies: the machine has no network.
 make_project() {
-    as_user mkdir -p "$1/src" .config .cache
+    as_user mkdir -p "$1/src" .config .cache .local/state
     write "$1/Cargo.toml" '[package]\nname = "sample"\nversion = "0.1.0"\nedition = "2021"\n'
     write_source 2
     as_user cargo generate-lockfile --offline --manifest-path "$1/Cargo.toml"

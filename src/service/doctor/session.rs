@@ -22,7 +22,7 @@ pub(super) fn supervisor(service: &Service, error: QueryError<'_>) -> Check {
                 Platform::Launchd => "launchd answers",
             },
         ),
-        Some(ServiceError::NoBus { said, hint }) => Check::fail(name, said, hint),
+        Some(ServiceError::NoBus { said, hint, .. }) => Check::fail(name, said, hint),
         Some(ServiceError::NoSupervisor { hint }) => {
             Check::warn(name, hint, "`knhk-test-cache start` runs the daemon without one")
         }
