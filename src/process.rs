@@ -224,7 +224,7 @@ pub(crate) fn spawn_detached(
     unsafe {
         command.pre_exec(|| {
             libc::setsid();
-            // Whoever waits for the end of a pipe that our caller left open must not wait for it.
+            // A program that waits for the end of a pipe of our caller must not wait for this process.
             #[cfg(target_os = "linux")]
             libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
             Ok(())

@@ -1,7 +1,7 @@
 //! Whether a file can name a variable: a search for names in all that a run can see of the file.
 //!
-//! Of a program only the loaded parts are searched. Debug information names everything and is read
-//! by nobody.
+//! The search covers the loaded parts of a program, not its debug information, which names everything
+//! and is read by no run.
 
 use std::collections::BTreeSet;
 use std::fs::File;

@@ -15,7 +15,7 @@ use crate::cache::{
     Cache, Input, InputState, KnownMentions, Record, RecordLevel, RecordedEnvironment,
 };
 use crate::hasher::{GOES_THROUGH_ALL, Mentions, mentions, mentions_in_text};
-use crate::model::{Digest, OsText, TargetKind};
+use crate::model::{Digest, OsText, TargetKind, TargetReport};
 use crate::process::Environment;
 use crate::workspace::{Relevance, relevance, well_known_texts};
 
@@ -224,8 +224,8 @@ impl EnvironmentJudge<'_> {
             RecordLevel::Source => &[][..],
             _ => &record.inputs,
         };
-        // Of doctests, rustdoc is a part of the build: what it reads itself stands in the key, as for
-        // every build, and what the examples can name stands in their own files.
+        // Rustdoc is a part of a doctest's build: the key holds what rustdoc itself reads, as for every
+        // build, and the examples' own files contain what the examples can name.
         let is_doc = record.targets.iter().all(|target| target.id.kind == TargetKind::Doc);
         let mut found = BTreeMap::new();
         for input in record.environment.readers.iter().chain(inputs) {
@@ -235,6 +235,12 @@ impl EnvironmentJudge<'_> {
             }
             let Some(state) = content_of(&input.state) else { continue };
             let place = input.path.display();
+            let is_crate = is_library(&input.path)
+                && (self.is_built(&input.path) || input.path.extension() != Some("so".as_ref()));
+            if is_doc && is_crate && !is_of(&input.path, &record.targets) {
+                // Its generic functions are compiled into the programs of examples, which are gone.
+                return Err(format!("`{place}` may go through all variables"));
+            }
             let mut searched = texts.clone();
             // The programs of examples are gone: their sources tell what they do.
             let is_source = is_doc && !is_library(&input.path);
@@ -335,6 +341,16 @@ fn programs_differ(
 /// Whether a file is a library that a compiler reads, whose symbols tell what it does.
 fn is_library(path: &Path) -> bool {
     path.extension().is_some_and(|end| end == "rlib" || end == "rmeta" || end == "so")
+}
+
+/// Whether a library is that of one of these targets.
+fn is_of(library: &Path, targets: &[TargetReport]) -> bool {
+    let name = library.file_name().unwrap_or_default().to_string_lossy();
+    targets.iter().any(|TargetReport { id, .. }| {
+        let rest =
+            name.strip_prefix("lib").and_then(|n| n.strip_prefix(&id.target.replace('-', "_")));
+        rest.is_some_and(|rest| rest.starts_with(['-', '.']))
+    })
 }
 
 /// The text to look for; `None` if the variable counts anyway.

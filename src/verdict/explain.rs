@@ -171,7 +171,7 @@ fn targets(
     let known = state.targets.clone();
     let mut known =
         if known.is_empty() { reports.keys().copied().cloned().collect() } else { known };
-    // Whoever uses plain `cargo test` alone has never had cargo asked for its targets.
+    // Users of plain `cargo test` alone have no list of targets: cargo was never asked for one.
     let is_new = |id: &&TargetId| {
         binary::named(&known, &plain_name(&id.package, &id.target)).next().is_none()
     };

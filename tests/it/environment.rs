@@ -330,3 +330,22 @@ fn a_variable_counts_for_examples_in_documentation() {
         });
     }
 }
+
+#[test]
+fn a_variable_counts_for_examples_that_call_another_crate() {
+    let manifest = "[package]\nname='p'\nversion='0.1.0'\nedition='2021'\n\
+                    [dependencies]\nd = { path = 'd' }\n[workspace]\n";
+    let dependency = "[package]\nname='d'\nversion='0.1.0'\nedition='2021'\n";
+    let clean = "pub fn is_clean<T>(_: T) -> bool { !std::env::vars_os().any(|(n, v)| \
+                 n.to_str().unwrap().ends_with(\"_FIX\") && v == \"bad\") }\n";
+    let files = [
+        ("src/lib.rs", "//! ```\n//! assert!(d::is_clean(1));\n//! ```\n"),
+        ("Cargo.toml", manifest),
+        ("d/Cargo.toml", dependency),
+        ("d/src/lib.rs", clean),
+    ];
+    play(&files, |asker| {
+        asker.ask().green_from("run");
+        ask_with(asker, "UNGUESSED_FIX", "bad").red();
+    });
+}
