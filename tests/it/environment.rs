@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use crate::binary::{Asker, play};
-use crate::home::{Answered, LIMIT};
+use crate::home::{Answered, Home, LIMIT};
 
 /// Test targets that each read a variable in a way of their own: the target's name, its test, the
 /// variable.
@@ -348,4 +348,17 @@ fn a_variable_counts_for_examples_that_call_another_crate() {
         asker.ask().green_from("run");
         ask_with(asker, "UNGUESSED_FIX", "bad").red();
     });
+}
+
+#[test]
+fn a_program_that_is_optimized_as_a_whole_counts_all_variables() {
+    let test = "#[test] fn t() { assert!(!std::env::vars_os().any(|(n, v)| \
+                n.to_str().unwrap().ends_with(\"_FIX\") && v == \"bad\")) }\n";
+    let mut home = Home::with(&[("tests/it.rs", test)]);
+    home.environment.set("CARGO_PROFILE_RELEASE_LTO", "fat");
+    home.environment.set("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1");
+    let ask = |home: &Home| home.test(&["--release", "--no-daemon"]);
+    ask(&home).green_from("run");
+    home.environment.set("UNGUESSED_FIX", "bad");
+    ask(&home).red();
 }
