@@ -11,6 +11,7 @@
 //! | `cargo` | one call of cargo, with everything that it printed |
 //! | `message`, `progress`, `error` | cargo's JSON messages, its standard error, its failures |
 //! | `hook`, `plan` | which processes cargo would run |
+//! | `plan_memo` | the same, known from earlier runs |
 //! | `targets`, `units` | test targets, and the units of a build |
 //! | `sources` | which files a build has read |
 //! | `stale` | build artifacts that no cargo would find fresh |
@@ -23,6 +24,7 @@ mod jobs;
 mod locks;
 mod message;
 mod plan;
+mod plan_memo;
 mod progress;
 mod sources;
 mod stale;
@@ -30,7 +32,7 @@ mod targets;
 mod units;
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -102,6 +104,8 @@ pub struct Build {
     pub named: Vec<stale::NamedUnit>,
     /// The files that the compiler and build scripts say they have read.
     pub sources: Box<BuildSources>,
+    /// What decides the plan of its run.
+    planned_from: Box<plan_memo::PlanSources>,
     /// How long cargo took.
     pub elapsed: Duration,
 }
@@ -163,6 +167,7 @@ impl TestCompiler {
             rebuilt: said.rebuilt(),
             named: stale::named(&said, &self.spec.workspace_root),
             sources: Box::new(sources::collect(&self.spec.workspace_root, &said)),
+            planned_from: Box::new(plan_memo::PlanSources::of(&said)),
             dirty: said.dirty,
             warnings: said.warnings,
             elapsed: said.elapsed,
@@ -197,7 +202,7 @@ impl TestCompiler {
 
     /// Asks cargo which processes it would run for this selection, with which arguments, folder
     /// and environment, by letting it run a hook in the place of each: `target.<triple>.runner`
-    /// for test binaries, `build.rustdoc` for doctests. RecordedCall it after [`TestCompiler::build`],
+    /// for test binaries, `build.rustdoc` for doctests. Call it after [`TestCompiler::build`],
     /// so that no build script sees the hook; [`TestPlan::fresh`] says whether that held.
     ///
     /// A runner that the developer has configured is put in front of each process, as cargo
@@ -211,6 +216,31 @@ impl TestCompiler {
         }
         let (said, rehearsal) = self.rehearse(cancel, |_| {}).await?;
         plan::make(&self.spec, &said, &rehearsal)
+    }
+
+    /// The plan of `build`, which has just ended: the one in the file `memo` if everything that
+    /// cargo's plan follows from is as it was then, else [`TestCompiler::plan`], which the memo
+    /// then holds. `ask`: cargo is asked in any case.
+    ///
+    /// # Errors
+    /// Those of [`TestCompiler::plan`].
+    pub async fn plan_of(
+        &self,
+        build: &Build,
+        memo: &Path,
+        ask: bool,
+        cancel: &CancellationToken,
+    ) -> Result<TestPlan, CompileError> {
+        if self.spec.selection.is_no_run() {
+            return self.plan(cancel).await;
+        }
+        let look_up = plan_memo::PlanLookUp::new(build, &self.spec, memo);
+        if let Some(plan) = look_up.find().filter(|_| !ask) {
+            return Ok(plan);
+        }
+        let plan = self.plan(cancel).await?;
+        look_up.note(&plan);
+        Ok(plan)
     }
 
     /// The whole `cargo test`, with the hook in the place of every process that it would run.

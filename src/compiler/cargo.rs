@@ -1,6 +1,6 @@
 //! One call of `cargo test`, and everything that it printed.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::message::{ArtifactMessage, CargoMessage, ScriptMessage};
 use super::progress::{BuildProgress, ErrorStream};
 use super::{BuildSpec, CompileError, Product, error, jobs};
-use crate::model::End;
+use crate::model::{Digest, End};
 use crate::process::{Environment, Priority, Spec, Stream, run};
 use crate::workspace::{CargoConfig, Selection};
 
@@ -31,6 +31,8 @@ pub(super) struct CargoArguments {
 pub(super) struct CargoOutput {
     pub(super) artifacts: Vec<ArtifactMessage>,
     pub(super) scripts: Vec<ScriptMessage>,
+    /// Digests of the messages about units and build scripts, whether a unit was fresh or not.
+    pub(super) messages: BTreeSet<Digest>,
     pub(super) warnings: Vec<String>,
     /// Why units were rebuilt, if cargo was asked to say so.
     pub(super) dirty: Vec<String>,
@@ -128,6 +130,7 @@ pub(super) async fn call(
     Ok(CargoOutput {
         artifacts: output.artifacts,
         scripts: output.scripts,
+        messages: output.messages,
         warnings: output.warnings,
         dirty,
         elapsed: finished.elapsed,
@@ -159,6 +162,7 @@ pub(super) struct OutputStream {
     pending: Vec<u8>,
     artifacts: Vec<ArtifactMessage>,
     scripts: Vec<ScriptMessage>,
+    messages: BTreeSet<Digest>,
     errors: Vec<String>,
     warnings: Vec<String>,
     /// A source that is compiled twice (as library and as test) has every diagnostic twice.
@@ -184,9 +188,13 @@ impl OutputStream {
         match message {
             CargoMessage::CompilerArtifact(artifact) => {
                 progress(BuildProgress::Made(Box::new(Product::of(&artifact))));
+                self.messages.insert(digest_but_freshness(line));
                 self.artifacts.push(artifact);
             }
-            CargoMessage::BuildScriptExecuted(script) => self.scripts.push(script),
+            CargoMessage::BuildScriptExecuted(script) => {
+                self.messages.insert(Digest::of(line));
+                self.scripts.push(script);
+            }
             CargoMessage::BuildFinished { success } => self.success = Some(success),
             CargoMessage::Diagnostic { message } => {
                 let Some(rendered) = message.rendered else { return };
@@ -206,6 +214,17 @@ impl OutputStream {
             }
             CargoMessage::Other => {}
         }
+    }
+}
+
+/// Digest of a message about a unit, which says no more whether the unit was fresh.
+fn digest_but_freshness(line: &[u8]) -> Digest {
+    let word = &b"\"fresh\":true"[..];
+    match line.windows(word.len()).rposition(|part| part == word) {
+        Some(at) => {
+            Digest::of(&[&line[..at], b"\"fresh\":false", &line[at + word.len()..]].concat())
+        }
+        None => Digest::of(line),
     }
 }
 

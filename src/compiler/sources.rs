@@ -292,9 +292,7 @@ impl SourceSearch<'_> {
     /// Reads the output of a build script, of this run or an earlier one.
     fn script(&mut self, script: &ScriptMessage, package: Option<&Path>) {
         let folder = script.out_dir.parent().unwrap_or(Path::new("/"));
-        let files = ["output", "run/stdout"].map(|name| folder.join(name));
-        let output =
-            files.into_iter().find_map(|file| std::fs::read(&file).ok().map(|text| (file, text)));
+        let output = script_output(&script.out_dir);
         let local = is_local(&script.package_id);
         let Some(output) = output else {
             self.missing.insert(folder.join("output"));
@@ -326,6 +324,13 @@ impl SourceSearch<'_> {
             }
         }
     }
+}
+
+/// What the build script that writes into `out_dir` has printed, and the file that says so.
+pub(super) fn script_output(out_dir: &Path) -> Option<(PathBuf, Vec<u8>)> {
+    let folder = out_dir.parent()?;
+    let files = ["output", "run/stdout"].map(|name| folder.join(name));
+    files.into_iter().find_map(|file| std::fs::read(&file).ok().map(|text| (file, text)))
 }
 
 /// The times of a file's last modification and last change, in seconds and nanoseconds. No program

@@ -430,6 +430,7 @@ mod tests {
             products: Vec::new(),
             named,
             sources: Box::default(),
+            planned_from: Box::default(),
             elapsed: Duration::ZERO,
         }
     }

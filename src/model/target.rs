@@ -65,7 +65,8 @@ impl FromStr for TargetKind {
 }
 
 /// Which program runs the tests of a target and prints their results.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Harness {
     /// libtest, which rustc builds into a test binary: it lists its tests and takes filters.
     Libtest,

@@ -19,7 +19,7 @@ use super::patterns::AlwaysRun;
 use super::ran::{EndedTarget, RanTarget, RanTargets};
 use super::{Facts, Question};
 use crate::cache::{Cache, ProjectState, Record};
-use crate::compiler::{CompileError, PlannedTarget, TestCompiler, target_dir_args};
+use crate::compiler::{Build, CompileError, PlannedTarget, TestCompiler, target_dir_args};
 use crate::config::Runner;
 use crate::model::{Digest, Harness, TargetId, TargetKind, TargetReport, Timestamp, Verdict};
 use crate::process::Priority;
@@ -68,9 +68,10 @@ pub(super) struct Execution<'a> {
 }
 
 impl<'a> Execution<'a> {
-    /// Runs all that cargo would run.
+    /// Runs all that cargo would run after `build`.
     pub(super) async fn execute(
         &self,
+        build: &Build,
         on_step: &mut dyn FnMut(Step<'_>),
     ) -> Result<RanTargets<'a>, Interrupted<'a>> {
         if self.question.selection.is_no_run() {
@@ -87,7 +88,10 @@ impl<'a> Execution<'a> {
             return Ok(self.nextest(&options, on_step).await?);
         }
         let cancel = &self.options.cancel;
-        let plan = match self.compiler.plan(cancel).await {
+        let memo = self.question.plans_file(self.cache.dir());
+        // What is to be run in any case is also to be found out in any case.
+        let ask = self.options.no_cache;
+        let plan = match self.compiler.plan_of(build, &memo, ask, cancel).await {
             Err(CompileError::Cancelled) => return Err(RunError::Cancelled.into()),
             plan => plan?,
         };

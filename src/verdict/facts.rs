@@ -94,6 +94,11 @@ impl Question {
         Self::ledger_file(&self.root, cache_dir).with_extension("units")
     }
 
+    /// Where the plans of the workspace's runs are remembered.
+    pub(super) fn plans_file(&self, cache_dir: &Path) -> PathBuf {
+        Self::ledger_file(&self.root, cache_dir).with_extension("plans")
+    }
+
     /// Takes note of what a build for this question has made: nothing else of a target directory
     /// is ever removed. Without the note, that stays too.
     pub fn note_build(&self, build: &Build, cache_dir: &Path) {

@@ -87,7 +87,7 @@ pub(crate) async fn run<T: ProjectTree>(
     let is_of_tree = build.sources.unseen.is_empty() && build.sources.missing.is_empty();
     let names = DiscoveredNames::look(&question.root, &build.sources);
     let execution = session.execution(state.digest.as_ref().ok(), &known);
-    let mut ran = match execution.execute(on_step).await {
+    let mut ran = match execution.execute(&build, on_step).await {
         Ok(ran) => ran,
         Err(Interrupted { error, finished }) => {
             if let Some(mut finished) = finished {

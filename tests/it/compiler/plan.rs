@@ -188,3 +188,70 @@ async fn a_tree_that_changed_after_the_build_is_noticed() {
     file.set_modified(later).unwrap();
     assert!(!compiler.plan(&CancellationToken::new()).await.unwrap().fresh);
 }
+
+#[tokio::test]
+async fn a_plan_is_repeated_only_while_all_that_decides_it_is_the_same() {
+    let mut place = Place::new(&files());
+    let memo = place.base.join("notes/w.plans");
+    let cancel = CancellationToken::new();
+    let marked = || std::fs::read_to_string(&memo).unwrap().contains("marked by hand");
+    // The mark shows from where a plan comes.
+    let mark = || {
+        let text = std::fs::read_to_string(&memo).unwrap();
+        let mut known: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let target = &mut known["plans"][0]["targets"][0];
+        target["args"].as_array_mut().unwrap().push("marked by hand".into());
+        std::fs::write(&memo, known.to_string()).unwrap();
+    };
+    let ask = async |place: &Place, line: &[&str], again: bool| {
+        let compiler = place.compiler(line);
+        let build = compiler.build(&cancel, |_| {}).await.unwrap();
+        let plan = compiler.plan_of(&build, &memo, again, &cancel).await.unwrap();
+        let is_marked =
+            plan.targets.iter().any(|planned| planned.args.iter().any(|a| a == "marked by hand"));
+        let fresh = compiler.plan(&cancel).await.unwrap();
+        if !is_marked {
+            assert!(plan.targets == fresh.targets, "{:?}", names(&fresh));
+        }
+        (plan, is_marked)
+    };
+    let line = ["--workspace"];
+    assert!(!ask(&place, &line, false).await.1);
+    mark();
+    assert!(ask(&place, &line, false).await.1);
+    place.write("w s/b/src/lib.rs", "pub fn f() { let _a = 1; }\n#[test] fn t() {}\n");
+    assert!(ask(&place, &line, false).await.1, "another body");
+    place.environment.set("TERM", "another");
+    let (plan, is_marked) = ask(&place, &line, false).await;
+    assert!(is_marked, "another terminal");
+    assert!(plan.targets.iter().all(|p| p.environment.get("TERM") == Some("another".as_ref())));
+    assert!(!ask(&place, &["-p", "b"], false).await.1, "another selection");
+    assert!(!ask(&place, &["--workspace", "--", "x"], false).await.1, "another filter");
+    assert!(!ask(&place, &line, true).await.1 && !marked(), "cargo is asked in any case");
+
+    type Change<'a> = (&'a str, &'a str, &'a str);
+    let script = files().iter().find(|(path, _)| *path == "w s/a/build.rs").unwrap().1;
+    let script = script.replace("fn main() {", "fn main() { println!(\"cargo:rustc-env=NEW=1\");");
+    let manifest = "[package]\nname='b'\nversion='0.1.0'\nedition='2021'\ndescription='d'\n";
+    let root = "[workspace]\nmembers=['a','b']\nresolver='2'\n[workspace.package]\nreadme='x'\n";
+    let changes: [Change<'_>; 6] = [
+        ("a field of a manifest", "w s/b/Cargo.toml", manifest),
+        ("the workspace's manifest", "w s/Cargo.toml", root),
+        ("a readme", "w s/b/README.md", ""),
+        ("what a build script prints", "w s/a/build.rs", &script),
+        ("a new target", "w s/b/tests/new.rs", "#[test] fn t() {}"),
+        ("a variable of cargo's configuration", "w s/.cargo/config.toml", "[env]\nA='1'\n"),
+    ];
+    for (what, path, text) in changes {
+        mark();
+        place.write(path, text);
+        assert!(!ask(&place, &line, false).await.1, "{what}");
+    }
+    mark();
+    place.environment.set("ANY", "1");
+    assert!(!ask(&place, &line, false).await.1, "a variable");
+    std::fs::write(&memo, "{").unwrap();
+    assert!(!ask(&place, &line, false).await.1, "a damaged memo");
+    mark();
+    assert!(ask(&place, &line, false).await.1);
+}
