@@ -12,6 +12,9 @@ use super::format;
 use super::layout::Layout;
 use crate::model::Digest;
 
+/// The name of the memos' format. The answers of another one mean something else.
+const FORMAT: &str = "mentions 2";
+
 /// So many states are remembered. Then all are forgotten, and what is needed is searched again.
 const MOST_STATES: usize = 4_096;
 
@@ -33,7 +36,7 @@ impl Cache {
     #[must_use]
     pub(crate) fn mentions(&self, state: &Digest) -> Option<KnownMentions> {
         let (bytes, _) = files::read(&self.layout.mentions_of(state)).ok()?;
-        format::decode("mentions", &bytes).ok()
+        format::decode(FORMAT, &bytes).ok()
     }
 
     /// Remembers it. If it cannot be written, the files are searched again.
@@ -45,7 +48,7 @@ impl Cache {
                 forget(&self.layout);
             }
         }
-        let Ok(content) = format::encode("mentions", known) else { return };
+        let Ok(content) = format::encode(FORMAT, known) else { return };
         if let Err(error) = files::write(&file, &[&content], Durability::Process) {
             debug!(%error, "cannot remember which variables a file names");
         }

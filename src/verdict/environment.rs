@@ -261,10 +261,6 @@ impl EnvironmentJudge<'_> {
                 return Err(format!("`{place}`: {why}"));
             }
             let is_built = self.is_built(&input.path);
-            if is_built && known.is_program && !input.path.iter().any(|part| part == "debug") {
-                // Link-time optimization leaves no symbol of what goes through all variables.
-                return Err(format!("`{place}` may be optimized as a whole"));
-            }
             if is_built && known.is_stripped {
                 return Err(format!("`{place}` has no symbols"));
             }

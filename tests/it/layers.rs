@@ -67,7 +67,7 @@ const NEVER: [(&str, &str); 8] = [
 ];
 
 /// Foreign crates with the only modules that may name them.
-const HOMES: [(&str, &[&str]); 14] = [
+const HOMES: [(&str, &[&str]); 15] = [
     ("notify", &["watcher"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
@@ -80,6 +80,7 @@ const HOMES: [(&str, &[&str]); 14] = [
     ("schemars", &["config"]),
     ("ignore", &["hasher"]),
     ("aho_corasick", &["hasher"]),
+    ("rustc_demangle", &["hasher"]),
     ("object", &["hasher", "reach"]),
     ("indicatif", &["cli"]),
 ];
