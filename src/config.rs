@@ -39,8 +39,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::Digest;
 use values::{
-    AddressGlob, Bytes, CargoWord, ExcludedFiles, IncludedFiles, List, Millis, Percent, TEN_YEARS,
-    TargetGlob, Text, VariableGlob, Whole,
+    AddressGlob, Bytes, CargoWord, ExcludedFiles, IncludedFiles, List, Millis, Optional,
+    OutsideFile, Percent, StoreUrl, TEN_YEARS, TargetGlob, Text, VariableGlob, Whole,
 };
 
 pub(crate) use error::ConfigError;
@@ -64,6 +64,8 @@ pub struct Config {
     pub background: BackgroundSettings,
     /// A daemon without a service manager.
     pub service: ServiceSettings,
+    /// Records that other machines have proven.
+    pub shared: SharedSettings,
     /// Settings for every project that has no other value. A list in a project replaces the list
     /// given here; it does not add to it.
     pub defaults: Settings,
@@ -130,6 +132,30 @@ pub struct ServiceSettings {
     /// How long it stays when nothing happens; "0s" sets no limit.
     #[serde(with = "Text::<Millis, 0, TEN_YEARS>")]
     pub idle_timeout: Option<Duration>,
+}
+
+/// `[shared]`: records that other machines have proven. Only this file names the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(inline)]
+pub struct SharedSettings {
+    /// Where the records lie: `file:///folder`, `s3://bucket/prefix?endpoint=…&region=…` or
+    /// `redis://host:port/database?prefix`; "" for nowhere.
+    #[serde(with = "Optional::<StoreUrl>")]
+    pub url: Option<String>,
+    /// Whether records of trusted signers answer.
+    pub read: bool,
+    /// Whether what was proven here is signed and published.
+    pub write: bool,
+    /// The file of the SSH key that records are signed with; a public key where an agent holds the
+    /// private one.
+    #[serde(with = "Optional::<OutsideFile>")]
+    pub sign_with: Option<PathBuf>,
+    /// The file of the signers to trust, in git's format. It lies outside the workspaces.
+    #[serde(with = "Optional::<OutsideFile>")]
+    pub allowed_signers: Option<PathBuf>,
+    /// Whether records of signers with the principal `peer` answer too.
+    pub trust_peers: bool,
 }
 
 /// How much is done in the background, from much to little.

@@ -11,6 +11,9 @@ pub mod when_is_a_result_not_cached {}
 #[doc = include_str!("guide/how-can-i-trust-this.md")]
 pub mod how_can_i_trust_this {}
 
+#[doc = include_str!("guide/sharing.md")]
+pub mod sharing {}
+
 #[doc = include_str!("guide/in-the-background.md")]
 pub mod in_the_background {}
 
@@ -29,13 +32,14 @@ pub(crate) struct Page {
 }
 
 /// Every page.
-pub(crate) const PAGES: [Page; 6] = [
+pub(crate) const PAGES: [Page; 7] = [
     Page { topic: "what-counts", text: include_str!("guide/what-counts.md") },
     Page {
         topic: "when-is-a-result-not-cached",
         text: include_str!("guide/when-is-a-result-not-cached.md"),
     },
     Page { topic: "how-can-i-trust-this", text: include_str!("guide/how-can-i-trust-this.md") },
+    Page { topic: "sharing", text: include_str!("guide/sharing.md") },
     Page { topic: "in-the-background", text: include_str!("guide/in-the-background.md") },
     Page { topic: "the-service", text: include_str!("guide/the-service.md") },
     Page { topic: "with-other-tools", text: include_str!("guide/with-other-tools.md") },

@@ -11,7 +11,7 @@
 //! ```text
 //! L4 surface    bin/main.rs  cli  guide  service  logging
 //! L3 service    protocol  client  verdict  daemon
-//! L2 engines    hasher  cache  watcher  compiler  runner  observer  predict  reach   strangers to each other
+//! L2 engines    hasher  cache  watcher  compiler  runner  observer  predict  reach  shared   strangers to each other
 //! L1 facts      config  workspace
 //! L0 words      paths  model  process
 //! ```
@@ -23,7 +23,8 @@
 //! - Each engine does one job and knows neither the config nor another engine. `hasher` takes
 //!   snapshots, `watcher` reports changes, `compiler` asks cargo to build and to plan, `runner` runs
 //!   test targets, `observer` records what a run reads, `cache` stores records, `predict`
-//!   guesses which packages will be needed next, and `reach` tells what each test can reach.
+//!   guesses which packages will be needed next, `reach` tells what each test can reach, and `shared`
+//!   exchanges signed records with other machines.
 //! - `verdict` alone knows the order of a question: snapshot, look up, build, run, store. The
 //!   `daemon` and the command line (`cli`) both call it, and talk through `protocol` and `client`.
 //!
@@ -96,6 +97,7 @@ mod observer;
 mod predict;
 mod reach;
 mod runner;
+mod shared;
 mod watcher;
 
 mod client;

@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Answer, Digest, OsText, TargetId, TestReport, Timestamp, os_text};
 use crate::process::Environment;
+use crate::shared::StoreFinding;
 
 /// The number of this protocol; another number is another language.
 pub(crate) const PROTOCOL: u32 = 1;
@@ -118,6 +119,12 @@ pub enum Call {
     },
     /// Pauses by hand were written or removed: take note. [`Reply::Done`].
     Pauses,
+    /// What is the shared store like, as the daemon sees it? [`Reply::Store`].
+    ProbeStore {
+        /// The workspace's root.
+        #[serde(with = "os_text")]
+        project: PathBuf,
+    },
     /// Read the config again. [`Reply::Done`] or [`Reply::Error`].
     Reload,
 }
@@ -222,6 +229,11 @@ pub enum Reply {
     Status(StatusReport),
     /// How the build came out.
     Built(LastBuild),
+    /// The shared store, as the daemon sees it.
+    Store {
+        /// One for each thing that was looked at; none if the config names no store.
+        findings: Vec<StoreFinding>,
+    },
     /// It is done.
     Done,
     /// It could not be done.

@@ -10,11 +10,12 @@ use super::lifecycle::service;
 use super::output;
 use super::render::{ERROR, GOOD, HINT, WARN, label};
 use super::status::ask;
-use crate::client::ClientError;
-use crate::daemon::{Surveyed, survey};
-use crate::protocol::{State, StatusReport};
+use crate::client::{ClientError, Connection};
+use crate::daemon::{Endpoint, Surveyed, survey};
+use crate::protocol::{Call, Reply, State, StatusReport};
 use crate::service::{self, Check, CheckStatus, Needs};
-use crate::verdict::{Facts, LocalTree, ProjectFiles, ProjectTree as _, Question};
+use crate::shared::StoreFinding;
+use crate::verdict::{Facts, LocalTree, ProjectFiles, ProjectTree as _, Question, probe_store};
 
 #[derive(Serialize)]
 struct CheckLine<'a> {
@@ -32,6 +33,7 @@ pub(super) fn doctor(context: &Context, format: OutputFormat) -> Result<(), Stop
     checks.push(daemon(&asked));
     checks.extend(background(context));
     checks.extend(runner_check(context));
+    checks.extend(shared_store(context));
     for project in asked.iter().flatten().flat_map(|report| &report.projects) {
         let what = format!("{}: {}", project.path.display(), project.state.as_str());
         let reason = project.reason.clone().unwrap_or_default();
@@ -119,6 +121,41 @@ fn daemon(asked: &DaemonAnswer) -> Check {
         Err(error) => (CheckStatus::Fail, error.to_string(), Some("`knhk-test-cache restart`")),
     };
     Check { name: "daemon", status, what, remedy: remedy.map(str::to_owned) }
+}
+
+/// What the shared store is like: as the daemon sees it, or this command where there is none.
+fn shared_store(context: &Context) -> Vec<Check> {
+    let Ok(loaded) = context.config() else { return Vec::new() };
+    let settings = loaded.config.shared;
+    if settings.url.is_none() {
+        return Vec::new();
+    }
+    let root = context.project(None).unwrap_or_else(|_| context.cwd.clone());
+    let seen = || {
+        let mut connection = Connection::open(&context.paths.socket()).ok()??;
+        match connection.call(Call::ProbeStore { project: root.clone() }, |_| {}) {
+            Ok(Reply::Store { findings }) => Some(findings),
+            _ => None,
+        }
+    };
+    let daemon = (!Endpoint::is_given_up(&context.paths)).then(seen).flatten();
+    let by = if daemon.is_some() { "the daemon" } else { "this command" };
+    let findings = match daemon {
+        Some(findings) => findings,
+        None => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let Ok(runtime) = runtime else { return Vec::new() };
+            let (dir, environment) = (&context.paths.cache_dir, &context.environment);
+            runtime.block_on(probe_store(&settings, &root, dir, environment))
+        }
+    };
+    let check = |StoreFinding { is_good, what }| Check {
+        name: "shared",
+        status: if is_good { CheckStatus::Ok } else { CheckStatus::Warn },
+        what: format!("{what} ({by})"),
+        remedy: (!is_good).then(|| "`knhk-test-cache help sharing` says what is needed".to_owned()),
+    };
+    findings.into_iter().map(check).collect()
 }
 
 /// Whether the machine tells what background work is to go by.

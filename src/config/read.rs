@@ -15,8 +15,8 @@ use toml::de::{DeString, DeTable, DeValue, Deserializer};
 
 use super::error::{ConfigError, Fault, SpannedFault, did_you_mean};
 use super::place::resolve;
-use super::values::{self, no_nul};
-use super::{Config, DEFAULT, Project, Settings, TargetDir};
+use super::values::{self, OptionalText as _, OutsideFile, no_nul};
+use super::{Config, DEFAULT, Project, Settings, SharedSettings, TargetDir};
 use crate::paths::{Paths, expand};
 use crate::process::Environment;
 
@@ -68,10 +68,13 @@ pub(super) fn read(text: &str, paths: &Paths, environment: &Environment) -> Mean
     let (log, _) = reader.table("log", &root);
     let (background, _) = reader.table("background", &root);
     let (service, _) = reader.table("service", &root);
+    let (mut shared, _) = reader.table("shared", &root);
+    reader.shared_files(&mut shared, child(&root, "shared"));
     let (mut defaults, table) = reader.table::<Settings>("defaults", &root);
     let shipped_dir = TargetDir::Cargo;
     reader.place(&mut defaults, child(&root, "defaults"), &shipped_dir);
-    let mut config = Config { cache, log, background, service, defaults, projects: Vec::new() };
+    let projects = Vec::new();
+    let mut config = Config { cache, log, background, service, shared, defaults, projects };
 
     let (mut entries, mut problems, mut lines) = (Vec::new(), Vec::new(), HashMap::new());
     for value in reader.project_list(&root) {
@@ -101,6 +104,7 @@ pub(super) fn read(text: &str, paths: &Paths, environment: &Environment) -> Mean
         }
         config.projects.push(Project { path, written: written.into_inner(), settings });
     }
+    problems.extend(shared_problems(&config, child(&root, "shared"), paths, text));
     for key in root.keys().filter(|key| !TABLES.contains(&&**key.get_ref())) {
         reader.found.push(unknown(key, "at the top of the file", &TABLES));
     }
@@ -113,7 +117,37 @@ pub(super) fn read(text: &str, paths: &Paths, environment: &Environment) -> Mean
 }
 
 /// The tables of a file.
-const TABLES: [&str; 6] = ["cache", "log", "background", "service", "defaults", "project"];
+const TABLES: [&str; 7] =
+    ["cache", "log", "background", "service", "shared", "defaults", "project"];
+
+/// What is wrong with `[shared]` and keeps nothing else from working.
+fn shared_problems(
+    config: &Config,
+    written: Option<&DeTable<'_>>,
+    paths: &Paths,
+    text: &str,
+) -> Vec<ConfigError> {
+    let SharedSettings { url, sign_with, allowed_signers, .. } = &config.shared;
+    let mut found = Vec::new();
+    let mut problem = |key: &str, why: String| {
+        if let Some(value) = written.and_then(|table| table.get(key)) {
+            let fault = Fault::BadValue { key: key.to_owned(), why };
+            found.push(SpannedFault::new(value.span(), fault).in_file(&paths.config_file, text));
+        }
+    };
+    if url.is_some() && !cfg!(feature = "shared") {
+        problem("url", "this build has no shared store: build it with the feature `shared`".into());
+    }
+    for (key, file) in [("sign_with", sign_with), ("allowed_signers", allowed_signers)] {
+        let is_in =
+            |project: &&Project| file.as_ref().is_some_and(|it| it.starts_with(&project.path));
+        if let Some(project) = config.projects.iter().find(is_in) {
+            let tree = project.path.display();
+            problem(key, format!("it lies in {tree}, where a change to the code could change it"));
+        }
+    }
+    found
+}
 
 /// The table of a name, if there is one.
 fn child<'t, 'i>(root: &'t DeTable<'i>, name: &str) -> Option<&'t DeTable<'i>> {
@@ -252,6 +286,23 @@ impl ConfigReader<'_> {
                     Ok(expanded) => *path = expanded,
                     Err(fault) => self.found.push(fault),
                 }
+            }
+        }
+    }
+
+    /// Expands the files of `[shared]`.
+    fn shared_files(&mut self, settings: &mut SharedSettings, written: Option<&DeTable<'_>>) {
+        let files = [
+            ("sign_with", &mut settings.sign_with),
+            ("allowed_signers", &mut settings.allowed_signers),
+        ];
+        for (key, file) in files {
+            let value = written.and_then(|table| table.get(key));
+            let (Some(value), Some(path)) = (value, file) else { continue };
+            let text = Spanned::new(value.span(), path.to_string_lossy().into_owned());
+            match self.expand(key, OutsideFile::ALLOWED, &text) {
+                Ok(expanded) => *path = expanded,
+                Err(fault) => self.found.push(fault),
             }
         }
     }

@@ -24,6 +24,7 @@ impl Loaded {
         let _ = write!(out, "\n[log]\n{}", lines(&config.log));
         let _ = write!(out, "\n[background]\n{}", lines(&config.background));
         let _ = write!(out, "\n[service]\n{}", lines(&config.service));
+        let _ = write!(out, "\n[shared]\n{}", lines(&config.shared));
         let _ = write!(out, "\n[defaults]\n{}", lines(&config.defaults));
         for project in &config.projects {
             out.push('\n');

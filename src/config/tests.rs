@@ -85,6 +85,14 @@ fn no_file_means_the_shipped_default() {
             jobs: None,
         },
         service: ServiceSettings { idle_timeout: Some(Duration::from_secs(4 * 3_600)) },
+        shared: SharedSettings {
+            url: None,
+            read: true,
+            write: false,
+            sign_with: None,
+            allowed_signers: None,
+            trust_peers: false,
+        },
         defaults: Settings {
             args: vec!["--workspace".into()],
             extra_inputs: vec![],
@@ -113,6 +121,36 @@ fn no_file_means_the_shipped_default() {
     assert_eq!(loaded.config, config);
     for same in ["", "\u{feff}", DEFAULT, "project = []"] {
         assert_eq!(Home::with(same).load().unwrap().config, config, "{same}");
+    }
+}
+
+#[test]
+fn a_shared_store_is_read_with_its_files_expanded() {
+    let home = Home::with(
+        "[shared]\nurl = 's3://team/verdicts?region=x'\nwrite = true\nsign_with = '~/.ssh/ci'\n\
+         allowed_signers = '$HOME/signers'",
+    );
+    let loaded = home.load().unwrap();
+    let shared = &loaded.config.shared;
+    assert_eq!(shared.url.as_deref(), Some("s3://team/verdicts?region=x"));
+    assert_eq!(shared.sign_with, Some(home.paths.home.join(".ssh/ci")));
+    assert_eq!(shared.allowed_signers, Some(home.paths.home.join("signers")));
+    assert!(shared.read && shared.write && !shared.trust_peers);
+    assert_eq!(Home::with(loaded.show()).load().unwrap().config, loaded.config);
+    home.write("[shared]\nallowed_signers = '~/p/signers'\n[[project]]\npath = '~/p'");
+    home.folder("p");
+    let problems = home.load().unwrap().problems;
+    assert!(home.rendered(&problems[0]).contains("a change to the code could change it"));
+    for (bad, why) in [
+        ("url = 'https://example.com'", "names no store that is supported"),
+        ("url = true", "expected a URL"),
+        ("sign_with = 'key'", "`key` is relative"),
+        ("allowed_signers = '$NOT_SET_ANYWHERE/x'", "is not set"),
+        ("write = 'yes'", "expected a boolean"),
+        ("token = 'x'", "token"),
+    ] {
+        let error = error_of(&format!("[shared]\n{bad}"));
+        assert!(error.contains(why), "{bad}: {error}");
     }
 }
 

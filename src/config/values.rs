@@ -426,6 +426,101 @@ impl<I: ListItem> Visitor<'_> for ListItemVisitor<I> {
     }
 }
 
+/// A text that may be empty, for nothing.
+pub(super) trait OptionalText {
+    /// The field's value.
+    type Value;
+    /// What may be written, for messages.
+    const ALLOWED: &'static str;
+    /// Reads a text that is not empty; the error is the reason.
+    fn parse(text: &str) -> Result<Self::Value, String>;
+    /// Writes a text that reads back.
+    fn format(value: &Self::Value) -> String;
+}
+
+/// Where a shared store is.
+pub(super) enum StoreUrl {}
+
+impl OptionalText for StoreUrl {
+    type Value = String;
+    const ALLOWED: &'static str = "a URL that begins with file:///, s3:// or redis://, or \"\"";
+    fn parse(text: &str) -> Result<String, String> {
+        let schemes = ["file:///", "s3://", "redis://"];
+        match schemes.iter().any(|scheme| text.starts_with(scheme)) {
+            true => no_nul(text).map(|()| text.to_owned()),
+            false => Err(format!("`{text}` names no store that is supported")),
+        }
+    }
+    fn format(value: &String) -> String {
+        value.clone()
+    }
+}
+
+/// A file that no workspace holds. It is as written until [`super::read`] has expanded it.
+pub(super) enum OutsideFile {}
+
+impl OptionalText for OutsideFile {
+    type Value = std::path::PathBuf;
+    const ALLOWED: &'static str =
+        "an absolute path, or one that starts with `~/` or `$NAME/`, or \"\"";
+    fn parse(text: &str) -> Result<std::path::PathBuf, String> {
+        match text.starts_with(['/', '~', '$']) {
+            true => no_nul(text).map(|()| text.into()),
+            false => Err(format!("`{text}` is relative")),
+        }
+    }
+    fn format(value: &std::path::PathBuf) -> String {
+        toml_text::escape(&value.to_string_lossy())
+    }
+}
+
+/// A text, or nothing where it is empty.
+pub(super) struct Optional<T>(PhantomData<T>);
+
+impl<T: OptionalText> Optional<T> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<T::Value>, D::Error> {
+        from.deserialize_str(Self(PhantomData))
+    }
+
+    pub(super) fn serialize<S: Serializer>(
+        value: &Option<T::Value>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&value.as_ref().map(T::format).unwrap_or_default())
+    }
+}
+
+impl<T: OptionalText> Visitor<'_> for Optional<T> {
+    type Value = Option<T::Value>;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(T::ALLOWED)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let parsed = T::parse(text);
+        let expected = |why| E::custom(format_args!("{why}, expected {}", T::ALLOWED));
+        parsed.map(Some).map_err(expected)
+    }
+}
+
+impl<T: OptionalText> JsonSchema for Optional<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        "Optional".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string" })
+    }
+}
+
 /// What `target_dir` may be.
 pub(super) const TARGET_DIR: &str =
     "`cargo`, `own`, an absolute path, or a path that starts with `~/` or `$NAME/`";

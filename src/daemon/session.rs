@@ -105,6 +105,7 @@ impl Session for Client {
                 self.shared.scheduler.read_pauses().await;
                 Reply::Done
             }
+            Call::ProbeStore { project } => self.shared.probe_store(&project).await,
             Call::Reload => self.shared.ask(Command::Reload).await.unwrap_or_else(stopping),
         }
     }

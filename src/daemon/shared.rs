@@ -21,7 +21,7 @@ use crate::config::{self, ConfigError, Loaded};
 use crate::paths::Paths;
 use crate::process::{Environment, Priority};
 use crate::protocol::{CacheUse, ProjectStatus, Reply, StatusReport};
-use crate::verdict::{RunOptions, RunScope};
+use crate::verdict::{self, RunOptions, RunScope};
 use crate::watcher::CookieId;
 
 /// How long a barrier may take. Past it, the tree is read as if no event had ever come.
@@ -125,6 +125,18 @@ impl Shared {
             report
         });
         filled.await.ok()
+    }
+
+    /// What the shared store of the config is like.
+    pub(super) async fn probe_store(&self, workspace_root: &Path) -> Reply {
+        let loaded = load(self.project.as_deref(), &self.paths, &self.environment);
+        let settings = match loaded {
+            Ok(loaded) => loaded.config.shared,
+            Err(error) => return Reply::Error { message: error.one_line() },
+        };
+        let (root, dir) = (workspace_root, &self.paths.cache_dir);
+        let findings = verdict::probe_store(&settings, root, dir, &self.environment).await;
+        Reply::Store { findings }
     }
 
     /// Adds the use of the cache, and what other processes may have found out.

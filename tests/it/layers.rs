@@ -12,7 +12,7 @@ use imports::Cycle;
 use source::{Kind, Library};
 
 /// Every module with its layer.
-const LAYERS: [(&str, u8); 23] = [
+const LAYERS: [(&str, u8); 24] = [
     ("model", 0),
     ("paths", 0),
     ("process", 0),
@@ -25,6 +25,7 @@ const LAYERS: [(&str, u8); 23] = [
     ("predict", 2),
     ("reach", 2),
     ("runner", 2),
+    ("shared", 2),
     ("watcher", 2),
     ("client", 3),
     ("daemon", 3),
@@ -55,7 +56,7 @@ const BESIDE: [(&str, &str); 10] = [
 
 /// Modules that engines and words must not know although they lie below: engines take plain
 /// arguments.
-const NEVER: [(&str, &str); 8] = [
+const NEVER: [(&str, &str); 9] = [
     ("cache", "config"),
     ("compiler", "config"),
     ("hasher", "config"),
@@ -63,11 +64,12 @@ const NEVER: [(&str, &str); 8] = [
     ("predict", "config"),
     ("reach", "config"),
     ("runner", "config"),
+    ("shared", "config"),
     ("watcher", "config"),
 ];
 
 /// Foreign crates with the only modules that may name them.
-const HOMES: [(&str, &[&str]); 15] = [
+const HOMES: [(&str, &[&str]); 26] = [
     ("notify", &["watcher"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
@@ -83,6 +85,17 @@ const HOMES: [(&str, &[&str]); 15] = [
     ("rustc_demangle", &["hasher"]),
     ("object", &["hasher", "reach"]),
     ("indicatif", &["cli"]),
+    ("futures_util", &["shared"]),
+    ("opendal_core", &["shared"]),
+    ("opendal_http_transport_reqwest", &["shared"]),
+    ("opendal_layer_retry", &["shared"]),
+    ("opendal_service_fs", &["shared"]),
+    ("opendal_service_redis", &["shared"]),
+    ("opendal_service_s3", &["shared"]),
+    ("reqwest", &["shared"]),
+    ("ring", &["shared"]),
+    ("rustls", &["shared"]),
+    ("ssh_key", &["shared"]),
 ];
 
 /// How many of the type names may stand for several types.

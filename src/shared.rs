@@ -1,0 +1,171 @@
+//! Test verdicts that other machines have proven, in storage that a team already runs.
+//!
+//! The store is never trusted and never needed. An object in it is believed if a signer whom the
+//! user's own config trusts has signed it, under this very name and about this very project; a store
+//! that fails, lies or stays silent is a miss with a reason. Nothing here decides whether a record
+//! answers: that depends on what the record says of its inputs, which only the caller can check.
+//!
+//! # Layout
+//! ```text
+//! v1/<fingerprint of the signer>/tree/<digest of the name>      all targets of one tree
+//! v1/<fingerprint of the signer>/latest/<digest of the name>    the latest records of one build plan
+//! ```
+//!
+//! A reader asks for both objects of every signer that it trusts, all at the same time: one round
+//! trip, however many targets there are. The latest records answer for the targets that an edit has
+//! not touched. Readers build these paths from fingerprints that they trust and never list a folder,
+//! so whoever may only write to the store cannot put in anything that is read as somebody else's.
+
+#[cfg(feature = "shared")]
+mod breaker;
+#[cfg(feature = "shared")]
+mod bundle;
+#[cfg(feature = "shared")]
+mod outside;
+#[cfg(feature = "shared")]
+mod signature;
+#[cfg(feature = "shared")]
+mod signers;
+#[cfg(feature = "shared")]
+mod storage;
+#[cfg(feature = "shared")]
+mod store;
+#[cfg(all(test, feature = "shared"))]
+mod tests;
+#[cfg(not(feature = "shared"))]
+mod without;
+
+#[cfg(feature = "shared")]
+pub(crate) use store::SharedStore;
+#[cfg(not(feature = "shared"))]
+pub(crate) use without::SharedStore;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::model::{Digest, Timestamp};
+use crate::process::Environment;
+
+/// Whether this build can use a store at all.
+pub(crate) const IS_BUILT_IN: bool = cfg!(feature = "shared");
+
+/// Where a store is and how it is used for one workspace.
+#[derive(Clone, Debug)]
+pub(crate) struct StoreOptions {
+    /// The URL of the config.
+    pub url: String,
+    /// Whether its records may answer.
+    pub read: bool,
+    /// Whether outcomes are published.
+    pub write: bool,
+    /// The file of the key to sign with.
+    pub sign_with: Option<PathBuf>,
+    /// The file of the signers to believe.
+    pub allowed_signers: Option<PathBuf>,
+    /// Whether the records of peers answer too.
+    pub trust_peers: bool,
+    /// The workspace under test: neither file may lie in it.
+    pub workspace_root: PathBuf,
+    /// The folder for what is remembered of the store.
+    pub state_dir: PathBuf,
+    /// The environment for credentials and for `ssh-keygen`.
+    pub environment: Environment,
+}
+
+/// Which kind of object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ObjectKind {
+    /// All targets of one tree and selection.
+    Tree,
+    /// The latest records of one build plan.
+    Latest,
+}
+
+/// The name of an object; its path has the signer as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BundleName {
+    /// Which kind.
+    pub kind: ObjectKind,
+    /// What it is about.
+    pub digest: Digest,
+}
+
+/// What an object must have been signed for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Subject {
+    /// The project's salt.
+    pub project: Digest,
+    /// The class of machines: what must be alike on two of them.
+    pub host: String,
+}
+
+/// The objects of a question, and what they must be about.
+#[derive(Clone, Debug)]
+pub(crate) struct BundlePlace {
+    /// The digest of the tree and the selection.
+    pub tree: Digest,
+    /// The digest of what the project builds and runs.
+    pub latest: Digest,
+    /// What they must have been signed for.
+    pub subject: Subject,
+}
+
+/// A record that a signer vouches for.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct SharedRecord {
+    /// Its key.
+    pub key: Digest,
+    /// When its run ended.
+    pub created: Timestamp,
+    /// The outcome and what it depends on.
+    pub body: Value,
+}
+
+/// A record that was found in the store.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct FoundRecord {
+    /// The record.
+    pub record: SharedRecord,
+    /// Who vouches for it.
+    pub signer: String,
+    /// Whether it may answer; a peer's record is shown where peers are not trusted.
+    pub may_answer: bool,
+}
+
+/// What a store says of a question.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct SharedAnswer {
+    /// The records, those that may answer and the newest first.
+    pub records: Vec<FoundRecord>,
+    /// Why there are not more of them.
+    pub misses: Vec<String>,
+    /// What the user should hear once: the store is off.
+    pub news: Option<String>,
+}
+
+/// The records that are wanted.
+#[derive(Clone, Debug)]
+pub(crate) struct WantedRecords {
+    /// Where they would be.
+    pub place: BundlePlace,
+    /// An older record does not answer.
+    pub ttl: Duration,
+}
+
+/// One line about the store for `doctor`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StoreFinding {
+    /// Whether all is well.
+    pub is_good: bool,
+    /// What was found.
+    pub what: String,
+}
+
+/// Why there is no store, or a publication is not in it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct SharedError(String);

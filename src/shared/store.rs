@@ -1,0 +1,474 @@
+//! The store of the config: look-ups within a time limit, and uploads.
+//!
+//! All traffic takes place on a thread of its own: neither a mount that hangs nor a resolver that
+//! does not answer can hold up a question or the end of a command.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::breaker::Breaker;
+use super::bundle::{Bundle, BundledRecord, Distrust, FORMAT, MAX_OBJECT_BYTES};
+use super::signature::SigningKey;
+use super::signers::{Signer, SignerTier, Signers};
+use super::storage::{Storage, StorageError, StoreUrl};
+use super::{
+    BundleName, BundlePlace, FoundRecord, ObjectKind, SharedAnswer, SharedError, SharedRecord,
+    StoreFinding, StoreOptions, WantedRecords,
+};
+use crate::model::{Digest, Timestamp};
+
+/// How long a question waits for the store.
+const LOOK_UP_LIMIT: Duration = Duration::from_millis(300);
+
+/// How long a single object is waited for by nobody, so that a later look-up finds the way open.
+const OBJECT_LIMIT: Duration = Duration::from_secs(2);
+
+/// How long one upload with its retries may take.
+const UPLOAD_LIMIT: Duration = Duration::from_secs(60);
+
+/// How long `doctor` waits for each answer.
+const PROBE_LIMIT: Duration = Duration::from_secs(5);
+
+/// How many signers are asked for at most.
+const MAX_SIGNERS_ASKED: usize = 32;
+
+/// What a signature and the first line add to a payload, at most.
+const ENVELOPE_BYTES: usize = 8 << 10;
+
+/// The first part of every path: the version of the layout.
+const LAYOUT: &str = "v1";
+
+/// A task for the thread of the store.
+type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// The store of the config.
+#[derive(Clone)]
+pub(crate) struct SharedStore {
+    options: Arc<StoreOptions>,
+    breaker: Breaker,
+    place: StoragePlace,
+    signers: Result<Signers, String>,
+    key: Result<Option<Arc<SigningKey>>, String>,
+    /// Uploads one after the other: each reads the latest records first.
+    uploading: Arc<tokio::sync::Mutex<()>>,
+    tasks: mpsc::UnboundedSender<Task>,
+}
+
+impl std::fmt::Debug for SharedStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SharedStore").field("url", &self.options.url).finish_non_exhaustive()
+    }
+}
+
+/// The storage, which is opened on the store's thread when it is first needed.
+#[derive(Clone)]
+struct StoragePlace {
+    url: StoreUrl,
+    options: Arc<StoreOptions>,
+    opened: Arc<OnceLock<Result<Storage, StorageError>>>,
+}
+
+impl StoragePlace {
+    fn storage(&self) -> Result<&Storage, StorageError> {
+        let open = || {
+            // A reader must not make the folder that a mount would be at.
+            if let (StoreUrl::Folder(path), false) = (&self.url, self.options.write)
+                && !path.is_dir()
+            {
+                return Err(StorageError::Failed(format!("there is no folder {}", path.display())));
+            }
+            Storage::open(&self.url, &self.options.environment)
+        };
+        self.opened.get_or_init(open).as_ref().map_err(Clone::clone)
+    }
+
+    async fn get(&self, path: &str) -> Result<Vec<u8>, StorageError> {
+        self.storage()?.get(path).await
+    }
+
+    async fn put(&self, path: &str, bytes: Vec<u8>) -> Result<(), StorageError> {
+        self.storage()?.put(path, bytes).await
+    }
+}
+
+/// The path of an object.
+fn path_of(fingerprint: &str, name: &BundleName) -> String {
+    let kind = match name.kind {
+        ObjectKind::Tree => "tree",
+        ObjectKind::Latest => "latest",
+    };
+    format!("{LAYOUT}/{fingerprint}/{kind}/{}", name.digest)
+}
+
+fn names(place: &BundlePlace) -> [BundleName; 2] {
+    let of = |kind, digest| BundleName { kind, digest };
+    [of(ObjectKind::Tree, place.tree), of(ObjectKind::Latest, place.latest)]
+}
+
+/// Which signers are not believed now, because of the dates of their lines.
+fn lapsed(signers: &Signers, now: Timestamp) -> Option<String> {
+    let lapsed = signers.lapsed_at(now);
+    let names = || lapsed.join("; ");
+    (!lapsed.is_empty()).then(|| format!("`allowed_signers` does not believe {} now", names()))
+}
+
+fn failed(error: impl ToString) -> SharedError {
+    SharedError(error.to_string())
+}
+
+impl SharedStore {
+    /// The store that the options name; says nothing to it yet.
+    ///
+    /// # Errors
+    /// If the URL names none, or no thread can be had.
+    pub(crate) fn open(options: StoreOptions) -> Result<Self, SharedError> {
+        let url = StoreUrl::parse(&options.url).map_err(failed)?;
+        let root = &options.workspace_root;
+        let signers = match &options.allowed_signers {
+            Some(path) => Signers::read(path, root).map_err(|error| error.to_string()),
+            None => Err("`allowed_signers` is not set, so that no signer is trusted".to_owned()),
+        };
+        let key = match &options.sign_with {
+            Some(path) => {
+                let key = SigningKey::read(path, root).map_err(|error| error.to_string());
+                key.map(|key| Some(Arc::new(key)))
+            }
+            None => Ok(None),
+        };
+        let breaker = Breaker::new(options.state_dir.join("store.json"), &options.url);
+        let options = Arc::new(options);
+        let place = StoragePlace { url, options: options.clone(), opened: Arc::default() };
+        let (tasks, mut todo) = mpsc::unbounded_channel::<Task>();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(failed)?;
+        let work = move || {
+            runtime.block_on(async {
+                while let Some(task) = todo.recv().await {
+                    tokio::spawn(task);
+                }
+            });
+            // What hangs is left behind.
+            runtime.shutdown_background();
+        };
+        std::thread::Builder::new().name("shared".to_owned()).spawn(work).map_err(failed)?;
+        let uploading = Arc::default();
+        Ok(Self { options, breaker, place, signers, key, uploading, tasks })
+    }
+
+    /// Has the store's thread do something; its result, unless the thread has ended.
+    fn on_thread<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> oneshot::Receiver<T> {
+        let (send, receive) = oneshot::channel();
+        let task: Task = Box::pin(async move {
+            // Nobody may be waiting any more.
+            let _ = send.send(work.await);
+        });
+        let _ = self.tasks.send(task);
+        receive
+    }
+
+    /// The signers whose records are looked for; why there are none.
+    fn signers(&self, now: Timestamp) -> Result<Vec<Signer>, String> {
+        let known = self.signers.as_ref().map_err(Clone::clone)?;
+        let signers = known.at(now);
+        match (signers.is_empty(), lapsed(known, now)) {
+            (true, Some(why)) => Err(why),
+            (true, None) => Err("`allowed_signers` names no signer".to_owned()),
+            (false, _) => Ok(signers),
+        }
+    }
+
+    /// What the store has. Comes back within [`LOOK_UP_LIMIT`], whatever the store
+    /// does.
+    pub(crate) async fn look_up(&self, wanted: &WantedRecords) -> SharedAnswer {
+        let (mut answer, now) = (SharedAnswer::default(), Timestamp::now());
+        if !self.options.read {
+            return answer;
+        }
+        let mut signers = match self.signers(now) {
+            Ok(signers) => signers,
+            Err(why) => {
+                answer.misses.push(why);
+                return answer;
+            }
+        };
+        if let Some(why) = self.breaker.open(now) {
+            answer.misses.push(format!("the store is off: {why}"));
+            return answer;
+        }
+        if signers.len() > MAX_SIGNERS_ASKED {
+            let left = signers.len() - MAX_SIGNERS_ASKED;
+            answer
+                .misses
+                .push(format!("{left} of the signers are not asked for: they are too many"));
+            signers.truncate(MAX_SIGNERS_ASKED);
+        }
+        let mut asked = Vec::new();
+        for signer in &signers {
+            asked.extend(names(&wanted.place).map(|name| (signer, name)));
+        }
+        let (send, mut objects) = mpsc::unbounded_channel();
+        for (index, (signer, name)) in asked.iter().enumerate() {
+            let (place, send) = (self.place.clone(), send.clone());
+            let path = path_of(&signer.fingerprint, name);
+            drop(self.on_thread(async move {
+                if let Ok(object) = timeout(OBJECT_LIMIT, place.get(&path)).await {
+                    let _ = send.send((index, object));
+                }
+            }));
+        }
+        drop(send);
+        let deadline = Instant::now() + LOOK_UP_LIMIT;
+        let (mut heard, mut served, mut failure) = (0, 0, None);
+        while heard < asked.len() {
+            let Ok(Some((index, object))) = timeout_at(deadline, objects.recv()).await else {
+                break;
+            };
+            heard += 1;
+            let (signer, name) = asked[index];
+            match object {
+                Ok(object) => {
+                    served += 1;
+                    let read = self.read(&object, signer, &name, wanted, now);
+                    if let Err(why) = read.map(|records| answer.records.extend(records)) {
+                        let path = path_of(&signer.fingerprint, &name);
+                        let miss =
+                            format!("{path} of {} is not believed: {why}", signer.principals);
+                        answer.misses.push(miss);
+                    }
+                }
+                Err(StorageError::Absent) => served += 1,
+                Err(StorageError::Odd) => {
+                    served += 1;
+                    let path = path_of(&signer.fingerprint, &name);
+                    answer.misses.push(format!("{path}: {}", StorageError::Odd));
+                }
+                Err(error) => failure = Some(error.to_string()),
+            }
+        }
+        if heard < asked.len() && failure.is_none() {
+            failure = Some(format!("no answer within {} ms", LOOK_UP_LIMIT.as_millis()));
+        }
+        match failure {
+            Some(why) => {
+                answer.misses.push(format!("the store: {why}"));
+                if served == 0 && self.breaker.failed(&why, now) {
+                    answer.news = Some(format!("{why}; going on without it"));
+                }
+            }
+            None => self.breaker.answered(),
+        }
+        answer
+            .records
+            .sort_by_key(|found| (!found.may_answer, std::cmp::Reverse(found.record.created)));
+        if answer.records.is_empty() && answer.misses.is_empty() {
+            let names: Vec<_> = signers.iter().map(|signer| &*signer.principals).collect();
+            answer.misses.push(format!("no record by {}", names.join("; ")));
+            answer.misses.extend(self.signers.as_ref().ok().and_then(|known| lapsed(known, now)));
+        }
+        answer
+    }
+
+    /// The wanted records of an object.
+    fn read(
+        &self,
+        object: &[u8],
+        signer: &Signer,
+        name: &BundleName,
+        wanted: &WantedRecords,
+        now: Timestamp,
+    ) -> Result<Vec<FoundRecord>, Distrust> {
+        let bundle = Bundle::open(object, &signer.key, name, &wanted.place.subject, now)?;
+        if !signer.covers(bundle.signed) {
+            return Err(Distrust::OutOfDates);
+        }
+        let is_young = |created: Timestamp| created.age(now).is_none_or(|age| age <= wanted.ttl);
+        let records = bundle.records.into_iter();
+        let records =
+            records.filter(|(_, record)| is_young(record.created) && signer.covers(record.created));
+        let may_answer = signer.tier == SignerTier::Trusted || self.options.trust_peers;
+        let found = records.map(|(key, BundledRecord { created, body })| FoundRecord {
+            record: SharedRecord { key, created, body },
+            signer: signer.principals.clone(),
+            may_answer,
+        });
+        Ok(found.collect())
+    }
+
+    /// Signs the records and uploads them, also into the latest ones of the project; how many.
+    ///
+    /// # Errors
+    /// If the config does not allow it, there is no key, or the store does not take them.
+    pub(crate) async fn publish(
+        &self,
+        place: BundlePlace,
+        records: Vec<SharedRecord>,
+    ) -> Result<usize, SharedError> {
+        if !self.options.write {
+            return Err(failed("`write` is off"));
+        }
+        let key = self.key.as_ref().map_err(failed)?;
+        let key = key.clone().ok_or_else(|| failed("`sign_with` is not set"))?;
+        if let Some(why) = self.breaker.open(Timestamp::now()) {
+            return Err(failed(format!("the store is off: {why}")));
+        }
+        let upload = Upload { store: self.place.clone(), options: self.options.clone(), key };
+        let (uploading, breaker) = (self.uploading.clone(), self.breaker.clone());
+        let work = async move {
+            let _alone = uploading.lock().await;
+            let uploaded = timeout(UPLOAD_LIMIT, upload.upload(&place, records)).await;
+            let result = uploaded.unwrap_or_else(|_| {
+                let limit = UPLOAD_LIMIT.as_secs();
+                Err(StorageError::Failed(format!("not uploaded within {limit} s")).into())
+            });
+            match &result {
+                Ok(_) => breaker.answered(),
+                Err(UploadError::Storage(error)) => {
+                    breaker.failed(&error.to_string(), Timestamp::now());
+                }
+                Err(UploadError::Key(_)) => {}
+            }
+            result.map_err(failed)
+        };
+        self.on_thread(work).await.map_err(failed)?
+    }
+
+    /// What the store, the signers and the key are like, for `doctor`.
+    pub(crate) async fn probe(&self) -> Vec<StoreFinding> {
+        let mut findings = Vec::new();
+        let mut say = |is_good: bool, what: String| findings.push(StoreFinding { is_good, what });
+        let StoreOptions { url, read, write, .. } = &*self.options;
+        let nothing = BundleName { kind: ObjectKind::Tree, digest: Digest::of(b"probe") };
+        if *read {
+            let (place, path) = (self.place.clone(), path_of("probe", &nothing));
+            let got = self.on_thread(async move { place.get(&path).await });
+            match timeout(PROBE_LIMIT, got).await {
+                Ok(Ok(Ok(_) | Err(StorageError::Absent))) => {
+                    self.breaker.answered();
+                    say(true, format!("{url} may be read"));
+                }
+                Ok(Ok(Err(error))) => say(false, format!("{url} cannot be read: {error}")),
+                _ => say(false, format!("{url} does not answer within {PROBE_LIMIT:?}")),
+            }
+            match (self.signers(Timestamp::now()), &self.signers) {
+                (Ok(found), Ok(signers)) => {
+                    let of = |tier| found.iter().filter(|signer| signer.tier == tier).count();
+                    let (trusted, peers) = (of(SignerTier::Trusted), of(SignerTier::Peer));
+                    say(true, format!("{trusted} trusted signers, {peers} peers"));
+                    for why in &signers.refused {
+                        say(false, format!("`allowed_signers` is not read in full: {why}"));
+                    }
+                }
+                (Err(why), _) => say(false, why),
+                (_, Err(why)) => say(false, why.clone()),
+            }
+        }
+        if *write {
+            match &self.key {
+                Ok(Some(key)) => {
+                    let (place, path) = (self.place.clone(), path_of("probe", &nothing));
+                    let put = self.on_thread(async move { place.put(&path, Vec::new()).await });
+                    match timeout(PROBE_LIMIT, put).await {
+                        Ok(Ok(Ok(()))) => say(true, format!("{url} may be written")),
+                        Ok(Ok(Err(error))) => {
+                            say(false, format!("{url} cannot be written: {error}"));
+                        }
+                        _ => say(false, format!("{url} takes nothing within {PROBE_LIMIT:?}")),
+                    }
+                    let is_named =
+                        self.signers.as_ref().is_ok_and(|signers| signers.name(key.public()));
+                    let unknown = ", which `allowed_signers` here does not name";
+                    let known = if is_named || !*read { "" } else { unknown };
+                    say(true, format!("records are signed with {}{known}", key.describe()));
+                }
+                Ok(None) => say(false, "`write` is on and `sign_with` is not set".to_owned()),
+                Err(why) => say(false, why.clone()),
+            }
+        }
+        findings
+    }
+}
+
+/// Why an upload failed.
+#[derive(Debug, thiserror::Error)]
+enum UploadError {
+    #[error("the store: {0}")]
+    Storage(#[from] StorageError),
+    #[error(transparent)]
+    Key(#[from] super::signature::KeyError),
+}
+
+/// One upload.
+struct Upload {
+    store: StoragePlace,
+    options: Arc<StoreOptions>,
+    key: Arc<SigningKey>,
+}
+
+impl Upload {
+    async fn upload(
+        &self,
+        place: &BundlePlace,
+        records: Vec<SharedRecord>,
+    ) -> Result<usize, UploadError> {
+        let [tree, latest] = names(place);
+        let of_tree = fitting(records);
+        let count = of_tree.len();
+        self.put(place, tree, of_tree.clone()).await?;
+        // What is lost to another writer at the same moment is lost to the latest records alone.
+        let mut all = self.own(place, &latest).await;
+        all.extend(of_tree);
+        let all = all.into_iter().map(|(key, BundledRecord { created, body })| SharedRecord {
+            key,
+            created,
+            body,
+        });
+        self.put(place, latest, fitting(all.collect())).await?;
+        Ok(count)
+    }
+
+    /// The records of our own object; none where there is no good one.
+    async fn own(&self, place: &BundlePlace, name: &BundleName) -> BTreeMap<Digest, BundledRecord> {
+        let path = path_of(&super::signature::fingerprint(self.key.public()), name);
+        let Ok(object) = self.store.get(&path).await else { return BTreeMap::new() };
+        let now = Timestamp::now();
+        let bundle = Bundle::open(&object, self.key.public(), name, &place.subject, now);
+        bundle.map(|bundle| bundle.records).unwrap_or_default()
+    }
+
+    async fn put(
+        &self,
+        place: &BundlePlace,
+        name: BundleName,
+        records: BTreeMap<Digest, BundledRecord>,
+    ) -> Result<(), UploadError> {
+        let (subject, signed) = (place.subject.clone(), Timestamp::now());
+        let payload = Bundle { format: FORMAT, name, subject, signed, records }.payload();
+        let signature = self.key.sign(payload.as_bytes(), &self.options.environment).await?;
+        let path = path_of(&super::signature::fingerprint(self.key.public()), &name);
+        Ok(self.store.put(&path, Bundle::seal(&payload, &signature).into_bytes()).await?)
+    }
+}
+
+/// The newest records that fit into one object.
+fn fitting(mut records: Vec<SharedRecord>) -> BTreeMap<Digest, BundledRecord> {
+    records.sort_by_key(|record| std::cmp::Reverse(record.created));
+    let (mut left, mut fit) = (MAX_OBJECT_BYTES - ENVELOPE_BYTES, BTreeMap::new());
+    for SharedRecord { key, created, body } in records {
+        // The key, the time and the punctuation.
+        let size = body.to_string().len() + 128;
+        if size <= left && !fit.contains_key(&key) {
+            left -= size;
+            fit.insert(key, BundledRecord { created, body });
+        }
+    }
+    fit
+}
