@@ -49,9 +49,6 @@ use serde_json::Value;
 use crate::model::{Digest, Timestamp};
 use crate::process::Environment;
 
-/// Whether this build can use a store at all.
-pub(crate) const IS_BUILT_IN: bool = cfg!(feature = "shared");
-
 /// Where a store is and how it is used for one workspace.
 #[derive(Clone, Debug)]
 pub(crate) struct StoreOptions {
@@ -158,7 +155,7 @@ pub(crate) struct WantedRecords {
 
 /// One line about the store for `doctor`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct StoreFinding {
+pub struct StoreFinding {
     /// Whether all is well.
     pub is_good: bool,
     /// What was found.

@@ -143,10 +143,10 @@ fn a_shared_store_is_read_with_its_files_expanded() {
     assert!(home.rendered(&problems[0]).contains("a change to the code could change it"));
     for (bad, why) in [
         ("url = 'https://example.com'", "names no store that is supported"),
-        ("url = true", "expected a URL"),
+        ("url = true", "invalid type: boolean"),
         ("sign_with = 'key'", "`key` is relative"),
         ("allowed_signers = '$NOT_SET_ANYWHERE/x'", "is not set"),
-        ("write = 'yes'", "expected a boolean"),
+        ("write = 'yes'", "invalid type: string"),
         ("token = 'x'", "token"),
     ] {
         let error = error_of(&format!("[shared]\n{bad}"));

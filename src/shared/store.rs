@@ -118,6 +118,7 @@ fn lapsed(signers: &Signers, now: Timestamp) -> Option<String> {
     (!lapsed.is_empty()).then(|| format!("`allowed_signers` does not believe {} now", names()))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it maps errors")]
 fn failed(error: impl ToString) -> SharedError {
     SharedError(error.to_string())
 }

@@ -13,7 +13,7 @@ const STATE_DIR: &str = "shared";
 ///
 /// # Errors
 /// If there is no such store.
-pub(crate) fn open_store(
+fn open_store(
     settings: &SharedSettings,
     root: &Path,
     cache_dir: &Path,

@@ -114,8 +114,10 @@ fn a_record_from_before_its_signer_was_believed_never_answers() {
 /// The start of the day, as a file of signers has it.
 fn time_text(time: Timestamp) -> String {
     let (mut left, mut year) = (time.day(), 1970);
-    let length =
-        |year: u64| if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) { 366 } else { 365 };
+    let is_leap = |year: u64| {
+        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+    };
+    let length = |year: u64| 365 + u64::from(is_leap(year));
     while left >= length(year) {
         left -= length(year);
         year += 1;
