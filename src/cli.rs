@@ -25,6 +25,7 @@ mod progress;
 mod projects;
 mod remote;
 mod render;
+mod select;
 mod service;
 mod stats;
 mod status;
@@ -103,7 +104,15 @@ fn run(cli: Cli) -> Result<(), Stop> {
         }
         _ => {}
     }
-    let context = Context::new(cli.config_file.as_deref(), cli.color)?;
+    // In a job of CI there may be no home: these answer all the same.
+    let needs_home = !matches!(
+        cli.command,
+        CliCommand::Test(_)
+            | CliCommand::Check(_)
+            | CliCommand::Explain(_)
+            | CliCommand::Select { .. }
+    );
+    let context = Context::new(cli.config_file.as_deref(), cli.color, needs_home)?;
     match cli.command {
         CliCommand::Test(args) => test::test(&context, &args),
         CliCommand::Check(args) => check::check(&context, &args),
@@ -126,6 +135,9 @@ fn run(cli: Cli) -> Result<(), Stop> {
         }
         CliCommand::Stats(args) => stats::stats(&context, &args),
         CliCommand::Explain(args) => explain::explain(&context, &args),
+        CliCommand::Select { project, format } => {
+            select::select(&context, project.as_deref(), format)
+        }
         CliCommand::Pause { duration, project } => {
             pause::pause(&context, &duration, project.as_deref())
         }

@@ -32,6 +32,9 @@ pub struct Paths {
 /// The folder's name inside each base folder.
 const NAME: &str = "knhk-test-cache";
 
+/// Stands for the home of a user who has none: nothing is there, and nobody can make it.
+const NO_HOME: &str = "/proc/no-home";
+
 /// Why the user's folders are not known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -48,6 +51,18 @@ impl Paths {
     /// If there is no home folder and a folder that lies in it by default is not given.
     pub fn from_environment(environment: &Environment) -> Result<Self, NoHome> {
         Self::for_platform(environment, cfg!(target_os = "macos"), std::env::home_dir)
+    }
+
+    /// The same for a command that answers without a home too: folders that are not given are
+    /// missing then, and nothing can be kept in them.
+    ///
+    /// # Errors
+    /// None that a platform with absolute paths is known to bring about.
+    pub(crate) fn even_without_home(environment: &Environment) -> Result<Self, NoHome> {
+        let account = || std::env::home_dir().filter(|path| path.is_absolute());
+        Self::for_platform(environment, cfg!(target_os = "macos"), || {
+            account().or_else(|| Some(PathBuf::from(NO_HOME)))
+        })
     }
 
     fn for_platform(

@@ -167,6 +167,9 @@ pub struct Ask {
     pub no_cache: bool,
     /// After a miss the asker neither builds nor runs: background work goes on.
     pub only_known: bool,
+    /// The answer names each test.
+    #[serde(default)]
+    pub names_tests: bool,
     /// The config file that the asker goes by: by another one, the question means something else.
     #[serde(with = "os_text")]
     pub config_file: PathBuf,
@@ -289,6 +292,7 @@ mod tests {
             environment: [("A".into(), "line\nbreak".into())].into_iter().collect(),
             no_cache: false,
             only_known: false,
+            names_tests: false,
             config_file: "/c".into(),
         }));
         let line = encode(&request).unwrap();

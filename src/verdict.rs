@@ -41,7 +41,7 @@ mod verify;
 pub(crate) use binary::store_program_digest;
 pub(crate) use conduct::background_scope;
 pub(crate) use exec::{Called, Invocation, call};
-pub(crate) use explain::{CallsExplanation, Explanation, explain};
+pub(crate) use explain::{CallsExplanation, Explanation, TargetExplanation, explain};
 pub(crate) use facts::LEDGERS;
 pub use facts::{Facts, Question};
 pub(crate) use key::code_hash;

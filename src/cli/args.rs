@@ -64,6 +64,20 @@ pub(crate) enum TestFormat {
     Json,
     /// One line if green; else each failure's message and place, and the path of the complete log.
     Terse,
+    /// Annotations, groups and a job summary, for GitHub Actions.
+    Github,
+    /// A JUnit report; cached cases have the property `cached`.
+    Junit,
+}
+
+/// The form of a selection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SelectFormat {
+    /// A filterset of cargo-nextest, which knows no doctests.
+    #[default]
+    NextestFilter,
+    /// One JSON object a line: each target that is known, and a summary.
+    Json,
 }
 
 /// The commands.
@@ -138,6 +152,19 @@ pub(crate) enum CliCommand {
     Stats(StatsArgs),
     /// Explain for each test target why it is cached or why it runs
     Explain(Box<ExplainArgs>),
+    /// Print which test targets `test` would run, without building or running anything
+    ///
+    /// It knows what `explain` knows before a build: a target is left out only if records answer for
+    /// it. All that is unknown is selected, so targets can be selected that `test` finds unchanged
+    /// after its build.
+    Select {
+        /// The project; by default the workspace around the current folder
+        #[arg(long, value_name = "PATH", value_hint = ValueHint::DirPath)]
+        project: Option<PathBuf>,
+        /// A filterset for `cargo nextest run -E`, or one JSON object a line
+        #[arg(long, value_enum, default_value_t)]
+        format: SelectFormat,
+    },
     /// Build the tests now, even if they are up to date
     Rebuild {
         /// The project; by default the workspace around the current folder
@@ -351,6 +378,9 @@ pub(crate) struct TestArgs {
     /// The form of the answer; by default terse for a coding agent, known by its variable, else text
     #[arg(long, value_enum)]
     pub format: Option<TestFormat>,
+    /// Write a JUnit report into this file too
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub junit: Option<PathBuf>,
     /// Use no record and run everything; the results are recorded
     #[arg(long)]
     pub no_cache: bool,

@@ -112,6 +112,7 @@ fn ask_daemon(
         environment: environment.clone(),
         no_cache: false,
         only_known: true,
+        names_tests: false,
         config_file: context.paths.config_file.clone(),
     };
     let known = match connection.call(Call::Ask(ask), |_| {})? {

@@ -18,13 +18,21 @@ pub(super) struct Context {
 }
 
 impl Context {
-    pub(super) fn new(config_file: Option<&Path>, color: Color) -> Result<Self, Stop> {
+    /// `needs_home`: the command cannot do without the folders of the user.
+    pub(super) fn new(
+        config_file: Option<&Path>,
+        color: Color,
+        needs_home: bool,
+    ) -> Result<Self, Stop> {
         let environment = Environment::inherited();
         let cwd = std::env::current_dir().map_err(|error| {
             Stop::error(Exit::Failure, format!("the current folder is not there: {error}"))
         })?;
-        let mut paths = Paths::from_environment(&environment)
-            .map_err(|error| Stop::error(Exit::Failure, error))?;
+        let paths = match needs_home {
+            true => Paths::from_environment(&environment),
+            false => Paths::even_without_home(&environment),
+        };
+        let mut paths = paths.map_err(|error| Stop::error(Exit::Failure, error))?;
         if let Some(file) = config_file {
             paths.config_file = cwd.join(file);
         }

@@ -115,12 +115,14 @@ pub(super) struct Stop {
     pub message: String,
     /// Nothing has been printed for scripts yet: `test` owes them a last line.
     pub error_line: bool,
+    /// The compiler's errors, if a build failed.
+    pub build_errors: String,
 }
 
 impl Stop {
     /// Stops with a message.
     pub(super) fn new(exit: Exit, message: impl fmt::Display) -> Self {
-        Self { exit, message: message.to_string(), error_line: false }
+        Self { exit, message: message.to_string(), error_line: false, build_errors: String::new() }
     }
 
     /// Stops a question that has no answer.
@@ -131,7 +133,7 @@ impl Stop {
     /// Stops, everything having been said.
     #[must_use]
     pub(super) const fn silent(exit: Exit) -> Self {
-        Self { exit, message: String::new(), error_line: false }
+        Self { exit, message: String::new(), error_line: false, build_errors: String::new() }
     }
 }
 

@@ -1,5 +1,7 @@
 //! `explain`: why each test target is cached or runs.
 
+use std::path::Path;
+
 use serde::Serialize;
 
 use super::args::{ExplainArgs, OutputFormat};
@@ -56,7 +58,16 @@ struct ExplainedProject<'a> {
 
 /// Explains from the tree on disk and the records; it asks no daemon.
 pub(super) fn explain(context: &Context, args: &ExplainArgs) -> Result<(), Stop> {
-    let root = context.workspace(args.project.as_deref())?;
+    let (explanation, facts) = explained(context, args.project.as_deref())?;
+    show(&explanation, &facts, args)
+}
+
+/// What decides the next answer for a project, by its own selection.
+pub(super) fn explained(
+    context: &Context,
+    project: Option<&Path>,
+) -> Result<(Explanation, Facts), Stop> {
+    let root = context.workspace(project)?;
     let settings = context.config()?.config.settings_for(&root).clone();
     let dir = context.cwd.canonicalize().unwrap_or_else(|_| context.cwd.clone());
     let environment = context.environment.clone();
@@ -70,8 +81,7 @@ pub(super) fn explain(context: &Context, args: &ExplainArgs) -> Result<(), Stop>
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let look = runtime.block_on(tree.look()).map_err(|error| Stop::new(Exit::NotGreen, error))?;
     let manifest = tree.scope().hasher().manifest();
-    let explanation = verdict::explain(&question, &facts, &look, &manifest, &cache);
-    show(&explanation, &facts, args)
+    Ok((verdict::explain(&question, &facts, &look, &manifest, &cache), facts))
 }
 
 fn show(explanation: &Explanation, facts: &Facts, args: &ExplainArgs) -> Result<(), Stop> {

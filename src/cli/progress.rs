@@ -30,6 +30,8 @@ const LINE_INTERVAL: Duration = Duration::from_secs(60);
 pub(super) enum ProgressLevel {
     /// What goes on, and each result.
     Full,
+    /// What goes on, and each result; what failed targets printed comes with the answer.
+    Results,
     /// Failures only.
     Failures,
     /// That work goes on; the results come with the answer.
@@ -103,7 +105,7 @@ impl Progress {
 
     /// Shows one line above the moving one.
     pub(super) fn line(&self, line: &str) {
-        if self.level == ProgressLevel::Full {
+        if matches!(self.level, ProgressLevel::Full | ProgressLevel::Results) {
             self.always(line);
         }
     }
@@ -299,7 +301,7 @@ impl Progress {
             return;
         }
         let output = report.output.trim_end();
-        if !output.is_empty() {
+        if !output.is_empty() && self.level != ProgressLevel::Results {
             self.failure(&format!("{ERROR}--- {} ---{ERROR:#}\n{output}\n", report.id));
         }
     }

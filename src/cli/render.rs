@@ -1,7 +1,11 @@
-//! How answers look: text for people on standard error, JSON for scripts on standard output.
+//! How answers look: text for people on standard error; on standard output JSON for scripts,
+//! few words for programs, reports and annotations for CI.
 
+mod excerpt;
 mod failure;
+mod github;
 mod json;
+mod junit;
 mod status;
 mod style;
 mod terse;
@@ -9,7 +13,11 @@ mod text;
 mod time;
 
 pub(super) use failure::failures;
+pub(super) use github::{
+    Checkout, annotations, error_annotations, groups, summary_error, summary_table,
+};
 pub(super) use json::{summary_line, target_line};
+pub(super) use junit::{answer_report, error_report};
 pub(super) use status::{segment, selection_text, status_lines};
 pub(super) use style::{ERROR, GOOD, HINT, NOTE, WARN, label};
 pub(super) use terse::{error_lines, green_line, red_lines};

@@ -1,27 +1,28 @@
 //! `test`: answers whether the tests are green. The daemon is asked first; if it has no answer, this
 //! process builds and runs the tests itself.
 //!
+//! The forms of the answer are in [`format`].
+//!
 //! Tests run here have neither a terminal nor standard input, as under cargo-nextest.
+
+mod format;
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
+use self::format::{AnswerFormat, Conclusion, NoAnswer, formats};
 use super::agent;
 use super::args::{TestArgs, TestFormat};
 use super::context::Context;
 use super::exit::{Exit, Stop};
-use super::failure_log;
 use super::interrupt::ended_by_signal;
 use super::output;
 use super::progress::{Progress, ProgressLevel};
 use super::remote::RemoteTree;
-use super::render::{
-    Asked, AskedFor, ERROR, NOTE, WARN, answer_lines, error_lines, failures, green_line, label,
-    red_lines, summary_line, target_line,
-};
+use super::render::{Asked, AskedFor, ERROR, NOTE, WARN, label};
 use crate::cache::{AnsweredTargets, Cache, HistoryEvent, Limits};
 use crate::client::{ClientError, Connection};
 use crate::model::{Answer, OsText, Source, Timestamp, Verdict};
@@ -41,19 +42,29 @@ pub(super) fn test(context: &Context, args: &TestArgs) -> Result<(), Stop> {
     }
     let is_agent = agent::calls(&context.environment);
     let format = args.format.unwrap_or(if is_agent { TestFormat::Terse } else { TestFormat::Text });
-    let level = match format {
-        _ if args.quiet => ProgressLevel::Failures,
-        TestFormat::Terse => ProgressLevel::Alive,
-        TestFormat::Text | TestFormat::Json => ProgressLevel::Full,
-    };
-    let progress = Progress::new(level, format != TestFormat::Json);
-    let result = Asking { context, args, format, started }.ask(progress);
-    if let (Err(stop), TestFormat::Json) = (&result, format) {
-        // Scripts always get a last line; an answer has printed its own.
-        if stop.error_line {
-            let message = stop.message.lines().next().unwrap_or("stopped");
-            output::line(summary_line(None, Some(message), None, started.elapsed()))?;
+    let formats = formats(context, args, format);
+    let level = if args.quiet { ProgressLevel::Failures } else { formats[0].progress() };
+    let progress = Progress::new(level, formats[0].prints_tests());
+    let asking = Asking { context, args, formats, started };
+    let (root, result) = match asking.root() {
+        Ok(root) => {
+            let result = asking.ask(&root, progress);
+            (Some(root), result)
         }
+        Err(stop) => (None, Err(stop)),
+    };
+    if let Err(stop) = &result
+        && stop.error_line
+    {
+        // An answer has been printed already.
+        asking.print_all(|format| {
+            format.unanswered(&NoAnswer {
+                message: &stop.message,
+                build_errors: &stop.build_errors,
+                root: root.as_deref(),
+                elapsed: started.elapsed(),
+            })
+        })?;
     }
     result
 }
@@ -61,7 +72,7 @@ pub(super) fn test(context: &Context, args: &TestArgs) -> Result<(), Stop> {
 struct Asking<'a> {
     context: &'a Context,
     args: &'a TestArgs,
-    format: TestFormat,
+    formats: Vec<Box<dyn AnswerFormat>>,
     started: Instant,
 }
 
@@ -81,22 +92,21 @@ enum DaemonReply {
 }
 
 impl Asking<'_> {
-    fn ask(&self, mut progress: Progress) -> Result<(), Stop> {
-        let root = self.root()?;
-        progress.integrate(&root, &self.context.environment);
-        let mut heard = self.hear(&root, &mut progress);
+    fn ask(&self, root: &Path, mut progress: Progress) -> Result<(), Stop> {
+        progress.integrate(root, &self.context.environment);
+        let mut heard = self.hear(root, &mut progress);
         if let DaemonReply::Answer(answer) = &heard {
             progress.finish();
-            return self.answered(&root, answer, &mut progress);
+            return self.answered(root, answer, &mut progress);
         }
-        let question = self.question(&root)?;
+        let question = self.question(root)?;
         let cache = Cache::open(&self.context.paths.cache_dir);
         let facts = Facts::gather(&question, cache.dir())
             .map_err(|error| Stop::error(Exit::NotGreen, error))?;
         let asked = LookUp { cache: &cache, question: &question, facts: &facts };
         let ran = match &mut heard {
             DaemonReply::Miss { connection, miss, waited } => {
-                let mut tree = RemoteTree::new(connection, &root, miss.clone(), *waited);
+                let mut tree = RemoteTree::new(connection, root, miss.clone(), *waited);
                 let options = self.options(&question, std::mem::take(&mut miss.edited))?;
                 self.run(asked, &mut tree, &options, &mut progress)
             }
@@ -115,17 +125,17 @@ impl Asking<'_> {
             if let DaemonReply::Miss { connection, .. } = &mut heard {
                 // The daemon only shows it.
                 let ran = outcome.ran.clone();
-                let call = Call::Report { project: root.clone(), verdict: last, ran };
+                let call = Call::Report { project: root.to_owned(), verdict: last, ran };
                 let _ = connection.call(call, |_| {});
             }
         }
         // A wrong record is a bug of this program and outranks red tests.
-        let verified = self.verify(&root, &cache, &outcome);
+        let verified = self.verify(root, &cache, &outcome);
         // While there is a distrusted target, something is run at every question.
-        if let Some(note) = cache.state(&root).distrust_note() {
+        if let Some(note) = cache.state(root).distrust_note() {
             output::note(label(WARN, "Distrusted", note));
         }
-        let answered = self.answered(&root, &outcome.answer, &mut progress);
+        let answered = self.answered(root, &outcome.answer, &mut progress);
         verified.and(answered)
     }
 
@@ -163,6 +173,7 @@ impl Asking<'_> {
             environment: self.context.environment.clone(),
             no_cache: self.args.no_cache || self.args.verify,
             only_known: false,
+            names_tests: self.formats.iter().any(|format| format.names_tests()),
             config_file: self.context.paths.config_file.clone(),
         };
         let reply = connection.call(Call::Ask(ask), |what| progress.waiting(what))?;
@@ -243,7 +254,7 @@ impl Asking<'_> {
             let mut answer =
                 std::pin::pin!(verdict::run(question, facts, tree, cache, options, &mut on_step));
             let ended = tokio::select! {
-                result = &mut answer => return result.map_err(|error| self.stopped(error)),
+                result = &mut answer => return result.map_err(stopped),
                 exit = ended_by_signal()? => exit,
             };
             // All children have ended before the message is printed.
@@ -298,66 +309,29 @@ impl Asking<'_> {
 
     /// Prints the answer. Targets that were answered from records say again what they said.
     fn conclude(&self, root: &Path, answer: &Answer, progress: &mut Progress) -> Result<(), Stop> {
-        let elapsed: Duration = self.started.elapsed();
         for target in answer.targets.iter().filter(|target| target.source == Source::Cache) {
             if let Some(stderr) = &target.stderr {
                 progress.output(target.output.as_bytes(), stderr.as_bytes());
             }
         }
-        if self.format == TestFormat::Json {
-            for target in &answer.targets {
-                output::line(target_line(target))?;
-            }
-            output::line(summary_line(Some(answer), None, None, elapsed))?;
+        let conclusion = Conclusion {
+            answer,
+            asked: Asked { scope: self.scope(root), for_what: self.for_what() },
+            root,
+            elapsed: self.started.elapsed(),
+            now: Timestamp::now(),
+            is_quiet: self.args.quiet,
+        };
+        self.print_all(|format| format.answered(&conclusion))?;
+        match answer.verdict() {
+            Verdict::Pass => progress.written(),
+            _ => Err(Stop::silent(Exit::NotGreen)),
         }
-        let green = answer.verdict() == Verdict::Pass;
-        if self.format == TestFormat::Terse {
-            self.conclude_tersely(answer, green)?;
-        } else if !self.args.quiet || !green {
-            for line in failures(answer) {
-                output::note(line);
-            }
-            let asked = Asked { scope: self.scope(root), for_what: self.for_what() };
-            for line in answer_lines(answer, &asked, elapsed, Timestamp::now()) {
-                output::note(line);
-            }
-        }
-        if green { progress.written() } else { Err(Stop::silent(Exit::NotGreen)) }
     }
 
-    /// Prints one line, or each failure and where all of it is.
-    fn conclude_tersely(&self, answer: &Answer, green: bool) -> Result<(), Stop> {
-        let (elapsed, now) = (self.started.elapsed(), Timestamp::now());
-        if green {
-            return match self.args.quiet {
-                true => Ok(()),
-                false => output::line(green_line(answer, self.for_what(), elapsed, now)),
-            };
-        }
-        for line in red_lines(answer, elapsed, now) {
-            output::line(line)?;
-        }
-        log_line(failure_log::keep_failures(&self.context.paths.cache_dir, answer))
-    }
-
-    /// The error of a question without an answer; prints the compiler's errors if the build failed.
-    fn stopped(&self, error: RunError) -> Stop {
-        if let RunError::Build(error) = &error {
-            let rendered = error.rendered();
-            if self.format != TestFormat::Terse {
-                output::note_text(rendered);
-            } else if let Err(stop) = self.failed_build_tersely(&rendered) {
-                return stop;
-            }
-        }
-        Stop::error(Exit::NotGreen, error)
-    }
-
-    fn failed_build_tersely(&self, rendered: &str) -> Result<(), Stop> {
-        for line in error_lines(rendered) {
-            output::line(line)?;
-        }
-        log_line(failure_log::keep(&self.context.paths.cache_dir, rendered))
+    /// Prints in all forms, whether one fails or not; gives the first failure.
+    fn print_all(&self, print: impl Fn(&dyn AnswerFormat) -> Result<(), Stop>) -> Result<(), Stop> {
+        self.formats.iter().map(|format| print(format.as_ref())).fold(Ok(()), Result::and)
     }
 
     fn for_what(&self) -> AskedFor {
@@ -384,12 +358,11 @@ impl Asking<'_> {
     }
 }
 
-/// The last line of a terse red answer.
-fn log_line(kept: std::io::Result<PathBuf>) -> Result<(), Stop> {
-    match kept {
-        Ok(path) => output::line(format_args!("log: {}", path.display())),
-        Err(error) => {
-            output::line(format_args!("log: not kept: {error}; `--format text` shows all"))
-        }
-    }
+/// The error of a question without an answer.
+fn stopped(error: RunError) -> Stop {
+    let build_errors = match &error {
+        RunError::Build(error) => error.rendered(),
+        _ => String::new(),
+    };
+    Stop { build_errors, ..Stop::error(Exit::NotGreen, error) }
 }

@@ -278,6 +278,7 @@ impl ProjectTask {
                         if self.verifier.note_hit(asked.question.clone()) {
                             self.tree.touched();
                         }
+                        let answer = if ask.names_tests { answer } else { answer.without_tests() };
                         return Reply::Answer(answer);
                     }
                     Err(Unanswered { reason, known_failure }) => (reason, known_failure),

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Digest, End, Source, TargetId, TargetReport, TestCounts, Timestamp, Verdict};
+use super::{
+    Digest, End, Source, TargetId, TargetReport, TestCounts, TestReport, Timestamp, Verdict,
+};
 
 /// The answer for one test target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +21,9 @@ pub struct TargetAnswer {
     pub counts: TestCounts,
     /// The names of the failed tests.
     pub failures: Vec<String>,
+    /// Each test that ran, in the order of the program's output; none where nobody asked for names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tests: Vec<TestReport>,
     /// The names of tests that both passed and failed on the same code.
     #[serde(default)]
     pub flaky: Vec<String>,
@@ -51,6 +56,7 @@ impl TargetAnswer {
             reason: reason.into(),
             counts: report.counts,
             failures: report.failures().map(str::to_owned).collect(),
+            tests: report.tests.clone(),
             flaky: Vec::new(),
             end: report.end,
             output: report.output.clone(),
@@ -73,6 +79,13 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// The same without the names of tests that passed or were ignored.
+    #[must_use]
+    pub(crate) fn without_tests(mut self) -> Self {
+        self.targets.iter_mut().for_each(|target| target.tests.clear());
+        self
+    }
+
     /// Pass if every target passed. No targets at all is a pass, as it is for cargo.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
@@ -131,6 +144,7 @@ mod tests {
             reason: String::new(),
             counts,
             failures: Vec::new(),
+            tests: Vec::new(),
             flaky: Vec::new(),
             end: End::Exit(0),
             output: String::new(),

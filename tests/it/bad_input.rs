@@ -4,6 +4,7 @@
 mod daemon;
 mod exhaustion;
 mod folders;
+mod jobs;
 mod processes;
 mod remote_files;
 mod sandbox;

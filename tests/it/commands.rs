@@ -4,6 +4,7 @@
 mod background;
 mod cargo_runner;
 mod check;
+mod ci_formats;
 #[cfg(target_os = "linux")]
 mod cpu_yield;
 #[cfg(target_os = "linux")]
@@ -16,6 +17,7 @@ mod output;
 mod pauses;
 mod preempted_tests;
 mod records;
+mod select;
 mod selection;
 mod selections;
 mod shapes;

@@ -69,11 +69,12 @@ const NEVER: [(&str, &str); 9] = [
 ];
 
 /// Foreign crates with the only modules that may name them.
-const HOMES: [(&str, &[&str]); 26] = [
+const HOMES: [(&str, &[&str]); 27] = [
     ("notify", &["watcher"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),
+    ("quick_junit", &["cli"]),
     ("service_manager", &["service"]),
     ("sd_notify", &["service"]),
     ("tracing_journald", &["logging"]),

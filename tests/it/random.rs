@@ -84,6 +84,7 @@ impl Bench {
             environment: self.home.environment.clone(),
             no_cache: false,
             only_known: false,
+            names_tests: false,
             config_file: self.home.config_file(),
         };
         self.asked += 1;

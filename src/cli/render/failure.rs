@@ -32,6 +32,7 @@ mod tests {
             reason: String::new(),
             counts: TestCounts::default(),
             failures: vec!["a".into(), "b::c".into()],
+            tests: Vec::new(),
             flaky: Vec::new(),
             end: End::Exit(101),
             output: String::new(),

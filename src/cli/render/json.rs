@@ -110,6 +110,7 @@ mod tests {
             reason: "no record".into(),
             counts: TestCounts { passed: 2, failed: 1, ignored: 3, filtered: 0 },
             failures: vec!["a::b".into()],
+            tests: Vec::new(),
             flaky: Vec::new(),
             end: End::Exit(101),
             output: "noise".into(),

@@ -3,12 +3,11 @@
 
 use std::time::Duration;
 
+use super::excerpt::{Excerpt, FAILURE_LINES, compile_errors, excerpt, last_lines, plain_output};
 use super::text::nothing_ran;
 use super::{AskedFor, ago, counts_text, plural, seconds};
 use crate::model::{Answer, Source, TargetAnswer, Timestamp, Verdict};
 
-/// So many lines of one failure are shown.
-const FAILURE_LINES: usize = 8;
 /// So many targets that ran are named.
 const NAMED_TARGETS: usize = 3;
 
@@ -43,23 +42,7 @@ pub(crate) fn red_lines(answer: &Answer, elapsed: Duration, now: Timestamp) -> V
 
 /// The errors of a compiler or of cargo: message and place of each.
 pub(crate) fn error_lines(rendered: &str) -> Vec<String> {
-    let rendered = anstream::adapter::strip_str(rendered).to_string();
-    let mut lines = Vec::new();
-    let mut rest = rendered.lines().peekable();
-    while let Some(line) = rest.next() {
-        if !line.starts_with("error") {
-            continue;
-        }
-        let place = rest.next_if(|next| next.trim_start().starts_with("--> "));
-        let place = place
-            .map_or_else(String::new, |next| format!("{}: ", next.trim().replacen("--> ", "", 1)));
-        lines.push(format!("{place}{line}"));
-    }
-    if lines.is_empty() {
-        let written = rendered.lines().filter(|line| !line.trim().is_empty());
-        lines.extend(written.take(FAILURE_LINES).map(str::to_owned));
-    }
-    lines
+    compile_errors(rendered).into_iter().flat_map(Excerpt::into_lines).collect()
 }
 
 /// Which targets were run, and how old the answers of the others are.
@@ -91,8 +74,7 @@ fn finish(text: &str, answer: &Answer, elapsed: Duration) -> String {
 
 /// The failures of a target, each with its name, place and message.
 fn failures_of(target: &TargetAnswer) -> Vec<String> {
-    let output = format!("{}{}", target.output, target.stderr.as_deref().unwrap_or_default());
-    let output = anstream::adapter::strip_str(&output).to_string();
+    let output = plain_output(target);
     if target.failures.is_empty() {
         let mut lines = vec![format!("FAILED {}: {}", target.id, target.end)];
         lines.extend(indented(last_lines(&output)));
@@ -100,49 +82,13 @@ fn failures_of(target: &TargetAnswer) -> Vec<String> {
     }
     let of = |name: &String| {
         let mut lines = vec![format!("FAILED {} {name}", target.id)];
-        lines.extend(indented(excerpt(&output, name).unwrap_or_else(|| {
-            let mut lines = vec![target.end.to_string()];
-            lines.extend(last_lines(&output));
-            lines
-        })));
+        lines.extend(indented(match excerpt(&output, name) {
+            Some(excerpt) => bounded(excerpt.into_lines()),
+            None => [vec![target.end.to_string()], last_lines(&output)].concat(),
+        }));
         lines
     };
     target.failures.iter().flat_map(of).collect()
-}
-
-/// Message and place of a failed test, from what its program printed; `None` if it says nothing of
-/// this test.
-fn excerpt(output: &str, name: &str) -> Option<Vec<String>> {
-    let header = format!("---- {name} stdout ----");
-    let is_end = |line: &str| {
-        line == "failures:" || (line.starts_with("---- ") && line.ends_with(" stdout ----"))
-    };
-    let own_thread = format!("thread '{name}' ");
-    let section: Vec<&str> = match output.lines().position(|line| line == header) {
-        Some(at) => output.lines().skip(at + 1).take_while(|line| !is_end(line)).collect(),
-        None => {
-            let at = output.lines().position(|line| line.starts_with(&own_thread))?;
-            output.lines().skip(at).collect()
-        }
-    };
-    let panics = |line: &&str| line.starts_with("thread '") && line.contains(" panicked at ");
-    let own = section.iter().position(|line| panics(line) && line.starts_with(&own_thread));
-    let Some(at) = own.or_else(|| section.iter().rposition(panics)) else {
-        let written = section.iter().filter(|line| !line.trim().is_empty());
-        return Some(bounded(written.map(|line| (*line).to_owned()).collect()));
-    };
-    let (_, place) = section[at].split_once(" panicked at ")?;
-    let is_over = |line: &&&str| {
-        line.starts_with("stack backtrace:") || line.starts_with("note: ") || panics(line)
-    };
-    let mut message: Vec<_> =
-        section[at + 1..].iter().take_while(|line| !is_over(line)).copied().collect();
-    while message.last().is_some_and(|line| line.trim().is_empty()) {
-        message.pop();
-    }
-    let mut lines = message.into_iter().map(str::to_owned);
-    let first = format!("{place} {}", lines.next().unwrap_or_default());
-    Some(bounded(std::iter::once(first).chain(lines).collect()))
 }
 
 fn bounded(mut lines: Vec<String>) -> Vec<String> {
@@ -152,12 +98,6 @@ fn bounded(mut lines: Vec<String>) -> Vec<String> {
         lines.push(format!("and {}", plural(more, "more line")));
     }
     lines
-}
-
-fn last_lines(output: &str) -> Vec<String> {
-    let written: Vec<_> = output.lines().filter(|line| !line.trim().is_empty()).collect();
-    let from = written.len().saturating_sub(FAILURE_LINES);
-    written[from..].iter().map(|line| (*line).to_owned()).collect()
 }
 
 fn indented(lines: Vec<String>) -> impl Iterator<Item = String> {
@@ -178,6 +118,7 @@ mod tests {
             reason: String::new(),
             counts: TestCounts { passed: 2, failed, ignored: 1, filtered: 3 },
             failures: failures.iter().map(|name| (*name).to_owned()).collect(),
+            tests: Vec::new(),
             flaky: Vec::new(),
             end: End::Exit(if failed > 0 { 101 } else { 0 }),
             output: output.to_owned(),
@@ -260,10 +201,10 @@ mod tests {
     fn a_long_message_is_cut_and_says_so() {
         let lines: String = (0..30).map(|line| format!("line {line}\n")).collect();
         let output = format!("---- t stdout ----\nthread 't' panicked at a.rs:1:1:\n{lines}");
-        let shown = excerpt(&output, "t").unwrap();
+        let shown = bounded(excerpt(&output, "t").unwrap().into_lines());
         assert_eq!(shown.len(), FAILURE_LINES + 1);
         assert_eq!((&*shown[0], &*shown[8]), ("a.rs:1:1: line 0", "and 22 more lines"));
-        assert_eq!(excerpt(&output, "other"), None);
+        assert!(excerpt(&output, "other").is_none());
     }
 
     #[test]

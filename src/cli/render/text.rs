@@ -148,6 +148,7 @@ mod tests {
             reason: String::new(),
             counts: TestCounts { passed: 5, failed: 0, ignored: 1, filtered: 0 },
             failures: Vec::new(),
+            tests: Vec::new(),
             flaky: Vec::new(),
             end: if verdict == Verdict::Pass { End::Exit(0) } else { End::Signal(11) },
             output: String::new(),

@@ -13,7 +13,7 @@ fn statuses(home: &Home, script: &str) -> (Vec<String>, String) {
     (statuses.collect(), ran.stderr)
 }
 
-const COMMANDS: [&str; 10] = [
+const COMMANDS: [&str; 11] = [
     "config schema",
     "config show",
     "config path",
@@ -22,6 +22,7 @@ const COMMANDS: [&str; 10] = [
     "stats --format json",
     "test --no-daemon --format json",
     "check --format json",
+    "test --no-daemon --format junit",
     "--help",
     "--version",
 ];
