@@ -23,6 +23,7 @@ mod queue;
 mod random;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod reach;
+mod recipes;
 mod replay;
 mod results;
 mod same_build;
