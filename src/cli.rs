@@ -7,6 +7,7 @@ mod agent;
 mod args;
 mod cargo_runner;
 mod check;
+mod complete;
 mod context;
 mod demo;
 mod doctor;
@@ -19,6 +20,7 @@ mod init;
 mod interrupt;
 mod lifecycle;
 mod maintain;
+mod names;
 mod output;
 mod pause;
 mod progress;
@@ -49,6 +51,9 @@ use self::render::{ERROR, fit};
 /// Runs the program and gives its exit status.
 #[must_use]
 pub fn main() -> ExitCode {
+    if let Some(completed) = complete::asked() {
+        return completed.map_or_else(|stop| ended(&stop), |()| ExitCode::SUCCESS);
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(said) => return parse_error(&said),
@@ -91,11 +96,7 @@ fn ended(stop: &Stop) -> ExitCode {
 fn run(cli: Cli) -> Result<(), Stop> {
     // What needs no user, no home and no folder.
     match &cli.command {
-        CliCommand::Completions { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(*shell, &mut Cli::command(), "knhk-test-cache", &mut script);
-            return output::bytes(&script);
-        }
+        CliCommand::Completions { shell } => return complete::script(*shell),
         CliCommand::Help { topic } => return help::help(topic.as_deref()),
 
         CliCommand::Man { dir } => {

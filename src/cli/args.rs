@@ -5,9 +5,11 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
-use clap_complete::Shell;
+use clap_complete::{ArgValueCandidates, Shell};
 
+use super::names;
 use crate::cache::HISTORY_DAYS;
+use crate::model::TargetKind;
 
 /// Are the tests green for the tree as it stands now?
 ///
@@ -239,6 +241,7 @@ pub(crate) enum CliCommand {
     /// Print a page of the guide, or list the topics
     Help {
         /// A topic, or `topics`; by default the overview of commands
+        #[arg(add = ArgValueCandidates::new(names::topics))]
         topic: Option<String>,
     },
     /// Print a completion script for a shell
@@ -360,6 +363,7 @@ pub(crate) struct StatsArgs {
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
     /// Only targets whose package or name contains this
+    #[arg(add = ArgValueCandidates::new(names::all_targets))]
     pub target: Option<String>,
     /// The project; by default the workspace around the current folder
     #[arg(long, value_name = "PATH", value_hint = ValueHint::DirPath)]
@@ -408,15 +412,16 @@ pub(crate) struct TestArgs {
 #[command(next_help_heading = "Selection (as for cargo test)")]
 pub(crate) struct SelectionArgs {
     /// Only tests whose name contains this
+    #[arg(add = ArgValueCandidates::new(names::tests))]
     pub testname: Option<OsString>,
     /// Packages to test
-    #[arg(short, long, value_name = "SPEC")]
+    #[arg(short, long, value_name = "SPEC", add = ArgValueCandidates::new(names::packages))]
     pub package: Vec<OsString>,
     /// All packages of the workspace
     #[arg(long, visible_alias = "all")]
     pub workspace: bool,
     /// Packages to leave out
-    #[arg(long, value_name = "SPEC")]
+    #[arg(long, value_name = "SPEC", add = ArgValueCandidates::new(names::packages))]
     pub exclude: Vec<OsString>,
     /// Only the libraries' unit tests
     #[arg(long)]
@@ -425,25 +430,25 @@ pub(crate) struct SelectionArgs {
     #[arg(long)]
     pub bins: bool,
     /// One binary
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = targets_of(TargetKind::Bin))]
     pub bin: Vec<OsString>,
     /// All examples
     #[arg(long)]
     pub examples: bool,
     /// One example
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = targets_of(TargetKind::Example))]
     pub example: Vec<OsString>,
     /// All targets that have tests
     #[arg(long)]
     pub tests: bool,
     /// One integration test
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = targets_of(TargetKind::Test))]
     pub test: Vec<OsString>,
     /// All benches, as tests
     #[arg(long)]
     pub benches: bool,
     /// One bench
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = targets_of(TargetKind::Bench))]
     pub bench: Vec<OsString>,
     /// All targets (no doctests)
     #[arg(long)]
@@ -511,6 +516,11 @@ pub(crate) struct SelectionArgs {
     /// Not supported: the form of compiler messages
     #[arg(long, hide = true, value_name = "FORMAT")]
     pub message_format: Vec<OsString>,
+}
+
+/// Completes targets of a kind.
+fn targets_of(kind: TargetKind) -> ArgValueCandidates {
+    ArgValueCandidates::new(move || names::targets_of(kind))
 }
 
 impl SelectionArgs {

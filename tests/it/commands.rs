@@ -11,6 +11,7 @@ mod cpu_yield;
 mod detached;
 #[cfg(target_os = "linux")]
 mod first_minutes;
+mod fitting_in;
 #[cfg(target_os = "linux")]
 mod killed;
 mod output;

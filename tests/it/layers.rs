@@ -333,6 +333,7 @@ fn every_file_is_part_of_something() {
             let stem = stem.to_str().unwrap();
             // Roots by cargo's rules, and programs that tests compile by themselves.
             let is_root = ["main", "lib"].contains(&stem)
+                || folder.ends_with("src/bin")
                 || folder.ends_with("tests/bench")
                 || folder.ends_with("programs");
             let above =

@@ -17,7 +17,7 @@ a_package_brings_all_that_belongs() {
     cp "$package" "$MACHINE_DIR/root/var/tmp/package.deb"
     in_machine dpkg --no-triggers --install /var/tmp/package.deb
     local file
-    for file in bin/knhk-test-cache lib/systemd/user/{$UNIT,$SOCKET} \
+    for file in bin/{knhk-test-cache,cargo-knhk} lib/systemd/user/{$UNIT,$SOCKET} \
         share/man/man1/knhk-test-cache.1.gz share/man/man1/knhk-test-cache-test.1.gz \
         share/bash-completion/completions/knhk-test-cache share/zsh/vendor-completions/_knhk-test-cache \
         share/fish/vendor_completions.d/knhk-test-cache.fish \

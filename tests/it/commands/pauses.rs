@@ -158,8 +158,12 @@ fn a_pause_without_a_time_or_project_is_an_error() {
     assert_eq!(home.project_status()["state"], "paused");
     home.ok(&["resume"]);
     assert_eq!(home.project_status()["state"], "idle");
-    let script = home.ok(&["completions", "bash"]);
-    assert!(script.contains("resume") && script.contains("pause"));
+    for (start, command) in [("pau", "pause"), ("resu", "resume")] {
+        let words =
+            ["KNHK_TEST_CACHE_COMPLETE=bash", "_CLAP_COMPLETE_INDEX=1", EXE, "--", "x", start];
+        let completed = home.start("env", &words).end(LIMIT);
+        assert_eq!(completed.stdout.trim(), command, "{completed:#?}");
+    }
 }
 
 /// A daemon in this process that reads the machine's state from files.
