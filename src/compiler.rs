@@ -234,13 +234,20 @@ impl TestCompiler {
         if self.spec.selection.is_no_run() {
             return self.plan(cancel).await;
         }
-        let look_up = plan_memo::PlanLookUp::new(build, &self.spec, memo);
-        if let Some(plan) = look_up.find().filter(|_| !ask) {
+        let look_up = plan_memo::PlanLookUp::new(&build.planned_from, &self.spec, memo);
+        if let Some(plan) = look_up.find(&build.products).filter(|_| !ask) {
             return Ok(plan);
         }
         let plan = self.plan(cancel).await?;
         look_up.note(&plan);
         Ok(plan)
+    }
+
+    /// The targets of the last plan of the same call that the file `memo` holds, whatever was built
+    /// for it: a guess at the next plan.
+    #[must_use]
+    pub(crate) fn last_plan(&self, memo: &Path) -> Vec<PlannedTarget> {
+        plan_memo::PlanMemo::load(memo).last(&self.spec)
     }
 
     /// The whole `cargo test`, with the hook in the place of every process that it would run.

@@ -12,6 +12,7 @@ mod binary;
 mod built_units;
 mod checkout;
 mod conduct;
+mod early;
 mod environment;
 mod exec;
 mod execute;

@@ -20,10 +20,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::BuildSpec;
 use super::cargo::CargoOutput;
 use super::plan::{PlannedTarget, TestPlan};
 use super::sources::script_output;
-use super::{Build, BuildSpec};
+use super::units::Product;
 use crate::model::{Digest, Digester, Harness, OsText, TargetId, os_text};
 use crate::paths::create_private_folder;
 use crate::process::Environment;
@@ -130,6 +131,8 @@ pub(super) struct PlanMemo {
 
 #[derive(Debug, Serialize, Deserialize)]
 struct RememberedPlan {
+    /// What cargo was asked.
+    call: Digest,
     /// What the plan follows from.
     basis: Digest,
     targets: Vec<RememberedTarget>,
@@ -198,11 +201,19 @@ impl PlanMemo {
     }
 
     /// The plan of a build whose basis is this one.
-    fn plan(&self, basis: &Digest, build: &Build, spec: &BuildSpec) -> Option<TestPlan> {
+    fn plan(&self, basis: &Digest, products: &[Product], spec: &BuildSpec) -> Option<TestPlan> {
         let plan = self.plans.iter().find(|plan| plan.basis == *basis)?;
         let targets = plan.targets.iter().map(|target| target.planned(&spec.environment));
-        let products = build.products.iter().flat_map(|product| product.files.iter().cloned());
+        let products = products.iter().flat_map(|product| product.files.iter().cloned());
         Some(TestPlan { targets: targets.collect(), fresh: true, products: products.collect() })
+    }
+
+    /// The targets of the last plan of the same call, whatever was built for it.
+    pub(super) fn last(&self, spec: &BuildSpec) -> Vec<PlannedTarget> {
+        let call = call_digest(spec);
+        let plan = self.plans.iter().find(|plan| plan.call == call);
+        let targets = plan.map(|plan| &plan.targets[..]).unwrap_or_default();
+        targets.iter().map(|target| target.planned(&spec.environment)).collect()
     }
 
     fn note(&mut self, basis: Digest, plan: &TestPlan, spec: &BuildSpec) {
@@ -210,7 +221,7 @@ impl PlanMemo {
         let Some(targets) = targets.collect() else { return };
         self.version = MEMO_VERSION;
         self.plans.retain(|plan| plan.basis != basis);
-        self.plans.insert(0, RememberedPlan { basis, targets });
+        self.plans.insert(0, RememberedPlan { call: call_digest(spec), basis, targets });
         self.plans.truncate(MOST_PLANS);
     }
 
@@ -225,26 +236,26 @@ impl PlanMemo {
 
 /// The remembered plan of a build that has just ended.
 pub(super) struct PlanLookUp<'a> {
-    build: &'a Build,
+    sources: &'a PlanSources,
     spec: &'a BuildSpec,
     file: &'a Path,
     basis: Option<Digest>,
 }
 
 impl<'a> PlanLookUp<'a> {
-    pub(super) fn new(build: &'a Build, spec: &'a BuildSpec, file: &'a Path) -> Self {
-        Self { build, spec, file, basis: build.planned_from.basis(spec) }
+    pub(super) fn new(sources: &'a PlanSources, spec: &'a BuildSpec, file: &'a Path) -> Self {
+        Self { sources, spec, file, basis: sources.basis(spec) }
     }
 
-    /// The remembered plan, if there is one.
-    pub(super) fn find(&self) -> Option<TestPlan> {
-        PlanMemo::load(self.file).plan(self.basis.as_ref()?, self.build, self.spec)
+    /// The remembered plan, if there is one, for a build that has made `products`.
+    pub(super) fn find(&self, products: &[Product]) -> Option<TestPlan> {
+        PlanMemo::load(self.file).plan(self.basis.as_ref()?, products, self.spec)
     }
 
     /// Remembers the plan that cargo gave instead, unless something of its basis has changed.
     pub(super) fn note(&self, plan: &TestPlan) {
         let Some(basis) = self.basis.filter(|_| plan.fresh) else { return };
-        if self.build.planned_from.basis(self.spec) != Some(basis) {
+        if self.sources.basis(self.spec) != Some(basis) {
             return;
         }
         let mut memo = PlanMemo::load(self.file);

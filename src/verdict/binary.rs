@@ -155,6 +155,13 @@ impl<'a> TargetRecords<'a> {
         &self.targets[index].found
     }
 
+    /// Looks the target with this index up once more: a record of it may have come.
+    pub(super) fn look_again(&mut self, index: usize, tree_digest: Option<&Digest>) {
+        if let Ok(subject) = self.targets[index].subject.clone() {
+            self.targets[index].found = self.find(&subject, tree_digest);
+        }
+    }
+
     /// Whether the target with this index measures coverage.
     pub(super) fn is_measured(&self, index: usize) -> bool {
         let TargetEntry { program, environment, .. } = &self.targets[index];
@@ -284,6 +291,11 @@ impl<'a> TargetRecords<'a> {
     /// nobody has asked for; `None` if none was observed.
     pub(super) fn obstacles(&self, index: usize) -> Option<&[String]> {
         self.targets[index].obstacles.as_deref()
+    }
+
+    /// Takes over what another run of the target with this index was seen to have against it.
+    pub(super) fn note_obstacles(&mut self, index: usize, obstacles: &[String]) {
+        self.targets[index].obstacles = Some(obstacles.to_vec());
     }
 
     /// What a run of the target with this index, which the caller has observed, depends on.

@@ -2,7 +2,7 @@
 //! what they can answer, and runs the rest.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -12,6 +12,7 @@ use super::binary::{
     TargetRecords, Uncacheable,
 };
 use super::conduct::may_run_unasked;
+use super::early::{EarlyRuns, parallel_jobs};
 use super::exec::SWITCH;
 use super::failed;
 use super::options::{RunError, RunOptions, RunScope, Step};
@@ -46,6 +47,15 @@ pub(super) struct FinishedTargets<'a> {
     pub(super) replaced: bool,
 }
 
+/// Those of the jobs that are to run, and how.
+#[derive(Clone, Copy)]
+struct JobsToRun<'j> {
+    jobs: &'j [TestJob],
+    /// Their places among the jobs.
+    wanted: &'j [usize],
+    options: &'j runner::RunnerOptions,
+}
+
 impl<E: Into<RunError>> From<E> for Interrupted<'_> {
     fn from(error: E) -> Self {
         Self { error: error.into(), finished: None }
@@ -72,18 +82,13 @@ impl<'a> Execution<'a> {
     pub(super) async fn execute(
         &self,
         build: &Build,
+        early: &mut EarlyRuns<'_>,
         on_step: &mut dyn FnMut(Step<'_>),
     ) -> Result<RanTargets<'a>, Interrupted<'a>> {
         if self.question.selection.is_no_run() {
             return Ok(RanTargets::default());
         }
-        let mut options = runner::RunnerOptions {
-            jobs: self.jobs(),
-            timeout: self.question.settings.timeout,
-            cancel: self.options.cancel.clone(),
-            priority: self.options.priority,
-            ..runner::RunnerOptions::default()
-        };
+        let mut options = self.runner_options(parallel_jobs(self.question, self.options));
         if self.question.settings.runner == Runner::Nextest {
             return Ok(self.nextest(&options, on_step).await?);
         }
@@ -136,7 +141,7 @@ impl<'a> Execution<'a> {
                 }
             })
             .collect();
-        let mut jobs: Vec<_> = plan.targets.into_iter().map(job).collect();
+        let mut jobs: Vec<_> = plan.targets.into_iter().map(TestJob::from).collect();
         let known = self.cache.state(&self.question.root).run_alone;
         for job in &mut jobs {
             job.alone = known.contains_key(&job.id.to_string());
@@ -159,7 +164,14 @@ impl<'a> Execution<'a> {
             // Also where they run one at a time, in the order of the plan.
             to_run.sort_by_key(|index| !jobs[*index].urgent);
         }
-        on_step(Step::Planned { run: to_run.len(), left });
+        early.keep_running(&to_run.iter().map(|index| &jobs[*index].id).collect());
+        let is_early = |kept: &Option<Arc<Record>>| {
+            kept.as_ref().is_some_and(|record| early.green(record).is_some())
+        };
+        let ran_early = kept.iter().filter(|kept| is_early(kept)).count();
+        on_step(Step::Planned { run: to_run.len() + ran_early, left });
+        let mut awaited: Vec<_> =
+            to_run.extract_if(.., |index| early.is_running(&jobs[*index].id)).collect();
         if !to_run.is_empty() {
             let built: Vec<_> = products.iter().map(|(_, path)| path.clone()).collect();
             tokio::time::sleep(until_settled(&built, SystemTime::now())).await;
@@ -176,15 +188,28 @@ impl<'a> Execution<'a> {
                 .iter()
                 .find(|(stamp, path)| *stamp != PathStamp::followed(path).without_links())
         };
-        while !to_run.is_empty() {
-            let of = (&jobs[..], &to_run[..]);
-            let ran = self.run(of, &mut records, &options, &mut results, on_step).await;
+        while !to_run.is_empty() || !awaited.is_empty() {
+            let red = self.red_early(&jobs, &to_run, early, &records, on_step).await?;
+            for index in red.keys() {
+                "it failed while cargo built the rest, and again".clone_into(&mut reasons[*index]);
+            }
+            to_run.retain(|index| !red.contains_key(index));
+            results.extend(red);
+            let some = JobsToRun { jobs: &jobs, wanted: &to_run, options: &options };
+            let ran = self.run(some, &mut records, early, &mut results, on_step).await;
             if let Err(error) = ran {
                 let replaced = replaced().is_some();
                 let finished = Some(FinishedTargets { ended: results, records, replaced });
                 return Err(Interrupted { error, finished });
             }
             to_run.clear();
+            for index in awaited.drain(..) {
+                records.look_again(index, tree_digest);
+                match records.found(index) {
+                    TargetFinding::Green(record) => kept[index] = Some(Arc::clone(record)),
+                    TargetFinding::Nothing { .. } => to_run.push(index),
+                }
+            }
             // What ran may have changed what others depend on.
             for (index, kept) in kept.iter_mut().enumerate() {
                 let changed = kept.as_ref().and_then(|record| records.obstacle(record));
@@ -209,7 +234,19 @@ impl<'a> Execution<'a> {
         let replaced = replaced.is_some();
         let mut targets = Vec::new();
         let all = kept.into_iter().zip(recorded).zip(reasons);
-        for (index, ((kept, recorded), reason)) in all.enumerate() {
+        for (index, ((mut kept, mut recorded), mut reason)) in all.enumerate() {
+            let ran_early = kept.as_ref().and_then(|record| Some((record, early.green(record)?)));
+            if let Some((record, run)) = ran_early {
+                let report = record.targets[0].clone();
+                on_step(Step::Running(RunEvent::Finished { report: &report }));
+                records.note_obstacles(index, &run.obstacles);
+                let cacheability = Cacheability::Observed(record.inputs.clone());
+                let unseen = run.unseen.clone();
+                results.insert(index, EndedTarget { report, cacheability, unseen });
+                "it ran while cargo built the rest".clone_into(&mut reason);
+                // It answers nothing that was asked before.
+                (kept, recorded) = (None, None);
+            }
             let EndedTarget { report, cacheability, unseen } = match (&kept, results.remove(&index))
             {
                 (Some(record), _) => EndedTarget {
@@ -233,6 +270,36 @@ impl<'a> Execution<'a> {
             programs: Vec::new(),
             records: Some(records),
         })
+    }
+
+    fn runner_options(&self, jobs: usize) -> runner::RunnerOptions {
+        runner::RunnerOptions {
+            jobs,
+            timeout: self.question.settings.timeout,
+            cancel: self.options.cancel.clone(),
+            priority: self.options.priority,
+            ..runner::RunnerOptions::default()
+        }
+    }
+
+    /// Runs the failed tests of targets again that failed early, beside nothing else.
+    async fn red_early(
+        &self,
+        jobs: &[TestJob],
+        wanted: &[usize],
+        early: &mut EarlyRuns<'_>,
+        records: &TargetRecords<'_>,
+        on_step: &mut dyn FnMut(Step<'_>),
+    ) -> Result<BTreeMap<usize, EndedTarget>, RunError> {
+        let mut red = |index: &usize| Some((*index, early.take_red(records.subject(*index)?)?));
+        let red: Vec<_> = wanted.iter().filter_map(&mut red).collect();
+        if red.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        early.finish().await;
+        let befores = red.iter().map(|(index, report)| (*index, report)).collect();
+        let one_by_one = self.runner_options(1);
+        self.still_red(jobs, befores, &one_by_one, on_step).await
     }
 
     async fn nextest(
@@ -383,37 +450,17 @@ impl<'a> Execution<'a> {
         Ok(red.collect())
     }
 
-    /// How many test programs run at a time. `--test-threads=1` and `--jobs 1` mean one, as do the
-    /// variable of libtest and `serial` in the config.
-    fn jobs(&self) -> usize {
-        let Question { selection, environment, settings, .. } = self.question;
-        let typed = selection.jobs().and_then(|jobs| jobs.parse::<usize>().ok());
-        let mut words = selection.harness.iter().map(|word| word.to_string_lossy());
-        let mut threads = environment.get("RUST_TEST_THREADS").map(OsStr::to_string_lossy);
-        while let Some(word) = words.next() {
-            threads = match word.strip_prefix("--test-threads") {
-                Some("") => words.next(),
-                Some(value) => value.strip_prefix('=').map(|value| value.to_owned().into()),
-                None => threads,
-            };
-        }
-        if settings.serial || threads.is_some_and(|threads| threads == "1") {
-            return 1;
-        }
-        let most = self.options.jobs.get();
-        typed.filter(|jobs| *jobs > 0).map_or(most, |jobs| jobs.min(most))
-    }
-
-    /// Runs these of the jobs, observed where that is possible. What an observed run cannot prove
-    /// is run once more as it is. What has ended is among the results even if not all has.
+    /// Runs these of the jobs, beside what still runs early, observed where that is possible. What
+    /// an observed run cannot prove is run once more as it is. What has ended is among the results
+    /// even if not all has.
     ///
     /// A job that fails beside others is repeated alone. If it passes then, it runs alone from now
     /// on.
     async fn run(
         &self,
-        (jobs, wanted): (&[TestJob], &[usize]),
+        JobsToRun { jobs, wanted, options }: JobsToRun<'_>,
         records: &mut TargetRecords<'_>,
-        options: &runner::RunnerOptions,
+        early: &mut EarlyRuns<'_>,
         results: &mut BTreeMap<usize, EndedTarget>,
         on_step: &mut dyn FnMut(Step<'_>),
     ) -> Result<(), RunError> {
@@ -433,7 +480,8 @@ impl<'a> Execution<'a> {
         let beside = observed.iter().filter(|job| !job.alone);
         let beside: BTreeSet<_> = match beside.clone().count() {
             // A random order decides as well: what failed then must not pass by a second try.
-            2.. if options.jobs > 1 => {
+            // Beside what still runs early, or each other.
+            1.. if early.runs() || (options.jobs > 1 && beside.clone().count() > 1) => {
                 beside.filter(|job| !job.is_random()).map(|job| job.id.clone()).collect()
             }
             _ => BTreeSet::new(),
@@ -448,7 +496,8 @@ impl<'a> Execution<'a> {
                 on_step(Step::Running(event));
             }
         };
-        let reports = runner::run(&observed, options, events).await;
+        // From here on, nothing runs beside what is repeated.
+        let (reports, ()) = tokio::join!(runner::run(&observed, options, events), early.finish());
         drop(observed);
         let mut watched = records.observed();
         let (mut again, mut doubtful) = (Vec::new(), Vec::new());
@@ -513,7 +562,8 @@ impl<'a> Execution<'a> {
             let jobs: Vec<_> =
                 jobs.iter().map(|job| TestJob { alone: true, ..job.clone() }).collect();
             let wanted: Vec<_> = together.iter().map(|(index, _)| *index).collect();
-            Box::pin(self.run((&jobs, &wanted), records, &one_by_one, results, on_step)).await?;
+            let some = JobsToRun { jobs: &jobs, wanted: &wanted, options: &one_by_one };
+            Box::pin(self.run(some, records, early, results, on_step)).await?;
             self.remember_alone(&wanted, results);
         }
         for (index, report) in alone {
@@ -571,10 +621,11 @@ impl<'a> Execution<'a> {
     }
 }
 
-/// A planned target as the runner takes it.
-fn job(planned: PlannedTarget) -> TestJob {
-    let PlannedTarget { id, program, args, dir, environment, harness } = planned;
-    TestJob::new(id, program, args, dir, environment, harness)
+impl From<PlannedTarget> for TestJob {
+    fn from(planned: PlannedTarget) -> Self {
+        let PlannedTarget { id, program, args, dir, environment, harness } = planned;
+        Self::new(id, program, args, dir, environment, harness)
+    }
 }
 
 /// Has those targets start first that failed the last time, and those of the packages in `first`.

@@ -1,9 +1,11 @@
 //! A question that no record answers: build, ask cargo for the plan, run it, keep the outcome.
 
+use std::cell::RefCell;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use super::early::EarlyRuns;
 use super::execute::{Execution, Interrupted};
 use super::extra_inputs::extra_inputs;
 use super::fingerprint::Fingerprints;
@@ -14,7 +16,7 @@ use super::ran::RanTarget;
 use super::target_discovery::DiscoveredNames;
 use super::{Facts, ProjectTree, Question, TreeState, code_hash, provenance};
 use crate::cache::{Cache, Record};
-use crate::compiler::{Build, BuildSpec, CompileError, TestCompiler};
+use crate::compiler::{Build, BuildProgress, BuildSpec, CompileError, TestCompiler};
 use crate::model::{Answer, Digest, TargetAnswer, Timestamp};
 use crate::process::Suspender;
 use crate::protocol::RanProgram;
@@ -57,11 +59,14 @@ pub(crate) async fn run<T: ProjectTree>(
     if let Some(outcome) = session.answer_from(&known) {
         return Ok(outcome);
     }
+    let mut early = EarlyRuns::new(question, facts, cache, options);
     let mut not_kept = Vec::new();
     let mut round = 1;
     let (build, built_at) = loop {
         let built_at = SystemTime::now();
-        let build = session.build(on_step, &state).await?;
+        let is_red = known.red().is_some();
+        early.expect(&session.compiler(), state.digest.as_ref().ok(), is_red);
+        let build = session.build(&mut early, on_step, &state).await?;
         let changed = match tree.changed_since(&state.mark).await {
             Some(changed) if changed.is_empty() => break (build, built_at),
             Some(changed) => changed,
@@ -87,7 +92,7 @@ pub(crate) async fn run<T: ProjectTree>(
     let is_of_tree = build.sources.unseen.is_empty() && build.sources.missing.is_empty();
     let names = DiscoveredNames::look(&question.root, &build.sources);
     let execution = session.execution(state.digest.as_ref().ok(), &known);
-    let mut ran = match execution.execute(&build, on_step).await {
+    let mut ran = match execution.execute(&build, &mut early, on_step).await {
         Ok(ran) => ran,
         Err(Interrupted { error, finished }) => {
             if let Some(mut finished) = finished {
@@ -245,14 +250,24 @@ impl<'a> Answering<'a> {
         })
     }
 
+    /// Builds, and runs what is linked meanwhile.
     async fn build<M>(
         &self,
+        early: &mut EarlyRuns<'_>,
         on_step: &mut dyn FnMut(Step<'_>),
         state: &TreeState<M>,
     ) -> Result<Build, RunError> {
         self.question.mark_target();
-        let progress = |progress| on_step(Step::Building(progress));
-        match self.compiler().build(&self.options.cancel, progress).await {
+        let made = RefCell::new(Vec::new());
+        let progress = |progress: BuildProgress| {
+            if let BuildProgress::Made(product) = &progress {
+                made.borrow_mut().push((**product).clone());
+            }
+            on_step(Step::Building(progress));
+        };
+        let compiler = self.compiler();
+        let build = compiler.build(&self.options.cancel, progress);
+        match early.beside(build, || made.take()).await {
             Err(CompileError::Cancelled) => Err(RunError::Cancelled),
             Ok(build) => {
                 self.question.note_build(&build, self.cache.dir());

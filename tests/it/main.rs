@@ -9,6 +9,7 @@ mod cargo_rules;
 mod claims;
 mod commands;
 mod compiler;
+mod early;
 mod environment;
 mod exec;
 mod flaky;
