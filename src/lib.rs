@@ -147,7 +147,7 @@ pub mod internals {
         pub use crate::hasher::{CodeHasher, Snapshot};
     }
     pub mod model {
-        pub use crate::model::{Digest, End, Harness, LogOutcome, Timestamp, field};
+        pub use crate::model::{Digest, End, Harness, LogOutcome, TargetKind, Timestamp, field};
     }
     pub mod observer {
         pub use crate::observer::{
@@ -177,6 +177,9 @@ pub mod internals {
         pub use crate::verdict::{Facts, LocalTree, ProjectFiles, ProjectTree, Question, Refresh};
     }
     pub mod workspace {
-        pub use crate::workspace::{CargoConfig, Members, PathStamp, Selection, Toolchain};
+        pub use crate::workspace::{
+            CargoConfig, Members, PathStamp, Selection, TestPlace, TestPlaces, TestSources,
+            Toolchain, target_root,
+        };
     }
 }

@@ -17,6 +17,7 @@ mod outside;
 mod repository;
 mod selection;
 mod stamp;
+mod test_places;
 mod toml_file;
 mod toolchain;
 mod variables;
@@ -37,6 +38,7 @@ pub(crate) use selection::Part;
 pub use selection::Selection;
 pub use stamp::PathStamp;
 pub(crate) use stamp::{FileKind, Stamp, nanoseconds, until_settled};
+pub use test_places::{TestPlace, TestPlaces, TestSources, target_root};
 pub use toolchain::Toolchain;
 pub(crate) use toolchain::ToolchainError;
 pub(crate) use variables::{

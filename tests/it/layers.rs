@@ -69,7 +69,7 @@ const NEVER: [(&str, &str); 9] = [
 ];
 
 /// Foreign crates with the only modules that may name them.
-const HOMES: [(&str, &[&str]); 27] = [
+const HOMES: [(&str, &[&str]); 28] = [
     ("notify", &["watcher"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
@@ -97,6 +97,7 @@ const HOMES: [(&str, &[&str]); 27] = [
     ("ring", &["shared"]),
     ("rustls", &["shared"]),
     ("ssh_key", &["shared"]),
+    ("proc_macro2", &["workspace"]),
 ];
 
 /// How many of the type names may stand for several types.

@@ -30,4 +30,5 @@ mod results;
 mod same_build;
 mod serial;
 mod storms;
+mod test_places;
 mod waiting;
