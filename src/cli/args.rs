@@ -385,6 +385,9 @@ pub(crate) struct TestArgs {
     /// Write a JUnit report into this file too
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub junit: Option<PathBuf>,
+    /// Write an unsigned in-toto statement of the verdict into this file
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub attest: Option<PathBuf>,
     /// Use no record and run everything; the results are recorded
     #[arg(long)]
     pub no_cache: bool,

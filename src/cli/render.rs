@@ -4,6 +4,7 @@
 mod excerpt;
 mod failure;
 mod github;
+mod in_toto;
 mod json;
 mod junit;
 mod status;
@@ -16,6 +17,7 @@ pub(super) use failure::failures;
 pub(super) use github::{
     Checkout, annotations, error_annotations, groups, summary_error, summary_table,
 };
+pub(super) use in_toto::statement;
 pub(super) use json::{summary_line, target_line};
 pub(super) use junit::{answer_report, error_report};
 pub(super) use status::{segment, selection_text, status_lines};

@@ -1,11 +1,11 @@
 //! `test`: answers whether the tests are green. The daemon is asked first; if it has no answer, this
 //! process builds and runs the tests itself.
 //!
-//! The forms of the answer are in [`format`].
+//! The forms of the answer are in [`answer_format`].
 //!
 //! Tests run here have neither a terminal nor standard input, as under cargo-nextest.
 
-mod format;
+mod answer_format;
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
-use self::format::{AnswerFormat, Conclusion, NoAnswer, formats};
+use self::answer_format::{AnswerFormat, Conclusion, NoAnswer, formats};
 use super::agent;
 use super::args::{TestArgs, TestFormat};
 use super::context::Context;
@@ -42,7 +42,7 @@ pub(super) fn test(context: &Context, args: &TestArgs) -> Result<(), Stop> {
     }
     let is_agent = agent::calls(&context.environment);
     let format = args.format.unwrap_or(if is_agent { TestFormat::Terse } else { TestFormat::Text });
-    let formats = formats(context, args, format);
+    let formats = formats(context, args, format)?;
     let level = if args.quiet { ProgressLevel::Failures } else { formats[0].progress() };
     let progress = Progress::new(level, formats[0].prints_tests());
     let asking = Asking { context, args, formats, started };

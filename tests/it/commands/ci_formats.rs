@@ -137,3 +137,32 @@ fn a_report_that_cannot_be_written_is_an_error() {
     assert!(ran.stderr.contains("the report cannot be written to "), "{ran:#?}");
     assert!(ran.stderr.contains("Green ws"), "{ran:#?}");
 }
+
+#[test]
+fn a_statement_is_of_this_question_or_there_is_none() {
+    let home = Home::with(&[]);
+    let file = home.base.join("statement.json");
+    let args = ["test", "--no-daemon", "--attest", file.to_str().unwrap()];
+    let stated = || -> serde_json::Value {
+        serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap()
+    };
+    home.ok(&args);
+    let first = stated();
+    assert_eq!(first["predicate"]["result"], "PASSED", "{first}");
+    assert_eq!(first["predicate"]["passedTests"], serde_json::json!(["p one", "p two"]), "{first}");
+    let hash = home.test(&["--no-daemon"]).code_hash().to_owned();
+    assert_eq!(first["subject"][0]["digest"]["sha256"], hash, "{first}");
+    home.ok(&args);
+    assert_eq!(stated()["subject"][0]["annotations"]["source"], "cache");
+    // Nothing that is no verdict leaves a statement, of an earlier question neither.
+    assert_eq!(home.run(&[&args[..], &["--no-run"]].concat()).code, Some(1));
+    assert!(!file.exists());
+    home.write("src/lib.rs", "#[test] fn one() { panic!() }\n");
+    assert_eq!(home.run(&args).code, Some(101));
+    let red = stated();
+    assert_eq!(red["predicate"]["result"], "FAILED", "{red}");
+    assert_eq!(red["predicate"]["failedTests"], serde_json::json!(["p one"]), "{red}");
+    home.write("src/lib.rs", "no rust\n");
+    assert_eq!(home.run(&args).code, Some(101));
+    assert!(!file.exists());
+}

@@ -13,8 +13,8 @@ use crate::cli::output;
 use crate::cli::progress::ProgressLevel;
 use crate::cli::render::{
     Asked, Checkout, WARN, annotations, answer_lines, answer_report, error_annotations,
-    error_lines, error_report, failures, green_line, groups, label, red_lines, summary_error,
-    summary_line, summary_table, target_line,
+    error_lines, error_report, failures, green_line, groups, label, red_lines, statement,
+    summary_error, summary_line, summary_table, target_line,
 };
 use crate::model::{Answer, Timestamp, Verdict};
 
@@ -83,23 +83,26 @@ pub(super) trait AnswerFormat {
     fn unanswered(&self, why: &NoAnswer<'_>) -> Result<(), Stop>;
 }
 
-/// The forms that are asked for.
+/// The forms that are asked for, that of standard output first.
 pub(super) fn formats(
     context: &Context,
     args: &TestArgs,
     format: TestFormat,
-) -> Vec<Box<dyn AnswerFormat>> {
-    let first: Box<dyn AnswerFormat> = match format {
+) -> Result<Vec<Box<dyn AnswerFormat>>, Stop> {
+    let mut formats: Vec<Box<dyn AnswerFormat>> = vec![match format {
         TestFormat::Text => Box::new(Text),
         TestFormat::Json => Box::new(Json),
         TestFormat::Terse => Box::new(Terse { cache_dir: context.paths.cache_dir.clone() }),
         TestFormat::Github => Box::new(Github::of(context)),
         TestFormat::Junit => Box::new(Junit { file: None }),
-    };
-    let report = args.junit.as_ref().map(|file| -> Box<dyn AnswerFormat> {
-        Box::new(Junit { file: Some(context.cwd.join(file)) })
-    });
-    std::iter::once(first).chain(report).collect()
+    }];
+    if let Some(file) = &args.junit {
+        formats.push(Box::new(Junit { file: Some(context.cwd.join(file)) }));
+    }
+    if let Some(file) = &args.attest {
+        formats.push(Box::new(Attestation::begun(context.cwd.join(file))?));
+    }
+    Ok(formats)
 }
 
 /// For people.
@@ -262,11 +265,10 @@ struct Junit {
 impl Junit {
     fn write<E: std::fmt::Display>(&self, report: Result<String, E>) -> Result<(), Stop> {
         let report = report.map_err(|error| Stop::new(Exit::Failure, error))?;
-        let Some(file) = &self.file else { return output::bytes(report.as_bytes()) };
-        std::fs::write(file, report).map_err(|error| {
-            let text = format!("the report cannot be written to {}: {error}", file.display());
-            Stop::new(Exit::Failure, text)
-        })
+        match &self.file {
+            Some(file) => write("the report", file, &report),
+            None => output::bytes(report.as_bytes()),
+        }
     }
 }
 
@@ -288,5 +290,49 @@ impl AnswerFormat for Junit {
             output::note_text(why.build_errors);
         }
         self.write(error_report(why.message, why.build_errors, why.elapsed))
+    }
+}
+
+/// Writes a file that was asked for.
+fn write(what: &str, file: &Path, text: &str) -> Result<(), Stop> {
+    std::fs::write(file, text).map_err(|error| {
+        let text = format!("{what} cannot be written to {}: {error}", file.display());
+        Stop::new(Exit::Failure, text)
+    })
+}
+
+/// A statement for other programs to sign.
+struct Attestation {
+    file: PathBuf,
+}
+
+impl Attestation {
+    /// Removes the statement of an earlier question: whatever ends this one, it does not stay.
+    fn begun(file: PathBuf) -> Result<Self, Stop> {
+        match std::fs::remove_file(&file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                let text =
+                    format!("the statement in {} cannot be replaced: {error}", file.display());
+                Err(Stop::error(Exit::Failure, text))
+            }
+            _ => Ok(Self { file }),
+        }
+    }
+}
+
+impl AnswerFormat for Attestation {
+    fn names_tests(&self) -> bool {
+        true
+    }
+
+    fn answered(&self, conclusion: &Conclusion<'_>) -> Result<(), Stop> {
+        match statement(conclusion.answer, &conclusion.asked) {
+            Ok(statement) => write("the statement", &self.file, &format!("{statement}\n")),
+            Err(why) => Err(Stop::new(Exit::Failure, format!("no statement was written: {why}"))),
+        }
+    }
+
+    fn unanswered(&self, _: &NoAnswer<'_>) -> Result<(), Stop> {
+        Ok(())
     }
 }
