@@ -13,7 +13,7 @@ use super::exit::{Exit, Stop};
 use super::output;
 
 /// The variable with which a script asks: the shell's name.
-const VARIABLE: &str = "KNHK_TEST_CACHE_COMPLETE";
+const SHELL_VARIABLE: &str = "KNHK_TEST_CACHE_COMPLETE";
 
 /// The command that is completed.
 const COMMAND: &str = "knhk-test-cache";
@@ -25,7 +25,7 @@ const SHELLS: Shells<'static> =
 pub(super) fn script(shell: Shell) -> Result<(), Stop> {
     let mut script = Vec::new();
     if let Some(completer) = SHELLS.completer(&shell.to_string()) {
-        completer.write_registration(VARIABLE, COMMAND, COMMAND, COMMAND, &mut script)?;
+        completer.write_registration(SHELL_VARIABLE, COMMAND, COMMAND, COMMAND, &mut script)?;
     }
     output::bytes(&script)
 }
@@ -33,7 +33,7 @@ pub(super) fn script(shell: Shell) -> Result<(), Stop> {
 /// Answers a script; `None` if none asks.
 pub(super) fn asked() -> Option<Result<(), Stop>> {
     let here = std::env::current_dir().ok();
-    let completion = CompleteEnv::with_factory(Cli::command).var(VARIABLE).shells(SHELLS);
+    let completion = CompleteEnv::with_factory(Cli::command).var(SHELL_VARIABLE).shells(SHELLS);
     match completion.try_complete(std::env::args_os(), here.as_deref()) {
         Ok(false) => None,
         Ok(true) => Some(Ok(())),
@@ -82,6 +82,6 @@ mod tests {
     #[test]
     fn the_script_of_bash_asks_as_the_others_do() {
         let script = include_str!("complete/knhk-test-cache.bash");
-        assert!(script.contains(&format!("{VARIABLE}=bash {COMMAND} -- ")), "{script}");
+        assert!(script.contains(&format!("{SHELL_VARIABLE}=bash {COMMAND} -- ")), "{script}");
     }
 }

@@ -11,11 +11,11 @@ use super::excerpt::{excerpt, plain_output};
 use crate::model::{Answer, Outcome, Source, TargetAnswer, Verdict};
 
 /// The report's name.
-const NAME: &str = "knhk-test-cache";
+const REPORT_NAME: &str = "knhk-test-cache";
 
 /// The report of an answer whose targets name their tests.
 pub(crate) fn answer_report(answer: &Answer, elapsed: Duration) -> Result<String, SerializeError> {
-    let mut report = Report::new(NAME);
+    let mut report = Report::new(REPORT_NAME);
     report.set_time(elapsed).add_test_suites(answer.targets.iter().map(suite));
     report.to_string()
 }
@@ -33,10 +33,10 @@ pub(crate) fn error_report(
         status.set_description(build_errors);
     }
     let mut case = TestCase::new("test", status);
-    case.set_classname(NAME);
-    let mut suite = TestSuite::new(NAME);
+    case.set_classname(REPORT_NAME);
+    let mut suite = TestSuite::new(REPORT_NAME);
     suite.add_test_case(case);
-    let mut report = Report::new(NAME);
+    let mut report = Report::new(REPORT_NAME);
     report.set_time(elapsed).add_test_suite(suite);
     report.to_string()
 }

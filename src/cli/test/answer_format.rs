@@ -90,7 +90,7 @@ pub(super) fn formats(
     format: TestFormat,
 ) -> Result<Vec<Box<dyn AnswerFormat>>, Stop> {
     let mut formats: Vec<Box<dyn AnswerFormat>> = vec![match format {
-        TestFormat::Text => Box::new(Text),
+        TestFormat::Text => Box::new(PlainText),
         TestFormat::Json => Box::new(Json),
         TestFormat::Terse => Box::new(Terse { cache_dir: context.paths.cache_dir.clone() }),
         TestFormat::Github => Box::new(Github::of(context)),
@@ -106,9 +106,9 @@ pub(super) fn formats(
 }
 
 /// For people.
-struct Text;
+struct PlainText;
 
-impl AnswerFormat for Text {
+impl AnswerFormat for PlainText {
     fn prints_tests(&self) -> bool {
         true
     }
