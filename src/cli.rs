@@ -34,6 +34,7 @@ mod status;
 mod targets;
 mod test;
 mod trust;
+mod watch;
 
 pub(crate) use args::Cli;
 pub use exec::run_for_cargo;
@@ -117,6 +118,7 @@ fn run(cli: Cli) -> Result<(), Stop> {
     match cli.command {
         CliCommand::Test(args) => test::test(&context, &args),
         CliCommand::Check(args) => check::check(&context, &args),
+        CliCommand::Watch(args) => watch::watch(&context, &args),
         CliCommand::Install { paths, dry_run, force } => {
             lifecycle::install(&context, &paths, dry_run, force)
         }

@@ -12,11 +12,18 @@ use std::os::unix::net::{SocketAddr, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::protocol::{Call, FrameError, HEARTBEAT, LineBuffer, Reply, Request, VERSION, encode};
+use crate::model::OsText;
+use crate::protocol::{
+    Call, EVENTLESS_HEARTBEAT, FrameError, HEARTBEAT, LineBuffer, Reply, Request, StreamEvent,
+    VERSION, encode,
+};
 
 /// How long a daemon may say nothing: several heartbeats, or the start of the service by this very
 /// question.
 const LONGEST_DAEMON_SILENCE: Duration = HEARTBEAT.saturating_mul(if cfg!(test) { 3 } else { 12 });
+
+/// How long a daemon that tells events may say nothing.
+const LONGEST_EVENTLESS_SILENCE: Duration = EVENTLESS_HEARTBEAT.saturating_mul(3);
 
 /// An open connection to a daemon.
 #[derive(Debug)]
@@ -141,6 +148,24 @@ impl Connection {
         Self::settle(reply)
     }
 
+    /// Has this connection told of a project, or of all; none if the daemon does not watch the
+    /// project.
+    ///
+    /// # Errors
+    /// If the daemon is gone, silent, or of another version.
+    pub(crate) fn subscribe(
+        mut self,
+        project: Option<&Path>,
+    ) -> Result<Option<EventStream>, ClientError> {
+        let call = Call::Subscribe { project: project.map(OsText::from) };
+        if self.call(call, |_| {})? != Reply::Subscribed {
+            return Ok(None);
+        }
+        let limit = Some(LONGEST_EVENTLESS_SILENCE);
+        self.stream.set_read_timeout(limit).map_err(|source| self.io_error(source))?;
+        Ok(Some(EventStream(self)))
+    }
+
     /// The process that made the socket; none where the system does not tell.
     #[must_use]
     pub(crate) fn peer(&self) -> Option<rustix::process::Pid> {
@@ -209,6 +234,26 @@ impl Connection {
                 ClientError::Closed { socket }
             }
             _ => ClientError::Unreachable { socket, source },
+        }
+    }
+}
+
+/// The events of a daemon.
+#[derive(Debug)]
+pub(crate) struct EventStream(Connection);
+
+impl EventStream {
+    /// Waits for the next event.
+    ///
+    /// # Errors
+    /// If the daemon has gone, says nothing, or has dropped this client.
+    pub(crate) fn next(&mut self) -> Result<StreamEvent, ClientError> {
+        loop {
+            match Connection::settle(self.0.reply()?)? {
+                Reply::Event { event } => return Ok(event),
+                Reply::Working { .. } => {}
+                _ => return Err(ClientError::Closed { socket: self.0.socket.clone() }),
+            }
         }
     }
 }

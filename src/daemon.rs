@@ -27,6 +27,7 @@ mod server;
 mod session;
 mod shared;
 mod shared_target_dirs;
+mod subscriber;
 mod sync;
 mod time;
 mod watches;
@@ -38,7 +39,7 @@ pub(crate) use pauses::{Left, PauseError};
 pub use pauses::{Pause, Pauses};
 
 use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -167,6 +168,13 @@ impl Daemon {
             machine: Machine::native(),
             running: Mutex::new(None),
         }
+    }
+
+    /// Watches this one project instead of those of the config, if it is given.
+    #[must_use]
+    pub(crate) fn with_project(mut self, project_root: Option<&Path>) -> Self {
+        self.project = project_root.map(Path::to_owned).or(self.project);
+        self
     }
 
     /// Uses these folders instead of the user's own.

@@ -9,7 +9,7 @@
 //! Imports go strictly downward; `tests/it/layers.rs` holds the table and checks it.
 //!
 //! ```text
-//! L4 surface    bin/main.rs  cli  guide  service  logging
+//! L4 surface    bin/main.rs  cli  views  guide  service  logging
 //! L3 service    protocol  client  verdict  daemon
 //! L2 engines    hasher  cache  watcher  compiler  runner  observer  predict  reach  shared   strangers to each other
 //! L1 facts      config  workspace
@@ -27,6 +27,7 @@
 //!   exchanges signed records with other machines.
 //! - `verdict` alone knows the order of a question: snapshot, look up, build, run, store. The
 //!   `daemon` and the command line (`cli`) both call it, and talk through `protocol` and `client`.
+//! - `views` shows the daemon's stream of events: each view is a module and a client of the stream.
 //!
 //! # Glossary
 //!
@@ -113,6 +114,7 @@ pub mod fuzzing;
 pub mod guide;
 mod logging;
 mod service;
+mod views;
 
 pub use cache::Cache;
 pub use compiler::TestCompiler;

@@ -4,8 +4,10 @@
 
 mod answer;
 mod digest;
+mod event;
 mod log;
 mod report;
+mod state;
 mod target;
 mod text;
 mod time;
@@ -13,9 +15,13 @@ mod time;
 pub(crate) use answer::{Answer, TargetAnswer};
 pub use digest::Digest;
 pub(crate) use digest::Digester;
+pub(crate) use event::{
+    BuildEvent, EventOf, STREAM_VERSION, SourcePlace, StreamEvent, TargetEvent, TestEntry, VerdictEvent,
+};
 pub use log::{LogOutcome, field};
 pub use report::End;
 pub(crate) use report::{Outcome, Source, TargetReport, TestCounts, TestReport, Verdict};
+pub use state::State;
 pub(crate) use target::TargetId;
 pub use target::{Harness, TargetKind};
 pub(crate) use text::{OsText, os_text};

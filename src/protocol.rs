@@ -7,16 +7,22 @@
 //! at least one every [`HEARTBEAT`], and then one other line.
 
 mod framing;
+mod live_state;
 mod status;
 
 #[cfg(test)]
 pub(crate) use framing::MAX_MESSAGE;
 pub(crate) use framing::{FrameError, LineBuffer, encode};
 pub(crate) use status::{CacheUse, LastBuild, StatusReport, YieldStats};
-pub use status::{ProjectStatus, State};
+pub(crate) use live_state::{
+    LiveProject, LiveState, hello, tests_events,
+};
+pub use status::ProjectStatus;
 
 pub(crate) use crate::cache::LastVerdict;
 use crate::cache::RecordKey;
+pub use crate::model::State;
+pub(crate) use crate::model::StreamEvent;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -24,7 +30,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Answer, Digest, OsText, TargetId, TestReport, Timestamp, os_text};
+use crate::model::{
+    Answer, Digest, OsText, TargetId, TestReport, Timestamp, os_text,
+};
 use crate::process::Environment;
 use crate::shared::StoreFinding;
 
@@ -33,6 +41,9 @@ pub(crate) const PROTOCOL: u32 = 1;
 
 /// The version of this program: keys and records mean the same only within one version.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// How often a client that waits for events hears of a daemon that has none.
+pub(crate) const EVENTLESS_HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// How often a daemon that is still at work says so.
 pub(crate) const HEARTBEAT: Duration = Duration::from_millis(250);
@@ -106,6 +117,9 @@ pub enum Call {
         /// The programs that ran, if they are to be compared with earlier runs.
         #[serde(default)]
         ran: Vec<RanProgram>,
+        /// What each target came to; none if the tree changed meanwhile.
+        #[serde(default)]
+        answer: Option<Answer>,
     },
     /// [`Reply::Status`].
     Status,
@@ -127,6 +141,12 @@ pub enum Call {
     },
     /// Read the config again. [`Reply::Done`] or [`Reply::Error`].
     Reload,
+    /// Tell the state and then every change until the connection closes: [`Reply::Subscribed`], and
+    /// then [`Reply::Event`]s, with [`Reply::Working`] in between as a sign of life.
+    Subscribe {
+        /// The workspace's root; none for every project of the config.
+        project: Option<OsText>,
+    },
 }
 
 /// A test program that has run to its end, to be compared with an earlier run.
@@ -239,6 +259,13 @@ pub enum Reply {
     },
     /// It is done.
     Done,
+    /// Events follow.
+    Subscribed,
+    /// Something has changed.
+    Event {
+        /// What.
+        event: StreamEvent,
+    },
     /// It could not be done.
     Error {
         /// What failed, on what, what to do.

@@ -20,6 +20,7 @@
 mod arguments;
 mod bounded;
 mod evidence;
+mod failure;
 mod lines;
 pub(crate) mod nextest;
 mod output;
@@ -31,6 +32,7 @@ mod tests;
 mod words;
 
 pub(crate) use arguments::LibtestArguments;
+pub(crate) use failure::failure_texts;
 pub(crate) use output::{read_json_output, read_output};
 pub(crate) use words::describe_end;
 

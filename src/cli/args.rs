@@ -90,6 +90,8 @@ pub(crate) enum CliCommand {
     Test(Box<TestArgs>),
     /// Tell what is known of the tests, without building or running anything
     Check(CheckArgs),
+    /// Show the state of the tests as it changes, for people or as a stream of events
+    Watch(WatchArgs),
     /// Install the service for your session, and watch these workspaces
     Install {
         /// Workspaces to put into the config
@@ -336,6 +338,20 @@ pub(crate) struct CheckArgs {
     /// Answer for what git would commit; unknown unless that is what is on disk
     #[arg(long)]
     pub staged: bool,
+    /// text or json
+    #[arg(long, value_enum, default_value_t)]
+    pub format: OutputFormat,
+}
+
+/// `watch …`
+#[derive(Debug, Args)]
+pub(crate) struct WatchArgs {
+    /// Only this project; by default all, or the workspace here if it is not one of them
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::DirPath)]
+    pub project: Option<PathBuf>,
+    /// Tell the state as it is now, and end: 0 green, 101 red, 10 unknown
+    #[arg(long)]
+    pub once: bool,
     /// text or json
     #[arg(long, value_enum, default_value_t)]
     pub format: OutputFormat,

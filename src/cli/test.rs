@@ -125,7 +125,9 @@ impl Asking<'_> {
             if let DaemonReply::Miss { connection, .. } = &mut heard {
                 // The daemon only shows it.
                 let ran = outcome.ran.clone();
-                let call = Call::Report { project: root.to_owned(), verdict: last, ran };
+                let answer = outcome.is_steady.then(|| outcome.answer.clone());
+                let project = root.to_owned();
+                let call = Call::Report { project, verdict: last, ran, answer };
                 let _ = connection.call(call, |_| {});
             }
         }

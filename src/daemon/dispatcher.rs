@@ -17,6 +17,7 @@ use super::config_file::WatchedConfigFile;
 use super::mailbox::Message;
 use super::project::{self, Started};
 use super::shared::{self, Command, Shared};
+use super::subscriber::Subscriber;
 use super::sync::lock;
 use super::time::sleep_until;
 use crate::config::{self, Loaded};
@@ -38,6 +39,8 @@ pub(super) struct Dispatcher {
     shared: Arc<Shared>,
     life: mpsc::UnboundedSender<Life>,
     projects: BTreeMap<PathBuf, (config::Project, Started)>,
+    /// The clients that are told of a project, or of all, which may be added later.
+    subscribers: Vec<(Option<PathBuf>, Subscriber)>,
     barriers: HashMap<CookieId, oneshot::Sender<()>>,
     /// How many cookies are being made, and which of them have already come back.
     making_cookies: usize,
@@ -72,6 +75,7 @@ impl Dispatcher {
             shared,
             life,
             projects: BTreeMap::new(),
+            subscribers: Vec::new(),
             barriers: HashMap::new(),
             making_cookies: 0,
             early_cookies: HashSet::new(),
@@ -176,10 +180,11 @@ impl Dispatcher {
         }
     }
 
-    /// Whether no project is being built or tested.
+    /// Whether no project is being built, tested or watched by a client.
     fn is_idle(&self) -> bool {
         let is_busy = |state| matches!(state, State::Hashing | State::Building | State::Testing);
         !self.status().projects.iter().any(|project| is_busy(project.state))
+            && self.subscribers.iter().all(|(_, client)| client.is_gone())
     }
 
     /// Doubts everything after the machine was asleep, before anything else is dealt with: no question
@@ -273,7 +278,37 @@ impl Dispatcher {
             Command::Reload(reply) => {
                 let _ = reply.send(self.reload());
             }
+            Command::Paused => {
+                for (_, started) in self.projects.values() {
+                    started.mailbox.send(Message::Paused);
+                }
+            }
+            Command::Subscribe { project, client, reply } => {
+                let _ = reply.send(self.subscribe(project, client));
+            }
         }
+    }
+
+    /// Has a client told of a project, or of all. What is returned ends when the state was told.
+    fn subscribe(
+        &mut self,
+        project: Option<PathBuf>,
+        client: Subscriber,
+    ) -> Option<Vec<oneshot::Receiver<()>>> {
+        if project.as_ref().is_some_and(|project| !self.projects.contains_key(project)) {
+            return None;
+        }
+        let wanted = |root: &&PathBuf| project.as_ref().is_none_or(|project| project == *root);
+        let told = self.projects.keys().filter(wanted).map(|root| {
+            let (tell, told) = oneshot::channel();
+            let message = Message::Subscribe { client: client.clone(), told: tell };
+            self.projects[root].1.mailbox.send(message);
+            told
+        });
+        let told = told.collect();
+        self.subscribers.retain(|(_, client)| !client.is_gone());
+        self.subscribers.push((project, client));
+        Some(told)
     }
 
     /// A cookie was made, perhaps after its own event has come.
@@ -352,6 +387,12 @@ impl Dispatcher {
                 None => {
                     info!(project = %project.path.display(), "watching");
                     let started = project::start(&project, &self.shared);
+                    for (wanted, client) in &self.subscribers {
+                        if wanted.as_ref().is_none_or(|wanted| *wanted == project.path) {
+                            let (client, told) = (client.clone(), oneshot::channel().0);
+                            started.mailbox.send(Message::Subscribe { client, told });
+                        }
+                    }
                     self.projects.insert(project.path.clone(), (project, started));
                 }
             }

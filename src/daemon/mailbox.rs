@@ -10,10 +10,13 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::inbox::Inbox;
+use super::subscriber::Subscriber;
 use crate::config;
-use crate::model::Digest;
+use crate::model::{Answer, Digest};
 use crate::process::Environment;
-use crate::protocol::{Ask, LastVerdict, Mark, ProjectStatus, RanProgram, Reply};
+use crate::protocol::{
+    Ask, LastVerdict, Mark, ProjectStatus, RanProgram, Reply, StreamEvent,
+};
 
 /// A message to a project.
 #[derive(Debug)]
@@ -41,7 +44,13 @@ pub(super) enum Message {
     /// It is done.
     Release,
     /// A verdict was reached.
-    Report { verdict: Box<LastVerdict>, ran: Vec<RanProgram> },
+    Report { verdict: Box<LastVerdict>, ran: Vec<RanProgram>, answer: Option<Box<Answer>> },
+    /// Tell this client the state, and then every change. `told` is dropped once the state is told.
+    Subscribe { client: Subscriber, told: oneshot::Sender<()> },
+    /// The project's own run has news for the clients that watch.
+    RunNews(Vec<StreamEvent>),
+    /// A pause by hand has begun or ended: the state may be another one.
+    Paused,
     /// The config has other settings now.
     Settings(Box<config::Settings>),
 }

@@ -4,6 +4,7 @@
 
 mod background_build;
 mod background_tests;
+mod broadcast;
 mod build_order;
 mod builder;
 mod fresh_tree;
@@ -28,9 +29,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use self::background_tests::Purpose;
+use self::broadcast::Broadcast;
 use self::builder::{Builder, BuilderNews};
 use self::fresh_tree::{EventTrust, FreshTree};
-use self::job::{Awaits, BuildKey, JobEnd, JobNews, Waiter};
+use self::job::{Awaits, BuildKey, JobEnd, JobNews, TestedRun, Waiter};
 use self::status::StatusTeller;
 use self::verifier::Verifier;
 use super::inbox::Inbox;
@@ -92,6 +94,7 @@ struct ProjectTask {
     name: String,
     shared: Arc<Shared>,
     status: StatusTeller,
+    broadcast: Broadcast,
     tree: FreshTree,
     builder: Builder,
     verifier: Verifier,
@@ -140,6 +143,7 @@ impl ProjectTask {
         );
         let verifier = Verifier::new(Arc::clone(&shared), messages);
         Self {
+            broadcast: Broadcast::new(root.clone()),
             root,
             name,
             shared,
@@ -168,6 +172,7 @@ impl ProjectTask {
         Box::pin(self.consider()).await;
         loop {
             self.tell();
+            Box::pin(self.tell_clients()).await;
             let wake = self.tree.due();
             tokio::select! {
                 biased;
@@ -192,6 +197,9 @@ impl ProjectTask {
                 },
             }
         }
+        if !self.shared.stop.is_cancelled() {
+            self.broadcast.tell_gone();
+        }
         Box::pin(self.builder.in_flight().cancel()).await;
         Box::pin(self.tree.save_memo()).await;
     }
@@ -199,7 +207,13 @@ impl ProjectTask {
     async fn on_message(&mut self, message: Message) {
         // A client may be gone before its reply.
         match message {
-            Message::Touched => self.tree.touched(),
+            Message::Touched => {
+                self.tree.touched();
+                // No verdict is shown for a text that is no longer there.
+                if self.broadcast.has_verdicts() {
+                    self.look_early().await;
+                }
+            }
             Message::Ask { ask, seen, doing, reply } => {
                 doing.send_replace(format!("reading {}", self.name));
                 let _ = reply.send(self.answer(*ask, seen).await);
@@ -226,7 +240,19 @@ impl ProjectTask {
                 self.holds = self.holds.saturating_sub(1);
                 self.consider().await;
             }
-            Message::Report { verdict, ran } => self.report(*verdict, ran),
+            Message::Report { verdict, ran, answer } => {
+                let own = self.builder.own_question().selection_text();
+                let answer = answer.filter(|_| verdict.selection == own);
+                self.report(*verdict, ran, answer.map(|answer| *answer));
+            }
+            Message::Subscribe { client, told: _told } => {
+                self.broadcast.add(client);
+                // The first one is told everything before `_told` is dropped.
+                self.tell_clients().await;
+            }
+            Message::RunNews(events) => self.broadcast.tell(events),
+            // The state is told after each message.
+            Message::Paused => {}
             Message::Settings(settings) => {
                 self.builder.set_settings((*settings).clone()).await;
                 self.tree.set_settings(*settings).await;
@@ -485,7 +511,14 @@ impl ProjectTask {
                     }
                 }
             }
-            JobEnd::Tested(verdict, ran) => self.report(*verdict, ran),
+            JobEnd::Tested(run) => {
+                let TestedRun { last, ran, answer } = *run;
+                if answer.is_none() {
+                    // What was told of its targets while they ran is in doubt.
+                    self.broadcast.withdraw(self.status.get().code_hash);
+                }
+                self.report(last, ran, answer);
+            }
             JobEnd::TimedOut(why) => {
                 if let Some(of) = of {
                     self.verifier.timed_out(&of, why);
@@ -530,12 +563,14 @@ impl ProjectTask {
         let Some(TreeState { digest, mark }) = self.tree.look() else { return };
         let first = TreeState { digest, mark: self.tree.remember(mark) };
         let packages = self.builder.edited_packages();
-        if let Some(job) = self.verifier.run(question, facts, purpose, packages, first) {
+        let broadcast = &self.broadcast;
+        let job = self.verifier.run(question, facts, purpose, packages, first, broadcast);
+        if let Some(job) = job {
             self.builder.begin(job);
         }
     }
 
-    fn report(&mut self, verdict: LastVerdict, ran: Vec<RanProgram>) {
+    fn report(&mut self, verdict: LastVerdict, ran: Vec<RanProgram>, answer: Option<Answer>) {
         info!(
             project = %self.root.display(),
             outcome = %verdict.verdict,
@@ -546,10 +581,68 @@ impl ProjectTask {
             "verdict"
         );
         self.verifier.note_verdict();
+        self.broadcast.note_answer(answer);
         if !ran.is_empty() {
             self.uncompared = ran;
         }
         self.status.change(|status| status.last_verdict = Some(verdict));
+    }
+
+    /// Looks at the tree before it is quiet. What is in flight goes on: it is seen to when all is.
+    async fn look_early(&mut self) {
+        let is_testing = self.builder.in_flight().is_testing();
+        if self.tree.look_early().await && is_testing {
+            // Also where the content is the same again: the tests may have met another one.
+            self.broadcast.withdraw(self.status.get().code_hash);
+        }
+    }
+
+    /// Tells the clients that watch what has changed.
+    async fn tell_clients(&mut self) {
+        if !self.broadcast.is_watched() {
+            return;
+        }
+        self.tell();
+        self.tell_status_to_clients();
+        // While a client tests, the tree follows its question.
+        if self.broadcast.wants_records() && self.holds == 0 {
+            self.tell_known().await;
+        }
+    }
+
+    fn tell_status_to_clients(&mut self) {
+        let mut status = self.status.get();
+        self.shared.scheduler.show(&mut status);
+        let tree_digest = self.tree.tree_digest();
+        let is_built = tree_digest.is_some() && self.builder.built_tree() == tree_digest.as_ref();
+        self.broadcast.tell_status(&status, is_built);
+    }
+
+    /// Tells the clients that watch what the records say of the project's own question.
+    async fn tell_known(&mut self) {
+        let own = match self.prepare(self.builder.own_question()).await {
+            Ok(own) => own,
+            Err(message) => {
+                self.prepare_error = Some(message);
+                return;
+            }
+        };
+        self.note_prepared(&own);
+        self.tree.follow(&own.question, &own.facts).await;
+        self.tell();
+        self.tell_status_to_clients();
+        let (Some(tree_digest), Some(code_hash)) =
+            (self.tree.tree_digest(), self.status.get().code_hash)
+        else {
+            return;
+        };
+        let shared = Arc::clone(&self.shared);
+        let known = tokio::task::spawn_blocking(move || {
+            let Prepared { question, facts } = &*own;
+            LookUp { cache: &shared.cache, question, facts }.known(&tree_digest)
+        });
+        let known = known.await.unwrap_or_else(|error| Err(error.to_string()));
+        self.broadcast.tell_known(code_hash, known);
     }
 
     /// Brings the status up to date.

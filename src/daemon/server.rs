@@ -7,23 +7,26 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::peer;
+use super::subscriber::Subscription;
 use super::sync::lock;
 use crate::protocol::{
-    Call, FrameError, HEARTBEAT, LineBuffer, PROTOCOL, Reply, Request, VERSION, encode,
+    Call, EVENTLESS_HEARTBEAT, FrameError, HEARTBEAT, LineBuffer, PROTOCOL, Reply, Request, VERSION, encode,
 };
 
 /// How many connections are open at once. One more closes the one that has been idle for the longest
 /// time.
 const CONNECTIONS: usize = 64;
+/// How many of them may be told events: the others are for questions.
+const SUBSCRIPTIONS: usize = 32;
 /// How long a message may take to arrive whole, and a reply to be taken.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection that holds nothing may be idle.
@@ -44,6 +47,9 @@ pub(super) trait Session: Send {
 
     /// Whether the connection holds something as long as it is open.
     fn holds(&self) -> bool;
+
+    /// What the connection is told from now on, if the last call has asked for that.
+    fn take_subscription(&mut self) -> Option<Subscription>;
 }
 
 /// The open connections.
@@ -95,9 +101,15 @@ struct ConnectionEntry {
     connections: Arc<Mutex<Connections>>,
     /// Rings when there is room again.
     left: Arc<Notify>,
+    subscriptions: Arc<Semaphore>,
 }
 
 impl ConnectionEntry {
+    /// A place among the clients that are told events; none if all are taken.
+    fn subscribe(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.subscriptions).try_acquire_owned().ok()
+    }
+
     fn set_busy(&self) {
         lock(&self.connections).set(self.id, None, false);
     }
@@ -122,6 +134,7 @@ pub(super) async fn serve<S: Session + 'static>(
     session: impl Fn() -> S,
 ) {
     let (connections, left) = (Arc::new(Mutex::new(Connections::default())), Arc::default());
+    let subscriptions = Arc::new(Semaphore::new(SUBSCRIPTIONS));
     let mut open = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -156,6 +169,7 @@ pub(super) async fn serve<S: Session + 'static>(
             evict,
             connections: Arc::clone(&connections),
             left: Arc::clone(&left),
+            subscriptions: Arc::clone(&subscriptions),
         };
         let (session, stop) = (session(), stop.clone());
         open.spawn(async move {
@@ -222,19 +236,63 @@ async fn converse(
         let mut beat = interval(HEARTBEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         beat.reset();
-        let mut answer = std::pin::pin!(session.answer(call, &doing));
-        let reply = loop {
-            tokio::select! {
-                biased;
-                reply = &mut answer => break reply,
-                _ = beat.tick() => {
-                    let what = seen.borrow().clone();
-                    // Fails once the client has gone: then the request is dropped with the session.
-                    send(&mut stream, &Reply::Working { what }).await?;
+        let reply = {
+            let mut answer = std::pin::pin!(session.answer(call, &doing));
+            loop {
+                tokio::select! {
+                    biased;
+                    reply = &mut answer => break reply,
+                    _ = beat.tick() => {
+                        let what = seen.borrow().clone();
+                        // Fails once the client has gone: then the request is dropped with the
+                        // session.
+                        send(&mut stream, &Reply::Working { what }).await?;
+                    }
                 }
             }
         };
         send(&mut stream, &reply).await?;
+        if let Some(subscription) = session.take_subscription() {
+            let Some(_place) = entry.subscribe() else {
+                let message = "too many clients are watching".to_owned();
+                return send(&mut stream, &Reply::Error { message }).await;
+            };
+            return tell_events(stream, subscription, stop).await;
+        }
+    }
+}
+
+/// Tells events until the client goes or says anything, is dropped, or `stop` fires.
+async fn tell_events(
+    stream: UnixStream,
+    mut subscription: Subscription,
+    stop: &CancellationToken,
+) -> io::Result<()> {
+    let dropped = subscription.dropped();
+    let (mut from, mut to) = stream.into_split();
+    let telling = async {
+        loop {
+            match timeout(EVENTLESS_HEARTBEAT, subscription.next()).await {
+                Ok(None) => return Ok(()),
+                Ok(Some(batch)) => {
+                    for event in batch.iter() {
+                        send(&mut to, &Reply::Event { event: event.clone() }).await?;
+                    }
+                }
+                Err(_) => send(&mut to, &Reply::Working { what: "watching".to_owned() }).await?,
+            }
+        }
+    };
+    let mut word = [0; 1];
+    tokio::select! {
+        told = telling => told,
+        // A client has nothing more to say: it has gone, or makes no sense.
+        _ = from.read(&mut word) => Ok(()),
+        () = dropped.cancelled() => {
+            debug!("a client that watches does not read: dropped");
+            Ok(())
+        }
+        () = stop.cancelled() => Ok(()),
     }
 }
 
@@ -297,7 +355,7 @@ async fn next_line(
     }
 }
 
-async fn send(stream: &mut UnixStream, reply: &Reply) -> io::Result<()> {
+async fn send(stream: &mut (impl AsyncWrite + Unpin), reply: &Reply) -> io::Result<()> {
     let bytes = encode(reply).or_else(|error| {
         encode(&Reply::Error { message: format!("cannot send the reply: {error}") })
     });
@@ -328,6 +386,10 @@ mod tests {
 
         fn holds(&self) -> bool {
             false
+        }
+
+        fn take_subscription(&mut self) -> Option<Subscription> {
+            None
         }
     }
 

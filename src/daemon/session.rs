@@ -8,18 +8,21 @@ use tokio::sync::{oneshot, watch};
 use super::mailbox::{Lease, Mailbox, Message};
 use super::server::{Doing, Session};
 use super::shared::{Command, Shared};
-use crate::protocol::{Ask, Call, Reply};
+use super::subscriber::{Subscription, subscribe};
+use crate::protocol::{Ask, Call, Reply, StreamEvent, hello};
 
 /// One connection's side of the daemon.
 pub(super) struct Client {
     shared: Arc<Shared>,
     /// Keeps a project from background jobs after a miss, until the connection closes.
     lease: Option<Lease>,
+    /// What it is told, once it wants to be.
+    subscription: Option<Subscription>,
 }
 
 impl Client {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, lease: None }
+        Self { shared, lease: None, subscription: None }
     }
 
     async fn ask(&mut self, ask: Ask, doing: watch::Sender<String>) -> Reply {
@@ -37,6 +40,28 @@ impl Client {
             self.lease = Some(Lease::new(mailbox));
         }
         reply
+    }
+
+    /// Has this connection told of a project, or of all.
+    async fn subscribe(&mut self, project: Option<PathBuf>) -> Reply {
+        let (subscriber, subscription) = subscribe();
+        subscriber.tell([hello()].into());
+        let client = subscriber.clone();
+        let wanted = |reply| Command::Subscribe { project, client, reply };
+        let told = match self.shared.ask(wanted).await {
+            Some(Some(told)) => told,
+            Some(None) => return Reply::Unwatched,
+            None => return stopping(),
+        };
+        tokio::spawn(async move {
+            for told in told {
+                // It is dropped, not sent.
+                let _ = told.await;
+            }
+            subscriber.tell([StreamEvent::Synced].into());
+        });
+        self.subscription = Some(subscription);
+        Reply::Subscribed
     }
 
     /// What to say to a client whose settings are not this daemon's.
@@ -93,9 +118,10 @@ impl Session for Client {
                 let message = |reply| Message::Rebuild { environment, doing, reply };
                 self.tell_project(project, message).await
             }
-            Call::Report { project, verdict, ran } => match self.shared.project(project).await {
+            Call::Report { project, verdict, ran, answer } => match self.shared.project(project).await {
                 Some(mailbox) => {
-                    mailbox.send(Message::Report { verdict: Box::new(verdict), ran });
+                    let (verdict, answer) = (Box::new(verdict), answer.map(Box::new));
+                    mailbox.send(Message::Report { verdict, ran, answer });
                     Reply::Done
                 }
                 None => Reply::Unwatched,
@@ -103,15 +129,22 @@ impl Session for Client {
             Call::Status => self.shared.status().await.map_or_else(stopping, Reply::Status),
             Call::Pauses => {
                 self.shared.scheduler.read_pauses().await;
+                // The dispatcher may have ended.
+                let _ = self.shared.commands.send(Command::Paused);
                 Reply::Done
             }
             Call::ProbeStore { project } => self.shared.probe_store(&project).await,
             Call::Reload => self.shared.ask(Command::Reload).await.unwrap_or_else(stopping),
+            Call::Subscribe { project } => self.subscribe(project.map(|path| path.0.into())).await,
         }
     }
 
     fn holds(&self) -> bool {
         self.lease.is_some()
+    }
+
+    fn take_subscription(&mut self) -> Option<Subscription> {
+        self.subscription.take()
     }
 }
 

@@ -14,6 +14,7 @@ use tracing::warn;
 use super::mailbox::Mailbox;
 use super::scheduler::Scheduler;
 use super::shared_target_dirs::note_shared_target_dirs;
+use super::subscriber::Subscriber;
 use super::sync::lock;
 use super::watches::SharedWatcher;
 use crate::cache::{Cache, Limits};
@@ -42,6 +43,14 @@ pub(super) enum Command {
     StatusChanged,
     /// Read the config again.
     Reload(oneshot::Sender<Reply>),
+    /// A pause by hand has begun or ended.
+    Paused,
+    /// Tell this client of a project, or of all; none if the config lacks the project.
+    Subscribe {
+        project: Option<PathBuf>,
+        client: Subscriber,
+        reply: oneshot::Sender<Option<Vec<oneshot::Receiver<()>>>>,
+    },
 }
 
 /// What all parts share.

@@ -86,6 +86,25 @@ impl LookUp<'_> {
         }
     }
 
+    /// The record that tells of this tree, green or red, for a view. A red one is shown and never
+    /// the answer.
+    ///
+    /// # Errors
+    /// If there is none, or what it depended on is not what it was.
+    pub(crate) fn known(&self, tree_digest: &Digest) -> Result<Arc<Record>, String> {
+        match self.find(tree_digest) {
+            Finding::Green(record) => Ok(record),
+            Finding::Red(record) => {
+                let Question { root, settings, .. } = self.question;
+                match Fingerprints::new(settings).first_changed(root, &record.inputs) {
+                    None => Ok(record),
+                    Some(changed) => Err(format!("{} changed", changed.path.display())),
+                }
+            }
+            Finding::Nothing(reason) => Err(reason),
+        }
+    }
+
     /// What the records say of this tree.
     pub(super) fn find(&self, tree_digest: &Digest) -> Finding {
         let settings = &self.question.settings;

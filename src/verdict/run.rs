@@ -36,6 +36,8 @@ pub(crate) struct RunOutcome {
     pub of_targets: Vec<Arc<Record>>,
     /// The programs that ran, for a comparison with earlier runs.
     pub ran: Vec<RanProgram>,
+    /// Nothing of the tree has changed since before the build, and what ran is what was built.
+    pub is_steady: bool,
 }
 
 /// Answers `question`: from a record if there is one for the tree as it is, else by a run.
@@ -126,6 +128,7 @@ pub(crate) async fn run<T: ProjectTree>(
     };
     // What ran need not be what this tree is built into.
     let still = still.filter(|_| !ran.replaced);
+    let is_steady = still.is_some();
     if still.is_some() {
         // Other products may have been built of this code: an earlier run was perhaps of those.
         let is_same = is_proven && build.sources.unseen.is_empty();
@@ -174,7 +177,8 @@ pub(crate) async fn run<T: ProjectTree>(
     let programs = std::mem::take(&mut ran.programs);
     let of_targets = ran.targets.into_iter().filter_map(|target| target.recorded).collect();
     let answer = Answer { code_hash, targets, not_kept };
-    Ok(RunOutcome { answer, recorded: known.green().cloned(), of_targets, ran: programs })
+    let recorded = known.green().cloned();
+    Ok(RunOutcome { answer, recorded, of_targets, ran: programs, is_steady })
 }
 
 /// What one question needs.
@@ -217,7 +221,8 @@ impl<'a> Answering<'a> {
         let recorded = known.green().filter(|_| !self.options.no_cache)?;
         let answer = answer_of(recorded);
         let recorded = Some(Arc::clone(recorded));
-        Some(RunOutcome { answer, recorded, of_targets: Vec::new(), ran: Vec::new() })
+        let (of_targets, ran) = (Vec::new(), Vec::new());
+        Some(RunOutcome { answer, recorded, of_targets, ran, is_steady: true })
     }
 
     fn execution(&self, tree_digest: Option<&Digest>, known: &Finding) -> Execution<'a> {

@@ -35,12 +35,13 @@ const LAYERS: [(&str, u8); 24] = [
     ("guide", 4),
     ("logging", 4),
     ("service", 4),
+    ("views", 4),
     ("bin", 5),
     ("fuzzing", 5),
 ];
 
 /// Imports inside a layer.
-const BESIDE: [(&str, &str); 10] = [
+const BESIDE: [(&str, &str); 11] = [
     ("paths", "process"),
     ("process", "model"),
     ("client", "protocol"),
@@ -51,6 +52,7 @@ const BESIDE: [(&str, &str); 10] = [
     ("cli", "service"),
     ("cli", "guide"),
     ("cli", "logging"),
+    ("cli", "views"),
     ("config", "workspace"),
 ];
 

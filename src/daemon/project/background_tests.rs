@@ -1,7 +1,7 @@
 //! A background test run, which keeps its verdict.
 
 use std::cell::RefCell;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
@@ -11,14 +11,15 @@ use tracing::{debug, info, warn};
 use super::super::mailbox::Message;
 use super::super::schedule::{JobAction, JobKind, JobSpec, Limit, News};
 use super::super::shared::Shared;
-
-use super::job::{BackgroundJob, BuildKey, JobEnd, Worker};
+use super::super::sync::lock;
+use super::broadcast::RunReporter;
+use super::job::{BackgroundJob, BuildKey, JobEnd, TestedRun, Worker};
 use crate::cache::Cache;
 use crate::model::{Digest, TargetId};
 use crate::protocol::{Mark, Reply, State};
 use crate::runner::RunEvent;
 use crate::verdict::{
-    self, Facts, ProjectTree, Question, RunError, RunScope, Step, TreeError, TreeState,
+    self, Facts, ProjectTree, Question, RunError, RunScope, Step, TreeError, TreeState, code_hash,
 };
 
 /// Targets that run unasked were quick the last time: one that finishes no test for so long has
@@ -45,6 +46,8 @@ pub(super) struct BackgroundTestPlan {
     pub(super) packages: Vec<String>,
     /// The tree when the run was decided on.
     pub(super) first: TreeState<Mark>,
+    /// Tells the clients that watch.
+    pub(super) reporter: RunReporter,
 }
 
 /// Begins a run.
@@ -158,8 +161,25 @@ async fn run_once(
     }
     options.first.clone_from(packages);
     let started = Instant::now();
+    let (digest, messages) = (Arc::clone(&tree.digest), tree.messages.clone());
+    let mut reporter = plan.reporter.clone();
     let mut on_step = |step: Step<'_>| {
         also(&step);
+        if reporter.is_watched() {
+            if let Some(digest) = *lock(&digest) {
+                reporter.set_code_hash(code_hash(&digest, &facts.identity));
+            }
+            let news = match &step {
+                Step::Planned { run, left } => reporter.planned(*run, *left),
+                Step::Running(RunEvent::Started { id }) => reporter.started(id),
+                Step::Running(RunEvent::Finished { report }) => reporter.finished(report),
+                _ => Vec::new(),
+            };
+            if !news.is_empty() {
+                // The project may be ending.
+                let _ = messages.send(Message::RunNews(news));
+            }
+        }
         if let Step::Running(RunEvent::Finished { report }) = step {
             debug!(
                 %project,
@@ -179,7 +199,8 @@ async fn run_once(
                 drop(verdict::verify(cache, &question.root, &outcome));
             }
             let last = verdict::remember(cache, question, answer, started.elapsed());
-            JobEnd::Tested(Box::new(last), outcome.ran)
+            let answer = outcome.is_steady.then_some(outcome.answer);
+            JobEnd::Tested(Box::new(TestedRun { last, ran: outcome.ran, answer }))
         }
         Err(RunError::Cancelled) => JobEnd::Cancelled,
         Err(RunError::Left(left)) => {
@@ -242,6 +263,8 @@ struct OwnTree {
     /// The tree when the run was decided on, until it is looked at.
     first: Option<TreeState<Mark>>,
     mark: Mark,
+    /// The tree's digest at the last look.
+    digest: Arc<Mutex<Option<Digest>>>,
     /// The project itself may cancel the run, and waits for its end before it answers anybody.
     cancel: CancellationToken,
 }
@@ -253,7 +276,8 @@ impl OwnTree {
         first: TreeState<Mark>,
         cancel: CancellationToken,
     ) -> Self {
-        Self { messages, shared, mark: first.mark, first: Some(first), cancel }
+        let digest = Arc::new(Mutex::new(first.digest.as_ref().ok().copied()));
+        Self { messages, shared, mark: first.mark, digest, first: Some(first), cancel }
     }
 
     async fn settle(&self, mark: Mark) -> Option<Reply> {
@@ -284,6 +308,7 @@ impl ProjectTree for OwnTree {
         match self.settle(self.mark).await {
             Some(Reply::Settled { tree, mark, .. }) => {
                 self.mark = mark;
+                *lock(&self.digest) = tree;
                 let digest = tree.ok_or_else(|| vec!["the snapshot is unknown".to_owned()]);
                 Ok(TreeState { digest, mark })
             }

@@ -140,6 +140,16 @@ impl FreshTree {
         self.debounce.touch(Instant::now());
     }
 
+    /// Reads what is in the inbox at once, for those who watch; everything else still waits for
+    /// quiet. Whether something was touched.
+    pub(super) async fn look_early(&mut self) -> bool {
+        let before = self.look();
+        self.refresh(EventTrust::All).await;
+        self.touched();
+        let Some((before, tree)) = before.zip(self.tree.as_ref()) else { return true };
+        tree.changed_since(&before.mark).is_none_or(|changed| !changed.is_empty())
+    }
+
     /// When [`Self::on_time`] has something to do.
     pub(super) fn due(&self) -> Option<Instant> {
         let due = [self.debounce.due(), self.polling.next_due(), self.git.due()];

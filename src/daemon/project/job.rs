@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::schedule::{JobKind, JobSpec, Limit};
 use super::super::scheduler::{JobControl, Scheduler, Ticket};
-use crate::model::Digest;
+use crate::model::{Answer, Digest};
 use crate::protocol::{LastBuild, LastVerdict, RanProgram, Reply, State};
 use crate::verdict::{Facts, Question};
 
@@ -46,7 +46,7 @@ pub(super) enum JobEnd {
     /// The build ended, well or not.
     Built(LastBuild),
     /// The tests ran.
-    Tested(Box<LastVerdict>, Vec<RanProgram>),
+    Tested(Box<TestedRun>),
     /// Those tests ran that may run unasked.
     TestedInPart,
     /// The tests were ended for good, for this reason.
@@ -55,6 +55,16 @@ pub(super) enum JobEnd {
     Prefetched,
     /// A run was compared with earlier ones.
     Compared,
+}
+
+/// What a run of tests came to.
+#[derive(Debug)]
+pub(super) struct TestedRun {
+    pub(super) last: LastVerdict,
+    /// The programs that ran, to be compared with earlier runs.
+    pub(super) ran: Vec<RanProgram>,
+    /// What each target came to; none if the tree changed meanwhile.
+    pub(super) answer: Option<Answer>,
 }
 
 /// News of the job in flight.

@@ -8,10 +8,11 @@ use tracing::info;
 use super::super::mailbox::Message;
 use super::super::shared::Shared;
 use super::background_tests::{self, BackgroundTestPlan, Purpose};
+use super::broadcast::Broadcast;
 use super::job::{BackgroundJob, BuildKey};
 use crate::model::Digest;
 use crate::protocol::Mark;
-use crate::verdict::{Facts, Question, TreeState};
+use crate::verdict::{Facts, Question, TreeState, code_hash};
 
 /// The first run that sees the tree change may have met an edit. After so many in a row, it is the
 /// tests.
@@ -74,6 +75,7 @@ impl Verifier {
         purpose: Purpose,
         packages: Vec<String>,
         first: TreeState<Mark>,
+        broadcast: &Broadcast,
     ) -> Option<BackgroundJob> {
         self.is_disturbed = false;
         let messages = self.messages.upgrade()?;
@@ -83,7 +85,8 @@ impl Verifier {
             info!(%project, tree_digest = %tree_digest, "verifying an answer from records");
         }
         let of = BuildKey::new(tree_digest, &question, &facts);
-        let plan = BackgroundTestPlan { question, facts, purpose, packages, first };
+        let reporter = broadcast.reporter(code_hash(&tree_digest, &facts.identity));
+        let plan = BackgroundTestPlan { question, facts, purpose, packages, first, reporter };
         Some(background_tests::start(plan, of, messages, &self.shared))
     }
 

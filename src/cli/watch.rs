@@ -1,0 +1,118 @@
+//! `watch`: the state of the tests as it changes.
+
+use std::os::fd::AsFd as _;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use tokio::sync::oneshot;
+
+use super::args::{OutputFormat, WatchArgs};
+use super::context::Context;
+use super::exit::{Exit, Stop};
+use super::interrupt::ended_by_signal;
+use super::output;
+use crate::client::Connection;
+use crate::model::Verdict;
+use crate::protocol::{LiveState, StreamEvent};
+use crate::views::{Feed, Wanted};
+
+/// Watches until the reader has seen enough, or once.
+pub(super) fn watch(context: &Context, args: &WatchArgs) -> Result<(), Stop> {
+    let feed = Feed::new(context.paths.clone(), context.environment.clone(), wanted(context, args)?);
+    let own = feed.own_watch();
+    let mut view = LineView { once: args.once, format: args.format, state: LiveState::default() };
+    let (tell, ended) = oneshot::channel();
+    std::thread::Builder::new().name("feed".to_owned()).spawn(move || {
+        let mut result = Ok(());
+        let followed = feed.follow(|event| match view.show(event) {
+            Ok(goes_on) => goes_on,
+            Err(stop) => {
+                result = Err(stop);
+                false
+            }
+        });
+        let followed = followed.map_err(|error| Stop::new(Exit::Failure, error));
+        // The command may have been ended meanwhile.
+        let _ = tell.send(result.and(followed));
+    })?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let result = runtime.block_on(async {
+        tokio::select! {
+            ended = ended => ended.unwrap_or_else(|_| Err(Stop::new(Exit::Failure, "watching ended"))),
+            exit = ended_by_signal()? => Err(Stop::silent(exit)),
+            () = reader_gone()? => Err(Stop::silent(Exit::OutputClosed)),
+        }
+    });
+    // It is still waiting for the reader of standard output.
+    runtime.shutdown_background();
+    own.end();
+    result
+}
+
+/// The projects to watch. Where a daemon has them all, they are all of interest; a workspace that it
+/// does not have is watched here.
+fn wanted(context: &Context, args: &WatchArgs) -> Result<Wanted, Stop> {
+    if let Some(path) = &args.project {
+        return Ok(Wanted::Project(context.project(Some(path))?));
+    }
+    let Ok(root) = context.workspace(None) else { return Ok(Wanted::All) };
+    let is_listed = context.config()?.config.projects.iter().any(|project| project.path == root);
+    let has_daemon = matches!(Connection::open(&context.paths.socket()), Ok(Some(_)));
+    Ok(if is_listed && has_daemon { Wanted::All } else { Wanted::Project(root) })
+}
+
+/// Ends when nobody reads standard output any more, where the system tells.
+fn reader_gone() -> std::io::Result<impl Future<Output = ()>> {
+    let (tell, gone) = oneshot::channel::<()>();
+    std::thread::Builder::new().name("reader".to_owned()).spawn(move || {
+        let stdout = std::io::stdout();
+        loop {
+            let mut fds = [PollFd::from_borrowed_fd(stdout.as_fd(), PollFlags::empty())];
+            match poll(&mut fds, None) {
+                Err(rustix::io::Errno::INTR) => {}
+                Err(_) => return std::mem::forget(tell),
+                Ok(_) => break,
+            }
+        }
+        let _ = tell.send(());
+    })?;
+    Ok(async {
+        let _ = gone.await;
+    })
+}
+
+/// Prints events, one a line.
+struct LineView {
+    once: bool,
+    format: OutputFormat,
+    state: LiveState,
+}
+
+impl LineView {
+    /// Shows an event; whether more are wanted.
+    fn show(&mut self, event: StreamEvent) -> Result<bool, Stop> {
+        let is_synced = event == StreamEvent::Synced;
+        if self.format == OutputFormat::Json {
+            output::line(serde_json::to_string(&event).map_err(std::io::Error::from)?)?;
+        }
+        if self.once {
+            self.state.apply(event);
+        }
+        match self.once && is_synced {
+            true => exit_of(&self.state).map_or(Ok(false), |exit| Err(Stop::silent(exit))),
+            false => Ok(true),
+        }
+    }
+}
+
+/// The status of `watch --once`; none for green.
+fn exit_of(state: &LiveState) -> Option<Exit> {
+    let verdicts: Vec<_> = state
+        .projects
+        .values()
+        .map(|project| project.verdict.as_ref().and_then(|verdict| verdict.verdict))
+        .collect();
+    if verdicts.iter().flatten().any(|verdict| *verdict != Verdict::Pass) {
+        return Some(Exit::NotGreen);
+    }
+    (verdicts.is_empty() || verdicts.contains(&None)).then_some(Exit::Unknown)
+}

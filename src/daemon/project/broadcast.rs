@@ -1,0 +1,372 @@
+//! What a project tells the clients that watch it: its state, and the verdicts that hold for the
+//! tree as it is. Without such clients it keeps nothing.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::super::subscriber::{Batch, Subscriber};
+use crate::cache::Record;
+use crate::model::{
+    Answer, BuildEvent, Digest, EventOf, Outcome, Source, SourcePlace, StreamEvent, TargetAnswer,
+    TargetEvent, TargetId, TargetKind, TargetReport, TestEntry, TestReport, Timestamp, Verdict,
+    VerdictEvent,
+};
+use crate::protocol::{LastBuild, LiveProject, ProjectStatus, tests_events};
+use crate::runner::{describe_end, failure_texts};
+
+/// At most so many bytes of what a failed target printed are told where no test is named.
+const MOST_OUTPUT: usize = 4096;
+
+/// The clients of a project, and what they know.
+pub(super) struct Broadcast {
+    root: PathBuf,
+    clients: Vec<Subscriber>,
+    told: LiveProject,
+    /// The last answer by a run, until it is told.
+    answer: Option<Answer>,
+    /// The records have not been asked about this tree.
+    wants_records: bool,
+    /// Read by runs on other threads.
+    is_watched: Arc<AtomicBool>,
+}
+
+impl Broadcast {
+    pub(super) fn new(root: PathBuf) -> Self {
+        Self {
+            root,
+            clients: Vec::new(),
+            told: LiveProject::default(),
+            answer: None,
+            wants_records: false,
+            is_watched: Arc::default(),
+        }
+    }
+
+    /// Adds a client and tells it what is known.
+    pub(super) fn add(&mut self, client: Subscriber) {
+        if self.is_watched() {
+            client.tell(self.told.events(&self.root).into());
+        } else {
+            self.wants_records = true;
+        }
+        self.clients.push(client);
+        self.is_watched.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether there is a client; forgets everything once there is none.
+    pub(super) fn is_watched(&mut self) -> bool {
+        self.clients.retain(|client| !client.is_gone());
+        let is_watched = !self.clients.is_empty();
+        if !is_watched && self.is_watched.swap(false, Ordering::Relaxed) {
+            (self.told, self.answer) = (LiveProject::default(), None);
+        }
+        is_watched
+    }
+
+    /// Whether a change of the tree would make something untrue that was told.
+    pub(super) fn has_verdicts(&mut self) -> bool {
+        self.is_watched() && (self.told.verdict.is_some() || !self.told.targets.is_empty())
+    }
+
+    /// Whether the records are to be asked.
+    pub(super) fn wants_records(&self) -> bool {
+        self.wants_records
+    }
+
+    /// The way by which a run on another thread tells of itself.
+    pub(super) fn reporter(&self, code_hash: Digest) -> RunReporter {
+        let of = EventOf { project: self.root.clone(), code_hash };
+        RunReporter { of, is_watched: Arc::clone(&self.is_watched) }
+    }
+
+    /// Tells events that change what is known; those for another tree change nothing.
+    pub(super) fn tell(&mut self, events: impl IntoIterator<Item = StreamEvent>) {
+        if !self.is_watched() {
+            return;
+        }
+        let mut told = Vec::new();
+        for event in events {
+            if event.of().is_some_and(|of| self.told.code_hash != Some(of.code_hash)) {
+                continue;
+            }
+            self.told.apply(event.clone());
+            told.push(event);
+        }
+        if !told.is_empty() {
+            let batch: Batch = told.into();
+            self.clients.iter().for_each(|client| client.tell(Arc::clone(&batch)));
+        }
+    }
+
+    /// Tells the state. A tree of another code hash makes all verdicts unknown; `is_built`: the
+    /// last build was of this tree.
+    pub(super) fn tell_status(&mut self, status: &ProjectStatus, is_built: bool) {
+        if self.told.activity.is_none() || self.told.code_hash != status.code_hash {
+            self.withdraw(status.code_hash);
+        }
+        let before = self.told.activity.clone();
+        let is_same = before.as_ref().is_some_and(|before| {
+            (before.state, &before.reason) == (status.state, &status.reason)
+        });
+        if !is_same {
+            let since = before.filter(|before| before.state == status.state);
+            let since = since.map_or_else(Timestamp::now, |before| before.since);
+            let (state, reason) = (status.state, status.reason.clone());
+            let project = self.root.clone();
+            self.tell([StreamEvent::Project { project, state, reason, since }]);
+        }
+        let build = status.last_build.as_ref().filter(|_| is_built).zip(status.code_hash);
+        if let Some((build, code_hash)) = build {
+            let build = build_event(self.of(code_hash), build);
+            if self.told.build.as_ref() != Some(&build) {
+                self.tell([StreamEvent::Build(build)]);
+            }
+        }
+    }
+
+    /// Makes all verdicts unknown; from now on they hold for this tree.
+    pub(super) fn withdraw(&mut self, code_hash: Option<Digest>) {
+        (self.answer, self.wants_records) = (None, true);
+        let project = self.root.clone();
+        self.tell([StreamEvent::Tree { project, code_hash }]);
+    }
+
+    /// Takes note of an answer by a run, to be told with what the records say.
+    pub(super) fn note_answer(&mut self, answer: Option<Answer>) {
+        (self.answer, self.wants_records) = (answer, true);
+    }
+
+    /// Tells what the records and the last run say of the tree.
+    pub(super) fn tell_known(&mut self, code_hash: Digest, record: Result<Arc<Record>, String>) {
+        self.wants_records = false;
+        let of = self.of(code_hash);
+        let answer = self.answer.take().filter(|answer| answer.code_hash == Some(code_hash));
+        let mut answered: BTreeMap<TargetId, TargetAnswer> = BTreeMap::new();
+        if let Some(answer) = &answer {
+            answered.extend(answer.targets.iter().map(|of| (of.id.clone(), of.clone())));
+        }
+        let mut events = Vec::new();
+        let mut verdict = VerdictEvent {
+            of: of.clone(),
+            verdict: None,
+            reason: None,
+            source: None,
+            when: None,
+            counts: Default::default(),
+        };
+        match (record, answer) {
+            (Ok(record), answer) => {
+                for report in &record.targets {
+                    let run = answered.get(&report.id);
+                    events.extend(match run {
+                        Some(run) => self.report_events(target_event(&of, run), report),
+                        None => self.report_events(recorded_event(&of, report, record.created), report),
+                    });
+                    verdict.counts += report.counts;
+                }
+                verdict.verdict = Some(record.verdict);
+                verdict.source = Some(answer.map_or(Source::Cache, |answer| answer.source()));
+                verdict.when = Some(record.created);
+            }
+            (Err(_), Some(answer)) => {
+                for target in &answer.targets {
+                    events.extend(self.answer_events(&of, target));
+                }
+                verdict.verdict = Some(answer.verdict());
+                verdict.source = Some(answer.source());
+                verdict.when = answer.oldest();
+                verdict.counts = answer.counts();
+                let why = answer.not_kept.join("; ");
+                verdict.reason = Some(why).filter(|why| !why.is_empty());
+            }
+            (Err(reason), None) => verdict.reason = Some(reason),
+        }
+        if self.told.verdict.as_ref() != Some(&verdict) {
+            events.push(StreamEvent::Verdict(verdict));
+        }
+        self.tell(events);
+    }
+
+    /// The project has left the config.
+    pub(super) fn tell_gone(&mut self) {
+        let project = self.root.clone();
+        self.tell([StreamEvent::Gone { project }]);
+    }
+
+    fn of(&self, code_hash: Digest) -> EventOf {
+        EventOf { project: self.root.clone(), code_hash }
+    }
+
+    /// The events of a target whose tests are known; none if all that has been told.
+    fn report_events(&self, event: TargetEvent, report: &TargetReport) -> Vec<StreamEvent> {
+        let tests = test_entries(report);
+        let is_told = self.told.targets.get(&event.id).is_some_and(|told| {
+            told.event == event && told.tests.values().eq(sorted(&tests).values().copied())
+        });
+        if is_told { Vec::new() } else { whole_target(event, tests) }
+    }
+
+    /// The events of a target of which only the failed tests are known; what its run has told of
+    /// the others stays.
+    fn answer_events(&self, of: &EventOf, answer: &TargetAnswer) -> Vec<StreamEvent> {
+        let event = target_event(of, answer);
+        let told = self.told.targets.get(&event.id);
+        if told.is_some_and(|told| {
+            (told.event.verdict, told.event.source, told.event.counts)
+                == (event.verdict, event.source, event.counts)
+        }) {
+            return Vec::new();
+        }
+        let failed = |name: &String| TestReport { name: name.clone(), outcome: Outcome::Failed };
+        let failed: Vec<_> = answer.failures.iter().map(failed).collect();
+        let output = whole_output(&answer.output, answer.stderr.as_deref());
+        let tests = entries(&failed, answer.id.kind, &output);
+        whole_target(event, tests)
+    }
+}
+
+/// Tells of a run, from the thread that runs it, as long as somebody watches.
+#[derive(Clone, Debug)]
+pub(super) struct RunReporter {
+    of: EventOf,
+    is_watched: Arc<AtomicBool>,
+}
+
+impl RunReporter {
+    /// Whether somebody watches.
+    pub(super) fn is_watched(&self) -> bool {
+        self.is_watched.load(Ordering::Relaxed)
+    }
+
+    /// The run is of this tree from now on.
+    pub(super) fn set_code_hash(&mut self, code_hash: Digest) {
+        self.of.code_hash = code_hash;
+    }
+
+    /// So many targets are about to run.
+    pub(super) fn planned(&self, run: usize, left: usize) -> Vec<StreamEvent> {
+        vec![StreamEvent::Plan { of: self.of.clone(), run, left, done: 0 }]
+    }
+
+    /// A target has begun.
+    pub(super) fn started(&self, id: &TargetId) -> Vec<StreamEvent> {
+        let (of, id, since) = (self.of.clone(), id.clone(), Timestamp::now());
+        vec![StreamEvent::Running { of, id, since }]
+    }
+
+    /// A target has ended.
+    pub(super) fn finished(&self, report: &TargetReport) -> Vec<StreamEvent> {
+        let now = Timestamp::now();
+        let answer = TargetAnswer::from_report(report, Source::Run, "run in the background", now);
+        whole_target(target_event(&self.of, &answer), test_entries(report))
+    }
+}
+
+fn whole_target(event: TargetEvent, tests: Vec<TestEntry>) -> Vec<StreamEvent> {
+    let tests = tests_events(&event, tests);
+    std::iter::once(StreamEvent::Target(event.clone())).chain(tests).collect()
+}
+
+fn sorted(tests: &[TestEntry]) -> BTreeMap<&str, &TestEntry> {
+    tests.iter().map(|test| (&*test.name, test)).collect()
+}
+
+fn recorded_event(of: &EventOf, report: &TargetReport, when: Timestamp) -> TargetEvent {
+    let reason = "same code, settings and environment";
+    target_event(of, &TargetAnswer::from_report(report, Source::Cache, reason, when))
+}
+
+fn target_event(of: &EventOf, answer: &TargetAnswer) -> TargetEvent {
+    let is_unnamed = answer.verdict != Verdict::Pass && answer.failures.is_empty();
+    let message = is_unnamed.then(|| {
+        let output = whole_output(&answer.output, answer.stderr.as_deref());
+        let end = describe_end(answer.end);
+        format!("{end}\n{}", tail(&output)).trim_end().to_owned()
+    });
+    TargetEvent {
+        of: of.clone(),
+        id: answer.id.clone(),
+        verdict: answer.verdict,
+        source: answer.source,
+        reason: answer.reason.clone(),
+        when: answer.when,
+        duration_ms: answer.duration_ms,
+        counts: answer.counts,
+        message,
+    }
+}
+
+fn build_event(of: EventOf, build: &LastBuild) -> BuildEvent {
+    BuildEvent {
+        of,
+        when: build.when,
+        success: build.success,
+        duration_ms: build.duration_ms,
+        errors: if build.success { String::new() } else { build.errors.clone() },
+        ended: build.ended.clone(),
+    }
+}
+
+fn whole_output(output: &str, stderr: Option<&str>) -> String {
+    format!("{output}{}", stderr.unwrap_or_default())
+}
+
+/// The end of an output, without colours.
+fn tail(output: &str) -> String {
+    let output = anstream::adapter::strip_str(output).to_string();
+    let mut start = output.len().saturating_sub(MOST_OUTPUT);
+    while !output.is_char_boundary(start) {
+        start += 1;
+    }
+    output[start..].to_owned()
+}
+
+/// What there is to say of the tests of a report.
+fn test_entries(report: &TargetReport) -> Vec<TestEntry> {
+    let output = whole_output(&report.output, report.stderr.as_deref());
+    entries(&report.tests, report.id.kind, &output)
+}
+
+fn entries(tests: &[TestReport], kind: TargetKind, output: &str) -> Vec<TestEntry> {
+    let is_red = tests.iter().any(|test| test.outcome == Outcome::Failed);
+    let mut texts = if is_red { failure_texts(output) } else { BTreeMap::new() };
+    let entry = |test: &TestReport| {
+        let text = texts.remove(&test.name).filter(|_| test.outcome == Outcome::Failed);
+        let (message, panic) = text.map(|text| (text.message, text.panic)).unzip();
+        let panic = panic.flatten().map(|panic| SourcePlace {
+            file: panic.file,
+            line: panic.line,
+            column: Some(panic.column),
+        });
+        TestEntry {
+            name: test.name.clone(),
+            outcome: test.outcome,
+            place: (kind == TargetKind::Doc).then(|| doctest_place(&test.name)).flatten(),
+            message: message.filter(|message| !message.is_empty()),
+            panic,
+        }
+    };
+    tests.iter().map(entry).collect()
+}
+
+/// The place that rustdoc puts into the name of a doctest: `src/lib.rs - item (line 3)`.
+fn doctest_place(name: &str) -> Option<SourcePlace> {
+    let (file, rest) = name.split_once(" - ")?;
+    let (_, line) = rest.rsplit_once("(line ")?;
+    let line = line.split(')').next()?.parse().ok()?;
+    Some(SourcePlace { file: file.to_owned(), line, column: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_doctest_bears_its_place_in_its_name() {
+        let place = doctest_place("src/lib.rs - Stack<T>::push (line 12) - compile fail").unwrap();
+        assert_eq!((&*place.file, place.line), ("src/lib.rs", 12));
+        assert_eq!(doctest_place("tests::adds"), None);
+    }
+}

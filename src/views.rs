@@ -1,0 +1,7 @@
+//! Views of the one stream of events: where people look, the state of their tests is shown.
+//!
+//! Each view is a module and a client of the stream, which [`Feed`] keeps connected.
+
+mod feed;
+
+pub(crate) use feed::{Feed, Wanted};
