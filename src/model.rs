@@ -16,7 +16,8 @@ pub(crate) use answer::{Answer, TargetAnswer};
 pub use digest::Digest;
 pub(crate) use digest::Digester;
 pub(crate) use event::{
-    BuildEvent, EventOf, STREAM_VERSION, SourcePlace, StreamEvent, TargetEvent, TestEntry, VerdictEvent,
+    BuildEvent, EventOf, STREAM_VERSION, SourcePlace, StreamEvent, TargetEvent, TestEntry,
+    VerdictEvent,
 };
 pub use log::{LogOutcome, field};
 pub use report::End;

@@ -13,11 +13,9 @@ mod status;
 #[cfg(test)]
 pub(crate) use framing::MAX_MESSAGE;
 pub(crate) use framing::{FrameError, LineBuffer, encode};
-pub(crate) use status::{CacheUse, LastBuild, StatusReport, YieldStats};
-pub(crate) use live_state::{
-    LiveProject, LiveState, hello, tests_events,
-};
+pub(crate) use live_state::{LiveProject, LiveState, hello, tests_events};
 pub use status::ProjectStatus;
+pub(crate) use status::{CacheUse, LastBuild, StatusReport, YieldStats};
 
 pub(crate) use crate::cache::LastVerdict;
 use crate::cache::RecordKey;
@@ -30,9 +28,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{
-    Answer, Digest, OsText, TargetId, TestReport, Timestamp, os_text,
-};
+use crate::model::{Answer, Digest, OsText, TargetId, TestReport, Timestamp, os_text};
 use crate::process::Environment;
 use crate::shared::StoreFinding;
 

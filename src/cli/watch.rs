@@ -17,7 +17,8 @@ use crate::views::{Feed, Wanted};
 
 /// Watches until the reader has seen enough, or once.
 pub(super) fn watch(context: &Context, args: &WatchArgs) -> Result<(), Stop> {
-    let feed = Feed::new(context.paths.clone(), context.environment.clone(), wanted(context, args)?);
+    let feed =
+        Feed::new(context.paths.clone(), context.environment.clone(), wanted(context, args)?);
     let own = feed.own_watch();
     let mut view = LineView { once: args.once, format: args.format, state: LiveState::default() };
     let (tell, ended) = oneshot::channel();

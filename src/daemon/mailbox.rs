@@ -14,9 +14,7 @@ use super::subscriber::Subscriber;
 use crate::config;
 use crate::model::{Answer, Digest};
 use crate::process::Environment;
-use crate::protocol::{
-    Ask, LastVerdict, Mark, ProjectStatus, RanProgram, Reply, StreamEvent,
-};
+use crate::protocol::{Ask, LastVerdict, Mark, ProjectStatus, RanProgram, Reply, StreamEvent};
 
 /// A message to a project.
 #[derive(Debug)]

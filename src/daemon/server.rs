@@ -19,7 +19,8 @@ use super::peer;
 use super::subscriber::Subscription;
 use super::sync::lock;
 use crate::protocol::{
-    Call, EVENTLESS_HEARTBEAT, FrameError, HEARTBEAT, LineBuffer, PROTOCOL, Reply, Request, VERSION, encode,
+    Call, EVENTLESS_HEARTBEAT, FrameError, HEARTBEAT, LineBuffer, PROTOCOL, Reply, Request,
+    VERSION, encode,
 };
 
 /// How many connections are open at once. One more closes the one that has been idle for the longest

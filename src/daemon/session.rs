@@ -118,14 +118,16 @@ impl Session for Client {
                 let message = |reply| Message::Rebuild { environment, doing, reply };
                 self.tell_project(project, message).await
             }
-            Call::Report { project, verdict, ran, answer } => match self.shared.project(project).await {
-                Some(mailbox) => {
-                    let (verdict, answer) = (Box::new(verdict), answer.map(Box::new));
-                    mailbox.send(Message::Report { verdict, ran, answer });
-                    Reply::Done
+            Call::Report { project, verdict, ran, answer } => {
+                match self.shared.project(project).await {
+                    Some(mailbox) => {
+                        let (verdict, answer) = (Box::new(verdict), answer.map(Box::new));
+                        mailbox.send(Message::Report { verdict, ran, answer });
+                        Reply::Done
+                    }
+                    None => Reply::Unwatched,
                 }
-                None => Reply::Unwatched,
-            },
+            }
             Call::Status => self.shared.status().await.map_or_else(stopping, Reply::Status),
             Call::Pauses => {
                 self.shared.scheduler.read_pauses().await;

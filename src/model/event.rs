@@ -8,9 +8,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Digest, Outcome, Source, State, TargetId, TestCounts, Timestamp, Verdict, os_text,
-};
+use super::{Digest, Outcome, Source, State, TargetId, TestCounts, Timestamp, Verdict, os_text};
 
 /// The version of the stream: it grows by fields and types, and the number changes where a reader
 /// would be misled.
@@ -267,7 +265,8 @@ mod tests {
             ],
         };
         let json = serde_json::to_string(&event).unwrap();
-        insta::assert_snapshot!(json.replace(&of.code_hash.to_string(), "HASH"), @"");
+        let shown = json.replace(&of.code_hash.to_string(), "HASH");
+        insta::assert_snapshot!(shown, @r#"{"type":"tests","project":"/p","code_hash":"HASH","package":"p","target":"it","kind":"test","source":"run","when":7,"tests":[{"name":"adds","outcome":"failed","file":"tests/it.rs","line":3,"column":5,"message":"left: 1\nright: 2","panic":{"file":"tests/it.rs","line":3,"column":5}},{"name":"other","outcome":"ok"}]}"#);
         assert_eq!(serde_json::from_str::<StreamEvent>(&json).unwrap(), event);
     }
 }

@@ -198,3 +198,132 @@ pub(crate) fn tests_events(
 pub(crate) fn hello() -> StreamEvent {
     StreamEvent::Hello { version: STREAM_VERSION, tool: VERSION.to_owned(), daemon: true }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Outcome, Source, TargetKind, TestCounts, Verdict};
+    use proptest::prelude::*;
+
+    fn of(tree: u8) -> EventOf {
+        EventOf { project: "/p".into(), code_hash: Digest::of(&[tree]) }
+    }
+
+    fn id(target: u8) -> TargetId {
+        let target = format!("t{target}");
+        TargetId { package: "p".into(), target, kind: TargetKind::Test }
+    }
+
+    fn target(tree: u8, target: u8, verdict: Verdict) -> TargetEvent {
+        TargetEvent {
+            of: of(tree),
+            id: id(target),
+            verdict,
+            source: Source::Run,
+            reason: "r".into(),
+            when: Timestamp(3),
+            duration_ms: 1,
+            counts: TestCounts::default(),
+            message: None,
+        }
+    }
+
+    fn test(name: u8, outcome: Outcome) -> TestEntry {
+        let name = format!("n{name}");
+        TestEntry { name, outcome, place: None, message: None, panic: None }
+    }
+
+    fn any_event() -> impl Strategy<Value = StreamEvent> {
+        let project = || PathBuf::from("/p");
+        let tree = 0..3u8;
+        prop_oneof![
+            (0..4u8).prop_map(move |tree| {
+                let code_hash = (tree < 3).then(|| of(tree).code_hash);
+                StreamEvent::Tree { project: project(), code_hash }
+            }),
+            any::<bool>().prop_map(move |testing| {
+                let state = if testing { State::Testing } else { State::Idle };
+                let (reason, since) = (None, Timestamp(1));
+                StreamEvent::Project { project: project(), state, reason, since }
+            }),
+            (tree.clone(), 0..5usize).prop_map(|(tree, run)| StreamEvent::Plan {
+                of: of(tree),
+                run,
+                left: 1,
+                done: 0
+            }),
+            (tree.clone(), 0..3u8).prop_map(|(tree, target)| {
+                StreamEvent::Running { of: of(tree), id: id(target), since: Timestamp(2) }
+            }),
+            (tree.clone(), 0..3u8, any::<bool>()).prop_map(|(tree, one, pass)| {
+                let verdict = if pass { Verdict::Pass } else { Verdict::Fail };
+                StreamEvent::Target(target(tree, one, verdict))
+            }),
+            (tree.clone(), 0..3u8, 0..9u8).prop_map(|(tree, one, name)| StreamEvent::Tests {
+                of: of(tree),
+                id: id(one),
+                source: Source::Run,
+                when: Timestamp(3),
+                tests: vec![test(name, Outcome::Ok)],
+            }),
+            tree.prop_map(|tree| StreamEvent::Verdict(VerdictEvent {
+                of: of(tree),
+                verdict: Some(Verdict::Pass),
+                reason: None,
+                source: Some(Source::Run),
+                when: None,
+                counts: TestCounts::default(),
+            })),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_client_that_comes_late_knows_what_the_others_know(
+            events in prop::collection::vec(any_event(), 0..40),
+        ) {
+            let mut early = LiveProject::default();
+            events.into_iter().for_each(|event| early.apply(event));
+            let mut late = LiveProject::default();
+            early.events(Path::new("/p")).into_iter().for_each(|event| late.apply(event));
+            prop_assert_eq!(late, early);
+        }
+
+        #[test]
+        fn nothing_is_shown_that_was_told_for_another_tree(
+            events in prop::collection::vec(any_event(), 0..40), last in 0..3u8,
+        ) {
+            let mut state = LiveState::default();
+            events.into_iter().for_each(|event| state.apply(event));
+            let before = state.projects.get(Path::new("/p")).and_then(|project| project.code_hash);
+            let code_hash = of(last).code_hash;
+            state.apply(StreamEvent::Target(target(last, 0, Verdict::Pass)));
+            let shown = state.projects.get(Path::new("/p"));
+            let hashes: Vec<_> = shown.iter().flat_map(|project| {
+                project.targets.values().map(|target| target.event.of.code_hash)
+            }).collect();
+            prop_assert!(hashes.iter().all(|hash| Some(*hash) == before));
+            state.apply(StreamEvent::Tree { project: "/p".into(), code_hash: Some(code_hash) });
+            let project = &state.projects[Path::new("/p")];
+            prop_assert!(project.targets.is_empty() && project.verdict.is_none());
+        }
+    }
+
+    #[test]
+    fn a_large_target_is_told_in_parts() {
+        let tests: Vec<_> = (0..=255).map(|name| test(name, Outcome::Ok)).collect();
+        let tests = tests.iter().cycle().take(2 * TESTS_IN_AN_EVENT + 1).cloned().collect();
+        let events: Vec<_> = tests_events(&target(0, 0, Verdict::Pass), tests).collect();
+        assert_eq!(events.len(), 3);
+    }
+
+    #[test]
+    fn a_lost_connection_leaves_nothing_known() {
+        let mut state = LiveState::default();
+        state.apply(StreamEvent::Tree { project: "/p".into(), code_hash: None });
+        state.apply(StreamEvent::Synced);
+        state.apply(StreamEvent::Disconnected { reason: "gone".into(), retry_ms: 1 });
+        assert!(state.projects.is_empty() && !state.is_synced);
+        assert_eq!(state.lost.as_deref(), Some("gone"));
+    }
+}

@@ -62,7 +62,8 @@ fn failure_text(name: &str, lines: &[&str]) -> FailureText {
             || panic_line(line).is_some()
     };
     let start = at.map_or(0, |at| at + 1);
-    let message: Vec<_> = lines[start..].iter().take_while(|line| !is_over(line)).copied().collect();
+    let message: Vec<_> =
+        lines[start..].iter().take_while(|line| !is_over(line)).copied().collect();
     let message = message.join("\n");
     let mut end = message.trim_end().len().min(MOST_MESSAGE);
     while !message.is_char_boundary(end) {
@@ -119,7 +120,8 @@ mod tests {
         let text = "---- t stdout ----\nthread '<unnamed>' panicked at src/w.rs:3:4:\nin a thread\n\
                     thread 't' panicked at src/t.rs:5:6:\nchild failed\n";
         assert_eq!(failure_texts(text)["t"].panic.as_ref().unwrap().file, "src/t.rs");
-        let text = "---- t stdout ----\nthread '<unnamed>' panicked at src/w.rs:3:4:\nin a thread\n";
+        let text =
+            "---- t stdout ----\nthread '<unnamed>' panicked at src/w.rs:3:4:\nin a thread\n";
         assert_eq!(failure_texts(text)["t"].message, "in a thread");
     }
 

@@ -74,10 +74,7 @@ impl Feed {
     ///
     /// # Errors
     /// If there is no daemon, and this process cannot watch by itself.
-    pub(crate) fn follow(
-        self,
-        mut tell: impl FnMut(StreamEvent) -> bool,
-    ) -> Result<(), FeedError> {
+    pub(crate) fn follow(self, mut tell: impl FnMut(StreamEvent) -> bool) -> Result<(), FeedError> {
         let mut tries = 0;
         let mut retry = FIRST_RETRY;
         loop {

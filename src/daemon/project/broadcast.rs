@@ -107,9 +107,9 @@ impl Broadcast {
             self.withdraw(status.code_hash);
         }
         let before = self.told.activity.clone();
-        let is_same = before.as_ref().is_some_and(|before| {
-            (before.state, &before.reason) == (status.state, &status.reason)
-        });
+        let is_same = before
+            .as_ref()
+            .is_some_and(|before| (before.state, &before.reason) == (status.state, &status.reason));
         if !is_same {
             let since = before.filter(|before| before.state == status.state);
             let since = since.map_or_else(Timestamp::now, |before| before.since);
@@ -162,7 +162,9 @@ impl Broadcast {
                     let run = answered.get(&report.id);
                     events.extend(match run {
                         Some(run) => self.report_events(target_event(&of, run), report),
-                        None => self.report_events(recorded_event(&of, report, record.created), report),
+                        None => {
+                            self.report_events(recorded_event(&of, report, record.created), report)
+                        }
                     });
                     verdict.counts += report.counts;
                 }
