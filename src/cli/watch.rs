@@ -19,7 +19,7 @@ use crate::views::{Feed, Wanted};
 pub(super) fn watch(context: &Context, args: &WatchArgs) -> Result<(), Stop> {
     let feed =
         Feed::new(context.paths.clone(), context.environment.clone(), wanted(context, args)?);
-    let own = feed.own_watch();
+    let handle = feed.handle();
     let mut view = LineView { once: args.once, format: args.format, state: LiveState::default() };
     let (tell, ended) = oneshot::channel();
     std::thread::Builder::new().name("feed".to_owned()).spawn(move || {
@@ -45,7 +45,7 @@ pub(super) fn watch(context: &Context, args: &WatchArgs) -> Result<(), Stop> {
     });
     // It is still waiting for the reader of standard output.
     runtime.shutdown_background();
-    own.end();
+    handle.end();
     result
 }
 

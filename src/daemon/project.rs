@@ -28,7 +28,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
-use self::background_tests::Purpose;
+use self::background_tests::{BackgroundTestPlan, Purpose};
 use self::broadcast::Broadcast;
 use self::builder::{Builder, BuilderNews};
 use self::fresh_tree::{EventTrust, FreshTree};
@@ -560,12 +560,12 @@ impl ProjectTask {
     async fn run_tests(&mut self, asked: &Prepared, purpose: Purpose) {
         let (question, facts) = (asked.question.clone(), asked.facts.clone());
         self.tree.follow(&question, &facts).await;
-        let Some(TreeState { digest, mark }) = self.tree.look() else { return };
-        let first = TreeState { digest, mark: self.tree.remember(mark) };
+        let Some(TreeState { digest: Ok(digest), mark }) = self.tree.look() else { return };
+        let reporter = self.broadcast.reporter(code_hash(&digest, &facts.identity));
+        let first = TreeState { digest: Ok(digest), mark: self.tree.remember(mark) };
         let packages = self.builder.edited_packages();
-        let broadcast = &self.broadcast;
-        let job = self.verifier.run(question, facts, purpose, packages, first, broadcast);
-        if let Some(job) = job {
+        let plan = BackgroundTestPlan { question, facts, purpose, packages, first, reporter };
+        if let Some(job) = self.verifier.run(plan) {
             self.builder.begin(job);
         }
     }

@@ -5,7 +5,8 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -40,33 +41,42 @@ pub(crate) struct Feed {
     paths: Paths,
     environment: Environment,
     wanted: Wanted,
-    own: OwnWatch,
+    handle: FeedHandle,
+    ended: mpsc::Receiver<()>,
 }
 
-/// The daemon in this process, if there is one; ends it when dropped by the last holder or told to.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct OwnWatch(Arc<Mutex<Option<OwnDaemon>>>);
+/// Ends a feed.
+#[derive(Clone, Debug)]
+pub(crate) struct FeedHandle {
+    /// The daemon in this process, if there is one.
+    own: Arc<Mutex<Option<OwnDaemon>>>,
+    end: mpsc::Sender<()>,
+}
 
-impl OwnWatch {
-    /// Ends the daemon in this process, and waits until nothing of it is left.
+impl FeedHandle {
+    /// Ends the daemon in this process if there is one, and waits until nothing of it is left.
     pub(crate) fn end(&self) {
-        drop(self.lock().take());
+        // The feed may have ended.
+        let _ = self.end.send(());
+        drop(self.own().take());
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<OwnDaemon>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn own(&self) -> MutexGuard<'_, Option<OwnDaemon>> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Feed {
     /// A feed that is not connected yet.
     pub(crate) fn new(paths: Paths, environment: Environment, wanted: Wanted) -> Self {
-        Self { paths, environment, wanted, own: OwnWatch::default() }
+        let (end, ended) = mpsc::channel();
+        let handle = FeedHandle { own: Arc::default(), end };
+        Self { paths, environment, wanted, handle, ended }
     }
 
     /// What must be ended before the process is.
-    pub(crate) fn own_watch(&self) -> OwnWatch {
-        self.own.clone()
+    pub(crate) fn handle(&self) -> FeedHandle {
+        self.handle.clone()
     }
 
     /// Hands every event to `tell`, until that says that it wants no more. Blocks; a loss of the
@@ -87,7 +97,7 @@ impl Feed {
                         match events.next() {
                             Ok(mut event) => {
                                 if let StreamEvent::Hello { daemon, .. } = &mut event {
-                                    *daemon = self.own.lock().is_none();
+                                    *daemon = self.handle.own().is_none();
                                 }
                                 if !tell(event) {
                                     return Ok(());
@@ -103,7 +113,9 @@ impl Feed {
             if !tell(StreamEvent::Disconnected { reason, retry_ms }) {
                 return Ok(());
             }
-            std::thread::sleep(retry);
+            if self.ended.recv_timeout(retry) != Err(RecvTimeoutError::Timeout) {
+                return Ok(());
+            }
             tries += 1;
             retry = (retry * 2).min(LONGEST_RETRY);
         }
@@ -115,7 +127,7 @@ impl Feed {
             Wanted::All => None,
             Wanted::Project(root) => Some(root.as_path()),
         };
-        let mut own = self.own.lock();
+        let mut own = self.handle.own();
         if own.is_none() {
             match subscribe(&self.paths.socket(), project) {
                 Ok(Some(events)) => return Ok(Ok(events)),

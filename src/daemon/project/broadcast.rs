@@ -267,8 +267,9 @@ impl RunReporter {
 }
 
 fn whole_target(event: TargetEvent, tests: Vec<TestEntry>) -> Vec<StreamEvent> {
-    let tests = tests_events(&event, tests);
-    std::iter::once(StreamEvent::Target(event.clone())).chain(tests).collect()
+    let mut events: Vec<_> = tests_events(&event, tests).collect();
+    events.insert(0, StreamEvent::Target(event));
+    events
 }
 
 fn sorted(tests: &[TestEntry]) -> BTreeMap<&str, &TestEntry> {

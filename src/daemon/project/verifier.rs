@@ -8,11 +8,9 @@ use tracing::info;
 use super::super::mailbox::Message;
 use super::super::shared::Shared;
 use super::background_tests::{self, BackgroundTestPlan, Purpose};
-use super::broadcast::Broadcast;
 use super::job::{BackgroundJob, BuildKey};
 use crate::model::Digest;
-use crate::protocol::Mark;
-use crate::verdict::{Facts, Question, TreeState, code_hash};
+use crate::verdict::Question;
 
 /// The first run that sees the tree change may have met an edit. After so many in a row, it is the
 /// tests.
@@ -67,26 +65,17 @@ impl Verifier {
         self.due.take()
     }
 
-    /// Begins a run of the tests of `first`; none if the project is ending.
-    pub(super) fn run(
-        &mut self,
-        question: Question,
-        facts: Facts,
-        purpose: Purpose,
-        packages: Vec<String>,
-        first: TreeState<Mark>,
-        broadcast: &Broadcast,
-    ) -> Option<BackgroundJob> {
+    /// Begins a run of the tests of the plan's tree; none if the project is ending.
+    pub(super) fn run(&mut self, plan: BackgroundTestPlan) -> Option<BackgroundJob> {
         self.is_disturbed = false;
         let messages = self.messages.upgrade()?;
+        let BackgroundTestPlan { question, facts, purpose, first, .. } = &plan;
         let tree_digest = *first.digest.as_ref().ok()?;
-        if purpose == Purpose::Verify {
+        if *purpose == Purpose::Verify {
             let project = question.root.display();
             info!(%project, tree_digest = %tree_digest, "verifying an answer from records");
         }
-        let of = BuildKey::new(tree_digest, &question, &facts);
-        let reporter = broadcast.reporter(code_hash(&tree_digest, &facts.identity));
-        let plan = BackgroundTestPlan { question, facts, purpose, packages, first, reporter };
+        let of = BuildKey::new(tree_digest, question, facts);
         Some(background_tests::start(plan, of, messages, &self.shared))
     }
 
