@@ -19,6 +19,7 @@ mod help;
 mod init;
 mod interrupt;
 mod lifecycle;
+mod lsp;
 mod maintain;
 mod names;
 mod output;
@@ -119,6 +120,7 @@ fn run(cli: Cli) -> Result<(), Stop> {
         CliCommand::Test(args) => test::test(&context, &args),
         CliCommand::Check(args) => check::check(&context, &args),
         CliCommand::Watch(args) => watch::watch(&context, &args),
+        CliCommand::Lsp => lsp::lsp(&context),
         CliCommand::Install { paths, dry_run, force } => {
             lifecycle::install(&context, &paths, dry_run, force)
         }

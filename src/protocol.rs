@@ -13,7 +13,7 @@ mod status;
 #[cfg(test)]
 pub(crate) use framing::MAX_MESSAGE;
 pub(crate) use framing::{FrameError, LineBuffer, encode};
-pub(crate) use live_state::{LiveProject, LiveState, hello, tests_events};
+pub(crate) use live_state::{LiveProject, LiveState, LiveTarget, hello, tests_events};
 pub use status::ProjectStatus;
 pub(crate) use status::{CacheUse, LastBuild, StatusReport, YieldStats};
 
@@ -137,6 +137,14 @@ pub enum Call {
     },
     /// Read the config again. [`Reply::Done`] or [`Reply::Error`].
     Reload,
+    /// See every change of the project up to now, and tell those who watch it that this was done:
+    /// [`StreamEvent::Confirmed`] after whatever the changes have brought about. [`Reply::Done`].
+    Confirm {
+        /// The workspace's root.
+        project: OsText,
+        /// The client's number for this question.
+        token: u64,
+    },
     /// Tell the state and then every change until the connection closes: [`Reply::Subscribed`], and
     /// then [`Reply::Event`]s, with [`Reply::Working`] in between as a sign of life.
     Subscribe {

@@ -3,5 +3,7 @@
 //! Each view is a module and a client of the stream, which [`Feed`] keeps connected.
 
 mod feed;
+mod lsp;
 
 pub(crate) use feed::{Feed, Wanted};
+pub(crate) use lsp::serve as serve_editor;

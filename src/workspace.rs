@@ -38,6 +38,7 @@ pub(crate) use selection::Part;
 pub use selection::Selection;
 pub use stamp::PathStamp;
 pub(crate) use stamp::{FileKind, Stamp, nanoseconds, until_settled};
+pub(crate) use test_places::package_targets;
 pub use test_places::{TestPlace, TestPlaces, TestSources, target_root};
 pub use toolchain::Toolchain;
 pub(crate) use toolchain::ToolchainError;

@@ -92,6 +92,8 @@ pub(crate) enum CliCommand {
     Check(CheckArgs),
     /// Show the state of the tests as it changes, for people or as a stream of events
     Watch(WatchArgs),
+    /// Show the verdict of each test in your editor: a language server on standard input and output
+    Lsp,
     /// Install the service for your session, and watch these workspaces
     Install {
         /// Workspaces to put into the config

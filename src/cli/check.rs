@@ -13,7 +13,7 @@ use super::args::{CheckArgs, OutputFormat};
 use super::context::Context;
 use super::exit::{Exit, Stop};
 use super::output;
-use super::render::{ERROR, GOOD, WARN, ago, counts_text, label, seconds};
+use super::render::{ERROR, GOOD, WARN, counts_text, label, seconds};
 use crate::cache::Cache;
 use crate::client::{ClientError, Connection};
 use crate::model::{Answer, Digest, Timestamp};
@@ -205,9 +205,8 @@ fn tell(known: &Known, root: &Path, started: Instant) {
     let took = seconds(started.elapsed());
     match known {
         Known::Green(answer) => {
-            let age = answer
-                .oldest()
-                .map_or_else(String::new, |when| format!(", run {}", ago(when, now)));
+            let age =
+                answer.oldest().map_or_else(String::new, |when| format!(", run {}", when.ago(now)));
             let counts = counts_text(answer.counts());
             output::note(label(GOOD, "Green", format!("{name}: {counts}{age}, known in {took}")));
         }
@@ -215,7 +214,7 @@ fn tell(known: &Known, root: &Path, started: Instant) {
             for name in &failure.failures {
                 output::note(label(ERROR, "Failed", name));
             }
-            let age = ago(failure.when, now);
+            let age = failure.when.ago(now);
             output::note(label(
                 ERROR,
                 "Not green",

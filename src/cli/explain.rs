@@ -8,7 +8,7 @@ use super::args::{ExplainArgs, OutputFormat};
 use super::context::Context;
 use super::exit::{Exit, Stop};
 use super::output;
-use super::render::{GOOD, NOTE, WARN, ago, label, plural, selection_text};
+use super::render::{GOOD, NOTE, WARN, label, plural, selection_text};
 use crate::cache::{Cache, SelectionRecord};
 use crate::hasher::{FileChange, FileDifference};
 use crate::model::{Digest, OsText, Source, TargetId, TargetKind, Timestamp, Verdict};
@@ -143,7 +143,7 @@ fn show(explanation: &Explanation, facts: &Facts, args: &ExplainArgs) -> Result<
     };
     output::line(word)?;
     if let Some(created) = recorded {
-        let when = ago(created, Timestamp::now());
+        let when = created.ago(Timestamp::now());
         output::line(label(NOTE, "Last run", when))?;
     }
     for file in &files {
@@ -164,7 +164,7 @@ fn show(explanation: &Explanation, facts: &Facts, args: &ExplainArgs) -> Result<
         let reason = if target.cached { String::new() } else { format!(": {}", target.reason) };
         output::line(label(NOTE, decided, format!("{}{last}{reason}", target.id)))?;
         if let Some(since) = target.runs_alone {
-            let when = ago(since, Timestamp::now());
+            let when = since.ago(Timestamp::now());
             let text = format!("it failed beside other test programs {when} and passed alone");
             output::line(label(NOTE, "runs alone", text))?;
         }
@@ -180,7 +180,7 @@ fn show(explanation: &Explanation, facts: &Facts, args: &ExplainArgs) -> Result<
         // All that is known, where one target is asked about.
         if args.target.is_some() {
             if let Some(kept) = target.kept {
-                let (when, count) = (ago(kept, Timestamp::now()), target.inputs);
+                let (when, count) = (kept.ago(Timestamp::now()), target.inputs);
                 let text = format!("by itself {when}; it consulted {count} files and folders");
                 output::line(label(NOTE, "kept", text))?;
             }

@@ -15,7 +15,7 @@ use self::terminal::TerminalProgress;
 use self::ticker::Ticker;
 use super::exit::Stop;
 use super::output;
-use super::render::{ERROR, GOOD, NOTE, WARN, ago, label, plural, report_text, seconds};
+use super::render::{ERROR, GOOD, NOTE, WARN, label, plural, report_text, seconds};
 use crate::compiler::{self, Build};
 use crate::model::{TargetReport, Timestamp, Verdict};
 use crate::process::{Environment, Stream};
@@ -182,7 +182,7 @@ impl Progress {
             Step::Looking => self.moving("Reading", "the workspace"),
             Step::Missed(why) => self.once(&label(NOTE, "Stale", why)),
             Step::KnownFailure(known) => {
-                let when = ago(known.when, Timestamp::now());
+                let when = known.when.ago(Timestamp::now());
                 self.failure(&label(
                     WARN,
                     "Known",

@@ -26,4 +26,4 @@ pub(super) use terse::{error_lines, green_line, red_lines};
 pub(super) use text::{
     Asked, AskedFor, answer_lines, bytes, counts_text, fit, plural, report_text,
 };
-pub(super) use time::{ago, seconds};
+pub(super) use time::seconds;

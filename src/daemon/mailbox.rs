@@ -45,6 +45,8 @@ pub(super) enum Message {
     Report { verdict: Box<LastVerdict>, ran: Vec<RanProgram>, answer: Option<Box<Answer>> },
     /// Tell this client the state, and then every change. `told` is dropped once the state is told.
     Subscribe { client: Subscriber, told: oneshot::Sender<()> },
+    /// Tell the clients that watch when the tree is what a barrier has shown (`seen`), or later.
+    Confirm { token: u64, seen: bool, reply: oneshot::Sender<Reply> },
     /// The project's own run has news for the clients that watch.
     RunNews(Vec<StreamEvent>),
     /// A pause by hand has begun or ended: the state may be another one.

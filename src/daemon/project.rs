@@ -250,6 +250,12 @@ impl ProjectTask {
                 // The first one is told everything before `_told` is dropped.
                 self.tell_clients().await;
             }
+            Message::Confirm { token, seen, reply } => {
+                self.tree.catch_up(seen).await;
+                self.tell_clients().await;
+                self.broadcast.tell_confirmed(token);
+                let _ = reply.send(Reply::Done);
+            }
             Message::RunNews(events) => self.broadcast.tell(events),
             // The state is told after each message.
             Message::Paused => {}

@@ -101,6 +101,14 @@ impl Session for Client {
                     None => Reply::Unwatched,
                 }
             }
+            Call::Confirm { project, token } => {
+                match self.shared.project_after_barrier(project.0.into()).await {
+                    Some((mailbox, seen)) => {
+                        tell(&mailbox, |reply| Message::Confirm { token, seen, reply }).await
+                    }
+                    None => Reply::Unwatched,
+                }
+            }
             Call::Uncounted { project, paths } => {
                 let paths = paths.into_iter().map(|path| path.0.into()).collect();
                 self.tell_project(project, |reply| Message::Uncounted { paths, reply }).await

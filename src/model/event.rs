@@ -63,6 +63,15 @@ pub enum StreamEvent {
         /// The tree's code hash; none while it is not known.
         code_hash: Option<Digest>,
     },
+    /// Every change of the project's files of before a client's question has been seen: what was
+    /// told up to here holds for them.
+    Confirmed {
+        /// The workspace's root.
+        #[serde(with = "os_text")]
+        project: PathBuf,
+        /// The client's number for the question.
+        token: u64,
+    },
     /// A background build has ended.
     Build(BuildEvent),
     /// Tests are about to run.
@@ -227,6 +236,7 @@ impl StreamEvent {
             | Self::Disconnected { .. }
             | Self::Project { .. }
             | Self::Gone { .. }
+            | Self::Confirmed { .. }
             | Self::Tree { .. } => None,
         }
     }

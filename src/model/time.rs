@@ -28,6 +28,19 @@ impl Timestamp {
     pub fn age(self, now: Self) -> Option<Duration> {
         now.0.checked_sub(self.0).map(Duration::from_millis)
     }
+
+    /// How long ago this was, for a person: `just now`, `42s ago`, `3m ago`, `5h ago`, `2d ago`.
+    #[must_use]
+    pub(crate) fn ago(self, now: Self) -> String {
+        let Some(age) = self.age(now) else { return "in the future".to_owned() };
+        match age.as_secs() {
+            0..=1 => "just now".to_owned(),
+            s @ 2..=59 => format!("{s}s ago"),
+            s @ 60..=3599 => format!("{}m ago", s / 60),
+            s @ 3600..=86_399 => format!("{}h ago", s / 3600),
+            s => format!("{}d ago", s / 86_400),
+        }
+    }
 }
 
 impl From<SystemTime> for Timestamp {
@@ -45,5 +58,17 @@ mod tests {
     fn an_age_is_never_negative() {
         assert_eq!(Timestamp(1_000).age(Timestamp(3_500)), Some(Duration::from_millis(2_500)));
         assert_eq!(Timestamp(3_500).age(Timestamp(1_000)), None);
+    }
+
+    #[test]
+    fn ages_have_one_unit() {
+        let now = Timestamp(10_000_000_000);
+        let back = |seconds: u64| Timestamp(now.0 - seconds * 1000).ago(now);
+        assert_eq!(back(1), "just now");
+        assert_eq!(back(59), "59s ago");
+        assert_eq!(back(61), "1m ago");
+        assert_eq!(back(7_300), "2h ago");
+        assert_eq!(back(200_000), "2d ago");
+        assert_eq!(Timestamp(now.0 + 1).ago(now), "in the future");
     }
 }

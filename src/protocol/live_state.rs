@@ -84,6 +84,7 @@ impl LiveState {
                 *self = Self { is_own: !daemon, ..Self::default() };
             }
             StreamEvent::Synced => self.is_synced = true,
+            StreamEvent::Confirmed { .. } => {}
             StreamEvent::Disconnected { reason, .. } => {
                 *self = Self { lost: Some(reason), ..Self::default() };
             }
@@ -146,6 +147,7 @@ impl LiveProject {
             StreamEvent::Hello { .. }
             | StreamEvent::Synced
             | StreamEvent::Disconnected { .. }
+            | StreamEvent::Confirmed { .. }
             | StreamEvent::Gone { .. } => {}
         }
     }

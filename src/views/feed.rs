@@ -61,6 +61,11 @@ impl FeedHandle {
         drop(self.own().take());
     }
 
+    /// The socket of the daemon that tells the feed: the one in this process, or the user's.
+    pub(crate) fn socket(&self, paths: &Paths) -> PathBuf {
+        self.own().as_ref().map_or_else(|| paths.socket(), |own| own.socket.clone())
+    }
+
     fn own(&self) -> MutexGuard<'_, Option<OwnDaemon>> {
         self.own.lock().unwrap_or_else(PoisonError::into_inner)
     }

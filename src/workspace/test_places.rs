@@ -7,6 +7,7 @@
 mod outline;
 mod target_root;
 
+pub(crate) use target_root::package_targets;
 pub use target_root::target_root;
 
 use std::collections::{BTreeMap, HashMap};

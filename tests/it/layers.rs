@@ -12,7 +12,7 @@ use imports::Cycle;
 use source::{Kind, Library};
 
 /// Every module with its layer.
-const LAYERS: [(&str, u8); 24] = [
+const LAYERS: [(&str, u8); 25] = [
     ("model", 0),
     ("paths", 0),
     ("process", 0),
@@ -71,7 +71,7 @@ const NEVER: [(&str, &str); 9] = [
 ];
 
 /// Foreign crates with the only modules that may name them.
-const HOMES: [(&str, &[&str]); 28] = [
+const HOMES: [(&str, &[&str]); 30] = [
     ("notify", &["watcher"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
@@ -100,6 +100,8 @@ const HOMES: [(&str, &[&str]); 28] = [
     ("rustls", &["shared"]),
     ("ssh_key", &["shared"]),
     ("proc_macro2", &["workspace"]),
+    ("lsp_server", &["views"]),
+    ("lsp_types", &["views"]),
 ];
 
 /// How many of the type names may stand for several types.

@@ -17,6 +17,7 @@ mod git_switch;
 mod home;
 mod layers;
 mod log_lines;
+mod lsp;
 mod observer;
 mod other_inputs;
 mod prebuild;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::excerpt::{Excerpt, compile_errors, excerpt, last_lines, plain_output};
-use super::{Asked, ago, counts_text, seconds};
+use super::{Asked, counts_text, seconds};
 use crate::model::{Answer, Source, TargetAnswer, Timestamp, Verdict};
 
 /// Where the sources lie.
@@ -110,7 +110,7 @@ pub(crate) fn summary_table(
     for target in &answer.targets {
         let TargetAnswer { id, verdict, counts, .. } = target;
         let from = match target.source {
-            Source::Cache => format!("cache, run {}", ago(target.when, now)),
+            Source::Cache => format!("cache, run {}", target.when.ago(now)),
             Source::Run | Source::Mixed => "run".to_owned(),
         };
         let took = match target.source {

@@ -1,6 +1,6 @@
 //! The daemon's state as text.
 
-use super::{ERROR, GOOD, NOTE, WARN, ago, bytes, counts_text, label, plural, seconds};
+use super::{ERROR, GOOD, NOTE, WARN, bytes, counts_text, label, plural, seconds};
 use crate::cache::SelectionRecord;
 use crate::model::{Timestamp, Verdict};
 use crate::protocol::{ProjectStatus, State, StatusReport};
@@ -73,12 +73,12 @@ fn project_lines(project: &ProjectStatus, now: Timestamp) -> Vec<String> {
             Verdict::Fail => "red",
             Verdict::Error => "no verdict",
         };
-        fact("tests", format!("{word} {} ({})", ago(last.when, now), counts_text(last.counts)));
+        fact("tests", format!("{word} {} ({})", last.when.ago(now), counts_text(last.counts)));
     }
     if let Some(build) = &project.last_build {
         let word = if build.success { "ready" } else { "failed" };
         let took = seconds(std::time::Duration::from_millis(build.duration_ms));
-        fact("build", format!("{word} {} in {took}", ago(build.when, now)));
+        fact("build", format!("{word} {} in {took}", build.when.ago(now)));
     }
     for dir in project.target_dirs.iter().filter(|dir| dir.0 != project.path.join("target")) {
         fact("target", dir.0.to_string_lossy().into_owned());

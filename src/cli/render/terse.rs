@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::excerpt::{Excerpt, FAILURE_LINES, compile_errors, excerpt, last_lines, plain_output};
 use super::text::nothing_ran;
-use super::{AskedFor, ago, counts_text, plural, seconds};
+use super::{AskedFor, counts_text, plural, seconds};
 use crate::model::{Answer, Source, TargetAnswer, Timestamp, Verdict};
 
 /// So many targets that ran are named.
@@ -48,7 +48,7 @@ pub(crate) fn error_lines(rendered: &str) -> Vec<String> {
 /// Which targets were run, and how old the answers of the others are.
 fn origin(answer: &Answer, now: Timestamp) -> String {
     let cached = answer.targets.iter().filter(|target| target.source == Source::Cache);
-    let age = cached.map(|target| target.when).min().map(|oldest| ago(oldest, now));
+    let age = cached.map(|target| target.when).min().map(|oldest| oldest.ago(now));
     let ran: Vec<_> = answer.targets.iter().filter(|t| t.source != Source::Cache).collect();
     let all = answer.targets.len();
     match age {

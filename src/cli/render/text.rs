@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{ERROR, GOOD, HINT, NOTE, WARN, ago, label, seconds};
+use super::{ERROR, GOOD, HINT, NOTE, WARN, label, seconds};
 use crate::model::{Answer, End, Source, TargetReport, TestCounts, Timestamp, Verdict};
 
 /// `1143 passed, 2 failed, 3 ignored`; what is zero is left out, but for passed.
@@ -82,7 +82,7 @@ pub(crate) fn answer_lines(
     let kept: Vec<_> = answer.targets.iter().filter(|t| t.source == Source::Cache).collect();
     if let Some(oldest) = kept.iter().map(|target| target.when).min() {
         let targets = plural(kept.len(), "target");
-        lines.push(label(NOTE, "Cached", format!("{targets}, run {}", ago(oldest, now))));
+        lines.push(label(NOTE, "Cached", format!("{targets}, run {}", oldest.ago(now))));
     }
     if answer.targets.is_empty() && asked.for_what != AskedFor::Build {
         lines.push(label(WARN, "Warning", "there are no tests in this selection"));

@@ -191,6 +191,12 @@ impl Broadcast {
         self.tell(events);
     }
 
+    /// Everything of before a client's question has been told.
+    pub(super) fn tell_confirmed(&mut self, token: u64) {
+        let project = self.root.clone();
+        self.tell([StreamEvent::Confirmed { project, token }]);
+    }
+
     /// The project has left the config.
     pub(super) fn tell_gone(&mut self) {
         let project = self.root.clone();

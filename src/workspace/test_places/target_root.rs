@@ -38,6 +38,48 @@ pub fn target_root(
     candidates.is_empty().then_some(root)
 }
 
+/// A target that a package seems to have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PackageTarget {
+    pub(crate) kind: TargetKind,
+    /// Its name as cargo prints it.
+    pub(crate) name: String,
+    /// The file in which its source begins.
+    pub(crate) root: PathBuf,
+}
+
+/// The targets of the package in the folder `dir`, doctests aside, as far as its manifest and the
+/// names of its files tell. A target that is named here need not be tested.
+pub(crate) fn package_targets(dir: &Path, manifest: &toml::Table) -> Vec<PackageTarget> {
+    let package = manifest.get("package").or_else(|| manifest.get("project"));
+    let package = package.and_then(|package| package.get("name")?.as_str()).unwrap_or_default();
+    let mut names =
+        vec![(TargetKind::Lib, package.to_owned()), (TargetKind::Bin, package.to_owned())];
+    let folders = [
+        (TargetKind::Bin, "src/bin"),
+        (TargetKind::Test, "tests"),
+        (TargetKind::Example, "examples"),
+        (TargetKind::Bench, "benches"),
+    ];
+    for (kind, folder) in folders {
+        let entries = std::fs::read_dir(dir.join(folder)).into_iter().flatten().flatten();
+        let stems =
+            entries.filter_map(|entry| Some(entry.path().file_stem()?.to_str()?.to_owned()));
+        names.extend(stems.map(|name| (kind, name)));
+        let named =
+            manifest.get(kind.as_str()).and_then(toml::Value::as_array).into_iter().flatten();
+        let named = named.filter_map(|table| table.get("name")?.as_str());
+        names.extend(named.map(|name| (kind, name.to_owned())));
+    }
+    names.sort();
+    names.dedup();
+    let targets = names.into_iter().filter_map(|(kind, name)| {
+        let root = target_root(dir, manifest, kind, &name, Path::is_file)?;
+        Some(PackageTarget { kind, name, root })
+    });
+    targets.collect()
+}
+
 /// The path that the manifest gives a target.
 fn named<'a>(manifest: &'a toml::Table, kind: TargetKind, name: &str) -> Option<&'a str> {
     let tables = match kind {
@@ -75,6 +117,35 @@ mod tests {
         assert_root(plain, TargetKind::Bench, &["benches/t.rs"], Some("benches/t.rs"));
         assert_root(plain, TargetKind::Test, &["tests/t.rs", "tests/t/main.rs"], None);
         assert_root(plain, TargetKind::Lib, &[], None);
+    }
+
+    #[test]
+    fn a_package_has_the_targets_that_its_files_and_its_manifest_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = [
+            "src/lib.rs",
+            "src/main.rs",
+            "src/bin/b.rs",
+            "tests/it/main.rs",
+            "tests/t.rs",
+            "tests/data/x.txt",
+            "odd.rs",
+        ];
+        for file in files {
+            let path = dir.path().join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+        }
+        let manifest = "[package]\nname = 'p'\n[[test]]\nname = 'odd'\npath = 'odd.rs'\n";
+        let targets = package_targets(dir.path(), &manifest.parse().unwrap());
+        let names: Vec<_> =
+            targets.iter().map(|target| (target.kind, target.name.as_str())).collect();
+        use TargetKind::{Bin, Lib, Test};
+        assert_eq!(
+            names,
+            [(Lib, "p"), (Bin, "b"), (Bin, "p"), (Test, "it"), (Test, "odd"), (Test, "t")]
+        );
+        assert_eq!(targets[3].root, dir.path().join("tests/it/main.rs"));
     }
 
     #[test]
