@@ -207,13 +207,7 @@ impl ProjectTask {
     async fn on_message(&mut self, message: Message) {
         // A client may be gone before its reply.
         match message {
-            Message::Touched => {
-                self.tree.touched();
-                // No verdict is shown for a text that is no longer there.
-                if self.broadcast.has_verdicts() {
-                    self.look_early().await;
-                }
-            }
+            Message::Touched => self.touched().await,
             Message::Ask { ask, seen, doing, reply } => {
                 doing.send_replace(format!("reading {}", self.name));
                 let _ = reply.send(self.answer(*ask, seen).await);
@@ -411,13 +405,8 @@ impl ProjectTask {
             }
             return;
         }
-        let own = match self.prepare(self.builder.own_question()).await {
-            Ok(own) => own,
-            Err(message) => {
-                self.prepare_error = Some(message);
-                return;
-            }
-        };
+        let own = self.prepare(self.builder.own_question()).await;
+        let Ok(own) = own.map_err(|message| self.prepare_error = Some(message)) else { return };
         self.note_prepared(&own);
         self.tree.follow(&own.question, &own.facts).await;
         let Some(tree_digest) = self.tree.tree_digest() else {
@@ -594,8 +583,13 @@ impl ProjectTask {
         self.status.change(|status| status.last_verdict = Some(verdict));
     }
 
-    /// Looks at the tree before it is quiet. What is in flight goes on: it is seen to when all is.
-    async fn look_early(&mut self) {
+    /// Takes note of events. No verdict is shown for a text that is no longer there, so the tree is
+    /// looked at before it is quiet; what is in flight goes on: it is seen to when all is.
+    async fn touched(&mut self) {
+        self.tree.touched();
+        if !self.broadcast.has_verdicts() {
+            return;
+        }
         let is_testing = self.builder.in_flight().is_testing();
         if self.tree.look_early().await && is_testing {
             // Also where the content is the same again: the tests may have met another one.
@@ -626,22 +620,14 @@ impl ProjectTask {
 
     /// Tells the clients that watch what the records say of the project's own question.
     async fn tell_known(&mut self) {
-        let own = match self.prepare(self.builder.own_question()).await {
-            Ok(own) => own,
-            Err(message) => {
-                self.prepare_error = Some(message);
-                return;
-            }
-        };
+        let own = self.prepare(self.builder.own_question()).await;
+        let Ok(own) = own.map_err(|message| self.prepare_error = Some(message)) else { return };
         self.note_prepared(&own);
         self.tree.follow(&own.question, &own.facts).await;
         self.tell();
         self.tell_status_to_clients();
-        let (Some(tree_digest), Some(code_hash)) =
-            (self.tree.tree_digest(), self.status.get().code_hash)
-        else {
-            return;
-        };
+        let known = self.tree.tree_digest().zip(self.status.get().code_hash);
+        let Some((tree_digest, code_hash)) = known else { return };
         let shared = Arc::clone(&self.shared);
         let known = tokio::task::spawn_blocking(move || {
             let Prepared { question, facts } = &*own;
