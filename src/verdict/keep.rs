@@ -156,10 +156,9 @@ impl Keeper<'_> {
         let (mut not_kept, mut uncached) = (BTreeSet::new(), BTreeMap::new());
         for target in ran.targets.iter().filter(|target| target.report.verdict == Verdict::Pass) {
             if let Cacheability::Uncacheable(doubts) = &target.cacheability {
-                let why: Vec<_> = doubts.iter().map(ToString::to_string).collect();
-                let advice = doubts.iter().map(Uncacheable::advice).collect();
-                not_kept.insert(format!("the run through cargo-nextest: {}", why.join("; ")));
-                uncached.insert(target.report.id.to_string(), Uncached { when, why, advice });
+                let told = Uncacheable::told(doubts, when);
+                not_kept.insert(format!("the run through cargo-nextest: {}", told.why.join("; ")));
+                uncached.insert(target.report.id.to_string(), told);
             }
         }
         self.note_targets(ran, uncached);
@@ -198,10 +197,9 @@ impl Keeper<'_> {
                 continue;
             }
             if let Cacheability::Uncacheable(reasons) = &target.cacheability {
-                let why: Vec<_> = reasons.iter().map(ToString::to_string).collect();
-                let advice = reasons.iter().map(Uncacheable::advice).collect();
-                not_kept.push(format!("{}: {}", target.report.id, why.join("; ")));
-                uncached.insert(target.report.id.to_string(), Uncached { when, why, advice });
+                let told = Uncacheable::told(reasons, when);
+                not_kept.push(format!("{}: {}", target.report.id, told.why.join("; ")));
+                uncached.insert(target.report.id.to_string(), told);
             }
             if code_hash.is_some() {
                 let moment = RunMoment { code_hash, still, when: target.when(when) };

@@ -1,6 +1,14 @@
 //! Why nothing of a green run is kept, and what the developer can do about it.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::mem::discriminant;
+
+use crate::cache::Uncached;
+use crate::model::Timestamp;
+
+/// So many reasons of one kind are told.
+const MOST_TOLD: usize = 3;
 
 /// A reason to keep nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,6 +93,33 @@ impl fmt::Display for Uncacheable {
 }
 
 impl Uncacheable {
+    /// These reasons and the advice to each, for a person: none twice, and few of each kind.
+    pub(in crate::verdict) fn told(reasons: &[Self], when: Timestamp) -> Uncached {
+        let mut told = Uncached { when, why: Vec::new(), advice: Vec::new() };
+        let (mut of_kind, mut more) = (HashMap::new(), 0);
+        for reason in reasons {
+            let why = reason.to_string();
+            if told.why.contains(&why) {
+                continue;
+            }
+            let count: &mut usize = of_kind.entry(discriminant(reason)).or_default();
+            *count += 1;
+            if *count > MOST_TOLD {
+                more += 1;
+                continue;
+            }
+            told.why.push(why);
+            let advice = reason.advice();
+            if !told.advice.contains(&advice) {
+                told.advice.push(advice);
+            }
+        }
+        if more > 0 {
+            told.why.push(format!("and {more} more like these"));
+        }
+        told
+    }
+
     /// Whether the next run will most likely have the same reason.
     pub(super) fn is_lasting(&self) -> bool {
         !matches!(self, Self::Changed(_) | Self::Young(_) | Self::Program)
@@ -136,5 +171,30 @@ impl Uncacheable {
                     .to_owned()
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_reasons_of_one_kind_are_told_by_a_few_and_their_number() {
+        let mut reasons: Vec<_> =
+            (0..40).map(|n| Uncacheable::Changed(format!("f{}", n / 2))).collect();
+        reasons.push(Uncacheable::LeftBehind);
+        let told = Uncacheable::told(&reasons, Timestamp(1));
+        assert_eq!(
+            told.why,
+            [
+                "`f0` changed while it ran",
+                "`f1` changed while it ran",
+                "`f2` changed while it ran",
+                "it left a process behind",
+                "and 17 more like these",
+            ]
+        );
+        assert_eq!(told.advice.len(), 4);
+        assert_eq!(Uncacheable::told(&[], Timestamp(1)).why, [""; 0]);
     }
 }

@@ -9,8 +9,7 @@ use super::invocation::{Called, Invocation, SWITCH};
 use super::stdin::Stdin;
 use super::target::CalledTarget;
 use crate::cache::{
-    AnsweredTargets, Cache, FlakyTest, HistoryEvent, Limits, ProjectState, Record, Uncached,
-    UncachedCall,
+    AnsweredTargets, Cache, FlakyTest, HistoryEvent, Limits, ProjectState, Record, UncachedCall,
 };
 use crate::compiler::{PlannedTarget, may_be_custom};
 use crate::config::{self, Settings};
@@ -396,15 +395,13 @@ impl CallRun<'_> {
         let args: Vec<_> = self.invocation.args.iter().map(|arg| arg.to_string_lossy()).collect();
         let (args, plain) = (args.join(" "), self.target.plain_name());
         let known = self.state.uncached_calls.get(&plain).filter(|known| known.args == args);
-        let why: Vec<_> = reasons.iter().map(ToString::to_string).collect();
+        let uncached = Uncacheable::told(reasons, Timestamp::now());
         let is_named = named(&self.state.targets, &plain).next().is_some()
             || self.state.called.contains(&self.id);
-        if is_named && known.map_or(&[][..], |known| &known.uncached.why) == why {
+        if is_named && known.map_or(&[][..], |known| &known.uncached.why) == uncached.why {
             return;
         }
-        let advice = reasons.iter().map(Uncacheable::advice).collect();
-        let uncached =
-            UncachedCall { args, uncached: Uncached { when: Timestamp::now(), why, advice } };
+        let uncached = UncachedCall { args, uncached };
         let noted = self.cache.update_state(self.root, |state| {
             state.called.insert(self.id.clone());
             if uncached.uncached.why.is_empty() {
