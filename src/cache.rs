@@ -20,6 +20,7 @@
 //! | `index` | which project keeps which records |
 //! | `retention` | which records may be removed, as a pure plan |
 //! | `mentions` | which files can name which variables |
+//! | `plans` | what cargo builds and runs for a workspace, as it was the last time |
 //! | `programs` | digests of the loadable parts of programs |
 //! | `put` | storing records and listings |
 //! | `sweep` | statistics, `clear`, and carrying out a removal plan |
@@ -35,6 +36,7 @@ mod history;
 mod index;
 mod layout;
 mod mentions;
+mod plans;
 mod programs;
 mod put;
 mod recent_records;
@@ -47,6 +49,7 @@ mod target_dirs;
 pub(crate) use gc::GcOptions;
 pub(crate) use history::{AnsweredTargets, HISTORY_DAYS, HistoryEvent};
 pub(crate) use mentions::KnownMentions;
+pub(crate) use plans::{KeyBasis, PackagePlan, TargetPlan, WorkspacePlan};
 pub(crate) use put::PutError;
 pub(crate) use record::{Input, InputState, Record, RecordKey, RecordLevel, RecordedEnvironment};
 pub(crate) use state::{

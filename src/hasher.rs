@@ -33,6 +33,7 @@
 //!   with several names) is looked at in every scan, also in a rescan of nothing.
 
 mod changes;
+mod confinement;
 mod git;
 mod links;
 mod look;
@@ -64,7 +65,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 pub(crate) use changes::{Changes, ScanMark};
-pub(crate) use manifest::{FileChange, FileDifference, Manifest};
+pub(crate) use confinement::{MacroReach, macro_reach};
+pub(crate) use manifest::{FileChange, FileDifference, ListedEntry, Manifest};
 pub(crate) use mentions::{GOES_THROUGH_ALL, Mentions, mentions, mentions_in_text};
 pub(crate) use options::{GlobError, Options};
 pub(crate) use program::program_digest;

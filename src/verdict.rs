@@ -27,6 +27,7 @@ mod key;
 mod local_tree;
 mod look_up;
 mod options;
+mod package;
 mod patterns;
 mod project_files;
 mod provenance;

@@ -11,6 +11,7 @@ mod build_variables;
 mod cargo_config;
 mod identity;
 mod locate;
+mod lock_file;
 mod members;
 mod mounts;
 mod outside;
@@ -30,6 +31,7 @@ pub(crate) use cargo_config::{
 };
 pub(crate) use identity::{Identity, is_session_variable, is_terminal_variable, without_root};
 pub(crate) use locate::locate;
+pub(crate) use lock_file::LockFile;
 pub use members::Members;
 pub(crate) use mounts::{MountWatch, Mounted, overlay_layers};
 pub(crate) use outside::{Outside, is_member, outside_roots};

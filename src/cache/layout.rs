@@ -6,6 +6,7 @@
 //! records/source-1/ab/cdef….json                  one record a key
 //! manifests/ab/cdef….manifest                     the listing of a snapshot, by its code hash
 //! programs/<digest of its path>                    digest of a program's loadable parts
+//! plans/<plan digest>                               what a build of this kind builds and runs
 //! mentions/<digest of a state>                     which variables a file in that state can name
 //! history/<day>.jsonl                             answers and verifications of a day since the epoch
 //! projects/<project>/path                         the project's root as bytes; its digest is the folder's name
@@ -78,6 +79,15 @@ impl Layout {
     pub(super) fn program(&self, path: &Path) -> PathBuf {
         use std::os::unix::ffi::OsStrExt as _;
         self.programs().join(Digest::of(path.as_os_str().as_bytes()).to_string())
+    }
+
+    pub(super) fn plans(&self) -> PathBuf {
+        self.root.join("plans")
+    }
+
+    /// The plan with this digest.
+    pub(super) fn plan(&self, digest: &Digest) -> PathBuf {
+        self.plans().join(digest.to_string())
     }
 
     pub(super) fn mentions(&self) -> PathBuf {
@@ -233,7 +243,7 @@ mod tests {
     proptest! {
         #[test]
         fn names_round_trip(
-            at: u64, bytes in 0u64..1 << 40, selection: u64, version: u32, level in 0usize..4, digest: [u8; 32],
+            at: u64, bytes in 0u64..1 << 40, selection: u64, version: u32, level in 0usize..5, digest: [u8; 32],
         ) {
             let digest = Digest::from_bytes(digest);
             let key = RecordKey { level: RecordLevel::ALL[level], version, digest };

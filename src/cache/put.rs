@@ -183,7 +183,8 @@ impl Cache {
         let project = project_digest(workspace_root);
         // The index decides no answer: where it cannot be read, `ttl` is the bound.
         let claims = index::snapshot_claims(&self.layout, project, code_hash).unwrap_or_default();
-        for claim in claims.iter().filter(|claim| claim.key.level == RecordLevel::Source) {
+        let is_wide = |level| matches!(level, RecordLevel::Source | RecordLevel::Package);
+        for claim in claims.iter().filter(|claim| is_wide(claim.key.level)) {
             let is_green =
                 |target: &TargetReport| target.id == *id && target.verdict == Verdict::Pass;
             let record = index::load(&self.layout, &claim.key);

@@ -23,6 +23,9 @@ use crate::model::{Digest, Digester, End, OsText, TargetReport, Timestamp, Verdi
 pub enum RecordLevel {
     /// A whole project and selection, keyed by all of its files.
     Source,
+    /// One test target, keyed by the sources of the packages that it is built from: known before
+    /// any build.
+    Package,
     /// One test target, keyed by its code identity and what it was seen to read.
     Binary,
     /// One test of a target.
@@ -34,13 +37,14 @@ pub enum RecordLevel {
 
 impl RecordLevel {
     /// All levels, the widest first.
-    pub const ALL: [Self; 4] = [Self::Source, Self::Binary, Self::Test, Self::Call];
+    pub const ALL: [Self; 5] = [Self::Source, Self::Package, Self::Binary, Self::Test, Self::Call];
 
     /// The level's name in files.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Source => "source",
+            Self::Package => "package",
             Self::Binary => "binary",
             Self::Test => "test",
             Self::Call => "call",
@@ -56,7 +60,7 @@ impl fmt::Display for RecordLevel {
 
 /// Why a text is not a level's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a level (source, binary, test, call)")]
+#[error("`{0}` is not a level (source, package, binary, test, call)")]
 pub struct ParseRecordLevelError(String);
 
 impl FromStr for RecordLevel {
@@ -188,6 +192,10 @@ pub struct Record {
     /// The variables that may count.
     #[serde(default)]
     pub environment: RecordedEnvironment,
+    /// At the package level: the variables that the build names, with digests of the values that
+    /// they had.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub build_variables: BTreeMap<String, Option<Digest>>,
 }
 
 impl Record {
@@ -236,7 +244,7 @@ mod tests {
     #[test]
     fn level_names_never_change() {
         let names: Vec<_> = RecordLevel::ALL.iter().map(|level| level.as_str()).collect();
-        assert_eq!(names, ["source", "binary", "test", "call"]);
+        assert_eq!(names, ["source", "package", "binary", "test", "call"]);
         for level in RecordLevel::ALL {
             assert_eq!(level.as_str().parse::<RecordLevel>(), Ok(level));
             assert_eq!(serde_json::to_string(&level).unwrap(), format!("\"{level}\""));

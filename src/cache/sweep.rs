@@ -13,11 +13,11 @@ use std::time::Duration;
 use super::files::{self, Access, Lock, remedy};
 use super::index::{self, RecordFile};
 use super::layout::{Layout, RecordClaim};
-use super::mentions;
 use super::programs::{self, MemoSubject};
 use super::record::{RecordKey, RecordLevel, project_digest};
 use super::retention::{self, CacheContents, RemovalPlan, RemovalReason};
 use super::{Cache, Limits};
+use super::{mentions, plans};
 use crate::model::{Digest, Timestamp};
 
 /// How long `clear` and `gc` wait for writers.
@@ -235,6 +235,7 @@ impl Cache {
         }
         if workspace_root.is_none() {
             mentions::forget(&self.layout);
+            plans::forget(&self.layout);
         }
         tidy(&self.layout);
         report.entries = index::record_files(&self.layout).map_err(&failed)?.len() as u64;

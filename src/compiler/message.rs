@@ -54,9 +54,12 @@ pub(super) struct TargetMessage {
 }
 
 /// The profile of an artifact.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub(super) struct ProfileMessage {
     pub(super) test: bool,
+    /// Empty where an older cargo does not say it as a text.
+    #[serde(default)]
+    pub(super) opt_level: String,
 }
 
 /// `build-script-executed`.

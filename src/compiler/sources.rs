@@ -39,6 +39,26 @@ pub struct BuildSources {
     pub unseen: Vec<PathBuf>,
     /// What was compiled or run for the build, now or earlier.
     pub units: Vec<BuiltUnit>,
+    /// What each unit has read, of packages from elsewhere too.
+    pub inputs: Vec<UnitInputs>,
+}
+
+/// What one unit has read, by the word of the compiler or of the build script itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UnitInputs {
+    /// Cargo's own name for the package.
+    pub package_id: String,
+    /// The files of a local package's unit, as in [`BuildSources::files`].
+    pub files: Vec<PathBuf>,
+    /// The variables that it names.
+    pub variables: BTreeSet<String>,
+    /// Whether it is a build script that links something that cargo has not built.
+    pub links_native: bool,
+    /// The library of a procedural macro, which runs inside of the compiler and may read anything.
+    pub macro_library: Option<PathBuf>,
+    /// Whether its list is missing, or its macro is optimized, so that its symbols do not tell
+    /// what it calls.
+    pub is_unknown: bool,
 }
 
 /// One thing that was compiled, or a build script that ran, for a build.
@@ -78,6 +98,7 @@ pub(super) fn collect(root: &Path, said: &CargoOutput) -> BuildSources {
         missing: BTreeSet::new(),
         unseen: BTreeSet::new(),
         units: Vec::new(),
+        inputs: Vec::new(),
         began: SystemTime::now().checked_sub(said.elapsed).unwrap_or(SystemTime::UNIX_EPOCH),
     };
     said.artifacts.iter().filter(|artifact| artifact.is_local()).for_each(|a| search.artifact(a));
@@ -100,6 +121,7 @@ pub(super) fn collect(root: &Path, said: &CargoOutput) -> BuildSources {
         missing: search.missing.into_iter().collect(),
         unseen: search.unseen.into_iter().collect(),
         units: search.units,
+        inputs: search.inputs,
     }
 }
 
@@ -114,6 +136,7 @@ struct SourceSearch<'a> {
     missing: BTreeSet<PathBuf>,
     unseen: BTreeSet<PathBuf>,
     units: Vec<BuiltUnit>,
+    inputs: Vec<UnitInputs>,
     /// When the build began.
     began: SystemTime,
 }
@@ -128,21 +151,31 @@ impl SourceSearch<'_> {
             [package, self.root]
         };
         let lists = self.lists(artifact);
+        let mut inputs = UnitInputs::of(artifact);
+        inputs.is_unknown |= lists.is_empty();
         if lists.is_empty() {
             self.missing.extend(artifact.filenames.first().cloned());
         }
         for list in lists {
             let (Ok(bytes), Some(made)) = (std::fs::read(&list), FileTimes::of(&list)) else {
+                inputs.is_unknown = true;
                 self.missing.insert(list);
                 continue;
             };
             self.unit(list, WatchedByCargo::Listed);
+            inputs.variables.extend(variables(&bytes));
             for path in dependencies(&bytes) {
                 let candidates = bases.map(|base| normalized(&base.join(&path)));
                 let there = candidates.iter().find(|path| path.exists());
-                self.add(there.unwrap_or(&candidates[0]).clone(), made);
+                let file = there.unwrap_or(&candidates[0]).clone();
+                inputs.files.push(file.clone());
+                self.add(file, made);
             }
         }
+        inputs.files.sort();
+        inputs.files.dedup();
+        inputs.files.retain(|file| !self.generated.iter().any(|folder| file.starts_with(folder)));
+        self.inputs.push(inputs);
     }
 
     /// Notes a unit by the file that says what it was made from.
@@ -159,6 +192,13 @@ impl SourceSearch<'_> {
         if let (Some(folder), Some(product)) = (folder, artifact.filenames.first()) {
             self.unit(product.clone(), WatchedByCargo::Vendored(folder.to_owned()));
         }
+        let mut inputs = UnitInputs::of(artifact);
+        let beside = artifact.filenames.iter().filter_map(|file| list_beside(file));
+        let lists: BTreeSet<PathBuf> = beside.collect();
+        let read: Vec<_> = lists.iter().filter_map(|list| std::fs::read(list).ok()).collect();
+        inputs.is_unknown |= read.is_empty();
+        inputs.variables.extend(read.iter().flat_map(|bytes| variables(bytes)));
+        self.inputs.push(inputs);
     }
 
     /// Adds a file that was read for a unit `made` then.
@@ -294,6 +334,20 @@ impl SourceSearch<'_> {
         let folder = script.out_dir.parent().unwrap_or(Path::new("/"));
         let output = script_output(&script.out_dir);
         let local = is_local(&script.package_id);
+        let mut inputs = UnitInputs {
+            package_id: script.package_id.clone(),
+            is_unknown: output.is_none(),
+            ..UnitInputs::default()
+        };
+        if let Some((_, text)) = &output {
+            inputs.variables.extend(directives(text, "rerun-if-env-changed=").map(name_of));
+            let links = |what: &str| directives(text, what).next().is_some();
+            inputs.links_native = links("rustc-link-lib=") || links("rustc-link-search=");
+            let at = |path: &Path| normalized(&package.unwrap_or(self.root).join(path));
+            inputs.files =
+                watched(text).filter(|path| local || path.is_absolute()).map(at).collect();
+        }
+        self.inputs.push(inputs);
         let Some(output) = output else {
             self.missing.insert(folder.join("output"));
             return;
@@ -331,6 +385,24 @@ pub(super) fn script_output(out_dir: &Path) -> Option<(PathBuf, Vec<u8>)> {
     let folder = out_dir.parent()?;
     let files = ["output", "run/stdout"].map(|name| folder.join(name));
     files.into_iter().find_map(|file| std::fs::read(&file).ok().map(|text| (file, text)))
+}
+
+impl UnitInputs {
+    /// What the message about an artifact tells.
+    fn of(artifact: &ArtifactMessage) -> Self {
+        let is_macro = artifact.target.kind.iter().any(|kind| kind == "proc-macro");
+        let is_library = |file: &&PathBuf| is_macro && file.extension() == Some(OsStr::new("so"));
+        let library = artifact.filenames.iter().find(is_library).cloned();
+        let is_unknown = is_macro
+            && !artifact.profile.test
+            && (library.is_none() || artifact.profile.opt_level != "0");
+        Self {
+            package_id: artifact.package_id.clone(),
+            macro_library: library,
+            is_unknown,
+            ..Self::default()
+        }
+    }
 }
 
 /// The times of a file's last modification and last change, in seconds and nanoseconds. No program
@@ -445,12 +517,28 @@ fn declares_something(output: &[u8]) -> bool {
 
 /// The paths of `cargo:rerun-if-changed=` lines.
 pub(super) fn watched(output: &[u8]) -> impl Iterator<Item = &Path> {
-    output.split(|byte| *byte == b'\n').filter_map(|line| {
+    directives(output, "rerun-if-changed=").map(|path| Path::new(OsStr::from_bytes(path)))
+}
+
+/// What stands behind `cargo:WHAT` in the lines that begin so.
+fn directives<'a>(output: &'a [u8], what: &str) -> impl Iterator<Item = &'a [u8]> {
+    output.split(|byte| *byte == b'\n').filter_map(move |line| {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let line = line.strip_prefix(b"cargo:")?;
-        let line = line.strip_prefix(b":").unwrap_or(line);
-        Some(Path::new(OsStr::from_bytes(line.strip_prefix(b"rerun-if-changed=")?)))
+        line.strip_prefix(b":").unwrap_or(line).strip_prefix(what.as_bytes())
     })
+}
+
+/// The variables that a compiler's list names: `# env-dep:NAME` or `# env-dep:NAME=value`.
+fn variables(list: &[u8]) -> impl Iterator<Item = String> + '_ {
+    let lines = list.split(|byte| *byte == b'\n');
+    lines.filter_map(|line| line.strip_prefix(b"# env-dep:")).map(name_of)
+}
+
+/// The variable's name before `=`.
+fn name_of(text: &[u8]) -> String {
+    let name = text.split(|byte| *byte == b'=').next().unwrap_or_default();
+    String::from_utf8_lossy(name).trim_end().to_owned()
 }
 
 #[cfg(test)]
@@ -514,6 +602,15 @@ mod tests {
             assert!(declares_something(line.as_bytes()), "{line}");
         }
         assert!(!declares_something(b"x\ncargo:rustc-env=A=cargo:rerun-if-changed=x\n"));
+    }
+
+    #[test]
+    fn variables_are_named_by_lists_and_by_build_scripts() {
+        let list = b"/t/a.d: a.rs\n\n# env-dep:A=x=y\n# env-dep:B\n# checksum: env-dep:C\n";
+        assert_eq!(variables(list).collect::<Vec<_>>(), ["A", "B"]);
+        let output = b"cargo:rerun-if-env-changed=X\ncargo::rerun-if-env-changed=Y\r\n";
+        let named = directives(output, "rerun-if-env-changed=").map(name_of);
+        assert_eq!(named.collect::<Vec<_>>(), ["X", "Y"]);
     }
 
     #[test]

@@ -151,6 +151,12 @@ impl BuildLedger {
         known.unwrap_or_else(|| Self { version: LEDGER_VERSION, ..Self::default() })
     }
 
+    /// Whether a build of the selection `of` was recorded not long ago.
+    #[must_use]
+    pub(crate) fn knows(&self, of: &str) -> bool {
+        self.last.contains_key(of)
+    }
+
     /// Records a build of the selection `of`, which built these units or found them fresh, and returns whether the ledger has changed.
     #[must_use]
     pub(crate) fn note(&mut self, of: &str, units: &[NamedUnit], now: Timestamp) -> bool {

@@ -40,6 +40,17 @@ pub struct FileChange {
     pub difference: FileDifference,
 }
 
+/// One path of a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ListedEntry {
+    /// From the main root.
+    pub path: PathBuf,
+    /// `f` for a file, `x` for one that may be executed, `l` for a link; others are no files.
+    pub sort: u8,
+    /// The beginning of the content's digest.
+    pub content: [u8; DIGEST_BYTES],
+}
+
 /// Bytes that are not a manifest of this version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a list of files in this version's format")]
@@ -118,6 +129,16 @@ impl Manifest {
     pub fn len(&self) -> usize {
         let mut reader = self.reader();
         std::iter::from_fn(|| reader.next()).count()
+    }
+
+    /// All that is listed, in the order of the walk.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = ListedEntry> + '_ {
+        let mut reader = self.reader();
+        std::iter::from_fn(move || {
+            let (sort, content) = reader.next()?;
+            let path = PathBuf::from(OsStr::from_bytes(&reader.path));
+            Some(ListedEntry { path, sort, content })
+        })
     }
 
     /// Whether nothing is listed.

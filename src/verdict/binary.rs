@@ -43,8 +43,8 @@ pub(super) use self::contradiction::{RedRun, tests_of};
 pub(super) use self::inputs::Cacheability;
 use self::inputs::InputJudge;
 pub(super) use self::key::{
-    PROGRAM, PROGRAM_FILE, PlanContext, PlanOrigin, Subject, calls_text, named, plain_name,
-    selection_text,
+    PROGRAM, PROGRAM_FILE, PlanContext, PlanOrigin, Subject, calls_text, named, packages_text,
+    plain_name, selection_text,
 };
 pub(super) use self::observe::ObservedRun;
 use self::observe::Observing;
@@ -405,6 +405,7 @@ impl<'a> TargetRecords<'a> {
             tool_version: VERSION.to_owned(),
             identity,
             environment,
+            build_variables: BTreeMap::new(),
         })
     }
 

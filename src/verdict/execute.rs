@@ -268,6 +268,7 @@ impl<'a> Execution<'a> {
             doubt,
             replaced,
             programs: Vec::new(),
+            proven: Vec::new(),
             records: Some(records),
         })
     }

@@ -105,16 +105,28 @@ impl Question {
         let units = self.units_file(cache_dir);
         built_units::note(&units, &self.environment, &build.sources.units);
         let file = Self::ledger_file(&self.root, cache_dir);
-        let mut digester = Digester::new("builds of 1");
-        digester.field(&self.selection.canonical(&self.root));
-        let place = self.target_dir.as_deref().unwrap_or(Path::new(""));
-        digester.field(place.as_os_str().as_bytes());
         let mut ledger = BuildLedger::load(&file);
-        if ledger.note(&digester.finish().to_string(), &build.named, Timestamp::now())
+        if ledger.note(&self.ledger_entry(), &build.named, Timestamp::now())
             && let Err(error) = ledger.save(&file)
         {
             tracing::debug!(%error, file = %file.display(), "cannot note what was built");
         }
+    }
+
+    /// Under which name builds for this question are noted.
+    fn ledger_entry(&self) -> String {
+        let mut digester = Digester::new("builds of 1");
+        digester.field(&self.selection.canonical(&self.root));
+        let place = self.target_dir.as_deref().unwrap_or(Path::new(""));
+        digester.field(place.as_os_str().as_bytes());
+        digester.finish().to_string()
+    }
+
+    /// Whether a build for this question has been made here, and is still there.
+    pub(super) fn is_built(&self, facts: &Facts, cache_dir: &Path) -> bool {
+        let ledger = BuildLedger::load(&Self::ledger_file(&self.root, cache_dir));
+        let is_there = |dir: &PathBuf| dir.is_dir();
+        ledger.knows(&self.ledger_entry()) && facts.target_dirs.iter().any(is_there)
     }
 
     /// The selection for people and for finding the last record of the same one.

@@ -1,6 +1,7 @@
 //! A question that no record answers: build, ask cargo for the plan, run it, keep the outcome.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -11,19 +12,26 @@ use super::extra_inputs::extra_inputs;
 use super::fingerprint::Fingerprints;
 use super::keep::{Keeper, WholeRun, is_green};
 use super::look_up::{Finding, LookUp, answer_of, known_failure};
-use super::options::{RunError, RunOptions, Step};
+use super::options::{RunError, RunOptions, RunScope, Step};
+use super::package::{PackageLevel, Partial, ProvenRun, has_features_of};
 use super::ran::RanTarget;
 use super::target_discovery::DiscoveredNames;
 use super::{Facts, ProjectTree, Question, TreeState, code_hash, provenance};
 use crate::cache::{Cache, Record};
 use crate::compiler::{Build, BuildProgress, BuildSpec, CompileError, TestCompiler};
-use crate::model::{Answer, Digest, TargetAnswer, Timestamp};
-use crate::process::Suspender;
+use crate::model::{
+    Answer, Digest, Source, TargetAnswer, TargetId, TargetReport, Timestamp, Verdict,
+};
+use crate::process::{Priority, Suspender};
 use crate::protocol::RanProgram;
+use crate::runner::RunEvent;
 
 /// How often a build is repeated because files changed while it ran. A build that writes into
 /// its own sources settles in the second round; a developer who types settles later.
 const BUILD_ROUNDS: usize = 3;
+
+/// Why a record of the package level answers.
+const SAME_PACKAGES: &str = "same packages and inputs";
 
 /// An answer, and what it can be compared with.
 #[derive(Debug)]
@@ -52,133 +60,41 @@ pub(crate) async fn run<T: ProjectTree>(
     options: &RunOptions,
     on_step: &mut dyn FnMut(Step<'_>),
 ) -> Result<RunOutcome, RunError> {
-    let look_up = LookUp { cache, question, facts };
-    let keeper = Keeper { look_up, options, asked: Instant::now() };
-    let session = Answering { question, facts, cache, options, keeper };
+    let session = Answering::of(question, facts, cache, options, Instant::now());
     on_step(Step::Looking);
-    let mut state = tree.look().await?;
-    let mut known = session.known(state.digest.as_ref().ok(), on_step);
+    let state = tree.look().await?;
+    let known = session.known(state.digest.as_ref().ok(), on_step);
     if let Some(outcome) = session.answer_from(&known) {
         return Ok(outcome);
     }
-    let mut early = EarlyRuns::new(question, facts, cache, options);
-    let mut not_kept = Vec::new();
-    let mut round = 1;
-    let (build, built_at) = loop {
-        let built_at = SystemTime::now();
-        let is_red = known.red().is_some();
-        early.expect(&session.compiler(), state.digest.as_ref().ok(), is_red);
-        let build = session.build(&mut early, on_step, &state).await?;
-        let changed = match tree.changed_since(&state.mark).await {
-            Some(changed) if changed.is_empty() => break (build, built_at),
-            Some(changed) => changed,
-            // Nothing will be kept: no use in building until the tree is known.
-            None if state.digest.is_err() => break (build, built_at),
-            None => vec!["it cannot be told what".to_owned()],
-        };
-        if round == BUILD_ROUNDS {
-            not_kept.push(format!("changed while it was built: {}", changed.join(", ")));
-            break (build, built_at);
+    let mut level = session.package_level(tree, &state).await;
+    let mut of_packages = Vec::new();
+    if let Some(level) = &mut level
+        && known.red().is_none()
+    {
+        match session.by_packages(level, tree, &state, on_step).await? {
+            ByPackages::Answer(outcome) => return Ok(*outcome),
+            ByPackages::Unanswered(recorded) => of_packages = recorded,
         }
-        round += 1;
-        on_step(Step::BuildingAgain(&changed));
-        state = tree.look().await?;
-        // Other code than was asked about at first: a record may answer for this one.
-        known = session.known(state.digest.as_ref().ok(), on_step);
-        if let Some(outcome) = session.answer_from(&known) {
-            return Ok(outcome);
-        }
-    };
-    on_step(Step::Built(&build));
-    // Cargo may call a build fresh that is not this tree's: a record by the tree would claim it.
-    let is_of_tree = build.sources.unseen.is_empty() && build.sources.missing.is_empty();
-    let names = DiscoveredNames::look(&question.root, &build.sources);
-    let execution = session.execution(state.digest.as_ref().ok(), &known);
-    let mut ran = match execution.execute(&build, &mut early, on_step).await {
-        Ok(ran) => ran,
-        Err(Interrupted { error, finished }) => {
-            if let Some(mut finished) = finished {
-                finished.replaced |= !is_of_tree;
-                keeper.keep_finished(finished, tree, &state, known.record()).await;
-            }
-            return Err(error);
-        }
-    };
-    let when = Timestamp::now();
-    not_kept.extend(ran.doubt.take());
-    // Before the last look at the tree: what it counts now, it counted all the time.
-    let runners = std::mem::take(&mut ran.runners);
-    let sources = tree.uncounted(session.sources(&build, runners)).await;
-    let outside = extra_inputs(question, facts, &ran, tree).await;
-    let products = std::mem::take(&mut ran.products);
-    let conditions =
-        provenance::conditions(question, facts, &build.sources, &products, cache.dir(), tree).await;
-    let is_proven = conditions.as_ref().is_ok_and(Vec::is_empty);
-    let names = DiscoveredNames::look(&question.root, &build.sources).since(names);
-    let still = match tree.changed_since(&state.mark).await {
-        Some(changed) if changed.is_empty() => state.digest.as_ref().ok(),
-        Some(changed) => {
-            not_kept.push(format!("changed while the tests ran: {}", changed.join(", ")));
-            None
-        }
-        None => {
-            not_kept.push("it cannot be told what changed while the tests ran".to_owned());
-            None
-        }
-    };
-    // What ran need not be what this tree is built into.
-    let still = still.filter(|_| !ran.replaced);
-    let is_steady = still.is_some();
-    if still.is_some() {
-        // Other products may have been built of this code: an earlier run was perhaps of those.
-        let is_same = is_proven && build.sources.unseen.is_empty();
-        let before = known.record().filter(|_| is_same);
-        keeper.note_flaky(&mut ran, before, when);
     }
-    let proven = still.filter(|_| is_of_tree);
-    not_kept.extend(keeper.keep_targets(&mut ran, state.digest.as_ref().ok(), proven, when));
-    let reports: Vec<_> = ran.targets.iter().map(|target| target.report.clone()).collect();
-    match &state.digest {
-        Err(why) => not_kept.extend(why.iter().cloned()),
-        Ok(digest) if session.is_kept() => {
-            if not_kept.is_empty() {
-                let inputs = names.and_then(|names| {
-                    Ok(outside.into_iter().chain(names).chain(conditions?).collect())
-                });
-                let oldest = ran.targets.iter().map(|target| target.when(when)).min();
-                not_kept = keeper.keep_whole(&WholeRun {
-                    tree_digest: digest,
-                    build: &build,
-                    built_at,
-                    sources: &sources,
-                    inputs,
-                    reports: &reports,
-                    when: oldest.unwrap_or(when),
-                });
-            }
-            if not_kept.is_empty() {
-                let code = code_hash(digest, &facts.identity);
-                tree.keep_listing(cache, digest, &code).await;
-            } else if !is_green(&reports) {
-                // Too doubtful to be kept as a failure, and enough not to trust a green of it.
-                keeper.disprove(digest);
-            }
-        }
-        Ok(_) => {}
-    }
-    let code_hash = state.digest.ok().map(|tree| code_hash(&tree, &facts.identity));
-    let answered = |target: &RanTarget| {
-        let (source, when) = (target.source(), target.when(when));
-        let reason = target.reason.clone();
-        let answer = TargetAnswer::from_report(&target.report, source, reason, when);
-        TargetAnswer { flaky: target.flaky.clone(), ..answer }
-    };
-    let targets = ran.targets.iter().map(answered).collect();
-    let programs = std::mem::take(&mut ran.programs);
-    let of_targets = ran.targets.into_iter().filter_map(|target| target.recorded).collect();
-    let answer = Answer { code_hash, targets, not_kept };
-    let recorded = known.green().cloned();
-    Ok(RunOutcome { answer, recorded, of_targets, ran: programs, is_steady })
+    let mut outcome = session.by_build(tree, BuildStart { state, known, level }, on_step).await?;
+    outcome.of_targets.extend(of_packages);
+    Ok(outcome)
+}
+
+/// Where a build of the whole begins.
+struct BuildStart<'a, M> {
+    state: TreeState<M>,
+    known: Finding,
+    level: Option<PackageLevel<'a>>,
+}
+
+/// What the package level has come to.
+enum ByPackages {
+    /// The answer.
+    Answer(Box<RunOutcome>),
+    /// The whole must be built. These records would have answered, had they been allowed to.
+    Unanswered(Vec<Arc<Record>>),
 }
 
 /// What one question needs.
@@ -191,6 +107,17 @@ struct Answering<'a> {
 }
 
 impl<'a> Answering<'a> {
+    fn of(
+        question: &'a Question,
+        facts: &'a Facts,
+        cache: &'a Cache,
+        options: &'a RunOptions,
+        asked: Instant,
+    ) -> Self {
+        let keeper = Keeper { look_up: LookUp { cache, question, facts }, options, asked };
+        Self { question, facts, cache, options, keeper }
+    }
+
     /// Whether the outcome is one that can be kept at all: a build alone proves nothing.
     fn is_kept(&self) -> bool {
         !self.question.selection.is_no_run()
@@ -255,6 +182,326 @@ impl<'a> Answering<'a> {
         })
     }
 
+    /// What is known of the targets' packages for the tree as it is.
+    async fn package_level<T: ProjectTree>(
+        &self,
+        tree: &mut T,
+        state: &TreeState<T::Mark>,
+    ) -> Option<PackageLevel<'a>> {
+        let digest = state.digest.as_ref().ok().filter(|_| self.is_kept())?;
+        PackageLevel::at(self.cache, self.question, self.facts, tree, digest).await
+    }
+
+    /// Answers from records of the package level, if the whole has not been built here yet: either all
+    /// targets, or all but those of some packages, which are then built and run without the rest.
+    async fn by_packages<T: ProjectTree>(
+        &self,
+        level: &mut PackageLevel<'a>,
+        tree: &mut T,
+        state: &TreeState<T::Mark>,
+        on_step: &mut dyn FnMut(Step<'_>),
+    ) -> Result<ByPackages, RunError> {
+        let nothing = Ok(ByPackages::Unanswered(Vec::new()));
+        let is_asked = self.options.priority == Priority::Foreground
+            && self.options.scope == RunScope::All
+            && !self.question.is_built(self.facts, self.cache.dir());
+        let Some(known) = level.find().filter(|_| is_asked) else { return nothing };
+        let green: Vec<_> =
+            known.targets.iter().filter_map(|(_, found)| found.clone().ok()).collect();
+        if self.options.no_cache {
+            return Ok(ByPackages::Unanswered(green));
+        }
+        let ids: Vec<_> = known.targets.iter().map(|(id, _)| id.clone()).collect();
+        if !green.is_empty() && green.len() == ids.len() {
+            return Ok(ByPackages::Answer(Box::new(self.merged(level, &ids, green, None))));
+        }
+        let part = level.plan().and_then(|plan| Partial::of(self.question, plan, &known));
+        let Some(part) = part else { return nothing };
+        match self.by_part(level, &part, tree, state, on_step).await? {
+            Some(outcome) => {
+                let Partial { order, answered, .. } = part;
+                let merged = self.merged(level, &order, answered, Some(outcome));
+                Ok(ByPackages::Answer(Box::new(merged)))
+            }
+            None => nothing,
+        }
+    }
+
+    /// The answer of records, and of the run of a part, in cargo's order.
+    fn merged(
+        &self,
+        level: &PackageLevel<'_>,
+        order: &[TargetId],
+        records: Vec<Arc<Record>>,
+        part: Option<RunOutcome>,
+    ) -> RunOutcome {
+        let mut outcome = part.unwrap_or_else(|| RunOutcome {
+            answer: Answer {
+                code_hash: Some(level.code_hash()),
+                targets: Vec::new(),
+                not_kept: Vec::new(),
+            },
+            recorded: None,
+            of_targets: Vec::new(),
+            ran: Vec::new(),
+        });
+        for record in &records {
+            level.claim(record);
+            let reports = record.targets.iter();
+            outcome.answer.targets.extend(reports.map(|report| {
+                TargetAnswer::from_report(report, Source::Cache, SAME_PACKAGES, record.created)
+            }));
+        }
+        let place = |id: &TargetId| order.iter().position(|other| other == id);
+        outcome.answer.targets.sort_by_key(|target| place(&target.id));
+        outcome.of_targets.extend(records);
+        let noted = self.cache.update_state(&self.question.root, |state| {
+            state.targets = order.to_vec();
+        });
+        if let Err(error) = noted {
+            tracing::warn!(%error, "which targets there are is forgotten");
+        }
+        outcome
+    }
+
+    /// Builds and runs some packages without the rest. `None` if it is not certain that the whole would
+    /// come to the same.
+    async fn by_part<T: ProjectTree>(
+        &self,
+        level: &mut PackageLevel<'a>,
+        part: &Partial,
+        tree: &mut T,
+        state: &TreeState<T::Mark>,
+        on_step: &mut dyn FnMut(Step<'_>),
+    ) -> Result<Option<RunOutcome>, RunError> {
+        let Ok(digest) = &state.digest else { return Ok(None) };
+        let session =
+            Answering::of(&part.question, self.facts, self.cache, self.options, self.keeper.asked);
+        let mut diagnostics = Vec::new();
+        // Not told before it is believed.
+        let mut believed = |step: Step<'_>| match step {
+            Step::Building(BuildProgress::Diagnostic(text)) => diagnostics.push(text),
+            Step::Running(RunEvent::Finished { report }) if report.verdict != Verdict::Pass => {}
+            step => on_step(step),
+        };
+        let built_at = SystemTime::now();
+        let mut early = EarlyRuns::new(&part.question, self.facts, self.cache, self.options);
+        let build = match session.build(&mut early, &mut believed, state).await {
+            Ok(build) => build,
+            Err(RunError::Cancelled) => return Err(RunError::Cancelled),
+            Err(error) => {
+                tracing::debug!(%error, "the whole is built: a part of it cannot be");
+                return Ok(None);
+            }
+        };
+        let is_still = |changed: Option<Vec<String>>| changed.is_some_and(|all| all.is_empty());
+        let is_of_tree = build.sources.unseen.is_empty() && build.sources.missing.is_empty();
+        if !is_of_tree || !is_still(tree.changed_since(&state.mark).await) {
+            return Ok(None);
+        }
+        if !level.plan().is_some_and(|plan| has_features_of(plan, &build)) {
+            tracing::debug!("the whole is built: a part of it has other features");
+            level.note_inseparable(part.packages.clone());
+            return Ok(None);
+        }
+        believed(Step::Built(&build));
+        let names = DiscoveredNames::look(&self.question.root, &build.sources);
+        let execution = session.execution(Some(digest), &Finding::Nothing(String::new()));
+        let mut ran = match execution.execute(&build, &mut early, &mut believed).await {
+            Ok(ran) => ran,
+            Err(Interrupted { error: RunError::Cancelled, .. }) => return Err(RunError::Cancelled),
+            Err(_) => return Ok(None),
+        };
+        let when = Timestamp::now();
+        let is_green = ran.targets.iter().all(|target| target.report.verdict == Verdict::Pass);
+        if !is_green || ran.replaced || ran.doubt.is_some() {
+            return Ok(None);
+        }
+        let products = std::mem::take(&mut ran.products);
+        let (question, dir) = (&part.question, self.cache.dir());
+        let conditions =
+            provenance::conditions(question, self.facts, &build.sources, &products, dir, tree)
+                .await;
+        let names = DiscoveredNames::look(&self.question.root, &build.sources).since(names);
+        if !is_still(tree.changed_since(&state.mark).await) {
+            return Ok(None);
+        }
+        let not_kept = session.keeper.keep_targets(&mut ran, Some(digest), Some(digest), when);
+        let are_known = ran.proven.len() == ran.targets.len()
+            && ran.proven.iter().all(|record| record.environment.is_complete);
+        let doubt = level.doubt(&build, &ran.proven);
+        if !are_known || doubt.is_some() {
+            let why = doubt.unwrap_or_else(|| not_kept.join("; "));
+            tracing::debug!(%why, "the whole is built: a run may depend on it");
+            return Ok(None);
+        }
+        if conditions.is_ok_and(|inputs| inputs.is_empty()) && names.is_ok() {
+            self.keep_packages(level, &build, built_at, &ran.proven);
+        }
+        for text in diagnostics {
+            on_step(Step::Building(BuildProgress::Diagnostic(text)));
+        }
+        let code_hash = Some(level.code_hash());
+        let targets = ran.targets.iter().map(|target| answer_of_target(target, when)).collect();
+        let ran_programs = std::mem::take(&mut ran.programs);
+        let of_targets = ran.targets.into_iter().filter_map(|target| target.recorded).collect();
+        let answer = Answer { code_hash, targets, not_kept };
+        Ok(Some(RunOutcome { answer, recorded: None, of_targets, ran: ran_programs }))
+    }
+
+    /// Keeps what green targets came to by their packages, unless the circumstances have changed.
+    fn keep_packages(
+        &self,
+        level: &mut PackageLevel<'_>,
+        build: &Build,
+        built_at: SystemTime,
+        records: &[Record],
+    ) {
+        let now = Facts::gather(self.question, self.cache.dir());
+        if now.is_ok_and(|now| now.changed_since(self.facts).is_empty()) {
+            level.keep(&ProvenRun { build, built_at, records, limits: self.options.limits });
+        }
+    }
+
+    /// Builds the whole, and runs what no record answers.
+    async fn by_build<T: ProjectTree>(
+        &self,
+        tree: &mut T,
+        start: BuildStart<'a, T::Mark>,
+        on_step: &mut dyn FnMut(Step<'_>),
+    ) -> Result<RunOutcome, RunError> {
+        let Self { question, facts, cache, keeper, .. } = self;
+        let BuildStart { mut state, mut known, mut level } = start;
+        let mut early = EarlyRuns::new(question, facts, cache, self.options);
+        let mut not_kept = Vec::new();
+        let mut round = 1;
+        let (build, built_at) = loop {
+            let built_at = SystemTime::now();
+            let is_red = known.red().is_some();
+            early.expect(&self.compiler(), state.digest.as_ref().ok(), is_red);
+            let build = match self.build(&mut early, on_step, &state).await {
+                Ok(build) => build,
+                Err(error) => {
+                    if let (RunError::Build(_), Some(level)) = (&error, &level) {
+                        level.disprove(|_| true);
+                    }
+                    return Err(error);
+                }
+            };
+            let changed = match tree.changed_since(&state.mark).await {
+                Some(changed) if changed.is_empty() => break (build, built_at),
+                Some(changed) => changed,
+                // Nothing will be kept: no use in building until the tree is known.
+                None if state.digest.is_err() => break (build, built_at),
+                None => vec!["it cannot be told what".to_owned()],
+            };
+            if round == BUILD_ROUNDS {
+                not_kept.push(format!("changed while it was built: {}", changed.join(", ")));
+                break (build, built_at);
+            }
+            round += 1;
+            on_step(Step::BuildingAgain(&changed));
+            state = tree.look().await?;
+            // Other code than was asked about at first: a record may answer for this one.
+            known = self.known(state.digest.as_ref().ok(), on_step);
+            if let Some(outcome) = self.answer_from(&known) {
+                return Ok(outcome);
+            }
+            level = self.package_level(tree, &state).await;
+        };
+        on_step(Step::Built(&build));
+        // Cargo may call a build fresh that is not this tree's: a record by the tree would claim it.
+        let is_of_tree = build.sources.unseen.is_empty() && build.sources.missing.is_empty();
+        let names = DiscoveredNames::look(&question.root, &build.sources);
+        let execution = self.execution(state.digest.as_ref().ok(), &known);
+        let mut ran = match execution.execute(&build, &mut early, on_step).await {
+            Ok(ran) => ran,
+            Err(Interrupted { error, finished }) => {
+                if let Some(mut finished) = finished {
+                    finished.replaced |= !is_of_tree;
+                    let ended = finished.ended.values().map(|ended| &ended.report);
+                    disprove_red(level.as_ref(), ended);
+                    keeper.keep_finished(finished, tree, &state, known.record()).await;
+                }
+                return Err(error);
+            }
+        };
+        let when = Timestamp::now();
+        not_kept.extend(ran.doubt.take());
+        // Before the last look at the tree: what it counts now, it counted all the time.
+        let runners = std::mem::take(&mut ran.runners);
+        let sources = tree.uncounted(self.sources(&build, runners)).await;
+        let outside = extra_inputs(question, facts, &ran, tree).await;
+        let products = std::mem::take(&mut ran.products);
+        let conditions =
+            provenance::conditions(question, facts, &build.sources, &products, cache.dir(), tree)
+                .await;
+        let is_proven = conditions.as_ref().is_ok_and(Vec::is_empty);
+        let names = DiscoveredNames::look(&question.root, &build.sources).since(names);
+        let still = match tree.changed_since(&state.mark).await {
+            Some(changed) if changed.is_empty() => state.digest.as_ref().ok(),
+            Some(changed) => {
+                not_kept.push(format!("changed while the tests ran: {}", changed.join(", ")));
+                None
+            }
+            None => {
+                not_kept.push("it cannot be told what changed while the tests ran".to_owned());
+                None
+            }
+        };
+        // What ran need not be what this tree is built into.
+        let still = still.filter(|_| !ran.replaced);
+        if still.is_some() {
+            // Other products may have been built of this code: an earlier run was perhaps of those.
+            let is_same = is_proven && build.sources.unseen.is_empty();
+            let before = known.record().filter(|_| is_same);
+            keeper.note_flaky(&mut ran, before, when);
+        }
+        let proven = still.filter(|_| is_of_tree);
+        not_kept.extend(keeper.keep_targets(&mut ran, state.digest.as_ref().ok(), proven, when));
+        disprove_red(level.as_ref(), ran.targets.iter().map(|target| &target.report));
+        if let (Some(level), Some(_), true, Ok(names)) = (&mut level, proven, is_proven, &names) {
+            let ids: Vec<_> = ran.targets.iter().map(|target| target.report.id.clone()).collect();
+            level.learn(&build, &ids, names.clone());
+            self.keep_packages(level, &build, built_at, &ran.proven);
+        }
+        let reports: Vec<_> = ran.targets.iter().map(|target| target.report.clone()).collect();
+        match &state.digest {
+            Err(why) => not_kept.extend(why.iter().cloned()),
+            Ok(digest) if self.is_kept() => {
+                if not_kept.is_empty() {
+                    let inputs = names.and_then(|names| {
+                        Ok(outside.into_iter().chain(names).chain(conditions?).collect())
+                    });
+                    let oldest = ran.targets.iter().map(|target| target.when(when)).min();
+                    not_kept = keeper.keep_whole(&WholeRun {
+                        tree_digest: digest,
+                        build: &build,
+                        built_at,
+                        sources: &sources,
+                        inputs,
+                        reports: &reports,
+                        when: oldest.unwrap_or(when),
+                    });
+                }
+                if not_kept.is_empty() {
+                    let code = code_hash(digest, &facts.identity);
+                    tree.keep_listing(cache, digest, &code).await;
+                } else if !is_green(&reports) {
+                    // Too doubtful to be kept as a failure, and enough not to trust a green of it.
+                    keeper.disprove(digest);
+                }
+            }
+            Ok(_) => {}
+        }
+        let code_hash = state.digest.ok().map(|tree| code_hash(&tree, &facts.identity));
+        let targets = ran.targets.iter().map(|target| answer_of_target(target, when)).collect();
+        let programs = std::mem::take(&mut ran.programs);
+        let of_targets = ran.targets.into_iter().filter_map(|target| target.recorded).collect();
+        let answer = Answer { code_hash, targets, not_kept };
+        Ok(RunOutcome { answer, recorded: known.green().cloned(), of_targets, ran: programs })
+    }
+
     /// Builds, and runs what is linked meanwhile.
     async fn build<M>(
         &self,
@@ -292,4 +539,24 @@ impl<'a> Answering<'a> {
     fn sources(&self, build: &Build, more: Vec<PathBuf>) -> Vec<PathBuf> {
         build.sources.files.iter().cloned().chain(more).collect()
     }
+}
+
+/// Removes the records of targets that a run has shown to fail.
+fn disprove_red<'r>(
+    level: Option<&PackageLevel<'_>>,
+    reports: impl Iterator<Item = &'r TargetReport>,
+) {
+    let red = reports.filter(|report| report.verdict != Verdict::Pass).map(|report| &report.id);
+    let red: BTreeSet<&TargetId> = red.collect();
+    if let Some(level) = level.filter(|_| !red.is_empty()) {
+        level.disprove(|id| red.contains(id));
+    }
+}
+
+/// What a target came to, as it is told.
+fn answer_of_target(target: &RanTarget, now: Timestamp) -> TargetAnswer {
+    let reason = target.reason.clone();
+    let answer =
+        TargetAnswer::from_report(&target.report, target.source(), reason, target.when(now));
+    TargetAnswer { flaky: target.flaky.clone(), ..answer }
 }

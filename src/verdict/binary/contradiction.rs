@@ -6,7 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::key::{PROGRAM, calls_text, named, plain_name, selection_text, variable_of};
+use super::key::{
+    PROGRAM, calls_text, named, packages_text, plain_name, selection_text, variable_of,
+};
 use crate::cache::{Cache, Record};
 use crate::model::{TargetId, TargetReport, TestReport, Verdict};
 use crate::runner;
@@ -121,7 +123,8 @@ impl<'a> RedRun<'a> {
         fingerprints: &mut Fingerprints,
     ) {
         for id in named(known, &self.plain) {
-            for record in cache.records_of(root, &selection_text(id)) {
+            let texts = [selection_text(id), packages_text(id)];
+            for record in texts.iter().flat_map(|text| cache.records_of(root, text)) {
                 if self.contradicts(&record, fingerprints)
                     && fingerprints.first_changed(root, &record.inputs).is_none()
                 {
@@ -187,6 +190,7 @@ mod tests {
                 tool_version: String::new(),
                 identity: [(PROGRAM.to_owned(), program.to_owned())].into(),
                 environment: RecordedEnvironment::default(),
+                build_variables: BTreeMap::new(),
             }
         };
         let failed = report(OUTPUT, Verdict::Fail);

@@ -267,6 +267,11 @@ pub(in crate::verdict) fn selection_text(id: &TargetId) -> String {
     format!("test target {id}")
 }
 
+/// The text that stands for a target's records of the package level in place of a selection.
+pub(in crate::verdict) fn packages_text(id: &TargetId) -> String {
+    format!("packages of test target {id}")
+}
+
 /// The plain name of a target, which a call can tell: its package, and its name as it stands in a
 /// program's file name, in which `-` has become `_`; of whichever kind, and for whichever platform.
 pub(in crate::verdict) fn plain_name(package: &str, target: &str) -> String {

@@ -1,0 +1,61 @@
+//! The package level: a test target whose packages are what they were when it was green, and that
+//! would consult the same things, is green. It is known before any build.
+//!
+//! ```text
+//! manifests, lock file, names of targets, selection, build identity ─▶ plan (what cargo built and ran)
+//! plan, contents of the target's packages, user class, variables    ─▶ key
+//! records under the key ─▶ every input as it was? ─▶ green, nothing built
+//! else build and run the packages of the other targets (`-p`), if cargo gives them the same features
+//! ```
+//!
+//! **A plan is what cargo itself has said**, of a build of the whole under the same manifests, lock
+//! file, names by which cargo finds targets, selection, toolchain, cargo configuration and build
+//! variables: which targets there are, with which features each unit was built, where packages lie.
+//! Nothing is guessed for a workspace that no build has told of.
+//!
+//! **The packages that a target is built from** are all that its own package reaches in the lock
+//! file, tests' dependencies included: more than cargo takes, never less. All manifests and the whole
+//! lock file count for every target, since they decide the features of each. A package's files are
+//! all that count below its folder, less the packages that lie in it. Its program counts whole: other
+//! targets of a package, among them those of `CARGO_BIN_EXE_…`, are built from the same files.
+//!
+//! **What a build reads besides**, by the compilers' and build scripts' own lists, is an input of the
+//! record: ignored files, files of other packages, files outside, and variables by their names.
+//! A list does not tell what a build script or a procedural macro reads on the sly:
+//!
+//! | built with | key |
+//! |---|---|
+//! | a macro whose library calls nothing that opens files or asks for variables | the packages |
+//! | a macro that asks for variables; a registry's build script that links native code | the packages and all variables |
+//! | a build script of the workspace's own; a macro that may open files or start programs; an unknown list | the whole tree and all variables |
+//!
+//! The last row claims no more than the source level does.
+//!
+//! **What a run consults in a target directory** is covered by the packages if it is a product of
+//! theirs. A target that consults anything else there has no record at this level: whether it is
+//! there, and made from what, depends on what else was built.
+//!
+//! **The checkout's path does not count**, though programs hold it (`env!("CARGO_MANIFEST_DIR")`).
+//! Whatever is found by it inside the tree is an input, by its path from the root and its content.
+//! What a run looked for outside, on a way that leads elsewhere from another checkout, makes the
+//! record one of its own checkout only. A test that fails for the letters of its path alone is the
+//! one thing that nobody sees; the source level makes the same promise.
+//!
+//! **A record needs proof**: an observed run of a program that was made from the tree as it is, with
+//! nothing changed since before the build. Its verdict, inputs and variables are those of the binary
+//! level's record. A red run removes the records of its target under this tree's keys, and a build
+//! that fails those of all targets.
+//!
+//! **A part is believed only if it is what the whole would be**: each unit has the features that the
+//! plan says, every test passed, and no run consulted a product of a package that was not built with
+//! it. Otherwise the whole is built, and its outcome is the answer.
+
+mod built_from;
+mod inputs;
+mod key;
+mod listing;
+mod look_up;
+mod part;
+
+pub(super) use look_up::{PackageLevel, ProvenRun};
+pub(super) use part::{Partial, has_features_of};

@@ -1,0 +1,270 @@
+//! From what cargo has built to the plan of a workspace.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use super::listing::{SourceListing, from_root};
+use crate::cache::{Cache, Input, KeyBasis, KnownMentions, PackagePlan, TargetPlan, WorkspacePlan};
+use crate::compiler::{Build, Product, UnitInputs};
+use crate::hasher::{MacroReach, macro_reach};
+use crate::model::{Digest, Digester, OsText, TargetId};
+use crate::verdict::fingerprint::digest_of_stamp;
+use crate::workspace::{LockFile, PathStamp};
+
+/// What stands in the memo of a macro's library.
+const ASKS_FOR_VARIABLES: &str = "macro: variables";
+const MAY_DO_ANYTHING: &str = "macro: anything";
+
+/// A build, with the packages of the lock file that its units are of.
+pub(super) struct BuiltPackages<'a> {
+    build: &'a Build,
+    lock: LockFile,
+    /// The places in the lock file, by cargo's own names of packages.
+    locked: BTreeMap<&'a str, BTreeSet<usize>>,
+}
+
+impl<'a> BuiltPackages<'a> {
+    /// The packages of a build in the workspace at `root`. `None` if one of them is not understood.
+    pub(super) fn of(root: &Path, build: &'a Build) -> Option<Self> {
+        let lock = LockFile::parse(&std::fs::read(root.join("Cargo.lock")).ok()?)?;
+        let products = build.products.iter().map(|product| product.package_id.as_str());
+        let inputs = build.sources.inputs.iter().map(|unit| unit.package_id.as_str());
+        let mut locked = BTreeMap::new();
+        for id in products.chain(inputs) {
+            let (name, version) = name_and_version(id)?;
+            let places: BTreeSet<usize> = lock.find(&name, &version).collect();
+            if places.is_empty() {
+                return None;
+            }
+            locked.insert(id, places);
+        }
+        Some(Self { build, lock, locked })
+    }
+
+    /// The packages that those of this name are built from, themselves among them.
+    pub(super) fn reach(&self, package: &str) -> BTreeSet<usize> {
+        let is_of = |product: &&Product| {
+            product.local
+                && name_and_version(&product.package_id).is_some_and(|(n, _)| n == package)
+        };
+        let own = self.build.products.iter().filter(is_of);
+        self.lock.reachable(own.flat_map(|product| &self.locked[&*product.package_id]).copied())
+    }
+
+    /// Whether a package, by cargo's own name, is among these.
+    pub(super) fn is_among(&self, package_id: &str, reach: &BTreeSet<usize>) -> bool {
+        self.locked.get(package_id).is_none_or(|places| !places.is_disjoint(reach))
+    }
+
+    /// The units that those packages have in this build.
+    pub(super) fn units(&self, reach: &BTreeSet<usize>) -> impl Iterator<Item = &'a UnitInputs> {
+        let build = self.build;
+        build.sources.inputs.iter().filter(move |unit| self.is_among(&unit.package_id, reach))
+    }
+
+    /// The products that those packages have in this build.
+    pub(super) fn products(&self, reach: &BTreeSet<usize>) -> impl Iterator<Item = &'a Product> {
+        let build = self.build;
+        build.products.iter().filter(move |product| self.is_among(&product.package_id, reach))
+    }
+
+    /// The plan of the whole that was built, with these targets. `None` if something of it is not
+    /// understood.
+    pub(super) fn plan(
+        &self,
+        root: &Path,
+        listing: &SourceListing,
+        ids: &[TargetId],
+        names: Vec<Input>,
+        cache: &Cache,
+    ) -> Option<WorkspacePlan> {
+        // Another checkout has other folders outside.
+        if names.iter().any(|input| input.path.is_absolute()) {
+            return None;
+        }
+        let mut folders: BTreeMap<PathBuf, &Product> = BTreeMap::new();
+        for product in &self.build.products {
+            let folder = from_root(root, product.manifest.parent()?);
+            match listing.holds(&folder.join("Cargo.toml")) {
+                true => drop(folders.insert(folder, product)),
+                false if product.local => return None,
+                false => {}
+            }
+        }
+        let packages: Vec<(PathBuf, &Product)> = folders.into_iter().collect();
+        let mut targets = Vec::new();
+        for id in ids {
+            let named = |(_, product): &&(PathBuf, &Product)| {
+                let name = name_and_version(&product.package_id);
+                product.local && name.is_some_and(|(name, _)| name == id.package)
+            };
+            if packages.iter().filter(named).count() != 1 {
+                return None;
+            }
+            let reach = self.reach(&id.package);
+            let among = packages.iter().enumerate();
+            let among =
+                among.filter(|(_, (_, product))| self.is_among(&product.package_id, &reach));
+            let built_from = among.map(|(at, _)| at).collect();
+            targets.push(TargetPlan {
+                id: id.clone(),
+                built_from,
+                basis: self.basis(&reach, cache),
+            });
+        }
+        let name = |product: &Product| name_and_version(&product.package_id).map(|(name, _)| name);
+        let packages = packages.into_iter().map(|(folder, product)| {
+            Some(PackagePlan { name: name(product)?, folder: OsText::from(&folder) })
+        });
+        Some(WorkspacePlan {
+            packages: packages.collect::<Option<_>>()?,
+            targets,
+            features: features(&self.build.products)?,
+            products: visible_products(&self.build.products),
+            names,
+            inseparable: BTreeSet::new(),
+        })
+    }
+
+    /// What the key of something that is built from these packages must be made of.
+    pub(super) fn basis(&self, reach: &BTreeSet<usize>, cache: &Cache) -> KeyBasis {
+        let is_script = |product: &Product| product.kinds.iter().any(|kind| kind == "custom-build");
+        if self.products(reach).any(|product| product.local && is_script(product)) {
+            return KeyBasis::Tree;
+        }
+        let of_unit = |unit: &UnitInputs| match &unit.macro_library {
+            _ if unit.is_unknown => KeyBasis::Tree,
+            Some(library) => match reach_of(library, cache) {
+                MacroReach::Tokens => KeyBasis::Packages,
+                MacroReach::Variables => KeyBasis::Variables,
+                MacroReach::Anything => KeyBasis::Tree,
+            },
+            None if unit.links_native => KeyBasis::Variables,
+            None => KeyBasis::Packages,
+        };
+        self.units(reach).map(of_unit).max().unwrap_or(KeyBasis::Tree)
+    }
+}
+
+/// What a macro's library can consult, remembered by the library's stamp.
+fn reach_of(library: &Path, cache: &Cache) -> MacroReach {
+    use std::os::unix::ffi::OsStrExt as _;
+    let stamp = PathStamp::of(library);
+    let mut state = Digester::new("reach of a macro 1");
+    state.field(library.as_os_str().as_bytes()).digest(&digest_of_stamp(&stamp));
+    let state = state.finish();
+    if let Some(known) = cache.mentions(&state) {
+        let has = |text| known.found.get(text) != Some(&false);
+        return match (has(MAY_DO_ANYTHING), has(ASKS_FOR_VARIABLES)) {
+            (true, _) => MacroReach::Anything,
+            (false, true) => MacroReach::Variables,
+            (false, false) => MacroReach::Tokens,
+        };
+    }
+    let reach = macro_reach(library).unwrap_or(MacroReach::Anything);
+    if PathStamp::of(library) != stamp {
+        return MacroReach::Anything;
+    }
+    let found = [
+        (MAY_DO_ANYTHING.to_owned(), reach == MacroReach::Anything),
+        (ASKS_FOR_VARIABLES.to_owned(), reach >= MacroReach::Variables),
+    ];
+    let known = KnownMentions { found: found.into(), is_program: true, ..KnownMentions::default() };
+    cache.store_mentions(&state, &known);
+    reach
+}
+
+/// The features of each unit of a build. `None` if a package is not understood.
+pub(super) fn features(products: &[Product]) -> Option<BTreeMap<String, BTreeSet<Vec<String>>>> {
+    let mut all: BTreeMap<String, BTreeSet<Vec<String>>> = BTreeMap::new();
+    for product in products {
+        let package = match product.local {
+            true => name_and_version(&product.package_id).map(|(n, v)| format!("{n}@{v}"))?,
+            false => product.package_id.clone(),
+        };
+        let kinds = product.kinds.join(",");
+        let test = if product.test { " test" } else { "" };
+        let unit = format!("{package} {} {kinds}{test}", product.target);
+        let mut features = product.features.clone();
+        features.sort();
+        all.entry(unit).or_default().insert(features);
+    }
+    Some(all)
+}
+
+/// The names of what cargo puts beside its own folders, where programs look for it.
+fn visible_products(products: &[Product]) -> BTreeSet<String> {
+    let files = products.iter().flat_map(|product| product.files.iter().chain(&product.executable));
+    let is_visible = |file: &&PathBuf| {
+        !file.parent().is_some_and(|dir| dir.ends_with("deps"))
+            && !file.iter().any(|part| part == "build")
+    };
+    let name = |file: &PathBuf| Some(file.file_name()?.to_string_lossy().into_owned());
+    files.filter(is_visible).filter_map(name).collect()
+}
+
+/// Name and version in cargo's own name of a package, in its form of today or that of before 1.77.
+fn name_and_version(package_id: &str) -> Option<(String, String)> {
+    let (name, version) = match package_id.split_once(" (") {
+        Some((words, _)) => words.split_once(' ')?,
+        None => {
+            let (address, fragment) = package_id.rsplit_once('#')?;
+            let last = || address.split('?').next()?.trim_end_matches('/').rsplit('/').next();
+            match fragment.split_once('@') {
+                Some(pair) => pair,
+                None => (last()?, fragment),
+            }
+        }
+    };
+    Some((name.to_owned(), version.to_owned()))
+}
+
+/// The part of a digest that says which plan it is of, over the files that decide it.
+pub(super) fn digest(parts: &[&[u8]], files: &Digest) -> Digest {
+    let mut digester = Digester::new("plan 1");
+    for part in parts {
+        digester.field(part);
+    }
+    digester.digest(files);
+    digester.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_package_is_named_in_all_forms() {
+        for (id, name, version) in [
+            ("path+file:///w/a#0.1.0", "a", "0.1.0"),
+            ("path+file:///w/a#b@0.1.0", "b", "0.1.0"),
+            ("registry+https://example.org/index#serde@1.0.1+x", "serde", "1.0.1+x"),
+            ("git+https://example.org/r/lib?rev=1#0.2.0", "lib", "0.2.0"),
+            ("a-b 0.1.0 (path+file:///w/a)", "a-b", "0.1.0"),
+        ] {
+            let expected = Some((name.to_owned(), version.to_owned()));
+            assert_eq!(name_and_version(id), expected, "{id}");
+        }
+        assert_eq!(name_and_version("odd"), None);
+    }
+
+    #[test]
+    fn a_unit_that_is_built_twice_has_both_sets_of_features() {
+        let product = |features: &[&str], test| Product {
+            package_id: "path+file:///w/a#0.1.0".to_owned(),
+            manifest: "/w/a/Cargo.toml".into(),
+            local: true,
+            target: "a".to_owned(),
+            kinds: vec!["lib".to_owned()],
+            test,
+            features: features.iter().map(|&name| name.to_owned()).collect(),
+            files: vec!["/t/debug/deps/liba-1.rlib".into(), "/t/debug/liba.rlib".into()],
+            executable: Some("/t/debug/build/a-1/build-script-build".into()),
+        };
+        let products = [product(&["y", "x"], false), product(&[], false), product(&["x"], true)];
+        let features = features(&products).unwrap();
+        assert_eq!(features["a@0.1.0 a lib"].len(), 2);
+        assert_eq!(features["a@0.1.0 a lib test"].len(), 1);
+        assert_eq!(visible_products(&products), BTreeSet::from(["liba.rlib".to_owned()]));
+    }
+}

@@ -1,0 +1,267 @@
+//! What a record of the package level depends on besides its key.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::built_from::BuiltPackages;
+use super::listing::{SourceListing, from_root};
+use crate::cache::{Input, InputState};
+use crate::compiler::UnitInputs;
+use crate::model::Digest;
+use crate::process::Environment;
+use crate::verdict::facts::{Facts, Question};
+use crate::verdict::fingerprint::Fingerprints;
+use crate::verdict::keep::is_young;
+use crate::verdict::look_up::input_now;
+use crate::workspace::{is_session_variable, is_terminal_variable, without_root};
+
+/// The folders of a profile in which everything is named by a hash of what decides it.
+const OF_CARGO: [&str; 4] = ["deps", ".fingerprint", "incremental", "examples"];
+/// Where the dynamic loader looks for libraries made for one kind of processor.
+const LOADER_FOLDER: &str = "glibc-hwcaps";
+
+/// The inputs of an observed run, by how this level counts them.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct SplitInputs {
+    /// Those of the record.
+    pub(super) inputs: Vec<Input>,
+    /// Products of the packages: the key covers them, and the run could read names from them.
+    pub(super) readers: Vec<Input>,
+}
+
+/// The target directories of a build, and which of the files there the packages of a target decide.
+#[derive(Debug)]
+pub(super) struct TargetFiles<'a> {
+    root: &'a Path,
+    target_dirs: Vec<PathBuf>,
+    /// Products of the packages that the target is built from.
+    own: BTreeSet<PathBuf>,
+    /// Folders above products, and cargo's own.
+    folders: BTreeSet<PathBuf>,
+    /// The names of all that the whole build leaves where programs may look for it.
+    visible: &'a BTreeSet<String>,
+}
+
+impl<'a> TargetFiles<'a> {
+    /// The files that a build has made for a target.
+    pub(super) fn of(
+        question: &'a Question,
+        facts: &Facts,
+        built: &BuiltPackages<'_>,
+        reach: &BTreeSet<usize>,
+        visible: &'a BTreeSet<String>,
+    ) -> Self {
+        let products = built.products(reach);
+        let files = products.flat_map(|product| product.files.iter().chain(&product.executable));
+        Self::new(&question.root, &facts.target_dirs, files, visible)
+    }
+
+    fn new<'f>(
+        root: &'a Path,
+        target_dirs: &[PathBuf],
+        files: impl Iterator<Item = &'f PathBuf>,
+        visible: &'a BTreeSet<String>,
+    ) -> Self {
+        let real = |path: &PathBuf| path.canonicalize().unwrap_or_else(|_| path.clone());
+        let target_dirs: Vec<_> = target_dirs.iter().map(real).collect();
+        let own: BTreeSet<PathBuf> = files.map(real).collect();
+        let mut folders: BTreeSet<PathBuf> = target_dirs.iter().cloned().collect();
+        for file in &own {
+            let is_made = |folder: &&Path| target_dirs.iter().any(|dir| folder.starts_with(dir));
+            folders.extend(file.ancestors().skip(1).take_while(is_made).map(Path::to_owned));
+        }
+        let of_cargo = |folder: &PathBuf| OF_CARGO.map(|name| folder.join(name));
+        let more: Vec<_> = folders.iter().flat_map(of_cargo).collect();
+        folders.extend(more);
+        folders.extend(target_dirs.iter().map(|dir| dir.join("tmp")));
+        Self { root, target_dirs, own, folders, visible }
+    }
+
+    /// Takes apart what a run has consulted.
+    ///
+    /// # Errors
+    /// The path of something in a target directory that these packages do not decide.
+    pub(super) fn split(&self, inputs: &[Input]) -> Result<SplitInputs, PathBuf> {
+        let mut split = SplitInputs::default();
+        for input in inputs {
+            let path = self.root.join(&input.path);
+            let below = self.target_dirs.iter().find_map(|dir| path.strip_prefix(dir).ok());
+            match below {
+                None => split.inputs.push(input.clone()),
+                Some(_) if self.own.contains(&path) => split.readers.push(input.clone()),
+                Some(_) if self.is_everywhere(&path, input.state) => {}
+                // What tests leave for each other.
+                Some(below) if below.starts_with("tmp") => split.inputs.push(input.clone()),
+                Some(_) => return Err(input.path.clone()),
+            }
+        }
+        Ok(split)
+    }
+
+    /// Whether a build of the whole, in any checkout, leaves the same there.
+    fn is_everywhere(&self, path: &Path, state: InputState) -> bool {
+        let name = path.file_name().unwrap_or_default();
+        match state {
+            InputState::Kind(_) => self.folders.contains(path),
+            // Where the dynamic loader looks for libraries of the system.
+            InputState::Absent => {
+                let text = name.to_string_lossy();
+                let is_library = text.contains(".so") && !self.visible.contains(&*text);
+                is_library || name == LOADER_FOLDER || self.folders.contains(path)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// What a build has read beside the packages' own files.
+pub(super) struct BuildReads<'a> {
+    root: &'a Path,
+    environment: &'a Environment,
+    /// When the build began.
+    built_at: SystemTime,
+    /// The files with the packages that they belong to, by cargo's own names of the readers.
+    files: BTreeMap<&'a str, BTreeMap<&'a Path, Option<usize>>>,
+}
+
+impl<'a> BuildReads<'a> {
+    /// What these units have read.
+    pub(super) fn of(
+        question: &'a Question,
+        units: &'a [UnitInputs],
+        listing: &SourceListing,
+        folders: &[PathBuf],
+        built_at: SystemTime,
+    ) -> Self {
+        let Question { root, environment, .. } = question;
+        let mut files: BTreeMap<&str, BTreeMap<&Path, Option<usize>>> = BTreeMap::new();
+        for unit in units {
+            let known = files.entry(&unit.package_id).or_default();
+            for file in &unit.files {
+                let owner = || listing.package_of(&from_root(root, file), folders);
+                known.entry(file).or_insert_with(owner);
+            }
+        }
+        Self { root, environment, built_at, files }
+    }
+
+    /// The files that units of these packages have read and that belong to none of the packages.
+    ///
+    /// # Errors
+    /// Why it is not known what was read.
+    pub(super) fn inputs(
+        &self,
+        package_ids: &BTreeSet<&str>,
+        built_from: &BTreeSet<usize>,
+        fingerprints: &mut Fingerprints,
+    ) -> Result<Vec<Input>, String> {
+        let of_packages = package_ids.iter().filter_map(|id| self.files.get(id)).flatten();
+        let is_covered = |owner: &Option<usize>| owner.is_some_and(|at| built_from.contains(&at));
+        let beside: BTreeSet<&Path> =
+            of_packages.filter(|(_, owner)| !is_covered(owner)).map(|(file, _)| *file).collect();
+        let input = |path: &Path| {
+            let why = |what: &str| format!("`{}` {what}", path.display());
+            if path.is_dir() {
+                return Err(why("is a folder that a build script watches"));
+            }
+            if is_young(path, self.built_at) {
+                return Err(why("has only just changed"));
+            }
+            input_now(path, self.root, fingerprints).ok_or_else(|| why("cannot be read"))
+        };
+        beside.into_iter().map(input).collect()
+    }
+
+    /// The variables that these units name, as they are now.
+    pub(super) fn variables<'u>(
+        &self,
+        units: impl Iterator<Item = &'u UnitInputs>,
+    ) -> BTreeMap<String, Option<Digest>> {
+        let names: BTreeSet<&String> = units.flat_map(|unit| &unit.variables).collect();
+        let counted = names.into_iter().filter(|name| !is_set_by_cargo(name));
+        let value = |name: &String| variable(self.environment, name, self.root);
+        counted.map(|name| (name.clone(), value(name))).collect()
+    }
+}
+
+/// Whether cargo sets the variable for compilers and build scripts, whatever the shell says.
+fn is_set_by_cargo(name: &str) -> bool {
+    let name = OsStr::new(name);
+    is_session_variable(name) && !is_terminal_variable(name)
+}
+
+/// A variable's value; `None` if it is not set.
+pub(super) fn variable(environment: &Environment, name: &str, root: &Path) -> Option<Digest> {
+    environment.get(name).map(|value| Digest::of(&without_root(value.as_bytes(), root)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn input(path: &str, state: InputState) -> Input {
+        Input { path: path.into(), state, proof: None }
+    }
+
+    #[test]
+    fn only_products_of_the_own_packages_are_covered_by_them() {
+        let root = Path::new("/w");
+        let files = ["/w/target/debug/a", "/w/target/debug/deps/a-1"].map(PathBuf::from);
+        let visible = BTreeSet::from(["b".to_owned(), "libplugin.so".to_owned()]);
+        let target = TargetFiles::new(root, &["/w/target".into()], files.iter(), &visible);
+        let digest = Digest::of(b"x");
+        let (kind, file) = (InputState::Kind(digest), InputState::Program(digest));
+        let split = target.split(&[
+            input("tests/data", InputState::File(digest)),
+            input("target/debug/a", file),
+            input("target/debug/deps/a-1", file),
+            input("target/debug", kind),
+            input("target/debug/deps", kind),
+            input("target/tmp", kind),
+            input("target/debug/deps/libc.so.6", InputState::Absent),
+            input("target/debug/deps/glibc-hwcaps", InputState::Absent),
+            input("target/tmp/left", InputState::Absent),
+            input("/etc/hosts", InputState::File(digest)),
+        ]);
+        let split = split.unwrap();
+        let names = |inputs: &[Input]| -> Vec<String> {
+            inputs.iter().map(|input| input.path.display().to_string()).collect()
+        };
+        assert_eq!(names(&split.inputs), ["tests/data", "target/tmp/left", "/etc/hosts"]);
+        assert_eq!(names(&split.readers), ["target/debug/a", "target/debug/deps/a-1"]);
+        for foreign in [
+            input("target/debug/b", file),
+            input("target/debug/b", InputState::Absent),
+            input("target/debug/libplugin.so", InputState::Absent),
+            input("target/debug", InputState::Listing(digest)),
+            input("target/debug/build/x/out/f", InputState::File(digest)),
+            input("target/wasm", kind),
+        ] {
+            assert_eq!(target.split(std::slice::from_ref(&foreign)), Err(foreign.path));
+        }
+    }
+
+    #[test]
+    fn a_variable_that_cargo_sets_does_not_count() {
+        let dir = tempfile::tempdir().unwrap();
+        let environment: Environment = [("A", "1"), ("CARGO_PKG_NAME", "x"), ("TERM", "y")]
+            .map(|(n, v)| (n.into(), v.into()))
+            .into_iter()
+            .collect();
+        let reads = BuildReads {
+            root: dir.path(),
+            environment: &environment,
+            built_at: SystemTime::now(),
+            files: BTreeMap::new(),
+        };
+        let names = ["A", "B", "CARGO_PKG_NAME", "OUT_DIR", "TERM"].map(str::to_owned);
+        let unit = UnitInputs { variables: names.into(), ..UnitInputs::default() };
+        let variables = reads.variables([&unit].into_iter());
+        assert_eq!(variables.keys().collect::<Vec<_>>(), ["A", "B", "TERM"]);
+        assert_eq!(variables["B"], None);
+        assert_eq!(variables["A"], Some(Digest::of(b"1")));
+    }
+}

@@ -1,0 +1,168 @@
+//! The keys of the package level. No path of a checkout and no user's number is in one that is made
+//! of packages alone, so that machines agree on it.
+
+use std::path::PathBuf;
+
+use super::built_from;
+use super::listing::SourceListing;
+use crate::cache::{KeyBasis, RecordKey, RecordLevel, TargetPlan, WorkspacePlan};
+use crate::config::Runner;
+use crate::model::{Digest, Digester};
+use crate::verdict::environment::AskedEnvironment;
+use crate::verdict::facts::{Facts, Question};
+use crate::verdict::key::settings_of_tree;
+use crate::verdict::patterns::{VariablePlace, VariableRules};
+use crate::workspace::{is_terminal_variable, names_default_target_dir, without_root};
+
+/// The rules by which keys of this level are made and their records judged. Raise it with every
+/// change of either: an old record then is a miss.
+const VERSION: u32 = 1;
+
+/// The digest by which the plan of a question is found, with the listing of the tree. `None` if none
+/// can tell what is built.
+pub(super) fn plan_digest(
+    question: &Question,
+    facts: &Facts,
+    listing: &SourceListing,
+) -> Option<Digest> {
+    let Question { root, selection, settings, .. } = question;
+    let is_known = settings.runner == Runner::Cargo
+        && facts.package_paths.is_empty()
+        && !selection.is_no_run()
+        && listing.holds("Cargo.lock".as_ref());
+    is_known.then(|| {
+        let (build, rules) = (facts.identity.build_digest(), settings_of_tree(settings));
+        let parts: [&[u8]; 3] = [&selection.canonical(root), build.as_bytes(), rules.as_bytes()];
+        built_from::digest(&parts, &listing.of_plan())
+    })
+}
+
+/// Makes the keys of a plan's targets.
+pub(super) struct KeyMaker {
+    plan: Digest,
+    tree: Digest,
+    packages: Vec<Option<Digest>>,
+    /// Variables that always count, user class and umask.
+    run: Digest,
+    /// All variables, and the user.
+    strict: Digest,
+}
+
+impl KeyMaker {
+    /// For the targets of this plan.
+    pub(super) fn new(
+        question: &Question,
+        facts: &Facts,
+        listing: &SourceListing,
+        (digest, plan): (Digest, &WorkspacePlan),
+        tree: Digest,
+    ) -> Self {
+        let folders = folders(plan);
+        Self {
+            plan: digest,
+            tree,
+            packages: listing.of_packages(&folders),
+            run: run_digest(question),
+            strict: strict_digest(question, facts),
+        }
+    }
+
+    /// The key of a target. `None` if it cannot be told what the target is built from.
+    pub(super) fn key(&self, target: &TargetPlan) -> Option<RecordKey> {
+        let mut digester = Digester::new("package key 1");
+        digester.digest(&self.plan).field(target.id.to_string().as_bytes()).digest(&self.run);
+        match target.basis {
+            KeyBasis::Tree => drop(digester.number(3).digest(&self.tree)),
+            KeyBasis::Variables | KeyBasis::Packages => {
+                digester.number(if target.basis == KeyBasis::Packages { 1 } else { 2 });
+                digester.number(target.built_from.len() as u64);
+                for at in &target.built_from {
+                    digester.digest(self.packages.get(*at)?.as_ref()?);
+                }
+            }
+        }
+        if target.basis != KeyBasis::Packages {
+            digester.digest(&self.strict);
+        }
+        Some(RecordKey { level: RecordLevel::Package, version: VERSION, digest: digester.finish() })
+    }
+
+    /// The keys that a target may have had by other evidence of what its build can read.
+    pub(super) fn all(&self, target: &TargetPlan) -> Vec<RecordKey> {
+        let bases = [KeyBasis::Packages, KeyBasis::Variables, KeyBasis::Tree];
+        bases
+            .into_iter()
+            .filter_map(|basis| self.key(&TargetPlan { basis, ..target.clone() }))
+            .collect()
+    }
+
+    /// The digest of the files of a package, by its place in the plan.
+    pub(super) fn package(&self, at: usize) -> Option<Digest> {
+        *self.packages.get(at)?
+    }
+}
+
+/// The folders of a plan's packages.
+pub(super) fn folders(plan: &WorkspacePlan) -> Vec<PathBuf> {
+    plan.packages.iter().map(|package| PathBuf::from(&package.folder.0)).collect()
+}
+
+/// The variables that count for a run of this question if something in the run names them.
+pub(super) fn asked(question: &Question) -> AskedEnvironment {
+    let words: Vec<_> = question.selection.program_words().map(ToOwned::to_owned).collect();
+    let mut asked = AskedEnvironment::new(&question.environment, &words);
+    each_variable(question, |name, value, place| {
+        if place == VariablePlace::Beside {
+            asked.insert(name, value);
+        }
+    });
+    asked
+}
+
+/// What every run depends on, on whichever machine.
+fn run_digest(question: &Question) -> Digest {
+    let mut digester = Digester::new("run of a package 1");
+    digester.number(rustix::process::geteuid().is_root().into());
+    digester.field(umask().as_bytes());
+    each_variable(question, |name, value, place| {
+        if place == VariablePlace::Key {
+            digester.field(std::os::unix::ffi::OsStrExt::as_bytes(name)).digest(&value);
+        }
+    });
+    digester.finish()
+}
+
+fn strict_digest(question: &Question, facts: &Facts) -> Digest {
+    let mut digester = Digester::new("all variables 1");
+    digester.digest(&facts.identity.run_digest());
+    each_variable(question, |name, value, place| {
+        if place != VariablePlace::Nowhere {
+            digester.field(std::os::unix::ffi::OsStrExt::as_bytes(name)).digest(&value);
+        }
+    });
+    digester.finish()
+}
+
+fn each_variable(
+    question: &Question,
+    mut see: impl FnMut(&std::ffi::OsStr, Digest, VariablePlace),
+) {
+    let Question { root, selection, environment, settings, .. } = question;
+    let rules = VariableRules::of(settings);
+    for (name, value) in environment.iter() {
+        let is_default = names_default_target_dir(name, value, &selection.dir, root);
+        let place = match rules.place(name, is_terminal_variable(name)) {
+            VariablePlace::Key if is_default => VariablePlace::Beside,
+            place => place,
+        };
+        let value = std::os::unix::ffi::OsStrExt::as_bytes(value);
+        see(name, Digest::of(&without_root(value, root)), place);
+    }
+}
+
+/// The permissions that new files do not get; empty where the system does not say.
+fn umask() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    line.unwrap_or_default().trim().to_owned()
+}

@@ -1,0 +1,225 @@
+//! The files of a snapshot by the packages that they belong to.
+
+use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Component, Path, PathBuf};
+
+use crate::hasher::{ListedEntry, Manifest};
+use crate::model::{Digest, Digester};
+
+/// Folders in which cargo looks for targets by their names.
+const TARGET_FOLDERS: [&str; 4] = ["tests", "examples", "benches", "bin"];
+/// Names by which cargo finds targets.
+const TARGET_FILES: [&str; 3] = ["main.rs", "lib.rs", "build.rs"];
+
+/// The files of a snapshot, from the workspace's root.
+#[derive(Debug)]
+pub(super) struct SourceListing(BTreeMap<PathBuf, ListedEntry>);
+
+impl SourceListing {
+    /// The files of a stored listing.
+    pub(super) fn of(manifest: &Manifest) -> Self {
+        Self(manifest.entries().map(|entry| (entry.path.clone(), entry)).collect())
+    }
+
+    /// Whether the path is listed.
+    pub(super) fn holds(&self, path: &Path) -> bool {
+        self.0.contains_key(path)
+    }
+
+    /// The digest of all that decides what cargo builds and how: manifests and lock files, and the
+    /// names that it looks for.
+    pub(super) fn of_plan(&self) -> Digest {
+        let mut digester = Digester::new("files of a plan 1");
+        for (path, entry) in &self.0 {
+            let name = path.file_name().unwrap_or_default();
+            if name == "Cargo.toml" || name == "Cargo.lock" {
+                add(&mut digester, entry);
+            } else if is_target_name(path) {
+                digester.field(path.as_os_str().as_bytes()).number(entry.sort.into());
+            }
+        }
+        digester.finish()
+    }
+
+    /// The digest of each package's files, by the packages' folders; `None` for a package with a
+    /// link in it, which may lead to any file, or of which nothing is listed.
+    pub(super) fn of_packages(&self, folders: &[PathBuf]) -> Vec<Option<Digest>> {
+        let places: BTreeMap<&Path, usize> =
+            folders.iter().enumerate().map(|(at, folder)| (folder.as_path(), at)).collect();
+        let mut packages: Vec<(Digester, bool)> =
+            folders.iter().map(|_| (Digester::new("files of a package 1"), false)).collect();
+        for (path, entry) in &self.0 {
+            let Some(owner) = owner(path, &places) else { continue };
+            let (digester, has_link) = &mut packages[owner];
+            add(digester, entry);
+            *has_link |= entry.sort == b'l';
+        }
+        let digests = packages.into_iter().zip(folders);
+        let digest = |((digester, has_link), folder): ((Digester, bool), &PathBuf)| {
+            let is_whole = !has_link && self.holds(&folder.join("Cargo.toml"));
+            is_whole.then(|| digester.finish())
+        };
+        digests.map(digest).collect()
+    }
+
+    /// The package that a listed path belongs to, by its place among `folders`; `None` if the path
+    /// is not listed or belongs to none.
+    pub(super) fn package_of(&self, path: &Path, folders: &[PathBuf]) -> Option<usize> {
+        let places =
+            folders.iter().enumerate().map(|(at, folder)| (folder.as_path(), at)).collect();
+        self.0.contains_key(path).then(|| owner(path, &places)).flatten()
+    }
+}
+
+/// The package in the folder nearest above the path. What lies outside of the root belongs to no
+/// package in the root.
+fn owner(path: &Path, places: &BTreeMap<&Path, usize>) -> Option<usize> {
+    let is_outside = |path: &Path| path.components().next() == Some(Component::ParentDir);
+    let outside = is_outside(path);
+    let mut above = path.ancestors().skip(1).filter(|folder| is_outside(folder) == outside);
+    above.find_map(|folder| places.get(folder).copied())
+}
+
+fn is_target_name(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    let folder = path.parent().and_then(Path::file_name).unwrap_or_default();
+    TARGET_FILES.iter().any(|known| name == *known)
+        || (path.extension().is_some_and(|end| end == "rs")
+            && TARGET_FOLDERS.iter().any(|known| folder == *known))
+}
+
+fn add(digester: &mut Digester, entry: &ListedEntry) {
+    digester.field(entry.path.as_os_str().as_bytes()).number(entry.sort.into());
+    digester.field(&entry.content);
+}
+
+/// The way from the root to a path, both absolute.
+pub(super) fn from_root(root: &Path, path: &Path) -> PathBuf {
+    let mut way = PathBuf::new();
+    for above in root.ancestors() {
+        if let Ok(below) = path.strip_prefix(above) {
+            return way.join(below);
+        }
+        way.push("..");
+    }
+    path.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn listing(files: &[(&str, u8, &str)]) -> SourceListing {
+        let entry = |(path, sort, text): &(&str, u8, &str)| {
+            let mut content = [0; 16];
+            content.copy_from_slice(&Digest::of(text.as_bytes()).as_bytes()[..16]);
+            (PathBuf::from(path), ListedEntry { path: path.into(), sort: *sort, content })
+        };
+        SourceListing(files.iter().map(entry).collect())
+    }
+
+    fn folders() -> Vec<PathBuf> {
+        ["", "a", "a/inner", "../out"].map(PathBuf::from).to_vec()
+    }
+
+    const FILES: [(&str, u8, &str); 10] = [
+        ("../out/Cargo.toml", b'f', "o"),
+        ("../out/src/lib.rs", b'f', "o"),
+        ("Cargo.lock", b'f', "lock"),
+        ("Cargo.toml", b'f', "root"),
+        ("README.md", b'f', "readme"),
+        ("a/Cargo.toml", b'f', "a"),
+        ("a/inner/Cargo.toml", b'f', "inner"),
+        ("a/inner/src/lib.rs", b'f', "inner"),
+        ("a/src/lib.rs", b'f', "a"),
+        ("src/lib.rs", b'f', "root"),
+    ];
+
+    fn differing(one: &[(&str, u8, &str)], other: &[(&str, u8, &str)]) -> Vec<usize> {
+        let (one, other) = (listing(one), listing(other));
+        let (one, other) = (one.of_packages(&folders()), other.of_packages(&folders()));
+        (0..4).filter(|at| one[*at] != other[*at]).collect()
+    }
+
+    #[test]
+    fn a_file_counts_for_the_nearest_package_above_it_alone() {
+        let all = listing(&FILES).of_packages(&folders());
+        assert!(all.iter().all(Option::is_some), "{all:?}");
+        for (path, expected) in [
+            ("README.md", 0),
+            ("a/src/lib.rs", 1),
+            ("a/inner/src/lib.rs", 2),
+            ("../out/src/lib.rs", 3),
+            ("src/lib.rs", 0),
+        ] {
+            let mut edited = FILES;
+            edited.iter_mut().find(|(name, ..)| *name == path).unwrap().2 = "edited";
+            assert_eq!(differing(&FILES, &edited), [expected], "{path}");
+            assert_eq!(listing(&FILES).package_of(Path::new(path), &folders()), Some(expected));
+        }
+        let with = [&FILES[..], &[("a/new", b'f', "")]].concat();
+        assert_eq!(differing(&FILES, &with), [1], "a new file");
+        let mut run = FILES;
+        run[8].1 = b'x';
+        assert_eq!(differing(&FILES, &run), [1], "a mode");
+        assert_eq!(listing(&FILES).package_of(Path::new("a/none"), &folders()), None);
+        let elsewhere = [("../other/x", b'f', "")];
+        assert_eq!(listing(&elsewhere).package_of(Path::new("../other/x"), &folders()), None);
+    }
+
+    #[test]
+    fn a_package_with_a_link_or_without_a_manifest_has_no_digest() {
+        let with = [&FILES[..], &[("a/data", b'l', "../b")]].concat();
+        let digests = listing(&with).of_packages(&folders());
+        assert!(digests[1].is_none() && digests[0].is_some() && digests[2].is_some());
+        let digests = listing(&FILES[2..]).of_packages(&folders());
+        assert!(digests[3].is_none());
+    }
+
+    #[test]
+    fn a_plan_is_of_manifests_lock_files_and_names_of_targets() {
+        let plan = |files: &[(&str, u8, &str)]| listing(files).of_plan();
+        let with = |file| plan(&[&FILES[..], &[file]].concat());
+        for (path, counts) in [
+            ("a/tests/new.rs", true),
+            ("a/tests/new/main.rs", true),
+            ("a/src/bin/new.rs", true),
+            ("b/Cargo.toml", true),
+            ("a/build.rs", true),
+            ("a/src/new.rs", false),
+            ("a/tests/data.txt", false),
+        ] {
+            assert_eq!(with((path, b'f', "")) != plan(&FILES), counts, "{path}");
+        }
+        let mut edited = FILES;
+        edited[9].2 = "edited";
+        assert_eq!(plan(&edited), plan(&FILES));
+        edited[2].2 = "other versions";
+        assert_ne!(plan(&edited), plan(&FILES));
+    }
+
+    #[test]
+    fn the_way_from_the_root() {
+        let way = |path: &str| from_root(Path::new("/w/one"), Path::new(path));
+        assert_eq!(way("/w/one/a/b"), Path::new("a/b"));
+        assert_eq!(way("/w/two"), Path::new("../two"));
+        assert_eq!(way("/x"), Path::new("../../x"));
+        assert_eq!(way("/w/one"), Path::new(""));
+    }
+
+    proptest! {
+        /// No edit is lost: it counts for exactly one package, or for none if it lies in none.
+        #[test]
+        fn every_edit_counts_where_it_lies(parts in proptest::collection::vec("a|inner|src|x", 1..4)) {
+            let path = parts.join("/") + "/f.txt";
+            let (one, other) = (listing(&[(&path, b'f', "1")]), listing(&[(&path, b'f', "2")]));
+            let owner = one.package_of(Path::new(&path), &folders()).unwrap();
+            let manifests: Vec<_> = FILES.iter().filter(|file| file.0.ends_with(".toml")).copied().collect();
+            let with = |text| [&manifests[..], &[(&*path, b'f', text)]].concat();
+            prop_assert_eq!(differing(&with("1"), &with("2")), vec![owner]);
+            prop_assert_eq!(one.of_plan(), other.of_plan());
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! Records of the package level: found, stored and disproved here and nowhere else.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::built_from::BuiltPackages;
+use super::inputs::{BuildReads, TargetFiles, variable};
+use super::key::{KeyMaker, asked, folders, plan_digest};
+use super::listing::SourceListing;
+use crate::cache::{
+    Cache, Input, KeyBasis, Limits, Lookup, MissReason, Record, RecordedEnvironment, TargetPlan,
+    WorkspacePlan,
+};
+use crate::compiler::Build;
+use crate::hasher::Manifest;
+use crate::model::{Digest, TargetId, Timestamp, Verdict};
+use crate::verdict::ProjectTree;
+use crate::verdict::binary::{DISTRUSTED, FLAKY, Uncacheable, over_time, packages_text};
+use crate::verdict::checkout::found_elsewhere;
+use crate::verdict::environment::EnvironmentJudge;
+use crate::verdict::facts::{Facts, Question};
+use crate::verdict::fingerprint::Fingerprints;
+use crate::verdict::key::code_hash;
+use crate::verdict::patterns::{AlwaysRun, VariableRules};
+
+/// The package level of one tree.
+pub(in crate::verdict) struct PackageLevel<'a> {
+    cache: &'a Cache,
+    question: &'a Question,
+    facts: &'a Facts,
+    tree: Digest,
+    listing: SourceListing,
+    digest: Digest,
+    /// The plan of the last build of this kind, if there was one.
+    plan: Option<WorkspacePlan>,
+}
+
+/// What the records say of all targets of a plan.
+pub(in crate::verdict) struct KnownTargets {
+    /// Each with its record, or why it has none.
+    pub(in crate::verdict) targets: Vec<(TargetId, Result<Arc<Record>, String>)>,
+}
+
+/// A run of targets that were built from the tree as it is.
+pub(in crate::verdict) struct ProvenRun<'a> {
+    pub(in crate::verdict) build: &'a Build,
+    /// When the build began.
+    pub(in crate::verdict) built_at: SystemTime,
+    /// The records of green targets at the binary level.
+    pub(in crate::verdict) records: &'a [Record],
+    pub(in crate::verdict) limits: Limits,
+}
+
+impl<'a> PackageLevel<'a> {
+    /// The level for the snapshot `tree_digest`. `None` if its files are not known one by one, or
+    /// none of its targets can have a record.
+    pub(in crate::verdict) async fn at<T: ProjectTree>(
+        cache: &'a Cache,
+        question: &'a Question,
+        facts: &'a Facts,
+        tree: &mut T,
+        tree_digest: &Digest,
+    ) -> Option<Self> {
+        let code_hash = code_hash(tree_digest, &facts.identity);
+        let stored = || Manifest::from_bytes(cache.manifest(code_hash)?).ok();
+        let manifest = match stored() {
+            Some(manifest) => manifest,
+            None => {
+                tree.keep_listing(cache, tree_digest, &code_hash).await;
+                stored()?
+            }
+        };
+        let listing = SourceListing::of(&manifest);
+        let digest = plan_digest(question, facts, &listing)?;
+        let plan = cache.plan(&digest);
+        Some(Self { cache, question, facts, tree: *tree_digest, listing, digest, plan })
+    }
+
+    /// The code hash of the tree.
+    pub(in crate::verdict) fn code_hash(&self) -> Digest {
+        code_hash(&self.tree, &self.facts.identity)
+    }
+
+    /// The plan, if one is known.
+    pub(in crate::verdict) fn plan(&self) -> Option<&WorkspacePlan> {
+        self.plan.as_ref()
+    }
+
+    fn keys(&self, plan: &WorkspacePlan) -> KeyMaker {
+        KeyMaker::new(self.question, self.facts, &self.listing, (self.digest, plan), self.tree)
+    }
+
+    /// What the records say of all targets. `None` if it is not known which targets there are.
+    pub(in crate::verdict) fn find(&self) -> Option<KnownTargets> {
+        let plan = self.plan.as_ref()?;
+        let mut fingerprints = Fingerprints::new(&self.question.settings);
+        if fingerprints.first_changed(&self.question.root, &plan.names).is_some() {
+            return None;
+        }
+        let keys = self.keys(plan);
+        let mut find = |target: &TargetPlan| {
+            (target.id.clone(), self.find_target(target, &keys, &mut fingerprints))
+        };
+        Some(KnownTargets { targets: plan.targets.iter().map(&mut find).collect() })
+    }
+
+    /// The record that answers for a target.
+    ///
+    /// # Errors
+    /// Why none does.
+    fn find_target(
+        &self,
+        target: &TargetPlan,
+        keys: &KeyMaker,
+        fingerprints: &mut Fingerprints,
+    ) -> Result<Arc<Record>, String> {
+        let Question { root, settings, environment, .. } = self.question;
+        if let Some(why) = self.obstacle(&target.id) {
+            return Err(why);
+        }
+        let key =
+            keys.key(target).ok_or("a link leads out of the packages that it is built from")?;
+        let record = match self.cache.get(&key, Timestamp::now(), settings.ttl) {
+            Lookup::Hit(record) => record,
+            Lookup::Miss(MissReason::Absent) => {
+                return Err("no record of the packages that it is built from".to_owned());
+            }
+            Lookup::Miss(reason) => return Err(reason.to_string()),
+        };
+        if !matches!(&record.targets[..], [report] if report.id == target.id) {
+            return Err("its record is of another target".to_owned());
+        }
+        if let Some(input) = found_elsewhere(&record, root, environment) {
+            let (path, project) = (input.path.display(), record.workspace_root.display());
+            return Err(format!("its record is of {project}, where {path} was consulted"));
+        }
+        if let Some(why) = over_time(&record, settings.timeout) {
+            return Err(why);
+        }
+        let is_other =
+            |(name, then): &(&String, &Option<Digest>)| variable(environment, name, root) != **then;
+        if let Some((name, _)) = record.build_variables.iter().find(is_other) {
+            return Err(format!("environment variable {name} differs, which the build names"));
+        }
+        if let Some(changed) = fingerprints.first_changed(root, &record.inputs) {
+            return Err(format!("`{}` changed", changed.path.display()));
+        }
+        let judge = EnvironmentJudge {
+            cache: self.cache,
+            root,
+            target_dirs: &self.facts.target_dirs,
+            toolchain: self.facts.toolchain.sysroot.canonicalize().into_iter().collect(),
+            rules: VariableRules::of(settings),
+        };
+        match judge.obstacle(&record, &asked(self.question), fingerprints) {
+            Some(why) => Err(why),
+            None => Ok(record),
+        }
+    }
+
+    /// Why a target must run whatever the records say.
+    fn obstacle(&self, id: &TargetId) -> Option<String> {
+        let state = self.cache.state(&self.question.root);
+        let name = id.to_string();
+        if AlwaysRun::of(&self.question.settings).names(id) {
+            return Some(Uncacheable::AlwaysRun.to_string());
+        }
+        if state.distrusted.contains_key(&name) {
+            return Some(DISTRUSTED.to_owned());
+        }
+        state.flaky.contains_key(&name).then(|| FLAKY.to_owned())
+    }
+
+    /// Notes that the record serves this tree of this project too.
+    pub(in crate::verdict) fn claim(&self, record: &Record) {
+        let code_hash = self.code_hash();
+        // If it cannot be written, retention may remove the record earlier: no harm now.
+        let _ = self.cache.claim(&self.question.root, code_hash, record, Timestamp::now());
+    }
+
+    /// Removes the records of those targets that `is_red` names: a run or a build has failed.
+    pub(in crate::verdict) fn disprove(&self, is_red: impl Fn(&TargetId) -> bool) {
+        let Some(plan) = &self.plan else { return };
+        let keys = self.keys(plan);
+        for target in plan.targets.iter().filter(|target| is_red(&target.id)) {
+            keys.all(target).iter().for_each(|key| self.cache.disprove(key));
+        }
+    }
+
+    /// Learns from a build of the whole what is built and run. `names` is what the build went by.
+    pub(in crate::verdict) fn learn(&mut self, build: &Build, ids: &[TargetId], names: Vec<Input>) {
+        let root = &self.question.root;
+        let plan = BuiltPackages::of(root, build)
+            .and_then(|built| built.plan(root, &self.listing, ids, names, self.cache));
+        let Some(mut plan) = plan else { return };
+        if let Some(before) = &self.plan {
+            plan.inseparable.clone_from(&before.inseparable);
+        }
+        self.keep_plan(plan);
+    }
+
+    /// Notes that these packages have other features without the rest.
+    pub(in crate::verdict) fn note_inseparable(&mut self, packages: BTreeSet<String>) {
+        let Some(mut plan) = self.plan.clone() else { return };
+        plan.inseparable.insert(packages);
+        self.keep_plan(plan);
+    }
+
+    fn keep_plan(&mut self, plan: WorkspacePlan) {
+        if self.plan.as_ref() != Some(&plan) {
+            self.cache.store_plan(&self.digest, &plan);
+            self.plan = Some(plan);
+        }
+    }
+
+    /// Keeps what a proven run came to; the records.
+    pub(in crate::verdict) fn keep(&mut self, run: &ProvenRun<'_>) -> Vec<Record> {
+        let Question { root, .. } = self.question;
+        let Some(plan) = &self.plan else { return Vec::new() };
+        let Some(built) = BuiltPackages::of(root, run.build) else { return Vec::new() };
+        let (keys, folders) = (self.keys(plan), folders(plan));
+        let units = &run.build.sources.inputs;
+        let reads = BuildReads::of(self.question, units, &self.listing, &folders, run.built_at);
+        let fingerprints = Fingerprints::default();
+        let mut session = Keeping { level: self, plan, built, keys, reads, fingerprints };
+        let (mut kept, mut raised) = (Vec::new(), BTreeMap::new());
+        for record in run.records {
+            let made = session.record(record);
+            match made {
+                Ok((record, basis)) => {
+                    raised.insert(record.targets[0].id.clone(), basis);
+                    if session.is_kept(&record) {
+                        self.claim(&record);
+                    } else if let Err(error) = self.cache.store(&record, run.limits) {
+                        tracing::debug!(%error, "a record of a package is not kept");
+                        continue;
+                    }
+                    kept.push(record);
+                }
+                Err(why) => {
+                    let target = record.targets.first().map(|report| report.id.to_string());
+                    let target = target.unwrap_or_default();
+                    tracing::debug!(target, %why, "nothing is kept of its packages");
+                }
+            }
+        }
+        let mut plan = plan.clone();
+        for target in &mut plan.targets {
+            target.basis = raised.get(&target.id).copied().unwrap_or(target.basis);
+        }
+        self.keep_plan(plan);
+        kept
+    }
+
+    /// Why not every run of these records can be believed that were made beside the products of a part
+    /// of the workspace only; `None` if all can.
+    pub(in crate::verdict) fn doubt(&self, build: &Build, records: &[Record]) -> Option<String> {
+        let plan = self.plan.as_ref()?;
+        let Some(built) = BuiltPackages::of(&self.question.root, build) else {
+            return Some("a package of the build is not understood".to_owned());
+        };
+        records.iter().find_map(|record| {
+            let [report] = &record.targets[..] else { return Some("no single target".to_owned()) };
+            let reach = built.reach(&report.id.package);
+            let files = TargetFiles::of(self.question, self.facts, &built, &reach, &plan.products);
+            let path = files.split(&record.inputs).err()?;
+            Some(format!("{} consults `{}`", report.id, path.display()))
+        })
+    }
+}
+
+/// Making records of one run.
+struct Keeping<'a> {
+    level: &'a PackageLevel<'a>,
+    plan: &'a WorkspacePlan,
+    built: BuiltPackages<'a>,
+    keys: KeyMaker,
+    reads: BuildReads<'a>,
+    fingerprints: Fingerprints,
+}
+
+impl Keeping<'_> {
+    /// The record of a run that has this record at the binary level.
+    ///
+    /// # Errors
+    /// Why there can be none.
+    fn record(&mut self, record: &Record) -> Result<(Record, KeyBasis), String> {
+        let PackageLevel { question, facts, tree, .. } = *self.level;
+        let [report] = &record.targets[..] else { return Err("no single target".to_owned()) };
+        if record.verdict != Verdict::Pass || !record.environment.is_complete {
+            return Err("not all that it consulted is known".to_owned());
+        }
+        if let Some(why) = self.level.obstacle(&report.id) {
+            return Err(why);
+        }
+        let target = self.plan.targets.iter().find(|target| target.id == report.id);
+        let target = target.ok_or("it is new")?;
+        let reach = self.built.reach(&report.id.package);
+        // A macro of the workspace may do more than it did when the plan was made.
+        let basis = self.built.basis(&reach, self.level.cache).max(target.basis);
+        let key = self.keys.key(&TargetPlan { basis, ..target.clone() });
+        let key = key.ok_or("a link leads out of its packages")?;
+        let files = TargetFiles::of(question, facts, &self.built, &reach, &self.plan.products);
+        let split = files.split(&record.inputs);
+        let split = split.map_err(|path| format!("it consults `{}`", path.display()))?;
+        let units: Vec<_> = self.built.units(&reach).collect();
+        let ids: BTreeSet<&str> = units.iter().map(|unit| &*unit.package_id).collect();
+        let mut inputs = split.inputs;
+        inputs.extend(self.reads.inputs(&ids, &target.built_from, &mut self.fingerprints)?);
+        // Where a product lies elsewhere, another checkout would search another file for names.
+        let is_complete = split.readers.iter().all(|input| !input.path.is_absolute());
+        let readers = record.environment.readers.iter().chain(&split.readers).cloned();
+        let environment = RecordedEnvironment {
+            variables: asked(question).variables().clone(),
+            readers: readers.collect(),
+            is_complete,
+            programs: record.environment.programs.clone(),
+        };
+        let mut identity: BTreeMap<String, String> = record.identity.clone();
+        for at in &target.built_from {
+            let (Some(digest), Some(package)) =
+                (self.keys.package(*at), self.plan.packages.get(*at))
+            else {
+                continue;
+            };
+            identity.insert(format!("package {}", package.name), digest.to_string());
+        }
+        let record = Record {
+            key,
+            workspace_root: question.root.clone(),
+            code_hash: code_hash(&tree, &facts.identity),
+            selection: packages_text(&report.id),
+            inputs,
+            identity,
+            environment,
+            build_variables: self.reads.variables(units.into_iter()),
+            ..record.clone()
+        };
+        Ok((record, basis))
+    }
+
+    /// Whether there is a record that says the same.
+    fn is_kept(&self, record: &Record) -> bool {
+        let now = Timestamp::now();
+        let ttl = self.level.question.settings.ttl;
+        let Lookup::Hit(then) = self.level.cache.get(&record.key, now, ttl) else { return false };
+        let states = |record: &Record| -> BTreeSet<_> {
+            record.inputs.iter().map(|input| (input.path.clone(), input.state)).collect()
+        };
+        then.targets == record.targets
+            && then.workspace_root == record.workspace_root
+            && then.environment == record.environment
+            && then.build_variables == record.build_variables
+            && states(&then) == states(record)
+    }
+}
