@@ -20,6 +20,7 @@ mod log_lines;
 mod lsp;
 mod observer;
 mod other_inputs;
+mod package_level;
 mod prebuild;
 mod queue;
 mod random;

@@ -78,10 +78,8 @@ impl<'a> BuiltPackages<'a> {
         names: Vec<Input>,
         cache: &Cache,
     ) -> Option<WorkspacePlan> {
-        // Another checkout has other folders outside.
-        if names.iter().any(|input| input.path.is_absolute()) {
-            return None;
-        }
+        let names = names.into_iter().map(|input| self.from_root(root, input));
+        let names = names.collect::<Option<_>>()?;
         let mut folders: BTreeMap<PathBuf, &Product> = BTreeMap::new();
         for product in &self.build.products {
             let folder = from_root(root, product.manifest.parent()?);
@@ -123,6 +121,20 @@ impl<'a> BuiltPackages<'a> {
             products: visible_products(&self.build.products),
             names,
             inseparable: BTreeSet::new(),
+        })
+    }
+
+    /// A name with its way from the root, which leads to a package beside the workspace from another
+    /// checkout as well. `None` for one that lies elsewhere.
+    fn from_root(&self, root: &Path, input: Input) -> Option<Input> {
+        if input.path.is_relative() {
+            return Some(input);
+        }
+        let local = self.build.products.iter().filter(|product| product.local);
+        let mut folders = local.filter_map(|product| product.manifest.parent());
+        folders.any(|folder| input.path.starts_with(folder)).then(|| {
+            let path = from_root(root, &input.path);
+            Input { path, ..input }
         })
     }
 

@@ -20,8 +20,9 @@ use crate::workspace::{is_session_variable, is_terminal_variable, without_root};
 
 /// The folders of a profile in which everything is named by a hash of what decides it.
 const OF_CARGO: [&str; 4] = ["deps", ".fingerprint", "incremental", "examples"];
-/// Where the dynamic loader looks for libraries made for one kind of processor.
-const LOADER_FOLDER: &str = "glibc-hwcaps";
+/// Folders in which the dynamic loader looks for libraries made for one kind of processor.
+const LOADER_FOLDERS: [&str; 7] =
+    ["tls", "x86_64", "aarch64", "haswell", "xeon_phi", "avx512_1", "glibc-hwcaps"];
 
 /// The inputs of an observed run, by how this level counts them.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -67,7 +68,12 @@ impl<'a> TargetFiles<'a> {
     ) -> Self {
         let real = |path: &PathBuf| path.canonicalize().unwrap_or_else(|_| path.clone());
         let target_dirs: Vec<_> = target_dirs.iter().map(real).collect();
-        let own: BTreeSet<PathBuf> = files.map(real).collect();
+        let mut own: BTreeSet<PathBuf> = files.map(real).collect();
+        // Cargo tells of a library's second name beside its own folder, not of the first one.
+        let is_metadata = |file: &&PathBuf| file.extension() == Some(OsStr::new("rmeta"));
+        let libraries: Vec<_> =
+            own.iter().filter(is_metadata).map(|file| file.with_extension("rlib")).collect();
+        own.extend(libraries);
         let mut folders: BTreeSet<PathBuf> = target_dirs.iter().cloned().collect();
         for file in &own {
             let is_made = |folder: &&Path| target_dirs.iter().any(|dir| folder.starts_with(dir));
@@ -109,8 +115,10 @@ impl<'a> TargetFiles<'a> {
             // Where the dynamic loader looks for libraries of the system.
             InputState::Absent => {
                 let text = name.to_string_lossy();
-                let is_library = text.contains(".so") && !self.visible.contains(&*text);
-                is_library || name == LOADER_FOLDER || self.folders.contains(path)
+                let is_of_loader = text.contains(".so")
+                    || LOADER_FOLDERS.contains(&&*text)
+                    || path.parent().is_some_and(|dir| dir.ends_with("glibc-hwcaps"));
+                self.folders.contains(path) || (is_of_loader && !self.visible.contains(&*text))
             }
             _ => false,
         }
@@ -222,7 +230,8 @@ mod tests {
             input("target/debug/deps", kind),
             input("target/tmp", kind),
             input("target/debug/deps/libc.so.6", InputState::Absent),
-            input("target/debug/deps/glibc-hwcaps", InputState::Absent),
+            input("target/debug/deps/glibc-hwcaps/x86-64-v3", InputState::Absent),
+            input("target/debug/tls", InputState::Absent),
             input("target/tmp/left", InputState::Absent),
             input("/etc/hosts", InputState::File(digest)),
         ]);

@@ -1,0 +1,305 @@
+//! Answers in a checkout in which nothing has been built: by the packages that a target is built from.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::home::{Answered, EXE, Home, LIMIT, answered, can_observe};
+
+/// A workspace under git, and clones of it beside it.
+struct Clones {
+    home: Home,
+}
+
+impl Clones {
+    /// A workspace of these packages, each with its manifest's end and its files.
+    fn of(packages: &[(&str, &str, &[(&str, &str)])], files: &[(&str, &str)]) -> Self {
+        let home = Home::new();
+        let names: Vec<_> = packages.iter().map(|(name, ..)| format!("'{name}'")).collect();
+        let workspace = format!("[workspace]\nresolver='2'\nmembers=[{}]\n", names.join(","));
+        home.write("Cargo.toml", &workspace);
+        home.write(".gitignore", "/target\nignored.txt\n");
+        for (name, rest, files) in packages {
+            let head =
+                format!("[package]\nname='{name}'\nversion='0.1.0'\nedition='2021'\n{rest}\n");
+            home.write(&format!("{name}/Cargo.toml"), &head);
+            files.iter().for_each(|(path, text)| home.write(&format!("{name}/{path}"), text));
+        }
+        files.iter().for_each(|(path, text)| home.write(path, text));
+        home.git(&["init", "-q"]);
+        assert_eq!(home.cargo(&["generate-lockfile", "--offline"]).code, Some(0));
+        home.git(&["add", "."]);
+        home.git(&["commit", "-qm", "one"]);
+        Self { home }
+    }
+
+    fn clone(&self, name: &str) -> PathBuf {
+        self.home.git(&["clone", "-q", ".", &format!("../{name}")]);
+        self.home.base.join(name)
+    }
+
+    fn ask(&self, root: &Path, more: &[&str]) -> Answered {
+        let line = [&["test", "--format", "json", "--no-daemon"], more].concat();
+        answered(self.home.start_in(root, EXE, &line, false).end(LIMIT))
+    }
+
+    /// Asks in the first checkout until all is kept.
+    fn prove(&self) {
+        for _ in 0..3 {
+            self.ask(&self.home.root, &[]).green();
+        }
+    }
+
+    /// Forgets that the whole has been built anywhere.
+    fn forget_builds(&self) {
+        let _ = fs::remove_dir_all(self.home.paths().cache_dir.join("built"));
+    }
+}
+
+/// The names of crates that were compiled in a checkout.
+fn compiled(root: &Path) -> Vec<String> {
+    let units =
+        fs::read_dir(root.join("target/debug/.fingerprint")).into_iter().flatten().flatten();
+    let name = |unit: fs::DirEntry| {
+        let name = unit.file_name().into_string().unwrap();
+        name.rsplit_once('-').unwrap().0.to_owned()
+    };
+    let mut names: Vec<_> = units.map(name).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+fn reasons(answer: &Answered, package: &str) -> Vec<String> {
+    let of = answer.targets.iter().filter(|target| target["package"] == package);
+    of.map(|target| target["reason"].as_str().unwrap().to_owned()).collect()
+}
+
+const TESTED: &str = "pub fn number() -> u32 { 1 }\n#[test] fn t() { assert_eq!(number(), 1) }\n";
+
+fn three() -> Clones {
+    let top = "#[test] fn t() { assert_eq!(base::number(), 1) }\n";
+    let reads = "#[test] fn t() { assert_eq!(std::fs::read(\"data\").unwrap(), b\"1\") }\n";
+    Clones::of(
+        &[
+            ("base", "", &[("src/lib.rs", TESTED)]),
+            ("top", "[dependencies]\nbase={path='../base'}\n", &[("src/lib.rs", top)]),
+            (
+                "leaf",
+                "[lib]\ndoctest=false\n",
+                &[("src/lib.rs", ""), ("data", "1"), ("tests/it.rs", reads)],
+            ),
+        ],
+        &[],
+    )
+}
+
+#[test]
+fn only_what_depends_on_an_edit_is_built_and_run_in_a_fresh_clone() {
+    if !can_observe("records of packages") {
+        return;
+    }
+    let clones = three();
+    clones.prove();
+    let proven = clones.clone("notes");
+    fs::write(proven.join("NOTES.md"), "of no package").unwrap();
+    let answer = clones.ask(&proven, &[]);
+    answer.green_from("cache");
+    assert_eq!(reasons(&answer, "leaf"), ["same packages and inputs"; 2]);
+    assert!(!proven.join("target").exists(), "nothing is built");
+
+    let more = TESTED.to_owned() + "pub fn more() -> u64 { 2 }\n#[test] fn u() { more(); }\n";
+    let edited = clones.clone("edited");
+    fs::write(edited.join("base/src/lib.rs"), &more).unwrap();
+    let answer = clones.ask(&edited, &[]);
+    answer.green_from("mixed");
+    // The program of `top` is what it was.
+    assert_eq!(reasons(&answer, "leaf"), ["same packages and inputs"; 2]);
+    assert!(answer.run().contains(&"base".to_owned()), "{answer:#?}");
+    assert_eq!(compiled(&edited), ["base", "top"]);
+    // Green parts are known from now on, here and in other clones.
+    let again = clones.clone("again");
+    fs::write(again.join("base/src/lib.rs"), &more).unwrap();
+    clones.ask(&again, &[]).green_from("cache");
+    assert!(!again.join("target").exists());
+
+    let top = clones.clone("top-edited");
+    fs::write(top.join("top/src/lib.rs"), "#[test] fn t() { assert_eq!(base::number(), 2) }\n")
+        .unwrap();
+    let answer = clones.ask(&top, &[]);
+    answer.red();
+    // A failure is told of the whole: nothing that is missing has caused it.
+    let results = answer.results();
+    assert_eq!(results.failed.len(), 1, "{answer:#?}");
+    fs::write(top.join("leaf/data"), "2").unwrap();
+    clones.ask(&top, &[]).red();
+}
+
+#[test]
+fn a_red_run_removes_what_packages_have_proven() {
+    if !can_observe("records of packages") {
+        return;
+    }
+    let test = "#[test] fn t() { assert_eq!(std::fs::read(\"../settings\").unwrap(), b\"1\") }\n";
+    let clones = Clones::of(
+        &[
+            ("reads", "[lib]\ndoctest=false\n", &[("src/lib.rs", test)]),
+            ("leaf", "[lib]\ndoctest=false\n", &[("src/lib.rs", TESTED)]),
+        ],
+        &[("settings", "1")],
+    );
+    clones.prove();
+    let other = clones.clone("other");
+    fs::write(other.join("settings"), "2").unwrap();
+    clones.ask(&other, &[]).red();
+    let third = clones.clone("third");
+    fs::write(third.join("NOTES.md"), "").unwrap();
+    let answer = clones.ask(&third, &[]);
+    answer.green();
+    assert_eq!(compiled(&third), ["reads"], "{answer:#?}");
+    assert_eq!(reasons(&answer, "leaf"), ["same packages and inputs"]);
+}
+
+/// A test that executes a program of a package that it does not depend on.
+#[test]
+fn a_product_of_another_package_is_what_the_whole_build_makes_it() {
+    if !can_observe("records of packages") {
+        return;
+    }
+    let prints = "fn main() { print!(\"1\") }\n";
+    let executes = "#[test] fn t() {\n\
+                    let program = concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/../target/debug/prints\");\n\
+                    let ran = std::process::Command::new(program).output().unwrap();\n\
+                    assert_eq!(ran.stdout, b\"1\") }\n";
+    let no_doc = "[lib]\ndoctest=false\n";
+    let clones = Clones::of(
+        &[
+            ("executes", no_doc, &[("src/lib.rs", executes)]),
+            ("leaf", no_doc, &[("src/lib.rs", TESTED)]),
+            ("prints", "", &[("src/main.rs", prints), ("tests/it.rs", "#[test] fn t() {}\n")]),
+        ],
+        &[],
+    );
+    clones.prove();
+    let root = clones.clone("notes");
+    fs::write(root.join("NOTES.md"), "").unwrap();
+    let answer = clones.ask(&root, &[]);
+    answer.green();
+    assert_ne!(reasons(&answer, "executes"), ["same packages and inputs"]);
+    clones.forget_builds();
+    // The program of before is still there, and no package that is built anew makes it.
+    fs::write(root.join("prints/src/main.rs"), "fn main() { print!(\"2\") }\n").unwrap();
+    fs::write(root.join("executes/src/new.rs"), "").unwrap();
+    clones.ask(&root, &[]).red();
+}
+
+/// Everything that decides what a target is built into, or what its run finds, and lies in none of the
+/// packages that it is built from.
+#[test]
+fn nothing_that_could_differ_is_answered_by_packages() {
+    if !can_observe("records of packages") {
+        return;
+    }
+    let no_doc = "[lib]\ndoctest=false\n";
+    let includes =
+        "#[test] fn t() { assert_eq!(include_str!(\"../../shared/included.txt\"), \"1\") }\n";
+    let ignored = "#[test] fn t() { assert_eq!(include_str!(\"ignored.txt\"), \"1\") }\n";
+    let script = "fn main() { println!(\"cargo:rerun-if-changed=build.rs\");\n\
+                  let text = std::fs::read_to_string(\"../shared/script.txt\").unwrap();\n\
+                  println!(\"cargo:rustc-env=READ={text}\") }\n";
+    let by_script = "#[test] fn t() { assert_eq!(env!(\"READ\"), \"1\") }\n";
+    let makes = "use proc_macro::TokenStream;\n#[proc_macro] pub fn text(_: TokenStream) -> TokenStream {\n\
+                 let dir = std::env::var(\"CARGO_MANIFEST_DIR\").unwrap();\n\
+                 let text = std::fs::read_to_string(format!(\"{dir}/../shared/macro.txt\")).unwrap();\n\
+                 format!(\"{text:?}\").parse().unwrap() }\n";
+    let by_macro = "#[test] fn t() { assert_eq!(makes::text!(), \"1\") }\n";
+    let variable = "#[test] fn t() { assert_eq!(option_env!(\"BUILD_KNOB\"), None) }\n";
+    let reads =
+        "#[test] fn t() { assert_eq!(std::fs::read(\"../shared/read.txt\").unwrap(), b\"1\") }\n";
+    let switch = "pub const ON: bool = cfg!(feature = \"on\");\n";
+    let switched = "#[test] fn t() { assert!(!switch::ON) }\n";
+    let outside = "#[test] fn t() { assert_eq!(outside::NUMBER, 1) }\n";
+    let linked = "#[test] fn t() { assert_eq!(include_str!(\"../data/linked.txt\"), \"1\") }\n";
+    let dependency = |name: &str| format!("{no_doc}[dependencies]\n{name}={{path='../{name}'}}\n");
+    let (on_makes, on_switch) = (dependency("makes"), dependency("switch"));
+    let on_outside = format!("{no_doc}[dependencies]\noutside={{path='../../outside'}}\n");
+    let makes_manifest = format!("{no_doc}proc-macro=true\n");
+    let switch_manifest = format!("{no_doc}[features]\non=[]\n");
+    let with = |text: &'static str| [("src/lib.rs", text)];
+    let outside_manifest =
+        "[package]\nname='outside'\nversion='0.1.0'\nedition='2021'\n[workspace]\n";
+    let clones = Clones::of(
+        &[
+            ("includes", no_doc, &with(includes)),
+            ("ignores", no_doc, &[("src/lib.rs", ignored), ("src/ignored.txt", "1")]),
+            ("scripted", no_doc, &[("build.rs", script), ("src/lib.rs", by_script)]),
+            ("makes", &makes_manifest, &with(makes)),
+            ("made", &on_makes, &with(by_macro)),
+            ("variable", no_doc, &with(variable)),
+            ("reads", no_doc, &with(reads)),
+            ("switch", &switch_manifest, &with(switch)),
+            ("switched", &on_switch, &with(switched)),
+            ("extern", &on_outside, &with(outside)),
+            ("linked", no_doc, &with(linked)),
+            ("plain", &on_switch, &with("#[test] fn t() {}\n")),
+        ],
+        &[
+            ("shared/included.txt", "1"),
+            ("shared/script.txt", "1"),
+            ("shared/macro.txt", "1"),
+            ("shared/read.txt", "1"),
+            ("shared/linked/linked.txt", "1"),
+            ("../outside/Cargo.toml", outside_manifest),
+            ("../outside/src/lib.rs", "pub const NUMBER: u32 = 1;\n"),
+        ],
+    );
+    std::os::unix::fs::symlink("../shared/linked", clones.home.root.join("linked/data")).unwrap();
+    clones.home.git(&["add", "."]);
+    clones.home.git(&["commit", "-qm", "link"]);
+    let mut clones = clones;
+    clones.prove();
+    let root = clones.clone("clone");
+    fs::write(root.join("ignores/src/ignored.txt"), "1").unwrap();
+    fs::write(root.join("NOTES.md"), "of no package").unwrap();
+    let answer = clones.ask(&root, &[]);
+    answer.green();
+    // What no key of packages can hold is built, without the rest where that is the same.
+    assert_eq!(compiled(&root), ["linked", "made", "makes", "scripted"], "{answer:#?}");
+    for target in &answer.targets {
+        let package = target["package"].as_str().unwrap();
+        let is_built = ["linked", "made", "makes", "scripted"].contains(&package);
+        assert_eq!(target["reason"] == "same packages and inputs", !is_built, "{target}");
+    }
+    for (file, text, package) in [
+        ("shared/included.txt", "2", "includes"),
+        ("ignores/src/ignored.txt", "2", "ignores"),
+        ("shared/script.txt", "2", "scripted"),
+        ("shared/macro.txt", "2", "made"),
+        ("shared/read.txt", "2", "reads"),
+        ("shared/linked/linked.txt", "2", "linked"),
+        ("../outside/src/lib.rs", "pub const NUMBER: u32 = 2;\n", "extern"),
+        (
+            "plain/Cargo.toml",
+            "[package]\nname='plain'\nversion='0.1.0'\nedition='2021'\n\
+          [dependencies]\nswitch={path='../switch',features=['on']}\n",
+            "switched",
+        ),
+    ] {
+        let before = fs::read(root.join(file)).unwrap();
+        fs::write(root.join(file), text).unwrap();
+        // Cargo does not see what a script or a macro reads on the sly.
+        let _ = fs::remove_dir_all(root.join("target"));
+        clones.forget_builds();
+        let answer = clones.ask(&root, &[]);
+        answer.red();
+        let failed: Vec<_> =
+            answer.targets.iter().filter(|target| target["verdict"] == "fail").collect();
+        assert!(failed.iter().any(|target| target["package"] == package), "{file}: {answer:#?}");
+        fs::write(root.join(file), before).unwrap();
+    }
+    clones.home.environment.set("BUILD_KNOB", "1");
+    let _ = fs::remove_dir_all(root.join("target"));
+    clones.forget_builds();
+    let answer = clones.ask(&root, &[]);
+    answer.red();
+    assert_eq!(answer.results().failed.len(), 1, "{answer:#?}");
+}
