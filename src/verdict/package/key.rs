@@ -54,7 +54,8 @@ impl KeyMaker {
         question: &Question,
         facts: &Facts,
         listing: &SourceListing,
-        (digest, plan): (Digest, &WorkspacePlan),
+        digest: Digest,
+        plan: &WorkspacePlan,
         tree: Digest,
     ) -> Self {
         let folders = folders(plan);

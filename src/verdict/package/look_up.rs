@@ -88,7 +88,7 @@ impl<'a> PackageLevel<'a> {
     }
 
     fn keys(&self, plan: &WorkspacePlan) -> KeyMaker {
-        KeyMaker::new(self.question, self.facts, &self.listing, (self.digest, plan), self.tree)
+        KeyMaker::new(self.question, self.facts, &self.listing, self.digest, plan, self.tree)
     }
 
     /// What the records say of all targets. `None` if it is not known which targets there are.
