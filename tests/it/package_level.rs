@@ -5,14 +5,17 @@ use std::path::{Path, PathBuf};
 
 use crate::home::{Answered, EXE, Home, LIMIT, answered, can_observe};
 
+/// A package's name, its manifest's end and its files.
+type Package<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
+
 /// A workspace under git, and clones of it beside it.
 struct Clones {
     home: Home,
 }
 
 impl Clones {
-    /// A workspace of these packages, each with its manifest's end and its files.
-    fn of(packages: &[(&str, &str, &[(&str, &str)])], files: &[(&str, &str)]) -> Self {
+    /// A workspace of these packages and other files.
+    fn of(packages: &[Package<'_>], files: &[(&str, &str)]) -> Self {
         let home = Home::new();
         let names: Vec<_> = packages.iter().map(|(name, ..)| format!("'{name}'")).collect();
         let workspace = format!("[workspace]\nresolver='2'\nmembers=[{}]\n", names.join(","));

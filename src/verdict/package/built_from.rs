@@ -78,7 +78,7 @@ impl<'a> BuiltPackages<'a> {
         names: Vec<Input>,
         cache: &Cache,
     ) -> Option<WorkspacePlan> {
-        let names = names.into_iter().map(|input| self.from_root(root, input));
+        let names = names.into_iter().map(|input| self.on_the_way(root, input));
         let names = names.collect::<Option<_>>()?;
         let mut folders: BTreeMap<PathBuf, &Product> = BTreeMap::new();
         for product in &self.build.products {
@@ -126,7 +126,7 @@ impl<'a> BuiltPackages<'a> {
 
     /// A name with its way from the root, which leads to a package beside the workspace from another
     /// checkout as well. `None` for one that lies elsewhere.
-    fn from_root(&self, root: &Path, input: Input) -> Option<Input> {
+    fn on_the_way(&self, root: &Path, input: Input) -> Option<Input> {
         if input.path.is_relative() {
             return Some(input);
         }
