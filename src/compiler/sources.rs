@@ -54,6 +54,8 @@ pub struct UnitInputs {
     pub variables: BTreeSet<String>,
     /// Whether it is a build script that links something that cargo has not built.
     pub links_native: bool,
+    /// Where a build script writes.
+    pub out_dir: Option<PathBuf>,
     /// The library of a procedural macro, which runs inside of the compiler and may read anything.
     pub macro_library: Option<PathBuf>,
     /// Whether its list is missing, or its macro is optimized, so that its symbols do not tell
@@ -336,6 +338,7 @@ impl SourceSearch<'_> {
         let local = is_local(&script.package_id);
         let mut inputs = UnitInputs {
             package_id: script.package_id.clone(),
+            out_dir: Some(script.out_dir.clone()),
             is_unknown: output.is_none(),
             ..UnitInputs::default()
         };

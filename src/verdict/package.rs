@@ -48,7 +48,9 @@
 //!
 //! **A part is believed only if it is what the whole would be**: each unit has the features that the
 //! plan says, every test passed, and no run consulted a product of a package that was not built with
-//! it. Otherwise the whole is built, and its outcome is the answer.
+//! it. Otherwise the whole is built, and its outcome is the answer. The loader's search path has fewer
+//! folders in a part, those of other packages' build scripts; a run for which such a folder of the whole
+//! has a library is not believed.
 
 mod built_from;
 mod inputs;

@@ -15,6 +15,9 @@ use crate::workspace::{LockFile, PathStamp};
 const ASKS_FOR_VARIABLES: &str = "macro: variables";
 const MAY_DO_ANYTHING: &str = "macro: anything";
 
+/// So deep in a build script's folder libraries are looked for.
+const LIBRARY_DEPTH: usize = 4;
+
 /// A build, with the packages of the lock file that its units are of.
 pub(super) struct BuiltPackages<'a> {
     build: &'a Build,
@@ -118,7 +121,13 @@ impl<'a> BuiltPackages<'a> {
             packages: packages.collect::<Option<_>>()?,
             targets,
             features: features(&self.build.products)?,
-            products: visible_products(&self.build.products),
+            products: {
+                let mut names = visible_products(&self.build.products);
+                for unit in self.build.sources.inputs.iter().filter(|unit| unit.links_native) {
+                    add_libraries(unit.out_dir.as_deref(), LIBRARY_DEPTH, &mut names);
+                }
+                names
+            },
             names,
             inseparable: BTreeSet::new(),
         })
@@ -213,6 +222,20 @@ fn visible_products(products: &[Product]) -> BTreeSet<String> {
     };
     let name = |file: &PathBuf| Some(file.file_name()?.to_string_lossy().into_owned());
     files.filter(is_visible).filter_map(name).collect()
+}
+
+/// Adds the names of the libraries in a folder that a build script has made: cargo has loaders and
+/// linkers look there, for every package that is tested.
+fn add_libraries(folder: Option<&Path>, depth: usize, names: &mut BTreeSet<String>) {
+    let entries = folder.and_then(|folder| std::fs::read_dir(folder).ok()).into_iter().flatten();
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if entry.path().is_dir() && depth > 0 {
+            add_libraries(Some(&entry.path()), depth - 1, names);
+        } else if name.contains(".so") || name.ends_with(".a") {
+            names.insert(name);
+        }
+    }
 }
 
 /// Name and version in cargo's own name of a package, in its form of today or that of before 1.77.

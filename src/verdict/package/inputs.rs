@@ -111,18 +111,30 @@ impl<'a> TargetFiles<'a> {
     fn is_everywhere(&self, path: &Path, state: InputState) -> bool {
         let name = path.file_name().unwrap_or_default();
         match state {
-            InputState::Kind(_) => self.folders.contains(path),
-            // Where the dynamic loader looks for libraries of the system.
+            InputState::Kind(_) => self.folders.contains(path) || is_of_script(path),
+            // Where loaders and linkers look for libraries of the system.
             InputState::Absent => {
                 let text = name.to_string_lossy();
                 let is_of_loader = text.contains(".so")
+                    || (text.starts_with("lib") && text.ends_with(".a"))
                     || LOADER_FOLDERS.contains(&&*text)
                     || path.parent().is_some_and(|dir| dir.ends_with("glibc-hwcaps"));
-                self.folders.contains(path) || (is_of_loader && !self.visible.contains(&*text))
+                // Nothing else has a name with the hash of a product.
+                let is_beside = self.own.contains(&path.with_extension(""));
+                let is_nowhere = is_of_loader && !self.visible.contains(&*text);
+                is_beside || is_nowhere || self.folders.contains(path)
             }
             _ => false,
         }
     }
+}
+
+/// Whether it is the folder into which a build script writes: libraries are looked for in those of all
+/// packages.
+fn is_of_script(path: &Path) -> bool {
+    let mut above = path.ancestors().filter_map(Path::file_name);
+    above.next().is_some_and(|name| name == "out")
+        && above.nth(1).is_some_and(|name| name == "build")
 }
 
 /// What a build has read beside the packages' own files.
@@ -218,7 +230,7 @@ mod tests {
     fn only_products_of_the_own_packages_are_covered_by_them() {
         let root = Path::new("/w");
         let files = ["/w/target/debug/a", "/w/target/debug/deps/a-1"].map(PathBuf::from);
-        let visible = BTreeSet::from(["b".to_owned(), "libplugin.so".to_owned()]);
+        let visible = BTreeSet::from(["b", "libplugin.so", "libz.a"].map(str::to_owned));
         let target = TargetFiles::new(root, &["/w/target".into()], files.iter(), &visible);
         let digest = Digest::of(b"x");
         let (kind, file) = (InputState::Kind(digest), InputState::Program(digest));
@@ -232,6 +244,9 @@ mod tests {
             input("target/debug/deps/libc.so.6", InputState::Absent),
             input("target/debug/deps/glibc-hwcaps/x86-64-v3", InputState::Absent),
             input("target/debug/tls", InputState::Absent),
+            input("target/debug/deps/a-1.dwp", InputState::Absent),
+            input("target/debug/build/x-1/out", kind),
+            input("target/debug/build/x-1/out/libc.a", InputState::Absent),
             input("target/tmp/left", InputState::Absent),
             input("/etc/hosts", InputState::File(digest)),
         ]);
@@ -245,6 +260,7 @@ mod tests {
             input("target/debug/b", file),
             input("target/debug/b", InputState::Absent),
             input("target/debug/libplugin.so", InputState::Absent),
+            input("target/debug/build/x-1/out/libz.a", InputState::Absent),
             input("target/debug", InputState::Listing(digest)),
             input("target/debug/build/x/out/f", InputState::File(digest)),
             input("target/wasm", kind),
