@@ -157,6 +157,10 @@ pub struct RecordedEnvironment {
     /// Programs that the run looked for in `PATH`, each with all places where it was. `None` where
     /// that is not known, or the run listed one of those folders: then the text of `PATH` counts.
     pub programs: Option<BTreeMap<String, Vec<OsText>>>,
+    /// At the package level: the variables that the build names, with digests of the values that
+    /// they had.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub build_variables: BTreeMap<String, Option<Digest>>,
 }
 
 /// One stored outcome.
@@ -192,10 +196,6 @@ pub struct Record {
     /// The variables that may count.
     #[serde(default)]
     pub environment: RecordedEnvironment,
-    /// At the package level: the variables that the build names, with digests of the values that
-    /// they had.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub build_variables: BTreeMap<String, Option<Digest>>,
 }
 
 impl Record {

@@ -83,6 +83,5 @@ pub(super) fn sized(number: u64, targets: usize, tests: usize) -> Record {
         tool_version: "0.1.0".to_owned(),
         identity: BTreeMap::from([("toolchain".to_owned(), "rustc 1.95.0".to_owned())]),
         environment: RecordedEnvironment::default(),
-        build_variables: BTreeMap::new(),
     }
 }

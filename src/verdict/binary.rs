@@ -33,7 +33,7 @@ mod uncacheable;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
@@ -76,6 +76,22 @@ pub(super) struct TargetRecords<'a> {
     fingerprints: Fingerprints,
     targets: Vec<TargetEntry>,
     observing: Option<Observing>,
+    proven: ProvenRecords,
+}
+
+/// The records of green targets that were used or made for a plan, for wider levels.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ProvenRecords(Arc<Mutex<Vec<Record>>>);
+
+impl ProvenRecords {
+    fn add(&self, record: &Record) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(record.clone());
+    }
+
+    /// Takes what has been proven.
+    pub(super) fn take(&self) -> Vec<Record> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// One target of the plan.
@@ -125,7 +141,13 @@ impl<'a> TargetRecords<'a> {
         obstacle: impl Fn(&PlannedTarget) -> Option<String>,
     ) -> Self {
         let fingerprints = Fingerprints::new(context.settings);
-        let mut this = Self { context, fingerprints, targets: Vec::new(), observing: None };
+        let mut this = Self {
+            context,
+            fingerprints,
+            targets: Vec::new(),
+            observing: None,
+            proven: ProvenRecords::default(),
+        };
         let needs_tree = matches!(this.context.origin, PlanOrigin::Question { .. });
         for planned in plan {
             let subject = Subject::of(planned, &this.context, &mut this.fingerprints);
@@ -148,6 +170,12 @@ impl<'a> TargetRecords<'a> {
             });
         }
         this
+    }
+
+    /// Where the records are told of that [`TargetRecords::claim`] uses and [`TargetRecords::record`]
+    /// makes of green targets.
+    pub(super) fn proven(&self) -> ProvenRecords {
+        self.proven.clone()
     }
 
     /// What the records say of the target with this index.
@@ -318,6 +346,7 @@ impl<'a> TargetRecords<'a> {
     /// Says that the target's record is used for this snapshot too, so that it stays.
     pub(super) fn claim(&self, record: &Record, code_hash: Digest) {
         let PlanContext { cache, root, .. } = self.context;
+        self.proven.add(record);
         // If it cannot be written, retention may remove the record earlier: no harm now.
         let _ = cache.claim(root, code_hash, record, Timestamp::now());
     }
@@ -391,7 +420,7 @@ impl<'a> TargetRecords<'a> {
                 calls_text(&plain_name(&subject.id.package, &subject.id.target))
             }
         };
-        Some(Record {
+        let record = Record {
             key,
             created: moment.when,
             workspace_root: self.context.root.to_owned(),
@@ -405,8 +434,11 @@ impl<'a> TargetRecords<'a> {
             tool_version: VERSION.to_owned(),
             identity,
             environment,
-            build_variables: BTreeMap::new(),
-        })
+        };
+        if record.verdict == Verdict::Pass {
+            self.proven.add(&record);
+        }
+        Some(record)
     }
 
     /// The program of the target with this index as it ran, with the record that names all inputs

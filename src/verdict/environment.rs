@@ -84,6 +84,7 @@ impl AskedEnvironment {
             readers,
             is_complete,
             programs: self.programs(root, inputs),
+            build_variables: BTreeMap::new(),
         }
     }
 

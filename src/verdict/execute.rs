@@ -268,7 +268,6 @@ impl<'a> Execution<'a> {
             doubt,
             replaced,
             programs: Vec::new(),
-            proven: Vec::new(),
             records: Some(records),
         })
     }

@@ -120,7 +120,6 @@ impl Keeper<'_> {
             tool_version: VERSION.to_owned(),
             identity: identity.map(|(name, digest)| (name.clone(), digest.to_string())).collect(),
             environment: RecordedEnvironment::default(),
-            build_variables: BTreeMap::new(),
         }
     }
 
@@ -184,11 +183,9 @@ impl Keeper<'_> {
         let identity = &self.look_up.facts.identity;
         let code_hash = tree_digest.map(|tree| code_hash(tree, identity));
         let (mut not_kept, mut uncached, mut kept) = (Vec::new(), BTreeMap::new(), Vec::new());
-        let mut proven = Vec::new();
         for (index, target) in ran.targets.iter().enumerate() {
             if let (Some(record), Some(code_hash)) = (&target.kept, code_hash) {
                 records.claim(record, code_hash);
-                proven.push(Record::clone(record));
                 continue;
             }
             if target.report.verdict != Verdict::Pass {
@@ -210,8 +207,6 @@ impl Keeper<'_> {
             }
         }
         ran.programs = self.ran_programs(ran, &records, &kept);
-        proven.extend(kept.iter().cloned());
-        ran.proven = proven;
         self.note_targets(ran, uncached);
         self.store(&records, kept);
         not_kept
@@ -380,6 +375,6 @@ pub(super) fn is_green(reports: &[TargetReport]) -> bool {
 
 /// Whether the file, or the link that leads to it, may have been another one at `time`. Not by
 /// its time of modification alone: a file that is moved here keeps that.
-pub(super) fn is_young(path: &Path, time: SystemTime) -> bool {
+fn is_young(path: &Path, time: SystemTime) -> bool {
     !PathStamp::of(path).is_settled(time) || !PathStamp::followed(path).is_settled(time)
 }

@@ -24,8 +24,6 @@ pub(super) struct RanTargets<'a> {
     pub(super) replaced: bool,
     /// The programs that ran, for a comparison with earlier runs.
     pub(super) programs: Vec<RanProgram>,
-    /// The records of single targets that were found or kept.
-    pub(super) proven: Vec<Record>,
     /// Where single targets are kept, if they are.
     pub(super) records: Option<TargetRecords<'a>>,
 }

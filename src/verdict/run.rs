@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use super::binary::TargetRecords;
 use super::early::EarlyRuns;
 use super::execute::{Execution, Interrupted};
 use super::extra_inputs::extra_inputs;
@@ -326,17 +327,19 @@ impl<'a> Answering<'a> {
         if !is_still(tree.changed_since(&state.mark).await) {
             return Ok(None);
         }
+        let proven = ran.records.as_ref().map(TargetRecords::proven).unwrap_or_default();
         let not_kept = session.keeper.keep_targets(&mut ran, Some(digest), Some(digest), when);
-        let are_known = ran.proven.len() == ran.targets.len()
-            && ran.proven.iter().all(|record| record.environment.is_complete);
-        let doubt = level.doubt(&build, &ran.proven);
+        let proven = proven.take();
+        let are_known = proven.len() == ran.targets.len()
+            && proven.iter().all(|record| record.environment.is_complete);
+        let doubt = level.doubt(&build, &proven);
         if !are_known || doubt.is_some() {
             let why = doubt.unwrap_or_else(|| not_kept.join("; "));
             tracing::debug!(%why, "the whole is built: a run may depend on it");
             return Ok(None);
         }
         if conditions.is_ok_and(|inputs| inputs.is_empty()) && names.is_ok() {
-            self.keep_packages(level, &build, built_at, &ran.proven);
+            self.keep_packages(level, &build, built_at, &proven);
         }
         for text in diagnostics {
             on_step(Step::Building(BuildProgress::Diagnostic(text)));
@@ -458,12 +461,13 @@ impl<'a> Answering<'a> {
             keeper.note_flaky(&mut ran, before, when);
         }
         let proven = still.filter(|_| is_of_tree);
+        let records = ran.records.as_ref().map(TargetRecords::proven).unwrap_or_default();
         not_kept.extend(keeper.keep_targets(&mut ran, state.digest.as_ref().ok(), proven, when));
         disprove_red(level.as_ref(), ran.targets.iter().map(|target| &target.report));
         if let (Some(level), Some(_), true, Ok(names)) = (&mut level, proven, is_proven, &names) {
             let ids: Vec<_> = ran.targets.iter().map(|target| target.report.id.clone()).collect();
             level.learn(&build, &ids, names.clone());
-            self.keep_packages(level, &build, built_at, &ran.proven);
+            self.keep_packages(level, &build, built_at, &records.take());
         }
         let reports: Vec<_> = ran.targets.iter().map(|target| target.report.clone()).collect();
         match &state.digest {

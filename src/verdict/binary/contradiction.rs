@@ -190,7 +190,6 @@ mod tests {
                 tool_version: String::new(),
                 identity: [(PROGRAM.to_owned(), program.to_owned())].into(),
                 environment: RecordedEnvironment::default(),
-                build_variables: BTreeMap::new(),
             }
         };
         let failed = report(OUTPUT, Verdict::Fail);

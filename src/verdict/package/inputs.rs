@@ -14,9 +14,8 @@ use crate::model::Digest;
 use crate::process::Environment;
 use crate::verdict::facts::{Facts, Question};
 use crate::verdict::fingerprint::Fingerprints;
-use crate::verdict::keep::is_young;
 use crate::verdict::look_up::input_now;
-use crate::workspace::{is_session_variable, is_terminal_variable, without_root};
+use crate::workspace::{PathStamp, is_session_variable, is_terminal_variable, without_root};
 
 /// The folders of a profile in which everything is named by a hash of what decides it.
 const OF_CARGO: [&str; 4] = ["deps", ".fingerprint", "incremental", "examples"];
@@ -187,7 +186,8 @@ impl<'a> BuildReads<'a> {
             if path.is_dir() {
                 return Err(why("is a folder that a build script watches"));
             }
-            if is_young(path, self.built_at) {
+            let stamps = [PathStamp::of(path), PathStamp::followed(path)];
+            if stamps.iter().any(|stamp| !stamp.is_settled(self.built_at)) {
                 return Err(why("has only just changed"));
             }
             input_now(path, self.root, fingerprints).ok_or_else(|| why("cannot be read"))

@@ -140,7 +140,7 @@ impl<'a> PackageLevel<'a> {
         }
         let is_other =
             |(name, then): &(&String, &Option<Digest>)| variable(environment, name, root) != **then;
-        if let Some((name, _)) = record.build_variables.iter().find(is_other) {
+        if let Some((name, _)) = record.environment.build_variables.iter().find(is_other) {
             return Err(format!("environment variable {name} differs, which the build names"));
         }
         if let Some(changed) = fingerprints.first_changed(root, &record.inputs) {
@@ -316,6 +316,7 @@ impl Keeping<'_> {
             readers: readers.collect(),
             is_complete,
             programs: record.environment.programs.clone(),
+            build_variables: self.reads.variables(units.into_iter()),
         };
         let mut identity: BTreeMap<String, String> = record.identity.clone();
         for at in &target.built_from {
@@ -334,7 +335,6 @@ impl Keeping<'_> {
             inputs,
             identity,
             environment,
-            build_variables: self.reads.variables(units.into_iter()),
             ..record.clone()
         };
         Ok((record, basis))
@@ -351,7 +351,6 @@ impl Keeping<'_> {
         then.targets == record.targets
             && then.workspace_root == record.workspace_root
             && then.environment == record.environment
-            && then.build_variables == record.build_variables
             && states(&then) == states(record)
     }
 }
