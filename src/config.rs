@@ -29,6 +29,7 @@ mod units;
 mod values;
 
 use std::borrow::Cow;
+use std::ffi::{OsStr, OsString};
 use std::num::NonZeroUsize;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -38,6 +39,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::Digest;
+use crate::process::Environment;
 use values::{
     AddressGlob, Bytes, CargoWord, ExcludedFiles, IncludedFiles, List, Millis, Optional,
     OutsideFile, Percent, StoreUrl, TEN_YEARS, TargetGlob, Text, VariableGlob, Whole,
@@ -351,6 +353,26 @@ impl Runner {
     }
 }
 
+/// The variable that names the socket of an SSH agent.
+const AGENT: &str = "SSH_AUTH_SOCK";
+
+impl SharedSettings {
+    /// The environment of tests: where records are signed, none of them sees the agent.
+    #[must_use]
+    pub(crate) fn test_environment(&self, mut environment: Environment) -> Environment {
+        if self.write {
+            environment.remove(AGENT);
+        }
+        environment
+    }
+
+    /// The agent's socket for cargo, which may need it to fetch, where tests do not see it.
+    #[must_use]
+    pub(crate) fn hidden_agent(&self, environment: &Environment) -> Option<OsString> {
+        environment.get(AGENT).filter(|_| self.write).map(OsStr::to_owned)
+    }
+}
+
 impl Effort {
     /// The word in the config.
     #[must_use]
@@ -409,7 +431,6 @@ impl Project {
 #[cfg(test)]
 pub(crate) fn shipped_settings() -> Settings {
     use crate::paths::Paths;
-    use crate::process::Environment;
 
     let mut environment = Environment::default();
     environment.set("HOME", "/nonexistent");
@@ -421,7 +442,6 @@ pub(crate) fn shipped_settings() -> Settings {
 #[cfg(feature = "fuzzing")]
 pub(crate) fn fuzz(text: &str) {
     use crate::paths::Paths;
-    use crate::process::Environment;
 
     let mut environment = Environment::default();
     environment.set("HOME", "/nonexistent");

@@ -98,7 +98,6 @@ mod observer;
 mod predict;
 mod reach;
 mod runner;
-#[cfg_attr(not(test), allow(dead_code))] // Questions come next.
 mod shared;
 mod watcher;
 

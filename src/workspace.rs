@@ -29,7 +29,9 @@ pub use cargo_config::CargoConfig;
 pub(crate) use cargo_config::{
     CargoConfigError, CargoConfigFile, RunnerShape, is_configured_apart,
 };
-pub(crate) use identity::{Identity, is_session_variable, is_terminal_variable, without_root};
+pub(crate) use identity::{
+    Identity, is_session_variable, is_terminal_variable, replace_folder, without_root,
+};
 pub(crate) use locate::locate;
 pub(crate) use lock_file::LockFile;
 pub use members::Members;

@@ -59,7 +59,8 @@ pub(super) fn check(context: &Context, args: &CheckArgs) -> Result<(), Stop> {
 }
 
 fn known(context: &Context, args: &CheckArgs, root: &Path) -> Result<Known, Stop> {
-    let environment = without_git_hook(&context.environment);
+    let config = context.config()?.config;
+    let environment = config.shared.test_environment(without_git_hook(&context.environment));
     let mut staged = None;
     if args.staged {
         match StagedTree::on_disk(root, &context.cwd, &context.environment) {

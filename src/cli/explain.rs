@@ -68,9 +68,10 @@ pub(super) fn explained(
     project: Option<&Path>,
 ) -> Result<(Explanation, Facts), Stop> {
     let root = context.workspace(project)?;
-    let settings = context.config()?.config.settings_for(&root).clone();
+    let config = context.config()?.config;
+    let settings = config.settings_for(&root).clone();
     let dir = context.cwd.canonicalize().unwrap_or_else(|_| context.cwd.clone());
-    let environment = context.environment.clone();
+    let environment = config.shared.test_environment(context.environment.clone());
     let question = Question::asked(&root, &dir, None, Vec::new(), environment, settings);
     let cache = Cache::open(&context.paths.cache_dir);
     let facts =

@@ -181,6 +181,8 @@ impl Progress {
         match step {
             Step::Looking => self.moving("Reading", "the workspace"),
             Step::Missed(why) => self.once(&label(NOTE, "Stale", why)),
+            Step::StoreFailed(why) => self.always(&label(WARN, "Shared", why)),
+            Step::NotShared(why) => self.once(&label(NOTE, "Shared", why)),
             Step::KnownFailure(known) => {
                 let when = known.when.ago(Timestamp::now());
                 self.failure(&label(

@@ -9,7 +9,7 @@ mod answer_format;
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
@@ -25,12 +25,14 @@ use super::remote::RemoteTree;
 use super::render::{Asked, AskedFor, ERROR, NOTE, WARN, label};
 use crate::cache::{AnsweredTargets, Cache, HistoryEvent, Limits};
 use crate::client::{ClientError, Connection};
+use crate::config::SharedSettings;
 use crate::model::{Answer, OsText, Source, Timestamp, Verdict};
-use crate::process::Priority;
+use crate::process::{Environment, Priority};
 use crate::protocol::{Ask, Call, Miss, Reply};
+use crate::shared::SharedStore;
 use crate::verdict::{
     self, Facts, LocalTree, LookUp, ProjectFiles, ProjectTree, Question, RunError, RunOptions,
-    RunOutcome, RunScope, remember,
+    RunOutcome, RunScope, Shareable, remember,
 };
 
 /// Answers, and prints the verdict.
@@ -69,6 +71,9 @@ pub(super) fn test(context: &Context, args: &TestArgs) -> Result<(), Stop> {
     result
 }
 
+/// How long a command that has answered waits for its uploads.
+const PUBLISH_WAIT: Duration = Duration::from_secs(20);
+
 struct Asking<'a> {
     context: &'a Context,
     args: &'a TestArgs,
@@ -104,10 +109,12 @@ impl Asking<'_> {
         let facts = Facts::gather(&question, cache.dir())
             .map_err(|error| Stop::error(Exit::NotGreen, error))?;
         let asked = LookUp { cache: &cache, question: &question, facts: &facts };
+        let store;
         let ran = match &mut heard {
             DaemonReply::Miss { connection, miss, waited } => {
                 let mut tree = RemoteTree::new(connection, root, miss.clone(), *waited);
                 let options = self.options(&question, std::mem::take(&mut miss.edited))?;
+                store = options.store.clone();
                 self.run(asked, &mut tree, &options, &mut progress)
             }
             _ => {
@@ -115,6 +122,7 @@ impl Asking<'_> {
                     .map_err(|error| Stop::error(Exit::Config, error))?;
                 let mut tree = LocalTree::new(scope, cache.dir());
                 let options = self.options(&question, Vec::new())?;
+                store = options.store.clone();
                 self.run(asked, &mut tree, &options, &mut progress)
             }
         };
@@ -138,6 +146,9 @@ impl Asking<'_> {
             output::note(label(WARN, "Distrusted", note));
         }
         let answered = self.answered(root, &outcome.answer, &mut progress);
+        if let (Some(store), Some(run)) = (store.filter(SharedStore::writes), &outcome.shareable) {
+            self.publish(asked, &store, run);
+        }
         verified.and(answered)
     }
 
@@ -172,7 +183,7 @@ impl Asking<'_> {
             dir: self.dir(root),
             cargo: self.cargo().map(|args| args.iter().map(OsText::from).collect()),
             harness: self.args.harness.iter().map(OsText::from).collect(),
-            environment: self.context.environment.clone(),
+            environment: self.test_environment(),
             no_cache: self.args.no_cache || self.args.verify,
             only_known: false,
             names_tests: self.formats.iter().any(|format| format.names_tests()),
@@ -214,13 +225,59 @@ impl Asking<'_> {
     fn question(&self, root: &Path) -> Result<Question, Stop> {
         let settings = self.context.config()?.config.settings_for(root).clone();
         let (dir, typed) = (self.dir(root), self.cargo());
-        let (harness, environment) = (self.args.harness.clone(), self.context.environment.clone());
+        let (harness, environment) = (self.args.harness.clone(), self.test_environment());
         Ok(Question::asked(root, &dir, typed, harness, environment, settings))
+    }
+
+    /// The environment of the tests. A config that cannot be read is told of later.
+    fn test_environment(&self) -> Environment {
+        let environment = self.context.environment.clone();
+        match self.context.config() {
+            Ok(loaded) => loaded.config.shared.test_environment(environment),
+            Err(_) => environment,
+        }
+    }
+
+    /// The store that the config names; says once why there is none if it names one.
+    fn store(&self, root: &Path, settings: &SharedSettings) -> Option<SharedStore> {
+        let Context { paths, environment, .. } = self.context;
+        match verdict::open_store(settings, root, &paths.cache_dir, environment)? {
+            Ok(store) => Some(store),
+            Err(error) => {
+                output::note(label(WARN, "Shared", format!("{error}; going on without it")));
+                None
+            }
+        }
+    }
+
+    /// Publishes what was proven, after the answer. A store that fails is told of, and fails nothing.
+    fn publish(&self, asked: LookUp<'_>, store: &SharedStore, run: &Shareable) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let Ok(runtime) = runtime else { return };
+        let LookUp { cache, question, facts } = asked;
+        let published = runtime.block_on(async {
+            let publish = verdict::publish(store, cache, question, facts, run);
+            tokio::time::timeout(PUBLISH_WAIT, publish).await
+        });
+        let level = if self.args.quiet { return } else { NOTE };
+        let Ok(published) = published else {
+            let text = format!("not published within {} s", PUBLISH_WAIT.as_secs());
+            return output::note(label(WARN, "Shared", text));
+        };
+        match published.outcome {
+            Ok(count) => output::note(label(level, "Shared", format!("{count} targets published"))),
+            Err(why) => output::note(label(WARN, "Shared", format!("not published: {why}"))),
+        }
+        for why in published.kept_back {
+            output::note(label(level, "Shared", format!("not published: {why}")));
+        }
     }
 
     /// How to run the tests, those of the packages in `first` before the others.
     fn options(&self, question: &Question, first: Vec<String>) -> Result<RunOptions, Stop> {
-        let cache = self.context.config()?.config.cache;
+        let config = self.context.config()?.config;
+        let (cache, shared) = (config.cache, config.shared);
+        let store = self.store(&question.root, &shared);
         Ok(RunOptions {
             hook: std::env::current_exe()?,
             jobs: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
@@ -235,6 +292,8 @@ impl Asking<'_> {
                 max_bytes: cache.max_size,
                 max_age: cache.max_age,
             },
+            store,
+            agent: shared.hidden_agent(&self.context.environment),
             cancel: CancellationToken::new(),
         })
     }

@@ -136,6 +136,17 @@ impl Shared {
         filled.await.ok()
     }
 
+    /// The environment of tests where no client has given one.
+    pub(super) fn test_environment(&self) -> Arc<Environment> {
+        match load(self.project.as_deref(), &self.paths, &self.environment) {
+            Ok(loaded) => {
+                let own = (*self.environment).clone();
+                Arc::new(loaded.config.shared.test_environment(own))
+            }
+            Err(_) => Arc::clone(&self.environment),
+        }
+    }
+
     /// What the shared store of the config is like.
     pub(super) async fn probe_store(&self, workspace_root: &Path) -> Reply {
         let loaded = load(self.project.as_deref(), &self.paths, &self.environment);
@@ -188,6 +199,8 @@ impl Shared {
             scope: RunScope::All,
             first: Vec::new(),
             limits: self.limits(settings),
+            store: None,
+            agent: None,
             cancel,
         }
     }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -160,6 +161,16 @@ impl SharedStore {
         std::thread::Builder::new().name("shared".to_owned()).spawn(work).map_err(failed)?;
         let uploading = Arc::default();
         Ok(Self { options, breaker, place, signers, key, uploading, tasks })
+    }
+
+    /// Whether the config has it written to.
+    pub(crate) fn writes(&self) -> bool {
+        self.options.write
+    }
+
+    /// The file of the key that records are signed with.
+    pub(crate) fn key_file(&self) -> Option<&Path> {
+        self.options.sign_with.as_deref()
     }
 
     /// Has the store's thread do something; its result, unless the thread has ended.

@@ -1,11 +1,13 @@
 //! Stands in for the store in a build without the feature `shared`: there is never one.
 
+use std::path::Path;
+
 use super::{
     BundlePlace, SharedAnswer, SharedError, SharedRecord, StoreFinding, StoreOptions, WantedRecords,
 };
 
 /// A store that this build does not have.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum SharedStore {}
 
 impl SharedStore {
@@ -16,6 +18,16 @@ impl SharedStore {
     pub(crate) fn open(_: StoreOptions) -> Result<Self, SharedError> {
         let why = "this build has no shared store: build it with the feature `shared`";
         Err(SharedError(why.to_owned()))
+    }
+
+    /// Not at all.
+    pub(crate) fn writes(&self) -> bool {
+        match *self {}
+    }
+
+    /// None.
+    pub(crate) fn key_file(&self) -> Option<&Path> {
+        match *self {}
     }
 
     /// Nothing.

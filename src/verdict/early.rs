@@ -330,6 +330,7 @@ impl EarlyRun<'_> {
             return None;
         }
         let mut job = TestJob::from(planned);
+        self.options.hide_agent(&mut job);
         if job.is_random() || job.wants_output() {
             return None;
         }

@@ -25,6 +25,26 @@ const ALL_IN_A_SOURCE: &str = "vars";
 /// The name of the search path, and the text that stands for a use of its value.
 const PATH: &str = "PATH";
 
+/// Variables that most machines have, each with a value of its own.
+const COMMON: [&str; 16] = [
+    "HOME",
+    "PATH",
+    "USER",
+    "LOGNAME",
+    "MAIL",
+    "SHELL",
+    "LANG",
+    "LANGUAGE",
+    "HOSTNAME",
+    "USERNAME",
+    "TMPDIR",
+    "XDG_CONFIG_HOME",
+    "XDG_CACHE_HOME",
+    "XDG_DATA_DIRS",
+    "DEBIAN_FRONTEND",
+    "CI_JOB",
+];
+
 /// The variables of a run that no key holds, and what else a name could be taken from.
 #[derive(Clone, Debug, Default)]
 pub(super) struct AskedEnvironment {
@@ -279,6 +299,20 @@ impl EnvironmentJudge<'_> {
         Ok(found)
     }
 
+    /// Which variables something can name, of those that are set here and those that are well known.
+    /// `None` if it is in another state now.
+    pub(super) fn mentions_of(
+        &self,
+        input: &Input,
+        asked: &AskedEnvironment,
+        fingerprints: &mut Fingerprints,
+    ) -> Option<KnownMentions> {
+        let Some(state) = content_of(&input.state) else { return Some(KnownMentions::default()) };
+        let names = asked.variables.keys().map(String::as_str).chain(COMMON);
+        let texts = names.filter_map(text_of).collect();
+        self.known(input, &state, &texts, fingerprints)
+    }
+
     fn is_built(&self, path: &Path) -> bool {
         let path = self.root.join(path);
         self.target_dirs.iter().any(|dir| path.starts_with(dir))
@@ -366,7 +400,7 @@ fn text_of(name: &str) -> Option<String> {
 }
 
 /// The digest that stands for what a run could read of an input.
-fn content_of(state: &InputState) -> Option<Digest> {
+pub(super) fn content_of(state: &InputState) -> Option<Digest> {
     match state {
         InputState::Digest(digest)
         | InputState::Listing(digest)

@@ -142,6 +142,7 @@ impl<'a> Execution<'a> {
             })
             .collect();
         let mut jobs: Vec<_> = plan.targets.into_iter().map(TestJob::from).collect();
+        jobs.iter_mut().for_each(|job| self.options.hide_agent(job));
         let known = self.cache.state(&self.question.root).run_alone;
         for job in &mut jobs {
             job.alone = known.contains_key(&job.id.to_string());

@@ -11,6 +11,8 @@ use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use serde::{Deserialize, Serialize};
+
 use super::patterns::{Excluded, Trusted};
 use crate::cache::{Input, InputState};
 use crate::config::Settings;
@@ -23,7 +25,8 @@ use crate::workspace::{FileKind, PathStamp, Stamp};
 const MANY: usize = 256;
 
 /// In which way something counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub(super) enum Aspect {
     /// A file's permissions and content; a folder's names; a link's text.
     Content,
@@ -41,6 +44,20 @@ pub(super) enum Aspect {
     Same,
 }
 
+/// The way in which something in this state was looked at; none if the state holds no digest.
+pub(super) fn aspect_of(state: &InputState) -> Option<Aspect> {
+    Some(match state {
+        InputState::File(_) | InputState::Link(_) => Aspect::Content,
+        InputState::Program(_) => Aspect::Program,
+        InputState::Measured(_) => Aspect::MeasuredProgram,
+        InputState::Listing(_) => Aspect::Names,
+        InputState::Targets(_) => Aspect::Targets,
+        InputState::Kind(_) => Aspect::Kind,
+        InputState::Same(_) => Aspect::Same,
+        _ => return None,
+    })
+}
+
 /// Everything that a stamp says.
 pub(super) fn digest_of_stamp(stamp: &PathStamp) -> Digest {
     let mut digester = Digester::new("stamp 3");
@@ -50,10 +67,39 @@ pub(super) fn digest_of_stamp(stamp: &PathStamp) -> Digest {
     digester.finish()
 }
 
+/// Whose a thing is.
+#[derive(Clone, Copy, Debug, Default)]
+enum Owners {
+    /// By the numbers of user and group.
+    #[default]
+    Numbers,
+    /// By whether they are this process's own, for other machines.
+    Classes,
+}
+
+impl Owners {
+    /// No number of a user or group.
+    const OWN: u64 = 1 << 40;
+
+    fn of(self, stamp: &Stamp) -> [u64; 2] {
+        let Stamp { user, group, .. } = *stamp;
+        let class = |number: u32, own: u32| {
+            if number == own { Self::OWN } else { number.into() }
+        };
+        match self {
+            Self::Numbers => [user.into(), group.into()],
+            Self::Classes => [
+                class(user, rustix::process::geteuid().as_raw()),
+                class(group, rustix::process::getegid().as_raw()),
+            ],
+        }
+    }
+}
+
 /// What everybody can see of a thing without opening it, and what decides who may open it.
-fn visible(digester: &mut Digester, stamp: &Stamp) {
-    let Stamp { user, group, .. } = *stamp;
-    for number in [number_of(stamp.kind()), stamp.permissions().into(), user.into(), group.into()] {
+fn visible(digester: &mut Digester, stamp: &Stamp, owners: Owners) {
+    let [user, group] = owners.of(stamp);
+    for number in [number_of(stamp.kind()), stamp.permissions().into(), user, group] {
         digester.number(number);
     }
 }
@@ -76,6 +122,7 @@ pub(super) struct Fingerprints {
     /// What the settings ignore now; nothing, unless they are given.
     excluded: Excluded,
     trusted: Trusted,
+    owners: Owners,
     known: HashMap<(PathBuf, Aspect), (PathStamp, Input)>,
 }
 
@@ -84,6 +131,11 @@ impl Fingerprints {
     pub(super) fn new(settings: &Settings) -> Self {
         let (excluded, trusted) = (Excluded::of(settings), Trusted::of(settings));
         Self { excluded, trusted, ..Self::default() }
+    }
+
+    /// By what is alike on two machines. Such states are compared with each other alone.
+    pub(super) fn by_class() -> Self {
+        Self { owners: Owners::Classes, ..Self::default() }
     }
 
     /// The input that `path` is now, counted in this way.
@@ -99,7 +151,7 @@ impl Fingerprints {
             return Ok(input.clone());
         }
         let before = SystemTime::now();
-        let state = state(path, way, &stamp)?;
+        let state = state(path, way, &stamp, self.owners)?;
         if PathStamp::of(path) != stamp {
             return Err(format!("`{}` changes while it is read", path.display()));
         }
@@ -197,9 +249,15 @@ impl Fingerprints {
 
 /// The state of something of which only kind, permissions and owner count.
 pub(super) fn kind_of(stamp: &PathStamp) -> InputState {
-    let PathStamp::Present(stamp) = stamp else { return InputState::Absent };
+    match stamp {
+        PathStamp::Present(stamp) => kind_by(stamp, Owners::Numbers),
+        _ => InputState::Absent,
+    }
+}
+
+fn kind_by(stamp: &Stamp, owners: Owners) -> InputState {
     let mut digester = Digester::new("state 2");
-    visible(&mut digester, stamp);
+    visible(&mut digester, stamp, owners);
     InputState::Kind(digester.finish())
 }
 
@@ -224,7 +282,12 @@ fn is_refused(path: &Path) -> bool {
 }
 
 /// What is at `path`, `stamp` being what the system says of it.
-fn state(path: &Path, way: Aspect, stamp: &PathStamp) -> Result<InputState, String> {
+fn state(
+    path: &Path,
+    way: Aspect,
+    stamp: &PathStamp,
+    owners: Owners,
+) -> Result<InputState, String> {
     let PathStamp::Present(present) = stamp else {
         return match stamp {
             PathStamp::Absent => Ok(InputState::Absent),
@@ -232,7 +295,7 @@ fn state(path: &Path, way: Aspect, stamp: &PathStamp) -> Result<InputState, Stri
         };
     };
     let mut digester = Digester::new("state 2");
-    visible(&mut digester, present);
+    visible(&mut digester, present, owners);
     let odd = |why: &str| Err(format!("`{}` {why}", path.display()));
     Ok(match (way, present.kind()) {
         (Aspect::Same, _) => InputState::Same(digest_of_stamp(stamp)),
@@ -241,7 +304,7 @@ fn state(path: &Path, way: Aspect, stamp: &PathStamp) -> Result<InputState, Stri
                 .map_err(|error| format!("`{}`: {error}", path.display()))?;
             InputState::Link(Digest::of(text.as_os_str().as_bytes()))
         }
-        (Aspect::Kind, _) => kind_of(stamp),
+        (Aspect::Kind, _) => kind_by(present, owners),
         (Aspect::Names, FileKind::Folder) => {
             names(path, &mut digester, |_, _| true)
                 .map_err(|error| format!("`{}`: {error}", path.display()))?;

@@ -1,5 +1,6 @@
 //! How a question is run: the options, the steps that are told meanwhile, the errors.
 
+use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
@@ -12,6 +13,7 @@ use crate::process::Priority;
 use crate::protocol::KnownFailure;
 use crate::runner;
 use crate::runner::nextest::NextestError;
+use crate::shared::SharedStore;
 
 /// How to run.
 #[derive(Clone, Debug)]
@@ -28,12 +30,25 @@ pub(crate) struct RunOptions {
     pub color: bool,
     /// Let no record answer.
     pub no_cache: bool,
-    /// Which targets may run.
+    impl RunOptions {
+    /// Takes the agent out of a test's environment, where tests do not see it.
+    pub(super) fn hide_agent(&self, job: &mut runner::TestJob) {
+        if self.agent.is_some() {
+            job.environment.remove("SSH_AUTH_SOCK");
+        }
+    }
+}
+
+/// Which targets may run.
     pub scope: RunScope,
     /// The packages whose targets start before the others.
     pub first: Vec<String>,
     /// What is kept.
     pub limits: Limits,
+    /// The store of other machines' records.
+    pub store: Option<SharedStore>,
+    /// The address of the user's SSH agent for cargo, where tests do not see it.
+    pub agent: Option<OsString>,
     /// Ends everything.
     pub cancel: CancellationToken,
 }
@@ -54,6 +69,10 @@ pub(crate) enum Step<'a> {
     Looking,
     /// No record answers, and why.
     Missed(&'a str),
+    /// The shared store does not answer: said once.
+    StoreFailed(&'a str),
+    /// Why a record of another machine does not answer.
+    NotShared(&'a str),
     /// This very code is known to fail.
     KnownFailure(&'a KnownFailure),
     /// Cargo builds.

@@ -14,8 +14,10 @@ use super::fingerprint::Fingerprints;
 use super::keep::{Keeper, WholeRun, is_green};
 use super::look_up::{Finding, LookUp, answer_of, known_failure};
 use super::options::{RunError, RunOptions, RunScope, Step};
-use super::package::{PackageLevel, Partial, ProvenRun, has_features_of};
+use super::package::{KnownTargets, PackageLevel, Partial, ProvenRun, has_features_of};
+use super::portable::SIGNER;
 use super::ran::RanTarget;
+use super::shared_store::{self, Shareable};
 use super::target_discovery::DiscoveredNames;
 use super::{Facts, ProjectTree, Question, TreeState, code_hash, provenance};
 use crate::cache::{Cache, Record};
@@ -47,6 +49,8 @@ pub(crate) struct RunOutcome {
     pub ran: Vec<RanProgram>,
     /// Nothing of the tree has changed since before the build, and what ran is what was built.
     pub is_steady: bool,
+    /// What was proven that other machines may be told.
+    pub shareable: Option<Shareable>,
 }
 
 /// Answers `question`: from a record if there is one for the tree as it is, else by a run.
@@ -73,6 +77,7 @@ pub(crate) async fn run<T: ProjectTree>(
     if let Some(level) = &mut level
         && known.red().is_none()
     {
+        session.ask_others(level, on_step).await;
         match session.by_packages(level, tree, &state, on_step).await? {
             ByPackages::Answer(outcome) => return Ok(*outcome),
             ByPackages::Unanswered(recorded) => of_packages = recorded,
@@ -150,7 +155,7 @@ impl<'a> Answering<'a> {
         let answer = answer_of(recorded);
         let recorded = Some(Arc::clone(recorded));
         let (of_targets, ran) = (Vec::new(), Vec::new());
-        Some(RunOutcome { answer, recorded, of_targets, ran, is_steady: true })
+        Some(RunOutcome { answer, recorded, of_targets, ran, is_steady: true, shareable: None })
     }
 
     fn execution(&self, tree_digest: Option<&Digest>, known: &Finding) -> Execution<'a> {
@@ -171,7 +176,13 @@ impl<'a> Answering<'a> {
         TestCompiler::new(BuildSpec {
             workspace_root: self.question.root.clone(),
             selection: self.question.selection.clone(),
-            environment: self.question.environment.clone(),
+            environment: {
+                let mut environment = self.question.environment.clone();
+                if let Some(agent) = &self.options.agent {
+                    environment.set("SSH_AUTH_SOCK", agent);
+                }
+                environment
+            },
             toolchain: self.facts.toolchain.clone(),
             config: self.facts.cargo_config.clone(),
             target_dir: self.question.target_dir.clone(),
@@ -203,9 +214,7 @@ impl<'a> Answering<'a> {
         on_step: &mut dyn FnMut(Step<'_>),
     ) -> Result<ByPackages, RunError> {
         let nothing = Ok(ByPackages::Unanswered(Vec::new()));
-        let is_asked = self.options.priority == Priority::Foreground
-            && self.options.scope == RunScope::All
-            && !self.question.is_built(self.facts, self.cache.dir());
+        let is_asked = self.may_answer_by_packages();
         let Some(known) = level.find().filter(|_| is_asked) else { return nothing };
         let green: Vec<_> =
             known.targets.iter().filter_map(|(_, found)| found.clone().ok()).collect();
@@ -245,12 +254,18 @@ impl<'a> Answering<'a> {
             recorded: None,
             of_targets: Vec::new(),
             ran: Vec::new(),
+            is_steady: true,
+            shareable: None,
         });
         for record in &records {
             level.claim(record);
             let reports = record.targets.iter();
             outcome.answer.targets.extend(reports.map(|report| {
-                TargetAnswer::from_report(report, Source::Cache, SAME_PACKAGES, record.created)
+                let reason = match record.identity.get(SIGNER) {
+                    Some(signer) => format!("{SAME_PACKAGES}, proven by {signer}"),
+                    None => SAME_PACKAGES.to_owned(),
+                };
+                TargetAnswer::from_report(report, Source::Cache, reason, record.created)
             }));
         }
         let place = |id: &TargetId| order.iter().position(|other| other == id);
@@ -338,9 +353,9 @@ impl<'a> Answering<'a> {
             tracing::debug!(%why, "the whole is built: a run may depend on it");
             return Ok(None);
         }
-        if conditions.is_ok_and(|inputs| inputs.is_empty()) && names.is_ok() {
-            self.keep_packages(level, &build, built_at, &proven);
-        }
+        let is_proven = conditions.is_ok_and(|inputs| inputs.is_empty()) && names.is_ok();
+        let shareable =
+            is_proven.then(|| self.keep_packages(level, &build, built_at, &proven)).flatten();
         for text in diagnostics {
             on_step(Step::Building(BuildProgress::Diagnostic(text)));
         }
@@ -349,21 +364,66 @@ impl<'a> Answering<'a> {
         let ran_programs = std::mem::take(&mut ran.programs);
         let of_targets = ran.targets.into_iter().filter_map(|target| target.recorded).collect();
         let answer = Answer { code_hash, targets, not_kept };
-        Ok(Some(RunOutcome { answer, recorded: None, of_targets, ran: ran_programs }))
+        let (recorded, is_steady) = (None, true);
+        Ok(Some(RunOutcome {
+            answer,
+            recorded,
+            of_targets,
+            ran: ran_programs,
+            is_steady,
+            shareable,
+        }))
     }
 
-    /// Keeps what green targets came to by their packages, unless the circumstances have changed.
+    /// Keeps what green targets came to by their packages, unless the circumstances have changed; that
+    /// may be shared.
     fn keep_packages(
         &self,
         level: &mut PackageLevel<'_>,
         build: &Build,
         built_at: SystemTime,
         records: &[Record],
-    ) {
+    ) -> Option<Shareable> {
         let now = Facts::gather(self.question, self.cache.dir());
-        if now.is_ok_and(|now| now.changed_since(self.facts).is_empty()) {
-            level.keep(&ProvenRun { build, built_at, records, limits: self.options.limits });
+        let is_same = now.is_ok_and(|now| now.changed_since(self.facts).is_empty());
+        let limits = self.options.limits;
+        let kept = is_same.then(|| level.keep(&ProvenRun { build, built_at, records, limits }))?;
+        Shareable::of(level, kept)
+    }
+
+    /// Asks other machines for what no record here answers.
+    async fn ask_others(&self, level: &mut PackageLevel<'a>, on_step: &mut dyn FnMut(Step<'_>)) {
+        let Some(store) = self.options.store.as_ref().filter(|_| self.may_answer_by_packages())
+        else {
+            return;
+        };
+        let is_known = |known: KnownTargets| known.targets.iter().all(|(_, found)| found.is_ok());
+        if level.find().is_some_and(is_known) {
+            return;
         }
+        let asked = shared_store::ask(store, self.cache, self.question, self.facts, level).await;
+        if let Some(news) = &asked.news {
+            on_step(Step::StoreFailed(news));
+        }
+        let mut misses = asked.misses.clone();
+        match level.find() {
+            None if asked.has_records => misses.push("other targets are found here".to_owned()),
+            None => {}
+            Some(known) => misses.extend(known.targets.into_iter().filter_map(|(id, found)| {
+                let why = found.err().filter(|_| asked.has_records)?;
+                (!asked.told.contains(&id)).then(|| format!("{id}: {why}"))
+            })),
+        }
+        for why in &misses {
+            on_step(Step::NotShared(why));
+        }
+    }
+
+    /// Whether records of the package level may answer: somebody waits, and nothing is built here.
+    fn may_answer_by_packages(&self) -> bool {
+        self.options.priority == Priority::Foreground
+            && self.options.scope == RunScope::All
+            && !self.question.is_built(self.facts, self.cache.dir())
     }
 
     /// Builds the whole, and runs what no record answers.
@@ -454,6 +514,7 @@ impl<'a> Answering<'a> {
         };
         // What ran need not be what this tree is built into.
         let still = still.filter(|_| !ran.replaced);
+        let is_steady = still.is_some();
         if still.is_some() {
             // Other products may have been built of this code: an earlier run was perhaps of those.
             let is_same = is_proven && build.sources.unseen.is_empty();
@@ -464,10 +525,11 @@ impl<'a> Answering<'a> {
         let records = ran.records.as_ref().map(TargetRecords::proven).unwrap_or_default();
         not_kept.extend(keeper.keep_targets(&mut ran, state.digest.as_ref().ok(), proven, when));
         disprove_red(level.as_ref(), ran.targets.iter().map(|target| &target.report));
+        let mut shareable = None;
         if let (Some(level), Some(_), true, Ok(names)) = (&mut level, proven, is_proven, &names) {
             let ids: Vec<_> = ran.targets.iter().map(|target| target.report.id.clone()).collect();
             level.learn(&build, &ids, names.clone());
-            self.keep_packages(level, &build, built_at, &records.take());
+            shareable = self.keep_packages(level, &build, built_at, &records.take());
         }
         let reports: Vec<_> = ran.targets.iter().map(|target| target.report.clone()).collect();
         match &state.digest {
@@ -503,7 +565,8 @@ impl<'a> Answering<'a> {
         let programs = std::mem::take(&mut ran.programs);
         let of_targets = ran.targets.into_iter().filter_map(|target| target.recorded).collect();
         let answer = Answer { code_hash, targets, not_kept };
-        Ok(RunOutcome { answer, recorded: known.green().cloned(), of_targets, ran: programs })
+        let recorded = known.green().cloned();
+        Ok(RunOutcome { answer, recorded, of_targets, ran: programs, is_steady, shareable })
     }
 
     /// Builds, and runs what is linked meanwhile.

@@ -1,10 +1,27 @@
-//! The shared store of the config.
+//! Records of other machines: asked for where none here answers, and published after a green run.
+//!
+//! The shared store holds nothing but records of the package level, whose keys are known before any
+//! build and alike on all machines. What is found is believed for one question alone, and only after
+//! everything outside of its key has been looked at here; it is not kept, so that a signer who is
+//! revoked is so at once.
 
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use super::facts::{Facts, Question};
+use super::fingerprint::Fingerprints;
+use super::package::{KeptPackages, PackageLevel, SharedKey, asked};
+use super::portable::{AdoptedAs, Machine, PortableRecord, SeenFiles, shared_name};
+use super::roots::SymbolicRoots;
+use crate::cache::{Cache, WorkspacePlan};
 use crate::config::SharedSettings;
+use crate::model::{Digest, Digester, TargetId, Timestamp};
 use crate::process::Environment;
-use crate::shared::{SharedError, SharedStore, StoreFinding, StoreOptions};
+use crate::shared::{
+    BundlePlace, FoundRecord, SharedError, SharedRecord, SharedStore, StoreFinding, StoreOptions,
+    Subject, WantedRecords,
+};
 
 /// The folder below the records for what is remembered of the store.
 const STATE_DIR: &str = "shared";
@@ -13,7 +30,7 @@ const STATE_DIR: &str = "shared";
 ///
 /// # Errors
 /// If there is no such store.
-fn open_store(
+pub(crate) fn open_store(
     settings: &SharedSettings,
     root: &Path,
     cache_dir: &Path,
@@ -45,4 +62,229 @@ pub(crate) async fn probe_store(
         Some(Ok(store)) => store.probe().await,
         Some(Err(error)) => vec![StoreFinding { is_good: false, what: error.to_string() }],
     }
+}
+
+/// A proven run, as far as it may be shared.
+#[derive(Clone, Debug)]
+pub(crate) struct Shareable {
+    plan_digest: Digest,
+    tree: Digest,
+    plan: WorkspacePlan,
+    kept: KeptPackages,
+    /// The keys that other machines agree on.
+    keys: BTreeMap<TargetId, SharedKey>,
+}
+
+impl Shareable {
+    /// What a level has proven; none if it does not know what is built.
+    pub(super) fn of(level: &PackageLevel<'_>, kept: KeptPackages) -> Option<Self> {
+        let (plan_digest, tree) = (level.plan_digest(), level.tree());
+        let plan = level.plan()?.clone();
+        let keys = level.shared_keys();
+        Some(Self { plan_digest, tree, plan, kept, keys })
+    }
+}
+
+/// What came of publishing.
+#[derive(Debug)]
+pub(crate) struct Published {
+    /// So many targets' records are in the store, or why none is.
+    pub outcome: Result<usize, String>,
+    /// The targets that cannot be shared, and why.
+    pub kept_back: Vec<String>,
+}
+
+/// Publishes what a run has proven.
+pub(crate) async fn publish(
+    store: &SharedStore,
+    cache: &Cache,
+    question: &Question,
+    facts: &Facts,
+    run: &Shareable,
+) -> Published {
+    let roots = SymbolicRoots::of(&question.root, &question.environment, store.key_file());
+    let asked = asked(question);
+    let toolchain = toolchain(facts);
+    let machine = Machine {
+        root: &question.root,
+        roots: &roots,
+        environment: &question.environment,
+        toolchain: &toolchain,
+        variables: asked.variables(),
+    };
+    let judge = super::package::judge(cache, question, facts);
+    let (mut fingerprints, mut seen) = (Fingerprints::default(), SeenFiles::default());
+    let (mut records, mut kept_back) = (Vec::new(), run.kept.refused.clone());
+    for record in &run.kept.records {
+        let search = |input: &_| judge.mentions_of(input, &asked, &mut fingerprints);
+        let target = record.targets.first().map(|report| &report.id);
+        let shared = target.and_then(|target| run.keys.get(target));
+        let portable = shared.ok_or_else(|| "it has no key".to_owned()).and_then(|key| {
+            let portable = machine.share(record, key, &mut seen, search)?;
+            let body = serde_json::to_value(portable).map_err(|error| error.to_string())?;
+            Ok(SharedRecord { key: shared_name(&key.key), created: record.created, body })
+        });
+        match portable {
+            Ok(record) => records.push(record),
+            Err(why) => {
+                let name = target.map(ToString::to_string).unwrap_or_default();
+                kept_back.push(format!("{name}: {why}"));
+            }
+        }
+    }
+    if records.is_empty() {
+        return Published { outcome: Ok(0), kept_back };
+    }
+    let count = records.len();
+    // Without the plan nobody knows which targets there are.
+    let plan = serde_json::to_value(&run.plan).map_err(|error| error.to_string());
+    let outcome = match plan {
+        Err(why) => Err(why),
+        Ok(body) => {
+            let (key, created) = (plan_name(&run.plan_digest), Timestamp::now());
+            records.push(SharedRecord { key, created, body });
+            let place = place(question, facts, &run.plan_digest, &run.tree);
+            let published = store.publish(place, records).await;
+            published.map(|_| count).map_err(|error| error.to_string())
+        }
+    };
+    Published { outcome, kept_back }
+}
+
+/// What the shared store adds to a level.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    /// What the user should hear once.
+    pub(super) news: Option<String>,
+    /// Why records of other machines do not answer.
+    pub(super) misses: Vec<String>,
+    /// There are records of this build.
+    pub(super) has_records: bool,
+    /// The targets that `misses` tells of.
+    pub(super) told: BTreeSet<TargetId>,
+}
+
+/// Asks the store for what the level lacks.
+pub(super) async fn ask(
+    store: &SharedStore,
+    cache: &Cache,
+    question: &Question,
+    facts: &Facts,
+    level: &mut PackageLevel<'_>,
+) -> Asked {
+    let place = place(question, facts, &level.plan_digest(), &level.tree());
+    let wanted = WantedRecords { place, ttl: question.settings.ttl };
+    let answer = store.look_up(&wanted).await;
+    let mut misses: BTreeSet<String> = answer.misses.into_iter().collect();
+    let name_of_plan = plan_name(&level.plan_digest());
+    let (mut plan, mut records) = (None, BTreeMap::<Digest, Vec<FoundRecord>>::new());
+    for found in answer.records {
+        if !found.may_answer {
+            misses.insert(format!("{} is a peer, and peers are not trusted", found.signer));
+        } else if found.record.key != name_of_plan {
+            records.entry(found.record.key).or_default().push(found);
+        } else if plan.is_none() {
+            plan = serde_json::from_value::<WorkspacePlan>(found.record.body).ok();
+        }
+    }
+    let roots = SymbolicRoots::of(&question.root, &question.environment, None);
+    let asked = asked(question);
+    let toolchain = toolchain(facts);
+    let machine = Machine {
+        root: &question.root,
+        roots: &roots,
+        environment: &question.environment,
+        toolchain: &toolchain,
+        variables: asked.variables(),
+    };
+    let (has_records, mut told) = (plan.is_some() || !records.is_empty(), BTreeSet::new());
+    let (code_hash, mut seen) = (level.code_hash(), SeenFiles::default());
+    level.adopt_plan(plan);
+    let keys = level.shared_keys();
+    level.adopt(|target, key| {
+        let shared = keys.get(target)?;
+        let candidates = records.remove(&shared_name(&shared.key)).into_iter().flatten();
+        for FoundRecord { record, signer, .. } in candidates {
+            let portable = serde_json::from_value::<PortableRecord>(record.body);
+            let found = AdoptedAs {
+                target,
+                key,
+                shared,
+                created: record.created,
+                code_hash,
+                signer: &signer,
+            };
+            let adopted = portable
+                .map_err(|error| error.to_string())
+                .and_then(|portable| machine.adopt(portable, found, &mut seen));
+            match adopted {
+                Ok((record, mentions)) => {
+                    for (state, known) in mentions {
+                        if cache.mentions(&state).is_none() {
+                            cache.store_mentions(&state, &known);
+                        }
+                    }
+                    return Some(Arc::new(record));
+                }
+                Err(why) => {
+                    misses.insert(format!("{target}, by {signer}: {why}"));
+                    told.insert(target.clone());
+                }
+            }
+        }
+        None
+    });
+    Asked { news: answer.news, misses: misses.into_iter().collect(), has_records, told }
+}
+
+/// The folder of the toolchain, as runs see it.
+fn toolchain(facts: &Facts) -> PathBuf {
+    let sysroot = &facts.toolchain.sysroot;
+    sysroot.canonicalize().unwrap_or_else(|_| sysroot.clone())
+}
+
+/// The name of a plan in a shared object.
+fn plan_name(digest: &Digest) -> Digest {
+    derived("shared plan record 1", &[digest])
+}
+
+/// Where the records of a tree are. Names are made of digests that only somebody with the sources has.
+fn place(question: &Question, facts: &Facts, plan: &Digest, tree: &Digest) -> BundlePlace {
+    BundlePlace {
+        tree: derived("shared tree 1", &[plan, tree]),
+        latest: derived("shared plan 1", &[plan]),
+        subject: Subject {
+            project: derived("shared salt 1", &[plan]),
+            host: host(question, facts),
+        },
+    }
+}
+
+fn derived(domain: &str, digests: &[&Digest]) -> Digest {
+    let mut digester = Digester::new(domain);
+    for digest in digests {
+        digester.digest(digest);
+    }
+    digester.finish()
+}
+
+/// The class of this machine: the platform, and the processor where a build goes by it.
+fn host(question: &Question, facts: &Facts) -> String {
+    const NATIVE: &[u8] = b"target-cpu=native";
+    use std::os::unix::ffi::OsStrExt as _;
+    let names_it = |text: &[u8]| text.windows(NATIVE.len()).any(|part| part == NATIVE);
+    let in_variable = question.environment.iter().any(|(_, value)| names_it(value.as_bytes()));
+    let mut files = facts.cargo_config.files().iter();
+    let in_file = |path: &Path| std::fs::read(path).is_ok_and(|text| names_it(&text));
+    let mut host = facts.toolchain.host.clone();
+    if in_variable || files.any(|file| in_file(&file.path)) {
+        let processor = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let features: BTreeSet<&str> = processor
+            .lines()
+            .filter(|line| line.starts_with("flags") || line.starts_with("Features"))
+            .collect();
+        let features = features.into_iter().collect::<Vec<_>>().join("\n");
+        host.push_str(&format!(" {}", Digest::of(features.as_bytes()).short()));
+    }
+    host
 }

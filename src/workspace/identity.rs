@@ -312,14 +312,20 @@ fn config_label(path: &Path, root: &Path, home: Option<&Path>) -> String {
 /// The value with the checkout's own path replaced, so that two checkouts agree.
 #[must_use]
 pub(crate) fn without_root(value: &[u8], root: &Path) -> Vec<u8> {
-    let root = root.as_os_str().as_bytes();
+    replace_folder(value, root, b"\0workspace")
+}
+
+/// A text with a label in the place of a folder. A label begins with a byte that no variable can hold:
+/// no other value can look like the replaced one.
+#[must_use]
+pub(crate) fn replace_folder(value: &[u8], folder: &Path, label: &[u8]) -> Vec<u8> {
+    let root = folder.as_os_str().as_bytes();
     let mut rest = value;
     let mut out = Vec::with_capacity(value.len());
     while !rest.is_empty() {
         let ends = |next: Option<&u8>| next.is_none_or(|byte| !byte.is_ascii_alphanumeric());
         if root.len() > 1 && rest.starts_with(root) && ends(rest.get(root.len())) {
-            // A byte that no variable can hold: no other value can look like the replaced one.
-            out.extend_from_slice(b"\0workspace");
+            out.extend_from_slice(label);
             rest = &rest[root.len()..];
         } else {
             out.push(rest[0]);

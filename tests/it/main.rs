@@ -31,6 +31,7 @@ mod replay;
 mod results;
 mod same_build;
 mod serial;
+mod sharing;
 mod storms;
 mod test_places;
 mod waiting;

@@ -76,7 +76,7 @@ impl Builder {
         shared: Arc<Shared>,
         status: StatusTeller,
     ) -> Self {
-        let inherited = Arc::clone(&shared.environment);
+        let inherited = shared.test_environment();
         let environment = match &known.shell {
             Some(shell) => Arc::new(shell.within((*inherited).clone())),
             None => inherited,

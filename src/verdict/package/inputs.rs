@@ -214,7 +214,11 @@ fn is_set_by_cargo(name: &str) -> bool {
 }
 
 /// A variable's value; `None` if it is not set.
-pub(super) fn variable(environment: &Environment, name: &str, root: &Path) -> Option<Digest> {
+pub(in crate::verdict) fn variable(
+    environment: &Environment,
+    name: &str,
+    root: &Path,
+) -> Option<Digest> {
     environment.get(name).map(|value| Digest::of(&without_root(value.as_bytes(), root)))
 }
 

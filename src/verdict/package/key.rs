@@ -1,6 +1,7 @@
 //! The keys of the package level. No path of a checkout and no user's number is in one that is made
 //! of packages alone, so that machines agree on it.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use super::built_from;
@@ -109,7 +110,7 @@ pub(super) fn folders(plan: &WorkspacePlan) -> Vec<PathBuf> {
 }
 
 /// The variables that count for a run of this question if something in the run names them.
-pub(super) fn asked(question: &Question) -> AskedEnvironment {
+pub(in crate::verdict) fn asked(question: &Question) -> AskedEnvironment {
     let words: Vec<_> = question.selection.program_words().map(ToOwned::to_owned).collect();
     let mut asked = AskedEnvironment::new(&question.environment, &words);
     each_variable(question, |name, value, place| {
@@ -118,6 +119,22 @@ pub(super) fn asked(question: &Question) -> AskedEnvironment {
         }
     });
     asked
+}
+
+/// The names of the variables that a key of this kind holds.
+pub(super) fn counted_variables(question: &Question, basis: KeyBasis) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    each_variable(question, |name, _, place| {
+        let counts = match basis {
+            KeyBasis::Packages => place == VariablePlace::Key,
+            KeyBasis::Variables | KeyBasis::Tree => place != VariablePlace::Nowhere,
+        };
+        if counts {
+            let name = std::os::unix::ffi::OsStrExt::as_bytes(name);
+            names.insert(name.escape_ascii().to_string());
+        }
+    });
+    names
 }
 
 /// What every run depends on, on whichever machine.

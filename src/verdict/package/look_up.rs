@@ -6,15 +6,16 @@ use std::time::SystemTime;
 
 use super::built_from::BuiltPackages;
 use super::inputs::{BuildReads, TargetFiles, variable};
-use super::key::{KeyMaker, asked, folders, plan_digest};
+use super::key::{KeyMaker, asked, counted_variables, folders, plan_digest};
 use super::listing::SourceListing;
 use crate::cache::{
-    Cache, Input, KeyBasis, Limits, Lookup, MissReason, Record, RecordedEnvironment, TargetPlan,
-    WorkspacePlan,
+    Cache, Input, KeyBasis, Limits, Lookup, MissReason, Record, RecordKey, RecordedEnvironment,
+    TargetPlan, WorkspacePlan,
 };
 use crate::compiler::Build;
 use crate::hasher::Manifest;
 use crate::model::{Digest, TargetId, Timestamp, Verdict};
+use crate::process::Environment;
 use crate::verdict::ProjectTree;
 use crate::verdict::binary::{DISTRUSTED, FLAKY, Uncacheable, over_time, packages_text};
 use crate::verdict::checkout::found_elsewhere;
@@ -34,6 +35,10 @@ pub(in crate::verdict) struct PackageLevel<'a> {
     digest: Digest,
     /// The plan of the last build of this kind, if there was one.
     plan: Option<WorkspacePlan>,
+    /// The plan is another machine's, and not kept here.
+    has_shared_plan: bool,
+    /// Records of other machines, whose inputs are here what they were there.
+    shared: BTreeMap<RecordKey, Arc<Record>>,
 }
 
 /// What the records say of all targets of a plan.
@@ -50,6 +55,22 @@ pub(in crate::verdict) struct ProvenRun<'a> {
     /// The records of green targets at the binary level.
     pub(in crate::verdict) records: &'a [Record],
     pub(in crate::verdict) limits: Limits,
+}
+
+/// The key of a target on all machines.
+#[derive(Clone, Debug)]
+pub(in crate::verdict) struct SharedKey {
+    pub(in crate::verdict) key: RecordKey,
+    /// The variables that are in this machine's own key.
+    pub(in crate::verdict) counted: BTreeSet<String>,
+}
+
+/// What is kept of a run.
+#[derive(Clone, Debug, Default)]
+pub(in crate::verdict) struct KeptPackages {
+    pub(in crate::verdict) records: Vec<Record>,
+    /// The targets that have no record, and why.
+    pub(in crate::verdict) refused: Vec<String>,
 }
 
 impl<'a> PackageLevel<'a> {
@@ -74,12 +95,59 @@ impl<'a> PackageLevel<'a> {
         let listing = SourceListing::of(&manifest);
         let digest = plan_digest(question, facts, &listing)?;
         let plan = cache.plan(&digest);
-        Some(Self { cache, question, facts, tree: *tree_digest, listing, digest, plan })
+        let (tree, shared) = (*tree_digest, BTreeMap::new());
+        let has_shared_plan = false;
+        Some(Self { cache, question, facts, tree, listing, digest, plan, has_shared_plan, shared })
     }
 
     /// The code hash of the tree.
     pub(in crate::verdict) fn code_hash(&self) -> Digest {
         code_hash(&self.tree, &self.facts.identity)
+    }
+
+    /// The digest by which the plan is found.
+    pub(in crate::verdict) fn plan_digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// The digest of the tree.
+    pub(in crate::verdict) fn tree(&self) -> Digest {
+        self.tree
+    }
+
+    /// The keys of all targets without any variable, so that other machines agree on them; with the
+    /// names of the variables that count instead.
+    pub(in crate::verdict) fn shared_keys(&self) -> BTreeMap<TargetId, SharedKey> {
+        let Some(plan) = &self.plan else { return BTreeMap::new() };
+        let question = Question { environment: Environment::default(), ..self.question.clone() };
+        let keys =
+            KeyMaker::new(&question, self.facts, &self.listing, self.digest, plan, self.tree);
+        let key = |target: &TargetPlan| {
+            let counted = counted_variables(self.question, target.basis);
+            Some((target.id.clone(), SharedKey { key: keys.key(target)?, counted }))
+        };
+        plan.targets.iter().filter_map(key).collect()
+    }
+
+    /// Takes over what other machines have proven, for this question alone: the plan where none is
+    /// known here.
+    pub(in crate::verdict) fn adopt_plan(&mut self, plan: Option<WorkspacePlan>) {
+        if self.plan.is_none() {
+            self.plan = plan;
+            self.has_shared_plan = true;
+        }
+    }
+
+    /// Takes over the records that `find` finds.
+    pub(in crate::verdict) fn adopt(
+        &mut self,
+        mut find: impl FnMut(&TargetId, RecordKey) -> Option<Arc<Record>>,
+    ) {
+        let Some(plan) = &self.plan else { return };
+        let keys = self.keys(plan);
+        let keys = plan.targets.iter().filter_map(|target| Some((&target.id, keys.key(target)?)));
+        let found = keys.filter_map(|(target, key)| Some((key, find(target, key)?)));
+        self.shared = found.collect();
     }
 
     /// The plan, if one is known.
@@ -121,10 +189,14 @@ impl<'a> PackageLevel<'a> {
         }
         let key =
             keys.key(target).ok_or("a link leads out of the packages that it is built from")?;
+        let shared = || self.shared.get(&key).cloned();
         let record = match self.cache.get(&key, Timestamp::now(), settings.ttl) {
             Lookup::Hit(record) => record,
             Lookup::Miss(MissReason::Absent) => {
-                return Err("no record of the packages that it is built from".to_owned());
+                shared().ok_or("no record of the packages that it is built from")?
+            }
+            Lookup::Miss(reason @ MissReason::Expired { .. }) => {
+                shared().ok_or_else(|| reason.to_string())?
             }
             Lookup::Miss(reason) => return Err(reason.to_string()),
         };
@@ -146,13 +218,7 @@ impl<'a> PackageLevel<'a> {
         if let Some(changed) = fingerprints.first_changed(root, &record.inputs) {
             return Err(format!("`{}` changed", changed.path.display()));
         }
-        let judge = EnvironmentJudge {
-            cache: self.cache,
-            root,
-            target_dirs: &self.facts.target_dirs,
-            toolchain: self.facts.toolchain.sysroot.canonicalize().into_iter().collect(),
-            rules: VariableRules::of(settings),
-        };
+        let judge = judge(self.cache, self.question, self.facts);
         match judge.obstacle(&record, &asked(self.question), fingerprints) {
             Some(why) => Err(why),
             None => Ok(record),
@@ -174,6 +240,10 @@ impl<'a> PackageLevel<'a> {
 
     /// Notes that the record serves this tree of this project too.
     pub(in crate::verdict) fn claim(&self, record: &Record) {
+        // Another machine's is not kept here.
+        if self.shared.contains_key(&record.key) {
+            return;
+        }
         let code_hash = self.code_hash();
         // If it cannot be written, retention may remove the record earlier: no harm now.
         let _ = self.cache.claim(&self.question.root, code_hash, record, Timestamp::now());
@@ -208,23 +278,26 @@ impl<'a> PackageLevel<'a> {
     }
 
     fn keep_plan(&mut self, plan: WorkspacePlan) {
-        if self.plan.as_ref() != Some(&plan) {
+        if self.has_shared_plan || self.plan.as_ref() != Some(&plan) {
             self.cache.store_plan(&self.digest, &plan);
             self.plan = Some(plan);
+            self.has_shared_plan = false;
         }
     }
 
-    /// Keeps what a proven run came to; the records.
-    pub(in crate::verdict) fn keep(&mut self, run: &ProvenRun<'_>) -> Vec<Record> {
+    /// Keeps what a proven run came to.
+    pub(in crate::verdict) fn keep(&mut self, run: &ProvenRun<'_>) -> KeptPackages {
         let Question { root, .. } = self.question;
-        let Some(plan) = &self.plan else { return Vec::new() };
-        let Some(built) = BuiltPackages::of(root, run.build) else { return Vec::new() };
+        let Some(plan) = &self.plan else { return KeptPackages::default() };
+        let Some(built) = BuiltPackages::of(root, run.build) else {
+            return KeptPackages::default();
+        };
         let (keys, folders) = (self.keys(plan), folders(plan));
         let units = &run.build.sources.inputs;
         let reads = BuildReads::of(self.question, units, &self.listing, &folders, run.built_at);
         let fingerprints = Fingerprints::default();
         let mut session = Keeping { level: self, plan, built, keys, reads, fingerprints };
-        let (mut kept, mut raised) = (Vec::new(), BTreeMap::new());
+        let (mut kept, mut raised) = (KeptPackages::default(), BTreeMap::new());
         for record in run.records {
             let made = session.record(record);
             match made {
@@ -236,12 +309,13 @@ impl<'a> PackageLevel<'a> {
                         tracing::debug!(%error, "a record of a package is not kept");
                         continue;
                     }
-                    kept.push(record);
+                    kept.records.push(record);
                 }
                 Err(why) => {
                     let target = record.targets.first().map(|report| report.id.to_string());
                     let target = target.unwrap_or_default();
                     tracing::debug!(target, %why, "nothing is kept of its packages");
+                    kept.refused.push(format!("{target}: {why}"));
                 }
             }
         }
@@ -267,6 +341,21 @@ impl<'a> PackageLevel<'a> {
             let path = files.split(&record.inputs).err()?;
             Some(format!("{} consults `{}`", report.id, path.display()))
         })
+    }
+}
+
+/// The judge of the variables of this question's records.
+pub(in crate::verdict) fn judge<'a>(
+    cache: &'a Cache,
+    question: &'a Question,
+    facts: &'a Facts,
+) -> EnvironmentJudge<'a> {
+    EnvironmentJudge {
+        cache,
+        root: &question.root,
+        target_dirs: &facts.target_dirs,
+        toolchain: facts.toolchain.sysroot.canonicalize().into_iter().collect(),
+        rules: VariableRules::of(&question.settings),
     }
 }
 

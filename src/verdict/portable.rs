@@ -1,0 +1,413 @@
+//! Records of the package level in the form that machines share: no path of a user or a checkout, no
+//! digest by which somebody without the sources could guess a value, no output.
+//!
+//! A writer turns each input into what another machine can check; a reader checks every one on its own
+//! machine and gets a record as its own runs would have made it, or the name of what differs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::fingerprint::{Aspect, Fingerprints, aspect_of};
+use super::package::SharedKey;
+use super::roots::{PortablePath, SymbolicRoots};
+use crate::cache::{Input, InputState, KnownMentions, Record, RecordKey, RecordedEnvironment};
+use crate::hasher::{FileDigest, file_digest};
+use crate::model::{Digest, Digester, OsText, TargetId, TargetReport, Timestamp, Verdict};
+use crate::process::Environment;
+use crate::protocol::VERSION;
+use crate::workspace::PathStamp;
+
+/// The part of a record's identity that names the signer of a shared one.
+pub(super) const SIGNER: &str = "signer";
+
+/// A record as it is shared.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PortableRecord {
+    report: TargetReport,
+    inputs: Vec<PortableInput>,
+    readers: Vec<PortableReader>,
+    /// Variables that always count, with keyed digests of their values.
+    counted: BTreeMap<String, Digest>,
+    /// Variables beside the key.
+    variables: BTreeMap<String, Digest>,
+    /// Those that the build names.
+    build_variables: BTreeMap<String, Option<Digest>>,
+    /// The places of programs that the run looked for in `PATH`.
+    programs: Option<BTreeMap<String, Vec<PortablePath>>>,
+}
+
+/// An input as it is shared.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct PortableInput {
+    at: PortablePath,
+    state: PortableState,
+}
+
+/// The state of an input, by what is alike on two machines.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum PortableState {
+    /// A state that holds no digest.
+    Plain(InputState),
+    /// A file's content, links followed.
+    Content(Digest),
+    /// What is seen in this way, with owners by their class.
+    Seen(Aspect, Digest),
+    /// A library of the system, which counts as the very file here, by its content.
+    Library(Digest),
+    /// A file of the toolchain, whose version the key holds.
+    Toolchain,
+}
+
+/// Something that names of variables could be read from, and that a checkout without a build lacks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct PortableReader {
+    at: PortablePath,
+    state: InputState,
+    /// The texts that it holds, of those that it was searched for.
+    found: BTreeSet<String>,
+    searched: BTreeSet<String>,
+    any: Option<String>,
+    is_stripped: bool,
+    is_program: bool,
+}
+
+/// What only somebody with the same sources knows of a record: its key.
+pub(super) struct RecordSecret(Digest);
+
+impl RecordSecret {
+    pub(super) fn of(key: &RecordKey) -> Self {
+        let mut digester = Digester::new("shared secret 1");
+        digester.digest(&key.digest);
+        Self(digester.finish())
+    }
+
+    fn keyed(&self, what: &str, value: &[u8]) -> Digest {
+        let mut digester = Digester::new("shared value 1");
+        digester.digest(&self.0).field(what.as_bytes()).field(value);
+        digester.finish()
+    }
+
+    fn state(&self, state: &InputState) -> Option<Digest> {
+        let (kind, digest) = match state {
+            InputState::Listing(digest) => ("listing", digest),
+            InputState::Targets(digest) => ("targets", digest),
+            InputState::Link(digest) => ("link", digest),
+            InputState::File(digest) => ("file", digest),
+            InputState::Program(digest) => ("program", digest),
+            InputState::Measured(digest) => ("measured", digest),
+            InputState::Kind(digest) => ("kind", digest),
+            InputState::Absent => return Some(self.keyed("absent", &[])),
+            _ => return None,
+        };
+        Some(self.keyed(kind, digest.as_bytes()))
+    }
+}
+
+/// The name of a record in a shared object. The shared key itself stays here.
+pub(super) fn shared_name(key: &RecordKey) -> Digest {
+    let mut digester = Digester::new("shared record 1");
+    digester.digest(&key.digest).number(key.version.into());
+    digester.finish()
+}
+
+/// One machine's side of sharing.
+pub(super) struct Machine<'a> {
+    pub(super) root: &'a Path,
+    pub(super) roots: &'a SymbolicRoots,
+    pub(super) environment: &'a Environment,
+    /// The toolchain's folder.
+    pub(super) toolchain: &'a Path,
+    /// The variables beside a key, as this machine's own runs record them.
+    pub(super) variables: &'a BTreeMap<String, Digest>,
+}
+
+impl Machine<'_> {
+    /// The value of a variable, with folders by their symbols.
+    fn value(&self, secret: &RecordSecret, name: &str) -> Option<Digest> {
+        use std::os::unix::ffi::OsStrExt as _;
+        let named = |(known, _): &(&std::ffi::OsStr, &std::ffi::OsStr)| {
+            known.as_bytes().escape_ascii().to_string() == name
+        };
+        let (_, value) = self.environment.iter().find(named)?;
+        Some(secret.keyed(name, &self.roots.text(value.as_bytes())))
+    }
+
+    fn counted(&self, key: &SharedKey, secret: &RecordSecret) -> BTreeMap<String, Digest> {
+        let value = |name: &String| Some((name.clone(), self.value(secret, name)?));
+        key.counted.iter().filter_map(value).collect()
+    }
+
+    /// The record in the form that is shared. `search` tells which variables something can name.
+    ///
+    /// # Errors
+    /// Why it cannot be shared.
+    pub(super) fn share(
+        &self,
+        record: &Record,
+        key: &SharedKey,
+        seen: &mut SeenFiles,
+        mut search: impl FnMut(&Input) -> Option<KnownMentions>,
+    ) -> Result<PortableRecord, String> {
+        let [report] = &record.targets[..] else {
+            return Err("it has no single target".to_owned());
+        };
+        let secret = RecordSecret::of(&key.key);
+        self.roots.check_ways(&record.inputs)?;
+        let inputs = record.inputs.iter().map(|input| self.share_input(input, &secret, seen));
+        let readers = record.environment.readers.iter().map(|input| {
+            let name =
+                || format!("it is not known which variables `{}` names", input.path.display());
+            let KnownMentions { found, any, is_stripped, is_program } =
+                search(input).ok_or_else(name)?;
+            Ok(PortableReader {
+                at: self.roots.portable(&self.root.join(&input.path))?,
+                state: input.state,
+                searched: found.keys().cloned().collect(),
+                found: found
+                    .into_iter()
+                    .filter_map(|(text, is_in)| is_in.then_some(text))
+                    .collect(),
+                any,
+                is_stripped,
+                is_program,
+            })
+        });
+        let places = |places: &Vec<OsText>| {
+            let each = places.iter().map(|place| self.roots.portable(Path::new(&place.0)));
+            each.collect::<Result<Vec<_>, String>>()
+        };
+        let programs = record.environment.programs.as_ref().map(|programs| {
+            let each = programs.iter().map(|(name, at)| Ok((name.clone(), places(at)?)));
+            each.collect::<Result<BTreeMap<_, _>, String>>()
+        });
+        let value = |name: &String| self.value(&secret, name);
+        let build_variables = record.build_variables.keys().map(|name| (name.clone(), value(name)));
+        let variables = record.environment.variables.keys();
+        Ok(PortableRecord {
+            report: TargetReport { output: String::new(), stderr: None, ..report.clone() },
+            inputs: inputs.collect::<Result<_, _>>()?,
+            readers: readers.collect::<Result<_, String>>()?,
+            counted: self.counted(key, &secret),
+            variables: variables.filter_map(|name| Some((name.clone(), value(name)?))).collect(),
+            build_variables: build_variables.collect(),
+            programs: programs.transpose()?,
+        })
+    }
+
+    fn share_input(
+        &self,
+        input: &Input,
+        secret: &RecordSecret,
+        seen: &mut SeenFiles,
+    ) -> Result<PortableInput, String> {
+        let path = self.root.join(&input.path);
+        let changed = || format!("`{}` has changed since", input.path.display());
+        let state = match &input.state {
+            InputState::Digest(digest) => {
+                PortableState::Content(secret.keyed("content", digest.as_bytes()))
+            }
+            InputState::Same(_) => {
+                if !seen.own.holds(self.root, input) {
+                    return Err(changed());
+                }
+                if path.starts_with(self.toolchain) {
+                    PortableState::Toolchain
+                } else if is_system_library(&path) {
+                    let now = seen.portable.read(self.root, &path, Aspect::Content)?;
+                    PortableState::Library(secret.state(&now.state).ok_or_else(changed)?)
+                } else {
+                    return Err(format!("no other machine has the very same `{}`", path.display()));
+                }
+            }
+            state => match aspect_of(state) {
+                None => PortableState::Plain(*state),
+                Some(way) => {
+                    let now = seen.portable.read(self.root, &path, way)?;
+                    if !seen.own.holds(self.root, input) {
+                        return Err(changed());
+                    }
+                    PortableState::Seen(way, secret.state(&now.state).ok_or_else(changed)?)
+                }
+            },
+        };
+        // An address is no path.
+        let at = match input.state {
+            InputState::Trusted | InputState::Excluded => PortablePath::plain(&input.path),
+            _ => self.roots.portable(&path)?,
+        };
+        Ok(PortableInput { at, state })
+    }
+
+    /// The record as a run on this machine would have made it, if everything that it depends on is here
+    /// what it was there.
+    ///
+    /// # Errors
+    /// The first thing that is not.
+    pub(super) fn adopt(
+        &self,
+        shared: PortableRecord,
+        found: AdoptedAs<'_>,
+        seen: &mut SeenFiles,
+    ) -> Result<(Record, Vec<(Digest, KnownMentions)>), String> {
+        if shared.report.id != *found.target || shared.report.verdict != Verdict::Pass {
+            return Err("it is of another target, or not green".to_owned());
+        }
+        let secret = RecordSecret::of(&found.shared.key);
+        let counted = self.counted(found.shared, &secret);
+        let names = counted.keys().chain(shared.counted.keys());
+        if let Some(name) =
+            names.into_iter().find(|&name| counted.get(name) != shared.counted.get(name))
+        {
+            return Err(format!("environment variable {name} differs: it always counts"));
+        }
+        let inputs = shared.inputs.iter().map(|input| self.adopt_input(input, &secret, seen));
+        let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
+        // A value that is the same gets the digest that it has here; another one matches nothing.
+        let own = |name: &String, then: &Digest, here: Option<&Digest>| {
+            let is_same = self.value(&secret, name) == Some(*then);
+            here.copied().filter(|_| is_same).unwrap_or(*then)
+        };
+        let variables = shared.variables.iter();
+        let variables = variables
+            .map(|(name, then)| (name.clone(), own(name, then, self.variables.get(name))))
+            .collect();
+        let build_variables = shared.build_variables.iter().map(|(name, then)| {
+            let here = super::package::variable(self.environment, name, self.root);
+            (name.clone(), then.map(|then| own(name, &then, here.as_ref())))
+        });
+        let build_variables = build_variables.collect();
+        let (mut readers, mut mentions) = (Vec::new(), Vec::new());
+        for reader in shared.readers {
+            let path = self.roots.local(&reader.at)?;
+            if let Some(state) = super::environment::content_of(&reader.state) {
+                let is_found = |text: String| (text.clone(), reader.found.contains(&text));
+                mentions.push((
+                    state,
+                    KnownMentions {
+                        found: reader.searched.into_iter().map(is_found).collect(),
+                        any: reader.any,
+                        is_stripped: reader.is_stripped,
+                        is_program: reader.is_program,
+                    },
+                ));
+            }
+            readers.push(Input { path: self.short(&path), state: reader.state, proof: None });
+        }
+        let local = |at: &PortablePath| self.roots.local(at).map(|path| OsText::from(&path));
+        let programs = shared.programs.map(|programs| {
+            let places = |places: &Vec<PortablePath>| {
+                places.iter().map(local).collect::<Result<Vec<_>, _>>()
+            };
+            let each = programs.iter().map(|(name, at)| Ok((name.clone(), places(at)?)));
+            each.collect::<Result<BTreeMap<_, _>, String>>()
+        });
+        let programs = programs.transpose()?;
+        let record = Record {
+            key: found.key,
+            created: found.created,
+            workspace_root: self.root.to_owned(),
+            code_hash: found.code_hash,
+            selection: super::binary::packages_text(&shared.report.id),
+            verdict: Verdict::Pass,
+            inputs,
+            duration_ms: shared.report.duration_ms,
+            targets: vec![shared.report],
+            host: String::new(),
+            tool_version: VERSION.to_owned(),
+            identity: [(SIGNER.to_owned(), found.signer.to_owned())].into(),
+            environment: RecordedEnvironment { variables, readers, is_complete: true, programs },
+            build_variables,
+        };
+        match record.flaw() {
+            None => Ok((record, mentions)),
+            Some(flaw) => Err(flaw),
+        }
+    }
+
+    fn adopt_input(
+        &self,
+        input: &PortableInput,
+        secret: &RecordSecret,
+        seen: &mut SeenFiles,
+    ) -> Result<Input, String> {
+        if let PortableState::Plain(state @ (InputState::Trusted | InputState::Excluded)) =
+            input.state
+        {
+            return Ok(Input { path: PathBuf::from(&input.at.path.0), state, proof: None });
+        }
+        let path = self.roots.local(&input.at)?;
+        let differs = || format!("`{}` is another one here", path.display());
+        match &input.state {
+            PortableState::Plain(state) if is_plain(state) => {
+                Ok(Input { path: self.short(&path), state: *state, proof: None })
+            }
+            PortableState::Plain(_) => Err(differs()),
+            PortableState::Content(then) => match file_digest(&path) {
+                FileDigest::Known(now) if secret.keyed("content", now.as_bytes()) == *then => {
+                    let state = InputState::Digest(now);
+                    Ok(Input { path: self.short(&path), state, proof: None })
+                }
+                _ => Err(differs()),
+            },
+            PortableState::Toolchain if path.starts_with(self.toolchain) && path.is_file() => {
+                seen.own.read(self.root, &path, Aspect::Same)
+            }
+            PortableState::Toolchain => Err(differs()),
+            PortableState::Seen(..) | PortableState::Library(_) => {
+                let (theirs, ours, then) = match &input.state {
+                    PortableState::Seen(way, then) => (*way, *way, then),
+                    PortableState::Library(then) => (Aspect::Content, Aspect::Same, then),
+                    _ => return Err(differs()),
+                };
+                let stamp = PathStamp::of(&path);
+                let now = seen.portable.read(self.root, &path, theirs)?;
+                let own = seen.own.read(self.root, &path, ours)?;
+                let is_same = secret.state(&now.state) == Some(*then);
+                if is_same && PathStamp::of(&path) == stamp { Ok(own) } else { Err(differs()) }
+            }
+        }
+    }
+
+    fn short(&self, path: &Path) -> PathBuf {
+        path.strip_prefix(self.root).unwrap_or(path).to_owned()
+    }
+}
+
+/// Whether a file counts for a run as it is, since it is replaced and not edited.
+fn is_system_library(path: &Path) -> bool {
+    let is_loaders =
+        path == Path::new("/etc/ld.so.cache") || path == Path::new("/etc/ld.so.preload");
+    is_loaders || ["/lib", "/lib32", "/lib64", "/usr"].iter().any(|dir| path.starts_with(dir))
+}
+
+/// Whether a state is whole without a digest.
+fn is_plain(state: &InputState) -> bool {
+    matches!(state, InputState::Absent | InputState::Overwritable | InputState::Refused)
+}
+
+/// What an adopted record is.
+#[derive(Clone, Copy)]
+pub(super) struct AdoptedAs<'a> {
+    pub(super) target: &'a TargetId,
+    pub(super) key: RecordKey,
+    pub(super) shared: &'a SharedKey,
+    pub(super) created: Timestamp,
+    pub(super) code_hash: Digest,
+    pub(super) signer: &'a str,
+}
+
+/// Looks at paths, by what counts here and by what is alike on two machines.
+pub(super) struct SeenFiles {
+    own: Fingerprints,
+    portable: Fingerprints,
+}
+
+impl Default for SeenFiles {
+    fn default() -> Self {
+        Self { own: Fingerprints::default(), portable: Fingerprints::by_class() }
+    }
+}
