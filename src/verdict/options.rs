@@ -30,16 +30,7 @@ pub(crate) struct RunOptions {
     pub color: bool,
     /// Let no record answer.
     pub no_cache: bool,
-    impl RunOptions {
-    /// Takes the agent out of a test's environment, where tests do not see it.
-    pub(super) fn hide_agent(&self, job: &mut runner::TestJob) {
-        if self.agent.is_some() {
-            job.environment.remove("SSH_AUTH_SOCK");
-        }
-    }
-}
-
-/// Which targets may run.
+    /// Which targets may run.
     pub scope: RunScope,
     /// The packages whose targets start before the others.
     pub first: Vec<String>,
@@ -51,6 +42,15 @@ pub(crate) struct RunOptions {
     pub agent: Option<OsString>,
     /// Ends everything.
     pub cancel: CancellationToken,
+}
+
+impl RunOptions {
+    /// Takes the agent out of a test's environment, where tests do not see it.
+    pub(super) fn hide_agent(&self, job: &mut runner::TestJob) {
+        if self.agent.is_some() {
+            job.environment.remove("SSH_AUTH_SOCK");
+        }
+    }
 }
 
 /// Which targets may run.

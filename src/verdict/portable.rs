@@ -157,7 +157,12 @@ impl Machine<'_> {
         };
         let secret = RecordSecret::of(&key.key);
         self.roots.check_ways(&record.inputs)?;
-        let inputs = record.inputs.iter().map(|input| self.share_input(input, &secret, seen));
+        // Whose the folders above a checkout are does not count, as their names do not.
+        let is_above = |input: &&Input| {
+            matches!(input.state, InputState::Kind(_)) && self.root.starts_with(&input.path)
+        };
+        let inputs = record.inputs.iter().filter(|input| !is_above(input));
+        let inputs = inputs.map(|input| self.share_input(input, &secret, seen));
         let readers = record.environment.readers.iter().map(|input| {
             let name =
                 || format!("it is not known which variables `{}` names", input.path.display());
