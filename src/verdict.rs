@@ -57,7 +57,7 @@ pub use project_files::{ProjectFiles, Refresh};
 pub(crate) use remember::remember;
 pub(crate) use run::{RunOutcome, run};
 pub(crate) use shadow::ShadowComparison;
-pub(crate) use shared_store::{Shareable, open_store, probe_store, publish};
+pub(crate) use shared_store::{Shareable, open_store, probe_store, publish, signer_of};
 pub use tree::ProjectTree;
 pub(crate) use tree::{TreeError, TreeState};
 pub(crate) use verify::verify;

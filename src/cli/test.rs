@@ -9,6 +9,7 @@ mod answer_format;
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
@@ -23,7 +24,7 @@ use super::output;
 use super::progress::{Progress, ProgressLevel};
 use super::remote::RemoteTree;
 use super::render::{Asked, AskedFor, ERROR, NOTE, WARN, label};
-use crate::cache::{AnsweredTargets, Cache, HistoryEvent, Limits};
+use crate::cache::{AnsweredTargets, Cache, HistoryEvent, Limits, Record};
 use crate::client::{ClientError, Connection};
 use crate::config::SharedSettings;
 use crate::model::{Answer, OsText, Source, Timestamp, Verdict};
@@ -343,8 +344,14 @@ impl Asking<'_> {
             verdict.map_or_else(|| "nothing".to_owned(), |verdict| verdict.to_string())
         };
         for difference in &verified.differences {
+            let of = |record: &&Arc<Record>| {
+                record.targets.iter().any(|target| target.id == difference.id)
+            };
+            let signer = outcome.of_targets.iter().find(of);
+            let signer = signer.and_then(|record| verdict::signer_of(record));
+            let by = signer.map(|signer| format!(", signed by {signer},")).unwrap_or_default();
             let text = format!(
-                "{}: the record says {}, the run {}",
+                "{}: the record{by} says {}, the run {}",
                 difference.id,
                 word(difference.recorded),
                 word(difference.run)

@@ -15,7 +15,6 @@ use super::keep::{Keeper, WholeRun, is_green};
 use super::look_up::{Finding, LookUp, answer_of, known_failure};
 use super::options::{RunError, RunOptions, RunScope, Step};
 use super::package::{KnownTargets, PackageLevel, Partial, ProvenRun, has_features_of};
-use super::portable::SIGNER;
 use super::ran::RanTarget;
 use super::shared_store::{self, Shareable};
 use super::target_discovery::DiscoveredNames;
@@ -261,7 +260,7 @@ impl<'a> Answering<'a> {
             level.claim(record);
             let reports = record.targets.iter();
             outcome.answer.targets.extend(reports.map(|report| {
-                let reason = match record.identity.get(SIGNER) {
+                let reason = match shared_store::signer_of(record) {
                     Some(signer) => format!("{SAME_PACKAGES}, proven by {signer}"),
                     None => SAME_PACKAGES.to_owned(),
                 };

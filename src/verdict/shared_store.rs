@@ -12,9 +12,9 @@ use std::sync::Arc;
 use super::facts::{Facts, Question};
 use super::fingerprint::Fingerprints;
 use super::package::{KeptPackages, PackageLevel, SharedKey, asked};
-use super::portable::{AdoptedAs, Machine, PortableRecord, SeenFiles, shared_name};
+use super::portable::{AdoptedAs, Machine, PortableRecord, SIGNER, SeenFiles, shared_name};
 use super::roots::SymbolicRoots;
-use crate::cache::{Cache, WorkspacePlan};
+use crate::cache::{Cache, Record, WorkspacePlan};
 use crate::config::SharedSettings;
 use crate::model::{Digest, Digester, TargetId, Timestamp};
 use crate::process::Environment;
@@ -62,6 +62,11 @@ pub(crate) async fn probe_store(
         Some(Ok(store)) => store.probe().await,
         Some(Err(error)) => vec![StoreFinding { is_good: false, what: error.to_string() }],
     }
+}
+
+/// Who has signed a record, if it is another machine's.
+pub(crate) fn signer_of(record: &Record) -> Option<&str> {
+    record.identity.get(SIGNER).map(String::as_str)
 }
 
 /// A proven run, as far as it may be shared.
