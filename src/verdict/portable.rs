@@ -190,7 +190,8 @@ impl Machine<'_> {
             each.collect::<Result<BTreeMap<_, _>, String>>()
         });
         let value = |name: &String| self.value(&secret, name);
-        let build_variables = record.build_variables.keys().map(|name| (name.clone(), value(name)));
+        let build_variables =
+            record.environment.build_variables.keys().map(|name| (name.clone(), value(name)));
         let variables = record.environment.variables.keys();
         Ok(PortableRecord {
             report: TargetReport { output: String::new(), stderr: None, ..report.clone() },
@@ -324,8 +325,13 @@ impl Machine<'_> {
             host: String::new(),
             tool_version: VERSION.to_owned(),
             identity: [(SIGNER.to_owned(), found.signer.to_owned())].into(),
-            environment: RecordedEnvironment { variables, readers, is_complete: true, programs },
-            build_variables,
+            environment: RecordedEnvironment {
+                variables,
+                readers,
+                is_complete: true,
+                programs,
+                build_variables,
+            },
         };
         match record.flaw() {
             None => Ok((record, mentions)),
