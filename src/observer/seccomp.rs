@@ -6,7 +6,7 @@
 use std::io;
 use std::mem::{offset_of, size_of};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
-use std::sync::Arc;
+use std::sync::OnceLock;
 
 use libc::{c_int, c_long, c_ulong, pid_t, sock_filter};
 
@@ -128,8 +128,9 @@ impl Listener {
         self.0.as_raw_fd()
     }
 
-    /// The next waiting call. Blocks if there is none: use [`wait`] first. `None` if the caller was
-    /// killed meanwhile.
+    /// The next call, which is waited for. `None` if the caller was killed meanwhile, if the wait was
+    /// interrupted ([`interrupt`]), and on Linux 6.11 and newer if no process is left under the
+    /// filter.
     pub(in crate::observer) fn next(&self) -> io::Result<Option<Notification>> {
         #[repr(C, align(8))]
         struct Buffer([u8; MAX_NOTIFICATION]);
@@ -178,8 +179,55 @@ fn proceed(listener: RawFd, id: u64) {
         error: 0,
         flags: libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32,
     };
-    // SAFETY: reads the structure that it is given.
-    unsafe { libc::ioctl(listener, libc::SECCOMP_IOCTL_NOTIF_SEND as _, &raw const answer) };
+    // SAFETY: reads the structure that it is given, and the thread's own errno.
+    unsafe {
+        // Interrupted, it has answered nothing.
+        while libc::ioctl(listener, libc::SECCOMP_IOCTL_NOTIF_SEND as _, &raw const answer) != 0
+            && *libc::__errno_location() == libc::EINTR
+        {}
+    }
+}
+
+/// The signal that interrupts a thread's wait for a call: the last real-time signal that nobody in
+/// this process had a use for when it was first asked. `None` if there is none.
+pub(in crate::observer) fn interruption() -> Option<c_int> {
+    static SIGNAL: OnceLock<Option<c_int>> = OnceLock::new();
+    extern "C" fn nothing(_: c_int) {}
+    let takes = |signal: &c_int| {
+        // SAFETY: a disposition is plain numbers, and the handler does nothing.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            if libc::sigaction(*signal, std::ptr::null(), &raw mut action) != 0
+                || action.sa_sigaction != libc::SIG_DFL
+            {
+                return false;
+            }
+            // Without SA_RESTART, or the wait would go on.
+            action.sa_sigaction = nothing as *const () as libc::sighandler_t;
+            libc::sigaction(*signal, &raw const action, std::ptr::null_mut()) == 0
+        }
+    };
+    *SIGNAL.get_or_init(|| (libc::SIGRTMIN()..=libc::SIGRTMAX()).rev().find(takes))
+}
+
+/// Lets the calling thread be interrupted, whatever signals its creator has blocked.
+pub(in crate::observer) fn allow_interruption() {
+    let Some(signal) = interruption() else { return };
+    // SAFETY: a set is plain numbers, made empty and then filled with one signal.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, signal);
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut());
+    }
+}
+
+/// Interrupts the wait of a thread of this process that has not been joined.
+pub(in crate::observer) fn interrupt(thread: libc::pthread_t) {
+    if let Some(signal) = interruption() {
+        // SAFETY: the handle is valid until the thread is joined.
+        unsafe { libc::pthread_kill(thread, signal) };
+    }
 }
 
 /// Whether the kernel's notification fits into our buffer, and its response has the known size.
@@ -260,26 +308,24 @@ pub(in crate::observer) fn read_memory(
 /// The smallest page size of both architectures. Larger pages only make the parts shorter.
 const PAGE: usize = 4096;
 
-/// Leaves processes behind that let all further calls of the observed processes continue, until
-/// the last of these has ended. Without them each such call would fail with `ENOSYS`.
-pub(in crate::observer) fn keep_answering(listeners: &[Arc<Listener>]) -> io::Result<()> {
-    for listener in listeners {
-        // SAFETY: between fork and exit the children make plain system calls on numbers only.
-        unsafe {
-            match libc::fork() {
-                ..0 => return Err(io::Error::last_os_error()),
-                0 => {
-                    // Fork twice, so that nobody has to reap the process that stays.
-                    if libc::fork() != 0 {
-                        libc::_exit(0);
-                    }
-                    answer_alone(listener.raw());
+/// Leaves a process behind that lets all further calls of the observed processes continue, until
+/// the last of these has ended. Without it each such call would fail with `ENOSYS`.
+pub(in crate::observer) fn keep_answering(listener: &Listener) -> io::Result<()> {
+    // SAFETY: between fork and exec the children make plain system calls on numbers only.
+    unsafe {
+        match libc::fork() {
+            ..0 => return Err(io::Error::last_os_error()),
+            0 => {
+                // Fork twice, so that nobody has to reap the process that stays.
+                if libc::fork() != 0 {
+                    libc::_exit(0);
                 }
-                child => {
-                    while libc::waitpid(child, std::ptr::null_mut(), 0) < 0
-                        && *libc::__errno_location() == libc::EINTR
-                    {}
-                }
+                answer_alone(listener.raw());
+            }
+            child => {
+                while libc::waitpid(child, std::ptr::null_mut(), 0) < 0
+                    && *libc::__errno_location() == libc::EINTR
+                {}
             }
         }
     }

@@ -54,10 +54,9 @@ pub(in crate::observer) fn observe(
     let (stop, stopper) = io::pipe().map_err(failed)?;
     // With room for one report, the supervisor never waits for its reader.
     let (send, report) = mpsc::sync_channel(1);
-    let supervisor =
-        Supervisor { recorder: SyscallRecorder::new(options), arrivals, stop: stop.into() };
+    let supervisor = Supervisor::new(SyscallRecorder::new(options), arrivals, stop.into());
     std::thread::Builder::new()
-        .name("observer".into())
+        .name("observer control".into())
         .spawn(move || supervisor.work(&send))
         .map_err(failed)?;
     let program = filter::program();
@@ -95,6 +94,9 @@ pub(in crate::observer) fn available() -> Result<(), Unavailable> {
         return Err(Unavailable::Forbidden(format!(
             "kernel.yama.ptrace_scope is {scope}: set it to 0 or 1"
         )));
+    }
+    if seccomp::interruption().is_none() {
+        return Err(Unavailable::Forbidden("this process uses all real-time signals".into()));
     }
     match seccomp::sizes_fit() {
         Ok(true) => {}

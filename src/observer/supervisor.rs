@@ -1,19 +1,34 @@
-//! The supervisor thread, which answers an observed run's calls, and the guard thread, which watches
-//! the supervisor.
+//! The threads that answer an observed run's calls.
 //!
-//! A call that nobody answers hangs for ever. The supervisor itself can hang: on a dead network
+//! ```text
+//! control     one for an observation: takes the children's listeners, and ends the observation
+//! answering   one for a listener: receives a call, records it, lets it continue
+//! guard       one for a listener: takes over while its answering thread is stuck
+//! ```
+//!
+//! A call that nobody answers hangs for ever. An answering thread itself can hang: on a dead network
 //! mount, or on a FUSE file system that is served by the run waiting for us. So the guard lets all
-//! calls continue once the supervisor has been busy with one for too long, and the observation is
-//! marked incomplete.
+//! calls continue once the thread has been busy with one for too long, and the observation is marked
+//! incomplete.
+//!
+//! **Cost of a call.** Two switches between the caller and its answering thread, which wake each
+//! other on one processor, and three system calls: receive, read the path, send. The answering
+//! thread blocks in receiving and does not poll. Linux 6.11 and newer end that wait with the last
+//! observed process. Processes that outlive the run do not end it, nor does an older kernel; there
+//! a signal does. A second answering thread for one listener would make calls dearer: the kernel
+//! wakes every waiting receiver for each call.
 
+use std::convert::Infallible;
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
+use std::os::unix::thread::JoinHandleExt as _;
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::seccomp::{self, Listener};
+use super::seccomp::{self, Listener, Notification};
 use super::syscall::SyscallRecorder;
 use crate::observer::{Observation, Problem};
 
@@ -23,22 +38,42 @@ const GUARD_INTERVAL: Duration = Duration::from_millis(500);
 const EXIT_WAIT: Duration = Duration::from_millis(200);
 /// How long a child may take to install its filter, which is a few system calls.
 const INSTALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a thread that was interrupted may take before it is interrupted again: the signal may
+/// have come just before its wait. Doubled each time, up to [`GUARD_INTERVAL`].
+const INTERRUPT_INTERVAL: Duration = Duration::from_millis(1);
 
-/// The state that both threads share.
-#[derive(Debug, Default)]
-struct SupervisorState {
+/// What the threads of one observation share.
+struct SharedRecord {
+    recorder: Mutex<SyscallRecorder>,
+    /// The observation ends: answering threads stop.
+    ending: AtomicBool,
+    /// The guard let calls continue unseen.
+    skipped: AtomicBool,
+}
+
+impl SharedRecord {
+    fn problem(&self, problem: Problem) {
+        lock(&self.recorder).problem(problem);
+    }
+}
+
+/// What an answering thread and its guard share.
+struct CallQueue {
+    listener: Listener,
     /// A counter; odd while a call is being handled.
     turn: AtomicU64,
     /// The call being handled.
     call: AtomicU64,
-    /// The listener that received it.
-    listener: AtomicI32,
     /// The guard answers calls too: to receive one, lock `receiving` and check for one again.
     rescuing: AtomicBool,
-    /// The guard let calls continue unseen.
-    skipped: AtomicBool,
     receiving: Mutex<()>,
-    listeners: Mutex<Vec<Arc<Listener>>>,
+}
+
+/// An answering thread. Its end closes `alive`.
+struct AnsweringThread {
+    queue: Arc<CallQueue>,
+    thread: JoinHandle<()>,
+    alive: mpsc::Receiver<Infallible>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -54,103 +89,85 @@ enum Arrival {
     NoMore,
 }
 
-/// The supervisor of one observation.
+/// The control thread of one observation.
 pub(in crate::observer) struct Supervisor {
-    pub(in crate::observer) recorder: SyscallRecorder,
+    shared: Arc<SharedRecord>,
     /// The socket on which children announce their listeners.
-    pub(in crate::observer) arrivals: OwnedFd,
+    arrivals: OwnedFd,
     /// A pipe that is closed to end the observation.
-    pub(in crate::observer) stop: OwnedFd,
+    stop: OwnedFd,
 }
 
 impl Supervisor {
-    /// Answers calls until it is told to stop and the process tree has ended or [`EXIT_WAIT`] passed.
-    pub(in crate::observer) fn work(mut self, report: &mpsc::SyncSender<Observation>) {
-        let shared = Arc::new(SupervisorState::default());
-        let (alive, watched) = mpsc::channel::<()>();
-        let guarded = Arc::clone(&shared);
-        if let Err(error) = std::thread::Builder::new()
-            .name("observer guard".into())
-            .spawn(move || guard(&guarded, &watched))
-        {
-            self.recorder.problem(Problem::Kernel(error.to_string()));
-        }
-        let mut listeners: Vec<Arc<Listener>> = Vec::new();
+    pub(in crate::observer) fn new(
+        recorder: SyscallRecorder,
+        arrivals: OwnedFd,
+        stop: OwnedFd,
+    ) -> Self {
+        let shared = SharedRecord {
+            recorder: Mutex::new(recorder),
+            ending: AtomicBool::new(false),
+            skipped: AtomicBool::new(false),
+        };
+        Self { shared: Arc::new(shared), arrivals, stop }
+    }
+
+    /// Has calls answered until it is told to stop and the process tree has ended or [`EXIT_WAIT`]
+    /// passed.
+    pub(in crate::observer) fn work(self, report: &mpsc::SyncSender<Observation>) {
+        let mut threads = Vec::new();
         let mut started = false;
-        let mut arrivals = Some(self.arrivals.as_raw_fd());
-        let mut deadline: Option<Instant> = None;
-        let mut polled = Vec::new();
-        loop {
-            let limit = match deadline {
-                // Listeners that have arrived and calls that wait already are handled first.
-                Some(_) if listeners.is_empty() => 0,
-                Some(end) => milliseconds(end.saturating_duration_since(Instant::now())),
-                None => -1,
-            };
-            let stop = if deadline.is_none() { self.stop.as_raw_fd() } else { -1 };
-            polled.clear();
-            polled.extend([stop, arrivals.unwrap_or(-1)].map(pollfd));
-            polled.extend(listeners.iter().map(|listener| pollfd(listener.raw())));
-            let ready = match seccomp::wait(&mut polled, limit) {
-                Ok(ready) => ready,
+        let (mut stopped, mut arrivals) = (false, true);
+        // A child that has announced itself before the end is observed.
+        while arrivals || !stopped {
+            let mut polled = [
+                pollfd(if stopped { -1 } else { self.stop.as_raw_fd() }),
+                pollfd(if arrivals { self.arrivals.as_raw_fd() } else { -1 }),
+            ];
+            match seccomp::wait(&mut polled, if stopped { 0 } else { -1 }) {
+                Ok(0) if stopped => break,
+                Ok(_) => {}
                 Err(error) => {
-                    self.recorder.problem(Problem::Kernel(error.to_string()));
+                    self.shared.problem(Problem::Kernel(error.to_string()));
                     break;
                 }
-            };
+            }
             if polled[1].revents != 0 {
                 match self.arrive() {
                     Arrival::Listener(listener) => {
                         started = true;
-                        listeners.push(Arc::new(listener));
-                        lock(&shared.listeners).clone_from(&listeners);
-                        continue;
+                        threads.extend(self.start_answering(listener));
                     }
                     Arrival::Unobserved => started = true,
-                    Arrival::NoMore => arrivals = None,
+                    Arrival::NoMore => arrivals = false,
                 }
             }
-            let mut gone = false;
-            for (listener, polled) in listeners.iter().zip(&polled[2..]) {
-                if polled.revents & libc::POLLIN != 0 {
-                    if let Err(error) = self.answer(&shared, listener) {
-                        self.recorder.problem(Problem::Kernel(error.to_string()));
-                        deadline = Some(Instant::now());
-                    }
-                } else if polled.revents != 0 {
-                    gone = true;
-                }
-            }
-            if gone {
-                let ended = |fd| polled[2..].iter().any(|p| p.fd == fd && ended(p.revents));
-                listeners.retain(|listener| !ended(listener.raw()));
-                lock(&shared.listeners).clone_from(&listeners);
-            }
-            if polled[0].revents != 0 {
-                deadline = Some(Instant::now() + EXIT_WAIT);
-            } else if deadline.is_some_and(|end| ready == 0 || Instant::now() >= end) {
-                break;
-            }
+            stopped |= polled[0].revents != 0;
         }
         if !started {
-            self.recorder.problem(Problem::NotStarted("no program was started".into()));
+            self.shared.problem(Problem::NotStarted("no program was started".into()));
         }
-        if shared.skipped.load(Ordering::SeqCst) {
-            self.recorder.problem(Problem::Stuck);
+        wait_for_ends(&threads);
+        self.shared.ending.store(true, Ordering::SeqCst);
+        let mut left_behind = false;
+        for thread in threads {
+            let queue = thread.stop();
+            if !has_ended(&queue.listener) {
+                left_behind = true;
+                self.leave(&queue.listener);
+            }
         }
-        drop(alive);
-        let left_behind = !listeners.is_empty();
-        if left_behind && let Err(error) = seccomp::keep_answering(&listeners) {
-            self.recorder.problem(Problem::Kernel(error.to_string()));
+        if self.shared.skipped.load(Ordering::SeqCst) {
+            self.shared.problem(Problem::Stuck);
         }
-        let mut observation = self.recorder.close();
+        let mut observation = lock(&self.shared.recorder).close();
         observation.left_behind = left_behind;
         // If the handle was dropped, nobody receives the report.
         let _ = report.send(observation);
     }
 
     /// The supervisor's side of the handshake of `start::enter_filter`.
-    fn arrive(&mut self) -> Arrival {
+    fn arrive(&self) -> Arrival {
         let socket = self.arrivals.as_raw_fd();
         let Some([pid, fd]) = seccomp::receive_pair(socket) else { return Arrival::NoMore };
         if let Err(error) = seccomp::take(pid, fd) {
@@ -185,70 +202,160 @@ impl Supervisor {
         }
     }
 
-    fn not_started(&mut self, error: &io::Error) -> Arrival {
-        self.recorder.problem(Problem::NotStarted(error.to_string()));
+    fn not_started(&self, error: &io::Error) -> Arrival {
+        self.shared.problem(Problem::NotStarted(error.to_string()));
         Arrival::Unobserved
     }
 
-    /// Receives one call, records it and lets it continue.
-    fn answer(&mut self, shared: &SupervisorState, listener: &Listener) -> io::Result<()> {
-        let call = if shared.rescuing.load(Ordering::SeqCst) {
-            let _receiving = lock(&shared.receiving);
-            if !waits(listener) {
-                return Ok(());
-            }
-            listener.next()?
-        } else {
-            listener.next()?
-        };
-        let Some(call) = call else { return Ok(()) };
-        shared.call.store(call.id, Ordering::Relaxed);
-        shared.listener.store(listener.raw(), Ordering::Relaxed);
-        shared.turn.fetch_add(1, Ordering::SeqCst);
-        let handled =
-            std::panic::catch_unwind(AssertUnwindSafe(|| self.recorder.handle(listener, &call)));
-        if handled.is_err() {
-            self.recorder.problem(Problem::Bug);
+    /// Starts the two threads of a listener. If the system has none left, the calls continue unseen.
+    fn start_answering(&self, listener: Listener) -> Option<AnsweringThread> {
+        let queue = Arc::new(CallQueue {
+            listener,
+            turn: AtomicU64::new(0),
+            call: AtomicU64::new(0),
+            rescuing: AtomicBool::new(false),
+            receiving: Mutex::default(),
+        });
+        let (running, alive) = mpsc::channel();
+        let (guarded, watched) = mpsc::channel();
+        let (shared, own) = (Arc::clone(&self.shared), Arc::clone(&queue));
+        let answering = spawn("observer", move || {
+            let _until_the_end = (running, guarded);
+            answer_calls(&shared, &own);
+        });
+        let (shared, own) = (Arc::clone(&self.shared), Arc::clone(&queue));
+        let guard = spawn("observer guard", move || guard(&shared, &own, &watched));
+        if let Err(error) = guard {
+            self.shared.problem(Problem::Kernel(error.to_string()));
         }
-        listener.proceed(call.id);
-        shared.turn.fetch_add(1, Ordering::SeqCst);
-        Ok(())
+        match answering {
+            Ok(thread) => Some(AnsweringThread { queue, thread, alive }),
+            Err(error) => {
+                self.shared.problem(Problem::Kernel(error.to_string()));
+                self.leave(&queue.listener);
+                None
+            }
+        }
+    }
+
+    /// Leaves a process behind that lets all further calls continue.
+    fn leave(&self, listener: &Listener) {
+        if let Err(error) = seccomp::keep_answering(listener) {
+            self.shared.problem(Problem::Kernel(error.to_string()));
+        }
     }
 }
 
-/// Checks at intervals whether the supervisor is stuck. Ends when the supervisor ends.
-fn guard(shared: &SupervisorState, watched: &mpsc::Receiver<()>) {
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name.into()).spawn(work)
+}
+
+/// Waits until no process is left under any filter, for [`EXIT_WAIT`] at most.
+fn wait_for_ends(threads: &[AnsweringThread]) {
+    let end = Instant::now() + EXIT_WAIT;
+    for AnsweringThread { queue, .. } in threads {
+        let mut left = EXIT_WAIT;
+        // The end of a listener is told unasked.
+        let mut polled = [libc::pollfd { events: 0, ..pollfd(queue.listener.raw()) }];
+        while polled[0].revents == 0 && !left.is_zero() {
+            left = end.saturating_duration_since(Instant::now());
+            if seccomp::wait(&mut polled, milliseconds(left)).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+impl AnsweringThread {
+    /// Ends the thread, which has been told to stop but may be waiting for a call.
+    fn stop(self) -> Arc<CallQueue> {
+        let mut pause = INTERRUPT_INTERVAL;
+        while !self.thread.is_finished() {
+            seccomp::interrupt(self.thread.as_pthread_t());
+            if self.alive.recv_timeout(pause) == Err(mpsc::RecvTimeoutError::Disconnected) {
+                break;
+            }
+            pause = GUARD_INTERVAL.min(2 * pause);
+        }
+        // A panic was recorded, if it was in the handling of a call.
+        let _ = self.thread.join();
+        self.queue
+    }
+}
+
+/// Answers the calls of one listener, until its last process has ended or the observation ends.
+fn answer_calls(shared: &SharedRecord, queue: &CallQueue) {
+    seccomp::allow_interruption();
+    while !shared.ending.load(Ordering::SeqCst) {
+        match queue.receive() {
+            Ok(Some(call)) => queue.answer(shared, &call),
+            Ok(None) if has_ended(&queue.listener) => return,
+            Ok(None) => {}
+            Err(error) => {
+                shared.problem(Problem::Kernel(error.to_string()));
+                if let Err(error) = seccomp::keep_answering(&queue.listener) {
+                    shared.problem(Problem::Kernel(error.to_string()));
+                }
+                return;
+            }
+        }
+    }
+}
+
+impl CallQueue {
+    /// The next call. `None` if there is none: its caller was killed, or we were interrupted.
+    fn receive(&self) -> io::Result<Option<Notification>> {
+        if !self.rescuing.load(Ordering::SeqCst) {
+            return self.listener.next();
+        }
+        // Whichever of us receives after the other must not block.
+        let _ = seccomp::wait(&mut [pollfd(self.listener.raw())], 50);
+        let _receiving = lock(&self.receiving);
+        if waits(&self.listener) { self.listener.next() } else { Ok(None) }
+    }
+
+    /// Records one call and lets it continue.
+    fn answer(&self, shared: &SharedRecord, call: &Notification) {
+        self.call.store(call.id, Ordering::Relaxed);
+        self.turn.fetch_add(1, Ordering::SeqCst);
+        let handle = || lock(&shared.recorder).handle(&self.listener, call);
+        if std::panic::catch_unwind(AssertUnwindSafe(handle)).is_err() {
+            shared.problem(Problem::Bug);
+        }
+        self.listener.proceed(call.id);
+        self.turn.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Checks at intervals whether the answering thread is stuck. Ends when that thread ends.
+fn guard(shared: &SharedRecord, queue: &CallQueue, watched: &mpsc::Receiver<Infallible>) {
     let mut last = 0;
     while watched.recv_timeout(GUARD_INTERVAL) == Err(mpsc::RecvTimeoutError::Timeout) {
-        let turn = shared.turn.load(Ordering::SeqCst);
+        let turn = queue.turn.load(Ordering::SeqCst);
         if turn % 2 == 1 && turn == last {
-            rescue(shared, turn);
+            shared.skipped.store(true, Ordering::SeqCst);
+            rescue(queue, turn);
         }
         last = turn;
     }
 }
 
-/// Lets all calls continue, the stuck one first, until the supervisor is back.
-fn rescue(shared: &SupervisorState, stuck: u64) {
-    shared.skipped.store(true, Ordering::SeqCst);
-    shared.rescuing.store(true, Ordering::SeqCst);
-    let listeners = lock(&shared.listeners).clone();
-    let (fd, id) = (shared.listener.load(Ordering::Relaxed), shared.call.load(Ordering::Relaxed));
-    if let Some(listener) = listeners.iter().find(|listener| listener.raw() == fd) {
-        listener.proceed(id);
-    }
+/// Lets all calls continue, the stuck one first, until the answering thread is back.
+fn rescue(queue: &CallQueue, stuck: u64) {
+    queue.rescuing.store(true, Ordering::SeqCst);
+    queue.listener.proceed(queue.call.load(Ordering::Relaxed));
     loop {
-        let mut polled: Vec<_> = listeners.iter().map(|l| pollfd(l.raw())).collect();
+        let mut polled = [pollfd(queue.listener.raw())];
         let _ = seccomp::wait(&mut polled, 50);
-        let _receiving = lock(&shared.receiving);
-        if shared.turn.load(Ordering::SeqCst) != stuck || polled.iter().all(|p| ended(p.revents)) {
-            shared.rescuing.store(false, Ordering::SeqCst);
+        let _receiving = lock(&queue.receiving);
+        if queue.turn.load(Ordering::SeqCst) != stuck || ended(polled[0].revents) {
+            queue.rescuing.store(false, Ordering::SeqCst);
             return;
         }
-        for listener in listeners.iter().filter(|listener| waits(listener)) {
-            if let Ok(Some(call)) = listener.next() {
-                listener.proceed(call.id);
-            }
+        if waits(&queue.listener)
+            && let Ok(Some(call)) = queue.listener.next()
+        {
+            queue.listener.proceed(call.id);
         }
     }
 }
@@ -259,7 +366,13 @@ fn waits(listener: &Listener) -> bool {
     seccomp::wait(&mut polled, 0).is_ok() && polled[0].revents & libc::POLLIN != 0
 }
 
-/// Whether no process is left under the filter and no call is waiting.
+/// Whether no process is left under the filter.
+fn has_ended(listener: &Listener) -> bool {
+    let mut polled = [pollfd(listener.raw())];
+    seccomp::wait(&mut polled, 0).is_ok() && ended(polled[0].revents)
+}
+
+/// What a listener's poll says once no process is left under the filter and no call is waiting.
 fn ended(revents: libc::c_short) -> bool {
     revents != 0 && revents & libc::POLLIN == 0
 }

@@ -81,9 +81,10 @@ impl SyscallRecorder {
         self.log.problem(problem);
     }
 
-    pub(in crate::observer) fn close(self) -> Observation {
-        let threads = self.threads;
-        let mut observation = self.log.close(|pid| threads.contains(&pid));
+    /// The finished observation. Nothing is recorded after it.
+    pub(in crate::observer) fn close(&mut self) -> Observation {
+        let log = std::mem::replace(&mut self.log, AccessLog::new(ObserveOptions::default()));
+        let mut observation = log.close(|pid| self.threads.contains(&pid));
         observation.calls = self.calls;
         observation
     }

@@ -115,6 +115,13 @@ fn main() {
         "exec" => drop(
             std::process::Command::new(&rest[0]).args(&rest[1..]).status().unwrap(),
         ),
+        "shells" => {
+            let count: usize = rest[0].to_str().unwrap().parse().unwrap();
+            for _ in 0..count {
+                let shell = std::process::Command::new("sh").args(["-c", "exit 0"]).status();
+                assert!(shell.unwrap().success());
+            }
+        }
         "spawn" => unsafe {
             let words: Vec<CString> = rest.iter().map(c).collect();
             let mut pointers: Vec<_> = words.iter().map(|word| word.as_ptr()).collect();
