@@ -22,6 +22,8 @@ const PT_INTERP: u32 = 3;
 pub(in crate::observer) struct Executable {
     /// The script's interpreter or the ELF file's dynamic loader, as the file spells it.
     pub(in crate::observer) interpreter: Option<Vec<u8>>,
+    /// It is an ELF file with a dynamic loader.
+    pub(in crate::observer) has_loader: bool,
     /// It would run with more privileges than its caller.
     pub(in crate::observer) privileged: bool,
     /// It was built for another architecture.
@@ -62,7 +64,10 @@ fn inspect(path: &[u8]) -> Executable {
         program.interpreter = script_interpreter(line);
     } else if start.starts_with(b"\x7fELF") {
         match loader(&file, &start) {
-            Some(loader) => program.interpreter = loader,
+            Some(loader) => {
+                program.has_loader = loader.is_some();
+                program.interpreter = loader;
+            }
             None => program.foreign = true,
         }
     } else {

@@ -36,7 +36,10 @@ pub(in crate::observer) struct SyscallRecorder {
     /// The thread that called last. Most threads make several calls in a row.
     pub(super) last_thread: pid_t,
     /// Names that were recorded already, with the [`LookupKind`]s of their look-ups.
-    recorded: HashMap<Vec<u8>, u8>,
+    recorded: HashMap<Vec<u8>, u16>,
+    /// Threads whose last call changes where names lead. The kernel may not have done it yet, so
+    /// nothing is remembered until they call again or have ended.
+    renaming: Vec<pid_t>,
     trail: Trail,
     /// The last path led to something without a path.
     pub(super) anonymous: bool,
@@ -52,12 +55,13 @@ pub(super) struct Located {
 
 /// One kind of look-up, as a bit.
 #[derive(Clone, Copy)]
-pub(super) struct LookupKind(u8);
+pub(super) struct LookupKind(u16);
 
 impl LookupKind {
     pub(super) fn new(uses: Uses, follow: bool) -> Self {
-        let kind = [Uses::PROBED, Uses::READ, Uses::FOLLOWED].iter().position(|u| *u == uses);
-        Self(1 << (kind.unwrap_or(3) * 2 + usize::from(follow)))
+        let kinds = [Uses::PROBED, Uses::READ, Uses::FOLLOWED, Uses::LISTED, Uses::EXECUTED];
+        let kind = kinds.iter().position(|kind| *kind == uses).unwrap_or(kinds.len());
+        Self(1 << (kind * 2 + usize::from(follow)))
     }
 }
 
@@ -71,6 +75,7 @@ impl SyscallRecorder {
             threads: HashSet::new(),
             last_thread: 0,
             recorded: HashMap::new(),
+            renaming: Vec::new(),
             trail: Trail::default(),
             anonymous: false,
             calls: 0,
@@ -106,21 +111,42 @@ impl SyscallRecorder {
         }
     }
 
-    /// Forgets all resolved names, because they may lead elsewhere from now on.
-    pub(super) fn forget(&mut self) {
+    /// Forgets all resolved names, because the call of this thread makes them lead elsewhere.
+    pub(super) fn forget(&mut self, thread: pid_t) {
         self.recorded.clear();
         self.resolver.forget();
+        self.renaming.push(thread);
     }
 
-    /// Forgets what a removal invalidates. Removing a file or an empty folder changes no other name.
-    pub(super) fn forget_removed(&mut self, target: &ResolvedPath) {
-        match target.stamp.kind() {
-            Some(FileKind::File | FileKind::Folder) => {
-                self.recorded.clear();
-                self.resolver.forget_folder(&target.path);
+    /// Forgets what the call of this thread invalidates, which removes, replaces or creates these.
+    /// A regular file is on the way to no other name, nor is an empty folder.
+    pub(super) fn forget_changed(&mut self, thread: pid_t, targets: &[&ResolvedPath]) {
+        for target in targets {
+            match target.stamp.kind() {
+                Some(FileKind::File) => {}
+                None if target.stamp == PathStamp::Absent => {}
+                _ => return self.forget(thread),
             }
-            None if target.stamp == PathStamp::Absent => {}
-            _ => self.forget(),
+            self.recorded.remove(&target.path);
+        }
+    }
+
+    /// Forgets what a removal by this thread invalidates. Removing an empty folder changes no other
+    /// name.
+    pub(super) fn forget_removed(&mut self, thread: pid_t, target: &ResolvedPath) {
+        if target.stamp.kind() == Some(FileKind::Folder) {
+            self.recorded.remove(&target.path);
+            self.resolver.forget_folder(&target.path);
+        } else {
+            self.forget_changed(thread, &[target]);
+        }
+    }
+
+    /// Called before a call of this thread is looked at.
+    pub(super) fn settle(&mut self, thread: pid_t) {
+        if !self.renaming.is_empty() {
+            self.renaming.retain(|other| *other != thread && is_alive(*other));
+            self.resolver.forget();
         }
     }
 
@@ -133,12 +159,20 @@ impl SyscallRecorder {
     /// Remembers a recorded look-up, until [`Self::forget`].
     pub(super) fn set_recorded(&mut self, located: Located, asked: LookupKind) {
         // `/proc/self` differs for each process.
-        if located.root == 0 && !self.resolver.went_through_proc() {
+        if located.root == 0 && !self.resolver.went_through_proc() && self.renaming.is_empty() {
             if self.recorded.len() >= MAX_RECORDED_NAMES {
                 self.recorded.clear();
             }
             *self.recorded.entry(located.name).or_default() |= asked.0;
         }
+    }
+
+    /// The file behind a descriptor, by the kernel's own name for it. `None` if it has no name now.
+    pub(super) fn opened(&self, thread: pid_t, fd: c_int) -> Option<Located> {
+        let link = format!("/proc/{thread}/fd/{fd}");
+        let name = rustix::fs::readlink(&link, Vec::with_capacity(FIRST_READ)).ok()?.into_bytes();
+        (name.starts_with(b"/") && !name.ends_with(b" (deleted)"))
+            .then_some(Located { name, root: 0 })
     }
 
     /// Reads and resolves a path argument.
@@ -271,6 +305,11 @@ impl SyscallRecorder {
             }
         }
     }
+}
+
+/// Whether the thread exists. A number that another thread has by now only delays.
+fn is_alive(thread: pid_t) -> bool {
+    PathStamp::of(&format!("/proc/{thread}")[..]) != PathStamp::Absent
 }
 
 /// Reads a string of another process. `None` if it is longer than the kernel accepts or does not end

@@ -29,6 +29,7 @@ impl SyscallRecorder {
         if call.architecture != NATIVE || is_x32(call.number) {
             return self.problem(Problem::Architecture);
         }
+        self.settle(thread);
         if let Err(error) = self.enter(thread, call) {
             // A process that was killed meanwhile needs no record.
             if listener.is_open(call.id) {
@@ -54,10 +55,8 @@ impl SyscallRecorder {
                 let Some(located) = self.locate(thread, name, 0)? else {
                     // Without a path the call queries an open descriptor, whose content is
                     // recorded already. Its attributes, and a folder's names, are not.
-                    if uses.any(Uses::ATTRIBUTES.with(Uses::LISTED))
-                        && let Some(target) = self.source(thread, name, follow)?
-                    {
-                        self.log.consult(&target, uses);
+                    if uses.any(Uses::ATTRIBUTES.with(Uses::LISTED)) {
+                        self.ask_descriptor(thread, name, uses)?;
                     }
                     return Ok(());
                 };
@@ -84,13 +83,13 @@ impl SyscallRecorder {
                     self.record_parent(&target);
                 }
                 if link {
-                    self.forget();
+                    self.forget(thread);
                 }
             }
             SyscallRequest::Remove { name, folder } => {
                 if let Some(target) = self.target(thread, name, false)? {
                     self.log.remove(&target, folder);
-                    self.forget_removed(&target);
+                    self.forget_removed(thread, &target);
                     self.record_parent(&target);
                 }
             }
@@ -101,8 +100,10 @@ impl SyscallRecorder {
                 if let (Some(from), Some(to)) = (from, to) {
                     self.log.link(&from, &to);
                     self.record_parent(&to);
+                    self.forget_changed(thread, &[&from, &to]);
+                } else {
+                    self.forget(thread);
                 }
-                self.forget();
             }
             SyscallRequest::Connect { socket, address, length } => {
                 self.connect(thread, socket, address, length)?;
@@ -137,6 +138,25 @@ impl SyscallRecorder {
                 self.log.interference.insert(Interference::Landlock);
             }
             SyscallRequest::Unknown => self.problem(Problem::Call(call.number.into())),
+        }
+        Ok(())
+    }
+
+    /// Records a call that queries an open descriptor.
+    fn ask_descriptor(&mut self, thread: pid_t, name: PathArgument, uses: Uses) -> io::Result<()> {
+        let asked = LookupKind::new(uses, true);
+        let opened = if name.text == 0 { self.opened(thread, name.at) } else { None };
+        let Some(located) = opened else {
+            if let Some(target) = self.source(thread, name, true)? {
+                self.log.consult(&target, uses);
+            }
+            return Ok(());
+        };
+        if !self.is_recorded(&located, asked)
+            && let Some(target) = self.walk(thread, &located, true)
+        {
+            self.log.consult(&target, uses);
+            self.set_recorded(located, asked);
         }
         Ok(())
     }
@@ -200,6 +220,8 @@ impl SyscallRecorder {
             }
             return Ok(());
         };
+        let asked = LookupKind::new(Uses::EXECUTED, true);
+        let mut loader = None;
         // A script's interpreter can be a script itself; the kernel follows four.
         for _ in 0..5 {
             self.log.consult(&target, Uses::EXECUTED);
@@ -217,9 +239,17 @@ impl SyscallRecorder {
             if program.unknown {
                 self.problem(Problem::Format(as_path(&target.path).to_owned()));
             }
+            if let Some(loader) = loader.take() {
+                self.set_recorded(loader, asked);
+            }
             let Some(interpreter) = program.interpreter else { break };
             let Some(located) = self.absolute(thread, libc::AT_FDCWD, &interpreter) else { break };
+            // Nothing follows a dynamic loader, so that its first record is enough.
+            if program.has_loader && self.is_recorded(&located, asked) {
+                break;
+            }
             let Some(next) = self.walk(thread, &located, true) else { break };
+            loader = program.has_loader.then_some(located);
             target = next;
         }
         Ok(())
@@ -238,8 +268,10 @@ impl SyscallRecorder {
             self.log.rename(&from, &to, flags);
             self.record_parent(&from);
             self.record_parent(&to);
+            self.forget_changed(thread, &[&from, &to]);
+        } else {
+            self.forget(thread);
         }
-        self.forget();
         Ok(())
     }
 }
