@@ -336,6 +336,35 @@ fn a_process_left_behind_lives_on_after_the_observation() {
 }
 
 #[test]
+fn a_silent_process_left_behind_does_not_hold_the_observation() {
+    if !can_observe("the observer") {
+        return;
+    }
+    let script = "sleep 1000 <&- >&- 2>&- & echo $!";
+    let spec = spec(Path::new("/bin/sh"), &["-c".as_ref(), script.as_ref()]);
+    let (output, seen) = observe_spec(&spec).unwrap();
+    complete(&seen);
+    assert!(seen.left_behind);
+    let pid = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    let alive = Path::new("/proc").join(&pid).exists();
+    let ended = capture(&self::spec(Path::new("/bin/kill"), &[pid.as_ref()]), LIMIT).unwrap();
+    assert!(alive && ended.success());
+}
+
+#[test]
+fn a_name_that_a_pending_link_changes_is_looked_up_again() {
+    let dir = folder();
+    let file = dir.file("real");
+    for _ in 0..20 {
+        let link = dir.path("link");
+        let seen = observe!("poll-link", file, link);
+        complete(&seen);
+        assert!(seen.reads(&file), "read through the link");
+        std::fs::remove_file(link).unwrap();
+    }
+}
+
+#[test]
 fn a_run_that_is_ended_ends_its_observation() {
     if !can_observe("the observer") {
         return;

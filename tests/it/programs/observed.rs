@@ -171,6 +171,18 @@ fn main() {
         },
         "orphan" => orphan(&rest[0], &rest[1]),
         "left-behind" => left_behind(&rest[0], &rest[1]),
+        "poll-link" => {
+            // One thread makes a link while another tries to read through it. The read after that
+            // begins when the link is there.
+            let (file, link) = (rest[0].clone(), rest[1].clone());
+            let name = link.clone();
+            let reader = std::thread::spawn(move || {
+                while std::fs::read(&name).is_err() {}
+                std::fs::read(&name).unwrap();
+            });
+            std::os::unix::fs::symlink(file, link).unwrap();
+            reader.join().unwrap();
+        }
         "threads" => {
             let count: usize = rest[0].to_str().unwrap().parse().unwrap();
             let path = &rest[1];
