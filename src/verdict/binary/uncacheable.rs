@@ -1,6 +1,6 @@
 //! Why nothing of a green run is kept, and what the developer can do about it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::mem::discriminant;
 
@@ -96,10 +96,10 @@ impl Uncacheable {
     /// These reasons and the advice to each, for a person: none twice, and few of each kind.
     pub(in crate::verdict) fn told(reasons: &[Self], when: Timestamp) -> Uncached {
         let mut told = Uncached { when, why: Vec::new(), advice: Vec::new() };
-        let (mut of_kind, mut more) = (HashMap::new(), 0);
+        let (mut of_kind, mut seen, mut more) = (HashMap::new(), HashSet::new(), 0);
         for reason in reasons {
             let why = reason.to_string();
-            if told.why.contains(&why) {
+            if !seen.insert(why.clone()) {
                 continue;
             }
             let count: &mut usize = of_kind.entry(discriminant(reason)).or_default();
