@@ -31,6 +31,7 @@ mod stale;
 mod targets;
 mod units;
 
+use std::ffi::OsStr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -38,7 +39,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::process::{Environment, Priority, Suspender};
-use crate::workspace::{CargoConfig, Selection, Toolchain};
+use crate::workspace::{CargoConfig, CargoConfigFile, Selection, Toolchain};
 
 pub(crate) use cargo::target_dir_args;
 pub use error::CompileError;
@@ -106,6 +107,8 @@ pub struct Build {
     pub sources: Box<BuildSources>,
     /// What decides the plan of its run.
     planned_from: Box<plan_memo::PlanSources>,
+    /// Whether it is certain that no crate was optimized.
+    pub(crate) unoptimized: bool,
     /// How long cargo took.
     pub elapsed: Duration,
 }
@@ -161,6 +164,7 @@ impl TestCompiler {
         };
         let packages = targets::Packages::default();
         Ok(Build {
+            unoptimized: self.is_unoptimized(&said),
             artifacts: targets::artifacts(&said.artifacts, &packages)?,
             products: said.artifacts.iter().map(Product::of).collect(),
             fresh: said.is_fresh(),
@@ -172,6 +176,28 @@ impl TestCompiler {
             warnings: said.warnings,
             elapsed: said.elapsed,
         })
+    }
+
+    /// Whether no crate was optimized: neither by its profile nor by flags that nobody tells us of.
+    fn is_unoptimized(&self, said: &cargo::CargoOutput) -> bool {
+        let BuildSpec { environment, selection, config, toolchain, .. } = &self.spec;
+        let has_flags =
+            |text: &[u8]| text.to_ascii_lowercase().windows(9).any(|part| part == b"rustflags");
+        let is_flag = |(name, value): (&OsStr, &OsStr)| {
+            has_flags(name.as_encoded_bytes()) && !value.is_empty()
+        };
+        let in_file = |file: &CargoConfigFile| {
+            std::fs::read(&file.path).map_or(true, |text| has_flags(&text))
+        };
+        let mut words = selection.cargo.iter();
+        // Only a nightly compiler has profiles with flags.
+        !toolchain.identity.contains("-nightly")
+            && !toolchain.identity.contains("-dev")
+            && config.wrappers().is_empty()
+            && !environment.iter().any(is_flag)
+            && !words.any(|word| has_flags(word.as_encoded_bytes()))
+            && !config.files().iter().any(in_file)
+            && said.artifacts.iter().all(|unit| unit.profile.opt_level == "0")
     }
 
     /// Calls cargo; in the background first without the network. A background build is not worth a

@@ -204,7 +204,8 @@ pub struct Settings {
     /// Which tests run in the background too, after they are built: "auto" for targets whose last run
     /// shows that nobody will notice another one.
     pub background_tests: BackgroundTests,
-    /// Whether runs are compared with what a selection per test would have run: "shadow" or "off".
+    /// What is done where no test can reach a change: "shadow" compares runs with what a selection
+    /// would have run, "on" lets a target keep its verdict, "off" does nothing.
     pub selection: TestSelection,
     /// The percentage of answers from cache that a run in the background verifies.
     #[serde(with = "Whole::<0, 100>")]
@@ -309,6 +310,8 @@ pub enum TestSelection {
     Off,
     /// They run, and it is noted whether leaving them out would have been right.
     Shadow,
+    /// A target runs only if at least one of its tests can reach what has changed.
+    On,
 }
 
 /// Which tests run in the background.

@@ -168,6 +168,9 @@ pub struct RanProgram {
     /// The record of the run that names all its inputs, and when that was made; none for another
     /// run.
     pub record: Option<(RecordKey, Timestamp)>,
+    /// Whether it is certain that no crate in it was optimized.
+    #[serde(default)]
+    pub unoptimized: bool,
     /// The outcomes.
     pub tests: Vec<TestReport>,
 }

@@ -40,6 +40,8 @@ mod shadow;
 mod shared_store;
 mod target_discovery;
 mod tree;
+mod unreached;
+mod unreached_base;
 mod verify;
 
 pub(crate) use binary::store_program_digest;

@@ -437,6 +437,7 @@ mod tests {
             named,
             sources: Box::default(),
             planned_from: Box::default(),
+            unoptimized: false,
             elapsed: Duration::ZERO,
         }
     }

@@ -624,7 +624,7 @@ impl JsonSchema for BackgroundTests {
 }
 
 /// What `selection` may be.
-const SELECTION: &str = "`shadow` or `off`";
+const SELECTION: &str = "`shadow`, `on` or `off`";
 
 impl<'de> Deserialize<'de> for TestSelection {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
@@ -638,10 +638,7 @@ impl<'de> Deserialize<'de> for TestSelection {
                 match text {
                     "off" => Ok(TestSelection::Off),
                     "shadow" => Ok(TestSelection::Shadow),
-                    "on" => Err(E::custom(format_args!(
-                        "`on` is not available yet: this version only notes what it would leave \
-                         out, expected {SELECTION}"
-                    ))),
+                    "on" => Ok(TestSelection::On),
                     other => Err(E::custom(format_args!(
                         "`{other}` is no known word, expected {SELECTION}"
                     ))),
@@ -657,6 +654,7 @@ impl Serialize for TestSelection {
         to.serialize_str(match self {
             Self::Off => "off",
             Self::Shadow => "shadow",
+            Self::On => "on",
         })
     }
 }
@@ -669,6 +667,6 @@ impl JsonSchema for TestSelection {
         "TestSelection".into()
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "enum": ["shadow", "off"] })
+        json_schema!({ "type": "string", "enum": ["shadow", "on", "off"] })
     }
 }

@@ -54,9 +54,10 @@ pub(super) use self::uncacheable::Uncacheable;
 use super::checkout::found_elsewhere;
 use super::fingerprint::{Aspect, Fingerprints, digest_of_stamp};
 use super::patterns::{Excluded, Trusted};
-use super::{Facts, Question};
+use super::{Facts, Question, unreached_base};
 use crate::cache::{Input, Limits, Lookup, MissReason, PutError, Record, RecordKey};
 use crate::compiler::PlannedTarget;
+use crate::config::TestSelection;
 use crate::model::{Digest, Digester, TargetId, TargetKind, TargetReport, Timestamp, Verdict};
 use crate::observer::{Observation, Observer};
 use crate::process::Environment;
@@ -117,6 +118,15 @@ pub(super) enum TargetFinding {
         /// Of the last record with this key.
         expected: Option<Duration>,
     },
+}
+
+/// A program that cargo built, as it was looked up.
+pub(super) struct BuiltSubject {
+    pub(super) program: PathBuf,
+    /// Digest of its stamp.
+    pub(super) stamp: Digest,
+    /// Digest of everything besides the program that decides the outcome and is known beforehand.
+    pub(super) context: Digest,
 }
 
 /// What a record of a run says of the run's circumstances.
@@ -374,6 +384,9 @@ impl<'a> TargetRecords<'a> {
             }
         }
         red.disprove_calls(cache, root, fingerprints);
+        if self.context.settings.selection == TestSelection::On {
+            unreached_base::disprove(cache, root, &report.id);
+        }
         let Some(subject) = subject else { return };
         while let TargetFinding::Green(record) = self.find(&subject, tree_digest) {
             cache.disprove(&record.key);
@@ -448,17 +461,26 @@ impl<'a> TargetRecords<'a> {
         index: usize,
         report: &TargetReport,
         record: Option<(RecordKey, Timestamp)>,
+        unoptimized: bool,
     ) -> Option<RanProgram> {
-        let subject = self.subject(index)?;
-        let program = subject.program.as_ref()?;
+        let BuiltSubject { program, stamp, context } = self.built(index)?;
         Some(RanProgram {
             id: report.id.clone(),
-            program: program.path.clone(),
-            stamp: digest_of_stamp(&program.stamp.without_links()),
-            context: subject.context(),
+            program,
+            stamp,
+            context,
             record,
+            unoptimized,
             tests: report.tests.clone(),
         })
+    }
+
+    /// The program of the target with this index, if cargo built it.
+    pub(super) fn built(&self, index: usize) -> Option<BuiltSubject> {
+        let subject = self.subject(index)?;
+        let program = subject.program.as_ref()?;
+        let stamp = digest_of_stamp(&program.stamp.without_links());
+        Some(BuiltSubject { program: program.path.clone(), stamp, context: subject.context() })
     }
 
     /// Where a record of these inputs goes: in the place of one of the same, a free one, that of

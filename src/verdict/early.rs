@@ -26,7 +26,7 @@ use super::options::{RunOptions, RunScope};
 use super::{Facts, Question, code_hash};
 use crate::cache::{Cache, Input, InputState, ProjectState, Record, RecordKey};
 use crate::compiler::{PlannedTarget, Product, TestCompiler};
-use crate::config::Runner;
+use crate::config::{Runner, TestSelection};
 use crate::model::{Digest, Harness, TargetId, TargetReport, Timestamp, Verdict};
 use crate::observer::Observer;
 use crate::process::Priority;
@@ -130,6 +130,8 @@ impl<'a> EarlyRuns<'a> {
             && options.scope == RunScope::All
             && options.priority == Priority::Foreground
             && question.settings.runner == Runner::Cargo
+            // What its tests reach is told by the whole build.
+            && question.settings.selection != TestSelection::On
             && Observer::available().is_ok();
         if !is_wanted {
             return;

@@ -18,6 +18,7 @@ use super::failed;
 use super::options::{RunError, RunOptions, RunScope, Step};
 use super::patterns::AlwaysRun;
 use super::ran::{EndedTarget, RanTarget, RanTargets};
+use super::unreached::UnreachedTargets;
 use super::{Facts, Question};
 use crate::cache::{Cache, ProjectState, Record};
 use crate::compiler::{Build, CompileError, PlannedTarget, TestCompiler, target_dir_args};
@@ -117,10 +118,27 @@ impl<'a> Execution<'a> {
         let context = PlanContext::of(self.cache, self.question, self.facts);
         let tree_digest = self.tree_digest.as_ref();
         let mut records = TargetRecords::look_up(context, &plan.targets, tree_digest, obstacle);
+        let mut unreached = UnreachedTargets::new(
+            self.question,
+            self.cache,
+            &self.facts.toolchain.sysroot,
+            build.unoptimized,
+        )
+        .filter(|_| tree_digest.is_some());
+        let mut by_reach = BTreeMap::new();
+        for (index, planned) in plan.targets.iter().enumerate() {
+            if let (Some(unreached), TargetFinding::Nothing { .. }, None) =
+                (&mut unreached, records.found(index), obstacle(planned))
+            {
+                by_reach.insert(index, unreached.find(&mut records, index, planned));
+            }
+        }
         let recorded: Vec<_> = (0..plan.targets.len())
-            .map(|index| match records.found(index) {
-                TargetFinding::Green(record) => Some(Arc::clone(record)),
-                TargetFinding::Nothing { .. } => None,
+            .map(|index| match (records.found(index), by_reach.get(&index)) {
+                (TargetFinding::Green(record), _) | (_, Some(Ok(record))) => {
+                    Some(Arc::clone(record))
+                }
+                (TargetFinding::Nothing { .. }, _) => None,
             })
             .collect();
         let mut kept: Vec<_> = recorded
@@ -132,6 +150,11 @@ impl<'a> Execution<'a> {
                 _ if self.options.no_cache => self.why.to_owned(),
                 TargetFinding::Green(_) => "same program and inputs".to_owned(),
                 TargetFinding::Nothing { why, expected } => {
+                    match by_reach.get(&index) {
+                        Some(Ok(_)) => return "no test of it reaches what has changed".to_owned(),
+                        Some(Err(why)) => return why.clone(),
+                        None => {}
+                    }
                     let name = plan.targets[index].id.to_string();
                     let last = state.uncached.get(&name).filter(|_| expected.is_none());
                     match last.filter(|last| !last.why.contains(why)) {
@@ -268,6 +291,7 @@ impl<'a> Execution<'a> {
             products,
             doubt,
             replaced,
+            unoptimized: build.unoptimized,
             programs: Vec::new(),
             records: Some(records),
         })

@@ -140,15 +140,16 @@ impl Keeper<'_> {
         }
         let tests: usize = ran.targets.iter().map(|target| target.report.tests.len()).sum();
         let all = ran.targets.iter().enumerate();
-        let ran = all.filter(|(_, target)| target.kept.is_none() && tests <= MOST_COMPARED_TESTS);
+        let programs =
+            all.filter(|(_, target)| target.kept.is_none() && tests <= MOST_COMPARED_TESTS);
         let program = |(index, target): (usize, &RanTarget)| {
             let is_of = |record: &&Record| record.targets[0].id == target.report.id;
             let observed = matches!(target.cacheability, Cacheability::Observed(_));
             let record = kept.iter().find(is_of).filter(|_| observed);
             let record = record.map(|record| (record.key, record.created));
-            records.ran_program(index, &target.report, record)
+            records.ran_program(index, &target.report, record, ran.unoptimized)
         };
-        ran.filter_map(program).collect()
+        programs.filter_map(program).collect()
     }
 
     /// Notes why nothing is kept of a run whose targets are not kept one by one.

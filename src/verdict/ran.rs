@@ -22,6 +22,8 @@ pub(super) struct RanTargets<'a> {
     /// Whether other programs have come in the place of those that were planned: which of them ran
     /// is not known, unless it was seen.
     pub(super) replaced: bool,
+    /// Whether it is certain that no crate was optimized.
+    pub(super) unoptimized: bool,
     /// The programs that ran, for a comparison with earlier runs.
     pub(super) programs: Vec<RanProgram>,
     /// Where single targets are kept, if they are.

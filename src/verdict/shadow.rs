@@ -9,58 +9,18 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
 use super::Question;
-use super::fingerprint::{Fingerprints, digest_of_stamp};
-use crate::cache::{Cache, Lookup, RecordKey, SelectionRecord};
+use super::fingerprint::Fingerprints;
+use super::unreached_base::{Base, BaseTest, Bases, ReachedTests, reached_tests, stamp_of};
+use crate::cache::{Cache, Lookup, SelectionRecord};
 use crate::config::Settings;
-use crate::model::{Digest, Outcome, Timestamp};
+use crate::model::Timestamp;
 use crate::paths::create_private_folder;
 use crate::protocol::RanProgram;
-use crate::reach::{Policy, ReachReader, TestIdentity};
-use crate::workspace::PathStamp;
+use crate::reach::ReachReader;
 
-/// The version of the stored bases. Those of another are ignored.
-const VERSION: u32 = 1;
-/// Larger programs are not read: their objects take as much memory.
-const LARGEST_PROGRAM: u64 = 128 << 20;
 /// So many tests that would have been missed are named.
 const NAMED_TESTS: usize = 10;
-
-/// What is assumed of all tests: nothing that would leave out more of them.
-const POLICY: Policy = Policy {
-    unoptimized: false,
-    programs: Digest::from_bytes([0; 32]),
-    starts_itself: true,
-    backtraces: true,
-};
-
-/// The bases of a project.
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Bases {
-    version: u32,
-    /// By the target's name.
-    targets: BTreeMap<String, Base>,
-}
-
-/// A green run of a target.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Base {
-    /// Digest of everything besides the program that decides the outcome and is known beforehand.
-    context: Digest,
-    /// Its record, which names its inputs, and when that was made.
-    record: (RecordKey, Timestamp),
-    tests: BTreeMap<String, BaseTest>,
-}
-
-/// A test in a green run.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct BaseTest {
-    /// Digest of what it reaches; none if the whole program counts for it.
-    reached: Option<Digest>,
-    outcome: Outcome,
-}
 
 /// The comparison of a run's targets with earlier runs.
 #[derive(Debug)]
@@ -83,7 +43,7 @@ impl ShadowComparison {
             root: question.root.clone(),
             settings: question.settings.clone(),
             sysroot: sysroot.to_owned(),
-            file: Question::ledger_file(&question.root, cache.dir()).with_extension("reach"),
+            file: Bases::file(&question.root, cache.dir()),
             bases: None,
             reader: None,
             found: SelectionRecord::default(),
@@ -101,7 +61,7 @@ impl ShadowComparison {
         if let Err(why) = &reached {
             tracing::debug!(%name, %why, "it is not known what its tests reach");
         }
-        let mut bases = self.bases.take().unwrap_or_else(|| self.load());
+        let mut bases = self.bases.take().unwrap_or_else(|| Bases::load(&self.file));
         let base = bases.targets.get(&name).filter(|base| base.context == ran.context);
         if let Some(base) = base {
             let whole = match &reached {
@@ -122,7 +82,8 @@ impl ShadowComparison {
                 let reached = reached.get(&test).copied().flatten();
                 (test, BaseTest { reached, outcome })
             });
-            let base = Base { context: ran.context, record, tests: tests.collect() };
+            let (id, context) = (ran.id.clone(), ran.context);
+            let base = Base { id, context, record, tests: tests.collect() };
             bases.targets.insert(name, base);
         }
         self.bases = Some(bases);
@@ -154,34 +115,9 @@ impl ShadowComparison {
         }
     }
 
-    fn load(&self) -> Bases {
-        let bases = std::fs::read(&self.file).ok();
-        let bases: Option<Bases> = bases.and_then(|text| serde_json::from_slice(&text).ok());
-        let known = bases.filter(|bases| bases.version == VERSION);
-        known.unwrap_or_else(|| Bases { version: VERSION, ..Bases::default() })
-    }
-
     /// What each test of the program reaches; none for a test for which the whole program counts.
-    fn reached(&mut self, ran: &RanProgram) -> Result<BTreeMap<String, Option<Digest>>, String> {
-        if std::fs::metadata(&ran.program).is_ok_and(|file| file.len() > LARGEST_PROGRAM) {
-            return Err(format!("it is larger than {} MiB", LARGEST_PROGRAM >> 20));
-        }
-        let reader = match &mut self.reader {
-            Some(reader) => reader,
-            empty => {
-                let reader = ReachReader::new(&self.sysroot).map_err(|error| error.to_string())?;
-                empty.insert(reader)
-            }
-        };
-        let tests = reader.tests(&ran.program);
-        // The objects of one program are remembered, not those of all.
-        reader.end_round();
-        let tests = tests.map_err(|error| error.to_string())?;
-        let identity = |reached: crate::reach::Reached| match reached.identity(&POLICY) {
-            TestIdentity::Reached(digest) => Some(digest),
-            TestIdentity::WholeProgram(_) => None,
-        };
-        Ok(tests.into_iter().map(|(name, reached)| (name, identity(reached))).collect())
+    fn reached(&mut self, ran: &RanProgram) -> Result<ReachedTests, String> {
+        reached_tests(&mut self.reader, &self.sysroot, &ran.program, ran.unoptimized)
     }
 
     /// Why the inputs of the base do not hold any more.
@@ -204,19 +140,9 @@ fn is_unchanged(ran: &RanProgram) -> bool {
     stamp_of(&ran.program) == ran.stamp
 }
 
-/// Digest of a program's stamp. A hard link to it changes nothing.
-pub(super) fn stamp_of(program: &Path) -> Digest {
-    digest_of_stamp(&PathStamp::of(program).without_links())
-}
-
 /// Counts what selection would have run, and what it would have missed. `reached` is empty where
 /// the whole program counts.
-fn judge(
-    base: &Base,
-    ran: &RanProgram,
-    reached: &BTreeMap<String, Option<Digest>>,
-    found: &mut SelectionRecord,
-) {
+fn judge(base: &Base, ran: &RanProgram, reached: &ReachedTests, found: &mut SelectionRecord) {
     found.runs += 1;
     for test in &ran.tests {
         found.tests += 1;
@@ -239,8 +165,9 @@ fn judge(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::RecordLevel;
-    use crate::model::{TargetId, TargetKind, TestReport};
+    use crate::cache::{RecordKey, RecordLevel};
+    use crate::model::{Digest, Outcome, TargetId, TargetKind, TestReport};
+    use crate::verdict::unreached_base::VERSION;
 
     fn digest(text: &str) -> Digest {
         Digest::of(text.as_bytes())
@@ -253,6 +180,7 @@ mod tests {
         };
         let key = RecordKey { level: RecordLevel::Binary, version: 1, digest: digest("key") };
         Base {
+            id: TargetId { package: "p".into(), target: "t".into(), kind: TargetKind::Test },
             context: digest("context"),
             record: (key, Timestamp(1)),
             tests: tests.iter().map(test).collect(),
@@ -270,6 +198,7 @@ mod tests {
             stamp: stamp_of(Path::new("/nowhere")),
             context: digest("context"),
             record: None,
+            unoptimized: false,
             tests: tests.iter().map(report).collect(),
         }
     }

@@ -3,7 +3,7 @@
 // Runs can be observed, and objects are read, on this platform only.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
-use crate::home::{Home, Started, can_observe, until};
+use crate::home::{Answered, Home, Started, can_observe, until};
 
 /// Two tests: one sets a number, and the other one reads it, if both share a process and this order.
 fn library(number: u32) -> String {
@@ -80,11 +80,77 @@ fn nothing_is_compared_where_selection_is_off() {
     assert_eq!(home.project_status()["selection"]["runs"], 0);
 }
 
+/// The reason for the answer of the one target.
+fn reason(answer: &Answered) -> &str {
+    answer.targets[0]["reason"].as_str().unwrap()
+}
+
 #[test]
-fn selection_that_leaves_tests_out_is_refused() {
-    let home = Home::with(&[]);
-    home.config("", "selection = 'on'");
-    let ran = home.run(&["config", "check"]);
-    assert_ne!(ran.code, Some(0), "{ran:#?}");
-    assert!(ran.stderr.contains("`on` is not available yet"), "{ran:#?}");
+fn a_target_of_which_no_test_reaches_the_change_keeps_its_verdict() {
+    const UNREACHED: &str = "no test of it reaches what has changed";
+    let Some((home, daemon)) = home("selection = 'on'") else { return };
+    compared(&daemon, 1);
+    // Every line moves, and with it what a panic would say.
+    home.write("src/lib.rs", &format!("// a comment\n{}", library(1)));
+    let answer = home.test(&[]);
+    answer.green_from("cache");
+    assert_eq!(reason(&answer), UNREACHED);
+    let more = "pub fn more() -> u32 { number() + 1 }\n";
+    home.write("src/lib.rs", &format!("{more}{}", library(1)));
+    let answer = home.test(&[]);
+    answer.green_from("cache");
+    assert_eq!(reason(&answer), UNREACHED);
+    home.test(&["--verify"]).green_from("run");
+    compared(&daemon, 2);
+    home.write("src/lib.rs", &format!("{}#[test] fn third() {{}}\n", library(1)));
+    let answer = home.test(&[]);
+    answer.green_from("run");
+    assert_eq!((reason(&answer), answer.count("passed")), ("it has other tests", 3));
+    compared(&daemon, 3);
+
+    // All tests run: the second one fails because of what the first one does now.
+    home.write("src/lib.rs", &format!("{}#[test] fn third() {{}}\n", library(3)));
+    let answer = home.test(&[]);
+    answer.red();
+    assert_eq!(reason(&answer), "1 of its 3 tests reach something else, so that all run");
+    // What was red has no base any more, whatever its tests reach.
+    home.write("src/lib.rs", &format!("// a comment\n{}#[test] fn third() {{}}\n", library(1)));
+    let answer = home.test(&[]);
+    answer.green_from("run");
+    assert_eq!(reason(&answer), "the record of its last green run is gone");
+}
+
+#[test]
+fn another_input_environment_or_optimized_code_runs_all_tests() {
+    let Some((mut home, daemon)) = home("selection = 'on'") else { return };
+    compared(&daemon, 1);
+    let reads = |comment: &str| {
+        format!("{comment}#[test] fn reads() {{ std::fs::read_to_string(\"note\").unwrap(); }}\n")
+    };
+    home.write("note", "one");
+    home.write("src/lib.rs", &reads(""));
+    home.test(&[]).green_from("run");
+    compared(&daemon, 2);
+    home.write("note", "two");
+    home.write("src/lib.rs", &reads("// a comment\n"));
+    let answer = home.test(&[]);
+    answer.green_from("run");
+    assert!(reason(&answer).contains("note"), "{answer:#?}");
+    compared(&daemon, 3);
+    // The compiler may have made other code of the readers of lines.
+    let manifest = "[package]\nname='p'\nversion='0.1.0'\nedition='2021'\n[lib]\ndoctest=false\n\
+                    [profile.dev]\nopt-level=1\n";
+    home.write("Cargo.toml", manifest);
+    home.test(&[]).green_from("run");
+    compared(&daemon, 4);
+    home.write("src/lib.rs", &reads("// a comment\n// another\n"));
+    let answer = home.test(&[]);
+    answer.green_from("run");
+    assert!(reason(&answer).contains("1 of its 1 tests reach something else"), "{answer:#?}");
+    compared(&daemon, 5);
+    home.environment.set("OTHER", "1");
+    home.write("src/lib.rs", &reads("// a comment\n// another\n// third\n"));
+    let answer = home.test(&["--no-daemon"]);
+    answer.green_from("run");
+    assert_eq!(reason(&answer), "no earlier run is known to compare with");
 }
