@@ -245,7 +245,7 @@ impl ProjectTask {
                 self.tell_clients().await;
             }
             Message::Confirm { token, seen, reply } => {
-                self.tree.catch_up(seen).await;
+                self.look_early(Some(seen)).await;
                 self.tell_clients().await;
                 self.broadcast.tell_confirmed(token);
                 let _ = reply.send(Reply::Done);
@@ -587,11 +587,15 @@ impl ProjectTask {
     /// looked at before it is quiet; what is in flight goes on: it is seen to when all is.
     async fn touched(&mut self) {
         self.tree.touched();
-        if !self.broadcast.has_verdicts() {
-            return;
+        if self.broadcast.has_verdicts() {
+            self.look_early(None).await;
         }
+    }
+
+    /// Looks at the tree, up to a barrier if there was one (see [`FreshTree::look_early`]).
+    async fn look_early(&mut self, barrier: Option<bool>) {
         let is_testing = self.builder.in_flight().is_testing();
-        if self.tree.look_early().await && is_testing {
+        if self.tree.look_early(barrier).await && is_testing {
             // Also where the content is the same again: the tests may have met another one.
             self.broadcast.withdraw(self.status.get().code_hash);
         }

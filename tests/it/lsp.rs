@@ -73,6 +73,24 @@ fn marks_are_those_of_the_text_on_the_screen() {
     daemon.stop();
 }
 
+/// Questions of the editor take nothing away from the daemon's own work.
+#[test]
+fn a_save_is_built_and_run_in_the_background_while_an_editor_watches() {
+    let home = known(GREEN);
+    home.config("", "debounce = '20ms'\nbackground_tests = true");
+    let daemon = home.daemon();
+    let path = home.root.join("src/lib.rs");
+    let mut editor = Editor::new(&home);
+    editor.open(&path, GREEN);
+    editor.wait_for_marks(&path, &PASSED);
+    editor.types(&path, RED);
+    home.write("src/lib.rs", RED);
+    editor.saved(&path);
+    editor.wait_for_marks(&path, &[(1, "failed"), (6, "passed")]);
+    assert_eq!(editor.leave(), Some(0));
+    daemon.stop();
+}
+
 #[test]
 fn a_daemon_that_is_gone_takes_its_marks_along() {
     let home = known(GREEN);

@@ -142,9 +142,12 @@ impl FreshTree {
 
     /// Reads what is in the inbox at once, for those who watch; everything else still waits for
     /// quiet. Whether something was touched.
-    pub(super) async fn look_early(&mut self) -> bool {
+    pub(super) async fn look_early(&mut self, barrier: Option<bool>) -> bool {
         let before = self.look();
-        self.refresh(EventTrust::All).await;
+        match barrier {
+            Some(seen) => self.catch_up(seen).await,
+            None => self.refresh(EventTrust::All).await,
+        }
         self.touched();
         let Some((before, tree)) = before.zip(self.tree.as_ref()) else { return true };
         tree.changed_since(&before.mark).is_none_or(|changed| !changed.is_empty())
