@@ -16,6 +16,10 @@ use crate::model::{Answer, Digest};
 use crate::process::Environment;
 use crate::protocol::{Ask, LastVerdict, Mark, ProjectStatus, RanProgram, Reply, StreamEvent};
 
+/// Tells the background runs of a project apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct RunNumber(pub(super) u64);
+
 /// A message to a project.
 #[derive(Debug)]
 pub(super) enum Message {
@@ -48,7 +52,7 @@ pub(super) enum Message {
     /// Tell the clients that watch when the tree is what a barrier has shown (`seen`), or later.
     Confirm { token: u64, seen: bool, reply: oneshot::Sender<Reply> },
     /// The project's own run has news for the clients that watch.
-    RunNews(Vec<StreamEvent>),
+    RunNews { run: RunNumber, events: Vec<StreamEvent> },
     /// A pause by hand has begun or ended: the state may be another one.
     Paused,
     /// The config has other settings now.

@@ -235,8 +235,6 @@ impl ProjectTask {
                 self.consider().await;
             }
             Message::Report { verdict, ran, answer } => {
-                let own = self.builder.own_question().selection_text();
-                let answer = answer.filter(|_| verdict.selection == own);
                 self.report(*verdict, ran, answer.map(|answer| *answer));
             }
             Message::Subscribe { client, told: _told } => {
@@ -250,7 +248,7 @@ impl ProjectTask {
                 self.broadcast.tell_confirmed(token);
                 let _ = reply.send(Reply::Done);
             }
-            Message::RunNews(events) => self.broadcast.tell(events),
+            Message::RunNews { run, events } => self.broadcast.tell_run(run, events),
             // The state is told after each message.
             Message::Paused => {}
             Message::Settings(settings) => {
@@ -492,7 +490,9 @@ impl ProjectTask {
             self.note_changes_of_run().await;
         }
         match end {
-            JobEnd::Cancelled | JobEnd::Prefetched | JobEnd::Compared | JobEnd::TestedInPart => {}
+            JobEnd::Cancelled | JobEnd::Prefetched | JobEnd::Compared => {}
+            JobEnd::TestedInPart { is_steady: false } => {}
+            JobEnd::TestedInPart { is_steady: true } => self.broadcast.prove_run(),
             JobEnd::Built(build) => {
                 let tree_digest = self.tree.tree_digest();
                 let built = of.as_ref().map(BuildKey::tree_digest);
@@ -508,9 +508,8 @@ impl ProjectTask {
             }
             JobEnd::Tested(run) => {
                 let TestedRun { last, ran, answer } = *run;
-                if answer.is_none() {
-                    // What was told of its targets while they ran is in doubt.
-                    self.broadcast.withdraw(self.status.get().code_hash);
+                if answer.is_some() {
+                    self.broadcast.prove_run();
                 }
                 self.report(last, ran, answer);
             }
@@ -557,6 +556,10 @@ impl ProjectTask {
         self.tree.follow(&question, &facts).await;
         let Some(TreeState { digest: Ok(digest), mark }) = self.tree.look() else { return };
         let reporter = self.broadcast.reporter(code_hash(&digest, &facts.identity));
+        if question.selection_text() != self.builder.own_question().selection_text() {
+            // Another selection of tests says too little of a target.
+            self.broadcast.give_up_run();
+        }
         let first = TreeState { digest: Ok(digest), mark: self.tree.remember(mark) };
         let packages = self.builder.edited_packages();
         let plan = BackgroundTestPlan { question, facts, purpose, packages, first, reporter };
@@ -576,7 +579,8 @@ impl ProjectTask {
             "verdict"
         );
         self.verifier.note_verdict();
-        self.broadcast.note_answer(answer);
+        let own = self.builder.own_question().selection_text();
+        self.broadcast.note_answer(answer.filter(|_| verdict.selection == own));
         if !ran.is_empty() {
             self.uncompared = ran;
         }
@@ -587,7 +591,7 @@ impl ProjectTask {
     /// looked at before it is quiet; what is in flight goes on: it is seen to when all is.
     async fn touched(&mut self) {
         self.tree.touched();
-        if self.broadcast.has_verdicts() {
+        if self.broadcast.has_verdicts() || self.broadcast.has_run() {
             self.look_early(None).await;
         }
     }
@@ -597,7 +601,7 @@ impl ProjectTask {
         let is_testing = self.builder.in_flight().is_testing();
         if self.tree.look_early(barrier).await && is_testing {
             // Also where the content is the same again: the tests may have met another one.
-            self.broadcast.withdraw(self.status.get().code_hash);
+            self.broadcast.disturb_run(self.status.get().code_hash);
         }
     }
 
@@ -605,6 +609,10 @@ impl ProjectTask {
     async fn tell_clients(&mut self) {
         if !self.broadcast.is_watched() {
             return;
+        }
+        if !self.builder.in_flight().is_testing() {
+            // However it ended: one that is proven is no longer under way.
+            self.broadcast.give_up_run();
         }
         self.tell();
         self.tell_status_to_clients();

@@ -249,7 +249,7 @@ impl<'a> Execution<'a> {
         if left > 0 {
             let replaced = replaced().is_some();
             let finished = Some(FinishedTargets { ended: results, records, replaced });
-            return Err(Interrupted { error: RunError::Left(left), finished });
+            return Err(Interrupted { error: RunError::Left { left, is_steady: false }, finished });
         }
         let replaced = replaced();
         if let Some((_, path)) = replaced {

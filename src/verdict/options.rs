@@ -104,9 +104,14 @@ pub(crate) enum RunError {
     /// Cargo-nextest could not run.
     #[error(transparent)]
     Nextest(#[from] NextestError),
-    /// Targets that may run have run; so many others would have to.
-    #[error("{0} targets may not run unasked")]
-    Left(usize),
+    /// Targets that may run have run; others would have to.
+    #[error("{left} targets may not run unasked")]
+    Left {
+        /// So many.
+        left: usize,
+        /// What ran holds for the tree: it is the same as before the build.
+        is_steady: bool,
+    },
     /// It was ended.
     #[error("cancelled")]
     Cancelled,

@@ -478,12 +478,17 @@ impl<'a> Answering<'a> {
         let execution = self.execution(state.digest.as_ref().ok(), &known);
         let mut ran = match execution.execute(&build, &mut early, on_step).await {
             Ok(ran) => ran,
-            Err(Interrupted { error, finished }) => {
+            Err(Interrupted { mut error, finished }) => {
                 if let Some(mut finished) = finished {
                     finished.replaced |= !is_of_tree;
+                    let is_replaced = finished.replaced;
                     let ended = finished.ended.values().map(|ended| &ended.report);
                     disprove_red(level.as_ref(), ended);
                     keeper.keep_finished(finished, tree, &state, known.record()).await;
+                    if let RunError::Left { is_steady, .. } = &mut error {
+                        let changed = tree.changed_since(&state.mark).await;
+                        *is_steady = !is_replaced && changed.is_some_and(|all| all.is_empty());
+                    }
                 }
                 return Err(error);
             }

@@ -165,20 +165,13 @@ async fn run_once(
     let mut reporter = plan.reporter.clone();
     let mut on_step = |step: Step<'_>| {
         also(&step);
-        if reporter.is_watched() {
-            if let Some(digest) = *lock(&digest) {
-                reporter.set_code_hash(code_hash(&digest, &facts.identity));
-            }
-            let news = match &step {
-                Step::Planned { run, left } => reporter.planned(*run, *left),
-                Step::Running(RunEvent::Started { id }) => reporter.started(id),
-                Step::Running(RunEvent::Finished { report }) => reporter.finished(report),
-                _ => Vec::new(),
-            };
-            if !news.is_empty() {
-                // The project may be ending.
-                let _ = messages.send(Message::RunNews(news));
-            }
+        if let Some(digest) = lock(&digest).filter(|_| reporter.is_watched()) {
+            reporter.set_code_hash(code_hash(&digest, &facts.identity));
+        }
+        let events = reporter.events_of(&step);
+        if !events.is_empty() {
+            // The project may be ending.
+            let _ = messages.send(Message::RunNews { run: reporter.run(), events });
         }
         if let Step::Running(RunEvent::Finished { report }) = step {
             debug!(
@@ -203,9 +196,9 @@ async fn run_once(
             JobEnd::Tested(Box::new(TestedRun { last, ran: outcome.ran, answer }))
         }
         Err(RunError::Cancelled) => JobEnd::Cancelled,
-        Err(RunError::Left(left)) => {
+        Err(RunError::Left { left, is_steady }) => {
             debug!(%project, left, "the other targets run when a client asks");
-            JobEnd::TestedInPart
+            JobEnd::TestedInPart { is_steady }
         }
         Err(error) => {
             warn!(%project, %error, "background tests were not run");

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::super::mailbox::RunNumber;
 use super::super::subscriber::{Batch, Subscriber};
 use crate::cache::Record;
 use crate::model::{
@@ -14,7 +15,8 @@ use crate::model::{
     VerdictEvent,
 };
 use crate::protocol::{LastBuild, LiveProject, ProjectStatus, tests_events};
-use crate::runner::{describe_end, failure_texts};
+use crate::runner::{RunEvent, describe_end, failure_texts};
+use crate::verdict::Step;
 
 /// At most so many bytes of what a failed target printed are told where no test is named.
 const MOST_OUTPUT: usize = 4096;
@@ -28,6 +30,11 @@ pub(super) struct Broadcast {
     answer: Option<Answer>,
     /// The records have not been asked about this tree.
     wants_records: bool,
+    /// The run whose news is told; none once the tree was touched while it ran.
+    run: Option<RunNumber>,
+    last_run: RunNumber,
+    /// Verdicts have been told of a run that is not proven to be of this tree.
+    is_unproven: bool,
     /// Read by runs on other threads.
     is_watched: Arc<AtomicBool>,
 }
@@ -40,6 +47,9 @@ impl Broadcast {
             told: LiveProject::default(),
             answer: None,
             wants_records: false,
+            run: None,
+            last_run: RunNumber::default(),
+            is_unproven: false,
             is_watched: Arc::default(),
         }
     }
@@ -61,6 +71,7 @@ impl Broadcast {
         let is_watched = !self.clients.is_empty();
         if !is_watched && self.is_watched.swap(false, Ordering::Relaxed) {
             (self.told, self.answer) = (LiveProject::default(), None);
+            self.is_unproven = false;
         }
         is_watched
     }
@@ -75,10 +86,49 @@ impl Broadcast {
         self.wants_records
     }
 
-    /// The way by which a run on another thread tells of itself.
-    pub(super) fn reporter(&self, code_hash: Digest) -> RunReporter {
-        let of = EventOf { project: self.root.clone(), code_hash };
-        RunReporter { of, is_watched: Arc::clone(&self.is_watched) }
+    /// The way by which the next run, on another thread, tells of itself.
+    pub(super) fn reporter(&mut self, code_hash: Digest) -> RunReporter {
+        self.give_up_run();
+        self.last_run.0 += 1;
+        self.run = Some(self.last_run);
+        let of = self.of(code_hash);
+        let is_watched = Arc::clone(&self.is_watched);
+        RunReporter { of, run: self.last_run, is_built: false, is_watched }
+    }
+
+    /// Whether news of a run may come.
+    pub(super) fn has_run(&mut self) -> bool {
+        self.is_watched() && self.run.is_some()
+    }
+
+    /// Tells the news of a run, unless that has been given up or its tree was touched meanwhile.
+    pub(super) fn tell_run(&mut self, run: RunNumber, events: Vec<StreamEvent>) {
+        if self.run != Some(run) {
+            return;
+        }
+        let has_verdict = events.iter().any(|event| matches!(event, StreamEvent::Target(_)));
+        self.is_unproven |= has_verdict;
+        self.tell(events);
+    }
+
+    /// The tree was touched while a run was under way: what the run has told and will tell is in
+    /// doubt, also where the content is the same again.
+    pub(super) fn disturb_run(&mut self, code_hash: Option<Digest>) {
+        self.run = None;
+        self.withdraw(code_hash);
+    }
+
+    /// The run has ended, and is proven to be of its tree.
+    pub(super) fn prove_run(&mut self) {
+        (self.run, self.is_unproven) = (None, false);
+    }
+
+    /// The run, if there is one, has ended without a proof: no verdict stays that it has told.
+    pub(super) fn give_up_run(&mut self) {
+        self.run = None;
+        if self.is_unproven {
+            self.withdraw(self.told.code_hash);
+        }
     }
 
     /// Tells events that change what is known; those for another tree change nothing.
@@ -129,6 +179,7 @@ impl Broadcast {
     /// Makes all verdicts unknown; from now on they hold for this tree.
     pub(super) fn withdraw(&mut self, code_hash: Option<Digest>) {
         (self.answer, self.wants_records) = (None, true);
+        self.is_unproven = false;
         let project = self.root.clone();
         self.tell([StreamEvent::Tree { project, code_hash }]);
     }
@@ -239,6 +290,9 @@ impl Broadcast {
 #[derive(Clone, Debug)]
 pub(super) struct RunReporter {
     of: EventOf,
+    run: RunNumber,
+    /// The newest build is of this tree.
+    is_built: bool,
     is_watched: Arc<AtomicBool>,
 }
 
@@ -253,19 +307,42 @@ impl RunReporter {
         self.of.code_hash = code_hash;
     }
 
+    /// The run that it tells of.
+    pub(super) fn run(&self) -> RunNumber {
+        self.run
+    }
+
+    /// The events of a step. Nothing is told of tests before the build is known to be of the tree.
+    pub(super) fn events_of(&mut self, step: &Step<'_>) -> Vec<StreamEvent> {
+        match step {
+            Step::Built(_) => self.is_built = true,
+            Step::BuildingAgain(_) => self.is_built = false,
+            _ => {}
+        }
+        if !self.is_built || !self.is_watched() {
+            return Vec::new();
+        }
+        match step {
+            Step::Planned { run, left } => self.planned(*run, *left),
+            Step::Running(RunEvent::Started { id }) => self.started(id),
+            Step::Running(RunEvent::Finished { report }) => self.finished(report),
+            _ => Vec::new(),
+        }
+    }
+
     /// So many targets are about to run.
-    pub(super) fn planned(&self, run: usize, left: usize) -> Vec<StreamEvent> {
+    fn planned(&self, run: usize, left: usize) -> Vec<StreamEvent> {
         vec![StreamEvent::Plan { of: self.of.clone(), run, left, done: 0 }]
     }
 
     /// A target has begun.
-    pub(super) fn started(&self, id: &TargetId) -> Vec<StreamEvent> {
+    fn started(&self, id: &TargetId) -> Vec<StreamEvent> {
         let (of, id, since) = (self.of.clone(), id.clone(), Timestamp::now());
         vec![StreamEvent::Running { of, id, since }]
     }
 
     /// A target has ended.
-    pub(super) fn finished(&self, report: &TargetReport) -> Vec<StreamEvent> {
+    fn finished(&self, report: &TargetReport) -> Vec<StreamEvent> {
         let now = Timestamp::now();
         let answer = TargetAnswer::from_report(report, Source::Run, "run in the background", now);
         whole_target(target_event(&self.of, &answer), test_entries(report))
@@ -371,6 +448,90 @@ fn doctest_place(name: &str) -> Option<SourcePlace> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::daemon::subscriber::{Subscription, subscribe};
+    use crate::model::{End, TestCounts};
+
+    fn tree() -> Digest {
+        Digest::of(b"tree")
+    }
+
+    /// A project of which a client knows nothing but the tree.
+    fn watched() -> (Broadcast, Subscription) {
+        let mut broadcast = Broadcast::new("/p".into());
+        let (client, subscription) = subscribe();
+        broadcast.add(client);
+        broadcast.withdraw(Some(tree()));
+        (broadcast, subscription)
+    }
+
+    fn green() -> TargetReport {
+        TargetReport {
+            id: TargetId { package: "p".into(), target: "p".into(), kind: TargetKind::Lib },
+            verdict: Verdict::Pass,
+            end: End::Exit(0),
+            counts: TestCounts { passed: 1, ..TestCounts::default() },
+            tests: vec![TestReport { name: "one".into(), outcome: Outcome::Ok }],
+            output: String::new(),
+            stderr: None,
+            duration_ms: 1,
+        }
+    }
+
+    /// A run whose one target has ended.
+    fn ran(broadcast: &mut Broadcast) -> RunReporter {
+        let mut reporter = broadcast.reporter(tree());
+        reporter.is_built = true;
+        let report = green();
+        let events = reporter.events_of(&Step::Running(RunEvent::Finished { report: &report }));
+        broadcast.tell_run(reporter.run(), events);
+        assert_eq!(broadcast.told.targets.len(), 1);
+        reporter
+    }
+
+    #[test]
+    fn verdicts_of_a_run_stay_only_if_it_is_proven() {
+        let (mut broadcast, _subscription) = watched();
+        ran(&mut broadcast);
+        broadcast.give_up_run();
+        assert!(broadcast.told.targets.is_empty() && broadcast.wants_records());
+        assert_eq!(broadcast.told.code_hash, Some(tree()));
+
+        ran(&mut broadcast);
+        broadcast.prove_run();
+        broadcast.give_up_run();
+        assert_eq!(broadcast.told.targets.len(), 1, "proven");
+        ran(&mut broadcast);
+        drop(broadcast.reporter(tree()));
+        assert!(broadcast.told.targets.is_empty(), "another run began before the end was told");
+    }
+
+    #[test]
+    fn a_run_that_a_change_has_met_tells_nothing_more() {
+        let (mut broadcast, _subscription) = watched();
+        let mut reporter = ran(&mut broadcast);
+        broadcast.disturb_run(Some(tree()));
+        assert!(broadcast.told.targets.is_empty() && !broadcast.has_run());
+        let report = green();
+        let events = reporter.events_of(&Step::Running(RunEvent::Finished { report: &report }));
+        broadcast.tell_run(reporter.run(), events.clone());
+        assert!(!events.is_empty() && broadcast.told.targets.is_empty());
+        drop(broadcast.reporter(tree()));
+        broadcast.tell_run(reporter.run(), events);
+        assert!(broadcast.told.targets.is_empty(), "late news of the run before");
+    }
+
+    #[test]
+    fn nothing_is_told_of_tests_before_the_build_is_known_to_be_of_the_tree() {
+        let (mut broadcast, _subscription) = watched();
+        let mut reporter = broadcast.reporter(tree());
+        let report = green();
+        let finished = Step::Running(RunEvent::Finished { report: &report });
+        assert_eq!(reporter.events_of(&finished), []);
+        reporter.is_built = true;
+        assert_ne!(reporter.events_of(&finished), []);
+        reporter.events_of(&Step::BuildingAgain(&[]));
+        assert_eq!(reporter.events_of(&finished), []);
+    }
 
     #[test]
     fn a_doctest_bears_its_place_in_its_name() {

@@ -47,8 +47,8 @@ pub(super) enum JobEnd {
     Built(LastBuild),
     /// The tests ran.
     Tested(Box<TestedRun>),
-    /// Those tests ran that may run unasked.
-    TestedInPart,
+    /// Those tests ran that may run unasked. `is_steady`: the tree was the same all the time.
+    TestedInPart { is_steady: bool },
     /// The tests were ended for good, for this reason.
     TimedOut(String),
     /// The test programs were read.
