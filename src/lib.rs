@@ -98,7 +98,7 @@ mod observer;
 mod predict;
 mod reach;
 mod runner;
-#[cfg_attr(not(feature = "shared"), allow(dead_code))] // A build without it has no store.
+#[cfg_attr(not(feature = "shared-folder"), allow(dead_code))] // A build without it has no store.
 mod shared;
 mod watcher;
 

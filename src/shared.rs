@@ -16,28 +16,32 @@
 //! not touched. Readers build these paths from fingerprints that they trust and never list a folder,
 //! so whoever may only write to the store cannot put in anything that is read as somebody else's.
 
-#[cfg(feature = "shared")]
+#[cfg(feature = "shared-folder")]
 mod breaker;
-#[cfg(feature = "shared")]
+#[cfg(feature = "shared-folder")]
 mod bundle;
-#[cfg(feature = "shared")]
+#[cfg(feature = "shared-folder")]
 mod outside;
 #[cfg(feature = "shared")]
+mod servers;
+#[cfg(feature = "shared-folder")]
 mod signature;
-#[cfg(feature = "shared")]
+#[cfg(feature = "shared-folder")]
 mod signers;
-#[cfg(feature = "shared")]
+#[cfg(feature = "shared-folder")]
 mod storage;
-#[cfg(feature = "shared")]
+#[cfg(feature = "shared-folder")]
 mod store;
-#[cfg(all(test, feature = "shared"))]
+#[cfg(feature = "shared-folder")]
+mod store_url;
+#[cfg(all(test, feature = "shared-folder"))]
 mod tests;
-#[cfg(not(feature = "shared"))]
+#[cfg(not(feature = "shared-folder"))]
 mod without;
 
-#[cfg(feature = "shared")]
+#[cfg(feature = "shared-folder")]
 pub(crate) use store::SharedStore;
-#[cfg(not(feature = "shared"))]
+#[cfg(not(feature = "shared-folder"))]
 pub(crate) use without::SharedStore;
 
 use std::path::PathBuf;

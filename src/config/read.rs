@@ -135,8 +135,12 @@ fn shared_problems(
             found.push(SpannedFault::new(value.span(), fault).in_file(&paths.config_file, text));
         }
     };
-    if url.is_some() && !cfg!(feature = "shared") {
+    let is_server = |url: &String| !url.starts_with("file:");
+    if url.is_some() && !cfg!(feature = "shared-folder") {
         problem("url", "this build has no shared store: build it with the feature `shared`".into());
+    } else if url.as_ref().is_some_and(is_server) && !cfg!(feature = "shared") {
+        let why = "this build knows only folders, file:///…: build it with the feature `shared`";
+        problem("url", why.into());
     }
     for (key, file) in [("sign_with", sign_with), ("allowed_signers", allowed_signers)] {
         let is_in =

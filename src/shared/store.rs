@@ -17,7 +17,8 @@ use super::breaker::Breaker;
 use super::bundle::{Bundle, BundledRecord, Distrust, FORMAT, MAX_OBJECT_BYTES};
 use super::signature::SigningKey;
 use super::signers::{Signer, SignerTier, Signers};
-use super::storage::{Storage, StorageError, StoreUrl};
+use super::storage::{Storage, StorageError};
+use super::store_url::StoreUrl;
 use super::{
     BundleName, BundlePlace, FoundRecord, ObjectKind, SharedAnswer, SharedError, SharedRecord,
     StoreFinding, StoreOptions, WantedRecords,

@@ -1,8 +1,10 @@
 //! The store as its readers, its writers and its enemies see it.
 
 mod attacks;
+#[cfg(feature = "shared")]
 mod faults;
 mod openssh;
+#[cfg(feature = "shared")]
 mod servers;
 
 use std::collections::BTreeSet;
@@ -49,6 +51,7 @@ impl Team {
         team
     }
 
+    #[cfg(feature = "shared")]
     fn at(url: &str) -> Self {
         Self { url: url.to_owned(), ..Self::new() }
     }
@@ -115,6 +118,7 @@ impl Team {
 }
 
 /// The environment with credentials that no server has.
+#[cfg(feature = "shared")]
 fn with_credentials() -> Environment {
     let mut environment = Environment::inherited();
     environment.set("AWS_ACCESS_KEY_ID", "test");
