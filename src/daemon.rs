@@ -343,6 +343,10 @@ impl Daemon {
             scheduler,
             commands,
             opening: Arc::new(Semaphore::new(TREES_OPENED_AT_ONCE)),
+            test_environment: {
+                let own = self.environment.clone();
+                Mutex::new(Arc::new(loaded.config.shared.test_environment(own)))
+            },
             bounds: Mutex::new(loaded.config.cache),
             hook,
             stop: stop.clone(),

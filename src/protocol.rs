@@ -242,8 +242,8 @@ pub enum Reply {
     Unwatched,
     /// What has changed since the mark.
     Settled {
-        /// The tree's digest now; none if it is not known.
-        tree: Option<Digest>,
+        /// The tree's digest now, or why it is not known.
+        tree: Result<Digest, Vec<String>>,
         /// The mark for the next question of this kind.
         mark: Mark,
         /// Up to 20 files that changed since the mark, workspace-relative; `None` if that cannot

@@ -40,8 +40,6 @@ impl ProjectTree for RemoteTree<'_> {
     type Mark = Mark;
 
     async fn look(&mut self) -> Result<TreeState<Mark>, TreeError> {
-        let digest =
-            |tree: Option<_>| tree.ok_or_else(|| vec!["the snapshot is unknown".to_owned()]);
         if let Some(miss) = self.miss.take() {
             let digest = miss.tree.ok_or_else(|| vec![miss.reason]);
             return Ok(TreeState { digest, mark: miss.mark });
@@ -52,7 +50,7 @@ impl ProjectTree for RemoteTree<'_> {
         match self.settle(self.mark) {
             Ok(Reply::Settled { tree, mark, .. }) => {
                 self.mark = mark;
-                Ok(TreeState { digest: digest(tree), mark })
+                Ok(TreeState { digest: tree, mark })
             }
             Ok(_) => unknown("the daemon no longer knows this project".to_owned()),
             Err(error) => unknown(error.to_string()),

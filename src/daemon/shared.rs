@@ -67,6 +67,8 @@ pub(super) struct Shared {
     pub(super) commands: mpsc::UnboundedSender<Command>,
     /// What all records together may grow to; the dispatcher sets it.
     pub(super) bounds: Mutex<config::CacheSettings>,
+    /// The environment of tests where no client has given one; the dispatcher sets it.
+    pub(super) test_environment: Mutex<Arc<Environment>>,
     /// Bounds how many trees are opened at once.
     pub(super) opening: Arc<Semaphore>,
     /// This very program, for cargo's runner hook.
@@ -138,13 +140,7 @@ impl Shared {
 
     /// The environment of tests where no client has given one.
     pub(super) fn test_environment(&self) -> Arc<Environment> {
-        match load(self.project.as_deref(), &self.paths, &self.environment) {
-            Ok(loaded) => {
-                let own = (*self.environment).clone();
-                Arc::new(loaded.config.shared.test_environment(own))
-            }
-            Err(_) => Arc::clone(&self.environment),
-        }
+        Arc::clone(&lock(&self.test_environment))
     }
 
     /// What the shared store of the config is like.

@@ -301,9 +301,8 @@ impl ProjectTree for OwnTree {
         match self.settle(self.mark).await {
             Some(Reply::Settled { tree, mark, .. }) => {
                 self.mark = mark;
-                *lock(&self.digest) = tree;
-                let digest = tree.ok_or_else(|| vec!["the snapshot is unknown".to_owned()]);
-                Ok(TreeState { digest, mark })
+                *lock(&self.digest) = tree.as_ref().ok().copied();
+                Ok(TreeState { digest: tree, mark })
             }
             Some(Reply::Error { message }) => Err(TreeError(message)),
             _ => Err(TreeError("the project is being closed".to_owned())),

@@ -341,7 +341,8 @@ impl FreshTree {
         let then = self.marks.iter().find(|(moment, _)| own && *moment == mark.moment);
         let mut changed = then.and_then(|(_, then)| tree.changed_since(then));
         // Since an unknown moment, or one of another question's tree, anything may have changed.
-        let tree = changed.as_ref().and_then(|_| look.digest.ok());
+        let unknown = || vec!["what has changed since is not known".to_owned()];
+        let tree = look.digest.and_then(|tree| changed.as_ref().map(|_| tree).ok_or_else(unknown));
         if let Some(changed) = &mut changed {
             changed.truncate(NAMED_FILES);
         }

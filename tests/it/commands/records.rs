@@ -128,7 +128,7 @@ fn a_damaged_record_is_a_miss_with_a_warning() {
             }
         }
     }
-    assert_eq!(damaged, 2, "the whole and its one target");
+    assert_eq!(damaged, 3, "the whole, its one target by program, and by packages");
     let answer = home.test(&["--no-daemon"]);
     answer.green_from("run");
     home.test(&["--no-daemon"]).green_from("cache");

@@ -110,8 +110,8 @@ fn the_json_of_everything_else() {
     }
     let project = &running["projects"][0];
     assert_eq!(project["last_verdict"]["verdict"], "pass");
-    // One of the whole, one of its one target.
-    assert_eq!(project["cache"]["entries"], 2);
+    // One of the whole, two of its one target: by its program and by its packages.
+    assert_eq!(project["cache"]["entries"], 3);
     assert_eq!(project["code_hash"].as_str(), Some(home.test(&[]).code_hash()));
 
     let explained = home.ok(&["explain", "--format", "json"]);
