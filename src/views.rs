@@ -3,7 +3,9 @@
 //! Each view is a module and a client of the stream, which [`Feed`] keeps connected.
 
 mod feed;
+mod lines;
 mod lsp;
 
 pub(crate) use feed::{Feed, Wanted};
+pub(crate) use lines::{LineReport, Standing};
 pub(crate) use lsp::serve as serve_editor;

@@ -11,16 +11,16 @@ use super::exit::{Exit, Stop};
 use super::interrupt::ended_by_signal;
 use super::output;
 use crate::client::Connection;
-use crate::model::Verdict;
-use crate::protocol::{LiveState, StreamEvent};
-use crate::views::{Feed, Wanted};
+use crate::model::Timestamp;
+use crate::protocol::StreamEvent;
+use crate::views::{Feed, LineReport, Standing, Wanted};
 
 /// Watches until the reader has seen enough, or once.
 pub(super) fn watch(context: &Context, args: &WatchArgs) -> Result<(), Stop> {
     let feed =
         Feed::new(context.paths.clone(), context.environment.clone(), wanted(context, args)?);
     let handle = feed.handle();
-    let mut view = LineView { once: args.once, format: args.format, state: LiveState::default() };
+    let mut view = LineView { once: args.once, format: args.format, report: LineReport::default() };
     let (tell, ended) = oneshot::channel();
     std::thread::Builder::new().name("feed".to_owned()).spawn(move || {
         let mut result = Ok(());
@@ -81,39 +81,36 @@ fn reader_gone() -> std::io::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Prints events, one a line.
+/// Prints events, one a line, or the state as text.
 struct LineView {
     once: bool,
     format: OutputFormat,
-    state: LiveState,
+    report: LineReport,
 }
 
 impl LineView {
     /// Shows an event; whether more are wanted.
     fn show(&mut self, event: StreamEvent) -> Result<bool, Stop> {
-        let is_synced = event == StreamEvent::Synced;
+        let ends = self.once && event == StreamEvent::Synced;
         if self.format == OutputFormat::Json {
             output::line(serde_json::to_string(&event).map_err(std::io::Error::from)?)?;
+            if !self.once {
+                return Ok(true);
+            }
         }
+        let now = Timestamp::now();
+        let mut lines = self.report.note(event, now);
         if self.once {
-            self.state.apply(event);
+            lines = if ends { self.report.lines(now) } else { Vec::new() };
         }
-        match self.once && is_synced {
-            true => exit_of(&self.state).map_or(Ok(false), |exit| Err(Stop::silent(exit))),
-            false => Ok(true),
+        if self.format == OutputFormat::Text && !lines.is_empty() {
+            output::text(lines.join("\n") + "\n")?;
+        }
+        match self.report.standing() {
+            _ if !ends => Ok(true),
+            Standing::Green => Ok(false),
+            Standing::Red => Err(Stop::silent(Exit::NotGreen)),
+            Standing::Unknown => Err(Stop::silent(Exit::Unknown)),
         }
     }
-}
-
-/// The status of `watch --once`; none for green.
-fn exit_of(state: &LiveState) -> Option<Exit> {
-    let verdicts: Vec<_> = state
-        .projects
-        .values()
-        .map(|project| project.verdict.as_ref().and_then(|verdict| verdict.verdict))
-        .collect();
-    if verdicts.iter().flatten().any(|verdict| *verdict != Verdict::Pass) {
-        return Some(Exit::NotGreen);
-    }
-    (verdicts.is_empty() || verdicts.contains(&None)).then_some(Exit::Unknown)
 }
