@@ -20,6 +20,9 @@ pub mod in_the_background {}
 #[doc = include_str!("guide/the-service.md")]
 pub mod the_service {}
 
+#[doc = include_str!("guide/watch.md")]
+pub mod watch {}
+
 #[doc = include_str!("guide/editors.md")]
 pub mod editors {}
 
@@ -38,7 +41,7 @@ pub(crate) struct Page {
 }
 
 /// Every page.
-pub(crate) const PAGES: [Page; 9] = [
+pub(crate) const PAGES: [Page; 10] = [
     Page { topic: "what-counts", text: include_str!("guide/what-counts.md") },
     Page {
         topic: "when-is-a-result-not-cached",
@@ -48,6 +51,7 @@ pub(crate) const PAGES: [Page; 9] = [
     Page { topic: "sharing", text: include_str!("guide/sharing.md") },
     Page { topic: "in-the-background", text: include_str!("guide/in-the-background.md") },
     Page { topic: "the-service", text: include_str!("guide/the-service.md") },
+    Page { topic: "watch", text: include_str!("guide/watch.md") },
     Page { topic: "editors", text: include_str!("guide/editors.md") },
     Page { topic: "in-ci", text: include_str!("guide/in-ci.md") },
     Page { topic: "with-other-tools", text: include_str!("guide/with-other-tools.md") },

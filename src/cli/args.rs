@@ -90,7 +90,7 @@ pub(crate) enum CliCommand {
     Test(Box<TestArgs>),
     /// Tell what is known of the tests, without building or running anything
     Check(CheckArgs),
-    /// Show the state of the tests as it changes, for people or as a stream of events
+    /// Print the state of the tests as it changes, as lines of text or as a stream of events
     Watch(WatchArgs),
     /// Show the verdict of each test in your editor: a language server on standard input and output
     Lsp,
@@ -351,7 +351,7 @@ pub(crate) struct WatchArgs {
     /// Only this project; by default all, or the workspace here if it is not one of them
     #[arg(long, value_name = "PATH", value_hint = ValueHint::DirPath)]
     pub project: Option<PathBuf>,
-    /// Tell the state as it is now, and end: 0 green, 101 red, 10 unknown
+    /// Print the state as it is now, and end: 0 green, 101 red, 10 unknown
     #[arg(long)]
     pub once: bool,
     /// text or json

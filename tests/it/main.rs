@@ -35,3 +35,4 @@ mod sharing;
 mod storms;
 mod test_places;
 mod waiting;
+mod watch;

@@ -1,0 +1,94 @@
+//! `watch`: the state as lines, once and as it changes.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Stdio};
+use std::sync::mpsc::channel;
+
+use crate::home::{EXE, Home, LIMIT, until};
+
+const GREEN: &str = "#[test]\nfn one() {\n    assert_eq!(1, 1);\n}\n";
+const RED: &str = "#[test]\nfn one() {\n    assert_eq!(1, 2);\n}\n";
+
+#[test]
+fn once_tells_the_state_as_it_is_and_ends() {
+    let home = Home::with(&[("src/lib.rs", GREEN)]);
+    home.config("", "debounce = '20ms'");
+    let daemon = home.daemon();
+    home.test(&[]).green();
+    let ran = home.run(&["watch", "--once"]);
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    assert!(ran.stdout.contains(": green, 1 passed, "), "{ran:#?}");
+
+    home.write("src/lib.rs", RED);
+    home.test(&[]).red();
+    let ran = home.run(&["watch", "--once"]);
+    assert_eq!(ran.code, Some(101), "{ran:#?}");
+    let failure = "error: test one failed: assertion `left == right` failed; left: 1; right: 2\n \
+                   --> src/lib.rs:3:5\n";
+    assert!(ran.stdout.starts_with(failure), "{ran:#?}");
+    assert!(ran.stdout.contains(": red, 0 passed, 1 failed, "), "{ran:#?}");
+    daemon.stop();
+}
+
+/// `watch` on a pipe.
+#[expect(clippy::disallowed_methods, reason = "the pipe's other end is to be closed")]
+fn watch_on_a_pipe(home: &Home) -> Child {
+    std::process::Command::new(EXE)
+        .arg("watch")
+        .current_dir(&home.root)
+        .env_clear()
+        .envs(home.environment.iter())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+fn a_failure_after_an_edit_is_told_on_a_pipe_until_that_is_closed() {
+    let home = Home::with(&[("src/lib.rs", GREEN)]);
+    home.config("", "debounce = '20ms'\nbackground_tests = true");
+    let daemon = home.daemon();
+    let mut watch = watch_on_a_pipe(&home);
+    let stdout = BufReader::new(watch.stdout.take().unwrap());
+    let (tell, lines) = channel();
+    // The pipe is closed when nobody hears the lines any more.
+    let reader = std::thread::spawn(move || {
+        stdout.lines().map_while(Result::ok).try_for_each(|line| tell.send(line)).is_err()
+    });
+    let mut block = Vec::new();
+    let mut wait_for_end = |status: &str| {
+        let end = format!("[Finished running. Exit status: {status}]");
+        loop {
+            let line = lines.recv_timeout(LIMIT).unwrap_or_else(|error| {
+                panic!("waited in vain for {end}: {error}: {block:#?}");
+            });
+            if line.starts_with("[Running ") {
+                block.clear();
+            }
+            block.push(line);
+            if *block.last().unwrap() == end {
+                return block.clone();
+            }
+        }
+    };
+    let green = wait_for_end("0");
+    assert_eq!(green.len(), 3, "{green:#?}");
+    home.write("src/lib.rs", RED);
+    let red = wait_for_end("101");
+    assert_eq!(red[0], "[Running 'cargo test']");
+    assert!(red[1].starts_with("error: test one failed: "), "{red:#?}");
+    assert_eq!(red[2], " --> src/lib.rs:3:5");
+    assert!(red[3].contains(": red, 0 passed, 1 failed, "), "{red:#?}");
+    assert_eq!(red.len(), 5, "{red:#?}");
+
+    drop(lines);
+    home.write("src/lib.rs", GREEN);
+    assert!(reader.join().unwrap(), "the pipe was closed by this side");
+    let status = until("watch ends", || watch.try_wait().unwrap());
+    assert_eq!(status.code(), Some(141));
+    let stderr = std::io::read_to_string(watch.stderr.take().unwrap()).unwrap();
+    assert_eq!(stderr, "");
+    daemon.stop();
+}
