@@ -40,7 +40,7 @@ fn a_build_script_that_never_ends() {
          \x20   writeln!(log, \"x\").unwrap();\n\
          \x20   loop { std::thread::sleep(std::time::Duration::from_secs(1)) }\n}\n";
     let home = Home::with(&[("build.rs", script)]);
-    home.config("", "debounce = '1ms'\nbuild_timeout = '2s'");
+    home.config("", "debounce = '1ms'\nbuild_timeout = '8s'");
     let begun = || {
         let text = fs::read_to_string(home.base.join("home/begun")).unwrap_or_default();
         text.lines().count()
