@@ -491,8 +491,7 @@ impl ProjectTask {
         }
         match end {
             JobEnd::Cancelled | JobEnd::Prefetched | JobEnd::Compared => {}
-            JobEnd::TestedInPart { is_steady: false } => {}
-            JobEnd::TestedInPart { is_steady: true } => self.broadcast.prove_run(),
+            JobEnd::TestedInPart { is_steady } => self.broadcast.end_run(is_steady),
             JobEnd::Built(build) => {
                 let tree_digest = self.tree.tree_digest();
                 let built = of.as_ref().map(BuildKey::tree_digest);
@@ -508,9 +507,7 @@ impl ProjectTask {
             }
             JobEnd::Tested(run) => {
                 let TestedRun { last, ran, answer } = *run;
-                if answer.is_some() {
-                    self.broadcast.prove_run();
-                }
+                self.broadcast.end_run(answer.is_some());
                 self.report(last, ran, answer);
             }
             JobEnd::TimedOut(why) => {
@@ -555,11 +552,8 @@ impl ProjectTask {
         let (question, facts) = (asked.question.clone(), asked.facts.clone());
         self.tree.follow(&question, &facts).await;
         let Some(TreeState { digest: Ok(digest), mark }) = self.tree.look() else { return };
-        let reporter = self.broadcast.reporter(code_hash(&digest, &facts.identity));
-        if question.selection_text() != self.builder.own_question().selection_text() {
-            // Another selection of tests says too little of a target.
-            self.broadcast.give_up_run();
-        }
+        let is_own = question.selection_text() == self.builder.own_question().selection_text();
+        let reporter = self.broadcast.reporter(code_hash(&digest, &facts.identity), is_own);
         let first = TreeState { digest: Ok(digest), mark: self.tree.remember(mark) };
         let packages = self.builder.edited_packages();
         let plan = BackgroundTestPlan { question, facts, purpose, packages, first, reporter };
@@ -611,8 +605,8 @@ impl ProjectTask {
             return;
         }
         if !self.builder.in_flight().is_testing() {
-            // However it ended: one that is proven is no longer under way.
-            self.broadcast.give_up_run();
+            // One that ended well is no longer under way.
+            self.broadcast.end_run(false);
         }
         self.tell();
         self.tell_status_to_clients();

@@ -86,11 +86,12 @@ impl Broadcast {
         self.wants_records
     }
 
-    /// The way by which the next run, on another thread, tells of itself.
-    pub(super) fn reporter(&mut self, code_hash: Digest) -> RunReporter {
-        self.give_up_run();
+    /// The way by which the next run, on another thread, tells of itself. Nothing is told of one that
+    /// is not of the project's own selection (`is_own`): it says too little of a target.
+    pub(super) fn reporter(&mut self, code_hash: Digest, is_own: bool) -> RunReporter {
+        self.end_run(false);
         self.last_run.0 += 1;
-        self.run = Some(self.last_run);
+        self.run = is_own.then_some(self.last_run);
         let of = self.of(code_hash);
         let is_watched = Arc::clone(&self.is_watched);
         RunReporter { of, run: self.last_run, is_built: false, is_watched }
@@ -118,15 +119,11 @@ impl Broadcast {
         self.withdraw(code_hash);
     }
 
-    /// The run has ended, and is proven to be of its tree.
-    pub(super) fn prove_run(&mut self) {
-        (self.run, self.is_unproven) = (None, false);
-    }
-
-    /// The run, if there is one, has ended without a proof: no verdict stays that it has told.
-    pub(super) fn give_up_run(&mut self) {
+    /// The run, if there is one, has ended. Unless it is proven to be of its tree, no verdict stays
+    /// that it has told.
+    pub(super) fn end_run(&mut self, is_proven: bool) {
         self.run = None;
-        if self.is_unproven {
+        if std::mem::take(&mut self.is_unproven) && !is_proven {
             self.withdraw(self.told.code_hash);
         }
     }
@@ -479,7 +476,7 @@ mod tests {
 
     /// A run whose one target has ended.
     fn ran(broadcast: &mut Broadcast) -> RunReporter {
-        let mut reporter = broadcast.reporter(tree());
+        let mut reporter = broadcast.reporter(tree(), true);
         reporter.is_built = true;
         let report = green();
         let events = reporter.events_of(&Step::Running(RunEvent::Finished { report: &report }));
@@ -492,16 +489,16 @@ mod tests {
     fn verdicts_of_a_run_stay_only_if_it_is_proven() {
         let (mut broadcast, _subscription) = watched();
         ran(&mut broadcast);
-        broadcast.give_up_run();
+        broadcast.end_run(false);
         assert!(broadcast.told.targets.is_empty() && broadcast.wants_records());
         assert_eq!(broadcast.told.code_hash, Some(tree()));
 
         ran(&mut broadcast);
-        broadcast.prove_run();
-        broadcast.give_up_run();
+        broadcast.end_run(true);
+        broadcast.end_run(false);
         assert_eq!(broadcast.told.targets.len(), 1, "proven");
         ran(&mut broadcast);
-        drop(broadcast.reporter(tree()));
+        drop(broadcast.reporter(tree(), true));
         assert!(broadcast.told.targets.is_empty(), "another run began before the end was told");
     }
 
@@ -515,15 +512,17 @@ mod tests {
         let events = reporter.events_of(&Step::Running(RunEvent::Finished { report: &report }));
         broadcast.tell_run(reporter.run(), events.clone());
         assert!(!events.is_empty() && broadcast.told.targets.is_empty());
-        drop(broadcast.reporter(tree()));
+        drop(broadcast.reporter(tree(), true));
         broadcast.tell_run(reporter.run(), events);
         assert!(broadcast.told.targets.is_empty(), "late news of the run before");
+        drop(broadcast.reporter(tree(), false));
+        assert!(!broadcast.has_run(), "another selection than the project's own");
     }
 
     #[test]
     fn nothing_is_told_of_tests_before_the_build_is_known_to_be_of_the_tree() {
         let (mut broadcast, _subscription) = watched();
-        let mut reporter = broadcast.reporter(tree());
+        let mut reporter = broadcast.reporter(tree(), true);
         let report = green();
         let finished = Step::Running(RunEvent::Finished { report: &report });
         assert_eq!(reporter.events_of(&finished), []);
