@@ -43,9 +43,16 @@ fn cookies_come_in_their_order_with_the_changes_between_them() {
     for (n, cookie) in cookies.into_iter().enumerate() {
         let name = Some(n.to_string().into());
         let event = WatchEvent::Changed { dir: a.clone(), name };
-        let mut events = rig.until(cookie);
-        events.dedup();
-        assert_eq!(events, [event]);
+        let events = rig.until(cookie);
+        assert!(events.contains(&event), "{n}: {events:?}");
+        // A child that another test of this process starts may close an earlier file once more.
+        let is_due = |event: &WatchEvent| match event {
+            WatchEvent::Changed { name: Some(name), .. } => {
+                name.to_str().and_then(|name| name.parse().ok()).is_some_and(|of: usize| of <= n)
+            }
+            _ => false,
+        };
+        assert!(events.iter().all(is_due), "{n}: {events:?}");
     }
 }
 
