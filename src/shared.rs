@@ -131,7 +131,7 @@ pub(crate) struct SharedRecord {
 pub(crate) struct FoundRecord {
     /// The record.
     pub record: SharedRecord,
-    /// Who vouches for it.
+    /// The principal whose key signed it.
     pub signer: String,
     /// Whether it may answer; a peer's record is shown where peers are not trusted.
     pub may_answer: bool,

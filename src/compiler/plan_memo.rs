@@ -37,7 +37,7 @@ const MOST_PLANS: usize = 8;
 /// The files that cargo takes for a package's readme where its manifest names none.
 const READMES: [&str; 3] = ["README.md", "README.txt", "README"];
 
-/// What of a build decides the plan of its run.
+/// The facts of a build that decide the plan of its run.
 #[derive(Clone, Debug, Default)]
 pub(super) struct PlanSources {
     /// Cargo's messages about units and build scripts.

@@ -44,7 +44,7 @@ const CONSULTING: &[&str] = &[
     "10SystemTime3now",
 ];
 
-/// What of that is in every library of a macro.
+/// The calls among these that every library of a macro contains.
 const IN_EVERY_MACRO: &[&str] = &[
     "2fs24buffer_capacity_required",
     "3env11current_exe",

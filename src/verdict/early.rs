@@ -251,7 +251,7 @@ impl<'a> EarlyRuns<'a> {
                 )
             };
             let ready = self.linked.iter().enumerate().filter(|(_, target)| is_ready(target));
-            // Of equals the one that was linked first.
+            // Between equals, the one that was linked first goes first.
             let next = ready.rev().max_by_key(|(_, target)| urgency(target));
             let Some((index, _)) = next else { return };
             let LinkedTarget { planned, reads } = self.linked.remove(index);

@@ -64,7 +64,7 @@ pub(crate) async fn probe_store(
     }
 }
 
-/// Who has signed a record, if it is another machine's.
+/// The signer of a record, if the record is another machine's.
 pub(crate) fn signer_of(record: &Record) -> Option<&str> {
     record.identity.get(SIGNER).map(String::as_str)
 }

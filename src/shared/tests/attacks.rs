@@ -1,4 +1,4 @@
-//! Whoever may write to the store, but has no key that the reader trusts, makes nothing green.
+//! A writer without a key that the reader trusts makes nothing green.
 
 use proptest::prelude::*;
 
