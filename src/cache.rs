@@ -35,6 +35,7 @@ mod gc;
 mod history;
 mod index;
 mod layout;
+mod memos;
 mod mentions;
 mod plans;
 mod programs;

@@ -85,18 +85,8 @@ impl Layout {
         self.root.join("plans")
     }
 
-    /// The plan with this digest.
-    pub(super) fn plan(&self, digest: &Digest) -> PathBuf {
-        self.plans().join(digest.to_string())
-    }
-
     pub(super) fn mentions(&self) -> PathBuf {
         self.root.join("mentions")
-    }
-
-    /// The memo about files in the state with this digest.
-    pub(super) fn mentions_of(&self, state: &Digest) -> PathBuf {
-        self.mentions().join(state.to_string())
     }
 
     pub(super) fn history(&self) -> PathBuf {

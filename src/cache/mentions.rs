@@ -4,12 +4,10 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use tracing::debug;
 
 use super::Cache;
-use super::files::{self, Durability};
-use super::format;
 use super::layout::Layout;
+use super::memos::Memos;
 use crate::model::Digest;
 
 /// The name of the memos' format. The answers of another one mean something else.
@@ -35,34 +33,18 @@ impl Cache {
     /// What is known of files in this state.
     #[must_use]
     pub(crate) fn mentions(&self, state: &Digest) -> Option<KnownMentions> {
-        let (bytes, _) = files::read(&self.layout.mentions_of(state)).ok()?;
-        format::decode(FORMAT, &bytes).ok()
+        memos(&self.layout).get(state)
     }
 
     /// Remembers it. If it cannot be written, the files are searched again.
     pub(crate) fn store_mentions(&self, state: &Digest, known: &KnownMentions) {
-        let file = self.layout.mentions_of(state);
-        if !file.exists() {
-            let count = files::names(&self.layout.mentions()).map_or(0, |names| names.len());
-            if count >= MOST_STATES {
-                forget(&self.layout);
-            }
-        }
-        let Ok(content) = format::encode(FORMAT, known) else { return };
-        if let Err(error) = files::write(&file, &[&content], Durability::Process) {
-            debug!(%error, "cannot remember which variables a file names");
-        }
+        memos(&self.layout).put(state, known);
     }
 }
 
-/// Removes all memos of this kind.
-pub(super) fn forget(layout: &Layout) {
-    for (name, _) in files::names(&layout.mentions()).unwrap_or_default() {
-        if name.parse::<Digest>().is_ok() {
-            let _ = files::remove(&layout.mentions().join(name));
-        }
-    }
-    let _ = std::fs::remove_dir(layout.mentions());
+/// The memos of this kind.
+pub(super) fn memos(layout: &Layout) -> Memos {
+    Memos { folder: layout.mentions(), format: FORMAT, most: MOST_STATES }
 }
 
 #[cfg(test)]
@@ -82,11 +64,11 @@ mod tests {
         cache.store_mentions(&state, &known);
         assert_eq!(cache.mentions(&state), Some(known.clone()));
         assert_eq!(cache.mentions(&Digest::of(b"other")), None);
-        let file = cache.layout.mentions_of(&state);
+        let file = memos(&cache.layout).file(&state);
         let bytes = std::fs::read(&file).unwrap();
         std::fs::write(&file, &bytes[..bytes.len() - 3]).unwrap();
         assert_eq!(cache.mentions(&state), None, "cut off");
-        forget(&cache.layout);
+        memos(&cache.layout).forget();
         assert!(!cache.layout.mentions().exists());
     }
 }

@@ -8,11 +8,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use tracing::debug;
 
-use super::files::{self, Durability};
 use super::layout::Layout;
-use super::{Cache, Input, format};
+use super::memos::Memos;
+use super::{Cache, Input};
 use crate::model::{Digest, OsText, TargetId};
 
 /// So many plans are remembered. Then all are forgotten, and builds of the whole make them again.
@@ -73,34 +72,18 @@ impl Cache {
     /// The plan with this digest.
     #[must_use]
     pub(crate) fn plan(&self, digest: &Digest) -> Option<WorkspacePlan> {
-        let (bytes, _) = files::read(&self.layout.plan(digest)).ok()?;
-        format::decode("plan", &bytes).ok()
+        memos(&self.layout).get(digest)
     }
 
     /// Remembers a plan. If it cannot be written, the whole is built the next time.
     pub(crate) fn store_plan(&self, digest: &Digest, plan: &WorkspacePlan) {
-        let file = self.layout.plan(digest);
-        if !file.exists() {
-            let count = files::names(&self.layout.plans()).map_or(0, |names| names.len());
-            if count >= MOST_PLANS {
-                forget(&self.layout);
-            }
-        }
-        let Ok(content) = format::encode("plan", plan) else { return };
-        if let Err(error) = files::write(&file, &[&content], Durability::Process) {
-            debug!(%error, "cannot remember what is built and run");
-        }
+        memos(&self.layout).put(digest, plan);
     }
 }
 
-/// Removes all plans.
-pub(super) fn forget(layout: &Layout) {
-    for (name, _) in files::names(&layout.plans()).unwrap_or_default() {
-        if name.parse::<Digest>().is_ok() {
-            let _ = files::remove(&layout.plans().join(name));
-        }
-    }
-    let _ = std::fs::remove_dir(layout.plans());
+/// The memos of this kind.
+pub(super) fn memos(layout: &Layout) -> Memos {
+    Memos { folder: layout.plans(), format: "plan", most: MOST_PLANS }
 }
 
 #[cfg(test)]
@@ -121,11 +104,11 @@ mod tests {
         cache.store_plan(&digest, &plan);
         assert_eq!(cache.plan(&digest), Some(plan));
         assert_eq!(cache.plan(&Digest::of(b"other")), None);
-        let file = cache.layout.plan(&digest);
+        let file = memos(&cache.layout).file(&digest);
         let bytes = std::fs::read(&file).unwrap();
         std::fs::write(&file, &bytes[..bytes.len() - 3]).unwrap();
         assert_eq!(cache.plan(&digest), None, "cut off");
-        forget(&cache.layout);
+        memos(&cache.layout).forget();
         assert!(!cache.layout.plans().exists());
     }
 }

@@ -234,8 +234,8 @@ impl Cache {
             }
         }
         if workspace_root.is_none() {
-            mentions::forget(&self.layout);
-            plans::forget(&self.layout);
+            mentions::memos(&self.layout).forget();
+            plans::memos(&self.layout).forget();
         }
         tidy(&self.layout);
         report.entries = index::record_files(&self.layout).map_err(&failed)?.len() as u64;
