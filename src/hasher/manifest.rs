@@ -9,9 +9,10 @@ use std::path::PathBuf;
 use crate::model::Digest;
 
 /// Magic and format version.
-const HEADER: &[u8; 8] = b"ktclist\x01";
-/// How many bytes of each digest are kept: enough to tell contents apart in half the space.
-const DIGEST_BYTES: usize = 16;
+const HEADER: &[u8; 8] = b"ktclist\x02";
+/// How many bytes of each digest are kept: all. Keys that machines share are made of them, and whoever
+/// can choose two files must not find two that a part of a digest does not tell apart.
+const DIGEST_BYTES: usize = 32;
 
 /// The files of a snapshot: paths from the main root (`../dep/…` outside it), kind, executable
 /// bit and content. Folders are listed only where nothing that counts lies in them.
@@ -47,8 +48,8 @@ pub(crate) struct ListedEntry {
     pub path: PathBuf,
     /// `f` for a file, `x` for one that may be executed, `l` for a link; others are no files.
     pub sort: u8,
-    /// The beginning of the content's digest.
-    pub content: [u8; DIGEST_BYTES],
+    /// The digest of the content; zeros where there is none.
+    pub content: Digest,
 }
 
 /// Bytes that are not a manifest of this version.
@@ -74,10 +75,7 @@ impl ManifestBuilder {
         put_number(&mut self.bytes, path.len() - shared);
         self.bytes.extend_from_slice(&path[shared..]);
         self.bytes.push(sort);
-        match content {
-            Some(digest) => self.bytes.extend_from_slice(&digest.as_bytes()[..DIGEST_BYTES]),
-            None => self.bytes.extend_from_slice(&[0; DIGEST_BYTES]),
-        }
+        self.bytes.extend_from_slice(content.map_or(&[0; DIGEST_BYTES], Digest::as_bytes));
         self.last.clear();
         self.last.extend_from_slice(path);
     }
@@ -214,7 +212,7 @@ struct ManifestReader<'a> {
 
 impl ManifestReader<'_> {
     /// The next entry's sort and content; its path is in `path`.
-    fn next(&mut self) -> Option<(u8, [u8; DIGEST_BYTES])> {
+    fn next(&mut self) -> Option<(u8, Digest)> {
         let shared = self.number()?;
         let length = self.number()?;
         let end = self.at.checked_add(length)?;
@@ -227,7 +225,7 @@ impl ManifestReader<'_> {
         let sort = *self.bytes.get(end)?;
         let content = self.bytes.get(end + 1..end + 1 + DIGEST_BYTES)?.try_into().ok()?;
         self.at = end + 1 + DIGEST_BYTES;
-        Some((sort, content))
+        Some((sort, Digest::from_bytes(content)))
     }
 
     fn number(&mut self) -> Option<usize> {
@@ -288,6 +286,22 @@ mod tests {
     }
 
     #[test]
+    fn every_byte_of_a_digest_tells_contents_apart() {
+        for at in 0..DIGEST_BYTES {
+            let mut other = [7; DIGEST_BYTES];
+            other[at] ^= 1;
+            let of = |bytes| {
+                let mut builder = ManifestBuilder::new();
+                builder.push(b"a", b'f', Some(&Digest::from_bytes(bytes)));
+                builder.finish()
+            };
+            let (one, other) = (of([7; DIGEST_BYTES]), of(other));
+            assert_eq!(one.diff(&other).len(), 1, "byte {at}");
+            assert_ne!(one.entries().next(), other.entries().next(), "byte {at}");
+        }
+    }
+
+    #[test]
     fn nothing_but_a_whole_manifest_is_read_back() {
         let good = manifest(&[("a", b'f', "1"), ("b", b'f', "1")]);
         assert_eq!(Manifest::from_bytes(good.0.clone()), Ok(good.clone()));
@@ -298,6 +312,8 @@ mod tests {
         let unsorted = manifest(&[("b", b'f', "1"), ("a", b'f', "1")]);
         assert_eq!(Manifest::from_bytes(unsorted.0), Err(ManifestError));
         assert_eq!(Manifest::from_bytes(b"anything".to_vec()), Err(ManifestError));
+        let earlier = [&b"ktclist\x01"[..], &good.0[HEADER.len()..]].concat();
+        assert_eq!(Manifest::from_bytes(earlier), Err(ManifestError));
     }
 
     proptest! {

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::environment::AskedEnvironment;
+use super::facts::{Facts, Question};
 use super::fingerprint::{Aspect, Fingerprints, aspect_of};
 use super::package::SharedKey;
 use super::roots::{PortablePath, SymbolicRoots};
@@ -116,16 +118,29 @@ pub(super) fn shared_name(key: &RecordKey) -> Digest {
 
 /// One machine's side of sharing.
 pub(super) struct Machine<'a> {
-    pub(super) root: &'a Path,
-    pub(super) roots: &'a SymbolicRoots,
-    pub(super) environment: &'a Environment,
-    /// The toolchain's folder.
-    pub(super) toolchain: &'a Path,
+    root: &'a Path,
+    roots: SymbolicRoots,
+    environment: &'a Environment,
+    /// The toolchain's folder, as runs see it.
+    toolchain: PathBuf,
     /// The variables beside a key, as this machine's own runs record them.
-    pub(super) variables: &'a BTreeMap<String, Digest>,
+    pub(super) asked: AskedEnvironment,
 }
 
-impl Machine<'_> {
+impl<'a> Machine<'a> {
+    /// This machine for a question. `key` is the signing key, which no shared run may have read.
+    pub(super) fn of(question: &'a Question, facts: &Facts, key: Option<&Path>) -> Self {
+        let (root, environment) = (&question.root, &question.environment);
+        let sysroot = &facts.toolchain.sysroot;
+        Self {
+            root,
+            roots: SymbolicRoots::of(root, environment, key),
+            environment,
+            toolchain: sysroot.canonicalize().unwrap_or_else(|_| sysroot.clone()),
+            asked: super::package::asked(question),
+        }
+    }
+
     /// The value of a variable, with folders by their symbols.
     fn value(&self, secret: &RecordSecret, name: &str) -> Option<Digest> {
         use std::os::unix::ffi::OsStrExt as _;
@@ -220,7 +235,7 @@ impl Machine<'_> {
                 if !seen.own.holds(self.root, input) {
                     return Err(changed());
                 }
-                if path.starts_with(self.toolchain) {
+                if path.starts_with(&self.toolchain) {
                     PortableState::Toolchain
                 } else if is_system_library(&path) {
                     let now = seen.portable.read(self.root, &path, Aspect::Content)?;
@@ -279,7 +294,7 @@ impl Machine<'_> {
         };
         let variables = shared.variables.iter();
         let variables = variables
-            .map(|(name, then)| (name.clone(), own(name, then, self.variables.get(name))))
+            .map(|(name, then)| (name.clone(), own(name, then, self.asked.variables().get(name))))
             .collect();
         let build_variables = shared.build_variables.iter().map(|(name, then)| {
             let here = super::package::variable(self.environment, name, self.root);
@@ -364,7 +379,7 @@ impl Machine<'_> {
                 }
                 _ => Err(differs()),
             },
-            PortableState::Toolchain if path.starts_with(self.toolchain) && path.is_file() => {
+            PortableState::Toolchain if path.starts_with(&self.toolchain) && path.is_file() => {
                 seen.own.read(self.root, &path, Aspect::Same)
             }
             PortableState::Toolchain => Err(differs()),

@@ -6,14 +6,13 @@
 //! revoked is so at once.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::facts::{Facts, Question};
 use super::fingerprint::Fingerprints;
-use super::package::{KeptPackages, PackageLevel, SharedKey, asked};
+use super::package::{KeptPackages, PackageLevel, SharedKey};
 use super::portable::{AdoptedAs, Machine, PortableRecord, SIGNER, SeenFiles, shared_name};
-use super::roots::SymbolicRoots;
 use crate::cache::{Cache, Record, WorkspacePlan};
 use crate::config::SharedSettings;
 use crate::model::{Digest, Digester, TargetId, Timestamp};
@@ -107,21 +106,12 @@ pub(crate) async fn publish(
     facts: &Facts,
     run: &Shareable,
 ) -> Published {
-    let roots = SymbolicRoots::of(&question.root, &question.environment, store.key_file());
-    let asked = asked(question);
-    let toolchain = toolchain(facts);
-    let machine = Machine {
-        root: &question.root,
-        roots: &roots,
-        environment: &question.environment,
-        toolchain: &toolchain,
-        variables: asked.variables(),
-    };
+    let machine = Machine::of(question, facts, store.key_file());
     let judge = super::package::judge(cache, question, facts);
     let (mut fingerprints, mut seen) = (Fingerprints::default(), SeenFiles::default());
     let (mut records, mut kept_back) = (Vec::new(), run.kept.refused.clone());
     for record in &run.kept.records {
-        let search = |input: &_| judge.mentions_of(input, &asked, &mut fingerprints);
+        let search = |input: &_| judge.mentions_of(input, &machine.asked, &mut fingerprints);
         let target = record.targets.first().map(|report| &report.id);
         let shared = target.and_then(|target| run.keys.get(target));
         let portable = shared.ok_or_else(|| "it has no key".to_owned()).and_then(|key| {
@@ -192,16 +182,7 @@ pub(super) async fn ask(
             plan = serde_json::from_value::<WorkspacePlan>(found.record.body).ok();
         }
     }
-    let roots = SymbolicRoots::of(&question.root, &question.environment, None);
-    let asked = asked(question);
-    let toolchain = toolchain(facts);
-    let machine = Machine {
-        root: &question.root,
-        roots: &roots,
-        environment: &question.environment,
-        toolchain: &toolchain,
-        variables: asked.variables(),
-    };
+    let machine = Machine::of(question, facts, None);
     let (has_records, mut told) = (plan.is_some() || !records.is_empty(), BTreeSet::new());
     let (code_hash, mut seen) = (level.code_hash(), SeenFiles::default());
     level.adopt_plan(plan);
@@ -240,12 +221,6 @@ pub(super) async fn ask(
         None
     });
     Asked { news: answer.news, misses: misses.into_iter().collect(), has_records, told }
-}
-
-/// The folder of the toolchain, as runs see it.
-fn toolchain(facts: &Facts) -> PathBuf {
-    let sysroot = &facts.toolchain.sysroot;
-    sysroot.canonicalize().unwrap_or_else(|_| sysroot.clone())
 }
 
 /// The name of a plan in a shared object.
@@ -289,7 +264,7 @@ fn host(question: &Question, facts: &Facts) -> String {
             .filter(|line| line.starts_with("flags") || line.starts_with("Features"))
             .collect();
         let features = features.into_iter().collect::<Vec<_>>().join("\n");
-        host.push_str(&format!(" {}", Digest::of(features.as_bytes()).short()));
+        host.push_str(&format!(" {}", Digest::of(features.as_bytes())));
     }
     host
 }

@@ -17,7 +17,7 @@ use crate::workspace::{is_terminal_variable, names_default_target_dir, without_r
 
 /// The rules by which keys of this level are made and their records judged. Raise it with every
 /// change of either: an old record then is a miss.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The digest by which the plan of a question is found, with the listing of the tree. `None` if none
 /// can tell what is built.
@@ -71,7 +71,7 @@ impl KeyMaker {
 
     /// The key of a target. `None` if it cannot be told what the target is built from.
     pub(super) fn key(&self, target: &TargetPlan) -> Option<RecordKey> {
-        let mut digester = Digester::new("package key 1");
+        let mut digester = Digester::new("package key 2");
         digester.digest(&self.plan).field(target.id.to_string().as_bytes()).digest(&self.run);
         match target.basis {
             KeyBasis::Tree => drop(digester.number(3).digest(&self.tree)),

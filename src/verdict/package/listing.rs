@@ -30,7 +30,7 @@ impl SourceListing {
     /// The digest of all that decides what cargo builds and how: manifests and lock files, and the
     /// names that it looks for.
     pub(super) fn of_plan(&self) -> Digest {
-        let mut digester = Digester::new("files of a plan 1");
+        let mut digester = Digester::new("files of a plan 2");
         for (path, entry) in &self.0 {
             let name = path.file_name().unwrap_or_default();
             if name == "Cargo.toml" || name == "Cargo.lock" {
@@ -48,7 +48,7 @@ impl SourceListing {
         let places: BTreeMap<&Path, usize> =
             folders.iter().enumerate().map(|(at, folder)| (folder.as_path(), at)).collect();
         let mut packages: Vec<(Digester, bool)> =
-            folders.iter().map(|_| (Digester::new("files of a package 1"), false)).collect();
+            folders.iter().map(|_| (Digester::new("files of a package 2"), false)).collect();
         for (path, entry) in &self.0 {
             let Some(owner) = owner(path, &places) else { continue };
             let (digester, has_link) = &mut packages[owner];
@@ -91,7 +91,7 @@ fn is_target_name(path: &Path) -> bool {
 
 fn add(digester: &mut Digester, entry: &ListedEntry) {
     digester.field(entry.path.as_os_str().as_bytes()).number(entry.sort.into());
-    digester.field(&entry.content);
+    digester.digest(&entry.content);
 }
 
 /// The way from the root to a path, both absolute.
@@ -113,8 +113,7 @@ mod tests {
 
     fn listing(files: &[(&str, u8, &str)]) -> SourceListing {
         let entry = |(path, sort, text): &(&str, u8, &str)| {
-            let mut content = [0; 16];
-            content.copy_from_slice(&Digest::of(text.as_bytes()).as_bytes()[..16]);
+            let content = Digest::of(text.as_bytes());
             (PathBuf::from(path), ListedEntry { path: path.into(), sort: *sort, content })
         };
         SourceListing(files.iter().map(entry).collect())
@@ -198,6 +197,23 @@ mod tests {
         assert_eq!(plan(&edited), plan(&FILES));
         edited[2].2 = "other versions";
         assert_ne!(plan(&edited), plan(&FILES));
+    }
+
+    #[test]
+    fn contents_whose_digests_begin_alike_are_told_apart() {
+        let with = |last: u8| {
+            let mut content = [9; 32];
+            content[31] = last;
+            let content = Digest::from_bytes(content);
+            let mut listing = listing(&FILES);
+            for name in ["Cargo.lock", "src/lib.rs"] {
+                listing.0.get_mut(Path::new(name)).unwrap().content = content;
+            }
+            listing
+        };
+        let (one, other) = (with(1), with(2));
+        assert_ne!(one.of_plan(), other.of_plan());
+        assert_ne!(one.of_packages(&folders())[0], other.of_packages(&folders())[0]);
     }
 
     #[test]
