@@ -21,6 +21,7 @@ mod mailbox;
 mod pauses;
 mod peer;
 mod project;
+mod publisher;
 mod schedule;
 mod scheduler;
 mod server;
@@ -50,6 +51,7 @@ use tokio_util::sync::CancellationToken;
 use self::config_file::WatchedConfigFile;
 use self::dispatcher::Dispatcher;
 use self::machine::Machine;
+use self::publisher::Publisher;
 use self::scheduler::Scheduler;
 use self::session::Client;
 use self::shared::Shared;
@@ -343,10 +345,8 @@ impl Daemon {
             scheduler,
             commands,
             opening: Arc::new(Semaphore::new(TREES_OPENED_AT_ONCE)),
-            test_environment: {
-                let own = self.environment.clone();
-                Mutex::new(Arc::new(loaded.config.shared.test_environment(own)))
-            },
+            sharing: Mutex::new(loaded.config.shared.clone()),
+            publisher: Publisher::default(),
             bounds: Mutex::new(loaded.config.cache),
             hook,
             stop: stop.clone(),
@@ -379,6 +379,7 @@ impl Daemon {
                 ((), ()) = async {
                     tokio::join!(answering, dispatcher.run(loaded, seen, asked, reloads, heartbeat))
                 } => {}
+                () = shared.publish() => {}
                 () = async { stopping.await; std::future::pending().await } => {}
             }
             drop(endpoint);

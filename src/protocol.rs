@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Answer, Digest, OsText, TargetId, TestReport, Timestamp, os_text};
 use crate::process::Environment;
-use crate::shared::StoreFinding;
+use crate::shared::{Publication, StoreFinding};
 
 /// The number of this protocol; another number is another language.
 pub(crate) const PROTOCOL: u32 = 1;
@@ -116,6 +116,17 @@ pub enum Call {
         /// What each target came to; none if the tree changed meanwhile.
         #[serde(default)]
         answer: Option<Answer>,
+        /// Records of other machines have answered for some targets.
+        #[serde(default)]
+        by_others: bool,
+    },
+    /// Sign these records and upload them in the background. [`Reply::Done`] or [`Reply::Error`].
+    Publish {
+        /// The workspace's root.
+        #[serde(with = "os_text")]
+        project: PathBuf,
+        /// The records.
+        publication: Publication,
     },
     /// [`Reply::Status`].
     Status,

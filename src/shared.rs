@@ -7,8 +7,8 @@
 //!
 //! # Layout
 //! ```text
-//! v1/<fingerprint of the signer>/tree/<digest of the name>      all targets of one tree
-//! v1/<fingerprint of the signer>/latest/<digest of the name>    the latest records of one build plan
+//! v2/<fingerprint of the signer>/<project>/tree/<digest>      all targets of one tree
+//! v2/<fingerprint of the signer>/<project>/latest/<digest>    the latest records of one build plan
 //! ```
 //!
 //! A reader asks for both objects of every signer that it trusts, all at the same time: one round
@@ -22,6 +22,10 @@ mod breaker;
 mod bundle;
 #[cfg(feature = "shared-folder")]
 mod outside;
+#[cfg(feature = "shared-folder")]
+mod packing;
+#[cfg(feature = "shared-folder")]
+mod retention;
 #[cfg(feature = "shared")]
 mod servers;
 #[cfg(feature = "shared-folder")]
@@ -44,6 +48,7 @@ pub(crate) use store::SharedStore;
 #[cfg(not(feature = "shared-folder"))]
 pub(crate) use without::SharedStore;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -52,6 +57,10 @@ use serde_json::Value;
 
 use crate::model::{Digest, Timestamp};
 use crate::process::Environment;
+
+/// The first part of every path: the version of the layout.
+#[cfg(feature = "shared-folder")]
+const LAYOUT: &str = "v2";
 
 /// Where a store is and how it is used for one workspace.
 #[derive(Clone, Debug)]
@@ -87,8 +96,10 @@ pub(crate) enum ObjectKind {
 }
 
 /// The name of an object; its path has the signer as well.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct BundleName {
+    /// The project, as a part of a path.
+    pub project: String,
     /// Which kind.
     pub kind: ObjectKind,
     /// What it is about.
@@ -105,8 +116,10 @@ pub(crate) struct Subject {
 }
 
 /// The objects of a question, and what they must be about.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct BundlePlace {
+    /// The project, as a part of a path: by it, people and `cache gc --shared` find what is whose.
+    pub project: String,
     /// The digest of the tree and the selection.
     pub tree: Digest,
     /// The digest of what the project builds and runs.
@@ -116,7 +129,7 @@ pub(crate) struct BundlePlace {
 }
 
 /// A record that a signer vouches for.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct SharedRecord {
     /// Its key.
     pub key: Digest,
@@ -124,6 +137,15 @@ pub(crate) struct SharedRecord {
     pub created: Timestamp,
     /// The outcome and what it depends on.
     pub body: Value,
+}
+
+/// Records to be signed and uploaded.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Publication {
+    /// Where they go.
+    pub(crate) place: BundlePlace,
+    /// All of them, the plan among them.
+    pub(crate) records: Vec<SharedRecord>,
 }
 
 /// A record that was found in the store.
@@ -142,6 +164,8 @@ pub(crate) struct FoundRecord {
 pub(crate) struct SharedAnswer {
     /// The records, those that may answer and the newest first.
     pub records: Vec<FoundRecord>,
+    /// Why other records, by their keys, do not answer.
+    pub refused: BTreeMap<Digest, String>,
     /// Why there are not more of them.
     pub misses: Vec<String>,
     /// What the user should hear once: the store is off.
@@ -157,6 +181,30 @@ pub(crate) struct WantedRecords {
     pub ttl: Duration,
 }
 
+/// What is to be removed from a store.
+#[derive(Clone, Debug)]
+pub(crate) struct Retention {
+    /// What was written so long ago.
+    pub older_than: Duration,
+    /// Only objects of this project.
+    pub project: Option<String>,
+    /// Only count.
+    pub dry_run: bool,
+}
+
+/// What was removed from a store, or would be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RetentionReport {
+    /// So many objects.
+    pub removed: usize,
+    /// So many bytes.
+    pub bytes: u64,
+    /// So many objects stay.
+    pub kept: usize,
+    /// What could not be removed, and why.
+    pub failed: Vec<String>,
+}
+
 /// One line about the store for `doctor`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoreFinding {
@@ -168,5 +216,11 @@ pub struct StoreFinding {
 
 /// Why there is no store, or a publication is not in it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct SharedError(String);
+pub(crate) enum SharedError {
+    /// The config or the key does not allow it.
+    #[error("{0}")]
+    Config(String),
+    /// The store does not take it now.
+    #[error("{0}")]
+    Store(String),
+}

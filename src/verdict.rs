@@ -47,7 +47,10 @@ mod verify;
 pub(crate) use binary::store_program_digest;
 pub(crate) use conduct::background_scope;
 pub(crate) use exec::{Called, Invocation, call};
-pub(crate) use explain::{CallsExplanation, Explanation, TargetExplanation, explain};
+pub(crate) use explain::{
+    CallsExplanation, Explanation, SharedReason, SharedReasons, TargetExplanation, explain,
+    shared_reasons,
+};
 pub(crate) use facts::LEDGERS;
 pub use facts::{Facts, Question};
 pub(crate) use key::code_hash;
@@ -59,7 +62,9 @@ pub use project_files::{ProjectFiles, Refresh};
 pub(crate) use remember::remember;
 pub(crate) use run::{RunOutcome, run};
 pub(crate) use shadow::ShadowComparison;
-pub(crate) use shared_store::{Shareable, open_store, probe_store, publish, signer_of};
+pub(crate) use shared_store::{
+    Shareable, forget_store, open_store, probe_store, project_label, publication, signer_of,
+};
 pub use tree::ProjectTree;
 pub(crate) use tree::{TreeError, TreeState};
 pub(crate) use verify::verify;

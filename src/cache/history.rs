@@ -56,6 +56,9 @@ pub(crate) enum HistoryEvent {
     Verified {
         /// The targets about which they disagreed.
         wrong: BTreeSet<String>,
+        /// The signers of wrong records of other machines.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        signers: BTreeSet<String>,
     },
 }
 
@@ -225,14 +228,15 @@ mod tests {
             }
         });
         let wrong = BTreeSet::from(["p".to_owned()]);
-        cache.note_history(Path::new("/q"), HistoryEvent::Verified { wrong: wrong.clone() });
+        let verified = HistoryEvent::Verified { wrong, signers: BTreeSet::new() };
+        cache.note_history(Path::new("/q"), verified.clone());
         let read = cache.history(before);
         assert_eq!(read.len(), 101);
         let of_second = read.iter().filter(|entry| entry.event == answered("2"));
         assert_eq!(of_second.count(), 25);
         let last = read.last().unwrap();
         assert_eq!(last.project, Path::new("/q"));
-        assert_eq!(last.event, HistoryEvent::Verified { wrong });
+        assert_eq!(last.event, verified);
         assert!(cache.history(before + 2).is_empty());
     }
 

@@ -179,6 +179,8 @@ pub struct ProjectState {
     /// Test targets of which a verified answer was wrong, with the time: no record answers for them
     /// until a person trusts them again. By name.
     pub distrusted: BTreeMap<String, Timestamp>,
+    /// The signers of those wrong answers that were other machines', by the target's name.
+    pub wrong_signers: BTreeMap<String, BTreeSet<String>>,
     /// Packages that are no use to build first.
     pub inseparable: InseparablePackages,
     /// The names of the test targets whose last run was red: they run first.
@@ -218,7 +220,14 @@ impl ProjectState {
     /// What every command says of the distrusted targets; none if there are none.
     #[must_use]
     pub(crate) fn distrust_note(&self) -> Option<String> {
-        let names: Vec<_> = self.distrusted.keys().map(String::as_str).collect();
+        let name = |target: &String| match self.wrong_signers.get(target) {
+            Some(signers) => {
+                let signers: Vec<_> = signers.iter().map(String::as_str).collect();
+                format!("{target} (by the record of {})", signers.join(" and "))
+            }
+            None => target.clone(),
+        };
+        let names: Vec<_> = self.distrusted.keys().map(name).collect();
         (!names.is_empty()).then(|| {
             format!(
                 "a verified answer was wrong, so no record answers until `knhk-test-cache resume \

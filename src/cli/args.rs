@@ -1,12 +1,15 @@
 //! The definition of the command line. The names of commands and their `--format` are a contract
 //! with scripts.
 
+mod cache;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::{ArgValueCandidates, Shell};
 
+pub(crate) use self::cache::CacheCommand;
 use super::names;
 use crate::cache::HISTORY_DAYS;
 use crate::model::TargetKind;
@@ -296,35 +299,6 @@ pub(crate) enum ConfigCommand {
         /// Edit `$CARGO_HOME/config.toml` instead, for all workspaces
         #[arg(long)]
         global: bool,
-    },
-}
-
-/// `cache …`
-#[derive(Debug, Subcommand)]
-pub(crate) enum CacheCommand {
-    /// Show how many records there are, and their size
-    Stats {
-        /// text or json
-        #[arg(long, value_enum, default_value_t)]
-        format: OutputFormat,
-    },
-    /// Remove all records, or those of one project
-    Clear {
-        /// Only this project's
-        #[arg(long, value_name = "PATH", value_hint = ValueHint::DirPath)]
-        project: Option<PathBuf>,
-    },
-    /// Remove records that are expired, damaged or over the size limit
-    Gc {
-        /// Only print what would be removed
-        #[arg(long)]
-        dry_run: bool,
-        /// Also remove build artifacts that the service made and cargo no longer uses
-        #[arg(long)]
-        target: bool,
-        /// Only the target directories of this project
-        #[arg(long, value_name = "PATH", requires = "target")]
-        project: Option<PathBuf>,
     },
 }
 

@@ -1,5 +1,7 @@
 //! `doctor`: everything that can be wrong, each with its remedy.
 
+use std::path::PathBuf;
+
 use serde::Serialize;
 
 use super::args::OutputFormat;
@@ -10,6 +12,7 @@ use super::lifecycle::service;
 use super::output;
 use super::render::{ERROR, GOOD, HINT, WARN, label};
 use super::status::ask;
+use crate::cache::Cache;
 use crate::client::{ClientError, Connection};
 use crate::daemon::{Endpoint, Surveyed, survey};
 use crate::protocol::{Call, Reply, State, StatusReport};
@@ -34,6 +37,7 @@ pub(super) fn doctor(context: &Context, format: OutputFormat) -> Result<(), Stop
     checks.extend(background(context));
     checks.extend(runner_check(context));
     checks.extend(shared_store(context));
+    checks.extend(distrusted(context));
     for project in asked.iter().flatten().flat_map(|report| &report.projects) {
         let what = format!("{}: {}", project.path.display(), project.state.as_str());
         let reason = project.reason.clone().unwrap_or_default();
@@ -156,6 +160,25 @@ fn shared_store(context: &Context) -> Vec<Check> {
         remedy: (!is_good).then(|| "`knhk-test-cache help sharing` says what is needed".to_owned()),
     };
     findings.into_iter().map(check).collect()
+}
+
+/// The projects of which a verified answer was wrong.
+fn distrusted(context: &Context) -> Vec<Check> {
+    let cache = Cache::open(&context.paths.cache_dir);
+    let projects = context.config().map(|loaded| loaded.config.projects).unwrap_or_default();
+    let mut roots: Vec<_> = projects.into_iter().map(|project| project.path).collect();
+    roots.extend(context.workspace(None));
+    roots.sort();
+    roots.dedup();
+    let check = |root: PathBuf| {
+        Some(Check {
+            name: "records",
+            status: CheckStatus::Warn,
+            what: format!("{}: {}", root.display(), cache.state(&root).distrust_note()?),
+            remedy: Some("report it, with the records that `status` names".to_owned()),
+        })
+    };
+    roots.into_iter().filter_map(check).collect()
 }
 
 /// Whether the machine tells what background work is to go by.

@@ -13,7 +13,8 @@ use crate::cache::{Cache, SelectionRecord};
 use crate::hasher::{FileChange, FileDifference};
 use crate::model::{Digest, OsText, Source, TargetId, TargetKind, Timestamp, Verdict};
 use crate::verdict::{
-    self, CallsExplanation, Explanation, Facts, LocalTree, ProjectFiles, ProjectTree as _, Question,
+    self, CallsExplanation, Explanation, Facts, LocalTree, ProjectFiles, ProjectTree as _,
+    Question, SharedReason, SharedReasons, TargetExplanation,
 };
 
 #[derive(Serialize)]
@@ -33,6 +34,28 @@ struct ExplainedTarget<'a> {
     not_in_background: Option<&'a [String]>,
     advice: &'a [String],
     calls: Option<ExplainedCalls<'a>>,
+    /// What the shared store says; none if the config names no store.
+    shared: Option<ExplainedShared<'a>>,
+}
+
+/// Whether a record of another machine would answer.
+#[derive(Serialize)]
+struct ExplainedShared<'a> {
+    answers: bool,
+    signer: Option<&'a str>,
+    reason: &'a str,
+}
+
+impl<'a> ExplainedShared<'a> {
+    /// What the store says of a target.
+    fn of(reasons: &'a SharedReasons, id: &TargetId) -> Self {
+        match reasons.targets.get(id) {
+            Some(SharedReason { answers, signer, reason }) => {
+                Self { answers: *answers, signer: signer.as_deref(), reason }
+            }
+            None => Self { answers: false, signer: None, reason: &reasons.whole },
+        }
+    }
 }
 
 /// Runs by plain `cargo test`, through `exec`.
@@ -54,19 +77,39 @@ struct ExplainedProject<'a> {
     target_dirs: Vec<OsText>,
     settings: &'a [String],
     selection: &'a SelectionRecord,
+    /// What the shared store says of the whole; none if the config names no store.
+    shared: Option<&'a str>,
 }
 
-/// Explains from the tree on disk and the records; it asks no daemon.
+/// What decides the next answer.
+pub(super) struct Explained {
+    /// What is known here.
+    pub(super) explanation: Explanation,
+    facts: Facts,
+    /// What the shared store says, if it was asked.
+    shared: Option<SharedReasons>,
+}
+
+/// Explains from the tree on disk, the records and the shared store; it asks no daemon.
 pub(super) fn explain(context: &Context, args: &ExplainArgs) -> Result<(), Stop> {
-    let (explanation, facts) = explained(context, args.project.as_deref())?;
-    show(&explanation, &facts, args)
+    let mut explained = explained(context, args.project.as_deref(), true)?;
+    let Explained { explanation, shared, .. } = &mut explained;
+    for id in shared.iter().flat_map(|shared| shared.targets.keys()) {
+        if !explanation.targets.iter().any(|known| known.id == *id) {
+            let unrecorded = TargetExplanation::unrecorded(id.clone(), &explanation.reason);
+            explanation.targets.push(unrecorded);
+        }
+    }
+    show(&explained, args)
 }
 
-/// What decides the next answer for a project, by its own selection.
+/// What decides the next answer for a project, by its own selection; with what the shared store of
+/// the config says, if that is asked too.
 pub(super) fn explained(
     context: &Context,
     project: Option<&Path>,
-) -> Result<(Explanation, Facts), Stop> {
+    asks_store: bool,
+) -> Result<Explained, Stop> {
     let root = context.workspace(project)?;
     let config = context.config()?.config;
     let settings = config.settings_for(&root).clone();
@@ -79,13 +122,24 @@ pub(super) fn explained(
     let scope =
         ProjectFiles::new(&question, &facts).map_err(|error| Stop::new(Exit::Config, error))?;
     let mut tree = LocalTree::new(scope, cache.dir());
-    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let look = runtime.block_on(tree.look()).map_err(|error| Stop::new(Exit::NotGreen, error))?;
     let manifest = tree.scope().hasher().manifest();
-    Ok((verdict::explain(&question, &facts, &look, &manifest, &cache), facts))
+    let explanation = verdict::explain(&question, &facts, &look, &manifest, &cache);
+    let own = &context.environment;
+    let store = asks_store
+        .then(|| verdict::open_store(&config.shared, &question.root, cache.dir(), own))
+        .flatten();
+    let shared = store.map(|store| {
+        let tree = &mut tree;
+        let asked = verdict::shared_reasons(store, &cache, &question, &facts, tree, &look);
+        runtime.block_on(asked)
+    });
+    Ok(Explained { explanation, facts, shared })
 }
 
-fn show(explanation: &Explanation, facts: &Facts, args: &ExplainArgs) -> Result<(), Stop> {
+fn show(explained: &Explained, args: &ExplainArgs) -> Result<(), Stop> {
+    let Explained { explanation, facts, shared } = explained;
     let source = if explanation.cached { Source::Cache } else { Source::Run };
     let files: Vec<_> = explanation.files.iter().map(file_text).collect();
     let wanted = |id: &TargetId| {
@@ -123,6 +177,7 @@ fn show(explanation: &Explanation, facts: &Facts, args: &ExplainArgs) -> Result<
                     why_not: calls.why_not.as_deref(),
                     advice: &calls.advice,
                 }),
+                shared: shared.as_ref().map(|shared| ExplainedShared::of(shared, &target.id)),
             }))?;
         }
         output::line(json(&ExplainedProject {
@@ -134,6 +189,7 @@ fn show(explanation: &Explanation, facts: &Facts, args: &ExplainArgs) -> Result<
             target_dirs: facts.target_dirs.iter().map(OsText::from).collect(),
             settings: &explanation.settings,
             selection: &explanation.selection,
+            shared: shared.as_ref().map(|shared| &*shared.whole),
         }))?;
         return Ok(());
     }
@@ -156,6 +212,9 @@ fn show(explanation: &Explanation, facts: &Facts, args: &ExplainArgs) -> Result<
     for setting in &explanation.settings {
         output::line(label(NOTE, "Setting", setting))?;
     }
+    if let Some(shared) = shared {
+        output::line(label(NOTE, "Shared", &shared.whole))?;
+    }
     if explanation.selection.runs > 0 {
         output::line(label(NOTE, "Selection", selection_text(&explanation.selection)))?;
     }
@@ -164,6 +223,13 @@ fn show(explanation: &Explanation, facts: &Facts, args: &ExplainArgs) -> Result<
         let last = target.verdict.map_or_else(String::new, |last| format!(" (last: {last})"));
         let reason = if target.cached { String::new() } else { format!(": {}", target.reason) };
         output::line(label(NOTE, decided, format!("{}{last}{reason}", target.id)))?;
+        // The reason of the whole has been told.
+        if let Some(shared) = shared.as_ref().filter(|_| !target.cached) {
+            let said = ExplainedShared::of(shared, &target.id).reason;
+            if said != shared.whole {
+                output::line(label(NOTE, "shared", said))?;
+            }
+        }
         if let Some(since) = target.runs_alone {
             let when = since.ago(Timestamp::now());
             let text = format!("it failed beside other test programs {when} and passed alone");

@@ -1,6 +1,7 @@
 //! `config …` and `cache …`: looking after the files.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -15,6 +16,8 @@ use super::targets::{self, TargetDirLine};
 use crate::cache::{Cache, GcOptions, Limits, SweepError, SweepReport};
 use crate::config;
 use crate::model::{OsText, Timestamp};
+use crate::shared::{Retention, SharedError};
+use crate::verdict::{forget_store, open_store, project_label};
 
 /// `config …`
 pub(super) fn config(context: &Context, what: &ConfigCommand) -> Result<(), Stop> {
@@ -70,9 +73,12 @@ pub(super) fn cache(context: &Context, what: CacheCommand) -> Result<(), Stop> {
     match what {
         CacheCommand::Stats { format } => stats(context, &cache, format),
         CacheCommand::Clear { project } => clear(context, &cache, project),
-        CacheCommand::Gc { dry_run, target, project } => {
+        CacheCommand::Gc { dry_run, target, shared, older_than, project } => {
             gc(context, &cache, dry_run)?;
-            if target { targets::gc_stale(context, project.as_deref(), dry_run) } else { Ok(()) }
+            if target {
+                targets::gc_stale(context, project.as_deref(), dry_run)?;
+            }
+            if shared { gc_shared(context, older_than, project, dry_run) } else { Ok(()) }
         }
     }
 }
@@ -124,7 +130,8 @@ fn stats(context: &Context, cache: &Cache, format: OutputFormat) -> Result<(), S
 fn clear(context: &Context, cache: &Cache, project: Option<PathBuf>) -> Result<(), Stop> {
     let project = project.map(|path| context.project(Some(&path))).transpose()?;
     let report = cache.clear(project.as_deref()).map_err(swept)?;
-    let all_went = targets::clear(context, project.as_deref());
+    let all_went = targets::clear(context, project.as_deref())
+        && (project.is_some() || forget_store(cache.dir()));
     tell(&report, "Removed")?;
     if all_went { Ok(()) } else { Err(Stop::silent(Exit::Failure)) }
 }
@@ -149,6 +156,48 @@ fn gc(context: &Context, cache: &Cache, dry_run: bool) -> Result<(), Stop> {
     let all_went = targets::gc(context, dry_run)?;
     tell(&report, if dry_run { "Would go" } else { "Removed" })?;
     if all_went { Ok(()) } else { Err(Stop::silent(Exit::Failure)) }
+}
+
+/// Removes old records from the shared store, those of one project or of all.
+fn gc_shared(
+    context: &Context,
+    older_than: Duration,
+    project: Option<PathBuf>,
+    dry_run: bool,
+) -> Result<(), Stop> {
+    let settings = context.config()?.config.shared;
+    let root = project.map(|path| context.project(Some(&path))).transpose()?;
+    let here = root.clone().unwrap_or_else(|| context.cwd.clone());
+    let (dir, environment) = (&context.paths.cache_dir, &context.environment);
+    let failed = |error: SharedError| {
+        let exit = match error {
+            SharedError::Config(_) => Exit::Config,
+            SharedError::Store(_) => Exit::Failure,
+        };
+        Stop::new(exit, format!("shared store: {error}"))
+    };
+    let Some(store) = open_store(&settings, &here, dir, environment) else {
+        let text = "the config names no shared store: `knhk-test-cache help sharing`";
+        return Err(Stop::new(Exit::Config, text));
+    };
+    let label_of = root.as_deref().map(project_label);
+    let wanted = Retention { older_than, project: label_of, dry_run };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let store = store.map_err(failed)?;
+    let report = runtime.block_on(store.collect(wanted)).map_err(failed)?;
+    let of = root.map(|root| format!(" of {}", root.display())).unwrap_or_default();
+    let text = format!(
+        "{} ({}) of the shared store{of}, older than {}; {} kept",
+        plural(report.removed, "object"),
+        bytes(report.bytes),
+        config::format_duration(older_than),
+        report.kept
+    );
+    output::note(label(GOOD, if dry_run { "Would go" } else { "Removed" }, text));
+    for why in &report.failed {
+        output::note(label(WARN, "Failed", why));
+    }
+    if report.failed.is_empty() { Ok(()) } else { Err(Stop::silent(Exit::Failure)) }
 }
 
 /// Says what went, and fails if something that had to go is still there.

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::args::SelectFormat;
 use super::context::Context;
 use super::exit::Stop;
-use super::explain::explained;
+use super::explain::{Explained, explained};
 use super::output;
 use crate::model::{Digest, TargetId, TargetKind};
 use crate::verdict::{Explanation, TargetExplanation};
@@ -43,7 +43,7 @@ pub(super) fn select(
     project: Option<&Path>,
     format: SelectFormat,
 ) -> Result<(), Stop> {
-    let (explanation, _) = explained(context, project)?;
+    let Explained { explanation, .. } = explained(context, project, false)?;
     match format {
         SelectFormat::NextestFilter => output::line(nextest_filter(&explanation)),
         SelectFormat::Json => json_lines(&explanation)?.iter().try_for_each(output::line),

@@ -92,6 +92,8 @@ enum StatsJsonLine<'a> {
         #[serde(flatten)]
         sums: JsonSums,
         wrong_targets: Vec<&'a str>,
+        /// The signers of wrong records of other machines.
+        wrong_signers: Vec<&'a str>,
     },
 }
 
@@ -161,6 +163,7 @@ fn json_lines(history: &ProjectHistory) -> Vec<StatsJsonLine<'_>> {
         project: project(),
         sums: (&history.sums()).into(),
         wrong_targets: history.wrong.iter().map(String::as_str).collect(),
+        wrong_signers: history.wrong_signers.iter().map(String::as_str).collect(),
     };
     let lines = days.chain(reasons).chain(targets).chain(not_cached);
     lines.chain([selection, all]).collect()
@@ -181,6 +184,10 @@ fn text_lines(history: &ProjectHistory) -> Vec<String> {
     if !history.wrong.is_empty() {
         let names: Vec<_> = history.wrong.iter().map(String::as_str).collect();
         checked.push_str(&format!(": {}", names.join(", ")));
+    }
+    if !history.wrong_signers.is_empty() {
+        let names: Vec<_> = history.wrong_signers.iter().map(String::as_str).collect();
+        checked.push_str(&format!("; signed by {}", names.join(", ")));
     }
     fact("verified", checked);
     for (reason, misses) in history.reasons().into_iter().take(MOST_SHOWN) {

@@ -23,7 +23,7 @@ use super::interrupt::ended_by_signal;
 use super::output;
 use super::progress::{Progress, ProgressLevel};
 use super::remote::RemoteTree;
-use super::render::{Asked, AskedFor, ERROR, NOTE, WARN, label};
+use super::render::{Asked, AskedFor, ERROR, NOTE, WARN, label, plural};
 use crate::cache::{AnsweredTargets, Cache, HistoryEvent, Limits, Record};
 use crate::client::{ClientError, Connection};
 use crate::config::SharedSettings;
@@ -136,7 +136,9 @@ impl Asking<'_> {
                 let ran = outcome.ran.clone();
                 let answer = outcome.is_steady.then(|| outcome.answer.clone());
                 let project = root.to_owned();
-                let call = Call::Report { project, verdict: last, ran, answer };
+                let is_other = |record: &Arc<Record>| verdict::signer_of(record).is_some();
+                let by_others = !self.runs_all() && outcome.of_targets.iter().any(is_other);
+                let call = Call::Report { project, verdict: last, ran, answer, by_others };
                 let _ = connection.call(call, |_| {});
             }
         }
@@ -148,7 +150,11 @@ impl Asking<'_> {
         }
         let answered = self.answered(root, &outcome.answer, &mut progress);
         if let (Some(store), Some(run)) = (store.filter(SharedStore::writes), &outcome.shareable) {
-            self.publish(asked, &store, run);
+            let connection = match &mut heard {
+                DaemonReply::Miss { connection, .. } => Some(connection),
+                _ => None,
+            };
+            self.publish(asked, &store, run, connection);
         }
         verified.and(answered)
     }
@@ -185,7 +191,7 @@ impl Asking<'_> {
             cargo: self.cargo().map(|args| args.iter().map(OsText::from).collect()),
             harness: self.args.harness.iter().map(OsText::from).collect(),
             environment: self.test_environment(),
-            no_cache: self.args.no_cache || self.args.verify,
+            no_cache: self.runs_all(),
             only_known: false,
             names_tests: self.formats.iter().any(|format| format.names_tests()),
             config_file: self.context.paths.config_file.clone(),
@@ -251,27 +257,58 @@ impl Asking<'_> {
         }
     }
 
-    /// Publishes what was proven, after the answer. A store that fails is told of, and fails nothing.
-    fn publish(&self, asked: LookUp<'_>, store: &SharedStore, run: &Shareable) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let Ok(runtime) = runtime else { return };
+    /// Publishes what was proven, after the answer: the daemon does so in the background, or this
+    /// command where there is none, or where an agent signs that only this command may know. A store
+    /// that fails is told of, and fails nothing.
+    fn publish(
+        &self,
+        asked: LookUp<'_>,
+        store: &SharedStore,
+        run: &Shareable,
+        connection: Option<&mut Connection>,
+    ) {
         let LookUp { cache, question, facts } = asked;
-        let published = runtime.block_on(async {
-            let publish = verdict::publish(store, cache, question, facts, run);
-            tokio::time::timeout(PUBLISH_WAIT, publish).await
-        });
-        let level = if self.args.quiet { return } else { NOTE };
-        let Ok(published) = published else {
-            let text = format!("not published within {} s", PUBLISH_WAIT.as_secs());
-            return output::note(label(WARN, "Shared", text));
+        let published = verdict::publication(store.key_file(), cache, question, facts, run);
+        let note = |text: String| {
+            if !self.args.quiet {
+                output::note(label(NOTE, "Shared", text));
+            }
         };
-        match published.outcome {
-            Ok(count) => output::note(label(level, "Shared", format!("{count} targets published"))),
-            Err(why) => output::note(label(WARN, "Shared", format!("not published: {why}"))),
+        let warn = |text: String| {
+            if !self.args.quiet {
+                output::note(label(WARN, "Shared", text));
+            }
+        };
+        if let Some(publication) = published.publication {
+            let targets = plural(publication.records.len() - 1, "target");
+            let mut queued = false;
+            if let Some(connection) = connection.filter(|_| store.signs_alone()) {
+                let (project, publication) = (question.root.clone(), publication.clone());
+                let call = Call::Publish { project, publication };
+                queued = matches!(connection.call(call, |_| {}), Ok(Reply::Done));
+            }
+            if queued {
+                note(format!("the daemon publishes {targets}"));
+            } else {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                let Ok(runtime) = runtime else { return };
+                let publish =
+                    async { tokio::time::timeout(PUBLISH_WAIT, store.publish(publication)).await };
+                match runtime.block_on(publish) {
+                    Ok(Ok(_)) => note(format!("{targets} published")),
+                    Ok(Err(why)) => warn(format!("not published: {why}")),
+                    Err(_) => warn(format!("not published within {} s", PUBLISH_WAIT.as_secs())),
+                }
+            }
         }
         for why in published.kept_back {
-            output::note(label(level, "Shared", format!("not published: {why}")));
+            note(format!("not published: {why}"));
         }
+    }
+
+    /// Whether no record may answer.
+    fn runs_all(&self) -> bool {
+        self.args.no_cache || self.args.verify
     }
 
     /// How to run the tests, those of the packages in `first` before the others.
@@ -285,7 +322,7 @@ impl Asking<'_> {
             build_jobs: None,
             priority: Priority::Foreground,
             color: self.context.colored(),
-            no_cache: self.args.no_cache || self.args.verify,
+            no_cache: self.runs_all(),
             scope: RunScope::All,
             first,
             limits: Limits {

@@ -30,6 +30,7 @@ pub(super) fn trust(context: &Context, project: Option<&Path>) -> Result<(), Sto
         }
         let update = cache.update_state(&root, |state| {
             trusted.extend(std::mem::take(&mut state.distrusted).into_keys());
+            state.wrong_signers.clear();
         });
         update.map_err(|error| Stop::new(Exit::Failure, error))?;
     }

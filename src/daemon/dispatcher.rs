@@ -363,10 +363,7 @@ impl Dispatcher {
         }
         let config = loaded.config;
         *lock(&self.shared.bounds) = config.cache;
-        *lock(&self.shared.test_environment) = {
-            let own = (*self.shared.environment).clone();
-            Arc::new(config.shared.test_environment(own))
-        };
+        *lock(&self.shared.sharing) = config.shared;
         self.shared.scheduler.set(config.background);
         let kept = |path: &Path| config.projects.iter().any(|project| project.path == path);
         let gone: Vec<_> = self.projects.keys().filter(|path| !kept(path)).cloned().collect();

@@ -47,6 +47,8 @@ pub(super) enum Message {
     Release,
     /// A verdict was reached.
     Report { verdict: Box<LastVerdict>, ran: Vec<RanProgram>, answer: Option<Box<Answer>> },
+    /// Records of other machines have answered a question that none here did.
+    AnsweredByOthers { ask: Box<Ask> },
     /// Tell this client the state, and then every change. `told` is dropped once the state is told.
     Subscribe { client: Subscriber, told: oneshot::Sender<()> },
     /// Tell the clients that watch when the tree is what a barrier has shown (`seen`), or later.

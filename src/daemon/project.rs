@@ -237,6 +237,7 @@ impl ProjectTask {
             Message::Report { verdict, ran, answer } => {
                 self.report(*verdict, ran, answer.map(|answer| *answer));
             }
+            Message::AnsweredByOthers { ask } => self.note_hit(self.question_of(&ask)),
             Message::Subscribe { client, told: _told } => {
                 self.broadcast.add(client);
                 // The first one is told everything before `_told` is dropped.
@@ -259,12 +260,22 @@ impl ProjectTask {
         }
     }
 
+    fn question_of(&self, ask: &Ask) -> Question {
+        let (typed, harness) = (ask.cargo_args(), ask.harness_args());
+        let (settings, environment) = (self.builder.settings().clone(), ask.environment.clone());
+        Question::asked(&self.root, &ask.dir, typed, harness, environment, settings)
+    }
+
+    /// Records have answered; perhaps that is verified once the project is quiet.
+    fn note_hit(&mut self, question: Question) {
+        if self.verifier.note_hit(question) {
+            self.tree.touched();
+        }
+    }
+
     /// Answers from records, or says what the client needs to go on.
     async fn answer(&mut self, ask: Ask, seen: bool) -> Reply {
-        let (typed, harness) = (ask.cargo_args(), ask.harness_args());
-        let (settings, environment) = (self.builder.settings().clone(), ask.environment);
-        let question = Question::asked(&self.root, &ask.dir, typed, harness, environment, settings);
-        let asked = match self.prepare(question).await {
+        let asked = match self.prepare(self.question_of(&ask)).await {
             Ok(asked) => asked,
             Err(message) => return Reply::Error { message },
         };
@@ -299,9 +310,7 @@ impl ProjectTask {
             } else {
                 match self.look_up(&tree_digest, &asked).await {
                     Ok(answer) => {
-                        if self.verifier.note_hit(asked.question.clone()) {
-                            self.tree.touched();
-                        }
+                        self.note_hit(asked.question.clone());
                         let answer = if ask.names_tests { answer } else { answer.without_tests() };
                         return Reply::Answer(answer);
                     }
@@ -563,15 +572,7 @@ impl ProjectTask {
     }
 
     fn report(&mut self, verdict: LastVerdict, ran: Vec<RanProgram>, answer: Option<Answer>) {
-        info!(
-            project = %self.root.display(),
-            outcome = %verdict.verdict,
-            duration = verdict.elapsed_ms,
-            snapshot = verdict.code_hash.map(|code| code.to_string()),
-            passed = verdict.counts.passed,
-            failed = verdict.counts.failed,
-            "verdict"
-        );
+        status::log_verdict(&self.root, &verdict);
         self.verifier.note_verdict();
         let own = self.builder.own_question().selection_text();
         self.broadcast.note_answer(answer.filter(|_| verdict.selection == own));

@@ -16,16 +16,19 @@ pub(super) struct Client {
     shared: Arc<Shared>,
     /// Keeps a project from background jobs after a miss, until the connection closes.
     lease: Option<Lease>,
+    /// The last question that no record here answered.
+    missed: Option<Box<Ask>>,
     /// What it is told, once it wants to be.
     subscription: Option<Subscription>,
 }
 
 impl Client {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, lease: None, subscription: None }
+        Self { shared, lease: None, missed: None, subscription: None }
     }
 
-    async fn ask(&mut self, ask: Ask, doing: watch::Sender<String>) -> Reply {
+    async fn ask(&mut self, mut ask: Ask, doing: watch::Sender<String>) -> Reply {
+        ask.environment = self.shared.for_tests(ask.environment);
         if let Some(message) = self.has_another_config(&ask) {
             return Reply::Error { message };
         }
@@ -33,11 +36,12 @@ impl Client {
         else {
             return Reply::Unwatched;
         };
-        let only_known = ask.only_known;
-        let ask = Box::new(ask);
+        let asked = Box::new(ask);
+        let ask = asked.clone();
         let reply = tell(&mailbox, |reply| Message::Ask { ask, seen, doing, reply }).await;
-        if matches!(reply, Reply::Miss(_)) && !only_known {
+        if matches!(reply, Reply::Miss(_)) && !asked.only_known {
             self.lease = Some(Lease::new(mailbox));
+            self.missed = Some(asked);
         }
         reply
     }
@@ -122,19 +126,27 @@ impl Session for Client {
                 self.tell_project(project, |reply| Message::Join { doing, reply }).await
             }
             Call::Rebuild { project, environment } => {
-                let (environment, doing) = (Box::new(environment), doing());
+                let environment = Box::new(self.shared.for_tests(environment));
+                let doing = doing();
                 let message = |reply| Message::Rebuild { environment, doing, reply };
                 self.tell_project(project, message).await
             }
-            Call::Report { project, verdict, ran, answer } => {
+            Call::Report { project, verdict, ran, answer, by_others } => {
                 match self.shared.project(project).await {
                     Some(mailbox) => {
                         let (verdict, answer) = (Box::new(verdict), answer.map(Box::new));
                         mailbox.send(Message::Report { verdict, ran, answer });
+                        if let Some(ask) = self.missed.take().filter(|_| by_others) {
+                            mailbox.send(Message::AnsweredByOthers { ask });
+                        }
                         Reply::Done
                     }
                     None => Reply::Unwatched,
                 }
+            }
+            Call::Publish { project, publication } => {
+                self.shared.publisher.push(project, publication);
+                Reply::Done
             }
             Call::Status => self.shared.status().await.map_or_else(stopping, Reply::Status),
             Call::Pauses => {

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::mailbox::Mailbox;
+use super::publisher::{FIRST_PAUSE, PendingPublication, Publisher};
 use super::scheduler::Scheduler;
 use super::shared_target_dirs::note_shared_target_dirs;
 use super::subscriber::Subscriber;
@@ -22,7 +23,8 @@ use crate::config::{self, ConfigError, Loaded};
 use crate::paths::Paths;
 use crate::process::{Environment, Priority};
 use crate::protocol::{CacheUse, ProjectStatus, Reply, StatusReport};
-use crate::verdict::{self, RunOptions, RunScope};
+use crate::shared::{SharedError, SharedStore};
+use crate::verdict::{self, Facts, Question, RunOptions, RunScope, Shareable};
 use crate::watcher::CookieId;
 
 /// How long a barrier may take. Past it, the tree is read as if no event had ever come.
@@ -67,8 +69,10 @@ pub(super) struct Shared {
     pub(super) commands: mpsc::UnboundedSender<Command>,
     /// What all records together may grow to; the dispatcher sets it.
     pub(super) bounds: Mutex<config::CacheSettings>,
-    /// The environment of tests where no client has given one; the dispatcher sets it.
-    pub(super) test_environment: Mutex<Arc<Environment>>,
+    /// The shared store of the config; the dispatcher sets it.
+    pub(super) sharing: Mutex<config::SharedSettings>,
+    /// What is to be in that store.
+    pub(super) publisher: Publisher,
     /// Bounds how many trees are opened at once.
     pub(super) opening: Arc<Semaphore>,
     /// This very program, for cargo's runner hook.
@@ -140,19 +144,60 @@ impl Shared {
 
     /// The environment of tests where no client has given one.
     pub(super) fn test_environment(&self) -> Arc<Environment> {
-        Arc::clone(&lock(&self.test_environment))
+        Arc::new(self.for_tests((*self.environment).clone()))
     }
 
-    /// What the shared store of the config is like.
+    /// An environment as tests may see it: without the agent where records are signed.
+    pub(super) fn for_tests(&self, environment: Environment) -> Environment {
+        lock(&self.sharing).test_environment(environment)
+    }
+
+    /// What the shared store is like.
     pub(super) async fn probe_store(&self, workspace_root: &Path) -> Reply {
-        let loaded = load(self.project.as_deref(), &self.paths, &self.environment);
-        let settings = match loaded {
-            Ok(loaded) => loaded.config.shared,
-            Err(error) => return Reply::Error { message: error.one_line() },
-        };
+        let settings = lock(&self.sharing).clone();
         let (root, dir) = (workspace_root, &self.paths.cache_dir);
-        let findings = verdict::probe_store(&settings, root, dir, &self.environment).await;
+        let mut findings = verdict::probe_store(&settings, root, dir, &self.environment).await;
+        findings.extend(self.publisher.findings());
         Reply::Store { findings }
+    }
+
+    /// The store of other machines' records; none if the config has none, or it is not read.
+    pub(super) fn store_to_read(&self, workspace_root: &Path) -> Option<SharedStore> {
+        self.open_store(workspace_root)?.ok().filter(SharedStore::reads)
+    }
+
+    fn open_store(&self, workspace_root: &Path) -> Option<Result<SharedStore, SharedError>> {
+        let settings = lock(&self.sharing).clone();
+        let dir = &self.paths.cache_dir;
+        verdict::open_store(&settings, workspace_root, dir, &self.environment)
+    }
+
+    /// Has what a run has proven published, if the config says so.
+    pub(super) fn share(&self, question: &Question, facts: &Facts, run: &Shareable) {
+        let settings = lock(&self.sharing).clone();
+        if settings.url.is_none() || !settings.write {
+            return;
+        }
+        let key = settings.sign_with.as_deref();
+        let published = verdict::publication(key, &self.cache, question, facts, run);
+        for why in published.kept_back {
+            debug!(project = %question.root.display(), %why, "not published");
+        }
+        if let Some(publication) = published.publication {
+            self.publisher.push(question.root.clone(), publication);
+        }
+    }
+
+    /// Publishes in the background.
+    pub(super) async fn publish(&self) {
+        let publish = |next: PendingPublication| async move {
+            let PendingPublication { workspace_root, publication, .. } = next;
+            match self.open_store(&workspace_root) {
+                Some(store) => store?.publish(publication).await,
+                None => Err(SharedError::Config("the config names no store".to_owned())),
+            }
+        };
+        self.publisher.run(FIRST_PAUSE, publish).await;
     }
 
     /// Adds the use of the cache, and what other processes may have found out.
@@ -196,7 +241,7 @@ impl Shared {
             first: Vec::new(),
             limits: self.limits(settings),
             store: None,
-            agent: None,
+            agent: lock(&self.sharing).hidden_agent(&self.environment),
             cancel,
         }
     }

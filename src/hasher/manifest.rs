@@ -75,7 +75,8 @@ impl ManifestBuilder {
         put_number(&mut self.bytes, path.len() - shared);
         self.bytes.extend_from_slice(&path[shared..]);
         self.bytes.push(sort);
-        self.bytes.extend_from_slice(content.map_or(&[0; DIGEST_BYTES], Digest::as_bytes));
+        let content = content.map_or([0; DIGEST_BYTES], |digest| *digest.as_bytes());
+        self.bytes.extend_from_slice(&content);
         self.last.clear();
         self.last.extend_from_slice(path);
     }

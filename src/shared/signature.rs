@@ -167,6 +167,11 @@ impl SigningKey {
         &self.public
     }
 
+    /// Whether we sign ourselves.
+    pub(super) fn is_private(&self) -> bool {
+        self.private.is_some()
+    }
+
     /// What signs, for people.
     pub(super) fn describe(&self) -> String {
         let how = if self.private.is_some() { "" } else { ", through ssh-keygen" };

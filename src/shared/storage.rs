@@ -9,6 +9,7 @@ use opendal_service_fs::Fs;
 
 use super::bundle::MAX_OBJECT_BYTES;
 use super::store_url::{Server, StoreUrl};
+use crate::model::Timestamp;
 use crate::process::Environment;
 
 /// How often an upload is tried again.
@@ -18,6 +19,10 @@ const UPLOAD_RETRIES: usize = 3;
 #[cfg(not(feature = "shared"))]
 const ONLY_FOLDERS: &str =
     "this build knows only folders: build it with the feature `shared` for S3 and Redis";
+
+/// Why a store has no retention of ours.
+const LISTS_NOTHING: &str = "it cannot list what it has: have it evict old keys itself \
+                             (Redis: `maxmemory` and `maxmemory-policy allkeys-lru`)";
 
 /// Where unfinished files lie in a folder store.
 const UNFINISHED: &str = ".unfinished";
@@ -29,6 +34,17 @@ pub(super) struct Storage {
     retrying: Operator,
     /// The engine reads whole objects, so that the length is asked first.
     is_read_whole: bool,
+}
+
+/// An object of a store, as the store lists it.
+#[derive(Clone, Debug)]
+pub(super) struct StoredObject {
+    /// Its path.
+    pub(super) path: String,
+    /// Its size.
+    pub(super) bytes: u64,
+    /// When it was written, if the store tells.
+    pub(super) modified: Option<Timestamp>,
 }
 
 /// Why an object is not read or written.
@@ -130,5 +146,47 @@ impl Storage {
     pub(super) async fn put(&self, path: &str, bytes: Vec<u8>) -> Result<(), StorageError> {
         self.retrying.write(path, bytes).await?;
         Ok(())
+    }
+
+    /// All objects below a folder, whose path ends with `/`.
+    ///
+    /// # Errors
+    /// If the store cannot be listed.
+    pub(super) async fn list(&self, folder: &str) -> Result<Vec<StoredObject>, StorageError> {
+        if !self.retrying.info().capability().list {
+            return Err(StorageError::Failed(LISTS_NOTHING.to_owned()));
+        }
+        let mut entries = match self.retrying.lister_with(folder).recursive(true).await {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error.into()),
+        };
+        let mut objects = Vec::new();
+        while let Some(entry) = entries.try_next().await? {
+            let (path, metadata) = entry.into_parts();
+            if metadata.mode() != EntryMode::FILE {
+                continue;
+            }
+            let modified = metadata.last_modified().map(|time| time.into_inner().as_millisecond());
+            let modified = modified.and_then(|time| u64::try_from(time).ok()).map(Timestamp);
+            objects.push(StoredObject { path, bytes: metadata.content_length(), modified });
+        }
+        Ok(objects)
+    }
+
+    /// What writers of a folder store have left unfinished.
+    ///
+    /// # Errors
+    /// If the store cannot be listed.
+    pub(super) async fn list_unfinished(&self) -> Result<Vec<StoredObject>, StorageError> {
+        self.list(&format!("{UNFINISHED}/")).await
+    }
+
+    /// Removes an object, tried several times. It may be gone already.
+    ///
+    /// # Errors
+    /// If it cannot be removed.
+    pub(super) async fn remove(&self, path: &str) -> Result<(), StorageError> {
+        Ok(self.retrying.delete(path).await?)
     }
 }

@@ -3,7 +3,7 @@
 //! All traffic takes place on a thread of its own: neither a mount that hangs nor a resolver that
 //! does not answer can hold up a question or the end of a command.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
@@ -14,14 +14,16 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::breaker::Breaker;
-use super::bundle::{Bundle, BundledRecord, Distrust, FORMAT, MAX_OBJECT_BYTES};
+use super::bundle::{Bundle, BundledRecord, Distrust, FORMAT, MAX_OBJECT_BYTES, MAX_PAYLOAD_BYTES};
+use super::retention::collect;
 use super::signature::SigningKey;
 use super::signers::{Signer, SignerTier, Signers};
 use super::storage::{Storage, StorageError};
 use super::store_url::StoreUrl;
 use super::{
-    BundleName, BundlePlace, FoundRecord, ObjectKind, SharedAnswer, SharedError, SharedRecord,
-    StoreFinding, StoreOptions, WantedRecords,
+    BundleName, BundlePlace, FoundRecord, LAYOUT, ObjectKind, Publication, Retention,
+    RetentionReport, SharedAnswer, SharedError, SharedRecord, StoreFinding, StoreOptions,
+    WantedRecords,
 };
 use crate::model::{Digest, Timestamp};
 
@@ -42,9 +44,6 @@ const MAX_SIGNERS_ASKED: usize = 32;
 
 /// What a signature and the first line add to a payload, at most.
 const ENVELOPE_BYTES: usize = 8 << 10;
-
-/// The first part of every path: the version of the layout.
-const LAYOUT: &str = "v1";
 
 /// A task for the thread of the store.
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -105,11 +104,11 @@ fn path_of(fingerprint: &str, name: &BundleName) -> String {
         ObjectKind::Tree => "tree",
         ObjectKind::Latest => "latest",
     };
-    format!("{LAYOUT}/{fingerprint}/{kind}/{}", name.digest)
+    format!("{LAYOUT}/{fingerprint}/{}/{kind}/{}", name.project, name.digest)
 }
 
 fn names(place: &BundlePlace) -> [BundleName; 2] {
-    let of = |kind, digest| BundleName { kind, digest };
+    let of = |kind, digest| BundleName { project: place.project.clone(), kind, digest };
     [of(ObjectKind::Tree, place.tree), of(ObjectKind::Latest, place.latest)]
 }
 
@@ -122,7 +121,7 @@ fn lapsed(signers: &Signers, now: Timestamp) -> Option<String> {
 
 #[expect(clippy::needless_pass_by_value, reason = "it maps errors")]
 fn failed(error: impl ToString) -> SharedError {
-    SharedError(error.to_string())
+    SharedError::Config(error.to_string())
 }
 
 impl SharedStore {
@@ -164,9 +163,19 @@ impl SharedStore {
         Ok(Self { options, breaker, place, signers, key, uploading, tasks })
     }
 
+    /// Whether its records may answer.
+    pub(crate) fn reads(&self) -> bool {
+        self.options.read
+    }
+
     /// Whether the config has it written to.
     pub(crate) fn writes(&self) -> bool {
         self.options.write
+    }
+
+    /// Whether it signs without an agent, so that any process of the user can.
+    pub(crate) fn signs_alone(&self) -> bool {
+        matches!(&self.key, Ok(Some(key)) if key.is_private())
     }
 
     /// The file of the key that records are signed with.
@@ -246,22 +255,26 @@ impl SharedStore {
                 break;
             };
             heard += 1;
-            let (signer, name) = asked[index];
+            let (signer, name) = &asked[index];
             match object {
                 Ok(object) => {
                     served += 1;
-                    let read = self.read(&object, signer, &name, wanted, now);
-                    if let Err(why) = read.map(|records| answer.records.extend(records)) {
-                        let path = path_of(&signer.fingerprint, &name);
-                        let miss =
-                            format!("{path} of {} is not believed: {why}", signer.principals);
-                        answer.misses.push(miss);
+                    match self.read(&object, signer, name, wanted, now) {
+                        Ok(read) => {
+                            answer.records.extend(read.records);
+                            answer.refused.extend(read.refused);
+                        }
+                        Err(why) => {
+                            let path = path_of(&signer.fingerprint, name);
+                            let by = &signer.principals;
+                            answer.misses.push(format!("{path} of {by} is not believed: {why}"));
+                        }
                     }
                 }
                 Err(StorageError::Absent) => served += 1,
                 Err(StorageError::Odd) => {
                     served += 1;
-                    let path = path_of(&signer.fingerprint, &name);
+                    let path = path_of(&signer.fingerprint, name);
                     answer.misses.push(format!("{path}: {}", StorageError::Odd));
                 }
                 Err(error) => failure = Some(error.to_string()),
@@ -282,6 +295,13 @@ impl SharedStore {
         answer
             .records
             .sort_by_key(|found| (!found.may_answer, std::cmp::Reverse(found.record.created)));
+        for found in &answer.records {
+            answer.refused.remove(&found.record.key);
+        }
+        if answer.records.is_empty() && answer.misses.is_empty() {
+            let refused: BTreeSet<&String> = answer.refused.values().collect();
+            answer.misses.extend(refused.into_iter().cloned());
+        }
         if answer.records.is_empty() && answer.misses.is_empty() {
             let names: Vec<_> = signers.iter().map(|signer| &*signer.principals).collect();
             answer.misses.push(format!("no record by {}", names.join("; ")));
@@ -290,7 +310,7 @@ impl SharedStore {
         answer
     }
 
-    /// The wanted records of an object.
+    /// What an object adds to the answer.
     fn read(
         &self,
         object: &[u8],
@@ -298,46 +318,45 @@ impl SharedStore {
         name: &BundleName,
         wanted: &WantedRecords,
         now: Timestamp,
-    ) -> Result<Vec<FoundRecord>, Distrust> {
+    ) -> Result<SharedAnswer, Distrust> {
         let bundle = Bundle::open(object, &signer.key, name, &wanted.place.subject, now)?;
         if !signer.covers(bundle.signed) {
             return Err(Distrust::OutOfDates);
         }
-        let is_young = |created: Timestamp| created.age(now).is_none_or(|age| age <= wanted.ttl);
-        let records = bundle.records.into_iter();
-        let records =
-            records.filter(|(_, record)| is_young(record.created) && signer.covers(record.created));
         let may_answer = signer.tier == SignerTier::Trusted || self.options.trust_peers;
-        let found = records.map(|(key, BundledRecord { created, body })| FoundRecord {
-            record: SharedRecord { key, created, body },
-            signer: signer.principals.clone(),
-            may_answer,
-        });
-        Ok(found.collect())
+        let (mut answer, by) = (SharedAnswer::default(), &signer.principals);
+        for (key, BundledRecord { created, body }) in bundle.records {
+            if created.age(now).is_some_and(|age| age > wanted.ttl) {
+                answer.refused.insert(key, format!("a record by {by} is older than `ttl`"));
+            } else if !signer.covers(created) {
+                let why = format!("a record by {by} is of a time when it was not believed");
+                answer.refused.insert(key, why);
+            } else {
+                let record = SharedRecord { key, created, body };
+                answer.records.push(FoundRecord { record, signer: by.clone(), may_answer });
+            }
+        }
+        Ok(answer)
     }
 
-    /// Signs the records and uploads them, also into the latest ones of the project; how many.
+    /// Signs the records and uploads them, also into the latest ones of the project; how many fit.
     ///
     /// # Errors
     /// If the config does not allow it, there is no key, or the store does not take them.
-    pub(crate) async fn publish(
-        &self,
-        place: BundlePlace,
-        records: Vec<SharedRecord>,
-    ) -> Result<usize, SharedError> {
+    pub(crate) async fn publish(&self, publication: Publication) -> Result<usize, SharedError> {
         if !self.options.write {
             return Err(failed("`write` is off"));
         }
         let key = self.key.as_ref().map_err(failed)?;
         let key = key.clone().ok_or_else(|| failed("`sign_with` is not set"))?;
         if let Some(why) = self.breaker.open(Timestamp::now()) {
-            return Err(failed(format!("the store is off: {why}")));
+            return Err(SharedError::Store(format!("the store is off: {why}")));
         }
         let upload = Upload { store: self.place.clone(), options: self.options.clone(), key };
         let (uploading, breaker) = (self.uploading.clone(), self.breaker.clone());
         let work = async move {
             let _alone = uploading.lock().await;
-            let uploaded = timeout(UPLOAD_LIMIT, upload.upload(&place, records)).await;
+            let uploaded = timeout(UPLOAD_LIMIT, upload.upload(publication)).await;
             let result = uploaded.unwrap_or_else(|_| {
                 let limit = UPLOAD_LIMIT.as_secs();
                 Err(StorageError::Failed(format!("not uploaded within {limit} s")).into())
@@ -349,9 +368,29 @@ impl SharedStore {
                 }
                 Err(UploadError::Key(_)) => {}
             }
-            result.map_err(failed)
+            result.map_err(|error| match error {
+                UploadError::Storage(_) => SharedError::Store(error.to_string()),
+                UploadError::Key(_) => failed(error),
+            })
         };
         self.on_thread(work).await.map_err(failed)?
+    }
+
+    /// Removes old objects.
+    ///
+    /// # Errors
+    /// If the config does not allow it, or the store cannot be listed.
+    pub(crate) async fn collect(&self, wanted: Retention) -> Result<RetentionReport, SharedError> {
+        if !self.options.write {
+            return Err(failed("`write` is off: only a machine that writes may remove"));
+        }
+        let place = self.place.clone();
+        let work = async move {
+            let storage = place.storage()?;
+            collect(storage, &wanted, Timestamp::now()).await
+        };
+        let collected = self.on_thread(work).await.map_err(failed)?;
+        collected.map_err(|error| SharedError::Store(format!("the store: {error}")))
     }
 
     /// What the store, the signers and the key are like, for `doctor`.
@@ -359,7 +398,8 @@ impl SharedStore {
         let mut findings = Vec::new();
         let mut say = |is_good: bool, what: String| findings.push(StoreFinding { is_good, what });
         let StoreOptions { url, read, write, .. } = &*self.options;
-        let nothing = BundleName { kind: ObjectKind::Tree, digest: Digest::of(b"probe") };
+        let (project, kind, digest) = ("probe".to_owned(), ObjectKind::Tree, Digest::of(b"probe"));
+        let nothing = BundleName { project, kind, digest };
         if *read {
             let (place, path) = (self.place.clone(), path_of("probe", &nothing));
             let got = self.on_thread(async move { place.get(&path).await });
@@ -427,61 +467,73 @@ struct Upload {
 }
 
 impl Upload {
-    async fn upload(
-        &self,
-        place: &BundlePlace,
-        records: Vec<SharedRecord>,
-    ) -> Result<usize, UploadError> {
-        let [tree, latest] = names(place);
-        let of_tree = fitting(records);
-        let count = of_tree.len();
-        self.put(place, tree, of_tree.clone()).await?;
+    async fn upload(&self, publication: Publication) -> Result<usize, UploadError> {
+        let Publication { place, records, .. } = publication;
+        let [tree, latest] = names(&place);
+        let count = self.put(&place, tree, records.clone()).await?;
         // What is lost to another writer at the same moment is lost to the latest records alone.
-        let mut all = self.own(place, &latest).await;
-        all.extend(of_tree);
-        let all = all.into_iter().map(|(key, BundledRecord { created, body })| SharedRecord {
-            key,
-            created,
-            body,
-        });
-        self.put(place, latest, fitting(all.collect())).await?;
+        let mut all = self.own(&place, &latest).await?;
+        for SharedRecord { key, created, body } in records {
+            all.insert(key, BundledRecord { created, body });
+        }
+        let all = all.into_iter();
+        let all =
+            all.map(|(key, BundledRecord { created, body })| SharedRecord { key, created, body });
+        self.put(&place, latest, all.collect()).await?;
         Ok(count)
     }
 
     /// The records of our own object; none where there is no good one.
-    async fn own(&self, place: &BundlePlace, name: &BundleName) -> BTreeMap<Digest, BundledRecord> {
+    ///
+    /// # Errors
+    /// If it cannot be read now: what it has must not be lost.
+    async fn own(
+        &self,
+        place: &BundlePlace,
+        name: &BundleName,
+    ) -> Result<BTreeMap<Digest, BundledRecord>, StorageError> {
         let path = path_of(&super::signature::fingerprint(self.key.public()), name);
-        let Ok(object) = self.store.get(&path).await else { return BTreeMap::new() };
+        let object = match self.store.get(&path).await {
+            Ok(object) => object,
+            Err(StorageError::Absent | StorageError::Odd) => return Ok(BTreeMap::new()),
+            Err(error) => return Err(error),
+        };
         let now = Timestamp::now();
         let bundle = Bundle::open(&object, self.key.public(), name, &place.subject, now);
-        bundle.map(|bundle| bundle.records).unwrap_or_default()
+        Ok(bundle.map(|bundle| bundle.records).unwrap_or_default())
     }
 
+    /// Signs and uploads the newest records that fit into one object; how many do.
     async fn put(
         &self,
         place: &BundlePlace,
         name: BundleName,
-        records: BTreeMap<Digest, BundledRecord>,
-    ) -> Result<(), UploadError> {
-        let (subject, signed) = (place.subject.clone(), Timestamp::now());
-        let payload = Bundle { format: FORMAT, name, subject, signed, records }.payload();
-        let signature = self.key.sign(payload.as_bytes(), &self.options.environment).await?;
+        mut records: Vec<SharedRecord>,
+    ) -> Result<usize, UploadError> {
+        records.sort_by_key(|record| std::cmp::Reverse(record.created));
+        let payload = loop {
+            let (subject, signed) = (place.subject.clone(), Timestamp::now());
+            let of = |SharedRecord { key, created, body }: &SharedRecord| {
+                (*key, BundledRecord { created: *created, body: body.clone() })
+            };
+            // Of two with one key the newer one is left.
+            let kept = records.iter().rev().map(of).collect();
+            let bundle =
+                Bundle { format: FORMAT, name: name.clone(), subject, signed, records: kept };
+            let json = bundle.json();
+            let payload = Bundle::payload(&json);
+            let most = MAX_OBJECT_BYTES - ENVELOPE_BYTES;
+            if (payload.len() <= most && json.len() <= MAX_PAYLOAD_BYTES) || records.is_empty() {
+                break payload;
+            }
+            let fewer = (records.len() * most / payload.len())
+                .min(records.len() * MAX_PAYLOAD_BYTES / json.len());
+            // A little less than its share, and one less at least.
+            records.truncate((fewer * 19 / 20).min(records.len() - 1));
+        };
+        let signature = self.key.sign(&payload, &self.options.environment).await?;
         let path = path_of(&super::signature::fingerprint(self.key.public()), &name);
-        Ok(self.store.put(&path, Bundle::seal(&payload, &signature).into_bytes()).await?)
+        self.store.put(&path, Bundle::seal(&payload, &signature)).await?;
+        Ok(records.len())
     }
-}
-
-/// The newest records that fit into one object.
-fn fitting(mut records: Vec<SharedRecord>) -> BTreeMap<Digest, BundledRecord> {
-    records.sort_by_key(|record| std::cmp::Reverse(record.created));
-    let (mut left, mut fit) = (MAX_OBJECT_BYTES - ENVELOPE_BYTES, BTreeMap::new());
-    for SharedRecord { key, created, body } in records {
-        // The key, the time and the punctuation.
-        let size = body.to_string().len() + 128;
-        if size <= left && !fit.contains_key(&key) {
-            left -= size;
-            fit.insert(key, BundledRecord { created, body });
-        }
-    }
-    fit
 }

@@ -4,8 +4,10 @@ mod attacks;
 #[cfg(feature = "shared")]
 mod faults;
 mod openssh;
+mod retention;
 #[cfg(feature = "shared")]
 mod servers;
+mod storms;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,12 +18,12 @@ use serde_json::{Value, json};
 use ssh_key::private::Ed25519Keypair;
 use ssh_key::{LineEnding, PrivateKey};
 
-use super::bundle::{Bundle, BundledRecord, FORMAT};
+use super::bundle::{Bundle, BundledRecord, FORMAT, MAX_OBJECT_BYTES};
 use super::signature::fingerprint;
 use super::store::SharedStore;
 use super::{
-    BundleName, BundlePlace, ObjectKind, SharedAnswer, SharedRecord, StoreOptions, Subject,
-    WantedRecords,
+    BundleName, BundlePlace, ObjectKind, Publication, SharedAnswer, SharedRecord, StoreOptions,
+    Subject, WantedRecords,
 };
 use crate::model::{Digest, Timestamp};
 use crate::process::Environment;
@@ -100,7 +102,7 @@ impl Team {
         let name = place(1).tree;
         let name = if kind == "tree" { name } else { place(1).latest };
         let folder = fingerprint(key(signer).public_key().key_data());
-        self.path("store").join("v1").join(folder).join(kind).join(name.to_string())
+        self.path("store").join("v2").join(folder).join("project").join(kind).join(name.to_string())
     }
 
     /// Writes an object as if it were `folder`'s.
@@ -142,6 +144,7 @@ fn subject() -> Subject {
 /// The objects of a tree of the project.
 fn place(tree: u64) -> BundlePlace {
     BundlePlace {
+        project: "project".to_owned(),
         tree: digest(&format!("tree {tree}")),
         latest: digest("latest"),
         subject: subject(),
@@ -161,14 +164,16 @@ fn bundle(kind: ObjectKind) -> Bundle {
     let SharedRecord { key, created, body } = record("a");
     let records = [(key, BundledRecord { created, body })].into();
     let digest = if kind == ObjectKind::Tree { place(1).tree } else { place(1).latest };
-    let (name, signed) = (BundleName { kind, digest }, Timestamp::now());
+    let name = BundleName { project: "project".to_owned(), kind, digest };
+    let signed = Timestamp::now();
     Bundle { format: FORMAT, name, subject: subject(), signed, records }
 }
 
-/// The object of a payload that a member signs for a namespace.
-fn sealed(payload: &str, number: u8, namespace: &str) -> String {
-    let signature = key(number).sign(namespace, ssh_key::HashAlg::Sha512, payload.as_bytes());
-    Bundle::seal(payload, &signature.unwrap().to_pem(LineEnding::LF).unwrap())
+/// The object of a payload's text that a member signs for a namespace.
+fn sealed(json: &str, number: u8, namespace: &str) -> Vec<u8> {
+    let payload = Bundle::payload(json);
+    let signature = key(number).sign(namespace, ssh_key::HashAlg::Sha512, &payload);
+    Bundle::seal(&payload, &signature.unwrap().to_pem(LineEnding::LF).unwrap())
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -182,7 +187,8 @@ fn look_up(store: &SharedStore) -> SharedAnswer {
 
 fn publish(store: &SharedStore, tree: u64, names: &[&str]) -> Result<usize, String> {
     let records = names.iter().map(|name| record(name)).collect();
-    block_on(store.publish(place(tree), records)).map_err(|error| error.to_string())
+    let publication = Publication { place: place(tree), records };
+    block_on(store.publish(publication)).map_err(|error| error.to_string())
 }
 
 fn bodies(answer: &SharedAnswer) -> Vec<&Value> {
@@ -240,7 +246,9 @@ fn records_that_are_too_old_are_not_found() {
     wanted.ttl = Duration::ZERO;
     let deadline = Timestamp::now();
     while Timestamp::now() <= deadline {}
-    assert_missed(&block_on(store.look_up(&wanted)), "no record by ci@example.com");
+    let answer = block_on(store.look_up(&wanted));
+    assert_missed(&answer, "a record by ci@example.com is older than `ttl`");
+    assert_eq!(answer.refused.keys().collect::<Vec<_>>(), [&digest("a")]);
 }
 
 #[test]
@@ -262,16 +270,24 @@ fn nothing_is_written_or_read_unless_the_config_says_so() {
 fn an_object_has_a_limit_and_the_newest_records_fit() {
     let team = Team::new();
     let writer = team.writer(CI);
+    // Nothing that could be packed.
+    let text = |index: u64| -> String {
+        (0..4_700).map(|at| digest(&format!("{index} {at}")).to_string()).collect()
+    };
     let large = |index: u64| SharedRecord {
         key: digest(&format!("large {index}")),
         created: Timestamp(Timestamp::now().0 - index * 1000),
-        body: json!("x".repeat(300_000)),
+        body: json!(text(index)),
     };
-    let count = block_on(writer.publish(place(1), (0..9).map(large).collect())).unwrap();
-    assert_eq!(count, 3);
+    let publication = Publication { place: place(1), records: (0..12).map(large).collect() };
+    let count = block_on(writer.publish(publication)).unwrap();
+    assert!((3..=7).contains(&count), "{count}");
+    let size = fs::metadata(team.object(CI, ObjectKind::Tree)).unwrap().len();
+    assert!(size <= MAX_OBJECT_BYTES as u64 && size > MAX_OBJECT_BYTES as u64 / 2, "{size}");
     let found = team.look_up();
     let found = found.records.iter().map(|found| found.record.key).collect::<BTreeSet<_>>();
-    assert_eq!(found, (0..3).map(|index| large(index).key).collect());
+    let key = |index: usize| digest(&format!("large {index}"));
+    assert_eq!(found, (0..count).map(key).collect());
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use super::{
-    BundlePlace, SharedAnswer, SharedError, SharedRecord, StoreFinding, StoreOptions, WantedRecords,
+    Publication, Retention, RetentionReport, SharedAnswer, SharedError, StoreFinding, StoreOptions,
+    WantedRecords,
 };
 
 /// A store that this build does not have.
@@ -17,11 +18,21 @@ impl SharedStore {
     /// Always.
     pub(crate) fn open(_: StoreOptions) -> Result<Self, SharedError> {
         let why = "this build has no shared store: build it with the feature `shared`";
-        Err(SharedError(why.to_owned()))
+        Err(SharedError::Config(why.to_owned()))
+    }
+
+    /// Not at all.
+    pub(crate) fn reads(&self) -> bool {
+        match *self {}
     }
 
     /// Not at all.
     pub(crate) fn writes(&self) -> bool {
+        match *self {}
+    }
+
+    /// Not at all.
+    pub(crate) fn signs_alone(&self) -> bool {
         match *self {}
     }
 
@@ -36,11 +47,12 @@ impl SharedStore {
     }
 
     /// Nowhere.
-    pub(crate) async fn publish(
-        &self,
-        _: BundlePlace,
-        _: Vec<SharedRecord>,
-    ) -> Result<usize, SharedError> {
+    pub(crate) async fn publish(&self, _: Publication) -> Result<usize, SharedError> {
+        match *self {}
+    }
+
+    /// Nowhere.
+    pub(crate) async fn collect(&self, _: Retention) -> Result<RetentionReport, SharedError> {
         match *self {}
     }
 

@@ -1,6 +1,7 @@
 //! Why a question would be answered from cache, or why it would be run.
 
 mod calls;
+mod shared;
 mod variables;
 
 use std::collections::BTreeMap;
@@ -68,7 +69,27 @@ pub(crate) struct TargetExplanation {
 }
 
 pub(crate) use self::calls::CallsExplanation;
+pub(crate) use self::shared::{SharedReason, SharedReasons, shared_reasons};
 use self::variables::VariableChanges;
+
+impl TargetExplanation {
+    /// A target that nothing here is recorded of.
+    pub(crate) fn unrecorded(id: TargetId, reason: &str) -> Self {
+        Self {
+            id,
+            verdict: None,
+            kept: None,
+            cached: false,
+            reason: reason.to_owned(),
+            changed: Vec::new(),
+            inputs: 0,
+            runs_alone: None,
+            obstacles: None,
+            advice: Vec::new(),
+            calls: None,
+        }
+    }
+}
 
 /// So many changed inputs of a target are named.
 const NAMED: usize = 10;

@@ -77,18 +77,19 @@ struct PortableReader {
     is_program: bool,
 }
 
-/// What only somebody with the same sources knows of a record: its key.
-pub(super) struct RecordSecret(Digest);
+/// What only somebody with the same manifests and names of sources knows. All records of a build plan
+/// have the same, so that an object holds what they have in common once.
+struct PlanSecret(Digest);
 
-impl RecordSecret {
-    pub(super) fn of(key: &RecordKey) -> Self {
-        let mut digester = Digester::new("shared secret 1");
-        digester.digest(&key.digest);
+impl PlanSecret {
+    fn of(plan: &Digest) -> Self {
+        let mut digester = Digester::new("shared secret 2");
+        digester.digest(plan);
         Self(digester.finish())
     }
 
     fn keyed(&self, what: &str, value: &[u8]) -> Digest {
-        let mut digester = Digester::new("shared value 1");
+        let mut digester = Digester::new("shared value 2");
         digester.digest(&self.0).field(what.as_bytes()).field(value);
         digester.finish()
     }
@@ -111,7 +112,7 @@ impl RecordSecret {
 
 /// The name of a record in a shared object. The shared key itself stays here.
 pub(super) fn shared_name(key: &RecordKey) -> Digest {
-    let mut digester = Digester::new("shared record 1");
+    let mut digester = Digester::new("shared record 2");
     digester.digest(&key.digest).number(key.version.into());
     digester.finish()
 }
@@ -123,13 +124,20 @@ pub(super) struct Machine<'a> {
     environment: &'a Environment,
     /// The toolchain's folder, as runs see it.
     toolchain: PathBuf,
+    secret: PlanSecret,
     /// The variables beside a key, as this machine's own runs record them.
     pub(super) asked: AskedEnvironment,
 }
 
 impl<'a> Machine<'a> {
-    /// This machine for a question. `key` is the signing key, which no shared run may have read.
-    pub(super) fn of(question: &'a Question, facts: &Facts, key: Option<&Path>) -> Self {
+    /// This machine for a question about a build plan. `key` is the signing key, which no shared run
+    /// may have read.
+    pub(super) fn of(
+        question: &'a Question,
+        facts: &Facts,
+        plan: &Digest,
+        key: Option<&Path>,
+    ) -> Self {
         let (root, environment) = (&question.root, &question.environment);
         let sysroot = &facts.toolchain.sysroot;
         Self {
@@ -137,22 +145,23 @@ impl<'a> Machine<'a> {
             roots: SymbolicRoots::of(root, environment, key),
             environment,
             toolchain: sysroot.canonicalize().unwrap_or_else(|_| sysroot.clone()),
+            secret: PlanSecret::of(plan),
             asked: super::package::asked(question),
         }
     }
 
     /// The value of a variable, with folders by their symbols.
-    fn value(&self, secret: &RecordSecret, name: &str) -> Option<Digest> {
+    fn value(&self, name: &str) -> Option<Digest> {
         use std::os::unix::ffi::OsStrExt as _;
         let named = |(known, _): &(&std::ffi::OsStr, &std::ffi::OsStr)| {
             known.as_bytes().escape_ascii().to_string() == name
         };
         let (_, value) = self.environment.iter().find(named)?;
-        Some(secret.keyed(name, &self.roots.text(value.as_bytes())))
+        Some(self.secret.keyed(name, &self.roots.text(value.as_bytes())))
     }
 
-    fn counted(&self, key: &SharedKey, secret: &RecordSecret) -> BTreeMap<String, Digest> {
-        let value = |name: &String| Some((name.clone(), self.value(secret, name)?));
+    fn counted(&self, key: &SharedKey) -> BTreeMap<String, Digest> {
+        let value = |name: &String| Some((name.clone(), self.value(name)?));
         key.counted.iter().filter_map(value).collect()
     }
 
@@ -170,14 +179,13 @@ impl<'a> Machine<'a> {
         let [report] = &record.targets[..] else {
             return Err("it has no single target".to_owned());
         };
-        let secret = RecordSecret::of(&key.key);
         self.roots.check_ways(&record.inputs)?;
         // Whose the folders above a checkout are does not count, as their names do not.
         let is_above = |input: &&Input| {
             matches!(input.state, InputState::Kind(_)) && self.root.starts_with(&input.path)
         };
         let inputs = record.inputs.iter().filter(|input| !is_above(input));
-        let inputs = inputs.map(|input| self.share_input(input, &secret, seen));
+        let inputs = inputs.map(|input| self.share_input(input, seen));
         let readers = record.environment.readers.iter().map(|input| {
             let name =
                 || format!("it is not known which variables `{}` names", input.path.display());
@@ -204,7 +212,7 @@ impl<'a> Machine<'a> {
             let each = programs.iter().map(|(name, at)| Ok((name.clone(), places(at)?)));
             each.collect::<Result<BTreeMap<_, _>, String>>()
         });
-        let value = |name: &String| self.value(&secret, name);
+        let value = |name: &String| self.value(name);
         let build_variables =
             record.environment.build_variables.keys().map(|name| (name.clone(), value(name)));
         let variables = record.environment.variables.keys();
@@ -212,19 +220,15 @@ impl<'a> Machine<'a> {
             report: TargetReport { output: String::new(), stderr: None, ..report.clone() },
             inputs: inputs.collect::<Result<_, _>>()?,
             readers: readers.collect::<Result<_, String>>()?,
-            counted: self.counted(key, &secret),
+            counted: self.counted(key),
             variables: variables.filter_map(|name| Some((name.clone(), value(name)?))).collect(),
             build_variables: build_variables.collect(),
             programs: programs.transpose()?,
         })
     }
 
-    fn share_input(
-        &self,
-        input: &Input,
-        secret: &RecordSecret,
-        seen: &mut SeenFiles,
-    ) -> Result<PortableInput, String> {
+    fn share_input(&self, input: &Input, seen: &mut SeenFiles) -> Result<PortableInput, String> {
+        let secret = &self.secret;
         let path = self.root.join(&input.path);
         let changed = || format!("`{}` has changed since", input.path.display());
         let state = match &input.state {
@@ -277,19 +281,18 @@ impl<'a> Machine<'a> {
         if shared.report.id != *found.target || shared.report.verdict != Verdict::Pass {
             return Err("it is of another target, or not green".to_owned());
         }
-        let secret = RecordSecret::of(&found.shared.key);
-        let counted = self.counted(found.shared, &secret);
+        let counted = self.counted(found.shared);
         let names = counted.keys().chain(shared.counted.keys());
         if let Some(name) =
             names.into_iter().find(|&name| counted.get(name) != shared.counted.get(name))
         {
             return Err(format!("environment variable {name} differs: it always counts"));
         }
-        let inputs = shared.inputs.iter().map(|input| self.adopt_input(input, &secret, seen));
+        let inputs = shared.inputs.iter().map(|input| self.adopt_input(input, seen));
         let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
         // A value that is the same gets the digest that it has here; another one matches nothing.
         let own = |name: &String, then: &Digest, here: Option<&Digest>| {
-            let is_same = self.value(&secret, name) == Some(*then);
+            let is_same = self.value(name) == Some(*then);
             here.copied().filter(|_| is_same).unwrap_or(*then)
         };
         let variables = shared.variables.iter();
@@ -354,12 +357,8 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn adopt_input(
-        &self,
-        input: &PortableInput,
-        secret: &RecordSecret,
-        seen: &mut SeenFiles,
-    ) -> Result<Input, String> {
+    fn adopt_input(&self, input: &PortableInput, seen: &mut SeenFiles) -> Result<Input, String> {
+        let secret = &self.secret;
         if let PortableState::Plain(state @ (InputState::Trusted | InputState::Excluded)) =
             input.state
         {
@@ -404,6 +403,13 @@ impl<'a> Machine<'a> {
 }
 
 /// Whether a file counts for a run as it is, since it is replaced and not edited.
+///
+/// `/etc/ld.so.cache` is among them by its whole content, though the loader asks it for a few libraries
+/// only, which are inputs themselves. A narrower input would be the path that each name of a library
+/// leads to. Two things break that: a program may read the file itself and depend on all of it, as
+/// `ldconfig -p` does, which `find_library` of Python's `ctypes` starts, and a record does not tell such a
+/// reader from the loader; and a look-up that finds nothing leaves no trace in a program that is linked
+/// with `-z nodefaultlib`.
 fn is_system_library(path: &Path) -> bool {
     let is_loaders =
         path == Path::new("/etc/ld.so.cache") || path == Path::new("/etc/ld.so.preload");

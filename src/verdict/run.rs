@@ -404,25 +404,19 @@ impl<'a> Answering<'a> {
         if let Some(news) = &asked.news {
             on_step(Step::StoreFailed(news));
         }
-        let mut misses = asked.misses.clone();
-        match level.find() {
-            None if asked.has_records => misses.push("other targets are found here".to_owned()),
-            None => {}
-            Some(known) => misses.extend(known.targets.into_iter().filter_map(|(id, found)| {
-                let why = found.err().filter(|_| asked.has_records)?;
-                (!asked.told.contains(&id)).then(|| format!("{id}: {why}"))
-            })),
-        }
-        for why in &misses {
+        for why in &asked.lines(level) {
             on_step(Step::NotShared(why));
         }
     }
 
-    /// Whether records of the package level may answer: somebody waits, and nothing is built here.
+    /// Whether records of the package level may answer: somebody waits, and nothing is built here. A
+    /// run in the background that answers nobody is compared with them all the same.
     fn may_answer_by_packages(&self) -> bool {
-        self.options.priority == Priority::Foreground
-            && self.options.scope == RunScope::All
-            && !self.question.is_built(self.facts, self.cache.dir())
+        let is_of_use = match self.options.priority {
+            Priority::Foreground => !self.question.is_built(self.facts, self.cache.dir()),
+            Priority::Background => self.options.no_cache,
+        };
+        is_of_use && self.options.scope == RunScope::All
     }
 
     /// Builds the whole, and runs what no record answers.

@@ -18,12 +18,15 @@ use crate::config::SharedSettings;
 use crate::model::{Digest, Digester, TargetId, Timestamp};
 use crate::process::Environment;
 use crate::shared::{
-    BundlePlace, FoundRecord, SharedError, SharedRecord, SharedStore, StoreFinding, StoreOptions,
-    Subject, WantedRecords,
+    BundlePlace, FoundRecord, Publication, SharedError, SharedRecord, SharedStore, StoreFinding,
+    StoreOptions, Subject, WantedRecords,
 };
 
 /// The folder below the records for what is remembered of the store.
 const STATE_DIR: &str = "shared";
+
+/// As much of a project's name is in its objects' paths.
+const LONGEST_PROJECT_NAME: usize = 40;
 
 /// The store that the config names, for the workspace at `root`; none if it names none.
 ///
@@ -63,6 +66,14 @@ pub(crate) async fn probe_store(
     }
 }
 
+/// Forgets what is remembered of the store: the next question asks it. Whether that is done.
+pub(crate) fn forget_store(cache_dir: &Path) -> bool {
+    match std::fs::remove_dir_all(cache_dir.join(STATE_DIR)) {
+        Ok(()) => true,
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+    }
+}
+
 /// The signer of a record, if the record is another machine's.
 pub(crate) fn signer_of(record: &Record) -> Option<&str> {
     record.identity.get(SIGNER).map(String::as_str)
@@ -89,24 +100,25 @@ impl Shareable {
     }
 }
 
-/// What came of publishing.
+/// What can be published of a run.
 #[derive(Debug)]
 pub(crate) struct Published {
-    /// So many targets' records are in the store, or why none is.
-    pub outcome: Result<usize, String>,
+    /// The records; none if no target can be shared.
+    pub publication: Option<Publication>,
     /// The targets that cannot be shared, and why.
     pub kept_back: Vec<String>,
 }
 
-/// Publishes what a run has proven.
-pub(crate) async fn publish(
-    store: &SharedStore,
+/// Brings what a run has proven into the form that machines share. It is made where the run's
+/// environment is at hand; `signing_key` is the file that no shared run may have read.
+pub(crate) fn publication(
+    signing_key: Option<&Path>,
     cache: &Cache,
     question: &Question,
     facts: &Facts,
     run: &Shareable,
 ) -> Published {
-    let machine = Machine::of(question, facts, store.key_file());
+    let machine = Machine::of(question, facts, &run.plan_digest, signing_key);
     let judge = super::package::judge(cache, question, facts);
     let (mut fingerprints, mut seen) = (Fingerprints::default(), SeenFiles::default());
     let (mut records, mut kept_back) = (Vec::new(), run.kept.refused.clone());
@@ -128,22 +140,20 @@ pub(crate) async fn publish(
         }
     }
     if records.is_empty() {
-        return Published { outcome: Ok(0), kept_back };
+        return Published { publication: None, kept_back };
     }
-    let count = records.len();
     // Without the plan nobody knows which targets there are.
-    let plan = serde_json::to_value(&run.plan).map_err(|error| error.to_string());
-    let outcome = match plan {
-        Err(why) => Err(why),
-        Ok(body) => {
-            let (key, created) = (plan_name(&run.plan_digest), Timestamp::now());
-            records.push(SharedRecord { key, created, body });
-            let place = place(question, facts, &run.plan_digest, &run.tree);
-            let published = store.publish(place, records).await;
-            published.map(|_| count).map_err(|error| error.to_string())
+    let plan = match serde_json::to_value(&run.plan) {
+        Ok(plan) => plan,
+        Err(error) => {
+            kept_back.push(format!("all targets: {error}"));
+            return Published { publication: None, kept_back };
         }
     };
-    Published { outcome, kept_back }
+    let (key, created) = (plan_name(&run.plan_digest), Timestamp::now());
+    records.push(SharedRecord { key, created, body: plan });
+    let place = place(question, facts, &run.plan_digest, &run.tree);
+    Published { publication: Some(Publication { place, records }), kept_back }
 }
 
 /// What the shared store adds to a level.
@@ -151,13 +161,53 @@ pub(crate) async fn publish(
 pub(super) struct Asked {
     /// What the user should hear once.
     pub(super) news: Option<String>,
-    /// Why records of other machines do not answer.
-    pub(super) misses: Vec<String>,
     /// There are records of this build.
     pub(super) has_records: bool,
-    /// The targets that `misses` tells of.
-    pub(super) told: BTreeSet<TargetId>,
+    /// Why the store does not answer, or some of its signers do not.
+    misses: BTreeSet<String>,
+    /// Why the records of single targets do not answer.
+    of_targets: BTreeMap<TargetId, String>,
 }
+
+impl Asked {
+    /// Why the store as a whole has no more to say.
+    pub(super) fn why(&self) -> String {
+        self.misses.iter().map(String::as_str).collect::<Vec<_>>().join("; ")
+    }
+
+    /// Why no record of another machine answers for a target; `found` is what the level says of it.
+    pub(super) fn why_not(&self, target: &TargetId, found: &str) -> String {
+        match self.of_targets.get(target) {
+            Some(why) => why.clone(),
+            None if self.has_records => found.to_owned(),
+            None => self.why(),
+        }
+    }
+
+    /// All reasons, each once: those of the store, and those of targets that the level has no record
+    /// of.
+    pub(super) fn lines(&self, level: &PackageLevel<'_>) -> Vec<String> {
+        let mut lines: Vec<String> = self.misses.iter().cloned().collect();
+        let Some(known) = level.find() else {
+            let of_targets = self.of_targets.iter();
+            lines.extend(of_targets.map(|(target, why)| format!("{target}: {why}")));
+            lines.extend(self.has_records.then(|| OTHER_TARGETS.to_owned()));
+            return lines;
+        };
+        for (target, found) in known.targets {
+            let Err(found) = found else { continue };
+            match self.of_targets.get(&target) {
+                Some(why) if self.misses.contains(why) => {}
+                None if !self.has_records => {}
+                _ => lines.push(format!("{target}: {}", self.why_not(&target, &found))),
+            }
+        }
+        lines
+    }
+}
+
+/// Why no record answers where cargo would build other targets than there.
+pub(super) const OTHER_TARGETS: &str = "other targets are found here";
 
 /// Asks the store for what the level lacks.
 pub(super) async fn ask(
@@ -170,27 +220,32 @@ pub(super) async fn ask(
     let place = place(question, facts, &level.plan_digest(), &level.tree());
     let wanted = WantedRecords { place, ttl: question.settings.ttl };
     let answer = store.look_up(&wanted).await;
-    let mut misses: BTreeSet<String> = answer.misses.into_iter().collect();
+    let (mut asked, mut refused) = (Asked::default(), answer.refused);
+    asked.news = answer.news;
+    asked.misses.extend(answer.misses);
     let name_of_plan = plan_name(&level.plan_digest());
     let (mut plan, mut records) = (None, BTreeMap::<Digest, Vec<FoundRecord>>::new());
     for found in answer.records {
         if !found.may_answer {
-            misses.insert(format!("{} is a peer, and peers are not trusted", found.signer));
+            let why = format!("{} is a peer, and peers are not trusted", found.signer);
+            refused.insert(found.record.key, why.clone());
+            asked.misses.insert(why);
         } else if found.record.key != name_of_plan {
             records.entry(found.record.key).or_default().push(found);
         } else if plan.is_none() {
             plan = serde_json::from_value::<WorkspacePlan>(found.record.body).ok();
         }
     }
-    let machine = Machine::of(question, facts, None);
-    let (has_records, mut told) = (plan.is_some() || !records.is_empty(), BTreeSet::new());
+    asked.has_records = plan.is_some() || !records.is_empty();
+    let machine = Machine::of(question, facts, &level.plan_digest(), None);
     let (code_hash, mut seen) = (level.code_hash(), SeenFiles::default());
     level.adopt_plan(plan);
     let keys = level.shared_keys();
     level.adopt(|target, key| {
         let shared = keys.get(target)?;
-        let candidates = records.remove(&shared_name(&shared.key)).into_iter().flatten();
-        for FoundRecord { record, signer, .. } in candidates {
+        let name = shared_name(&shared.key);
+        let mut reasons: Vec<String> = refused.remove(&name).into_iter().collect();
+        for FoundRecord { record, signer, .. } in records.remove(&name).into_iter().flatten() {
             let portable = serde_json::from_value::<PortableRecord>(record.body);
             let found = AdoptedAs {
                 target,
@@ -212,32 +267,46 @@ pub(super) async fn ask(
                     }
                     return Some(Arc::new(record));
                 }
-                Err(why) => {
-                    misses.insert(format!("{target}, by {signer}: {why}"));
-                    told.insert(target.clone());
-                }
+                Err(why) => reasons.push(format!("by {signer}: {why}")),
             }
+        }
+        if !reasons.is_empty() {
+            asked.of_targets.insert(target.clone(), reasons.join("; "));
         }
         None
     });
-    Asked { news: answer.news, misses: misses.into_iter().collect(), has_records, told }
+    asked
 }
 
 /// The name of a plan in a shared object.
 fn plan_name(digest: &Digest) -> Digest {
-    derived("shared plan record 1", &[digest])
+    derived("shared plan record 2", &[digest])
 }
 
 /// Where the records of a tree are. Names are made of digests that only somebody with the sources has.
 fn place(question: &Question, facts: &Facts, plan: &Digest, tree: &Digest) -> BundlePlace {
     BundlePlace {
-        tree: derived("shared tree 1", &[plan, tree]),
-        latest: derived("shared plan 1", &[plan]),
+        project: project_label(&question.root),
+        tree: derived("shared tree 2", &[plan, tree]),
+        latest: derived("shared plan 2", &[plan]),
         subject: Subject {
-            project: derived("shared salt 1", &[plan]),
+            project: derived("shared salt 2", &[plan]),
             host: host(question, facts),
         },
     }
+}
+
+/// The project of a workspace, as a part of an object's path: the name of its package, or what its
+/// manifest says of its members.
+pub(crate) fn project_label(root: &Path) -> String {
+    let manifest = std::fs::read_to_string(root.join("Cargo.toml")).unwrap_or_default();
+    let manifest: toml::Table = manifest.parse().unwrap_or_default();
+    let of = |table: &str, key: &str| Some(manifest.get(table)?.get(key)?.to_string());
+    let whole = of("package", "name").or_else(|| of("workspace", "members")).unwrap_or_default();
+    let is_plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    let name = of("package", "name").unwrap_or_else(|| "workspace".to_owned());
+    let name: String = name.chars().filter(is_plain).take(LONGEST_PROJECT_NAME).collect();
+    format!("{name}-{}", Digest::of(whole.as_bytes()).short())
 }
 
 fn derived(domain: &str, digests: &[&Digest]) -> Digest {

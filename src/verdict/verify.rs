@@ -1,10 +1,12 @@
 //! Whether a run bears out the record that would have answered.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use tracing::{error, warn};
 
 use super::run::RunOutcome;
+use super::shared_store::signer_of;
 use crate::cache::{Cache, HistoryEvent, Record};
 use crate::model::{Answer, TargetId, Timestamp, Verdict};
 
@@ -77,6 +79,18 @@ pub(crate) fn verify(cache: &Cache, root: &Path, outcome: &RunOutcome) -> Option
     Some(conclude(cache, root, compare(outcome), &records, &outcome.answer))
 }
 
+/// The signers of the records of other machines that are wrong, with the targets' names.
+fn signers_of(differences: &[Disagreement], records: &[&Record]) -> Vec<(String, String)> {
+    let is_wrong = |id: &TargetId| differences.iter().any(|difference| difference.id == *id);
+    let mut signers = Vec::new();
+    for record in records {
+        let Some(signer) = signer_of(record) else { continue };
+        let wrong = record.targets.iter().filter(|report| is_wrong(&report.id));
+        signers.extend(wrong.map(|report| (report.id.to_string(), signer.to_owned())));
+    }
+    signers
+}
+
 /// Counts a comparison, and keeps what there is to report.
 pub(super) fn conclude(
     cache: &Cache,
@@ -85,6 +99,7 @@ pub(super) fn conclude(
     records: &[&Record],
     answer: &Answer,
 ) -> Verification {
+    let signers = signers_of(&differences, records);
     let counted = cache.update_state(root, |state| {
         state.verified += 1;
         state.wrong += u64::from(!differences.is_empty());
@@ -92,12 +107,17 @@ pub(super) fn conclude(
             let name = difference.id.to_string();
             state.distrusted.entry(name).or_insert_with(Timestamp::now);
         }
+        for (name, signer) in &signers {
+            state.wrong_signers.entry(name.clone()).or_default().insert(signer.clone());
+        }
     });
     if let Err(error) = counted {
         warn!(%error, "a verification is not counted");
     }
     let wrong = differences.iter().map(|each| each.id.to_string()).collect();
-    cache.note_history(root, HistoryEvent::Verified { wrong });
+    let wrong_signers: BTreeSet<String> = signers.into_iter().map(|(_, signer)| signer).collect();
+    let by = wrong_signers.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+    cache.note_history(root, HistoryEvent::Verified { wrong, signers: wrong_signers });
     let mut evidence = None;
     if !differences.is_empty() {
         evidence = match cache.keep_evidence(records, answer) {
@@ -112,6 +132,7 @@ pub(super) fn conclude(
         error!(
             project = %root.display(),
             targets = %named.join(", "),
+            signed_by = %by,
             evidence = %kept,
             "a run contradicts a record: this is a bug, please report it"
         );

@@ -71,7 +71,7 @@ const NEVER: [(&str, &str); 9] = [
 ];
 
 /// Foreign crates with the only modules that may name them.
-const HOMES: [(&str, &[&str]); 30] = [
+const HOMES: [(&str, &[&str]); 31] = [
     ("notify", &["watcher"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
@@ -88,6 +88,7 @@ const HOMES: [(&str, &[&str]); 30] = [
     ("rustc_demangle", &["hasher"]),
     ("object", &["hasher", "reach"]),
     ("indicatif", &["cli"]),
+    ("flate2", &["shared"]),
     ("futures_util", &["shared"]),
     ("opendal_core", &["shared"]),
     ("opendal_http_transport_reqwest", &["shared"]),

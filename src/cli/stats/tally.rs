@@ -78,6 +78,8 @@ pub(super) struct ProjectHistory {
     targets: BTreeMap<String, TargetRuns>,
     /// Targets of which a verified answer was wrong.
     pub(super) wrong: BTreeSet<String>,
+    /// The signers of wrong records of other machines.
+    pub(super) wrong_signers: BTreeSet<String>,
     /// Targets whose last green run was not cached, and calls by cargo itself, by name.
     pub(super) not_cached: BTreeMap<String, Uncached>,
     /// What a selection per test would have run, ever since.
@@ -116,10 +118,11 @@ impl ProjectHistory {
                     target.total_ms = target.total_ms.saturating_add(ran.ms);
                 }
             }
-            HistoryEvent::Verified { wrong } => {
+            HistoryEvent::Verified { wrong, signers } => {
                 sums.verified += 1;
                 sums.wrong += u64::from(!wrong.is_empty());
                 self.wrong.extend(wrong);
+                self.wrong_signers.extend(signers);
             }
         }
     }
@@ -216,9 +219,14 @@ mod tests {
         let mut answered = AnsweredTargets::default();
         answered.hit(50);
         project.note(8, HistoryEvent::Answered(answered));
-        project.note(8, HistoryEvent::Verified { wrong: BTreeSet::new() });
+        let verified = |wrong: &BTreeSet<String>, signers: &BTreeSet<String>| {
+            HistoryEvent::Verified { wrong: wrong.clone(), signers: signers.clone() }
+        };
+        project.note(8, verified(&BTreeSet::new(), &BTreeSet::new()));
         let wrong = BTreeSet::from(["p::a".to_owned()]);
-        project.note(8, HistoryEvent::Verified { wrong: wrong.clone() });
+        let signers = BTreeSet::from(["ci@example.com".to_owned()]);
+        project.note(8, verified(&wrong, &signers));
+        assert_eq!(project.wrong_signers, signers);
         let expected = HistorySums {
             answers: 4,
             from_cache: 1,

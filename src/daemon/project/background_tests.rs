@@ -157,7 +157,10 @@ async fn run_once(
     let mut options = shared.background_options(&question.settings, limit.jobs, cancel);
     match purpose {
         Purpose::Verdict(scope) => options.scope = *scope,
-        Purpose::Verify => options.no_cache = true,
+        Purpose::Verify => {
+            options.no_cache = true;
+            options.store = shared.store_to_read(&question.root);
+        }
     }
     options.first.clone_from(packages);
     let started = Instant::now();
@@ -190,6 +193,9 @@ async fn run_once(
             if *purpose == Purpose::Verify {
                 // It tells of a difference itself.
                 drop(verdict::verify(cache, &question.root, &outcome));
+            }
+            if let Some(run) = &outcome.shareable {
+                shared.share(question, facts, run);
             }
             let last = verdict::remember(cache, question, answer, started.elapsed());
             let answer = outcome.is_steady.then_some(outcome.answer);

@@ -1,14 +1,14 @@
 //! The status of a project, and what of a project is kept over restarts.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::watch;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::super::shared::Shared;
 use crate::cache::{ProjectState, SelectionRecord};
-use crate::protocol::{CacheUse, ProjectStatus, State, YieldStats};
+use crate::protocol::{CacheUse, LastVerdict, ProjectStatus, State, YieldStats};
 
 /// Tells a project's status to the rest of the daemon.
 #[derive(Clone)]
@@ -71,4 +71,17 @@ impl StatusTeller {
             }
         });
     }
+}
+
+/// Writes a verdict into the log.
+pub(super) fn log_verdict(workspace_root: &Path, verdict: &LastVerdict) {
+    info!(
+        project = %workspace_root.display(),
+        outcome = %verdict.verdict,
+        duration = verdict.elapsed_ms,
+        snapshot = verdict.code_hash.map(|code| code.to_string()),
+        passed = verdict.counts.passed,
+        failed = verdict.counts.failed,
+        "verdict"
+    );
 }

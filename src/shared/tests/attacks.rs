@@ -3,35 +3,43 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::shared::bundle::MAX_OBJECT_BYTES;
+use crate::shared::bundle::MAX_PAYLOAD_BYTES;
 use crate::shared::signature::NAMESPACE;
 
-fn object(number: u8, namespace: &str) -> String {
-    sealed(&bundle(ObjectKind::Tree).payload(), number, namespace)
+fn object(number: u8, namespace: &str) -> Vec<u8> {
+    sealed(&bundle(ObjectKind::Tree).json(), number, namespace)
+}
+
+/// The parts of an object: its first line, its signature, its payload.
+fn parts(object: &[u8]) -> [&[u8]; 3] {
+    const END: &[u8] = b"-----END SSH SIGNATURE-----\n";
+    let line = object.iter().position(|byte| *byte == b'\n').unwrap() + 1;
+    let end = object.windows(END.len()).position(|part| part == END).unwrap() + END.len();
+    [&object[..line], &object[line..end], &object[end..]]
 }
 
 #[test]
 fn an_object_as_it_should_be_is_believed() {
     let team = Team::new();
-    team.plant(CI, object(CI, NAMESPACE).as_bytes());
+    team.plant(CI, &object(CI, NAMESPACE));
     assert_eq!(bodies(&team.look_up()), ["a"]);
 }
 
 #[test]
 fn an_unsigned_object_never_answers() {
     let team = Team::new();
-    let (payload, object) = (bundle(ObjectKind::Tree).payload(), object(CI, NAMESPACE));
-    let header = object.split_once('\n').unwrap().0;
-    team.plant(CI, format!("{header}\n{payload}").as_bytes());
+    let object = object(CI, NAMESPACE);
+    let [line, _, payload] = parts(&object);
+    team.plant(CI, &[line, payload].concat());
     assert_missed(&team.look_up(), "it is not signed");
-    team.plant(CI, payload.as_bytes());
+    team.plant(CI, payload);
     assert_missed(&team.look_up(), "it is no shared record");
 }
 
 #[test]
 fn another_signer_in_a_trusted_folder_never_answers() {
     let team = Team::new();
-    team.plant(CI, object(MALLORY, NAMESPACE).as_bytes());
+    team.plant(CI, &object(MALLORY, NAMESPACE));
     assert_missed(&team.look_up(), "another key than that of its folder");
 }
 
@@ -45,11 +53,11 @@ fn a_signer_that_is_not_trusted_is_not_even_read() {
 #[test]
 fn a_signature_for_something_else_never_answers() {
     let team = Team::new();
-    team.plant(CI, object(CI, "git").as_bytes());
+    team.plant(CI, &object(CI, "git"));
     assert_missed(&team.look_up(), "it is signed for `git`");
-    let other = sealed("{}", CI, NAMESPACE);
-    let signature = other.strip_suffix("{}").unwrap();
-    team.plant(CI, format!("{signature}{}", bundle(ObjectKind::Tree).payload()).as_bytes());
+    let (other, object) = (sealed("{}", CI, NAMESPACE), object(CI, NAMESPACE));
+    let ([line, signature, _], [.., payload]) = (parts(&other), parts(&object));
+    team.plant(CI, &[line, signature, payload].concat());
     assert_missed(&team.look_up(), "does not fit its content");
 }
 
@@ -78,7 +86,7 @@ fn objects_of_other_projects_and_machines_never_answer() {
     ] {
         let team = Team::new();
         let bundle = Bundle { subject: other, ..bundle(ObjectKind::Tree) };
-        team.plant(CI, sealed(&bundle.payload(), CI, NAMESPACE).as_bytes());
+        team.plant(CI, &sealed(&bundle.json(), CI, NAMESPACE));
         assert_missed(&team.look_up(), "another project or another class of machines");
     }
 }
@@ -103,7 +111,7 @@ fn a_record_from_before_its_signer_was_believed_never_answers() {
     let team = Team::new();
     let mut bundle = bundle(ObjectKind::Tree);
     bundle.signed = Timestamp(Timestamp::now().0 - 3 * 86_400_000);
-    team.plant(CI, sealed(&bundle.payload(), CI, NAMESPACE).as_bytes());
+    team.plant(CI, &sealed(&bundle.json(), CI, NAMESPACE));
     assert_eq!(bodies(&team.look_up()), ["a"]);
     let public = key(CI).public_key().to_openssh().unwrap();
     let after = time_text(Timestamp(Timestamp::now().0 - 86_400_000));
@@ -158,15 +166,27 @@ fn the_tree_under_test_names_no_signer_and_holds_no_key() {
 fn another_format_is_a_miss_with_its_number() {
     let team = Team::new();
     let object = object(CI, NAMESPACE);
-    team.plant(CI, object.replacen("shared 1\n", "shared 2\n", 1).as_bytes());
-    assert_missed(&team.look_up(), "format 2");
+    let [_, signature, payload] = parts(&object);
+    for format in [1, 3] {
+        let line = format!("knhk-test-cache shared {format}\n");
+        team.plant(CI, &[line.as_bytes(), signature, payload].concat());
+        assert_missed(&team.look_up(), &format!("it has format {format}, and this version reads"));
+    }
     // An older one, signed at its time by a trusted signer, under this version's first line.
-    let old = Bundle { format: 0, ..bundle(ObjectKind::Tree) };
-    team.plant(CI, sealed(&old.payload(), CI, NAMESPACE).as_bytes());
-    assert_missed(&team.look_up(), "format 0");
-    let newer = bundle(ObjectKind::Tree).payload().replacen('{', "{\"strict\":true,", 1);
-    team.plant(CI, sealed(&newer, CI, NAMESPACE).as_bytes());
+    let old = Bundle { format: 1, ..bundle(ObjectKind::Tree) };
+    team.plant(CI, &sealed(&old.json(), CI, NAMESPACE));
+    assert_missed(&team.look_up(), "it has format 1, and this version reads");
+    let newer = bundle(ObjectKind::Tree).json().replacen('{', "{\"strict\":true,", 1);
+    team.plant(CI, &sealed(&newer, CI, NAMESPACE));
     assert_missed(&team.look_up(), "damaged");
+}
+
+#[test]
+fn a_small_object_does_not_become_a_huge_one() {
+    let team = Team::new();
+    let padded = bundle(ObjectKind::Tree).json() + &" ".repeat(MAX_PAYLOAD_BYTES);
+    team.plant(CI, &sealed(&padded, CI, NAMESPACE));
+    assert_missed(&team.look_up(), "it is larger than");
 }
 
 #[test]
@@ -174,7 +194,7 @@ fn records_from_the_future_never_answer() {
     let team = Team::new();
     let mut bundle = bundle(ObjectKind::Tree);
     bundle.signed = Timestamp(Timestamp::now().0 + 3_600_000);
-    team.plant(CI, sealed(&bundle.payload(), CI, NAMESPACE).as_bytes());
+    team.plant(CI, &sealed(&bundle.json(), CI, NAMESPACE));
     assert_missed(&team.look_up(), "from the future");
 }
 
@@ -221,17 +241,16 @@ fn every_truncated_object_is_a_miss() {
     let open = |object: &[u8]| {
         Bundle::open(object, key.public_key().key_data(), &name, &subject(), Timestamp::now())
     };
-    assert!(open(object.as_bytes()).is_ok());
+    assert!(open(&object).is_ok());
     for length in 0..object.len() {
-        assert!(open(&object.as_bytes()[..length]).is_err(), "{length}");
+        assert!(open(&object[..length]).is_err(), "{length}");
     }
 }
 
 proptest! {
     #[test]
     fn a_damaged_object_is_a_miss_or_says_the_same(at in 0usize..900, bit in 0u8..8) {
-        let (signed, object) = (bundle(ObjectKind::Tree), object(CI, NAMESPACE));
-        let mut bytes = object.into_bytes();
+        let (signed, mut bytes) = (bundle(ObjectKind::Tree), object(CI, NAMESPACE));
         let at = at % bytes.len();
         bytes[at] ^= 1 << bit;
         let key = key(CI);

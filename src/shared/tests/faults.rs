@@ -79,7 +79,7 @@ fn an_empty_store_is_not_off() {
 #[test]
 fn a_cut_or_endless_object_is_a_miss() {
     for answer in [
-        "HTTP/1.1 200 OK\r\ncontent-length: 5000\r\n\r\nknhk-test-cache shared 1\n-----BEGIN",
+        "HTTP/1.1 200 OK\r\ncontent-length: 5000\r\n\r\nknhk-test-cache shared 2\n-----BEGIN",
         "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nknhk-\r\n",
         "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n",
     ] {

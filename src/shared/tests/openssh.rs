@@ -81,8 +81,9 @@ fn an_object_is_taken_apart_with_a_shell() {
     publish(&team.writer(CI), 1, &["a"]).unwrap();
     let object = team.object(CI, ObjectKind::Tree);
     let check = format!(
-        "sed -n '/BEGIN SSH/,/END SSH/p' {0} > sig; sed '1,/END SSH/d' {0} > payload; \
-         ssh-keygen -Y verify -f allowed_signers -I ci@example.com -n {NAMESPACE} -s sig < payload",
+        "export LC_ALL=C; sed -n '/BEGIN SSH/,/END SSH/p' {0} > sig; sed '1,/END SSH/d' {0} > payload
+         ssh-keygen -Y verify -f allowed_signers -I ci@example.com -n {NAMESPACE} -s sig < payload
+         gzip -dc < payload | grep -q '\"format\":2'",
         object.display()
     );
     ssh("sh", team.dir.path(), &["-ec", &check], Environment::inherited());

@@ -2,10 +2,12 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
+use super::storms::{Dice, storm};
 use super::*;
 use crate::process::{Spec, run};
 
@@ -82,6 +84,159 @@ fn shares(url: &str) {
     assert_eq!(found, BTreeSet::from(["a", "b"].map(digest)));
     let bad: Vec<_> = block_on(writer.probe()).into_iter().filter(|line| !line.is_good).collect();
     assert_eq!(bad, []);
+}
+
+/// What a proxy does to a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Weather {
+    Fair,
+    /// Nobody listens, as far as a client can tell.
+    Killed,
+    /// The connection ends in the middle of an answer.
+    Cut,
+    /// 10 kB a second.
+    Slow,
+    /// Nothing comes any more.
+    Silent,
+    /// What a balancer says whose servers are gone.
+    Unavailable,
+}
+
+/// A proxy on loopback that can do what networks do.
+struct Proxy {
+    port: u16,
+    weather: Arc<Mutex<Weather>>,
+}
+
+impl Proxy {
+    fn before(server: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let weather = Arc::new(Mutex::new(Weather::Fair));
+        let of_all = Arc::clone(&weather);
+        std::thread::spawn(move || {
+            while let Ok((client, _)) = listener.accept() {
+                let weather = Arc::clone(&of_all);
+                std::thread::spawn(move || Self::carry(&client, server, &weather));
+            }
+        });
+        Self { port, weather }
+    }
+
+    fn set(&self, weather: Weather) {
+        *self.weather.lock().unwrap() = weather;
+    }
+
+    /// Carries one connection to its end. Its threads end with the connection, which clients close.
+    fn carry(client: &TcpStream, server: u16, weather: &Arc<Mutex<Weather>>) {
+        if *weather.lock().unwrap() == Weather::Killed {
+            return;
+        }
+        let Ok(server) = TcpStream::connect(("127.0.0.1", server)) else { return };
+        let ways = [(client, &server), (&server, client)];
+        std::thread::scope(|scope| {
+            for (from, to) in ways {
+                scope.spawn(move || {
+                    let _ = Self::copy(from, to, weather);
+                    for end in [from, to] {
+                        let _ = end.shutdown(std::net::Shutdown::Both);
+                    }
+                });
+            }
+        });
+    }
+
+    fn copy(
+        mut from: &TcpStream,
+        mut to: &TcpStream,
+        weather: &Mutex<Weather>,
+    ) -> std::io::Result<()> {
+        // So that a silence ends with its connection, and a change of the weather is noticed.
+        from.set_read_timeout(Some(Duration::from_millis(20)))?;
+        let mut piece = [0; 200];
+        let mut waiting: Vec<u8> = Vec::new();
+        loop {
+            match from.read(&mut piece) {
+                Ok(0) => return Ok(()),
+                Ok(length) => waiting.extend_from_slice(&piece[..length]),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+            let now = *weather.lock().unwrap();
+            match now {
+                Weather::Fair | Weather::Slow => to.write_all(&waiting)?,
+                Weather::Killed | Weather::Cut => return Ok(()),
+                Weather::Silent => continue,
+                Weather::Unavailable => {
+                    let answer = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n";
+                    return from.write_all(answer.as_bytes());
+                }
+            }
+            waiting.clear();
+            if now == Weather::Slow {
+                // As long as so many bytes take.
+                block_on(async { tokio::time::sleep(Duration::from_millis(20)).await });
+            }
+        }
+    }
+}
+
+/// A storm over a server; `empty` has it forget all.
+fn endures(server: u16, url: impl Fn(u16) -> String, empty: impl Fn() + Send) {
+    let proxy = Proxy::before(server);
+    let team = Team::at(&url(proxy.port));
+    let reader = StoreOptions { environment: with_credentials(), ..team.options() };
+    let sign_with = Some(team.key_file(CI));
+    // A writer of another machine: what it does is not harmed, and not learned from.
+    let direct = StoreOptions { url: url(server), state_dir: team.path("other"), ..reader.clone() };
+    let writer = StoreOptions { write: true, sign_with, ..direct };
+    let harm = |dice: &mut Dice| match dice.roll(6) {
+        0 => proxy.set(Weather::Killed),
+        1 => proxy.set(Weather::Cut),
+        2 => proxy.set(Weather::Slow),
+        3 => proxy.set(Weather::Silent),
+        4 => proxy.set(Weather::Unavailable),
+        _ => empty(),
+    };
+    storm(&reader, &writer, harm, || proxy.set(Weather::Fair));
+}
+
+/// Says something to a server and reads until it closes the connection, or answers `until`.
+fn say(port: u16, request: &str, until: &str) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let (mut answer, mut piece) = (String::new(), [0; 1024]);
+    while !answer.contains(until) {
+        let length = stream.read(&mut piece).unwrap();
+        assert!(length > 0, "{answer}");
+        answer.push_str(&String::from_utf8_lossy(&piece[..length]));
+    }
+}
+
+#[test]
+fn redis_in_a_storm() {
+    let args = |port: u16| {
+        let args = ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port"];
+        args.into_iter().map(str::to_owned).chain([port.to_string()]).collect()
+    };
+    let Some(server) = Server::start("redis-server", args) else { return };
+    let url = |port: u16| format!("redis://127.0.0.1:{port}/1?team");
+    endures(server.port, url, || say(server.port, "FLUSHALL\r\n", "+OK"));
+}
+
+#[test]
+fn a_bucket_in_a_storm() {
+    let args = |port: u16| ["-H", "127.0.0.1", "-p", &port.to_string()].map(str::to_owned).to_vec();
+    let Some(server) = Server::start("moto_server", args) else { return };
+    let put = "PUT /team HTTP/1.0\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\r\n";
+    say(server.port, put, " 200 ");
+    let url =
+        |port: u16| format!("s3://team/verdicts?endpoint=http://127.0.0.1:{port}&region=us-east-1");
+    let reset = "POST /moto-api/reset HTTP/1.0\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\r\n";
+    endures(server.port, url, || {
+        say(server.port, reset, " 200 ");
+        say(server.port, put, " 200 ");
+    });
 }
 
 #[test]
