@@ -12,6 +12,7 @@ mod detached;
 #[cfg(target_os = "linux")]
 mod first_minutes;
 mod fitting_in;
+mod guide;
 #[cfg(target_os = "linux")]
 mod killed;
 mod output;
