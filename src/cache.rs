@@ -20,6 +20,7 @@
 //! | `index` | which project keeps which records |
 //! | `retention` | which records may be removed, as a pure plan |
 //! | `mentions` | which files can name which variables |
+//! | `environments` | in which environments a whole was proven |
 //! | `plans` | what cargo builds and runs for a workspace, as it was the last time |
 //! | `programs` | digests of the loadable parts of programs |
 //! | `put` | storing records and listings |
@@ -29,6 +30,7 @@
 //! | `state` | counts, last verdict and other small state of a project |
 //! | `target_dirs` | target directories that the service builds into |
 
+mod environments;
 mod files;
 mod format;
 mod gc;
@@ -47,6 +49,7 @@ mod state;
 mod sweep;
 mod target_dirs;
 
+pub(crate) use environments::{ProvenEnvironment, RecordReference};
 pub(crate) use gc::GcOptions;
 pub(crate) use history::{AnsweredTargets, HISTORY_DAYS, HistoryEvent};
 pub(crate) use mentions::KnownMentions;

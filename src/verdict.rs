@@ -27,6 +27,7 @@ mod key;
 mod local_tree;
 mod look_up;
 mod options;
+mod other_environments;
 mod package;
 mod patterns;
 mod portable;

@@ -234,7 +234,7 @@ fn leftovers(
         let names = index::two_deep(&dir)?.into_iter();
         found.extend(names.map(|(folder, name)| dir.join(folder).join(name)));
     }
-    for dir in [layout.programs(), layout.mentions(), layout.plans()] {
+    for dir in [layout.programs(), layout.environments(), layout.mentions(), layout.plans()] {
         let names = files::names(&dir)?.into_iter();
         found.extend(names.map(|(name, _)| dir.join(name)));
     }

@@ -7,6 +7,7 @@
 //! manifests/ab/cdef….manifest                     the listing of a snapshot, by its code hash
 //! programs/<digest of its path>                    digest of a program's loadable parts
 //! plans/<plan digest>                               what a build of this kind builds and runs
+//! environments/<digest of a whole>                  in which environments it was proven
 //! mentions/<digest of a state>                     which variables a file in that state can name
 //! history/<day>.jsonl                             answers and verifications of a day since the epoch
 //! projects/<project>/path                         the project's root as bytes; its digest is the folder's name
@@ -83,6 +84,10 @@ impl Layout {
 
     pub(super) fn plans(&self) -> PathBuf {
         self.root.join("plans")
+    }
+
+    pub(super) fn environments(&self) -> PathBuf {
+        self.root.join("environments")
     }
 
     pub(super) fn mentions(&self) -> PathBuf {

@@ -161,6 +161,10 @@ pub struct RecordedEnvironment {
     /// they had.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub build_variables: BTreeMap<String, Option<Digest>>,
+    /// Values of variables that the run had and the client has not: cargo gave them, and the run could
+    /// take names from them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub given: Vec<OsText>,
 }
 
 /// One stored outcome.

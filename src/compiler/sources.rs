@@ -467,6 +467,14 @@ fn is_of_compiler(list: &Path) -> bool {
     bytes.split(|byte| *byte == b'\n').any(|line| !line.starts_with(b"#") && target(line))
 }
 
+/// The files that a library was compiled from, by the compiler's list beside it; `None` if one of them
+/// cannot be found. The compiler ran in the workspace's root, or named them in full.
+pub(crate) fn sources_of_library(library: &Path, root: &Path) -> Option<Vec<PathBuf>> {
+    let bytes = std::fs::read(list_beside(library)?).ok()?;
+    let sources: Vec<_> = dependencies(&bytes).iter().map(|path| root.join(path)).collect();
+    (!sources.is_empty() && sources.iter().all(|source| source.is_file())).then_some(sources)
+}
+
 /// The files of a list in make's form: `target: file file`, a space in a name as `\ `.
 pub(super) fn dependencies(bytes: &[u8]) -> Vec<PathBuf> {
     let mut found = Vec::new();

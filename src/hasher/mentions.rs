@@ -171,6 +171,11 @@ fn mentions_in(
     Ok(Mentions { found: found.collect(), any, ..Mentions::default() })
 }
 
+/// Whether one of the words stands in the text with nothing around it that belongs to a name.
+pub(crate) fn has_word_of(content: &[u8], words: &[&str]) -> bool {
+    words.iter().any(|word| has_word(content, word.as_bytes()))
+}
+
 /// Whether the word stands in the text with nothing around it that belongs to a name.
 fn has_word(content: &[u8], word: &[u8]) -> bool {
     let ends = |byte: Option<&u8>| byte.is_none_or(|b| !b.is_ascii_alphanumeric() && *b != b'_');

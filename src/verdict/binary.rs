@@ -55,10 +55,14 @@ use super::checkout::found_elsewhere;
 use super::fingerprint::{Aspect, Fingerprints, digest_of_stamp};
 use super::patterns::{Excluded, Trusted};
 use super::{Facts, Question, unreached_base};
-use crate::cache::{Input, Limits, Lookup, MissReason, PutError, Record, RecordKey};
+use crate::cache::{
+    Input, Limits, Lookup, MissReason, PutError, Record, RecordKey, RecordedEnvironment,
+};
 use crate::compiler::PlannedTarget;
 use crate::config::TestSelection;
-use crate::model::{Digest, Digester, TargetId, TargetKind, TargetReport, Timestamp, Verdict};
+use crate::model::{
+    Digest, Digester, OsText, TargetId, TargetKind, TargetReport, Timestamp, Verdict,
+};
 use crate::observer::{Observation, Observer};
 use crate::process::Environment;
 use crate::protocol::{RanProgram, VERSION};
@@ -423,7 +427,9 @@ impl<'a> TargetRecords<'a> {
         let is_known = program.as_ref().is_none_or(Result::is_ok);
         let is_complete = is_known && matches!(cacheability, Cacheability::Observed(_));
         let readers = program.and_then(Result::ok).into_iter().collect();
+        let given = given_by_cargo(&self.targets[index].environment, self.context.environment);
         let environment = subject.asked.recorded(self.context.root, inputs, readers, is_complete);
+        let environment = RecordedEnvironment { given, ..environment };
         let mut identity = subject.parts.clone();
         let selection = match &self.context.origin {
             PlanOrigin::Question { .. } => selection_text(&subject.id),
@@ -585,6 +591,13 @@ pub(super) fn over_time(record: &Record, timeout: Option<Duration>) -> Option<St
     let slow = record.targets.iter().find(took)?;
     let (id, took) = (&slow.id, slow.duration_ms);
     Some(format!("{id} took {took} ms, more than the `timeout` of {} ms", timeout.as_millis()))
+}
+
+/// The values of variables that a run has and its client has not.
+fn given_by_cargo(run: &Environment, client: &Environment) -> Vec<OsText> {
+    let given = run.iter().filter(|(name, value)| client.get(*name) != Some(*value));
+    let given: BTreeSet<_> = given.map(|(_, value)| value).collect();
+    given.into_iter().map(OsText::from).collect()
 }
 
 /// The folder for temporary files of a program that runs in `dir`.

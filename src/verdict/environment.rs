@@ -4,23 +4,32 @@
 //! one that differs counts unless nothing that the run executed, loaded or read can name it. Files
 //! are searched only for variables that differ, and what was found is remembered by content.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use super::facts::{Facts, Question};
 use super::fingerprint::Fingerprints;
-use super::patterns::VariableRules;
+use super::patterns::{VariablePlace, VariableRules};
 use crate::cache::{
     Cache, Input, InputState, KnownMentions, Record, RecordLevel, RecordedEnvironment,
 };
-use crate::hasher::{GOES_THROUGH_ALL, Mentions, mentions, mentions_in_text};
-use crate::model::{Digest, OsText, TargetKind, TargetReport};
+use crate::compiler::{UnitInputs, sources_of_library};
+use crate::hasher::{GOES_THROUGH_ALL, Mentions, has_word_of, mentions, mentions_in_text};
+use crate::model::{Digest, Digester, OsText, TargetKind, TargetReport};
 use crate::process::Environment;
-use crate::workspace::{Relevance, relevance, well_known_texts};
+use crate::workspace::{
+    PathStamp, Relevance, is_session_variable, is_terminal_variable, names_default_target_dir,
+    relevance, well_known_texts, without_root,
+};
 
 /// In a source, what may go through all variables contains this.
 const ALL_IN_A_SOURCE: &str = "vars";
+
+/// The words for that in the sources of a library.
+const WORDS_FOR_ALL: [&str; 3] = ["vars", "vars_os", "environ"];
 
 /// The name of the search path, and the text that stands for a use of its value.
 const PATH: &str = "PATH";
@@ -56,6 +65,18 @@ pub(super) struct AskedEnvironment {
 }
 
 impl AskedEnvironment {
+    /// The environment of a question.
+    pub(super) fn of(question: &Question) -> Self {
+        let words: Vec<_> = question.selection.program_words().map(ToOwned::to_owned).collect();
+        let mut asked = Self::new(&question.environment, &words);
+        each_variable(question, |name, value, place| {
+            if place == VariablePlace::Beside {
+                asked.insert(name, value);
+            }
+        });
+        asked
+    }
+
     /// The environment, without variables beside the key yet.
     pub(super) fn new(environment: &Environment, arguments: &[OsString]) -> Self {
         let values = environment.iter().filter(|(name, _)| *name != PATH).map(|(_, value)| value);
@@ -80,9 +101,29 @@ impl AskedEnvironment {
         self.variables.remove(name);
     }
 
-    /// Takes over the variables of a recorded run.
-    pub(super) fn take_over(&mut self, recorded: &RecordedEnvironment) {
-        self.variables.clone_from(&recorded.variables);
+    /// The environment of a recorded run, with these of its variables as they are here.
+    pub(super) fn in_place_of<'n>(
+        &self,
+        recorded: &RecordedEnvironment,
+        names: impl Iterator<Item = &'n String>,
+    ) -> Self {
+        let mut variables = recorded.variables.clone();
+        for name in names {
+            match self.variables.get(name) {
+                Some(value) => drop(variables.insert(name.clone(), *value)),
+                None => drop(variables.remove(name)),
+            }
+        }
+        Self { variables, ..self.clone() }
+    }
+
+    /// The variables that differ from these.
+    pub(super) fn differing<'v>(
+        &'v self,
+        then: &'v BTreeMap<String, Digest>,
+    ) -> BTreeSet<&'v String> {
+        let names = then.keys().chain(self.variables.keys());
+        names.filter(|name| then.get(*name) != self.variables.get(*name)).collect()
     }
 
     /// The variables beside the key, by their escaped names, with digests of their values.
@@ -105,6 +146,7 @@ impl AskedEnvironment {
             is_complete,
             programs: self.programs(root, inputs),
             build_variables: BTreeMap::new(),
+            given: Vec::new(),
         }
     }
 
@@ -167,6 +209,22 @@ pub(super) struct EnvironmentJudge<'a> {
     /// those that they name.
     pub(super) toolchain: Vec<PathBuf>,
     pub(super) rules: VariableRules,
+    /// What is known of files, by their states: the targets of one question read the same libraries.
+    pub(super) known: RefCell<BTreeMap<Digest, KnownMentions>>,
+}
+
+impl<'a> EnvironmentJudge<'a> {
+    /// The judge of the variables of this question's records.
+    pub(super) fn of(cache: &'a Cache, question: &'a Question, facts: &'a Facts) -> Self {
+        Self {
+            cache,
+            root: &question.root,
+            target_dirs: &facts.target_dirs,
+            toolchain: facts.toolchain.sysroot.canonicalize().into_iter().collect(),
+            rules: VariableRules::of(&question.settings),
+            known: RefCell::default(),
+        }
+    }
 }
 
 impl EnvironmentJudge<'_> {
@@ -193,10 +251,9 @@ impl EnvironmentJudge<'_> {
         asked: &AskedEnvironment,
         fingerprints: &mut Fingerprints,
     ) -> Vec<VariableDifference> {
-        let RecordedEnvironment { variables, is_complete, programs, .. } = &record.environment;
-        let names: BTreeSet<&String> = variables.keys().chain(asked.variables.keys()).collect();
-        let differs = |name: &&&String| variables.get(**name) != asked.variables.get(**name);
-        let names = names.iter().filter(differs).copied();
+        let RecordedEnvironment { variables, is_complete, programs, given, .. } =
+            &record.environment;
+        let names = asked.differing(variables).into_iter();
         let names: Vec<_> = names.filter(|name| !self.rules.ignores(OsStr::new(name))).collect();
         if names.is_empty() {
             return Vec::new();
@@ -223,7 +280,7 @@ impl EnvironmentJudge<'_> {
                 (None, _) => Some("it always counts".to_owned()),
                 (_, Some(place)) => Some(format!("`{place}` can name it")),
                 (_, None) if name == PATH => programs_differ(programs.as_ref(), asked),
-                (_, None) => asked.is_named(name),
+                (_, None) => asked.is_named(name, given),
             };
             VariableDifference { name: name.clone(), why }
         };
@@ -258,8 +315,12 @@ impl EnvironmentJudge<'_> {
             let place = input.path.display();
             let is_crate = is_library(&input.path)
                 && (self.is_built(&input.path) || input.path.extension() != Some("so".as_ref()));
-            if is_doc && is_crate && !is_of(&input.path, &record.targets) {
-                // Its generic functions are compiled into the programs of examples, which are gone.
+            // Its generic functions are compiled into the programs of examples, which are gone.
+            if is_doc
+                && is_crate
+                && !is_of(&input.path, &record.targets)
+                && self.may_give_iteration(input, &state, fingerprints)
+            {
                 return Err(format!("`{place}` may go through all variables"));
             }
             let mut searched = texts.clone();
@@ -299,6 +360,37 @@ impl EnvironmentJudge<'_> {
         Ok(found)
     }
 
+    /// Whether the programs that are compiled with a library may have code of it that goes through all
+    /// variables: its generic functions, or what a macro makes.
+    fn may_give_iteration(
+        &self,
+        input: &Input,
+        state: &Digest,
+        fingerprints: &mut Fingerprints,
+    ) -> bool {
+        if input.path.extension() == Some("so".as_ref()) {
+            let texts = [ALL_IN_A_SOURCE.to_owned()].into();
+            let known = self.known(input, state, &texts, fingerprints);
+            return known.is_none_or(|known| known.found.get(ALL_IN_A_SOURCE) != Some(&false));
+        }
+        let mut digester = Digester::new("sources of a library 1");
+        digester.digest(state);
+        let memo = digester.finish();
+        if let Some(known) = self.cache.mentions(&memo) {
+            return known.found.get(ALL_IN_A_SOURCE) != Some(&false);
+        }
+        if !fingerprints.holds(self.root, input) {
+            return true;
+        }
+        let iterates = sources_iterate(&self.root.join(&input.path), self.root);
+        let Some(iterates) = iterates.filter(|_| fingerprints.holds(self.root, input)) else {
+            return true;
+        };
+        let found = [(ALL_IN_A_SOURCE.to_owned(), iterates)].into();
+        self.cache.store_mentions(&memo, &KnownMentions { found, ..KnownMentions::default() });
+        iterates
+    }
+
     /// Which variables something can name, of those that are set here and those that are well known.
     /// `None` if it is in another state now.
     pub(super) fn mentions_of(
@@ -327,7 +419,10 @@ impl EnvironmentJudge<'_> {
         texts: &BTreeSet<String>,
         fingerprints: &mut Fingerprints,
     ) -> Option<KnownMentions> {
-        let mut known = self.cache.mentions(state).unwrap_or_default();
+        let remembered = self.known.borrow().get(state).cloned();
+        let mut known =
+            remembered.unwrap_or_else(|| self.cache.mentions(state).unwrap_or_default());
+        self.known.borrow_mut().entry(*state).or_insert_with(|| known.clone());
         if texts.iter().all(|text| known.found.contains_key(text)) {
             return Some(known);
         }
@@ -347,16 +442,60 @@ impl EnvironmentJudge<'_> {
         known.any = any.map(str::to_owned);
         (known.is_stripped, known.is_program) = (is_stripped, is_program);
         self.cache.store_mentions(state, &known);
+        self.known.borrow_mut().insert(*state, known.clone());
         Some(known)
     }
 }
 
 impl AskedEnvironment {
-    /// Whether another variable's value, or an argument, holds the name of this one.
-    fn is_named(&self, name: &str) -> Option<String> {
-        let holds = |text: &Vec<u8>| text.windows(name.len()).any(|part| part == name.as_bytes());
-        self.texts.iter().any(holds).then(|| "another variable or an argument names it".to_owned())
+    /// Whether another variable's value, one that cargo gave among them, or an argument holds the name
+    /// of this one.
+    fn is_named(&self, name: &str, given: &[OsText]) -> Option<String> {
+        let holds = |text: &[u8]| text.windows(name.len()).any(|part| part == name.as_bytes());
+        let given = given.iter().map(|text| text.0.as_bytes());
+        let mut texts = self.texts.iter().map(Vec::as_slice).chain(given);
+        texts.any(holds).then(|| "another variable or an argument names it".to_owned())
     }
+}
+
+/// Shows each variable of a question with the digest of its value, and where it belongs.
+pub(super) fn each_variable(
+    question: &Question,
+    mut see: impl FnMut(&OsStr, Digest, VariablePlace),
+) {
+    let Question { root, selection, environment, settings, .. } = question;
+    let rules = VariableRules::of(settings);
+    for (name, value) in environment.iter() {
+        let is_default = names_default_target_dir(name, value, &selection.dir, root);
+        let place = match rules.place(name, is_terminal_variable(name)) {
+            VariablePlace::Key if is_default => VariablePlace::Beside,
+            place => place,
+        };
+        see(name, Digest::of(&without_root(value.as_bytes(), root)), place);
+    }
+}
+
+/// A variable's value; `None` if it is not set.
+pub(super) fn variable(environment: &Environment, name: &str, root: &Path) -> Option<Digest> {
+    environment.get(name).map(|value| Digest::of(&without_root(value.as_bytes(), root)))
+}
+
+/// The variables that these units of a build name, by the word of compilers and build scripts, as
+/// they are in this environment.
+pub(super) fn named_by_build<'u>(
+    units: impl Iterator<Item = &'u UnitInputs>,
+    environment: &Environment,
+    root: &Path,
+) -> BTreeMap<String, Option<Digest>> {
+    let names: BTreeSet<&String> = units.flat_map(|unit| &unit.variables).collect();
+    let counted = names.into_iter().filter(|name| !is_set_by_cargo(name));
+    counted.map(|name| (name.clone(), variable(environment, name, root))).collect()
+}
+
+/// Whether cargo sets the variable for compilers and build scripts, whatever the shell says.
+fn is_set_by_cargo(name: &str) -> bool {
+    let name = OsStr::new(name);
+    is_session_variable(name) && !is_terminal_variable(name)
 }
 
 /// Why another search path gives other programs than the run found.
@@ -376,6 +515,21 @@ fn programs_differ(
 /// Whether a file is a library that a compiler reads, whose symbols tell what it does.
 fn is_library(path: &Path) -> bool {
     path.extension().is_some_and(|end| end == "rlib" || end == "rmeta" || end == "so")
+}
+
+/// Whether a source of a library has a word that may go through all variables; `None` if its sources
+/// are not known, or have changed since it was compiled.
+fn sources_iterate(library: &Path, root: &Path) -> Option<bool> {
+    let made = library.metadata().ok()?.modified().ok()?;
+    let mut iterates = false;
+    for source in sources_of_library(library, root)? {
+        let stamps = [PathStamp::of(&source), PathStamp::followed(&source)];
+        if !stamps.iter().all(|stamp| stamp.kind().is_some() && stamp.is_settled(made)) {
+            return None;
+        }
+        iterates |= has_word_of(&std::fs::read(&source).ok()?, &WORDS_FOR_ALL);
+    }
+    Some(iterates)
 }
 
 /// Whether a library is that of one of these targets.
@@ -428,4 +582,54 @@ fn search_in(path: &Path, texts: &[&str]) -> std::io::Result<Mentions> {
         return mentions_in_text(&names, texts);
     }
     mentions(path, texts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_that_cargo_sets_does_not_count_for_a_build() {
+        let environment: Environment = [("A", "1"), ("CARGO_PKG_NAME", "x"), ("TERM", "y")]
+            .map(|(n, v)| (n.into(), v.into()))
+            .into_iter()
+            .collect();
+        let names = ["A", "B", "CARGO_PKG_NAME", "OUT_DIR", "TERM"].map(str::to_owned);
+        let unit = UnitInputs { variables: names.into(), ..UnitInputs::default() };
+        let variables = named_by_build([&unit].into_iter(), &environment, Path::new("/w"));
+        assert_eq!(variables.keys().collect::<Vec<_>>(), ["A", "B", "TERM"]);
+        assert_eq!(variables["B"], None);
+        assert_eq!(variables["A"], Some(Digest::of(b"1")));
+    }
+
+    #[test]
+    fn a_run_is_judged_by_what_differs_for_the_question_alone() {
+        let of = |pairs: &[(&str, &str)]| -> BTreeMap<String, Digest> {
+            pairs.iter().map(|(n, v)| ((*n).to_owned(), Digest::of(v.as_bytes()))).collect()
+        };
+        let asked = AskedEnvironment {
+            variables: of(&[("MODE", "b"), ("NEW", "1"), ("SAME", "s")]),
+            ..AskedEnvironment::default()
+        };
+        let then = of(&[("MODE", "a"), ("GONE", "1"), ("SAME", "s")]);
+        let differing = asked.differing(&then);
+        assert_eq!(differing.iter().collect::<Vec<_>>(), [&"GONE", &"MODE", &"NEW"]);
+        // The configuration of cargo gives one to the run, and another value of one.
+        let run = of(&[("MODE", "a"), ("GONE", "1"), ("SAME", "forced"), ("GIVEN", "g")]);
+        let recorded = RecordedEnvironment { variables: run, ..RecordedEnvironment::default() };
+        let there = asked.in_place_of(&recorded, differing.into_iter());
+        let expected = of(&[("MODE", "b"), ("NEW", "1"), ("SAME", "forced"), ("GIVEN", "g")]);
+        assert_eq!(there.variables, expected);
+    }
+
+    #[test]
+    fn a_name_may_stand_in_what_cargo_gives_to_a_run() {
+        let asked =
+            AskedEnvironment { texts: vec![b"a HELD b".to_vec()], ..AskedEnvironment::default() };
+        let given = [OsText::from("see OTHER")];
+        assert!(asked.is_named("HELD", &given).is_some());
+        assert!(
+            asked.is_named("OTHER", &given).is_some() && asked.is_named("OTHER", &[]).is_none()
+        );
+    }
 }

@@ -10,6 +10,7 @@ use super::execute::FinishedTargets;
 use super::fingerprint::Fingerprints;
 use super::look_up::{LookUp, input_now};
 use super::options::RunOptions;
+use super::other_environments::{OtherEnvironments, ProvenWhole};
 use super::ran::{RanTarget, RanTargets};
 use super::{Facts, ProjectTree, TreeState, code_hash, conduct, failed, flaky};
 use crate::cache::{Input, ProjectState, Record, RecordedEnvironment, Uncached};
@@ -42,6 +43,11 @@ pub(super) struct WholeRun<'a> {
     pub(super) sources: &'a [PathBuf],
     /// What else the run depends on, if that is known.
     pub(super) inputs: Result<Vec<Input>, String>,
+    /// The products of the build and what cargo compares with them, if another environment may get the
+    /// same answer while they are untouched.
+    pub(super) products: Option<Vec<Input>>,
+    /// The records of its green targets.
+    pub(super) records: &'a [Record],
     pub(super) reports: &'a [TargetReport],
     /// When the oldest of the reports was made.
     pub(super) when: Timestamp,
@@ -65,13 +71,30 @@ impl Keeper<'_> {
         match (self.inputs(run), &run.inputs) {
             (Ok(mut inputs), Ok(more)) => {
                 inputs.extend(more.iter().cloned());
-                let stored = cache.put(&self.record(run, inputs), self.options.limits);
-                stored.err().map(|error| format!("cannot {error}")).into_iter().collect()
+                let record = self.record(run, inputs);
+                if let Err(error) = cache.put(&record, self.options.limits) {
+                    return vec![format!("cannot {error}")];
+                }
+                self.remember_environment(run, &record);
+                Vec::new()
             }
             (inputs, more) => {
                 inputs.err().into_iter().flatten().chain(more.as_ref().err().cloned()).collect()
             }
         }
+    }
+
+    /// Remembers in which environment the whole was green.
+    fn remember_environment(&self, run: &WholeRun<'_>, record: &Record) {
+        let LookUp { cache, question, facts } = self.look_up;
+        let Some(products) = run.products.clone() else { return };
+        let (sources, records) = (&run.build.sources, run.records);
+        OtherEnvironments::of(cache, question, facts, &record.code_hash).remember(ProvenWhole {
+            record,
+            sources,
+            products,
+            records,
+        });
     }
 
     /// The inputs of a record for files that no snapshot holds, or what is doubtful about them.
@@ -125,7 +148,7 @@ impl Keeper<'_> {
 
     /// Removes the record of the whole: what was green does not build, or fails, now.
     pub(super) fn disprove(&self, tree_digest: &Digest) {
-        self.look_up.cache.disprove(&self.look_up.key(tree_digest));
+        self.look_up.disprove(tree_digest);
     }
 
     /// The programs that ran, if they are to be compared with earlier runs.

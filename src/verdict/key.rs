@@ -2,8 +2,9 @@
 
 use std::os::unix::ffi::OsStrExt as _;
 
+use super::environment::each_variable;
 use super::facts::Question;
-use super::patterns::VariableRules;
+use super::patterns::{VariablePlace, VariableRules};
 use crate::cache::{RecordKey, RecordLevel};
 use crate::config::Settings;
 use crate::model::{Digest, Digester};
@@ -42,6 +43,35 @@ pub(super) fn source_key(
         digester.field(name.as_bytes()).field(value.as_bytes());
     }
     RecordKey { level: RecordLevel::Source, version: SOURCE_VERSION, digest: digester.finish() }
+}
+
+/// Variables by which cargo finds what is its own, or builds something else, although their names do
+/// not say so.
+const OF_CARGO: &[&str] = &["HOME"];
+/// How the names of others of this kind begin.
+const OF_CARGO_PREFIX: &str = "__CARGO";
+
+/// What the records of a whole in all environments have in common: all that is in [`source_key`] but
+/// the variables that count only if something can name them; and the checkout, since its products
+/// count.
+pub(super) fn whole_digest(code_hash: &Digest, question: &Question) -> Digest {
+    let Question { root, selection, settings, .. } = question;
+    let mut digester = Digester::new("whole in any environment 1");
+    digester
+        .field(root.as_os_str().as_bytes())
+        .digest(code_hash)
+        .field(&selection.canonical(root))
+        .field(settings.runner.as_str().as_bytes())
+        .digest(&settings_of_tree(settings))
+        .number(rustix::process::geteuid().as_raw().into());
+    each_variable(question, |name, value, place| {
+        let is_of_cargo = OF_CARGO.iter().any(|known| name == *known)
+            || name.as_bytes().starts_with(OF_CARGO_PREFIX.as_bytes());
+        if place == VariablePlace::Key || (place == VariablePlace::Beside && is_of_cargo) {
+            digester.field(name.as_bytes()).digest(&value);
+        }
+    });
+    digester.finish()
 }
 
 /// The settings that decide which files a tree's digest is of, and which variables count: without

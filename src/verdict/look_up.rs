@@ -8,6 +8,7 @@ use super::binary::{DISTRUSTED, FLAKY, Uncacheable, over_time};
 use super::checkout::found_elsewhere;
 use super::fingerprint::{Aspect, Fingerprints};
 use super::key::source_key;
+use super::other_environments::OtherEnvironments;
 use super::patterns::AlwaysRun;
 use super::{Facts, Question, code_hash};
 use crate::cache::{Cache, Input, InputState, Lookup, MissReason, Record, RecordKey};
@@ -114,7 +115,43 @@ impl LookUp<'_> {
                 Some(why) => Finding::Nothing(why),
             },
             Lookup::Miss(MissReason::NotGreen(record)) => Finding::Red(record),
-            Lookup::Miss(reason) => Finding::Nothing(in_words(&reason, settings.ttl)),
+            Lookup::Miss(reason) => self.find_elsewhere(tree_digest).unwrap_or_else(|why| {
+                Finding::Nothing(why.unwrap_or_else(|| in_words(&reason, settings.ttl)))
+            }),
+        }
+    }
+
+    /// A green record of another environment that answers in this one too.
+    ///
+    /// # Errors
+    /// Why the newest of them does not; `None` if there is none.
+    fn find_elsewhere(&self, tree_digest: &Digest) -> Result<Finding, Option<String>> {
+        let Self { cache, question, facts } = *self;
+        let code_hash = code_hash(tree_digest, &facts.identity);
+        let mut first = None;
+        for found in OtherEnvironments::of(cache, question, facts, &code_hash).records() {
+            let why = match found {
+                Ok(record) => match self.obstacle(&record) {
+                    None => return Ok(Finding::Green(record)),
+                    Some(why) => why,
+                },
+                Err(why) => why,
+            };
+            first = first.or(Some(why));
+        }
+        Err(first)
+    }
+
+    /// Removes every green record that answers for this tree: it does not build, or fails, now.
+    pub(super) fn disprove(&self, tree_digest: &Digest) {
+        self.cache.disprove(&self.key(tree_digest));
+        while let Finding::Green(record) = self.find(tree_digest) {
+            self.cache.disprove(&record.key);
+            let settings = &self.question.settings;
+            if let Lookup::Hit(_) = self.cache.get(&record.key, Timestamp::now(), settings.ttl) {
+                // It cannot be removed: a read-only disk, already told of.
+                return;
+            }
         }
     }
 

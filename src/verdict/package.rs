@@ -59,7 +59,5 @@ mod listing;
 mod look_up;
 mod part;
 
-pub(super) use inputs::variable;
-pub(super) use key::asked;
-pub(super) use look_up::{KeptPackages, KnownTargets, PackageLevel, ProvenRun, SharedKey, judge};
+pub(super) use look_up::{KeptPackages, KnownTargets, PackageLevel, ProvenRun, SharedKey};
 pub(super) use part::{Partial, has_features_of};

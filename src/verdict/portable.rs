@@ -146,7 +146,7 @@ impl<'a> Machine<'a> {
             environment,
             toolchain: sysroot.canonicalize().unwrap_or_else(|_| sysroot.clone()),
             secret: PlanSecret::of(plan),
-            asked: super::package::asked(question),
+            asked: AskedEnvironment::of(question),
         }
     }
 
@@ -300,7 +300,7 @@ impl<'a> Machine<'a> {
             .map(|(name, then)| (name.clone(), own(name, then, self.asked.variables().get(name))))
             .collect();
         let build_variables = shared.build_variables.iter().map(|(name, then)| {
-            let here = super::package::variable(self.environment, name, self.root);
+            let here = super::environment::variable(self.environment, name, self.root);
             (name.clone(), then.map(|then| own(name, &then, here.as_ref())))
         });
         let build_variables = build_variables.collect();
@@ -349,6 +349,7 @@ impl<'a> Machine<'a> {
                 is_complete: true,
                 programs,
                 build_variables,
+                given: Vec::new(),
             },
         };
         match record.flaw() {

@@ -22,28 +22,42 @@ const SEARCH_LIMIT: usize = 200_000;
 /// With more changed files than this there is no proof either.
 const CHANGED_LIMIT: usize = 2_000;
 
-/// What a record of this build for the whole tree depends on besides the tree: nothing, if its
-/// products were made from the tree as it is.
-///
-/// # Errors
-/// If a product cannot be looked at: why, for a person.
-pub(super) async fn conditions<T: ProjectTree>(
+/// How a build's products are tied to the tree.
+#[derive(Debug)]
+pub(super) struct Provenance {
+    /// They were made from the tree as it is, in this environment: any build of it gives the same.
+    pub(super) is_proven: bool,
+    /// The products, and what cargo compares with them, as they are; or why one of them cannot be
+    /// looked at, for a person.
+    pub(super) products: Result<Vec<Input>, String>,
+}
+
+impl Provenance {
+    /// What a record of the build for the whole tree depends on besides the tree.
+    ///
+    /// # Errors
+    /// If a product cannot be looked at.
+    pub(super) fn conditions(&self) -> Result<Vec<Input>, String> {
+        if self.is_proven { Ok(Vec::new()) } else { self.products.clone() }
+    }
+}
+
+/// The provenance of what a build has made.
+pub(super) async fn provenance<T: ProjectTree>(
     question: &Question,
     facts: &Facts,
     sources: &BuildSources,
     products: &[PathBuf],
     cache_dir: &Path,
     tree: &mut T,
-) -> Result<Vec<Input>, String> {
-    if is_proven(question, facts, sources, cache_dir, tree).await {
-        return Ok(Vec::new());
-    }
+) -> Provenance {
+    let is_proven = is_proven(question, facts, sources, cache_dir, tree).await;
     let BuildSources { units, files, .. } = sources;
     let mut paths: BTreeSet<&Path> = units.iter().map(|unit| &*unit.list).collect();
     paths.extend(products.iter().chain(files).map(PathBuf::as_path));
     let mut fingerprints = Fingerprints::default();
     let input = |path: &Path| fingerprints.read(&question.root, path, Aspect::Same);
-    paths.into_iter().map(input).collect()
+    Provenance { is_proven, products: paths.into_iter().map(input).collect() }
 }
 
 /// Whether everything that could have decided the units is as it was when they were made.

@@ -15,10 +15,11 @@ use super::keep::{Keeper, WholeRun, is_green};
 use super::look_up::{Finding, LookUp, answer_of, known_failure};
 use super::options::{RunError, RunOptions, RunScope, Step};
 use super::package::{KnownTargets, PackageLevel, Partial, ProvenRun, has_features_of};
+use super::provenance::provenance;
 use super::ran::RanTarget;
 use super::shared_store::{self, Shareable};
 use super::target_discovery::DiscoveredNames;
-use super::{Facts, ProjectTree, Question, TreeState, code_hash, provenance};
+use super::{Facts, ProjectTree, Question, TreeState, code_hash};
 use crate::cache::{Cache, Record};
 use crate::compiler::{Build, BuildProgress, BuildSpec, CompileError, TestCompiler};
 use crate::model::{
@@ -334,9 +335,8 @@ impl<'a> Answering<'a> {
         }
         let products = std::mem::take(&mut ran.products);
         let (question, dir) = (&part.question, self.cache.dir());
-        let conditions =
-            provenance::conditions(question, self.facts, &build.sources, &products, dir, tree)
-                .await;
+        let provenance =
+            provenance(question, self.facts, &build.sources, &products, dir, tree).await;
         let names = DiscoveredNames::look(&self.question.root, &build.sources).since(names);
         if !is_still(tree.changed_since(&state.mark).await) {
             return Ok(None);
@@ -352,7 +352,7 @@ impl<'a> Answering<'a> {
             tracing::debug!(%why, "the whole is built: a run may depend on it");
             return Ok(None);
         }
-        let is_proven = conditions.is_ok_and(|inputs| inputs.is_empty()) && names.is_ok();
+        let is_proven = provenance.is_proven && names.is_ok();
         let shareable =
             is_proven.then(|| self.keep_packages(level, &build, built_at, &proven)).flatten();
         for text in diagnostics {
@@ -491,13 +491,14 @@ impl<'a> Answering<'a> {
         not_kept.extend(ran.doubt.take());
         // Before the last look at the tree: what it counts now, it counted all the time.
         let runners = std::mem::take(&mut ran.runners);
+        // A runner is looked up by name: in another environment it may be another one.
+        let has_runner = !runners.is_empty();
         let sources = tree.uncounted(self.sources(&build, runners)).await;
         let outside = extra_inputs(question, facts, &ran, tree).await;
         let products = std::mem::take(&mut ran.products);
-        let conditions =
-            provenance::conditions(question, facts, &build.sources, &products, cache.dir(), tree)
-                .await;
-        let is_proven = conditions.as_ref().is_ok_and(Vec::is_empty);
+        let provenance =
+            provenance(question, facts, &build.sources, &products, cache.dir(), tree).await;
+        let is_proven = provenance.is_proven;
         let names = DiscoveredNames::look(&question.root, &build.sources).since(names);
         let still = match tree.changed_since(&state.mark).await {
             Some(changed) if changed.is_empty() => state.digest.as_ref().ok(),
@@ -523,11 +524,12 @@ impl<'a> Answering<'a> {
         let records = ran.records.as_ref().map(TargetRecords::proven).unwrap_or_default();
         not_kept.extend(keeper.keep_targets(&mut ran, state.digest.as_ref().ok(), proven, when));
         disprove_red(level.as_ref(), ran.targets.iter().map(|target| &target.report));
+        let records = records.take();
         let mut shareable = None;
         if let (Some(level), Some(_), true, Ok(names)) = (&mut level, proven, is_proven, &names) {
             let ids: Vec<_> = ran.targets.iter().map(|target| target.report.id.clone()).collect();
             level.learn(&build, &ids, names.clone());
-            shareable = self.keep_packages(level, &build, built_at, &records.take());
+            shareable = self.keep_packages(level, &build, built_at, &records);
         }
         let reports: Vec<_> = ran.targets.iter().map(|target| target.report.clone()).collect();
         match &state.digest {
@@ -535,7 +537,11 @@ impl<'a> Answering<'a> {
             Ok(digest) if self.is_kept() => {
                 if not_kept.is_empty() {
                     let inputs = names.and_then(|names| {
-                        Ok(outside.into_iter().chain(names).chain(conditions?).collect())
+                        Ok(outside
+                            .into_iter()
+                            .chain(names)
+                            .chain(provenance.conditions()?)
+                            .collect())
                     });
                     let oldest = ran.targets.iter().map(|target| target.when(when)).min();
                     not_kept = keeper.keep_whole(&WholeRun {
@@ -544,6 +550,8 @@ impl<'a> Answering<'a> {
                         built_at,
                         sources: &sources,
                         inputs,
+                        products: provenance.products.ok().filter(|_| !has_runner),
+                        records: &records,
                         reports: &reports,
                         when: oldest.unwrap_or(when),
                     });

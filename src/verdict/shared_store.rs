@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::environment::EnvironmentJudge;
 use super::facts::{Facts, Question};
 use super::fingerprint::Fingerprints;
 use super::package::{KeptPackages, PackageLevel, SharedKey};
@@ -119,7 +120,7 @@ pub(crate) fn publication(
     run: &Shareable,
 ) -> Published {
     let machine = Machine::of(question, facts, &run.plan_digest, signing_key);
-    let judge = super::package::judge(cache, question, facts);
+    let judge = EnvironmentJudge::of(cache, question, facts);
     let (mut fingerprints, mut seen) = (Fingerprints::default(), SeenFiles::default());
     let (mut records, mut kept_back) = (Vec::new(), run.kept.refused.clone());
     for record in &run.kept.records {

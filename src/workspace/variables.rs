@@ -16,14 +16,27 @@ use super::identity::is_build_variable;
 /// Prefixes of fewer letters are no evidence.
 const SHORTEST_PREFIX: usize = 4;
 
-/// Variables of sessions, terminals, shells, version managers, agents and CI runs of which no
-/// program makes up the name: the whole of it is looked for.
+/// Variables of sessions, terminals, shells, version managers, agents, CI runs and git's hooks of which
+/// no program makes up the name: the whole of it is looked for.
 const KNOWN: &[&str] = &[
     "AI_AGENT",
     "CLAUDECODE",
     "CURSOR_AGENT",
     "CURSOR_TRACE_ID",
     "EDITOR",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_AUTHOR_DATE",
+    "GIT_AUTHOR_EMAIL",
+    "GIT_AUTHOR_NAME",
+    "GIT_DIR",
+    "GIT_EDITOR",
+    "GIT_EXEC_PATH",
+    "GIT_INDEX_FILE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_PREFIX",
+    "GIT_QUARANTINE_PATH",
+    "GIT_REFLOG_ACTION",
+    "GIT_WORK_TREE",
     "INFOPATH",
     "IN_NIX_SHELL",
     "LESS",
@@ -172,6 +185,7 @@ mod tests {
             ("AI_AGENT", "ai_agent"),
             ("CLAUDECODE", "claudecode"),
             ("SSH_X", "ssh_x"),
+            ("GIT_INDEX_FILE", "git_index_file"),
         ] {
             assert_eq!(wanted(name).as_deref(), Some(text), "{name}");
         }
@@ -179,9 +193,18 @@ mod tests {
 
     #[test]
     fn a_short_or_odd_name_always_counts_and_so_does_what_decides_the_build() {
-        for name in
-            ["TZ", "CI", "NO_COLOR", "LD_PRELOAD", "A1", "_", "RUST_LOG", "CARGO_HOME", "CC"]
-        {
+        for name in [
+            "TZ",
+            "CI",
+            "NO_COLOR",
+            "GIT_TRACE",
+            "LD_PRELOAD",
+            "A1",
+            "_",
+            "RUST_LOG",
+            "CARGO_HOME",
+            "CC",
+        ] {
             assert_eq!(relevance(OsStr::new(name)), Relevance::Always, "{name}");
         }
         for name in [&b"BASH_FUNC_x%%"[..], b"CAF\xc9_X", "GR\u{dc}N_X".as_bytes(), b""] {

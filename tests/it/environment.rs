@@ -4,6 +4,8 @@
 
 #![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 
+mod real_crates;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -14,11 +16,16 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use crate::binary::{Asker, play};
-use crate::home::{Answered, Home, LIMIT};
+use crate::home::{Answered, Home, LIMIT, Ran, until_old};
 
-/// Test targets that each read a variable in a way of their own: the target's name, its test, the
-/// variable.
-const READERS: &[(&str, &str, &str)] = &[
+/// A test target: its name, its test, the variable that it reads.
+type Reader = (&'static str, &'static str, &'static str);
+
+/// Those that go through all variables: every one counts for them.
+const THROUGH_ALL: &[&str] = &["prefix", "suffix", "environ", "printed", "python"];
+
+/// Test targets that each read a variable in a way of their own.
+const READERS: &[Reader] = &[
     ("literal", "assert_ne!(var(\"WEATHER_MODE\"), \"bad\")", "WEATHER_MODE"),
     ("prefixed", "assert_ne!(var(&format!(\"{}_STATE\", \"CLIMATE\")), \"bad\")", "CLIMATE_STATE"),
     ("numbered", "assert_ne!(var(&format!(\"GARDEN{}\", 1 + 1)), \"bad\")", "GARDEN2"),
@@ -61,6 +68,7 @@ const READERS: &[(&str, &str, &str)] = &[
     ("log", "assert_ne!(var(\"RUST_LOG\"), \"bad\")", "RUST_LOG"),
     ("insta", "assert_ne!(var(\"INSTA_UPDATE\"), \"bad\")", "INSTA_UPDATE"),
     ("proptest", "assert_ne!(var(\"PROPTEST_CASES\"), \"bad\")", "PROPTEST_CASES"),
+    ("git", "assert_ne!(var(\"GIT_PREFIX\"), \"bad\")", "GIT_PREFIX"),
     ("native", "run(\"data/native\", &[])", "GLACIER_STATE"),
     ("python", "run(\"python3\", &[\"data/check.py\"])", "LAGOON_STATE"),
 ];
@@ -92,6 +100,9 @@ const UNRELATED: &[&str] = &[
     "SSH_CONNECTION",
     "WINDOWID",
     "TERM_SESSION_ID",
+    "GIT_DIR",
+    "GIT_INDEX_FILE",
+    "GIT_EXEC_PATH",
 ];
 
 fn make_executable(path: &Path) {
@@ -113,37 +124,87 @@ fn ask_with(asker: &mut Asker, name: &str, value: &str) -> Answered {
     answer
 }
 
+/// What `check` says with one more variable.
+fn check_with(asker: &mut Asker, name: &str, value: &str) -> Ran {
+    let before = asker.home.environment.clone();
+    asker.home.environment.set(name, value);
+    let checked = asker.home.run(&["check"]);
+    asker.home.environment = before;
+    checked
+}
+
+/// Writes what the readers need; those of them that can run here.
+fn readers(asker: &Asker, goes_through_all: bool) -> Vec<&'static Reader> {
+    for (path, text) in [
+        ("data/check.sh", "#!/bin/sh\ntest \"$MEADOW_STATE\" != bad\n"),
+        ("data/outer.sh", "sh data/inner.sh\n"),
+        ("data/inner.sh", "test \"$VALLEY_STATE\" != bad\n"),
+        ("data/config", "SUMMIT_STATE\n"),
+        ("data/names/CAVERN_STATE", ""),
+        ("data/native.c", NATIVE),
+        ("data/check.py", "import os, sys\nsys.exit(os.environ.get('LAGOON_STATE') == 'bad')\n"),
+    ] {
+        asker.home.write(path, text);
+    }
+    make_executable(&asker.home.root.join("data/check.sh"));
+    let has_native = succeeds(asker, "cc", &["data/native.c", "-o", "data/native"]);
+    let has_python = succeeds(asker, "python3", &["-c", ""]);
+    let is_here = |name: &str| match name {
+        "native" => has_native,
+        "python" => has_python,
+        _ => true,
+    };
+    let readers: Vec<_> = READERS
+        .iter()
+        .filter(|(name, ..)| is_here(name) && THROUGH_ALL.contains(name) == goes_through_all)
+        .collect();
+    for (name, test, _) in &readers {
+        let text = format!("{COMMON}#[test] fn t() {{ {test} }}\n");
+        asker.home.write(&format!("tests/{name}.rs"), &text);
+    }
+    readers
+}
+
 #[test]
 fn a_variable_counts_however_it_is_named() {
     play(&[], |asker| {
         asker.home.environment.set("NAME_HOLDER", "HELD_NAME");
-        for (path, text) in [
-            ("data/check.sh", "#!/bin/sh\ntest \"$MEADOW_STATE\" != bad\n"),
-            ("data/outer.sh", "sh data/inner.sh\n"),
-            ("data/inner.sh", "test \"$VALLEY_STATE\" != bad\n"),
-            ("data/config", "SUMMIT_STATE\n"),
-            ("data/names/CAVERN_STATE", ""),
-            ("data/native.c", NATIVE),
-            (
-                "data/check.py",
-                "import os, sys\nsys.exit(os.environ.get('LAGOON_STATE') == 'bad')\n",
-            ),
-        ] {
-            asker.home.write(path, text);
+        let readers = readers(asker, false);
+        asker.ask().green_from("run");
+        asker.ask().green_from("cache");
+        // Each alone makes the answer unknown, because of itself and of the target that reads it.
+        for (name, _, variable) in &readers {
+            let checked = check_with(asker, variable, "bad");
+            assert_eq!(checked.code, Some(10), "{name}: {checked:#?}");
+            let why = match *name {
+                // It always counts.
+                "log" => "no record of this code".to_owned(),
+                "compiled" => format!("environment variable {variable} differs, which the build"),
+                // For other targets it counts as well: its first letters stand in another word of theirs, or
+                // another variable holds its name.
+                "insta" | "indirect" => format!("environment variable {variable} differs"),
+                _ => format!("p::{name}: environment variable {variable} differs"),
+            };
+            assert!(checked.stderr.contains(&why), "{name}: {checked:#?}");
         }
-        make_executable(&asker.home.root.join("data/check.sh"));
-        let has_native = succeeds(asker, "cc", &["data/native.c", "-o", "data/native"]);
-        let has_python = succeeds(asker, "python3", &["-c", ""]);
-        let is_here = |name: &str| match name {
-            "native" => has_native,
-            "python" => has_python,
-            _ => true,
-        };
-        let readers: Vec<_> = READERS.iter().filter(|(name, ..)| is_here(name)).collect();
-        for (name, test, _) in &readers {
-            let text = format!("{COMMON}#[test] fn t() {{ {test} }}\n");
-            asker.home.write(&format!("tests/{name}.rs"), &text);
+        // Each is seen by its target.
+        for (.., variable) in &readers {
+            asker.home.environment.set(variable, "bad");
         }
+        asker.home.environment.set("NAME_HOLDER", "HELD_NAME");
+        let answer = asker.ask();
+        answer.red();
+        for (name, ..) in &readers {
+            let target = answer.targets.iter().find(|target| target["target"] == **name).unwrap();
+            assert_eq!((&target["verdict"], &target["source"]), (&"fail".into(), &"run".into()));
+        }
+    });
+}
+
+#[test]
+fn all_variables_count_for_what_goes_through_all() {
+    play(&[], |asker| {
+        let readers = readers(asker, true);
         asker.ask().green_from("run");
         asker.ask().green_from("cache");
         for (name, _, variable) in &readers {
@@ -156,6 +217,60 @@ fn a_variable_counts_however_it_is_named() {
 }
 
 #[test]
+fn a_name_that_cargo_gives_to_a_run_counts_and_so_does_what_the_build_names() {
+    let test = format!(
+        "{COMMON}#[test] fn t() {{ assert_ne!(var(&var(\"NAME_HOLDER\")), \"bad\"); \
+         assert_ne!(var(&var(\"NAME_OF_SCRIPT\")), \"bad\"); assert_ne!(env!(\"BAY\"), \"bad\") }}\n"
+    );
+    let script = "fn main() {\n\
+        println!(\"cargo:rerun-if-env-changed=BAY_STATE\");\n\
+        println!(\"cargo:rustc-env=BAY={}\", std::env::var(\"BAY_STATE\").unwrap_or_default());\n\
+        println!(\"cargo:rustc-env=NAME_OF_SCRIPT=QUOKKA_STATE\");\n}\n";
+    let config = "[env]\nNAME_HOLDER = 'ZEPHYR_STATE'\n";
+    let files = [("tests/it.rs", &test[..]), ("build.rs", script), (".cargo/config.toml", config)];
+    play(&files, |asker| {
+        asker.ask().green_from("run");
+        assert_eq!(check_with(asker, "STARSHIP_SHELL", "x").code, Some(0));
+        for name in ["ZEPHYR_STATE", "QUOKKA_STATE", "BAY_STATE"] {
+            let checked = check_with(asker, name, "bad");
+            assert_eq!(checked.code, Some(10), "{name}: {checked:#?}");
+            ask_with(asker, name, "bad").red();
+            asker.ask().green();
+        }
+    });
+}
+
+#[test]
+fn another_terminal_gets_the_answer_without_a_build() {
+    let test = format!("{COMMON}#[test] fn t() {{ assert_ne!(var(\"WEATHER_MODE\"), \"bad\") }}\n");
+    let lib = "//! ```\n//! assert!(true);\n//! ```\n";
+    play(&[("tests/it.rs", &test), ("src/lib.rs", lib)], |asker| {
+        asker.ask().green_from("run");
+        for name in UNRELATED {
+            let checked = check_with(asker, name, "some value");
+            assert_eq!(checked.code, Some(0), "{name}: {checked:#?}");
+        }
+        let answer = ask_with(asker, "STARSHIP_SHELL", "zsh");
+        answer.green_from("cache");
+        assert_eq!(answer.targets[0]["reason"], asker.ask().targets[0]["reason"]);
+        let checked = check_with(asker, "WEATHER_MODE", "bad");
+        assert_eq!(checked.code, Some(10), "{checked:#?}");
+        assert!(checked.stderr.contains("environment variable WEATHER_MODE differs: `"));
+        // Cargo would compile in the other terminal's environment, which a macro may read.
+        until_old(&asker.home.root.join("src/lib.rs"));
+        asker.home.write("src/lib.rs", lib);
+        let checked = check_with(asker, "STARSHIP_SHELL", "zsh");
+        assert_eq!(checked.code, Some(10), "{checked:#?}");
+        assert!(checked.stderr.contains("may have to be built anew"), "{checked:#?}");
+        ask_with(asker, "STARSHIP_SHELL", "zsh").green_from("cache");
+        assert_eq!(check_with(asker, "STARSHIP_SHELL", "zsh").code, Some(0));
+        // A red run of it is no longer green in any terminal.
+        ask_with(asker, "WEATHER_MODE", "bad").red();
+        assert_eq!(check_with(asker, "STARSHIP_SHELL", "fish").code, Some(10));
+    });
+}
+
+#[test]
 fn a_variable_that_nothing_can_name_does_not_count() {
     let test = format!(
         "{COMMON}#[test] fn t() {{ assert_ne!(var(\"WEATHER_MODE\"), \"bad\"); run(\"true\", &[]) }}\n"
@@ -164,7 +279,7 @@ fn a_variable_that_nothing_can_name_does_not_count() {
         asker.ask().green_from("run");
         for name in UNRELATED {
             let answer = ask_with(asker, name, "some value");
-            answer.green();
+            answer.green_from("cache");
             assert_eq!(answer.run(), [""; 0], "{name}: {answer:#?}");
         }
         let root = asker.home.root.join("target");
@@ -347,6 +462,13 @@ fn a_variable_counts_for_examples_that_call_another_crate() {
     play(&files, |asker| {
         asker.ask().green_from("run");
         ask_with(asker, "UNGUESSED_FIX", "bad").red();
+        // One that goes through no variables is known by its sources.
+        until_old(&asker.home.root.join("d/src/lib.rs"));
+        asker.home.write("d/src/lib.rs", "pub fn is_clean<T>(_: T) -> bool { true }\n");
+        until_old(&asker.home.root.join("d/src/lib.rs"));
+        asker.ask().green();
+        assert_eq!(check_with(asker, "STARSHIP_SHELL", "zsh").code, Some(0));
+        ask_with(asker, "STARSHIP_SHELL", "zsh").green_from("cache");
     });
 }
 

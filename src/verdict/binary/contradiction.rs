@@ -216,6 +216,7 @@ mod tests {
             target_dirs: &[],
             toolchain: Vec::new(),
             rules: VariableRules::default(),
+            known: std::cell::RefCell::default(),
         };
         let (asked, mut more) = (AskedEnvironment::default(), AskedEnvironment::default());
         more.insert("FLAVOUR".as_ref(), Digest::of(b"x"));

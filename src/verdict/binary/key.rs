@@ -1,5 +1,6 @@
 //! What decides a test target's outcome and is known before it runs.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -20,7 +21,7 @@ use crate::workspace::{is_terminal_variable, names_default_target_dir, without_r
 
 /// The rules by which keys of these levels are made and their records judged. Raise it with every
 /// change of either: an old record then is a miss.
-const VERSION: u32 = 5;
+const VERSION: u32 = 6;
 
 /// How many records one target can have under one key: one for each state of what it reads. A
 /// branch and back, a fixture and back, are found again.
@@ -105,6 +106,7 @@ impl<'a> PlanContext<'a> {
             target_dirs,
             toolchain: covered.iter().filter_map(|dir| dir.canonicalize().ok()).collect(),
             rules: VariableRules::of(settings),
+            known: RefCell::default(),
         }
     }
 

@@ -7,7 +7,6 @@ use crate::model::{Digest, TargetId};
 use crate::verdict::binary::selection_text;
 use crate::verdict::environment::{AskedEnvironment, EnvironmentJudge, VariableDifference};
 use crate::verdict::fingerprint::Fingerprints;
-use crate::verdict::patterns::VariableRules;
 use crate::verdict::{Facts, Question};
 use crate::workspace::without_root;
 
@@ -30,13 +29,7 @@ impl<'a> VariableChanges<'a> {
         cache: &'a Cache,
     ) -> Self {
         let names = parts.iter().filter_map(|part| part.strip_prefix(VARIABLE)).map(str::to_owned);
-        let judge = EnvironmentJudge {
-            cache,
-            root: &question.root,
-            target_dirs: &facts.target_dirs,
-            toolchain: facts.toolchain.sysroot.canonicalize().into_iter().collect(),
-            rules: VariableRules::of(&question.settings),
-        };
+        let judge = EnvironmentJudge::of(cache, question, facts);
         Self { question, names: names.collect(), judge }
     }
 
@@ -47,8 +40,8 @@ impl<'a> VariableChanges<'a> {
         fingerprints: &mut Fingerprints,
     ) -> Vec<VariableDifference> {
         let Question { root, environment, .. } = self.question;
-        let mut asked = AskedEnvironment::new(environment, &[]);
-        asked.take_over(&record.environment);
+        let asked = AskedEnvironment::new(environment, &[]);
+        let mut asked = asked.in_place_of(&record.environment, std::iter::empty());
         for name in &self.names {
             match environment.get(name) {
                 Some(value) => {

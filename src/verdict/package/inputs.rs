@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -10,12 +9,10 @@ use super::built_from::BuiltPackages;
 use super::listing::{SourceListing, from_root};
 use crate::cache::{Input, InputState};
 use crate::compiler::UnitInputs;
-use crate::model::Digest;
-use crate::process::Environment;
 use crate::verdict::facts::{Facts, Question};
 use crate::verdict::fingerprint::Fingerprints;
 use crate::verdict::look_up::input_now;
-use crate::workspace::{PathStamp, is_session_variable, is_terminal_variable, without_root};
+use crate::workspace::PathStamp;
 
 /// The folders of a profile in which everything is named by a hash of what decides it.
 const OF_CARGO: [&str; 4] = ["deps", ".fingerprint", "incremental", "examples"];
@@ -139,7 +136,6 @@ fn is_of_script(path: &Path) -> bool {
 /// What a build has read beside the packages' own files.
 pub(super) struct BuildReads<'a> {
     root: &'a Path,
-    environment: &'a Environment,
     /// When the build began.
     built_at: SystemTime,
     /// The files with the packages that they belong to, by cargo's own names of the readers.
@@ -155,7 +151,7 @@ impl<'a> BuildReads<'a> {
         folders: &[PathBuf],
         built_at: SystemTime,
     ) -> Self {
-        let Question { root, environment, .. } = question;
+        let root = &question.root;
         let mut files: BTreeMap<&str, BTreeMap<&Path, Option<usize>>> = BTreeMap::new();
         for unit in units {
             let known = files.entry(&unit.package_id).or_default();
@@ -164,7 +160,7 @@ impl<'a> BuildReads<'a> {
                 known.entry(file).or_insert_with(owner);
             }
         }
-        Self { root, environment, built_at, files }
+        Self { root, built_at, files }
     }
 
     /// The files that units of these packages have read and that belong to none of the packages.
@@ -194,37 +190,12 @@ impl<'a> BuildReads<'a> {
         };
         beside.into_iter().map(input).collect()
     }
-
-    /// The variables that these units name, as they are now.
-    pub(super) fn variables<'u>(
-        &self,
-        units: impl Iterator<Item = &'u UnitInputs>,
-    ) -> BTreeMap<String, Option<Digest>> {
-        let names: BTreeSet<&String> = units.flat_map(|unit| &unit.variables).collect();
-        let counted = names.into_iter().filter(|name| !is_set_by_cargo(name));
-        let value = |name: &String| variable(self.environment, name, self.root);
-        counted.map(|name| (name.clone(), value(name))).collect()
-    }
-}
-
-/// Whether cargo sets the variable for compilers and build scripts, whatever the shell says.
-fn is_set_by_cargo(name: &str) -> bool {
-    let name = OsStr::new(name);
-    is_session_variable(name) && !is_terminal_variable(name)
-}
-
-/// A variable's value; `None` if it is not set.
-pub(in crate::verdict) fn variable(
-    environment: &Environment,
-    name: &str,
-    root: &Path,
-) -> Option<Digest> {
-    environment.get(name).map(|value| Digest::of(&without_root(value.as_bytes(), root)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Digest;
 
     fn input(path: &str, state: InputState) -> Input {
         Input { path: path.into(), state, proof: None }
@@ -271,26 +242,5 @@ mod tests {
         ] {
             assert_eq!(target.split(std::slice::from_ref(&foreign)), Err(foreign.path));
         }
-    }
-
-    #[test]
-    fn a_variable_that_cargo_sets_does_not_count() {
-        let dir = tempfile::tempdir().unwrap();
-        let environment: Environment = [("A", "1"), ("CARGO_PKG_NAME", "x"), ("TERM", "y")]
-            .map(|(n, v)| (n.into(), v.into()))
-            .into_iter()
-            .collect();
-        let reads = BuildReads {
-            root: dir.path(),
-            environment: &environment,
-            built_at: SystemTime::now(),
-            files: BTreeMap::new(),
-        };
-        let names = ["A", "B", "CARGO_PKG_NAME", "OUT_DIR", "TERM"].map(str::to_owned);
-        let unit = UnitInputs { variables: names.into(), ..UnitInputs::default() };
-        let variables = reads.variables([&unit].into_iter());
-        assert_eq!(variables.keys().collect::<Vec<_>>(), ["A", "B", "TERM"]);
-        assert_eq!(variables["B"], None);
-        assert_eq!(variables["A"], Some(Digest::of(b"1")));
     }
 }

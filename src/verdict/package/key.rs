@@ -9,11 +9,10 @@ use super::listing::SourceListing;
 use crate::cache::{KeyBasis, RecordKey, RecordLevel, TargetPlan, WorkspacePlan};
 use crate::config::Runner;
 use crate::model::{Digest, Digester};
-use crate::verdict::environment::AskedEnvironment;
+use crate::verdict::environment::each_variable;
 use crate::verdict::facts::{Facts, Question};
 use crate::verdict::key::settings_of_tree;
-use crate::verdict::patterns::{VariablePlace, VariableRules};
-use crate::workspace::{is_terminal_variable, names_default_target_dir, without_root};
+use crate::verdict::patterns::VariablePlace;
 
 /// The rules by which keys of this level are made and their records judged. Raise it with every
 /// change of either: an old record then is a miss.
@@ -109,18 +108,6 @@ pub(super) fn folders(plan: &WorkspacePlan) -> Vec<PathBuf> {
     plan.packages.iter().map(|package| PathBuf::from(&package.folder.0)).collect()
 }
 
-/// The variables that count for a run of this question if something in the run names them.
-pub(in crate::verdict) fn asked(question: &Question) -> AskedEnvironment {
-    let words: Vec<_> = question.selection.program_words().map(ToOwned::to_owned).collect();
-    let mut asked = AskedEnvironment::new(&question.environment, &words);
-    each_variable(question, |name, value, place| {
-        if place == VariablePlace::Beside {
-            asked.insert(name, value);
-        }
-    });
-    asked
-}
-
 /// The names of the variables that a key of this kind holds.
 pub(super) fn counted_variables(question: &Question, basis: KeyBasis) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
@@ -159,23 +146,6 @@ fn strict_digest(question: &Question, facts: &Facts) -> Digest {
         }
     });
     digester.finish()
-}
-
-fn each_variable(
-    question: &Question,
-    mut see: impl FnMut(&std::ffi::OsStr, Digest, VariablePlace),
-) {
-    let Question { root, selection, environment, settings, .. } = question;
-    let rules = VariableRules::of(settings);
-    for (name, value) in environment.iter() {
-        let is_default = names_default_target_dir(name, value, &selection.dir, root);
-        let place = match rules.place(name, is_terminal_variable(name)) {
-            VariablePlace::Key if is_default => VariablePlace::Beside,
-            place => place,
-        };
-        let value = std::os::unix::ffi::OsStrExt::as_bytes(value);
-        see(name, Digest::of(&without_root(value, root)), place);
-    }
 }
 
 /// The permissions that new files do not get; empty where the system does not say.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::built_from::BuiltPackages;
-use super::inputs::{BuildReads, TargetFiles, variable};
-use super::key::{KeyMaker, asked, counted_variables, folders, plan_digest};
+use super::inputs::{BuildReads, TargetFiles};
+use super::key::{KeyMaker, counted_variables, folders, plan_digest};
 use super::listing::SourceListing;
 use crate::cache::{
     Cache, Input, KeyBasis, Limits, Lookup, MissReason, Record, RecordKey, RecordedEnvironment,
@@ -19,11 +19,11 @@ use crate::process::Environment;
 use crate::verdict::ProjectTree;
 use crate::verdict::binary::{DISTRUSTED, FLAKY, Uncacheable, over_time, packages_text};
 use crate::verdict::checkout::found_elsewhere;
-use crate::verdict::environment::EnvironmentJudge;
+use crate::verdict::environment::{AskedEnvironment, EnvironmentJudge, named_by_build, variable};
 use crate::verdict::facts::{Facts, Question};
 use crate::verdict::fingerprint::Fingerprints;
 use crate::verdict::key::code_hash;
-use crate::verdict::patterns::{AlwaysRun, VariableRules};
+use crate::verdict::patterns::AlwaysRun;
 
 /// The package level of one tree.
 pub(in crate::verdict) struct PackageLevel<'a> {
@@ -218,8 +218,8 @@ impl<'a> PackageLevel<'a> {
         if let Some(changed) = fingerprints.first_changed(root, &record.inputs) {
             return Err(format!("`{}` changed", changed.path.display()));
         }
-        let judge = judge(self.cache, self.question, self.facts);
-        match judge.obstacle(&record, &asked(self.question), fingerprints) {
+        let judge = EnvironmentJudge::of(self.cache, self.question, self.facts);
+        match judge.obstacle(&record, &AskedEnvironment::of(self.question), fingerprints) {
             Some(why) => Err(why),
             None => Ok(record),
         }
@@ -344,21 +344,6 @@ impl<'a> PackageLevel<'a> {
     }
 }
 
-/// The judge of the variables of this question's records.
-pub(in crate::verdict) fn judge<'a>(
-    cache: &'a Cache,
-    question: &'a Question,
-    facts: &'a Facts,
-) -> EnvironmentJudge<'a> {
-    EnvironmentJudge {
-        cache,
-        root: &question.root,
-        target_dirs: &facts.target_dirs,
-        toolchain: facts.toolchain.sysroot.canonicalize().into_iter().collect(),
-        rules: VariableRules::of(&question.settings),
-    }
-}
-
 /// Making records of one run.
 struct Keeping<'a> {
     level: &'a PackageLevel<'a>,
@@ -401,11 +386,16 @@ impl Keeping<'_> {
         let is_complete = split.readers.iter().all(|input| !input.path.is_absolute());
         let readers = record.environment.readers.iter().chain(&split.readers).cloned();
         let environment = RecordedEnvironment {
-            variables: asked(question).variables().clone(),
+            variables: AskedEnvironment::of(question).variables().clone(),
             readers: readers.collect(),
             is_complete,
             programs: record.environment.programs.clone(),
-            build_variables: self.reads.variables(units.into_iter()),
+            build_variables: named_by_build(
+                units.into_iter(),
+                &question.environment,
+                &question.root,
+            ),
+            given: record.environment.given.clone(),
         };
         let mut identity: BTreeMap<String, String> = record.identity.clone();
         for at in &target.built_from {

@@ -1,0 +1,144 @@
+//! Records of the whole that were made in another environment, from another terminal: they answer if
+//! the variables that differ decide neither what is built nor what the tests see.
+//!
+//! The key of a record of the whole holds every variable. A record of other variables answers only if
+//!
+//! - the products of its build, and all that cargo compares with them, are untouched, and the variables
+//!   that compilers and build scripts say they have read are what they were. So cargo would find
+//!   everything fresh, whatever a macro or a build script has read besides;
+//! - the variables by which cargo finds what is its own are the same, as is all else in the key;
+//! - for each target, nothing that its run executed, loaded or read can name a variable that differs.
+//!
+//! Unknown means run: nothing is remembered of a run of which that cannot be told.
+
+use std::sync::Arc;
+
+use super::Facts;
+use super::environment::{AskedEnvironment, EnvironmentJudge, named_by_build, variable};
+use super::facts::Question;
+use super::fingerprint::Fingerprints;
+use super::key::whole_digest;
+use crate::cache::{Cache, Input, Lookup, ProvenEnvironment, Record, RecordReference};
+use crate::compiler::BuildSources;
+use crate::model::{Digest, TargetReport, Timestamp, Verdict};
+
+/// The records of one tree and selection, whatever the environment.
+pub(super) struct OtherEnvironments<'a> {
+    cache: &'a Cache,
+    question: &'a Question,
+    facts: &'a Facts,
+    whole: Digest,
+}
+
+/// A green run of the whole that is kept.
+pub(super) struct ProvenWhole<'a> {
+    pub(super) record: &'a Record,
+    pub(super) sources: &'a BuildSources,
+    /// The products of its build, and what cargo compares with them.
+    pub(super) products: Vec<Input>,
+    /// The records of its targets.
+    pub(super) records: &'a [Record],
+}
+
+impl<'a> OtherEnvironments<'a> {
+    /// Of the tree with this code hash.
+    pub(super) fn of(
+        cache: &'a Cache,
+        question: &'a Question,
+        facts: &'a Facts,
+        code_hash: &Digest,
+    ) -> Self {
+        Self { cache, question, facts, whole: whole_digest(code_hash, question) }
+    }
+
+    /// The green records that answer as far as variables go, each with its own inputs still to be
+    /// looked at; or why one does not.
+    pub(super) fn records(&self) -> impl Iterator<Item = Result<Arc<Record>, String>> {
+        let asked = AskedEnvironment::of(self.question);
+        let judge = EnvironmentJudge::of(self.cache, self.question, self.facts);
+        let mut fingerprints = Fingerprints::new(&self.question.settings);
+        let proven = self.cache.environments(&self.whole).into_iter();
+        proven.map(move |proven| {
+            let record = self.get(&proven.record).ok_or("its record is gone")?;
+            match self.obstacle(&proven, &asked, &judge, &mut fingerprints) {
+                None => Ok(record),
+                Some(why) => Err(why),
+            }
+        })
+    }
+
+    /// Why a record does not answer in this environment.
+    fn obstacle(
+        &self,
+        proven: &ProvenEnvironment,
+        asked: &AskedEnvironment,
+        judge: &EnvironmentJudge<'_>,
+        fingerprints: &mut Fingerprints,
+    ) -> Option<String> {
+        let Question { root, environment, .. } = self.question;
+        let mut named = proven.build_variables.iter();
+        if let Some((name, _)) =
+            named.find(|(name, then)| variable(environment, name, root) != **then)
+        {
+            return Some(format!("environment variable {name} differs, which the build names"));
+        }
+        if let Some(input) = fingerprints.first_changed(root, &proven.products) {
+            let path = input.path.display();
+            return Some(format!("variables differ, and `{path}` may have to be built anew"));
+        }
+        let differing = asked.differing(&proven.variables);
+        proven.targets.iter().find_map(|target| {
+            let Some(record) = self.get(target) else {
+                return Some("variables differ, and the record of a target is gone".to_owned());
+            };
+            let names = differing.iter().copied();
+            let asked = asked.in_place_of(&record.environment, names);
+            let why = judge.obstacle(&record, &asked, fingerprints)?;
+            Some(
+                record
+                    .targets
+                    .first()
+                    .map_or(why.clone(), |report| format!("{}: {why}", report.id)),
+            )
+        })
+    }
+
+    /// The very record that is meant, if it still answers.
+    fn get(&self, reference: &RecordReference) -> Option<Arc<Record>> {
+        let ttl = self.question.settings.ttl;
+        match self.cache.get(&reference.key, Timestamp::now(), ttl) {
+            Lookup::Hit(record) if record.created == reference.created => Some(record),
+            _ => None,
+        }
+    }
+
+    /// Remembers a green run for other environments, unless it cannot be told what decides it.
+    pub(super) fn remember(&self, whole: ProvenWhole<'_>) {
+        let ProvenWhole { record, sources, products, records } = whole;
+        let is_known = record.verdict == Verdict::Pass
+            && !sources.inputs.iter().any(|unit| unit.is_unknown)
+            && sources.missing.is_empty();
+        let target = |report: &TargetReport| {
+            let is_of = |record: &&Record| {
+                matches!(&record.targets[..], [own] if own.id == report.id)
+                    && record.environment.is_complete
+            };
+            records.iter().rev().find(is_of).map(reference)
+        };
+        let targets = record.targets.iter().map(target).collect::<Option<Vec<_>>>();
+        let Some(targets) = targets.filter(|_| is_known) else { return };
+        let Question { root, environment, .. } = self.question;
+        let proven = ProvenEnvironment {
+            record: reference(record),
+            variables: AskedEnvironment::of(self.question).variables().clone(),
+            build_variables: named_by_build(sources.inputs.iter(), environment, root),
+            products,
+            targets,
+        };
+        self.cache.store_environment(&self.whole, proven);
+    }
+}
+
+fn reference(record: &Record) -> RecordReference {
+    RecordReference { key: record.key, created: record.created }
+}
