@@ -142,7 +142,8 @@ impl Asker<'_> {
         let took = started.elapsed();
         let text = String::from_utf8_lossy(&output.stdout);
         let last = text.lines().last().unwrap_or_default();
-        let summary = serde_json::from_str(last).unwrap_or_else(|_| panic!("no summary: {text}"));
+        let summary = serde_json::from_str::<Value>(last);
+        let summary = summary.unwrap_or_else(|_| panic!("no summary: {text}"));
         // Records of single targets answer after a build, with another reason.
         let is_of_whole = summary["source"] == "cache" && text.contains("\"same code, settings");
         Answer { took, is_of_whole, summary }
