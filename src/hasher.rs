@@ -37,6 +37,7 @@ mod confinement;
 mod git;
 mod links;
 mod look;
+mod machine_code;
 mod manifest;
 mod memo;
 mod mentions;

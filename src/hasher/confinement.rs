@@ -3,12 +3,16 @@
 //! A macro's library contains the standard library, without the functions that nothing calls. So its
 //! symbols tell what of the standard library it uses. Some of it is in every such library: the
 //! code that prints a panic's backtrace reads files. Whatever else opens files, asks for variables or
-//! starts programs is the macro's own doing.
+//! starts programs is the macro's own doing. Code may also go past the standard library, to functions
+//! of the C library: to one that the standard library does not import, or to the same one, which its
+//! machine code tells.
 
 use std::io;
 use std::path::Path;
 
-use object::{Object as _, ObjectSymbol as _};
+use object::{Architecture, Object as _, ObjectSymbol as _};
+
+use super::machine_code::{Functions, extent, import_slots, loaded_parts, readable, refers_to};
 
 /// A larger library is not searched.
 const LARGEST_LIBRARY: u64 = 1 << 28;
@@ -65,9 +69,55 @@ const IN_EVERY_MACRO: &[&str] = &[
 /// Reading a variable by its name.
 const VARIABLES: &[&str] = &["3env4__var", "3env3var", "3env7_var_os", "3env6var_os"];
 
-/// Functions of the C library by which code could go past the standard library.
-const FOREIGN: &[&str] =
-    &["fopen", "execve", "execvp", "posix_spawn", "popen", "dlopen", "opendir"];
+/// What every library of a macro imports because of the standard library, and what consults something
+/// is called by that alone.
+const CONSULTING_IMPORTS: &[&str] = &[
+    "getcwd",
+    "getenv",
+    "getrandom",
+    "open64",
+    "read",
+    "readlink",
+    "realpath",
+    "stat64",
+    "statx",
+    "syscall",
+];
+
+/// What the rest of such a library's imports begin with. None of them gives a file by its name.
+const HARMLESS_IMPORTS: &[&str] = &[
+    "_ITM_",
+    "_Unwind_",
+    "__cxa_",
+    "__errno_location",
+    "__gmon_start__",
+    "__tls_get_addr",
+    "__xpg_strerror_r",
+    "abort",
+    "bcmp",
+    "calloc",
+    "close",
+    "dl_iterate_phdr",
+    "free",
+    "fstat64",
+    "gettid",
+    "lseek64",
+    "malloc",
+    "memc",
+    "memmove",
+    "memset",
+    "mmap64",
+    "munmap",
+    "poll",
+    "posix_memalign",
+    "pthread_",
+    "realloc",
+    "strlen",
+    "write",
+];
+
+/// Crates that enter the kernel by instructions of their own.
+const WITHOUT_LIBRARY: &[&str] = &["rustix::", "linux_raw_sys::", "syscalls::", "sc::"];
 
 /// What the macro in this library can consult.
 ///
@@ -80,21 +130,50 @@ pub(crate) fn macro_reach(library: &Path) -> io::Result<MacroReach> {
     let content = std::fs::read(library)?;
     let Ok(library) = object::File::parse(&*content) else { return Ok(MacroReach::Anything) };
     let names = library.symbols().filter_map(|symbol| symbol.name().ok());
-    let mut reach = None;
-    for name in names {
-        reach = reach.max(Some(reach_of(name)));
-    }
     // Without symbols nothing is known.
-    Ok(reach.unwrap_or(MacroReach::Anything))
+    let reach = names.map(reach_of).max().unwrap_or(MacroReach::Anything);
+    Ok(if goes_past_std(&library)? { MacroReach::Anything } else { reach })
+}
+
+/// Whether something of a library that is not of the standard library calls what could consult files,
+/// variables or the kernel.
+fn goes_past_std(library: &object::File<'_>) -> io::Result<bool> {
+    if library.architecture() != Architecture::X86_64 {
+        // Who calls what is not known.
+        return Ok(true);
+    }
+    let imports = library.dynamic_symbols().filter(object::Symbol::is_undefined);
+    let is_known = |name: &[u8]| {
+        let name = String::from_utf8_lossy(name);
+        name.is_empty()
+            || CONSULTING_IMPORTS.contains(&&*name)
+            || HARMLESS_IMPORTS.iter().any(|start| name.starts_with(start))
+    };
+    if !imports.map(|symbol| symbol.name_bytes()).all(|name| name.is_ok_and(is_known)) {
+        return Ok(true);
+    }
+    let mut of_std = Vec::new();
+    for symbol in library.symbols() {
+        let Ok(name) = symbol.name_bytes() else { continue };
+        let name = readable(name);
+        let path = name.trim_start_matches('<');
+        if WITHOUT_LIBRARY.iter().any(|krate| path.starts_with(krate)) {
+            return Ok(true);
+        }
+        if path.starts_with("std::") {
+            of_std.push(extent(&symbol));
+        }
+    }
+    let of_std: Functions = of_std.into_iter().collect();
+    let is_consulting =
+        |name: &[u8]| CONSULTING_IMPORTS.iter().any(|import| import.as_bytes() == name);
+    let slots = import_slots(library, is_consulting).into_iter().collect();
+    Ok(refers_to(library, &loaded_parts(library)?, &slots, |at| !of_std.contain(at)))
 }
 
 /// What one symbol's presence says.
 fn reach_of(symbol: &str) -> MacroReach {
     let has = |parts: &[&str]| parts.iter().any(|part| symbol.contains(part));
-    let plain = symbol.split('@').next().unwrap_or(symbol);
-    if FOREIGN.contains(&plain) {
-        return MacroReach::Anything;
-    }
     if !has(CONSULTING) || has(IN_EVERY_MACRO) {
         return MacroReach::Tokens;
     }
@@ -128,10 +207,28 @@ mod tests {
             "_RNvNtCsx_3std3env7vars_os",
             "_RNvNtCsx_3std3env8temp_dir",
             "_RNvMs5_NtCsx_3std4timeNtB5_10SystemTime3now",
-            "dlopen@GLIBC_2.34",
         ] {
             assert_eq!(reach_of(name), MacroReach::Anything, "{name}");
         }
+    }
+
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    #[test]
+    fn a_derive_macro_consults_only_its_tokens() {
+        let own = std::env::current_exe().unwrap();
+        let mut found = 0;
+        for file in std::fs::read_dir(own.parent().unwrap()).unwrap() {
+            let file = file.unwrap().path();
+            let name = file.file_name().unwrap().to_string_lossy().into_owned();
+            let is_derive = ["libserde_derive-", "libthiserror_impl-", "libclap_derive-"]
+                .iter()
+                .any(|start| name.starts_with(start) && name.ends_with(".so"));
+            if is_derive {
+                assert_ne!(macro_reach(&file).unwrap(), MacroReach::Anything, "{name}");
+                found += 1;
+            }
+        }
+        assert!(found > 0);
     }
 
     #[test]

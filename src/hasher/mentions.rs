@@ -9,10 +9,13 @@ use std::io;
 use std::path::Path;
 
 use aho_corasick::AhoCorasick;
-use object::elf::{PF_W, PF_X};
 use object::{
-    Architecture, BinaryFormat, Object as _, ObjectKind, ObjectSection as _, ObjectSegment as _,
-    ObjectSymbol as _, ObjectSymbolTable as _, ReadCache, ReadRef, RelocationTarget, SegmentFlags,
+    Architecture, BinaryFormat, Object as _, ObjectSection as _, ObjectSymbol as _, ReadCache,
+    ReadRef,
+};
+
+use super::machine_code::{
+    Functions, Part, extent, import_slots, loaded_parts, readable, refers_to,
 };
 
 /// A larger file is not searched.
@@ -54,14 +57,6 @@ const SEARCH_PATH: &str = "PATH";
 /// The function of libtest that says `--logfile PATH`, in both manglings.
 const LIBTEST_OPTIONS: &str = "4test3cli9optgroups";
 
-/// A loaded part of a program, or a whole file.
-struct Part<'a> {
-    content: &'a [u8],
-    address: u64,
-    is_code: bool,
-    is_writable: bool,
-}
-
 /// The result of a search.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Mentions {
@@ -94,16 +89,7 @@ pub(crate) fn mentions(path: &Path, texts: &[&str]) -> io::Result<Mentions> {
     let program = object::File::parse(&content).ok();
     match program.filter(|program| program.format() == BinaryFormat::Elf) {
         Some(program) if program.segments().next().is_some() => {
-            let mut parts = Vec::new();
-            for segment in program.segments() {
-                let SegmentFlags::Elf { p_flags } = segment.flags() else { continue };
-                parts.push(Part {
-                    content: segment.data().map_err(io::Error::other)?,
-                    address: segment.address(),
-                    is_code: p_flags & PF_X != 0,
-                    is_writable: p_flags & PF_W != 0,
-                });
-            }
+            let parts = loaded_parts(&program)?;
             let symbols = program.section_by_name(".strtab");
             let symbols = symbols.and_then(|section| section.data().ok());
             let is_used = || uses_search_path(&program, &parts);
@@ -202,13 +188,12 @@ fn uses_search_path<'data>(
     if program.architecture() != Architecture::X86_64 || places.is_empty() {
         return !places.is_empty();
     }
-    let libtest: Vec<_> = program
+    let libtest: Functions = program
         .symbols()
         .filter(|symbol| symbol.name().is_ok_and(|name| name.contains(LIBTEST_OPTIONS)))
-        .map(|symbol| symbol.address()..symbol.address() + symbol.size())
+        .map(|symbol| extent(&symbol))
         .collect();
-    let is_in_libtest = |at: u64| libtest.iter().any(|function| function.contains(&at));
-    refers_to(program, parts, &places, |at| !is_in_libtest(at))
+    refers_to(program, parts, &places, |at| !libtest.contain(at))
 }
 
 /// Whether something in a program with symbols goes through all variables: it refers to what gives
@@ -227,98 +212,20 @@ fn goes_through_all<'data>(
             places.insert(symbol.address());
         }
         if PASS_ALL_ON.iter().any(|start| name.starts_with(start)) {
-            own.push(symbol.address()..symbol.address() + symbol.size());
+            own.push(extent(&symbol));
         }
     }
     if program.architecture() != Architecture::X86_64 {
         // Its code is not searched; what only passes variables on is linked everywhere.
         return !places.is_empty();
     }
-    let imported = |relocation: &object::Relocation| match relocation.target() {
-        RelocationTarget::Symbol(index) => program
-            .dynamic_symbol_table()
-            .and_then(|table| table.symbol_by_index(index).ok()?.name_bytes().ok())
-            .is_some_and(|name| gives_all(&readable(name))),
-        _ => false,
-    };
-    let slots = program.dynamic_relocations().into_iter().flatten();
-    places.extend(slots.filter(|(_, to)| imported(to)).map(|(at, _)| at));
-    own.sort_unstable_by_key(|function| function.start);
-    let is_own = |at: u64| {
-        let after = own.partition_point(|function| function.start <= at);
-        after.checked_sub(1).is_some_and(|index| own[index].contains(&at))
-    };
-    refers_to(program, parts, &places, |at| !is_own(at))
-}
-
-/// The name of a symbol as a source has it.
-fn readable(name: &[u8]) -> String {
-    format!("{:#}", rustc_demangle::demangle(&String::from_utf8_lossy(name)))
+    places.extend(import_slots(program, |name| gives_all(&readable(name))));
+    let own: Functions = own.into_iter().collect();
+    refers_to(program, parts, &places, |at| !own.contain(at))
 }
 
 fn gives_all(name: &str) -> bool {
     LIST_OF_ALL.contains(&name) || GIVE_ALL.iter().any(|start| name.starts_with(start))
-}
-
-/// Whether data of a program points to one of these places, or code at an address that counts
-/// refers to one.
-fn refers_to<'data>(
-    program: &object::File<'data, impl ReadRef<'data>>,
-    parts: &[Part<'_>],
-    places: &BTreeSet<u64>,
-    counts: impl Fn(u64) -> bool,
-) -> bool {
-    // Code refers to what may lie elsewhere by a slot of this table.
-    let slots =
-        program.section_by_name(".got").map(|got| got.address()..got.address() + got.size());
-    let mut places = places.clone();
-    // The linker writes most pointers only where the loader is told of them.
-    for (at, to) in program.dynamic_relocations().into_iter().flatten() {
-        if places.contains(&to.addend().cast_unsigned()) {
-            if !slots.as_ref().is_some_and(|slots| slots.contains(&at)) {
-                return true;
-            }
-            places.insert(at);
-        }
-    }
-    let (Some(first), Some(last)) = (places.first(), places.last()) else { return false };
-    let is_place = |address: &u64| (first..=last).contains(&address) && places.contains(address);
-    let is_movable = program.kind() == ObjectKind::Dynamic;
-    parts.iter().any(|part| {
-        let to_aligned = part.address.next_multiple_of(8) - part.address;
-        let from = usize::try_from(to_aligned).unwrap_or_default().min(part.content.len());
-        let pointers = part.content[from..].chunks_exact(8);
-        let mut pointers =
-            pointers.map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap_or_default()));
-        // The loader writes the pointers of a program that can be moved.
-        ((!is_movable || part.is_writable) && pointers.any(|pointer| is_place(&pointer)))
-            || (part.is_code
-                && references(part, is_movable).any(|(at, to)| is_place(&to) && counts(at)))
-    })
-}
-
-/// All that could be an address in an instruction, with its place: relative to the end of the
-/// instruction, or absolute where the program cannot be moved.
-fn references<'a>(
-    part: &'a Part<'_>,
-    is_movable: bool,
-) -> impl Iterator<Item = (u64, u64)> + use<'a> {
-    part.content.windows(6).enumerate().flat_map(move |(before, bytes)| {
-        let number = i32::from_le_bytes([bytes[2], bytes[3], bytes[4], bytes[5]]);
-        let at = part.address + before as u64 + 2;
-        let ends: &[u64] = match (bytes[0], bytes[1]) {
-            // Calls and jumps end with the number.
-            (_, 0xe8 | 0xe9 | 0x80..=0x8f) => &[4],
-            // An operand at an address relative to the end, which `lea` only takes. For others a
-            // constant of 1, 2 or 4 bytes may follow.
-            (0x8d, operand) if operand & 0xc7 == 0x05 => &[4],
-            (_, operand) if operand & 0xc7 == 0x05 => &[4, 5, 6, 8],
-            _ => &[],
-        };
-        let relative = ends.iter().map(move |end| (at + end).wrapping_add_signed(number.into()));
-        let absolute = (!is_movable).then(|| u64::from(number.cast_unsigned()));
-        relative.chain(absolute).map(move |to| (at, to))
-    })
 }
 
 #[cfg(test)]
@@ -372,21 +279,5 @@ mod tests {
         assert!(std::env::vars_os().count() > 0 && mentions.any.is_some());
         assert!(super::mentions(Path::new("/"), &[]).is_err());
         assert_eq!(super::mentions(&own, &["PATH"]).unwrap().found, [true]);
-    }
-
-    #[test]
-    fn an_instruction_refers_to_an_address_relative_to_its_end() {
-        let targets = |content: &[u8]| {
-            let part = Part { content, address: 0x1000, is_code: true, is_writable: false };
-            references(&part, true).map(|(at, to)| (at - 0x1000, to - 0x1000)).collect::<Vec<_>>()
-        };
-        // lea rdi, [rip + 0x10]; call +0x20; cmp qword ptr [rip + 0x30], 1
-        assert!(targets(&[0x48, 0x8d, 0x3d, 0x10, 0, 0, 0]).contains(&(3, 0x17)));
-        assert_eq!(targets(&[0x90, 0xe8, 0x20, 0, 0, 0]), [(2, 0x26)]);
-        let compared = targets(&[0x48, 0x83, 0x3d, 0x30, 0, 0, 0, 1]);
-        assert!(compared.contains(&(3, 0x38)), "{compared:?}");
-        assert_eq!(targets(&[0x90; 16]), []);
-        let part = Part { content: &[0xb8; 6], address: 0, is_code: true, is_writable: false };
-        assert!(references(&part, false).any(|(_, to)| to == 0xb8b8_b8b8));
     }
 }

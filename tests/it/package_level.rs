@@ -214,6 +214,17 @@ fn nothing_that_could_differ_is_answered_by_packages() {
                  let dir = std::env::var(\"CARGO_MANIFEST_DIR\").unwrap();\n\
                  let text = std::fs::read_to_string(format!(\"{dir}/../shared/macro.txt\")).unwrap();\n\
                  format!(\"{text:?}\").parse().unwrap() }\n";
+    // Past the standard library, by a function that this itself calls.
+    let foreign = "use proc_macro::TokenStream;\n\
+                   unsafe extern \"C\" { fn open64(path: *const i8, how: i32) -> i32;\n\
+                                         fn read(fd: i32, to: *mut u8, most: usize) -> isize; }\n\
+                   #[proc_macro] pub fn text(_: TokenStream) -> TokenStream { unsafe {\n\
+                   let mut byte = [0u8];\n\
+                   let fd = open64(c\"../shared/foreign.txt\".as_ptr().cast(), 0);\n\
+                   let fd = if fd < 0 { open64(c\"shared/foreign.txt\".as_ptr().cast(), 0) } else { fd };\n\
+                   assert_eq!(read(fd, byte.as_mut_ptr(), 1), 1);\n\
+                   format!(\"{:?}\", byte[0] as char).parse().unwrap() } }\n";
+    let by_foreign = "#[test] fn t() { assert_eq!(calls::text!(), '1') }\n";
     let by_macro = "#[test] fn t() { assert_eq!(makes::text!(), \"1\") }\n";
     let variable = "#[test] fn t() { assert_eq!(option_env!(\"BUILD_KNOB\"), None) }\n";
     let reads =
@@ -223,7 +234,8 @@ fn nothing_that_could_differ_is_answered_by_packages() {
     let outside = "#[test] fn t() { assert_eq!(outside::NUMBER, 1) }\n";
     let linked = "#[test] fn t() { assert_eq!(include_str!(\"../data/linked.txt\"), \"1\") }\n";
     let dependency = |name: &str| format!("{no_doc}[dependencies]\n{name}={{path='../{name}'}}\n");
-    let (on_makes, on_switch) = (dependency("makes"), dependency("switch"));
+    let (on_makes, on_calls) = (dependency("makes"), dependency("calls"));
+    let on_switch = dependency("switch");
     let on_outside = format!("{no_doc}[dependencies]\noutside={{path='../../outside'}}\n");
     let makes_manifest = format!("{no_doc}proc-macro=true\n");
     let switch_manifest = format!("{no_doc}[features]\non=[]\n");
@@ -237,6 +249,8 @@ fn nothing_that_could_differ_is_answered_by_packages() {
             ("scripted", no_doc, &[("build.rs", script), ("src/lib.rs", by_script)]),
             ("makes", &makes_manifest, &with(makes)),
             ("made", &on_makes, &with(by_macro)),
+            ("calls", &makes_manifest, &with(foreign)),
+            ("called", &on_calls, &with(by_foreign)),
             ("variable", no_doc, &with(variable)),
             ("reads", no_doc, &with(reads)),
             ("switch", &switch_manifest, &with(switch)),
@@ -249,6 +263,7 @@ fn nothing_that_could_differ_is_answered_by_packages() {
             ("shared/included.txt", "1"),
             ("shared/script.txt", "1"),
             ("shared/macro.txt", "1"),
+            ("shared/foreign.txt", "1"),
             ("shared/read.txt", "1"),
             ("shared/linked/linked.txt", "1"),
             ("../outside/Cargo.toml", outside_manifest),
@@ -266,10 +281,11 @@ fn nothing_that_could_differ_is_answered_by_packages() {
     let answer = clones.ask(&root, &[]);
     answer.green();
     // What no key of packages can hold is built, without the rest where that is the same.
-    assert_eq!(compiled(&root), ["linked", "made", "makes", "scripted"], "{answer:#?}");
+    let built = ["called", "calls", "linked", "made", "makes", "scripted"];
+    assert_eq!(compiled(&root), built, "{answer:#?}");
     for target in &answer.targets {
         let package = target["package"].as_str().unwrap();
-        let is_built = ["linked", "made", "makes", "scripted"].contains(&package);
+        let is_built = built.contains(&package);
         assert_eq!(target["reason"] == "same packages and inputs", !is_built, "{target}");
     }
     for (file, text, package) in [
@@ -277,6 +293,7 @@ fn nothing_that_could_differ_is_answered_by_packages() {
         ("ignores/src/ignored.txt", "2", "ignores"),
         ("shared/script.txt", "2", "scripted"),
         ("shared/macro.txt", "2", "made"),
+        ("shared/foreign.txt", "2", "called"),
         ("shared/read.txt", "2", "reads"),
         ("shared/linked/linked.txt", "2", "linked"),
         ("../outside/src/lib.rs", "pub const NUMBER: u32 = 2;\n", "extern"),

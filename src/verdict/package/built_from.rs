@@ -171,7 +171,7 @@ impl<'a> BuiltPackages<'a> {
 fn reach_of(library: &Path, cache: &Cache) -> MacroReach {
     use std::os::unix::ffi::OsStrExt as _;
     let stamp = PathStamp::of(library);
-    let mut state = Digester::new("reach of a macro 1");
+    let mut state = Digester::new("reach of a macro 2");
     state.field(library.as_os_str().as_bytes()).digest(&digest_of_stamp(&stamp));
     let state = state.finish();
     if let Some(known) = cache.mentions(&state) {
