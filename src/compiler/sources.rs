@@ -43,6 +43,15 @@ pub struct BuildSources {
     pub inputs: Vec<UnitInputs>,
 }
 
+impl BuildSources {
+    /// Whether the build is of the tree as it was then, as far as the compiler's lists tell: cargo may
+    /// call one fresh that is not.
+    #[must_use]
+    pub fn are_of_tree(&self) -> bool {
+        self.unseen.is_empty() && self.missing.is_empty()
+    }
+}
+
 /// What one unit has read, by the word of the compiler or of the build script itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UnitInputs {

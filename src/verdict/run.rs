@@ -47,7 +47,7 @@ pub(crate) struct RunOutcome {
     pub of_targets: Vec<Arc<Record>>,
     /// The programs that ran, for a comparison with earlier runs.
     pub ran: Vec<RanProgram>,
-    /// Nothing of the tree has changed since before the build, and what ran is what was built.
+    /// Nothing of the tree has changed since before the build, and what ran is what was built of it.
     pub is_steady: bool,
     /// What was proven that other machines may be told.
     pub shareable: Option<Shareable>,
@@ -311,8 +311,7 @@ impl<'a> Answering<'a> {
             }
         };
         let is_still = |changed: Option<Vec<String>>| changed.is_some_and(|all| all.is_empty());
-        let is_of_tree = build.sources.unseen.is_empty() && build.sources.missing.is_empty();
-        if !is_of_tree || !is_still(tree.changed_since(&state.mark).await) {
+        if !build.sources.are_of_tree() || !is_still(tree.changed_since(&state.mark).await) {
             return Ok(None);
         }
         if !level.plan().is_some_and(|plan| has_features_of(plan, &build)) {
@@ -466,8 +465,8 @@ impl<'a> Answering<'a> {
             level = self.package_level(tree, &state).await;
         };
         on_step(Step::Built(&build));
-        // Cargo may call a build fresh that is not this tree's: a record by the tree would claim it.
-        let is_of_tree = build.sources.unseen.is_empty() && build.sources.missing.is_empty();
+        // A record by the tree would claim more.
+        let is_of_tree = build.sources.are_of_tree();
         let names = DiscoveredNames::look(&question.root, &build.sources);
         let execution = self.execution(state.digest.as_ref().ok(), &known);
         let mut ran = match execution.execute(&build, &mut early, on_step).await {
@@ -513,7 +512,6 @@ impl<'a> Answering<'a> {
         };
         // What ran need not be what this tree is built into.
         let still = still.filter(|_| !ran.replaced);
-        let is_steady = still.is_some();
         if still.is_some() {
             // Other products may have been built of this code: an earlier run was perhaps of those.
             let is_same = is_proven && build.sources.unseen.is_empty();
@@ -521,6 +519,7 @@ impl<'a> Answering<'a> {
             keeper.note_flaky(&mut ran, before, when);
         }
         let proven = still.filter(|_| is_of_tree);
+        let is_steady = proven.is_some();
         let records = ran.records.as_ref().map(TargetRecords::proven).unwrap_or_default();
         not_kept.extend(keeper.keep_targets(&mut ran, state.digest.as_ref().ok(), proven, when));
         disprove_red(level.as_ref(), ran.targets.iter().map(|target| &target.report));

@@ -30,6 +30,40 @@ fn once_tells_the_state_as_it_is_and_ends() {
     daemon.stop();
 }
 
+/// Cargo compares times only, and calls a build fresh whose file was replaced by an older one.
+#[test]
+fn a_build_that_cargo_wrongly_calls_fresh_is_not_told_as_this_tree() {
+    let home = Home::with(&[("src/lib.rs", RED)]);
+    home.config("", "debounce = '20ms'\nbackground_tests = true");
+    let (lib, backup) = (home.root.join("src/lib.rs"), home.base.join("backup.rs"));
+    // A copy would be younger than the build.
+    std::fs::rename(&lib, &backup).unwrap();
+    home.write("src/lib.rs", GREEN);
+    let daemon = home.daemon();
+    home.test(&[]).green();
+    let mut watch = watch_on_a_pipe(&home);
+    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.ends_with("Exit status: 0]")), "green before");
+
+    std::fs::rename(&backup, &lib).unwrap();
+    let ran = home.test(&[]);
+    ran.green();
+    assert!(ran.summary["not_kept"].to_string().contains("src/lib.rs"), "{ran:#?}");
+    let once = home.run(&["watch", "--once"]);
+    assert_eq!(once.code, Some(10), "{once:#?}");
+
+    // Another green is told only once cargo has seen the file, which is red.
+    let touched = std::fs::File::options().append(true).open(&lib).unwrap();
+    touched.set_modified(std::time::SystemTime::now()).unwrap();
+    home.test(&[]).red();
+    let next = lines.find(|line| line.starts_with("[Finished running.") && !line.ends_with(" 10]"));
+    let next = next.unwrap();
+    assert_eq!(next, "[Finished running. Exit status: 101]");
+    watch.kill().unwrap();
+    watch.wait().unwrap();
+    daemon.stop();
+}
+
 /// `watch` on a pipe.
 #[expect(clippy::disallowed_methods, reason = "the pipe's other end is to be closed")]
 fn watch_on_a_pipe(home: &Home) -> Child {

@@ -312,7 +312,7 @@ impl RunReporter {
     /// The events of a step. Nothing is told of tests before the build is known to be of the tree.
     pub(super) fn events_of(&mut self, step: &Step<'_>) -> Vec<StreamEvent> {
         match step {
-            Step::Built(_) => self.is_built = true,
+            Step::Built(build) => self.is_built = build.sources.are_of_tree(),
             Step::BuildingAgain(_) => self.is_built = false,
             _ => {}
         }
