@@ -138,7 +138,8 @@ pub struct Input {
     /// Its state then.
     pub state: InputState,
     /// Its metadata when it was digested, if that was so old that every later change shows: while
-    /// the metadata is the same, nothing need be read.
+    /// the metadata is the same, nothing need be read. Of something that the run itself made or
+    /// removed: the metadata of what it left. That tells of no other run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<Digest>,
 }

@@ -38,7 +38,7 @@ use crate::verdict::{
 
 /// Answers, and prints the verdict.
 pub(super) fn test(context: &Context, args: &TestArgs) -> Result<(), Stop> {
-    let started = Instant::now();
+    let (started, asked) = (Instant::now(), Timestamp::now());
     if let Some((option, instead)) = args.selection.unsupported() {
         let text = format!("`test` does not take cargo's `{option}`: {instead}");
         return Err(Stop::new(Exit::Usage, text));
@@ -48,7 +48,7 @@ pub(super) fn test(context: &Context, args: &TestArgs) -> Result<(), Stop> {
     let formats = formats(context, args, format)?;
     let level = if args.quiet { ProgressLevel::Failures } else { formats[0].progress() };
     let progress = Progress::new(level, formats[0].prints_tests());
-    let asking = Asking { context, args, formats, started };
+    let asking = Asking { context, args, formats, started, asked };
     let (root, result) = match asking.root() {
         Ok(root) => {
             let result = asking.ask(&root, progress);
@@ -80,6 +80,7 @@ struct Asking<'a> {
     args: &'a TestArgs,
     formats: Vec<Box<dyn AnswerFormat>>,
     started: Instant,
+    asked: Timestamp,
 }
 
 /// The daemon's reply to a question.
@@ -317,6 +318,7 @@ impl Asking<'_> {
         let (cache, shared) = (config.cache, config.shared);
         let store = self.store(&question.root, &shared);
         Ok(RunOptions {
+            asked: self.asked,
             hook: std::env::current_exe()?,
             jobs: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             build_jobs: None,

@@ -20,6 +20,7 @@ use super::sync::lock;
 use super::watches::SharedWatcher;
 use crate::cache::{Cache, Limits};
 use crate::config::{self, ConfigError, Loaded};
+use crate::model::Timestamp;
 use crate::paths::Paths;
 use crate::process::{Environment, Priority};
 use crate::protocol::{CacheUse, ProjectStatus, Reply, StatusReport};
@@ -231,6 +232,7 @@ impl Shared {
     ) -> RunOptions {
         let all = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         RunOptions {
+            asked: Timestamp::now(),
             hook: self.hook.clone(),
             jobs: jobs.unwrap_or(all),
             build_jobs: jobs,

@@ -263,8 +263,12 @@ impl<'a> TargetRecords<'a> {
         {
             return Some(why);
         }
-        let changed = self.fingerprints.first_changed(self.context.root, &record.inputs)?;
-        Some(format!("`{}` changed", changed.path.display()))
+        // It ran for this question, or while that waited: what itself has made is no other state.
+        let is_of_question = self.context.asked.is_some_and(|asked| record.created >= asked);
+        self.fingerprints.accept_what_runs_left(is_of_question);
+        let changed = self.fingerprints.first_changed(self.context.root, &record.inputs);
+        self.fingerprints.accept_what_runs_left(false);
+        Some(format!("`{}` changed", changed?.path.display()))
     }
 
     /// Why the record does not answer in this environment. What it depends on must be as it was.

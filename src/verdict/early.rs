@@ -2,9 +2,9 @@
 //!
 //! An early run answers nothing by itself. A green one leaves a record of its program, as any run
 //! does: it counts only if that record answers after the build, when cargo's plan is known (program,
-//! arguments, folder, variables) and everything that the run consulted is looked at again. What was
-//! replaced meanwhile, read too early or not wholly observed is run once more. After a red one, the
-//! failed tests are run again.
+//! arguments, folder, variables) and everything that the run consulted is as it was, or as the run
+//! itself left it. What was replaced meanwhile, read too early or not wholly observed is run once
+//! more. After a red one, the failed tests are run again.
 //!
 //! Only targets run early whose last observed run was quiet: nobody notices an order of runs that
 //! cargo would not choose. A target waits for everything that its last run read in the target
@@ -324,7 +324,7 @@ impl EarlyRun<'_> {
     async fn run(self, planned: PlannedTarget, reads: Vec<PathBuf>) -> Option<EarlyEnd> {
         let files: Vec<_> = reads.into_iter().chain([planned.program.clone()]).collect();
         tokio::time::sleep(until_settled(&files, SystemTime::now())).await;
-        let context = PlanContext::of(self.cache, self.question, self.facts);
+        let context = PlanContext::of(self.cache, self.question, self.facts, self.options.asked);
         let plan = std::slice::from_ref(&planned);
         let mut records = TargetRecords::look_up(context, plan, Some(&self.tree_digest), |_| None);
         let parts = records.subject(0)?.parts.clone();

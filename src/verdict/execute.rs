@@ -115,7 +115,7 @@ impl<'a> Execution<'a> {
             }
             () => state.flaky.contains_key(&planned.id.to_string()).then(|| FLAKY.to_owned()),
         };
-        let context = PlanContext::of(self.cache, self.question, self.facts);
+        let context = PlanContext::of(self.cache, self.question, self.facts, self.options.asked);
         let tree_digest = self.tree_digest.as_ref();
         let mut records = TargetRecords::look_up(context, &plan.targets, tree_digest, obstacle);
         let mut unreached = UnreachedTargets::new(

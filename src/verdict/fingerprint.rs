@@ -123,6 +123,7 @@ pub(super) struct Fingerprints {
     excluded: Excluded,
     trusted: Trusted,
     owners: Owners,
+    accepts_left: bool,
     known: HashMap<(PathBuf, Aspect), (PathStamp, Input)>,
 }
 
@@ -131,6 +132,11 @@ impl Fingerprints {
     pub(super) fn new(settings: &Settings) -> Self {
         let (excluded, trusted) = (Excluded::of(settings), Trusted::of(settings));
         Self { excluded, trusted, ..Self::default() }
+    }
+
+    /// Whether a path that a run has made holds too while it is as that run left it.
+    pub(super) fn accept_what_runs_left(&mut self, accepts: bool) {
+        self.accepts_left = accepts;
     }
 
     /// By what is alike on two machines. Such states are compared with each other alone.
@@ -198,7 +204,10 @@ impl Fingerprints {
                     .to_str()
                     .is_some_and(|address| self.trusted.vouches_for(address));
             }
-            InputState::Absent => return PathStamp::of(&path) == PathStamp::Absent,
+            InputState::Absent => {
+                let now = PathStamp::of(&path);
+                return now == PathStamp::Absent || self.is_as_left(input, &now);
+            }
             InputState::Overwritable => return is_overwritable(&path),
             InputState::Refused => return is_refused(&path),
             InputState::File(_) | InputState::Link(_) => Aspect::Content,
@@ -206,7 +215,10 @@ impl Fingerprints {
             InputState::Measured(_) => Aspect::MeasuredProgram,
             InputState::Listing(_) => Aspect::Names,
             InputState::Targets(_) => Aspect::Targets,
-            InputState::Kind(_) => return kind_of(&PathStamp::of(&path)) == input.state,
+            InputState::Kind(_) => {
+                let now = PathStamp::of(&path);
+                return kind_of(&now) == input.state || self.is_as_left(input, &now);
+            }
             InputState::Same(_) => Aspect::Same,
         };
         if let Some(proof) = &input.proof
@@ -215,6 +227,13 @@ impl Fingerprints {
             return true;
         }
         self.read(root, &path, way).is_ok_and(|now| now.state == input.state)
+    }
+
+    /// Whether this is what the run itself left there.
+    fn is_as_left(&self, input: &Input, now: &PathStamp) -> bool {
+        self.accepts_left
+            && !matches!(now, PathStamp::Unknown(_))
+            && input.proof == Some(digest_of_stamp(now))
     }
 
     /// The first of a record's inputs that is not as it was.
@@ -233,6 +252,7 @@ impl Fingerprints {
             let mut second = Self {
                 excluded: self.excluded.clone(),
                 trusted: self.trusted.clone(),
+                accepts_left: self.accepts_left,
                 ..Self::default()
             };
             let other_half = scope.spawn(move || second.first_changed_of(root, other));

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::TreeError;
 use crate::cache::Limits;
 use crate::compiler::{Build, BuildProgress, CompileError};
+use crate::model::Timestamp;
 use crate::process::Priority;
 use crate::protocol::KnownFailure;
 use crate::runner;
@@ -18,6 +19,8 @@ use crate::shared::SharedStore;
 /// How to run.
 #[derive(Clone, Debug)]
 pub(crate) struct RunOptions {
+    /// When the question came.
+    pub asked: Timestamp,
     /// Our own executable, for cargo's runner hook.
     pub hook: PathBuf,
     /// Test binaries at a time.

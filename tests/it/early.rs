@@ -8,7 +8,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::home::{Answered, Home, can_observe};
+use crate::home::{Answered, Home, can_observe, until};
 
 const EARLY: &str = "it ran while cargo built the rest";
 
@@ -107,6 +107,23 @@ fn reason(answer: &Answered) -> &str {
 }
 
 #[test]
+fn what_an_early_run_left_is_no_reason_to_run_it_again() {
+    let Some(early) = Early::new() else { return };
+    let left = early.home.base.join("left");
+    early.test(&format!(
+        "let left = std::path::Path::new({left:?}); assert!(!left.exists());\n\
+         std::fs::create_dir(left).unwrap();"
+    ));
+    early.hold("c", "");
+    let answer = early.ask();
+    // A second run would be red.
+    answer.green_from("mixed");
+    assert_eq!(reason(&answer), EARLY);
+    early.release("c");
+    early.ask().red();
+}
+
+#[test]
 fn a_program_runs_as_soon_as_it_is_linked() {
     let Some(early) = Early::new() else { return };
     early.test("println!(\"1\");");
@@ -119,9 +136,14 @@ fn a_program_runs_as_soon_as_it_is_linked() {
 
     // A build that fails afterwards proves nothing of the tree, and all of the program.
     early.test("println!(\"2\");");
-    early.hold("c", "broken");
-    early.ask().error();
-    assert!(early.mark.exists());
+    let (go, before) = (early.home.base.join("out/go"), early.home.records());
+    early.home.write("c/hold", &format!("{}\nbroken", go.display()));
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(|| early.ask());
+        until("the early run is recorded", || (early.home.records() > before).then_some(()));
+        fs::write(&go, "").unwrap();
+        asked.join().unwrap().error();
+    });
     early.release("c");
     let answer = early.ask();
     answer.green();

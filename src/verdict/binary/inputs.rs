@@ -11,7 +11,7 @@ use super::uncacheable::Uncacheable;
 use crate::cache::{Input, InputState};
 use crate::model::TargetKind;
 use crate::observer::{Address, Observation, PathAccess, PathClass, Reach, Uses};
-use crate::verdict::fingerprint::{Aspect, Fingerprints, REFUSED_FOLDER, kind_of};
+use crate::verdict::fingerprint::{Aspect, Fingerprints, REFUSED_FOLDER, digest_of_stamp, kind_of};
 use crate::verdict::patterns::{Excluded, Trusted};
 use crate::workspace::{FileKind, PathStamp};
 
@@ -317,11 +317,12 @@ impl InputJudge {
         self.subject.id.kind == TargetKind::Doc
     }
 
-    /// The state of a path before the run.
+    /// The state of a path before the run, and what the run has left there instead.
     fn presence(&self, path: &Path, seen: &PathAccess) -> Input {
-        let state = kind_of(&seen.first);
+        let (state, now) = (kind_of(&seen.first), PathStamp::of(path));
+        let is_made = seen.uses.any(Uses::OUTPUT) && kind_of(&now) != state;
         let path = path.strip_prefix(&self.root).unwrap_or(path).to_owned();
-        Input { path, state, proof: None }
+        Input { path, state, proof: is_made.then(|| digest_of_stamp(&now)) }
     }
 }
 

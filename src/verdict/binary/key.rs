@@ -10,7 +10,7 @@ use super::program::BuiltProgram;
 use crate::cache::{Cache, InputState, RecordKey, RecordLevel};
 use crate::compiler::PlannedTarget;
 use crate::config::Settings;
-use crate::model::{Digest, Digester, TargetId, TargetKind};
+use crate::model::{Digest, Digester, TargetId, TargetKind, Timestamp};
 use crate::process::Environment;
 use crate::verdict::environment::{AskedEnvironment, EnvironmentJudge};
 use crate::verdict::facts::{Facts, Question};
@@ -59,6 +59,8 @@ pub(in crate::verdict) struct PlanContext<'a> {
     /// Folders of the toolchain, which the key tells of.
     pub(in crate::verdict) covered: Vec<PathBuf>,
     pub(in crate::verdict) origin: PlanOrigin,
+    /// When the question came; `None` for a call.
+    pub(in crate::verdict) asked: Option<Timestamp>,
 }
 
 /// Where a plan comes from, with what decides the outcome of its targets besides the plan.
@@ -79,7 +81,12 @@ pub(in crate::verdict) enum PlanOrigin {
 
 impl<'a> PlanContext<'a> {
     /// The context of a question's plan.
-    pub(in crate::verdict) fn of(cache: &'a Cache, question: &'a Question, facts: &Facts) -> Self {
+    pub(in crate::verdict) fn of(
+        cache: &'a Cache,
+        question: &'a Question,
+        facts: &Facts,
+        asked: Timestamp,
+    ) -> Self {
         let Question { root, selection, environment, settings, .. } = question;
         let mut build = Digester::new("build of a selection 2");
         build.digest(&facts.identity.build_digest()).field(&selection.canonical(root));
@@ -94,6 +101,7 @@ impl<'a> PlanContext<'a> {
             target_dirs: facts.target_dirs.clone(),
             covered: vec![facts.toolchain.sysroot.clone()],
             origin: PlanOrigin::Question { toolchain, build: build.finish() },
+            asked: Some(asked),
         }
     }
 

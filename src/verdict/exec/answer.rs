@@ -86,6 +86,7 @@ fn answered_or_run(invocation: &Invocation, paths: &Paths, verify: bool) -> Opti
         // No toolchain is part of the key: all that is looked for in its folders counts.
         covered: Vec::new(),
         origin: PlanOrigin::Call { surroundings },
+        asked: None,
     };
     let planned = PlannedTarget {
         id: target.id(),

@@ -1,6 +1,7 @@
 //! What a run was seen to do, on real files, and what of it a record depends on.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::fs::symlink;
 use std::time::Duration;
 
@@ -185,6 +186,26 @@ fn what_cargo_has_just_made_is_decided_by_the_tree() {
     );
     scene.uses("target/tmp/left", Uses::READ);
     assert!(matches!(scene.judge(before), Cacheability::Uncacheable(_)), "a test has made it");
+}
+
+#[test]
+fn what_a_run_has_made_is_as_it_was_for_the_question_that_it_ran_for() {
+    let mut scene = Scene::new();
+    let made = scene.root.join("target/made");
+    scene.saw(&made, PathStamp::Absent, Uses::PROBED.with(Uses::CREATED).with(Uses::CLAIMED));
+    fs::create_dir(&made).unwrap();
+    let inputs = scene.inputs();
+    let holds = |accepts| {
+        let mut fingerprints = Fingerprints::default();
+        fingerprints.accept_what_runs_left(accepts);
+        fingerprints.first_changed(&scene.root, &inputs).is_none()
+    };
+    assert!(holds(true));
+    assert!(!holds(false), "another run finds it there");
+    fs::set_permissions(&made, fs::Permissions::from_mode(0o700)).unwrap();
+    assert!(!holds(true), "somebody else was there");
+    fs::remove_dir_all(&made).unwrap();
+    assert!(holds(false) && holds(true));
 }
 
 #[test]
