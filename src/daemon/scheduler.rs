@@ -156,16 +156,24 @@ impl Scheduler {
         mut settings: watch::Receiver<BackgroundSettings>,
         mut wanted: watch::Receiver<bool>,
     ) {
+        let mut last: Option<(Instant, BackgroundSettings, Readings)> = None;
         // The senders live as long as this task.
         while wanted.wait_for(|wanted| *wanted).await.is_ok() {
             let in_force = *settings.borrow_and_update();
-            let readings = sensors.read(&in_force).await;
+            // The next job often comes at once, and what was read for the one before is still true.
+            last.take_if(|(then, under, _)| then.elapsed() >= READ_INTERVAL || *under != in_force);
+            let (then, _, readings) = match last {
+                Some(last) => last,
+                None => (Instant::now(), in_force, sensors.read(&in_force).await),
+            };
+            last = Some((then, in_force, readings));
             if !settings.has_changed().unwrap_or(true) {
                 self.change(|state| state.readings = Some(readings));
             }
             tokio::select! {
                 _ = settings.changed() => {}
-                () = tokio::time::sleep(READ_INTERVAL) => {}
+                _ = wanted.wait_for(|wanted| !*wanted) => {}
+                () = tokio::time::sleep(READ_INTERVAL.saturating_sub(then.elapsed())) => {}
             }
         }
     }
@@ -182,7 +190,7 @@ impl Scheduler {
             wants_readings.send_if_modified(|wanted| {
                 std::mem::replace(wanted, demand.readings) != demand.readings
             });
-            let within = demand.within;
+            let (within, had_locks) = (demand.within, !demand.locks.is_empty());
             let observed = tokio::task::spawn_blocking(move || {
                 let observed = observer.observe(&demand, &builds);
                 (observer, observed)
@@ -190,11 +198,22 @@ impl Scheduler {
             let Ok((again, observed)) = observed.await else { return };
             observer = again;
             self.step(observed);
+            if !had_locks && self.demands_locks() {
+                // The step was the first one that allows a job to begin.
+                continue;
+            }
             tokio::select! {
                 () = self.0.changed.notified() => {}
                 () = tokio::time::sleep(within.unwrap_or_default()), if within.is_some() => {}
             }
         }
+    }
+
+    /// Whether the next step needs to know who holds cargo's locks.
+    fn demands_locks(&self) -> bool {
+        let SchedulerState { schedule, pauses, .. } = &*lock(&self.0.state);
+        let settings = self.0.settings.borrow();
+        !schedule.demand(&settings, pauses, Timestamp::now()).locks.is_empty()
     }
 
     fn step(&self, observed: Observed) {
