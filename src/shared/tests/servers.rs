@@ -182,7 +182,7 @@ impl Proxy {
 }
 
 /// A storm over a server; `empty` has it forget all.
-fn endures(server: u16, url: impl Fn(u16) -> String, empty: impl Fn() + Send) {
+fn endures(server: u16, url: impl Fn(u16) -> String, empty: impl Fn()) {
     let proxy = Proxy::before(server);
     let team = Team::at(&url(proxy.port));
     let reader = StoreOptions { environment: with_credentials(), ..team.options() };

@@ -32,8 +32,8 @@ impl Dice {
 pub(super) fn storm(
     reader: &StoreOptions,
     writer: &StoreOptions,
-    mut harm: impl FnMut(&mut Dice) + Send,
-    mut mend: impl FnMut() + Send,
+    mut harm: impl FnMut(&mut Dice),
+    mut mend: impl FnMut(),
 ) {
     let mut dice = Dice(7);
     let publish_all = || {
