@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
@@ -363,4 +364,82 @@ fn a_wrong_answer_of_another_machine_is_found_and_its_signer_named() {
     daemon.stop();
     reader.ok(&["resume", "--trust"]);
     assert!(!reader.run(&["doctor"]).stdout.contains("by the record of"));
+}
+
+/// Gives all files below a folder this age.
+fn make_old(dir: &Path, age: Duration) {
+    for path in files(dir) {
+        let file = fs::File::options().write(true).open(path).unwrap();
+        file.set_modified(SystemTime::now() - age).unwrap();
+    }
+}
+
+#[test]
+fn the_store_is_cleaned_up_by_age_and_project() {
+    if !can_observe("records for other machines") {
+        return;
+    }
+    let machines = Machines::new();
+    machines.prove();
+    let (writer, reader) = (&machines.writer, &machines.reader);
+    let gc = |home: &Home, more: &[&str]| home.run(&[&["cache", "gc", "--shared"], more].concat());
+    let ran = gc(writer, &[]);
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    assert!(
+        ran.stderr.contains("0 objects (0 B) of the shared store, older than 30d; "),
+        "{ran:#?}"
+    );
+    make_old(&machines.store.join("v2"), Duration::from_secs(3 * 24 * 60 * 60));
+    let all = files(&machines.store).len();
+    let ran = gc(writer, &["--older-than", "2d", "--dry-run"]);
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    let count = format!("{all} objects (");
+    assert!(ran.stderr.contains("Would go") && ran.stderr.contains(&count), "{ran:#?}");
+    assert_eq!(files(&machines.store).len(), all);
+    let ran = gc(reader, &["--older-than", "2d"]);
+    assert!(ran.code == Some(4) && ran.stderr.contains("`write` is off"), "{ran:#?}");
+
+    let other = writer.base.join("other");
+    fs::create_dir_all(other.join("src")).unwrap();
+    fs::write(other.join("src/lib.rs"), "").unwrap();
+    let manifest = "[package]\nname='elsewhere'\nversion='0.1.0'\nedition='2021'\n";
+    fs::write(other.join("Cargo.toml"), manifest).unwrap();
+    let of = |root: &Path| gc(writer, &["--older-than", "2d", "--project", root.to_str().unwrap()]);
+    let ran = of(&other);
+    assert!(ran.code == Some(0) && ran.stderr.contains("0 objects"), "{ran:#?}");
+    assert_eq!(files(&machines.store).len(), all, "of another project");
+    let ran = of(&writer.root);
+    assert!(ran.code == Some(0) && ran.stderr.contains(&count), "{ran:#?}");
+    assert_eq!(files(&machines.store.join("v2")), Vec::<PathBuf>::new());
+    machines.ask(reader).green_from("run");
+
+    fs::remove_dir_all(&machines.store).unwrap();
+    fs::write(&machines.store, "no folder").unwrap();
+    let ran = gc(writer, &[]);
+    assert!(ran.code == Some(1) && ran.stderr.contains("shared store: "), "{ran:#?}");
+    fs::remove_file(writer.config_file()).unwrap();
+    let ran = gc(writer, &[]);
+    assert!(ran.code == Some(4) && ran.stderr.contains("names no shared store"), "{ran:#?}");
+}
+
+#[test]
+fn what_is_remembered_of_a_store_is_cleared_with_the_records() {
+    let machines = Machines::new();
+    let reader = &machines.reader;
+    fs::write(&machines.store, "no folder").unwrap();
+    let remembered = reader.paths().cache_dir.join("shared/store.json");
+    let is_off = || {
+        let _ = reader.run(&["explain"]);
+        assert!(remembered.exists());
+    };
+    is_off();
+    reader.ok(&["cache", "clear", "--project", reader.root.to_str().unwrap()]);
+    assert!(remembered.exists(), "it is of all projects");
+    reader.ok(&["cache", "clear"]);
+    assert!(!remembered.exists());
+    is_off();
+    // No supervisor is needed to remove what is not installed, but nothing goes where one is missing.
+    let ran = reader.run(&["uninstall", "--purge"]);
+    assert!(ran.code == Some(0) || ran.code == Some(7), "{ran:#?}");
+    assert_eq!(ran.code == Some(0), !remembered.exists(), "{ran:#?}");
 }

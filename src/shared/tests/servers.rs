@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::storms::{Dice, storm};
 use super::*;
 use crate::process::{Spec, run};
+use crate::shared::Retention;
 
 /// How long a server may take to start on a busy machine.
 const START_LIMIT: Duration = Duration::from_secs(120);
@@ -82,6 +83,13 @@ fn shares(url: &str) {
     let answer = patiently(&team, &options);
     let found = answer.records.iter().map(|found| found.record.key).collect::<BTreeSet<_>>();
     assert_eq!(found, BTreeSet::from(["a", "b"].map(digest)));
+    let wanted = Retention { older_than: Duration::ZERO, project: None, dry_run: false };
+    match block_on(writer.collect(wanted)) {
+        Ok(report) => assert_eq!((report.removed, report.failed), (3, Vec::new())),
+        Err(error) => {
+            assert!(url.starts_with("redis:") && error.to_string().contains("cannot list"))
+        }
+    }
     let bad: Vec<_> = block_on(writer.probe()).into_iter().filter(|line| !line.is_good).collect();
     assert_eq!(bad, []);
 }
