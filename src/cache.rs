@@ -66,7 +66,7 @@ pub(crate) use target_dirs::{
 };
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -184,6 +184,34 @@ impl Cache {
             .rev()
             .filter_map(|claim| Some(index::load(&self.layout, &claim.key).ok()?.0))
             .find(|record| record.selection == selection)
+    }
+
+    /// Whether there is a record of `key`, whatever it says.
+    #[must_use]
+    pub(crate) fn holds(&self, key: &RecordKey) -> bool {
+        self.layout.record(key).exists()
+    }
+
+    /// The newest record of each of these selections, of this project where it has one, else of any:
+    /// what explanations compare with. It is never an answer.
+    #[must_use]
+    pub(crate) fn latest_anywhere(
+        &self,
+        workspace_root: &Path,
+        selections: impl IntoIterator<Item = String>,
+    ) -> BTreeMap<String, Record> {
+        let own = record::project_digest(workspace_root);
+        let mut claims = index::claims(&self.layout).unwrap_or_default();
+        claims.sort_unstable_by_key(|claim| (claim.project == own, claim.at, claim.key));
+        let newest = |selection: String| {
+            let tag = layout::selection_tag(&selection);
+            let of_it = claims.iter().rev().filter(|claim| claim.selection == tag);
+            let mut records =
+                of_it.filter_map(|claim| Some(index::load(&self.layout, &claim.key).ok()?.0));
+            let record = records.find(|record| record.selection == selection)?;
+            Some((selection, record))
+        };
+        selections.into_iter().filter_map(newest).collect()
     }
 
     /// All readable records of a project and selection, whatever their age and verdict, the newest

@@ -49,8 +49,8 @@ pub(crate) use binary::store_program_digest;
 pub(crate) use conduct::background_scope;
 pub(crate) use exec::{Called, Invocation, call};
 pub(crate) use explain::{
-    CallsExplanation, Explanation, SharedReason, SharedReasons, TargetExplanation, explain,
-    shared_reasons,
+    CallsExplanation, Explanation, LevelExplanation, SharedReason, SharedReasons,
+    TargetExplanation, explain, shared_reasons,
 };
 pub(crate) use facts::LEDGERS;
 pub use facts::{Facts, Question};

@@ -54,6 +54,9 @@ pub(crate) struct TargetPlan {
     pub built_from: BTreeSet<usize>,
     /// What its key is made of.
     pub basis: KeyBasis,
+    /// Why its key holds more than the packages, for a person; empty if it does not.
+    #[serde(default)]
+    pub wider_because: String,
 }
 
 /// What the key of a target at the package level is made of.

@@ -9,12 +9,11 @@ use super::context::Context;
 use super::exit::{Exit, Stop};
 use super::output;
 use super::render::{GOOD, NOTE, WARN, label, plural, selection_text};
-use crate::cache::{Cache, SelectionRecord};
-use crate::hasher::{FileChange, FileDifference};
+use crate::cache::{Cache, RecordLevel, SelectionRecord};
 use crate::model::{Digest, OsText, Source, TargetId, TargetKind, Timestamp, Verdict};
 use crate::verdict::{
-    self, CallsExplanation, Explanation, Facts, LocalTree, ProjectFiles, ProjectTree as _,
-    Question, SharedReason, SharedReasons, TargetExplanation,
+    self, CallsExplanation, Explanation, Facts, LevelExplanation, LocalTree, ProjectFiles,
+    ProjectTree as _, Question, SharedReason, SharedReasons, TargetExplanation,
 };
 
 #[derive(Serialize)]
@@ -36,6 +35,8 @@ struct ExplainedTarget<'a> {
     calls: Option<ExplainedCalls<'a>>,
     /// What the shared store says; none if the config names no store.
     shared: Option<ExplainedShared<'a>>,
+    /// What each level of records says, the widest first.
+    levels: Vec<ExplainedLevel<'a>>,
 }
 
 /// Whether a record of another machine would answer.
@@ -55,6 +56,25 @@ impl<'a> ExplainedShared<'a> {
             }
             None => Self { answers: false, signer: None, reason: &reasons.whole },
         }
+    }
+}
+
+/// One level of records.
+#[derive(Serialize)]
+struct ExplainedLevel<'a> {
+    level: RecordLevel,
+    /// `null` if only a build can tell.
+    answers: Option<bool>,
+    reason: &'a str,
+    differences: &'a [String],
+    compared_with: Option<OsText>,
+}
+
+impl<'a> From<&'a LevelExplanation> for ExplainedLevel<'a> {
+    fn from(explained: &'a LevelExplanation) -> Self {
+        let LevelExplanation { level, answers, reason, differences, compared_with } = explained;
+        let compared_with = compared_with.as_ref().map(OsText::from);
+        Self { level: *level, answers: *answers, reason, differences, compared_with }
     }
 }
 
@@ -141,7 +161,7 @@ pub(super) fn explained(
 fn show(explained: &Explained, args: &ExplainArgs) -> Result<(), Stop> {
     let Explained { explanation, facts, shared } = explained;
     let source = if explanation.cached { Source::Cache } else { Source::Run };
-    let files: Vec<_> = explanation.files.iter().map(file_text).collect();
+    let files: Vec<_> = explanation.files.iter().map(ToString::to_string).collect();
     let wanted = |id: &TargetId| {
         args.target.as_ref().is_none_or(|part| {
             id.package.contains(part.as_str())
@@ -162,7 +182,7 @@ fn show(explained: &Explained, args: &ExplainArgs) -> Result<(), Stop> {
                 package: &target.id.package,
                 target: &target.id.target,
                 kind: target.id.kind,
-                source,
+                source: if target.cached { Source::Cache } else { source },
                 reason: &target.reason,
                 recorded: target.kept.or(recorded),
                 verdict: target.verdict,
@@ -178,6 +198,7 @@ fn show(explained: &Explained, args: &ExplainArgs) -> Result<(), Stop> {
                     advice: &calls.advice,
                 }),
                 shared: shared.as_ref().map(|shared| ExplainedShared::of(shared, &target.id)),
+                levels: target.levels.iter().map(ExplainedLevel::from).collect(),
             }))?;
         }
         output::line(json(&ExplainedProject {
@@ -268,9 +289,25 @@ fn show(explained: &Explained, args: &ExplainArgs) -> Result<(), Stop> {
             for path in &target.changed {
                 output::line(label(NOTE, "changed", path))?;
             }
+            target.levels.iter().try_for_each(show_level)?;
         }
     }
     Ok(())
+}
+
+/// What one level of records says.
+fn show_level(explained: &LevelExplanation) -> Result<(), Stop> {
+    let LevelExplanation { level, answers, reason, differences, compared_with } = explained;
+    let answers = match answers {
+        Some(true) => "answers",
+        Some(false) => "does not answer",
+        None => "may answer",
+    };
+    output::line(label(NOTE, level.as_str(), format!("level {answers}: {reason}")))?;
+    if let Some(checkout) = compared_with.as_ref().filter(|_| !differences.is_empty()) {
+        output::line(label(NOTE, "compared", format!("with the run in {}", checkout.display())))?;
+    }
+    differences.iter().try_for_each(|text| output::line(label(NOTE, "differs", text)))
 }
 
 /// What plain `cargo test` would do.
@@ -283,16 +320,6 @@ fn show_calls(calls: &CallsExplanation) -> Result<(), Stop> {
         output::line(label(NOTE, "to keep it", advice))?;
     }
     Ok(())
-}
-
-fn file_text(change: &FileChange) -> String {
-    let word = match change.difference {
-        FileDifference::Added => "added",
-        FileDifference::Removed => "removed",
-        FileDifference::Modified => "changed",
-        FileDifference::Mode => "made (not) executable",
-    };
-    format!("{} {word}", change.path.display())
 }
 
 fn json(value: &impl Serialize) -> String {

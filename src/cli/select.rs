@@ -117,6 +117,7 @@ mod tests {
             obstacles: None,
             advice: Vec::new(),
             calls: None,
+            levels: Vec::new(),
         };
         Explanation {
             code_hash: None,

@@ -41,6 +41,19 @@ pub struct FileChange {
     pub difference: FileDifference,
 }
 
+/// For a person.
+impl fmt::Display for FileChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = match self.difference {
+            FileDifference::Added => "added",
+            FileDifference::Removed => "removed",
+            FileDifference::Modified => "changed",
+            FileDifference::Mode => "made (not) executable",
+        };
+        write!(f, "{} {word}", self.path.display())
+    }
+}
+
 /// One path of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ListedEntry {
@@ -191,8 +204,8 @@ impl Manifest {
     }
 }
 
-impl std::fmt::Debug for Manifest {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Manifest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Manifest({} bytes)", self.0.len())
     }
 }

@@ -5,13 +5,15 @@ mod shared;
 mod variables;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use super::binary::{self, Uncacheable, plain_name};
 use super::fingerprint::Fingerprints;
 use super::look_up::{Finding, LookUp};
+use super::package::{PackageExplanation, PackageLevel, SAME_PACKAGES};
 use super::patterns::AlwaysRun;
 use super::{Facts, Question, TreeState, code_hash};
-use crate::cache::{Cache, ProjectState, Record, SelectionRecord};
+use crate::cache::{Cache, ProjectState, Record, RecordLevel, SelectionRecord};
 use crate::hasher::{FileChange, Manifest};
 use crate::model::{Digest, TargetId, Timestamp, Verdict};
 use crate::observer::Observer;
@@ -66,6 +68,23 @@ pub(crate) struct TargetExplanation {
     pub advice: Vec<String>,
     /// What is kept of its calls by plain `cargo test`; none if we are not cargo's runner.
     pub calls: Option<CallsExplanation>,
+    /// What each level says of it, the widest first.
+    pub levels: Vec<LevelExplanation>,
+}
+
+/// What one level of records says of a target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LevelExplanation {
+    /// Which level.
+    pub level: RecordLevel,
+    /// Whether its records answer; `None` if only a build can tell.
+    pub answers: Option<bool>,
+    /// The reason in one line.
+    pub reason: String,
+    /// What differs from the last run with a record at this level.
+    pub differences: Vec<String>,
+    /// The checkout of that run, if it is known.
+    pub compared_with: Option<PathBuf>,
 }
 
 pub(crate) use self::calls::CallsExplanation;
@@ -87,9 +106,14 @@ impl TargetExplanation {
             obstacles: None,
             advice: Vec::new(),
             calls: None,
+            levels: Vec::new(),
         }
     }
 }
+
+/// Why a record of one target is likely to answer.
+const BY_BUILD: &str =
+    "all that it consulted is as it was: kept if the build gives the same program";
 
 /// So many changed inputs of a target are named.
 const NAMED: usize = 10;
@@ -115,7 +139,15 @@ pub(crate) fn explain<M>(
         selection: cache.state(&question.root).selection,
     };
     decide(&mut explanation, question, facts, look, manifest, cache);
-    explanation.targets = targets(&explanation, question, facts, cache);
+    let tree = look.digest.as_ref().ok();
+    let level = tree.and_then(|tree| PackageLevel::of(cache, question, facts, manifest, tree));
+    let level = level.map(|level| (level, manifest));
+    explanation.targets = targets(&explanation, question, facts, cache, level.as_ref());
+    let is_cached = explanation.targets.iter().all(|target| target.cached);
+    if is_cached && !explanation.cached && !explanation.targets.is_empty() {
+        explanation.cached = true;
+        SAME_PACKAGES.clone_into(&mut explanation.reason);
+    }
     explanation
 }
 
@@ -177,6 +209,7 @@ fn targets(
     question: &Question,
     facts: &Facts,
     cache: &Cache,
+    level: Option<&(PackageLevel<'_>, &Manifest)>,
 ) -> Vec<TargetExplanation> {
     let last = whole.last.as_ref();
     let parts = last.map(|last| changed_settings(last, facts)).unwrap_or_default();
@@ -192,6 +225,10 @@ fn targets(
     let known = state.targets.clone();
     let mut known =
         if known.is_empty() { reports.keys().copied().cloned().collect() } else { known };
+    let of_plan = level.map(|(level, _)| level.targets()).unwrap_or_default();
+    let is_other = |id: &TargetId| !known.contains(id);
+    let other: Vec<_> = of_plan.into_iter().filter(is_other).collect();
+    known.extend(other);
     // Users of plain `cargo test` alone have no list of targets: cargo was never asked for one.
     let is_new = |id: &&TargetId| {
         binary::named(&known, &plain_name(&id.package, &id.target)).next().is_none()
@@ -200,8 +237,13 @@ fn targets(
     known.extend(called);
     let always = AlwaysRun::of(&question.settings);
     let mut fingerprints = Fingerprints::new(&question.settings);
+    let mut packages = level.map(|(level, now)| level.explain(&known, now)).unwrap_or_default();
+    // Where the whole is built, records of packages answer for all targets or for none.
+    let is_enough = |explained: &PackageExplanation| explained.obstacle.is_none();
+    let may_answer = packages.values().all(is_enough) || !question.is_built(facts, cache.dir());
     let mut explained = Vec::new();
     for id in known {
+        let of_packages = packages.remove(&id);
         let record = cache.latest(&question.root, &binary::selection_text(&id));
         let inputs = record.as_ref().map_or(&[][..], |record| &record.inputs);
         let changed = inputs.iter().filter(|input| !fingerprints.holds(&question.root, input));
@@ -218,6 +260,7 @@ fn targets(
             obstacles: state.conduct.get(&id.to_string()).map(|known| known.obstacles.clone()),
             advice: Vec::new(),
             calls: calls::of(&id, always.names(&id), (question, cache, &state), &mut fingerprints),
+            levels: Vec::new(),
             id,
         };
         let not_kept = state.uncached.get(&this.id.to_string());
@@ -251,12 +294,63 @@ fn targets(
         } else if let Err(why) = Observer::available() {
             this.reason = format!("every file counts: runs cannot be observed here: {why}");
         } else if record.is_some() {
-            "all that it consulted is as it was: kept if the build gives the same program"
-                .clone_into(&mut this.reason);
+            BY_BUILD.clone_into(&mut this.reason);
+        }
+        this.levels = levels(whole, &this, of_packages);
+        let is_answered = |level: &LevelExplanation| {
+            level.level == RecordLevel::Package && level.answers == Some(true)
+        };
+        if !this.cached && may_answer && this.levels.iter().any(is_answered) {
+            this.cached = true;
+            SAME_PACKAGES.clone_into(&mut this.reason);
         }
         explained.push(this);
     }
     explained
+}
+
+/// What each level says of a target of which the reason at the binary level is known.
+fn levels(
+    whole: &Explanation,
+    target: &TargetExplanation,
+    packages: Option<PackageExplanation>,
+) -> Vec<LevelExplanation> {
+    let plain = |level, answers, reason: &str| LevelExplanation {
+        level,
+        answers,
+        reason: reason.to_owned(),
+        differences: Vec::new(),
+        compared_with: None,
+    };
+    let source = LevelExplanation {
+        differences: whole.files.iter().map(ToString::to_string).take(NAMED).collect(),
+        ..plain(RecordLevel::Source, Some(whole.cached), &whole.reason)
+    };
+    let package = match packages {
+        None => plain(
+            RecordLevel::Package,
+            Some(false),
+            "its packages are not known: there is no lock file, or the config or cargo's has them found \
+             in another way",
+        ),
+        Some(PackageExplanation { obstacle: None, .. }) => {
+            plain(RecordLevel::Package, Some(true), SAME_PACKAGES)
+        }
+        Some(PackageExplanation { obstacle: Some(why), differences, compared_with }) => {
+            let plain = plain(RecordLevel::Package, Some(false), &why);
+            LevelExplanation { differences, compared_with, ..plain }
+        }
+    };
+    // Whether the program will be the same, only a build can tell.
+    let answers = (target.kept.is_none() || target.reason != BY_BUILD).then_some(whole.cached);
+    let binary = match answers {
+        Some(true) => plain(RecordLevel::Binary, None, "not asked: the whole is cached"),
+        answers => LevelExplanation {
+            differences: target.changed.clone(),
+            ..plain(RecordLevel::Binary, answers, &target.reason)
+        },
+    };
+    vec![source, package, binary]
 }
 
 /// What is known of flaky tests of the target.

@@ -52,12 +52,17 @@
 //! folders in a part, those of other packages' build scripts; a run for which such a folder of the whole
 //! has a library is not believed.
 
+/// Why a record of this level answers.
+pub(super) const SAME_PACKAGES: &str = "same packages and inputs";
+
 mod built_from;
+mod explained;
 mod inputs;
 mod key;
 mod listing;
 mod look_up;
 mod part;
 
+pub(super) use explained::PackageExplanation;
 pub(super) use look_up::{KeptPackages, KnownTargets, PackageLevel, ProvenRun, SharedKey};
 pub(super) use part::{Partial, has_features_of};

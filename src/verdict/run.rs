@@ -14,7 +14,9 @@ use super::fingerprint::Fingerprints;
 use super::keep::{Keeper, WholeRun, is_green};
 use super::look_up::{Finding, LookUp, answer_of, known_failure};
 use super::options::{RunError, RunOptions, RunScope, Step};
-use super::package::{KnownTargets, PackageLevel, Partial, ProvenRun, has_features_of};
+use super::package::{
+    KnownTargets, PackageLevel, Partial, ProvenRun, SAME_PACKAGES, has_features_of,
+};
 use super::provenance::provenance;
 use super::ran::RanTarget;
 use super::shared_store::{self, Shareable};
@@ -32,9 +34,6 @@ use crate::runner::RunEvent;
 /// How often a build is repeated because files changed while it ran. A build that writes into
 /// its own sources settles in the second round; a developer who types settles later.
 const BUILD_ROUNDS: usize = 3;
-
-/// Why a record of the package level answers.
-const SAME_PACKAGES: &str = "same packages and inputs";
 
 /// An answer, and what it can be compared with.
 #[derive(Debug)]
@@ -204,8 +203,9 @@ impl<'a> Answering<'a> {
         PackageLevel::at(self.cache, self.question, self.facts, tree, digest).await
     }
 
-    /// Answers from records of the package level, if the whole has not been built here yet: either all
-    /// targets, or all but those of some packages, which are then built and run without the rest.
+    /// Answers from records of the package level: either all targets, or all but those of some packages,
+    /// which are then built and run without the rest. Where the whole has been built, a build of a part
+    /// saves nothing, and cargo may choose other features for it.
     async fn by_packages<T: ProjectTree>(
         &self,
         level: &mut PackageLevel<'a>,
@@ -214,15 +214,22 @@ impl<'a> Answering<'a> {
         on_step: &mut dyn FnMut(Step<'_>),
     ) -> Result<ByPackages, RunError> {
         let nothing = Ok(ByPackages::Unanswered(Vec::new()));
-        let is_asked = self.may_answer_by_packages();
-        let Some(known) = level.find().filter(|_| is_asked) else { return nothing };
+        let needs_all = self.needs_all_packages();
+        if !self.may_answer_by_packages() || (needs_all && !level.has_records()) {
+            return nothing;
+        }
+        let Ok(known) = level.find() else { return nothing };
         let green: Vec<_> =
             known.targets.iter().filter_map(|(_, found)| found.clone().ok()).collect();
+        let ids: Vec<_> = known.targets.iter().map(|(id, _)| id.clone()).collect();
+        let are_all = !green.is_empty() && green.len() == ids.len();
+        if needs_all && !are_all {
+            return nothing;
+        }
         if self.options.no_cache {
             return Ok(ByPackages::Unanswered(green));
         }
-        let ids: Vec<_> = known.targets.iter().map(|(id, _)| id.clone()).collect();
-        if !green.is_empty() && green.len() == ids.len() {
+        if are_all {
             return Ok(ByPackages::Answer(Box::new(self.merged(level, &ids, green, None))));
         }
         let part = level.plan().and_then(|plan| Partial::of(self.question, plan, &known));
@@ -391,12 +398,10 @@ impl<'a> Answering<'a> {
 
     /// Asks other machines for what no record here answers.
     async fn ask_others(&self, level: &mut PackageLevel<'a>, on_step: &mut dyn FnMut(Step<'_>)) {
-        let Some(store) = self.options.store.as_ref().filter(|_| self.may_answer_by_packages())
-        else {
-            return;
-        };
+        let is_asked = self.may_answer_by_packages() && !self.needs_all_packages();
+        let Some(store) = self.options.store.as_ref().filter(|_| is_asked) else { return };
         let is_known = |known: KnownTargets| known.targets.iter().all(|(_, found)| found.is_ok());
-        if level.find().is_some_and(is_known) {
+        if level.find().is_ok_and(is_known) {
             return;
         }
         let asked = shared_store::ask(store, self.cache, self.question, self.facts, level).await;
@@ -408,14 +413,21 @@ impl<'a> Answering<'a> {
         }
     }
 
-    /// Whether records of the package level may answer: somebody waits, and nothing is built here. A
-    /// run in the background that answers nobody is compared with them all the same.
+    /// Whether records of the package level may answer: somebody waits. A run in the background that
+    /// answers nobody is compared with them all the same.
     fn may_answer_by_packages(&self) -> bool {
         let is_of_use = match self.options.priority {
-            Priority::Foreground => !self.question.is_built(self.facts, self.cache.dir()),
+            Priority::Foreground => true,
             Priority::Background => self.options.no_cache,
         };
         is_of_use && self.options.scope == RunScope::All
+    }
+
+    /// Whether records of the package level may answer for all targets or for none: the whole has been
+    /// built here.
+    fn needs_all_packages(&self) -> bool {
+        self.options.priority == Priority::Foreground
+            && self.question.is_built(self.facts, self.cache.dir())
     }
 
     /// Builds the whole, and runs what no record answers.

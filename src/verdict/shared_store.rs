@@ -189,7 +189,7 @@ impl Asked {
     /// of.
     pub(super) fn lines(&self, level: &PackageLevel<'_>) -> Vec<String> {
         let mut lines: Vec<String> = self.misses.iter().cloned().collect();
-        let Some(known) = level.find() else {
+        let Ok(known) = level.find() else {
             let of_targets = self.of_targets.iter();
             lines.extend(of_targets.map(|(target, why)| format!("{target}: {why}")));
             lines.extend(self.has_records.then(|| OTHER_TARGETS.to_owned()));

@@ -78,6 +78,12 @@ impl LockFile {
         packages.filter(move |(_, p)| p.name == name && p.version == version).map(|(at, _)| at)
     }
 
+    /// The versions of the packages of this name.
+    pub(crate) fn versions<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> + 'a {
+        let packages = self.packages.iter().filter(move |package| package.name == name);
+        packages.map(|package| &*package.version)
+    }
+
     /// All that these packages can be built from, themselves included.
     pub(crate) fn reachable(&self, from: impl IntoIterator<Item = usize>) -> BTreeSet<usize> {
         let mut todo: Vec<usize> = from.into_iter().collect();
@@ -133,6 +139,7 @@ source = "registry+https://example.org"
         assert_eq!(reached(&lock, "b"), ["b 0.1.0", "x 2.0.0"]);
         assert_eq!(reached(&lock, "c"), ["c 0.1.0"]);
         assert_eq!(lock.find("c", "0.2.0").count(), 0);
+        assert_eq!(lock.versions("x").collect::<Vec<_>>(), ["1.0.0", "2.0.0"]);
     }
 
     #[test]

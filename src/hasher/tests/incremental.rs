@@ -320,7 +320,8 @@ fn manifests_and_their_digest() {
 
 #[test]
 fn a_list_of_files_tells_two_snapshots_apart() {
-    use super::super::{FileChange, FileDifference, Manifest};
+    use super::super::manifest::FileDifference;
+    use super::super::{FileChange, Manifest};
     let ground = Ground::with(&["a/f", "a/g", "run", "old"]);
     fs::write(ground.beside("outside"), "1").unwrap();
     ground.link("../outside", "link");

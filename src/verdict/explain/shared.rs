@@ -56,7 +56,7 @@ pub(crate) async fn shared_reasons<T: ProjectTree>(
         return whole("this selection is not known package by package".to_owned());
     };
     let asked = ask(&store, cache, question, facts, &mut level).await;
-    let Some(known) = level.find() else {
+    let Ok(known) = level.find() else {
         return whole(if asked.has_records { OTHER_TARGETS.to_owned() } else { asked.why() });
     };
     let is_built = question.is_built(facts, cache.dir());

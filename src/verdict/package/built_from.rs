@@ -18,6 +18,25 @@ const MAY_DO_ANYTHING: &str = "macro: anything";
 /// So deep in a build script's folder libraries are looked for.
 const LIBRARY_DEPTH: usize = 4;
 
+/// What a key must be made of, and why.
+pub(super) struct RequiredBasis {
+    pub(super) basis: KeyBasis,
+    /// Why it is more than the packages; empty if it is not.
+    pub(super) wider_because: String,
+}
+
+impl RequiredBasis {
+    fn of(basis: KeyBasis, why: impl FnOnce() -> String) -> Self {
+        Self { basis, wider_because: why() }
+    }
+}
+
+impl Default for RequiredBasis {
+    fn default() -> Self {
+        Self::of(KeyBasis::Packages, String::new)
+    }
+}
+
 /// A build, with the packages of the lock file that its units are of.
 pub(super) struct BuiltPackages<'a> {
     build: &'a Build,
@@ -107,11 +126,8 @@ impl<'a> BuiltPackages<'a> {
             let among =
                 among.filter(|(_, (_, product))| self.is_among(&product.package_id, &reach));
             let built_from = among.map(|(at, _)| at).collect();
-            targets.push(TargetPlan {
-                id: id.clone(),
-                built_from,
-                basis: self.basis(&reach, cache),
-            });
+            let RequiredBasis { basis, wider_because } = self.basis(&reach, cache);
+            targets.push(TargetPlan { id: id.clone(), built_from, basis, wider_because });
         }
         let name = |product: &Product| name_and_version(&product.package_id).map(|(name, _)| name);
         let packages = packages.into_iter().map(|(folder, product)| {
@@ -148,22 +164,43 @@ impl<'a> BuiltPackages<'a> {
     }
 
     /// What the key of something that is built from these packages must be made of.
-    pub(super) fn basis(&self, reach: &BTreeSet<usize>, cache: &Cache) -> KeyBasis {
+    pub(super) fn basis(&self, reach: &BTreeSet<usize>, cache: &Cache) -> RequiredBasis {
         let is_script = |product: &Product| product.kinds.iter().any(|kind| kind == "custom-build");
-        if self.products(reach).any(|product| product.local && is_script(product)) {
-            return KeyBasis::Tree;
+        let mut products = self.products(reach);
+        if let Some(script) = products.find(|product| product.local && is_script(product)) {
+            let package = plain_name(&script.package_id);
+            return RequiredBasis::of(KeyBasis::Tree, || {
+                format!("the build script of {package} may read any file")
+            });
         }
-        let of_unit = |unit: &UnitInputs| match &unit.macro_library {
-            _ if unit.is_unknown => KeyBasis::Tree,
-            Some(library) => match reach_of(library, cache) {
-                MacroReach::Tokens => KeyBasis::Packages,
-                MacroReach::Variables => KeyBasis::Variables,
-                MacroReach::Anything => KeyBasis::Tree,
-            },
-            None if unit.links_native => KeyBasis::Variables,
-            None => KeyBasis::Packages,
+        let of_unit = |unit: &UnitInputs| {
+            let package = || plain_name(&unit.package_id);
+            let (anything, variables) = (KeyBasis::Tree, KeyBasis::Variables);
+            match &unit.macro_library {
+                _ if unit.is_unknown => RequiredBasis::of(anything, || {
+                    format!("it is not known what {} was built from", package())
+                }),
+                Some(library) => match reach_of(library, cache) {
+                    MacroReach::Tokens => RequiredBasis::default(),
+                    MacroReach::Variables => RequiredBasis::of(variables, || {
+                        format!("the macros of {} may read variables", package())
+                    }),
+                    MacroReach::Anything => RequiredBasis::of(anything, || {
+                        format!("the macros of {} may read any file", package())
+                    }),
+                },
+                None if unit.links_native => RequiredBasis::of(variables, || {
+                    format!("the build script of {} links a native library", package())
+                }),
+                None => RequiredBasis::default(),
+            }
         };
-        self.units(reach).map(of_unit).max().unwrap_or(KeyBasis::Tree)
+        let widest = self.units(reach).map(of_unit).max_by_key(|required| required.basis);
+        widest.unwrap_or_else(|| {
+            RequiredBasis::of(KeyBasis::Tree, || {
+                "it is not known what it was built from".to_owned()
+            })
+        })
     }
 }
 
@@ -238,8 +275,13 @@ fn add_libraries(folder: Option<&Path>, depth: usize, names: &mut BTreeSet<Strin
     }
 }
 
+/// The name in cargo's own name of a package, for a person.
+fn plain_name(package_id: &str) -> String {
+    name_and_version(package_id).map_or_else(|| package_id.to_owned(), |(name, _)| name)
+}
+
 /// Name and version in cargo's own name of a package, in its form of today or that of before 1.77.
-fn name_and_version(package_id: &str) -> Option<(String, String)> {
+pub(super) fn name_and_version(package_id: &str) -> Option<(String, String)> {
     let (name, version) = match package_id.split_once(" (") {
         Some((words, _)) => words.split_once(' ')?,
         None => {

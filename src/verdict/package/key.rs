@@ -1,7 +1,7 @@
 //! The keys of the package level. No path of a checkout and no user's number is in one that is made
 //! of packages alone, so that machines agree on it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::built_from;
@@ -106,6 +106,32 @@ impl KeyMaker {
 /// The folders of a plan's packages.
 pub(super) fn folders(plan: &WorkspacePlan) -> Vec<PathBuf> {
     plan.packages.iter().map(|package| PathBuf::from(&package.folder.0)).collect()
+}
+
+/// The beginning of the part of a record's identity that has a variable of its key.
+const KEY_VARIABLE: &str = "key variable ";
+
+/// The variable that a part of a record's identity is of, if it is of one of the key.
+pub(super) fn key_variable(part: &str) -> Option<&str> {
+    part.strip_prefix(KEY_VARIABLE)
+}
+
+/// The parts of a record's identity that have the variables of its key.
+pub(super) fn key_variable_parts(question: &Question) -> impl Iterator<Item = (String, String)> {
+    let variables = key_variables(question).into_iter();
+    variables.map(|(name, digest)| (format!("{KEY_VARIABLE}{name}"), digest.to_string()))
+}
+
+/// The variables that every key holds.
+pub(super) fn key_variables(question: &Question) -> BTreeMap<String, Digest> {
+    let mut variables = BTreeMap::new();
+    each_variable(question, |name, value, place| {
+        if place == VariablePlace::Key {
+            let name = std::os::unix::ffi::OsStrExt::as_bytes(name);
+            variables.insert(name.escape_ascii().to_string(), value);
+        }
+    });
+    variables
 }
 
 /// The names of the variables that a key of this kind holds.

@@ -66,10 +66,20 @@ impl SourceListing {
     /// The package that a listed path belongs to, by its place among `folders`; `None` if the path
     /// is not listed or belongs to none.
     pub(super) fn package_of(&self, path: &Path, folders: &[PathBuf]) -> Option<usize> {
-        let places =
-            folders.iter().enumerate().map(|(at, folder)| (folder.as_path(), at)).collect();
-        self.0.contains_key(path).then(|| owner(path, &places)).flatten()
+        self.0.contains_key(path).then(|| owner_of(path, folders)).flatten()
     }
+}
+
+/// The package that a path would belong to if it were listed, by its place among `folders`.
+pub(super) fn owner_of(path: &Path, folders: &[PathBuf]) -> Option<usize> {
+    let places = folders.iter().enumerate().map(|(at, folder)| (folder.as_path(), at)).collect();
+    owner(path, &places)
+}
+
+/// Whether the path decides what cargo builds and how: see [`SourceListing::of_plan`].
+pub(super) fn is_of_plan(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    name == "Cargo.toml" || name == "Cargo.lock" || is_target_name(path)
 }
 
 /// The package in the folder nearest above the path. What lies outside of the root belongs to no

@@ -6,11 +6,11 @@ use std::time::SystemTime;
 
 use super::built_from::BuiltPackages;
 use super::inputs::{BuildReads, TargetFiles};
-use super::key::{KeyMaker, counted_variables, folders, plan_digest};
+use super::key::{KeyMaker, counted_variables, folders, key_variable_parts, plan_digest};
 use super::listing::SourceListing;
 use crate::cache::{
-    Cache, Input, KeyBasis, Limits, Lookup, MissReason, Record, RecordKey, RecordedEnvironment,
-    TargetPlan, WorkspacePlan,
+    Cache, Input, Limits, Lookup, MissReason, Record, RecordKey, RecordedEnvironment, TargetPlan,
+    WorkspacePlan,
 };
 use crate::compiler::Build;
 use crate::hasher::Manifest;
@@ -25,16 +25,19 @@ use crate::verdict::fingerprint::Fingerprints;
 use crate::verdict::key::code_hash;
 use crate::verdict::patterns::AlwaysRun;
 
+/// The part of a record's identity that says by which plan it was made.
+pub(super) const PLAN: &str = "plan";
+
 /// The package level of one tree.
 pub(in crate::verdict) struct PackageLevel<'a> {
-    cache: &'a Cache,
-    question: &'a Question,
+    pub(super) cache: &'a Cache,
+    pub(super) question: &'a Question,
     facts: &'a Facts,
     tree: Digest,
-    listing: SourceListing,
+    pub(super) listing: SourceListing,
     digest: Digest,
     /// The plan of the last build of this kind, if there was one.
-    plan: Option<WorkspacePlan>,
+    pub(super) plan: Option<WorkspacePlan>,
     /// The plan is another machine's, and not kept here.
     has_shared_plan: bool,
     /// Records of other machines, whose inputs are here what they were there.
@@ -92,7 +95,18 @@ impl<'a> PackageLevel<'a> {
                 stored()?
             }
         };
-        let listing = SourceListing::of(&manifest);
+        Self::of(cache, question, facts, &manifest, tree_digest)
+    }
+
+    /// The level for the snapshot `tree_digest`, of which `manifest` is the list.
+    pub(in crate::verdict) fn of(
+        cache: &'a Cache,
+        question: &'a Question,
+        facts: &'a Facts,
+        manifest: &Manifest,
+        tree_digest: &Digest,
+    ) -> Option<Self> {
+        let listing = SourceListing::of(manifest);
         let digest = plan_digest(question, facts, &listing)?;
         let plan = cache.plan(&digest);
         let (tree, shared) = (*tree_digest, BTreeMap::new());
@@ -155,22 +169,35 @@ impl<'a> PackageLevel<'a> {
         self.plan.as_ref()
     }
 
-    fn keys(&self, plan: &WorkspacePlan) -> KeyMaker {
+    pub(super) fn keys(&self, plan: &WorkspacePlan) -> KeyMaker {
         KeyMaker::new(self.question, self.facts, &self.listing, self.digest, plan, self.tree)
     }
 
-    /// What the records say of all targets. `None` if it is not known which targets there are.
-    pub(in crate::verdict) fn find(&self) -> Option<KnownTargets> {
-        let plan = self.plan.as_ref()?;
+    /// What the records say of all targets.
+    ///
+    /// # Errors
+    /// Why it is not known which targets there are.
+    pub(in crate::verdict) fn find(&self) -> Result<KnownTargets, String> {
+        let plan = self.plan.as_ref();
+        let plan = plan.ok_or("no build of the whole with these manifests is known")?;
         let mut fingerprints = Fingerprints::new(&self.question.settings);
-        if fingerprints.first_changed(&self.question.root, &plan.names).is_some() {
-            return None;
+        if let Some(changed) = fingerprints.first_changed(&self.question.root, &plan.names) {
+            return Err(format!("the names in `{}` changed", changed.path.display()));
         }
         let keys = self.keys(plan);
         let mut find = |target: &TargetPlan| {
             (target.id.clone(), self.find_target(target, &keys, &mut fingerprints))
         };
-        Some(KnownTargets { targets: plan.targets.iter().map(&mut find).collect() })
+        Ok(KnownTargets { targets: plan.targets.iter().map(&mut find).collect() })
+    }
+
+    /// Whether each target of the plan has a record, whatever that says: a look that costs little.
+    pub(in crate::verdict) fn has_records(&self) -> bool {
+        self.plan.as_ref().is_some_and(|plan| {
+            let keys = self.keys(plan);
+            let has_record = |key: RecordKey| self.cache.holds(&key);
+            plan.targets.iter().all(|target| keys.key(target).is_some_and(has_record))
+        })
     }
 
     /// The record that answers for a target.
@@ -301,8 +328,8 @@ impl<'a> PackageLevel<'a> {
         for record in run.records {
             let made = session.record(record);
             match made {
-                Ok((record, basis)) => {
-                    raised.insert(record.targets[0].id.clone(), basis);
+                Ok((record, target)) => {
+                    raised.insert(target.id.clone(), target);
                     if session.is_kept(&record) {
                         self.claim(&record);
                     } else if let Err(error) = self.cache.store(&record, run.limits) {
@@ -321,7 +348,9 @@ impl<'a> PackageLevel<'a> {
         }
         let mut plan = plan.clone();
         for target in &mut plan.targets {
-            target.basis = raised.get(&target.id).copied().unwrap_or(target.basis);
+            if let Some(raised) = raised.remove(&target.id) {
+                *target = raised;
+            }
         }
         self.keep_plan(plan);
         kept
@@ -344,6 +373,11 @@ impl<'a> PackageLevel<'a> {
     }
 }
 
+/// The part of a record's identity that has the digest of the package's files.
+pub(super) fn package_part(package: &str) -> String {
+    format!("package {package}")
+}
+
 /// Making records of one run.
 struct Keeping<'a> {
     level: &'a PackageLevel<'a>,
@@ -355,11 +389,11 @@ struct Keeping<'a> {
 }
 
 impl Keeping<'_> {
-    /// The record of a run that has this record at the binary level.
+    /// The record of a run that has this record at the binary level, and its target.
     ///
     /// # Errors
     /// Why there can be none.
-    fn record(&mut self, record: &Record) -> Result<(Record, KeyBasis), String> {
+    fn record(&mut self, record: &Record) -> Result<(Record, TargetPlan), String> {
         let PackageLevel { question, facts, tree, .. } = *self.level;
         let [report] = &record.targets[..] else { return Err("no single target".to_owned()) };
         if record.verdict != Verdict::Pass || !record.environment.is_complete {
@@ -369,12 +403,15 @@ impl Keeping<'_> {
             return Err(why);
         }
         let target = self.plan.targets.iter().find(|target| target.id == report.id);
-        let target = target.ok_or("it is new")?;
+        let mut target = target.ok_or("it is new")?.clone();
         let reach = self.built.reach(&report.id.package);
+        let required = self.built.basis(&reach, self.level.cache);
         // A macro of the workspace may do more than it did when the plan was made.
-        let basis = self.built.basis(&reach, self.level.cache).max(target.basis);
-        let key = self.keys.key(&TargetPlan { basis, ..target.clone() });
-        let key = key.ok_or("a link leads out of its packages")?;
+        if required.basis > target.basis {
+            target.basis = required.basis;
+            target.wider_because = required.wider_because;
+        }
+        let key = self.keys.key(&target).ok_or("a link leads out of its packages")?;
         let files = TargetFiles::of(question, facts, &self.built, &reach, &self.plan.products);
         let split = files.split(&record.inputs);
         let split = split.map_err(|path| format!("it consults `{}`", path.display()))?;
@@ -398,13 +435,15 @@ impl Keeping<'_> {
             given: record.environment.given.clone(),
         };
         let mut identity: BTreeMap<String, String> = record.identity.clone();
+        identity.insert(PLAN.to_owned(), self.level.digest.to_string());
+        identity.extend(key_variable_parts(question));
         for at in &target.built_from {
             let (Some(digest), Some(package)) =
                 (self.keys.package(*at), self.plan.packages.get(*at))
             else {
                 continue;
             };
-            identity.insert(format!("package {}", package.name), digest.to_string());
+            identity.insert(package_part(&package.name), digest.to_string());
         }
         let record = Record {
             key,
@@ -416,7 +455,7 @@ impl Keeping<'_> {
             environment,
             ..record.clone()
         };
-        Ok((record, basis))
+        Ok((record, target))
     }
 
     /// Whether there is a record that says the same.
