@@ -57,8 +57,8 @@ pub(crate) use plans::{KeyBasis, PackagePlan, TargetPlan, WorkspacePlan};
 pub(crate) use put::PutError;
 pub(crate) use record::{Input, InputState, Record, RecordKey, RecordLevel, RecordedEnvironment};
 pub(crate) use state::{
-    FlakyTest, InseparablePackages, LastVerdict, ProjectState, RunConduct, SelectionRecord,
-    Uncached, UncachedCall,
+    FlakyTest, InseparablePackages, LastVerdict, ObservationCost, ProjectState, RunConduct,
+    SelectionRecord, Uncached, UncachedCall,
 };
 pub(crate) use sweep::{SweepError, SweepReport};
 pub(crate) use target_dirs::{

@@ -213,6 +213,10 @@ pub struct Settings {
     /// How often a flaky test must pass in a row before its target is cached again.
     #[serde(with = "Whole::<1, 1000>")]
     pub flaky_runs: u32,
+    /// The share of a test target's run that observing it may take before `explain` and `stats` report
+    /// it. No target is observed less.
+    #[serde(with = "Text::<Percent, 1, 100>")]
+    pub observe_budget: u32,
     /// The time limit for one test target; "0s" sets none.
     #[serde(with = "Text::<Millis, 0, TEN_YEARS>")]
     pub timeout: Option<Duration>,

@@ -64,11 +64,12 @@ mod linux {
     //! The stub for systems without seccomp notifications: every observation is refused.
 
     use std::net::SocketAddr;
+    use std::time::Duration;
 
     use super::{Observation, ObserveOptions, Unavailable};
     use crate::process::Spec;
 
-    pub(super) fn available() -> Result<(), Unavailable> {
+    pub(super) fn available() -> Result<Duration, Unavailable> {
         Err(Unavailable::System)
     }
 
@@ -101,6 +102,7 @@ pub(crate) use path_class::PathClass;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use crate::process::Spec;
 
@@ -140,8 +142,17 @@ impl Observer {
     /// # Errors
     /// The reason why they cannot.
     pub fn available() -> Result<(), Unavailable> {
-        static ANSWER: OnceLock<Result<(), Unavailable>> = OnceLock::new();
-        ANSWER.get_or_init(linux::available).clone()
+        Self::tried().as_ref().map(drop).map_err(Clone::clone)
+    }
+
+    /// How long an observed call takes here; `None` if runs cannot be observed.
+    pub(crate) fn call_cost() -> Option<Duration> {
+        Self::tried().as_ref().ok().copied()
+    }
+
+    fn tried() -> &'static Result<Duration, Unavailable> {
+        static ANSWER: OnceLock<Result<Duration, Unavailable>> = OnceLock::new();
+        ANSWER.get_or_init(linux::available)
     }
 
     /// Whether a connection to this address of the machine itself would be refused now.

@@ -2,6 +2,7 @@
 //! verdict, which `status` shows without a daemon.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -66,6 +67,42 @@ pub struct RunConduct {
     pub words: Digest,
     /// What speaks against another run that nobody has asked for; nothing if nobody notices it.
     pub obstacles: Vec<String>,
+}
+
+/// What observing a run of a test target has cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObservationCost {
+    /// How many calls of the run were notified.
+    pub calls: u64,
+    /// How long such a call takes on this machine, in nanoseconds.
+    pub call_ns: u64,
+    /// How long the run took, in milliseconds.
+    pub run_ms: u64,
+}
+
+impl ObservationCost {
+    /// All of it. Programs that run at a time share it.
+    #[must_use]
+    pub fn total(&self) -> Duration {
+        Duration::from_nanos(self.calls.saturating_mul(self.call_ns))
+    }
+
+    /// Its share of the run.
+    #[must_use]
+    pub fn percent(&self) -> u64 {
+        let total = u64::try_from(self.total().as_micros()).unwrap_or(u64::MAX);
+        total / (self.run_ms * 10).max(1)
+    }
+}
+
+/// For a person.
+impl fmt::Display for ObservationCost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { calls, call_ns, run_ms } = self;
+        let (total, percent) = (self.total().as_millis(), self.percent());
+        let call = format!("{}.{} µs", call_ns / 1_000, call_ns % 1_000 / 100);
+        write!(f, "{total} ms of {run_ms} ms ({percent} %): {calls} calls of {call} each")
+    }
 }
 
 /// What a selection per test would have run of the runs so far, and what it would have missed.
@@ -187,6 +224,9 @@ pub struct ProjectState {
     pub failing: BTreeSet<String>,
     /// How test targets behaved in their last observed run, by name.
     pub conduct: BTreeMap<String, RunConduct>,
+    /// What observing test targets cost of which that took more than the configured share of the last
+    /// run, by name.
+    pub over_budget: BTreeMap<String, ObservationCost>,
     /// What a selection per test would have run.
     pub selection: SelectionRecord,
     /// Fields of a newer program: carried along, so that an older program does not lose them.

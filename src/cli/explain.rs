@@ -9,7 +9,7 @@ use super::context::Context;
 use super::exit::{Exit, Stop};
 use super::output;
 use super::render::{GOOD, NOTE, WARN, label, plural, selection_text};
-use crate::cache::{Cache, RecordLevel, SelectionRecord};
+use crate::cache::{Cache, ObservationCost, RecordLevel, SelectionRecord};
 use crate::model::{Digest, OsText, Source, TargetId, TargetKind, Timestamp, Verdict};
 use crate::verdict::{
     self, CallsExplanation, Explanation, Facts, LevelExplanation, LocalTree, ProjectFiles,
@@ -32,6 +32,8 @@ struct ExplainedTarget<'a> {
     /// What speaks against running it in the background unasked.
     not_in_background: Option<&'a [String]>,
     advice: &'a [String],
+    /// What observing its last run cost, if that was more than `observe_budget`.
+    over_budget: Option<ObservationCost>,
     calls: Option<ExplainedCalls<'a>>,
     /// What the shared store says; none if the config names no store.
     shared: Option<ExplainedShared<'a>>,
@@ -191,6 +193,7 @@ fn show(explained: &Explained, args: &ExplainArgs) -> Result<(), Stop> {
                 runs_alone: target.runs_alone,
                 not_in_background: target.obstacles.as_deref(),
                 advice: &target.advice,
+                over_budget: target.over_budget,
                 calls: target.calls.as_ref().map(|calls| ExplainedCalls {
                     kept: calls.kept,
                     answering: calls.answering,
@@ -258,6 +261,9 @@ fn show(explained: &Explained, args: &ExplainArgs) -> Result<(), Stop> {
         }
         for advice in &target.advice {
             output::line(label(NOTE, "to keep it", advice))?;
+        }
+        if let Some(cost) = target.over_budget {
+            output::line(label(NOTE, "observing", format!("its last run took {cost}")))?;
         }
         let is_only_called = target.kept.is_none() && target.verdict.is_none();
         if let Some(calls) =

@@ -116,6 +116,7 @@ mod tests {
             runs_alone: None,
             obstacles: None,
             advice: Vec::new(),
+            over_budget: None,
             calls: None,
             levels: Vec::new(),
         };

@@ -14,7 +14,7 @@ use super::context::Context;
 use super::exit::{Exit, Stop};
 use super::output;
 use super::render::{GOOD, label, plural, seconds, selection_text};
-use crate::cache::Cache;
+use crate::cache::{Cache, ObservationCost};
 use crate::model::{OsText, Timestamp};
 
 /// So many reasons and targets are shown to a person; JSON has all.
@@ -75,6 +75,14 @@ enum StatsJsonLine<'a> {
         when: Timestamp,
         why: &'a [String],
         advice: &'a [String],
+    },
+    /// A target that costs more to observe than `observe_budget`.
+    OverBudget {
+        project: OsText,
+        target: &'a str,
+        #[serde(flatten)]
+        cost: ObservationCost,
+        percent: u64,
     },
     /// What a selection per test would have run, ever since.
     Selection {
@@ -149,6 +157,12 @@ fn json_lines(history: &ProjectHistory) -> Vec<StatsJsonLine<'_>> {
         why: &last.why,
         advice: &last.advice,
     });
+    let over_budget = history.over_budget.iter().map(|(target, cost)| StatsJsonLine::OverBudget {
+        project: project(),
+        target,
+        cost: *cost,
+        percent: cost.percent(),
+    });
     let selection = &history.selection;
     let selection = StatsJsonLine::Selection {
         project: project(),
@@ -165,7 +179,7 @@ fn json_lines(history: &ProjectHistory) -> Vec<StatsJsonLine<'_>> {
         wrong_targets: history.wrong.iter().map(String::as_str).collect(),
         wrong_signers: history.wrong_signers.iter().map(String::as_str).collect(),
     };
-    let lines = days.chain(reasons).chain(targets).chain(not_cached);
+    let lines = days.chain(reasons).chain(targets).chain(not_cached).chain(over_budget);
     lines.chain([selection, all]).collect()
 }
 
@@ -201,6 +215,9 @@ fn text_lines(history: &ProjectHistory) -> Vec<String> {
     }
     for (target, last) in &history.not_cached {
         fact("not cached", format!("{target}: {}", last.why.join("; ")));
+    }
+    for (target, cost) in &history.over_budget {
+        fact("observing", format!("{target} took {cost}"));
     }
     if history.selection.runs > 0 {
         fact("selection", selection_text(&history.selection));

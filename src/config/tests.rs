@@ -105,6 +105,7 @@ fn no_file_means_the_shipped_default() {
             selection: TestSelection::Shadow,
             verify_percent: 0,
             flaky_runs: 3,
+            observe_budget: 20,
             timeout: Some(Duration::from_secs(3_600)),
             always_run: vec![],
             trusted_services: vec![],
@@ -206,6 +207,7 @@ fn layers_lie_over_one_another() {
         selection = "off"
         verify_percent = 100
         flaky_runs = 1
+        observe_budget = "100%"
         timeout = "500ms"
         always_run = ["*::network"]
         trusted_services = ["[[]::1]:80", "/run/x"]
@@ -258,6 +260,7 @@ fn layers_lie_over_one_another() {
             selection: TestSelection::Off,
             verify_percent: 100,
             flaky_runs: 1,
+            observe_budget: 100,
             timeout: Some(Duration::from_millis(500)),
             always_run: vec!["*::network".into()],
             trusted_services: vec!["[[]::1]:80".into(), "/run/x".into()],
@@ -281,7 +284,7 @@ fn an_unknown_key_is_shown_where_it_stands() {
     3 |  debonce = '1s'
       |  ^^^^^^^ did you mean `debounce`?
       |
-      = allowed: `always_run`, `args`, `background_tests`, `background_timeout`, `build_timeout`, `clean_target`, `debounce`, `exclude`, `extra_env`, `extra_inputs`, `flaky_runs`, `ignore_env`, `keep_snapshots`, `runner`, `selection`, `serial`, `target_dir`, `timeout`, `trusted_services`, `ttl`, `verify_percent`
+      = allowed: `always_run`, `args`, `background_tests`, `background_timeout`, `build_timeout`, `clean_target`, `debounce`, `exclude`, `extra_env`, `extra_inputs`, `flaky_runs`, `ignore_env`, `keep_snapshots`, `observe_budget`, `runner`, `selection`, `serial`, `target_dir`, `timeout`, `trusted_services`, `ttl`, `verify_percent`
     ");
 }
 

@@ -19,6 +19,8 @@ use crate::process::Spec;
 const TRIAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long [`ObservationHandle::finish`] waits for the supervisor's report.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
+/// So many calls of the trial are timed; the median is taken for the cost of a call.
+const TRIAL_CALLS: usize = 33;
 /// A path that no other program looks up.
 const TRIAL_PATH: &std::ffi::CStr = c"/knhk-test-cache observer trial";
 
@@ -85,8 +87,8 @@ fn enter_filter(program: &[libc::sock_filter], socket: RawFd) {
     seccomp::send_pair(socket, [own, listener]);
 }
 
-/// Tries everything once, on a thread of this process under a filter of its own.
-pub(in crate::observer) fn available() -> Result<(), Unavailable> {
+/// Tries everything, on a thread of this process under a filter of its own: how long a call takes.
+pub(in crate::observer) fn available() -> Result<Duration, Unavailable> {
     // 2 lets only the administrator read other processes' memory, 3 nobody.
     let scope = std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
     let scope = scope.trim().parse().unwrap_or(0);
@@ -105,6 +107,7 @@ pub(in crate::observer) fn available() -> Result<(), Unavailable> {
     }
     let program = filter::program();
     let (send, receive) = mpsc::channel();
+    let (send_cost, cost) = mpsc::channel();
     let thread = std::thread::Builder::new()
         .name("observer trial".into())
         .spawn(move || {
@@ -112,8 +115,15 @@ pub(in crate::observer) fn available() -> Result<(), Unavailable> {
             let worked = installed.is_ok();
             let _ = send.send(installed);
             if worked {
-                // SAFETY: a constant text; the answer does not matter.
-                unsafe { libc::access(TRIAL_PATH.as_ptr(), libc::F_OK) };
+                let time = |_| {
+                    let began = Instant::now();
+                    // SAFETY: a constant text; the answer does not matter.
+                    unsafe { libc::access(TRIAL_PATH.as_ptr(), libc::F_OK) };
+                    began.elapsed()
+                };
+                let mut times: Vec<_> = (0..TRIAL_CALLS).map(time).collect();
+                times.sort_unstable();
+                let _ = send_cost.send(times[TRIAL_CALLS / 2]);
             }
         })
         .map_err(|error| Unavailable::Forbidden(error.to_string()))?;
@@ -127,10 +137,11 @@ pub(in crate::observer) fn available() -> Result<(), Unavailable> {
     // Without a listener the thread's remaining calls fail, and it ends.
     drop(listener);
     let _ = thread.join();
-    result
+    result?;
+    cost.recv().map_err(|_| Unavailable::Forbidden("the trial ended early".into()))
 }
 
-/// Answers the trial's calls until its path was read or its thread has ended.
+/// Answers the trial's calls until its thread has ended.
 fn watch_trial(listener: &seccomp::Listener) -> Result<(), Unavailable> {
     let forbidden = |error: io::Error| Unavailable::Forbidden(error.to_string());
     let deadline = Instant::now() + TRIAL_TIMEOUT;

@@ -38,6 +38,7 @@ use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 
+pub(super) use self::conduct::SeenConduct;
 use self::contradiction::CallEnvironment;
 pub(super) use self::contradiction::{RedRun, tests_of};
 pub(super) use self::inputs::Cacheability;
@@ -106,8 +107,8 @@ struct TargetEntry {
     /// Why there is none: it can neither be answered nor kept.
     subject: Result<Subject, String>,
     found: TargetFinding,
-    /// What its observed run holds against another run; `None` if none was observed.
-    obstacles: Option<Vec<String>>,
+    /// How its observed run behaved; `None` if none was observed.
+    seen: Option<SeenConduct>,
 }
 
 /// What the records say of a target.
@@ -175,13 +176,7 @@ impl<'a> TargetRecords<'a> {
                 (Ok(subject), None) => this.find(subject, tree_digest),
             };
             let (program, environment) = (planned.program.clone(), planned.environment.clone());
-            this.targets.push(TargetEntry {
-                program,
-                environment,
-                subject,
-                found,
-                obstacles: None,
-            });
+            this.targets.push(TargetEntry { program, environment, subject, found, seen: None });
         }
         this
     }
@@ -328,20 +323,19 @@ impl<'a> TargetRecords<'a> {
         let (observed, fingerprints) = observing.finish();
         self.fingerprints = fingerprints;
         for (index, run) in &observed {
-            self.targets[*index].obstacles = Some(run.obstacles.clone());
+            self.targets[*index].seen = Some(run.conduct.clone());
         }
         observed
     }
 
-    /// What the last observed run of the target with this index holds against another run that
-    /// nobody has asked for; `None` if none was observed.
-    pub(super) fn obstacles(&self, index: usize) -> Option<&[String]> {
-        self.targets[index].obstacles.as_deref()
+    /// How the last observed run of the target with this index behaved; `None` if none was observed.
+    pub(super) fn seen(&self, index: usize) -> Option<&SeenConduct> {
+        self.targets[index].seen.as_ref()
     }
 
-    /// Takes over what another run of the target with this index was seen to have against it.
-    pub(super) fn note_obstacles(&mut self, index: usize, obstacles: &[String]) {
-        self.targets[index].obstacles = Some(obstacles.to_vec());
+    /// Takes over how another run of the target with this index was seen to behave.
+    pub(super) fn note_seen(&mut self, index: usize, seen: SeenConduct) {
+        self.targets[index].seen = Some(seen);
     }
 
     /// What a run of the target with this index, which the caller has observed, depends on.

@@ -2,15 +2,18 @@
 //! that the background may run them without being asked.
 
 use std::os::unix::ffi::OsStrExt as _;
+use std::time::Duration;
 
 use super::patterns::AlwaysRun;
 use super::{Question, RunScope};
-use crate::cache::{ProjectState, RunConduct};
+use crate::cache::{ObservationCost, ProjectState, RunConduct};
 use crate::config::{BackgroundTests, Runner};
 use crate::model::{Digest, Digester, TargetId, TargetReport};
 
 /// A target that took longer is not run without being asked.
 const LONGEST_UNASKED_MS: u64 = 30_000;
+/// Nobody notices an observation that costs less, whatever its share.
+const LEAST_COST: Duration = Duration::from_millis(50);
 
 /// Digest of the words that a question hands to test programs: another filter runs other tests.
 fn words_of(question: &Question) -> Digest {
@@ -37,6 +40,20 @@ pub(super) fn conduct_of(
     }
     (!obstacles.is_empty() || words_of(question) == words)
         .then_some(RunConduct { words, obstacles })
+}
+
+/// What observing a run of `report`'s target has cost, if that is more than the configured share of
+/// the run. Each of its observed `calls` took as long as `call`.
+pub(super) fn over_budget(
+    question: &Question,
+    report: &TargetReport,
+    calls: u64,
+    call: Duration,
+) -> Option<ObservationCost> {
+    let call_ns = u64::try_from(call.as_nanos()).ok()?;
+    let cost = ObservationCost { calls, call_ns, run_ms: report.duration_ms };
+    let is_over = cost.percent() > question.settings.observe_budget.into();
+    (is_over && cost.total() >= LEAST_COST).then_some(cost)
 }
 
 /// Whether the background may run the target without being asked.
@@ -134,6 +151,19 @@ mod tests {
         let args = vec!["--workspace".to_owned(), "--".to_owned(), "--ignored".to_owned()];
         let others = question(None, Settings { args, ..settings() });
         assert_eq!(background_scope(&others, &quiet), None, "these were not observed");
+    }
+
+    #[test]
+    fn an_observation_is_told_of_if_it_took_more_than_its_share_and_is_noticed() {
+        let own = question(None, Settings { observe_budget: 20, ..settings() });
+        let over = |ms, calls| over_budget(&own, &report(ms), calls, Duration::from_nanos(11_800));
+        let cost = over(930, 52_600).unwrap();
+        assert_eq!(cost.percent(), 66);
+        let told = "620 ms of 930 ms (66 %): 52600 calls of 11.8 µs each";
+        assert_eq!(cost.to_string(), told);
+        assert_eq!(over(9_300, 52_600), None, "6 %");
+        assert_eq!(over(0, 400), None, "nobody notices 5 ms");
+        assert_eq!(over(0, 52_600).unwrap().percent(), 62_068);
     }
 
     #[test]

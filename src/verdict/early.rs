@@ -19,7 +19,8 @@ use std::task::{Context, Poll};
 use std::time::SystemTime;
 
 use super::binary::{
-    Cacheability, PlanContext, RunMoment, Subject, TargetFinding, TargetRecords, selection_text,
+    Cacheability, PlanContext, RunMoment, SeenConduct, Subject, TargetFinding, TargetRecords,
+    selection_text,
 };
 use super::conduct::may_run_unasked;
 use super::options::{RunOptions, RunScope};
@@ -78,8 +79,8 @@ pub(super) enum EarlyEnd {
 /// A green early run.
 pub(super) struct EarlyGreen {
     record: (RecordKey, Timestamp),
-    /// What was observed that speaks against another run that nobody asked for.
-    pub(super) obstacles: Vec<String>,
+    /// How it behaved.
+    pub(super) seen: SeenConduct,
     /// Why not all that it consulted is known, for a person.
     pub(super) unseen: Vec<String>,
 }
@@ -363,9 +364,8 @@ impl EarlyRun<'_> {
             tracing::debug!(%error, "an early run is not kept");
             return None;
         }
-        let obstacles = records.obstacles(0).unwrap_or_default().to_vec();
-        let (key, unseen) = ((record.key, record.created), observed.unseen);
-        Some(EarlyEnd::Green(EarlyGreen { record: key, obstacles, unseen }))
+        let (key, seen) = ((record.key, record.created), observed.conduct);
+        Some(EarlyEnd::Green(EarlyGreen { record: key, seen, unseen: observed.unseen }))
     }
 }
 

@@ -263,7 +263,7 @@ impl<'a> Execution<'a> {
             if let Some((record, run)) = ran_early {
                 let report = record.targets[0].clone();
                 on_step(Step::Running(RunEvent::Finished { report: &report }));
-                records.note_obstacles(index, &run.obstacles);
+                records.note_seen(index, run.seen.clone());
                 let cacheability = Cacheability::Observed(record.inputs.clone());
                 let unseen = run.unseen.clone();
                 results.insert(index, EndedTarget { report, cacheability, unseen });

@@ -13,7 +13,7 @@ use super::look_up::{Finding, LookUp};
 use super::package::{PackageExplanation, PackageLevel, SAME_PACKAGES};
 use super::patterns::AlwaysRun;
 use super::{Facts, Question, TreeState, code_hash};
-use crate::cache::{Cache, ProjectState, Record, RecordLevel, SelectionRecord};
+use crate::cache::{Cache, ObservationCost, ProjectState, Record, RecordLevel, SelectionRecord};
 use crate::hasher::{FileChange, Manifest};
 use crate::model::{Digest, TargetId, Timestamp, Verdict};
 use crate::observer::Observer;
@@ -66,6 +66,8 @@ pub(crate) struct TargetExplanation {
     pub obstacles: Option<Vec<String>>,
     /// What would have it kept, if it is not.
     pub advice: Vec<String>,
+    /// What observing its last run cost, if that was more than the configured share.
+    pub over_budget: Option<ObservationCost>,
     /// What is kept of its calls by plain `cargo test`; none if we are not cargo's runner.
     pub calls: Option<CallsExplanation>,
     /// What each level says of it, the widest first.
@@ -259,6 +261,7 @@ fn targets(
             runs_alone: state.run_alone.get(&id.to_string()).copied(),
             obstacles: state.conduct.get(&id.to_string()).map(|known| known.obstacles.clone()),
             advice: Vec::new(),
+            over_budget: over_budget(&state, &id, question),
             calls: calls::of(&id, always.names(&id), (question, cache, &state), &mut fingerprints),
             levels: Vec::new(),
             id,
@@ -351,6 +354,16 @@ fn levels(
         },
     };
     vec![source, package, binary]
+}
+
+/// What observing the target's last run cost, if that is more than the configured share.
+fn over_budget(
+    state: &ProjectState,
+    id: &TargetId,
+    question: &Question,
+) -> Option<ObservationCost> {
+    let cost = state.over_budget.get(&id.to_string()).copied();
+    cost.filter(|cost| cost.percent() > question.settings.observe_budget.into())
 }
 
 /// What is known of flaky tests of the target.

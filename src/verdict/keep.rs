@@ -17,6 +17,7 @@ use crate::cache::{Input, ProjectState, Record, RecordedEnvironment, Uncached};
 use crate::compiler::Build;
 use crate::config::TestSelection;
 use crate::model::{Digest, End, TargetReport, Timestamp, Verdict};
+use crate::observer::Observer;
 use crate::process::Priority;
 use crate::protocol::{RanProgram, VERSION};
 use crate::workspace::PathStamp;
@@ -352,17 +353,31 @@ impl Keeper<'_> {
         records: &TargetRecords<'_>,
     ) {
         let LookUp { cache, question, .. } = self.look_up;
-        let known = cache.state(&question.root).conduct;
-        let conduct = |(index, report): (usize, &TargetReport)| {
-            let conduct = conduct::conduct_of(question, report, records.obstacles(index)?)?;
-            Some((report.id.to_string(), conduct))
-        };
-        let mut new: Vec<_> = reports.filter_map(conduct).collect();
-        new.retain(|(name, conduct)| known.get(name) != Some(conduct));
-        if new.is_empty() {
+        let known = cache.state(&question.root);
+        let call = Observer::call_cost();
+        let (mut new, mut costly, mut cheap) = (Vec::new(), BTreeMap::new(), Vec::new());
+        for (index, report) in reports {
+            let Some(seen) = records.seen(index) else { continue };
+            let name = report.id.to_string();
+            let cost =
+                call.and_then(|call| conduct::over_budget(question, report, seen.calls, call));
+            match cost {
+                Some(cost) => drop(costly.insert(name.clone(), cost)),
+                None if known.over_budget.contains_key(&name) => cheap.push(name.clone()),
+                None => {}
+            }
+            let conduct = conduct::conduct_of(question, report, &seen.obstacles);
+            new.extend(conduct.map(|conduct| (name, conduct)));
+        }
+        new.retain(|(name, conduct)| known.conduct.get(name) != Some(conduct));
+        if new.is_empty() && costly.is_empty() && cheap.is_empty() {
             return;
         }
-        let noted = cache.update_state(&question.root, |state| state.conduct.extend(new));
+        let noted = cache.update_state(&question.root, |state| {
+            state.conduct.extend(new);
+            state.over_budget.retain(|name, _| !cheap.contains(name));
+            state.over_budget.extend(costly);
+        });
         if let Err(error) = noted {
             tracing::warn!(%error, "which targets may run in the background is forgotten");
         }

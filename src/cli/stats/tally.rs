@@ -4,7 +4,9 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use crate::cache::{AnsweredTargets, Cache, HistoryEvent, SelectionRecord, Uncached};
+use crate::cache::{
+    AnsweredTargets, Cache, HistoryEvent, ObservationCost, SelectionRecord, Uncached,
+};
 
 /// Sums of answers and verifications.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -82,6 +84,8 @@ pub(super) struct ProjectHistory {
     pub(super) wrong_signers: BTreeSet<String>,
     /// Targets whose last green run was not cached, and calls by cargo itself, by name.
     pub(super) not_cached: BTreeMap<String, Uncached>,
+    /// Targets that cost more to observe than the configured share of their last run, by name.
+    pub(super) over_budget: BTreeMap<String, ObservationCost>,
     /// What a selection per test would have run, ever since.
     pub(super) selection: SelectionRecord,
 }
@@ -97,6 +101,7 @@ impl ProjectHistory {
         Self {
             root: root.to_owned(),
             not_cached: calls.chain(state.uncached).collect(),
+            over_budget: state.over_budget,
             selection: state.selection,
             ..Self::default()
         }

@@ -1,4 +1,5 @@
-//! What an observed run holds against another run that nobody has asked for.
+//! How an observed run behaved: what it holds against another run that nobody has asked for, and how
+//! much of it was observed.
 
 use super::inputs::InputJudge;
 use super::uncacheable::Uncacheable;
@@ -6,6 +7,15 @@ use crate::observer::{Observation, Uses};
 
 /// So many reasons are told; the others are like them.
 const REASONS: usize = 3;
+
+/// How an observed run behaved.
+#[derive(Clone, Debug)]
+pub(in crate::verdict) struct SeenConduct {
+    /// What it holds against another run that nobody has asked for.
+    pub(in crate::verdict) obstacles: Vec<String>,
+    /// How many of its calls were notified.
+    pub(in crate::verdict) calls: u64,
+}
 
 impl InputJudge {
     /// Everything that somebody could notice of another run, or why that cannot be told; `doubts`

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::SystemTime;
 
+use super::conduct::SeenConduct;
 use super::inputs::{Cacheability, InputJudge};
 use crate::observer::{Observation, ObserveOptions, Observer, RunningObservation};
 use crate::process::Spec;
@@ -20,8 +21,8 @@ pub(in crate::verdict) struct ObservedRun {
     pub(in crate::verdict) interfered: bool,
     /// Why not all that it consulted is known, for a person.
     pub(in crate::verdict) unseen: Vec<String>,
-    /// What speaks against another run that nobody has asked for.
-    pub(super) obstacles: Vec<String>,
+    /// How it behaved.
+    pub(super) conduct: SeenConduct,
 }
 
 /// Observations under way.
@@ -59,8 +60,9 @@ impl Observing {
                     _ => &[],
                 };
                 let obstacles = judge.obstacles(&seen, doubts);
+                let conduct = SeenConduct { obstacles, calls: seen.calls };
                 let unseen = unseen.collect();
-                watched.insert(index, ObservedRun { cacheability, interfered, unseen, obstacles });
+                watched.insert(index, ObservedRun { cacheability, interfered, unseen, conduct });
             }
             (watched, fingerprints)
         })?;
