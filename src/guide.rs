@@ -111,6 +111,7 @@ mod tests {
             "trusted_services",
             "always_run",
             "flaky_runs",
+            "observe_budget",
             "ignore_env",
             "extra_env",
         ] {

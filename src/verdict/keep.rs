@@ -354,14 +354,12 @@ impl Keeper<'_> {
     ) {
         let LookUp { cache, question, .. } = self.look_up;
         let known = cache.state(&question.root);
-        let call = Observer::call_cost();
         let (mut new, mut costly, mut cheap) = (Vec::new(), BTreeMap::new(), Vec::new());
         for (index, report) in reports {
             let Some(seen) = records.seen(index) else { continue };
             let name = report.id.to_string();
-            let cost =
-                call.and_then(|call| conduct::over_budget(question, report, seen.calls, call));
-            match cost {
+            let over_budget = |call| conduct::over_budget(question, report, seen.calls, call);
+            match Observer::call_cost().and_then(over_budget) {
                 Some(cost) => drop(costly.insert(name.clone(), cost)),
                 None if known.over_budget.contains_key(&name) => cheap.push(name.clone()),
                 None => {}

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 use crate::home::{Answered, EXE, Home, LIMIT, answered, can_observe};
 
 /// A package's name, its manifest's end and its files.
@@ -43,6 +45,14 @@ impl Clones {
     fn ask(&self, root: &Path, more: &[&str]) -> Answered {
         let line = [&["test", "--format", "json", "--no-daemon"], more].concat();
         answered(self.home.start_in(root, EXE, &line, false).end(LIMIT))
+    }
+
+    /// What `explain` says of each target.
+    fn explain(&self, root: &Path) -> Vec<Value> {
+        let ran = self.home.start_in(root, EXE, &["explain", "--format", "json"], false).end(LIMIT);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        let lines = ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap());
+        lines.filter(|line: &Value| line["type"] == "target").collect()
     }
 
     /// Asks in the first checkout until all is kept.
@@ -135,6 +145,92 @@ fn only_what_depends_on_an_edit_is_built_and_run_in_a_fresh_clone() {
     assert_eq!(results.failed.len(), 1, "{answer:#?}");
     fs::write(top.join("leaf/data"), "2").unwrap();
     clones.ask(&top, &[]).red();
+}
+
+/// What the package level says of the first target of a package.
+fn level<'a>(explained: &'a [Value], package: &str) -> &'a Value {
+    let target = explained.iter().find(|target| target["package"] == package).unwrap();
+    let levels = target["levels"].as_array().unwrap();
+    let names: Vec<_> = levels.iter().map(|level| level["level"].as_str().unwrap()).collect();
+    assert_eq!(names, ["source", "package", "binary"]);
+    &levels[1]
+}
+
+fn differences(level: &Value) -> Vec<&str> {
+    level["differences"].as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect()
+}
+
+#[test]
+fn explain_names_what_differs_before_any_build() {
+    if !can_observe("records of packages") {
+        return;
+    }
+    let mut clones = three();
+    clones.prove();
+    let root = clones.clone("other");
+    fs::write(root.join("NOTES.md"), "of no package").unwrap();
+    let explained = clones.explain(&root);
+    assert_eq!(explained.len(), 6, "{explained:#?}");
+    for target in &explained {
+        assert_eq!(
+            (&target["source"], &target["levels"][0]["answers"]),
+            (&"cache".into(), &false.into())
+        );
+        assert_eq!(target["levels"][1]["answers"], true, "{target}");
+    }
+
+    fs::write(root.join("base/src/lib.rs"), TESTED.to_owned() + "// edited\n").unwrap();
+    let explained = clones.explain(&root);
+    assert_eq!(level(&explained, "leaf")["answers"], true);
+    for package in ["base", "top"] {
+        let level = level(&explained, package);
+        assert_eq!(level["answers"], false, "{level}");
+        assert_eq!(differences(level), ["package base: base/src/lib.rs changed"], "{level}");
+        assert_eq!(level["compared_with"], clones.home.root.to_str().unwrap());
+    }
+    clones.home.git(&["-C", root.to_str().unwrap(), "checkout", "-q", "."]);
+
+    let manifest = root.join("leaf/Cargo.toml");
+    let text = fs::read_to_string(&manifest).unwrap() + "[features]\nmore=[]\n";
+    fs::write(&manifest, text).unwrap();
+    let explained = clones.explain(&root);
+    let of_top = level(&explained, "top");
+    assert_eq!(of_top["reason"], "no build of the whole with these manifests is known");
+    assert_eq!(differences(of_top), ["leaf/Cargo.toml changed"]);
+    clones.home.git(&["-C", root.to_str().unwrap(), "checkout", "-q", "."]);
+
+    clones.home.environment.set("TZ", "UTC");
+    let explained = clones.explain(&root);
+    let of_top = level(&explained, "top");
+    assert_eq!(differences(of_top), ["environment variable TZ"], "{of_top}");
+}
+
+#[test]
+fn a_checkout_that_was_built_is_answered_by_packages_if_all_of_them_are_proven() {
+    if !can_observe("records of packages") {
+        return;
+    }
+    let clones = three();
+    clones.prove();
+    let more = TESTED.to_owned() + "pub fn more() -> u64 { 2 }\n#[test] fn u() { more(); }\n";
+    let branch = clones.clone("branch");
+    fs::write(branch.join("base/src/lib.rs"), &more).unwrap();
+    clones.ask(&branch, &[]).green();
+    // The same sources in a tree that nobody has asked about, and where the whole was built before.
+    let root = &clones.home.root;
+    fs::write(root.join("NOTES.md"), "of no package").unwrap();
+    fs::write(root.join("base/src/lib.rs"), &more).unwrap();
+    let answer = clones.ask(root, &[]);
+    answer.green_from("cache");
+    for package in ["base", "top", "leaf"] {
+        let reasons = reasons(&answer, package);
+        assert!(reasons.iter().all(|reason| reason == "same packages and inputs"), "{answer:#?}");
+    }
+    // One of them is not proven: the whole is built, as before.
+    fs::write(root.join("leaf/data"), "2").unwrap();
+    let answer = clones.ask(root, &[]);
+    answer.red();
+    assert_eq!(answer.results().failed.len(), 1, "{answer:#?}");
 }
 
 #[test]
