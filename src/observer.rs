@@ -142,7 +142,10 @@ impl Observer {
     /// # Errors
     /// The reason why they cannot.
     pub fn available() -> Result<(), Unavailable> {
-        Self::tried().as_ref().map(drop).map_err(Clone::clone)
+        match Self::tried() {
+            Ok(_) => Ok(()),
+            Err(why) => Err(why.clone()),
+        }
     }
 
     /// How long an observed call takes here; `None` if runs cannot be observed.

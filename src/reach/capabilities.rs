@@ -387,13 +387,18 @@ pub(super) fn has_system_call(code: &[u8]) -> bool {
     })
 }
 
-/// Capabilities that a constant gives by its text: a program finds itself below `/proc`.
+/// Capabilities that a constant gives by its text: a program finds itself below `/proc`, and one that
+/// names the variables for backtraces may set them for itself.
 pub(super) fn of_constant(bytes: &[u8]) -> Capabilities {
-    if bytes.windows(6).any(|part| part == b"/proc/") {
-        Capabilities::OWN_PATH
-    } else {
-        Capabilities::default()
+    let has = |text: &[u8]| bytes.windows(text.len()).any(|part| part == text);
+    let mut found = Capabilities::default();
+    if has(b"/proc/") {
+        found |= Capabilities::OWN_PATH;
     }
+    if has(b"_BACKTRACE") {
+        found |= Capabilities::STACK;
+    }
+    found
 }
 
 #[cfg(test)]
@@ -469,5 +474,6 @@ mod tests {
         assert_eq!(format!("{some} {some:?}"), "files, time Capabilities(files, time)");
         assert_eq!(of_constant(b"/proc/self/exe"), Capabilities::OWN_PATH);
         assert_eq!(of_constant(b"/process"), Capabilities::default());
+        assert_eq!(of_constant(b"RUST_LIB_BACKTRACE"), Capabilities::STACK);
     }
 }

@@ -84,8 +84,8 @@ pub(super) fn read_object(
     let reader = ObjectReader::open(name, data, by_rustc)?;
     let frames = reader.frames()?;
     let tests = test_table::find(&reader)?;
-    Collector { reader: &reader, code: ObjectCode::default(), ids: HashMap::new() }
-        .collect(&frames, tests)
+    let (code, ids, pieces) = (ObjectCode::default(), HashMap::new(), Capabilities::default());
+    Collector { reader: &reader, code, ids, pieces }.collect(&frames, tests)
 }
 
 /// Capabilities that the names of a section's symbols tell.
@@ -100,6 +100,8 @@ struct Collector<'a> {
     reader: &'a ObjectReader<'a>,
     code: ObjectCode,
     ids: HashMap<&'a str, u32>,
+    /// Capabilities that merged constants give to the section that refers to them.
+    pieces: Capabilities,
 }
 
 impl<'a> Collector<'a> {
@@ -122,6 +124,7 @@ impl<'a> Collector<'a> {
                 Some(positions) => positions.clone(),
                 None => self.reader.is_location(section)?.then_some(LOCATION_PLACE),
             };
+            self.pieces = Capabilities::default();
             let (content, references) = self.content(section, labels, frames, positions)?;
             let NamedCapabilities { mut capabilities, hidden } =
                 found.remove(&index).unwrap_or_default();
@@ -132,6 +135,7 @@ impl<'a> Collector<'a> {
             } else {
                 capabilities |= capabilities::of_constant(section.bytes);
             }
+            capabilities |= self.pieces;
             self.code.nodes.push(CodeNode { content, capabilities, hidden, references });
             if section.is_root() {
                 self.code.roots.push(node);
@@ -254,6 +258,7 @@ impl<'a> Collector<'a> {
                 }
                 RelocationTarget::Piece { bytes, skip } => {
                     digester.field(b"piece").number(skip.cast_unsigned()).field(bytes);
+                    self.pieces |= capabilities::of_constant(bytes);
                 }
                 RelocationTarget::Symbol { name, addend } => {
                     digester.field(b"symbol").number(addend.cast_unsigned());

@@ -143,8 +143,9 @@ pub(crate) fn explain<M>(
     decide(&mut explanation, question, facts, look, manifest, cache);
     let tree = look.digest.as_ref().ok();
     let level = tree.and_then(|tree| PackageLevel::of(cache, question, facts, manifest, tree));
-    let level = level.map(|level| (level, manifest));
-    explanation.targets = targets(&explanation, question, facts, cache, level.as_ref());
+    let packages = |ids: &[TargetId]| level.as_ref().map(|level| level.explain(ids, manifest));
+    let of_plan = level.as_ref().map(PackageLevel::targets).unwrap_or_default();
+    explanation.targets = targets(&explanation, question, facts, cache, of_plan, packages);
     let is_cached = explanation.targets.iter().all(|target| target.cached);
     if is_cached && !explanation.cached && !explanation.targets.is_empty() {
         explanation.cached = true;
@@ -205,13 +206,14 @@ fn decide<M>(
     }
 }
 
-/// Decides for each target that is known.
+/// Decides for each target that is known or among `of_plan`; `packages` explains the package level.
 fn targets(
     whole: &Explanation,
     question: &Question,
     facts: &Facts,
     cache: &Cache,
-    level: Option<&(PackageLevel<'_>, &Manifest)>,
+    of_plan: Vec<TargetId>,
+    packages: impl Fn(&[TargetId]) -> Option<BTreeMap<TargetId, PackageExplanation>>,
 ) -> Vec<TargetExplanation> {
     let last = whole.last.as_ref();
     let parts = last.map(|last| changed_settings(last, facts)).unwrap_or_default();
@@ -227,7 +229,6 @@ fn targets(
     let known = state.targets.clone();
     let mut known =
         if known.is_empty() { reports.keys().copied().cloned().collect() } else { known };
-    let of_plan = level.map(|(level, _)| level.targets()).unwrap_or_default();
     let is_other = |id: &TargetId| !known.contains(id);
     let other: Vec<_> = of_plan.into_iter().filter(is_other).collect();
     known.extend(other);
@@ -239,7 +240,7 @@ fn targets(
     known.extend(called);
     let always = AlwaysRun::of(&question.settings);
     let mut fingerprints = Fingerprints::new(&question.settings);
-    let mut packages = level.map(|(level, now)| level.explain(&known, now)).unwrap_or_default();
+    let mut packages = packages(&known).unwrap_or_default();
     // Where the whole is built, records of packages answer for all targets or for none.
     let is_enough = |explained: &PackageExplanation| explained.obstacle.is_none();
     let may_answer = packages.values().all(is_enough) || !question.is_built(facts, cache.dir());

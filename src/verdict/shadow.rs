@@ -11,7 +11,10 @@ use std::path::{Path, PathBuf};
 
 use super::Question;
 use super::fingerprint::Fingerprints;
-use super::unreached_base::{Base, BaseTest, Bases, ReachedTests, reached_tests, stamp_of};
+use super::unreached_base::{
+    Base, BaseTest, Bases, BuiltPrograms, ReachedTests, asks_for_backtraces, reached_tests,
+    stamp_of,
+};
 use crate::cache::{Cache, Lookup, SelectionRecord};
 use crate::config::Settings;
 use crate::model::Timestamp;
@@ -28,6 +31,7 @@ pub(crate) struct ShadowComparison {
     root: PathBuf,
     settings: Settings,
     sysroot: PathBuf,
+    backtraces: bool,
     file: PathBuf,
     /// None until a target is compared.
     bases: Option<Bases>,
@@ -43,6 +47,8 @@ impl ShadowComparison {
             root: question.root.clone(),
             settings: question.settings.clone(),
             sysroot: sysroot.to_owned(),
+            // One that asks in another way has bases of its own: these variables are part of the context.
+            backtraces: asks_for_backtraces(&question.environment),
             file: Bases::file(&question.root, cache.dir()),
             bases: None,
             reader: None,
@@ -117,7 +123,9 @@ impl ShadowComparison {
 
     /// What each test of the program reaches; none for a test for which the whole program counts.
     fn reached(&mut self, ran: &RanProgram) -> Result<ReachedTests, String> {
-        reached_tests(&mut self.reader, &self.sysroot, &ran.program, ran.unoptimized)
+        let (sysroot, backtraces) = (&*self.sysroot, self.backtraces);
+        let programs = BuiltPrograms { sysroot, unoptimized: ran.unoptimized, backtraces };
+        reached_tests(&mut self.reader, &ran.program, programs)
     }
 
     /// Why the inputs of the base do not hold any more.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::Question;
 use super::binary::{BuiltSubject, TargetRecords};
-use super::unreached_base::{Bases, reached_tests, stamp_of};
+use super::unreached_base::{Bases, BuiltPrograms, asks_for_backtraces, reached_tests, stamp_of};
 use crate::cache::{Cache, Lookup, Record};
 use crate::compiler::PlannedTarget;
 use crate::config::TestSelection;
@@ -23,9 +23,7 @@ use crate::runner::TestJob;
 pub(super) struct UnreachedTargets<'a> {
     question: &'a Question,
     cache: &'a Cache,
-    sysroot: &'a Path,
-    /// Whether it is certain that no crate was optimized.
-    unoptimized: bool,
+    programs: BuiltPrograms<'a>,
     bases: Bases,
     reader: Option<ReachReader>,
 }
@@ -41,7 +39,9 @@ impl<'a> UnreachedTargets<'a> {
     ) -> Option<Self> {
         (question.settings.selection == TestSelection::On).then(|| {
             let bases = Bases::load(&Bases::file(&question.root, cache.dir()));
-            Self { question, cache, sysroot, unoptimized, bases, reader: None }
+            let backtraces = asks_for_backtraces(&question.environment);
+            let programs = BuiltPrograms { sysroot, unoptimized, backtraces };
+            Self { question, cache, programs, bases, reader: None }
         })
     }
 
@@ -79,7 +79,7 @@ impl<'a> UnreachedTargets<'a> {
         if let Some(why) = records.obstacle(&record) {
             return Err(why);
         }
-        let now = reached_tests(&mut self.reader, self.sysroot, &program, self.unoptimized)?;
+        let now = reached_tests(&mut self.reader, &program, self.programs)?;
         if stamp_of(&program) != stamp {
             return Err("its program was built anew meanwhile".to_owned());
         }

@@ -9,11 +9,12 @@ use super::Question;
 use super::fingerprint::digest_of_stamp;
 use crate::cache::{Cache, RecordKey};
 use crate::model::{Digest, Outcome, TargetId, Timestamp};
+use crate::process::Environment;
 use crate::reach::{Policy, ReachReader, Reached, TestIdentity};
 use crate::workspace::PathStamp;
 
 /// The version of the stored bases. Those of another are ignored.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 /// Larger programs are not read: their objects take as much memory.
 const LARGEST_PROGRAM: u64 = 128 << 20;
 /// The bases of a project.
@@ -69,15 +70,31 @@ pub(super) fn disprove(cache: &Cache, root: &Path, id: &TargetId) {
     }
 }
 
+/// Whether a program that runs in this environment is asked for backtraces, which show its debug
+/// information.
+pub(super) fn asks_for_backtraces(environment: &Environment) -> bool {
+    ["RUST_BACKTRACE", "RUST_LIB_BACKTRACE"].iter().any(|name| environment.get(name).is_some())
+}
+
+/// How programs were built and run of which it is asked what their tests reach.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BuiltPrograms<'a> {
+    /// The toolchain's folder.
+    pub(super) sysroot: &'a Path,
+    /// Whether it is certain that no crate was optimized.
+    pub(super) unoptimized: bool,
+    /// Whether the environment asks for backtraces.
+    pub(super) backtraces: bool,
+}
+
 /// What each test of `program` reaches.
 ///
 /// # Errors
 /// If that is not known, for a person.
 pub(super) fn reached_tests(
     reader: &mut Option<ReachReader>,
-    sysroot: &Path,
     program: &Path,
-    unoptimized: bool,
+    BuiltPrograms { sysroot, unoptimized, backtraces }: BuiltPrograms<'_>,
 ) -> Result<ReachedTests, String> {
     if std::fs::metadata(program).is_ok_and(|file| file.len() > LARGEST_PROGRAM) {
         return Err(format!("it is larger than {} MiB", LARGEST_PROGRAM >> 20));
@@ -95,7 +112,7 @@ pub(super) fn reached_tests(
         unoptimized,
         programs: Digest::from_bytes([0; 32]),
         starts_itself: true,
-        backtraces: true,
+        backtraces,
     };
     let identity = |reached: Reached| match reached.identity(&policy) {
         TestIdentity::Reached(digest) => Some(digest),

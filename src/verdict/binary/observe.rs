@@ -22,7 +22,7 @@ pub(in crate::verdict) struct ObservedRun {
     /// Why not all that it consulted is known, for a person.
     pub(in crate::verdict) unseen: Vec<String>,
     /// How it behaved.
-    pub(super) conduct: SeenConduct,
+    pub(in crate::verdict) conduct: SeenConduct,
 }
 
 /// Observations under way.
