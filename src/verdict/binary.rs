@@ -219,7 +219,7 @@ impl<'a> TargetRecords<'a> {
             else {
                 continue;
             };
-            if !self.is_of(&record, subject) {
+            if !Self::is_of(&record, subject) {
                 continue;
             }
             let why = self.obstacle(&record).or_else(|| self.other_environment(&record, subject));
@@ -242,12 +242,9 @@ impl<'a> TargetRecords<'a> {
         subject.slots().chain(tree_digest.and_then(|tree| subject.with_tree(tree))).collect()
     }
 
-    /// Whether the record is one of this target alone (the key says so, and a look costs nothing)
-    /// and of what a run in this checkout would consult.
-    fn is_of(&self, record: &Record, subject: &Subject) -> bool {
-        let (root, environment) = (self.context.root, self.context.environment);
+    /// Whether the record is one of this target alone: the key says so, and a look costs nothing.
+    fn is_of(record: &Record, subject: &Subject) -> bool {
         matches!(&record.targets[..], [report] if report.id == subject.id)
-            && found_elsewhere(record, root, environment).is_none()
     }
 
     /// Why the record does not answer now: something that it depends on is not as it was, perhaps
@@ -257,6 +254,11 @@ impl<'a> TargetRecords<'a> {
             && let Some(why) = over_time(record, self.context.settings.timeout)
         {
             return Some(why);
+        }
+        let PlanContext { root, environment, .. } = self.context;
+        if let Some(input) = found_elsewhere(record, root, environment, &mut self.fingerprints) {
+            let (path, project) = (input.path.display(), record.workspace_root.display());
+            return Some(format!("its record is of {project}, where {path} was consulted"));
         }
         // It ran for this question, or while that waited: what itself has made is no other state.
         let is_of_question = self.context.asked.is_some_and(|asked| record.created >= asked);
@@ -283,7 +285,7 @@ impl<'a> TargetRecords<'a> {
         });
         let mut records: Vec<_> = records.collect();
         records.retain(|record| {
-            self.is_of(record, &subject)
+            Self::is_of(record, &subject)
                 && self.obstacle(record).is_none()
                 && self.other_environment(record, &subject).is_none()
         });

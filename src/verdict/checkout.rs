@@ -5,54 +5,91 @@ use std::path::{Path, PathBuf};
 
 use crate::cache::{Input, Record};
 use crate::process::Environment;
+use crate::verdict::fingerprint::Fingerprints;
 
-/// An input of `record` that a run in the checkout at `root` would perhaps look for elsewhere:
-/// from there, another way leads to it. A file that was named from the root of the file system, or
-/// by a variable, is taken for one that was found from the checkout (`../settings`, a search of
-/// all folders above) where it could be one.
+/// An input of `record` that a run in the checkout at `root` would perhaps look for elsewhere, and find
+/// in another state there: from there, another way leads to it. A file that was named from the root of
+/// the file system, or by a variable, is taken for one that was found from the checkout (`../settings`,
+/// a search of all folders above) where it could be one. Between checkouts of one depth, what is the same
+/// at the end of both ways is the same whichever was gone.
 pub(super) fn found_elsewhere<'a>(
     record: &'a Record,
     root: &Path,
     environment: &Environment,
+    fingerprints: &mut Fingerprints,
 ) -> Option<&'a Input> {
-    if record.workspace_root == root {
-        return None;
-    }
-    let home = environment.get("HOME").map(PathBuf::from).unwrap_or_default();
-    let folder = |name: &str, below: &str| {
-        environment.get(name).map_or_else(|| home.join(below), PathBuf::from)
-    };
-    // Cargo and the toolchain name what is theirs by these.
-    let tools = [folder("CARGO_HOME", ".cargo"), folder("RUSTUP_HOME", ".rustup")];
-    let temporary = environment.get("TMPDIR").map_or_else(|| "/tmp".into(), PathBuf::from);
-    record.inputs.iter().find(|input| {
-        let path = &input.path;
-        path.is_absolute()
-            && *path != temporary
-            && !tools.iter().any(|folder| path.starts_with(folder))
-            && !is_same_way(&record.workspace_root, root, path)
-    })
+    let ways = Ways { then: &record.workspace_root, now: root, environment };
+    (record.workspace_root != root).then(|| ways.leads_elsewhere(&record.inputs, fingerprints))?
 }
 
-/// Whether the way from the one folder to `path` leads to it from the other, too.
-fn is_same_way(one: &Path, other: &Path, path: &Path) -> bool {
-    let Some((up, shared)) = one.ancestors().enumerate().find(|(_, above)| path.starts_with(above))
-    else {
-        return false;
-    };
-    // Nobody goes up all the way.
-    shared.parent().is_none() || other.ancestors().nth(up) == Some(shared)
+/// Two checkouts, from which runs go their ways.
+struct Ways<'a> {
+    then: &'a Path,
+    now: &'a Path,
+    environment: &'a Environment,
+}
+
+impl Ways<'_> {
+    /// The first input in whose place another one is found now.
+    fn leads_elsewhere<'a>(
+        &self,
+        inputs: &'a [Input],
+        fingerprints: &mut Fingerprints,
+    ) -> Option<&'a Input> {
+        let variable = |name: &str| self.environment.get(name).map(PathBuf::from);
+        let home = variable("HOME").unwrap_or_default();
+        // Cargo and the toolchain name what is theirs by these.
+        let tools = [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")];
+        let tools = tools.map(|(name, below)| variable(name).unwrap_or_else(|| home.join(below)));
+        let temporary = variable("TMPDIR").unwrap_or_else(|| "/tmp".into());
+        // A search of all folders above passes more folders from a deeper checkout.
+        let is_alike = self.then.components().count() == self.now.components().count();
+        inputs.iter().find(|input| {
+            let path = &input.path;
+            if !path.is_absolute()
+                || *path == temporary
+                || tools.iter().any(|folder| path.starts_with(folder))
+            {
+                return false;
+            }
+            let now = same_way(self.then, self.now, path);
+            let here = |path| Input { path, state: input.state, proof: None };
+            now != *path && !(is_alike && fingerprints.holds(self.now, &here(now)))
+        })
+    }
+}
+
+/// Where the way from the one folder to `path` leads from the other.
+fn same_way(one: &Path, other: &Path, path: &Path) -> PathBuf {
+    let mut above = one.ancestors().enumerate();
+    let shared = above.find_map(|(up, above)| Some((up, above, path.strip_prefix(above).ok()?)));
+    match shared {
+        // Nobody goes up all the way.
+        Some((up, above, below)) if above.parent().is_some() => {
+            // No slash at the end, which would follow a link.
+            other
+                .ancestors()
+                .nth(up)
+                .unwrap_or(Path::new("/"))
+                .components()
+                .chain(below.components())
+                .collect()
+        }
+        _ => path.to_owned(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::verdict::fingerprint::Aspect;
 
     #[test]
     fn the_way_up_and_down_again_is_the_same_for_neighbours_only() {
-        let same = |other: &str, path: &str| {
-            is_same_way(Path::new("/home/me/src/one"), Path::new(other), Path::new(path))
+        let way = |other: &str, path: &str| {
+            same_way(Path::new("/home/me/src/one"), Path::new(other), Path::new(path))
         };
+        let same = |other: &str, path: &str| way(other, path) == Path::new(path);
         for path in ["/etc/hosts", "/home/me/src/settings", "/home/me/.gitconfig", "/home/me/src"] {
             assert!(same("/home/me/src/two", path), "{path}");
         }
@@ -62,5 +99,38 @@ mod tests {
             assert!(!same(other, "/home/me/src/settings"), "{other}");
         }
         assert!(!same("/home/me/two", "/home/me/.editorconfig"));
+        assert_eq!(way("/a/b/two", "/home/me/src/settings"), Path::new("/a/b/settings"));
+        assert_eq!(way("/a/b/two", "/home/me/src"), Path::new("/a/b"));
+        assert_eq!(way("/two", "/home/me/.editorconfig"), Path::new("/.editorconfig"));
+    }
+
+    #[test]
+    fn what_is_alike_at_the_end_of_both_ways_is_found_from_both_checkouts() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = dir.path().canonicalize().unwrap();
+        let (one, other) = (base.join("a/one"), base.join("b/two"));
+        std::fs::create_dir_all(&one).unwrap();
+        std::fs::create_dir_all(&other).unwrap();
+        let settings = base.join("a/settings");
+        let look = || {
+            let mut fingerprints = Fingerprints::default();
+            let aspects = [(&settings, Aspect::Content), (&base.join("a"), Aspect::Kind)];
+            aspects.map(|(path, way)| fingerprints.read(&one, path, way).unwrap())
+        };
+        let ways = Ways { then: &one, now: &other, environment: &Environment::default() };
+        let elsewhere =
+            |inputs: &[Input]| ways.leads_elsewhere(inputs, &mut Fingerprints::default()).is_some();
+        let record = look();
+        assert!(!elsewhere(&record), "absent on both ways");
+        std::fs::write(base.join("b/settings"), "one").unwrap();
+        assert!(elsewhere(&record));
+        std::fs::write(&settings, "one").unwrap();
+        let record = look();
+        assert!(!elsewhere(&record), "the same file at the end of both ways");
+        let below = other.join("deeper");
+        let deeper = Ways { now: &below, ..ways };
+        assert!(deeper.leads_elsewhere(&record, &mut Fingerprints::default()).is_some());
+        std::fs::write(base.join("b/settings"), "two").unwrap();
+        assert!(elsewhere(&record));
     }
 }

@@ -173,14 +173,15 @@ impl LookUp<'_> {
         if let Some(target) = record.targets.iter().find(is_flaky) {
             return Some(format!("{}: {FLAKY}", target.id));
         }
-        if let Some(input) = found_elsewhere(record, root, environment) {
+        let mut fingerprints = Fingerprints::new(settings);
+        if let Some(input) = found_elsewhere(record, root, environment, &mut fingerprints) {
             let (path, project) = (input.path.display(), record.workspace_root.display());
             return Some(format!("its record is of {project}, where {path} was consulted"));
         }
         if let Some(why) = over_time(record, settings.timeout) {
             return Some(why);
         }
-        let changed = Fingerprints::new(settings).first_changed(root, &record.inputs)?;
+        let changed = fingerprints.first_changed(root, &record.inputs)?;
         Some(format!("{} changed", changed.path.display()))
     }
 

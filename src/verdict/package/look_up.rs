@@ -230,7 +230,7 @@ impl<'a> PackageLevel<'a> {
         if !matches!(&record.targets[..], [report] if report.id == target.id) {
             return Err("its record is of another target".to_owned());
         }
-        if let Some(input) = found_elsewhere(&record, root, environment) {
+        if let Some(input) = found_elsewhere(&record, root, environment, fingerprints) {
             let (path, project) = (input.path.display(), record.workspace_root.display());
             return Err(format!("its record is of {project}, where {path} was consulted"));
         }
