@@ -3,6 +3,7 @@
 
 use std::cmp::Ordering;
 use std::ffi::OsStr;
+use std::fmt;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
