@@ -163,7 +163,7 @@ mod tests {
         assert_eq!(cost.to_string(), told);
         assert_eq!(over(9_300, 52_600), None, "6 %");
         assert_eq!(over(0, 400), None, "nobody notices 5 ms");
-        assert_eq!(over(0, 52_600).unwrap().percent(), 62_068);
+        assert_eq!(over(62, 52_600).unwrap().percent(), 1_001, "several programs at a time");
     }
 
     #[test]

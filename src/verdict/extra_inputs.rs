@@ -13,6 +13,7 @@ use super::fingerprint::{Aspect, Fingerprints};
 use super::ran::RanTargets;
 use super::{Facts, ProjectTree, Question};
 use crate::cache::{Input, InputState};
+use crate::compiler::BuildSources;
 
 /// What a target directory's profile holds besides what cargo tells of, each named by a hash of
 /// all that decides it.
@@ -22,11 +23,12 @@ const OF_CARGO: [&str; 3] = ["deps", ".fingerprint", "incremental"];
 pub(super) async fn extra_inputs<T: ProjectTree>(
     question: &Question,
     facts: &Facts,
+    sources: &BuildSources,
     ran: &RanTargets<'_>,
     tree: &mut T,
 ) -> Vec<Input> {
     let root = &question.root;
-    let products = Products::of(facts, &ran.products);
+    let products = Products::of(facts, sources, &ran.products);
     let mut inputs = BTreeMap::new();
     for target in &ran.targets {
         let (Cacheability::Observed(all) | Cacheability::WholeTree(all)) = &target.cacheability
@@ -37,7 +39,7 @@ pub(super) async fn extra_inputs<T: ProjectTree>(
             let path = root.join(&input.path);
             // One path may count for two targets in two ways, or have changed between them:
             // then the record holds both, and never answers.
-            if !products.are_at(&path) {
+            if !products.are_at(&path, input.state) {
                 inputs.insert((path, input.state), input.clone());
             }
         }
@@ -85,10 +87,13 @@ struct Products {
     files: BTreeSet<PathBuf>,
     /// Folders of cargo's own.
     folders: BTreeSet<PathBuf>,
+    /// The folders that cargo makes for build scripts, in which loaders look for libraries. What lies
+    /// there is the scripts' own.
+    of_scripts: BTreeSet<PathBuf>,
 }
 
 impl Products {
-    fn of(facts: &Facts, products: &[PathBuf]) -> Self {
+    fn of(facts: &Facts, sources: &BuildSources, products: &[PathBuf]) -> Self {
         let real = |path: &PathBuf| path.canonicalize().unwrap_or_else(|_| path.clone());
         let files: BTreeSet<PathBuf> = products.iter().map(real).collect();
         let profiles = files.iter().filter_map(|file| {
@@ -98,11 +103,17 @@ impl Products {
         let profiles: BTreeSet<&Path> = profiles.collect();
         let folders = profiles.iter().flat_map(|folder| OF_CARGO.map(|name| folder.join(name)));
         let folders = folders.collect();
-        Self { target_dirs: facts.target_dirs.iter().map(real).collect(), files, folders }
+        let of_scripts = sources.inputs.iter().filter_map(|unit| unit.out_dir.as_ref());
+        let of_scripts = of_scripts.map(real).collect();
+        let target_dirs = facts.target_dirs.iter().map(real).collect();
+        Self { target_dirs, files, folders, of_scripts }
     }
 
-    /// Whether what is at `path` is cargo's.
-    fn are_at(&self, path: &Path) -> bool {
+    /// Whether what is at `path`, and was seen in this state, is cargo's.
+    fn are_at(&self, path: &Path, state: InputState) -> bool {
+        if matches!(state, InputState::Kind(_)) && self.of_scripts.contains(path) {
+            return true;
+        }
         let is_made = self.target_dirs.iter().any(|dir| path.starts_with(dir));
         let holds_some = || {
             let first = self.files.range(path.to_owned()..).next();
@@ -115,19 +126,27 @@ impl Products {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Digest;
 
     #[test]
     fn what_cargo_has_built_is_told_from_what_lies_beside_it() {
         let files = ["/t/debug/p", "/t/debug/deps/it-1", "/t/debug/build/p-1/build-script-build"];
         let files: BTreeSet<_> = files.into_iter().map(PathBuf::from).collect();
         let folders = [PathBuf::from("/t/debug/deps")].into();
-        let products = Products { target_dirs: vec!["/t".into()], files, folders };
+        let of_scripts = [PathBuf::from("/t/debug/build/p-1/out")].into();
+        let products = Products { target_dirs: vec!["/t".into()], files, folders, of_scripts };
+        let kind = InputState::Kind(Digest::of(b"folder"));
         for path in ["/t", "/t/debug", "/t/debug/p", "/t/debug/deps/other"] {
-            assert!(products.are_at(Path::new(path)), "{path}");
+            assert!(products.are_at(Path::new(path), kind), "{path}");
         }
         for path in ["/t/debug/q", "/t/debug/build/x/out", "/t/wasm", "/t/tmp/x", "/", "/u/debug/p"]
         {
-            assert!(!products.are_at(Path::new(path)), "{path}");
+            assert!(!products.are_at(Path::new(path), kind), "{path}");
         }
+        let of_script = Path::new("/t/debug/build/p-1/out");
+        assert!(products.are_at(of_script, kind));
+        let listed = InputState::Listing(Digest::of(b"names"));
+        assert!(!products.are_at(of_script, listed), "the script decides the names");
+        assert!(!products.are_at(&of_script.join("f"), kind));
     }
 }

@@ -505,7 +505,7 @@ impl<'a> Answering<'a> {
         // A runner is looked up by name: in another environment it may be another one.
         let has_runner = !runners.is_empty();
         let sources = tree.uncounted(self.sources(&build, runners)).await;
-        let outside = extra_inputs(question, facts, &ran, tree).await;
+        let outside = extra_inputs(question, facts, &build.sources, &ran, tree).await;
         let products = std::mem::take(&mut ran.products);
         let provenance =
             provenance(question, facts, &build.sources, &products, cache.dir(), tree).await;

@@ -113,14 +113,12 @@ impl PackageLevel<'_> {
         for (at, package) in plan.packages.iter().enumerate() {
             let is_of_target = target.built_from.contains(&at);
             let then = last.identity.get(&package_part(&package.name));
-            let is_same = match keys.package(at) {
-                Some(now) => then == Some(&now.to_string()),
-                None => false,
-            };
+            // One without a digest, with a link in it, is told by its files alone.
+            let is_same = keys.package(at).is_none_or(|now| then == Some(&now.to_string()));
             let own = files.iter().filter(|file| owner_of(&file.path, &folders) == Some(at));
             let own: Vec<_> = own.map(ToString::to_string).collect();
             let counts = is_of_target || (target.basis == KeyBasis::Tree && !own.is_empty());
-            if !counts || (is_of_target && is_same) {
+            if !counts || (is_of_target && is_same && own.is_empty()) {
                 continue;
             }
             let name = &package.name;
