@@ -151,6 +151,12 @@ pub(crate) fn explain<M>(
         explanation.cached = true;
         SAME_PACKAGES.clone_into(&mut explanation.reason);
     }
+    // A fresh clone has no targets that could be told one by one.
+    if explanation.targets.is_empty()
+        && let Some(Err(why)) = level.as_ref().map(PackageLevel::find)
+    {
+        explanation.reason = format!("{}; {why}", explanation.reason);
+    }
     explanation
 }
 

@@ -190,14 +190,18 @@ fn explain_names_what_differs_before_any_build() {
     }
     clones.home.git(&["-C", root.to_str().unwrap(), "checkout", "-q", "."]);
 
-    let manifest = root.join("leaf/Cargo.toml");
-    let text = fs::read_to_string(&manifest).unwrap() + "[features]\nmore=[]\n";
-    fs::write(&manifest, text).unwrap();
-    let explained = clones.explain(&root);
+    let manifest = fs::read_to_string(root.join("leaf/Cargo.toml")).unwrap();
+    for root in [&root, &clones.home.root] {
+        fs::write(root.join("leaf/Cargo.toml"), format!("{manifest}[features]\nmore=[]\n"))
+            .unwrap();
+    }
+    assert!(clones.explain(&root).is_empty(), "nothing is known of its targets");
+    let explained = clones.explain(&clones.home.root);
     let of_top = level(&explained, "top");
     assert_eq!(of_top["reason"], "no build of the whole with these manifests is known");
     assert_eq!(differences(of_top), ["leaf/Cargo.toml changed"]);
     clones.home.git(&["-C", root.to_str().unwrap(), "checkout", "-q", "."]);
+    clones.home.git(&["checkout", "-q", "."]);
 
     clones.home.environment.set("TZ", "UTC");
     let explained = clones.explain(&root);
