@@ -107,6 +107,7 @@ impl TargetExplanation {
             runs_alone: None,
             obstacles: None,
             advice: Vec::new(),
+            over_budget: None,
             calls: None,
             levels: Vec::new(),
         }

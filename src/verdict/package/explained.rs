@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::built_from::name_and_version;
-use super::inputs::variable;
-use super::key::{asked, folders, key_variable, key_variables};
+use super::key::{folders, key_variable, key_variables};
 use super::listing::{is_of_plan, owner_of};
 use super::look_up::{PLAN, PackageLevel, package_part};
 use crate::cache::{KeyBasis, Record, TargetPlan, WorkspacePlan};
 use crate::hasher::{FileChange, Manifest};
 use crate::model::TargetId;
 use crate::verdict::binary::packages_text;
+use crate::verdict::environment::{AskedEnvironment, variable};
 use crate::verdict::facts::Question;
 use crate::verdict::fingerprint::Fingerprints;
 use crate::workspace::LockFile;
@@ -210,9 +210,8 @@ fn variables(question: &Question, basis: KeyBasis, last: &Record) -> Vec<String>
         |name: &&str| now.get(*name).map(ToString::to_string).as_ref() != then.get(name).copied();
     names.extend(all.filter(differs).map(str::to_owned));
     if basis != KeyBasis::Packages {
-        let (beside, asked) = (&last.environment.variables, asked(question));
-        let all = beside.keys().chain(asked.variables().keys());
-        names.extend(all.filter(|name| beside.get(*name) != asked.variables().get(*name)).cloned());
+        let asked = AskedEnvironment::of(question);
+        names.extend(asked.differing(&last.environment.variables).into_iter().cloned());
     }
     let names = names.into_iter().take(MOST_NAMED);
     names.map(|name| format!("environment variable {name}")).collect()
