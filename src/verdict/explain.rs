@@ -190,9 +190,7 @@ fn decide<M>(
         }
         Finding::Nothing(why) => why,
     };
-    let Some(last) = explanation.last.as_ref().filter(|_| !explanation.cached) else {
-        return;
-    };
+    let Some(last) = &explanation.last else { return };
     let changes = changed_settings(last, facts);
     let parts: Vec<&str> = changes.iter().map(|(part, _)| &**part).collect();
     let variables = VariableChanges::among(&parts, question, facts, cache);
@@ -206,7 +204,11 @@ fn decide<M>(
         Some(meaning) => format!("{part} {change}: {meaning}"),
         None => format!("{part} {change}"),
     };
+    // A record of another environment answers although variables differ.
     explanation.settings = changes.iter().map(told).collect();
+    if explanation.cached {
+        return;
+    }
     let then = cache.manifest(last.code_hash).and_then(|bytes| Manifest::from_bytes(bytes).ok());
     if let Some(then) = then {
         explanation.files = then.diff(manifest);

@@ -58,8 +58,8 @@ impl<'a> OtherEnvironments<'a> {
         let judge = EnvironmentJudge::of(self.cache, self.question, self.facts);
         let mut fingerprints = Fingerprints::new(&self.question.settings);
         let proven = self.cache.environments(&self.whole).into_iter();
-        proven.map(move |proven| {
-            let record = self.get(&proven.record).ok_or("its record is gone")?;
+        let proven = proven.filter_map(|proven| Some((self.get(&proven.record)?, proven)));
+        proven.map(move |(record, proven)| {
             match self.obstacle(&proven, &asked, &judge, &mut fingerprints) {
                 None => Ok(record),
                 Some(why) => Err(why),
