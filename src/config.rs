@@ -248,6 +248,9 @@ pub struct Settings {
     pub clean_target: bool,
     /// Run one test program at a time, as cargo does, and not several beside each other.
     pub serial: bool,
+    /// Whether `watch` on a terminal has it notify the user when the project has turned red in the
+    /// background, and when it is green again.
+    pub notify: Notifications,
 }
 
 /// The target directory of a project.
@@ -305,6 +308,17 @@ pub enum Runner {
     Cargo,
     /// `cargo nextest run`.
     Nextest,
+}
+
+/// How the user is notified of a project.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum Notifications {
+    /// Not at all.
+    Off,
+    /// By the terminal in which `watch` runs.
+    Terminal,
 }
 
 /// What is done about single tests that a change cannot reach.

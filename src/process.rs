@@ -233,6 +233,17 @@ pub(crate) fn spawn_detached(
     command.spawn().map_err(|error| spec.error(error))
 }
 
+/// Runs a program of the user's to its end at our terminal: with our streams, in our group. It does
+/// not die with us: an editor has what the user typed.
+///
+/// # Errors
+/// If it cannot be started.
+pub(crate) fn run_at_terminal(spec: &Spec) -> Result<std::process::ExitStatus, SpawnError> {
+    let mut command = spec.bare_command()?;
+    command.stdout(std::process::Stdio::inherit());
+    command.status().map_err(|error| spec.error(error))
+}
+
 /// Becomes `program`: same process, environment, folder and streams. Returns only if that fails.
 #[expect(clippy::disallowed_methods, reason = "the one place that creates commands")]
 pub(crate) fn become_program(

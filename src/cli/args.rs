@@ -328,6 +328,9 @@ pub(crate) struct WatchArgs {
     /// Print the state as it is now, and end: 0 green, 101 red, 10 unknown
     #[arg(long)]
     pub once: bool,
+    /// Print lines on a terminal too, as on a pipe
+    #[arg(long)]
+    pub lines: bool,
     /// text or json
     #[arg(long, value_enum, default_value_t)]
     pub format: OutputFormat,

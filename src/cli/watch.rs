@@ -1,5 +1,6 @@
 //! `watch`: the state of the tests as it changes.
 
+use std::io::IsTerminal as _;
 use std::os::fd::AsFd as _;
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -11,20 +12,37 @@ use super::exit::{Exit, Stop};
 use super::interrupt::ended_by_signal;
 use super::output;
 use crate::client::Connection;
+use crate::config::{self, Notifications};
 use crate::model::Timestamp;
 use crate::protocol::StreamEvent;
-use crate::views::{Feed, LineReport, Standing, Wanted};
+use crate::views::{
+    Feed, LineReport, NoticeForm, Notices, PlaceFinder, ScreenEnd, ScreenSetup, Standing, Wanted,
+    watch_on_screen,
+};
 
-/// Watches until the reader has seen enough, or once.
+/// Watches until the user or the reader has seen enough, or once.
 pub(super) fn watch(context: &Context, args: &WatchArgs) -> Result<(), Stop> {
-    let feed =
-        Feed::new(context.paths.clone(), context.environment.clone(), wanted(context, args)?);
+    let wanted = wanted(context, args)?;
+    let is_text = args.format == OutputFormat::Text;
+    let is_on_terminal = is_text && !args.once && std::io::stdout().is_terminal();
+    let is_dumb = context.environment.get("TERM").is_none_or(|term| term == "dumb");
+    if is_on_terminal && !args.lines && !is_dumb && std::io::stdin().is_terminal() {
+        return on_screen(context, wanted);
+    }
+    let notifier = is_on_terminal.then(|| notifier(context));
+    let feed = Feed::new(context.paths.clone(), context.environment.clone(), wanted);
     let handle = feed.handle();
-    let mut view = LineView { once: args.once, format: args.format, report: LineReport::default() };
+    let mut view = LineView {
+        once: args.once,
+        format: args.format,
+        report: LineReport::default(),
+        places: PlaceFinder::default(),
+    };
     let (tell, ended) = oneshot::channel();
     std::thread::Builder::new().name("feed".to_owned()).spawn(move || {
+        let mut notifier = notifier.map(|make| make());
         let mut result = Ok(());
-        let followed = feed.follow(|event| match view.show(event) {
+        let followed = feed.follow(|event| match view.show(event, notifier.as_mut()) {
             Ok(goes_on) => goes_on,
             Err(stop) => {
                 result = Err(stop);
@@ -47,6 +65,37 @@ pub(super) fn watch(context: &Context, args: &WatchArgs) -> Result<(), Stop> {
     runtime.shutdown_background();
     handle.end();
     result
+}
+
+/// The live view.
+fn on_screen(context: &Context, wanted: Wanted) -> Result<(), Stop> {
+    let ended = watch_on_screen(ScreenSetup {
+        paths: context.paths.clone(),
+        environment: context.environment.clone(),
+        wanted,
+        has_color: context.colored(),
+        notifier: notifier(context)(),
+    });
+    match ended {
+        Ok(ScreenEnd::Quit) => Ok(()),
+        Ok(ScreenEnd::Interrupted) => Err(Stop::silent(Exit::Interrupted)),
+        Ok(ScreenEnd::Terminated) => Err(Stop::silent(Exit::Terminated)),
+        Err(error) => Err(Stop::new(Exit::Failure, error)),
+    }
+}
+
+/// Makes what tells the terminal of news, by the config as it is when there is some.
+fn notifier(context: &Context) -> impl FnOnce() -> Notices + Send + 'static {
+    let (paths, environment) = (context.paths.clone(), context.environment.clone());
+    move || {
+        let form = NoticeForm::of(&environment);
+        Notices::new(form, move |root| {
+            let loaded = config::load(&paths, &environment);
+            loaded.is_ok_and(|loaded| {
+                loaded.config.settings_for(root).notify == Notifications::Terminal
+            })
+        })
+    }
 }
 
 /// The projects to watch. Where a daemon has them all, they are all of interest; a workspace that it
@@ -86,13 +135,19 @@ struct LineView {
     once: bool,
     format: OutputFormat,
     report: LineReport,
+    places: PlaceFinder,
 }
 
 impl LineView {
     /// Shows an event; whether more are wanted.
-    fn show(&mut self, event: StreamEvent) -> Result<bool, Stop> {
+    fn show(
+        &mut self,
+        mut event: StreamEvent,
+        notifier: Option<&mut Notices>,
+    ) -> Result<bool, Stop> {
         let ends = self.once && event == StreamEvent::Synced;
         if self.format == OutputFormat::Json {
+            self.places.add_places(&mut event);
             output::line(serde_json::to_string(&event).map_err(std::io::Error::from)?)?;
             if !self.once {
                 return Ok(true);
@@ -105,6 +160,10 @@ impl LineView {
         }
         if self.format == OutputFormat::Text && !lines.is_empty() {
             output::text(lines.join("\n") + "\n")?;
+        }
+        if let Some(notifier) = notifier {
+            let sequences = notifier.news(self.report.state()).concat();
+            output::bytes(sequences.as_bytes())?;
         }
         match self.report.standing() {
             _ if !ends => Ok(true),

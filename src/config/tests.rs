@@ -116,6 +116,7 @@ fn no_file_means_the_shipped_default() {
             background_timeout: Some(Duration::from_secs(1_800)),
             clean_target: false,
             serial: false,
+            notify: Notifications::Off,
         },
         projects: vec![],
     };
@@ -218,6 +219,7 @@ fn layers_lie_over_one_another() {
         background_timeout = "90s"
         clean_target = true
         serial = true
+        notify = "terminal"
         "#,
     );
     let one = home.folder("one");
@@ -271,6 +273,7 @@ fn layers_lie_over_one_another() {
             background_timeout: Some(Duration::from_secs(90)),
             clean_target: true,
             serial: true,
+            notify: Notifications::Terminal,
         }
     );
 }
@@ -284,7 +287,7 @@ fn an_unknown_key_is_shown_where_it_stands() {
     3 |  debonce = '1s'
       |  ^^^^^^^ did you mean `debounce`?
       |
-      = allowed: `always_run`, `args`, `background_tests`, `background_timeout`, `build_timeout`, `clean_target`, `debounce`, `exclude`, `extra_env`, `extra_inputs`, `flaky_runs`, `ignore_env`, `keep_snapshots`, `observe_budget`, `runner`, `selection`, `serial`, `target_dir`, `timeout`, `trusted_services`, `ttl`, `verify_percent`
+      = allowed: `always_run`, `args`, `background_tests`, `background_timeout`, `build_timeout`, `clean_target`, `debounce`, `exclude`, `extra_env`, `extra_inputs`, `flaky_runs`, `ignore_env`, `keep_snapshots`, `notify`, `observe_budget`, `runner`, `selection`, `serial`, `target_dir`, `timeout`, `trusted_services`, `ttl`, `verify_percent`
     ");
 }
 
@@ -398,6 +401,7 @@ fn whatever_is_wrong_is_named_with_its_place() {
         ("[defaults]\nselection = true", (2, 13), "allowed: `shadow`, `on` or `off`"),
         ("[defaults]\nbackground_tests = 1", (2, 20), "invalid type: integer `1`"),
         ("[defaults]\nrunner = 'nexttest'", (2, 10), "did you mean `nextest`?"),
+        ("[defaults]\nnotify = 'terminals'", (2, 10), "did you mean `terminal`?"),
         ("[defaults]\nrunner = ['cargo']", (2, 10), "`runner`: "),
         ("[defaults]\ntarget_dir = 'carg'", (2, 14), "did you mean `cargo`?"),
         ("[defaults]\ntarget_dir = 'build'", (2, 14), "allowed: `cargo`, `own`, an absolute"),

@@ -255,7 +255,8 @@ async fn converse(
         send(&mut stream, &reply).await?;
         if let Some(subscription) = session.take_subscription() {
             let Some(_place) = entry.subscribe() else {
-                let message = "too many clients are watching".to_owned();
+                let message =
+                    format!("{SUBSCRIPTIONS} clients are watching already: close one of them");
                 return send(&mut stream, &Reply::Error { message }).await;
             };
             return tell_events(stream, subscription, stop).await;

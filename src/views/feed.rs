@@ -61,6 +61,12 @@ impl FeedHandle {
         drop(self.own().take());
     }
 
+    /// Has the daemon in this process, if there is one, begin anew: it does not hear of runs of other
+    /// processes.
+    pub(crate) fn restart_own(&self) {
+        drop(self.own().take());
+    }
+
     /// The socket of the daemon that tells the feed: the one in this process, or the user's.
     pub(crate) fn socket(&self, paths: &Paths) -> PathBuf {
         self.own().as_ref().map_or_else(|| paths.socket(), |own| own.socket.clone())
@@ -92,12 +98,14 @@ impl Feed {
     pub(crate) fn follow(self, mut tell: impl FnMut(StreamEvent) -> bool) -> Result<(), FeedError> {
         let mut tries = 0;
         let mut retry = FIRST_RETRY;
+        let mut has_watched_itself = false;
         loop {
             // The first time, nobody waits for a daemon that is not there.
-            let may_watch_itself = tries == 0 || tries >= TRIES;
+            let may_watch_itself = tries == 0 || tries >= TRIES || has_watched_itself;
             let reason = match self.connect(may_watch_itself)? {
                 Ok(mut events) => {
                     (tries, retry) = (0, FIRST_RETRY);
+                    has_watched_itself = self.handle.own().is_some();
                     loop {
                         match events.next() {
                             Ok(mut event) => {

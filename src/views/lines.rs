@@ -1,4 +1,4 @@
-//! The state of the tests as plain lines, on a terminal and on a pipe alike.
+//! The state of the tests as plain lines, for a pipe, and for a terminal where they are wanted.
 //!
 //! Failures look as rustc's errors do, between a line that begins with `[Running` and one that begins
 //! with `[Finished running`: rust-analyzer's problem matcher `$rustc-watch` reads them.
@@ -6,23 +6,11 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::model::{
-    Digest, Outcome, Source, SourcePlace, TestCounts, TestEntry, Timestamp, Verdict, VerdictEvent,
-};
+use super::summary::{Standing, compiler_errors, one_line, standing, state_text};
+use crate::model::{Digest, Outcome, SourcePlace, TestEntry, Timestamp, VerdictEvent};
 use crate::protocol::{LiveProject, LiveState, State, StreamEvent};
 
 const BEGIN: &str = "[Running 'cargo test']";
-
-/// What the state says of the tests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
-    /// Every project's tests pass.
-    Green,
-    /// Some tests fail, or do not compile.
-    Red,
-    /// Neither is known for the trees as they are.
-    Unknown,
-}
 
 /// The lines of a state that changes by events. They come in blocks, each of which begins when
 /// something changes and ends when nothing is under way.
@@ -109,6 +97,11 @@ impl LineReport {
         failures.chain(self.state_lines(now)).collect()
     }
 
+    /// What is known.
+    pub(crate) fn state(&self) -> &LiveState {
+        &self.state
+    }
+
     /// What the state says of all projects.
     pub(crate) fn standing(&self) -> Standing {
         let all: Vec<_> = self.state.projects.values().map(standing).collect();
@@ -158,21 +151,10 @@ impl LineReport {
 
     fn state_lines(&self, now: Timestamp) -> Vec<String> {
         let projects = self.state.projects.iter();
-        projects.map(|(root, project)| state_line(root, project, now)).collect()
+        projects
+            .map(|(root, project)| format!("{}: {}", root.display(), state_text(project, now)))
+            .collect()
     }
-}
-
-fn standing(project: &LiveProject) -> Standing {
-    let build_failed =
-        project.build.as_ref().is_some_and(|build| !build.success && build.ended.is_none());
-    let is_red = |target: &Verdict| *target != Verdict::Pass;
-    let verdict = project.verdict.as_ref().and_then(|verdict| verdict.verdict);
-    let mut targets = project.targets.values().map(|target| target.event.verdict);
-    if build_failed || verdict.as_ref().is_some_and(is_red) || targets.any(|target| is_red(&target))
-    {
-        return Standing::Red;
-    }
-    if verdict.is_some() { Standing::Green } else { Standing::Unknown }
 }
 
 /// Whether nothing is under way that will tell more of this tree.
@@ -203,7 +185,10 @@ fn failures(root: &Path, project: &LiveProject, is_one: bool) -> Vec<String> {
     let mut found = Vec::new();
     let build = project.build.as_ref().filter(|build| !build.success && build.ended.is_none());
     if let Some(build) = build {
-        found.extend(compile_errors(&build.errors));
+        found.extend(compiler_errors(&build.errors).into_iter().map(|error| {
+            let place = error.place.map(|place| format!("\n --> {place}")).unwrap_or_default();
+            format!("{}{place}", error.title)
+        }));
         if found.is_empty() {
             found.push(format!("error: the tests do not compile\n{}", place(&nowhere)));
         }
@@ -224,86 +209,6 @@ fn failures(root: &Path, project: &LiveProject, is_one: bool) -> Vec<String> {
     found
 }
 
-/// The first line of each error of the compiler, with its place.
-fn compile_errors(rendered: &str) -> Vec<String> {
-    let rendered = anstream::adapter::strip_str(rendered).to_string();
-    let mut lines = rendered.lines().peekable();
-    let mut found = Vec::new();
-    while let Some(line) = lines.next() {
-        let is_error = line.starts_with("error: ") || line.starts_with("error[");
-        if !is_error {
-            continue;
-        }
-        let place = lines.next_if(|line| line.trim_start().starts_with("--> "));
-        let place = place.map(|place| format!("\n {}", place.trim())).unwrap_or_default();
-        found.push(format!("{line}{place}"));
-    }
-    found
-}
-
-fn one_line(text: &str) -> String {
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    lines.collect::<Vec<_>>().join("; ")
-}
-
-fn state_line(root: &Path, project: &LiveProject, now: Timestamp) -> String {
-    let root = root.display();
-    let verdict = project.verdict.as_ref().filter(|verdict| verdict.verdict.is_some());
-    let (counts, when, source) = match verdict {
-        Some(verdict) => (verdict.counts, verdict.when, verdict.source),
-        None => of_targets(project),
-    };
-    let word = match standing(project) {
-        Standing::Green => "green",
-        Standing::Red => "red",
-        Standing::Unknown => return format!("{root}: unknown: {}", why_unknown(project)),
-    };
-    let mut words = vec![word.to_owned()];
-    if verdict.is_some() || !project.targets.is_empty() {
-        words.push(format!("{} passed", counts.passed));
-        let others = [(counts.failed, "failed"), (counts.ignored, "ignored")];
-        let others = others.into_iter().filter(|(count, _)| *count > 0);
-        words.extend(others.map(|(count, word)| format!("{count} {word}")));
-    } else {
-        words.push("the tests do not compile".to_owned());
-    }
-    words.extend(when.map(|when| when.ago(now)));
-    words.extend(source.map(|source| match source {
-        Source::Cache => "cached".to_owned(),
-        Source::Run => "run".to_owned(),
-        Source::Mixed => "run and cached".to_owned(),
-    }));
-    format!("{root}: {}", words.join(", "))
-}
-
-/// What the targets add up to of which a verdict is known.
-fn of_targets(project: &LiveProject) -> (TestCounts, Option<Timestamp>, Option<Source>) {
-    let mut counts = TestCounts::default();
-    project.targets.values().for_each(|target| counts += target.event.counts);
-    let when = project.targets.values().map(|target| target.event.when).min();
-    let mut sources = project.targets.values().map(|target| target.event.source);
-    let source = sources.next().map(|first| match sources.all(|other| other == first) {
-        true => first,
-        false => Source::Mixed,
-    });
-    (counts, when, source)
-}
-
-fn why_unknown(project: &LiveProject) -> String {
-    let Some(activity) = &project.activity else { return "nothing is known yet".to_owned() };
-    let why = match activity.state {
-        State::Idle => project.verdict.as_ref().and_then(|verdict| verdict.reason.clone()),
-        _ => None,
-    };
-    let reason = why.or_else(|| activity.reason.clone());
-    let state = (activity.state != State::Idle).then(|| activity.state.as_str().to_owned());
-    let words: Vec<_> = [state, reason].into_iter().flatten().collect();
-    match words.is_empty() {
-        true => "the tests have not run".to_owned(),
-        false => one_line(&words.join(": ")),
-    }
-}
-
 fn end_line(standing: Standing) -> String {
     let status = match standing {
         Standing::Green => 0,
@@ -316,7 +221,10 @@ fn end_line(standing: Standing) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{BuildEvent, EventOf, STREAM_VERSION, TargetEvent, TargetId, TargetKind};
+    use crate::model::{
+        BuildEvent, EventOf, STREAM_VERSION, Source, TargetEvent, TargetId, TargetKind, TestCounts,
+        Verdict,
+    };
 
     const NOW: Timestamp = Timestamp(600_000);
 

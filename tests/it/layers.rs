@@ -71,7 +71,7 @@ const NEVER: [(&str, &str); 9] = [
 ];
 
 /// Foreign crates with the only modules that may name them.
-const HOMES: [(&str, &[&str]); 31] = [
+const HOMES: [(&str, &[&str]); 32] = [
     ("notify", &["watcher"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
@@ -103,6 +103,7 @@ const HOMES: [(&str, &[&str]); 31] = [
     ("proc_macro2", &["workspace"]),
     ("lsp_server", &["views"]),
     ("lsp_types", &["views"]),
+    ("ratatui_core", &["views"]),
 ];
 
 /// How many of the type names may stand for several types.

@@ -1,4 +1,7 @@
-//! `watch`: the state as lines, once and as it changes.
+//! `watch`: the state as lines, once and as it changes, and as a live view.
+
+mod clients;
+mod terminal;
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Stdio};
@@ -41,7 +44,7 @@ fn a_build_that_cargo_wrongly_calls_fresh_is_not_told_as_this_tree() {
     home.write("src/lib.rs", GREEN);
     let daemon = home.daemon();
     home.test(&[]).green();
-    let mut watch = watch_on_a_pipe(&home);
+    let mut watch = watch_on_a_pipe(&home, &[]);
     let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines().map_while(Result::ok);
     assert!(lines.any(|line| line.ends_with("Exit status: 0]")), "green before");
 
@@ -66,9 +69,10 @@ fn a_build_that_cargo_wrongly_calls_fresh_is_not_told_as_this_tree() {
 
 /// `watch` on a pipe.
 #[expect(clippy::disallowed_methods, reason = "the pipe's other end is to be closed")]
-fn watch_on_a_pipe(home: &Home) -> Child {
+fn watch_on_a_pipe(home: &Home, args: &[&str]) -> Child {
     std::process::Command::new(EXE)
         .arg("watch")
+        .args(args)
         .current_dir(&home.root)
         .env_clear()
         .envs(home.environment.iter())
@@ -84,7 +88,7 @@ fn a_failure_after_an_edit_is_told_on_a_pipe_until_that_is_closed() {
     let home = Home::with(&[("src/lib.rs", GREEN)]);
     home.config("", "debounce = '20ms'\nbackground_tests = true");
     let daemon = home.daemon();
-    let mut watch = watch_on_a_pipe(&home);
+    let mut watch = watch_on_a_pipe(&home, &[]);
     let stdout = BufReader::new(watch.stdout.take().unwrap());
     let (tell, lines) = channel();
     // The pipe is closed when nobody hears the lines any more.

@@ -4,15 +4,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
 use std::thread;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::super::own_program::{self, CallResult};
 use super::input::{CommandResult, Input};
 use super::marks::PlacedTest;
-use crate::model::{End, OsText, TargetId, TargetKind, os_text};
-use crate::process::{Environment, Spec, capture};
+use crate::model::{OsText, TargetId, os_text};
+use crate::process::Environment;
 
 /// Runs one test.
 pub(super) const RUN_TEST: &str = "knhk-test-cache.runTest";
@@ -25,9 +25,6 @@ pub(super) const OPEN_LOG: &str = "knhk-test-cache.openLog";
 
 /// All commands.
 pub(super) const ALL: [&str; 4] = [RUN_TEST, RUN_STALE, EXPLAIN, OPEN_LOG];
-
-/// A run that takes longer is given up.
-const LONGEST_RUN: Duration = Duration::from_secs(3600);
 
 /// The argument of a command.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -98,20 +95,14 @@ impl CommandTarget {
 impl CommandTest {
     /// The words of `cargo test` that select it.
     fn selection(&self) -> Vec<OsText> {
-        let TargetId { package, target, kind } = &self.target;
-        let mut words = vec!["-p", package];
-        let option = format!("--{kind}");
-        words.push(&option);
-        if !matches!(kind, TargetKind::Lib | TargetKind::Doc) {
-            words.push(target);
-        }
-        words.push("--");
+        let mut words = own_program::selection(&self.target);
+        words.push("--".to_owned());
         let prefix = format!("{}::", self.name);
         match self.has_cases {
-            true => words.push(&prefix),
-            false => words.extend(["--exact", &self.name]),
+            true => words.push(prefix),
+            false => words.extend(["--exact".to_owned(), self.name.clone()]),
         }
-        words.into_iter().map(OsText::from).collect()
+        words.iter().map(|word| OsText::from(word.as_str())).collect()
     }
 }
 
@@ -127,20 +118,11 @@ pub(super) fn start(
 ) -> std::io::Result<()> {
     let (line, what) = target.command_line(command);
     let is_shown = command == EXPLAIN;
-    let program = std::env::current_exe()?;
-    let spec = Spec::new(program, target.project.clone(), environment.clone())
-        .args(line.into_iter().map(|word| word.0));
+    let (project, environment) = (target.project.clone(), environment.clone());
     let inputs = inputs.clone();
     thread::Builder::new().name("command".to_owned()).spawn(move || {
-        let result = match capture(&spec, LONGEST_RUN) {
-            Ok(ran) => {
-                let output = [ran.stdout, ran.stderr].concat();
-                let output = String::from_utf8_lossy(&output).into_owned();
-                let status = if let End::Exit(status) = ran.end { Some(status) } else { None };
-                CommandResult { what, status, output, is_shown }
-            }
-            Err(error) => CommandResult { what, status: None, output: error.to_string(), is_shown },
-        };
+        let CallResult { status, output } = own_program::call(line, project, &environment);
+        let result = CommandResult { what, status, output, is_shown };
         // The server may have ended.
         let _ = inputs.send(Input::CommandEnded(result));
     })?;
@@ -150,6 +132,7 @@ pub(super) fn start(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::TargetKind;
 
     fn line(command: &str, kind: TargetKind, has_cases: bool) -> String {
         let target = TargetId { package: "p".into(), target: "it".into(), kind };
