@@ -1,6 +1,7 @@
 //! The language server, by an editor that plays its part.
 
 mod editor;
+mod neovim;
 
 use std::fs;
 use std::io::Read as _;
