@@ -1,8 +1,8 @@
 //! The records of a bundle with what they have in common written once: most runs of a project consult
 //! the same libraries and are asked for the same variables.
 //!
-//! A list or an object that occurs several times is a part. `{"": 7}` stands for the eighth part; a part
-//! may hold earlier ones.
+//! A list or an object that occurs several times is a part. `{"": 7}` stands for the eighth part; in a
+//! list, `{"": [7, 9]}` stands for three in a row. A part may hold earlier ones.
 
 use std::collections::HashMap;
 
@@ -82,7 +82,7 @@ impl Packer {
         let is_part = matches!(self.seen.get(&text), Some(Occurrence::Several));
         let value = match value {
             Value::Array(items) => {
-                Value::Array(items.into_iter().map(|item| self.pack(item)).collect())
+                Value::Array(in_rows(items.into_iter().map(|item| self.pack(item))))
             }
             Value::Object(map) => {
                 let packed = map.into_iter().map(|(key, item)| (key, self.pack(item)));
@@ -97,6 +97,50 @@ impl Packer {
         self.parts.push(value);
         self.seen.insert(text, Occurrence::Part(number));
         reference(number)
+    }
+}
+
+/// Writes references to parts in a row as one.
+fn in_rows(items: impl Iterator<Item = Value>) -> Vec<Value> {
+    let mut rows: Vec<Value> = Vec::new();
+    for item in items {
+        if let Some(next) = referred(&item).and_then(PartRow::single)
+            && let Some(last) = rows.last_mut()
+            && let Some(row) = referred(last)
+            && row.last + 1 == next
+        {
+            *last =
+                Value::Object(Map::from_iter([(REFERENCE.to_owned(), [row.first, next].into())]));
+        } else {
+            rows.push(item);
+        }
+    }
+    rows
+}
+
+/// Parts in a row.
+#[derive(Clone, Copy)]
+struct PartRow {
+    first: usize,
+    last: usize,
+}
+
+impl PartRow {
+    /// The part, if it is one alone.
+    fn single(self) -> Option<usize> {
+        (self.first == self.last).then_some(self.first)
+    }
+}
+
+/// The parts that a reference stands for, if it is one.
+fn referred(value: &Value) -> Option<PartRow> {
+    let number = |value: &Value| value.as_u64().and_then(|number| usize::try_from(number).ok());
+    match value.as_object()?.get(REFERENCE)? {
+        Value::Array(ends) => match &ends[..] {
+            [first, last] => Some(PartRow { first: number(first)?, last: number(last)? }),
+            _ => None,
+        },
+        single => number(single).map(|at| PartRow { first: at, last: at }),
     }
 }
 
@@ -136,21 +180,35 @@ impl Unpacker {
         Ok(())
     }
 
+    /// A part as a whole.
+    fn part(&mut self, at: usize) -> Result<Value, BadPacking> {
+        let &(_, values) = self.parts.get(at).ok_or(BadPacking::NoSuchPart)?;
+        // Before it is copied.
+        self.take(values)?;
+        Ok(self.parts[at].0.clone())
+    }
+
     fn unpack(&mut self, value: Value) -> Result<Value, BadPacking> {
         self.take(1)?;
         Ok(match value {
             Value::Array(items) => {
-                let items = items.into_iter().map(|item| self.unpack(item));
-                Value::Array(items.collect::<Result<_, _>>()?)
+                let mut whole = Vec::with_capacity(items.len());
+                for item in items {
+                    match referred(&item) {
+                        Some(row) => {
+                            for at in row.first..=row.last {
+                                whole.push(self.part(at)?);
+                            }
+                        }
+                        None => whole.push(self.unpack(item)?),
+                    }
+                }
+                Value::Array(whole)
             }
             Value::Object(map) => match map.get(REFERENCE) {
-                Some(number) => {
-                    let number = number.as_u64().and_then(|number| usize::try_from(number).ok());
-                    let part = number.and_then(|number| self.parts.get(number));
-                    let &(_, values) = part.ok_or(BadPacking::NoSuchPart)?;
-                    // Before it is copied.
-                    self.take(values)?;
-                    self.parts[number.unwrap_or_default()].0.clone()
+                Some(_) => {
+                    let row = referred(&Value::Object(map)).and_then(PartRow::single);
+                    self.part(row.ok_or(BadPacking::NoSuchPart)?)?
                 }
                 None => {
                     let items = map.into_iter().map(|(key, item)| Ok((key, self.unpack(item)?)));
@@ -184,6 +242,19 @@ mod tests {
     }
 
     #[test]
+    fn parts_in_a_row_are_one_reference() {
+        let library = |at: u32| json!({ "at": format!("/usr/lib/lib{at}.so"), "state": "x" });
+        let libraries = |numbers: &[u32]| Value::from_iter(numbers.iter().map(|at| library(*at)));
+        let all: Vec<u32> = (0..50).collect();
+        let but_one: Vec<u32> = all.iter().copied().filter(|at| *at != 20).collect();
+        let values = vec![libraries(&all), libraries(&but_one), libraries(&all[30..])];
+        let packed = pack(values.clone());
+        assert_eq!(packed.parts.len(), 49, "one is written in its place");
+        assert!(json!(packed.values).to_string().len() < 200, "{:?}", packed.values);
+        assert_eq!(unpack(packed), Ok(values));
+    }
+
+    #[test]
     fn references_to_nothing_and_to_too_much_are_refused() {
         let refused = |parts: Value, value: Value| {
             let parts = parts.as_array().unwrap().clone();
@@ -193,6 +264,10 @@ mod tests {
             assert_eq!(refused(json!([]), json!({ "": number })), BadPacking::NoSuchPart);
         }
         assert_eq!(refused(json!([{ "": 0 }]), json!(1)), BadPacking::NoSuchPart, "itself");
+        for row in [json!({ "": [0, 1] }), json!([{ "": [0, 2] }]), json!({ "": [0, 0, 0] })] {
+            assert_eq!(refused(json!([[1]]), row), BadPacking::NoSuchPart);
+        }
+        assert_eq!(refused(json!([[1], [2]]), json!({ "": [0, 1] })), BadPacking::NoSuchPart);
         // Each part is twice the one before.
         let mut parts = vec![json!([1, 2])];
         parts.extend((0..60).map(|at| json!([{ "": at }, { "": at }])));

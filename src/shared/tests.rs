@@ -290,6 +290,37 @@ fn an_object_has_a_limit_and_the_newest_records_fit() {
     assert_eq!(found, (0..count).map(key).collect());
 }
 
+/// A record as those of ripgrep are: most of what a run consults is consulted by others too.
+fn usual_record(index: u64) -> SharedRecord {
+    let input = |at: u64, of: &str| json!({ "at": format!("{of}/{at}"), "state": digest(&format!("{of} {at}")) });
+    let common =
+        (0..300).filter(|at| !(at + index).is_multiple_of(7)).map(|at| input(at, "/usr/lib"));
+    let own = (0..4).map(|at| input(at, &format!("tests/{index}")));
+    let test =
+        |at: u64| json!({ "name": format!("module_{}::test_{at}", index % 40), "outcome": "pass" });
+    let tests: Vec<Value> = (0..20).map(test).collect();
+    let inputs: Vec<Value> = common.chain(own).collect();
+    let body = json!({ "of": index, "inputs": inputs, "tests": tests });
+    SharedRecord { body, ..record(&index.to_string()) }
+}
+
+#[test]
+fn a_thousand_records_fit_into_one_object() {
+    let team = Team::new();
+    let records: Vec<_> = (0..1000).map(usual_record).collect();
+    let publication = Publication { place: place(1), records: records.clone() };
+    assert_eq!(block_on(team.writer(CI).publish(publication)).unwrap(), 1000);
+    let object = fs::read(team.object(CI, ObjectKind::Tree)).unwrap();
+    assert!(object.len() < 500_000, "{} bytes", object.len());
+    let (name, now) = (bundle(ObjectKind::Tree).name, Timestamp::now());
+    let started = std::time::Instant::now();
+    let key = key(CI);
+    let opened =
+        Bundle::open(&object, key.public_key().key_data(), &name, &subject(), now).unwrap();
+    eprintln!("1,000 records: {} bytes, read in {:?}", object.len(), started.elapsed());
+    assert!(records.iter().all(|record| opened.records[&record.key].body == record.body));
+}
+
 #[test]
 fn doctor_learns_what_the_config_comes_to() {
     let team = Team::new();

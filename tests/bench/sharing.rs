@@ -297,7 +297,7 @@ fn main() -> ExitCode {
     let number = |at: usize, default: u64| {
         words.get(at).and_then(|word| word.parse().ok()).unwrap_or(default)
     };
-    let (commits, record) = (number(1, 1_000), number(2, 2_000));
+    let (commits, record) = (number(1, 1_000), number(2, 1_500));
     let mut repository = Repository { path: path.clone(), manifests: HashMap::new() };
     let list = repository.git(&["rev-list", "--first-parent", &format!("-{commits}"), "HEAD"]);
     let mut trees: Vec<Tree> = list.lines().map(|commit| repository.tree(commit)).collect();
