@@ -13,8 +13,8 @@
 //! now is what the run could read. Anything else keeps nothing.
 //!
 //! **What is no input.** What the run made itself; what it cleared away of an earlier run's
-//! leftovers below the target folder and the temporary one, and new ones like those ([`leftovers`]);
-//! facts that tell how large the machine is. The system's libraries and the toolchain's files count as the very files they were, not by
+//! leftovers below the target folder and the temporary one; facts that tell how large the machine
+//! is. The system's libraries and the toolchain's files count as the very files they were, not by
 //! content: they are large, and replaced rather than edited.
 //!
 //! **Where nothing can be observed**, or something may have been missed, the digest of the whole
@@ -27,7 +27,6 @@ mod contradiction;
 mod coverage;
 mod inputs;
 mod key;
-mod leftovers;
 mod observe;
 mod program;
 mod uncacheable;
@@ -48,7 +47,6 @@ pub(super) use self::key::{
     PROGRAM, PROGRAM_FILE, PlanContext, PlanOrigin, Subject, calls_text, named, packages_text,
     plain_name, selection_text,
 };
-use self::leftovers::EarlierLeftovers;
 pub(super) use self::observe::ObservedRun;
 use self::observe::Observing;
 use self::program::BuiltProgram;
@@ -304,27 +302,7 @@ impl<'a> TargetRecords<'a> {
             temporary: real(temporary),
             excluded: Excluded::of(self.context.settings),
             trusted: Trusted::of(self.context.settings),
-            earlier: EarlierLeftovers::default(),
         }
-    }
-
-    /// What the last green run of the very same has left.
-    fn leftovers(&self, subject: &Subject, judge: &InputJudge) -> EarlierLeftovers {
-        let PlanContext { cache, root, settings, .. } = self.context;
-        let hit = |key| match cache.get(&key, Timestamp::now(), Duration::MAX) {
-            Lookup::Hit(record) => Some(record),
-            Lookup::Miss(_) => None,
-        };
-        let last = subject.slots().filter_map(hit).max_by_key(|record| record.created);
-        let is_same = |record: &Arc<Record>| {
-            Self::is_of(record, subject)
-                && record.workspace_root == root
-                && record.environment.variables == *subject.asked.variables()
-        };
-        last.filter(is_same).map_or_else(EarlierLeftovers::default, |record| {
-            let is_for_results = |path: &Path| judge.is_for_results(path);
-            EarlierLeftovers::of(&record, root, is_for_results, &mut Fingerprints::new(settings))
-        })
     }
 
     /// Has the job of the target with this index observed, if that is possible.
@@ -337,8 +315,7 @@ impl<'a> TargetRecords<'a> {
             self.observing = Observing::begin(std::mem::take(&mut self.fingerprints)).ok();
         }
         let Some(observing) = &self.observing else { return };
-        let mut judge = self.judge_of(subject, &temporary_dir(&job.environment, &job.dir));
-        judge.earlier = self.leftovers(subject, &judge);
+        let judge = self.judge_of(subject, &temporary_dir(&job.environment, &job.dir));
         job.around = Some(observing.around(index, judge));
     }
 
@@ -596,7 +573,6 @@ impl NextestObservation {
             temporary: real(&temporary_dir(&question.environment, &question.selection.dir)),
             excluded: Excluded::of(&question.settings),
             trusted: Trusted::of(&question.settings),
-            earlier: EarlierLeftovers::default(),
         };
         let hook = observing.around(0, judge);
         Some((Self { observing, dir }, hook))

@@ -7,7 +7,6 @@ use std::time::SystemTime;
 
 use super::cargo_builds::CargoBuilds;
 use super::key::Subject;
-use super::leftovers::EarlierLeftovers;
 use super::uncacheable::Uncacheable;
 use crate::cache::{Input, InputState};
 use crate::model::TargetKind;
@@ -47,8 +46,6 @@ pub(super) struct InputJudge {
     pub(super) excluded: Excluded,
     /// Outside services that the project vouches for.
     pub(super) trusted: Trusted,
-    /// What the run before this one has left.
-    pub(super) earlier: EarlierLeftovers,
 }
 
 impl InputJudge {
@@ -82,8 +79,6 @@ impl InputJudge {
             doubts.extend(self.program(seen, fingerprints).err());
         }
         let cleared = self.cleared(seen);
-        let clears_all = self.earlier.are_cleared(seen, &cleared);
-        let mut left: Option<&Path> = None;
         let builds = CargoBuilds::of(seen, &self.target_dirs);
         for (path, what) in seen.inputs() {
             // Nobody reads more than a few.
@@ -103,17 +98,6 @@ impl InputJudge {
             let is_leftover = || path.ancestors().any(|folder| cleared.contains(folder));
             if what.is_scratch() && is_leftover() {
                 continue;
-            }
-            // One that the next run would clear away, should it meet it.
-            if clears_all && self.is_left(path, what) && !self.earlier.hold(path) {
-                if left.is_some_and(|folder| path.starts_with(folder)) {
-                    continue;
-                }
-                // A file by itself may be a sign to somebody.
-                if PathStamp::of(path).kind() == Some(FileKind::Folder) {
-                    left = Some(path);
-                    continue;
-                }
             }
             match self.input(path, what, started, fingerprints) {
                 Ok(input) => inputs.extend(input),
@@ -211,14 +195,6 @@ impl InputJudge {
                 && seen.uses.any(Uses::REMOVED)
         };
         seen.inputs().filter(is_cleared).map(|(path, _)| path).collect()
-    }
-
-    /// Whether the run made something under a name that was free, where only results lie.
-    fn is_left(&self, path: &Path, seen: &PathAccess) -> bool {
-        seen.is_scratch()
-            && seen.first == PathStamp::Absent
-            && seen.uses.any(Uses::CREATED)
-            && self.is_for_results(path)
     }
 
     /// One input; none if the path does not count.

@@ -76,7 +76,6 @@ impl Scene {
             temporary: self.temporary.clone(),
             excluded: Excluded::of(&settings(&[])),
             trusted: Trusted::of(&settings(&self.trusted)),
-            earlier: EarlierLeftovers::default(),
         }
     }
 
@@ -245,44 +244,6 @@ fn leftovers_below_folders_for_results_are_passed_over_and_nothing_else() {
     scene.uses("data/work", scratch);
     // As it was before, and as it was left.
     assert_eq!(scene.names(), ["data/work", "data/work"]);
-}
-
-#[test]
-fn new_leftovers_do_not_count_where_a_run_clears_all_of_the_earlier_ones_that_it_meets() {
-    let scratch = Uses::PROBED.with(Uses::LISTED).with(Uses::REMOVED).with(Uses::CREATED);
-    let made = Uses::PROBED.with(Uses::CLAIMED).with(Uses::CREATED);
-    let mut scene = Scene::new();
-    let folder = |scene: &Scene, name: &str| {
-        let folder = scene.temporary.join(name);
-        fs::create_dir_all(&folder).unwrap();
-        folder
-    };
-    let (met, new) = (folder(&scene, "suite/a/1"), folder(&scene, "suite/a/2"));
-    scene.saw(&met, PathStamp::of(&met), scratch);
-    scene.saw(&new, PathStamp::Absent, made);
-    fs::write(new.join("file"), "").unwrap();
-    scene.saw(&new.join("file"), PathStamp::Absent, Uses::PROBED.with(Uses::CREATED));
-    let counted = |scene: &Scene, free: &[&PathBuf]| -> Vec<PathBuf> {
-        let mut judge = scene.judge_of_run();
-        judge.earlier.free = free.iter().map(|path| (*path).clone()).collect();
-        match judge.judge(&scene.seen, later(), &mut Fingerprints::default()) {
-            Cacheability::Observed(inputs) => inputs.into_iter().map(|input| input.path).collect(),
-            other => panic!("{other:?}"),
-        }
-    };
-    assert_eq!(counted(&scene, &[]), [&*new], "no earlier run is known");
-    assert_eq!(counted(&scene, &[&scene.temporary.join("suite/b/1")]), [&*new], "none was met");
-    assert!(counted(&scene, &[&met]).is_empty());
-    // The earlier run looked there too: whether a run minds it is not known.
-    assert_eq!(counted(&scene, &[&met, &new]), [&*new]);
-    assert_eq!(counted(&scene, &[&met, &scene.temporary.join("suite/a/2")]), [&*new]);
-    let sign = scene.temporary.join("suite/sign");
-    fs::write(&sign, "").unwrap();
-    scene.saw(&sign, PathStamp::Absent, Uses::PROBED.with(Uses::CREATED));
-    assert_eq!(counted(&scene, &[&met]), [&*sign], "a file by itself may be a sign");
-    let kept = folder(&scene, "suite/kept");
-    scene.saw(&kept, PathStamp::of(&kept), Uses::PROBED);
-    assert_eq!(counted(&scene, &[&met, &kept]), [new, kept, sign], "one was met and not cleared");
 }
 
 #[test]
