@@ -181,13 +181,11 @@ impl TestCompiler {
     /// Whether no crate was optimized: neither by its profile nor by flags that nobody tells us of.
     fn is_unoptimized(&self, said: &cargo::CargoOutput) -> bool {
         let BuildSpec { environment, selection, config, toolchain, .. } = &self.spec;
-        let has_flags =
-            |text: &[u8]| text.to_ascii_lowercase().windows(9).any(|part| part == b"rustflags");
         let is_flag = |(name, value): (&OsStr, &OsStr)| {
             has_flags(name.as_encoded_bytes()) && !value.is_empty()
         };
         let in_file = |file: &CargoConfigFile| {
-            std::fs::read(&file.path).map_or(true, |text| has_flags(&text))
+            std::fs::read(&file.path).map_or(true, |text| may_optimize(&text))
         };
         let mut words = selection.cargo.iter();
         // Only a nightly compiler has profiles with flags.
@@ -307,4 +305,43 @@ pub(crate) fn fuzz_output(bytes: &[u8]) {
 pub(crate) fn fuzz_dep_info(bytes: &[u8]) {
     let _ = sources::dependencies(bytes);
     sources::watched(bytes).for_each(drop);
+}
+
+/// Whether a text has flags for the compiler.
+fn has_flags(text: &[u8]) -> bool {
+    contains(&text.to_ascii_lowercase(), "rustflags")
+}
+
+/// Whether a file of cargo's configuration has flags for the compiler by which a crate could be
+/// optimized, on whichever platform. Other flags, for the linker or the processor, have no function
+/// merged into another one.
+fn may_optimize(text: &[u8]) -> bool {
+    const WORDS: [&str; 10] =
+        ["opt-level", "-o", "inline", "llvm", "passes", "lto", "-z", "profile", "mir", "@"];
+    let text = text.to_ascii_lowercase();
+    contains(&text, "rustflags") && WORDS.iter().any(|word| contains(&text, word))
+}
+
+fn contains(text: &[u8], word: &str) -> bool {
+    text.windows(word.len()).any(|part| part == word.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_that_cannot_optimize_are_told_from_those_that_could() {
+        for plain in [
+            "[target.x86_64-pc-windows-msvc]\nrustflags = ['-C', 'target-feature=+crt-static']",
+            "[build]\nrustflags = ['-Clink-arg=-fuse-ld=mold', '-Ctarget-cpu=native']",
+            "[profile.dev]\nopt-level = 1",
+        ] {
+            assert!(!may_optimize(plain.as_bytes()), "{plain}");
+        }
+        for flags in ["-O", "-Copt-level=1", "-C llvm-args=-x", "-Zmir-opt-level=2", "@file"] {
+            let text = format!("[build]\nRUSTFLAGS = ['{flags}']");
+            assert!(may_optimize(text.as_bytes()), "{flags}");
+        }
+    }
 }
