@@ -18,8 +18,8 @@ vim.api.nvim_create_autocmd("DiagnosticChanged", {
 })
 vim.api.nvim_create_autocmd("TextChangedI", { callback = function() note("typed") end })
 function Lenses()
-  -- Not before the server is attached.
-  pcall(vim.lsp.codelens.refresh)
+  -- One before the server is attached would be the last: Neovim 0.7 waits for its answer.
+  if next(vim.lsp.buf_get_clients(0)) then vim.lsp.codelens.refresh() end
   local titles = {}
   for _, lens in ipairs(vim.lsp.codelens.get(0)) do
     table.insert(titles, lens.command.title)
