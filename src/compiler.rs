@@ -47,7 +47,9 @@ pub use hook::record_invocation;
 pub(crate) use locks::{awaited, is_locked};
 pub use plan::{PlannedTarget, TestPlan};
 pub use progress::BuildProgress;
-pub(crate) use sources::{BuildSources, BuiltUnit, UnitInputs, WatchedByCargo, sources_of_library};
+pub(crate) use sources::{
+    BuildSources, BuiltUnit, UnitInputs, WatchedByCargo, free_place_of_module, sources_of_library,
+};
 pub(crate) use stale::{BuildLedger, remove_old_ledgers, remove_stale_unit};
 pub(crate) use targets::{Artifact, may_be_custom};
 pub(crate) use units::{Product, Units};

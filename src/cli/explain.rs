@@ -146,7 +146,7 @@ pub(super) fn explained(
     let mut tree = LocalTree::new(scope, cache.dir());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let look = runtime.block_on(tree.look()).map_err(|error| Stop::new(Exit::NotGreen, error))?;
-    let manifest = tree.scope().hasher().manifest();
+    let manifest = tree.scope().manifest();
     let explanation = verdict::explain(&question, &facts, &look, &manifest, &cache);
     let own = &context.environment;
     let store = asks_store

@@ -510,6 +510,19 @@ pub(super) fn dependencies(bytes: &[u8]) -> Vec<PathBuf> {
     found.into_iter().map(|name| std::ffi::OsString::from_vec(name).into()).collect()
 }
 
+/// Where the compiler also looks for a module that it found in this file, if nothing is there: it
+/// refuses to choose between `m.rs` and `m/mod.rs`.
+pub(crate) fn free_place_of_module(file: &Path) -> Option<PathBuf> {
+    if file.extension() != Some(OsStr::new("rs")) {
+        return None;
+    }
+    let place = match file.file_name() {
+        Some(name) if name == "mod.rs" => file.parent()?.with_added_extension("rs"),
+        _ => file.with_extension("").join("mod.rs"),
+    };
+    place.symlink_metadata().is_err().then_some(place)
+}
+
 /// The path without `.` and `..`, unless a symbolic link stands before the `..`: the system goes
 /// up from where the link leads to.
 fn normalized(path: &Path) -> PathBuf {

@@ -237,7 +237,14 @@ impl CodeHasher {
     /// The files of the snapshot, small enough to keep beside a record.
     #[must_use]
     pub fn manifest(&self) -> Manifest {
-        let mut files: Vec<(Vec<u8>, u8, Option<Digest>)> = Vec::new();
+        self.manifest_with(std::iter::empty())
+    }
+
+    /// The same, and these other files, by their paths from the main root.
+    pub(crate) fn manifest_with(&self, more: impl Iterator<Item = (PathBuf, Digest)>) -> Manifest {
+        let more = more
+            .map(|(path, digest)| (path.into_os_string().into_encoded_bytes(), b'f', Some(digest)));
+        let mut files: Vec<(Vec<u8>, u8, Option<Digest>)> = more.collect();
         self.each_folder(|root, below, id| {
             let root = &self.scope.roots[root];
             for (name, entry) in self.tree.folder(id).listing.iter() {
@@ -252,6 +259,7 @@ impl CodeHasher {
         });
         // Roots and folders come one after the other, but paths of several may alternate.
         files.sort_unstable_by(|left, right| manifest::order(&left.0, &right.0));
+        files.dedup_by(|left, right| left.0 == right.0);
         self.targets(|path, _, target, _| {
             let at = files.binary_search_by(|file| manifest::order(&file.0, path));
             if let (Ok(at), LinkTarget::File { digest, stamp, .. }) = (at, target) {

@@ -306,7 +306,10 @@ impl EnvironmentJudge<'_> {
         // build, and the examples' own files contain what the examples can name.
         let is_doc = record.targets.iter().all(|target| target.id.kind == TargetKind::Doc);
         let mut found = BTreeMap::new();
-        for input in record.environment.readers.iter().chain(inputs) {
+        // Readers are products, also those of another checkout.
+        let readers = record.environment.readers.iter().map(|input| (input, true));
+        let inputs = inputs.iter().map(|input| (input, self.is_built(&input.path)));
+        for (input, is_built) in readers.chain(inputs) {
             let is_toolchain = self.toolchain.iter().any(|dir| input.path.starts_with(dir));
             if is_doc && is_toolchain {
                 continue;
@@ -314,7 +317,7 @@ impl EnvironmentJudge<'_> {
             let Some(state) = content_of(&input.state) else { continue };
             let place = input.path.display();
             let is_crate = is_library(&input.path)
-                && (self.is_built(&input.path) || input.path.extension() != Some("so".as_ref()));
+                && (is_built || input.path.extension() != Some("so".as_ref()));
             // Its generic functions are compiled into the programs of examples, which are gone.
             if is_doc
                 && is_crate
@@ -342,7 +345,6 @@ impl EnvironmentJudge<'_> {
             {
                 return Err(format!("`{place}`: {why}"));
             }
-            let is_built = self.is_built(&input.path);
             if is_built && known.is_stripped {
                 return Err(format!("`{place}` has no symbols"));
             }

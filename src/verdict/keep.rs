@@ -14,7 +14,7 @@ use super::other_environments::{OtherEnvironments, ProvenWhole};
 use super::ran::{RanTarget, RanTargets};
 use super::{Facts, ProjectTree, TreeState, code_hash, conduct, failed, flaky};
 use crate::cache::{Input, ProjectState, Record, RecordedEnvironment, Uncached};
-use crate::compiler::Build;
+use crate::compiler::{Build, free_place_of_module};
 use crate::config::TestSelection;
 use crate::model::{Digest, End, TargetReport, Timestamp, Verdict};
 use crate::observer::Observer;
@@ -116,7 +116,9 @@ impl Keeper<'_> {
             format!("the target directory {dir} is one of sources too: choose another")
         }));
         let (mut inputs, mut fingerprints) = (Vec::new(), Fingerprints::default());
-        for path in run.sources {
+        let free_places = run.sources.iter().filter_map(|path| free_place_of_module(path));
+        for path in run.sources.iter().cloned().chain(free_places) {
+            let path = path.as_path();
             let young = is_young(path, run.built_at);
             match input_now(path, root, &mut fingerprints).filter(|_| !young) {
                 Some(input) => inputs.push(input),

@@ -21,7 +21,8 @@
 //!
 //! **What a build reads besides**, by the compilers' and build scripts' own lists, is an input of the
 //! record: ignored files, files of other packages, files outside, and variables by their names.
-//! A list does not tell what a build script or a procedural macro reads on the sly:
+//! Whatever cargo's configuration or the compilers' flags name in the workspace counts for all targets:
+//! a linker, a script for one. A list does not tell what a build script or a procedural macro reads on the sly:
 //!
 //! | built with | key |
 //! |---|---|
@@ -29,7 +30,8 @@
 //! | a macro that asks for variables; a registry's build script that links native code | the packages and all variables |
 //! | a build script of the workspace's own; a macro that may open files or start programs; an unknown list | the whole tree and all variables |
 //!
-//! The last row claims no more than the source level does.
+//! The last row claims no more than the source level does. Any other build script of a registry or a
+//! repository may ask for variables as well: it is searched for their names like the tests' own program.
 //!
 //! **What a run consults in a target directory** is covered by the packages if it is a product of
 //! theirs. A target that consults anything else there has no record at this level: whether it is
@@ -62,6 +64,7 @@ mod key;
 mod listing;
 mod look_up;
 mod part;
+mod scripts;
 
 pub(super) use explained::PackageExplanation;
 pub(super) use look_up::{KeptPackages, KnownTargets, PackageLevel, ProvenRun, SharedKey};

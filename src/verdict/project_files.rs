@@ -11,7 +11,7 @@ use self::beyond::{Beyond, Loose, View};
 use super::facts::{Facts, Question};
 use super::tree::TreeState;
 use crate::cache::Cache;
-use crate::hasher::{self, Changes, CodeHasher, DirChange, GlobError, Options, Snapshot};
+use crate::hasher::{self, Changes, CodeHasher, DirChange, GlobError, Manifest, Options, Snapshot};
 use crate::model::{Digest, Digester};
 use crate::workspace::{Outside, outside_roots};
 
@@ -219,13 +219,19 @@ impl ProjectFiles {
         self.hasher.directories()
     }
 
+    /// The files of the snapshot as the last refresh left it.
+    #[must_use]
+    pub fn manifest(&self) -> Manifest {
+        self.hasher.manifest_with(self.beyond.loose.files(&self.root))
+    }
+
     /// Keeps the listing of the snapshot `tree` for explanations, if that is what the last
     /// refresh left.
     pub fn keep_listing(&self, cache: &Cache, tree: &Digest, code_hash: &Digest) {
         if self.look().digest.as_ref() != Ok(tree) {
             return;
         }
-        if let Err(error) = cache.put_manifest(*code_hash, self.hasher.manifest().as_bytes()) {
+        if let Err(error) = cache.put_manifest(*code_hash, self.manifest().as_bytes()) {
             tracing::warn!(%error, "the listing of a snapshot is not kept");
         }
     }

@@ -423,3 +423,132 @@ fn nothing_that_could_differ_is_answered_by_packages() {
     answer.red();
     assert_eq!(answer.results().failed.len(), 1, "{answer:#?}");
 }
+
+/// What is no package's, and no list of the compiler names it: it decides what is built all the same.
+#[test]
+fn nothing_beside_the_packages_is_overlooked() {
+    if !can_observe("records of packages") {
+        return;
+    }
+    let no_doc = "[lib]\ndoctest=false\n";
+    let linked = "extern \"C\" { static answer: u8; }\n\
+                  #[test] fn t() { assert_eq!(&raw const answer as usize & 0xff, 42) }\n";
+    let module = "#[path = \"../../shared/m/mod.rs\"] mod m;\n\
+                  #[test] fn t() { assert_eq!(m::inner::NUMBER, 1) }\n";
+    let inherits = "#[test] fn t() { assert_eq!(outside::TEXT, \"good\") }\n";
+    let on_outside = format!("{no_doc}[dependencies]\noutside={{path='../../apart/outside'}}\n");
+    let searches =
+        "#[test] fn t() { assert!(!std::env::var(\"PATH\").unwrap().contains(\"/bad\")) }\n";
+    let with = |text: &'static str| [("src/lib.rs", text)];
+    let clones = Clones::of(
+        &[
+            ("linked", no_doc, &with(linked)),
+            ("module", no_doc, &with(module)),
+            ("inherits", &on_outside, &with(inherits)),
+            ("searches", no_doc, &with(searches)),
+            ("plain", no_doc, &with("#[test] fn t() {}\n")),
+        ],
+        &[
+            (".cargo/config.toml", "build.rustflags=['-Clink-arg=@tools/arguments']\n"),
+            ("tools/arguments", "-Wl,--defsym=answer=42\n"),
+            ("shared/m/mod.rs", "pub mod inner;\n"),
+            ("shared/m/inner.rs", "pub const NUMBER: u32 = 1;\n"),
+            (
+                "../apart/Cargo.toml",
+                "[workspace]\nmembers=['outside']\n[workspace.package]\ndescription='good'\n",
+            ),
+            (
+                "../apart/outside/Cargo.toml",
+                "[package]\nname='outside'\nversion='0.1.0'\nedition='2021'\n\
+                 description.workspace=true\n",
+            ),
+            (
+                "../apart/outside/src/lib.rs",
+                "pub const TEXT: &str = env!(\"CARGO_PKG_DESCRIPTION\");\n",
+            ),
+        ],
+    );
+    let mut clones = clones;
+    clones.prove();
+    clones.ask(&clones.clone("same"), &[]).green_from("cache");
+    let root = clones.clone("clone");
+    for (file, text) in [
+        ("tools/arguments", Some("-Wl,--defsym=answer=43\n")),
+        ("shared/m/inner/mod.rs", Some("pub const NUMBER: u32 = 2;\n")),
+        (
+            "../apart/Cargo.toml",
+            Some("[workspace]\nmembers=['outside']\n[workspace.package]\ndescription='bad'\n"),
+        ),
+        ("PATH", None),
+    ] {
+        let _ = fs::remove_dir_all(root.join("target"));
+        clones.forget_builds();
+        let Some(text) = text else {
+            let path = clones.home.environment.get("PATH").unwrap().to_str().unwrap().to_owned();
+            clones.home.environment.set("PATH", format!("{path}:/bad"));
+            clones.ask(&root, &[]).red();
+            continue;
+        };
+        let before = fs::read(root.join(file)).ok();
+        fs::create_dir_all(root.join(file).parent().unwrap()).unwrap();
+        fs::write(root.join(file), text).unwrap();
+        let answer = clones.ask(&root, &[]);
+        assert_ne!(answer.verdict(), "pass", "{file}: {answer:#?}");
+        match before {
+            Some(before) => fs::write(root.join(file), before).unwrap(),
+            None => fs::remove_dir_all(root.join(file).parent().unwrap()).unwrap(),
+        }
+    }
+}
+
+/// A build script of somebody else's package may ask for a variable without saying so.
+#[test]
+fn a_variable_that_a_dependency_s_build_script_can_name_counts() {
+    if !can_observe("records of packages") {
+        return;
+    }
+    let mut clones = Clones::of(
+        &[
+            ("user", "[lib]\ndoctest=false\n[dependencies]\n", &[("src/lib.rs", "")]),
+            ("plain", "[lib]\ndoctest=false\n", &[("src/lib.rs", "#[test] fn t() {}\n")]),
+        ],
+        &[
+            (
+                "../asks/Cargo.toml",
+                "[package]\nname='asks'\nversion='0.1.0'\nedition='2021'\n[workspace]\n",
+            ),
+            ("../asks/src/lib.rs", "pub const FLAVOUR: &str = env!(\"READ\");\n"),
+            (
+                "../asks/build.rs",
+                "fn main() { println!(\"cargo:rerun-if-changed=build.rs\");\n\
+                 let text = std::env::var(\"FLAVOUR\").unwrap_or_else(|_| \"none\".into());\n\
+                 println!(\"cargo:rustc-env=READ={text}\") }\n",
+            ),
+        ],
+    );
+    let cargo_home = clones.home.base.join("cargo");
+    clones.home.environment.set("CARGO_HOME", cargo_home);
+    // The repository is a folder.
+    clones.home.environment.set("CARGO_NET_OFFLINE", "false");
+    for line in [&["init", "-q", "../asks"][..], &["-C", "../asks", "add", "."]] {
+        clones.home.git(line);
+    }
+    clones.home.git(&["-C", "../asks", "commit", "-qm", "one"]);
+    let asks = clones.home.base.join("asks");
+    let manifest = format!(
+        "[package]\nname='user'\nversion='0.1.0'\nedition='2021'\n[lib]\ndoctest=false\n\
+         [dependencies]\nasks={{git='file://{}'}}\n",
+        asks.display()
+    );
+    clones.home.write("user/Cargo.toml", &manifest);
+    let test = "#[test] fn t() { assert_eq!(asks::FLAVOUR, \"none\") }\n";
+    clones.home.write("user/src/lib.rs", test);
+    assert_eq!(clones.home.cargo(&["generate-lockfile"]).code, Some(0));
+    clones.home.git(&["commit", "-qam", "two"]);
+    clones.prove();
+    let root = clones.clone("clone");
+    clones.home.environment.set("STARSHIP_SESSION_KEY", "another terminal");
+    clones.ask(&root, &[]).green_from("cache");
+    clones.home.environment.set("FLAVOUR", "bad");
+    clones.ask(&root, &[]).red();
+}

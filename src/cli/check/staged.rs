@@ -61,6 +61,13 @@ impl StagedTree {
         let said = git.run(&[
             "-c",
             "core.fsmonitor=false",
+            // Nor at what its config has it overlook on disk.
+            "-c",
+            "core.fileMode=true",
+            "-c",
+            "core.trustctime=true",
+            "-c",
+            "core.checkStat=default",
             "status",
             "--porcelain=v2",
             "-z",

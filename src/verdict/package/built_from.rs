@@ -163,9 +163,14 @@ impl<'a> BuiltPackages<'a> {
         })
     }
 
+    /// The build scripts of those packages that are not ours.
+    pub(super) fn scripts(&self, reach: &BTreeSet<usize>) -> BTreeSet<&'a Path> {
+        let foreign = self.products(reach).filter(|product| !product.local && is_script(product));
+        foreign.filter_map(|product| product.files.first()).map(PathBuf::as_path).collect()
+    }
+
     /// What the key of something that is built from these packages must be made of.
     pub(super) fn basis(&self, reach: &BTreeSet<usize>, cache: &Cache) -> RequiredBasis {
-        let is_script = |product: &Product| product.kinds.iter().any(|kind| kind == "custom-build");
         let mut products = self.products(reach);
         if let Some(script) = products.find(|product| product.local && is_script(product)) {
             let package = plain_name(&script.package_id);
@@ -202,6 +207,10 @@ impl<'a> BuiltPackages<'a> {
             })
         })
     }
+}
+
+fn is_script(product: &Product) -> bool {
+    product.kinds.iter().any(|kind| kind == "custom-build")
 }
 
 /// What a macro's library can consult, remembered by the library's stamp.

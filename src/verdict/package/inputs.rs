@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use super::built_from::BuiltPackages;
 use super::listing::{SourceListing, from_root};
 use crate::cache::{Input, InputState};
-use crate::compiler::UnitInputs;
+use crate::compiler::{UnitInputs, free_place_of_module};
 use crate::verdict::facts::{Facts, Question};
 use crate::verdict::fingerprint::Fingerprints;
 use crate::verdict::look_up::input_now;
@@ -177,7 +177,10 @@ impl<'a> BuildReads<'a> {
         let is_covered = |owner: &Option<usize>| owner.is_some_and(|at| built_from.contains(&at));
         let beside: BTreeSet<&Path> =
             of_packages.filter(|(_, owner)| !is_covered(owner)).map(|(file, _)| *file).collect();
-        let input = |path: &Path| {
+        let free_places = beside.iter().filter_map(|file| free_place_of_module(file));
+        let beside: BTreeSet<PathBuf> =
+            beside.iter().map(|file| file.to_path_buf()).chain(free_places).collect();
+        let mut input = |path: &Path| {
             let why = |what: &str| format!("`{}` {what}", path.display());
             if path.is_dir() {
                 return Err(why("is a folder that a build script watches"));
@@ -188,7 +191,7 @@ impl<'a> BuildReads<'a> {
             }
             input_now(path, self.root, fingerprints).ok_or_else(|| why("cannot be read"))
         };
-        beside.into_iter().map(input).collect()
+        beside.iter().map(|path| input(path)).collect()
     }
 }
 

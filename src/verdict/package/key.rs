@@ -2,17 +2,19 @@
 //! of packages alone, so that machines agree on it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::built_from;
 use super::listing::SourceListing;
 use crate::cache::{KeyBasis, RecordKey, RecordLevel, TargetPlan, WorkspacePlan};
 use crate::config::Runner;
 use crate::model::{Digest, Digester};
+use crate::paths::plain;
 use crate::verdict::environment::each_variable;
 use crate::verdict::facts::{Facts, Question};
 use crate::verdict::key::settings_of_tree;
 use crate::verdict::patterns::VariablePlace;
+use crate::workspace::is_for_build;
 
 /// The rules by which keys of this level are made and their records judged. Raise it with every
 /// change of either: an old record then is a miss.
@@ -30,10 +32,40 @@ pub(super) fn plan_digest(
         && facts.package_paths.is_empty()
         && !selection.is_no_run()
         && listing.holds("Cargo.lock".as_ref());
-    is_known.then(|| {
-        let (build, rules) = (facts.identity.build_digest(), settings_of_tree(settings));
-        let parts: [&[u8]; 3] = [&selection.canonical(root), build.as_bytes(), rules.as_bytes()];
-        built_from::digest(&parts, &listing.of_plan())
+    let told = told_paths(question, facts).filter(|_| is_known)?;
+    let (build, rules) = (facts.identity.build_digest(), settings_of_tree(settings));
+    let parts: [&[u8]; 3] = [&selection.canonical(root), build.as_bytes(), rules.as_bytes()];
+    Some(built_from::digest(&parts, &listing.of_plan(&told)))
+}
+
+/// Whatever cargo's configuration, its arguments or a variable of the compilers could name in the
+/// workspace, from its root: a linker, a script for one. `None` if that is not known.
+fn told_paths(question: &Question, facts: &Facts) -> Option<BTreeSet<PathBuf>> {
+    let Question { root, selection, environment, .. } = question;
+    let files = facts.cargo_config.files().iter().map(|file| std::fs::read(&file.path).ok());
+    let variables = environment.iter().filter(|(name, _)| is_for_build(name));
+    let words = variables.map(|(_, value)| value).chain(selection.cargo.iter().map(|word| &**word));
+    let words = words.map(|word| Some(std::os::unix::ffi::OsStrExt::as_bytes(word).to_vec()));
+    let mut told = BTreeSet::new();
+    for text in files.chain(words) {
+        let text = String::from_utf8_lossy(&text?).into_owned();
+        told.extend(paths_in(&text).flat_map(|path| {
+            [root, &selection.dir].into_iter().filter_map(move |folder| {
+                let path = plain(&folder.join(path));
+                let below = path.strip_prefix(root).ok().filter(|way| *way != Path::new(""));
+                below.map(Path::to_owned)
+            })
+        }));
+    }
+    Some(told)
+}
+
+/// All that could be a path in a list of flags or a configuration.
+fn paths_in(text: &str) -> impl Iterator<Item = &str> {
+    let ends = |c: char| c.is_whitespace() || "\"'=,:;[]{}()\x1f".contains(c);
+    text.split(ends).map(|word| {
+        let flags = ["@", "-L", "-T", "-B"];
+        flags.iter().find_map(|flag| word.strip_prefix(flag)).unwrap_or(word)
     })
 }
 
@@ -179,4 +211,20 @@ fn umask() -> String {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
     line.unwrap_or_default().trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_stand_between_flags_and_behind_them() {
+        let config = "[target.x]\nlinker = \"tools/cc.sh\"\n\
+                      rustflags = ['-Clink-arg=-Wl,--version-script=map', \"-Clink-arg=@a/b\", '-Ldir/x']";
+        let found: Vec<_> = paths_in(config).collect();
+        for path in ["tools/cc.sh", "map", "a/b", "dir/x"] {
+            assert!(found.contains(&path), "{path}: {found:?}");
+        }
+        assert!(paths_in("-C\x1flink-arg=-Ttools/x.ld").any(|path| path == "tools/x.ld"));
+    }
 }

@@ -1,6 +1,6 @@
 //! The files of a snapshot by the packages that they belong to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
@@ -27,13 +27,14 @@ impl SourceListing {
         self.0.contains_key(path)
     }
 
-    /// The digest of all that decides what cargo builds and how: manifests and lock files, and the
-    /// names that it looks for.
-    pub(super) fn of_plan(&self) -> Digest {
+    /// The digest of all that decides what cargo builds and how: manifests and lock files, what lies at
+    /// the paths that cargo and the compiler are `told`, and the names that cargo looks for.
+    pub(super) fn of_plan(&self, told: &BTreeSet<PathBuf>) -> Digest {
         let mut digester = Digester::new("files of a plan 2");
         for (path, entry) in &self.0 {
             let name = path.file_name().unwrap_or_default();
-            if name == "Cargo.toml" || name == "Cargo.lock" {
+            let is_told = path.ancestors().any(|above| told.contains(above));
+            if name == "Cargo.toml" || name == "Cargo.lock" || is_told {
                 add(&mut digester, entry);
             } else if is_target_name(path) {
                 digester.field(path.as_os_str().as_bytes()).number(entry.sort.into());
@@ -189,7 +190,8 @@ mod tests {
 
     #[test]
     fn a_plan_is_of_manifests_lock_files_and_names_of_targets() {
-        let plan = |files: &[(&str, u8, &str)]| listing(files).of_plan();
+        let told = BTreeSet::from(["tools".into(), "link.ld".into()]);
+        let plan = |files: &[(&str, u8, &str)]| listing(files).of_plan(&told);
         let with = |file| plan(&[&FILES[..], &[file]].concat());
         for (path, counts) in [
             ("a/tests/new.rs", true),
@@ -199,6 +201,9 @@ mod tests {
             ("a/build.rs", true),
             ("a/src/new.rs", false),
             ("a/tests/data.txt", false),
+            ("tools/linker.sh", true),
+            ("link.ld", true),
+            ("a/link.ld", false),
         ] {
             assert_eq!(with((path, b'f', "")) != plan(&FILES), counts, "{path}");
         }
@@ -222,7 +227,8 @@ mod tests {
             listing
         };
         let (one, other) = (with(1), with(2));
-        assert_ne!(one.of_plan(), other.of_plan());
+        let none = BTreeSet::new();
+        assert_ne!(one.of_plan(&none), other.of_plan(&none));
         assert_ne!(one.of_packages(&folders())[0], other.of_packages(&folders())[0]);
     }
 
@@ -245,7 +251,8 @@ mod tests {
             let manifests: Vec<_> = FILES.iter().filter(|file| file.0.ends_with(".toml")).copied().collect();
             let with = |text| [&manifests[..], &[(&*path, b'f', text)]].concat();
             prop_assert_eq!(differing(&with("1"), &with("2")), vec![owner]);
-            prop_assert_eq!(one.of_plan(), other.of_plan());
+            let none = BTreeSet::new();
+            prop_assert_eq!(one.of_plan(&none), other.of_plan(&none));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Records of the package level: found, stored and disproved here and nowhere else.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -8,9 +9,10 @@ use super::built_from::BuiltPackages;
 use super::inputs::{BuildReads, TargetFiles};
 use super::key::{KeyMaker, counted_variables, folders, key_variable_parts, plan_digest};
 use super::listing::SourceListing;
+use super::scripts::reader_of;
 use crate::cache::{
-    Cache, Input, Limits, Lookup, MissReason, Record, RecordKey, RecordedEnvironment, TargetPlan,
-    WorkspacePlan,
+    Cache, Input, KeyBasis, Limits, Lookup, MissReason, Record, RecordKey, RecordedEnvironment,
+    TargetPlan, WorkspacePlan,
 };
 use crate::compiler::Build;
 use crate::hasher::Manifest;
@@ -323,7 +325,8 @@ impl<'a> PackageLevel<'a> {
         let units = &run.build.sources.inputs;
         let reads = BuildReads::of(self.question, units, &self.listing, &folders, run.built_at);
         let fingerprints = Fingerprints::default();
-        let mut session = Keeping { level: self, plan, built, keys, reads, fingerprints };
+        let searched = BTreeMap::new();
+        let mut session = Keeping { level: self, plan, built, keys, reads, fingerprints, searched };
         let (mut kept, mut raised) = (KeptPackages::default(), BTreeMap::new());
         for record in run.records {
             let made = session.record(record);
@@ -386,6 +389,8 @@ struct Keeping<'a> {
     keys: KeyMaker,
     reads: BuildReads<'a>,
     fingerprints: Fingerprints,
+    /// What stands for build scripts, by these.
+    searched: BTreeMap<BTreeSet<&'a Path>, Option<Input>>,
 }
 
 impl Keeping<'_> {
@@ -419,9 +424,15 @@ impl Keeping<'_> {
         let ids: BTreeSet<&str> = units.iter().map(|unit| &*unit.package_id).collect();
         let mut inputs = split.inputs;
         inputs.extend(self.reads.inputs(&ids, &target.built_from, &mut self.fingerprints)?);
+        // Another basis has all variables in its key.
+        let is_keyed = target.basis != KeyBasis::Packages;
+        let more: Vec<_> = match is_keyed {
+            true => split.readers,
+            false => split.readers.into_iter().chain(self.scripts(&reach)?).collect(),
+        };
         // Where a product lies elsewhere, another checkout would search another file for names.
-        let is_complete = split.readers.iter().all(|input| !input.path.is_absolute());
-        let readers = record.environment.readers.iter().chain(&split.readers).cloned();
+        let is_complete = more.iter().all(|input| !input.path.is_absolute());
+        let readers = record.environment.readers.iter().cloned().chain(more);
         let environment = RecordedEnvironment {
             variables: AskedEnvironment::of(question).variables().clone(),
             readers: readers.collect(),
@@ -456,6 +467,21 @@ impl Keeping<'_> {
             ..record.clone()
         };
         Ok((record, target))
+    }
+
+    /// What stands for the build scripts of these packages that are not ours.
+    fn scripts(&mut self, reach: &BTreeSet<usize>) -> Result<Option<Input>, String> {
+        let PackageLevel { question, facts, cache, .. } = *self.level;
+        let scripts = self.built.scripts(reach);
+        if let Some(known) = self.searched.get(&scripts) {
+            return Ok(known.clone());
+        }
+        let asked = AskedEnvironment::of(question);
+        let judge = EnvironmentJudge::of(cache, question, facts);
+        let files = scripts.iter().copied();
+        let reader = reader_of(files, &asked, &judge, cache, &mut self.fingerprints)?;
+        self.searched.insert(scripts, reader.clone());
+        Ok(reader)
     }
 
     /// Whether there is a record that says the same.

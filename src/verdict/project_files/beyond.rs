@@ -142,6 +142,14 @@ impl Loose {
         if doubts.is_empty() { Ok(digester.finish()) } else { Err(doubts) }
     }
 
+    /// Those that are files, by the way from the root, with their content.
+    pub(super) fn files(&self, root: &Path) -> impl Iterator<Item = (PathBuf, Digest)> {
+        self.0.iter().filter_map(move |(path, (state, _))| match state {
+            FileDigest::Known(digest) => Some((way(root, path), *digest)),
+            FileDigest::Absent | FileDigest::Unknown(_) => None,
+        })
+    }
+
     /// The paths that are not as they were, even if they say the same again.
     pub(super) fn changed_since(&self, before: &Self) -> Vec<PathBuf> {
         let all: BTreeSet<&PathBuf> = self.0.keys().chain(before.0.keys()).collect();

@@ -137,6 +137,11 @@ fn the_staged_tree_is_known_only_where_it_is_on_disk() {
     fs::remove_file(home.root.join("notes/a.txt")).unwrap();
     unknown(&home, STAGED, "not staged: `notes/a.txt`");
     home.git(&["checkout", "--", "notes"]);
+    // Git's config has it overlook modes on disk.
+    home.git(&["config", "core.fileMode", "false"]);
+    home.git(&["update-index", "--chmod=+x", "src/lib.rs"]);
+    unknown(&home, STAGED, "not staged: `src/lib.rs`");
+    home.git(&["update-index", "--chmod=-x", "src/lib.rs"]);
     home.git(&["update-index", "--assume-unchanged", "src/lib.rs"]);
     home.write("src/lib.rs", old);
     unknown(&home, STAGED, "git is told not to look at `src/lib.rs`");
