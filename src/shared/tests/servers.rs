@@ -87,7 +87,7 @@ fn shares(url: &str) {
     match block_on(writer.collect(wanted)) {
         Ok(report) => assert_eq!((report.removed, report.failed), (3, Vec::new())),
         Err(error) => {
-            assert!(url.starts_with("redis:") && error.to_string().contains("cannot list"))
+            assert!(url.starts_with("redis:") && error.to_string().contains("cannot list"));
         }
     }
     let bad: Vec<_> = block_on(writer.probe()).into_iter().filter(|line| !line.is_good).collect();
