@@ -49,6 +49,8 @@ const ENVIRONMENT_FILE: &[u8] = b"/environ";
 /// How compressed files begin: gzip, zip, xz, zstd, bzip2, 7z.
 const COMPRESSED: [&[u8]; 6] =
     [b"\x1f\x8b", b"PK\x03\x04", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"BZh", b"7z\xbc\xaf"];
+/// How the shell names variables by other variables' values, or by parts of their names.
+const INDIRECTION: &[u8] = b"${!";
 /// What a compressed program contains.
 const PACKED: &[u8] = b"UPX!";
 
@@ -143,6 +145,8 @@ fn mentions_in(
         Some("it is compressed")
     } else if exact(&[ENVIRONMENT_FILE])? {
         Some("it reads /proc/PID/environ")
+    } else if exact(&[INDIRECTION])? {
+        Some("it makes up names of variables")
     } else if iteration.is_match(library) {
         Some(GOES_THROUGH_ALL)
     } else {
@@ -262,7 +266,9 @@ mod tests {
 
     #[test]
     fn a_file_that_hides_names_may_contain_any() {
-        for content in [&b"PK\x03\x04rest"[..], b"\x1f\x8b\x08", b"open /proc/self/environ"] {
+        for content in
+            [&b"PK\x03\x04rest"[..], b"\x1f\x8b\x08", b"open /proc/self/environ", b"echo ${!NICK*}"]
+        {
             assert!(found(content, &["x"]).any.is_some());
         }
         assert_eq!(found(b"the environment", &["x"]).any, None);
