@@ -160,7 +160,9 @@ fn goes_past_std(library: &object::File<'_>) -> io::Result<bool> {
         if WITHOUT_LIBRARY.iter().any(|krate| path.starts_with(krate)) {
             return Ok(true);
         }
-        if path.starts_with("std::") {
+        // What drops a thing of the standard library is compiled from both.
+        let path = path.strip_prefix("core::ptr::drop_in_place").unwrap_or(path);
+        if path.trim_start_matches([':', '<']).starts_with("std::") {
             of_std.push(extent(&symbol));
         }
     }

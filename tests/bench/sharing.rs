@@ -33,7 +33,7 @@ const DAYS_KEPT: u64 = 30;
 /// The largest object.
 const MAX_OBJECT: u64 = 1 << 20;
 
-/// Amazon S3 Standard, US East (N. Virginia), the public list as of January 2025, in dollars.
+/// Amazon S3 Standard, US East (N. Virginia), as guides of 2024 and 2025 quote the public list, in dollars.
 struct Prices {
     gigabyte_month: f64,
     thousand_puts: f64,
