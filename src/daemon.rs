@@ -346,6 +346,9 @@ impl Daemon {
             commands,
             opening: Arc::new(Semaphore::new(TREES_OPENED_AT_ONCE)),
             sharing: Mutex::new(loaded.config.shared.clone()),
+            test_environment: Mutex::new(Arc::new(
+                loaded.config.shared.test_environment(self.environment.clone()),
+            )),
             publisher: Publisher::default(),
             bounds: Mutex::new(loaded.config.cache),
             hook,

@@ -363,7 +363,7 @@ impl Dispatcher {
         }
         let config = loaded.config;
         *lock(&self.shared.bounds) = config.cache;
-        *lock(&self.shared.sharing) = config.shared;
+        self.shared.set_sharing(config.shared);
         self.shared.scheduler.set(config.background);
         let kept = |path: &Path| config.projects.iter().any(|project| project.path == path);
         let gone: Vec<_> = self.projects.keys().filter(|path| !kept(path)).cloned().collect();

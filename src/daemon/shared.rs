@@ -72,6 +72,9 @@ pub(super) struct Shared {
     pub(super) bounds: Mutex<config::CacheSettings>,
     /// The shared store of the config; the dispatcher sets it.
     pub(super) sharing: Mutex<config::SharedSettings>,
+    /// The environment of tests where no client has given one, once for all projects; the dispatcher
+    /// sets it.
+    pub(super) test_environment: Mutex<Arc<Environment>>,
     /// What is to be in that store.
     pub(super) publisher: Publisher,
     /// Bounds how many trees are opened at once.
@@ -145,7 +148,13 @@ impl Shared {
 
     /// The environment of tests where no client has given one.
     pub(super) fn test_environment(&self) -> Arc<Environment> {
-        Arc::new(self.for_tests((*self.environment).clone()))
+        Arc::clone(&lock(&self.test_environment))
+    }
+
+    /// The config has this shared store now.
+    pub(super) fn set_sharing(&self, settings: config::SharedSettings) {
+        *lock(&self.sharing) = settings;
+        *lock(&self.test_environment) = Arc::new(self.for_tests((*self.environment).clone()));
     }
 
     /// An environment as tests may see it: without the agent where records are signed.

@@ -142,11 +142,14 @@ impl Loose {
         if doubts.is_empty() { Ok(digester.finish()) } else { Err(doubts) }
     }
 
-    /// Those that are files, by the way from the root, with their content.
+    /// Those that can be read, by the way from the root, with their content; of one that is not there
+    /// with a digest that no content has. Cargo refuses some workspaces for what is not there.
     pub(super) fn files(&self, root: &Path) -> impl Iterator<Item = (PathBuf, Digest)> {
+        let absent = Digester::new("nothing is there").finish();
         self.0.iter().filter_map(move |(path, (state, _))| match state {
             FileDigest::Known(digest) => Some((way(root, path), *digest)),
-            FileDigest::Absent | FileDigest::Unknown(_) => None,
+            FileDigest::Absent => Some((way(root, path), absent)),
+            FileDigest::Unknown(_) => None,
         })
     }
 
