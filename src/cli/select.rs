@@ -105,20 +105,9 @@ mod tests {
     use crate::cache::SelectionRecord;
 
     fn explanation(is_cached: bool, targets: &[(&str, TargetKind, bool)]) -> Explanation {
-        let target = |(name, kind, cached): &(&str, TargetKind, bool)| TargetExplanation {
-            id: TargetId { package: "p".into(), target: (*name).into(), kind: *kind },
-            verdict: None,
-            kept: None,
-            cached: *cached,
-            reason: "why".into(),
-            changed: Vec::new(),
-            inputs: 0,
-            runs_alone: None,
-            obstacles: None,
-            advice: Vec::new(),
-            over_budget: None,
-            calls: None,
-            levels: Vec::new(),
+        let target = |(name, kind, cached): &(&str, TargetKind, bool)| {
+            let id = TargetId { package: "p".into(), target: (*name).into(), kind: *kind };
+            TargetExplanation { cached: *cached, ..TargetExplanation::unrecorded(id, "why") }
         };
         Explanation {
             code_hash: None,

@@ -139,7 +139,7 @@ pub(crate) fn macro_reach(library: &Path) -> io::Result<MacroReach> {
 /// variables or the kernel.
 fn goes_past_std(library: &object::File<'_>) -> io::Result<bool> {
     if library.architecture() != Architecture::X86_64 {
-        // Who calls what is not known.
+        // The calls in its machine code are not read.
         return Ok(true);
     }
     let imports = library.dynamic_symbols().filter(object::Symbol::is_undefined);

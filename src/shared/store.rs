@@ -516,7 +516,7 @@ impl Upload {
             let of = |SharedRecord { key, created, body }: &SharedRecord| {
                 (*key, BundledRecord { created: *created, body: body.clone() })
             };
-            // Of two with one key the newer one is left.
+            // The newer one of two with one key is left.
             let kept = records.iter().rev().map(of).collect();
             let bundle =
                 Bundle { format: FORMAT, name: name.clone(), subject, signed, records: kept };

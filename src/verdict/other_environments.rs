@@ -41,7 +41,7 @@ pub(super) struct ProvenWhole<'a> {
 }
 
 impl<'a> OtherEnvironments<'a> {
-    /// Of the tree with this code hash.
+    /// The records of the tree with this code hash.
     pub(super) fn of(
         cache: &'a Cache,
         question: &'a Question,

@@ -16,9 +16,9 @@ const BUILT_HERE: &str = "not asked where a build is already here";
 /// What the shared store says of a question.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SharedReasons {
-    /// Of the whole.
+    /// The reason for the whole.
     pub whole: String,
-    /// Of each target that a build is known to have.
+    /// The reason for each target that a build is known to have.
     pub targets: BTreeMap<TargetId, SharedReason>,
 }
 

@@ -62,7 +62,7 @@ pub(super) struct Board {
     is_typing_filter: bool,
     note: Option<String>,
     panel: Option<TextPanel>,
-    /// Of each project, also after its tree has changed.
+    /// The failed tests of each project, also after its tree has changed.
     failed: BTreeMap<PathBuf, FailedTests>,
 }
 
