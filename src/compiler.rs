@@ -168,7 +168,7 @@ impl TestCompiler {
         Ok(Build {
             unoptimized: self.is_unoptimized(&said),
             artifacts: targets::artifacts(&said.artifacts, &packages)?,
-            products: said.artifacts.iter().map(Product::of).collect(),
+            products: said.artifacts.iter().map(|unit| Product::of(unit, &said.scripts)).collect(),
             fresh: said.is_fresh(),
             rebuilt: said.rebuilt(),
             named: stale::named(&said, &self.spec.workspace_root),

@@ -187,7 +187,7 @@ impl OutputStream {
         let Ok(message) = serde_json::from_slice::<CargoMessage>(line) else { return };
         match message {
             CargoMessage::CompilerArtifact(artifact) => {
-                progress(BuildProgress::Made(Box::new(Product::of(&artifact))));
+                progress(BuildProgress::Made(Box::new(Product::of(&artifact, &self.scripts))));
                 self.messages.insert(digest_but_freshness(line));
                 self.artifacts.push(artifact);
             }

@@ -68,6 +68,9 @@ pub(super) struct ScriptMessage {
     pub(super) package_id: String,
     #[serde(default)]
     pub(super) out_dir: PathBuf,
+    /// The variables that it gives to its package (`cargo::rustc-env`), by name and value.
+    #[serde(default)]
+    pub(super) env: Vec<(String, String)>,
 }
 
 /// A diagnostic of rustc.

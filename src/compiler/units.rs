@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::path::PathBuf;
 
-use super::message::ArtifactMessage;
+use super::message::{ArtifactMessage, ScriptMessage};
 
 /// A unit that cargo built or found fresh.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,10 +32,14 @@ pub struct Product {
     pub files: Vec<PathBuf>,
     /// The program, where it is one.
     pub executable: Option<PathBuf>,
+    /// The variables that its package's build script gives to the program's runs, by name and value.
+    pub variables: Vec<(String, String)>,
 }
 
 impl Product {
-    pub(super) fn of(message: &ArtifactMessage) -> Self {
+    /// The unit of this message, after the build scripts that have run.
+    pub(super) fn of(message: &ArtifactMessage, scripts: &[ScriptMessage]) -> Self {
+        let scripts = scripts.iter().filter(|script| script.package_id == message.package_id);
         Self {
             package_id: message.package_id.clone(),
             manifest: message.manifest_path.clone(),
@@ -46,6 +50,7 @@ impl Product {
             features: message.features.clone(),
             files: message.filenames.clone(),
             executable: message.executable.clone(),
+            variables: scripts.flat_map(|script| script.env.iter().cloned()).collect(),
         }
     }
 
@@ -109,6 +114,7 @@ mod tests {
             features: Vec::new(),
             files: vec![file.into()],
             executable: None,
+            variables: Vec::new(),
         }
     }
 

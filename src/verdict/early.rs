@@ -168,7 +168,11 @@ impl<'a> EarlyRuns<'a> {
         else {
             return;
         };
-        let planned = self.planned.swap_remove(index);
+        let mut planned = self.planned.swap_remove(index);
+        // A script that names the commit gives another value at each.
+        for (name, value) in &product.variables {
+            planned.environment.set(name, value);
+        }
         let last = self.cache.latest(&self.question.root, &selection_text(&planned.id));
         if let Some(last) = last {
             let reads = self.reads(&last, &planned.program);

@@ -28,6 +28,14 @@ fn main() {
 }
 "#;
 
+/// Gives the tests of its package a variable.
+const GIVER: &str = r#"
+fn main() {
+    println!("cargo::rerun-if-changed=given");
+    println!("cargo::rustc-env=GIVEN={}", std::fs::read_to_string("given").unwrap());
+}
+"#;
+
 /// A workspace whose package `a` tells that its tests run, and `b` and `c` wait for it.
 struct Early {
     home: Home,
@@ -50,6 +58,8 @@ impl Early {
             home.write(&format!("{name}/Cargo.toml"), &manifest);
             home.write(&format!("{name}/src/lib.rs"), "");
         }
+        home.write("a/build.rs", GIVER);
+        home.write("a/given", "0");
         for name in ["b", "c"] {
             home.write(&format!("{name}/build.rs"), SCRIPT);
             home.write(&format!("{name}/hold"), "");
@@ -126,7 +136,9 @@ fn what_an_early_run_left_is_no_reason_to_run_it_again() {
 #[test]
 fn a_program_runs_as_soon_as_it_is_linked() {
     let Some(early) = Early::new() else { return };
-    early.test("println!(\"1\");");
+    // Its build script gives it another value than the last time.
+    early.home.write("a/given", "1");
+    early.test("assert_eq!(std::env::var(\"GIVEN\").unwrap(), \"1\");");
     early.hold("c", "");
     let answer = early.ask();
     answer.green_from("mixed");

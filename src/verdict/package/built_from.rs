@@ -346,6 +346,7 @@ mod tests {
             features: features.iter().map(|&name| name.to_owned()).collect(),
             files: vec!["/t/debug/deps/liba-1.rlib".into(), "/t/debug/liba.rlib".into()],
             executable: Some("/t/debug/build/a-1/build-script-build".into()),
+            variables: Vec::new(),
         };
         let products = [product(&["y", "x"], false), product(&[], false), product(&["x"], true)];
         let features = features(&products).unwrap();

@@ -30,6 +30,7 @@ fn products(members: &Members) -> Vec<Product> {
         features: Vec::new(),
         files: vec![format!("/w/target/{name}-1").into()],
         executable: Some(format!("/w/target/{name}-1").into()),
+        variables: Vec::new(),
     };
     members.iter().map(|member| product(&member.name)).collect()
 }
