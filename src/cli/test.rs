@@ -28,7 +28,7 @@ use crate::cache::{AnsweredTargets, Cache, HistoryEvent, Limits, Record};
 use crate::client::{ClientError, Connection};
 use crate::config::SharedSettings;
 use crate::model::{Answer, OsText, Source, Timestamp, Verdict};
-use crate::process::{Environment, Priority};
+use crate::process::Priority;
 use crate::protocol::{Ask, Call, Miss, Reply};
 use crate::shared::SharedStore;
 use crate::verdict::{
@@ -191,7 +191,7 @@ impl Asking<'_> {
             dir: self.dir(root),
             cargo: self.cargo().map(|args| args.iter().map(OsText::from).collect()),
             harness: self.args.harness.iter().map(OsText::from).collect(),
-            environment: self.test_environment(),
+            environment: self.context.environment.clone(),
             no_cache: self.runs_all(),
             only_known: false,
             names_tests: self.formats.iter().any(|format| format.names_tests()),
@@ -231,19 +231,12 @@ impl Asking<'_> {
     }
 
     fn question(&self, root: &Path) -> Result<Question, Stop> {
-        let settings = self.context.config()?.config.settings_for(root).clone();
+        let config = self.context.config()?.config;
+        let settings = config.settings_for(root).clone();
         let (dir, typed) = (self.dir(root), self.cargo());
-        let (harness, environment) = (self.args.harness.clone(), self.test_environment());
+        let environment = config.shared.test_environment(self.context.environment.clone());
+        let harness = self.args.harness.clone();
         Ok(Question::asked(root, &dir, typed, harness, environment, settings))
-    }
-
-    /// The environment of the tests. A config that cannot be read is told of later.
-    fn test_environment(&self) -> Environment {
-        let environment = self.context.environment.clone();
-        match self.context.config() {
-            Ok(loaded) => loaded.config.shared.test_environment(environment),
-            Err(_) => environment,
-        }
     }
 
     /// The store that the config names; says once why there is none if it names one.
