@@ -35,6 +35,7 @@
 mod changes;
 mod confinement;
 mod git;
+mod instructions;
 mod links;
 mod look;
 mod machine_code;

@@ -18,6 +18,7 @@
 //! - Unwind information counts with its function.
 //! - The standard library and the system's libraries are leaves: their functions count by name.
 //!   The caller's key has the toolchain, and a run's observed inputs have the shared libraries.
+//! - The shared libraries that are loaded with the program count for every test, by name and order.
 //! - Constructors, destructors, the allocator, `#[used]` statics and everything that a library can
 //!   call by name count for every test.
 //!
@@ -31,7 +32,8 @@
 //!
 //! - its objects are gone (`CARGO_INCREMENTAL=0`, a release profile, LTO), newer than the program,
 //!   or hold other functions than the program;
-//! - it contains an object of unknown origin, or loads a shared library that was built with it;
+//! - it contains an object of unknown origin, or one of several that differ, or loads a shared library
+//!   that was built with it;
 //! - it was stripped, is for another processor, or has a test harness of its own.
 //!
 //! [`TestIdentity::WholeProgram`] names the reason for one test: it looks up functions by name
@@ -47,9 +49,8 @@
 //! are inputs that the caller has to observe. A test that starts programs depends on the programs
 //! of its workspace too ([`Policy::programs`]). Tests that share a process share its state: a test
 //! whose digest is unchanged can still fail because of what another test did before it. Code that
-//! is written while the program runs is covered as far as the code that writes it. The kernel is
-//! expected to be entered by `syscall`, not by an older instruction, and the linker to lead every
-//! symbol to its definition (`--defsym` does not).
+//! is written while the program runs is covered as far as the code that writes it. The linker is
+//! expected to lead every symbol to its definition (`--defsym` does not).
 
 mod capabilities;
 mod error;

@@ -5,14 +5,17 @@
 //! code that prints a panic's backtrace reads files. Whatever else opens files, asks for variables or
 //! starts programs is the macro's own doing. Code may also go past the standard library, to functions
 //! of the C library: to one that the standard library does not import, or to the same one, which its
-//! machine code tells.
+//! machine code tells. And it may enter the kernel by an instruction of its own.
 
 use std::io;
 use std::path::Path;
 
-use object::{Architecture, Object as _, ObjectSymbol as _};
+use object::{Architecture, Object as _, ObjectSymbol as _, SymbolKind};
 
-use super::machine_code::{Functions, extent, import_slots, loaded_parts, readable, refers_to};
+use super::instructions::{kernel_entries, may_begin_at};
+use super::machine_code::{
+    Functions, Part, extent, import_slots, loaded_parts, readable, refers_to,
+};
 
 /// A larger library is not searched.
 const LARGEST_LIBRARY: u64 = 1 << 28;
@@ -116,9 +119,6 @@ const HARMLESS_IMPORTS: &[&str] = &[
     "write",
 ];
 
-/// Crates that enter the kernel by instructions of their own.
-const WITHOUT_LIBRARY: &[&str] = &["rustix::", "linux_raw_sys::", "syscalls::", "sc::"];
-
 /// What the macro in this library can consult.
 ///
 /// # Errors
@@ -136,7 +136,7 @@ pub(crate) fn macro_reach(library: &Path) -> io::Result<MacroReach> {
 }
 
 /// Whether something of a library that is not of the standard library calls what could consult files,
-/// variables or the kernel.
+/// variables or the kernel, or enters the kernel itself.
 fn goes_past_std(library: &object::File<'_>) -> io::Result<bool> {
     if library.architecture() != Architecture::X86_64 {
         // The calls in its machine code are not read.
@@ -157,20 +157,35 @@ fn goes_past_std(library: &object::File<'_>) -> io::Result<bool> {
         let Ok(name) = symbol.name_bytes() else { continue };
         let name = readable(name);
         let path = name.trim_start_matches('<');
-        if WITHOUT_LIBRARY.iter().any(|krate| path.starts_with(krate)) {
-            return Ok(true);
-        }
         // What drops a thing of the standard library is compiled from both.
         let path = path.strip_prefix("core::ptr::drop_in_place").unwrap_or(path);
         if path.trim_start_matches([':', '<']).starts_with("std::") {
             of_std.push(extent(&symbol));
         }
     }
+    let parts = loaded_parts(library)?;
+    let functions = library.symbols().filter(|symbol| symbol.kind() == SymbolKind::Text);
+    if enters_kernel(&parts, &functions.map(|symbol| extent(&symbol)).collect()) {
+        return Ok(true);
+    }
     let of_std: Functions = of_std.into_iter().collect();
     let is_consulting =
         |name: &[u8]| CONSULTING_IMPORTS.iter().any(|import| import.as_bytes() == name);
     let slots = import_slots(library, is_consulting).into_iter().collect();
-    Ok(refers_to(library, &loaded_parts(library)?, &slots, |at| !of_std.contain(at)))
+    Ok(refers_to(library, &parts, &slots, |at| !of_std.contain(at)))
+}
+
+/// Whether code of a program with these functions has an instruction that enters the kernel. The
+/// standard library has none.
+fn enters_kernel(parts: &[Part<'_>], functions: &Functions) -> bool {
+    parts.iter().filter(|part| part.is_code).any(|part| {
+        let offset = |address: u64| usize::try_from(address.saturating_sub(part.address));
+        kernel_entries(part.content).any(|at| {
+            let start = functions.code_start(part.address + at as u64);
+            let start = start.and_then(|start| offset(start).ok()).unwrap_or(0);
+            may_begin_at(&part.content[start..], at - start)
+        })
+    })
 }
 
 /// What one symbol's presence says.
@@ -231,6 +246,17 @@ mod tests {
             }
         }
         assert!(found > 0);
+    }
+
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    #[test]
+    fn a_program_that_enters_the_kernel_itself_is_found_out() {
+        // rustix does.
+        let content = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+        let program = object::File::parse(&*content).unwrap();
+        let parts = loaded_parts(&program).unwrap();
+        let functions = program.symbols().filter(|symbol| symbol.kind() == SymbolKind::Text);
+        assert!(enters_kernel(&parts, &functions.map(|symbol| extent(&symbol)).collect()));
     }
 
     #[test]

@@ -81,6 +81,14 @@ impl Functions {
         let after = self.0.partition_point(|function| function.start <= at);
         after.checked_sub(1).is_some_and(|index| self.0[index].contains(&at))
     }
+
+    /// Where code begins, instruction by instruction, that reaches to the address: the start of the
+    /// function around it, or the end of the one before. `None` if none comes before.
+    pub(super) fn code_start(&self, at: u64) -> Option<u64> {
+        let after = self.0.partition_point(|function| function.start <= at);
+        let before = &self.0[after.checked_sub(1)?];
+        Some(if before.end > at { before.start } else { before.end.max(before.start) })
+    }
 }
 
 /// Whether data of a program points to one of these places, or code at an address that counts

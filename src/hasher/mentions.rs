@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use aho_corasick::AhoCorasick;
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use object::{
     Architecture, BinaryFormat, Object as _, ObjectSection as _, ObjectSymbol as _, ReadCache,
     ReadRef,
@@ -72,7 +72,7 @@ pub(crate) struct Mentions {
     pub is_program: bool,
 }
 
-/// Searches the file at `path`, links followed, for `texts`, which are in lower case. The case of
+/// Searches the file at `path`, links followed, for `texts`, which are in lower case, in UTF-8 and UTF-16. The case of
 /// what is found does not matter. The text `PATH` is found where something uses the variable by this
 /// name: where it stands alone in a text, or code of a program refers to it.
 ///
@@ -126,12 +126,16 @@ fn mentions_in(
     uses_search_path: impl FnOnce() -> bool,
 ) -> io::Result<Mentions> {
     let mut builder = AhoCorasick::builder();
-    let names = texts.iter().filter(|text| **text != SEARCH_PATH);
-    let finder = builder.ascii_case_insensitive(true).build(names).map_err(io::Error::other)?;
-    let mut are_found = vec![false; finder.patterns_len()];
+    let names: Vec<_> = texts.iter().filter(|text| **text != SEARCH_PATH).collect();
+    let encoded = names.iter().map(|text| text.as_bytes().to_vec());
+    let encoded = encoded.chain(names.iter().map(|text| in_utf_16(text)));
+    // As fast with many texts as with few.
+    builder.ascii_case_insensitive(true).kind(Some(AhoCorasickKind::DFA));
+    let finder = builder.build(encoded).map_err(io::Error::other)?;
+    let mut are_found = vec![false; names.len()];
     for part in parts {
         for hit in finder.find_overlapping_iter(part.content) {
-            are_found[hit.pattern().as_usize()] = true;
+            are_found[hit.pattern().as_usize() % names.len()] = true;
         }
     }
     let exact = |texts: &[&[u8]]| {
@@ -152,13 +156,19 @@ fn mentions_in(
     } else {
         None
     };
-    let is_used = texts.contains(&SEARCH_PATH) && uses_search_path();
+    let is_used =
+        texts.contains(&SEARCH_PATH) && (exact(&[&in_utf_16(SEARCH_PATH)])? || uses_search_path());
     let mut are_found = are_found.into_iter();
     let found = texts.iter().map(|text| match *text {
         SEARCH_PATH => is_used,
         _ => are_found.next().unwrap_or(true),
     });
     Ok(Mentions { found: found.collect(), any, ..Mentions::default() })
+}
+
+/// A text in UTF-16, without the zero at one end that depends on the byte order.
+fn in_utf_16(text: &str) -> Vec<u8> {
+    text.bytes().flat_map(|byte| [0, byte]).skip(1).collect()
 }
 
 /// Whether one of the words stands in the text with nothing around it that belongs to a name.
@@ -255,6 +265,21 @@ mod tests {
         let uses = |text: &str| found(text.as_bytes(), &["path", "PATH"]).found;
         assert_eq!(uses("export PATH=/x"), [true, true]);
         assert_eq!(uses("LIBRARY_PATH Path PATHS"), [true, false]);
+    }
+
+    #[test]
+    fn names_are_found_in_utf_16_of_either_byte_order() {
+        let wide = |text: &str, to_bytes: fn(u16) -> [u8; 2]| -> Vec<u8> {
+            text.encode_utf16().flat_map(to_bytes).collect()
+        };
+        for to_bytes in [u16::to_le_bytes, u16::to_be_bytes] {
+            for before in ["", "a", "\0"] {
+                let content = [before.as_bytes(), &wide("DATABASE_URL", to_bytes), b"xy"].concat();
+                let texts = ["database", "base_url", "mode", "PATH"];
+                assert_eq!(found(&content, &texts).found, [true, true, false, false], "{before:?}");
+            }
+            assert_eq!(found(&wide("x PATH x", to_bytes), &["PATH"]).found, [true]);
+        }
     }
 
     #[cfg(target_os = "linux")]

@@ -115,6 +115,10 @@ pub(super) fn of_any_symbol(name: &str) -> Capabilities {
     if has("9Backtrace13force_capture") {
         found |= Capabilities::STACK;
     }
+    // One that puts a file in the place of its error output can read the lines of its own panics.
+    if has("dup2") || has("dup3") {
+        found |= Capabilities::LOCATIONS;
+    }
     found
 }
 
@@ -203,10 +207,13 @@ pub(super) fn of_library(name: &str) -> Capabilities {
     if lookups.contains(&name) {
         return Capabilities::SYMBOL_LOOKUP;
     }
-    if ["_Unwind_Backtrace", "dl_iterate_phdr", "backtrace", "backtrace_symbols"].contains(&name) {
+    let walks =
+        ["_Unwind_Backtrace", "dl_iterate_phdr", "backtrace", "backtrace_symbols", "getauxval"];
+    if walks.contains(&name) {
         return Capabilities::STACK;
     }
-    if is_pure(name) { Capabilities::default() } else { of_system(name) }
+    let of_name = if is_pure(name) { Capabilities::default() } else { of_system(name) };
+    of_name | of_any_symbol(name)
 }
 
 /// Capabilities of a function that is not pure: those that its name says, or all.
@@ -223,8 +230,8 @@ fn of_system(name: &str) -> Capabilities {
         | "readdir" | "readdir64" | "realpath" | "getcwd" | "fopen" | "fopen64" | "mkdir"
         | "rmdir" | "unlink" | "rename" | "chdir" | "lseek64" | "ftruncate64" | "mmap64"
         | "mmap" | "read" | "readv" | "pread" | "pread64" | "fcntl" | "fcntl64" | "dup"
-        | "dup2" | "fdopendir" | "fstatat64" | "closedir" | "dirfd" | "isatty" | "sysconf"
-        | "flock" => Capabilities::FILES,
+        | "dup2" | "dup3" | "fdopendir" | "fstatat64" | "closedir" | "dirfd" | "isatty"
+        | "sysconf" | "flock" => Capabilities::FILES,
         _ => Capabilities::OUTSIDE,
     }
 }
@@ -246,7 +253,7 @@ pub(super) fn is_pure(name: &str) -> bool {
         "wcs",
         "isw",
     ];
-    const NAMES: [&str; 75] = [
+    const NAMES: [&str; 74] = [
         "malloc",
         "calloc",
         "realloc",
@@ -318,7 +325,6 @@ pub(super) fn is_pure(name: &str) -> bool {
         "clock_nanosleep",
         "usleep",
         "sleep",
-        "getauxval",
         "div",
         "ldiv",
         "__libc_start_main",
@@ -377,17 +383,18 @@ pub(super) fn is_pure(name: &str) -> bool {
         || MATH.contains(&base)
 }
 
-/// Whether machine code contains the instruction `syscall`.
+/// Whether machine code contains an instruction that enters the kernel: `syscall`, `sysenter` or
+/// `int 0x80`.
 ///
 /// The two bytes also occur as part of a small number, which zeros or ones follow.
 pub(super) fn has_system_call(code: &[u8]) -> bool {
     code.windows(2).enumerate().any(|(at, bytes)| {
-        bytes == [0x0f, 0x05]
+        matches!(bytes, [0x0f, 0x05 | 0x34] | [0xcd, 0x80])
             && !matches!(code.get(at + 2..at + 4), Some([0, 0] | [0xff, 0xff] | [0, _]))
     })
 }
 
-/// Capabilities that a constant gives by its text: a program finds itself below `/proc`, and one that
+/// Capabilities that a constant, or one that optimization has put into code, gives by its text: a program finds itself below `/proc`, and one that
 /// names the variables for backtraces may set them for itself.
 pub(super) fn of_constant(bytes: &[u8]) -> Capabilities {
     let has = |text: &[u8]| bytes.windows(text.len()).any(|part| part == text);
@@ -446,6 +453,9 @@ mod tests {
         assert_eq!(of_library("getenv"), Capabilities::ENVIRONMENT);
         assert_eq!(of_library("dlsym"), Capabilities::SYMBOL_LOOKUP);
         assert_eq!(of_library("_Unwind_Backtrace"), Capabilities::STACK);
+        assert_eq!(of_library("getauxval"), Capabilities::STACK);
+        assert_eq!(of_library("dup3"), Capabilities::FILES | Capabilities::LOCATIONS);
+        assert_eq!(of_any_symbol("_ZN6rustix5stdio11dup2_stderr17h0E"), Capabilities::LOCATIONS);
     }
 
     #[test]
@@ -464,6 +474,7 @@ mod tests {
     fn a_system_call_is_told_from_a_number() {
         assert!(has_system_call(b"\x48\x89\xc8\x0f\x05\xc3"));
         assert!(has_system_call(b"\x0f\x05"));
+        assert!(has_system_call(b"\xcd\x80\xc3") && has_system_call(b"\x0f\x34\xc3"));
         assert!(!has_system_call(b"\xe9\x0f\x05\x00\x00"));
         assert!(!has_system_call(b"\x48\x0f\xaf\xc1"));
     }

@@ -39,6 +39,12 @@ pub enum UnknownLayout {
         /// The name of its source file.
         object: String,
     },
+    /// Several objects could be the one from which the program was linked.
+    #[error("the program was linked from one of several objects of `{name}`, which differ")]
+    SeveralObjects {
+        /// The name of its source file, or of a symbol that they define.
+        name: String,
+    },
     /// An object is newer than the program, so the program was not linked from it.
     #[error("`{}` was written after the program was linked", path.display())]
     Stale {

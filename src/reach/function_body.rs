@@ -7,7 +7,7 @@
 use std::hash::{DefaultHasher, Hasher as _};
 
 /// One function of an object.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct FunctionBody {
     /// Its name's place among the object's names.
     pub(super) name: u32,

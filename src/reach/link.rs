@@ -101,7 +101,14 @@ impl<'a> LinkedGraph<'a> {
     ) -> Closures<'_> {
         let roots = self.roots(program, sysroot);
         let closures = self.graph.close(roots.iter().copied().chain(entries));
-        Closures { linked: self, always: roots, closures }
+        let mut loaded = Digester::new("loaded with the program 1");
+        for list in [&program.libraries, &program.library_folders] {
+            loaded.number(list.len() as u64);
+            list.iter().for_each(|name| {
+                loaded.field(name.as_bytes());
+            });
+        }
+        Closures { linked: self, always: roots, loaded: loaded.finish(), closures }
     }
 
     /// The nodes that `symbol` is defined by.
@@ -149,6 +156,8 @@ impl<'a> LinkedGraph<'a> {
 pub(super) struct Closures<'a> {
     linked: &'a LinkedGraph<'a>,
     always: Vec<u32>,
+    /// Digest of which shared libraries are loaded with the program, in order.
+    loaded: Digest,
     closures: Vec<Option<Closure>>,
 }
 
@@ -164,7 +173,8 @@ pub(super) struct ReachedAll {
 impl Closures<'_> {
     /// Everything that the node `entry` reaches.
     pub(super) fn of(&self, entry: u32) -> ReachedAll {
-        let mut strict = Digester::new("reached by an entry 1");
+        let mut strict = Digester::new("reached by an entry 2");
+        strict.digest(&self.loaded);
         let mut masked = strict.clone();
         let mut capabilities = Capabilities::default();
         let mut unknown = None;

@@ -40,7 +40,7 @@ pub(super) enum Reference {
 }
 
 /// One allocated section.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct CodeNode {
     pub(super) content: ContentDigests,
     pub(super) capabilities: Capabilities,
@@ -50,7 +50,7 @@ pub(super) struct CodeNode {
 }
 
 /// The definition of a symbol.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct SymbolDefinition {
     pub(super) name: u32,
     pub(super) node: u32,
@@ -58,7 +58,7 @@ pub(super) struct SymbolDefinition {
 }
 
 /// One object.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct ObjectCode {
     pub(super) nodes: Vec<CodeNode>,
     pub(super) names: Vec<Box<str>>,
@@ -128,14 +128,10 @@ impl<'a> Collector<'a> {
             let (content, references) = self.content(section, labels, frames, positions)?;
             let NamedCapabilities { mut capabilities, hidden } =
                 found.remove(&index).unwrap_or_default();
-            if section.has(elf::SHF_EXECINSTR) {
-                if capabilities::has_system_call(section.bytes) {
-                    capabilities |= Capabilities::OUTSIDE;
-                }
-            } else {
-                capabilities |= capabilities::of_constant(section.bytes);
+            if section.has(elf::SHF_EXECINSTR) && capabilities::has_system_call(section.bytes) {
+                capabilities |= Capabilities::OUTSIDE;
             }
-            capabilities |= self.pieces;
+            capabilities |= capabilities::of_constant(section.bytes) | self.pieces;
             self.code.nodes.push(CodeNode { content, capabilities, hidden, references });
             if section.is_root() {
                 self.code.roots.push(node);

@@ -118,11 +118,14 @@ pub(super) struct ObjectFiles {
     foreign: Kept<Option<String>>,
 }
 
-/// One object of a program.
+/// An object of a program, or one of several that can be it.
 struct LinkedObject<'a> {
-    name: &'a str,
+    /// The name in the program; `None` where the program has none.
+    name: Option<&'a str>,
     source: ObjectSource,
     by_rustc: bool,
+    /// Whether the program was linked from each object of this name.
+    is_certain: bool,
 }
 
 /// The code units of the sysroot's libraries and the symbols that these define.
@@ -277,23 +280,31 @@ impl ObjectFiles {
         let from = if all_units { no_libraries } else { (&libraries[..], &archives[..]) };
         let bundled = self.foreign_members(from.0)?;
         let archived = self.foreign_members(from.1)?;
+        let mut times: HashMap<&str, usize> = HashMap::new();
+        names.iter().for_each(|name| *times.entry(name).or_default() += 1);
         let mut objects = Vec::new();
         let mut gone: Vec<&String> = Vec::new();
         for name in names {
-            let mut add = |source: &ObjectSource, by_rustc| {
-                objects.push(LinkedObject { name, source: source.clone(), by_rustc });
+            // One of both may be left from an earlier build.
+            let foreign = [&bundled, &archived].map(|from| from.get(&Some(name.clone())));
+            let foreign: Vec<_> = foreign.into_iter().flatten().flatten().collect();
+            let mut add = |source: &ObjectSource, by_rustc, count| {
+                let (source, is_certain) = (source.clone(), times[name.as_str()] == count);
+                objects.push(LinkedObject {
+                    name: Some(name.as_str()),
+                    source,
+                    by_rustc,
+                    is_certain,
+                });
             };
             if let Some(found) = members.get(name.as_str()) {
-                found.iter().for_each(|source| add(source, true));
+                found.iter().for_each(|source| add(source, true, found.len()));
             } else if let Some(paths) = incremental.get(name) {
                 for path in paths {
-                    add(&ObjectSource::of_file(path)?, true);
+                    add(&ObjectSource::of_file(path)?, true, paths.len());
                 }
-            } else if let Some(found) = {
-                let name = Some(name.clone());
-                bundled.get(&name).or_else(|| archived.get(&name))
-            } {
-                found.iter().for_each(|source| add(source, false));
+            } else if !foreign.is_empty() {
+                foreign.iter().for_each(|source| add(source, false, foreign.len()));
             } else if is_unit(name) {
                 gone.extend((!sysroot.units.contains(name)).then_some(name));
             } else if !is_startup(name) {
@@ -313,11 +324,13 @@ impl ObjectFiles {
         let unnamed = unnamed.into_iter().flatten().flatten();
         let unnamed = unnamed.filter(|source| source.key.modified <= linked).cloned();
         objects.extend(unnamed.map(|source| LinkedObject {
-            name: "assembler",
+            name: None,
             source,
             by_rustc: false,
+            is_certain: false,
         }));
-        self.read(&objects)
+        let codes = self.read(&objects)?;
+        without_doubles(&objects, &codes)
     }
 
     /// Reads all of `objects`, those that are not known yet on all processors.
@@ -335,7 +348,8 @@ impl ObjectFiles {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let share = new.len().div_ceil(threads).max(1);
         let parse = |(at, object): &(usize, &LinkedObject<'_>)| {
-            let code = read_object(object.name, &object.source.read()?, object.by_rustc)?;
+            let name = object.name.unwrap_or("assembler");
+            let code = read_object(name, &object.source.read()?, object.by_rustc)?;
             Ok((*at, object.source.key, Arc::new(code)))
         };
         let read: Vec<Result<Vec<_>, UnknownLayout>> = std::thread::scope(|scope| {
@@ -408,6 +422,35 @@ impl ObjectFiles {
         }
         Ok(found)
     }
+}
+
+/// The objects without those that the program was perhaps linked from in the place of another one.
+///
+/// Builds with other features leave archives of other objects of the same names. It is not known which
+/// of them the program has, so they must be alike.
+fn without_doubles(
+    objects: &[LinkedObject<'_>],
+    codes: &[Arc<ObjectCode>],
+) -> Result<Vec<Arc<ObjectCode>>, UnknownLayout> {
+    let mut kept = Vec::with_capacity(codes.len());
+    let mut known: HashMap<&str, &ObjectCode> = HashMap::new();
+    for (object, code) in objects.iter().zip(codes) {
+        let defined = code.definitions.iter().map(|one| &*code.names[one.name as usize]);
+        let defined = defined.filter(|_| object.name.is_none());
+        let mut is_double = false;
+        for name in object.name.into_iter().chain(defined).filter(|_| !object.is_certain) {
+            match known.insert(name, code) {
+                Some(other) if other != &**code => {
+                    return Err(UnknownLayout::SeveralObjects { name: name.to_owned() });
+                }
+                other => is_double |= other.is_some(),
+            }
+        }
+        if !is_double {
+            kept.push(Arc::clone(code));
+        }
+    }
+    Ok(kept)
 }
 
 /// The name of the source file of the object `data`; `None` for anything but an object.

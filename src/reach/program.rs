@@ -33,6 +33,8 @@ pub(super) struct ProgramTables {
     functions: HashMap<String, Option<Range<usize>>>,
     /// Shared libraries that are loaded with the program.
     pub(super) libraries: Vec<String>,
+    /// Where these are looked for besides the folders of the system.
+    pub(super) library_folders: Vec<String>,
 }
 
 /// Reads the tables of the program `data`.
@@ -86,11 +88,15 @@ pub(super) fn read_program(data: &[u8]) -> Result<ProgramTables, UnknownLayout> 
     }
     if let Some((entries, strings)) = sections.dynamic(ENDIAN, data).map_err(unknown)? {
         let strings = sections.strings(ENDIAN, data, strings).map_err(unknown)?;
-        let needed = entries.iter().filter(|entry| entry.d_tag.get(ENDIAN) == elf::DT_NEEDED);
-        for entry in needed {
+        for entry in entries {
+            let list = match entry.d_tag.get(ENDIAN) {
+                elf::DT_NEEDED => &mut tables.libraries,
+                elf::DT_RPATH | elf::DT_RUNPATH => &mut tables.library_folders,
+                _ => continue,
+            };
             let at = u32::try_from(entry.d_val.get(ENDIAN)).map_err(|_| UnknownLayout::Format)?;
             let name = strings.get(at).map_err(|()| UnknownLayout::Format)?;
-            tables.libraries.push(String::from_utf8_lossy(name).into_owned());
+            list.push(String::from_utf8_lossy(name).into_owned());
         }
     }
     Ok(tables)

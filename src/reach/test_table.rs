@@ -13,7 +13,7 @@ use super::reader::{ObjectReader, RelocationTarget};
 use super::section::Section;
 
 /// One test.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TestEntry {
     pub(super) name: String,
     /// The section of its description, and that section's node.

@@ -258,6 +258,22 @@ fn the_origin_of_a_symbol_says_what_it_can_do() {
 }
 
 #[test]
+fn the_libraries_that_are_loaded_count_for_every_entry() {
+    let look = |libraries: &[&str], folders: &[&str]| {
+        let owned = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect();
+        let mut tables = ProgramTables::default();
+        (tables.libraries, tables.library_folders) = (owned(libraries), owned(folders));
+        closed(&[&object(b"one\0two\0", "V", &[9])], &tables, "entry").0.digests.masked
+    };
+    let before = look(&["liba.so", "libb.so"], &[]);
+    assert_eq!(before, look(&["liba.so", "libb.so"], &[]));
+    // The first one that has a symbol defines it.
+    assert_ne!(before, look(&["libb.so", "liba.so"], &[]));
+    assert_ne!(before, look(&["liba.so", "libb.so"], &["/opt"]));
+    assert_ne!(before, look(&["liba.so"], &["libb.so"]));
+}
+
+#[test]
 fn what_a_library_can_call_counts_for_every_entry() {
     let look = |byte: u8, name: &str, exported: bool| {
         let mut object = ObjectBytes::default();

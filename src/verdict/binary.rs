@@ -260,8 +260,9 @@ impl<'a> TargetRecords<'a> {
             let (path, project) = (input.path.display(), record.workspace_root.display());
             return Some(format!("its record is of {project}, where {path} was consulted"));
         }
-        // It ran for this question, or while that waited: what itself has made is no other state.
-        let is_of_question = self.context.asked.is_some_and(|asked| record.created >= asked);
+        // It began after the question came, for this or for another one: what itself has made was not
+        // there then. One that began before may have made what a run for this question would find.
+        let is_of_question = self.context.asked.is_some_and(|asked| record.began() >= asked);
         self.fingerprints.accept_what_runs_left(is_of_question);
         let changed = self.fingerprints.first_changed(self.context.root, &record.inputs);
         self.fingerprints.accept_what_runs_left(false);

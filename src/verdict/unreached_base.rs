@@ -14,7 +14,7 @@ use crate::reach::{Policy, ReachReader, Reached, TestIdentity};
 use crate::workspace::PathStamp;
 
 /// The version of the stored bases. Those of another are ignored.
-pub(super) const VERSION: u32 = 3;
+pub(super) const VERSION: u32 = 4;
 /// Larger programs are not read: their objects take as much memory.
 const LARGEST_PROGRAM: u64 = 128 << 20;
 /// The bases of a project.

@@ -187,13 +187,20 @@ fn an_archive_of_a_build_script_counts_in_the_tests_of_its_own_package() {
             "unsafe extern \"C\" { fn in_c() -> i32; }\n\
              #[test] fn c() { assert!(unsafe { in_c() } > 0); }\n#[test] fn none() {}\n",
         ),
+        ("tests/it.rs", ""),
         ("build.rs", build),
-        ("code.c", "int in_c(void) { return 40; }\n"),
+        ("code.c", "static const volatile int number = 40;\nint in_c(void) { return number; }\n"),
     ];
     let subject = Subject::new("w", &files);
     let before = subject.tests();
     let after = subject.edited("code.c", "40", "41");
     assert_eq!(masked_changes(&before, &after), names(&["c"]));
+    // The library bundles the objects. A build without it leaves the old ones there.
+    subject.build(&["test", "--no-run"], "lib", "subject");
+    assert_eq!(before, subject.tests());
+    subject.write("code.c", &files[3].1.replace("40", "42"));
+    let refused = subject.try_tests();
+    assert!(matches!(refused, Err(UnknownLayout::SeveralObjects { .. })), "{refused:?}");
     // Elsewhere it is not found.
     let elsewhere = tempfile::tempdir().unwrap();
     let subject = Subject::new("w", &files).variable("PLACE", elsewhere.path().to_str().unwrap());
