@@ -49,7 +49,7 @@ mod state;
 mod sweep;
 mod target_dirs;
 
-pub(crate) use environments::{ProvenEnvironment, RecordReference};
+pub(crate) use environments::{ProvenEnvironment, ProvenEnvironments, RecordReference};
 pub(crate) use gc::GcOptions;
 pub(crate) use history::{AnsweredTargets, HISTORY_DAYS, HistoryEvent};
 pub(crate) use mentions::KnownMentions;

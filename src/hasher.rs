@@ -69,7 +69,9 @@ use std::path::{Path, PathBuf};
 pub(crate) use changes::{Changes, ScanMark};
 pub(crate) use confinement::{MacroReach, macro_reach};
 pub(crate) use manifest::{FileChange, ListedEntry, Manifest};
-pub(crate) use mentions::{GOES_THROUGH_ALL, Mentions, has_word_of, mentions, mentions_in_text};
+pub(crate) use mentions::{
+    GOES_THROUGH_ALL, Mentions, SearchScope, has_word_of, mentions, mentions_in_text,
+};
 pub(crate) use options::{GlobError, Options};
 pub(crate) use program::program_digest;
 pub use query::Snapshot;

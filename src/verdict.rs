@@ -10,6 +10,7 @@
 
 mod binary;
 mod built_units;
+mod by_packages;
 mod checkout;
 mod conduct;
 mod early;
@@ -46,6 +47,7 @@ mod unreached_base;
 mod verify;
 
 pub(crate) use binary::store_program_digest;
+pub(crate) use by_packages::answer_by_packages;
 pub(crate) use conduct::background_scope;
 pub(crate) use exec::{Called, Invocation, call};
 pub(crate) use explain::{
@@ -56,7 +58,7 @@ pub(crate) use facts::LEDGERS;
 pub use facts::{Facts, Question};
 pub(crate) use key::code_hash;
 pub use local_tree::LocalTree;
-pub(crate) use look_up::{LookUp, Unanswered};
+pub(crate) use look_up::{KnownRecord, LookUp, Unanswered};
 pub(crate) use options::{RunError, RunOptions, RunScope, Step};
 pub(crate) use project_files::FilesMark;
 pub use project_files::{ProjectFiles, Refresh};

@@ -13,13 +13,16 @@ use super::args::{CheckArgs, OutputFormat};
 use super::context::Context;
 use super::exit::{Exit, Stop};
 use super::output;
+use super::remote::RemoteTree;
 use super::render::{ERROR, GOOD, WARN, counts_text, label, seconds};
 use crate::cache::Cache;
 use crate::client::{ClientError, Connection};
 use crate::model::{Answer, Digest, Timestamp};
 use crate::process::Environment;
 use crate::protocol::{Ask, Call, KnownFailure, Reply};
-use crate::verdict::{Facts, LocalTree, LookUp, ProjectFiles, ProjectTree as _, Question};
+use crate::verdict::{
+    Facts, LocalTree, LookUp, ProjectFiles, ProjectTree as _, Question, answer_by_packages,
+};
 
 /// What is known.
 enum Known {
@@ -69,12 +72,14 @@ fn known(context: &Context, args: &CheckArgs, root: &Path) -> Result<Known, Stop
         }
     }
     let untracked = staged.as_ref().map_or(&[][..], |tree| &tree.untracked);
-    let looked = match ask_daemon(context, root, &environment, untracked) {
+    let settings = config.settings_for(root).clone();
+    let question = Question::of_project(root, environment, settings);
+    let looked = match ask_daemon(context, &question, untracked) {
         Ok(Some(looked)) => looked,
-        Ok(None) => look(context, root, environment, untracked)?,
+        Ok(None) => look(context, &question, untracked)?,
         Err(error) => {
             output::note(label(WARN, "Daemon", format!("{error}; working without it")));
-            look(context, root, environment, untracked)?
+            look(context, &question, untracked)?
         }
     };
     let Some(before) = staged else { return Ok(looked.known) };
@@ -100,17 +105,17 @@ struct Looked {
 /// What the daemon knows; `None` where no daemon watches the project.
 fn ask_daemon(
     context: &Context,
-    root: &Path,
-    environment: &Environment,
+    question: &Question,
     untracked: &[PathBuf],
 ) -> Result<Option<Looked>, ClientError> {
     let Some(mut connection) = Connection::open(&context.paths.socket())? else { return Ok(None) };
+    let root = &question.root;
     let ask = Ask {
-        project: root.to_owned(),
-        dir: root.to_owned(),
+        project: root.clone(),
+        dir: root.clone(),
         cargo: None,
         harness: Vec::new(),
-        environment: environment.clone(),
+        environment: question.environment.clone(),
         no_cache: false,
         only_known: true,
         names_tests: false,
@@ -118,13 +123,21 @@ fn ask_daemon(
     };
     let known = match connection.call(Call::Ask(ask), |_| {})? {
         Reply::Answer(answer) => Known::Green(answer),
-        Reply::Miss(miss) => unanswered(miss.reason, miss.known_failure),
+        Reply::Miss(miss) => {
+            let mut tree = RemoteTree::new(&mut connection, root, miss.clone(), false);
+            let answer = match miss.tree.filter(|_| miss.known_failure.is_none()) {
+                Some(digest) => by_packages(context, question, &mut tree, &digest),
+                None => None,
+            };
+            let unanswered = || unanswered(miss.reason, miss.known_failure);
+            answer.map_or_else(unanswered, Known::Green)
+        }
         _ => return Ok(None),
     };
     let mut counted = untracked.to_vec();
     if !counted.is_empty() {
         let paths = untracked.iter().map(Into::into).collect();
-        let call = Call::Uncounted { project: root.to_owned(), paths };
+        let call = Call::Uncounted { project: root.clone(), paths };
         if let Reply::Paths { paths } = connection.call(call, |_| {})? {
             counted.retain(|path| !paths.iter().any(|other| path.as_os_str() == other.0));
         }
@@ -133,27 +146,27 @@ fn ask_daemon(
 }
 
 /// What this process finds out by itself.
-fn look(
-    context: &Context,
-    root: &Path,
-    environment: Environment,
-    untracked: &[PathBuf],
-) -> Result<Looked, Stop> {
-    let settings = context.config()?.config.settings_for(root).clone();
-    let question = Question::of_project(root, environment, settings);
+fn look(context: &Context, question: &Question, untracked: &[PathBuf]) -> Result<Looked, Stop> {
     let cache = Cache::open(&context.paths.cache_dir);
     let facts =
-        Facts::gather(&question, cache.dir()).map_err(|error| Stop::new(Exit::NotGreen, error))?;
+        Facts::gather(question, cache.dir()).map_err(|error| Stop::new(Exit::NotGreen, error))?;
     let files =
-        ProjectFiles::new(&question, &facts).map_err(|error| Stop::new(Exit::Config, error))?;
+        ProjectFiles::new(question, &facts).map_err(|error| Stop::new(Exit::Config, error))?;
     let mut tree = LocalTree::new(files, cache.dir());
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let state = runtime.block_on(tree.look()).map_err(|error| Stop::new(Exit::NotGreen, error))?;
     let known = match state.digest {
         Ok(digest) => {
-            match (LookUp { cache: &cache, question: &question, facts: &facts }).answer(&digest) {
+            let asked = LookUp { cache: &cache, question, facts: &facts };
+            match asked.answer(&digest) {
                 Ok(answer) => Known::Green(answer),
-                Err(missed) => unanswered(missed.reason, missed.known_failure),
+                Err(missed) => {
+                    let is_unknown = missed.known_failure.is_none();
+                    let answer = is_unknown
+                        .then(|| runtime.block_on(answer_by_packages(asked, &mut tree, &digest)));
+                    let unanswered = || unanswered(missed.reason, missed.known_failure);
+                    answer.flatten().map_or_else(unanswered, Known::Green)
+                }
             }
         }
         Err(why) => Known::Unknown(format!("the snapshot is unknown: {}", why.join("; "))),
@@ -162,6 +175,20 @@ fn look(
     let mut counted = untracked.to_vec();
     counted.retain(|path| !uncounted.contains(path));
     Ok(Looked { known, counted })
+}
+
+/// What the records of packages answer, where the daemon has no record of the whole.
+fn by_packages(
+    context: &Context,
+    question: &Question,
+    tree: &mut RemoteTree<'_>,
+    tree_digest: &Digest,
+) -> Option<Answer> {
+    let cache = Cache::open(&context.paths.cache_dir);
+    let facts = Facts::gather(question, cache.dir()).ok()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().build().ok()?;
+    let asked = LookUp { cache: &cache, question, facts: &facts };
+    runtime.block_on(answer_by_packages(asked, tree, tree_digest))
 }
 
 fn unanswered(reason: String, failure: Option<KnownFailure>) -> Known {

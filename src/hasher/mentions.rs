@@ -59,6 +59,15 @@ const SEARCH_PATH: &str = "PATH";
 /// The function of libtest that says `--logfile PATH`, in both manglings.
 const LIBTEST_OPTIONS: &str = "4test3cli9optgroups";
 
+/// What a search is to find out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SearchScope {
+    /// All that a [`Mentions`] says.
+    All,
+    /// Which texts there are: all else is known of this content.
+    Texts,
+}
+
 /// The result of a search.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Mentions {
@@ -78,7 +87,7 @@ pub(crate) struct Mentions {
 ///
 /// # Errors
 /// If the file cannot be read, or is no regular file.
-pub(crate) fn mentions(path: &Path, texts: &[&str]) -> io::Result<Mentions> {
+pub(crate) fn mentions(path: &Path, texts: &[&str], scope: SearchScope) -> io::Result<Mentions> {
     let metadata = path.metadata()?;
     if !metadata.is_file() {
         return Err(io::Error::other("it is no regular file"));
@@ -95,8 +104,12 @@ pub(crate) fn mentions(path: &Path, texts: &[&str]) -> io::Result<Mentions> {
             let symbols = program.section_by_name(".strtab");
             let symbols = symbols.and_then(|section| section.data().ok());
             let is_used = || uses_search_path(&program, &parts);
-            let mut mentions = mentions_in(&parts, &[], texts, is_used)?;
-            if mentions.any.is_none() && symbols.is_some() && goes_through_all(&program, &parts) {
+            let mut mentions = mentions_in(&parts, &[], texts, scope, is_used)?;
+            if scope == SearchScope::All
+                && mentions.any.is_none()
+                && symbols.is_some()
+                && goes_through_all(&program, &parts)
+            {
                 mentions.any = Some(GOES_THROUGH_ALL);
             }
             Ok(Mentions { is_stripped: symbols.is_none(), is_program: true, ..mentions })
@@ -105,7 +118,7 @@ pub(crate) fn mentions(path: &Path, texts: &[&str]) -> io::Result<Mentions> {
             // The kernel's own files have other lengths than they say.
             let whole = std::fs::read(path)?;
             let parts = [Part { content: &whole, address: 0, is_code: false, is_writable: false }];
-            mentions_in(&parts, &whole, texts, || has_word(&whole, SEARCH_PATH.as_bytes()))
+            mentions_in(&parts, &whole, texts, scope, || has_word(&whole, SEARCH_PATH.as_bytes()))
         }
     }
 }
@@ -116,13 +129,15 @@ pub(crate) fn mentions(path: &Path, texts: &[&str]) -> io::Result<Mentions> {
 /// If there are too many texts.
 pub(crate) fn mentions_in_text(content: &[u8], texts: &[&str]) -> io::Result<Mentions> {
     let parts = [Part { content, address: 0, is_code: false, is_writable: false }];
-    mentions_in(&parts, &[], texts, || has_word(content, SEARCH_PATH.as_bytes()))
+    let scope = SearchScope::All;
+    mentions_in(&parts, &[], texts, scope, || has_word(content, SEARCH_PATH.as_bytes()))
 }
 
 fn mentions_in(
     parts: &[Part<'_>],
     library: &[u8],
     texts: &[&str],
+    scope: SearchScope,
     uses_search_path: impl FnOnce() -> bool,
 ) -> io::Result<Mentions> {
     let mut builder = AhoCorasick::builder();
@@ -145,7 +160,9 @@ fn mentions_in(
     let begins =
         |start: &&[u8]| parts.first().is_some_and(|first| first.content.starts_with(start));
     let iteration = AhoCorasick::new(ITERATION).map_err(io::Error::other)?;
-    let any = if COMPRESSED.iter().any(begins) || exact(&[PACKED])? {
+    let any = if scope == SearchScope::Texts {
+        None
+    } else if COMPRESSED.iter().any(begins) || exact(&[PACKED])? {
         Some("it is compressed")
     } else if exact(&[ENVIRONMENT_FILE])? {
         Some("it reads /proc/PID/environ")
@@ -249,7 +266,7 @@ mod tests {
     fn found(content: &[u8], texts: &[&str]) -> Mentions {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), content).unwrap();
-        mentions(file.path(), texts).unwrap()
+        mentions(file.path(), texts, SearchScope::All).unwrap()
     }
 
     #[test]
@@ -285,7 +302,8 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn a_file_of_the_kernel_is_searched_whatever_length_it_says() {
-        let mentions = mentions(Path::new("/proc/version"), &["linux", "no such text"]).unwrap();
+        let texts = ["linux", "no such text"];
+        let mentions = mentions(Path::new("/proc/version"), &texts, SearchScope::All).unwrap();
         assert_eq!(mentions.found, [true, false]);
     }
 
@@ -303,12 +321,15 @@ mod tests {
     fn only_what_is_loaded_of_a_program_is_searched() {
         let own = std::env::current_exe().unwrap();
         // Literals are loaded; the names of files are in the debug information, too.
-        let mentions = mentions(&own, &["literal of this very test"]).unwrap();
+        let all = SearchScope::All;
+        let mentions = mentions(&own, &["literal of this very test"], all).unwrap();
         assert_eq!(mentions.found, [true]);
         assert!(!mentions.is_stripped);
         // These tests go through their environment.
         assert!(std::env::vars_os().count() > 0 && mentions.any.is_some());
-        assert!(super::mentions(Path::new("/"), &[]).is_err());
-        assert_eq!(super::mentions(&own, &["PATH"]).unwrap().found, [true]);
+        assert!(super::mentions(Path::new("/"), &[], all).is_err());
+        assert_eq!(super::mentions(&own, &["PATH"], all).unwrap().found, [true]);
+        let texts = super::mentions(&own, &["vars", "PATH"], SearchScope::Texts).unwrap();
+        assert_eq!((texts.found, texts.any), (vec![true, true], None));
     }
 }

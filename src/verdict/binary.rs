@@ -31,6 +31,7 @@ mod observe;
 mod program;
 mod uncacheable;
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -490,15 +491,15 @@ impl<'a> TargetRecords<'a> {
         Some(BuiltSubject { program: program.path.clone(), stamp, context: subject.context() })
     }
 
-    /// Where a record of these inputs goes: in the place of one of the same, a free one, that of
-    /// the oldest.
+    /// Where a record of these inputs goes: in the place of one of the same, a free one, that of the
+    /// environment least like this one, and of those the oldest.
     fn slot_for(&mut self, subject: &Subject, inputs: &[Input], now: Timestamp) -> RecordKey {
         let of = |inputs: &[Input]| -> BTreeSet<_> {
             inputs.iter().map(|input| (input.path.clone(), input.state)).collect()
         };
         let wanted = of(inputs);
         let mut free: Option<RecordKey> = None;
-        let mut oldest: Option<(Timestamp, RecordKey)> = None;
+        let mut farthest: Option<(usize, Reverse<Timestamp>, RecordKey)> = None;
         let slots: Vec<_> = subject.slots().collect();
         for key in slots.iter().copied() {
             match self.context.cache.get(&key, now, self.context.settings.ttl) {
@@ -508,14 +509,13 @@ impl<'a> TargetRecords<'a> {
                     if is_same {
                         return key;
                     }
-                    if oldest.is_none_or(|(then, _)| record.created < then) {
-                        oldest = Some((record.created, key));
-                    }
+                    let distance = subject.asked.differing(&record.environment.variables).len();
+                    farthest = farthest.max(Some((distance, Reverse(record.created), key)));
                 }
                 Lookup::Miss(_) => free = free.or(Some(key)),
             }
         }
-        free.or(oldest.map(|(_, key)| key)).unwrap_or(slots[0])
+        free.or(farthest.map(|(.., key)| key)).unwrap_or(slots[0])
     }
 
     /// Stores records, and brings everything back within the limits.

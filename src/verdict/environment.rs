@@ -17,7 +17,9 @@ use crate::cache::{
     Cache, Input, InputState, KnownMentions, Record, RecordLevel, RecordedEnvironment,
 };
 use crate::compiler::{UnitInputs, sources_of_library};
-use crate::hasher::{GOES_THROUGH_ALL, Mentions, has_word_of, mentions, mentions_in_text};
+use crate::hasher::{
+    GOES_THROUGH_ALL, Mentions, SearchScope, has_word_of, mentions, mentions_in_text,
+};
 use crate::model::{Digest, Digester, OsText, TargetKind, TargetReport};
 use crate::process::Environment;
 use crate::workspace::{
@@ -58,8 +60,9 @@ const COMMON: [&str; 16] = [
 #[derive(Clone, Debug, Default)]
 pub(super) struct AskedEnvironment {
     variables: BTreeMap<String, Digest>,
-    /// The values of all variables but `PATH`, and the arguments.
-    texts: Vec<Vec<u8>>,
+    /// All variables, those of keys among them.
+    environment: Environment,
+    arguments: Vec<OsString>,
     /// The folders of `PATH`; `None` if one of them depends on the folder one is in.
     path: Option<Vec<PathBuf>>,
 }
@@ -79,14 +82,13 @@ impl AskedEnvironment {
 
     /// The environment, without variables beside the key yet.
     pub(super) fn new(environment: &Environment, arguments: &[OsString]) -> Self {
-        let values = environment.iter().filter(|(name, _)| *name != PATH).map(|(_, value)| value);
-        let texts = values.chain(arguments.iter().map(OsString::as_os_str));
         let folders = environment.get(PATH).map(std::env::split_paths).into_iter().flatten();
         let folders: Vec<PathBuf> = folders.collect();
         let path = folders.iter().all(|folder| folder.is_absolute()).then_some(folders);
         Self {
             variables: BTreeMap::new(),
-            texts: texts.map(|text| text.as_bytes().to_vec()).collect(),
+            environment: environment.clone(),
+            arguments: arguments.to_vec(),
             path,
         }
     }
@@ -117,13 +119,25 @@ impl AskedEnvironment {
         Self { variables, ..self.clone() }
     }
 
-    /// The variables that differ from these.
+    /// The variables that differ from these, of those beside the key.
     pub(super) fn differing<'v>(
         &'v self,
         then: &'v BTreeMap<String, Digest>,
     ) -> BTreeSet<&'v String> {
         let names = then.keys().chain(self.variables.keys());
         names.filter(|name| then.get(*name) != self.variables.get(*name)).collect()
+    }
+
+    /// The variables that a build names and that are not what they were for it.
+    pub(super) fn differing_for_build<'v>(
+        &self,
+        then: &'v BTreeMap<String, Option<Digest>>,
+        root: &Path,
+    ) -> impl Iterator<Item = &'v String> {
+        let is_other = |(name, then): &(&String, &Option<Digest>)| {
+            variable(&self.environment, name, root) != **then
+        };
+        then.iter().filter(is_other).map(|(name, _)| name)
     }
 
     /// The variables beside the key, by their escaped names, with digests of their values.
@@ -235,6 +249,9 @@ impl EnvironmentJudge<'_> {
         asked: &AskedEnvironment,
         fingerprints: &mut Fingerprints,
     ) -> Option<String> {
+        if let Some(why) = self.build_obstacle(&record.environment.build_variables, asked) {
+            return Some(why);
+        }
         if record.environment.variables == asked.variables {
             return None;
         }
@@ -242,6 +259,16 @@ impl EnvironmentJudge<'_> {
         differences.into_iter().find_map(|VariableDifference { name, why }| {
             Some(format!("environment variable {name} differs: {}", why?))
         })
+    }
+
+    /// Why a build that names these variables would be another one in the asker's environment.
+    pub(super) fn build_obstacle(
+        &self,
+        named: &BTreeMap<String, Option<Digest>>,
+        asked: &AskedEnvironment,
+    ) -> Option<String> {
+        let name = asked.differing_for_build(named, self.root).next()?;
+        Some(format!("environment variable {name} differs, which the build names"))
     }
 
     /// Every variable that differs, less the ones that the config ignores.
@@ -436,13 +463,18 @@ impl EnvironmentJudge<'_> {
             return None;
         }
         let path = self.root.join(&input.path);
-        let Mentions { found, any, is_stripped, is_program } = search_in(&path, &new).ok()?;
+        let scope =
+            if known.found.is_empty() { SearchScope::All } else { SearchScope::Texts };
+        let Mentions { found, any, is_stripped, is_program } =
+            search_in(&path, &new, scope).ok()?;
         if !fingerprints.holds(self.root, input) {
             return None;
         }
         known.found.extend(new.into_iter().map(str::to_owned).zip(found));
-        known.any = any.map(str::to_owned);
-        (known.is_stripped, known.is_program) = (is_stripped, is_program);
+        if scope == SearchScope::All {
+            known.any = any.map(str::to_owned);
+            (known.is_stripped, known.is_program) = (is_stripped, is_program);
+        }
         self.cache.store_mentions(state, &known);
         self.known.borrow_mut().insert(*state, known.clone());
         Some(known)
@@ -454,8 +486,11 @@ impl AskedEnvironment {
     /// of this one.
     fn is_named(&self, name: &str, given: &[OsText]) -> Option<String> {
         let holds = |text: &[u8]| text.windows(name.len()).any(|part| part == name.as_bytes());
-        let given = given.iter().map(|text| text.0.as_bytes());
-        let mut texts = self.texts.iter().map(Vec::as_slice).chain(given);
+        let given = given.iter().map(|text| &*text.0);
+        let values = self.environment.iter().filter(|(name, _)| *name != PATH);
+        let texts = values.map(|(_, value)| value).chain(given);
+        let mut texts =
+            texts.chain(self.arguments.iter().map(|text| &**text)).map(OsStr::as_bytes);
         texts.any(holds).then(|| "another variable or an argument names it".to_owned())
     }
 }
@@ -570,7 +605,7 @@ pub(super) fn content_of(state: &InputState) -> Option<Digest> {
 }
 
 /// Searches a file's content, a folder's names, a link's target.
-fn search_in(path: &Path, texts: &[&str]) -> std::io::Result<Mentions> {
+fn search_in(path: &Path, texts: &[&str], scope: SearchScope) -> std::io::Result<Mentions> {
     let kind = path.symlink_metadata()?.file_type();
     if kind.is_symlink() {
         return mentions_in_text(path.read_link()?.as_os_str().as_bytes(), texts);
@@ -583,7 +618,7 @@ fn search_in(path: &Path, texts: &[&str]) -> std::io::Result<Mentions> {
         }
         return mentions_in_text(&names, texts);
     }
-    mentions(path, texts)
+    mentions(path, texts, scope)
 }
 
 #[cfg(test)]
@@ -627,7 +662,7 @@ mod tests {
     #[test]
     fn a_name_may_stand_in_what_cargo_gives_to_a_run() {
         let asked =
-            AskedEnvironment { texts: vec![b"a HELD b".to_vec()], ..AskedEnvironment::default() };
+            AskedEnvironment { arguments: vec!["a HELD b".into()], ..AskedEnvironment::default() };
         let given = [OsText::from("see OTHER")];
         assert!(asked.is_named("HELD", &given).is_some());
         assert!(

@@ -179,10 +179,10 @@ fn decide<M>(
     };
     explanation.code_hash = Some(code_hash(tree, &facts.identity));
     explanation.reason = match (LookUp { cache, question, facts }).find(tree) {
-        Finding::Green(record) => {
+        Finding::Green { record, reason } => {
             explanation.cached = true;
             explanation.last = Some(Record::clone(&record));
-            "same code, settings and environment".to_owned()
+            reason.to_owned()
         }
         Finding::Red(record) => {
             explanation.last = Some(Record::clone(&record));

@@ -19,6 +19,11 @@ use crate::model::{
 use crate::protocol::KnownFailure;
 use crate::workspace::{FileKind, PathStamp};
 
+/// Why a record answers that was made of the very same question.
+const SAME: &str = "same code, settings and environment";
+/// Why a record of another environment answers.
+const SAME_BUT_VARIABLES: &str = "same code and settings; no variable that differs counts";
+
 /// At most so many failed tests of a known failure are named.
 const NAMED_FAILURES: usize = 20;
 
@@ -37,7 +42,12 @@ pub(crate) struct LookUp<'a> {
 #[derive(Clone, Debug)]
 pub(super) enum Finding {
     /// Green, and everything it depended on is still as it was.
-    Green(Arc<Record>),
+    Green {
+        /// The record.
+        record: Arc<Record>,
+        /// Why it answers.
+        reason: &'static str,
+    },
     /// The same code failed before. Shown, never the answer.
     Red(Arc<Record>),
     /// Nothing that answers: why.
@@ -46,7 +56,7 @@ pub(super) enum Finding {
 
 impl Finding {
     pub(super) fn green(&self) -> Option<&Arc<Record>> {
-        if let Self::Green(record) = self { Some(record) } else { None }
+        if let Self::Green { record, .. } = self { Some(record) } else { None }
     }
 
     pub(super) fn red(&self) -> Option<&Arc<Record>> {
@@ -56,6 +66,15 @@ impl Finding {
     pub(super) fn record(&self) -> Option<&Record> {
         self.green().or(self.red()).map(|record| &**record)
     }
+}
+
+/// A record that tells of a tree.
+#[derive(Clone, Debug)]
+pub(crate) struct KnownRecord {
+    /// The record.
+    pub record: Arc<Record>,
+    /// Why it does.
+    pub reason: &'static str,
 }
 
 /// Why no record answers.
@@ -75,9 +94,9 @@ impl LookUp<'_> {
     /// If no record answers.
     pub(crate) fn answer(&self, tree_digest: &Digest) -> Result<Answer, Unanswered> {
         match self.find(tree_digest) {
-            Finding::Green(record) => {
+            Finding::Green { record, reason } => {
                 self.claim(tree_digest, &record);
-                Ok(answer_of(&record))
+                Ok(answer_of(&record, reason))
             }
             Finding::Red(record) => Err(Unanswered {
                 reason: "it failed before".to_owned(),
@@ -92,13 +111,13 @@ impl LookUp<'_> {
     ///
     /// # Errors
     /// If there is none, or what it depended on is not what it was.
-    pub(crate) fn known(&self, tree_digest: &Digest) -> Result<Arc<Record>, String> {
+    pub(crate) fn known(&self, tree_digest: &Digest) -> Result<KnownRecord, String> {
         match self.find(tree_digest) {
-            Finding::Green(record) => Ok(record),
+            Finding::Green { record, reason } => Ok(KnownRecord { record, reason }),
             Finding::Red(record) => {
                 let Question { root, settings, .. } = self.question;
                 match Fingerprints::new(settings).first_changed(root, &record.inputs) {
-                    None => Ok(record),
+                    None => Ok(KnownRecord { record, reason: SAME }),
                     Some(changed) => Err(format!("{} changed", changed.path.display())),
                 }
             }
@@ -111,41 +130,27 @@ impl LookUp<'_> {
         let settings = &self.question.settings;
         match self.cache.get(&self.key(tree_digest), Timestamp::now(), settings.ttl) {
             Lookup::Hit(record) => match self.obstacle(&record) {
-                None => Finding::Green(record),
+                None => Finding::Green { record, reason: SAME },
                 Some(why) => Finding::Nothing(why),
             },
             Lookup::Miss(MissReason::NotGreen(record)) => Finding::Red(record),
-            Lookup::Miss(reason) => self.find_elsewhere(tree_digest).unwrap_or_else(|why| {
-                Finding::Nothing(why.unwrap_or_else(|| in_words(&reason, settings.ttl)))
-            }),
+            Lookup::Miss(reason) => {
+                let Self { cache, question, facts } = *self;
+                let code_hash = code_hash(tree_digest, &facts.identity);
+                let others = OtherEnvironments::of(cache, question, facts, &code_hash);
+                match others.find(|record| self.obstacle(record)) {
+                    Ok(record) => Finding::Green { record, reason: SAME_BUT_VARIABLES },
+                    Err(Some(why)) => Finding::Nothing(why),
+                    Err(None) => Finding::Nothing(in_words(&reason, settings.ttl)),
+                }
+            }
         }
-    }
-
-    /// A green record of another environment that answers in this one too.
-    ///
-    /// # Errors
-    /// Why the newest of them does not; `None` if there is none.
-    fn find_elsewhere(&self, tree_digest: &Digest) -> Result<Finding, Option<String>> {
-        let Self { cache, question, facts } = *self;
-        let code_hash = code_hash(tree_digest, &facts.identity);
-        let mut first = None;
-        for found in OtherEnvironments::of(cache, question, facts, &code_hash).records() {
-            let why = match found {
-                Ok(record) => match self.obstacle(&record) {
-                    None => return Ok(Finding::Green(record)),
-                    Some(why) => why,
-                },
-                Err(why) => why,
-            };
-            first = first.or(Some(why));
-        }
-        Err(first)
     }
 
     /// Removes every green record that answers for this tree: it does not build, or fails, now.
     pub(super) fn disprove(&self, tree_digest: &Digest) {
         self.cache.disprove(&self.key(tree_digest));
-        while let Finding::Green(record) = self.find(tree_digest) {
+        while let Finding::Green { record, .. } = self.find(tree_digest) {
             self.cache.disprove(&record.key);
             let settings = &self.question.settings;
             if let Lookup::Hit(_) = self.cache.get(&record.key, Timestamp::now(), settings.ttl) {
@@ -241,9 +246,8 @@ fn in_words(reason: &MissReason, ttl: Duration) -> String {
     }
 }
 
-/// The answer that a green record gives.
-pub(super) fn answer_of(record: &Record) -> Answer {
-    let reason = "same code, settings and environment";
+/// The answer that a green record gives, for this reason.
+pub(super) fn answer_of(record: &Record, reason: &str) -> Answer {
     let targets = record
         .targets
         .iter()

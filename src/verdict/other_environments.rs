@@ -14,11 +14,13 @@
 use std::sync::Arc;
 
 use super::Facts;
-use super::environment::{AskedEnvironment, EnvironmentJudge, named_by_build, variable};
+use super::environment::{AskedEnvironment, EnvironmentJudge, named_by_build};
 use super::facts::Question;
 use super::fingerprint::Fingerprints;
 use super::key::whole_digest;
-use crate::cache::{Cache, Input, Lookup, ProvenEnvironment, Record, RecordReference};
+use crate::cache::{
+    Cache, Input, Lookup, ProvenEnvironment, ProvenEnvironments, Record, RecordReference,
+};
 use crate::compiler::BuildSources;
 use crate::model::{Digest, TargetReport, Timestamp, Verdict};
 
@@ -51,43 +53,56 @@ impl<'a> OtherEnvironments<'a> {
         Self { cache, question, facts, whole: whole_digest(code_hash, question) }
     }
 
-    /// The green records that answer as far as variables go, each with its own inputs still to be
-    /// looked at; or why one does not.
-    pub(super) fn records(&self) -> impl Iterator<Item = Result<Arc<Record>, String>> {
+    /// The green record that answers here too, if none of its own conditions is an `obstacle`.
+    ///
+    /// # Errors
+    /// Why that of the environment most like this one does not answer; `None` if there is none.
+    pub(super) fn find(
+        &self,
+        mut obstacle: impl FnMut(&Record) -> Option<String>,
+    ) -> Result<Arc<Record>, Option<String>> {
+        let ProvenEnvironments { products, build_variables, mut environments } =
+            self.cache.environments(&self.whole);
         let asked = AskedEnvironment::of(self.question);
+        environments.sort_by_key(|environment| environment.distance(asked.variables()));
+        let records = environments.into_iter().filter_map(|environment| {
+            let record = self.get(&environment.record)?;
+            Some((record, environment))
+        });
+        let mut records = records.peekable();
+        if records.peek().is_none() {
+            return Err(None);
+        }
         let judge = EnvironmentJudge::of(self.cache, self.question, self.facts);
         let mut fingerprints = Fingerprints::new(&self.question.settings);
-        let proven = self.cache.environments(&self.whole).into_iter();
-        let proven = proven.filter_map(|proven| Some((self.get(&proven.record)?, proven)));
-        proven.map(move |(record, proven)| {
-            match self.obstacle(&proven, &asked, &judge, &mut fingerprints) {
-                None => Ok(record),
-                Some(why) => Err(why),
+        if let Some(why) = judge.build_obstacle(&build_variables, &asked) {
+            return Err(Some(why));
+        }
+        if let Some(input) = fingerprints.first_changed(&self.question.root, &products) {
+            let path = input.path.display();
+            return Err(Some(format!("variables differ, and `{path}` may have to be built anew")));
+        }
+        let mut closest = None;
+        for (record, environment) in records {
+            let why = self.run_obstacle(&environment, &asked, &judge, &mut fingerprints);
+            match why.or_else(|| obstacle(&record)) {
+                None => return Ok(record),
+                Some(why) => closest = closest.or(Some(why)),
             }
-        })
+        }
+        Err(closest)
     }
 
-    /// Why a record does not answer in this environment.
-    fn obstacle(
+    /// Why a run of the targets in this environment would perhaps see something else than in that one.
+    fn run_obstacle(
         &self,
-        proven: &ProvenEnvironment,
+        environment: &ProvenEnvironment,
         asked: &AskedEnvironment,
         judge: &EnvironmentJudge<'_>,
         fingerprints: &mut Fingerprints,
     ) -> Option<String> {
-        let Question { root, environment, .. } = self.question;
-        let mut named = proven.build_variables.iter();
-        if let Some((name, _)) =
-            named.find(|(name, then)| variable(environment, name, root) != **then)
-        {
-            return Some(format!("environment variable {name} differs, which the build names"));
-        }
-        if let Some(input) = fingerprints.first_changed(root, &proven.products) {
-            let path = input.path.display();
-            return Some(format!("variables differ, and `{path}` may have to be built anew"));
-        }
-        let differing = asked.differing(&proven.variables);
-        proven.targets.iter().find_map(|target| {
+        let differing = asked.differing(&environment.variables);
+        environment.targets.iter().find_map(|target| {
             let Some(record) = self.get(target) else {
                 return Some("variables differ, and the record of a target is gone".to_owned());
             };
@@ -128,13 +143,11 @@ impl<'a> OtherEnvironments<'a> {
         let targets = record.targets.iter().map(target).collect::<Option<Vec<_>>>();
         let Some(targets) = targets.filter(|_| is_known) else { return };
         let Question { root, environment, .. } = self.question;
-        let proven = ProvenEnvironment {
-            record: reference(record),
-            variables: AskedEnvironment::of(self.question).variables().clone(),
-            build_variables: named_by_build(sources.inputs.iter(), environment, root),
-            products,
-            targets,
-        };
+        let build_variables = named_by_build(sources.inputs.iter(), environment, root);
+        let variables = AskedEnvironment::of(self.question).variables().clone();
+        let environment = ProvenEnvironment { record: reference(record), variables, targets };
+        let environments = vec![environment];
+        let proven = ProvenEnvironments { products, build_variables, environments };
         self.cache.store_environment(&self.whole, proven);
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use super::binary::TargetRecords;
+use super::by_packages::answers_of;
 use super::early::EarlyRuns;
 use super::execute::{Execution, Interrupted};
 use super::extra_inputs::extra_inputs;
@@ -14,9 +15,7 @@ use super::fingerprint::Fingerprints;
 use super::keep::{Keeper, WholeRun, is_green};
 use super::look_up::{Finding, LookUp, answer_of, known_failure};
 use super::options::{RunError, RunOptions, RunScope, Step};
-use super::package::{
-    KnownTargets, PackageLevel, Partial, ProvenRun, SAME_PACKAGES, has_features_of,
-};
+use super::package::{KnownTargets, PackageLevel, Partial, ProvenRun, has_features_of};
 use super::provenance::provenance;
 use super::ran::RanTarget;
 use super::shared_store::{self, Shareable};
@@ -25,7 +24,7 @@ use super::{Facts, ProjectTree, Question, TreeState, code_hash};
 use crate::cache::{Cache, Record};
 use crate::compiler::{Build, BuildProgress, BuildSpec, CompileError, TestCompiler};
 use crate::model::{
-    Answer, Digest, Source, TargetAnswer, TargetId, TargetReport, Timestamp, Verdict,
+    Answer, Digest, TargetAnswer, TargetId, TargetReport, Timestamp, Verdict,
 };
 use crate::process::{Priority, Suspender};
 use crate::protocol::RanProgram;
@@ -135,7 +134,7 @@ impl<'a> Answering<'a> {
         };
         let finding = self.keeper.look_up.find(digest);
         match &finding {
-            Finding::Green(record) => self.keeper.look_up.claim(digest, record),
+            Finding::Green { record, .. } => self.keeper.look_up.claim(digest, record),
             Finding::Red(record) => {
                 on_step(Step::KnownFailure(&known_failure(record)));
                 let mut fingerprints = Fingerprints::new(&self.question.settings);
@@ -150,9 +149,12 @@ impl<'a> Answering<'a> {
     }
 
     fn answer_from(&self, known: &Finding) -> Option<RunOutcome> {
-        let recorded = known.green().filter(|_| !self.options.no_cache)?;
-        let answer = answer_of(recorded);
-        let recorded = Some(Arc::clone(recorded));
+        let Finding::Green { record, reason } = known else { return None };
+        if self.options.no_cache {
+            return None;
+        }
+        let answer = answer_of(record, reason);
+        let recorded = Some(Arc::clone(record));
         let (of_targets, ran) = (Vec::new(), Vec::new());
         Some(RunOutcome { answer, recorded, of_targets, ran, is_steady: true, shareable: None })
     }
@@ -264,17 +266,7 @@ impl<'a> Answering<'a> {
             is_steady: true,
             shareable: None,
         });
-        for record in &records {
-            level.claim(record);
-            let reports = record.targets.iter();
-            outcome.answer.targets.extend(reports.map(|report| {
-                let reason = match shared_store::signer_of(record) {
-                    Some(signer) => format!("{SAME_PACKAGES}, proven by {signer}"),
-                    None => SAME_PACKAGES.to_owned(),
-                };
-                TargetAnswer::from_report(report, Source::Cache, reason, record.created)
-            }));
-        }
+        outcome.answer.targets.extend(answers_of(level, &records));
         let place = |id: &TargetId| order.iter().position(|other| other == id);
         outcome.answer.targets.sort_by_key(|target| place(&target.id));
         outcome.of_targets.extend(records);

@@ -3,8 +3,8 @@
 //!
 //! `cargo bench --bench terminals -- WORKSPACE..` asks about each workspace in one environment until the
 //! answer comes from records, and then once for each variable with the variable set. It prints for
-//! how many of them the answer needed no build, and how many test targets ran altogether.
-//! `TERMINALS_BENCH_EXE` names another build of the program.
+//! how many of them the answer needed no build, how many test targets ran altogether, and why the others
+//! count. `TERMINALS_BENCH_EXE` names another build of the program.
 
 #![expect(clippy::disallowed_methods, reason = "the processes are what is measured")]
 
@@ -95,6 +95,9 @@ const VARIABLES: [&str; 72] = [
     "HOSTNAME",
 ];
 
+/// How the reasons begin of answers that need no build.
+const WITHOUT_A_BUILD: [&str; 2] = ["same code", "same packages"];
+
 /// So often a workspace is asked about before its answer must come from records.
 const MOST_RUNS: usize = 4;
 
@@ -116,41 +119,54 @@ struct Asker<'a> {
     root: PathBuf,
 }
 
-/// An answer: how long it took, whether a record of the whole gave it, and its last line of JSON.
+/// An answer: how long it took, whether it needed no build, and its last line of JSON.
 struct Answer {
     took: Duration,
-    is_of_whole: bool,
+    is_known: bool,
     summary: Value,
 }
 
 impl Asker<'_> {
-    /// Asks with one more variable, or none.
-    fn ask(&self, variable: Option<&str>) -> Answer {
+    /// The lines of JSON that a command prints with one more variable, or none.
+    fn run(&self, args: &[&str], variable: Option<(&str, &str)>) -> Vec<Value> {
         let built = || env!("CARGO_BIN_EXE_knhk-test-cache").to_owned();
         let exe = std::env::var("TERMINALS_BENCH_EXE").unwrap_or_else(|_| built());
         let mut command = Command::new(exe);
-        command.args(["test", "--no-daemon", "--format", "json"]);
+        command.args(args).args(["--format", "json"]);
         command.current_dir(&self.root).stdin(Stdio::null()).stderr(Stdio::null()).env_clear();
         for name in ["PATH", "HOME", "CARGO_HOME", "RUSTUP_HOME"] {
             command.envs(std::env::var_os(name).map(|value| (name, value)));
         }
         command.env("XDG_CACHE_HOME", self.folder.join("cache"));
         command.env("XDG_CONFIG_HOME", self.folder.join("config"));
-        command.envs(variable.map(|name| (name, "some value")));
-        let started = Instant::now();
+        command.envs(variable);
         let output = command.output().expect("the program");
-        let took = started.elapsed();
         let text = String::from_utf8_lossy(&output.stdout);
-        let last = text.lines().last().unwrap_or_default();
-        let summary = serde_json::from_str::<Value>(last);
-        let summary = summary.unwrap_or_else(|_| panic!("no summary: {text}"));
-        // Records of single targets answer after a build, with another reason.
-        let is_of_whole = summary["source"] == "cache" && text.contains("\"same code, settings");
-        Answer { took, is_of_whole, summary }
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    fn ask(&self, variable: Option<&str>) -> Answer {
+        let started = Instant::now();
+        let variable = variable.map(|name| (name, "some value"));
+        let mut lines = self.run(&["test", "--no-daemon"], variable);
+        let took = started.elapsed();
+        let summary = lines.pop().expect("a summary");
+        let is_known = lines.iter().all(|line| {
+            let reason = line["reason"].as_str().unwrap_or_default();
+            WITHOUT_A_BUILD.iter().any(|start| reason.starts_with(start))
+        });
+        Answer { took, is_known: is_known && summary["source"] == "cache", summary }
+    }
+
+    /// Why the variable counts, as the program tells without a build.
+    fn why(&self, variable: &str) -> String {
+        let line = self.run(&["check"], Some((variable, "another value"))).pop();
+        let reason = line.and_then(|line| line["reason"].as_str().map(str::to_owned));
+        format!("\n  {variable}: {}", reason.unwrap_or_default())
     }
 
     fn figures(&self) -> String {
-        let first = (0..MOST_RUNS).map(|_| self.ask(None)).find(|answer| answer.is_of_whole);
+        let first = (0..MOST_RUNS).map(|_| self.ask(None)).find(|answer| answer.is_known);
         let first = first.expect("a workspace of which the answer comes from records");
         let targets = first.count("targets_cached");
         let (mut answered, mut ran, mut times, mut counting) = (0, 0, Vec::new(), Vec::new());
@@ -158,20 +174,20 @@ impl Asker<'_> {
             let answer = self.ask(Some(name));
             ran += answer.count("targets_run");
             times.push(answer.took);
-            match answer.is_of_whole {
+            match answer.is_known {
                 true => answered += 1,
-                false => counting.push(name),
+                false => counting.push(self.why(name)),
             }
         }
         times.sort();
         format!(
             "{}: {answered} of {} variables answered without a build; {ran} of {} targets ran; median \
-             {:.0} ms; not without a build: {}",
+             {:.0} ms; not without a build:{}",
             self.root.file_name().unwrap_or_default().display(),
             VARIABLES.len(),
             targets * VARIABLES.len() as u64,
             times[times.len() / 2].as_secs_f64() * 1e3,
-            counting.join(" "),
+            counting.concat(),
         )
     }
 }

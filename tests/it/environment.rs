@@ -237,6 +237,12 @@ fn a_name_that_cargo_gives_to_a_run_counts_and_so_does_what_the_build_names() {
             ask_with(asker, name, "bad").red();
             asker.ask().green();
         }
+        // Cargo would compile in the other terminal's environment, which a build script may read.
+        until_old(&asker.home.root.join("tests/it.rs"));
+        asker.home.write("tests/it.rs", &test);
+        let checked = check_with(asker, "STARSHIP_SHELL", "x");
+        assert_eq!(checked.code, Some(10), "{checked:#?}");
+        assert!(checked.stderr.contains("may have to be built anew"), "{checked:#?}");
     });
 }
 
@@ -252,18 +258,20 @@ fn another_terminal_gets_the_answer_without_a_build() {
         }
         let answer = ask_with(asker, "STARSHIP_SHELL", "zsh");
         answer.green_from("cache");
-        assert_eq!(answer.targets[0]["reason"], asker.ask().targets[0]["reason"]);
+        let reason = "same code and settings; no variable that differs counts";
+        assert_eq!(answer.targets[0]["reason"], reason);
+        assert_eq!(asker.ask().targets[0]["reason"], "same code, settings and environment");
         let checked = check_with(asker, "WEATHER_MODE", "bad");
         assert_eq!(checked.code, Some(10), "{checked:#?}");
         assert!(checked.stderr.contains("environment variable WEATHER_MODE differs: `"));
-        // Cargo would compile in the other terminal's environment, which a macro may read.
+        // Cargo would compile in the other terminal's environment; the packages are what they were.
         until_old(&asker.home.root.join("src/lib.rs"));
         asker.home.write("src/lib.rs", lib);
         let checked = check_with(asker, "STARSHIP_SHELL", "zsh");
-        assert_eq!(checked.code, Some(10), "{checked:#?}");
-        assert!(checked.stderr.contains("may have to be built anew"), "{checked:#?}");
-        // The packages are what they were.
-        ask_with(asker, "STARSHIP_SHELL", "zsh").green_from("cache");
+        assert_eq!(checked.code, Some(0), "{checked:#?}");
+        let answer = ask_with(asker, "STARSHIP_SHELL", "zsh");
+        answer.green_from("cache");
+        assert_eq!(answer.targets[0]["reason"], "same packages and inputs");
         // A red run of it is no longer green in any terminal.
         ask_with(asker, "WEATHER_MODE", "bad").red();
         assert_eq!(check_with(asker, "STARSHIP_SHELL", "fish").code, Some(10));

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::super::mailbox::RunNumber;
 use super::super::subscriber::{Batch, Subscriber};
-use crate::cache::Record;
 use crate::model::{
     Answer, BuildEvent, Digest, EventOf, Outcome, Source, SourcePlace, StreamEvent, TargetAnswer,
     TargetEvent, TargetId, TargetKind, TargetReport, TestEntry, TestReport, Timestamp, Verdict,
@@ -16,7 +15,7 @@ use crate::model::{
 };
 use crate::protocol::{LastBuild, LiveProject, ProjectStatus, tests_events};
 use crate::runner::{RunEvent, describe_end, failure_texts};
-use crate::verdict::Step;
+use crate::verdict::{KnownRecord, Step};
 
 /// At most so many bytes of what a failed target printed are told where no test is named.
 const MOST_OUTPUT: usize = 4096;
@@ -187,7 +186,7 @@ impl Broadcast {
     }
 
     /// Tells what the records and the last run say of the tree.
-    pub(super) fn tell_known(&mut self, code_hash: Digest, record: Result<Arc<Record>, String>) {
+    pub(super) fn tell_known(&mut self, code_hash: Digest, known: Result<KnownRecord, String>) {
         self.wants_records = false;
         let of = self.of(code_hash);
         let answer = self.answer.take().filter(|answer| answer.code_hash == Some(code_hash));
@@ -204,14 +203,16 @@ impl Broadcast {
             when: None,
             counts: Default::default(),
         };
-        match (record, answer) {
-            (Ok(record), answer) => {
+        match (known, answer) {
+            (Ok(KnownRecord { record, reason }), answer) => {
                 for report in &record.targets {
                     let run = answered.get(&report.id);
                     events.extend(match run {
                         Some(run) => self.report_events(target_event(&of, run), report),
                         None => {
-                            self.report_events(recorded_event(&of, report, record.created), report)
+                            let (source, when) = (Source::Cache, record.created);
+                            let answer = TargetAnswer::from_report(report, source, reason, when);
+                            self.report_events(target_event(&of, &answer), report)
                         }
                     });
                     verdict.counts += report.counts;
@@ -354,11 +355,6 @@ fn whole_target(event: TargetEvent, tests: Vec<TestEntry>) -> Vec<StreamEvent> {
 
 fn sorted(tests: &[TestEntry]) -> BTreeMap<&str, &TestEntry> {
     tests.iter().map(|test| (&*test.name, test)).collect()
-}
-
-fn recorded_event(of: &EventOf, report: &TargetReport, when: Timestamp) -> TargetEvent {
-    let reason = "same code, settings and environment";
-    target_event(of, &TargetAnswer::from_report(report, Source::Cache, reason, when))
 }
 
 fn target_event(of: &EventOf, answer: &TargetAnswer) -> TargetEvent {

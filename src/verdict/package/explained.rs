@@ -11,7 +11,7 @@ use crate::cache::{KeyBasis, Record, TargetPlan, WorkspacePlan};
 use crate::hasher::{FileChange, Manifest};
 use crate::model::TargetId;
 use crate::verdict::binary::packages_text;
-use crate::verdict::environment::{AskedEnvironment, variable};
+use crate::verdict::environment::AskedEnvironment;
 use crate::verdict::facts::Question;
 use crate::verdict::fingerprint::Fingerprints;
 use crate::workspace::LockFile;
@@ -193,14 +193,10 @@ fn lock_entries(then: &WorkspacePlan, lock: &LockFile) -> Vec<String> {
 
 /// The variables that a key of this kind holds, or that the build names, and that differ.
 fn variables(question: &Question, basis: KeyBasis, last: &Record) -> Vec<String> {
-    let Question { root, environment, .. } = question;
-    let mut names = BTreeSet::new();
-    let named = last.environment.build_variables.iter();
-    names.extend(
-        named
-            .filter(|(name, then)| variable(environment, name, root) != **then)
-            .map(|(name, _)| name.clone()),
-    );
+    let asked = AskedEnvironment::of(question);
+    let named = &last.environment.build_variables;
+    let mut names: BTreeSet<_> =
+        asked.differing_for_build(named, &question.root).cloned().collect();
     let now = key_variables(question);
     let parts =
         last.identity.iter().filter_map(|(part, digest)| Some((key_variable(part)?, digest)));
@@ -210,7 +206,6 @@ fn variables(question: &Question, basis: KeyBasis, last: &Record) -> Vec<String>
         |name: &&str| now.get(*name).map(ToString::to_string).as_ref() != then.get(name).copied();
     names.extend(all.filter(differs).map(str::to_owned));
     if basis != KeyBasis::Packages {
-        let asked = AskedEnvironment::of(question);
         names.extend(asked.differing(&last.environment.variables).into_iter().cloned());
     }
     let names = names.into_iter().take(MOST_NAMED);

@@ -21,7 +21,7 @@ use crate::process::Environment;
 use crate::verdict::ProjectTree;
 use crate::verdict::binary::{DISTRUSTED, FLAKY, Uncacheable, over_time, packages_text};
 use crate::verdict::checkout::found_elsewhere;
-use crate::verdict::environment::{AskedEnvironment, EnvironmentJudge, named_by_build, variable};
+use crate::verdict::environment::{AskedEnvironment, EnvironmentJudge, named_by_build};
 use crate::verdict::facts::{Facts, Question};
 use crate::verdict::fingerprint::Fingerprints;
 use crate::verdict::key::code_hash;
@@ -180,17 +180,37 @@ impl<'a> PackageLevel<'a> {
     /// # Errors
     /// Why it is not known which targets there are.
     pub(in crate::verdict) fn find(&self) -> Result<KnownTargets, String> {
+        let (plan, mut search) = self.search()?;
+        let mut find = |target: &TargetPlan| (target.id.clone(), search.find(target));
+        Ok(KnownTargets { targets: plan.targets.iter().map(&mut find).collect() })
+    }
+
+    /// The records of all targets, in cargo's order. `None` as soon as one of them has none.
+    pub(in crate::verdict) fn find_all(&self) -> Option<Vec<Arc<Record>>> {
+        if !self.has_records() {
+            return None;
+        }
+        let (plan, mut search) = self.search().ok()?;
+        let records = plan.targets.iter().map(|target| search.find(target).ok());
+        records.collect::<Option<Vec<_>>>().filter(|records| !records.is_empty())
+    }
+
+    /// Begins a search for records of the plan's targets.
+    fn search(&self) -> Result<(&WorkspacePlan, Search<'_>), String> {
         let plan = self.plan.as_ref();
         let plan = plan.ok_or("no build of the whole with these manifests is known")?;
         let mut fingerprints = Fingerprints::new(&self.question.settings);
         if let Some(changed) = fingerprints.first_changed(&self.question.root, &plan.names) {
             return Err(format!("the names in `{}` changed", changed.path.display()));
         }
-        let keys = self.keys(plan);
-        let mut find = |target: &TargetPlan| {
-            (target.id.clone(), self.find_target(target, &keys, &mut fingerprints))
+        let search = Search {
+            level: self,
+            keys: self.keys(plan),
+            asked: AskedEnvironment::of(self.question),
+            judge: EnvironmentJudge::of(self.cache, self.question, self.facts),
+            fingerprints,
         };
-        Ok(KnownTargets { targets: plan.targets.iter().map(&mut find).collect() })
+        Ok((plan, search))
     }
 
     /// Whether each target of the plan has a record, whatever that says: a look that costs little.
@@ -200,58 +220,6 @@ impl<'a> PackageLevel<'a> {
             let has_record = |key: RecordKey| self.cache.holds(&key);
             plan.targets.iter().all(|target| keys.key(target).is_some_and(has_record))
         })
-    }
-
-    /// The record that answers for a target.
-    ///
-    /// # Errors
-    /// Why none does.
-    fn find_target(
-        &self,
-        target: &TargetPlan,
-        keys: &KeyMaker,
-        fingerprints: &mut Fingerprints,
-    ) -> Result<Arc<Record>, String> {
-        let Question { root, settings, environment, .. } = self.question;
-        if let Some(why) = self.obstacle(&target.id) {
-            return Err(why);
-        }
-        let key =
-            keys.key(target).ok_or("a link leads out of the packages that it is built from")?;
-        let shared = || self.shared.get(&key).cloned();
-        let record = match self.cache.get(&key, Timestamp::now(), settings.ttl) {
-            Lookup::Hit(record) => record,
-            Lookup::Miss(MissReason::Absent) => {
-                shared().ok_or("no record of the packages that it is built from")?
-            }
-            Lookup::Miss(reason @ MissReason::Expired { .. }) => {
-                shared().ok_or_else(|| reason.to_string())?
-            }
-            Lookup::Miss(reason) => return Err(reason.to_string()),
-        };
-        if !matches!(&record.targets[..], [report] if report.id == target.id) {
-            return Err("its record is of another target".to_owned());
-        }
-        if let Some(input) = found_elsewhere(&record, root, environment, fingerprints) {
-            let (path, project) = (input.path.display(), record.workspace_root.display());
-            return Err(format!("its record is of {project}, where {path} was consulted"));
-        }
-        if let Some(why) = over_time(&record, settings.timeout) {
-            return Err(why);
-        }
-        let is_other =
-            |(name, then): &(&String, &Option<Digest>)| variable(environment, name, root) != **then;
-        if let Some((name, _)) = record.environment.build_variables.iter().find(is_other) {
-            return Err(format!("environment variable {name} differs, which the build names"));
-        }
-        if let Some(changed) = fingerprints.first_changed(root, &record.inputs) {
-            return Err(format!("`{}` changed", changed.path.display()));
-        }
-        let judge = EnvironmentJudge::of(self.cache, self.question, self.facts);
-        match judge.obstacle(&record, &AskedEnvironment::of(self.question), fingerprints) {
-            Some(why) => Err(why),
-            None => Ok(record),
-        }
     }
 
     /// Why a target must run whatever the records say.
@@ -373,6 +341,56 @@ impl<'a> PackageLevel<'a> {
             let path = files.split(&record.inputs).err()?;
             Some(format!("{} consults `{}`", report.id, path.display()))
         })
+    }
+}
+
+/// A search for records of targets.
+struct Search<'l> {
+    level: &'l PackageLevel<'l>,
+    keys: KeyMaker,
+    asked: AskedEnvironment,
+    judge: EnvironmentJudge<'l>,
+    fingerprints: Fingerprints,
+}
+
+impl Search<'_> {
+    /// The record that answers for a target.
+    ///
+    /// # Errors
+    /// Why none does.
+    fn find(&mut self, target: &TargetPlan) -> Result<Arc<Record>, String> {
+        let Self { level, keys, asked, judge, fingerprints } = self;
+        let Question { root, settings, environment, .. } = level.question;
+        if let Some(why) = level.obstacle(&target.id) {
+            return Err(why);
+        }
+        let key =
+            keys.key(target).ok_or("a link leads out of the packages that it is built from")?;
+        let shared = || level.shared.get(&key).cloned();
+        let record = match level.cache.get(&key, Timestamp::now(), settings.ttl) {
+            Lookup::Hit(record) => record,
+            Lookup::Miss(MissReason::Absent) => {
+                shared().ok_or("no record of the packages that it is built from")?
+            }
+            Lookup::Miss(reason @ MissReason::Expired { .. }) => {
+                shared().ok_or_else(|| reason.to_string())?
+            }
+            Lookup::Miss(reason) => return Err(reason.to_string()),
+        };
+        if !matches!(&record.targets[..], [report] if report.id == target.id) {
+            return Err("its record is of another target".to_owned());
+        }
+        if let Some(input) = found_elsewhere(&record, root, environment, fingerprints) {
+            let (path, project) = (input.path.display(), record.workspace_root.display());
+            return Err(format!("its record is of {project}, where {path} was consulted"));
+        }
+        if let Some(why) = over_time(&record, settings.timeout) {
+            return Err(why);
+        }
+        if let Some(changed) = fingerprints.first_changed(root, &record.inputs) {
+            return Err(format!("`{}` changed", changed.path.display()));
+        }
+        judge.obstacle(&record, asked, fingerprints).map_or(Ok(record), Err)
     }
 }
 
