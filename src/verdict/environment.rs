@@ -463,8 +463,7 @@ impl EnvironmentJudge<'_> {
             return None;
         }
         let path = self.root.join(&input.path);
-        let scope =
-            if known.found.is_empty() { SearchScope::All } else { SearchScope::Texts };
+        let scope = if known.found.is_empty() { SearchScope::All } else { SearchScope::Texts };
         let Mentions { found, any, is_stripped, is_program } =
             search_in(&path, &new, scope).ok()?;
         if !fingerprints.holds(self.root, input) {
@@ -489,8 +488,7 @@ impl AskedEnvironment {
         let given = given.iter().map(|text| &*text.0);
         let values = self.environment.iter().filter(|(name, _)| *name != PATH);
         let texts = values.map(|(_, value)| value).chain(given);
-        let mut texts =
-            texts.chain(self.arguments.iter().map(|text| &**text)).map(OsStr::as_bytes);
+        let mut texts = texts.chain(self.arguments.iter().map(|text| &**text)).map(OsStr::as_bytes);
         texts.any(holds).then(|| "another variable or an argument names it".to_owned())
     }
 }

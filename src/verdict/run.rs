@@ -23,9 +23,7 @@ use super::target_discovery::DiscoveredNames;
 use super::{Facts, ProjectTree, Question, TreeState, code_hash};
 use crate::cache::{Cache, Record};
 use crate::compiler::{Build, BuildProgress, BuildSpec, CompileError, TestCompiler};
-use crate::model::{
-    Answer, Digest, TargetAnswer, TargetId, TargetReport, Timestamp, Verdict,
-};
+use crate::model::{Answer, Digest, TargetAnswer, TargetId, TargetReport, Timestamp, Verdict};
 use crate::process::{Priority, Suspender};
 use crate::protocol::RanProgram;
 use crate::runner::RunEvent;

@@ -6,7 +6,10 @@
 
 mod real_crates;
 
+use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
@@ -14,17 +17,18 @@ use knhk_test_cache::internals::model::End;
 use knhk_test_cache::internals::process::{Spec, capture};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
+use serde_json::Value;
 
 use crate::binary::{Asker, play};
 use crate::home::{Answered, Home, LIMIT, Ran, until_old};
 
-/// A test target: its name, its test, the variable that it reads.
+/// A test: its name, its text, the variable that it reads.
 type Reader = (&'static str, &'static str, &'static str);
 
 /// Those that go through all variables: every one counts for them.
 const THROUGH_ALL: &[&str] = &["prefix", "suffix", "environ", "printed", "python"];
 
-/// Test targets that each read a variable in a way of their own.
+/// Tests that each read a variable in a way of their own. No other one has anything of its name.
 const READERS: &[Reader] = &[
     ("literal", "assert_ne!(var(\"WEATHER_MODE\"), \"bad\")", "WEATHER_MODE"),
     ("prefixed", "assert_ne!(var(&format!(\"{}_STATE\", \"CLIMATE\")), \"bad\")", "CLIMATE_STATE"),
@@ -125,9 +129,9 @@ fn ask_with(asker: &mut Asker, name: &str, value: &str) -> Answered {
 }
 
 /// What `check` says with one more variable.
-fn check_with(asker: &mut Asker, name: &str, value: &str) -> Ran {
+fn check_with(asker: &mut Asker, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Ran {
     let before = asker.home.environment.clone();
-    asker.home.environment.set(name, value);
+    asker.home.environment.set(name.as_ref(), value.as_ref());
     let checked = asker.home.run(&["check"]);
     asker.home.environment = before;
     checked
@@ -158,9 +162,16 @@ fn readers(asker: &Asker, goes_through_all: bool) -> Vec<&'static Reader> {
         .iter()
         .filter(|(name, ..)| is_here(name) && THROUGH_ALL.contains(name) == goes_through_all)
         .collect();
-    for (name, test, _) in &readers {
-        let text = format!("{COMMON}#[test] fn t() {{ {test} }}\n");
-        asker.home.write(&format!("tests/{name}.rs"), &text);
+    let test = |(name, test, _): &&Reader| format!("#[test] fn {name}() {{ {test} }}\n");
+    if goes_through_all {
+        for reader in &readers {
+            asker
+                .home
+                .write(&format!("tests/{}.rs", reader.0), &(COMMON.to_owned() + &test(reader)));
+        }
+    } else {
+        let tests: String = readers.iter().map(test).collect();
+        asker.home.write("tests/names.rs", &(COMMON.to_owned() + &tests));
     }
     readers
 }
@@ -172,7 +183,7 @@ fn a_variable_counts_however_it_is_named() {
         let readers = readers(asker, false);
         asker.ask().green_from("run");
         asker.ask().green_from("cache");
-        // Each alone makes the answer unknown, because of itself and of the target that reads it.
+        // Each alone makes the answer unknown, because of itself.
         for (name, _, variable) in &readers {
             let checked = check_with(asker, variable, "bad");
             assert_eq!(checked.code, Some(10), "{name}: {checked:#?}");
@@ -183,21 +194,22 @@ fn a_variable_counts_however_it_is_named() {
                 // For other targets it counts as well: its first letters stand in another word of theirs, or
                 // another variable holds its name.
                 "insta" | "indirect" => format!("environment variable {variable} differs"),
-                _ => format!("p::{name}: environment variable {variable} differs"),
+                _ => format!("p::names: environment variable {variable} differs"),
             };
             assert!(checked.stderr.contains(&why), "{name}: {checked:#?}");
         }
-        // Each is seen by its target.
+        // Each is seen by its test.
         for (.., variable) in &readers {
             asker.home.environment.set(variable, "bad");
         }
         asker.home.environment.set("NAME_HOLDER", "HELD_NAME");
         let answer = asker.ask();
         answer.red();
-        for (name, ..) in &readers {
-            let target = answer.targets.iter().find(|target| target["target"] == **name).unwrap();
-            assert_eq!((&target["verdict"], &target["source"]), (&"fail".into(), &"run".into()));
-        }
+        let target = answer.targets.iter().find(|target| target["target"] == "names").unwrap();
+        assert_eq!(target["source"], "run");
+        let failures: HashSet<_> = target["failures"].as_array().unwrap().iter().collect();
+        let names: Vec<_> = readers.iter().map(|(name, ..)| Value::from(*name)).collect();
+        assert_eq!(failures, names.iter().collect());
     });
 }
 
@@ -264,6 +276,20 @@ fn another_terminal_gets_the_answer_without_a_build() {
         let checked = check_with(asker, "WEATHER_MODE", "bad");
         assert_eq!(checked.code, Some(10), "{checked:#?}");
         assert!(checked.stderr.contains("environment variable WEATHER_MODE differs: `"));
+        // A value may be no text; a name that is none always counts.
+        let odd = OsStr::from_bytes(b"caf\xe9");
+        assert_eq!(check_with(asker, "STARSHIP_SHELL", odd).code, Some(0));
+        assert_eq!(check_with(asker, odd, "x").code, Some(10));
+        // Folders of `PATH` in which nothing can be looked up, as one without permission.
+        let circle = asker.home.base.join("out/circle");
+        std::os::unix::fs::symlink("circle", &circle).unwrap();
+        let path = asker.home.environment.get("PATH").unwrap().to_owned();
+        let path = [&circle, Path::new("/dev/null")]
+            .into_iter()
+            .map(Path::to_owned)
+            .chain(std::env::split_paths(&path));
+        let path = std::env::join_paths(path).unwrap();
+        assert_eq!(check_with(asker, "PATH", path).code, Some(0));
         // Cargo would compile in the other terminal's environment; the packages are what they were.
         until_old(&asker.home.root.join("src/lib.rs"));
         asker.home.write("src/lib.rs", lib);
@@ -371,11 +397,14 @@ fn the_config_has_the_last_word_on_variables_and_can_take_it_back() {
     });
 }
 
-/// How many sequences of random environments are asked about, each with and without a daemon.
+/// A file that is edited between the questions.
+const FILE: &str = "data/state";
+
+/// How many sequences of random environments and edits are asked about, each with and without a daemon.
 const SEQUENCES: u32 = 3;
 
 #[test]
-fn no_question_is_answered_for_another_environment() {
+fn no_question_is_answered_for_another_environment_or_file() {
     let test = |name: &str, text: &str| {
         (format!("tests/{name}.rs"), format!("{COMMON}#[test] fn t() {{ {text} }}\n"))
     };
@@ -391,12 +420,13 @@ fn no_question_is_answered_for_another_environment() {
     ];
     let files: Vec<_> = files.iter().map(|(path, text)| (&**path, &**text)).collect();
     const READ: &[&str] =
-        &["WEATHER_MODE", "CLIMATE_STATE", "ISLAND_STATE", "HARBOUR_STATE", "PATH"];
+        &["WEATHER_MODE", "CLIMATE_STATE", "ISLAND_STATE", "HARBOUR_STATE", "PATH", FILE];
     let names = [READ, &UNRELATED[..6]].concat();
     let value = prop_oneof![Just(None), Just(Some("bad")), Just(Some("good"))];
     let steps = proptest::collection::vec((proptest::sample::select(names), value), 1..16);
     play(&files, |asker| {
-        asker.home.write("data/check.sh", "test \"$HARBOUR_STATE\" != bad\n");
+        let script = format!("test \"$HARBOUR_STATE\" != bad && test \"$(cat {FILE})\" != bad\n");
+        asker.home.write("data/check.sh", &script);
         let base = asker.home.base.clone();
         for (folder, status) in [("plain", 0), ("good", 0), ("bad", 1)] {
             fs::create_dir_all(base.join(folder)).unwrap();
@@ -408,14 +438,17 @@ fn no_question_is_answered_for_another_environment() {
         let path = |folder: &str| format!("{}:{path}", base.join(folder).display());
         asker.home.environment.set("PATH", path("plain"));
         let begin = asker.home.environment.clone();
+        asker.home.write(FILE, "good");
         asker.ask().green();
         let config = Config { cases: SEQUENCES, failure_persistence: None, ..Config::default() };
         let asker = std::cell::RefCell::new(asker);
         let result = TestRunner::new(config).run(&steps, |steps| {
             let mut asker = asker.borrow_mut();
             asker.home.environment = begin.clone();
+            asker.home.write(FILE, "good");
             for (name, value) in steps {
                 match (name, value) {
+                    (FILE, value) => asker.home.write(FILE, value.unwrap_or("")),
                     ("PATH", value) => {
                         asker.home.environment.set(name, path(value.unwrap_or("plain")));
                     }
@@ -423,6 +456,9 @@ fn no_question_is_answered_for_another_environment() {
                     (_, None) => asker.home.environment.remove(name),
                 }
                 let is_bad = |name: &&str| {
+                    if *name == FILE {
+                        return fs::read(asker.home.root.join(FILE)).unwrap() == b"bad";
+                    }
                     let value = asker.home.environment.get(name).unwrap_or_default();
                     value == "bad" || value == &*path("bad")
                 };

@@ -1,5 +1,5 @@
-//! "Write, then ask at once": after any sequence of edits, a running daemon's answer is about the
-//! tree as it is on disk at that moment. Nothing is compiled: the daemon's tree digest is enough,
+//! "Write, then ask at once": after any sequence of edits, in any terminal, a running daemon's answer is
+//! about the tree as it is on disk at that moment. Nothing is compiled: the daemon's tree digest is enough,
 //! so that hundreds of sequences take seconds.
 //!
 //! Three independent checks follow each edit:
@@ -132,11 +132,24 @@ impl Bench {
         Ok(())
     }
 
+    /// The next questions come from a terminal in which the variable has this value.
+    fn set(&mut self, name: &str, value: Option<&str>) {
+        match value {
+            Some(value) => self.home.environment.set(name, value),
+            None => self.home.environment.remove(name),
+        }
+        self.question.environment = self.home.environment.clone();
+        self.facts = Facts::gather(&self.question, &self.home.paths().cache_dir).unwrap();
+    }
+
     fn replay(&mut self, sequence: &[Edit]) -> Result<(), TestCaseError> {
         Edit::Reset.apply(&self.home.root);
         self.check(&Edit::Reset)?;
         for edit in sequence {
             edit.apply(&self.home.root);
+            if let Edit::Variable(name, value) = edit {
+                self.set(name, *value);
+            }
             self.check(edit)?;
         }
         Ok(())

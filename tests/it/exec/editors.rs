@@ -34,7 +34,7 @@ const LINES: &[&[&str]] = &[
         "unstable-options",
         "--show-output",
     ],
-    // Helix and neotest, which take rust-analyzer's runnables.
+    // Helix and neotest in Neovim, which take rust-analyzer's runnables; neotest with nextest is tested there.
     &["test", "--package", "p", "--test", "it", "--", "--nocapture"],
     &["test", "--workspace", "--quiet"],
 ];

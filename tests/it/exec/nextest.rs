@@ -36,6 +36,16 @@ fn each_test_is_a_record_of_its_own() {
     let second = nextest(&home);
     second.is(0, 5);
     assert!(second.stderr.contains("5 passed") && second.stderr.contains("said"), "{second:#?}");
+    // As neotest asks for one test, each time with a config of another name.
+    let neotest = |config: &str| {
+        home.write(config, "[profile.neotest.junit]\npath = 'junit.xml'\n");
+        let config = ["--config-file", config, "--profile", "neotest"];
+        let one = ["--test", "it", "-E", "package(p) & test(/^reads(::.*)?$/)"];
+        let run = ["nextest", "run", "--workspace", "--no-fail-fast"];
+        home.start("cargo", &[&run[..], &config, &one].concat()).end(LIMIT)
+    };
+    assert_eq!(neotest("../out/1.toml").code, Some(0));
+    neotest("../out/2.toml").is(0, 1);
     home.write("data", "2");
     let ran = nextest(&home);
     ran.is(0, 4);

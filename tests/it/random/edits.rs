@@ -45,7 +45,12 @@ pub(super) enum Edit {
     Depend(bool),
     /// Two folders change places.
     Exchange(PathBuf, PathBuf),
+    /// Another terminal asks from now on, in which the variable has another value or none.
+    Variable(&'static str, Option<&'static str>),
 }
+
+/// Variables that are no matter of the tree.
+const VARIABLES: &[&str] = &["STARSHIP_SHELL", "EDITOR", "WEATHER_MODE", "RUST_LOG", "LANG", "CI"];
 
 /// Sequences of edits.
 pub(super) fn edits() -> impl Strategy<Value = Vec<Edit>> {
@@ -78,6 +83,8 @@ pub(super) fn edits() -> impl Strategy<Value = Vec<Edit>> {
         1 => (counted(), counted()).prop_map(|(from, to)| Edit::SecondName(from, to)),
         1 => any::<bool>().prop_map(Edit::Depend),
         1 => (folder(), folder()).prop_map(|(one, other)| Edit::Exchange(one, other)),
+        3 => (prop::sample::select(VARIABLES), prop::sample::select(vec![None, Some("a"), Some("b")]))
+            .prop_map(|(name, value)| Edit::Variable(name, value)),
     ];
     prop::collection::vec(edit, 1..10)
 }
@@ -150,6 +157,8 @@ impl Edit {
                 }
                 remove(&aside);
             }
+            // Nothing in the tree.
+            Self::Variable(..) => {}
         }
     }
 }
