@@ -5,7 +5,7 @@
 mod contradictions;
 mod editors;
 mod nextest;
-mod terminal;
+pub(crate) mod terminal;
 
 use std::fs;
 

@@ -119,6 +119,31 @@ fn init_does_every_step_for_a_script() {
     home.ok(&["stop"]);
 }
 
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[test]
+fn each_step_of_init_can_be_declined() {
+    use std::io::Write as _;
+
+    use crate::exec::terminal::Terminal;
+
+    let home = without_manager();
+    let answer = |typed: &[u8]| {
+        let mut terminal = Terminal::start(&home, EXE, &["init"]);
+        terminal.typed.write_all(typed).unwrap();
+        let (shown, status) = terminal.end();
+        assert_eq!(status.code(), Some(0), "{shown}");
+        shown
+    };
+    assert!(answer(b"n\n").contains("nothing was done"));
+    assert!(!home.config_file().exists());
+    let shown = answer(b"y\nn\nn\nn\nn\n");
+    assert_eq!(shown.matches("[Y/n]").count(), 5, "{shown}");
+    let config = fs::read_to_string(home.config_file()).unwrap();
+    assert!(config.contains(home.root.to_str().unwrap()), "{config}");
+    assert_eq!(home.status()["running"], false);
+    assert!(!home.root.join(".cargo").exists() && !home.root.join("target").exists());
+}
+
 #[test]
 fn a_step_of_init_that_fails_keeps_the_others_from_nothing() {
     let home = without_manager();

@@ -18,15 +18,15 @@ use super::{built, cargo};
 use crate::home::{EXE, Home, LIMIT, SOON, skip, until};
 
 /// A terminal with a process in it, to which it belongs.
-struct Terminal {
+pub(crate) struct Terminal {
     child: Child,
-    typed: File,
+    pub(crate) typed: File,
     shown: std::thread::JoinHandle<String>,
 }
 
 impl Terminal {
     #[expect(unsafe_code, reason = "a controlling terminal is had between fork and exec")]
-    fn start(home: &Home, program: &str, args: &[&str]) -> Self {
+    pub(crate) fn start(home: &Home, program: &str, args: &[&str]) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
@@ -63,7 +63,7 @@ impl Terminal {
     }
 
     /// The text on the terminal, and the exit status.
-    fn end(mut self) -> (String, ExitStatus) {
+    pub(crate) fn end(mut self) -> (String, ExitStatus) {
         let status = end_of(&mut self.child);
         (self.shown.join().unwrap(), status)
     }
