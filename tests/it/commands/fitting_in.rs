@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::home::{EXE, Home, LIMIT, can_observe};
+use crate::home::{EXE, Home, LIMIT, can_observe, skip};
 
 const MODULE: &str = "mod inner { #[test] fn one() {} #[test] fn two() {} }\n";
 
@@ -92,6 +92,15 @@ fn other_shells_ask_the_same_way() {
         let args = [&words, index, EXE, "--", "knhk-test-cache", "test", "-p", ""];
         let ran = home.start("env", &args).end(LIMIT);
         assert_eq!((ran.code, ran.stdout.trim()), (Some(0), "p"), "{shell}: {ran:#?}");
+    }
+    let start = "command -v fish >/dev/null || exit 77; exec fish --no-config -c \"$0\"";
+    let offered =
+        "knhk-test-cache completions fish | source; complete -C 'knhk-test-cache test in'";
+    let ran = home.start("sh", &["-c", start, offered]).end(LIMIT);
+    if ran.code == Some(77) {
+        skip("completion in fish", "there is no fish");
+    } else {
+        assert_eq!((ran.code, &*ran.stdout), (Some(0), "inner::one\ninner::two\n"), "{ran:#?}");
     }
 }
 
