@@ -160,13 +160,14 @@ fn mentions_in(
     let begins =
         |start: &&[u8]| parts.first().is_some_and(|first| first.content.starts_with(start));
     let iteration = AhoCorasick::new(ITERATION).map_err(io::Error::other)?;
+    let indirection = AhoCorasick::new([INDIRECTION]).map_err(io::Error::other)?;
     let any = if scope == SearchScope::Texts {
         None
     } else if COMPRESSED.iter().any(begins) || exact(&[PACKED])? {
         Some("it is compressed")
     } else if exact(&[ENVIRONMENT_FILE])? {
         Some("it reads /proc/PID/environ")
-    } else if exact(&[INDIRECTION])? {
+    } else if parts.iter().any(|part| makes_up_names(part, &indirection)) {
         Some("it makes up names of variables")
     } else if iteration.is_match(library) {
         Some(GOES_THROUGH_ALL)
@@ -186,6 +187,24 @@ fn mentions_in(
 /// A text in UTF-16, without the zero at one end that depends on the byte order.
 fn in_utf_16(text: &str) -> Vec<u8> {
     text.bytes().flat_map(|byte| [0, byte]).skip(1).collect()
+}
+
+/// Whether the shell's way to name variables by others stands in a text of it. These three bytes are
+/// in code and tables by chance as well: there no text surrounds them.
+fn makes_up_names(part: &Part<'_>, finder: &AhoCorasick) -> bool {
+    let is_text = |byte: &u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
+    finder.find_iter(part.content).any(|hit| {
+        let before =
+            |count: usize| hit.start().checked_sub(count).and_then(|at| part.content.get(at));
+        if part.is_code {
+            // A piece of a literal that an instruction holds.
+            return before(1).is_some_and(is_text) && before(2).is_some_and(is_text);
+        }
+        match part.content.get(hit.end()) {
+            None | Some(0) => before(1).is_none_or(is_text),
+            Some(next) => is_text(next),
+        }
+    })
 }
 
 /// Whether one of the words stands in the text with nothing around it that belongs to a name.
@@ -315,6 +334,21 @@ mod tests {
             assert!(found(content, &["x"]).any.is_some());
         }
         assert_eq!(found(b"the environment", &["x"]).any, None);
+    }
+
+    #[test]
+    fn bytes_that_look_like_the_shells_by_chance_name_nothing() {
+        let is_found = |content: &[u8], is_code| {
+            let finder = AhoCorasick::new([INDIRECTION]).unwrap();
+            makes_up_names(&Part { content, address: 0, is_code, is_writable: false }, &finder)
+        };
+        for text in [&b"echo ${!NICK*}"[..], b"${!", b"echo ${!\0rest", b"\0\0${!NAME}"] {
+            assert!(is_found(text, false), "{text:?}");
+        }
+        assert!(is_found(b"\x48\xb8echo ${!\x48", true), "a literal in an instruction");
+        // A call and a load over this distance, and an address in a table.
+        assert!(!is_found(b"\xdf\xe8${!\0\xcc", true) && !is_found(b"\x48\x8d=${!\0\xe8", true));
+        assert!(!is_found(b"\0\0\0\0${!\0\0\0\0\0", false));
     }
 
     #[test]
