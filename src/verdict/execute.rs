@@ -352,7 +352,9 @@ impl<'a> Execution<'a> {
                 let mut words = selection.harness.clone();
                 let is_told =
                     |word: &OsString| word.to_string_lossy().starts_with("--test-threads");
-                if self.question.settings.serial && !words.iter().any(is_told) {
+                let is_serial = self.question.settings.serial
+                    || selection.jobs().is_some_and(|jobs| jobs == "1");
+                if is_serial && !words.iter().any(is_told) {
                     words.push("--test-threads=1".into());
                 }
                 words

@@ -6,7 +6,7 @@ use super::environment::each_variable;
 use super::facts::Question;
 use super::patterns::{VariablePlace, VariableRules};
 use crate::cache::{RecordKey, RecordLevel};
-use crate::config::Settings;
+use crate::config::{Runner, Settings};
 use crate::model::{Digest, Digester};
 use crate::workspace::Identity;
 
@@ -35,7 +35,7 @@ pub(super) fn source_key(
     digester
         .digest(code_hash)
         .field(&selection.canonical(root))
-        .field(settings.runner.as_str().as_bytes())
+        .field(runner_name(settings).as_bytes())
         .digest(&settings_of_tree(settings))
         .digest(&identity.run_digest());
     let rules = VariableRules::of(settings);
@@ -61,7 +61,7 @@ pub(super) fn whole_digest(code_hash: &Digest, question: &Question) -> Digest {
         .field(root.as_os_str().as_bytes())
         .digest(code_hash)
         .field(&selection.canonical(root))
-        .field(settings.runner.as_str().as_bytes())
+        .field(runner_name(settings).as_bytes())
         .digest(&settings_of_tree(settings))
         .number(rustix::process::geteuid().as_raw().into());
     each_variable(question, |name, value, place| {
@@ -72,6 +72,15 @@ pub(super) fn whole_digest(code_hash: &Digest, question: &Question) -> Digest {
         }
     });
     digester.finish()
+}
+
+/// The runner as far as it decides outcomes. Cargo-nextest runs the tests of all programs beside each
+/// other, unless `serial` forbids it, and some tests pass only one at a time.
+fn runner_name(settings: &Settings) -> &'static str {
+    match settings.runner {
+        Runner::Nextest if settings.serial => "nextest, one test at a time",
+        runner => runner.as_str(),
+    }
 }
 
 /// The settings that decide which files a tree's digest is of, and which variables count: without
@@ -86,4 +95,24 @@ pub(super) fn settings_of_tree(settings: &Settings) -> Digest {
         }
     }
     digester.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::shipped_settings;
+    use crate::process::Environment;
+
+    #[test]
+    fn a_run_one_by_one_proves_nothing_of_nextest_s_runs_side_by_side() {
+        let whole = |runner, serial| {
+            let settings = Settings { runner, serial, ..shipped_settings() };
+            let question = Question::of_project(Path::new("/w"), Environment::default(), settings);
+            whole_digest(&Digest::of(b"code"), &question)
+        };
+        assert_ne!(whole(Runner::Nextest, true), whole(Runner::Nextest, false));
+        assert_eq!(whole(Runner::Cargo, true), whole(Runner::Cargo, false));
+    }
 }
