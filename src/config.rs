@@ -248,8 +248,8 @@ pub struct Settings {
     pub clean_target: bool,
     /// Run one test program at a time, as cargo does, and not several beside each other.
     pub serial: bool,
-    /// Whether `watch` on a terminal has it notify the user when the project has turned red in the
-    /// background, and when it is green again.
+    /// How `watch` notifies the user when the project has turned red in the background, and when it
+    /// is green again.
     pub notify: Notifications,
 }
 
@@ -319,6 +319,8 @@ pub enum Notifications {
     Off,
     /// By the terminal in which `watch` runs.
     Terminal,
+    /// By the desktop, in a build with the feature `desktop-notifications`.
+    Desktop,
 }
 
 /// What is done about single tests that a change cannot reach.

@@ -106,6 +106,11 @@ impl Paths {
         self.runtime_dir.join("control.sock")
     }
 
+    /// Held by the one view that shows notifications on the desktop.
+    pub(crate) fn desktop_lock(&self) -> PathBuf {
+        self.runtime_dir.join("desktop.lock")
+    }
+
     /// The folder of target directories that projects have to themselves.
     #[must_use]
     pub fn own_targets(&self) -> PathBuf {

@@ -76,15 +76,12 @@ impl Context {
         }
     }
 
-    /// Whether cargo's own messages should be coloured.
-    pub(super) fn colored(&self) -> bool {
-        use std::io::IsTerminal as _;
+    /// Whether what is written to a stream should be coloured.
+    pub(super) fn colored(&self, stream: &impl std::io::IsTerminal) -> bool {
         match self.color {
             Color::Always => true,
             Color::Never => false,
-            Color::Auto => {
-                std::io::stderr().is_terminal() && self.environment.get("NO_COLOR").is_none()
-            }
+            Color::Auto => stream.is_terminal() && self.environment.get("NO_COLOR").is_none(),
         }
     }
 }

@@ -316,7 +316,7 @@ impl Asking<'_> {
             jobs: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             build_jobs: None,
             priority: Priority::Foreground,
-            color: self.context.colored(),
+            color: self.context.colored(&std::io::stderr()),
             no_cache: self.runs_all(),
             scope: RunScope::All,
             first,

@@ -29,7 +29,7 @@ pub(super) fn watch(context: &Context, args: &WatchArgs) -> Result<(), Stop> {
     if is_on_terminal && !args.lines && !is_dumb && std::io::stdin().is_terminal() {
         return on_screen(context, wanted);
     }
-    let notifier = is_on_terminal.then(|| notifier(context));
+    let notifier = (is_text && !args.once).then(|| notifier(context, is_on_terminal));
     let feed = Feed::new(context.paths.clone(), context.environment.clone(), wanted);
     let handle = feed.handle();
     let mut view = LineView {
@@ -73,8 +73,8 @@ fn on_screen(context: &Context, wanted: Wanted) -> Result<(), Stop> {
         paths: context.paths.clone(),
         environment: context.environment.clone(),
         wanted,
-        has_color: context.colored(),
-        notifier: notifier(context)(),
+        has_color: context.colored(&std::io::stdout()),
+        notifier: notifier(context, true)(),
     });
     match ended {
         Ok(ScreenEnd::Quit) => Ok(()),
@@ -84,16 +84,14 @@ fn on_screen(context: &Context, wanted: Wanted) -> Result<(), Stop> {
     }
 }
 
-/// Makes what tells the terminal of news, by the config as it is when there is some.
-fn notifier(context: &Context) -> impl FnOnce() -> Notices + Send + 'static {
+/// Makes what tells the terminal and the desktop of news, by the config as it is when there is some.
+fn notifier(context: &Context, is_on_terminal: bool) -> impl FnOnce() -> Notices + Send + 'static {
     let (paths, environment) = (context.paths.clone(), context.environment.clone());
     move || {
-        let form = NoticeForm::of(&environment);
-        Notices::new(form, move |root| {
+        let form = is_on_terminal.then(|| NoticeForm::of(&environment));
+        Notices::new(form, paths.desktop_lock(), move |root| {
             let loaded = config::load(&paths, &environment);
-            loaded.is_ok_and(|loaded| {
-                loaded.config.settings_for(root).notify == Notifications::Terminal
-            })
+            loaded.map_or(Notifications::Off, |loaded| loaded.config.settings_for(root).notify)
         })
     }
 }
@@ -164,6 +162,7 @@ impl LineView {
         if let Some(notifier) = notifier {
             let sequences = notifier.news(self.report.state()).concat();
             output::bytes(sequences.as_bytes())?;
+            notifier.problem().into_iter().for_each(output::note);
         }
         match self.report.standing() {
             _ if !ends => Ok(true),

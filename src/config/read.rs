@@ -89,6 +89,7 @@ pub(super) fn read(text: &str, paths: &Paths, environment: &Environment) -> Mean
                 continue;
             }
         };
+        problems.extend(notify_problem(Some(own), paths, text));
         let (path, state) = resolve(&path);
         entries.push(ProjectEntry { path: path.clone(), ..entry });
         let line = text[..written.span().start].matches('\n').count() + 1;
@@ -105,6 +106,7 @@ pub(super) fn read(text: &str, paths: &Paths, environment: &Environment) -> Mean
         config.projects.push(Project { path, written: written.into_inner(), settings });
     }
     problems.extend(shared_problems(&config, child(&root, "shared"), paths, text));
+    problems.extend(notify_problem(child(&root, "defaults"), paths, text));
     for key in root.keys().filter(|key| !TABLES.contains(&&**key.get_ref())) {
         reader.found.push(unknown(key, "at the top of the file", &TABLES));
     }
@@ -151,6 +153,16 @@ fn shared_problems(
         }
     }
     found
+}
+
+/// What is wrong with notifications of the desktop in a build without them.
+fn notify_problem(written: Option<&DeTable<'_>>, paths: &Paths, text: &str) -> Option<ConfigError> {
+    let value =
+        written?.get("notify").filter(|value| value.get_ref().as_str() == Some("desktop"))?;
+    let why = "this build cannot: build it with the feature `desktop-notifications`".to_owned();
+    let fault = Fault::BadValue { key: "notify".to_owned(), why };
+    let problem = || SpannedFault::new(value.span(), fault).in_file(&paths.config_file, text);
+    (!cfg!(feature = "desktop-notifications")).then(problem)
 }
 
 /// The table of a name, if there is one.

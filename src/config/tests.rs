@@ -159,6 +159,19 @@ fn a_shared_store_is_read_with_its_files_expanded() {
 }
 
 #[test]
+fn notifications_of_the_desktop_take_a_build_that_has_them() {
+    let home =
+        Home::with("[defaults]\nnotify = 'desktop'\n[[project]]\npath = '~/p'\nnotify = 'off'");
+    home.folder("p");
+    let loaded = home.load().unwrap();
+    assert_eq!(loaded.config.defaults.notify, Notifications::Desktop);
+    assert_eq!(loaded.config.projects[0].settings.notify, Notifications::Off);
+    let told = loaded.problems.iter().map(|problem| home.rendered(problem)).collect::<String>();
+    let is_told = told.contains("feature `desktop-notifications`");
+    assert_eq!(is_told, !cfg!(feature = "desktop-notifications"), "{told}");
+}
+
+#[test]
 fn every_key_of_the_shipped_default_is_explained() {
     let lines = DEFAULT.lines().collect::<Vec<_>>();
     for pair in lines.windows(2).filter(|pair| pair[1].starts_with(char::is_alphabetic)) {

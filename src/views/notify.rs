@@ -1,13 +1,18 @@
-//! Notifications of the terminal: a project has turned red in the background, or is green again.
+//! Notifications of the terminal and of the desktop: a project has turned red in the background, or
+//! is green again.
 //!
 //! Each is sent once. While git is in the middle of an operation none is: every commit of a rebase
 //! is another tree.
+
+mod desktop;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use self::desktop::Desktop;
 use super::summary::{Standing, has_failed_build, standing};
+use crate::config::Notifications;
 use crate::model::{Outcome, Verdict};
 use crate::process::Environment;
 use crate::protocol::{LiveProject, LiveState, State};
@@ -15,16 +20,20 @@ use crate::workspace::Repository;
 
 /// Finds out what there is to be told.
 pub(crate) struct Notices {
-    form: NoticeForm,
-    /// Whether the user wants to be told of a project; asked when there is something to tell.
-    is_wanted: Box<dyn Fn(&Path) -> bool>,
+    /// The terminal's form; none without a terminal.
+    form: Option<NoticeForm>,
+    desktop: Desktop,
+    /// How the user wants to be told of a project; asked when there is something to tell.
+    wanted: Box<dyn Fn(&Path) -> Notifications>,
     /// What was seen of each project.
     seen: BTreeMap<PathBuf, SeenProject>,
 }
 
 impl fmt::Debug for Notices {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Notices").field("form", &self.form).field("seen", &self.seen).finish()
+        let Self { form, desktop, seen, wanted: _ } = self;
+        let mut shown = f.debug_struct("Notices");
+        shown.field("form", form).field("desktop", desktop).field("seen", seen).finish()
     }
 }
 
@@ -36,6 +45,21 @@ struct SeenProject {
     is_told: bool,
     /// The service was at work on it, or has failed to build it.
     was_at_work: bool,
+}
+
+/// What the user is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Notice {
+    title: String,
+    text: Option<String>,
+}
+
+impl Notice {
+    /// All of it in one line.
+    fn line(&self) -> String {
+        let Self { title, text } = self;
+        text.as_ref().map_or_else(|| title.clone(), |text| format!("{title}: {text}"))
+    }
 }
 
 /// Which escape sequence the terminal knows.
@@ -64,10 +88,10 @@ impl NoticeForm {
         }
     }
 
-    /// The sequence that has the terminal show `text`.
-    fn sequence(self, text: &str) -> String {
+    /// The sequence that has the terminal show a notice.
+    fn sequence(self, notice: &Notice) -> String {
         let shown = |char: char| if char.is_control() || char == ';' { ' ' } else { char };
-        let text: String = text.chars().map(shown).collect();
+        let text: String = notice.line().chars().map(shown).collect();
         match self {
             Self::Osc9 => format!("\x1b]9;{text}\x1b\\"),
             Self::Osc777 => format!("\x1b]777;notify;knhk-test-cache;{text}\x1b\\"),
@@ -78,26 +102,51 @@ impl NoticeForm {
 }
 
 impl Notices {
-    /// A notifier that has told nothing.
-    pub(crate) fn new(form: NoticeForm, is_wanted: impl Fn(&Path) -> bool + 'static) -> Self {
-        Self { form, is_wanted: Box::new(is_wanted), seen: BTreeMap::new() }
+    /// A notifier that has told nothing. `form`: that of the terminal, if there is one. Of several
+    /// views, the one that holds `desktop_lock` tells the desktop.
+    pub(crate) fn new(
+        form: Option<NoticeForm>,
+        desktop_lock: PathBuf,
+        wanted: impl Fn(&Path) -> Notifications + 'static,
+    ) -> Self {
+        let desktop = Desktop::new(desktop_lock);
+        Self { form, desktop, wanted: Box::new(wanted), seen: BTreeMap::new() }
     }
 
-    /// The sequences to send to the terminal, now that the state is this.
+    /// Tells the desktop what there is to be told, now that the state is this; gives the sequences to
+    /// send to the terminal.
     pub(crate) fn news(&mut self, state: &LiveState) -> Vec<String> {
         let is_in_operation = |root: &Path| {
             Repository::around(root).is_some_and(|repository| repository.under_way().is_some())
         };
-        let texts = self.texts(state, is_in_operation);
-        texts.iter().map(|text| self.form.sequence(text)).collect()
+        let mut sequences = Vec::new();
+        for (wanted, notice) in self.notices(state, is_in_operation) {
+            match wanted {
+                Notifications::Off => {}
+                Notifications::Terminal => {
+                    sequences.extend(self.form.map(|form| form.sequence(&notice)));
+                }
+                Notifications::Desktop => self.desktop.show(notice),
+            }
+        }
+        sequences
     }
 
-    fn texts(&mut self, state: &LiveState, is_in_operation: impl Fn(&Path) -> bool) -> Vec<String> {
+    /// Why the desktop has not shown what it was to show; told once.
+    pub(crate) fn problem(&self) -> Option<String> {
+        self.desktop.problem()
+    }
+
+    fn notices(
+        &mut self,
+        state: &LiveState,
+        is_in_operation: impl Fn(&Path) -> bool,
+    ) -> Vec<(Notifications, Notice)> {
         // The first state is no news; without a connection nothing is known.
         if state.lost.is_some() {
             return Vec::new();
         }
-        let mut texts = Vec::new();
+        let mut notices = Vec::new();
         for (root, project) in &state.projects {
             let is_new = !self.seen.contains_key(root);
             let seen = self.seen.entry(root.clone()).or_default();
@@ -128,19 +177,21 @@ impl Notices {
                 continue;
             }
             let name = root.file_name().unwrap_or(root.as_os_str()).to_string_lossy();
-            let text = match standing {
-                Standing::Red if is_in_background => format!("{name} is red: {}", why_red(project)),
-                Standing::Green if was_told => format!("{name} is green again"),
+            let (title, text) = match standing {
+                Standing::Red if is_in_background => {
+                    (format!("{name} is red"), Some(why_red(project)))
+                }
+                Standing::Green if was_told => (format!("{name} is green again"), None),
                 _ => continue,
             };
-            if !(self.is_wanted)(root) {
-                continue;
+            let wanted = (self.wanted)(root);
+            if wanted != Notifications::Off {
+                seen.is_told = seen.is_red;
+                notices.push((wanted, Notice { title, text }));
             }
-            seen.is_told = seen.is_red;
-            texts.push(text);
         }
         self.seen.retain(|root, _| state.projects.contains_key(root) || !state.is_synced);
-        texts
+        notices
     }
 }
 
@@ -199,7 +250,7 @@ mod tests {
     impl Watched {
         /// It is green.
         fn new() -> Self {
-            let notifier = Notices::new(NoticeForm::Osc9, |_| true);
+            let notifier = Notices::new(None, PathBuf::new(), |_| Notifications::Terminal);
             let mut this = Self { notifier, state: LiveState::default(), is_in_operation: false };
             assert_eq!(this.settles(0, State::Testing, Verdict::Pass), [""; 0]);
             this.state.apply(StreamEvent::Synced);
@@ -210,7 +261,8 @@ mod tests {
         fn tell(&mut self, event: StreamEvent) -> Vec<String> {
             self.state.apply(event);
             let is_in_operation = self.is_in_operation;
-            self.notifier.texts(&self.state, |_| is_in_operation)
+            let notices = self.notifier.notices(&self.state, |_| is_in_operation).into_iter();
+            notices.map(|(_, notice)| notice.line()).collect()
         }
 
         /// A tree gets its verdict after this work.
@@ -269,7 +321,7 @@ mod tests {
     #[test]
     fn nobody_is_told_who_does_not_want_to_be() {
         let mut watched = Watched::new();
-        watched.notifier.is_wanted = Box::new(|_| false);
+        watched.notifier.wanted = Box::new(|_| Notifications::Off);
         assert_eq!(watched.settles(1, State::Testing, Verdict::Fail), [""; 0]);
         assert_eq!(watched.settles(2, State::Testing, Verdict::Pass), [""; 0]);
     }
@@ -286,7 +338,8 @@ mod tests {
             (&[("TERM", "foot")], "\x1b]777;notify;knhk-test-cache;a b  c\x1b\\"),
             (&[("TMUX", "x"), ("TERM", "tmux")], "\x1bPtmux;\x1b\x1b]9;a b  c\x07\x1b\\"),
         ] {
-            assert_eq!(NoticeForm::of(&environment(vars)).sequence("a;b\x1b\x07c"), expected);
+            let notice = Notice { title: "a;b\x1b\x07c".to_owned(), text: None };
+            assert_eq!(NoticeForm::of(&environment(vars)).sequence(&notice), expected);
         }
     }
 }

@@ -12,9 +12,11 @@ mod rows;
 mod terminal;
 #[cfg(test)]
 mod tests;
+mod wrap;
 
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use rustix::process::{Signal, kill_current_process_group};
@@ -65,7 +67,7 @@ pub(crate) enum ScreenEnd {
     Quit,
     /// Ctrl-C.
     Interrupted,
-    /// SIGTERM.
+    /// SIGTERM, or SIGHUP of a terminal that is gone.
     Terminated,
 }
 
@@ -94,7 +96,10 @@ pub(crate) fn watch_on_screen(setup: ScreenSetup) -> Result<ScreenEnd, ScreenErr
     let handle = feed.handle();
     let commands = Commands { paths, environment, feed: handle.clone(), inputs: inputs.clone() };
     std::thread::Builder::new().name("feed".to_owned()).spawn(move || {
-        let followed = feed.follow(|event| inputs.blocking_send(ScreenInput::Event(event)).is_ok());
+        let send = |event| inputs.blocking_send(ScreenInput::Event(event)).is_ok();
+        // A view that hears nothing any more must not stay.
+        let followed = catch_unwind(AssertUnwindSafe(|| feed.follow(send)));
+        let followed = followed.unwrap_or(Err(FeedError::Ended));
         // The view may have ended.
         let _ = inputs.blocking_send(ScreenInput::FeedEnded(followed));
     })?;
@@ -139,6 +144,7 @@ impl LiveView {
         let mut resumed = signal(SignalKind::from_raw(Signal::CONT.as_raw()))?;
         let mut interrupted = signal(SignalKind::interrupt())?;
         let mut terminated = signal(SignalKind::terminate())?;
+        let mut hung_up = signal(SignalKind::hangup())?;
         let mut ages = Instant::now();
         loop {
             if !self.is_editing && self.is_dirty && self.may_paint() {
@@ -162,6 +168,7 @@ impl LiveView {
                     for sequence in self.notifier.news(self.board.state()) {
                         self.terminal.send(&sequence)?;
                     }
+                    self.notifier.problem().into_iter().for_each(|it| self.board.note(it));
                 }
                 ready = keyboard.readable(), if !self.is_editing => {
                     let mut ready = ready?;
@@ -191,6 +198,7 @@ impl LiveView {
                     return Ok(ScreenEnd::Interrupted);
                 },
                 _ = terminated.recv() => return Ok(ScreenEnd::Terminated),
+                _ = hung_up.recv() => return Ok(ScreenEnd::Terminated),
                 () = sleep_until(wake) => {
                     if self.keys.is_waiting() {
                         let key = self.keys.give_up();

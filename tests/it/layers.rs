@@ -71,8 +71,9 @@ const NEVER: [(&str, &str); 9] = [
 ];
 
 /// Foreign crates with the only modules that may name them.
-const HOMES: [(&str, &[&str]); 32] = [
+const HOMES: [(&str, &[&str]); 33] = [
     ("notify", &["watcher"]),
+    ("notify_rust", &["views"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),

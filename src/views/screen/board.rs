@@ -100,8 +100,8 @@ impl Board {
     /// Shows a text in place of the rows.
     pub(super) fn open_panel(&mut self, title: String, text: &str) {
         let text = anstream::adapter::strip_str(text).to_string();
-        let lines = text.lines().map(|line| line.replace('\t', "    ")).collect();
-        self.panel = Some(TextPanel { title, lines, top: 0 });
+        self.panel = Some(TextPanel::new(title, &text));
+        self.note = None;
     }
 
     /// Paints everything.
@@ -111,6 +111,7 @@ impl Board {
         if std::mem::replace(&mut self.options.width, width) != width {
             self.are_rows_stale = true;
         }
+        self.panel.iter_mut().for_each(|panel| panel.fit(width));
         self.page = body_height(area, self.state.projects.len());
         if std::mem::take(&mut self.are_rows_stale) {
             self.rows = RowList::of(&self.state, &self.options, now);
@@ -175,7 +176,7 @@ impl Board {
 
     fn scroll(&mut self, to: impl Fn(usize) -> usize) {
         match &mut self.panel {
-            Some(panel) => panel.top = to(panel.top).min(panel.lines.len().saturating_sub(1)),
+            Some(panel) => panel.scroll(to),
             None => self.cursor = to(self.cursor).min(self.rows.len().saturating_sub(1)),
         }
     }

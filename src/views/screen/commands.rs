@@ -2,6 +2,7 @@
 //! user's editor, which gets the terminal.
 
 use std::ffi::OsString;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::thread;
 
@@ -115,7 +116,9 @@ impl Commands {
     pub(super) fn edit(&self, subject: RowSubject) -> std::io::Result<()> {
         let this = self.clone();
         thread::Builder::new().name("editor".to_owned()).spawn(move || {
-            let note = this.open_editor(&subject).err();
+            // The view waits for its terminal.
+            let opened = catch_unwind(AssertUnwindSafe(|| this.open_editor(&subject)));
+            let note = opened.unwrap_or_else(|_| Err("the editor was not opened".into())).err();
             // The view may have ended.
             let _ = this.inputs.blocking_send(ScreenInput::EditorEnded { note });
         })?;

@@ -7,6 +7,7 @@ use ratatui_core::style::{Color, Modifier, Style};
 
 use super::super::summary::{Standing, one_line, standing, state_text};
 use super::rows::{RowLook, ScreenRow, name};
+use super::wrap::wrapped;
 use crate::model::Timestamp;
 use crate::protocol::{LiveState, State};
 
@@ -22,6 +23,9 @@ const KEYS: [(&str, &str); 8] = [
     ("/", "filter"),
     ("t", "tests"),
 ];
+
+/// The keys of a text over the rows.
+const PANEL_KEYS: [(&str, &str); 3] = [("q", "back"), ("j k", "scroll"), ("g G", "ends")];
 
 /// How the view may look.
 #[derive(Clone, Copy, Debug)]
@@ -48,9 +52,42 @@ impl Palette {
 /// A text that is shown in place of the rows until it is closed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct TextPanel {
-    pub(super) title: String,
-    pub(super) lines: Vec<String>,
-    pub(super) top: usize,
+    title: String,
+    text: Vec<String>,
+    /// The text as it fits into so many columns.
+    lines: Vec<String>,
+    width: usize,
+    /// The first line that is seen.
+    top: usize,
+}
+
+impl TextPanel {
+    pub(super) fn new(title: String, text: &str) -> Self {
+        let text: Vec<_> = text.lines().map(str::to_owned).collect();
+        Self { title, lines: text.clone(), text, width: usize::MAX, top: 0 }
+    }
+
+    /// Breaks lines that are longer than the screen is wide. Their rest is indented.
+    pub(super) fn fit(&mut self, width: usize) {
+        if std::mem::replace(&mut self.width, width) == width {
+            return;
+        }
+        let pieces = |line: &String| {
+            let indent = line.len() - line.trim_start().len() + 2;
+            let indent = if indent * 2 < width { indent } else { 0 };
+            let mut pieces = wrapped(line, width, width - indent);
+            let later = pieces.iter_mut().skip(1);
+            later.for_each(|piece| piece.insert_str(0, &" ".repeat(indent)));
+            pieces
+        };
+        self.lines = self.text.iter().flat_map(pieces).collect();
+        self.scroll(|at| at);
+    }
+
+    /// Shows another part of the text.
+    pub(super) fn scroll(&mut self, to: impl Fn(usize) -> usize) {
+        self.top = to(self.top).min(self.lines.len().saturating_sub(1));
+    }
 }
 
 /// What is to be seen.
@@ -176,12 +213,13 @@ impl PaintedBoard<'_> {
             let cursor = if self.is_typing_filter { "_" } else { "  (Esc: all)" };
             return format!("/{filter}{cursor}");
         }
+        let all = if self.panel.is_some() { &PANEL_KEYS[..] } else { &KEYS };
         let shown = |separator: &str, keys: usize| {
-            let keys = KEYS[..keys].iter().map(|(key, word)| format!("{key} {word}"));
+            let keys = all[..keys].iter().map(|(key, word)| format!("{key} {word}"));
             keys.collect::<Vec<_>>().join(separator)
         };
-        let wide = shown("  ", KEYS.len());
-        let texts = (1..=KEYS.len()).rev().map(|keys| shown(" ", keys));
+        let wide = shown("  ", all.len());
+        let texts = (1..=all.len()).rev().map(|keys| shown(" ", keys));
         let mut texts = std::iter::once(wide).chain(texts);
         texts.find(|text| text.len() <= width).unwrap_or_else(|| "q".to_owned())
     }

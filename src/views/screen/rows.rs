@@ -6,11 +6,10 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use ratatui_core::text::Span;
-
 use super::super::summary::{
     compiler_errors, counts_text, has_failed_build, one_line, source_text,
 };
+use super::wrap::wrapped;
 use crate::model::{Outcome, SourcePlace, TargetId, TestEntry, Timestamp, Verdict};
 use crate::protocol::{LiveProject, LiveState, LiveTarget};
 
@@ -228,7 +227,9 @@ impl ProjectRows<'_> {
         }
         let subject = Rc::new(subject);
         let prefix = &self.prefix;
-        for (index, line) in self.wrapped(&format!("✗ {prefix}{title}"), 0).enumerate() {
+        let (width, indented) = (self.options.width, self.options.width.saturating_sub(2));
+        let title = wrapped(&format!("✗ {prefix}{title}"), width, indented);
+        for (index, line) in title.into_iter().enumerate() {
             let indent = if index == 0 { "" } else { "  " };
             list.row(RowLook::Bad, format!("{indent}{line}"), &subject);
         }
@@ -238,31 +239,13 @@ impl ProjectRows<'_> {
             list.row(RowLook::Place, text, &subject);
         }
         let message = anstream::adapter::strip_str(message).to_string();
-        let mut lines = message.lines().flat_map(|line| self.wrapped(line, 2));
+        let mut lines = message.lines().flat_map(|line| wrapped(line, indented, indented));
         for line in lines.by_ref().take(FAILURE_LINES) {
             list.row(RowLook::Plain, format!("  {line}"), &subject);
         }
         if lines.next().is_some() {
             list.row(RowLook::Faint, "  …".to_owned(), &subject);
         }
-    }
-
-    /// A line in pieces that fit into the columns behind `indent`.
-    fn wrapped(&self, line: &str, indent: usize) -> impl Iterator<Item = String> {
-        let width = self.options.width.saturating_sub(indent).max(1);
-        let mut pieces = vec![String::new()];
-        let mut used = 0;
-        for char in line.replace('\t', "    ").chars() {
-            let wide = Span::raw(char.encode_utf8(&mut [0; 4]).to_owned()).width();
-            if used + wide > width && used > 0 {
-                pieces.push(String::new());
-                // The pieces behind the first are indented by two.
-                used = if indent == 0 { 2.min(width - 1) } else { 0 };
-            }
-            used += wide;
-            pieces.last_mut().expect("there is always one").push(char);
-        }
-        pieces.into_iter()
     }
 
     fn running(&self, list: &mut RowList) {

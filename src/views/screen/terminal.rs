@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
 
 use ratatui_core::buffer::{Buffer, Cell};
 use ratatui_core::layout::Rect;
@@ -15,6 +16,9 @@ const GIVE_BACK: &str = "\x1b[0m\x1b[?25h\x1b[?1049l";
 
 /// How the terminal was, while the view has it: a panic must give it back before it says anything.
 static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
+
+/// The panics of other threads, which the view survives: they are told when the terminal is given back.
+static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// The terminal.
 pub(super) struct ScreenTerminal {
@@ -29,9 +33,16 @@ impl ScreenTerminal {
     /// If the terminal does not do what it is told.
     pub(super) fn take() -> io::Result<Self> {
         let hook = std::panic::take_hook();
+        let own = thread::current().id();
         std::panic::set_hook(Box::new(move |panic| {
-            give_back();
-            hook(panic);
+            if thread::current().id() == own {
+                give_back();
+            }
+            if locked(&BEFORE).is_some() {
+                locked(&PANICS).push(panic.to_string());
+            } else {
+                hook(panic);
+            }
         }));
         let mut this = Self { painted: Buffer::default() };
         this.enter()?;
@@ -47,7 +58,7 @@ impl ScreenTerminal {
         let mut raw = modes.clone();
         raw.make_raw();
         // It may have been taken already, and the shell has it back since.
-        before().get_or_insert(modes);
+        locked(&BEFORE).get_or_insert(modes);
         tcsetattr(io::stdin(), OptionalActions::Now, &raw)?;
         self.painted = Buffer::default();
         self.send(TAKE)
@@ -99,18 +110,22 @@ impl Drop for ScreenTerminal {
     }
 }
 
-fn before() -> MutexGuard<'static, Option<Termios>> {
-    BEFORE.lock().unwrap_or_else(PoisonError::into_inner)
+fn locked<T>(shared: &'static Mutex<T>) -> MutexGuard<'static, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Gives the terminal back, if the view has it.
 fn give_back() {
-    if let Some(modes) = before().take() {
+    let modes = locked(&BEFORE).take();
+    if let Some(modes) = modes {
         // A terminal that is gone needs nothing. Its modes come first: what is typed when the shell's
         // screen is back must be for the shell.
         let _ = tcsetattr(io::stdin(), OptionalActions::Now, &modes);
         let _ = io::stdout().write_all(GIVE_BACK.as_bytes());
         let _ = io::stdout().flush();
+        for panic in locked(&PANICS).drain(..) {
+            let _ = writeln!(io::stderr(), "{panic}");
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! The live view on screens of several sizes, without a terminal.
 
+mod panics;
+
 use std::time::Instant;
 
 use ratatui_core::backend::TestBackend;
@@ -230,8 +232,8 @@ fn each_project_has_a_line_and_those_without_room_are_counted() {
     insta::assert_snapshot!(screen(&mut board, 40, 6), @r"
     ✓ one  green, 12 passed, 10m ago, cached
     +2 projects, 1 of them red
-    ✗ zoo: error[E0425]: cannot find value `
-      x`
+    ✗ zoo: error[E0425]: cannot find value
+      `x`
       src/lib.rs:1:2
     q quit r run f failed e explain o open
     ");
@@ -311,7 +313,15 @@ fn a_text_lies_over_the_rows_until_it_is_closed() {
         two
     three
     four
-    q quit r run f failed e explain o open
+    q back  j k scroll  g G ends
+    ");
+    insta::assert_snapshot!(screen(&mut board, 6, 6), @r"
+    ✗ calc
+    calc:
+        tw
+    o
+    three
+    q back
     ");
     assert_eq!(board.key(PressedKey::Char('q')), None);
     assert!(screen(&mut board, 40, 10).contains("tests::adds"));

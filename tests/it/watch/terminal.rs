@@ -1,5 +1,7 @@
 //! The live view in a real terminal.
 
+use std::fs;
+
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{GREEN, RED};
@@ -58,6 +60,12 @@ impl<'a> Tmux<'a> {
         self.tmux(&["display-message", "-p", "#{alternate_on}"]).trim() == "1"
     }
 
+    /// Whether anything on the screen is red or green.
+    fn has_colors(&self) -> bool {
+        let screen = self.tmux(&["capture-pane", "-p", "-e"]);
+        ["\x1b[31m", "\x1b[32m"].iter().any(|color| screen.contains(color))
+    }
+
     /// Waits until the shell has the terminal, as it was when it wrote `before`.
     #[track_caller]
     fn is_given_back(&self, before: &str) {
@@ -68,7 +76,7 @@ impl<'a> Tmux<'a> {
         self.line("stty -g >../out/after; echo done");
         self.wait_for("\ndone");
         let out = self.home.base.join("out");
-        let modes = |file: &str| std::fs::read_to_string(out.join(file)).unwrap();
+        let modes = |file: &str| fs::read_to_string(out.join(file)).unwrap();
         assert_eq!(modes("after"), modes(before));
         self.line("clear; rm ../out/after");
     }
@@ -92,16 +100,20 @@ fn red_and_green_are_seen_and_the_terminal_is_given_back() {
     // Beside the workspace: a file in it is another tree.
     let out = home.base.join("out");
     let script = "cd ../out; echo \"$@\" >opened.new; mv opened.new opened\n";
-    std::fs::write(out.join("editor"), script).unwrap();
+    fs::write(out.join("editor"), script).unwrap();
     home.environment.set("EDITOR", format!("sh {}", out.join("editor").display()));
-    home.config("", "debounce = '20ms'\nbackground_tests = true");
+    home.config("", "debounce = '20ms'\nbackground_tests = true\nnotify = 'terminal'");
     let mut daemon = home.daemon();
     let tmux = Tmux::start(&home);
+    let written = out.join("written");
+    tmux.tmux(&["pipe-pane", &format!("cat >{}", written.display())]);
     tmux.line("stty -g >../out/before");
-    tmux.line(&format!("{EXE} watch"));
+    // It has colours if its screen is a terminal, whatever the errors are.
+    tmux.line(&format!("{EXE} watch 2>../out/errors"));
     let shown = tmux.wait_for("✓ ws  green, 1 passed");
     assert!(shown.contains("q quit  r run  f failed"), "{shown}");
     assert!(tmux.is_taken());
+    assert!(tmux.has_colors());
 
     home.write("src/lib.rs", RED);
     let shown = tmux.wait_for("✗ one (p)");
@@ -109,7 +121,7 @@ fn red_and_green_are_seen_and_the_terminal_is_given_back() {
     assert!(shown.contains(failure), "{shown}");
     tmux.keys(&["o"]);
     let opened = out.join("opened");
-    let words = until("the editor has opened the file", || std::fs::read_to_string(&opened).ok());
+    let words = until("the editor has opened the file", || fs::read_to_string(&opened).ok());
     assert_eq!(words.trim(), format!("+3 {}", home.root.join("src/lib.rs").display()));
     tmux.wait_for("✗ one (p)");
     tmux.keys(&["e"]);
@@ -117,7 +129,9 @@ fn red_and_green_are_seen_and_the_terminal_is_given_back() {
     tmux.keys(&["q"]);
     tmux.wait_for("✗ one (p)");
 
-    // Another size, away and back, and no daemon for a while.
+    // Other sizes, away and back, and no daemon for a while.
+    tmux.tmux(&["resize-window", "-x", "1", "-y", "8"]);
+    until("one column has the marks", || tmux.screen().starts_with("✗\n✗\n").then_some(()));
     tmux.tmux(&["resize-window", "-x", "40", "-y", "10"]);
     until("the view fits", || tmux.screen().contains("\nq quit r run f failed").then_some(()));
     tmux.keys(&["C-z"]);
@@ -133,13 +147,19 @@ fn red_and_green_are_seen_and_the_terminal_is_given_back() {
 
     home.write("src/lib.rs", GREEN);
     tmux.wait_for("✓ ws  green, 1 passed");
+    let times = |text: &str| fs::read_to_string(&written).unwrap().matches(text).count();
+    until("the terminal is notified", || (times("]9;ws is green again") > 0).then_some(()));
     tmux.keys(&["q"]);
     tmux.is_given_back("before");
+    // Each was told once, although the daemon has told the red twice.
+    assert_eq!((times("]9;ws is red: one fails"), times("]9;ws is green again")), (1, 1));
+    assert_eq!(fs::read_to_string(out.join("errors")).unwrap(), "");
 
-    // Ended from outside.
-    tmux.line(&format!("sh -c 'echo $$ >../out/pid; exec {EXE} watch'"));
+    // Without colours, and ended from outside.
+    tmux.line(&format!("sh -c 'echo $$ >../out/pid; NO_COLOR=1 exec {EXE} watch'"));
     tmux.wait_for("✓ ws  green, 1 passed");
-    let pid = std::fs::read_to_string(out.join("pid")).unwrap().trim().parse().unwrap();
+    assert!(!tmux.has_colors());
+    let pid = fs::read_to_string(out.join("pid")).unwrap().trim().parse().unwrap();
     kill_process(Pid::from_raw(pid).unwrap(), Signal::TERM).unwrap();
     tmux.is_given_back("before");
 
