@@ -32,6 +32,11 @@ fn marks_are_those_of_the_text_on_the_screen() {
     let mut editor = Editor::new(&home);
     editor.open(&path, GREEN);
     editor.wait_for_marks(&path, &PASSED);
+    let all = json!({"start": {"line": 0, "character": 0}, "end": {"line": 9, "character": 0}});
+    let hints = json!({"textDocument": {"uri": uri(&path)}, "range": all});
+    let hints = editor.request("textDocument/inlayHint", hints).unwrap();
+    assert_eq!(hints[0]["position"], json!({"line": 1, "character": 10}), "{hints:#}");
+    assert!(hints[0]["label"].as_str().unwrap().starts_with("✓ passed"), "{hints:#}");
 
     let refreshes = editor.refreshes;
     editor.types(&path, &GREEN.replace("(1, 1)", "(1, 12)"));
@@ -88,6 +93,11 @@ fn a_save_is_built_and_run_in_the_background_while_an_editor_watches() {
     home.write("src/lib.rs", RED);
     editor.saved(&path);
     editor.wait_for_marks(&path, &[(1, "failed"), (6, "passed")]);
+    until("the editor is told of the end of the work", || {
+        editor.marks(&path);
+        editor.progress.last().is_some_and(|kind| kind == "end").then_some(())
+    });
+    assert!(editor.progress.iter().any(|kind| kind == "begin"), "{:?}", editor.progress);
     assert_eq!(editor.leave(), Some(0));
     daemon.stop();
 }
@@ -146,6 +156,11 @@ fn a_test_can_be_run_and_its_output_opened() {
     let titles: Vec<_> = found.iter().map(|action| action["title"].as_str().unwrap()).collect();
     let expected = ["Run test one", "Explain the verdict of p", "Run failed and unknown tests"];
     assert_eq!(titles, expected);
+    editor.request("workspace/executeCommand", found[1].clone()).unwrap();
+    until("the verdict is explained", || {
+        editor.marks(&path);
+        editor.shown.iter().any(|shown| shown.contains("no record")).then_some(())
+    });
     for (action, told) in [(&found[0], "test one passed"), (&found[2], "test passed")] {
         editor.request("workspace/executeCommand", action.clone()).unwrap();
         until(told, || {
@@ -207,7 +222,13 @@ fn no_history_shows_a_mark_of_another_text() {
     };
     let (mut screen, mut disk) = (0, 0);
     let mut has_run = [false; 4];
-    home.write("src/lib.rs", &text(0));
+    home.git(&["init", "--quiet"]);
+    for number in (0..4).rev() {
+        home.write("src/lib.rs", &text(number));
+        home.git(&["add", "."]);
+        home.git(&["commit", "--quiet", "-m", "another number"]);
+        home.git(&["branch", &format!("number-{number}")]);
+    }
     let mut editor = Editor::new(&home);
     editor.open(&path, &text(0));
     let mut random = fs::File::open("/dev/urandom").unwrap();
@@ -220,7 +241,8 @@ fn no_history_shows_a_mark_of_another_text() {
             0..=24 => "types",
             25..=37 => "undoes all",
             38..=52 => "saves",
-            53..=60 => "another program writes",
+            53..=57 => "another program writes",
+            58..=60 => "switches to a branch",
             _ => "runs",
         };
         history.push((step, number));
@@ -228,7 +250,7 @@ fn no_history_shows_a_mark_of_another_text() {
             "types" => screen = number,
             "undoes all" => screen = disk,
             "saves" => disk = screen,
-            "another program writes" => disk = number,
+            "another program writes" | "switches to a branch" => disk = number,
             _ => {}
         }
         match step {
@@ -238,6 +260,9 @@ fn no_history_shows_a_mark_of_another_text() {
                 editor.saved(&path);
             }
             "another program writes" => home.write("src/lib.rs", &text(disk)),
+            "switches to a branch" => {
+                home.git(&["switch", "--quiet", "--force", &format!("number-{number}")]);
+            }
             _ => {
                 let answered = home.test(&[]);
                 assert_eq!(answered.verdict() == "pass", disk % 2 == 0, "{history:?}");
