@@ -47,5 +47,6 @@ pub use test_places::{TestPlace, TestPlaces, TestSources, target_root};
 pub use toolchain::Toolchain;
 pub(crate) use toolchain::ToolchainError;
 pub(crate) use variables::{
-    Relevance, is_for_build, names_default_target_dir, relevance, well_known_texts,
+    Relevance, is_for_build, names_default_target_dir, relevance, well_known_beginnings,
+    well_known_texts,
 };

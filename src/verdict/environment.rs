@@ -37,7 +37,7 @@ const WORDS_FOR_ALL: [&str; 3] = ["vars", "vars_os", "environ"];
 const PATH: &str = "PATH";
 
 /// Variables that most machines have, each with a value of its own.
-const COMMON: [&str; 16] = [
+pub(super) const COMMON: [&str; 16] = [
     "HOME",
     "PATH",
     "USER",

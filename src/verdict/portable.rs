@@ -5,11 +5,12 @@
 //! machine and gets a record as its own runs would have made it, or the name of what differs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::environment::AskedEnvironment;
+use super::environment::{AskedEnvironment, COMMON};
 use super::facts::{Facts, Question};
 use super::fingerprint::{Aspect, Fingerprints, aspect_of};
 use super::package::SharedKey;
@@ -19,7 +20,7 @@ use crate::hasher::{FileDigest, file_digest};
 use crate::model::{Digest, Digester, OsText, TargetId, TargetReport, Timestamp, Verdict};
 use crate::process::Environment;
 use crate::protocol::VERSION;
-use crate::workspace::PathStamp;
+use crate::workspace::{PathStamp, well_known_beginnings};
 
 /// The part of a record's identity that names the signer of a shared one.
 pub(super) const SIGNER: &str = "signer";
@@ -39,6 +40,9 @@ pub(super) struct PortableRecord {
     build_variables: BTreeMap<String, Option<Digest>>,
     /// The places of programs that the run looked for in `PATH`.
     programs: Option<BTreeMap<String, Vec<PortablePath>>>,
+    /// Beginnings of variables' names that no value holds which cargo gave to the run. From such a
+    /// value the run could have taken any other name.
+    unnamed: BTreeSet<String>,
 }
 
 /// An input as it is shared.
@@ -112,7 +116,7 @@ impl PlanSecret {
 
 /// The name of a record in a shared object. The shared key itself stays here.
 pub(super) fn shared_name(key: &RecordKey) -> Digest {
-    let mut digester = Digester::new("shared record 2");
+    let mut digester = Digester::new("shared record 3");
     digester.digest(&key.digest).number(key.version.into());
     digester.finish()
 }
@@ -152,7 +156,6 @@ impl<'a> Machine<'a> {
 
     /// The value of a variable, with folders by their symbols.
     fn value(&self, name: &str) -> Option<Digest> {
-        use std::os::unix::ffi::OsStrExt as _;
         let named = |(known, _): &(&std::ffi::OsStr, &std::ffi::OsStr)| {
             known.as_bytes().escape_ascii().to_string() == name
         };
@@ -224,6 +227,7 @@ impl<'a> Machine<'a> {
             variables: variables.filter_map(|name| Some((name.clone(), value(name)?))).collect(),
             build_variables: build_variables.collect(),
             programs: programs.transpose()?,
+            unnamed: unnamed(&record.environment.given, self.asked.variables().keys()),
         })
     }
 
@@ -295,6 +299,9 @@ impl<'a> Machine<'a> {
             let is_same = self.value(name) == Some(*then);
             here.copied().filter(|_| is_same).unwrap_or(*then)
         };
+        // As if cargo had given the names themselves: the record answers this question alone.
+        let names = self.asked.variables().keys().chain(shared.variables.keys());
+        let given = perhaps_named(names, &shared.unnamed);
         let variables = shared.variables.iter();
         let variables = variables
             .map(|(name, then)| (name.clone(), own(name, then, self.asked.variables().get(name))))
@@ -349,7 +356,7 @@ impl<'a> Machine<'a> {
                 is_complete: true,
                 programs,
                 build_variables,
-                given: Vec::new(),
+                given,
             },
         };
         match record.flaw() {
@@ -403,6 +410,41 @@ impl<'a> Machine<'a> {
     }
 }
 
+/// Beginnings that no value holds, of the names of these variables and of those that are well known.
+fn unnamed<'n>(values: &[OsText], names: impl Iterator<Item = &'n String>) -> BTreeSet<String> {
+    let is_held = |text: &str| {
+        let holds = |value: &OsText| {
+            let value = value.0.as_bytes();
+            value.windows(text.len()).any(|part| part == text.as_bytes())
+        };
+        values.iter().any(holds)
+    };
+    let names = names.map(String::as_str).chain(COMMON);
+    let names = names.chain(well_known_beginnings().map(|text| -> &str { text }));
+    let shortest = |name: &str| {
+        let letters = name.trim_start_matches('_');
+        let start = name.len() - letters.len();
+        let end = letters.find('_').map_or(name.len(), |end| start + end + 1);
+        [&name[..end], name]
+            .into_iter()
+            .find(|text| !text.is_empty() && !is_held(text))
+            .map(str::to_owned)
+    };
+    names.filter_map(shortest).collect()
+}
+
+/// The names of these variables that a run may have taken from a value, since they hold none of the
+/// texts that no value holds.
+fn perhaps_named<'n>(
+    names: impl Iterator<Item = &'n String>,
+    unnamed: &BTreeSet<String>,
+) -> Vec<OsText> {
+    let is_unnamed =
+        |name: &str| unnamed.iter().any(|text| !text.is_empty() && name.contains(&**text));
+    let names: BTreeSet<&String> = names.filter(|name| !is_unnamed(name)).collect();
+    names.into_iter().map(|name| OsText::from(&**name)).collect()
+}
+
 /// Whether a file counts for a run as it is, since it is replaced and not edited.
 ///
 /// `/etc/ld.so.cache` is among them by its whole content, though the loader asks it for a few libraries
@@ -442,5 +484,36 @@ pub(super) struct SeenFiles {
 impl Default for SeenFiles {
     fn default() -> Self {
         Self { own: Fingerprints::default(), portable: Fingerprints::by_class() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_that_cargo_gives_names_what_it_holds_on_other_machines_too() {
+        let names =
+            |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let counts = |values: &[&str], theirs: &[&str], ours: &[&str]| -> Vec<String> {
+            let values: Vec<_> = values.iter().map(|value| OsText::from(*value)).collect();
+            let unnamed = unnamed(&values, names(theirs).iter());
+            let found = perhaps_named(names(ours).iter(), &unnamed);
+            found.into_iter().map(|name| name.0.into_string().unwrap()).collect()
+        };
+        let none: [&str; 0] = [];
+        assert_eq!(counts(&["see APP_MODE"], &["APP_MODE"], &["APP_MODE"]), ["APP_MODE"]);
+        assert_eq!(counts(&["see APP_MODEL"], &["APP_MODE"], &["APP_MODE"]), ["APP_MODE"]);
+        assert_eq!(counts(&["see app_mode"], &["APP_MODE"], &["APP_MODE"]), none);
+        // Another name that begins alike, which only one of the two machines has.
+        assert_eq!(counts(&["see APP_MODE"], &["APP_KIND"], &["APP_MODE"]), ["APP_MODE"]);
+        assert_eq!(counts(&["see THE_MODE"], &["APP_KIND"], &["APP_MODE"]), none);
+        // Nobody has searched for it.
+        assert_eq!(counts(&[], &[], &["ODD_MODE"]), ["ODD_MODE"]);
+        // What most machines have was searched for.
+        assert_eq!(counts(&["/home/a"], &[], &["HOME", "STARSHIP_SHELL"]), none);
+        assert_eq!(counts(&["of HOME"], &[], &["HOME", "HOME_DIR"]), ["HOME", "HOME_DIR"]);
+        // A text that every name holds tells of none.
+        assert_eq!(counts(&["_"], &["", "_"], &["APP_MODE"]), ["APP_MODE"]);
     }
 }

@@ -132,7 +132,12 @@ pub(crate) fn relevance(name: &OsStr) -> Relevance {
 
 /// The texts that are looked for because of well-known variables.
 pub(crate) fn well_known_texts() -> impl Iterator<Item = String> {
-    KNOWN.iter().chain(KNOWN_PREFIXES).map(|text| text.to_ascii_lowercase())
+    well_known_beginnings().map(str::to_ascii_lowercase)
+}
+
+/// The names of well-known variables, or the beginnings of theirs.
+pub(crate) fn well_known_beginnings() -> impl Iterator<Item = &'static str> {
+    KNOWN.iter().chain(KNOWN_PREFIXES).copied()
 }
 
 /// Whether a variable belongs to cargo, rustc, or the compilers and tools of build scripts.
