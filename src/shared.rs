@@ -44,9 +44,11 @@ mod tests;
 mod without;
 
 #[cfg(feature = "shared-folder")]
+pub(crate) use packing::PackedValue;
+#[cfg(feature = "shared-folder")]
 pub(crate) use store::SharedStore;
 #[cfg(not(feature = "shared-folder"))]
-pub(crate) use without::SharedStore;
+pub(crate) use without::{PackedValue, SharedStore};
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -151,8 +153,12 @@ pub struct Publication {
 /// A record that was found in the store.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct FoundRecord {
-    /// The record.
-    pub record: SharedRecord,
+    /// Its key.
+    pub key: Digest,
+    /// When its run ended.
+    pub created: Timestamp,
+    /// The outcome and what it depends on.
+    pub body: PackedValue,
     /// The principal whose key signed it.
     pub signer: String,
     /// Whether it may answer; a peer's record is shown where peers are not trusted.

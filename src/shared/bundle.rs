@@ -23,9 +23,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use ssh_key::public::KeyData;
 
-use super::packing::{BadPacking, Packed, pack, unpack};
+use super::packing::{Packed, PackedValue, pack};
 use super::signature::{self, BadSignature};
-use super::{BundleName, Subject};
+use super::{BundleName, SharedRecord, Subject};
 use crate::model::{Digest, Timestamp};
 
 /// The format of objects that this version writes and reads.
@@ -60,13 +60,27 @@ pub(super) struct Bundle {
 }
 
 /// A record of a bundle.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct BundledRecord {
     /// When its run ended.
     pub(super) created: Timestamp,
     /// The outcome and what it depends on.
-    pub(super) body: Value,
+    pub(super) body: PackedValue,
+}
+
+impl BundledRecord {
+    /// The record as it was published; none if it is damaged.
+    pub(super) fn whole(&self, key: Digest) -> Option<SharedRecord> {
+        Some(SharedRecord { key, created: self.created, body: self.body.read().ok()? })
+    }
+}
+
+/// A record as it is written.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PackedRecord {
+    created: Timestamp,
+    body: Value,
 }
 
 /// A bundle as it is written, with what its records have in common written once.
@@ -78,7 +92,7 @@ struct PackedBundle {
     subject: Subject,
     signed: Timestamp,
     parts: Vec<Value>,
-    records: BTreeMap<Digest, BundledRecord>,
+    records: BTreeMap<Digest, PackedRecord>,
 }
 
 /// Why an object is not believed.
@@ -93,9 +107,6 @@ pub(crate) enum Distrust {
     /// It has a format of another version.
     #[error("it has format {0}, and this version reads format {FORMAT}")]
     Format(String),
-    /// Its records are not whole.
-    #[error("it is damaged: {0}")]
-    Packing(#[from] BadPacking),
     /// Its signature proves nothing.
     #[error(transparent)]
     Signature(#[from] BadSignature),
@@ -116,12 +127,12 @@ pub(crate) enum Distrust {
 impl Bundle {
     /// The text of the payload.
     pub(super) fn json(&self) -> String {
-        let bodies = self.records.values().map(|record| record.body.clone()).collect();
-        let Packed { parts, values } = pack(bodies);
-        let records = self.records.iter().zip(values);
-        let records = records.map(|((key, BundledRecord { created, .. }), body)| {
-            (*key, BundledRecord { created: *created, body })
-        });
+        let whole = self.records.iter().filter_map(|(key, record)| record.whole(*key));
+        let (heads, bodies): (Vec<_>, Vec<Value>) =
+            whole.map(|SharedRecord { key, created, body }| ((key, created), body)).unzip();
+        let Packed { parts, values } = pack(&bodies);
+        let records = heads.into_iter().zip(values);
+        let records = records.map(|((key, created), body)| (key, PackedRecord { created, body }));
         let Self { format, name, subject, signed, .. } = self.clone();
         let packed =
             PackedBundle { format, name, subject, signed, parts, records: records.collect() };
@@ -205,8 +216,7 @@ impl Bundle {
         let PackedBundle { format, name, subject, signed, parts, records } = packed;
         let (heads, values): (Vec<_>, Vec<_>) =
             records.into_iter().map(|(key, record)| ((key, record.created), record.body)).unzip();
-        let bodies = unpack(Packed { parts, values })?;
-        let records = heads.into_iter().zip(bodies);
+        let records = heads.into_iter().zip(PackedValue::all(Packed { parts, values }));
         let records =
             records.map(|((key, created), body)| (key, BundledRecord { created, body })).collect();
         Ok(Self { format, name, subject, signed, records })

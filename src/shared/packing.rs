@@ -2,17 +2,30 @@
 //! the same libraries and are asked for the same variables.
 //!
 //! A list or an object that occurs several times is a part. `{"": 7}` stands for the eighth part; in a
-//! list, `{"": [7, 9]}` stands for three in a row. A part may hold earlier ones.
+//! list, `{"": [7, 9]}` stands for three in a row. A part may hold earlier ones. A value is never put
+//! together as a whole: what it becomes is read from the parts, so that a record costs nothing until it
+//! is asked for.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use serde_json::{Map, Value};
+use serde::de::value::StrDeserializer;
+use serde::de::{
+    DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error as _, IntoDeserializer as _,
+    MapAccess, SeqAccess, VariantAccess, Visitor,
+};
+use serde::forward_to_deserialize_any;
+use serde_json::{Error, Map, Value};
 
 /// A shorter text is written again: a reference would not be shorter.
 const SHORTEST_PART: usize = 24;
 
 /// How many values all records together may have: a small object must not become a huge one.
 const MAX_VALUES: usize = 1 << 21;
+
+/// How deep a record may go: parts in parts must not exhaust the stack.
+const MAX_DEPTH: usize = 128;
 
 /// The key of a reference, which no object of a record has.
 const REFERENCE: &str = "";
@@ -26,77 +39,110 @@ pub(super) struct Packed {
     pub(super) values: Vec<Value>,
 }
 
-/// Why values are not whole.
+/// Why a value is not whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum BadPacking {
+enum BadPacking {
     /// It refers to what there is not.
     #[error("it refers to a part that it does not have")]
     NoSuchPart,
     /// It would be too much.
     #[error("it has more than {MAX_VALUES} values")]
     TooMuch,
+    /// It would go too deep.
+    #[error("it has values more than {MAX_DEPTH} deep in one another")]
+    TooDeep,
 }
 
 /// Writes what occurs several times once.
-pub(super) fn pack(values: Vec<Value>) -> Packed {
+pub(super) fn pack(values: &[Value]) -> Packed {
     let mut packer = Packer::default();
-    values.iter().for_each(|value| packer.count(value));
-    let values = values.into_iter().map(|value| packer.pack(value)).collect();
+    let numbers: Vec<usize> = values.iter().map(|value| packer.number(value)).collect();
+    // What is inside is counted where it is met first.
+    numbers.iter().for_each(|number| packer.known[*number].occurrences += 1);
+    let values = numbers.into_iter().map(|number| packer.pack(number)).collect();
     Packed { parts: packer.parts, values }
 }
 
+/// All values, each once.
 #[derive(Default)]
-struct Packer {
+struct Packer<'v> {
+    numbers: HashMap<Shape<'v>, usize>,
+    known: Vec<KnownValue<'v>>,
     parts: Vec<Value>,
-    seen: HashMap<String, Occurrence>,
 }
 
-enum Occurrence {
-    Once,
-    Several,
-    Part(usize),
+/// What makes two values equal: those inside them by their numbers.
+#[derive(PartialEq, Eq, Hash)]
+enum Shape<'v> {
+    Plain(&'v Value),
+    Items(Vec<usize>),
+    Fields(Vec<(&'v str, usize)>),
 }
 
-impl Packer {
-    fn count(&mut self, value: &Value) {
-        let Some(text) = text_of(value) else { return };
-        match self.seen.get_mut(&text) {
-            // What is inside is counted.
-            Some(seen) => *seen = Occurrence::Several,
-            None => {
-                self.seen.insert(text, Occurrence::Once);
-                match value {
-                    Value::Array(items) => items.iter().for_each(|item| self.count(item)),
-                    Value::Object(map) => map.values().for_each(|item| self.count(item)),
-                    _ => {}
-                }
-            }
-        }
-    }
+/// A value that was met.
+struct KnownValue<'v> {
+    value: &'v Value,
+    /// The values inside it.
+    inner: Vec<usize>,
+    /// The length of its text, more or less.
+    length: usize,
+    occurrences: usize,
+    /// Which part it is.
+    part: Option<usize>,
+}
 
-    fn pack(&mut self, value: Value) -> Value {
-        let Some(text) = text_of(&value) else { return value };
-        if let Some(Occurrence::Part(number)) = self.seen.get(&text) {
-            return reference(*number);
-        }
-        let is_part = matches!(self.seen.get(&text), Some(Occurrence::Several));
-        let value = match value {
+impl<'v> Packer<'v> {
+    /// The number of a value, which equal ones have too.
+    fn number(&mut self, value: &'v Value) -> usize {
+        let (shape, inner): (_, Vec<usize>) = match value {
             Value::Array(items) => {
-                Value::Array(in_rows(items.into_iter().map(|item| self.pack(item))))
+                let inner: Vec<usize> = items.iter().map(|item| self.number(item)).collect();
+                (Shape::Items(inner.clone()), inner)
             }
             Value::Object(map) => {
-                let packed = map.into_iter().map(|(key, item)| (key, self.pack(item)));
-                Value::Object(packed.collect())
+                let inner: Vec<usize> = map.values().map(|item| self.number(item)).collect();
+                let names = map.keys().map(String::as_str);
+                (Shape::Fields(names.zip(inner.iter().copied()).collect()), inner)
             }
-            other => other,
+            plain => (Shape::Plain(plain), Vec::new()),
         };
-        if !is_part {
-            return value;
+        if let Some(number) = self.numbers.get(&shape) {
+            return *number;
         }
-        let number = self.parts.len();
-        self.parts.push(value);
-        self.seen.insert(text, Occurrence::Part(number));
-        reference(number)
+        let own = match (&shape, value) {
+            (Shape::Fields(fields), _) => fields.iter().map(|(name, _)| name.len() + 4).sum(),
+            (_, Value::String(text)) => text.len() + 2,
+            _ => inner.len() + 2,
+        };
+        let length = inner.iter().map(|number| self.known[*number].length).sum::<usize>() + own;
+        inner.iter().for_each(|number| self.known[*number].occurrences += 1);
+        let number = self.known.len();
+        self.known.push(KnownValue { value, inner, length, occurrences: 0, part: None });
+        self.numbers.insert(shape, number);
+        number
+    }
+
+    fn pack(&mut self, number: usize) -> Value {
+        let KnownValue { value, length, occurrences, part, .. } = self.known[number];
+        if let Some(part) = part {
+            return reference(part);
+        }
+        let inner = self.known[number].inner.clone().into_iter();
+        let packed = match value {
+            Value::Array(_) => Value::Array(in_rows(inner.map(|number| self.pack(number)))),
+            Value::Object(map) => {
+                let fields = map.keys().cloned().zip(inner);
+                Value::Object(fields.map(|(name, number)| (name, self.pack(number))).collect())
+            }
+            plain => return plain.clone(),
+        };
+        if occurrences < 2 || length < SHORTEST_PART {
+            return packed;
+        }
+        let part = self.parts.len();
+        self.parts.push(packed);
+        self.known[number].part = Some(part);
+        reference(part)
     }
 }
 
@@ -144,79 +190,249 @@ fn referred(value: &Value) -> Option<PartRow> {
     }
 }
 
-/// The text of a list or an object that is long enough.
-fn text_of(value: &Value) -> Option<String> {
-    let may_be_part = matches!(value, Value::Array(_) | Value::Object(_));
-    may_be_part.then(|| value.to_string()).filter(|text| text.len() >= SHORTEST_PART)
-}
-
 fn reference(number: usize) -> Value {
     Value::Object(Map::from_iter([(REFERENCE.to_owned(), number.into())]))
 }
 
-/// Puts the parts back.
-///
-/// # Errors
-/// If a part is missing, or it is too much.
-pub(super) fn unpack(packed: Packed) -> Result<Vec<Value>, BadPacking> {
-    let mut unpacker = Unpacker { parts: Vec::new(), left: MAX_VALUES };
-    for part in packed.parts {
-        let before = unpacker.left;
-        let whole = unpacker.unpack(part)?;
-        unpacker.parts.push((whole, before - unpacker.left));
-    }
-    packed.values.into_iter().map(|value| unpacker.unpack(value)).collect()
+/// A value that refers to the parts of its object.
+#[derive(Clone, Debug)]
+pub(crate) struct PackedValue {
+    object: Arc<PackedParts>,
+    value: Value,
 }
 
-struct Unpacker {
-    /// The whole parts, with how many values each has.
-    parts: Vec<(Value, usize)>,
-    left: usize,
+/// The parts of an object.
+#[derive(Debug)]
+struct PackedParts {
+    parts: Vec<Value>,
+    /// How many more values may be read.
+    left: AtomicUsize,
 }
 
-impl Unpacker {
-    fn take(&mut self, values: usize) -> Result<(), BadPacking> {
-        self.left = self.left.checked_sub(values).ok_or(BadPacking::TooMuch)?;
-        Ok(())
+impl From<Value> for PackedValue {
+    fn from(value: Value) -> Self {
+        Self { object: PackedParts::new(Vec::new()), value }
+    }
+}
+
+impl PartialEq for PackedValue {
+    fn eq(&self, other: &Self) -> bool {
+        self.object.parts == other.object.parts && self.value == other.value
+    }
+}
+
+impl PackedParts {
+    fn new(parts: Vec<Value>) -> Arc<Self> {
+        Arc::new(Self { parts, left: AtomicUsize::new(MAX_VALUES) })
+    }
+}
+
+impl PackedValue {
+    /// The values of an object.
+    pub(super) fn all(packed: Packed) -> impl Iterator<Item = Self> {
+        let object = PackedParts::new(packed.parts);
+        packed.values.into_iter().map(move |value| Self { object: Arc::clone(&object), value })
     }
 
-    /// A part as a whole.
-    fn part(&mut self, at: usize) -> Result<Value, BadPacking> {
-        let &(_, values) = self.parts.get(at).ok_or(BadPacking::NoSuchPart)?;
-        // Before it is copied.
-        self.take(values)?;
-        Ok(self.parts[at].0.clone())
+    /// What the value says, with the parts where it refers to them.
+    ///
+    /// # Errors
+    /// If a part is missing, it is too much, or it is not of this type.
+    pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        let PackedParts { parts, left } = &*self.object;
+        T::deserialize(Unpacking { parts, value: &self.value, depth: 0, left })
     }
+}
 
-    fn unpack(&mut self, value: Value) -> Result<Value, BadPacking> {
-        self.take(1)?;
-        Ok(match value {
-            Value::Array(items) => {
-                let mut whole = Vec::with_capacity(items.len());
-                for item in items {
-                    match referred(&item) {
-                        Some(row) => {
-                            for at in row.first..=row.last {
-                                whole.push(self.part(at)?);
-                            }
-                        }
-                        None => whole.push(self.unpack(item)?),
-                    }
-                }
-                Value::Array(whole)
+/// A value as it is read.
+#[derive(Clone, Copy)]
+struct Unpacking<'v> {
+    /// The parts that it may refer to: a part, to earlier ones.
+    parts: &'v [Value],
+    value: &'v Value,
+    depth: usize,
+    /// How many more values may be read.
+    left: &'v AtomicUsize,
+}
+
+impl<'v> Unpacking<'v> {
+    /// The value, or the part that it refers to.
+    fn resolved(mut self) -> Result<Self, Error> {
+        loop {
+            if self.left.load(Ordering::Relaxed) == 0 {
+                return Err(Error::custom(BadPacking::TooMuch));
             }
-            Value::Object(map) => match map.get(REFERENCE) {
-                Some(_) => {
-                    let row = referred(&Value::Object(map)).and_then(PartRow::single);
-                    self.part(row.ok_or(BadPacking::NoSuchPart)?)?
+            self.left.fetch_sub(1, Ordering::Relaxed);
+            if !self.value.as_object().is_some_and(|map| map.contains_key(REFERENCE)) {
+                return Ok(self);
+            }
+            let part = referred(self.value).and_then(PartRow::single);
+            self = self.part(part.ok_or_else(|| Error::custom(BadPacking::NoSuchPart))?)?;
+        }
+    }
+
+    fn part(self, at: usize) -> Result<Self, Error> {
+        let value = self.parts.get(at).ok_or_else(|| Error::custom(BadPacking::NoSuchPart))?;
+        Ok(Self { parts: &self.parts[..at], value, ..self })
+    }
+
+    /// A value inside this one.
+    fn inside(self, value: &'v Value) -> Result<Self, Error> {
+        if self.depth == MAX_DEPTH {
+            return Err(Error::custom(BadPacking::TooDeep));
+        }
+        Ok(Self { value, depth: self.depth + 1, ..self })
+    }
+}
+
+impl<'v> Deserializer<'v> for Unpacking<'v> {
+    type Error = Error;
+
+    fn deserialize_any<V: Visitor<'v>>(self, visitor: V) -> Result<V::Value, Error> {
+        let whole = self.resolved()?;
+        match whole.value {
+            Value::Array(items) => visitor.visit_seq(UnpackedItems { of: whole, items, row: None }),
+            Value::Object(map) => {
+                visitor.visit_map(UnpackedFields { of: whole, fields: map.iter(), value: None })
+            }
+            plain => plain.deserialize_any(visitor),
+        }
+    }
+
+    fn deserialize_option<V: Visitor<'v>>(self, visitor: V) -> Result<V::Value, Error> {
+        if self.value.is_null() { visitor.visit_none() } else { visitor.visit_some(self) }
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'v>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        visitor.visit_newtype_struct(self)
+    }
+
+    fn deserialize_enum<V: Visitor<'v>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        let whole = self.resolved()?;
+        match whole.value {
+            Value::String(name) => visitor.visit_enum(name.as_str().into_deserializer()),
+            Value::Object(map) => match map.iter().next() {
+                Some((name, value)) if map.len() == 1 => {
+                    visitor.visit_enum(UnpackedVariant { name, content: whole.inside(value)? })
                 }
-                None => {
-                    let items = map.into_iter().map(|(key, item)| Ok((key, self.unpack(item)?)));
-                    Value::Object(items.collect::<Result<_, _>>()?)
-                }
+                _ => Err(Error::custom("a variant has one name")),
             },
-            other => other,
-        })
+            _ => Err(Error::custom("a variant is a name or an object")),
+        }
+    }
+
+    forward_to_deserialize_any! {
+        <W: Visitor<'v>>
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
+        unit_struct seq tuple tuple_struct map struct identifier ignored_any
+    }
+}
+
+/// The items of a list.
+struct UnpackedItems<'v> {
+    of: Unpacking<'v>,
+    items: &'v [Value],
+    /// The rest of a row of parts.
+    row: Option<PartRow>,
+}
+
+impl<'v> SeqAccess<'v> for UnpackedItems<'v> {
+    type Error = Error;
+
+    fn next_element_seed<T: DeserializeSeed<'v>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, Error> {
+        if self.row.is_none() {
+            let Some((item, rest)) = self.items.split_first() else { return Ok(None) };
+            self.items = rest;
+            self.row = referred(item);
+            if self.row.is_none() {
+                return seed.deserialize(self.of.inside(item)?).map(Some);
+            }
+        }
+        let Some(PartRow { first, last }) = self.row.take() else { return Ok(None) };
+        self.row = (first < last).then(|| PartRow { first: first + 1, last });
+        let part = self.of.part(first)?;
+        seed.deserialize(part.inside(part.value)?).map(Some)
+    }
+}
+
+/// The fields of an object.
+struct UnpackedFields<'v> {
+    of: Unpacking<'v>,
+    fields: serde_json::map::Iter<'v>,
+    value: Option<&'v Value>,
+}
+
+impl<'v> MapAccess<'v> for UnpackedFields<'v> {
+    type Error = Error;
+
+    fn next_key_seed<K: DeserializeSeed<'v>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, Error> {
+        let Some((name, value)) = self.fields.next() else { return Ok(None) };
+        self.value = Some(value);
+        let name: StrDeserializer<'_, Error> = name.as_str().into_deserializer();
+        seed.deserialize(name).map(Some)
+    }
+
+    fn next_value_seed<T: DeserializeSeed<'v>>(&mut self, seed: T) -> Result<T::Value, Error> {
+        let value = self.value.take().ok_or_else(|| Error::custom("a field has a name"))?;
+        seed.deserialize(self.of.inside(value)?)
+    }
+}
+
+/// A variant with content.
+struct UnpackedVariant<'v> {
+    name: &'v str,
+    content: Unpacking<'v>,
+}
+
+impl<'v> EnumAccess<'v> for UnpackedVariant<'v> {
+    type Error = Error;
+    type Variant = Unpacking<'v>;
+
+    fn variant_seed<T: DeserializeSeed<'v>>(
+        self,
+        seed: T,
+    ) -> Result<(T::Value, Unpacking<'v>), Error> {
+        let name: StrDeserializer<'_, Error> = self.name.into_deserializer();
+        Ok((seed.deserialize(name)?, self.content))
+    }
+}
+
+impl<'v> VariantAccess<'v> for Unpacking<'v> {
+    type Error = Error;
+
+    fn unit_variant(self) -> Result<(), Error> {
+        serde::Deserialize::deserialize(self)
+    }
+
+    fn newtype_variant_seed<T: DeserializeSeed<'v>>(self, seed: T) -> Result<T::Value, Error> {
+        seed.deserialize(self)
+    }
+
+    fn tuple_variant<V: Visitor<'v>>(self, _: usize, visitor: V) -> Result<V::Value, Error> {
+        self.deserialize_any(visitor)
+    }
+
+    fn struct_variant<V: Visitor<'v>>(
+        self,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        self.deserialize_any(visitor)
     }
 }
 
@@ -224,7 +440,13 @@ impl Unpacker {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use serde::{Deserialize, Serialize};
     use serde_json::json;
+
+    /// All values as they were.
+    fn unpack(packed: Packed) -> Result<Vec<Value>, String> {
+        PackedValue::all(packed).map(|value| value.read().map_err(|why| why.to_string())).collect()
+    }
 
     #[test]
     fn what_occurs_several_times_is_written_once() {
@@ -234,7 +456,7 @@ mod tests {
             json!({ "inputs": [library, 1] }),
             json!({ "inputs": [library, 1] }),
         ];
-        let packed = pack(values.clone());
+        let packed = pack(&values);
         assert_eq!(packed.parts.iter().filter(|part| **part == library).count(), 1);
         assert_eq!(packed.values[1], packed.values[2]);
         assert!(json!(packed.values).to_string().len() < json!(values).to_string().len());
@@ -248,7 +470,7 @@ mod tests {
         let all: Vec<u32> = (0..50).collect();
         let but_one: Vec<u32> = all.iter().copied().filter(|at| *at != 20).collect();
         let values = vec![libraries(&all), libraries(&but_one), libraries(&all[30..])];
-        let packed = pack(values.clone());
+        let packed = pack(&values);
         assert_eq!(packed.parts.len(), 49, "one is written in its place");
         assert!(json!(packed.values).to_string().len() < 200, "{:?}", packed.values);
         assert_eq!(unpack(packed), Ok(values));
@@ -260,18 +482,59 @@ mod tests {
             let parts = parts.as_array().unwrap().clone();
             unpack(Packed { parts, values: vec![value] }).unwrap_err()
         };
+        let [none, much, deep] = [BadPacking::NoSuchPart, BadPacking::TooMuch, BadPacking::TooDeep];
+        let (none, much, deep) = (none.to_string(), much.to_string(), deep.to_string());
         for number in [json!(0), json!(-1), json!("0"), json!(null)] {
-            assert_eq!(refused(json!([]), json!({ "": number })), BadPacking::NoSuchPart);
+            assert_eq!(refused(json!([]), json!({ "": number })), none);
         }
-        assert_eq!(refused(json!([{ "": 0 }]), json!(1)), BadPacking::NoSuchPart, "itself");
+        assert_eq!(refused(json!([{ "": 0 }]), json!({ "": 0 })), none, "itself");
+        assert_eq!(refused(json!([[{ "": 1 }], [1]]), json!({ "": 0 })), none, "a later one");
         for row in [json!({ "": [0, 1] }), json!([{ "": [0, 2] }]), json!({ "": [0, 0, 0] })] {
-            assert_eq!(refused(json!([[1]]), row), BadPacking::NoSuchPart);
+            assert_eq!(refused(json!([[1]]), row), none);
         }
-        assert_eq!(refused(json!([[1], [2]]), json!({ "": [0, 1] })), BadPacking::NoSuchPart);
+        assert_eq!(refused(json!([[1], [2]]), json!({ "": [0, 1] })), none);
         // Each part is twice the one before.
-        let mut parts = vec![json!([1, 2])];
-        parts.extend((0..60).map(|at| json!([{ "": at }, { "": at }])));
-        assert_eq!(refused(json!(parts), json!(1)), BadPacking::TooMuch);
+        let twice = |count: usize| {
+            let more = (0..count).map(|at| json!([{ "": at }, { "": at }]));
+            json!([json!([1, 2])].into_iter().chain(more).collect::<Vec<_>>())
+        };
+        assert_eq!(refused(twice(60), json!({ "": 60 })), much);
+        let once = (0..MAX_DEPTH * 100).map(|at| json!([{ "": at }]));
+        let nested: Vec<_> = [json!([1])].into_iter().chain(once).collect();
+        assert_eq!(refused(json!(nested), json!({ "": MAX_DEPTH * 100 })), deep);
+    }
+
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    enum Shape {
+        Unit,
+        New(u64),
+        Two(String, i64),
+        Fields { inner: Option<Box<Self>>, name: Option<String> },
+    }
+
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    struct Wrapped(std::collections::BTreeMap<String, Vec<Shape>>);
+
+    #[test]
+    fn types_of_all_kinds_are_read_from_parts() {
+        let inner = Some(Box::new(Shape::Two("a long enough text".to_owned(), -1)));
+        let fields = Shape::Fields { inner, name: Some("another long text".to_owned()) };
+        let shapes = vec![
+            Shape::Unit,
+            Shape::New(7),
+            fields.clone(),
+            Shape::Fields { inner: Some(Box::new(fields)), name: None },
+        ];
+        let one = Wrapped([("a".to_owned(), shapes.clone())].into());
+        let other = Wrapped([("a".to_owned(), Vec::new()), ("b".to_owned(), shapes)].into());
+        let packed = pack(&[&one, &other].map(|value| json!(value)));
+        assert!(!packed.parts.is_empty());
+        let read: Vec<Wrapped> = PackedValue::all(packed).map(|v| v.read().unwrap()).collect();
+        assert_eq!(read, [one, other]);
+        let texts = [json!("unit"), json!({ "two": ["x"] }), json!({ "new": 1, "unit": 2 })];
+        let read = texts.map(|text| PackedValue::from(text).read::<Shape>().is_ok());
+        assert_eq!(read, [true, false, false]);
     }
 
     fn any_value() -> impl Strategy<Value = Value> {
@@ -293,7 +556,7 @@ mod tests {
         #[test]
         fn all_comes_back(values in proptest::collection::vec(any_value(), 0..5)) {
             let twice = [values.clone(), values].concat();
-            prop_assert_eq!(unpack(pack(twice.clone())), Ok(twice));
+            prop_assert_eq!(unpack(pack(&twice)), Ok(twice));
         }
     }
 }

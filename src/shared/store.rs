@@ -249,12 +249,15 @@ impl SharedStore {
         }
         drop(send);
         let deadline = Instant::now() + LOOK_UP_LIMIT;
-        let (mut heard, mut served, mut failure) = (0, 0, None);
-        while heard < asked.len() {
-            let Ok(Some((index, object))) = timeout_at(deadline, objects.recv()).await else {
-                break;
-            };
-            heard += 1;
+        // What takes time here must not count as the store's.
+        let mut heard = Vec::new();
+        while heard.len() < asked.len() {
+            let Ok(Some(object)) = timeout_at(deadline, objects.recv()).await else { break };
+            heard.push(object);
+        }
+        let is_late = heard.len() < asked.len();
+        let (mut served, mut failure) = (0, None);
+        for (index, object) in heard {
             let (signer, name) = &asked[index];
             match object {
                 Ok(object) => {
@@ -280,7 +283,7 @@ impl SharedStore {
                 Err(error) => failure = Some(error.to_string()),
             }
         }
-        if heard < asked.len() && failure.is_none() {
+        if is_late && failure.is_none() {
             failure = Some(format!("no answer within {} ms", LOOK_UP_LIMIT.as_millis()));
         }
         match failure {
@@ -292,11 +295,9 @@ impl SharedStore {
             }
             None => self.breaker.answered(),
         }
-        answer
-            .records
-            .sort_by_key(|found| (!found.may_answer, std::cmp::Reverse(found.record.created)));
+        answer.records.sort_by_key(|found| (!found.may_answer, std::cmp::Reverse(found.created)));
         for found in &answer.records {
-            answer.refused.remove(&found.record.key);
+            answer.refused.remove(&found.key);
         }
         if answer.records.is_empty() && answer.misses.is_empty() {
             let refused: BTreeSet<&String> = answer.refused.values().collect();
@@ -332,8 +333,8 @@ impl SharedStore {
                 let why = format!("a record by {by} is of a time when it was not believed");
                 answer.refused.insert(key, why);
             } else {
-                let record = SharedRecord { key, created, body };
-                answer.records.push(FoundRecord { record, signer: by.clone(), may_answer });
+                let signer = by.clone();
+                answer.records.push(FoundRecord { key, created, body, signer, may_answer });
             }
         }
         Ok(answer)
@@ -473,13 +474,8 @@ impl Upload {
         let count = self.put(&place, tree, records.clone()).await?;
         // What is lost to another writer at the same moment is lost to the latest records alone.
         let mut all = self.own(&place, &latest).await?;
-        for SharedRecord { key, created, body } in records {
-            all.insert(key, BundledRecord { created, body });
-        }
-        let all = all.into_iter();
-        let all =
-            all.map(|(key, BundledRecord { created, body })| SharedRecord { key, created, body });
-        self.put(&place, latest, all.collect()).await?;
+        all.extend(records.into_iter().map(|record| (record.key, record)));
+        self.put(&place, latest, all.into_values().collect()).await?;
         Ok(count)
     }
 
@@ -491,7 +487,7 @@ impl Upload {
         &self,
         place: &BundlePlace,
         name: &BundleName,
-    ) -> Result<BTreeMap<Digest, BundledRecord>, StorageError> {
+    ) -> Result<BTreeMap<Digest, SharedRecord>, StorageError> {
         let path = path_of(&super::signature::fingerprint(self.key.public()), name);
         let object = match self.store.get(&path).await {
             Ok(object) => object,
@@ -500,7 +496,9 @@ impl Upload {
         };
         let now = Timestamp::now();
         let bundle = Bundle::open(&object, self.key.public(), name, &place.subject, now);
-        Ok(bundle.map(|bundle| bundle.records).unwrap_or_default())
+        let records = bundle.map(|bundle| bundle.records).unwrap_or_default();
+        let whole = records.iter().filter_map(|(key, record)| Some((*key, record.whole(*key)?)));
+        Ok(whole.collect())
     }
 
     /// Signs and uploads the newest records that fit into one object; how many do.
@@ -514,7 +512,7 @@ impl Upload {
         let payload = loop {
             let (subject, signed) = (place.subject.clone(), Timestamp::now());
             let of = |SharedRecord { key, created, body }: &SharedRecord| {
-                (*key, BundledRecord { created: *created, body: body.clone() })
+                (*key, BundledRecord { created: *created, body: body.clone().into() })
             };
             // The newer one of two with one key is left.
             let kept = records.iter().rev().map(of).collect();

@@ -7,6 +7,17 @@ use super::{
     WantedRecords,
 };
 
+/// The body of a record that this build does not find.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum PackedValue {}
+
+impl PackedValue {
+    /// Nothing.
+    pub(crate) fn read<T>(&self) -> Result<T, SharedError> {
+        match *self {}
+    }
+}
+
 /// A store that this build does not have.
 #[derive(Clone, Debug)]
 pub(crate) enum SharedStore {}

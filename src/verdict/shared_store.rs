@@ -6,13 +6,14 @@
 //! revoked is so at once.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::environment::EnvironmentJudge;
 use super::facts::{Facts, Question};
 use super::fingerprint::Fingerprints;
-use super::package::{KeptPackages, PackageLevel, SharedKey};
+use super::look_up::LookUp;
+use super::package::{KeptPackages, KnownTargets, PackageLevel, SharedKey};
 use super::portable::{AdoptedAs, Machine, PortableRecord, SIGNER, SeenFiles, shared_name};
 use crate::cache::{Cache, Record, WorkspacePlan};
 use crate::config::SharedSettings;
@@ -25,6 +26,9 @@ use crate::shared::{
 
 /// The folder below the records for what is remembered of the store.
 const STATE_DIR: &str = "shared";
+
+/// The folder below that one for uploads that wait.
+const WAITING_DIR: &str = "waiting";
 
 /// As much of a project's name is in its objects' paths.
 const LONGEST_PROJECT_NAME: usize = 40;
@@ -65,6 +69,11 @@ pub(crate) async fn probe_store(
         Some(Ok(store)) => store.probe().await,
         Some(Err(error)) => vec![StoreFinding { is_good: false, what: error.to_string() }],
     }
+}
+
+/// The folder of the uploads that wait for the store.
+pub(crate) fn waiting_uploads(cache_dir: &Path) -> PathBuf {
+    cache_dir.join(STATE_DIR).join(WAITING_DIR)
 }
 
 /// Forgets what is remembered of the store: the next question asks it. Whether that is done.
@@ -229,12 +238,12 @@ pub(super) async fn ask(
     for found in answer.records {
         if !found.may_answer {
             let why = format!("{} is a peer, and peers are not trusted", found.signer);
-            refused.insert(found.record.key, why.clone());
+            refused.insert(found.key, why.clone());
             asked.misses.insert(why);
-        } else if found.record.key != name_of_plan {
-            records.entry(found.record.key).or_default().push(found);
+        } else if found.key != name_of_plan {
+            records.entry(found.key).or_default().push(found);
         } else if plan.is_none() {
-            plan = serde_json::from_value::<WorkspacePlan>(found.record.body).ok();
+            plan = found.body.read::<WorkspacePlan>().ok();
         }
     }
     asked.has_records = plan.is_some() || !records.is_empty();
@@ -246,17 +255,11 @@ pub(super) async fn ask(
         let shared = keys.get(target)?;
         let name = shared_name(&shared.key);
         let mut reasons: Vec<String> = refused.remove(&name).into_iter().collect();
-        for FoundRecord { record, signer, .. } in records.remove(&name).into_iter().flatten() {
-            let portable = serde_json::from_value::<PortableRecord>(record.body);
-            let found = AdoptedAs {
-                target,
-                key,
-                shared,
-                created: record.created,
-                code_hash,
-                signer: &signer,
-            };
-            let adopted = portable
+        for FoundRecord { body, created, signer, .. } in records.remove(&name).into_iter().flatten()
+        {
+            let found = AdoptedAs { target, key, shared, created, code_hash, signer: &signer };
+            let adopted = body
+                .read::<PortableRecord>()
                 .map_err(|error| error.to_string())
                 .and_then(|portable| machine.adopt(portable, found, &mut seen));
             match adopted {
@@ -277,6 +280,25 @@ pub(super) async fn ask(
         None
     });
     asked
+}
+
+/// Whether a question about this tree, whose listing is kept, would be answered without a build by
+/// records of other machines, and of this one. False where a build is already here: there nobody is asked.
+pub(crate) async fn answers_for_all(
+    store: &SharedStore,
+    look_up: &LookUp<'_>,
+    tree_digest: &Digest,
+) -> bool {
+    let LookUp { cache, question, facts } = *look_up;
+    if question.is_built(facts, cache.dir()) {
+        return false;
+    }
+    let level = PackageLevel::kept(cache, question, facts, tree_digest);
+    let Some(mut level) = level else { return false };
+    ask(store, cache, question, facts, &mut level).await;
+    level.find().is_ok_and(|KnownTargets { targets }| {
+        !targets.is_empty() && targets.iter().all(|(_, found)| found.is_ok())
+    })
 }
 
 /// The name of a plan in a shared object.

@@ -259,7 +259,9 @@ proptest! {
         );
         if let Ok(opened) = opened {
             prop_assert_eq!(opened.records.keys().collect::<Vec<_>>(), signed.records.keys().collect::<Vec<_>>());
-            let body = |bundle: &Bundle| bundle.records.values().next().unwrap().body.clone();
+            let body = |bundle: &Bundle| {
+                bundle.records.values().next().unwrap().body.read::<Value>().unwrap()
+            };
             prop_assert_eq!(body(&opened), body(&signed));
         }
     }

@@ -61,7 +61,7 @@ fn old_objects_go_by_age_and_by_project() {
     assert_eq!((report.removed, report.kept, report.failed), (4, 2, Vec::new()));
     assert!(report.bytes > 10);
     assert!(foreign.exists() && !earlier.exists() && !unfinished.exists());
-    assert_eq!(bodies(&team.look_up()), Vec::<&Value>::new(), "of another project");
+    assert_eq!(bodies(&team.look_up()), Vec::<Value>::new(), "of another project");
     assert!(objects().iter().all(|path| *path == foreign || kind(path) == "latest"));
 }
 

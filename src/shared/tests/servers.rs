@@ -81,7 +81,7 @@ fn shares(url: &str) {
     assert_eq!(publish(&writer, 1, &["a"]), Ok(1));
     assert_eq!(publish(&writer, 2, &["b"]), Ok(1));
     let answer = patiently(&team, &options);
-    let found = answer.records.iter().map(|found| found.record.key).collect::<BTreeSet<_>>();
+    let found = answer.records.iter().map(|found| found.key).collect::<BTreeSet<_>>();
     assert_eq!(found, BTreeSet::from(["a", "b"].map(digest)));
     let wanted = Retention { older_than: Duration::ZERO, project: None, dry_run: false };
     match block_on(writer.collect(wanted)) {

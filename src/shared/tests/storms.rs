@@ -1,5 +1,5 @@
-//! The store is killed, slowed, filled and emptied at random moments of questions: no answer is wrong, and
-//! none is late.
+//! The store is killed, slowed, filled and emptied at random moments of questions: no answer is wrong,
+//! none is late, and nothing is lost of what lies beside the state of the store: the local records.
 
 use std::time::Instant;
 
@@ -51,6 +51,12 @@ pub(super) fn storm(
             let _ = fs::remove_dir_all(&options.state_dir);
         }
     };
+    let records = reader.state_dir.parent().unwrap().join("records");
+    fs::create_dir_all(&records).unwrap();
+    let names: Vec<String> = (0..50).map(|number| format!("{number}.json")).collect();
+    names.iter().for_each(|name| fs::write(records.join(name), name).unwrap());
+    let is_kept =
+        |name: &String| fs::read_to_string(records.join(name)).is_ok_and(|is| is == *name);
     for moment in 0..moments() {
         forget();
         let started = Instant::now();
@@ -66,6 +72,7 @@ pub(super) fn storm(
         });
         let took = started.elapsed();
         assert!(took < LATEST, "moment {moment} took {took:?}");
+        assert!(names.iter().all(is_kept), "moment {moment}: a local record is lost");
         mend();
     }
     let started = Instant::now();
@@ -83,8 +90,9 @@ pub(super) fn storm(
 #[track_caller]
 fn assert_true(answer: &SharedAnswer) {
     for found in &answer.records {
-        let name = found.record.body["of"].as_str().unwrap();
-        assert!(NAMES.contains(&name) && found.record.key == digest(name), "{found:?}");
+        let body: Value = found.body.read().unwrap();
+        let name = body["of"].as_str().unwrap();
+        assert!(NAMES.contains(&name) && found.key == digest(name), "{found:?}");
         assert!(found.may_answer && found.signer == "ci@example.com", "{found:?}");
     }
 }

@@ -89,14 +89,24 @@ impl<'a> PackageLevel<'a> {
         tree_digest: &Digest,
     ) -> Option<Self> {
         let code_hash = code_hash(tree_digest, &facts.identity);
-        let stored = || Manifest::from_bytes(cache.manifest(code_hash)?).ok();
-        let manifest = match stored() {
+        let manifest = match listing_kept(cache, code_hash) {
             Some(manifest) => manifest,
             None => {
                 tree.keep_listing(cache, tree_digest, &code_hash).await;
-                stored()?
+                listing_kept(cache, code_hash)?
             }
         };
+        Self::of(cache, question, facts, &manifest, tree_digest)
+    }
+
+    /// The level for the snapshot `tree_digest`, if its list is kept.
+    pub(in crate::verdict) fn kept(
+        cache: &'a Cache,
+        question: &'a Question,
+        facts: &'a Facts,
+        tree_digest: &Digest,
+    ) -> Option<Self> {
+        let manifest = listing_kept(cache, code_hash(tree_digest, &facts.identity))?;
         Self::of(cache, question, facts, &manifest, tree_digest)
     }
 
@@ -392,6 +402,11 @@ impl Search<'_> {
         }
         judge.obstacle(&record, asked, fingerprints).map_or(Ok(record), Err)
     }
+}
+
+/// The list of a snapshot's files, if it is kept.
+fn listing_kept(cache: &Cache, code_hash: Digest) -> Option<Manifest> {
+    Manifest::from_bytes(cache.manifest(code_hash)?).ok()
 }
 
 /// The part of a record's identity that has the digest of the package's files.
