@@ -62,6 +62,7 @@ use crate::config::{ConfigError, Loaded};
 use crate::paths::{NoHome, Paths};
 use crate::process::Environment;
 use crate::protocol::StatusReport;
+use crate::verdict::waiting_uploads;
 use crate::watcher::{self, FileWatcher};
 
 /// How many trees are opened at once.
@@ -349,7 +350,7 @@ impl Daemon {
             test_environment: Mutex::new(Arc::new(
                 loaded.config.shared.test_environment(self.environment.clone()),
             )),
-            publisher: Publisher::default(),
+            publisher: Publisher::new(waiting_uploads(&paths.cache_dir)),
             bounds: Mutex::new(loaded.config.cache),
             hook,
             stop: stop.clone(),

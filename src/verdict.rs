@@ -66,7 +66,8 @@ pub(crate) use remember::remember;
 pub(crate) use run::{RunOutcome, run};
 pub(crate) use shadow::ShadowComparison;
 pub(crate) use shared_store::{
-    Shareable, forget_store, open_store, probe_store, project_label, publication, signer_of,
+    Shareable, answers_for_all, forget_store, open_store, probe_store, project_label, publication,
+    signer_of, waiting_uploads,
 };
 pub use tree::ProjectTree;
 pub(crate) use tree::{TreeError, TreeState};

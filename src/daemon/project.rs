@@ -13,6 +13,7 @@ mod history;
 mod job;
 mod prebuild;
 mod prefetch;
+mod prepared;
 mod shadow;
 mod status;
 mod target_dir;
@@ -33,6 +34,7 @@ use self::broadcast::Broadcast;
 use self::builder::{Builder, BuilderNews};
 use self::fresh_tree::{EventTrust, FreshTree};
 use self::job::{Awaits, BuildKey, JobEnd, JobNews, TestedRun, Waiter};
+use self::prepared::Prepared;
 use self::status::StatusTeller;
 use self::verifier::Verifier;
 use super::inbox::Inbox;
@@ -40,11 +42,11 @@ use super::mailbox::{Mailbox, Message};
 use super::shared::Shared;
 use super::time::sleep_until;
 use crate::config;
-use crate::model::{Answer, Digest};
+use crate::model::Answer;
 use crate::process::Environment;
 use crate::protocol::{Ask, LastVerdict, Miss, RanProgram, Reply, State};
 use crate::verdict::{
-    Facts, LookUp, Question, RunScope, TreeState, Unanswered, background_scope, code_hash,
+    LookUp, Question, RunScope, TreeState, Unanswered, background_scope, code_hash,
 };
 use crate::workspace::Identity;
 
@@ -80,12 +82,6 @@ pub(super) fn start(project: &config::Project, shared: &Arc<Shared>) -> Started 
         task.run(receiver, tell_ready, stopped).await;
     });
     Started { mailbox, task, stop, ready }
-}
-
-/// A question with its facts.
-struct Prepared {
-    question: Question,
-    facts: Facts,
 }
 
 /// The task of one project.
@@ -308,7 +304,7 @@ impl ProjectTask {
             let (reason, known) = if ask.no_cache {
                 ("asked to run".to_owned(), None)
             } else {
-                match self.look_up(&tree_digest, &asked).await {
+                match asked.look_up(tree_digest, &self.shared).await {
                     Ok(answer) => {
                         self.note_hit(asked.question.clone());
                         let answer = if ask.names_tests { answer } else { answer.without_tests() };
@@ -334,32 +330,9 @@ impl ProjectTask {
         Reply::Miss(Miss { tree: Some(tree_digest), mark, reason, known_failure, edited })
     }
 
-    /// Asks the records, away from this thread: the inputs of a record may be thousands of files.
-    async fn look_up(
-        &self,
-        tree_digest: &Digest,
-        asked: &Arc<Prepared>,
-    ) -> Result<Answer, Unanswered> {
-        let (shared, asked) = (Arc::clone(&self.shared), Arc::clone(asked));
-        let tree_digest = *tree_digest;
-        let answered = tokio::task::spawn_blocking(move || {
-            let Prepared { question, facts } = &*asked;
-            LookUp { cache: &shared.cache, question, facts }.answer(&tree_digest)
-        });
-        answered.await.unwrap_or_else(|error| {
-            Err(Unanswered { reason: error.to_string(), known_failure: None })
-        })
-    }
-
-    /// Gathers the facts of a question, away from this thread: it may have to ask rustc.
+    /// Gathers the facts of a question.
     async fn prepare(&self, question: Question) -> Result<Arc<Prepared>, String> {
-        let memo_dir = self.shared.paths.cache_dir.clone();
-        tokio::task::spawn_blocking(move || match Facts::gather(&question, &memo_dir) {
-            Ok(facts) => Ok(Arc::new(Prepared { question, facts })),
-            Err(error) => Err(error.to_string()),
-        })
-        .await
-        .unwrap_or_else(|error| Err(error.to_string()))
+        Prepared::gather(question, &self.shared.paths.cache_dir).await
     }
 
     /// Takes note of the files that changed since the last time.
@@ -451,7 +424,8 @@ impl ProjectTask {
         if self.builder.has_built(wanted) {
             return false;
         }
-        if self.look_up(wanted.tree_digest(), own).await.is_ok() {
+        let tree_digest = *wanted.tree_digest();
+        if own.look_up(tree_digest, &self.shared).await.is_ok() {
             debug!(%project, "known to be green: nothing to build");
             self.builder.note_up_to_date();
             return false;
@@ -460,7 +434,25 @@ impl ProjectTask {
             debug!(%project, "another cargo would undo the build");
             return false;
         }
+        if self.is_spared(wanted, own).await {
+            info!(project = %self.root.display(), "proven by other machines: nothing to build");
+            return false;
+        }
         self.tree.git_lets_work_begin()
+    }
+
+    /// Whether a question is answered by what other machines have proven, where nothing is built yet.
+    async fn is_spared(&mut self, wanted: &BuildKey, own: &Arc<Prepared>) -> bool {
+        let is_new = !self.builder.is_spared(wanted);
+        if is_new && self.shared.reads_store() {
+            let tree_digest = *wanted.tree_digest();
+            let code_hash = code_hash(&tree_digest, &own.facts.identity);
+            self.tree.keep_listing(tree_digest, code_hash).await;
+            if own.is_proven_elsewhere(tree_digest, &self.shared).await {
+                self.builder.spare(wanted.clone());
+            }
+        }
+        self.builder.is_spared(wanted)
     }
 
     async fn build(&mut self, own: &Prepared, wanted: BuildKey, waiters: Vec<Waiter>) {

@@ -1,16 +1,22 @@
 //! Uploads what was proven to the shared store, one after the other, in the background.
+//!
+//! What waits lies in files, so that the next daemon uploads what this one has not.
 
 use std::collections::VecDeque;
+use std::fs;
 use std::future::Future;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::sync::lock;
-use crate::model::Digest;
+use crate::model::{OsText, Timestamp};
+use crate::paths::create_private_folder;
 use crate::shared::{Publication, SharedError, StoreFinding};
 
 /// How many publications wait at most: one more drops the oldest.
@@ -26,15 +32,19 @@ pub(super) const FIRST_PAUSE: Duration = Duration::from_secs(31);
 const LONGEST_PAUSE: Duration = Duration::from_secs(31 * 60);
 
 /// The publications that wait.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Publisher {
     queue: Mutex<PublicationQueue>,
     wake: Notify,
+    /// The folder of the files.
+    dir: PathBuf,
 }
 
 #[derive(Debug, Default)]
 struct PublicationQueue {
     waiting: VecDeque<PendingPublication>,
+    /// How many files were written.
+    written: usize,
     /// How many were given up.
     lost: usize,
     /// Why the last attempt failed.
@@ -48,19 +58,66 @@ pub(super) struct PendingPublication {
     pub(super) workspace_root: PathBuf,
     /// What is published.
     pub(super) publication: Publication,
+    /// Its file; one that could not be written is lost with this daemon.
+    file: PathBuf,
     attempts: u32,
 }
 
+/// One as its file has it.
+#[derive(Serialize, Deserialize)]
+struct SavedPublication {
+    workspace_root: OsText,
+    publication: Publication,
+}
+
+impl PendingPublication {
+    fn save(&self) -> io::Result<()> {
+        let Self { workspace_root, publication, file, .. } = self;
+        let (workspace_root, publication) = (OsText::from(workspace_root), publication.clone());
+        let text = serde_json::to_vec(&SavedPublication { workspace_root, publication })?;
+        create_private_folder(file.parent().unwrap_or(file))?;
+        fs::write(file, text)
+    }
+
+    fn load(file: PathBuf) -> Option<Self> {
+        let saved = serde_json::from_slice(&fs::read(&file).ok()?).ok()?;
+        let SavedPublication { workspace_root, publication } = saved;
+        Some(Self { workspace_root: workspace_root.0.into(), publication, file, attempts: 0 })
+    }
+
+    /// It waits no longer.
+    fn forget(&self) {
+        // Without its folder it is forgotten already: the records were cleared.
+        let _ = fs::remove_file(&self.file);
+    }
+}
+
 impl Publisher {
+    /// Has what an earlier daemon left in this folder published, and all else that comes.
+    pub(super) fn new(dir: PathBuf) -> Self {
+        let queue = PublicationQueue { waiting: saved_in(&dir), ..PublicationQueue::default() };
+        Self { queue: Mutex::new(queue), wake: Notify::new(), dir }
+    }
+
     /// Has something published.
     pub(super) fn push(&self, workspace_root: PathBuf, publication: Publication) {
         let mut queue = lock(&self.queue);
-        if queue.waiting.len() == WAITING {
-            queue.waiting.pop_front();
+        if queue.waiting.len() == WAITING
+            && let Some(oldest) = queue.waiting.pop_front()
+        {
+            oldest.forget();
             queue.lost += 1;
             warn!("too much waits for the shared store: the oldest is not published");
         }
-        queue.waiting.push_back(PendingPublication { workspace_root, publication, attempts: 0 });
+        queue.written += 1;
+        // In the order of their names, they are in that of time.
+        let name = format!("{:014}-{:06}.json", Timestamp::now().0, queue.written);
+        let file = self.dir.join(name);
+        let pending = PendingPublication { workspace_root, publication, file, attempts: 0 };
+        if let Err(error) = pending.save() {
+            debug!(%error, "an upload that waits is lost if the daemon stops");
+        }
+        queue.waiting.push_back(pending);
         self.wake.notify_one();
     }
 
@@ -77,17 +134,17 @@ impl Publisher {
                 self.wake.notified().await;
                 continue;
             };
-            let (of, project) = (next.publication.place.tree, next.workspace_root.clone());
+            let (of, project) = (next.file.clone(), next.workspace_root.clone());
             let project = project.display();
             match publish(next).await {
                 Ok(records) => {
                     info!(%project, records, "published");
-                    self.ended(of, None);
+                    self.ended(&of, None);
                     pause = first_pause;
                 }
                 Err(SharedError::Config(why)) => {
                     warn!(%project, %why, "not published");
-                    self.ended(of, Some(why));
+                    self.ended(&of, Some(why));
                 }
                 Err(SharedError::Store(why)) => {
                     warn!(%project, %why, seconds = pause.as_secs(), "not published: tried again");
@@ -100,12 +157,14 @@ impl Publisher {
     }
 
     /// The first one is done with, unless it was dropped meanwhile.
-    fn ended(&self, tree: Digest, failure: Option<String>) {
+    fn ended(&self, of: &Path, failure: Option<String>) {
         let mut queue = lock(&self.queue);
         queue.lost += usize::from(failure.is_some());
         queue.failure = failure;
-        if queue.waiting.front().is_some_and(|first| first.publication.place.tree == tree) {
-            queue.waiting.pop_front();
+        if queue.waiting.front().is_some_and(|first| first.file == of)
+            && let Some(first) = queue.waiting.pop_front()
+        {
+            first.forget();
         }
     }
 
@@ -118,6 +177,7 @@ impl Publisher {
         if first.attempts < ATTEMPTS {
             queue.waiting.push_back(first);
         } else {
+            first.forget();
             queue.lost += 1;
         }
     }
@@ -139,9 +199,29 @@ impl Publisher {
     }
 }
 
+/// What an earlier daemon left, the oldest first, as far as it may wait.
+fn saved_in(dir: &Path) -> VecDeque<PendingPublication> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    files.sort();
+    let mut waiting = VecDeque::new();
+    for file in files.split_off(files.len().saturating_sub(WAITING)) {
+        match PendingPublication::load(file.clone()) {
+            Some(pending) => waiting.push_back(pending),
+            // It was not written to the end, or by another version.
+            None => files.push(file),
+        }
+    }
+    for file in files {
+        let _ = fs::remove_file(file);
+    }
+    waiting
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Digest;
     use crate::shared::{BundlePlace, Subject};
 
     fn publication(number: usize) -> Publication {
@@ -195,7 +275,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_a_store_does_not_take_is_tried_again_after_the_others() {
-        let publisher = Publisher::default();
+        let dir = tempfile::tempdir().unwrap();
+        let publisher = Publisher::new(dir.path().join("waiting"));
         publisher.push("/w".into(), publication(1));
         publisher.push("/w".into(), publication(2));
         let tried = attempts(&publisher, vec![off(), Ok(1), Ok(1)]).await;
@@ -205,7 +286,8 @@ mod tests {
 
     #[tokio::test]
     async fn it_is_given_up_in_the_end_and_told() {
-        let publisher = Publisher::default();
+        let dir = tempfile::tempdir().unwrap();
+        let publisher = Publisher::new(dir.path().join("waiting"));
         publisher.push("/w".into(), publication(1));
         attempts(&publisher, vec![off()]).await;
         let waits = StoreFinding { is_good: false, what: "1 uploads wait: off".to_owned() };
@@ -218,7 +300,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_the_config_forbids_is_tried_once() {
-        let publisher = Publisher::default();
+        let dir = tempfile::tempdir().unwrap();
+        let publisher = Publisher::new(dir.path().join("waiting"));
         publisher.push("/w".into(), publication(1));
         let forbidden = Err(SharedError::Config("no key".to_owned()));
         assert_eq!(attempts(&publisher, vec![forbidden]).await.len(), 1);
@@ -228,12 +311,49 @@ mod tests {
 
     #[tokio::test]
     async fn the_queue_is_bounded_and_keeps_the_newest() {
-        let publisher = Publisher::default();
+        let dir = tempfile::tempdir().unwrap();
+        let publisher = Publisher::new(dir.path().join("waiting"));
         (0..WAITING + 5).for_each(|number| publisher.push("/w".into(), publication(number)));
         let results = (0..WAITING).map(|_| Ok(1)).collect();
         let tried = attempts(&publisher, results).await;
         assert_eq!(tried, (5..WAITING + 5).map(publication).collect::<Vec<_>>());
         let what = "5 uploads were given up".to_owned();
         assert_eq!(publisher.findings(), [StoreFinding { is_good: false, what }]);
+    }
+
+    #[tokio::test]
+    async fn what_a_daemon_has_not_uploaded_the_next_one_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("waiting");
+        let files = || fs::read_dir(&folder).unwrap().count();
+        let stopped = Publisher::new(folder.clone());
+        (0..3).for_each(|number| stopped.push("/w".into(), publication(number)));
+        assert_eq!(attempts(&stopped, vec![Ok(1), off()]).await, [0, 1].map(publication));
+        drop(stopped);
+        assert_eq!(files(), 2);
+        // One that was not written to the end.
+        fs::write(folder.join("00000000000000-000001.json"), "{").unwrap();
+        let next = Publisher::new(folder.clone());
+        next.push("/other".into(), publication(3));
+        let tried = attempts(&next, vec![Ok(1), Ok(1), Ok(1)]).await;
+        assert_eq!(tried, [1, 2, 3].map(publication));
+        assert_eq!((files(), next.findings()), (0, Vec::new()));
+    }
+
+    #[test]
+    fn no_more_is_taken_over_than_may_wait() {
+        let dir = tempfile::tempdir().unwrap();
+        for number in 0..2 {
+            let publisher = Publisher::new(dir.path().join(number.to_string()));
+            (0..WAITING).for_each(|at| publisher.push("/w".into(), publication(at)));
+        }
+        let (from, to) = (dir.path().join("0"), dir.path().join("1"));
+        for entry in fs::read_dir(from).unwrap().flatten() {
+            let name = format!("0{}", entry.file_name().to_str().unwrap());
+            fs::rename(entry.path(), to.join(name)).unwrap();
+        }
+        let publisher = Publisher::new(to.clone());
+        assert_eq!(lock(&publisher.queue).waiting.len(), WAITING);
+        assert_eq!(fs::read_dir(to).unwrap().count(), WAITING);
     }
 }

@@ -171,6 +171,12 @@ impl Shared {
         Reply::Store { findings }
     }
 
+    /// Whether the config names a store whose records may answer.
+    pub(super) fn reads_store(&self) -> bool {
+        let sharing = lock(&self.sharing);
+        sharing.url.is_some() && sharing.read
+    }
+
     /// The store of other machines' records; none if the config has none, or it is not read.
     pub(super) fn store_to_read(&self, workspace_root: &Path) -> Option<SharedStore> {
         self.open_store(workspace_root)?.ok().filter(SharedStore::reads)

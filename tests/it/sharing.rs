@@ -9,7 +9,10 @@ use serde_json::Value;
 use crate::home::{Answered, EXE, Home, LIMIT, answered, can_observe, until};
 
 const LEAF: &str = "pub fn number() -> u32 { 1 }\n#[test] fn t() { assert_eq!(number(), 1) }\n";
-const READS: &str = "#[test] fn t() { assert_eq!(std::fs::read(\"data\").unwrap(), b\"1\") }\n";
+/// Reads a file, and asks for the variable that another one names.
+const READS: &str = "#[test] fn t() { assert_eq!(std::fs::read(\"data\").unwrap(), b\"1\") }\n\
+                     #[test] fn named() {\n    let name = std::env::var(\"HOLDS\").unwrap();\n    \
+                     assert!(std::env::var_os(name).is_none());\n}\n";
 /// Reads a file of its user's.
 const OF_HOME: &str = "#[test] fn t() {\n    let home = std::env::var(\"HOME\").unwrap();\n    \
                        let text = std::fs::read_to_string(home + \"/settings\");\n    \
@@ -44,6 +47,7 @@ impl Machines {
         }
         writer.write("reads/src/lib.rs", "");
         writer.write("reads/data", "1");
+        writer.write(".cargo/config.toml", "[env]\nHOLDS='VERDICT_HELD'\n");
         writer.git(&["init", "-q"]);
         assert_eq!(writer.cargo(&["generate-lockfile", "--offline"]).code, Some(0));
         writer.git(&["add", "."]);
@@ -154,7 +158,7 @@ fn a_fresh_clone_in_another_home_is_green_without_a_build() {
     if !can_observe("records for other machines") {
         return;
     }
-    let machines = Machines::new();
+    let mut machines = Machines::new();
     let proven = machines.prove();
     assert!(has_files(&machines.store.join("v2")), "{proven:#?}");
     let answer = machines.ask(&machines.reader);
@@ -171,11 +175,19 @@ fn a_fresh_clone_in_another_home_is_green_without_a_build() {
         assert!(text.contains("\"records\"") && !text.contains(folder), "{text}");
     }
 
-    // Another file of the user's is a miss for the target that reads it, and named.
+    // Another file of the user's is a miss for the target that reads it, and named. So is a variable that
+    // only a value of cargo's configuration names.
     fs::write(machines.reader.base.join("settings"), "2").unwrap();
+    machines.reader.environment.set("VERDICT_HELD", "1");
     let answer = machines.ask(&machines.reader);
     answer.red();
-    assert!(answer.ran.stderr.contains("settings"), "{answer:#?}");
+    let said = &answer.ran.stderr;
+    assert!(said.contains("settings") && said.contains("VERDICT_HELD differs"), "{answer:#?}");
+    let is_red = |package: &str| {
+        let of = |target: &&Value| target["package"] == package && target["verdict"] == "fail";
+        answer.targets.iter().any(|target| of(&target))
+    };
+    assert!(is_red("top") && is_red("reads"), "{answer:#?}");
 }
 
 /// All files below a folder.
@@ -328,8 +340,22 @@ fn the_daemon_publishes_what_it_and_its_clients_prove() {
     }
     until("a run of its own is published", || (machines.trees() > 1).then_some(()));
     daemon.stop();
-    machines.ask(&machines.reader).green_from("cache");
-    assert!(!machines.reader.root.join("target").exists(), "nothing is built");
+    let reader = &machines.reader;
+    machines.ask(reader).green_from("cache");
+    assert!(!reader.root.join("target").exists(), "nothing is built");
+
+    // Nor does a daemon build that finds the clone, unless the store is too slow.
+    until("nothing is built ahead", || {
+        let _ = fs::remove_dir_all(reader.root.join("target"));
+        let _ = fs::remove_dir_all(reader.paths().cache_dir);
+        let daemon = reader.daemon();
+        let rests = || (reader.project_status()["state"] == "idle").then_some(());
+        until("the daemon has looked at the clone", rests);
+        reader.test(&[]).green();
+        until("the daemon has nothing to do", rests);
+        daemon.stop();
+        (!reader.root.join("target").exists()).then_some(())
+    });
 }
 
 #[test]

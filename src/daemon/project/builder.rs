@@ -61,6 +61,8 @@ pub(super) struct Builder {
     in_flight: InFlight,
     /// The last background build, good or bad.
     built: Option<BuildKey>,
+    /// The build that what other machines have proven makes needless.
+    spared: Option<BuildKey>,
     thrashing: Thrashing,
     order: BuildOrder,
     cleaner: TargetDirCleaner,
@@ -91,6 +93,7 @@ impl Builder {
             shell: known.shell,
             in_flight: InFlight::default(),
             built: None,
+            spared: None,
             thrashing: Thrashing::default(),
             order: BuildOrder::new(known.inseparable),
             cleaner: TargetDirCleaner::default(),
@@ -117,7 +120,7 @@ impl Builder {
     pub(super) async fn set_settings(&mut self, settings: config::Settings) {
         self.settings = settings;
         self.in_flight.cancel().await;
-        self.built = None;
+        (self.built, self.spared) = (None, None);
         self.thrashing = Thrashing::default();
     }
 
@@ -186,6 +189,16 @@ impl Builder {
     /// Whether the last background build was this one.
     pub(super) fn has_built(&self, key: &BuildKey) -> bool {
         self.built.as_ref() == Some(key)
+    }
+
+    /// Whether no build is needed, by what other machines have proven.
+    pub(super) fn is_spared(&self, key: &BuildKey) -> bool {
+        self.spared.as_ref() == Some(key)
+    }
+
+    /// Other machines have proven what this build is of.
+    pub(super) fn spare(&mut self, key: BuildKey) {
+        self.spared = Some(key);
     }
 
     /// The tree of the last background build.

@@ -1,0 +1,67 @@
+//! A question with its facts, and what the records say of it: asked away from the project's own thread.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::super::shared::Shared;
+use crate::model::{Answer, Digest};
+use crate::verdict::{Facts, LookUp, Question, Unanswered, answers_for_all};
+
+/// A question with its facts.
+pub(super) struct Prepared {
+    pub(super) question: Question,
+    pub(super) facts: Facts,
+}
+
+impl Prepared {
+    /// Gathers the facts of a question: rustc may have to be asked.
+    ///
+    /// # Errors
+    /// If they cannot be had.
+    pub(super) async fn gather(question: Question, memo_dir: &Path) -> Result<Arc<Self>, String> {
+        let memo_dir = memo_dir.to_owned();
+        tokio::task::spawn_blocking(move || match Facts::gather(&question, &memo_dir) {
+            Ok(facts) => Ok(Arc::new(Self { question, facts })),
+            Err(error) => Err(error.to_string()),
+        })
+        .await
+        .unwrap_or_else(|error| Err(error.to_string()))
+    }
+
+    /// The answer of the records here. The inputs of one may be thousands of files.
+    ///
+    /// # Errors
+    /// If none answers.
+    pub(super) async fn look_up(
+        self: &Arc<Self>,
+        tree_digest: Digest,
+        shared: &Arc<Shared>,
+    ) -> Result<Answer, Unanswered> {
+        let (shared, this) = (Arc::clone(shared), Arc::clone(self));
+        let answered = tokio::task::spawn_blocking(move || {
+            let Self { question, facts } = &*this;
+            LookUp { cache: &shared.cache, question, facts }.answer(&tree_digest)
+        });
+        answered.await.unwrap_or_else(|error| {
+            Err(Unanswered { reason: error.to_string(), known_failure: None })
+        })
+    }
+
+    /// Whether a question would be answered by what other machines have proven of this tree, whose
+    /// listing is kept.
+    pub(super) async fn is_proven_elsewhere(
+        self: &Arc<Self>,
+        tree_digest: Digest,
+        shared: &Arc<Shared>,
+    ) -> bool {
+        let (shared, this) = (Arc::clone(shared), Arc::clone(self));
+        let runtime = tokio::runtime::Handle::current();
+        let asked = tokio::task::spawn_blocking(move || {
+            let Self { question, facts } = &*this;
+            let Some(store) = shared.store_to_read(&question.root) else { return false };
+            let look_up = LookUp { cache: &shared.cache, question, facts };
+            runtime.block_on(answers_for_all(&store, &look_up, &tree_digest))
+        });
+        asked.await.unwrap_or(false)
+    }
+}
