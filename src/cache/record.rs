@@ -204,12 +204,6 @@ pub struct Record {
 }
 
 impl Record {
-    /// When its run began.
-    #[must_use]
-    pub(crate) fn began(&self) -> Timestamp {
-        Timestamp(self.created.0.saturating_sub(self.duration_ms))
-    }
-
     /// Why this is not a whole outcome that may be stored; `None` if it is one.
     ///
     /// Checked on the way in and on the way out: a record that says "pass" while one of its
@@ -261,15 +255,6 @@ mod tests {
             assert_eq!(serde_json::to_string(&level).unwrap(), format!("\"{level}\""));
         }
         assert!("Source".parse::<RecordLevel>().is_err());
-    }
-
-    #[test]
-    fn a_run_began_as_long_ago_as_it_took() {
-        let mut record = samples::record(1);
-        (record.created, record.duration_ms) = (Timestamp(1_000), 300);
-        assert_eq!(record.began(), Timestamp(700));
-        record.duration_ms = 2_000;
-        assert_eq!(record.began(), Timestamp(0));
     }
 
     #[test]

@@ -261,12 +261,11 @@ impl<'a> TargetRecords<'a> {
             let (path, project) = (input.path.display(), record.workspace_root.display());
             return Some(format!("its record is of {project}, where {path} was consulted"));
         }
-        // It began after the question came, for this or for another one: what itself has made was not
-        // there then. One that began before may have made what a run for this question would find.
-        let is_of_question = self.context.asked.is_some_and(|asked| record.began() >= asked);
-        self.fingerprints.accept_what_runs_left(is_of_question);
+        // What a run, for this question or for another one, has made since this one came was not there
+        // then. What it had made before is what a run for this question would find.
+        self.fingerprints.accept_what_runs_left(self.context.asked);
         let changed = self.fingerprints.first_changed(self.context.root, &record.inputs);
-        self.fingerprints.accept_what_runs_left(false);
+        self.fingerprints.accept_what_runs_left(None);
         Some(format!("`{}` changed", changed?.path.display()))
     }
 

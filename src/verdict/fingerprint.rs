@@ -17,7 +17,7 @@ use super::patterns::{Excluded, Trusted};
 use crate::cache::{Input, InputState};
 use crate::config::Settings;
 use crate::hasher::{FileDigest, file_digest, program_digest};
-use crate::model::{Digest, Digester};
+use crate::model::{Digest, Digester, Timestamp};
 use crate::observer::Observer;
 use crate::workspace::{FileKind, PathStamp, Stamp};
 
@@ -123,7 +123,8 @@ pub(super) struct Fingerprints {
     excluded: Excluded,
     trusted: Trusted,
     owners: Owners,
-    accepts_left: bool,
+    /// Since when runs may have made what they found absent.
+    made_since: Option<Timestamp>,
     known: HashMap<(PathBuf, Aspect), (PathStamp, Input)>,
 }
 
@@ -134,9 +135,9 @@ impl Fingerprints {
         Self { excluded, trusted, ..Self::default() }
     }
 
-    /// Whether a path that a run has made holds too while it is as that run left it.
-    pub(super) fn accept_what_runs_left(&mut self, accepts: bool) {
-        self.accepts_left = accepts;
+    /// From now on, a path that a run has made after `asked` holds too while it is as that run left it.
+    pub(super) fn accept_what_runs_left(&mut self, asked: Option<Timestamp>) {
+        self.made_since = asked;
     }
 
     /// By what is alike on two machines. Such states are compared with each other alone.
@@ -206,7 +207,7 @@ impl Fingerprints {
             }
             InputState::Absent => {
                 let now = PathStamp::of(&path);
-                return now == PathStamp::Absent || self.is_as_left(input, &now);
+                return now == PathStamp::Absent || self.is_as_left(&path, input, &now);
             }
             InputState::Overwritable => return is_overwritable(&path),
             InputState::Refused => return is_refused(&path),
@@ -217,7 +218,7 @@ impl Fingerprints {
             InputState::Targets(_) => Aspect::Targets,
             InputState::Kind(_) => {
                 let now = PathStamp::of(&path);
-                return kind_of(&now) == input.state || self.is_as_left(input, &now);
+                return kind_of(&now) == input.state || self.is_as_left(&path, input, &now);
             }
             InputState::Same(_) => Aspect::Same,
         };
@@ -229,11 +230,13 @@ impl Fingerprints {
         self.read(root, &path, way).is_ok_and(|now| now.state == input.state)
     }
 
-    /// Whether this is what the run itself left there.
-    fn is_as_left(&self, input: &Input, now: &PathStamp) -> bool {
-        self.accepts_left
-            && !matches!(now, PathStamp::Unknown(_))
+    /// Whether this is what the run itself left there, and was not there when the question came.
+    fn is_as_left(&self, path: &Path, input: &Input, now: &PathStamp) -> bool {
+        let made = || path.symlink_metadata().and_then(|metadata| metadata.created());
+        let made_after = |asked| made().is_ok_and(|made| Timestamp::from(made) > asked);
+        !matches!(now, PathStamp::Unknown(_))
             && input.proof == Some(digest_of_stamp(now))
+            && self.made_since.is_some_and(made_after)
     }
 
     /// The first of a record's inputs that is not as it was.
@@ -252,7 +255,7 @@ impl Fingerprints {
             let mut second = Self {
                 excluded: self.excluded.clone(),
                 trusted: self.trusted.clone(),
-                accepts_left: self.accepts_left,
+                made_since: self.made_since,
                 ..Self::default()
             };
             let other_half = scope.spawn(move || second.first_changed_of(root, other));

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::Settings;
-use crate::model::{TargetId, TargetKind};
+use crate::model::{TargetId, TargetKind, Timestamp};
 use crate::observer::{Interference, Peer, Problem};
 
 struct Scene {
@@ -195,17 +195,19 @@ fn what_a_run_has_made_is_as_it_was_for_the_question_that_it_ran_for() {
     scene.saw(&made, PathStamp::Absent, Uses::PROBED.with(Uses::CREATED).with(Uses::CLAIMED));
     fs::create_dir(&made).unwrap();
     let inputs = scene.inputs();
-    let holds = |accepts| {
+    let holds = |asked| {
         let mut fingerprints = Fingerprints::default();
-        fingerprints.accept_what_runs_left(accepts);
+        fingerprints.accept_what_runs_left(asked);
         fingerprints.first_changed(&scene.root, &inputs).is_none()
     };
-    assert!(holds(true));
-    assert!(!holds(false), "another run finds it there");
+    let before = Some(Timestamp(0));
+    assert!(holds(before));
+    assert!(!holds(None), "another run finds it there");
+    assert!(!holds(Some(Timestamp(u64::MAX))), "it was there when the question came");
     fs::set_permissions(&made, fs::Permissions::from_mode(0o700)).unwrap();
-    assert!(!holds(true), "somebody else was there");
+    assert!(!holds(before), "somebody else was there");
     fs::remove_dir_all(&made).unwrap();
-    assert!(holds(false) && holds(true));
+    assert!(holds(None) && holds(before));
 }
 
 #[test]
