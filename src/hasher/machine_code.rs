@@ -138,8 +138,9 @@ fn references<'a>(
         let number = i32::from_le_bytes([bytes[2], bytes[3], bytes[4], bytes[5]]);
         let at = part.address + before as u64 + 2;
         let ends: &[u64] = match (bytes[0], bytes[1]) {
-            // Calls and jumps end with the number.
-            (_, 0xe8 | 0xe9 | 0x80..=0x8f) => &[4],
+            // Calls and jumps end with the number. Conditional ones have a byte before; without it these
+            // are operands on the stack.
+            (_, 0xe8 | 0xe9) | (0x0f, 0x80..=0x8f) => &[4],
             // An operand at an address relative to the end, which `lea` only takes. For others a
             // constant of 1, 2 or 4 bytes may follow.
             (0x8d, operand) if operand & 0xc7 == 0x05 => &[4],
@@ -165,6 +166,8 @@ mod tests {
         // lea rdi, [rip + 0x10]; call +0x20; cmp qword ptr [rip + 0x30], 1
         assert!(targets(&[0x48, 0x8d, 0x3d, 0x10, 0, 0, 0]).contains(&(3, 0x17)));
         assert_eq!(targets(&[0x90, 0xe8, 0x20, 0, 0, 0]), [(2, 0x26)]);
+        assert_eq!(targets(&[0x0f, 0x84, 0x20, 0, 0, 0]), [(2, 0x26)]);
+        assert_eq!(targets(&[0x48, 0x89, 0x8c, 0x24, 0xa8, 0x15, 0, 0]), [], "mov [rsp + _], rcx");
         let compared = targets(&[0x48, 0x83, 0x3d, 0x30, 0, 0, 0, 1]);
         assert!(compared.contains(&(3, 0x38)), "{compared:?}");
         assert_eq!(targets(&[0x90; 16]), []);
