@@ -42,7 +42,8 @@ fn each_test_is_a_record_of_its_own() {
         let config = ["--config-file", config, "--profile", "neotest"];
         let one = ["--test", "it", "-E", "package(p) & test(/^reads(::.*)?$/)"];
         let run = ["nextest", "run", "--workspace", "--no-fail-fast"];
-        home.start("cargo", &[&run[..], &config, &one].concat()).end(LIMIT)
+        let shown = ["--success-output", "immediate"];
+        home.start("cargo", &[&run[..], &shown, &config, &one].concat()).end(LIMIT)
     };
     assert_eq!(neotest("../out/1.toml").code, Some(0));
     neotest("../out/2.toml").is(0, 1);
