@@ -27,11 +27,11 @@ use crate::workspace::{
     relevance, well_known_texts, without_root,
 };
 
-/// In a source, what may go through all variables contains this.
-const ALL_IN_A_SOURCE: &str = "vars";
+/// What may go through all variables contains this: the macros in a library.
+const ALL_IN_A_MACRO: &str = "vars";
 
-/// The words for that in the sources of a library.
-const WORDS_FOR_ALL: [&str; 3] = ["vars", "vars_os", "environ"];
+/// The words for that in a source.
+const WORDS_FOR_ALL: [&str; 5] = ["vars", "vars_os", "environ", "_environ", "__environ"];
 
 /// The name of the search path, and the text that stands for a use of its value.
 const PATH: &str = "PATH";
@@ -353,15 +353,14 @@ impl EnvironmentJudge<'_> {
             {
                 return Err(format!("`{place}` may go through all variables"));
             }
-            let mut searched = texts.clone();
-            // The programs of examples are gone: their sources tell what they do.
-            let is_source = is_doc && !is_library(&input.path);
-            searched.extend(is_source.then(|| ALL_IN_A_SOURCE.to_owned()));
             let known = self
-                .known(input, &state, &searched, fingerprints)
+                .known(input, &state, &texts, fingerprints)
                 .ok_or_else(|| format!("`{place}` is not what the run could read"))?;
-            let is_source = is_source && !known.is_program;
-            if is_source && known.found.get(ALL_IN_A_SOURCE) == Some(&true) {
+            // The programs of examples are gone: their sources tell what they do.
+            let is_source = is_doc && !is_library(&input.path) && !known.is_program;
+            let has_words =
+                |path: &Path| Some(has_word_of(&std::fs::read(path).ok()?, &WORDS_FOR_ALL));
+            if is_source && self.may_iterate("source", input, &state, fingerprints, has_words) {
                 return Err(format!("`{place}`: it may go through all variables"));
             }
             if input.path.ends_with("printenv") {
@@ -398,24 +397,38 @@ impl EnvironmentJudge<'_> {
         fingerprints: &mut Fingerprints,
     ) -> bool {
         if input.path.extension() == Some("so".as_ref()) {
-            let texts = [ALL_IN_A_SOURCE.to_owned()].into();
+            let texts = [ALL_IN_A_MACRO.to_owned()].into();
             let known = self.known(input, state, &texts, fingerprints);
-            return known.is_none_or(|known| known.found.get(ALL_IN_A_SOURCE) != Some(&false));
+            return known.is_none_or(|known| known.found.get(ALL_IN_A_MACRO) != Some(&false));
         }
-        let mut digester = Digester::new("sources of a library 1");
-        digester.digest(state);
+        let of_library = |path: &Path| sources_iterate(path, self.root);
+        self.may_iterate("sources of a library", input, state, fingerprints, of_library)
+    }
+
+    /// Whether sources may go through all variables, as `look` finds them to do; it is remembered for
+    /// this kind of things in this state.
+    fn may_iterate(
+        &self,
+        kind: &str,
+        input: &Input,
+        state: &Digest,
+        fingerprints: &mut Fingerprints,
+        look: impl FnOnce(&Path) -> Option<bool>,
+    ) -> bool {
+        let mut digester = Digester::new("words for all variables 1");
+        digester.field(kind.as_bytes()).digest(state);
         let memo = digester.finish();
         if let Some(known) = self.cache.mentions(&memo) {
-            return known.found.get(ALL_IN_A_SOURCE) != Some(&false);
+            return known.found.get(ALL_IN_A_MACRO) != Some(&false);
         }
         if !fingerprints.holds(self.root, input) {
             return true;
         }
-        let iterates = sources_iterate(&self.root.join(&input.path), self.root);
+        let iterates = look(&self.root.join(&input.path));
         let Some(iterates) = iterates.filter(|_| fingerprints.holds(self.root, input)) else {
             return true;
         };
-        let found = [(ALL_IN_A_SOURCE.to_owned(), iterates)].into();
+        let found = [(ALL_IN_A_MACRO.to_owned(), iterates)].into();
         self.cache.store_mentions(&memo, &KnownMentions { found, ..KnownMentions::default() });
         iterates
     }

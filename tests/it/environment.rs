@@ -475,7 +475,9 @@ fn no_question_is_answered_for_another_environment_or_file() {
 #[test]
 fn a_variable_counts_for_examples_in_documentation() {
     let manifest = "[package]\nname='p'\nversion='0.1.0'\nedition='2021'\n";
-    let example = |check: &str| format!("//! ```\n//! {check}\n//! ```\n");
+    // A part of a word is no word.
+    let rest = "pub const NAMES: [&str; 2] = [\"*.tfvars\", \"environment\"];\n";
+    let example = |check: &str| format!("//! ```\n//! {check}\n//! ```\n{rest}");
     let literal = "assert_ne!(std::env::var(\"REEF_STATE\").as_deref(), Ok(\"bad\"));";
     let all = "assert!(!std::env::vars_os().any(|(n, v)| n.to_str().unwrap().ends_with(\"_FIX\") \
                && v == \"bad\"));";
