@@ -357,7 +357,8 @@ impl EnvironmentJudge<'_> {
                 .known(input, &state, &texts, fingerprints)
                 .ok_or_else(|| format!("`{place}` is not what the run could read"))?;
             // The programs of examples are gone: their sources tell what they do.
-            let is_source = is_doc && !is_library(&input.path) && !known.is_program;
+            let is_text = !matches!(input.state, InputState::Link(_) | InputState::Listing(_));
+            let is_source = is_doc && is_text && !is_library(&input.path) && !known.is_program;
             let has_words =
                 |path: &Path| Some(has_word_of(&std::fs::read(path).ok()?, &WORDS_FOR_ALL));
             if is_source && self.may_iterate("source", input, &state, fingerprints, has_words) {

@@ -53,7 +53,7 @@ impl Subject {
         self.write(path, &(old + text));
     }
 
-    fn run(&self, program: &Path, args: &[&str]) -> Output {
+    pub(super) fn run(&self, program: &Path, args: &[&str]) -> Output {
         let mut command = Command::new(program);
         command.args(args).current_dir(&self.root).env_clear();
         for name in ["PATH", "HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN", "CARGO_HOME"] {
