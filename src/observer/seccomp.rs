@@ -118,10 +118,17 @@ pub(in crate::observer) struct Listener(OwnedFd);
 
 impl Listener {
     pub(in crate::observer) fn new(fd: OwnedFd) -> Self {
-        let flags = c_ulong::from(SYNC_WAKE_UP as u32);
+        let listener = Self(fd);
+        listener.share_processor(true);
+        listener
+    }
+
+    /// Whether caller and answering thread wake each other on the processor that they are on,
+    /// rather than where the scheduler finds room.
+    pub(in crate::observer) fn share_processor(&self, share: bool) {
+        let flags: c_ulong = if share { SYNC_WAKE_UP } else { 0 };
         // SAFETY: takes a number. An older kernel refuses, and is only slower.
-        unsafe { libc::ioctl(fd.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS as _, flags) };
-        Self(fd)
+        unsafe { libc::ioctl(self.raw(), libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS as _, flags) };
     }
 
     pub(in crate::observer) fn raw(&self) -> RawFd {

@@ -12,11 +12,15 @@
 //! incomplete.
 //!
 //! **Cost of a call.** Two switches between the caller and its answering thread, which wake each
-//! other on one processor, and three system calls: receive, read the path, send. The answering
-//! thread blocks in receiving and does not poll. Linux 6.11 and newer end that wait with the last
+//! other on one processor, and four system calls: look whether a call waits, receive, read the
+//! path, send. The answering thread blocks in receiving. Linux 6.11 and newer end that wait with the last
 //! observed process. Processes that outlive the run do not end it, nor does an older kernel; there
-//! a signal does. A second answering thread for one listener would make calls dearer: the kernel
-//! wakes every waiting receiver for each call.
+//! a signal does.
+//!
+//! Of two calls at once the second was made on another processor, which idles until its answer. On the
+//! answering thread's own processor both callers would queue, so the answer to a call that had to wait
+//! leaves it to the scheduler where its caller goes on. A second answering thread for one listener
+//! would make calls dearer: the kernel wakes every waiting receiver for each call.
 
 use std::convert::Infallible;
 use std::io;
@@ -286,7 +290,13 @@ impl AnsweringThread {
 /// Answers the calls of one listener, until its last process has ended or the observation ends.
 fn answer_calls(shared: &SharedRecord, queue: &CallQueue) {
     seccomp::allow_interruption();
+    let mut shares_processor = true;
     while !shared.ending.load(Ordering::SeqCst) {
+        let share = !waits(&queue.listener);
+        if share != shares_processor {
+            queue.listener.share_processor(share);
+            shares_processor = share;
+        }
         match queue.receive() {
             Ok(Some(call)) => queue.answer(shared, &call),
             Ok(None) if has_ended(&queue.listener) => return,
