@@ -17,10 +17,10 @@
 //! observed process. Processes that outlive the run do not end it, nor does an older kernel; there
 //! a signal does.
 //!
-//! Of two calls at once the second was made on another processor, which idles until its answer. On the
-//! answering thread's own processor both callers would queue, so the answer to a call that had to wait
-//! leaves it to the scheduler where its caller goes on. A second answering thread for one listener
-//! would make calls dearer: the kernel wakes every waiting receiver for each call.
+//! A call that has to wait for another one's answer was made on another processor, which idles
+//! meanwhile. On the answering thread's own processor both callers would queue. So the scheduler
+//! chooses where the caller of the second one goes on. A second answering thread for one listener would
+//! make calls dearer: the kernel wakes every waiting receiver for each call.
 
 use std::convert::Infallible;
 use std::io;
