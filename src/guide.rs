@@ -32,6 +32,9 @@ pub mod in_ci {}
 #[doc = include_str!("guide/with-other-tools.md")]
 pub mod with_other_tools {}
 
+#[doc = include_str!("guide/exit-status.md")]
+pub mod exit_status {}
+
 /// A page of the guide.
 pub(crate) struct Page {
     /// Its name on the command line, which is also its file's name.
@@ -41,7 +44,7 @@ pub(crate) struct Page {
 }
 
 /// Every page.
-pub(crate) const PAGES: [Page; 10] = [
+pub(crate) const PAGES: [Page; 11] = [
     Page { topic: "what-counts", text: include_str!("guide/what-counts.md") },
     Page {
         topic: "when-is-a-result-not-cached",
@@ -55,6 +58,7 @@ pub(crate) const PAGES: [Page; 10] = [
     Page { topic: "editors", text: include_str!("guide/editors.md") },
     Page { topic: "in-ci", text: include_str!("guide/in-ci.md") },
     Page { topic: "with-other-tools", text: include_str!("guide/with-other-tools.md") },
+    Page { topic: "exit-status", text: include_str!("guide/exit-status.md") },
 ];
 
 impl Page {
@@ -100,7 +104,9 @@ mod tests {
             let topic = link.trim_start_matches("src/guide/").trim_end_matches(".md");
             assert!(PAGES.iter().any(|page| page.topic == topic), "README: {link}");
         }
-        assert!(readme.contains("src/guide/what-counts.md"));
+        for page in PAGES {
+            assert!(readme.contains(&format!("src/guide/{}.md", page.topic)), "{}", page.topic);
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Every exit status of this program, and the error that carries one. A test compares the README's
+//! Every exit status of this program, and the error that carries one. A test compares the guide's
 //! table with it.
 
 use std::fmt;
@@ -39,7 +39,7 @@ pub(crate) enum Exit {
 }
 
 impl Exit {
-    /// All of them, in the order of the README's table.
+    /// All of them, in the order of the guide's table.
     #[cfg(test)]
     pub(crate) const ALL: [Self; 15] = [
         Self::Success,
@@ -81,7 +81,7 @@ impl Exit {
         }
     }
 
-    /// One line for the README's table.
+    /// One line for the guide's table.
     #[cfg(test)]
     pub(crate) const fn meaning(self) -> &'static str {
         match self {
@@ -157,11 +157,11 @@ mod tests {
     }
 
     #[test]
-    fn the_readme_lists_every_exit_status() {
-        let readme = include_str!("../../README.md");
+    fn the_guide_lists_every_exit_status() {
+        let page = include_str!("../guide/exit-status.md");
         for exit in Exit::ALL {
             let row = format!("| {} | {} |", exit.code(), exit.meaning());
-            assert!(readme.contains(&row), "missing in README.md: {row}");
+            assert!(page.contains(&row), "missing in the guide: {row}");
         }
     }
 }

@@ -71,7 +71,7 @@ const NEVER: [(&str, &str); 9] = [
 ];
 
 /// Foreign crates with the only modules that may name them.
-const HOMES: [(&str, &[&str]); 33] = [
+const HOMES: [(&str, &[&str]); 34] = [
     ("notify", &["watcher"]),
     ("notify_rust", &["views"]),
     ("clap", &["cli"]),
@@ -86,6 +86,7 @@ const HOMES: [(&str, &[&str]); 33] = [
     ("schemars", &["config"]),
     ("ignore", &["hasher"]),
     ("aho_corasick", &["hasher"]),
+    ("iced_x86", &["hasher"]),
     ("rustc_demangle", &["hasher"]),
     ("object", &["hasher", "reach"]),
     ("indicatif", &["cli"]),
