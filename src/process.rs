@@ -292,7 +292,7 @@ fn prepare(
 ) {
     let background = priority == Priority::Background;
     #[cfg(target_os = "linux")]
-    let guardian = guardian::pipe();
+    let (guardian, parent) = (guardian::pipe(), std::process::id());
     #[cfg(not(target_os = "linux"))]
     let _ = leads_group;
     // SAFETY: the closure runs between fork and exec and makes system calls only: no
@@ -301,9 +301,12 @@ fn prepare(
         command.pre_exec(move || {
             #[cfg(target_os = "linux")]
             {
-                // The kernel kills the child alone, and when the thread dies that started it.
-                if !guardian.is_some_and(|pipe| guardian::announce(pipe, leads_group)) {
-                    libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                // The kernel kills the child alone, and when the thread dies that started it. Until it
+                // is its program it has our end of the guardian's pipe open, so that the guardian
+                // cannot know of our death as long as it waits for us.
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                if libc::getppid().cast_unsigned() != parent {
+                    libc::_exit(1);
                 }
             }
             if background {
@@ -320,7 +323,12 @@ fn prepare(
                     libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const none);
                 }
             }
-            last.as_ref().map_or(Ok(()), |hook| (hook.0)())
+            last.as_ref().map_or(Ok(()), |hook| (hook.0)())?;
+            #[cfg(target_os = "linux")]
+            if guardian.is_some_and(|pipe| guardian::announce(pipe, leads_group)) {
+                libc::prctl(libc::PR_SET_PDEATHSIG, 0);
+            }
+            Ok(())
         });
     }
 }

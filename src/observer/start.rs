@@ -85,6 +85,12 @@ fn enter_filter(program: &[libc::sock_filter], socket: RawFd) {
     }
     let listener = seccomp::install(program).unwrap_or_else(|code| -code);
     seccomp::send_pair(socket, [own, listener]);
+    // A listener that the child itself keeps open would leave its `execve` waiting for ever for a
+    // supervisor that was killed.
+    if listener >= 0 && seccomp::receive_pair(socket) == Some(seccomp::READY) {
+        // SAFETY: the kernel made this descriptor for us, and nothing else here knows it.
+        unsafe { libc::close(listener) };
+    }
 }
 
 /// Tries everything, on a thread of this process under a filter of its own: how long a call takes.

@@ -195,7 +195,10 @@ impl Supervisor {
         match seccomp::receive_pair(socket) {
             Some([_, code @ ..0]) => self.not_started(&io::Error::from_raw_os_error(-code)),
             Some([pid, listener]) => match seccomp::take(pid, listener) {
-                Ok(fd) => Arrival::Listener(Listener::new(fd)),
+                Ok(fd) => {
+                    seccomp::send_pair(socket, seccomp::READY);
+                    Arrival::Listener(Listener::new(fd))
+                }
                 Err(error) => {
                     // Fetching worked a moment ago. Nobody can answer this child's calls now.
                     seccomp::kill(pid);

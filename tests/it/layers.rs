@@ -7,6 +7,7 @@ mod source;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use imports::Cycle;
 use source::{Kind, Library};
@@ -117,6 +118,9 @@ const TUPLE_PARAMETERS: usize = 2;
 /// The longest file, tests included.
 const LONGEST: usize = 700;
 
+/// The library's own code.
+static LIBRARY: LazyLock<Library> = LazyLock::new(|| Library::read(&root().join("src")));
+
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
@@ -192,14 +196,14 @@ fn imports_go_downward() {
 /// Two files that need each other can only be understood together.
 #[test]
 fn files_import_each_other_in_no_cycle() {
-    let library = Library::read(&root().join("src"));
-    assert_none(&imports::between_files(&library));
+    let library = &*LIBRARY;
+    assert_none(&imports::between_files(library));
 }
 
 #[test]
 fn no_file_takes_from_its_facade_what_is_built_from_the_file() {
-    let library = Library::read(&root().join("src"));
-    assert_none(&imports::with_facades(&library));
+    let library = &*LIBRARY;
+    assert_none(&imports::with_facades(library));
 }
 
 #[track_caller]
@@ -213,7 +217,7 @@ fn assert_none(cycles: &[Cycle]) {
 /// A reader who meets a type's name must know which type it is.
 #[test]
 fn a_type_name_stands_for_one_type() {
-    let library = Library::read(&root().join("src"));
+    let library = &*LIBRARY;
     let mut places: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     // An inline module's types may be alternatives for other platforms.
     let of_files = library.modules.iter().filter(|module| {
@@ -236,7 +240,7 @@ fn a_type_name_stands_for_one_type() {
 /// Grouped arguments are a type with names, not a tuple.
 #[test]
 fn parameters_are_no_tuples() {
-    let library = Library::read(&root().join("src"));
+    let library = &*LIBRARY;
     let mut found = Vec::new();
     for module in &library.modules {
         for item in &module.items {
@@ -258,15 +262,18 @@ fn parameters_are_no_tuples() {
 fn foreign_crates_stay_at_home() {
     let mut wrong = Vec::new();
     for (module, path, text) in sources() {
-        for (line, text) in code(&text) {
+        for (line, text) in code(&text).filter(|(_, text)| text.contains("::")) {
             for (name, homes) in HOMES {
-                let used = [format!("use {name}::"), format!(" {name}::"), format!("({name}::")]
-                    .iter()
-                    .any(|form| text.contains(form.as_str()))
-                    || text.trim_start().starts_with(&format!("{name}::"));
+                let is_used = text.match_indices(name).any(|(at, _)| {
+                    let (before, after) =
+                        (text[..at].chars().next_back(), &text[at + name.len()..]);
+                    before.is_none_or(|c| [' ', '('].contains(&c)) && after.starts_with("::")
+                });
+                if !is_used || is_tests(&path) || homes.contains(&module.as_str()) {
+                    continue;
+                }
                 // A module of our own can have a crate's name.
-                let own = root().join("src").join(&module).join(format!("{name}.rs")).exists();
-                if used && !own && !is_tests(&path) && !homes.contains(&module.as_str()) {
+                if !root().join("src").join(&module).join(format!("{name}.rs")).exists() {
                     wrong.push(format!("{}:{line}: {name} outside {homes:?}", path.display()));
                 }
             }
@@ -281,30 +288,27 @@ fn foreign_crates_stay_at_home() {
 fn every_dependency_is_used() {
     let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
     let manifest: toml::Table = manifest.parse().unwrap();
-    let texts = |folders: &[&str]| -> Vec<String> {
-        let files = folders.iter().flat_map(|folder| rust_files(&root().join(folder)));
-        files.map(|path| fs::read_to_string(path).unwrap()).collect()
-    };
     let mut unused = Vec::new();
     for (table, folders) in
         [("dependencies", &["src"][..]), ("dev-dependencies", &["src", "tests"])]
     {
-        let texts = texts(folders);
-        for name in manifest[table].as_table().unwrap().keys() {
-            let name = name.replace('-', "_");
-            let is_named = |line: &str| {
-                let code = !line.trim_start().starts_with("//");
-                code && line.match_indices(&name).any(|(at, _)| {
-                    let before = line[..at].chars().next_back();
-                    let after = &line[at + name.len()..];
-                    before.is_none_or(|c| !c.is_alphanumeric() && c != '_')
-                        && (after.starts_with("::") || after.starts_with(';'))
-                })
-            };
-            if !texts.iter().any(|text| text.lines().any(is_named)) {
-                unused.push(format!("{name} ({table})"));
+        let mut named = BTreeSet::new();
+        for path in folders.iter().flat_map(|folder| rust_files(&root().join(folder))) {
+            let text = fs::read_to_string(path).unwrap();
+            let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+            for end in
+                code.flat_map(|line| line.match_indices([':', ';']).map(move |at| (line, at.0)))
+            {
+                let (before, after) = end.0.split_at(end.1);
+                let word = before.rsplit(|c: char| !c.is_alphanumeric() && c != '_').next();
+                if after.starts_with("::") || after.starts_with(';') {
+                    named.extend(word.map(str::to_owned));
+                }
             }
         }
+        let names = manifest[table].as_table().unwrap().keys();
+        let is_unused = |name: &&String| !named.contains(&name.replace('-', "_"));
+        unused.extend(names.filter(is_unused).map(|name| format!("{name} ({table})")));
     }
     assert!(unused.is_empty(), "named by no code: {}", unused.join(", "));
 }

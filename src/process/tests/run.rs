@@ -207,3 +207,60 @@ fn a_process_is_not_its_own_descendant() {
     let own = rustix::process::getpid();
     assert!(!descendants(own).contains(&own));
 }
+
+/// Where the process that is to be killed writes, for the two tests below.
+#[cfg(target_os = "linux")]
+const WAITING: &str = "KNHK_TEST_CACHE_TEST_WAITING";
+
+/// Until a child is its program it has all of our descriptors open, the guardian's pipe among them.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_child_that_waits_before_its_program_starts_dies_with_us() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let mut environment = Environment::inherited();
+    environment.set(WAITING, file.path());
+    let spec = Spec::new(std::env::current_exe().unwrap(), "/", environment)
+        .args(["--exact", "process::tests::run::starts_a_child_that_waits"]);
+    let cancel = CancellationToken::new();
+    let parent = tokio::spawn({
+        let cancel = cancel.clone();
+        async move { run(&spec, &cancel, None, |_, _| {}).await }
+    });
+    let written = async {
+        loop {
+            let bytes = std::fs::read(file.path()).unwrap();
+            if let Ok(bytes) = <[u8; 8]>::try_from(bytes) {
+                break bytes;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let [a, b, c, d, rest @ ..] =
+        tokio::time::timeout(Duration::from_secs(60), written).await.expect("it was started");
+    let (waiting, starter) = (i32::from_ne_bytes([a, b, c, d]), i32::from_ne_bytes(rest));
+    rustix::process::kill_process(Pid::from_raw(starter).unwrap(), Signal::KILL).unwrap();
+    gone(waiting).await;
+    cancel.cancel();
+    parent.await.unwrap().unwrap();
+}
+
+/// The half of the test above that is killed; does nothing when it is run by itself.
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "code between fork and exec is bound to rules of its own")]
+#[test]
+fn starts_a_child_that_waits() {
+    use std::os::fd::IntoRawFd as _;
+    let Some(path) = std::env::var_os(WAITING) else { return };
+    let file = std::fs::File::options().write(true).open(path).unwrap().into_raw_fd();
+    // SAFETY: system calls on numbers and on memory of its own.
+    let spec = unsafe {
+        shell("true").before_exec(move || {
+            let told = [libc::getpid(), libc::getppid()];
+            libc::write(file, told.as_ptr().cast(), size_of_val(&told));
+            loop {
+                libc::pause();
+            }
+        })
+    };
+    let _ = capture(&spec, Duration::from_secs(60));
+}
