@@ -12,7 +12,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::time::{Duration, SystemTime};
 
-use crate::home::{EXE, Home, LIMIT, answered, until_old};
+use crate::home::{EXE, Home, LIMIT, answered, takes_long, until_old};
 
 /// Asserts a green that is stored.
 #[track_caller]
@@ -236,6 +236,9 @@ fn two_worktrees_of_one_repository() {
 /// Files in a target directory are no part of the snapshot.
 #[test]
 fn a_target_directory_that_holds_sources() {
+    if takes_long() {
+        return;
+    }
     let good = "#[test]\nfn one() {}\n";
     for (dir, source) in [("src", "src/lib.rs"), ("tests", "tests/it.rs"), ("kept", "kept/lib.rs")]
     {

@@ -9,7 +9,7 @@ use std::os::unix::fs::symlink;
 use knhk_test_cache::internals::observer::{ObserveOptions, Observer};
 use knhk_test_cache::internals::process::{Output, Spec, capture};
 
-use crate::home::{Answered, EXE, Home, LIMIT, SOON, answered, can_observe, until};
+use crate::home::{Answered, EXE, Home, LIMIT, SOON, answered, can_observe, takes_long, until};
 
 /// A workspace, and the arguments of its questions.
 pub(crate) struct Asker {
@@ -69,6 +69,9 @@ pub(crate) fn play(files: &[(&str, &str)], scene: impl Fn(&mut Asker)) {
 
 #[test]
 fn edits_that_change_no_program_run_nothing() {
+    if takes_long() {
+        return;
+    }
     let lib = |comment: &str, value: u32| {
         format!(
             "// a {comment}\npub fn f() -> u32 {{ {value} }}\n#[test] fn t() {{ assert!(f() > 0) }}\n"
@@ -101,6 +104,9 @@ fn edits_that_change_no_program_run_nothing() {
 
 #[test]
 fn read_listed_and_absent_files_rerun_only_their_target() {
+    if takes_long() {
+        return;
+    }
     let read = |path: &str| format!("#[test] fn t() {{ std::fs::read({path:?}).unwrap(); }}\n");
     let list = "#[test] fn t() { assert!(std::fs::read_dir(\"data\").unwrap().count() > 1) }\n";
     let optional = "#[test] fn t() { let _ = std::fs::read(\"settings\"); }\n";
@@ -180,6 +186,9 @@ fn workspace_programs_count_by_their_loadable_parts() {
 
 #[test]
 fn variables_count_except_those_of_the_terminal() {
+    if takes_long() {
+        return;
+    }
     let test = "#[test] fn t() { assert!(std::env::var(\"MODE\") != Ok(\"bad\".into())) }\n";
     play(&[("tests/it.rs", test)], |asker| {
         asker.ask().green_from("run");
@@ -303,6 +312,9 @@ fn a_test_that_reads_its_own_program_depends_on_the_whole_file() {
 
 #[test]
 fn examples_in_documentation_depend_on_what_rustdoc_reads() {
+    if takes_long() {
+        return;
+    }
     let lib = |value: u32| {
         format!("//! ```\n//! assert_eq!(p::f(), 1)\n//! ```\npub fn f() -> u32 {{ {value} }}\n")
     };
@@ -373,6 +385,9 @@ fn explain_names_the_difference_and_the_remedy() {
 /// Inputs of the build alone: the target that depends on them runs.
 #[test]
 fn build_only_inputs_count_through_the_program() {
+    if takes_long() {
+        return;
+    }
     let lib = "pub const TEXT: &str = include_str!(\"../../outside.txt\");\n\
                pub const MODE: &str = env!(\"MODE_OF_BUILD\");\n";
     let build = "fn main() {\n\
@@ -404,6 +419,9 @@ fn build_only_inputs_count_through_the_program() {
 
 #[test]
 fn two_checkouts_answer_for_themselves() {
+    if takes_long() {
+        return;
+    }
     let test = "#[test] fn t() { assert_eq!(std::fs::read(\"data\").unwrap(), b\"1\") }\n";
     play(&[("data", "1"), ("tests/it.rs", test)], |asker| {
         asker.ask().green_from("run");
@@ -453,6 +471,9 @@ fn an_uncacheable_run_still_gives_the_right_answer() {
 
 #[test]
 fn without_an_observer_every_file_counts() {
+    if takes_long() {
+        return;
+    }
     let files = [
         ("src/lib.rs", "#[test] fn t() {}\n"),
         ("tests/it.rs", "#[test] fn t() { std::fs::read(\"data\").unwrap(); }\n"),
@@ -481,6 +502,9 @@ fn without_an_observer_every_file_counts() {
 
 #[test]
 fn without_an_observer_a_stale_build_proves_nothing_of_its_tree() {
+    if takes_long() {
+        return;
+    }
     let lib = |value: u32| format!("pub fn f() -> u32 {{ {value} }}\n");
     let test = "#[test] fn t() { let out = std::process::Command::new(env!(\"CARGO_BIN_EXE_p\"))\n\
                 .output().unwrap(); assert_eq!(out.stdout, b\"1\") }\n";
@@ -504,6 +528,9 @@ fn without_an_observer_a_stale_build_proves_nothing_of_its_tree() {
 
 #[test]
 fn a_run_that_observation_would_change_runs_unobserved_and_counts_every_file() {
+    if takes_long() {
+        return;
+    }
     // A listener of its own (flag 8) on a filter that allows everything: there can be one only.
     let wants = "#![allow(unsafe_code)]\n\
         unsafe extern \"C\" { fn prctl(what: i32, ...) -> i32; fn syscall(number: i64, ...) -> i64; }\n\

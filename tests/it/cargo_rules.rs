@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use crate::home::{Answered, EXE, Home, LIMIT, answered};
+use crate::home::{Answered, EXE, Home, LIMIT, answered, takes_long};
 
 /// Plays a scene in a workspace of these files; the second argument asks in a folder of it.
 fn play(files: &[(&str, &str)], scene: impl Fn(&Home, &dyn Fn(&str) -> Answered)) {
@@ -24,6 +24,9 @@ const PACKAGE: &str = "[package]\nname='p'\nversion='0.1.0'\nedition='2021'\n";
 
 #[test]
 fn an_ignore_file_outside_of_a_repository_hides_nothing() {
+    if takes_long() {
+        return;
+    }
     let script = "fn main() { println!(\"cargo:rustc-env=V={}\", \
                   std::fs::read_to_string(\"gen/x\").unwrap()) }\n";
     let files = [

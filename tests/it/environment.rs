@@ -20,7 +20,7 @@ use proptest::test_runner::{Config, TestRunner};
 use serde_json::Value;
 
 use crate::binary::{Asker, play};
-use crate::home::{Answered, Home, LIMIT, Ran, until_old};
+use crate::home::{Answered, Home, LIMIT, Ran, takes_long, until_old};
 
 /// A test: its name, its text, the variable that it reads.
 type Reader = (&'static str, &'static str, &'static str);
@@ -178,6 +178,9 @@ fn readers(asker: &Asker, goes_through_all: bool) -> Vec<&'static Reader> {
 
 #[test]
 fn a_variable_counts_however_it_is_named() {
+    if takes_long() {
+        return;
+    }
     play(&[], |asker| {
         asker.home.environment.set("NAME_HOLDER", "HELD_NAME");
         let readers = readers(asker, false);
@@ -215,6 +218,9 @@ fn a_variable_counts_however_it_is_named() {
 
 #[test]
 fn all_variables_count_for_what_goes_through_all() {
+    if takes_long() {
+        return;
+    }
     play(&[], |asker| {
         let readers = readers(asker, true);
         asker.ask().green_from("run");
@@ -230,6 +236,9 @@ fn all_variables_count_for_what_goes_through_all() {
 
 #[test]
 fn a_name_that_cargo_gives_to_a_run_counts_and_so_does_what_the_build_names() {
+    if takes_long() {
+        return;
+    }
     let test = format!(
         "{COMMON}#[test] fn t() {{ assert_ne!(var(&var(\"NAME_HOLDER\")), \"bad\"); \
          assert_ne!(var(&var(\"NAME_OF_SCRIPT\")), \"bad\"); assert_ne!(env!(\"BAY\"), \"bad\") }}\n"
@@ -260,6 +269,9 @@ fn a_name_that_cargo_gives_to_a_run_counts_and_so_does_what_the_build_names() {
 
 #[test]
 fn another_terminal_gets_the_answer_without_a_build() {
+    if takes_long() {
+        return;
+    }
     let test = format!("{COMMON}#[test] fn t() {{ assert_ne!(var(\"WEATHER_MODE\"), \"bad\") }}\n");
     let lib = "//! ```\n//! assert!(true);\n//! ```\n";
     play(&[("tests/it.rs", &test), ("src/lib.rs", lib)], |asker| {
@@ -306,6 +318,9 @@ fn another_terminal_gets_the_answer_without_a_build() {
 
 #[test]
 fn a_variable_that_nothing_can_name_does_not_count() {
+    if takes_long() {
+        return;
+    }
     let test = format!(
         "{COMMON}#[test] fn t() {{ assert_ne!(var(\"WEATHER_MODE\"), \"bad\"); run(\"true\", &[]) }}\n"
     );
@@ -338,6 +353,9 @@ fn a_variable_that_nothing_can_name_does_not_count() {
 
 #[test]
 fn the_search_path_counts_by_what_is_found_in_it() {
+    if takes_long() {
+        return;
+    }
     let finds = format!("{COMMON}#[test] fn t() {{ run(\"tool-of-the-test\", &[]) }}\n");
     let reads = format!("{COMMON}#[test] fn t() {{ assert!(!var(\"PATH\").contains(\"bad\")) }}\n");
     let files = [("tests/finds.rs", &finds[..]), ("tests/reads.rs", &reads)];
@@ -405,6 +423,9 @@ const SEQUENCES: u32 = 3;
 
 #[test]
 fn no_question_is_answered_for_another_environment_or_file() {
+    if takes_long() {
+        return;
+    }
     let test = |name: &str, text: &str| {
         (format!("tests/{name}.rs"), format!("{COMMON}#[test] fn t() {{ {text} }}\n"))
     };
@@ -474,6 +495,9 @@ fn no_question_is_answered_for_another_environment_or_file() {
 
 #[test]
 fn a_variable_counts_for_examples_in_documentation() {
+    if takes_long() {
+        return;
+    }
     let manifest = "[package]\nname='p'\nversion='0.1.0'\nedition='2021'\n";
     // A part of a word is no word.
     let rest = "pub const NAMES: [&str; 2] = [\"*.tfvars\", \"environment\"];\n";
@@ -494,6 +518,9 @@ fn a_variable_counts_for_examples_in_documentation() {
 
 #[test]
 fn a_variable_counts_for_examples_that_call_another_crate() {
+    if takes_long() {
+        return;
+    }
     let manifest = "[package]\nname='p'\nversion='0.1.0'\nedition='2021'\n\
                     [dependencies]\nd = { path = 'd' }\n[workspace]\n";
     let dependency = "[package]\nname='d'\nversion='0.1.0'\nedition='2021'\n";
@@ -520,6 +547,9 @@ fn a_variable_counts_for_examples_that_call_another_crate() {
 
 #[test]
 fn a_program_that_is_optimized_as_a_whole_counts_what_its_code_can_reach() {
+    if takes_long() {
+        return;
+    }
     let all = "#[test] fn t() { assert!(!std::env::vars_os().any(|(n, v)| \
                n.to_str().unwrap().ends_with(\"_FIX\") && v == \"bad\")) }\n";
     let none =

@@ -464,6 +464,17 @@ pub(crate) fn skip(what: &str, why: &str) {
     say_skipped(what, why);
 }
 
+/// Leaves out the calling test where nobody has asked for all of them: the tests of which it is one
+/// take ten minutes together. In CI they run.
+pub(crate) fn takes_long() -> bool {
+    let is_left_out = std::env::var_os("KNHK_TEST_CACHE_CI").is_none();
+    if is_left_out {
+        let test = std::thread::current().name().unwrap_or_default().to_owned();
+        say_skipped(&test, "it takes long; KNHK_TEST_CACHE_CI=1 runs it");
+    }
+    is_left_out
+}
+
 /// Not by `eprintln!`: libtest does not show what a passing test prints with that.
 fn say_skipped(what: &str, why: &str) {
     let _ = writeln!(std::io::stderr(), "SKIPPED {what}: {why}");

@@ -9,7 +9,7 @@ use std::io::Read as _;
 use serde_json::{Value, json};
 
 use self::editor::{Editor, uri};
-use crate::home::{Home, until};
+use crate::home::{Home, takes_long, until};
 
 const GREEN: &str = "#[test]\nfn one() {\n    assert_eq!(1, 1);\n}\n\n#[test]\nfn two() {}\n";
 const RED: &str = "#[test]\nfn one() {\n    assert_eq!(1, 2);\n}\n\n#[test]\nfn two() {}\n";
@@ -82,6 +82,9 @@ fn marks_are_those_of_the_text_on_the_screen() {
 /// Questions of the editor take nothing away from the daemon's own work.
 #[test]
 fn a_save_is_built_and_run_in_the_background_while_an_editor_watches() {
+    if takes_long() {
+        return;
+    }
     let home = known(GREEN);
     home.config("", "debounce = '20ms'\nbackground_tests = true");
     let daemon = home.daemon();
@@ -213,6 +216,9 @@ fn what_makes_no_sense_is_refused_and_does_no_harm() {
 /// on the screen is never shown.
 #[test]
 fn no_history_shows_a_mark_of_another_text() {
+    if takes_long() {
+        return;
+    }
     let home = known(GREEN);
     let daemon = home.daemon();
     let path = home.root.join("src/lib.rs");

@@ -10,7 +10,7 @@ use std::path::Path;
 use rustix::fs::{XattrFlags, setxattr};
 
 use crate::binary::play;
-use crate::home::{EXE, LIMIT, answered, is_root, until_old};
+use crate::home::{EXE, LIMIT, answered, is_root, takes_long, until_old};
 
 fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
@@ -147,6 +147,9 @@ fn outside_inputs_of_an_incomplete_observation_count() {
 
 #[test]
 fn a_git_ignored_test_counts_because_cargo_finds_it() {
+    if takes_long() {
+        return;
+    }
     let bad = "fn main() {}\n#[test] fn t() { panic!() }\n";
     let files = [(".gitignore", "/target\nlocal*\n"), ("tests/data/x", ""), ("tests/it.rs", "")];
     play(&files, |asker| {
@@ -165,6 +168,9 @@ fn a_git_ignored_test_counts_because_cargo_finds_it() {
 
 #[test]
 fn a_folder_that_a_build_script_watches_counts_with_its_content() {
+    if takes_long() {
+        return;
+    }
     let script = "fn main() { println!(\"cargo:rerun-if-changed=data\");\n\
                   let at = |path: &str| std::fs::read_to_string(path).unwrap_or_default();\n\
                   println!(\"cargo:rustc-env=V={}{}\", at(\"data/a.log\"), at(\"data/b.log\")) }\n";

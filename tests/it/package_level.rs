@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::home::{Answered, EXE, Home, LIMIT, answered, can_observe};
+use crate::home::{Answered, EXE, Home, LIMIT, answered, can_observe, takes_long};
 
 /// A package's name, its manifest's end and its files.
 type Package<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
@@ -108,6 +108,9 @@ fn three() -> Clones {
 
 #[test]
 fn only_what_depends_on_an_edit_is_built_and_run_in_a_fresh_clone() {
+    if takes_long() {
+        return;
+    }
     if !can_observe("records of packages") {
         return;
     }
@@ -299,6 +302,9 @@ fn a_product_of_another_package_is_what_the_whole_build_makes_it() {
 /// packages that it is built from.
 #[test]
 fn nothing_that_could_differ_is_answered_by_packages() {
+    if takes_long() {
+        return;
+    }
     if !can_observe("records of packages") {
         return;
     }
@@ -427,6 +433,9 @@ fn nothing_that_could_differ_is_answered_by_packages() {
 /// What is no package's, and no list of the compiler names it: it decides what is built all the same.
 #[test]
 fn nothing_beside_the_packages_is_overlooked() {
+    if takes_long() {
+        return;
+    }
     if !can_observe("records of packages") {
         return;
     }

@@ -1,6 +1,6 @@
 //! The edited package is built before the rest of its workspace.
 
-use crate::home::{Home, Started, until};
+use crate::home::{Home, Started, takes_long, until};
 
 fn package(home: &Home, name: &str, more: &str) {
     let manifest = format!(
@@ -35,6 +35,9 @@ fn said(daemon: &Started, what: &str) -> usize {
 
 #[test]
 fn the_edited_package_is_ready_before_its_dependents() {
+    if takes_long() {
+        return;
+    }
     let home = workspace("'low', 'top'");
     package(&home, "low", "");
     package(&home, "top", "[dependencies]\nlow = { path = '../low' }");
@@ -76,6 +79,9 @@ fn the_edited_package_is_ready_before_its_dependents() {
 
 #[test]
 fn a_package_with_other_features_by_itself_is_not_prebuilt_again() {
+    if takes_long() {
+        return;
+    }
     let home = workspace("'dep', 'a', 'b'");
     package(&home, "dep", "[features]\nloud = []");
     package(&home, "a", "[dependencies]\ndep = { path = '../dep' }");
@@ -115,6 +121,9 @@ fn not_fresh(home: &Home, args: &[&str]) -> bool {
 
 #[test]
 fn a_selection_with_features_and_targets_has_stages_that_are_parts_of_it() {
+    if takes_long() {
+        return;
+    }
     let home = workspace("'low', 'top', 'left-out'");
     package(&home, "low", "[features]\nf = []\ng = []");
     package(&home, "top", "[dependencies]\nlow = { path = '../low' }\n[features]\nh = []");
@@ -147,6 +156,9 @@ fn a_selection_with_features_and_targets_has_stages_that_are_parts_of_it() {
 
 #[test]
 fn a_stage_that_cargo_refuses_is_tried_once() {
+    if takes_long() {
+        return;
+    }
     let home = workspace("'low', 'top'");
     package(&home, "low", "[[test]]\nname='it'\nrequired-features=['f']\n[features]\nf=[]");
     package(
@@ -173,6 +185,9 @@ fn a_stage_that_cargo_refuses_is_tried_once() {
 
 #[test]
 fn an_early_compile_error_is_reported_and_the_build_fails() {
+    if takes_long() {
+        return;
+    }
     let home = workspace("'low', 'top'");
     package(&home, "low", "");
     package(&home, "top", "[dependencies]\nlow = { path = '../low' }");

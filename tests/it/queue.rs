@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::home::{Home, until};
+use crate::home::{Home, takes_long, until};
 use crate::waiting::build_script;
 
 fn package(home: &Home, name: &str) {
@@ -48,6 +48,9 @@ fn reason(home: &Home, name: &str) -> String {
 
 #[test]
 fn the_edited_project_overtakes_the_queue() {
+    if takes_long() {
+        return;
+    }
     let home = Home::new();
     for name in ["a", "b", "c"] {
         package(&home, name);
@@ -84,6 +87,9 @@ fn the_edited_project_overtakes_the_queue() {
 
 #[test]
 fn a_build_with_a_waiting_client_needs_no_slot() {
+    if takes_long() {
+        return;
+    }
     let home = Home::new();
     for name in ["a", "b"] {
         package(&home, name);

@@ -28,7 +28,7 @@ use proptest::test_runner::{Config, TestRunner};
 
 use self::edits::{Edit, edits};
 use self::model::{Fingerprints, fingerprints};
-use crate::home::{Home, Started};
+use crate::home::{Home, Started, takes_long};
 
 /// How many sequences; `KNHK_TEST_CACHE_SEQUENCES` asks for more.
 const SEQUENCES: u32 = 200;
@@ -158,6 +158,9 @@ impl Bench {
 
 #[test]
 fn no_question_is_ever_answered_for_an_older_tree() {
+    if takes_long() {
+        return;
+    }
     let sequences = std::env::var("KNHK_TEST_CACHE_SEQUENCES");
     let cases = sequences.map_or(SEQUENCES, |text| text.parse().unwrap());
     let config = Config { cases, failure_persistence: None, ..Config::default() };

@@ -12,6 +12,7 @@ mod unknown;
 use std::collections::BTreeSet;
 use std::fs;
 
+use crate::home::takes_long;
 use subject::{Subject, masked_changes, reader, strict_changes};
 
 /// A library in which each test reaches one kind of code or data.
@@ -27,6 +28,9 @@ fn names<'a>(names: &[&'a str]) -> BTreeSet<&'a str> {
 
 #[test]
 fn an_edit_changes_the_tests_that_reach_it_and_no_others() {
+    if takes_long() {
+        return;
+    }
     let subject = library("w");
     let before = subject.tests();
     let listed = subject.listed();

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::home::{EXE, Home, LIMIT, Ran, skip};
+use crate::home::{EXE, Home, LIMIT, Ran, skip, takes_long};
 
 const PAGE: &str = include_str!("../../src/guide/in-ci.md");
 
@@ -167,6 +167,9 @@ fn copy(home: &Home, from: &Path, to: &Path) {
 
 #[test]
 fn the_recipe_for_github_actions() {
+    if takes_long() {
+        return;
+    }
     let variables = [("GITHUB_WORKSPACE", "CLONE"), ("GITHUB_STEP_SUMMARY", "~/summary.md")];
     let paths = ["~/.cache/knhk-test-cache", "CLONE/target"];
     let Some(runner) = Runner::new(&variables, &paths) else { return };
@@ -186,6 +189,9 @@ fn the_recipe_for_github_actions() {
 
 #[test]
 fn the_recipe_for_gitlab() {
+    if takes_long() {
+        return;
+    }
     let variables = [("XDG_CACHE_HOME", "CLONE/target/ci")];
     let Some(runner) = Runner::new(&variables, &["CLONE/target"]) else { return };
     runner.weeks(&gitlab("tests"), &gitlab("nightly"));

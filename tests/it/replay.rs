@@ -9,7 +9,7 @@ use std::os::unix::fs::symlink;
 use self::workspace::{
     CLI, OUTER_MANIFEST, UTIL, cli, commit, documented_util, make, outer_manifest, set_mode, util,
 };
-use crate::home::{Answered, Home, until_old};
+use crate::home::{Answered, Home, takes_long, until_old};
 
 struct Replay {
     home: Home,
@@ -76,6 +76,9 @@ impl Replay {
 
 #[test]
 fn every_answer_is_that_of_a_real_cargo_test() {
+    if takes_long() {
+        return;
+    }
     let home = make();
     home.config("", "debounce = '1h'");
     let _daemon = home.daemon();

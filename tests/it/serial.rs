@@ -1,7 +1,7 @@
 //! Test programs that disturb each other, and runs through cargo-nextest: a run's verdict is the one
 //! that cargo gives, and everything that it consults counts.
 
-use crate::home::{Home, LIMIT, can_observe, skip, until_old};
+use crate::home::{Home, LIMIT, can_observe, skip, takes_long, until_old};
 
 /// Fails while another test program is inside its folder.
 const EXCLUSIVE: &str = "#[test] fn holds() {\n\
@@ -18,6 +18,9 @@ fn exclusive() -> Home {
 
 #[test]
 fn a_failure_beside_other_programs_is_repeated_alone() {
+    if takes_long() {
+        return;
+    }
     if std::thread::available_parallelism().map_or(1, usize::from) < 2 {
         skip("programs beside each other", "there is one processor");
         return;
@@ -31,6 +34,9 @@ fn a_failure_beside_other_programs_is_repeated_alone() {
 
 #[test]
 fn one_job_or_one_test_thread_runs_one_program_at_a_time() {
+    if takes_long() {
+        return;
+    }
     for line in [&["-j", "1"][..], &["--", "--test-threads=1"]] {
         let home = exclusive();
         home.test(&[&["--no-daemon"], line].concat()).green_from("run");

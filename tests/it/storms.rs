@@ -10,7 +10,8 @@ use std::time::{Duration, Instant, SystemTime};
 use rustix::process::Signal;
 
 use crate::home::{
-    Answered, EXE, Home, LIMIT, Ran, SOON, Started, answered, can_observe, skip, until, until_old,
+    Answered, EXE, Home, LIMIT, Ran, SOON, Started, answered, can_observe, skip, takes_long, until,
+    until_old,
 };
 
 /// How long a storm lasts, in seconds, unless `KNHK_TEST_CACHE_STORM_SECONDS` says otherwise.
@@ -103,6 +104,9 @@ fn kill_within(storm: &mut Storm, limit_ms: u64, process: Started) {
 
 #[test]
 fn processes_killed_at_random_moments_leave_right_answers_and_every_record() {
+    if takes_long() {
+        return;
+    }
     if !can_observe("the kill storm") {
         return;
     }
@@ -167,6 +171,9 @@ fn flood(folder: &Path, ends: &AtomicBool, writes: &AtomicU64) {
 
 #[test]
 fn a_flood_of_files_hides_no_change() {
+    if takes_long() {
+        return;
+    }
     let home = home();
     home.config("", "debounce = '1h'");
     let daemon = home.daemon();
@@ -266,6 +273,9 @@ impl SmallDisks {
 
 #[test]
 fn full_disks_cost_records_and_no_right_answer() {
+    if takes_long() {
+        return;
+    }
     let Some(disks) = SmallDisks::new() else { return };
     disks.home.config("", "debounce = '1h'\nkeep_snapshots = 1000");
     let mut storm = Storm::new("full disks");

@@ -7,7 +7,7 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Stdio};
 use std::sync::mpsc::channel;
 
-use crate::home::{EXE, Home, LIMIT, until};
+use crate::home::{EXE, Home, LIMIT, takes_long, until};
 
 const GREEN: &str = "#[test]\nfn one() {\n    assert_eq!(1, 1);\n}\n";
 const RED: &str = "#[test]\nfn one() {\n    assert_eq!(1, 2);\n}\n";
@@ -85,6 +85,9 @@ fn watch_on_a_pipe(home: &Home, args: &[&str]) -> Child {
 
 #[test]
 fn a_failure_after_an_edit_is_told_on_a_pipe_until_that_is_closed() {
+    if takes_long() {
+        return;
+    }
     let home = Home::with(&[("src/lib.rs", GREEN)]);
     home.config("", "debounce = '20ms'\nbackground_tests = true");
     let daemon = home.daemon();

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use knhk_test_cache::internals::observer::Observer;
 
-use crate::home::{EXE, Home, LIMIT, Ran, skip, until_old};
+use crate::home::{EXE, Home, LIMIT, Ran, skip, takes_long, until_old};
 
 /// A test, and the change after which it fails.
 struct Case {
@@ -101,6 +101,9 @@ fn exec(home: &Home, target: &str) -> Ran {
 
 #[test]
 fn a_name_that_a_run_creates_is_an_input_of_test() {
+    if takes_long() {
+        return;
+    }
     let Some(home) = workspace() else { return };
     let fx = home.root.join("fx");
     for case in CASES {
@@ -115,6 +118,9 @@ fn a_name_that_a_run_creates_is_an_input_of_test() {
 
 #[test]
 fn a_name_that_a_run_creates_is_an_input_of_exec() {
+    if takes_long() {
+        return;
+    }
     let Some(home) = workspace() else { return };
     let fx = home.root.join("fx");
     for case in CASES {

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixDatagram;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::home::{EXE, Home, SOON, until};
+use crate::home::{EXE, Home, SOON, takes_long, until};
 
 #[test]
 fn a_second_daemon_names_the_first() {
@@ -95,6 +95,9 @@ fn mid_build() -> (Home, crate::home::Started) {
 
 #[test]
 fn sigterm_in_the_middle_of_a_build_leaves_no_process() {
+    if takes_long() {
+        return;
+    }
     for signal in [Signal::TERM, Signal::INT] {
         let (home, daemon) = mid_build();
         daemon.signal(signal);
@@ -107,6 +110,9 @@ fn sigterm_in_the_middle_of_a_build_leaves_no_process() {
 
 #[test]
 fn a_save_in_the_middle_of_a_build_abandons_it() {
+    if takes_long() {
+        return;
+    }
     let (home, daemon) = mid_build();
     home.write("build.rs", "fn main() {}\n");
     until("the newer tree is built", || {

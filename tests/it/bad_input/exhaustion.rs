@@ -4,7 +4,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use crate::home::{Home, Started, until};
+use crate::home::{Home, Started, takes_long, until};
 
 /// How long a daemon may take to end.
 const TO_END: Duration = Duration::from_secs(5);
@@ -50,6 +50,9 @@ fn the_config_is_replaced_by_a_pipe() {
 
 #[test]
 fn five_thousand_projects_are_missing() {
+    if takes_long() {
+        return;
+    }
     let home = Home::with(&[]);
     let missing: String =
         (0..5_000).map(|number| format!("[[project]]\npath = \"/no/such/{number}\"\n")).collect();
@@ -75,6 +78,9 @@ fn five_thousand_projects_are_missing() {
 
 #[test]
 fn tests_that_change_the_tree_are_not_run_for_ever() {
+    if takes_long() {
+        return;
+    }
     let home = Home::with(&[(
         "src/lib.rs",
         "#[test] fn s() {\n\

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::home::{Answered, EXE, Home, LIMIT, answered, skip, until};
+use crate::home::{Answered, EXE, Home, LIMIT, answered, skip, takes_long, until};
 
 /// A right answer, and one warning that says where the trouble is.
 #[track_caller]
@@ -106,6 +106,9 @@ fn a_project_folder_that_vanishes_and_comes_back() {
 
 #[test]
 fn a_target_directory_that_two_projects_share() {
+    if takes_long() {
+        return;
+    }
     let home = Home::with(&[]);
     let other = home.base.join("other");
     fs::create_dir_all(other.join("src")).unwrap();

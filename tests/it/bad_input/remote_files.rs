@@ -6,7 +6,9 @@ use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::home::{Answered, EXE, Home, LIMIT, SOON, Started, answered, is_gone, skip, until};
+use crate::home::{
+    Answered, EXE, Home, LIMIT, SOON, Started, answered, is_gone, skip, takes_long, until,
+};
 
 /// A workspace that the service sees through a file system in user space.
 struct Scene {
@@ -83,6 +85,9 @@ impl Drop for Scene {
 
 #[test]
 fn without_events_every_question_scans_the_tree() {
+    if takes_long() {
+        return;
+    }
     let Some(scene) = Scene::new() else { return };
     let watch = scene.home.project_status()["watch"].as_str().unwrap().to_owned();
     assert!(watch.starts_with("polling: ") && watch.contains("`fuse`"), "{watch}");

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::home::{Home, LIMIT, until};
+use crate::home::{Home, LIMIT, takes_long, until};
 
 /// Waits until a build was ended; gives the state.
 fn ended(home: &Home) -> Value {
@@ -32,6 +32,9 @@ fn before_cargo(home: &mut Home, script: &str) {
 
 #[test]
 fn a_build_script_that_never_ends() {
+    if takes_long() {
+        return;
+    }
     let script = "fn main() {\n\
          \x20   println!(\"cargo::rerun-if-changed=build.rs\");\n\
          \x20   use std::io::Write;\n\

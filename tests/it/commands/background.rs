@@ -1,7 +1,7 @@
 //! The daemon's work before a question.
 
 use super::pauses::begun;
-use crate::home::{EXE, Home, LIMIT, SOON, Started, can_observe, until};
+use crate::home::{EXE, Home, LIMIT, SOON, Started, can_observe, takes_long, until};
 use crate::waiting;
 
 /// The lines of a foreground build about stale artifacts.
@@ -88,6 +88,9 @@ fn rebuild_builds_now() {
 
 #[test]
 fn background_tests_reach_a_verdict_by_themselves() {
+    if takes_long() {
+        return;
+    }
     let home = Home::with(&[]);
     home.config("", "debounce = '20ms'\nbackground_tests = true");
     let daemon = home.daemon();
@@ -143,6 +146,9 @@ fn noise(home: &Home) -> u64 {
 
 #[test]
 fn only_targets_that_nobody_notices_run_unasked() {
+    if takes_long() {
+        return;
+    }
     let Some((home, daemon)) = home_with_noise() else { return };
     home.write("tests/noisy.rs", &format!("{NOISY}#[test] fn more() {{}}\n"));
     home.write("tests/quiet.rs", "#[test] fn quiet() {}\n#[test] fn more() {}\n");

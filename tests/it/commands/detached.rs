@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::home::{EXE, Home, Ran, SOON, is_gone, until};
+use crate::home::{EXE, Home, Ran, SOON, is_gone, takes_long, until};
 
 /// A user without a service manager.
 fn without_manager() -> Home {
@@ -116,6 +116,9 @@ fn a_stale_lock_is_no_daemon_and_nobody_is_ended_for_it() {
 
 #[test]
 fn a_daemon_that_hangs_is_killed_with_a_message() {
+    if takes_long() {
+        return;
+    }
     let home = without_manager();
     let _stopping = Stopping(&home);
     says(&home, &["start"], "Running process ");

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use rustix::process::Signal;
 
-use crate::home::{EXE, Home, SOON, is_gone, until};
+use crate::home::{EXE, Home, SOON, is_gone, takes_long, until};
 
 /// A user whose temporary folder is empty.
 fn with_temporary_folder() -> (Home, PathBuf) {
@@ -42,6 +42,9 @@ fn nothing_is_left(tmp: &std::path::Path) {
 
 #[test]
 fn the_demo_shows_each_step_and_leaves_nothing_behind() {
+    if takes_long() {
+        return;
+    }
     let (home, tmp) = with_temporary_folder();
     let ran = home.run(&["demo"]);
     assert_eq!(ran.code, Some(0), "{ran:#?}");

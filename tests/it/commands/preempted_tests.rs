@@ -3,7 +3,7 @@
 // Runs can be observed on these platforms only.
 #![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 
-use crate::home::{Home, Started, can_observe, until};
+use crate::home::{Home, Started, can_observe, takes_long, until};
 use crate::waiting;
 
 /// Reads a file of the tree, and one outside of it.
@@ -66,6 +66,9 @@ fn waiting(home: &Home) -> Started {
 
 #[test]
 fn preempted_tests_resume_with_the_targets_that_the_edit_concerns() {
+    if takes_long() {
+        return;
+    }
     let Some(home) = home("") else { return };
     let daemon = waiting(&home);
     home.write("tests/waits.rs", "#[test] fn waits() {}\n");
@@ -109,6 +112,9 @@ fn paused_tests_resume_with_the_unfinished_targets() {
 
 #[test]
 fn tests_that_stall_are_ended_for_good_and_never_green() {
+    if takes_long() {
+        return;
+    }
     let Some(home) = home("background_timeout = '5s'") else { return };
     let daemon = waiting(&home);
     kept(&daemon, 2);

@@ -1,10 +1,13 @@
 //! Selections mean what they mean to `cargo test`.
 
-use crate::home::{Home, can_observe, until_old};
+use crate::home::{Home, can_observe, takes_long, until_old};
 use crate::replay::workspace::make;
 
 #[test]
 fn selections_mean_what_they_mean_to_cargo() {
+    if takes_long() {
+        return;
+    }
     let home = make();
     // No snapshot holds this file, and a run that reads a young file is uncacheable.
     until_old(&home.root.join("util/generated.txt"));

@@ -10,6 +10,7 @@ use knhk_test_cache::internals::process::{Spec, capture};
 use tokio_util::sync::CancellationToken;
 
 use super::fixture::{Place, files};
+use crate::home::takes_long;
 
 async fn plan(place: &Place, line: &[&str]) -> TestPlan {
     let compiler = place.compiler(line);
@@ -191,6 +192,9 @@ async fn a_tree_that_changed_after_the_build_is_noticed() {
 
 #[tokio::test]
 async fn a_plan_is_repeated_only_while_all_that_decides_it_is_the_same() {
+    if takes_long() {
+        return;
+    }
     let mut place = Place::new(&files());
     let memo = place.base.join("notes/w.plans");
     let cancel = CancellationToken::new();

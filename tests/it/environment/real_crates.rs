@@ -1,7 +1,7 @@
 //! Variables that real crates read, under names that only they know: of clap's `env`, of dotenv files,
 //! of snapshot and property tests. Each of the tests fails with the value that is given here.
 
-use crate::home::{Home, can_observe, skip, until_old};
+use crate::home::{Home, can_observe, skip, takes_long, until_old};
 
 const MANIFEST: &str = "[package]\nname = 'p'\nversion = '0.1.0'\nedition = '2024'\n\
     [dev-dependencies]\nclap = { version = '4', features = ['derive', 'env'] }\n\
@@ -44,6 +44,9 @@ const READERS: &[(&str, &str, &str, &str)] = &[
 
 #[test]
 fn a_variable_that_a_real_crate_reads_counts() {
+    if takes_long() {
+        return;
+    }
     if !can_observe("variables of real crates") {
         return;
     }

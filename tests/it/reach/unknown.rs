@@ -8,6 +8,7 @@ use knhk_test_cache::internals::reach::UnknownLayout;
 
 use super::names;
 use super::subject::{Subject, masked_changes, reader, strict_changes};
+use crate::home::takes_long;
 
 const CODE: &str = "pub fn f() -> u32 { 1 }\n#[test] fn one() { assert_eq!(f(), 1); }\n";
 
@@ -56,6 +57,9 @@ fn objects_that_are_gone_or_newer_are_refused() {
 
 #[test]
 fn builds_that_keep_no_objects_are_refused() {
+    if takes_long() {
+        return;
+    }
     let refused = subject().variable("CARGO_INCREMENTAL", "0").try_tests();
     assert!(matches!(refused, Err(UnknownLayout::ObjectsGone { .. })), "{refused:?}");
     let refused = subject().variable("CARGO_PROFILE_DEV_LTO", "fat").try_tests();
@@ -88,6 +92,9 @@ fn other_programs_are_refused() {
 
 #[test]
 fn optimized_objects_that_stay_are_read() {
+    if takes_long() {
+        return;
+    }
     let code = "use std::hint::black_box;\n#[inline(never)] pub fn f() -> u32 { black_box(1) }\n\
          #[test] fn one() { assert!(f() > 0); }\n#[test] fn two() { black_box(2); }\n";
     for (name, value) in [("CARGO_PROFILE_DEV_OPT_LEVEL", "3"), ("CARGO_PROFILE_DEV_LTO", "thin")] {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::{at_rest, by_hand, workspace};
-use crate::home::{EXE, Home, LIMIT};
+use crate::home::{EXE, Home, LIMIT, takes_long};
 
 /// The existing ones.
 fn own(home: &Home) -> Vec<PathBuf> {
@@ -17,6 +17,9 @@ fn own(home: &Home) -> Vec<PathBuf> {
 
 #[test]
 fn the_developers_target_directory_is_never_touched() {
+    if takes_long() {
+        return;
+    }
     let home = workspace("");
     home.config("", "debounce = '1ms'\ntarget_dir = 'own'\nbackground_tests = true");
     // The developer's build directory must stay untouched too.

@@ -7,7 +7,7 @@ use knhk_test_cache::Cache;
 use serde_json::Value;
 
 use super::{at_rest, by_hand, by_service, workspace};
-use crate::home::Home;
+use crate::home::{Home, takes_long};
 
 const ROUNDS: usize = 10;
 
@@ -34,6 +34,9 @@ fn take_turns(mut home: Home, shell: impl FnOnce(&mut Home)) -> (Home, Value) {
 
 #[test]
 fn without_a_difference() {
+    if takes_long() {
+        return;
+    }
     let (home, status) = take_turns(workspace("PATH"), |_| {});
     let own = home.root.join("target");
     assert_eq!(status["target_dirs"], serde_json::json!([own]));
@@ -42,6 +45,9 @@ fn without_a_difference() {
 
 #[test]
 fn flags_in_the_shell() {
+    if takes_long() {
+        return;
+    }
     take_turns(workspace("RUSTFLAGS"), |home| home.environment.set("RUSTFLAGS", "--cfg shell"));
 }
 
@@ -70,6 +76,9 @@ fn after_a_restart_it_builds_like_the_last_shell() {
 
 #[test]
 fn a_wrapper_around_the_compiler() {
+    if takes_long() {
+        return;
+    }
     let home = workspace("RUSTC_WRAPPER");
     let wrapper = home.base.join("wrapper");
     let count = home.base.join("count");
@@ -95,6 +104,9 @@ fn a_toolchain_file() {
 
 #[test]
 fn another_path_that_a_build_script_reads() {
+    if takes_long() {
+        return;
+    }
     take_turns(workspace("PATH"), |home| {
         let path = home.environment.get("PATH").unwrap().to_str().unwrap().to_owned();
         home.environment.set("PATH", format!("{path}:{}/bin", home.base.display()));
@@ -103,6 +115,9 @@ fn another_path_that_a_build_script_reads() {
 
 #[test]
 fn a_target_directory_that_only_the_shell_knows() {
+    if takes_long() {
+        return;
+    }
     let (home, status) = take_turns(workspace(""), |home| {
         let dir = home.base.join("elsewhere");
         home.environment.set("CARGO_TARGET_DIR", dir);
@@ -114,6 +129,9 @@ fn a_target_directory_that_only_the_shell_knows() {
 
 #[test]
 fn a_build_directory_apart_from_the_target_directory() {
+    if takes_long() {
+        return;
+    }
     let home = workspace("");
     let place = home.base.join("build");
     let dir = place.display();
@@ -127,6 +145,9 @@ fn a_build_directory_apart_from_the_target_directory() {
 
 #[test]
 fn a_target_directory_behind_a_link() {
+    if takes_long() {
+        return;
+    }
     let home = workspace("");
     // Outside of a repository a link named `target` counts like any other name.
     home.git(&["init", "-q"]);

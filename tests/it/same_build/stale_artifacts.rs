@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::{by_hand, workspace};
-use crate::home::{Home, until};
+use crate::home::{Home, takes_long, until};
 
 const FLAGS: &str = "[build]\nrustflags = ['--cfg', 'new']\n";
 
@@ -61,6 +61,9 @@ fn two_generations() -> Home {
 
 #[test]
 fn only_artifacts_that_are_fresh_for_nobody_are_removed() {
+    if takes_long() {
+        return;
+    }
     let mut home = two_generations();
     let both = units(&home, "debug");
     // All of it is fresh for a build with the first flags: it stays.
@@ -133,6 +136,9 @@ fn a_cargo_at_work_is_left_alone() {
 
 #[test]
 fn the_service_removes_stale_artifacts_if_configured() {
+    if takes_long() {
+        return;
+    }
     let home = workspace("");
     let place = home.base.join("build");
     let deps = |place: &Path| -> Vec<PathBuf> {

@@ -1,7 +1,7 @@
 //! Two cargos that differ in a variable and invalidate each other's artifacts.
 
 use super::{at_rest, by_hand, by_service, workspace};
-use crate::home::{Home, until};
+use crate::home::{Home, takes_long, until};
 
 /// Edits, and waits until the service has built it (`idle`) or refuses to (`paused`); gives the
 /// status.
@@ -25,6 +25,9 @@ fn edit(home: &Home, round: usize, state: &str) -> serde_json::Value {
 
 #[test]
 fn the_service_backs_off_and_names_the_difference() {
+    if takes_long() {
+        return;
+    }
     let mut home = workspace("FLAVOUR");
     home.config("", "debounce = '20ms'");
     let daemon = home.daemon();
@@ -61,6 +64,9 @@ fn the_service_backs_off_and_names_the_difference() {
 
 #[test]
 fn a_foreground_build_ends_the_thrashing() {
+    if takes_long() {
+        return;
+    }
     let mut home = workspace("FLAVOUR");
     home.config("", "debounce = '20ms'");
     let daemon = home.daemon();

@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::{GREEN, RED, watch_on_a_pipe};
-use crate::home::{Home, LIMIT, until};
+use crate::home::{Home, LIMIT, takes_long, until};
 
 /// So many clients may watch at once.
 const LIMIT_OF_CLIENTS: usize = 32;
@@ -107,6 +107,9 @@ fn many_clients_hear_the_same_and_those_beyond_the_limit_are_told() {
 
 #[test]
 fn a_client_that_does_not_read_is_dropped_and_the_others_go_on() {
+    if takes_long() {
+        return;
+    }
     let home = watched();
     let daemon = home.daemon();
     let deaf = subscribe(&home);
