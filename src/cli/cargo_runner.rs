@@ -115,7 +115,10 @@ fn write(context: &Context, file: &Path) -> Result<(), Stop> {
     };
     if rewrite(file, change)? {
         output::note(label(GOOD, "Written", file.display()));
-        let text = "plain `cargo test` is cached now; `config cargo --undo` takes this back";
+        let text = std::fs::read_to_string(file)?;
+        let runners = cargo_runner::configured_runners(&text).unwrap_or_default();
+        let what = in_words(runners.iter().find_map(|runner| other_runner(&runner.words)));
+        let text = format!("{what}; `config cargo --undo` takes the edit back");
         output::note(label(NOTE, "Note", text));
     } else {
         let text = format!("{} has the runner already", file.display());
@@ -207,6 +210,24 @@ fn is_same(one: &Path, other: &Path) -> bool {
     }
 }
 
+/// The runner that ours starts in place of the test programs.
+fn other_runner(words: &[String]) -> Option<&[String]> {
+    let ours = words.windows(2).position(|pair| cargo_runner::is_exec(&pair[0], &pair[1]))?;
+    Some(&words[ours + 2..]).filter(|rest| !rest.is_empty())
+}
+
+/// What our runner does for plain `cargo test`, for a person.
+fn in_words(other: Option<&[String]>) -> String {
+    match other {
+        None => "plain `cargo test` is cached here".to_owned(),
+        Some(words) => format!(
+            "plain `cargo test` is not cached here: `exec` starts the runner `{}`, and keeps nothing \
+             of it",
+            words.join(" ")
+        ),
+    }
+}
+
 /// Whether plain `cargo test` is cached in the workspace around the current folder.
 pub(super) fn runner_check(context: &Context) -> Option<Check> {
     let Context { cwd, environment, paths, .. } = context;
@@ -243,7 +264,7 @@ pub(super) fn runner_check(context: &Context) -> Option<Check> {
             let what = format!("cargo's runner `{program}` does not exist: no test can run");
             return check(CheckStatus::Fail, what, Some(write_again));
         }
-        return check(CheckStatus::Ok, "plain `cargo test` is cached here".to_owned(), None);
+        return check(CheckStatus::Ok, in_words(other_runner(&in_force)), None);
     }
     let has_ours = |file: &Path| {
         let text = std::fs::read_to_string(file).unwrap_or_default();

@@ -130,6 +130,14 @@ pub(super) fn base_name(name: &str) -> &str {
     MODES.iter().find_map(|mode| name.strip_suffix(mode)).unwrap_or(name)
 }
 
+/// A name without the padding and the kind that libtest-mimic puts before it, and leaves out in
+/// the list of failures.
+pub(super) fn without_kind(name: &str) -> &str {
+    let name = name.trim_start();
+    let behind = name.strip_prefix('[').and_then(|rest| rest.split_once("] "));
+    behind.map_or(name, |(_, name)| name.trim_start())
+}
+
 /// Whether rustdoc can have given this name: `FILE - ITEM (line N)`.
 pub(super) fn is_doctest_name(name: &str) -> bool {
     let line = name.strip_suffix(')').and_then(|name| name.rsplit_once("(line "));
@@ -201,5 +209,8 @@ mod tests {
         assert_eq!(base_name("a::b - should panic"), "a::b");
         assert_eq!(base_name("src/lib.rs - f (line 3) - compile fail"), "src/lib.rs - f (line 3)");
         assert_eq!(base_name("bench      "), "bench");
+        for (name, expected) in [("a b", "a b"), ("     a", "a"), ("[kind] a", "a"), ("[a", "[a")] {
+            assert_eq!(without_kind(name), expected, "{name}");
+        }
     }
 }

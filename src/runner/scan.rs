@@ -281,7 +281,9 @@ impl Scan {
                 [name, base].into_iter().find(|name| listing.contains(name)).map(str::to_owned)
             }
             Names::Doctests => lines::is_doctest_name(base).then(|| base.to_owned()),
-            Names::Any => (!name.is_empty()).then(|| base.to_owned()),
+            Names::Any => {
+                Some(lines::without_kind(base)).filter(|name| !name.is_empty()).map(str::to_owned)
+            }
             Names::Unknown => None,
         }
     }

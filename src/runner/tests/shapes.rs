@@ -140,6 +140,15 @@ fn blocks_pair_up_or_prove_nothing() {
 }
 
 #[test]
+fn a_failure_of_a_test_with_a_kind_is_told_once() {
+    let lines = "test      a ... ok\ntest [kind] b ... FAILED\ntest      c ... FAILED\n";
+    let list = "failures:\n\n---- b ----\nno\n\n\nfailures:\n    b\n    c\n";
+    let output = format!("\nrunning 3 tests\n{lines}\n{list}\n{}", result("FAILED", 1, 2));
+    let expected = [("a", Outcome::Ok), ("b", Outcome::Failed), ("c", Outcome::Failed)];
+    assert_eq!(outcomes(&read(Names::Any, FAIL, &output)), expected);
+}
+
+#[test]
 fn more_claims_than_can_be_remembered_prove_nothing() {
     let lines: String = (0..200_010).map(|n| format!("test t{n} ... ok\n")).collect();
     let output = format!("running 200010 tests\n{lines}\n{}", result("ok", 200_010, 0));

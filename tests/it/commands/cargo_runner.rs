@@ -39,4 +39,10 @@ fn an_edit_of_cargos_config_keeps_everything_and_is_taken_back() {
     assert_eq!(undone.code, Some(0), "{undone:#?}");
     assert_eq!(read(), BEFORE);
     assert!(doctor(&home).contains("is not cached here"), "{}", doctor(&home));
+    // A runner that was there goes on after ours, and nothing is said to be cached.
+    fs::write(home.root.join(FILE), "[target.'cfg(all())']\nrunner = 'env A=1'\n").unwrap();
+    let written = home.run(&["config", "cargo", "--write"]);
+    for said in [written.stderr, doctor(&home)] {
+        assert!(said.contains("not cached here: `exec` starts the runner `env A=1`"), "{said}");
+    }
 }
