@@ -36,9 +36,10 @@ pub(crate) fn events_are_trustworthy(path: &Path) -> io::Result<FileSystemTrust>
 }
 
 /// An overlay reports what is changed through it, and nothing that is changed in the folders that
-/// it is made of. In a container those are out of reach, and it can be trusted.
+/// it is made of. In a container those are out of reach, and it can be trusted. A relative layer may
+/// lie anywhere.
 fn trust_in_overlay(layers: &[PathBuf]) -> FileSystemTrust {
-    if layers.iter().any(|layer| layer.is_dir()) {
+    if layers.iter().any(|layer| layer.is_relative() || layer.is_dir()) {
         FileSystemTrust::No { file_system: "overlayfs".to_owned() }
     } else {
         FileSystemTrust::Yes
@@ -154,6 +155,7 @@ mod tests {
         assert_eq!(trust_in_overlay(std::slice::from_ref(&away)), FileSystemTrust::Yes);
         let no = FileSystemTrust::No { file_system: "overlayfs".to_owned() };
         assert_eq!(trust_in_overlay(&[away, dir.path().to_owned()]), no);
+        assert_eq!(trust_in_overlay(&[PathBuf::from("lower")]), no);
     }
 
     #[cfg(target_os = "linux")]

@@ -73,16 +73,18 @@ mod linux {
     }
 
     /// The folders that the overlay file system with this device is made of, as far as the kernel
-    /// names them.
+    /// names them. A relative one was named from a folder that nobody knows any more.
     pub(crate) fn overlay_layers(device: u64) -> Vec<PathBuf> {
         let list = std::fs::read(LIST).unwrap_or_default();
         let lines = list.split(|byte| *byte == b'\n');
-        let lines = lines.filter(|line| mount(line).is_some_and(|mount| mount.device == device));
-        lines.flat_map(layers).collect()
+        let of_device = |line: &&[u8]| mount(line).is_some_and(|mount| mount.device == device);
+        lines.filter(of_device).flat_map(layers).collect()
     }
 
-    /// What stands after `lowerdir=` and `upperdir=` in a line of the list.
+    /// What stands after `lowerdir=` and `upperdir=` in a line of the list. The layers of a root are
+    /// those of a container: where they are relative, they lie outside of it.
     fn layers(line: &[u8]) -> Vec<PathBuf> {
+        let is_root = mount(line).is_some_and(|mount| mount.point == *"/");
         const LAYERS: [&[u8]; 4] = [b"lowerdir", b"lowerdir+", b"upperdir", b"datadir+"];
         let fields = line.split(|byte| *byte == b' ').skip_while(|field| *field != b"-");
         let options = fields.skip(3).flat_map(|field| field.split(|byte| *byte == b','));
@@ -91,7 +93,8 @@ mod linux {
             LAYERS.contains(&&option[..equals]).then(|| &option[equals + 1..])
         });
         let folders = values.flat_map(|value| value.split(|byte| *byte == b':'));
-        folders.filter(|folder| !folder.is_empty()).map(unescaped).collect()
+        let folders = folders.filter(|folder| !folder.is_empty()).map(unescaped);
+        folders.filter(|folder| folder.is_absolute() || !is_root).collect()
     }
 
     /// Spaces, tabs, line ends and backslashes stand there in octal.
@@ -254,6 +257,10 @@ mod linux {
             let line = b"9 1 0:9 / /m rw - overlay none rw,lowerdir+=/a,lowerdir+=/c,datadir+=/d";
             assert_eq!(layers(line), ["/a", "/c", "/d"].map(PathBuf::from));
             assert!(layers(b"9 1 8:1 / / rw - ext4 /dev/sda1 rw").is_empty());
+            let relative = b"9 1 0:9 / /m rw - overlay none rw,lowerdir=a,upperdir=/u";
+            assert_eq!(layers(relative), ["a", "/u"].map(PathBuf::from));
+            let root = b"9 1 0:9 / / rw - overlay none rw,lowerdir=1/fs:2/fs,upperdir=/u";
+            assert_eq!(layers(root), [PathBuf::from("/u")]);
         }
 
         #[test]
