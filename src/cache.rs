@@ -55,7 +55,9 @@ pub(crate) use history::{AnsweredTargets, HISTORY_DAYS, HistoryEvent};
 pub(crate) use mentions::KnownMentions;
 pub(crate) use plans::{KeyBasis, PackagePlan, TargetPlan, WorkspacePlan};
 pub(crate) use put::PutError;
-pub(crate) use record::{Input, InputState, Record, RecordKey, RecordLevel, RecordedEnvironment};
+pub(crate) use record::{
+    Input, InputState, Record, RecordKey, RecordLevel, RecordedEnvironment, RecordedProducts,
+};
 pub(crate) use state::{
     FlakyTest, InseparablePackages, LastVerdict, ObservationCost, ProjectState, RunConduct,
     SelectionRecord, Uncached, UncachedCall,

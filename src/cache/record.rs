@@ -168,6 +168,23 @@ pub struct RecordedEnvironment {
     pub given: Vec<OsText>,
 }
 
+/// What cargo had built and the run consulted. A build of the same tree gives the same again, until
+/// somebody changes the products by hand.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedProducts {
+    /// The products, and what build scripts generated, as they were.
+    pub consulted: Vec<Input>,
+    /// The lists of what the units were made from. While all are the very same, nothing was built
+    /// anew.
+    pub lists: Vec<Input>,
+}
+
+impl RecordedProducts {
+    fn is_empty(&self) -> bool {
+        self.consulted.is_empty()
+    }
+}
+
 /// One stored outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
@@ -201,6 +218,9 @@ pub struct Record {
     /// The variables that may count.
     #[serde(default)]
     pub environment: RecordedEnvironment,
+    /// At the source level: what must be as it was while nothing is built anew.
+    #[serde(default, skip_serializing_if = "RecordedProducts::is_empty")]
+    pub products: RecordedProducts,
 }
 
 impl Record {

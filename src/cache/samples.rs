@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{Input, InputState, Limits, Record, RecordKey, RecordLevel, RecordedEnvironment};
+use super::{
+    Input, InputState, Limits, Record, RecordKey, RecordLevel, RecordedEnvironment,
+    RecordedProducts,
+};
 use crate::model::{
     Digest, End, Outcome, TargetId, TargetKind, TargetReport, TestCounts, TestReport, Timestamp,
     Verdict,
@@ -83,5 +86,6 @@ pub(super) fn sized(number: u64, targets: usize, tests: usize) -> Record {
         tool_version: "0.1.0".to_owned(),
         identity: BTreeMap::from([("toolchain".to_owned(), "rustc 1.95.0".to_owned())]),
         environment: RecordedEnvironment::default(),
+        products: RecordedProducts::default(),
     }
 }

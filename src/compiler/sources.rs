@@ -25,6 +25,8 @@ pub struct BuildSources {
     /// absolute, sorted, each once. Files that build scripts generated are left out: they follow
     /// from the rest.
     pub files: Vec<PathBuf>,
+    /// The files that build scripts generated and the compiler read.
+    pub generated: Vec<PathBuf>,
     /// The folders that build scripts asked to watch, with all below them: their files are among
     /// `files`, and a new name is a change too. Absolute, sorted, each once.
     pub folders: Vec<PathBuf>,
@@ -102,7 +104,8 @@ pub enum WatchedByCargo {
 pub(super) fn collect(root: &Path, said: &CargoOutput) -> BuildSources {
     let mut search = SourceSearch {
         root,
-        generated: said.scripts.iter().map(|script| script.out_dir.clone()).collect(),
+        out_dirs: said.scripts.iter().map(|script| script.out_dir.clone()).collect(),
+        generated: BTreeSet::new(),
         folders: said.artifacts.iter().flat_map(folders).collect(),
         files: BTreeSet::new(),
         watched: BTreeSet::new(),
@@ -127,6 +130,7 @@ pub(super) fn collect(root: &Path, said: &CargoOutput) -> BuildSources {
     let packages: BTreeSet<PathBuf> = packages.map(Path::to_owned).collect();
     BuildSources {
         files: search.files.into_iter().collect(),
+        generated: search.generated.into_iter().collect(),
         folders: search.watched.into_iter().collect(),
         packages: packages.into_iter().collect(),
         missing: search.missing.into_iter().collect(),
@@ -138,7 +142,8 @@ pub(super) fn collect(root: &Path, said: &CargoOutput) -> BuildSources {
 
 struct SourceSearch<'a> {
     root: &'a Path,
-    generated: Vec<PathBuf>,
+    out_dirs: Vec<PathBuf>,
+    generated: BTreeSet<PathBuf>,
     /// The folders of this build's artifacts.
     folders: BTreeSet<PathBuf>,
     files: BTreeSet<PathBuf>,
@@ -185,7 +190,7 @@ impl SourceSearch<'_> {
         }
         inputs.files.sort();
         inputs.files.dedup();
-        inputs.files.retain(|file| !self.generated.iter().any(|folder| file.starts_with(folder)));
+        inputs.files.retain(|file| !self.is_generated(file));
         self.inputs.push(inputs);
     }
 
@@ -214,10 +219,17 @@ impl SourceSearch<'_> {
 
     /// Adds a file that was read for a unit `made` then.
     fn add(&mut self, path: PathBuf, made: FileTimes) {
-        if !self.generated.iter().any(|folder| path.starts_with(folder)) {
+        if self.is_generated(&path) {
+            self.generated.insert(path);
+        } else {
             self.doubt(&path, made);
             self.enter(path);
         }
+    }
+
+    /// Whether a build script has written this.
+    fn is_generated(&self, path: &Path) -> bool {
+        self.out_dirs.iter().any(|folder| path.starts_with(folder))
     }
 
     /// Enters a file, or all files in a folder. A folder that is too large, or cannot be read, is
@@ -243,7 +255,7 @@ impl SourceSearch<'_> {
                 if !is_folder {
                     bytes += entry.metadata().map_or(0, |metadata| metadata.len());
                     files.extend((!below.is_dir()).then_some(below));
-                } else if !self.generated.contains(&below) && !self.watched.contains(&below) {
+                } else if !self.out_dirs.contains(&below) && !self.watched.contains(&below) {
                     todo.push(below);
                 }
             }

@@ -59,6 +59,7 @@ use super::patterns::{Excluded, Trusted};
 use super::{Facts, Question, unreached_base};
 use crate::cache::{
     Input, Limits, Lookup, MissReason, PutError, Record, RecordKey, RecordedEnvironment,
+    RecordedProducts,
 };
 use crate::compiler::PlannedTarget;
 use crate::config::TestSelection;
@@ -454,6 +455,7 @@ impl<'a> TargetRecords<'a> {
             tool_version: VERSION.to_owned(),
             identity,
             environment,
+            products: RecordedProducts::default(),
         };
         if record.verdict == Verdict::Pass {
             self.proven.add(&record);

@@ -9,10 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::binary::Cacheability;
-use super::fingerprint::{Aspect, Fingerprints};
+use super::fingerprint::{Aspect, Fingerprints, aspect_of};
 use super::ran::RanTargets;
 use super::{Facts, ProjectTree, Question};
-use crate::cache::{Input, InputState};
+use crate::cache::{Input, InputState, RecordedProducts};
 use crate::compiler::BuildSources;
 
 /// What a target directory's profile holds besides what cargo tells of, each named by a hash of
@@ -57,6 +57,48 @@ pub(super) async fn extra_inputs<T: ProjectTree>(
         }
     });
     rest.collect()
+}
+
+/// What of cargo's products the compiler and these targets consulted. It follows from the tree, unless
+/// somebody changes it by hand, which cargo does not notice.
+pub(super) fn products_consulted(
+    question: &Question,
+    facts: &Facts,
+    sources: &BuildSources,
+    ran: &RanTargets<'_>,
+) -> RecordedProducts {
+    let root = &question.root;
+    let products = Products::of(facts, sources, &ran.products);
+    let mut fingerprints = Fingerprints::default();
+    let mut consulted = BTreeMap::new();
+    for target in &ran.targets {
+        let (Cacheability::Observed(all) | Cacheability::WholeTree(all)) = &target.cacheability
+        else {
+            continue;
+        };
+        for input in all {
+            let path = root.join(&input.path);
+            let Some(way) = aspect_of(&input.state).filter(|_| products.files.contains(&path))
+            else {
+                continue;
+            };
+            // Read once more, since it was perhaps too young to be believed by its stamp then.
+            let now = fingerprints.read(root, &path, way).ok();
+            let input = now.filter(|now| now.state == input.state).unwrap_or(input.clone());
+            consulted.insert((path, input.state), input);
+        }
+    }
+    for path in &sources.generated {
+        if let Ok(input) = fingerprints.read(root, path, Aspect::Content) {
+            consulted.insert((path.clone(), input.state), input);
+        }
+    }
+    if consulted.is_empty() {
+        return RecordedProducts::default();
+    }
+    let lists = sources.units.iter();
+    let lists = lists.filter_map(|unit| fingerprints.read(root, &unit.list, Aspect::Same).ok());
+    RecordedProducts { consulted: consulted.into_values().collect(), lists: lists.collect() }
 }
 
 /// What is left of an input whose content the tree's digest has. Empty folders are not in that

@@ -13,7 +13,7 @@ use super::options::RunOptions;
 use super::other_environments::{OtherEnvironments, ProvenWhole};
 use super::ran::{RanTarget, RanTargets};
 use super::{Facts, ProjectTree, TreeState, code_hash, conduct, failed, flaky};
-use crate::cache::{Input, ProjectState, Record, RecordedEnvironment, Uncached};
+use crate::cache::{Input, ProjectState, Record, RecordedEnvironment, RecordedProducts, Uncached};
 use crate::compiler::{Build, free_place_of_module};
 use crate::config::TestSelection;
 use crate::model::{Digest, End, TargetReport, Timestamp, Verdict};
@@ -47,6 +47,8 @@ pub(super) struct WholeRun<'a> {
     /// The products of the build and what cargo compares with them, if another environment may get the
     /// same answer while they are untouched.
     pub(super) products: Option<Vec<Input>>,
+    /// Those of the products that the run consulted.
+    pub(super) consulted: RecordedProducts,
     /// The records of its green targets.
     pub(super) records: &'a [Record],
     pub(super) reports: &'a [TargetReport],
@@ -146,6 +148,7 @@ impl Keeper<'_> {
             tool_version: VERSION.to_owned(),
             identity: identity.map(|(name, digest)| (name.clone(), digest.to_string())).collect(),
             environment: RecordedEnvironment::default(),
+            products: run.consulted.clone(),
         }
     }
 

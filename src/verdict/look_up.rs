@@ -186,8 +186,19 @@ impl LookUp<'_> {
         if let Some(why) = over_time(record, settings.timeout) {
             return Some(why);
         }
+        if let Some(product) = changed_product(record, root, &mut fingerprints) {
+            return Some(format!("{} changed after it was built", product.path.display()));
+        }
         let changed = fingerprints.first_changed(root, &record.inputs)?;
         Some(format!("{} changed", changed.path.display()))
+    }
+
+    /// Whether a product that runs of this tree consulted was changed by hand.
+    pub(super) fn has_changed_product(&self, tree_digest: &Digest) -> bool {
+        let Question { root, settings, .. } = self.question;
+        let found = self.cache.get(&self.key(tree_digest), Timestamp::now(), settings.ttl);
+        let Lookup::Hit(record) = found else { return false };
+        changed_product(&record, root, &mut Fingerprints::new(settings)).is_some()
     }
 
     /// Notes that the record serves this tree of this project too.
@@ -205,6 +216,16 @@ impl LookUp<'_> {
         let code_hash = code_hash(tree_digest, &self.facts.identity);
         source_key(&code_hash, self.question, &self.facts.identity)
     }
+}
+
+/// The first product that is not as the run consulted it, if nothing was built anew since.
+fn changed_product<'r>(
+    record: &'r Record,
+    root: &Path,
+    fingerprints: &mut Fingerprints,
+) -> Option<&'r Input> {
+    let changed = fingerprints.first_changed(root, &record.products.consulted)?;
+    fingerprints.first_changed(root, &record.products.lists).is_none().then_some(changed)
 }
 
 /// The input as it is now, for a new record; `None` where that cannot be told.

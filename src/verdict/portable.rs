@@ -15,7 +15,9 @@ use super::facts::{Facts, Question};
 use super::fingerprint::{Aspect, Fingerprints, aspect_of};
 use super::package::SharedKey;
 use super::roots::{PortablePath, SymbolicRoots};
-use crate::cache::{Input, InputState, KnownMentions, Record, RecordKey, RecordedEnvironment};
+use crate::cache::{
+    Input, InputState, KnownMentions, Record, RecordKey, RecordedEnvironment, RecordedProducts,
+};
 use crate::hasher::{FileDigest, file_digest};
 use crate::model::{Digest, Digester, OsText, TargetId, TargetReport, Timestamp, Verdict};
 use crate::process::Environment;
@@ -358,6 +360,7 @@ impl<'a> Machine<'a> {
                 build_variables,
                 given,
             },
+            products: RecordedProducts::default(),
         };
         match record.flaw() {
             None => Ok((record, mentions)),

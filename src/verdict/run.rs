@@ -10,7 +10,7 @@ use super::binary::TargetRecords;
 use super::by_packages::answers_of;
 use super::early::EarlyRuns;
 use super::execute::{Execution, Interrupted};
-use super::extra_inputs::extra_inputs;
+use super::extra_inputs::{extra_inputs, products_consulted};
 use super::fingerprint::Fingerprints;
 use super::keep::{Keeper, WholeRun, is_green};
 use super::look_up::{Finding, LookUp, answer_of, known_failure};
@@ -496,6 +496,7 @@ impl<'a> Answering<'a> {
         let has_runner = !runners.is_empty();
         let sources = tree.uncounted(self.sources(&build, runners)).await;
         let outside = extra_inputs(question, facts, &build.sources, &ran, tree).await;
+        let consulted = products_consulted(question, facts, &build.sources, &ran);
         let products = std::mem::take(&mut ran.products);
         let provenance =
             provenance(question, facts, &build.sources, &products, cache.dir(), tree).await;
@@ -552,6 +553,7 @@ impl<'a> Answering<'a> {
                         sources: &sources,
                         inputs,
                         products: provenance.products.ok().filter(|_| !has_runner),
+                        consulted,
                         records: &records,
                         reports: &reports,
                         when: oldest.unwrap_or(when),

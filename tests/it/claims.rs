@@ -2,7 +2,7 @@
 //! takes away something on which the record rests.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use crate::home::{Answered, Home, can_observe, until_old};
 
@@ -108,6 +108,35 @@ fn a_build_of_the_tree_as_it_is_answers_after_its_products_are_gone() {
     proven(&home);
     home.cargo(&["clean"]);
     ask(&home).green_from("cache");
+}
+
+#[test]
+fn a_product_that_is_changed_by_hand_proves_nothing() {
+    if !can_observe("which products a run consults") {
+        return;
+    }
+    let script = "fn main() {\n\
+         println!(\"cargo::rerun-if-changed=build.rs\");\n\
+         let out = std::env::var(\"OUT_DIR\").unwrap();\n\
+         std::fs::write(out + \"/made\", \"good\").unwrap();\n}\n";
+    let test = "const MADE: &str = include_str!(concat!(env!(\"OUT_DIR\"), \"/made\"));\n\
+         #[test] fn made() { assert_eq!(MADE, \"good\") }\n\
+         #[test] fn is_executable() {\n\
+         let program = std::fs::metadata(env!(\"CARGO_BIN_EXE_p\")).unwrap();\n\
+         let mode = std::os::unix::fs::PermissionsExt::mode(&program.permissions());\n\
+         assert_ne!(mode & 0o100, 0);\n}\n";
+    let home =
+        Home::with(&[("build.rs", script), ("src/main.rs", "fn main() {}"), ("tests/it.rs", test)]);
+    proven(&home);
+    let program = home.root.join("target/debug/p");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o644)).unwrap();
+    ask(&home).red();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    ask(&home).green();
+    let scripts = fs::read_dir(home.root.join("target/debug/build")).unwrap().flatten();
+    let made = scripts.map(|script| script.path().join("out/made")).find(|made| made.exists());
+    fs::write(made.unwrap(), "bad").unwrap();
+    ask(&home).red();
 }
 
 #[test]

@@ -148,7 +148,7 @@ pub(in crate::verdict) fn tests_of(report: &TargetReport) -> Vec<TestReport> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::{RecordKey, RecordLevel, RecordedEnvironment};
+    use crate::cache::{RecordKey, RecordLevel, RecordedEnvironment, RecordedProducts};
     use crate::model::{Digest, End, TargetKind, TestCounts, Timestamp};
     use crate::verdict::binary::key::variable;
     use crate::verdict::patterns::VariableRules;
@@ -190,6 +190,7 @@ mod tests {
                 tool_version: String::new(),
                 identity: [(PROGRAM.to_owned(), program.to_owned())].into(),
                 environment: RecordedEnvironment::default(),
+                products: RecordedProducts::default(),
             }
         };
         let failed = report(OUTPUT, Verdict::Fail);

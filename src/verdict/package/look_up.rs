@@ -25,6 +25,7 @@ use crate::verdict::environment::{AskedEnvironment, EnvironmentJudge, named_by_b
 use crate::verdict::facts::{Facts, Question};
 use crate::verdict::fingerprint::Fingerprints;
 use crate::verdict::key::code_hash;
+use crate::verdict::look_up::LookUp;
 use crate::verdict::patterns::AlwaysRun;
 
 /// The part of a record's identity that says by which plan it was made.
@@ -212,6 +213,10 @@ impl<'a> PackageLevel<'a> {
         let mut fingerprints = Fingerprints::new(&self.question.settings);
         if let Some(changed) = fingerprints.first_changed(&self.question.root, &plan.names) {
             return Err(format!("the names in `{}` changed", changed.path.display()));
+        }
+        let Self { cache, question, facts, .. } = *self;
+        if (LookUp { cache, question, facts }).has_changed_product(&self.tree) {
+            return Err("something changed after it was built".to_owned());
         }
         let search = Search {
             level: self,
