@@ -1,6 +1,7 @@
 //! The session's side: manager, service, socket, log.
 
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -195,7 +196,7 @@ pub(super) fn log(service: &Service, state: &ServiceState) -> Option<Check> {
     })
 }
 
-/// The control socket, without connecting: that would start the service.
+/// The control socket, without connecting where that would start the service.
 pub(super) fn socket(service: &Service, state: KnownState<'_>) -> Check {
     let name = "socket";
     let path = service.context.paths.socket();
@@ -245,12 +246,15 @@ pub(super) fn socket(service: &Service, state: KnownState<'_>) -> Check {
     }
 }
 
-/// Whether someone listens, by the kernel's own list; `None` where there is none.
+/// Whether someone listens, by the kernel's own list; `None` where there is none. The list has other
+/// names where a link leads to the socket, and not those of another network namespace: where it
+/// names nobody, the socket is asked.
 fn is_bound(path: &Path) -> Option<bool> {
     let list = std::fs::read_to_string("/proc/net/unix").ok()?;
     // A daemon binds under another name and renames, so that nobody meets a socket that is not
     // listened at; the kernel's list keeps that name.
-    Some(listens(&list, path) || listens(&list, &path.with_extension("new")))
+    let is_listed = listens(&list, path) || listens(&list, &path.with_extension("new"));
+    Some(is_listed || UnixStream::connect(path).is_ok())
 }
 
 fn listens(list: &str, path: &Path) -> bool {
@@ -332,6 +336,9 @@ mod tests {
         let listener = std::os::unix::net::UnixListener::bind(&bound).unwrap();
         std::fs::rename(&bound, &path).unwrap();
         assert_ne!(is_bound(&path), Some(false));
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(dir.path(), &link).unwrap();
+        assert_ne!(is_bound(&link.join("s")), Some(false), "the list has another name");
         drop(listener);
         // A child that another test of this process starts holds the socket until it executes.
         let limit = std::time::Instant::now() + std::time::Duration::from_secs(30);
