@@ -129,7 +129,20 @@ impl AccessLog {
                     }
                 }
             }
-            _ => self.consult(target, Uses::READ),
+            _ => {
+                if creates {
+                    self.attempt(target);
+                }
+                self.consult(target, Uses::READ);
+            }
+        }
+    }
+
+    /// Notes that nothing can be made here, because the parent folder is missing.
+    fn attempt(&mut self, target: &ResolvedPath) {
+        let is_absent = target.orphan && target.stamp == PathStamp::Absent;
+        if is_absent && !self.is_own(&target.path, target.stamp) {
+            self.failed_attempts.insert(target.path.clone());
         }
     }
 
@@ -140,11 +153,8 @@ impl AccessLog {
         } else if target.orphan {
             // `create_dir_all` tries the innermost folder first. Only a run that gives up has
             // learnt that the parent is missing.
-            if !self.is_own(&target.path, target.stamp) {
-                self.failed_attempts.insert(target.path.clone());
-            }
+            self.attempt(target);
         } else {
-            self.failed_attempts.remove(&target.path);
             self.make(target, Uses::CREATED.with(Uses::CLAIMED));
         }
     }
@@ -179,6 +189,7 @@ impl AccessLog {
         flags: u32,
     ) {
         if from.stamp.kind().is_none() || from.orphan || to.orphan {
+            self.attempt(to);
             self.consult(from, Uses::PROBED);
             return self.consult(to, Uses::PROBED);
         }
@@ -236,6 +247,7 @@ impl AccessLog {
     }
 
     fn make(&mut self, target: &ResolvedPath, uses: Uses) {
+        self.failed_attempts.remove(&target.path);
         if self.is_own(&target.path, target.stamp) {
             // Nothing below the run's own folder needs a note of its own.
             if let Some(own) = self.own.get_mut(&target.path) {
@@ -298,7 +310,11 @@ impl AccessLog {
     /// The finished observation. `ours` says whether a process id belonged to the run.
     pub(in crate::observer) fn close(mut self, ours: impl Fn(i32) -> bool) -> Observation {
         for path in std::mem::take(&mut self.failed_attempts) {
-            self.note(&path, PathStamp::Absent, Uses::PROBED, None);
+            // With a parent folder it would have been made.
+            let cut = path.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+            for path in [&path, &path[..cut.max(1)]] {
+                self.note(path, PathStamp::Absent, Uses::PROBED, None);
+            }
         }
         let mut paths = BTreeMap::new();
         for (path, entry) in self.paths {
@@ -417,7 +433,17 @@ mod tests {
         });
         assert!(made.is_empty(), "{made:?}");
         let given_up = inputs(|log| log.create(&orphan("/w/x/y")));
-        assert_eq!(given_up, ["!/w/x/y"]);
+        assert_eq!(given_up, ["!/w/x", "!/w/x/y"]);
+        let opened = inputs(|log| log.open(&orphan("/w/x/y"), WRITE_NEW));
+        assert_eq!(opened, ["!/w/x", "!/w/x/y"]);
+        let renamed = inputs(|log| log.rename(&file("/w/a", 1), &orphan("/w/x/y"), 0));
+        assert_eq!(renamed, ["/w/a", "!/w/x", "!/w/x/y"]);
+        let made = inputs(|log| {
+            log.open(&orphan("/w/x/y"), libc::O_WRONLY | libc::O_CREAT);
+            log.create(&none("/w/x"));
+            log.open(&none("/w/x/y"), WRITE_NEW);
+        });
+        assert_eq!(made, ["!/w/x/y"], "looked up before it was made");
     }
 
     #[test]
