@@ -216,23 +216,28 @@ impl Cache {
         selections.into_iter().filter_map(newest).collect()
     }
 
-    /// All readable records of a project and selection, whatever their age and verdict, the newest
-    /// first. None is an answer before its key, age and inputs have been checked.
+    /// All readable records of a selection that a project keeps, its own and those of other checkouts
+    /// that it has used, whatever their age and verdict, the newest first. None is an answer before its
+    /// key, age and inputs have been checked.
     #[must_use]
     pub fn records_of(&self, workspace_root: &Path, selection: &str) -> Vec<Record> {
-        let tag = layout::selection_tag(selection);
         let claims = index::claims_of(&self.layout, record::project_digest(workspace_root));
-        let keys: BTreeSet<RecordKey> = claims
-            .unwrap_or_default()
-            .iter()
-            .filter(|claim| claim.selection == tag)
-            .map(|claim| claim.key)
-            .collect();
+        self.records_among(&claims.unwrap_or_default(), selection)
+    }
+
+    /// The same of all projects.
+    #[must_use]
+    pub(crate) fn records_anywhere(&self, selection: &str) -> Vec<Record> {
+        self.records_among(&index::claims(&self.layout).unwrap_or_default(), selection)
+    }
+
+    fn records_among(&self, claims: &[layout::RecordClaim], selection: &str) -> Vec<Record> {
+        let tag = layout::selection_tag(selection);
+        let claims = claims.iter().filter(|claim| claim.selection == tag);
+        let keys: BTreeSet<RecordKey> = claims.map(|claim| claim.key).collect();
         let load = |key: &RecordKey| Some(index::load(&self.layout, key).ok()?.0);
         let mut records: Vec<_> = keys.iter().filter_map(load).collect();
-        records.retain(|record| {
-            record.selection == selection && record.workspace_root == workspace_root
-        });
+        records.retain(|record| record.selection == selection);
         records.sort_unstable_by_key(|record| Reverse(record.created));
         records
     }

@@ -70,7 +70,7 @@ pub(crate) use changes::{Changes, ScanMark};
 pub(crate) use confinement::{MacroReach, macro_reach};
 pub(crate) use manifest::{FileChange, ListedEntry, Manifest};
 pub(crate) use mentions::{
-    GOES_THROUGH_ALL, Mentions, SearchScope, has_word_of, mentions, mentions_in_text,
+    GOES_THROUGH_ALL, Mentions, SearchScope, has_word_of, holds_text, mentions, mentions_in_text,
 };
 pub(crate) use options::{GlobError, Options};
 pub(crate) use program::program_digest;
@@ -387,5 +387,5 @@ pub(crate) fn fuzz_git(bytes: &[u8]) {
 /// A program or a library.
 #[cfg(feature = "fuzzing")]
 pub(crate) fn fuzz_program(bytes: &[u8]) {
-    let _ = program::loaded(bytes);
+    let _ = program::loaded(bytes, Path::new("/w"));
 }

@@ -162,15 +162,15 @@ impl Cache {
         }
     }
 
-    /// Removes the record of `key`, of one target, and the records of every snapshot for which the
-    /// project claims it: they say the same of that target.
-    pub fn disprove_with_snapshots(&self, workspace_root: &Path, key: &RecordKey) {
+    /// Removes the record of `key`, of one target, and the records of every snapshot for which a project
+    /// claims it: they say the same of that target.
+    pub fn disprove_with_snapshots(&self, key: &RecordKey) {
         // The index decides no answer: if it cannot be read, `ttl` is the limit.
-        let claims =
-            index::claims_of(&self.layout, project_digest(workspace_root)).unwrap_or_default();
+        let claims = index::claims(&self.layout).unwrap_or_default();
         let of: BTreeSet<Digest> =
             claims.iter().filter(|claim| claim.key == *key).map(|claim| claim.code_hash).collect();
         self.disprove(key);
+        // A snapshot's record answers in every checkout of it.
         let snapshots = claims.iter().filter(|claim| {
             claim.key.level == RecordLevel::Source && of.contains(&claim.code_hash)
         });
@@ -197,7 +197,7 @@ impl Cache {
     /// Claims this record for `workspace_root` too, as of its snapshot `code_hash`: another checkout of
     /// the same content, or a record that outlives the snapshot that it was made for. The record is
     /// not removed before this project drops the claim. Returns whether the claim is new; a
-    /// repeated claim costs one look into a folder.
+    /// repeated claim costs one look into a folder, and one of the same time less than that.
     ///
     /// # Errors
     /// If it cannot be written; the record still answers.
@@ -210,17 +210,19 @@ impl Cache {
     ) -> Result<bool, PutError> {
         let digest = project_digest(workspace_root);
         let path = self.layout.snapshots(&digest).join(code_hash.to_string());
+        let claimed = |bytes| RecordClaim::new(workspace_root, code_hash, record, now, bytes);
+        let length = || self.layout.record(&record.key).symlink_metadata().map(|file| file.len());
+        if length().is_ok_and(|bytes| self.layout.claim(&claimed(bytes)).exists()) {
+            return Ok(false);
+        }
         let known = index::snapshot_claims(&self.layout, digest, code_hash);
         if known.map_err(write_error(&path))?.iter().any(|claim| claim.key == record.key) {
             return Ok(false);
         }
         let _held = self.share()?;
         // Removed since it answered: then there is nothing to claim.
-        let Ok(metadata) = self.layout.record(&record.key).symlink_metadata() else {
-            return Ok(false);
-        };
-        let claim = RecordClaim::new(workspace_root, code_hash, record, now, metadata.len());
-        index::enter(&self.layout, workspace_root, &claim).map_err(write_error(&path))?;
+        let Ok(bytes) = length() else { return Ok(false) };
+        index::enter(&self.layout, workspace_root, &claimed(bytes)).map_err(write_error(&path))?;
         Ok(true)
     }
 

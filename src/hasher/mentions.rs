@@ -207,6 +207,19 @@ fn makes_up_names(part: &Part<'_>, finder: &AhoCorasick) -> bool {
     })
 }
 
+/// Whether a file, links followed, holds the text anywhere.
+///
+/// # Errors
+/// The system's error, or that the file is too large.
+pub(crate) fn holds_text(path: &Path, text: &[u8]) -> io::Result<bool> {
+    let metadata = path.metadata()?;
+    if !metadata.is_file() || metadata.len() > LARGEST {
+        return Err(io::Error::other("no file of a size that is searched"));
+    }
+    let finder = AhoCorasick::new([text]).map_err(io::Error::other)?;
+    Ok(finder.is_match(&std::fs::read(path)?))
+}
+
 /// Whether one of the words stands in the text with nothing around it that belongs to a name.
 pub(crate) fn has_word_of(content: &[u8], words: &[&str]) -> bool {
     words.iter().any(|word| has_word(content, word.as_bytes()))

@@ -6,6 +6,10 @@
 //! not: sections that are not loaded, where the table of sections lies, the build id. A program
 //! that reads its own file sees those too; for it the whole file must count.
 //!
+//! **A checkout's path.** A program may hold the path of the workspace that it was built from
+//! (`env!("CARGO_MANIFEST_DIR")`). Where it stands counts, and how long it is: a longer one moves all that
+//! follows. Its letters do not, so that two checkouts with paths of one length agree.
+//!
 //! Of a library that rustc has made (an archive) counts each member, but not the part of a member's
 //! name that rustc makes up anew in each call: nobody who links it sees that.
 //!
@@ -15,8 +19,11 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
+use aho_corasick::AhoCorasick;
 use object::elf::{self, FileHeader32, FileHeader64};
 use object::read::archive::ArchiveFile;
 use object::read::elf::{FileHeader, ProgramHeader};
@@ -28,12 +35,12 @@ use crate::model::{Digest, Digester};
 /// A larger segment is not read into memory at once; such a program is its whole file.
 const LARGEST: u64 = 1 << 30;
 
-/// The digest of what is loaded of the program at `path`, links followed; of anything but an ELF
-/// program, of the whole file.
+/// The digest of what is loaded of the program at `path`, links followed, whatever the letters of
+/// `root`; of anything but an ELF program, of the whole file.
 ///
 /// The caller sees to it that the file does not change meanwhile, by stamps before and after.
 #[must_use]
-pub(crate) fn program_digest(path: &Path) -> FileDigest {
+pub(crate) fn program_digest(path: &Path, root: &Path) -> FileDigest {
     let unknown = |error: io::Error| FileDigest::Unknown(format!("`{}`: {error}", path.display()));
     // Nothing else may be opened: a pipe would wait for ever.
     match path.metadata() {
@@ -44,16 +51,16 @@ pub(crate) fn program_digest(path: &Path) -> FileDigest {
         Ok(file) => file,
         Err(error) => return unknown(error),
     };
-    let loaded = loaded(&ReadCache::new(file));
+    let loaded = loaded(&ReadCache::new(file), root);
     loaded.map_or_else(|| file_digest(path), FileDigest::Known)
 }
 
 /// The digest of what is loaded; `None` for whatever is its whole file.
-pub(super) fn loaded<'data>(data: impl ReadRef<'data>) -> Option<Digest> {
+pub(super) fn loaded<'data>(data: impl ReadRef<'data>, root: &Path) -> Option<Digest> {
     let ident = data.read_bytes_at(0, 16).ok()?;
     match (&ident[..4], ident[4]) {
-        (b"\x7fELF", elf::ELFCLASS32) => of_elf::<FileHeader32<Endianness>>(data),
-        (b"\x7fELF", elf::ELFCLASS64) => of_elf::<FileHeader64<Endianness>>(data),
+        (b"\x7fELF", elf::ELFCLASS32) => of_elf::<FileHeader32<Endianness>>(data, root),
+        (b"\x7fELF", elf::ELFCLASS64) => of_elf::<FileHeader64<Endianness>>(data, root),
         _ if ident.starts_with(&object::archive::MAGIC) => of_archive(data),
         _ => None,
     }
@@ -88,6 +95,7 @@ type Hidden = Vec<(u64, u64)>;
 /// `None` for whatever is not an ordinary program.
 fn of_elf<'data, Elf: FileHeader<Endian = Endianness>>(
     data: impl ReadRef<'data>,
+    root: &Path,
 ) -> Option<Digest> {
     let header = Elf::parse(data).ok()?;
     let endian = header.endian().ok()?;
@@ -139,7 +147,11 @@ fn of_elf<'data, Elf: FileHeader<Endian = Endianness>>(
         }
         let mut content = data.read_bytes_at(at, length).ok()?.to_vec();
         blank(&mut content, at, &hidden);
+        let places = blank_paths(&mut content, root)?;
         digester.field(&content);
+        for place in &places {
+            digester.number(place.start as u64).number(place.len() as u64);
+        }
     }
     Some(digester.finish())
 }
@@ -185,15 +197,32 @@ fn blank(content: &mut [u8], start: u64, hidden: &Hidden) {
     }
 }
 
+/// Zeroes every path in `content` that begins with `root`, as far as `root` goes, and says where they
+/// are. No path is as short as `/`.
+fn blank_paths(content: &mut [u8], root: &Path) -> Option<Vec<Range<usize>>> {
+    let root = root.as_os_str().as_bytes();
+    if root.len() < 2 {
+        return Some(Vec::new());
+    }
+    let finder = AhoCorasick::new([root]).ok()?;
+    let places: Vec<_> = finder.find_iter(&*content).map(|hit| hit.range()).collect();
+    places.iter().for_each(|place| content[place.clone()].fill(0));
+    Some(places)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
 
     fn digest(bytes: &[u8]) -> FileDigest {
+        digest_in("", bytes)
+    }
+
+    fn digest_in(root: &str, bytes: &[u8]) -> FileDigest {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), bytes).unwrap();
-        program_digest(file.path())
+        program_digest(file.path(), Path::new(root))
     }
 
     /// A program of one loaded segment (header and all), one note in it, and a rest that is not
@@ -241,8 +270,8 @@ mod tests {
         for bytes in [&b""[..], b"#!/bin/sh\n", b"\x7fELF", b"\x7fELF\x02\x01 and no more of it"] {
             assert_eq!(digest(bytes), FileDigest::Known(Digest::of(bytes)));
         }
-        assert_eq!(program_digest(Path::new("/nowhere/at/all")), FileDigest::Absent);
-        assert!(matches!(program_digest(Path::new("/")), FileDigest::Unknown(_)));
+        assert_eq!(program_digest(Path::new("/nowhere/at/all"), Path::new("")), FileDigest::Absent);
+        assert!(matches!(program_digest(Path::new("/"), Path::new("")), FileDigest::Unknown(_)));
     }
 
     #[test]
@@ -297,11 +326,31 @@ mod tests {
     }
 
     #[test]
+    fn checkouts_with_paths_of_one_length_have_the_same_program() {
+        let of = |root: &str, code: &str| digest_in(root, &program(code.as_bytes(), *b"1234", b""));
+        let one = of("/w/one", "in /w/one/data and /w/one");
+        assert_eq!(one, of("/w/two", "in /w/two/data and /w/two"));
+        for (root, code) in [
+            ("/w/two", "in /w/one/data and /w/one"),
+            ("/w/two", "in /w/two/data and /w/one"),
+            ("/w/two", "in /w/two/date and /w/two"),
+            ("/w/two", "in \0\0\0\0\0\0/data and \0\0\0\0\0\0"),
+            ("/w/longer", "in /w/longer/data and /w/longer"),
+            ("", "in /w/one/data and /w/one"),
+        ] {
+            assert_ne!(one, of(root, code), "{root} {code}");
+        }
+        assert_eq!(of("/w/one", "no path"), of("/elsewhere/two", "no path"));
+        assert_eq!(of("/", "a/b"), of("", "a/b"));
+    }
+
+    #[test]
     fn our_own_program_is_understood() {
         if cfg!(target_os = "linux") {
             let own = std::env::current_exe().unwrap();
-            assert_ne!(program_digest(&own), file_digest(&own));
-            assert!(matches!(program_digest(&own), FileDigest::Known(_)));
+            let digest = program_digest(&own, Path::new(""));
+            assert_ne!(digest, file_digest(&own));
+            assert!(matches!(digest, FileDigest::Known(_)));
         }
     }
 

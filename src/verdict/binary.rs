@@ -41,9 +41,10 @@ use tempfile::TempDir;
 
 pub(super) use self::conduct::SeenConduct;
 use self::contradiction::CallEnvironment;
-pub(super) use self::contradiction::{RedRun, tests_of};
+pub(super) use self::contradiction::{RedRun, program_in, tests_of};
 pub(super) use self::inputs::Cacheability;
 use self::inputs::InputJudge;
+use self::key::IGNORED;
 pub(super) use self::key::{
     PROGRAM, PROGRAM_FILE, PlanContext, PlanOrigin, Subject, calls_text, named, packages_text,
     plain_name, selection_text,
@@ -62,7 +63,7 @@ use crate::cache::{
     RecordedProducts,
 };
 use crate::compiler::PlannedTarget;
-use crate::config::TestSelection;
+use crate::config::{Settings, TestSelection};
 use crate::model::{
     Digest, Digester, OsText, TargetId, TargetKind, TargetReport, Timestamp, Verdict,
 };
@@ -258,6 +259,9 @@ impl<'a> TargetRecords<'a> {
             return Some(why);
         }
         let PlanContext { root, environment, .. } = self.context;
+        if let Some(why) = self.other_checkout(record) {
+            return Some(why);
+        }
         if let Some(input) = found_elsewhere(record, root, environment, &mut self.fingerprints) {
             let (path, project) = (input.path.display(), record.workspace_root.display());
             return Some(format!("its record is of {project}, where {path} was consulted"));
@@ -268,6 +272,31 @@ impl<'a> TargetRecords<'a> {
         let changed = self.fingerprints.first_changed(self.context.root, &record.inputs);
         self.fingerprints.accept_what_runs_left(None);
         Some(format!("`{}` changed", changed?.path.display()))
+    }
+
+    /// Why the record of another checkout is no answer in this one, whatever it consulted.
+    fn other_checkout(&self, record: &Record) -> Option<String> {
+        let PlanContext { cache, root, settings, origin, .. } = &self.context;
+        let then = &record.workspace_root;
+        if then == root {
+            return None;
+        }
+        let project = then.display();
+        // A call does not know its target's name to the letter: all of a package are meant.
+        let distrusted = cache.state(then).distrusted;
+        let is_of = |id: &TargetId| distrusted.keys().any(|name| name.starts_with(&id.package));
+        if record.targets.iter().any(|report| is_of(&report.id)) {
+            return Some(format!("its record is of {project}, where a verified answer was wrong"));
+        }
+        if record.identity.get(IGNORED) != ignored_variables(settings).as_ref() {
+            return Some(format!("its record is of {project}, where other variables are ignored"));
+        }
+        // What a call printed is shown again.
+        let is_shown = matches!(origin, PlanOrigin::Call { .. });
+        let path = then.to_string_lossy();
+        let names_it = |report: &TargetReport| report.output.contains(&*path);
+        (is_shown && record.targets.iter().any(names_it))
+            .then(|| format!("its record is of {project}, which its output names"))
     }
 
     /// Why the record does not answer in this environment. What it depends on must be as it was.
@@ -428,11 +457,15 @@ impl<'a> TargetRecords<'a> {
         });
         let is_known = program.as_ref().is_none_or(Result::is_ok);
         let is_complete = is_known && matches!(cacheability, Cacheability::Observed(_));
-        let readers = program.and_then(Result::ok).into_iter().collect();
+        // Another checkout may not have built it.
+        let absolute = |input: Input| Input { path: self.context.root.join(&input.path), ..input };
+        let readers = program.and_then(Result::ok).map(absolute).into_iter().collect();
         let given = given_by_cargo(&self.targets[index].environment, self.context.environment);
         let environment = subject.asked.recorded(self.context.root, inputs, readers, is_complete);
         let environment = RecordedEnvironment { given, ..environment };
         let mut identity = subject.parts.clone();
+        let ignored = ignored_variables(self.context.settings);
+        identity.extend(ignored.map(|ignored| (IGNORED.to_owned(), ignored)));
         let selection = match &self.context.origin {
             PlanOrigin::Question { .. } => selection_text(&subject.id),
             PlanOrigin::Call { .. } => {
@@ -593,6 +626,15 @@ pub(super) fn over_time(record: &Record, timeout: Option<Duration>) -> Option<St
     let slow = record.targets.iter().find(took)?;
     let (id, took) = (&slow.id, slow.duration_ms);
     Some(format!("{id} took {took} ms, more than the `timeout` of {} ms", timeout.as_millis()))
+}
+
+/// Which variables a project ignores, as its records tell; `None` if it ignores none of itself.
+fn ignored_variables(settings: &Settings) -> Option<String> {
+    let mut digester = Digester::new("ignored variables 1");
+    for glob in &settings.ignore_env {
+        digester.field(glob.as_bytes());
+    }
+    (!settings.ignore_env.is_empty()).then(|| digester.finish().to_string())
 }
 
 /// The values of variables that a run has and its client has not.

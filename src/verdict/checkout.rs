@@ -1,9 +1,11 @@
 //! Whether what a run consulted outside of its own checkout is what a run in another one would
 //! consult.
 
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::cache::{Input, Record};
+use crate::cache::{Input, InputState, Record};
+use crate::hasher::holds_text;
 use crate::process::Environment;
 use crate::verdict::fingerprint::Fingerprints;
 
@@ -44,6 +46,7 @@ impl Ways<'_> {
         let temporary = variable("TMPDIR").unwrap_or_else(|| "/tmp".into());
         // A search of all folders above passes more folders from a deeper checkout.
         let is_alike = self.then.components().count() == self.now.components().count();
+        let then = self.then.as_os_str().as_bytes();
         inputs.iter().find(|input| {
             let path = &input.path;
             if !path.is_absolute()
@@ -52,10 +55,31 @@ impl Ways<'_> {
             {
                 return false;
             }
+            // The path of the checkout with more behind it: `CHECKOUT-data`.
+            if path.as_os_str().as_bytes().starts_with(then) || self.is_led_back_by(input) {
+                return true;
+            }
             let now = same_way(self.then, self.now, path);
             let here = |path| Input { path, state: input.state, proof: None };
             now != *path && !(is_alike && fingerprints.holds(self.now, &here(now)))
         })
+    }
+}
+
+impl Ways<'_> {
+    /// Whether something outside tells where the first checkout is: a link, or a text with its path in it.
+    /// A run in the other one would be led to the first as well, and what it consulted there is told apart
+    /// by nothing.
+    fn is_led_back_by(&self, input: &Input) -> bool {
+        match input.state {
+            InputState::Link(_) => {
+                input.path.canonicalize().is_ok_and(|end| end.starts_with(self.then))
+            }
+            InputState::File(_) | InputState::Digest(_) => {
+                holds_text(&input.path, self.then.as_os_str().as_bytes()).unwrap_or(true)
+            }
+            _ => false,
+        }
     }
 }
 
@@ -127,10 +151,39 @@ mod tests {
         std::fs::write(&settings, "one").unwrap();
         let record = look();
         assert!(!elsewhere(&record), "the same file at the end of both ways");
+        let mut fingerprints = Fingerprints::default();
+        let beside = fingerprints.read(&one, &base.join("a/one-data"), Aspect::Content).unwrap();
+        let near = Ways { now: &base.join("a/two"), ..ways };
+        assert!(near.leads_elsewhere(&[beside], &mut fingerprints).is_some(), "made of the path");
         let below = other.join("deeper");
         let deeper = Ways { now: &below, ..ways };
         assert!(deeper.leads_elsewhere(&record, &mut Fingerprints::default()).is_some());
         std::fs::write(base.join("b/settings"), "two").unwrap();
         assert!(elsewhere(&record));
+    }
+
+    #[test]
+    fn what_tells_where_the_first_checkout_is_leads_back_to_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = dir.path().canonicalize().unwrap();
+        let (one, other) = (base.join("a/one"), base.join("a/two"));
+        for folder in [&one, &other, &base.join("home")] {
+            std::fs::create_dir_all(folder).unwrap();
+        }
+        let (link, text) = (base.join("home/link"), base.join("home/text"));
+        std::os::unix::fs::symlink("/", &link).unwrap();
+        std::fs::write(&text, "nothing").unwrap();
+        let ways = Ways { then: &one, now: &other, environment: &Environment::default() };
+        let leads_back = |path: &Path| {
+            let mut fingerprints = Fingerprints::default();
+            let input = fingerprints.read(&one, path, Aspect::Content).unwrap();
+            ways.leads_elsewhere(&[input], &mut fingerprints).is_some()
+        };
+        assert!(!leads_back(&link) && !leads_back(&text));
+        std::fs::write(&text, format!("at {}/data", one.display())).unwrap();
+        assert!(leads_back(&text));
+        std::fs::remove_file(&link).unwrap();
+        std::os::unix::fs::symlink(&one, &link).unwrap();
+        assert!(leads_back(&link));
     }
 }

@@ -9,6 +9,11 @@
 //! gave. Which of the streams are terminals is part of the key. A run that had anything to read on
 //! its standard input is not recorded.
 //!
+//! **Other checkouts.** The path of the workspace's root is in no key, and its letters do not count in a
+//! program: see [`crate::hasher`]. A call of another worktree is answered if its program is the same, and
+//! would consult the same from there. A program that holds the path is the same only where both paths are
+//! of one length. A record whose output names its own checkout is shown in no other one.
+//!
 //! **What a red run is good for.** It takes away every record that says otherwise, of other calls of
 //! the same program and of its target. It is kept itself, as no answer: the same call with another
 //! outcome is proof of a flaky test.

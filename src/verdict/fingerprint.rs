@@ -158,7 +158,7 @@ impl Fingerprints {
             return Ok(input.clone());
         }
         let before = SystemTime::now();
-        let state = state(path, way, &stamp, self.owners)?;
+        let state = state(root, path, way, &stamp, self.owners)?;
         if PathStamp::of(path) != stamp {
             return Err(format!("`{}` changes while it is read", path.display()));
         }
@@ -184,9 +184,17 @@ impl Fingerprints {
 
     /// Takes over what another process has learnt of something with this stamp, which was settled
     /// then.
-    pub(super) fn learn(&mut self, path: &Path, way: Aspect, stamp: PathStamp, state: InputState) {
+    pub(super) fn learn(
+        &mut self,
+        root: &Path,
+        path: &Path,
+        way: Aspect,
+        stamp: PathStamp,
+        state: InputState,
+    ) {
         let proof = Some(digest_of_stamp(&stamp));
-        let input = Input { path: path.to_owned(), state, proof };
+        let short = path.strip_prefix(root).unwrap_or(path).to_owned();
+        let input = Input { path: short, state, proof };
         self.known.insert((path.to_owned(), way), (stamp, input));
     }
 
@@ -304,8 +312,9 @@ fn is_refused(path: &Path) -> bool {
     address.is_some_and(Observer::is_refused)
 }
 
-/// What is at `path`, `stamp` being what the system says of it.
+/// What is at `path`, `stamp` being what the system says of it, in a workspace at `root`.
 fn state(
+    root: &Path,
     path: &Path,
     way: Aspect,
     stamp: &PathStamp,
@@ -343,8 +352,11 @@ fn state(
             InputState::Targets(digester.finish())
         }
         (Aspect::Content | Aspect::Program | Aspect::MeasuredProgram, FileKind::File) => {
-            let program = way != Aspect::Content;
-            match if program { program_digest(path) } else { file_digest(path) } {
+            let digest = match way {
+                Aspect::Content => file_digest(path),
+                _ => program_digest(path, root),
+            };
+            match digest {
                 FileDigest::Known(digest) => drop(digester.digest(&digest)),
                 FileDigest::Absent => return odd("is gone"),
                 FileDigest::Unknown(why) => return Err(why),

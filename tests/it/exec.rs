@@ -8,6 +8,7 @@ mod nextest;
 pub(crate) mod terminal;
 
 use std::fs;
+use std::path::Path;
 
 use rustix::process::Signal;
 
@@ -18,6 +19,12 @@ fn cargo(home: &Home, args: &[&str]) -> Ran {
     let runner = format!("target.'cfg(all())'.runner=[{EXE:?}, 'exec']");
     let args = [&["--config", &runner], args].concat();
     home.start("cargo", &args).end(LIMIT)
+}
+
+/// The same in another checkout.
+fn cargo_in(home: &Home, root: &Path, args: &[&str]) -> Ran {
+    let runner = format!("target.'cfg(all())'.runner=[{EXE:?}, 'exec']");
+    home.start_in(root, "cargo", &[&["--config", &runner], args].concat(), false).end(LIMIT)
 }
 
 /// A workspace that is ready to be asked: built, and so old that its files are settled.
@@ -79,6 +86,41 @@ fn plain_cargo_test_is_answered_from_records_until_something_counts() {
     cargo(&home, &["test"]).is(0, 2);
     home.write("tests/it.rs", READS_AND_FAILS);
     cargo(&home, &["test", "--test", "it"]).is(101, 0);
+}
+
+#[test]
+fn another_checkout_is_answered_where_its_program_is_the_same() {
+    let held = "#[test] fn t() { assert!(std::fs::exists(concat!(env!(\"CARGO_MANIFEST_DIR\"), \
+                \"/data\")).unwrap()) }\n";
+    let files = [("data", "1"), ("tests/held.rs", held), ("tests/it.rs", READS)];
+    let Some(home) = built(&files) else { return };
+    cargo(&home, &["test"]).is(0, 0);
+    let copy = |name: &str| {
+        let root = home.base.join(name);
+        for folder in ["src", "tests"] {
+            fs::create_dir_all(root.join(folder)).unwrap();
+        }
+        for file in
+            ["Cargo.toml", "Cargo.lock", "src/lib.rs", "data", "tests/held.rs", "tests/it.rs"]
+        {
+            fs::copy(home.root.join(file), root.join(file)).unwrap();
+        }
+        assert_eq!(cargo_in(&home, &root, &["test", "--no-run"]).code, Some(0));
+        root
+    };
+    // A path of one length, and a longer one, which moves what follows it in a program.
+    let (near, far) = (copy("wt"), copy("longer"));
+    until_old(&far.join("data"));
+    for (root, cached) in [(&near, 3), (&far, 2)] {
+        let ran = cargo_in(&home, root, &["test"]);
+        ran.is(0, cached);
+        assert!(ran.stderr.contains(&format!(" ago in {}, ", home.root.display())), "{ran:#?}");
+    }
+    cargo_in(&home, &far, &["test"]).is(0, 3);
+    fs::write(near.join("data"), "bad").unwrap();
+    cargo_in(&home, &near, &["test", "--no-fail-fast"]).is(101, 2);
+    fs::write(far.join("tests/it.rs"), READS_AND_FAILS).unwrap();
+    cargo_in(&home, &far, &["test", "--no-fail-fast"]).is(101, 2);
 }
 
 #[test]

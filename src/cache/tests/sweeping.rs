@@ -272,7 +272,7 @@ fn a_disproved_target_disproves_its_snapshots() {
     }
     // Kept as of a later snapshot too.
     cache.claim(Path::new("/p"), code_hash(2), &of_target, NOW).unwrap();
-    cache.disprove_with_snapshots(Path::new("/p"), &binary);
+    cache.disprove_with_snapshots(&binary);
     assert!(matches!(cache.get(&binary, NOW, HOUR), Lookup::Miss(MissReason::Absent)));
     assert!(is_absent(&cache, 1) && is_absent(&cache, 2));
     hit_at(&cache, 3);

@@ -66,7 +66,7 @@ pub(super) fn start(
         process::lower_thread_priority();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let Ok(runtime) = runtime else { return };
-        let count = runtime.block_on(remember_programs(&programs, &mut worker, &shared));
+        let count = runtime.block_on(remember_programs(&programs, &root, &mut worker, &shared));
         debug!(project = %root.display(), count, "prefetched test programs");
         worker.end(JobEnd::Prefetched);
     });
@@ -77,7 +77,12 @@ pub(super) fn start(
 }
 
 /// Remembers digests as long as the scheduler allows; the number of programs.
-async fn remember_programs(programs: &[PathBuf], worker: &mut Worker, shared: &Shared) -> usize {
+async fn remember_programs(
+    programs: &[PathBuf],
+    root: &Path,
+    worker: &mut Worker,
+    shared: &Shared,
+) -> usize {
     tokio::select! {
         () = worker.cancel.cancelled() => return 0,
         () = tokio::time::sleep(LINKER_SETTLES) => {}
@@ -86,7 +91,7 @@ async fn remember_programs(programs: &[PathBuf], worker: &mut Worker, shared: &S
         if worker.granted().await.is_none() {
             return count;
         }
-        store_program_digest(program, &shared.cache);
+        store_program_digest(program, root, &shared.cache);
     }
     programs.len()
 }

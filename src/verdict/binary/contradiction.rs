@@ -4,16 +4,17 @@
 //! and those of whole targets contradict each other as well.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::key::{
-    PROGRAM, calls_text, named, packages_text, plain_name, selection_text, variable_of,
+    PROGRAM, PROGRAM_FILE, calls_text, named, packages_text, plain_name, selection_text,
+    variable_of,
 };
-use crate::cache::{Cache, Record};
+use crate::cache::{Cache, InputState, Record};
 use crate::model::{TargetId, TargetReport, TestReport, Verdict};
 use crate::runner;
 use crate::verdict::environment::{AskedEnvironment, EnvironmentJudge};
-use crate::verdict::fingerprint::Fingerprints;
+use crate::verdict::fingerprint::{Aspect, Fingerprints};
 
 /// A run that failed.
 #[derive(Clone)]
@@ -97,6 +98,31 @@ impl<'a> RedRun<'a> {
             || ran.iter().any(|test| self.failed.contains(&*test.name))
     }
 
+    /// Whether the record would answer green in the checkout at `root`, for a test that failed there.
+    fn contradicts_in(
+        &self,
+        root: &Path,
+        record: &Record,
+        fingerprints: &mut Fingerprints,
+    ) -> bool {
+        self.contradicts(record, fingerprints)
+            && (record.workspace_root == root || self.runs_in(root, record, fingerprints))
+            && fingerprints.first_changed(root, &record.inputs).is_none()
+    }
+
+    /// Whether the program of another checkout's record is the one that ran in the checkout at `root`.
+    /// Targets of one name may be of projects that have nothing to do with each other.
+    fn runs_in(&self, root: &Path, record: &Record, fingerprints: &mut Fingerprints) -> bool {
+        let Some(then) = record.identity.get(PROGRAM) else { return false };
+        if let Some(ours) = self.program {
+            return then == ours;
+        }
+        let Some(file) = program_in(root, record) else { return false };
+        fingerprints.read(root, &file, Aspect::Program).is_ok_and(
+            |now| matches!(now.state, InputState::Program(digest) if digest.to_string() == *then),
+        )
+    }
+
     /// Removes the records of calls of the target that would answer green.
     pub(in crate::verdict) fn disprove_calls(
         &self,
@@ -104,10 +130,8 @@ impl<'a> RedRun<'a> {
         root: &Path,
         fingerprints: &mut Fingerprints,
     ) {
-        for record in cache.records_of(root, &calls_text(&self.plain)) {
-            if self.contradicts(&record, fingerprints)
-                && fingerprints.first_changed(root, &record.inputs).is_none()
-            {
+        for record in cache.records_anywhere(&calls_text(&self.plain)) {
+            if self.contradicts_in(root, &record, fingerprints) {
                 cache.disprove(&record.key);
             }
         }
@@ -124,15 +148,20 @@ impl<'a> RedRun<'a> {
     ) {
         for id in named(known, &self.plain) {
             let texts = [selection_text(id), packages_text(id)];
-            for record in texts.iter().flat_map(|text| cache.records_of(root, text)) {
-                if self.contradicts(&record, fingerprints)
-                    && fingerprints.first_changed(root, &record.inputs).is_none()
-                {
-                    cache.disprove_with_snapshots(root, &record.key);
+            for record in texts.iter().flat_map(|text| cache.records_anywhere(text)) {
+                if self.contradicts_in(root, &record, fingerprints) {
+                    cache.disprove_with_snapshots(&record.key);
                 }
             }
         }
     }
+}
+
+/// Where the program of a call's record lies in the checkout at `root`.
+pub(in crate::verdict) fn program_in(root: &Path, record: &Record) -> Option<PathBuf> {
+    let file = Path::new(record.identity.get(PROGRAM_FILE)?);
+    let below = file.strip_prefix(&record.workspace_root);
+    Some(below.map_or_else(|_| file.to_owned(), |below| root.join(below)))
 }
 
 /// The tests that a call ran, with their outcomes, as far as the report tells: none if it cannot be
@@ -231,6 +260,14 @@ mod tests {
         same.insert(variable("MODE".as_ref()), "x".to_owned());
         assert!(red_with(&same, &asked, &other));
         assert!(!red_with(&same, &more, &other), "what the record's run could name is not known");
+        let elsewhere = |root: &str, record: &_| {
+            red.contradicts_in(Path::new(root), record, &mut Fingerprints::default())
+        };
+        assert!(elsewhere("/p", &record("c", "one")) && elsewhere("/q", &record("c", "one")));
+        assert!(!elsewhere("/q", &record("a::b", "one")) && !elsewhere("/q", &record("c", "two")));
+        let mut foreign = record("c", "one");
+        foreign.identity.clear();
+        assert!(elsewhere("/p", &foreign) && !elsewhere("/q", &foreign), "a namesake, perhaps");
         let killed = report("", Verdict::Fail);
         assert!(contradicts(&RedRun::of(&killed, None).unwrap(), &record("a::b", "other")));
         assert!(RedRun::of(&report(OUTPUT, Verdict::Pass), None).is_none());

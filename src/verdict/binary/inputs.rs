@@ -160,7 +160,7 @@ impl InputJudge {
     ) -> Result<(), Uncacheable> {
         let Some(program) = &self.subject.program else { return Ok(()) };
         let used = seen.paths.get(&program.path).ok_or(Uncacheable::Program)?;
-        let now = fingerprints.read(Path::new(""), &program.path, Aspect::Program);
+        let now = fingerprints.read(&self.root, &program.path, Aspect::Program);
         let now = now.map_err(|_| Uncacheable::Program)?;
         if used.first.without_links() == program.stamp.without_links() && now.state == program.state
         {

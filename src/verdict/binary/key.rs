@@ -21,7 +21,7 @@ use crate::workspace::{is_terminal_variable, names_default_target_dir, without_r
 
 /// The rules by which keys of these levels are made and their records judged. Raise it with every
 /// change of either: an old record then is a miss.
-const VERSION: u32 = 6;
+const VERSION: u32 = 7;
 
 /// How many records one target can have under one key: one for each state of what it reads. A
 /// branch and back, a fixture and back, are found again.
@@ -43,6 +43,8 @@ const VARIABLE: &str = "environment variable ";
 pub(in crate::verdict) const PROGRAM: &str = "program";
 /// The name under which the record of a call says where its program was.
 pub(in crate::verdict) const PROGRAM_FILE: &str = "file of the program";
+/// The name under which a record says which variables its project ignored.
+pub(super) const IGNORED: &str = "ignored variables";
 
 /// What the targets of a plan have in common.
 #[derive(Clone, Debug)]
@@ -155,11 +157,8 @@ impl Subject {
         fingerprints: &mut Fingerprints,
     ) -> Result<Self, String> {
         let is_of_call = context.is_of_call();
-        // The records of a question serve other checkouts too.
-        let plain = |text: &OsStr| match is_of_call {
-            true => text.as_bytes().to_vec(),
-            false => without_root(text.as_bytes(), context.root),
-        };
+        // Records serve other checkouts too.
+        let plain = |text: &OsStr| without_root(text.as_bytes(), context.root);
         let digest = |text: &OsStr| Digest::of(&plain(text));
         let mut parts = BTreeMap::new();
         let mut part = |name: &str, digest: Digest| {
@@ -181,7 +180,6 @@ impl Subject {
                 Some(*build)
             }
             PlanOrigin::Call { surroundings } => {
-                part("workspace", Digest::of(context.root.as_os_str().as_bytes()));
                 part("surroundings", Digest::of(surroundings.as_bytes()));
                 None
             }
@@ -189,7 +187,12 @@ impl Subject {
         let is_built = context.target_dirs.iter().any(|dir| planned.program.starts_with(dir));
         // Others are seen to be executed, and count like everything that the run consults.
         let program = match is_built {
-            true => Some(BuiltProgram::known(&planned.program, fingerprints, context.cache)?),
+            true => Some(BuiltProgram::known(
+                &planned.program,
+                context.root,
+                fingerprints,
+                context.cache,
+            )?),
             false => None,
         };
         if let Some(BuiltProgram { state: InputState::Program(digest), .. }) = &program {

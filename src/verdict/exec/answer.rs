@@ -112,6 +112,11 @@ fn answered_or_run(invocation: &Invocation, paths: &Paths, verify: bool) -> Opti
         && !verify
         && !is_sampled(settings.verify_percent)
     {
+        if record.workspace_root != root {
+            // By the record's own time, so that the next answer costs one look. If it cannot be written,
+            // retention may remove the record earlier: no harm now.
+            let _ = cache.claim(&root, record.code_hash, record, record.created);
+        }
         return Some(kept(record, root));
     }
     if may_be_custom(&target.manifest_dir, &target.name) || Observer::available().is_err() {
@@ -183,8 +188,12 @@ fn runs_one_of(report: &TargetReport, flaky: &[&FlakyTest]) -> bool {
 fn kept(record: &Record, root: PathBuf) -> Called {
     let report = &record.targets[0];
     let age = record.created.age(Timestamp::now()).unwrap_or_default();
+    let place = match record.workspace_root == root {
+        true => String::new(),
+        false => format!(" in {}", record.workspace_root.display()),
+    };
     let note = format!(
-        "knhk-test-cache: {} is cached: same program and inputs as {} s ago, when it took {} ms",
+        "knhk-test-cache: {} is cached: same program and inputs as {} s ago{place}, when it took {} ms",
         report.id,
         age.as_secs(),
         report.duration_ms

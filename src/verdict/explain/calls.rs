@@ -1,9 +1,7 @@
 //! What is kept of a target's calls by cargo itself (`exec`), and whether it would answer.
 
-use std::path::{Path, PathBuf};
-
 use super::super::Question;
-use super::super::binary::{PROGRAM, PROGRAM_FILE, calls_text, plain_name};
+use super::super::binary::{PROGRAM, calls_text, plain_name, program_in};
 use super::super::fingerprint::{Aspect, Fingerprints};
 use crate::cache::{Cache, InputState, ProjectState, Record};
 use crate::model::{TargetId, TargetKind, Timestamp, Verdict};
@@ -81,14 +79,15 @@ fn why_not(
         }
         Some(_) => {}
     }
-    let file = record.identity.get(PROGRAM_FILE).map(PathBuf::from);
+    let root = &question.root;
     let then = record.identity.get(PROGRAM);
-    let now = file.and_then(|file| fingerprints.read(Path::new(""), &file, Aspect::Program).ok());
+    let now = program_in(root, record)
+        .and_then(|file| fingerprints.read(root, &file, Aspect::Program).ok());
     match now.map(|input| input.state) {
         Some(InputState::Program(digest)) if then == Some(&digest.to_string()) => {}
         Some(InputState::Program(_)) => return Some("its program is another one now".to_owned()),
         _ => return Some("its program is gone".to_owned()),
     }
-    let changed = fingerprints.first_changed(&question.root, &record.inputs)?;
+    let changed = fingerprints.first_changed(root, &record.inputs)?;
     Some(format!("`{}` changed", changed.path.display()))
 }
