@@ -174,6 +174,17 @@ impl Cache {
     /// explanations compare with. It is never an answer.
     #[must_use]
     pub fn latest(&self, workspace_root: &Path, selection: &str) -> Option<Record> {
+        self.newest(workspace_root, selection, 1).pop()
+    }
+
+    /// Up to so many of the newest ones, the newest first.
+    #[must_use]
+    pub(crate) fn newest(
+        &self,
+        workspace_root: &Path,
+        selection: &str,
+        limit: usize,
+    ) -> Vec<Record> {
         let digest = record::project_digest(workspace_root);
         let tag = layout::selection_tag(selection);
         // A folder that cannot be read is a project without records.
@@ -181,11 +192,15 @@ impl Cache {
         claims.retain(|claim| claim.selection == tag);
         let now = Timestamp::now();
         claims.sort_unstable_by_key(|claim| (claim.at <= now, claim.at, claim.key));
+        let mut seen = BTreeSet::new();
         claims
             .iter()
             .rev()
+            .filter(|claim| seen.insert(claim.key))
             .filter_map(|claim| Some(index::load(&self.layout, &claim.key).ok()?.0))
-            .find(|record| record.selection == selection)
+            .filter(|record| record.selection == selection)
+            .take(limit)
+            .collect()
     }
 
     /// Whether there is a record of `key`, whatever it says.

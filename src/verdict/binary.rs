@@ -215,8 +215,8 @@ impl<'a> TargetRecords<'a> {
 
     fn find(&mut self, subject: &Subject, tree_digest: Option<&Digest>) -> TargetFinding {
         let now = Timestamp::now();
-        // The newest is the one to compare with.
-        let mut last: Option<(Timestamp, String, Duration)> = None;
+        // The newest of the most similar environment is the one to compare with.
+        let mut last: Option<(Reverse<usize>, Timestamp, String, Duration)> = None;
         for key in Self::keys(subject, tree_digest) {
             let Lookup::Hit(record) = self.context.cache.get(&key, now, self.context.settings.ttl)
             else {
@@ -227,12 +227,12 @@ impl<'a> TargetRecords<'a> {
             }
             let why = self.obstacle(&record).or_else(|| self.other_environment(&record, subject));
             let Some(why) = why else { return TargetFinding::Green(record) };
-            if last.as_ref().is_none_or(|(then, ..)| *then < record.created) {
-                last = Some((record.created, why, Duration::from_millis(record.duration_ms)));
-            }
+            let distance = subject.asked.differing(&record.environment.variables).len();
+            let took = Duration::from_millis(record.duration_ms);
+            last = last.max(Some((Reverse(distance), record.created, why, took)));
         }
         match last {
-            Some((_, why, took)) => TargetFinding::Nothing { why, expected: Some(took) },
+            Some((.., why, took)) => TargetFinding::Nothing { why, expected: Some(took) },
             None => {
                 let why = "no record of this program with these arguments and variables".to_owned();
                 TargetFinding::Nothing { why, expected: None }

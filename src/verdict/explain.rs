@@ -91,7 +91,7 @@ pub(crate) struct LevelExplanation {
 
 pub(crate) use self::calls::CallsExplanation;
 pub(crate) use self::shared::{SharedReason, SharedReasons, shared_reasons};
-use self::variables::VariableChanges;
+use self::variables::{ENVIRONMENTS, VariableChanges};
 
 impl TargetExplanation {
     /// A target that nothing here is recorded of.
@@ -130,7 +130,9 @@ pub(crate) fn explain<M>(
     manifest: &Manifest,
     cache: &Cache,
 ) -> Explanation {
-    let last = cache.latest(&question.root, &question.selection_text());
+    let newest = cache.newest(&question.root, &question.selection_text(), ENVIRONMENTS);
+    // Of equally similar environments the newest.
+    let last = newest.into_iter().min_by_key(|record| changed_settings(record, facts).len());
     let mut explanation = Explanation {
         code_hash: None,
         cached: false,
@@ -256,7 +258,7 @@ fn targets(
     let mut explained = Vec::new();
     for id in known {
         let of_packages = packages.remove(&id);
-        let record = cache.latest(&question.root, &binary::selection_text(&id));
+        let record = variables.closest(&id);
         let inputs = record.as_ref().map_or(&[][..], |record| &record.inputs);
         let changed = inputs.iter().filter(|input| !fingerprints.holds(&question.root, input));
         let changed: Vec<_> =

@@ -10,6 +10,10 @@ use crate::verdict::fingerprint::Fingerprints;
 use crate::verdict::{Facts, Question};
 use crate::workspace::without_root;
 
+/// So many of the newest records are looked at for the one of the most similar environment: as many
+/// environments of one tree are remembered.
+pub(super) const ENVIRONMENTS: usize = 8;
+
 /// The prefix of the names of parts that are variables.
 const VARIABLE: &str = "environment variable ";
 
@@ -31,6 +35,16 @@ impl<'a> VariableChanges<'a> {
         let names = parts.iter().filter_map(|part| part.strip_prefix(VARIABLE)).map(str::to_owned);
         let judge = EnvironmentJudge::of(cache, question, facts);
         Self { question, names: names.collect(), judge }
+    }
+
+    /// The record of a target to compare with: the newest of the most similar environment.
+    pub(super) fn closest(&self, id: &TargetId) -> Option<Record> {
+        let asked = AskedEnvironment::of(self.question);
+        let records =
+            self.judge.cache.newest(&self.question.root, &selection_text(id), ENVIRONMENTS);
+        // Of equal ones the first.
+        let distance = |record: &Record| asked.differing(&record.environment.variables).len();
+        records.into_iter().min_by_key(distance)
     }
 
     /// Each variable that may not count, and why it counts for the target of this record.
@@ -67,8 +81,7 @@ impl<'a> VariableChanges<'a> {
         }
         let mut known = 0;
         for id in targets {
-            let record = self.judge.cache.latest(&self.question.root, &selection_text(id));
-            let Some(record) = record else { continue };
+            let Some(record) = self.closest(id) else { continue };
             let differences = self.of_target(&record, fingerprints);
             let difference = differences.into_iter().find(|difference| difference.name == name)?;
             known += 1;
