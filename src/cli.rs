@@ -49,6 +49,7 @@ use self::args::{CliCommand, Color};
 use self::context::Context;
 use self::exit::Stop;
 use self::render::{ERROR, fit};
+use self::trust::Concerned;
 
 /// Runs the program and gives its exit status.
 #[must_use]
@@ -116,46 +117,54 @@ fn run(cli: Cli) -> Result<(), Stop> {
             | CliCommand::Select { .. }
     );
     let context = Context::new(cli.config_file.as_deref(), cli.color, needs_home)?;
-    match cli.command {
-        CliCommand::Test(args) => test::test(&context, &args),
-        CliCommand::Check(args) => check::check(&context, &args),
-        CliCommand::Watch(args) => watch::watch(&context, &args),
-        CliCommand::Lsp => lsp::lsp(&context),
+    let concerned = Concerned::by(&cli.command);
+    let result = run_in(&context, cli.command);
+    concerned.warn(&context);
+    result
+}
+
+/// Runs a command that needs folders or an environment.
+fn run_in(context: &Context, command: CliCommand) -> Result<(), Stop> {
+    match command {
+        CliCommand::Test(args) => test::test(context, &args),
+        CliCommand::Check(args) => check::check(context, &args),
+        CliCommand::Watch(args) => watch::watch(context, &args),
+        CliCommand::Lsp => lsp::lsp(context),
         CliCommand::Install { paths, dry_run, force } => {
-            lifecycle::install(&context, &paths, dry_run, force)
+            lifecycle::install(context, &paths, dry_run, force)
         }
-        CliCommand::Uninstall { purge } => lifecycle::uninstall(&context, purge),
-        CliCommand::Start => lifecycle::start(&context),
-        CliCommand::Stop => lifecycle::stop(&context),
-        CliCommand::Restart => lifecycle::restart(&context),
-        CliCommand::Logs { follow, lines } => lifecycle::logs(&context, follow, lines),
-        CliCommand::Init { yes } => init::init(&context, yes),
-        CliCommand::Demo => demo::demo(&context),
-        CliCommand::Doctor { format } => doctor::doctor(&context, format),
+        CliCommand::Uninstall { purge } => lifecycle::uninstall(context, purge),
+        CliCommand::Start => lifecycle::start(context),
+        CliCommand::Stop => lifecycle::stop(context),
+        CliCommand::Restart => lifecycle::restart(context),
+        CliCommand::Logs { follow, lines } => lifecycle::logs(context, follow, lines),
+        CliCommand::Init { yes } => init::init(context, yes),
+        CliCommand::Demo => demo::demo(context),
+        CliCommand::Doctor { format } => doctor::doctor(context, format),
         CliCommand::Status { path, short: true, .. } => {
-            status::short_status(&context, path.as_deref())
+            status::short_status(context, path.as_deref())
         }
         CliCommand::Status { path, format, short: false } => {
-            status::status(&context, path.as_deref(), format)
+            status::status(context, path.as_deref(), format)
         }
-        CliCommand::Stats(args) => stats::stats(&context, &args),
-        CliCommand::Explain(args) => explain::explain(&context, &args),
+        CliCommand::Stats(args) => stats::stats(context, &args),
+        CliCommand::Explain(args) => explain::explain(context, &args),
         CliCommand::Select { project, format } => {
-            select::select(&context, project.as_deref(), format)
+            select::select(context, project.as_deref(), format)
         }
         CliCommand::Pause { duration, project } => {
-            pause::pause(&context, &duration, project.as_deref())
+            pause::pause(context, &duration, project.as_deref())
         }
-        CliCommand::Resume { trust: true, project } => trust::trust(&context, project.as_deref()),
-        CliCommand::Resume { trust: false, project } => pause::resume(&context, project.as_deref()),
-        CliCommand::Rebuild { path } => status::rebuild(&context, path.as_deref()),
-        CliCommand::Add { path } => projects::add(&context, path.as_deref()),
-        CliCommand::Remove { path } => projects::remove(&context, path.as_deref()),
-        CliCommand::List { format } => projects::list(&context, format),
-        CliCommand::Config { what } => maintain::config(&context, &what),
-        CliCommand::Cache { what } => maintain::cache(&context, what),
+        CliCommand::Resume { trust: true, project } => trust::trust(context, project.as_deref()),
+        CliCommand::Resume { trust: false, project } => pause::resume(context, project.as_deref()),
+        CliCommand::Rebuild { path } => status::rebuild(context, path.as_deref()),
+        CliCommand::Add { path } => projects::add(context, path.as_deref()),
+        CliCommand::Remove { path } => projects::remove(context, path.as_deref()),
+        CliCommand::List { format } => projects::list(context, format),
+        CliCommand::Config { what } => maintain::config(context, &what),
+        CliCommand::Cache { what } => maintain::cache(context, what),
         CliCommand::Daemon { log_format, detached } => {
-            service::daemon(&context, log_format, detached)
+            service::daemon(context, log_format, detached)
         }
         // Done before.
         CliCommand::Completions { .. }

@@ -12,6 +12,7 @@ use super::lifecycle::service;
 use super::output;
 use super::render::{ERROR, GOOD, HINT, WARN, label};
 use super::status::ask;
+use super::trust;
 use crate::cache::Cache;
 use crate::client::{ClientError, Connection};
 use crate::daemon::{Endpoint, Surveyed, survey};
@@ -165,11 +166,6 @@ fn shared_store(context: &Context) -> Vec<Check> {
 /// The projects of which a verified answer was wrong.
 fn distrusted(context: &Context) -> Vec<Check> {
     let cache = Cache::open(&context.paths.cache_dir);
-    let projects = context.config().map(|loaded| loaded.config.projects).unwrap_or_default();
-    let mut roots: Vec<_> = projects.into_iter().map(|project| project.path).collect();
-    roots.extend(context.workspace(None));
-    roots.sort();
-    roots.dedup();
     let check = |root: PathBuf| {
         Some(Check {
             name: "records",
@@ -178,7 +174,7 @@ fn distrusted(context: &Context) -> Vec<Check> {
             remedy: Some("report it, with the records that `status` names".to_owned()),
         })
     };
-    roots.into_iter().filter_map(check).collect()
+    trust::all_projects(context).into_iter().filter_map(check).collect()
 }
 
 /// Whether the machine tells what background work is to go by.

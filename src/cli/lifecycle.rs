@@ -170,6 +170,9 @@ pub(super) fn state_line(state: &ServiceState) -> String {
     if state.listening && state.activity == Activity::Stopped {
         text.push_str(&format!("{HINT}(a question starts it){HINT:#}"));
     }
+    if text.is_empty() {
+        "no daemon runs".clone_into(&mut text);
+    }
     label(style, word, text)
 }
 

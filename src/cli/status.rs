@@ -63,7 +63,7 @@ pub(super) fn status(
 /// no place for errors.
 pub(super) fn short_status(context: &Context, path: Option<&Path>) -> Result<(), Stop> {
     let Ok(root) = context.workspace(path) else { return Ok(()) };
-    let text = match ask(context) {
+    let mut text = match ask(context) {
         Ok(Some(report)) => match report.projects.iter().find(|project| project.path == root) {
             Some(project) => segment(project),
             None => "unwatched".to_owned(),
@@ -71,6 +71,9 @@ pub(super) fn short_status(context: &Context, path: Option<&Path>) -> Result<(),
         Ok(None) => "off".to_owned(),
         Err(_) => "no answer".to_owned(),
     };
+    if !Cache::open(&context.paths.cache_dir).state(&root).distrusted.is_empty() {
+        text.push_str(", distrusted");
+    }
     output::line(text)
 }
 

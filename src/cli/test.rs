@@ -24,6 +24,7 @@ use super::output;
 use super::progress::{Progress, ProgressLevel};
 use super::remote::RemoteTree;
 use super::render::{Asked, AskedFor, ERROR, NOTE, WARN, label, plural};
+use super::trust;
 use crate::cache::{AnsweredTargets, Cache, HistoryEvent, Limits, Record};
 use crate::client::{ClientError, Connection};
 use crate::config::SharedSettings;
@@ -59,7 +60,9 @@ pub(super) fn test(context: &Context, args: &TestArgs) -> Result<(), Stop> {
     if let Err(stop) = &result
         && stop.error_line
     {
-        // An answer has been printed already.
+        if let Some(root) = &root {
+            trust::warn(&Cache::open(&context.paths.cache_dir).state(root));
+        }
         asking.print_all(|format| {
             format.unanswered(&NoAnswer {
                 message: &stop.message,
@@ -145,10 +148,6 @@ impl Asking<'_> {
         }
         // A wrong record is a bug of this program and outranks red tests.
         let verified = self.verify(root, &cache, &outcome);
-        // While there is a distrusted target, something is run at every question.
-        if let Some(note) = cache.state(root).distrust_note() {
-            output::note(label(WARN, "Distrusted", note));
-        }
         let answered = self.answered(root, &outcome.answer, &mut progress);
         if let (Some(store), Some(run)) = (store.filter(SharedStore::writes), &outcome.shareable) {
             let connection = match &mut heard {
@@ -414,8 +413,11 @@ impl Asking<'_> {
                 progress.output(target.output.as_bytes(), stderr.as_bytes());
             }
         }
+        let state = Cache::open(&self.context.paths.cache_dir).state(root);
+        trust::warn(&state);
         let conclusion = Conclusion {
             answer,
+            distrusted: state.distrusted.into_keys().collect(),
             asked: Asked { scope: self.scope(root), for_what: self.for_what() },
             root,
             elapsed: self.started.elapsed(),

@@ -555,10 +555,11 @@ fn programs_differ(
     let Some(programs) = programs else {
         return Some("the run listed one of its folders, or looked in a relative one".to_owned());
     };
-    let is_other =
-        |(name, then): &(&String, &Vec<OsText>)| asked.places(name).is_none_or(|now| now != **then);
-    let (name, _) = programs.iter().find(is_other)?;
-    Some(format!("`{name}` is found elsewhere"))
+    programs.iter().find_map(|(name, then)| match asked.places(name) {
+        None => Some(format!("one of its folders cannot be searched for `{name}`")),
+        Some(now) if now != *then => Some(format!("`{name}` is found elsewhere")),
+        Some(_) => None,
+    })
 }
 
 /// Whether a file is a library that a compiler reads, whose symbols tell what it does.
@@ -634,51 +635,4 @@ fn search_in(path: &Path, texts: &[&str], scope: SearchScope) -> std::io::Result
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_variable_that_cargo_sets_does_not_count_for_a_build() {
-        let environment: Environment = [("A", "1"), ("CARGO_PKG_NAME", "x"), ("TERM", "y")]
-            .map(|(n, v)| (n.into(), v.into()))
-            .into_iter()
-            .collect();
-        let names = ["A", "B", "CARGO_PKG_NAME", "OUT_DIR", "TERM"].map(str::to_owned);
-        let unit = UnitInputs { variables: names.into(), ..UnitInputs::default() };
-        let variables = named_by_build([&unit].into_iter(), &environment, Path::new("/w"));
-        assert_eq!(variables.keys().collect::<Vec<_>>(), ["A", "B", "TERM"]);
-        assert_eq!(variables["B"], None);
-        assert_eq!(variables["A"], Some(Digest::of(b"1")));
-    }
-
-    #[test]
-    fn a_run_is_judged_by_what_differs_for_the_question_alone() {
-        let of = |pairs: &[(&str, &str)]| -> BTreeMap<String, Digest> {
-            pairs.iter().map(|(n, v)| ((*n).to_owned(), Digest::of(v.as_bytes()))).collect()
-        };
-        let asked = AskedEnvironment {
-            variables: of(&[("MODE", "b"), ("NEW", "1"), ("SAME", "s")]),
-            ..AskedEnvironment::default()
-        };
-        let then = of(&[("MODE", "a"), ("GONE", "1"), ("SAME", "s")]);
-        let differing = asked.differing(&then);
-        assert_eq!(differing.iter().collect::<Vec<_>>(), [&"GONE", &"MODE", &"NEW"]);
-        // The configuration of cargo gives one to the run, and another value of one.
-        let run = of(&[("MODE", "a"), ("GONE", "1"), ("SAME", "forced"), ("GIVEN", "g")]);
-        let recorded = RecordedEnvironment { variables: run, ..RecordedEnvironment::default() };
-        let there = asked.in_place_of(&recorded, differing.into_iter());
-        let expected = of(&[("MODE", "b"), ("NEW", "1"), ("SAME", "forced"), ("GIVEN", "g")]);
-        assert_eq!(there.variables, expected);
-    }
-
-    #[test]
-    fn a_name_may_stand_in_what_cargo_gives_to_a_run() {
-        let asked =
-            AskedEnvironment { arguments: vec!["a HELD b".into()], ..AskedEnvironment::default() };
-        let given = [OsText::from("see OTHER")];
-        assert!(asked.is_named("HELD", &given).is_some());
-        assert!(
-            asked.is_named("OTHER", &given).is_some() && asked.is_named("OTHER", &[]).is_none()
-        );
-    }
-}
+mod tests;

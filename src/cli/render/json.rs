@@ -64,13 +64,16 @@ struct SummaryLine<'a> {
     error: Option<&'a str>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     not_kept: &'a [String],
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    distrusted: &'a [String],
 }
 
-/// The last line. Without an answer the verdict is `error`, and `error` says why.
+/// The last line. Without an answer the verdict is `error`, and `error` says why. No record answers for
+/// the `distrusted` targets.
 pub(crate) fn summary_line(
     answer: Option<&Answer>,
     error: Option<&str>,
-    code_hash: Option<Digest>,
+    distrusted: &[String],
     elapsed: Duration,
 ) -> String {
     let counts = answer.map(Answer::counts).unwrap_or_default();
@@ -79,7 +82,7 @@ pub(crate) fn summary_line(
         r#type: "summary",
         verdict: answer.map_or(Verdict::Error, Answer::verdict),
         source: answer.map_or(Source::Run, Answer::source),
-        code_hash: answer.and_then(|answer| answer.code_hash).or(code_hash),
+        code_hash: answer.and_then(|answer| answer.code_hash),
         passed: counts.passed,
         failed: counts.failed,
         ignored: counts.ignored,
@@ -89,6 +92,7 @@ pub(crate) fn summary_line(
         elapsed_ms: (elapsed.as_secs_f64() * 1e6).round() / 1e3,
         error,
         not_kept: answer.map_or(&[], |answer| &answer.not_kept),
+        distrusted,
     })
 }
 
@@ -131,17 +135,20 @@ mod tests {
 
     #[test]
     fn the_contract_of_the_summary_line() {
-        let line = summary_line(Some(&answer()), None, None, Duration::from_micros(1_234));
+        let line = summary_line(Some(&answer()), None, &[], Duration::from_micros(1_234));
         let expected = format!(
             r#"{{"type":"summary","verdict":"fail","source":"run","code_hash":"{}","passed":2,"failed":1,"ignored":3,"targets_cached":0,"targets_run":1,"elapsed_ms":1.234}}"#,
             Digest::of(b"")
         );
         assert_eq!(line, expected);
+        let wrong = ["p::it".to_owned()];
+        let line = summary_line(Some(&answer()), None, &wrong, Duration::ZERO);
+        assert!(line.contains(r#","distrusted":["p::it"]"#), "{line}");
     }
 
     #[test]
     fn no_answer_is_an_error_with_its_reason() {
-        let line = summary_line(None, Some("the build failed"), None, Duration::ZERO);
+        let line = summary_line(None, Some("the build failed"), &[], Duration::ZERO);
         assert!(line.contains(r#""verdict":"error""#), "{line}");
         assert!(line.contains(r#""error":"the build failed""#), "{line}");
     }

@@ -21,6 +21,8 @@ use crate::model::{Answer, Timestamp, Verdict};
 /// An answer, and the question that it answers.
 pub(super) struct Conclusion<'a> {
     pub(super) answer: &'a Answer,
+    /// The targets of the project of which a verified answer was wrong.
+    pub(super) distrusted: Vec<String>,
     pub(super) asked: Asked,
     pub(super) root: &'a Path,
     pub(super) elapsed: Duration,
@@ -132,7 +134,12 @@ impl AnswerFormat for Json {
         for target in &conclusion.answer.targets {
             output::line(target_line(target))?;
         }
-        output::line(summary_line(Some(conclusion.answer), None, None, conclusion.elapsed))?;
+        output::line(summary_line(
+            Some(conclusion.answer),
+            None,
+            &conclusion.distrusted,
+            conclusion.elapsed,
+        ))?;
         conclusion.note();
         Ok(())
     }
@@ -141,7 +148,7 @@ impl AnswerFormat for Json {
     fn unanswered(&self, why: &NoAnswer<'_>) -> Result<(), Stop> {
         output::note_text(why.build_errors);
         let message = why.message.lines().next().unwrap_or("stopped");
-        output::line(summary_line(None, Some(message), None, why.elapsed))
+        output::line(summary_line(None, Some(message), &[], why.elapsed))
     }
 }
 

@@ -44,11 +44,31 @@ fn verify_finds_a_record_that_is_wrong() {
     let distrusted = home.test(&["--no-daemon"]);
     distrusted.green_from("run");
     assert!(distrusted.ran.stderr.contains(says), "{distrusted:#?}");
-    for args in [&["check"][..], &["explain"], &["status"]] {
-        let ran = home.run(args);
+    for line in [
+        "test --no-daemon -p p --lib --format terse",
+        "test --no-daemon --format json",
+        "check",
+        "check --format json",
+        "explain --format json",
+        "select",
+        "status",
+        "status --format json",
+        "stats",
+        "stats --format json",
+        "watch --once",
+        "watch --once --format json",
+        "list",
+        "list --format json",
+        "rebuild",
+        "doctor",
+        "doctor --format json",
+    ] {
+        let ran = home.run(&line.split(' ').collect::<Vec<_>>());
         let said = format!("{}{}", ran.stdout, ran.stderr);
-        assert!(said.contains(says), "{args:?}: {said}");
+        assert!(said.contains(says), "{line}: {said}");
     }
+    let short = home.run(&["status", "--short"]);
+    assert_eq!((&*short.stdout, &*short.stderr), ("off, distrusted\n", ""), "{short:#?}");
     let trusted = home.run(&["resume", "--trust"]);
     assert!(trusted.code == Some(0) && trusted.stderr.contains("Trusted p"), "{trusted:#?}");
     home.test(&["--no-daemon"]).green_from("cache");
