@@ -56,7 +56,7 @@ pub(crate) use self::program::store_program_digest;
 pub(super) use self::uncacheable::Uncacheable;
 use super::checkout::found_elsewhere;
 use super::fingerprint::{Aspect, Fingerprints, digest_of_stamp};
-use super::patterns::{Excluded, Trusted};
+use super::patterns::{Excluded, Trusted, of_any_kind};
 use super::{Facts, Question, unreached_base};
 use crate::cache::{
     Input, Limits, Lookup, MissReason, PutError, Record, RecordKey, RecordedEnvironment,
@@ -413,7 +413,8 @@ impl<'a> TargetRecords<'a> {
         let Some(mut red) = RedRun::of(report, program) else { return };
         let fingerprints = &mut self.fingerprints;
         if let PlanOrigin::Call { .. } = self.context.origin {
-            red.disprove_targets(cache, root, &cache.state(root).targets, fingerprints);
+            let known = targets_named_like(&report.id, cache.state(root).targets);
+            red.disprove_targets(cache, root, &known, fingerprints);
             if let Some(Subject { parts, asked, .. }) = &subject {
                 red = red.with_variables(CallEnvironment { parts, asked, judge: &judge });
             }
@@ -626,6 +627,18 @@ pub(super) fn over_time(record: &Record, timeout: Option<Duration>) -> Option<St
     let slow = record.targets.iter().find(took)?;
     let (id, took) = (&slow.id, slow.duration_ms);
     Some(format!("{id} took {took} ms, more than the `timeout` of {} ms", timeout.as_millis()))
+}
+
+/// Those of the targets that a call may be one of. Where cargo has named none, as in a checkout in which
+/// only plain `cargo test` has run, all that it may be called.
+fn targets_named_like(call: &TargetId, mut known: Vec<TargetId>) -> Vec<TargetId> {
+    let plain = plain_name(&call.package, &call.target);
+    if named(&known, &plain).next().is_none() {
+        let hyphens = call.target.replace('_', "-");
+        known
+            .extend([&call.target, &hyphens].map(|name| of_any_kind(&call.package, name)).concat());
+    }
+    known
 }
 
 /// Which variables a project ignores, as its records tell; `None` if it ignores none of itself.

@@ -91,6 +91,30 @@ fn signers_of(differences: &[Disagreement], records: &[&Record]) -> Vec<(String,
     signers
 }
 
+/// Distrusts the targets of wrong records where these were made, in other checkouts than that at `root`.
+fn distrust_elsewhere(
+    cache: &Cache,
+    root: &Path,
+    differences: &[Disagreement],
+    records: &[&Record],
+) {
+    for Disagreement { id, .. } in differences {
+        // Another machine's is distrusted by its signer.
+        let is_of = |record: &&&Record| {
+            signer_of(record).is_none() && record.targets.iter().any(|report| report.id == *id)
+        };
+        let elsewhere = records.iter().filter(is_of).map(|record| &record.workspace_root);
+        for other in elsewhere.filter(|other| *other != root) {
+            let distrusted = cache.update_state(other, |state| {
+                state.distrusted.entry(id.to_string()).or_insert_with(Timestamp::now);
+            });
+            if let Err(error) = distrusted {
+                warn!(%error, "a wrong record of another checkout is not noted there");
+            }
+        }
+    }
+}
+
 /// Counts a comparison, and keeps what there is to report.
 pub(super) fn conclude(
     cache: &Cache,
@@ -114,6 +138,7 @@ pub(super) fn conclude(
     if let Err(error) = counted {
         warn!(%error, "a verification is not counted");
     }
+    distrust_elsewhere(cache, root, &differences, records);
     let wrong = differences.iter().map(|each| each.id.to_string()).collect();
     let wrong_signers: BTreeSet<String> = signers.into_iter().map(|(_, signer)| signer).collect();
     let by = wrong_signers.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
@@ -138,4 +163,52 @@ pub(super) fn conclude(
         );
     }
     Verification { differences, evidence }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::{RecordKey, RecordLevel, RecordedEnvironment};
+    use crate::model::{Digest, End, TargetKind, TargetReport, TestCounts};
+
+    #[test]
+    fn a_wrong_record_is_distrusted_where_it_was_made_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(dir.path());
+        let id = TargetId { package: "p".into(), target: "t".into(), kind: TargetKind::Test };
+        let digest = Digest::of(b"");
+        let record = Record {
+            key: RecordKey { level: RecordLevel::Call, version: 1, digest },
+            created: Timestamp(0),
+            workspace_root: "/one".into(),
+            code_hash: digest,
+            selection: String::new(),
+            verdict: Verdict::Pass,
+            inputs: Vec::new(),
+            targets: vec![TargetReport {
+                id: id.clone(),
+                verdict: Verdict::Pass,
+                end: End::Exit(0),
+                counts: TestCounts::default(),
+                tests: Vec::new(),
+                output: String::new(),
+                stderr: None,
+                duration_ms: 1,
+            }],
+            duration_ms: 1,
+            host: String::new(),
+            tool_version: String::new(),
+            identity: [].into(),
+            environment: RecordedEnvironment::default(),
+        };
+        let answer = Answer { code_hash: None, targets: Vec::new(), not_kept: Vec::new() };
+        let conclude =
+            |differences| conclude(&cache, Path::new("/two"), differences, &[&record], &answer);
+        let distrusts = |root: &str| !cache.state(Path::new(root)).distrusted.is_empty();
+        conclude(Vec::new());
+        assert!(!distrusts("/one") && !distrusts("/two"));
+        let (recorded, run) = (Some(Verdict::Pass), Some(Verdict::Fail));
+        conclude(vec![Disagreement { id, recorded, run }]);
+        assert!(distrusts("/one") && distrusts("/two") && !distrusts("/three"));
+    }
 }
