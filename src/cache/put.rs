@@ -178,11 +178,14 @@ impl Cache {
     }
 
     /// Removes the records of the snapshot `code_hash` that say green of this target: a run of it
-    /// has failed.
-    pub fn disprove_in_snapshot(&self, workspace_root: &Path, code_hash: Digest, id: &TargetId) {
-        let project = project_digest(workspace_root);
+    /// has failed. They answer in every checkout of the snapshot.
+    pub fn disprove_in_snapshot(&self, code_hash: Digest, id: &TargetId) {
         // The index decides no answer: where it cannot be read, `ttl` is the bound.
-        let claims = index::snapshot_claims(&self.layout, project, code_hash).unwrap_or_default();
+        let projects = index::projects(&self.layout).unwrap_or_default().into_iter();
+        let claims = projects.flat_map(|project| {
+            index::snapshot_claims(&self.layout, project, code_hash).unwrap_or_default()
+        });
+        let claims: Vec<_> = claims.collect();
         let is_wide = |level| matches!(level, RecordLevel::Source | RecordLevel::Package);
         for claim in claims.iter().filter(|claim| is_wide(claim.key.level)) {
             let is_green =

@@ -221,8 +221,7 @@ impl Keeper<'_> {
             if target.report.verdict != Verdict::Pass {
                 records.disprove(index, &target.report, tree_digest);
                 if let Some(code_hash) = code_hash {
-                    let LookUp { cache, question, .. } = self.look_up;
-                    cache.disprove_in_snapshot(&question.root, code_hash, &target.report.id);
+                    self.look_up.cache.disprove_in_snapshot(code_hash, &target.report.id);
                 }
                 continue;
             }

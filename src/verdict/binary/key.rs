@@ -138,13 +138,16 @@ pub(in crate::verdict) struct Subject {
     pub(in crate::verdict) asked: AskedEnvironment,
     /// What else decides what is built from a tree; `None` for a call, which knows no tree.
     build: Option<Digest>,
+    /// The slot in which a record of this checkout is first looked for. Checkouts share all slots, and
+    /// each should find its own record without reading those of the others.
+    first_slot: u64,
 }
 
 impl Subject {
     /// A subject without a program or a key, for judging runs.
     pub(super) fn unkeyed(id: TargetId) -> Self {
         let asked = AskedEnvironment::default();
-        Self { id, parts: BTreeMap::new(), program: None, asked, build: None }
+        Self { id, parts: BTreeMap::new(), program: None, asked, build: None, first_slot: 0 }
     }
 
     /// The subject of a planned target. The cache remembers what is loaded of its program.
@@ -214,7 +217,10 @@ impl Subject {
                 VariablePlace::Key | VariablePlace::Beside => asked.insert(name, digest(value)),
             }
         }
-        Ok(Self { id: planned.id.clone(), parts, program, asked, build })
+        let root = Digest::of(context.root.as_os_str().as_bytes());
+        let [first_slot, ..] = *root.as_bytes();
+        let first_slot = first_slot.into();
+        Ok(Self { id: planned.id.clone(), parts, program, asked, build, first_slot })
     }
 
     /// Digest of everything besides the program that decides the outcome and is known beforehand.
@@ -234,7 +240,8 @@ impl Subject {
     pub(super) fn slots(&self) -> impl Iterator<Item = RecordKey> + use<'_> {
         let domain = if self.build.is_some() { "binary key 1" } else { "call key 1" };
         let parts = self.parts_digest(domain);
-        (0..SLOTS).map(move |number| self.key(parts.clone().number(number)))
+        let slots = self.first_slot..self.first_slot + SLOTS;
+        slots.map(move |number| self.key(parts.clone().number(number % SLOTS)))
     }
 
     /// The key of the record of a call that failed: one is enough to compare with.
