@@ -272,9 +272,17 @@ fn a_disproved_target_disproves_its_snapshots() {
     }
     // Kept as of a later snapshot too.
     cache.claim(Path::new("/p"), code_hash(2), &of_target, NOW).unwrap();
+    // And in another checkout.
+    for number in [4, 5] {
+        cache.put(&at(number, "/q"), LIMITS).unwrap();
+    }
+    cache.claim(Path::new("/q"), code_hash(4), &of_target, NOW).unwrap();
     cache.disprove_with_snapshots(&binary);
     assert!(matches!(cache.get(&binary, NOW, HOUR), Lookup::Miss(MissReason::Absent)));
-    assert!(is_absent(&cache, 1) && is_absent(&cache, 2));
+    assert!(is_absent(&cache, 1) && is_absent(&cache, 2) && is_absent(&cache, 4));
+    hit_at(&cache, 3);
+    cache.disprove_in_snapshot(code_hash(5), &at(5, "/q").targets[0].id);
+    assert!(is_absent(&cache, 5));
     hit_at(&cache, 3);
 }
 
