@@ -168,7 +168,7 @@ pub(super) fn conclude(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::{RecordKey, RecordLevel, RecordedEnvironment};
+    use crate::cache::{RecordKey, RecordLevel, RecordedEnvironment, RecordedProducts};
     use crate::model::{Digest, End, TargetKind, TargetReport, TestCounts};
 
     #[test]
@@ -200,6 +200,7 @@ mod tests {
             tool_version: String::new(),
             identity: [].into(),
             environment: RecordedEnvironment::default(),
+            products: RecordedProducts::default(),
         };
         let answer = Answer { code_hash: None, targets: Vec::new(), not_kept: Vec::new() };
         let conclude =
