@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
+use std::io::ErrorKind;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
@@ -523,7 +524,8 @@ pub(super) fn dependencies(bytes: &[u8]) -> Vec<PathBuf> {
 }
 
 /// Where the compiler also looks for a module that it found in this file, if nothing is there: it
-/// refuses to choose between `m.rs` and `m/mod.rs`.
+/// refuses to choose between `m.rs` and `m/mod.rs`. A file `m` in the place of the folder stands for
+/// the name below it.
 pub(crate) fn free_place_of_module(file: &Path) -> Option<PathBuf> {
     if file.extension() != Some(OsStr::new("rs")) {
         return None;
@@ -532,7 +534,13 @@ pub(crate) fn free_place_of_module(file: &Path) -> Option<PathBuf> {
         Some(name) if name == "mod.rs" => file.parent()?.with_added_extension("rs"),
         _ => file.with_extension("").join("mod.rs"),
     };
-    place.symlink_metadata().is_err().then_some(place)
+    match place.symlink_metadata() {
+        Ok(_) => None,
+        Err(error) if error.kind() == ErrorKind::NotADirectory => {
+            place.parent().map(Path::to_owned)
+        }
+        Err(_) => Some(place),
+    }
 }
 
 /// The path without `.` and `..`, unless a symbolic link stands before the `..`: the system goes
@@ -639,6 +647,16 @@ mod tests {
         assert_eq!(of("./src/none/../../x"), base.join("x"));
         assert_eq!(std::fs::read_to_string(of("src/link/../x")).unwrap(), "far");
         assert_eq!(of("src/link/../../y"), base.join("src/link/../../y"));
+    }
+
+    #[test]
+    fn a_module_has_a_free_place_or_a_file_that_bars_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let module = dir.path().join("m.rs");
+        assert_eq!(free_place_of_module(&module), Some(dir.path().join("m/mod.rs")));
+        std::fs::write(dir.path().join("m"), "").unwrap();
+        assert_eq!(free_place_of_module(&module), Some(dir.path().join("m")));
+        assert_eq!(free_place_of_module(&dir.path().join("m/mod.rs")), Some(module));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
@@ -214,8 +215,10 @@ impl Fingerprints {
                     .is_some_and(|address| self.trusted.vouches_for(address));
             }
             InputState::Absent => {
-                let now = PathStamp::of(&path);
-                return now == PathStamp::Absent || self.is_as_left(&path, input, &now);
+                // A file in the place of a folder before it gives another error.
+                let is_absent = path.symlink_metadata();
+                return is_absent.is_err_and(|error| error.kind() == ErrorKind::NotFound)
+                    || self.is_as_left(&path, input, &PathStamp::of(&path));
             }
             InputState::Overwritable => return is_overwritable(&path),
             InputState::Refused => return is_refused(&path),
@@ -471,6 +474,9 @@ mod tests {
         let absent = dir.input("a/b", Aspect::Content);
         assert_eq!(absent.state, InputState::Absent);
         assert!(dir.holds(&absent));
+        fs::write(dir.0.join("a"), "").unwrap();
+        assert!(!dir.holds(&absent), "no folder any more, says the system");
+        fs::remove_file(dir.0.join("a")).unwrap();
         fs::create_dir(dir.0.join("a")).unwrap();
         assert!(dir.holds(&absent));
         let (listed, kind) = (dir.input("a", Aspect::Names), dir.input("a", Aspect::Kind));
