@@ -272,7 +272,9 @@ fn another_terminal_gets_the_answer_without_a_build() {
     if takes_long() {
         return;
     }
-    let test = format!("{COMMON}#[test] fn t() {{ assert_ne!(var(\"WEATHER_MODE\"), \"bad\") }}\n");
+    let test = format!(
+        "{COMMON}#[test] fn t() {{ var(\"QUOKKA_STATE\"); assert_ne!(var(\"WEATHER_MODE\"), \"bad\") }}\n"
+    );
     let lib = "//! ```\n//! assert!(true);\n//! ```\n";
     play(&[("tests/it.rs", &test), ("src/lib.rs", lib)], |asker| {
         asker.ask().green_from("run");
@@ -310,6 +312,20 @@ fn another_terminal_gets_the_answer_without_a_build() {
         let answer = ask_with(asker, "STARSHIP_SHELL", "zsh");
         answer.green_from("cache");
         assert_eq!(answer.targets[0]["reason"], "same packages and inputs");
+        // Of two that count, the one is told that differs from the most similar environment.
+        ask_with(asker, "WEATHER_MODE", "other").green();
+        let explained = {
+            asker.home.environment.set("QUOKKA_STATE", "x");
+            let explained = asker.home.ok(&["explain", "it"]);
+            asker.home.environment.remove("QUOKKA_STATE");
+            explained
+        };
+        assert!(explained.contains("environment variable QUOKKA_STATE differs"), "{explained}");
+        assert!(!explained.contains("WEATHER_MODE"), "{explained}");
+        let answer = ask_with(asker, "QUOKKA_STATE", "x");
+        let of_test = answer.targets.iter().find(|target| target["target"] == "it").unwrap();
+        let reason = of_test["reason"].as_str().unwrap();
+        assert!(reason.contains("environment variable QUOKKA_STATE differs"), "{reason}");
         // A red run of it is no longer green in any terminal.
         ask_with(asker, "WEATHER_MODE", "bad").red();
         assert_eq!(check_with(asker, "STARSHIP_SHELL", "fish").code, Some(10));
