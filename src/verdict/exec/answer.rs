@@ -117,7 +117,7 @@ fn answered_or_run(invocation: &Invocation, paths: &Paths, verify: bool) -> Opti
             // retention may remove the record earlier: no harm now.
             let _ = cache.claim(&root, record.code_hash, record, record.created);
         }
-        return Some(kept(record, root));
+        return Some(kept(record, root, &state));
     }
     if may_be_custom(&target.manifest_dir, &target.name) || Observer::available().is_err() {
         return None;
@@ -185,19 +185,22 @@ fn runs_one_of(report: &TargetReport, flaky: &[&FlakyTest]) -> bool {
 }
 
 /// The answer of a record.
-fn kept(record: &Record, root: PathBuf) -> Called {
+fn kept(record: &Record, root: PathBuf, state: &ProjectState) -> Called {
     let report = &record.targets[0];
     let age = record.created.age(Timestamp::now()).unwrap_or_default();
     let place = match record.workspace_root == root {
         true => String::new(),
         false => format!(" in {}", record.workspace_root.display()),
     };
-    let note = format!(
+    let mut note = format!(
         "knhk-test-cache: {} is cached: same program and inputs as {} s ago{place}, when it took {} ms",
         report.id,
         age.as_secs(),
         report.duration_ms
     );
+    if let Some(distrusted) = state.distrust_note() {
+        note.push_str(&format!("\nknhk-test-cache: {distrusted}"));
+    }
     let mut answered = AnsweredTargets::default();
     answered.hit(report.duration_ms);
     Called::Kept { stdout: report.output.clone(), note, root, answered }
@@ -304,8 +307,8 @@ impl CallRun<'_> {
         let flaky = self.note_flaky(if comparable { &earlier } else { &[] }, &report);
         let recorded = self.recorded.take().filter(|_| comparable);
         let note = recorded.and_then(|record| self.verify(&record, &report));
-        let distrust = || format!("knhk-test-cache: {}: {DISTRUSTED}", report.id);
-        let note = note.or_else(|| self.target.is_distrusted(self.state).then(distrust));
+        let distrust = || Some(format!("knhk-test-cache: {}", self.state.distrust_note()?));
+        let note = note.or_else(distrust);
         match &cacheability {
             Cacheability::Observed(_) if !is_green || flaky.is_empty() => {
                 self.keep(&slim(report), &cacheability);

@@ -94,6 +94,11 @@ fn a_green_that_fails_on_the_same_code_is_flaky() {
         let ran = cargo(&home, &["test", "--test", "it"]);
         assert!(ran.is(0, 0).stderr.contains("resume --trust"), "{ran:#?}");
     }
+    // So do answers for other targets.
+    for cached in [0, 1] {
+        let ran = cargo(&home, &["test", "--lib"]);
+        assert!(ran.is(0, cached).stderr.contains("resume --trust"), "{ran:#?}");
+    }
     home.ok(&["resume", "--trust"]);
     cargo(&home, &["test", "--test", "it"]).is(0, 1);
 }
