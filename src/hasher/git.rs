@@ -55,6 +55,9 @@ fn rules_along(repository: &Repository, way: &Path, environment: &Environment) -
         rest => Anchor::Above(rest.into()),
     };
     let mut rules = rules_of(repository, &above(way), environment);
+    if way == Path::new("") {
+        return Some(rules);
+    }
     // The same files, seen from the repository's top: do they ignore a folder on the way?
     let mut from_top = rules_of(repository, &Anchor::inside(b""), environment);
     let mut passed = PathBuf::new();
