@@ -388,4 +388,7 @@ pub(crate) fn fuzz_git(bytes: &[u8]) {
 #[cfg(feature = "fuzzing")]
 pub(crate) fn fuzz_program(bytes: &[u8]) {
     let _ = program::loaded(bytes, Path::new("/w"));
+    let _ = confinement::reach_of_library(bytes);
+    let texts = ["PATH", "starship_"];
+    let _ = mentions::mentions_of(bytes, || Ok(bytes.to_vec()), &texts, SearchScope::All);
 }

@@ -127,8 +127,12 @@ pub(crate) fn macro_reach(library: &Path) -> io::Result<MacroReach> {
     if library.metadata()?.len() > LARGEST_LIBRARY {
         return Ok(MacroReach::Anything);
     }
-    let content = std::fs::read(library)?;
-    let Ok(library) = object::File::parse(&*content) else { return Ok(MacroReach::Anything) };
+    reach_of_library(&std::fs::read(library)?)
+}
+
+/// The same for a library's content.
+pub(super) fn reach_of_library(content: &[u8]) -> io::Result<MacroReach> {
+    let Ok(library) = object::File::parse(content) else { return Ok(MacroReach::Anything) };
     let names = library.symbols().filter_map(|symbol| symbol.name().ok());
     // Without symbols nothing is known.
     let reach = names.map(reach_of).max().unwrap_or(MacroReach::Anything);
@@ -181,7 +185,7 @@ fn enters_kernel(parts: &[Part<'_>], functions: &Functions) -> bool {
     parts.iter().filter(|part| part.is_code).any(|part| {
         let offset = |address: u64| usize::try_from(address.saturating_sub(part.address));
         kernel_entries(part.content).any(|at| {
-            let start = functions.code_start(part.address + at as u64);
+            let start = functions.code_start(part.address.wrapping_add(at as u64));
             let start = start.and_then(|start| offset(start).ok()).unwrap_or(0);
             may_begin_at(&part.content[start..], at - start)
         })

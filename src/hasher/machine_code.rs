@@ -61,7 +61,7 @@ pub(super) fn import_slots<'data>(
 
 /// Where a symbol lies.
 pub(super) fn extent<'data>(symbol: &impl object::ObjectSymbol<'data>) -> Range<u64> {
-    symbol.address()..symbol.address() + symbol.size()
+    symbol.address()..symbol.address().saturating_add(symbol.size())
 }
 
 /// Functions of a program, by their places.
@@ -100,8 +100,9 @@ pub(super) fn refers_to<'data>(
     counts: impl Fn(u64) -> bool,
 ) -> bool {
     // Code refers to what may lie elsewhere by a slot of this table.
-    let slots =
-        program.section_by_name(".got").map(|got| got.address()..got.address() + got.size());
+    let slots = program
+        .section_by_name(".got")
+        .map(|got| got.address()..got.address().saturating_add(got.size()));
     let mut places = places.clone();
     // The linker writes most pointers only where the loader is told of them.
     for (at, to) in program.dynamic_relocations().into_iter().flatten() {
@@ -116,7 +117,7 @@ pub(super) fn refers_to<'data>(
     let is_place = |address: &u64| (first..=last).contains(&address) && places.contains(address);
     let is_movable = program.kind() == ObjectKind::Dynamic;
     parts.iter().any(|part| {
-        let to_aligned = part.address.next_multiple_of(8) - part.address;
+        let to_aligned = part.address.wrapping_neg() % 8;
         let from = usize::try_from(to_aligned).unwrap_or_default().min(part.content.len());
         let pointers = part.content[from..].chunks_exact(8);
         let mut pointers =
@@ -136,7 +137,7 @@ fn references<'a>(
 ) -> impl Iterator<Item = (u64, u64)> + use<'a> {
     part.content.windows(6).enumerate().flat_map(move |(before, bytes)| {
         let number = i32::from_le_bytes([bytes[2], bytes[3], bytes[4], bytes[5]]);
-        let at = part.address + before as u64 + 2;
+        let at = part.address.wrapping_add(before as u64 + 2);
         let ends: &[u64] = match (bytes[0], bytes[1]) {
             // Calls and jumps end with the number. Conditional ones have a byte before; without it these
             // are operands on the stack.
@@ -147,7 +148,8 @@ fn references<'a>(
             (_, operand) if operand & 0xc7 == 0x05 => &[4, 5, 6, 8],
             _ => &[],
         };
-        let relative = ends.iter().map(move |end| (at + end).wrapping_add_signed(number.into()));
+        let relative =
+            ends.iter().map(move |end| at.wrapping_add(*end).wrapping_add_signed(number.into()));
         let absolute = (!is_movable).then(|| u64::from(number.cast_unsigned()));
         relative.chain(absolute).map(move |to| (at, to))
     })

@@ -97,7 +97,18 @@ pub(crate) fn mentions(path: &Path, texts: &[&str], scope: SearchScope) -> io::R
         return Ok(Mentions { found: vec![true; texts.len()], any, ..Mentions::default() });
     }
     let content = ReadCache::new(File::open(path)?);
-    let program = object::File::parse(&content).ok();
+    // The kernel's own files have other lengths than they say.
+    mentions_of(&content, || std::fs::read(path), texts, scope)
+}
+
+/// The same for a file's content; `whole` reads all of it.
+pub(super) fn mentions_of<'data>(
+    content: impl ReadRef<'data>,
+    whole: impl FnOnce() -> io::Result<Vec<u8>>,
+    texts: &[&str],
+    scope: SearchScope,
+) -> io::Result<Mentions> {
+    let program = object::File::parse(content).ok();
     match program.filter(|program| program.format() == BinaryFormat::Elf) {
         Some(program) if program.segments().next().is_some() => {
             let parts = loaded_parts(&program)?;
@@ -115,8 +126,7 @@ pub(crate) fn mentions(path: &Path, texts: &[&str], scope: SearchScope) -> io::R
             Ok(Mentions { is_stripped: symbols.is_none(), is_program: true, ..mentions })
         }
         _ => {
-            // The kernel's own files have other lengths than they say.
-            let whole = std::fs::read(path)?;
+            let whole = whole()?;
             let parts = [Part { content: &whole, address: 0, is_code: false, is_writable: false }];
             mentions_in(&parts, &whole, texts, scope, || has_word(&whole, SEARCH_PATH.as_bytes()))
         }
@@ -246,7 +256,7 @@ fn uses_search_path<'data>(
     // The standard library has it in its code, to look programs up.
     for part in parts.iter().filter(|part| !part.is_code) {
         let starts = part.content.windows(word.len()).enumerate().filter(|(_, at)| *at == word);
-        places.extend(starts.map(|(at, _)| part.address + at as u64));
+        places.extend(starts.map(|(at, _)| part.address.wrapping_add(at as u64)));
     }
     if program.architecture() != Architecture::X86_64 || places.is_empty() {
         return !places.is_empty();
