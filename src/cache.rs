@@ -20,6 +20,7 @@
 //! | `index` | which project keeps which records |
 //! | `retention` | which records may be removed, as a pure plan |
 //! | `mentions` | which files can name which variables |
+//! | `absences` | which names were absent in which folders, in memory |
 //! | `environments` | in which environments a whole was proven |
 //! | `plans` | what cargo builds and runs for a workspace, as it was the last time |
 //! | `programs` | digests of the loadable parts of programs |
@@ -30,6 +31,7 @@
 //! | `state` | counts, last verdict and other small state of a project |
 //! | `target_dirs` | target directories that the service builds into |
 
+mod absences;
 mod environments;
 mod files;
 mod format;
@@ -49,6 +51,7 @@ mod state;
 mod sweep;
 mod target_dirs;
 
+pub(crate) use absences::KnownAbsences;
 pub(crate) use environments::{ProvenEnvironment, ProvenEnvironments, RecordReference};
 pub(crate) use gc::GcOptions;
 pub(crate) use history::{AnsweredTargets, HISTORY_DAYS, HistoryEvent};
@@ -147,19 +150,25 @@ impl fmt::Display for MissReason {
 pub struct Cache {
     layout: Layout,
     recent: Mutex<RecentRecords>,
+    absences: Arc<KnownAbsences>,
 }
 
 impl Cache {
     /// The cache in this folder, which need not exist: it is created with the first record.
     pub fn open(cache_dir: impl Into<PathBuf>) -> Self {
         let layout = Layout { root: cache_dir.into() };
-        Self { layout, recent: Mutex::default() }
+        Self { layout, recent: Mutex::default(), absences: Arc::default() }
     }
 
     /// The folder.
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.layout.root
+    }
+
+    /// What records found absent, for as long as this process lives.
+    pub(crate) fn absences(&self) -> Arc<KnownAbsences> {
+        Arc::clone(&self.absences)
     }
 
     /// Asks for the record of `key`, which may be `ttl` old.

@@ -4,18 +4,19 @@
 //! cheap is [`Input::proof`]: while the system says the same of a file as when it was digested,
 //! and said so at a time from which on every change shows, the file need not be read.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
 use super::patterns::{Excluded, Trusted};
-use crate::cache::{Input, InputState};
+use crate::cache::{Cache, Input, InputState, KnownAbsences};
 use crate::config::Settings;
 use crate::hasher::{FileDigest, file_digest, program_digest};
 use crate::model::{Digest, Digester, Timestamp};
@@ -24,6 +25,9 @@ use crate::workspace::{FileKind, PathStamp, Stamp};
 
 /// So many inputs are looked at by two threads.
 const MANY: usize = 256;
+
+/// A folder is looked at in place of so many names that were absent in it.
+const SEVERAL: usize = 3;
 
 /// In which way something counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -127,6 +131,7 @@ pub(super) struct Fingerprints {
     /// Since when runs may have made what they found absent.
     made_since: Option<Timestamp>,
     known: HashMap<(PathBuf, Aspect), (PathStamp, Input)>,
+    absences: Option<Arc<KnownAbsences>>,
 }
 
 impl Fingerprints {
@@ -134,6 +139,11 @@ impl Fingerprints {
     pub(super) fn new(settings: &Settings) -> Self {
         let (excluded, trusted) = (Excluded::of(settings), Trusted::of(settings));
         Self { excluded, trusted, ..Self::default() }
+    }
+
+    /// The same, with the names that are known to be absent.
+    pub(super) fn remembering(settings: &Settings, cache: &Cache) -> Self {
+        Self { absences: Some(cache.absences()), ..Self::new(settings) }
     }
 
     /// From now on, a path that a run has made after `asked` holds too while it is as that run left it.
@@ -171,9 +181,7 @@ impl Fingerprints {
                 | InputState::Listing(_)
                 | InputState::Targets(_)
         );
-        // The kernel's own files change without another stamp.
-        let has_times = !path.starts_with("/proc") && !path.starts_with("/sys");
-        let settled = is_costly && has_times && stamp.is_settled(before);
+        let settled = is_costly && has_times(path) && stamp.is_settled(before);
         let proof = settled.then(|| digest_of_stamp(&stamp));
         let short = path.strip_prefix(root).unwrap_or(path).to_owned();
         let input = Input { path: short, state, proof };
@@ -267,6 +275,7 @@ impl Fingerprints {
                 excluded: self.excluded.clone(),
                 trusted: self.trusted.clone(),
                 made_since: self.made_since,
+                absences: self.absences.clone(),
                 ..Self::default()
             };
             let other_half = scope.spawn(move || second.first_changed_of(root, other));
@@ -277,8 +286,62 @@ impl Fingerprints {
     }
 
     fn first_changed_of<'a>(&mut self, root: &Path, inputs: &'a [Input]) -> Option<&'a Input> {
-        inputs.iter().find(|input| !self.holds(root, input))
+        let absent = self.absences.as_ref().map(|known| known_absent(known, root, inputs));
+        let absent = absent.unwrap_or_default();
+        let is_known = |input: &Input| absent.contains(&std::ptr::from_ref(input));
+        inputs.iter().find(|input| !is_known(input) && !self.holds(root, input))
     }
+}
+
+/// Those of the inputs that are absent, as far as a look at their folders tells.
+fn known_absent(known: &KnownAbsences, root: &Path, inputs: &[Input]) -> HashSet<*const Input> {
+    let mut folders: HashMap<&[u8], Vec<(&OsStr, &Input)>> = HashMap::new();
+    for input in inputs.iter().filter(|input| input.state == InputState::Absent) {
+        let path = input.path.as_os_str().as_bytes();
+        let Some(slash) = path.iter().rposition(|byte| *byte == b'/') else { continue };
+        let name = &path[slash + 1..];
+        if ![&b""[..], b".", b".."].contains(&name) {
+            folders.entry(&path[..slash]).or_default().push((OsStr::from_bytes(name), input));
+        }
+    }
+    let mut absent = HashSet::new();
+    for (folder, inputs) in folders.into_iter().filter(|(_, inputs)| inputs.len() >= SEVERAL) {
+        let folder = root.join(OsStr::from_bytes(folder));
+        if !has_times(&folder) {
+            continue;
+        }
+        let before = SystemTime::now();
+        let all = inputs.iter().map(|(_, input)| std::ptr::from_ref(*input));
+        let names = inputs.iter().map(|(name, _)| *name);
+        match PathStamp::followed(&folder) {
+            // In the place of a folder a file gives another error.
+            PathStamp::Absent if is_missing(&folder) => absent.extend(all),
+            PathStamp::Present(stamp) if stamp.kind() != FileKind::Folder => {}
+            PathStamp::Present(stamp) if known.knows(&folder, &stamp, names.clone()) => {
+                absent.extend(all);
+            }
+            PathStamp::Present(stamp) if stamp.is_settled(before) => {
+                let is_absent = |name| PathStamp::of(&folder.join(name)) == PathStamp::Absent;
+                if names.clone().all(is_absent)
+                    && PathStamp::followed(&folder) == PathStamp::Present(stamp)
+                {
+                    known.learn(&folder, stamp, names);
+                    absent.extend(all);
+                }
+            }
+            _ => {}
+        }
+    }
+    absent
+}
+
+fn is_missing(folder: &Path) -> bool {
+    folder.metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound)
+}
+
+/// The kernel's own files change without another stamp.
+fn has_times(path: &Path) -> bool {
+    !path.starts_with("/proc") && !path.starts_with("/sys")
 }
 
 /// The state of something of which only kind, permissions and owner count.
@@ -499,6 +562,45 @@ mod tests {
         fs::remove_file(dir.0.join("a/x")).unwrap();
         fs::create_dir(dir.0.join("a/x")).unwrap();
         assert!(!dir.holds(&listed), "another kind of the same name");
+    }
+
+    /// What is remembered of a folder says the same as looks at its names.
+    #[test]
+    fn names_that_were_absent_are_looked_for_once_a_folder_has_changed() {
+        let dir = folder();
+        let path = |name: &str| dir.0.join(name);
+        let names = ["a/1", "a/2", "a/3", "b/1", "b/2", "b/3", "f/1", "f/2", "f/3"];
+        fs::create_dir(path("a")).unwrap();
+        let inputs = names.map(|name| dir.input(name, Aspect::Content));
+        let cache = Cache::open(path("cache"));
+        let changed = || {
+            let absences = Some(cache.absences());
+            let mut fingerprints = Fingerprints { absences, ..Fingerprints::default() };
+            fingerprints.first_changed(&dir.0, &inputs).map(|input| input.path.clone())
+        };
+        until_settled(&path("a"));
+        assert_eq!((changed(), changed()), (None, None));
+        let stamp = *PathStamp::followed(&path("a")).present().unwrap();
+        let known = ["1", "2", "3"].iter().map(OsStr::new);
+        assert!(cache.absences().knows(&path("a"), &stamp, known));
+        fs::write(path("a/2"), "").unwrap();
+        assert_eq!(changed(), Some("a/2".into()));
+        fs::remove_file(path("a/2")).unwrap();
+        assert_eq!(changed(), None);
+        fs::rename(path("a"), path("c")).unwrap();
+        assert_eq!(changed(), None, "there is no such folder");
+        fs::create_dir(path("b")).unwrap();
+        fs::write(path("b/3"), "").unwrap();
+        assert_eq!(changed(), Some("b/3".into()));
+        fs::remove_dir_all(path("b")).unwrap();
+        fs::write(path("f"), "").unwrap();
+        assert_eq!(changed(), Some("f/1".into()), "a file in the place of a folder");
+    }
+
+    fn until_settled(path: &Path) {
+        while !PathStamp::of(path).is_settled(SystemTime::now()) {
+            std::thread::yield_now();
+        }
     }
 
     #[test]

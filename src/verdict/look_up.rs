@@ -178,7 +178,7 @@ impl LookUp<'_> {
         if let Some(target) = record.targets.iter().find(is_flaky) {
             return Some(format!("{}: {FLAKY}", target.id));
         }
-        let mut fingerprints = Fingerprints::new(settings);
+        let mut fingerprints = Fingerprints::remembering(settings, self.cache);
         if let Some(input) = found_elsewhere(record, root, environment, &mut fingerprints) {
             let (path, project) = (input.path.display(), record.workspace_root.display());
             return Some(format!("its record is of {project}, where {path} was consulted"));
