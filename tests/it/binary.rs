@@ -151,6 +151,9 @@ fn read_listed_and_absent_files_rerun_only_their_target() {
 
 #[test]
 fn a_changed_file_with_its_old_time_and_size_is_noticed() {
+    if takes_long() {
+        return;
+    }
     let test = "#[test] fn t() { assert_eq!(std::fs::read(\"data\").unwrap(), b\"one\") }\n";
     play(&[("data", "one"), ("tests/it.rs", test)], |asker| {
         asker.ask().green_from("run");
@@ -166,6 +169,9 @@ fn a_changed_file_with_its_old_time_and_size_is_noticed() {
 
 #[test]
 fn workspace_programs_count_by_their_loadable_parts() {
+    if takes_long() {
+        return;
+    }
     let main = |prints: &str, comment: &str| {
         format!("fn main() {{ println!(\"{prints}\") }} // a {comment}\n")
     };
@@ -228,6 +234,9 @@ fn a_fixture_edited_during_its_test_makes_the_run_uncacheable() {
 
 #[test]
 fn a_file_that_the_test_writes_is_cacheable_once_it_is_stable() {
+    if takes_long() {
+        return;
+    }
     let test = "#[test] fn t() { match std::fs::read(\"tests/it.snap\") {\n\
                 Ok(text) => assert_eq!(text, b\"1\"),\n\
                 Err(_) => std::fs::write(\"tests/it.snap\", \"1\").unwrap() } }\n";
@@ -245,6 +254,9 @@ fn a_file_that_the_test_writes_is_cacheable_once_it_is_stable() {
 
 #[test]
 fn a_file_left_by_one_test_reruns_the_test_that_reads_it() {
+    if takes_long() {
+        return;
+    }
     let writes = "#[test] fn t() { let text = std::fs::read(\"data\").unwrap();\n\
                   std::fs::write(std::env::var(\"SHARED\").unwrap(), text).unwrap() }\n";
     let reads = "#[test] fn t() { let text = std::fs::read(std::env::var(\"SHARED\").unwrap());\n\
@@ -269,6 +281,9 @@ fn a_file_left_by_one_test_reruns_the_test_that_reads_it() {
 
 #[test]
 fn a_run_that_reached_an_outside_socket_is_uncacheable() {
+    if takes_long() {
+        return;
+    }
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let test = "#[test] fn t() {\n\
@@ -291,6 +306,9 @@ fn a_run_that_reached_an_outside_socket_is_uncacheable() {
 
 #[test]
 fn a_test_that_reads_its_own_program_depends_on_the_whole_file() {
+    if takes_long() {
+        return;
+    }
     // Only the debug information holds line numbers.
     let test = |body: &str, space: &str| {
         format!(
@@ -332,6 +350,9 @@ fn examples_in_documentation_depend_on_what_rustdoc_reads() {
 
 #[test]
 fn always_run_and_trusted_services_are_respected() {
+    if takes_long() {
+        return;
+    }
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let test = "#[test] fn t() {\n\
@@ -360,6 +381,9 @@ fn always_run_and_trusted_services_are_respected() {
 
 #[test]
 fn explain_names_the_difference_and_the_remedy() {
+    if takes_long() {
+        return;
+    }
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let reads = "#[test] fn t() { std::fs::read(\"data\").unwrap(); }\n";
@@ -447,6 +471,9 @@ fn two_checkouts_answer_for_themselves() {
 
 #[test]
 fn an_uncacheable_run_still_gives_the_right_answer() {
+    if takes_long() {
+        return;
+    }
     // Leaves a process behind; fails the first time that it is run at all.
     let leaves = "#[test] fn t() { let _ = std::process::Command::new(\"sleep\").arg(\"30\")\n\
                   .stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null())\n\

@@ -8,7 +8,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::home::{Answered, Home, can_observe, until};
+use crate::home::{Answered, Home, can_observe, takes_long, until};
 
 const EARLY: &str = "it ran while cargo built the rest";
 
@@ -118,6 +118,9 @@ fn reason(answer: &Answered) -> &str {
 
 #[test]
 fn what_an_early_run_left_is_no_reason_to_run_it_again() {
+    if takes_long() {
+        return;
+    }
     let Some(early) = Early::new() else { return };
     let left = early.home.base.join("left");
     early.test(&format!(
@@ -135,6 +138,9 @@ fn what_an_early_run_left_is_no_reason_to_run_it_again() {
 
 #[test]
 fn a_program_runs_as_soon_as_it_is_linked() {
+    if takes_long() {
+        return;
+    }
     let Some(early) = Early::new() else { return };
     // Its build script gives it another value than the last time.
     early.home.write("a/given", "1");
@@ -179,6 +185,9 @@ fn a_program_runs_as_soon_as_it_is_linked() {
 
 #[test]
 fn a_run_of_what_is_replaced_afterwards_does_not_count() {
+    if takes_long() {
+        return;
+    }
     let Some(early) = Early::new() else { return };
     // The program that it starts is built after it has run.
     early.test(&early.wants("one"));
@@ -218,6 +227,9 @@ fn a_run_of_what_is_replaced_afterwards_does_not_count() {
 
 #[test]
 fn what_somebody_could_notice_does_not_run_early() {
+    if takes_long() {
+        return;
+    }
     let Some(early) = Early::new() else { return };
     // It writes into the workspace, where cargo still reads.
     let write = |text: &str| format!("std::fs::write(\"noted\", {text:?}).unwrap();");

@@ -408,6 +408,9 @@ fn the_search_path_counts_by_what_is_found_in_it() {
 
 #[test]
 fn the_config_has_the_last_word_on_variables_and_can_take_it_back() {
+    if takes_long() {
+        return;
+    }
     let test = format!("{COMMON}#[test] fn t() {{ assert_ne!(var(\"WEATHER_MODE\"), \"bad\") }}\n");
     play(&[("tests/it.rs", &test)], |asker| {
         let settings = |asker: &Asker, more: &str| {

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::home::{EXE, Home, LIMIT, answered, until};
+use crate::home::{EXE, Home, LIMIT, answered, takes_long, until};
 
 /// A workspace whose test `sometimes` fails while a file outside is there that no snapshot holds,
 /// and whose test `always` counts how often it was run.
@@ -105,6 +105,9 @@ fn a_green_that_turns_red_on_the_same_code_is_flaky() {
 
 #[test]
 fn a_share_of_the_hits_is_verified_in_the_background() {
+    if takes_long() {
+        return;
+    }
     let home = Home::with(&[("tests/it.rs", "#[test] fn it() {}\n")]);
     home.config("", "debounce = '1ms'\nverify_percent = 50");
     let daemon = home.daemon();

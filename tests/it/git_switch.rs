@@ -82,6 +82,9 @@ fn known_branches_are_green_at_once_and_an_unknown_one_is_one_batch() {
 
 #[test]
 fn no_build_starts_while_git_writes_but_questions_are_answered() {
+    if takes_long() {
+        return;
+    }
     let home = repository();
     home.write("src/lib.rs", "#[test] fn zero() {}\n");
     home.test(&["--no-daemon"]).green_from("run");
@@ -111,6 +114,9 @@ fn no_build_starts_while_git_writes_but_questions_are_answered() {
 
 #[test]
 fn a_rebase_stopped_at_a_conflict_starts_nothing() {
+    if takes_long() {
+        return;
+    }
     let home = repository();
     home.write("src/lib.rs", "#[test] fn zero() {}\n");
     commit(&home, "zero");

@@ -15,7 +15,7 @@ use knhk_test_cache::internals::observer::{
 use knhk_test_cache::internals::process::{Environment, Output, Spec, capture};
 use knhk_test_cache::internals::workspace::PathStamp;
 
-use crate::home::can_observe;
+use crate::home::{can_observe, until};
 
 /// No run here takes a tenth of that; one that hangs is ended and fails.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -267,6 +267,9 @@ fn sockets_of_the_run_are_told_from_those_outside() {
     let reach = |seen: &Observation| seen.peers.iter().map(|peer| peer.reach).collect::<Vec<_>>();
     assert_eq!(reach(&observe!("connect", address)), [Reach::Outside]);
     drop(listener);
+    // A child that another test starts at this moment has it open until it is its program.
+    let is_refused = || std::net::TcpStream::connect(&address).is_err().then_some(());
+    until("nobody listens any more", is_refused);
     assert_eq!(reach(&observe!("connect", address)), [Reach::Nobody]);
     let path = dir.path("outside");
     let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();

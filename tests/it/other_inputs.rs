@@ -23,6 +23,9 @@ fn set_attribute(path: &Path, value: &str) -> bool {
 
 #[test]
 fn permissions_count_for_targets_that_see_them() {
+    if takes_long() {
+        return;
+    }
     let test = "use std::os::unix::fs::PermissionsExt;\n\
                 #[test] fn t() { let file = std::fs::File::open(\"data\").unwrap();\n\
                 assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o640) }\n";
@@ -41,6 +44,9 @@ fn permissions_count_for_targets_that_see_them() {
 
 #[test]
 fn attributes_count_by_path_and_by_descriptor() {
+    if takes_long() {
+        return;
+    }
     let begin = "use std::os::fd::AsRawFd; use std::ffi::{c_char, c_int, c_void};\n\
                  extern \"C\" { fn getxattr(p: *const c_char, n: *const c_char, v: *mut c_void, \
                  s: usize) -> isize; fn fgetxattr(f: c_int, n: *const c_char, v: *mut c_void, \
@@ -71,6 +77,9 @@ fn attributes_count_by_path_and_by_descriptor() {
 
 #[test]
 fn uncounted_names_count_for_targets_that_list_their_folder() {
+    if takes_long() {
+        return;
+    }
     let list = "#[test] fn t() { assert_eq!(std::fs::read_dir(\"data\").unwrap().count(), 1) }\n";
     let files = [("data/a", "1"), (".gitignore", "/target\n*.log\n"), ("tests/it.rs", list)];
     play(&files, |asker| {
@@ -86,6 +95,9 @@ fn uncounted_names_count_for_targets_that_list_their_folder() {
 
 #[test]
 fn a_file_put_into_the_target_folder_by_hand_counts() {
+    if takes_long() {
+        return;
+    }
     let read = "#[test] fn t() { assert_eq!(std::fs::read(\"target/wasm/x\").unwrap(), b\"1\");\n\
                 assert!(!std::path::Path::new(\"target/debug/y\").exists()) }\n";
     play(&[("target/wasm/x", "1"), ("tests/it.rs", read)], |asker| {
@@ -103,6 +115,9 @@ fn a_file_put_into_the_target_folder_by_hand_counts() {
 
 #[test]
 fn a_folder_that_became_read_only_counts_for_targets_that_wrote_there() {
+    if takes_long() {
+        return;
+    }
     let test = "#[test] fn t() { std::fs::write(\"data/new\", \"\").unwrap();\n\
                 std::fs::remove_file(\"data/new\").unwrap() }\n";
     play(&[("data/a", "1"), ("tests/it.rs", test)], |asker| {
@@ -200,6 +215,9 @@ fn a_folder_that_a_build_script_watches_counts_with_its_content() {
 
 #[test]
 fn files_beside_the_checkout_count_for_each_checkout() {
+    if takes_long() {
+        return;
+    }
     let test = "#[test] fn t() { assert_eq!(std::fs::read(\"../settings\").unwrap(), b\"1\") }\n";
     play(&[("tests/it.rs", test)], |asker| {
         let home = &asker.home;

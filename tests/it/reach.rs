@@ -74,6 +74,9 @@ fn an_edit_changes_the_tests_that_reach_it_and_no_others() {
 
 #[test]
 fn the_same_code_has_the_same_digests_in_any_folder_and_build() {
+    if takes_long() {
+        return;
+    }
     let subject = library("w");
     let before = subject.tests();
     fs::remove_dir_all(subject.path("target")).unwrap();
@@ -123,6 +126,9 @@ fn lines_that_move_count_only_strictly() {
 
 #[test]
 fn what_always_runs_counts_for_every_test() {
+    if takes_long() {
+        return;
+    }
     let code = "use std::alloc::{GlobalAlloc, Layout, System};\n\
          use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};\n\
          static COUNT: AtomicUsize = AtomicUsize::new(0);\n\
@@ -161,6 +167,9 @@ fn what_always_runs_counts_for_every_test() {
 
 #[test]
 fn dependencies_and_programs_count_by_what_is_reached_of_them() {
+    if takes_long() {
+        return;
+    }
     let subject = Subject::new(
         "w",
         &[

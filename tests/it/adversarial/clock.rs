@@ -6,7 +6,7 @@
 use std::fs;
 use std::time::{Duration, SystemTime};
 
-use crate::home::{Answered, EXE, Home, LIMIT, Ran, can_observe, skip, until_old};
+use crate::home::{Answered, EXE, Home, LIMIT, Ran, can_observe, skip, takes_long, until_old};
 
 const LIBRARY: &str = r#"
     use std::ffi::{c_char, c_int, c_long, c_longlong};
@@ -137,6 +137,9 @@ fn a_record_from_the_future_is_a_miss() {
 
 #[test]
 fn a_written_file_is_noticed_at_any_clock() {
+    if takes_long() {
+        return;
+    }
     let Some(mut clocked) = Clocked::new() else { return };
     clocked.ask(0).green_from("run");
     let original = clocked.home.root.join("data").metadata().unwrap().modified().unwrap();

@@ -32,6 +32,9 @@ fn the_runtime_folder_is_removed() {
 
 #[test]
 fn the_config_is_replaced_by_a_pipe() {
+    if takes_long() {
+        return;
+    }
     let home = Home::with(&[]);
     home.config("", "debounce = '1h'");
     let mut daemon = home.daemon();

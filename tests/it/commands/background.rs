@@ -23,6 +23,9 @@ fn built(home: &Home, what: &str) {
 
 #[test]
 fn a_save_is_built_in_the_background_and_a_foreground_build_is_fresh() {
+    if takes_long() {
+        return;
+    }
     let home = Home::with(&[("tests/it.rs", "#[test] fn it() {}\n")]);
     home.config("", "debounce = '20ms'");
     let daemon = home.daemon();
@@ -180,6 +183,9 @@ fn only_targets_that_nobody_notices_run_unasked() {
 
 #[test]
 fn a_question_does_not_wait_for_background_tests_of_some_targets() {
+    if takes_long() {
+        return;
+    }
     let Some((home, daemon)) = home_with_noise() else { return };
     home.write("tests/noisy.rs", &format!("{NOISY}#[test] fn more() {{}}\n"));
     home.write("tests/quiet.rs", &waiting::test("quiet"));
@@ -196,6 +202,9 @@ fn a_question_does_not_wait_for_background_tests_of_some_targets() {
 
 #[test]
 fn a_question_during_a_background_build_joins_or_replaces_it() {
+    if takes_long() {
+        return;
+    }
     let home = Home::with(&[("tests/it.rs", "#[test] fn it() {}\n")]);
     home.config("", "debounce = '1ms'");
     let daemon = home.daemon();

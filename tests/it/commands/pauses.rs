@@ -8,7 +8,7 @@ use knhk_test_cache::internals::daemon::{Pause, Pauses};
 use knhk_test_cache::internals::model::Timestamp;
 use knhk_test_cache::internals::protocol::{ProjectStatus, State};
 
-use crate::home::{EXE, Home, LIMIT, Started, until};
+use crate::home::{EXE, Home, LIMIT, Started, takes_long, until};
 use crate::waiting::{self, build_script};
 
 /// How often a build script or a test that waits was started.
@@ -22,6 +22,9 @@ fn reason(home: &Home) -> String {
 
 #[test]
 fn a_pause_stops_what_runs_and_starts_nothing_until_resume() {
+    if takes_long() {
+        return;
+    }
     let home = Home::with(&[("build.rs", &build_script("", ""))]);
     home.config("", "debounce = '1ms'");
     let daemon = home.daemon();
@@ -205,6 +208,9 @@ fn pressure(root: &Path, share: &str) {
 
 #[tokio::test]
 async fn memory_pressure_preempts_a_build_until_it_falls() {
+    if takes_long() {
+        return;
+    }
     let home = Home::with(&[("build.rs", &build_script("", ""))]);
     home.config("[background]\nmemory_pressure = '20%'", "debounce = '1ms'");
     let machine = tempfile::tempdir().unwrap();

@@ -3,7 +3,7 @@
 // Runs can be observed, and objects are read, on this platform only.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
-use crate::home::{Answered, Home, Started, can_observe, until};
+use crate::home::{Answered, Home, Started, can_observe, takes_long, until};
 
 /// Two tests: one sets a number, and the other one reads it, if both share a process and this order.
 fn library(number: u32) -> String {
@@ -87,6 +87,9 @@ fn reason(answer: &Answered) -> &str {
 
 #[test]
 fn a_target_of_which_no_test_reaches_the_change_keeps_its_verdict() {
+    if takes_long() {
+        return;
+    }
     const UNREACHED: &str = "no test of it reaches what has changed";
     let Some((home, daemon)) = home("selection = 'on'") else { return };
     compared(&daemon, 1);
@@ -122,6 +125,9 @@ fn a_target_of_which_no_test_reaches_the_change_keeps_its_verdict() {
 
 #[test]
 fn another_input_environment_or_optimized_code_runs_all_tests() {
+    if takes_long() {
+        return;
+    }
     let Some((mut home, daemon)) = home("selection = 'on'") else { return };
     compared(&daemon, 1);
     let reads = |comment: &str| {

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::{built, cargo};
-use crate::home::{EXE, LIMIT};
+use crate::home::{EXE, LIMIT, takes_long};
 
 const TESTS: &str = "#[test] fn says() { println!(\"said aloud\") }\n\
                      #[test] fn other() { eprintln!(\"said softly\") }\n";
@@ -41,6 +41,9 @@ const LINES: &[&[&str]] = &[
 
 #[test]
 fn each_editor_s_command_line_is_answered_from_its_record() {
+    if takes_long() {
+        return;
+    }
     let Some(mut home) = built(&[("tests/it.rs", TESTS)]) else { return };
     // Without it libtest has no JSON.
     home.environment.set("RUSTC_BOOTSTRAP", "1");

@@ -1,7 +1,7 @@
 //! Under nextest each test is a process and a call with a record of its own.
 
 use super::{Ran, built, cargo};
-use crate::home::{Home, LIMIT, skip};
+use crate::home::{Home, LIMIT, skip, takes_long};
 
 const TESTS: &str = "#[test] fn reads() { std::fs::read(\"data\").unwrap(); println!(\"said\"); }\n\
                      #[test] fn reads_nothing() {}\n\
@@ -24,6 +24,9 @@ fn nextest(home: &Home) -> Ran {
 
 #[test]
 fn each_test_is_a_record_of_its_own() {
+    if takes_long() {
+        return;
+    }
     let Some(mut home) = built(&[("data", "1"), ("tests/it.rs", TESTS)]) else { return };
     if !is_there(&home) {
         return;
@@ -65,6 +68,9 @@ fn each_test_is_a_record_of_its_own() {
 
 #[test]
 fn a_failure_seen_by_test_invalidates_nextest_records() {
+    if takes_long() {
+        return;
+    }
     let reads = "#[test] fn reads() { assert_ne!(std::fs::read(\"secret\").unwrap(), b\"bad\") }\n\
                  #[test] fn other() {}\n";
     let Some(home) = built(&[("secret", "good"), ("tests/it.rs", reads)]) else { return };

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::home::{EXE, Home, LIMIT, Started, skip, until};
+use crate::home::{EXE, Home, LIMIT, Started, skip, takes_long, until};
 
 /// Tells the test what is on the screen, and when it has changed.
 const DRIVER: &str = r#"
@@ -95,6 +95,9 @@ fn guide() -> &'static str {
 
 #[test]
 fn the_guides_configuration_shows_marks_in_neovim() {
+    if takes_long() {
+        return;
+    }
     let has_neovim = std::env::var_os("PATH").is_some_and(|path| {
         std::env::split_paths(&path).any(|folder| folder.join("nvim").is_file())
     });

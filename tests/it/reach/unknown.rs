@@ -123,6 +123,9 @@ fn objects_of_other_code_are_refused() {
 
 #[test]
 fn c_code_counts_with_its_section_and_assembler_with_its_object() {
+    if takes_long() {
+        return;
+    }
     let build = "use std::process::Command;\n\
          fn main() {\n\
          \x20   let out = std::env::var(\"OUT_DIR\").unwrap();\n\
@@ -176,6 +179,9 @@ fn c_code_counts_with_its_section_and_assembler_with_its_object() {
 
 #[test]
 fn an_archive_of_a_build_script_counts_in_the_tests_of_its_own_package() {
+    if takes_long() {
+        return;
+    }
     let build = "use std::process::Command;\n\
          fn main() {\n\
          \x20   let out = std::env::var(\"OUT_DIR\").unwrap();\n\

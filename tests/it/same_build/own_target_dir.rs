@@ -72,6 +72,9 @@ fn a_typed_target_directory_takes_precedence() {
 
 #[test]
 fn the_own_target_directory_is_counted_and_removed_when_unused() {
+    if takes_long() {
+        return;
+    }
     let home = workspace("");
     home.config("", "target_dir = 'own'");
     home.test(&[]).green();

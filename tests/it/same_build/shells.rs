@@ -53,6 +53,9 @@ fn flags_in_the_shell() {
 
 #[test]
 fn after_a_restart_it_builds_like_the_last_shell() {
+    if takes_long() {
+        return;
+    }
     let mut home = workspace("RUSTFLAGS");
     home.config("", "debounce = '10ms'");
     home.environment.set("RUSTFLAGS", "--cfg shell");

@@ -103,6 +103,9 @@ fn only_artifacts_that_are_fresh_for_nobody_are_removed() {
 
 #[test]
 fn artifacts_of_the_developer_are_never_removed() {
+    if takes_long() {
+        return;
+    }
     let mut home = workspace("");
     home.config("", "");
     // All of it by hand first: ours find everything fresh and make nothing.

@@ -74,6 +74,9 @@ fn watched() -> Home {
 
 #[test]
 fn many_clients_hear_the_same_and_those_beyond_the_limit_are_told() {
+    if takes_long() {
+        return;
+    }
     let home = watched();
     let daemon = home.daemon();
     let mut clients: Vec<_> = (0..LIMIT_OF_CLIENTS).map(|_| EventReader::new(&home)).collect();
@@ -161,6 +164,9 @@ fn wait_for(events: &Receiver<Value>, wanted: impl Fn(&Value) -> bool) -> Value 
 
 #[test]
 fn a_view_outlives_its_daemon_and_its_workspace() {
+    if takes_long() {
+        return;
+    }
     let home = watched();
     let daemon = home.daemon();
     let (mut watch, events) = json_events(&home);

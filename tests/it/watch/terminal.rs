@@ -5,7 +5,7 @@ use std::fs;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{GREEN, RED};
-use crate::home::{EXE, Home, LIMIT, skip, until};
+use crate::home::{EXE, Home, LIMIT, skip, takes_long, until};
 
 /// A shell in tmux.
 struct Tmux<'a> {
@@ -91,6 +91,9 @@ impl Drop for Tmux<'_> {
 
 #[test]
 fn red_and_green_are_seen_and_the_terminal_is_given_back() {
+    if takes_long() {
+        return;
+    }
     let mut home = Home::with(&[("src/lib.rs", GREEN)]);
     let has_tmux = std::env::var_os("PATH").is_some_and(|path| {
         std::env::split_paths(&path).any(|folder| folder.join("tmux").is_file())
