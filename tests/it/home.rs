@@ -2,7 +2,7 @@
 //! real command and its daemon.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
@@ -223,7 +223,8 @@ impl Home {
         let (stdout, out) = file();
         let (stderr, err) =
             if merged { (stdout.try_clone().unwrap(), out.clone()) } else { file() };
-        let child = std::process::Command::new(program)
+        let mut command = std::process::Command::new(program);
+        command
             .args(args)
             .current_dir(dir)
             .env_clear()
@@ -231,8 +232,21 @@ impl Home {
             .process_group(0)
             .stdin(Stdio::null())
             .stdout(stdout)
-            .stderr(stderr)
-            .spawn();
+            .stderr(stderr);
+        let deadline = Instant::now() + SOON;
+        let child = loop {
+            match command.spawn() {
+                // A child that another test starts at this moment has the program open for writing
+                // until it is its own program.
+                Err(error)
+                    if error.kind() == ErrorKind::ExecutableFileBusy
+                        && Instant::now() < deadline =>
+                {
+                    rest(Duration::from_millis(2));
+                }
+                child => break child,
+            }
+        };
         let child = child.unwrap_or_else(|error| panic!("{program}: {error}"));
         Started { child, out, err, since: Instant::now(), done: false }
     }
