@@ -119,6 +119,8 @@ fn own_environment(caller: &Environment, base: &Path, homes: &Homes) -> Environm
         ("XDG_CONFIG_HOME", "config"),
         ("XDG_CACHE_HOME", "cache"),
         ("XDG_RUNTIME_DIR", "run"),
+        // What is ended in the middle of a run leaves files here.
+        ("TMPDIR", "tmp"),
     ] {
         own.set(name, base.join(folder));
     }
@@ -166,7 +168,7 @@ impl Demo {
 
     /// Writes the workspace and the config that names it.
     fn prepare(&self) -> Result<(), Stop> {
-        for folder in ["home", "cache", "run", "config/knhk-test-cache"] {
+        for folder in ["home", "cache", "run", "tmp", "config/knhk-test-cache"] {
             let folder = self.base.join(folder);
             fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         }
