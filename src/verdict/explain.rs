@@ -131,7 +131,7 @@ pub(crate) fn explain<M>(
     cache: &Cache,
 ) -> Explanation {
     let newest = cache.newest(&question.root, &question.selection_text(), ENVIRONMENTS);
-    // Of equally similar environments the newest.
+    // The newest one counts where environments are equally similar.
     let last = newest.into_iter().min_by_key(|record| changed_settings(record, facts).len());
     let mut explanation = Explanation {
         code_hash: None,

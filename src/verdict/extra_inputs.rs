@@ -30,18 +30,12 @@ pub(super) async fn extra_inputs<T: ProjectTree>(
     let root = &question.root;
     let products = Products::of(facts, sources, &ran.products);
     let mut inputs = BTreeMap::new();
-    for target in &ran.targets {
-        let (Cacheability::Observed(all) | Cacheability::WholeTree(all)) = &target.cacheability
-        else {
-            continue;
-        };
-        for input in all {
-            let path = root.join(&input.path);
-            // One path may count for two targets in two ways, or have changed between them:
-            // then the record holds both, and never answers.
-            if !products.are_at(&path, input.state) {
-                inputs.insert((path, input.state), input.clone());
-            }
+    for input in consulted_by(ran) {
+        let path = root.join(&input.path);
+        // One path may count for two targets in two ways, or have changed between them:
+        // then the record holds both, and never answers.
+        if !products.are_at(&path, input.state) {
+            inputs.insert((path, input.state), input.clone());
         }
     }
     let inside: BTreeSet<_> =
@@ -59,8 +53,8 @@ pub(super) async fn extra_inputs<T: ProjectTree>(
     rest.collect()
 }
 
-/// What of cargo's products the compiler and these targets consulted. It follows from the tree, unless
-/// somebody changes it by hand, which cargo does not notice.
+/// The products of cargo's that the compiler and these targets consulted. They follow from the tree
+/// unless somebody changes them by hand, which cargo does not notice.
 pub(super) fn products_consulted(
     question: &Question,
     facts: &Facts,
@@ -71,22 +65,15 @@ pub(super) fn products_consulted(
     let products = Products::of(facts, sources, &ran.products);
     let mut fingerprints = Fingerprints::default();
     let mut consulted = BTreeMap::new();
-    for target in &ran.targets {
-        let (Cacheability::Observed(all) | Cacheability::WholeTree(all)) = &target.cacheability
-        else {
+    for input in consulted_by(ran) {
+        let path = root.join(&input.path);
+        let Some(way) = aspect_of(&input.state).filter(|_| products.files.contains(&path)) else {
             continue;
         };
-        for input in all {
-            let path = root.join(&input.path);
-            let Some(way) = aspect_of(&input.state).filter(|_| products.files.contains(&path))
-            else {
-                continue;
-            };
-            // Read once more, since it was perhaps too young to be believed by its stamp then.
-            let now = fingerprints.read(root, &path, way).ok();
-            let input = now.filter(|now| now.state == input.state).unwrap_or(input.clone());
-            consulted.insert((path, input.state), input);
-        }
+        // Read once more, since it was perhaps too young to be believed by its stamp then.
+        let now = fingerprints.read(root, &path, way).ok();
+        let input = now.filter(|now| now.state == input.state).unwrap_or(input.clone());
+        consulted.insert((path, input.state), input);
     }
     for path in &sources.generated {
         if let Ok(input) = fingerprints.read(root, path, Aspect::Content) {
@@ -99,6 +86,15 @@ pub(super) fn products_consulted(
     let lists = sources.units.iter();
     let lists = lists.filter_map(|unit| fingerprints.read(root, &unit.list, Aspect::Same).ok());
     RecordedProducts { consulted: consulted.into_values().collect(), lists: lists.collect() }
+}
+
+/// The inputs of those targets of which it is known what they consulted.
+fn consulted_by<'a>(ran: &'a RanTargets<'_>) -> impl Iterator<Item = &'a Input> {
+    let inputs = ran.targets.iter().filter_map(|target| match &target.cacheability {
+        Cacheability::Observed(all) | Cacheability::WholeTree(all) => Some(all),
+        Cacheability::Uncacheable(_) => None,
+    });
+    inputs.flatten()
 }
 
 /// What is left of an input whose content the tree's digest has. Empty folders are not in that

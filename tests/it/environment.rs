@@ -312,7 +312,7 @@ fn another_terminal_gets_the_answer_without_a_build() {
         let answer = ask_with(asker, "STARSHIP_SHELL", "zsh");
         answer.green_from("cache");
         assert_eq!(answer.targets[0]["reason"], "same packages and inputs");
-        // Of two that count, the one is told that differs from the most similar environment.
+        // Two count: the answer tells the one that differs from the most similar environment.
         ask_with(asker, "WEATHER_MODE", "other").green();
         let explained = {
             asker.home.environment.set("QUOKKA_STATE", "x");

@@ -42,7 +42,7 @@ impl<'a> VariableChanges<'a> {
         let asked = AskedEnvironment::of(self.question);
         let records =
             self.judge.cache.newest(&self.question.root, &selection_text(id), ENVIRONMENTS);
-        // Of equal ones the first.
+        // Records come newest first, and the first of the nearest is taken.
         let distance = |record: &Record| asked.differing(&record.environment.variables).len();
         records.into_iter().min_by_key(distance)
     }
