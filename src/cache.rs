@@ -24,6 +24,7 @@
 //! | `environments` | in which environments a whole was proven |
 //! | `plans` | what cargo builds and runs for a workspace, as it was the last time |
 //! | `programs` | digests of the loadable parts of programs |
+//! | `reached` | what the tests of programs reach |
 //! | `put` | storing records and listings |
 //! | `sweep` | statistics, `clear`, and carrying out a removal plan |
 //! | `gc` | malformed, unfinished and abandoned files |
@@ -44,6 +45,7 @@ mod mentions;
 mod plans;
 mod programs;
 mod put;
+mod reached;
 mod recent_records;
 mod record;
 mod retention;
@@ -58,6 +60,7 @@ pub(crate) use history::{AnsweredTargets, HISTORY_DAYS, HistoryEvent};
 pub(crate) use mentions::KnownMentions;
 pub(crate) use plans::{KeyBasis, PackagePlan, TargetPlan, WorkspacePlan};
 pub(crate) use put::PutError;
+pub(crate) use reached::ReachedTests;
 pub(crate) use record::{
     Input, InputState, Record, RecordKey, RecordLevel, RecordedEnvironment, RecordedProducts,
 };

@@ -9,6 +9,7 @@
 //! plans/<plan digest>                               what a build of this kind builds and runs
 //! environments/<digest of a whole>                  in which environments it was proven
 //! mentions/<digest of a state>                     which variables a file in that state can name
+//! reached/<digest of a program>                    what each of its tests reaches
 //! history/<day>.jsonl                             answers and verifications of a day since the epoch
 //! projects/<project>/path                         the project's root as bytes; its digest is the folder's name
 //! projects/<project>/state.json                   counts, last verdict and other small state
@@ -92,6 +93,10 @@ impl Layout {
 
     pub(super) fn mentions(&self) -> PathBuf {
         self.root.join("mentions")
+    }
+
+    pub(super) fn reached(&self) -> PathBuf {
+        self.root.join("reached")
     }
 
     pub(super) fn history(&self) -> PathBuf {

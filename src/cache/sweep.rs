@@ -17,7 +17,7 @@ use super::programs::{self, MemoSubject};
 use super::record::{RecordKey, RecordLevel, project_digest};
 use super::retention::{self, CacheContents, RemovalPlan, RemovalReason};
 use super::{Cache, Limits};
-use super::{environments, mentions, plans};
+use super::{environments, mentions, plans, reached};
 use crate::model::{Digest, Timestamp};
 
 /// How long `clear` and `gc` wait for writers.
@@ -237,6 +237,7 @@ impl Cache {
             environments::memos(&self.layout).forget();
             mentions::memos(&self.layout).forget();
             plans::memos(&self.layout).forget();
+            reached::memos(&self.layout).forget();
         }
         tidy(&self.layout);
         report.entries = index::record_files(&self.layout).map_err(&failed)?.len() as u64;

@@ -46,8 +46,8 @@ pub(super) use self::inputs::Cacheability;
 use self::inputs::InputJudge;
 use self::key::IGNORED;
 pub(super) use self::key::{
-    PROGRAM, PROGRAM_FILE, PlanContext, PlanOrigin, Subject, calls_text, named, packages_text,
-    plain_name, selection_text,
+    PROGRAM, PROGRAM_FILE, PlanContext, PlanOrigin, REACHED, ReachedCode, Subject, calls_text,
+    named, packages_text, plain_name, selection_text,
 };
 pub(super) use self::observe::ObservedRun;
 use self::observe::Observing;

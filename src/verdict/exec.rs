@@ -14,6 +14,10 @@
 //! would consult the same from there. A program that holds the path is the same only where both paths are
 //! of one length. A record whose output names its own checkout is shown in no other one.
 //!
+//! **One test alone** (`selection = "on"`). Under nextest a call is one test in a process of its own. What
+//! the test reaches is then part of its key in the place of the program, so that an edit leaves the
+//! verdicts of all tests that it does not reach.
+//!
 //! **What a red run is good for.** It takes away every record that says otherwise, of other calls of
 //! the same program and of its target. It is kept itself, as no answer: the same call with another
 //! outcome is proof of a flaky test.
@@ -21,6 +25,8 @@
 #[cfg(target_os = "linux")]
 mod answer;
 mod invocation;
+#[cfg(target_os = "linux")]
+mod reached;
 #[cfg(target_os = "linux")]
 mod stdin;
 #[cfg(target_os = "linux")]

@@ -12,10 +12,9 @@ use std::path::{Path, PathBuf};
 use super::Question;
 use super::fingerprint::Fingerprints;
 use super::unreached_base::{
-    Base, BaseTest, Bases, BuiltPrograms, ReachedTests, asks_for_backtraces, reached_tests,
-    stamp_of,
+    Base, BaseTest, Bases, BuiltPrograms, asks_for_backtraces, reached_tests, stamp_of,
 };
-use crate::cache::{Cache, Lookup, SelectionRecord};
+use crate::cache::{Cache, Lookup, ReachedTests, SelectionRecord};
 use crate::config::Settings;
 use crate::model::Timestamp;
 use crate::paths::create_private_folder;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Question;
 use super::fingerprint::digest_of_stamp;
-use crate::cache::{Cache, RecordKey};
+use crate::cache::{Cache, ReachedTests, RecordKey};
 use crate::model::{Digest, Outcome, TargetId, Timestamp};
 use crate::process::Environment;
 use crate::reach::{Policy, ReachReader, Reached, TestIdentity};
@@ -43,9 +43,6 @@ pub(super) struct BaseTest {
     pub(super) reached: Option<Digest>,
     pub(super) outcome: Outcome,
 }
-
-/// What each test of a program reaches; none for a test for which the whole program counts.
-pub(super) type ReachedTests = BTreeMap<String, Option<Digest>>;
 
 impl Bases {
     /// Where the bases of the workspace at `root` are.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::key::{
-    PROGRAM, PROGRAM_FILE, calls_text, named, packages_text, plain_name, selection_text,
+    PROGRAM, PROGRAM_FILE, REACHED, calls_text, named, packages_text, plain_name, selection_text,
     variable_of,
 };
 use crate::cache::{Cache, InputState, Record};
@@ -84,7 +84,12 @@ impl<'a> RedRun<'a> {
     fn contradicts(&self, record: &Record, fingerprints: &mut Fingerprints) -> bool {
         let [report] = &record.targets[..] else { return false };
         let program = record.identity.get(PROGRAM).map(String::as_str);
-        let is_other = self.program.is_some_and(|ours| program.is_some_and(|then| then != ours));
+        let reached = self.environment.and_then(|environment| environment.parts.get(REACHED));
+        let is_other = match (record.identity.get(REACHED), reached) {
+            // One that goes by what its test reaches answers for other programs too.
+            (Some(then), ours) => ours.is_some_and(|ours| then != ours),
+            (None, _) => self.program.is_some_and(|ours| program.is_some_and(|then| then != ours)),
+        };
         if record.verdict != Verdict::Pass
             || is_other
             || self.has_other_variables(record, fingerprints)
@@ -228,6 +233,9 @@ mod tests {
             |red: &RedRun<'_>, record: &_| red.contradicts(record, &mut Fingerprints::default());
         assert!(contradicts(&red, &record("c", "one")));
         assert!(!contradicts(&red, &record("c", "other")), "another program");
+        let mut reached = record("c", "other");
+        reached.identity.insert(REACHED.to_owned(), "code".to_owned());
+        assert!(contradicts(&red, &reached), "it answers for any program");
         assert!(!contradicts(&red, &record("a::b", "one")), "another test");
         let mut unknown = record("a::b", "one");
         unknown.targets[0].output.clear();
@@ -260,6 +268,14 @@ mod tests {
         same.insert(variable("MODE".as_ref()), "x".to_owned());
         assert!(red_with(&same, &asked, &other));
         assert!(!red_with(&same, &more, &other), "what the record's run could name is not known");
+        reached.identity.extend(same.clone());
+        let of_code = |code: &str| {
+            let code = (REACHED.to_owned(), code.to_owned());
+            same.clone().into_iter().chain([code]).collect::<BTreeMap<_, _>>()
+        };
+        let (own, foreign) = (of_code("code"), of_code("other code"));
+        reached.identity.insert(REACHED.to_owned(), "code".to_owned());
+        assert!(red_with(&own, &asked, &reached) && !red_with(&foreign, &asked, &reached));
         let elsewhere = |root: &str, record: &_| {
             red.contradicts_in(Path::new(root), record, &mut Fingerprints::default())
         };

@@ -14,7 +14,7 @@ use crate::model::{Digest, Digester, TargetId, TargetKind, Timestamp};
 use crate::process::Environment;
 use crate::verdict::environment::{AskedEnvironment, EnvironmentJudge};
 use crate::verdict::facts::{Facts, Question};
-use crate::verdict::fingerprint::Fingerprints;
+use crate::verdict::fingerprint::{Fingerprints, digest_of_stamp};
 use crate::verdict::key::settings_of_tree;
 use crate::verdict::patterns::{VariablePlace, VariableRules};
 use crate::workspace::{is_terminal_variable, names_default_target_dir, without_root};
@@ -41,6 +41,9 @@ const VARIABLE: &str = "environment variable ";
 
 /// The name of the part that says what is loaded of the program.
 pub(in crate::verdict) const PROGRAM: &str = "program";
+/// The name of the part that says what the one test of a call reaches; then the rest of the program
+/// decides nothing.
+pub(in crate::verdict) const REACHED: &str = "reached code";
 /// The name under which the record of a call says where its program was.
 pub(in crate::verdict) const PROGRAM_FILE: &str = "file of the program";
 /// The name under which a record says which variables its project ignored.
@@ -78,7 +81,18 @@ pub(in crate::verdict) enum PlanOrigin {
     Call {
         /// What else the run can see of where it runs.
         surroundings: String,
+        /// What of the program counts, if that is not all of it.
+        reached: Option<ReachedCode>,
     },
+}
+
+/// The code that the one test of a call reaches, alone in its process.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::verdict) struct ReachedCode {
+    /// The digest of it and of the toolchain.
+    pub(in crate::verdict) digest: Digest,
+    /// Digest of the stamp of the program that was looked at.
+    pub(in crate::verdict) program: Digest,
 }
 
 impl<'a> PlanContext<'a> {
@@ -182,7 +196,7 @@ impl Subject {
                 toolchain.iter().for_each(|toolchain| part("toolchain", *toolchain));
                 Some(*build)
             }
-            PlanOrigin::Call { surroundings } => {
+            PlanOrigin::Call { surroundings, .. } => {
                 part("surroundings", Digest::of(surroundings.as_bytes()));
                 None
             }
@@ -198,8 +212,13 @@ impl Subject {
             )?),
             false => None,
         };
-        if let Some(BuiltProgram { state: InputState::Program(digest), .. }) = &program {
+        if let Some(BuiltProgram { state: InputState::Program(digest), stamp, .. }) = &program {
             part(PROGRAM, *digest);
+            if let PlanOrigin::Call { reached: Some(reached), .. } = &context.origin
+                && reached.program == digest_of_stamp(&stamp.without_links())
+            {
+                part(REACHED, reached.digest);
+            }
         }
         let by_nextest = is_of_call && planned.environment.get("NEXTEST").is_some();
         let rules = VariableRules::of(context.settings);
@@ -264,7 +283,9 @@ impl Subject {
     fn parts_digest(&self, domain: &str) -> Digester {
         let mut digester = Digester::new(domain);
         digester.number(self.parts.len() as u64);
-        for (name, digest) in &self.parts {
+        let is_reached = self.parts.contains_key(REACHED);
+        for (name, digest) in self.parts.iter().filter(|(name, _)| !is_reached || *name != PROGRAM)
+        {
             digester.field(name.as_bytes()).field(digest.as_bytes());
         }
         digester

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::invocation::{Called, Invocation, SWITCH};
+use super::reached::reached_by_call;
 use super::stdin::Stdin;
 use super::target::CalledTarget;
 use crate::cache::{
@@ -21,7 +22,7 @@ use crate::paths::Paths;
 use crate::process::{self, ForegroundRun, Recording, Spec};
 use crate::runner::{LibtestArguments, read_json_output, read_output};
 use crate::verdict::binary::{
-    Cacheability, DISTRUSTED, FLAKY, PlanContext, PlanOrigin, RunMoment, TargetFinding,
+    Cacheability, DISTRUSTED, FLAKY, PROGRAM, PlanContext, PlanOrigin, RunMoment, TargetFinding,
     TargetRecords, Uncacheable, named, temporary_dir, tests_of,
 };
 use crate::verdict::flaky;
@@ -76,6 +77,15 @@ fn answered_or_run(invocation: &Invocation, paths: &Paths, verify: bool) -> Opti
         std::io::stderr().is_terminal(),
         inherited()?
     );
+    let planned = PlannedTarget {
+        id: target.id(),
+        program,
+        args: args.clone(),
+        dir: dir.clone(),
+        environment: environment.clone(),
+        harness: Harness::Libtest,
+    };
+    let reached = reached_by_call(&planned, &asked, settings, &cache);
     let context = PlanContext {
         cache: &cache,
         root: &root,
@@ -85,19 +95,11 @@ fn answered_or_run(invocation: &Invocation, paths: &Paths, verify: bool) -> Opti
         target_dirs: vec![target.target_dir.clone()],
         // No toolchain is part of the key: all that is looked for in its folders counts.
         covered: Vec::new(),
-        origin: PlanOrigin::Call { surroundings },
+        origin: PlanOrigin::Call { surroundings, reached },
         asked: None,
     };
-    let planned = PlannedTarget {
-        id: target.id(),
-        program,
-        args: args.clone(),
-        dir: dir.clone(),
-        environment: environment.clone(),
-        harness: Harness::Libtest,
-    };
     let records = TargetRecords::look_up(context, std::slice::from_ref(&planned), None, |_| None);
-    records.subject(0)?;
+    let loaded = records.subject(0)?.parts.get(PROGRAM).cloned();
     let flaky = target.flaky(&state);
     let is_distrusted = target.is_distrusted(&state);
     let recorded = match records.found(0) {
@@ -117,7 +119,8 @@ fn answered_or_run(invocation: &Invocation, paths: &Paths, verify: bool) -> Opti
             // retention may remove the record earlier: no harm now.
             let _ = cache.claim(&root, record.code_hash, record, record.created);
         }
-        return Some(kept(record, root, &state));
+        let is_same_program = record.identity.get(PROGRAM) == loaded.as_ref();
+        return Some(kept(record, is_same_program, root, &state));
     }
     if may_be_custom(&target.manifest_dir, &target.name) || Observer::available().is_err() {
         return None;
@@ -185,15 +188,16 @@ fn runs_one_of(report: &TargetReport, flaky: &[&FlakyTest]) -> bool {
 }
 
 /// The answer of a record.
-fn kept(record: &Record, root: PathBuf, state: &ProjectState) -> Called {
+fn kept(record: &Record, is_same_program: bool, root: PathBuf, state: &ProjectState) -> Called {
     let report = &record.targets[0];
     let age = record.created.age(Timestamp::now()).unwrap_or_default();
     let place = match record.workspace_root == root {
         true => String::new(),
         false => format!(" in {}", record.workspace_root.display()),
     };
+    let same = if is_same_program { "program" } else { "reached code" };
     let mut note = format!(
-        "knhk-test-cache: {} is cached: same program and inputs as {} s ago{place}, when it took {} ms",
+        "knhk-test-cache: {} is cached: same {same} and inputs as {} s ago{place}, when it took {} ms",
         report.id,
         age.as_secs(),
         report.duration_ms

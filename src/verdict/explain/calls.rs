@@ -1,7 +1,7 @@
 //! What is kept of a target's calls by cargo itself (`exec`), and whether it would answer.
 
 use super::super::Question;
-use super::super::binary::{PROGRAM, calls_text, plain_name, program_in};
+use super::super::binary::{PROGRAM, REACHED, calls_text, plain_name, program_in};
 use super::super::fingerprint::{Aspect, Fingerprints};
 use crate::cache::{Cache, InputState, ProjectState, Record};
 use crate::model::{TargetId, TargetKind, Timestamp, Verdict};
@@ -85,6 +85,11 @@ fn why_not(
         .and_then(|file| fingerprints.read(root, &file, Aspect::Program).ok());
     match now.map(|input| input.state) {
         Some(InputState::Program(digest)) if then == Some(&digest.to_string()) => {}
+        Some(InputState::Program(_)) if record.identity.contains_key(REACHED) => {
+            return Some(
+                "its program is another one now, in which its test may reach other code".to_owned(),
+            );
+        }
         Some(InputState::Program(_)) => return Some("its program is another one now".to_owned()),
         _ => return Some("its program is gone".to_owned()),
     }

@@ -67,6 +67,53 @@ fn each_test_is_a_record_of_its_own() {
 }
 
 #[test]
+fn an_edit_leaves_the_tests_that_do_not_reach_it() {
+    if takes_long() {
+        return;
+    }
+    let tests = |other: &str| {
+        format!(
+            "static STATE: std::sync::atomic::AtomicU8 = std::sync::atomic::AtomicU8::new(1);\n\
+             fn shared() -> u8 {{ STATE.load(std::sync::atomic::Ordering::SeqCst) }}\n\
+             #[test] fn reads() {{ std::fs::read(\"data\").unwrap(); }}\n\
+             #[test] fn reaches() {{ assert_eq!(shared(), 1) }}\n\
+             #[test] fn other() {{ assert!(std::env::var_os(\"FAIL\").is_none()); {other} }}\n"
+        )
+    };
+    let Some(mut home) = built(&[("data", "1"), ("tests/it.rs", &tests(""))]) else { return };
+    if !is_there(&home) {
+        return;
+    }
+    home.write(".cargo/config.toml", &home.ok(&["config", "cargo"]));
+    home.config("", "selection = 'on'");
+    home.environment.set("CARGO_INCREMENTAL", "1");
+    home.write("tests/it.rs", &tests("println!()"));
+    nextest(&home).is(0, 0);
+    nextest(&home).is(0, 5);
+    let edit = |home: &Home, other: &str| home.write("tests/it.rs", &tests(other));
+    edit(&home, "println!(\"said\");");
+    let ran = nextest(&home);
+    assert!(ran.is(0, 4).stderr.contains("same reached code and inputs"), "{ran:#?}");
+    assert!(ran.stderr.contains("said"), "{ran:#?}");
+    // The program is another one, and one test reads what has changed.
+    home.write("data", "2");
+    edit(&home, "println!(\"more\");");
+    nextest(&home).is(0, 3);
+    // What a test reaches through others counts.
+    home.write("tests/it.rs", &tests("").replace("new(1)", "new(2)"));
+    let ran = nextest(&home);
+    assert!(ran.is(100, 3).stderr.contains("1 failed"), "{ran:#?}");
+    edit(&home, "panic!()");
+    nextest(&home).is(100, 4);
+    nextest(&home).is(100, 4);
+    edit(&home, "println!(\"last\")");
+    nextest(&home).is(0, 4);
+    // Every program can name this variable.
+    home.environment.set("FAIL", "1");
+    nextest(&home).is(100, 0);
+}
+
+#[test]
 fn a_failure_seen_by_test_invalidates_nextest_records() {
     if takes_long() {
         return;
