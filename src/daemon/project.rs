@@ -283,8 +283,15 @@ impl ProjectTask {
         self.tree.catch_up(seen).await;
         self.note_edits();
         self.tree.follow(&asked.question, &asked.facts).await;
+        let mut found = None;
         if self.tree.is_small() {
-            self.tree.look_at_files().await;
+            // The records are asked about the tree that is known meanwhile: nearly always that is it.
+            let known = self.tree.tree_digest().filter(|_| !ask.no_cache);
+            let ahead = async {
+                let known = known?;
+                Some((known, asked.look_up(known, &self.shared).await))
+            };
+            (_, found) = tokio::join!(self.tree.look_at_files(), ahead);
         }
         let mut rounds = 0;
         let (tree_digest, mark, reason, known_failure) = loop {
@@ -304,7 +311,12 @@ impl ProjectTask {
             let (reason, known) = if ask.no_cache {
                 ("asked to run".to_owned(), None)
             } else {
-                match asked.look_up(tree_digest, &self.shared).await {
+                let ahead = found.take().filter(|(known, _)| *known == tree_digest);
+                let looked_up = match ahead {
+                    Some((_, looked_up)) => looked_up,
+                    None => asked.look_up(tree_digest, &self.shared).await,
+                };
+                match looked_up {
                     Ok(answer) => {
                         self.note_hit(asked.question.clone());
                         let answer = if ask.names_tests { answer } else { answer.without_tests() };

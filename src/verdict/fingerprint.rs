@@ -210,10 +210,21 @@ impl Fingerprints {
     /// Whether `input` is as it was.
     pub(super) fn holds(&mut self, root: &Path, input: &Input) -> bool {
         let path = root.join(&input.path);
+        self.holds_by(root, &path, input, || PathStamp::of(&path))
+    }
+
+    /// The same of what is at `path`, of which `look` tells the stamp.
+    fn holds_by(
+        &mut self,
+        root: &Path,
+        path: &Path,
+        input: &Input,
+        look: impl FnOnce() -> PathStamp,
+    ) -> bool {
         let way = match &input.state {
             // Links followed: what the compiler said it has read.
             InputState::Digest(then) => {
-                return file_digest(&path) == FileDigest::Known(*then);
+                return file_digest(path) == FileDigest::Known(*then);
             }
             InputState::Excluded => return self.excluded.holds(&input.path),
             InputState::Trusted => {
@@ -226,27 +237,27 @@ impl Fingerprints {
                 // A file in the place of a folder before it gives another error.
                 let is_absent = path.symlink_metadata();
                 return is_absent.is_err_and(|error| error.kind() == ErrorKind::NotFound)
-                    || self.is_as_left(&path, input, &PathStamp::of(&path));
+                    || self.is_as_left(path, input, &PathStamp::of(path));
             }
-            InputState::Overwritable => return is_overwritable(&path),
-            InputState::Refused => return is_refused(&path),
+            InputState::Overwritable => return is_overwritable(path),
+            InputState::Refused => return is_refused(path),
             InputState::File(_) | InputState::Link(_) => Aspect::Content,
             InputState::Program(_) => Aspect::Program,
             InputState::Measured(_) => Aspect::MeasuredProgram,
             InputState::Listing(_) => Aspect::Names,
             InputState::Targets(_) => Aspect::Targets,
             InputState::Kind(_) => {
-                let now = PathStamp::of(&path);
-                return kind_of(&now) == input.state || self.is_as_left(&path, input, &now);
+                let now = look();
+                return kind_of(&now) == input.state || self.is_as_left(path, input, &now);
             }
             InputState::Same(_) => Aspect::Same,
         };
         if let Some(proof) = &input.proof
-            && digest_of_stamp(&PathStamp::of(&path)) == *proof
+            && digest_of_stamp(&look()) == *proof
         {
             return true;
         }
-        self.read(root, &path, way).is_ok_and(|now| now.state == input.state)
+        self.read(root, path, way).is_ok_and(|now| now.state == input.state)
     }
 
     /// Whether this is what the run itself left there, and was not there when the question came.
@@ -286,15 +297,38 @@ impl Fingerprints {
     }
 
     fn first_changed_of<'a>(&mut self, root: &Path, inputs: &'a [Input]) -> Option<&'a Input> {
-        let absent = self.absences.as_ref().map(|known| known_absent(known, root, inputs));
-        let absent = absent.unwrap_or_default();
-        let is_known = |input: &Input| absent.contains(&std::ptr::from_ref(input));
-        inputs.iter().find(|input| !is_known(input) && !self.holds(root, input))
+        let known = self.absences.as_ref().map(|known| known_absent(known, root, inputs));
+        let FolderLooks { absent, stamps } = known.unwrap_or_default();
+        // One path can count in several ways: these follow each other.
+        let mut last: Option<(&Path, PathStamp)> = None;
+        inputs.iter().find(|input| {
+            if absent.contains(&std::ptr::from_ref(*input)) {
+                return false;
+            }
+            let path = root.join(&input.path);
+            let look = || {
+                let same = last.filter(|(path, _)| *path == input.path).map(|(_, stamp)| stamp);
+                let known = same.or_else(|| stamps.get(&path).copied());
+                let stamp = known.unwrap_or_else(|| PathStamp::of(&path));
+                last = Some((&input.path, stamp));
+                stamp
+            };
+            !self.holds_by(root, &path, input, look)
+        })
     }
 }
 
+/// What looks at the folders of absent names have told.
+#[derive(Default)]
+struct FolderLooks {
+    /// The inputs that are absent.
+    absent: HashSet<*const Input>,
+    /// What is there in the folders' places.
+    stamps: HashMap<PathBuf, PathStamp>,
+}
+
 /// Those of the inputs that are absent, as far as a look at their folders tells.
-fn known_absent(known: &KnownAbsences, root: &Path, inputs: &[Input]) -> HashSet<*const Input> {
+fn known_absent(known: &KnownAbsences, root: &Path, inputs: &[Input]) -> FolderLooks {
     let mut folders: HashMap<&[u8], Vec<(&OsStr, &Input)>> = HashMap::new();
     for input in inputs.iter().filter(|input| input.state == InputState::Absent) {
         let path = input.path.as_os_str().as_bytes();
@@ -304,7 +338,7 @@ fn known_absent(known: &KnownAbsences, root: &Path, inputs: &[Input]) -> HashSet
             folders.entry(&path[..slash]).or_default().push((OsStr::from_bytes(name), input));
         }
     }
-    let mut absent = HashSet::new();
+    let mut looks = FolderLooks::default();
     for (folder, inputs) in folders.into_iter().filter(|(_, inputs)| inputs.len() >= SEVERAL) {
         let folder = root.join(OsStr::from_bytes(folder));
         if !has_times(&folder) {
@@ -313,12 +347,14 @@ fn known_absent(known: &KnownAbsences, root: &Path, inputs: &[Input]) -> HashSet
         let before = SystemTime::now();
         let all = inputs.iter().map(|(_, input)| std::ptr::from_ref(*input));
         let names = inputs.iter().map(|(name, _)| *name);
-        match PathStamp::followed(&folder) {
+        let here = PathStamp::of(&folder);
+        let is_link = here.kind() == Some(FileKind::Symlink);
+        match if is_link { PathStamp::followed(&folder) } else { here } {
             // In the place of a folder a file gives another error.
-            PathStamp::Absent if is_missing(&folder) => absent.extend(all),
+            PathStamp::Absent if is_missing(&folder) => looks.absent.extend(all),
             PathStamp::Present(stamp) if stamp.kind() != FileKind::Folder => {}
             PathStamp::Present(stamp) if known.knows(&folder, &stamp, names.clone()) => {
-                absent.extend(all);
+                looks.absent.extend(all);
             }
             PathStamp::Present(stamp) if stamp.is_settled(before) => {
                 let is_absent = |name| PathStamp::of(&folder.join(name)) == PathStamp::Absent;
@@ -326,13 +362,14 @@ fn known_absent(known: &KnownAbsences, root: &Path, inputs: &[Input]) -> HashSet
                     && PathStamp::followed(&folder) == PathStamp::Present(stamp)
                 {
                     known.learn(&folder, stamp, names);
-                    absent.extend(all);
+                    looks.absent.extend(all);
                 }
             }
             _ => {}
         }
+        looks.stamps.insert(folder, here);
     }
-    absent
+    looks
 }
 
 fn is_missing(folder: &Path) -> bool {
@@ -595,6 +632,38 @@ mod tests {
         fs::remove_dir_all(path("b")).unwrap();
         fs::write(path("f"), "").unwrap();
         assert_eq!(changed(), Some("f/1".into()), "a file in the place of a folder");
+    }
+
+    /// One look serves a folder that counts itself and the names that were absent in it.
+    #[test]
+    fn a_folder_and_a_link_to_it_count_beside_the_names_that_were_absent_in_them() {
+        let dir = folder();
+        let path = |name: &str| dir.0.join(name);
+        fs::create_dir(path("a")).unwrap();
+        fs::create_dir(path("b")).unwrap();
+        symlink("a", path("l")).unwrap();
+        let absent = ["a/1", "a/2", "a/3", "l/1", "l/2", "l/3"];
+        let mut inputs = absent.map(|name| dir.input(name, Aspect::Content)).to_vec();
+        inputs.push(dir.input("a", Aspect::Kind));
+        inputs.push(dir.input("l", Aspect::Content));
+        inputs.sort_by(|one, other| one.path.cmp(&other.path));
+        let cache = Cache::open(path("cache"));
+        let changed = || {
+            let absences = Some(cache.absences());
+            let mut fingerprints = Fingerprints { absences, ..Fingerprints::default() };
+            fingerprints.first_changed(&dir.0, &inputs).map(|input| input.path.clone())
+        };
+        until_settled(&path("a"));
+        assert_eq!((changed(), changed()), (None, None));
+        let set_mode = |mode| fs::set_permissions(path("a"), fs::Permissions::from_mode(mode));
+        let mode = path("a").metadata().unwrap().permissions().mode();
+        set_mode(mode ^ 0o20).unwrap();
+        assert_eq!(changed(), Some("a".into()));
+        set_mode(mode).unwrap();
+        assert_eq!(changed(), None);
+        fs::remove_file(path("l")).unwrap();
+        symlink("b", path("l")).unwrap();
+        assert_eq!(changed(), Some("l".into()));
     }
 
     fn until_settled(path: &Path) {
