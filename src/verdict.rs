@@ -8,6 +8,7 @@
 //! The rule that outranks all others: a verdict is kept only if nothing that could have decided
 //! it changed between the moment before the build and the moment after the last test.
 
+mod altered;
 mod binary;
 mod built_units;
 mod by_packages;

@@ -203,6 +203,9 @@ pub struct ProjectState {
     /// Test targets that failed beside other test programs and passed alone, with the time: they run
     /// alone from then on. By name.
     pub run_alone: BTreeMap<String, Timestamp>,
+    /// Test targets whose runs observing changed and of which nothing could be kept, with the time:
+    /// they run unobserved for a day. By name.
+    pub run_unobserved: BTreeMap<String, Timestamp>,
     /// The last calls of test programs that were not cached, by their target's plain name.
     #[serde(rename = "unkept_calls")]
     pub uncached_calls: BTreeMap<String, UncachedCall>,

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::altered;
 use super::binary::{
     Cacheability, DISTRUSTED, FLAKY, NextestObservation, ObservedRun, PlanContext, TargetFinding,
     TargetRecords, Uncacheable,
@@ -492,13 +493,19 @@ impl<'a> Execution<'a> {
         on_step: &mut dyn FnMut(Step<'_>),
     ) -> Result<(), RunError> {
         let always = AlwaysRun::of(&self.question.settings);
+        let (state, now) = (self.cache.state(&self.question.root), Timestamp::now());
+        let runs_as_it_is = |id: &TargetId| altered::runs_as_it_is(&state, id, now);
         let mut observed: Vec<TestJob> = wanted.iter().map(|index| jobs[*index].clone()).collect();
         for (index, job) in wanted.iter().zip(&mut observed) {
             job.urgent |= failed::before(self.failed.as_deref(), &job.id).is_some();
             if let TargetFinding::Nothing { expected, .. } = records.found(*index) {
                 job.expected = *expected;
             }
-            if !job.is_random() && !always.names(&job.id) && !records.is_measured(*index) {
+            if !job.is_random()
+                && !always.names(&job.id)
+                && !records.is_measured(*index)
+                && !runs_as_it_is(&job.id)
+            {
                 records.observe(*index, job);
             }
         }
@@ -527,7 +534,7 @@ impl<'a> Execution<'a> {
         let (reports, ()) = tokio::join!(runner::run(&observed, options, events), early.finish());
         drop(observed);
         let mut watched = records.observed();
-        let (mut again, mut doubtful) = (Vec::new(), Vec::new());
+        let (mut again, mut doubtful, mut altered) = (Vec::new(), Vec::new(), Vec::new());
         let mut all = true;
         for (index, report) in wanted.iter().zip(reports) {
             let Some(report) = report else {
@@ -549,8 +556,14 @@ impl<'a> Execution<'a> {
                 _ if records.is_measured(*index) => {
                     (Cacheability::Uncacheable(vec![Uncacheable::Coverage]), vec![])
                 }
+                _ if runs_as_it_is(&report.id) => {
+                    (Cacheability::Uncacheable(vec![Uncacheable::Altered]), vec![])
+                }
                 // What came of it is not its own, red or green.
                 Some(ObservedRun { interfered: true, cacheability, unseen, .. }) => {
+                    if matches!(cacheability, Cacheability::Uncacheable(_)) {
+                        altered.push(report.id);
+                    }
                     again.push((*index, cacheability, unseen));
                     continue;
                 }
@@ -571,6 +584,7 @@ impl<'a> Execution<'a> {
         if !all || self.options.cancel.is_cancelled() {
             return Err(RunError::Cancelled);
         }
+        altered::remember(self.cache, &self.question.root, altered, now);
         // The failed tests say whether it is red as it is, whatever the others come to.
         let one_by_one = runner::RunnerOptions { jobs: 1, ..options.clone() };
         let befores = doubtful.iter().map(|(index, report)| (*index, report)).collect();

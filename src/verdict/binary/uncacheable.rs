@@ -37,6 +37,8 @@ pub(in crate::verdict) enum Uncacheable {
     Input,
     /// The run was not observed, for this reason.
     Unobserved(String),
+    /// Observing changed its last run, of which nothing could be kept.
+    Altered,
     /// The config says so.
     AlwaysRun,
     /// It measures coverage: it is run for what it writes.
@@ -67,6 +69,9 @@ impl fmt::Display for Uncacheable {
             Self::Output => f.write_str("what it printed is not libtest's alone, or too long"),
             Self::Input => f.write_str("there was something to read on its standard input"),
             Self::Unobserved(why) => write!(f, "the run was not observed: {why}"),
+            Self::Altered => f.write_str(
+                "it runs unobserved: observing changed its last run, of which nothing could be kept",
+            ),
             Self::AlwaysRun => f.write_str("the config has it always run"),
             Self::Coverage => f.write_str("it measures coverage, which only a run writes"),
             Self::Random => f.write_str("its tests ran in random order"),
@@ -156,6 +161,10 @@ impl Uncacheable {
             Self::Input => "run it with `</dev/null`".to_owned(),
             Self::Unobserved(_) => {
                 "leave out the option, or take `runner = \"cargo\"` for the project".to_owned()
+            }
+            Self::Altered => {
+                "split the tests that use seccomp, landlock or privileged programs from the others"
+                    .to_owned()
             }
             Self::AlwaysRun => "remove it from the project's `always_run`".to_owned(),
             Self::Coverage => {
