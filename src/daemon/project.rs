@@ -271,7 +271,10 @@ impl ProjectTask {
 
     /// Answers from records, or says what the client needs to go on.
     async fn answer(&mut self, ask: Ask, seen: bool) -> Reply {
-        let asked = match self.prepare(self.question_of(&ask)).await {
+        let shared = Arc::clone(&self.shared);
+        let facts = Prepared::gather(self.question_of(&ask), &shared.paths.cache_dir);
+        let (asked, ()) = tokio::join!(facts, self.tree.catch_up(seen));
+        let asked = match asked {
             Ok(asked) => asked,
             Err(message) => return Reply::Error { message },
         };
@@ -280,7 +283,6 @@ impl ProjectTask {
             self.set_environment(asked.question.environment.clone());
             self.note_prepared(&asked);
         }
-        self.tree.catch_up(seen).await;
         self.note_edits();
         self.tree.follow(&asked.question, &asked.facts).await;
         let mut found = None;
