@@ -77,6 +77,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -154,13 +155,20 @@ pub struct Cache {
     layout: Layout,
     recent: Mutex<RecentRecords>,
     absences: Arc<KnownAbsences>,
+    /// Another process held the records' lock for as long as a put waits, and no put has had it since.
+    is_lock_stuck: AtomicBool,
 }
 
 impl Cache {
     /// The cache in this folder, which need not exist: it is created with the first record.
     pub fn open(cache_dir: impl Into<PathBuf>) -> Self {
         let layout = Layout { root: cache_dir.into() };
-        Self { layout, recent: Mutex::default(), absences: Arc::default() }
+        Self {
+            layout,
+            recent: Mutex::default(),
+            absences: Arc::default(),
+            is_lock_stuck: AtomicBool::new(false),
+        }
     }
 
     /// The folder.

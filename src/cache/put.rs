@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tracing::{debug, warn};
@@ -272,10 +273,26 @@ impl Cache {
         }
     }
 
-    /// Keeps processes that remove records out, until the lock is dropped.
+    /// Keeps processes that remove records out, until the lock is dropped. One put waits for a
+    /// process that does not let go, and those after it do not.
     fn share(&self) -> Result<Option<Lock>, PutError> {
         let path = self.layout.records_lock();
-        Lock::take(&path, Access::Shared, REMOVER_WAIT).map_err(write_error(&path))
+        let held = Lock::take(&path, Access::Shared, self.lock_wait());
+        let held = held.map_err(write_error(&path))?;
+        let was_stuck = self.is_lock_stuck.swap(held.is_none(), Ordering::Relaxed);
+        if held.is_none() && !was_stuck {
+            warn!(
+                file = %path.display(),
+                "another process holds the lock of the records: going on without it; `fuser` tells \
+                 which one"
+            );
+        }
+        Ok(held)
+    }
+
+    /// How long to wait for the records' lock.
+    fn lock_wait(&self) -> Duration {
+        if self.is_lock_stuck.load(Ordering::Relaxed) { Duration::ZERO } else { REMOVER_WAIT }
     }
 
     /// Removes the records that exceed the limits, as far as this project knows them.
@@ -291,7 +308,7 @@ impl Cache {
             return Ok(Vec::new());
         }
         let path = self.layout.records_lock();
-        let Some(_held) = Lock::take(&path, Access::Exclusive, REMOVER_WAIT)? else {
+        let Some(_held) = Lock::take(&path, Access::Exclusive, self.lock_wait())? else {
             debug!("old records stay: another process holds the lock");
             return Ok(Vec::new());
         };
