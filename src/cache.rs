@@ -154,7 +154,7 @@ impl fmt::Display for MissReason {
 pub struct Cache {
     layout: Layout,
     recent: Mutex<RecentRecords>,
-    absences: Arc<KnownAbsences>,
+    absences: Option<Arc<KnownAbsences>>,
     /// Another process held the records' lock for as long as a put waits, and no put has had it since.
     is_lock_stuck: AtomicBool,
 }
@@ -166,9 +166,15 @@ impl Cache {
         Self {
             layout,
             recent: Mutex::default(),
-            absences: Arc::default(),
+            absences: None,
             is_lock_stuck: AtomicBool::new(false),
         }
+    }
+
+    /// The same for a process that asks again and again. It remembers which names were absent, which
+    /// would cost a process more that asks once.
+    pub(crate) fn open_to_stay(cache_dir: impl Into<PathBuf>) -> Self {
+        Self { absences: Some(Arc::default()), ..Self::open(cache_dir) }
     }
 
     /// The folder.
@@ -178,8 +184,8 @@ impl Cache {
     }
 
     /// What records found absent, for as long as this process lives.
-    pub(crate) fn absences(&self) -> Arc<KnownAbsences> {
-        Arc::clone(&self.absences)
+    pub(crate) fn absences(&self) -> Option<Arc<KnownAbsences>> {
+        self.absences.clone()
     }
 
     /// Asks for the record of `key`, which may be `ttl` old.

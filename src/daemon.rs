@@ -340,7 +340,7 @@ impl Daemon {
         );
         let shared = Arc::new(Shared {
             id: instance(),
-            cache: Cache::open(&paths.cache_dir),
+            cache: Cache::open_to_stay(&paths.cache_dir),
             environment: Arc::new(self.environment.clone()),
             watcher: Arc::new(Mutex::new(Watches::new(watcher))),
             scheduler,
