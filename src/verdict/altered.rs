@@ -20,7 +20,7 @@ pub(super) fn runs_as_it_is(state: &ProjectState, target: &TargetId, now: Timest
 
 /// Remembers that observing has changed the runs of these targets, and that nothing of them can be
 /// kept.
-pub(super) fn remember(cache: &Cache, root: &Path, targets: Vec<TargetId>, now: Timestamp) {
+pub(super) fn remember(cache: &Cache, root: &Path, targets: &[TargetId], now: Timestamp) {
     if targets.is_empty() {
         return;
     }
@@ -45,7 +45,7 @@ mod tests {
         let root = Path::new("/w");
         let now = Timestamp::now();
         assert!(!runs_as_it_is(&cache.state(root), &target, now));
-        remember(&cache, root, vec![target.clone()], now);
+        remember(&cache, root, std::slice::from_ref(&target), now);
         let state = cache.state(root);
         let later = |by: Duration| {
             let later = Timestamp(now.0 + u64::try_from(by.as_millis()).unwrap());

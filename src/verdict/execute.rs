@@ -584,7 +584,7 @@ impl<'a> Execution<'a> {
         if !all || self.options.cancel.is_cancelled() {
             return Err(RunError::Cancelled);
         }
-        altered::remember(self.cache, &self.question.root, altered, now);
+        altered::remember(self.cache, &self.question.root, &altered, now);
         // The failed tests say whether it is red as it is, whatever the others come to.
         let one_by_one = runner::RunnerOptions { jobs: 1, ..options.clone() };
         let befores = doubtful.iter().map(|(index, report)| (*index, report)).collect();
