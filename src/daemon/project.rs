@@ -2,6 +2,7 @@
 //! kept fresh, the background builds, and the background tests. The rest of the daemon sends
 //! messages.
 
+mod activity;
 mod background_build;
 mod background_tests;
 mod broadcast;
@@ -14,6 +15,7 @@ mod job;
 mod prebuild;
 mod prefetch;
 mod prepared;
+mod settling;
 mod shadow;
 mod status;
 mod target_dir;
@@ -29,12 +31,14 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
+use self::activity::Activity;
 use self::background_tests::{BackgroundTestPlan, Purpose};
 use self::broadcast::Broadcast;
 use self::builder::{Builder, BuilderNews};
 use self::fresh_tree::{EventTrust, FreshTree};
 use self::job::{Awaits, BuildKey, JobEnd, JobNews, TestedRun, Waiter};
 use self::prepared::Prepared;
+use self::settling::Settling;
 use self::status::StatusTeller;
 use self::verifier::Verifier;
 use super::inbox::Inbox;
@@ -44,10 +48,8 @@ use super::time::sleep_until;
 use crate::config;
 use crate::model::Answer;
 use crate::process::Environment;
-use crate::protocol::{Ask, LastVerdict, Miss, RanProgram, Reply, State};
-use crate::verdict::{
-    LookUp, Question, RunScope, TreeState, Unanswered, background_scope, code_hash,
-};
+use crate::protocol::{Ask, LastVerdict, Miss, RanProgram, Reply};
+use crate::verdict::{Question, RunScope, TreeState, Unanswered, code_hash};
 use crate::workspace::Identity;
 
 /// How often a tree that changes while it is asked about is looked up anew.
@@ -94,6 +96,7 @@ struct ProjectTask {
     tree: FreshTree,
     builder: Builder,
     verifier: Verifier,
+    settling: Settling,
     /// How many clients build by themselves.
     holds: usize,
     /// The programs of the last run, until they are compared with earlier runs.
@@ -147,6 +150,7 @@ impl ProjectTask {
             tree,
             builder,
             verifier,
+            settling: Settling::default(),
             holds: 0,
             uncompared: Vec::new(),
             identity: None,
@@ -424,6 +428,11 @@ impl ProjectTask {
         self.builder.in_flight().cancel().await;
         if !waiters.is_empty() || self.needs_build(&wanted, &own).await {
             self.build(&own, wanted, waiters).await;
+        } else if self.settling.is_due(&wanted, &own, &self.shared).await
+            && let Some(scope) = self.background_scope().await
+        {
+            info!(project = %self.root.display(), "the last run made its own record stale: testing again");
+            self.run_tests(&own, Purpose::Verdict(scope)).await;
         } else if !self.uncompared.is_empty() {
             let ran = std::mem::take(&mut self.uncompared);
             let sysroot = &own.facts.toolchain.sysroot;
@@ -551,11 +560,7 @@ impl ProjectTask {
         if self.verifier.writes_into_tree() {
             return None;
         }
-        let (shared, question) = (Arc::clone(&self.shared), self.builder.own_question());
-        let scope = tokio::task::spawn_blocking(move || {
-            background_scope(&question, &shared.cache.state(&question.root))
-        });
-        scope.await.ok()?
+        background_tests::scope(self.builder.own_question(), &self.shared).await
     }
 
     async fn test_in_background(&mut self, scope: RunScope) {
@@ -580,6 +585,7 @@ impl ProjectTask {
     fn report(&mut self, verdict: LastVerdict, ran: Vec<RanProgram>, answer: Option<Answer>) {
         status::log_verdict(&self.root, &verdict);
         self.verifier.note_verdict();
+        self.settling.note_verdict(&verdict);
         let own = self.builder.own_question().selection_text();
         self.broadcast.note_answer(answer.filter(|_| verdict.selection == own));
         if !ran.is_empty() {
@@ -641,18 +647,21 @@ impl ProjectTask {
         self.tell_status_to_clients();
         let known = self.tree.tree_digest().zip(self.status.get().code_hash);
         let Some((tree_digest, code_hash)) = known else { return };
-        let shared = Arc::clone(&self.shared);
-        let known = tokio::task::spawn_blocking(move || {
-            let Prepared { question, facts } = &*own;
-            LookUp { cache: &shared.cache, question, facts }.known(&tree_digest)
-        });
-        let known = known.await.unwrap_or_else(|error| Err(error.to_string()));
+        let known = own.known(tree_digest, &self.shared).await;
         self.broadcast.tell_known(code_hash, known);
     }
 
     /// Brings the status up to date.
     fn tell(&mut self) {
-        let (state, reason) = self.state();
+        let (state, reason) = Activity {
+            tree: &self.tree,
+            builder: &self.builder,
+            verifier: &self.verifier,
+            is_held: self.holds > 0,
+            prepare_error: self.prepare_error.as_deref(),
+            last_build: self.status.get().last_build,
+        }
+        .state();
         let watch = self.tree.watch_text();
         let tree_digest = self.tree.tree_digest();
         let code_hash = tree_digest
@@ -662,45 +671,5 @@ impl ProjectTask {
             (status.state, status.reason) = (state, reason);
             (status.code_hash, status.watch) = (code_hash, watch);
         });
-    }
-
-    /// The state for `status`, and its reason.
-    fn state(&self) -> (State, Option<String>) {
-        let Some(look) = self.tree.look() else {
-            return (State::Missing, Some(self.tree.trouble()));
-        };
-        if let Some((state, text)) = self.builder.activity() {
-            return (state, Some(text));
-        }
-        let paused = |reason: &str| (State::Paused, Some(reason.to_owned()));
-        if self.holds > 0 {
-            return paused("a client is testing in the foreground");
-        }
-        if let Some(reason) = self.tree.git_reason() {
-            return paused(reason);
-        }
-        let tree_digest = look.digest.as_ref().ok();
-        // A job of another tree changes nothing: another run may have proven this tree.
-        if tree_digest.is_some()
-            && self.builder.built_tree() == tree_digest
-            && let Some(build) = self.status.get().last_build.filter(|build| !build.success)
-        {
-            let why = build.ended.unwrap_or_else(|| "the tests do not compile".to_owned());
-            return (State::Failed, Some(why));
-        }
-        if let Some(reason) = self.builder.thrashing_reason() {
-            return paused(&reason);
-        }
-        let reason = match look.digest {
-            Err(ref why) => Some(why.join("; ")),
-            Ok(_) if self.tree.has_leftover_lock() => {
-                Some("a leftover `index.lock` of git is ignored".to_owned())
-            }
-            Ok(_) => {
-                let error = self.prepare_error.clone();
-                error.or_else(|| self.verifier.why_no_verdict(tree_digest))
-            }
-        };
-        (State::Idle, reason)
     }
 }

@@ -19,7 +19,8 @@ use crate::model::{Digest, TargetId};
 use crate::protocol::{Mark, Reply, State};
 use crate::runner::RunEvent;
 use crate::verdict::{
-    self, Facts, ProjectTree, Question, RunError, RunScope, Step, TreeError, TreeState, code_hash,
+    self, Facts, ProjectTree, Question, RunError, RunScope, Step, TreeError, TreeState,
+    background_scope, code_hash,
 };
 
 /// Targets that run unasked were quick the last time: one that finishes no test for so long has
@@ -48,6 +49,15 @@ pub(super) struct BackgroundTestPlan {
     pub(super) first: TreeState<Mark>,
     /// Tells the clients that watch.
     pub(super) reporter: RunReporter,
+}
+
+/// What may run in the background of the project's own question, if anything.
+pub(super) async fn scope(question: Question, shared: &Arc<Shared>) -> Option<RunScope> {
+    let shared = Arc::clone(shared);
+    let scope = tokio::task::spawn_blocking(move || {
+        background_scope(&question, &shared.cache.state(&question.root))
+    });
+    scope.await.ok()?
 }
 
 /// Begins a run.

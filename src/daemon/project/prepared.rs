@@ -4,8 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::super::shared::Shared;
+use crate::cache::ProjectState;
 use crate::model::{Answer, Digest};
-use crate::verdict::{Facts, LookUp, Question, Unanswered, answers_for_all};
+use crate::verdict::{Facts, KnownRecord, LookUp, Question, Unanswered, answers_for_all};
 
 /// A question with its facts.
 pub(super) struct Prepared {
@@ -45,6 +46,34 @@ impl Prepared {
         answered.await.unwrap_or_else(|error| {
             Err(Unanswered { reason: error.to_string(), known_failure: None })
         })
+    }
+
+    /// What the records tell of the tree, green or red, for a view.
+    ///
+    /// # Errors
+    /// Why they tell nothing.
+    pub(super) async fn known(
+        self: &Arc<Self>,
+        tree_digest: Digest,
+        shared: &Arc<Shared>,
+    ) -> Result<KnownRecord, String> {
+        let (shared, this) = (Arc::clone(shared), Arc::clone(self));
+        let known = tokio::task::spawn_blocking(move || {
+            let Self { question, facts } = &*this;
+            LookUp { cache: &shared.cache, question, facts }.known(&tree_digest)
+        });
+        known.await.unwrap_or_else(|error| Err(error.to_string()))
+    }
+
+    /// Whether no target of the last run is one of which nothing is kept.
+    pub(super) async fn keeps_all(&self, shared: &Arc<Shared>) -> bool {
+        let (shared, root) = (Arc::clone(shared), self.question.root.clone());
+        let state = tokio::task::spawn_blocking(move || shared.cache.state(&root));
+        let keeps_all = |state: ProjectState| {
+            let mut targets = state.targets.iter();
+            !targets.any(|target| state.uncached.contains_key(&target.to_string()))
+        };
+        state.await.is_ok_and(keeps_all)
     }
 
     /// Whether a question would be answered by what other machines have proven of this tree, whose

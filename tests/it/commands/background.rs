@@ -257,3 +257,23 @@ fn a_background_build_backs_off_from_a_foreground_build() {
     built(&home, "the lock is free");
     daemon.stop();
 }
+
+/// As where tests number their folders in the order in which their threads come.
+#[test]
+fn a_target_whose_runs_leave_other_names_runs_until_its_record_holds() {
+    if takes_long() || !can_observe("what runs leave") {
+        return;
+    }
+    let numbered = "#[test] fn numbered() {\n\
+        let dir = std::env::temp_dir().join(\"numbered\");\n\
+        let mut free = (0..5).map(|n| dir.join(n.to_string())).filter(|dir| !dir.exists());\n\
+        if let Some(free) = free.next() { std::fs::create_dir_all(free).unwrap(); }\n\
+        }\n";
+    let home = Home::with(&[("tests/numbered.rs", numbered)]);
+    home.config("", "debounce = '20ms'\nbackground_tests = 'auto'");
+    let daemon = home.daemon();
+    home.test(&[]).green_from("run");
+    until("a record holds", || (home.run(&["check"]).code == Some(0)).then_some(()));
+    home.test(&[]).green_from("cache");
+    daemon.stop();
+}
