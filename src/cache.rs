@@ -21,6 +21,7 @@
 //! | `retention` | which records may be removed, as a pure plan |
 //! | `mentions` | which files can name which variables |
 //! | `absences` | which names were absent in which folders, in memory |
+//! | `code_digests` | what is left of sources without their comments |
 //! | `environments` | in which environments a whole was proven |
 //! | `plans` | what cargo builds and runs for a workspace, as it was the last time |
 //! | `programs` | digests of the loadable parts of programs |
@@ -33,6 +34,7 @@
 //! | `target_dirs` | target directories that the service builds into |
 
 mod absences;
+mod code_digests;
 mod environments;
 mod files;
 mod format;
@@ -54,6 +56,7 @@ mod sweep;
 mod target_dirs;
 
 pub(crate) use absences::KnownAbsences;
+pub(crate) use code_digests::SourceCode;
 pub(crate) use environments::{ProvenEnvironment, ProvenEnvironments, RecordReference};
 pub(crate) use gc::GcOptions;
 pub(crate) use history::{AnsweredTargets, HISTORY_DAYS, HistoryEvent};

@@ -129,6 +129,8 @@ pub struct ObserveOptions {
     /// Folders whose content the caller covers by an identity of their own (the toolchain's
     /// sysroot). Files below them are reported as [`PathClass::Library`]. Absolute, without symlinks.
     pub covered: Vec<PathBuf>,
+    /// Whether to tell which Rust sources the first process alone has read: [`Uses::READ_BELOW`].
+    pub tells_readers: bool,
 }
 
 /// The observer of process trees.

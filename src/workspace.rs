@@ -9,6 +9,7 @@
 mod build_script;
 mod build_variables;
 mod cargo_config;
+mod code_text;
 mod identity;
 mod locate;
 mod lock_file;
@@ -29,6 +30,7 @@ pub use cargo_config::CargoConfig;
 pub(crate) use cargo_config::{
     CargoConfigError, CargoConfigFile, RunnerShape, is_configured_apart,
 };
+pub(crate) use code_text::{may_embed_source, without_comments};
 pub(crate) use identity::{
     Identity, is_session_variable, is_terminal_variable, replace_folder, without_root,
 };

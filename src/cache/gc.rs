@@ -234,8 +234,8 @@ fn leftovers(
         let names = index::two_deep(&dir)?.into_iter();
         found.extend(names.map(|(folder, name)| dir.join(folder).join(name)));
     }
-    let memos = [layout.environments(), layout.mentions(), layout.plans(), layout.reached()];
-    for dir in memos.into_iter().chain([layout.programs()]) {
+    let memos = [layout.code_digests(), layout.environments(), layout.mentions(), layout.plans()];
+    for dir in memos.into_iter().chain([layout.programs(), layout.reached()]) {
         let names = files::names(&dir)?.into_iter();
         found.extend(names.map(|(name, _)| dir.join(name)));
     }

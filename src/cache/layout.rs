@@ -9,6 +9,7 @@
 //! plans/<plan digest>                               what a build of this kind builds and runs
 //! environments/<digest of a whole>                  in which environments it was proven
 //! mentions/<digest of a state>                     which variables a file in that state can name
+//! code/<digest of a workspace>                     its sources' digests without comments
 //! reached/<digest of a program>                    what each of its tests reaches
 //! history/<day>.jsonl                             answers and verifications of a day since the epoch
 //! projects/<project>/path                         the project's root as bytes; its digest is the folder's name
@@ -93,6 +94,10 @@ impl Layout {
 
     pub(super) fn mentions(&self) -> PathBuf {
         self.root.join("mentions")
+    }
+
+    pub(super) fn code_digests(&self) -> PathBuf {
+        self.root.join("code")
     }
 
     pub(super) fn reached(&self) -> PathBuf {

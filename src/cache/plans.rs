@@ -57,6 +57,9 @@ pub(crate) struct TargetPlan {
     /// Why its key holds more than the packages, for a person; empty if it does not.
     #[serde(default)]
     pub wider_because: String,
+    /// Whether nothing that it is built with can see a plain comment in a source.
+    #[serde(default)]
+    pub ignores_comments: bool,
 }
 
 /// What the key of a target at the package level is made of.

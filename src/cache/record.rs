@@ -109,6 +109,8 @@ pub enum InputState {
     Link(Digest),
     /// A regular file, no link, whose permissions, owner and content have this digest.
     File(Digest),
+    /// The same for a Rust source that the run's compiler has read and nothing else.
+    Source(Digest),
     /// A program, no link, whose permissions, owner and loadable parts have this digest.
     Program(Digest),
     /// A program, no link, whose permissions, owner, loadable parts and length have this digest.

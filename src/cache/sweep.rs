@@ -17,7 +17,7 @@ use super::programs::{self, MemoSubject};
 use super::record::{RecordKey, RecordLevel, project_digest};
 use super::retention::{self, CacheContents, RemovalPlan, RemovalReason};
 use super::{Cache, Limits};
-use super::{environments, mentions, plans, reached};
+use super::{code_digests, environments, mentions, plans, reached};
 use crate::model::{Digest, Timestamp};
 
 /// How long `clear` and `gc` wait for writers.
@@ -234,6 +234,7 @@ impl Cache {
             }
         }
         if workspace_root.is_none() {
+            code_digests::memos(&self.layout).forget();
             environments::memos(&self.layout).forget();
             mentions::memos(&self.layout).forget();
             plans::memos(&self.layout).forget();

@@ -10,6 +10,7 @@
 use std::io;
 use std::path::Path;
 
+use aho_corasick::AhoCorasick;
 use object::{Architecture, Object as _, ObjectSymbol as _, SymbolKind};
 
 use super::instructions::{kernel_entries, may_begin_at};
@@ -118,6 +119,26 @@ const HARMLESS_IMPORTS: &[&str] = &[
     "strlen",
     "write",
 ];
+
+/// Parts of symbols by which a macro learns more of the text around its tokens than where they begin: the
+/// text itself, or numbers of bytes.
+const SEEING_TEXT: &[&str] = &["source_text", "byte_range"];
+/// Macros in what another one makes, which put the text of a file into the program.
+const EMBEDDING: [&str; 2] = ["include_str", "include_bytes"];
+
+/// Whether the macro in this library can see comments, or have the compiler embed a file.
+///
+/// # Errors
+/// If the library cannot be read.
+pub(crate) fn macro_sees_comments(library: &Path) -> io::Result<bool> {
+    let content = std::fs::read(library)?;
+    let Ok(parsed) = object::File::parse(&*content) else { return Ok(true) };
+    let mut names = parsed.symbols().filter_map(|symbol| symbol.name().ok()).peekable();
+    let embedding = AhoCorasick::new(EMBEDDING).map_err(io::Error::other)?;
+    Ok(names.peek().is_none()
+        || names.any(|name| SEEING_TEXT.iter().any(|part| name.contains(part)))
+        || embedding.is_match(&content))
+}
 
 /// What the macro in this library can consult.
 ///
@@ -246,6 +267,7 @@ mod tests {
                 .any(|start| name.starts_with(start) && name.ends_with(".so"));
             if is_derive {
                 assert_ne!(macro_reach(&file).unwrap(), MacroReach::Anything, "{name}");
+                assert!(!macro_sees_comments(&file).unwrap(), "{name}");
                 found += 1;
             }
         }

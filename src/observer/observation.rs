@@ -143,6 +143,9 @@ impl Uses {
     pub const REQUIRED: Self = Self(1 << 12);
     /// The run made a hard link to it.
     pub const LINKED: Self = Self(1 << 13);
+    /// It is a Rust source, and another process of the run than the first opened it or looked it up.
+    /// Only with [`ObserveOptions::tells_readers`](super::ObserveOptions::tells_readers).
+    pub const READ_BELOW: Self = Self(1 << 14);
     /// The uses that make a path an input.
     pub const INPUT: Self = Self(0b1_1100_0011_1111);
     /// The uses that make a path a result.
@@ -150,7 +153,7 @@ impl Uses {
     /// The input uses from which the run learns nothing but the state of the name.
     pub const NAME: Self = Self(0b1_1100_0000_0000);
 
-    const NAMES: [&'static str; 14] = [
+    const NAMES: [&'static str; 15] = [
         "read",
         "listed",
         "probed",
@@ -165,6 +168,7 @@ impl Uses {
         "overwritten",
         "required",
         "linked",
+        "read below",
     ];
 
     /// Whether the two sets share a use.

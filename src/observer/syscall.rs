@@ -35,6 +35,9 @@ pub(in crate::observer) struct SyscallRecorder {
     pub(super) threads: HashSet<pid_t>,
     /// The thread that called last. Most threads make several calls in a row.
     pub(super) last_thread: pid_t,
+    /// The first thread of the run's first process; 0 before its first call.
+    pub(super) first_thread: pid_t,
+    tells_readers: bool,
     /// Names that were recorded already, with the [`LookupKind`]s of their look-ups.
     recorded: HashMap<Vec<u8>, u16>,
     /// Threads whose last call changes where names lead. The kernel may not have done it yet, so
@@ -68,6 +71,8 @@ impl LookupKind {
 impl SyscallRecorder {
     pub(in crate::observer) fn new(options: ObserveOptions) -> Self {
         Self {
+            first_thread: 0,
+            tells_readers: options.tells_readers,
             log: AccessLog::new(options),
             resolver: Resolver::default(),
             sockets: OwnSockets::default(),
@@ -92,6 +97,26 @@ impl SyscallRecorder {
         let mut observation = log.close(|pid| self.threads.contains(&pid));
         observation.calls = self.calls;
         observation
+    }
+
+    /// Records a look-up of `target`. Whether a later one need not be recorded.
+    pub(super) fn consult(&mut self, thread: pid_t, target: &ResolvedPath, uses: Uses) -> bool {
+        self.log.consult(target, uses);
+        self.note_reader(thread, target)
+    }
+
+    /// Notes of a source if another process than the first reads it. Whether a later reader does not
+    /// matter.
+    pub(super) fn note_reader(&mut self, thread: pid_t, target: &ResolvedPath) -> bool {
+        if !self.tells_readers || !target.path.ends_with(b".rs") {
+            return true;
+        }
+        let first = self.first_thread;
+        let task = format!("/proc/{first}/task/{thread}");
+        if thread != first && PathStamp::of(&task[..]) == PathStamp::Absent {
+            self.log.consult(target, Uses::READ_BELOW);
+        }
+        false
     }
 
     /// Records the parent folder: its permissions decide whether a path can be made, moved or removed.

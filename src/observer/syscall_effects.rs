@@ -22,6 +22,9 @@ impl SyscallRecorder {
         if thread == 0 {
             return self.problem(Problem::Memory("a process out of our sight".into()));
         }
+        if self.first_thread == 0 {
+            self.first_thread = thread;
+        }
         if self.last_thread != thread {
             self.last_thread = thread;
             self.threads.insert(thread);
@@ -64,12 +67,16 @@ impl SyscallRecorder {
                 if self.is_recorded(&located, asked) {
                     return Ok(());
                 }
-                if uses == Uses::FOLLOWED {
+                let is_enough = if uses == Uses::FOLLOWED {
                     self.read_link(thread, &located);
-                } else if let Some(target) = self.walk(thread, &located, follow) {
-                    self.log.consult(&target, uses);
+                    true
+                } else {
+                    let target = self.walk(thread, &located, follow);
+                    target.is_none_or(|target| self.consult(thread, &target, uses))
+                };
+                if is_enough {
+                    self.set_recorded(located, asked);
                 }
-                self.set_recorded(located, asked);
             }
             SyscallRequest::Execute { name, follow } => self.execute(thread, name, follow)?,
             SyscallRequest::Modify { name, follow, replace } => {
@@ -154,8 +161,8 @@ impl SyscallRecorder {
         };
         if !self.is_recorded(&located, asked)
             && let Some(target) = self.walk(thread, &located, true)
+            && self.consult(thread, &target, uses)
         {
-            self.log.consult(&target, uses);
             self.set_recorded(located, asked);
         }
         Ok(())
@@ -178,6 +185,7 @@ impl SyscallRecorder {
         }
         let Some(target) = self.walk(thread, &located, follow) else { return Ok(()) };
         self.log.open(&target, flags);
+        let is_enough = self.note_reader(thread, &target);
         // Its stamp says nothing of its content.
         if (target.path.starts_with(b"/proc/") || target.path.starts_with(b"/sys/"))
             && is_setting(as_path(&target.path))
@@ -189,7 +197,7 @@ impl SyscallRecorder {
         if flags & libc::O_CREAT != 0 {
             self.record_parent(&target);
         }
-        if reads_only == libc::O_RDONLY && flags & libc::O_TMPFILE != libc::O_TMPFILE {
+        if is_enough && reads_only == libc::O_RDONLY && flags & libc::O_TMPFILE != libc::O_TMPFILE {
             self.set_recorded(located, asked);
         }
         Ok(())

@@ -75,7 +75,7 @@ impl Ways<'_> {
             InputState::Link(_) => {
                 input.path.canonicalize().is_ok_and(|end| end.starts_with(self.then))
             }
-            InputState::File(_) | InputState::Digest(_) => {
+            InputState::File(_) | InputState::Source(_) | InputState::Digest(_) => {
                 holds_text(&input.path, self.then.as_os_str().as_bytes()).unwrap_or(true)
             }
             _ => false,

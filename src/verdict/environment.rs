@@ -610,6 +610,7 @@ pub(super) fn content_of(state: &InputState) -> Option<Digest> {
         | InputState::Listing(digest)
         | InputState::Link(digest)
         | InputState::File(digest)
+        | InputState::Source(digest)
         | InputState::Program(digest)
         | InputState::Measured(digest)
         | InputState::Same(digest) => Some(*digest),

@@ -17,6 +17,7 @@ use super::early::{EarlyRuns, parallel_jobs};
 use super::exec::SWITCH;
 use super::failed;
 use super::options::{RunError, RunOptions, RunScope, Step};
+use super::package::{PackageLevel, SAME_PACKAGES};
 use super::patterns::AlwaysRun;
 use super::ran::{EndedTarget, RanTarget, RanTargets};
 use super::unreached::UnreachedTargets;
@@ -84,6 +85,7 @@ impl<'a> Execution<'a> {
     pub(super) async fn execute(
         &self,
         build: &Build,
+        level: Option<&PackageLevel<'_>>,
         early: &mut EarlyRuns<'_>,
         on_step: &mut dyn FnMut(Step<'_>),
     ) -> Result<RanTargets<'a>, Interrupted<'a>> {
@@ -134,12 +136,23 @@ impl<'a> Execution<'a> {
                 by_reach.insert(index, unreached.find(&mut records, index, planned));
             }
         }
+        // Examples link libraries that differ by their sources' digests alone.
+        let missing = plan.targets.iter().enumerate().filter(|(index, planned)| {
+            let is_missing = matches!(records.found(*index), TargetFinding::Nothing { .. });
+            planned.harness == Harness::Doctest && is_missing && tree_digest.is_some()
+        });
+        let missing: BTreeSet<_> = missing.map(|(_, planned)| &planned.id).collect();
+        let by_packages = level.filter(|_| !missing.is_empty());
+        let by_packages = by_packages.map(|level| level.find_some(|id| missing.contains(id)));
+        let by_packages = by_packages.unwrap_or_default();
         let recorded: Vec<_> = (0..plan.targets.len())
             .map(|index| match (records.found(index), by_reach.get(&index)) {
                 (TargetFinding::Green(record), _) | (_, Some(Ok(record))) => {
                     Some(Arc::clone(record))
                 }
-                (TargetFinding::Nothing { .. }, _) => None,
+                (TargetFinding::Nothing { .. }, _) => {
+                    by_packages.get(&plan.targets[index].id).cloned()
+                }
             })
             .collect();
         let mut kept: Vec<_> = recorded
@@ -153,6 +166,7 @@ impl<'a> Execution<'a> {
                 TargetFinding::Nothing { why, expected } => {
                     match by_reach.get(&index) {
                         Some(Ok(_)) => return "no test of it reaches what has changed".to_owned(),
+                        _ if recorded[index].is_some() => return SAME_PACKAGES.to_owned(),
                         Some(Err(why)) => return why.clone(),
                         None => {}
                     }

@@ -108,7 +108,10 @@ fn beside_the_tree(
     match input.state {
         InputState::Link(_) | InputState::Digest(_) => None,
         // One look is enough for the rest: no content need be read again.
-        InputState::File(_) | InputState::Program(_) | InputState::Measured(_)
+        InputState::File(_)
+        | InputState::Source(_)
+        | InputState::Program(_)
+        | InputState::Measured(_)
             if fingerprints.holds(root, &input) =>
         {
             Some(fingerprints.read(root, path, Aspect::Kind).unwrap_or(input))

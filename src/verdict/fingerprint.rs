@@ -52,7 +52,7 @@ pub(super) enum Aspect {
 /// The way in which something in this state was looked at; none if the state holds no digest.
 pub(super) fn aspect_of(state: &InputState) -> Option<Aspect> {
     Some(match state {
-        InputState::File(_) | InputState::Link(_) => Aspect::Content,
+        InputState::File(_) | InputState::Source(_) | InputState::Link(_) => Aspect::Content,
         InputState::Program(_) => Aspect::Program,
         InputState::Measured(_) => Aspect::MeasuredProgram,
         InputState::Listing(_) => Aspect::Names,
@@ -241,7 +241,7 @@ impl Fingerprints {
             }
             InputState::Overwritable => return is_overwritable(path),
             InputState::Refused => return is_refused(path),
-            InputState::File(_) | InputState::Link(_) => Aspect::Content,
+            InputState::File(_) | InputState::Source(_) | InputState::Link(_) => Aspect::Content,
             InputState::Program(_) => Aspect::Program,
             InputState::Measured(_) => Aspect::MeasuredProgram,
             InputState::Listing(_) => Aspect::Names,
@@ -257,7 +257,11 @@ impl Fingerprints {
         {
             return true;
         }
-        self.read(root, path, way).is_ok_and(|now| now.state == input.state)
+        let then = match input.state {
+            InputState::Source(content) => InputState::File(content),
+            state => state,
+        };
+        self.read(root, path, way).is_ok_and(|now| now.state == then)
     }
 
     /// Whether this is what the run itself left there, and was not there when the question came.

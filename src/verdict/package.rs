@@ -19,6 +19,9 @@
 //! all that count below its folder, less the packages that lie in it. Its program counts whole: other
 //! targets of a package, among them those of `CARGO_BIN_EXE_…`, are built from the same files.
 //!
+//! **Plain comments** of Rust sources are left out where nothing that builds or runs a target can see them: `code`
+//! lists who could, and how each is known.
+//!
 //! **What a build reads besides**, by the compilers' and build scripts' own lists, is an input of the
 //! record: ignored files, files of other packages, files outside, and variables by their names.
 //! Whatever cargo's configuration or the compilers' flags name in the workspace counts for all targets:
@@ -58,6 +61,7 @@
 pub(super) const SAME_PACKAGES: &str = "same packages and inputs";
 
 mod built_from;
+mod code;
 mod explained;
 mod inputs;
 mod key;

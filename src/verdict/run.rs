@@ -319,7 +319,7 @@ impl<'a> Answering<'a> {
         believed(Step::Built(&build));
         let names = DiscoveredNames::look(&self.question.root, &build.sources);
         let execution = session.execution(Some(digest), &Finding::Nothing(String::new()));
-        let mut ran = match execution.execute(&build, &mut early, &mut believed).await {
+        let mut ran = match execution.execute(&build, None, &mut early, &mut believed).await {
             Ok(ran) => ran,
             Err(Interrupted { error: RunError::Cancelled, .. }) => return Err(RunError::Cancelled),
             Err(_) => return Ok(None),
@@ -471,7 +471,7 @@ impl<'a> Answering<'a> {
         let is_of_tree = build.sources.are_of_tree();
         let names = DiscoveredNames::look(&question.root, &build.sources);
         let execution = self.execution(state.digest.as_ref().ok(), &known);
-        let mut ran = match execution.execute(&build, &mut early, on_step).await {
+        let mut ran = match execution.execute(&build, level.as_ref(), &mut early, on_step).await {
             Ok(ran) => ran,
             Err(Interrupted { mut error, finished }) => {
                 if let Some(mut finished) = finished {

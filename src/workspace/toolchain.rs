@@ -85,6 +85,14 @@ impl Toolchain {
         }
     }
 
+    /// Whether a program is configured around the compiler, or one stands in the place of a tool.
+    #[must_use]
+    pub fn has_wrapper(&self) -> bool {
+        let tools =
+            ["rustc-wrapper: ", "rustc-workspace-wrapper: ", "rustc: ", "rustdoc: ", "cargo: "];
+        self.identity.lines().any(|line| tools.iter().any(|tool| line.starts_with(tool)))
+    }
+
     /// What `rustc --print cfg` says for a target: needed only where `cfg(..)` tables choose a
     /// runner. Starts a process.
     ///

@@ -72,6 +72,40 @@ macro_rules! observe {
     };
 }
 
+#[test]
+fn sources_that_a_later_process_reads_are_told_apart() {
+    if !can_observe("readers of sources") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().canonicalize().unwrap();
+    for name in ["own.rs", "both.rs", "below.rs", "looked.rs", "both.txt"] {
+        std::fs::write(folder.join(name), "x\n").unwrap();
+    }
+    std::os::unix::fs::symlink("own.rs", folder.join("link")).unwrap();
+    // The shell reads by itself what is redirected to its own commands.
+    let script = "read a < own.rs; read a < both.rs; read a < both.txt; cat both.rs both.txt below.rs; \
+                  stat looked.rs";
+    let spec = |script: &str| {
+        let script = format!("cd {} && {script}", folder.display());
+        spec("/bin/sh".as_ref(), &["-c", &script].map(AsRef::as_ref))
+    };
+    let observe = |script: &str, tells_readers| {
+        let options = ObserveOptions { tells_readers, ..ObserveOptions::default() };
+        let (spec, running) = Observer::observe(&spec(script), options).unwrap();
+        assert_eq!(capture(&spec, LIMIT).unwrap().end, End::Exit(0));
+        running.finish()
+    };
+    let below = |seen: &Observation| -> Vec<String> {
+        let below = seen.used(Uses::READ_BELOW).map(|(path, _)| path.file_name().unwrap());
+        below.map(|name| name.to_string_lossy().into_owned()).collect()
+    };
+    assert_eq!(below(&observe(script, true)), ["below.rs", "both.rs", "looked.rs"]);
+    assert_eq!(below(&observe(script, false)), [""; 0]);
+    let by_link = "read a < link; cat link";
+    assert_eq!(below(&observe(by_link, true)), ["own.rs"]);
+}
+
 struct Folder(PathBuf, #[expect(dead_code, reason = "removes the folder")] tempfile::TempDir);
 
 fn folder() -> Folder {

@@ -1,5 +1,6 @@
 //! Answers in a checkout in which nothing has been built: by the packages that a target is built from.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -104,6 +105,81 @@ fn three() -> Clones {
         ],
         &[],
     )
+}
+
+#[test]
+fn a_plain_comment_counts_where_something_can_see_it() {
+    if takes_long() || !can_observe("records of packages") {
+        return;
+    }
+    let plain = format!(
+        "// right\n/// ```\n/// assert_eq!(base::number(), 1); // one\n/// ```\n{TESTED} // right\n"
+    );
+    let top = "#[test] fn t() { assert_eq!(base::number(), 1) } // right\n";
+    let reads = "// right\n#[test] fn t() { let text = std::fs::read_to_string(\"src/lib.rs\"); \
+                 assert!(text.unwrap().starts_with(\"// right\")) }\n";
+    let embeds = "// right\n#[test] fn t() { assert!(include_str!(\"lib.rs\").starts_with(\"// right\")) }\n";
+    let gives =
+        "#[macro_export]\nmacro_rules! text { ($path:literal) => { include_str!($path) } }\n";
+    let takes = "// right\n#[test] fn t() { assert!(gives::text!(\"lib.rs\").starts_with(\"// right\")) }\n";
+    let macros = "use proc_macro::TokenStream;\n#[proc_macro]\npub fn text(input: TokenStream) -> TokenStream {\n\
+                  let text = input.into_iter().next().unwrap().span().source_text().unwrap();\n\
+                  format!(\"{text:?}\").parse().unwrap()\n}\n";
+    let sees = "#[test] fn t() { assert!(macros::text!({ 1 // right\n }).contains(\"right\")) }\n";
+    let example = "// right\n/// ```\n/// let text = std::fs::read_to_string(\"src/lib.rs\").unwrap();\n\
+                   /// assert!(text.starts_with(\"// right\"));\n/// ```\npub fn f() {}\n";
+    let literal = "#[test] fn t() { let text = \"// right\";\nassert_eq!(text.len(), 8) }\n";
+    let lines = "/* */// right\n#[test] fn t() { assert_eq!(line!(), 2) }\n";
+    let clones = Clones::of(
+        &[
+            ("base", "", &[("src/lib.rs", &plain)]),
+            ("top", "[dependencies]\nbase={path='../base'}\n", &[("src/lib.rs", top)]),
+            ("reads", "", &[("src/lib.rs", reads)]),
+            ("embeds", "", &[("src/lib.rs", embeds)]),
+            ("gives", "", &[("src/lib.rs", gives)]),
+            ("takes", "[dependencies]\ngives={path='../gives'}\n", &[("src/lib.rs", takes)]),
+            ("macros", "[lib]\nproc-macro=true\n", &[("src/lib.rs", macros)]),
+            ("sees", "[dependencies]\nmacros={path='../macros'}\n", &[("src/lib.rs", sees)]),
+            ("example", "", &[("src/lib.rs", example)]),
+            ("literal", "", &[("src/lib.rs", literal)]),
+            ("lines", "", &[("src/lib.rs", lines)]),
+        ],
+        &[],
+    );
+    let edit = |root: &Path, packages: &[&str], right: &str, wrong: &str| {
+        for package in packages {
+            let file = root.join(package).join("src/lib.rs");
+            let text = fs::read_to_string(&file).unwrap();
+            assert!(text.contains(right), "{text}");
+            fs::write(file, text.replacen(right, wrong, 1)).unwrap();
+        }
+    };
+    clones.prove();
+    // Nothing sees these.
+    let unseen = clones.clone("unseen");
+    for root in [&unseen, &clones.home.root] {
+        edit(root, &["base", "top"], "// right", "// nobody reads this");
+        let answer = clones.ask(root, &[]);
+        answer.green();
+        for target in &answer.targets {
+            assert_eq!(target["reason"], "same packages and inputs", "{answer:#?}");
+        }
+    }
+    assert!(compiled(&unseen).is_empty());
+    // Examples are compiled with their comments, and their lines are told.
+    edit(&unseen, &["base"], "; // one", "; // 1");
+    let answer = clones.ask(&unseen, &[]);
+    answer.green();
+    assert!(reasons(&answer, "base").iter().any(|why| why != "same packages and inputs"));
+    let traps = ["reads", "embeds", "takes", "sees", "example", "literal", "lines"];
+    let seen = clones.clone("seen");
+    edit(&seen, &traps[..6], "// right", "// it is wrong");
+    edit(&seen, &traps[6..], "/* */", "/*\n*/");
+    let answer = clones.ask(&seen, &[]);
+    answer.red();
+    let red = answer.targets.iter().filter(|target| target["verdict"] == "fail");
+    let red: BTreeSet<_> = red.map(|target| target["package"].as_str().unwrap()).collect();
+    assert_eq!(red, traps.into(), "{answer:#?}");
 }
 
 #[test]

@@ -268,7 +268,21 @@ impl InputJudge {
         if way != Aspect::Kind && PathStamp::of(path) != now {
             return Err(changed());
         }
-        Ok(Some(input))
+        Ok(Some(match input.state {
+            InputState::File(content) if self.is_compiled_only(path, seen) => {
+                Input { state: InputState::Source(content), ..input }
+            }
+            _ => input,
+        }))
+    }
+
+    /// Whether nobody but rustdoc itself has looked at a source.
+    fn is_compiled_only(&self, path: &Path, seen: &PathAccess) -> bool {
+        let by_compiler = Uses::READ.with(Uses::PROBED);
+        self.is_doctest()
+            && path.extension() == Some("rs".as_ref())
+            && seen.uses.any(Uses::READ)
+            && by_compiler.contains(seen.uses)
     }
 
     /// How a path counts; `None` if nothing can describe what was learnt from it.
@@ -313,7 +327,7 @@ impl InputJudge {
         }
     }
 
-    fn is_doctest(&self) -> bool {
+    pub(super) fn is_doctest(&self) -> bool {
         self.subject.id.kind == TargetKind::Doc
     }
 

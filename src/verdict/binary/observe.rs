@@ -97,7 +97,9 @@ impl ProcessHook for ObservedProcess {
     fn start(&self, spec: Spec) -> Spec {
         // Before the first look at anything.
         let started = SystemTime::now();
-        match Observer::observe(&spec, ObserveOptions { covered: self.judge.covered.clone() }) {
+        let covered = self.judge.covered.clone();
+        let options = ObserveOptions { covered, tells_readers: self.judge.is_doctest() };
+        match Observer::observe(&spec, options) {
             Ok((observed, running)) => {
                 let mut place = self.running.lock().unwrap_or_else(PoisonError::into_inner);
                 *place = Some((started, running));

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::listing::{SourceListing, from_root};
+use super::code::SourceReaders;
+use super::listing::from_root;
 use crate::cache::{Cache, Input, KeyBasis, KnownMentions, PackagePlan, TargetPlan, WorkspacePlan};
 use crate::compiler::{Build, Product, UnitInputs};
 use crate::hasher::{MacroReach, macro_reach};
@@ -94,12 +95,11 @@ impl<'a> BuiltPackages<'a> {
     /// understood.
     pub(super) fn plan(
         &self,
-        root: &Path,
-        listing: &SourceListing,
+        readers: &SourceReaders<'_>,
         ids: &[TargetId],
         names: Vec<Input>,
-        cache: &Cache,
     ) -> Option<WorkspacePlan> {
+        let SourceReaders { root, listing, cache, .. } = *readers;
         let names = names.into_iter().map(|input| self.on_the_way(root, input));
         let names = names.collect::<Option<_>>()?;
         let mut folders: BTreeMap<PathBuf, &Product> = BTreeMap::new();
@@ -127,7 +127,10 @@ impl<'a> BuiltPackages<'a> {
                 among.filter(|(_, (_, product))| self.is_among(&product.package_id, &reach));
             let built_from = among.map(|(at, _)| at).collect();
             let RequiredBasis { basis, wider_because } = self.basis(&reach, cache);
-            targets.push(TargetPlan { id: id.clone(), built_from, basis, wider_because });
+            let ignores_comments =
+                basis != KeyBasis::Tree && self.ignores_comments(&reach, readers);
+            let id = id.clone();
+            targets.push(TargetPlan { id, built_from, basis, wider_because, ignores_comments });
         }
         let name = |product: &Product| name_and_version(&product.package_id).map(|(name, _)| name);
         let packages = packages.into_iter().map(|(folder, product)| {
@@ -167,6 +170,15 @@ impl<'a> BuiltPackages<'a> {
     pub(super) fn scripts(&self, reach: &BTreeSet<usize>) -> BTreeSet<&'a Path> {
         let foreign = self.products(reach).filter(|product| !product.local && is_script(product));
         foreign.filter_map(|product| product.files.first()).map(PathBuf::as_path).collect()
+    }
+
+    /// Whether nothing that builds these packages can see a comment in a source.
+    pub(super) fn ignores_comments(
+        &self,
+        reach: &BTreeSet<usize>,
+        readers: &SourceReaders<'_>,
+    ) -> bool {
+        !readers.see_comments(self.units(reach), self.products(reach))
     }
 
     /// What the key of something that is built from these packages must be made of.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::built_from::BuiltPackages;
+use super::code::is_library;
 use super::listing::{SourceListing, from_root};
 use crate::cache::{Input, InputState};
 use crate::compiler::{UnitInputs, free_place_of_module};
@@ -27,6 +28,33 @@ pub(super) struct SplitInputs {
     pub(super) inputs: Vec<Input>,
     /// Products of the packages: the key covers them, and the run could read names from them.
     pub(super) readers: Vec<Input>,
+}
+
+impl SplitInputs {
+    /// Whether the run has read more of these products than what is loaded of them: it could see their
+    /// debug information. Of libraries a compiler of examples reads more.
+    pub(super) fn has_read_products(&self, are_examples: bool) -> bool {
+        let is_loaded = |input: &Input| {
+            matches!(input.state, InputState::Program(_) | InputState::Kind(_))
+                || (are_examples && is_library(&input.path))
+        };
+        !self.readers.iter().all(is_loaded)
+    }
+
+    /// Takes out the sources that the key covers, if only a compiler has read them; all others count like
+    /// any file.
+    pub(super) fn settle_sources(&mut self, is_covered: impl Fn(&Path) -> bool) {
+        for input in std::mem::take(&mut self.inputs) {
+            match input.state {
+                InputState::Source(content) => {
+                    let covered = is_covered(&input.path);
+                    let input = Input { state: InputState::File(content), ..input };
+                    if covered { &mut self.readers } else { &mut self.inputs }.push(input);
+                }
+                _ => self.inputs.push(input),
+            }
+        }
+    }
 }
 
 /// The target directories of a build, and which of the files there the packages of a target decide.
@@ -202,6 +230,32 @@ mod tests {
 
     fn input(path: &str, state: InputState) -> Input {
         Input { path: path.into(), state, proof: None }
+    }
+
+    #[test]
+    fn only_what_the_compiler_alone_has_read_is_covered_without_comments() {
+        let digest = Digest::of(b"x");
+        let mut split = SplitInputs {
+            inputs: vec![
+                input("src/lib.rs", InputState::Source(digest)),
+                input("src/read.rs", InputState::File(digest)),
+                input("elsewhere.rs", InputState::Source(digest)),
+            ],
+            readers: vec![input("target/debug/deps/a-1", InputState::Program(digest))],
+        };
+        assert!(!split.has_read_products(false));
+        split.settle_sources(|path| path.starts_with("src"));
+        let inputs = ["src/read.rs", "elsewhere.rs"].map(|p| input(p, InputState::File(digest)));
+        assert_eq!(split.inputs, inputs);
+        assert_eq!(split.readers[1], input("src/lib.rs", InputState::File(digest)));
+        let read = |file: &str, state, are_examples| {
+            let readers = vec![input(file, state)];
+            SplitInputs { inputs: Vec::new(), readers }.has_read_products(are_examples)
+        };
+        assert!(read("target/debug/a", InputState::File(digest), true));
+        assert!(read("target/debug/a", InputState::Measured(digest), false));
+        assert!(read("target/debug/deps/liba.rmeta", InputState::File(digest), false));
+        assert!(!read("target/debug/deps/liba.rmeta", InputState::File(digest), true));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::built_from;
+use super::code::CodeDigests;
 use super::listing::SourceListing;
 use crate::cache::{KeyBasis, RecordKey, RecordLevel, TargetPlan, WorkspacePlan};
 use crate::config::Runner;
@@ -18,7 +19,7 @@ use crate::workspace::is_for_build;
 
 /// The rules by which keys of this level are made and their records judged. Raise it with every
 /// change of either: an old record then is a miss.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 /// The digest by which the plan of a question is found, with the listing of the tree. `None` if none
 /// can tell what is built.
@@ -74,6 +75,8 @@ pub(super) struct KeyMaker {
     plan: Digest,
     tree: Digest,
     packages: Vec<Option<Digest>>,
+    /// The same without plain comments.
+    code: Vec<Option<Digest>>,
     /// Variables that always count, user class and umask.
     run: Digest,
     /// All variables, and the user.
@@ -94,10 +97,22 @@ impl KeyMaker {
         Self {
             plan: digest,
             tree,
-            packages: listing.of_packages(&folders),
+            packages: listing.of_packages(&folders, |entry| entry.content),
+            code: Vec::new(),
             run: run_digest(question),
             strict: strict_digest(question, facts),
         }
+    }
+
+    /// The same, for targets too of which the comments do not count.
+    pub(super) fn with_code(
+        self,
+        listing: &SourceListing,
+        plan: &WorkspacePlan,
+        code: &CodeDigests,
+    ) -> Self {
+        let code = listing.of_packages(&folders(plan), |entry| code.content(entry));
+        Self { code, ..self }
     }
 
     /// The key of a target. `None` if it cannot be told what the target is built from.
@@ -108,9 +123,11 @@ impl KeyMaker {
             KeyBasis::Tree => drop(digester.number(3).digest(&self.tree)),
             KeyBasis::Variables | KeyBasis::Packages => {
                 digester.number(if target.basis == KeyBasis::Packages { 1 } else { 2 });
+                digester.number(target.ignores_comments.into());
                 digester.number(target.built_from.len() as u64);
+                let packages = if target.ignores_comments { &self.code } else { &self.packages };
                 for at in &target.built_from {
-                    digester.digest(self.packages.get(*at)?.as_ref()?);
+                    digester.digest(packages.get(*at)?.as_ref()?);
                 }
             }
         }
@@ -123,10 +140,11 @@ impl KeyMaker {
     /// The keys that a target may have had by other evidence of what its build can read.
     pub(super) fn all(&self, target: &TargetPlan) -> Vec<RecordKey> {
         let bases = [KeyBasis::Packages, KeyBasis::Variables, KeyBasis::Tree];
-        bases
-            .into_iter()
-            .filter_map(|basis| self.key(&TargetPlan { basis, ..target.clone() }))
-            .collect()
+        let plans = bases.into_iter().flat_map(|basis| {
+            let plan = |ignores_comments| TargetPlan { basis, ignores_comments, ..target.clone() };
+            [true, false].map(plan)
+        });
+        plans.filter_map(|plan| self.key(&plan)).collect()
     }
 
     /// The digest of the files of a package, by its place in the plan.

@@ -19,7 +19,12 @@ pub(super) struct SourceListing(BTreeMap<PathBuf, ListedEntry>);
 impl SourceListing {
     /// The files of a stored listing.
     pub(super) fn of(manifest: &Manifest) -> Self {
-        Self(manifest.entries().map(|entry| (entry.path.clone(), entry)).collect())
+        Self::of_entries(manifest.entries())
+    }
+
+    /// Of these entries.
+    pub(super) fn of_entries(entries: impl IntoIterator<Item = ListedEntry>) -> Self {
+        Self(entries.into_iter().map(|entry| (entry.path.clone(), entry)).collect())
     }
 
     /// Whether the path is listed.
@@ -35,7 +40,7 @@ impl SourceListing {
             let name = path.file_name().unwrap_or_default();
             let is_told = path.ancestors().any(|above| told.contains(above));
             if name == "Cargo.toml" || name == "Cargo.lock" || is_told {
-                add(&mut digester, entry);
+                add(&mut digester, entry, &entry.content);
             } else if is_target_name(path) {
                 digester.field(path.as_os_str().as_bytes()).number(entry.sort.into());
             }
@@ -43,9 +48,24 @@ impl SourceListing {
         digester.finish()
     }
 
+    /// What is listed at the path.
+    pub(super) fn entry(&self, path: &Path) -> Option<&ListedEntry> {
+        self.0.get(path)
+    }
+
+    /// The files with content.
+    pub(super) fn files(&self) -> impl Iterator<Item = &ListedEntry> {
+        self.0.values().filter(|entry| matches!(entry.sort, b'f' | b'x'))
+    }
+
     /// The digest of each package's files, by the packages' folders; `None` for a package with a
-    /// link in it, which may lead to any file, or of which nothing is listed.
-    pub(super) fn of_packages(&self, folders: &[PathBuf]) -> Vec<Option<Digest>> {
+    /// link in it, which may lead to any file, or of which nothing is listed. `content` is what counts of
+    /// a file.
+    pub(super) fn of_packages(
+        &self,
+        folders: &[PathBuf],
+        content: impl Fn(&ListedEntry) -> Digest,
+    ) -> Vec<Option<Digest>> {
         let places: BTreeMap<&Path, usize> =
             folders.iter().enumerate().map(|(at, folder)| (folder.as_path(), at)).collect();
         let mut packages: Vec<(Digester, bool)> =
@@ -53,7 +73,7 @@ impl SourceListing {
         for (path, entry) in &self.0 {
             let Some(owner) = owner(path, &places) else { continue };
             let (digester, has_link) = &mut packages[owner];
-            add(digester, entry);
+            add(digester, entry, &content(entry));
             *has_link |= entry.sort == b'l';
         }
         let digests = packages.into_iter().zip(folders);
@@ -100,9 +120,9 @@ fn is_target_name(path: &Path) -> bool {
             && TARGET_FOLDERS.iter().any(|known| folder == *known))
 }
 
-fn add(digester: &mut Digester, entry: &ListedEntry) {
+fn add(digester: &mut Digester, entry: &ListedEntry, content: &Digest) {
     digester.field(entry.path.as_os_str().as_bytes()).number(entry.sort.into());
-    digester.digest(&entry.content);
+    digester.digest(content);
 }
 
 /// The way from the root to a path, both absolute.
@@ -125,9 +145,13 @@ mod tests {
     fn listing(files: &[(&str, u8, &str)]) -> SourceListing {
         let entry = |(path, sort, text): &(&str, u8, &str)| {
             let content = Digest::of(text.as_bytes());
-            (PathBuf::from(path), ListedEntry { path: path.into(), sort: *sort, content })
+            ListedEntry { path: path.into(), sort: *sort, content }
         };
-        SourceListing(files.iter().map(entry).collect())
+        SourceListing::of_entries(files.iter().map(entry))
+    }
+
+    fn whole(entry: &ListedEntry) -> Digest {
+        entry.content
     }
 
     fn folders() -> Vec<PathBuf> {
@@ -149,13 +173,14 @@ mod tests {
 
     fn differing(one: &[(&str, u8, &str)], other: &[(&str, u8, &str)]) -> Vec<usize> {
         let (one, other) = (listing(one), listing(other));
-        let (one, other) = (one.of_packages(&folders()), other.of_packages(&folders()));
+        let (one, other) =
+            (one.of_packages(&folders(), whole), other.of_packages(&folders(), whole));
         (0..4).filter(|at| one[*at] != other[*at]).collect()
     }
 
     #[test]
     fn a_file_counts_for_the_nearest_package_above_it_alone() {
-        let all = listing(&FILES).of_packages(&folders());
+        let all = listing(&FILES).of_packages(&folders(), whole);
         assert!(all.iter().all(Option::is_some), "{all:?}");
         for (path, expected) in [
             ("README.md", 0),
@@ -182,9 +207,9 @@ mod tests {
     #[test]
     fn a_package_with_a_link_or_without_a_manifest_has_no_digest() {
         let with = [&FILES[..], &[("a/data", b'l', "../b")]].concat();
-        let digests = listing(&with).of_packages(&folders());
+        let digests = listing(&with).of_packages(&folders(), whole);
         assert!(digests[1].is_none() && digests[0].is_some() && digests[2].is_some());
-        let digests = listing(&FILES[2..]).of_packages(&folders());
+        let digests = listing(&FILES[2..]).of_packages(&folders(), whole);
         assert!(digests[3].is_none());
     }
 
@@ -229,7 +254,7 @@ mod tests {
         let (one, other) = (with(1), with(2));
         let none = BTreeSet::new();
         assert_ne!(one.of_plan(&none), other.of_plan(&none));
-        assert_ne!(one.of_packages(&folders())[0], other.of_packages(&folders())[0]);
+        assert_ne!(one.of_packages(&folders(), whole)[0], other.of_packages(&folders(), whole)[0]);
     }
 
     #[test]

@@ -1,22 +1,24 @@
 //! Records of the package level: found, stored and disproved here and nowhere else.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use super::built_from::BuiltPackages;
+use super::code::{CodeDigests, SourceReaders};
 use super::inputs::{BuildReads, TargetFiles};
 use super::key::{KeyMaker, counted_variables, folders, key_variable_parts, plan_digest};
 use super::listing::SourceListing;
 use super::scripts::reader_of;
 use crate::cache::{
-    Cache, Input, KeyBasis, Limits, Lookup, MissReason, Record, RecordKey, RecordedEnvironment,
-    TargetPlan, WorkspacePlan,
+    Cache, Input, KeyBasis, Limits, Lookup, MissReason, Record, RecordKey, RecordLevel,
+    RecordedEnvironment, TargetPlan, WorkspacePlan,
 };
 use crate::compiler::Build;
 use crate::hasher::Manifest;
-use crate::model::{Digest, TargetId, Timestamp, Verdict};
+use crate::model::{Digest, TargetId, TargetKind, Timestamp, Verdict};
 use crate::process::Environment;
 use crate::verdict::ProjectTree;
 use crate::verdict::binary::{DISTRUSTED, FLAKY, Uncacheable, over_time, packages_text};
@@ -38,6 +40,7 @@ pub(in crate::verdict) struct PackageLevel<'a> {
     facts: &'a Facts,
     tree: Digest,
     pub(super) listing: SourceListing,
+    code: OnceLock<CodeDigests>,
     digest: Digest,
     /// The plan of the last build of this kind, if there was one.
     pub(super) plan: Option<WorkspacePlan>,
@@ -124,7 +127,19 @@ impl<'a> PackageLevel<'a> {
         let plan = cache.plan(&digest);
         let (tree, shared) = (*tree_digest, BTreeMap::new());
         let has_shared_plan = false;
-        Some(Self { cache, question, facts, tree, listing, digest, plan, has_shared_plan, shared })
+        let code = OnceLock::new();
+        Some(Self {
+            cache,
+            question,
+            facts,
+            tree,
+            listing,
+            code,
+            digest,
+            plan,
+            has_shared_plan,
+            shared,
+        })
     }
 
     /// The code hash of the tree.
@@ -147,8 +162,7 @@ impl<'a> PackageLevel<'a> {
     pub(in crate::verdict) fn shared_keys(&self) -> BTreeMap<TargetId, SharedKey> {
         let Some(plan) = &self.plan else { return BTreeMap::new() };
         let question = Question { environment: Environment::default(), ..self.question.clone() };
-        let keys =
-            KeyMaker::new(&question, self.facts, &self.listing, self.digest, plan, self.tree);
+        let keys = self.keys_for(&question, plan);
         let key = |target: &TargetPlan| {
             let counted = counted_variables(self.question, target.basis);
             Some((target.id.clone(), SharedKey { key: keys.key(target)?, counted }))
@@ -183,7 +197,33 @@ impl<'a> PackageLevel<'a> {
     }
 
     pub(super) fn keys(&self, plan: &WorkspacePlan) -> KeyMaker {
-        KeyMaker::new(self.question, self.facts, &self.listing, self.digest, plan, self.tree)
+        self.keys_for(self.question, plan)
+    }
+
+    fn keys_for(&self, question: &Question, plan: &WorkspacePlan) -> KeyMaker {
+        let Self { facts, listing, digest, tree, .. } = self;
+        let keys = KeyMaker::new(question, facts, listing, *digest, plan, *tree);
+        match plan.targets.iter().any(|target| target.ignores_comments) {
+            true => keys.with_code(listing, plan, self.code()),
+            false => keys,
+        }
+    }
+
+    /// The sources without comments.
+    fn code(&self) -> &CodeDigests {
+        let Self { listing, question, cache, .. } = self;
+        self.code.get_or_init(|| CodeDigests::of(listing, &question.root, cache))
+    }
+
+    fn source_readers(&self) -> SourceReaders<'_> {
+        SourceReaders {
+            root: &self.question.root,
+            cache: self.cache,
+            listing: &self.listing,
+            code: self.code(),
+            has_wrapper: self.facts.toolchain.has_wrapper(),
+            known: RefCell::default(),
+        }
     }
 
     /// What the records say of all targets.
@@ -194,6 +234,16 @@ impl<'a> PackageLevel<'a> {
         let (plan, mut search) = self.search()?;
         let mut find = |target: &TargetPlan| (target.id.clone(), search.find(target));
         Ok(KnownTargets { targets: plan.targets.iter().map(&mut find).collect() })
+    }
+
+    /// The records that answer for those targets that `is_wanted` names.
+    pub(in crate::verdict) fn find_some(
+        &self,
+        is_wanted: impl Fn(&TargetId) -> bool,
+    ) -> BTreeMap<TargetId, Arc<Record>> {
+        let Ok((plan, mut search)) = self.search() else { return BTreeMap::new() };
+        let wanted = plan.targets.iter().filter(|target| is_wanted(&target.id));
+        wanted.filter_map(|target| Some((target.id.clone(), search.find(target).ok()?))).collect()
     }
 
     /// The records of all targets, in cargo's order. `None` as soon as one of them has none.
@@ -272,9 +322,8 @@ impl<'a> PackageLevel<'a> {
 
     /// Learns from a build of the whole what is built and run. `names` is what the build went by.
     pub(in crate::verdict) fn learn(&mut self, build: &Build, ids: &[TargetId], names: Vec<Input>) {
-        let root = &self.question.root;
-        let plan = BuiltPackages::of(root, build)
-            .and_then(|built| built.plan(root, &self.listing, ids, names, self.cache));
+        let built = BuiltPackages::of(&self.question.root, build);
+        let plan = built.and_then(|built| built.plan(&self.source_readers(), ids, names));
         let Some(mut plan) = plan else { return };
         if let Some(before) = &self.plan {
             plan.inseparable.clone_from(&before.inseparable);
@@ -309,9 +358,16 @@ impl<'a> PackageLevel<'a> {
         let reads = BuildReads::of(self.question, units, &self.listing, &folders, run.built_at);
         let fingerprints = Fingerprints::default();
         let searched = BTreeMap::new();
-        let mut session = Keeping { level: self, plan, built, keys, reads, fingerprints, searched };
+        let readers = self.source_readers();
+        let mut session =
+            Keeping { level: self, plan, built, keys, reads, readers, fingerprints, searched };
         let (mut kept, mut raised) = (KeptPackages::default(), BTreeMap::new());
         for record in run.records {
+            if record.key.level == RecordLevel::Package {
+                // It has answered in the place of a run.
+                self.claim(record);
+                continue;
+            }
             let made = session.record(record);
             match made {
                 Ok((record, target)) => {
@@ -426,6 +482,7 @@ struct Keeping<'a> {
     built: BuiltPackages<'a>,
     keys: KeyMaker,
     reads: BuildReads<'a>,
+    readers: SourceReaders<'a>,
     fingerprints: Fingerprints,
     /// What stands for build scripts, by these.
     searched: BTreeMap<BTreeSet<&'a Path>, Option<Input>>,
@@ -454,10 +511,19 @@ impl Keeping<'_> {
             target.basis = required.basis;
             target.wider_because = required.wider_because;
         }
-        let key = self.keys.key(&target).ok_or("a link leads out of its packages")?;
         let files = TargetFiles::of(question, facts, &self.built, &reach, &self.plan.products);
         let split = files.split(&record.inputs);
-        let split = split.map_err(|path| format!("it consults `{}`", path.display()))?;
+        let mut split = split.map_err(|path| format!("it consults `{}`", path.display()))?;
+        let are_examples = report.id.kind == TargetKind::Doc;
+        target.ignores_comments = target.ignores_comments
+            && !split.has_read_products(are_examples)
+            && self.built.ignores_comments(&reach, &self.readers);
+        let folders = folders(self.plan);
+        split.settle_sources(|path| {
+            let owner = self.level.listing.package_of(path, &folders);
+            target.ignores_comments && owner.is_some_and(|at| target.built_from.contains(&at))
+        });
+        let key = self.keys.key(&target).ok_or("a link leads out of its packages")?;
         let units: Vec<_> = self.built.units(&reach).collect();
         let ids: BTreeSet<&str> = units.iter().map(|unit| &*unit.package_id).collect();
         let mut inputs = split.inputs;
