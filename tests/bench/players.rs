@@ -261,6 +261,15 @@ impl Ours {
         command
     }
 
+    /// Writes the config.
+    pub(crate) fn configure(&self, text: &str) -> Result<(), String> {
+        let problem = |error: std::io::Error| format!("write the config: {error}");
+        let file = self.command(&["config", "path"]).output().map_err(problem)?.stdout;
+        let file = PathBuf::from(String::from_utf8_lossy(&file).trim());
+        fs::create_dir_all(file.parent().unwrap_or(&file)).map_err(problem)?;
+        fs::write(file, text).map_err(problem)
+    }
+
     /// Starts a daemon that looks after the clone as it is.
     pub(crate) fn start(&mut self) -> Result<(), String> {
         let problem = |error: std::io::Error| format!("start the daemon: {error}");

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! cargo bench --bench edits -- REPOSITORY RANGE [--think 0,5,20] [--file FILE] [--fixture FILE]
-//!                              [--keep FOLDER] [-- SELECTION..]
+//!                              [--selection off|shadow|on] [--keep FOLDER] [-- SELECTION..]
 //! cargo bench --bench edits -- ~/src/ripgrep 15.1.0~20..15.1.0
 //! cargo bench --bench edits -- ~/src/ripgrep 15.1.0 --file crates/globset/src/glob.rs
 //! ```
@@ -16,6 +16,8 @@
 //!
 //! With `--file` the saves are single edits of that file on the last commit of `RANGE` instead: see
 //! [`single`].
+//!
+//! `--selection` is the setting of that name in our config.
 //!
 //! It prints a line for each save, then for each think time the median waits, their ratios, how
 //! often we were more than 5 % slower than cargo, and the disagreements with cargo. The exit status
@@ -40,7 +42,8 @@ use report::{Report, Row};
 use single::Edit;
 
 const USAGE: &str = "cargo bench --bench edits -- REPOSITORY RANGE [--think 0,5,20] [--file FILE] \
-                     [--fixture FILE] [--keep FOLDER] [-- SELECTION..]";
+                     [--fixture FILE] [--selection off|shadow|on] [--keep FOLDER] \
+                     [-- SELECTION..]";
 
 /// What the command line asks for.
 struct Request {
@@ -52,6 +55,8 @@ struct Request {
     file: Option<PathBuf>,
     /// The data file of the single edit of a fixture.
     fixture: Option<PathBuf>,
+    /// Our setting `selection`.
+    setting: Option<String>,
     keep: Option<PathBuf>,
     selection: Vec<String>,
 }
@@ -60,13 +65,14 @@ fn request() -> Result<Request, String> {
     let mut words = std::env::args().skip(1).filter(|word| word != "--bench");
     let mut plain = Vec::new();
     let (mut thinks, mut selection) = ("0,5,20".to_owned(), Vec::new());
-    let (mut file, mut fixture, mut keep) = (None, None, None);
+    let (mut file, mut fixture, mut setting, mut keep) = (None, None, None, None);
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or(format!("`{word}` needs a value"));
         match word.as_str() {
             "--think" => thinks = value()?,
             "--file" => file = Some(value()?.into()),
             "--fixture" => fixture = Some(value()?.into()),
+            "--selection" => setting = Some(value()?),
             "--keep" => keep = Some(value()?.into()),
             "--" => selection = words.by_ref().collect(),
             _ if word.starts_with('-') => return Err(format!("unknown option `{word}`")),
@@ -84,7 +90,7 @@ fn request() -> Result<Request, String> {
     };
     let thinks = thinks.split(',').map(seconds).collect::<Result<_, _>>()?;
     let repository = repository.into();
-    Ok(Request { repository, range, thinks, file, fixture, keep, selection })
+    Ok(Request { repository, range, thinks, file, fixture, setting, keep, selection })
 }
 
 fn main() -> ExitCode {
@@ -120,6 +126,9 @@ fn play(request: &Request) -> Result<usize, String> {
         // Records of an earlier pass would answer.
         let mut table = Table::new(&place, &request.selection)?;
         let first = if request.file.is_some() { last } else { &commits[0] };
+        if let Some(setting) = &request.setting {
+            table.ours.configure(&format!("[defaults]\nselection = {setting:?}\n"))?;
+        }
         table.sit_down(&first.hash)?;
         report.begin(*think);
         match &request.file {
