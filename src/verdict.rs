@@ -11,6 +11,7 @@
 mod altered;
 mod binary;
 mod built_units;
+mod by_nextest;
 mod by_packages;
 mod checkout;
 mod conduct;

@@ -2,19 +2,18 @@
 //! what they can answer, and runs the rest.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::altered;
 use super::binary::{
-    Cacheability, DISTRUSTED, FLAKY, NextestObservation, ObservedRun, PlanContext, TargetFinding,
-    TargetRecords, Uncacheable,
+    Cacheability, DISTRUSTED, FLAKY, ObservedRun, PlanContext, TargetFinding, TargetRecords,
+    Uncacheable,
 };
+use super::by_nextest::{MOST_NAMED, run_by_nextest};
 use super::conduct::may_run_unasked;
 use super::early::{EarlyRuns, parallel_jobs};
-use super::exec::SWITCH;
 use super::failed;
 use super::options::{RunError, RunOptions, RunScope, Step};
 use super::package::{PackageLevel, SAME_PACKAGES};
@@ -23,16 +22,12 @@ use super::ran::{EndedTarget, RanTarget, RanTargets};
 use super::unreached::UnreachedTargets;
 use super::{Facts, Question};
 use crate::cache::{Cache, ProjectState, Record};
-use crate::compiler::{Build, CompileError, PlannedTarget, TestCompiler, target_dir_args};
+use crate::compiler::{Build, CompileError, PlannedTarget, TestCompiler};
 use crate::config::Runner;
 use crate::model::{Digest, Harness, TargetId, TargetKind, TargetReport, Timestamp, Verdict};
 use crate::process::Priority;
-use crate::runner::nextest;
 use crate::runner::{self, RunEvent, TestJob};
 use crate::workspace::{PathStamp, until_settled};
-
-/// So many tests are named that failed only when they were observed.
-const MOST_NAMED: usize = 3;
 
 /// A run that did not come to its end.
 pub(super) struct Interrupted<'a> {
@@ -94,7 +89,8 @@ impl<'a> Execution<'a> {
         }
         let mut options = self.runner_options(parallel_jobs(self.question, self.options));
         if self.question.settings.runner == Runner::Nextest {
-            return Ok(self.nextest(&options, on_step).await?);
+            let Self { question, facts, why, .. } = self;
+            return Ok(run_by_nextest(question, facts, why, &options, on_step).await?);
         }
         let cancel = &self.options.cancel;
         let memo = self.question.plans_file(self.cache.dir());
@@ -340,103 +336,6 @@ impl<'a> Execution<'a> {
         let befores = red.iter().map(|(index, report)| (*index, report)).collect();
         let one_by_one = self.runner_options(1);
         self.still_red(jobs, befores, &one_by_one, on_step).await
-    }
-
-    async fn nextest(
-        &self,
-        options: &runner::RunnerOptions,
-        on_step: &mut dyn FnMut(Step<'_>),
-    ) -> Result<RanTargets<'a>, RunError> {
-        let Question { selection, environment, .. } = self.question;
-        let mut request = nextest::NextestRequest {
-            cargo: self.facts.toolchain.cargo.clone(),
-            dir: selection.dir.clone(),
-            environment: {
-                // With us as its runner too, it would be answered what is to be found out.
-                let mut environment = environment.clone();
-                environment.set(SWITCH, "off");
-                environment
-            },
-            selection: {
-                let mut words = selection.cargo.clone();
-                let dir = self.question.target_dir.as_deref();
-                words.extend(target_dir_args(dir, selection, &self.facts.cargo_config));
-                words
-            },
-            harness: {
-                let mut words = selection.harness.clone();
-                let is_told =
-                    |word: &OsString| word.to_string_lossy().starts_with("--test-threads");
-                let is_serial = self.question.settings.serial
-                    || selection.jobs().is_some_and(|jobs| jobs == "1");
-                if is_serial && !words.iter().any(is_told) {
-                    words.push("--test-threads=1".into());
-                }
-                words
-            },
-            hook: None,
-        };
-        let (observation, around) = NextestObservation::begin(self.question, self.facts).unzip();
-        request.hook = observation.as_ref().zip(around).map(|(observation, around)| {
-            let host = self.facts.toolchain.host.clone();
-            nextest::RunHook { around, dir: observation.dir.path().to_owned(), host }
-        });
-        let mut is_observed = request.hook.is_some();
-        let events = |event: RunEvent<'_>| {
-            // Not told before it is believed.
-            let is_red = matches!(&event, RunEvent::Finished { report }
-                if report.verdict != Verdict::Pass && is_observed);
-            if !is_red {
-                on_step(Step::Running(event));
-            }
-        };
-        let mut ran = nextest::run(&request, options, events).await?.ok_or(RunError::Cancelled)?;
-        // The observation ends when nothing holds its hook.
-        request.hook = None;
-        let observed = observation.and_then(NextestObservation::finish);
-        let unobserved =
-            |why: String| (Cacheability::Uncacheable(vec![Uncacheable::Unobserved(why)]), vec![]);
-        let mut interfered = false;
-        let (mut cacheability, unseen) = match (ran.unhooked.take(), observed) {
-            (Some(why), _) => {
-                is_observed = false;
-                unobserved(why)
-            }
-            (None, Some(observed)) => {
-                interfered = observed.interfered;
-                (observed.cacheability, observed.unseen)
-            }
-            (None, None) if is_observed => unobserved("the observer could not start".to_owned()),
-            (None, None) => (Cacheability::WholeTree(Vec::new()), Vec::new()),
-        };
-        let is_red = ran.reports.iter().any(|report| report.verdict != Verdict::Pass);
-        if is_observed && (is_red || interfered) {
-            let events = |event: RunEvent<'_>| on_step(Step::Running(event));
-            let again = nextest::run(&request, options, events).await?;
-            let again = again.ok_or(RunError::Cancelled)?;
-            // Green now: it was red only because it was observed.
-            let is_green = again.reports.iter().all(|report| report.verdict == Verdict::Pass);
-            if is_red && is_green && !interfered {
-                let tests = ran.reports.iter().flat_map(TargetReport::failures);
-                let tests = tests.take(MOST_NAMED).map(str::to_owned).collect();
-                cacheability = Cacheability::Uncacheable(vec![Uncacheable::Fickle(tests)]);
-            }
-            ran = again;
-        }
-        let target = |report| RanTarget {
-            report,
-            kept: None,
-            recorded: None,
-            reason: self.why.to_owned(),
-            cacheability: cacheability.clone(),
-            unseen: unseen.clone(),
-            flaky: Vec::new(),
-        };
-        Ok(RanTargets {
-            targets: ran.reports.into_iter().map(target).collect(),
-            products: ran.binaries,
-            ..RanTargets::default()
-        })
     }
 
     /// Runs nothing but the failed tests of targets that failed on this very code. Those that fail

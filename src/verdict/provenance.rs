@@ -22,11 +22,22 @@ const SEARCH_LIMIT: usize = 200_000;
 /// With more changed files than this there is no proof either.
 const CHANGED_LIMIT: usize = 2_000;
 
+/// What is known to have been made from the tree as it is, in this environment: any build of it gives the
+/// same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Proof {
+    /// Nothing.
+    Nothing,
+    /// What is built only from what the compilers list and build scripts declare.
+    Listed,
+    /// Everything.
+    All,
+}
+
 /// How a build's products are tied to the tree.
 #[derive(Debug)]
 pub(super) struct Provenance {
-    /// They were made from the tree as it is, in this environment: any build of it gives the same.
-    pub(super) is_proven: bool,
+    pub(super) proof: Proof,
     /// The products, and what cargo compares with them, as they are; or why one of them cannot be
     /// looked at, for a person.
     pub(super) products: Result<Vec<Input>, String>,
@@ -38,7 +49,7 @@ impl Provenance {
     /// # Errors
     /// If a product cannot be looked at.
     pub(super) fn conditions(&self) -> Result<Vec<Input>, String> {
-        if self.is_proven { Ok(Vec::new()) } else { self.products.clone() }
+        if self.proof == Proof::All { Ok(Vec::new()) } else { self.products.clone() }
     }
 }
 
@@ -51,56 +62,62 @@ pub(super) async fn provenance<T: ProjectTree>(
     cache_dir: &Path,
     tree: &mut T,
 ) -> Provenance {
-    let is_proven = is_proven(question, facts, sources, cache_dir, tree).await;
+    let proof = proof(question, facts, sources, cache_dir, tree).await;
     let BuildSources { units, files, .. } = sources;
     let mut paths: BTreeSet<&Path> = units.iter().map(|unit| &*unit.list).collect();
     paths.extend(products.iter().chain(files).map(PathBuf::as_path));
     let mut fingerprints = Fingerprints::default();
     let input = |path: &Path| fingerprints.read(&question.root, path, Aspect::Same);
-    Provenance { is_proven, products: paths.into_iter().map(input).collect() }
+    Provenance { proof, products: paths.into_iter().map(input).collect() }
 }
 
-/// Whether everything that could have decided the units is as it was when they were made.
-async fn is_proven<T: ProjectTree>(
+/// For which units everything that could have decided them is as it was when they were made.
+async fn proof<T: ProjectTree>(
     question: &Question,
     facts: &Facts,
     sources: &BuildSources,
     cache_dir: &Path,
     tree: &mut T,
-) -> bool {
+) -> Proof {
     let file = question.units_file(cache_dir);
     let known = KnownUnits::load(&file, &question.environment);
     let is_known = |unit: &BuiltUnit| {
         unit.is_new || matches!(unit.watched, WatchedByCargo::Vendored(_)) || known.holds(unit)
     };
     if !sources.units.iter().all(is_known) {
-        return false;
+        return Proof::Nothing;
     }
-    let Some(oldest) = sources.units.iter().map(|unit| unit.made).min() else { return false };
+    let oldest = sources.units.iter().map(|unit| unit.made).min();
+    let Some(oldest) = oldest else { return Proof::Nothing };
     let outside = sources.packages.iter().filter(|package| !package.starts_with(&question.root));
     let folders: Vec<_> = outside.chain([&question.root]).cloned().collect();
     let Some(changed) = changed_since(&folders, &facts.all_target_dirs, oldest) else {
-        return false;
+        return Proof::Nothing;
     };
-    let unseen: Vec<_> =
-        changed.into_iter().filter(|(path, at)| is_unseen(sources, path, *at)).collect();
-    if unseen.len() > CHANGED_LIMIT {
-        return false;
+    for proof in [Proof::All, Proof::Listed] {
+        let unseen = changed.iter().filter(|(path, at)| is_unseen(sources, path, *at, proof));
+        let unseen: Vec<_> = unseen.map(|(path, _)| path.clone()).collect();
+        if unseen.len() <= CHANGED_LIMIT
+            && tree.uncounted(unseen.clone()).await.len() == unseen.len()
+        {
+            return proof;
+        }
     }
-    let unseen: Vec<_> = unseen.into_iter().map(|(path, _)| path).collect();
-    tree.uncounted(unseen.clone()).await.len() == unseen.len()
+    Proof::Nothing
 }
 
-/// Whether a unit is older than a file that was changed then, and cargo does not look at the file
-/// before it calls the unit fresh.
-fn is_unseen(sources: &BuildSources, path: &Path, changed: SystemTime) -> bool {
+/// Whether a unit of which this is to be proven is older than a file that was changed then, and cargo does
+/// not look at the file before it calls the unit fresh. Nothing but sources decides what is built from lists.
+fn is_unseen(sources: &BuildSources, path: &Path, changed: SystemTime, proof: Proof) -> bool {
     let is_listed = || {
         sources.files.binary_search_by(|file| file.as_path().cmp(path)).is_ok()
             || sources.folders.binary_search_by(|folder| folder.as_path().cmp(path)).is_ok()
     };
     sources.units.iter().filter(|unit| unit.made <= changed).any(|unit| match &unit.watched {
-        WatchedByCargo::Listed => !is_listed(),
-        WatchedByCargo::Declared(declared) => !declared.iter().any(|at| path.starts_with(at)),
+        WatchedByCargo::Listed => proof == Proof::All && !is_listed(),
+        WatchedByCargo::Declared(declared) => {
+            proof == Proof::All && !declared.iter().any(|at| path.starts_with(at))
+        }
         WatchedByCargo::Vendored(folder) => path.starts_with(folder),
     })
 }
@@ -175,7 +192,14 @@ mod tests {
             ],
             ..BuildSources::default()
         };
-        let is = |path: &str, changed| is_unseen(&sources, Path::new(path), at(changed));
+        let unseen_for = |proof| {
+            let sources = &sources;
+            move |path: &str, changed| is_unseen(sources, Path::new(path), at(changed), proof)
+        };
+        let is = unseen_for(Proof::Listed);
+        assert!(!is("/w/data", 20) && !is("/w/src/lib.rs", 25), "lists tell all");
+        assert!(is("/w/vendor/v/src/lib.rs", 15), "nobody looks there");
+        let is = unseen_for(Proof::All);
         assert!(!is("/w/data", 15), "older than all that could have read it");
         assert!(is("/w/data", 20) && is("/w/src/lib.rs", 25), "not declared by the build script");
         assert!(!is("/w/proto/a", 25), "the build script runs again");

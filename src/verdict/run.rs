@@ -16,7 +16,7 @@ use super::keep::{Keeper, WholeRun, is_green};
 use super::look_up::{Finding, LookUp, answer_of, known_failure};
 use super::options::{RunError, RunOptions, RunScope, Step};
 use super::package::{KnownTargets, PackageLevel, Partial, ProvenRun, has_features_of};
-use super::provenance::provenance;
+use super::provenance::{Proof, provenance};
 use super::ran::RanTarget;
 use super::shared_store::{self, Shareable};
 use super::target_discovery::DiscoveredNames;
@@ -348,9 +348,14 @@ impl<'a> Answering<'a> {
             tracing::debug!(%why, "the whole is built: a run may depend on it");
             return Ok(None);
         }
-        let is_proven = provenance.is_proven && names.is_ok();
-        let shareable =
-            is_proven.then(|| self.keep_packages(level, &build, built_at, &proven)).flatten();
+        let run = ProvenRun {
+            build: &build,
+            built_at,
+            records: &proven,
+            limits: self.options.limits,
+            proof: provenance.proof,
+        };
+        let shareable = names.is_ok().then(|| self.keep_packages(level, &run)).flatten();
         for text in diagnostics {
             on_step(Step::Building(BuildProgress::Diagnostic(text)));
         }
@@ -375,14 +380,11 @@ impl<'a> Answering<'a> {
     fn keep_packages(
         &self,
         level: &mut PackageLevel<'_>,
-        build: &Build,
-        built_at: SystemTime,
-        records: &[Record],
+        run: &ProvenRun<'_>,
     ) -> Option<Shareable> {
         let now = Facts::gather(self.question, self.cache.dir());
         let is_same = now.is_ok_and(|now| now.changed_since(self.facts).is_empty());
-        let limits = self.options.limits;
-        let kept = is_same.then(|| level.keep(&ProvenRun { build, built_at, records, limits }))?;
+        let kept = (is_same && run.proof != Proof::Nothing).then(|| level.keep(run))?;
         Shareable::of(level, kept)
     }
 
@@ -500,7 +502,7 @@ impl<'a> Answering<'a> {
         let products = std::mem::take(&mut ran.products);
         let provenance =
             provenance(question, facts, &build.sources, &products, cache.dir(), tree).await;
-        let is_proven = provenance.is_proven;
+        let proof = provenance.proof;
         let names = DiscoveredNames::look(&question.root, &build.sources).since(names);
         let still = match tree.changed_since(&state.mark).await {
             Some(changed) if changed.is_empty() => state.digest.as_ref().ok(),
@@ -517,7 +519,7 @@ impl<'a> Answering<'a> {
         let still = still.filter(|_| !ran.replaced);
         if still.is_some() {
             // Other products may have been built of this code: an earlier run was perhaps of those.
-            let is_same = is_proven && build.sources.unseen.is_empty();
+            let is_same = proof == Proof::All && build.sources.unseen.is_empty();
             let before = known.record().filter(|_| is_same);
             keeper.note_flaky(&mut ran, before, when);
         }
@@ -528,10 +530,14 @@ impl<'a> Answering<'a> {
         disprove_red(level.as_ref(), ran.targets.iter().map(|target| &target.report));
         let records = records.take();
         let mut shareable = None;
-        if let (Some(level), Some(_), true, Ok(names)) = (&mut level, proven, is_proven, &names) {
+        if let (Some(level), Some(_), Ok(names)) = (&mut level, proven, &names)
+            && proof != Proof::Nothing
+        {
             let ids: Vec<_> = ran.targets.iter().map(|target| target.report.id.clone()).collect();
             level.learn(&build, &ids, names.clone());
-            shareable = self.keep_packages(level, &build, built_at, &records);
+            let (build, limits) = (&build, self.options.limits);
+            let run = ProvenRun { build, built_at, records: &records, limits, proof };
+            shareable = self.keep_packages(level, &run);
         }
         let reports: Vec<_> = ran.targets.iter().map(|target| target.report.clone()).collect();
         match &state.digest {

@@ -29,6 +29,7 @@ use crate::verdict::fingerprint::Fingerprints;
 use crate::verdict::key::code_hash;
 use crate::verdict::look_up::LookUp;
 use crate::verdict::patterns::AlwaysRun;
+use crate::verdict::provenance::Proof;
 
 /// The part of a record's identity that says by which plan it was made.
 pub(super) const PLAN: &str = "plan";
@@ -64,6 +65,8 @@ pub(in crate::verdict) struct ProvenRun<'a> {
     /// The records of green targets at the binary level.
     pub(in crate::verdict) records: &'a [Record],
     pub(in crate::verdict) limits: Limits,
+    /// What of the build was made from the tree as it is.
+    pub(in crate::verdict) proof: Proof,
 }
 
 /// The key of a target on all machines.
@@ -359,8 +362,10 @@ impl<'a> PackageLevel<'a> {
         let fingerprints = Fingerprints::default();
         let searched = BTreeMap::new();
         let readers = self.source_readers();
+        let proof = run.proof;
+        let level = &*self;
         let mut session =
-            Keeping { level: self, plan, built, keys, reads, readers, fingerprints, searched };
+            Keeping { level, plan, built, keys, reads, readers, proof, fingerprints, searched };
         let (mut kept, mut raised) = (KeptPackages::default(), BTreeMap::new());
         for record in run.records {
             if record.key.level == RecordLevel::Package {
@@ -483,6 +488,7 @@ struct Keeping<'a> {
     keys: KeyMaker,
     reads: BuildReads<'a>,
     readers: SourceReaders<'a>,
+    proof: Proof,
     fingerprints: Fingerprints,
     /// What stands for build scripts, by these.
     searched: BTreeMap<BTreeSet<&'a Path>, Option<Input>>,
@@ -510,6 +516,9 @@ impl Keeping<'_> {
         if required.basis > target.basis {
             target.basis = required.basis;
             target.wider_because = required.wider_because;
+        }
+        if target.basis == KeyBasis::Tree && self.proof != Proof::All {
+            return Err("something has changed that its build may have read unseen".to_owned());
         }
         let files = TargetFiles::of(question, facts, &self.built, &reach, &self.plan.products);
         let split = files.split(&record.inputs);
