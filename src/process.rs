@@ -13,6 +13,7 @@ mod suspend;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod writable;
 
 pub use environment::Environment;
 #[cfg(target_os = "linux")]
@@ -23,6 +24,7 @@ pub(crate) use run::{Completion, Stream, run};
 pub use run::{Output, capture};
 pub use suspend::Suspender;
 pub use tree::descendants;
+pub(crate) use writable::WritableFolders;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -50,6 +52,7 @@ pub struct Spec {
     environment: Environment,
     priority: Priority,
     suspender: Suspender,
+    writable: Option<WritableFolders>,
     before_exec: Option<PreExecHook>,
 }
 
@@ -90,6 +93,7 @@ impl Spec {
             environment,
             priority: Priority::Foreground,
             suspender: Suspender::default(),
+            writable: None,
             before_exec: None,
         }
     }
@@ -119,6 +123,13 @@ impl Spec {
     #[must_use]
     pub fn suspender(mut self, suspender: &Suspender) -> Self {
         self.suspender = suspender.clone();
+        self
+    }
+
+    /// Lets the child, and everything that it starts, write in these folders only.
+    #[must_use]
+    pub(crate) fn writes_only_in(mut self, folders: &WritableFolders) -> Self {
+        self.writable = Some(folders.clone());
         self
     }
 
@@ -170,7 +181,7 @@ impl Spec {
             .process_group(0)
             .stdin(std::process::Stdio::null())
             .stderr(std::process::Stdio::piped());
-        prepare(&mut command, self.priority, self.before_exec.clone(), true);
+        prepare(&mut command, self, true);
         Ok(command)
     }
 
@@ -178,7 +189,7 @@ impl Spec {
     #[cfg(target_os = "linux")]
     fn command_in_place(&self) -> Result<std::process::Command, SpawnError> {
         let mut command = self.bare_command()?;
-        prepare(&mut command, self.priority, self.before_exec.clone(), false);
+        prepare(&mut command, self, false);
         Ok(command)
     }
 
@@ -284,13 +295,10 @@ pub(crate) fn lower_thread_priority() {
 
 /// Adds what the child does between fork and exec.
 #[expect(unsafe_code, reason = "pre_exec is the kernel's own interface for this")]
-fn prepare(
-    command: &mut std::process::Command,
-    priority: Priority,
-    last: Option<PreExecHook>,
-    leads_group: bool,
-) {
-    let background = priority == Priority::Background;
+fn prepare(command: &mut std::process::Command, spec: &Spec, leads_group: bool) {
+    let background = spec.priority == Priority::Background;
+    let last = spec.before_exec.clone();
+    let writable = spec.writable.clone();
     #[cfg(target_os = "linux")]
     let (guardian, parent) = (guardian::pipe(), std::process::id());
     #[cfg(not(target_os = "linux"))]
@@ -323,6 +331,8 @@ fn prepare(
                     libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const none);
                 }
             }
+            // Before a hook has every later call observed.
+            writable.as_ref().map_or(Ok(()), WritableFolders::enter)?;
             last.as_ref().map_or(Ok(()), |hook| (hook.0)())?;
             #[cfg(target_os = "linux")]
             if guardian.is_some_and(|pipe| guardian::announce(pipe, leads_group)) {
