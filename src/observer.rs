@@ -32,6 +32,11 @@
 //! **Not recorded by design**: reads from inherited descriptors (pipes), the clock, random numbers,
 //! and facts about the machine that other system calls return (`uname`, `sched_getaffinity`).
 
+#[cfg_attr(
+    not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))),
+    allow(dead_code, reason = "programs start where runs are observed")
+)]
+mod exemption;
 mod observation;
 #[cfg_attr(
     not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))),
@@ -95,6 +100,7 @@ mod linux {
     }
 }
 
+pub(crate) use exemption::Exemption;
 pub(crate) use observation::{Address, PathAccess, Peer};
 pub use observation::{Interference, Observation, Problem, Reach, Uses};
 pub(crate) use path_class::PathClass;
@@ -131,6 +137,8 @@ pub struct ObserveOptions {
     pub covered: Vec<PathBuf>,
     /// Whether to tell which Rust sources the first process alone has read: [`Uses::READ_BELOW`].
     pub tells_readers: bool,
+    /// Which programs' look-ups the caller records in another way; none, unless it says so.
+    pub(crate) exemption: Option<Exemption>,
 }
 
 /// The observer of process trees.

@@ -13,7 +13,9 @@ use libc::c_int;
 use super::resolve::{FollowedLink, ResolvedPath, as_path};
 use super::syscall_table::{RENAME_EXCHANGE, RENAME_NOREPLACE};
 use crate::observer::path_class::class_of;
-use crate::observer::{Interference, Observation, ObserveOptions, PathAccess, Peer, Problem, Uses};
+use crate::observer::{
+    Exemption, Interference, Observation, ObserveOptions, PathAccess, Peer, Problem, Uses,
+};
 use crate::workspace::{FileKind, PathStamp};
 
 /// How many paths are recorded for one run.
@@ -38,6 +40,8 @@ pub(in crate::observer) struct AccessLog {
     own: HashMap<Vec<u8>, OwnPath>,
     /// Paths that could not be made because their parent folder was missing, and were not made since.
     failed_attempts: HashSet<Vec<u8>>,
+    /// The folder whose look-ups are not recorded now.
+    pub(in crate::observer) exempt: Option<Vec<u8>>,
     pub(in crate::observer) peers: BTreeSet<Peer>,
     pub(in crate::observer) problems: BTreeSet<Problem>,
     pub(in crate::observer) interference: BTreeSet<Interference>,
@@ -58,10 +62,16 @@ impl AccessLog {
             paths: HashMap::new(),
             own: HashMap::new(),
             failed_attempts: HashSet::new(),
+            exempt: None,
             peers: BTreeSet::new(),
             problems: BTreeSet::new(),
             interference: BTreeSet::new(),
         }
+    }
+
+    /// What decides which programs are exempt.
+    pub(in crate::observer) fn exemption(&self) -> Option<&Exemption> {
+        self.options.exemption.as_ref()
     }
 
     pub(in crate::observer) fn problem(&mut self, problem: Problem) {
@@ -291,6 +301,9 @@ impl AccessLog {
     }
 
     fn note(&mut self, path: &[u8], now: PathStamp, uses: Uses, text: Option<Vec<u8>>) {
+        if !uses.any(Uses::OUTPUT) && self.is_exempt(path) {
+            return;
+        }
         if let Some(entry) = self.paths.get_mut(path) {
             entry.uses = entry.uses.with(uses);
             if entry.text.is_none() {
@@ -305,6 +318,14 @@ impl AccessLog {
             return self.problem(Problem::TooMany(MAX_PATHS));
         }
         self.paths.insert(path.to_vec(), PathEntry { first: now, uses, text });
+    }
+
+    /// Whether the process that calls now may look this up unrecorded. What it makes or changes is
+    /// recorded all the same: only a process that asks is exempt.
+    fn is_exempt(&self, path: &[u8]) -> bool {
+        let below = |folder: &Vec<u8>| path.strip_prefix(&folder[..]);
+        let below = self.exempt.as_ref().and_then(below);
+        below.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
     }
 
     /// The finished observation. `ours` says whether a process id belonged to the run.
@@ -421,6 +442,21 @@ mod tests {
         });
         // `/w/dir` does not exist on this machine: its making left no trace.
         assert_eq!(seen, ["!/w/dir/z"]);
+    }
+
+    #[test]
+    fn an_exempt_process_looks_up_and_does_not_write_unrecorded() {
+        let mut log = AccessLog::new(ObserveOptions::default());
+        log.exempt = Some(b"/w/.git".into());
+        log.open(&file("/w/.git/HEAD", 1), READ);
+        log.consult(&none("/w/.git"), Uses::PROBED);
+        log.consult(&file("/w/.gitignore", 2), Uses::PROBED);
+        log.remove(&file("/w/.git/index", 3), false);
+        log.exempt = None;
+        log.open(&file("/w/.git/config", 4), READ);
+        let seen: Vec<_> = log.close(|_| false).paths.into_keys().collect();
+        let names = ["/w/.git/config", "/w/.git/index", "/w/.gitignore"];
+        assert_eq!(seen, names.map(std::path::PathBuf::from));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::resolve::{ResolveError, ResolvedPath, Resolver, Trail, as_path};
 use super::seccomp;
 use super::sockets::OwnSockets;
 use super::syscall_table::PathArgument;
+use crate::observer::exemption::ExemptProcess;
 use crate::observer::{Observation, ObserveOptions, Problem, Uses};
 use crate::workspace::{FileKind, PathStamp};
 
@@ -44,6 +45,9 @@ pub(in crate::observer) struct SyscallRecorder {
     /// nothing is remembered until they call again or have ended.
     renaming: Vec<pid_t>,
     trail: Trail,
+    /// Threads whose last call was to become another program.
+    starting: HashSet<pid_t>,
+    exempt: HashMap<pid_t, ExemptProcess>,
     /// The last path led to something without a path.
     pub(super) anonymous: bool,
     pub(super) calls: u64,
@@ -82,6 +86,8 @@ impl SyscallRecorder {
             recorded: HashMap::new(),
             renaming: Vec::new(),
             trail: Trail::default(),
+            starting: HashSet::new(),
+            exempt: HashMap::new(),
             anonymous: false,
             calls: 0,
         }
@@ -175,6 +181,30 @@ impl SyscallRecorder {
         }
     }
 
+    /// Called before a call of this thread is looked at: may it look up things unrecorded?
+    pub(super) fn exempt(&mut self, thread: pid_t) {
+        let Some(exemption) = self.log.exemption() else { return };
+        if self.starting.remove(&thread)
+            && let Some(process) = exemption.of(thread)
+        {
+            self.exempt.insert(thread, process);
+        }
+        let process = self.exempt.get(&thread);
+        let folder = process.and_then(|process| process.folder(thread)).map(<[u8]>::to_vec);
+        if self.log.exempt.is_some() && self.log.exempt != folder {
+            // The others' look-ups of the same names are to be recorded.
+            self.resolver.forget();
+        }
+        self.log.exempt = folder;
+    }
+
+    /// Called when a thread is about to become another program: whose process it is then is another
+    /// question.
+    pub(super) fn starts(&mut self, thread: pid_t) {
+        self.exempt.clear();
+        self.starting.insert(thread);
+    }
+
     /// Whether such a look-up of this name has been recorded before.
     pub(super) fn is_recorded(&self, located: &Located, asked: LookupKind) -> bool {
         located.root == 0
@@ -184,7 +214,11 @@ impl SyscallRecorder {
     /// Remembers a recorded look-up, until [`Self::forget`].
     pub(super) fn set_recorded(&mut self, located: Located, asked: LookupKind) {
         // `/proc/self` differs for each process.
-        if located.root == 0 && !self.resolver.went_through_proc() && self.renaming.is_empty() {
+        if self.log.exempt.is_none()
+            && located.root == 0
+            && !self.resolver.went_through_proc()
+            && self.renaming.is_empty()
+        {
             if self.recorded.len() >= MAX_RECORDED_NAMES {
                 self.recorded.clear();
             }

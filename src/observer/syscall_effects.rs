@@ -33,6 +33,7 @@ impl SyscallRecorder {
             return self.problem(Problem::Architecture);
         }
         self.settle(thread);
+        self.exempt(thread);
         if let Err(error) = self.enter(thread, call) {
             // A process that was killed meanwhile needs no record.
             if listener.is_open(call.id) {
@@ -221,6 +222,7 @@ impl SyscallRecorder {
 
     fn execute(&mut self, thread: pid_t, name: PathArgument, follow: bool) -> io::Result<()> {
         self.anonymous = false;
+        self.starts(thread);
         let Some(mut target) = self.source(thread, name, follow)? else {
             // No call shows the interpreter of such a program.
             if self.anonymous {

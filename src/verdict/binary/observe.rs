@@ -98,7 +98,8 @@ impl ProcessHook for ObservedProcess {
         // Before the first look at anything.
         let started = SystemTime::now();
         let covered = self.judge.covered.clone();
-        let options = ObserveOptions { covered, tells_readers: self.judge.is_doctest() };
+        let tells_readers = self.judge.is_doctest();
+        let options = ObserveOptions { covered, tells_readers, exemption: None };
         match Observer::observe(&spec, options) {
             Ok((observed, running)) => {
                 let mut place = self.running.lock().unwrap_or_else(PoisonError::into_inner);
