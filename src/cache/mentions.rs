@@ -11,7 +11,7 @@ use super::memos::Memos;
 use crate::model::Digest;
 
 /// The name of the memos' format. The answers of another one mean something else.
-const FORMAT: &str = "mentions 5";
+const FORMAT: &str = "mentions 6";
 
 /// So many states are remembered. Then all are forgotten, and what is needed is searched again.
 const MOST_STATES: usize = 4_096;

@@ -171,11 +171,17 @@ fn mentions_in(
         |start: &&[u8]| parts.first().is_some_and(|first| first.content.starts_with(start));
     let iteration = AhoCorasick::new(ITERATION).map_err(io::Error::other)?;
     let indirection = AhoCorasick::new([INDIRECTION]).map_err(io::Error::other)?;
+    let environment = AhoCorasick::new([ENVIRONMENT_FILE]).map_err(io::Error::other)?;
+    // In the text of a program in C, `<bits/environments.h>` is another file.
+    let is_other = |rest: &[u8]| !library.is_empty() && rest.starts_with(b"ments.h");
+    let names_environment = |part: &Part<'_>| {
+        environment.find_iter(part.content).any(|hit| !is_other(&part.content[hit.end()..]))
+    };
     let any = if scope == SearchScope::Texts {
         None
     } else if COMPRESSED.iter().any(begins) || exact(&[PACKED])? {
         Some("it is compressed")
-    } else if exact(&[ENVIRONMENT_FILE])? {
+    } else if parts.iter().any(names_environment) {
         Some("it reads /proc/PID/environ")
     } else if parts.iter().any(|part| makes_up_names(part, &indirection)) {
         Some("it makes up names of variables")
@@ -357,6 +363,8 @@ mod tests {
             assert!(found(content, &["x"]).any.is_some());
         }
         assert_eq!(found(b"the environment", &["x"]).any, None);
+        assert_eq!(found(b"#include <bits/environments.h>", &["x"]).any, None);
+        assert!(found(b"/proc/self/environment", &["x"]).any.is_some());
     }
 
     #[test]

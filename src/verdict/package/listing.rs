@@ -14,29 +14,73 @@ const TARGET_FILES: [&str; 3] = ["main.rs", "lib.rs", "build.rs"];
 
 /// The files of a snapshot, from the workspace's root.
 #[derive(Debug)]
-pub(super) struct SourceListing(BTreeMap<PathBuf, ListedEntry>);
+pub(super) struct SourceListing {
+    entries: BTreeMap<PathBuf, ListedEntry>,
+    /// Where the links among them lead to.
+    links: BTreeMap<PathBuf, LinkedThing>,
+}
+
+/// What a link leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum LinkedThing {
+    /// A file, whose content is a part of the link's.
+    File,
+    /// A folder in the workspace, by its way from the root.
+    Folder(PathBuf),
+    /// Anything else.
+    Other,
+}
+
+impl LinkedThing {
+    /// What the link at this way from the real root leads to.
+    fn of(root: &Path, link: &Path) -> Self {
+        let Ok(real) = root.join(link).canonicalize() else { return Self::Other };
+        match real.strip_prefix(root) {
+            _ if real.is_file() => Self::File,
+            Ok(folder) if real.is_dir() => Self::Folder(folder.to_owned()),
+            _ => Self::Other,
+        }
+    }
+}
 
 impl SourceListing {
-    /// The files of a stored listing.
-    pub(super) fn of(manifest: &Manifest) -> Self {
-        Self::of_entries(manifest.entries())
+    /// The files of a stored listing of the workspace at `root`.
+    pub(super) fn of(manifest: &Manifest, root: &Path) -> Self {
+        let listing = Self::of_entries(manifest.entries());
+        let links = listing.entries.values().filter(|entry| entry.sort == b'l');
+        let links = links.map(|link| (link.path.clone(), LinkedThing::of(root, &link.path)));
+        Self { links: links.collect(), ..listing }
     }
 
-    /// Of these entries.
+    /// Of these entries; any of the links may lead anywhere.
     pub(super) fn of_entries(entries: impl IntoIterator<Item = ListedEntry>) -> Self {
-        Self(entries.into_iter().map(|entry| (entry.path.clone(), entry)).collect())
+        let entries = entries.into_iter().map(|entry| (entry.path.clone(), entry)).collect();
+        Self { entries, links: BTreeMap::new() }
     }
 
     /// Whether the path is listed.
     pub(super) fn holds(&self, path: &Path) -> bool {
-        self.0.contains_key(path)
+        self.entries.contains_key(path)
+    }
+
+    /// Whether all that is found by a link counts for the package that the link lies in.
+    fn stays_inside(&self, link: &Path, owner: usize, places: &BTreeMap<&Path, usize>) -> bool {
+        match self.links.get(link) {
+            Some(LinkedThing::File) => true,
+            Some(LinkedThing::Folder(folder)) => {
+                let listed = self.entries.range(folder.clone()..).map(|(path, _)| path);
+                let mut below = listed.take_while(|path| path.starts_with(folder)).peekable();
+                below.peek().is_some() && below.all(|path| self::owner(path, places) == Some(owner))
+            }
+            Some(LinkedThing::Other) | None => false,
+        }
     }
 
     /// The digest of all that decides what cargo builds and how: manifests and lock files, what lies at
     /// the paths that cargo and the compiler are `told`, and the names that cargo looks for.
     pub(super) fn of_plan(&self, told: &BTreeSet<PathBuf>) -> Digest {
         let mut digester = Digester::new("files of a plan 2");
-        for (path, entry) in &self.0 {
+        for (path, entry) in &self.entries {
             let name = path.file_name().unwrap_or_default();
             let is_told = path.ancestors().any(|above| told.contains(above));
             if name == "Cargo.toml" || name == "Cargo.lock" || is_told {
@@ -50,17 +94,17 @@ impl SourceListing {
 
     /// What is listed at the path.
     pub(super) fn entry(&self, path: &Path) -> Option<&ListedEntry> {
-        self.0.get(path)
+        self.entries.get(path)
     }
 
     /// The files with content.
     pub(super) fn files(&self) -> impl Iterator<Item = &ListedEntry> {
-        self.0.values().filter(|entry| matches!(entry.sort, b'f' | b'x'))
+        self.entries.values().filter(|entry| matches!(entry.sort, b'f' | b'x'))
     }
 
     /// The digest of each package's files, by the packages' folders; `None` for a package with a
-    /// link in it, which may lead to any file, or of which nothing is listed. `content` is what counts of
-    /// a file.
+    /// link in it that may lead to files of others, or of which nothing is listed. `content` is what
+    /// counts of a file.
     pub(super) fn of_packages(
         &self,
         folders: &[PathBuf],
@@ -70,11 +114,11 @@ impl SourceListing {
             folders.iter().enumerate().map(|(at, folder)| (folder.as_path(), at)).collect();
         let mut packages: Vec<(Digester, bool)> =
             folders.iter().map(|_| (Digester::new("files of a package 2"), false)).collect();
-        for (path, entry) in &self.0 {
+        for (path, entry) in &self.entries {
             let Some(owner) = owner(path, &places) else { continue };
             let (digester, has_link) = &mut packages[owner];
             add(digester, entry, &content(entry));
-            *has_link |= entry.sort == b'l';
+            *has_link |= entry.sort == b'l' && !self.stays_inside(path, owner, &places);
         }
         let digests = packages.into_iter().zip(folders);
         let digest = |((digester, has_link), folder): ((Digester, bool), &PathBuf)| {
@@ -87,7 +131,7 @@ impl SourceListing {
     /// The package that a listed path belongs to, by its place among `folders`; `None` if the path
     /// is not listed or belongs to none.
     pub(super) fn package_of(&self, path: &Path, folders: &[PathBuf]) -> Option<usize> {
-        self.0.contains_key(path).then(|| owner_of(path, folders)).flatten()
+        self.entries.contains_key(path).then(|| owner_of(path, folders)).flatten()
     }
 }
 
@@ -147,7 +191,17 @@ mod tests {
             let content = Digest::of(text.as_bytes());
             ListedEntry { path: path.into(), sort: *sort, content }
         };
-        SourceListing::of_entries(files.iter().map(entry))
+        let links = files.iter().filter(|file| file.1 == b'l');
+        let links = links.map(|(path, _, to)| {
+            let thing = match *to {
+                "" => LinkedThing::File,
+                outside if outside.starts_with("..") => LinkedThing::Other,
+                folder => LinkedThing::Folder(folder.into()),
+            };
+            (PathBuf::from(path), thing)
+        });
+        let listing = SourceListing::of_entries(files.iter().map(entry));
+        SourceListing { links: links.collect(), ..listing }
     }
 
     fn whole(entry: &ListedEntry) -> Digest {
@@ -209,6 +263,15 @@ mod tests {
         let with = [&FILES[..], &[("a/data", b'l', "../b")]].concat();
         let digests = listing(&with).of_packages(&folders(), whole);
         assert!(digests[1].is_none() && digests[0].is_some() && digests[2].is_some());
+        let has_digest = |to: &str| {
+            let with = [&FILES[..], &[("a/data", b'l', to)]].concat();
+            listing(&with).of_packages(&folders(), whole)[1].is_some()
+        };
+        assert!(has_digest("a/src"), "the files are the package's own");
+        assert!(has_digest(""), "the file's content is a part of the link's");
+        for outside in ["a", "a/inner", "src", "none"] {
+            assert!(!has_digest(outside), "{outside}");
+        }
         let digests = listing(&FILES[2..]).of_packages(&folders(), whole);
         assert!(digests[3].is_none());
     }
@@ -247,7 +310,7 @@ mod tests {
             let content = Digest::from_bytes(content);
             let mut listing = listing(&FILES);
             for name in ["Cargo.lock", "src/lib.rs"] {
-                listing.0.get_mut(Path::new(name)).unwrap().content = content;
+                listing.entries.get_mut(Path::new(name)).unwrap().content = content;
             }
             listing
         };
