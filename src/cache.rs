@@ -20,6 +20,7 @@
 //! | `index` | which project keeps which records |
 //! | `retention` | which records may be removed, as a pure plan |
 //! | `mentions` | which files can name which variables |
+//! | `script_runs` | what build scripts consulted |
 //! | `absences` | which names were absent in which folders, in memory |
 //! | `code_digests` | what is left of sources without their comments |
 //! | `environments` | in which environments a whole was proven |
@@ -67,6 +68,7 @@ pub(crate) use reached::ReachedTests;
 pub(crate) use record::{
     Input, InputState, Record, RecordKey, RecordLevel, RecordedEnvironment, RecordedProducts,
 };
+pub(crate) use script_runs::{KnownAnswer, KnownScriptRun};
 pub(crate) use state::{
     FlakyTest, InseparablePackages, LastVerdict, ObservationCost, ProjectState, RunConduct,
     SelectionRecord, Uncached, UncachedCall,
@@ -358,5 +360,6 @@ pub(crate) fn fuzz_memo(bytes: &[u8]) {
 
 #[cfg(test)]
 mod samples;
+mod script_runs;
 #[cfg(test)]
 mod tests;

@@ -26,6 +26,7 @@ mod message;
 mod plan;
 mod plan_memo;
 mod progress;
+mod script_call;
 mod sources;
 mod stale;
 mod targets;
@@ -47,8 +48,10 @@ pub use hook::record_invocation;
 pub(crate) use locks::{awaited, is_locked};
 pub use plan::{PlannedTarget, TestPlan};
 pub use progress::BuildProgress;
+pub(crate) use script_call::{BuiltScript, ScriptCall};
 pub(crate) use sources::{
-    BuildSources, BuiltUnit, UnitInputs, WatchedByCargo, free_place_of_module, sources_of_library,
+    BuildSources, BuiltUnit, UnitInputs, WatchedByCargo, free_place_of_module, script_output,
+    sources_of_library,
 };
 pub(crate) use stale::{BuildLedger, remove_old_ledgers, remove_stale_unit};
 pub(crate) use targets::{Artifact, may_be_custom};

@@ -25,6 +25,7 @@ mod facts;
 mod failed;
 mod fingerprint;
 mod flaky;
+mod git_question;
 mod keep;
 mod key;
 mod local_tree;
@@ -40,6 +41,7 @@ mod ran;
 mod remember;
 mod roots;
 mod run;
+mod script_runs;
 mod shadow;
 mod shared_store;
 mod target_discovery;
@@ -68,8 +70,8 @@ pub(crate) use remember::remember;
 pub(crate) use run::{RunOutcome, run};
 pub(crate) use shadow::ShadowComparison;
 pub(crate) use shared_store::{
-    Shareable, answers_for_all, forget_store, open_store, probe_store, project_label, publication,
-    signer_of, waiting_uploads,
+    Publishing, Shareable, answers_for_all, forget_store, open_store, probe_store, project_label,
+    publication, signer_of, waiting_uploads,
 };
 pub use tree::ProjectTree;
 pub(crate) use tree::{TreeError, TreeState};

@@ -235,7 +235,8 @@ fn leftovers(
         found.extend(names.map(|(folder, name)| dir.join(folder).join(name)));
     }
     let memos = [layout.code_digests(), layout.environments(), layout.mentions(), layout.plans()];
-    for dir in memos.into_iter().chain([layout.programs(), layout.reached()]) {
+    for dir in memos.into_iter().chain([layout.programs(), layout.reached(), layout.script_runs()])
+    {
         let names = files::names(&dir)?.into_iter();
         found.extend(names.map(|(name, _)| dir.join(name)));
     }

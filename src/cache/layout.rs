@@ -8,6 +8,7 @@
 //! programs/<digest of its path>                    digest of a program's loadable parts
 //! plans/<plan digest>                               what a build of this kind builds and runs
 //! environments/<digest of a whole>                  in which environments it was proven
+//! script-runs/<digest of a script>                  what a build script consulted
 //! mentions/<digest of a state>                     which variables a file in that state can name
 //! code/<digest of a workspace>                     its sources' digests without comments
 //! reached/<digest of a program>                    what each of its tests reaches
@@ -90,6 +91,10 @@ impl Layout {
 
     pub(super) fn environments(&self) -> PathBuf {
         self.root.join("environments")
+    }
+
+    pub(super) fn script_runs(&self) -> PathBuf {
+        self.root.join("script-runs")
     }
 
     pub(super) fn mentions(&self) -> PathBuf {

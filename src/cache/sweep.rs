@@ -17,7 +17,7 @@ use super::programs::{self, MemoSubject};
 use super::record::{RecordKey, RecordLevel, project_digest};
 use super::retention::{self, CacheContents, RemovalPlan, RemovalReason};
 use super::{Cache, Limits};
-use super::{code_digests, environments, mentions, plans, reached};
+use super::{code_digests, environments, mentions, plans, reached, script_runs};
 use crate::model::{Digest, Timestamp};
 
 /// How long `clear` and `gc` wait for writers.
@@ -239,6 +239,7 @@ impl Cache {
             mentions::memos(&self.layout).forget();
             plans::memos(&self.layout).forget();
             reached::memos(&self.layout).forget();
+            script_runs::memos(&self.layout).forget();
         }
         tidy(&self.layout);
         report.entries = index::record_files(&self.layout).map_err(&failed)?.len() as u64;

@@ -33,8 +33,8 @@ use crate::process::Priority;
 use crate::protocol::{Ask, Call, Miss, Reply};
 use crate::shared::SharedStore;
 use crate::verdict::{
-    self, Facts, LocalTree, LookUp, ProjectFiles, ProjectTree, Question, RunError, RunOptions,
-    RunOutcome, RunScope, Shareable, remember,
+    self, Facts, LocalTree, LookUp, ProjectFiles, ProjectTree, Publishing, Question, RunError,
+    RunOptions, RunOutcome, RunScope, Shareable, remember,
 };
 
 /// Answers, and prints the verdict.
@@ -260,8 +260,10 @@ impl Asking<'_> {
         run: &Shareable,
         connection: Option<&mut Connection>,
     ) {
-        let LookUp { cache, question, facts } = asked;
-        let published = verdict::publication(store.key_file(), cache, question, facts, run);
+        let question = asked.question;
+        let Ok(hook) = std::env::current_exe() else { return };
+        let publishing = Publishing { signing_key: store.key_file(), hook: &hook };
+        let published = verdict::publication(&publishing, &asked, run);
         let note = |text: String| {
             if !self.args.quiet {
                 output::note(label(NOTE, "Shared", text));

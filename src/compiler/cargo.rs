@@ -11,7 +11,7 @@ use super::message::{ArtifactMessage, CargoMessage, ScriptMessage};
 use super::progress::{BuildProgress, ErrorStream};
 use super::{BuildSpec, CompileError, Product, error, jobs};
 use crate::model::{Digest, End};
-use crate::process::{Environment, Priority, Spec, Stream, run};
+use crate::process::{Environment, Priority, Spec, Stream, WritableFolders, run};
 use crate::workspace::{CargoConfig, Selection};
 
 /// Arguments of a call besides the developer's selection.
@@ -25,6 +25,8 @@ pub(super) struct CargoArguments {
     pub(super) config: Vec<String>,
     /// Another environment than the developer's.
     pub(super) environment: Option<Environment>,
+    /// Where cargo and its children can write; everywhere, unless it says so.
+    pub(super) writable: Option<WritableFolders>,
 }
 
 /// The output of a call that succeeded.
@@ -57,14 +59,14 @@ const DISPLAY: &[&str] =
 /// How many reasons for rebuilding are collected.
 const MOST_DIRTY: usize = 100;
 
-/// Calls cargo and reads both of its streams to the end.
-pub(super) async fn call(
-    spec: &BuildSpec,
-    arguments: CargoArguments,
-    cancel: &CancellationToken,
-    mut progress: impl FnMut(BuildProgress),
-) -> Result<CargoOutput, CompileError> {
-    let environment = arguments.environment.unwrap_or_else(|| spec.environment.clone());
+/// Whether cargo is asked to say why it rebuilds a unit, as it is in the background.
+fn explains(spec: &BuildSpec, arguments: &CargoArguments) -> bool {
+    arguments.no_run && spec.priority == Priority::Background
+}
+
+/// The call of cargo.
+pub(super) fn command(spec: &BuildSpec, arguments: &CargoArguments) -> Spec {
+    let environment = arguments.environment.as_ref().unwrap_or(&spec.environment).clone();
     let mut words: Vec<OsString> = vec!["test".into()];
     match spec.jobs {
         None => words.extend(spec.selection.build_args()),
@@ -83,9 +85,8 @@ pub(super) async fn call(
     let ansi = if spec.colour { "json-diagnostic-rendered-ansi" } else { "json" };
     words.push(format!("--message-format={ansi}").into());
     let own = arguments.config.iter().map(String::as_str);
-    // In the background, cargo is asked to say why it rebuilds a unit.
-    let explains = arguments.no_run && spec.priority == Priority::Background;
-    let verbose = if explains { "term.verbose=true" } else { "term.verbose=false" };
+    let verbose =
+        if explains(spec, arguments) { "term.verbose=true" } else { "term.verbose=false" };
     if arguments.frozen {
         words.push("--frozen".into());
     }
@@ -100,7 +101,20 @@ pub(super) async fn call(
         .args(words)
         .priority(spec.priority)
         .suspender(&spec.brake);
+    match &arguments.writable {
+        Some(folders) => child.writes_only_in(folders),
+        None => child,
+    }
+}
 
+/// Calls cargo and reads both of its streams to the end.
+pub(super) async fn call(
+    spec: &BuildSpec,
+    arguments: CargoArguments,
+    cancel: &CancellationToken,
+    mut progress: impl FnMut(BuildProgress),
+) -> Result<CargoOutput, CompileError> {
+    let (child, explains) = (command(spec, &arguments), explains(spec, &arguments));
     let mut output = OutputStream::default();
     let mut errors = ErrorStream::default();
     let mut dirty = Vec::new();

@@ -16,6 +16,8 @@ use crate::process::{Environment, become_program};
 
 /// The name of the link that stands for a test binary's runner.
 const RUNNER: &str = "knhk-test-cache-plan";
+/// The name of the link that stands for a build script. It fails, so that cargo builds no further.
+const SCRIPT: &str = "knhk-test-cache-script";
 /// The name of the link that stands for rustdoc.
 const RUSTDOC: &str = "rustdoc";
 const MARKER: &str = "marker.json";
@@ -76,6 +78,7 @@ impl HookFolder {
                 std::os::unix::fs::symlink(executable, this.runner(index))?;
             }
             std::os::unix::fs::symlink(executable, this.rustdoc())?;
+            std::os::unix::fs::symlink(executable, this.script())?;
             let marker =
                 HookMarker { format: MARKER_FORMAT.to_owned(), rustdoc: rustdoc.to_owned() };
             std::fs::write(path.join(MARKER), serde_json::to_vec(&marker)?)
@@ -92,6 +95,16 @@ impl HookFolder {
     /// The path to give to cargo as rustdoc.
     pub(super) fn rustdoc(&self) -> PathBuf {
         self.0.path().join(RUSTDOC)
+    }
+
+    /// The path to give to the system as the interpreter of a build script.
+    pub(super) fn script(&self) -> PathBuf {
+        self.0.path().join(SCRIPT)
+    }
+
+    /// The folder itself.
+    pub(super) fn path(&self) -> &Path {
+        self.0.path()
     }
 
     /// All recorded calls, in order.
@@ -133,14 +146,14 @@ pub fn record_invocation(args: impl IntoIterator<Item = OsString>) -> Option<i32
     let name = called_as.file_name()?;
     let folder = if name == RUNNER {
         called_as.parent()?.parent()?
-    } else if name == RUSTDOC {
+    } else if name == RUSTDOC || name == SCRIPT {
         called_as.parent()?
     } else {
         return None;
     };
     let marker = match std::fs::read(folder.join(MARKER)) {
         Ok(bytes) => serde_json::from_slice::<HookMarker>(&bytes).ok()?,
-        Err(error) if name == RUNNER => return Some(complain(folder, &error)),
+        Err(error) if name != RUSTDOC => return Some(complain(folder, &error)),
         Err(_) => return None,
     };
     if marker.format != MARKER_FORMAT {
@@ -154,7 +167,7 @@ pub fn record_invocation(args: impl IntoIterator<Item = OsString>) -> Option<i32
         return Some(127);
     }
     match record(folder, &called_as, &args) {
-        Ok(()) => Some(0),
+        Ok(()) => Some(i32::from(name == SCRIPT)),
         Err(error) => Some(complain(folder, &error)),
     }
 }
@@ -239,6 +252,8 @@ mod tests {
         let mine: Environment = std::env::vars_os().collect();
         assert_eq!(calls[0].environment(), mine);
         assert_eq!(calls[1].called_as, folder.rustdoc());
+        assert_eq!(call(&folder.script(), &[OsStr::new("/t/build-script-build")]), Some(1));
+        assert_eq!(folder.calls().unwrap()[2].called_as, folder.script());
     }
 
     #[test]

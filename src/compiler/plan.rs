@@ -83,6 +83,7 @@ impl Rehearsal {
             frozen: false,
             config: self.config.clone(),
             environment: Some(self.environment.clone()),
+            writable: None,
         }
     }
 }

@@ -406,7 +406,7 @@ impl SourceSearch<'_> {
 }
 
 /// What the build script that writes into `out_dir` has printed, and the file that says so.
-pub(super) fn script_output(out_dir: &Path) -> Option<(PathBuf, Vec<u8>)> {
+pub(crate) fn script_output(out_dir: &Path) -> Option<(PathBuf, Vec<u8>)> {
     let folder = out_dir.parent()?;
     let files = ["output", "run/stdout"].map(|name| folder.join(name));
     files.into_iter().find_map(|file| std::fs::read(&file).ok().map(|text| (file, text)))
@@ -574,7 +574,7 @@ pub(super) fn watched(output: &[u8]) -> impl Iterator<Item = &Path> {
 }
 
 /// What stands behind `cargo:WHAT` in the lines that begin so.
-fn directives<'a>(output: &'a [u8], what: &str) -> impl Iterator<Item = &'a [u8]> {
+pub(super) fn directives<'a>(output: &'a [u8], what: &str) -> impl Iterator<Item = &'a [u8]> {
     output.split(|byte| *byte == b'\n').filter_map(move |line| {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let line = line.strip_prefix(b"cargo:")?;

@@ -25,7 +25,7 @@ use crate::paths::Paths;
 use crate::process::{Environment, Priority};
 use crate::protocol::{CacheUse, ProjectStatus, Reply, StatusReport};
 use crate::shared::{SharedError, SharedStore};
-use crate::verdict::{self, Facts, Question, RunOptions, RunScope, Shareable};
+use crate::verdict::{self, Facts, LookUp, Publishing, Question, RunOptions, RunScope, Shareable};
 use crate::watcher::CookieId;
 
 /// How long a barrier may take. Past it, the tree is read as if no event had ever come.
@@ -194,8 +194,10 @@ impl Shared {
         if settings.url.is_none() || !settings.write {
             return;
         }
-        let key = settings.sign_with.as_deref();
-        let published = verdict::publication(key, &self.cache, question, facts, run);
+        let publishing =
+            Publishing { signing_key: settings.sign_with.as_deref(), hook: &self.hook };
+        let look_up = LookUp { cache: &self.cache, question, facts };
+        let published = verdict::publication(&publishing, &look_up, run);
         for why in published.kept_back {
             debug!(project = %question.root.display(), %why, "not published");
         }

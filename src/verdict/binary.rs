@@ -29,6 +29,7 @@ mod inputs;
 mod key;
 mod observe;
 mod program;
+mod script_run;
 mod uncacheable;
 
 use std::cmp::Reverse;
@@ -53,6 +54,7 @@ pub(super) use self::observe::ObservedRun;
 use self::observe::Observing;
 use self::program::BuiltProgram;
 pub(crate) use self::program::store_program_digest;
+pub(super) use self::script_run::{LOADER_FOLDERS, ScriptObserver, outcome_of};
 pub(super) use self::uncacheable::Uncacheable;
 use super::checkout::found_elsewhere;
 use super::fingerprint::{Aspect, Fingerprints, digest_of_stamp};

@@ -164,8 +164,20 @@ impl AskedEnvironment {
         }
     }
 
+    /// The environment of a machine on which all of these variables have other values, and those that
+    /// most machines have are set.
+    pub(super) fn elsewhere(&self) -> Self {
+        let other = Digest::of(b"of another machine");
+        let known = COMMON.into_iter().map(str::to_owned).chain(self.variables.keys().cloned());
+        Self { variables: known.map(|name| (name, other)).collect(), ..self.clone() }
+    }
+
     /// The programs that a run with these inputs looked for in the folders of `PATH`.
-    fn programs(&self, root: &Path, inputs: &[Input]) -> Option<BTreeMap<String, Vec<OsText>>> {
+    pub(super) fn programs(
+        &self,
+        root: &Path,
+        inputs: &[Input],
+    ) -> Option<BTreeMap<String, Vec<OsText>>> {
         let real = |folder: &PathBuf| folder.canonicalize().ok();
         let folders: BTreeSet<_> = self.path.as_ref()?.iter().filter_map(real).collect();
         if folders.is_empty() {
@@ -403,7 +415,7 @@ impl EnvironmentJudge<'_> {
             return known.is_none_or(|known| known.found.get(ALL_IN_A_MACRO) != Some(&false));
         }
         let of_library = |path: &Path| sources_iterate(path, self.root);
-        self.may_iterate("sources of a library", input, state, fingerprints, of_library)
+        self.may_iterate(SOURCES_OF_LIBRARY, input, state, fingerprints, of_library)
     }
 
     /// Whether sources may go through all variables, as `look` finds them to do; it is remembered for
@@ -416,9 +428,7 @@ impl EnvironmentJudge<'_> {
         fingerprints: &mut Fingerprints,
         look: impl FnOnce(&Path) -> Option<bool>,
     ) -> bool {
-        let mut digester = Digester::new("words for all variables 1");
-        digester.field(kind.as_bytes()).digest(state);
-        let memo = digester.finish();
+        let memo = iteration_memo(kind, state);
         if let Some(known) = self.cache.mentions(&memo) {
             return known.found.get(ALL_IN_A_MACRO) != Some(&false);
         }
@@ -429,9 +439,23 @@ impl EnvironmentJudge<'_> {
         let Some(iterates) = iterates.filter(|_| fingerprints.holds(self.root, input)) else {
             return true;
         };
-        let found = [(ALL_IN_A_MACRO.to_owned(), iterates)].into();
-        self.cache.store_mentions(&memo, &KnownMentions { found, ..KnownMentions::default() });
+        self.cache.store_mentions(&memo, &known_iteration(iterates));
         iterates
+    }
+
+    /// Whether programs that are compiled with a library may have code of it that goes through all
+    /// variables, under the memo that says so. `None` where the record does not depend on that.
+    pub(super) fn iteration_of(
+        &self,
+        record: &Record,
+        input: &Input,
+        fingerprints: &mut Fingerprints,
+    ) -> Option<(Digest, bool)> {
+        let state = content_of(&input.state)?;
+        let is_doc = record.targets.iter().all(|target| target.id.kind == TargetKind::Doc);
+        let is_library = is_library(&input.path) && input.path.extension() != Some("so".as_ref());
+        let mut may = || self.may_give_iteration(input, &state, fingerprints);
+        (is_doc && is_library).then(|| (iteration_memo(SOURCES_OF_LIBRARY, &state), may()))
     }
 
     /// Which variables something can name, of those that are set here and those that are well known.
@@ -444,7 +468,7 @@ impl EnvironmentJudge<'_> {
     ) -> Option<KnownMentions> {
         let Some(state) = content_of(&input.state) else { return Some(KnownMentions::default()) };
         let names = asked.variables.keys().map(String::as_str).chain(COMMON);
-        let texts = names.filter_map(text_of).collect();
+        let texts = names.filter_map(text_of).chain([ALL_IN_A_MACRO.to_owned()]).collect();
         self.known(input, &state, &texts, fingerprints)
     }
 
@@ -580,6 +604,22 @@ fn sources_iterate(library: &Path, root: &Path) -> Option<bool> {
         iterates |= has_word_of(&std::fs::read(&source).ok()?, &WORDS_FOR_ALL);
     }
     Some(iterates)
+}
+
+/// What is remembered of a library whose sources were searched for words for all variables.
+const SOURCES_OF_LIBRARY: &str = "sources of a library";
+
+/// Under which digest it is remembered whether things of a kind, in this state, have such words.
+fn iteration_memo(kind: &str, state: &Digest) -> Digest {
+    let mut digester = Digester::new("words for all variables 1");
+    digester.field(kind.as_bytes()).digest(state);
+    digester.finish()
+}
+
+/// What is known of something that has such words, or has not.
+pub(super) fn known_iteration(iterates: bool) -> KnownMentions {
+    let found = [(ALL_IN_A_MACRO.to_owned(), iterates)].into();
+    KnownMentions { found, ..KnownMentions::default() }
 }
 
 /// Whether a library is that of one of these targets.

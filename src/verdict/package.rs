@@ -33,6 +33,9 @@
 //! | a macro that asks for variables; a registry's build script that links native code | the packages and all variables |
 //! | a build script of the workspace's own; a macro that may open files or start programs; an unknown list | the whole tree and all variables |
 //!
+//! Where records are shared, the scripts of the last two rows are run once more, observed (`script_runs`).
+//! What they consult then stands in the record, and the key is that of the first row.
+//!
 //! The last row claims no more than the source level does. Any other build script of a registry or a
 //! repository may ask for variables as well: it is searched for their names like the tests' own program.
 //!
@@ -71,5 +74,7 @@ mod part;
 mod scripts;
 
 pub(super) use explained::PackageExplanation;
-pub(super) use look_up::{KeptPackages, KnownTargets, PackageLevel, ProvenRun, SharedKey};
+pub(super) use look_up::{
+    KeptPackages, KnownTargets, PackageLevel, ProvenRun, ScriptedRecord, SharedKey,
+};
 pub(super) use part::{Partial, has_features_of};

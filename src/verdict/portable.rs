@@ -10,19 +10,30 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::environment::{AskedEnvironment, COMMON};
+use super::environment::{AskedEnvironment, COMMON, known_iteration};
 use super::facts::{Facts, Question};
 use super::fingerprint::{Aspect, Fingerprints, aspect_of};
+use super::git_question::GitQuestion;
 use super::package::SharedKey;
 use super::roots::{PortablePath, SymbolicRoots};
 use crate::cache::{
-    Input, InputState, KnownMentions, Record, RecordKey, RecordedEnvironment, RecordedProducts,
+    Input, InputState, KnownAnswer, KnownMentions, Record, RecordKey, RecordedEnvironment,
+    RecordedProducts,
 };
 use crate::hasher::{FileDigest, file_digest};
 use crate::model::{Digest, Digester, OsText, TargetId, TargetReport, Timestamp, Verdict};
 use crate::process::Environment;
 use crate::protocol::VERSION;
 use crate::workspace::{PathStamp, well_known_beginnings};
+
+/// Variables that hold the name of a user.
+const NAMES_OF_USERS: [&str; 2] = ["LOGNAME", "USER"];
+
+/// The user who is none like others.
+const ROOT: &[u8] = b"root";
+
+/// What stands for a user's name, as symbols of folders do for their paths.
+const USER_SYMBOL: &[u8] = b"\0user";
 
 /// The part of a record's identity that names the signer of a shared one.
 pub(super) const SIGNER: &str = "signer";
@@ -42,6 +53,8 @@ pub(super) struct PortableRecord {
     build_variables: BTreeMap<String, Option<Digest>>,
     /// The places of programs that the run looked for in `PATH`.
     programs: Option<BTreeMap<String, Vec<PortablePath>>>,
+    /// What build scripts asked of git.
+    answers: Vec<PortableAnswer>,
     /// Beginnings of variables' names that no value holds which cargo gave to the run. From such a
     /// value the run could have taken any other name.
     unnamed: BTreeSet<String>,
@@ -70,6 +83,14 @@ enum PortableState {
     Toolchain,
 }
 
+/// What git answered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct PortableAnswer {
+    dir: PortablePath,
+    args: Vec<String>,
+    answer: Digest,
+}
+
 /// Something that names of variables could be read from, and that a checkout without a build lacks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct PortableReader {
@@ -81,6 +102,15 @@ struct PortableReader {
     any: Option<String>,
     is_stripped: bool,
     is_program: bool,
+    /// For examples that are compiled with it: what its sources were searched for.
+    iteration: Option<(Digest, bool)>,
+}
+
+/// What a reader was searched for.
+pub(super) struct SearchedReader {
+    pub(super) known: KnownMentions,
+    /// The memo that says whether code of it may go through all variables.
+    pub(super) iteration: Option<(Digest, bool)>,
 }
 
 /// What only somebody with the same manifests and names of sources knows. All records of a build plan
@@ -118,7 +148,7 @@ impl PlanSecret {
 
 /// The name of a record in a shared object. The shared key itself stays here.
 pub(super) fn shared_name(key: &RecordKey) -> Digest {
-    let mut digester = Digester::new("shared record 3");
+    let mut digester = Digester::new("shared record 4");
     digester.digest(&key.digest).number(key.version.into());
     digester.finish()
 }
@@ -162,7 +192,14 @@ impl<'a> Machine<'a> {
             known.as_bytes().escape_ascii().to_string() == name
         };
         let (_, value) = self.environment.iter().find(named)?;
-        Some(self.secret.keyed(name, &self.roots.text(value.as_bytes())))
+        let value = match value.as_bytes() {
+            // Another user has another name, as another home.
+            user if NAMES_OF_USERS.contains(&name) && user != ROOT && !user.is_empty() => {
+                USER_SYMBOL.to_vec()
+            }
+            value => self.roots.text(value),
+        };
+        Some(self.secret.keyed(name, &value))
     }
 
     fn counted(&self, key: &SharedKey) -> BTreeMap<String, Digest> {
@@ -178,8 +215,9 @@ impl<'a> Machine<'a> {
         &self,
         record: &Record,
         key: &SharedKey,
+        answers: &[KnownAnswer],
         seen: &mut SeenFiles,
-        mut search: impl FnMut(&Input) -> Option<KnownMentions>,
+        mut search: impl FnMut(&Input) -> Option<SearchedReader>,
     ) -> Result<PortableRecord, String> {
         let [report] = &record.targets[..] else {
             return Err("it has no single target".to_owned());
@@ -194,8 +232,8 @@ impl<'a> Machine<'a> {
         let readers = record.environment.readers.iter().map(|input| {
             let name =
                 || format!("it is not known which variables `{}` names", input.path.display());
-            let KnownMentions { found, any, is_stripped, is_program } =
-                search(input).ok_or_else(name)?;
+            let SearchedReader { known, iteration } = search(input).ok_or_else(name)?;
+            let KnownMentions { found, any, is_stripped, is_program } = known;
             Ok(PortableReader {
                 at: self.roots.portable(&self.root.join(&input.path))?,
                 state: input.state,
@@ -207,6 +245,7 @@ impl<'a> Machine<'a> {
                 any,
                 is_stripped,
                 is_program,
+                iteration,
             })
         });
         let places = |places: &Vec<OsText>| {
@@ -229,8 +268,33 @@ impl<'a> Machine<'a> {
             variables: variables.filter_map(|name| Some((name.clone(), value(name)?))).collect(),
             build_variables: build_variables.collect(),
             programs: programs.transpose()?,
+            answers: answers
+                .iter()
+                .map(|known| self.share_answer(known))
+                .collect::<Result<_, _>>()?,
             unnamed: unnamed(&record.environment.given, self.asked.variables().keys()),
         })
+    }
+
+    fn share_answer(&self, known: &KnownAnswer) -> Result<PortableAnswer, String> {
+        Ok(PortableAnswer {
+            dir: self.roots.portable(Path::new(&known.dir.0))?,
+            args: known.args.clone(),
+            answer: self.secret.keyed("answer", known.answer.as_bytes()),
+        })
+    }
+
+    /// Has git asked here what it was asked there.
+    fn check_answer(&self, shared: &PortableAnswer) -> Result<(), String> {
+        let dir = self.roots.local(&shared.dir)?;
+        let args: Vec<_> = shared.args.iter().map(Into::into).collect();
+        let asked = GitQuestion::of(&args, &dir).filter(|_| dir.starts_with(self.root));
+        let asked = asked.ok_or("it asks git what this version does not know")?;
+        let answer = self.secret.keyed("answer", asked.ask(self.environment)?.as_bytes());
+        match answer == shared.answer {
+            true => Ok(()),
+            false => Err(format!("`{asked}` answers differently here")),
+        }
     }
 
     fn share_input(&self, input: &Input, seen: &mut SeenFiles) -> Result<PortableInput, String> {
@@ -296,6 +360,8 @@ impl<'a> Machine<'a> {
         }
         let inputs = shared.inputs.iter().map(|input| self.adopt_input(input, seen));
         let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
+        // After the inputs, among which git itself is.
+        shared.answers.iter().try_for_each(|answer| self.check_answer(answer))?;
         // A value that is the same gets the digest that it has here; another one matches nothing.
         let own = |name: &String, then: &Digest, here: Option<&Digest>| {
             let is_same = self.value(name) == Some(*then);
@@ -316,6 +382,8 @@ impl<'a> Machine<'a> {
         let (mut readers, mut mentions) = (Vec::new(), Vec::new());
         for reader in shared.readers {
             let path = self.roots.local(&reader.at)?;
+            let iteration = reader.iteration;
+            mentions.extend(iteration.map(|(memo, iterates)| (memo, known_iteration(iterates))));
             if let Some(state) = super::environment::content_of(&reader.state) {
                 let is_found = |text: String| (text.clone(), reader.found.contains(&text));
                 mentions.push((

@@ -9,13 +9,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::binary::ScriptObserver;
 use super::environment::EnvironmentJudge;
 use super::facts::{Facts, Question};
 use super::fingerprint::Fingerprints;
 use super::look_up::LookUp;
 use super::package::{KeptPackages, KnownTargets, PackageLevel, SharedKey};
-use super::portable::{AdoptedAs, Machine, PortableRecord, SIGNER, SeenFiles, shared_name};
-use crate::cache::{Cache, Record, WorkspacePlan};
+use super::portable::{
+    AdoptedAs, Machine, PortableRecord, SIGNER, SearchedReader, SeenFiles, shared_name,
+};
+use super::script_runs::ScriptRuns;
+use crate::cache::{Cache, KnownAnswer, Record, WorkspacePlan};
 use crate::config::SharedSettings;
 use crate::model::{Digest, Digester, TargetId, Timestamp};
 use crate::process::Environment;
@@ -98,6 +102,8 @@ pub(crate) struct Shareable {
     kept: KeptPackages,
     /// The keys that other machines agree on.
     keys: BTreeMap<TargetId, SharedKey>,
+    /// Those of targets that could be narrower.
+    narrower_keys: BTreeMap<TargetId, SharedKey>,
 }
 
 impl Shareable {
@@ -105,8 +111,15 @@ impl Shareable {
     pub(super) fn of(level: &PackageLevel<'_>, kept: KeptPackages) -> Option<Self> {
         let (plan_digest, tree) = (level.plan_digest(), level.tree());
         let plan = level.plan()?.clone();
-        let keys = level.shared_keys();
-        Some(Self { plan_digest, tree, plan, kept, keys })
+        let keys = level.shared_keys(&plan);
+        let mut narrower = plan.clone();
+        for target in &mut narrower.targets {
+            if let Some(scripted) = kept.scripted.get(&target.id) {
+                target.basis = scripted.basis;
+            }
+        }
+        let narrower_keys = level.shared_keys(&narrower);
+        Some(Self { plan_digest, tree, plan, kept, keys, narrower_keys })
     }
 }
 
@@ -119,41 +132,79 @@ pub(crate) struct Published {
     pub kept_back: Vec<String>,
 }
 
+/// This machine, as far as it publishes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Publishing<'a> {
+    /// The file that no shared run may have read.
+    pub signing_key: Option<&'a Path>,
+    /// Our own executable, for what is run once more.
+    pub hook: &'a Path,
+}
+
 /// Brings what a run has proven into the form that machines share. It is made where the run's
-/// environment is at hand; `signing_key` is the file that no shared run may have read.
+/// environment is at hand, after the answer: build scripts are run once more for it.
 pub(crate) fn publication(
-    signing_key: Option<&Path>,
-    cache: &Cache,
-    question: &Question,
-    facts: &Facts,
+    publishing: &Publishing<'_>,
+    look_up: &LookUp<'_>,
     run: &Shareable,
 ) -> Published {
-    let machine = Machine::of(question, facts, &run.plan_digest, signing_key);
+    let LookUp { cache, question, facts } = *look_up;
+    let machine = Machine::of(question, facts, &run.plan_digest, publishing.signing_key);
     let judge = EnvironmentJudge::of(cache, question, facts);
+    let observer = ScriptObserver { cache, question, facts, hook: publishing.hook };
+    let mut scripts = ScriptRuns::of(observer, &judge, run.plan_digest);
     let (mut fingerprints, mut seen) = (Fingerprints::default(), SeenFiles::default());
     let (mut records, mut kept_back) = (Vec::new(), run.kept.refused.clone());
+    let mut plan = run.plan.clone();
     for record in &run.kept.records {
-        let search = |input: &_| judge.mentions_of(input, &machine.asked, &mut fingerprints);
         let target = record.targets.first().map(|report| &report.id);
-        let shared = target.and_then(|target| run.keys.get(target));
-        let portable = shared.ok_or_else(|| "it has no key".to_owned()).and_then(|key| {
-            let portable = machine.share(record, key, &mut seen, search)?;
-            let body = serde_json::to_value(portable).map_err(|error| error.to_string())?;
-            Ok(SharedRecord { key: shared_name(&key.key), created: record.created, body })
-        });
-        match portable {
-            Ok(record) => records.push(record),
-            Err(why) => {
-                let name = target.map(ToString::to_string).unwrap_or_default();
-                kept_back.push(format!("{name}: {why}"));
+        let Some(planned) = plan.targets.iter_mut().find(|planned| Some(&planned.id) == target)
+        else {
+            kept_back.push("a target is not in the plan".to_owned());
+            continue;
+        };
+        let id = planned.id.clone();
+        let mut share =
+            |record: &Record, keys: &BTreeMap<TargetId, SharedKey>, answers: &[KnownAnswer]| {
+                let key = keys.get(&id).ok_or_else(|| "it has no key".to_owned())?;
+                let search = |input: &_| {
+                    let known = judge.mentions_of(input, &machine.asked, &mut fingerprints)?;
+                    let iteration = judge.iteration_of(record, input, &mut fingerprints);
+                    Some(SearchedReader { known, iteration })
+                };
+                let portable = machine.share(record, key, answers, &mut seen, search)?;
+                let body = serde_json::to_value(portable).map_err(|error| error.to_string())?;
+                Ok(SharedRecord { key: shared_name(&key.key), created: record.created, body })
+            };
+        let shared = match run.kept.scripted.get(&id) {
+            None => share(record, &run.keys, &[]),
+            Some(scripted) => {
+                let narrower = scripts.complete(scripted).and_then(|narrower| {
+                    share(&narrower.record, &run.narrower_keys, &narrower.answers)
+                });
+                match narrower {
+                    Ok(shared) => {
+                        planned.basis = scripted.basis;
+                        planned.wider_because.clear();
+                        Ok(shared)
+                    }
+                    Err(why) => {
+                        planned.wider_because = format!("{}: {why}", planned.wider_because);
+                        share(record, &run.keys, &[])
+                    }
+                }
             }
+        };
+        match shared {
+            Ok(record) => records.push(record),
+            Err(why) => kept_back.push(format!("{id}: {why}")),
         }
     }
     if records.is_empty() {
         return Published { publication: None, kept_back };
     }
     // Without the plan nobody knows which targets there are.
-    let plan = match serde_json::to_value(&run.plan) {
+    let plan = match serde_json::to_value(&plan) {
         Ok(plan) => plan,
         Err(error) => {
             kept_back.push(format!("all targets: {error}"));
@@ -250,7 +301,7 @@ pub(super) async fn ask(
     let machine = Machine::of(question, facts, &level.plan_digest(), None);
     let (code_hash, mut seen) = (level.code_hash(), SeenFiles::default());
     level.adopt_plan(plan);
-    let keys = level.shared_keys();
+    let keys = level.keys_of_others();
     level.adopt(|target, key| {
         let shared = keys.get(target)?;
         let name = shared_name(&shared.key);

@@ -1,5 +1,7 @@
 //! What one machine proves and signs answers on another one: another home, another checkout, no build.
 
+mod build_scripts;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -27,27 +29,35 @@ struct Machines {
 
 impl Machines {
     fn new() -> Self {
+        Self::of(|writer| {
+            let members = "[workspace]\nresolver='2'\nmembers=['base','top','reads']\n";
+            writer.write("Cargo.toml", members);
+            let packages = [
+                ("base", "", "src/lib.rs", LEAF),
+                ("top", "[dependencies]\nbase={path='../base'}\n", "src/lib.rs", OF_HOME),
+                ("reads", "[lib]\ndoctest=false\n", "tests/it.rs", READS),
+            ];
+            for (name, rest, file, text) in packages {
+                let head =
+                    format!("[package]\nname='{name}'\nversion='0.1.0'\nedition='2021'\n{rest}\n");
+                writer.write(&format!("{name}/Cargo.toml"), &head);
+                writer.write(&format!("{name}/{file}"), text);
+            }
+            writer.write("reads/src/lib.rs", "");
+            writer.write("reads/data", "1");
+            writer.write(".cargo/config.toml", "[env]\nHOLDS='VERDICT_HELD'\n");
+        })
+    }
+
+    /// Both machines, with the workspace that `fill` writes.
+    fn of(fill: impl FnOnce(&Home)) -> Self {
         let (mut writer, mut reader) = (Home::new(), Home::new());
         for home in [&mut writer, &mut reader] {
             // With all of a user's folders below it.
             home.environment.set("HOME", &home.base);
         }
-        writer.write("Cargo.toml", "[workspace]\nresolver='2'\nmembers=['base','top','reads']\n");
+        fill(&writer);
         writer.write(".gitignore", "/target\n");
-        let packages = [
-            ("base", "", "src/lib.rs", LEAF),
-            ("top", "[dependencies]\nbase={path='../base'}\n", "src/lib.rs", OF_HOME),
-            ("reads", "[lib]\ndoctest=false\n", "tests/it.rs", READS),
-        ];
-        for (name, rest, file, text) in packages {
-            let head =
-                format!("[package]\nname='{name}'\nversion='0.1.0'\nedition='2021'\n{rest}\n");
-            writer.write(&format!("{name}/Cargo.toml"), &head);
-            writer.write(&format!("{name}/{file}"), text);
-        }
-        writer.write("reads/src/lib.rs", "");
-        writer.write("reads/data", "1");
-        writer.write(".cargo/config.toml", "[env]\nHOLDS='VERDICT_HELD'\n");
         writer.git(&["init", "-q"]);
         assert_eq!(writer.cargo(&["generate-lockfile", "--offline"]).code, Some(0));
         writer.git(&["add", "."]);

@@ -16,10 +16,11 @@ use super::broadcast::RunReporter;
 use super::job::{BackgroundJob, BuildKey, JobEnd, TestedRun, Worker};
 use crate::cache::Cache;
 use crate::model::{Digest, TargetId};
+use crate::process::lower_thread_priority;
 use crate::protocol::{Mark, Reply, State};
 use crate::runner::RunEvent;
 use crate::verdict::{
-    self, Facts, ProjectTree, Question, RunError, RunScope, Step, TreeError, TreeState,
+    self, Facts, ProjectTree, Question, RunError, RunScope, Shareable, Step, TreeError, TreeState,
     background_scope, code_hash,
 };
 
@@ -157,7 +158,7 @@ async fn run(plan: BackgroundTestPlan, mut tree: OwnTree, shared: Arc<Shared>, m
 async fn run_once(
     plan: &BackgroundTestPlan,
     tree: &mut OwnTree,
-    shared: &Shared,
+    shared: &Arc<Shared>,
     limit: &Limit,
     cancel: CancellationToken,
     also: impl Fn(&Step<'_>),
@@ -204,8 +205,8 @@ async fn run_once(
                 // It tells of a difference itself.
                 drop(verdict::verify(cache, &question.root, &outcome));
             }
-            if let Some(run) = &outcome.shareable {
-                shared.share(question, facts, run);
+            if let Some(run) = outcome.shareable {
+                share(shared, question, facts, run);
             }
             let last = verdict::remember(cache, question, answer, started.elapsed());
             let answer = outcome.is_steady.then_some(outcome.answer);
@@ -220,6 +221,19 @@ async fn run_once(
             warn!(%project, %error, "background tests were not run");
             JobEnd::Cancelled
         }
+    }
+}
+
+/// Has published what was proven, on a thread of its own: build scripts are run once more for it, and
+/// nobody waits for that.
+fn share(shared: &Arc<Shared>, question: &Question, facts: &Facts, run: Shareable) {
+    let (shared, question, facts) = (Arc::clone(shared), question.clone(), facts.clone());
+    let share = move || {
+        lower_thread_priority();
+        shared.share(&question, &facts, &run);
+    };
+    if let Err(error) = std::thread::Builder::new().name("publication".to_owned()).spawn(share) {
+        warn!(%error, "what was proven is not published");
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::code::SourceReaders;
 use super::listing::from_root;
 use crate::cache::{Cache, Input, KeyBasis, KnownMentions, PackagePlan, TargetPlan, WorkspacePlan};
-use crate::compiler::{Build, Product, UnitInputs};
+use crate::compiler::{Build, BuiltScript, Product, UnitInputs};
 use crate::hasher::{MacroReach, macro_reach};
 use crate::model::{Digest, Digester, OsText, TargetId};
 use crate::verdict::fingerprint::digest_of_stamp;
@@ -181,6 +181,34 @@ impl<'a> BuiltPackages<'a> {
         !readers.see_comments(self.units(reach), self.products(reach))
     }
 
+    /// The build scripts that may read anything, of these packages: the workspace's own, and those that link
+    /// native code. `None` if it cannot be told which program has made which results.
+    pub(super) fn wide_scripts(&self, reach: &BTreeSet<usize>) -> Option<BTreeSet<BuiltScript>> {
+        let mut scripts = BTreeSet::new();
+        for product in self.products(reach).filter(|product| is_script(product)) {
+            let is_other = |other: &Product| {
+                is_script(other) && other.package_id == product.package_id && other != product
+            };
+            let is_run = |unit: &&UnitInputs| {
+                unit.package_id == product.package_id && unit.out_dir.is_some()
+            };
+            let runs: Vec<_> = self.build.sources.inputs.iter().filter(is_run).collect();
+            if !product.local && runs.iter().all(|run| !run.links_native) {
+                continue;
+            }
+            let [run] = runs[..] else { return None };
+            if self.build.products.iter().any(is_other) {
+                return None;
+            }
+            scripts.insert(BuiltScript {
+                package: plain_name(&product.package_id),
+                program: product.files.first()?.clone(),
+                out_dir: run.out_dir.clone()?,
+            });
+        }
+        Some(scripts)
+    }
+
     /// What the key of something that is built from these packages must be made of.
     pub(super) fn basis(&self, reach: &BTreeSet<usize>, cache: &Cache) -> RequiredBasis {
         let mut products = self.products(reach);
@@ -190,6 +218,25 @@ impl<'a> BuiltPackages<'a> {
                 format!("the build script of {package} may read any file")
             });
         }
+        let mut native = self.units(reach).filter(|unit| unit.links_native);
+        let but_scripts = self.basis_but_scripts(reach, cache);
+        match native.next() {
+            Some(script) if but_scripts.basis < KeyBasis::Variables => {
+                RequiredBasis::of(KeyBasis::Variables, || {
+                    let package = plain_name(&script.package_id);
+                    format!("the build script of {package} links a native library")
+                })
+            }
+            _ => but_scripts,
+        }
+    }
+
+    /// The same, were it known what those build scripts consult.
+    pub(super) fn basis_but_scripts(
+        &self,
+        reach: &BTreeSet<usize>,
+        cache: &Cache,
+    ) -> RequiredBasis {
         let of_unit = |unit: &UnitInputs| {
             let package = || plain_name(&unit.package_id);
             let (anything, variables) = (KeyBasis::Tree, KeyBasis::Variables);
@@ -206,9 +253,6 @@ impl<'a> BuiltPackages<'a> {
                         format!("the macros of {} may read any file", package())
                     }),
                 },
-                None if unit.links_native => RequiredBasis::of(variables, || {
-                    format!("the build script of {} links a native library", package())
-                }),
                 None => RequiredBasis::default(),
             }
         };

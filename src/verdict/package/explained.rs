@@ -60,10 +60,6 @@ impl PackageLevel<'_> {
                     None => Some("the last build of the whole had no such target".to_owned()),
                 },
             };
-            let obstacle = obstacle.map(|why| match target.map(|target| &*target.wider_because) {
-                None | Some("") => why,
-                Some(because) => format!("{why}; {because}"),
-            });
             let last = last.get(&packages_text(id)).filter(|_| obstacle.is_some());
             let differences = last.map(|last| self.differences(target, last, now));
             let explanation = PackageExplanation {

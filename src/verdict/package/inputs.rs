@@ -10,6 +10,7 @@ use super::code::is_library;
 use super::listing::{SourceListing, from_root};
 use crate::cache::{Input, InputState};
 use crate::compiler::{UnitInputs, free_place_of_module};
+use crate::verdict::binary::LOADER_FOLDERS;
 use crate::verdict::facts::{Facts, Question};
 use crate::verdict::fingerprint::Fingerprints;
 use crate::verdict::look_up::input_now;
@@ -17,9 +18,6 @@ use crate::workspace::PathStamp;
 
 /// The folders of a profile in which everything is named by a hash of what decides it.
 const OF_CARGO: [&str; 4] = ["deps", ".fingerprint", "incremental", "examples"];
-/// Folders in which the dynamic loader looks for libraries made for one kind of processor.
-const LOADER_FOLDERS: [&str; 7] =
-    ["tls", "x86_64", "aarch64", "haswell", "xeon_phi", "avx512_1", "glibc-hwcaps"];
 
 /// The inputs of an observed run, by how this level counts them.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
@@ -16,7 +16,7 @@ use crate::cache::{
     Cache, Input, KeyBasis, Limits, Lookup, MissReason, Record, RecordKey, RecordLevel,
     RecordedEnvironment, TargetPlan, WorkspacePlan,
 };
-use crate::compiler::Build;
+use crate::compiler::{Build, BuiltScript};
 use crate::hasher::Manifest;
 use crate::model::{Digest, TargetId, TargetKind, Timestamp, Verdict};
 use crate::process::Environment;
@@ -47,6 +47,8 @@ pub(in crate::verdict) struct PackageLevel<'a> {
     pub(super) plan: Option<WorkspacePlan>,
     /// The plan is another machine's, and not kept here.
     has_shared_plan: bool,
+    /// What the plan of other machines says of the targets, of which their keys are made.
+    shared_targets: BTreeMap<TargetId, TargetPlan>,
     /// Records of other machines, whose inputs are here what they were there.
     shared: BTreeMap<RecordKey, Arc<Record>>,
 }
@@ -77,10 +79,20 @@ pub(in crate::verdict) struct SharedKey {
     pub(in crate::verdict) counted: BTreeSet<String>,
 }
 
+/// A record whose key would hold the packages alone, were it known what these build scripts consult.
+#[derive(Clone, Debug)]
+pub(in crate::verdict) struct ScriptedRecord {
+    pub(in crate::verdict) record: Record,
+    pub(in crate::verdict) basis: KeyBasis,
+    pub(in crate::verdict) scripts: BTreeSet<BuiltScript>,
+}
+
 /// What is kept of a run.
 #[derive(Clone, Debug, Default)]
 pub(in crate::verdict) struct KeptPackages {
     pub(in crate::verdict) records: Vec<Record>,
+    /// Those of the records that could be narrower.
+    pub(in crate::verdict) scripted: BTreeMap<TargetId, ScriptedRecord>,
     /// The targets that have no record, and why.
     pub(in crate::verdict) refused: Vec<String>,
 }
@@ -125,23 +137,21 @@ impl<'a> PackageLevel<'a> {
         manifest: &Manifest,
         tree_digest: &Digest,
     ) -> Option<Self> {
-        let listing = SourceListing::of(manifest);
+        let listing = SourceListing::of(manifest, &question.root);
         let digest = plan_digest(question, facts, &listing)?;
         let plan = cache.plan(&digest);
-        let (tree, shared) = (*tree_digest, BTreeMap::new());
-        let has_shared_plan = false;
-        let code = OnceLock::new();
         Some(Self {
             cache,
             question,
             facts,
-            tree,
+            tree: *tree_digest,
             listing,
-            code,
+            code: OnceLock::new(),
             digest,
             plan,
-            has_shared_plan,
-            shared,
+            has_shared_plan: false,
+            shared_targets: BTreeMap::new(),
+            shared: BTreeMap::new(),
         })
     }
 
@@ -160,10 +170,12 @@ impl<'a> PackageLevel<'a> {
         self.tree
     }
 
-    /// The keys of all targets without any variable, so that other machines agree on them; with the
-    /// names of the variables that count instead.
-    pub(in crate::verdict) fn shared_keys(&self) -> BTreeMap<TargetId, SharedKey> {
-        let Some(plan) = &self.plan else { return BTreeMap::new() };
+    /// The keys of all targets of a plan without any variable, so that other machines agree on them;
+    /// with the names of the variables that count instead.
+    pub(in crate::verdict) fn shared_keys(
+        &self,
+        plan: &WorkspacePlan,
+    ) -> BTreeMap<TargetId, SharedKey> {
         let question = Question { environment: Environment::default(), ..self.question.clone() };
         let keys = self.keys_for(&question, plan);
         let key = |target: &TargetPlan| {
@@ -174,12 +186,25 @@ impl<'a> PackageLevel<'a> {
     }
 
     /// Takes over what other machines have proven, for this question alone: the plan where none is
-    /// known here.
+    /// known here, and of what their keys are made.
     pub(in crate::verdict) fn adopt_plan(&mut self, plan: Option<WorkspacePlan>) {
+        let targets = plan.iter().flat_map(|plan| &plan.targets);
+        self.shared_targets = targets.map(|target| (target.id.clone(), target.clone())).collect();
         if self.plan.is_none() {
             self.plan = plan;
             self.has_shared_plan = true;
         }
+    }
+
+    /// The keys under which other machines may have records of the targets.
+    pub(in crate::verdict) fn keys_of_others(&self) -> BTreeMap<TargetId, SharedKey> {
+        let Some(mut plan) = self.plan.clone() else { return BTreeMap::new() };
+        for target in &mut plan.targets {
+            if let Some(there) = self.shared_targets.get(&target.id) {
+                target.clone_from(there);
+            }
+        }
+        self.shared_keys(&plan)
     }
 
     /// Takes over the records that `find` finds.
@@ -235,7 +260,13 @@ impl<'a> PackageLevel<'a> {
     /// Why it is not known which targets there are.
     pub(in crate::verdict) fn find(&self) -> Result<KnownTargets, String> {
         let (plan, mut search) = self.search()?;
-        let mut find = |target: &TargetPlan| (target.id.clone(), search.find(target));
+        let mut find = |target: &TargetPlan| {
+            let found = search.find(target).map_err(|why| match &*target.wider_because {
+                "" => why,
+                because => format!("{why}; {because}"),
+            });
+            (target.id.clone(), found)
+        };
         Ok(KnownTargets { targets: plan.targets.iter().map(&mut find).collect() })
     }
 
@@ -375,8 +406,10 @@ impl<'a> PackageLevel<'a> {
             }
             let made = session.record(record);
             match made {
-                Ok((record, target)) => {
-                    raised.insert(target.id.clone(), target);
+                Ok(KeptRecord { record, target, scripted }) => {
+                    let id = target.id.clone();
+                    kept.scripted.extend(scripted.map(|scripted| (id.clone(), scripted)));
+                    raised.insert(id, target);
                     if session.is_kept(&record) {
                         self.claim(&record);
                     } else if let Err(error) = self.cache.store(&record, run.limits) {
@@ -480,6 +513,18 @@ pub(super) fn package_part(package: &str) -> String {
     format!("package {package}")
 }
 
+/// Where a product lies elsewhere, another checkout would search another file for names.
+fn is_of_every_checkout(reader: &Input) -> bool {
+    !reader.path.is_absolute()
+}
+
+/// A record that is kept, with its target.
+struct KeptRecord {
+    record: Record,
+    target: TargetPlan,
+    scripted: Option<ScriptedRecord>,
+}
+
 /// Making records of one run.
 struct Keeping<'a> {
     level: &'a PackageLevel<'a>,
@@ -491,7 +536,7 @@ struct Keeping<'a> {
     proof: Proof,
     fingerprints: Fingerprints,
     /// What stands for build scripts, by these.
-    searched: BTreeMap<BTreeSet<&'a Path>, Option<Input>>,
+    searched: BTreeMap<BTreeSet<PathBuf>, Option<Input>>,
 }
 
 impl Keeping<'_> {
@@ -499,7 +544,7 @@ impl Keeping<'_> {
     ///
     /// # Errors
     /// Why there can be none.
-    fn record(&mut self, record: &Record) -> Result<(Record, TargetPlan), String> {
+    fn record(&mut self, record: &Record) -> Result<KeptRecord, String> {
         let PackageLevel { question, facts, tree, .. } = *self.level;
         let [report] = &record.targets[..] else { return Err("no single target".to_owned()) };
         if record.verdict != Verdict::Pass || !record.environment.is_complete {
@@ -537,18 +582,16 @@ impl Keeping<'_> {
         let ids: BTreeSet<&str> = units.iter().map(|unit| &*unit.package_id).collect();
         let mut inputs = split.inputs;
         inputs.extend(self.reads.inputs(&ids, &target.built_from, &mut self.fingerprints)?);
+        let mut more = split.readers;
         // Another basis has all variables in its key.
-        let is_keyed = target.basis != KeyBasis::Packages;
-        let more: Vec<_> = match is_keyed {
-            true => split.readers,
-            false => split.readers.into_iter().chain(self.scripts(&reach)?).collect(),
-        };
-        // Where a product lies elsewhere, another checkout would search another file for names.
-        let is_complete = more.iter().all(|input| !input.path.is_absolute());
-        let readers = record.environment.readers.iter().cloned().chain(more);
+        if target.basis == KeyBasis::Packages {
+            more.extend(self.searched(self.built.scripts(&reach))?);
+        }
+        let is_complete = more.iter().all(is_of_every_checkout);
+        let readers = record.environment.readers.iter().cloned().chain(more).collect();
         let environment = RecordedEnvironment {
             variables: AskedEnvironment::of(question).variables().clone(),
-            readers: readers.collect(),
+            readers,
             is_complete,
             programs: record.environment.programs.clone(),
             build_variables: named_by_build(
@@ -579,21 +622,38 @@ impl Keeping<'_> {
             environment,
             ..record.clone()
         };
-        Ok((record, target))
+        let scripted = self.scripted(&record, &reach);
+        Ok(KeptRecord { record, target, scripted })
     }
 
-    /// What stands for the build scripts of these packages that are not ours.
-    fn scripts(&mut self, reach: &BTreeSet<usize>) -> Result<Option<Input>, String> {
+    /// The record as it would be, were it known what the workspace's own build scripts consult.
+    fn scripted(&mut self, record: &Record, reach: &BTreeSet<usize>) -> Option<ScriptedRecord> {
+        let scripts = self.built.wide_scripts(reach).filter(|scripts| !scripts.is_empty())?;
+        let basis = self.built.basis_but_scripts(reach, self.level.cache).basis;
+        let mut record = record.clone();
+        let own = scripts.iter().map(|script| &*script.program);
+        let searched: BTreeSet<&Path> = match basis {
+            KeyBasis::Packages => self.built.scripts(reach).into_iter().chain(own).collect(),
+            KeyBasis::Variables => BTreeSet::new(),
+            KeyBasis::Tree => return None,
+        };
+        let reader = self.searched(searched).ok()?;
+        record.environment.is_complete &= reader.iter().all(is_of_every_checkout);
+        record.environment.readers.extend(reader);
+        Some(ScriptedRecord { record, basis, scripts })
+    }
+
+    /// What stands for the programs of these build scripts.
+    fn searched(&mut self, scripts: BTreeSet<&Path>) -> Result<Option<Input>, String> {
         let PackageLevel { question, facts, cache, .. } = *self.level;
-        let scripts = self.built.scripts(reach);
-        if let Some(known) = self.searched.get(&scripts) {
+        let place = scripts.iter().map(|path| path.to_path_buf()).collect();
+        if let Some(known) = self.searched.get(&place) {
             return Ok(known.clone());
         }
         let asked = AskedEnvironment::of(question);
         let judge = EnvironmentJudge::of(cache, question, facts);
-        let files = scripts.iter().copied();
-        let reader = reader_of(files, &asked, &judge, cache, &mut self.fingerprints)?;
-        self.searched.insert(scripts, reader.clone());
+        let reader = reader_of(scripts.into_iter(), &asked, &judge, cache, &mut self.fingerprints)?;
+        self.searched.insert(place, reader.clone());
         Ok(reader)
     }
 

@@ -1,0 +1,59 @@
+//! What build scripts consulted when they were run once more, remembered by their programs and by what they
+//! came to.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::layout::Layout;
+use super::memos::Memos;
+use super::{Cache, Input};
+use crate::model::{Digest, OsText};
+
+/// The name of the memos' format.
+const FORMAT: &str = "script runs 1";
+
+/// So many scripts are remembered. Then all are forgotten, and run again.
+const MOST_SCRIPTS: usize = 512;
+
+/// What a build script consulted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct KnownScriptRun {
+    pub inputs: Vec<Input>,
+    /// What it asked of git.
+    pub answers: Vec<KnownAnswer>,
+    /// The values of variables that cargo gave it.
+    pub given: Vec<OsText>,
+    /// The developer's variables that may matter, with digests of their values.
+    pub counted: BTreeMap<String, Digest>,
+    /// Those that do not.
+    pub harmless: BTreeSet<String>,
+}
+
+/// What git answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct KnownAnswer {
+    /// Where it was asked.
+    pub dir: OsText,
+    /// Its arguments.
+    pub args: Vec<String>,
+    pub answer: Digest,
+}
+
+impl Cache {
+    /// What is known of the script with this digest.
+    #[must_use]
+    pub(crate) fn script_run(&self, digest: &Digest) -> Option<KnownScriptRun> {
+        memos(&self.layout).get(digest)
+    }
+
+    /// Remembers it. If it cannot be written, the script is run again.
+    pub(crate) fn store_script_run(&self, digest: &Digest, known: &KnownScriptRun) {
+        memos(&self.layout).put(digest, known);
+    }
+}
+
+/// The memos of this kind.
+pub(super) fn memos(layout: &Layout) -> Memos {
+    Memos { folder: layout.script_runs(), format: FORMAT, most: MOST_SCRIPTS }
+}
