@@ -91,7 +91,8 @@ fn sources_that_a_later_process_reads_are_told_apart() {
         spec("/bin/sh".as_ref(), &["-c", &script].map(AsRef::as_ref))
     };
     let observe = |script: &str, tells_readers| {
-        let options = ObserveOptions { tells_readers, ..ObserveOptions::default() };
+        let mut options = ObserveOptions::default();
+        options.tells_readers = tells_readers;
         let (spec, running) = Observer::observe(&spec(script), options).unwrap();
         assert_eq!(capture(&spec, LIMIT).unwrap().end, End::Exit(0));
         running.finish()
