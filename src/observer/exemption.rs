@@ -20,10 +20,12 @@ pub(crate) struct StartedProgram {
     pub(crate) environment: Environment,
 }
 
+type Decide = dyn Fn(&StartedProgram) -> Option<PathBuf> + Send + Sync;
+
 /// Decides about each program that starts: the folder, without symlinks, whose look-ups by this very
 /// process count no more; `None` for almost every program.
 #[derive(Clone)]
-pub(crate) struct Exemption(Arc<dyn Fn(&StartedProgram) -> Option<PathBuf> + Send + Sync>);
+pub(crate) struct Exemption(Arc<Decide>);
 
 impl Exemption {
     pub(crate) fn new(
