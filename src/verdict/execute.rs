@@ -128,6 +128,7 @@ impl<'a> Execution<'a> {
         for (index, planned) in plan.targets.iter().enumerate() {
             if let (Some(unreached), TargetFinding::Nothing { .. }, None) =
                 (&mut unreached, records.found(index), obstacle(planned))
+                && planned.harness != Harness::Doctest
             {
                 by_reach.insert(index, unreached.find(&mut records, index, planned));
             }

@@ -41,10 +41,11 @@ pub(super) fn start(
     job
 }
 
-/// Compares as long as the scheduler allows; whether it came to the end.
+/// Compares as long as the scheduler allows; whether it came to the end. What was compared by then is kept:
+/// the targets that run next are others.
 ///
-/// Each program has a thread of its own. One that is cancelled ends by itself, with nothing noted:
-/// whoever waits for the job's end does not wait for the thread.
+/// Each program has a thread of its own. One that is cancelled ends by itself: whoever waits for the job's
+/// end does not wait for the thread.
 async fn compare_all(
     mut comparison: ShadowComparison,
     ran: Vec<RanProgram>,
@@ -53,17 +54,22 @@ async fn compare_all(
 ) -> bool {
     for program in ran {
         if worker.granted().await.is_none() {
+            comparison.finish(&shared.cache);
             return false;
         }
-        let cache = Arc::clone(shared);
+        let (cache, cancel) = (Arc::clone(shared), worker.cancel.clone());
         let step = in_background(move || {
             comparison.compare(&program, &cache.cache);
-            comparison
+            if cancel.is_cancelled() {
+                comparison.finish(&cache.cache);
+                return None;
+            }
+            Some(comparison)
         });
         tokio::select! {
             biased;
             () = worker.cancel.cancelled() => return false,
-            compared = step => match compared {
+            compared = step => match compared.flatten() {
                 Some(compared) => comparison = compared,
                 None => return false,
             },
