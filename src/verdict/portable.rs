@@ -26,15 +26,6 @@ use crate::process::Environment;
 use crate::protocol::VERSION;
 use crate::workspace::{PathStamp, well_known_beginnings};
 
-/// Variables that hold the name of a user.
-const NAMES_OF_USERS: [&str; 2] = ["LOGNAME", "USER"];
-
-/// The user who is none like others.
-const ROOT: &[u8] = b"root";
-
-/// What stands for a user's name, as symbols of folders do for their paths.
-const USER_SYMBOL: &[u8] = b"\0user";
-
 /// The part of a record's identity that names the signer of a shared one.
 pub(super) const SIGNER: &str = "signer";
 
@@ -192,13 +183,7 @@ impl<'a> Machine<'a> {
             known.as_bytes().escape_ascii().to_string() == name
         };
         let (_, value) = self.environment.iter().find(named)?;
-        let value = match value.as_bytes() {
-            // Another user has another name, as another home.
-            user if NAMES_OF_USERS.contains(&name) && user != ROOT && !user.is_empty() => {
-                USER_SYMBOL.to_vec()
-            }
-            value => self.roots.text(value),
-        };
+        let value = self.roots.text(value.as_bytes());
         Some(self.secret.keyed(name, &value))
     }
 
