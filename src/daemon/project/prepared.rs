@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::super::shared::Shared;
 use crate::cache::ProjectState;
-use crate::model::{Answer, Digest};
+use crate::model::{Answer, Digest, TargetId};
 use crate::verdict::{Facts, KnownRecord, LookUp, Question, Unanswered, answers_for_all};
 
 /// A question with its facts.
@@ -65,15 +65,16 @@ impl Prepared {
         known.await.unwrap_or_else(|error| Err(error.to_string()))
     }
 
-    /// Whether no target of the last run is one of which nothing is kept.
-    pub(super) async fn keeps_all(&self, shared: &Arc<Shared>) -> bool {
+    /// Whether no target of the last run is one of which nothing is kept, or no record answers for.
+    pub(super) async fn may_keep_all(&self, shared: &Arc<Shared>) -> bool {
         let (shared, root) = (Arc::clone(shared), self.question.root.clone());
         let state = tokio::task::spawn_blocking(move || shared.cache.state(&root));
-        let keeps_all = |state: ProjectState| {
-            let mut targets = state.targets.iter();
-            !targets.any(|target| state.uncached.contains_key(&target.to_string()))
+        let is_lost = |state: &ProjectState, target: &TargetId| {
+            let name = target.to_string();
+            state.uncached.contains_key(&name) || state.distrusted.contains_key(&name)
         };
-        state.await.is_ok_and(keeps_all)
+        let may = |state: ProjectState| !state.targets.iter().any(|target| is_lost(&state, target));
+        state.await.is_ok_and(may)
     }
 
     /// Whether a question would be answered by what other machines have proven of this tree, whose

@@ -5,6 +5,7 @@
 //! record does not answer before all of these names are there.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::super::shared::Shared;
 use super::job::BuildKey;
@@ -15,6 +16,8 @@ use crate::verdict::{Unanswered, code_hash};
 
 /// At most so many runs of one build follow each other.
 const MOST_RUNS: u32 = 16;
+/// Records that hold for less than this may be too old already.
+const LEAST_TTL: Duration = Duration::from_secs(60);
 
 /// The runs that nobody asked for, of a build that is green and whose records do not answer.
 #[derive(Debug, Default)]
@@ -43,12 +46,13 @@ impl Settling {
         let tree_digest = *build.tree_digest();
         let is_of_build = last.code_hash == Some(code_hash(&tree_digest, &own.facts.identity))
             && last.selection == own.question.selection_text();
-        if last.verdict != Verdict::Pass || !is_of_build {
+        let can_hold = own.question.settings.ttl >= LEAST_TTL;
+        if last.verdict != Verdict::Pass || !is_of_build || !can_hold {
             return false;
         }
         let looked_up = own.look_up(tree_digest, shared).await;
         matches!(looked_up, Err(Unanswered { known_failure: None, .. }))
-            && own.keeps_all(shared).await
+            && own.may_keep_all(shared).await
             && self.count(build)
     }
 
