@@ -30,7 +30,7 @@ pub use cargo_config::CargoConfig;
 pub(crate) use cargo_config::{
     CargoConfigError, CargoConfigFile, RunnerShape, is_configured_apart,
 };
-pub(crate) use code_text::{may_embed_source, without_comments};
+pub(crate) use code_text::{may_embed_source, without_comments, without_tests};
 pub(crate) use identity::{
     Identity, is_session_variable, is_terminal_variable, replace_folder, without_root,
 };

@@ -18,6 +18,8 @@ pub(crate) struct SourceCode {
     pub content: Digest,
     /// The digest of what is left without comments.
     pub code: Digest,
+    /// The digest of what is left without test modules too.
+    pub library: Digest,
     /// Whether it may have the compiler embed the text of a source.
     pub embeds: bool,
 }
@@ -37,5 +39,5 @@ impl Cache {
 
 /// The memos of this kind.
 pub(super) fn memos(layout: &Layout) -> Memos {
-    Memos { folder: layout.code_digests(), format: "code digests 1", most: MOST_WORKSPACES }
+    Memos { folder: layout.code_digests(), format: "code digests 2", most: MOST_WORKSPACES }
 }

@@ -140,7 +140,8 @@ impl<'a> Execution<'a> {
         });
         let missing: BTreeSet<_> = missing.map(|(_, planned)| &planned.id).collect();
         let by_packages = level.filter(|_| !missing.is_empty());
-        let by_packages = by_packages.map(|level| level.find_some(|id| missing.contains(id)));
+        let by_packages =
+            by_packages.map(|level| level.find_after_build(|id| missing.contains(id)));
         let by_packages = by_packages.unwrap_or_default();
         let recorded: Vec<_> = (0..plan.targets.len())
             .map(|index| match (records.found(index), by_reach.get(&index)) {

@@ -7,45 +7,102 @@
 /// The text without its plain line comments and the blanks before them. `None` if it is not sure to be
 /// understood.
 pub(crate) fn without_comments(text: &str) -> Option<String> {
-    let bytes = text.as_bytes();
-    let start = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
+    let start = start_of(text);
     let is_script = text[start..].starts_with("#!") && !text[start..].starts_with("#![");
     if is_script || text[start..].trim_start().starts_with("---") {
         return None;
     }
     let mut code = String::with_capacity(text.len());
     let (mut at, mut copied) = (start, 0);
-    while let Some(&byte) = bytes.get(at) {
-        let rest = &text[at..];
-        at += match byte {
-            b'/' if rest.starts_with("//") => {
-                let line = rest.split('\n').next().unwrap_or(rest);
-                // At the end of the file nothing else separates the last tokens.
-                let is_last = line.len() == rest.len();
-                let line = line.strip_suffix('\r').unwrap_or(line);
-                if !is_last && !is_documentation(line) && line.chars().all(is_harmless) {
-                    code.push_str(text[copied..at].trim_end_matches([' ', '\t']));
-                    copied = at + line.len();
-                }
-                line.len()
-            }
-            b'/' if rest.starts_with("/*") => block_comment(rest)?,
-            b'"' => with_suffix(rest, quoted(rest, 0)?)?,
-            b'\'' => character_or_lifetime(rest)?,
-            _ if is_word(rest.chars().next()?) => {
-                let length = word(rest);
-                match raw_string(&rest[..length], &rest[length..])? {
-                    0 => length,
-                    raw => with_suffix(rest, length + raw)?,
-                }
-            }
-            _ if byte.is_ascii() => 1,
-            // Perhaps a blank, perhaps a part of a name.
-            _ => return None,
-        };
+    while at < text.len() {
+        let (token, rest) = text[at..].split_at(token(&text[at..])?);
+        // At the end of the file nothing else separates the last tokens.
+        let is_ended = rest.starts_with('\n') || rest.starts_with("\r\n");
+        let is_plain = token.starts_with("//") && !is_documentation(token);
+        if is_plain && is_ended && token.chars().all(is_harmless) {
+            code.push_str(text[copied..at].trim_end_matches([' ', '\t']));
+            copied = at + token.len();
+        }
+        at += token.len();
     }
     code.push_str(&text[copied..]);
     Some(code)
+}
+
+/// The text of [`without_comments`] without the modules behind `#[cfg(test)]`, which the compiler checks for
+/// their form and then drops where it does not compile tests. Whatever follows stays in its place. `None` if it
+/// is not sure to be understood.
+pub(crate) fn without_tests(code: &str) -> Option<String> {
+    const HEAD: [&str; 8] = ["#", "[", "cfg", "(", "test", ")", "]", "mod"];
+    let mut library = String::with_capacity(code.len());
+    let (mut at, mut copied, mut depth) = (start_of(code), 0, 0_usize);
+    // The first tokens of an item outside of all others, and where it begins.
+    let (mut item, mut begin) = (Vec::new(), 0);
+    let mut is_test = false;
+    while at < code.len() {
+        let token = &code[at..at + token(&code[at..])?];
+        let end = at + token.len();
+        let is_end = match token {
+            "{" | "(" | "[" => {
+                is_test |= token == "{" && depth == 0 && item.len() == 9 && item[..8] == HEAD;
+                depth += 1;
+                false
+            }
+            "}" | ")" | "]" => {
+                depth = depth.checked_sub(1)?;
+                token == "}" && depth == 0
+            }
+            _ => token == ";" && depth == 0,
+        };
+        if is_end && is_test {
+            let (rest, lines) = (&code[end..], code[begin..end].matches('\n').count());
+            if rest.trim().is_empty() || rest.starts_with('\n') {
+                library.push_str(&code[copied..begin]);
+                library.push_str(&"\n".repeat(lines));
+                copied = end;
+            }
+        }
+        if is_end {
+            (is_test, item) = (false, Vec::new());
+        } else if item.len() <= HEAD.len() && !token.trim().is_empty() {
+            begin = if item.is_empty() { at } else { begin };
+            item.push(token);
+        }
+        at = end;
+    }
+    library.push_str(&code[copied..]);
+    // Nothing has its place behind the last item.
+    library.truncate(library.trim_end().len());
+    Some(library)
+}
+
+/// Where the tokens of a text begin.
+fn start_of(text: &str) -> usize {
+    if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 }
+}
+
+/// The length of the token, comment or character of white space with which a text begins.
+fn token(text: &str) -> Option<usize> {
+    let first = text.chars().next()?;
+    Some(match first {
+        '/' if text.starts_with("//") => {
+            let line = text.split('\n').next().unwrap_or(text);
+            line.strip_suffix('\r').unwrap_or(line).len()
+        }
+        '/' if text.starts_with("/*") => block_comment(text)?,
+        '"' => with_suffix(text, quoted(text, 0)?)?,
+        '\'' => character_or_lifetime(text)?,
+        _ if is_word(first) => {
+            let length = word(text);
+            match raw_string(&text[..length], &text[length..])? {
+                0 => length,
+                raw => with_suffix(text, length + raw)?,
+            }
+        }
+        _ if first.is_ascii() => 1,
+        // Perhaps a blank, perhaps a part of a name.
+        _ => return None,
+    })
 }
 
 fn is_documentation(comment: &str) -> bool {
@@ -209,6 +266,42 @@ mod tests {
 
     /// The tokens with the places where they begin and end.
     fn tokens(text: &str) -> Option<Vec<String>> {
+        tokens_of(text, |all| all)
+    }
+
+    /// The same without the modules of tests, as they stand behind an item.
+    fn tokens_but_tests(text: &str) -> Option<Vec<String>> {
+        let is_test = |all: &[TokenTree]| {
+            let texts: Vec<_> = all.iter().map(ToString::to_string).collect();
+            let [hash, cfg, module, _, body] = &texts[..] else { return false };
+            let cfg: String = cfg.split_whitespace().collect();
+            hash == "#" && cfg == "[cfg(test)]" && module == "mod" && body.starts_with('{')
+        };
+        tokens_of(text, |all| {
+            let mut kept = Vec::new();
+            let mut at = 0;
+            while at < all.len() {
+                let before: Option<&TokenTree> = kept.last();
+                let is_item = before.is_none_or(|token| {
+                    let text = token.to_string();
+                    text == ";" || text.ends_with('}')
+                });
+                match all.get(at..at + 5).is_some_and(|next| is_item && is_test(next)) {
+                    true => at += 5,
+                    false => {
+                        kept.push(all[at].clone());
+                        at += 1;
+                    }
+                }
+            }
+            kept
+        })
+    }
+
+    fn tokens_of(
+        text: &str,
+        choose: impl FnOnce(Vec<TokenTree>) -> Vec<TokenTree>,
+    ) -> Option<Vec<String>> {
         fn add(tokens: TokenStream, all: &mut Vec<String>) {
             for token in tokens {
                 let span = token.span();
@@ -226,7 +319,9 @@ mod tests {
             }
         }
         let mut all = Vec::new();
-        let tokens = text.parse::<TokenStream>().ok().map(|tokens| add(tokens, &mut all));
+        let tokens = text.parse::<TokenStream>().ok();
+        let chosen = tokens.map(|tokens| choose(tokens.into_iter().collect()));
+        let tokens = chosen.map(|tokens| add(tokens.into_iter().collect(), &mut all));
         proc_macro2::extra::invalidate_current_thread_spans();
         tokens.map(|()| all)
     }
@@ -287,6 +382,36 @@ mod tests {
     }
 
     #[test]
+    fn test_modules_are_taken_out_and_what_follows_stays_in_its_place() {
+        let head = "fn a() {}\n";
+        for (code, library) in [
+            ("#[cfg(test)]\nmod tests {\n    b\n}\n", ""),
+            (
+                "#[cfg(test)]\nmod tests {\n    \"}\" '{' r#\"}\"#\n}\nfn c() {}\n",
+                "\n\n\n\nfn c() {}",
+            ),
+            ("# [ cfg ( test ) ] mod t { { } ( ) }\n\n#[cfg(test)]\nmod u { }", ""),
+            ("macro_rules! m {\n() => {\n#[cfg(test)]\nmod t {}\n} }\n", "same"),
+            ("mod a {\n#[cfg(test)]\nmod t { x }\n}\n", "same"),
+            ("#[cfg(test)] mod t { x } fn c() {}\n", "same"),
+            ("#[cfg(not(test))]\nmod t { x }\n", "same"),
+            ("#[cfg(test)]\nmod t;\nmod u { x }\n", "same"),
+            ("#[cfg(test)]\nfn t() { x }\n", "same"),
+            ("#[cfg(test)]\npub mod t { x }\n", "same"),
+            ("#[changed]\n#[cfg(test)]\nmod t { x }\n", "same"),
+            ("/// A\n#[cfg(test)]\nmod t { x }\n", "same"),
+        ] {
+            let library = if library == "same" { code.trim_end() } else { library };
+            let expected = format!("{head}{library}");
+            let found = without_tests(&format!("{head}{code}"));
+            assert_eq!(found.as_deref(), Some(expected.trim_end()), "{code}");
+        }
+        for unknown in ["}\n", "\"open\n"] {
+            assert_eq!(without_tests(unknown), None, "{unknown}");
+        }
+    }
+
+    #[test]
     fn only_other_files_are_embedded_for_sure() {
         for text in [
             "",
@@ -325,7 +450,7 @@ mod tests {
     #[test]
     fn the_sources_of_this_package_have_the_same_tokens_without_comments() {
         let mut folders = vec![std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src")];
-        let mut shorter = 0;
+        let (mut shorter, mut tested) = (0, 0);
         while let Some(folder) = folders.pop() {
             for entry in std::fs::read_dir(folder).unwrap() {
                 let path = entry.unwrap().path();
@@ -336,10 +461,13 @@ mod tests {
                     let code = without_comments(&text).unwrap();
                     shorter += usize::from(code.len() < text.len());
                     assert_eq!(tokens(&text), tokens(&code), "{}", path.display());
+                    let library = without_tests(&code).unwrap();
+                    tested += usize::from(library.len() + 10 < code.len());
+                    assert_eq!(tokens_but_tests(&code), tokens(&library), "{}", path.display());
                 }
             }
         }
-        assert!(shorter > 100, "{shorter}");
+        assert!(shorter > 100 && tested > 100, "{shorter} {tested}");
     }
 
     proptest! {

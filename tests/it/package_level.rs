@@ -113,7 +113,8 @@ fn a_plain_comment_counts_where_something_can_see_it() {
         return;
     }
     let plain = format!(
-        "// right\n/// ```\n/// assert_eq!(base::number(), 1); // one\n/// ```\n{TESTED} // right\n"
+        "// right\n/// ```\n/// assert_eq!(base::number(), 1); // one\n/// ```\n{TESTED} // right\n\
+         #[cfg(test)]\nmod tests {{\n    #[test] fn u() {{ assert_eq!(super::number(), 1) }}\n}}\n"
     );
     let top = "#[test] fn t() { assert_eq!(base::number(), 1) } // right\n";
     let reads = "// right\n#[test] fn t() { let text = std::fs::read_to_string(\"src/lib.rs\"); \
@@ -171,6 +172,16 @@ fn a_plain_comment_counts_where_something_can_see_it() {
     let answer = clones.ask(&unseen, &[]);
     answer.green();
     assert!(reasons(&answer, "base").iter().any(|why| why != "same packages and inputs"));
+    // Examples are compiled without tests.
+    let root = &clones.home.root;
+    edit(root, &["base"], "super::number(), 1", "super::number() + 1, 2");
+    let answer = clones.ask(root, &[]);
+    answer.green();
+    assert_eq!(answer.run(), ["base"], "{answer:#?}");
+    edit(root, &["base"], "{ 1 }", "{ std::hint::black_box(1) }");
+    let mut run = clones.ask(root, &[]).run();
+    run.sort();
+    assert_eq!(run, ["base", "base (doc)", "top", "top (doc)"]);
     let traps = ["reads", "embeds", "takes", "sees", "example", "literal", "lines"];
     let seen = clones.clone("seen");
     edit(&seen, &traps[..6], "// right", "// it is wrong");

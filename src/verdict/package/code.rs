@@ -26,7 +26,7 @@ use crate::compiler::{Product, UnitInputs, sources_of_library};
 use crate::hasher::{ListedEntry, macro_sees_comments};
 use crate::model::{Digest, Digester};
 use crate::verdict::fingerprint::digest_of_stamp;
-use crate::workspace::{PathStamp, may_embed_source, without_comments};
+use crate::workspace::{PathStamp, may_embed_source, without_comments, without_tests};
 
 /// What stands in the memo of a library.
 const SEES_COMMENTS: &str = "comments";
@@ -114,6 +114,11 @@ impl CodeDigests {
         self.source(entry).map_or(entry.content, |source| source.code)
     }
 
+    /// What counts of a file for what is compiled without tests, if the compiler has accepted the file.
+    pub(super) fn library(&self, entry: &ListedEntry) -> Digest {
+        self.source(entry).map_or(entry.content, |source| source.library)
+    }
+
     /// Whether the compiler may embed a source because of this file.
     pub(super) fn embeds(&self, entry: &ListedEntry) -> bool {
         is_source(&entry.path) && self.source(entry).is_none_or(|source| source.embeds)
@@ -135,15 +140,23 @@ fn source_code(root: &Path, entry: &ListedEntry) -> Option<SourceCode> {
     let content = entry.content;
     let text = std::fs::read(root.join(&entry.path)).ok();
     let text = text.filter(|text| Digest::of(text) == content)?;
-    let whole = |text: &str| SourceCode { content, code: content, embeds: may_embed_source(text) };
+    let whole = |text: &str| {
+        let embeds = may_embed_source(text);
+        SourceCode { content, code: content, library: content, embeds }
+    };
     let Ok(text) = String::from_utf8(text) else {
         // It cannot have been compiled.
         return Some(whole(""));
     };
     let Some(code) = without_comments(&text) else { return Some(whole(&text)) };
-    let mut digester = Digester::new("source without comments 1");
-    digester.field(code.as_bytes());
-    Some(SourceCode { code: digester.finish(), ..whole(&code) })
+    let digest = |text: &str| {
+        let mut digester = Digester::new("source without comments 1");
+        digester.field(text.as_bytes());
+        digester.finish()
+    };
+    let library = without_tests(&code);
+    let library = library.map_or_else(|| digest(&code), |library| digest(&library));
+    Some(SourceCode { code: digest(&code), library, ..whole(&code) })
 }
 
 /// Whether the source at this path may have the compiler embed another one.

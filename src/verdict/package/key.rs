@@ -2,6 +2,8 @@
 //! of packages alone, so that machines agree on it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use super::built_from;
@@ -9,7 +11,7 @@ use super::code::CodeDigests;
 use super::listing::SourceListing;
 use crate::cache::{KeyBasis, RecordKey, RecordLevel, TargetPlan, WorkspacePlan};
 use crate::config::Runner;
-use crate::model::{Digest, Digester};
+use crate::model::{Digest, Digester, TargetKind};
 use crate::paths::plain;
 use crate::verdict::environment::each_variable;
 use crate::verdict::facts::{Facts, Question};
@@ -70,6 +72,20 @@ fn paths_in(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
+/// Whether flags could compile the tests of a library into it.
+pub(super) fn has_test_flag(question: &Question, facts: &Facts) -> bool {
+    let Question { selection, environment, .. } = question;
+    let holds = |text: &[u8], word: &str| String::from_utf8_lossy(text).contains(word);
+    let mut files = facts.cargo_config.files().iter().map(|file| std::fs::read(&file.path));
+    let mut variables = environment.iter().filter(|(name, _)| {
+        let name = name.as_encoded_bytes();
+        holds(name, "FLAGS") || is_for_build(OsStr::from_bytes(name))
+    });
+    files.any(|text| text.map_or(true, |text| holds(&text, "cfg")))
+        || variables.any(|(_, value)| holds(value.as_encoded_bytes(), "cfg"))
+        || selection.cargo.iter().any(|word| holds(word.as_encoded_bytes(), "cfg"))
+}
+
 /// Makes the keys of a plan's targets.
 pub(super) struct KeyMaker {
     plan: Digest,
@@ -77,6 +93,8 @@ pub(super) struct KeyMaker {
     packages: Vec<Option<Digest>>,
     /// The same without plain comments.
     code: Vec<Option<Digest>>,
+    /// The same without test modules; empty if flags may compile them into libraries.
+    library: Vec<Option<Digest>>,
     /// Variables that always count, user class and umask.
     run: Digest,
     /// All variables, and the user.
@@ -99,6 +117,7 @@ impl KeyMaker {
             tree,
             packages: listing.of_packages(&folders, |entry| entry.content),
             code: Vec::new(),
+            library: Vec::new(),
             run: run_digest(question),
             strict: strict_digest(question, facts),
         }
@@ -110,22 +129,45 @@ impl KeyMaker {
         listing: &SourceListing,
         plan: &WorkspacePlan,
         code: &CodeDigests,
+        has_test_flag: bool,
     ) -> Self {
-        let code = listing.of_packages(&folders(plan), |entry| code.content(entry));
-        Self { code, ..self }
+        let folders = folders(plan);
+        let library = match has_test_flag {
+            true => Vec::new(),
+            false => listing.of_packages(&folders, |entry| code.library(entry)),
+        };
+        let code = listing.of_packages(&folders, |entry| code.content(entry));
+        Self { code, library, ..self }
+    }
+
+    /// The key of the examples of a library, once a build has succeeded: they are compiled without tests.
+    pub(super) fn key_after_build(&self, target: &TargetPlan) -> Option<RecordKey> {
+        let is_known = target.ignores_comments && target.basis != KeyBasis::Tree;
+        (is_known && target.id.kind == TargetKind::Doc)
+            .then(|| self.key_by(target, &self.library, 2))?
     }
 
     /// The key of a target. `None` if it cannot be told what the target is built from.
     pub(super) fn key(&self, target: &TargetPlan) -> Option<RecordKey> {
+        match target.ignores_comments {
+            true => self.key_by(target, &self.code, 1),
+            false => self.key_by(target, &self.packages, 0),
+        }
+    }
+
+    fn key_by(
+        &self,
+        target: &TargetPlan,
+        packages: &[Option<Digest>],
+        rule: u64,
+    ) -> Option<RecordKey> {
         let mut digester = Digester::new("package key 2");
         digester.digest(&self.plan).field(target.id.to_string().as_bytes()).digest(&self.run);
         match target.basis {
             KeyBasis::Tree => drop(digester.number(3).digest(&self.tree)),
             KeyBasis::Variables | KeyBasis::Packages => {
                 digester.number(if target.basis == KeyBasis::Packages { 1 } else { 2 });
-                digester.number(target.ignores_comments.into());
-                digester.number(target.built_from.len() as u64);
-                let packages = if target.ignores_comments { &self.code } else { &self.packages };
+                digester.number(rule).number(target.built_from.len() as u64);
                 for at in &target.built_from {
                     digester.digest(packages.get(*at)?.as_ref()?);
                 }
@@ -144,7 +186,7 @@ impl KeyMaker {
             let plan = |ignores_comments| TargetPlan { basis, ignores_comments, ..target.clone() };
             [true, false].map(plan)
         });
-        plans.filter_map(|plan| self.key(&plan)).collect()
+        plans.flat_map(|plan| [self.key(&plan), self.key_after_build(&plan)]).flatten().collect()
     }
 
     /// The digest of the files of a package, by its place in the plan.

@@ -9,7 +9,9 @@ use std::time::SystemTime;
 use super::built_from::BuiltPackages;
 use super::code::{CodeDigests, SourceReaders};
 use super::inputs::{BuildReads, TargetFiles};
-use super::key::{KeyMaker, counted_variables, folders, key_variable_parts, plan_digest};
+use super::key::{
+    KeyMaker, counted_variables, folders, has_test_flag, key_variable_parts, plan_digest,
+};
 use super::listing::SourceListing;
 use super::scripts::reader_of;
 use crate::cache::{
@@ -232,7 +234,10 @@ impl<'a> PackageLevel<'a> {
         let Self { facts, listing, digest, tree, .. } = self;
         let keys = KeyMaker::new(question, facts, listing, *digest, plan, *tree);
         match plan.targets.iter().any(|target| target.ignores_comments) {
-            true => keys.with_code(listing, plan, self.code()),
+            true => {
+                let has_test_flag = has_test_flag(question, facts);
+                keys.with_code(listing, plan, self.code(), has_test_flag)
+            }
             false => keys,
         }
     }
@@ -270,14 +275,20 @@ impl<'a> PackageLevel<'a> {
         Ok(KnownTargets { targets: plan.targets.iter().map(&mut find).collect() })
     }
 
-    /// The records that answer for those targets that `is_wanted` names.
-    pub(in crate::verdict) fn find_some(
+    /// The records that answer for those targets that `is_wanted` names, once a build has succeeded.
+    pub(in crate::verdict) fn find_after_build(
         &self,
         is_wanted: impl Fn(&TargetId) -> bool,
     ) -> BTreeMap<TargetId, Arc<Record>> {
         let Ok((plan, mut search)) = self.search() else { return BTreeMap::new() };
         let wanted = plan.targets.iter().filter(|target| is_wanted(&target.id));
-        wanted.filter_map(|target| Some((target.id.clone(), search.find(target).ok()?))).collect()
+        let mut find = |target: &TargetPlan| {
+            search.find(target).ok().or_else(|| {
+                let key = search.keys.key_after_build(target)?;
+                search.find_by(target, key).ok()
+            })
+        };
+        wanted.filter_map(|target| Some((target.id.clone(), find(target)?))).collect()
     }
 
     /// The records of all targets, in cargo's order. `None` as soon as one of them has none.
@@ -409,12 +420,15 @@ impl<'a> PackageLevel<'a> {
                 Ok(KeptRecord { record, target, scripted }) => {
                     let id = target.id.clone();
                     kept.scripted.extend(scripted.map(|scripted| (id.clone(), scripted)));
+                    let key = session.keys.key_after_build(&target);
                     raised.insert(id, target);
-                    if session.is_kept(&record) {
-                        self.claim(&record);
-                    } else if let Err(error) = self.cache.store(&record, run.limits) {
-                        tracing::debug!(%error, "a record of a package is not kept");
-                        continue;
+                    let twin = key.map(|key| Record { key, ..record.clone() });
+                    for record in twin.iter().chain([&record]) {
+                        if session.is_kept(record) {
+                            self.claim(record);
+                        } else if let Err(error) = self.cache.store(record, run.limits) {
+                            tracing::debug!(%error, "a record of a package is not kept");
+                        }
                     }
                     kept.records.push(record);
                 }
@@ -468,13 +482,17 @@ impl Search<'_> {
     /// # Errors
     /// Why none does.
     fn find(&mut self, target: &TargetPlan) -> Result<Arc<Record>, String> {
-        let Self { level, keys, asked, judge, fingerprints } = self;
+        let key = self.keys.key(target);
+        self.find_by(target, key.ok_or("a link leads out of the packages that it is built from")?)
+    }
+
+    /// The same by another key of the target.
+    fn find_by(&mut self, target: &TargetPlan, key: RecordKey) -> Result<Arc<Record>, String> {
+        let Self { level, asked, judge, fingerprints, .. } = self;
         let Question { root, settings, environment, .. } = level.question;
         if let Some(why) = level.obstacle(&target.id) {
             return Err(why);
         }
-        let key =
-            keys.key(target).ok_or("a link leads out of the packages that it is built from")?;
         let shared = || level.shared.get(&key).cloned();
         let record = match level.cache.get(&key, Timestamp::now(), settings.ttl) {
             Lookup::Hit(record) => record,
