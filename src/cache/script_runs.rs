@@ -57,3 +57,25 @@ impl Cache {
 pub(super) fn memos(layout: &Layout) -> Memos {
     Memos { folder: layout.script_runs(), format: FORMAT, most: MOST_SCRIPTS }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_script_consulted_is_found_again_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::open(dir.path());
+        let digest = Digest::of(b"script");
+        assert_eq!(cache.script_run(&digest), None);
+        let args = vec!["rev-parse".to_owned()];
+        let answer = KnownAnswer { dir: OsText::from("/w"), args, answer: Digest::of(b"x") };
+        let known = KnownScriptRun { answers: vec![answer], ..KnownScriptRun::default() };
+        cache.store_script_run(&digest, &known);
+        assert_eq!(cache.script_run(&digest), Some(known));
+        let file = memos(&cache.layout).file(&digest);
+        let bytes = std::fs::read(&file).unwrap();
+        std::fs::write(&file, &bytes[..bytes.len() - 3]).unwrap();
+        assert_eq!(cache.script_run(&digest), None, "cut off");
+    }
+}

@@ -270,13 +270,14 @@ impl<'a> Machine<'a> {
     }
 
     /// Has git asked here what it was asked there.
-    fn check_answer(&self, shared: &PortableAnswer) -> Result<(), String> {
+    fn check_answer(&self, shared: &PortableAnswer, seen: &mut SeenFiles) -> Result<(), String> {
         let dir = self.roots.local(&shared.dir)?;
         let args: Vec<_> = shared.args.iter().map(Into::into).collect();
         let asked = GitQuestion::of(&args, &dir).filter(|_| dir.starts_with(self.root));
         let asked = asked.ok_or("it asks git what this version does not know")?;
-        let answer = self.secret.keyed("answer", asked.ask(self.environment)?.as_bytes());
-        match answer == shared.answer {
+        let answer = seen.answers.entry(asked.clone());
+        let answer = answer.or_insert_with(|| asked.ask(self.environment)).clone()?;
+        match self.secret.keyed("answer", answer.as_bytes()) == shared.answer {
             true => Ok(()),
             false => Err(format!("`{asked}` answers differently here")),
         }
@@ -346,7 +347,7 @@ impl<'a> Machine<'a> {
         let inputs = shared.inputs.iter().map(|input| self.adopt_input(input, seen));
         let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
         // After the inputs, among which git itself is.
-        shared.answers.iter().try_for_each(|answer| self.check_answer(answer))?;
+        shared.answers.iter().try_for_each(|answer| self.check_answer(answer, seen))?;
         // A value that is the same gets the digest that it has here; another one matches nothing.
         let own = |name: &String, then: &Digest, here: Option<&Digest>| {
             let is_same = self.value(name) == Some(*then);
@@ -531,15 +532,18 @@ pub(super) struct AdoptedAs<'a> {
     pub(super) signer: &'a str,
 }
 
-/// Looks at paths, by what counts here and by what is alike on two machines.
+/// Looks at paths, by what counts here and by what is alike on two machines, and asks git.
 pub(super) struct SeenFiles {
     own: Fingerprints,
     portable: Fingerprints,
+    /// What git has answered.
+    answers: BTreeMap<GitQuestion, Result<Digest, String>>,
 }
 
 impl Default for SeenFiles {
     fn default() -> Self {
-        Self { own: Fingerprints::default(), portable: Fingerprints::by_class() }
+        let (own, portable) = (Fingerprints::default(), Fingerprints::by_class());
+        Self { own, portable, answers: BTreeMap::new() }
     }
 }
 

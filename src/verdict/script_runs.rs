@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use super::binary::{ScriptObserver, outcome_of};
-use super::environment::{AskedEnvironment, EnvironmentJudge, each_variable};
+use super::environment::{AskedEnvironment, EnvironmentJudge, VariableDifference, each_variable};
 use super::fingerprint::{Aspect, Fingerprints};
 use super::git_question::GitQuestion;
 use super::package::ScriptedRecord;
@@ -150,7 +150,10 @@ impl<'a> ScriptRuns<'a> {
         };
         let elsewhere = self.asked.elsewhere();
         let differences = self.judge.differences(&alone, &elsewhere, &mut self.fingerprints);
-        let harmless = differences.into_iter().filter(|difference| difference.why.is_none());
+        // By another search path no program may be found.
+        let is_harmless =
+            |difference: &VariableDifference| difference.why.is_none() && difference.name != "PATH";
+        let harmless = differences.into_iter().filter(is_harmless);
         Ok(harmless.map(|difference| difference.name).collect())
     }
 }
