@@ -371,9 +371,7 @@ impl EnvironmentJudge<'_> {
             // The programs of examples are gone: their sources tell what they do.
             let is_text = !matches!(input.state, InputState::Link(_) | InputState::Listing(_));
             let is_source = is_doc && is_text && !is_library(&input.path) && !known.is_program;
-            let has_words =
-                |path: &Path| Some(has_word_of(&std::fs::read(path).ok()?, &WORDS_FOR_ALL));
-            if is_source && self.may_iterate("source", input, &state, fingerprints, has_words) {
+            if is_source && self.source_iterates(input, &state, fingerprints) {
                 return Err(format!("`{place}`: it may go through all variables"));
             }
             if input.path.ends_with("printenv") {
@@ -443,8 +441,8 @@ impl EnvironmentJudge<'_> {
         iterates
     }
 
-    /// Whether programs that are compiled with a library may have code of it that goes through all
-    /// variables, under the memo that says so. `None` where the record does not depend on that.
+    /// Whether examples that are compiled with a library or a source may have code of it that goes
+    /// through all variables, under the memo that says so. `None` where the record does not depend on that.
     pub(super) fn iteration_of(
         &self,
         record: &Record,
@@ -452,10 +450,29 @@ impl EnvironmentJudge<'_> {
         fingerprints: &mut Fingerprints,
     ) -> Option<(Digest, bool)> {
         let state = content_of(&input.state)?;
-        let is_doc = record.targets.iter().all(|target| target.id.kind == TargetKind::Doc);
-        let is_library = is_library(&input.path) && input.path.extension() != Some("so".as_ref());
-        let mut may = || self.may_give_iteration(input, &state, fingerprints);
-        (is_doc && is_library).then(|| (iteration_memo(SOURCES_OF_LIBRARY, &state), may()))
+        if record.targets.iter().any(|target| target.id.kind != TargetKind::Doc) {
+            return None;
+        }
+        let end = input.path.extension().and_then(OsStr::to_str);
+        let (kind, iterates) = match end {
+            Some("rs") => (SOURCE, self.source_iterates(input, &state, fingerprints)),
+            Some("rlib" | "rmeta") => {
+                (SOURCES_OF_LIBRARY, self.may_give_iteration(input, &state, fingerprints))
+            }
+            _ => return None,
+        };
+        Some((iteration_memo(kind, &state), iterates))
+    }
+
+    /// Whether a source may go through all variables.
+    fn source_iterates(
+        &self,
+        input: &Input,
+        state: &Digest,
+        fingerprints: &mut Fingerprints,
+    ) -> bool {
+        let has_words = |path: &Path| Some(has_word_of(&std::fs::read(path).ok()?, &WORDS_FOR_ALL));
+        self.may_iterate(SOURCE, input, state, fingerprints, has_words)
     }
 
     /// Which variables something can name, of those that are set here and those that are well known.
@@ -605,6 +622,9 @@ fn sources_iterate(library: &Path, root: &Path) -> Option<bool> {
     }
     Some(iterates)
 }
+
+/// What is remembered of a source that was searched for words for all variables.
+const SOURCE: &str = "source";
 
 /// What is remembered of a library whose sources were searched for words for all variables.
 const SOURCES_OF_LIBRARY: &str = "sources of a library";
