@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::facts::{Facts, Question};
 use super::fingerprint::Fingerprints;
-use super::patterns::{VariablePlace, VariableRules};
+use super::patterns::{VariablePlace, VariableRules, is_system_header};
 use crate::cache::{
     Cache, Input, InputState, KnownMentions, Record, RecordLevel, RecordedEnvironment,
 };
@@ -370,7 +370,8 @@ impl EnvironmentJudge<'_> {
                 .ok_or_else(|| format!("`{place}` is not what the run could read"))?;
             // The programs of examples are gone: their sources tell what they do.
             let is_text = !matches!(input.state, InputState::Link(_) | InputState::Listing(_));
-            let is_source = is_doc && is_text && !is_library(&input.path) && !known.is_program;
+            let is_other = is_library(&input.path) || is_system_header(&input.path);
+            let is_source = is_doc && is_text && !is_other && !known.is_program;
             if is_source && self.source_iterates(input, &state, fingerprints) {
                 return Err(format!("`{place}`: it may go through all variables"));
             }
@@ -623,10 +624,8 @@ fn sources_iterate(library: &Path, root: &Path) -> Option<bool> {
     Some(iterates)
 }
 
-/// What is remembered of a source that was searched for words for all variables.
+/// What is remembered of a source, or of those of a library, that was searched for words for all variables.
 const SOURCE: &str = "source";
-
-/// What is remembered of a library whose sources were searched for words for all variables.
 const SOURCES_OF_LIBRARY: &str = "sources of a library";
 
 /// Under which digest it is remembered whether things of a kind, in this state, have such words.

@@ -155,6 +155,12 @@ impl VariableRules {
     }
 }
 
+/// Whether a file is a header of the system's, which declares what a source in C has to name as well.
+pub(super) fn is_system_header(path: &Path) -> bool {
+    ["/usr/include", "/usr/lib/gcc"].iter().any(|folder| path.starts_with(folder))
+        && path.extension().is_some_and(|end| end == "h")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

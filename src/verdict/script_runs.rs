@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use super::binary::{ScriptObserver, outcome_of};
 use super::environment::{AskedEnvironment, EnvironmentJudge, VariableDifference, each_variable};
@@ -16,6 +17,9 @@ use crate::compiler::BuiltScript;
 use crate::model::{Digest, Digester, OsText, TargetKind};
 use crate::process::Environment;
 
+/// So long after the first script no other one is run: a publication ends some day.
+const ALL_WAIT: Duration = Duration::from_secs(120);
+
 /// The runs of one publication: each script runs once, however many targets are built from it.
 pub(super) struct ScriptRuns<'a> {
     observer: ScriptObserver<'a>,
@@ -23,6 +27,7 @@ pub(super) struct ScriptRuns<'a> {
     /// What decides how cargo runs scripts, besides variables.
     plan: Digest,
     asked: AskedEnvironment,
+    began: Instant,
     fingerprints: Fingerprints,
     seen: BTreeMap<BuiltScript, Result<KnownScriptRun, String>>,
 }
@@ -41,7 +46,7 @@ impl<'a> ScriptRuns<'a> {
     ) -> Self {
         let asked = AskedEnvironment::of(observer.question);
         let (fingerprints, seen) = (Fingerprints::default(), BTreeMap::new());
-        Self { observer, judge, plan, asked, fingerprints, seen }
+        Self { observer, judge, plan, asked, began: Instant::now(), fingerprints, seen }
     }
 
     /// The record with all that the scripts of its packages consult.
@@ -91,6 +96,9 @@ impl<'a> ScriptRuns<'a> {
             && self.holds(&known)
         {
             return Ok(known);
+        }
+        if self.began.elapsed() > ALL_WAIT {
+            return Err("others took too long before it could be run again".to_owned());
         }
         let observed = self.observer.observe(script, &mut self.fingerprints)?;
         let ask = |asked: &GitQuestion| answer_of(asked, &question.environment);
