@@ -50,8 +50,8 @@ pub use plan::{PlannedTarget, TestPlan};
 pub use progress::BuildProgress;
 pub(crate) use script_call::{BuiltScript, ScriptCall};
 pub(crate) use sources::{
-    BuildSources, BuiltUnit, UnitInputs, WatchedByCargo, free_place_of_module, script_output,
-    sources_of_library,
+    BuildSources, BuiltUnit, UnitInputs, WatchedByCargo, free_place_of_module, is_module_twice,
+    script_output, sources_of_library,
 };
 pub(crate) use stale::{BuildLedger, remove_old_ledgers, remove_stale_unit};
 pub(crate) use targets::{Artifact, may_be_custom};

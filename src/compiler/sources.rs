@@ -523,17 +523,28 @@ pub(super) fn dependencies(bytes: &[u8]) -> Vec<PathBuf> {
     found.into_iter().map(|name| std::ffi::OsString::from_vec(name).into()).collect()
 }
 
+/// Where the compiler also looks for a module that it found in this file.
+fn other_place_of_module(file: &Path) -> Option<PathBuf> {
+    if file.extension() != Some(OsStr::new("rs")) {
+        return None;
+    }
+    Some(match file.file_name() {
+        Some(name) if name == "mod.rs" => file.parent()?.with_added_extension("rs"),
+        _ => file.with_extension("").join("mod.rs"),
+    })
+}
+
+/// Whether something is where the compiler also looks for the module in this file. Cargo does not
+/// notice it before it builds the module anew.
+pub(crate) fn is_module_twice(file: &Path) -> bool {
+    other_place_of_module(file).is_some_and(|place| place.symlink_metadata().is_ok())
+}
+
 /// Where the compiler also looks for a module that it found in this file, if nothing is there: it
 /// refuses to choose between `m.rs` and `m/mod.rs`. A file `m` in the place of the folder stands for
 /// the name below it.
 pub(crate) fn free_place_of_module(file: &Path) -> Option<PathBuf> {
-    if file.extension() != Some(OsStr::new("rs")) {
-        return None;
-    }
-    let place = match file.file_name() {
-        Some(name) if name == "mod.rs" => file.parent()?.with_added_extension("rs"),
-        _ => file.with_extension("").join("mod.rs"),
-    };
+    let place = other_place_of_module(file)?;
     match place.symlink_metadata() {
         Ok(_) => None,
         Err(error) if error.kind() == ErrorKind::NotADirectory => {

@@ -14,7 +14,7 @@ use super::built_units::KnownUnits;
 use super::fingerprint::{Aspect, Fingerprints};
 use super::{Facts, ProjectTree, Question};
 use crate::cache::Input;
-use crate::compiler::{BuildSources, BuiltUnit, WatchedByCargo};
+use crate::compiler::{BuildSources, BuiltUnit, WatchedByCargo, is_module_twice};
 use crate::workspace::PathStamp;
 
 /// A workspace of more files and folders is not searched for changes: then there is no proof.
@@ -94,7 +94,12 @@ async fn proof<T: ProjectTree>(
     let Some(changed) = changed_since(&folders, &facts.all_target_dirs, oldest) else {
         return Proof::Nothing;
     };
+    // No list has what would make a build of the same files fail.
+    let is_twice = || sources.files.iter().any(|file| is_module_twice(file));
     for proof in [Proof::All, Proof::Listed] {
+        if proof == Proof::Listed && is_twice() {
+            return Proof::Nothing;
+        }
         let unseen = changed.iter().filter(|(path, at)| is_unseen(sources, path, *at, proof));
         let unseen: Vec<_> = unseen.map(|(path, _)| path.clone()).collect();
         if unseen.len() <= CHANGED_LIMIT

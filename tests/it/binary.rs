@@ -85,7 +85,7 @@ fn edits_that_change_no_program_run_nothing() {
         asker.home.write("src/lib.rs", &lib("remark", 1));
         let answer = asker.ask();
         answer.green_from("cache");
-        assert_eq!(answer.targets[0]["reason"], "same program and inputs", "{answer:#?}");
+        assert_eq!(answer.targets[0]["reason"], "same packages and inputs", "{answer:#?}");
         asker.home.write("src/lib.rs", &format!("{first}fn unused() {{}}\n"));
         asker.runs(&[]);
         // Touched.
