@@ -8,7 +8,7 @@ use super::layout::Layout;
 use super::memos::Memos;
 use crate::model::Digest;
 
-/// Of so many workspaces it is remembered. Then all is forgotten, and what is needed is read again.
+/// The most workspaces that are remembered. With one more, all are forgotten, and their sources are read again.
 const MOST_WORKSPACES: usize = 128;
 
 /// A Rust source.

@@ -15,7 +15,7 @@ use super::programs::{self, MemoSubject};
 use super::record::{RecordKey, project_digest};
 use super::retention::{self, ABANDONED_AFTER, CacheContents, RemovalReason};
 use super::sweep::{
-    CacheItem, SweepError, SweepReport, carry_out, holdings, remove, remove_files, tidy,
+    CacheItem, SweepError, SweepReport, all_memos, carry_out, holdings, remove, remove_files, tidy,
 };
 use super::{Cache, Limits, put};
 use crate::model::{Digest, Timestamp};
@@ -234,9 +234,8 @@ fn leftovers(
         let names = index::two_deep(&dir)?.into_iter();
         found.extend(names.map(|(folder, name)| dir.join(folder).join(name)));
     }
-    let memos = [layout.code_digests(), layout.environments(), layout.mentions(), layout.plans()];
-    for dir in memos.into_iter().chain([layout.programs(), layout.reached(), layout.script_runs()])
-    {
+    let memos = all_memos(layout).map(|memos| memos.folder);
+    for dir in memos.into_iter().chain([layout.programs()]) {
         let names = files::names(&dir)?.into_iter();
         found.extend(names.map(|(name, _)| dir.join(name)));
     }

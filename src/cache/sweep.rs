@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::files::{self, Access, Lock, remedy};
 use super::index::{self, RecordFile};
 use super::layout::{Layout, RecordClaim};
+use super::memos::Memos;
 use super::programs::{self, MemoSubject};
 use super::record::{RecordKey, RecordLevel, project_digest};
 use super::retention::{self, CacheContents, RemovalPlan, RemovalReason};
@@ -234,12 +235,7 @@ impl Cache {
             }
         }
         if workspace_root.is_none() {
-            code_digests::memos(&self.layout).forget();
-            environments::memos(&self.layout).forget();
-            mentions::memos(&self.layout).forget();
-            plans::memos(&self.layout).forget();
-            reached::memos(&self.layout).forget();
-            script_runs::memos(&self.layout).forget();
+            all_memos(&self.layout).iter().for_each(Memos::forget);
         }
         tidy(&self.layout);
         report.entries = index::record_files(&self.layout).map_err(&failed)?.len() as u64;
@@ -326,6 +322,18 @@ pub(super) fn remove(
         Ok(false) => {}
         Err(error) => report.failed.push((path.to_owned(), error)),
     }
+}
+
+/// The folders of memos, whatever they are of.
+pub(super) fn all_memos(layout: &Layout) -> [Memos; 6] {
+    [
+        code_digests::memos(layout),
+        environments::memos(layout),
+        mentions::memos(layout),
+        plans::memos(layout),
+        reached::memos(layout),
+        script_runs::memos(layout),
+    ]
 }
 
 /// Removes our empty folders. The system itself refuses to remove the others.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::cache::{Cache, ProjectState};
 use crate::model::{TargetId, Timestamp};
 
-/// So long such a target is not observed. Then it is once more, since it may have been mended.
+/// How long such a target is not observed. After that it is once more, since it may have been mended.
 const OBSERVED_AGAIN_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Whether a run of this target is not worth observing now.

@@ -536,6 +536,13 @@ mod tests {
         fn holds(&self, input: &Input) -> bool {
             Fingerprints::default().holds(&self.0, input)
         }
+
+        /// The first input that is not as it was, for a process that remembers absent names.
+        fn first_changed(&self, cache: &Cache, inputs: &[Input]) -> Option<PathBuf> {
+            let absences = cache.absences();
+            let mut fingerprints = Fingerprints { absences, ..Fingerprints::default() };
+            fingerprints.first_changed(&self.0, inputs).map(|input| input.path.clone())
+        }
     }
 
     #[test]
@@ -614,11 +621,7 @@ mod tests {
         fs::create_dir(path("a")).unwrap();
         let inputs = names.map(|name| dir.input(name, Aspect::Content));
         let cache = Cache::open_to_stay(path("cache"));
-        let changed = || {
-            let absences = cache.absences();
-            let mut fingerprints = Fingerprints { absences, ..Fingerprints::default() };
-            fingerprints.first_changed(&dir.0, &inputs).map(|input| input.path.clone())
-        };
+        let changed = || dir.first_changed(&cache, &inputs);
         until_settled(&path("a"));
         assert_eq!((changed(), changed()), (None, None));
         let stamp = *PathStamp::followed(&path("a")).present().unwrap();
@@ -652,11 +655,7 @@ mod tests {
         inputs.push(dir.input("l", Aspect::Content));
         inputs.sort_by(|one, other| one.path.cmp(&other.path));
         let cache = Cache::open_to_stay(path("cache"));
-        let changed = || {
-            let absences = cache.absences();
-            let mut fingerprints = Fingerprints { absences, ..Fingerprints::default() };
-            fingerprints.first_changed(&dir.0, &inputs).map(|input| input.path.clone())
-        };
+        let changed = || dir.first_changed(&cache, &inputs);
         until_settled(&path("a"));
         assert_eq!((changed(), changed()), (None, None));
         let set_mode = |mode| fs::set_permissions(path("a"), fs::Permissions::from_mode(mode));

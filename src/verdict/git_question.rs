@@ -78,7 +78,7 @@ impl GitQuestion {
     pub(super) fn git_folder(&self) -> Option<PathBuf> {
         let mut folders = self.dir.ancestors().map(|above| above.join(GIT_FOLDER));
         let found = folders.find(|folder| folder.symlink_metadata().is_ok())?;
-        // That of a linked worktree or a submodule lies elsewhere.
+        // A linked worktree or a submodule has a file there: its git folder lies elsewhere.
         found.symlink_metadata().is_ok_and(|metadata| metadata.is_dir()).then_some(found)
     }
 

@@ -38,14 +38,8 @@ impl Prepared {
         tree_digest: Digest,
         shared: &Arc<Shared>,
     ) -> Result<Answer, Unanswered> {
-        let (shared, this) = (Arc::clone(shared), Arc::clone(self));
-        let answered = tokio::task::spawn_blocking(move || {
-            let Self { question, facts } = &*this;
-            LookUp { cache: &shared.cache, question, facts }.answer(&tree_digest)
-        });
-        answered.await.unwrap_or_else(|error| {
-            Err(Unanswered { reason: error.to_string(), known_failure: None })
-        })
+        let answered = self.ask(shared, move |records| records.answer(&tree_digest)).await;
+        answered.unwrap_or_else(|reason| Err(Unanswered { reason, known_failure: None }))
     }
 
     /// What the records tell of the tree, green or red, for a view.
@@ -57,12 +51,24 @@ impl Prepared {
         tree_digest: Digest,
         shared: &Arc<Shared>,
     ) -> Result<KnownRecord, String> {
+        self.ask(shared, move |records| records.known(&tree_digest)).await.and_then(|known| known)
+    }
+
+    /// Asks the records on a blocking thread.
+    ///
+    /// # Errors
+    /// Why there was no thread, or how it ended, for a person.
+    async fn ask<T: Send + 'static>(
+        self: &Arc<Self>,
+        shared: &Arc<Shared>,
+        ask: impl FnOnce(LookUp<'_>) -> T + Send + 'static,
+    ) -> Result<T, String> {
         let (shared, this) = (Arc::clone(shared), Arc::clone(self));
-        let known = tokio::task::spawn_blocking(move || {
+        let asked = tokio::task::spawn_blocking(move || {
             let Self { question, facts } = &*this;
-            LookUp { cache: &shared.cache, question, facts }.known(&tree_digest)
+            ask(LookUp { cache: &shared.cache, question, facts })
         });
-        known.await.unwrap_or_else(|error| Err(error.to_string()))
+        asked.await.map_err(|error| error.to_string())
     }
 
     /// Whether no target of the last run is one of which nothing is kept, or no record answers for.

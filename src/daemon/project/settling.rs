@@ -56,7 +56,7 @@ impl Settling {
             && self.count(build)
     }
 
-    /// Counts a run of this build; whether it is one too many.
+    /// Counts a run of this build; whether that many may follow each other.
     fn count(&mut self, build: &BuildKey) -> bool {
         if self.of.as_ref() != Some(build) {
             (self.of, self.runs) = (Some(build.clone()), 0);

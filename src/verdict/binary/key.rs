@@ -81,7 +81,7 @@ pub(in crate::verdict) enum PlanOrigin {
     Call {
         /// What else the run can see of where it runs.
         surroundings: String,
-        /// What of the program counts, if that is not all of it.
+        /// The part of the program that counts; `None` if the whole program does.
         reached: Option<ReachedCode>,
     },
 }

@@ -1,7 +1,7 @@
 //! What counts of a package's files where nothing can see a plain comment in a source.
 //!
-//! Comments reach nobody but who reads the text of a source: the compiler drops them, and all lines and
-//! columns stay as they are. Who may read the text is known or counts as a reader:
+//! The compiler drops comments, and all lines and columns stay as they are: only a reader of a source's text
+//! can see them. Each possible reader is known by something, or counts as one that sees them:
 //!
 //! | reader | known by |
 //! |---|---|
@@ -31,7 +31,7 @@ use crate::workspace::{PathStamp, may_embed_source, without_comments, without_te
 /// What stands in the memo of a library.
 const SEES_COMMENTS: &str = "comments";
 
-/// Who may read the text of sources in a build.
+/// Tells whether a build has a reader of its sources' text.
 pub(super) struct SourceReaders<'a> {
     pub(super) root: &'a Path,
     pub(super) cache: &'a Cache,
@@ -78,7 +78,7 @@ impl SourceReaders<'_> {
 pub(super) struct CodeDigests(HashMap<Digest, SourceCode>);
 
 impl CodeDigests {
-    /// Of the listed sources of the workspace at `root`.
+    /// The digests for all listed sources of the workspace at `root`.
     pub(super) fn of(listing: &SourceListing, root: &Path, cache: &Cache) -> Self {
         use std::os::unix::ffi::OsStrExt as _;
         // Another number for other rules of what is left of a text.

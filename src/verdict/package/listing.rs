@@ -52,7 +52,7 @@ impl SourceListing {
         Self { links: links.collect(), ..listing }
     }
 
-    /// Of these entries; any of the links may lead anywhere.
+    /// A listing of these entries. Nothing is known of where its links lead.
     pub(super) fn of_entries(entries: impl IntoIterator<Item = ListedEntry>) -> Self {
         let entries = entries.into_iter().map(|entry| (entry.path.clone(), entry)).collect();
         Self { entries, links: BTreeMap::new() }

@@ -69,7 +69,7 @@ pub(in crate::verdict) struct ProvenRun<'a> {
     /// The records of green targets at the binary level.
     pub(in crate::verdict) records: &'a [Record],
     pub(in crate::verdict) limits: Limits,
-    /// What of the build was made from the tree as it is.
+    /// The part of the build that is proven to be made from the tree as it is.
     pub(in crate::verdict) proof: Proof,
 }
 
