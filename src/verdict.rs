@@ -26,6 +26,7 @@ mod failed;
 mod fingerprint;
 mod flaky;
 mod git_question;
+mod in_full;
 mod keep;
 mod key;
 mod local_tree;

@@ -206,6 +206,8 @@ pub struct ProjectState {
     /// Test targets whose runs observing changed and of which nothing could be kept, with the time:
     /// they run unobserved for a day. By name.
     pub run_unobserved: BTreeMap<String, Timestamp>,
+    /// Test targets whose runs must be observed in full, by name.
+    pub observe_in_full: BTreeSet<String>,
     /// The last calls of test programs that were not cached, by their target's plain name.
     #[serde(rename = "unkept_calls")]
     pub uncached_calls: BTreeMap<String, UncachedCall>,

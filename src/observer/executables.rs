@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read as _;
+use std::ops::Range;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 
 use super::resolve::as_path;
@@ -15,7 +16,11 @@ const MAX_SHEBANG: usize = 256;
 const MACHINE: u16 = 62;
 #[cfg(target_arch = "aarch64")]
 const MACHINE: u16 = 183;
-const PT_INTERP: u32 = 3;
+const PT_LOAD: u64 = 1;
+const PT_INTERP: u64 = 3;
+const PT_GNU_STACK: u64 = 0x6474_e551;
+/// `PF_X`: the part may be executed.
+const EXECUTABLE: u64 = 1;
 
 /// The facts about one executable file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,6 +29,8 @@ pub(in crate::observer) struct Executable {
     pub(in crate::observer) interpreter: Option<Vec<u8>>,
     /// It is an ELF file with a dynamic loader.
     pub(in crate::observer) has_loader: bool,
+    /// Its stack may hold code.
+    pub(in crate::observer) executable_stack: bool,
     /// It would run with more privileges than its caller.
     pub(in crate::observer) privileged: bool,
     /// It was built for another architecture.
@@ -63,10 +70,13 @@ fn inspect(path: &[u8]) -> Executable {
     if let Some(line) = start.strip_prefix(b"#!") {
         program.interpreter = script_interpreter(line);
     } else if start.starts_with(b"\x7fELF") {
-        match loader(&file, &start) {
-            Some(loader) => {
+        match program_headers(&file).and_then(|parts| Some((loader(&file, &parts)?, parts))) {
+            Some((loader, parts)) => {
                 program.has_loader = loader.is_some();
                 program.interpreter = loader;
+                let is_executable = |part: &ProgramHeader| part.flags & EXECUTABLE != 0;
+                program.executable_stack =
+                    parts.iter().any(|part| part.kind == PT_GNU_STACK && is_executable(part));
             }
             None => program.foreign = true,
         }
@@ -100,31 +110,58 @@ fn script_interpreter(line: &[u8]) -> Option<Vec<u8>> {
     Some(word.to_vec())
 }
 
-/// The dynamic loader that an ELF file asks for, `Some(None)` if it needs none. `None` if the file
-/// is broken or was built for another machine.
-fn loader(file: &File, start: &[u8]) -> Option<Option<Vec<u8>>> {
-    let number = |bytes: &[u8], at: usize, length: usize| -> Option<u64> {
-        let bytes = bytes.get(at..at + length)?;
-        Some(bytes.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
+/// An entry of an ELF file's table of segments.
+struct ProgramHeader {
+    kind: u64,
+    flags: u64,
+    /// Where it lies in the file.
+    place: Range<u64>,
+}
+
+/// The segments of an ELF file. `None` if the file is broken or was built for another machine.
+fn program_headers(file: &File) -> Option<Vec<ProgramHeader>> {
+    let number = |bytes: &[u8], at: usize, length: usize| -> u64 {
+        bytes[at..at + length].iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte))
     };
+    let mut start = [0; 64];
+    file.read_exact_at(&mut start, 0).ok()?;
     // 64 bits, little-endian.
-    if start.get(4..6)? != [2, 1] || number(start, 18, 2)? != u64::from(MACHINE) {
+    if start[4..6] != [2, 1] || number(&start, 18, 2) != u64::from(MACHINE) {
         return None;
     }
     let (offset, size, count) =
-        (number(start, 32, 8)?, number(start, 54, 2)?, number(start, 56, 2)?);
-    for index in 0..count {
+        (number(&start, 32, 8), number(&start, 54, 2), number(&start, 56, 2));
+    let header = |index: u64| {
         let mut header = [0; 56];
         file.read_exact_at(&mut header, offset.checked_add(index * size)?).ok()?;
-        if number(&header, 0, 4)? == u64::from(PT_INTERP) {
-            let length = usize::try_from(number(&header, 32, 8)?).ok()?.min(4096);
-            let mut text = vec![0; length];
-            file.read_exact_at(&mut text, number(&header, 8, 8)?).ok()?;
-            text.truncate(text.iter().position(|byte| *byte == 0).unwrap_or(length));
-            return Some(Some(text));
-        }
-    }
-    Some(None)
+        let place = number(&header, 8, 8);
+        let end = place.checked_add(number(&header, 32, 8))?;
+        Some(ProgramHeader {
+            kind: number(&header, 0, 4),
+            flags: number(&header, 4, 4),
+            place: place..end,
+        })
+    };
+    (0..count).map(header).collect()
+}
+
+/// The dynamic loader that an ELF file asks for, `Some(None)` if it needs none. `None` if the file
+/// is broken.
+fn loader(file: &File, parts: &[ProgramHeader]) -> Option<Option<Vec<u8>>> {
+    let Some(part) = parts.iter().find(|part| part.kind == PT_INTERP) else { return Some(None) };
+    let length = usize::try_from(part.place.end - part.place.start).ok()?.min(4096);
+    let mut text = vec![0; length];
+    file.read_exact_at(&mut text, part.place.start).ok()?;
+    text.truncate(text.iter().position(|byte| *byte == 0).unwrap_or(length));
+    Some(Some(text))
+}
+
+/// Where the code of an ELF file lies in it. `None` if the file is broken or was built for another
+/// machine.
+pub(in crate::observer) fn executable_parts(file: &File) -> Option<Vec<Range<u64>>> {
+    let parts = program_headers(file)?.into_iter();
+    let code = parts.filter(|part| part.kind == PT_LOAD && part.flags & EXECUTABLE != 0);
+    Some(code.map(|part| part.place).collect())
 }
 
 #[cfg(test)]

@@ -5,12 +5,15 @@
 
 use libc::sock_filter;
 
-use super::syscall_table::{NEWEST, Trap, watched};
+use super::loader::KnownLoader;
+use super::syscall_table::{CODE_MAKING, NEWEST, Trap, watched};
 
 const LOAD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
 const RETURN: u16 = 0x06; // BPF_RET | BPF_K
 const IF_EQUAL: u16 = 0x15; // BPF_JMP | BPF_JEQ | BPF_K
 const IF_AT_LEAST: u16 = 0x35; // BPF_JMP | BPF_JGE | BPF_K
+const IF_ANY_BIT: u16 = 0x45; // BPF_JMP | BPF_JSET | BPF_K
+const KEEP_BITS: u16 = 0x54; // BPF_ALU | BPF_AND | BPF_K
 
 const ALLOW: u32 = 0x7fff_0000;
 const NOTIFY: u32 = 0x7fc0_0000;
@@ -18,6 +21,7 @@ const NOTIFY: u32 = 0x7fc0_0000;
 /// Offsets in `struct seccomp_data`.
 const NUMBER: u32 = 0;
 const ARCHITECTURE: u32 = 4;
+const INSTRUCTION: u32 = 8;
 const ARGUMENTS: u32 = 16;
 
 /// This architecture's number in `linux/audit.h`.
@@ -25,6 +29,12 @@ const ARGUMENTS: u32 = 16;
 pub(in crate::observer) const NATIVE: u32 = 0xC000_003E;
 #[cfg(target_arch = "aarch64")]
 pub(in crate::observer) const NATIVE: u32 = 0xC000_00B7;
+
+/// The upper half of the addresses from which on the kernel puts libraries, and no program that has a
+/// loader: below the stack's largest size ([`super::loader`] knows it) and a random distance of up to
+/// 1 TiB from 0x7fff_ffff_f000.
+const LIBRARIES: u32 = 0x7e00;
+const PLACE_IN_PAGE: u32 = 0xfff;
 
 /// Set in the number of a call of the x32 ABI, whose arguments have another layout.
 #[cfg(target_arch = "x86_64")]
@@ -40,8 +50,9 @@ const fn jump(code: u16, k: u32, jt: u8, jf: u8) -> sock_filter {
     sock_filter { code, jt, jf, k }
 }
 
-/// Builds the program. It must be built before the fork, because it allocates.
-pub(in crate::observer) fn program() -> Box<[sock_filter]> {
+/// Builds the program, which lets the questions of this loader pass. It must be built before the fork,
+/// because it allocates.
+pub(in crate::observer) fn program(loader: Option<&KnownLoader>) -> Box<[sock_filter]> {
     let mut program = vec![step(LOAD, ARCHITECTURE)];
     // A call of another architecture (`int 0x80`) can do anything, by whatever number.
     program.extend([jump(IF_EQUAL, NATIVE, 1, 0), step(RETURN, NOTIFY)]);
@@ -50,15 +61,35 @@ pub(in crate::observer) fn program() -> Box<[sock_filter]> {
     // x32 calls are among them.
     let newer = u32::try_from(NEWEST + 1).expect("call numbers are small and positive");
     program.extend([jump(IF_AT_LEAST, newer, 0, 1), step(RETURN, NOTIFY)]);
-    for (number, when) in watched() {
+    let code_making = loader.map_or(&[][..], |_| CODE_MAKING).iter().copied();
+    for (number, when) in watched().chain(code_making) {
+        let passing = loader.and_then(|loader| match number {
+            libc::SYS_newfstatat => Some(&loader.asks),
+            libc::SYS_mmap => Some(&loader.maps),
+            _ => None,
+        });
         let number = u32::try_from(number).expect("call numbers are small and positive");
-        let body = body(when);
+        let mut body = body(when);
+        if let Some(sites) = passing {
+            body.splice(..0, pass_from(sites));
+        }
         let length = u8::try_from(body.len()).expect("a body has a few steps");
         program.push(jump(IF_EQUAL, number, 0, length));
         program.extend(body);
     }
     program.push(step(RETURN, ALLOW));
     program.into()
+}
+
+/// Lets a call pass that a library makes from one of these places in a page.
+fn pass_from(sites: &[u16]) -> Vec<sock_filter> {
+    let mut steps = vec![step(LOAD, INSTRUCTION), step(KEEP_BITS, PLACE_IN_PAGE)];
+    for site in sites {
+        steps.extend([jump(IF_EQUAL, u32::from(*site), 0, 1), step(RETURN, ALLOW)]);
+    }
+    let length = u8::try_from(steps.len()).expect("a loader calls from a few places");
+    steps.splice(..0, [step(LOAD, INSTRUCTION + 4), jump(IF_AT_LEAST, LIBRARIES, 0, length)]);
+    steps
 }
 
 /// The part that decides on the arguments of one call. It always ends in a return.
@@ -87,6 +118,9 @@ fn body(when: Trap) -> Vec<sock_filter> {
             step(RETURN, NOTIFY),
             step(RETURN, ALLOW),
         ],
+        Trap::AnyBit { arg, bits } => {
+            vec![low(arg), jump(IF_ANY_BIT, bits, 0, 1), step(RETURN, NOTIFY), step(RETURN, ALLOW)]
+        }
     }
 }
 
@@ -101,6 +135,16 @@ mod tests {
 
     /// The kernel's interpreter, as far as the program needs it.
     fn decide(program: &[sock_filter], architecture: u32, number: u32, args: &[u64; 6]) -> u32 {
+        decide_at(program, 0x5555_5555_0000, architecture, number, args)
+    }
+
+    fn decide_at(
+        program: &[sock_filter],
+        instruction: u64,
+        architecture: u32,
+        number: u32,
+        args: &[u64; 6],
+    ) -> u32 {
         let (mut at, mut value) = (0, 0_u32);
         loop {
             let step = program[at];
@@ -111,6 +155,8 @@ mod tests {
                     value = match step.k {
                         NUMBER => number,
                         ARCHITECTURE => architecture,
+                        INSTRUCTION => instruction as u32,
+                        offset if offset == INSTRUCTION + 4 => (instruction >> 32) as u32,
                         offset => {
                             let (arg, half) = ((offset - 16) / 8, (offset - 16) % 8);
                             (args[arg as usize] >> (8 * half)) as u32
@@ -118,8 +164,9 @@ mod tests {
                     }
                 }
                 RETURN => return step.k,
+                KEEP_BITS => value &= step.k,
                 IF_EQUAL => branch(value == step.k),
-                #[cfg(target_arch = "x86_64")]
+                IF_ANY_BIT => branch(value & step.k != 0),
                 IF_AT_LEAST => branch(value >= step.k),
                 code => panic!("unknown step {code}"),
             }
@@ -135,6 +182,7 @@ mod tests {
             Trap::OneOf { arg, values } => values.contains(&low(arg)),
             Trap::NoneOf { arg, values } => !values.contains(&low(arg)),
             Trap::NotZero { arg } => args[arg] != 0,
+            Trap::AnyBit { arg, bits } => low(arg) & bits != 0,
         })
     }
 
@@ -144,7 +192,7 @@ mod tests {
             number in 0_u32..600,
             args in proptest::array::uniform6(prop_oneof![0_u64..50, any::<u64>()]),
         ) {
-            let notified = decide(&program(), NATIVE, number, &args) == NOTIFY;
+            let notified = decide(&program(None), NATIVE, number, &args) == NOTIFY;
             prop_assert_eq!(notified, expected(number, &args));
         }
 
@@ -153,9 +201,35 @@ mod tests {
             architecture in any::<u32>(), number in any::<u32>(),
             args in proptest::array::uniform6(any::<u64>()),
         ) {
-            let answer = decide(&program(), architecture, number, &args);
+            let answer = decide(&program(None), architecture, number, &args);
             prop_assert!(answer == ALLOW || answer == NOTIFY);
         }
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn only_the_loaders_questions_and_maps_pass_and_only_from_where_libraries_lie() {
+        let Some(loader) = KnownLoader::current() else { return };
+        let program = program(Some(&loader));
+        let code = [0, 0, u64::from(libc::PROT_EXEC.cast_unsigned()), 0, 0, 0];
+        let asks_at = |number: libc::c_long, at: u64| {
+            let number = u32::try_from(number).unwrap();
+            decide_at(&program, at, NATIVE, number, &code) == NOTIFY
+        };
+        let (ask, map) = (u64::from(loader.asks[0]), u64::from(loader.maps[0]));
+        let page = 0x7f12_3456_7000;
+        assert!(!asks_at(libc::SYS_newfstatat, page + ask));
+        assert!(!asks_at(libc::SYS_mmap, page + map));
+        assert!(asks_at(libc::SYS_mmap, page + ask));
+        assert!(asks_at(libc::SYS_newfstatat, page + map));
+        assert!(asks_at(libc::SYS_newfstatat, page + ask + 1));
+        assert!(asks_at(libc::SYS_newfstatat, 0x5555_5555_5000 + ask), "a program");
+        assert!(asks_at(libc::SYS_newfstatat, 0x40_0000 + ask), "a program at a fixed place");
+        assert!(asks_at(libc::SYS_openat, page + ask), "what is opened is always told");
+        assert!(asks_at(libc::SYS_mprotect, page + map), "code made by whomever");
+        assert!(asks_at(libc::SYS_mmap, page), "code mapped by others");
+        let data = u32::try_from(libc::SYS_mmap).unwrap();
+        assert_eq!(decide_at(&program, page, NATIVE, data, &[0; 6]), ALLOW);
     }
 
     #[test]
@@ -168,26 +242,27 @@ mod tests {
                 Trap::NoneOf { arg, .. } => args[arg] = 16,
                 // A pointer whose low half is zero is a pointer all the same.
                 Trap::NotZero { arg } => args[arg] = 1 << 40,
+                Trap::AnyBit { arg, bits } => args[arg] = bits.into(),
             }
             let number = u32::try_from(number).unwrap();
-            assert_eq!(decide(&program(), NATIVE, number, &args), NOTIFY, "{number}");
+            assert_eq!(decide(&program(None), NATIVE, number, &args), NOTIFY, "{number}");
         }
     }
 
     #[test]
     fn calls_of_another_architecture_are_notified() {
-        assert_eq!(decide(&program(), 0x4000_0003, 5, &[0; 6]), NOTIFY);
-        assert_eq!(decide(&program(), 0x4000_0003, 4, &[0; 6]), NOTIFY);
+        assert_eq!(decide(&program(None), 0x4000_0003, 5, &[0; 6]), NOTIFY);
+        assert_eq!(decide(&program(None), 0x4000_0003, 4, &[0; 6]), NOTIFY);
         #[cfg(target_arch = "x86_64")]
         {
-            assert_eq!(decide(&program(), NATIVE, X32 | 2, &[0; 6]), NOTIFY);
+            assert_eq!(decide(&program(None), NATIVE, X32 | 2, &[0; 6]), NOTIFY);
         }
     }
 
     #[test]
     fn unknown_calls_are_notified_and_skipped_calls_are_not() {
         let newest = u32::try_from(NEWEST).unwrap();
-        assert_eq!(decide(&program(), NATIVE, newest + 1, &[0; 6]), NOTIFY);
-        assert_eq!(decide(&program(), NATIVE, SKIPPED, &[0; 6]), ALLOW);
+        assert_eq!(decide(&program(None), NATIVE, newest + 1, &[0; 6]), NOTIFY);
+        assert_eq!(decide(&program(None), NATIVE, SKIPPED, &[0; 6]), ALLOW);
     }
 }

@@ -29,6 +29,8 @@ pub(in crate::observer) struct Notification {
     pub(in crate::observer) thread: pid_t,
     pub(in crate::observer) number: c_int,
     pub(in crate::observer) architecture: u32,
+    /// The address of the instruction after the call.
+    pub(in crate::observer) instruction: u64,
     pub(in crate::observer) args: [u64; 6],
 }
 
@@ -161,6 +163,7 @@ impl Listener {
             thread: told.pid.cast_signed(),
             number: told.data.nr,
             architecture: told.data.arch,
+            instruction: told.data.instruction_pointer,
             args: told.data.args,
         }))
     }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
+use super::loader::KnownLoader;
 use super::supervisor::Supervisor;
 use super::syscall::SyscallRecorder;
 use super::{filter, seccomp};
@@ -56,12 +57,14 @@ pub(in crate::observer) fn observe(
     let (stop, stopper) = io::pipe().map_err(failed)?;
     // With room for one report, the supervisor never waits for its reader.
     let (send, report) = mpsc::sync_channel(1);
-    let supervisor = Supervisor::new(SyscallRecorder::new(options), arrivals, stop.into());
+    let loader = options.passes_loader.then(KnownLoader::current).flatten();
+    let program = filter::program(loader.as_deref());
+    let recorder = SyscallRecorder::new(options, loader);
+    let supervisor = Supervisor::new(recorder, arrivals, stop.into());
     std::thread::Builder::new()
         .name("observer control".into())
         .spawn(move || supervisor.work(&send))
         .map_err(failed)?;
-    let program = filter::program();
     let hook = move || {
         enter_filter(&program, sender.as_raw_fd());
         Ok(())
@@ -111,7 +114,7 @@ pub(in crate::observer) fn available() -> Result<Duration, Unavailable> {
         Ok(false) => return Err(Unavailable::Kernel("an unknown form of notification".into())),
         Err(error) => return Err(refused(&error)),
     }
-    let program = filter::program();
+    let program = filter::program(None);
     let (send, receive) = mpsc::channel();
     let (send_cost, cost) = mpsc::channel();
     let thread = std::thread::Builder::new()

@@ -3,12 +3,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
+use std::sync::Arc;
 
 use libc::{c_int, pid_t};
 use rustix::io::Errno;
 
 use super::access_log::AccessLog;
 use super::executables::Executables;
+use super::loader::KnownLoader;
 use super::resolve::{ResolveError, ResolvedPath, Resolver, Trail, as_path};
 use super::seccomp;
 use super::sockets::OwnSockets;
@@ -33,6 +35,10 @@ pub(in crate::observer) struct SyscallRecorder {
     resolver: Resolver,
     pub(super) sockets: OwnSockets,
     pub(super) programs: Executables,
+    /// The loader whose questions are not notified.
+    pub(super) loader: Option<Arc<KnownLoader>>,
+    /// The address from which the last call was made.
+    pub(super) instruction: u64,
     pub(super) threads: HashSet<pid_t>,
     /// The thread that called last. Most threads make several calls in a row.
     pub(super) last_thread: pid_t,
@@ -60,11 +66,22 @@ pub(super) struct Located {
     root: usize,
 }
 
+impl Located {
+    /// The folder in which it lies by its name.
+    pub(super) fn folder(&self) -> Option<Self> {
+        let cut = self.name.iter().rposition(|byte| *byte == b'/')?;
+        (cut > self.root).then(|| Self { name: self.name[..cut].to_vec(), root: self.root })
+    }
+}
+
 /// One kind of look-up, as a bit.
 #[derive(Clone, Copy)]
 pub(super) struct LookupKind(u16);
 
 impl LookupKind {
+    /// An attempt of the dynamic loader to open.
+    pub(super) const LOADED: Self = Self(1 << 14);
+
     pub(super) fn new(uses: Uses, follow: bool) -> Self {
         let kinds = [Uses::PROBED, Uses::READ, Uses::FOLLOWED, Uses::LISTED, Uses::EXECUTED];
         let kind = kinds.iter().position(|kind| *kind == uses).unwrap_or(kinds.len());
@@ -73,8 +90,13 @@ impl LookupKind {
 }
 
 impl SyscallRecorder {
-    pub(in crate::observer) fn new(options: ObserveOptions) -> Self {
+    pub(in crate::observer) fn new(
+        options: ObserveOptions,
+        loader: Option<Arc<KnownLoader>>,
+    ) -> Self {
         Self {
+            loader,
+            instruction: 0,
             first_thread: 0,
             tells_readers: options.tells_readers,
             log: AccessLog::new(options),

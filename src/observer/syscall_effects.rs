@@ -5,7 +5,8 @@ use std::io;
 use libc::{c_int, pid_t};
 
 use super::filter::NATIVE;
-use super::resolve::{FollowedLink, as_path};
+use super::loader::KnownLoader;
+use super::resolve::{FollowedLink, ResolvedPath, as_path};
 use super::seccomp::{self, Listener, Notification};
 use super::sockets::SocketAddress;
 use super::syscall::{Located, LookupKind, SyscallRecorder};
@@ -32,6 +33,7 @@ impl SyscallRecorder {
         if call.architecture != NATIVE || is_x32(call.number) {
             return self.problem(Problem::Architecture);
         }
+        self.instruction = call.instruction;
         self.settle(thread);
         self.exempt(thread);
         if let Err(error) = self.enter(thread, call) {
@@ -64,20 +66,7 @@ impl SyscallRecorder {
                     }
                     return Ok(());
                 };
-                let asked = LookupKind::new(uses, follow);
-                if self.is_recorded(&located, asked) {
-                    return Ok(());
-                }
-                let is_enough = if uses == Uses::FOLLOWED {
-                    self.read_link(thread, &located);
-                    true
-                } else {
-                    let target = self.walk(thread, &located, follow);
-                    target.is_none_or(|target| self.consult(thread, &target, uses))
-                };
-                if is_enough {
-                    self.set_recorded(located, asked);
-                }
+                self.ask(thread, located, follow, uses);
             }
             SyscallRequest::Execute { name, follow } => self.execute(thread, name, follow)?,
             SyscallRequest::Modify { name, follow, replace } => {
@@ -145,9 +134,28 @@ impl SyscallRecorder {
             SyscallRequest::Landlock => {
                 self.log.interference.insert(Interference::Landlock);
             }
+            SyscallRequest::MakeCode => self.problem(Problem::UnknownCode),
             SyscallRequest::Unknown => self.problem(Problem::Call(call.number.into())),
         }
         Ok(())
+    }
+
+    /// Records a call that queries a path.
+    fn ask(&mut self, thread: pid_t, located: Located, follow: bool, uses: Uses) {
+        let asked = LookupKind::new(uses, follow);
+        if self.is_recorded(&located, asked) {
+            return;
+        }
+        let is_enough = if uses == Uses::FOLLOWED {
+            self.read_link(thread, &located);
+            true
+        } else {
+            let target = self.walk(thread, &located, follow);
+            target.is_none_or(|target| self.consult(thread, &target, uses))
+        };
+        if is_enough {
+            self.set_recorded(located, asked);
+        }
     }
 
     /// Records a call that queries an open descriptor.
@@ -180,13 +188,33 @@ impl SyscallRecorder {
         let exclusive = libc::O_CREAT | libc::O_EXCL;
         let follow = flags & libc::O_NOFOLLOW == 0 && flags & exclusive != exclusive;
         let reads_only = flags & (libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC | libc::O_PATH);
-        let asked = LookupKind::new(Uses::READ, follow);
+        let loader = self.loader.clone().filter(|loader| loader.opens_at(self.instruction));
+        let asked = match &loader {
+            Some(_) => LookupKind::LOADED,
+            None => LookupKind::new(Uses::READ, follow),
+        };
         if reads_only == libc::O_RDONLY && self.is_recorded(&located, asked) {
             return Ok(());
         }
-        let Some(target) = self.walk(thread, &located, follow) else { return Ok(()) };
+        let Some(target) = self.walk(thread, &located, follow) else {
+            if loader.is_some() && self.anonymous {
+                self.problem(Problem::UnknownCode);
+            }
+            return Ok(());
+        };
         self.log.open(&target, flags);
-        let is_enough = self.note_reader(thread, &target);
+        let mut is_enough = true;
+        if let Some(loader) = loader {
+            // What the run makes itself can be another library the next time.
+            is_enough = !self.log.is_own(&target.path, target.stamp);
+            if target.stamp.kind() == Some(FileKind::File) && !target.orphan {
+                self.search(&loader, &target);
+            } else if let Some(folder) = located.folder() {
+                // It asks for the folder next, of which nothing tells.
+                self.ask(thread, folder, true, Uses::PROBED);
+            }
+        }
+        is_enough &= self.note_reader(thread, &target);
         // Its stamp says nothing of its content.
         if (target.path.starts_with(b"/proc/") || target.path.starts_with(b"/sys/"))
             && is_setting(as_path(&target.path))
@@ -202,6 +230,13 @@ impl SyscallRecorder {
             self.set_recorded(located, asked);
         }
         Ok(())
+    }
+
+    /// Searches a file that is mapped where libraries lie for calls that could pass as the loader's.
+    fn search(&mut self, loader: &KnownLoader, target: &ResolvedPath) {
+        if loader.is_like(&target.path, target.stamp) {
+            self.problem(Problem::UnknownCode);
+        }
     }
 
     /// Records a `readlink`.
@@ -248,6 +283,15 @@ impl SyscallRecorder {
             }
             if program.unknown {
                 self.problem(Problem::Format(as_path(&target.path).to_owned()));
+            }
+            if let Some(known) = self.loader.clone() {
+                // A program without a loader may lie where libraries do.
+                if program.interpreter.is_none() {
+                    self.search(&known, &target);
+                }
+                if program.executable_stack {
+                    self.problem(Problem::UnknownCode);
+                }
             }
             if let Some(loader) = loader.take() {
                 self.set_recorded(loader, asked);

@@ -22,6 +22,11 @@ pub(in crate::observer) enum Trap {
     NotZero {
         arg: usize,
     },
+    /// If the low half of an argument has one of these bits.
+    AnyBit {
+        arg: usize,
+        bits: u32,
+    },
 }
 
 /// A path argument: where the text lies in the caller's memory, and where a relative path starts.
@@ -110,6 +115,8 @@ pub(in crate::observer) enum SyscallRequest {
     IoUring,
     Seccomp,
     Landlock,
+    /// Makes memory executable, or moves what is.
+    MakeCode,
     Unknown,
 }
 
@@ -202,6 +209,20 @@ const COMMON: &[(c_long, Trap)] = &[
     (libc::SYS_seccomp, Trap::OneOf { arg: 0, values: &[0, 1] }),
     (libc::SYS_prctl, Trap::OneOf { arg: 0, values: PRCTL }),
 ];
+
+/// Trapped too where calls are told apart by the code that makes them. `mmap` by the dynamic loader is
+/// not among them.
+pub(in crate::observer) const CODE_MAKING: &[(c_long, Trap)] = &[
+    (libc::SYS_mmap, Trap::AnyBit { arg: 2, bits: libc::PROT_EXEC as u32 }),
+    (libc::SYS_mprotect, Trap::AnyBit { arg: 2, bits: libc::PROT_EXEC as u32 }),
+    (libc::SYS_pkey_mprotect, Trap::AnyBit { arg: 2, bits: libc::PROT_EXEC as u32 }),
+    (libc::SYS_mremap, Trap::AnyBit { arg: 3, bits: libc::MREMAP_FIXED as u32 }),
+    (libc::SYS_shmat, Trap::AnyBit { arg: 2, bits: SHM_EXEC }),
+    // Asking, the default, and no random addresses.
+    (libc::SYS_personality, Trap::NoneOf { arg: 0, values: &[u32::MAX, 0, ADDR_NO_RANDOMIZE] }),
+];
+const SHM_EXEC: u32 = 0o100_000;
+const ADDR_NO_RANDOMIZE: u32 = 0x0004_0000;
 
 // Newer than the oldest supported libc crate; the number is the same on every architecture.
 const SYS_FCHMODAT2: c_long = 452;
@@ -358,6 +379,12 @@ pub(in crate::observer) fn request(number: c_long, args: &[u64; 6]) -> SyscallRe
         }
         libc::SYS_seccomp | libc::SYS_prctl => SyscallRequest::Seccomp,
         libc::SYS_landlock_restrict_self => SyscallRequest::Landlock,
+        libc::SYS_mmap
+        | libc::SYS_mprotect
+        | libc::SYS_pkey_mprotect
+        | libc::SYS_mremap
+        | libc::SYS_shmat
+        | libc::SYS_personality => SyscallRequest::MakeCode,
         _ => SyscallRequest::Unknown,
     }
 }
@@ -416,7 +443,7 @@ mod tests {
     #[test]
     fn every_trapped_call_is_decoded_and_listed_once() {
         let mut seen = std::collections::HashSet::new();
-        for (number, _) in watched() {
+        for (number, _) in watched().chain(CODE_MAKING.iter().copied()) {
             assert!(seen.insert(number), "{number} twice");
             let request = request(number, &[1, 2, 3, 4, 5, 6]);
             assert_ne!(request, SyscallRequest::Unknown, "{number}");

@@ -338,8 +338,9 @@ impl<'a> TargetRecords<'a> {
         }
     }
 
-    /// Has the job of the target with this index observed, if that is possible.
-    pub(super) fn observe(&mut self, index: usize, job: &mut TestJob) {
+    /// Has the job of the target with this index observed, if that is possible; `in_full` if it is
+    /// known that nothing of it may pass.
+    pub(super) fn observe(&mut self, index: usize, job: &mut TestJob, in_full: bool) {
         let Ok(subject) = &self.targets[index].subject else { return };
         if Observer::available().is_err() {
             return;
@@ -349,7 +350,7 @@ impl<'a> TargetRecords<'a> {
         }
         let Some(observing) = &self.observing else { return };
         let judge = self.judge_of(subject, &temporary_dir(&job.environment, &job.dir));
-        job.around = Some(observing.around(index, judge));
+        job.around = Some(observing.around(index, judge, in_full));
     }
 
     /// What was seen of every observed run that has ended, by index. The jobs must be gone.
@@ -612,7 +613,8 @@ impl NextestObservation {
             excluded: Excluded::of(&question.settings),
             trusted: Trusted::of(&question.settings),
         };
-        let hook = observing.around(0, judge);
+        // What needs it could not be told apart.
+        let hook = observing.around(0, judge, true);
         Some((Self { observing, dir }, hook))
     }
 

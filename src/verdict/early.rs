@@ -23,6 +23,7 @@ use super::binary::{
     selection_text,
 };
 use super::conduct::may_run_unasked;
+use super::in_full;
 use super::options::{RunOptions, RunScope};
 use super::{Facts, Question, code_hash};
 use crate::cache::{Cache, Input, InputState, ProjectState, Record, RecordKey};
@@ -264,7 +265,8 @@ impl<'a> EarlyRuns<'a> {
             let Some(tree_digest) = self.tree_digest else { return };
             let (question, facts, cache, options) =
                 (self.question, self.facts, self.cache, self.options);
-            let early = EarlyRun { question, facts, cache, options, tree_digest };
+            let in_full = in_full::is_needed(&self.state, &id);
+            let early = EarlyRun { question, facts, cache, options, tree_digest, in_full };
             self.running.push(RunningTarget { id, run: Box::pin(early.run(planned, reads)) });
         }
     }
@@ -322,6 +324,8 @@ struct EarlyRun<'a> {
     cache: &'a Cache,
     options: &'a RunOptions,
     tree_digest: Digest,
+    /// See [`in_full`].
+    in_full: bool,
 }
 
 impl EarlyRun<'_> {
@@ -341,7 +345,7 @@ impl EarlyRun<'_> {
         if job.is_random() || job.wants_output() {
             return None;
         }
-        records.observe(0, &mut job);
+        records.observe(0, &mut job, self.in_full);
         job.around.as_ref()?;
         let options = RunnerOptions {
             timeout: self.question.settings.timeout,

@@ -14,13 +14,13 @@ use super::binary::{
 use super::by_nextest::{MOST_NAMED, run_by_nextest};
 use super::conduct::may_run_unasked;
 use super::early::{EarlyRuns, parallel_jobs};
-use super::failed;
 use super::options::{RunError, RunOptions, RunScope, Step};
 use super::package::{PackageLevel, SAME_PACKAGES};
 use super::patterns::AlwaysRun;
 use super::ran::{EndedTarget, RanTarget, RanTargets};
 use super::unreached::UnreachedTargets;
 use super::{Facts, Question};
+use super::{failed, in_full};
 use crate::cache::{Cache, ProjectState, Record};
 use crate::compiler::{Build, CompileError, PlannedTarget, TestCompiler};
 use crate::config::Runner;
@@ -52,6 +52,8 @@ struct JobsToRun<'j> {
     /// Their places among the jobs.
     wanted: &'j [usize],
     options: &'j runner::RunnerOptions,
+    /// Whether nothing of them may pass unnotified where they are observed.
+    in_full: bool,
 }
 
 impl<E: Into<RunError>> From<E> for Interrupted<'_> {
@@ -232,7 +234,8 @@ impl<'a> Execution<'a> {
             }
             to_run.retain(|index| !red.contains_key(index));
             results.extend(red);
-            let some = JobsToRun { jobs: &jobs, wanted: &to_run, options: &options };
+            let some =
+                JobsToRun { jobs: &jobs, wanted: &to_run, options: &options, in_full: false };
             let ran = self.run(some, &mut records, early, &mut results, on_step).await;
             if let Err(error) = ran {
                 let replaced = replaced().is_some();
@@ -401,7 +404,7 @@ impl<'a> Execution<'a> {
     /// on.
     async fn run(
         &self,
-        JobsToRun { jobs, wanted, options }: JobsToRun<'_>,
+        JobsToRun { jobs, wanted, options, in_full }: JobsToRun<'_>,
         records: &mut TargetRecords<'_>,
         early: &mut EarlyRuns<'_>,
         results: &mut BTreeMap<usize, EndedTarget>,
@@ -421,7 +424,7 @@ impl<'a> Execution<'a> {
                 && !records.is_measured(*index)
                 && !runs_as_it_is(&job.id)
             {
-                records.observe(*index, job);
+                records.observe(*index, job, in_full || in_full::is_needed(&state, &job.id));
             }
         }
         let is_observed: BTreeSet<_> =
@@ -450,6 +453,7 @@ impl<'a> Execution<'a> {
         drop(observed);
         let mut watched = records.observed();
         let (mut again, mut doubtful, mut altered) = (Vec::new(), Vec::new(), Vec::new());
+        let mut half_seen = Vec::new();
         let mut all = true;
         for (index, report) in wanted.iter().zip(reports) {
             let Some(report) = report else {
@@ -482,6 +486,10 @@ impl<'a> Execution<'a> {
                     again.push((*index, cacheability, unseen));
                     continue;
                 }
+                Some(ObservedRun { needs_all: true, .. }) if !red => {
+                    half_seen.push(*index);
+                    continue;
+                }
                 // It may be red only because it was observed. Doctests are compiled to be repeated:
                 // they are if they were red before and then passed as they are.
                 _ if red
@@ -500,6 +508,12 @@ impl<'a> Execution<'a> {
             return Err(RunError::Cancelled);
         }
         altered::remember(self.cache, &self.question.root, &altered, now);
+        if !half_seen.is_empty() {
+            let targets = half_seen.iter().map(|index| &jobs[*index].id);
+            in_full::remember(self.cache, &self.question.root, targets);
+            let some = JobsToRun { jobs, wanted: &half_seen, options, in_full: true };
+            Box::pin(self.run(some, records, early, results, on_step)).await?;
+        }
         // The failed tests say whether it is red as it is, whatever the others come to.
         let one_by_one = runner::RunnerOptions { jobs: 1, ..options.clone() };
         let befores = doubtful.iter().map(|(index, report)| (*index, report)).collect();
@@ -518,7 +532,7 @@ impl<'a> Execution<'a> {
             let jobs: Vec<_> =
                 jobs.iter().map(|job| TestJob { alone: true, ..job.clone() }).collect();
             let wanted: Vec<_> = together.iter().map(|(index, _)| *index).collect();
-            let some = JobsToRun { jobs: &jobs, wanted: &wanted, options: &one_by_one };
+            let some = JobsToRun { jobs: &jobs, wanted: &wanted, options: &one_by_one, in_full };
             Box::pin(self.run(some, records, early, results, on_step)).await?;
             self.remember_alone(&wanted, results);
         }

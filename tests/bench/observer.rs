@@ -7,7 +7,8 @@
 //! at the processor time, in which waiting for others does not count.
 //!
 //! `OBSERVER_BENCH_ROUNDS` is how often each is run (15). `OBSERVER_BENCH_PATHS=1` lists what the
-//! last run was seen to use.
+//! last run was seen to use. `OBSERVER_BENCH_ALL=1` has the dynamic loader's questions for folders
+//! notified as well, as in targets that make code at run time.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -117,8 +118,7 @@ fn compare(name: &str, specs: &[Spec], rounds: usize) {
         let mut seen = Vec::new();
         let with = time(|| {
             for spec in specs {
-                let (spec, running) =
-                    Observer::observe(spec, ObserveOptions::default()).expect("available");
+                let (spec, running) = Observer::observe(spec, options()).expect("available");
                 run(&spec);
                 seen.push(running.finish());
             }
@@ -152,9 +152,16 @@ fn compare(name: &str, specs: &[Spec], rounds: usize) {
     }
 }
 
+/// As `test` observes.
+fn options() -> ObserveOptions {
+    let mut options = ObserveOptions::default();
+    options.passes_loader = std::env::var_os("OBSERVER_BENCH_ALL").is_none();
+    options
+}
+
 /// What the storm says of itself, observed, in microseconds.
 fn time_of_a_call(storm: &Spec) -> f64 {
-    let (spec, running) = Observer::observe(storm, ObserveOptions::default()).expect("available");
+    let (spec, running) = Observer::observe(storm, options()).expect("available");
     let output = capture(&spec, LIMIT).expect("it starts");
     drop(running);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();

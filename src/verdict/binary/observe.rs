@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use super::conduct::SeenConduct;
 use super::inputs::{Cacheability, InputJudge};
-use crate::observer::{Observation, ObserveOptions, Observer, RunningObservation};
+use crate::observer::{Observation, ObserveOptions, Observer, Problem, RunningObservation};
 use crate::process::Spec;
 use crate::runner::ProcessHook;
 use crate::verdict::fingerprint::Fingerprints;
@@ -21,6 +21,8 @@ pub(in crate::verdict) struct ObservedRun {
     pub(in crate::verdict) interfered: bool,
     /// Why not all that it consulted is known, for a person.
     pub(in crate::verdict) unseen: Vec<String>,
+    /// It must be observed in full, without letting the dynamic loader's questions pass.
+    pub(in crate::verdict) needs_all: bool,
     /// How it behaved.
     pub(in crate::verdict) conduct: SeenConduct,
 }
@@ -62,7 +64,9 @@ impl Observing {
                 let obstacles = judge.obstacles(&seen, doubts);
                 let conduct = SeenConduct { obstacles, calls: seen.calls };
                 let unseen = unseen.collect();
-                watched.insert(index, ObservedRun { cacheability, interfered, unseen, conduct });
+                let needs_all = seen.problems.contains(&Problem::UnknownCode);
+                let run = ObservedRun { cacheability, interfered, unseen, needs_all, conduct };
+                watched.insert(index, run);
             }
             (watched, fingerprints)
         })?;
@@ -70,9 +74,16 @@ impl Observing {
     }
 
     /// Who comes around the process of the target with this index.
-    pub(super) fn around(&self, index: usize, judge: InputJudge) -> Arc<dyn ProcessHook> {
+    ///
+    /// `in_full`: the dynamic loader's questions do not pass either.
+    pub(super) fn around(
+        &self,
+        index: usize,
+        judge: InputJudge,
+        in_full: bool,
+    ) -> Arc<dyn ProcessHook> {
         let (judge, send) = (Arc::new(judge), self.send.clone());
-        Arc::new(ObservedProcess { index, judge, send, running: Mutex::default() })
+        Arc::new(ObservedProcess { index, judge, in_full, send, running: Mutex::default() })
     }
 
     /// Waits until all that has ended is judged. Everything that [`Self::around`] gave must be
@@ -89,6 +100,7 @@ impl Observing {
 struct ObservedProcess {
     index: usize,
     judge: Arc<InputJudge>,
+    in_full: bool,
     send: mpsc::Sender<EndedProcess>,
     running: Mutex<Option<(SystemTime, RunningObservation)>>,
 }
@@ -99,7 +111,9 @@ impl ProcessHook for ObservedProcess {
         let started = SystemTime::now();
         let covered = self.judge.covered.clone();
         let tells_readers = self.judge.is_doctest();
-        let options = ObserveOptions { covered, tells_readers, exemption: None };
+        let passes_loader = !self.in_full;
+        let options =
+            ObserveOptions { covered, tells_readers, passes_loader, ..ObserveOptions::default() };
         match Observer::observe(&spec, options) {
             Ok((observed, running)) => {
                 let mut place = self.running.lock().unwrap_or_else(PoisonError::into_inner);

@@ -21,6 +21,7 @@ unsafe extern "C" {
     fn mmap(at: *mut c_void, n: usize, prot: c_int, flags: c_int, fd: c_int, o: i64) -> *mut c_void;
     fn mprotect(at: *mut c_void, n: usize, prot: c_int) -> c_int;
     fn prctl(option: c_int, ...) -> c_int;
+    fn dlopen(path: *const c_char, flags: c_int) -> *mut c_void;
     fn ioctl(fd: c_int, request: u64, ...) -> c_int;
     fn setitimer(which: c_int, new: *const [i64; 4], old: *mut c_void) -> c_int;
     fn sigaction(signal: c_int, new: *const SigAction, old: *mut c_void) -> c_int;
@@ -145,6 +146,32 @@ fn main() {
             let mut status = 0;
             waitpid(pid, &mut status, 0);
             assert_eq!(status, 0);
+        },
+        "dlopen" => unsafe {
+            for path in rest {
+                println!("{}", !dlopen(c(path).as_ptr(), 1).is_null());
+            }
+        },
+        // Three ways to code that no loader has mapped.
+        "code" => unsafe {
+            let (private, anonymous) = (2, 0x20);
+            let (data, all) = (3, 7);
+            let none = std::ptr::null_mut();
+            let mapped = match rest[0].to_str().unwrap() {
+                "map" => mmap(none, 4096, all, private | anonymous, -1, 0),
+                "protect" => {
+                    let mapped = mmap(none, 4096, data, private | anonymous, -1, 0);
+                    assert_eq!(mprotect(mapped, 4096, all), 0);
+                    mapped
+                }
+                "file" => {
+                    let file = std::fs::File::open("/proc/self/exe").unwrap();
+                    mmap(none, 4096, 5, private, file.as_raw_fd(), 0)
+                }
+                "data" => mmap(none, 4096, data, private | anonymous, -1, 0),
+                other => panic!("{other}"),
+            };
+            assert_ne!(mapped as isize, -1);
         },
         "io-uring" => unsafe {
             let mut parameters = [0_u8; 120];

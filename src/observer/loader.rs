@@ -1,0 +1,275 @@
+//! The look-ups of the dynamic loader that need no notification.
+//!
+//! At the start of a program the loader tries to open its libraries in every folder of
+//! `LD_LIBRARY_PATH`, and in folders below those for better processors. Where an attempt fails, it asks
+//! once whether the folder is there (`newfstatat`), to try no more names in a folder that is not. That
+//! is most of the cost of a run that starts many programs. The attempt names the folder too: whoever
+//! records it records the folder in the same breath, and the question can pass.
+//!
+//! **Which call is the loader's?** The filter sees numbers and the address of the calling instruction,
+//! whose place in its page is the same wherever the loader lies. No other code must call the kernel from
+//! that place in a page of a library. So every library that the loader opens is searched for such
+//! an instruction, and so is each program that the kernel puts where libraries lie. Code that is in no
+//! such file (made at run time, or mapped by somebody else than the loader) is notified. After either
+//! the observation says [`Problem::UnknownCode`](crate::observer::Problem::UnknownCode), and is not
+//! complete.
+//!
+//! The loader asks `newfstatat` for nothing else than such folders and for open descriptors. That is
+//! so in the releases of the GNU C library that are named here ([`KNOWN_RELEASES`]; `open_path` in
+//! elf/dl-load.c). Another loader's calls are all notified.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::ops::{Range, RangeInclusive};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::executables::executable_parts;
+use super::resolve::as_path;
+use crate::workspace::PathStamp;
+
+/// Where programs for x86-64 name the loader of the GNU C library.
+const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
+/// The minor versions of release 2 in which the loader asks as this page says.
+const KNOWN_RELEASES: RangeInclusive<u32> = 33..=42;
+const RELEASE: &[u8] = b"stable release version 2.";
+const LARGEST_LOADER: u64 = 16 << 20;
+/// Below a stack that may grow larger, libraries may lie anywhere.
+const LARGEST_STACK: u64 = 512 << 30;
+/// What one read of a searched file takes in.
+const CHUNK: usize = 1 << 20;
+const SYSCALL: [u8; 2] = [0x0f, 0x05];
+const PAGE: u64 = 4096;
+
+/// Places in a page: of the instructions after a call of the loader.
+type Sites = Vec<u16>;
+
+/// The loader whose questions pass.
+#[derive(Debug)]
+pub(in crate::observer) struct KnownLoader {
+    path: Vec<u8>,
+    stamp: PathStamp,
+    /// Where it asks for folders.
+    pub(in crate::observer) asks: Sites,
+    /// Where it maps libraries.
+    pub(in crate::observer) maps: Sites,
+    /// Where it may open files.
+    opens: Sites,
+    /// Whether these files call the kernel from such places, by path, with their stamps.
+    searched: Mutex<HashMap<Vec<u8>, (PathStamp, bool)>>,
+}
+
+impl KnownLoader {
+    /// The machine's loader as it is now. `None` if it is not one of the known releases.
+    pub(in crate::observer) fn current() -> Option<Arc<Self>> {
+        type Last = Option<(PathStamp, Option<Arc<KnownLoader>>)>;
+        static LAST: Mutex<Last> = Mutex::new(None);
+        let stack = rustix::process::getrlimit(rustix::process::Resource::Stack);
+        if !cfg!(target_arch = "x86_64") || stack.current.is_none_or(|size| size > LARGEST_STACK) {
+            return None;
+        }
+        let path = Path::new(LOADER).canonicalize().ok()?;
+        let stamp = PathStamp::of(&path);
+        let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*last {
+            Some((known, loader)) if *known == stamp => loader.clone(),
+            _ => {
+                let loader = Self::read(&path, stamp).map(Arc::new);
+                *last = Some((stamp, loader.clone()));
+                loader
+            }
+        }
+    }
+
+    fn read(path: &Path, stamp: PathStamp) -> Option<Self> {
+        let file = File::open(path).ok()?;
+        if file.metadata().ok()?.len() > LARGEST_LOADER {
+            return None;
+        }
+        let content = std::fs::read(path).ok()?;
+        let release = content.windows(RELEASE.len()).position(|text| text == RELEASE)?;
+        let digits = content[release + RELEASE.len()..].iter().take_while(|c| c.is_ascii_digit());
+        let minor =
+            digits.fold(0, |sum: u32, digit| sum.saturating_mul(10) + u32::from(digit - b'0'));
+        let parts = executable_parts(&file)?;
+        if !KNOWN_RELEASES.contains(&minor) || PathStamp::of(path) != stamp {
+            return None;
+        }
+        let code = |part: &Range<u64>| {
+            content.get(usize::try_from(part.start).ok()?..usize::try_from(part.end).ok()?)
+        };
+        // The ends of all calls, and whether a number is loaded just before.
+        let mut calls: Vec<(u16, Option<u32>)> = Vec::new();
+        for part in &parts {
+            let code = code(part)?;
+            for at in (0..code.len().saturating_sub(1)).filter(|at| code[*at..*at + 2] == SYSCALL) {
+                let number = at.checked_sub(5).map(|start| &code[start..at]);
+                let number = number.filter(|load| load[0] == 0xb8); // mov eax, number
+                let number =
+                    number.map(|load| u32::from_le_bytes([load[1], load[2], load[3], load[4]]));
+                calls.push((site(part.start + at as u64 + 2), number));
+            }
+        }
+        let sites = |number: libc::c_long| -> Sites {
+            let number = u32::try_from(number).ok();
+            let is_only_that =
+                |site: u16| calls.iter().all(|call| call.0 != site || call.1 == number);
+            let mut sites: Sites =
+                calls.iter().filter(|call| call.1 == number).map(|call| call.0).collect();
+            sites.retain(|site| is_only_that(*site));
+            sites
+        };
+        // Also calls by a number that is loaded elsewhere: what is opened anywhere is to be searched.
+        let open = u32::try_from(libc::SYS_openat).ok();
+        let may_open = |call: &&(u16, Option<u32>)| call.1.is_none() || call.1 == open;
+        let opens = calls.iter().filter(may_open).map(|call| call.0).collect();
+        let loader = Self {
+            path: path.as_os_str().as_bytes().to_vec(),
+            stamp,
+            asks: sites(libc::SYS_newfstatat),
+            maps: sites(libc::SYS_mmap),
+            opens,
+            searched: Mutex::default(),
+        };
+        let is_useful =
+            [&loader.asks, &loader.maps, &loader.opens].iter().all(|sites| !sites.is_empty());
+        is_useful.then_some(loader)
+    }
+
+    /// Whether the loader opens files by the call that ends at `address`.
+    pub(in crate::observer) fn opens_at(&self, address: u64) -> bool {
+        self.opens.contains(&site(address))
+    }
+
+    /// Whether code of this file calls the kernel where the loader does, or may do so.
+    pub(in crate::observer) fn is_like(&self, path: &[u8], stamp: PathStamp) -> bool {
+        if path == self.path && stamp == self.stamp {
+            return false;
+        }
+        let mut searched = self.searched.lock().unwrap_or_else(PoisonError::into_inner);
+        match searched.get(path) {
+            Some((known, is_like)) if *known == stamp => *is_like,
+            _ => {
+                let is_like = self.search(path).unwrap_or(true);
+                searched.insert(path.to_vec(), (stamp, is_like));
+                is_like
+            }
+        }
+    }
+
+    fn search(&self, path: &[u8]) -> Option<bool> {
+        let file = File::open(as_path(path)).ok()?;
+        let mut magic = [0; 4];
+        if file.read_exact_at(&mut magic, 0).is_err() || magic != *b"\x7fELF" {
+            // No code is mapped from it by a loader.
+            return Some(false);
+        }
+        let sites: Vec<_> =
+            self.asks.iter().chain(&self.maps).map(|site| u64::from(*site)).collect();
+        let mut chunk = vec![0; CHUNK + 1];
+        for part in executable_parts(&file)? {
+            let mut start = part.start;
+            while start < part.end {
+                // With the first byte of the next chunk, which an instruction may end in.
+                let length = usize::try_from(part.end - start).ok()?.min(chunk.len());
+                file.read_exact_at(&mut chunk[..length], start).ok()?;
+                let is_call = |at: usize| at + 2 <= length && chunk[at..at + 2] == SYSCALL;
+                let holds = sites.iter().any(|site| {
+                    let first = (site + 2 * PAGE - 2 - start % PAGE) % PAGE;
+                    let first = usize::try_from(first).unwrap_or_default();
+                    (first..length).step_by(PAGE as usize).any(is_call)
+                });
+                if holds {
+                    return Some(true);
+                }
+                start += CHUNK as u64;
+            }
+        }
+        Some(false)
+    }
+}
+
+/// The place in its page.
+fn site(address: u64) -> u16 {
+    (address % PAGE) as u16
+}
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn loader(asks: u16, maps: u16) -> KnownLoader {
+        KnownLoader {
+            path: b"/loader".to_vec(),
+            stamp: PathStamp::Absent,
+            asks: vec![asks],
+            maps: vec![maps],
+            opens: vec![1],
+            searched: Mutex::default(),
+        }
+    }
+
+    /// An ELF file with one executable part at `offset`.
+    fn library(offset: u64, code: &[u8]) -> tempfile::NamedTempFile {
+        let mut bytes = vec![0; usize::try_from(offset).unwrap()];
+        bytes[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        bytes[18] = 62;
+        bytes[32] = 64;
+        bytes[54] = 56;
+        bytes[56] = 1;
+        bytes[64] = 1;
+        bytes[68] = 5;
+        bytes[72..80].copy_from_slice(&offset.to_le_bytes());
+        bytes[96..104].copy_from_slice(&(code.len() as u64).to_le_bytes());
+        bytes.extend(code);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        file
+    }
+
+    fn is_like(loader: &KnownLoader, file: &Path) -> bool {
+        loader.is_like(file.as_os_str().as_bytes(), PathStamp::of(file))
+    }
+
+    #[test]
+    fn this_machines_loader_is_known_if_its_release_is() {
+        let Some(loader) = KnownLoader::current() else { return };
+        assert!(loader.opens_at(0x7f00_0000_0000 + u64::from(loader.opens[0])));
+        assert!(!is_like(&loader, as_path(&loader.path)), "its own calls are meant");
+        assert!(loader.asks.iter().all(|site| !loader.maps.contains(site)));
+        let again = KnownLoader::current().unwrap();
+        assert!(Arc::ptr_eq(&loader, &again), "it is read once");
+    }
+
+    #[test]
+    fn a_file_that_is_no_library_is_not_like_the_loader_and_an_unreadable_one_may_be() {
+        let loader = loader(0x92a, 0xca3);
+        let text = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(text.path(), "/usr/lib/libc.so.6").unwrap();
+        assert!(!is_like(&loader, text.path()));
+        assert!(is_like(&loader, Path::new("/nowhere/at/all")));
+        std::fs::write(text.path(), b"\x7fELF").unwrap();
+        assert!(is_like(&loader, text.path()), "cut off");
+    }
+
+    proptest! {
+        #[test]
+        fn a_call_is_found_where_it_matters_and_only_there(
+            asks in 0_u16..4096, maps in 0_u16..4096,
+            offset in 128_u64..9000,
+            at in prop_oneof![0_usize..20_000, CHUNK - 4100..CHUNK + 4100],
+        ) {
+            let mut code = vec![0x90; at + 5000];
+            code[at..at + 2].copy_from_slice(&SYSCALL);
+            let end = site(offset + at as u64 + 2);
+            let file = library(offset, &code);
+            let found = is_like(&loader(asks, maps), file.path());
+            prop_assert_eq!(found, end == asks || end == maps);
+            prop_assert!(is_like(&loader(end, maps), file.path()));
+            prop_assert!(is_like(&loader(asks, end), file.path()));
+        }
+    }
+}
