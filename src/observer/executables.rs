@@ -19,8 +19,9 @@ const MACHINE: u16 = 183;
 const PT_LOAD: u64 = 1;
 const PT_INTERP: u64 = 3;
 const PT_GNU_STACK: u64 = 0x6474_e551;
-/// `PF_X`: the part may be executed.
+/// `PF_X` and `PF_W`: the part may be executed, and written.
 const EXECUTABLE: u64 = 1;
+const WRITABLE: u64 = 2;
 
 /// The facts about one executable file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -157,11 +158,11 @@ fn loader(file: &File, parts: &[ProgramHeader]) -> Option<Option<Vec<u8>>> {
 }
 
 /// Where the code of an ELF file lies in it. `None` if the file is broken or was built for another
-/// machine.
+/// machine, or if the code can change itself.
 pub(in crate::observer) fn executable_parts(file: &File) -> Option<Vec<Range<u64>>> {
     let parts = program_headers(file)?.into_iter();
     let code = parts.filter(|part| part.kind == PT_LOAD && part.flags & EXECUTABLE != 0);
-    Some(code.map(|part| part.place).collect())
+    code.map(|part| (part.flags & WRITABLE == 0).then_some(part.place)).collect()
 }
 
 #[cfg(test)]

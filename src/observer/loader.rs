@@ -253,6 +253,12 @@ mod tests {
         assert!(is_like(&loader, Path::new("/nowhere/at/all")));
         std::fs::write(text.path(), b"\x7fELF").unwrap();
         assert!(is_like(&loader, text.path()), "cut off");
+        let library = library(128, &[0x90; 64]);
+        assert!(!is_like(&loader, library.path()));
+        let mut bytes = std::fs::read(library.path()).unwrap();
+        bytes[68] = 7;
+        std::fs::write(text.path(), bytes).unwrap();
+        assert!(is_like(&loader, text.path()), "it can write to its own code");
     }
 
     proptest! {
