@@ -588,9 +588,7 @@ impl ProjectTask {
         self.settling.note_verdict(&verdict);
         let own = self.builder.own_question().selection_text();
         self.broadcast.note_answer(answer.filter(|_| verdict.selection == own));
-        if !ran.is_empty() {
-            self.uncompared = ran;
-        }
+        shadow::await_comparison(&mut self.uncompared, ran);
         self.status.change(|status| status.last_verdict = Some(verdict));
     }
 

@@ -41,6 +41,15 @@ pub(super) fn start(
     job
 }
 
+/// Adds a run's programs to those that wait for a comparison, each in the place of its earlier run.
+///
+/// A run of one target leaves the others waiting: runs that are repeated until a record holds follow
+/// each other faster than they are compared.
+pub(super) fn await_comparison(waiting: &mut Vec<RanProgram>, ran: Vec<RanProgram>) {
+    waiting.retain(|before| ran.iter().all(|now| now.id != before.id));
+    waiting.extend(ran);
+}
+
 /// Compares as long as the scheduler allows; whether it came to the end. What was compared by then is kept:
 /// the targets that run next are others.
 ///
