@@ -115,11 +115,21 @@ pub(super) fn of_any_symbol(name: &str) -> Capabilities {
     if has("9Backtrace13force_capture") {
         found |= Capabilities::STACK;
     }
-    // One that puts a file in the place of its error output can read the lines of its own panics.
-    if has("dup2") || has("dup3") {
+    // One that puts a file in the place of its error output can read the lines of its own panics, and so
+    // can one that captures them as the harness does.
+    if has_word(name, "dup") || has("set_output_capture") {
         found |= Capabilities::LOCATIONS;
     }
     found
+}
+
+/// Whether `word` stands in a name, and no letter beside it: `dup2`, and not the closures of `Vec::dedup`,
+/// which are called `5dedup28_…`.
+fn has_word(name: &str, word: &str) -> bool {
+    let is_letter = |c: char| c.is_ascii_alphabetic();
+    name.match_indices(word).any(|(at, _)| {
+        !name[..at].ends_with(is_letter) && !name[at + word.len()..].starts_with(is_letter)
+    })
 }
 
 /// Capabilities that the function `name` does not hand on from what it reaches.
@@ -455,7 +465,17 @@ mod tests {
         assert_eq!(of_library("_Unwind_Backtrace"), Capabilities::STACK);
         assert_eq!(of_library("getauxval"), Capabilities::STACK);
         assert_eq!(of_library("dup3"), Capabilities::FILES | Capabilities::LOCATIONS);
-        assert_eq!(of_any_symbol("_ZN6rustix5stdio11dup2_stderr17h0E"), Capabilities::LOCATIONS);
+        for name in [
+            "_ZN6rustix5stdio11dup2_stderr17h0E",
+            "_RNvNtCs1_6rustix2io3dup",
+            "dup",
+            "_ZN3std2io5stdio18set_output_capture17h0E",
+        ] {
+            assert_eq!(of_any_symbol(name), Capabilities::LOCATIONS, "{name}");
+        }
+        let closure = "_ZN5alloc3vec16Vec$LT$T$C$A$GT$5dedup28_$u7b$$u7b$closure$u7d$$u7d$17h0E";
+        assert_eq!(of_any_symbol(closure), Capabilities::default());
+        assert_eq!(of_any_symbol("_ZN1a9duplicate17h0E"), Capabilities::default());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::fingerprint::digest_of_stamp;
 use crate::cache::{Cache, ReachedTests, RecordKey};
 use crate::model::{Digest, Outcome, TargetId, Timestamp};
 use crate::process::Environment;
-use crate::reach::{Policy, ReachReader, Reached, TestIdentity};
+use crate::reach::{Capabilities, Policy, ReachReader, Reached, TestIdentity};
 use crate::workspace::PathStamp;
 
 /// The version of the stored bases. Those of another are ignored.
@@ -104,9 +104,12 @@ pub(super) fn reached_tests(
     // The objects of one program are remembered, not those of all.
     reader.end_round();
     let tests = tests.map_err(|error| error.to_string())?;
+    // A test can see the lines of another one: by a hook for panics, or a logger.
+    let can_see = |reached: &Reached| reached.capabilities.contains(Capabilities::LOCATIONS);
+    let unseen = !tests.values().any(can_see);
     // Nothing else is assumed that would leave out more tests.
     let policy = Policy {
-        unoptimized,
+        unoptimized: unoptimized && unseen,
         programs: Digest::from_bytes([0; 32]),
         starts_itself: true,
         backtraces,

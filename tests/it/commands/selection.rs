@@ -160,3 +160,124 @@ fn another_input_environment_or_optimized_code_runs_all_tests() {
     answer.green_from("run");
     assert_eq!(reason(&answer), "no earlier run is known to compare with");
 }
+
+/// Programs of which a test can see where something stands: the line `HERE` must be the number `LINE`.
+const SEERS: [(&str, &str); 9] = [
+    (
+        "caller",
+        "#[track_caller] fn line() -> u32 { std::panic::Location::caller().line() }\n\
+         // move\n\
+         #[test] fn sees() { let seen = line(); // HERE\n assert_eq!(seen, LINE); }\n",
+    ),
+    (
+        "index",
+        "struct Mine;\n\
+         impl std::ops::Index<Mine> for Own {\n type Output = u32;\n #[track_caller]\n \
+         fn index(&self, _: Mine) -> &u32 {\n \
+         &self.0[std::panic::Location::caller().line() as usize] }\n}\n\
+         struct Own(Vec<u32>);\n\
+         // move\n\
+         #[test] fn sees() { let own = Own((0..100).collect());\n \
+         let seen = own[Mine]; // HERE\n assert_eq!(seen, LINE); }\n",
+    ),
+    (
+        "stored",
+        "use std::panic::Location;\n\
+         // move\n\
+         static PLACE: &Location<'static> = Location::caller(); // HERE\n\
+         #[test] fn sees() { assert!(format!(\"{PLACE}\").contains(\".rs:LINE:\")); }\n",
+    ),
+    (
+        "macros",
+        "macro_rules! at { () => { line!() } }\n\
+         // move\n\
+         #[test] fn sees() { let seen = at!(); // HERE\n assert_eq!(seen, LINE); }\n",
+    ),
+    (
+        "message",
+        "// move\n\
+         #[test] #[should_panic(expected = \":LINE:\")] fn sees() {\n \
+         panic!(\"{}\", std::panic::Location::caller()); // HERE\n}\n",
+    ),
+    (
+        "catching",
+        "use std::{panic, sync::atomic::{AtomicU32, Ordering::SeqCst}};\n\
+         static SEEN: AtomicU32 = AtomicU32::new(0);\n\
+         #[test] fn sees() {\n \
+         panic::set_hook(Box::new(|info| SEEN.store(info.location().unwrap().line(), SeqCst)));\n\
+         // move\n \
+         panic::catch_unwind(|| Vec::<u8>::new()[SEEN.load(SeqCst) as usize]).unwrap_err(); // HERE\n \
+         assert_eq!(SEEN.load(SeqCst), LINE); }\n",
+    ),
+    (
+        // The test whose panic moves sees no line, and the one that sees lines does not move.
+        "hook",
+        "use std::{panic, sync::atomic::{AtomicU32, Ordering::SeqCst}};\n\
+         static SEEN: AtomicU32 = AtomicU32::new(0);\n\
+         #[test] fn a_hook() {\n \
+         panic::set_hook(Box::new(|info| SEEN.store(info.location().unwrap().line(), SeqCst))); }\n\
+         // move\n\
+         #[test] fn sees() {\n \
+         panic::catch_unwind(|| Vec::<u8>::new()[SEEN.load(SeqCst) as usize]).unwrap_err(); // HERE\n \
+         assert_eq!(SEEN.load(SeqCst), LINE); }\n",
+    ),
+    (
+        // The same with something that logs.
+        "logger",
+        "use std::{panic::Location, sync::{OnceLock, atomic::{AtomicU32, Ordering::SeqCst}}};\n\
+         static SEEN: AtomicU32 = AtomicU32::new(0);\n\
+         static LOGGER: OnceLock<Box<dyn Fn(&Location<'_>) + Send + Sync>> = OnceLock::new();\n\
+         #[track_caller] fn note() { if let Some(log) = LOGGER.get() { log(Location::caller()); } }\n\
+         #[test] fn a_logger() {\n \
+         let _ = LOGGER.set(Box::new(|at| SEEN.store(at.line(), SeqCst))); }\n\
+         // move\n\
+         #[test] fn sees() {\n note(); // HERE\n assert_eq!(SEEN.load(SeqCst), LINE); }\n",
+    ),
+    (
+        "itself",
+        "use std::process::Command;\n\
+         // move\n\
+         #[test] #[ignore] fn fails() {\n panic!(\"on purpose\"); // HERE\n}\n\
+         #[test] fn sees() { let run = Command::new(std::env::current_exe().unwrap())\n \
+         .args([\"--ignored\", \"--nocapture\"]).output().unwrap();\n \
+         assert!(String::from_utf8_lossy(&run.stderr).contains(\".rs:LINE:\")); }\n",
+    ),
+];
+
+#[test]
+fn a_target_of_which_a_test_can_see_a_line_runs_when_lines_move() {
+    if takes_long() {
+        return;
+    }
+    let Some((home, daemon)) = home("selection = 'on'") else { return };
+    compared(&daemon, 1);
+    let write = |moved: &str| {
+        for (name, text) in SEERS {
+            let before = &text[..text.find("HERE").unwrap()];
+            let line = before.matches('\n').count() + 1;
+            let text = text.replace("LINE", &line.to_string()).replace("// move\n", moved);
+            home.write(&format!("tests/{name}.rs"), &text);
+        }
+        // None of its tests sees a line, though one removes what occurs twice and another one panics.
+        let text = format!(
+            "{moved}#[test] fn sorts() {{ let mut all = vec![1, 1]; all.dedup(); \
+             assert_eq!(all.len(), 1); }}\n\
+             #[test] #[should_panic] fn fails() {{ Vec::<u8>::new()[std::hint::black_box(0)]; }}\n"
+        );
+        home.write("tests/blind.rs", &text);
+    };
+    write("// move\n");
+    home.test(&[]).green_from("mixed");
+    compared(&daemon, 2);
+    write("// move\n// more\n");
+    let answer = home.test(&[]);
+    answer.red();
+    for target in &answer.targets {
+        let name = target["target"].as_str().unwrap();
+        let sees = SEERS.iter().any(|(seer, _)| *seer == name);
+        let expected = if sees { ("fail", "run") } else { ("pass", "cache") };
+        let said = (target["verdict"].as_str().unwrap(), target["source"].as_str().unwrap());
+        assert_eq!(said, expected, "{target:#}");
+    }
+    assert_eq!(answer.targets.len(), SEERS.len() + 2);
+}
