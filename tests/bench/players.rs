@@ -86,9 +86,15 @@ impl Place {
         Ok(folder)
     }
 
-    /// A side's own folders of the user, by variable. Both sides have some: tests look at them.
+    /// A side's own folders of the user, by variable. Both sides have some: tests look at them, and one that
+    /// numbers its folders in the temporary folder meets those of the other side there.
     fn home(&self, side: &str) -> Result<Vec<(&'static str, PathBuf)>, String> {
-        let names = [("XDG_CONFIG_HOME", "f"), ("XDG_CACHE_HOME", "c"), ("XDG_RUNTIME_DIR", "r")];
+        let names = [
+            ("XDG_CONFIG_HOME", "f"),
+            ("XDG_CACHE_HOME", "c"),
+            ("XDG_RUNTIME_DIR", "r"),
+            ("TMPDIR", "t"),
+        ];
         names
             .map(|(name, short)| Ok((name, self.fresh(&format!("{side}{short}"))?)))
             .into_iter()
