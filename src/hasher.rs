@@ -67,7 +67,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 pub(crate) use changes::{Changes, ScanMark};
-pub(crate) use confinement::{MacroReach, macro_reach, macro_sees_comments};
+pub(crate) use confinement::{MacroReach, macro_reach, macro_sees_comments, may_change_length};
 pub(crate) use manifest::{FileChange, ListedEntry, Manifest};
 pub(crate) use mentions::{
     GOES_THROUGH_ALL, Mentions, SearchScope, has_word_of, holds_text, mentions, mentions_in_text,

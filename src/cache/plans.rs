@@ -60,6 +60,10 @@ pub(crate) struct TargetPlan {
     /// Whether nothing that it is built with can see a plain comment in a source.
     #[serde(default)]
     pub ignores_comments: bool,
+    /// Of what counts with the whole tree because of the workspace's build scripts alone: the packages of
+    /// these scripts, if it is known when cargo runs them again.
+    #[serde(default)]
+    pub here: Option<BTreeSet<usize>>,
 }
 
 /// What the key of a target at the package level is made of.

@@ -11,7 +11,10 @@ use std::io;
 use std::path::Path;
 
 use aho_corasick::AhoCorasick;
-use object::{Architecture, Object as _, ObjectSymbol as _, SymbolKind};
+use object::{
+    Architecture, CompressionFormat, Object as _, ObjectSection as _, ObjectSymbol as _, ReadCache,
+    SymbolKind,
+};
 
 use super::instructions::{kernel_entries, may_begin_at};
 use super::machine_code::{
@@ -220,6 +223,20 @@ fn reach_of(symbol: &str) -> MacroReach {
         return MacroReach::Tokens;
     }
     if has(VARIABLES) { MacroReach::Variables } else { MacroReach::Anything }
+}
+
+/// Whether what is not loaded of a program may have another length for other content: a part of it is
+/// compressed, or it is not known.
+pub(crate) fn may_change_length(program: &Path) -> bool {
+    let Ok(file) = std::fs::File::open(program) else { return true };
+    let content = ReadCache::new(file);
+    let Ok(parsed) = object::File::parse(&content) else { return true };
+    parsed.sections().any(|section| {
+        let is_plain = |name: &str| !name.starts_with(".zdebug");
+        let range = section.compressed_file_range();
+        !range.is_ok_and(|range| range.format == CompressionFormat::None)
+            || !section.name().is_ok_and(is_plain)
+    })
 }
 
 #[cfg(test)]

@@ -36,6 +36,10 @@
 //! Where records are shared, the scripts of the last two rows are run once more, observed (`script_runs`).
 //! What they consult then stands in the record, and the key is that of the first row.
 //!
+//! Where cargo would not run the workspace's scripts again, whatever else they may have read does not count: a
+//! record of this checkout alone holds as long as everything at which cargo looks before it calls a script's
+//! last run fresh is untouched, with all that lies in the script's package, and so is what that run has left.
+//!
 //! The last row claims no more than the source level does. Any other build script of a registry or a
 //! repository may ask for variables as well: it is searched for their names like the tests' own program.
 //!
@@ -67,6 +71,7 @@ mod built_from;
 mod code;
 mod explained;
 mod inputs;
+mod keeping;
 mod key;
 mod listing;
 mod look_up;

@@ -1,5 +1,7 @@
 //! Answers in a checkout in which nothing has been built: by the packages that a target is built from.
 
+mod scripts;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -101,3 +101,28 @@ async fn in_background<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'sta
     }
     result.await.ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Digest, TargetId, TargetKind};
+
+    #[test]
+    fn a_repeated_run_of_one_target_leaves_the_others_waiting() {
+        let ran = |target: &str, stamp: &str| RanProgram {
+            id: TargetId { package: "p".into(), target: target.into(), kind: TargetKind::Test },
+            program: "/nowhere".into(),
+            stamp: Digest::of(stamp.as_bytes()),
+            context: Digest::of(b"context"),
+            record: None,
+            unoptimized: true,
+            tests: Vec::new(),
+        };
+        let mut waiting = vec![ran("a", "1"), ran("b", "1")];
+        await_comparison(&mut waiting, Vec::new());
+        await_comparison(&mut waiting, vec![ran("b", "2")]);
+        let now = waiting.iter().map(|ran| (&*ran.id.target, ran.stamp));
+        let expected = [("a", Digest::of(b"1")), ("b", Digest::of(b"2"))];
+        assert_eq!(now.collect::<Vec<_>>(), expected);
+    }
+}

@@ -2,11 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use super::code::SourceReaders;
 use super::listing::from_root;
 use crate::cache::{Cache, Input, KeyBasis, KnownMentions, PackagePlan, TargetPlan, WorkspacePlan};
-use crate::compiler::{Build, BuiltScript, Product, UnitInputs};
+use crate::compiler::{
+    Build, BuiltScript, BuiltUnit, Product, UnitInputs, WatchedByCargo, script_output,
+};
 use crate::hasher::{MacroReach, macro_reach};
 use crate::model::{Digest, Digester, OsText, TargetId};
 use crate::verdict::fingerprint::digest_of_stamp;
@@ -130,7 +133,21 @@ impl<'a> BuiltPackages<'a> {
             let ignores_comments =
                 basis != KeyBasis::Tree && self.ignores_comments(&reach, readers);
             let id = id.clone();
-            targets.push(TargetPlan { id, built_from, basis, wider_because, ignores_comments });
+            // Nothing else may need the tree, or see comments.
+            let is_of_scripts = basis == KeyBasis::Tree
+                && self.basis_but_scripts(&reach, cache).basis < KeyBasis::Tree
+                && self.ignores_comments(&reach, readers);
+            let folders: Vec<PathBuf> = packages.iter().map(|(folder, _)| folder.clone()).collect();
+            let scripts = self.own_scripts(&reach).filter(|_| is_of_scripts);
+            let here = scripts.and_then(|scripts| script_places(&scripts, root, &folders));
+            targets.push(TargetPlan {
+                id,
+                built_from,
+                basis,
+                wider_because,
+                ignores_comments,
+                here,
+            });
         }
         let name = |product: &Product| name_and_version(&product.package_id).map(|(name, _)| name);
         let packages = packages.into_iter().map(|(folder, product)| {
@@ -209,6 +226,41 @@ impl<'a> BuiltPackages<'a> {
         Some(scripts)
     }
 
+    /// The workspace's own build scripts of these packages. `None` if it is not known when cargo runs one of
+    /// them again.
+    pub(super) fn own_scripts(&self, reach: &BTreeSet<usize>) -> Option<Vec<OwnScript>> {
+        let mut scripts: Vec<OwnScript> = Vec::new();
+        for product in self.products(reach).filter(|product| product.local && is_script(product)) {
+            let folder = product.manifest.parent()?.to_owned();
+            let manifest = std::fs::read_to_string(&product.manifest).ok()?;
+            // A script that links packages of the workspace runs again with each of their edits.
+            if scripts.iter().any(|other| other.folder == folder)
+                || links_packages(&toml::Value::Table(manifest.parse().ok()?))
+            {
+                return None;
+            }
+            let inputs = self.build.sources.inputs.iter();
+            let runs = inputs.filter(|unit| unit.package_id == product.package_id);
+            let runs: Vec<_> =
+                runs.filter_map(|unit| Some((unit, unit.out_dir.as_deref()?))).collect();
+            let [(run, out_dir)] = runs[..] else { return None };
+            let (output, _) = script_output(out_dir)?;
+            // A folder changes with anything below it.
+            if run.files.iter().any(|path| path.is_dir()) {
+                return None;
+            }
+            let made = out_dir.parent()?;
+            let is_own = |unit: &&BuiltUnit| {
+                unit.list.starts_with(made) && matches!(unit.watched, WatchedByCargo::Declared(_))
+            };
+            let units: Vec<_> = self.build.sources.units.iter().filter(is_own).collect();
+            let [unit] = units[..] else { return None };
+            let (left, made) = ([unit.list.clone(), output], unit.made);
+            scripts.push(OwnScript { folder, left, made, watched: run.files.clone() });
+        }
+        Some(scripts)
+    }
+
     /// What the key of something that is built from these packages must be made of.
     pub(super) fn basis(&self, reach: &BTreeSet<usize>, cache: &Cache) -> RequiredBasis {
         let mut products = self.products(reach);
@@ -263,6 +315,46 @@ impl<'a> BuiltPackages<'a> {
             })
         })
     }
+}
+
+/// Whether a manifest, or a part of it, names packages that a build script links.
+fn links_packages(manifest: &toml::Value) -> bool {
+    let names = ["build-dependencies", "build_dependencies"];
+    manifest.as_table().is_some_and(|table| {
+        table.iter().any(|(key, value)| names.contains(&&**key) || links_packages(value))
+    })
+}
+
+/// A build script of the workspace, as it ran last.
+pub(super) struct OwnScript {
+    /// The folder of its package.
+    folder: PathBuf,
+    /// Its last run left these, and cargo tells by the first one when it was.
+    pub(super) left: [PathBuf; 2],
+    made: SystemTime,
+    /// The files that it asks cargo to watch.
+    pub(super) watched: Vec<PathBuf>,
+}
+
+impl OwnScript {
+    /// Whether it has not run since.
+    pub(super) fn is_last_run(&self) -> bool {
+        let made = std::fs::metadata(&self.left[0]).and_then(|file| file.modified());
+        made.is_ok_and(|made| made == self.made)
+    }
+}
+
+/// The packages of these scripts, by their places among `folders`. `None` if one is not among them.
+pub(super) fn script_places(
+    scripts: &[OwnScript],
+    root: &Path,
+    folders: &[PathBuf],
+) -> Option<BTreeSet<usize>> {
+    let place = |script: &OwnScript| {
+        let folder = from_root(root, &script.folder);
+        folders.iter().position(|known| *known == folder)
+    };
+    scripts.iter().map(place).collect()
 }
 
 fn is_script(product: &Product) -> bool {

@@ -10,6 +10,7 @@ use super::code::is_library;
 use super::listing::{SourceListing, from_root};
 use crate::cache::{Input, InputState};
 use crate::compiler::{UnitInputs, free_place_of_module};
+use crate::hasher::may_change_length;
 use crate::verdict::binary::LOADER_FOLDERS;
 use crate::verdict::facts::{Facts, Question};
 use crate::verdict::fingerprint::Fingerprints;
@@ -30,10 +31,13 @@ pub(super) struct SplitInputs {
 
 impl SplitInputs {
     /// Whether the run has read more of these products than what is loaded of them: it could see their
-    /// debug information. Of libraries a compiler of examples reads more.
-    pub(super) fn has_read_products(&self, are_examples: bool) -> bool {
+    /// debug information, which has its length whatever a comment says. Of libraries a compiler of examples
+    /// reads more.
+    pub(super) fn has_read_products(&self, root: &Path, are_examples: bool) -> bool {
         let is_loaded = |input: &Input| {
             matches!(input.state, InputState::Program(_) | InputState::Kind(_))
+                || (matches!(input.state, InputState::Measured(_))
+                    && !may_change_length(&root.join(&input.path)))
                 || (are_examples && is_library(&input.path))
         };
         !self.readers.iter().all(is_loaded)
@@ -163,7 +167,7 @@ fn is_of_script(path: &Path) -> bool {
 pub(super) struct BuildReads<'a> {
     root: &'a Path,
     /// When the build began.
-    built_at: SystemTime,
+    pub(super) built_at: SystemTime,
     /// The files with the packages that they belong to, by cargo's own names of the readers.
     files: BTreeMap<&'a str, BTreeMap<&'a Path, Option<usize>>>,
 }
@@ -241,14 +245,15 @@ mod tests {
             ],
             readers: vec![input("target/debug/deps/a-1", InputState::Program(digest))],
         };
-        assert!(!split.has_read_products(false));
+        assert!(!split.has_read_products(Path::new(""), false));
         split.settle_sources(|path| path.starts_with("src"));
         let inputs = ["src/read.rs", "elsewhere.rs"].map(|p| input(p, InputState::File(digest)));
         assert_eq!(split.inputs, inputs);
         assert_eq!(split.readers[1], input("src/lib.rs", InputState::File(digest)));
         let read = |file: &str, state, are_examples| {
             let readers = vec![input(file, state)];
-            SplitInputs { inputs: Vec::new(), readers }.has_read_products(are_examples)
+            SplitInputs { inputs: Vec::new(), readers }
+                .has_read_products(Path::new("/nowhere"), are_examples)
         };
         assert!(read("target/debug/a", InputState::File(digest), true));
         assert!(read("target/debug/a", InputState::Measured(digest), false));

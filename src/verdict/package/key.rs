@@ -88,6 +88,7 @@ pub(super) fn has_test_flag(question: &Question, facts: &Facts) -> bool {
 
 /// Makes the keys of a plan's targets.
 pub(super) struct KeyMaker {
+    root: PathBuf,
     plan: Digest,
     tree: Digest,
     packages: Vec<Option<Digest>>,
@@ -113,6 +114,7 @@ impl KeyMaker {
     ) -> Self {
         let folders = folders(plan);
         Self {
+            root: question.root.clone(),
             plan: digest,
             tree,
             packages: listing.of_packages(&folders, |entry| entry.content),
@@ -155,6 +157,21 @@ impl KeyMaker {
         }
     }
 
+    /// The key of a target in this checkout, for as long as cargo does not run the workspace's build
+    /// scripts again. `None` if that is not to be told of the target.
+    pub(super) fn key_here(&self, target: &TargetPlan) -> Option<RecordKey> {
+        let scripts = target.here.as_ref()?;
+        let mut digester = Digester::new("package key here 1");
+        digester.digest(&self.plan).field(target.id.to_string().as_bytes()).digest(&self.run);
+        digester.digest(&self.strict).field(self.root.as_os_str().as_bytes());
+        digester.number(target.built_from.len() as u64);
+        for at in &target.built_from {
+            let files = if scripts.contains(at) { &self.packages } else { &self.code };
+            digester.digest(files.get(*at)?.as_ref()?);
+        }
+        Some(RecordKey { level: RecordLevel::Package, version: VERSION, digest: digester.finish() })
+    }
+
     fn key_by(
         &self,
         target: &TargetPlan,
@@ -186,7 +203,8 @@ impl KeyMaker {
             let plan = |ignores_comments| TargetPlan { basis, ignores_comments, ..target.clone() };
             [true, false].map(plan)
         });
-        plans.flat_map(|plan| [self.key(&plan), self.key_after_build(&plan)]).flatten().collect()
+        let keys = plans.flat_map(|plan| [self.key(&plan), self.key_after_build(&plan)]);
+        keys.chain([self.key_here(target)]).flatten().collect()
     }
 
     /// The digest of the files of a package, by its place in the plan.

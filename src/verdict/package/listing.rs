@@ -128,6 +128,14 @@ impl SourceListing {
         digests.map(digest).collect()
     }
 
+    /// All that is listed of some packages, by their places among `folders`.
+    pub(super) fn files_of(&self, folders: &[PathBuf], packages: &BTreeSet<usize>) -> Vec<&Path> {
+        let places: BTreeMap<&Path, usize> =
+            folders.iter().enumerate().map(|(at, folder)| (folder.as_path(), at)).collect();
+        let is_of = |path: &&Path| owner(path, &places).is_some_and(|at| packages.contains(&at));
+        self.entries.keys().map(PathBuf::as_path).filter(is_of).collect()
+    }
+
     /// The package that a listed path belongs to, by its place among `folders`; `None` if the path
     /// is not listed or belongs to none.
     pub(super) fn package_of(&self, path: &Path, folders: &[PathBuf]) -> Option<usize> {

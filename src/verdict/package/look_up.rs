@@ -2,30 +2,26 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use super::built_from::BuiltPackages;
 use super::code::{CodeDigests, SourceReaders};
-use super::inputs::{BuildReads, TargetFiles};
-use super::key::{
-    KeyMaker, counted_variables, folders, has_test_flag, key_variable_parts, plan_digest,
-};
+use super::inputs::TargetFiles;
+use super::key::{KeyMaker, counted_variables, has_test_flag, plan_digest};
 use super::listing::SourceListing;
-use super::scripts::reader_of;
 use crate::cache::{
-    Cache, Input, KeyBasis, Limits, Lookup, MissReason, Record, RecordKey, RecordLevel,
-    RecordedEnvironment, TargetPlan, WorkspacePlan,
+    Cache, Input, KeyBasis, Limits, Lookup, MissReason, Record, RecordKey, TargetPlan,
+    WorkspacePlan,
 };
 use crate::compiler::{Build, BuiltScript};
 use crate::hasher::Manifest;
-use crate::model::{Digest, TargetId, TargetKind, Timestamp, Verdict};
+use crate::model::{Digest, TargetId, Timestamp};
 use crate::process::Environment;
 use crate::verdict::ProjectTree;
-use crate::verdict::binary::{DISTRUSTED, FLAKY, Uncacheable, over_time, packages_text};
+use crate::verdict::binary::{DISTRUSTED, FLAKY, Uncacheable, over_time};
 use crate::verdict::checkout::found_elsewhere;
-use crate::verdict::environment::{AskedEnvironment, EnvironmentJudge, named_by_build};
+use crate::verdict::environment::{AskedEnvironment, EnvironmentJudge};
 use crate::verdict::facts::{Facts, Question};
 use crate::verdict::fingerprint::Fingerprints;
 use crate::verdict::key::code_hash;
@@ -40,11 +36,11 @@ pub(super) const PLAN: &str = "plan";
 pub(in crate::verdict) struct PackageLevel<'a> {
     pub(super) cache: &'a Cache,
     pub(super) question: &'a Question,
-    facts: &'a Facts,
-    tree: Digest,
+    pub(super) facts: &'a Facts,
+    pub(super) tree: Digest,
     pub(super) listing: SourceListing,
     code: OnceLock<CodeDigests>,
-    digest: Digest,
+    pub(super) digest: Digest,
     /// The plan of the last build of this kind, if there was one.
     pub(super) plan: Option<WorkspacePlan>,
     /// The plan is another machine's, and not kept here.
@@ -233,7 +229,7 @@ impl<'a> PackageLevel<'a> {
     fn keys_for(&self, question: &Question, plan: &WorkspacePlan) -> KeyMaker {
         let Self { facts, listing, digest, tree, .. } = self;
         let keys = KeyMaker::new(question, facts, listing, *digest, plan, *tree);
-        match plan.targets.iter().any(|target| target.ignores_comments) {
+        match plan.targets.iter().any(|target| target.ignores_comments || target.here.is_some()) {
             true => {
                 let has_test_flag = has_test_flag(question, facts);
                 keys.with_code(listing, plan, self.code(), has_test_flag)
@@ -248,7 +244,7 @@ impl<'a> PackageLevel<'a> {
         self.code.get_or_init(|| CodeDigests::of(listing, &question.root, cache))
     }
 
-    fn source_readers(&self) -> SourceReaders<'_> {
+    pub(super) fn source_readers(&self) -> SourceReaders<'_> {
         SourceReaders {
             root: &self.question.root,
             cache: self.cache,
@@ -328,12 +324,13 @@ impl<'a> PackageLevel<'a> {
         self.plan.as_ref().is_some_and(|plan| {
             let keys = self.keys(plan);
             let has_record = |key: RecordKey| self.cache.holds(&key);
-            plan.targets.iter().all(|target| keys.key(target).is_some_and(has_record))
+            let of = |target| [keys.key(target), keys.key_here(target)].into_iter().flatten();
+            plan.targets.iter().all(|target| of(target).any(has_record))
         })
     }
 
     /// Why a target must run whatever the records say.
-    fn obstacle(&self, id: &TargetId) -> Option<String> {
+    pub(super) fn obstacle(&self, id: &TargetId) -> Option<String> {
         let state = self.cache.state(&self.question.root);
         let name = id.to_string();
         if AlwaysRun::of(&self.question.settings).names(id) {
@@ -383,71 +380,12 @@ impl<'a> PackageLevel<'a> {
         self.keep_plan(plan);
     }
 
-    fn keep_plan(&mut self, plan: WorkspacePlan) {
+    pub(super) fn keep_plan(&mut self, plan: WorkspacePlan) {
         if self.has_shared_plan || self.plan.as_ref() != Some(&plan) {
             self.cache.store_plan(&self.digest, &plan);
             self.plan = Some(plan);
             self.has_shared_plan = false;
         }
-    }
-
-    /// Keeps what a proven run came to.
-    pub(in crate::verdict) fn keep(&mut self, run: &ProvenRun<'_>) -> KeptPackages {
-        let Question { root, .. } = self.question;
-        let Some(plan) = &self.plan else { return KeptPackages::default() };
-        let Some(built) = BuiltPackages::of(root, run.build) else {
-            return KeptPackages::default();
-        };
-        let (keys, folders) = (self.keys(plan), folders(plan));
-        let units = &run.build.sources.inputs;
-        let reads = BuildReads::of(self.question, units, &self.listing, &folders, run.built_at);
-        let fingerprints = Fingerprints::default();
-        let searched = BTreeMap::new();
-        let readers = self.source_readers();
-        let proof = run.proof;
-        let level = &*self;
-        let mut session =
-            Keeping { level, plan, built, keys, reads, readers, proof, fingerprints, searched };
-        let (mut kept, mut raised) = (KeptPackages::default(), BTreeMap::new());
-        for record in run.records {
-            if record.key.level == RecordLevel::Package {
-                // It has answered in the place of a run.
-                self.claim(record);
-                continue;
-            }
-            let made = session.record(record);
-            match made {
-                Ok(KeptRecord { record, target, scripted }) => {
-                    let id = target.id.clone();
-                    kept.scripted.extend(scripted.map(|scripted| (id.clone(), scripted)));
-                    let key = session.keys.key_after_build(&target);
-                    raised.insert(id, target);
-                    let twin = key.map(|key| Record { key, ..record.clone() });
-                    for record in twin.iter().chain([&record]) {
-                        if session.is_kept(record) {
-                            self.claim(record);
-                        } else if let Err(error) = self.cache.store(record, run.limits) {
-                            tracing::debug!(%error, "a record of a package is not kept");
-                        }
-                    }
-                    kept.records.push(record);
-                }
-                Err(why) => {
-                    let target = record.targets.first().map(|report| report.id.to_string());
-                    let target = target.unwrap_or_default();
-                    tracing::debug!(target, %why, "nothing is kept of its packages");
-                    kept.refused.push(format!("{target}: {why}"));
-                }
-            }
-        }
-        let mut plan = plan.clone();
-        for target in &mut plan.targets {
-            if let Some(raised) = raised.remove(&target.id) {
-                *target = raised;
-            }
-        }
-        self.keep_plan(plan);
-        kept
     }
 
     /// Why not every run of these records can be believed that were made beside the products of a part
@@ -483,7 +421,11 @@ impl Search<'_> {
     /// Why none does.
     fn find(&mut self, target: &TargetPlan) -> Result<Arc<Record>, String> {
         let key = self.keys.key(target);
-        self.find_by(target, key.ok_or("a link leads out of the packages that it is built from")?)
+        let key = key.ok_or("a link leads out of the packages that it is built from")?;
+        self.find_by(target, key).or_else(|why| {
+            let here = self.keys.key_here(target).map(|key| self.find_by(target, key));
+            here.and_then(Result::ok).ok_or(why)
+        })
     }
 
     /// The same by another key of the target.
@@ -532,160 +474,6 @@ pub(super) fn package_part(package: &str) -> String {
 }
 
 /// Where a product lies elsewhere, another checkout would search another file for names.
-fn is_of_every_checkout(reader: &Input) -> bool {
+pub(super) fn is_of_every_checkout(reader: &Input) -> bool {
     !reader.path.is_absolute()
-}
-
-/// A record that is kept, with its target.
-struct KeptRecord {
-    record: Record,
-    target: TargetPlan,
-    scripted: Option<ScriptedRecord>,
-}
-
-/// Making records of one run.
-struct Keeping<'a> {
-    level: &'a PackageLevel<'a>,
-    plan: &'a WorkspacePlan,
-    built: BuiltPackages<'a>,
-    keys: KeyMaker,
-    reads: BuildReads<'a>,
-    readers: SourceReaders<'a>,
-    proof: Proof,
-    fingerprints: Fingerprints,
-    /// What stands for build scripts, by these.
-    searched: BTreeMap<BTreeSet<PathBuf>, Option<Input>>,
-}
-
-impl Keeping<'_> {
-    /// The record of a run that has this record at the binary level, and its target.
-    ///
-    /// # Errors
-    /// Why there can be none.
-    fn record(&mut self, record: &Record) -> Result<KeptRecord, String> {
-        let PackageLevel { question, facts, tree, .. } = *self.level;
-        let [report] = &record.targets[..] else { return Err("no single target".to_owned()) };
-        if record.verdict != Verdict::Pass || !record.environment.is_complete {
-            return Err("not all that it consulted is known".to_owned());
-        }
-        if let Some(why) = self.level.obstacle(&report.id) {
-            return Err(why);
-        }
-        let target = self.plan.targets.iter().find(|target| target.id == report.id);
-        let mut target = target.ok_or("it is new")?.clone();
-        let reach = self.built.reach(&report.id.package);
-        let required = self.built.basis(&reach, self.level.cache);
-        // A macro of the workspace may do more than it did when the plan was made.
-        if required.basis > target.basis {
-            target.basis = required.basis;
-            target.wider_because = required.wider_because;
-        }
-        if target.basis == KeyBasis::Tree && self.proof != Proof::All {
-            return Err("something has changed that its build may have read unseen".to_owned());
-        }
-        let files = TargetFiles::of(question, facts, &self.built, &reach, &self.plan.products);
-        let split = files.split(&record.inputs);
-        let mut split = split.map_err(|path| format!("it consults `{}`", path.display()))?;
-        let are_examples = report.id.kind == TargetKind::Doc;
-        target.ignores_comments = target.ignores_comments
-            && !split.has_read_products(are_examples)
-            && self.built.ignores_comments(&reach, &self.readers);
-        let folders = folders(self.plan);
-        split.settle_sources(|path| {
-            let owner = self.level.listing.package_of(path, &folders);
-            target.ignores_comments && owner.is_some_and(|at| target.built_from.contains(&at))
-        });
-        let key = self.keys.key(&target).ok_or("a link leads out of its packages")?;
-        let units: Vec<_> = self.built.units(&reach).collect();
-        let ids: BTreeSet<&str> = units.iter().map(|unit| &*unit.package_id).collect();
-        let mut inputs = split.inputs;
-        inputs.extend(self.reads.inputs(&ids, &target.built_from, &mut self.fingerprints)?);
-        let mut more = split.readers;
-        // Another basis has all variables in its key.
-        if target.basis == KeyBasis::Packages {
-            more.extend(self.searched(self.built.scripts(&reach))?);
-        }
-        let is_complete = more.iter().all(is_of_every_checkout);
-        let readers = record.environment.readers.iter().cloned().chain(more).collect();
-        let environment = RecordedEnvironment {
-            variables: AskedEnvironment::of(question).variables().clone(),
-            readers,
-            is_complete,
-            programs: record.environment.programs.clone(),
-            build_variables: named_by_build(
-                units.into_iter(),
-                &question.environment,
-                &question.root,
-            ),
-            given: record.environment.given.clone(),
-        };
-        let mut identity: BTreeMap<String, String> = record.identity.clone();
-        identity.insert(PLAN.to_owned(), self.level.digest.to_string());
-        identity.extend(key_variable_parts(question));
-        for at in &target.built_from {
-            let (Some(digest), Some(package)) =
-                (self.keys.package(*at), self.plan.packages.get(*at))
-            else {
-                continue;
-            };
-            identity.insert(package_part(&package.name), digest.to_string());
-        }
-        let record = Record {
-            key,
-            workspace_root: question.root.clone(),
-            code_hash: code_hash(&tree, &facts.identity),
-            selection: packages_text(&report.id),
-            inputs,
-            identity,
-            environment,
-            ..record.clone()
-        };
-        let scripted = self.scripted(&record, &reach);
-        Ok(KeptRecord { record, target, scripted })
-    }
-
-    /// The record as it would be, were it known what the workspace's own build scripts consult.
-    fn scripted(&mut self, record: &Record, reach: &BTreeSet<usize>) -> Option<ScriptedRecord> {
-        let scripts = self.built.wide_scripts(reach).filter(|scripts| !scripts.is_empty())?;
-        let basis = self.built.basis_but_scripts(reach, self.level.cache).basis;
-        let mut record = record.clone();
-        let own = scripts.iter().map(|script| &*script.program);
-        let searched: BTreeSet<&Path> = match basis {
-            KeyBasis::Packages => self.built.scripts(reach).into_iter().chain(own).collect(),
-            KeyBasis::Variables => BTreeSet::new(),
-            KeyBasis::Tree => return None,
-        };
-        let reader = self.searched(searched).ok()?;
-        record.environment.is_complete &= reader.iter().all(is_of_every_checkout);
-        record.environment.readers.extend(reader);
-        Some(ScriptedRecord { record, basis, scripts })
-    }
-
-    /// What stands for the programs of these build scripts.
-    fn searched(&mut self, scripts: BTreeSet<&Path>) -> Result<Option<Input>, String> {
-        let PackageLevel { question, facts, cache, .. } = *self.level;
-        let place = scripts.iter().map(|path| path.to_path_buf()).collect();
-        if let Some(known) = self.searched.get(&place) {
-            return Ok(known.clone());
-        }
-        let asked = AskedEnvironment::of(question);
-        let judge = EnvironmentJudge::of(cache, question, facts);
-        let reader = reader_of(scripts.into_iter(), &asked, &judge, cache, &mut self.fingerprints)?;
-        self.searched.insert(place, reader.clone());
-        Ok(reader)
-    }
-
-    /// Whether there is a record that says the same.
-    fn is_kept(&self, record: &Record) -> bool {
-        let now = Timestamp::now();
-        let ttl = self.level.question.settings.ttl;
-        let Lookup::Hit(then) = self.level.cache.get(&record.key, now, ttl) else { return false };
-        let states = |record: &Record| -> BTreeSet<_> {
-            record.inputs.iter().map(|input| (input.path.clone(), input.state)).collect()
-        };
-        then.targets == record.targets
-            && then.workspace_root == record.workspace_root
-            && then.environment == record.environment
-            && states(&then) == states(record)
-    }
 }
