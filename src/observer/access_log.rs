@@ -259,7 +259,14 @@ impl AccessLog {
     fn make(&mut self, target: &ResolvedPath, uses: Uses) {
         self.failed_attempts.remove(&target.path);
         if self.is_own(&target.path, target.stamp) {
-            // Nothing below the run's own folder needs a note of its own.
+            // Nothing below the run's own folder needs a note of its own, unless the run saw the
+            // name absent before it made the folder: that it exists now is its own doing too.
+            if target.stamp == PathStamp::Absent
+                && let Some(entry) = self.paths.get_mut(&target.path)
+                && entry.first == PathStamp::Absent
+            {
+                entry.uses = entry.uses.with(Uses::CREATED);
+            }
             if let Some(own) = self.own.get_mut(&target.path) {
                 own.made = true;
             }
@@ -480,6 +487,37 @@ mod tests {
             log.open(&none("/w/x/y"), WRITE_NEW);
         });
         assert_eq!(made, ["!/w/x/y"], "looked up before it was made");
+    }
+
+    #[test]
+    fn a_name_that_was_absent_before_its_folder_was_made_is_the_run_s_own_once_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = dir.path().canonicalize().unwrap();
+        let at = |name: &str| {
+            let path = base.join(name);
+            let orphan = !path.parent().is_some_and(std::path::Path::is_dir);
+            let stamp = PathStamp::of(&path);
+            ResolvedPath { path: path.into_os_string().into_encoded_bytes(), stamp, orphan }
+        };
+        let mut log = AccessLog::new(ObserveOptions::default());
+        for name in ["t/made", "t/others", "t/kept"] {
+            log.consult(&at(name), Uses::PROBED);
+            log.create(&at(name));
+        }
+        log.create(&at("t"));
+        std::fs::create_dir(base.join("t")).unwrap();
+        log.create(&at("t/made"));
+        std::fs::create_dir(base.join("t/made")).unwrap();
+        // Another process makes these: the run only finds them, and overwrites one.
+        for name in ["t/others", "t/kept"] {
+            std::fs::write(base.join(name), "theirs").unwrap();
+            log.open(&at(name), READ);
+        }
+        log.open(&at("t/kept"), WRITE_NEW);
+        let seen = log.close(|_| false).paths;
+        let is_scratch = |name: &str| seen[&base.join(name)].is_scratch();
+        assert!(is_scratch("t/made"));
+        assert!(!is_scratch("t/others") && !is_scratch("t/kept"), "{seen:?}");
     }
 
     #[test]
