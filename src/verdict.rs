@@ -35,6 +35,7 @@ mod options;
 mod other_environments;
 mod package;
 mod patterns;
+mod permissions;
 mod portable;
 mod project_files;
 mod provenance;

@@ -117,6 +117,8 @@ pub enum InputState {
     Measured(Digest),
     /// A name under which a file can be written: it is free, or that of a writable file.
     Overwritable,
+    /// A path that cannot be looked at: it lies in a folder that may neither be listed nor searched.
+    Denied,
     /// An address of the machine itself at which nobody listens; its path is `/dev/tcp/ADDRESS`.
     Refused,
     /// A path of which only the kind, the permissions and the owner count.

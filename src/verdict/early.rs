@@ -190,6 +190,7 @@ impl<'a> EarlyRuns<'a> {
                 InputState::Absent
                     | InputState::Kind(_)
                     | InputState::Overwritable
+                    | InputState::Denied
                     | InputState::Listing(_)
                     | InputState::Targets(_)
             )

@@ -16,6 +16,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use super::patterns::{Excluded, Trusted};
+use super::permissions::{closed_folder, is_overwritable};
 use crate::cache::{Cache, Input, InputState, KnownAbsences};
 use crate::config::Settings;
 use crate::hasher::{FileDigest, file_digest, program_digest};
@@ -240,6 +241,7 @@ impl Fingerprints {
                     || self.is_as_left(path, input, &PathStamp::of(path));
             }
             InputState::Overwritable => return is_overwritable(path),
+            InputState::Denied => return closed_folder(path).is_some(),
             InputState::Refused => return is_refused(path),
             InputState::File(_) | InputState::Source(_) | InputState::Link(_) => Aspect::Content,
             InputState::Program(_) => Aspect::Program,
@@ -397,16 +399,6 @@ fn kind_by(stamp: &Stamp, owners: Owners) -> InputState {
     let mut digester = Digester::new("state 2");
     visible(&mut digester, stamp, owners);
     InputState::Kind(digester.finish())
-}
-
-/// Whether a file can be written under this name: the name is free, or that of a writable file.
-fn is_overwritable(path: &Path) -> bool {
-    use rustix::fs::{Access, AtFlags, CWD, accessat};
-    match PathStamp::of(path).kind() {
-        None => PathStamp::of(path) == PathStamp::Absent,
-        Some(FileKind::File) => accessat(CWD, path, Access::WRITE_OK, AtFlags::EACCESS).is_ok(),
-        Some(_) => false,
-    }
 }
 
 /// The folder of the paths that stand for connections. No such files exist.

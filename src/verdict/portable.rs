@@ -15,7 +15,7 @@ use super::facts::{Facts, Question};
 use super::fingerprint::{Aspect, Fingerprints, aspect_of};
 use super::git_question::GitQuestion;
 use super::package::SharedKey;
-use super::roots::{PortablePath, SymbolicRoots};
+use super::roots::{PortablePath, SymbolicRoot, SymbolicRoots};
 use crate::cache::{
     Input, InputState, KnownAnswer, KnownMentions, Record, RecordKey, RecordedEnvironment,
     RecordedProducts,
@@ -49,6 +49,23 @@ pub(super) struct PortableRecord {
     /// Beginnings of variables' names that no value holds which cargo gave to the run. From such a
     /// value the run could have taken any other name.
     unnamed: BTreeSet<String>,
+}
+
+impl PortableRecord {
+    /// What the run found in the temporary folder.
+    pub(super) fn temporary_folder(&self) -> TemporaryFolder {
+        let is_found = |input: &PortableInput| {
+            let is_free = matches!(
+                input.state,
+                PortableState::Plain(InputState::Absent | InputState::Overwritable)
+            );
+            input.at.is_in(SymbolicRoot::Temporary) && !is_free
+        };
+        match self.inputs.iter().any(is_found) {
+            true => TemporaryFolder::Used,
+            false => TemporaryFolder::Empty,
+        }
+    }
 }
 
 /// An input as it is shared.
@@ -137,10 +154,26 @@ impl PlanSecret {
     }
 }
 
+/// What a run found in the temporary folder. Of each kind a shared object has one record of a key: where
+/// somebody has run the tests, their leftovers lie there from then on, and elsewhere they do not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TemporaryFolder {
+    /// Nothing that it looked for.
+    Empty,
+    /// Something.
+    Used,
+}
+
+impl TemporaryFolder {
+    /// Both.
+    pub(super) const ALL: [Self; 2] = [Self::Empty, Self::Used];
+}
+
 /// The name of a record in a shared object. The shared key itself stays here.
-pub(super) fn shared_name(key: &RecordKey) -> Digest {
-    let mut digester = Digester::new("shared record 4");
+pub(super) fn shared_name(key: &RecordKey, found: TemporaryFolder) -> Digest {
+    let mut digester = Digester::new("shared record 5");
     digester.digest(&key.digest).number(key.version.into());
+    digester.number((found == TemporaryFolder::Used).into());
     digester.finish()
 }
 
@@ -318,6 +351,10 @@ impl<'a> Machine<'a> {
         // An address is no path.
         let at = match input.state {
             InputState::Trusted | InputState::Excluded => PortablePath::plain(&input.path),
+            // Perhaps in another user's home, where the reader must not get in either.
+            InputState::Denied => {
+                self.roots.portable(&path).unwrap_or_else(|_| PortablePath::plain(&path))
+            }
             _ => self.roots.portable(&path)?,
         };
         Ok(PortableInput { at, state })
@@ -518,7 +555,10 @@ fn is_system_library(path: &Path) -> bool {
 
 /// Whether a state is whole without a digest.
 fn is_plain(state: &InputState) -> bool {
-    matches!(state, InputState::Absent | InputState::Overwritable | InputState::Refused)
+    matches!(
+        state,
+        InputState::Absent | InputState::Overwritable | InputState::Refused | InputState::Denied
+    )
 }
 
 /// What an adopted record is.

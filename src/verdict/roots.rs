@@ -42,6 +42,11 @@ impl PortablePath {
     pub(super) fn plain(path: &Path) -> Self {
         Self { root: None, path: OsText::from(path) }
     }
+
+    /// Whether it lies below this folder.
+    pub(super) fn is_in(&self, root: SymbolicRoot) -> bool {
+        self.root == Some(root) && !self.path.0.is_empty()
+    }
 }
 
 /// Where the symbolic roots are on this machine.

@@ -16,7 +16,8 @@ use super::fingerprint::Fingerprints;
 use super::look_up::LookUp;
 use super::package::{KeptPackages, KnownTargets, PackageLevel, SharedKey};
 use super::portable::{
-    AdoptedAs, Machine, PortableRecord, SIGNER, SearchedReader, SeenFiles, shared_name,
+    AdoptedAs, Machine, PortableRecord, SIGNER, SearchedReader, SeenFiles, TemporaryFolder,
+    shared_name,
 };
 use super::script_runs::ScriptRuns;
 use crate::cache::{Cache, KnownAnswer, Record, WorkspacePlan};
@@ -173,8 +174,9 @@ pub(crate) fn publication(
                     Some(SearchedReader { known, iteration })
                 };
                 let portable = machine.share(record, key, answers, &mut seen, search)?;
+                let name = shared_name(&key.key, portable.temporary_folder());
                 let body = serde_json::to_value(portable).map_err(|error| error.to_string())?;
-                Ok(SharedRecord { key: shared_name(&key.key), created: record.created, body })
+                Ok(SharedRecord { key: name, created: record.created, body })
             };
         let shared = match run.kept.scripted.get(&id) {
             None => share(record, &run.keys, &[]),
@@ -304,10 +306,11 @@ pub(super) async fn ask(
     let keys = level.keys_of_others();
     level.adopt(|target, key| {
         let shared = keys.get(target)?;
-        let name = shared_name(&shared.key);
-        let mut reasons: Vec<String> = refused.remove(&name).into_iter().collect();
-        for FoundRecord { body, created, signer, .. } in records.remove(&name).into_iter().flatten()
-        {
+        let names = TemporaryFolder::ALL.map(|found| shared_name(&shared.key, found));
+        let mut reasons: Vec<String> =
+            names.iter().filter_map(|name| refused.remove(name)).collect();
+        let records = names.iter().filter_map(|name| records.remove(name)).flatten();
+        for FoundRecord { body, created, signer, .. } in records.collect::<Vec<_>>() {
             let found = AdoptedAs { target, key, shared, created, code_hash, signer: &signer };
             let adopted = body
                 .read::<PortableRecord>()

@@ -80,6 +80,7 @@ const KNOWN_PREFIXES: &[&str] = &[
     "MISE_",
     "NVM_",
     "POWERLEVEL9K_",
+    "POWERLINE_",
     "PYENV_",
     "RUNNER_",
     "SDKMAN_",
@@ -185,6 +186,7 @@ mod tests {
         for (name, text) in [
             ("STARSHIP_SESSION_KEY", "starship_"),
             ("__MISE_SESSION", "__mise_"),
+            ("POWERLINE_COMMAND", "powerline_"),
             ("VIRTUAL_ENV", "virtual_env"),
             ("LS_COLORS", "ls_colors"),
             ("AI_AGENT", "ai_agent"),

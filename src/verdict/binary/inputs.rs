@@ -13,6 +13,7 @@ use crate::model::TargetKind;
 use crate::observer::{Address, Observation, PathAccess, PathClass, Reach, Uses};
 use crate::verdict::fingerprint::{Aspect, Fingerprints, REFUSED_FOLDER, digest_of_stamp, kind_of};
 use crate::verdict::patterns::{Excluded, Trusted};
+use crate::verdict::permissions::closed_folder;
 use crate::workspace::{FileKind, PathStamp};
 
 /// So many reasons are told; the others are like them.
@@ -207,6 +208,13 @@ impl InputJudge {
     ) -> Result<Option<Input>, Uncacheable> {
         let short = || path.strip_prefix(&self.root).unwrap_or(path).display().to_string();
         if let PathStamp::Unknown(error) = seen.first {
+            if error == rustix::io::Errno::ACCESS.raw_os_error()
+                && closed_folder(path).is_some_and(|folder| folder.is_settled(started))
+            {
+                // Nor could the run, which is the same user.
+                let path = path.strip_prefix(&self.root).unwrap_or(path).to_owned();
+                return Ok(Some(Input { path, state: InputState::Denied, proof: None }));
+            }
             let error = std::io::Error::from_raw_os_error(error);
             return Err(Uncacheable::Unreadable(format!("`{}`: {error}", short())));
         }

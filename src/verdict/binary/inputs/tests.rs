@@ -309,6 +309,50 @@ fn what_no_digest_describes_keeps_nothing() {
     assert!(matches!(scene.doubts()[..], [Uncacheable::Unreadable(_)]));
 }
 
+/// Does something as a user whom permissions keep out, as they do not keep out root.
+fn as_plain_user<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    let work = || {
+        if rustix::process::geteuid().is_root() {
+            let user = rustix::process::Uid::from_raw(65534);
+            rustix::thread::set_thread_res_uid(user, user, user).unwrap();
+        }
+        work()
+    };
+    std::thread::scope(|scope| scope.spawn(work).join().unwrap())
+}
+
+#[test]
+fn what_lies_in_a_closed_folder_counts_as_long_as_it_is_closed() {
+    let mut scene = Scene::new();
+    let base = scene.root.parent().unwrap().to_owned();
+    let mode = |folder: &Path, mode| {
+        fs::set_permissions(folder, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let (closed, inside) = (base.join("closed"), base.join("closed/folder/f"));
+    fs::create_dir_all(inside.parent().unwrap()).unwrap();
+    fs::write(&inside, "1").unwrap();
+    mode(&base, 0o755);
+    mode(&closed, 0);
+    let inputs = as_plain_user(|| {
+        let first = PathStamp::of(&inside);
+        assert_eq!(first, PathStamp::Unknown(13));
+        scene.saw(&inside, first, Uses::READ);
+        // It may have been open while the run looked there.
+        let young = scene.judge(SystemTime::UNIX_EPOCH);
+        assert!(matches!(young, Cacheability::Uncacheable(_)), "{young:?}");
+        scene.inputs()
+    });
+    assert_eq!(inputs.iter().map(|input| input.state).collect::<Vec<_>>(), [InputState::Denied]);
+    for open in [0o755, 0o711, 0o744] {
+        mode(&closed, open);
+        assert!(!as_plain_user(|| scene.holds(&inputs)), "{open:o}");
+    }
+    mode(&closed, 0);
+    assert!(as_plain_user(|| scene.holds(&inputs)));
+    mode(&closed, 0o700);
+    assert!(!scene.holds(&inputs), "its owner may look there");
+}
+
 #[derive(Clone, Debug)]
 enum Edit {
     Write(u8, u8),
