@@ -302,6 +302,7 @@ pub(super) async fn ask(
     asked.has_records = plan.is_some() || !records.is_empty();
     let machine = Machine::of(question, facts, &level.plan_digest(), None);
     let (code_hash, mut seen) = (level.code_hash(), SeenFiles::default());
+    let mut here = Fingerprints::new(&question.settings);
     level.adopt_plan(plan);
     let keys = level.keys_of_others();
     level.adopt(|target, key| {
@@ -309,8 +310,10 @@ pub(super) async fn ask(
         let names = TemporaryFolder::ALL.map(|found| shared_name(&shared.key, found));
         let mut reasons: Vec<String> =
             names.iter().filter_map(|name| refused.remove(name)).collect();
-        let records = names.iter().filter_map(|name| records.remove(name)).flatten();
-        for FoundRecord { body, created, signer, .. } in records.collect::<Vec<_>>() {
+        let found = names.iter().filter_map(|name| records.remove(name)).flatten();
+        let found: Vec<_> = found.collect();
+        let (is_alone, mut first) = (found.len() == 1, None);
+        for FoundRecord { body, created, signer, .. } in found {
             let found = AdoptedAs { target, key, shared, created, code_hash, signer: &signer };
             let adopted = body
                 .read::<PortableRecord>()
@@ -323,15 +326,20 @@ pub(super) async fn ask(
                             cache.store_mentions(&state, &known);
                         }
                     }
-                    return Some(Arc::new(record));
+                    let record = Arc::new(record);
+                    if is_alone || here.first_changed(&question.root, &record.inputs).is_none() {
+                        return Some(record);
+                    }
+                    // Why it does not answer is told later.
+                    first.get_or_insert(record);
                 }
                 Err(why) => reasons.push(format!("by {signer}: {why}")),
             }
         }
-        if !reasons.is_empty() {
+        if first.is_none() && !reasons.is_empty() {
             asked.of_targets.insert(target.clone(), reasons.join("; "));
         }
-        None
+        first
     });
     asked
 }

@@ -1,6 +1,7 @@
 //! What one machine proves and signs answers on another one: another home, another checkout, no build.
 
 mod build_scripts;
+mod leftovers;
 
 use std::fs;
 use std::path::{Path, PathBuf};
