@@ -28,6 +28,9 @@ pub(crate) struct KnownScriptRun {
     pub counted: BTreeMap<String, Digest>,
     /// Those that do not.
     pub harmless: BTreeSet<String>,
+    /// It did not end in time: nothing is known of it, and it is not waited for again.
+    #[serde(default)]
+    pub timed_out: bool,
 }
 
 /// What git answered.

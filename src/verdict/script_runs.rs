@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::binary::{ScriptObserver, outcome_of};
+use super::binary::{ScriptObserver, TIMED_OUT, outcome_of};
 use super::environment::{AskedEnvironment, EnvironmentJudge, VariableDifference, each_variable};
 use super::fingerprint::{Aspect, Fingerprints};
 use super::git_question::GitQuestion;
@@ -92,15 +92,21 @@ impl<'a> ScriptRuns<'a> {
             }
         });
         let digest = digester.finish();
-        if let Some(known) = cache.script_run(&digest)
-            && self.holds(&known)
-        {
-            return Ok(known);
+        match cache.script_run(&digest) {
+            Some(known) if known.timed_out => return Err(TIMED_OUT.to_owned()),
+            Some(known) if self.holds(&known) => return Ok(known),
+            _ => {}
         }
         if self.began.elapsed() > ALL_WAIT {
             return Err("others took too long before it could be run again".to_owned());
         }
-        let observed = self.observer.observe(script, &mut self.fingerprints)?;
+        let observed = self.observer.observe(script, &mut self.fingerprints);
+        let observed = observed.inspect_err(|why| {
+            if why == TIMED_OUT {
+                let known = KnownScriptRun { timed_out: true, ..KnownScriptRun::default() };
+                cache.store_script_run(&digest, &known);
+            }
+        })?;
         let ask = |asked: &GitQuestion| answer_of(asked, &question.environment);
         let answers = observed.questions.iter().map(ask).collect::<Result<_, _>>()?;
         let mut run = KnownScriptRun {

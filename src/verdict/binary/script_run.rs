@@ -20,7 +20,7 @@ use super::program::BuiltProgram;
 use crate::cache::{Cache, Input};
 use crate::compiler::{BuildSpec, BuiltScript, ScriptCall, TestCompiler, script_output};
 use crate::hasher::{FileDigest, file_digest};
-use crate::model::{Digest, Digester, OsText, TargetId, TargetKind};
+use crate::model::{Digest, Digester, End, OsText, TargetId, TargetKind};
 use crate::observer::{Exemption, Observation, ObserveOptions, Observer, PathAccess, Uses};
 use crate::process::{Environment, Priority, Spec, Suspender, WritableFolders, capture};
 use crate::verdict::facts::{Facts, Question};
@@ -31,6 +31,8 @@ use crate::workspace::{FileKind, PathStamp, replace_folder};
 
 /// A script that takes longer is one of which nothing is known.
 const RUN_WAIT: Duration = Duration::from_secs(60);
+/// What is said of it then, first of all.
+pub(in crate::verdict) const TIMED_OUT: &str = "run again, it does not end";
 /// Folders in which the dynamic loader looks for libraries made for one kind of processor.
 pub(in crate::verdict) const LOADER_FOLDERS: [&str; 7] =
     ["tls", "x86_64", "aarch64", "haswell", "xeon_phi", "avx512_1", "glibc-hwcaps"];
@@ -223,6 +225,9 @@ fn spec(call: &ScriptCall, program: &Path, mut environment: Environment) -> Resu
 /// Runs a script, and compares what it came to with what cargo's own run has left.
 fn compared(call: &ScriptCall, script: &BuiltScript, spec: &Spec) -> Result<(), String> {
     let output = capture(spec, RUN_WAIT).map_err(|error| error.to_string())?;
+    if output.end == End::TimedOut {
+        return Err(TIMED_OUT.to_owned());
+    }
     if !output.success() {
         return Err(format!("run again, it ended with {}", output.end));
     }

@@ -1,7 +1,9 @@
 //! Build scripts of the workspace's own: what they consult is checked on the other machine.
 
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 use std::{env, fs};
 
 use serde_json::Value;
@@ -153,6 +155,15 @@ fn a_build_script_of_which_not_all_is_known_answers_nobody() {
     if takes_long() || !can_observe("records for other machines") {
         return;
     }
+    // A server that a fresh clone would not find.
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = server.local_addr().unwrap().to_string();
+    let connects =
+        format!("std::net::TcpStream::connect({address:?}).unwrap(); said(String::new());");
+    let sends = format!(
+        "let socket = std::net::UdpSocket::bind(\"127.0.0.1:0\").unwrap();\n\
+         socket.send_to(b\"x\", {address:?}).unwrap(); said(String::new());"
+    );
     let scripts = [
         ("computed", COMPUTED, "variables differ that it does not name"),
         ("all-variables", ALL_VARIABLES, "HIDDEN_MODE differs"),
@@ -165,6 +176,8 @@ fn a_build_script_of_which_not_all_is_known_answers_nobody() {
         ("dies", DIES, "ended with signal 6"),
         ("looks-around", LOOKS_AROUND, "it consults"),
         ("git-otherwise", ASKS_GIT_OTHERWISE, ".git"),
+        ("connects", &connects, &address),
+        ("sends", &sends, &address),
     ];
     let named: Vec<_> = scripts.iter().map(|(name, body, _)| (*name, *body)).collect();
     let mut machines = machines(&named);
@@ -182,4 +195,31 @@ fn a_build_script_of_which_not_all_is_known_answers_nobody() {
         let why = reason(&lines, package);
         assert!(why.contains(expected), "{package}: {why}");
     }
+}
+
+/// Ends when cargo runs it, and never when it is run once more.
+const HANGS: &str = "\
+    if out.contains(\"knhk-test-cache-\") { loop { std::thread::park() } }\n\
+    said(String::new());";
+
+#[test]
+fn a_build_script_that_never_ends_is_given_up_and_not_waited_for_again() {
+    if takes_long() || !can_observe("records for other machines") {
+        return;
+    }
+    let machines = machines(&[("hangs", HANGS), ("asks-git", ASKS_GIT)]);
+    let ask = |name: &str| {
+        machines.writer.write("hangs/src/lib.rs", &format!("#[test] fn {name}() {{}}\n"));
+        let began = Instant::now();
+        machines.ask(&machines.writer).green();
+        began.elapsed()
+    };
+    // A minute is waited for the script, and nothing for it from then on.
+    let (first, second) = (ask("one"), ask("two"));
+    assert!(first > Duration::from_secs(60), "{first:?}");
+    assert!(second < Duration::from_secs(60), "{second:?}");
+    let lines = machines.explain(&machines.reader);
+    let why = reason(&lines, "hangs");
+    assert!(why.contains("run again, it does not end"), "{why}");
+    assert_eq!(reason(&lines, "asks-git"), "", "others are shared");
 }
