@@ -311,7 +311,9 @@ pub(super) async fn ask(
         let mut reasons: Vec<String> =
             names.iter().filter_map(|name| refused.remove(name)).collect();
         let found = names.iter().filter_map(|name| records.remove(name)).flatten();
-        let found: Vec<_> = found.collect();
+        let mut found: Vec<_> = found.collect();
+        // The tree's object and the latest records have the same one.
+        found.dedup_by(|one, other| one.created == other.created && one.signer == other.signer);
         let (is_alone, mut first) = (found.len() == 1, None);
         for FoundRecord { body, created, signer, .. } in found {
             let found = AdoptedAs { target, key, shared, created, code_hash, signer: &signer };
