@@ -3,6 +3,8 @@
 mod attacks;
 #[cfg(feature = "shared")]
 mod faults;
+#[cfg(feature = "shared")]
+mod nginx;
 mod openssh;
 mod retention;
 #[cfg(feature = "shared")]

@@ -16,8 +16,8 @@ use crate::shared::Retention;
 const START_LIMIT: Duration = Duration::from_secs(120);
 
 /// A server that ends with this value.
-struct Server {
-    port: u16,
+pub(super) struct Server {
+    pub(super) port: u16,
     cancel: CancellationToken,
     thread: Option<std::thread::JoinHandle<()>>,
     _dir: tempfile::TempDir,
@@ -25,7 +25,7 @@ struct Server {
 
 impl Server {
     /// Starts `program`, unless it is not installed; CI must have it.
-    fn start(program: &str, args: impl Fn(u16) -> Vec<String>) -> Option<Self> {
+    pub(super) fn start(program: &str, args: impl Fn(u16) -> Vec<String>) -> Option<Self> {
         let environment = Environment::inherited();
         if environment.find_program(Path::new(program), Path::new("/")).is_none() {
             assert!(environment.get("KNHK_TEST_CACHE_CI").is_none(), "{program} is not installed");
@@ -58,7 +58,7 @@ impl Drop for Server {
 }
 
 /// Looks up until the server has answered in time: what is tested is not how busy the machine is.
-fn patiently(team: &Team, options: &StoreOptions) -> SharedAnswer {
+pub(super) fn patiently(team: &Team, options: &StoreOptions) -> SharedAnswer {
     let started = Instant::now();
     loop {
         let answer = look_up(&SharedStore::open(options.clone()).unwrap());
@@ -232,18 +232,25 @@ fn redis_in_a_storm() {
     endures(server.port, url, || say(server.port, "FLUSHALL\r\n", "+OK"));
 }
 
+const NEW_BUCKET: &str = "PUT /team HTTP/1.0\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\r\n";
+
+/// A server that speaks S3, with the bucket `team`.
+pub(super) fn bucket() -> Option<Server> {
+    let args = |port: u16| ["-H", "127.0.0.1", "-p", &port.to_string()].map(str::to_owned).to_vec();
+    let server = Server::start("moto_server", args)?;
+    say(server.port, NEW_BUCKET, " 200 ");
+    Some(server)
+}
+
 #[test]
 fn a_bucket_in_a_storm() {
-    let args = |port: u16| ["-H", "127.0.0.1", "-p", &port.to_string()].map(str::to_owned).to_vec();
-    let Some(server) = Server::start("moto_server", args) else { return };
-    let put = "PUT /team HTTP/1.0\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\r\n";
-    say(server.port, put, " 200 ");
+    let Some(server) = bucket() else { return };
     let url =
         |port: u16| format!("s3://team/verdicts?endpoint=http://127.0.0.1:{port}&region=us-east-1");
     let reset = "POST /moto-api/reset HTTP/1.0\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\r\n";
     endures(server.port, url, || {
         say(server.port, reset, " 200 ");
-        say(server.port, put, " 200 ");
+        say(server.port, NEW_BUCKET, " 200 ");
     });
 }
 
@@ -262,14 +269,7 @@ fn redis_holds_records() {
 
 #[test]
 fn a_bucket_holds_records() {
-    let args = |port: u16| ["-H", "127.0.0.1", "-p", &port.to_string()].map(str::to_owned).to_vec();
-    let Some(server) = Server::start("moto_server", args) else { return };
-    let mut stream = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
-    let request = "PUT /team HTTP/1.0\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\r\n";
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    assert!(answer.contains(" 200 "), "{answer}");
+    let Some(server) = bucket() else { return };
     let endpoint = format!("endpoint=http://127.0.0.1:{}", server.port);
     shares(&format!("s3://team/verdicts?{endpoint}&region=us-east-1"));
     // There is no such bucket.
