@@ -608,7 +608,7 @@ impl NextestObservation {
             subject: Subject::unkeyed(TargetId { package, target, kind: TargetKind::Test }),
             own: Some(real(dir.path())),
             target_dirs: facts.target_dirs.iter().map(|dir| real(dir)).collect(),
-            covered: vec![real(&facts.toolchain.sysroot)],
+            covered: facts.toolchain.folders(),
             temporary: real(&temporary_dir(&question.environment, &question.selection.dir)),
             excluded: Excluded::of(&question.settings),
             trusted: Trusted::of(&question.settings),

@@ -246,7 +246,7 @@ impl<'a> EnvironmentJudge<'a> {
             cache,
             root: &question.root,
             target_dirs: &facts.target_dirs,
-            toolchain: facts.toolchain.sysroot.canonicalize().into_iter().collect(),
+            toolchain: facts.toolchain.folders(),
             rules: VariableRules::of(&question.settings),
             known: RefCell::default(),
         }

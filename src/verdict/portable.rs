@@ -182,8 +182,8 @@ pub(super) struct Machine<'a> {
     root: &'a Path,
     roots: SymbolicRoots,
     environment: &'a Environment,
-    /// The toolchain's folder, as runs see it.
-    toolchain: PathBuf,
+    /// The toolchain's folders, as runs see them.
+    toolchain: Vec<PathBuf>,
     secret: PlanSecret,
     /// The variables beside a key, as this machine's own runs record them.
     pub(super) asked: AskedEnvironment,
@@ -199,12 +199,15 @@ impl<'a> Machine<'a> {
         key: Option<&Path>,
     ) -> Self {
         let (root, environment) = (&question.root, &question.environment);
-        let sysroot = &facts.toolchain.sysroot;
+        let toolchain = facts.toolchain.folders();
+        // Below a prefix of all kinds of programs, names do not mean the same elsewhere.
+        let sysroot = facts.toolchain.sysroot.canonicalize().ok();
+        let alone = toolchain.iter().find(|folder| Some(*folder) == sysroot.as_ref());
         Self {
             root,
-            roots: SymbolicRoots::of(root, environment, key),
+            roots: SymbolicRoots::of(root, environment, alone.map(PathBuf::as_path), key),
             environment,
-            toolchain: sysroot.canonicalize().unwrap_or_else(|_| sysroot.clone()),
+            toolchain,
             secret: PlanSecret::of(plan),
             asked: AskedEnvironment::of(question),
         }
@@ -328,7 +331,7 @@ impl<'a> Machine<'a> {
                 if !seen.own.holds(self.root, input) {
                     return Err(changed());
                 }
-                if path.starts_with(&self.toolchain) {
+                if self.is_of_toolchain(&path) {
                     PortableState::Toolchain
                 } else if is_system_library(&path) {
                     let now = seen.portable.read(self.root, &path, Aspect::Content)?;
@@ -480,7 +483,7 @@ impl<'a> Machine<'a> {
                 }
                 _ => Err(differs()),
             },
-            PortableState::Toolchain if path.starts_with(&self.toolchain) && path.is_file() => {
+            PortableState::Toolchain if self.is_of_toolchain(&path) && path.is_file() => {
                 seen.own.read(self.root, &path, Aspect::Same)
             }
             PortableState::Toolchain => Err(differs()),
@@ -497,6 +500,10 @@ impl<'a> Machine<'a> {
                 if is_same && PathStamp::of(&path) == stamp { Ok(own) } else { Err(differs()) }
             }
         }
+    }
+
+    fn is_of_toolchain(&self, path: &Path) -> bool {
+        self.toolchain.iter().any(|folder| path.starts_with(folder))
     }
 
     fn short(&self, path: &Path) -> PathBuf {

@@ -20,6 +20,8 @@ pub(super) enum SymbolicRoot {
     Cargo,
     /// `$RUSTUP_HOME`.
     Rustup,
+    /// The folder of the toolchain, if nothing else lies there.
+    Toolchain,
     /// The temporary folder.
     Temporary,
     /// `$HOME`.
@@ -63,8 +65,14 @@ pub(super) struct SymbolicRoots {
 const HOMES: [&str; 3] = ["/home", "/root", "/Users"];
 
 impl SymbolicRoots {
-    /// The roots in this environment. `key` is the signing key.
-    pub(super) fn of(workspace: &Path, environment: &Environment, key: Option<&Path>) -> Self {
+    /// The roots in this environment. `toolchain` is a folder in which nothing else lies, and `key` the
+    /// signing key.
+    pub(super) fn of(
+        workspace: &Path,
+        environment: &Environment,
+        toolchain: Option<&Path>,
+        key: Option<&Path>,
+    ) -> Self {
         let absolute =
             |name: &str| environment.get(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let home = absolute("HOME");
@@ -75,6 +83,7 @@ impl SymbolicRoots {
         let folders = [
             (SymbolicRoot::Cargo, below("CARGO_HOME", ".cargo")),
             (SymbolicRoot::Rustup, below("RUSTUP_HOME", ".rustup")),
+            (SymbolicRoot::Toolchain, toolchain.map(Path::to_owned)),
             (SymbolicRoot::Home, home.clone()),
             (SymbolicRoot::Temporary, Some(temporary)),
         ];
@@ -166,7 +175,8 @@ impl SymbolicRoots {
             let is_it = |(known, _): &&(SymbolicRoot, PathBuf)| *known == root;
             self.folders.iter().find(is_it).map(|(_, folder)| folder)
         };
-        let tools = [SymbolicRoot::Cargo, SymbolicRoot::Rustup].map(folder);
+        let tools =
+            [SymbolicRoot::Cargo, SymbolicRoot::Rustup, SymbolicRoot::Toolchain].map(folder);
         // Folders that runs know by variables, the narrower one first.
         let by_variable =
             |root: &SymbolicRoot| matches!(root, SymbolicRoot::Home | SymbolicRoot::Temporary);
@@ -212,7 +222,8 @@ mod tests {
     fn roots(home: &str, workspace: &str) -> SymbolicRoots {
         let mut environment = Environment::default();
         environment.set("HOME", home);
-        SymbolicRoots::of(Path::new(workspace), &environment, Some(Path::new("/keys/ci")))
+        let (toolchain, key) = (Path::new(home).join("rust"), Path::new("/keys/ci"));
+        SymbolicRoots::of(Path::new(workspace), &environment, Some(&toolchain), Some(key))
     }
 
     #[test]
@@ -224,6 +235,7 @@ mod tests {
             ("/home/a/src", "/build"),
             ("/home/a/.gitconfig", "/root/.gitconfig"),
             ("/home/a/.cargo/registry/x", "/root/.cargo/registry/x"),
+            ("/home/a/rust/lib/rustlib", "/root/rust/lib/rustlib"),
             ("/tmp/x", "/tmp/x"),
             ("/etc/hosts", "/etc/hosts"),
         ] {
@@ -234,6 +246,11 @@ mod tests {
         for (path, why) in [("/home/b/x", "home folder"), ("/keys/ci", "signing key")] {
             assert!(one.portable(Path::new(path)).unwrap_err().contains(why));
         }
+        let shared = one.portable(Path::new("/home/a/rust/lib/rustlib")).unwrap();
+        assert_eq!(shared.root, Some(SymbolicRoot::Toolchain));
+        let (environment, workspace) = (Environment::default(), Path::new("/w"));
+        let without = SymbolicRoots::of(workspace, &environment, None, None);
+        assert!(without.local(&shared).is_err(), "its toolchain lies among other things");
         let up = one.portable(Path::new("/home/a/src/w/..")).unwrap();
         assert!(other.local(&up).is_err(), "no way out of a folder");
         assert!(other.local(&PortablePath::plain(Path::new("x"))).is_err());

@@ -6,6 +6,7 @@
 //! is or could be, the toolchain's own binaries. Any stamp that differs means asking again.
 
 mod ask;
+mod folders;
 mod memo;
 mod question;
 

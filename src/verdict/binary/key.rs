@@ -115,7 +115,7 @@ impl<'a> PlanContext<'a> {
             dir: &selection.dir,
             environment,
             target_dirs: facts.target_dirs.clone(),
-            covered: vec![facts.toolchain.sysroot.clone()],
+            covered: facts.toolchain.folders(),
             origin: PlanOrigin::Question { toolchain, build: build.finish() },
             asked: Some(asked),
         }

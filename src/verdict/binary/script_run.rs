@@ -191,7 +191,7 @@ impl ScriptObserver<'_> {
             subject,
             own: Some(call.mirror().to_owned()),
             target_dirs: facts.target_dirs.iter().map(real).collect(),
-            covered: vec![real(&facts.toolchain.sysroot)],
+            covered: facts.toolchain.folders(),
             temporary: temporary(call),
             excluded: Excluded::of(&question.settings),
             trusted: Trusted::of(&question.settings),
