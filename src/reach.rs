@@ -43,7 +43,8 @@
 //! # Limits
 //!
 //! Only x86-64 programs on Linux are read. Lines that the crate `log` stores in its records count
-//! for the readers of records only.
+//! for the readers of records only. A test that closes its error output and opens a file in its place
+//! (by `close` or `F_DUPFD`; `dup2` is known) can read the lines of its own panics unnoticed.
 //!
 //! [`Capabilities`] say what a test can do besides computing; files, environment, network and clock
 //! are inputs that the caller has to observe. A test that starts programs depends on the programs

@@ -243,6 +243,48 @@ pub(crate) fn may_change_length(program: &Path) -> bool {
 mod tests {
     use super::*;
 
+    /// An ELF file with one section of this name and with these flags, which holds a header of
+    /// compression (zlib) for one byte.
+    fn program(name: &str, flags: u64) -> tempfile::NamedTempFile {
+        let names = format!("\0{name}\0.shstrtab\0");
+        let (content, strings) = (64_u64, 64 + 32_u64);
+        let table = strings + names.len() as u64;
+        let mut file = vec![0; 64];
+        file[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+        for (at, value) in [(16, 2_u16), (18, 62), (52, 64), (58, 64), (60, 3), (62, 2)] {
+            file[at..at + 2].copy_from_slice(&value.to_le_bytes());
+        }
+        file[20] = 1;
+        file[40..48].copy_from_slice(&table.to_le_bytes());
+        file.extend([1_u64, 1, 1, 0].iter().flat_map(|word| word.to_le_bytes()));
+        file.extend(names.as_bytes());
+        file.extend([0; 64]);
+        let shstrtab = 2 + name.len() as u32;
+        let sections =
+            [(1_u32, 1_u32, flags, content, 32_u64), (shstrtab, 3, 0, strings, names.len() as u64)];
+        for (name, kind, flags, offset, size) in sections {
+            file.extend([name, kind].iter().flat_map(|word| word.to_le_bytes()));
+            file.extend(
+                [flags, 0, offset, size, 0, 1, 0].iter().flat_map(|word| word.to_le_bytes()),
+            );
+        }
+        let written = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(written.path(), file).unwrap();
+        written
+    }
+
+    #[test]
+    fn what_is_compressed_in_a_program_may_change_its_length() {
+        const COMPRESSED: u64 = 1 << 11;
+        assert!(!may_change_length(program(".debug_line", 0).path()));
+        assert!(may_change_length(program(".debug_line", COMPRESSED).path()));
+        assert!(may_change_length(program(".zdebug_line", 0).path()));
+        let text = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(text.path(), "no program").unwrap();
+        assert!(may_change_length(text.path()));
+        assert!(may_change_length(Path::new("/nowhere/at/all")));
+    }
+
     #[test]
     fn symbols_tell_what_a_macro_consults() {
         for name in [
