@@ -60,8 +60,8 @@ pub(crate) struct TargetPlan {
     /// Whether nothing that it is built with can see a plain comment in a source.
     #[serde(default)]
     pub ignores_comments: bool,
-    /// Of what counts with the whole tree because of the workspace's build scripts alone: the packages of
-    /// these scripts, if it is known when cargo runs them again.
+    /// The packages of the workspace's build scripts, if these alone make it count with the whole tree and it
+    /// is known when cargo runs them again.
     #[serde(default)]
     pub here: Option<BTreeSet<usize>>,
 }

@@ -25,6 +25,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use super::executables::executable_parts;
 use super::resolve::as_path;
@@ -72,6 +73,9 @@ impl KnownLoader {
         }
         let path = Path::new(LOADER).canonicalize().ok()?;
         let stamp = PathStamp::of(&path);
+        if !stamp.is_settled(SystemTime::now()) {
+            return None;
+        }
         let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
         match &*last {
             Some((known, loader)) if *known == stamp => loader.clone(),
@@ -152,13 +156,17 @@ impl KnownLoader {
         match searched.get(path) {
             Some((known, is_like)) if *known == stamp => *is_like,
             _ => {
+                let started = SystemTime::now();
                 let is_like = self.search(path).unwrap_or(true);
-                searched.insert(path.to_vec(), (stamp, is_like));
+                if stamp.is_settled(started) {
+                    searched.insert(path.to_vec(), (stamp, is_like));
+                }
                 is_like
             }
         }
     }
 
+    /// The same without memory. `None` if the file cannot be read, is broken, or can change its code.
     fn search(&self, path: &[u8]) -> Option<bool> {
         let file = File::open(as_path(path)).ok()?;
         let mut magic = [0; 4];

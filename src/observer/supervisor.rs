@@ -12,8 +12,8 @@
 //! incomplete.
 //!
 //! **Cost of a call.** Two switches between the caller and its answering thread, which wake each
-//! other on one processor, and three system calls: receive, read the path, send. Now and then one more
-//! looks whether another call waits. The answering thread blocks in receiving. Linux 6.11 and newer end that wait with the last
+//! other on one processor, and four system calls: look whether a call waits, receive, read the
+//! path, send. The answering thread blocks in receiving. Linux 6.11 and newer end that wait with the last
 //! observed process. Processes that outlive the run do not end it, nor does an older kernel; there
 //! a signal does.
 //!
@@ -45,9 +45,6 @@ const INSTALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a thread that was interrupted may take before it is interrupted again: the signal may
 /// have come just before its wait. Doubled each time, up to [`GUARD_INTERVAL`].
 const INTERRUPT_INTERVAL: Duration = Duration::from_millis(1);
-
-/// Of so many calls one looks whether another caller waits, which costs as much as a twentieth of a call.
-const LOOK_INTERVAL: u32 = 8;
 
 /// What the threads of one observation share.
 struct SharedRecord {
@@ -297,17 +294,12 @@ impl AnsweringThread {
 fn answer_calls(shared: &SharedRecord, queue: &CallQueue) {
     seccomp::allow_interruption();
     let mut shares_processor = true;
-    let mut calls = 0_u32;
     while !shared.ending.load(Ordering::SeqCst) {
-        // While callers wait they are looked for at each call, and otherwise now and then.
-        if !shares_processor || calls.is_multiple_of(LOOK_INTERVAL) {
-            let share = !waits(&queue.listener);
-            if share != shares_processor {
-                queue.listener.share_processor(share);
-                shares_processor = share;
-            }
+        let share = !waits(&queue.listener);
+        if share != shares_processor {
+            queue.listener.share_processor(share);
+            shares_processor = share;
         }
-        calls = calls.wrapping_add(1);
         match queue.receive() {
             Ok(Some(call)) => queue.answer(shared, &call),
             Ok(None) if has_ended(&queue.listener) => return,

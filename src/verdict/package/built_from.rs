@@ -138,7 +138,7 @@ impl<'a> BuiltPackages<'a> {
                 && self.basis_but_scripts(&reach, cache).basis < KeyBasis::Tree
                 && self.ignores_comments(&reach, readers);
             let folders: Vec<PathBuf> = packages.iter().map(|(folder, _)| folder.clone()).collect();
-            let scripts = self.own_scripts(&reach).filter(|_| is_of_scripts);
+            let scripts = is_of_scripts.then(|| self.own_scripts(&reach)).flatten();
             let here = scripts.and_then(|scripts| script_places(&scripts, root, &folders));
             targets.push(TargetPlan {
                 id,

@@ -137,14 +137,17 @@ impl Keeping<'_> {
     /// Why there can be none.
     fn record_here(&mut self, record: &Record) -> Result<Record, String> {
         let (mut target, reach) = self.target(record)?;
+        if target.here.is_none() {
+            return Err("it counts by its packages, or with the whole tree".to_owned());
+        }
         let folders = folders(self.plan);
         let but_scripts = self.built.basis_but_scripts(&reach, self.level.cache).basis;
         let is_of_scripts = target.basis == KeyBasis::Tree && but_scripts < KeyBasis::Tree;
-        let scripts = self.built.own_scripts(&reach).filter(|_| is_of_scripts);
+        let scripts = is_of_scripts.then(|| self.built.own_scripts(&reach)).flatten();
         let scripts = scripts.ok_or("it is not known when cargo runs its build scripts")?;
         let PackageLevel { question, listing, .. } = self.level;
         let places = script_places(&scripts, &question.root, &folders);
-        if target.here.is_none() || places != target.here {
+        if places != target.here {
             return Err("it has other build scripts".to_owned());
         }
         target.ignores_comments = true;
