@@ -117,7 +117,11 @@ async fn a_suspended_child_can_handle_sigterm() {
 async fn a_child_that_starts_while_suspended_is_suspended_at_once() {
     let (suspender, cancel) = (Suspender::default(), CancellationToken::new());
     suspender.set(true);
-    let spec = shell("sleep 0.05; echo done", &suspender);
+    // It cannot end before it is told to, however late it is suspended.
+    let dir = tempfile::tempdir().unwrap();
+    let go = dir.path().join("go");
+    let script = format!("until [ -e {} ]; do sleep 0.05; done; echo done", go.display());
+    let spec = shell(&script, &suspender);
     let (send, mut said) = tokio::sync::mpsc::unbounded_channel();
     let mut running = Box::pin(run(&spec, &cancel, None, move |_, bytes| {
         let _ = send.send(bytes.to_vec());
@@ -141,6 +145,7 @@ async fn a_child_that_starts_while_suspended_is_suspended_at_once() {
         finished = &mut running => panic!("it was not suspended: {finished:?}"),
         seen = tokio::time::timeout(LIMIT, children) => seen.unwrap(),
     }
+    std::fs::write(go, "").unwrap();
     assert!(said.try_recv().is_err());
     suspender.set(false);
     assert_eq!(running.await.unwrap().end, End::Exit(0));
