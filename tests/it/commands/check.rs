@@ -49,7 +49,8 @@ fn life(home: &Home) {
     assert!(text.stderr.contains("Failed p two"), "{text:#?}");
     // The tests alone decide: an older state that was green is known again.
     home.write("src/lib.rs", "#[test] fn one() {}\n#[test] fn two() {}\n");
-    assert_eq!(check(home, &[]).0, Some(0));
+    let (code, line) = check(home, &[]);
+    assert_eq!(code, Some(0), "{line}");
 }
 
 #[test]
