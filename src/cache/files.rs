@@ -18,7 +18,7 @@ use crate::workspace::Stamp;
 /// A file larger than this is not read: no record of ours gets near it.
 const READ_LIMIT: u64 = 256 << 20;
 /// How often a folder is created again that another process removes at the same moment.
-const FOLDER_ATTEMPTS: u32 = 16;
+const FOLDER_ATTEMPTS: u32 = 100;
 /// Why a file was not read.
 #[derive(Debug)]
 pub(super) enum Unread {
@@ -177,8 +177,13 @@ fn retrying<T>(dir: &Path, mut what: impl FnMut() -> io::Result<T>) -> io::Resul
             Err(error) if error.kind() == ErrorKind::NotFound && attempt < FOLDER_ATTEMPTS => {
                 attempt += 1;
                 match create_private_folder(dir) {
-                    // A folder above it was tidied away between two steps of the creation.
-                    Err(error) if error.kind() == ErrorKind::NotFound => {}
+                    // It, or a folder above it, was tidied away between two steps of the creation:
+                    // it was there when it was to be made, and was not when it was looked at.
+                    Err(error)
+                        if matches!(
+                            error.kind(),
+                            ErrorKind::NotFound | ErrorKind::AlreadyExists
+                        ) && attempt < FOLDER_ATTEMPTS => {}
                     made => made?,
                 }
             }
@@ -295,6 +300,32 @@ mod tests {
         assert!(file.path().file_name().unwrap().to_str().unwrap().starts_with(UNFINISHED));
         drop(file);
         assert!(names(dir.path()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_folder_that_others_make_and_remove_at_the_same_time_is_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("a/b");
+        std::thread::scope(|scope| {
+            for name in ["one", "two", "three"] {
+                let folder = &folder;
+                scope.spawn(move || {
+                    for _ in 0..2_000 {
+                        touch(&folder.join(name)).unwrap();
+                        remove(&folder.join(name)).unwrap();
+                        let _ = fs::remove_dir(folder);
+                    }
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn what_lies_where_a_folder_must_be_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("nowhere", dir.path().join("a")).unwrap();
+        let error = touch(&dir.path().join("a/file")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AlreadyExists);
     }
 
     #[test]
