@@ -30,6 +30,20 @@ pub(super) struct Taken {
     pub(super) doubt: bool,
 }
 
+impl Taken {
+    /// The same, and each file that has changed without an event.
+    pub(super) fn with_files(taken: Option<Self>) -> Self {
+        let Some(taken) = taken else {
+            return Self { refresh: Refresh::Files(BTreeSet::new()), doubt: false };
+        };
+        let refresh = match taken.refresh {
+            Refresh::Folders(folders) => Refresh::Files(folders),
+            more => more,
+        };
+        Self { refresh, doubt: taken.doubt }
+    }
+}
+
 #[derive(Debug, Default)]
 struct InboxContent {
     folders: BTreeSet<PathBuf>,

@@ -42,7 +42,28 @@ impl CodeHasher {
         dirs: &BTreeSet<PathBuf>,
         on_dir: &mut dyn FnMut(DirChange<'_>),
     ) -> Changes {
-        let mut dirty = self.changed_elsewhere();
+        let changed = self.changed_elsewhere();
+        self.rescan_with(dirs, changed, on_dir)
+    }
+
+    /// Does the same, and looks at every file: no event tells of a write through a memory map, or
+    /// through a link from outside the tree. Folders are trusted to have told of their names.
+    pub fn rescan_files(
+        &mut self,
+        dirs: &BTreeSet<PathBuf>,
+        on_dir: &mut dyn FnMut(DirChange<'_>),
+    ) -> Changes {
+        let changed = self.changed_files();
+        self.rescan_with(dirs, changed, on_dir)
+    }
+
+    fn rescan_with(
+        &mut self,
+        dirs: &BTreeSet<PathBuf>,
+        changed: BTreeSet<FolderId>,
+        on_dir: &mut dyn FnMut(DirChange<'_>),
+    ) -> Changes {
+        let mut dirty = changed;
         dirty.append(&mut self.unwatched);
         for (id, _) in self.problems.keys() {
             dirty.insert(*id);

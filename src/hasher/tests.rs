@@ -241,6 +241,14 @@ impl Living {
         changes
     }
 
+    pub(super) fn rescan_files(&mut self, folders: &[PathBuf]) -> Changes {
+        self.watches.told.clear();
+        let folders = folders.iter().cloned().collect();
+        let changes = self.hasher.rescan_files(&folders, &mut |change| self.watches.take(change));
+        self.watches.check(&self.hasher);
+        changes
+    }
+
     pub(super) fn known(&self) -> Digest {
         known(&self.hasher)
     }

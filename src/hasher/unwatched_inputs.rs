@@ -10,24 +10,52 @@ use std::time::SystemTime;
 use super::CodeHasher;
 use super::git::{self, Tracked};
 use super::options;
+use super::parallel;
 use super::rules::Anchor;
 use super::system;
 use super::tree::{FolderId, TreeEntry, WalkMode};
 use super::update::Update;
-use crate::workspace::{Repository, Stamp};
+use crate::workspace::{FileKind, Repository, Stamp};
+
+/// A tree with more folders than this is worth several threads.
+const MANY_FOLDERS: usize = 512;
 
 impl CodeHasher {
     /// Folders with files that were changed under another name.
     pub(super) fn changed_elsewhere(&self) -> BTreeSet<FolderId> {
-        let is_changed = |id: &FolderId| {
-            let Ok(folder) = system::open_folder(&self.tree.path(*id), true) else { return true };
-            self.tree.folder(*id).listing.iter().any(|(name, entry)| {
-                entry.is(TreeEntry::SHARED)
-                    && (!entry.is(TreeEntry::SETTLED)
-                        || Stamp::at(&folder, name).map_or(true, |stamp| stamp != entry.stamp))
-            })
-        };
+        let is_changed =
+            |id: &FolderId| self.has_changed_file(*id, |entry| entry.is(TreeEntry::SHARED));
         self.shared.iter().copied().filter(is_changed).collect()
+    }
+
+    /// Folders with files that are not as they were, whether an event told of it or not. Folders
+    /// are not listed.
+    pub(super) fn changed_files(&self) -> BTreeSet<FolderId> {
+        let tops = self.tops.iter().filter_map(|top| top.folder);
+        let folders: Vec<_> = tops.flat_map(|top| self.tree.subtree(top)).collect();
+        let threads = if folders.len() > MANY_FOLDERS { self.threads } else { 1 };
+        let is_file = |entry: &TreeEntry| entry.kind() != FileKind::Folder;
+        let changed = parallel::map(&folders, threads, &mut (), |(), id| {
+            // An ignore file that does not count itself is in no listing.
+            let folder = self.tree.folder(*id);
+            folder.rules.digest() != folder.base && folder.listing.find(b".gitignore").is_none()
+                || self.has_changed_file(*id, is_file)
+        });
+        folders.into_iter().zip(changed).filter_map(|(id, changed)| changed.then_some(id)).collect()
+    }
+
+    /// Whether one of these files is not provably the one that was listed.
+    fn has_changed_file(&self, id: FolderId, which: impl Fn(&TreeEntry) -> bool) -> bool {
+        let mut files =
+            self.tree.folder(id).listing.iter().filter(|(_, entry)| which(entry)).peekable();
+        if files.peek().is_none() {
+            return false;
+        }
+        let Ok(folder) = system::open_folder(&self.tree.path(id), true) else { return true };
+        files.any(|(name, entry)| {
+            !entry.is(TreeEntry::SETTLED)
+                || Stamp::at(&folder, name).map_or(true, |stamp| stamp != entry.stamp)
+        })
     }
 
     /// The repositories of the tree, each with the folder to ask in.

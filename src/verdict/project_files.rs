@@ -26,6 +26,8 @@ pub enum Refresh {
     All,
     /// These folders, absolute.
     Folders(BTreeSet<PathBuf>),
+    /// These folders, absolute, and each file that has changed.
+    Files(BTreeSet<PathBuf>),
 }
 
 /// A moment in the life of a scope.
@@ -126,6 +128,7 @@ impl ProjectFiles {
             let changes = match &how {
                 Refresh::All => self.hasher.scan(on_dir),
                 Refresh::Folders(folders) => self.hasher.rescan(folders, on_dir),
+                Refresh::Files(folders) => self.hasher.rescan_files(folders, on_dir),
             };
             hashed |= changes.read_files > 0;
             self.doubts = self.find_outside(&changes).err().into_iter().collect();

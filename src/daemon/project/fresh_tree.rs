@@ -265,11 +265,10 @@ impl FreshTree {
         let Some(tree) = &self.tree else { return };
         self.debounce.flush();
         let taken = self.inbox.take();
-        let all = |doubt| Some(Taken { refresh: Refresh::All, doubt });
         let how = match trust {
             EventTrust::All => taken,
-            EventTrust::Folders => all(taken.is_some_and(|taken| taken.doubt)),
-            EventTrust::Nothing => all(true),
+            EventTrust::Folders => Some(Taken::with_files(taken)),
+            EventTrust::Nothing => Some(Taken { refresh: Refresh::All, doubt: true }),
         };
         if how.is_some() || tree.blind().is_some() {
             self.status.change(|status| (status.state, status.reason) = (State::Hashing, None));

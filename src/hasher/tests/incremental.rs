@@ -121,6 +121,25 @@ fn files_with_several_names_are_looked_at_although_nobody_told() {
 }
 
 #[test]
+fn a_look_at_every_file_lists_only_the_folders_of_those_that_changed() {
+    let ground = Ground::with(&["a/f", "b/f", "c/.gitignore", "c/g"]);
+    ground.write("c/.gitignore", "*\n!h\n");
+    let mut hasher = ground.hasher();
+    hasher.probe.settled = Some(true);
+    let mut living = Living::new(hasher);
+    assert_eq!(living.rescan_files(&[]), Changes::default());
+    ground.write("b/f", "longer than before");
+    let changes = living.rescan_files(&[]);
+    assert_eq!((changes.modified, changes.read_files), (1, 1));
+    assert_eq!(living.known(), ground.digest());
+    // An ignore file that ignores itself is in no listing.
+    ground.write("c/h", "");
+    ground.write("c/.gitignore", "*\n!h\n!g\n");
+    living.rescan_files(&[]);
+    assert_eq!(living.known(), ground.digest());
+}
+
+#[test]
 fn ignore_file_edits_show_and_hide_files_and_folders() {
     let ground = Ground::with(&["gen/deep/f", "gen/g", "src/x.log", "src/lib.rs"]);
     ground.write(".gitignore", "gen\n");

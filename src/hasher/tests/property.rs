@@ -8,7 +8,10 @@ use super::*;
 #[derive(Clone, Debug)]
 enum Edit {
     Write(String, u8),
+    /// Into a file that is there, as through a memory map: nothing is told.
+    WriteUnseen(String, u8),
     Ignore(String, usize),
+    IgnoreUnseen(String, usize),
     Remove(String),
     Rename(String, String),
     Mkdir(String),
@@ -47,7 +50,9 @@ const MANIFESTS: [&[u8]; 4] = [
 fn edit() -> impl Strategy<Value = Edit> {
     prop_oneof![
         4 => (path(), any::<u8>()).prop_map(|(path, byte)| Edit::Write(path, byte % 4)),
+        2 => (path(), any::<u8>()).prop_map(|(path, byte)| Edit::WriteUnseen(path, byte % 4)),
         2 => (path(), 0..RULES.len()).prop_map(|(path, rule)| Edit::Ignore(path, rule)),
+        1 => (path(), 0..RULES.len()).prop_map(|(path, rule)| Edit::IgnoreUnseen(path, rule)),
         2 => path().prop_map(Edit::Remove),
         3 => (path(), path()).prop_map(|(from, to)| Edit::Rename(from, to)),
         2 => path().prop_map(Edit::Mkdir),
@@ -57,6 +62,22 @@ fn edit() -> impl Strategy<Value = Edit> {
         1 => path().prop_map(Edit::Track),
         1 => path().prop_map(Edit::Untrack),
     ]
+}
+
+fn text_of<'a>(path: &str, byte: &'a u8) -> &'a [u8] {
+    match path.ends_with("Cargo.toml") {
+        true => MANIFESTS[usize::from(*byte)],
+        false => std::slice::from_ref(byte),
+    }
+}
+
+/// Writes into a file of the tree that is there, and not through a link: its own folder is looked at.
+fn write_into(file: &Path, text: &[u8]) {
+    if file.symlink_metadata().is_ok_and(|meta| meta.is_file())
+        && file.canonicalize().is_ok_and(|real| real == file)
+    {
+        fs::write(file, text).unwrap();
+    }
 }
 
 /// Does the edit if it can be done, and tells the folders in which names changed, as events would.
@@ -76,13 +97,17 @@ fn apply(ground: &Ground, edit: &Edit) -> Vec<PathBuf> {
         missing
     };
     match edit {
+        Edit::WriteUnseen(path, byte) => {
+            write_into(&ground.path(path), text_of(path, byte));
+            vec![]
+        }
+        Edit::IgnoreUnseen(folder, rule) => {
+            write_into(&ground.path(folder).join(".gitignore"), RULES[*rule].as_bytes());
+            vec![]
+        }
         Edit::Write(path, byte) => {
             let mut told = made(path);
-            let text = match path.ends_with("Cargo.toml") {
-                true => MANIFESTS[usize::from(*byte)],
-                false => std::slice::from_ref(byte),
-            };
-            let _ = fs::write(ground.path(path), text);
+            let _ = fs::write(ground.path(path), text_of(path, byte));
             told.push(parent(path));
             told.extend(real(ground.path(path)).parent().map(Path::to_owned));
             told
@@ -167,11 +192,14 @@ fn replay(batches: &[Vec<Edit>], with_git: bool, settled: Option<bool>, extra: b
         let mark = living.hasher.mark();
         let before = living.known();
         let told: Vec<PathBuf> = batch.iter().flat_map(|edit| apply(&ground, edit)).collect();
-        if number % 4 == 3 {
-            living.scan();
-        } else {
-            living.rescan(&told);
-        }
+        let is_unseen =
+            |edit: &Edit| matches!(edit, Edit::WriteUnseen(..) | Edit::IgnoreUnseen(..));
+        match number % 4 {
+            3 => living.scan(),
+            1 => living.rescan_files(&told),
+            _ if batch.iter().any(is_unseen) => living.rescan_files(&told),
+            _ => living.rescan(&told),
+        };
         let now = living.known();
         assert_eq!(now, ground.digest_with(options.clone()), "after {batch:?}");
         if now != before {
