@@ -16,7 +16,8 @@
 //! | `format` | the file format, with its digest |
 //! | `layout` | paths, and which names are ours |
 //! | `files` | atomic writes, checked reads, locks with a time-out |
-//! | `recent_records` | the records that were read last |
+//! | `recent_records` | the records that were read last, in memory |
+//! | `proof` | by which looks a recent record was proven |
 //! | `index` | which project keeps which records |
 //! | `retention` | which records may be removed, as a pure plan |
 //! | `mentions` | which files can name which variables |
@@ -47,6 +48,7 @@ mod memos;
 mod mentions;
 mod plans;
 mod programs;
+mod proof;
 mod put;
 mod reached;
 mod recent_records;
@@ -63,6 +65,7 @@ pub(crate) use gc::GcOptions;
 pub(crate) use history::{AnsweredTargets, HISTORY_DAYS, HistoryEvent};
 pub(crate) use mentions::KnownMentions;
 pub(crate) use plans::{KeyBasis, PackagePlan, TargetPlan, WorkspacePlan};
+pub(crate) use proof::{Found, Look, Looks, RecordProof};
 pub(crate) use put::PutError;
 pub(crate) use reached::ReachedTests;
 pub(crate) use record::{
@@ -316,6 +319,19 @@ impl Cache {
                 warn!(file = %path.display(), %reason, "ignoring a record");
                 Err(MissReason::Malformed(reason))
             }
+        }
+    }
+
+    /// By which looks this very record was proven for a workspace, if this process remembers that.
+    pub(crate) fn proof_of(&self, root: &Path, record: &Arc<Record>) -> Option<Arc<RecordProof>> {
+        self.recent().proof_of(record).filter(|proof| proof.root == root)
+    }
+
+    /// Remembers by which looks this very record is proven, if this process asks again and again.
+    pub(crate) fn note_proof(&self, record: &Arc<Record>, proof: impl FnOnce() -> RecordProof) {
+        if self.absences.is_some() && self.recent().holds(record) {
+            let proof = proof();
+            self.recent().note_proof(record, proof);
         }
     }
 

@@ -38,6 +38,7 @@ mod patterns;
 mod permissions;
 mod portable;
 mod project_files;
+mod proof;
 mod provenance;
 mod ran;
 mod remember;

@@ -43,7 +43,7 @@ pub(crate) use repository::{LockId, Operation, Repository};
 pub(crate) use selection::Part;
 pub use selection::Selection;
 pub use stamp::PathStamp;
-pub(crate) use stamp::{FileKind, Stamp, nanoseconds, until_settled};
+pub(crate) use stamp::{FileKind, Stamp, is_missing, nanoseconds, until_settled};
 pub(crate) use test_places::package_targets;
 pub use test_places::{TestPlace, TestPlaces, TestSources, target_root};
 pub use toolchain::Toolchain;

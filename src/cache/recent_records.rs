@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::proof::RecordProof;
 use super::record::{Record, RecordKey};
 use crate::workspace::Stamp;
 
@@ -24,6 +25,7 @@ pub(super) struct RecentRecords {
 struct RecentRecord {
     stamp: Stamp,
     record: Arc<Record>,
+    proof: Option<Arc<RecordProof>>,
     used: u64,
 }
 
@@ -52,7 +54,7 @@ impl RecentRecords {
         }
         self.clock += 1;
         self.bytes += stamp.size;
-        self.entries.insert(key, RecentRecord { stamp, record, used: self.clock });
+        self.entries.insert(key, RecentRecord { stamp, record, proof: None, used: self.clock });
         while self.bytes > MOST_BYTES {
             // A few dozen entries: looking at all of them is cheaper than a second order.
             let Some(oldest) = self.entries.iter().min_by_key(|(_, e)| e.used).map(|(k, _)| *k)
@@ -60,6 +62,25 @@ impl RecentRecords {
                 return;
             };
             self.forget(&oldest);
+        }
+    }
+
+    /// Whether this very record is remembered.
+    pub(super) fn holds(&self, record: &Arc<Record>) -> bool {
+        self.entries.get(&record.key).is_some_and(|entry| Arc::ptr_eq(&entry.record, record))
+    }
+
+    /// By which looks this very record was proven.
+    pub(super) fn proof_of(&self, record: &Arc<Record>) -> Option<Arc<RecordProof>> {
+        self.entries.get(&record.key).filter(|_| self.holds(record))?.proof.clone()
+    }
+
+    /// Remembers it for as long as the record.
+    pub(super) fn note_proof(&mut self, record: &Arc<Record>, proof: RecordProof) {
+        if self.holds(record)
+            && let Some(entry) = self.entries.get_mut(&record.key)
+        {
+            entry.proof = Some(Arc::new(proof));
         }
     }
 

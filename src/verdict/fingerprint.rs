@@ -383,7 +383,7 @@ fn is_missing(folder: &Path) -> bool {
 }
 
 /// The kernel's own files change without another stamp.
-fn has_times(path: &Path) -> bool {
+pub(super) fn has_times(path: &Path) -> bool {
     !path.starts_with("/proc") && !path.starts_with("/sys")
 }
 

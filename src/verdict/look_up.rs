@@ -10,8 +10,9 @@ use super::fingerprint::{Aspect, Fingerprints};
 use super::key::source_key;
 use super::other_environments::OtherEnvironments;
 use super::patterns::AlwaysRun;
+use super::proof::{first_changed, proof_of};
 use super::{Facts, Question, code_hash};
-use crate::cache::{Cache, Input, InputState, Lookup, MissReason, Record, RecordKey};
+use crate::cache::{Cache, Input, InputState, Looks, Lookup, MissReason, Record, RecordKey};
 use crate::hasher::{FileDigest, file_digest};
 use crate::model::{
     Answer, Digest, Outcome, Source, TargetAnswer, TargetReport, Timestamp, Verdict,
@@ -161,7 +162,7 @@ impl LookUp<'_> {
     }
 
     /// Why a green record does not answer; `None` if it does.
-    fn obstacle(&self, record: &Record) -> Option<String> {
+    fn obstacle(&self, record: &Arc<Record>) -> Option<String> {
         let Question { root, settings, environment, .. } = self.question;
         let always = AlwaysRun::of(settings);
         if let Some(target) = record.targets.iter().find(|target| always.names(&target.id)) {
@@ -186,11 +187,26 @@ impl LookUp<'_> {
         if let Some(why) = over_time(record, settings.timeout) {
             return Some(why);
         }
-        if let Some(product) = changed_product(record, root, &mut fingerprints) {
+        let products = &record.products;
+        let proof = self.cache.proof_of(root, record);
+        let mut first_changed = |inputs, proof: Option<&Looks>| match proof {
+            Some(looks) => first_changed(looks, root, inputs, &mut fingerprints),
+            None => fingerprints.first_changed(root, inputs),
+        };
+        let known = proof.as_deref();
+        let product = first_changed(&products.consulted, known.map(|proof| &proof.products));
+        if let Some(product) = product
+            && first_changed(&products.lists, None).is_none()
+        {
             return Some(format!("{} changed after it was built", product.path.display()));
         }
-        let changed = fingerprints.first_changed(root, &record.inputs)?;
-        Some(format!("{} changed", changed.path.display()))
+        if let Some(changed) = first_changed(&record.inputs, known.map(|proof| &proof.inputs)) {
+            return Some(format!("{} changed", changed.path.display()));
+        }
+        if proof.is_none() && product.is_none() {
+            self.cache.note_proof(record, || proof_of(record, root, &mut fingerprints));
+        }
+        None
     }
 
     /// Whether a product that runs of this tree consulted was changed by hand.

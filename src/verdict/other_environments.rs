@@ -59,7 +59,7 @@ impl<'a> OtherEnvironments<'a> {
     /// Why that of the environment most like this one does not answer; `None` if there is none.
     pub(super) fn find(
         &self,
-        mut obstacle: impl FnMut(&Record) -> Option<String>,
+        mut obstacle: impl FnMut(&Arc<Record>) -> Option<String>,
     ) -> Result<Arc<Record>, Option<String>> {
         let ProvenEnvironments { products, build_variables, mut environments } =
             self.cache.environments(&self.whole);

@@ -327,6 +327,11 @@ pub(crate) fn until_settled(paths: &[PathBuf], now: SystemTime) -> Duration {
     if wait <= 2 * TICK_MARGIN { wait } else { Duration::ZERO }
 }
 
+/// Whether nothing is at `path`, and no file stands where a folder on the way to it must be.
+pub(crate) fn is_missing(path: &Path) -> bool {
+    look(CWD, path, AtFlags::SYMLINK_NOFOLLOW).is_err_and(|error| error == Errno::NOENT)
+}
+
 fn look(folder: impl AsFd, name: impl Arg + Copy, flags: AtFlags) -> rustix::io::Result<Stamp> {
     let folder = folder.as_fd();
     let raw = fs::statat(folder, name, flags)?;

@@ -1,0 +1,300 @@
+//! Proves a record by looks that are remembered, so that the same question is answered again by one
+//! look at each thing that counts.
+//!
+//! Whatever was there when an input was found to hold decides it: while a settled stamp is the
+//! same, so are content, names, kind and owner, and a folder with the same stamp has no more names. A
+//! look that shows something else decides nothing; the inputs that it stood for are then looked at
+//! one by one, as if nothing was remembered.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::fingerprint::{Fingerprints, has_times};
+use crate::cache::{Found, Input, InputState, Look, Looks, Record, RecordProof};
+use crate::workspace::{FileKind, PathStamp, Stamp, is_missing};
+
+/// A folder is looked at in place of so many names that were absent in it.
+const SEVERAL: usize = 3;
+
+/// What proves a record now, all of whose inputs have just been found to hold.
+pub(super) fn proof_of(
+    record: &Record,
+    root: &Path,
+    fingerprints: &mut Fingerprints,
+) -> RecordProof {
+    let mut learn = |inputs: &[Input]| looks_at(root, inputs, fingerprints);
+    RecordProof {
+        root: root.to_owned(),
+        inputs: learn(&record.inputs),
+        products: learn(&record.products.consulted),
+    }
+}
+
+/// The first of the inputs that is not as it was.
+pub(super) fn first_changed<'a>(
+    looks: &Looks,
+    root: &Path,
+    inputs: &'a [Input],
+    fingerprints: &mut Fingerprints,
+) -> Option<&'a Input> {
+    let doubtful = looks.looks.iter().filter(|look| !is_same(look)).flat_map(|look| &look.decides);
+    let mut undecided = doubtful.chain(&looks.rest).map(|at| &inputs[*at]);
+    undecided.find(|input| !fingerprints.holds(root, input))
+}
+
+fn is_same(look: &Look) -> bool {
+    match &look.found {
+        Found::Here(stamp) => PathStamp::of(&look.path) == PathStamp::Present(*stamp),
+        Found::Led(stamp) => PathStamp::followed(&look.path) == PathStamp::Present(*stamp),
+        Found::Nothing => is_missing(&look.path),
+    }
+}
+
+/// Finds looks that decide these inputs.
+fn looks_at(root: &Path, inputs: &[Input], fingerprints: &mut Fingerprints) -> Looks {
+    let before = SystemTime::now();
+    let is_lasting = |path: &Path, stamp: &Stamp| stamp.is_settled(before) && has_times(path);
+    let mut here: BTreeMap<PathBuf, (Stamp, Vec<usize>)> = BTreeMap::new();
+    let mut absent: BTreeMap<PathBuf, Vec<usize>> = BTreeMap::new();
+    let mut rest = Vec::new();
+    for (at, input) in inputs.iter().enumerate() {
+        let path = root.join(&input.path);
+        if input.state == InputState::Absent {
+            match folder_of(&path) {
+                Some(folder) => absent.entry(folder.to_owned()).or_default().push(at),
+                None => rest.push(at),
+            }
+            continue;
+        }
+        let PathStamp::Present(stamp) = PathStamp::of(&path) else {
+            rest.push(at);
+            continue;
+        };
+        let holds = is_decided_by_stamp(&input.state)
+            && is_lasting(&path, &stamp)
+            && fingerprints.holds(root, input)
+            && PathStamp::of(&path) == PathStamp::Present(stamp);
+        match here.get_mut(&path) {
+            Some((known, decides)) if holds && *known == stamp => decides.push(at),
+            None if holds => drop(here.insert(path, (stamp, vec![at]))),
+            _ => rest.push(at),
+        }
+    }
+    let mut looks: Vec<_> = here
+        .into_iter()
+        .map(|(path, (stamp, decides))| Look { path, found: Found::Here(stamp), decides })
+        .collect();
+    for (folder, names) in absent {
+        let found = PathStamp::followed(&folder);
+        let are_missing = || names.iter().all(|at| is_missing(&root.join(&inputs[*at].path)));
+        match found {
+            _ if is_missing(&folder) => {
+                looks.push(Look { path: folder, found: Found::Nothing, decides: names });
+            }
+            PathStamp::Present(stamp)
+                if names.len() >= SEVERAL
+                    && stamp.kind() == FileKind::Folder
+                    && is_lasting(&folder, &stamp)
+                    && are_missing()
+                    && PathStamp::followed(&folder) == found =>
+            {
+                looks.push(Look { path: folder, found: Found::Led(stamp), decides: names });
+            }
+            _ => looks.extend(names.into_iter().map(|at| Look {
+                path: root.join(&inputs[at].path),
+                found: Found::Nothing,
+                decides: vec![at],
+            })),
+        }
+    }
+    Looks { looks, rest }
+}
+
+/// The folder in which a path names something.
+fn folder_of(path: &Path) -> Option<&Path> {
+    let bytes = path.as_os_str().as_bytes();
+    let slash = bytes.iter().rposition(|byte| *byte == b'/')?;
+    let (folder, name) = (&bytes[..slash], &bytes[slash + 1..]);
+    let is_name = !folder.is_empty() && ![&b""[..], b".", b".."].contains(&name);
+    is_name.then(|| Path::new(OsStr::from_bytes(folder)))
+}
+
+/// Whether a thing with the same settled stamp gives the same state.
+fn is_decided_by_stamp(state: &InputState) -> bool {
+    match state {
+        InputState::File(_)
+        | InputState::Source(_)
+        | InputState::Link(_)
+        | InputState::Program(_)
+        | InputState::Measured(_)
+        | InputState::Listing(_)
+        | InputState::Targets(_)
+        | InputState::Kind(_)
+        | InputState::Same(_) => true,
+        // Decided by the settings, by what links lead to, by other things on the way, or by a server.
+        InputState::Digest(_)
+        | InputState::Absent
+        | InputState::Excluded
+        | InputState::Trusted
+        | InputState::Overwritable
+        | InputState::Denied
+        | InputState::Refused => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::verdict::fingerprint::Aspect;
+
+    const ALL: [Aspect; 4] = [Aspect::Content, Aspect::Names, Aspect::Kind, Aspect::Same];
+
+    fn inputs(root: &Path, names: &[&str]) -> Vec<Input> {
+        let mut fingerprints = Fingerprints::default();
+        let each = names.iter().flat_map(|name| ALL.map(|way| (root.join(name), way)));
+        each.filter_map(|(path, way)| fingerprints.read(root, &path, way).ok()).collect()
+    }
+
+    fn learnt(root: &Path, inputs: &[Input]) -> Looks {
+        looks_at(root, inputs, &mut Fingerprints::default())
+    }
+
+    fn changed<'a>(looks: &Looks, root: &Path, inputs: &'a [Input]) -> Option<&'a Path> {
+        let changed = first_changed(looks, root, inputs, &mut Fingerprints::default());
+        changed.map(|input| &*input.path)
+    }
+
+    fn until_settled(path: &Path) {
+        while PathStamp::of(path)
+            .present()
+            .is_some_and(|stamp| !stamp.is_settled(SystemTime::now()))
+        {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn settled_things_and_absent_names_are_decided_by_one_look_each() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        fs::create_dir(root.join("folder")).unwrap();
+        fs::write(root.join("folder/file"), "one").unwrap();
+        symlink("file", root.join("folder/link")).unwrap();
+        until_settled(&root.join("folder"));
+        until_settled(&root.join("folder/link"));
+        let names =
+            ["folder", "folder/file", "folder/link", "folder/a", "folder/b", "no/a", "no/b"];
+        let inputs = inputs(root, &names);
+        let looks = learnt(root, &inputs);
+        assert!(looks.rest.is_empty(), "{looks:?}");
+        assert_eq!(changed(&looks, root, &inputs), None);
+        let paths: Vec<_> = looks.looks.iter().map(|look| look.path.clone()).collect();
+        // The names that are absent in the folder have a look for all of them.
+        let expected = ["folder", "folder/file", "folder/link", "folder", "no"];
+        assert_eq!(paths, expected.map(|name| root.join(name)));
+        fs::write(root.join("folder/b"), "").unwrap();
+        assert_eq!(changed(&looks, root, &inputs), Some(Path::new("folder")));
+        fs::remove_file(root.join("folder/b")).unwrap();
+        fs::create_dir(root.join("no")).unwrap();
+        let absent: Vec<_> =
+            inputs.iter().filter(|input| input.state == InputState::Absent).cloned().collect();
+        let looks = learnt(root, &absent);
+        assert_eq!(changed(&looks, root, &absent), None, "another stamp, and still nothing in it");
+        fs::write(root.join("no/b"), "").unwrap();
+        assert_eq!(changed(&looks, root, &absent), Some(Path::new("no/b")));
+    }
+
+    #[test]
+    fn a_file_in_the_place_of_a_folder_is_not_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let inputs = inputs(dir.path(), &["no/a", "no/b", "no/c"]);
+        let looks = learnt(dir.path(), &inputs);
+        assert_eq!(changed(&looks, dir.path(), &inputs), None);
+        fs::write(dir.path().join("no"), "").unwrap();
+        assert_eq!(changed(&looks, dir.path(), &inputs), Some(Path::new("no/a")));
+    }
+
+    #[test]
+    fn what_is_too_young_is_looked_at_as_if_nothing_was_remembered() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        fs::write(&file, "one").unwrap();
+        let later = SystemTime::now() + std::time::Duration::from_secs(3_600);
+        fs::File::options().write(true).open(&file).unwrap().set_modified(later).unwrap();
+        let inputs = inputs(dir.path(), &["file"]);
+        let looks = learnt(dir.path(), &inputs);
+        assert!(looks.looks.is_empty() && looks.rest.len() == inputs.len(), "{looks:?}");
+    }
+
+    /// Something that happens to a small tree.
+    #[derive(Clone, Debug)]
+    enum Event {
+        Write(usize, u8),
+        Remove(usize),
+        Folder(usize),
+        Link(usize, usize),
+        Rename(usize, usize),
+        Mode(usize, u32),
+    }
+
+    const NAMES: [&str; 8] = ["a", "b", "a/x", "a/y", "a/z", "b/x", "b/y", "b/z"];
+
+    fn event() -> impl Strategy<Value = Event> {
+        let name = || 0..NAMES.len();
+        prop_oneof![
+            (name(), any::<u8>()).prop_map(|(at, byte)| Event::Write(at, byte % 3)),
+            name().prop_map(Event::Remove),
+            name().prop_map(Event::Folder),
+            (name(), name()).prop_map(|(at, to)| Event::Link(at, to)),
+            (name(), name()).prop_map(|(from, to)| Event::Rename(from, to)),
+            (name(), prop::sample::select(vec![0o600, 0o700, 0o755]))
+                .prop_map(|(at, mode)| Event::Mode(at, mode)),
+        ]
+    }
+
+    fn happen(root: &Path, event: &Event) {
+        let path = |at: usize| root.join(NAMES[at]);
+        // Some cannot happen.
+        let _ = match event {
+            Event::Write(at, byte) => fs::write(path(*at), [*byte]),
+            Event::Remove(at) => fs::remove_file(path(*at)).or(fs::remove_dir_all(path(*at))),
+            Event::Folder(at) => fs::create_dir(path(*at)),
+            Event::Link(at, to) => symlink(path(*to), path(*at)),
+            Event::Rename(from, to) => fs::rename(path(*from), path(*to)),
+            Event::Mode(at, mode) => fs::set_permissions(path(*at), Permissions::from_mode(*mode)),
+        };
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Remembered looks say the same as looks at everything, whatever happened.
+        #[test]
+        fn remembered_looks_say_what_new_ones_say(
+            before in prop::collection::vec(event(), 0..12),
+            since in prop::collection::vec(event(), 0..4),
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            let root = dir.path().canonicalize().unwrap();
+            before.iter().for_each(|event| happen(&root, event));
+            NAMES.iter().for_each(|name| until_settled(&root.join(name)));
+            let mut inputs = inputs(&root, &NAMES);
+            // Below a file nothing can be absent.
+            inputs.retain(|input| Fingerprints::default().holds(&root, input));
+            let looks = learnt(&root, &inputs);
+            prop_assert_eq!(changed(&looks, &root, &inputs), None);
+            since.iter().for_each(|event| happen(&root, event));
+            let mut fingerprints = Fingerprints::default();
+            let holds = inputs.iter().all(|input| fingerprints.holds(&root, input));
+            prop_assert_eq!(changed(&looks, &root, &inputs).is_none(), holds);
+        }
+    }
+}
