@@ -85,8 +85,10 @@ pub(crate) enum SelectFormat {
     Json,
 }
 
-/// The commands.
+/// The commands. Only the arguments of the one that is called are made. A doc comment on their type
+/// would take the place of the command's, so they have plain ones.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum CliCommand {
     /// Answer whether the tests are green: from cache, or by running the stale test targets
     #[command(visible_alias = "t")]
@@ -275,7 +277,7 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// `config …`
+// `config …`
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
     /// Print every error of the config
@@ -302,7 +304,7 @@ pub(crate) enum ConfigCommand {
     },
 }
 
-/// `check …`
+// `check …`
 #[derive(Debug, Args)]
 #[command(
     after_help = "Exit status: 0 if the tests are green, 101 if they are red, 10 if nothing is known."
@@ -319,7 +321,7 @@ pub(crate) struct CheckArgs {
     pub format: OutputFormat,
 }
 
-/// `watch …`
+// `watch …`
 #[derive(Debug, Args)]
 pub(crate) struct WatchArgs {
     /// Only this project; by default all, or the workspace here if it is not one of them
@@ -336,7 +338,7 @@ pub(crate) struct WatchArgs {
     pub format: OutputFormat,
 }
 
-/// `stats …`
+// `stats …`
 #[derive(Debug, Args)]
 pub(crate) struct StatsArgs {
     /// Only this project
@@ -354,7 +356,7 @@ pub(crate) struct StatsArgs {
     pub html: Option<PathBuf>,
 }
 
-/// `explain …`
+// `explain …`
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
     /// Only targets whose package or name contains this
@@ -368,7 +370,7 @@ pub(crate) struct ExplainArgs {
     pub format: OutputFormat,
 }
 
-/// `test …`
+// `test …`
 #[derive(Debug, Default, Args)]
 pub(crate) struct TestArgs {
     /// The project; by default the workspace around the current folder

@@ -4,6 +4,7 @@
 mod terminal;
 mod ticker;
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::io::IsTerminal as _;
 use std::path::Path;
@@ -44,8 +45,8 @@ pub(super) struct Progress {
     level: ProgressLevel,
     /// Whether a line can move.
     on_terminal: bool,
-    /// Where none can.
-    ticker: Option<Ticker>,
+    /// Says lines where none can move, once there is something to say.
+    ticker: Option<OnceCell<Ticker>>,
     terminal: Option<TerminalProgress>,
     /// Whether the output of tests that was asked for goes to standard output.
     prints_tests: bool,
@@ -71,8 +72,7 @@ impl Progress {
         } else {
             ProgressDrawTarget::hidden()
         };
-        let ticker = (is_shown && !on_terminal)
-            .then(|| Ticker::start(LINE_INTERVAL, |line| output::note(label(NOTE, "Still", line))));
+        let ticker = (is_shown && !on_terminal).then(OnceCell::new);
         let bar = ProgressBar::with_draw_target(None, target);
         // A template that does not parse is a bug that the tests find.
         if let Ok(style) =
@@ -132,6 +132,8 @@ impl Progress {
         self.bar.set_message(rest.to_owned());
         self.bar.enable_steady_tick(Duration::from_millis(200));
         if let Some(ticker) = &self.ticker {
+            let say = |line: &str| output::note(label(NOTE, "Still", line));
+            let ticker = ticker.get_or_init(|| Ticker::start(LINE_INTERVAL, say));
             ticker.doing(format!("{}: {rest}", word.to_lowercase()));
         }
     }

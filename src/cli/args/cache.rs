@@ -8,7 +8,7 @@ use clap::{ArgGroup, Subcommand, ValueHint};
 use super::OutputFormat;
 use crate::config::parse_duration;
 
-/// `cache …`
+// `cache …`
 #[derive(Debug, Subcommand)]
 pub(crate) enum CacheCommand {
     /// Show how many records there are, and their size
