@@ -44,7 +44,7 @@ mod memo;
 mod mentions;
 mod name_filter;
 mod options;
-mod parallel;
+pub(crate) mod parallel;
 mod program;
 mod query;
 mod read;

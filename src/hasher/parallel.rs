@@ -16,7 +16,7 @@ pub(super) fn threads() -> usize {
 
 /// Applies `work` to every item, in no order, on up to `threads` threads (this one among them),
 /// and returns the results in the items' order. Every thread has a `State` of its own.
-pub(super) fn map<T, R, State>(
+pub(crate) fn map<T, R, State>(
     items: &[T],
     threads: usize,
     state: &mut State,

@@ -14,8 +14,11 @@ use std::time::SystemTime;
 
 use super::fingerprint::{Fingerprints, has_times};
 use crate::cache::{Found, Input, InputState, Look, Looks, Record, RecordProof};
+use crate::hasher::parallel;
 use crate::workspace::{FileKind, PathStamp, Stamp, is_missing};
 
+/// So many looks are shared by two threads.
+const MANY: usize = 256;
 /// A folder is looked at in place of so many names that were absent in it.
 const SEVERAL: usize = 3;
 
@@ -40,7 +43,10 @@ pub(super) fn first_changed<'a>(
     inputs: &'a [Input],
     fingerprints: &mut Fingerprints,
 ) -> Option<&'a Input> {
-    let doubtful = looks.looks.iter().filter(|look| !is_same(look)).flat_map(|look| &look.decides);
+    let threads = if looks.looks.len() < MANY { 1 } else { 2 };
+    let same = parallel::map(&looks.looks, threads, &mut (), |(), look| is_same(look));
+    let doubtful = looks.looks.iter().zip(same).filter(|(_, is_same)| !is_same);
+    let doubtful = doubtful.flat_map(|(look, _)| &look.decides);
     let mut undecided = doubtful.chain(&looks.rest).map(|at| &inputs[*at]);
     undecided.find(|input| !fingerprints.holds(root, input))
 }
