@@ -182,6 +182,9 @@ pub struct RanProgram {
     /// Whether it is certain that no crate in it was optimized.
     #[serde(default)]
     pub unoptimized: bool,
+    /// Whether only some of its tests ran, and the others keep the outcomes of earlier runs.
+    #[serde(default)]
+    pub is_part: bool,
     /// The outcomes.
     pub tests: Vec<TestReport>,
 }

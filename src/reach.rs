@@ -49,7 +49,8 @@
 //! [`Capabilities`] say what a test can do besides computing; files, environment, network and clock
 //! are inputs that the caller has to observe. A test that starts programs depends on the programs
 //! of its workspace too ([`Policy::programs`]). Tests that share a process share its state: a test
-//! whose digest is unchanged can still fail because of what another test did before it. Code that
+//! whose digest is unchanged can still fail because of what another test did before it.
+//! [`Reached::variables`] and the capabilities say by what two tests can affect each other. Code that
 //! is written while the program runs is covered as far as the code that writes it. The linker is
 //! expected to lead every symbol to its definition (`--defsym` does not).
 
@@ -69,7 +70,7 @@ mod test_table;
 mod tests;
 mod unwind;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -94,6 +95,10 @@ pub struct Reached {
     pub masked: Digest,
     /// Its effects on and inputs from outside of the program.
     pub capabilities: Capabilities,
+    /// The variables of the program that it reaches, by numbers that hold within this program: those by
+    /// which tests of one process can share state. Thread-local ones are among them, for threads can be
+    /// shared too.
+    pub variables: BTreeSet<u32>,
     /// A symbol that it reaches and no known file defines.
     pub unknown_symbol: Option<String>,
 }
@@ -271,6 +276,7 @@ impl From<ReachedAll> for Reached {
             strict: all.strict,
             masked: all.masked,
             capabilities: all.capabilities,
+            variables: all.variables,
             unknown_symbol: all.unknown,
         }
     }

@@ -9,7 +9,7 @@ use std::ops::{BitOr, BitOrAssign};
 
 /// A set of things that a test or a program can do besides computing.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub struct Capabilities(u16);
+pub struct Capabilities(u32);
 
 impl Capabilities {
     /// Reads, lists or writes files.
@@ -35,10 +35,19 @@ impl Capabilities {
     /// Walks its own stack or its program's headers, so that it can see debug information.
     pub const STACK: Self = Self(1 << 10);
 
+    /// Can change what other code of the process finds outside of the program: files, the environment, the
+    /// current folder, open files, other processes.
+    pub const WRITES: Self = Self(1 << 11);
+    /// Can change the process for all of its code: ends it, sets a panic hook, a signal handler or a logger,
+    /// or does something unknown.
+    pub const PROCESS_WIDE: Self = Self(1 << 12);
+    /// Reaches a variable of the program, thread-local or not.
+    pub(super) const STATE: Self = Self(1 << 13);
+
     /// Everything that a call of the system can do.
     pub(super) const OUTSIDE: Self = Self(0b1_1111);
 
-    const CAPABILITY_NAMES: [(Self, &'static str); 11] = [
+    const CAPABILITY_NAMES: [(Self, &'static str); 14] = [
         (Self::FILES, "files"),
         (Self::ENVIRONMENT, "environment"),
         (Self::PROCESSES, "processes"),
@@ -50,7 +59,18 @@ impl Capabilities {
         (Self::OWN_PATH, "own path"),
         (Self::UNKNOWN_SYMBOL, "unknown symbol"),
         (Self::STACK, "stack"),
+        (Self::WRITES, "writes"),
+        (Self::PROCESS_WIDE, "process-wide"),
+        (Self::STATE, "state"),
     ];
+
+    /// Whether what it finds outside of the program can decide what it does. A clock is nobody's to change.
+    #[must_use]
+    pub fn reads_outside(self) -> bool {
+        let known = [Self::FILES, Self::ENVIRONMENT, Self::PROCESSES, Self::NETWORK];
+        let looks = [Self::BACKTRACE, Self::STACK, Self::OWN_PATH];
+        known.iter().chain(&looks).any(|one| self.contains(*one))
+    }
 
     /// This without `other`.
     pub(super) const fn without(self, other: Self) -> Self {
@@ -120,7 +140,48 @@ pub(super) fn of_any_symbol(name: &str) -> Capabilities {
     if has_word(name, "dup") || has("set_output_capture") {
         found |= Capabilities::LOCATIONS;
     }
+    if is_process_wide(name) {
+        found |= Capabilities::PROCESS_WIDE;
+    }
     found
+}
+
+/// Whether a function of the standard library or of the crate `log` changes the process for all of its code.
+///
+/// Generic ones are compiled into the objects and reach the hook itself.
+fn is_process_wide(name: &str) -> bool {
+    const OF_STD: [&str; 9] = [
+        "8set_hook",
+        "9take_hook",
+        "11update_hook",
+        "9panicking4HOOK",
+        "12always_abort",
+        "19set_backtrace_style",
+        "20set_alloc_error_hook",
+        "15add_spawn_hook",
+        "7process4exit",
+    ];
+    const OF_LOG: [&str; 3] = ["set_logger", "set_boxed_logger", "set_max_level"];
+    let has = |parts: &[&str]| parts.iter().any(|part| name.contains(part));
+    let is_capture = name.contains("set_output_capture");
+    is_capture || name.contains("3std") && has(&OF_STD) || name.contains("3log") && has(&OF_LOG)
+}
+
+/// Whether a variable of this name cannot carry anything from one test to another. The list is closed.
+pub(super) fn is_inert_variable(name: &str) -> bool {
+    let of = |krate: &str, path: &str| {
+        name.starts_with(&format!("_ZN{krate}{path}"))
+            || name.starts_with("_R") && name.contains(&format!("_{krate}{path}"))
+    };
+    // The address of the function that unwinds: the loader alone writes it.
+    name.starts_with("DW.ref.")
+        // The best function for this processor: the same for all.
+        || of("6memchr", "4arch6x86_64") && name.contains("2FN")
+        // A number for each thread: decides only which of several equal caches it uses.
+        || of("14regex_automata", "4util4pool5inner")
+            && (name.contains("7COUNTER") || name.contains("9THREAD_ID"))
+        // What `log` is told by `set_logger` and `set_max_level`, which change the process for all.
+        || of("3log", "6LOGGER") || of("3log", "5STATE") || of("3log", "20MAX_LOG_LEVEL_FILTER")
 }
 
 /// Whether `word` stands in a name, and no letter beside it: `dup2`, and not the closures of `Vec::dedup`,
@@ -208,6 +269,31 @@ pub(super) fn of_std(name: &str) -> Capabilities {
     if has(&["3sys3pal"]) && !has(&["4time", "14stack_overflow"]) {
         found |= Capabilities::OUTSIDE;
     }
+    // Of these modules, every function that is not listed may write.
+    let writers =
+        ["2fs", "3env", "5stdin", "5Stdin", "7process", "7Command", "3net", "2fd", "3sys3pal"];
+    let readers = [
+        "2fs4read",
+        "2fs14read_to_string",
+        "2fs8metadata",
+        "2fs16symlink_metadata",
+        "2fs6exists",
+        "2fs12canonicalize",
+        "2fs9read_link",
+        // With the length's underscore in the newer form of names.
+        "3env4_var",
+        "3env4__var",
+        "3env7_var_os",
+        "3env7__var_os",
+        "3env11current_dir",
+        "3env11current_exe",
+        "3env8temp_dir",
+        "3env4args",
+        "3env7args_os",
+    ];
+    if found.reads_outside() && has(&writers) && !has(&readers) {
+        found |= Capabilities::WRITES;
+    }
     found
 }
 
@@ -215,22 +301,23 @@ pub(super) fn of_std(name: &str) -> Capabilities {
 pub(super) fn of_library(name: &str) -> Capabilities {
     let lookups = ["dlsym", "dlvsym", "dlopen", "dlmopen", "__libc_dlsym", "__libc_dlopen_mode"];
     if lookups.contains(&name) {
-        return Capabilities::SYMBOL_LOOKUP;
+        return Capabilities::SYMBOL_LOOKUP | Capabilities::PROCESS_WIDE;
     }
     let walks =
         ["_Unwind_Backtrace", "dl_iterate_phdr", "backtrace", "backtrace_symbols", "getauxval"];
     if walks.contains(&name) {
         return Capabilities::STACK;
     }
-    let of_name = if is_pure(name) { Capabilities::default() } else { of_system(name) };
+    let of_name = if is_pure(name) { of_pure(name) } else { of_system(name) };
     of_name | of_any_symbol(name)
 }
 
 /// Capabilities of a function that is not pure: those that its name says, or all.
 fn of_system(name: &str) -> Capabilities {
     match name {
-        "getenv" | "secure_getenv" | "environ" | "__environ" | "setenv" | "unsetenv" => {
-            Capabilities::ENVIRONMENT
+        "getenv" | "secure_getenv" => Capabilities::ENVIRONMENT,
+        "environ" | "__environ" | "setenv" | "unsetenv" => {
+            Capabilities::ENVIRONMENT | Capabilities::WRITES
         }
         "clock_gettime" | "gettimeofday" | "time" | "clock" | "localtime_r" | "gmtime_r" => {
             Capabilities::TIME
@@ -241,8 +328,42 @@ fn of_system(name: &str) -> Capabilities {
         | "rmdir" | "unlink" | "rename" | "chdir" | "lseek64" | "ftruncate64" | "mmap64"
         | "mmap" | "read" | "readv" | "pread" | "pread64" | "fcntl" | "fcntl64" | "dup"
         | "dup2" | "dup3" | "fdopendir" | "fstatat64" | "closedir" | "dirfd" | "isatty"
-        | "sysconf" | "flock" => Capabilities::FILES,
-        _ => Capabilities::OUTSIDE,
+        | "sysconf" | "flock" => Capabilities::FILES | Capabilities::WRITES,
+        _ => Capabilities::OUTSIDE | Capabilities::WRITES | Capabilities::PROCESS_WIDE,
+    }
+}
+
+/// What a pure function can do to other code of the process nevertheless.
+fn of_pure(name: &str) -> Capabilities {
+    const PROCESS_WIDE: [&str; 21] = [
+        "sig",
+        "__sig",
+        "pthread_",
+        "__pthread_",
+        "sem_",
+        "__cxa_atexit",
+        "__cxa_finalize",
+        "__libc_start_main",
+        "strtok",
+        "strerror",
+        "strsignal",
+        "exit",
+        "_exit",
+        "_Exit",
+        "atexit",
+        "raise",
+        "mprotect",
+        "munmap",
+        "madvise",
+        "longjmp",
+        "__longjmp_chk",
+    ];
+    match name {
+        "write" | "writev" | "close" => Capabilities::WRITES,
+        _ if PROCESS_WIDE.iter().any(|prefix| name.starts_with(prefix)) => {
+            Capabilities::PROCESS_WIDE
+        }
+        _ => Capabilities::default(),
     }
 }
 
@@ -422,10 +543,19 @@ pub(super) fn of_constant(bytes: &[u8]) -> Capabilities {
 mod tests {
     use super::*;
 
+    const WRITES: Capabilities = Capabilities::WRITES;
+    const WIDE: Capabilities = Capabilities::PROCESS_WIDE;
+
     #[test]
     fn functions_of_the_standard_library_are_judged_by_their_module() {
         let all = [
-            ("_RNvMsC_NtCsjrHSEGnQ3l9_3std2fsNtB5_8DirEntry4path", Capabilities::FILES),
+            ("_RNvMsC_NtCsjrHSEGnQ3l9_3std2fsNtB5_8DirEntry4path", Capabilities::FILES | WRITES),
+            ("_RNvNvNtCsjrHSEGnQ3l9_3std2fs14read_to_string5inner", Capabilities::FILES),
+            ("_RNvNvNtCsjrHSEGnQ3l9_3std2fs5write5inner", Capabilities::FILES | WRITES),
+            ("_ZN3std3env8_set_var17h0123456789abcdefE", Capabilities::ENVIRONMENT | WRITES),
+            ("_RNvNtCsjrHSEGnQ3l9_3std9panicking8set_hook", WIDE),
+            ("_ZN3std9panicking4HOOK17h0123456789abcdefE", WIDE),
+            ("_RNvNtCsjrHSEGnQ3l9_3std7process4exit", WIDE),
             ("_RNvMNtCsjrHSEGnQ3l9_3std4pathNtB2_4Path6exists", Capabilities::FILES),
             ("_ZN3std4path4Path6exists17h0123456789abcdefE", Capabilities::FILES),
             ("_ZN3std4path4Path9file_name17h0123456789abcdefE", Capabilities::default()),
@@ -447,32 +577,35 @@ mod tests {
         assert!(starts.contains(Capabilities::PROCESSES));
         let itself = of_std("_RNvNtCsjrHSEGnQ3l9_3std3env11current_exe");
         assert!(itself.contains(Capabilities::OWN_PATH | Capabilities::FILES));
+        assert!(!itself.contains(WRITES) && starts.contains(WRITES));
         let socket = of_std("_RNvMs4_NtNtCsjrHSEGnQ3l9_3std3net3tcpNtB5_11TcpListener4bind");
         assert!(socket.contains(Capabilities::NETWORK));
     }
 
     #[test]
     fn functions_of_other_libraries_are_harmless_only_if_they_are_known() {
-        for name in ["memcpy", "malloc", "strlen", "sinf", "pthread_create", "_Unwind_Resume"] {
+        for name in ["memcpy", "malloc", "strlen", "sinf", "_Unwind_Resume"] {
             assert_eq!(of_library(name), Capabilities::default(), "{name}");
         }
         for name in ["sem_open", "execve", "some_library_call", "socket", "fork", "system"] {
-            assert_eq!(of_library(name), Capabilities::OUTSIDE, "{name}");
+            assert_eq!(of_library(name), Capabilities::OUTSIDE | WRITES | WIDE, "{name}");
         }
-        assert_eq!(of_library("openat64"), Capabilities::FILES);
+        for name in ["pthread_create", "sigaction", "exit", "strtok", "longjmp", "mprotect"] {
+            assert_eq!(of_library(name), WIDE, "{name}");
+        }
+        assert_eq!(of_library("close"), WRITES);
+        assert_eq!(of_library("openat64"), Capabilities::FILES | WRITES);
         assert_eq!(of_library("getenv"), Capabilities::ENVIRONMENT);
-        assert_eq!(of_library("dlsym"), Capabilities::SYMBOL_LOOKUP);
+        assert_eq!(of_library("setenv"), Capabilities::ENVIRONMENT | WRITES);
+        assert_eq!(of_library("dlsym"), Capabilities::SYMBOL_LOOKUP | WIDE);
         assert_eq!(of_library("_Unwind_Backtrace"), Capabilities::STACK);
         assert_eq!(of_library("getauxval"), Capabilities::STACK);
-        assert_eq!(of_library("dup3"), Capabilities::FILES | Capabilities::LOCATIONS);
-        for name in [
-            "_ZN6rustix5stdio11dup2_stderr17h0E",
-            "_RNvNtCs1_6rustix2io3dup",
-            "dup",
-            "_ZN3std2io5stdio18set_output_capture17h0E",
-        ] {
+        assert_eq!(of_library("dup3"), Capabilities::FILES | WRITES | Capabilities::LOCATIONS);
+        for name in ["_ZN6rustix5stdio11dup2_stderr17h0E", "_RNvNtCs1_6rustix2io3dup", "dup"] {
             assert_eq!(of_any_symbol(name), Capabilities::LOCATIONS, "{name}");
         }
+        let captures = of_any_symbol("_ZN3std2io5stdio18set_output_capture17h0E");
+        assert_eq!(captures, Capabilities::LOCATIONS | WIDE);
         let closure = "_ZN5alloc3vec16Vec$LT$T$C$A$GT$5dedup28_$u7b$$u7b$closure$u7d$$u7d$17h0E";
         assert_eq!(of_any_symbol(closure), Capabilities::default());
         assert_eq!(of_any_symbol("_ZN1a9duplicate17h0E"), Capabilities::default());
@@ -488,6 +621,30 @@ mod tests {
         let logs = "_ZN3log13__private_api8log_impl17h0123456789abcdefE";
         assert_eq!(hidden_by(logs), Capabilities::LOCATIONS);
         assert_eq!(hidden_by("_ZN3log3log17h0123456789abcdefE"), Capabilities::default());
+        assert_eq!(of("_ZN3log13set_max_level17h0123456789abcdefE"), WIDE);
+        assert_eq!(of("_ZN3log17set_boxed_logger17h0123456789abcdefE"), WIDE);
+    }
+
+    #[test]
+    fn only_listed_variables_are_inert() {
+        for name in [
+            "DW.ref.rust_eh_personality",
+            "_ZN6memchr4arch6x86_646memchr11memchr2_raw2FN17h0123456789abcdefE",
+            "_RNvNvNtNtNtCscTPYGNvQQN5_6memchr4arch6x86_646memchr10memchr_raw2FN",
+            "_ZN14regex_automata4util4pool5inner7COUNTER17h0123456789abcdefE",
+            "_ZN3log5STATE17h0123456789abcdefE",
+        ] {
+            assert!(is_inert_variable(name), "{name}");
+        }
+        for name in [
+            "_ZN5other6memchr4arch6x86_646memchr2FN17h0123456789abcdefE",
+            "_ZN6memchr5STATE17h0123456789abcdefE",
+            "_ZN4mine3log5STATE17h0123456789abcdefE",
+            "_ZN4mine7COUNTER17h0123456789abcdefE",
+            "COUNTER",
+        ] {
+            assert!(!is_inert_variable(name), "{name}");
+        }
     }
 
     #[test]

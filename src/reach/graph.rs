@@ -4,6 +4,8 @@
 //! reach each other get their digests together: each is told apart by what it reaches in more and
 //! more steps, until no further step tells more of them apart.
 
+use std::collections::{BTreeSet, HashSet};
+
 use super::capabilities::Capabilities;
 use super::object_code::ContentDigests;
 use crate::model::{Digest, Digester};
@@ -78,6 +80,29 @@ impl CodeGraph {
             }
         }
         search.closed
+    }
+
+    /// The nodes that have the capability `own` themselves and that `node` reaches. All of these are among
+    /// `closed`.
+    pub(super) fn reached_with(
+        &self,
+        own: Capabilities,
+        node: u32,
+        closed: &[Option<Closure>],
+    ) -> BTreeSet<u32> {
+        let leads = |node: &u32| {
+            closed[*node as usize].is_some_and(|closure| closure.capabilities.contains(own))
+        };
+        let (mut found, mut seen) = (BTreeSet::new(), HashSet::from([node]));
+        let mut todo: Vec<u32> = [node].into_iter().filter(leads).collect();
+        while let Some(node) = todo.pop() {
+            if self.capabilities[node as usize].contains(own) {
+                found.insert(node);
+            }
+            let targets = self.targets[self.range(node)].iter().map(|target| target.node);
+            todo.extend(targets.filter(|node| leads(node) && seen.insert(*node)));
+        }
+        found
     }
 
     /// The targets of all references of `node`, as places among all targets.
@@ -245,8 +270,6 @@ fn distinct(colours: &[Digest]) -> Vec<Digest> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -355,6 +378,19 @@ mod tests {
                 let has = |content| reached.iter().any(|node| nodes[*node].0 == content);
                 prop_assert_eq!(closure.capabilities.contains(Capabilities::FILES), has(0));
                 prop_assert_eq!(closure.capabilities.contains(Capabilities::TIME), has(1));
+            }
+        }
+
+        #[test]
+        fn nodes_with_a_capability_are_found_from_all_that_reach_them(nodes in some_graph()) {
+            let graph = graph(&nodes);
+            let closed = graph.close(0..nodes.len() as u32);
+            for node in 0..nodes.len() {
+                let found = graph.reached_with(Capabilities::FILES, node as u32, &closed);
+                let found: BTreeSet<_> = found.into_iter().map(|node| node as usize).collect();
+                let mut reached = reached(&nodes, node);
+                reached.retain(|node| nodes[*node].0 == 0);
+                prop_assert_eq!(found, reached, "{}", node);
             }
         }
     }

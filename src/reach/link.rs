@@ -1,6 +1,6 @@
 //! The objects of one program as one graph, with each symbol led to its definitions.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::capabilities::{self, Capabilities};
@@ -166,6 +166,8 @@ pub(super) struct ReachedAll {
     pub(super) strict: Digest,
     pub(super) masked: Digest,
     pub(super) capabilities: Capabilities,
+    /// The variables, by their nodes.
+    pub(super) variables: BTreeSet<u32>,
     /// A symbol of unknown origin.
     pub(super) unknown: Option<String>,
 }
@@ -177,10 +179,13 @@ impl Closures<'_> {
         strict.digest(&self.loaded);
         let mut masked = strict.clone();
         let mut capabilities = Capabilities::default();
-        let mut unknown = None;
+        let (mut variables, mut unknown) = (BTreeSet::new(), None);
         let all = std::iter::once(entry).chain(self.always.iter().copied());
         // Every entry and every root was closed.
-        for closure in all.filter_map(|node| self.closures[node as usize]) {
+        for node in all {
+            let Some(closure) = self.closures[node as usize] else { continue };
+            let graph = &self.linked.graph;
+            variables.extend(graph.reached_with(Capabilities::STATE, node, &self.closures));
             strict.digest(&closure.digests.strict);
             masked.digest(&closure.digests.masked);
             capabilities |= closure.capabilities;
@@ -192,6 +197,7 @@ impl Closures<'_> {
             strict: strict.finish(),
             masked: masked.finish(),
             capabilities,
+            variables,
             unknown: unknown.map(name),
         }
     }
@@ -219,12 +225,11 @@ fn of_leaf(name: &str, program: &ProgramTables, sysroot: &Sysroot) -> Capabiliti
     let linker = name.starts_with("__start_") || name.starts_with("__stop_");
     match program.origins.get(name) {
         Some(SymbolOrigin::Library) => capabilities::of_library(name),
-        Some(SymbolOrigin::Linked) if linker || capabilities::is_pure(name) => {
-            Capabilities::default()
-        }
+        Some(SymbolOrigin::Linked) if linker => Capabilities::default(),
+        Some(SymbolOrigin::Linked) if capabilities::is_pure(name) => capabilities::of_library(name),
         // A weak symbol that nothing defines is absent, and so is one that the linker has
         // replaced.
-        None if capabilities::is_pure(name) => Capabilities::default(),
-        _ => Capabilities::UNKNOWN_SYMBOL,
+        None if capabilities::is_pure(name) => capabilities::of_library(name),
+        _ => Capabilities::UNKNOWN_SYMBOL | Capabilities::PROCESS_WIDE,
     }
 }

@@ -129,7 +129,11 @@ impl<'a> Collector<'a> {
             let NamedCapabilities { mut capabilities, hidden } =
                 found.remove(&index).unwrap_or_default();
             if section.has(elf::SHF_EXECINSTR) && capabilities::has_system_call(section.bytes) {
-                capabilities |= Capabilities::OUTSIDE;
+                capabilities |= Capabilities::OUTSIDE | Capabilities::PROCESS_WIDE;
+            }
+            let is_inert = |(_, name): &(u64, &str)| capabilities::is_inert_variable(name);
+            if section.is_variable() && (labels.is_empty() || !labels.iter().all(is_inert)) {
+                capabilities |= Capabilities::STATE;
             }
             capabilities |= capabilities::of_constant(section.bytes) | self.pieces;
             self.code.nodes.push(CodeNode { content, capabilities, hidden, references });

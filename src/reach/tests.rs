@@ -245,16 +245,17 @@ fn the_origin_of_a_symbol_says_what_it_can_do() {
     let (library, linked) = (Some(SymbolOrigin::Library), Some(SymbolOrigin::Linked));
     let nothing = Capabilities::default();
     assert_eq!(look("memcpy", library), (nothing, false));
-    assert_eq!(look("open", library), (Capabilities::FILES, false));
-    assert_eq!(look("dlsym", library), (Capabilities::SYMBOL_LOOKUP, false));
+    assert_eq!(look("open", library), (Capabilities::FILES | Capabilities::WRITES, false));
+    let wide = Capabilities::PROCESS_WIDE;
+    assert_eq!(look("dlsym", library), (Capabilities::SYMBOL_LOOKUP | wide, false));
+    assert_eq!(look("exit", library), (wide, false));
+    assert_eq!(look("exit", None), (wide, false));
     assert_eq!(look("_RNvNtCs1_3std2fs4read", linked), (Capabilities::FILES, false));
     // An object that is not known defines it, or nothing at all does.
-    assert_eq!(look("mystery", linked), (Capabilities::UNKNOWN_SYMBOL, true));
-    assert_eq!(look("mystery", None), (Capabilities::UNKNOWN_SYMBOL, true));
-    assert_eq!(
-        look("_ZN5other1f17h0123456789abcdefE", linked),
-        (Capabilities::UNKNOWN_SYMBOL, true)
-    );
+    let unknown = (Capabilities::UNKNOWN_SYMBOL | wide, true);
+    assert_eq!(look("mystery", linked), unknown);
+    assert_eq!(look("mystery", None), unknown);
+    assert_eq!(look("_ZN5other1f17h0123456789abcdefE", linked), unknown);
 }
 
 #[test]

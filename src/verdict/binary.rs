@@ -369,6 +369,11 @@ impl<'a> TargetRecords<'a> {
         self.targets[index].seen.as_ref()
     }
 
+    /// Forgets how the last run behaved if that was quietly: it ran only some of the tests.
+    pub(super) fn forget_quiet(&mut self, index: usize) {
+        self.targets[index].seen.take_if(|seen| seen.obstacles.is_empty());
+    }
+
     /// Takes over how another run of the target with this index was seen to behave.
     pub(super) fn note_seen(&mut self, index: usize, seen: SeenConduct) {
         self.targets[index].seen = Some(seen);
@@ -517,6 +522,7 @@ impl<'a> TargetRecords<'a> {
             context,
             record,
             unoptimized,
+            is_part: false,
             tests: report.tests.clone(),
         })
     }

@@ -101,6 +101,7 @@ pub(super) async fn run_by_nextest<'a>(
     let target = |report| RanTarget {
         report,
         kept: None,
+        rest: None,
         recorded: None,
         reason: why.to_owned(),
         cacheability: cacheability.clone(),

@@ -16,6 +16,7 @@ use super::conduct::may_run_unasked;
 use super::early::{EarlyRuns, parallel_jobs};
 use super::options::{RunError, RunOptions, RunScope, Step};
 use super::package::{PackageLevel, SAME_PACKAGES};
+use super::partial::PartialRun;
 use super::patterns::AlwaysRun;
 use super::ran::{EndedTarget, RanTarget, RanTargets};
 use super::unreached::UnreachedTargets;
@@ -52,9 +53,14 @@ struct JobsToRun<'j> {
     /// Their places among the jobs.
     wanted: &'j [usize],
     options: &'j runner::RunnerOptions,
+    /// Those of which only some tests run.
+    parts: &'j BTreeMap<usize, PartialRun>,
     /// Whether nothing of them may pass unnotified where they are observed.
     in_full: bool,
 }
+
+/// All tests of every target run.
+static WHOLE: BTreeMap<usize, PartialRun> = BTreeMap::new();
 
 impl<E: Into<RunError>> From<E> for Interrupted<'_> {
     fn from(error: E) -> Self {
@@ -132,9 +138,13 @@ impl<'a> Execution<'a> {
                 (&mut unreached, records.found(index), obstacle(planned))
                 && planned.harness != Harness::Doctest
             {
-                by_reach.insert(index, unreached.find(&mut records, index, planned));
+                // What is to be found out anew is to be found out of all tests.
+                let was_red = failed::before(self.failed.as_deref(), &planned.id).is_some();
+                let in_part = !was_red && !self.options.no_cache;
+                by_reach.insert(index, unreached.find(&mut records, index, planned, in_part));
             }
         }
+        let mut parts = unreached.map(|unreached| unreached.parts).unwrap_or_default();
         // Examples link libraries that differ by their sources' digests alone.
         let missing = plan.targets.iter().enumerate().filter(|(index, planned)| {
             let is_missing = matches!(records.found(*index), TargetFinding::Nothing { .. });
@@ -234,8 +244,13 @@ impl<'a> Execution<'a> {
             }
             to_run.retain(|index| !red.contains_key(index));
             results.extend(red);
-            let some =
-                JobsToRun { jobs: &jobs, wanted: &to_run, options: &options, in_full: false };
+            let some = JobsToRun {
+                jobs: &jobs,
+                wanted: &to_run,
+                options: &options,
+                parts: &parts,
+                in_full: false,
+            };
             let ran = self.run(some, &mut records, early, &mut results, on_step).await;
             if let Err(error) = ran {
                 let replaced = replaced().is_some();
@@ -251,6 +266,21 @@ impl<'a> Execution<'a> {
                 }
             }
             // What ran may have changed what others depend on.
+            parts.retain(|index, part| {
+                let rest = results.get(index).map(|ended| ended.rest.is_some());
+                let why = match rest {
+                    Some(true) => records.obstacle(part.record()),
+                    Some(false) => Some("not all is known of a run of some of its tests".into()),
+                    None => None,
+                };
+                let Some(why) = why else { return true };
+                reasons[*index] = why;
+                if rest == Some(true) {
+                    results.remove(index);
+                    to_run.push(*index);
+                }
+                false
+            });
             for (index, kept) in kept.iter_mut().enumerate() {
                 let changed = kept.as_ref().and_then(|record| records.obstacle(record));
                 if let Some(why) = changed {
@@ -282,23 +312,33 @@ impl<'a> Execution<'a> {
                 records.note_seen(index, run.seen.clone());
                 let cacheability = Cacheability::Observed(record.inputs.clone());
                 let unseen = run.unseen.clone();
-                results.insert(index, EndedTarget { report, cacheability, unseen });
+                results.insert(index, EndedTarget { report, cacheability, unseen, rest: None });
                 "it ran while cargo built the rest".clone_into(&mut reason);
                 // It answers nothing that was asked before.
                 (kept, recorded) = (None, None);
             }
-            let EndedTarget { report, cacheability, unseen } = match (&kept, results.remove(&index))
-            {
-                (Some(record), _) => EndedTarget {
-                    report: record.targets[0].clone(),
-                    cacheability: Cacheability::Observed(record.inputs.clone()),
-                    unseen: Vec::new(),
-                },
-                (None, Some(ended)) => ended,
-                (None, None) => return Err(RunError::Cancelled.into()),
-            };
+            let EndedTarget { report, cacheability, unseen, rest } =
+                match (&kept, results.remove(&index)) {
+                    (Some(record), _) => EndedTarget {
+                        report: record.targets[0].clone(),
+                        cacheability: Cacheability::Observed(record.inputs.clone()),
+                        unseen: Vec::new(),
+                        rest: None,
+                    },
+                    (None, Some(ended)) => ended,
+                    (None, None) => return Err(RunError::Cancelled.into()),
+                };
             let flaky = Vec::new();
-            targets.push(RanTarget { report, kept, recorded, reason, cacheability, unseen, flaky });
+            targets.push(RanTarget {
+                report,
+                kept,
+                rest,
+                recorded,
+                reason,
+                cacheability,
+                unseen,
+                flaky,
+            });
         }
         let products = products.into_iter().map(|(_, path)| path).collect();
         Ok(RanTargets {
@@ -390,6 +430,7 @@ impl<'a> Execution<'a> {
                     report,
                     cacheability: Cacheability::WholeTree(Vec::new()),
                     unseen: Vec::new(),
+                    rest: None,
                 },
             ))
         });
@@ -404,7 +445,7 @@ impl<'a> Execution<'a> {
     /// on.
     async fn run(
         &self,
-        JobsToRun { jobs, wanted, options, in_full }: JobsToRun<'_>,
+        JobsToRun { jobs, wanted, options, parts, in_full }: JobsToRun<'_>,
         records: &mut TargetRecords<'_>,
         early: &mut EarlyRuns<'_>,
         results: &mut BTreeMap<usize, EndedTarget>,
@@ -413,7 +454,11 @@ impl<'a> Execution<'a> {
         let always = AlwaysRun::of(&self.question.settings);
         let (state, now) = (self.cache.state(&self.question.root), Timestamp::now());
         let runs_as_it_is = |id: &TargetId| altered::runs_as_it_is(&state, id, now);
-        let mut observed: Vec<TestJob> = wanted.iter().map(|index| jobs[*index].clone()).collect();
+        let job = |index: &usize| match parts.get(index) {
+            Some(part) => part.job(jobs[*index].clone()),
+            None => jobs[*index].clone(),
+        };
+        let mut observed: Vec<TestJob> = wanted.iter().map(job).collect();
         for (index, job) in wanted.iter().zip(&mut observed) {
             job.urgent |= failed::before(self.failed.as_deref(), &job.id).is_some();
             if let TargetFinding::Nothing { expected, .. } = records.found(*index) {
@@ -438,13 +483,14 @@ impl<'a> Execution<'a> {
             }
             _ => BTreeSet::new(),
         };
+        let is_part = |id: &TargetId| parts.keys().any(|index| jobs[*index].id == *id);
         let was_red = |id: &TargetId| failed::before(self.failed.as_deref(), id).is_some();
         let events = |event: RunEvent<'_>| {
-            // Not told before it is believed.
-            let is_red = matches!(&event, RunEvent::Finished { report }
-                if report.verdict != Verdict::Pass
+            // Not told before it is believed, or whole.
+            let is_doubtful = matches!(&event, RunEvent::Finished { report }
+                if is_part(&report.id) || report.verdict != Verdict::Pass
                     && (beside.contains(&report.id) || is_observed.contains(&report.id)));
-            if !is_red {
+            if !is_doubtful {
                 on_step(Step::Running(event));
             }
         };
@@ -453,13 +499,26 @@ impl<'a> Execution<'a> {
         drop(observed);
         let mut watched = records.observed();
         let (mut again, mut doubtful, mut altered) = (Vec::new(), Vec::new(), Vec::new());
-        let mut half_seen = Vec::new();
+        let (mut half_seen, mut whole) = (Vec::new(), Vec::new());
         let mut all = true;
         for (index, report) in wanted.iter().zip(reports) {
             let Some(report) = report else {
                 all = false;
                 continue;
             };
+            if let Some(part) = parts.get(index) {
+                records.forget_quiet(*index);
+                match part.ended(report, watched.remove(index)) {
+                    Some(ended) if ended.report.verdict == Verdict::Pass => {
+                        let report = &ended.report;
+                        on_step(Step::Running(RunEvent::Finished { report }));
+                        results.insert(*index, ended);
+                    }
+                    Some(red) => doubtful.push((*index, red.report)),
+                    None => whole.push(*index),
+                }
+                continue;
+            }
             let is_random = jobs[*index].is_random();
             let red = report.verdict != Verdict::Pass;
             let (cacheability, unseen) = match watched.remove(index) {
@@ -502,7 +561,7 @@ impl<'a> Execution<'a> {
                 Some(ObservedRun { cacheability, unseen, .. }) => (cacheability, unseen),
                 None => (Cacheability::WholeTree(Vec::new()), vec![]),
             };
-            results.insert(*index, EndedTarget { report, cacheability, unseen });
+            results.insert(*index, EndedTarget { report, cacheability, unseen, rest: None });
         }
         if !all || self.options.cancel.is_cancelled() {
             return Err(RunError::Cancelled);
@@ -511,7 +570,12 @@ impl<'a> Execution<'a> {
         if !half_seen.is_empty() {
             let targets = half_seen.iter().map(|index| &jobs[*index].id);
             in_full::remember(self.cache, &self.question.root, targets);
-            let some = JobsToRun { jobs, wanted: &half_seen, options, in_full: true };
+            let some =
+                JobsToRun { jobs, wanted: &half_seen, options, parts: &WHOLE, in_full: true };
+            Box::pin(self.run(some, records, early, results, on_step)).await?;
+        }
+        if !whole.is_empty() {
+            let some = JobsToRun { jobs, wanted: &whole, options, parts: &WHOLE, in_full };
             Box::pin(self.run(some, records, early, results, on_step)).await?;
         }
         // The failed tests say whether it is red as it is, whatever the others come to.
@@ -521,6 +585,7 @@ impl<'a> Execution<'a> {
         for (index, report) in &doubtful {
             if let Some(ended) = red.get_mut(index) {
                 ended.report.duration_ms += report.duration_ms;
+                ended.rest = parts.get(index).map(|part| Arc::clone(part.record()));
             }
         }
         results.extend(red);
@@ -532,9 +597,10 @@ impl<'a> Execution<'a> {
             let jobs: Vec<_> =
                 jobs.iter().map(|job| TestJob { alone: true, ..job.clone() }).collect();
             let wanted: Vec<_> = together.iter().map(|(index, _)| *index).collect();
-            let some = JobsToRun { jobs: &jobs, wanted: &wanted, options: &one_by_one, in_full };
+            let (wanted, options, parts) = (&wanted, &one_by_one, &WHOLE);
+            let some = JobsToRun { jobs: &jobs, wanted, options, parts, in_full };
             Box::pin(self.run(some, records, early, results, on_step)).await?;
-            self.remember_alone(&wanted, results);
+            self.remember_alone(wanted, results);
         }
         for (index, report) in alone {
             let tests = report.failures().take(MOST_NAMED).map(str::to_owned).collect();
@@ -545,7 +611,7 @@ impl<'a> Execution<'a> {
         let events = |event: RunEvent<'_>| on_step(Step::Running(event));
         let reports = self.all(runner::run(&repeated, &one_by_one, events).await)?;
         for ((index, cacheability, unseen), report) in again.into_iter().zip(reports) {
-            results.insert(index, EndedTarget { report, cacheability, unseen });
+            results.insert(index, EndedTarget { report, cacheability, unseen, rest: None });
         }
         Ok(())
     }

@@ -176,7 +176,8 @@ impl Keeper<'_> {
             let observed = matches!(target.cacheability, Cacheability::Observed(_));
             let record = kept.iter().find(is_of).filter(|_| observed);
             let record = record.map(|record| (record.key, record.created));
-            records.ran_program(index, &target.report, record, ran.unoptimized)
+            let program = records.ran_program(index, &target.report, record, ran.unoptimized)?;
+            Some(RanProgram { is_part: target.rest.is_some(), ..program })
         };
         programs.filter_map(program).collect()
     }
@@ -280,6 +281,7 @@ impl Keeper<'_> {
             // Two outcomes on the same code: only a run that comes to its end judges that.
             let was_red = failed::before(before, &report.id).is_some();
             if !was_red && !flaky.contains_key(&report.id.to_string()) {
+                let moment = RunMoment { when: ended.when(moment.when), ..moment };
                 kept.extend(records.record(*index, report, &ended.cacheability, moment));
             }
         }

@@ -35,6 +35,8 @@ pub(super) struct RanTarget {
     pub(super) report: TargetReport,
     /// The record that answered; else it was run.
     pub(super) kept: Option<Arc<Record>>,
+    /// The record that answered for those of its tests that were not run, if only some were.
+    pub(super) rest: Option<Arc<Record>>,
     /// The record that would have answered, whether it was allowed to or not.
     pub(super) recorded: Option<Arc<Record>>,
     /// Why it was kept or run.
@@ -52,6 +54,15 @@ pub(super) struct EndedTarget {
     pub(super) report: TargetReport,
     pub(super) cacheability: Cacheability,
     pub(super) unseen: Vec<String>,
+    /// As in [`RanTarget::rest`].
+    pub(super) rest: Option<Arc<Record>>,
+}
+
+impl EndedTarget {
+    /// When the oldest of its outcomes was found, `now` being just after the run.
+    pub(super) fn when(&self, now: Timestamp) -> Timestamp {
+        self.rest.as_ref().map_or(now, |record| record.created)
+    }
 }
 
 impl RanTarget {
@@ -59,8 +70,8 @@ impl RanTarget {
         if self.kept.is_some() { Source::Cache } else { Source::Run }
     }
 
-    /// When it was run, `now` being just after the run.
+    /// When the oldest of its outcomes was found, `now` being just after the run.
     pub(super) fn when(&self, now: Timestamp) -> Timestamp {
-        self.kept.as_ref().map_or(now, |record| record.created)
+        self.kept.as_ref().or(self.rest.as_ref()).map_or(now, |record| record.created)
     }
 }

@@ -2,19 +2,20 @@
 //! whether a test that it would have left out came to another outcome.
 //!
 //! The base of a comparison is the target's last green run of which a record names all inputs.
-//! Selection would leave a test out if its reached code is that of the base, and if all inputs of
-//! the base are unchanged; where either is not known, it would run the whole program. Nobody waits
+//! Selection would leave a test out if its reached code is that of the base, no test of its group
+//! has changed ([`isolation`](super::isolation)), and all inputs of the base are unchanged; where either is not known, it would run the whole program. Nobody waits
 //! for a comparison: it follows the answer, and is lost if the program is built anew before.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::Question;
 use super::fingerprint::Fingerprints;
 use super::unreached_base::{
-    Base, BaseTest, Bases, BuiltPrograms, asks_for_backtraces, reached_tests, stamp_of,
+    Base, BaseTest, Bases, BuiltPrograms, ProgramTests, asks_for_backtraces, reached_tests,
+    stamp_of,
 };
-use crate::cache::{Cache, Lookup, ReachedTests, SelectionRecord};
+use crate::cache::{Cache, Lookup, SelectionRecord};
 use crate::config::Settings;
 use crate::model::Timestamp;
 use crate::paths::create_private_folder;
@@ -73,9 +74,11 @@ impl ShadowComparison {
                 Err(why) => Some(why.clone()),
                 Ok(_) => self.changed_input(base, cache),
             };
-            let nothing = BTreeMap::new();
-            let reached = reached.as_ref().ok().filter(|_| whole.is_none()).unwrap_or(&nothing);
-            judge(base, ran, reached, &mut self.found);
+            let reached = reached.as_ref().ok().filter(|_| whole.is_none());
+            // What did not run tells nothing about a selection.
+            if !ran.is_part {
+                judge(base, ran, reached, &mut self.found);
+            }
             if let Some(why) = whole {
                 self.found.whole += 1;
                 self.found.why_whole.insert(name.clone(), why);
@@ -83,9 +86,10 @@ impl ShadowComparison {
         }
         if let (Some(record), Ok(reached)) = (ran.record, reached) {
             let outcomes = ran.tests.iter().map(|test| (test.name.clone(), test.outcome));
-            let tests = outcomes.map(|(test, outcome)| {
-                let reached = reached.get(&test).copied().flatten();
-                (test, BaseTest { reached, outcome })
+            let tests = outcomes.filter_map(|(test, outcome)| {
+                let group = *reached.groups.get(&test)?;
+                let reached = reached.reached.get(&test).copied().flatten();
+                Some((test, BaseTest { reached, outcome, group }))
             });
             let (id, context) = (ran.id.clone(), ran.context);
             let base = Base { id, context, record, tests: tests.collect() };
@@ -121,7 +125,7 @@ impl ShadowComparison {
     }
 
     /// What each test of the program reaches; none for a test for which the whole program counts.
-    fn reached(&mut self, ran: &RanProgram) -> Result<ReachedTests, String> {
+    fn reached(&mut self, ran: &RanProgram) -> Result<ProgramTests, String> {
         let (sysroot, backtraces) = (&*self.sysroot, self.backtraces);
         let programs = BuiltPrograms { sysroot, unoptimized: ran.unoptimized, backtraces };
         reached_tests(&mut self.reader, &ran.program, programs)
@@ -147,16 +151,18 @@ fn is_unchanged(ran: &RanProgram) -> bool {
     stamp_of(&ran.program) == ran.stamp
 }
 
-/// Counts what selection would have run, and what it would have missed. `reached` is empty where
-/// the whole program counts.
-fn judge(base: &Base, ran: &RanProgram, reached: &ReachedTests, found: &mut SelectionRecord) {
+/// Counts what selection would have run, and what it would have missed. `now` is none where the whole
+/// program counts.
+fn judge(base: &Base, ran: &RanProgram, now: Option<&ProgramTests>, found: &mut SelectionRecord) {
     found.runs += 1;
+    let left_out = now.map(|now| {
+        let affected = base.affected(now);
+        now.reached.keys().filter(|name| !affected.contains(*name)).collect::<BTreeSet<_>>()
+    });
+    let left_out = left_out.unwrap_or_default();
     for test in &ran.tests {
         found.tests += 1;
-        let now = reached.get(&test.name).copied().flatten();
-        let before = base.tests.get(&test.name);
-        let left_out = before.filter(|before| now.is_some() && before.reached == now);
-        match left_out {
+        match base.tests.get(&test.name).filter(|_| left_out.contains(&test.name)) {
             None => found.selected += 1,
             Some(before) if before.outcome != test.outcome => {
                 found.missed += 1;
@@ -181,16 +187,16 @@ mod tests {
     }
 
     fn base(tests: &[(&str, Option<&str>)]) -> Base {
-        let test = |(name, reached): &(&str, Option<&str>)| {
-            let reached = reached.map(digest);
-            ((*name).to_owned(), BaseTest { reached, outcome: Outcome::Ok })
+        let test = |(group, (name, reached)): (usize, &(&str, Option<&str>))| {
+            let (reached, group) = (reached.map(digest), group as u32);
+            ((*name).to_owned(), BaseTest { reached, outcome: Outcome::Ok, group })
         };
         let key = RecordKey { level: RecordLevel::Binary, version: 1, digest: digest("key") };
         Base {
             id: TargetId { package: "p".into(), target: "t".into(), kind: TargetKind::Test },
             context: digest("context"),
             record: (key, Timestamp(1)),
-            tests: tests.iter().map(test).collect(),
+            tests: tests.iter().enumerate().map(test).collect(),
         }
     }
 
@@ -206,6 +212,7 @@ mod tests {
             context: digest("context"),
             record: None,
             unoptimized: false,
+            is_part: false,
             tests: tests.iter().map(report).collect(),
         }
     }
@@ -215,9 +222,17 @@ mod tests {
         ran: &RanProgram,
         reached: &[(&str, Option<&str>)],
     ) -> (u64, u64, u64, Vec<String>) {
-        let reached = reached.iter().map(|(name, of)| ((*name).to_owned(), of.map(digest)));
+        let groups = reached.iter().zip(0..).map(|((name, _), group)| ((*name).to_owned(), group));
+        let now = ProgramTests {
+            reached: reached
+                .iter()
+                .map(|(name, of)| ((*name).to_owned(), of.map(digest)))
+                .collect(),
+            groups: groups.collect(),
+            see_arguments: BTreeSet::new(),
+        };
         let mut found = SelectionRecord::default();
-        judge(base, ran, &reached.collect(), &mut found);
+        judge(base, ran, Some(&now).filter(|_| !reached.is_empty()), &mut found);
         assert_eq!(found.runs, 1);
         assert_eq!(found.missed, found.missed_tests.len() as u64);
         (found.tests, found.selected, found.missed, found.missed_tests)

@@ -1,21 +1,22 @@
-//! Targets of which no test reaches what has changed (`selection = "on"`).
+//! Targets of which no test, or only some tests reach what has changed (`selection = "on"`).
 //!
 //! A program that was built anew needs no run if it has the same tests as the program of the last
 //! green run, each of them reaches the same code and data, and everything that this run consulted is
-//! as it was. If one test reaches something else, all tests of the program run, also those that
-//! reach what they reached: tests that share a process share its state, and an edited test can
-//! fail another one.
+//! as it was. If some tests reach something else, or are new, these run and all that they can affect
+//! ([`isolation`](super::isolation)); the others keep their outcomes.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::Question;
 use super::binary::{BuiltSubject, TargetRecords};
+use super::partial::PartialRun;
 use super::unreached_base::{Bases, BuiltPrograms, asks_for_backtraces, reached_tests, stamp_of};
 use crate::cache::{Cache, Lookup, Record};
 use crate::compiler::PlannedTarget;
 use crate::config::TestSelection;
-use crate::model::{Digest, Harness, Outcome, Timestamp};
+use crate::model::{Harness, Timestamp};
 use crate::reach::ReachReader;
 use crate::runner::TestJob;
 
@@ -26,6 +27,8 @@ pub(super) struct UnreachedTargets<'a> {
     programs: BuiltPrograms<'a>,
     bases: Bases,
     reader: Option<ReachReader>,
+    /// The targets of which only some tests must run, by index.
+    pub(super) parts: BTreeMap<usize, PartialRun>,
 }
 
 impl<'a> UnreachedTargets<'a> {
@@ -41,19 +44,20 @@ impl<'a> UnreachedTargets<'a> {
             let bases = Bases::load(&Bases::file(&question.root, cache.dir()));
             let backtraces = asks_for_backtraces(&question.environment);
             let programs = BuiltPrograms { sysroot, unoptimized, backtraces };
-            Self { question, cache, programs, bases, reader: None }
+            Self { question, cache, programs, bases, reader: None, parts: BTreeMap::new() }
         })
     }
 
-    /// The record that answers for the target with this index.
+    /// The record that answers for the target with this index. `in_part`: some of its tests may run alone.
     ///
     /// # Errors
-    /// Why all of its tests run.
+    /// Why its tests run, or some of them.
     pub(super) fn find(
         &mut self,
         records: &mut TargetRecords<'_>,
         index: usize,
         planned: &PlannedTarget,
+        in_part: bool,
     ) -> Result<Arc<Record>, String> {
         let job = TestJob::from(planned.clone());
         if job.harness != Harness::Libtest || job.is_random() || records.is_measured(index) {
@@ -83,20 +87,28 @@ impl<'a> UnreachedTargets<'a> {
         if stamp_of(&program) != stamp {
             return Err("its program was built anew meanwhile".to_owned());
         }
-        if !now.keys().eq(base.tests.keys()) {
-            return Err("it has other tests".to_owned());
+        let all = now.reached.len();
+        let changed = now.reached.keys().filter(|name| !base.is_same(name, &now)).count();
+        let is_gone = base.tests.keys().any(|name| !now.reached.contains_key(name));
+        if changed == 0 && !is_gone {
+            return Ok(record);
         }
-        let is_same = |(name, reached): &(&String, &Option<Digest>)| {
-            let before = &base.tests[*name];
-            reached.is_some() && **reached == before.reached && before.outcome != Outcome::Failed
+        let affected = base.affected(&now);
+        let how = match () {
+            () if affected.is_empty() => return Err("tests of it are gone".to_owned()),
+            // Arguments decide which tests run, and how.
+            () if !in_part || !job.args.is_empty() || job.wants_output() => "",
+            () if affected.len() == all && changed < all => " and can affect the others",
+            () if affected.len() == all => "",
+            () => match PartialRun::of(affected, now.reached.keys(), record) {
+                Some(part) => {
+                    let why = part.reason();
+                    self.parts.insert(index, part);
+                    return Err(why);
+                }
+                None => "",
+            },
         };
-        let other = now.iter().filter(|test| !is_same(test)).count();
-        if other > 0 {
-            let all = now.len();
-            return Err(format!(
-                "{other} of its {all} tests reach something else, so that all run"
-            ));
-        }
-        Ok(record)
+        Err(format!("{changed} of its {all} tests reach something else{how}, so that all run"))
     }
 }

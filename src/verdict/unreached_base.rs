@@ -1,12 +1,13 @@
 //! What the tests of a target reached in its last green run, to compare later programs with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::Question;
 use super::fingerprint::digest_of_stamp;
+use super::isolation::{self, Groups};
 use crate::cache::{Cache, ReachedTests, RecordKey};
 use crate::model::{Digest, Outcome, TargetId, Timestamp};
 use crate::process::Environment;
@@ -14,7 +15,7 @@ use crate::reach::{Capabilities, Policy, ReachReader, Reached, TestIdentity};
 use crate::workspace::PathStamp;
 
 /// The version of the stored bases. Those of another are ignored.
-pub(super) const VERSION: u32 = 4;
+pub(super) const VERSION: u32 = 5;
 /// Larger programs are not read: their objects take as much memory.
 const LARGEST_PROGRAM: u64 = 128 << 20;
 /// The bases of a project.
@@ -42,6 +43,40 @@ pub(super) struct BaseTest {
     /// Digest of what it reaches; none if the whole program counts for it.
     pub(super) reached: Option<Digest>,
     pub(super) outcome: Outcome,
+    /// Those of one group can affect each other ([`isolation`](super::isolation)).
+    pub(super) group: u32,
+}
+
+/// What is known of the tests of a program.
+#[derive(Debug)]
+pub(super) struct ProgramTests {
+    pub(super) reached: ReachedTests,
+    pub(super) groups: Groups,
+    /// Those that can see with which arguments their program was started.
+    pub(super) see_arguments: BTreeSet<String>,
+}
+
+impl Base {
+    /// Whether the test of this name reaches what it reached.
+    pub(super) fn is_same(&self, name: &str, now: &ProgramTests) -> bool {
+        let reached = now.reached.get(name).copied().flatten();
+        self.tests.get(name).is_some_and(|before| {
+            reached.is_some() && reached == before.reached && before.outcome != Outcome::Failed
+        })
+    }
+
+    /// Those of the tests of `now` that must run, with what is shared between tests considered; the others
+    /// come to the outcome that they had.
+    pub(super) fn affected(&self, now: &ProgramTests) -> BTreeSet<String> {
+        let is_same = |name: &str| self.is_same(name, now);
+        let affected = isolation::affected(&self.tests, &now.groups, is_same);
+        // The names of some tests are other arguments than those of a run of all.
+        if affected.is_disjoint(&now.see_arguments) {
+            affected
+        } else {
+            now.reached.keys().cloned().collect()
+        }
+    }
 }
 
 impl Bases {
@@ -92,7 +127,7 @@ pub(super) fn reached_tests(
     reader: &mut Option<ReachReader>,
     program: &Path,
     BuiltPrograms { sysroot, unoptimized, backtraces }: BuiltPrograms<'_>,
-) -> Result<ReachedTests, String> {
+) -> Result<ProgramTests, String> {
     if std::fs::metadata(program).is_ok_and(|file| file.len() > LARGEST_PROGRAM) {
         return Err(format!("it is larger than {} MiB", LARGEST_PROGRAM >> 20));
     }
@@ -118,7 +153,12 @@ pub(super) fn reached_tests(
         TestIdentity::Reached(digest) => Some(digest),
         TestIdentity::WholeProgram(_) => None,
     };
-    Ok(tests.into_iter().map(|(name, reached)| (name, identity(reached))).collect())
+    let groups = isolation::groups(&tests, unoptimized);
+    let sees_arguments =
+        |(_, reached): &(&String, &Reached)| reached.capabilities.contains(Capabilities::OWN_PATH);
+    let see_arguments = tests.iter().filter(sees_arguments).map(|(name, _)| name.clone()).collect();
+    let reached = tests.into_iter().map(|(name, reached)| (name, identity(reached))).collect();
+    Ok(ProgramTests { reached, groups, see_arguments })
 }
 
 /// Digest of a program's stamp. A hard link to it changes nothing.

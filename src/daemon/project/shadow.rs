@@ -116,6 +116,7 @@ mod tests {
             context: Digest::of(b"context"),
             record: None,
             unoptimized: true,
+            is_part: false,
             tests: Vec::new(),
         };
         let mut waiting = vec![ran("a", "1"), ran("b", "1")];

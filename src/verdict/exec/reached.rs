@@ -42,7 +42,7 @@ pub(super) fn reached_by_call(
         let programs = BuiltPrograms { sysroot: &sysroot, unoptimized: false, backtraces };
         let tests = reached_tests(&mut None, &program, programs);
         let tests = tests.inspect_err(|why| tracing::debug!(%why, "the whole program counts"));
-        let tests = tests.unwrap_or_default();
+        let tests = tests.map(|tests| tests.reached).unwrap_or_default();
         if stamp_of(&program) != stamp {
             return None;
         }
