@@ -20,6 +20,7 @@ mod pauses;
 mod preempted_tests;
 mod records;
 mod select;
+mod selected_tests;
 mod selection;
 mod selections;
 mod shapes;

@@ -32,7 +32,7 @@ fn home(settings: &str) -> Option<(Home, Started)> {
 }
 
 /// Waits until so many runs were compared.
-fn compared(daemon: &Started, runs: usize) {
+pub(super) fn compared(daemon: &Started, runs: usize) {
     until("the run is compared", || {
         let line = "compared a run with earlier ones";
         let done = daemon.stderr().lines().filter(|log| log.contains(line)).count();
@@ -42,31 +42,43 @@ fn compared(daemon: &Started, runs: usize) {
 
 #[test]
 fn the_shadow_tells_what_selection_would_have_run_and_missed() {
-    let Some((home, daemon)) = home("") else { return };
+    let Some((mut home, daemon)) = home("ignore_env = ['FLIPPED']") else { return };
     compared(&daemon, 1);
-    let record = || home.project_status()["selection"].clone();
-    assert_eq!(record()["runs"], 0, "there was no earlier run");
-    home.write("src/lib.rs", &library(2));
+    // Nothing of it is shared, and one test reads what the project says never decides.
+    let library = |number: u32| {
+        format!(
+            "#[test] fn first() {{ assert!(std::hint::black_box({number}) < 9); }}\n\
+             #[test] fn second() {{ assert!(std::env::var(\"FLIPPED\").is_err()); }}\n"
+        )
+    };
+    home.write("src/lib.rs", &library(1));
     home.test(&[]).green_from("run");
     compared(&daemon, 2);
-    let known = record();
+    let record = |home: &Home| home.project_status()["selection"].clone();
+    let before = record(&home);
+    assert_eq!((&before["runs"], &before["selected"]), (&1.into(), &2.into()));
+    home.write("src/lib.rs", &library(2));
+    home.test(&[]).green_from("run");
+    compared(&daemon, 3);
+    let known = record(&home);
     assert_eq!(
         (&known["runs"], &known["tests"], &known["selected"]),
-        (&1.into(), &2.into(), &1.into())
+        (&2.into(), &4.into(), &3.into())
     );
     assert_eq!((&known["missed"], &known["whole"]), (&0.into(), &0.into()), "{known}");
-    // The second test reaches what it reached, and fails because of what the first one did.
+    // The second test reaches what it reached, and fails for what is not looked at.
     home.write("src/lib.rs", &library(3));
+    home.environment.set("FLIPPED", "1");
     home.test(&[]).red();
-    compared(&daemon, 3);
-    let known = record();
-    assert_eq!((&known["runs"], &known["selected"]), (&2.into(), &2.into()), "{known}");
+    compared(&daemon, 4);
+    let known = record(&home);
+    assert_eq!((&known["runs"], &known["selected"]), (&3.into(), &4.into()), "{known}");
     assert_eq!(known["missed_tests"], serde_json::json!(["p: second"]), "{known}");
     assert!(daemon.stderr().contains("selection per test would have missed a change"));
     let explained = home.ok(&["explain"]);
-    assert!(explained.contains("would have run 2 of 4 tests in 2 runs"), "{explained}");
+    assert!(explained.contains("would have run 4 of 6 tests in 3 runs"), "{explained}");
     daemon.stop();
-    assert_eq!(record(), known, "without a daemon");
+    assert_eq!(record(&home), known, "without a daemon");
 }
 
 #[test]
@@ -108,14 +120,15 @@ fn a_target_of_which_no_test_reaches_the_change_keeps_its_verdict() {
     home.write("src/lib.rs", &format!("{}#[test] fn third() {{}}\n", library(1)));
     let answer = home.test(&[]);
     answer.green_from("run");
-    assert_eq!((reason(&answer), answer.count("passed")), ("it has other tests", 3));
+    let why = "1 of its 3 tests reach something else, so that all run";
+    assert_eq!((reason(&answer), answer.count("passed")), (why, 3));
     compared(&daemon, 3);
 
     // All tests run: the second one fails because of what the first one does now.
     home.write("src/lib.rs", &format!("{}#[test] fn third() {{}}\n", library(3)));
     let answer = home.test(&[]);
     answer.red();
-    assert_eq!(reason(&answer), "1 of its 3 tests reach something else, so that all run");
+    assert_eq!(reason(&answer), why);
     // What was red has no base any more, whatever its tests reach.
     home.write("src/lib.rs", &format!("// a comment\n{}#[test] fn third() {{}}\n", library(1)));
     let answer = home.test(&[]);
