@@ -42,13 +42,13 @@ pub(super) fn compared(daemon: &Started, runs: usize) {
 
 #[test]
 fn the_shadow_tells_what_selection_would_have_run_and_missed() {
-    let Some((mut home, daemon)) = home("ignore_env = ['FLIPPED']") else { return };
+    let Some((home, daemon)) = home("exclude = ['note']") else { return };
     compared(&daemon, 1);
     // Nothing of it is shared, and one test reads what the project says never decides.
     let library = |number: u32| {
         format!(
             "#[test] fn first() {{ assert!(std::hint::black_box({number}) < 9); }}\n\
-             #[test] fn second() {{ assert!(std::env::var(\"FLIPPED\").is_err()); }}\n"
+             #[test] fn second() {{ assert!(std::fs::read(\"note\").is_err()); }}\n"
         )
     };
     home.write("src/lib.rs", &library(1));
@@ -68,7 +68,7 @@ fn the_shadow_tells_what_selection_would_have_run_and_missed() {
     assert_eq!((&known["missed"], &known["whole"]), (&0.into(), &0.into()), "{known}");
     // The second test reaches what it reached, and fails for what is not looked at.
     home.write("src/lib.rs", &library(3));
-    home.environment.set("FLIPPED", "1");
+    home.write("note", "");
     home.test(&[]).red();
     compared(&daemon, 4);
     let known = record(&home);
