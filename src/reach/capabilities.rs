@@ -35,11 +35,11 @@ impl Capabilities {
     /// Walks its own stack or its program's headers, so that it can see debug information.
     pub const STACK: Self = Self(1 << 10);
 
-    /// Can change what other code of the process finds outside of the program: files, the environment, the
-    /// current folder, open files, other processes.
+    /// Can change what other code of the process finds outside of the program: files, the current folder,
+    /// open files, other processes.
     pub const WRITES: Self = Self(1 << 11);
-    /// Can change the process for all of its code: ends it, sets a panic hook, a signal handler or a logger,
-    /// or does something unknown.
+    /// Can change the process for all of its code: ends it, sets a variable of its environment, a panic
+    /// hook, a signal handler or a logger, or does something unknown.
     pub const PROCESS_WIDE: Self = Self(1 << 12);
     /// Reaches a variable of the program, thread-local or not.
     pub(super) const STATE: Self = Self(1 << 13);
@@ -143,6 +143,10 @@ pub(super) fn of_any_symbol(name: &str) -> Capabilities {
     if is_process_wide(name) {
         found |= Capabilities::PROCESS_WIDE;
     }
+    // A generic function, which reaches one of another module.
+    if has("3std3env15set_current_dir") {
+        found |= Capabilities::WRITES;
+    }
     found
 }
 
@@ -150,7 +154,8 @@ pub(super) fn of_any_symbol(name: &str) -> Capabilities {
 ///
 /// Generic ones are compiled into the objects and reach the hook itself.
 fn is_process_wide(name: &str) -> bool {
-    const OF_STD: [&str; 9] = [
+    // The library itself reads variables, and so do those of C.
+    const OF_STD: [&str; 14] = [
         "8set_hook",
         "9take_hook",
         "11update_hook",
@@ -160,6 +165,11 @@ fn is_process_wide(name: &str) -> bool {
         "20set_alloc_error_hook",
         "15add_spawn_hook",
         "7process4exit",
+        "7set_var",
+        "8_set_var",
+        "10remove_var",
+        "6setenv",
+        "8unsetenv",
     ];
     const OF_LOG: [&str; 3] = ["set_logger", "set_boxed_logger", "set_max_level"];
     let has = |parts: &[&str]| parts.iter().any(|part| name.contains(part));
@@ -317,7 +327,7 @@ fn of_system(name: &str) -> Capabilities {
     match name {
         "getenv" | "secure_getenv" => Capabilities::ENVIRONMENT,
         "environ" | "__environ" | "setenv" | "unsetenv" => {
-            Capabilities::ENVIRONMENT | Capabilities::WRITES
+            Capabilities::ENVIRONMENT | Capabilities::WRITES | Capabilities::PROCESS_WIDE
         }
         "clock_gettime" | "gettimeofday" | "time" | "clock" | "localtime_r" | "gmtime_r" => {
             Capabilities::TIME
@@ -552,7 +562,8 @@ mod tests {
             ("_RNvMsC_NtCsjrHSEGnQ3l9_3std2fsNtB5_8DirEntry4path", Capabilities::FILES | WRITES),
             ("_RNvNvNtCsjrHSEGnQ3l9_3std2fs14read_to_string5inner", Capabilities::FILES),
             ("_RNvNvNtCsjrHSEGnQ3l9_3std2fs5write5inner", Capabilities::FILES | WRITES),
-            ("_ZN3std3env8_set_var17h0123456789abcdefE", Capabilities::ENVIRONMENT | WRITES),
+            ("_ZN3std3env8_set_var17h0123456789abcdefE", Capabilities::ENVIRONMENT | WRITES | WIDE),
+            ("_ZN3std3sys3env4unix6setenv17h0123E", Capabilities::ENVIRONMENT | WRITES | WIDE),
             ("_RNvNtCsjrHSEGnQ3l9_3std9panicking8set_hook", WIDE),
             ("_ZN3std9panicking4HOOK17h0123456789abcdefE", WIDE),
             ("_RNvNtCsjrHSEGnQ3l9_3std7process4exit", WIDE),
@@ -596,7 +607,7 @@ mod tests {
         assert_eq!(of_library("close"), WRITES);
         assert_eq!(of_library("openat64"), Capabilities::FILES | WRITES);
         assert_eq!(of_library("getenv"), Capabilities::ENVIRONMENT);
-        assert_eq!(of_library("setenv"), Capabilities::ENVIRONMENT | WRITES);
+        assert_eq!(of_library("setenv"), Capabilities::ENVIRONMENT | WRITES | WIDE);
         assert_eq!(of_library("dlsym"), Capabilities::SYMBOL_LOOKUP | WIDE);
         assert_eq!(of_library("_Unwind_Backtrace"), Capabilities::STACK);
         assert_eq!(of_library("getauxval"), Capabilities::STACK);

@@ -405,12 +405,14 @@ impl<'a> TargetRecords<'a> {
     }
 
     /// A run was red: records that would answer green are wrong, those of calls by cargo itself
-    /// and those of the whole target alike.
+    /// and those of the whole target alike. `in_part`: only tests ran that a change can affect, so that
+    /// nothing speaks against what is known of the others.
     pub(super) fn disprove(
         &mut self,
         index: usize,
         report: &TargetReport,
         tree_digest: Option<&Digest>,
+        in_part: bool,
     ) {
         let PlanContext { cache, root, .. } = self.context;
         let context = self.context.clone();
@@ -428,7 +430,7 @@ impl<'a> TargetRecords<'a> {
             }
         }
         red.disprove_calls(cache, root, fingerprints);
-        if self.context.settings.selection == TestSelection::On {
+        if self.context.settings.selection == TestSelection::On && !in_part {
             unreached_base::disprove(cache, root, &report.id);
         }
         let Some(subject) = subject else { return };

@@ -14,7 +14,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
 
-use super::unreached_base::BaseTest;
 use crate::reach::{Capabilities, Reached};
 
 /// The group of each test, by its number.
@@ -82,14 +81,14 @@ pub(super) fn groups(tests: &BTreeMap<String, Reached>, is_certain: bool) -> Gro
 /// not hold for, those that are new, and all that are of a group with any of these or with one that is
 /// gone.
 pub(super) fn affected(
-    before: &BTreeMap<String, BaseTest>,
+    before: &Groups,
     now: &Groups,
     is_same: impl Fn(&str) -> bool,
 ) -> BTreeSet<String> {
     let names: BTreeSet<&str> = before.keys().chain(now.keys()).map(String::as_str).collect();
     let mut partition = Partition::new(names.len());
     let all = || names.iter().enumerate();
-    partition.join_by(all().filter_map(|(one, name)| Some((one, before.get(*name)?.group))));
+    partition.join_by(all().filter_map(|(one, name)| Some((one, *before.get(*name)?))));
     partition.join_by(all().filter_map(|(one, name)| Some((one, *now.get(*name)?))));
     let is_same = |name: &str| before.contains_key(name) && now.contains_key(name) && is_same(name);
     let changed = all().filter(|(_, name)| !is_same(name));
@@ -103,7 +102,7 @@ pub(super) fn affected(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Digest, Outcome};
+    use crate::model::Digest;
 
     fn test(variables: &[u32], capabilities: &[Capabilities]) -> Reached {
         let none = Capabilities::default();
@@ -144,19 +143,12 @@ mod tests {
 
     #[test]
     fn a_change_affects_the_groups_of_both_programs() {
-        let base = |tests: &[(&str, u32)]| -> BTreeMap<String, BaseTest> {
-            let test = |(name, group): &(&str, u32)| {
-                let (reached, outcome) = (Some(Digest::of(b"code")), Outcome::Ok);
-                ((*name).to_owned(), BaseTest { reached, outcome, group: *group })
-            };
-            tests.iter().map(test).collect()
-        };
-        let now = |tests: &[(&str, u32)]| -> Groups {
+        let groups = |tests: &[(&str, u32)]| -> Groups {
             tests.iter().map(|(name, group)| ((*name).to_owned(), *group)).collect()
         };
         let affected = |before: &[(&str, u32)], after: &[(&str, u32)], changed: &[&str]| {
             let is_same = |name: &str| !changed.contains(&name);
-            let names = super::affected(&base(before), &now(after), is_same);
+            let names = super::affected(&groups(before), &groups(after), is_same);
             names.into_iter().collect::<Vec<_>>().join(" ")
         };
         let alone = [("a", 0), ("b", 1), ("c", 2), ("d", 3)];

@@ -220,7 +220,8 @@ impl Keeper<'_> {
                 continue;
             }
             if target.report.verdict != Verdict::Pass {
-                records.disprove(index, &target.report, tree_digest);
+                let in_part = target.rest.is_some();
+                records.disprove(index, &target.report, tree_digest, in_part);
                 if let Some(code_hash) = code_hash {
                     self.look_up.cache.disprove_in_snapshot(code_hash, &target.report.id);
                 }
@@ -275,7 +276,7 @@ impl Keeper<'_> {
         for (index, ended) in &ended {
             let report = &ended.report;
             if report.verdict != Verdict::Pass {
-                records.disprove(*index, report, Some(digest));
+                records.disprove(*index, report, Some(digest), ended.rest.is_some());
                 continue;
             }
             // Two outcomes on the same code: only a run that comes to its end judges that.

@@ -69,16 +69,14 @@ impl ShadowComparison {
         }
         let mut bases = self.bases.take().unwrap_or_else(|| Bases::load(&self.file));
         let base = bases.targets.get(&name).filter(|base| base.context == ran.context);
-        if let Some(base) = base {
+        // What did not run tells nothing about a selection.
+        if let Some(base) = base.filter(|_| !ran.is_part) {
             let whole = match &reached {
                 Err(why) => Some(why.clone()),
                 Ok(_) => self.changed_input(base, cache),
             };
             let reached = reached.as_ref().ok().filter(|_| whole.is_none());
-            // What did not run tells nothing about a selection.
-            if !ran.is_part {
-                judge(base, ran, reached, &mut self.found);
-            }
+            judge(base, ran, reached, &mut self.found);
             if let Some(why) = whole {
                 self.found.whole += 1;
                 self.found.why_whole.insert(name.clone(), why);

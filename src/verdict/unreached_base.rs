@@ -69,7 +69,8 @@ impl Base {
     /// come to the outcome that they had.
     pub(super) fn affected(&self, now: &ProgramTests) -> BTreeSet<String> {
         let is_same = |name: &str| self.is_same(name, now);
-        let affected = isolation::affected(&self.tests, &now.groups, is_same);
+        let before = self.tests.iter().map(|(name, test)| (name.clone(), test.group)).collect();
+        let affected = isolation::affected(&before, &now.groups, is_same);
         // The names of some tests are other arguments than those of a run of all.
         if affected.is_disjoint(&now.see_arguments) {
             affected

@@ -291,7 +291,7 @@ impl CallRun<'_> {
         let mut answered = AnsweredTargets::default();
         answered.miss(report.id.to_string(), &self.why, report.duration_ms);
         self.cache.note_history(self.root, HistoryEvent::Answered(answered));
-        self.records.disprove(0, &report, None);
+        self.records.disprove(0, &report, None, false);
         let cacheability = if !self.stdin.is_untouched() {
             Cacheability::Uncacheable(vec![Uncacheable::Input])
         } else if self.records.is_measured(0) {

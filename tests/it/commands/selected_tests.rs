@@ -370,3 +370,22 @@ fn the_record_of_some_tests_and_others_holds_for_all_that_both_consulted() {
     assert_eq!(targets["readers"]["failures"], serde_json::json!(["b"]), "{answer:#?}");
     assert_eq!(targets["pure"]["source"], "cache", "{answer:#?}");
 }
+
+#[test]
+fn a_red_edited_test_leaves_what_is_known_of_the_others() {
+    let programs: Vec<_> = PROGRAMS.iter().filter(|program| program.name == "red").collect();
+    let [red] = programs[..] else { panic!("one program") };
+    let Some((home, daemon)) = home(std::slice::from_ref(red)) else { return };
+    write(&home, red);
+    let answer = home.test(&[]);
+    answer.red();
+    assert_eq!((answer.count("passed"), answer.count("failed")), (1, 1), "{answer:#?}");
+    compared(&daemon, 2);
+    home.write("tests/red.rs", &text(red, "assert_eq!(2 + 2, 4);"));
+    let answer = home.test(&[]);
+    answer.green_from("run");
+    let reason = &answer.targets[0]["reason"];
+    assert_eq!(reason, "1 of 2 tests run: the others reach what they reached");
+    compared(&daemon, 3);
+    home.test(&["--no-cache"]).green_from("run");
+}
