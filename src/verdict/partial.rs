@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::binary::{Cacheability, ObservedRun};
 use super::ran::EndedTarget;
-use crate::cache::Record;
+use crate::cache::{Input, Record};
 use crate::model::{End, Outcome, TargetReport, TestCounts, TestReport};
 use crate::runner::TestJob;
 
@@ -86,8 +86,7 @@ impl PartialRun {
         let Cacheability::Observed(mut inputs) = cacheability else { return None };
         let own: BTreeSet<_> =
             inputs.iter().map(|input| (input.path.clone(), input.state)).collect();
-        let is_new =
-            |input: &&crate::cache::Input| !own.contains(&(input.path.clone(), input.state));
+        let is_new = |input: &&Input| !own.contains(&(input.path.clone(), input.state));
         inputs.extend(self.record.inputs.iter().filter(is_new).cloned());
         let cacheability = Cacheability::Observed(inputs);
         Some(EndedTarget { report, cacheability, unseen, rest })
@@ -125,5 +124,119 @@ impl PartialRun {
         let all_took = self.record.targets.iter().map(|report| report.duration_ms).max();
         let duration_ms = report.duration_ms.max(all_took.unwrap_or_default());
         Some(TargetReport { tests, counts, duration_ms, ..report })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::{InputState, RecordKey, RecordLevel, RecordedEnvironment};
+    use crate::model::{Digest, Harness, TargetId, TargetKind, Timestamp, Verdict};
+    use crate::process::Environment;
+    use crate::verdict::binary::SeenConduct;
+
+    const FILTERED: u64 = 2;
+
+    fn report(tests: &[(&str, Outcome)], filtered: u64) -> TargetReport {
+        let count = |wanted| tests.iter().filter(|(_, outcome)| *outcome == wanted).count() as u64;
+        let (passed, failed, ignored) =
+            (count(Outcome::Ok), count(Outcome::Failed), count(Outcome::Ignored));
+        let test = |(name, outcome): &(&str, Outcome)| TestReport {
+            name: (*name).to_owned(),
+            outcome: *outcome,
+        };
+        TargetReport {
+            id: TargetId { package: "p".into(), target: "t".into(), kind: TargetKind::Test },
+            verdict: if failed > 0 { Verdict::Fail } else { Verdict::Pass },
+            end: End::Exit(if failed > 0 { 101 } else { 0 }),
+            counts: TestCounts { passed, failed, ignored, filtered },
+            tests: tests.iter().map(test).collect(),
+            output: String::new(),
+            stderr: None,
+            duration_ms: 7,
+        }
+    }
+
+    fn input(path: &str) -> Input {
+        Input { path: path.into(), state: InputState::Absent, proof: None }
+    }
+
+    fn part(names: &[&str], record: &[(&str, Outcome)]) -> Option<PartialRun> {
+        let record = Record {
+            key: RecordKey { level: RecordLevel::Binary, version: 1, digest: Digest::of(b"") },
+            created: Timestamp(1),
+            workspace_root: "/w".into(),
+            code_hash: Digest::of(b""),
+            selection: String::new(),
+            verdict: Verdict::Pass,
+            inputs: vec![input("both"), input("then")],
+            targets: vec![TargetReport { duration_ms: 900, ..report(record, 0) }],
+            duration_ms: 900,
+            host: String::new(),
+            tool_version: String::new(),
+            identity: BTreeMap::new(),
+            environment: RecordedEnvironment::default(),
+            products: Default::default(),
+        };
+        let all = ["a", "b", "c"].map(str::to_owned);
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        PartialRun::of(names, all.iter(), Arc::new(record))
+    }
+
+    const KNOWN: [(&str, Outcome); 3] =
+        [("a", Outcome::Ok), ("b", Outcome::Ok), ("c", Outcome::Ignored)];
+
+    fn observed(cacheability: Cacheability) -> Option<ObservedRun> {
+        let conduct = SeenConduct { obstacles: Vec::new(), calls: 0 };
+        let (interfered, needs_all, unseen) = (false, false, Vec::new());
+        Some(ObservedRun { cacheability, interfered, unseen, needs_all, conduct })
+    }
+
+    #[test]
+    fn some_tests_run_by_their_whole_names_if_all_others_are_known() {
+        let id = report(&[], 0).id;
+        let job = TestJob::new(id, "/t", vec![], "/", Environment::default(), Harness::Libtest);
+        let part_of_a = part(&["a"], &KNOWN).unwrap();
+        assert_eq!(part_of_a.job(job).args, ["--exact", "a"]);
+        let reason = "1 of 3 tests run: the others reach what they reached";
+        assert_eq!(part_of_a.reason(), reason);
+        assert!(part(&["a"], &KNOWN[..2]).is_none(), "nothing is known of `c`");
+        assert!(part(&[], &KNOWN).is_none(), "no filter runs none");
+        let red = [("a", Outcome::Ok), ("b", Outcome::Failed), ("c", Outcome::Ok)];
+        assert!(part(&["a"], &red).is_none());
+        assert!(part(&["a", "b"], &red).is_some());
+    }
+
+    #[test]
+    fn only_an_observed_run_of_exactly_these_tests_is_part_of_a_green_one() {
+        let part = part(&["a"], &KNOWN).unwrap();
+        let seen = || observed(Cacheability::Observed(vec![input("now"), input("both")]));
+        let green = report(&[("a", Outcome::Ok)], FILTERED);
+        let ended = part.ended(green.clone(), seen()).unwrap();
+        assert_eq!((ended.report.counts.passed, ended.report.counts.ignored), (2, 1));
+        assert_eq!((ended.report.counts.filtered, ended.report.duration_ms), (0, 900));
+        assert_eq!(ended.when(Timestamp(9)), Timestamp(1), "as old as the oldest outcome");
+        let Cacheability::Observed(inputs) = ended.cacheability else { panic!("observed") };
+        assert_eq!(inputs, [input("now"), input("both"), input("then")]);
+
+        let unseen = || observed(Cacheability::WholeTree(Vec::new()));
+        assert!(part.ended(green.clone(), unseen()).is_none());
+        assert!(part.ended(green.clone(), None).is_none());
+        let interfered = seen().map(|run| ObservedRun { interfered: true, ..run });
+        assert!(part.ended(green.clone(), interfered).is_none());
+        let half = seen().map(|run| ObservedRun { needs_all: true, ..run });
+        assert!(part.ended(green.clone(), half).is_none());
+        for odd in [
+            report(&[], FILTERED),
+            report(&[("b", Outcome::Ok)], FILTERED),
+            report(&[("a", Outcome::Ok), ("b", Outcome::Ok)], FILTERED),
+            report(&[("a", Outcome::Ok)], FILTERED - 1),
+            TargetReport { end: End::Signal(6), ..green.clone() },
+            TargetReport { end: End::Exit(0), ..report(&[("a", Outcome::Failed)], FILTERED) },
+        ] {
+            assert!(part.ended(odd.clone(), seen()).is_none(), "{odd:?}");
+        }
+        let red = part.ended(report(&[("a", Outcome::Failed)], FILTERED), None).unwrap();
+        assert_eq!((red.report.verdict, red.report.counts.passed), (Verdict::Fail, 1));
     }
 }
