@@ -49,6 +49,8 @@ mod linux {
     pub(super) mod access_log;
     pub(super) mod executables;
     pub(super) mod filter;
+    pub(super) mod library_calls;
+    pub(super) mod library_search;
     pub(super) mod loader;
     pub(super) mod resolve;
     pub(super) mod seccomp;

@@ -117,13 +117,12 @@ struct ProgramHeader {
     flags: u64,
     /// Where it lies in the file.
     place: Range<u64>,
+    /// Where it is mapped, below the address that the loader chooses.
+    address: u64,
 }
 
 /// The segments of an ELF file. `None` if the file is broken or was built for another machine.
 fn program_headers(file: &File) -> Option<Vec<ProgramHeader>> {
-    let number = |bytes: &[u8], at: usize, length: usize| -> u64 {
-        bytes[at..at + length].iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte))
-    };
     let mut start = [0; 64];
     file.read_exact_at(&mut start, 0).ok()?;
     // 64 bits, little-endian.
@@ -141,9 +140,15 @@ fn program_headers(file: &File) -> Option<Vec<ProgramHeader>> {
             kind: number(&header, 0, 4),
             flags: number(&header, 4, 4),
             place: place..end,
+            address: number(&header, 16, 8),
         })
     };
     (0..count).map(header).collect()
+}
+
+/// A little-endian number.
+pub(in crate::observer) fn number(bytes: &[u8], at: usize, length: usize) -> u64 {
+    bytes[at..at + length].iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte))
 }
 
 /// The dynamic loader that an ELF file asks for, `Some(None)` if it needs none. `None` if the file
@@ -163,6 +168,62 @@ pub(in crate::observer) fn executable_parts(file: &File) -> Option<Vec<Range<u64
     let parts = program_headers(file)?.into_iter();
     let code = parts.filter(|part| part.kind == PT_LOAD && part.flags & EXECUTABLE != 0);
     code.map(|part| (part.flags & WRITABLE == 0).then_some(part.place)).collect()
+}
+
+/// The names of the libraries that an ELF file needs. `None` if the file is broken, or if it says more
+/// about the search for libraries than their names.
+pub(in crate::observer) fn needed_libraries(file: &File) -> Option<Vec<Vec<u8>>> {
+    const PT_DYNAMIC: u64 = 2;
+    const DT_NEEDED: u64 = 1;
+    const DT_STRTAB: u64 = 5;
+    const DT_STRSZ: u64 = 10;
+    const DT_FLAGS_1: u64 = 0x6fff_fffb;
+    const NO_DEFAULT_LIBRARIES: u64 = 0x800;
+    // DT_RPATH, DT_RUNPATH, DT_CONFIG, DT_DEPAUDIT, DT_AUDIT, DT_AUXILIARY, DT_FILTER.
+    const SEARCHING: [u64; 7] =
+        [15, 29, 0x6fff_fefa, 0x6fff_fefb, 0x6fff_fefc, 0x7fff_fffd, 0x7fff_ffff];
+    const MAX_SIZE: u64 = 64 << 20;
+    let parts = program_headers(file)?;
+    // As the loader does: by address, wherever the table of segments says that it lies in the file.
+    let read = |address: u64, length: u64| -> Option<Vec<u8>> {
+        let part = parts.iter().filter(|part| part.kind == PT_LOAD).find(|part| {
+            let size = part.place.end - part.place.start;
+            (part.address..part.address.saturating_add(size)).contains(&address)
+        })?;
+        let place = part.place.start + (address - part.address);
+        let length = usize::try_from(length.min(MAX_SIZE)).ok()?;
+        let mut bytes = vec![0; length];
+        file.read_exact_at(&mut bytes, place).ok()?;
+        Some(bytes)
+    };
+    let part = parts.iter().find(|part| part.kind == PT_DYNAMIC)?;
+    let table = read(part.address, part.place.end - part.place.start)?;
+    let (mut needed, mut texts, mut size) = (Vec::new(), None, None);
+    let mut ends = false;
+    for entry in table.chunks_exact(16) {
+        let (tag, value) = (number(entry, 0, 8), number(entry, 8, 8));
+        match tag {
+            0 => {
+                ends = true;
+                break;
+            }
+            DT_NEEDED => needed.push(value),
+            DT_STRTAB => texts = Some(value),
+            DT_STRSZ => size = Some(value),
+            DT_FLAGS_1 if value & NO_DEFAULT_LIBRARIES != 0 => return None,
+            _ if SEARCHING.contains(&tag) => return None,
+            _ => {}
+        }
+    }
+    if !ends {
+        return None;
+    }
+    let texts = if needed.is_empty() { Vec::new() } else { read(texts?, size?)? };
+    let name = |at: u64| {
+        let text = texts.get(usize::try_from(at).ok()?..)?;
+        Some(text[..text.iter().position(|byte| *byte == 0)?].to_vec())
+    };
+    needed.into_iter().map(name).collect()
 }
 
 #[cfg(test)]

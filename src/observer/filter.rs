@@ -33,7 +33,11 @@ pub(in crate::observer) const NATIVE: u32 = 0xC000_00B7;
 /// The upper half of the addresses from which on the kernel puts libraries, and no program that has a
 /// loader: below the stack's largest size ([`super::loader`] knows it) and a random distance of up to
 /// 1 TiB from 0x7fff_ffff_f000.
-const LIBRARIES: u32 = 0x7e00;
+pub(in crate::observer) const LIBRARIES: u32 = 0x7e00;
+/// The upper half of the addresses of the first thread's stack, and of nothing else: all that the kernel
+/// maps lies at least 16 GiB below 0x7fff_ffff_f000, as far as a stack may begin (`mmap_base` in
+/// arch/x86/mm/mmap.c). [`super::loader`] knows that addresses are random.
+const STACK: u32 = 0x7ffc;
 const PLACE_IN_PAGE: u32 = 0xfff;
 
 /// Set in the number of a call of the x32 ABI, whose arguments have another layout.
@@ -61,6 +65,11 @@ pub(in crate::observer) fn program(loader: Option<&KnownLoader>) -> Box<[sock_fi
     // x32 calls are among them.
     let newer = u32::try_from(NEWEST + 1).expect("call numbers are small and positive");
     program.extend([jump(IF_AT_LEAST, newer, 0, 1), step(RETURN, NOTIFY)]);
+    let search = loader.and_then(|loader| loader.search.as_ref());
+    if let Some(search) = search {
+        // First, because programs read often.
+        program.extend(for_number(libc::SYS_read, read_by_loader(&search.reads)));
+    }
     let code_making = loader.map_or(&[][..], |_| CODE_MAKING).iter().copied();
     for (number, when) in watched().chain(code_making) {
         let passing = loader.and_then(|loader| match number {
@@ -68,27 +77,70 @@ pub(in crate::observer) fn program(loader: Option<&KnownLoader>) -> Box<[sock_fi
             libc::SYS_mmap => Some(&loader.maps),
             _ => None,
         });
-        let number = u32::try_from(number).expect("call numbers are small and positive");
         let mut body = body(when);
         if let Some(sites) = passing {
-            body.splice(..0, pass_from(sites));
+            body.splice(..0, from(sites, ALLOW));
         }
-        let length = u8::try_from(body.len()).expect("a body has a few steps");
-        program.push(jump(IF_EQUAL, number, 0, length));
-        program.extend(body);
+        match (number, search) {
+            (libc::SYS_openat, Some(search)) => {
+                body.splice(..0, attempt(&search.opens));
+            }
+            // Memory that a program asks for among the stacks could hold a name.
+            (libc::SYS_mmap, Some(_)) => {
+                let steps = [
+                    step(LOAD, ARGUMENTS + 4),
+                    jump(IF_AT_LEAST, STACK, 0, 1),
+                    step(RETURN, NOTIFY),
+                ];
+                body.splice(..0, steps);
+            }
+            _ => {}
+        }
+        program.extend(for_number(number, body));
     }
     program.push(step(RETURN, ALLOW));
     program.into()
 }
 
-/// Lets a call pass that a library makes from one of these places in a page.
-fn pass_from(sites: &[u16]) -> Vec<sock_filter> {
+/// Steps for one call only, the number of which is loaded. They always end in a return.
+fn for_number(number: libc::c_long, mut steps: Vec<sock_filter>) -> Vec<sock_filter> {
+    let number = u32::try_from(number).expect("call numbers are small and positive");
+    let length = u8::try_from(steps.len()).expect("a body has a few steps");
+    steps.insert(0, jump(IF_EQUAL, number, 0, length));
+    steps
+}
+
+/// Decides on a call that a library makes from one of these places in a page.
+fn from(sites: &[u16], decision: u32) -> Vec<sock_filter> {
     let mut steps = vec![step(LOAD, INSTRUCTION), step(KEEP_BITS, PLACE_IN_PAGE)];
     for site in sites {
-        steps.extend([jump(IF_EQUAL, u32::from(*site), 0, 1), step(RETURN, ALLOW)]);
+        steps.extend([jump(IF_EQUAL, u32::from(*site), 0, 1), step(RETURN, decision)]);
     }
     let length = u8::try_from(steps.len()).expect("a loader calls from a few places");
     steps.splice(..0, [step(LOAD, INSTRUCTION + 4), jump(IF_AT_LEAST, LIBRARIES, 0, length)]);
+    steps
+}
+
+/// Notifies a read by the loader.
+fn read_by_loader(sites: &[u16]) -> Vec<sock_filter> {
+    let mut steps = from(sites, NOTIFY);
+    steps.push(step(RETURN, ALLOW));
+    steps
+}
+
+/// Lets an attempt of the loader to open a library pass, if the name lies on the first thread's stack.
+fn attempt(sites: &[u16]) -> Vec<sock_filter> {
+    let mut steps = from(sites, ALLOW);
+    let length = u8::try_from(steps.len()).expect("a loader opens from a few places");
+    steps.splice(
+        ..0,
+        [
+            step(LOAD, ARGUMENTS + 8 + 4),
+            jump(IF_AT_LEAST, STACK, 0, length + 2),
+            step(LOAD, ARGUMENTS + 2 * 8),
+            jump(IF_EQUAL, (libc::O_RDONLY | libc::O_CLOEXEC).cast_unsigned(), 0, length),
+        ],
+    );
     steps
 }
 

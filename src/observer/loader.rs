@@ -41,11 +41,50 @@ const LARGEST_LOADER: u64 = 16 << 20;
 const LARGEST_STACK: u64 = 512 << 30;
 /// What one read of a searched file takes in.
 const CHUNK: usize = 1 << 20;
+const ADDR_NO_RANDOMIZE: u32 = 0x0004_0000;
+/// Folders for processors and threads in each folder of a search path, of all known releases. From
+/// release 2.37 on there is the first one only (`_dl_important_hwcaps` in elf/dl-hwcaps.c).
+const OLD_VARIANTS: &[&str] =
+    &["glibc-hwcaps", "tls", "haswell", "xeon_phi", "avx512_1", "x86_64", "sse2", "i586", "i686"];
+#[cfg(target_arch = "x86_64")]
+const ASKING: libc::c_long = libc::SYS_access;
+#[cfg(not(target_arch = "x86_64"))]
+const ASKING: libc::c_long = libc::SYS_faccessat;
 const SYSCALL: [u8; 2] = [0x0f, 0x05];
 const PAGE: u64 = 4096;
 
+/// Instructions that may lie between the load of a call's number and the call: `mov rsi, rdi` and
+/// [`HERE`].
+const MOVES: [&[u8]; 2] = [&[0x48, 0x89, 0xfe], &HERE];
+/// `mov edi, AT_FDCWD`.
+const HERE: [u8; 5] = [0xbf, 0x9c, 0xff, 0xff, 0xff];
+/// `xor eax, eax`.
+const ZERO: [u8; 2] = [0x31, 0xc0];
+
 /// Places in a page: of the instructions after a call of the loader.
 type Sites = Vec<u16>;
+
+/// Where the loader searches for libraries.
+#[derive(Debug)]
+pub(in crate::observer) struct SearchSites {
+    /// Where it looks for a list of libraries to be loaded first, as it does once for each program.
+    starts: Sites,
+    /// Where it opens libraries and its cache.
+    pub(in crate::observer) opens: Sites,
+    /// Where it reads the start of each library that it has opened.
+    pub(in crate::observer) reads: Sites,
+}
+
+/// A call of the loader's code.
+#[derive(Clone, Copy, Debug)]
+struct Call {
+    /// Where it ends, as a place in its page.
+    site: u16,
+    /// The number that is loaded before it, if that is seen.
+    number: Option<u32>,
+    /// It is for paths relative to the current folder only.
+    here: bool,
+}
 
 /// The loader whose questions pass.
 #[derive(Debug)]
@@ -58,6 +97,10 @@ pub(in crate::observer) struct KnownLoader {
     pub(in crate::observer) maps: Sites,
     /// Where it may open files.
     opens: Sites,
+    /// `None` if its attempts to open are notified too.
+    pub(in crate::observer) search: Option<SearchSites>,
+    /// The folders that it tries first in each folder of its search path.
+    pub(in crate::observer) variants: &'static [&'static str],
     /// Whether these files call the kernel from such places, by path, with their stamps.
     searched: Mutex<HashMap<Vec<u8>, (PathStamp, bool)>>,
 }
@@ -104,39 +147,48 @@ impl KnownLoader {
         let code = |part: &Range<u64>| {
             content.get(usize::try_from(part.start).ok()?..usize::try_from(part.end).ok()?)
         };
-        // The ends of all calls, and whether a number is loaded just before.
-        let mut calls: Vec<(u16, Option<u32>)> = Vec::new();
+        let mut calls: Vec<Call> = Vec::new();
         for part in &parts {
             let code = code(part)?;
             for at in (0..code.len().saturating_sub(1)).filter(|at| code[*at..*at + 2] == SYSCALL) {
-                let number = at.checked_sub(5).map(|start| &code[start..at]);
-                let number = number.filter(|load| load[0] == 0xb8); // mov eax, number
-                let number =
-                    number.map(|load| u32::from_le_bytes([load[1], load[2], load[3], load[4]]));
-                calls.push((site(part.start + at as u64 + 2), number));
+                calls.push(call(&code[..at], site(part.start + at as u64 + 2)));
             }
         }
-        let sites = |number: libc::c_long| -> Sites {
+        let sites = |number: libc::c_long, here: bool| -> Sites {
             let number = u32::try_from(number).ok();
             let is_only_that =
-                |site: u16| calls.iter().all(|call| call.0 != site || call.1 == number);
-            let mut sites: Sites =
-                calls.iter().filter(|call| call.1 == number).map(|call| call.0).collect();
+                |site: u16| calls.iter().all(|call| call.site != site || call.number == number);
+            let is_meant = |call: &&Call| call.number == number && (call.here || !here);
+            let mut sites: Sites = calls.iter().filter(is_meant).map(|call| call.site).collect();
             sites.retain(|site| is_only_that(*site));
             sites
         };
         // Also calls by a number that is loaded elsewhere: what is opened anywhere is to be searched.
         let open = u32::try_from(libc::SYS_openat).ok();
-        let may_open = |call: &&(u16, Option<u32>)| call.1.is_none() || call.1 == open;
-        let opens = calls.iter().filter(may_open).map(|call| call.0).collect();
-        let loader = Self {
+        let may_open = |call: &&Call| call.number.is_none() || call.number == open;
+        let opens = calls.iter().filter(may_open).map(|call| call.site).collect();
+        let search = SearchSites {
+            starts: sites(ASKING, false),
+            opens: sites(libc::SYS_openat, true),
+            reads: sites(libc::SYS_read, false),
+        };
+        let is_whole =
+            [&search.starts, &search.opens, &search.reads].iter().all(|sites| !sites.is_empty());
+        let mut loader = Self {
             path: path.as_os_str().as_bytes().to_vec(),
             stamp,
-            asks: sites(libc::SYS_newfstatat),
-            maps: sites(libc::SYS_mmap),
+            asks: sites(libc::SYS_newfstatat, false),
+            maps: sites(libc::SYS_mmap, false),
             opens,
+            search: (is_whole && is_random()).then_some(search),
+            variants: if minor < 37 { OLD_VARIANTS } else { &OLD_VARIANTS[..1] },
             searched: Mutex::default(),
         };
+        // Every program has this library: a call like the loader's there would spoil every run.
+        let libc = path.with_file_name("libc.so.6");
+        if loader.search_file(libc.as_os_str().as_bytes()) != Some(false) {
+            loader.search = None;
+        }
         let is_useful =
             [&loader.asks, &loader.maps, &loader.opens].iter().all(|sites| !sites.is_empty());
         is_useful.then_some(loader)
@@ -145,6 +197,33 @@ impl KnownLoader {
     /// Whether the loader opens files by the call that ends at `address`.
     pub(in crate::observer) fn opens_at(&self, address: u64) -> bool {
         self.opens.contains(&site(address))
+    }
+
+    /// Whether the loader makes this call while it searches for libraries: one of those at `sites`.
+    fn searches_at(&self, address: u64, sites: impl Fn(&SearchSites) -> &Sites) -> bool {
+        let is_library = address >> 32 >= u64::from(super::filter::LIBRARIES);
+        let holds = |search| sites(search).contains(&site(address));
+        is_library && self.search.as_ref().is_some_and(holds)
+    }
+
+    /// Whether the loader starts a program by the call that ends at `address`.
+    pub(in crate::observer) fn starts_at(&self, address: u64) -> bool {
+        self.searches_at(address, |search| &search.starts)
+    }
+
+    /// Whether the loader attempts to open a library, or its cache, by the call that ends at `address`.
+    pub(in crate::observer) fn attempts_at(&self, address: u64) -> bool {
+        self.searches_at(address, |search| &search.opens)
+    }
+
+    /// Whether the loader reads a library by the call that ends at `address`.
+    pub(in crate::observer) fn reads_at(&self, address: u64) -> bool {
+        self.searches_at(address, |search| &search.reads)
+    }
+
+    /// Whether this is the loader's own file.
+    pub(in crate::observer) fn is_at(&self, path: &[u8]) -> bool {
+        path == self.path
     }
 
     /// Whether code of this file calls the kernel where the loader does, or may do so.
@@ -157,7 +236,7 @@ impl KnownLoader {
             Some((known, is_like)) if *known == stamp => *is_like,
             _ => {
                 let started = SystemTime::now();
-                let is_like = self.search(path).unwrap_or(true);
+                let is_like = self.search_file(path).unwrap_or(true);
                 if stamp.is_settled(started) {
                     searched.insert(path.to_vec(), (stamp, is_like));
                 }
@@ -167,15 +246,16 @@ impl KnownLoader {
     }
 
     /// The same without memory. `None` if the file cannot be read, is broken, or can change its code.
-    fn search(&self, path: &[u8]) -> Option<bool> {
+    fn search_file(&self, path: &[u8]) -> Option<bool> {
         let file = File::open(as_path(path)).ok()?;
         let mut magic = [0; 4];
         if file.read_exact_at(&mut magic, 0).is_err() || magic != *b"\x7fELF" {
             // No code is mapped from it by a loader.
             return Some(false);
         }
+        let search = self.search.iter().flat_map(|search| search.opens.iter().chain(&search.reads));
         let sites: Vec<_> =
-            self.asks.iter().chain(&self.maps).map(|site| u64::from(*site)).collect();
+            self.asks.iter().chain(&self.maps).chain(search).map(|site| u64::from(*site)).collect();
         let mut chunk = vec![0; CHUNK + 1];
         for part in executable_parts(&file)? {
             let mut start = part.start;
@@ -199,6 +279,29 @@ impl KnownLoader {
     }
 }
 
+/// The call after this code, which ends at `site`.
+fn call(before: &[u8], site: u16) -> Call {
+    let (mut rest, mut here) = (before, false);
+    while let Some(shorter) = MOVES.iter().find_map(|bytes| rest.strip_suffix(*bytes)) {
+        here |= rest.ends_with(&HERE);
+        rest = shorter;
+    }
+    let number = match rest {
+        [.., 0xb8, a, b, c, d] => Some(u32::from_le_bytes([*a, *b, *c, *d])), // mov eax, number
+        _ if rest.ends_with(&ZERO) => Some(0),
+        _ => None,
+    };
+    Call { site, number, here }
+}
+
+/// Whether stacks begin at random addresses, and libraries lie far below them therefore.
+fn is_random() -> bool {
+    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+    let personality = read("/proc/self/personality");
+    u32::from_str_radix(personality.trim(), 16).is_ok_and(|bits| bits & ADDR_NO_RANDOMIZE == 0)
+        && matches!(read("/proc/sys/kernel/randomize_va_space").trim(), "1" | "2")
+}
+
 /// The place in its page.
 fn site(address: u64) -> u16 {
     (address % PAGE) as u16
@@ -216,6 +319,8 @@ mod tests {
             asks: vec![asks],
             maps: vec![maps],
             opens: vec![1],
+            search: None,
+            variants: &[],
             searched: Mutex::default(),
         }
     }

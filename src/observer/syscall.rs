@@ -10,6 +10,7 @@ use rustix::io::Errno;
 
 use super::access_log::AccessLog;
 use super::executables::Executables;
+use super::library_calls::LibraryLoads;
 use super::loader::KnownLoader;
 use super::resolve::{ResolveError, ResolvedPath, Resolver, Trail, as_path};
 use super::seccomp;
@@ -37,6 +38,8 @@ pub(in crate::observer) struct SyscallRecorder {
     pub(super) programs: Executables,
     /// The loader whose questions are not notified.
     pub(super) loader: Option<Arc<KnownLoader>>,
+    /// What its loads are known to be.
+    pub(super) loads: LibraryLoads,
     /// The address from which the last call was made.
     pub(super) instruction: u64,
     pub(super) threads: HashSet<pid_t>,
@@ -61,7 +64,7 @@ pub(in crate::observer) struct SyscallRecorder {
 
 /// A path argument that was read and made absolute.
 pub(super) struct Located {
-    name: Vec<u8>,
+    pub(super) name: Vec<u8>,
     /// The length of the root below which it is resolved; 0 for the real root.
     root: usize,
 }
@@ -96,6 +99,7 @@ impl SyscallRecorder {
     ) -> Self {
         Self {
             loader,
+            loads: LibraryLoads::default(),
             instruction: 0,
             first_thread: 0,
             tells_readers: options.tells_readers,
@@ -167,6 +171,7 @@ impl SyscallRecorder {
     /// Forgets all resolved names, because the call of this thread makes them lead elsewhere.
     pub(super) fn forget(&mut self, thread: pid_t) {
         self.recorded.clear();
+        self.loads.forget();
         self.resolver.forget();
         self.renaming.push(thread);
     }
@@ -236,16 +241,17 @@ impl SyscallRecorder {
     /// Remembers a recorded look-up, until [`Self::forget`].
     pub(super) fn set_recorded(&mut self, located: Located, asked: LookupKind) {
         // `/proc/self` differs for each process.
-        if self.log.exempt.is_none()
-            && located.root == 0
-            && !self.resolver.went_through_proc()
-            && self.renaming.is_empty()
-        {
+        if self.is_memorable() && located.root == 0 && !self.resolver.went_through_proc() {
             if self.recorded.len() >= MAX_RECORDED_NAMES {
                 self.recorded.clear();
             }
             *self.recorded.entry(located.name).or_default() |= asked.0;
         }
+    }
+
+    /// Whether what is recorded now holds for other processes, and until [`Self::forget`].
+    pub(super) fn is_memorable(&self) -> bool {
+        self.log.exempt.is_none() && self.renaming.is_empty()
     }
 
     /// The file behind a descriptor, by the kernel's own name for it. `None` if it has no name now.

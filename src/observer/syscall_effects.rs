@@ -36,6 +36,7 @@ impl SyscallRecorder {
         self.instruction = call.instruction;
         self.settle(thread);
         self.exempt(thread);
+        self.end_loading(thread);
         if let Err(error) = self.enter(thread, call) {
             // A process that was killed meanwhile needs no record.
             if listener.is_open(call.id) {
@@ -66,6 +67,9 @@ impl SyscallRecorder {
                     }
                     return Ok(());
                 };
+                if self.is_start(&located.name) {
+                    self.start_loading(thread)?;
+                }
                 self.ask(thread, located, follow, uses);
             }
             SyscallRequest::Execute { name, follow } => self.execute(thread, name, follow)?,
@@ -134,6 +138,7 @@ impl SyscallRecorder {
             SyscallRequest::Landlock => {
                 self.log.interference.insert(Interference::Landlock);
             }
+            SyscallRequest::Read(fd) => self.reads_library(thread, fd)?,
             SyscallRequest::MakeCode => self.problem(Problem::UnknownCode),
             SyscallRequest::Unknown => self.problem(Problem::Call(call.number.into())),
         }
@@ -193,7 +198,14 @@ impl SyscallRecorder {
             Some(_) => LookupKind::LOADED,
             None => LookupKind::new(Uses::READ, follow),
         };
-        if reads_only == libc::O_RDONLY && self.is_recorded(&located, asked) {
+        let is_attempt = self.is_attempt();
+        if reads_only == libc::O_RDONLY
+            && self.is_recorded(&located, asked)
+            && (!is_attempt || self.is_foreseen(thread, &located.name))
+        {
+            if is_attempt {
+                self.opens_library(thread, &located.name, None);
+            }
             return Ok(());
         }
         let Some(target) = self.walk(thread, &located, follow) else {
@@ -203,6 +215,9 @@ impl SyscallRecorder {
             return Ok(());
         };
         self.log.open(&target, flags);
+        if is_attempt {
+            self.opens_library(thread, &located.name, Some(&target));
+        }
         let mut is_enough = true;
         if let Some(loader) = loader {
             // What the run makes itself can be another library the next time.

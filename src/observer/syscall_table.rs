@@ -115,8 +115,10 @@ pub(in crate::observer) enum SyscallRequest {
     IoUring,
     Seccomp,
     Landlock,
-    /// Makes memory executable, or moves what is.
+    /// Makes memory executable, or moves what is, or asks for memory among the stacks.
     MakeCode,
+    /// Reads an open file. Of the dynamic loader only.
+    Read(c_int),
     Unknown,
 }
 
@@ -218,11 +220,10 @@ pub(in crate::observer) const CODE_MAKING: &[(c_long, Trap)] = &[
     (libc::SYS_pkey_mprotect, Trap::AnyBit { arg: 2, bits: libc::PROT_EXEC as u32 }),
     (libc::SYS_mremap, Trap::AnyBit { arg: 3, bits: libc::MREMAP_FIXED as u32 }),
     (libc::SYS_shmat, Trap::AnyBit { arg: 2, bits: SHM_EXEC }),
-    // Asking, the default, and no random addresses.
-    (libc::SYS_personality, Trap::NoneOf { arg: 0, values: &[u32::MAX, 0, ADDR_NO_RANDOMIZE] }),
+    // Asking, and the default.
+    (libc::SYS_personality, Trap::NoneOf { arg: 0, values: &[u32::MAX, 0] }),
 ];
 const SHM_EXEC: u32 = 0o100_000;
-const ADDR_NO_RANDOMIZE: u32 = 0x0004_0000;
 
 // Newer than the oldest supported libc crate; the number is the same on every architecture.
 const SYS_FCHMODAT2: c_long = 452;
@@ -385,6 +386,7 @@ pub(in crate::observer) fn request(number: c_long, args: &[u64; 6]) -> SyscallRe
         | libc::SYS_mremap
         | libc::SYS_shmat
         | libc::SYS_personality => SyscallRequest::MakeCode,
+        libc::SYS_read => SyscallRequest::Read(flags(0)),
         _ => SyscallRequest::Unknown,
     }
 }
@@ -448,7 +450,7 @@ mod tests {
             let request = request(number, &[1, 2, 3, 4, 5, 6]);
             assert_ne!(request, SyscallRequest::Unknown, "{number}");
         }
-        assert_eq!(request(libc::SYS_read, &[0; 6]), SyscallRequest::Unknown);
+        assert_eq!(request(libc::SYS_write, &[0; 6]), SyscallRequest::Unknown);
     }
 
     #[test]

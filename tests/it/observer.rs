@@ -3,6 +3,7 @@
 #![cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 
 mod loader;
+mod searches;
 
 use std::ffi::OsStr;
 use std::os::unix::fs::{PermissionsExt, symlink};

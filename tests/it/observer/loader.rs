@@ -3,7 +3,7 @@
 use super::*;
 use crate::home::{Home, until_old};
 
-fn look(spec: &Spec, passes_loader: bool) -> (Output, Observation) {
+pub(super) fn look(spec: &Spec, passes_loader: bool) -> (Output, Observation) {
     let mut options = ObserveOptions::default();
     options.passes_loader = passes_loader;
     let (spec, running) = Observer::observe(spec, options).unwrap();
@@ -27,10 +27,22 @@ fn both(spec: &Spec) -> [Observation; 2] {
 
 /// A run of the helper whose loader searches these folders.
 fn searching(args: &[&OsStr], folders: &[&Path]) -> Spec {
+    searching_from(actor(), args, folders, "/".as_ref())
+}
+
+/// A run whose loaders search these folders.
+pub(super) fn searching_from<P: AsRef<OsStr>>(
+    program: &Path,
+    args: &[&OsStr],
+    folders: &[P],
+    from: &Path,
+) -> Spec {
     let mut environment = Environment::default();
     environment.set("PATH", "/usr/local/bin:/usr/bin:/bin");
-    environment.set("LD_LIBRARY_PATH", std::env::join_paths(folders).unwrap());
-    Spec::new(actor(), "/", environment).args(args)
+    if !folders.is_empty() {
+        environment.set("LD_LIBRARY_PATH", std::env::join_paths(folders).unwrap());
+    }
+    Spec::new(program, from, environment).args(args)
 }
 
 #[test]
