@@ -19,14 +19,13 @@
 //! `SA_RESTART` can make a call return `EINTR` if it arrives before we have received the call. So a
 //! failed observed run must be repeated unobserved before it is believed.
 //!
-//! **Why the dynamic loader's attempts to open are notified each time.** At the start of a program the
-//! loader looks into every folder of cargo's `LD_LIBRARY_PATH`, the same way each time, and that is most
-//! of the cost of a run that starts many programs. Its questions for the folders can pass (see
-//! `loader`). Its attempts to open cannot. A filter sees numbers and addresses, no text, and keeps no
-//! state, and `dlopen` opens from the same code: of `dlopen("./plugin.so")` that fails because the file
-//! is missing nothing else is ever notified, and the plugin that appears later would leave a stale
-//! green. Variables that shorten the search (`LD_PRELOAD`, `LD_HWCAP_MASK`) are seen by tests, and the
-//! first changes which library defines a symbol.
+//! **The dynamic loader's search passes.** At the start of a program the loader looks into every folder of
+//! cargo's `LD_LIBRARY_PATH`, the same way each time, and that is most of the cost of a run that starts
+//! many programs. The filter tells these calls by the place of the calling instruction and of the name
+//! (see `loader`, `filter`). What they look at is recorded once for each program and environment, before the
+//! search begins (`library_calls`). A search that `dlopen` makes runs the same code, but leads to a call that
+//! is notified. The run is then incomplete, and is to be observed with all calls notified. So is a run
+//! whose programs say more about their search than the usual ([`Problem::UnknownCode`]).
 //!
 //! **Not recorded by design**: reads from inherited descriptors (pipes), the clock, random numbers,
 //! and facts about the machine that other system calls return (`uname`, `sched_getaffinity`).
@@ -139,9 +138,9 @@ pub struct ObserveOptions {
     pub covered: Vec<PathBuf>,
     /// Whether to tell which Rust sources the first process alone has read: [`Uses::READ_BELOW`].
     pub tells_readers: bool,
-    /// Whether the dynamic loader's questions for folders may pass unnotified, because its attempts to
-    /// open what lies there tell as much. A run with code of unknown origin is then incomplete
-    /// ([`Problem::UnknownCode`]).
+    /// Whether the dynamic loader's search for libraries may pass unnotified, because it is recorded
+    /// when a program starts. A run with another search, or with code of unknown origin, is then
+    /// incomplete ([`Problem::UnknownCode`]).
     pub passes_loader: bool,
     /// Which programs' look-ups the caller records in another way; none, unless it says so.
     pub(crate) exemption: Option<Exemption>,

@@ -5,7 +5,7 @@
 
 use libc::sock_filter;
 
-use super::loader::KnownLoader;
+use super::loader::{KnownLoader, LIBRARIES};
 use super::syscall_table::{CODE_MAKING, NEWEST, Trap, watched};
 
 const LOAD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
@@ -30,10 +30,6 @@ pub(in crate::observer) const NATIVE: u32 = 0xC000_003E;
 #[cfg(target_arch = "aarch64")]
 pub(in crate::observer) const NATIVE: u32 = 0xC000_00B7;
 
-/// The upper half of the addresses from which on the kernel puts libraries, and no program that has a
-/// loader: below the stack's largest size ([`super::loader`] knows it) and a random distance of up to
-/// 1 TiB from 0x7fff_ffff_f000.
-pub(in crate::observer) const LIBRARIES: u32 = 0x7e00;
 /// The upper half of the addresses of the first thread's stack, and of nothing else: all that the kernel
 /// maps lies at least 16 GiB below 0x7fff_ffff_f000, as far as a stack may begin (`mmap_base` in
 /// arch/x86/mm/mmap.c). [`super::loader`] knows that addresses are random.
@@ -54,7 +50,7 @@ const fn jump(code: u16, k: u32, jt: u8, jf: u8) -> sock_filter {
     sock_filter { code, jt, jf, k }
 }
 
-/// Builds the program, which lets the questions of this loader pass. It must be built before the fork,
+/// Builds the program, which lets the search of this loader pass. It must be built before the fork,
 /// because it allocates.
 pub(in crate::observer) fn program(loader: Option<&KnownLoader>) -> Box<[sock_filter]> {
     let mut program = vec![step(LOAD, ARCHITECTURE)];
@@ -282,6 +278,38 @@ mod tests {
         assert!(asks_at(libc::SYS_mmap, page), "code mapped by others");
         let data = u32::try_from(libc::SYS_mmap).unwrap();
         assert_eq!(decide_at(&program, page, NATIVE, data, &[0; 6]), ALLOW);
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn attempts_pass_for_names_on_the_first_stack_and_reads_by_the_loader_are_told() {
+        let Some(loader) = KnownLoader::current() else { return };
+        let Some(search) = &loader.search else { return };
+        let program = program(Some(&loader));
+        let (open, read) = (u64::from(search.opens[0]), u64::from(search.reads[0]));
+        let (page, stack) = (0x7f12_3456_7000, 0x7ffc_0000_0000);
+        let flags = u64::from((libc::O_RDONLY | libc::O_CLOEXEC).cast_unsigned());
+        let opens = |at: u64, name: u64, flags: u64| {
+            let number = u32::try_from(libc::SYS_openat).unwrap();
+            decide_at(&program, at, NATIVE, number, &[0, name, flags, 0, 0, 0]) == ALLOW
+        };
+        assert!(opens(page + open, stack, flags) && opens(page + open, 0x7fff_1234_5678, flags));
+        assert!(!opens(page + open, stack - 1, flags), "a heap, or another thread's stack");
+        assert!(!opens(page + open, 0x5555_0000_0000, flags));
+        assert!(!opens(page + open + 1, stack, flags), "a library");
+        assert!(!opens(0x5555_5555_5000 + open, stack, flags), "a program");
+        assert!(!opens(page + open, stack, 0), "flags of another function");
+        let reads = |at| {
+            let number = u32::try_from(libc::SYS_read).unwrap();
+            decide_at(&program, at, NATIVE, number, &[3, stack, 832, 0, 0, 0]) == NOTIFY
+        };
+        assert!(reads(page + read));
+        assert!(!reads(page + read + 1) && !reads(0x5555_5555_5000 + read));
+        let maps = |at: u64| {
+            let number = u32::try_from(libc::SYS_mmap).unwrap();
+            decide_at(&program, page, NATIVE, number, &[at, 4096, 0, 0, 0, 0]) == NOTIFY
+        };
+        assert!(maps(stack) && !maps(0) && !maps(stack - 4096));
     }
 
     #[test]

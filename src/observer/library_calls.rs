@@ -1,26 +1,34 @@
 //! Records what the dynamic loader looks for when a program starts, and what it loads.
 //!
-//! Its attempts to open libraries in the folders of a search path are not notified. In this place the
-//! folders and names are recorded before it begins: at its look for [`PRELOADED`], which it makes once for
-//! each program, after it has read the environment. Four kinds of its calls are notified, and tell
-//! whether it does what was foreseen:
+//! The filter lets the loader's attempts to open a library pass where the name lies on the first
+//! thread's stack. The loader composes a name there for each folder of a search path (`open_path` in
+//! elf/dl-load.c). The observer records all these names before the search begins. Four kinds of the
+//! loader's calls are notified, and tell whether it does what was foreseen:
 //!
 //! ```text
-//! the look for the list                              a program starts
-//! an open of its cache                               a name was in none of the folders
-//! an open of a name that lies not on a stack         a path of the cache, or one that has a slash
-//! a read of a library                                each library that was opened, from wherever
+//! a look for [`PRELOADED`]      a program starts: its environment and its needs are known now
+//! an open of [`CACHE`]          a name was in no folder of the search path
+//! another open                  of a path of the cache, or of one that was given with a slash
+//! a read                        of each library that was opened, by whatever name
 //! ```
 //!
-//! **`dlopen`** runs the same code. It keeps a path with a slash on the heap, so that this attempt is
-//! notified. A name without one leads to a library, which is read, or to the cache: the loader unmaps
-//! it after each start and each `dlopen`, and opens it again (`_dl_unload_cache` in elf/dl-cache.c). A
-//! start needs the cache once, for the C library. So the second open of the cache by a process, and
-//! each library that was not foreseen, say that there was a search of which nothing is known:
-//! [`Problem::UnknownCode`]. The C library itself loads name services, character sets and
-//! `libgcc_s.so.1` by `dlopen`.
+//! **`dlopen`** runs the same code.
+//!
+//! - The loader keeps a path with a slash on the heap. So an attempt to open it is notified.
+//! - A name without a slash leads to a library, which is read, or to the cache. The loader unmaps the cache
+//!   after each start and each `dlopen`, and opens it again when it is needed (`_dl_unload_cache` in
+//!   elf/dl-cache.c). A start opens the cache once, for the C library. So a second open of the cache
+//!   by a process tells of another search.
+//! - The C library calls `dlopen` for name services, character sets and `libgcc_s.so.1`. It uses names of
+//!   either kind.
+//!
+//! After another search, or after a library that was not foreseen, the observation says
+//! [`Problem::UnknownCode`]. The same holds for a start whose search cannot be foreseen.
+//!
+//! **Known limit.** The cache stays mapped while a program's start runs code of its libraries that chooses
+//! among versions of a function (`STT_GNU_IFUNC`), or its own `malloc`. A failed `dlopen` there would be
+//! missed.
 
-use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 
@@ -28,59 +36,19 @@ use libc::{c_int, pid_t};
 use rustix::io::Errno;
 
 use super::library_search::{
-    CACHE, Libraries, Library, LoaderCache, PRELOADED, SearchPath, needed,
+    CACHE, KnownStart, Libraries, Library, Loading, PRELOADED, SearchPath, Start, needed,
 };
 use super::resolve::{ResolvedPath, as_path};
 use super::syscall::SyscallRecorder;
 use crate::observer::{Problem, Uses};
 use crate::workspace::{FileKind, PathStamp};
 
-/// The longest environment that is read.
-const MAX_ENVIRONMENT: usize = 4 << 20;
+/// The loader's own name, which libraries need too. It is loaded already.
+const LOADER_NAME: &[u8] = b"ld-linux-x86-64.so.2";
 /// How many starts are remembered before all are forgotten.
 const MAX_STARTS: usize = 10_000;
-
-/// What decides the search for libraries at a program's start, besides the libraries.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Start {
-    program: Vec<u8>,
-    path: SearchPath,
-    /// The current folder, if it matters.
-    folder: Vec<u8>,
-}
-
-/// A start that was seen before.
-#[derive(Debug)]
-struct KnownStart {
-    program: PathStamp,
-    libraries: Arc<Libraries>,
-}
-
-/// A process whose loader is at work.
-#[derive(Debug)]
-struct Loading {
-    libraries: Arc<Libraries>,
-    /// It has opened the cache.
-    has_cache: bool,
-    /// The library of the cache that it has opened and not read.
-    opened: Option<Vec<u8>>,
-}
-
-/// What is known about the libraries of an observation's programs.
-#[derive(Debug, Default)]
-pub(super) struct LibraryLoads {
-    cache: LoaderCache,
-    starts: HashMap<Start, KnownStart>,
-    loading: HashMap<pid_t, Loading>,
-}
-
-impl LibraryLoads {
-    /// Forgets the starts, because names lead elsewhere from now on.
-    pub(super) fn forget(&mut self) {
-        self.starts.clear();
-    }
-}
-
+/// The longest environment that is read.
+const MAX_ENVIRONMENT: usize = 4 << 20;
 impl SyscallRecorder {
     /// Called before a call is looked at. Whoever makes another call than the loader has started.
     pub(super) fn end_loading(&mut self, thread: pid_t) {
@@ -165,20 +133,22 @@ impl SyscallRecorder {
     fn record_search(&mut self, thread: pid_t, start: &Start) -> Option<Libraries> {
         let mut folders = Vec::new();
         for folder in start.path.folders() {
-            let name = self.absolute(thread, libc::AT_FDCWD, folder)?;
-            let target = self.walk(thread, &name, true)?;
-            self.log.consult(&target, Uses::PROBED);
-            if target.stamp.kind() == Some(FileKind::Folder) {
-                for variant in self.loader.clone()?.variants {
-                    let within =
-                        self.record_in(thread, folder, variant.as_bytes(), Uses::PROBED)?;
-                    if within.stamp != PathStamp::Absent || within.orphan {
-                        return None;
+            let target = self.record_in(thread, folder, b".", Uses::PROBED)?;
+            match target.stamp.kind() {
+                Some(FileKind::Folder) => {
+                    for variant in self.loader.clone()?.variants {
+                        let variant = variant.as_bytes();
+                        let within = self.record_in(thread, folder, variant, Uses::PROBED)?;
+                        if within.stamp != PathStamp::Absent {
+                            return None;
+                        }
                     }
+                    folders.push(folder);
                 }
-                folders.push(folder);
-            } else if target.stamp.kind().is_none() && target.stamp != PathStamp::Absent {
-                return None;
+                // A name below a file leads to the file.
+                Some(_) => self.log.consult(&target, Uses::READ),
+                None if target.stamp == PathStamp::Absent => {}
+                None => return None,
             }
         }
         let mut libraries = Libraries::default();
@@ -200,11 +170,10 @@ impl SyscallRecorder {
                     _ => return None,
                 }
             }
-            if files.is_empty() && !self.is_loaders_name(&name) {
+            if files.is_empty() && name != LOADER_NAME {
                 needs_cache |= searched <= own;
                 for (path, usable) in self.loads.cache.files(&name)?.to_vec() {
-                    let located = self.absolute(thread, libc::AT_FDCWD, &path)?;
-                    let target = self.walk(thread, &located, true)?;
+                    let target = self.lead(thread, &path)?;
                     let is_file = target.stamp.kind() == Some(FileKind::File) && !target.orphan;
                     if is_file {
                         files.push(target.path.clone());
@@ -231,12 +200,7 @@ impl SyscallRecorder {
         needs_cache.then_some(libraries)
     }
 
-    /// Whether this is the name of the loader itself, which is loaded already.
-    fn is_loaders_name(&self, name: &[u8]) -> bool {
-        name == b"ld-linux-x86-64.so.2"
-    }
-
-    /// Records a look for a name in a folder of a search path. `None` if it leads nowhere.
+    /// Records a look for a name in a folder of a search path. `None` as in [`Self::lead`].
     fn record_in(
         &mut self,
         thread: pid_t,
@@ -244,11 +208,16 @@ impl SyscallRecorder {
         name: &[u8],
         uses: Uses,
     ) -> Option<ResolvedPath> {
-        let text = [folder, b"/", name].concat();
-        let located = self.absolute(thread, libc::AT_FDCWD, &text)?;
-        let target = self.walk(thread, &located, true)?;
+        let target = self.lead(thread, &[folder, b"/", name].concat())?;
         self.log.consult(&target, uses);
         Some(target)
+    }
+
+    /// Where a path leads. `None` if it leads nowhere, or elsewhere for each process.
+    fn lead(&mut self, thread: pid_t, path: &[u8]) -> Option<ResolvedPath> {
+        let located = self.absolute(thread, libc::AT_FDCWD, path)?;
+        let target = self.walk(thread, &located, true)?;
+        (!self.resolver.went_through_proc()).then_some(target)
     }
 
     /// Whether the loader was to open a library by this name, which is of its cache.

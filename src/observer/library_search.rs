@@ -8,6 +8,9 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::sync::Arc;
+
+use libc::pid_t;
 
 use super::executables::{needed_libraries, number};
 use super::resolve::as_path;
@@ -78,6 +81,47 @@ pub(in crate::observer) struct Libraries {
     pub(in crate::observer) in_folders: Vec<Library>,
     /// Named by the loader's cache, by the names there.
     pub(in crate::observer) in_cache: HashMap<Vec<u8>, Library>,
+}
+
+/// What decides the search for libraries at a program's start, besides the libraries.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(in crate::observer) struct Start {
+    pub(in crate::observer) program: Vec<u8>,
+    pub(in crate::observer) path: SearchPath,
+    /// The current folder, if it matters.
+    pub(in crate::observer) folder: Vec<u8>,
+}
+
+/// A start that was seen before.
+#[derive(Debug)]
+pub(in crate::observer) struct KnownStart {
+    pub(in crate::observer) program: PathStamp,
+    pub(in crate::observer) libraries: Arc<Libraries>,
+}
+
+/// A process whose loader is at work.
+#[derive(Debug)]
+pub(in crate::observer) struct Loading {
+    pub(in crate::observer) libraries: Arc<Libraries>,
+    /// It has opened the cache.
+    pub(in crate::observer) has_cache: bool,
+    /// The library of the cache that it has opened and not read.
+    pub(in crate::observer) opened: Option<Vec<u8>>,
+}
+
+/// What is known about the libraries of an observation's programs.
+#[derive(Debug, Default)]
+pub(in crate::observer) struct LibraryLoads {
+    pub(in crate::observer) cache: LoaderCache,
+    pub(in crate::observer) starts: HashMap<Start, KnownStart>,
+    pub(in crate::observer) loading: HashMap<pid_t, Loading>,
+}
+
+impl LibraryLoads {
+    /// Forgets the starts, because names lead elsewhere from now on.
+    pub(in crate::observer) fn forget(&mut self) {
+        self.starts.clear();
+    }
 }
 
 /// The names of the libraries that a file needs, all of which the loader searches for.
@@ -154,4 +198,96 @@ fn files(content: &[u8]) -> Option<HashMap<Vec<u8>, Vec<(Vec<u8>, bool)>>> {
         }
     }
     Some(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_environment_tells_the_folders_or_that_they_cannot_be_told() {
+        let folders = |environment: &str| -> Option<Vec<String>> {
+            let path = SearchPath::of(environment.as_bytes())?;
+            let text = |folder: &[u8]| String::from_utf8(folder.to_vec()).unwrap();
+            Some(path.folders().map(text).collect())
+        };
+        let none: [&str; 0] = [];
+        let is = |environment: &str, expected: &[&str]| {
+            assert_eq!(folders(environment).unwrap(), expected, "{environment:?}");
+        };
+        is("A=1\0LD_LIBRARY_PATH=/a:/b;c\0", &["/a", "/b", "c"]);
+        is("LD_LIBRARY_PATH=/a::/b/", &["/a", ".", "/b/"]);
+        is("LD_LIBRARY_PATH=:", &[".", "."]);
+        is("LD_LIBRARY_PATH=", &none);
+        is("OLD_LIBRARY_PATH=/a\0LD_BIND_NOW=1", &none);
+        for unknown in [
+            "LD_LIBRARY_PATH=/a\0LD_LIBRARY_PATH=/b",
+            "LD_LIBRARY_PATH=$ORIGIN",
+            "LD_PRELOAD=/a",
+            "LD_AUDIT=",
+            "LD_ORIGIN_PATH=/a",
+            "GLIBC_TUNABLES=glibc.cpu.hwcaps=x",
+        ] {
+            assert_eq!(folders(unknown), None, "{unknown:?}");
+        }
+        assert!(SearchPath::of(b"LD_LIBRARY_PATH=/a:").unwrap().is_relative());
+        assert!(!SearchPath::of(b"LD_LIBRARY_PATH=/a:/b").unwrap().is_relative());
+    }
+
+    /// A cache with these entries: flags, demands on the processor, name, path.
+    fn cache(entries: &[(u32, u64, &str, &str)]) -> Vec<u8> {
+        let mut content = b"glibc-ld.so.cache1.1".to_vec();
+        content.extend(u32::try_from(entries.len()).unwrap().to_le_bytes());
+        content.resize(48, 0);
+        content[28] = 2;
+        let mut texts = Vec::new();
+        let start = 48 + 24 * entries.len();
+        let mut text = |text: &str| {
+            let at = u32::try_from(start + texts.len()).unwrap();
+            texts.extend(text.bytes().chain([0]));
+            at.to_le_bytes()
+        };
+        for (flags, demands, name, path) in entries {
+            content.extend(flags.to_le_bytes());
+            content.extend(text(name));
+            content.extend(text(path));
+            content.extend([0; 4]);
+            content.extend(demands.to_le_bytes());
+        }
+        content.extend(texts);
+        content
+    }
+
+    #[test]
+    fn a_cache_tells_which_files_may_be_loaded() {
+        let content = cache(&[
+            (0x303, 1 << 62, "liba.so", "/v3/liba.so"),
+            (0x303, 0, "liba.so", "/lib/liba.so"),
+            (0x303, 1 << 62, "libb.so", "/v3/libb.so"),
+            (3, 0, "libc.so", "/lib32/libc.so"),
+        ]);
+        let cache = LoaderCache { stamp: None, files: files(&content).unwrap() };
+        let paths = |name: &str| -> Option<Vec<String>> {
+            let text = |(path, _): &(Vec<u8>, bool)| String::from_utf8(path.clone()).unwrap();
+            Some(cache.files(name.as_bytes())?.iter().map(text).collect())
+        };
+        assert_eq!(paths("liba.so").unwrap(), ["/v3/liba.so", "/lib/liba.so"]);
+        assert_eq!(paths("libb.so"), None, "not every processor can use it");
+        assert_eq!(paths("libc.so"), None, "of another architecture");
+        assert_eq!(paths("libd.so"), None);
+        assert!(files(&content[..content.len() - 1]).is_none(), "cut off");
+        assert!(files(&content[..100]).is_none());
+        assert!(files(b"ld.so-1.7.0").is_none());
+        let mut other = content;
+        other[28] = 3;
+        assert!(files(&other).is_none(), "big-endian");
+    }
+
+    #[test]
+    #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+    fn this_program_needs_the_c_library() {
+        let own = std::env::current_exe().unwrap().into_os_string().into_encoded_bytes();
+        assert!(needed(&own).unwrap().contains(&b"libc.so.6".to_vec()));
+        assert_eq!(needed(b"/etc/passwd"), None);
+    }
 }

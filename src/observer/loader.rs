@@ -3,8 +3,9 @@
 //! At the start of a program the loader tries to open its libraries in every folder of
 //! `LD_LIBRARY_PATH`, and in folders below those for better processors. Where an attempt fails, it asks
 //! once whether the folder is there (`newfstatat`), to try no more names in a folder that is not. That
-//! is most of the cost of a run that starts many programs. The attempt names the folder too: whoever
-//! records it records the folder in the same breath, and the question can pass.
+//! is most of the cost of a run that starts many programs. The questions pass, because the attempts name
+//! the folders too: whoever records an attempt records the folder in the same breath. Most attempts pass
+//! as well. `library_calls` records them at the program's start, and says how it finds out about others.
 //!
 //! **Which call is the loader's?** The filter sees numbers and the address of the calling instruction,
 //! whose place in its page is the same wherever the loader lies. No other code must call the kernel from
@@ -39,6 +40,10 @@ const RELEASE: &[u8] = b"stable release version 2.";
 const LARGEST_LOADER: u64 = 16 << 20;
 /// Below a stack that may grow larger, libraries may lie anywhere.
 const LARGEST_STACK: u64 = 512 << 30;
+/// The upper half of the addresses from which on the kernel puts libraries, and no program that has a
+/// loader: below the stack's largest size ([`LARGEST_STACK`]) and a random distance of up to
+/// 1 TiB from 0x7fff_ffff_f000.
+pub(in crate::observer) const LIBRARIES: u32 = 0x7e00;
 /// What one read of a searched file takes in.
 const CHUNK: usize = 1 << 20;
 const ADDR_NO_RANDOMIZE: u32 = 0x0004_0000;
@@ -86,7 +91,7 @@ struct Call {
     here: bool,
 }
 
-/// The loader whose questions pass.
+/// The loader whose search passes.
 #[derive(Debug)]
 pub(in crate::observer) struct KnownLoader {
     path: Vec<u8>,
@@ -201,7 +206,7 @@ impl KnownLoader {
 
     /// Whether the loader makes this call while it searches for libraries: one of those at `sites`.
     fn searches_at(&self, address: u64, sites: impl Fn(&SearchSites) -> &Sites) -> bool {
-        let is_library = address >> 32 >= u64::from(super::filter::LIBRARIES);
+        let is_library = address >> 32 >= u64::from(LIBRARIES);
         let holds = |search| sites(search).contains(&site(address));
         is_library && self.search.as_ref().is_some_and(holds)
     }
@@ -353,6 +358,12 @@ mod tests {
         assert!(loader.opens_at(0x7f00_0000_0000 + u64::from(loader.opens[0])));
         assert!(!is_like(&loader, as_path(&loader.path)), "its own calls are meant");
         assert!(loader.asks.iter().all(|site| !loader.maps.contains(site)));
+        if let Some(search) =
+            loader.search.as_ref().filter(|_| std::env::var_os("KNHK_TEST_CACHE_CI").is_some())
+        {
+            let address = 0x7f00_0000_0000 + u64::from(search.opens[0]);
+            assert!(loader.attempts_at(address) && !loader.attempts_at(address & 0xffff_ffff));
+        }
         let again = KnownLoader::current().unwrap();
         assert!(Arc::ptr_eq(&loader, &again), "it is read once");
     }
@@ -372,6 +383,36 @@ mod tests {
         bytes[68] = 7;
         std::fs::write(text.path(), bytes).unwrap();
         assert!(is_like(&loader, text.path()), "it can write to its own code");
+    }
+
+    #[test]
+    fn a_call_is_known_by_the_number_that_is_loaded_before_it() {
+        let number = [0xb8, 1, 1, 0, 0];
+        let known = |before: &[&[u8]]| {
+            let call = call(&before.concat(), 7);
+            (call.number, call.here)
+        };
+        assert_eq!(known(&[&number]), (Some(257), false));
+        assert_eq!(known(&[&number, MOVES[0], &HERE]), (Some(257), true));
+        assert_eq!(known(&[&number, &HERE, MOVES[0]]), (Some(257), true));
+        assert_eq!(known(&[&[0x90], &ZERO]), (Some(0), false));
+        assert_eq!(known(&[&number, &[0x90]]), (None, false), "it may be changed");
+        assert_eq!(known(&[&[0xb8, 1, 1]]), (None, false));
+    }
+
+    #[test]
+    fn a_library_with_a_call_from_where_libraries_are_opened_or_read_is_like_the_loader() {
+        let mut code = vec![0x90; 5000];
+        code[300..302].copy_from_slice(&SYSCALL);
+        let library = library(128, &code);
+        let place = site(128 + 302);
+        let search = |opens, reads| {
+            let sites = SearchSites { starts: vec![1], opens: vec![opens], reads: vec![reads] };
+            KnownLoader { search: Some(sites), ..loader(2, 3) }
+        };
+        assert!(!is_like(&search(4, 5), library.path()));
+        assert!(is_like(&search(place, 5), library.path()));
+        assert!(is_like(&search(4, place), library.path()));
     }
 
     proptest! {

@@ -297,8 +297,9 @@ pub enum Problem {
     #[error("a call was not understood (number {0})")]
     Call(i64),
     /// Code ran that no file holds or that no loader has mapped, or that calls the kernel from where the
-    /// dynamic loader does. Only with [`ObserveOptions::passes_loader`](super::ObserveOptions::passes_loader).
-    #[error("code ran whose calls cannot be told from those of the dynamic loader")]
+    /// dynamic loader does. Or the loader searched for a library in a way that could not be foreseen.
+    /// Only with [`ObserveOptions::passes_loader`](super::ObserveOptions::passes_loader).
+    #[error("the calls of the dynamic loader do not tell which code ran")]
     UnknownCode,
     /// The supervisor was stuck, and calls continued unseen.
     #[error("a file system did not answer in time while the run was observed")]

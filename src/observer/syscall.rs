@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::access_log::AccessLog;
 use super::executables::Executables;
-use super::library_calls::LibraryLoads;
+use super::library_search::LibraryLoads;
 use super::loader::KnownLoader;
 use super::resolve::{ResolveError, ResolvedPath, Resolver, Trail, as_path};
 use super::seccomp;
@@ -33,10 +33,10 @@ const MAX_RECORDED_NAMES: usize = 100_000;
 #[derive(Debug)]
 pub(in crate::observer) struct SyscallRecorder {
     pub(super) log: AccessLog,
-    resolver: Resolver,
+    pub(super) resolver: Resolver,
     pub(super) sockets: OwnSockets,
     pub(super) programs: Executables,
-    /// The loader whose questions are not notified.
+    /// The loader whose search is not notified.
     pub(super) loader: Option<Arc<KnownLoader>>,
     /// What its loads are known to be.
     pub(super) loads: LibraryLoads,

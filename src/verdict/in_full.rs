@@ -1,4 +1,4 @@
-//! Targets that are observed in full: they run code of which a cheaper observation cannot tell all.
+//! Targets that are observed in full: they run or load code of which a cheaper observation cannot tell all.
 
 use std::path::Path;
 

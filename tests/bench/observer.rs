@@ -7,8 +7,8 @@
 //! at the processor time, in which waiting for others does not count.
 //!
 //! `OBSERVER_BENCH_ROUNDS` is how often each is run (15). `OBSERVER_BENCH_PATHS=1` lists what the
-//! last run was seen to use. `OBSERVER_BENCH_ALL=1` has the dynamic loader's questions for folders
-//! notified as well, as in targets that make code at run time.
+//! last run was seen to use. `OBSERVER_BENCH_ALL=1` has the dynamic loader's search for libraries
+//! notified as well, as in targets that load libraries or make code at run time.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

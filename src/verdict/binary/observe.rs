@@ -75,7 +75,7 @@ impl Observing {
 
     /// Who comes around the process of the target with this index.
     ///
-    /// `in_full`: the dynamic loader's questions do not pass either.
+    /// `in_full`: the dynamic loader's search does not pass either.
     pub(super) fn around(
         &self,
         index: usize,

@@ -1,4 +1,4 @@
-//! Runs in which the dynamic loader's questions for folders are not notified.
+//! Runs in which the dynamic loader's calls pass, and the code that makes that unsafe.
 
 use super::*;
 use crate::home::{Home, until_old};
@@ -11,9 +11,20 @@ pub(super) fn look(spec: &Spec, passes_loader: bool) -> (Output, Observation) {
     (output, running.finish())
 }
 
-/// What the run used, without the times.
-fn uses(seen: &Observation) -> Vec<(PathBuf, Uses)> {
-    seen.paths.iter().map(|(path, seen)| (path.clone(), seen.uses)).collect()
+/// Whether all that one observation has noted is noted in the other, or follows: nothing lies in a folder
+/// that is absent.
+#[track_caller]
+pub(super) fn covers(one: &Observation, all: &Observation) {
+    let is_absent =
+        |path: &Path| one.paths.get(path).is_some_and(|noted| noted.first == PathStamp::Absent);
+    for (path, seen) in &all.paths {
+        let absent = seen.first == PathStamp::Absent;
+        let is_noted = one.paths.get(path).is_some_and(|noted| {
+            noted.uses.contains(seen.uses) && (noted.first == PathStamp::Absent) == absent
+        });
+        let follows = absent && path.ancestors().any(is_absent);
+        assert!(is_noted || follows, "{} {seen:?} {:?}", path.display(), one.paths.get(path));
+    }
 }
 
 /// The same run, with all notified and with the loader's questions passing.
@@ -52,7 +63,7 @@ fn the_same_is_seen_of_a_search_for_libraries_by_fewer_calls() {
     }
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().canonicalize().unwrap();
-    std::fs::create_dir_all(folder.join("empty/glibc-hwcaps")).unwrap();
+    std::fs::create_dir_all(folder.join("empty")).unwrap();
     std::fs::write(folder.join("file"), "").unwrap();
     symlink("empty", folder.join("link")).unwrap();
     let names = ["empty", "absent/below", "file", "link"].map(|name| folder.join(name));
@@ -60,17 +71,13 @@ fn the_same_is_seen_of_a_search_for_libraries_by_fewer_calls() {
     let args = ["shells", "20"].map(OsStr::new);
     let [all, passing] = both(&searching(&args, &folders));
     assert!(all.is_complete() && passing.is_complete(), "{:?}", passing.problems);
-    let only_in = |one: &Observation, other: &Observation| -> Vec<_> {
-        let other = uses(other);
-        uses(one).into_iter().filter(|used| !other.contains(used)).collect()
-    };
-    assert_eq!(only_in(&all, &passing), only_in(&passing, &all));
+    covers(&passing, &all);
     assert!(passing.paths.contains_key(&folder.join("absent/below")));
     assert!(passing.calls <= all.calls);
     #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
     if std::env::var_os("KNHK_TEST_CACHE_CI").is_some() {
         // The loader of the machine of the CI is a known one.
-        assert!(3 * passing.calls < 2 * all.calls, "{} of {}", passing.calls, all.calls);
+        assert!(5 * passing.calls < all.calls, "{} of {}", passing.calls, all.calls);
     }
 }
 
@@ -85,8 +92,9 @@ fn nothing_is_missed_below_an_endless_stack() {
         &["-c", "ulimit -s unlimited || exit 0; sh -c 'exit 0'"].map(OsStr::new),
     ));
     assert!(all.is_complete());
-    let names = uses(&passing);
-    assert!(!passing.is_complete() || uses(&all).iter().all(|used| names.contains(used)));
+    if passing.is_complete() {
+        covers(&passing, &all);
+    }
 }
 
 #[test]
@@ -97,16 +105,17 @@ fn a_library_that_is_missing_is_seen_to_be() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().canonicalize().unwrap();
     let plugin = folder.join("plugin.so");
-    let args = [OsStr::new("dlopen"), plugin.as_os_str(), "libnowhere-at-all.so.7".as_ref()];
     let absent = folder.join("absent");
-    let [all, passing] = both(&searching(&args, &[&absent, &folder]));
+    let look = |name: &OsStr| both(&searching(&[OsStr::new("dlopen"), name], &[&absent, &folder]));
+    let [all, passing] = look(plugin.as_os_str());
     assert!(passing.is_complete());
-    for missing in [plugin, folder.join("libnowhere-at-all.so.7"), absent] {
-        assert!(all.absent().any(|path| path == missing), "{}", missing.display());
-        assert!(passing.absent().any(|path| path == missing), "{}", missing.display());
+    assert!([&all, &passing].iter().all(|seen| seen.absent().any(|path| path == plugin)));
+    covers(&passing, &all);
+    let [all, passing] = look("libnowhere-at-all.so.7".as_ref());
+    assert!(all.absent().any(|path| path == folder.join("libnowhere-at-all.so.7")));
+    if passing.is_complete() {
+        covers(&passing, &all);
     }
-    let names = uses(&passing);
-    assert!(uses(&all).iter().all(|used| names.contains(used)));
 }
 
 #[test]
@@ -153,27 +162,22 @@ fn a_library_that_calls_from_where_the_loader_does_makes_such_a_run_incomplete()
         return;
     }
     let dir = tempfile::tempdir().unwrap();
+    // By a path with a slash, so that the attempt to open it is notified.
+    let seen_of = |spec: &Spec| {
+        let (output, seen) = look(spec, true);
+        assert!(output.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        seen
+    };
     for calls in [false, true] {
         let library = library(dir.path(), calls);
         let args = [OsStr::new("dlopen"), library.as_os_str()];
-        let (output, seen) = look(&searching(&args, &[]), true);
-        assert_eq!(String::from_utf8_lossy(&output.stdout), "true\n", "it is loaded");
-        assert_eq!(seen.problems.contains(&Problem::UnknownCode), calls);
-        // Also where the program itself has read it before: that proves nothing of its code.
-        let script = format!("read a < {0}; {1} dlopen {0}", library.display(), actor().display());
-        let shell = spec("/bin/sh".as_ref(), &["-c", &script].map(AsRef::as_ref));
-        let (_, seen) = look(&shell, true);
-        assert_eq!(seen.problems.contains(&Problem::UnknownCode), calls);
+        assert!(seen_of(&searching(&args, &[])).problems.contains(&Problem::UnknownCode));
+        // What is only read is mapped by nobody.
+        let script = format!("read a < {}; true", library.display());
+        assert!(
+            seen_of(&spec("/bin/sh".as_ref(), &["-c", &script].map(AsRef::as_ref))).is_complete()
+        );
     }
-    // The run replaces one by the other.
-    let names = [false, true].map(|calls| library(dir.path(), calls).display().to_string());
-    let copy = dir.path().join("copy.so").display().to_string();
-    let actor = actor().display();
-    let script = names.map(|name| format!("cat {name} > {copy}; {actor} dlopen {copy}")).join("; ");
-    let shell = spec("/bin/sh".as_ref(), &["-c", &script].map(AsRef::as_ref));
-    let (output, seen) = look(&shell, true);
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "true\ntrue\n");
-    assert!(seen.problems.contains(&Problem::UnknownCode));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 #![cfg(all(target_arch = "x86_64", target_env = "gnu"))]
 
-use super::loader::{look, searching_from};
+use super::loader::{covers, look, searching_from};
 use super::*;
 use crate::home::{Home, until_old};
 
@@ -54,21 +54,6 @@ impl Built {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/programs/loading.c");
         self.cc(&["-pthread", "-o", "loading", source.to_str().unwrap(), "-ldl"]);
         self.path("loading")
-    }
-}
-
-/// Whether all that one observation has noted is noted in the other, or follows from it: nothing lies in a
-/// folder that is absent.
-fn covers(one: &Observation, all: &Observation) {
-    for (path, seen) in &all.paths {
-        let is_absent =
-            |path: &Path| one.paths.get(path).is_some_and(|seen| seen.first == PathStamp::Absent);
-        let is_noted = one.paths.get(path).is_some_and(|noted| {
-            noted.uses.contains(seen.uses)
-                && (noted.first == PathStamp::Absent) == (seen.first == PathStamp::Absent)
-        });
-        let follows = seen.first == PathStamp::Absent && path.ancestors().any(is_absent);
-        assert!(is_noted || follows, "{} {seen:?} {:?}", path.display(), one.paths.get(path));
     }
 }
 
@@ -135,7 +120,10 @@ fn whatever_else_moves_the_search_is_recorded_or_observed_in_full() {
     for tag in ["-Wl,--enable-new-dtags", "-Wl,--disable-new-dtags"] {
         let path = format!("-Wl,-rpath,{}", folder[0].display());
         let program = built.program("late", &[&path, tag]);
-        assert!(!both(&searching_from::<PathBuf>(&program, &[], &[], &built.1)).0.is_complete(), "{tag}");
+        assert!(
+            !both(&searching_from::<PathBuf>(&program, &[], &[], &built.1)).0.is_complete(),
+            "{tag}"
+        );
     }
     let program = built.program("late", &[]);
     let shell = |script: String| {
