@@ -170,18 +170,27 @@ pub(in crate::observer) fn executable_parts(file: &File) -> Option<Vec<Range<u64
     code.map(|part| (part.flags & WRITABLE == 0).then_some(part.place)).collect()
 }
 
-/// The names of the libraries that an ELF file needs. `None` if the file is broken, or if it says more
-/// about the search for libraries than their names.
-pub(in crate::observer) fn needed_libraries(file: &File) -> Option<Vec<Vec<u8>>> {
+/// What an ELF file says about the libraries that it needs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::observer) struct NeededLibraries {
+    pub(in crate::observer) names: Vec<Vec<u8>>,
+    /// Folders for the search, separated by colons; empty if there are none (`DT_RUNPATH`).
+    pub(in crate::observer) folders: Vec<u8>,
+}
+
+/// The libraries that an ELF file needs. `None` if the file is broken, or if it says more about the search
+/// for them.
+pub(in crate::observer) fn needed_libraries(file: &File) -> Option<NeededLibraries> {
     const PT_DYNAMIC: u64 = 2;
     const DT_NEEDED: u64 = 1;
     const DT_STRTAB: u64 = 5;
     const DT_STRSZ: u64 = 10;
+    const DT_RUNPATH: u64 = 29;
     const DT_FLAGS_1: u64 = 0x6fff_fffb;
     const NO_DEFAULT_LIBRARIES: u64 = 0x800;
-    // DT_RPATH, DT_RUNPATH, DT_CONFIG, DT_DEPAUDIT, DT_AUDIT, DT_AUXILIARY, DT_FILTER.
-    const SEARCHING: [u64; 7] =
-        [15, 29, 0x6fff_fefa, 0x6fff_fefb, 0x6fff_fefc, 0x7fff_fffd, 0x7fff_ffff];
+    // DT_RPATH, DT_CONFIG, DT_DEPAUDIT, DT_AUDIT, DT_AUXILIARY, DT_FILTER.
+    const SEARCHING: [u64; 6] =
+        [15, 0x6fff_fefa, 0x6fff_fefb, 0x6fff_fefc, 0x7fff_fffd, 0x7fff_ffff];
     const MAX_SIZE: u64 = 64 << 20;
     let parts = program_headers(file)?;
     // As the loader does: by address, wherever the table of segments says that it lies in the file.
@@ -198,7 +207,7 @@ pub(in crate::observer) fn needed_libraries(file: &File) -> Option<Vec<Vec<u8>>>
     };
     let part = parts.iter().find(|part| part.kind == PT_DYNAMIC)?;
     let table = read(part.address, part.place.end - part.place.start)?;
-    let (mut needed, mut texts, mut size) = (Vec::new(), None, None);
+    let (mut needed, mut folders, mut texts, mut size) = (Vec::new(), None, None, None);
     let mut ends = false;
     for entry in table.chunks_exact(16) {
         let (tag, value) = (number(entry, 0, 8), number(entry, 8, 8));
@@ -208,6 +217,9 @@ pub(in crate::observer) fn needed_libraries(file: &File) -> Option<Vec<Vec<u8>>>
                 break;
             }
             DT_NEEDED => needed.push(value),
+            // Of two the loader takes the last one.
+            DT_RUNPATH if folders.replace(value).is_some() => return None,
+            DT_RUNPATH => {}
             DT_STRTAB => texts = Some(value),
             DT_STRSZ => size = Some(value),
             DT_FLAGS_1 if value & NO_DEFAULT_LIBRARIES != 0 => return None,
@@ -218,12 +230,15 @@ pub(in crate::observer) fn needed_libraries(file: &File) -> Option<Vec<Vec<u8>>>
     if !ends {
         return None;
     }
-    let texts = if needed.is_empty() { Vec::new() } else { read(texts?, size?)? };
+    let has_texts = !needed.is_empty() || folders.is_some();
+    let texts = if has_texts { read(texts?, size?)? } else { Vec::new() };
     let name = |at: u64| {
         let text = texts.get(usize::try_from(at).ok()?..)?;
         Some(text[..text.iter().position(|byte| *byte == 0)?].to_vec())
     };
-    needed.into_iter().map(name).collect()
+    let names = needed.into_iter().map(name).collect::<Option<_>>()?;
+    let folders = folders.map_or(Some(Vec::new()), name)?;
+    Some(NeededLibraries { names, folders })
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@
 //! among versions of a function (`STT_GNU_IFUNC`), or its own `malloc`. A failed `dlopen` there would be
 //! missed.
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 
@@ -36,7 +37,7 @@ use libc::{c_int, pid_t};
 use rustix::io::Errno;
 
 use super::library_search::{
-    CACHE, KnownStart, Libraries, Library, Loading, PRELOADED, SearchPath, Start, needed,
+    CACHE, KnownStart, Libraries, Library, Loading, Needs, PRELOADED, SearchPath, Start, needs,
 };
 use super::resolve::{ResolvedPath, as_path};
 use super::syscall::SyscallRecorder;
@@ -128,76 +129,135 @@ impl SyscallRecorder {
         Ok(Some(libraries))
     }
 
-    /// Records a whole search. More is recorded than the loader looks at: it stops at the first library of
-    /// a name.
+    /// Records a whole search: each name in each folder, in whatever order the loader tries them. More is
+    /// recorded than it looks at, since it stops at the first library of a name.
     fn record_search(&mut self, thread: pid_t, start: &Start) -> Option<Libraries> {
+        let loader = self.loader.clone()?;
+        let mut libraries = Libraries::default();
         let mut folders = Vec::new();
         for folder in start.path.folders() {
-            let target = self.record_in(thread, folder, b".", Uses::PROBED)?;
-            match target.stamp.kind() {
-                Some(FileKind::Folder) => {
-                    for variant in self.loader.clone()?.variants {
-                        let variant = variant.as_bytes();
-                        let within = self.record_in(thread, folder, variant, Uses::PROBED)?;
-                        if within.stamp != PathStamp::Absent {
-                            return None;
-                        }
-                    }
-                    folders.push(folder);
-                }
-                // A name below a file leads to the file.
-                Some(_) => self.log.consult(&target, Uses::READ),
-                None if target.stamp == PathStamp::Absent => {}
-                None => return None,
-            }
+            folders.push(self.absolute(thread, libc::AT_FDCWD, folder)?.name);
         }
-        let mut libraries = Libraries::default();
-        let mut names = needed(&start.program)?;
-        let (mut searched, own) = (0, names.len());
-        let mut needs_cache = false;
-        while let Some(name) = names.get(searched).cloned() {
-            searched += 1;
-            let mut files = Vec::new();
-            for folder in &folders {
-                let target = self.record_in(thread, folder, &name, Uses::READ)?;
-                match target.stamp.kind() {
-                    Some(FileKind::File) if !target.orphan => {
-                        files.push(target.path.clone());
-                        let library = Library { path: target.path, stamp: target.stamp };
+        let shared = folders.len();
+        // Who needs which name, with the folders of his own. The program comes first.
+        let mut requests: Vec<Needs> = Vec::new();
+        let mut names: Vec<Vec<u8>> = Vec::new();
+        let mut found: HashSet<(Vec<u8>, Vec<u8>)> = HashSet::new();
+        let mut cached: HashSet<Vec<u8>> = HashSet::new();
+        let mut are_there: Vec<bool> = Vec::new();
+        // Tried so far: these folders with these names.
+        let (mut tried_folders, mut tried_names) = (0, 0);
+        let mut files = vec![start.program.clone()];
+        let mut inspected: HashSet<Vec<u8>> = HashSet::new();
+        while let Some(file) = files.pop() {
+            if !inspected.insert(file.clone()) {
+                continue;
+            }
+            let needs = needs(&file)?;
+            let add = |to: &mut Vec<Vec<u8>>, more: &[Vec<u8>]| {
+                for text in more {
+                    if !to.contains(text) {
+                        to.push(text.clone());
+                    }
+                }
+            };
+            add(&mut folders, &needs.folders);
+            add(&mut names, &needs.names);
+            requests.push(needs);
+            for (index, folder) in folders.iter().enumerate() {
+                if index == are_there.len() {
+                    are_there.push(self.record_folder_of_libraries(thread, folder)?);
+                }
+                let first = match (are_there[index], index < tried_folders) {
+                    (false, _) => continue,
+                    (true, true) => tried_names,
+                    (true, false) => 0,
+                };
+                for name in &names[first..] {
+                    if let Some(library) = self.record_library(thread, folder, name)? {
+                        files.push([folder, &b"/"[..], name].concat());
+                        found.insert((folder.clone(), name.clone()));
                         libraries.in_folders.push(library);
                     }
-                    None if target.stamp == PathStamp::Absent => {}
-                    _ => return None,
                 }
             }
-            if files.is_empty() && name != LOADER_NAME {
-                needs_cache |= searched <= own;
-                for (path, usable) in self.loads.cache.files(&name)?.to_vec() {
-                    let target = self.lead(thread, &path)?;
-                    let is_file = target.stamp.kind() == Some(FileKind::File) && !target.orphan;
-                    if is_file {
-                        files.push(target.path.clone());
-                    } else if usable {
+            for name in names[tried_names..].iter().filter(|name| *name != LOADER_NAME) {
+                for (path, usable) in self.loads.cache.files(name).unwrap_or_default().to_vec() {
+                    if !path.starts_with(b"/") {
                         return None;
+                    }
+                    let target = self.lead(thread, &path)?;
+                    if target.stamp.kind() == Some(FileKind::File) && !target.orphan {
+                        files.push(path.clone());
+                        if usable {
+                            cached.insert(name.clone());
+                        }
                     }
                     let library = Library { path: target.path, stamp: target.stamp };
                     libraries.in_cache.insert(path, library);
                 }
             }
-            for file in files {
-                let loader = self.loader.clone()?;
-                if loader.is_like(&file, PathStamp::of(as_path(&file))) {
-                    return None;
-                }
-                for name in needed(&file)? {
-                    if !names.contains(&name) {
-                        names.push(name);
-                    }
-                }
+            (tried_folders, tried_names) = (folders.len(), names.len());
+        }
+        for library in libraries.in_folders.iter().chain(libraries.in_cache.values()) {
+            if library.stamp != PathStamp::Absent && loader.is_like(&library.path, library.stamp) {
+                return None;
             }
         }
+        let in_folders = |needs: &Needs, name: &Vec<u8>| {
+            let mut tried = folders[..shared].iter().chain(&needs.folders);
+            tried.any(|folder| found.contains(&(folder.clone(), name.clone())))
+        };
+        // What is in no folder must be in the cache: the loader's own folders are not recorded.
+        let is_missing = |needs: &Needs, name: &Vec<u8>| {
+            name != LOADER_NAME && !in_folders(needs, name) && !cached.contains(name)
+        };
+        let is_whole =
+            !requests.iter().any(|needs| needs.names.iter().any(|name| is_missing(needs, name)));
         // A program that starts without the cache could open it later for the first time.
-        needs_cache.then_some(libraries)
+        let program = requests.first()?;
+        let needs_cache = |name: &Vec<u8>| name != LOADER_NAME && !in_folders(program, name);
+        (is_whole && program.names.iter().any(needs_cache)).then_some(libraries)
+    }
+
+    /// Records a folder of a search path. Whether there may be libraries in it.
+    fn record_folder_of_libraries(&mut self, thread: pid_t, folder: &[u8]) -> Option<bool> {
+        let target = self.record_in(thread, folder, b".", Uses::PROBED)?;
+        match target.stamp.kind() {
+            Some(FileKind::Folder) => {
+                for variant in self.loader.clone()?.variants {
+                    let within =
+                        self.record_in(thread, folder, variant.as_bytes(), Uses::PROBED)?;
+                    if within.stamp != PathStamp::Absent {
+                        return None;
+                    }
+                }
+                Some(true)
+            }
+            // A name below a file leads to the file.
+            Some(_) => {
+                self.log.consult(&target, Uses::READ);
+                Some(false)
+            }
+            None => (target.stamp == PathStamp::Absent).then_some(false),
+        }
+    }
+
+    /// Records a look for a library in a folder, which may be there. The outer `None` if that cannot be told.
+    fn record_library(
+        &mut self,
+        thread: pid_t,
+        folder: &[u8],
+        name: &[u8],
+    ) -> Option<Option<Library>> {
+        let target = self.record_in(thread, folder, name, Uses::READ)?;
+        match target.stamp.kind() {
+            Some(FileKind::File) if !target.orphan => {
+                Some(Some(Library { path: target.path, stamp: target.stamp }))
+            }
+            None if target.stamp == PathStamp::Absent => Some(None),
+            _ => None,
+        }
     }
 
     /// Records a look for a name in a folder of a search path. `None` as in [`Self::lead`].

@@ -2,9 +2,9 @@
 //! and its environment say.
 //!
 //! For each name that the program or one of its libraries needs, the loader tries each folder of
-//! `LD_LIBRARY_PATH`, and below it folders for better processors. Then it looks into its cache
-//! (`/etc/ld.so.cache`), and last into its own folders (`_dl_map_object` in elf/dl-load.c). A search that
-//! is told by more than that is none that this page can tell: `None`.
+//! `LD_LIBRARY_PATH`, and below it folders for better processors. Then it tries the folders that the file
+//! itself names (`DT_RUNPATH`), its cache (`/etc/ld.so.cache`), and last its own folders
+//! (`_dl_map_object` in elf/dl-load.c). More than that decides some searches: they give `None` here.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -124,19 +124,46 @@ impl LibraryLoads {
     }
 }
 
-/// The names of the libraries that a file needs, all of which the loader searches for.
-pub(in crate::observer) fn needed(path: &[u8]) -> Option<Vec<Vec<u8>>> {
-    let needed = needed_libraries(&File::open(as_path(path)).ok()?)?;
-    let is_searched = |name: &Vec<u8>| !name.iter().any(|byte| matches!(byte, b'/' | b'$'));
-    needed.iter().all(|name| !name.is_empty() && is_searched(name)).then_some(needed)
+/// What a file needs: names, and the folders of its own in which they are searched for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::observer) struct Needs {
+    pub(in crate::observer) names: Vec<Vec<u8>>,
+    pub(in crate::observer) folders: Vec<Vec<u8>>,
 }
+
+/// What a file needs that the loader has opened by this path.
+pub(in crate::observer) fn needs(path: &[u8]) -> Option<Needs> {
+    let needed = needed_libraries(&File::open(as_path(path)).ok()?)?;
+    let is_searched =
+        |name: &Vec<u8>| !name.is_empty() && !name.iter().any(|byte| matches!(byte, b'/' | b'$'));
+    let folders: Option<Vec<_>> = match &needed.folders[..] {
+        b"" => Some(Vec::new()),
+        folders => folders.split(|byte| *byte == b':').map(|folder| expand(folder, path)).collect(),
+    };
+    needed.names.iter().all(is_searched).then_some(Needs { names: needed.names, folders: folders? })
+}
+
+/// A folder that a file names for its libraries, with `$ORIGIN` in its place. `None` if it depends on more
+/// than the file's own folder.
+fn expand(folder: &[u8], file: &[u8]) -> Option<Vec<u8>> {
+    let own = &file[..file.iter().rposition(|byte| *byte == b'/')?];
+    let rest = [&b"$ORIGIN"[..], b"${ORIGIN}"].iter().find_map(|token| folder.strip_prefix(*token));
+    let expanded = match rest {
+        Some(rest) if rest.is_empty() || rest.starts_with(b"/") => [own, rest].concat(),
+        Some(_) => return None,
+        None => folder.to_vec(),
+    };
+    (expanded.starts_with(b"/") && !expanded.contains(&b'$')).then_some(expanded)
+}
+
+/// The files for each name, each with whether every processor can use it.
+type CachedFiles = HashMap<Vec<u8>, Vec<(Vec<u8>, bool)>>;
 
 /// The content of the loader's cache.
 #[derive(Debug, Default)]
 pub(in crate::observer) struct LoaderCache {
     stamp: Option<PathStamp>,
-    /// The files for each name, each with whether every processor can use it.
-    files: HashMap<Vec<u8>, Vec<(Vec<u8>, bool)>>,
+    files: CachedFiles,
 }
 
 impl LoaderCache {
@@ -169,7 +196,7 @@ impl LoaderCache {
 }
 
 /// Reads a cache of the format that releases since 2.32 write (sysdeps/generic/dl-cache.h).
-fn files(content: &[u8]) -> Option<HashMap<Vec<u8>, Vec<(Vec<u8>, bool)>>> {
+fn files(content: &[u8]) -> Option<CachedFiles> {
     const MAGIC: &[u8] = b"glibc-ld.so.cache1.1";
     const HEADER: usize = 48;
     const ENTRY: usize = 24;
@@ -188,7 +215,7 @@ fn files(content: &[u8]) -> Option<HashMap<Vec<u8>, Vec<(Vec<u8>, bool)>>> {
         let text = content.get(usize::try_from(at).ok()?..)?;
         Some(text[..text.iter().position(|byte| *byte == 0)?].to_vec())
     };
-    let mut files: HashMap<_, Vec<_>> = HashMap::new();
+    let mut files = CachedFiles::new();
     for entry in entries.chunks_exact(ENTRY) {
         let (name, path) = (text(number(entry, 4, 4))?, text(number(entry, 8, 4))?);
         if number(entry, 0, 4) == NATIVE {
@@ -287,7 +314,21 @@ mod tests {
     #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
     fn this_program_needs_the_c_library() {
         let own = std::env::current_exe().unwrap().into_os_string().into_encoded_bytes();
-        assert!(needed(&own).unwrap().contains(&b"libc.so.6".to_vec()));
-        assert_eq!(needed(b"/etc/passwd"), None);
+        assert!(needs(&own).unwrap().names.contains(&b"libc.so.6".to_vec()));
+        assert_eq!(needs(b"/etc/passwd"), None);
+    }
+
+    #[test]
+    fn a_files_own_folders_are_known_if_they_depend_on_its_folder_only() {
+        let expanded = |folder: &str| {
+            expand(folder.as_bytes(), b"/a/bin/p").map(|folder| String::from_utf8(folder).unwrap())
+        };
+        assert_eq!(expanded("$ORIGIN/../lib").unwrap(), "/a/bin/../lib");
+        assert_eq!(expanded("${ORIGIN}").unwrap(), "/a/bin");
+        assert_eq!(expanded("/opt/lib").unwrap(), "/opt/lib");
+        for unknown in ["$ORIGINAL/lib", "$LIB", "/opt/$PLATFORM", "/opt/$ORIGIN", "lib", ""] {
+            assert_eq!(expanded(unknown), None, "{unknown}");
+        }
+        assert_eq!(expand(b"$ORIGIN/lib", b"late/libx.so"), None, "the current folder");
     }
 }

@@ -110,6 +110,52 @@ fn a_library_that_calls_from_where_the_loader_does_is_found_at_a_start() {
     assert!(!run().is_complete());
 }
 
+/// Folders that a program or a library names for its own libraries.
+#[test]
+fn a_files_own_folders_are_searched_after_those_of_the_environment() {
+    let Some(built) = Built::new() else { return };
+    let late = built.library("late", 0, "");
+    built.library("other", 1, "");
+    // The library needs one more, which its own folder has, and not the program's.
+    std::fs::create_dir_all(built.path("deep/own")).unwrap();
+    std::fs::write(built.path("d.c"), "int g(void) { return 0; }").unwrap();
+    built.cc(&["-shared", "-fPIC", "-o", "deep/own/libdeep.so", "d.c"]);
+    std::fs::write(built.path("l.c"), "int g(void); int f(void) { return g(); }").unwrap();
+    built.cc(&[
+        "-shared",
+        "-fPIC",
+        "-o",
+        "deep/libneeded.so",
+        "l.c",
+        "-Ldeep/own",
+        "-ldeep",
+        "-Wl,-rpath,${ORIGIN}/own",
+    ]);
+    for (folder, read) in [
+        ("late", vec![late]),
+        ("deep", vec![built.path("deep/libneeded.so"), built.path("deep/own/libdeep.so")]),
+    ] {
+        let path = format!("-Wl,-rpath,$ORIGIN/early:$ORIGIN/{folder}");
+        let program = built
+            .program(folder, &[&path, "-Wl,--enable-new-dtags", "-Wl,--allow-shlib-undefined"]);
+        for environment in [vec![], vec![built.path("none"), built.path("empty")]] {
+            std::fs::create_dir_all(built.path("empty")).unwrap();
+            let (seen, output) = both(&searching_from(&program, &[], &environment, &built.1));
+            assert!(output.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            assert!(seen.is_complete(), "{folder}");
+            assert!(read.iter().all(|library| is_read(&seen, library)), "{folder}");
+            assert!(is_absent(&seen, &built.path("early")), "{folder}");
+            if !environment.is_empty() {
+                assert!(is_absent(&seen, &built.path("empty/libneeded.so")), "{folder}");
+            }
+        }
+        // Of the environment's folders another library comes first.
+        let (seen, output) = both(&searching_from(&program, &[], &[built.path("other")], &built.1));
+        assert!(!output.success() && seen.is_complete());
+        assert!(is_read(&seen, &built.path("other/libneeded.so")), "{folder}");
+    }
+}
+
 /// Each is recorded, or known to be unknown.
 #[test]
 fn whatever_else_moves_the_search_is_recorded_or_observed_in_full() {
@@ -117,13 +163,17 @@ fn whatever_else_moves_the_search_is_recorded_or_observed_in_full() {
     let late = built.library("late", 0, "");
     built.library("other", 1, "");
     let folder = [built.path("late")];
-    for tag in ["-Wl,--enable-new-dtags", "-Wl,--disable-new-dtags"] {
-        let path = format!("-Wl,-rpath,{}", folder[0].display());
-        let program = built.program("late", &[&path, tag]);
-        assert!(
-            !both(&searching_from::<PathBuf>(&program, &[], &[], &built.1)).0.is_complete(),
-            "{tag}"
-        );
+    for path in [built.1.join("late").display().to_string(), "late".into(), "$LIB/late".into()] {
+        let path = format!("-Wl,-rpath,{path}");
+        let program = built.program("late", &[&path, "-Wl,--disable-new-dtags"]);
+        let spec = searching_from::<PathBuf>(&program, &[], &[], &built.1);
+        assert!(!look(&spec, true).1.is_complete(), "{path}");
+    }
+    for path in ["late", "$LIB/late"] {
+        let path = format!("-Wl,-rpath,{path}");
+        let program = built.program("late", &[&path, "-Wl,--enable-new-dtags"]);
+        let spec = searching_from::<PathBuf>(&program, &[], &[], &built.1);
+        assert!(!look(&spec, true).1.is_complete(), "{path}");
     }
     let program = built.program("late", &[]);
     let shell = |script: String| {
