@@ -153,7 +153,8 @@ pub mod internals {
     }
     pub mod observer {
         pub use crate::observer::{
-            Interference, Observation, ObserveOptions, Observer, Problem, Reach, Unavailable, Uses,
+            Interference, LoaderCalls, Observation, ObserveOptions, Observer, Problem, Reach,
+            Unavailable, Uses,
         };
     }
     pub mod paths {

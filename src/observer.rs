@@ -25,7 +25,7 @@
 //! (see `loader`, `filter`). What they look at is recorded once for each program and environment, before the
 //! search begins (`library_calls`). A search that `dlopen` makes runs the same code, but leads to a call that
 //! is notified. The run is then incomplete, and is to be observed with all calls notified. So is a run
-//! whose programs say more about their search than the usual ([`Problem::UnknownCode`]).
+//! whose programs say more about their search than the usual ([`Problem::UnknownSearch`]).
 //!
 //! **Not recorded by design**: reads from inherited descriptors (pipes), the clock, random numbers,
 //! and facts about the machine that other system calls return (`uname`, `sched_getaffinity`).
@@ -106,6 +106,7 @@ pub(crate) use observation::{Address, PathAccess, Peer};
 pub use observation::{Interference, Observation, Problem, Reach, Uses};
 pub(crate) use path_class::PathClass;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -130,6 +131,32 @@ pub enum Unavailable {
     Forbidden(String),
 }
 
+/// Which calls of the dynamic loader's search for libraries pass unnotified. Each level may find that it
+/// cannot tell all of a run, which is to be repeated on the level before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LoaderCalls {
+    /// None.
+    #[default]
+    Notified,
+    /// Its questions for folders, because its attempts to open what lies there tell as much. A run with
+    /// code of unknown origin is incomplete ([`Problem::UnknownCode`]).
+    QuestionsPass,
+    /// Its attempts too, because they are recorded when a program starts. A run with another search is
+    /// incomplete as well ([`Problem::UnknownSearch`]).
+    SearchPasses,
+}
+
+impl LoaderCalls {
+    /// The level on which a run is to be repeated that has these problems.
+    pub(crate) fn after(problems: &BTreeSet<Problem>) -> Option<Self> {
+        if problems.contains(&Problem::UnknownCode) {
+            Some(Self::Notified)
+        } else {
+            problems.contains(&Problem::UnknownSearch).then_some(Self::QuestionsPass)
+        }
+    }
+}
+
 /// The options of an observation.
 #[derive(Clone, Debug, Default)]
 pub struct ObserveOptions {
@@ -138,10 +165,8 @@ pub struct ObserveOptions {
     pub covered: Vec<PathBuf>,
     /// Whether to tell which Rust sources the first process alone has read: [`Uses::READ_BELOW`].
     pub tells_readers: bool,
-    /// Whether the dynamic loader's search for libraries may pass unnotified, because it is recorded
-    /// when a program starts. A run with another search, or with code of unknown origin, is then
-    /// incomplete ([`Problem::UnknownCode`]).
-    pub passes_loader: bool,
+    /// Which calls of the dynamic loader need not be notified.
+    pub loader_calls: LoaderCalls,
     /// Which programs' look-ups the caller records in another way; none, unless it says so.
     pub(crate) exemption: Option<Exemption>,
 }

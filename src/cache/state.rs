@@ -208,6 +208,8 @@ pub struct ProjectState {
     pub run_unobserved: BTreeMap<String, Timestamp>,
     /// Test targets whose runs must be observed in full, by name.
     pub observe_in_full: BTreeSet<String>,
+    /// Test targets in whose runs each attempt to open a library must be observed, by name.
+    pub observe_libraries: BTreeSet<String>,
     /// The last calls of test programs that were not cached, by their target's plain name.
     #[serde(rename = "unkept_calls")]
     pub uncached_calls: BTreeMap<String, UncachedCall>,

@@ -23,7 +23,7 @@
 //!   either kind.
 //!
 //! After another search, or after a library that was not foreseen, the observation says
-//! [`Problem::UnknownCode`]. The same holds for a start whose search cannot be foreseen.
+//! [`Problem::UnknownSearch`]. The same holds for a start whose search cannot be foreseen.
 //!
 //! **Known limit.** The cache stays mapped while a program's start runs code of its libraries that chooses
 //! among versions of a function (`STT_GNU_IFUNC`), or its own `malloc`. A failed `dlopen` there would be
@@ -80,7 +80,7 @@ impl SyscallRecorder {
             }
             None => {
                 self.loads.loading.remove(&thread);
-                self.problem(Problem::UnknownCode);
+                self.problem(Problem::UnknownSearch);
             }
         }
         Ok(())
@@ -311,7 +311,7 @@ impl SyscallRecorder {
             target.is_some_and(|target| target.stamp == PathStamp::Absent)
         };
         if !is_known {
-            self.problem(Problem::UnknownCode);
+            self.problem(Problem::UnknownSearch);
         }
     }
 
@@ -331,7 +331,7 @@ impl SyscallRecorder {
                 || in_folders.find(is_file).is_some_and(Library::is_unchanged)
         });
         if !is_known {
-            self.problem(Problem::UnknownCode);
+            self.problem(Problem::UnknownSearch);
         }
         Ok(())
     }

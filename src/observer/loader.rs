@@ -30,6 +30,7 @@ use std::time::SystemTime;
 
 use super::executables::executable_parts;
 use super::resolve::as_path;
+use crate::observer::LoaderCalls;
 use crate::workspace::PathStamp;
 
 /// Where programs for x86-64 name the loader of the GNU C library.
@@ -112,8 +113,13 @@ pub(in crate::observer) struct KnownLoader {
 
 impl KnownLoader {
     /// The machine's loader as it is now. `None` if it is not one of the known releases.
-    pub(in crate::observer) fn current() -> Option<Arc<Self>> {
-        type Last = Option<(PathStamp, Option<Arc<KnownLoader>>)>;
+    /// Without its search, if that does not pass.
+    pub(in crate::observer) fn current(pass: LoaderCalls) -> Option<Arc<Self>> {
+        type Last = Option<(PathStamp, [Option<Arc<KnownLoader>>; 2])>;
+        if pass == LoaderCalls::Notified {
+            return None;
+        }
+        let level = usize::from(pass == LoaderCalls::SearchPasses);
         static LAST: Mutex<Last> = Mutex::new(None);
         let stack = rustix::process::getrlimit(rustix::process::Resource::Stack);
         if !cfg!(target_arch = "x86_64") || stack.current.is_none_or(|size| size > LARGEST_STACK) {
@@ -126,11 +132,15 @@ impl KnownLoader {
         }
         let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
         match &*last {
-            Some((known, loader)) if *known == stamp => loader.clone(),
+            Some((known, loaders)) if *known == stamp => loaders[level].clone(),
             _ => {
-                let loader = Self::read(&path, stamp).map(Arc::new);
-                *last = Some((stamp, loader.clone()));
-                loader
+                let loaders = [false, true].map(|searches| {
+                    let mut loader = Self::read(&path, stamp.clone())?;
+                    loader.search = loader.search.filter(|_| searches);
+                    Some(Arc::new(loader))
+                });
+                *last = Some((stamp, loaders.clone()));
+                loaders[level].clone()
             }
         }
     }
@@ -354,7 +364,7 @@ mod tests {
 
     #[test]
     fn this_machines_loader_is_known_if_its_release_is() {
-        let Some(loader) = KnownLoader::current() else { return };
+        let Some(loader) = KnownLoader::current(LoaderCalls::SearchPasses) else { return };
         assert!(loader.opens_at(0x7f00_0000_0000 + u64::from(loader.opens[0])));
         assert!(!is_like(&loader, as_path(&loader.path)), "its own calls are meant");
         assert!(loader.asks.iter().all(|site| !loader.maps.contains(site)));
@@ -364,7 +374,7 @@ mod tests {
             let address = 0x7f00_0000_0000 + u64::from(search.opens[0]);
             assert!(loader.attempts_at(address) && !loader.attempts_at(address & 0xffff_ffff));
         }
-        let again = KnownLoader::current().unwrap();
+        let again = KnownLoader::current(LoaderCalls::SearchPasses).unwrap();
         assert!(Arc::ptr_eq(&loader, &again), "it is read once");
     }
 

@@ -296,10 +296,13 @@ pub enum Problem {
     /// A call was not understood.
     #[error("a call was not understood (number {0})")]
     Call(i64),
+    /// The dynamic loader searched for a library in a way that could not be foreseen. Only if its search
+    /// passes ([`LoaderCalls`](super::LoaderCalls)).
+    #[error("a library was searched for in a way that could not be foreseen")]
+    UnknownSearch,
     /// Code ran that no file holds or that no loader has mapped, or that calls the kernel from where the
-    /// dynamic loader does. Or the loader searched for a library in a way that could not be foreseen.
-    /// Only with [`ObserveOptions::passes_loader`](super::ObserveOptions::passes_loader).
-    #[error("the calls of the dynamic loader do not tell which code ran")]
+    /// dynamic loader does. Only if calls of the loader pass ([`LoaderCalls`](super::LoaderCalls)).
+    #[error("code ran whose calls cannot be told from those of the dynamic loader")]
     UnknownCode,
     /// The supervisor was stuck, and calls continued unseen.
     #[error("a file system did not answer in time while the run was observed")]

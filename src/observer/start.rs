@@ -57,7 +57,7 @@ pub(in crate::observer) fn observe(
     let (stop, stopper) = io::pipe().map_err(failed)?;
     // With room for one report, the supervisor never waits for its reader.
     let (send, report) = mpsc::sync_channel(1);
-    let loader = options.passes_loader.then(KnownLoader::current).flatten();
+    let loader = KnownLoader::current(options.loader_calls);
     let program = filter::program(loader.as_deref());
     let recorder = SyscallRecorder::new(options, loader);
     let supervisor = Supervisor::new(recorder, arrivals, stop.into());

@@ -69,7 +69,7 @@ use crate::config::{Settings, TestSelection};
 use crate::model::{
     Digest, Digester, OsText, TargetId, TargetKind, TargetReport, Timestamp, Verdict,
 };
-use crate::observer::{Observation, Observer};
+use crate::observer::{LoaderCalls, Observation, Observer};
 use crate::process::Environment;
 use crate::protocol::{RanProgram, VERSION};
 use crate::runner::{ProcessHook, TestJob};
@@ -338,9 +338,9 @@ impl<'a> TargetRecords<'a> {
         }
     }
 
-    /// Has the job of the target with this index observed, if that is possible; `in_full` if it is
-    /// known that nothing of it may pass.
-    pub(super) fn observe(&mut self, index: usize, job: &mut TestJob, in_full: bool) {
+    /// Has the job of the target with this index observed, if that is possible; `pass` says which
+    /// calls of the dynamic loader may pass in it.
+    pub(super) fn observe(&mut self, index: usize, job: &mut TestJob, pass: LoaderCalls) {
         let Ok(subject) = &self.targets[index].subject else { return };
         if Observer::available().is_err() {
             return;
@@ -350,7 +350,7 @@ impl<'a> TargetRecords<'a> {
         }
         let Some(observing) = &self.observing else { return };
         let judge = self.judge_of(subject, &temporary_dir(&job.environment, &job.dir));
-        job.around = Some(observing.around(index, judge, in_full));
+        job.around = Some(observing.around(index, judge, pass));
     }
 
     /// What was seen of every observed run that has ended, by index. The jobs must be gone.
@@ -622,7 +622,7 @@ impl NextestObservation {
             trusted: Trusted::of(&question.settings),
         };
         // What needs it could not be told apart.
-        let hook = observing.around(0, judge, true);
+        let hook = observing.around(0, judge, LoaderCalls::Notified);
         Some((Self { observing, dir }, hook))
     }
 

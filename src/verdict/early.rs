@@ -30,7 +30,7 @@ use crate::cache::{Cache, Input, InputState, ProjectState, Record, RecordKey};
 use crate::compiler::{PlannedTarget, Product, TestCompiler};
 use crate::config::{Runner, TestSelection};
 use crate::model::{Digest, Harness, TargetId, TargetReport, Timestamp, Verdict};
-use crate::observer::Observer;
+use crate::observer::{LoaderCalls, Observer};
 use crate::process::Priority;
 use crate::runner::{self, RunnerOptions, TestJob};
 use crate::workspace::until_settled;
@@ -266,8 +266,8 @@ impl<'a> EarlyRuns<'a> {
             let Some(tree_digest) = self.tree_digest else { return };
             let (question, facts, cache, options) =
                 (self.question, self.facts, self.cache, self.options);
-            let in_full = in_full::is_needed(&self.state, &id);
-            let early = EarlyRun { question, facts, cache, options, tree_digest, in_full };
+            let pass = in_full::passing(&self.state, &id);
+            let early = EarlyRun { question, facts, cache, options, tree_digest, pass };
             self.running.push(RunningTarget { id, run: Box::pin(early.run(planned, reads)) });
         }
     }
@@ -326,7 +326,7 @@ struct EarlyRun<'a> {
     options: &'a RunOptions,
     tree_digest: Digest,
     /// See [`in_full`].
-    in_full: bool,
+    pass: LoaderCalls,
 }
 
 impl EarlyRun<'_> {
@@ -346,7 +346,7 @@ impl EarlyRun<'_> {
         if job.is_random() || job.wants_output() {
             return None;
         }
-        records.observe(0, &mut job, self.in_full);
+        records.observe(0, &mut job, self.pass);
         job.around.as_ref()?;
         let options = RunnerOptions {
             timeout: self.question.settings.timeout,

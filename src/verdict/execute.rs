@@ -26,6 +26,7 @@ use crate::cache::{Cache, ProjectState, Record};
 use crate::compiler::{Build, CompileError, PlannedTarget, TestCompiler};
 use crate::config::Runner;
 use crate::model::{Digest, Harness, TargetId, TargetKind, TargetReport, Timestamp, Verdict};
+use crate::observer::LoaderCalls;
 use crate::process::Priority;
 use crate::runner::{self, RunEvent, TestJob};
 use crate::workspace::{PathStamp, until_settled};
@@ -55,8 +56,8 @@ struct JobsToRun<'j> {
     options: &'j runner::RunnerOptions,
     /// Those of which only some tests run.
     parts: &'j BTreeMap<usize, PartialRun>,
-    /// Whether nothing of them may pass unnotified where they are observed.
-    in_full: bool,
+    /// Which calls of the dynamic loader may pass at most where they are observed.
+    pass: LoaderCalls,
 }
 
 /// All tests of every target run.
@@ -249,7 +250,7 @@ impl<'a> Execution<'a> {
                 wanted: &to_run,
                 options: &options,
                 parts: &parts,
-                in_full: false,
+                pass: LoaderCalls::SearchPasses,
             };
             let ran = self.run(some, &mut records, early, &mut results, on_step).await;
             if let Err(error) = ran {
@@ -445,7 +446,7 @@ impl<'a> Execution<'a> {
     /// on.
     async fn run(
         &self,
-        JobsToRun { jobs, wanted, options, parts, in_full }: JobsToRun<'_>,
+        JobsToRun { jobs, wanted, options, parts, pass }: JobsToRun<'_>,
         records: &mut TargetRecords<'_>,
         early: &mut EarlyRuns<'_>,
         results: &mut BTreeMap<usize, EndedTarget>,
@@ -469,7 +470,7 @@ impl<'a> Execution<'a> {
                 && !records.is_measured(*index)
                 && !runs_as_it_is(&job.id)
             {
-                records.observe(*index, job, in_full || in_full::is_needed(&state, &job.id));
+                records.observe(*index, job, pass.min(in_full::passing(&state, &job.id)));
             }
         }
         let is_observed: BTreeSet<_> =
@@ -499,7 +500,8 @@ impl<'a> Execution<'a> {
         drop(observed);
         let mut watched = records.observed();
         let (mut again, mut doubtful, mut altered) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut half_seen, mut whole) = (Vec::new(), Vec::new());
+        let mut half_seen: BTreeMap<LoaderCalls, Vec<usize>> = BTreeMap::new();
+        let mut whole = Vec::new();
         let mut all = true;
         for (index, report) in wanted.iter().zip(reports) {
             let Some(report) = report else {
@@ -545,8 +547,8 @@ impl<'a> Execution<'a> {
                     again.push((*index, cacheability, unseen));
                     continue;
                 }
-                Some(ObservedRun { needs_all: true, .. }) if !red => {
-                    half_seen.push(*index);
+                Some(ObservedRun { needs: Some(pass), .. }) if !red => {
+                    half_seen.entry(pass).or_default().push(*index);
                     continue;
                 }
                 // It may be red only because it was observed. Doctests are compiled to be repeated:
@@ -567,15 +569,14 @@ impl<'a> Execution<'a> {
             return Err(RunError::Cancelled);
         }
         altered::remember(self.cache, &self.question.root, &altered, now);
-        if !half_seen.is_empty() {
-            let targets = half_seen.iter().map(|index| &jobs[*index].id);
-            in_full::remember(self.cache, &self.question.root, targets);
-            let some =
-                JobsToRun { jobs, wanted: &half_seen, options, parts: &WHOLE, in_full: true };
+        for (pass, wanted) in half_seen {
+            let targets = wanted.iter().map(|index| &jobs[*index].id);
+            in_full::remember(self.cache, &self.question.root, targets, pass);
+            let some = JobsToRun { jobs, wanted: &wanted, options, parts: &WHOLE, pass };
             Box::pin(self.run(some, records, early, results, on_step)).await?;
         }
         if !whole.is_empty() {
-            let some = JobsToRun { jobs, wanted: &whole, options, parts: &WHOLE, in_full };
+            let some = JobsToRun { jobs, wanted: &whole, options, parts: &WHOLE, pass };
             Box::pin(self.run(some, records, early, results, on_step)).await?;
         }
         // The failed tests say whether it is red as it is, whatever the others come to.
@@ -598,7 +599,7 @@ impl<'a> Execution<'a> {
                 jobs.iter().map(|job| TestJob { alone: true, ..job.clone() }).collect();
             let wanted: Vec<_> = together.iter().map(|(index, _)| *index).collect();
             let (wanted, options, parts) = (&wanted, &one_by_one, &WHOLE);
-            let some = JobsToRun { jobs: &jobs, wanted, options, parts, in_full };
+            let some = JobsToRun { jobs: &jobs, wanted, options, parts, pass };
             Box::pin(self.run(some, records, early, results, on_step)).await?;
             self.remember_alone(wanted, results);
         }

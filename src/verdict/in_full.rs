@@ -1,23 +1,37 @@
-//! Targets that are observed in full: they run or load code of which a cheaper observation cannot tell all.
+//! Targets that are observed more closely: they run or load code of which a cheaper observation cannot
+//! tell all.
 
 use std::path::Path;
 
 use crate::cache::{Cache, ProjectState};
 use crate::model::TargetId;
+use crate::observer::LoaderCalls;
 
-/// Whether nothing of this target's runs may pass unnotified.
-pub(super) fn is_needed(state: &ProjectState, target: &TargetId) -> bool {
-    state.observe_in_full.contains(&target.to_string())
+/// Which calls of the dynamic loader may pass unnotified in this target's runs.
+pub(super) fn passing(state: &ProjectState, target: &TargetId) -> LoaderCalls {
+    let name = target.to_string();
+    if state.observe_in_full.contains(&name) {
+        LoaderCalls::Notified
+    } else if state.observe_libraries.contains(&name) {
+        LoaderCalls::QuestionsPass
+    } else {
+        LoaderCalls::SearchPasses
+    }
 }
 
-/// Remembers that these targets must be observed in full.
+/// Remembers that no more than `pass` may pass in runs of these targets.
 pub(super) fn remember<'a>(
     cache: &Cache,
     root: &Path,
     targets: impl Iterator<Item = &'a TargetId>,
+    pass: LoaderCalls,
 ) {
     let names: Vec<_> = targets.map(ToString::to_string).collect();
-    let noted = cache.update_state(root, |state| state.observe_in_full.extend(names));
+    let noted = cache.update_state(root, |state| match pass {
+        LoaderCalls::Notified => state.observe_in_full.extend(names),
+        LoaderCalls::QuestionsPass => state.observe_libraries.extend(names),
+        LoaderCalls::SearchPasses => {}
+    });
     if let Err(error) = noted {
         tracing::warn!(%error, "cannot remember which targets are observed in full");
     }

@@ -78,7 +78,7 @@ impl PartialRun {
             let cacheability = Cacheability::WholeTree(Vec::new());
             return Some(EndedTarget { report, cacheability, unseen: Vec::new(), rest });
         }
-        let ObservedRun { cacheability, interfered: false, needs_all: false, unseen, .. } =
+        let ObservedRun { cacheability, interfered: false, needs: None, unseen, .. } =
             observed?
         else {
             return None;
@@ -132,6 +132,7 @@ mod tests {
     use super::*;
     use crate::cache::{InputState, RecordKey, RecordLevel, RecordedEnvironment};
     use crate::model::{Digest, Harness, TargetId, TargetKind, Timestamp, Verdict};
+    use crate::observer::LoaderCalls;
     use crate::process::Environment;
     use crate::verdict::binary::SeenConduct;
 
@@ -188,8 +189,8 @@ mod tests {
 
     fn observed(cacheability: Cacheability) -> Option<ObservedRun> {
         let conduct = SeenConduct { obstacles: Vec::new(), calls: 0 };
-        let (interfered, needs_all, unseen) = (false, false, Vec::new());
-        Some(ObservedRun { cacheability, interfered, unseen, needs_all, conduct })
+        let (interfered, needs, unseen) = (false, None, Vec::new());
+        Some(ObservedRun { cacheability, interfered, unseen, needs, conduct })
     }
 
     #[test]
@@ -224,7 +225,7 @@ mod tests {
         assert!(part.ended(green.clone(), None).is_none());
         let interfered = seen().map(|run| ObservedRun { interfered: true, ..run });
         assert!(part.ended(green.clone(), interfered).is_none());
-        let half = seen().map(|run| ObservedRun { needs_all: true, ..run });
+        let half = seen().map(|run| ObservedRun { needs: Some(LoaderCalls::Notified), ..run });
         assert!(part.ended(green.clone(), half).is_none());
         for odd in [
             report(&[], FILTERED),

@@ -13,7 +13,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use knhk_test_cache::internals::observer::{Observation, ObserveOptions, Observer};
+use knhk_test_cache::internals::observer::{LoaderCalls, Observation, ObserveOptions, Observer};
 use knhk_test_cache::internals::process::{Environment, Spec, capture};
 
 const LIMIT: Duration = Duration::from_secs(600);
@@ -155,7 +155,9 @@ fn compare(name: &str, specs: &[Spec], rounds: usize) {
 /// As `test` observes.
 fn options() -> ObserveOptions {
     let mut options = ObserveOptions::default();
-    options.passes_loader = std::env::var_os("OBSERVER_BENCH_ALL").is_none();
+    if std::env::var_os("OBSERVER_BENCH_ALL").is_none() {
+        options.loader_calls = LoaderCalls::SearchPasses;
+    }
     options
 }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use knhk_test_cache::internals::model::End;
 use knhk_test_cache::internals::observer::{
-    Interference, Observation, ObserveOptions, Observer, Problem, Reach, Uses,
+    Interference, LoaderCalls, Observation, ObserveOptions, Observer, Problem, Reach, Uses,
 };
 use knhk_test_cache::internals::process::{Environment, Output, Spec, capture};
 use knhk_test_cache::internals::workspace::PathStamp;

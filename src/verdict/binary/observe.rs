@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use super::conduct::SeenConduct;
 use super::inputs::{Cacheability, InputJudge};
-use crate::observer::{Observation, ObserveOptions, Observer, Problem, RunningObservation};
+use crate::observer::{LoaderCalls, Observation, ObserveOptions, Observer, RunningObservation};
 use crate::process::Spec;
 use crate::runner::ProcessHook;
 use crate::verdict::fingerprint::Fingerprints;
@@ -22,7 +22,7 @@ pub(in crate::verdict) struct ObservedRun {
     /// Why not all that it consulted is known, for a person.
     pub(in crate::verdict) unseen: Vec<String>,
     /// It must be observed in full, without letting the dynamic loader's questions pass.
-    pub(in crate::verdict) needs_all: bool,
+    pub(in crate::verdict) needs: Option<LoaderCalls>,
     /// How it behaved.
     pub(in crate::verdict) conduct: SeenConduct,
 }
@@ -64,8 +64,8 @@ impl Observing {
                 let obstacles = judge.obstacles(&seen, doubts);
                 let conduct = SeenConduct { obstacles, calls: seen.calls };
                 let unseen = unseen.collect();
-                let needs_all = seen.problems.contains(&Problem::UnknownCode);
-                let run = ObservedRun { cacheability, interfered, unseen, needs_all, conduct };
+                let needs = LoaderCalls::after(&seen.problems);
+                let run = ObservedRun { cacheability, interfered, unseen, needs, conduct };
                 watched.insert(index, run);
             }
             (watched, fingerprints)
@@ -75,15 +75,15 @@ impl Observing {
 
     /// Who comes around the process of the target with this index.
     ///
-    /// `in_full`: the dynamic loader's search does not pass either.
+    /// `pass`: which calls of the dynamic loader pass.
     pub(super) fn around(
         &self,
         index: usize,
         judge: InputJudge,
-        in_full: bool,
+        pass: LoaderCalls,
     ) -> Arc<dyn ProcessHook> {
         let (judge, send) = (Arc::new(judge), self.send.clone());
-        Arc::new(ObservedProcess { index, judge, in_full, send, running: Mutex::default() })
+        Arc::new(ObservedProcess { index, judge, pass, send, running: Mutex::default() })
     }
 
     /// Waits until all that has ended is judged. Everything that [`Self::around`] gave must be
@@ -100,7 +100,7 @@ impl Observing {
 struct ObservedProcess {
     index: usize,
     judge: Arc<InputJudge>,
-    in_full: bool,
+    pass: LoaderCalls,
     send: mpsc::Sender<EndedProcess>,
     running: Mutex<Option<(SystemTime, RunningObservation)>>,
 }
@@ -111,9 +111,9 @@ impl ProcessHook for ObservedProcess {
         let started = SystemTime::now();
         let covered = self.judge.covered.clone();
         let tells_readers = self.judge.is_doctest();
-        let passes_loader = !self.in_full;
+        let loader_calls = self.pass;
         let options =
-            ObserveOptions { covered, tells_readers, passes_loader, ..ObserveOptions::default() };
+            ObserveOptions { covered, tells_readers, loader_calls, ..ObserveOptions::default() };
         match Observer::observe(&spec, options) {
             Ok((observed, running)) => {
                 let mut place = self.running.lock().unwrap_or_else(PoisonError::into_inner);

@@ -2,7 +2,7 @@
 
 #![cfg(all(target_arch = "x86_64", target_env = "gnu"))]
 
-use super::loader::{covers, look, searching_from};
+use super::loader::{covers, look, look_at, searching_from};
 use super::*;
 use crate::home::{Home, until_old};
 
@@ -66,7 +66,14 @@ fn both(spec: &Spec) -> (Observation, Output) {
     if passing.is_complete() {
         covers(&passing, &all);
     } else {
-        assert!(passing.problems.iter().all(|problem| *problem == Problem::UnknownCode));
+        let unknown = [Problem::UnknownCode, Problem::UnknownSearch];
+        assert!(passing.problems.iter().all(|problem| unknown.contains(problem)));
+        // With the attempts notified all is told, unless code is unknown.
+        let (_, attempts) = look_at(spec, LoaderCalls::QuestionsPass);
+        assert!(!attempts.problems.contains(&Problem::UnknownSearch));
+        if attempts.is_complete() {
+            covers(&attempts, &all);
+        }
     }
     (passing, output)
 }
@@ -316,5 +323,37 @@ fn a_library_that_appears_earlier_or_is_edited_makes_a_target_stale() {
     ask().green();
     ask().green_from("cache");
     put(&bad, "fx/late/libneeded.so");
+    ask().red();
+}
+
+#[test]
+fn a_target_that_loads_a_library_has_each_attempt_observed_from_then_on() {
+    let Some(built) = Built::new() else { return };
+    let test = "use std::ffi::{CStr, c_char, c_int, c_void};\n\
+         unsafe extern \"C\" { fn dlopen(a: *const c_char, b: c_int) -> *const c_void;\n\
+         fn dlsym(a: *const c_void, b: *const c_char) -> *const c_void; }\n\
+         fn open(name: &CStr) -> *const c_void { unsafe { dlopen(name.as_ptr(), 2) } }\n\
+         #[test] fn loads() { let library = open(c\"fx/libneeded.so\"); assert!(!library.is_null());\n\
+         let f: extern \"C\" fn() -> c_int = unsafe { std::mem::transmute(dlsym(library, c\"f\".as_ptr())) };\n\
+         assert_eq!(f(), 0); assert!(open(c\"fx/plugin.so\").is_null()) }\n";
+    let home = Home::with(&[("fx/x", ""), ("tests/it.rs", test)]);
+    let (good, bad) = (built.library("good", 0, ""), built.library("bad", 1, ""));
+    let put = |from: &Path, to: &str| {
+        let to = home.root.join(to);
+        let _ = std::fs::remove_file(&to);
+        std::fs::copy(from, &to).unwrap();
+        until_old(&to);
+    };
+    put(&good, "fx/libneeded.so");
+    let ask = || home.test(&["--no-daemon"]);
+    ask().green_from("run");
+    ask().green_from("cache");
+    home.write("src/lib.rs", "// Another.\n");
+    ask().green();
+    ask().green_from("cache");
+    put(&good, "fx/plugin.so");
+    ask().red();
+    std::fs::remove_file(home.root.join("fx/plugin.so")).unwrap();
+    put(&bad, "fx/libneeded.so");
     ask().red();
 }
