@@ -135,7 +135,7 @@ impl KnownLoader {
             Some((known, loaders)) if *known == stamp => loaders[level].clone(),
             _ => {
                 let loaders = [false, true].map(|searches| {
-                    let mut loader = Self::read(&path, stamp.clone())?;
+                    let mut loader = Self::read(&path, stamp)?;
                     loader.search = loader.search.filter(|_| searches);
                     Some(Arc::new(loader))
                 });
