@@ -25,7 +25,10 @@
 //! After another search, or after a library that was not foreseen, the observation says
 //! [`Problem::UnknownSearch`]. The same holds for a start whose search cannot be foreseen.
 //!
-//! **Known limit.** The cache stays mapped while a program's start runs code of its libraries that chooses
+//! **Known limits.** A cache whose entries are not in order hides some of them from the loader and not from
+//! us: a search that finds nothing there is not told. A name that begins in memory below the first stack
+//! and ends in it is notified, and one that the kernel maps there, once all space below is used up, is not.
+//! The cache stays mapped while a program's start runs code of its libraries that chooses
 //! among versions of a function (`STT_GNU_IFUNC`), or its own `malloc`. A failed `dlopen` there would be
 //! missed.
 

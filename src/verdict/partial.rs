@@ -78,8 +78,7 @@ impl PartialRun {
             let cacheability = Cacheability::WholeTree(Vec::new());
             return Some(EndedTarget { report, cacheability, unseen: Vec::new(), rest });
         }
-        let ObservedRun { cacheability, interfered: false, needs: None, unseen, .. } =
-            observed?
+        let ObservedRun { cacheability, interfered: false, needs: None, unseen, .. } = observed?
         else {
             return None;
         };

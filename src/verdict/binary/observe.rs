@@ -21,7 +21,8 @@ pub(in crate::verdict) struct ObservedRun {
     pub(in crate::verdict) interfered: bool,
     /// Why not all that it consulted is known, for a person.
     pub(in crate::verdict) unseen: Vec<String>,
-    /// It must be observed in full, without letting the dynamic loader's questions pass.
+    /// Which calls of the dynamic loader may pass at most in another run, if that must be observed more
+    /// closely.
     pub(in crate::verdict) needs: Option<LoaderCalls>,
     /// How it behaved.
     pub(in crate::verdict) conduct: SeenConduct,
