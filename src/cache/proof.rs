@@ -10,9 +10,9 @@ use crate::workspace::Stamp;
 pub(crate) struct RecordProof {
     /// The workspace for which it was proven.
     pub root: PathBuf,
-    /// For [`Record::inputs`](super::Record::inputs).
+    /// For the inputs of the record.
     pub inputs: Looks,
-    /// For [`BuiltProducts::consulted`](super::BuiltProducts::consulted).
+    /// For the products that its runs consulted.
     pub products: Looks,
 }
 

@@ -43,7 +43,7 @@ pub(super) struct BaseTest {
     /// Digest of what it reaches; none if the whole program counts for it.
     pub(super) reached: Option<Digest>,
     pub(super) outcome: Outcome,
-    /// Those of one group can affect each other ([`isolation`](super::isolation)).
+    /// Those of one group can affect each other ([`isolation`]).
     pub(super) group: u32,
 }
 
