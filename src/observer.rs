@@ -106,6 +106,22 @@ pub(crate) use observation::{Address, PathAccess, Peer};
 pub use observation::{Interference, Observation, Problem, Reach, Uses};
 pub(crate) use path_class::PathClass;
 
+/// Folders in which the dynamic loader looks for libraries made for one kind of processor, in each folder of a
+/// search path, of all known releases and processors. From release 2.37 on there is the first one only
+/// (`_dl_important_hwcaps` in elf/dl-hwcaps.c).
+pub(crate) const LOADER_FOLDERS: &[&str] = &[
+    "glibc-hwcaps",
+    "tls",
+    "haswell",
+    "xeon_phi",
+    "avx512_1",
+    "x86_64",
+    "sse2",
+    "i586",
+    "i686",
+    "aarch64",
+];
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -32,7 +32,7 @@
 //! among versions of a function (`STT_GNU_IFUNC`), or its own `malloc`. A failed `dlopen` there would be
 //! missed.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 
@@ -135,7 +135,6 @@ impl SyscallRecorder {
     /// Records a whole search: each name in each folder, in whatever order the loader tries them. More is
     /// recorded than it looks at, since it stops at the first library of a name.
     fn record_search(&mut self, thread: pid_t, start: &Start) -> Option<Libraries> {
-        let loader = self.loader.clone()?;
         let mut libraries = Libraries::default();
         let mut folders = Vec::new();
         for folder in start.path.folders() {
@@ -146,14 +145,16 @@ impl SyscallRecorder {
         let mut requests: Vec<Needs> = Vec::new();
         let mut names: Vec<Vec<u8>> = Vec::new();
         let mut found: HashSet<(Vec<u8>, Vec<u8>)> = HashSet::new();
+        // Where folders are: files that name each other's by `$ORIGIN` spell one in ever longer ways.
+        let mut places: HashMap<Vec<u8>, Vec<u8>> = HashMap::new();
         let mut cached: HashSet<Vec<u8>> = HashSet::new();
-        let mut are_there: Vec<bool> = Vec::new();
+        let mut are_new: Vec<bool> = Vec::new();
         // Tried so far: these folders with these names.
         let (mut tried_folders, mut tried_names) = (0, 0);
-        let mut files = vec![start.program.clone()];
+        let mut files = vec![(start.program.clone(), start.program.clone())];
         let mut inspected: HashSet<Vec<u8>> = HashSet::new();
-        while let Some(file) = files.pop() {
-            if !inspected.insert(file.clone()) {
+        while let Some((file, place)) = files.pop() {
+            if !inspected.insert(place) {
                 continue;
             }
             let needs = needs(&file)?;
@@ -168,18 +169,17 @@ impl SyscallRecorder {
             add(&mut names, &needs.names);
             requests.push(needs);
             for (index, folder) in folders.iter().enumerate() {
-                if index == are_there.len() {
-                    are_there.push(self.record_folder_of_libraries(thread, folder)?);
+                if index == are_new.len() {
+                    let place = self.record_folder_of_libraries(thread, folder, &places)?;
+                    are_new.push(!places.values().any(|known| Some(known) == place.as_ref()));
+                    places.extend(place.map(|place| (folder.clone(), place)));
                 }
-                let first = match (are_there[index], index < tried_folders) {
-                    (false, _) => continue,
-                    (true, true) => tried_names,
-                    (true, false) => 0,
-                };
+                let (true, Some(place)) = (are_new[index], places.get(folder)) else { continue };
+                let first = if index < tried_folders { tried_names } else { 0 };
                 for name in &names[first..] {
                     if let Some(library) = self.record_library(thread, folder, name)? {
-                        files.push([folder, &b"/"[..], name].concat());
-                        found.insert((folder.clone(), name.clone()));
+                        files.push(([folder, &b"/"[..], name].concat(), library.path.clone()));
+                        found.insert((place.clone(), name.clone()));
                         libraries.in_folders.push(library);
                     }
                 }
@@ -191,7 +191,7 @@ impl SyscallRecorder {
                     }
                     let target = self.lead(thread, &path)?;
                     if target.stamp.kind() == Some(FileKind::File) && !target.orphan {
-                        files.push(path.clone());
+                        files.push((path.clone(), target.path.clone()));
                         if usable {
                             cached.insert(name.clone());
                         }
@@ -202,14 +202,12 @@ impl SyscallRecorder {
             }
             (tried_folders, tried_names) = (folders.len(), names.len());
         }
-        for library in libraries.in_folders.iter().chain(libraries.in_cache.values()) {
-            if library.stamp != PathStamp::Absent && loader.is_like(&library.path, library.stamp) {
-                return None;
-            }
-        }
         let in_folders = |needs: &Needs, name: &Vec<u8>| {
             let mut tried = folders[..shared].iter().chain(&needs.folders);
-            tried.any(|folder| found.contains(&(folder.clone(), name.clone())))
+            tried.any(|folder| {
+                let place = places.get(folder);
+                place.is_some_and(|place| found.contains(&(place.clone(), name.clone())))
+            })
         };
         // What is in no folder must be in the cache: the loader's own folders are not recorded.
         let is_missing = |needs: &Needs, name: &Vec<u8>| {
@@ -223,10 +221,19 @@ impl SyscallRecorder {
         (is_whole && program.names.iter().any(needs_cache)).then_some(libraries)
     }
 
-    /// Records a folder of a search path. Whether there may be libraries in it.
-    fn record_folder_of_libraries(&mut self, thread: pid_t, folder: &[u8]) -> Option<bool> {
+    /// Records a folder of a search path, and gives its place if there may be libraries in it. Of the
+    /// `known` places more is recorded already. The outer `None` if that cannot be told.
+    fn record_folder_of_libraries(
+        &mut self,
+        thread: pid_t,
+        folder: &[u8],
+        known: &HashMap<Vec<u8>, Vec<u8>>,
+    ) -> Option<Option<Vec<u8>>> {
         let target = self.record_in(thread, folder, b".", Uses::PROBED)?;
         match target.stamp.kind() {
+            Some(FileKind::Folder) if known.values().any(|place| *place == target.path) => {
+                Some(Some(target.path))
+            }
             Some(FileKind::Folder) => {
                 for variant in self.loader.clone()?.variants {
                     let within =
@@ -235,14 +242,14 @@ impl SyscallRecorder {
                         return None;
                     }
                 }
-                Some(true)
+                Some(Some(target.path))
             }
             // A name below a file leads to the file.
             Some(_) => {
                 self.log.consult(&target, Uses::READ);
-                Some(false)
+                Some(None)
             }
-            None => (target.stamp == PathStamp::Absent).then_some(false),
+            None => (target.stamp == PathStamp::Absent).then_some(None),
         }
     }
 
@@ -327,12 +334,20 @@ impl SyscallRecorder {
             Err(Errno::NOENT) => Vec::new(),
             Err(error) => return Err(error.into()),
         };
-        let is_known = self.loads.loading.get_mut(&thread).is_some_and(|loading| {
+        let loading = self.loads.loading.get_mut(&thread);
+        let library = loading.and_then(|loading| {
             let is_file = |library: &&Library| library.path == file;
+            let is_of_cache = loading.opened.take().is_some_and(|path| path == file);
+            let mut of_cache = loading.libraries.in_cache.values().filter(|_| is_of_cache);
             let mut in_folders = loading.libraries.in_folders.iter();
-            loading.opened.take().is_some_and(|path| path == file)
-                || in_folders.find(is_file).is_some_and(Library::is_unchanged)
+            let library = of_cache.find(is_file).or_else(|| in_folders.find(is_file));
+            library.filter(|library| is_of_cache || library.is_unchanged()).cloned()
         });
+        // Here and not at the start: a large one takes as long as a call may take.
+        let is_like = |library: Library| {
+            self.loader.as_ref().is_none_or(|loader| loader.is_like(&library.path, library.stamp))
+        };
+        let is_known = library.is_some_and(|library| !is_like(library));
         if !is_known {
             self.problem(Problem::UnknownSearch);
         }

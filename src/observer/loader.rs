@@ -30,7 +30,7 @@ use std::time::SystemTime;
 
 use super::executables::executable_parts;
 use super::resolve::as_path;
-use crate::observer::LoaderCalls;
+use crate::observer::{LOADER_FOLDERS, LoaderCalls};
 use crate::workspace::PathStamp;
 
 /// Where programs for x86-64 name the loader of the GNU C library.
@@ -48,10 +48,6 @@ pub(in crate::observer) const LIBRARIES: u32 = 0x7e00;
 /// What one read of a searched file takes in.
 const CHUNK: usize = 1 << 20;
 const ADDR_NO_RANDOMIZE: u32 = 0x0004_0000;
-/// Folders for processors and threads in each folder of a search path, of all known releases. From
-/// release 2.37 on there is the first one only (`_dl_important_hwcaps` in elf/dl-hwcaps.c).
-const OLD_VARIANTS: &[&str] =
-    &["glibc-hwcaps", "tls", "haswell", "xeon_phi", "avx512_1", "x86_64", "sse2", "i586", "i686"];
 #[cfg(target_arch = "x86_64")]
 const ASKING: libc::c_long = libc::SYS_access;
 #[cfg(not(target_arch = "x86_64"))]
@@ -196,7 +192,7 @@ impl KnownLoader {
             maps: sites(libc::SYS_mmap, false),
             opens,
             search: (is_whole && is_random()).then_some(search),
-            variants: if minor < 37 { OLD_VARIANTS } else { &OLD_VARIANTS[..1] },
+            variants: if minor < 37 { LOADER_FOLDERS } else { &LOADER_FOLDERS[..1] },
             searched: Mutex::default(),
         };
         // Every program has this library: a call like the loader's there would spoil every run.

@@ -21,7 +21,9 @@ use crate::cache::{Cache, Input};
 use crate::compiler::{BuildSpec, BuiltScript, ScriptCall, TestCompiler, script_output};
 use crate::hasher::{FileDigest, file_digest};
 use crate::model::{Digest, Digester, End, OsText, TargetId, TargetKind};
-use crate::observer::{Exemption, Observation, ObserveOptions, Observer, PathAccess, Uses};
+use crate::observer::{
+    Exemption, LOADER_FOLDERS, Observation, ObserveOptions, Observer, PathAccess, Uses,
+};
 use crate::process::{Environment, Priority, Spec, Suspender, WritableFolders, capture};
 use crate::verdict::facts::{Facts, Question};
 use crate::verdict::fingerprint::Fingerprints;
@@ -33,9 +35,6 @@ use crate::workspace::{FileKind, PathStamp, replace_folder};
 const RUN_WAIT: Duration = Duration::from_secs(60);
 /// What is said of it then, first of all.
 pub(in crate::verdict) const TIMED_OUT: &str = "run again, it does not end";
-/// Folders in which the dynamic loader looks for libraries made for one kind of processor.
-pub(in crate::verdict) const LOADER_FOLDERS: [&str; 7] =
-    ["tls", "x86_64", "aarch64", "haswell", "xeon_phi", "avx512_1", "glibc-hwcaps"];
 
 /// What is added to the value of a variable that should not matter.
 const OTHER_VALUE: &str = "-of-another-machine";

@@ -11,7 +11,7 @@ use super::listing::{SourceListing, from_root};
 use crate::cache::{Input, InputState};
 use crate::compiler::{UnitInputs, free_place_of_module};
 use crate::hasher::may_change_length;
-use crate::verdict::binary::LOADER_FOLDERS;
+use crate::observer::LOADER_FOLDERS;
 use crate::verdict::facts::{Facts, Question};
 use crate::verdict::fingerprint::Fingerprints;
 use crate::verdict::look_up::input_now;

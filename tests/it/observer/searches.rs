@@ -163,6 +163,27 @@ fn a_files_own_folders_are_searched_after_those_of_the_environment() {
     }
 }
 
+/// Libraries of two folders that name each other's folders spell them in ever longer ways.
+#[test]
+fn folders_that_libraries_name_of_each_other_are_searched_once() {
+    let Some(built) = Built::new() else { return };
+    for folder in ["one", "two", "bin"] {
+        std::fs::create_dir_all(built.path(folder)).unwrap();
+    }
+    std::fs::write(built.path("g.c"), "int g(void) { return 0; }").unwrap();
+    let other = |name: &str| format!("-Wl,-rpath,$ORIGIN/../{name},--enable-new-dtags");
+    built.cc(&["-shared", "-fPIC", "-o", "two/libdeep.so", "g.c", &other("one")]);
+    std::fs::write(built.path("l.c"), "int g(void); int f(void) { return g(); }").unwrap();
+    let library = ["-shared", "-fPIC", "-o", "one/libneeded.so", "l.c", "-Ltwo", "-ldeep"];
+    built.cc(&[&library[..], &[&other("two")]].concat());
+    built.program("one", &["-o", "bin/p", &other("one"), "-Wl,--allow-shlib-undefined"]);
+    let program = built.path("bin/p");
+    let (seen, output) = both(&searching_from::<PathBuf>(&program, &[], &[], &built.1));
+    assert!(output.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(seen.is_complete(), "{:?}", seen.problems);
+    assert!(is_read(&seen, &built.path("two/libdeep.so")));
+}
+
 /// Each is recorded, or known to be unknown.
 #[test]
 fn whatever_else_moves_the_search_is_recorded_or_observed_in_full() {
