@@ -205,7 +205,8 @@ pub(in crate::observer) fn needed_libraries(file: &File) -> Option<NeededLibrari
         file.read_exact_at(&mut bytes, place).ok()?;
         Some(bytes)
     };
-    let part = parts.iter().find(|part| part.kind == PT_DYNAMIC)?;
+    let mut dynamic = parts.iter().filter(|part| part.kind == PT_DYNAMIC);
+    let (Some(part), None) = (dynamic.next(), dynamic.next()) else { return None };
     let table = read(part.address, part.place.end - part.place.start)?;
     let (mut needed, mut folders, mut texts, mut size) = (Vec::new(), None, None, None);
     let mut ends = false;

@@ -28,9 +28,10 @@
 //! **Known limits.** A cache whose entries are not in order hides some of them from the loader and not from
 //! us: a search that finds nothing there is not told. A name that begins in memory below the first stack
 //! and ends in it is notified, and one that the kernel maps there, once all space below is used up, is not.
-//! The cache stays mapped while a program's start runs code of its libraries that chooses
-//! among versions of a function (`STT_GNU_IFUNC`), or its own `malloc`. A failed `dlopen` there would be
-//! missed.
+//! A program that has more rights than who starts it ignores `LD_LIBRARY_PATH`, and may search elsewhere
+//! for a library that is in one of those folders only. The cache stays mapped while a program's start runs
+//! code of its libraries that chooses among versions of a function (`STT_GNU_IFUNC`), or its own `malloc`. A
+//! failed `dlopen` there would be missed.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -51,6 +52,8 @@ use crate::workspace::{FileKind, PathStamp};
 const LOADER_NAME: &[u8] = b"ld-linux-x86-64.so.2";
 /// How many starts are remembered before all are forgotten.
 const MAX_STARTS: usize = 10_000;
+/// So many looks for one start take too long for one call.
+const MAX_LOOKS: usize = 1_000;
 /// The longest environment that is read.
 const MAX_ENVIRONMENT: usize = 4 << 20;
 impl SyscallRecorder {
@@ -104,15 +107,7 @@ impl SyscallRecorder {
         {
             return Ok(None);
         }
-        let folder = if path.is_relative() {
-            match self.base(thread, libc::AT_FDCWD) {
-                Some(folder) => folder,
-                None => return Ok(None),
-            }
-        } else {
-            Vec::new()
-        };
-        let start = Start { program, path, folder };
+        let start = Start { program, path };
         if let Some(known) = self.loads.starts.get(&start)
             && known.program == stamp
             && known.libraries.in_folders.iter().all(Library::is_unchanged)
@@ -151,6 +146,7 @@ impl SyscallRecorder {
         let mut are_new: Vec<bool> = Vec::new();
         // Tried so far: these folders with these names.
         let (mut tried_folders, mut tried_names) = (0, 0);
+        let mut looks = 0;
         let mut files = vec![(start.program.clone(), start.program.clone())];
         let mut inspected: HashSet<Vec<u8>> = HashSet::new();
         while let Some((file, place)) = files.pop() {
@@ -176,6 +172,10 @@ impl SyscallRecorder {
                 }
                 let (true, Some(place)) = (are_new[index], places.get(folder)) else { continue };
                 let first = if index < tried_folders { tried_names } else { 0 };
+                looks += names.len() - first;
+                if looks > MAX_LOOKS {
+                    return None;
+                }
                 for name in &names[first..] {
                     if let Some(library) = self.record_library(thread, folder, name)? {
                         files.push(([folder, &b"/"[..], name].concat(), library.path.clone()));

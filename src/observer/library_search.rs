@@ -42,21 +42,16 @@ impl SearchPath {
                 return None;
             }
         }
-        let path = path.unwrap_or_default();
-        (!path.contains(&b'$')).then(|| Self(path.to_vec()))
+        let path = Self(path.unwrap_or_default().to_vec());
+        // Relative ones are those of another folder once a process changes its own.
+        let is_known = path.folders().all(|folder| folder.starts_with(b"/"));
+        (is_known && !path.0.contains(&b'$')).then_some(path)
     }
 
-    /// The folders, as they are spelled. An empty one is the current folder.
+    /// The folders, as they are spelled. An empty one would be the current folder.
     pub(in crate::observer) fn folders(&self) -> impl Iterator<Item = &[u8]> {
         let parts = self.0.split(|byte| matches!(byte, b':' | b';'));
-        parts
-            .filter(|_| !self.0.is_empty())
-            .map(|folder| if folder.is_empty() { b"." } else { folder })
-    }
-
-    /// Whether a folder depends on the current one.
-    pub(in crate::observer) fn is_relative(&self) -> bool {
-        self.folders().any(|folder| !folder.starts_with(b"/"))
+        parts.filter(|_| !self.0.is_empty())
     }
 }
 
@@ -88,8 +83,6 @@ pub(in crate::observer) struct Libraries {
 pub(in crate::observer) struct Start {
     pub(in crate::observer) program: Vec<u8>,
     pub(in crate::observer) path: SearchPath,
-    /// The current folder, if it matters.
-    pub(in crate::observer) folder: Vec<u8>,
 }
 
 /// A start that was seen before.
@@ -242,14 +235,15 @@ mod tests {
         let is = |environment: &str, expected: &[&str]| {
             assert_eq!(folders(environment).unwrap(), expected, "{environment:?}");
         };
-        is("A=1\0LD_LIBRARY_PATH=/a:/b;c\0", &["/a", "/b", "c"]);
-        is("LD_LIBRARY_PATH=/a::/b/", &["/a", ".", "/b/"]);
-        is("LD_LIBRARY_PATH=:", &[".", "."]);
+        is("A=1\0LD_LIBRARY_PATH=/a:/b;/c/\0", &["/a", "/b", "/c/"]);
         is("LD_LIBRARY_PATH=", &none);
         is("OLD_LIBRARY_PATH=/a\0LD_BIND_NOW=1", &none);
         for unknown in [
             "LD_LIBRARY_PATH=/a\0LD_LIBRARY_PATH=/b",
             "LD_LIBRARY_PATH=$ORIGIN",
+            "LD_LIBRARY_PATH=/a:b",
+            "LD_LIBRARY_PATH=/a::/b",
+            "LD_LIBRARY_PATH=:",
             "LD_PRELOAD=/a",
             "LD_AUDIT=",
             "LD_ORIGIN_PATH=/a",
@@ -257,8 +251,6 @@ mod tests {
         ] {
             assert_eq!(folders(unknown), None, "{unknown:?}");
         }
-        assert!(SearchPath::of(b"LD_LIBRARY_PATH=/a:").unwrap().is_relative());
-        assert!(!SearchPath::of(b"LD_LIBRARY_PATH=/a:/b").unwrap().is_relative());
     }
 
     /// A cache with these entries: flags, demands on the processor, name, path.

@@ -42,9 +42,12 @@ const LARGEST_LOADER: u64 = 16 << 20;
 /// Below a stack that may grow larger, libraries may lie anywhere.
 const LARGEST_STACK: u64 = 512 << 30;
 /// The upper half of the addresses from which on the kernel puts libraries, and no program that has a
-/// loader: below the stack's largest size ([`LARGEST_STACK`]) and a random distance of up to
-/// 1 TiB from 0x7fff_ffff_f000.
-pub(in crate::observer) const LIBRARIES: u32 = 0x7e00;
+/// loader. Libraries lie below the stack's largest size ([`LARGEST_STACK`]) and a random distance from
+/// 0x7fff_ffff_f000, programs up to the same distance above 0x5555_5555_4000: 1 TiB, or 16 TiB where
+/// `vm.mmap_rnd_bits` is 32.
+pub(in crate::observer) const LIBRARIES: u32 = 0x6800;
+/// How many searched files are remembered before all are forgotten.
+const MAX_SEARCHED: usize = 10_000;
 /// What one read of a searched file takes in.
 const CHUNK: usize = 1 << 20;
 const ADDR_NO_RANDOMIZE: u32 = 0x0004_0000;
@@ -115,7 +118,7 @@ impl KnownLoader {
         if pass == LoaderCalls::Notified {
             return None;
         }
-        let level = usize::from(pass == LoaderCalls::SearchPasses);
+        let level = usize::from(pass == LoaderCalls::SearchPasses && is_random());
         static LAST: Mutex<Last> = Mutex::new(None);
         let stack = rustix::process::getrlimit(rustix::process::Resource::Stack);
         if !cfg!(target_arch = "x86_64") || stack.current.is_none_or(|size| size > LARGEST_STACK) {
@@ -191,7 +194,7 @@ impl KnownLoader {
             asks: sites(libc::SYS_newfstatat, false),
             maps: sites(libc::SYS_mmap, false),
             opens,
-            search: (is_whole && is_random()).then_some(search),
+            search: is_whole.then_some(search),
             variants: if minor < 37 { LOADER_FOLDERS } else { &LOADER_FOLDERS[..1] },
             searched: Mutex::default(),
         };
@@ -249,6 +252,9 @@ impl KnownLoader {
                 let started = SystemTime::now();
                 let is_like = self.search_file(path).unwrap_or(true);
                 if stamp.is_settled(started) {
+                    if searched.len() >= MAX_SEARCHED {
+                        searched.clear();
+                    }
                     searched.insert(path.to_vec(), (stamp, is_like));
                 }
                 is_like
@@ -264,9 +270,15 @@ impl KnownLoader {
             // No code is mapped from it by a loader.
             return Some(false);
         }
-        let search = self.search.iter().flat_map(|search| search.opens.iter().chain(&search.reads));
-        let sites: Vec<_> =
-            self.asks.iter().chain(&self.maps).chain(search).map(|site| u64::from(*site)).collect();
+        let search = self.search.iter();
+        let search = search.flat_map(|search| [&search.starts, &search.opens, &search.reads]);
+        let sites: Vec<_> = self
+            .asks
+            .iter()
+            .chain(&self.maps)
+            .chain(search.flatten())
+            .map(|site| u64::from(*site))
+            .collect();
         let mut chunk = vec![0; CHUNK + 1];
         for part in executable_parts(&file)? {
             let mut start = part.start;

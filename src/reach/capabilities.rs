@@ -155,7 +155,7 @@ pub(super) fn of_any_symbol(name: &str) -> Capabilities {
 /// Generic ones are compiled into the objects and reach the hook itself.
 fn is_process_wide(name: &str) -> bool {
     // The library itself reads variables, and so do those of C.
-    const OF_STD: [&str; 14] = [
+    const OF_STD: [&str; 15] = [
         "8set_hook",
         "9take_hook",
         "11update_hook",
@@ -163,10 +163,12 @@ fn is_process_wide(name: &str) -> bool {
         "12always_abort",
         "19set_backtrace_style",
         "20set_alloc_error_hook",
-        "15add_spawn_hook",
+        "14add_spawn_hook",
         "7process4exit",
         "7set_var",
         "8_set_var",
+        // With the length's underscore in the newer form of names.
+        "8__set_var",
         "10remove_var",
         "6setenv",
         "8unsetenv",
@@ -223,7 +225,7 @@ pub(super) fn of_std(name: &str) -> Capabilities {
     }
     // Mangled names may abbreviate the crate, so a module is looked for on its own.
     let has = |parts: &[&str]| parts.iter().any(|part| name.contains(part));
-    let files = ["2fs", "4path", "5stdin", "5Stdin", "22available_parallelism"];
+    let files = ["2fs", "4path", "5stdin", "5Stdin", "21available_parallelism"];
     // Methods of `Path` that do not look at the disk.
     let of_names = [
         "10components",
@@ -234,14 +236,14 @@ pub(super) fn of_std(name: &str) -> Capabilities {
         "11starts_with",
         "9ends_with",
         "4join",
-        "15with_extension",
+        "14with_extension",
         "14with_file_name",
         "12strip_prefix",
         "7display",
         "11is_absolute",
         "11is_relative",
         "7to_path_buf",
-        "13to_string_lossy",
+        "15to_string_lossy",
         "6to_str",
         "8_compare",
         "3cmp",
