@@ -163,10 +163,11 @@ impl LiveView {
                     let mut next = input;
                     while let Some(input) = next {
                         self.take(input)?;
+                        // After each, for it tells the work that led to a verdict as well.
+                        for sequence in self.notifier.news(self.board.state()) {
+                            self.terminal.send(&sequence)?;
+                        }
                         next = inputs.try_recv().ok();
-                    }
-                    for sequence in self.notifier.news(self.board.state()) {
-                        self.terminal.send(&sequence)?;
                     }
                     self.notifier.problem().into_iter().for_each(|it| self.board.note(it));
                 }
