@@ -25,10 +25,10 @@ use crate::observer::Observer;
 use crate::workspace::{FileKind, PathStamp, Stamp};
 
 /// So many inputs are looked at by two threads.
-const MANY: usize = 256;
+pub(super) const MANY: usize = 256;
 
 /// A folder is looked at in place of so many names that were absent in it.
-const SEVERAL: usize = 3;
+pub(super) const SEVERAL: usize = 3;
 
 /// In which way something counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -335,18 +335,15 @@ struct FolderLooks {
 
 /// Those of the inputs that are absent, as far as a look at their folders tells.
 fn known_absent(known: &KnownAbsences, root: &Path, inputs: &[Input]) -> FolderLooks {
-    let mut folders: HashMap<&[u8], Vec<(&OsStr, &Input)>> = HashMap::new();
+    let mut folders: HashMap<&Path, Vec<(&OsStr, &Input)>> = HashMap::new();
     for input in inputs.iter().filter(|input| input.state == InputState::Absent) {
-        let path = input.path.as_os_str().as_bytes();
-        let Some(slash) = path.iter().rposition(|byte| *byte == b'/') else { continue };
-        let name = &path[slash + 1..];
-        if ![&b""[..], b".", b".."].contains(&name) {
-            folders.entry(&path[..slash]).or_default().push((OsStr::from_bytes(name), input));
+        if let (Some(folder), Some(name)) = (folder_of(&input.path), input.path.file_name()) {
+            folders.entry(folder).or_default().push((name, input));
         }
     }
     let mut looks = FolderLooks::default();
     for (folder, inputs) in folders.into_iter().filter(|(_, inputs)| inputs.len() >= SEVERAL) {
-        let folder = root.join(OsStr::from_bytes(folder));
+        let folder = root.join(folder);
         if !has_times(&folder) {
             continue;
         }
@@ -376,6 +373,16 @@ fn known_absent(known: &KnownAbsences, root: &Path, inputs: &[Input]) -> FolderL
         looks.stamps.insert(folder, here);
     }
     looks
+}
+
+/// The folder in which a path names something, as it is spelled. None for a name in the root, and for a
+/// path that ends in no name.
+pub(super) fn folder_of(path: &Path) -> Option<&Path> {
+    let bytes = path.as_os_str().as_bytes();
+    let slash = bytes.iter().rposition(|byte| *byte == b'/')?;
+    let (folder, name) = (&bytes[..slash], &bytes[slash + 1..]);
+    let is_name = !folder.is_empty() && ![&b""[..], b".", b".."].contains(&name);
+    is_name.then(|| Path::new(OsStr::from_bytes(folder)))
 }
 
 fn is_missing(folder: &Path) -> bool {
@@ -631,6 +638,19 @@ mod tests {
         fs::remove_dir_all(path("b")).unwrap();
         fs::write(path("f"), "").unwrap();
         assert_eq!(changed(), Some("f/1".into()), "a file in the place of a folder");
+    }
+
+    #[test]
+    fn names_in_the_root_are_not_looked_for_in_the_workspace() {
+        let dir = folder();
+        let names = ["/.knhk-1", "/.knhk-2", "/.knhk-3"];
+        let inputs = names.map(|name| dir.input(name, Aspect::Content));
+        let cache = Cache::open_to_stay(dir.0.join("cache"));
+        until_settled(&dir.0);
+        assert_eq!(dir.first_changed(&cache, &inputs), None);
+        let stamp = *PathStamp::followed(&dir.0).present().unwrap();
+        let names = [".knhk-1", ".knhk-2", ".knhk-3"].map(OsStr::new);
+        assert!(!cache.absences().unwrap().knows(&dir.0, &stamp, names.into_iter()));
     }
 
     /// One look serves a folder that counts itself and the names that were absent in it.

@@ -7,20 +7,13 @@
 //! one by one, as if nothing was remembered.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::fingerprint::{Fingerprints, has_times};
+use super::fingerprint::{Fingerprints, MANY, SEVERAL, folder_of, has_times};
 use crate::cache::{Found, Input, InputState, Look, Looks, Record, RecordProof};
 use crate::hasher::parallel;
 use crate::workspace::{FileKind, PathStamp, Stamp, is_missing};
-
-/// So many looks are shared by two threads.
-const MANY: usize = 256;
-/// A folder is looked at in place of so many names that were absent in it.
-const SEVERAL: usize = 3;
 
 /// What proves a record now, all of whose inputs have just been found to hold.
 pub(super) fn proof_of(
@@ -117,15 +110,6 @@ fn looks_at(root: &Path, inputs: &[Input], fingerprints: &mut Fingerprints) -> L
         }
     }
     Looks { looks, rest }
-}
-
-/// The folder in which a path names something.
-fn folder_of(path: &Path) -> Option<&Path> {
-    let bytes = path.as_os_str().as_bytes();
-    let slash = bytes.iter().rposition(|byte| *byte == b'/')?;
-    let (folder, name) = (&bytes[..slash], &bytes[slash + 1..]);
-    let is_name = !folder.is_empty() && ![&b""[..], b".", b".."].contains(&name);
-    is_name.then(|| Path::new(OsStr::from_bytes(folder)))
 }
 
 /// Whether a thing with the same settled stamp gives the same state.
