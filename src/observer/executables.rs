@@ -218,7 +218,7 @@ pub(in crate::observer) fn needed_libraries(file: &File) -> Option<NeededLibrari
                 break;
             }
             DT_NEEDED => needed.push(value),
-            // Of two the loader takes the last one.
+            // The loader takes the last of several.
             DT_RUNPATH if folders.replace(value).is_some() => return None,
             DT_RUNPATH => {}
             DT_STRTAB => texts = Some(value),

@@ -136,7 +136,7 @@ impl SyscallRecorder {
             folders.push(self.absolute(thread, libc::AT_FDCWD, folder)?.name);
         }
         let shared = folders.len();
-        // Who needs which name, with the folders of his own. The program comes first.
+        // Each file's names and the folders that it names itself; those of the program come first.
         let mut requests: Vec<Needs> = Vec::new();
         let mut names: Vec<Vec<u8>> = Vec::new();
         let mut found: HashSet<(Vec<u8>, Vec<u8>)> = HashSet::new();

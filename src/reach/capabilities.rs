@@ -281,7 +281,7 @@ pub(super) fn of_std(name: &str) -> Capabilities {
     if has(&["3sys3pal"]) && !has(&["4time", "14stack_overflow"]) {
         found |= Capabilities::OUTSIDE;
     }
-    // Of these modules, every function that is not listed may write.
+    // Every function of these modules may write, unless it is listed.
     let writers =
         ["2fs", "3env", "5stdin", "5Stdin", "7process", "7Command", "3net", "2fd", "3sys3pal"];
     let readers = [

@@ -156,7 +156,7 @@ fn a_files_own_folders_are_searched_after_those_of_the_environment() {
                 assert!(is_absent(&seen, &built.path("empty/libneeded.so")), "{folder}");
             }
         }
-        // Of the environment's folders another library comes first.
+        // The loader finds another library in the environment's folders first.
         let (seen, output) = both(&searching_from(&program, &[], &[built.path("other")], &built.1));
         assert!(!output.success() && seen.is_complete());
         assert!(is_read(&seen, &built.path("other/libneeded.so")), "{folder}");
@@ -321,12 +321,7 @@ fn a_library_that_appears_earlier_or_is_edited_makes_a_target_stale() {
     let late = built.library("late", 0, "");
     let bad = built.library("bad", 1, "");
     let program = built.program("late", &[]);
-    let put = |from: &Path, to: &str| {
-        let to = home.root.join(to);
-        let _ = std::fs::remove_file(&to);
-        std::fs::copy(from, &to).unwrap();
-        until_old(&to);
-    };
+    let put = |from: &Path, to: &str| put(&home, from, to);
     put(&program, "fx/p");
     put(&late, "fx/late/libneeded.so");
     let ask = || home.test(&["--no-daemon"]);
@@ -341,6 +336,14 @@ fn a_library_that_appears_earlier_or_is_edited_makes_a_target_stale() {
     ask().red();
 }
 
+/// Puts a file into the workspace, and waits until its stamp tells.
+fn put(home: &Home, from: &Path, to: &str) {
+    let to = home.root.join(to);
+    let _ = std::fs::remove_file(&to);
+    std::fs::copy(from, &to).unwrap();
+    until_old(&to);
+}
+
 #[test]
 fn a_target_that_loads_a_library_has_each_attempt_observed_from_then_on() {
     let Some(built) = Built::new() else { return };
@@ -353,12 +356,7 @@ fn a_target_that_loads_a_library_has_each_attempt_observed_from_then_on() {
          assert_eq!(f(), 0); assert!(open(c\"fx/plugin.so\").is_null()) }\n";
     let home = Home::with(&[("fx/x", ""), ("tests/it.rs", test)]);
     let (good, bad) = (built.library("good", 0, ""), built.library("bad", 1, ""));
-    let put = |from: &Path, to: &str| {
-        let to = home.root.join(to);
-        let _ = std::fs::remove_file(&to);
-        std::fs::copy(from, &to).unwrap();
-        until_old(&to);
-    };
+    let put = |from: &Path, to: &str| put(&home, from, to);
     put(&good, "fx/libneeded.so");
     let ask = || home.test(&["--no-daemon"]);
     ask().green_from("run");
