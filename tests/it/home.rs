@@ -514,7 +514,8 @@ pub(crate) fn machine(base: &Path) -> Environment {
         let value = real.get(name).map_or_else(|| home.join(folder), PathBuf::from);
         environment.set(name, value);
     }
-    for name in ["PATH", "RUSTUP_TOOLCHAIN"] {
+    // In what lies there, a run's writes count otherwise than elsewhere.
+    for name in ["PATH", "RUSTUP_TOOLCHAIN", "TMPDIR"] {
         if let Some(value) = real.get(name) {
             environment.set(name, value);
         }
