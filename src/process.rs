@@ -20,6 +20,8 @@ pub use environment::Environment;
 pub(crate) use foreground::{
     ForegroundRun, Recording, block_signals, end_as, is_one_terminal, run_in_foreground,
 };
+#[cfg(target_os = "linux")]
+pub(crate) use guardian::share_listener;
 pub(crate) use run::{Completion, Stream, run};
 pub use run::{Output, capture};
 pub use suspend::Suspender;
@@ -300,7 +302,7 @@ fn prepare(command: &mut std::process::Command, spec: &Spec, leads_group: bool) 
     let last = spec.before_exec.clone();
     let writable = spec.writable.clone();
     #[cfg(target_os = "linux")]
-    let (guardian, parent) = (guardian::pipe(), std::process::id());
+    let (guardian, parent) = (guardian::socket(), std::process::id());
     #[cfg(not(target_os = "linux"))]
     let _ = leads_group;
     // SAFETY: the closure runs between fork and exec and makes system calls only: no
@@ -310,7 +312,7 @@ fn prepare(command: &mut std::process::Command, spec: &Spec, leads_group: bool) 
             #[cfg(target_os = "linux")]
             {
                 // The kernel kills the child alone, and when the thread dies that started it. Until it
-                // is its program it has our end of the guardian's pipe open, so that the guardian
+                // has announced itself it has our end of the guardian's socket open, so that the guardian
                 // cannot know of our death as long as it waits for us.
                 libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
                 if libc::getppid().cast_unsigned() != parent {
@@ -335,7 +337,7 @@ fn prepare(command: &mut std::process::Command, spec: &Spec, leads_group: bool) 
             writable.as_ref().map_or(Ok(()), WritableFolders::enter)?;
             last.as_ref().map_or(Ok(()), |hook| (hook.0)())?;
             #[cfg(target_os = "linux")]
-            if guardian.is_some_and(|pipe| guardian::announce(pipe, leads_group)) {
+            if guardian.is_some_and(|socket| guardian::announce(socket, leads_group)) {
                 libc::prctl(libc::PR_SET_PDEATHSIG, 0);
             }
             Ok(())

@@ -24,7 +24,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 use std::os::unix::thread::JoinHandleExt as _;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -32,9 +32,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rustix::process::Pid;
+
 use super::seccomp::{self, Listener, Notification};
 use super::syscall::SyscallRecorder;
 use crate::observer::{Observation, Problem};
+use crate::process::share_listener;
 
 /// How often the guard checks. A call that it sees twice is stuck.
 const GUARD_INTERVAL: Duration = Duration::from_millis(500);
@@ -196,6 +199,9 @@ impl Supervisor {
             Some([_, code @ ..0]) => self.not_started(&io::Error::from_raw_os_error(-code)),
             Some([pid, listener]) => match seccomp::take(pid, listener) {
                 Ok(fd) => {
+                    if let Some(child) = Pid::from_raw(pid) {
+                        share_listener(child, fd.as_fd());
+                    }
                     seccomp::send_pair(socket, seccomp::READY);
                     Arrival::Listener(Listener::new(fd))
                 }

@@ -2,16 +2,26 @@
 //!
 //! A process that is killed (`SIGKILL`, an unhandled `SIGHUP`) ends nothing itself, and the kernel
 //! ends its direct children at most: what a test has started would go on for ever. The guardian
-//! waits at the other end of a pipe. Each child announces itself there before it becomes its
-//! program; once the pipe is closed, the guardian kills the trees of all children that were not
+//! waits at the other end of a socket. Each child announces itself there before it becomes its
+//! program; once our end is closed, the guardian kills the trees of all children that were not
 //! reaped. It has a session of its own, so that signals for our group or terminal do not reach it.
+//!
+//! Calls of an observed child fail as soon as nobody has its listener. The guardian has it too, so that
+//! the calls wait: a child that ended over one would leave children that nobody finds.
 
 #![expect(unsafe_code, reason = "forking without exec is the kernel's own interface")]
 
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
 
 use super::tree::descendants;
@@ -20,34 +30,82 @@ use super::tree::descendants;
 const REAPED: i32 = 0;
 const LEADS_GROUP: i32 = 1;
 const IN_OUR_GROUP: i32 = 2;
+/// Comes with the listener of a process that has not announced itself yet.
+const OBSERVED: i32 = 3;
 
-/// Our end of the guardian's pipe. It is open for as long as this process lives.
-static PIPE: OnceLock<Option<OwnedFd>> = OnceLock::new();
+/// Our end of the guardian's socket. It is open for as long as this process lives.
+static SOCKET: OnceLock<Option<OwnedFd>> = OnceLock::new();
 
 /// The descriptor on which children announce themselves; starts the guardian if there is none.
 /// `None` where it cannot be started: then children can only be killed by the kernel.
-pub(super) fn pipe() -> Option<RawFd> {
-    PIPE.get_or_init(start).as_ref().map(AsRawFd::as_raw_fd)
+pub(super) fn socket() -> Option<RawFd> {
+    SOCKET.get_or_init(start).as_ref().map(AsRawFd::as_raw_fd)
 }
 
-/// Announces the calling process, which is about to become a program. Async-signal-safe.
-pub(super) fn announce(pipe: RawFd, leads_group: bool) -> bool {
+/// Announces the calling process, which is about to become a program, and closes its end: the guardian
+/// learns of our death although the process may wait for us. Async-signal-safe.
+pub(super) fn announce(socket: RawFd, leads_group: bool) -> bool {
     let kind = if leads_group { LEADS_GROUP } else { IN_OUR_GROUP };
     // SAFETY: cannot fail.
-    send(pipe, [kind, unsafe { libc::getpid() }])
+    let announced = send(socket, [kind, unsafe { libc::getpid() }]);
+    if announced {
+        // SAFETY: this process was forked, so its descriptors are its own, and it uses this one no more.
+        unsafe { libc::close(socket) };
+    }
+    announced
 }
 
 /// Says that a child was reaped: another process may get its number.
 pub(super) fn forget(child: Pid) {
-    if let Some(Some(pipe)) = PIPE.get() {
-        send(pipe.as_raw_fd(), [REAPED, child.as_raw_nonzero().get()]);
+    if let Some(Some(socket)) = SOCKET.get() {
+        send(socket.as_raw_fd(), [REAPED, child.as_raw_nonzero().get()]);
     }
 }
 
-fn send(pipe: RawFd, message: [i32; 2]) -> bool {
+/// Hands the listener of a child that is not its program yet to the guardian.
+pub(crate) fn share_listener(child: Pid, listener: BorrowedFd<'_>) {
+    let Some(Some(socket)) = SOCKET.get() else { return };
+    let message = [OBSERVED, child.as_raw_nonzero().get()];
+    let bytes = message.map(i32::to_ne_bytes);
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let descriptors = [listener];
+    if control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
+        // Without it, calls of the child fail once we are dead, as if it were not shared.
+        let _ = sendmsg(
+            socket,
+            &[IoSlice::new(bytes.as_flattened())],
+            &mut control,
+            SendFlags::NOSIGNAL,
+        );
+    }
+}
+
+fn send(socket: RawFd, message: [i32; 2]) -> bool {
     let length = size_of_val(&message);
     // SAFETY: reads the array that it is given.
-    unsafe { libc::write(pipe, message.as_ptr().cast(), length) }.cast_unsigned() == length
+    unsafe { libc::write(socket, message.as_ptr().cast(), length) }.cast_unsigned() == length
+}
+
+/// The next message, and the descriptor that came with it; `None` once all senders have closed.
+#[cfg(target_env = "gnu")]
+fn receive(socket: BorrowedFd<'_>) -> Option<([i32; 2], Option<OwnedFd>)> {
+    loop {
+        let mut bytes = [[0_u8; 4]; 2];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let parts = &mut [IoSliceMut::new(bytes.as_flattened_mut())];
+        match recvmsg(socket, parts, &mut control, RecvFlags::empty()) {
+            Err(Errno::INTR) => continue,
+            Ok(received) if received.bytes == size_of::<[i32; 2]>() => {}
+            Ok(_) | Err(_) => return None,
+        }
+        let descriptor = control.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+            _ => None,
+        });
+        return Some((bytes.map(i32::from_ne_bytes), descriptor));
+    }
 }
 
 /// Only glibc promises that the allocator works in a child of a process with several threads.
@@ -58,8 +116,8 @@ fn start() -> Option<OwnedFd> {
 
 #[cfg(target_env = "gnu")]
 fn start() -> Option<OwnedFd> {
-    use rustix::pipe::{PipeFlags, pipe_with};
-    let (read, write) = pipe_with(PipeFlags::CLOEXEC).ok()?;
+    let (ours, its) =
+        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).ok()?;
     // SAFETY: the children go on with plain system calls and with memory of their own.
     unsafe {
         match libc::fork() {
@@ -69,59 +127,58 @@ fn start() -> Option<OwnedFd> {
                 if libc::fork() != 0 {
                     libc::_exit(0);
                 }
-                guard(read.as_raw_fd());
+                guard(its.as_raw_fd());
             }
             child => {
                 while libc::waitpid(child, std::ptr::null_mut(), 0) < 0
                     && std::io::Error::last_os_error().raw_os_error() == Some(libc::EINTR)
                 {
                 }
-                Some(write)
+                Some(ours)
             }
         }
     }
 }
 
+/// Whether there is such an event now: a process can be read once it has ended, a listener hangs up
+/// when nobody is observed by it any more.
+#[cfg(target_env = "gnu")]
+fn has(event: PollFlags, descriptor: &OwnedFd) -> bool {
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut polled = [PollFd::new(descriptor, event)];
+    poll(&mut polled, Some(&now)).is_ok() && polled[0].revents().contains(event)
+}
+
 /// The main loop of the guardian.
 #[cfg(target_env = "gnu")]
-fn guard(pipe: RawFd) -> ! {
+fn guard(socket: RawFd) -> ! {
     // SAFETY: plain system calls of a process that has one thread.
-    unsafe {
+    let socket = unsafe {
         libc::setsid();
         for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
             libc::signal(signal, libc::SIG_IGN);
         }
         libc::prctl(libc::PR_SET_NAME, c"knhk-guardian".as_ptr());
-        libc::dup2(pipe, 0);
+        libc::dup2(socket, 0);
         libc::syscall(libc::SYS_close_range, 1, u32::MAX, 0);
         libc::chdir(c"/".as_ptr());
-    }
+        BorrowedFd::borrow_raw(0)
+    };
     let mut children: Vec<(Pid, i32, OwnedFd)> = Vec::new();
-    loop {
-        let mut message = [0_i32; 2];
-        let length = size_of_val(&message);
-        // SAFETY: writes into the array that it is given.
-        let count = unsafe { libc::read(0, message.as_mut_ptr().cast(), length) };
-        if count.cast_unsigned() == length {
-            let [kind, child] = message;
-            let Some(child) = Pid::from_raw(child) else { continue };
-            children.retain(|(known, ..)| *known != child);
-            if kind != REAPED
-                && let Ok(handle) = pidfd_open(child, PidfdFlags::empty())
-            {
-                children.push((child, kind, handle));
-            }
-        } else if count >= 0 || std::io::Error::last_os_error().raw_os_error() != Some(libc::EINTR)
+    let mut listeners: Vec<OwnedFd> = Vec::new();
+    while let Some(([kind, child], listener)) = receive(socket) {
+        listeners.retain(|listener| !has(PollFlags::HUP, listener));
+        listeners.extend(listener);
+        let Some(child) = Pid::from_raw(child) else { continue };
+        children.retain(|(known, ..)| *known != child);
+        if matches!(kind, LEADS_GROUP | IN_OUR_GROUP)
+            && let Ok(handle) = pidfd_open(child, PidfdFlags::empty())
         {
-            break;
+            children.push((child, kind, handle));
         }
     }
     // One that has ended, such as one that never became its program, may have lost its number.
-    let is_running = |handle: &OwnedFd| {
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        poll(&mut [PollFd::new(handle, PollFlags::IN)], Some(&now)) == Ok(0)
-    };
-    children.retain(|(.., handle)| is_running(handle));
+    children.retain(|(.., handle)| !has(PollFlags::IN, handle));
     for (child, kind, _) in &children {
         // A stopped process starts no others while the second look finds the rest. What the first
         // look found may have lost its parent by then: the kernel hangs up stopped orphans.
