@@ -128,6 +128,8 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use crate::process::Spec;
 
 /// Why runs cannot be observed here.
@@ -183,6 +185,9 @@ pub struct ObserveOptions {
     pub tells_readers: bool,
     /// Which calls of the dynamic loader need not be notified.
     pub loader_calls: LoaderCalls,
+    /// Cancelled as soon as the run has made itself worthless: observing changes what it does, and not all
+    /// that it consults can be known.
+    pub(crate) worthless: CancellationToken,
     /// Which programs' look-ups the caller records in another way; none, unless it says so.
     pub(crate) exemption: Option<Exemption>,
 }

@@ -53,7 +53,12 @@ pub(crate) trait ProcessHook: fmt::Debug + Send + Sync {
     /// Called before the start; returns the process to start instead of `spec`.
     fn start(&self, spec: Spec) -> Spec;
 
-    /// Called when the process is reaped or could not be started, but not if the run is cancelled.
+    /// Fires if the run need not go on. Then it is ended, with [`End::Cancelled`](crate::model::End) in its report.
+    fn is_enough(&self) -> CancellationToken {
+        CancellationToken::new()
+    }
+
+    /// Called when the process is reaped or could not be started, but not if all runs are cancelled.
     fn end(&self);
 }
 

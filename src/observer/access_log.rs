@@ -43,8 +43,8 @@ pub(in crate::observer) struct AccessLog {
     /// The folder whose look-ups are not recorded now.
     pub(in crate::observer) exempt: Option<Vec<u8>>,
     pub(in crate::observer) peers: BTreeSet<Peer>,
-    pub(in crate::observer) problems: BTreeSet<Problem>,
-    pub(in crate::observer) interference: BTreeSet<Interference>,
+    problems: BTreeSet<Problem>,
+    interference: BTreeSet<Interference>,
 }
 
 #[derive(Debug)]
@@ -76,6 +76,18 @@ impl AccessLog {
 
     pub(in crate::observer) fn problem(&mut self, problem: Problem) {
         self.problems.insert(problem);
+        self.look_whether_worthless();
+    }
+
+    pub(in crate::observer) fn interference(&mut self, what: Interference) {
+        self.interference.insert(what);
+        self.look_whether_worthless();
+    }
+
+    fn look_whether_worthless(&self) {
+        if !self.problems.is_empty() && !self.interference.is_empty() {
+            self.options.worthless.cancel();
+        }
     }
 
     /// Whether the path is an input already.

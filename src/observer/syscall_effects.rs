@@ -132,12 +132,8 @@ impl SyscallRecorder {
             SyscallRequest::Namespace(what) => self.problem(Problem::Namespace(what)),
             SyscallRequest::Nameless(what) => self.problem(Problem::Nameless(what)),
             SyscallRequest::IoUring => self.problem(Problem::IoUring),
-            SyscallRequest::Seccomp => {
-                self.log.interference.insert(Interference::Seccomp);
-            }
-            SyscallRequest::Landlock => {
-                self.log.interference.insert(Interference::Landlock);
-            }
+            SyscallRequest::Seccomp => self.log.interference(Interference::Seccomp),
+            SyscallRequest::Landlock => self.log.interference(Interference::Landlock),
             SyscallRequest::Read(fd) => self.reads_library(thread, fd)?,
             SyscallRequest::MakeCode => self.problem(Problem::UnknownCode),
             SyscallRequest::Unknown => self.problem(Problem::Call(call.number.into())),
@@ -291,7 +287,7 @@ impl SyscallRecorder {
             let program = self.programs.inspect(&target.path, target.stamp);
             if program.privileged {
                 let path = as_path(&target.path).to_owned();
-                self.log.interference.insert(Interference::Privileges(path));
+                self.log.interference(Interference::Privileges(path));
             }
             if program.foreign {
                 self.problem(Problem::Architecture);

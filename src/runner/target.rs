@@ -47,7 +47,9 @@ pub(super) async fn run(
     let spec = spec(job, &job.args, options);
     let spec = job.around.iter().fold(spec, |spec, around| around.start(spec));
     let finished = run_binary(&spec, &mut output, job, options, &request, tell).await;
-    if matches!(&finished, Ok(finished) if finished.end == End::Cancelled) {
+    if options.cancel.is_cancelled()
+        && matches!(&finished, Ok(finished) if finished.end == End::Cancelled)
+    {
         return None;
     }
     if let Some(around) = &job.around {
@@ -100,12 +102,15 @@ async fn run_binary(
             tell(RunEvent::Output { stream, bytes });
         }
     };
-    let mut running = Box::pin(process::run(spec, &options.cancel, options.timeout, sink));
+    let cancel = options.cancel.child_token();
+    let enough = job.around.as_ref().map_or_else(CancellationToken::new, |hook| hook.is_enough());
+    let mut running = Box::pin(process::run(spec, &cancel, options.timeout, sink));
     let slow_after = options.slow_after.max(Duration::from_millis(1));
     let finished = loop {
-        match tokio::time::timeout(slow_after, &mut running).await {
-            Ok(finished) => break finished,
-            Err(_) => {
+        tokio::select! {
+            finished = &mut running => break finished,
+            () = enough.cancelled(), if !cancel.is_cancelled() => cancel.cancel(),
+            () = tokio::time::sleep(slow_after) => {
                 let running = running_tests(&output.borrow().scan, request);
                 let elapsed = started.elapsed();
                 tell(RunEvent::Slow { id: &job.id, elapsed, running: &running });

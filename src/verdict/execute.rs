@@ -524,6 +524,14 @@ impl<'a> Execution<'a> {
             let is_random = jobs[*index].is_random();
             let red = report.verdict != Verdict::Pass;
             let (cacheability, unseen) = match watched.remove(index) {
+                // What came of it is not its own, red or green.
+                Some(ObservedRun { interfered: true, cacheability, unseen, .. }) => {
+                    if matches!(cacheability, Cacheability::Uncacheable(_)) {
+                        altered.push(report.id);
+                    }
+                    again.push((*index, cacheability, unseen));
+                    continue;
+                }
                 // It may be red only because other programs ran beside it.
                 _ if red && beside.contains(&report.id) => {
                     doubtful.push((*index, report));
@@ -538,14 +546,6 @@ impl<'a> Execution<'a> {
                 }
                 _ if runs_as_it_is(&report.id) => {
                     (Cacheability::Uncacheable(vec![Uncacheable::Altered]), vec![])
-                }
-                // What came of it is not its own, red or green.
-                Some(ObservedRun { interfered: true, cacheability, unseen, .. }) => {
-                    if matches!(cacheability, Cacheability::Uncacheable(_)) {
-                        altered.push(report.id);
-                    }
-                    again.push((*index, cacheability, unseen));
-                    continue;
                 }
                 Some(ObservedRun { needs: Some(pass), .. }) if !red => {
                     half_seen.entry(pass).or_default().push(*index);

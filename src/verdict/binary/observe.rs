@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::SystemTime;
 
+use tokio_util::sync::CancellationToken;
+
 use super::conduct::SeenConduct;
 use super::inputs::{Cacheability, InputJudge};
 use crate::observer::{LoaderCalls, Observation, ObserveOptions, Observer, RunningObservation};
@@ -84,7 +86,8 @@ impl Observing {
         pass: LoaderCalls,
     ) -> Arc<dyn ProcessHook> {
         let (judge, send) = (Arc::new(judge), self.send.clone());
-        Arc::new(ObservedProcess { index, judge, pass, send, running: Mutex::default() })
+        let (running, worthless) = (Mutex::default(), CancellationToken::new());
+        Arc::new(ObservedProcess { index, judge, pass, send, running, worthless })
     }
 
     /// Waits until all that has ended is judged. Everything that [`Self::around`] gave must be
@@ -104,6 +107,7 @@ struct ObservedProcess {
     pass: LoaderCalls,
     send: mpsc::Sender<EndedProcess>,
     running: Mutex<Option<(SystemTime, RunningObservation)>>,
+    worthless: CancellationToken,
 }
 
 impl ProcessHook for ObservedProcess {
@@ -113,8 +117,14 @@ impl ProcessHook for ObservedProcess {
         let covered = self.judge.covered.clone();
         let tells_readers = self.judge.is_doctest();
         let loader_calls = self.pass;
-        let options =
-            ObserveOptions { covered, tells_readers, loader_calls, ..ObserveOptions::default() };
+        let worthless = self.worthless.clone();
+        let options = ObserveOptions {
+            covered,
+            tells_readers,
+            loader_calls,
+            worthless,
+            ..ObserveOptions::default()
+        };
         match Observer::observe(&spec, options) {
             Ok((observed, running)) => {
                 let mut place = self.running.lock().unwrap_or_else(PoisonError::into_inner);
@@ -126,6 +136,11 @@ impl ProcessHook for ObservedProcess {
                 spec
             }
         }
+    }
+
+    /// A worthless run is repeated as it is, whatever comes of it.
+    fn is_enough(&self) -> CancellationToken {
+        self.worthless.clone()
     }
 
     fn end(&self) {
