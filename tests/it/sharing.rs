@@ -259,6 +259,41 @@ fn a_revoked_signer_a_damaged_store_and_an_edit_answer_nothing() {
 }
 
 #[test]
+fn where_the_whole_is_built_another_machine_proves_no_part_of_it() {
+    if takes_long() || !can_observe("records for other machines") {
+        return;
+    }
+    let mut machines = Machines::of(|writer| {
+        writer.write("Cargo.toml", "[package]\nname='p'\nversion='0.1.0'\nedition='2021'\n");
+        let lib = "/// ```\n/// assert_eq!(p::one(), 1);\n/// ```\npub fn one() -> u32 { 1 }\n";
+        writer.write("src/lib.rs", lib);
+        writer.write(
+            "tests/it.rs",
+            &OF_HOME.replace("assert_eq!(text.unwrap(), \"1\")", "text.unwrap()"),
+        );
+    });
+    // No record is shared that looked for a program in a home folder which is not $HOME.
+    for home in [&mut machines.writer, &mut machines.reader] {
+        let path = home.environment.get("PATH").unwrap().to_owned();
+        let dirs = std::env::split_paths(&path);
+        let kept = dirs.filter(|dir| dir.starts_with("/usr") || dir.join("cargo").exists());
+        home.environment.set("PATH", std::env::join_paths(kept).unwrap());
+    }
+    machines.prove();
+    // Here `it` has to run, and the whole is built for it. Its record will be this machine's own.
+    fs::write(machines.reader.base.join("settings"), "2").unwrap();
+    let example = || {
+        let answer = machines.ask(&machines.reader);
+        answer.green();
+        let of = |target: &&Value| target["kind"] == "doc";
+        answer.targets.iter().find(of).unwrap()["source"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(example(), "run");
+    machines.trust("ci@example.com valid-before=\"20200101Z\"");
+    assert_eq!(example(), "cache");
+}
+
+#[test]
 fn tests_do_not_see_the_agent_where_records_are_signed() {
     if takes_long() {
         return;

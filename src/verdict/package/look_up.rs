@@ -271,7 +271,8 @@ impl<'a> PackageLevel<'a> {
         Ok(KnownTargets { targets: plan.targets.iter().map(&mut find).collect() })
     }
 
-    /// The records that answer for those targets that `is_wanted` names, once a build has succeeded.
+    /// The records that answer for those targets that `is_wanted` names, once a build of the whole has
+    /// succeeded. None of another machine: the whole's record would outlive the trust in its signer.
     pub(in crate::verdict) fn find_after_build(
         &self,
         is_wanted: impl Fn(&TargetId) -> bool,
@@ -284,7 +285,10 @@ impl<'a> PackageLevel<'a> {
                 search.find_by(target, key).ok()
             })
         };
-        wanted.filter_map(|target| Some((target.id.clone(), find(target)?))).collect()
+        let found = wanted.filter_map(|target| Some((target.id.clone(), find(target)?)));
+        let is_shared =
+            |one: &Arc<Record>| self.shared.get(&one.key).is_some_and(|it| Arc::ptr_eq(it, one));
+        found.filter(|(_, record)| !is_shared(record)).collect()
     }
 
     /// The records of all targets, in cargo's order. `None` as soon as one of them has none.
