@@ -10,13 +10,11 @@ use crate::workspace::Stamp;
 pub(crate) struct RecordProof {
     /// The workspace for which it was proven.
     pub root: PathBuf,
-    /// For the inputs of the record.
-    pub inputs: Looks,
-    /// For the products that its runs consulted.
-    pub products: Looks,
+    /// For the products that its runs consulted, and behind them its inputs.
+    pub looks: Looks,
 }
 
-/// Looks that decide a list of inputs, most of which share one with others.
+/// Looks that decide a list of inputs, many of which share one with others.
 #[derive(Debug, Default)]
 pub(crate) struct Looks {
     /// What was looked at.

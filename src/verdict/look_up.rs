@@ -10,9 +10,9 @@ use super::fingerprint::{Aspect, Fingerprints};
 use super::key::source_key;
 use super::other_environments::OtherEnvironments;
 use super::patterns::AlwaysRun;
-use super::proof::{first_changed, proof_of};
+use super::proof::{Changes, changes, proof_of};
 use super::{Facts, Question, code_hash};
-use crate::cache::{Cache, Input, InputState, Looks, Lookup, MissReason, Record, RecordKey};
+use crate::cache::{Cache, Input, InputState, Lookup, MissReason, Record, RecordKey};
 use crate::hasher::{FileDigest, file_digest};
 use crate::model::{
     Answer, Digest, Outcome, Source, TargetAnswer, TargetReport, Timestamp, Verdict,
@@ -189,18 +189,19 @@ impl LookUp<'_> {
         }
         let products = &record.products;
         let proof = self.cache.proof_of(root, record);
-        let mut first_changed = |inputs, proof: Option<&Looks>| match proof {
-            Some(looks) => first_changed(looks, root, inputs, &mut fingerprints),
-            None => fingerprints.first_changed(root, inputs),
+        let Changes { product, input } = match &proof {
+            Some(proof) => changes(record, proof, &mut fingerprints),
+            None => Changes {
+                product: fingerprints.first_changed(root, &products.consulted),
+                input: fingerprints.first_changed(root, &record.inputs),
+            },
         };
-        let known = proof.as_deref();
-        let product = first_changed(&products.consulted, known.map(|proof| &proof.products));
         if let Some(product) = product
-            && first_changed(&products.lists, None).is_none()
+            && fingerprints.first_changed(root, &products.lists).is_none()
         {
             return Some(format!("{} changed after it was built", product.path.display()));
         }
-        if let Some(changed) = first_changed(&record.inputs, known.map(|proof| &proof.inputs)) {
+        if let Some(changed) = input {
             return Some(format!("{} changed", changed.path.display()));
         }
         if proof.is_none() && product.is_none() {

@@ -21,27 +21,40 @@ pub(super) fn proof_of(
     root: &Path,
     fingerprints: &mut Fingerprints,
 ) -> RecordProof {
-    let mut learn = |inputs: &[Input]| looks_at(root, inputs, fingerprints);
-    RecordProof {
-        root: root.to_owned(),
-        inputs: learn(&record.inputs),
-        products: learn(&record.products.consulted),
+    let all: Vec<_> = record.products.consulted.iter().chain(&record.inputs).collect();
+    RecordProof { root: root.to_owned(), looks: looks_at(root, &all, fingerprints) }
+}
+
+/// What of a record is not as it was.
+pub(super) struct Changes<'r> {
+    /// The first such product.
+    pub(super) product: Option<&'r Input>,
+    /// The first such input.
+    pub(super) input: Option<&'r Input>,
+}
+
+/// What of the record is not as it was when it was proven.
+pub(super) fn changes<'r>(
+    record: &'r Record,
+    proof: &RecordProof,
+    fingerprints: &mut Fingerprints,
+) -> Changes<'r> {
+    let products = &record.products.consulted;
+    let (doubtful, behind): (Vec<_>, Vec<_>) =
+        undecided(&proof.looks).into_iter().partition(|at| *at < products.len());
+    let mut has_changed = |input: &&Input| !fingerprints.holds(&proof.root, input);
+    Changes {
+        product: doubtful.into_iter().map(|at| &products[at]).find(&mut has_changed),
+        input: behind.into_iter().map(|at| &record.inputs[at - products.len()]).find(has_changed),
     }
 }
 
-/// The first of the inputs that is not as it was.
-pub(super) fn first_changed<'a>(
-    looks: &Looks,
-    root: &Path,
-    inputs: &'a [Input],
-    fingerprints: &mut Fingerprints,
-) -> Option<&'a Input> {
+/// The places of those inputs that no look decides now.
+fn undecided(looks: &Looks) -> Vec<usize> {
     let threads = if looks.looks.len() < MANY { 1 } else { 2 };
     let same = parallel::map(&looks.looks, threads, &mut (), |(), look| is_same(look));
     let doubtful = looks.looks.iter().zip(same).filter(|(_, is_same)| !is_same);
-    let doubtful = doubtful.flat_map(|(look, _)| &look.decides);
-    let mut undecided = doubtful.chain(&looks.rest).map(|at| &inputs[*at]);
-    undecided.find(|input| !fingerprints.holds(root, input))
+    doubtful.flat_map(|(look, _)| &look.decides).chain(&looks.rest).copied().collect()
 }
 
 fn is_same(look: &Look) -> bool {
@@ -53,7 +66,7 @@ fn is_same(look: &Look) -> bool {
 }
 
 /// Finds looks that decide these inputs.
-fn looks_at(root: &Path, inputs: &[Input], fingerprints: &mut Fingerprints) -> Looks {
+fn looks_at(root: &Path, inputs: &[&Input], fingerprints: &mut Fingerprints) -> Looks {
     let before = SystemTime::now();
     let is_lasting = |path: &Path, stamp: &Stamp| stamp.is_settled(before) && has_times(path);
     let mut here: BTreeMap<PathBuf, (Stamp, Vec<usize>)> = BTreeMap::new();
@@ -82,33 +95,41 @@ fn looks_at(root: &Path, inputs: &[Input], fingerprints: &mut Fingerprints) -> L
             _ => rest.push(at),
         }
     }
-    let mut looks: Vec<_> = here
-        .into_iter()
-        .map(|(path, (stamp, decides))| Look { path, found: Found::Here(stamp), decides })
-        .collect();
+    let mut looks = Vec::new();
     for (folder, names) in absent {
-        let found = PathStamp::followed(&folder);
-        let are_missing = || names.iter().all(|at| is_missing(&root.join(&inputs[*at].path)));
-        match found {
-            _ if is_missing(&folder) => {
-                looks.push(Look { path: folder, found: Found::Nothing, decides: names });
-            }
-            PathStamp::Present(stamp)
-                if names.len() >= SEVERAL
-                    && stamp.kind() == FileKind::Folder
-                    && is_lasting(&folder, &stamp)
-                    && are_missing()
-                    && PathStamp::followed(&folder) == found =>
-            {
-                looks.push(Look { path: folder, found: Found::Led(stamp), decides: names });
-            }
-            _ => looks.extend(names.into_iter().map(|at| Look {
+        if is_missing(&folder) {
+            looks.push(Look { path: folder, found: Found::Nothing, decides: names });
+            continue;
+        }
+        let is_known = here.contains_key(&folder);
+        // The stamp of the folder by which none of the names can be in it.
+        let stamp_without = |look: fn(&Path) -> PathStamp| {
+            let stamp = *look(&folder).present()?;
+            let is_proof = (is_known || names.len() >= SEVERAL)
+                && stamp.kind() == FileKind::Folder
+                && is_lasting(&folder, &stamp)
+                && names.iter().all(|at| is_missing(&root.join(&inputs[*at].path)))
+                && look(&folder) == PathStamp::Present(stamp);
+            is_proof.then_some(stamp)
+        };
+        if let Some(stamp) = stamp_without(|path| PathStamp::of(path)) {
+            let (known, decides) = here.entry(folder).or_insert((stamp, Vec::new()));
+            if *known == stamp { decides } else { &mut rest }.extend(names);
+        } else if let Some(stamp) = stamp_without(|path| PathStamp::followed(path)) {
+            looks.push(Look { path: folder, found: Found::Led(stamp), decides: names });
+        } else {
+            looks.extend(names.into_iter().map(|at| Look {
                 path: root.join(&inputs[at].path),
                 found: Found::Nothing,
                 decides: vec![at],
-            })),
+            }));
         }
     }
+    looks.extend(here.into_iter().map(|(path, (stamp, decides))| Look {
+        path,
+        found: Found::Here(stamp),
+        decides,
+    }));
     Looks { looks, rest }
 }
 
@@ -154,12 +175,14 @@ mod tests {
     }
 
     fn learnt(root: &Path, inputs: &[Input]) -> Looks {
-        looks_at(root, inputs, &mut Fingerprints::default())
+        looks_at(root, &inputs.iter().collect::<Vec<_>>(), &mut Fingerprints::default())
     }
 
     fn changed<'a>(looks: &Looks, root: &Path, inputs: &'a [Input]) -> Option<&'a Path> {
-        let changed = first_changed(looks, root, inputs, &mut Fingerprints::default());
-        changed.map(|input| &*input.path)
+        let undecided = undecided(looks).into_iter().map(|at| &inputs[at]);
+        let mut fingerprints = Fingerprints::default();
+        let mut changed = undecided.filter(|input| !fingerprints.holds(root, input));
+        changed.next().map(|input| &*input.path)
     }
 
     fn until_settled(path: &Path) {
@@ -187,8 +210,8 @@ mod tests {
         assert!(looks.rest.is_empty(), "{looks:?}");
         assert_eq!(changed(&looks, root, &inputs), None);
         let paths: Vec<_> = looks.looks.iter().map(|look| look.path.clone()).collect();
-        // The names that are absent in the folder have a look for all of them.
-        let expected = ["folder", "folder/file", "folder/link", "folder", "no"];
+        // The names that are absent in the folder need no look of their own.
+        let expected = ["no", "folder", "folder/file", "folder/link"];
         assert_eq!(paths, expected.map(|name| root.join(name)));
         fs::write(root.join("folder/b"), "").unwrap();
         assert_eq!(changed(&looks, root, &inputs), Some(Path::new("folder")));
