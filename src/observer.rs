@@ -35,6 +35,11 @@
     allow(dead_code, reason = "programs start where runs are observed")
 )]
 mod exemption;
+#[cfg_attr(
+    not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))),
+    allow(dead_code, reason = "searches for libraries are foreseen only where runs are observed")
+)]
+mod loader_cache;
 mod observation;
 #[cfg_attr(
     not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))),
@@ -102,6 +107,7 @@ mod linux {
 }
 
 pub(crate) use exemption::Exemption;
+pub(crate) use loader_cache::{LOADER_CACHE, LoaderCache};
 pub(crate) use observation::{Address, PathAccess, Peer};
 pub use observation::{Interference, Observation, Problem, Reach, Uses};
 pub(crate) use path_class::PathClass;
