@@ -14,7 +14,8 @@
 //!
 //! **`dlopen`** runs the same code.
 //!
-//! - The loader keeps a path with a slash on the heap. So an attempt to open it is notified.
+//! - The loader keeps a path with a slash on the heap. So an attempt to open it is notified. What the library
+//!   needs besides the C library, which every process has that can open one, is searched for.
 //! - A name without a slash leads to a library, which is read, or to the cache. The loader unmaps the cache
 //!   after each start and each `dlopen`, and opens it again when it is needed (`_dl_unload_cache` in
 //!   elf/dl-cache.c). A start opens the cache once, for the C library. So a second open of the cache
@@ -52,6 +53,8 @@ use crate::workspace::{FileKind, PathStamp};
 
 /// The loader's own name, which libraries need too. It is loaded already.
 const LOADER_NAME: &[u8] = b"ld-linux-x86-64.so.2";
+/// The library that has `dlopen`.
+const C_LIBRARY: &[u8] = b"libc.so.6";
 /// How many starts are remembered before all are forgotten.
 const MAX_STARTS: usize = 10_000;
 /// So many looks for one start take too long for one call.
@@ -343,18 +346,35 @@ impl SyscallRecorder {
         let is_known = if let Some(loading) = loading
             && let Some(library) = loading.libraries.in_cache.get(name)
         {
-            loading.opened = Some(library.path.clone());
+            loading.opened = Some(library.clone());
             library.stamp.kind() == Some(FileKind::File)
                 && target.is_none_or(|target| {
                     target.path == library.path && target.stamp == library.stamp
                 })
         } else {
-            // It is recorded that there is none.
-            target.is_some_and(|target| target.stamp == PathStamp::Absent)
+            target.is_some_and(|target| {
+                // It is recorded that there is none.
+                target.stamp == PathStamp::Absent || self.needs_no_search(thread, name, target)
+            })
         };
         if !is_known {
             self.problem(Problem::UnknownSearch);
         }
+    }
+
+    /// Whether a library that is opened by its path needs no other than those which a process has that can
+    /// open one.
+    fn needs_no_search(&mut self, thread: pid_t, name: &[u8], target: &ResolvedPath) -> bool {
+        let is_loaded = |name: &Vec<u8>| [LOADER_NAME, C_LIBRARY].contains(&&name[..]);
+        let is_alone = || needs(name).is_some_and(|needs| needs.names.iter().all(is_loaded));
+        if target.stamp.kind() != Some(FileKind::File) || target.orphan || !is_alone() {
+            return false;
+        }
+        let loading = self.loads.loading.entry(thread).or_default();
+        loading.opened = Some(Library { path: target.path.clone(), stamp: target.stamp });
+        // Whoever opens the cache now searches for something else.
+        loading.has_cache = true;
+        true
     }
 
     /// The loader reads a library that it has opened.
@@ -369,11 +389,9 @@ impl SyscallRecorder {
         let loading = self.loads.loading.get_mut(&thread);
         let library = loading.and_then(|loading| {
             let is_file = |library: &&Library| library.path == file;
-            let is_of_cache = loading.opened.take().is_some_and(|path| path == file);
-            let mut of_cache = loading.libraries.in_cache.values().filter(|_| is_of_cache);
-            let mut in_folders = loading.libraries.in_folders.iter();
-            let library = of_cache.find(is_file).or_else(|| in_folders.find(is_file));
-            library.filter(|library| is_of_cache || library.is_unchanged()).cloned()
+            let opened = loading.opened.take().filter(|library| is_file(&library));
+            let in_folder = || loading.libraries.in_folders.iter().find(is_file);
+            opened.or_else(|| in_folder().filter(|library| library.is_unchanged()).cloned())
         });
         // Here and not at the start: a large one takes as long as a call may take.
         let is_like = |library: Library| {

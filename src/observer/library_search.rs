@@ -93,13 +93,13 @@ pub(in crate::observer) struct KnownStart {
 }
 
 /// A process whose loader is at work.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(in crate::observer) struct Loading {
     pub(in crate::observer) libraries: Arc<Libraries>,
     /// It has opened the cache.
     pub(in crate::observer) has_cache: bool,
-    /// The library of the cache that it has opened and not read.
-    pub(in crate::observer) opened: Option<Vec<u8>>,
+    /// The library that it has opened by its path, as the cache or a caller has it, and not read.
+    pub(in crate::observer) opened: Option<Library>,
 }
 
 /// What is known about the libraries of an observation's programs.

@@ -1,3 +1,5 @@
+//! Caches as `ldconfig` writes them, broken ones, and what the loader itself would find in them.
+
 use proptest::prelude::*;
 
 use super::*;
