@@ -1,3 +1,5 @@
+//! Things and folders, and whether they are as they were, on real files.
+
 use super::*;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
