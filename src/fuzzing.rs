@@ -5,7 +5,7 @@
 //! deserve, and what it accepts must be the same after it was written and read again.
 
 use crate::protocol::{LineBuffer, Reply, Request, encode};
-use crate::{cache, compiler, config, hasher, reach, runner};
+use crate::{cache, compiler, config, hasher, observer, reach, runner};
 
 /// Requests and replies, as lines that arrive in two pieces.
 pub fn protocol(bytes: &[u8]) {
@@ -68,10 +68,11 @@ pub fn git(bytes: &[u8]) {
     hasher::fuzz_git(bytes);
 }
 
-/// Programs, libraries and objects.
+/// Programs, libraries and objects, and the dynamic loader's cache.
 pub fn elf(bytes: &[u8]) {
     hasher::fuzz_program(bytes);
     reach::fuzz(bytes);
+    drop(observer::LoaderCache::parse(bytes));
 }
 
 /// A short run of each target on generated inputs; `.ci/fuzz` runs them for longer and by coverage.
@@ -218,11 +219,13 @@ mod tests {
 
     #[test]
     fn elf_survives() {
-        let program = std::fs::read("/bin/true").unwrap_or_default();
+        let read = |path| std::fs::read(path).unwrap_or_default();
+        let (program, loader_cache) = (read("/bin/true"), read("/etc/ld.so.cache"));
         run(
             elf,
             &[
                 &program,
+                &loader_cache,
                 b"!<arch>\none.o/          0           0     0     644     4         `\none\n",
             ],
         );

@@ -24,8 +24,9 @@
 //! many programs. The filter tells these calls by the place of the calling instruction and of the name
 //! (see `loader`, `filter`). What they look at is recorded once for each program and environment, before the
 //! search begins (`library_calls`). A search that `dlopen` makes runs the same code, but leads to a call that
-//! is notified. The run is then incomplete, and is to be observed with all calls notified. So is a run
-//! whose programs say more about their search than the usual ([`Problem::UnknownSearch`]).
+//! is notified. The run is then incomplete, and is to be observed with all calls notified, unless the library
+//! was opened by its path and needs only the C library. So is a run whose programs say more about their
+//! search than the usual ([`Problem::UnknownSearch`]).
 //!
 //! **Not recorded by design**: reads from inherited descriptors (pipes), the clock, random numbers,
 //! and facts about the machine that other system calls return (`uname`, `sched_getaffinity`).
@@ -35,6 +36,11 @@
     allow(dead_code, reason = "programs start where runs are observed")
 )]
 mod exemption;
+#[cfg_attr(
+    not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))),
+    allow(dead_code, reason = "searches for libraries are foreseen only where runs are observed")
+)]
+mod loader_cache;
 mod observation;
 #[cfg_attr(
     not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))),
@@ -102,6 +108,7 @@ mod linux {
 }
 
 pub(crate) use exemption::Exemption;
+pub(crate) use loader_cache::{LOADER_CACHE, LoaderCache};
 pub(crate) use observation::{Address, PathAccess, Peer};
 pub use observation::{Interference, Observation, Problem, Reach, Uses};
 pub(crate) use path_class::PathClass;

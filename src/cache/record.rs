@@ -126,6 +126,9 @@ pub enum InputState {
     /// A path that must be the very same as then: all its metadata, except for the device, has this
     /// digest.
     Same(Digest),
+    /// What the dynamic loader's cache says of a library has this digest. The path is that of the cache,
+    /// with the library's name below it.
+    Answer(Digest),
     /// A file of the workspace that the project's settings exclude: what is in it is ignored.
     Excluded,
     /// No file but the address of a service that the project's settings vouch for.

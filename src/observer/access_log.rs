@@ -7,6 +7,8 @@
 //! ([`Uses::REQUIRED`]). What a run that fails on such a name would do instead is not known.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
 
 use libc::c_int;
 
@@ -42,6 +44,8 @@ pub(in crate::observer) struct AccessLog {
     failed_attempts: HashSet<Vec<u8>>,
     /// The folder whose look-ups are not recorded now.
     pub(in crate::observer) exempt: Option<Vec<u8>>,
+    /// See [`Observation::libraries`].
+    libraries: BTreeSet<Vec<u8>>,
     pub(in crate::observer) peers: BTreeSet<Peer>,
     problems: BTreeSet<Problem>,
     interference: BTreeSet<Interference>,
@@ -63,6 +67,7 @@ impl AccessLog {
             own: HashMap::new(),
             failed_attempts: HashSet::new(),
             exempt: None,
+            libraries: BTreeSet::new(),
             peers: BTreeSet::new(),
             problems: BTreeSet::new(),
             interference: BTreeSet::new(),
@@ -99,6 +104,15 @@ impl AccessLog {
     pub(in crate::observer) fn consult(&mut self, target: &ResolvedPath, uses: Uses) {
         if !self.is_own(&target.path, target.stamp) {
             self.note(&target.path, target.stamp, uses, None);
+        }
+    }
+
+    /// The dynamic loader may ask its cache for libraries of these names.
+    pub(in crate::observer) fn ask_for_libraries(&mut self, names: &[Vec<u8>]) {
+        for name in names {
+            if !self.libraries.contains(name) {
+                self.libraries.insert(name.clone());
+            }
         }
     }
 
@@ -366,6 +380,7 @@ impl AccessLog {
         }
         Observation {
             paths,
+            libraries: self.libraries.into_iter().map(OsString::from_vec).collect(),
             peers: self.peers,
             problems: self.problems,
             interference: self.interference,

@@ -7,14 +7,15 @@
 //!
 //! ```text
 //! a look for [`PRELOADED`]      a program starts: its environment and its needs are known now
-//! an open of [`CACHE`]          a name was in no folder of the search path
+//! an open of [`LOADER_CACHE`]   a name was in no folder of the search path
 //! another open                  of a path of the cache, or of one that was given with a slash
 //! a read                        of each library that was opened, by whatever name
 //! ```
 //!
 //! **`dlopen`** runs the same code.
 //!
-//! - The loader keeps a path with a slash on the heap. So an attempt to open it is notified.
+//! - The loader keeps a path with a slash on the heap. So an attempt to open it is notified. What the library
+//!   needs besides the C library, which every process has that can open one, is searched for.
 //! - A name without a slash leads to a library, which is read, or to the cache. The loader unmaps the cache
 //!   after each start and each `dlopen`, and opens it again when it is needed (`_dl_unload_cache` in
 //!   elf/dl-cache.c). A start opens the cache once, for the C library. So a second open of the cache
@@ -25,9 +26,10 @@
 //! After another search, or after a library that was not foreseen, the observation says
 //! [`Problem::UnknownSearch`]. The same holds for a start whose search cannot be foreseen.
 //!
-//! **Known limits.** A cache whose entries are not in order hides some of them from the loader and not from
-//! us: a search that finds nothing there is not told. A name that begins in memory below the first stack
-//! and ends in it is notified, and one that the kernel maps there, once all space below is used up, is not.
+//! **The cache counts by its answers** ([`Uses::ASKED`]) where only foreseen searches have opened it: all names
+//! are known that they can ask for.
+//!
+//! **Known limits.** A name that begins in memory below the first stack and ends in it is notified, and one that the kernel maps there, once all space below is used up, is not.
 //! A program that has more rights than who starts it ignores `LD_LIBRARY_PATH`, and may search elsewhere
 //! for a library that is in one of those folders only. The cache stays mapped while a program's start runs
 //! code of its libraries that chooses among versions of a function (`STT_GNU_IFUNC`), or its own `malloc`. A
@@ -41,15 +43,18 @@ use libc::{c_int, pid_t};
 use rustix::io::Errno;
 
 use super::library_search::{
-    CACHE, KnownStart, Libraries, Library, Loading, Needs, PRELOADED, SearchPath, Start, needs,
+    KnownStart, Libraries, Library, Loading, Needs, PRELOADED, SearchPath, Start, needs,
 };
 use super::resolve::{ResolvedPath, as_path};
-use super::syscall::SyscallRecorder;
+use super::syscall::{Located, LookupKind, SyscallRecorder};
+use crate::observer::loader_cache::{LOADER_CACHE, LoaderCache};
 use crate::observer::{Problem, Uses};
 use crate::workspace::{FileKind, PathStamp};
 
 /// The loader's own name, which libraries need too. It is loaded already.
 const LOADER_NAME: &[u8] = b"ld-linux-x86-64.so.2";
+/// The library that has `dlopen`.
+const C_LIBRARY: &[u8] = b"libc.so.6";
 /// How many starts are remembered before all are forgotten.
 const MAX_STARTS: usize = 10_000;
 /// So many looks for one start take too long for one call.
@@ -103,10 +108,11 @@ impl SyscallRecorder {
         if is_loader
             || stamp.kind() != Some(FileKind::File)
             || PathStamp::of(as_path(PRELOADED)) != PathStamp::Absent
-            || !self.loads.cache.refresh()
         {
             return Ok(None);
         }
+        self.loads.cache = LoaderCache::current();
+        let Some((_, cache)) = self.loads.cache.clone() else { return Ok(None) };
         let start = Start { program, path };
         if let Some(known) = self.loads.starts.get(&start)
             && known.program == stamp
@@ -114,7 +120,7 @@ impl SyscallRecorder {
         {
             return Ok(Some(Arc::clone(&known.libraries)));
         }
-        let Some(libraries) = self.record_search(thread, &start).map(Arc::new) else {
+        let Some(libraries) = self.record_search(thread, &start, &cache).map(Arc::new) else {
             return Ok(None);
         };
         if self.is_memorable() {
@@ -129,7 +135,12 @@ impl SyscallRecorder {
 
     /// Records a whole search: each name in each folder, in whatever order the loader tries them. More is
     /// recorded than it looks at, since it stops at the first library of a name.
-    fn record_search(&mut self, thread: pid_t, start: &Start) -> Option<Libraries> {
+    fn record_search(
+        &mut self,
+        thread: pid_t,
+        start: &Start,
+        cache: &LoaderCache,
+    ) -> Option<Libraries> {
         let mut libraries = Libraries::default();
         let mut folders = Vec::new();
         for folder in start.path.folders() {
@@ -185,19 +196,20 @@ impl SyscallRecorder {
                 }
             }
             for name in names[tried_names..].iter().filter(|name| *name != LOADER_NAME) {
-                for (path, usable) in self.loads.cache.files(name).unwrap_or_default().to_vec() {
-                    if !path.starts_with(b"/") {
+                libraries.names.push(name.clone());
+                for file in cache.files(name)?.iter().filter(|file| file.is_native()) {
+                    if !file.path.starts_with(b"/") {
                         return None;
                     }
-                    let target = self.lead(thread, &path)?;
+                    let target = self.lead(thread, &file.path)?;
                     if target.stamp.kind() == Some(FileKind::File) && !target.orphan {
-                        files.push((path.clone(), target.path.clone()));
-                        if usable {
+                        files.push((file.path.clone(), target.path.clone()));
+                        if file.is_for_all() {
                             cached.insert(name.clone());
                         }
                     }
                     let library = Library { path: target.path, stamp: target.stamp };
-                    libraries.in_cache.insert(path, library);
+                    libraries.in_cache.insert(file.path.clone(), library);
                 }
             }
             (tried_folders, tried_names) = (folders.len(), names.len());
@@ -293,11 +305,36 @@ impl SyscallRecorder {
     /// Whether the loader was to open a library by this name, which is of its cache.
     pub(super) fn is_foreseen(&self, thread: pid_t, name: &[u8]) -> bool {
         let loading = self.loads.loading.get(&thread);
-        name == CACHE
-            || loading.is_some_and(|loading| loading.libraries.in_cache.contains_key(name))
+        loading.is_some_and(|loading| loading.libraries.in_cache.contains_key(name))
     }
 
-    /// The loader opens `name`, which is not on a stack. `target` is where that leads, if it was not
+    /// The loader opens its cache. Whether it is recorded what it may ask.
+    pub(super) fn opens_cache(&mut self, thread: pid_t, located: Located) -> bool {
+        let loading = self.loads.loading.get_mut(&thread);
+        // A start opens it once.
+        let Some(loading) = loading.filter(|loading| !loading.has_cache) else {
+            self.problem(Problem::UnknownSearch);
+            return false;
+        };
+        loading.has_cache = true;
+        let libraries = Arc::clone(&loading.libraries);
+        if !self.is_recorded(&located, LookupKind::ASKED) {
+            let Some(target) = self.walk(thread, &located, true) else { return false };
+            if target.path != LOADER_CACHE.as_bytes() {
+                return false;
+            }
+            let then = self.loads.cache.as_ref().map(|(stamp, _)| *stamp);
+            if then != Some(target.stamp) {
+                self.problem(Problem::UnknownSearch);
+            }
+            self.log.consult(&target, Uses::ASKED);
+            self.set_recorded(located, LookupKind::ASKED);
+        }
+        self.log.ask_for_libraries(&libraries.names);
+        true
+    }
+
+    /// The loader opens a library by `name`, which is not on a stack. `target` is where that leads, if it was not
     /// recorded before.
     pub(super) fn opens_library(
         &mut self,
@@ -306,23 +343,38 @@ impl SyscallRecorder {
         target: Option<&ResolvedPath>,
     ) {
         let loading = self.loads.loading.get_mut(&thread);
-        let is_known = if name == CACHE {
-            loading.is_some_and(|loading| !std::mem::replace(&mut loading.has_cache, true))
-        } else if let Some(loading) = loading
+        let is_known = if let Some(loading) = loading
             && let Some(library) = loading.libraries.in_cache.get(name)
         {
-            loading.opened = Some(library.path.clone());
+            loading.opened = Some(library.clone());
             library.stamp.kind() == Some(FileKind::File)
                 && target.is_none_or(|target| {
                     target.path == library.path && target.stamp == library.stamp
                 })
         } else {
-            // It is recorded that there is none.
-            target.is_some_and(|target| target.stamp == PathStamp::Absent)
+            target.is_some_and(|target| {
+                // It is recorded that there is none.
+                target.stamp == PathStamp::Absent || self.needs_no_search(thread, name, target)
+            })
         };
         if !is_known {
             self.problem(Problem::UnknownSearch);
         }
+    }
+
+    /// Whether a library that is opened by its path needs no other than those which a process has that can
+    /// open one.
+    fn needs_no_search(&mut self, thread: pid_t, name: &[u8], target: &ResolvedPath) -> bool {
+        let is_loaded = |name: &Vec<u8>| [LOADER_NAME, C_LIBRARY].contains(&&name[..]);
+        let is_alone = || needs(name).is_some_and(|needs| needs.names.iter().all(is_loaded));
+        if target.stamp.kind() != Some(FileKind::File) || target.orphan || !is_alone() {
+            return false;
+        }
+        let loading = self.loads.loading.entry(thread).or_default();
+        loading.opened = Some(Library { path: target.path.clone(), stamp: target.stamp });
+        // Whoever opens the cache now searches for something else.
+        loading.has_cache = true;
+        true
     }
 
     /// The loader reads a library that it has opened.
@@ -337,11 +389,9 @@ impl SyscallRecorder {
         let loading = self.loads.loading.get_mut(&thread);
         let library = loading.and_then(|loading| {
             let is_file = |library: &&Library| library.path == file;
-            let is_of_cache = loading.opened.take().is_some_and(|path| path == file);
-            let mut of_cache = loading.libraries.in_cache.values().filter(|_| is_of_cache);
-            let mut in_folders = loading.libraries.in_folders.iter();
-            let library = of_cache.find(is_file).or_else(|| in_folders.find(is_file));
-            library.filter(|library| is_of_cache || library.is_unchanged()).cloned()
+            let opened = loading.opened.take().filter(|library| is_file(&library));
+            let in_folder = || loading.libraries.in_folders.iter().find(is_file);
+            opened.or_else(|| in_folder().filter(|library| library.is_unchanged()).cloned())
         });
         // Here and not at the start: a large one takes as long as a call may take.
         let is_like = |library: Library| {

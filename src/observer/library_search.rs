@@ -12,15 +12,13 @@ use std::sync::Arc;
 
 use libc::pid_t;
 
-use super::executables::{needed_libraries, number};
+use super::executables::needed_libraries;
 use super::resolve::as_path;
-use crate::workspace::{FileKind, PathStamp};
+use crate::observer::loader_cache::LoaderCache;
+use crate::workspace::PathStamp;
 
-/// The loader's cache.
-pub(in crate::observer) const CACHE: &[u8] = b"/etc/ld.so.cache";
 /// A list of libraries that are loaded into every program.
 pub(in crate::observer) const PRELOADED: &[u8] = b"/etc/ld.so.preload";
-const MAX_CACHE: u64 = 64 << 20;
 
 /// What a program's environment says about the search for its libraries.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -76,6 +74,8 @@ pub(in crate::observer) struct Libraries {
     pub(in crate::observer) in_folders: Vec<Library>,
     /// Named by the loader's cache, by the names there.
     pub(in crate::observer) in_cache: HashMap<Vec<u8>, Library>,
+    /// All names for which the loader may ask its cache.
+    pub(in crate::observer) names: Vec<Vec<u8>>,
 }
 
 /// What decides the search for libraries at a program's start, besides the libraries.
@@ -93,19 +93,20 @@ pub(in crate::observer) struct KnownStart {
 }
 
 /// A process whose loader is at work.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(in crate::observer) struct Loading {
     pub(in crate::observer) libraries: Arc<Libraries>,
     /// It has opened the cache.
     pub(in crate::observer) has_cache: bool,
-    /// The library of the cache that it has opened and not read.
-    pub(in crate::observer) opened: Option<Vec<u8>>,
+    /// The library that it has opened by its path, as the cache or a caller has it, and not read.
+    pub(in crate::observer) opened: Option<Library>,
 }
 
 /// What is known about the libraries of an observation's programs.
 #[derive(Debug, Default)]
 pub(in crate::observer) struct LibraryLoads {
-    pub(in crate::observer) cache: LoaderCache,
+    /// The loader's cache when the last program started.
+    pub(in crate::observer) cache: Option<(PathStamp, Arc<LoaderCache>)>,
     pub(in crate::observer) starts: HashMap<Start, KnownStart>,
     pub(in crate::observer) loading: HashMap<pid_t, Loading>,
 }
@@ -149,77 +150,6 @@ fn expand(folder: &[u8], file: &[u8]) -> Option<Vec<u8>> {
     (expanded.starts_with(b"/") && !expanded.contains(&b'$')).then_some(expanded)
 }
 
-/// The files for each name, each with whether every processor can use it.
-type CachedFiles = HashMap<Vec<u8>, Vec<(Vec<u8>, bool)>>;
-
-/// The content of the loader's cache.
-#[derive(Debug, Default)]
-pub(in crate::observer) struct LoaderCache {
-    stamp: Option<PathStamp>,
-    files: CachedFiles,
-}
-
-impl LoaderCache {
-    /// Reads the cache again if it is another. Whether it can be used.
-    pub(in crate::observer) fn refresh(&mut self) -> bool {
-        let stamp = PathStamp::of(as_path(CACHE));
-        if self.stamp.as_ref() != Some(&stamp) {
-            self.stamp = None;
-            let size =
-                std::fs::metadata(as_path(CACHE)).map_or(u64::MAX, |metadata| metadata.len());
-            let content = (stamp.kind() == Some(FileKind::File) && size <= MAX_CACHE)
-                .then(|| std::fs::read(as_path(CACHE)).ok())
-                .flatten();
-            match content.and_then(|content| files(&content)) {
-                Some(files) if PathStamp::of(as_path(CACHE)) == stamp => {
-                    *self = Self { stamp: Some(stamp), files };
-                }
-                _ => return false,
-            }
-        }
-        true
-    }
-
-    /// The files that the loader may take for this name. `None` if it may find none of them usable, and
-    /// searches its own folders then.
-    pub(in crate::observer) fn files(&self, name: &[u8]) -> Option<&[(Vec<u8>, bool)]> {
-        let files = self.files.get(name)?;
-        files.iter().any(|(_, usable)| *usable).then_some(&files[..])
-    }
-}
-
-/// Reads a cache of the format that releases since 2.32 write (sysdeps/generic/dl-cache.h).
-fn files(content: &[u8]) -> Option<CachedFiles> {
-    const MAGIC: &[u8] = b"glibc-ld.so.cache1.1";
-    const HEADER: usize = 48;
-    const ENTRY: usize = 24;
-    /// An ELF library for this architecture and this C library.
-    const NATIVE: u64 = 0x0303;
-    if !content.starts_with(MAGIC) || content.len() <= HEADER {
-        return None;
-    }
-    // Little-endian, or it is not said.
-    if content[28] != 0 && content[28] & 3 != 2 {
-        return None;
-    }
-    let count = usize::try_from(number(content, 20, 4)).ok()?;
-    let entries = content.get(HEADER..HEADER.checked_add(count.checked_mul(ENTRY)?)?)?;
-    let text = |at: u64| {
-        let text = content.get(usize::try_from(at).ok()?..)?;
-        Some(text[..text.iter().position(|byte| *byte == 0)?].to_vec())
-    };
-    let mut files = CachedFiles::new();
-    for entry in entries.chunks_exact(ENTRY) {
-        let (name, path) = (text(number(entry, 4, 4))?, text(number(entry, 8, 4))?);
-        if number(entry, 0, 4) == NATIVE {
-            // Without demands on the kernel or on the processor.
-            let usable = number(entry, 12, 4) == 0 && number(entry, 16, 8) == 0;
-            files.entry(name).or_default().push((path, usable));
-        }
-    }
-    Some(files)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -251,55 +181,6 @@ mod tests {
         ] {
             assert_eq!(folders(unknown), None, "{unknown:?}");
         }
-    }
-
-    /// A cache with these entries: flags, demands on the processor, name, path.
-    fn cache(entries: &[(u32, u64, &str, &str)]) -> Vec<u8> {
-        let mut content = b"glibc-ld.so.cache1.1".to_vec();
-        content.extend(u32::try_from(entries.len()).unwrap().to_le_bytes());
-        content.resize(48, 0);
-        content[28] = 2;
-        let mut texts = Vec::new();
-        let start = 48 + 24 * entries.len();
-        let mut text = |text: &str| {
-            let at = u32::try_from(start + texts.len()).unwrap();
-            texts.extend(text.bytes().chain([0]));
-            at.to_le_bytes()
-        };
-        for (flags, demands, name, path) in entries {
-            content.extend(flags.to_le_bytes());
-            content.extend(text(name));
-            content.extend(text(path));
-            content.extend([0; 4]);
-            content.extend(demands.to_le_bytes());
-        }
-        content.extend(texts);
-        content
-    }
-
-    #[test]
-    fn a_cache_tells_which_files_may_be_loaded() {
-        let content = cache(&[
-            (0x303, 1 << 62, "liba.so", "/v3/liba.so"),
-            (0x303, 0, "liba.so", "/lib/liba.so"),
-            (0x303, 1 << 62, "libb.so", "/v3/libb.so"),
-            (3, 0, "libc.so", "/lib32/libc.so"),
-        ]);
-        let cache = LoaderCache { stamp: None, files: files(&content).unwrap() };
-        let paths = |name: &str| -> Option<Vec<String>> {
-            let text = |(path, _): &(Vec<u8>, bool)| String::from_utf8(path.clone()).unwrap();
-            Some(cache.files(name.as_bytes())?.iter().map(text).collect())
-        };
-        assert_eq!(paths("liba.so").unwrap(), ["/v3/liba.so", "/lib/liba.so"]);
-        assert_eq!(paths("libb.so"), None, "not every processor can use it");
-        assert_eq!(paths("libc.so"), None, "of another architecture");
-        assert_eq!(paths("libd.so"), None);
-        assert!(files(&content[..content.len() - 1]).is_none(), "cut off");
-        assert!(files(&content[..100]).is_none());
-        assert!(files(b"ld.so-1.7.0").is_none());
-        let mut other = content;
-        other[28] = 3;
-        assert!(files(&other).is_none(), "big-endian");
     }
 
     #[test]

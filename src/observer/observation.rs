@@ -1,6 +1,7 @@
 //! The result of an observation, as plain data.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,9 @@ pub struct Observation {
     /// All used paths, absolute and without symlinks, `.` and `..`. A symlink that was followed has
     /// an entry of its own. Files that the run made are here too.
     pub paths: BTreeMap<PathBuf, PathAccess>,
+    /// Names of libraries for which the dynamic loader may have asked its cache: all that decides a run
+    /// which has used the cache by [`Uses::ASKED`] only.
+    pub libraries: BTreeSet<OsString>,
     /// Sockets outside the run that it connected to, or tried to.
     pub peers: BTreeSet<Peer>,
     /// Why something may be missing. If not empty, every file of the workspace counts.
@@ -86,7 +90,8 @@ impl PathAccess {
     /// target folder, the temporary folder), where it is a leftover of an earlier run.
     #[must_use]
     pub fn is_scratch(&self) -> bool {
-        let content = Uses::READ.with(Uses::EXECUTED).with(Uses::ATTRIBUTES).with(Uses::FOLLOWED);
+        let content = Uses::READ.with(Uses::EXECUTED).with(Uses::ATTRIBUTES);
+        let content = content.with(Uses::FOLLOWED).with(Uses::ASKED);
         self.uses.any(Uses::OUTPUT) && !self.uses.any(content)
     }
 
@@ -146,14 +151,17 @@ impl Uses {
     /// It is a Rust source, and another process of the run than the first opened it or looked it up.
     /// Only with [`ObserveOptions::tells_readers`](super::ObserveOptions::tells_readers).
     pub const READ_BELOW: Self = Self(1 << 14);
+    /// It is the dynamic loader's cache, and searches that were foreseen asked it for libraries
+    /// ([`Observation::libraries`]).
+    pub const ASKED: Self = Self(1 << 15);
     /// The uses that make a path an input.
-    pub const INPUT: Self = Self(0b1_1100_0011_1111);
+    pub const INPUT: Self = Self(0b1001_1100_0011_1111);
     /// The uses that make a path a result.
     pub const OUTPUT: Self = Self(0b11_1100_0000);
     /// The input uses from which the run learns nothing but the state of the name.
     pub const NAME: Self = Self(0b1_1100_0000_0000);
 
-    const NAMES: [&'static str; 15] = [
+    const NAMES: [&'static str; 16] = [
         "read",
         "listed",
         "probed",
@@ -169,6 +177,7 @@ impl Uses {
         "required",
         "linked",
         "read below",
+        "asked",
     ];
 
     /// Whether the two sets share a use.

@@ -63,6 +63,7 @@ pub(in crate::observer) struct SyscallRecorder {
 }
 
 /// A path argument that was read and made absolute.
+#[derive(Clone)]
 pub(super) struct Located {
     pub(super) name: Vec<u8>,
     /// The length of the root below which it is resolved; 0 for the real root.
@@ -84,6 +85,8 @@ pub(super) struct LookupKind(u16);
 impl LookupKind {
     /// An attempt of the dynamic loader to open.
     pub(super) const LOADED: Self = Self(1 << 14);
+    /// A foreseen open of the dynamic loader's cache.
+    pub(super) const ASKED: Self = Self(1 << 15);
 
     pub(super) fn new(uses: Uses, follow: bool) -> Self {
         let kinds = [Uses::PROBED, Uses::READ, Uses::FOLLOWED, Uses::LISTED, Uses::EXECUTED];

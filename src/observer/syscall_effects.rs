@@ -11,6 +11,7 @@ use super::seccomp::{self, Listener, Notification};
 use super::sockets::SocketAddress;
 use super::syscall::{Located, LookupKind, SyscallRecorder};
 use super::syscall_table::{self, PathArgument, SyscallRequest};
+use crate::observer::loader_cache::LOADER_CACHE;
 use crate::observer::path_class::is_setting;
 use crate::observer::{Address, Interference, Peer, Problem, Reach, Uses};
 use crate::workspace::FileKind;
@@ -194,7 +195,15 @@ impl SyscallRecorder {
             Some(_) => LookupKind::LOADED,
             None => LookupKind::new(Uses::READ, follow),
         };
-        let is_attempt = self.is_attempt();
+        let is_cache = located.name == LOADER_CACHE.as_bytes();
+        if is_cache
+            && reads_only == libc::O_RDONLY
+            && self.is_attempt()
+            && self.opens_cache(thread, located.clone())
+        {
+            return Ok(());
+        }
+        let is_attempt = self.is_attempt() && !is_cache;
         if reads_only == libc::O_RDONLY
             && self.is_recorded(&located, asked)
             && (!is_attempt || self.is_foreseen(thread, &located.name))

@@ -27,8 +27,9 @@ use super::{
 };
 use crate::model::{Digest, Timestamp};
 
-/// How long a question waits for the store.
-const LOOK_UP_LIMIT: Duration = Duration::from_millis(300);
+/// How long a question waits for the store. With all that it does around that, a store that is silent costs it
+/// 300 ms at most.
+const LOOK_UP_LIMIT: Duration = Duration::from_millis(270);
 
 /// How long a single object is waited for by nobody, so that a later look-up finds the way open.
 const OBJECT_LIMIT: Duration = Duration::from_secs(2);
@@ -205,6 +206,15 @@ impl SharedStore {
             (true, Some(why)) => Err(why),
             (true, None) => Err("`allowed_signers` names no signer".to_owned()),
             (false, _) => Ok(signers),
+        }
+    }
+
+    /// Opens the storage while the question prepares its look-up. A server's takes long to open: it reads all
+    /// certificates of the system.
+    pub(crate) fn prepare(&self) {
+        if self.options.read && self.breaker.open(Timestamp::now()).is_none() {
+            let place = self.place.clone();
+            drop(self.on_thread(async move { drop(place.storage().cloned()) }));
         }
     }
 

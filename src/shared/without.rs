@@ -53,6 +53,11 @@ impl SharedStore {
     }
 
     /// Nothing.
+    pub(crate) fn prepare(&self) {
+        match *self {}
+    }
+
+    /// Nothing.
     pub(crate) async fn look_up(&self, _: &WantedRecords) -> SharedAnswer {
         match *self {}
     }

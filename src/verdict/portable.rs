@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::environment::{AskedEnvironment, COMMON, known_iteration};
 use super::facts::{Facts, Question};
-use super::fingerprint::{Aspect, Fingerprints, aspect_of};
+use super::fingerprint::{Aspect, Fingerprints, aspect_of, deciding_file};
 use super::git_question::GitQuestion;
 use super::package::SharedKey;
 use super::roots::{PortablePath, SymbolicRoot, SymbolicRoots};
@@ -22,6 +22,7 @@ use crate::cache::{
 };
 use crate::hasher::{FileDigest, file_digest};
 use crate::model::{Digest, Digester, OsText, TargetId, TargetReport, Timestamp, Verdict};
+use crate::observer::LOADER_CACHE;
 use crate::process::Environment;
 use crate::protocol::VERSION;
 use crate::workspace::{PathStamp, well_known_beginnings};
@@ -147,6 +148,7 @@ impl PlanSecret {
             InputState::Program(digest) => ("program", digest),
             InputState::Measured(digest) => ("measured", digest),
             InputState::Kind(digest) => ("kind", digest),
+            InputState::Answer(digest) => ("answer", digest),
             InputState::Absent => return Some(self.keyed("absent", &[])),
             _ => return None,
         };
@@ -493,11 +495,12 @@ impl<'a> Machine<'a> {
                     PortableState::Library(then) => (Aspect::Content, Aspect::Same, then),
                     _ => return Err(differs()),
                 };
-                let stamp = PathStamp::of(&path);
+                let file = deciding_file(&path, Some(ours));
+                let stamp = PathStamp::of(file);
                 let now = seen.portable.read(self.root, &path, theirs)?;
                 let own = seen.own.read(self.root, &path, ours)?;
                 let is_same = secret.state(&now.state) == Some(*then);
-                if is_same && PathStamp::of(&path) == stamp { Ok(own) } else { Err(differs()) }
+                if is_same && PathStamp::of(file) == stamp { Ok(own) } else { Err(differs()) }
             }
         }
     }
@@ -547,16 +550,8 @@ fn perhaps_named<'n>(
 }
 
 /// Whether a file counts for a run as it is, since it is replaced and not edited.
-///
-/// `/etc/ld.so.cache` is among them by its whole content, though the loader asks it for a few libraries
-/// only, which are inputs themselves. A narrower input would be the path that each name of a library
-/// leads to. Two things break that: a program may read the file itself and depend on all of it, as
-/// `ldconfig -p` does, which `find_library` of Python's `ctypes` starts, and a record does not tell such a
-/// reader from the loader; and a look-up that finds nothing leaves no trace in a program that is linked
-/// with `-z nodefaultlib`.
 fn is_system_library(path: &Path) -> bool {
-    let is_loaders =
-        path == Path::new("/etc/ld.so.cache") || path == Path::new("/etc/ld.so.preload");
+    let is_loaders = path == Path::new(LOADER_CACHE) || path == Path::new("/etc/ld.so.preload");
     is_loaders || ["/lib", "/lib32", "/lib64", "/usr"].iter().any(|dir| path.starts_with(dir))
 }
 

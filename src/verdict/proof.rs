@@ -10,7 +10,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::fingerprint::{Fingerprints, MANY, SEVERAL, folder_of, has_times};
+use super::fingerprint::{
+    Fingerprints, MANY, SEVERAL, aspect_of, deciding_file, folder_of, has_times,
+};
 use crate::cache::{Found, Input, InputState, Look, Looks, Record, RecordProof};
 use crate::hasher::parallel;
 use crate::workspace::{FileKind, PathStamp, Stamp, is_missing};
@@ -81,6 +83,7 @@ fn looks_at(root: &Path, inputs: &[&Input], fingerprints: &mut Fingerprints) -> 
             }
             continue;
         }
+        let path = deciding_file(&path, aspect_of(&input.state)).to_owned();
         let PathStamp::Present(stamp) = PathStamp::of(&path) else {
             rest.push(at);
             continue;
@@ -144,7 +147,8 @@ fn is_decided_by_stamp(state: &InputState) -> bool {
         | InputState::Listing(_)
         | InputState::Targets(_)
         | InputState::Kind(_)
-        | InputState::Same(_) => true,
+        | InputState::Same(_)
+        | InputState::Answer(_) => true,
         // Decided by the settings, by what links lead to, by other things on the way, or by a server.
         InputState::Digest(_)
         | InputState::Absent
@@ -164,6 +168,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::observer::{LOADER_CACHE, LoaderCache};
     use crate::verdict::fingerprint::Aspect;
 
     const ALL: [Aspect; 4] = [Aspect::Content, Aspect::Names, Aspect::Kind, Aspect::Same];
@@ -223,6 +228,30 @@ mod tests {
         assert_eq!(changed(&looks, root, &absent), None, "another stamp, and still nothing in it");
         fs::write(root.join("no/b"), "").unwrap();
         assert_eq!(changed(&looks, root, &absent), Some(Path::new("no/b")));
+    }
+
+    #[test]
+    fn answers_of_the_loaders_cache_are_decided_by_one_look_at_it() {
+        if LoaderCache::current().is_none() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let mut fingerprints = Fingerprints::default();
+        let inputs = ["libc.so.6", "libnowhere-at-all.so"].map(|name| {
+            let path = Path::new(LOADER_CACHE).join(name);
+            fingerprints.read(dir.path(), &path, Aspect::Answer).unwrap()
+        });
+        let mut looks = learnt(dir.path(), &inputs);
+        let [look] = &looks.looks[..] else { panic!("{looks:?}") };
+        assert_eq!((look.path.to_str(), &look.decides[..]), (Some(LOADER_CACHE), &[0, 1][..]));
+        assert!(looks.rest.is_empty());
+        assert_eq!(changed(&looks, dir.path(), &inputs), None);
+        // Another file in its place: the answers are looked at again.
+        looks.looks[0].path = dir.path().to_owned();
+        assert_eq!(changed(&looks, dir.path(), &inputs), None);
+        let mut inputs = inputs;
+        inputs[1] = Input { state: inputs[0].state, proof: None, ..inputs[1].clone() };
+        assert_eq!(changed(&looks, dir.path(), &inputs), Some(&*inputs[1].path));
     }
 
     #[test]

@@ -27,6 +27,7 @@ use crate::model::{Answer, Digest, TargetAnswer, TargetId, TargetReport, Timesta
 use crate::process::{Priority, Suspender};
 use crate::protocol::RanProgram;
 use crate::runner::RunEvent;
+use crate::shared::SharedStore;
 
 /// How often a build is repeated because files changed while it ran. A build that writes into
 /// its own sources settles in the second round; a developer who types settles later.
@@ -67,6 +68,9 @@ pub(crate) async fn run<T: ProjectTree>(
     let known = session.known(state.digest.as_ref().ok(), on_step);
     if let Some(outcome) = session.answer_from(&known) {
         return Ok(outcome);
+    }
+    if let Some(store) = session.store() {
+        store.prepare();
     }
     let mut level = session.package_level(tree, &state).await;
     let mut of_packages = Vec::new();
@@ -388,10 +392,15 @@ impl<'a> Answering<'a> {
         Shareable::of(level, kept)
     }
 
+    /// The store of the config, if it is asked for what no record here answers.
+    fn store(&self) -> Option<&'a SharedStore> {
+        let is_asked = || self.may_answer_by_packages() && !self.needs_all_packages();
+        self.options.store.as_ref().filter(|_| is_asked())
+    }
+
     /// Asks other machines for what no record here answers.
     async fn ask_others(&self, level: &mut PackageLevel<'a>, on_step: &mut dyn FnMut(Step<'_>)) {
-        let is_asked = self.may_answer_by_packages() && !self.needs_all_packages();
-        let Some(store) = self.options.store.as_ref().filter(|_| is_asked) else { return };
+        let Some(store) = self.store() else { return };
         let is_known = |known: KnownTargets| known.targets.iter().all(|(_, found)| found.is_ok());
         if level.find().is_ok_and(is_known) {
             return;

@@ -7,7 +7,7 @@ mod folders;
 mod jobs;
 mod processes;
 mod remote_files;
-mod sandbox;
+pub(crate) mod sandbox;
 mod service;
 mod socket;
 mod stuck;

@@ -16,6 +16,8 @@ mod flaky;
 mod git_switch;
 mod home;
 mod layers;
+#[cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
+mod loader_cache;
 mod log_lines;
 mod lsp;
 mod observer;

@@ -2,6 +2,8 @@
 
 mod build_scripts;
 mod leftovers;
+#[cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
+mod loader_cache;
 
 use std::fs;
 use std::path::{Path, PathBuf};

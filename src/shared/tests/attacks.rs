@@ -204,8 +204,8 @@ fn peers_are_shown_and_answer_only_where_the_config_says_so() {
     team.trust(&line("peer,eve@example.com", 3));
     publish(&team.writer(3), 1, &["a"]).unwrap();
     let answers = |trust_peers| {
-        let store = SharedStore::open(StoreOptions { trust_peers, ..team.options() }).unwrap();
-        look_up(&store).records.iter().map(|found| found.may_answer).collect::<BTreeSet<_>>()
+        let answer = team.look_up_with(&StoreOptions { trust_peers, ..team.options() });
+        answer.records.iter().map(|found| found.may_answer).collect::<BTreeSet<_>>()
     };
     assert_eq!(answers(false), BTreeSet::from([false]));
     assert_eq!(answers(true), BTreeSet::from([true]));

@@ -41,12 +41,12 @@ fn a_silent_server_is_waited_for_once() {
     let team = Team::at(&s3(server("")));
     let started = Instant::now();
     let answer = look_up(&open(&team));
-    assert_missed(&answer, "no answer within 300 ms");
+    assert_missed(&answer, "no answer within 270 ms");
     assert!(answer.news.unwrap().contains("going on without it"));
     assert!(started.elapsed() < GENEROUS);
     // Another command: it does not ask at all.
     let answer = look_up(&open(&team));
-    assert_missed(&answer, "the store is off: no answer within 300 ms");
+    assert_missed(&answer, "the store is off: no answer within 270 ms");
     assert_eq!(answer.news, None);
 }
 

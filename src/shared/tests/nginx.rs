@@ -105,7 +105,7 @@ fn a_bucket_behind_a_balancer() {
     };
     fair();
     let reasons =
-        ["503", "no answer within 300 ms", "the store: ", "no answer within 300 ms", "502"];
+        ["503", "no answer within 270 ms", "the store: ", "no answer within 270 ms", "502"];
     for ((place, port), why) in PLACES[1..].iter().zip(others).zip(reasons) {
         let there = Team::at(&url(port));
         let open = || {

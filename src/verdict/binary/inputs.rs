@@ -1,6 +1,7 @@
 //! From what a run was seen to consult to what its record depends on, or why there can be none.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -98,6 +99,13 @@ impl InputJudge {
             }
             let is_leftover = || path.ancestors().any(|folder| cleared.contains(folder));
             if what.is_scratch() && is_leftover() {
+                continue;
+            }
+            if what.uses.and(Uses::INPUT) == Uses::ASKED {
+                match self.answers(path, what, &seen.libraries, started, fingerprints) {
+                    Ok(answers) => inputs.extend(answers),
+                    Err(doubt) => doubts.push(doubt),
+                }
                 continue;
             }
             match self.input(path, what, started, fingerprints) {
@@ -282,6 +290,29 @@ impl InputJudge {
             }
             _ => input,
         }))
+    }
+
+    /// What the dynamic loader's cache, which is at `path`, says of the libraries that it may have been asked
+    /// for.
+    fn answers(
+        &self,
+        path: &Path,
+        seen: &PathAccess,
+        names: &BTreeSet<OsString>,
+        started: SystemTime,
+        fingerprints: &mut Fingerprints,
+    ) -> Result<Vec<Input>, Uncacheable> {
+        let short = || path.display().to_string();
+        let mut read = |name| fingerprints.read(&self.root, &path.join(name), Aspect::Answer);
+        let answers = names.iter().map(|name| read(name).map_err(Uncacheable::Unreadable));
+        let answers = answers.collect::<Result<_, _>>()?;
+        if !seen.holds(&PathStamp::of(path)) {
+            return Err(Uncacheable::Changed(short()));
+        }
+        if !seen.first.is_settled(started) {
+            return Err(Uncacheable::Young(short()));
+        }
+        Ok(answers)
     }
 
     /// Whether nobody but rustdoc itself has looked at a source.

@@ -22,7 +22,7 @@ use crate::compiler::{BuildSpec, BuiltScript, ScriptCall, TestCompiler, script_o
 use crate::hasher::{FileDigest, file_digest};
 use crate::model::{Digest, Digester, End, OsText, TargetId, TargetKind};
 use crate::observer::{
-    Exemption, LOADER_FOLDERS, Observation, ObserveOptions, Observer, PathAccess, Uses,
+    Exemption, LOADER_FOLDERS, LoaderCalls, Observation, ObserveOptions, Observer, PathAccess, Uses,
 };
 use crate::process::{Environment, Priority, Spec, Suspender, WritableFolders, capture};
 use crate::verdict::facts::{Facts, Question};
@@ -121,18 +121,25 @@ impl ScriptObserver<'_> {
         let asked = Arc::new(Mutex::new(BTreeSet::new()));
         let exemption = exemption(&call, Arc::clone(&asked));
         let judge = self.judge(&call, script, fingerprints)?;
-        let options = ObserveOptions {
+        let mut options = ObserveOptions {
             covered: judge.covered.clone(),
             exemption: Some(exemption),
+            loader_calls: LoaderCalls::SearchPasses,
             ..ObserveOptions::default()
         };
-        let spec = spec(&call, &script.program, call.environment.clone())?;
-        let started = SystemTime::now();
-        let (observed, running) =
-            Observer::observe(&spec, options).map_err(|error| error.to_string())?;
-        let ended = compared(&call, script, &observed);
-        let seen = running.finish();
-        ended?;
+        let (seen, started) = loop {
+            let spec = spec(&call, &script.program, call.environment.clone())?;
+            let started = SystemTime::now();
+            let (observed, running) =
+                Observer::observe(&spec, options.clone()).map_err(|error| error.to_string())?;
+            let ended = compared(&call, script, &observed);
+            let seen = running.finish();
+            ended?;
+            match LoaderCalls::after(&seen.problems) {
+                Some(closer) if closer < options.loader_calls => options.loader_calls = closer,
+                _ => break (seen, started),
+            }
+        };
         if let Some(path) = unlike_a_fresh_build(&seen, &judge, &call) {
             return Err(format!("it consults `{}`", path.display()));
         }

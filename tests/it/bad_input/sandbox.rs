@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::home::{EXE, Home, LIMIT, Ran, answered, can_observe, is_root, skip};
 
 /// Runs a shell command in a mount namespace of its own; none where the system does not allow that.
-fn in_sandbox(home: &Home, script: &str) -> Option<Ran> {
+pub(crate) fn in_sandbox(home: &Home, script: &str) -> Option<Ran> {
     let flags: &[&str] = if is_root() { &["--mount"] } else { &["--mount", "--user", "-r"] };
     let sandbox = |script: &str| {
         let args = [flags, &["--propagation", "private", "sh", "-c", script]].concat();

@@ -279,6 +279,10 @@ fn a_search_after_the_start_is_recorded_or_observed_in_full() {
     let missing = built.path("late/plugin.so");
     let missing = missing.to_str().unwrap();
     let present = needed.to_str().unwrap();
+    let needing = built.path("late/libneeding.so");
+    let needing = needing.to_str().unwrap();
+    std::fs::write(built.path("n.c"), "int f(void); int g(void) { return f(); }").unwrap();
+    built.cc(&["-shared", "-fPIC", "-o", needing, "n.c", "-Llate", "-lneeded"]);
     let run = |args: &[&str]| {
         let args: Vec<_> = args.iter().map(OsStr::new).collect();
         both(&searching_from(&program, &args, &folders, &built.1))
@@ -294,11 +298,17 @@ fn a_search_after_the_start_is_recorded_or_observed_in_full() {
             assert_eq!(output.stdout, b"0\n", "{how}");
             assert!(!seen.is_complete(), "{how} {name}");
         }
-        for name in ["libneeded.so", present] {
+        for name in ["libneeded.so", needing] {
             let (seen, output) = run(&[how, name]);
             assert_eq!(output.stdout, b"1\n", "{how}");
-            assert!(!seen.is_complete(), "{how} {name}");
+            // All attempts are notified that are made on another stack than the first.
+            let is_seen = how == "thread" && name == "libneeded.so";
+            assert_eq!(seen.is_complete(), is_seen, "{how} {name}");
         }
+        // It needs nothing but the C library.
+        let (seen, output) = run(&[how, present]);
+        assert_eq!(output.stdout, b"1\n", "{how}");
+        assert!(seen.is_complete() && is_read(&seen, &needed), "{how}");
         // It is loaded already: nothing is searched for.
         let (seen, output) = run(&[how, "libc.so.6"]);
         assert_eq!(output.stdout, b"1\n", "{how}");
@@ -355,7 +365,14 @@ fn a_target_that_loads_a_library_has_each_attempt_observed_from_then_on() {
          let f: extern \"C\" fn() -> c_int = unsafe { std::mem::transmute(dlsym(library, c\"f\".as_ptr())) };\n\
          assert_eq!(f(), 0); assert!(open(c\"fx/plugin.so\").is_null()) }\n";
     let home = Home::with(&[("fx/x", ""), ("tests/it.rs", test)]);
-    let (good, bad) = (built.library("good", 0, ""), built.library("bad", 1, ""));
+    // It needs a library that is searched for.
+    let library = |folder: &str, value| {
+        let path = built.library(folder, value, "");
+        let name = path.to_str().unwrap();
+        built.cc(&["-shared", "-fPIC", "-o", name, "l.c", "-Wl,--no-as-needed", "-lm"]);
+        path
+    };
+    let (good, bad) = (library("good", 0), library("bad", 1));
     let put = |from: &Path, to: &str| put(&home, from, to);
     put(&good, "fx/libneeded.so");
     let ask = || home.test(&["--no-daemon"]);

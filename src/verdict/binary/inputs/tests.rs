@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::config::Settings;
 use crate::model::{TargetId, TargetKind, Timestamp};
-use crate::observer::{Interference, Peer, Problem};
+use crate::observer::{Interference, LOADER_CACHE, LoaderCache, Peer, Problem};
 
 struct Scene {
     root: PathBuf,
@@ -610,4 +610,36 @@ fn a_run_that_somebody_could_notice_has_obstacles() {
     assert!(!noisy(&|scene| scene.seen.problems.extend([problem.clone()])).is_empty());
     let interference = Interference::Seccomp;
     assert!(!noisy(&|s| s.seen.interference.extend([interference.clone()])).is_empty());
+}
+
+#[test]
+fn the_loaders_cache_counts_by_its_answers_where_only_foreseen_searches_asked_it() {
+    let cache = Path::new(LOADER_CACHE);
+    if LoaderCache::current().is_none() {
+        return;
+    }
+    let mut scene = Scene::new();
+    let now = PathStamp::of(cache);
+    scene.seen.libraries = ["libc.so.6", "libnowhere-at-all.so"].map(OsString::from).into();
+    scene.saw(cache, now, Uses::ASKED);
+    let inputs = scene.inputs();
+    let names: Vec<_> = inputs.iter().map(|input| input.path.to_str().unwrap()).collect();
+    assert_eq!(names, ["/etc/ld.so.cache/libc.so.6", "/etc/ld.so.cache/libnowhere-at-all.so"]);
+    assert!(inputs.iter().all(|input| matches!(input.state, InputState::Answer(_))));
+    assert!(scene.holds(&inputs));
+    let other = Input { state: inputs[1].state, proof: None, ..inputs[0].clone() };
+    assert!(!scene.holds(&[other]), "the answer for another name");
+    // Whoever else has looked at it may have read all of it, or seen how long it is.
+    for more in [Uses::READ, Uses::PROBED, Uses::ATTRIBUTES, Uses::REQUIRED] {
+        scene.saw(cache, now, Uses::ASKED.with(more));
+        assert_eq!(scene.names(), [LOADER_CACHE], "{more:?}");
+    }
+    // It was another one at the first use, or it is so young that it may have been.
+    scene.saw(cache, PathStamp::of(Path::new("/etc")), Uses::ASKED);
+    assert!(matches!(scene.doubts()[..], [Uncacheable::Changed(_)]));
+    scene.saw(cache, now, Uses::ASKED);
+    let judged = scene.judge(SystemTime::UNIX_EPOCH);
+    assert!(
+        matches!(&judged, Cacheability::Uncacheable(doubts) if matches!(doubts[..], [Uncacheable::Young(_)]))
+    );
 }
