@@ -29,11 +29,12 @@
 //! **The cache counts by its answers** ([`Uses::ASKED`]) where only foreseen searches have opened it: all names
 //! are known that they can ask for.
 //!
-//! **Known limits.** A name that begins in memory below the first stack and ends in it is notified, and one that the kernel maps there, once all space below is used up, is not.
+//! **Known limits.** A name that begins in memory below the first stack and ends in it is notified, and one
+//! that the kernel maps there, once all space below is used up, is not.
 //! A program that has more rights than who starts it ignores `LD_LIBRARY_PATH`, and may search elsewhere
 //! for a library that is in one of those folders only. The cache stays mapped while a program's start runs
 //! code of its libraries that chooses among versions of a function (`STT_GNU_IFUNC`), or its own `malloc`. A
-//! failed `dlopen` there would be missed.
+//! failed `dlopen` there would be missed, and what the cache says later of that name.
 
 use std::collections::{HashMap, HashSet};
 use std::io;

@@ -33,7 +33,7 @@ fn fill(writer: &Home, scripts: &[(&str, &str)]) {
 }
 
 /// The machines, with the same programs in `PATH`.
-fn machines(scripts: &[(&str, &str)]) -> Machines {
+pub(super) fn machines(scripts: &[(&str, &str)]) -> Machines {
     let mut machines = Machines::of(|writer| fill(writer, scripts));
     for home in [&mut machines.writer, &mut machines.reader] {
         // Without folders of a user whose home is another one.
