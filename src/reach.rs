@@ -59,6 +59,7 @@ mod error;
 mod function_body;
 mod graph;
 mod link;
+mod location_flow;
 mod merged;
 mod object_code;
 mod object_files;
@@ -91,7 +92,10 @@ use crate::model::{Digest, Digester};
 pub struct Reached {
     /// The digest of all of it.
     pub strict: Digest,
-    /// The same without lines and columns of panic locations and of the test itself.
+    /// The same without lines and columns of the test itself and of panic locations that nothing but a
+    /// panic tells.
+    pub panics_masked: Digest,
+    /// The same without lines and columns of all panic locations and of the test itself.
     pub masked: Digest,
     /// Its effects on and inputs from outside of the program.
     pub capabilities: Capabilities,
@@ -106,9 +110,9 @@ pub struct Reached {
 /// Facts that only the caller knows: of the build, of earlier runs, of the environment.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
-    /// Whether every crate in the program was compiled without optimization, so that readers of
-    /// panic locations can be seen.
-    pub unoptimized: bool,
+    /// The positions in source files that count for nobody, at most. None unless every crate in the
+    /// program was compiled without optimization: else their readers cannot be seen.
+    pub masking: Masking,
     /// The digest of the programs that tests may start, by [`ReachReader::programs`].
     pub programs: Digest,
     /// Whether a test may start its own program. Only a complete observation of an earlier run
@@ -116,6 +120,17 @@ pub struct Policy {
     pub starts_itself: bool,
     /// Whether the environment asks for backtraces (`RUST_BACKTRACE`, `RUST_LIB_BACKTRACE`).
     pub backtraces: bool,
+}
+
+/// Which lines and columns in source files do not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Masking {
+    /// All of them count.
+    Nothing,
+    /// Those that nothing but a panic tells.
+    Panics,
+    /// None of them counts.
+    All,
 }
 
 /// The code that a test's verdict depends on.
@@ -128,6 +143,16 @@ pub enum TestIdentity {
 }
 
 impl Reached {
+    /// The positions that it cannot see, in a program without optimization whose panics nobody sees.
+    #[must_use]
+    pub fn masking(&self) -> Masking {
+        match () {
+            () if self.capabilities.contains(Capabilities::PANICS) => Masking::Nothing,
+            () if self.capabilities.contains(Capabilities::LOCATIONS) => Masking::Panics,
+            () => Masking::All,
+        }
+    }
+
     /// The test's identity under `policy`.
     #[must_use]
     pub fn identity(&self, policy: &Policy) -> TestIdentity {
@@ -145,8 +170,11 @@ impl Reached {
         if starts && policy.starts_itself && can(Capabilities::OWN_PATH) {
             return TestIdentity::WholeProgram("it can start its own program".to_owned());
         }
-        let masked = policy.unoptimized && !can(Capabilities::LOCATIONS);
-        let reached = if masked { &self.masked } else { &self.strict };
+        let reached = match policy.masking.min(self.masking()) {
+            Masking::Nothing => &self.strict,
+            Masking::Panics => &self.panics_masked,
+            Masking::All => &self.masked,
+        };
         let mut digester = Digester::new("reached by a test 1");
         digester.digest(reached);
         if starts {
@@ -274,6 +302,7 @@ impl From<ReachedAll> for Reached {
     fn from(all: ReachedAll) -> Self {
         Self {
             strict: all.strict,
+            panics_masked: all.panics_masked,
             masked: all.masked,
             capabilities: all.capabilities,
             variables: all.variables,

@@ -11,7 +11,7 @@ use super::isolation::{self, Groups};
 use crate::cache::{Cache, ReachedTests, RecordKey};
 use crate::model::{Digest, Outcome, TargetId, Timestamp};
 use crate::process::Environment;
-use crate::reach::{Capabilities, Policy, ReachReader, Reached, TestIdentity};
+use crate::reach::{Capabilities, Masking, Policy, ReachReader, Reached, TestIdentity};
 use crate::workspace::PathStamp;
 
 /// The version of the stored bases. Those of another are ignored.
@@ -141,11 +141,10 @@ pub(super) fn reached_tests(
     reader.end_round();
     let tests = tests.map_err(|error| error.to_string())?;
     // A test can see the lines of another one: by a hook for panics, or a logger.
-    let can_see = |reached: &Reached| reached.capabilities.contains(Capabilities::LOCATIONS);
-    let unseen = !tests.values().any(can_see);
+    let unseen = tests.values().map(Reached::masking).min().unwrap_or(Masking::Nothing);
     // Nothing else is assumed that would leave out more tests.
     let policy = Policy {
-        unoptimized: unoptimized && unseen,
+        masking: if unoptimized { unseen } else { Masking::Nothing },
         programs: Digest::from_bytes([0; 32]),
         starts_itself: true,
         backtraces,
