@@ -63,6 +63,7 @@ mod location_flow;
 mod merged;
 mod object_code;
 mod object_files;
+mod panicking;
 mod program;
 mod reader;
 mod section;

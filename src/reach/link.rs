@@ -8,6 +8,7 @@ use super::graph::{Closure, CodeGraph, GraphTarget};
 use super::location_flow::CallParameter;
 use super::object_code::{ContentDigests, ObjectCode, Reference};
 use super::object_files::Sysroot;
+use super::panicking::only_panics;
 use super::program::{ProgramTables, SymbolOrigin};
 use crate::model::{Digest, Digester};
 
@@ -116,7 +117,7 @@ impl<'a> LinkedGraph<'a> {
                     }
                     Some(_) => None,
                     None => {
-                        let panics = sysroot.symbols.contains(name) && panics_only(name);
+                        let panics = sysroot.symbols.contains(name) && only_panics(name);
                         panics.then(Vec::new)
                     }
                 }
@@ -277,33 +278,6 @@ impl Closures<'_> {
             unknown: unknown.map(name),
         }
     }
-}
-
-/// Whether this function of the standard library does nothing with its caller's place but panic with it.
-fn panics_only(name: &str) -> bool {
-    // Of these modules every function that gets a place, and of the others those of this name.
-    const MODULES: [&str; 5] = [
-        "core::panicking::",
-        "core::slice::index::",
-        "core::str::slice_error_fail",
-        "alloc::raw_vec::",
-        "std::thread::local::panic_",
-    ];
-    const FUNCTIONS: [(&str, &[&str]); 6] = [
-        ("core::option::", &["unwrap", "expect", "unwrap_failed", "expect_failed"]),
-        ("core::result::", &["unwrap", "expect", "unwrap_err", "expect_err", "unwrap_failed"]),
-        ("core::cell::", &["panic_already_borrowed", "panic_already_mutably_borrowed"]),
-        ("core::slice::", &["len_mismatch_fail", "copy_from_slice_impl", "split_at", "split_at_mut"]),
-        ("alloc::vec::Vec<", &["index", "index_mut", "remove", "insert", "push", "with_capacity"]),
-        ("alloc::string::String", &["index", "push_str", "push", "with_capacity"]),
-    ];
-    let name = format!("{:#}", rustc_demangle::demangle(name));
-    let name = name.trim_start_matches('<');
-    let last = name.rsplit("::").next().unwrap_or_default();
-    MODULES.iter().any(|module| name.starts_with(module))
-        || FUNCTIONS
-            .iter()
-            .any(|(module, names)| name.starts_with(module) && names.contains(&last))
 }
 
 /// Whether rustc has made up the name.

@@ -47,6 +47,8 @@ pub(super) struct CallParameter {
 pub(super) struct ParameterFlow {
     /// The parameters, as bits, that can end anywhere.
     pub(super) lost: u8,
+    /// Those that the register of a second result holds at the end, whether there is one or not.
+    pub(super) returned: u8,
     /// The parameters, from 0, that are handed on, each to one of another function.
     pub(super) handed_on: Vec<(u8, CallParameter)>,
 }
@@ -121,6 +123,7 @@ struct FlowSearch<'a> {
     /// The stack is used in a way that is not understood.
     is_odd: bool,
     lost: u64,
+    returned: u64,
     receivers: BTreeSet<(usize, CallParameter)>,
     /// What is held where branches lead.
     joins: HashMap<u64, Registers>,
@@ -142,6 +145,7 @@ impl<'a> FlowSearch<'a> {
             lowest_address: i64::MAX,
             is_odd: false,
             lost: 0,
+            returned: 0,
             receivers: BTreeSet::new(),
             joins: HashMap::new(),
             grown: false,
@@ -162,7 +166,7 @@ impl<'a> FlowSearch<'a> {
     }
 
     fn receivers(&self, label: usize) -> Option<Vec<CallParameter>> {
-        (self.lost & 1 << label == 0).then(|| {
+        ((self.lost | self.returned) & 1 << label == 0).then(|| {
             let own = self.receivers.iter().filter(|(of, _)| *of == label);
             own.map(|(_, receiver)| *receiver).collect()
         })
@@ -174,6 +178,7 @@ impl<'a> FlowSearch<'a> {
         let handed_on = handed_on.filter(|(label, _)| self.lost & 1 << label == 0);
         ParameterFlow {
             lost: (self.lost & of_parameters) as u8,
+            returned: (self.returned & of_parameters) as u8,
             handed_on: handed_on.map(|(label, receiver)| (*label as u8, *receiver)).collect(),
         }
     }
@@ -202,8 +207,8 @@ impl<'a> FlowSearch<'a> {
                 }
                 FlowControl::Call | FlowControl::IndirectCall => self.call(&instruction, &mut held),
                 FlowControl::Return => {
-                    let returned = [Register::RAX, Register::RDX].map(Register::number);
-                    returned.iter().for_each(|register| self.lost |= held.labels[*register]);
+                    self.lost |= held.labels[Register::RAX.number()];
+                    self.returned |= held.labels[Register::RDX.number()];
                     self.leave(&mut held);
                 }
                 // A trap ends the program.

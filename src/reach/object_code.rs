@@ -15,6 +15,7 @@ use super::capabilities::{self, Capabilities};
 use super::error::UnknownLayout;
 use super::function_body::FunctionBody;
 use super::location_flow::{self, CallParameter, CodeMark, ParameterFlow};
+use super::panicking::{never_returns_place, only_panics};
 use super::reader::{ObjectReader, RelocationTarget};
 use super::section::{ENDIAN, Relocation, Section};
 use super::test_table::{self, TestEntry};
@@ -100,7 +101,7 @@ pub(super) fn read_object(
     let frames = reader.frames()?;
     let tests = test_table::find(&reader)?;
     let (code, ids, pieces) = (ObjectCode::default(), HashMap::new(), Capabilities::default());
-    let whole = HashSet::new();
+    let whole = HashMap::new();
     Collector { reader: &reader, code, ids, pieces, whole }.collect(&frames, tests)
 }
 
@@ -127,8 +128,8 @@ struct Collector<'a> {
     ids: HashMap<&'a str, u32>,
     /// Capabilities that merged constants give to the section that refers to them.
     pieces: Capabilities,
-    /// The sections that are one function each.
-    whole: HashSet<usize>,
+    /// The sections that are one function each, with its name.
+    whole: HashMap<usize, &'a str>,
 }
 
 impl<'a> Collector<'a> {
@@ -197,9 +198,10 @@ impl<'a> Collector<'a> {
         section: &Section<'a>,
         uses: &mut BTreeMap<u32, LocationUses>,
     ) -> Result<Option<ParameterFlow>, UnknownLayout> {
-        if !self.reader.by_rustc || !self.whole.contains(&index) {
+        let Some(name) = self.whole.get(&index).filter(|_| self.reader.by_rustc) else {
             return Ok(None);
-        }
+        };
+        let name: &str = name;
         let mut marks = BTreeMap::new();
         for relocation in &section.relocations {
             let mark = match self.reader.start(relocation)? {
@@ -207,7 +209,7 @@ impl<'a> Collector<'a> {
                     CodeMark::Place(node)
                 }
                 Some(RelocationTarget::Node { node, section, .. })
-                    if self.whole.contains(&section) =>
+                    if self.whole.contains_key(&section) =>
                 {
                     CodeMark::Function(Reference::Node(node))
                 }
@@ -218,12 +220,17 @@ impl<'a> Collector<'a> {
             };
             marks.insert(relocation.offset, mark);
         }
-        let (parameters, places) = location_flow::follow(section.bytes, &marks);
+        let (mut parameters, places) = location_flow::follow(section.bytes, &marks);
         for (node, receivers) in places {
             if let (Some(uses), Some(receivers)) = (uses.get_mut(&node), receivers) {
                 uses.unknown -= 1;
                 uses.receivers.extend(receivers);
             }
+        }
+        if only_panics(name) {
+            parameters = ParameterFlow::default();
+        } else if !never_returns_place(name) {
+            parameters.lost |= parameters.returned;
         }
         Ok(Some(parameters))
     }
@@ -262,9 +269,10 @@ impl<'a> Collector<'a> {
             let whole = symbol.st_value(ENDIAN) == 0 && symbol.st_size(ENDIAN) == within.size;
             if kind == elf::STT_FUNC && whole {
                 let addresses = within.relocations.iter().map(|one| one.offset as usize).collect();
+                let plain = name;
                 let name = self.name(name);
                 self.code.bodies.push(FunctionBody::new(name, within.bytes, addresses));
-                self.whole.insert(section.0);
+                self.whole.insert(section.0, plain);
             }
             if !symbol.is_local() {
                 let name = self.name(name);
