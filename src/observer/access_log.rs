@@ -45,6 +45,8 @@ pub(in crate::observer) struct AccessLog {
     pub(in crate::observer) peers: BTreeSet<Peer>,
     pub(in crate::observer) problems: BTreeSet<Problem>,
     pub(in crate::observer) interference: BTreeSet<Interference>,
+    /// See [`Observation::panicked`].
+    pub(in crate::observer) panicked: bool,
 }
 
 #[derive(Debug)]
@@ -66,6 +68,7 @@ impl AccessLog {
             peers: BTreeSet::new(),
             problems: BTreeSet::new(),
             interference: BTreeSet::new(),
+            panicked: false,
         }
     }
 
@@ -357,6 +360,7 @@ impl AccessLog {
             peers: self.peers,
             problems: self.problems,
             interference: self.interference,
+            panicked: self.panicked,
             left_behind: false,
             calls: 0,
         }

@@ -59,10 +59,7 @@ pub(super) type PlaceFlow = Vec<(u32, Option<Vec<CallParameter>>)>;
 
 /// Follows the parameters of the function `code` and the places that it names. `marks` are by the offset
 /// of their relocations.
-pub(super) fn follow(
-    code: &[u8],
-    marks: &BTreeMap<u64, CodeMark>,
-) -> (ParameterFlow, PlaceFlow) {
+pub(super) fn follow(code: &[u8], marks: &BTreeMap<u64, CodeMark>) -> (ParameterFlow, PlaceFlow) {
     let place = |(at, mark): (&u64, &CodeMark)| match mark {
         CodeMark::Place(place) => Some((*at, *place)),
         CodeMark::Function(_) => None,
@@ -353,17 +350,18 @@ impl<'a> FlowSearch<'a> {
         let [to, from] = [instruction.op0_kind(), instruction.op1_kind()];
         let slot = instruction.memory_base() == Register::RSP
             && instruction.memory_index() == Register::None;
-        let slot =
-            slot.then(|| instruction.memory_displacement64().cast_signed() - self.depth);
+        let slot = slot.then(|| instruction.memory_displacement64().cast_signed() - self.depth);
         let target = whole(instruction.op0_register()).filter(|_| to == OpKind::Register);
         match (instruction.mnemonic(), target, self.mark(instruction)) {
             (Mnemonic::Lea, Some(target), Some((at, CodeMark::Place(_)))) => {
                 held.clear(target);
                 held.labels[target] = self.labels.get(&at).map_or(0, |label| 1 << label);
             }
-            (Mnemonic::Lea | Mnemonic::Mov, Some(target), Some((_, CodeMark::Function(function))))
-                if from == OpKind::Memory =>
-            {
+            (
+                Mnemonic::Lea | Mnemonic::Mov,
+                Some(target),
+                Some((_, CodeMark::Function(function))),
+            ) if from == OpKind::Memory => {
                 held.clear(target);
                 held.functions[target] = Some(function);
             }

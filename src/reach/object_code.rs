@@ -182,9 +182,8 @@ impl<'a> Collector<'a> {
             }
         }
         let exported: HashSet<u32> = self.code.definitions.iter().map(|one| one.node).collect();
-        let known = uses.into_iter().filter(|(node, uses)| {
-            uses.unknown == 0 && !exported.contains(node)
-        });
+        let known =
+            uses.into_iter().filter(|(node, uses)| uses.unknown == 0 && !exported.contains(node));
         self.code.handed_on = known.map(|(node, uses)| (node, uses.receivers)).collect();
         self.code.tests = tests;
         Ok(self.code)

@@ -6,8 +6,12 @@
 //! call one, such as `unwrap_or_else`, are not listed, and are judged by their code.
 
 /// Modules of which every function that gets a place panics with it.
-const MODULES: [&str; 4] =
-    ["core::panicking::", "core::slice::index::", "alloc::raw_vec::", "core::str::slice_error_fail"];
+const MODULES: [&str; 4] = [
+    "core::panicking::",
+    "core::slice::index::",
+    "alloc::raw_vec::",
+    "core::str::slice_error_fail",
+];
 
 /// Functions that panic with the place, by the start of their paths and their names.
 const FUNCTIONS: [(&str, &[&str]); 11] = [
@@ -45,11 +49,9 @@ const FUNCTIONS: [(&str, &[&str]); 11] = [
 /// Whether the function of this mangled name does nothing with its caller's place but panic with it.
 pub(super) fn only_panics(name: &str) -> bool {
     let (path, last) = readable(name);
-    let is_listed = |(module, names): &(&str, &[&str])| {
-        path.starts_with(module) && names.contains(&&*last)
-    };
-    MODULES.iter().any(|module| path.starts_with(module))
-        || FUNCTIONS.iter().any(is_listed)
+    let is_listed =
+        |(module, names): &(&str, &[&str])| path.starts_with(module) && names.contains(&&*last);
+    MODULES.iter().any(|module| path.starts_with(module)) || FUNCTIONS.iter().any(is_listed)
 }
 
 /// Whether the function of this mangled name, which may hand the place on, never returns it itself.

@@ -525,6 +525,8 @@ impl<'a> TargetRecords<'a> {
             record,
             unoptimized,
             is_part: false,
+            is_quiet: self.seen(index).is_some_and(|seen| !seen.panicked),
+            started: Vec::new(),
             tests: report.tests.clone(),
         })
     }

@@ -187,7 +187,7 @@ mod tests {
         [("a", Outcome::Ok), ("b", Outcome::Ok), ("c", Outcome::Ignored)];
 
     fn observed(cacheability: Cacheability) -> Option<ObservedRun> {
-        let conduct = SeenConduct { obstacles: Vec::new(), calls: 0 };
+        let conduct = SeenConduct { obstacles: Vec::new(), calls: 0, panicked: false };
         let (interfered, needs, unseen) = (false, None, Vec::new());
         Some(ObservedRun { cacheability, interfered, unseen, needs, conduct })
     }

@@ -8,14 +8,16 @@ use serde::{Deserialize, Serialize};
 use super::Question;
 use super::fingerprint::digest_of_stamp;
 use super::isolation::{self, Groups};
+use super::started_programs::StartedPrograms;
 use crate::cache::{Cache, ReachedTests, RecordKey};
+use crate::hasher::{FileDigest, program_digest};
 use crate::model::{Digest, Outcome, TargetId, Timestamp};
 use crate::process::Environment;
 use crate::reach::{Capabilities, Masking, Policy, ReachReader, Reached, TestIdentity};
 use crate::workspace::PathStamp;
 
 /// The version of the stored bases. Those of another are ignored.
-pub(super) const VERSION: u32 = 5;
+pub(super) const VERSION: u32 = 6;
 /// Larger programs are not read: their objects take as much memory.
 const LARGEST_PROGRAM: u64 = 128 << 20;
 /// The bases of a project.
@@ -34,7 +36,11 @@ pub(super) struct Base {
     pub(super) context: Digest,
     /// Its record, which names its inputs, and when that was made.
     pub(super) record: (RecordKey, Timestamp),
+    /// What is loaded of its program.
+    pub(super) program: Option<Digest>,
     pub(super) tests: BTreeMap<String, BaseTest>,
+    /// The programs that cargo built and the run has started, by their paths.
+    pub(super) started: StartedPrograms,
 }
 
 /// A test in a green run.
@@ -51,6 +57,8 @@ pub(super) struct BaseTest {
 #[derive(Debug)]
 pub(super) struct ProgramTests {
     pub(super) reached: ReachedTests,
+    /// What is loaded of the program.
+    pub(super) program: Option<Digest>,
     pub(super) groups: Groups,
     /// Those that can see with which arguments their program was started.
     pub(super) see_arguments: BTreeSet<String>,
@@ -60,8 +68,10 @@ impl Base {
     /// Whether the test of this name reaches what it reached.
     pub(super) fn is_same(&self, name: &str, now: &ProgramTests) -> bool {
         let reached = now.reached.get(name).copied().flatten();
+        let is_program = self.program.is_some() && self.program == now.program;
         self.tests.get(name).is_some_and(|before| {
-            reached.is_some() && reached == before.reached && before.outcome != Outcome::Failed
+            let is_reached = reached.is_some() && reached == before.reached;
+            (is_program || is_reached) && before.outcome != Outcome::Failed
         })
     }
 
@@ -129,13 +139,8 @@ pub(super) fn reached_tests(
     program: &Path,
     BuiltPrograms { sysroot, unoptimized, backtraces }: BuiltPrograms<'_>,
 ) -> Result<ProgramTests, String> {
-    if std::fs::metadata(program).is_ok_and(|file| file.len() > LARGEST_PROGRAM) {
-        return Err(format!("it is larger than {} MiB", LARGEST_PROGRAM >> 20));
-    }
-    let reader = match reader {
-        Some(reader) => reader,
-        empty => empty.insert(ReachReader::new(sysroot).map_err(|error| error.to_string())?),
-    };
+    check_size(program)?;
+    let reader = reader_of(reader, sysroot)?;
     let tests = reader.tests(program);
     // The objects of one program are remembered, not those of all.
     reader.end_round();
@@ -158,7 +163,33 @@ pub(super) fn reached_tests(
         |(_, reached): &(&String, &Reached)| reached.capabilities.contains(Capabilities::OWN_PATH);
     let see_arguments = tests.iter().filter(sees_arguments).map(|(name, _)| name.clone()).collect();
     let reached = tests.into_iter().map(|(name, reached)| (name, identity(reached))).collect();
-    Ok(ProgramTests { reached, groups, see_arguments })
+    let program = match program_digest(program, Path::new("")) {
+        FileDigest::Known(digest) => Some(digest),
+        FileDigest::Absent | FileDigest::Unknown(_) => None,
+    };
+    Ok(ProgramTests { reached, program, groups, see_arguments })
+}
+
+/// Whether `program` is small enough to be read with its objects.
+///
+/// # Errors
+/// If it is not, for a person.
+pub(super) fn check_size(program: &Path) -> Result<(), String> {
+    if std::fs::metadata(program).is_ok_and(|file| file.len() > LARGEST_PROGRAM) {
+        return Err(format!("it is larger than {} MiB", LARGEST_PROGRAM >> 20));
+    }
+    Ok(())
+}
+
+/// The reader, which is made when it is first needed.
+pub(super) fn reader_of<'r>(
+    reader: &'r mut Option<ReachReader>,
+    sysroot: &Path,
+) -> Result<&'r mut ReachReader, String> {
+    Ok(match reader {
+        Some(reader) => reader,
+        empty => empty.insert(ReachReader::new(sysroot).map_err(|error| error.to_string())?),
+    })
 }
 
 /// Digest of a program's stamp. A hard link to it changes nothing.
