@@ -26,6 +26,11 @@
 //! it. The masked digest leaves lines and columns out. It holds only for tests that cannot read
 //! them, and only without optimization, which merges the functions that read them into others.
 //!
+//! A test that reads some lines, such as those of a log, does not read those of panics. So a third
+//! digest leaves out the locations that nothing but a panic tells. These are found in the machine code:
+//! [`location_flow`] follows each location to the calls that get it, and [`LinkedGraph`] through the
+//! functions that hand it on, to those of the standard library that [`panicking`] lists.
+//!
 //! # Fallbacks to the whole program
 //!
 //! [`UnknownLayout`] names each reason for which nothing is known of a program:
@@ -44,7 +49,8 @@
 //!
 //! Only x86-64 programs on Linux are read. Lines that the crate `log` stores in its records count
 //! for the readers of records only. A test that closes its error output and opens a file in its place
-//! (by `close` or `F_DUPFD`; `dup2` is known) can read the lines of its own panics unnoticed.
+//! (by `close` or `F_DUPFD`; `dup2` is known) can read the lines of its own panics unnoticed. A program
+//! that a test starts cannot: the observer sees what it writes.
 //!
 //! [`Capabilities`] say what a test can do besides computing; files, environment, network and clock
 //! are inputs that the caller has to observe. A test that starts programs depends on the programs

@@ -176,7 +176,7 @@ impl<'a> LinkedGraph<'a> {
         let roots = self.roots(program, sysroot);
         let closures = self.graph.close(roots.iter().copied().chain(entries));
         let mut loaded = Digester::new("loaded with the program 1");
-        for list in [&program.libraries, &program.library_folders] {
+        for list in [&program.libraries, &program.library_folders, &program.loading] {
             loaded.number(list.len() as u64);
             list.iter().for_each(|name| {
                 loaded.field(name.as_bytes());
@@ -250,7 +250,7 @@ pub(super) struct ReachedAll {
 impl Closures<'_> {
     /// Everything that the node `entry` reaches.
     pub(super) fn of(&self, entry: u32) -> ReachedAll {
-        let mut strict = Digester::new("reached by an entry 2");
+        let mut strict = Digester::new("reached by an entry 3");
         strict.digest(&self.loaded);
         let (mut panics_masked, mut masked) = (strict.clone(), strict.clone());
         let mut capabilities = Capabilities::default();

@@ -306,12 +306,20 @@ impl<'a> FlowSearch<'a> {
             // Something else than the load of an address.
             self.lost |= self.labels.get(&at).map_or(0, |label| 1 << label);
         }
+        if instruction.mnemonic() == Mnemonic::Lea && instruction.memory_base() == Register::RSP {
+            let at = instruction.memory_displacement64().cast_signed() - self.depth;
+            self.lowest_address = self.lowest_address.min(at);
+        }
+        // Another register leads into the stack then.
+        let operands = 0..instruction.op_count();
+        self.is_odd |= operands
+            .filter(|operand| instruction.op_kind(*operand) == OpKind::Register)
+            .any(|operand| instruction.op_register(operand).full_register() == Register::RSP);
         let info = self.factory.info(instruction);
         let memory = info.used_memory().iter();
         for used in memory.filter(|used| used.base() == Register::RSP) {
             let at = used.displacement().cast_signed() - self.depth;
             match used.access() {
-                OpAccess::NoMemAccess => self.lowest_address = self.lowest_address.min(at),
                 OpAccess::Write => {}
                 _ => {
                     let size = i64::try_from(used.memory_size().size()).unwrap_or(i64::MAX);
@@ -419,5 +427,156 @@ impl<'a> FlowSearch<'a> {
         }
         self.deepest = self.deepest.max(self.depth);
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The function that a mark leads to.
+    const F: Reference = Reference::Symbol(1);
+    const PLACE: &[u8] = b"\0\0\0\0 place";
+    const CALLEE: &[u8] = b"\0\0\0\0 callee";
+    const LEA_RDI: &[u8] = b"\x48\x8d\x3d";
+    const LEA_RAX: &[u8] = b"\x48\x8d\x05";
+    const CALL: &[u8] = b"\xe8";
+    const LOAD_RAX: &[u8] = b"\x48\x8b\x05";
+    const CALL_RAX: &[u8] = b"\xff\xd0";
+    const GROW: &[u8] = b"\x48\x83\xec\x18";
+    const SHRINK: &[u8] = b"\x48\x83\xc4\x18";
+    const STORE_RDI: &[u8] = b"\x48\x89\x7c\x24\x08";
+    const RELOAD_RDI: &[u8] = b"\x48\x8b\x7c\x24\x08";
+    const RET: &[u8] = b"\xc3";
+
+    /// What the function of these instructions does with its first parameter, and with the places that it
+    /// names: the numbers of the parameters of `F` that get each.
+    fn look(parts: &[&[u8]]) -> (Option<Vec<u8>>, Vec<Option<Vec<u8>>>) {
+        let (mut code, mut marks) = (Vec::new(), BTreeMap::new());
+        for part in parts {
+            let mark = match *part {
+                PLACE => Some(CodeMark::Place(7)),
+                CALLEE => Some(CodeMark::Function(F)),
+                _ => None,
+            };
+            match mark {
+                Some(mark) => {
+                    marks.insert(code.len() as u64, mark);
+                    code.extend([0; 4]);
+                }
+                None => code.extend(*part),
+            }
+        }
+        let (parameters, places) = follow(&code, &marks);
+        let number = |to: &CallParameter| {
+            assert_eq!(to.callee, F);
+            to.parameter
+        };
+        let is_lost = (parameters.lost | parameters.returned) & 1 != 0;
+        let first = parameters.handed_on.iter().filter(|(of, _)| *of == 0);
+        let first = first.map(|(_, to)| number(to)).collect();
+        let place = |(place, to): &(u32, Option<Vec<CallParameter>>)| {
+            assert_eq!(*place, 7);
+            to.as_ref().map(|to| to.iter().map(number).collect())
+        };
+        ((!is_lost).then_some(first), places.iter().map(place).collect())
+    }
+
+    fn place(parts: &[&[u8]]) -> Option<Vec<u8>> {
+        let (_, places) = look(parts);
+        let [place] = &places[..] else { panic!("{places:?}") };
+        place.clone()
+    }
+
+    #[test]
+    fn a_place_is_handed_to_the_next_call() {
+        assert_eq!(place(&[LEA_RDI, PLACE, CALL, CALLEE, RET]), Some(vec![0]));
+        // mov esi, 5
+        let between = b"\xbe\x05\0\0\0";
+        assert_eq!(place(&[LEA_RDI, PLACE, between, CALL, CALLEE, RET]), Some(vec![0]));
+        // mov rsi, rdi
+        let copied: &[u8] = b"\x48\x89\xfe";
+        assert_eq!(place(&[LEA_RDI, PLACE, copied, CALL, CALLEE, RET]), Some(vec![0, 1]));
+        // By the table of addresses.
+        let parts = [LEA_RDI, PLACE, LOAD_RAX, CALLEE, CALL_RAX, RET];
+        assert_eq!(place(&parts), Some(vec![0]));
+        // xor edi, edi
+        assert_eq!(place(&[LEA_RDI, PLACE, b"\x31\xff", CALL, CALLEE, RET]), Some(vec![]));
+        let (_, both) = look(&[LEA_RDI, PLACE, CALL, CALLEE, LEA_RDI, PLACE, CALL, CALLEE, RET]);
+        assert_eq!(both, [Some(vec![0]), Some(vec![0])]);
+    }
+
+    #[test]
+    fn a_place_is_lost_in_any_other_way() {
+        let ways: [&[&[u8]]; 12] = [
+            &[LEA_RDI, PLACE, CALL_RAX, RET],
+            &[LEA_RAX, PLACE, CALL_RAX, RET],
+            &[LEA_RAX, PLACE, RET],
+            // mov eax, [rdi+16]
+            &[LEA_RDI, PLACE, b"\x8b\x47\x10", RET],
+            // mov [rax], rdi
+            &[LEA_RDI, PLACE, b"\x48\x89\x38", RET],
+            // Nobody loads it but a callee.
+            &[GROW, LEA_RDI, PLACE, STORE_RDI, CALL, CALLEE, SHRINK, RET],
+            // mov rbx, rdi
+            &[LEA_RDI, PLACE, b"\x48\x89\xfb", CALL, CALLEE, RET],
+            // mov rax, [rip+place]: the place itself
+            &[LOAD_RAX, PLACE, RET],
+            // jmp rax
+            &[LEA_RDI, PLACE, b"\xff\xe0"],
+            // push rdi
+            &[LEA_RDI, PLACE, b"\x57", RET],
+            // rep movsb
+            &[LEA_RDI, PLACE, b"\xf3\xa4", RET],
+            // jmp callee
+            &[LEA_RDI, PLACE, b"\xe9", CALLEE],
+        ];
+        for (at, way) in ways.iter().enumerate() {
+            assert_eq!(place(way), None, "{at}");
+        }
+        // mov rdx, rdi: perhaps the second result
+        assert_eq!(place(&[LEA_RDI, PLACE, b"\x48\x89\xfa", RET]), None);
+        // What is not understood.
+        assert_eq!(place(&[LEA_RDI, PLACE, CALL, CALLEE, b"\x06", RET]), None);
+    }
+
+    #[test]
+    fn a_parameter_is_followed_through_the_stack() {
+        let parameter = |parts: &[&[u8]]| look(parts).0;
+        assert_eq!(parameter(&[RET]), Some(vec![]));
+        assert_eq!(parameter(&[CALL, CALLEE, RET]), Some(vec![0]));
+        let kept =
+            [GROW, STORE_RDI, b"\x31\xff", CALL, CALLEE, RELOAD_RDI, CALL, CALLEE, SHRINK, RET];
+        assert_eq!(parameter(&kept), Some(vec![0]));
+        // Behind an early return the stack is as before it: je over `add rsp; ret`.
+        let early: [&[u8]; 9] =
+            [GROW, STORE_RDI, b"\x74\x05", SHRINK, RET, RELOAD_RDI, CALL, CALLEE, RET];
+        assert_eq!(parameter(&early), Some(vec![0]));
+        // A loop: mov rsi, rdi; call; mov rdi, [rsp+8]; jmp back
+        let looped: [&[u8]; 7] =
+            [GROW, STORE_RDI, b"\x48\x89\xfe", CALL, CALLEE, RELOAD_RDI, b"\xeb\xf1"];
+        assert_eq!(parameter(&looped), Some(vec![0, 1]));
+        // lea rax, [rsp+8]; movups xmm0, [rsp]; mov al, [rsp+8]; and rsp, -32; mov rax, rsp
+        for seen in [
+            &b"\x48\x8d\x44\x24\x08"[..],
+            b"\x0f\x10\x04\x24",
+            b"\x8a\x44\x24\x08",
+            b"\x48\x83\xe4\xe0",
+            b"\x48\x89\xe0",
+        ] {
+            let parts = [GROW, STORE_RDI, seen, RELOAD_RDI, CALL, CALLEE, SHRINK, RET];
+            assert_eq!(parameter(&parts), None, "{seen:x?}");
+        }
+        // lea rax, [rsp+16] is the address of something else.
+        let other = b"\x48\x8d\x44\x24\x10";
+        let parts = [GROW, STORE_RDI, other, RELOAD_RDI, CALL, CALLEE, SHRINK, RET];
+        assert_eq!(parameter(&parts), Some(vec![0]));
+    }
+
+    #[test]
+    fn many_places_are_followed_in_turn() {
+        let one: [&[u8]; 4] = [LEA_RDI, PLACE, CALL, CALLEE];
+        let (_, places) = look(&one.repeat(3 * AT_A_TIME));
+        assert_eq!(places, vec![Some(vec![0]); 3 * AT_A_TIME]);
     }
 }
