@@ -185,9 +185,6 @@ pub struct RanProgram {
     /// Whether only some of its tests ran, and the others keep the outcomes of earlier runs.
     #[serde(default)]
     pub is_part: bool,
-    /// Whether it is certain that no process of the run has told of a panic at its error output.
-    #[serde(default)]
-    pub is_quiet: bool,
     /// The programs that cargo built and the run consulted, with digests of their stamps.
     #[serde(default)]
     pub started: Vec<(OsText, Digest)>,

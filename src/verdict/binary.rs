@@ -307,6 +307,22 @@ impl<'a> TargetRecords<'a> {
         judge.obstacle(record, &subject.asked, &mut self.fingerprints)
     }
 
+    /// The green records of the program of the target with this index as it is now, whatever they consulted.
+    pub(super) fn of_same_program(&mut self, index: usize) -> Vec<Arc<Record>> {
+        let Some(subject) = self.subject(index).cloned() else { return Vec::new() };
+        let (now, ttl) = (Timestamp::now(), self.context.settings.ttl);
+        let records =
+            subject.slots().filter_map(|key| match self.context.cache.get(&key, now, ttl) {
+                Lookup::Hit(record) => Some(record),
+                Lookup::Miss(_) => None,
+            });
+        let mut records: Vec<_> = records.collect();
+        records.retain(|record| {
+            Self::is_of(record, &subject) && self.other_environment(record, &subject).is_none()
+        });
+        records
+    }
+
     /// What earlier runs of the very same call came to, green or red, however long ago.
     pub(super) fn earlier(&mut self, index: usize) -> Vec<Arc<Record>> {
         let Some(subject) = self.subject(index).cloned() else { return Vec::new() };
@@ -500,6 +516,7 @@ impl<'a> TargetRecords<'a> {
             identity,
             environment,
             products: RecordedProducts::default(),
+            is_quiet: self.seen(index).is_some_and(|seen| !seen.panicked),
         };
         if record.verdict == Verdict::Pass {
             self.proven.add(&record);
@@ -525,7 +542,6 @@ impl<'a> TargetRecords<'a> {
             record,
             unoptimized,
             is_part: false,
-            is_quiet: self.seen(index).is_some_and(|seen| !seen.panicked),
             started: Vec::new(),
             tests: report.tests.clone(),
         })

@@ -151,6 +151,7 @@ impl Keeper<'_> {
             identity: identity.map(|(name, digest)| (name.clone(), digest.to_string())).collect(),
             environment: RecordedEnvironment::default(),
             products: run.consulted.clone(),
+            is_quiet: false,
         }
     }
 
@@ -255,7 +256,8 @@ impl Keeper<'_> {
             }
             if code_hash.is_some() {
                 let moment = RunMoment { code_hash, still, when: target.when(when) };
-                kept.extend(records.record(index, &target.report, &target.cacheability, moment));
+                let record = records.record(index, &target.report, &target.cacheability, moment);
+                kept.extend(record.map(|record| with_rest(record, target.rest.as_deref())));
             }
         }
         ran.programs = self.ran_programs(ran, &records, &kept);
@@ -304,7 +306,8 @@ impl Keeper<'_> {
             let was_red = failed::before(before, &report.id).is_some();
             if !was_red && !flaky.contains_key(&report.id.to_string()) {
                 let moment = RunMoment { when: ended.when(moment.when), ..moment };
-                kept.extend(records.record(*index, report, &ended.cacheability, moment));
+                let record = records.record(*index, report, &ended.cacheability, moment);
+                kept.extend(record.map(|record| with_rest(record, ended.rest.as_deref())));
             }
         }
         if !kept.is_empty() {
@@ -432,6 +435,12 @@ impl Keeper<'_> {
             note(&mut state);
         }
     }
+}
+
+/// The record of a run of some tests, which the others join that `rest` tells of.
+fn with_rest(record: Record, rest: Option<&Record>) -> Record {
+    let is_quiet = record.is_quiet && rest.is_none_or(|rest| rest.is_quiet);
+    Record { is_quiet, ..record }
 }
 
 pub(super) fn is_green(reports: &[TargetReport]) -> bool {

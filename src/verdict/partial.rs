@@ -177,6 +177,7 @@ mod tests {
             identity: BTreeMap::new(),
             environment: RecordedEnvironment::default(),
             products: Default::default(),
+            is_quiet: false,
         };
         let all = ["a", "b", "c"].map(str::to_owned);
         let names = names.iter().map(|name| (*name).to_owned()).collect();

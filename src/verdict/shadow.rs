@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::Question;
 use super::fingerprint::Fingerprints;
-use super::started_programs::{ReplacedPrograms, StartedPrograms, StartedReader};
+use super::started_programs::{StartedPrograms, StartedReader};
 use super::unreached_base::{
     Base, BaseTest, Bases, BuiltPrograms, ProgramTests, asks_for_backtraces, reached_tests,
     stamp_of,
@@ -146,10 +146,8 @@ impl ShadowComparison {
         let found = cache.get(&key, Timestamp::now(), std::time::Duration::MAX);
         match found {
             Lookup::Hit(record) if record.created == when => {
-                // Of a run of some tests, the others may have told of panics.
-                let is_quiet = ran.is_quiet && !ran.is_part;
                 let mut fingerprints = Fingerprints::new(&self.settings);
-                self.started_reader(ran, &mut fingerprints).started(&record, is_quiet)
+                self.started_reader(ran, &mut fingerprints).started(&record)
             }
             _ => StartedPrograms::default(),
         }
@@ -177,7 +175,7 @@ impl ShadowComparison {
         }
         let mut fingerprints = Fingerprints::new(&self.settings);
         let mut started = self.started_reader(ran, &mut fingerprints);
-        let ReplacedPrograms { record, .. } = started.replaced(&record, &base.started);
+        let record = started.replaced(&record, &base.started).record_of(&record);
         let changed = fingerprints.first_changed(&self.root, &record.inputs)?;
         Some(format!("`{}` changed", changed.path.display()))
     }
@@ -254,7 +252,6 @@ mod tests {
             record: None,
             unoptimized: false,
             is_part: false,
-            is_quiet: false,
             started: Vec::new(),
             tests: tests.iter().map(report).collect(),
         }

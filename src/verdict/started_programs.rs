@@ -46,10 +46,33 @@ struct StartedProgram {
 /// What has come in the place of the programs that a run started.
 #[derive(Debug)]
 pub(super) struct ReplacedPrograms {
-    /// The record of the run, with the programs as they are now.
-    pub(super) record: Record,
+    /// Each as it was and as it is now.
+    programs: Vec<(Input, Input)>,
+    /// Whether the run must not have told of a panic.
+    needs_quiet: bool,
     /// What is to be said of them; nothing if all are as they were.
     pub(super) note: String,
+}
+
+impl ReplacedPrograms {
+    /// Whether `record`, of another run of the same tests, is of the same use.
+    pub(super) fn is_like(&self, record: &Record) -> bool {
+        self.programs.is_empty() || record.is_quiet || !self.needs_quiet
+    }
+
+    /// The record with the programs as they are now.
+    pub(super) fn record_of(&self, record: &Record) -> Record {
+        let mut record = record.clone();
+        for input in &mut record.inputs {
+            let is_it = |(then, _): &&(Input, Input)| {
+                (&then.path, then.state) == (&input.path, input.state)
+            };
+            if let Some((_, now)) = self.programs.iter().find(is_it) {
+                *input = now.clone();
+            }
+        }
+        record
+    }
 }
 
 /// Whether the input is a program that nobody has read as a file.
@@ -67,7 +90,8 @@ pub(super) struct StartedReader<'a> {
 
 impl StartedReader<'_> {
     /// What the programs among the inputs of `record` reach, as far as they are those that ran.
-    pub(super) fn started(&mut self, record: &Record, is_quiet: bool) -> StartedPrograms {
+    pub(super) fn started(&mut self, record: &Record) -> StartedPrograms {
+        let is_quiet = record.is_quiet;
         let mut programs = BTreeMap::new();
         for input in record.inputs.iter().filter(|input| is_program(input)) {
             let found = self.look(input, is_quiet);
@@ -81,11 +105,10 @@ impl StartedReader<'_> {
         StartedPrograms { is_quiet, programs }
     }
 
-    /// The record with those of its programs that reach what they reached replaced by what they are now.
+    /// Those of the programs among the inputs of `record` that are others now, and reach what they reached.
     pub(super) fn replaced(&mut self, record: &Record, then: &StartedPrograms) -> ReplacedPrograms {
-        let mut record = record.clone();
-        let (mut names, mut moved) = (Vec::new(), true);
-        for input in record.inputs.iter_mut().filter(|input| is_program(input)) {
+        let (mut programs, mut names, mut moved) = (Vec::new(), Vec::new(), true);
+        for input in record.inputs.iter().filter(|input| is_program(input)) {
             if self.fingerprints.holds(self.root, input) {
                 continue;
             }
@@ -93,7 +116,7 @@ impl StartedReader<'_> {
             moved &= before.strict != now.strict;
             let name = input.path.file_name().unwrap_or_default();
             names.push(format!("`{}`", name.to_string_lossy()));
-            *input = state;
+            programs.push((input.clone(), state));
         }
         let note = match names.len() {
             0 => String::new(),
@@ -104,7 +127,7 @@ impl StartedReader<'_> {
                 format!(", and {} {verb} what {it} reached{lines}", names.join(", "))
             }
         };
-        ReplacedPrograms { record, note }
+        ReplacedPrograms { programs, needs_quiet: then.is_quiet, note }
     }
 
     /// The program of then and of now, and the input that it is now, if it reaches what it reached.

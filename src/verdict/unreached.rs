@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Question;
-use super::binary::{BuiltSubject, TargetRecords};
+use super::binary::{BuiltSubject, PROGRAM, TargetRecords};
 use super::fingerprint::Fingerprints;
 use super::partial::PartialRun;
 use super::started_programs::{ReplacedPrograms, StartedReader};
@@ -86,17 +86,23 @@ impl<'a> UnreachedTargets<'a> {
         if record.created != when || !is_of {
             return Err(gone());
         }
-        let ReplacedPrograms { record, note } = StartedReader {
+        let replaced = StartedReader {
             root: &self.question.root,
             built: self.programs,
             fingerprints: &mut self.fingerprints,
             reader: &mut self.reader,
         }
         .replaced(&record, &base.started);
-        let record = Arc::new(record);
-        if let Some(why) = records.obstacle(&record) {
-            return Err(why);
-        }
+        let by_base = Arc::new(replaced.record_of(&record));
+        let record = match records.obstacle(&by_base) {
+            None => by_base,
+            // Another run of the very same program may have consulted what is as it was.
+            Some(why) => match of_same_program(records, index, &record, &replaced) {
+                Some(other) => other,
+                None => return Err(why),
+            },
+        };
+        let note = &replaced.note;
         let now = reached_tests(&mut self.reader, &program, self.programs)?;
         if stamp_of(&program) != stamp {
             return Err("its program was built anew meanwhile".to_owned());
@@ -125,4 +131,25 @@ impl<'a> UnreachedTargets<'a> {
         };
         Err(format!("{changed} of its {all} tests reach something else{how}, so that all run"))
     }
+}
+
+/// A record that nothing speaks against, of another run of the program of `record` than that, if the
+/// target with this index still has that program.
+fn of_same_program(
+    records: &mut TargetRecords<'_>,
+    index: usize,
+    record: &Record,
+    replaced: &ReplacedPrograms,
+) -> Option<Arc<Record>> {
+    let program = records.subject(index)?.parts.get(PROGRAM)?;
+    if record.identity.get(PROGRAM) != Some(program) {
+        return None;
+    }
+    let others = records.of_same_program(index).into_iter();
+    let others = others.filter(|other| other.key != record.key && replaced.is_like(other));
+    let others: Vec<_> = others.map(|other| Arc::new(replaced.record_of(&other))).collect();
+    others.into_iter().find(|other| {
+        let is_whole = matches!(&other.targets[..], [report] if report.counts.filtered == 0);
+        is_whole && records.obstacle(other).is_none()
+    })
 }

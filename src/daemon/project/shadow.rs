@@ -117,7 +117,6 @@ mod tests {
             record: None,
             unoptimized: true,
             is_part: false,
-            is_quiet: false,
             started: Vec::new(),
             tests: Vec::new(),
         };

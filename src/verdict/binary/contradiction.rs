@@ -225,6 +225,7 @@ mod tests {
                 identity: [(PROGRAM.to_owned(), program.to_owned())].into(),
                 environment: RecordedEnvironment::default(),
                 products: RecordedProducts::default(),
+                is_quiet: false,
             }
         };
         let failed = report(OUTPUT, Verdict::Fail);
