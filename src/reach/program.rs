@@ -35,8 +35,8 @@ pub(super) struct ProgramTables {
     pub(super) libraries: Vec<String>,
     /// Where these are looked for besides the folders of the system.
     pub(super) library_folders: Vec<String>,
-    /// What else the kernel and the loader are told: the entry, the loader itself, and the kinds and
-    /// permissions of the parts, the stack among them.
+    /// What else the kernel is told: where the program begins, which loader it has, and what its stack is
+    /// like.
     pub(super) loading: Vec<String>,
 }
 
@@ -58,12 +58,16 @@ pub(super) fn read_program(data: &[u8]) -> Result<ProgramTables, UnknownLayout> 
     let mut tables = ProgramTables::default();
     tables.loading.push(format!("type {}", header.e_type.get(ENDIAN)));
     for segment in header.program_headers(ENDIAN, data).map_err(unknown)? {
-        let (kind, flags) = (segment.p_type(ENDIAN), segment.p_flags(ENDIAN));
-        let size = if kind == elf::PT_GNU_STACK { segment.p_memsz(ENDIAN) } else { 0 };
-        tables.loading.push(format!("part {kind} {flags} {size}"));
-        if kind == elf::PT_INTERP {
-            let loader = segment.data(ENDIAN, data).map_err(|()| UnknownLayout::Format)?;
-            tables.loading.push(String::from_utf8_lossy(loader).into_owned());
+        match segment.p_type(ENDIAN) {
+            elf::PT_INTERP => {
+                let loader = segment.data(ENDIAN, data).map_err(|()| UnknownLayout::Format)?;
+                tables.loading.push(String::from_utf8_lossy(loader).into_owned());
+            }
+            elf::PT_GNU_STACK => {
+                let (flags, size) = (segment.p_flags(ENDIAN), segment.p_memsz(ENDIAN));
+                tables.loading.push(format!("stack {flags} {size}"));
+            }
+            _ => {}
         }
     }
     let entry = header.e_entry.get(ENDIAN);
