@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::capabilities::{self, Capabilities};
 use super::graph::{Closure, CodeGraph, GraphTarget};
-use super::location_flow::CallParameter;
-use super::object_code::{ContentDigests, ObjectCode, Reference};
+use super::location_flow::{CallParameter, Reference};
+use super::object_code::{ContentDigests, ObjectCode};
 use super::object_files::Sysroot;
 use super::panicking::only_panics;
 use super::program::{ProgramTables, SymbolOrigin};

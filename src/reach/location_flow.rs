@@ -13,8 +13,6 @@ use iced_x86::{
     OpKind, Register,
 };
 
-use super::object_code::Reference;
-
 /// The registers of a function's first parameters, in their order.
 const PARAMETERS: [Register; 6] =
     [Register::RDI, Register::RSI, Register::RDX, Register::RCX, Register::R8, Register::R9];
@@ -24,6 +22,15 @@ const SCRATCH: [Register; 3] = [Register::RAX, Register::R10, Register::R11];
 const AT_A_TIME: usize = 64 - PARAMETERS.len();
 /// A function in which more passes find more is given up.
 const MOST_PASSES: usize = 12;
+
+/// A reference of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Reference {
+    /// Another node of the same object.
+    Node(u32),
+    /// A symbol, by its place among the object's names.
+    Symbol(u32),
+}
 
 /// What a relocation in a function leads to, as far as it matters here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +63,15 @@ pub(super) struct ParameterFlow {
 /// What a function does with each place that it names, as often as it does: the parameters that get it;
 /// `None` if it can end anywhere.
 pub(super) type PlaceFlow = Vec<(u32, Option<Vec<CallParameter>>)>;
+
+/// The uses of a panic location in its object.
+#[derive(Debug, Default)]
+pub(super) struct LocationUses {
+    /// How many end anywhere, as far as known.
+    pub(super) unknown: usize,
+    /// The parameters that get it.
+    pub(super) receivers: Vec<CallParameter>,
+}
 
 /// Follows the parameters of the function `code` and the places that it names. `marks` are by the offset
 /// of their relocations.

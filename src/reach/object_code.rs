@@ -14,7 +14,7 @@ use object::read::elf::Sym;
 use super::capabilities::{self, Capabilities};
 use super::error::UnknownLayout;
 use super::function_body::FunctionBody;
-use super::location_flow::{self, CallParameter, CodeMark, ParameterFlow};
+use super::location_flow::{self, CallParameter, CodeMark, LocationUses, ParameterFlow, Reference};
 use super::panicking::{never_returns_place, only_panics};
 use super::reader::{ObjectReader, RelocationTarget};
 use super::section::{ENDIAN, Relocation, Section};
@@ -41,15 +41,6 @@ impl ContentDigests {
 
 /// Line and column of a panic location.
 const LOCATION_PLACE: Range<usize> = 16..24;
-
-/// A reference of a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Reference {
-    /// Another node of the same object.
-    Node(u32),
-    /// A symbol, by its place among the object's names.
-    Symbol(u32),
-}
 
 /// One allocated section.
 #[derive(Debug, PartialEq, Eq)]
@@ -103,15 +94,6 @@ pub(super) fn read_object(
     let (code, ids, pieces) = (ObjectCode::default(), HashMap::new(), Capabilities::default());
     let whole = HashMap::new();
     Collector { reader: &reader, code, ids, pieces, whole }.collect(&frames, tests)
-}
-
-/// The uses of a panic location in its object.
-#[derive(Debug, Default)]
-pub(super) struct LocationUses {
-    /// How many end anywhere, as far as known.
-    pub(super) unknown: usize,
-    /// The parameters that get it.
-    pub(super) receivers: Vec<CallParameter>,
 }
 
 /// Capabilities that the names of a section's symbols tell.

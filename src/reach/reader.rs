@@ -7,8 +7,8 @@ use object::read::elf::{FileHeader, SectionHeader, SectionTable, Sym, SymbolTabl
 use object::{LittleEndian as Endian, SectionIndex, SymbolIndex};
 
 use super::error::UnknownLayout;
+use super::location_flow::LocationUses;
 use super::merged;
-use super::object_code::LocationUses;
 use super::section::{ENDIAN, Elf, Relocation, Section};
 use super::unwind::{self, Frame};
 

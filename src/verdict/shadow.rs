@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 
 use super::Question;
 use super::fingerprint::Fingerprints;
-use super::started_programs::{StartedPrograms, StartedReader};
+use super::started_programs::StartedReader;
 use super::unreached_base::{
-    Base, BaseTest, Bases, BuiltPrograms, ProgramTests, asks_for_backtraces, reached_tests,
-    stamp_of,
+    Base, BaseTest, Bases, BuiltPrograms, ProgramTests, StartedPrograms, asks_for_backtraces,
+    reached_tests, stamp_of,
 };
 use crate::cache::{Cache, Lookup, RecordKey, SelectionRecord};
 use crate::config::Settings;

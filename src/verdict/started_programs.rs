@@ -12,36 +12,15 @@
 //! A program that was read counts by its whole content, as any file does.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-
-use serde::{Deserialize, Serialize};
+use std::path::Path;
 
 use super::fingerprint::{Aspect, Fingerprints, aspect_of};
-use super::unreached_base::{BuiltPrograms, check_size, reader_of, stamp_of};
+use super::unreached_base::{
+    BuiltPrograms, StartedProgram, StartedPrograms, check_size, reader_of, stamp_of,
+};
 use crate::cache::{Input, InputState, Record};
 use crate::model::Digest;
 use crate::reach::{Masking, Policy, ReachReader, TestIdentity};
-
-/// The programs that tests started in a green run.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(super) struct StartedPrograms {
-    /// Whether it is certain that none of them has told of a panic.
-    is_quiet: bool,
-    programs: BTreeMap<PathBuf, StartedProgram>,
-}
-
-/// A program that was started.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct StartedProgram {
-    /// Digest of what its `main` reaches.
-    reached: Digest,
-    /// The same with all positions in source files.
-    strict: Digest,
-    /// Its length, as far as somebody has asked for it.
-    length: Option<u64>,
-    /// Its permissions and its owner.
-    permissions: InputState,
-}
 
 /// What has come in the place of the programs that a run started.
 #[derive(Debug)]

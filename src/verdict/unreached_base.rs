@@ -8,8 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Question;
 use super::fingerprint::digest_of_stamp;
 use super::isolation::{self, Groups};
-use super::started_programs::StartedPrograms;
-use crate::cache::{Cache, ReachedTests, RecordKey};
+use crate::cache::{Cache, InputState, ReachedTests, RecordKey};
 use crate::hasher::{FileDigest, program_digest};
 use crate::model::{Digest, Outcome, TargetId, Timestamp};
 use crate::process::Environment;
@@ -51,6 +50,27 @@ pub(super) struct BaseTest {
     pub(super) outcome: Outcome,
     /// Those of one group can affect each other ([`isolation`]).
     pub(super) group: u32,
+}
+
+/// The programs that tests started in a green run.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct StartedPrograms {
+    /// Whether it is certain that none of them has told of a panic.
+    pub(super) is_quiet: bool,
+    pub(super) programs: BTreeMap<PathBuf, StartedProgram>,
+}
+
+/// A program that was started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct StartedProgram {
+    /// Digest of what its `main` reaches.
+    pub(super) reached: Digest,
+    /// The same with all positions in source files.
+    pub(super) strict: Digest,
+    /// Its length, as far as somebody has asked for it.
+    pub(super) length: Option<u64>,
+    /// Its permissions and its owner.
+    pub(super) permissions: InputState,
 }
 
 /// What is known of the tests of a program.

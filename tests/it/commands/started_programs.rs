@@ -286,14 +286,14 @@ const LOG: &str = "use std::panic::Location;\n\
     pub fn log(to: &dyn Log, at: &'static Location<'static>) { to.log(&Record { at }); } }\n\
     #[track_caller] pub fn write(to: &dyn Log) { __private_api::log(to, Location::caller()); }\n";
 
-/// A workspace of these files, with selection, that has been run and looked at.
-fn home(files: &[(&str, &str)]) -> Option<(Home, Started)> {
+/// A workspace of these files, with these settings, that has been run and looked at.
+fn home(files: &[(&str, &str)], settings: &str) -> Option<(Home, Started)> {
     if takes_long() || !can_observe("what programs reach that tests start") {
         return None;
     }
     let mut home = Home::with(files);
     home.environment.set("CARGO_INCREMENTAL", "1");
-    home.config("[log]\nlevel = 'debug'", "debounce = '1h'\nselection = 'on'");
+    home.config("[log]\nlevel = 'debug'", &format!("debounce = '1h'\n{settings}"));
     let daemon = home.daemon();
     home.test(&[]).green_from("run");
     compared(&daemon, 1);
@@ -338,7 +338,7 @@ fn what_can_be_seen_of_a_started_program_counts_and_nothing_else() {
         ("low/src/lib.rs", ""),
     ];
     let files: Vec<_> = more.into_iter().chain(texts).collect();
-    let Some((home, daemon)) = home(&files) else { return };
+    let Some((home, daemon)) = home(&files, "selection = 'on'") else { return };
     PROGRAMS.iter().for_each(|program| program.write(&home, true));
     let answer = home.test(&[]);
     answer.red();
@@ -408,7 +408,7 @@ fn a_library_of_a_started_program_counts_by_what_is_reached_of_it() {
     ];
     let files: Vec<_> =
         more.into_iter().chain(tests.iter().map(|(path, text)| (*path, &**text))).collect();
-    let Some((home, _daemon)) = home(&files) else { return };
+    let Some((home, _daemon)) = home(&files, "selection = 'on'") else { return };
     let ask = |text: String| {
         home.write("low/src/lib.rs", &text);
         let answer = home.test(&[]);
@@ -431,4 +431,49 @@ fn a_library_of_a_started_program_counts_by_what_is_reached_of_it() {
     look(LOW.replace("{ 7 }", "{ 9 }"), [Fails; 4]);
     // What was red has no base any more. The last one has another record, of this very program.
     look(LOW.replace("[8, 80]", "[8, 82]"), [Passes, Passes, Passes, Keeps]);
+}
+
+#[test]
+fn the_shadow_judges_started_programs_as_a_selection_would() {
+    let user = "fn main() { let note = std::fs::read_to_string(\"note\").unwrap_or_default();\n \
+                println!(\"at {}{note}.\", low::used(std::env::args().count())); }\n";
+    let test = "#[test] fn says() {\n \
+                let ran = std::process::Command::new(env!(\"CARGO_BIN_EXE_user\")).output().unwrap();\n \
+                assert_eq!(String::from_utf8_lossy(&ran.stdout), \"at 7.\\n\"); }\n";
+    let low = LOG_MANIFEST.replace("'log'", "'low'");
+    let files = [
+        ("Cargo.toml", MANIFEST),
+        ("src/lib.rs", ""),
+        ("src/bin/user.rs", user),
+        ("log/Cargo.toml", LOG_MANIFEST),
+        ("log/src/lib.rs", ""),
+        ("low/Cargo.toml", &low),
+        ("low/src/lib.rs", LOW),
+        ("tests/direct.rs", test),
+    ];
+    let Some((home, daemon)) = home(&files, "exclude = ['note']") else { return };
+    let record = |runs| {
+        compared(&daemon, runs);
+        let record = home.project_status()["selection"].clone();
+        ["tests", "selected", "missed", "whole"].map(|name| record[name].as_u64().unwrap())
+    };
+    let moved = |lines: &str| home.write("low/src/lib.rs", &format!("{lines}{LOW}"));
+    home.write("low/src/lib.rs", &LOW.replace("{ 7 }", "{ 3 + 4 - 0 }").replace("n]", "n + 0]"));
+    home.test(&[]).green();
+    let [tests, selected, missed, _] = record(2);
+    assert_eq!((tests, selected, missed), (1, 1, 0), "other code");
+    moved("pub fn first() {}\n");
+    home.test(&[]).green();
+    assert_eq!(record(3)[..3], [2, 2, 0], "other code again");
+    moved("// lines\npub fn first() {}\n// move\n");
+    home.write("tests/direct.rs", &format!("// its own lines\n{test}"));
+    home.test(&[]).green();
+    assert_eq!(record(4)[..3], [3, 2, 0], "lines");
+    // What the settings say never decides does.
+    moved("// more lines\n// move\npub fn first() {}\n");
+    home.write("tests/direct.rs", test);
+    home.write("note", "!");
+    home.test(&[]).red();
+    let found = record(5);
+    assert_eq!(found[..3], [4, 2, 1], "{found:?}");
 }
