@@ -170,7 +170,7 @@ pub mod internals {
     }
     pub mod reach {
         pub use crate::reach::{
-            Capabilities, Policy, ReachReader, Reached, TestIdentity, UnknownLayout,
+            Capabilities, Masking, Policy, ReachReader, Reached, TestIdentity, UnknownLayout,
         };
     }
     pub mod protocol {

@@ -185,6 +185,9 @@ pub struct RanProgram {
     /// Whether only some of its tests ran, and the others keep the outcomes of earlier runs.
     #[serde(default)]
     pub is_part: bool,
+    /// The programs that cargo built and the run consulted, with digests of their stamps.
+    #[serde(default)]
+    pub started: Vec<(OsText, Digest)>,
     /// The outcomes.
     pub tests: Vec<TestReport>,
 }

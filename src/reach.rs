@@ -26,6 +26,11 @@
 //! it. The masked digest leaves lines and columns out. It holds only for tests that cannot read
 //! them, and only without optimization, which merges the functions that read them into others.
 //!
+//! A test that reads some lines, such as those of a log, does not read those of panics. So a third
+//! digest leaves out the locations that nothing but a panic tells. These are found in the machine code:
+//! [`location_flow`] follows each location to the calls that get it, and [`LinkedGraph`] through the
+//! functions that hand it on, to those of the standard library that [`panicking`] lists.
+//!
 //! # Fallbacks to the whole program
 //!
 //! [`UnknownLayout`] names each reason for which nothing is known of a program:
@@ -44,7 +49,8 @@
 //!
 //! Only x86-64 programs on Linux are read. Lines that the crate `log` stores in its records count
 //! for the readers of records only. A test that closes its error output and opens a file in its place
-//! (by `close` or `F_DUPFD`; `dup2` is known) can read the lines of its own panics unnoticed.
+//! (by `close` or `F_DUPFD`; `dup2` is known) can read the lines of its own panics unnoticed. A program
+//! that a test starts cannot: the observer sees what it writes.
 //!
 //! [`Capabilities`] say what a test can do besides computing; files, environment, network and clock
 //! are inputs that the caller has to observe. A test that starts programs depends on the programs
@@ -59,9 +65,11 @@ mod error;
 mod function_body;
 mod graph;
 mod link;
+mod location_flow;
 mod merged;
 mod object_code;
 mod object_files;
+mod panicking;
 mod program;
 mod reader;
 mod section;
@@ -91,7 +99,10 @@ use crate::model::{Digest, Digester};
 pub struct Reached {
     /// The digest of all of it.
     pub strict: Digest,
-    /// The same without lines and columns of panic locations and of the test itself.
+    /// The same without lines and columns of the test itself and of panic locations that nothing but a
+    /// panic tells.
+    pub panics_masked: Digest,
+    /// The same without lines and columns of all panic locations and of the test itself.
     pub masked: Digest,
     /// Its effects on and inputs from outside of the program.
     pub capabilities: Capabilities,
@@ -106,9 +117,9 @@ pub struct Reached {
 /// Facts that only the caller knows: of the build, of earlier runs, of the environment.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
-    /// Whether every crate in the program was compiled without optimization, so that readers of
-    /// panic locations can be seen.
-    pub unoptimized: bool,
+    /// The positions in source files that count for nobody, at most. None unless every crate in the
+    /// program was compiled without optimization: else their readers cannot be seen.
+    pub masking: Masking,
     /// The digest of the programs that tests may start, by [`ReachReader::programs`].
     pub programs: Digest,
     /// Whether a test may start its own program. Only a complete observation of an earlier run
@@ -116,6 +127,17 @@ pub struct Policy {
     pub starts_itself: bool,
     /// Whether the environment asks for backtraces (`RUST_BACKTRACE`, `RUST_LIB_BACKTRACE`).
     pub backtraces: bool,
+}
+
+/// Which lines and columns in source files do not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Masking {
+    /// All of them count.
+    Nothing,
+    /// Those that nothing but a panic tells.
+    Panics,
+    /// None of them counts.
+    All,
 }
 
 /// The code that a test's verdict depends on.
@@ -128,6 +150,16 @@ pub enum TestIdentity {
 }
 
 impl Reached {
+    /// The positions that it cannot see, in a program without optimization whose panics nobody sees.
+    #[must_use]
+    pub fn masking(&self) -> Masking {
+        match () {
+            () if self.capabilities.contains(Capabilities::PANICS) => Masking::Nothing,
+            () if self.capabilities.contains(Capabilities::LOCATIONS) => Masking::Panics,
+            () => Masking::All,
+        }
+    }
+
     /// The test's identity under `policy`.
     #[must_use]
     pub fn identity(&self, policy: &Policy) -> TestIdentity {
@@ -145,8 +177,11 @@ impl Reached {
         if starts && policy.starts_itself && can(Capabilities::OWN_PATH) {
             return TestIdentity::WholeProgram("it can start its own program".to_owned());
         }
-        let masked = policy.unoptimized && !can(Capabilities::LOCATIONS);
-        let reached = if masked { &self.masked } else { &self.strict };
+        let reached = match policy.masking.min(self.masking()) {
+            Masking::Nothing => &self.strict,
+            Masking::Panics => &self.panics_masked,
+            Masking::All => &self.masked,
+        };
         let mut digester = Digester::new("reached by a test 1");
         digester.digest(reached);
         if starts {
@@ -274,6 +309,7 @@ impl From<ReachedAll> for Reached {
     fn from(all: ReachedAll) -> Self {
         Self {
             strict: all.strict,
+            panics_masked: all.panics_masked,
             masked: all.masked,
             capabilities: all.capabilities,
             variables: all.variables,

@@ -49,6 +49,7 @@ mod run;
 mod script_runs;
 mod shadow;
 mod shared_store;
+mod started_programs;
 mod target_discovery;
 mod tree;
 mod unreached;

@@ -228,6 +228,9 @@ pub struct Record {
     /// At the source level: what must be as it was while nothing is built anew.
     #[serde(default, skip_serializing_if = "RecordedProducts::is_empty")]
     pub products: RecordedProducts,
+    /// Whether it is certain that no process of the run has told of a panic at its error output.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_quiet: bool,
 }
 
 impl Record {

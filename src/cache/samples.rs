@@ -87,5 +87,6 @@ pub(super) fn sized(number: u64, targets: usize, tests: usize) -> Record {
         identity: BTreeMap::from([("toolchain".to_owned(), "rustc 1.95.0".to_owned())]),
         environment: RecordedEnvironment::default(),
         products: RecordedProducts::default(),
+        is_quiet: false,
     }
 }

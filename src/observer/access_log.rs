@@ -49,6 +49,8 @@ pub(in crate::observer) struct AccessLog {
     pub(in crate::observer) peers: BTreeSet<Peer>,
     problems: BTreeSet<Problem>,
     interference: BTreeSet<Interference>,
+    /// See [`Observation::panicked`].
+    pub(in crate::observer) panicked: bool,
 }
 
 #[derive(Debug)]
@@ -71,6 +73,7 @@ impl AccessLog {
             peers: BTreeSet::new(),
             problems: BTreeSet::new(),
             interference: BTreeSet::new(),
+            panicked: false,
         }
     }
 
@@ -384,6 +387,7 @@ impl AccessLog {
             peers: self.peers,
             problems: self.problems,
             interference: self.interference,
+            panicked: self.panicked,
             left_behind: false,
             calls: 0,
         }

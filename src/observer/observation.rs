@@ -24,6 +24,8 @@ pub struct Observation {
     pub problems: BTreeSet<Problem>,
     /// How observation changed the run. If not empty, a failure must be repeated unobserved.
     pub interference: BTreeSet<Interference>,
+    /// A process of the tree has written of a panic to its error output, or perhaps has.
+    pub panicked: bool,
     /// A process of the tree was still alive when the observation ended.
     pub left_behind: bool,
     /// How many calls were notified, which is what the observation cost.

@@ -136,6 +136,11 @@ impl SyscallRecorder {
             SyscallRequest::Seccomp => self.log.interference(Interference::Seccomp),
             SyscallRequest::Landlock => self.log.interference(Interference::Landlock),
             SyscallRequest::Read(fd) => self.reads_library(thread, fd)?,
+            SyscallRequest::Complain { text, length } => self.complain(thread, &[(text, length)]),
+            SyscallRequest::ComplainInParts { parts, count } => {
+                let parts = complaint_parts(thread, parts, count);
+                self.complain(thread, &parts);
+            }
             SyscallRequest::MakeCode => self.problem(Problem::UnknownCode),
             SyscallRequest::Unknown => self.problem(Problem::Call(call.number.into())),
         }
@@ -329,6 +334,22 @@ impl SyscallRecorder {
         Ok(())
     }
 
+    /// Notes whether what a process writes to its error output is, or can be, the message of a panic.
+    ///
+    /// The standard library writes such a message to this very descriptor, whatever it leads to; a short one
+    /// at once, a long one in parts that are never cut within a word of its own.
+    fn complain(&mut self, thread: pid_t, parts: &[(u64, u64)]) {
+        let is_quiet = |(text, length): &(u64, u64)| {
+            let length = usize::try_from(*length).unwrap_or(usize::MAX);
+            let mut buffer = vec![0; length.min(LONGEST_COMPLAINT)];
+            length <= LONGEST_COMPLAINT
+                && seccomp::read_memory(thread, *text, &mut buffer).is_ok_and(|read| read == length)
+                && !buffer.windows(PANIC.len()).any(|word| word == PANIC)
+        };
+        // What was not understood may have been one.
+        self.log.panicked |= parts.is_empty() || !parts.iter().all(is_quiet);
+    }
+
     fn rename(
         &mut self,
         thread: pid_t,
@@ -348,6 +369,26 @@ impl SyscallRecorder {
         }
         Ok(())
     }
+}
+
+/// A part of every message of a panic of Rust's.
+const PANIC: &[u8] = b"panic";
+/// A longer text is not searched for it.
+const LONGEST_COMPLAINT: usize = 1 << 16;
+/// More parts are not looked at.
+const MOST_PARTS: usize = 64;
+
+/// The addresses and lengths of the texts that are written at once; none if they are not known.
+fn complaint_parts(thread: pid_t, parts: u64, count: u64) -> Vec<(u64, u64)> {
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    let mut bytes = vec![0; 16 * count.min(MOST_PARTS)];
+    let is_known = count <= MOST_PARTS
+        && seccomp::read_memory(thread, parts, &mut bytes).is_ok_and(|read| read == bytes.len());
+    if !is_known {
+        return Vec::new();
+    }
+    let number = |bytes: &[u8]| u64::from_ne_bytes(std::array::from_fn(|at| bytes[at]));
+    bytes.chunks_exact(16).map(|part| (number(&part[..8]), number(&part[8..]))).collect()
 }
 
 #[cfg(target_arch = "x86_64")]

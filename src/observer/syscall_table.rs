@@ -117,6 +117,16 @@ pub(in crate::observer) enum SyscallRequest {
     Landlock,
     /// Makes memory executable, or moves what is, or asks for memory among the stacks.
     MakeCode,
+    /// Writes this text to the error output.
+    Complain {
+        text: u64,
+        length: u64,
+    },
+    /// Writes `count` texts to the error output, the addresses and lengths of which are at `parts`.
+    ComplainInParts {
+        parts: u64,
+        count: u64,
+    },
     /// Reads an open file. Of the dynamic loader only.
     Read(c_int),
     Unknown,
@@ -127,12 +137,16 @@ pub(in crate::observer) const RENAME_EXCHANGE: u32 = 2;
 pub(in crate::observer) const RENAME_NOREPLACE: u32 = 1;
 const AT_FDCWD: c_int = libc::AT_FDCWD;
 const USUAL_FAMILIES: &[u32] = &[libc::AF_UNIX as u32, libc::AF_INET as u32, libc::AF_INET6 as u32];
+const ERROR_OUTPUT: &[u32] = &[libc::STDERR_FILENO as u32];
 /// `PR_GET_SECCOMP`, `PR_SET_SECCOMP`, `PR_GET_NO_NEW_PRIVS`: the answer is not what it would be.
 const PRCTL: &[u32] = &[21, 22, 39];
 
 /// The trapped calls that every architecture has. `clone` and `unshare` are not among them: a new
 /// mount namespace starts as a copy of the old one, and only a mount in it changes paths.
 const COMMON: &[(c_long, Trap)] = &[
+    // First, because programs write often.
+    (libc::SYS_write, Trap::OneOf { arg: 0, values: ERROR_OUTPUT }),
+    (libc::SYS_writev, Trap::OneOf { arg: 0, values: ERROR_OUTPUT }),
     (libc::SYS_openat, Trap::Always),
     (libc::SYS_openat2, Trap::Always),
     (libc::SYS_statx, Trap::Always),
@@ -387,6 +401,8 @@ pub(in crate::observer) fn request(number: c_long, args: &[u64; 6]) -> SyscallRe
         | libc::SYS_shmat
         | libc::SYS_personality => SyscallRequest::MakeCode,
         libc::SYS_read => SyscallRequest::Read(flags(0)),
+        libc::SYS_write => SyscallRequest::Complain { text: args[1], length: args[2] },
+        libc::SYS_writev => SyscallRequest::ComplainInParts { parts: args[1], count: args[2] },
         _ => SyscallRequest::Unknown,
     }
 }
@@ -450,7 +466,7 @@ mod tests {
             let request = request(number, &[1, 2, 3, 4, 5, 6]);
             assert_ne!(request, SyscallRequest::Unknown, "{number}");
         }
-        assert_eq!(request(libc::SYS_write, &[0; 6]), SyscallRequest::Unknown);
+        assert_eq!(request(libc::SYS_lseek, &[0; 6]), SyscallRequest::Unknown);
     }
 
     #[test]

@@ -24,7 +24,7 @@ impl Capabilities {
     pub const TIME: Self = Self(1 << 4);
     /// Looks up functions by name while it runs (`dlsym`).
     pub const SYMBOL_LOOKUP: Self = Self(1 << 5);
-    /// Reads the line or column of a panic location.
+    /// Reads the line or column of a place in a source file that it was handed.
     pub const LOCATIONS: Self = Self(1 << 6);
     /// Captures a backtrace if the environment asks for it.
     pub const BACKTRACE: Self = Self(1 << 7);
@@ -44,10 +44,13 @@ impl Capabilities {
     /// Reaches a variable of the program, thread-local or not.
     pub(super) const STATE: Self = Self(1 << 13);
 
+    /// Can see the lines of panics: by a hook, or because it captures its own error output.
+    pub const PANICS: Self = Self(1 << 14);
+
     /// Everything that a call of the system can do.
     pub(super) const OUTSIDE: Self = Self(0b1_1111);
 
-    const CAPABILITY_NAMES: [(Self, &'static str); 14] = [
+    const CAPABILITY_NAMES: [(Self, &'static str); 15] = [
         (Self::FILES, "files"),
         (Self::ENVIRONMENT, "environment"),
         (Self::PROCESSES, "processes"),
@@ -62,6 +65,7 @@ impl Capabilities {
         (Self::WRITES, "writes"),
         (Self::PROCESS_WIDE, "process-wide"),
         (Self::STATE, "state"),
+        (Self::PANICS, "panics"),
     ];
 
     /// Whether what it finds outside of the program can decide what it does. A clock is nobody's to change.
@@ -122,8 +126,11 @@ pub(super) fn of_any_symbol(name: &str) -> Capabilities {
     let location = has("8Location") || has("location..Location");
     // `caller` only hands the location on; storing it is harmless.
     let harmless = has("8Location6caller") || has("8Location4file") || has("8LocationE6caller");
-    if location && !harmless || has("PanicHookInfo") || has("PanicInfo") {
+    if location && !harmless {
         found |= Capabilities::LOCATIONS;
+    }
+    if has("PanicHookInfo") || has("PanicInfo") {
+        found |= Capabilities::PANICS;
     }
     // `log` stores lines in its `Record`, and only that gives them back.
     if (has("3log") || has("log..")) && (has("6Record4line") || has("..Record") || has("5Debug")) {
@@ -138,7 +145,7 @@ pub(super) fn of_any_symbol(name: &str) -> Capabilities {
     // One that puts a file in the place of its error output can read the lines of its own panics, and so
     // can one that captures them as the harness does.
     if has_word(name, "dup") || has("set_output_capture") {
-        found |= Capabilities::LOCATIONS;
+        found |= Capabilities::PANICS;
     }
     if is_process_wide(name) {
         found |= Capabilities::PROCESS_WIDE;
@@ -613,12 +620,12 @@ mod tests {
         assert_eq!(of_library("dlsym"), Capabilities::SYMBOL_LOOKUP | WIDE);
         assert_eq!(of_library("_Unwind_Backtrace"), Capabilities::STACK);
         assert_eq!(of_library("getauxval"), Capabilities::STACK);
-        assert_eq!(of_library("dup3"), Capabilities::FILES | WRITES | Capabilities::LOCATIONS);
+        assert_eq!(of_library("dup3"), Capabilities::FILES | WRITES | Capabilities::PANICS);
         for name in ["_ZN6rustix5stdio11dup2_stderr17h0E", "_RNvNtCs1_6rustix2io3dup", "dup"] {
-            assert_eq!(of_any_symbol(name), Capabilities::LOCATIONS, "{name}");
+            assert_eq!(of_any_symbol(name), Capabilities::PANICS, "{name}");
         }
         let captures = of_any_symbol("_ZN3std2io5stdio18set_output_capture17h0E");
-        assert_eq!(captures, Capabilities::LOCATIONS | WIDE);
+        assert_eq!(captures, Capabilities::PANICS | WIDE);
         let closure = "_ZN5alloc3vec16Vec$LT$T$C$A$GT$5dedup28_$u7b$$u7b$closure$u7d$$u7d$17h0E";
         assert_eq!(of_any_symbol(closure), Capabilities::default());
         assert_eq!(of_any_symbol("_ZN1a9duplicate17h0E"), Capabilities::default());

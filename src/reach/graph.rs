@@ -186,10 +186,15 @@ impl ComponentSearch<'_> {
         let contents = |node: &u32| self.graph.contents[*node as usize];
         let strict: Vec<_> = members.iter().map(|node| contents(node).strict).collect();
         let strict = self.digests(members, &strict, cyclic, |digests| digests.strict);
+        let panics_masked: Vec<_> =
+            members.iter().map(|node| contents(node).panics_masked).collect();
+        let panics_masked =
+            self.digests(members, &panics_masked, cyclic, |digests| digests.panics_masked);
         let masked: Vec<_> = members.iter().map(|node| contents(node).masked).collect();
         let masked = self.digests(members, &masked, cyclic, |digests| digests.masked);
-        for ((node, strict), masked) in members.iter().zip(strict).zip(masked) {
-            let digests = ContentDigests { strict, masked };
+        let all = members.iter().zip(strict).zip(panics_masked).zip(masked);
+        for (((node, strict), panics_masked), masked) in all {
+            let digests = ContentDigests { strict, panics_masked, masked };
             self.closed[*node as usize] = Some(Closure { digests, capabilities, unknown });
         }
     }
@@ -287,7 +292,7 @@ mod tests {
                 1 => Capabilities::TIME,
                 _ => Capabilities::default(),
             };
-            let content = ContentDigests { strict: digest, masked: digest };
+            let content = ContentDigests::without_positions(digest);
             graph.node(content, capabilities, Capabilities::default());
         }
         graph
@@ -405,7 +410,7 @@ mod tests {
                 graph.refer(targets.iter().map(target));
             }
             let digest = Digest::of(b"root");
-            let content = ContentDigests { strict: digest, masked: digest };
+            let content = ContentDigests::without_positions(digest);
             graph.node(content, Capabilities::default(), Capabilities::default());
             graph.close([2])[2].unwrap().digests.strict
         };
@@ -425,19 +430,23 @@ mod tests {
     fn strict_and_masked_are_apart_and_hidden_capabilities_stay_below() {
         let look = |line: &[u8]| {
             let mut graph = CodeGraph::new();
-            let location = ContentDigests { strict: Digest::of(line), masked: Digest::of(b"") };
+            let location = ContentDigests {
+                masked: Digest::of(b""),
+                ..ContentDigests::without_positions(Digest::of(line))
+            };
             graph.node(
                 location,
                 Capabilities::LOCATIONS | Capabilities::TIME,
                 Capabilities::default(),
             );
             graph.refer([GraphTarget { node: 0, offset: 0 }]);
-            let content = ContentDigests { strict: Digest::of(b"f"), masked: Digest::of(b"f") };
+            let content = ContentDigests::without_positions(Digest::of(b"f"));
             graph.node(content, Capabilities::default(), Capabilities::LOCATIONS);
             graph.close([1])[1].unwrap()
         };
         let (one, other) = (look(b"1"), look(b"2"));
         assert_eq!(one.digests.masked, other.digests.masked);
+        assert_ne!(one.digests.panics_masked, other.digests.panics_masked);
         assert_ne!(one.digests.strict, other.digests.strict);
         assert_eq!(one.capabilities, Capabilities::TIME);
     }

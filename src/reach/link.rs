@@ -1,12 +1,14 @@
 //! The objects of one program as one graph, with each symbol led to its definitions.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::capabilities::{self, Capabilities};
 use super::graph::{Closure, CodeGraph, GraphTarget};
-use super::object_code::{ContentDigests, ObjectCode, Reference};
+use super::location_flow::{CallParameter, Reference};
+use super::object_code::{ContentDigests, ObjectCode};
 use super::object_files::Sysroot;
+use super::panicking::only_panics;
 use super::program::{ProgramTables, SymbolOrigin};
 use crate::model::{Digest, Digester};
 
@@ -49,9 +51,10 @@ impl<'a> LinkedGraph<'a> {
         }
         let mut this =
             Self { objects, graph: CodeGraph::new(), starts, definitions, leaves: Vec::new() };
+        let panics = this.panic_locations(sysroot);
         let mut leaf_of: HashMap<&str, u32> = HashMap::new();
         for (object, start) in objects.iter().zip(&this.starts) {
-            for node in &object.nodes {
+            for (node, number) in object.nodes.iter().zip(*start..) {
                 for reference in &node.references {
                     match reference {
                         Reference::Node(node) => {
@@ -71,7 +74,10 @@ impl<'a> LinkedGraph<'a> {
                         }
                     }
                 }
-                this.graph.node(node.content, node.capabilities, node.hidden);
+                let ContentDigests { strict, masked, .. } = node.content;
+                let panics_masked = if panics.contains(&number) { masked } else { strict };
+                let content = ContentDigests { strict, panics_masked, masked };
+                this.graph.node(content, node.capabilities, node.hidden);
             }
         }
         for name in &this.leaves {
@@ -86,10 +92,78 @@ impl<'a> LinkedGraph<'a> {
                 }
                 None => of_leaf(name, program, sysroot),
             };
-            let content = ContentDigests { strict: digest, masked: digest };
+            let content = ContentDigests::without_positions(digest);
             this.graph.node(content, capabilities, Capabilities::default());
         }
         this
+    }
+
+    /// The panic locations that nothing but a panic tells: every function that gets one only hands it on,
+    /// at last to functions of the standard library that panic with it. The position of a test, which
+    /// only the harness knows, is one of them.
+    fn panic_locations(&self, sysroot: &Sysroot) -> HashSet<u32> {
+        let all = self.objects.iter().zip(&self.starts);
+        let count = all.clone().map(|(object, _)| object.nodes.len()).sum();
+        // The parameters of each function, as bits, that end elsewhere.
+        let mut lost = vec![u8::MAX; count];
+        let mut handed_on: Vec<([usize; 2], [u8; 2])> = Vec::new();
+        let receivers = |object: &ObjectCode, start: u32, callee: Reference| match callee {
+            Reference::Node(node) => Some(vec![start + node]),
+            Reference::Symbol(name) => {
+                let name: &str = &object.names[name as usize];
+                match self.definitions.get(name) {
+                    Some(all) if all.iter().all(|one| one.offset == 0) => {
+                        Some(all.iter().map(|one| one.node).collect())
+                    }
+                    Some(_) => None,
+                    None => {
+                        let panics = sysroot.symbols.contains(name) && only_panics(name);
+                        panics.then(Vec::new)
+                    }
+                }
+            }
+        };
+        for (object, start) in all.clone() {
+            for (node, number) in object.nodes.iter().zip(*start..) {
+                let Some(flow) = &node.parameters else { continue };
+                let number = number as usize;
+                lost[number] = flow.lost;
+                for (parameter, CallParameter { callee, parameter: to }) in &flow.handed_on {
+                    match receivers(object, *start, *callee) {
+                        Some(all) => handed_on.extend(
+                            all.iter().map(|one| ([number, *one as usize], [*parameter, *to])),
+                        ),
+                        None => lost[number] |= 1 << parameter,
+                    }
+                }
+            }
+        }
+        let mut is_grown = true;
+        while is_grown {
+            is_grown = false;
+            for ([from, to], [parameter, of]) in &handed_on {
+                if lost[*to] & 1 << of != 0 && lost[*from] & 1 << parameter == 0 {
+                    lost[*from] |= 1 << parameter;
+                    is_grown = true;
+                }
+            }
+        }
+        let mut panics = HashSet::new();
+        for (object, start) in all {
+            let only_panics = |uses: &[CallParameter]| {
+                uses.iter().all(|CallParameter { callee, parameter }| {
+                    receivers(object, *start, *callee).is_some_and(|all| {
+                        all.iter().all(|one| lost[*one as usize] & 1 << parameter == 0)
+                    })
+                })
+            };
+            let handed_on = object.handed_on.iter();
+            panics.extend(
+                handed_on.filter(|(_, uses)| only_panics(uses)).map(|(node, _)| start + node),
+            );
+            panics.extend(object.tests.iter().flatten().map(|test| start + test.node));
+        }
+        panics
     }
 
     /// Closes all that `entries` and the nodes that always count reach.
@@ -102,7 +176,7 @@ impl<'a> LinkedGraph<'a> {
         let roots = self.roots(program, sysroot);
         let closures = self.graph.close(roots.iter().copied().chain(entries));
         let mut loaded = Digester::new("loaded with the program 1");
-        for list in [&program.libraries, &program.library_folders] {
+        for list in [&program.libraries, &program.library_folders, &program.loading] {
             loaded.number(list.len() as u64);
             list.iter().for_each(|name| {
                 loaded.field(name.as_bytes());
@@ -164,6 +238,7 @@ pub(super) struct Closures<'a> {
 /// All that one entry reaches, with what always counts.
 pub(super) struct ReachedAll {
     pub(super) strict: Digest,
+    pub(super) panics_masked: Digest,
     pub(super) masked: Digest,
     pub(super) capabilities: Capabilities,
     /// The variables, by their nodes.
@@ -175,9 +250,9 @@ pub(super) struct ReachedAll {
 impl Closures<'_> {
     /// Everything that the node `entry` reaches.
     pub(super) fn of(&self, entry: u32) -> ReachedAll {
-        let mut strict = Digester::new("reached by an entry 2");
+        let mut strict = Digester::new("reached by an entry 3");
         strict.digest(&self.loaded);
-        let mut masked = strict.clone();
+        let (mut panics_masked, mut masked) = (strict.clone(), strict.clone());
         let mut capabilities = Capabilities::default();
         let (mut variables, mut unknown) = (BTreeSet::new(), None);
         let all = std::iter::once(entry).chain(self.always.iter().copied());
@@ -187,6 +262,7 @@ impl Closures<'_> {
             let graph = &self.linked.graph;
             variables.extend(graph.reached_with(Capabilities::STATE, node, &self.closures));
             strict.digest(&closure.digests.strict);
+            panics_masked.digest(&closure.digests.panics_masked);
             masked.digest(&closure.digests.masked);
             capabilities |= closure.capabilities;
             unknown = unknown.or(closure.unknown);
@@ -195,6 +271,7 @@ impl Closures<'_> {
         let name = |node: u32| self.linked.leaves[node as usize - first_leaf].to_owned();
         ReachedAll {
             strict: strict.finish(),
+            panics_masked: panics_masked.finish(),
             masked: masked.finish(),
             capabilities,
             variables,

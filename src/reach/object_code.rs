@@ -5,7 +5,7 @@
 //! variables with equal initial values are still two; and those of symbols that no known object
 //! defines.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 
 use object::elf;
@@ -14,30 +14,33 @@ use object::read::elf::Sym;
 use super::capabilities::{self, Capabilities};
 use super::error::UnknownLayout;
 use super::function_body::FunctionBody;
+use super::location_flow::{self, CallParameter, CodeMark, LocationUses, ParameterFlow, Reference};
+use super::panicking::{never_returns_place, only_panics};
 use super::reader::{ObjectReader, RelocationTarget};
 use super::section::{ENDIAN, Relocation, Section};
 use super::test_table::{self, TestEntry};
 use super::unwind::Frame;
 use crate::model::{Digest, Digester};
 
-/// A content's digest as it is, and with the positions in source files left out.
+/// A content's digest as it is, and with positions in source files left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ContentDigests {
     pub(super) strict: Digest,
+    /// Without the positions that only panics tell.
+    pub(super) panics_masked: Digest,
+    /// Without all positions.
     pub(super) masked: Digest,
+}
+
+impl ContentDigests {
+    /// Of what has no position in it.
+    pub(super) const fn without_positions(digest: Digest) -> Self {
+        Self { strict: digest, panics_masked: digest, masked: digest }
+    }
 }
 
 /// Line and column of a panic location.
 const LOCATION_PLACE: Range<usize> = 16..24;
-
-/// A reference of a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reference {
-    /// Another node of the same object.
-    Node(u32),
-    /// A symbol, by its place among the object's names.
-    Symbol(u32),
-}
 
 /// One allocated section.
 #[derive(Debug, PartialEq, Eq)]
@@ -47,6 +50,8 @@ pub(super) struct CodeNode {
     /// Capabilities that it does not hand on from what it refers to.
     pub(super) hidden: Capabilities,
     pub(super) references: Vec<Reference>,
+    /// What it does with its parameters, if it is one function of rustc's.
+    pub(super) parameters: Option<ParameterFlow>,
 }
 
 /// The definition of a symbol.
@@ -69,6 +74,8 @@ pub(super) struct ObjectCode {
     pub(super) enclosed: Vec<(Box<str>, u32)>,
     /// Functions that have a section of their own.
     pub(super) bodies: Vec<FunctionBody>,
+    /// The panic locations of which every use is known: each with the parameters that get it.
+    pub(super) handed_on: Vec<(u32, Vec<CallParameter>)>,
     /// The tests, if the harness is called from here.
     pub(super) tests: Option<Vec<TestEntry>>,
 }
@@ -85,7 +92,8 @@ pub(super) fn read_object(
     let frames = reader.frames()?;
     let tests = test_table::find(&reader)?;
     let (code, ids, pieces) = (ObjectCode::default(), HashMap::new(), Capabilities::default());
-    Collector { reader: &reader, code, ids, pieces }.collect(&frames, tests)
+    let whole = HashMap::new();
+    Collector { reader: &reader, code, ids, pieces, whole }.collect(&frames, tests)
 }
 
 /// Capabilities that the names of a section's symbols tell.
@@ -102,6 +110,8 @@ struct Collector<'a> {
     ids: HashMap<&'a str, u32>,
     /// Capabilities that merged constants give to the section that refers to them.
     pieces: Capabilities,
+    /// The sections that are one function each, with its name.
+    whole: HashMap<usize, &'a str>,
 }
 
 impl<'a> Collector<'a> {
@@ -114,6 +124,7 @@ impl<'a> Collector<'a> {
         let entries = tests.iter().flatten();
         let positions: HashMap<_, _> =
             entries.map(|test| (test.section, test.positions.clone())).collect();
+        let mut uses = self.reader.location_uses()?;
         for (index, section) in self.reader.sections.iter().enumerate() {
             let Some(node) = section.node else { continue };
             let empty = Vec::new();
@@ -122,7 +133,7 @@ impl<'a> Collector<'a> {
             let labels = labels.get(&index).map_or(&[][..], Vec::as_slice);
             let positions = match positions.get(&index) {
                 Some(positions) => positions.clone(),
-                None => self.reader.is_location(section)?.then_some(LOCATION_PLACE),
+                None => uses.contains_key(&node).then_some(LOCATION_PLACE),
             };
             self.pieces = Capabilities::default();
             let (content, references) = self.content(section, labels, frames, positions)?;
@@ -136,7 +147,14 @@ impl<'a> Collector<'a> {
                 capabilities |= Capabilities::STATE;
             }
             capabilities |= capabilities::of_constant(section.bytes) | self.pieces;
-            self.code.nodes.push(CodeNode { content, capabilities, hidden, references });
+            let parameters = self.follow(index, section, &mut uses)?;
+            self.code.nodes.push(CodeNode {
+                content,
+                capabilities,
+                hidden,
+                references,
+                parameters,
+            });
             if section.is_root() {
                 self.code.roots.push(node);
             }
@@ -145,8 +163,57 @@ impl<'a> Collector<'a> {
                 self.code.enclosed.push((section.name.into(), node));
             }
         }
+        let exported: HashSet<u32> = self.code.definitions.iter().map(|one| one.node).collect();
+        let known =
+            uses.into_iter().filter(|(node, uses)| uses.unknown == 0 && !exported.contains(node));
+        self.code.handed_on = known.map(|(node, uses)| (node, uses.receivers)).collect();
         self.code.tests = tests;
         Ok(self.code)
+    }
+
+    /// Follows panic locations through a function; what it does with its parameters, if it is one of
+    /// rustc's.
+    fn follow(
+        &mut self,
+        index: usize,
+        section: &Section<'a>,
+        uses: &mut BTreeMap<u32, LocationUses>,
+    ) -> Result<Option<ParameterFlow>, UnknownLayout> {
+        let Some(name) = self.whole.get(&index).filter(|_| self.reader.by_rustc) else {
+            return Ok(None);
+        };
+        let name: &str = name;
+        let mut marks = BTreeMap::new();
+        for relocation in &section.relocations {
+            let mark = match self.reader.start(relocation)? {
+                Some(RelocationTarget::Node { node, .. }) if uses.contains_key(&node) => {
+                    CodeMark::Place(node)
+                }
+                Some(RelocationTarget::Node { node, section, .. })
+                    if self.whole.contains_key(&section) =>
+                {
+                    CodeMark::Function(Reference::Node(node))
+                }
+                Some(RelocationTarget::Symbol { name, .. }) => {
+                    CodeMark::Function(Reference::Symbol(self.name(name)))
+                }
+                _ => continue,
+            };
+            marks.insert(relocation.offset, mark);
+        }
+        let (mut parameters, places) = location_flow::follow(section.bytes, &marks);
+        for (node, receivers) in places {
+            if let (Some(uses), Some(receivers)) = (uses.get_mut(&node), receivers) {
+                uses.unknown -= 1;
+                uses.receivers.extend(receivers);
+            }
+        }
+        if only_panics(name) {
+            parameters = ParameterFlow::default();
+        } else if !never_returns_place(name) {
+            parameters.lost |= parameters.returned;
+        }
+        Ok(Some(parameters))
     }
 
     /// Notes which symbols the object defines. Yields the names in each writable section with
@@ -183,8 +250,10 @@ impl<'a> Collector<'a> {
             let whole = symbol.st_value(ENDIAN) == 0 && symbol.st_size(ENDIAN) == within.size;
             if kind == elf::STT_FUNC && whole {
                 let addresses = within.relocations.iter().map(|one| one.offset as usize).collect();
+                let plain = name;
                 let name = self.name(name);
                 self.code.bodies.push(FunctionBody::new(name, within.bytes, addresses));
+                self.whole.insert(section.0, plain);
             }
             if !symbol.is_local() {
                 let name = self.name(name);
@@ -238,7 +307,8 @@ impl<'a> Collector<'a> {
             }
             None => strict,
         };
-        Ok((ContentDigests { strict, masked }, references))
+        let digests = ContentDigests { strict, panics_masked: masked, masked };
+        Ok((digests, references))
     }
 
     fn refer(

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use object::SectionIndex;
 use object::elf;
-use object::read::elf::{FileHeader, SectionHeader, Sym};
+use object::read::elf::{FileHeader, ProgramHeader, SectionHeader, Sym};
 
 use super::error::UnknownLayout;
 use super::object_code::ObjectCode;
@@ -35,6 +35,9 @@ pub(super) struct ProgramTables {
     pub(super) libraries: Vec<String>,
     /// Where these are looked for besides the folders of the system.
     pub(super) library_folders: Vec<String>,
+    /// What else the kernel is told: where the program begins, which loader it has, and what its stack is
+    /// like.
+    pub(super) loading: Vec<String>,
 }
 
 /// Reads the tables of the program `data`.
@@ -53,6 +56,21 @@ pub(super) fn read_program(data: &[u8]) -> Result<ProgramTables, UnknownLayout> 
         return Err(UnknownLayout::Stripped);
     }
     let mut tables = ProgramTables::default();
+    tables.loading.push(format!("type {}", header.e_type.get(ENDIAN)));
+    for segment in header.program_headers(ENDIAN, data).map_err(unknown)? {
+        match segment.p_type(ENDIAN) {
+            elf::PT_INTERP => {
+                let loader = segment.data(ENDIAN, data).map_err(|()| UnknownLayout::Format)?;
+                tables.loading.push(String::from_utf8_lossy(loader).into_owned());
+            }
+            elf::PT_GNU_STACK => {
+                let (flags, size) = (segment.p_flags(ENDIAN), segment.p_memsz(ENDIAN));
+                tables.loading.push(format!("stack {flags} {size}"));
+            }
+            _ => {}
+        }
+    }
+    let entry = header.e_entry.get(ENDIAN);
     for symbol in symbols.iter().skip(1) {
         let name = symbol.name(ENDIAN, symbols.strings()).map_err(unknown)?;
         let name = String::from_utf8_lossy(name).into_owned();
@@ -62,6 +80,9 @@ pub(super) fn read_program(data: &[u8]) -> Result<ProgramTables, UnknownLayout> 
         }
         // `memcpy@GLIBC_2.14`
         let name = name.split('@').next().unwrap_or_default().to_owned();
+        if entry != 0 && symbol.st_value(ENDIAN) == entry && !symbol.is_local() {
+            tables.loading.push(format!("entry {name}"));
+        }
         if symbol.st_type() == elf::STT_FUNC && symbol.st_shndx(ENDIAN) != elf::SHN_UNDEF {
             let section = sections.section(SectionIndex(symbol.st_shndx(ENDIAN).into()));
             let place = section.ok().and_then(|section| {

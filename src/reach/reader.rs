@@ -1,12 +1,13 @@
 //! An object's tables: sections, symbols, and relocations with their targets.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use object::elf;
 use object::read::elf::{FileHeader, SectionHeader, SectionTable, Sym, SymbolTable};
 use object::{LittleEndian as Endian, SectionIndex, SymbolIndex};
 
 use super::error::UnknownLayout;
+use super::location_flow::LocationUses;
 use super::merged;
 use super::section::{ENDIAN, Elf, Relocation, Section};
 use super::unwind::{self, Frame};
@@ -33,7 +34,7 @@ pub(super) struct ObjectReader<'data> {
     name: &'data str,
     pub(super) sections: Vec<Section<'data>>,
     pub(super) symbols: SymbolTable<'data, Elf>,
-    by_rustc: bool,
+    pub(super) by_rustc: bool,
 }
 
 impl<'data> ObjectReader<'data> {
@@ -110,7 +111,7 @@ impl<'data> ObjectReader<'data> {
     pub(super) fn destination(
         &self,
         relocation: &Relocation,
-    ) -> Result<RelocationTarget<'_>, UnknownLayout> {
+    ) -> Result<RelocationTarget<'data>, UnknownLayout> {
         if relocation.symbol.0 == 0 {
             return Ok(RelocationTarget::Number(relocation.addend.cast_unsigned()));
         }
@@ -140,6 +141,52 @@ impl<'data> ObjectReader<'data> {
         let piece = merged::piece(section, relocation.kind, value, addend, by_section)
             .ok_or_else(|| self.problem("a reference to merged constants leads outside of them"))?;
         Ok(RelocationTarget::Piece { bytes: piece.bytes, skip: piece.skip })
+    }
+
+    /// The target of a reference relative to the next instruction, or by a table of addresses, if it is the
+    /// target's very start.
+    pub(super) fn start(
+        &self,
+        relocation: &Relocation,
+    ) -> Result<Option<RelocationTarget<'data>>, UnknownLayout> {
+        const BEFORE_START: u64 = 4_u64.wrapping_neg();
+        let kinds = [
+            elf::R_X86_64_PC32,
+            elf::R_X86_64_PLT32,
+            elf::R_X86_64_GOTPCREL,
+            elf::R_X86_64_GOTPCRELX,
+            elf::R_X86_64_REX_GOTPCRELX,
+        ];
+        let target = self.destination(relocation)?;
+        let is_start = match &target {
+            RelocationTarget::Node { offset, .. } => *offset == BEFORE_START,
+            RelocationTarget::Symbol { addend, .. } => *addend == -4,
+            _ => false,
+        };
+        Ok(Some(target).filter(|_| is_start && kinds.contains(&relocation.kind)))
+    }
+
+    /// The panic locations, by their nodes, with the number of references to each.
+    pub(super) fn location_uses(&self) -> Result<BTreeMap<u32, LocationUses>, UnknownLayout> {
+        let mut uses: BTreeMap<u32, LocationUses> = BTreeMap::new();
+        for section in &self.sections {
+            if let Some(node) = section.node
+                && self.is_location(section)?
+            {
+                uses.insert(node, LocationUses::default());
+            }
+        }
+        if uses.is_empty() {
+            return Ok(uses);
+        }
+        for relocation in self.sections.iter().flat_map(|section| &section.relocations) {
+            if let RelocationTarget::Node { node, .. } = self.destination(relocation)?
+                && let Some(uses) = uses.get_mut(&node)
+            {
+                uses.unknown += 1;
+            }
+        }
+        Ok(uses)
     }
 
     fn section(&self, index: SectionIndex) -> Result<&Section<'data>, UnknownLayout> {

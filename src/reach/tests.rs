@@ -157,7 +157,11 @@ fn closed(objects: &[&ObjectBytes], tables: &ProgramTables, entry: &str) -> (Clo
     let node = graph.defined(entry).unwrap()[0].node;
     let reached = graph.close(tables, &sysroot, [node]);
     let all = reached.of(node);
-    let digests = super::object_code::ContentDigests { strict: all.strict, masked: all.masked };
+    let digests = super::object_code::ContentDigests {
+        strict: all.strict,
+        panics_masked: all.panics_masked,
+        masked: all.masked,
+    };
     let closure = Closure { digests, capabilities: all.capabilities, unknown: None };
     (closure, all.unknown.is_some())
 }

@@ -41,7 +41,7 @@ use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 
 pub(super) use self::conduct::SeenConduct;
-use self::contradiction::CallEnvironment;
+use self::contradiction::{CallEnvironment, targets_named_like};
 pub(super) use self::contradiction::{RedRun, program_in, tests_of};
 pub(super) use self::inputs::Cacheability;
 use self::inputs::InputJudge;
@@ -58,7 +58,7 @@ pub(super) use self::script_run::{ScriptObserver, TIMED_OUT, outcome_of};
 pub(super) use self::uncacheable::Uncacheable;
 use super::checkout::found_elsewhere;
 use super::fingerprint::{Aspect, Fingerprints, digest_of_stamp};
-use super::patterns::{Excluded, Trusted, of_any_kind};
+use super::patterns::{Excluded, Trusted};
 use super::{Facts, Question, unreached_base};
 use crate::cache::{
     Input, Limits, Lookup, MissReason, PutError, Record, RecordKey, RecordedEnvironment,
@@ -307,6 +307,22 @@ impl<'a> TargetRecords<'a> {
         judge.obstacle(record, &subject.asked, &mut self.fingerprints)
     }
 
+    /// The green records of the program of the target with this index as it is now, whatever they consulted.
+    pub(super) fn of_same_program(&mut self, index: usize) -> Vec<Arc<Record>> {
+        let Some(subject) = self.subject(index).cloned() else { return Vec::new() };
+        let (now, ttl) = (Timestamp::now(), self.context.settings.ttl);
+        let records =
+            subject.slots().filter_map(|key| match self.context.cache.get(&key, now, ttl) {
+                Lookup::Hit(record) => Some(record),
+                Lookup::Miss(_) => None,
+            });
+        let mut records: Vec<_> = records.collect();
+        records.retain(|record| {
+            Self::is_of(record, &subject) && self.other_environment(record, &subject).is_none()
+        });
+        records
+    }
+
     /// What earlier runs of the very same call came to, green or red, however long ago.
     pub(super) fn earlier(&mut self, index: usize) -> Vec<Arc<Record>> {
         let Some(subject) = self.subject(index).cloned() else { return Vec::new() };
@@ -500,6 +516,7 @@ impl<'a> TargetRecords<'a> {
             identity,
             environment,
             products: RecordedProducts::default(),
+            is_quiet: self.seen(index).is_some_and(|seen| !seen.panicked),
         };
         if record.verdict == Verdict::Pass {
             self.proven.add(&record);
@@ -525,6 +542,7 @@ impl<'a> TargetRecords<'a> {
             record,
             unoptimized,
             is_part: false,
+            started: Vec::new(),
             tests: report.tests.clone(),
         })
     }
@@ -639,18 +657,6 @@ pub(super) fn over_time(record: &Record, timeout: Option<Duration>) -> Option<St
     let slow = record.targets.iter().find(took)?;
     let (id, took) = (&slow.id, slow.duration_ms);
     Some(format!("{id} took {took} ms, more than the `timeout` of {} ms", timeout.as_millis()))
-}
-
-/// Those of the targets that a call may be one of. Where cargo has named none, as in a checkout in which
-/// only plain `cargo test` has run, all that it may be called.
-fn targets_named_like(call: &TargetId, mut known: Vec<TargetId>) -> Vec<TargetId> {
-    let plain = plain_name(&call.package, &call.target);
-    if named(&known, &plain).next().is_none() {
-        let hyphens = call.target.replace('_', "-");
-        known
-            .extend([&call.target, &hyphens].map(|name| of_any_kind(&call.package, name)).concat());
-    }
-    known
 }
 
 /// Which variables a project ignores, as its records tell; `None` if it ignores none of itself.

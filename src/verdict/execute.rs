@@ -158,7 +158,7 @@ impl<'a> Execution<'a> {
         let by_packages = by_packages.unwrap_or_default();
         let recorded: Vec<_> = (0..plan.targets.len())
             .map(|index| match (records.found(index), by_reach.get(&index)) {
-                (TargetFinding::Green(record), _) | (_, Some(Ok(record))) => {
+                (TargetFinding::Green(record), _) | (_, Some(Ok((record, _)))) => {
                     Some(Arc::clone(record))
                 }
                 (TargetFinding::Nothing { .. }, _) => {
@@ -176,7 +176,7 @@ impl<'a> Execution<'a> {
                 TargetFinding::Green(_) => "same program and inputs".to_owned(),
                 TargetFinding::Nothing { why, expected } => {
                     match by_reach.get(&index) {
-                        Some(Ok(_)) => return "no test of it reaches what has changed".to_owned(),
+                        Some(Ok((_, why))) => return why.clone(),
                         _ if recorded[index].is_some() => return SAME_PACKAGES.to_owned(),
                         Some(Err(why)) => return why.clone(),
                         None => {}

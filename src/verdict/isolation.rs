@@ -108,6 +108,7 @@ mod tests {
         let none = Capabilities::default();
         Reached {
             strict: Digest::of(b"code"),
+            panics_masked: Digest::of(b"code"),
             masked: Digest::of(b"code"),
             capabilities: capabilities.iter().fold(none, |all, one| all | *one),
             variables: variables.iter().copied().collect(),

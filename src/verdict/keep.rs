@@ -5,18 +5,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
 
-use super::binary::{Cacheability, RedRun, RunMoment, TargetRecords, Uncacheable};
+use super::binary::{Cacheability, RedRun, RunMoment, TargetRecords, Uncacheable, selection_text};
 use super::execute::FinishedTargets;
 use super::fingerprint::Fingerprints;
 use super::look_up::{LookUp, input_now};
 use super::options::RunOptions;
 use super::other_environments::{OtherEnvironments, ProvenWhole};
 use super::ran::{RanTarget, RanTargets};
+use super::started_programs::is_program;
+use super::unreached_base::stamp_of;
 use super::{Facts, ProjectTree, TreeState, code_hash, conduct, failed, flaky};
 use crate::cache::{Input, ProjectState, Record, RecordedEnvironment, RecordedProducts, Uncached};
 use crate::compiler::{Build, free_place_of_module};
 use crate::config::TestSelection;
-use crate::model::{Digest, End, TargetReport, Timestamp, Verdict};
+use crate::model::{Digest, End, OsText, TargetReport, Timestamp, Verdict};
 use crate::observer::Observer;
 use crate::process::Priority;
 use crate::protocol::{RanProgram, VERSION};
@@ -149,6 +151,7 @@ impl Keeper<'_> {
             identity: identity.map(|(name, digest)| (name.clone(), digest.to_string())).collect(),
             environment: RecordedEnvironment::default(),
             products: run.consulted.clone(),
+            is_quiet: false,
         }
     }
 
@@ -177,9 +180,28 @@ impl Keeper<'_> {
             let record = kept.iter().find(is_of).filter(|_| observed);
             let record = record.map(|record| (record.key, record.created));
             let program = records.ran_program(index, &target.report, record, ran.unoptimized)?;
-            Some(RanProgram { is_part: target.rest.is_some(), ..program })
+            let started = self.started_programs(target);
+            Some(RanProgram { is_part: target.rest.is_some(), started, ..program })
         };
         programs.filter_map(program).collect()
+    }
+
+    /// The programs that cargo built and the target has started. Of a red run that is what its last
+    /// green one started.
+    fn started_programs(&self, target: &RanTarget) -> Vec<(OsText, Digest)> {
+        let LookUp { cache, question, .. } = self.look_up;
+        let inputs = match &target.cacheability {
+            Cacheability::Observed(inputs) => Some(inputs.clone()),
+            _ => cache
+                .latest(&question.root, &selection_text(&target.report.id))
+                .map(|record| record.inputs),
+        };
+        let inputs = inputs.iter().flatten().filter(|input| is_program(input));
+        let program = |input: &Input| {
+            let path = question.root.join(&input.path);
+            (OsText::from(path.as_os_str()), stamp_of(&path))
+        };
+        inputs.map(program).collect()
     }
 
     /// Notes why nothing is kept of a run whose targets are not kept one by one.
@@ -234,7 +256,8 @@ impl Keeper<'_> {
             }
             if code_hash.is_some() {
                 let moment = RunMoment { code_hash, still, when: target.when(when) };
-                kept.extend(records.record(index, &target.report, &target.cacheability, moment));
+                let record = records.record(index, &target.report, &target.cacheability, moment);
+                kept.extend(record.map(|record| with_rest(record, target.rest.as_deref())));
             }
         }
         ran.programs = self.ran_programs(ran, &records, &kept);
@@ -283,7 +306,8 @@ impl Keeper<'_> {
             let was_red = failed::before(before, &report.id).is_some();
             if !was_red && !flaky.contains_key(&report.id.to_string()) {
                 let moment = RunMoment { when: ended.when(moment.when), ..moment };
-                kept.extend(records.record(*index, report, &ended.cacheability, moment));
+                let record = records.record(*index, report, &ended.cacheability, moment);
+                kept.extend(record.map(|record| with_rest(record, ended.rest.as_deref())));
             }
         }
         if !kept.is_empty() {
@@ -411,6 +435,12 @@ impl Keeper<'_> {
             note(&mut state);
         }
     }
+}
+
+/// The record of a run of some tests, which the others join that `rest` tells of.
+fn with_rest(record: Record, rest: Option<&Record>) -> Record {
+    let is_quiet = record.is_quiet && rest.is_none_or(|rest| rest.is_quiet);
+    Record { is_quiet, ..record }
 }
 
 pub(super) fn is_green(reports: &[TargetReport]) -> bool {

@@ -177,6 +177,7 @@ mod tests {
             identity: BTreeMap::new(),
             environment: RecordedEnvironment::default(),
             products: Default::default(),
+            is_quiet: false,
         };
         let all = ["a", "b", "c"].map(str::to_owned);
         let names = names.iter().map(|name| (*name).to_owned()).collect();
@@ -187,7 +188,7 @@ mod tests {
         [("a", Outcome::Ok), ("b", Outcome::Ok), ("c", Outcome::Ignored)];
 
     fn observed(cacheability: Cacheability) -> Option<ObservedRun> {
-        let conduct = SeenConduct { obstacles: Vec::new(), calls: 0 };
+        let conduct = SeenConduct { obstacles: Vec::new(), calls: 0, panicked: false };
         let (interfered, needs, unseen) = (false, None, Vec::new());
         Some(ObservedRun { cacheability, interfered, unseen, needs, conduct })
     }

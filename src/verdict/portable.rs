@@ -457,6 +457,7 @@ impl<'a> Machine<'a> {
                 given,
             },
             products: RecordedProducts::default(),
+            is_quiet: false,
         };
         match record.flaw() {
             None => Ok((record, mentions)),

@@ -11,11 +11,12 @@ use std::path::{Path, PathBuf};
 
 use super::Question;
 use super::fingerprint::Fingerprints;
+use super::started_programs::StartedReader;
 use super::unreached_base::{
-    Base, BaseTest, Bases, BuiltPrograms, ProgramTests, asks_for_backtraces, reached_tests,
-    stamp_of,
+    Base, BaseTest, Bases, BuiltPrograms, ProgramTests, StartedPrograms, asks_for_backtraces,
+    reached_tests, stamp_of,
 };
-use crate::cache::{Cache, Lookup, SelectionRecord};
+use crate::cache::{Cache, Lookup, RecordKey, SelectionRecord};
 use crate::config::Settings;
 use crate::model::Timestamp;
 use crate::paths::create_private_folder;
@@ -73,8 +74,12 @@ impl ShadowComparison {
         if let Some(base) = base.filter(|_| !ran.is_part) {
             let whole = match &reached {
                 Err(why) => Some(why.clone()),
-                Ok(_) => self.changed_input(base, cache),
+                Ok(_) => self.changed_input(base, ran, cache),
             };
+            if !is_unchanged(ran) {
+                self.bases = Some(bases);
+                return;
+            }
             let reached = reached.as_ref().ok().filter(|_| whole.is_none());
             judge(base, ran, reached, &mut self.found);
             if let Some(why) = whole {
@@ -90,7 +95,9 @@ impl ShadowComparison {
                 Some((test, BaseTest { reached, outcome, group }))
             });
             let (id, context) = (ran.id.clone(), ran.context);
-            let base = Base { id, context, record, tests: tests.collect() };
+            let tests = tests.collect();
+            let started = self.started(ran, record, cache);
+            let base = Base { id, context, record, program: reached.program, tests, started };
             bases.targets.insert(name, base);
         }
         self.bases = Some(bases);
@@ -129,8 +136,36 @@ impl ShadowComparison {
         reached_tests(&mut self.reader, &ran.program, programs)
     }
 
+    /// What the programs reach that this run has started, as far as they are known.
+    fn started(
+        &mut self,
+        ran: &RanProgram,
+        (key, when): (RecordKey, Timestamp),
+        cache: &Cache,
+    ) -> StartedPrograms {
+        let found = cache.get(&key, Timestamp::now(), std::time::Duration::MAX);
+        match found {
+            Lookup::Hit(record) if record.created == when => {
+                let mut fingerprints = Fingerprints::new(&self.settings);
+                self.started_reader(ran, &mut fingerprints).started(&record)
+            }
+            _ => StartedPrograms::default(),
+        }
+    }
+
+    fn started_reader<'r>(
+        &'r mut self,
+        ran: &RanProgram,
+        fingerprints: &'r mut Fingerprints,
+    ) -> StartedReader<'r> {
+        let Self { root, sysroot, backtraces, reader, .. } = self;
+        let (unoptimized, backtraces) = (ran.unoptimized, *backtraces);
+        let built = BuiltPrograms { sysroot, unoptimized, backtraces };
+        StartedReader { root, built, fingerprints, reader }
+    }
+
     /// Why the inputs of the base do not hold any more.
-    fn changed_input(&self, base: &Base, cache: &Cache) -> Option<String> {
+    fn changed_input(&mut self, base: &Base, ran: &RanProgram, cache: &Cache) -> Option<String> {
         let (key, when) = &base.record;
         let Lookup::Hit(record) = cache.get(key, Timestamp::now(), std::time::Duration::MAX) else {
             return Some("the record of its last green run is gone".to_owned());
@@ -139,14 +174,18 @@ impl ShadowComparison {
             return Some("the record of its last green run was replaced".to_owned());
         }
         let mut fingerprints = Fingerprints::new(&self.settings);
+        let mut started = self.started_reader(ran, &mut fingerprints);
+        let record = started.replaced(&record, &base.started).record_of(&record);
         let changed = fingerprints.first_changed(&self.root, &record.inputs)?;
         Some(format!("`{}` changed", changed.path.display()))
     }
 }
 
-/// Whether the program is still the one that ran.
+/// Whether the program is still the one that ran, and so are those that it started.
 fn is_unchanged(ran: &RanProgram) -> bool {
+    let mut started = ran.started.iter();
     stamp_of(&ran.program) == ran.stamp
+        && started.all(|(path, stamp)| stamp_of(Path::new(&path.0)) == *stamp)
 }
 
 /// Counts what selection would have run, and what it would have missed. `now` is none where the whole
@@ -176,7 +215,7 @@ fn judge(base: &Base, ran: &RanProgram, now: Option<&ProgramTests>, found: &mut 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::{RecordKey, RecordLevel};
+    use crate::cache::RecordLevel;
     use crate::model::{Digest, Outcome, TargetId, TargetKind, TestReport};
     use crate::verdict::unreached_base::VERSION;
 
@@ -194,7 +233,9 @@ mod tests {
             id: TargetId { package: "p".into(), target: "t".into(), kind: TargetKind::Test },
             context: digest("context"),
             record: (key, Timestamp(1)),
+            program: None,
             tests: tests.iter().enumerate().map(test).collect(),
+            started: StartedPrograms::default(),
         }
     }
 
@@ -211,6 +252,7 @@ mod tests {
             record: None,
             unoptimized: false,
             is_part: false,
+            started: Vec::new(),
             tests: tests.iter().map(report).collect(),
         }
     }
@@ -226,6 +268,7 @@ mod tests {
                 .iter()
                 .map(|(name, of)| ((*name).to_owned(), of.map(digest)))
                 .collect(),
+            program: None,
             groups: groups.collect(),
             see_arguments: BTreeSet::new(),
         };

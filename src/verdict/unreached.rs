@@ -10,8 +10,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Question;
-use super::binary::{BuiltSubject, TargetRecords};
+use super::binary::{BuiltSubject, PROGRAM, TargetRecords};
+use super::fingerprint::Fingerprints;
 use super::partial::PartialRun;
+use super::started_programs::{ReplacedPrograms, StartedReader};
 use super::unreached_base::{Bases, BuiltPrograms, asks_for_backtraces, reached_tests, stamp_of};
 use crate::cache::{Cache, Lookup, Record};
 use crate::compiler::PlannedTarget;
@@ -27,6 +29,7 @@ pub(super) struct UnreachedTargets<'a> {
     programs: BuiltPrograms<'a>,
     bases: Bases,
     reader: Option<ReachReader>,
+    fingerprints: Fingerprints,
     /// The targets of which only some tests must run, by index.
     pub(super) parts: BTreeMap<usize, PartialRun>,
 }
@@ -44,11 +47,14 @@ impl<'a> UnreachedTargets<'a> {
             let bases = Bases::load(&Bases::file(&question.root, cache.dir()));
             let backtraces = asks_for_backtraces(&question.environment);
             let programs = BuiltPrograms { sysroot, unoptimized, backtraces };
-            Self { question, cache, programs, bases, reader: None, parts: BTreeMap::new() }
+            let fingerprints = Fingerprints::new(&question.settings);
+            let (reader, parts) = (None, BTreeMap::new());
+            Self { question, cache, programs, bases, reader, fingerprints, parts }
         })
     }
 
-    /// The record that answers for the target with this index. `in_part`: some of its tests may run alone.
+    /// The record that answers for the target with this index, and why. `in_part`: some of its tests may
+    /// run alone.
     ///
     /// # Errors
     /// Why its tests run, or some of them.
@@ -58,7 +64,7 @@ impl<'a> UnreachedTargets<'a> {
         index: usize,
         planned: &PlannedTarget,
         in_part: bool,
-    ) -> Result<Arc<Record>, String> {
+    ) -> Result<(Arc<Record>, String), String> {
         let job = TestJob::from(planned.clone());
         if job.harness != Harness::Libtest || job.is_random() || records.is_measured(index) {
             return Err("what its tests reach is not known".to_owned());
@@ -80,9 +86,23 @@ impl<'a> UnreachedTargets<'a> {
         if record.created != when || !is_of {
             return Err(gone());
         }
-        if let Some(why) = records.obstacle(&record) {
-            return Err(why);
+        let replaced = StartedReader {
+            root: &self.question.root,
+            built: self.programs,
+            fingerprints: &mut self.fingerprints,
+            reader: &mut self.reader,
         }
+        .replaced(&record, &base.started);
+        let by_base = Arc::new(replaced.record_of(&record));
+        let record = match records.obstacle(&by_base) {
+            None => by_base,
+            // Another run of the very same program may have consulted what is as it was.
+            Some(why) => match of_same_program(records, index, &record, &replaced) {
+                Some(other) => other,
+                None => return Err(why),
+            },
+        };
+        let note = &replaced.note;
         let now = reached_tests(&mut self.reader, &program, self.programs)?;
         if stamp_of(&program) != stamp {
             return Err("its program was built anew meanwhile".to_owned());
@@ -91,7 +111,7 @@ impl<'a> UnreachedTargets<'a> {
         let changed = now.reached.keys().filter(|name| !base.is_same(name, &now)).count();
         let is_gone = base.tests.keys().any(|name| !now.reached.contains_key(name));
         if changed == 0 && !is_gone {
-            return Ok(record);
+            return Ok((record, format!("no test of it reaches what has changed{note}")));
         }
         let affected = base.affected(&now);
         let how = match () {
@@ -111,4 +131,25 @@ impl<'a> UnreachedTargets<'a> {
         };
         Err(format!("{changed} of its {all} tests reach something else{how}, so that all run"))
     }
+}
+
+/// A record that nothing speaks against, of another run of the program of `record` than that, if the
+/// target with this index still has that program.
+fn of_same_program(
+    records: &mut TargetRecords<'_>,
+    index: usize,
+    record: &Record,
+    replaced: &ReplacedPrograms,
+) -> Option<Arc<Record>> {
+    let program = records.subject(index)?.parts.get(PROGRAM)?;
+    if record.identity.get(PROGRAM) != Some(program) {
+        return None;
+    }
+    let others = records.of_same_program(index).into_iter();
+    let others = others.filter(|other| other.key != record.key && replaced.is_like(other));
+    let others: Vec<_> = others.map(|other| Arc::new(replaced.record_of(&other))).collect();
+    others.into_iter().find(|other| {
+        let is_whole = matches!(&other.targets[..], [report] if report.counts.filtered == 0);
+        is_whole && records.obstacle(other).is_none()
+    })
 }

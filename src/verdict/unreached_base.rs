@@ -8,14 +8,15 @@ use serde::{Deserialize, Serialize};
 use super::Question;
 use super::fingerprint::digest_of_stamp;
 use super::isolation::{self, Groups};
-use crate::cache::{Cache, ReachedTests, RecordKey};
+use crate::cache::{Cache, InputState, ReachedTests, RecordKey};
+use crate::hasher::{FileDigest, program_digest};
 use crate::model::{Digest, Outcome, TargetId, Timestamp};
 use crate::process::Environment;
-use crate::reach::{Capabilities, Policy, ReachReader, Reached, TestIdentity};
+use crate::reach::{Capabilities, Masking, Policy, ReachReader, Reached, TestIdentity};
 use crate::workspace::PathStamp;
 
 /// The version of the stored bases. Those of another are ignored.
-pub(super) const VERSION: u32 = 5;
+pub(super) const VERSION: u32 = 6;
 /// Larger programs are not read: their objects take as much memory.
 const LARGEST_PROGRAM: u64 = 128 << 20;
 /// The bases of a project.
@@ -34,7 +35,11 @@ pub(super) struct Base {
     pub(super) context: Digest,
     /// Its record, which names its inputs, and when that was made.
     pub(super) record: (RecordKey, Timestamp),
+    /// What is loaded of its program.
+    pub(super) program: Option<Digest>,
     pub(super) tests: BTreeMap<String, BaseTest>,
+    /// The programs that cargo built and the run has started, by their paths.
+    pub(super) started: StartedPrograms,
 }
 
 /// A test in a green run.
@@ -47,10 +52,33 @@ pub(super) struct BaseTest {
     pub(super) group: u32,
 }
 
+/// The programs that tests started in a green run.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct StartedPrograms {
+    /// Whether it is certain that none of them has told of a panic.
+    pub(super) is_quiet: bool,
+    pub(super) programs: BTreeMap<PathBuf, StartedProgram>,
+}
+
+/// A program that was started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct StartedProgram {
+    /// Digest of what its `main` reaches.
+    pub(super) reached: Digest,
+    /// The same with all positions in source files.
+    pub(super) strict: Digest,
+    /// Its length, as far as somebody has asked for it.
+    pub(super) length: Option<u64>,
+    /// Its permissions and its owner.
+    pub(super) permissions: InputState,
+}
+
 /// What is known of the tests of a program.
 #[derive(Debug)]
 pub(super) struct ProgramTests {
     pub(super) reached: ReachedTests,
+    /// What is loaded of the program.
+    pub(super) program: Option<Digest>,
     pub(super) groups: Groups,
     /// Those that can see with which arguments their program was started.
     pub(super) see_arguments: BTreeSet<String>,
@@ -60,8 +88,10 @@ impl Base {
     /// Whether the test of this name reaches what it reached.
     pub(super) fn is_same(&self, name: &str, now: &ProgramTests) -> bool {
         let reached = now.reached.get(name).copied().flatten();
+        let is_program = self.program.is_some() && self.program == now.program;
         self.tests.get(name).is_some_and(|before| {
-            reached.is_some() && reached == before.reached && before.outcome != Outcome::Failed
+            let is_reached = reached.is_some() && reached == before.reached;
+            (is_program || is_reached) && before.outcome != Outcome::Failed
         })
     }
 
@@ -129,23 +159,17 @@ pub(super) fn reached_tests(
     program: &Path,
     BuiltPrograms { sysroot, unoptimized, backtraces }: BuiltPrograms<'_>,
 ) -> Result<ProgramTests, String> {
-    if std::fs::metadata(program).is_ok_and(|file| file.len() > LARGEST_PROGRAM) {
-        return Err(format!("it is larger than {} MiB", LARGEST_PROGRAM >> 20));
-    }
-    let reader = match reader {
-        Some(reader) => reader,
-        empty => empty.insert(ReachReader::new(sysroot).map_err(|error| error.to_string())?),
-    };
+    check_size(program)?;
+    let reader = reader_of(reader, sysroot)?;
     let tests = reader.tests(program);
     // The objects of one program are remembered, not those of all.
     reader.end_round();
     let tests = tests.map_err(|error| error.to_string())?;
     // A test can see the lines of another one: by a hook for panics, or a logger.
-    let can_see = |reached: &Reached| reached.capabilities.contains(Capabilities::LOCATIONS);
-    let unseen = !tests.values().any(can_see);
+    let unseen = tests.values().map(Reached::masking).min().unwrap_or(Masking::Nothing);
     // Nothing else is assumed that would leave out more tests.
     let policy = Policy {
-        unoptimized: unoptimized && unseen,
+        masking: if unoptimized { unseen } else { Masking::Nothing },
         programs: Digest::from_bytes([0; 32]),
         starts_itself: true,
         backtraces,
@@ -159,7 +183,33 @@ pub(super) fn reached_tests(
         |(_, reached): &(&String, &Reached)| reached.capabilities.contains(Capabilities::OWN_PATH);
     let see_arguments = tests.iter().filter(sees_arguments).map(|(name, _)| name.clone()).collect();
     let reached = tests.into_iter().map(|(name, reached)| (name, identity(reached))).collect();
-    Ok(ProgramTests { reached, groups, see_arguments })
+    let program = match program_digest(program, Path::new("")) {
+        FileDigest::Known(digest) => Some(digest),
+        FileDigest::Absent | FileDigest::Unknown(_) => None,
+    };
+    Ok(ProgramTests { reached, program, groups, see_arguments })
+}
+
+/// Whether `program` is small enough to be read with its objects.
+///
+/// # Errors
+/// If it is not, for a person.
+pub(super) fn check_size(program: &Path) -> Result<(), String> {
+    if std::fs::metadata(program).is_ok_and(|file| file.len() > LARGEST_PROGRAM) {
+        return Err(format!("it is larger than {} MiB", LARGEST_PROGRAM >> 20));
+    }
+    Ok(())
+}
+
+/// The reader, which is made when it is first needed.
+pub(super) fn reader_of<'r>(
+    reader: &'r mut Option<ReachReader>,
+    sysroot: &Path,
+) -> Result<&'r mut ReachReader, String> {
+    Ok(match reader {
+        Some(reader) => reader,
+        empty => empty.insert(ReachReader::new(sysroot).map_err(|error| error.to_string())?),
+    })
 }
 
 /// Digest of a program's stamp. A hard link to it changes nothing.

@@ -201,6 +201,7 @@ mod tests {
             identity: [].into(),
             environment: RecordedEnvironment::default(),
             products: RecordedProducts::default(),
+            is_quiet: false,
         };
         let answer = Answer { code_hash: None, targets: Vec::new(), not_kept: Vec::new() };
         let conclude =

@@ -27,7 +27,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use knhk_test_cache::internals::model::Digest;
-use knhk_test_cache::internals::reach::{Policy, ReachReader, TestIdentity};
+use knhk_test_cache::internals::reach::{Masking, Policy, ReachReader, TestIdentity};
 use serde_json::Value;
 
 const USAGE: &str = "cargo bench --bench reach -- WORKSPACE [MUTANTS] [SEED]";
@@ -255,12 +255,12 @@ impl Bench {
         let started = reader.programs(&programs.started).map_err(|error| error.to_string())?;
         // Without a record of what tests started, those of the whole workspace count.
         let strict = Policy {
-            unoptimized: false,
+            masking: Masking::Nothing,
             programs: started,
             starts_itself: false,
             backtraces: false,
         };
-        let masked = Policy { unoptimized: true, ..strict };
+        let masked = Policy { masking: Masking::All, ..strict };
         for program in &programs.tests {
             match reader.tests(&program.executable) {
                 Ok(tests) => {

@@ -24,5 +24,6 @@ mod selected_tests;
 mod selection;
 mod selections;
 mod shapes;
+mod started_programs;
 mod stats;
 mod terse;

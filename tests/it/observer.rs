@@ -245,6 +245,25 @@ fn a_script_counts_with_its_interpreter() {
 }
 
 #[test]
+fn a_panic_is_seen_at_the_error_output_alone() {
+    let quiet = [
+        observe!("nothing"),
+        observe!("complain", "a warning"),
+        observe!("complain-in-parts", "a ", "warning"),
+        observe!("exec", "/bin/sh", "-c", "echo panicked"),
+    ];
+    assert_eq!(quiet.map(|observation| observation.panicked), [false; 4]);
+    let seen = [
+        observe!("complain", "thread 'main' panicked at a.rs:1:2:"),
+        observe!("complain-in-parts", "thread 'main'", "a panic"),
+        observe!("complain-at-length"),
+        observe!("panic-at-length"),
+        observe!("exec", "/bin/sh", "-c", "exec $0 complain panicked 2>/dev/null", actor()),
+    ];
+    assert_eq!(seen.map(|observation| observation.panicked), [true; 5]);
+}
+
+#[test]
 fn a_program_that_reads_itself_is_reported() {
     assert!(observe!("own-program").reads(actor()));
     assert!(observe!("read", actor()).reads(actor()));

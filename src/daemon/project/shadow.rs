@@ -117,6 +117,7 @@ mod tests {
             record: None,
             unoptimized: true,
             is_part: false,
+            started: Vec::new(),
             tests: Vec::new(),
         };
         let mut waiting = vec![ran("a", "1"), ran("b", "1")];

@@ -15,6 +15,8 @@ pub(in crate::verdict) struct SeenConduct {
     pub(in crate::verdict) obstacles: Vec<String>,
     /// How many of its calls were notified.
     pub(in crate::verdict) calls: u64,
+    /// See [`Observation::panicked`].
+    pub(in crate::verdict) panicked: bool,
 }
 
 impl InputJudge {

@@ -15,6 +15,7 @@ use crate::model::{TargetId, TargetReport, TestReport, Verdict};
 use crate::runner;
 use crate::verdict::environment::{AskedEnvironment, EnvironmentJudge};
 use crate::verdict::fingerprint::{Aspect, Fingerprints};
+use crate::verdict::patterns::of_any_kind;
 
 /// A run that failed.
 #[derive(Clone)]
@@ -179,6 +180,18 @@ pub(in crate::verdict) fn tests_of(report: &TargetReport) -> Vec<TestReport> {
     }
 }
 
+/// Those of the targets that a call may be one of. Where cargo has named none, as in a checkout in which
+/// only plain `cargo test` has run, all that it may be called.
+pub(super) fn targets_named_like(call: &TargetId, mut known: Vec<TargetId>) -> Vec<TargetId> {
+    let plain = plain_name(&call.package, &call.target);
+    if named(&known, &plain).next().is_none() {
+        let hyphens = call.target.replace('_', "-");
+        known
+            .extend([&call.target, &hyphens].map(|name| of_any_kind(&call.package, name)).concat());
+    }
+    known
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -225,6 +238,7 @@ mod tests {
                 identity: [(PROGRAM.to_owned(), program.to_owned())].into(),
                 environment: RecordedEnvironment::default(),
                 products: RecordedProducts::default(),
+                is_quiet: false,
             }
         };
         let failed = report(OUTPUT, Verdict::Fail);

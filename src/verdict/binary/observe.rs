@@ -65,7 +65,7 @@ impl Observing {
                     _ => &[],
                 };
                 let obstacles = judge.obstacles(&seen, doubts);
-                let conduct = SeenConduct { obstacles, calls: seen.calls };
+                let conduct = SeenConduct { obstacles, calls: seen.calls, panicked: seen.panicked };
                 let unseen = unseen.collect();
                 let needs = LoaderCalls::after(&seen.problems);
                 let run = ObservedRun { cacheability, interfered, unseen, needs, conduct };

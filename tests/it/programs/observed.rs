@@ -76,6 +76,16 @@ fn main() {
     let rest = &args[1..];
     match what {
         "nothing" => {}
+        "complain" => std::io::stderr().write_all(rest[0].as_bytes()).unwrap(),
+        "complain-at-length" => std::io::stderr().write_all(&[b'x'; 70_000]).unwrap(),
+        "complain-in-parts" => {
+            let parts: Vec<_> =
+                rest.iter().map(|part| std::io::IoSlice::new(part.as_bytes())).collect();
+            drop(std::io::stderr().write_vectored(&parts).unwrap());
+        }
+        "panic-at-length" => {
+            drop(std::panic::catch_unwind(|| panic!("{}", "long ".repeat(50_000))));
+        }
         "read" => rest.iter().for_each(|path| drop(std::fs::read(path))),
         "stat" => rest.iter().for_each(|path| drop(std::fs::metadata(path))),
         "list" => println!("{}", std::fs::read_dir(&rest[0]).unwrap().count()),

@@ -1,7 +1,7 @@
 //! Capabilities of tests, and the identities that follow from them.
 
 use knhk_test_cache::internals::model::Digest;
-use knhk_test_cache::internals::reach::{Capabilities, Policy, TestIdentity};
+use knhk_test_cache::internals::reach::{Capabilities, Masking, Policy, TestIdentity};
 
 use super::subject::{Subject, Tests};
 
@@ -31,7 +31,7 @@ mod tests {\n\
 }\n";
 
 const POLICY: Policy = Policy {
-    unoptimized: true,
+    masking: Masking::All,
     programs: Digest::from_bytes([0; 32]),
     starts_itself: true,
     backtraces: false,
@@ -52,7 +52,7 @@ fn capabilities_are_seen() {
         ("clocks", Capabilities::TIME),
         ("lookups", Capabilities::SYMBOL_LOOKUP),
         ("lines", Capabilities::LOCATIONS),
-        ("hooks", Capabilities::LOCATIONS),
+        ("hooks", Capabilities::PANICS),
     ];
     for (name, expected) in one {
         assert!(of(name).contains(expected), "{name}: {}", of(name));
@@ -86,7 +86,7 @@ fn an_identity_follows_the_capabilities() {
     assert!(same("nothing", &POLICY) && same("files", &POLICY));
     assert!(!same("lines", &POLICY) && !same("hooks", &POLICY));
     // With optimization nobody can tell which these are.
-    assert!(!same("nothing", &Policy { unoptimized: false, ..POLICY }));
+    assert!(!same("nothing", &Policy { masking: Masking::Nothing, ..POLICY }));
 
     let other = Policy { programs: Digest::from_bytes([1; 32]), ..POLICY };
     let alike = |name| identity(&tests, name, &POLICY) == identity(&tests, name, &other);
