@@ -27,6 +27,9 @@
 //! is notified. The run is then incomplete, and is to be observed with all calls notified. So is a run
 //! whose programs say more about their search than the usual ([`Problem::UnknownSearch`]).
 //!
+//! **Panics.** What a process writes to its error output is searched for the message of a panic
+//! ([`Observation::panicked`]), because that tells lines of the program's source.
+//!
 //! **Not recorded by design**: reads from inherited descriptors (pipes), the clock, random numbers,
 //! and facts about the machine that other system calls return (`uname`, `sched_getaffinity`).
 
