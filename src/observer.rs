@@ -28,6 +28,9 @@
 //! was opened by its path and needs only the C library. So is a run whose programs say more about their
 //! search than the usual ([`Problem::UnknownSearch`]).
 //!
+//! **Panics.** What a process writes to its error output is searched for the message of a panic
+//! ([`Observation::panicked`]), because that tells lines of the program's source.
+//!
 //! **Not recorded by design**: reads from inherited descriptors (pipes), the clock, random numbers,
 //! and facts about the machine that other system calls return (`uname`, `sched_getaffinity`).
 
