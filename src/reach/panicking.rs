@@ -5,7 +5,7 @@
 //! are compiled into the program. None of these hands the place to a function of the program: those that
 //! call one, such as `unwrap_or_else`, are not listed, and are judged by their code.
 //!
-//! The list was made from the sources of Rust 1.95 and the names in both forms of mangling.
+//! The list was made from the names that programs of Rust 1.95 reach, in both forms of mangling.
 
 /// Modules of which every function that gets a place panics with it.
 const MODULES: [&str; 4] = [
