@@ -32,6 +32,7 @@ mod stale;
 mod targets;
 mod units;
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -119,6 +120,12 @@ pub struct Build {
 }
 
 impl Build {
+    /// The programs among its products of which it is certain that no crate in them was optimized.
+    pub(crate) fn unoptimized_executables(&self) -> BTreeSet<PathBuf> {
+        let products = self.products.iter().filter(|_| self.unoptimized);
+        products.flat_map(|product| product.files.iter().cloned()).collect()
+    }
+
     /// Merges an earlier build of a part, whose units were fresh in this one.
     pub fn comes_after(&mut self, earlier: &Self) {
         self.fresh &= earlier.fresh;

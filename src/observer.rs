@@ -195,9 +195,13 @@ pub struct ObserveOptions {
     pub tells_readers: bool,
     /// Which calls of the dynamic loader need not be notified.
     pub loader_calls: LoaderCalls,
-    /// Cancelled as soon as the run has made itself worthless: observing changes what it does, and not all
-    /// that it consults can be known.
+    /// Cancelled as soon as the run has made itself worthless: observing changes what it does, not all that
+    /// it consults can be known, and it has reached nobody else and left nothing outside of `scratch`.
     pub(crate) worthless: CancellationToken,
+    /// Folders in which nothing that is left matters to anybody else.
+    pub(crate) scratch: Vec<PathBuf>,
+    /// Whether to look for messages of panics at the error output: [`Observation::panicked`].
+    pub tells_panics: bool,
     /// Which programs' look-ups the caller records in another way; none, unless it says so.
     pub(crate) exemption: Option<Exemption>,
 }

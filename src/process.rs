@@ -21,7 +21,7 @@ pub(crate) use foreground::{
     ForegroundRun, Recording, block_signals, end_as, is_one_terminal, run_in_foreground,
 };
 #[cfg(target_os = "linux")]
-pub(crate) use guardian::share_listener;
+pub(crate) use guardian::{share_listener, withdraw_listener};
 pub(crate) use run::{Completion, Stream, run};
 pub use run::{Output, capture};
 pub use suspend::Suspender;

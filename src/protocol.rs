@@ -188,6 +188,9 @@ pub struct RanProgram {
     /// The programs that cargo built and the run consulted, with digests of their stamps.
     #[serde(default)]
     pub started: Vec<(OsText, Digest)>,
+    /// Those of them of which it is certain that no crate in them was optimized.
+    #[serde(default)]
+    pub started_unoptimized: Vec<OsText>,
     /// The outcomes.
     pub tests: Vec<TestReport>,
 }

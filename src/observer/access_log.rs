@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
+use std::path::PathBuf;
 
 use libc::c_int;
 
@@ -64,6 +65,7 @@ struct PathEntry {
 impl AccessLog {
     pub(in crate::observer) fn new(options: ObserveOptions) -> Self {
         Self {
+            panicked: !options.tells_panics,
             options,
             paths: HashMap::new(),
             own: HashMap::new(),
@@ -73,7 +75,6 @@ impl AccessLog {
             peers: BTreeSet::new(),
             problems: BTreeSet::new(),
             interference: BTreeSet::new(),
-            panicked: false,
         }
     }
 
@@ -93,7 +94,19 @@ impl AccessLog {
     }
 
     fn look_whether_worthless(&self) {
-        if !self.problems.is_empty() && !self.interference.is_empty() {
+        // A run that needs a closer look only can still be of use. One that has left something elsewhere
+        // comes to its own end, which may clear that away.
+        let is_closer =
+            |problem| matches!(problem, &Problem::UnknownSearch | &Problem::UnknownCode);
+        let has_left = |(path, entry): (&Vec<u8>, &PathEntry)| {
+            let is_scratch = |folder: &PathBuf| as_path(path).starts_with(folder);
+            entry.uses.any(Uses::OUTPUT) && !self.options.scratch.iter().any(is_scratch)
+        };
+        if !self.interference.is_empty()
+            && !self.problems.iter().all(is_closer)
+            && self.peers.is_empty()
+            && !self.paths.iter().any(has_left)
+        {
             self.options.worthless.cancel();
         }
     }

@@ -52,7 +52,10 @@ const fn jump(code: u16, k: u32, jt: u8, jf: u8) -> sock_filter {
 
 /// Builds the program, which lets the search of this loader pass. It must be built before the fork,
 /// because it allocates.
-pub(in crate::observer) fn program(loader: Option<&KnownLoader>) -> Box<[sock_filter]> {
+pub(in crate::observer) fn program(
+    loader: Option<&KnownLoader>,
+    tells_panics: bool,
+) -> Box<[sock_filter]> {
     let mut program = vec![step(LOAD, ARCHITECTURE)];
     // A call of another architecture (`int 0x80`) can do anything, by whatever number.
     program.extend([jump(IF_EQUAL, NATIVE, 1, 0), step(RETURN, NOTIFY)]);
@@ -67,7 +70,9 @@ pub(in crate::observer) fn program(loader: Option<&KnownLoader>) -> Box<[sock_fi
         program.extend(for_number(libc::SYS_read, read_by_loader(&search.reads)));
     }
     let code_making = loader.map_or(&[][..], |_| CODE_MAKING).iter().copied();
-    for (number, when) in watched().chain(code_making) {
+    let is_error_output = |number| matches!(number, libc::SYS_write | libc::SYS_writev);
+    let watched = watched().filter(|(number, _)| tells_panics || !is_error_output(*number));
+    for (number, when) in watched.chain(code_making) {
         let passing = loader.and_then(|loader| match number {
             libc::SYS_newfstatat => Some(&loader.asks),
             libc::SYS_mmap => Some(&loader.maps),
@@ -241,7 +246,7 @@ mod tests {
             number in 0_u32..600,
             args in proptest::array::uniform6(prop_oneof![0_u64..50, any::<u64>()]),
         ) {
-            let notified = decide(&program(None), NATIVE, number, &args) == NOTIFY;
+            let notified = decide(&program(None, true), NATIVE, number, &args) == NOTIFY;
             prop_assert_eq!(notified, expected(number, &args));
         }
 
@@ -250,7 +255,7 @@ mod tests {
             architecture in any::<u32>(), number in any::<u32>(),
             args in proptest::array::uniform6(any::<u64>()),
         ) {
-            let answer = decide(&program(None), architecture, number, &args);
+            let answer = decide(&program(None, true), architecture, number, &args);
             prop_assert!(answer == ALLOW || answer == NOTIFY);
         }
     }
@@ -259,7 +264,7 @@ mod tests {
     #[cfg(target_arch = "x86_64")]
     fn only_the_loaders_questions_and_maps_pass_and_only_from_where_libraries_lie() {
         let Some(loader) = KnownLoader::current(LoaderCalls::SearchPasses) else { return };
-        let program = program(Some(&loader));
+        let program = program(Some(&loader), true);
         let code = [0, 0, u64::from(libc::PROT_EXEC.cast_unsigned()), 0, 0, 0];
         let asks_at = |number: libc::c_long, at: u64| {
             let number = u32::try_from(number).unwrap();
@@ -286,7 +291,7 @@ mod tests {
     fn attempts_pass_for_names_on_the_first_stack_and_reads_by_the_loader_are_told() {
         let Some(loader) = KnownLoader::current(LoaderCalls::SearchPasses) else { return };
         let Some(search) = &loader.search else { return };
-        let program = program(Some(&loader));
+        let program = program(Some(&loader), true);
         let (open, read) = (u64::from(search.opens[0]), u64::from(search.reads[0]));
         let (page, stack) = (0x7f12_3456_7000, 0x7ffc_0000_0000);
         let flags = u64::from((libc::O_RDONLY | libc::O_CLOEXEC).cast_unsigned());
@@ -326,24 +331,24 @@ mod tests {
                 Trap::AnyBit { arg, bits } => args[arg] = bits.into(),
             }
             let number = u32::try_from(number).unwrap();
-            assert_eq!(decide(&program(None), NATIVE, number, &args), NOTIFY, "{number}");
+            assert_eq!(decide(&program(None, true), NATIVE, number, &args), NOTIFY, "{number}");
         }
     }
 
     #[test]
     fn calls_of_another_architecture_are_notified() {
-        assert_eq!(decide(&program(None), 0x4000_0003, 5, &[0; 6]), NOTIFY);
-        assert_eq!(decide(&program(None), 0x4000_0003, 4, &[0; 6]), NOTIFY);
+        assert_eq!(decide(&program(None, true), 0x4000_0003, 5, &[0; 6]), NOTIFY);
+        assert_eq!(decide(&program(None, true), 0x4000_0003, 4, &[0; 6]), NOTIFY);
         #[cfg(target_arch = "x86_64")]
         {
-            assert_eq!(decide(&program(None), NATIVE, X32 | 2, &[0; 6]), NOTIFY);
+            assert_eq!(decide(&program(None, true), NATIVE, X32 | 2, &[0; 6]), NOTIFY);
         }
     }
 
     #[test]
     fn unknown_calls_are_notified_and_skipped_calls_are_not() {
         let newest = u32::try_from(NEWEST).unwrap();
-        assert_eq!(decide(&program(None), NATIVE, newest + 1, &[0; 6]), NOTIFY);
-        assert_eq!(decide(&program(None), NATIVE, SKIPPED, &[0; 6]), ALLOW);
+        assert_eq!(decide(&program(None, true), NATIVE, newest + 1, &[0; 6]), NOTIFY);
+        assert_eq!(decide(&program(None, true), NATIVE, SKIPPED, &[0; 6]), ALLOW);
     }
 }

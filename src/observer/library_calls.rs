@@ -160,9 +160,12 @@ impl SyscallRecorder {
         let (mut tried_folders, mut tried_names) = (0, 0);
         let mut looks = 0;
         let mut files = vec![(start.program.clone(), start.program.clone())];
-        let mut inspected: HashSet<Vec<u8>> = HashSet::new();
+        // A file says other folders by `$ORIGIN` in each folder in which it is found.
+        let mut inspected: HashSet<(Vec<u8>, Vec<u8>)> = HashSet::new();
         while let Some((file, place)) = files.pop() {
-            if !inspected.insert(place) {
+            let folder = file.rsplitn(2, |byte| *byte == b'/').last().unwrap_or_default();
+            let origin = places.get(folder).map_or(folder, |known| known.as_slice());
+            if !inspected.insert((place, origin.to_vec())) {
                 continue;
             }
             let needs = needs(&file)?;

@@ -5,7 +5,7 @@
 
 use std::io;
 use std::mem::{offset_of, size_of};
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::sync::OnceLock;
 
 use libc::{c_int, c_long, c_ulong, pid_t, sock_filter};
@@ -131,6 +131,10 @@ impl Listener {
         let flags: c_ulong = if share { SYNC_WAKE_UP } else { 0 };
         // SAFETY: takes a number. An older kernel refuses, and is only slower.
         unsafe { libc::ioctl(self.raw(), libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS as _, flags) };
+    }
+
+    pub(in crate::observer) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 
     pub(in crate::observer) fn raw(&self) -> RawFd {

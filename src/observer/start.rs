@@ -58,7 +58,7 @@ pub(in crate::observer) fn observe(
     // With room for one report, the supervisor never waits for its reader.
     let (send, report) = mpsc::sync_channel(1);
     let loader = KnownLoader::current(options.loader_calls);
-    let program = filter::program(loader.as_deref());
+    let program = filter::program(loader.as_deref(), options.tells_panics);
     let recorder = SyscallRecorder::new(options, loader);
     let supervisor = Supervisor::new(recorder, arrivals, stop.into());
     std::thread::Builder::new()
@@ -114,7 +114,7 @@ pub(in crate::observer) fn available() -> Result<Duration, Unavailable> {
         Ok(false) => return Err(Unavailable::Kernel("an unknown form of notification".into())),
         Err(error) => return Err(refused(&error)),
     }
-    let program = filter::program(None);
+    let program = filter::program(None, false);
     let (send, receive) = mpsc::channel();
     let (send_cost, cost) = mpsc::channel();
     let thread = std::thread::Builder::new()

@@ -24,7 +24,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::os::unix::thread::JoinHandleExt as _;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -37,7 +37,7 @@ use rustix::process::Pid;
 use super::seccomp::{self, Listener, Notification};
 use super::syscall::SyscallRecorder;
 use crate::observer::{Observation, Problem};
-use crate::process::share_listener;
+use crate::process::{share_listener, withdraw_listener};
 
 /// How often the guard checks. A call that it sees twice is stuck.
 const GUARD_INTERVAL: Duration = Duration::from_millis(500);
@@ -81,6 +81,8 @@ struct AnsweringThread {
     queue: Arc<CallQueue>,
     thread: JoinHandle<()>,
     alive: mpsc::Receiver<Infallible>,
+    /// Whose calls it answers, and those of all that it starts.
+    child: Option<Pid>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -89,7 +91,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// The outcome of a child's start.
 enum Arrival {
-    Listener(Listener),
+    Listener(Listener, Option<Pid>),
     /// The child runs unobserved, which has been recorded.
     Unobserved,
     /// No child can start any more.
@@ -141,9 +143,9 @@ impl Supervisor {
             }
             if polled[1].revents != 0 {
                 match self.arrive() {
-                    Arrival::Listener(listener) => {
+                    Arrival::Listener(listener, child) => {
                         started = true;
-                        threads.extend(self.start_answering(listener));
+                        threads.extend(self.start_answering(listener, child));
                     }
                     Arrival::Unobserved => started = true,
                     Arrival::NoMore => arrivals = false,
@@ -158,11 +160,14 @@ impl Supervisor {
         self.shared.ending.store(true, Ordering::SeqCst);
         let mut left_behind = false;
         for thread in threads {
+            let child = thread.child;
             let queue = thread.stop();
             if !has_ended(&queue.listener) {
                 left_behind = true;
                 self.leave(&queue.listener);
             }
+            // From now on calls that nobody answers are to fail.
+            child.into_iter().for_each(withdraw_listener);
         }
         if self.shared.skipped.load(Ordering::SeqCst) {
             self.shared.problem(Problem::Stuck);
@@ -199,11 +204,8 @@ impl Supervisor {
             Some([_, code @ ..0]) => self.not_started(&io::Error::from_raw_os_error(-code)),
             Some([pid, listener]) => match seccomp::take(pid, listener) {
                 Ok(fd) => {
-                    if let Some(child) = Pid::from_raw(pid) {
-                        share_listener(child, fd.as_fd());
-                    }
                     seccomp::send_pair(socket, seccomp::READY);
-                    Arrival::Listener(Listener::new(fd))
+                    Arrival::Listener(Listener::new(fd), Pid::from_raw(pid))
                 }
                 Err(error) => {
                     // Fetching worked a moment ago. Nobody can answer this child's calls now.
@@ -221,7 +223,7 @@ impl Supervisor {
     }
 
     /// Starts the two threads of a listener. If the system has none left, the calls continue unseen.
-    fn start_answering(&self, listener: Listener) -> Option<AnsweringThread> {
+    fn start_answering(&self, listener: Listener, child: Option<Pid>) -> Option<AnsweringThread> {
         let queue = Arc::new(CallQueue {
             listener,
             turn: AtomicU64::new(0),
@@ -242,7 +244,12 @@ impl Supervisor {
             self.shared.problem(Problem::Kernel(error.to_string()));
         }
         match answering {
-            Ok(thread) => Some(AnsweringThread { queue, thread, alive }),
+            Ok(thread) => {
+                if let Some(child) = child {
+                    share_listener(child, queue.listener.as_fd());
+                }
+                Some(AnsweringThread { queue, thread, alive, child })
+            }
             Err(error) => {
                 self.shared.problem(Problem::Kernel(error.to_string()));
                 self.leave(&queue.listener);

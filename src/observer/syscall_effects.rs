@@ -346,8 +346,8 @@ impl SyscallRecorder {
                 && seccomp::read_memory(thread, *text, &mut buffer).is_ok_and(|read| read == length)
                 && !buffer.windows(PANIC.len()).any(|word| word == PANIC)
         };
-        // What was not understood may have been one.
-        self.log.panicked |= parts.is_empty() || !parts.iter().all(is_quiet);
+        // What was not understood may have been one. Nobody reads on after the first.
+        self.log.panicked = self.log.panicked || parts.is_empty() || !parts.iter().all(is_quiet);
     }
 
     fn rename(

@@ -30,8 +30,13 @@ use super::tree::descendants;
 const REAPED: i32 = 0;
 const LEADS_GROUP: i32 = 1;
 const IN_OUR_GROUP: i32 = 2;
-/// Comes with the listener of a process that has not announced itself yet.
+/// Comes with the listener of an observed process.
 const OBSERVED: i32 = 3;
+/// Calls of an observed process are answered by others from now on, or not at all.
+const UNOBSERVED: i32 = 4;
+
+/// Nobody waits for a guardian that is stopped, or dies with one that was killed.
+const AT_ONCE: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
 
 /// Our end of the guardian's socket. It is open for as long as this process lives.
 static SOCKET: OnceLock<Option<OwnedFd>> = OnceLock::new();
@@ -62,7 +67,8 @@ pub(super) fn forget(child: Pid) {
     }
 }
 
-/// Hands the listener of a child that is not its program yet to the guardian.
+/// Hands the listener of a child to the guardian, until [`withdraw_listener`] or the end of all processes that it
+/// serves.
 pub(crate) fn share_listener(child: Pid, listener: BorrowedFd<'_>) {
     let Some(Some(socket)) = SOCKET.get() else { return };
     let message = [OBSERVED, child.as_raw_nonzero().get()];
@@ -72,19 +78,23 @@ pub(crate) fn share_listener(child: Pid, listener: BorrowedFd<'_>) {
     let descriptors = [listener];
     if control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
         // Without it, calls of the child fail once we are dead, as if it were not shared.
-        let _ = sendmsg(
-            socket,
-            &[IoSlice::new(bytes.as_flattened())],
-            &mut control,
-            SendFlags::NOSIGNAL,
-        );
+        let _ = sendmsg(socket, &[IoSlice::new(bytes.as_flattened())], &mut control, AT_ONCE);
+    }
+}
+
+/// Has the guardian close the listener of a child.
+pub(crate) fn withdraw_listener(child: Pid) {
+    if let Some(Some(socket)) = SOCKET.get() {
+        send(socket.as_raw_fd(), [UNOBSERVED, child.as_raw_nonzero().get()]);
     }
 }
 
 fn send(socket: RawFd, message: [i32; 2]) -> bool {
     let length = size_of_val(&message);
+    let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
     // SAFETY: reads the array that it is given.
-    unsafe { libc::write(socket, message.as_ptr().cast(), length) }.cast_unsigned() == length
+    let sent = unsafe { libc::send(socket, message.as_ptr().cast(), length, flags) };
+    sent.cast_unsigned() == length
 }
 
 /// The next message, and the descriptor that came with it; `None` once all senders have closed.
@@ -165,12 +175,16 @@ fn guard(socket: RawFd) -> ! {
         BorrowedFd::borrow_raw(0)
     };
     let mut children: Vec<(Pid, i32, OwnedFd)> = Vec::new();
-    let mut listeners: Vec<OwnedFd> = Vec::new();
+    let mut listeners: Vec<(Pid, OwnedFd)> = Vec::new();
     while let Some(([kind, child], listener)) = receive(socket) {
-        listeners.retain(|listener| !has(PollFlags::HUP, listener));
-        listeners.extend(listener);
+        listeners.retain(|(_, listener)| !has(PollFlags::HUP, listener));
+        children.retain(|(.., handle)| !has(PollFlags::IN, handle));
         let Some(child) = Pid::from_raw(child) else { continue };
-        children.retain(|(known, ..)| *known != child);
+        match kind {
+            OBSERVED => listeners.extend(listener.map(|listener| (child, listener))),
+            UNOBSERVED => listeners.retain(|(known, _)| *known != child),
+            _ => children.retain(|(known, ..)| *known != child),
+        }
         if matches!(kind, LEADS_GROUP | IN_OUR_GROUP)
             && let Ok(handle) = pidfd_open(child, PidfdFlags::empty())
         {

@@ -129,7 +129,8 @@ pub(super) fn of_any_symbol(name: &str) -> Capabilities {
     if location && !harmless {
         found |= Capabilities::LOCATIONS;
     }
-    if has("PanicHookInfo") || has("PanicInfo") {
+    // The harness captures panics and prints them to its standard output.
+    if has("PanicHookInfo") || has("PanicInfo") || has("16test_main_static") {
         found |= Capabilities::PANICS;
     }
     // `log` stores lines in its `Record`, and only that gives them back.
@@ -624,6 +625,7 @@ mod tests {
         for name in ["_ZN6rustix5stdio11dup2_stderr17h0E", "_RNvNtCs1_6rustix2io3dup", "dup"] {
             assert_eq!(of_any_symbol(name), Capabilities::PANICS, "{name}");
         }
+        assert_eq!(of_any_symbol("_ZN4test16test_main_static17h0E"), Capabilities::PANICS);
         let captures = of_any_symbol("_ZN3std2io5stdio18set_output_capture17h0E");
         assert_eq!(captures, Capabilities::PANICS | WIDE);
         let closure = "_ZN5alloc3vec16Vec$LT$T$C$A$GT$5dedup28_$u7b$$u7b$closure$u7d$$u7d$17h0E";

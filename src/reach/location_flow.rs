@@ -326,6 +326,9 @@ impl<'a> FlowSearch<'a> {
             let at = instruction.memory_displacement64().cast_signed() - self.depth;
             self.lowest_address = self.lowest_address.min(at);
         }
+        // Any slot can be the one that is used then.
+        self.is_odd |= instruction.memory_base() == Register::RSP
+            && instruction.memory_index() != Register::None;
         // Another register leads into the stack then.
         let operands = 0..instruction.op_count();
         self.is_odd |= operands
@@ -399,6 +402,9 @@ impl<'a> FlowSearch<'a> {
             }
             (Mnemonic::Mov, Some(target), None) if from == OpKind::Memory => {
                 let Some(slot) = slot else { return false };
+                if target == Register::RSP.number() {
+                    return false;
+                }
                 held.clear(target);
                 held.labels[target] = self.slots.get(&slot).copied().unwrap_or_default();
                 self.loaded.insert(slot);
@@ -407,6 +413,9 @@ impl<'a> FlowSearch<'a> {
             (Mnemonic::Mov, None, None) if to == OpKind::Memory && from == OpKind::Register => {
                 let source = whole(instruction.op1_register());
                 let (Some(slot), Some(source)) = (slot, source) else { return false };
+                if source == Register::RSP.number() {
+                    return false;
+                }
                 let labels = held.labels[source];
                 let before = self.slots.get(&slot).copied().unwrap_or_default();
                 if labels & !before != 0 {
@@ -423,7 +432,9 @@ impl<'a> FlowSearch<'a> {
     fn moves_stack(&mut self, instruction: &Instruction, held: &mut Registers) -> bool {
         let register = instruction.op0_register();
         match instruction.mnemonic() {
-            Mnemonic::Push if instruction.op0_kind() == OpKind::Register => {
+            Mnemonic::Push
+                if instruction.op0_kind() == OpKind::Register && register != Register::RSP =>
+            {
                 self.lost |= held.labels[register.full_register().number()];
                 self.depth += 8;
             }

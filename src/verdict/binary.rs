@@ -351,6 +351,7 @@ impl<'a> TargetRecords<'a> {
             temporary: real(temporary),
             excluded: Excluded::of(self.context.settings),
             trusted: Trusted::of(self.context.settings),
+            selects: self.context.settings.selection != TestSelection::Off,
         }
     }
 
@@ -543,6 +544,7 @@ impl<'a> TargetRecords<'a> {
             unoptimized,
             is_part: false,
             started: Vec::new(),
+            started_unoptimized: Vec::new(),
             tests: report.tests.clone(),
         })
     }
@@ -638,6 +640,7 @@ impl NextestObservation {
             temporary: real(&temporary_dir(&question.environment, &question.selection.dir)),
             excluded: Excluded::of(&question.settings),
             trusted: Trusted::of(&question.settings),
+            selects: false,
         };
         // What needs it could not be told apart.
         let hook = observing.around(0, judge, LoaderCalls::Notified);

@@ -126,13 +126,9 @@ impl<'a> Execution<'a> {
         let context = PlanContext::of(self.cache, self.question, self.facts, self.options.asked);
         let tree_digest = self.tree_digest.as_ref();
         let mut records = TargetRecords::look_up(context, &plan.targets, tree_digest, obstacle);
-        let mut unreached = UnreachedTargets::new(
-            self.question,
-            self.cache,
-            &self.facts.toolchain.sysroot,
-            build.unoptimized,
-        )
-        .filter(|_| tree_digest.is_some());
+        let mut unreached =
+            UnreachedTargets::new(self.question, self.cache, &self.facts.toolchain.sysroot, build)
+                .filter(|_| tree_digest.is_some());
         let mut by_reach = BTreeMap::new();
         for (index, planned) in plan.targets.iter().enumerate() {
             if let (Some(unreached), TargetFinding::Nothing { .. }, None) =
@@ -349,6 +345,7 @@ impl<'a> Execution<'a> {
             doubt,
             replaced,
             unoptimized: build.unoptimized,
+            unoptimized_executables: build.unoptimized_executables(),
             programs: Vec::new(),
             records: Some(records),
         })

@@ -181,7 +181,12 @@ impl Keeper<'_> {
             let record = record.map(|record| (record.key, record.created));
             let program = records.ran_program(index, &target.report, record, ran.unoptimized)?;
             let started = self.started_programs(target);
-            Some(RanProgram { is_part: target.rest.is_some(), started, ..program })
+            let paths = started.iter().map(|(path, _)| path);
+            let is_unoptimized =
+                |path: &&OsText| ran.unoptimized_executables.contains(Path::new(&path.0));
+            let started_unoptimized = paths.filter(is_unoptimized).cloned().collect();
+            let is_part = target.rest.is_some();
+            Some(RanProgram { is_part, started, started_unoptimized, ..program })
         };
         programs.filter_map(program).collect()
     }

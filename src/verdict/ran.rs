@@ -1,5 +1,6 @@
 //! What a run of a plan came to, target by target.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -24,6 +25,8 @@ pub(super) struct RanTargets<'a> {
     pub(super) replaced: bool,
     /// Whether it is certain that no crate was optimized.
     pub(super) unoptimized: bool,
+    /// See [`Build::unoptimized_executables`](crate::compiler::Build::unoptimized_executables).
+    pub(super) unoptimized_executables: BTreeSet<PathBuf>,
     /// The programs that ran, for a comparison with earlier runs.
     pub(super) programs: Vec<RanProgram>,
     /// Where single targets are kept, if they are.

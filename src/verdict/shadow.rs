@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::Question;
 use super::fingerprint::Fingerprints;
-use super::started_programs::StartedReader;
+use super::started_programs::{KnownPrograms, StartedReader};
 use super::unreached_base::{
     Base, BaseTest, Bases, BuiltPrograms, ProgramTests, StartedPrograms, asks_for_backtraces,
     reached_tests, stamp_of,
@@ -37,6 +37,7 @@ pub(crate) struct ShadowComparison {
     /// None until a target is compared.
     bases: Option<Bases>,
     reader: Option<ReachReader>,
+    known: KnownPrograms,
     /// What is to be added to the project's record.
     found: SelectionRecord,
 }
@@ -53,6 +54,7 @@ impl ShadowComparison {
             file: Bases::file(&question.root, cache.dir()),
             bases: None,
             reader: None,
+            known: KnownPrograms::default(),
             found: SelectionRecord::default(),
         }
     }
@@ -97,6 +99,11 @@ impl ShadowComparison {
             let (id, context) = (ran.id.clone(), ran.context);
             let tests = tests.collect();
             let started = self.started(ran, record, cache);
+            // What has been read must be what ran.
+            if !is_unchanged(ran) {
+                self.bases = Some(bases);
+                return;
+            }
             let base = Base { id, context, record, program: reached.program, tests, started };
             bases.targets.insert(name, base);
         }
@@ -147,7 +154,7 @@ impl ShadowComparison {
         match found {
             Lookup::Hit(record) if record.created == when => {
                 let mut fingerprints = Fingerprints::new(&self.settings);
-                self.started_reader(ran, &mut fingerprints).started(&record)
+                self.started_reader(ran, &mut fingerprints, &unoptimized_of(ran)).started(&record)
             }
             _ => StartedPrograms::default(),
         }
@@ -157,11 +164,12 @@ impl ShadowComparison {
         &'r mut self,
         ran: &RanProgram,
         fingerprints: &'r mut Fingerprints,
+        unoptimized: &'r BTreeSet<PathBuf>,
     ) -> StartedReader<'r> {
-        let Self { root, sysroot, backtraces, reader, .. } = self;
-        let (unoptimized, backtraces) = (ran.unoptimized, *backtraces);
-        let built = BuiltPrograms { sysroot, unoptimized, backtraces };
-        StartedReader { root, built, fingerprints, reader }
+        let Self { root, sysroot, backtraces, reader, known, .. } = self;
+        let built =
+            BuiltPrograms { sysroot, unoptimized: ran.unoptimized, backtraces: *backtraces };
+        StartedReader { root, built, fingerprints, reader, unoptimized, known }
     }
 
     /// Why the inputs of the base do not hold any more.
@@ -174,11 +182,16 @@ impl ShadowComparison {
             return Some("the record of its last green run was replaced".to_owned());
         }
         let mut fingerprints = Fingerprints::new(&self.settings);
-        let mut started = self.started_reader(ran, &mut fingerprints);
+        let unoptimized = unoptimized_of(ran);
+        let mut started = self.started_reader(ran, &mut fingerprints, &unoptimized);
         let record = started.replaced(&record, &base.started).record_of(&record);
         let changed = fingerprints.first_changed(&self.root, &record.inputs)?;
         Some(format!("`{}` changed", changed.path.display()))
     }
+}
+
+fn unoptimized_of(ran: &RanProgram) -> BTreeSet<PathBuf> {
+    ran.started_unoptimized.iter().map(|path| PathBuf::from(&path.0)).collect()
 }
 
 /// Whether the program is still the one that ran, and so are those that it started.
@@ -253,6 +266,7 @@ mod tests {
             unoptimized: false,
             is_part: false,
             started: Vec::new(),
+            started_unoptimized: Vec::new(),
             tests: tests.iter().map(report).collect(),
         }
     }

@@ -11,8 +11,8 @@
 //!
 //! A program that was read counts by its whole content, as any file does.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use super::fingerprint::{Aspect, Fingerprints, aspect_of};
 use super::unreached_base::{
@@ -65,7 +65,14 @@ pub(super) struct StartedReader<'a> {
     pub(super) built: BuiltPrograms<'a>,
     pub(super) fingerprints: &'a mut Fingerprints,
     pub(super) reader: &'a mut Option<ReachReader>,
+    /// Programs of which it is certain that no crate in them was optimized.
+    pub(super) unoptimized: &'a BTreeSet<PathBuf>,
+    pub(super) known: &'a mut KnownPrograms,
 }
+
+/// What is known of programs, each with the stamp that it had: several targets start the same ones.
+#[derive(Debug, Default)]
+pub(super) struct KnownPrograms(BTreeMap<(PathBuf, [bool; 2]), (Digest, StartedProgram)>);
 
 impl StartedReader<'_> {
     /// What the programs among the inputs of `record` reach, as far as they are those that ran.
@@ -73,10 +80,12 @@ impl StartedReader<'_> {
         let is_quiet = record.is_quiet;
         let mut programs = BTreeMap::new();
         for input in record.inputs.iter().filter(|input| is_program(input)) {
+            let stamp = stamp_of(&self.root.join(&input.path));
             let found = self.look(input, is_quiet);
             // Whether it is what ran is asked last, so that it was so when it was read.
             if let Ok(found) = found
                 && self.fingerprints.holds(self.root, input)
+                && stamp_of(&self.root.join(&input.path)) == stamp
             {
                 programs.insert(input.path.clone(), found);
             }
@@ -91,7 +100,8 @@ impl StartedReader<'_> {
             if self.fingerprints.holds(self.root, input) {
                 continue;
             }
-            let Some((before, now, state)) = self.same(input, then) else { continue };
+            // The record does not answer then, whatever the others are.
+            let Some((before, now, state)) = self.same(input, then) else { break };
             moved &= before.strict != now.strict;
             let name = input.path.file_name().unwrap_or_default();
             names.push(format!("`{}`", name.to_string_lossy()));
@@ -131,15 +141,24 @@ impl StartedReader<'_> {
     /// What the program at the place of `input` reaches now.
     fn look(&mut self, input: &Input, is_quiet: bool) -> Result<StartedProgram, String> {
         let path = self.root.join(&input.path);
-        let BuiltPrograms { sysroot, unoptimized, backtraces } = self.built;
+        let BuiltPrograms { sysroot, backtraces, .. } = self.built;
         check_size(&path)?;
         let permissions = self.fingerprints.read(self.root, &path, Aspect::Kind)?.state;
         let stamp = stamp_of(&path);
+        let is_measured = matches!(input.state, InputState::Measured(_));
+        let masks = is_quiet && self.unoptimized.contains(&path);
+        let (key, is) = ((path.clone(), [masks, is_measured]), permissions);
+        if let Some((then, known)) = self.known.0.get(&key)
+            && *then == stamp
+            && known.permissions == is
+        {
+            return Ok(known.clone());
+        }
         let reader = reader_of(self.reader, sysroot)?;
         let reached = reader.main(&path);
         reader.end_round();
         let reached = reached.map_err(|error| error.to_string())?;
-        let masking = if unoptimized && is_quiet { Masking::All } else { Masking::Nothing };
+        let masking = if masks { Masking::All } else { Masking::Nothing };
         // The programs that it starts in turn, itself among them, are inputs of their own.
         let programs = Digest::from_bytes([0; 32]);
         let policy = Policy { masking, programs, starts_itself: false, backtraces };
@@ -149,12 +168,13 @@ impl StartedReader<'_> {
         };
         let strict = reached(Policy { masking: Masking::Nothing, ..policy })?;
         let reached = reached(policy)?;
-        let is_measured = matches!(input.state, InputState::Measured(_));
         let length = std::fs::metadata(&path).map_err(|error| error.to_string())?.len();
         let length = is_measured.then_some(length);
         if stamp_of(&path) != stamp {
             return Err("it was built anew meanwhile".to_owned());
         }
-        Ok(StartedProgram { reached, strict, length, permissions })
+        let found = StartedProgram { reached, strict, length, permissions: is };
+        self.known.0.insert(key, (stamp, found.clone()));
+        Ok(found)
     }
 }

@@ -5,18 +5,18 @@
 //! as it was. If some tests reach something else, or are new, these run and all that they can affect
 //! ([`isolation`](super::isolation)); the others keep their outcomes.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Question;
 use super::binary::{BuiltSubject, PROGRAM, TargetRecords};
 use super::fingerprint::Fingerprints;
 use super::partial::PartialRun;
-use super::started_programs::{ReplacedPrograms, StartedReader};
+use super::started_programs::{KnownPrograms, ReplacedPrograms, StartedReader};
 use super::unreached_base::{Bases, BuiltPrograms, asks_for_backtraces, reached_tests, stamp_of};
 use crate::cache::{Cache, Lookup, Record};
-use crate::compiler::PlannedTarget;
+use crate::compiler::{Build, PlannedTarget};
 use crate::config::TestSelection;
 use crate::model::{Harness, Timestamp};
 use crate::reach::ReachReader;
@@ -30,6 +30,8 @@ pub(super) struct UnreachedTargets<'a> {
     bases: Bases,
     reader: Option<ReachReader>,
     fingerprints: Fingerprints,
+    unoptimized: BTreeSet<PathBuf>,
+    known: KnownPrograms,
     /// The targets of which only some tests must run, by index.
     pub(super) parts: BTreeMap<usize, PartialRun>,
 }
@@ -41,15 +43,24 @@ impl<'a> UnreachedTargets<'a> {
         question: &'a Question,
         cache: &'a Cache,
         sysroot: &'a Path,
-        unoptimized: bool,
+        build: &Build,
     ) -> Option<Self> {
         (question.settings.selection == TestSelection::On).then(|| {
             let bases = Bases::load(&Bases::file(&question.root, cache.dir()));
             let backtraces = asks_for_backtraces(&question.environment);
-            let programs = BuiltPrograms { sysroot, unoptimized, backtraces };
+            let programs = BuiltPrograms { sysroot, unoptimized: build.unoptimized, backtraces };
             let fingerprints = Fingerprints::new(&question.settings);
-            let (reader, parts) = (None, BTreeMap::new());
-            Self { question, cache, programs, bases, reader, fingerprints, parts }
+            Self {
+                question,
+                cache,
+                programs,
+                bases,
+                reader: None,
+                fingerprints,
+                unoptimized: build.unoptimized_executables(),
+                known: KnownPrograms::default(),
+                parts: BTreeMap::new(),
+            }
         })
     }
 
@@ -91,6 +102,8 @@ impl<'a> UnreachedTargets<'a> {
             built: self.programs,
             fingerprints: &mut self.fingerprints,
             reader: &mut self.reader,
+            unoptimized: &self.unoptimized,
+            known: &mut self.known,
         }
         .replaced(&record, &base.started);
         let by_base = Arc::new(replaced.record_of(&record));

@@ -54,7 +54,9 @@ fn observe_spec(spec: &Spec) -> Option<(Output, Observation)> {
     if !can_observe("the observer") {
         return None;
     }
-    let (spec, running) = Observer::observe(spec, ObserveOptions::default()).unwrap();
+    let mut options = ObserveOptions::default();
+    options.tells_panics = true;
+    let (spec, running) = Observer::observe(spec, options).unwrap();
     let output = capture(&spec, LIMIT).unwrap();
     Some((output, running.finish()))
 }

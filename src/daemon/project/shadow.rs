@@ -118,6 +118,7 @@ mod tests {
             unoptimized: true,
             is_part: false,
             started: Vec::new(),
+            started_unoptimized: Vec::new(),
             tests: Vec::new(),
         };
         let mut waiting = vec![ran("a", "1"), ran("b", "1")];

@@ -48,6 +48,8 @@ pub(super) struct InputJudge {
     pub(super) excluded: Excluded,
     /// Outside services that the project vouches for.
     pub(super) trusted: Trusted,
+    /// Whether tests may be left out by what they reach, for which panics must be known.
+    pub(super) selects: bool,
 }
 
 impl InputJudge {

@@ -44,6 +44,8 @@ struct EndedProcess {
     judge: Arc<InputJudge>,
     started: SystemTime,
     seen: Observation,
+    /// It was worthless and did not come to its own end, whatever was seen of it.
+    was_ended: bool,
 }
 
 impl Observing {
@@ -55,9 +57,9 @@ impl Observing {
         let (send, ended) = mpsc::channel::<EndedProcess>();
         let judging = std::thread::Builder::new().name("inputs".to_owned()).spawn(move || {
             let mut watched = BTreeMap::new();
-            for EndedProcess { index, judge, started, seen } in ended {
+            for EndedProcess { index, judge, started, seen, was_ended } in ended {
                 let cacheability = judge.judge(&seen, started, &mut fingerprints);
-                let interfered = !seen.interference.is_empty();
+                let interfered = was_ended || !seen.interference.is_empty();
                 let problems = seen.problems.iter().map(ToString::to_string);
                 let unseen = seen.interference.iter().map(ToString::to_string).chain(problems);
                 let doubts = match &cacheability {
@@ -118,7 +120,11 @@ impl ProcessHook for ObservedProcess {
         let tells_readers = self.judge.is_doctest();
         let loader_calls = self.pass;
         let worthless = self.worthless.clone();
+        let InputJudge { target_dirs, temporary, .. } = &*self.judge;
+        let scratch = target_dirs.iter().chain([temporary]).cloned().collect();
         let options = ObserveOptions {
+            scratch,
+            tells_panics: self.judge.selects,
             covered,
             tells_readers,
             loader_calls,
@@ -149,7 +155,9 @@ impl ProcessHook for ObservedProcess {
             let seen = running.finish();
             let judge = Arc::clone(&self.judge);
             // Nobody listens any more only if the judging has panicked.
-            let _ = self.send.send(EndedProcess { index: self.index, judge, started, seen });
+            let was_ended = self.worthless.is_cancelled();
+            let ended = EndedProcess { index: self.index, judge, started, seen, was_ended };
+            let _ = self.send.send(ended);
         }
     }
 }

@@ -201,6 +201,7 @@ impl ScriptObserver<'_> {
             temporary: temporary(call),
             excluded: Excluded::of(&question.settings),
             trusted: Trusted::of(&question.settings),
+            selects: false,
         })
     }
 }

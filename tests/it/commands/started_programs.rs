@@ -102,6 +102,35 @@ const PROGRAMS: &[Edited] = &[
         "at LINE.",
     ),
     moved(
+        "line_of_a_pushed_constant",
+        "use std::panic::Location;\nEDIT\n\
+         const AT: &Location<'static> = Location::caller(); // HERE\n\
+         fn main() { let mut all = Vec::new(); all.push(AT); println!(\"at {}.\", all[0].line()); }\n",
+        "at LINE.",
+    ),
+    moved(
+        "line_of_an_inserted_constant",
+        "use std::panic::Location;\nEDIT\n\
+         const AT: &Location<'static> = Location::caller(); // HERE\n\
+         fn main() { let mut all = Vec::new(); all.insert(0, AT); println!(\"at {}.\", all[0].line()); }\n",
+        "at LINE.",
+    ),
+    moved(
+        "line_of_an_expected_constant",
+        "use std::panic::Location;\nEDIT\n\
+         const AT: &Location<'static> = Location::caller(); // HERE\n\
+         fn main() { let at = Some(AT); println!(\"at {}.\", at.expect(\"one\").line()); }\n",
+        "at LINE.",
+    ),
+    moved(
+        "line_of_a_listed_constant",
+        "use std::panic::Location;\nconst ONE: &Location<'static> = Location::caller();\nEDIT\n\
+         const AT: &Location<'static> = Location::caller(); // HERE\n\
+         fn main() { let all = [ONE, AT]; let at = all[1]; drop(at);\n \
+         println!(\"at {}.\", all[std::env::args().count()].line()); }\n",
+        "at LINE.",
+    ),
+    moved(
         "line_of_many_arguments",
         "#[track_caller] fn at(a: u64, b: u64, c: u64, d: u64, e: u64, f: u64, g: u64) -> u64 {\n \
          a + b + c + d + e + f + g + u64::from(std::panic::Location::caller().line()) }\nEDIT\n\
@@ -408,7 +437,7 @@ fn a_library_of_a_started_program_counts_by_what_is_reached_of_it() {
     ];
     let files: Vec<_> =
         more.into_iter().chain(tests.iter().map(|(path, text)| (*path, &**text))).collect();
-    let Some((home, _daemon)) = home(&files, "selection = 'on'") else { return };
+    let Some((home, daemon)) = home(&files, "selection = 'on'") else { return };
     let ask = |text: String| {
         home.write("low/src/lib.rs", &text);
         let answer = home.test(&[]);
@@ -428,9 +457,46 @@ fn a_library_of_a_started_program_counts_by_what_is_reached_of_it() {
     // The names of functions are in no loaded part of a program, and make it longer.
     let longer = "deeper_and_deeper_".repeat(20);
     look(LOW.replace("deeper", &longer), [Keeps, Keeps, Keeps, Passes]);
+    compared(&daemon, 2);
     look(LOW.replace("{ 7 }", "{ 9 }"), [Fails; 4]);
+    compared(&daemon, 3);
     // What was red has no base any more. The last one has another record, of this very program.
     look(LOW.replace("[8, 80]", "[8, 82]"), [Passes, Passes, Passes, Keeps]);
+}
+
+/// Optimized code may read a line without a function of its own for that.
+#[test]
+fn a_program_of_another_build_counts_by_its_lines() {
+    if takes_long() || !can_observe("a program of another build") {
+        return;
+    }
+    let manifest = "[package]\nname='p'\nversion='0.1.0'\nedition='2024'\n[workspace]\nmembers=['tool']\n\
+                    [profile.dev.package.tool]\nopt-level=2\n";
+    let test = "#[test] fn says() {\n \
+                let tool = concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/target/debug/tool\");\n \
+                let ran = std::process::Command::new(tool).output().unwrap();\n \
+                assert_eq!(String::from_utf8(ran.stdout).unwrap(), \"at 2.\\n\"); }\n";
+    let tool =
+        "// move\nfn main() { println!(\"at {}.\", std::panic::Location::caller().line()); }\n";
+    let mut home = Home::with(&[
+        ("Cargo.toml", manifest),
+        ("src/lib.rs", ""),
+        ("tests/it.rs", test),
+        (
+            "tool/Cargo.toml",
+            &LOG_MANIFEST[..LOG_MANIFEST.find("[lib]").unwrap()].replace("log", "tool"),
+        ),
+        ("tool/src/main.rs", tool),
+    ]);
+    home.environment.set("CARGO_INCREMENTAL", "1");
+    home.config("[log]\nlevel = 'debug'", "debounce = '1h'\nselection = 'on'");
+    assert_eq!(home.cargo(&["build", "-p", "tool"]).code, Some(0));
+    let daemon = home.daemon();
+    home.test(&["-p", "p"]).green_from("run");
+    compared(&daemon, 1);
+    home.write("tool/src/main.rs", &tool.replace("// move", MOVE.1));
+    assert_eq!(home.cargo(&["build", "-p", "tool"]).code, Some(0));
+    home.test(&["-p", "p"]).red();
 }
 
 #[test]

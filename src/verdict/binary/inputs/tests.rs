@@ -76,6 +76,7 @@ impl Scene {
             temporary: self.temporary.clone(),
             excluded: Excluded::of(&settings(&[])),
             trusted: Trusted::of(&settings(&self.trusted)),
+            selects: true,
         }
     }
 
