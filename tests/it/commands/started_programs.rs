@@ -476,8 +476,8 @@ fn a_program_of_another_build_counts_by_its_lines() {
                 let tool = concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/target/debug/tool\");\n \
                 let ran = std::process::Command::new(tool).output().unwrap();\n \
                 assert_eq!(String::from_utf8(ran.stdout).unwrap(), \"at 2.\\n\"); }\n";
-    let tool =
-        "// move\nfn main() { println!(\"at {}.\", std::panic::Location::caller().line()); }\n";
+    let tool = "// move\nfn main() { let at = std::hint::black_box(std::panic::Location::caller());\n \
+                println!(\"at {}.\", at.line()); }\n";
     let mut home = Home::with(&[
         ("Cargo.toml", manifest),
         ("src/lib.rs", ""),
