@@ -54,6 +54,9 @@ pub(in crate::observer) struct AccessLog {
     pub(in crate::observer) panicked: bool,
 }
 
+/// What is written there is gone with the processes that wrote it.
+const STAYS_NOT: [&str; 4] = ["/proc", "/dev/null", "/dev/tty", "/dev/pts"];
+
 #[derive(Debug)]
 struct PathEntry {
     first: PathStamp,
@@ -99,8 +102,10 @@ impl AccessLog {
         let is_closer =
             |problem| matches!(problem, &Problem::UnknownSearch | &Problem::UnknownCode);
         let has_left = |(path, entry): (&Vec<u8>, &PathEntry)| {
-            let is_scratch = |folder: &PathBuf| as_path(path).starts_with(folder);
-            entry.uses.any(Uses::OUTPUT) && !self.options.scratch.iter().any(is_scratch)
+            let path = as_path(path);
+            let stays = !STAYS_NOT.iter().any(|folder| path.starts_with(folder));
+            let is_scratch = |folder: &PathBuf| path.starts_with(folder);
+            entry.uses.any(Uses::OUTPUT) && stays && !self.options.scratch.iter().any(is_scratch)
         };
         if !self.interference.is_empty()
             && !self.problems.iter().all(is_closer)
