@@ -185,6 +185,32 @@ fn folders_that_libraries_name_of_each_other_are_searched_once() {
 }
 
 /// Each is recorded, or known to be unknown.
+/// A library that is opened by a link has the folders beside the link.
+#[test]
+fn a_library_that_is_found_in_two_places_has_its_folders_in_both() {
+    let Some(built) = Built::new() else { return };
+    for folder in ["one", "alias", "rest", "bin"] {
+        std::fs::create_dir_all(built.path(folder)).unwrap();
+    }
+    std::fs::write(built.path("g.c"), "int g(void) { return 0; }").unwrap();
+    built.cc(&["-shared", "-fPIC", "-o", "rest/libdeep.so", "g.c"]);
+    std::fs::write(built.path("l.c"), "int g(void); int f(void) { return g(); }").unwrap();
+    let rest = built.path("rest");
+    let own = format!("-Wl,-rpath,$ORIGIN/plug:{},--enable-new-dtags", rest.display());
+    let library = ["-shared", "-fPIC", "-o", "one/libneeded.so", "l.c", "-Lrest", "-ldeep", &own];
+    built.cc(&library);
+    let link = built.path("alias/libneeded.so");
+    std::os::unix::fs::symlink("../one/libneeded.so", link).unwrap();
+    let path = "-Wl,-rpath,$ORIGIN/../one,--enable-new-dtags";
+    built.program("one", &["-o", "bin/p", path, "-Wl,--allow-shlib-undefined"]);
+    let program = built.path("bin/p");
+    let (seen, output) = both(&searching_from(&program, &[], &[built.path("alias")], &built.1));
+    assert!(output.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(seen.is_complete(), "{:?}", seen.problems);
+    assert!(is_absent(&seen, &built.path("alias/plug")));
+    assert!(is_read(&seen, &built.path("rest/libdeep.so")));
+}
+
 #[test]
 fn whatever_else_moves_the_search_is_recorded_or_observed_in_full() {
     let Some(built) = Built::new() else { return };
