@@ -376,7 +376,7 @@ impl SyscallRecorder {
         }
         let loading = self.loads.loading.entry(thread).or_default();
         loading.opened = Some(Library { path: target.path.clone(), stamp: target.stamp });
-        // Whoever opens the cache now searches for something else.
+        // A process that opens the cache now searches for something else.
         loading.has_cache = true;
         true
     }

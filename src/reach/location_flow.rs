@@ -439,7 +439,7 @@ impl<'a> FlowSearch<'a> {
                 self.depth += 8;
             }
             Mnemonic::Pop if instruction.op0_kind() == OpKind::Register => {
-                // Of the end of a function: the register was pushed at its start, or is dead.
+                // A pop ends a function: its register was pushed at the start, or is dead.
                 held.clear(register.full_register().number());
                 self.depth -= 8;
             }

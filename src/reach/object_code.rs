@@ -33,7 +33,7 @@ pub(super) struct ContentDigests {
 }
 
 impl ContentDigests {
-    /// Of what has no position in it.
+    /// The digests of content without positions: all are the same.
     pub(super) const fn without_positions(digest: Digest) -> Self {
         Self { strict: digest, panics_masked: digest, masked: digest }
     }

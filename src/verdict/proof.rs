@@ -27,7 +27,7 @@ pub(super) fn proof_of(
     RecordProof { root: root.to_owned(), looks: looks_at(root, &all, fingerprints) }
 }
 
-/// What of a record is not as it was.
+/// The first differences between a record and what is there now.
 pub(super) struct Changes<'r> {
     /// The first such product.
     pub(super) product: Option<&'r Input>,
@@ -35,7 +35,7 @@ pub(super) struct Changes<'r> {
     pub(super) input: Option<&'r Input>,
 }
 
-/// What of the record is not as it was when it was proven.
+/// Looks for differences since the record was proven.
 pub(super) fn changes<'r>(
     record: &'r Record,
     proof: &RecordProof,

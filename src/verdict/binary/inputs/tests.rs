@@ -630,7 +630,7 @@ fn the_loaders_cache_counts_by_its_answers_where_only_foreseen_searches_asked_it
     assert!(scene.holds(&inputs));
     let other = Input { state: inputs[1].state, proof: None, ..inputs[0].clone() };
     assert!(!scene.holds(&[other]), "the answer for another name");
-    // Whoever else has looked at it may have read all of it, or seen how long it is.
+    // Any other use may have read all of it, or seen how long it is.
     for more in [Uses::READ, Uses::PROBED, Uses::ATTRIBUTES, Uses::REQUIRED] {
         scene.saw(cache, now, Uses::ASKED.with(more));
         assert_eq!(scene.names(), [LOADER_CACHE], "{more:?}");
