@@ -17,7 +17,7 @@
 //! | `layout` | paths, and which names are ours |
 //! | `files` | atomic writes, checked reads, locks with a time-out |
 //! | `recent_records` | the records that were read last, in memory |
-//! | `proof` | by which looks a recent record was proven |
+//! | `proof` | by which looks a recent record was proven, in memory |
 //! | `index` | which project keeps which records |
 //! | `retention` | which records may be removed, as a pure plan |
 //! | `mentions` | which files can name which variables |
@@ -60,16 +60,17 @@ mod target_dirs;
 
 pub(crate) use absences::KnownAbsences;
 pub(crate) use code_digests::SourceCode;
-pub(crate) use environments::{ProvenEnvironment, ProvenEnvironments, RecordReference};
+pub(crate) use environments::{ProvenEnvironment, ProvenEnvironments};
 pub(crate) use gc::GcOptions;
 pub(crate) use history::{AnsweredTargets, HISTORY_DAYS, HistoryEvent};
 pub(crate) use mentions::KnownMentions;
 pub(crate) use plans::{KeyBasis, PackagePlan, TargetPlan, WorkspacePlan};
-pub(crate) use proof::{Found, Look, Looks, RecordProof};
+pub(crate) use proof::{EnvironmentProof, Found, Look, Looks, RecordProof};
 pub(crate) use put::PutError;
 pub(crate) use reached::ReachedTests;
 pub(crate) use record::{
-    Input, InputState, Record, RecordKey, RecordLevel, RecordedEnvironment, RecordedProducts,
+    Input, InputState, Record, RecordKey, RecordLevel, RecordReference, RecordedEnvironment,
+    RecordedProducts,
 };
 pub(crate) use script_runs::{KnownAnswer, KnownScriptRun};
 pub(crate) use state::{
@@ -91,10 +92,11 @@ use std::time::{Duration, SystemTime};
 
 use tracing::warn;
 
-use crate::model::{Timestamp, Verdict};
+use crate::model::{Digest, Timestamp, Verdict};
 use crate::workspace::PathStamp;
 use files::Unread;
 use layout::Layout;
+use proof::KnownEnvironments;
 use recent_records::RecentRecords;
 
 /// Limits on the size and age of the cache.
@@ -162,6 +164,7 @@ impl fmt::Display for MissReason {
 pub struct Cache {
     layout: Layout,
     recent: Mutex<RecentRecords>,
+    environments: Mutex<KnownEnvironments>,
     absences: Option<Arc<KnownAbsences>>,
     /// Another process held the records' lock for as long as a put waits, and no put has had it since.
     is_lock_stuck: AtomicBool,
@@ -174,6 +177,7 @@ impl Cache {
         Self {
             layout,
             recent: Mutex::default(),
+            environments: Mutex::default(),
             absences: None,
             is_lock_stuck: AtomicBool::new(false),
         }
@@ -333,6 +337,27 @@ impl Cache {
             let proof = proof();
             self.recent().note_proof(record, proof);
         }
+    }
+
+    /// Why another environment's record answered what has this digest, if this process remembers that.
+    pub(crate) fn environment_proof(&self, asked: &Digest) -> Option<Arc<EnvironmentProof>> {
+        self.known_environments().get(asked)
+    }
+
+    /// Remembers it, if this process asks again and again.
+    pub(crate) fn note_environment_proof(
+        &self,
+        asked: Digest,
+        proof: impl FnOnce() -> EnvironmentProof,
+    ) {
+        if self.absences.is_some() {
+            let proof = proof();
+            self.known_environments().insert(asked, proof);
+        }
+    }
+
+    fn known_environments(&self) -> std::sync::MutexGuard<'_, KnownEnvironments> {
+        self.environments.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The recent records. A poisoned lock is harmless: at worst a record is not remembered.

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::layout::Layout;
 use super::memos::Memos;
-use super::{Cache, Input, RecordKey};
-use crate::model::{Digest, Timestamp};
+use super::{Cache, Input, RecordReference};
+use crate::model::Digest;
 
 /// The name of the memos' format.
 const FORMAT: &str = "environments 2";
@@ -20,15 +20,6 @@ const MOST_WHOLES: usize = 512;
 
 /// So many environments of one whole are remembered: as many as a target has records under one key.
 const MOST_ENVIRONMENTS: usize = 8;
-
-/// A record, as the very one that it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct RecordReference {
-    /// Its key.
-    pub key: RecordKey,
-    /// When its run ended: a later one may have taken its place.
-    pub created: Timestamp,
-}
 
 /// The environments in which a whole was proven with the products of one build. With the next build
 /// those of the last one are gone, and cargo would build for the others anew.
@@ -104,7 +95,8 @@ pub(super) fn memos(layout: &Layout) -> Memos {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::{InputState, RecordLevel};
+    use crate::cache::{InputState, RecordKey, RecordLevel};
+    use crate::model::Timestamp;
 
     /// An environment that has this variable besides the usual ones.
     fn environment(more: &str, created: u64) -> ProvenEnvironment {

@@ -192,6 +192,15 @@ impl RecordedProducts {
     }
 }
 
+/// A record, as the very one that it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RecordReference {
+    /// Its key.
+    pub key: RecordKey,
+    /// When its run ended: a later one may have taken its place.
+    pub created: Timestamp,
+}
+
 /// One stored outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {

@@ -34,7 +34,7 @@ const ALL_IN_A_MACRO: &str = "vars";
 const WORDS_FOR_ALL: [&str; 5] = ["vars", "vars_os", "environ", "_environ", "__environ"];
 
 /// The name of the search path, and the text that stands for a use of its value.
-const PATH: &str = "PATH";
+pub(super) const PATH: &str = "PATH";
 
 /// Variables that most machines have, each with a value of its own.
 pub(super) const COMMON: [&str; 16] = [
@@ -590,7 +590,7 @@ fn is_set_by_cargo(name: &str) -> bool {
 }
 
 /// Why another search path gives other programs than the run found.
-fn programs_differ(
+pub(super) fn programs_differ(
     programs: Option<&BTreeMap<String, Vec<OsText>>>,
     asked: &AskedEnvironment,
 ) -> Option<String> {

@@ -10,19 +10,28 @@
 //! - for each target, nothing that its run executed, loaded or read can name a variable that differs.
 //!
 //! Unknown means run: nothing is remembered of a run of which that cannot be told.
+//!
+//! A process that asks again and again remembers which record answered in which environment. What
+//! the record's runs could name is decided by its content, so only what can change is looked at anew:
+//! the products, the records themselves, and where programs are found.
 
+use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 
 use super::Facts;
-use super::environment::{AskedEnvironment, EnvironmentJudge, named_by_build};
+use super::environment::{
+    AskedEnvironment, EnvironmentJudge, PATH, named_by_build, programs_differ,
+};
 use super::facts::Question;
 use super::fingerprint::Fingerprints;
 use super::key::whole_digest;
+use super::proof::{hold, looks_of};
 use crate::cache::{
-    Cache, Input, Lookup, ProvenEnvironment, ProvenEnvironments, Record, RecordReference,
+    Cache, EnvironmentProof, Input, Lookup, ProvenEnvironment, ProvenEnvironments, Record,
+    RecordReference,
 };
 use crate::compiler::BuildSources;
-use crate::model::{Digest, TargetReport, Timestamp, Verdict};
+use crate::model::{Digest, Digester, TargetReport, Timestamp, Verdict};
 
 /// The records of one tree and selection, whatever the environment.
 pub(super) struct OtherEnvironments<'a> {
@@ -61,9 +70,17 @@ impl<'a> OtherEnvironments<'a> {
         &self,
         mut obstacle: impl FnMut(&Arc<Record>) -> Option<String>,
     ) -> Result<Arc<Record>, Option<String>> {
+        let asked = AskedEnvironment::of(self.question);
+        let mut fingerprints = Fingerprints::new(&self.question.settings);
+        let digest = self.digest();
+        if let Some(proof) = self.cache.environment_proof(&digest)
+            && let Some(record) = self.still_proven(&proof, &asked, &mut fingerprints)
+            && obstacle(&record).is_none()
+        {
+            return Ok(record);
+        }
         let ProvenEnvironments { products, build_variables, mut environments } =
             self.cache.environments(&self.whole);
-        let asked = AskedEnvironment::of(self.question);
         environments.sort_by_key(|environment| environment.distance(asked.variables()));
         let records = environments.into_iter().filter_map(|environment| {
             let record = self.get(&environment.record)?;
@@ -74,7 +91,6 @@ impl<'a> OtherEnvironments<'a> {
             return Err(None);
         }
         let judge = EnvironmentJudge::of(self.cache, self.question, self.facts);
-        let mut fingerprints = Fingerprints::new(&self.question.settings);
         if let Some(why) = judge.build_obstacle(&build_variables, &asked) {
             return Err(Some(why));
         }
@@ -86,11 +102,58 @@ impl<'a> OtherEnvironments<'a> {
         for (record, environment) in records {
             let why = self.run_obstacle(&environment, &asked, &judge, &mut fingerprints);
             match why.or_else(|| obstacle(&record)) {
-                None => return Ok(record),
+                None => {
+                    let root = &self.question.root;
+                    self.cache.note_environment_proof(digest, || {
+                        let looks = looks_of(root, &products, &mut fingerprints);
+                        let then = environment.variables.get(PATH);
+                        EnvironmentProof {
+                            record: environment.record,
+                            has_other_path: then != asked.variables().get(PATH),
+                            targets: environment.targets,
+                            products,
+                            looks,
+                        }
+                    });
+                    return Ok(record);
+                }
                 Some(why) => closest = closest.or(Some(why)),
             }
         }
         Err(closest)
+    }
+
+    /// The digest of all that decides whether a record answers here, but for files and records.
+    fn digest(&self) -> Digest {
+        let mut digester = Digester::new("asked environment 1");
+        digester.digest(&self.whole);
+        for (name, value) in self.question.environment.iter() {
+            digester.field(name.as_bytes()).field(value.as_bytes());
+        }
+        for folder in self.facts.target_dirs.iter().chain(&self.facts.toolchain.folders()) {
+            digester.field(folder.as_os_str().as_bytes());
+        }
+        digester.finish()
+    }
+
+    /// The record that answered in this environment, if nothing has changed by which it did.
+    fn still_proven(
+        &self,
+        proof: &EnvironmentProof,
+        asked: &AskedEnvironment,
+        fingerprints: &mut Fingerprints,
+    ) -> Option<Arc<Record>> {
+        let EnvironmentProof { record, targets, has_other_path, products, looks } = proof;
+        let record = self.get(record)?;
+        let answers = |target| {
+            self.get(target).is_some_and(|record: Arc<Record>| {
+                let programs = record.environment.programs.as_ref();
+                !has_other_path || programs_differ(programs, asked).is_none()
+            })
+        };
+        let is_proven =
+            targets.iter().all(answers) && hold(looks, &self.question.root, products, fingerprints);
+        is_proven.then_some(record)
     }
 
     /// Why a run of the targets in this environment would perhaps see something else than in that one.

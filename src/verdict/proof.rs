@@ -27,6 +27,21 @@ pub(super) fn proof_of(
     RecordProof { root: root.to_owned(), looks: looks_at(root, &all, fingerprints) }
 }
 
+/// What proves these inputs now, all of which have just been found to hold.
+pub(super) fn looks_of(root: &Path, inputs: &[Input], fingerprints: &mut Fingerprints) -> Looks {
+    looks_at(root, &inputs.iter().collect::<Vec<_>>(), fingerprints)
+}
+
+/// Whether all of these inputs still hold.
+pub(super) fn hold(
+    looks: &Looks,
+    root: &Path,
+    inputs: &[Input],
+    fingerprints: &mut Fingerprints,
+) -> bool {
+    undecided(looks).into_iter().all(|at| fingerprints.holds(root, &inputs[at]))
+}
+
 /// The first differences between a record and what is there now.
 pub(super) struct Changes<'r> {
     /// The first such product.
@@ -180,7 +195,7 @@ mod tests {
     }
 
     fn learnt(root: &Path, inputs: &[Input]) -> Looks {
-        looks_at(root, &inputs.iter().collect::<Vec<_>>(), &mut Fingerprints::default())
+        looks_of(root, inputs, &mut Fingerprints::default())
     }
 
     fn changed<'a>(looks: &Looks, root: &Path, inputs: &'a [Input]) -> Option<&'a Path> {
