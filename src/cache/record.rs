@@ -240,6 +240,9 @@ pub struct Record {
     /// Whether it is certain that no process of the run has told of a panic at its error output.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_quiet: bool,
+    /// Whether it holds for this code only because tests that were not run reach what they reached.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_by_reach: bool,
 }
 
 impl Record {

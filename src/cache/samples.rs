@@ -88,5 +88,6 @@ pub(super) fn sized(number: u64, targets: usize, tests: usize) -> Record {
         environment: RecordedEnvironment::default(),
         products: RecordedProducts::default(),
         is_quiet: false,
+        is_by_reach: false,
     }
 }

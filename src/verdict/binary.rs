@@ -518,6 +518,7 @@ impl<'a> TargetRecords<'a> {
             environment,
             products: RecordedProducts::default(),
             is_quiet: self.seen(index).is_some_and(|seen| !seen.panicked),
+            is_by_reach: false,
         };
         if record.verdict == Verdict::Pass {
             self.proven.add(&record);

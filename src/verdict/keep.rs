@@ -152,6 +152,7 @@ impl Keeper<'_> {
             environment: RecordedEnvironment::default(),
             products: run.consulted.clone(),
             is_quiet: false,
+            is_by_reach: false,
         }
     }
 
@@ -445,7 +446,7 @@ impl Keeper<'_> {
 /// The record of a run of some tests, which the others join that `rest` tells of.
 fn with_rest(record: Record, rest: Option<&Record>) -> Record {
     let is_quiet = record.is_quiet && rest.is_none_or(|rest| rest.is_quiet);
-    Record { is_quiet, ..record }
+    Record { is_quiet, is_by_reach: rest.is_some(), ..record }
 }
 
 pub(super) fn is_green(reports: &[TargetReport]) -> bool {

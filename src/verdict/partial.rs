@@ -178,6 +178,7 @@ mod tests {
             environment: RecordedEnvironment::default(),
             products: Default::default(),
             is_quiet: false,
+            is_by_reach: false,
         };
         let all = ["a", "b", "c"].map(str::to_owned);
         let names = names.iter().map(|name| (*name).to_owned()).collect();

@@ -245,6 +245,9 @@ impl<'a> Machine<'a> {
         let [report] = &record.targets[..] else {
             return Err("it has no single target".to_owned());
         };
+        if record.is_by_reach {
+            return Err("tests of it were not run with this code (`selection = \"on\"`)".to_owned());
+        }
         self.roots.check_ways(&record.inputs)?;
         // Whose the folders above a checkout are does not count, as their names do not.
         let is_above = |input: &&Input| {
@@ -458,6 +461,7 @@ impl<'a> Machine<'a> {
             },
             products: RecordedProducts::default(),
             is_quiet: false,
+            is_by_reach: false,
         };
         match record.flaw() {
             None => Ok((record, mentions)),

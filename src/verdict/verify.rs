@@ -202,6 +202,7 @@ mod tests {
             environment: RecordedEnvironment::default(),
             products: RecordedProducts::default(),
             is_quiet: false,
+            is_by_reach: false,
         };
         let answer = Answer { code_hash: None, targets: Vec::new(), not_kept: Vec::new() };
         let conclude =

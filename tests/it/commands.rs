@@ -27,3 +27,6 @@ mod shapes;
 mod started_programs;
 mod stats;
 mod terse;
+
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub(crate) use selection::compared;

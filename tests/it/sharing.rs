@@ -1,6 +1,8 @@
 //! What one machine proves and signs answers on another one: another home, another checkout, no build.
 
 mod build_scripts;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod by_reach;
 mod leftovers;
 #[cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
 mod loader_cache;

@@ -239,6 +239,7 @@ mod tests {
                 environment: RecordedEnvironment::default(),
                 products: RecordedProducts::default(),
                 is_quiet: false,
+                is_by_reach: false,
             }
         };
         let failed = report(OUTPUT, Verdict::Fail);

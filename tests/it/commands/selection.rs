@@ -32,7 +32,7 @@ fn home(settings: &str) -> Option<(Home, Started)> {
 }
 
 /// Waits until so many runs were compared.
-pub(super) fn compared(daemon: &Started, runs: usize) {
+pub(crate) fn compared(daemon: &Started, runs: usize) {
     until("the run is compared", || {
         let line = "compared a run with earlier ones";
         let done = daemon.stderr().lines().filter(|log| log.contains(line)).count();

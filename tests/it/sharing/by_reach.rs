@@ -1,0 +1,44 @@
+//! What is known without a run, because tests reach what they reached, stays on its machine.
+
+use super::{LEAF, Machines};
+use crate::commands::compared;
+use crate::home::{can_observe, takes_long};
+
+#[test]
+fn what_no_test_has_run_on_is_not_shared() {
+    if takes_long() || !can_observe("records for other machines") {
+        return;
+    }
+    let mut machines = Machines::new();
+    machines.writer.environment.set("CARGO_INCREMENTAL", "1");
+    machines.reader.environment.set("CARGO_INCREMENTAL", "1");
+    let Machines { writer, reader, .. } = &machines;
+    let log = format!("{}[log]\nlevel='debug'\n", machines.writes());
+    machines.configure_project(writer, &log, "selection='on'\ndebounce='1h'");
+    let daemon = writer.daemon();
+    writer.test(&[]).green_from("run");
+    compared(&daemon, 1);
+    daemon.stop();
+    for home in [writer, reader] {
+        home.write("base/src/lib.rs", &format!("pub fn more() -> u32 {{ 2 }}\n{LEAF}"));
+    }
+    let answer = machines.ask(writer);
+    answer.green();
+    assert_eq!(answer.run(), ["base (doc)", "top (doc)"], "{answer:#?}");
+    assert!(answer.ran.stderr.contains("tests of it were not run with this code"), "{answer:#?}");
+    let answer = machines.ask(reader);
+    answer.green();
+    assert!(answer.run().contains(&"base".to_owned()), "{answer:#?}");
+    // Nor where the record was found again.
+    machines.ask(writer).green_from("cache");
+    writer.write("base/notes.txt", "another tree\n");
+    reader.write("base/notes.txt", "another tree\n");
+    let again = machines.ask(writer);
+    again.green();
+    assert!(!again.run().contains(&"base".to_owned()), "{again:#?}");
+    std::fs::remove_dir_all(reader.paths().cache_dir).unwrap();
+    std::fs::remove_dir_all(reader.root.join("target")).unwrap();
+    let answer = machines.ask(reader);
+    answer.green();
+    assert!(answer.run().contains(&"base".to_owned()), "{answer:#?}");
+}
