@@ -194,7 +194,7 @@ impl TestCompiler {
     fn is_unoptimized(&self, said: &cargo::CargoOutput) -> bool {
         let BuildSpec { environment, selection, config, toolchain, .. } = &self.spec;
         let is_flag = |(name, value): (&OsStr, &OsStr)| {
-            has_flags(name.as_encoded_bytes()) && !value.is_empty()
+            has_flags(name.as_encoded_bytes()) && can_optimize(value.as_encoded_bytes())
         };
         let in_file = |file: &CargoConfigFile| {
             std::fs::read(&file.path).map_or(true, |text| may_optimize(&text))
@@ -325,13 +325,18 @@ fn has_flags(text: &[u8]) -> bool {
 }
 
 /// Whether a file of cargo's configuration has flags for the compiler by which a crate could be
-/// optimized, on whichever platform. Other flags, for the linker or the processor, have no function
-/// merged into another one.
+/// optimized, on whichever platform.
 fn may_optimize(text: &[u8]) -> bool {
+    has_flags(text) && can_optimize(text)
+}
+
+/// Whether there can be a flag among these by which a crate is optimized. Other flags, for the linker
+/// or the processor, have no function merged into another one.
+fn can_optimize(flags: &[u8]) -> bool {
     const WORDS: [&str; 10] =
         ["opt-level", "-o", "inline", "llvm", "passes", "lto", "-z", "profile", "mir", "@"];
-    let text = text.to_ascii_lowercase();
-    contains(&text, "rustflags") && WORDS.iter().any(|word| contains(&text, word))
+    let flags = flags.to_ascii_lowercase();
+    WORDS.iter().any(|word| contains(&flags, word))
 }
 
 fn contains(text: &[u8], word: &str) -> bool {
@@ -353,7 +358,7 @@ mod tests {
         }
         for flags in ["-O", "-Copt-level=1", "-C llvm-args=-x", "-Zmir-opt-level=2", "@file"] {
             let text = format!("[build]\nRUSTFLAGS = ['{flags}']");
-            assert!(may_optimize(text.as_bytes()), "{flags}");
+            assert!(may_optimize(text.as_bytes()) && can_optimize(flags.as_bytes()), "{flags}");
         }
     }
 }

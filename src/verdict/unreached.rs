@@ -82,7 +82,13 @@ impl<'a> UnreachedTargets<'a> {
         }
         let built = records.built(index).ok_or("cargo did not build its program")?;
         let BuiltSubject { program, stamp, context } = built;
-        let base = self.bases.targets.get(&planned.id.to_string());
+        let name = planned.id.to_string();
+        let base = self.bases.targets.get(&name);
+        if base.is_none()
+            && let Some(why) = self.cache.state(&self.question.root).selection.why_whole.get(&name)
+        {
+            return Err(format!("what its tests reach is not known: {why}"));
+        }
         let base = base.filter(|base| base.context == context);
         let base = base.ok_or("no earlier run is known to compare with")?;
         let (key, when) = base.record;

@@ -2,6 +2,7 @@
 //! limits, background work.
 
 mod background;
+mod build_shapes;
 mod cargo_runner;
 mod check;
 mod ci_formats;

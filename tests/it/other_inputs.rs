@@ -9,7 +9,7 @@ use std::path::Path;
 
 use rustix::fs::{XattrFlags, setxattr};
 
-use crate::binary::play;
+use crate::binary::{Asker, play};
 use crate::home::{EXE, LIMIT, answered, is_root, takes_long, until_old};
 
 fn set_mode(path: &Path, mode: u32) {
@@ -236,5 +236,34 @@ fn files_beside_the_checkout_count_for_each_checkout() {
         home.git(&["worktree", "add", "-q", "../out/elsewhere"]);
         fs::write(home.base.join("out/settings"), "2").unwrap();
         ask(&home.base.join("out/elsewhere")).red();
+    });
+}
+
+#[test]
+fn a_library_that_the_user_has_loaded_first_counts() {
+    if takes_long() {
+        return;
+    }
+    let test = "unsafe extern \"C\" { fn gethostid() -> i64; }\n\
+                #[test] fn t() { assert_ne!(unsafe { gethostid() }, 9); }\n";
+    play(&[("tests/it.rs", test)], |asker| {
+        let library = asker.home.base.join("out/libfirst.so").to_str().unwrap().to_owned();
+        let build = |asker: &Asker, number: u32| {
+            let source = asker.home.base.join("out/first.c");
+            fs::write(&source, format!("long gethostid(void) {{ return {number}; }}\n")).unwrap();
+            let source = source.to_str().unwrap();
+            // A new file: the old one may still be mapped.
+            let _ = fs::remove_file(&library);
+            let args = ["-shared", "-fPIC", "-o", &library, source];
+            assert_eq!(asker.home.start("cc", &args).end(LIMIT).code, Some(0));
+        };
+        build(asker, 1);
+        asker.home.environment.set("LD_PRELOAD", &library);
+        asker.ask().green();
+        asker.ask().green_from("cache");
+        build(asker, 9);
+        asker.ask().red();
+        build(asker, 2);
+        asker.ask().green();
     });
 }

@@ -389,3 +389,40 @@ fn a_red_edited_test_leaves_what_is_known_of_the_others() {
     compared(&daemon, 3);
     home.test(&["--no-cache"]).green_from("run");
 }
+
+/// So many tests one program has.
+const MANY: usize = 10_000;
+
+#[test]
+fn of_ten_thousand_tests_the_edited_one_runs() {
+    if takes_long() || !can_observe("runs of some of the tests of a program") {
+        return;
+    }
+    let tests = |edited: u32| {
+        let mut text = "macro_rules! tests { ($($name:ident)*) => { $(#[test] fn $name() {})* } }\n\
+                        mod edited { #[test] fn one() { assert!(std::hint::black_box(NUMBER) < 9) } }\n"
+            .replace("NUMBER", &edited.to_string());
+        for test in 1..MANY {
+            text.push_str(&format!("tests! {{ t{test} }}\n"));
+        }
+        text
+    };
+    let mut home = Home::with(&[("src/lib.rs", &tests(1))]);
+    home.environment.set("CARGO_INCREMENTAL", "1");
+    home.config("[log]\nlevel = 'debug'", "debounce = '1h'\nselection = 'on'");
+    let daemon = home.daemon();
+    let answer = home.test(&[]);
+    answer.green_from("run");
+    assert_eq!(answer.count("passed"), MANY as u64);
+    compared(&daemon, 1);
+    home.write("src/lib.rs", &tests(2));
+    let answer = home.test(&[]);
+    answer.green();
+    let reason = answer.targets[0]["reason"].as_str().unwrap();
+    assert_eq!(reason, "1 of 10000 tests run: the others reach what they reached");
+    assert_eq!(answer.count("passed"), MANY as u64, "the others keep their verdicts");
+    home.write("src/lib.rs", &tests(9));
+    let answer = home.test(&[]);
+    answer.red();
+    assert_eq!(answer.targets[0]["failures"], serde_json::json!(["edited::one"]));
+}
