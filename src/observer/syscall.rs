@@ -3,9 +3,11 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
+use std::mem::MaybeUninit;
 use std::sync::Arc;
 
 use libc::{c_int, pid_t};
+use rustix::fs::{CWD, readlinkat_raw};
 use rustix::io::Errno;
 
 use super::access_log::AccessLog;
@@ -259,8 +261,7 @@ impl SyscallRecorder {
 
     /// The file behind a descriptor, by the kernel's own name for it. `None` if it has no name now.
     pub(super) fn opened(&self, thread: pid_t, fd: c_int) -> Option<Located> {
-        let link = format!("/proc/{thread}/fd/{fd}");
-        let name = rustix::fs::readlink(&link, Vec::with_capacity(FIRST_READ)).ok()?.into_bytes();
+        let name = read_link(&format!("/proc/{thread}/fd/{fd}"), 0).ok()?;
         (name.starts_with(b"/") && !name.ends_with(b" (deleted)"))
             .then_some(Located { name, root: 0 })
     }
@@ -306,12 +307,15 @@ impl SyscallRecorder {
             return Ok(None);
         }
         if resolve & RESOLVE_IN_ROOT != 0 {
-            return Ok(self.base(thread, name.at).map(|mut base| {
+            return Ok(self.base(thread, name.at, 1 + text.len()).map(|mut base| {
                 let root = base.len();
                 base.push(b'/');
                 base.extend_from_slice(&text);
                 Located { name: base, root }
             }));
+        }
+        if text.starts_with(b"/") {
+            return Ok(Some(Located { name: text, root: 0 }));
         }
         Ok(self.absolute(thread, name.at, &text))
     }
@@ -321,21 +325,22 @@ impl SyscallRecorder {
         if text.starts_with(b"/") {
             return Some(Located { name: text.to_vec(), root: 0 });
         }
-        let mut name = self.base(thread, at)?;
+        let mut name = self.base(thread, at, 1 + text.len())?;
         name.push(b'/');
         name.extend_from_slice(text);
         Some(Located { name, root: 0 })
     }
 
-    /// The folder from which a relative path starts, without a slash at its end.
-    pub(super) fn base(&mut self, thread: pid_t, at: c_int) -> Option<Vec<u8>> {
+    /// The folder from which a relative path starts, without a slash at its end, and with room for so
+    /// many bytes more.
+    fn base(&mut self, thread: pid_t, at: c_int, room: usize) -> Option<Vec<u8>> {
         let link = if at == libc::AT_FDCWD {
             format!("/proc/{thread}/cwd")
         } else {
             format!("/proc/{thread}/fd/{at}")
         };
-        let mut folder = match rustix::fs::readlink(&link, Vec::with_capacity(FIRST_READ)) {
-            Ok(folder) => folder.into_bytes(),
+        let mut folder = match read_link(&link, room) {
+            Ok(folder) => folder,
             // The kernel refuses such a descriptor too, or the process was killed.
             Err(Errno::NOENT | Errno::SRCH) => return None,
             Err(Errno::NAMETOOLONG) => {
@@ -400,6 +405,18 @@ impl SyscallRecorder {
 /// Whether the thread exists. A number that another thread has by now only delays.
 fn is_alive(thread: pid_t) -> bool {
     PathStamp::of(&format!("/proc/{thread}")[..]) != PathStamp::Absent
+}
+
+/// The text of a link, with room for so many bytes more.
+fn read_link(link: &str, room: usize) -> Result<Vec<u8>, Errno> {
+    let mut buffer = [MaybeUninit::uninit(); FIRST_READ];
+    let (text, _) = readlinkat_raw(CWD, link, &mut buffer)?;
+    if text.len() == FIRST_READ {
+        return Ok(rustix::fs::readlink(link, Vec::new())?.into_bytes());
+    }
+    let mut whole = Vec::with_capacity(text.len() + room);
+    whole.extend_from_slice(text);
+    Ok(whole)
 }
 
 /// Reads a string of another process. `None` if it is longer than the kernel accepts or does not end
