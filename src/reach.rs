@@ -53,7 +53,9 @@
 //! that a test starts cannot: the observer sees what it writes.
 //!
 //! [`Capabilities`] say what a test can do besides computing; files, environment, network and clock
-//! are inputs that the caller has to observe. A test that starts programs depends on the programs
+//! are inputs that the caller has to observe. The program's own file is one of them: the standard library
+//! opens it to tell the functions and lines of a backtrace, for which `RUST_BACKTRACE` asks. A backtrace that
+//! nobody looks at tells nothing. A test that starts programs depends on the programs
 //! of its workspace too ([`Policy::programs`]). Tests that share a process share its state: a test
 //! whose digest is unchanged can still fail because of what another test did before it.
 //! [`Reached::variables`] and the capabilities say by what two tests can affect each other. Code that
@@ -125,8 +127,6 @@ pub struct Policy {
     /// Whether a test may start its own program. Only a complete observation of an earlier run
     /// can rule it out.
     pub starts_itself: bool,
-    /// Whether the environment asks for backtraces (`RUST_BACKTRACE`, `RUST_LIB_BACKTRACE`).
-    pub backtraces: bool,
 }
 
 /// Which lines and columns in source files do not count.
@@ -170,7 +170,7 @@ impl Reached {
         if can(Capabilities::SYMBOL_LOOKUP) {
             return TestIdentity::WholeProgram("it can look up functions by name".to_owned());
         }
-        if can(Capabilities::STACK) || policy.backtraces && can(Capabilities::BACKTRACE) {
+        if can(Capabilities::STACK) {
             return TestIdentity::WholeProgram("it can see its debug information".to_owned());
         }
         let starts = can(Capabilities::PROCESSES);

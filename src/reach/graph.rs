@@ -183,30 +183,53 @@ impl ComponentSearch<'_> {
                 }
             }
         }
-        let contents = |node: &u32| self.graph.contents[*node as usize];
-        let strict: Vec<_> = members.iter().map(|node| contents(node).strict).collect();
-        let strict = self.digests(members, &strict, cyclic, |digests| digests.strict);
-        let panics_masked: Vec<_> =
-            members.iter().map(|node| contents(node).panics_masked).collect();
-        let panics_masked =
-            self.digests(members, &panics_masked, cyclic, |digests| digests.panics_masked);
-        let masked: Vec<_> = members.iter().map(|node| contents(node).masked).collect();
-        let masked = self.digests(members, &masked, cyclic, |digests| digests.masked);
-        let all = members.iter().zip(strict).zip(panics_masked).zip(masked);
+        let strict = |digests: &ContentDigests| digests.strict;
+        let panics_masked = |digests: &ContentDigests| digests.panics_masked;
+        let masked = |digests: &ContentDigests| digests.masked;
+        let strict_of = self.digests(members, cyclic, strict);
+        // Without positions, as most code is, all forms are the same.
+        let panics_masked_of = match self.are_alike(members, strict, panics_masked) {
+            true => strict_of.clone(),
+            false => self.digests(members, cyclic, panics_masked),
+        };
+        let masked_of = match self.are_alike(members, panics_masked, masked) {
+            true => panics_masked_of.clone(),
+            false => self.digests(members, cyclic, masked),
+        };
+        let all = members.iter().zip(strict_of).zip(panics_masked_of).zip(masked_of);
         for (((node, strict), panics_masked), masked) in all {
             let digests = ContentDigests { strict, panics_masked, masked };
             self.closed[*node as usize] = Some(Closure { digests, capabilities, unknown });
         }
     }
 
-    /// The digests of a component's members from those of their contents.
+    /// Whether two forms of digests are the same for a component's members and all that these refer to.
+    fn are_alike(
+        &self,
+        members: &[u32],
+        one: impl Fn(&ContentDigests) -> Digest,
+        other: impl Fn(&ContentDigests) -> Digest,
+    ) -> bool {
+        let is_alike = |digests: &ContentDigests| one(digests) == other(digests);
+        members.iter().all(|node| {
+            let mut targets = self.graph.targets[self.graph.range(*node)].iter();
+            is_alike(&self.graph.contents[*node as usize])
+                && targets.all(|target| {
+                    let closed = &self.closed[target.node as usize];
+                    closed.as_ref().is_none_or(|closure| is_alike(&closure.digests))
+                })
+        })
+    }
+
+    /// The digests of a component's members, in one form.
     fn digests(
         &self,
         members: &[u32],
-        contents: &[Digest],
         cyclic: bool,
         of: impl Fn(&ContentDigests) -> Digest,
     ) -> Vec<Digest> {
+        let contents = members.iter().map(|node| of(&self.graph.contents[*node as usize]));
+        let contents: Vec<_> = contents.collect();
         let mut sorted: Vec<_> = members.iter().copied().enumerate().map(|(a, b)| (b, a)).collect();
         sorted.sort_unstable();
         let step = |colours: &[Digest]| -> Vec<Digest> {
@@ -220,7 +243,7 @@ impl ComponentSearch<'_> {
             let members = members.iter().zip(colours);
             members.map(|(node, colour)| self.combine(*node, colour, colour_of)).collect()
         };
-        let mut colours = step(contents);
+        let mut colours = step(&contents);
         if !cyclic {
             return colours;
         }
@@ -281,19 +304,21 @@ mod tests {
 
     /// A graph by each node's content and references, each to one node.
     fn graph(nodes: &[(u8, Vec<usize>)]) -> CodeGraph {
+        graph_of(nodes, |content| ContentDigests::without_positions(Digest::of(&[content])))
+    }
+
+    fn graph_of(nodes: &[(u8, Vec<usize>)], digests: impl Fn(u8) -> ContentDigests) -> CodeGraph {
         let mut graph = CodeGraph::new();
         for (content, targets) in nodes {
             for target in targets {
                 graph.refer([GraphTarget { node: *target as u32, offset: 0 }]);
             }
-            let digest = Digest::of(&[*content]);
             let capabilities = match content {
                 0 => Capabilities::FILES,
                 1 => Capabilities::TIME,
                 _ => Capabilities::default(),
             };
-            let content = ContentDigests::without_positions(digest);
-            graph.node(content, capabilities, Capabilities::default());
+            graph.node(digests(*content), capabilities, Capabilities::default());
         }
         graph
     }
@@ -329,6 +354,29 @@ mod tests {
             for node in 0..nodes.len() {
                 let differs = old[node].digests != new[node].digests;
                 prop_assert_eq!(differs, reached(&nodes, node).contains(&at), "{}", node);
+            }
+        }
+
+        /// What two forms have in common is computed once.
+        #[test]
+        fn each_form_of_a_digest_is_that_of_its_own_contents(nodes in some_graph()) {
+            let forms = |content: u8| [content, content.min(2), content.min(1)];
+            let digest = |content: u8| Digest::of(&[content]);
+            let together = graph_of(&nodes, |content| {
+                let [strict, panics_masked, masked] = forms(content).map(digest);
+                ContentDigests { strict, panics_masked, masked }
+            });
+            let together = together.close(0..nodes.len() as u32);
+            for form in 0..3 {
+                let own = |(content, targets): &(u8, Vec<usize>)| {
+                    (forms(*content)[form], targets.clone())
+                };
+                let alone = closures(&nodes.iter().map(own).collect::<Vec<_>>());
+                for (one, other) in together.iter().zip(alone) {
+                    let ContentDigests { strict, panics_masked, masked } = one.unwrap().digests;
+                    let found = [strict, panics_masked, masked][form];
+                    prop_assert_eq!(found, other.digests.strict);
+                }
             }
         }
 

@@ -107,7 +107,9 @@ impl<'a> LinkedGraph<'a> {
         // The parameters of each function, as bits, that end elsewhere.
         let mut lost = vec![u8::MAX; count];
         let mut handed_on: Vec<([usize; 2], [u8; 2])> = Vec::new();
-        let receivers = |object: &ObjectCode, start: u32, callee: Reference| match callee {
+        // Many calls lead to the same few functions, and a name takes long to read.
+        let mut known: HashMap<&str, bool> = HashMap::new();
+        let mut receivers = |object: &'a ObjectCode, start: u32, callee: Reference| match callee {
             Reference::Node(node) => Some(vec![start + node]),
             Reference::Symbol(name) => {
                 let name: &str = &object.names[name as usize];
@@ -117,8 +119,8 @@ impl<'a> LinkedGraph<'a> {
                     }
                     Some(_) => None,
                     None => {
-                        let panics = sysroot.symbols.contains(name) && only_panics(name);
-                        panics.then(Vec::new)
+                        let panics = || sysroot.symbols.contains(name) && only_panics(name);
+                        known.entry(name).or_insert_with(panics).then(Vec::new)
                     }
                 }
             }
@@ -150,17 +152,18 @@ impl<'a> LinkedGraph<'a> {
         }
         let mut panics = HashSet::new();
         for (object, start) in all {
-            let only_panics = |uses: &[CallParameter]| {
+            let mut only_panics = |uses: &[CallParameter]| {
                 uses.iter().all(|CallParameter { callee, parameter }| {
                     receivers(object, *start, *callee).is_some_and(|all| {
                         all.iter().all(|one| lost[*one as usize] & 1 << parameter == 0)
                     })
                 })
             };
-            let handed_on = object.handed_on.iter();
-            panics.extend(
-                handed_on.filter(|(_, uses)| only_panics(uses)).map(|(node, _)| start + node),
-            );
+            for (node, uses) in &object.handed_on {
+                if only_panics(uses) {
+                    panics.insert(start + node);
+                }
+            }
             panics.extend(object.tests.iter().flatten().map(|test| start + test.node));
         }
         panics
@@ -182,7 +185,10 @@ impl<'a> LinkedGraph<'a> {
                 loaded.field(name.as_bytes());
             });
         }
-        Closures { linked: self, always: roots, loaded: loaded.finish(), closures }
+        let variables_of =
+            |root: &u32| self.graph.reached_with(Capabilities::STATE, *root, &closures);
+        let variables = roots.iter().flat_map(variables_of).collect();
+        Closures { linked: self, always: roots, variables, loaded: loaded.finish(), closures }
     }
 
     /// The nodes that `symbol` is defined by.
@@ -230,6 +236,8 @@ impl<'a> LinkedGraph<'a> {
 pub(super) struct Closures<'a> {
     linked: &'a LinkedGraph<'a>,
     always: Vec<u32>,
+    /// The variables that these reach, by their nodes.
+    variables: BTreeSet<u32>,
     /// Digest of which shared libraries are loaded with the program, in order.
     loaded: Digest,
     closures: Vec<Option<Closure>>,
@@ -254,13 +262,14 @@ impl Closures<'_> {
         strict.digest(&self.loaded);
         let (mut panics_masked, mut masked) = (strict.clone(), strict.clone());
         let mut capabilities = Capabilities::default();
-        let (mut variables, mut unknown) = (BTreeSet::new(), None);
+        let graph = &self.linked.graph;
+        let mut variables = graph.reached_with(Capabilities::STATE, entry, &self.closures);
+        variables.extend(&self.variables);
+        let mut unknown = None;
         let all = std::iter::once(entry).chain(self.always.iter().copied());
         // Every entry and every root was closed.
         for node in all {
             let Some(closure) = self.closures[node as usize] else { continue };
-            let graph = &self.linked.graph;
-            variables.extend(graph.reached_with(Capabilities::STATE, node, &self.closures));
             strict.digest(&closure.digests.strict);
             panics_masked.digest(&closure.digests.panics_masked);
             masked.digest(&closure.digests.masked);

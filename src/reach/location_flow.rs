@@ -18,6 +18,9 @@ const PARAMETERS: [Register; 6] =
     [Register::RDI, Register::RSI, Register::RDX, Register::RCX, Register::R8, Register::R9];
 /// A callee finds in them what its caller left there, and nobody looks.
 const SCRATCH: [Register; 3] = [Register::RAX, Register::R10, Register::R11];
+/// What these hold outlives a call.
+const KEPT: [Register; 6] =
+    [Register::RBX, Register::RBP, Register::R12, Register::R13, Register::R14, Register::R15];
 /// So many places are followed at a time, beside the parameters.
 const AT_A_TIME: usize = 64 - PARAMETERS.len();
 /// A function in which more passes find more is given up.
@@ -293,7 +296,8 @@ impl<'a> FlowSearch<'a> {
             callee = held.functions[register];
             self.lost |= held.labels[register];
         }
-        for (register, labels) in held.labels.into_iter().enumerate() {
+        let held_labels = held.labels.into_iter().enumerate();
+        for (register, labels) in held_labels.filter(|(_, labels)| *labels != 0) {
             let is = |other: &Register| other.number() == register;
             let parameter = PARAMETERS.iter().position(is);
             match (parameter, callee) {
@@ -306,11 +310,12 @@ impl<'a> FlowSearch<'a> {
                 _ => self.lost |= labels,
             }
         }
-        let kept = [Register::RBX, Register::RBP, Register::R12, Register::R13, Register::R14];
-        let is_kept = |register: usize| {
-            kept.iter().chain([&Register::R15]).any(|other| other.number() == register)
-        };
-        (0..16).filter(|register| !is_kept(*register)).for_each(|register| held.clear(register));
+        let before = std::mem::take(held);
+        for register in KEPT {
+            let register = register.number();
+            held.labels[register] = before.labels[register];
+            held.functions[register] = before.functions[register];
+        }
     }
 
     /// Any other instruction.

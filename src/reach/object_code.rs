@@ -211,8 +211,9 @@ impl<'a> Collector<'a> {
         // A place that these get is their last parameter, and what is left of it in a register is no result.
         // What else they get is not a place that they panic with: a value, which they return or store.
         let place = parameters.handed_on.iter().map(|(parameter, _)| *parameter).max();
-        let place = place.filter(|_| only_panics(name) || never_returns_place(name));
-        parameters.lost |= parameters.returned & !place.map_or(0, |place| 1 << place);
+        let place = place.map_or(0, |place| 1 << place) & parameters.returned;
+        let is_left = place != 0 && (only_panics(name) || never_returns_place(name));
+        parameters.lost |= parameters.returned & !if is_left { place } else { 0 };
         Ok(Some(parameters))
     }
 

@@ -57,7 +57,7 @@ pub(crate) use self::program::store_program_digest;
 pub(super) use self::script_run::{ScriptObserver, TIMED_OUT, outcome_of};
 pub(super) use self::uncacheable::Uncacheable;
 use super::checkout::found_elsewhere;
-use super::fingerprint::{Aspect, Fingerprints, digest_of_stamp};
+use super::fingerprint::{Aspect, Fingerprints, describe_change, digest_of_stamp};
 use super::patterns::{Excluded, Trusted};
 use super::{Facts, Question, unreached_base};
 use crate::cache::{
@@ -273,7 +273,7 @@ impl<'a> TargetRecords<'a> {
         self.fingerprints.accept_what_runs_left(self.context.asked);
         let changed = self.fingerprints.first_changed(self.context.root, &record.inputs);
         self.fingerprints.accept_what_runs_left(None);
-        Some(format!("`{}` changed", changed?.path.display()))
+        Some(describe_change(&changed?.path))
     }
 
     /// Why the record of another checkout is no answer in this one, whatever it consulted.

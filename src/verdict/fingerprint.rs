@@ -501,6 +501,11 @@ fn state(
     })
 }
 
+/// What is said of an input that is not as it was.
+pub(super) fn describe_change(path: &Path) -> String {
+    format!("`{}` changed", path.display())
+}
+
 /// What the dynamic loader's cache says of a library while it has this stamp.
 fn answer(path: &Path, stamp: &PathStamp) -> Option<Digest> {
     let (_, cache) = LoaderCache::current().filter(|(now, _)| now == stamp)?;

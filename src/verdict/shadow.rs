@@ -10,11 +10,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::Question;
-use super::fingerprint::Fingerprints;
+use super::fingerprint::{Fingerprints, describe_change};
 use super::started_programs::{KnownPrograms, StartedReader};
 use super::unreached_base::{
-    Base, BaseTest, Bases, BuiltPrograms, ProgramTests, StartedPrograms, asks_for_backtraces,
-    reached_tests, stamp_of,
+    Base, BaseTest, Bases, BuiltPrograms, ProgramTests, StartedPrograms, reached_tests, stamp_of,
 };
 use crate::cache::{Cache, Lookup, RecordKey, SelectionRecord};
 use crate::config::Settings;
@@ -32,7 +31,6 @@ pub(crate) struct ShadowComparison {
     root: PathBuf,
     settings: Settings,
     sysroot: PathBuf,
-    backtraces: bool,
     file: PathBuf,
     /// None until a target is compared.
     bases: Option<Bases>,
@@ -49,8 +47,6 @@ impl ShadowComparison {
             root: question.root.clone(),
             settings: question.settings.clone(),
             sysroot: sysroot.to_owned(),
-            // One that asks in another way has bases of its own: these variables are part of the context.
-            backtraces: asks_for_backtraces(&question.environment),
             file: Bases::file(&question.root, cache.dir()),
             bases: None,
             reader: None,
@@ -139,8 +135,7 @@ impl ShadowComparison {
 
     /// What each test of the program reaches; none for a test for which the whole program counts.
     fn reached(&mut self, ran: &RanProgram) -> Result<ProgramTests, String> {
-        let (sysroot, backtraces) = (&*self.sysroot, self.backtraces);
-        let programs = BuiltPrograms { sysroot, unoptimized: ran.unoptimized, backtraces };
+        let programs = BuiltPrograms { sysroot: &self.sysroot, unoptimized: ran.unoptimized };
         reached_tests(&mut self.reader, &ran.program, programs)
     }
 
@@ -167,9 +162,8 @@ impl ShadowComparison {
         fingerprints: &'r mut Fingerprints,
         unoptimized: &'r BTreeSet<PathBuf>,
     ) -> StartedReader<'r> {
-        let Self { root, sysroot, backtraces, reader, known, .. } = self;
-        let built =
-            BuiltPrograms { sysroot, unoptimized: ran.unoptimized, backtraces: *backtraces };
+        let Self { root, sysroot, reader, known, .. } = self;
+        let built = BuiltPrograms { sysroot, unoptimized: ran.unoptimized };
         StartedReader { root, built, fingerprints, reader, unoptimized, known }
     }
 
@@ -185,9 +179,10 @@ impl ShadowComparison {
         let mut fingerprints = Fingerprints::new(&self.settings);
         let unoptimized = unoptimized_of(ran);
         let mut started = self.started_reader(ran, &mut fingerprints, &unoptimized);
-        let record = started.replaced(&record, &base.started).record_of(&record);
+        let replaced = started.replaced(&record, &base.started);
+        let record = replaced.record_of(&record);
         let changed = fingerprints.first_changed(&self.root, &record.inputs)?;
-        Some(format!("`{}` changed", changed.path.display()))
+        Some(replaced.explain(describe_change(&changed.path)))
     }
 }
 

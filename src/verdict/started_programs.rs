@@ -14,7 +14,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::fingerprint::{Aspect, Fingerprints, aspect_of};
+use super::fingerprint::{Aspect, Fingerprints, aspect_of, describe_change};
 use super::unreached_base::{
     BuiltPrograms, StartedProgram, StartedPrograms, check_size, reader_of, stamp_of,
 };
@@ -31,12 +31,22 @@ pub(super) struct ReplacedPrograms {
     needs_quiet: bool,
     /// What is to be said of them; nothing if all are as they were.
     pub(super) note: String,
+    /// One that counts as another one, and why.
+    different: Option<(PathBuf, String)>,
 }
 
 impl ReplacedPrograms {
     /// Whether `record`, of another run of the same tests, is of the same use.
     pub(super) fn is_like(&self, record: &Record) -> bool {
         self.programs.is_empty() || record.is_quiet || !self.needs_quiet
+    }
+
+    /// `why` a record is not as it was, with the reason for which its program counts as another one.
+    pub(super) fn explain(&self, why: String) -> String {
+        match &self.different {
+            Some((path, reason)) if why == describe_change(path) => format!("{why}: {reason}"),
+            _ => why,
+        }
     }
 
     /// The record with the programs as they are now, for tests that reach what they reached.
@@ -83,12 +93,10 @@ impl StartedReader<'_> {
             let stamp = stamp_of(&self.root.join(&input.path));
             let found = self.look(input, is_quiet);
             // Whether it is what ran is asked last, so that it was so when it was read.
-            if let Ok(found) = found
-                && self.fingerprints.holds(self.root, input)
-                && stamp_of(&self.root.join(&input.path)) == stamp
-            {
-                programs.insert(input.path.clone(), found);
-            }
+            let is_it = self.fingerprints.holds(self.root, input)
+                && stamp_of(&self.root.join(&input.path)) == stamp;
+            let found = if is_it { found } else { Err("it was built anew meanwhile".to_owned()) };
+            programs.insert(input.path.clone(), found);
         }
         StartedPrograms { is_quiet, programs }
     }
@@ -96,12 +104,19 @@ impl StartedReader<'_> {
     /// Those of the programs among the inputs of `record` that are others now, and reach what they reached.
     pub(super) fn replaced(&mut self, record: &Record, then: &StartedPrograms) -> ReplacedPrograms {
         let (mut programs, mut names, mut moved) = (Vec::new(), Vec::new(), true);
+        let mut different = None;
         for input in record.inputs.iter().filter(|input| is_program(input)) {
             if self.fingerprints.holds(self.root, input) {
                 continue;
             }
-            // The record does not answer then, whatever the others are.
-            let Some((before, now, state)) = self.same(input, then) else { break };
+            let (before, now, state) = match self.same(input, then) {
+                Ok(same) => same,
+                // The record does not answer then, whatever the others are.
+                Err(why) => {
+                    different = Some((input.path.clone(), why));
+                    break;
+                }
+            };
             moved &= before.strict != now.strict;
             let name = input.path.file_name().unwrap_or_default();
             names.push(format!("`{}`", name.to_string_lossy()));
@@ -116,32 +131,40 @@ impl StartedReader<'_> {
                 format!(", and {} {verb} what {it} reached{lines}", names.join(", "))
             }
         };
-        ReplacedPrograms { programs, needs_quiet: then.is_quiet, note }
+        ReplacedPrograms { programs, needs_quiet: then.is_quiet, note, different }
     }
 
     /// The program of then and of now, and the input that it is now, if it reaches what it reached.
+    ///
+    /// # Errors
+    /// Why it counts as another one.
     fn same<'t>(
         &mut self,
         input: &Input,
         then: &'t StartedPrograms,
-    ) -> Option<(&'t StartedProgram, StartedProgram, Input)> {
-        let before = then.programs.get(&input.path)?;
+    ) -> Result<(&'t StartedProgram, StartedProgram, Input), String> {
+        let before = then.programs.get(&input.path).ok_or("it was not looked at")?.as_ref()?;
         let path = self.root.join(&input.path);
-        let aspect = aspect_of(&input.state)?;
-        let state = self.fingerprints.read(self.root, &path, aspect).ok()?;
-        let now = self.look(input, then.is_quiet).ok()?;
-        let StartedProgram { reached, length, permissions, .. } = before;
-        let is_same = now.reached == *reached
-            && now.length == *length
-            && now.permissions == *permissions
-            && self.fingerprints.read(self.root, &path, aspect).as_ref() == Ok(&state);
-        is_same.then_some((before, now, state))
+        let aspect = aspect_of(&input.state).ok_or("it is no program")?;
+        let state = self.fingerprints.read(self.root, &path, aspect)?;
+        let now = self.look(input, then.is_quiet)?;
+        let why = match before {
+            before if now.reached != before.reached => "it reaches something else",
+            before if now.length != before.length => {
+                "its length is another one, which was asked for"
+            }
+            before if now.permissions != before.permissions => "its permissions are others",
+            _ if self.fingerprints.read(self.root, &path, aspect)? != state => {
+                "it was built anew meanwhile"
+            }
+            _ => return Ok((before, now, state)),
+        };
+        Err(why.to_owned())
     }
 
     /// What the program at the place of `input` reaches now.
     fn look(&mut self, input: &Input, is_quiet: bool) -> Result<StartedProgram, String> {
         let path = self.root.join(&input.path);
-        let BuiltPrograms { sysroot, backtraces, .. } = self.built;
         check_size(&path)?;
         let permissions = self.fingerprints.read(self.root, &path, Aspect::Kind)?.state;
         let stamp = stamp_of(&path);
@@ -154,14 +177,14 @@ impl StartedReader<'_> {
         {
             return Ok(known.clone());
         }
-        let reader = reader_of(self.reader, sysroot)?;
+        let reader = reader_of(self.reader, self.built.sysroot)?;
         let reached = reader.main(&path);
         reader.end_round();
         let reached = reached.map_err(|error| error.to_string())?;
         let masking = if masks { Masking::All } else { Masking::Nothing };
         // The programs that it starts in turn, itself among them, are inputs of their own.
         let programs = Digest::from_bytes([0; 32]);
-        let policy = Policy { masking, programs, starts_itself: false, backtraces };
+        let policy = Policy { masking, programs, starts_itself: false };
         let reached = |policy| match reached.identity(&policy) {
             TestIdentity::Reached(digest) => Ok(digest),
             TestIdentity::WholeProgram(why) => Err(why),

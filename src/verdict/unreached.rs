@@ -11,10 +11,10 @@ use std::sync::Arc;
 
 use super::Question;
 use super::binary::{BuiltSubject, PROGRAM, TargetRecords};
-use super::fingerprint::Fingerprints;
+use super::fingerprint::{Fingerprints, describe_change};
 use super::partial::PartialRun;
 use super::started_programs::{KnownPrograms, ReplacedPrograms, StartedReader};
-use super::unreached_base::{Bases, BuiltPrograms, asks_for_backtraces, reached_tests, stamp_of};
+use super::unreached_base::{Bases, BuiltPrograms, reached_tests, stamp_of};
 use crate::cache::{Cache, Lookup, Record};
 use crate::compiler::{Build, PlannedTarget};
 use crate::config::TestSelection;
@@ -47,8 +47,7 @@ impl<'a> UnreachedTargets<'a> {
     ) -> Option<Self> {
         (question.settings.selection == TestSelection::On).then(|| {
             let bases = Bases::load(&Bases::file(&question.root, cache.dir()));
-            let backtraces = asks_for_backtraces(&question.environment);
-            let programs = BuiltPrograms { sysroot, unoptimized: build.unoptimized, backtraces };
+            let programs = BuiltPrograms { sysroot, unoptimized: build.unoptimized };
             let fingerprints = Fingerprints::new(&question.settings);
             Self {
                 question,
@@ -112,13 +111,19 @@ impl<'a> UnreachedTargets<'a> {
             known: &mut self.known,
         }
         .replaced(&record, &base.started);
+        let own = program.strip_prefix(&self.question.root).unwrap_or(&program);
         let by_base = Arc::new(replaced.record_of(&record));
         let record = match records.obstacle(&by_base) {
             None => by_base,
             // Another run of the very same program may have consulted what is as it was.
             Some(why) => match of_same_program(records, index, &record, &replaced) {
                 Some(other) => other,
-                None => return Err(why),
+                None if why == describe_change(own) => {
+                    return Err(format!(
+                        "{why}, and the run has read it, as one does for a backtrace"
+                    ));
+                }
+                None => return Err(replaced.explain(why)),
             },
         };
         let note = &replaced.note;

@@ -11,12 +11,11 @@ use super::isolation::{self, Groups};
 use crate::cache::{Cache, InputState, ReachedTests, RecordKey};
 use crate::hasher::{FileDigest, program_digest};
 use crate::model::{Digest, Outcome, TargetId, Timestamp};
-use crate::process::Environment;
 use crate::reach::{Capabilities, Masking, Policy, ReachReader, Reached, TestIdentity};
 use crate::workspace::PathStamp;
 
 /// The version of the stored bases. Those of another are ignored.
-pub(super) const VERSION: u32 = 6;
+pub(super) const VERSION: u32 = 7;
 /// Larger programs are not read: their objects take as much memory.
 const LARGEST_PROGRAM: u64 = 128 << 20;
 /// The bases of a project.
@@ -57,7 +56,8 @@ pub(super) struct BaseTest {
 pub(super) struct StartedPrograms {
     /// Whether it is certain that none of them has told of a panic.
     pub(super) is_quiet: bool,
-    pub(super) programs: BTreeMap<PathBuf, StartedProgram>,
+    /// What is known of each, or why nothing is.
+    pub(super) programs: BTreeMap<PathBuf, Result<StartedProgram, String>>,
 }
 
 /// A program that was started.
@@ -133,21 +133,13 @@ pub(super) fn disprove(cache: &Cache, root: &Path, id: &TargetId) {
     }
 }
 
-/// Whether a program that runs in this environment is asked for backtraces, which show its debug
-/// information.
-pub(super) fn asks_for_backtraces(environment: &Environment) -> bool {
-    ["RUST_BACKTRACE", "RUST_LIB_BACKTRACE"].iter().any(|name| environment.get(name).is_some())
-}
-
-/// How programs were built and run of which it is asked what their tests reach.
+/// How programs were built of which it is asked what their tests reach.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BuiltPrograms<'a> {
     /// The toolchain's folder.
     pub(super) sysroot: &'a Path,
     /// Whether it is certain that no crate was optimized.
     pub(super) unoptimized: bool,
-    /// Whether the environment asks for backtraces.
-    pub(super) backtraces: bool,
 }
 
 /// What each test of `program` reaches.
@@ -157,7 +149,7 @@ pub(super) struct BuiltPrograms<'a> {
 pub(super) fn reached_tests(
     reader: &mut Option<ReachReader>,
     program: &Path,
-    BuiltPrograms { sysroot, unoptimized, backtraces }: BuiltPrograms<'_>,
+    BuiltPrograms { sysroot, unoptimized }: BuiltPrograms<'_>,
 ) -> Result<ProgramTests, String> {
     check_size(program)?;
     let reader = reader_of(reader, sysroot)?;
@@ -172,7 +164,6 @@ pub(super) fn reached_tests(
         masking: if unoptimized { unseen } else { Masking::Nothing },
         programs: Digest::from_bytes([0; 32]),
         starts_itself: true,
-        backtraces,
     };
     let identity = |reached: Reached| match reached.identity(&policy) {
         TestIdentity::Reached(digest) => Some(digest),

@@ -254,12 +254,7 @@ impl Bench {
         let mut reader = ReachReader::new(&self.sysroot).map_err(|error| error.to_string())?;
         let started = reader.programs(&programs.started).map_err(|error| error.to_string())?;
         // Without a record of what tests started, those of the whole workspace count.
-        let strict = Policy {
-            masking: Masking::Nothing,
-            programs: started,
-            starts_itself: false,
-            backtraces: false,
-        };
+        let strict = Policy { masking: Masking::Nothing, programs: started, starts_itself: false };
         let masked = Policy { masking: Masking::All, ..strict };
         for program in &programs.tests {
             match reader.tests(&program.executable) {

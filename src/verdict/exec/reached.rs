@@ -11,7 +11,7 @@ use crate::config::{Settings, TestSelection};
 use crate::model::Digester;
 use crate::runner::LibtestArguments;
 use crate::verdict::binary::ReachedCode;
-use crate::verdict::unreached_base::{BuiltPrograms, asks_for_backtraces, reached_tests, stamp_of};
+use crate::verdict::unreached_base::{BuiltPrograms, reached_tests, stamp_of};
 use crate::workspace::{CargoConfig, PathStamp, Toolchain};
 
 /// The code that the test of a call reaches. `None` if its whole program counts.
@@ -29,17 +29,15 @@ pub(super) fn reached_by_call(
     let memo = cache.dir().join("toolchain");
     let Toolchain { sysroot, identity, .. } =
         Toolchain::find(dir, environment, &config, &memo).ok()?;
-    let backtraces = asks_for_backtraces(environment);
     let stamp = stamp_of(&program);
-    let mut key = Digester::new("tests of a program 1");
+    let mut key = Digester::new("tests of a program 2");
     key.field(program.as_os_str().as_encoded_bytes()).digest(&stamp);
     key.field(sysroot.as_os_str().as_encoded_bytes()).field(identity.as_bytes());
-    key.number(backtraces.into());
     let key = key.finish();
     let tests = cache.reached(&key).or_else(|| {
         let is_settled = PathStamp::of(&program).is_settled(SystemTime::now());
         // Nobody has told how this cargo was asked to optimize.
-        let programs = BuiltPrograms { sysroot: &sysroot, unoptimized: false, backtraces };
+        let programs = BuiltPrograms { sysroot: &sysroot, unoptimized: false };
         let tests = reached_tests(&mut None, &program, programs);
         let tests = tests.inspect_err(|why| tracing::debug!(%why, "the whole program counts"));
         let tests = tests.map(|tests| tests.reached).unwrap_or_default();

@@ -17,12 +17,17 @@ fn library(number: u32) -> String {
 }
 
 fn home(settings: &str) -> Option<(Home, Started)> {
+    home_with(settings, &[])
+}
+
+fn home_with(settings: &str, variables: &[(&str, &str)]) -> Option<(Home, Started)> {
     if !can_observe("comparisons with a selection per test") {
         return None;
     }
     let mut home = Home::with(&[("src/lib.rs", &library(1))]);
     // What tests reach is read from the objects of an incremental build.
     home.environment.set("CARGO_INCREMENTAL", "1");
+    variables.iter().for_each(|(name, value)| home.environment.set(name, value));
     let settings =
         format!("debounce = '1h'\nargs = ['--workspace', '--', '--test-threads=1']\n{settings}");
     home.config("[log]\nlevel = 'debug'", &settings);
@@ -266,10 +271,7 @@ fn a_target_of_which_a_test_can_see_a_line_runs_when_lines_move() {
     compared(&daemon, 1);
     let write = |moved: &str| {
         for (name, text) in SEERS {
-            let before = &text[..text.find("HERE").unwrap()];
-            let line = before.matches('\n').count() + 1;
-            let text = text.replace("LINE", &line.to_string()).replace("// move\n", moved);
-            home.write(&format!("tests/{name}.rs"), &text);
+            home.write(&format!("tests/{name}.rs"), &at_its_line(text, moved));
         }
         // None of its tests sees a line, though one removes what occurs twice and another one panics.
         let text = format!(
@@ -293,4 +295,60 @@ fn a_target_of_which_a_test_can_see_a_line_runs_when_lines_move() {
         assert_eq!(said, expected, "{target:#}");
     }
     assert_eq!(answer.targets.len(), SEERS.len() + 2);
+}
+
+/// The text of a test program, of which the line `HERE` has the number `LINE` before it moves.
+fn at_its_line(text: &str, moved: &str) -> String {
+    let before = &text[..text.find("HERE").unwrap_or_default()];
+    let line = before.matches('\n').count() + 1;
+    text.replace("LINE", &line.to_string()).replace("// move\n", moved)
+}
+
+#[test]
+fn a_backtrace_counts_where_it_is_shown() {
+    if takes_long() {
+        return;
+    }
+    const PROGRAMS: [(&str, &str, (&str, &str)); 3] = [
+        (
+            "keeps",
+            "use std::backtrace::{Backtrace, BacktraceStatus};\n// move\n\
+             #[test] fn keeps() { let at = Backtrace::capture();\n \
+             assert_eq!(at.status(), BacktraceStatus::Captured); }\n",
+            ("pass", "cache"),
+        ),
+        (
+            "shows",
+            "use std::backtrace::Backtrace;\n// move\n\
+             #[test] fn shows() { let at = Backtrace::capture(); // HERE\n \
+             assert!(at.to_string().contains(\"shows.rs:LINE:\"), \"{at}\"); }\n",
+            ("fail", "run"),
+        ),
+        // The standard library shows it to nobody, and reads the program all the same.
+        (
+            "panics",
+            "// move\n#[test] #[should_panic] fn panics() { Vec::<u8>::new()[0]; }\n",
+            ("pass", "run"),
+        ),
+    ];
+    let variables = [("RUST_BACKTRACE", "1"), ("CARGO_PROFILE_DEV_DEBUG", "1")];
+    let Some((home, daemon)) = home_with("selection = 'on'", &variables) else { return };
+    compared(&daemon, 1);
+    let write = |moved: &str| {
+        for (name, text, _) in PROGRAMS {
+            home.write(&format!("tests/{name}.rs"), &at_its_line(text, moved));
+        }
+    };
+    write("// move\n");
+    home.test(&[]).green_from("mixed");
+    compared(&daemon, 2);
+    write("// move\n// more\n");
+    let answer = home.test(&[]);
+    for (name, _, expected) in PROGRAMS {
+        let target = answer.targets.iter().find(|target| target["target"] == name).unwrap();
+        let said = (target["verdict"].as_str().unwrap(), target["source"].as_str().unwrap());
+        assert_eq!(said, expected, "{target:#}");
+        let is_shown = target["reason"].as_str().unwrap().ends_with("as one does for a backtrace");
+        assert_eq!(is_shown, said.1 == "run", "{target:#}");
+    }
 }

@@ -211,6 +211,13 @@ const PROGRAMS: &[Edited] = &[
         Passes,
     ),
     edited(
+        "its_own_file_by_proc",
+        "EDIT\nfn main() { println!(\"at {}.\", std::fs::read(\"/proc/self/exe\").unwrap()[0] == 127); }\n",
+        MOVE,
+        "at true.",
+        Passes,
+    ),
+    edited(
         "a_static",
         "static OWN: std::sync::atomic::AtomicU8 = std::sync::atomic::AtomicU8::new(EDIT);\n\
          fn main() { println!(\"at {}.\", OWN.load(std::sync::atomic::Ordering::Relaxed)); }\n",
@@ -283,6 +290,44 @@ const PROGRAMS: &[Edited] = &[
     },
 ];
 
+/// Programs that capture backtraces, which the environment asks for.
+const BACKTRACES: &[Edited] = &[
+    // As the errors of many crates do, of which nobody shows it.
+    edited(
+        "lines_of_a_kept_backtrace",
+        "EDIT\nfn main() { let kept = std::backtrace::Backtrace::capture();\n \
+         println!(\"at {:?} {}.\", kept.status(), [7][std::env::args().count() - 1]); }\n",
+        MOVE,
+        "at Captured 7.",
+        Keeps,
+    ),
+    moved("line_of_a_shown_backtrace", SHOWS, ".rs:LINE:"),
+    Edited {
+        shell: "ln $0 $0.link; $0.link; rm $0.link",
+        ..moved("line_of_a_backtrace_by_a_link", SHOWS, ".rs:LINE:")
+    },
+    Edited {
+        shell: "ln -s $0 $0.link; $0.link; rm $0.link",
+        ..moved("line_of_a_backtrace_by_a_symbolic_link", SHOWS, ".rs:LINE:")
+    },
+    Edited {
+        shell: "cp $0 $0.copy; $0.copy; rm $0.copy",
+        ..moved("line_of_a_backtrace_of_a_copy", SHOWS, ".rs:LINE:")
+    },
+    moved(
+        "line_of_a_backtrace_in_an_error",
+        "#[derive(Debug)] struct Own { at: std::backtrace::Backtrace }\n\
+         impl<E: std::error::Error> From<E> for Own {\n \
+         fn from(_: E) -> Self { Self { at: std::backtrace::Backtrace::capture() } } }\n\
+         fn tries() -> Result<u8, Own> {\nEDIT\n Ok(\"x\".parse::<u8>()?) // HERE\n}\n\
+         fn main() { println!(\"{}\", tries().unwrap_err().at); }\n",
+        ".rs:LINE:",
+    ),
+];
+
+const SHOWS: &str = "EDIT\nfn main() {\n \
+                     println!(\"{}\", std::backtrace::Backtrace::capture()); // HERE\n}\n";
+
 impl Edited {
     fn write(&self, home: &Home, is_edited: bool) {
         let edit = if is_edited { self.edit.1 } else { self.edit.0 };
@@ -317,11 +362,21 @@ const LOG: &str = "use std::panic::Location;\n\
 
 /// A workspace of these files, with these settings, that has been run and looked at.
 fn home(files: &[(&str, &str)], settings: &str) -> Option<(Home, Started)> {
+    home_with(files, settings, &[])
+}
+
+/// The same with more variables in the environment.
+fn home_with(
+    files: &[(&str, &str)],
+    settings: &str,
+    variables: &[(&str, &str)],
+) -> Option<(Home, Started)> {
     if takes_long() || !can_observe("what programs reach that tests start") {
         return None;
     }
     let mut home = Home::with(files);
     home.environment.set("CARGO_INCREMENTAL", "1");
+    variables.iter().for_each(|(name, value)| home.environment.set(name, value));
     home.config("[log]\nlevel = 'debug'", &format!("debounce = '1h'\n{settings}"));
     let daemon = home.daemon();
     home.test(&[]).green_from("run");
@@ -351,12 +406,22 @@ fn outcomes(answer: &Answered) -> Vec<(String, Expected, String)> {
 
 #[test]
 fn what_can_be_seen_of_a_started_program_counts_and_nothing_else() {
+    edit_all(PROGRAMS, &[]);
+}
+
+#[test]
+fn a_backtrace_of_a_started_program_counts_where_it_is_shown() {
+    edit_all(BACKTRACES, &[("RUST_BACKTRACE", "1"), ("CARGO_PROFILE_DEV_DEBUG", "1")]);
+}
+
+/// Edits all `programs` at once, and looks at what comes of their tests; `variables` are in the environment.
+fn edit_all(programs: &[Edited], variables: &[(&str, &str)]) {
     let tests: Vec<_> =
-        PROGRAMS.iter().map(|one| (format!("tests/{}.rs", one.name), one.test())).collect();
+        programs.iter().map(|one| (format!("tests/{}.rs", one.name), one.test())).collect();
     let before = |one: &Edited| one.code.replace("EDIT", one.edit.0);
-    let programs: Vec<_> =
-        PROGRAMS.iter().map(|one| (format!("src/bin/{}.rs", one.name), before(one))).collect();
-    let texts = tests.iter().chain(&programs).map(|(path, text)| (&**path, &**text));
+    let sources: Vec<_> =
+        programs.iter().map(|one| (format!("src/bin/{}.rs", one.name), before(one))).collect();
+    let texts = tests.iter().chain(&sources).map(|(path, text)| (&**path, &**text));
     let low = LOG_MANIFEST.replace("'log'", "'low'");
     let more = [
         ("Cargo.toml", MANIFEST),
@@ -367,14 +432,21 @@ fn what_can_be_seen_of_a_started_program_counts_and_nothing_else() {
         ("low/src/lib.rs", ""),
     ];
     let files: Vec<_> = more.into_iter().chain(texts).collect();
-    let Some((home, daemon)) = home(&files, "selection = 'on'") else { return };
-    PROGRAMS.iter().for_each(|program| program.write(&home, true));
+    let Some((home, daemon)) = home_with(&files, "selection = 'on'", variables) else { return };
+    programs.iter().for_each(|program| program.write(&home, true));
     let answer = home.test(&[]);
     answer.red();
     let mut wrong = Vec::new();
     for (name, outcome, reason) in outcomes(&answer) {
-        let program = PROGRAMS.iter().find(|program| program.name == name).unwrap();
-        let is_told = !name.starts_with("lines_") || reason.contains("reaches what it reached");
+        let program = programs.iter().find(|program| program.name == name).unwrap();
+        let is_told = match () {
+            () if name.starts_with("lines_") => reason.contains("reaches what it reached"),
+            () if name == "a_static" => {
+                reason.ends_with("a_static` changed: it reaches something else")
+            }
+            () if name == "its_backtrace" => reason.ends_with("changed"),
+            () => true,
+        };
         if outcome != program.expected || !is_told {
             wrong.push(format!("{name}: {outcome:?}, not {:?} ({reason})", program.expected));
         }
@@ -384,10 +456,10 @@ fn what_can_be_seen_of_a_started_program_counts_and_nothing_else() {
     let missed = &home.project_status()["selection"]["missed"];
     assert_eq!(missed, 0, "{}", home.project_status()["selection"]);
     // As it was: nothing that is green runs.
-    PROGRAMS.iter().for_each(|program| program.write(&home, false));
+    programs.iter().for_each(|program| program.write(&home, false));
     let answer = home.test(&[]);
     for (name, outcome, reason) in outcomes(&answer) {
-        let program = PROGRAMS.iter().find(|program| program.name == name).unwrap();
+        let program = programs.iter().find(|program| program.name == name).unwrap();
         if program.expected == Keeps {
             assert_eq!(outcome, Keeps, "{name}: {reason}");
         }

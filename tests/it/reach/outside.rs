@@ -30,12 +30,8 @@ mod tests {\n\
     #[test] fn exits() { if std::env::consts::OS.is_empty() { std::process::abort(); } }\n\
 }\n";
 
-const POLICY: Policy = Policy {
-    masking: Masking::All,
-    programs: Digest::from_bytes([0; 32]),
-    starts_itself: true,
-    backtraces: false,
-};
+const POLICY: Policy =
+    Policy { masking: Masking::All, programs: Digest::from_bytes([0; 32]), starts_itself: true };
 
 fn identity(tests: &Tests, name: &str, policy: &Policy) -> TestIdentity {
     tests[&format!("tests::{name}")].identity(policy)
@@ -97,7 +93,7 @@ fn an_identity_follows_the_capabilities() {
         |name, policy| matches!(identity(&tests, name, policy), TestIdentity::WholeProgram(_));
     assert!(whole("lookups", &POLICY) && whole("forced", &POLICY) && whole("itself", &POLICY));
     assert!(!whole("itself", &Policy { starts_itself: false, ..POLICY }));
+    // What it shows, it reads from its own file.
     assert!(!whole("backtraces", &POLICY));
-    assert!(whole("backtraces", &Policy { backtraces: true, ..POLICY }));
     assert!(!whole("programs", &POLICY) && !whole("files", &POLICY));
 }
