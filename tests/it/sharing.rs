@@ -1,5 +1,6 @@
 //! What one machine proves and signs answers on another one: another home, another checkout, no build.
 
+mod above;
 mod build_scripts;
 mod leftovers;
 #[cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
