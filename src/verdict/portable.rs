@@ -173,7 +173,7 @@ impl TemporaryFolder {
 
 /// The name of a record in a shared object. The shared key itself stays here.
 pub(super) fn shared_name(key: &RecordKey, found: TemporaryFolder) -> Digest {
-    let mut digester = Digester::new("shared record 5");
+    let mut digester = Digester::new("shared record 6");
     digester.digest(&key.digest).number(key.version.into());
     digester.number((found == TemporaryFolder::Used).into());
     digester.finish()
@@ -207,7 +207,13 @@ impl<'a> Machine<'a> {
         let alone = toolchain.iter().find(|folder| Some(*folder) == sysroot.as_ref());
         Self {
             root,
-            roots: SymbolicRoots::of(root, environment, alone.map(PathBuf::as_path), key),
+            roots: SymbolicRoots::of(
+                root,
+                &question.selection.start(),
+                environment,
+                alone.map(PathBuf::as_path),
+                key,
+            ),
             environment,
             toolchain,
             secret: PlanSecret::of(plan),
@@ -248,7 +254,9 @@ impl<'a> Machine<'a> {
         if record.is_by_reach {
             return Err("tests of it were not run with this code (`selection = \"on\"`)".to_owned());
         }
-        self.roots.check_ways(&record.inputs)?;
+        let absent_above = self.roots.absent_above(&record.inputs)?.into_iter();
+        let absent_above = absent_above
+            .map(|at| Ok(PortableInput { at, state: PortableState::Plain(InputState::Absent) }));
         // Whose the folders above a checkout are does not count, as their names do not.
         let is_above = |input: &&Input| {
             matches!(input.state, InputState::Kind(_)) && self.root.starts_with(&input.path)
@@ -288,7 +296,7 @@ impl<'a> Machine<'a> {
         let variables = record.environment.variables.keys();
         Ok(PortableRecord {
             report: TargetReport { output: String::new(), stderr: None, ..report.clone() },
-            inputs: inputs.collect::<Result<_, _>>()?,
+            inputs: inputs.chain(absent_above).collect::<Result<_, _>>()?,
             readers: readers.collect::<Result<_, String>>()?,
             counted: self.counted(key),
             variables: variables.filter_map(|name| Some((name.clone(), value(name)?))).collect(),
@@ -363,6 +371,7 @@ impl<'a> Machine<'a> {
             InputState::Denied => {
                 self.roots.portable(&path).unwrap_or_else(|_| PortablePath::plain(&path))
             }
+            InputState::Absent => self.roots.portable_absent(&path)?,
             _ => self.roots.portable(&path)?,
         };
         Ok(PortableInput { at, state })
@@ -389,8 +398,11 @@ impl<'a> Machine<'a> {
         {
             return Err(format!("environment variable {name} differs: it always counts"));
         }
-        let inputs = shared.inputs.iter().map(|input| self.adopt_input(input, seen));
-        let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
+        let (above, own): (Vec<_>, Vec<_>) =
+            shared.inputs.iter().partition(|input| input.at.is_each_above());
+        let inputs = own.into_iter().map(|input| self.adopt_input(input, seen));
+        let mut inputs = inputs.collect::<Result<Vec<_>, _>>()?;
+        inputs.extend(self.adopt_absent_above(&above, &shared.inputs)?);
         // After the inputs, among which git itself is.
         shared.answers.iter().try_for_each(|answer| self.check_answer(answer, seen))?;
         // A value that is the same gets the digest that it has here; another one matches nothing.
@@ -508,6 +520,27 @@ impl<'a> Machine<'a> {
                 if is_same && PathStamp::of(file) == stamp { Ok(own) } else { Err(differs()) }
             }
         }
+    }
+
+    /// The names in folders above the checkout that must be absent. What is cargo's or the toolchain's there
+    /// counts as the record says.
+    fn adopt_absent_above(
+        &self,
+        above: &[&PortableInput],
+        all: &[PortableInput],
+    ) -> Result<BTreeSet<Input>, String> {
+        let of_tools = all.iter().filter(|input| input.at.is_of_tools());
+        let of_tools = of_tools.map(|input| self.roots.local(&input.at));
+        let of_tools = of_tools.collect::<Result<BTreeSet<PathBuf>, _>>()?;
+        let mut inputs = BTreeSet::new();
+        for PortableInput { at, state } in above {
+            if *state != PortableState::Plain(InputState::Absent) {
+                return Err("it says of folders above what this version does not know".to_owned());
+            }
+            let absent = |path| Input { path, state: InputState::Absent, proof: None };
+            inputs.extend(self.roots.each_above(at, &of_tools)?.into_iter().map(absent));
+        }
+        Ok(inputs)
     }
 
     fn is_of_toolchain(&self, path: &Path) -> bool {

@@ -1,11 +1,12 @@
 //! Paths of one machine as another one has them: below folders that both have.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::cache::Input;
+use crate::cache::{Input, InputState};
 use crate::model::OsText;
 use crate::process::Environment;
 use crate::workspace::replace_folder;
@@ -28,7 +29,19 @@ pub(super) enum SymbolicRoot {
     Home,
     /// The folder that lies so many above the workspace.
     Above(usize),
+    /// Every folder above the workspace, however many there are: of names that are absent there.
+    EachAbove,
 }
+
+/// Cargo and the toolchain name what is theirs by variables of their own.
+const OF_TOOLS: [SymbolicRoot; 3] =
+    [SymbolicRoot::Cargo, SymbolicRoot::Rustup, SymbolicRoot::Toolchain];
+
+/// By these cargo, rustup and git look on the way up, whatever a checkout is called.
+const USUAL: [&str; 6] =
+    [".cargo", "Cargo.toml", "Cargo.lock", "rust-toolchain", "rust-toolchain.toml", ".git"];
+/// Names of so many bytes are in others by chance.
+const SHORT: usize = 3;
 
 /// A path as it is shared.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -45,6 +58,16 @@ impl PortablePath {
         Self { root: None, path: OsText::from(path) }
     }
 
+    /// Whether cargo or the toolchain names it.
+    pub(super) fn is_of_tools(&self) -> bool {
+        self.root.is_some_and(|root| OF_TOOLS.contains(&root))
+    }
+
+    /// Whether it is a name in every folder above the workspace.
+    pub(super) fn is_each_above(&self) -> bool {
+        self.root == Some(SymbolicRoot::EachAbove)
+    }
+
     /// Whether it lies below this folder.
     pub(super) fn is_in(&self, root: SymbolicRoot) -> bool {
         self.root == Some(root) && !self.path.0.is_empty()
@@ -55,6 +78,8 @@ impl PortablePath {
 #[derive(Clone, Debug)]
 pub(super) struct SymbolicRoots {
     workspace: PathBuf,
+    /// The folders above the workspace, by every way that leads to it.
+    above: BTreeSet<PathBuf>,
     /// The others, the narrowest first.
     folders: Vec<(SymbolicRoot, PathBuf)>,
     /// A file that no shared run may have read.
@@ -65,10 +90,11 @@ pub(super) struct SymbolicRoots {
 const HOMES: [&str; 3] = ["/home", "/root", "/Users"];
 
 impl SymbolicRoots {
-    /// The roots in this environment. `toolchain` is a folder in which nothing else lies, and `key` the
-    /// signing key.
+    /// The roots in this environment. `start` is where cargo looks for the workspace, perhaps by a link;
+    /// `toolchain` is a folder in which nothing else lies, and `key` the signing key.
     pub(super) fn of(
         workspace: &Path,
+        start: &Path,
         environment: &Environment,
         toolchain: Option<&Path>,
         key: Option<&Path>,
@@ -94,7 +120,15 @@ impl SymbolicRoots {
             .collect();
         // A folder inside another one is the narrower one.
         folders.sort_by_key(|(root, path)| (std::cmp::Reverse(path.components().count()), *root));
-        Self { workspace: workspace.to_owned(), folders, key: key.map(Path::to_owned) }
+        let mut above: BTreeSet<_> = workspace.ancestors().skip(1).map(Path::to_owned).collect();
+        let is_inside = |path: &Path| path.canonicalize().is_ok_and(|at| at.starts_with(workspace));
+        let ways = [Some(start.to_owned()), absolute("PWD")].into_iter().flatten();
+        for way in ways.filter(|way| is_inside(way)) {
+            // Other folders are above a link.
+            above.extend(way.ancestors().filter(|at| !is_inside(at)).map(Path::to_owned));
+        }
+        let (workspace, key) = (workspace.to_owned(), key.map(Path::to_owned));
+        Self { workspace, above, folders, key }
     }
 
     /// The path as it is shared.
@@ -133,6 +167,21 @@ impl SymbolicRoots {
         }
     }
 
+    /// The same of something that was absent.
+    ///
+    /// # Errors
+    /// If another machine cannot have it.
+    pub(super) fn portable_absent(&self, path: &Path) -> Result<PortablePath, String> {
+        let is_of_homes = |folder: &Path| HOMES.iter().any(|homes| folder == Path::new(homes));
+        // A search on the way up from a home passes the folder of all homes.
+        match path.parent() {
+            Some(folder) if is_of_homes(folder) && self.workspace.starts_with(folder) => {
+                self.portable(path).or_else(|_| Ok(PortablePath::plain(path)))
+            }
+            _ => self.portable(path),
+        }
+    }
+
     /// The path on this machine.
     ///
     /// # Errors
@@ -141,20 +190,38 @@ impl SymbolicRoots {
         let rest = Path::new(&path.path.0);
         let folder = match path.root {
             None if rest.is_absolute() => return Ok(rest.to_owned()),
-            None => return Err(format!("`{}` is no absolute path", rest.display())),
+            None | Some(SymbolicRoot::EachAbove) => {
+                return Err(format!("`{}` is no absolute path", rest.display()));
+            }
             Some(SymbolicRoot::Workspace) => Some(self.workspace.as_path()),
             Some(SymbolicRoot::Above(up)) => self.workspace.ancestors().nth(up),
-            Some(root) => {
-                let is_it = |(known, _): &&(SymbolicRoot, PathBuf)| *known == root;
-                self.folders.iter().find(is_it).map(|(_, folder)| folder.as_path())
-            }
+            Some(root) => self.folder(root),
         };
         let folder = folder.ok_or_else(|| format!("there is no folder {:?} here", path.root))?;
-        let is_name = |part| matches!(part, std::path::Component::Normal(_));
-        if !rest.components().all(is_name) {
-            return Err(format!("`{}` is no path below a folder", rest.display()));
-        }
+        let rest = below_a_folder(rest)?;
         Ok(if rest == Path::new("") { folder.to_owned() } else { folder.join(rest) })
+    }
+
+    /// The paths on this machine of a name in every folder above the workspace, but for those in `named`.
+    ///
+    /// # Errors
+    /// If it is no name in a folder.
+    pub(super) fn each_above(
+        &self,
+        name: &PortablePath,
+        named: &BTreeSet<PathBuf>,
+    ) -> Result<Vec<PathBuf>, String> {
+        let name = below_a_folder(Path::new(&name.path.0))?;
+        if name == Path::new("") {
+            return Err("no folder above a workspace can be absent".to_owned());
+        }
+        let paths = self.above.iter().map(|folder| folder.join(&name));
+        Ok(paths.filter(|path| !named.contains(path)).collect())
+    }
+
+    fn folder(&self, root: SymbolicRoot) -> Option<&Path> {
+        let is_it = |(known, _): &&(SymbolicRoot, PathBuf)| *known == root;
+        self.folders.iter().find(is_it).map(|(_, folder)| folder.as_path())
     }
 
     /// A text with these folders by their symbols.
@@ -166,17 +233,13 @@ impl SymbolicRoots {
         text
     }
 
-    /// Whether a run in another checkout would consult the same things.
+    /// What must be absent in every folder above another checkout for a run there to consult the same
+    /// things: the names that this run looked for in vain on the way up from its own.
     ///
     /// # Errors
-    /// What was perhaps looked for by the way from the checkout, which leads elsewhere from another one.
-    pub(super) fn check_ways(&self, inputs: &[Input]) -> Result<(), String> {
-        let folder = |root| {
-            let is_it = |(known, _): &&(SymbolicRoot, PathBuf)| *known == root;
-            self.folders.iter().find(is_it).map(|(_, folder)| folder)
-        };
-        let tools =
-            [SymbolicRoot::Cargo, SymbolicRoot::Rustup, SymbolicRoot::Toolchain].map(folder);
+    /// What was perhaps found by the way from the checkout, which leads elsewhere from another one.
+    pub(super) fn absent_above(&self, inputs: &[Input]) -> Result<Vec<PortablePath>, String> {
+        let tools: Vec<&Path> = OF_TOOLS.into_iter().filter_map(|root| self.folder(root)).collect();
         // Folders that runs know by variables, the narrower one first.
         let by_variable =
             |root: &SymbolicRoot| matches!(root, SymbolicRoot::Home | SymbolicRoot::Temporary);
@@ -186,31 +249,93 @@ impl SymbolicRoots {
             self.workspace.ancestors().filter(|folder| folder.parent().is_some()).collect();
         let paths: BTreeSet<PathBuf> =
             inputs.iter().map(|input| self.workspace.join(&input.path)).collect();
+        let mut names = BTreeSet::new();
         for input in inputs.iter().filter(|input| input.path.is_absolute()) {
-            let path = &input.path;
-            let is_of_tools = tools.into_iter().flatten().any(|tool| path.starts_with(tool));
-            if is_of_tools || above.contains(&&**path) {
+            let path = &*input.path;
+            let is_of_tools = tools
+                .iter()
+                .any(|tool| path.starts_with(tool) && !self.workspace.starts_with(tool));
+            if is_of_tools || self.workspace.starts_with(path) {
                 continue;
             }
-            let Some(shared) = above.iter().find(|folder| path.starts_with(folder)) else {
+            let nearest = above.iter().copied().find(|folder| path.starts_with(folder));
+            let folder = nearest.unwrap_or(Path::new("/"));
+            let below = |folder: &Path| path.strip_prefix(folder).unwrap_or(path);
+            let is_absent = input.state == InputState::Absent;
+            // A search of all folders above has looked for it in others as well.
+            let is_searched = |folder: &Path| {
+                let others = above.iter().copied().filter(|other| *other != folder);
+                // `/lib` and a folder of that name in the workspace have nothing to do with each other.
+                let mut others = others.filter(|other| {
+                    nearest.is_some() || is_absent || *other != self.workspace || is_file(input)
+                });
+                others.any(|other| paths.contains(&other.join(below(folder))))
+            };
+            // All paths lie below `/`; few are found by going up so far.
+            let is_on_the_way = nearest.is_some()
+                || is_searched(folder)
+                || (is_absent && path.parent() == Some(folder));
+            if !is_on_the_way {
                 continue;
-            };
-            let elsewhere =
-                || Err(format!("`{}` is found elsewhere from another checkout", path.display()));
-            let Some(&home) = known.iter().find(|folder| path.starts_with(folder)) else {
-                return elsewhere();
-            };
-            // Below that folder, on the way to the checkout.
-            if *shared != home && shared.starts_with(home) {
-                return elsewhere();
             }
-            // A search of all folders above would have looked for it in others as well.
-            let rest = path.strip_prefix(home).unwrap_or(path);
-            if above.iter().any(|folder| *folder != home && paths.contains(&folder.join(rest))) {
-                return elsewhere();
+            // `CHECKOUT-data` has another name elsewhere.
+            let next = self.workspace.strip_prefix(folder).unwrap_or(path).iter().next();
+            let name = below(folder).as_os_str().as_bytes();
+            let is_made_of_the_way = next.is_some_and(|next| name.starts_with(next.as_bytes()))
+                || (is_absent && is_made_of(below(folder), &self.workspace));
+            if is_absent && !is_made_of_the_way {
+                names.insert(below(folder));
+                continue;
+            }
+            // Below a folder that a variable names, and not below it on the way to the checkout.
+            let is_named = known.iter().copied().find(|home| path.starts_with(home));
+            let is_named = is_named.is_some_and(|home| {
+                (folder == home || !folder.starts_with(home)) && !is_searched(home)
+            });
+            if is_made_of_the_way || !is_named {
+                return Err(format!(
+                    "`{}` is found elsewhere from another checkout",
+                    path.display()
+                ));
             }
         }
-        Ok(())
+        let name = |path: &Path| PortablePath {
+            root: Some(SymbolicRoot::EachAbove),
+            path: OsText::from(path),
+        };
+        Ok(names.into_iter().map(name).collect())
+    }
+}
+
+/// Whether a name may be made of one on the way to the workspace: it has that in it, a short one as a word.
+fn is_made_of(name: &Path, workspace: &Path) -> bool {
+    let is_usual = |part: &&[u8]| USUAL.iter().any(|usual| usual.as_bytes() == *part);
+    let parts = name.iter().map(OsStrExt::as_bytes).filter(|part| !is_usual(part));
+    let way = || workspace.iter().map(OsStrExt::as_bytes).filter(|part| *part != b"/");
+    let has = |part: &[u8], of: &[u8]| {
+        let is_edge = |byte: Option<&u8>| byte.is_none_or(|byte| !byte.is_ascii_alphanumeric());
+        part.windows(of.len()).enumerate().any(|(at, window)| {
+            let before = at.checked_sub(1).and_then(|at| part.get(at));
+            let is_word = is_edge(before) && is_edge(part.get(at + of.len()));
+            window == of && (of.len() > SHORT || is_word)
+        })
+    };
+    parts.into_iter().any(|part| way().any(|of| has(part, of)))
+}
+
+fn is_file(input: &Input) -> bool {
+    use InputState::{Digest, File, Measured, Overwritable, Program, Source};
+    matches!(input.state, Digest(_) | File(_) | Measured(_) | Overwritable | Program(_) | Source(_))
+}
+
+/// A path that leads down from a folder.
+///
+/// # Errors
+/// If it leads out of it, or is absolute.
+fn below_a_folder(path: &Path) -> Result<PathBuf, String> {
+    match path.components().all(|part| matches!(part, Component::Normal(_))) {
+        true => Ok(path.components().collect()),
+        false => Err(format!("`{}` is no path below a folder", path.display())),
     }
 }
 
@@ -223,7 +348,8 @@ mod tests {
         let mut environment = Environment::default();
         environment.set("HOME", home);
         let (toolchain, key) = (Path::new(home).join("rust"), Path::new("/keys/ci"));
-        SymbolicRoots::of(Path::new(workspace), &environment, Some(&toolchain), Some(key))
+        let workspace = Path::new(workspace);
+        SymbolicRoots::of(workspace, workspace, &environment, Some(&toolchain), Some(key))
     }
 
     #[test]
@@ -249,7 +375,7 @@ mod tests {
         let shared = one.portable(Path::new("/home/a/rust/lib/rustlib")).unwrap();
         assert_eq!(shared.root, Some(SymbolicRoot::Toolchain));
         let (environment, workspace) = (Environment::default(), Path::new("/w"));
-        let without = SymbolicRoots::of(workspace, &environment, None, None);
+        let without = SymbolicRoots::of(workspace, workspace, &environment, None, None);
         assert!(without.local(&shared).is_err(), "its toolchain lies among other things");
         let up = one.portable(Path::new("/home/a/src/w/..")).unwrap();
         assert!(other.local(&up).is_err(), "no way out of a folder");
@@ -258,25 +384,113 @@ mod tests {
         assert!(other.local(&high).is_err());
     }
 
+    fn inputs(paths: &[&str], state: InputState) -> Vec<Input> {
+        paths.iter().map(|path| Input { path: path.into(), state, proof: None }).collect()
+    }
+
+    const FOUND: InputState = InputState::Overwritable;
+
     #[test]
     fn what_a_search_from_the_checkout_finds_is_not_shared() {
         let roots = roots("/home/a", "/home/a/src/w");
-        let check = |paths: &[&str]| {
-            let input =
-                |path: &&str| Input { path: path.into(), state: InputState::Absent, proof: None };
-            roots.check_ways(&paths.iter().map(input).collect::<Vec<_>>()).is_ok()
+        let check = |paths: &[&str]| roots.absent_above(&inputs(paths, FOUND));
+        let is_shared = |paths: &[&str]| check(paths) == Ok(Vec::new());
+        let known = ["/etc/hosts", "/home/a/.gitconfig", "tests/data", "/home/a/.cargo/config"];
+        assert!(is_shared(&known));
+        assert!(is_shared(&["/home/a/src", "/home/a", "/home", "/", "/settings"]));
+        let lib = inputs(&["lib", "/lib"], InputState::Kind(crate::model::Digest::of(b"")));
+        assert_eq!(roots.absent_above(&lib), Ok(Vec::new()));
+        for found in [
+            &["/home/a/src/settings"][..],
+            &["/home/settings"],
+            &["/home/a/settings", "/home/a/src/settings"],
+            &["/home/a/settings", "settings"],
+            &["/settings", "settings"],
+        ] {
+            assert!(check(found).is_err(), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_looked_for_in_vain_on_the_way_up_is_absent_above_other_checkouts() {
+        let names = |workspace: &str, paths: &[&str]| -> Result<Vec<PathBuf>, String> {
+            let shared =
+                roots("/home/a", workspace).absent_above(&inputs(paths, InputState::Absent))?;
+            assert!(shared.iter().all(PortablePath::is_each_above));
+            Ok(shared.into_iter().map(|name| PathBuf::from(name.path.0)).collect())
         };
-        assert!(check(&[
-            "/etc/hosts",
-            "/home/a/.gitconfig",
-            "tests/data",
-            "/home/a/.cargo/config"
-        ]));
-        assert!(check(&["/home/a/src", "/home/a", "/home"]));
-        assert!(!check(&["/home/a/src/settings"]));
-        assert!(!check(&["/home/settings"]));
-        assert!(!check(&["/home/a/settings", "/home/a/src/settings"]));
-        assert!(!check(&["/home/a/settings", "settings"]), "looked for in the checkout first");
+        let of = |paths: &[&str]| names("/home/a/src/w", paths);
+        let found = |names: &[&str]| Ok(names.iter().map(PathBuf::from).collect());
+        assert_eq!(of(&["/etc/settings", "tests/data", "/home/a/.cargo/x"]), found(&[]));
+        assert_eq!(of(&["/home/a/src/x", "/home/a/x", "/home/x", "/x"]), found(&["x"]));
+        assert_eq!(of(&["/home/a/src/.cargo/c", "/y"]), found(&[".cargo/c", "y"]));
+        assert_eq!(
+            of(&["/home/a/.gitconfig"]),
+            found(&[".gitconfig"]),
+            "perhaps `../../.gitconfig`"
+        );
+        assert_eq!(of(&["/home/.cargo/c", "/.cargo/c"]), found(&[".cargo/c"]));
+        assert_eq!(names("/w", &["/settings", "/etc/settings"]), found(&["settings"]));
+        assert_eq!(names("/w", &["settings/x", "/settings/x"]), found(&["settings/x"]));
+        let checkout = |paths: &[&str]| names("/srv/toml", paths);
+        assert_eq!(checkout(&["/srv/Cargo.toml"]), found(&["Cargo.toml"]));
+        assert!(checkout(&["/srv/.toml.lock"]).is_err() && checkout(&["/srv/mytoml"]).is_err());
+        for made_of_the_way in
+            ["/home/a/src/w-data", "/home/a/src.lock", "/home2", "/home/a/.w.lock", "/home/.w"]
+        {
+            assert!(of(&[made_of_the_way]).is_err(), "{made_of_the_way}");
+        }
+        let in_home =
+            roots("/home/a", "/home/a/w").absent_above(&inputs(&["/home/a/w.lock"], FOUND));
+        assert!(in_home.is_err(), "not named by `$HOME`");
+        let mut both = inputs(&["/home/a/src/x"], FOUND);
+        both.extend(inputs(&["/home/a/x"], InputState::Absent));
+        assert!(roots("/home/a", "/home/a/src/w").absent_above(&both).is_err());
+    }
+
+    #[test]
+    fn an_absent_name_is_looked_for_in_every_folder_above() {
+        let reader = roots("/home/b", "/home/b/deep/er/w");
+        let name = |text: &str| PortablePath {
+            root: Some(SymbolicRoot::EachAbove),
+            path: OsText::from(text),
+        };
+        let paths = |named: &[&str], text: &str| {
+            let named = named.iter().map(PathBuf::from).collect();
+            let paths = reader.each_above(&name(text), &named)?;
+            Ok::<Vec<_>, String>(paths.iter().map(|path| path.display().to_string()).collect())
+        };
+        let all = ["/x", "/home/x", "/home/b/x", "/home/b/deep/x", "/home/b/deep/er/x"];
+        assert_eq!(paths(&[], "x").unwrap(), all);
+        assert_eq!(paths(&["/home/b/x", "/home/b/deep/er/w/x"], "x").unwrap().len(), all.len() - 1);
+        for odd in ["../x", "/etc/passwd", "x/../..", "", ".", ".."] {
+            assert!(paths(&[], odd).is_err(), "{odd}");
+        }
+        assert_eq!(paths(&[], "x/.").unwrap(), all, "a file there is no absence");
+        assert!(reader.local(&name("x")).is_err(), "it is no single path");
+    }
+
+    #[test]
+    fn folders_above_a_link_are_above_what_it_leads_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = dir.path().canonicalize().unwrap();
+        let (workspace, link) = (base.join("real/w"), base.join("links/w"));
+        for folder in [&workspace.join("sub"), link.parent().unwrap()] {
+            std::fs::create_dir_all(folder).unwrap();
+        }
+        std::os::unix::fs::symlink(&workspace, &link).unwrap();
+        let above = |start: &Path, pwd: &Path| {
+            let mut environment = Environment::default();
+            environment.set("PWD", pwd);
+            let roots = SymbolicRoots::of(&workspace, start, &environment, None, None);
+            assert!(roots.above.contains(&base.join("real")) && roots.above.contains(&base));
+            assert!(!roots.above.iter().any(|folder| folder.ends_with("w")), "{roots:?}");
+            roots.above.contains(&base.join("links"))
+        };
+        assert!(!above(&workspace, &workspace));
+        assert!(above(&link, &workspace));
+        assert!(above(&workspace, &link.join("sub")));
+        assert!(!above(&workspace, &base.join("links")), "it is not inside");
     }
 
     #[test]

@@ -1,9 +1,9 @@
-//! Records of targets whose build scripts were run once more: what the scripts consult is known, and
-//! becomes a condition of the record in the place of the whole tree and all variables.
+//! Records of targets whose build scripts were run once more, and libraries with macros compiled once more:
+//! what these consult is known, and becomes a condition of the record in the place of the whole tree and all variables.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::binary::{ScriptObserver, TIMED_OUT, outcome_of};
@@ -13,7 +13,7 @@ use super::git_question::GitQuestion;
 use super::package::ScriptedRecord;
 use super::patterns::VariablePlace;
 use crate::cache::{KnownAnswer, KnownScriptRun, Record, RecordedEnvironment};
-use crate::compiler::BuiltScript;
+use crate::compiler::BuildStep;
 use crate::model::{Digest, Digester, OsText, TargetKind};
 use crate::process::Environment;
 
@@ -29,7 +29,7 @@ pub(super) struct ScriptRuns<'a> {
     asked: AskedEnvironment,
     began: Instant,
     fingerprints: Fingerprints,
-    seen: BTreeMap<BuiltScript, Result<KnownScriptRun, String>>,
+    seen: BTreeMap<BuildStep, Result<KnownScriptRun, String>>,
 }
 
 /// A record that says what its build scripts consult.
@@ -59,15 +59,15 @@ impl<'a> ScriptRuns<'a> {
     ) -> Result<CompletedRecord, String> {
         let (mut record, mut answers) = (scripted.record.clone(), Vec::new());
         let mut inputs: BTreeSet<_> = record.inputs.drain(..).collect();
-        for script in &scripted.scripts {
-            let run = match self.seen.get(script) {
+        for (step, readers) in &scripted.steps {
+            let run = match self.seen.get(step) {
                 Some(run) => run.clone(),
-                None => self.run(script, &scripted.record),
+                None => self.run(step, readers, &scripted.record),
             };
-            let run = self.seen.entry(script.clone()).or_insert(run);
-            let run = run.as_ref().map_err(|why| match scripted.scripts.len() {
+            let run = self.seen.entry(step.clone()).or_insert(run);
+            let run = run.as_ref().map_err(|why| match scripted.steps.len() {
                 1 => why.clone(),
-                _ => format!("that of {}: {why}", script.package),
+                _ => format!("that of {}: {why}", step.package()),
             })?;
             inputs.extend(run.inputs.iter().cloned());
             answers.extend(run.answers.iter().cloned());
@@ -79,11 +79,17 @@ impl<'a> ScriptRuns<'a> {
         Ok(CompletedRecord { record, answers })
     }
 
-    /// What a script consults: as it is known, or by a run. `record` is one that depends on it.
-    fn run(&mut self, script: &BuiltScript, record: &Record) -> Result<KnownScriptRun, String> {
+    /// What a step consults: as it is known, or by a run. `readers` are the files that it can take names
+    /// of variables from, and `record` is one that depends on it.
+    fn run(
+        &mut self,
+        step: &BuildStep,
+        readers: &[PathBuf],
+        record: &Record,
+    ) -> Result<KnownScriptRun, String> {
         let ScriptObserver { cache, question, .. } = self.observer;
         let mut digester = Digester::new("script run 1");
-        let outcome = outcome_of(script).ok_or("what it came to cannot be read")?;
+        let outcome = outcome_of(step).ok_or("what it came to cannot be read")?;
         digester.digest(&self.plan).digest(&outcome);
         digester.field(question.root.as_os_str().as_encoded_bytes());
         each_variable(question, |name, value, place| {
@@ -100,7 +106,7 @@ impl<'a> ScriptRuns<'a> {
         if self.began.elapsed() > ALL_WAIT {
             return Err("others took too long before it could be run again".to_owned());
         }
-        let observed = self.observer.observe(script, &mut self.fingerprints);
+        let observed = self.observer.observe(step, &mut self.fingerprints);
         let observed = observed.inspect_err(|why| {
             if why == TIMED_OUT {
                 let known = KnownScriptRun { timed_out: true, ..KnownScriptRun::default() };
@@ -115,7 +121,7 @@ impl<'a> ScriptRuns<'a> {
             given: observed.given(&question.environment),
             ..KnownScriptRun::default()
         };
-        run.harmless = self.harmless(&script.program, record, &run)?;
+        run.harmless = self.harmless(readers, record, &run)?;
         run.counted = self.asked.variables().clone();
         run.counted.retain(|name, _| !run.harmless.contains(name));
         // Whatever git answered meanwhile, it comes to the same.
@@ -145,7 +151,7 @@ impl<'a> ScriptRuns<'a> {
     /// The variables that would not count if they differed, by what a script could read names from.
     fn harmless(
         &mut self,
-        program: &Path,
+        readers: &[PathBuf],
         record: &Record,
         run: &KnownScriptRun,
     ) -> Result<BTreeSet<String>, String> {
@@ -156,7 +162,10 @@ impl<'a> ScriptRuns<'a> {
         alone.inputs.clone_from(&run.inputs);
         alone.environment = RecordedEnvironment {
             variables: self.asked.variables().clone(),
-            readers: vec![self.fingerprints.read(root, program, Aspect::Same)?],
+            readers: {
+                let read = |path: &PathBuf| self.fingerprints.read(root, path, Aspect::Same);
+                readers.iter().map(read).collect::<Result<_, _>>()?
+            },
             is_complete: true,
             programs: self.asked.programs(root, &run.inputs),
             build_variables: BTreeMap::new(),
