@@ -26,9 +26,9 @@ mod message;
 mod plan;
 mod plan_memo;
 mod progress;
+mod script_call;
 mod sources;
 mod stale;
-mod step_call;
 mod targets;
 mod units;
 
@@ -49,12 +49,12 @@ pub use hook::record_invocation;
 pub(crate) use locks::{awaited, is_locked};
 pub use plan::{PlannedTarget, TestPlan};
 pub use progress::BuildProgress;
+pub(crate) use script_call::{BuiltScript, ScriptCall};
 pub(crate) use sources::{
     BuildSources, BuiltUnit, UnitInputs, WatchedByCargo, free_place_of_module, is_module_twice,
     script_output, sources_of_library,
 };
 pub(crate) use stale::{BuildLedger, remove_old_ledgers, remove_stale_unit};
-pub(crate) use step_call::{BuildStep, BuiltLibrary, BuiltScript, StepCall};
 pub(crate) use targets::{Artifact, may_be_custom};
 pub(crate) use units::{Product, Units};
 

@@ -1,4 +1,4 @@
-//! The hook that cargo runs in the place of test binaries, rustdoc and the compiler, and the calls that it records.
+//! The hook that cargo runs in the place of test binaries and rustdoc, and the calls that it records.
 //!
 //! Cargo gets paths of links to our own executable, in a folder made for one plan. The process
 //! recognises by its name, and by the marker beside it, that it is a hook.
@@ -18,10 +18,6 @@ use crate::process::{Environment, become_program};
 const RUNNER: &str = "knhk-test-cache-plan";
 /// The name of the link that stands for a build script. It fails, so that cargo builds no further.
 const SCRIPT: &str = "knhk-test-cache-script";
-/// The name of the link that stands around the compiler. For one unit it fails.
-const COMPILER: &str = "knhk-test-cache-compiler";
-/// The file beside the links that has an argument of that unit's call.
-const UNIT: &str = "unit";
 /// The name of the link that stands for rustdoc.
 const RUSTDOC: &str = "rustdoc";
 const MARKER: &str = "marker.json";
@@ -106,14 +102,6 @@ impl HookFolder {
         self.0.path().join(SCRIPT)
     }
 
-    /// The path to give to cargo as a wrapper of the compiler, which stops at the call with this argument.
-    pub(super) fn compiler(&self, argument: &str) -> io::Result<PathBuf> {
-        let link = self.0.path().join(COMPILER);
-        std::fs::write(self.0.path().join(UNIT), argument)?;
-        std::os::unix::fs::symlink(std::fs::read_link(self.script())?, &link)?;
-        Ok(link)
-    }
-
     /// The folder itself.
     pub(super) fn path(&self) -> &Path {
         self.0.path()
@@ -158,7 +146,7 @@ pub fn record_invocation(args: impl IntoIterator<Item = OsString>) -> Option<i32
     let name = called_as.file_name()?;
     let folder = if name == RUNNER {
         called_as.parent()?.parent()?
-    } else if name == RUSTDOC || name == SCRIPT || name == COMPILER {
+    } else if name == RUSTDOC || name == SCRIPT {
         called_as.parent()?
     } else {
         return None;
@@ -178,19 +166,8 @@ pub fn record_invocation(args: impl IntoIterator<Item = OsString>) -> Option<i32
         complain(folder, &error);
         return Some(127);
     }
-    if name == COMPILER {
-        let unit = match std::fs::read(folder.join(UNIT)) {
-            Ok(unit) => unit,
-            Err(error) => return Some(complain(folder, &error)),
-        };
-        if !args.iter().any(|arg| arg.as_encoded_bytes() == unit) {
-            let (compiler, rest) = args.split_first()?;
-            complain(folder, &become_program(Path::new(compiler), rest.to_vec()));
-            return Some(127);
-        }
-    }
     match record(folder, &called_as, &args) {
-        Ok(()) => Some(i32::from(name == SCRIPT || name == COMPILER)),
+        Ok(()) => Some(i32::from(name == SCRIPT)),
         Err(error) => Some(complain(folder, &error)),
     }
 }
@@ -277,10 +254,6 @@ mod tests {
         assert_eq!(calls[1].called_as, folder.rustdoc());
         assert_eq!(call(&folder.script(), &[OsStr::new("/t/build-script-build")]), Some(1));
         assert_eq!(folder.calls().unwrap()[2].called_as, folder.script());
-        let compiler = folder.compiler("extra-filename=-1").unwrap();
-        let args = ["/bin/rustc", "-C", "extra-filename=-1"].map(OsStr::new);
-        assert_eq!(call(&compiler, &args), Some(1), "cargo stops");
-        assert_eq!(folder.calls().unwrap()[3].args(), args);
     }
 
     #[test]

@@ -172,12 +172,8 @@ fn mentions_in(
     let iteration = AhoCorasick::new(ITERATION).map_err(io::Error::other)?;
     let indirection = AhoCorasick::new([INDIRECTION]).map_err(io::Error::other)?;
     let environment = AhoCorasick::new([ENVIRONMENT_FILE]).map_err(io::Error::other)?;
-    // In the text of a program, `<bits/environments.h>` and `…/environment-variables.html` are others.
-    let is_text = !library.is_empty() && !library.contains(&0);
-    let is_other = |rest: &[u8]| {
-        let is_header = !library.is_empty() && rest.starts_with(b"ments.h");
-        is_header || (is_text && rest.starts_with(b"ment-variables"))
-    };
+    // In the text of a program in C, `<bits/environments.h>` is another file.
+    let is_other = |rest: &[u8]| !library.is_empty() && rest.starts_with(b"ments.h");
     let names_environment = |part: &Part<'_>| {
         environment.find_iter(part.content).any(|hit| !is_other(&part.content[hit.end()..]))
     };
@@ -368,8 +364,6 @@ mod tests {
         }
         assert_eq!(found(b"the environment", &["x"]).any, None);
         assert_eq!(found(b"#include <bits/environments.h>", &["x"]).any, None);
-        assert_eq!(found(b"//! https://x/environment-variables.html", &["x"]).any, None);
-        assert!(found(b"\0/environment-variables", &["x"]).any.is_some(), "perhaps two strings");
         assert!(found(b"/proc/self/environment", &["x"]).any.is_some());
     }
 

@@ -33,8 +33,8 @@
 //! | a macro that asks for variables; a registry's build script that links native code | the packages and all variables |
 //! | a build script of the workspace's own; a macro that may open files or start programs; an unknown list | the whole tree and all variables |
 //!
-//! Where records are shared, the scripts of the last two rows are run once more, observed (`script_runs`), and
-//! other people's libraries that use such a macro are compiled once more. What they consult then stands in the record, and the key is that of the first row.
+//! Where records are shared, the scripts of the last two rows are run once more, observed (`script_runs`).
+//! What they consult then stands in the record, and the key is that of the first row.
 //!
 //! Where cargo would not run the workspace's scripts again, whatever else they may have read does not count: a
 //! record of this checkout alone holds as long as everything at which cargo looks before it calls a script's

@@ -1,9 +1,9 @@
-//! Records of targets whose build scripts were run once more, and libraries with macros compiled once more:
-//! what these consult is known, and becomes a condition of the record in the place of the whole tree and all variables.
+//! Records of targets whose build scripts were run once more: what the scripts consult is known, and
+//! becomes a condition of the record in the place of the whole tree and all variables.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::binary::{ScriptObserver, TIMED_OUT, outcome_of};
@@ -13,7 +13,7 @@ use super::git_question::GitQuestion;
 use super::package::ScriptedRecord;
 use super::patterns::VariablePlace;
 use crate::cache::{KnownAnswer, KnownScriptRun, Record, RecordedEnvironment};
-use crate::compiler::BuildStep;
+use crate::compiler::BuiltScript;
 use crate::model::{Digest, Digester, OsText, TargetKind};
 use crate::process::Environment;
 
@@ -29,7 +29,7 @@ pub(super) struct ScriptRuns<'a> {
     asked: AskedEnvironment,
     began: Instant,
     fingerprints: Fingerprints,
-    seen: BTreeMap<BuildStep, Result<KnownScriptRun, String>>,
+    seen: BTreeMap<BuiltScript, Result<KnownScriptRun, String>>,
 }
 
 /// A record that says what its build scripts consult.
@@ -59,15 +59,15 @@ impl<'a> ScriptRuns<'a> {
     ) -> Result<CompletedRecord, String> {
         let (mut record, mut answers) = (scripted.record.clone(), Vec::new());
         let mut inputs: BTreeSet<_> = record.inputs.drain(..).collect();
-        for (step, readers) in &scripted.steps {
-            let run = match self.seen.get(step) {
+        for script in &scripted.scripts {
+            let run = match self.seen.get(script) {
                 Some(run) => run.clone(),
-                None => self.run(step, readers, &scripted.record),
+                None => self.run(script, &scripted.record),
             };
-            let run = self.seen.entry(step.clone()).or_insert(run);
-            let run = run.as_ref().map_err(|why| match scripted.steps.len() {
+            let run = self.seen.entry(script.clone()).or_insert(run);
+            let run = run.as_ref().map_err(|why| match scripted.scripts.len() {
                 1 => why.clone(),
-                _ => format!("that of {}: {why}", step.package()),
+                _ => format!("that of {}: {why}", script.package),
             })?;
             inputs.extend(run.inputs.iter().cloned());
             answers.extend(run.answers.iter().cloned());
@@ -79,17 +79,11 @@ impl<'a> ScriptRuns<'a> {
         Ok(CompletedRecord { record, answers })
     }
 
-    /// What a step consults: as it is known, or by a run. `readers` are the files that it can take names
-    /// of variables from, and `record` is one that depends on it.
-    fn run(
-        &mut self,
-        step: &BuildStep,
-        readers: &[PathBuf],
-        record: &Record,
-    ) -> Result<KnownScriptRun, String> {
+    /// What a script consults: as it is known, or by a run. `record` is one that depends on it.
+    fn run(&mut self, script: &BuiltScript, record: &Record) -> Result<KnownScriptRun, String> {
         let ScriptObserver { cache, question, .. } = self.observer;
         let mut digester = Digester::new("script run 1");
-        let outcome = outcome_of(step).ok_or("what it came to cannot be read")?;
+        let outcome = outcome_of(script).ok_or("what it came to cannot be read")?;
         digester.digest(&self.plan).digest(&outcome);
         digester.field(question.root.as_os_str().as_encoded_bytes());
         each_variable(question, |name, value, place| {
@@ -106,7 +100,7 @@ impl<'a> ScriptRuns<'a> {
         if self.began.elapsed() > ALL_WAIT {
             return Err("others took too long before it could be run again".to_owned());
         }
-        let observed = self.observer.observe(step, &mut self.fingerprints);
+        let observed = self.observer.observe(script, &mut self.fingerprints);
         let observed = observed.inspect_err(|why| {
             if why == TIMED_OUT {
                 let known = KnownScriptRun { timed_out: true, ..KnownScriptRun::default() };
@@ -121,7 +115,7 @@ impl<'a> ScriptRuns<'a> {
             given: observed.given(&question.environment),
             ..KnownScriptRun::default()
         };
-        run.harmless = self.harmless(readers, record, &run)?;
+        run.harmless = self.harmless(&script.program, record, &run)?;
         run.counted = self.asked.variables().clone();
         run.counted.retain(|name, _| !run.harmless.contains(name));
         // Whatever git answered meanwhile, it comes to the same.
@@ -151,7 +145,7 @@ impl<'a> ScriptRuns<'a> {
     /// The variables that would not count if they differed, by what a script could read names from.
     fn harmless(
         &mut self,
-        readers: &[PathBuf],
+        program: &Path,
         record: &Record,
         run: &KnownScriptRun,
     ) -> Result<BTreeSet<String>, String> {
@@ -162,10 +156,7 @@ impl<'a> ScriptRuns<'a> {
         alone.inputs.clone_from(&run.inputs);
         alone.environment = RecordedEnvironment {
             variables: self.asked.variables().clone(),
-            readers: {
-                let read = |path: &PathBuf| self.fingerprints.read(root, path, Aspect::Same);
-                readers.iter().map(read).collect::<Result<_, _>>()?
-            },
+            readers: vec![self.fingerprints.read(root, program, Aspect::Same)?],
             is_complete: true,
             programs: self.asked.programs(root, &run.inputs),
             build_variables: BTreeMap::new(),

@@ -84,16 +84,6 @@ impl LockFile {
         packages.map(|package| &*package.version)
     }
 
-    /// Those of these packages that depend on one of the others.
-    pub(crate) fn dependents<'a>(
-        &'a self,
-        packages: &'a BTreeSet<usize>,
-        on: &'a BTreeSet<usize>,
-    ) -> impl Iterator<Item = usize> + 'a {
-        let depends = |at: &&usize| self.packages[**at].dependencies.iter().any(|d| on.contains(d));
-        packages.iter().filter(depends).copied()
-    }
-
     /// All that these packages can be built from, themselves included.
     pub(crate) fn reachable(&self, from: impl IntoIterator<Item = usize>) -> BTreeSet<usize> {
         let mut todo: Vec<usize> = from.into_iter().collect();

@@ -7,7 +7,6 @@ mod by_reach;
 mod leftovers;
 #[cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
 mod loader_cache;
-mod macros;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -57,13 +56,13 @@ impl Machines {
     }
 
     /// Both machines, with the workspace that `fill` writes.
-    fn of(fill: impl FnOnce(&mut Home)) -> Self {
+    fn of(fill: impl FnOnce(&Home)) -> Self {
         let (mut writer, mut reader) = (Home::new(), Home::new());
         for home in [&mut writer, &mut reader] {
             // With all of a user's folders below it.
             home.environment.set("HOME", &home.base);
         }
-        fill(&mut writer);
+        fill(&writer);
         writer.write(".gitignore", "/target\n");
         writer.git(&["init", "-q"]);
         assert_eq!(writer.cargo(&["generate-lockfile", "--offline"]).code, Some(0));

@@ -1,5 +1,4 @@
-//! Runs a build script once more, or the compiler for a library whose macros may read anything, to see what it
-//! consults.
+//! Runs a build script once more, to see what it consults.
 //!
 //! The script's program runs as cargo runs it, observed, with another folder to write into and no right
 //! to write elsewhere. What was seen is believed if it came to what cargo's own run has left: the same text,
@@ -7,10 +6,6 @@
 //!
 //! Then it runs a third time, with other values of all variables that do not count by the search for
 //! names: a script that puts a name together comes to something else.
-//!
-//! The same holds for the compiler, in which the macros run: the library that it makes has to be the same
-//! byte by byte. What it reads of the toolchain, of cargo's products and in the library's own package is known
-//! by the lock file and by the toolchain.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt as _;
@@ -22,10 +17,8 @@ use std::time::{Duration, SystemTime};
 use super::inputs::{Cacheability, InputJudge};
 use super::key::Subject;
 use super::program::BuiltProgram;
-use crate::cache::{Cache, Input, InputState};
-use crate::compiler::{
-    BuildSpec, BuildStep, BuiltLibrary, BuiltScript, StepCall, TestCompiler, script_output,
-};
+use crate::cache::{Cache, Input};
+use crate::compiler::{BuildSpec, BuiltScript, ScriptCall, TestCompiler, script_output};
 use crate::hasher::{FileDigest, file_digest};
 use crate::model::{Digest, Digester, End, OsText, TargetId, TargetKind};
 use crate::observer::{
@@ -48,26 +41,26 @@ const OTHER_VALUE: &str = "-of-another-machine";
 /// A larger folder of results is not compared.
 const MOST_RESULTS: usize = 10_000;
 
-/// A step of a build that was made once more.
+/// A build script that was run once more.
 #[derive(Debug)]
-pub(in crate::verdict) struct ObservedStep {
-    step: BuildStep,
-    call: StepCall,
+pub(in crate::verdict) struct ObservedScript {
+    script: BuiltScript,
+    call: ScriptCall,
     /// What it consulted.
     pub(in crate::verdict) inputs: Vec<Input>,
     /// What was asked of git.
     pub(in crate::verdict) questions: BTreeSet<GitQuestion>,
 }
 
-impl ObservedStep {
-    /// The values of variables that cargo gave to the step, and the developer has not.
+impl ObservedScript {
+    /// The values of variables that cargo gave to the script, and the developer has not.
     pub(in crate::verdict) fn given(&self, own: &Environment) -> Vec<OsText> {
         let variables = self.call.environment.iter();
         let given = variables.filter(|(name, value)| own.get(name) != Some(*value));
         given.map(|(_, value)| OsText(value.to_owned())).collect()
     }
 
-    /// Whether the step comes to the same once more, when these variables have other values.
+    /// Whether the script comes to the same once more, when these variables have other values.
     ///
     /// # Errors
     /// If it does not.
@@ -78,27 +71,14 @@ impl ObservedStep {
             value.push(OTHER_VALUE);
             environment.set(name, value);
         }
-        let spec = spec(&self.call, environment)?;
-        compared(&self.call, &self.step, &spec)
+        let spec = spec(&self.call, &self.script.program, environment)?;
+        compared(&self.call, &self.script, &spec)
             .map_err(|why| format!("{why} when variables differ that it does not name"))
     }
 }
 
-/// What cargo's own step has come to. `None` if that cannot be read.
-pub(in crate::verdict) fn outcome_of(step: &BuildStep) -> Option<Digest> {
-    match step {
-        BuildStep::Script(script) => outcome_of_script(script),
-        BuildStep::Library(library) => {
-            let mut digester = Digester::new("outcome of a library 1");
-            for file in &library.files {
-                digester.field(file.as_os_str().as_bytes()).digest(&fingerprint(file)?);
-            }
-            Some(digester.finish())
-        }
-    }
-}
-
-fn outcome_of_script(script: &BuiltScript) -> Option<Digest> {
+/// What cargo's own run of a script has come to. `None` if that cannot be read.
+pub(in crate::verdict) fn outcome_of(script: &BuiltScript) -> Option<Digest> {
     let mut digester = Digester::new("outcome of a build script 1");
     let (_, printed) = script_output(&script.out_dir)?;
     digester.digest(&fingerprint(&script.program)?).field(&printed);
@@ -116,7 +96,7 @@ fn fingerprint(file: &Path) -> Option<Digest> {
     }
 }
 
-/// Makes steps of one question's build once more.
+/// Runs build scripts of one question's build.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::verdict) struct ScriptObserver<'a> {
     pub(in crate::verdict) cache: &'a Cache,
@@ -127,20 +107,20 @@ pub(in crate::verdict) struct ScriptObserver<'a> {
 }
 
 impl ScriptObserver<'_> {
-    /// What a step consults.
+    /// What a script consults.
     ///
     /// # Errors
     /// Why that is not known.
     pub(in crate::verdict) fn observe(
         &self,
-        step: &BuildStep,
+        script: &BuiltScript,
         fingerprints: &mut Fingerprints,
-    ) -> Result<ObservedStep, String> {
+    ) -> Result<ObservedScript, String> {
         Observer::available().map_err(|error| error.to_string())?;
-        let call = self.compiler().step_call(step)?;
+        let call = self.compiler().script_call(script)?;
         let asked = Arc::new(Mutex::new(BTreeSet::new()));
         let exemption = exemption(&call, Arc::clone(&asked));
-        let judge = self.judge(&call, step, fingerprints)?;
+        let judge = self.judge(&call, script, fingerprints)?;
         let mut options = ObserveOptions {
             covered: judge.covered.clone(),
             exemption: Some(exemption),
@@ -148,11 +128,11 @@ impl ScriptObserver<'_> {
             ..ObserveOptions::default()
         };
         let (seen, started) = loop {
-            let spec = spec(&call, call.environment.clone())?;
+            let spec = spec(&call, &script.program, call.environment.clone())?;
             let started = SystemTime::now();
             let (observed, running) =
                 Observer::observe(&spec, options.clone()).map_err(|error| error.to_string())?;
-            let ended = compared(&call, step, &observed);
+            let ended = compared(&call, script, &observed);
             let seen = running.finish();
             ended?;
             match LoaderCalls::after(&seen.problems) {
@@ -160,7 +140,7 @@ impl ScriptObserver<'_> {
                 _ => break (seen, started),
             }
         };
-        if let Some(path) = unlike_a_fresh_build(&seen, &judge, &call, step) {
+        if let Some(path) = unlike_a_fresh_build(&seen, &judge, &call) {
             return Err(format!("it consults `{}`", path.display()));
         }
         let inputs = match judge.judge(&seen, started, fingerprints) {
@@ -175,12 +155,10 @@ impl ScriptObserver<'_> {
             let path = self.question.root.join(&input.path);
             !judge.target_dirs.iter().any(|dir| path.starts_with(dir))
                 && !path.starts_with(call.mirror())
-                && !matches!(step, BuildStep::Library(library)
-                    if is_known_of_library(library, &path, input.state, &judge.covered))
         };
         let inputs = inputs.into_iter().filter(is_elsewhere).collect();
         let questions = asked.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Ok(ObservedStep { step: step.clone(), call, inputs, questions })
+        Ok(ObservedScript { script: script.clone(), call, inputs, questions })
     }
 
     fn compiler(&self) -> TestCompiler {
@@ -202,22 +180,18 @@ impl ScriptObserver<'_> {
 
     fn judge(
         &self,
-        call: &StepCall,
-        step: &BuildStep,
+        call: &ScriptCall,
+        script: &BuiltScript,
         fingerprints: &mut Fingerprints,
     ) -> Result<InputJudge, String> {
         let Self { cache, question, facts, .. } = *self;
         let root = &question.root;
         let real = |folder: &PathBuf| folder.canonicalize().unwrap_or_else(|_| folder.clone());
-        let (package, target) = (step.package().to_owned(), "build script".to_owned());
+        let program = BuiltProgram::known(&script.program, root, fingerprints, cache)?;
+        let (package, target) = (script.package.clone(), "build script".to_owned());
         let id = TargetId { package, target, kind: TargetKind::Bin };
         let mut subject = Subject::unkeyed(id);
-        subject.program = match step {
-            BuildStep::Script(script) => {
-                Some(BuiltProgram::known(&script.program, root, fingerprints, cache)?)
-            }
-            BuildStep::Library(_) => None,
-        };
+        subject.program = Some(program);
         Ok(InputJudge {
             root: root.clone(),
             subject,
@@ -232,27 +206,13 @@ impl ScriptObserver<'_> {
     }
 }
 
-/// Whether the lock file or the toolchain tells of what the compiler has consulted for a library: its own
-/// package, with the folders on the way to it, and the compiler itself.
-fn is_known_of_library(
-    library: &BuiltLibrary,
-    path: &Path,
-    state: InputState,
-    toolchain: &[PathBuf],
-) -> bool {
-    let is_way = matches!(state, InputState::Kind(_)) && library.folder.starts_with(path);
-    is_way
-        || path.starts_with(&library.folder)
-        || toolchain.iter().any(|folder| path.starts_with(folder))
-}
-
-/// The temporary folder of the runs of a step.
-fn temporary(call: &StepCall) -> PathBuf {
+/// The temporary folder of the runs of a script.
+fn temporary(call: &ScriptCall) -> PathBuf {
     call.mirror().join("tmp")
 }
 
-/// A run that writes into empty folders of its own.
-fn spec(call: &StepCall, mut environment: Environment) -> Result<Spec, String> {
+/// A run of a script that writes into empty folders of its own.
+fn spec(call: &ScriptCall, program: &Path, mut environment: Environment) -> Result<Spec, String> {
     let cannot = |error: std::io::Error| format!("it cannot be run again: {error}");
     let temporary = temporary(call);
     for folder in [&call.out_dir, &temporary] {
@@ -265,12 +225,12 @@ fn spec(call: &StepCall, mut environment: Environment) -> Result<Spec, String> {
     }
     environment.set("TMPDIR", &temporary);
     let folders = WritableFolders::only(&[&call.out_dir, &temporary]).map_err(cannot)?;
-    let spec = Spec::new(&call.program, &call.dir, environment).args(&call.args);
+    let spec = Spec::new(program, &call.dir, environment);
     Ok(spec.priority(Priority::Background).writes_only_in(&folders))
 }
 
-/// Makes a step, and compares what it came to with what cargo's own has left.
-fn compared(call: &StepCall, step: &BuildStep, spec: &Spec) -> Result<(), String> {
+/// Runs a script, and compares what it came to with what cargo's own run has left.
+fn compared(call: &ScriptCall, script: &BuiltScript, spec: &Spec) -> Result<(), String> {
     let output = capture(spec, RUN_WAIT).map_err(|error| error.to_string())?;
     if output.end == End::TimedOut {
         return Err(TIMED_OUT.to_owned());
@@ -278,28 +238,18 @@ fn compared(call: &StepCall, step: &BuildStep, spec: &Spec) -> Result<(), String
     if !output.success() {
         return Err(format!("run again, it ended with {}", output.end));
     }
-    let is_same = match step {
-        BuildStep::Script(script) => {
-            let now = results(&call.out_dir, &call.out_dir, &script.out_dir);
-            let then = results(&script.out_dir, &script.out_dir, &script.out_dir);
-            let place = script.out_dir.as_os_str().as_bytes();
-            let printed = replace_folder(&output.stdout, &call.out_dir, place);
-            now.is_some() && now == then && printed == call.printed
-        }
-        BuildStep::Library(library) => library.files.iter().all(|file| {
-            let then = fingerprint(file);
-            let now = file.file_name().map(|name| call.out_dir.join(name));
-            then.is_some() && now.and_then(|now| fingerprint(&now)) == then
-        }),
-    };
-    match is_same {
-        true => Ok(()),
-        false => Err("run again, it came to something else".to_owned()),
+    let now = results(&call.out_dir, &call.out_dir, &script.out_dir);
+    let then = results(&script.out_dir, &script.out_dir, &script.out_dir);
+    let printed =
+        replace_folder(&output.stdout, &call.out_dir, script.out_dir.as_os_str().as_bytes());
+    match (now, then) {
+        (Some(now), Some(then)) if now == then && printed == call.printed => Ok(()),
+        _ => Err("run again, it came to something else".to_owned()),
     }
 }
 
 /// Which of git's look-ups count by question and answer.
-fn exemption(call: &StepCall, asked: Arc<Mutex<BTreeSet<GitQuestion>>>) -> Exemption {
+fn exemption(call: &ScriptCall, asked: Arc<Mutex<BTreeSet<GitQuestion>>>) -> Exemption {
     let git = GitQuestion::program(&call.environment, &call.dir);
     let mut environment = call.environment.clone();
     environment.set("TMPDIR", temporary(call));
@@ -314,13 +264,12 @@ fn exemption(call: &StepCall, asked: Arc<Mutex<BTreeSet<GitQuestion>>>) -> Exemp
     })
 }
 
-/// Something in the target directory, or in its mirror, that the step has looked at: who knows whether
-/// it is there in a fresh build. The compiler searches the libraries that were made before.
+/// Something in the target directory, or in its mirror, that the script has looked at: who knows whether
+/// it is there in a fresh build.
 fn unlike_a_fresh_build<'s>(
     seen: &'s Observation,
     judge: &InputJudge,
-    call: &StepCall,
-    step: &BuildStep,
+    call: &ScriptCall,
 ) -> Option<&'s Path> {
     let own = [call.out_dir.clone(), temporary(call)];
     let is_harmless = |path: &Path, access: &PathAccess| {
@@ -329,13 +278,7 @@ fn unlike_a_fresh_build<'s>(
         let is_way = access.first.kind() == Some(FileKind::Folder)
             && !access.uses.any(Uses::LISTED.with(Uses::ATTRIBUTES));
         let is_loaders = access.first == PathStamp::Absent && is_of_loader(path);
-        let is_compilers = matches!(step, BuildStep::Library(_)) && is_of_compiler(path, access);
-        is_own
-            || is_program
-            || is_way
-            || is_loaders
-            || is_compilers
-            || access.uses == Uses::FOLLOWED
+        is_own || is_program || is_way || is_loaders || access.uses == Uses::FOLLOWED
     };
     let made = judge.target_dirs.iter().map(PathBuf::as_path).chain([call.mirror()]);
     let made: Vec<&Path> = made.collect();
@@ -344,16 +287,6 @@ fn unlike_a_fresh_build<'s>(
         made.iter().any(|dir| path.starts_with(dir)) && !is_harmless(path, access)
     });
     odd.map(|(path, _)| path)
-}
-
-/// Whether it is where the compiler searches the libraries of other packages, or one of these.
-fn is_of_compiler(path: &Path, access: &PathAccess) -> bool {
-    let is_library =
-        path.extension().is_some_and(|end| ["rlib", "rmeta", "so"].iter().any(|own| end == *own));
-    match access.first.kind() {
-        Some(FileKind::Folder) => path.ends_with("deps"),
-        _ => is_library && path.parent().is_some_and(|folder| folder.ends_with("deps")),
-    }
 }
 
 /// Whether only the dynamic loader looks for something of this name.

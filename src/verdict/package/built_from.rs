@@ -4,12 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::code::{SourceReaders, is_library};
+use super::code::SourceReaders;
 use super::listing::from_root;
 use crate::cache::{Cache, Input, KeyBasis, KnownMentions, PackagePlan, TargetPlan, WorkspacePlan};
 use crate::compiler::{
-    Build, BuildStep, BuiltLibrary, BuiltScript, BuiltUnit, Product, UnitInputs, WatchedByCargo,
-    script_output, sources_of_library,
+    Build, BuiltScript, BuiltUnit, Product, UnitInputs, WatchedByCargo, script_output,
 };
 use crate::hasher::{MacroReach, macro_reach};
 use crate::model::{Digest, Digester, OsText, TargetId};
@@ -227,68 +226,6 @@ impl<'a> BuiltPackages<'a> {
         Some(scripts)
     }
 
-    /// The libraries of other people's packages in which macros may read anything, each with the files that these
-    /// take names of variables from. `None` if it is not sure that no other unit uses such a macro.
-    pub(super) fn wide_libraries(
-        &self,
-        reach: &BTreeSet<usize>,
-        root: &Path,
-        cache: &Cache,
-    ) -> Option<BTreeMap<BuildStep, Vec<PathBuf>>> {
-        let mut libraries: BTreeMap<BuildStep, Vec<PathBuf>> = BTreeMap::new();
-        for unit in self.units(reach).filter(|unit| !unit.is_unknown) {
-            let library = unit.macro_library.as_ref();
-            let is_wide = |library: &&PathBuf| reach_of(library, cache) > MacroReach::Tokens;
-            let Some(library) = library.filter(is_wide) else { continue };
-            // A macro is used by what depends on its package, and on packages that hand it on.
-            let mut handing = self.locked.get(&*unit.package_id)?.clone();
-            let mut users = handing.clone();
-            loop {
-                let more: Vec<usize> = self.lock.dependents(reach, &handing).collect();
-                let more: Vec<usize> = more.into_iter().filter(|at| users.insert(*at)).collect();
-                if more.is_empty() {
-                    break;
-                }
-                for at in more {
-                    for (user, sources) in self.libraries_of(at, root)? {
-                        if sources.iter().any(|source| may_hand_on_macros(source)) {
-                            handing.insert(at);
-                        }
-                        let readers = libraries.entry(BuildStep::Library(user)).or_default();
-                        readers.extend(sources.into_iter().chain([library.clone()]));
-                    }
-                }
-            }
-            let is_own = |product: &Product| product.local && product.package_id == unit.package_id;
-            if self.build.products.iter().any(is_own) {
-                return None;
-            }
-        }
-        Some(libraries)
-    }
-
-    /// The libraries of another's package with their Rust sources. `None` if it has something else, or it is one
-    /// of the workspace.
-    fn libraries_of(&self, at: usize, root: &Path) -> Option<Vec<(BuiltLibrary, Vec<PathBuf>)>> {
-        let is_of = |product: &&Product| {
-            self.locked.get(&*product.package_id).is_none_or(|places| places.contains(&at))
-        };
-        let library = |product: &Product| {
-            if product.local || product.kinds != ["lib"] || product.test {
-                return None;
-            }
-            let files: Vec<_> = product.files.iter().filter(|file| is_library(file)).collect();
-            let sources = sources_of_library(files.first()?, root)?.into_iter();
-            let built = BuiltLibrary {
-                package: plain_name(&product.package_id),
-                folder: product.manifest.parent()?.to_owned(),
-                files: files.into_iter().cloned().collect(),
-            };
-            Some((built, sources.filter(|file| file.extension() == Some("rs".as_ref())).collect()))
-        };
-        self.build.products.iter().filter(is_of).map(library).collect()
-    }
-
     /// The workspace's own build scripts of these packages. `None` if it is not known when cargo runs one of
     /// them again.
     pub(super) fn own_scripts(&self, reach: &BTreeSet<usize>) -> Option<Vec<OwnScript>> {
@@ -352,19 +289,6 @@ impl<'a> BuiltPackages<'a> {
         reach: &BTreeSet<usize>,
         cache: &Cache,
     ) -> RequiredBasis {
-        self.basis_of_macros(reach, |library| reach_of(library, cache))
-    }
-
-    /// The same, were it known as well what all macros consult that are not optimized.
-    pub(super) fn basis_but_steps(&self, reach: &BTreeSet<usize>) -> KeyBasis {
-        self.basis_of_macros(reach, |_| MacroReach::Tokens).basis
-    }
-
-    fn basis_of_macros(
-        &self,
-        reach: &BTreeSet<usize>,
-        reach_of: impl Fn(&Path) -> MacroReach,
-    ) -> RequiredBasis {
         let of_unit = |unit: &UnitInputs| {
             let package = || plain_name(&unit.package_id);
             let (anything, variables) = (KeyBasis::Tree, KeyBasis::Variables);
@@ -372,7 +296,7 @@ impl<'a> BuiltPackages<'a> {
                 _ if unit.is_unknown => RequiredBasis::of(anything, || {
                     format!("it is not known what {} was built from", package())
                 }),
-                Some(library) => match reach_of(library) {
+                Some(library) => match reach_of(library, cache) {
                     MacroReach::Tokens => RequiredBasis::default(),
                     MacroReach::Variables => RequiredBasis::of(variables, || {
                         format!("the macros of {} may read variables", package())
@@ -431,18 +355,6 @@ pub(super) fn script_places(
         folders.iter().position(|known| *known == folder)
     };
     scripts.iter().map(place).collect()
-}
-
-/// Whether other packages may get macros from a source that its own package gets from elsewhere.
-fn may_hand_on_macros(source: &Path) -> bool {
-    let Ok(text) = std::fs::read_to_string(source) else { return true };
-    let words: Vec<&str> = text
-        .split(|c: char| !(c.is_alphanumeric() || c == '_'))
-        .filter(|word| !word.is_empty())
-        .collect();
-    let hands_on =
-        |pair: &[&str]| pair[0] == "pub" && ["use", "extern", "macro"].contains(&pair[1]);
-    words.contains(&"macro_rules") || words.windows(2).any(hands_on)
 }
 
 fn is_script(product: &Product) -> bool {
@@ -554,27 +466,6 @@ pub(super) fn digest(parts: &[&[u8]], files: &Digest) -> Digest {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_source_hands_on_macros_by_what_it_makes_public() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("lib.rs");
-        let hands_on = |text: &str| {
-            std::fs::write(&file, text).unwrap();
-            may_hand_on_macros(&file)
-        };
-        for text in [
-            "pub use other::embed;",
-            "pub\n  use other::*;",
-            "#[macro_export]\nmacro_rules! m { () => { other::embed!() } }",
-            "pub extern crate other;",
-            "pub macro m() {}",
-        ] {
-            assert!(hands_on(text), "{text}");
-        }
-        assert!(!hands_on("use other::embed;\npub const X: &[u8] = embed!();\npub(crate) use x;"));
-        assert!(may_hand_on_macros(&dir.path().join("none.rs")));
-    }
 
     #[test]
     fn a_package_is_named_in_all_forms() {

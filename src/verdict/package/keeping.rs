@@ -15,7 +15,6 @@ use crate::cache::{
     Input, KeyBasis, Lookup, Record, RecordKey, RecordLevel, RecordedEnvironment, TargetPlan,
     WorkspacePlan,
 };
-use crate::compiler::BuildStep;
 use crate::model::{TargetKind, Timestamp, Verdict};
 use crate::verdict::binary::packages_text;
 use crate::verdict::environment::{AskedEnvironment, EnvironmentJudge, named_by_build};
@@ -268,25 +267,12 @@ impl Keeping<'_> {
         })
     }
 
-    /// The record as it would be, were it known what the workspace's own build scripts consult, and the macros
-    /// in other people's libraries.
+    /// The record as it would be, were it known what the workspace's own build scripts consult.
     fn scripted(&mut self, record: &Record, reach: &BTreeSet<usize>) -> Option<ScriptedRecord> {
-        let PackageLevel { question, cache, .. } = self.level;
-        let scripts = self.built.wide_scripts(reach)?.into_iter();
-        let mut steps: BTreeMap<BuildStep, Vec<PathBuf>> = scripts
-            .map(|script| (BuildStep::Script(script.clone()), vec![script.program]))
-            .collect();
-        let libraries = self.built.wide_libraries(reach, &question.root, cache);
-        let basis = match &libraries {
-            Some(_) => self.built.basis_but_steps(reach),
-            None => self.built.basis_but_scripts(reach, cache).basis,
-        };
-        steps.extend(libraries.unwrap_or_default());
-        if steps.is_empty() {
-            return None;
-        }
+        let scripts = self.built.wide_scripts(reach).filter(|scripts| !scripts.is_empty())?;
+        let basis = self.built.basis_but_scripts(reach, self.level.cache).basis;
         let mut record = record.clone();
-        let own = steps.values().flatten().map(PathBuf::as_path);
+        let own = scripts.iter().map(|script| &*script.program);
         let searched: BTreeSet<&Path> = match basis {
             KeyBasis::Packages => self.built.scripts(reach).into_iter().chain(own).collect(),
             KeyBasis::Variables => BTreeSet::new(),
@@ -295,7 +281,7 @@ impl Keeping<'_> {
         let reader = self.searched(searched).ok()?;
         record.environment.is_complete &= reader.iter().all(is_of_every_checkout);
         record.environment.readers.extend(reader);
-        Some(ScriptedRecord { record, basis, steps })
+        Some(ScriptedRecord { record, basis, scripts })
     }
 
     /// What stands for the programs of these build scripts.
@@ -307,9 +293,6 @@ impl Keeping<'_> {
         }
         let asked = AskedEnvironment::of(question);
         let judge = EnvironmentJudge::of(cache, question, facts);
-        // What stands for all of them lies where the last one does: in the target directory.
-        let mut scripts: Vec<&Path> = scripts.into_iter().collect();
-        scripts.sort_by_key(|path| path.starts_with(&question.root));
         let reader = reader_of(scripts.into_iter(), &asked, &judge, cache, &mut self.fingerprints)?;
         self.searched.insert(place, reader.clone());
         Ok(reader)

@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
@@ -15,7 +14,7 @@ use crate::cache::{
     Cache, Input, KeyBasis, Limits, Lookup, MissReason, Record, RecordKey, TargetPlan,
     WorkspacePlan,
 };
-use crate::compiler::{Build, BuildStep};
+use crate::compiler::{Build, BuiltScript};
 use crate::hasher::Manifest;
 use crate::model::{Digest, TargetId, Timestamp};
 use crate::process::Environment;
@@ -78,13 +77,12 @@ pub(in crate::verdict) struct SharedKey {
     pub(in crate::verdict) counted: BTreeSet<String>,
 }
 
-/// A record whose key would hold the packages alone, were it known what these steps of its build consult.
+/// A record whose key would hold the packages alone, were it known what these build scripts consult.
 #[derive(Clone, Debug)]
 pub(in crate::verdict) struct ScriptedRecord {
     pub(in crate::verdict) record: Record,
     pub(in crate::verdict) basis: KeyBasis,
-    /// Each with the files that it can take names of variables from.
-    pub(in crate::verdict) steps: BTreeMap<BuildStep, Vec<PathBuf>>,
+    pub(in crate::verdict) scripts: BTreeSet<BuiltScript>,
 }
 
 /// What is kept of a run.

@@ -48,7 +48,7 @@ pub(super) fn machines(scripts: &[(&str, &str)]) -> Machines {
 }
 
 /// What the store has to say of a package's target on the reading machine: nothing, if its record answers.
-pub(super) fn reason(lines: &[Value], package: &str) -> String {
+fn reason(lines: &[Value], package: &str) -> String {
     let is_of = |line: &&Value| line["package"] == package && line["kind"] == "lib";
     let shared =
         &lines.iter().find(is_of).unwrap_or_else(|| panic!("{package}: {lines:#?}"))["shared"];

@@ -1,11 +1,11 @@
-//! How cargo runs a build script, or the compiler for a library: in which folder, with which variables.
+//! How cargo runs a build script: in which folder, with which variables.
 //!
 //! Cargo itself is asked. It builds once more, into a mirror of the target directory in which a hook
 //! stands in the script's place: the hook notes how it was called and fails, and cargo stops. What the
 //! mirror has of the target directory are symbolic links, and cargo can write in the mirror alone, so that
 //! nothing of the developer's changes.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs::{self, File, FileTimes};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -16,7 +16,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::cargo::{CargoArguments, command};
-use super::hook::{HookFolder, RecordedCall};
+use super::hook::HookFolder;
 use super::sources::{directives, script_output};
 use super::{BuildSpec, TestCompiler};
 use crate::process::{Environment, WritableFolders, capture};
@@ -28,9 +28,6 @@ const NOT_MIRRORED: [&str; 2] = [".cargo-lock", "incremental"];
 const RUSTC_INFO: &str = ".rustc_info.json";
 const FINGERPRINTS: &str = ".fingerprint";
 const UNITS: &str = "build";
-const PRODUCTS: &str = "deps";
-/// The variable that names a wrapper of the compiler.
-const WRAPPER: &str = "RUSTC_WRAPPER";
 /// A pipe to the cargo that made the call, which has ended.
 const OF_THIS_CARGO: &str = "CARGO_MAKEFLAGS";
 
@@ -45,51 +42,19 @@ pub(crate) struct BuiltScript {
     pub(crate) out_dir: PathBuf,
 }
 
-/// A library of a registry's or repository's package that cargo has compiled.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct BuiltLibrary {
-    /// The name of its package.
-    pub(crate) package: String,
-    /// The folder of its package.
-    pub(crate) folder: PathBuf,
-    /// What the compiler has left.
-    pub(crate) files: Vec<PathBuf>,
-}
-
-/// A step of a build that may read what it does not tell of.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum BuildStep {
-    /// A build script ran.
-    Script(BuiltScript),
-    /// A library was compiled with a macro that may read anything.
-    Library(BuiltLibrary),
-}
-
-impl BuildStep {
-    /// The name of its package.
-    pub(crate) fn package(&self) -> &str {
-        match self {
-            Self::Script(script) => &script.package,
-            Self::Library(library) => &library.package,
-        }
-    }
-}
-
-/// How cargo makes a step of a build.
+/// How cargo runs a build script.
 #[derive(Debug)]
-pub(crate) struct StepCall {
-    pub(crate) program: PathBuf,
-    pub(crate) args: Vec<OsString>,
+pub(crate) struct ScriptCall {
     pub(crate) dir: PathBuf,
     pub(crate) environment: Environment,
     /// The folder into which it may write this time, without symlinks. It lies in the mirror.
     pub(crate) out_dir: PathBuf,
-    /// What cargo's own run of a script has printed.
+    /// What cargo's own run has printed.
     pub(crate) printed: Vec<u8>,
     mirror: TempDir,
 }
 
-impl StepCall {
+impl ScriptCall {
     /// The folder that goes with this value.
     pub(crate) fn mirror(&self) -> &Path {
         self.mirror.path()
@@ -97,109 +62,48 @@ impl StepCall {
 }
 
 impl TestCompiler {
-    /// How cargo makes this step of its last build.
+    /// How cargo runs this script of its last build.
     ///
     /// # Errors
     /// Why that is not known.
-    pub(crate) fn step_call(&self, step: &BuildStep) -> Result<StepCall, String> {
-        if self.spec.selection.target_dir().is_some() || self.spec.config.has_build_dir() {
+    pub(crate) fn script_call(&self, script: &BuiltScript) -> Result<ScriptCall, String> {
+        let cannot = |error: io::Error| format!("its call cannot be mirrored: {error}");
+        let spec = &self.spec;
+        if spec.selection.target_dir().is_some() || spec.config.has_build_dir() {
             return Err("its target directory has been chosen by hand".to_owned());
         }
-        let hook = HookFolder::new(&self.spec.hook, &self.spec.toolchain.rustdoc, 0);
-        let hook = hook.map_err(|error| error.to_string())?;
-        let base = std::env::temp_dir().canonicalize().map_err(cannot)?;
-        let mirror = tempfile::Builder::new().prefix("knhk-test-cache-").tempdir_in(base);
-        let mirror = mirror.map_err(cannot)?;
-        match step {
-            BuildStep::Script(script) => self.script_call(script, mirror, &hook),
-            BuildStep::Library(library) => self.library_call(library, mirror, &hook),
-        }
-    }
-
-    fn script_call(
-        &self,
-        script: &BuiltScript,
-        mirror: TempDir,
-        hook: &HookFolder,
-    ) -> Result<StepCall, String> {
         let (_, printed) = script_output(&script.out_dir).ok_or("its output is gone")?;
         if links_others(&printed, &script.out_dir) {
             return Err("it has something linked that it has not made".to_owned());
         }
-        let unit = fill(mirror.path(), script, hook).map_err(cannot)?;
-        let call = self.recorded(mirror.path(), hook, self.spec.environment.clone())?;
+        let hook = HookFolder::new(&spec.hook, &spec.toolchain.rustdoc, 0);
+        let hook = hook.map_err(|error| error.to_string())?;
+        let base = std::env::temp_dir().canonicalize().map_err(cannot)?;
+        let mirror = tempfile::Builder::new().prefix("knhk-test-cache-").tempdir_in(base);
+        let mirror = mirror.map_err(cannot)?;
+        let unit = fill(mirror.path(), script, &hook).map_err(cannot)?;
+        let folders = [mirror.path(), hook.path()];
+        let arguments = CargoArguments {
+            no_run: true,
+            frozen: true,
+            writable: Some(WritableFolders::only(&folders).map_err(cannot)?),
+            ..CargoArguments::default()
+        };
+        let target_dir = Some(mirror.path().to_owned());
+        let child = command(&BuildSpec { target_dir, ..spec.clone() }, &arguments);
+        capture(&child, CALL_WAIT).map_err(|error| error.to_string())?;
+        let calls = hook.calls().map_err(|error| error.to_string())?;
+        let [call] = &calls[..] else {
+            return Err("cargo does not run it again".to_owned());
+        };
         let mut environment = call.environment();
         environment.remove(OF_THIS_CARGO);
         let out_dir = unit.join("out");
         if environment.get("OUT_DIR") != Some(out_dir.as_os_str()) {
             return Err("cargo runs it elsewhere".to_owned());
         }
-        let (program, args) = (script.program.clone(), Vec::new());
-        Ok(StepCall { program, args, dir: call.dir, environment, out_dir, printed, mirror })
+        Ok(ScriptCall { dir: call.dir.clone(), environment, out_dir, printed, mirror })
     }
-
-    fn library_call(
-        &self,
-        library: &BuiltLibrary,
-        mirror: TempDir,
-        hook: &HookFolder,
-    ) -> Result<StepCall, String> {
-        if self.spec.toolchain.has_wrapper() {
-            return Err("the compiler has a wrapper".to_owned());
-        }
-        let unit = library.unit().ok_or("cargo names its files in another way")?;
-        fill_for_library(mirror.path(), library, unit).map_err(cannot)?;
-        let wrapper = hook.compiler(&format!("extra-filename={unit}")).map_err(cannot)?;
-        let mut environment = self.spec.environment.clone();
-        environment.set(WRAPPER, wrapper);
-        let call = self.recorded(mirror.path(), hook, environment)?;
-        let mut environment = call.environment();
-        [OF_THIS_CARGO, WRAPPER].into_iter().for_each(|name| environment.remove(name));
-        let out_dir = mirror.path().join("made");
-        let mut args = call.args();
-        let program = PathBuf::from(args.remove(0));
-        let place = args.iter().position(|arg| arg == "--out-dir");
-        let place = place.and_then(|at| args.get_mut(at + 1)).ok_or("it is made elsewhere")?;
-        *place = out_dir.clone().into();
-        let printed = Vec::new();
-        Ok(StepCall { program, args, dir: call.dir, environment, out_dir, printed, mirror })
-    }
-
-    /// The one call that the hook records when cargo builds into a mirror.
-    fn recorded(
-        &self,
-        mirror: &Path,
-        hook: &HookFolder,
-        environment: Environment,
-    ) -> Result<RecordedCall, String> {
-        let folders = [mirror, hook.path()];
-        let arguments = CargoArguments {
-            no_run: true,
-            frozen: true,
-            environment: Some(environment),
-            writable: Some(WritableFolders::only(&folders).map_err(cannot)?),
-            ..CargoArguments::default()
-        };
-        let target_dir = Some(mirror.to_owned());
-        let child = command(&BuildSpec { target_dir, ..self.spec.clone() }, &arguments);
-        capture(&child, CALL_WAIT).map_err(|error| error.to_string())?;
-        let mut calls = hook.calls().map_err(|error| error.to_string())?;
-        let call = calls.pop().filter(|_| calls.is_empty());
-        call.ok_or_else(|| "cargo does not make it again".to_owned())
-    }
-}
-
-impl BuiltLibrary {
-    /// What its files' names end with.
-    fn unit(&self) -> Option<&str> {
-        let name = self.files.first()?.file_stem()?.to_str()?;
-        name.rfind('-').map(|at| &name[at..])
-    }
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "the errors of `map_err` are values")]
-fn cannot(error: io::Error) -> String {
-    format!("its call cannot be mirrored: {error}")
 }
 
 /// Whether a script's package is linked with something that the script has not made: nobody sees what the
@@ -274,31 +178,6 @@ fn fill(mirror: &Path, script: &BuiltScript, hook: &HookFolder) -> io::Result<Pa
         }
     }
     Ok(units_mirrored.join(run_name))
-}
-
-/// Fills the mirror of a target directory in which a library is not made.
-fn fill_for_library(mirror: &Path, library: &BuiltLibrary, unit: &str) -> io::Result<()> {
-    let unknown = || io::Error::other("cargo lays out its target directory in another way");
-    let made = library.files.first().and_then(|file| file.parent());
-    let made = made.filter(|made| made.ends_with(PRODUCTS)).ok_or_else(unknown)?;
-    let profile = made.parent().ok_or_else(unknown)?;
-    let target_dir = profile.parent().ok_or_else(unknown)?;
-    let mirrored = mirror.join(profile.file_name().ok_or_else(unknown)?);
-    link_all(profile, &mirrored, |entry| {
-        NOT_MIRRORED.iter().any(|name| entry == *name) || entry == FINGERPRINTS || entry == PRODUCTS
-    })?;
-    // Cargo removes what it makes anew: of these no link may lead back.
-    let is_own =
-        |entry: &OsStr| entry.as_bytes().windows(unit.len()).any(|part| part == unit.as_bytes());
-    link_all(made, &mirrored.join(PRODUCTS), is_own)?;
-    let left_out = OsString::from(format!("{}{unit}", library.package));
-    if !profile.join(FINGERPRINTS).join(&left_out).is_dir() {
-        return Err(unknown());
-    }
-    copy_all(&profile.join(FINGERPRINTS), &mirrored.join(FINGERPRINTS), &left_out)?;
-    // The wrapper is another compiler for cargo, which asks it what it is.
-    let _ = fs::copy(target_dir.join(RUSTC_INFO), mirror.join(RUSTC_INFO));
-    Ok(())
 }
 
 /// Makes a folder with links to the entries of another one, except for some.
