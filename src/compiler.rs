@@ -19,6 +19,7 @@
 
 mod cargo;
 mod error;
+mod flags;
 mod hook;
 mod jobs;
 mod locks;
@@ -33,7 +34,6 @@ mod targets;
 mod units;
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -193,19 +193,17 @@ impl TestCompiler {
     /// Whether no crate was optimized: neither by its profile nor by flags that nobody tells us of.
     fn is_unoptimized(&self, said: &cargo::CargoOutput) -> bool {
         let BuildSpec { environment, selection, config, toolchain, .. } = &self.spec;
-        let is_flag = |(name, value): (&OsStr, &OsStr)| {
-            has_flags(name.as_encoded_bytes()) && can_optimize(value.as_encoded_bytes())
-        };
         let in_file = |file: &CargoConfigFile| {
-            std::fs::read(&file.path).map_or(true, |text| may_optimize(&text))
+            std::fs::read(&file.path).map_or(true, |text| flags::file_can_optimize(&text))
         };
         let mut words = selection.cargo.iter();
         // Only a nightly compiler has profiles with flags.
         !toolchain.identity.contains("-nightly")
             && !toolchain.identity.contains("-dev")
             && config.wrappers().is_empty()
-            && !environment.iter().any(is_flag)
-            && !words.any(|word| has_flags(word.as_encoded_bytes()))
+            && config.rustc().is_none()
+            && !flags::environment_can_optimize(environment)
+            && !words.any(|word| flags::has_flags(word.as_encoded_bytes()))
             && !config.files().iter().any(in_file)
             && said.artifacts.iter().all(|unit| unit.profile.opt_level == "0")
     }
@@ -317,48 +315,4 @@ pub(crate) fn fuzz_output(bytes: &[u8]) {
 pub(crate) fn fuzz_dep_info(bytes: &[u8]) {
     let _ = sources::dependencies(bytes);
     sources::watched(bytes).for_each(drop);
-}
-
-/// Whether a text has flags for the compiler.
-fn has_flags(text: &[u8]) -> bool {
-    contains(&text.to_ascii_lowercase(), "rustflags")
-}
-
-/// Whether a file of cargo's configuration has flags for the compiler by which a crate could be
-/// optimized, on whichever platform.
-fn may_optimize(text: &[u8]) -> bool {
-    has_flags(text) && can_optimize(text)
-}
-
-/// Whether there can be a flag among these by which a crate is optimized. Other flags, for the linker
-/// or the processor, have no function merged into another one.
-fn can_optimize(flags: &[u8]) -> bool {
-    const WORDS: [&str; 10] =
-        ["opt-level", "-o", "inline", "llvm", "passes", "lto", "-z", "profile", "mir", "@"];
-    let flags = flags.to_ascii_lowercase();
-    WORDS.iter().any(|word| contains(&flags, word))
-}
-
-fn contains(text: &[u8], word: &str) -> bool {
-    text.windows(word.len()).any(|part| part == word.as_bytes())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn flags_that_cannot_optimize_are_told_from_those_that_could() {
-        for plain in [
-            "[target.x86_64-pc-windows-msvc]\nrustflags = ['-C', 'target-feature=+crt-static']",
-            "[build]\nrustflags = ['-Clink-arg=-fuse-ld=mold', '-Ctarget-cpu=native']",
-            "[profile.dev]\nopt-level = 1",
-        ] {
-            assert!(!may_optimize(plain.as_bytes()), "{plain}");
-        }
-        for flags in ["-O", "-Copt-level=1", "-C llvm-args=-x", "-Zmir-opt-level=2", "@file"] {
-            let text = format!("[build]\nRUSTFLAGS = ['{flags}']");
-            assert!(may_optimize(text.as_bytes()) && can_optimize(flags.as_bytes()), "{flags}");
-        }
-    }
 }

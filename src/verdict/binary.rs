@@ -40,7 +40,7 @@ use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 
-pub(super) use self::conduct::SeenConduct;
+pub(super) use self::conduct::{RunMoment, SeenConduct};
 use self::contradiction::{CallEnvironment, targets_named_like};
 pub(super) use self::contradiction::{RedRun, program_in, tests_of};
 pub(super) use self::inputs::Cacheability;
@@ -137,17 +137,6 @@ pub(super) struct BuiltSubject {
     pub(super) stamp: Digest,
     /// Digest of everything besides the program that decides the outcome and is known beforehand.
     pub(super) context: Digest,
-}
-
-/// What a record of a run says of the run's circumstances.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct RunMoment<'a> {
-    /// The code that ran; `None` for a call, which knows no tree.
-    pub(super) code_hash: Option<Digest>,
-    /// The digest of the tree if nothing of it has changed since before the build.
-    pub(super) still: Option<&'a Digest>,
-    /// When the run ended.
-    pub(super) when: Timestamp,
 }
 
 impl<'a> TargetRecords<'a> {
@@ -517,8 +506,9 @@ impl<'a> TargetRecords<'a> {
             identity,
             environment,
             products: RecordedProducts::default(),
-            is_quiet: self.seen(index).is_some_and(|seen| !seen.panicked),
-            is_by_reach: false,
+            is_quiet: self.seen(index).is_some_and(|seen| !seen.panicked)
+                && moment.rest.is_none_or(|rest| rest.is_quiet),
+            is_by_reach: moment.rest.is_some(),
         };
         if record.verdict == Verdict::Pass {
             self.proven.add(&record);

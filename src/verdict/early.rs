@@ -367,7 +367,7 @@ impl EarlyRun<'_> {
             return None;
         }
         let code_hash = Some(code_hash(&self.tree_digest, &self.facts.identity));
-        let moment = RunMoment { code_hash, still: None, when: Timestamp::now() };
+        let moment = RunMoment { code_hash, still: None, when: Timestamp::now(), rest: None };
         let record = records.record(0, &report, &observed.cacheability, moment)?;
         if let Err(error) = self.cache.store(&record, self.options.limits) {
             tracing::debug!(%error, "an early run is not kept");

@@ -261,9 +261,10 @@ impl Keeper<'_> {
                 uncached.insert(target.report.id.to_string(), told);
             }
             if code_hash.is_some() {
-                let moment = RunMoment { code_hash, still, when: target.when(when) };
+                let rest = target.rest.as_deref();
+                let moment = RunMoment { code_hash, still, when: target.when(when), rest };
                 let record = records.record(index, &target.report, &target.cacheability, moment);
-                kept.extend(record.map(|record| with_rest(record, target.rest.as_deref())));
+                kept.extend(record);
             }
         }
         ran.programs = self.ran_programs(ran, &records, &kept);
@@ -299,7 +300,7 @@ impl Keeper<'_> {
             false => None,
         };
         let code_hash = Some(code_hash(digest, &facts.identity));
-        let moment = RunMoment { code_hash, still, when: Timestamp::now() };
+        let moment = RunMoment { code_hash, still, when: Timestamp::now(), rest: None };
         let flaky = cache.state(&question.root).flaky;
         let mut kept = Vec::new();
         for (index, ended) in &ended {
@@ -311,9 +312,10 @@ impl Keeper<'_> {
             // Two outcomes on the same code: only a run that comes to its end judges that.
             let was_red = failed::before(before, &report.id).is_some();
             if !was_red && !flaky.contains_key(&report.id.to_string()) {
-                let moment = RunMoment { when: ended.when(moment.when), ..moment };
+                let (when, rest) = (ended.when(moment.when), ended.rest.as_deref());
+                let moment = RunMoment { when, rest, ..moment };
                 let record = records.record(*index, report, &ended.cacheability, moment);
-                kept.extend(record.map(|record| with_rest(record, ended.rest.as_deref())));
+                kept.extend(record);
             }
         }
         if !kept.is_empty() {
@@ -441,12 +443,6 @@ impl Keeper<'_> {
             note(&mut state);
         }
     }
-}
-
-/// The record of a run of some tests, which the others join that `rest` tells of.
-fn with_rest(record: Record, rest: Option<&Record>) -> Record {
-    let is_quiet = record.is_quiet && rest.is_none_or(|rest| rest.is_quiet);
-    Record { is_quiet, is_by_reach: rest.is_some(), ..record }
 }
 
 pub(super) fn is_green(reports: &[TargetReport]) -> bool {

@@ -40,6 +40,11 @@ const OF_TOOLS: [SymbolicRoot; 3] =
 /// By these cargo, rustup and git look on the way up, whatever a checkout is called.
 const USUAL: [&str; 6] =
     [".cargo", "Cargo.toml", "Cargo.lock", "rust-toolchain", "rust-toolchain.toml", ".git"];
+/// No checkout lies beside what is in these folders.
+const SYSTEM: [&str; 19] = [
+    "/Library", "/System", "/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/libx32",
+    "/nix", "/opt", "/private", "/proc", "/run", "/sbin", "/sys", "/usr", "/var",
+];
 /// Names of so many bytes are in others by chance.
 const SHORT: usize = 3;
 
@@ -172,13 +177,17 @@ impl SymbolicRoots {
     /// # Errors
     /// If another machine cannot have it.
     pub(super) fn portable_absent(&self, path: &Path) -> Result<PortablePath, String> {
-        let is_of_homes = |folder: &Path| HOMES.iter().any(|homes| folder == Path::new(homes));
-        // A search on the way up from a home passes the folder of all homes.
-        match path.parent() {
-            Some(folder) if is_of_homes(folder) && self.workspace.starts_with(folder) => {
-                self.portable(path).or_else(|_| Ok(PortablePath::plain(path)))
-            }
-            _ => self.portable(path),
+        // A search on the way up from a home passes the folder of all homes, and finds no user's there.
+        let is_of_homes = |homes: &&str| {
+            let below = path.strip_prefix(homes).ok().filter(|_| self.workspace.starts_with(homes));
+            below.is_some_and(|below| {
+                let first = below.iter().next().unwrap_or_default().as_bytes();
+                first.starts_with(b".") || below.iter().count() == 1
+            })
+        };
+        match HOMES.iter().any(is_of_homes) {
+            true => self.portable(path).or_else(|_| Ok(PortablePath::plain(path))),
+            false => self.portable(path),
         }
     }
 
@@ -245,8 +254,12 @@ impl SymbolicRoots {
             |root: &SymbolicRoot| matches!(root, SymbolicRoot::Home | SymbolicRoot::Temporary);
         let known = self.folders.iter().filter(|(root, _)| by_variable(root));
         let known: Vec<&Path> = known.map(|(_, folder)| folder.as_path()).collect();
+        // By every way to the workspace, the narrower one first.
+        let by_links = self.above.iter().map(PathBuf::as_path);
+        let by_links = by_links.filter(|folder| !self.workspace.starts_with(folder));
+        let above: Vec<&Path> = self.workspace.ancestors().chain(by_links.rev()).collect();
         let above: Vec<&Path> =
-            self.workspace.ancestors().filter(|folder| folder.parent().is_some()).collect();
+            above.into_iter().filter(|folder| folder.parent().is_some()).collect();
         let paths: BTreeSet<PathBuf> =
             inputs.iter().map(|input| self.workspace.join(&input.path)).collect();
         let mut names = BTreeSet::new();
@@ -271,25 +284,27 @@ impl SymbolicRoots {
                 });
                 others.any(|other| paths.contains(&other.join(below(folder))))
             };
-            // All paths lie below `/`; few are found by going up so far.
+            let named = known.iter().copied().find(|home| path.starts_with(home));
+            // All paths lie below `/`; those of the system are not found by going up so far.
+            let is_of_the_system = || SYSTEM.iter().any(|folder| path.starts_with(folder));
             let is_on_the_way = nearest.is_some()
                 || is_searched(folder)
-                || (is_absent && path.parent() == Some(folder));
+                || (is_absent && named.is_none() && !is_of_the_system());
             if !is_on_the_way {
                 continue;
             }
             // `CHECKOUT-data` has another name elsewhere.
+            let base = named.filter(|home| !folder.starts_with(home)).unwrap_or(folder);
             let next = self.workspace.strip_prefix(folder).unwrap_or(path).iter().next();
             let name = below(folder).as_os_str().as_bytes();
             let is_made_of_the_way = next.is_some_and(|next| name.starts_with(next.as_bytes()))
-                || (is_absent && is_made_of(below(folder), &self.workspace));
+                || (is_absent && is_made_of(below(base), &self.workspace));
             if is_absent && !is_made_of_the_way {
                 names.insert(below(folder));
                 continue;
             }
             // Below a folder that a variable names, and not below it on the way to the checkout.
-            let is_named = known.iter().copied().find(|home| path.starts_with(home));
-            let is_named = is_named.is_some_and(|home| {
+            let is_named = named.is_some_and(|home| {
                 (folder == home || !folder.starts_with(home)) && !is_searched(home)
             });
             if is_made_of_the_way || !is_named {
@@ -307,17 +322,19 @@ impl SymbolicRoots {
     }
 }
 
-/// Whether a name may be made of one on the way to the workspace: it has that in it, a short one as a word.
+/// Whether a name may be made of one on the way to the workspace: it has that as a word, or the
+/// workspace's own anywhere.
 fn is_made_of(name: &Path, workspace: &Path) -> bool {
     let is_usual = |part: &&[u8]| USUAL.iter().any(|usual| usual.as_bytes() == *part);
     let parts = name.iter().map(OsStrExt::as_bytes).filter(|part| !is_usual(part));
+    let own = workspace.file_name().unwrap_or_default().as_bytes();
     let way = || workspace.iter().map(OsStrExt::as_bytes).filter(|part| *part != b"/");
     let has = |part: &[u8], of: &[u8]| {
         let is_edge = |byte: Option<&u8>| byte.is_none_or(|byte| !byte.is_ascii_alphanumeric());
         part.windows(of.len()).enumerate().any(|(at, window)| {
             let before = at.checked_sub(1).and_then(|at| part.get(at));
             let is_word = is_edge(before) && is_edge(part.get(at + of.len()));
-            window == of && (of.len() > SHORT || is_word)
+            window == of && (is_word || (of == own && of.len() > SHORT))
         })
     };
     parts.into_iter().any(|part| way().any(|of| has(part, of)))
@@ -432,6 +449,13 @@ mod tests {
         assert_eq!(of(&["/home/.cargo/c", "/.cargo/c"]), found(&[".cargo/c"]));
         assert_eq!(names("/w", &["/settings", "/etc/settings"]), found(&["settings"]));
         assert_eq!(names("/w", &["settings/x", "/settings/x"]), found(&["settings/x"]));
+        assert_eq!(names("/app", &["/fixtures/data.json"]), found(&["fixtures/data.json"]));
+        assert_eq!(names("/srv/app", &["/x/y", "/etc/x", "/usr/x"]), found(&["x/y"]));
+        let of_homes = roots("/home/a", "/home/a/src/w");
+        let plain = |path: &str| of_homes.portable_absent(Path::new(path)).map(|path| path.root);
+        assert_eq!(plain("/home/.cargo/config.toml"), Ok(None));
+        assert_eq!(plain("/home/x"), Ok(None));
+        assert!(plain("/home/other/.cargo").is_err(), "another user's");
         let checkout = |paths: &[&str]| names("/srv/toml", paths);
         assert_eq!(checkout(&["/srv/Cargo.toml"]), found(&["Cargo.toml"]));
         assert!(checkout(&["/srv/.toml.lock"]).is_err() && checkout(&["/srv/mytoml"]).is_err());
@@ -491,6 +515,13 @@ mod tests {
         assert!(above(&link, &workspace));
         assert!(above(&workspace, &link.join("sub")));
         assert!(!above(&workspace, &base.join("links")), "it is not inside");
+        let mut environment = Environment::default();
+        environment.set("PWD", &link);
+        let roots = SymbolicRoots::of(&workspace, &workspace, &environment, None, None);
+        let beside = base.join("links/sibling.toml");
+        let looked = inputs(&[beside.to_str().unwrap()], InputState::Absent);
+        let names = roots.absent_above(&looked).unwrap();
+        assert_eq!(names.len(), 1, "it lies beside the link: {names:?}");
     }
 
     #[test]

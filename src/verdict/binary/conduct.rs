@@ -3,7 +3,22 @@
 
 use super::inputs::InputJudge;
 use super::uncacheable::Uncacheable;
+use crate::cache::Record;
+use crate::model::{Digest, Timestamp};
 use crate::observer::{Observation, Uses};
+
+/// What a record of a run says of the run's circumstances.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::verdict) struct RunMoment<'a> {
+    /// The code that ran; `None` for a call, which knows no tree.
+    pub(in crate::verdict) code_hash: Option<Digest>,
+    /// The digest of the tree if nothing of it has changed since before the build.
+    pub(in crate::verdict) still: Option<&'a Digest>,
+    /// When the run ended.
+    pub(in crate::verdict) when: Timestamp,
+    /// What answered for the tests that did not run, if only some did.
+    pub(in crate::verdict) rest: Option<&'a Record>,
+}
 
 /// So many reasons are told; the others are like them.
 const REASONS: usize = 3;

@@ -21,7 +21,7 @@ use crate::workspace::{is_terminal_variable, names_default_target_dir, without_r
 
 /// The rules by which keys of these levels are made and their records judged. Raise it with every
 /// change of either: an old record then is a miss.
-const VERSION: u32 = 7;
+const VERSION: u32 = 8;
 
 /// How many records one target can have under one key: one for each state of what it reads. A
 /// branch and back, a fixture and back, are found again.

@@ -333,7 +333,7 @@ impl CallRun<'_> {
     /// Keeps a run: a green one as an answer, one that failed to compare with.
     fn keep(&mut self, report: &TargetReport, cacheability: &Cacheability) {
         let is_green = report.verdict == Verdict::Pass;
-        let moment = RunMoment { code_hash: None, still: None, when: Timestamp::now() };
+        let moment = RunMoment { code_hash: None, still: None, when: Timestamp::now(), rest: None };
         let record = self.records.record(0, report, cacheability, moment);
         if let Err(error) = self.records.store(record.into_iter().collect(), self.limits) {
             tracing::warn!(%error, "a run is not kept");
