@@ -31,9 +31,12 @@ fn s3(port: u16) -> String {
     format!("s3://bucket/prefix?endpoint=http://127.0.0.1:{port}&region=us-east-1")
 }
 
+fn options(team: &Team) -> StoreOptions {
+    StoreOptions { environment: with_credentials(), ..team.options() }
+}
+
 fn open(team: &Team) -> SharedStore {
-    let environment = with_credentials();
-    SharedStore::open(StoreOptions { environment, ..team.options() }).unwrap()
+    SharedStore::open(options(team)).unwrap()
 }
 
 #[test]
@@ -59,7 +62,7 @@ fn a_server_that_refuses_says_why() {
         ("no HTTP at all\r\n\r\n", "the store: "),
     ] {
         let team = Team::at(&s3(server(answer)));
-        let answer = look_up(&open(&team));
+        let answer = team.look_up_with(&options(&team));
         assert_missed(&answer, why);
         assert!(answer.news.is_some(), "{why}");
         assert_missed(&look_up(&open(&team)), "the store is off");
@@ -70,7 +73,7 @@ fn a_server_that_refuses_says_why() {
 fn an_empty_store_is_not_off() {
     let team = Team::at(&s3(server("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")));
     for _ in 0..2 {
-        let answer = look_up(&open(&team));
+        let answer = team.look_up_with(&options(&team));
         assert_missed(&answer, "no record by ci@example.com");
         assert_eq!(answer.news, None);
     }
