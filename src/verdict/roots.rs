@@ -450,15 +450,15 @@ mod tests {
         assert_eq!(names("/w", &["/settings", "/etc/settings"]), found(&["settings"]));
         assert_eq!(names("/w", &["settings/x", "/settings/x"]), found(&["settings/x"]));
         assert_eq!(names("/app", &["/fixtures/data.json"]), found(&["fixtures/data.json"]));
-        assert_eq!(names("/srv/app", &["/x/y", "/etc/x", "/usr/x"]), found(&["x/y"]));
+        assert_eq!(names("/build/app", &["/x/y", "/etc/x", "/usr/x"]), found(&["x/y"]));
         let of_homes = roots("/home/a", "/home/a/src/w");
         let plain = |path: &str| of_homes.portable_absent(Path::new(path)).map(|path| path.root);
         assert_eq!(plain("/home/.cargo/config.toml"), Ok(None));
         assert_eq!(plain("/home/x"), Ok(None));
         assert!(plain("/home/other/.cargo").is_err(), "another user's");
-        let checkout = |paths: &[&str]| names("/srv/toml", paths);
-        assert_eq!(checkout(&["/srv/Cargo.toml"]), found(&["Cargo.toml"]));
-        assert!(checkout(&["/srv/.toml.lock"]).is_err() && checkout(&["/srv/mytoml"]).is_err());
+        let checkout = |paths: &[&str]| names("/build/toml", paths);
+        assert_eq!(checkout(&["/build/Cargo.toml"]), found(&["Cargo.toml"]));
+        assert!(checkout(&["/build/.toml.lock"]).is_err() && checkout(&["/build/mytoml"]).is_err());
         for made_of_the_way in
             ["/home/a/src/w-data", "/home/a/src.lock", "/home2", "/home/a/.w.lock", "/home/.w"]
         {

@@ -32,6 +32,8 @@ pub(super) struct UnreachedTargets<'a> {
     fingerprints: Fingerprints,
     unoptimized: BTreeSet<PathBuf>,
     known: KnownPrograms,
+    /// Why it is not known what the tests of targets reach, by the target's name.
+    unknown: BTreeMap<String, String>,
     /// The targets of which only some tests must run, by index.
     pub(super) parts: BTreeMap<usize, PartialRun>,
 }
@@ -58,6 +60,7 @@ impl<'a> UnreachedTargets<'a> {
                 fingerprints,
                 unoptimized: build.unoptimized_executables(),
                 known: KnownPrograms::default(),
+                unknown: cache.state(&question.root).selection.why_whole,
                 parts: BTreeMap::new(),
             }
         })
@@ -84,7 +87,7 @@ impl<'a> UnreachedTargets<'a> {
         let name = planned.id.to_string();
         let base = self.bases.targets.get(&name);
         if base.is_none()
-            && let Some(why) = self.cache.state(&self.question.root).selection.why_whole.get(&name)
+            && let Some(why) = self.unknown.get(&name)
         {
             return Err(format!("what its tests reach is not known: {why}"));
         }
