@@ -6,8 +6,8 @@
 //!
 //! **Promise.** Either an [`Observation`] names everything that the run consulted by path, `exec`
 //! or socket, or [`Observation::is_complete`] is false and the caller must count every file of the
-//! workspace. No call waits for longer than a moment: a guard thread takes over when the supervisor
-//! is stuck (a dead network file system, a FUSE server inside the run).
+//! workspace. No call waits for longer than a moment: a guard thread lets calls continue while one
+//! is stuck (on a dead network file system, or on a FUSE server inside the run).
 //!
 //! **First stamps.** A path is stamped while the run waits in its first call on it. If the path has
 //! the same stamp after the run, its digest is that of the content that the run could read. Another
@@ -62,6 +62,7 @@ mod linux {
     pub(super) mod loader;
     pub(super) mod resolve;
     pub(super) mod seccomp;
+    mod shared_recorder;
     pub(super) mod socket_calls;
     pub(super) mod sockets;
     pub(super) mod start;

@@ -2,45 +2,40 @@
 //!
 //! ```text
 //! control     one for an observation: takes the children's listeners, and ends the observation
-//! answering   one for a listener: receives a call, records it, lets it continue
-//! guard       one for a listener: takes over while its answering thread is stuck
+//! answering   two for a listener: receive a call, record it, let it continue
+//! guard       one for an observation: lets calls continue while one is stuck ([`SharedRecorder`])
 //! ```
 //!
-//! A call that nobody answers hangs for ever. An answering thread itself can hang: on a dead network
-//! mount, or on a FUSE file system that is served by the run waiting for us. So the guard lets all
-//! calls continue once the thread has been busy with one for too long, and the observation is marked
-//! incomplete.
-//!
-//! **Cost of a call.** Two switches between the caller and its answering thread, which wake each
+//! **Cost of a call.** Two switches between the caller and an answering thread, which wake each
 //! other on one processor, and four system calls: look whether a call waits, receive, read the
-//! path, send. The answering thread blocks in receiving. Linux 6.11 and newer end that wait with the last
+//! path, send. An answering thread blocks in receiving. Linux 6.11 and newer end that wait with the last
 //! observed process. Processes that outlive the run do not end it, nor does an older kernel; there
 //! a signal does.
 //!
-//! A call that has to wait for another one's answer was made on another processor, which idles
-//! meanwhile. On the answering thread's own processor both callers would queue. So the scheduler
-//! chooses where the caller of the second one goes on. A second answering thread for one listener would
-//! make calls dearer: the kernel wakes every waiting receiver for each call.
+//! The kernel wakes both threads for each call, which costs a tenth of it where one thread of the run
+//! calls at a time, and saves the second caller from waiting for the first one where two do. If a
+//! call waits all the same, it was made on another processor, which idles meanwhile. On our own
+//! processor its caller would queue. So the scheduler chooses where that one goes on.
 
 use std::convert::Infallible;
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::os::unix::thread::JoinHandleExt as _;
-use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 
-use super::seccomp::{self, Listener, Notification};
+use super::seccomp::{self, Listener};
+use super::shared_recorder::{GUARD_INTERVAL, SharedRecorder};
 use super::syscall::SyscallRecorder;
 use crate::observer::{Observation, Problem};
 use crate::process::{share_listener, withdraw_listener};
 
-/// How often the guard checks. A call that it sees twice is stuck.
-const GUARD_INTERVAL: Duration = Duration::from_millis(500);
+/// The answering threads of a listener.
+const THREADS: usize = 2;
 /// How long processes that are ending may still take after the child was reaped.
 const EXIT_WAIT: Duration = Duration::from_millis(200);
 /// How long a child may take to install its filter, which is a few system calls.
@@ -51,42 +46,25 @@ const INTERRUPT_INTERVAL: Duration = Duration::from_millis(1);
 
 /// What the threads of one observation share.
 struct SharedRecord {
-    recorder: Mutex<SyscallRecorder>,
+    recorder: SharedRecorder,
     /// The observation ends: answering threads stop.
     ending: AtomicBool,
-    /// The guard let calls continue unseen.
-    skipped: AtomicBool,
 }
 
-impl SharedRecord {
-    fn problem(&self, problem: Problem) {
-        lock(&self.recorder).problem(problem);
-    }
-}
-
-/// What an answering thread and its guard share.
+/// What the answering threads of a listener share.
 struct CallQueue {
-    listener: Listener,
-    /// A counter; odd while a call is being handled.
-    turn: AtomicU64,
-    /// The call being handled.
-    call: AtomicU64,
-    /// The guard answers calls too: to receive one, lock `receiving` and check for one again.
-    rescuing: AtomicBool,
-    receiving: Mutex<()>,
+    listener: Arc<Listener>,
+    /// Caller and answering thread wake each other on one processor.
+    shares_processor: AtomicBool,
 }
 
-/// An answering thread. Its end closes `alive`.
-struct AnsweringThread {
-    queue: Arc<CallQueue>,
-    thread: JoinHandle<()>,
+/// The answering threads of a listener. Their end closes `alive`.
+struct AnsweringThreads {
+    listener: Arc<Listener>,
+    threads: Vec<JoinHandle<()>>,
     alive: mpsc::Receiver<Infallible>,
-    /// Whose calls it answers, and those of all that it starts.
+    /// Whose calls they answer, and those of all that it starts.
     child: Option<Pid>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The outcome of a child's start.
@@ -113,18 +91,20 @@ impl Supervisor {
         arrivals: OwnedFd,
         stop: OwnedFd,
     ) -> Self {
-        let shared = SharedRecord {
-            recorder: Mutex::new(recorder),
-            ending: AtomicBool::new(false),
-            skipped: AtomicBool::new(false),
-        };
+        let recorder = SharedRecorder::new(recorder);
+        let shared = SharedRecord { recorder, ending: AtomicBool::new(false) };
         Self { shared: Arc::new(shared), arrivals, stop }
     }
 
     /// Has calls answered until it is told to stop and the process tree has ended or [`EXIT_WAIT`]
     /// passed.
     pub(in crate::observer) fn work(self, report: &mpsc::SyncSender<Observation>) {
-        let mut threads = Vec::new();
+        let (_until_the_end, end) = mpsc::channel();
+        let shared = Arc::clone(&self.shared);
+        if let Err(error) = spawn("observer guard", move || shared.recorder.guard(&end)) {
+            self.problem(Problem::Kernel(error.to_string()));
+        }
+        let mut all = Vec::new();
         let mut started = false;
         let (mut stopped, mut arrivals) = (false, true);
         // A child that has announced itself before the end is observed.
@@ -137,7 +117,7 @@ impl Supervisor {
                 Ok(0) if stopped => break,
                 Ok(_) => {}
                 Err(error) => {
-                    self.shared.problem(Problem::Kernel(error.to_string()));
+                    self.problem(Problem::Kernel(error.to_string()));
                     break;
                 }
             }
@@ -145,7 +125,7 @@ impl Supervisor {
                 match self.arrive() {
                     Arrival::Listener(listener, child) => {
                         started = true;
-                        threads.extend(self.start_answering(listener, child));
+                        all.extend(self.start_answering(listener, child));
                     }
                     Arrival::Unobserved => started = true,
                     Arrival::NoMore => arrivals = false,
@@ -154,25 +134,22 @@ impl Supervisor {
             stopped |= polled[0].revents != 0;
         }
         if !started {
-            self.shared.problem(Problem::NotStarted("no program was started".into()));
+            self.problem(Problem::NotStarted("no program was started".into()));
         }
-        wait_for_ends(&threads);
+        wait_for_ends(&all);
         self.shared.ending.store(true, Ordering::SeqCst);
         let mut left_behind = false;
-        for thread in threads {
-            let child = thread.child;
-            let queue = thread.stop();
-            if !has_ended(&queue.listener) {
+        for threads in all {
+            let child = threads.child;
+            let listener = threads.stop();
+            if !has_ended(&listener) {
                 left_behind = true;
-                self.leave(&queue.listener);
+                self.leave(&listener);
             }
             // From now on calls that nobody answers are to fail.
             child.into_iter().for_each(withdraw_listener);
         }
-        if self.shared.skipped.load(Ordering::SeqCst) {
-            self.shared.problem(Problem::Stuck);
-        }
-        let mut observation = lock(&self.shared.recorder).close();
+        let mut observation = self.shared.recorder.close();
         observation.left_behind = left_behind;
         // If the handle was dropped, nobody receives the report.
         let _ = report.send(observation);
@@ -218,50 +195,48 @@ impl Supervisor {
     }
 
     fn not_started(&self, error: &io::Error) -> Arrival {
-        self.shared.problem(Problem::NotStarted(error.to_string()));
+        self.problem(Problem::NotStarted(error.to_string()));
         Arrival::Unobserved
     }
 
-    /// Starts the two threads of a listener. If the system has none left, the calls continue unseen.
-    fn start_answering(&self, listener: Listener, child: Option<Pid>) -> Option<AnsweringThread> {
-        let queue = Arc::new(CallQueue {
-            listener,
-            turn: AtomicU64::new(0),
-            call: AtomicU64::new(0),
-            rescuing: AtomicBool::new(false),
-            receiving: Mutex::default(),
-        });
+    fn problem(&self, problem: Problem) {
+        self.shared.recorder.problem(problem);
+    }
+
+    /// Starts the threads of a listener. If the system has none left, the calls continue unseen.
+    fn start_answering(&self, listener: Listener, child: Option<Pid>) -> Option<AnsweringThreads> {
+        let listener = Arc::new(listener);
+        let queue =
+            CallQueue { listener: Arc::clone(&listener), shares_processor: AtomicBool::new(true) };
+        let queue = Arc::new(queue);
         let (running, alive) = mpsc::channel();
-        let (guarded, watched) = mpsc::channel();
-        let (shared, own) = (Arc::clone(&self.shared), Arc::clone(&queue));
-        let answering = spawn("observer", move || {
-            let _until_the_end = (running, guarded);
-            answer_calls(&shared, &own);
-        });
-        let (shared, own) = (Arc::clone(&self.shared), Arc::clone(&queue));
-        let guard = spawn("observer guard", move || guard(&shared, &own, &watched));
-        if let Err(error) = guard {
-            self.shared.problem(Problem::Kernel(error.to_string()));
-        }
-        match answering {
-            Ok(thread) => {
-                if let Some(child) = child {
-                    share_listener(child, queue.listener.as_fd());
-                }
-                Some(AnsweringThread { queue, thread, alive, child })
-            }
-            Err(error) => {
-                self.shared.problem(Problem::Kernel(error.to_string()));
-                self.leave(&queue.listener);
-                None
+        let mut threads = Vec::new();
+        for _ in 0..THREADS {
+            let (shared, own) = (Arc::clone(&self.shared), Arc::clone(&queue));
+            let until_the_end = running.clone();
+            let started = spawn("observer", move || {
+                let _until_the_end = until_the_end;
+                own.answer_calls(&shared);
+            });
+            match started {
+                Ok(thread) => threads.push(thread),
+                Err(error) => self.problem(Problem::Kernel(error.to_string())),
             }
         }
+        if threads.is_empty() {
+            self.leave(&listener);
+            return None;
+        }
+        if let Some(child) = child {
+            share_listener(child, listener.as_fd());
+        }
+        Some(AnsweringThreads { listener, threads, alive, child })
     }
 
     /// Leaves a process behind that lets all further calls continue.
     fn leave(&self, listener: &Listener) {
         if let Err(error) = seccomp::keep_answering(listener) {
-            self.shared.problem(Problem::Kernel(error.to_string()));
+            self.problem(Problem::Kernel(error.to_string()));
         }
     }
 }
@@ -271,12 +246,12 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHan
 }
 
 /// Waits until no process is left under any filter, for [`EXIT_WAIT`] at most.
-fn wait_for_ends(threads: &[AnsweringThread]) {
+fn wait_for_ends(all: &[AnsweringThreads]) {
     let end = Instant::now() + EXIT_WAIT;
-    for AnsweringThread { queue, .. } in threads {
+    for AnsweringThreads { listener, .. } in all {
         let mut left = EXIT_WAIT;
         // The end of a listener is told unasked.
-        let mut polled = [libc::pollfd { events: 0, ..pollfd(queue.listener.raw()) }];
+        let mut polled = [libc::pollfd { events: 0, ..pollfd(listener.raw()) }];
         while polled[0].revents == 0 && !left.is_zero() {
             left = end.saturating_duration_since(Instant::now());
             if seccomp::wait(&mut polled, milliseconds(left)).is_err() {
@@ -286,102 +261,52 @@ fn wait_for_ends(threads: &[AnsweringThread]) {
     }
 }
 
-impl AnsweringThread {
-    /// Ends the thread, which has been told to stop but may be waiting for a call.
-    fn stop(self) -> Arc<CallQueue> {
+impl AnsweringThreads {
+    /// Ends the threads, which have been told to stop but may be waiting for a call.
+    fn stop(self) -> Arc<Listener> {
         let mut pause = INTERRUPT_INTERVAL;
-        while !self.thread.is_finished() {
-            seccomp::interrupt(self.thread.as_pthread_t());
+        while self.threads.iter().any(|thread| !thread.is_finished()) {
+            for thread in self.threads.iter().filter(|thread| !thread.is_finished()) {
+                seccomp::interrupt(thread.as_pthread_t());
+            }
             if self.alive.recv_timeout(pause) == Err(mpsc::RecvTimeoutError::Disconnected) {
                 break;
             }
             pause = GUARD_INTERVAL.min(2 * pause);
         }
-        // A panic was recorded, if it was in the handling of a call.
-        let _ = self.thread.join();
-        self.queue
-    }
-}
-
-/// Answers the calls of one listener, until its last process has ended or the observation ends.
-fn answer_calls(shared: &SharedRecord, queue: &CallQueue) {
-    seccomp::allow_interruption();
-    let mut shares_processor = true;
-    while !shared.ending.load(Ordering::SeqCst) {
-        let share = !waits(&queue.listener);
-        if share != shares_processor {
-            queue.listener.share_processor(share);
-            shares_processor = share;
+        for thread in self.threads {
+            // A panic was recorded, if it was in the handling of a call.
+            let _ = thread.join();
         }
-        match queue.receive() {
-            Ok(Some(call)) => queue.answer(shared, &call),
-            Ok(None) if has_ended(&queue.listener) => return,
-            Ok(None) => {}
-            Err(error) => {
-                shared.problem(Problem::Kernel(error.to_string()));
-                if let Err(error) = seccomp::keep_answering(&queue.listener) {
-                    shared.problem(Problem::Kernel(error.to_string()));
-                }
-                return;
-            }
-        }
+        self.listener
     }
 }
 
 impl CallQueue {
-    /// The next call. `None` if there is none: its caller was killed, or we were interrupted.
-    fn receive(&self) -> io::Result<Option<Notification>> {
-        if !self.rescuing.load(Ordering::SeqCst) {
-            return self.listener.next();
-        }
-        // Whichever of us receives after the other must not block.
-        let _ = seccomp::wait(&mut [pollfd(self.listener.raw())], 50);
-        let _receiving = lock(&self.receiving);
-        if waits(&self.listener) { self.listener.next() } else { Ok(None) }
-    }
-
-    /// Records one call and lets it continue.
-    fn answer(&self, shared: &SharedRecord, call: &Notification) {
-        self.call.store(call.id, Ordering::Relaxed);
-        self.turn.fetch_add(1, Ordering::SeqCst);
-        let handle = || lock(&shared.recorder).handle(&self.listener, call);
-        if std::panic::catch_unwind(AssertUnwindSafe(handle)).is_err() {
-            shared.problem(Problem::Bug);
-        }
-        self.listener.proceed(call.id);
-        self.turn.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
-/// Checks at intervals whether the answering thread is stuck. Ends when that thread ends.
-fn guard(shared: &SharedRecord, queue: &CallQueue, watched: &mpsc::Receiver<Infallible>) {
-    let mut last = 0;
-    while watched.recv_timeout(GUARD_INTERVAL) == Err(mpsc::RecvTimeoutError::Timeout) {
-        let turn = queue.turn.load(Ordering::SeqCst);
-        if turn % 2 == 1 && turn == last {
-            shared.skipped.store(true, Ordering::SeqCst);
-            rescue(queue, turn);
-        }
-        last = turn;
-    }
-}
-
-/// Lets all calls continue, the stuck one first, until the answering thread is back.
-fn rescue(queue: &CallQueue, stuck: u64) {
-    queue.rescuing.store(true, Ordering::SeqCst);
-    queue.listener.proceed(queue.call.load(Ordering::Relaxed));
-    loop {
-        let mut polled = [pollfd(queue.listener.raw())];
-        let _ = seccomp::wait(&mut polled, 50);
-        let _receiving = lock(&queue.receiving);
-        if queue.turn.load(Ordering::SeqCst) != stuck || ended(polled[0].revents) {
-            queue.rescuing.store(false, Ordering::SeqCst);
-            return;
-        }
-        if waits(&queue.listener)
-            && let Ok(Some(call)) = queue.listener.next()
-        {
-            queue.listener.proceed(call.id);
+    /// Answers calls until the last process has ended or the observation ends.
+    fn answer_calls(&self, shared: &SharedRecord) {
+        seccomp::allow_interruption();
+        while !shared.ending.load(Ordering::SeqCst) {
+            let share = !waits(&self.listener);
+            if share != self.shares_processor.swap(share, Ordering::Relaxed) {
+                self.listener.share_processor(share);
+            }
+            match self.listener.next() {
+                Ok(Some(call)) => {
+                    shared.recorder.record(&self.listener, &call);
+                    self.listener.proceed(call.id);
+                }
+                Ok(None) if has_ended(&self.listener) => return,
+                // The caller was killed, or we were interrupted.
+                Ok(None) => {}
+                Err(error) => {
+                    shared.recorder.problem(Problem::Kernel(error.to_string()));
+                    if let Err(error) = seccomp::keep_answering(&self.listener) {
+                        shared.recorder.problem(Problem::Kernel(error.to_string()));
+                    }
+                    return;
+                }
+            }
         }
     }
 }
