@@ -303,7 +303,7 @@ impl SyscallRecorder {
     fn lead(&mut self, thread: pid_t, path: &[u8]) -> Option<ResolvedPath> {
         let located = self.absolute(thread, libc::AT_FDCWD, path)?;
         let target = self.walk(thread, &located, true)?;
-        (!self.resolver.went_through_proc()).then_some(target)
+        (!self.resolver.may_lead_elsewhere()).then_some(target)
     }
 
     /// Whether the loader was to open a library by this name, which is of its cache.

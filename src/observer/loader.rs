@@ -245,21 +245,23 @@ impl KnownLoader {
         if path == self.path && stamp == self.stamp {
             return false;
         }
-        let mut searched = self.searched.lock().unwrap_or_else(PoisonError::into_inner);
-        match searched.get(path) {
-            Some((known, is_like)) if *known == stamp => *is_like,
-            _ => {
-                let started = SystemTime::now();
-                let is_like = self.search_file(path).unwrap_or(true);
-                if stamp.is_settled(started) {
-                    if searched.len() >= MAX_SEARCHED {
-                        searched.clear();
-                    }
-                    searched.insert(path.to_vec(), (stamp, is_like));
-                }
-                is_like
-            }
+        let searched = || self.searched.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, is_like)) = searched().get(path)
+            && *known == stamp
+        {
+            return *is_like;
         }
+        // Unlocked: a file on a dead mount must not stop other observations.
+        let started = SystemTime::now();
+        let is_like = self.search_file(path).unwrap_or(true);
+        if stamp.is_settled(started) {
+            let mut searched = searched();
+            if searched.len() >= MAX_SEARCHED {
+                searched.clear();
+            }
+            searched.insert(path.to_vec(), (stamp, is_like));
+        }
+        is_like
     }
 
     /// The same without memory. `None` if the file cannot be read, is broken, or can change its code.

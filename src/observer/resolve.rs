@@ -59,8 +59,9 @@ pub(in crate::observer) enum ResolveError {
 pub(in crate::observer) struct Resolver {
     /// Paths of folders, without symlinks.
     folders: HashSet<Vec<u8>>,
-    /// The last path led through `/proc`, where names differ for each process.
-    through_proc: bool,
+    /// The last path leads elsewhere for another process (through `/proc`), or once a missing part of
+    /// it has been made (`missing/../name`).
+    leads_elsewhere: bool,
 }
 
 impl Resolver {
@@ -74,9 +75,10 @@ impl Resolver {
         self.folders.remove(path);
     }
 
-    /// Whether the last path may resolve differently for another process.
-    pub(in crate::observer) fn went_through_proc(&self) -> bool {
-        self.through_proc
+    /// Whether the last path may resolve differently for another process, or later, without
+    /// [`Self::forget`].
+    pub(in crate::observer) fn may_lead_elsewhere(&self) -> bool {
+        self.leads_elsewhere
     }
 
     /// Resolves the absolute path `name` for `thread`, whose `/proc/self` is meant. Absolute links
@@ -90,7 +92,7 @@ impl Resolver {
         thread: pid_t,
         trail: &mut Trail,
     ) -> Result<ResolvedPath, ResolveError> {
-        self.through_proc = false;
+        self.leads_elsewhere = false;
         if let Some(target) = self.resolve_in_known_folder(name, follow) {
             return Ok(target);
         }
@@ -118,7 +120,7 @@ impl Resolver {
             }
             path.push(b'/');
             path.extend_from_slice(&part);
-            self.through_proc |= path == b"/proc";
+            self.leads_elsewhere |= path == b"/proc";
             let last = todo.is_empty();
             if !last && self.folders.contains(&path) {
                 continue;
@@ -173,7 +175,9 @@ impl Resolver {
                 }
                 // A part before the last is missing, no folder, or not accessible.
                 _ => {
-                    if stamp == PathStamp::Absent && !todo.iter().any(|part| part == b"..") {
+                    let leaves_it = todo.iter().any(|part| part == b"..");
+                    self.leads_elsewhere |= leaves_it;
+                    if stamp == PathStamp::Absent && !leaves_it {
                         for part in todo.iter().rev().filter(|part| &part[..] != b".") {
                             path.push(b'/');
                             path.extend_from_slice(part);

@@ -360,6 +360,9 @@ fn answer_alone(listener: RawFd) -> ! {
                 continue;
             }
             if polled.revents & libc::POLLIN == 0 {
+                if polled.revents & libc::POLLHUP == 0 {
+                    continue;
+                }
                 libc::_exit(0);
             }
             let mut buffer = [0_u64; MAX_NOTIFICATION / 8];

@@ -5,6 +5,7 @@
 //! takes too long, that call continues, and so do all others, unseen, until the recorder is free
 //! again. The observation is then marked incomplete.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
@@ -25,7 +26,7 @@ pub(in crate::observer) struct SharedRecorder {
 }
 
 struct State {
-    /// `None` while a thread records a call with it.
+    /// `None` while a thread records a call with it, and once it is disabled.
     recorder: Option<Box<SyscallRecorder>>,
     /// The call being recorded, and the listener that received it.
     call: Option<(Arc<Listener>, u64)>,
@@ -36,7 +37,7 @@ struct State {
     /// Threads that wait for `changed`.
     waiting: usize,
     /// What is to be reported besides what the recorder noted.
-    problems: Vec<Problem>,
+    problems: BTreeSet<Problem>,
 }
 
 impl SharedRecorder {
@@ -47,7 +48,7 @@ impl SharedRecorder {
             begun: 0,
             stuck: false,
             waiting: 0,
-            problems: Vec::new(),
+            problems: BTreeSet::new(),
         };
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
@@ -57,27 +58,42 @@ impl SharedRecorder {
     }
 
     pub(in crate::observer) fn problem(&self, problem: Problem) {
-        self.state().problems.push(problem);
+        self.state().problems.insert(problem);
     }
 
-    /// Records a call, as soon as no other is being recorded. Skips it while another one is stuck.
-    pub(in crate::observer) fn record(&self, listener: &Arc<Listener>, call: &Notification) {
+    /// Records nothing more: without a guard, a call that is stuck would never continue.
+    pub(in crate::observer) fn disable(&self) {
         let mut state = self.state();
-        while state.recorder.is_none() && !state.stuck {
+        state.recorder = None;
+        state.stuck = true;
+    }
+
+    /// Records a call and lets it continue, as soon as no other is being recorded. While another one is
+    /// stuck, the call continues unseen.
+    pub(in crate::observer) fn answer(&self, listener: &Arc<Listener>, call: &Notification) {
+        let mut state = self.state();
+        if state.recorder.is_none() {
             state.waiting += 1;
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            let must_wait = |state: &mut State| state.recorder.is_none() && !state.stuck;
+            let waited = self.changed.wait_while(state, must_wait);
+            state = waited.unwrap_or_else(PoisonError::into_inner);
             state.waiting -= 1;
         }
-        // Without it the call is stuck that has it, which was reported.
-        let Some(mut recorder) = state.recorder.take() else { return };
+        let Some(mut recorder) = state.recorder.take() else {
+            state.problems.insert(Problem::Stuck);
+            drop(state);
+            return listener.proceed(call.id);
+        };
         state.begun += 1;
         state.call = Some((Arc::clone(listener), call.id));
         drop(state);
         let handle = AssertUnwindSafe(|| recorder.handle(listener, call));
         let handled = std::panic::catch_unwind(handle);
+        // Before the next call is looked at: this one may change where its names lead.
+        listener.proceed(call.id);
         let mut state = self.state();
         if handled.is_err() {
-            state.problems.push(Problem::Bug);
+            state.problems.insert(Problem::Bug);
         }
         state.recorder = Some(recorder);
         state.call = None;
@@ -101,7 +117,7 @@ impl SharedRecorder {
             {
                 listener.proceed(*call);
                 state.stuck = true;
-                state.problems.push(Problem::Stuck);
+                state.problems.insert(Problem::Stuck);
                 self.changed.notify_all();
             }
         }
@@ -110,9 +126,11 @@ impl SharedRecorder {
     /// The finished observation. Nothing is recorded after it.
     pub(in crate::observer) fn close(&self) -> Observation {
         let mut state = self.state();
-        let recorder = state.recorder.as_mut();
-        let mut observation = recorder.map(|recorder| recorder.close()).unwrap_or_default();
-        observation.problems.extend(state.problems.drain(..));
+        let mut observation = match &mut state.recorder {
+            Some(recorder) => recorder.close(),
+            None => Observation { problems: [Problem::Stuck].into(), ..Observation::default() },
+        };
+        observation.problems.append(&mut state.problems);
         observation
     }
 }

@@ -103,6 +103,7 @@ impl Supervisor {
         let shared = Arc::clone(&self.shared);
         if let Err(error) = spawn("observer guard", move || shared.recorder.guard(&end)) {
             self.problem(Problem::Kernel(error.to_string()));
+            self.shared.recorder.disable();
         }
         let mut all = Vec::new();
         let mut started = false;
@@ -139,15 +140,23 @@ impl Supervisor {
         wait_for_ends(&all);
         self.shared.ending.store(true, Ordering::SeqCst);
         let mut left_behind = false;
-        for threads in all {
-            let child = threads.child;
-            let listener = threads.stop();
-            if !has_ended(&listener) {
+        let deadline = Instant::now() + GUARD_INTERVAL;
+        for threads in &all {
+            // One that is stuck may wait for a process that is left behind.
+            let stopped = threads.stop(Some(deadline));
+            if !stopped || !has_ended(&threads.listener) {
                 left_behind = true;
-                self.leave(&listener);
+                self.leave(&threads.listener);
             }
             // From now on calls that nobody answers are to fail.
-            child.into_iter().for_each(withdraw_listener);
+            threads.child.into_iter().for_each(withdraw_listener);
+        }
+        for threads in all {
+            threads.stop(None);
+            for thread in threads.threads {
+                // A panic was recorded, if it was in the handling of a call.
+                let _ = thread.join();
+            }
         }
         let mut observation = self.shared.recorder.close();
         observation.left_behind = left_behind;
@@ -262,10 +271,14 @@ fn wait_for_ends(all: &[AnsweringThreads]) {
 }
 
 impl AnsweringThreads {
-    /// Ends the threads, which have been told to stop but may be waiting for a call.
-    fn stop(self) -> Arc<Listener> {
+    /// Ends the threads, which have been told to stop but may be waiting for a call. Whether they had
+    /// ended by the deadline.
+    fn stop(&self, deadline: Option<Instant>) -> bool {
         let mut pause = INTERRUPT_INTERVAL;
         while self.threads.iter().any(|thread| !thread.is_finished()) {
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return false;
+            }
             for thread in self.threads.iter().filter(|thread| !thread.is_finished()) {
                 seccomp::interrupt(thread.as_pthread_t());
             }
@@ -274,11 +287,7 @@ impl AnsweringThreads {
             }
             pause = GUARD_INTERVAL.min(2 * pause);
         }
-        for thread in self.threads {
-            // A panic was recorded, if it was in the handling of a call.
-            let _ = thread.join();
-        }
-        self.listener
+        true
     }
 }
 
@@ -292,10 +301,7 @@ impl CallQueue {
                 self.listener.share_processor(share);
             }
             match self.listener.next() {
-                Ok(Some(call)) => {
-                    shared.recorder.record(&self.listener, &call);
-                    self.listener.proceed(call.id);
-                }
+                Ok(Some(call)) => shared.recorder.answer(&self.listener, &call),
                 Ok(None) if has_ended(&self.listener) => return,
                 // The caller was killed, or we were interrupted.
                 Ok(None) => {}
@@ -323,9 +329,10 @@ fn has_ended(listener: &Listener) -> bool {
     seccomp::wait(&mut polled, 0).is_ok() && ended(polled[0].revents)
 }
 
-/// What a listener's poll says once no process is left under the filter and no call is waiting.
+/// What a listener's poll says once no process is left under the filter and no call is waiting. It says
+/// `POLLERR` where it was interrupted.
 fn ended(revents: libc::c_short) -> bool {
-    revents != 0 && revents & libc::POLLIN == 0
+    revents & libc::POLLHUP != 0 && revents & libc::POLLIN == 0
 }
 
 fn pollfd(fd: RawFd) -> libc::pollfd {

@@ -69,7 +69,7 @@ pub(in crate::observer) struct SyscallRecorder {
 pub(super) struct Located {
     pub(super) name: Vec<u8>,
     /// The length of the root below which it is resolved; 0 for the real root.
-    root: usize,
+    pub(super) root: usize,
 }
 
 impl Located {
@@ -245,8 +245,8 @@ impl SyscallRecorder {
 
     /// Remembers a recorded look-up, until [`Self::forget`].
     pub(super) fn set_recorded(&mut self, located: Located, asked: LookupKind) {
-        // `/proc/self` differs for each process.
-        if self.is_memorable() && located.root == 0 && !self.resolver.went_through_proc() {
+        let lasts = located.root == 0 && !self.resolver.may_lead_elsewhere();
+        if self.is_memorable() && lasts {
             if self.recorded.len() >= MAX_RECORDED_NAMES {
                 self.recorded.clear();
             }

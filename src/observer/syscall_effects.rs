@@ -60,7 +60,14 @@ impl SyscallRecorder {
                 }
             }
             SyscallRequest::Ask { name, follow, uses } => {
-                let Some(located) = self.locate(thread, name, 0)? else {
+                let located = match self.locate(thread, name, 0)? {
+                    // The current folder, which no call has to open.
+                    None if name.empty && name.at == libc::AT_FDCWD => {
+                        Some(Located { name: b"/proc/self/cwd".to_vec(), root: 0 })
+                    }
+                    located => located,
+                };
+                let Some(located) = located else {
                     // Without a path the call queries an open descriptor, whose content is
                     // recorded already. Its attributes, and a folder's names, are not.
                     if uses.any(Uses::ATTRIBUTES.with(Uses::LISTED)) {

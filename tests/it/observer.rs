@@ -384,6 +384,41 @@ fn a_path_that_only_the_run_itself_can_fill_in_does_not_hang_it() {
 }
 
 #[test]
+fn a_process_left_behind_is_answered_while_another_of_its_calls_is_stuck() {
+    let dir = folder();
+    let (go, done) = (dir.path("go"), dir.path("done"));
+    let args = ["left-behind-stuck".as_ref(), go.as_os_str(), done.as_os_str()];
+    let Some((output, seen)) = observe_spec(&spec(actor(), &args)) else { return };
+    assert!(output.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    std::fs::write(&go, "").unwrap();
+    until("the process has done its work", || done.exists().then_some(()));
+    if output.stdout != b"skipped\n" {
+        assert!(seen.problems.contains(&Problem::Stuck), "{:?}", seen.problems);
+    }
+}
+
+#[test]
+fn a_name_through_a_folder_that_is_made_later_is_looked_at_again() {
+    let dir = folder();
+    let (way, file) = (dir.path("way"), dir.file("f"));
+    let seen = observe!("make-way", way, "f");
+    complete(&seen);
+    assert_eq!(uses(&seen, &file), Uses::PROBED);
+}
+
+#[test]
+fn a_question_about_the_current_folder_itself_is_recorded() {
+    let dir = folder();
+    let inner = dir.path("inner");
+    std::fs::create_dir(&inner).unwrap();
+    let spec = Spec::new(actor(), &inner, Environment::default()).arg("here");
+    let Some((output, seen)) = observe_spec(&spec) else { return };
+    assert!(output.success());
+    complete(&seen);
+    assert_eq!(uses(&seen, &inner), Uses::PROBED);
+}
+
+#[test]
 fn a_process_left_behind_lives_on_after_the_observation() {
     let dir = folder();
     let (go, done) = (dir.path("go"), dir.path("done"));

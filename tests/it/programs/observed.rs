@@ -208,6 +208,7 @@ fn main() {
         },
         "orphan" => orphan(&rest[0], &rest[1]),
         "left-behind" => left_behind(&rest[0], &rest[1]),
+        "left-behind-stuck" => left_behind_stuck(&rest[0], &rest[1]),
         "poll-link" => {
             // One thread makes a link while another tries to read through it. The read after that
             // begins when the link is there.
@@ -219,6 +220,22 @@ fn main() {
             });
             std::os::unix::fs::symlink(file, link).unwrap();
             reader.join().unwrap();
+        }
+        "make-way" => {
+            // A name through a folder that is made later.
+            let (folder, name) = (std::path::Path::new(&rest[0]), rest[1].clone());
+            let name = folder.join("..").join(name);
+            assert!(name.metadata().is_err());
+            std::fs::create_dir(folder).unwrap();
+            name.metadata().unwrap();
+            std::fs::remove_dir(folder).unwrap();
+        }
+        "here" => {
+            let mut attributes = [0_u8; 256];
+            // statx(AT_FDCWD, "", AT_EMPTY_PATH, STATX_BASIC_STATS)
+            let number = if cfg!(target_arch = "x86_64") { 332 } else { 291 };
+            let told = unsafe { syscall(number, AT_FDCWD, c"".as_ptr(), 0x1000, 0x7ff, attributes.as_mut_ptr()) };
+            assert_eq!(told, 0);
         }
         "threads" => {
             let count: usize = rest[0].to_str().unwrap().parse().unwrap();
@@ -298,7 +315,10 @@ fn main() {
             }
             println!("{sum}");
         }
-        "fault" => fault(&rest[0]),
+        "fault" => {
+            let path = rest[0].clone();
+            fault(&rest[0], move || drop(std::fs::read(path).unwrap()));
+        }
         #[cfg(target_arch = "x86_64")]
         "x32" => unsafe {
             syscall(0x4000_0000 | 39);
@@ -338,22 +358,52 @@ fn orphan(path: &OsString, done: &OsString) {
 fn left_behind(go: &OsString, done: &OsString) {
     unsafe {
         if fork() == 0 {
-            setsid();
-            for fd in 0..3 {
-                std::mem::forget(std::fs::File::open("/dev/null"));
-                let _ = fd;
-            }
-            unsafe extern "C" {
-                fn close(fd: c_int) -> c_int;
-            }
-            for fd in 0..3 {
-                close(fd);
-            }
+            leave_the_run();
             while std::fs::read(go).is_err() {
                 std::thread::yield_now();
             }
             std::fs::write(done, "x").unwrap();
             _exit(0);
+        }
+    }
+}
+
+/// The same, and the run ends while the answer to one call of that process takes another one.
+fn left_behind_stuck(go: &OsString, done: &OsString) {
+    let (mut told, mut tell) = std::io::pipe().unwrap();
+    unsafe {
+        if fork() == 0 {
+            leave_the_run();
+            drop(told);
+            let wanted = go.clone();
+            fault(go, move || {
+                tell.write_all(b"x").unwrap();
+                while std::fs::read(&wanted).is_err() {
+                    std::thread::yield_now();
+                }
+            });
+            std::fs::write(done, "x").unwrap();
+            _exit(0);
+        }
+    }
+    drop(tell);
+    if told.read(&mut [0]).unwrap() == 0 {
+        println!("skipped");
+    }
+}
+
+/// Makes a child that outlives its parent, and that nobody waits for.
+fn leave_the_run() {
+    unsafe extern "C" {
+        fn close(fd: c_int) -> c_int;
+    }
+    unsafe {
+        setsid();
+        for fd in 0..3 {
+            close(fd);
+        }
+        for _ in 0..3 {
+            std::mem::forget(std::fs::File::open("/dev/null"));
         }
     }
 }
@@ -399,7 +449,7 @@ fn bad_pointers(good: &OsString) {
 
 /// A path in memory that only this process can fill in, after an observed call of its own: an
 /// observer that looks at it waits for us, and we for it. Prints `skipped` where it can't be done.
-fn fault(path: &OsString) {
+fn fault(path: &OsString, before: impl FnOnce() + Send + 'static) {
     unsafe {
         let fd = syscall(USERFAULTFD, 0o2000000) as c_int;
         let mut api = [0xAA_u64, 0, 0];
@@ -415,7 +465,7 @@ fn fault(path: &OsString) {
             let mut event = [0_u8; 32];
             let mut file = <std::fs::File as std::os::fd::FromRawFd>::from_raw_fd(fd);
             file.read_exact(&mut event).unwrap();
-            std::fs::read(&text).unwrap();
+            before();
             let mut content = vec![0_u8; 4096];
             content[..text.len()].copy_from_slice(text.as_bytes());
             let mut copy = [register[0], content.as_ptr() as u64, 4096, 0, 0];
