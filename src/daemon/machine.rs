@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::config::{BackgroundSettings, Effort};
 use crate::process::Environment;
@@ -26,6 +26,9 @@ const READ_TIMEOUT: Duration = Duration::from_secs(2);
 const ANSWER_LIFETIME: Duration = Duration::from_secs(5);
 /// The longest period over which the processor use of other programs is averaged.
 const CPU_AVERAGE: Duration = Duration::from_secs(15);
+
+/// The shortest such period, of ten ticks a core: what runs at a single moment may be a thread of ours.
+const SHORTEST_CPU_AVERAGE: Duration = Duration::from_millis(100);
 
 /// The source of readings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,13 +133,17 @@ impl Sensors {
         match *self.machine {
             Machine::Files { .. } => {
                 let reads_power = wants_power && self.power.is_none();
+                let mut before = self.cpu.filter(|(then, _)| now - *then < CPU_AVERAGE);
+                let wants_cpu = settings.processors_busy != Effort::Run;
+                if before.is_none() && wants_cpu {
+                    before = self.files(false, false).await.cpu.map(|cpu| (now, cpu));
+                    sleep(SHORTEST_CPU_AVERAGE).await;
+                }
                 let found = self.files(settings.memory_pressure.is_some(), reads_power).await;
                 readings.memory_pressure = found.memory_pressure;
-                readings.busy_cores = found.cpu.and_then(|cpu| {
-                    let before = self.cpu.filter(|(then, _)| now - *then < CPU_AVERAGE);
-                    cpu.busy_cores(before.map(|(_, cpu)| cpu).as_ref())
-                });
-                self.cpu = found.cpu.map(|cpu| (now, cpu));
+                let since = found.cpu.zip(before);
+                readings.busy_cores = since.and_then(|(cpu, (_, before))| cpu.busy_cores(&before));
+                self.cpu = found.cpu.map(|cpu| (Instant::now(), cpu));
                 self.power = self.power.or(found.power.map(|power| (now, power)));
             }
             Machine::Programs if wants_power && self.power.is_none() => {
@@ -182,6 +189,7 @@ impl Sensors {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::path::Path;
 
     use super::*;
 
@@ -195,10 +203,22 @@ mod tests {
         jobs: None,
     };
 
-    fn write(root: &std::path::Path, name: &str, text: &str) {
+    fn write(root: &Path, name: &str, text: &str) {
         let file = root.join(name);
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::write(file, text).unwrap();
+    }
+
+    /// Reads twice, while one of two cores is busy.
+    async fn busy(proc: &Path, mut sensors: Sensors, settings: &BackgroundSettings) -> Readings {
+        let stat = |user: u32, idle: u32| {
+            let text = format!("cpu  {user} 0 0 {idle}\ncpu0 1 0 0 1\ncpu1 1 0 0 1\n");
+            write(proc, "stat", &text);
+        };
+        stat(100, 100);
+        assert_eq!(sensors.read(settings).await.busy_cores, None, "no tick has passed");
+        stat(200, 200);
+        sensors.read(settings).await
     }
 
     #[tokio::test]
@@ -206,13 +226,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path();
         write(root, "pressure/memory", "some avg10=20.00 avg60=0 avg300=0 total=0\n");
-        write(root, "stat", "cpu  1 2 3 4\ncpu0 1 2 3 4\nprocs_running 2\n");
         write(root, "class/power_supply/BAT0/type", "Battery");
         write(root, "class/power_supply/BAT0/status", "Discharging");
         write(root, "firmware/acpi/platform_profile", "low-power");
         let machine = Machine::Files { proc: root.into(), sys: root.into() };
         let sensors = || Sensors::new(machine.clone(), Environment::default());
-        let all = sensors().read(&SETTINGS).await;
+        let all = busy(root, sensors(), &SETTINGS).await;
         let expected = Readings {
             memory_pressure: Some(20.0),
             power: Power { supply: Some(Supply::Battery(None)), saving: Some(true) },
@@ -226,7 +245,7 @@ mod tests {
             memory_pressure: None,
             ..SETTINGS
         };
-        let some = sensors().read(&less).await;
+        let some = busy(root, sensors(), &less).await;
         assert_eq!(some, Readings { busy_cores: Some(1.0), ..Readings::default() });
     }
 

@@ -37,8 +37,6 @@ pub(in crate::daemon) struct CpuCounters {
     total: u64,
     /// The number of processors.
     count: u32,
-    /// Programs that run or could run at this moment, this one included.
-    running: u32,
 }
 
 impl CpuCounters {
@@ -46,7 +44,7 @@ impl CpuCounters {
         Self::parse(&fs::read_to_string(proc.join("stat")).ok()?)
     }
 
-    /// `/proc/stat`: a line `cpu` with the ticks of all, one `cpu0` for each, `procs_running`.
+    /// `/proc/stat`: a line `cpu` with the ticks of all, and one `cpu0` for each.
     fn parse(stat: &str) -> Option<Self> {
         let mut ticks = stat.lines().next()?.strip_prefix("cpu ")?.split_whitespace();
         // user, nice, system, idle, iowait, irq, softirq, steal; guests are in the first two.
@@ -56,8 +54,6 @@ impl CpuCounters {
             number.is_some_and(|c| c.is_ascii_digit())
         };
         let count = u32::try_from(stat.lines().filter(of).count()).ok()?;
-        let running = stat.lines().find_map(|line| line.strip_prefix("procs_running "))?;
-        let running = running.trim().parse().ok()?;
         let of = |place: usize| ticks.get(place).copied().unwrap_or(0);
         (ticks.len() >= 4).then(|| Self {
             user: of(0),
@@ -67,24 +63,16 @@ impl CpuCounters {
             stolen: of(7),
             total: ticks.iter().sum(),
             count,
-            running,
         })
     }
 
-    /// How many cores programs of normal priority have kept busy since `before`; without `before`,
-    /// how many all programs want at this moment.
+    /// How many cores programs of normal priority have kept busy since `before`. `None` if no tick has
+    /// passed, or the counters have been set back.
     #[expect(clippy::cast_precision_loss, reason = "a share of a few seconds")]
-    pub(super) fn busy_cores(&self, before: Option<&Self>) -> Option<f64> {
-        let since = before.and_then(|before| {
-            let total = self.total.checked_sub(before.total).filter(|total| *total > 0)?;
-            Some((self.user.checked_sub(before.user)?, total))
-        });
-        match (since, before) {
-            (Some((user, total)), _) => Some(user as f64 / total as f64 * f64::from(self.count)),
-            (None, None) => Some(f64::from(self.running.saturating_sub(1).min(self.count))),
-            // No tick has passed, or the counters have been set back.
-            (None, Some(_)) => None,
-        }
+    pub(super) fn busy_cores(&self, before: &Self) -> Option<f64> {
+        let total = self.total.checked_sub(before.total).filter(|total| *total > 0)?;
+        let user = self.user.checked_sub(before.user)?;
+        Some(user as f64 / total as f64 * f64::from(self.count))
     }
 
     /// The use since `before`. The kernel does not say for which program it worked: its time is
@@ -183,19 +171,17 @@ mod tests {
     fn only_programs_of_normal_priority_count() {
         let stat = |user: u64, nice: u64, idle: u64| {
             let text = format!(
-                "cpu  {user} {nice} 10 {idle} 0 0 0 0 0 0\ncpu0 1 1 1 1\ncpu1 1 1 1 1\nintr 5\n\
-                 procs_running 3\nprocs_blocked 0\n"
+                "cpu  {user} {nice} 10 {idle} 0 0 0 0 0 0\ncpu0 1 1 1 1\ncpu1 1 1 1 1\nintr 5\n"
             );
             CpuCounters::parse(&text).unwrap()
         };
         let before = stat(100, 0, 1_000);
-        assert_eq!(before.busy_cores(None), Some(2.0), "at this moment");
         // One core of two for them, one for us.
-        assert_eq!(stat(200, 100, 1_000).busy_cores(Some(&before)), Some(1.0));
-        assert_eq!(stat(100, 200, 1_000).busy_cores(Some(&before)), Some(0.0));
-        assert_eq!(before.busy_cores(Some(&before)), None, "no time has passed");
-        assert_eq!(stat(0, 0, 5_000).busy_cores(Some(&before)), None, "a counter was set back");
-        for odd in ["", "cpu", "cpu  1 2\nprocs_running 1", "cpu  1 2 3 4\n"] {
+        assert_eq!(stat(200, 100, 1_000).busy_cores(&before), Some(1.0));
+        assert_eq!(stat(100, 200, 1_000).busy_cores(&before), Some(0.0));
+        assert_eq!(before.busy_cores(&before), None, "no time has passed");
+        assert_eq!(stat(0, 0, 5_000).busy_cores(&before), None, "a counter was set back");
+        for odd in ["", "cpu", "cpu  1 2\ncpu0 1 2\n"] {
             assert_eq!(CpuCounters::parse(odd), None, "{odd}");
         }
     }
@@ -204,7 +190,7 @@ mod tests {
     fn kernel_time_is_split_like_the_programs_time() {
         let stat = |user: u64, nice: u64, system: u64, idle: u64, steal: u64| {
             let ticks = format!("{user} {nice} {system} {idle} 0 0 0 {steal} 0 0");
-            CpuCounters::parse(&format!("cpu  {ticks}\ncpu0 {ticks}\nprocs_running 3\n")).unwrap()
+            CpuCounters::parse(&format!("cpu  {ticks}\ncpu0 {ticks}\n")).unwrap()
         };
         let before = stat(1_000, 1_000, 1_000, 1_000, 1_000);
         let share = |user: u64, nice: u64, system: u64, idle: u64, steal: u64| {
@@ -225,7 +211,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn this_machine_has_cpu_counters() {
-        assert!(CpuCounters::now(Path::new("/proc")).unwrap().busy_cores(None).is_some());
+        assert!(CpuCounters::now(Path::new("/proc")).is_some());
     }
 
     #[test]
