@@ -141,8 +141,8 @@ fn asks_git(args: &str) -> String {
     )
 }
 
-/// A package for each script, in a workspace whose tests are proven.
-fn proven(packages: &[(&str, [(&str, String); 2])]) -> Clones {
+/// A package for each script.
+fn workspace(packages: &[(&str, [(&str, String); 2])]) -> Clones {
     let files: Vec<_> = packages
         .iter()
         .map(|(_, files)| files.each_ref().map(|(path, text)| (*path, text.as_str())))
@@ -152,7 +152,12 @@ fn proven(packages: &[(&str, [(&str, String); 2])]) -> Clones {
         .zip(&files)
         .map(|((name, _), files)| (*name, "[lib]\ndoctest=false\n", &files[..]))
         .collect();
-    let clones = Clones::of(&packages, &[]);
+    Clones::of(&packages, &[])
+}
+
+/// The same, whose tests are proven.
+fn proven(packages: &[(&str, [(&str, String); 2])]) -> Clones {
+    let clones = workspace(packages);
     clones.prove();
     clones
 }
@@ -209,6 +214,19 @@ fn what_a_script_read_in_one_checkout_is_compared_in_another_one() {
         fs::write(place(&deep).with_file_name("settings"), "2").unwrap();
         clones.ask(&place(&deep), &[]).red();
         clones.prove();
+    }
+    // A linked worktree is as good a place for a proof.
+    let clones = workspace(&[("hash", found(&hash, "10"))]);
+    let linked = ["one", "two"].map(|name| {
+        clones.home.git(&["worktree", "add", "-q", &format!("../{name}")]);
+        clones.home.base.join(name)
+    });
+    for _ in 0..3 {
+        clones.ask(&linked[0], &[]).green();
+    }
+    for other in [&linked[1], &clones.home.root] {
+        clones.ask(other, &[]).green_from("cache");
+        assert!(!other.join("target").exists(), "nothing is built");
     }
     let clones = proven(&[("branch", found(&on_branch, "false"))]);
     clones.home.git(&["worktree", "add", "-q", "-b", "other", "../other"]);
