@@ -70,7 +70,7 @@ pub(crate) use put::PutError;
 pub(crate) use reached::ReachedTests;
 pub(crate) use record::{
     Input, InputState, Record, RecordKey, RecordLevel, RecordReference, RecordedEnvironment,
-    RecordedProducts,
+    RecordedProducts, UnseenReads,
 };
 pub(crate) use script_runs::{KnownAnswer, KnownScriptRun};
 pub(crate) use state::{

@@ -133,9 +133,24 @@ pub(crate) const LOADER_FOLDERS: &[&str] = &[
     "aarch64",
 ];
 
+/// Whether only the dynamic loader looks for something of this name.
+pub(crate) fn is_of_loader(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().as_bytes();
+    let is_folder = LOADER_FOLDERS.iter().any(|folder| name == folder.as_bytes());
+    let is_below = path.parent().is_some_and(|folder| folder.ends_with("glibc-hwcaps"));
+    is_folder || is_below || name.windows(3).any(|part| part == b".so")
+}
+
+/// The same of the loader and linkers.
+pub(crate) fn is_of_linker(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().as_bytes();
+    is_of_loader(path) || (name.starts_with(b"lib") && name.ends_with(b".a"))
+}
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 

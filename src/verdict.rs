@@ -54,6 +54,7 @@ mod target_discovery;
 mod tree;
 mod unreached;
 mod unreached_base;
+mod unseen_reads;
 mod verify;
 
 pub(crate) use binary::store_program_digest;
@@ -77,7 +78,7 @@ pub(crate) use run::{RunOutcome, run};
 pub(crate) use shadow::ShadowComparison;
 pub(crate) use shared_store::{
     Publishing, Shareable, answers_for_all, forget_store, open_store, probe_store, project_label,
-    publication, signer_of, waiting_uploads,
+    publication, remember_scripts, signer_of, waiting_uploads,
 };
 pub use tree::ProjectTree;
 pub(crate) use tree::{TreeError, TreeState};

@@ -6,7 +6,7 @@
 //! new format; a field that decides *whether a record may answer* comes with a new
 //! [`RecordKey::version`], so that no older reader can look past it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -184,12 +184,28 @@ pub struct RecordedProducts {
     /// The lists of what the units were made from. While all are the very same, nothing was built
     /// anew.
     pub lists: Vec<Input>,
+    /// What else may have decided them. Another checkout builds its own, and may have other files.
+    #[serde(default)]
+    pub unseen: UnseenReads,
 }
 
 impl RecordedProducts {
     fn is_empty(&self) -> bool {
-        self.consulted.is_empty()
+        self.consulted.is_empty() && self.unseen == UnseenReads::Nothing
     }
+}
+
+/// What build scripts and macros may have read that no list tells of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UnseenReads {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// What scripts of the workspace read. These memos tell what each does, once it was run again.
+    Scripts(BTreeSet<Digest>),
+    /// Anything.
+    Anything,
 }
 
 /// A record, as the very one that it was.

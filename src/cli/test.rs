@@ -77,6 +77,8 @@ pub(super) fn test(context: &Context, args: &TestArgs) -> Result<(), Stop> {
 
 /// How long a command that has answered waits for its uploads.
 const PUBLISH_WAIT: Duration = Duration::from_secs(20);
+/// Build scripts that take longer are not run once more by a command that has answered.
+const QUICK_SCRIPT: Duration = Duration::from_secs(1);
 
 struct Asking<'a> {
     context: &'a Context,
@@ -149,12 +151,20 @@ impl Asking<'_> {
         // A wrong record is a bug of this program and outranks red tests.
         let verified = self.verify(root, &cache, &outcome);
         let answered = self.answered(root, &outcome.answer, &mut progress);
-        if let (Some(store), Some(run)) = (store.filter(SharedStore::writes), &outcome.shareable) {
-            let connection = match &mut heard {
-                DaemonReply::Miss { connection, .. } => Some(connection),
-                _ => None,
-            };
-            self.publish(asked, &store, run, connection);
+        match (store.filter(SharedStore::writes), &outcome.shareable) {
+            (Some(store), Some(run)) => {
+                let connection = match &mut heard {
+                    DaemonReply::Miss { connection, .. } => Some(connection),
+                    _ => None,
+                };
+                self.publish(asked, &store, run, connection);
+            }
+            (None, Some(run)) => {
+                if let Ok(hook) = std::env::current_exe() {
+                    verdict::remember_scripts(&hook, &asked, run, Some(QUICK_SCRIPT));
+                }
+            }
+            (_, None) => {}
         }
         verified.and(answered)
     }

@@ -40,6 +40,8 @@ pub(crate) struct BuiltScript {
     pub(crate) program: PathBuf,
     /// Where its run has written.
     pub(crate) out_dir: PathBuf,
+    /// Whether it is the workspace's own.
+    pub(crate) is_own: bool,
 }
 
 /// How cargo runs a build script.

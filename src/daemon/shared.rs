@@ -191,12 +191,13 @@ impl Shared {
     /// Has what a run has proven published, if the config says so.
     pub(super) fn share(&self, question: &Question, facts: &Facts, run: &Shareable) {
         let settings = lock(&self.sharing).clone();
+        let look_up = LookUp { cache: &self.cache, question, facts };
         if settings.url.is_none() || !settings.write {
+            verdict::remember_scripts(&self.hook, &look_up, run, None);
             return;
         }
         let publishing =
             Publishing { signing_key: settings.sign_with.as_deref(), hook: &self.hook };
-        let look_up = LookUp { cache: &self.cache, question, facts };
         let published = verdict::publication(&publishing, &look_up, run);
         for why in published.kept_back {
             debug!(project = %question.root.display(), %why, "not published");

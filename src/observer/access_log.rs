@@ -43,8 +43,8 @@ pub(in crate::observer) struct AccessLog {
     own: HashMap<Vec<u8>, OwnPath>,
     /// Paths that could not be made because their parent folder was missing, and were not made since.
     failed_attempts: HashSet<Vec<u8>>,
-    /// The folder whose look-ups are not recorded now.
-    pub(in crate::observer) exempt: Option<Vec<u8>>,
+    /// The folders whose look-ups are not recorded now.
+    pub(in crate::observer) exempt: Option<Vec<Vec<u8>>>,
     /// See [`Observation::libraries`].
     libraries: BTreeSet<Vec<u8>>,
     pub(in crate::observer) peers: BTreeSet<Peer>,
@@ -377,9 +377,11 @@ impl AccessLog {
     /// Whether the process that calls now may look this up unrecorded. What it makes or changes is
     /// recorded all the same: only a process that asks is exempt.
     fn is_exempt(&self, path: &[u8]) -> bool {
-        let below = |folder: &Vec<u8>| path.strip_prefix(&folder[..]);
-        let below = self.exempt.as_ref().and_then(below);
-        below.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+        let is_below = |folder: &Vec<u8>| {
+            let rest = path.strip_prefix(&folder[..]);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+        };
+        self.exempt.iter().flatten().any(is_below)
     }
 
     /// The finished observation. `ours` says whether a process id belonged to the run.
@@ -505,7 +507,7 @@ mod tests {
     #[test]
     fn an_exempt_process_looks_up_and_does_not_write_unrecorded() {
         let mut log = AccessLog::new(ObserveOptions::default());
-        log.exempt = Some(b"/w/.git".into());
+        log.exempt = Some(vec![b"/r/.git".into(), b"/w/.git".into()]);
         log.open(&file("/w/.git/HEAD", 1), READ);
         log.consult(&none("/w/.git"), Uses::PROBED);
         log.consult(&file("/w/.gitignore", 2), Uses::PROBED);

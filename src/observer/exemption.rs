@@ -1,4 +1,4 @@
-//! Programs whose look-ups below one folder are not recorded, because the caller records what they
+//! Programs whose look-ups below some folders are not recorded, because the caller records what they
 //! were asked and answered.
 
 use std::ffi::OsString;
@@ -20,24 +20,25 @@ pub(crate) struct StartedProgram {
     pub(crate) environment: Environment,
 }
 
-type Decide = dyn Fn(&StartedProgram) -> Option<PathBuf> + Send + Sync;
+type Decide = dyn Fn(&StartedProgram) -> Option<Vec<PathBuf>> + Send + Sync;
 
-/// Decides about each program that starts: the folder, without symlinks, whose look-ups by this very
+/// Decides about each program that starts: the folders, without symlinks, whose look-ups by this very
 /// process count no more; `None` for almost every program.
 #[derive(Clone)]
 pub(crate) struct Exemption(Arc<Decide>);
 
 impl Exemption {
     pub(crate) fn new(
-        decide: impl Fn(&StartedProgram) -> Option<PathBuf> + Send + Sync + 'static,
+        decide: impl Fn(&StartedProgram) -> Option<Vec<PathBuf>> + Send + Sync + 'static,
     ) -> Self {
         Self(Arc::new(decide))
     }
 
     pub(super) fn of(&self, thread: i32) -> Option<ExemptProcess> {
         let started = StartedProgram::of(thread)?;
-        let folder = (self.0)(&started)?.into_os_string().into_vec();
-        Some(ExemptProcess { file: started.file, folder })
+        let folders = (self.0)(&started)?.into_iter();
+        let folders = folders.map(|folder| folder.into_os_string().into_vec()).collect();
+        Some(ExemptProcess { file: started.file, folders })
     }
 }
 
@@ -51,13 +52,13 @@ impl fmt::Debug for Exemption {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ExemptProcess {
     file: PathBuf,
-    folder: Vec<u8>,
+    folders: Vec<Vec<u8>>,
 }
 
 impl ExemptProcess {
-    /// The folder, while the process is still that program.
-    pub(super) fn folder(&self, thread: i32) -> Option<&[u8]> {
-        (file_of(thread)? == self.file).then_some(&self.folder)
+    /// The folders, while the process is still that program.
+    pub(super) fn folders(&self, thread: i32) -> Option<&[Vec<u8>]> {
+        (file_of(thread)? == self.file).then_some(&self.folders)
     }
 }
 

@@ -222,12 +222,12 @@ impl SyscallRecorder {
             self.exempt.insert(thread, process);
         }
         let process = self.exempt.get(&thread);
-        let folder = process.and_then(|process| process.folder(thread)).map(<[u8]>::to_vec);
-        if self.log.exempt.is_some() && self.log.exempt != folder {
+        let folders = process.and_then(|process| process.folders(thread)).map(<[_]>::to_vec);
+        if self.log.exempt.is_some() && self.log.exempt != folders {
             // The others' look-ups of the same names are to be recorded.
             self.resolver.forget();
         }
-        self.log.exempt = folder;
+        self.log.exempt = folders;
     }
 
     /// Called when a thread is about to become another program: whose process it is then is another

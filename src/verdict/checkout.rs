@@ -8,6 +8,7 @@ use crate::cache::{Input, InputState, Record};
 use crate::hasher::holds_text;
 use crate::process::Environment;
 use crate::verdict::fingerprint::Fingerprints;
+use crate::verdict::roots::is_of_the_system;
 
 /// An input of `record` that a run in the checkout at `root` would perhaps look for elsewhere, and find
 /// in another state there: from there, another way leads to it. A file that was named from the root of
@@ -20,8 +21,19 @@ pub(super) fn found_elsewhere<'a>(
     environment: &Environment,
     fingerprints: &mut Fingerprints,
 ) -> Option<&'a Input> {
-    let ways = Ways { then: &record.workspace_root, now: root, environment };
-    (record.workspace_root != root).then(|| ways.leads_elsewhere(&record.inputs, fingerprints))?
+    is_found_elsewhere(&record.inputs, &record.workspace_root, root, environment, fingerprints)
+}
+
+/// The same of inputs of the checkout at `then`.
+pub(super) fn is_found_elsewhere<'a>(
+    inputs: &'a [Input],
+    then: &Path,
+    root: &Path,
+    environment: &Environment,
+    fingerprints: &mut Fingerprints,
+) -> Option<&'a Input> {
+    let ways = Ways { then, now: root, environment };
+    (then != root).then(|| ways.leads_elsewhere(inputs, fingerprints))?
 }
 
 /// Two checkouts, from which runs go their ways.
@@ -44,6 +56,19 @@ impl Ways<'_> {
         let tools = [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")];
         let tools = tools.map(|(name, below)| variable(name).unwrap_or_else(|| home.join(below)));
         let temporary = variable("TMPDIR").unwrap_or_else(|| "/tmp".into());
+        let is_in =
+            |folder: &Path, path: &Path| folder.parent().is_some() && path.starts_with(folder);
+        let programs: Vec<PathBuf> = self.environment.path_folders(self.then).collect();
+        // From a folder of `/` itself a search of all folders above looks nowhere but there.
+        let is_high = self.then.parent().is_some_and(|above| above.parent().is_none());
+        let is_named = |path: &Path| {
+            let by_variable = || {
+                is_in(&home, path)
+                    || is_in(&temporary, path)
+                    || path.parent().is_some_and(|folder| programs.iter().any(|it| it == folder))
+            };
+            is_of_the_system(path) || (!is_high && by_variable())
+        };
         // A search of all folders above passes more folders from a deeper checkout.
         let is_alike = self.then.components().count() == self.now.components().count();
         let then = self.then.as_os_str().as_bytes();
@@ -59,7 +84,7 @@ impl Ways<'_> {
             if path.as_os_str().as_bytes().starts_with(then) || self.is_led_back_by(input) {
                 return true;
             }
-            let now = same_way(self.then, self.now, path);
+            let now = same_way(self.then, self.now, path, is_named);
             let here = |path| Input { path, state: input.state, proof: None };
             now != *path && !(is_alike && fingerprints.holds(self.now, &here(now)))
         })
@@ -83,13 +108,13 @@ impl Ways<'_> {
     }
 }
 
-/// Where the way from the one folder to `path` leads from the other.
-fn same_way(one: &Path, other: &Path, path: &Path) -> PathBuf {
+/// Where the way from the one folder to `path` leads from the other. Nobody goes up all the way for what
+/// `is_named` without that.
+fn same_way(one: &Path, other: &Path, path: &Path, is_named: impl Fn(&Path) -> bool) -> PathBuf {
     let mut above = one.ancestors().enumerate();
     let shared = above.find_map(|(up, above)| Some((up, above, path.strip_prefix(above).ok()?)));
     match shared {
-        // Nobody goes up all the way.
-        Some((up, above, below)) if above.parent().is_some() => {
+        Some((up, above, below)) if above.parent().is_some() || !is_named(path) => {
             // No slash at the end, which would follow a link.
             other
                 .ancestors()
@@ -111,7 +136,8 @@ mod tests {
     #[test]
     fn the_way_up_and_down_again_is_the_same_for_neighbours_only() {
         let way = |other: &str, path: &str| {
-            same_way(Path::new("/home/me/src/one"), Path::new(other), Path::new(path))
+            let (one, path) = (Path::new("/home/me/src/one"), Path::new(path));
+            same_way(one, Path::new(other), path, is_of_the_system)
         };
         let same = |other: &str, path: &str| way(other, path) == Path::new(path);
         for path in ["/etc/hosts", "/home/me/src/settings", "/home/me/.gitconfig", "/home/me/src"] {
@@ -126,6 +152,27 @@ mod tests {
         assert_eq!(way("/a/b/two", "/home/me/src/settings"), Path::new("/a/b/settings"));
         assert_eq!(way("/a/b/two", "/home/me/src"), Path::new("/a/b"));
         assert_eq!(way("/two", "/home/me/.editorconfig"), Path::new("/.editorconfig"));
+    }
+
+    #[test]
+    fn what_lies_below_the_root_itself_is_found_on_the_way_up_too() {
+        let leads = |then: &str, now: &str, path: &str| {
+            let mut environment = Environment::default();
+            for (name, value) in [("HOME", "/me"), ("TMPDIR", "/scratch"), ("PATH", "/snap/bin")] {
+                environment.set(name, value);
+            }
+            let absent = Input { path: path.into(), state: InputState::Absent, proof: None };
+            let ways =
+                Ways { then: Path::new(then), now: Path::new(now), environment: &environment };
+            ways.leads_elsewhere(&[absent], &mut Fingerprints::default()).is_some()
+        };
+        assert!(leads("/app", "/srv/deep/b", "/climbed.toml"));
+        assert!(leads("/app", "/srv/deep/b", "/scratch/x"), "`../scratch/x` of a neighbour");
+        assert!(leads("/srv/a", "/srv/deep/b", "/climbed.toml"), "`../../climbed.toml`");
+        assert!(!leads("/app", "/srv", "/climbed.toml"), "both lie there");
+        for named in ["/etc/app.toml", "/me/.app.toml", "/scratch/x", "/snap/bin/tool"] {
+            assert!(!leads("/srv/a", "/srv/deep/b", named), "{named}");
+        }
     }
 
     #[test]

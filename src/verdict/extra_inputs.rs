@@ -85,7 +85,8 @@ pub(super) fn products_consulted(
     }
     let lists = sources.units.iter();
     let lists = lists.filter_map(|unit| fingerprints.read(root, &unit.list, Aspect::Same).ok());
-    RecordedProducts { consulted: consulted.into_values().collect(), lists: lists.collect() }
+    let consulted = consulted.into_values().collect();
+    RecordedProducts { consulted, lists: lists.collect(), ..RecordedProducts::default() }
 }
 
 /// The inputs of those targets of which it is known what they consulted.

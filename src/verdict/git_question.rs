@@ -74,12 +74,20 @@ impl GitQuestion {
         words.iter().all(is_known).then(|| Self { dir: dir.to_owned(), args })
     }
 
-    /// The folder of git's that answers it.
-    pub(super) fn git_folder(&self) -> Option<PathBuf> {
+    /// What is git's own and answers it. `None` if that is not known.
+    pub(super) fn git_folders(&self) -> Option<Vec<PathBuf>> {
         let mut folders = self.dir.ancestors().map(|above| above.join(GIT_FOLDER));
         let found = folders.find(|folder| folder.symlink_metadata().is_ok())?;
-        // A linked worktree or a submodule has a file there: its git folder lies elsewhere.
-        found.symlink_metadata().is_ok_and(|metadata| metadata.is_dir()).then_some(found)
+        if found.symlink_metadata().is_ok_and(|metadata| metadata.is_dir()) {
+            return Some(vec![found]);
+        }
+        // A linked worktree has a file there, which names a folder in that of the repository.
+        let text = std::fs::read_to_string(&found).ok()?;
+        let folder = found.parent()?.join(text.strip_prefix("gitdir: ")?.trim_end());
+        let all = folder.canonicalize().ok()?.parent()?.to_owned();
+        let own =
+            all.parent().filter(|own| all.ends_with("worktrees") && own.ends_with(GIT_FOLDER));
+        Some(vec![found, own?.to_owned()])
     }
 
     /// The program that is asked in this environment, without symlinks.
@@ -167,12 +175,17 @@ mod tests {
         let args = ["rev-parse", "HEAD"].map(OsString::from);
         let of = |at: &str| GitQuestion::of(&args, &root.join(at)).unwrap();
         let answer = |at: &str| of(at).ask(&environment()).unwrap();
-        assert_eq!(of("two").git_folder(), Some(root.join("two/.git")));
+        assert_eq!(of("two").git_folders(), Some(vec![root.join("two/.git")]));
         assert_eq!(answer("one"), answer("two"));
         git("two", &["commit", "-q", "--allow-empty", "-m", "2"]);
         assert_ne!(answer("one"), answer("two"));
         git("one", &["worktree", "add", "-q", "../three"]);
-        assert_eq!(of("three").git_folder(), None, "it lies elsewhere");
+        let folders = [root.join("three/.git"), root.join("one/.git")];
+        assert_eq!(of("three").git_folders(), Some(folders.to_vec()), "a linked worktree");
+        std::fs::create_dir_all(root.join("two/.git/modules/four")).unwrap();
+        std::fs::create_dir(root.join("four")).unwrap();
+        std::fs::write(root.join("four/.git"), "gitdir: ../two/.git/modules/four\n").unwrap();
+        assert_eq!(of("four").git_folders(), None, "a submodule");
         assert_ne!(answer("one"), of("").ask(&environment()).unwrap(), "no repository");
     }
 }

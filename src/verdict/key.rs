@@ -12,7 +12,7 @@ use crate::workspace::Identity;
 
 /// The rules by which source-level keys are made and their records judged. Raise it with every
 /// change of either: an old record then is a miss.
-const SOURCE_VERSION: u32 = 4;
+const SOURCE_VERSION: u32 = 5;
 
 /// The digest of the code: the files, and what decides how they are built. The same for the same
 /// content in any checkout and on any machine with the same toolchain.

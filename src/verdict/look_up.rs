@@ -11,6 +11,7 @@ use super::key::source_key;
 use super::other_environments::OtherEnvironments;
 use super::patterns::AlwaysRun;
 use super::proof::{Changes, changes, proof_of};
+use super::unseen_reads::may_read_otherwise;
 use super::{Facts, Question, code_hash};
 use crate::cache::{Cache, Input, InputState, Lookup, MissReason, Record, RecordKey};
 use crate::hasher::{FileDigest, file_digest};
@@ -183,6 +184,10 @@ impl LookUp<'_> {
         if let Some(input) = found_elsewhere(record, root, environment, &mut fingerprints) {
             let (path, project) = (input.path.display(), record.workspace_root.display());
             return Some(format!("its record is of {project}, where {path} was consulted"));
+        }
+        if let Some(why) = may_read_otherwise(record, self.cache, self.question, &mut fingerprints)
+        {
+            return Some(why);
         }
         if let Some(why) = over_time(record, settings.timeout) {
             return Some(why);

@@ -34,7 +34,8 @@
 //! | a build script of the workspace's own; a macro that may open files or start programs; an unknown list | the whole tree and all variables |
 //!
 //! Where records are shared, the scripts of the last two rows are run once more, observed (`script_runs`).
-//! What they consult then stands in the record, and the key is that of the first row.
+//! What they consult then stands in the record, and the key is that of the first row. Nothing of the last row is
+//! shared, and in another checkout a record of it answers only if all its scripts are known so (`unseen_reads`).
 //!
 //! Where cargo would not run the workspace's scripts again, whatever else they may have read does not count: a
 //! record of this checkout alone holds as long as everything at which cargo looks before it calls a script's
@@ -79,6 +80,7 @@ mod part;
 mod scripts;
 
 pub(super) use explained::PackageExplanation;
+pub(super) use keeping::unseen_reads;
 pub(super) use look_up::{
     KeptPackages, KnownTargets, PackageLevel, ProvenRun, ScriptedRecord, SharedKey,
 };

@@ -88,7 +88,7 @@ enum PortableState {
     Seen(Aspect, Digest),
     /// A library of the system, which counts as the very file here, by its content.
     Library(Digest),
-    /// A file of the toolchain, whose version the key holds.
+    /// A file or a folder of the toolchain, whose version the key holds.
     Toolchain,
 }
 
@@ -353,6 +353,10 @@ impl<'a> Machine<'a> {
                     return Err(format!("no other machine has the very same `{}`", path.display()));
                 }
             }
+            // Its permissions are those of whoever has installed it.
+            InputState::Kind(_) if self.is_of_toolchain(&path) && path.is_dir() => {
+                PortableState::Toolchain
+            }
             state => match aspect_of(state) {
                 None => PortableState::Plain(*state),
                 Some(way) => {
@@ -504,6 +508,9 @@ impl<'a> Machine<'a> {
             },
             PortableState::Toolchain if self.is_of_toolchain(&path) && path.is_file() => {
                 seen.own.read(self.root, &path, Aspect::Same)
+            }
+            PortableState::Toolchain if self.is_of_toolchain(&path) && path.is_dir() => {
+                seen.own.read(self.root, &path, Aspect::Kind)
             }
             PortableState::Toolchain => Err(differs()),
             PortableState::Seen(..) | PortableState::Library(_) => {

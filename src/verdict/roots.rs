@@ -48,6 +48,11 @@ const SYSTEM: [&str; 19] = [
 /// Names of so many bytes are in others by chance.
 const SHORT: usize = 3;
 
+/// Whether no checkout lies beside it.
+pub(super) fn is_of_the_system(path: &Path) -> bool {
+    SYSTEM.iter().any(|folder| path.starts_with(folder))
+}
+
 /// A path as it is shared.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct PortablePath {
@@ -286,10 +291,9 @@ impl SymbolicRoots {
             };
             let named = known.iter().copied().find(|home| path.starts_with(home));
             // All paths lie below `/`; those of the system are not found by going up so far.
-            let is_of_the_system = || SYSTEM.iter().any(|folder| path.starts_with(folder));
             let is_on_the_way = nearest.is_some()
                 || is_searched(folder)
-                || (is_absent && named.is_none() && !is_of_the_system());
+                || (is_absent && named.is_none() && !is_of_the_system(path));
             if !is_on_the_way {
                 continue;
             }

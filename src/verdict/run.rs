@@ -15,13 +15,15 @@ use super::fingerprint::Fingerprints;
 use super::keep::{Keeper, WholeRun, is_green};
 use super::look_up::{Finding, LookUp, answer_of, known_failure};
 use super::options::{RunError, RunOptions, RunScope, Step};
-use super::package::{KnownTargets, PackageLevel, Partial, ProvenRun, has_features_of};
+use super::package::{
+    KnownTargets, PackageLevel, Partial, ProvenRun, has_features_of, unseen_reads,
+};
 use super::provenance::{Proof, provenance};
 use super::ran::RanTarget;
 use super::shared_store::{self, Shareable};
 use super::target_discovery::DiscoveredNames;
 use super::{Facts, ProjectTree, Question, TreeState, code_hash};
-use crate::cache::{Cache, Record};
+use crate::cache::{Cache, Record, RecordedProducts};
 use crate::compiler::{Build, BuildProgress, BuildSpec, CompileError, TestCompiler};
 use crate::model::{Answer, Digest, TargetAnswer, TargetId, TargetReport, Timestamp, Verdict};
 use crate::process::{Priority, Suspender};
@@ -548,6 +550,9 @@ impl<'a> Answering<'a> {
             let run = ProvenRun { build, built_at, records: &records, limits, proof };
             shareable = self.keep_packages(level, &run);
         }
+        let plan = level.as_ref().map(PackageLevel::plan_digest);
+        let unseen = unseen_reads(question, cache, &build, plan);
+        let consulted = RecordedProducts { unseen, ..consulted };
         let reports: Vec<_> = ran.targets.iter().map(|target| target.report.clone()).collect();
         match &state.digest {
             Err(why) => not_kept.extend(why.iter().cloned()),

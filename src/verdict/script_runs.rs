@@ -2,19 +2,18 @@
 //! becomes a condition of the record in the place of the whole tree and all variables.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::binary::{ScriptObserver, TIMED_OUT, outcome_of};
-use super::environment::{AskedEnvironment, EnvironmentJudge, VariableDifference, each_variable};
+use super::binary::{ScriptObserver, TIMED_OUT, script_memo};
+use super::environment::{AskedEnvironment, EnvironmentJudge, VariableDifference};
 use super::fingerprint::{Aspect, Fingerprints};
 use super::git_question::GitQuestion;
 use super::package::ScriptedRecord;
-use super::patterns::VariablePlace;
+use super::unseen_reads::comes_to_the_same;
 use crate::cache::{KnownAnswer, KnownScriptRun, Record, RecordedEnvironment};
 use crate::compiler::BuiltScript;
-use crate::model::{Digest, Digester, OsText, TargetKind};
+use crate::model::{Digest, OsText, TargetKind};
 use crate::process::Environment;
 
 /// So long after the first script no other one is run: a publication ends some day.
@@ -60,14 +59,11 @@ impl<'a> ScriptRuns<'a> {
         let (mut record, mut answers) = (scripted.record.clone(), Vec::new());
         let mut inputs: BTreeSet<_> = record.inputs.drain(..).collect();
         for script in &scripted.scripts {
-            let run = match self.seen.get(script) {
-                Some(run) => run.clone(),
-                None => self.run(script, &scripted.record),
-            };
-            let run = self.seen.entry(script.clone()).or_insert(run);
-            let run = run.as_ref().map_err(|why| match scripted.scripts.len() {
-                1 => why.clone(),
-                _ => format!("that of {}: {why}", script.package),
+            let run = self.known(script, &scripted.record).map_err(|why| {
+                match scripted.scripts.len() {
+                    1 => why.clone(),
+                    _ => format!("that of {}: {why}", script.package),
+                }
             })?;
             inputs.extend(run.inputs.iter().cloned());
             answers.extend(run.answers.iter().cloned());
@@ -79,19 +75,32 @@ impl<'a> ScriptRuns<'a> {
         Ok(CompletedRecord { record, answers })
     }
 
+    /// Remembers what one of the scripts consults.
+    ///
+    /// # Errors
+    /// Why that is not known.
+    pub(super) fn remember(
+        &mut self,
+        script: &BuiltScript,
+        scripted: &ScriptedRecord,
+    ) -> Result<(), String> {
+        self.known(script, &scripted.record).map(drop)
+    }
+
+    /// The same, once for each script.
+    fn known(&mut self, script: &BuiltScript, record: &Record) -> Result<KnownScriptRun, String> {
+        if !self.seen.contains_key(script) {
+            let run = self.run(script, record);
+            self.seen.insert(script.clone(), run);
+        }
+        self.seen[script].clone()
+    }
+
     /// What a script consults: as it is known, or by a run. `record` is one that depends on it.
     fn run(&mut self, script: &BuiltScript, record: &Record) -> Result<KnownScriptRun, String> {
         let ScriptObserver { cache, question, .. } = self.observer;
-        let mut digester = Digester::new("script run 1");
-        let outcome = outcome_of(script).ok_or("what it came to cannot be read")?;
-        digester.digest(&self.plan).digest(&outcome);
-        digester.field(question.root.as_os_str().as_encoded_bytes());
-        each_variable(question, |name, value, place| {
-            if place == VariablePlace::Key {
-                digester.field(name.as_encoded_bytes()).digest(&value);
-            }
-        });
-        let digest = digester.finish();
+        let digest = script_memo(script, question, &self.plan);
+        let digest = digest.ok_or("what it came to cannot be read")?;
         match cache.script_run(&digest) {
             Some(known) if known.timed_out => return Err(TIMED_OUT.to_owned()),
             Some(known) if self.holds(&known) => return Ok(known),
@@ -127,19 +136,7 @@ impl<'a> ScriptRuns<'a> {
     /// Whether a script would consult the same, and come to the same.
     fn holds(&mut self, known: &KnownScriptRun) -> bool {
         let question = self.observer.question;
-        let now = self.asked.variables();
-        let counts = |name: &&String| !known.harmless.contains(*name);
-        let is_same = known.counted.iter().all(|(name, value)| now.get(name) == Some(value))
-            && now.keys().filter(counts).all(|name| known.counted.contains_key(name));
-        let answers_so = |then: &KnownAnswer| {
-            let args: Vec<OsString> = then.args.iter().map(OsString::from).collect();
-            let asked = GitQuestion::of(&args, Path::new(&then.dir.0));
-            let now = asked.and_then(|asked| asked.ask(&question.environment).ok());
-            now == Some(then.answer)
-        };
-        is_same
-            && self.fingerprints.first_changed(&question.root, &known.inputs).is_none()
-            && known.answers.iter().all(answers_so)
+        comes_to_the_same(known, &question.root, question, &self.asked, &mut self.fingerprints)
     }
 
     /// The variables that would not count if they differed, by what a script could read names from.

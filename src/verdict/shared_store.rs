@@ -8,8 +8,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::binary::ScriptObserver;
+use super::binary::{ScriptObserver, took_at_most};
 use super::environment::EnvironmentJudge;
 use super::facts::{Facts, Question};
 use super::fingerprint::Fingerprints;
@@ -20,7 +21,8 @@ use super::portable::{
     shared_name,
 };
 use super::script_runs::ScriptRuns;
-use crate::cache::{Cache, KnownAnswer, Record, WorkspacePlan};
+use crate::cache::{Cache, KeyBasis, KnownAnswer, Record, WorkspacePlan};
+use crate::compiler::BuiltScript;
 use crate::config::SharedSettings;
 use crate::model::{Digest, Digester, TargetId, Timestamp};
 use crate::process::Environment;
@@ -142,6 +144,30 @@ pub(crate) struct Publishing<'a> {
     pub hook: &'a Path,
 }
 
+/// Runs the workspace's build scripts once more after a run, so that the record answers in other checkouts too.
+/// With `longest`, only those of which cargo's own run took no longer.
+pub(crate) fn remember_scripts(
+    hook: &Path,
+    look_up: &LookUp<'_>,
+    run: &Shareable,
+    longest: Option<Duration>,
+) {
+    let LookUp { cache, question, facts } = *look_up;
+    let judge = EnvironmentJudge::of(cache, question, facts);
+    let observer = ScriptObserver { cache, question, facts, hook };
+    let mut scripts = ScriptRuns::of(observer, &judge, run.plan_digest);
+    let is_meant = |script: &&BuiltScript| {
+        script.is_own && longest.is_none_or(|time| took_at_most(script, time))
+    };
+    for scripted in run.kept.scripted.values() {
+        for script in scripted.scripts.iter().filter(is_meant) {
+            if let Err(why) = scripts.remember(script, scripted) {
+                tracing::debug!(%why, script = %script.package, "its results count here alone");
+            }
+        }
+    }
+}
+
 /// Brings what a run has proven into the form that machines share. It is made where the run's
 /// environment is at hand, after the answer: build scripts are run once more for it.
 pub(crate) fn publication(
@@ -178,7 +204,10 @@ pub(crate) fn publication(
                 let body = serde_json::to_value(portable).map_err(|error| error.to_string())?;
                 Ok(SharedRecord { key: name, created: record.created, body })
             };
+        // Nobody knows what decided its build.
+        let is_of_tree = planned.basis == KeyBasis::Tree;
         let shared = match run.kept.scripted.get(&id) {
+            None if is_of_tree => Err(planned.wider_because.clone()),
             None => share(record, &run.keys, &[]),
             Some(scripted) => {
                 let narrower = scripts.complete(scripted).and_then(|narrower| {
@@ -192,7 +221,10 @@ pub(crate) fn publication(
                     }
                     Err(why) => {
                         planned.wider_because = format!("{}: {why}", planned.wider_because);
-                        share(record, &run.keys, &[])
+                        match is_of_tree {
+                            true => Err(planned.wider_because.clone()),
+                            false => share(record, &run.keys, &[]),
+                        }
                     }
                 }
             }

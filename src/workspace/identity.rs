@@ -186,9 +186,15 @@ impl Identity {
     ) -> Self {
         let mut this = Self::default();
         this.build.insert("toolchain".to_owned(), Digest::of(toolchain.identity.as_bytes()));
+        let mut order = Digester::new("order of cargo's configuration 1");
         for file in config.files() {
             let label = config_label(&file.path, root, config.home());
+            order.field(label.as_bytes());
             this.build.insert(format!("cargo config {label}"), file.digest);
+        }
+        // Cargo's home lies on the way up from some checkouts, where it weighs more than what lies above it.
+        if config.files().len() > 1 {
+            this.build.insert("order of cargo's configuration".to_owned(), order.finish());
         }
         // Another user may read and write other files.
         let user = rustix::process::geteuid().as_raw();
@@ -454,11 +460,32 @@ mod tests {
                 "cargo config $CARGO_HOME/config.toml",
                 "cargo config ../.cargo/config.toml",
                 "environment variable RUSTFLAGS",
+                "order of cargo's configuration",
                 "toolchain"
             ]
         );
         std::fs::write(base.join(".cargo/config.toml"), "[net]\n").unwrap();
         assert_eq!(of("one").diff(&one), ["cargo config ../.cargo/config.toml has changed"]);
+    }
+
+    #[test]
+    fn the_same_configuration_counts_in_another_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = dir.path().canonicalize().unwrap();
+        for (folder, text) in [(".cargo", "[net]"), ("a/.cargo", ""), ("home", "")] {
+            std::fs::create_dir_all(base.join(folder)).unwrap();
+            std::fs::write(base.join(folder).join("config.toml"), text).unwrap();
+        }
+        let of = |root: &str, home: &str| {
+            let (root, home) = (base.join(root), base.join(home));
+            std::fs::create_dir_all(&root).unwrap();
+            identity(&root, &[("CARGO_HOME", home.to_str().unwrap())])
+        };
+        let (below_home, apart) = (of("a/w", "a/.cargo"), of("b/w", "home"));
+        let difference = ["order of cargo's configuration has changed"];
+        assert_eq!(apart.diff(&Identity { run: apart.run.clone(), ..below_home }), difference);
+        let moved = Identity { run: apart.run.clone(), ..of("c/w", "home") };
+        assert!(apart.diff(&moved).is_empty(), "the same elsewhere");
     }
 
     #[test]

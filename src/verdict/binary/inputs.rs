@@ -11,7 +11,7 @@ use super::key::Subject;
 use super::uncacheable::Uncacheable;
 use crate::cache::{Input, InputState};
 use crate::model::TargetKind;
-use crate::observer::{Address, Observation, PathAccess, PathClass, Reach, Uses};
+use crate::observer::{Address, Observation, PathAccess, PathClass, Reach, Uses, is_of_linker};
 use crate::verdict::fingerprint::{Aspect, Fingerprints, REFUSED_FOLDER, digest_of_stamp, kind_of};
 use crate::verdict::patterns::{Excluded, Trusted};
 use crate::verdict::permissions::closed_folder;
@@ -249,9 +249,10 @@ impl InputJudge {
         if seen.class == PathClass::Library
             && self.covered.iter().any(|folder| path.starts_with(folder))
             && !seen.uses.any(Uses::READ.with(Uses::LISTED).with(Uses::EXECUTED))
+            && is_of_linker(path)
         {
-            // Where the loader and the linker look for this and that in the toolchain's folders,
-            // which are what the toolchain's identity in the key says.
+            // Where the loader and the linker look for libraries in the toolchain's folders, which are what
+            // the toolchain's identity in the key says. It does not say which components there are.
             return Ok(None);
         }
         let way = self.way(path, seen).ok_or_else(|| Uncacheable::NoFile(short()))?;

@@ -22,14 +22,15 @@ use crate::compiler::{BuildSpec, BuiltScript, ScriptCall, TestCompiler, script_o
 use crate::hasher::{FileDigest, file_digest};
 use crate::model::{Digest, Digester, End, OsText, TargetId, TargetKind};
 use crate::observer::{
-    Exemption, LOADER_FOLDERS, LoaderCalls, Observation, ObserveOptions, Observer, PathAccess, Uses,
+    Exemption, LoaderCalls, Observation, ObserveOptions, Observer, PathAccess, Uses, is_of_loader,
 };
 use crate::process::{Environment, Priority, Spec, Suspender, WritableFolders, capture};
+use crate::verdict::environment::each_variable;
 use crate::verdict::facts::{Facts, Question};
 use crate::verdict::fingerprint::Fingerprints;
 use crate::verdict::git_question::GitQuestion;
-use crate::verdict::patterns::{Excluded, Trusted};
-use crate::workspace::{FileKind, PathStamp, replace_folder};
+use crate::verdict::patterns::{Excluded, Trusted, VariablePlace};
+use crate::workspace::{FileKind, PathStamp, Stamp, replace_folder};
 
 /// A script that takes longer is one of which nothing is known.
 const RUN_WAIT: Duration = Duration::from_secs(60);
@@ -77,8 +78,35 @@ impl ObservedScript {
     }
 }
 
+/// By this a run of a script is remembered: what decides how cargo runs it, and what cargo's own run has
+/// come to. `None` if that cannot be read. `plan` is that of the package level.
+pub(in crate::verdict) fn script_memo(
+    script: &BuiltScript,
+    question: &Question,
+    plan: &Digest,
+) -> Option<Digest> {
+    let mut digester = Digester::new("script run 1");
+    digester.digest(plan).digest(&outcome_of(script)?);
+    digester.field(question.root.as_os_str().as_encoded_bytes());
+    each_variable(question, |name, value, place| {
+        if place == VariablePlace::Key {
+            digester.field(name.as_encoded_bytes()).digest(&value);
+        }
+    });
+    Some(digester.finish())
+}
+
+/// Whether cargo's own run of a script took no longer than this.
+pub(in crate::verdict) fn took_at_most(script: &BuiltScript, time: Duration) -> bool {
+    let Some((output, _)) = script_output(&script.out_dir) else { return false };
+    // Cargo gives the file the time at which the script began.
+    let took = |stamp: &Stamp| u64::try_from(stamp.changed.checked_sub(stamp.modified)?).ok();
+    let took = PathStamp::of(&output).present().and_then(took);
+    took.is_some_and(|nanoseconds| Duration::from_nanos(nanoseconds) <= time)
+}
+
 /// What cargo's own run of a script has come to. `None` if that cannot be read.
-pub(in crate::verdict) fn outcome_of(script: &BuiltScript) -> Option<Digest> {
+fn outcome_of(script: &BuiltScript) -> Option<Digest> {
     let mut digester = Digester::new("outcome of a build script 1");
     let (_, printed) = script_output(&script.out_dir)?;
     digester.digest(&fingerprint(&script.program)?).field(&printed);
@@ -258,9 +286,9 @@ fn exemption(call: &ScriptCall, asked: Arc<Mutex<BTreeSet<GitQuestion>>>) -> Exe
             return None;
         }
         let question = GitQuestion::of(started.args.get(1..)?, &started.dir)?;
-        let folder = question.git_folder()?;
+        let folders = question.git_folders()?;
         asked.lock().unwrap_or_else(PoisonError::into_inner).insert(question);
-        Some(folder)
+        Some(folders)
     })
 }
 
@@ -287,14 +315,6 @@ fn unlike_a_fresh_build<'s>(
         made.iter().any(|dir| path.starts_with(dir)) && !is_harmless(path, access)
     });
     odd.map(|(path, _)| path)
-}
-
-/// Whether only the dynamic loader looks for something of this name.
-fn is_of_loader(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().as_bytes();
-    let is_folder = LOADER_FOLDERS.iter().any(|folder| name == folder.as_bytes());
-    let is_below = path.parent().is_some_and(|folder| folder.ends_with("glibc-hwcaps"));
-    is_folder || is_below || name.windows(3).any(|part| part == b".so")
 }
 
 /// All that lies in a folder of results: links by their texts, files by permissions and content, with

@@ -6,7 +6,9 @@ use std::time::SystemTime;
 
 use super::code::SourceReaders;
 use super::listing::from_root;
-use crate::cache::{Cache, Input, KeyBasis, KnownMentions, PackagePlan, TargetPlan, WorkspacePlan};
+use crate::cache::{
+    Cache, Input, KeyBasis, KnownMentions, PackagePlan, TargetPlan, UnseenReads, WorkspacePlan,
+};
 use crate::compiler::{
     Build, BuiltScript, BuiltUnit, Product, UnitInputs, WatchedByCargo, script_output,
 };
@@ -198,6 +200,28 @@ impl<'a> BuiltPackages<'a> {
         !readers.see_comments(self.units(reach), self.products(reach))
     }
 
+    /// All packages of the build.
+    pub(super) fn all(&self) -> BTreeSet<usize> {
+        self.locked.values().flatten().copied().collect()
+    }
+
+    /// What nobody has told that was read for these packages. `memo` is by which a script's run is remembered.
+    pub(super) fn unseen_reads(
+        &self,
+        reach: &BTreeSet<usize>,
+        cache: &Cache,
+        memo: impl Fn(&BuiltScript) -> Option<Digest>,
+    ) -> UnseenReads {
+        if self.basis(reach, cache).basis < KeyBasis::Tree {
+            return UnseenReads::Nothing;
+        }
+        let is_of_scripts = self.basis_but_scripts(reach, cache).basis < KeyBasis::Tree;
+        let scripts = is_of_scripts.then(|| self.wide_scripts(reach)).flatten();
+        let memos = scripts
+            .and_then(|scripts| scripts.iter().filter(|script| script.is_own).map(memo).collect());
+        memos.map_or(UnseenReads::Anything, UnseenReads::Scripts)
+    }
+
     /// The build scripts that may read anything, of these packages: the workspace's own, and those that link
     /// native code. `None` if it cannot be told which program has made which results.
     pub(super) fn wide_scripts(&self, reach: &BTreeSet<usize>) -> Option<BTreeSet<BuiltScript>> {
@@ -221,6 +245,7 @@ impl<'a> BuiltPackages<'a> {
                 package: plain_name(&product.package_id),
                 program: product.files.first()?.clone(),
                 out_dir: run.out_dir.clone()?,
+                is_own: product.local,
             });
         }
         Some(scripts)

@@ -11,7 +11,7 @@ use super::listing::{SourceListing, from_root};
 use crate::cache::{Input, InputState};
 use crate::compiler::{UnitInputs, free_place_of_module};
 use crate::hasher::may_change_length;
-use crate::observer::LOADER_FOLDERS;
+use crate::observer::is_of_linker;
 use crate::verdict::facts::{Facts, Question};
 use crate::verdict::fingerprint::Fingerprints;
 use crate::verdict::look_up::input_now;
@@ -141,13 +141,9 @@ impl<'a> TargetFiles<'a> {
             // Where loaders and linkers look for libraries of the system.
             InputState::Absent => {
                 let text = name.to_string_lossy();
-                let is_of_loader = text.contains(".so")
-                    || (text.starts_with("lib") && text.ends_with(".a"))
-                    || LOADER_FOLDERS.contains(&&*text)
-                    || path.parent().is_some_and(|dir| dir.ends_with("glibc-hwcaps"));
                 // Nothing else has a name with the hash of a product.
                 let is_beside = self.own.contains(&path.with_extension(""));
-                let is_nowhere = is_of_loader && !self.visible.contains(&*text);
+                let is_nowhere = is_of_linker(path) && !self.visible.contains(&*text);
                 is_beside || is_nowhere || self.folders.contains(path)
             }
             _ => false,

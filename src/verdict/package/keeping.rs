@@ -12,11 +12,12 @@ use super::look_up::{
 };
 use super::scripts::reader_of;
 use crate::cache::{
-    Input, KeyBasis, Lookup, Record, RecordKey, RecordLevel, RecordedEnvironment, TargetPlan,
-    WorkspacePlan,
+    Cache, Input, KeyBasis, Lookup, Record, RecordKey, RecordLevel, RecordedEnvironment,
+    TargetPlan, UnseenReads, WorkspacePlan,
 };
-use crate::model::{TargetKind, Timestamp, Verdict};
-use crate::verdict::binary::packages_text;
+use crate::compiler::Build;
+use crate::model::{Digest, TargetKind, Timestamp, Verdict};
+use crate::verdict::binary::{packages_text, script_memo};
 use crate::verdict::environment::{AskedEnvironment, EnvironmentJudge, named_by_build};
 use crate::verdict::facts::Question;
 use crate::verdict::fingerprint::{Aspect, Fingerprints};
@@ -94,6 +95,21 @@ impl PackageLevel<'_> {
     }
 }
 
+/// What nobody has told that was read for a build. `plan` is the digest of its plan, without which no script's
+/// run is remembered.
+pub(in crate::verdict) fn unseen_reads(
+    question: &Question,
+    cache: &Cache,
+    build: &Build,
+    plan: Option<Digest>,
+) -> UnseenReads {
+    let Some(built) = BuiltPackages::of(&question.root, build) else {
+        return UnseenReads::Anything;
+    };
+    let memo = |script: &_| script_memo(script, question, &plan?);
+    built.unseen_reads(&built.all(), cache, memo)
+}
+
 /// A record that is kept, with its target.
 struct KeptRecord {
     record: Record,
@@ -125,7 +141,12 @@ impl Keeping<'_> {
         if target.basis == KeyBasis::Tree && self.proof != Proof::All {
             return Err("something has changed that its build may have read unseen".to_owned());
         }
-        let record = self.made(record, &mut target, &reach, KeyMaker::key)?;
+        let mut record = self.made(record, &mut target, &reach, KeyMaker::key)?;
+        if target.basis == KeyBasis::Tree {
+            let PackageLevel { question, cache, digest, .. } = self.level;
+            let memo = |script: &_| script_memo(script, question, digest);
+            record.products.unseen = self.built.unseen_reads(&reach, cache, memo);
+        }
         let scripted = self.scripted(&record, &reach);
         Ok(KeptRecord { record, target, scripted })
     }
@@ -309,6 +330,7 @@ impl Keeping<'_> {
         then.targets == record.targets
             && then.workspace_root == record.workspace_root
             && then.environment == record.environment
+            && then.products == record.products
             && states(&then) == states(record)
     }
 }

@@ -28,6 +28,7 @@ use crate::verdict::key::code_hash;
 use crate::verdict::look_up::LookUp;
 use crate::verdict::patterns::AlwaysRun;
 use crate::verdict::provenance::Proof;
+use crate::verdict::unseen_reads::may_read_otherwise;
 
 /// The part of a record's identity that says by which plan it was made.
 pub(super) const PLAN: &str = "plan";
@@ -456,6 +457,9 @@ impl Search<'_> {
         if let Some(input) = found_elsewhere(&record, root, environment, fingerprints) {
             let (path, project) = (input.path.display(), record.workspace_root.display());
             return Err(format!("its record is of {project}, where {path} was consulted"));
+        }
+        if let Some(why) = may_read_otherwise(&record, level.cache, level.question, fingerprints) {
+            return Err(why);
         }
         if let Some(why) = over_time(&record, settings.timeout) {
             return Err(why);

@@ -122,3 +122,163 @@ fn a_script_that_cargo_runs_again_after_an_edited_comment_sees_it() {
         clones.ask(root, &[]).red();
     }
 }
+
+/// What a script of a package finds, which its test compares with this.
+fn found(body: &str, expected: &str) -> [(&'static str, String); 2] {
+    let script = format!(
+        "fn main() {{ println!(\"cargo::rerun-if-changed=build.rs\");\n\
+         println!(\"cargo::rustc-env=FOUND={{}}\", {{ {body} }}) }}\n"
+    );
+    let test = format!("#[test] fn t() {{ assert_eq!(env!(\"FOUND\"), \"{expected}\") }}\n");
+    [("build.rs", script), ("src/lib.rs", test)]
+}
+
+/// Asks git on the sly.
+fn asks_git(args: &str) -> String {
+    format!(
+        "let asked = std::process::Command::new(\"git\").args({args}).output().unwrap();\n\
+         String::from_utf8(asked.stdout).unwrap().trim().to_owned()"
+    )
+}
+
+/// A package for each script.
+fn workspace(packages: &[(&str, [(&str, String); 2])]) -> Clones {
+    let files: Vec<_> = packages
+        .iter()
+        .map(|(_, files)| files.each_ref().map(|(path, text)| (*path, text.as_str())))
+        .collect();
+    let packages: Vec<_> = packages
+        .iter()
+        .zip(&files)
+        .map(|((name, _), files)| (*name, "[lib]\ndoctest=false\n", &files[..]))
+        .collect();
+    Clones::of(&packages, &[])
+}
+
+/// The same, whose tests are proven.
+fn proven(packages: &[(&str, [(&str, String); 2])]) -> Clones {
+    let clones = workspace(packages);
+    clones.prove();
+    clones
+}
+
+const READS_IGNORED: &str = "std::fs::read_to_string(\"../ignored.txt\").unwrap_or(\"1\".into())";
+const READS_BESIDE: &str = "std::fs::read_to_string(\"../../settings\").unwrap_or(\"1\".into())";
+
+#[test]
+fn what_a_script_read_in_one_checkout_is_compared_in_another_one() {
+    if takes_long() || !can_observe("build scripts") {
+        return;
+    }
+    let hash = asks_git("[\"rev-parse\", \"--short=10\", \"HEAD\"]") + ".len().to_string()";
+    let on_branch = asks_git("[\"branch\", \"--show-current\"]") + " == \"other\"";
+    let clones = proven(&[
+        ("ignored", found(READS_IGNORED, "1")),
+        ("beside", found(READS_BESIDE, "1")),
+        ("hash", found(&hash, "10")),
+    ]);
+    let place = |name: &str| clones.home.base.join(name);
+    // Without a record of the whole, those of the targets answer likewise.
+    let records = clones.home.paths().cache_dir.join("records");
+    let forget_whole = || {
+        let folders = fs::read_dir(&records).unwrap().map(|folder| folder.unwrap());
+        let source = |name: &str| name.starts_with("source-");
+        let of_wholes = folders.filter(|folder| source(folder.file_name().to_str().unwrap()));
+        of_wholes.for_each(|folder| fs::remove_dir_all(folder.path()).unwrap());
+    };
+    for (number, is_whole) in [true, false].into_iter().enumerate() {
+        let worktree = |kind: &str| {
+            let path = format!("../{kind}-{number}");
+            clones.home.git(&["worktree", "add", "-q", "-b", &format!("{kind}{number}"), &path]);
+            if !is_whole {
+                forget_whole();
+            }
+            place(&path[3..])
+        };
+        let same = worktree("same");
+        clones.ask(&same, &[]).green_from("cache");
+        assert!(!same.join("target").exists(), "nothing is built");
+        let other = worktree("other");
+        fs::write(other.join("ignored.txt"), "2").unwrap();
+        let answer = clones.ask(&other, &[]);
+        answer.red();
+        let failed = answer.targets.iter().filter(|target| target["verdict"] == "fail");
+        assert_eq!(failed.map(|target| &target["package"]).collect::<Vec<_>>(), ["ignored"]);
+        // The red run has disproved what the others shared.
+        clones.prove();
+        let deep = format!("deep-{number}/w");
+        clones.home.git(&["clone", "-q", ".", &format!("../{deep}")]);
+        if !is_whole {
+            forget_whole();
+        }
+        fs::write(place(&deep).with_file_name("settings"), "2").unwrap();
+        clones.ask(&place(&deep), &[]).red();
+        clones.prove();
+    }
+    // A linked worktree is as good a place for a proof.
+    let clones = workspace(&[("hash", found(&hash, "10"))]);
+    let linked = ["one", "two"].map(|name| {
+        clones.home.git(&["worktree", "add", "-q", &format!("../{name}")]);
+        clones.home.base.join(name)
+    });
+    for _ in 0..3 {
+        clones.ask(&linked[0], &[]).green();
+    }
+    for other in [&linked[1], &clones.home.root] {
+        clones.ask(other, &[]).green_from("cache");
+        assert!(!other.join("target").exists(), "nothing is built");
+    }
+    let clones = proven(&[("branch", found(&on_branch, "false"))]);
+    clones.home.git(&["worktree", "add", "-q", "-b", "other", "../other"]);
+    clones.ask(&clones.home.base.join("other"), &[]).red();
+}
+
+#[test]
+fn what_a_script_read_that_does_otherwise_when_it_is_run_again_is_known_to_nobody_elsewhere() {
+    if takes_long() || !can_observe("build scripts") {
+        return;
+    }
+    let again = format!(
+        "let out = std::env::var(\"OUT_DIR\").unwrap();\n\
+         if out.contains(\"knhk-test-cache-\") {{ std::process::exit(1) }} {READS_IGNORED}"
+    );
+    let clones = proven(&[("again", found(&again, "1"))]);
+    clones.ask(&clones.home.root, &[]).green_from("cache");
+    let other = clones.clone("other");
+    fs::write(other.join("ignored.txt"), "2").unwrap();
+    clones.ask(&other, &[]).red();
+}
+
+#[test]
+fn what_a_macro_read_in_one_checkout_is_known_to_nobody_in_another_one() {
+    if takes_long() || !can_observe("records of packages") {
+        return;
+    }
+    let counts = "use proc_macro::TokenStream;\n\
+                  #[proc_macro] pub fn count(_: TokenStream) -> TokenStream {\n    \
+                  let folder = std::env::var(\"CARGO_MANIFEST_DIR\").unwrap() + \"/../ignored.txt\";\n    \
+                  let found = std::fs::read_dir(folder).map_or(0, |found| found.count());\n    \
+                  format!(\"{found}\").parse().unwrap()\n}\n";
+    let test = "#[test] fn t() { assert_eq!(macros::count!(), 0) }\n";
+    let clones = Clones::of(
+        &[
+            (
+                "macros",
+                "[lib]\nproc-macro=true\ndoctest=false\ntest=false\n",
+                &[("src/lib.rs", counts)],
+            ),
+            (
+                "uses",
+                "[lib]\ndoctest=false\n[dependencies]\nmacros={path='../macros'}\n",
+                &[("src/lib.rs", test)],
+            ),
+        ],
+        &[],
+    );
+    clones.prove();
+    clones.ask(&clones.home.root, &[]).green_from("cache");
+    let other = clones.clone("other");
+    fs::create_dir(other.join("ignored.txt")).unwrap();
+    fs::write(other.join("ignored.txt/x"), "").unwrap();
+    clones.ask(&other, &[]).red();
+}

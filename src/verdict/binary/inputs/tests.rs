@@ -149,6 +149,32 @@ fn each_use_counts_in_its_way() {
 }
 
 #[test]
+fn a_component_of_the_toolchain_counts_where_it_was_looked_for() {
+    let mut scene = Scene::new();
+    let sysroot = scene.temporary.with_file_name("rust");
+    let rustlib = sysroot.join("lib/rustlib");
+    let (source, target) = (rustlib.join("src/library"), rustlib.join("wasm32-unknown-unknown"));
+    fs::create_dir_all(&source).unwrap();
+    let loaders = [rustlib.join("libm.so.6"), rustlib.join("libm.a"), rustlib.join("glibc-hwcaps")];
+    for path in loaders.iter().chain([&source, &target]) {
+        scene.saw(path, PathStamp::of(path), Uses::PROBED);
+        scene.seen.paths.get_mut(path).unwrap().class = PathClass::Library;
+    }
+    let mut judge = scene.judge_of_run();
+    judge.covered = vec![sysroot];
+    let judged = judge.judge(&scene.seen, later(), &mut Fingerprints::default());
+    let Cacheability::Observed(inputs) = judged else { panic!("{judged:?}") };
+    let paths: Vec<_> = inputs.iter().map(|input| &input.path).collect();
+    assert_eq!(paths, [&source, &target], "not where a loader looks");
+    assert!(scene.holds(&inputs));
+    fs::create_dir(&target).unwrap();
+    assert!(!scene.holds(&inputs), "a target was added");
+    fs::remove_dir(&target).unwrap();
+    fs::remove_dir(&source).unwrap();
+    assert!(!scene.holds(&inputs), "a component was removed");
+}
+
+#[test]
 fn what_changed_meanwhile_or_a_moment_before_keeps_nothing() {
     let mut scene = Scene::new();
     let before = SystemTime::now();
