@@ -406,14 +406,9 @@ fn derived(domain: &str, digests: &[&Digest]) -> Digest {
 
 /// The class of this machine: the platform, and the processor where a build goes by it.
 fn host(question: &Question, facts: &Facts) -> String {
-    const NATIVE: &[u8] = b"target-cpu=native";
-    use std::os::unix::ffi::OsStrExt as _;
-    let names_it = |text: &[u8]| text.windows(NATIVE.len()).any(|part| part == NATIVE);
-    let in_variable = question.environment.iter().any(|(_, value)| names_it(value.as_bytes()));
-    let mut files = facts.cargo_config.files().iter();
-    let in_file = |path: &Path| std::fs::read(path).is_ok_and(|text| names_it(&text));
+    let config = facts.cargo_config.files().iter().map(|file| &*file.path);
     let mut host = facts.toolchain.host.clone();
-    if in_variable || files.any(|file| in_file(&file.path)) {
+    if goes_by_processor(question, config) {
         let processor = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let features: BTreeSet<&str> = processor
             .lines()
@@ -423,4 +418,47 @@ fn host(question: &Question, facts: &Facts) -> String {
         host.push_str(&format!(" {}", Digest::of(features.as_bytes())));
     }
     host
+}
+
+/// Whether a variable, a word of the selection, the workspace's manifest or a file of cargo's configuration
+/// has compilers build for the processor at hand (`target-cpu=native`, `-march=native`).
+fn goes_by_processor<'c>(question: &Question, mut config: impl Iterator<Item = &'c Path>) -> bool {
+    use std::os::unix::ffi::OsStrExt as _;
+    const NATIVE: &[u8] = b"=native";
+    let names_it = |text: &[u8]| text.windows(NATIVE.len()).any(|part| part == NATIVE);
+    let in_file = |path: &Path| std::fs::read(path).is_ok_and(|text| names_it(&text));
+    let Question { root, selection, environment, .. } = question;
+    let mut variables = environment.iter().map(|(_, value)| value);
+    let mut words = selection.cargo.iter();
+    variables.any(|value| names_it(value.as_bytes()))
+        || words.any(|word| names_it(word.as_bytes()))
+        || in_file(&root.join("Cargo.toml"))
+        || config.any(in_file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::shipped_settings;
+
+    #[test]
+    fn a_build_for_the_processor_at_hand_is_known_wherever_that_is_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, config) = (dir.path(), dir.path().join("config.toml"));
+        let environment = |value: &str| [("RUSTFLAGS".into(), value.into())].into_iter().collect();
+        let ask = |words: &[&str], flags: &str| {
+            let mut settings = shipped_settings();
+            settings.args = words.iter().map(|word| (*word).to_owned()).collect();
+            let question = Question::of_project(root, environment(flags), settings);
+            goes_by_processor(&question, [&*config].into_iter())
+        };
+        assert!(!ask(&["--config", "build.rustflags=['-Lnative=lib']"], "-Lnative=x"));
+        assert!(ask(&["--config", "build.rustflags=['-Ctarget-cpu=native']"], ""));
+        assert!(ask(&[], "-C target-cpu=native"));
+        for file in [&root.join("Cargo.toml"), &config] {
+            std::fs::write(file, "rustflags=['-Ctarget-cpu=native']").unwrap();
+            assert!(ask(&[], ""), "{}", file.display());
+            std::fs::remove_file(file).unwrap();
+        }
+    }
 }
