@@ -64,6 +64,10 @@ impl<'a> ScriptRuns<'a> {
                 Some(run) => run.clone(),
                 None => self.run(script, &scripted.record),
             };
+            // What it came to was compared with that of cargo's last run.
+            if !script.is_last_run() {
+                return Err(format!("that of {} has run again since", script.package));
+            }
             let run = self.seen.entry(script.clone()).or_insert(run);
             let run = run.as_ref().map_err(|why| match scripted.scripts.len() {
                 1 => why.clone(),

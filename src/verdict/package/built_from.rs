@@ -221,6 +221,7 @@ impl<'a> BuiltPackages<'a> {
                 package: plain_name(&product.package_id),
                 program: product.files.first()?.clone(),
                 out_dir: run.out_dir.clone()?,
+                ran_at: run.ran_at?,
             });
         }
         Some(scripts)
