@@ -20,7 +20,7 @@ use super::portable::{
     shared_name,
 };
 use super::script_runs::ScriptRuns;
-use crate::cache::{Cache, KnownAnswer, Record, WorkspacePlan};
+use crate::cache::{KnownAnswer, Record, WorkspacePlan};
 use crate::config::SharedSettings;
 use crate::model::{Digest, Digester, TargetId, Timestamp};
 use crate::process::Environment;
@@ -275,7 +275,6 @@ pub(super) const OTHER_TARGETS: &str = "other targets are found here";
 /// Asks the store for what the level lacks.
 pub(super) async fn ask(
     store: &SharedStore,
-    cache: &Cache,
     question: &Question,
     facts: &Facts,
     level: &mut PackageLevel<'_>,
@@ -322,18 +321,13 @@ pub(super) async fn ask(
                 .map_err(|error| error.to_string())
                 .and_then(|portable| machine.adopt(portable, found, &mut seen));
             match adopted {
-                Ok((record, mentions)) => {
-                    for (state, known) in mentions {
-                        if cache.mentions(&state).is_none() {
-                            cache.store_mentions(&state, &known);
-                        }
-                    }
+                Ok((record, told)) => {
                     let record = Arc::new(record);
                     if is_alone || here.first_changed(&question.root, &record.inputs).is_none() {
-                        return Some(record);
+                        return Some((record, told));
                     }
                     // Why it does not answer is told later.
-                    first.get_or_insert(record);
+                    first.get_or_insert((record, told));
                 }
                 Err(why) => reasons.push(format!("by {signer}: {why}")),
             }
@@ -359,7 +353,7 @@ pub(crate) async fn answers_for_all(
     }
     let level = PackageLevel::kept(cache, question, facts, tree_digest);
     let Some(mut level) = level else { return false };
-    ask(store, cache, question, facts, &mut level).await;
+    ask(store, question, facts, &mut level).await;
     level.find().is_ok_and(|KnownTargets { targets }| {
         !targets.is_empty() && targets.iter().all(|(_, found)| found.is_ok())
     })

@@ -198,6 +198,14 @@ impl KeyMaker {
         keys.chain([self.key_here(target)]).flatten().collect()
     }
 
+    /// The keys of the packages that a target is built from, whatever else its own key holds.
+    pub(super) fn of_packages(&self, target: &TargetPlan) -> impl Iterator<Item = RecordKey> {
+        [true, false].into_iter().filter_map(|ignores_comments| {
+            let basis = KeyBasis::Packages;
+            self.key(&TargetPlan { basis, ignores_comments, ..target.clone() })
+        })
+    }
+
     /// The digest of the files of a package, by its place in the plan.
     pub(super) fn package(&self, at: usize) -> Option<Digest> {
         *self.packages.get(at)?
