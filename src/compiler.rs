@@ -14,6 +14,7 @@
 //! | `plan_memo` | the same, known from earlier runs |
 //! | `targets`, `units` | test targets, and the units of a build |
 //! | `sources` | which files a build has read |
+//! | `script_call`, `script_files` | how cargo runs a build script, and what it leaves of the run |
 //! | `stale` | build artifacts that no cargo would find fresh |
 //! | `locks`, `jobs` | cargo's locks, and its number of jobs |
 
@@ -28,6 +29,7 @@ mod plan;
 mod plan_memo;
 mod progress;
 mod script_call;
+mod script_files;
 mod sources;
 mod stale;
 mod targets;
@@ -50,9 +52,10 @@ pub(crate) use locks::{awaited, is_locked};
 pub use plan::{PlannedTarget, TestPlan};
 pub use progress::BuildProgress;
 pub(crate) use script_call::{BuiltScript, ScriptCall};
+pub(crate) use script_files::script_output;
 pub(crate) use sources::{
     BuildSources, BuiltUnit, UnitInputs, WatchedByCargo, free_place_of_module, is_module_twice,
-    script_output, sources_of_library,
+    sources_of_library,
 };
 pub(crate) use stale::{BuildLedger, remove_old_ledgers, remove_stale_unit};
 pub(crate) use targets::{Artifact, may_be_custom};

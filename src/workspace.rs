@@ -11,6 +11,7 @@ mod build_variables;
 mod cargo_config;
 mod code_text;
 mod identity;
+mod linked_files;
 mod locate;
 mod lock_file;
 mod members;
@@ -34,6 +35,7 @@ pub(crate) use code_text::{may_embed_source, without_comments, without_tests};
 pub(crate) use identity::{
     Identity, is_session_variable, is_terminal_variable, replace_folder, without_root,
 };
+pub(crate) use linked_files::paths_in_flags;
 pub(crate) use locate::locate;
 pub(crate) use lock_file::LockFile;
 pub use members::Members;

@@ -10,8 +10,8 @@ use super::layout::Layout;
 use super::memos::Memos;
 use crate::model::Digest;
 
-/// The name of the memos' format. The answers of another one mean something else.
-const FORMAT: &str = "mentions 6";
+/// The name of the memos' format. The answers of another one mean something else, or are of a signer.
+const FORMAT: &str = "mentions 7";
 
 /// So many states are remembered. Then all are forgotten, and what is needed is searched again.
 const MOST_STATES: usize = 4_096;

@@ -93,7 +93,7 @@ impl Cache {
 
 /// The memos of this kind.
 pub(super) fn memos(layout: &Layout) -> Memos {
-    Memos { folder: layout.plans(), format: "plan", most: MOST_PLANS }
+    Memos { folder: layout.plans(), format: "plan 2", most: MOST_PLANS }
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use super::BuildSpec;
 use super::cargo::CargoOutput;
 use super::plan::{PlannedTarget, TestPlan};
-use super::sources::script_output;
+use super::script_files::script_output;
 use super::units::Product;
 use crate::model::{Digest, Digester, Harness, OsText, TargetId, os_text};
 use crate::paths::create_private_folder;

@@ -11,13 +11,14 @@ use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 
 use super::cargo::{CargoArguments, command};
 use super::hook::HookFolder;
-use super::sources::{directives, script_output};
+use super::script_files::{script_output, script_ran_at};
+use super::sources::directives;
 use super::{BuildSpec, TestCompiler};
 use crate::process::{Environment, WritableFolders, capture};
 
@@ -42,6 +43,15 @@ pub(crate) struct BuiltScript {
     pub(crate) out_dir: PathBuf,
     /// Whether it is the workspace's own.
     pub(crate) is_own: bool,
+    /// When that run began.
+    pub(crate) ran_at: SystemTime,
+}
+
+impl BuiltScript {
+    /// Whether cargo has not run it since: what it came to is what the build was made with.
+    pub(crate) fn is_last_run(&self) -> bool {
+        script_ran_at(&self.out_dir) == Some(self.ran_at)
+    }
 }
 
 /// How cargo runs a build script.

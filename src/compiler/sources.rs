@@ -13,6 +13,7 @@ use std::time::SystemTime;
 
 use super::cargo::CargoOutput;
 use super::message::{ArtifactMessage, ScriptMessage, is_local};
+use super::script_files::{script_output, script_ran_at, script_run_file};
 
 /// The largest number of files in a folder that are listed one by one.
 const MOST_WATCHED_FILES: usize = 10_000;
@@ -68,6 +69,8 @@ pub struct UnitInputs {
     pub links_native: bool,
     /// Where a build script writes.
     pub out_dir: Option<PathBuf>,
+    /// When that build script's last run began.
+    pub ran_at: Option<SystemTime>,
     /// The library of a procedural macro, which runs inside of the compiler and may read anything.
     pub macro_library: Option<PathBuf>,
     /// Whether its list is missing, or its macro is optimized, so that its symbols do not tell
@@ -361,6 +364,7 @@ impl SourceSearch<'_> {
         let mut inputs = UnitInputs {
             package_id: script.package_id.clone(),
             out_dir: Some(script.out_dir.clone()),
+            ran_at: script_ran_at(&script.out_dir),
             is_unknown: output.is_none(),
             ..UnitInputs::default()
         };
@@ -385,9 +389,7 @@ impl SourceSearch<'_> {
                 // Then cargo watches the whole package.
                 declared.extend(package.map(Path::to_owned));
             }
-            // Its own time is that of the script's end.
-            let began = folder.join("invoked.timestamp");
-            let list = if began.is_file() { began } else { output.0.clone() };
+            let list = script_run_file(&script.out_dir).unwrap_or_else(|| output.0.clone());
             self.unit(list, WatchedByCargo::Declared(declared));
         }
         for path in watched(&output.1) {
@@ -403,13 +405,6 @@ impl SourceSearch<'_> {
             }
         }
     }
-}
-
-/// What the build script that writes into `out_dir` has printed, and the file that says so.
-pub(crate) fn script_output(out_dir: &Path) -> Option<(PathBuf, Vec<u8>)> {
-    let folder = out_dir.parent()?;
-    let files = ["output", "run/stdout"].map(|name| folder.join(name));
-    files.into_iter().find_map(|file| std::fs::read(&file).ok().map(|text| (file, text)))
 }
 
 impl UnitInputs {

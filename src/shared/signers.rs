@@ -201,10 +201,15 @@ fn parse_line(line: &str) -> Result<Option<Grant>, String> {
         }
     };
     let key = PublicKey::from_openssh(rest).map_err(|error| format!("no public key: {error}"))?;
-    let is_peer = principals.split(',').any(|principal| principal == PEER);
+    let is_peer = principals.split(',').any(is_peer);
     let tier = if is_peer { SignerTier::Peer } else { SignerTier::Trusted };
     let key = key.key_data().clone();
     Ok(is_ours.then_some(Grant { principals, tier, key, valid_after, valid_before }))
+}
+
+/// Whether a principal makes its signer a peer, however it is written: a slip must not make it a trusted one.
+fn is_peer(principal: &str) -> bool {
+    principal.trim_matches([' ', '\t', '"']).eq_ignore_ascii_case(PEER)
 }
 
 /// The first word, in which quotes hold spaces together, and the rest.
@@ -349,6 +354,24 @@ mod tests {
         let one = signers.at(at("20260102Z"));
         assert_eq!(one.len(), 1, "one key is one signer");
         assert_eq!(one[0].tier, SignerTier::Trusted);
+    }
+
+    #[test]
+    fn a_peer_is_one_however_the_word_is_written() {
+        for principals in [
+            "peer",
+            "Peer,alice",
+            "alice,PEER",
+            "\"alice, peer\"",
+            "\"peer\t,alice\"",
+            "alice,\"peer\"",
+        ] {
+            let signers = Signers::parse(&format!("{principals} {KEY}"));
+            assert_eq!(signers.refused, Vec::<String>::new(), "{principals}");
+            assert_eq!(signers.grants[0].tier, SignerTier::Peer, "{principals}");
+        }
+        let signers = Signers::parse(&format!("peers,peer@example.com {KEY}"));
+        assert_eq!(signers.grants[0].tier, SignerTier::Trusted, "other words");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use self::search::{search_in, with_told};
 use super::facts::{Facts, Question};
 use super::fingerprint::Fingerprints;
 use super::patterns::{VariablePlace, VariableRules, is_system_header};
@@ -17,9 +18,7 @@ use crate::cache::{
     Cache, Input, InputState, KnownMentions, Record, RecordLevel, RecordedEnvironment,
 };
 use crate::compiler::{UnitInputs, sources_of_library};
-use crate::hasher::{
-    GOES_THROUGH_ALL, Mentions, SearchScope, has_word_of, mentions, mentions_in_text,
-};
+use crate::hasher::{GOES_THROUGH_ALL, Mentions, SearchScope, has_word_of};
 use crate::model::{Digest, Digester, OsText, TargetKind, TargetReport};
 use crate::process::Environment;
 use crate::workspace::{
@@ -237,6 +236,9 @@ pub(super) struct EnvironmentJudge<'a> {
     pub(super) rules: VariableRules,
     /// What is known of files, by their states: the targets of one question read the same libraries.
     pub(super) known: RefCell<BTreeMap<Digest, KnownMentions>>,
+    /// What the signers of the judged records say of what is not here. It is never kept: a signer who is revoked
+    /// has said nothing.
+    pub(super) told: BTreeMap<Digest, KnownMentions>,
 }
 
 impl<'a> EnvironmentJudge<'a> {
@@ -249,6 +251,7 @@ impl<'a> EnvironmentJudge<'a> {
             toolchain: facts.toolchain.folders(),
             rules: VariableRules::of(&question.settings),
             known: RefCell::default(),
+            told: BTreeMap::new(),
         }
     }
 }
@@ -428,7 +431,7 @@ impl EnvironmentJudge<'_> {
         look: impl FnOnce(&Path) -> Option<bool>,
     ) -> bool {
         let memo = iteration_memo(kind, state);
-        if let Some(known) = self.cache.mentions(&memo) {
+        if let Some(known) = self.cache.mentions(&memo).or_else(|| self.told.get(&memo).cloned()) {
             return known.found.get(ALL_IN_A_MACRO) != Some(&false);
         }
         if !fingerprints.holds(self.root, input) {
@@ -510,6 +513,12 @@ impl EnvironmentJudge<'_> {
         self.known.borrow_mut().entry(*state).or_insert_with(|| known.clone());
         if texts.iter().all(|text| known.found.contains_key(text)) {
             return Some(known);
+        }
+        let told = self.told.get(state).map(|told| with_told(&known, told));
+        if let Some(told) =
+            told.filter(|told| texts.iter().all(|text| told.found.contains_key(text)))
+        {
+            return Some(told);
         }
         // One more text costs nothing beside the reading: the next terminal asks about these.
         let texts = texts.iter().cloned().chain(well_known_texts());
@@ -677,22 +686,6 @@ pub(super) fn content_of(state: &InputState) -> Option<Digest> {
     }
 }
 
-/// Searches a file's content, a folder's names, a link's target.
-fn search_in(path: &Path, texts: &[&str], scope: SearchScope) -> std::io::Result<Mentions> {
-    let kind = path.symlink_metadata()?.file_type();
-    if kind.is_symlink() {
-        return mentions_in_text(path.read_link()?.as_os_str().as_bytes(), texts);
-    }
-    if kind.is_dir() {
-        let mut names = Vec::new();
-        for entry in path.read_dir()? {
-            names.extend_from_slice(entry?.file_name().as_bytes());
-            names.push(0);
-        }
-        return mentions_in_text(&names, texts);
-    }
-    mentions(path, texts, scope)
-}
-
+mod search;
 #[cfg(test)]
 mod tests;

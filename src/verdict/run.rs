@@ -1,7 +1,6 @@
 //! A question that no record answers: build, ask cargo for the plan, run it, keep the outcome.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -23,7 +22,7 @@ use super::ran::RanTarget;
 use super::shared_store::{self, Shareable};
 use super::target_discovery::DiscoveredNames;
 use super::{Facts, ProjectTree, Question, TreeState, code_hash};
-use crate::cache::{Cache, Record, RecordedProducts};
+use crate::cache::{Cache, Limits, Record, RecordedProducts};
 use crate::compiler::{Build, BuildProgress, BuildSpec, CompileError, TestCompiler};
 use crate::model::{Answer, Digest, TargetAnswer, TargetId, TargetReport, Timestamp, Verdict};
 use crate::process::{Priority, Suspender};
@@ -407,7 +406,7 @@ impl<'a> Answering<'a> {
         if level.find().is_ok_and(is_known) {
             return;
         }
-        let asked = shared_store::ask(store, self.cache, self.question, self.facts, level).await;
+        let asked = shared_store::ask(store, self.question, self.facts, level).await;
         if let Some(news) = &asked.news {
             on_step(Step::StoreFailed(news));
         }
@@ -491,7 +490,7 @@ impl<'a> Answering<'a> {
                     finished.replaced |= !is_of_tree;
                     let is_replaced = finished.replaced;
                     let ended = finished.ended.values().map(|ended| &ended.report);
-                    disprove_red(level.as_ref(), ended);
+                    disprove_red(level.as_ref(), ended, self.options.limits);
                     keeper.keep_finished(finished, tree, &state, known.record()).await;
                     if let RunError::Left { is_steady, .. } = &mut error {
                         let changed = tree.changed_since(&state.mark).await;
@@ -538,7 +537,6 @@ impl<'a> Answering<'a> {
         let is_steady = proven.is_some();
         let records = ran.records.as_ref().map(TargetRecords::proven).unwrap_or_default();
         not_kept.extend(keeper.keep_targets(&mut ran, state.digest.as_ref().ok(), proven, when));
-        disprove_red(level.as_ref(), ran.targets.iter().map(|target| &target.report));
         let records = records.take();
         let mut shareable = None;
         if let (Some(level), Some(_), Ok(names)) = (&mut level, proven, &names)
@@ -550,6 +548,9 @@ impl<'a> Answering<'a> {
             let run = ProvenRun { build, built_at, records: &records, limits, proof };
             shareable = self.keep_packages(level, &run);
         }
+        // By the plan that was just learned, if there was none.
+        let reports = ran.targets.iter().map(|target| &target.report);
+        disprove_red(level.as_ref(), reports, self.options.limits);
         let plan = level.as_ref().map(PackageLevel::plan_digest);
         let unseen = unseen_reads(question, cache, &build, plan);
         let consulted = RecordedProducts { unseen, ..consulted };
@@ -637,15 +638,16 @@ impl<'a> Answering<'a> {
     }
 }
 
-/// Removes the records of targets that a run has shown to fail.
+/// Removes the records of targets that a run has shown to fail, and remembers that it has.
 fn disprove_red<'r>(
     level: Option<&PackageLevel<'_>>,
     reports: impl Iterator<Item = &'r TargetReport>,
+    limits: Limits,
 ) {
-    let red = reports.filter(|report| report.verdict != Verdict::Pass).map(|report| &report.id);
-    let red: BTreeSet<&TargetId> = red.collect();
+    let red: Vec<_> = reports.filter(|report| report.verdict != Verdict::Pass).collect();
     if let Some(level) = level.filter(|_| !red.is_empty()) {
-        level.disprove(|id| red.contains(id));
+        level.disprove(|id| red.iter().any(|report| report.id == *id));
+        red.into_iter().for_each(|report| level.note_red(report, limits));
     }
 }
 

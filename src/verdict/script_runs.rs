@@ -65,6 +65,10 @@ impl<'a> ScriptRuns<'a> {
                     _ => format!("that of {}: {why}", script.package),
                 }
             })?;
+            // What it came to was compared with that of cargo's last run.
+            if !script.is_last_run() {
+                return Err(format!("that of {} has run again since", script.package));
+            }
             inputs.extend(run.inputs.iter().cloned());
             answers.extend(run.answers.iter().cloned());
             record.environment.given.extend(run.given.iter().cloned());

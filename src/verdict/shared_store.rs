@@ -21,7 +21,7 @@ use super::portable::{
     shared_name,
 };
 use super::script_runs::ScriptRuns;
-use crate::cache::{Cache, KeyBasis, KnownAnswer, Record, WorkspacePlan};
+use crate::cache::{KeyBasis, KnownAnswer, Record, WorkspacePlan};
 use crate::compiler::BuiltScript;
 use crate::config::SharedSettings;
 use crate::model::{Digest, Digester, TargetId, Timestamp};
@@ -307,7 +307,6 @@ pub(super) const OTHER_TARGETS: &str = "other targets are found here";
 /// Asks the store for what the level lacks.
 pub(super) async fn ask(
     store: &SharedStore,
-    cache: &Cache,
     question: &Question,
     facts: &Facts,
     level: &mut PackageLevel<'_>,
@@ -354,18 +353,13 @@ pub(super) async fn ask(
                 .map_err(|error| error.to_string())
                 .and_then(|portable| machine.adopt(portable, found, &mut seen));
             match adopted {
-                Ok((record, mentions)) => {
-                    for (state, known) in mentions {
-                        if cache.mentions(&state).is_none() {
-                            cache.store_mentions(&state, &known);
-                        }
-                    }
+                Ok((record, told)) => {
                     let record = Arc::new(record);
                     if is_alone || here.first_changed(&question.root, &record.inputs).is_none() {
-                        return Some(record);
+                        return Some((record, told));
                     }
                     // Why it does not answer is told later.
-                    first.get_or_insert(record);
+                    first.get_or_insert((record, told));
                 }
                 Err(why) => reasons.push(format!("by {signer}: {why}")),
             }
@@ -391,7 +385,7 @@ pub(crate) async fn answers_for_all(
     }
     let level = PackageLevel::kept(cache, question, facts, tree_digest);
     let Some(mut level) = level else { return false };
-    ask(store, cache, question, facts, &mut level).await;
+    ask(store, question, facts, &mut level).await;
     level.find().is_ok_and(|KnownTargets { targets }| {
         !targets.is_empty() && targets.iter().all(|(_, found)| found.is_ok())
     })
@@ -438,14 +432,9 @@ fn derived(domain: &str, digests: &[&Digest]) -> Digest {
 
 /// The class of this machine: the platform, and the processor where a build goes by it.
 fn host(question: &Question, facts: &Facts) -> String {
-    const NATIVE: &[u8] = b"target-cpu=native";
-    use std::os::unix::ffi::OsStrExt as _;
-    let names_it = |text: &[u8]| text.windows(NATIVE.len()).any(|part| part == NATIVE);
-    let in_variable = question.environment.iter().any(|(_, value)| names_it(value.as_bytes()));
-    let mut files = facts.cargo_config.files().iter();
-    let in_file = |path: &Path| std::fs::read(path).is_ok_and(|text| names_it(&text));
+    let config = facts.cargo_config.files().iter().map(|file| &*file.path);
     let mut host = facts.toolchain.host.clone();
-    if in_variable || files.any(|file| in_file(&file.path)) {
+    if goes_by_processor(question, config) {
         let processor = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let features: BTreeSet<&str> = processor
             .lines()
@@ -455,4 +444,47 @@ fn host(question: &Question, facts: &Facts) -> String {
         host.push_str(&format!(" {}", Digest::of(features.as_bytes())));
     }
     host
+}
+
+/// Whether a variable, a word of the selection, the workspace's manifest or a file of cargo's configuration
+/// has compilers build for the processor at hand (`target-cpu=native`, `-march=native`).
+fn goes_by_processor<'c>(question: &Question, mut config: impl Iterator<Item = &'c Path>) -> bool {
+    use std::os::unix::ffi::OsStrExt as _;
+    const NATIVE: &[u8] = b"=native";
+    let names_it = |text: &[u8]| text.windows(NATIVE.len()).any(|part| part == NATIVE);
+    let in_file = |path: &Path| std::fs::read(path).is_ok_and(|text| names_it(&text));
+    let Question { root, selection, environment, .. } = question;
+    let mut variables = environment.iter().map(|(_, value)| value);
+    let mut words = selection.cargo.iter();
+    variables.any(|value| names_it(value.as_bytes()))
+        || words.any(|word| names_it(word.as_bytes()))
+        || in_file(&root.join("Cargo.toml"))
+        || config.any(in_file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::shipped_settings;
+
+    #[test]
+    fn a_build_for_the_processor_at_hand_is_known_wherever_that_is_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, config) = (dir.path(), dir.path().join("config.toml"));
+        let environment = |value: &str| [("RUSTFLAGS".into(), value.into())].into_iter().collect();
+        let ask = |words: &[&str], flags: &str| {
+            let mut settings = shipped_settings();
+            settings.args = words.iter().map(|word| (*word).to_owned()).collect();
+            let question = Question::of_project(root, environment(flags), settings);
+            goes_by_processor(&question, [&*config].into_iter())
+        };
+        assert!(!ask(&["--config", "build.rustflags=['-Lnative=lib']"], "-Lnative=x"));
+        assert!(ask(&["--config", "build.rustflags=['-Ctarget-cpu=native']"], ""));
+        assert!(ask(&[], "-C target-cpu=native"));
+        for file in [&root.join("Cargo.toml"), &config] {
+            std::fs::write(file, "rustflags=['-Ctarget-cpu=native']").unwrap();
+            assert!(ask(&[], ""), "{}", file.display());
+            std::fs::remove_file(file).unwrap();
+        }
+    }
 }

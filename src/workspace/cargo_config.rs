@@ -124,6 +124,11 @@ impl CargoConfig {
         })
     }
 
+    /// The tables of all settings, those of arguments first.
+    pub(super) fn tables(&self) -> impl Iterator<Item = &toml::Table> {
+        self.arguments.iter().chain(&self.layers).map(|layer| &layer.table)
+    }
+
     /// Every file that was read, nearest first, each once.
     #[must_use]
     pub fn files(&self) -> &[CargoConfigFile] {

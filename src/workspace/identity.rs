@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use super::cargo_config::CargoConfig;
+use super::linked_files::linked_files;
 use super::toolchain::Toolchain;
 use crate::model::{Digest, Digester};
 use crate::process::Environment;
@@ -196,6 +197,8 @@ impl Identity {
         if config.files().len() > 1 {
             this.build.insert("order of cargo's configuration".to_owned(), order.finish());
         }
+        let linked = linked_files(root, config, environment).into_iter();
+        this.build.extend(linked.map(|(path, digest)| (format!("linked `{path}`"), digest)));
         // Another user may read and write other files.
         let user = rustix::process::geteuid().as_raw();
         this.run.insert("user".to_owned(), Digest::of(&user.to_le_bytes()));

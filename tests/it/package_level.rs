@@ -1,5 +1,6 @@
 //! Answers in a checkout in which nothing has been built: by the packages that a target is built from.
 
+mod linked;
 mod scripts;
 
 use std::collections::BTreeSet;

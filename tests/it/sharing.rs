@@ -264,6 +264,32 @@ fn a_revoked_signer_a_damaged_store_and_an_edit_answer_nothing() {
 }
 
 #[test]
+fn what_a_signer_says_of_a_build_is_not_kept() {
+    if takes_long() || !can_observe("records for other machines") {
+        return;
+    }
+    let machines = Machines::new();
+    machines.prove();
+    let reader = &machines.reader;
+    // A part is built by the plan of the other machine, which says of what the targets are made.
+    reader.write("top/src/lib.rs", &format!("{OF_HOME}#[test] fn more() {{}}\n"));
+    let answer = machines.ask(reader);
+    answer.green();
+    assert!(answer.run().contains(&"top".to_owned()), "{answer:#?}");
+    assert!(!answer.run().contains(&"base".to_owned()), "{answer:#?}");
+    let plans = reader.paths().cache_dir.join("plans");
+    assert!(!has_files(&plans), "{answer:#?}");
+    // Without that machine, the whole is built before anything is known.
+    machines.trust("ci@example.com valid-before=\"20200101Z\"");
+    fs::remove_dir_all(reader.root.join("target")).unwrap();
+    reader.write("NOTES.md", "");
+    let answer = machines.ask(reader);
+    answer.green();
+    assert!(answer.run().contains(&"base".to_owned()), "{answer:#?}");
+    assert!(has_files(&plans), "{answer:#?}");
+}
+
+#[test]
 fn where_the_whole_is_built_another_machine_proves_no_part_of_it() {
     if takes_long() || !can_observe("records for other machines") {
         return;
@@ -459,6 +485,39 @@ fn a_wrong_answer_of_another_machine_is_found_and_its_signer_named() {
     daemon.stop();
     reader.ok(&["resume", "--trust"]);
     assert!(!reader.run(&["doctor"]).stdout.contains("by the record of"));
+}
+
+#[test]
+fn what_has_failed_here_is_not_green_by_another_machine_before_a_run_of_it_is() {
+    if takes_long() || !can_observe("records for other machines") {
+        return;
+    }
+    let mut machines = Machines::new();
+    // The letters of its own path are the one thing that is no input.
+    let test = "#[test] fn t() { assert!(!env!(\"CARGO_MANIFEST_DIR\").contains(\"/quite/\")) }\n";
+    for home in [&machines.writer, &machines.reader] {
+        home.write("base/src/lib.rs", &format!("pub fn number() -> u32 {{ 1 }}\n{test}"));
+    }
+    // Nobody has proven anything yet.
+    machines.ask(&machines.reader).red();
+    machines.prove();
+    let afresh = |machines: &Machines, notes: &str| {
+        let _ = fs::remove_dir_all(machines.reader.root.join("target"));
+        let _ = fs::remove_dir_all(machines.reader.paths().cache_dir.join("shared"));
+        machines.reader.write("NOTES.md", notes);
+        machines.ask(&machines.reader)
+    };
+    let answer = afresh(&machines, "1");
+    answer.red();
+    assert!(answer.ran.stderr.contains("it failed here"), "{answer:#?}");
+    assert_eq!(answer.run(), ["base"], "{answer:#?}");
+
+    // Once a run of the same packages is green, they are.
+    let place = machines.reader.base.join("elsewhere");
+    fs::rename(&machines.reader.root, &place).unwrap();
+    machines.reader.root = place;
+    afresh(&machines, "2").green();
+    afresh(&machines, "3").green_from("cache");
 }
 
 /// Gives all files below a folder this age.

@@ -270,6 +270,7 @@ mod tests {
             toolchain: Vec::new(),
             rules: VariableRules::default(),
             known: std::cell::RefCell::default(),
+            told: std::collections::BTreeMap::new(),
         };
         let (asked, mut more) = (AskedEnvironment::default(), AskedEnvironment::default());
         more.insert("FLAVOUR".as_ref(), Digest::of(b"x"));

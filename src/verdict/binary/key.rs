@@ -131,6 +131,7 @@ impl<'a> PlanContext<'a> {
             toolchain: covered.iter().filter_map(|dir| dir.canonicalize().ok()).collect(),
             rules: VariableRules::of(settings),
             known: RefCell::default(),
+            told: BTreeMap::new(),
         }
     }
 

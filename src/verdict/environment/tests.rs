@@ -67,3 +67,39 @@ fn a_name_may_stand_in_what_cargo_gives_to_a_run() {
     assert!(asked.is_named("HELD", &given).is_some());
     assert!(asked.is_named("OTHER", &given).is_some() && asked.is_named("OTHER", &[]).is_none());
 }
+
+#[test]
+fn what_a_signer_says_of_a_file_that_is_not_here_is_never_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = Cache::open(dir.path().join("cache"));
+    let known = |found: &[(&str, bool)]| KnownMentions {
+        found: found.iter().map(|(text, is_in)| ((*text).to_owned(), *is_in)).collect(),
+        ..KnownMentions::default()
+    };
+    let state = Digest::of(b"a program that was built elsewhere");
+    let input =
+        Input { path: "target/debug/p".into(), state: InputState::Program(state), proof: None };
+    let judge = |told: &[(&str, bool)]| EnvironmentJudge {
+        cache: &cache,
+        root: dir.path(),
+        target_dirs: &[],
+        toolchain: Vec::new(),
+        rules: VariableRules::default(),
+        known: RefCell::default(),
+        told: if told.is_empty() { BTreeMap::new() } else { [(state, known(told))].into() },
+    };
+    let ask = |judge: &EnvironmentJudge<'_>, texts: &[&str]| {
+        let texts = texts.iter().map(|text| (*text).to_owned()).collect();
+        judge.known(&input, &state, &texts, &mut Fingerprints::default())
+    };
+    let told = [("mode", false), ("kind", false)];
+    assert_eq!(ask(&judge(&told), &["mode"]), Some(known(&told)));
+    assert_eq!(ask(&judge(&told), &["other"]), None, "nobody has looked for it");
+    assert_eq!(cache.mentions(&state), None);
+    assert_eq!(ask(&judge(&[]), &["mode"]), None, "of a record of this machine nobody says it");
+    // What was found here comes first.
+    cache.store_mentions(&state, &known(&[("mode", true)]));
+    let both = known(&[("mode", true), ("kind", false)]);
+    assert_eq!(ask(&judge(&told), &["mode", "kind"]), Some(both));
+    assert_eq!(cache.mentions(&state), Some(known(&[("mode", true)])));
+}

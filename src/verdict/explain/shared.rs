@@ -55,7 +55,7 @@ pub(crate) async fn shared_reasons<T: ProjectTree>(
     let Some(mut level) = PackageLevel::at(cache, question, facts, tree, digest).await else {
         return whole("this selection is not known package by package".to_owned());
     };
-    let asked = ask(&store, cache, question, facts, &mut level).await;
+    let asked = ask(&store, question, facts, &mut level).await;
     let Ok(known) = level.find() else {
         return whole(if asked.has_records { OTHER_TARGETS.to_owned() } else { asked.why() });
     };

@@ -246,6 +246,7 @@ impl<'a> BuiltPackages<'a> {
                 program: product.files.first()?.clone(),
                 out_dir: run.out_dir.clone()?,
                 is_own: product.local,
+                ran_at: run.ran_at?,
             });
         }
         Some(scripts)

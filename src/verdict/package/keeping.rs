@@ -50,6 +50,12 @@ impl PackageLevel<'_> {
                 self.claim(record);
                 continue;
             }
+            let is_of = |target: &&TargetPlan| {
+                record.targets.first().is_some_and(|report| report.id == target.id)
+            };
+            if let Some(target) = plan.targets.iter().find(is_of) {
+                level.forget_red(&session.keys, target);
+            }
             match session.record_here(record) {
                 Ok(here) if !session.is_kept(&here) => {
                     if let Err(error) = self.cache.store(&here, run.limits) {

@@ -17,7 +17,7 @@ use crate::verdict::environment::each_variable;
 use crate::verdict::facts::{Facts, Question};
 use crate::verdict::key::settings_of_tree;
 use crate::verdict::patterns::VariablePlace;
-use crate::workspace::is_for_build;
+use crate::workspace::{is_for_build, paths_in_flags};
 
 /// The rules by which keys of this level are made and their records judged. Raise it with every
 /// change of either: an old record then is a miss.
@@ -52,7 +52,7 @@ fn told_paths(question: &Question, facts: &Facts) -> Option<BTreeSet<PathBuf>> {
     let mut told = BTreeSet::new();
     for text in files.chain(words) {
         let text = String::from_utf8_lossy(&text?).into_owned();
-        told.extend(paths_in(&text).flat_map(|path| {
+        told.extend(paths_in_flags(&text).flat_map(|path| {
             [root, &selection.dir].into_iter().filter_map(move |folder| {
                 let path = plain(&folder.join(path));
                 let below = path.strip_prefix(root).ok().filter(|way| *way != Path::new(""));
@@ -61,15 +61,6 @@ fn told_paths(question: &Question, facts: &Facts) -> Option<BTreeSet<PathBuf>> {
         }));
     }
     Some(told)
-}
-
-/// All that could be a path in a list of flags or a configuration.
-fn paths_in(text: &str) -> impl Iterator<Item = &str> {
-    let ends = |c: char| c.is_whitespace() || "\"'=,:;[]{}()\x1f".contains(c);
-    text.split(ends).map(|word| {
-        let flags = ["@", "-L", "-T", "-B"];
-        flags.iter().find_map(|flag| word.strip_prefix(flag)).unwrap_or(word)
-    })
 }
 
 /// Whether flags could compile the tests of a library into it.
@@ -207,6 +198,14 @@ impl KeyMaker {
         keys.chain([self.key_here(target)]).flatten().collect()
     }
 
+    /// The keys of the packages that a target is built from, whatever else its own key holds.
+    pub(super) fn of_packages(&self, target: &TargetPlan) -> impl Iterator<Item = RecordKey> {
+        [true, false].into_iter().filter_map(|ignores_comments| {
+            let basis = KeyBasis::Packages;
+            self.key(&TargetPlan { basis, ignores_comments, ..target.clone() })
+        })
+    }
+
     /// The digest of the files of a package, by its place in the plan.
     pub(super) fn package(&self, at: usize) -> Option<Digest> {
         *self.packages.get(at)?
@@ -289,20 +288,4 @@ fn umask() -> String {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
     line.unwrap_or_default().trim().to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_stand_between_flags_and_behind_them() {
-        let config = "[target.x]\nlinker = \"tools/cc.sh\"\n\
-                      rustflags = ['-Clink-arg=-Wl,--version-script=map', \"-Clink-arg=@a/b\", '-Ldir/x']";
-        let found: Vec<_> = paths_in(config).collect();
-        for path in ["tools/cc.sh", "map", "a/b", "dir/x"] {
-            assert!(found.contains(&path), "{path}: {found:?}");
-        }
-        assert!(paths_in("-C\x1flink-arg=-Ttools/x.ld").any(|path| path == "tools/x.ld"));
-    }
 }

@@ -11,15 +11,16 @@ use super::inputs::TargetFiles;
 use super::key::{KeyMaker, counted_variables, has_test_flag, plan_digest};
 use super::listing::SourceListing;
 use crate::cache::{
-    Cache, Input, KeyBasis, Limits, Lookup, MissReason, Record, RecordKey, TargetPlan,
-    WorkspacePlan,
+    Cache, Input, KeyBasis, KnownMentions, Limits, Lookup, MissReason, Record, RecordKey,
+    RecordedEnvironment, RecordedProducts, TargetPlan, WorkspacePlan,
 };
 use crate::compiler::{Build, BuiltScript};
 use crate::hasher::Manifest;
-use crate::model::{Digest, TargetId, Timestamp};
+use crate::model::{Digest, TargetId, TargetReport, Timestamp, Verdict};
 use crate::process::Environment;
+use crate::protocol::VERSION;
 use crate::verdict::ProjectTree;
-use crate::verdict::binary::{DISTRUSTED, FLAKY, Uncacheable, over_time};
+use crate::verdict::binary::{DISTRUSTED, FLAKY, Uncacheable, over_time, packages_text};
 use crate::verdict::checkout::found_elsewhere;
 use crate::verdict::environment::{AskedEnvironment, EnvironmentJudge};
 use crate::verdict::facts::{Facts, Question};
@@ -32,6 +33,12 @@ use crate::verdict::unseen_reads::may_read_otherwise;
 
 /// The part of a record's identity that says by which plan it was made.
 pub(super) const PLAN: &str = "plan";
+
+/// Why no record of another machine answers for packages that have failed here.
+const RED: &str = "it failed here, and has not been green since";
+
+/// A record of another machine, with what its signer says of files in these states.
+pub(in crate::verdict) type AdoptedRecord = (Arc<Record>, Vec<(Digest, KnownMentions)>);
 
 /// The package level of one tree.
 pub(in crate::verdict) struct PackageLevel<'a> {
@@ -50,6 +57,8 @@ pub(in crate::verdict) struct PackageLevel<'a> {
     shared_targets: BTreeMap<TargetId, TargetPlan>,
     /// Records of other machines, whose inputs are here what they were there.
     shared: BTreeMap<RecordKey, Arc<Record>>,
+    /// What their signers say of files that are not here: which variables these can name.
+    told: BTreeMap<Digest, KnownMentions>,
 }
 
 /// What the records say of all targets of a plan.
@@ -151,6 +160,7 @@ impl<'a> PackageLevel<'a> {
             has_shared_plan: false,
             shared_targets: BTreeMap::new(),
             shared: BTreeMap::new(),
+            told: BTreeMap::new(),
         })
     }
 
@@ -206,16 +216,21 @@ impl<'a> PackageLevel<'a> {
         self.shared_keys(&plan)
     }
 
-    /// Takes over the records that `find` finds.
+    /// Takes over the records that `find` finds, and for them alone what their signers say of files.
     pub(in crate::verdict) fn adopt(
         &mut self,
-        mut find: impl FnMut(&TargetId, RecordKey) -> Option<Arc<Record>>,
+        mut find: impl FnMut(&TargetId, RecordKey) -> Option<AdoptedRecord>,
     ) {
         let Some(plan) = &self.plan else { return };
         let keys = self.keys(plan);
         let keys = plan.targets.iter().filter_map(|target| Some((&target.id, keys.key(target)?)));
-        let found = keys.filter_map(|(target, key)| Some((key, find(target, key)?)));
-        self.shared = found.collect();
+        for (target, key) in keys {
+            let Some((record, told)) = find(target, key) else { continue };
+            self.shared.insert(key, record);
+            for (state, known) in told {
+                self.told.entry(state).or_insert(known);
+            }
+        }
     }
 
     /// The plan, if one is known.
@@ -287,9 +302,12 @@ impl<'a> PackageLevel<'a> {
             })
         };
         let found = wanted.filter_map(|target| Some((target.id.clone(), find(target)?)));
-        let is_shared =
-            |one: &Arc<Record>| self.shared.get(&one.key).is_some_and(|it| Arc::ptr_eq(it, one));
-        found.filter(|(_, record)| !is_shared(record)).collect()
+        found.filter(|(_, record)| !self.is_of_others(record)).collect()
+    }
+
+    /// Whether this very record is another machine's.
+    fn is_of_others(&self, record: &Arc<Record>) -> bool {
+        self.shared.get(&record.key).is_some_and(|shared| Arc::ptr_eq(shared, record))
     }
 
     /// The records of all targets, in cargo's order. `None` as soon as one of them has none.
@@ -314,11 +332,13 @@ impl<'a> PackageLevel<'a> {
         if (LookUp { cache, question, facts }).has_changed_product(&self.tree) {
             return Err("something changed after it was built".to_owned());
         }
+        let judge = || EnvironmentJudge::of(self.cache, self.question, self.facts);
         let search = Search {
             level: self,
             keys: self.keys(plan),
             asked: AskedEnvironment::of(self.question),
-            judge: EnvironmentJudge::of(self.cache, self.question, self.facts),
+            judge: judge(),
+            judge_of_others: EnvironmentJudge { told: self.told.clone(), ..judge() },
             fingerprints,
         };
         Ok((plan, search))
@@ -367,6 +387,56 @@ impl<'a> PackageLevel<'a> {
         }
     }
 
+    /// Remembers that a run of a target has failed. Until a run of it is green, no record of another machine
+    /// answers for the packages that it is built from.
+    pub(in crate::verdict) fn note_red(&self, report: &TargetReport, limits: Limits) {
+        let Some(plan) = &self.plan else { return };
+        let keys = self.keys(plan);
+        for target in plan.targets.iter().filter(|target| target.id == report.id) {
+            for key in keys.of_packages(target) {
+                let red = Record {
+                    key,
+                    created: Timestamp::now(),
+                    workspace_root: self.question.root.clone(),
+                    code_hash: self.code_hash(),
+                    selection: red_text(&report.id),
+                    verdict: Verdict::Fail,
+                    inputs: Vec::new(),
+                    targets: vec![TargetReport {
+                        output: String::new(),
+                        stderr: None,
+                        ..report.clone()
+                    }],
+                    duration_ms: report.duration_ms,
+                    host: String::new(),
+                    tool_version: VERSION.to_owned(),
+                    identity: BTreeMap::new(),
+                    environment: RecordedEnvironment::default(),
+                    products: RecordedProducts::default(),
+                    is_quiet: false,
+                    is_by_reach: false,
+                };
+                if let Err(error) = self.cache.store(&red, limits) {
+                    tracing::debug!(%error, "a red run of a target is not remembered");
+                }
+            }
+        }
+    }
+
+    /// Forgets red runs of this target: a run of it is green.
+    pub(super) fn forget_red(&self, keys: &KeyMaker, target: &TargetPlan) {
+        let red = self.red(keys, target);
+        red.for_each(|key| self.cache.disprove(&key));
+    }
+
+    /// The keys under which a red run of this target is remembered.
+    fn red(&self, keys: &KeyMaker, target: &TargetPlan) -> impl Iterator<Item = RecordKey> {
+        let (now, ttl) = (Timestamp::now(), self.question.settings.ttl);
+        keys.of_packages(target).filter(move |key| {
+            matches!(self.cache.get(key, now, ttl), Lookup::Miss(MissReason::NotGreen(_)))
+        })
+    }
+
     /// Learns from a build of the whole what is built and run. `names` is what the build went by.
     pub(in crate::verdict) fn learn(&mut self, build: &Build, ids: &[TargetId], names: Vec<Input>) {
         let built = BuiltPackages::of(&self.question.root, build);
@@ -374,6 +444,9 @@ impl<'a> PackageLevel<'a> {
         let Some(mut plan) = plan else { return };
         if let Some(before) = &self.plan {
             plan.inseparable.clone_from(&before.inseparable);
+        }
+        if std::mem::take(&mut self.has_shared_plan) {
+            self.plan = None;
         }
         self.keep_plan(plan);
     }
@@ -385,11 +458,13 @@ impl<'a> PackageLevel<'a> {
         self.keep_plan(plan);
     }
 
+    /// Keeps a plan. What follows from another machine's serves this question alone, as that one does.
     pub(super) fn keep_plan(&mut self, plan: WorkspacePlan) {
-        if self.has_shared_plan || self.plan.as_ref() != Some(&plan) {
-            self.cache.store_plan(&self.digest, &plan);
+        if self.plan.as_ref() != Some(&plan) {
+            if !self.has_shared_plan {
+                self.cache.store_plan(&self.digest, &plan);
+            }
             self.plan = Some(plan);
-            self.has_shared_plan = false;
         }
     }
 
@@ -416,6 +491,8 @@ struct Search<'l> {
     keys: KeyMaker,
     asked: AskedEnvironment,
     judge: EnvironmentJudge<'l>,
+    /// The one of other machines' records.
+    judge_of_others: EnvironmentJudge<'l>,
     fingerprints: Fingerprints,
 }
 
@@ -435,20 +512,23 @@ impl Search<'_> {
 
     /// The same by another key of the target.
     fn find_by(&mut self, target: &TargetPlan, key: RecordKey) -> Result<Arc<Record>, String> {
-        let Self { level, asked, judge, fingerprints, .. } = self;
+        let Self { level, keys, asked, judge, judge_of_others, fingerprints } = self;
         let Question { root, settings, environment, .. } = level.question;
         if let Some(why) = level.obstacle(&target.id) {
             return Err(why);
         }
-        let shared = || level.shared.get(&key).cloned();
+        let shared = |why: String| match level.shared.get(&key) {
+            None => Err(why),
+            Some(_) if level.red(keys, target).next().is_some() => Err(RED.to_owned()),
+            Some(record) => Ok(Arc::clone(record)),
+        };
         let record = match level.cache.get(&key, Timestamp::now(), settings.ttl) {
             Lookup::Hit(record) => record,
             Lookup::Miss(MissReason::Absent) => {
-                shared().ok_or("no record of the packages that it is built from")?
+                shared("no record of the packages that it is built from".to_owned())?
             }
-            Lookup::Miss(reason @ MissReason::Expired { .. }) => {
-                shared().ok_or_else(|| reason.to_string())?
-            }
+            Lookup::Miss(reason @ MissReason::Expired { .. }) => shared(reason.to_string())?,
+            Lookup::Miss(MissReason::NotGreen(_)) => return Err(RED.to_owned()),
             Lookup::Miss(reason) => return Err(reason.to_string()),
         };
         if !matches!(&record.targets[..], [report] if report.id == target.id) {
@@ -467,8 +547,14 @@ impl Search<'_> {
         if let Some(changed) = fingerprints.first_changed(root, &record.inputs) {
             return Err(format!("`{}` changed", changed.path.display()));
         }
+        let judge = if level.is_of_others(&record) { judge_of_others } else { judge };
         judge.obstacle(&record, asked, fingerprints).map_or(Ok(record), Err)
     }
+}
+
+/// The text that stands for a target's red runs in place of a selection: nothing is compared with them.
+fn red_text(id: &TargetId) -> String {
+    format!("red {}", packages_text(id))
 }
 
 /// The list of a snapshot's files, if it is kept.

@@ -3,13 +3,13 @@
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use std::{env, fs};
 
 use serde_json::Value;
 
 use super::Machines;
-use crate::home::{Home, can_observe, takes_long};
+use crate::home::{EXE, Home, LIMIT, answered, can_observe, takes_long, until};
 
 /// A package for each script, whose test holds whatever the script says.
 fn fill(writer: &Home, scripts: &[(&str, &str)]) {
@@ -195,6 +195,48 @@ fn a_build_script_of_which_not_all_is_known_answers_nobody() {
         let why = reason(&lines, package);
         assert!(why.contains(expected), "{package}: {why}");
     }
+}
+
+#[test]
+fn a_build_script_that_cargo_runs_again_before_it_is_run_once_more_is_of_another_build() {
+    if takes_long() || !can_observe("records for other machines") {
+        return;
+    }
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    server.set_nonblocking(true).unwrap();
+    let address = server.local_addr().unwrap().to_string();
+    // The publication rests in the second run of the first script.
+    let waits = format!(
+        "if out.contains(\"knhk-test-cache-\") {{\n\
+         let mut end = std::net::TcpStream::connect({address:?}).unwrap();\n\
+         std::io::Read::read_to_end(&mut end, &mut Vec::new()).unwrap();\n}}\n\
+         said(String::new());"
+    );
+    let reads = format!("println!(\"cargo:rerun-if-changed=trigger\");\n{READS_OUTSIDE}");
+    let mut machines = machines(&[("a-waits", &waits), ("b-reads", &reads)]);
+    // So that nothing answers by the whole tree.
+    machines.writer.environment.set("HIDDEN_MODE", "1");
+    machines.reader.environment.set("HIDDEN_MODE", "2");
+    let (writer, reader) = (&machines.writer, &machines.reader);
+    for home in [writer, reader] {
+        home.write("b-reads/trigger", "");
+        home.write("b-reads/src/lib.rs", "#[test] fn t() { assert_eq!(env!(\"SAID\"), \"1\") }\n");
+    }
+    let line = ["test", "--format", "json", "--no-daemon"];
+    let asked = writer.start_in(&writer.root, EXE, &line, false);
+    let waiting = until("the first script is run once more", || server.accept().ok());
+    for home in [writer, reader] {
+        fs::write(home.base.join("settings"), "2").unwrap();
+    }
+    let trigger = fs::File::options().write(true).open(writer.root.join("b-reads/trigger"));
+    trigger.unwrap().set_modified(SystemTime::now()).unwrap();
+    assert_eq!(writer.cargo(&["build", "--workspace"]).code, Some(0));
+    drop(waiting);
+    answered(asked.end(LIMIT)).green();
+    assert!(machines.trees() > 0, "something is published");
+    let why = reason(&machines.explain(reader), "b-reads");
+    assert!(why.contains("that of b-reads has run again since"), "{why}");
+    machines.ask(reader).red();
 }
 
 /// Ends when cargo runs it, and never when it is run once more.
