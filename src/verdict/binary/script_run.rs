@@ -27,7 +27,7 @@ use crate::observer::{
 use crate::process::{Environment, Priority, Spec, Suspender, WritableFolders, capture};
 use crate::verdict::facts::{Facts, Question};
 use crate::verdict::fingerprint::Fingerprints;
-use crate::verdict::git_question::GitQuestion;
+use crate::verdict::git_question::{GitQuestion, is_asked_alike};
 use crate::verdict::patterns::{Excluded, Trusted};
 use crate::workspace::{FileKind, PathStamp, replace_folder};
 
@@ -119,7 +119,7 @@ impl ScriptObserver<'_> {
         Observer::available().map_err(|error| error.to_string())?;
         let call = self.compiler().script_call(script)?;
         let asked = Arc::new(Mutex::new(BTreeSet::new()));
-        let exemption = exemption(&call, Arc::clone(&asked));
+        let exemption = exemption(&call, &self.question.environment, Arc::clone(&asked));
         let judge = self.judge(&call, script, fingerprints)?;
         let mut options = ObserveOptions {
             covered: judge.covered.clone(),
@@ -248,9 +248,15 @@ fn compared(call: &ScriptCall, script: &BuiltScript, spec: &Spec) -> Result<(), 
     }
 }
 
-/// Which of git's look-ups count by question and answer.
-fn exemption(call: &ScriptCall, asked: Arc<Mutex<BTreeSet<GitQuestion>>>) -> Exemption {
+/// Which of git's look-ups count by question and answer. None does where cargo's `[env]` has git answer
+/// otherwise than in `own`, the environment in which it is asked later.
+fn exemption(
+    call: &ScriptCall,
+    own: &Environment,
+    asked: Arc<Mutex<BTreeSet<GitQuestion>>>,
+) -> Exemption {
     let git = GitQuestion::program(&call.environment, &call.dir);
+    let git = git.filter(|_| is_asked_alike(&call.environment, own, &call.dir));
     let mut environment = call.environment.clone();
     environment.set("TMPDIR", temporary(call));
     Exemption::new(move |started| {
