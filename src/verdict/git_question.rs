@@ -4,7 +4,8 @@
 //! build script learns from git is compared by question and answer, and not by the files that git read
 //! for it there. Only questions of this list count so: they read git's folder and change nothing.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -46,6 +47,21 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("show", &["--date=", "--format=", "--no-patch", "--pretty=", "-s", "HEAD"]),
     ("symbolic-ref", &["--quiet", "--short", "-q", "HEAD"]),
 ];
+
+/// Variables besides `GIT_…` and `LC_…` by which git answers otherwise.
+const HEEDED: [&str; 5] = ["HOME", "LANG", "LANGUAGE", "TZ", "XDG_CONFIG_HOME"];
+
+/// Whether one git answers alike in these environments.
+pub(super) fn is_asked_alike(one: &Environment, other: &Environment, dir: &Path) -> bool {
+    let is_heeded = |(name, _): &(&OsStr, &OsStr)| {
+        let bytes = name.as_bytes();
+        bytes.starts_with(b"GIT_")
+            || bytes.starts_with(b"LC_")
+            || HEEDED.iter().any(|heeded| name == heeded)
+    };
+    one.iter().filter(is_heeded).eq(other.iter().filter(is_heeded))
+        && GitQuestion::program(one, dir) == GitQuestion::program(other, dir)
+}
 
 /// A question of the list.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -4,18 +4,21 @@
 //! A writer turns each input into what another machine can check; a reader checks every one on its own
 //! machine and gets a record as its own runs would have made it, or the name of what differs.
 
+mod given_names;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::environment::{AskedEnvironment, COMMON, known_iteration};
+use self::given_names::{perhaps_named, unnamed};
+use super::environment::{AskedEnvironment, known_iteration};
 use super::facts::{Facts, Question};
 use super::fingerprint::{Aspect, Fingerprints, aspect_of, deciding_file};
 use super::git_question::GitQuestion;
 use super::package::SharedKey;
-use super::roots::{PortablePath, SymbolicRoot, SymbolicRoots};
+use super::roots::{PortablePath, RootPlace, SymbolicRoot, SymbolicRoots};
 use crate::cache::{
     Input, InputState, KnownAnswer, KnownMentions, Record, RecordKey, RecordedEnvironment,
     RecordedProducts,
@@ -25,7 +28,7 @@ use crate::model::{Digest, Digester, OsText, TargetId, TargetReport, Timestamp, 
 use crate::observer::LOADER_CACHE;
 use crate::process::Environment;
 use crate::protocol::VERSION;
-use crate::workspace::{PathStamp, well_known_beginnings};
+use crate::workspace::PathStamp;
 
 /// The part of a record's identity that names the signer of a shared one.
 pub(super) const SIGNER: &str = "signer";
@@ -36,6 +39,8 @@ pub(super) const SIGNER: &str = "signer";
 pub(super) struct PortableRecord {
     report: TargetReport,
     inputs: Vec<PortableInput>,
+    /// The other names of the roots there.
+    places: Vec<RootPlace>,
     readers: Vec<PortableReader>,
     /// Variables that always count, with keyed digests of their values.
     counted: BTreeMap<String, Digest>,
@@ -74,6 +79,12 @@ impl PortableRecord {
 struct PortableInput {
     at: PortablePath,
     state: PortableState,
+}
+
+impl PortableInput {
+    fn is_absent(&self) -> bool {
+        self.state == PortableState::Plain(InputState::Absent)
+    }
 }
 
 /// The state of an input, by what is alike on two machines.
@@ -173,7 +184,7 @@ impl TemporaryFolder {
 
 /// The name of a record in a shared object. The shared key itself stays here.
 pub(super) fn shared_name(key: &RecordKey, found: TemporaryFolder) -> Digest {
-    let mut digester = Digester::new("shared record 6");
+    let mut digester = Digester::new("shared record 7");
     digester.digest(&key.digest).number(key.version.into());
     digester.number((found == TemporaryFolder::Used).into());
     digester.finish()
@@ -297,6 +308,7 @@ impl<'a> Machine<'a> {
         Ok(PortableRecord {
             report: TargetReport { output: String::new(), stderr: None, ..report.clone() },
             inputs: inputs.chain(absent_above).collect::<Result<_, _>>()?,
+            places: self.roots.places(),
             readers: readers.collect::<Result<_, String>>()?,
             counted: self.counted(key),
             variables: variables.filter_map(|name| Some((name.clone(), value(name)?))).collect(),
@@ -319,17 +331,23 @@ impl<'a> Machine<'a> {
     }
 
     /// Has git asked here what it was asked there.
-    fn check_answer(&self, shared: &PortableAnswer, seen: &mut SeenFiles) -> Result<(), String> {
-        let dir = self.roots.local(&shared.dir)?;
+    fn check_answer(
+        &self,
+        shared: &PortableAnswer,
+        places: &[RootPlace],
+        seen: &mut SeenFiles,
+    ) -> Result<(), String> {
         let args: Vec<_> = shared.args.iter().map(Into::into).collect();
-        let asked = GitQuestion::of(&args, &dir).filter(|_| dir.starts_with(self.root));
-        let asked = asked.ok_or("it asks git what this version does not know")?;
-        let answer = seen.answers.entry(asked.clone());
-        let answer = answer.or_insert_with(|| asked.ask(self.environment)).clone()?;
-        match self.secret.keyed("answer", answer.as_bytes()) == shared.answer {
-            true => Ok(()),
-            false => Err(format!("`{asked}` answers differently here")),
+        for dir in self.roots.readings(&shared.dir, places)? {
+            let asked = GitQuestion::of(&args, &dir).filter(|_| dir.starts_with(self.root));
+            let asked = asked.ok_or("it asks git what this version does not know")?;
+            let answer = seen.answers.entry(asked.clone());
+            let answer = answer.or_insert_with(|| asked.ask(self.environment)).clone()?;
+            if self.secret.keyed("answer", answer.as_bytes()) != shared.answer {
+                return Err(format!("`{asked}` answers differently here"));
+            }
         }
+        Ok(())
     }
 
     fn share_input(&self, input: &Input, seen: &mut SeenFiles) -> Result<PortableInput, String> {
@@ -404,11 +422,13 @@ impl<'a> Machine<'a> {
         }
         let (above, own): (Vec<_>, Vec<_>) =
             shared.inputs.iter().partition(|input| input.at.is_each_above());
-        let inputs = own.into_iter().map(|input| self.adopt_input(input, seen));
-        let mut inputs = inputs.collect::<Result<Vec<_>, _>>()?;
-        inputs.extend(self.adopt_absent_above(&above, &shared.inputs)?);
+        let places = &shared.places[..];
+        let inputs = own.into_iter().map(|input| self.adopt_input(input, places, seen));
+        let inputs = inputs.collect::<Result<Vec<_>, _>>()?.into_iter();
+        let mut inputs: Vec<Input> = inputs.flatten().collect();
+        inputs.extend(self.adopt_absent_above(&above, places, &shared.inputs)?);
         // After the inputs, among which git itself is.
-        shared.answers.iter().try_for_each(|answer| self.check_answer(answer, seen))?;
+        shared.answers.iter().try_for_each(|answer| self.check_answer(answer, places, seen))?;
         // A value that is the same gets the digest that it has here; another one matches nothing.
         let own = |name: &String, then: &Digest, here: Option<&Digest>| {
             let is_same = self.value(name) == Some(*then);
@@ -485,29 +505,48 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn adopt_input(&self, input: &PortableInput, seen: &mut SeenFiles) -> Result<Input, String> {
-        let secret = &self.secret;
+    /// An input at each path where a run here would perhaps look for it.
+    fn adopt_input(
+        &self,
+        input: &PortableInput,
+        places: &[RootPlace],
+        seen: &mut SeenFiles,
+    ) -> Result<Vec<Input>, String> {
         if let PortableState::Plain(state @ (InputState::Trusted | InputState::Excluded)) =
             input.state
         {
-            return Ok(Input { path: PathBuf::from(&input.at.path.0), state, proof: None });
+            let path = PathBuf::from(&input.at.path.0);
+            return Ok(vec![Input { path, state, proof: None }]);
         }
-        let path = self.roots.local(&input.at)?;
+        // A toolchain has another name on most machines: cargo and rustc lead to what it has.
+        let is_led_to = input.at.is_of(SymbolicRoot::Toolchain) && !input.is_absent();
+        let places = if is_led_to { &[] } else { places };
+        let readings = self.roots.readings(&input.at, places)?.into_iter();
+        readings.map(|path| self.adopt_input_at(&path, input, seen)).collect()
+    }
+
+    fn adopt_input_at(
+        &self,
+        path: &Path,
+        input: &PortableInput,
+        seen: &mut SeenFiles,
+    ) -> Result<Input, String> {
+        let secret = &self.secret;
         let differs = || format!("`{}` is another one here", path.display());
         match &input.state {
             PortableState::Plain(state) if is_plain(state) => {
-                Ok(Input { path: self.short(&path), state: *state, proof: None })
+                Ok(Input { path: self.short(path), state: *state, proof: None })
             }
             PortableState::Plain(_) => Err(differs()),
-            PortableState::Content(then) => match file_digest(&path) {
+            PortableState::Content(then) => match file_digest(path) {
                 FileDigest::Known(now) if secret.keyed("content", now.as_bytes()) == *then => {
                     let state = InputState::Digest(now);
-                    Ok(Input { path: self.short(&path), state, proof: None })
+                    Ok(Input { path: self.short(path), state, proof: None })
                 }
                 _ => Err(differs()),
             },
-            PortableState::Toolchain if self.is_of_toolchain(&path) && path.is_file() => {
-                seen.own.read(self.root, &path, Aspect::Same)
+            PortableState::Toolchain if self.is_of_toolchain(path) && path.is_file() => {
+                seen.own.read(self.root, path, Aspect::Same)
             }
             PortableState::Toolchain if self.is_of_toolchain(&path) && path.is_dir() => {
                 seen.own.read(self.root, &path, Aspect::Kind)
@@ -519,33 +558,37 @@ impl<'a> Machine<'a> {
                     PortableState::Library(then) => (Aspect::Content, Aspect::Same, then),
                     _ => return Err(differs()),
                 };
-                let file = deciding_file(&path, Some(ours));
+                let file = deciding_file(path, Some(ours));
                 let stamp = PathStamp::of(file);
-                let now = seen.portable.read(self.root, &path, theirs)?;
-                let own = seen.own.read(self.root, &path, ours)?;
+                let now = seen.portable.read(self.root, path, theirs)?;
+                let own = seen.own.read(self.root, path, ours)?;
                 let is_same = secret.state(&now.state) == Some(*then);
                 if is_same && PathStamp::of(file) == stamp { Ok(own) } else { Err(differs()) }
             }
         }
     }
 
-    /// The names in folders above the checkout that must be absent. What is cargo's or the toolchain's there
-    /// counts as the record says.
+    /// The names in folders above the checkout, or the temporary folder, that must be absent. What is cargo's
+    /// or the toolchain's there counts as the record says.
     fn adopt_absent_above(
         &self,
         above: &[&PortableInput],
+        places: &[RootPlace],
         all: &[PortableInput],
     ) -> Result<BTreeSet<Input>, String> {
         let of_tools = all.iter().filter(|input| input.at.is_of_tools());
         let of_tools = of_tools.map(|input| self.roots.local(&input.at));
         let of_tools = of_tools.collect::<Result<BTreeSet<PathBuf>, _>>()?;
+        if !above.iter().all(|input| input.is_absent()) {
+            return Err("it says of folders above what this version does not know".to_owned());
+        }
+        let is_searched =
+            |input: &&PortableInput| input.at.is_in(SymbolicRoot::Temporary) && input.is_absent();
         let mut inputs = BTreeSet::new();
-        for PortableInput { at, state } in above {
-            if *state != PortableState::Plain(InputState::Absent) {
-                return Err("it says of folders above what this version does not know".to_owned());
-            }
+        for name in above.iter().copied().chain(all.iter().filter(is_searched)) {
             let absent = |path| Input { path, state: InputState::Absent, proof: None };
-            inputs.extend(self.roots.each_above(at, &of_tools)?.into_iter().map(absent));
+            let paths = self.roots.each_above(&name.at, places, &of_tools)?;
+            inputs.extend(paths.into_iter().map(absent));
         }
         Ok(inputs)
     }
@@ -557,41 +600,6 @@ impl<'a> Machine<'a> {
     fn short(&self, path: &Path) -> PathBuf {
         path.strip_prefix(self.root).unwrap_or(path).to_owned()
     }
-}
-
-/// Beginnings that no value holds, of the names of these variables and of those that are well known.
-fn unnamed<'n>(values: &[OsText], names: impl Iterator<Item = &'n String>) -> BTreeSet<String> {
-    let is_held = |text: &str| {
-        let holds = |value: &OsText| {
-            let value = value.0.as_bytes();
-            value.windows(text.len()).any(|part| part == text.as_bytes())
-        };
-        values.iter().any(holds)
-    };
-    let names = names.map(String::as_str).chain(COMMON);
-    let names = names.chain(well_known_beginnings().map(|text| -> &str { text }));
-    let shortest = |name: &str| {
-        let letters = name.trim_start_matches('_');
-        let start = name.len() - letters.len();
-        let end = letters.find('_').map_or(name.len(), |end| start + end + 1);
-        [&name[..end], name]
-            .into_iter()
-            .find(|text| !text.is_empty() && !is_held(text))
-            .map(str::to_owned)
-    };
-    names.filter_map(shortest).collect()
-}
-
-/// The names of these variables that a run may have taken from a value, since they hold none of the
-/// texts that no value holds.
-fn perhaps_named<'n>(
-    names: impl Iterator<Item = &'n String>,
-    unnamed: &BTreeSet<String>,
-) -> Vec<OsText> {
-    let is_unnamed =
-        |name: &str| unnamed.iter().any(|text| !text.is_empty() && name.contains(&**text));
-    let names: BTreeSet<&String> = names.filter(|name| !is_unnamed(name)).collect();
-    names.into_iter().map(|name| OsText::from(&**name)).collect()
 }
 
 /// Whether a file counts for a run as it is, since it is replaced and not edited.
@@ -631,36 +639,5 @@ impl Default for SeenFiles {
     fn default() -> Self {
         let (own, portable) = (Fingerprints::default(), Fingerprints::by_class());
         Self { own, portable, answers: BTreeMap::new() }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_value_that_cargo_gives_names_what_it_holds_on_other_machines_too() {
-        let names =
-            |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        let counts = |values: &[&str], theirs: &[&str], ours: &[&str]| -> Vec<String> {
-            let values: Vec<_> = values.iter().map(|value| OsText::from(*value)).collect();
-            let unnamed = unnamed(&values, names(theirs).iter());
-            let found = perhaps_named(names(ours).iter(), &unnamed);
-            found.into_iter().map(|name| name.0.into_string().unwrap()).collect()
-        };
-        let none: [&str; 0] = [];
-        assert_eq!(counts(&["see APP_MODE"], &["APP_MODE"], &["APP_MODE"]), ["APP_MODE"]);
-        assert_eq!(counts(&["see APP_MODEL"], &["APP_MODE"], &["APP_MODE"]), ["APP_MODE"]);
-        assert_eq!(counts(&["see app_mode"], &["APP_MODE"], &["APP_MODE"]), none);
-        // Another name that begins alike, which only one of the two machines has.
-        assert_eq!(counts(&["see APP_MODE"], &["APP_KIND"], &["APP_MODE"]), ["APP_MODE"]);
-        assert_eq!(counts(&["see THE_MODE"], &["APP_KIND"], &["APP_MODE"]), none);
-        // Nobody has searched for it.
-        assert_eq!(counts(&[], &[], &["ODD_MODE"]), ["ODD_MODE"]);
-        // What most machines have was searched for.
-        assert_eq!(counts(&["/home/a"], &[], &["HOME", "STARSHIP_SHELL"]), none);
-        assert_eq!(counts(&["of HOME"], &[], &["HOME", "HOME_DIR"]), ["HOME", "HOME_DIR"]);
-        // A text that every name holds tells of none.
-        assert_eq!(counts(&["_"], &["", "_"], &["APP_MODE"]), ["APP_MODE"]);
     }
 }

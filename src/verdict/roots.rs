@@ -47,6 +47,8 @@ const SYSTEM: [&str; 19] = [
 ];
 /// Names of so many bytes are in others by chance.
 const SHORT: usize = 3;
+/// Temporary folders that programs name by these very paths too, whatever `$TMPDIR` says.
+const WELL_KNOWN_TEMPORARY: [&str; 3] = ["/tmp", "/var/tmp", "/dev/shm"];
 
 /// Whether no checkout lies beside it.
 pub(super) fn is_of_the_system(path: &Path) -> bool {
@@ -78,10 +80,23 @@ impl PortablePath {
         self.root == Some(SymbolicRoot::EachAbove)
     }
 
+    /// Whether it is this folder, or lies below it.
+    pub(super) fn is_of(&self, root: SymbolicRoot) -> bool {
+        self.root == Some(root)
+    }
+
     /// Whether it lies below this folder.
     pub(super) fn is_in(&self, root: SymbolicRoot) -> bool {
-        self.root == Some(root) && !self.path.0.is_empty()
+        self.is_of(root) && !self.path.0.is_empty()
     }
+}
+
+/// Another name that a root had on the machine of a record: it lay in a second root, or in a folder that
+/// programs name by its path. A run may have gone either way to what lies below it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct RootPlace {
+    root: SymbolicRoot,
+    at: PortablePath,
 }
 
 /// Where the symbolic roots are on this machine.
@@ -90,7 +105,9 @@ pub(super) struct SymbolicRoots {
     workspace: PathBuf,
     /// The folders above the workspace, by every way that leads to it.
     above: BTreeSet<PathBuf>,
-    /// The others, the narrowest first.
+    /// Those above the temporary folder.
+    above_temporary: BTreeSet<PathBuf>,
+    /// The workspace and the others, the narrowest first.
     folders: Vec<(SymbolicRoot, PathBuf)>,
     /// A file that no shared run may have read.
     key: Option<PathBuf>,
@@ -116,7 +133,10 @@ impl SymbolicRoots {
             absolute(name).or_else(|| home.as_ref().map(|home| home.join(folder)))
         };
         let temporary = absolute("TMPDIR").unwrap_or_else(|| "/tmp".into());
+        let mut above_temporary = ancestors(&temporary);
+        above_temporary.extend(temporary.canonicalize().iter().flat_map(|real| ancestors(real)));
         let folders = [
+            (SymbolicRoot::Workspace, Some(workspace.to_owned())),
             (SymbolicRoot::Cargo, below("CARGO_HOME", ".cargo")),
             (SymbolicRoot::Rustup, below("RUSTUP_HOME", ".rustup")),
             (SymbolicRoot::Toolchain, toolchain.map(Path::to_owned)),
@@ -130,7 +150,7 @@ impl SymbolicRoots {
             .collect();
         // A folder inside another one is the narrower one.
         folders.sort_by_key(|(root, path)| (std::cmp::Reverse(path.components().count()), *root));
-        let mut above: BTreeSet<_> = workspace.ancestors().skip(1).map(Path::to_owned).collect();
+        let mut above = ancestors(workspace);
         let is_inside = |path: &Path| path.canonicalize().is_ok_and(|at| at.starts_with(workspace));
         let ways = [Some(start.to_owned()), absolute("PWD")].into_iter().flatten();
         for way in ways.filter(|way| is_inside(way)) {
@@ -138,7 +158,40 @@ impl SymbolicRoots {
             above.extend(way.ancestors().filter(|at| !is_inside(at)).map(Path::to_owned));
         }
         let (workspace, key) = (workspace.to_owned(), key.map(Path::to_owned));
-        Self { workspace, above, folders, key }
+        Self { workspace, above, above_temporary, folders, key }
+    }
+
+    /// The other names of the roots here.
+    pub(super) fn places(&self) -> Vec<RootPlace> {
+        let above = self.workspace.ancestors().enumerate().skip(1);
+        let above = above.map(|(up, folder)| (SymbolicRoot::Above(up), folder));
+        let roots = self.folders.iter().map(|(root, folder)| (*root, folder.as_path()));
+        let roots: Vec<_> = roots.chain(above).collect();
+        let mut places = Vec::new();
+        for (root, folder) in roots.iter().copied() {
+            for (other, outer) in roots.iter().copied().filter(|(other, _)| *other != root) {
+                let is_another_name = match (root, other) {
+                    // Where a checkout lies does not count, unless a variable names the very folder.
+                    (SymbolicRoot::Workspace | SymbolicRoot::Above(_), _) => folder == outer,
+                    // `../data`, from a checkout beside it. Nobody goes up all the way.
+                    (root, SymbolicRoot::Above(1)) => {
+                        !OF_TOOLS.contains(&root)
+                            && !folder.starts_with(&self.workspace)
+                            && outer.parent().is_some()
+                    }
+                    (_, SymbolicRoot::Above(_)) => false,
+                    _ => true,
+                };
+                let at = below(other, outer, folder).filter(|_| is_another_name);
+                places.extend(at.map(|at| RootPlace { root, at }));
+            }
+            if root == SymbolicRoot::Temporary
+                && WELL_KNOWN_TEMPORARY.iter().any(|known| folder == Path::new(known))
+            {
+                places.push(RootPlace { root, at: PortablePath::plain(folder) });
+            }
+        }
+        places
     }
 
     /// The path as it is shared.
@@ -149,14 +202,8 @@ impl SymbolicRoots {
         if self.key.as_deref() == Some(path) {
             return Err("it consults the signing key".to_owned());
         }
-        let below = |root: SymbolicRoot, folder: &Path| {
-            let path = OsText::from(path.strip_prefix(folder).ok()?);
-            Some(PortablePath { root: Some(root), path })
-        };
-        if let Some(inside) = below(SymbolicRoot::Workspace, &self.workspace) {
-            return Ok(inside);
-        }
         if let Some(up) = self.workspace.ancestors().position(|above| above == path)
+            && up > 0
             && path.parent().is_some()
         {
             return Ok(PortablePath {
@@ -164,7 +211,7 @@ impl SymbolicRoots {
                 path: OsText::from(Path::new("")),
             });
         }
-        let known = self.folders.iter().find_map(|(root, folder)| below(*root, folder));
+        let known = self.folders.iter().find_map(|(root, folder)| below(*root, folder, path));
         match known {
             Some(known) => Ok(known),
             None if HOMES
@@ -207,29 +254,61 @@ impl SymbolicRoots {
             None | Some(SymbolicRoot::EachAbove) => {
                 return Err(format!("`{}` is no absolute path", rest.display()));
             }
-            Some(SymbolicRoot::Workspace) => Some(self.workspace.as_path()),
             Some(SymbolicRoot::Above(up)) => self.workspace.ancestors().nth(up),
             Some(root) => self.folder(root),
         };
         let folder = folder.ok_or_else(|| format!("there is no folder {:?} here", path.root))?;
-        let rest = below_a_folder(rest)?;
-        Ok(if rest == Path::new("") { folder.to_owned() } else { folder.join(rest) })
+        Ok(joined(folder, &below_a_folder(rest)?))
     }
 
-    /// The paths on this machine of a name in every folder above the workspace, but for those in `named`.
+    /// All paths on this machine that a run may look at where it looked at this one on a machine whose
+    /// roots had these other names.
+    ///
+    /// # Errors
+    /// If this machine has no such folder, or the path is none.
+    pub(super) fn readings(
+        &self,
+        path: &PortablePath,
+        places: &[RootPlace],
+    ) -> Result<BTreeSet<PathBuf>, String> {
+        let mut readings = BTreeSet::from([self.local(path)?]);
+        for place in places.iter().filter(|place| Some(place.root) == path.root) {
+            let rest = below_a_folder(Path::new(&path.path.0))?;
+            readings.insert(joined(&self.local(&place.at)?, &rest));
+        }
+        Ok(readings)
+    }
+
+    /// The paths on this machine at which a search on the way up looks for a name, but for those in `named`.
+    /// A name in every folder above the workspace is looked for above the temporary folder too, and one in
+    /// the temporary folder above that. None is where that folder is the very one of the record.
     ///
     /// # Errors
     /// If it is no name in a folder.
     pub(super) fn each_above(
         &self,
         name: &PortablePath,
+        places: &[RootPlace],
         named: &BTreeSet<PathBuf>,
     ) -> Result<Vec<PathBuf>, String> {
+        let is_each_above = name.is_each_above();
         let name = below_a_folder(Path::new(&name.path.0))?;
         if name == Path::new("") {
             return Err("no folder above a workspace can be absent".to_owned());
         }
-        let paths = self.above.iter().map(|folder| folder.join(&name));
+        let temporary = self.folder(SymbolicRoot::Temporary);
+        let is_same_temporary = places.iter().any(|place| {
+            place.root == SymbolicRoot::Temporary
+                && place.at.root.is_none()
+                && temporary == Some(Path::new(&place.at.path.0))
+        });
+        let of_workspace = self.above.iter().filter(|_| is_each_above);
+        // A search from the checkout looks there as well, and the record says what it found.
+        let is_inside = |folder: &Path| is_each_above && folder.starts_with(&self.workspace);
+        let of_temporary = self.above_temporary.iter().filter(|folder| !is_inside(folder));
+        let of_temporary = of_temporary.filter(|_| !is_same_temporary);
+        let folders: BTreeSet<&PathBuf> = of_workspace.chain(of_temporary).collect();
+        let paths = folders.into_iter().map(|folder| folder.join(&name));
         Ok(paths.filter(|path| !named.contains(path)).collect())
     }
 
@@ -240,7 +319,7 @@ impl SymbolicRoots {
 
     /// A text with these folders by their symbols.
     pub(super) fn text(&self, text: &[u8]) -> Vec<u8> {
-        let mut text = replace_folder(text, &self.workspace, b"\0workspace");
+        let mut text = text.to_owned();
         for (root, folder) in &self.folders {
             text = replace_folder(&text, folder, format!("\0{root:?}").as_bytes());
         }
@@ -267,7 +346,7 @@ impl SymbolicRoots {
             above.into_iter().filter(|folder| folder.parent().is_some()).collect();
         let paths: BTreeSet<PathBuf> =
             inputs.iter().map(|input| self.workspace.join(&input.path)).collect();
-        let mut names = BTreeSet::new();
+        let mut names = self.absent_above_temporary(inputs, &paths)?;
         for input in inputs.iter().filter(|input| input.path.is_absolute()) {
             let path = &*input.path;
             let is_of_tools = tools
@@ -304,7 +383,7 @@ impl SymbolicRoots {
             let is_made_of_the_way = next.is_some_and(|next| name.starts_with(next.as_bytes()))
                 || (is_absent && is_made_of(below(base), &self.workspace));
             if is_absent && !is_made_of_the_way {
-                names.insert(below(folder));
+                names.insert(below(folder).to_owned());
                 continue;
             }
             // Below a folder that a variable names, and not below it on the way to the checkout.
@@ -322,8 +401,66 @@ impl SymbolicRoots {
             root: Some(SymbolicRoot::EachAbove),
             path: OsText::from(path),
         };
-        Ok(names.into_iter().map(name).collect())
+        Ok(names.iter().map(|path| name(path)).collect())
     }
+
+    /// The same of the way up from the temporary folder. `paths` are those of the inputs.
+    fn absent_above_temporary(
+        &self,
+        inputs: &[Input],
+        paths: &BTreeSet<PathBuf>,
+    ) -> Result<BTreeSet<PathBuf>, String> {
+        let mut names = BTreeSet::new();
+        let Some(temporary) = self.folder(SymbolicRoot::Temporary) else { return Ok(names) };
+        // What other roots name is not looked for on this way, unless they are on it.
+        let others = self.folders.iter().filter(|(_, folder)| !temporary.starts_with(folder));
+        let others: Vec<&PathBuf> = others.map(|(_, folder)| folder).collect();
+        for input in inputs.iter().filter(|input| input.path.is_absolute()) {
+            let path = &*input.path;
+            if path.starts_with(temporary)
+                || temporary.starts_with(path)
+                || others.iter().any(|other| path.starts_with(other))
+            {
+                continue;
+            }
+            let mut above = temporary.ancestors().skip(1);
+            let above = above.find(|above| path.starts_with(above)).unwrap_or(Path::new("/"));
+            let below = |path: &Path| path.strip_prefix(above).unwrap_or(path).to_owned();
+            let (name, next) = (below(path), below(temporary));
+            let next = next.iter().next().unwrap_or_default().as_bytes();
+            let is_elsewhere = match input.state {
+                InputState::Absent => name.as_os_str().as_bytes().starts_with(next),
+                _ => paths.contains(&temporary.join(&name)),
+            };
+            if is_elsewhere {
+                return Err(format!(
+                    "`{}` is found elsewhere from another temporary folder",
+                    path.display()
+                ));
+            }
+            // All paths lie below `/`.
+            if input.state == InputState::Absent && above.parent().is_some() {
+                names.insert(name);
+            }
+        }
+        Ok(names)
+    }
+}
+
+/// The folders above a path.
+fn ancestors(path: &Path) -> BTreeSet<PathBuf> {
+    path.ancestors().skip(1).map(Path::to_owned).collect()
+}
+
+/// A path below this root, which is at `folder`.
+fn below(root: SymbolicRoot, folder: &Path, path: &Path) -> Option<PortablePath> {
+    let path = OsText::from(path.strip_prefix(folder).ok()?);
+    Some(PortablePath { root: Some(root), path })
+}
+
+/// A path below a folder. An empty one is the folder, with no slash at the end.
+fn joined(folder: &Path, rest: &Path) -> PathBuf {
+    folder.components().chain(rest.components()).collect()
 }
 
 /// Whether a name may be made of one on the way to the workspace: it has that as a word, or the
@@ -361,181 +498,4 @@ fn below_a_folder(path: &Path) -> Result<PathBuf, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cache::InputState;
-
-    fn roots(home: &str, workspace: &str) -> SymbolicRoots {
-        let mut environment = Environment::default();
-        environment.set("HOME", home);
-        let (toolchain, key) = (Path::new(home).join("rust"), Path::new("/keys/ci"));
-        let workspace = Path::new(workspace);
-        SymbolicRoots::of(workspace, workspace, &environment, Some(&toolchain), Some(key))
-    }
-
-    #[test]
-    fn a_path_leads_to_the_same_thing_on_another_machine() {
-        let (one, other) = (roots("/home/a", "/home/a/src/w"), roots("/root", "/build/w"));
-        for (path, there) in [
-            ("/home/a/src/w/tests/data", "/build/w/tests/data"),
-            ("/home/a/src/w", "/build/w"),
-            ("/home/a/src", "/build"),
-            ("/home/a/.gitconfig", "/root/.gitconfig"),
-            ("/home/a/.cargo/registry/x", "/root/.cargo/registry/x"),
-            ("/home/a/rust/lib/rustlib", "/root/rust/lib/rustlib"),
-            ("/tmp/x", "/tmp/x"),
-            ("/etc/hosts", "/etc/hosts"),
-        ] {
-            let shared = one.portable(Path::new(path)).unwrap();
-            assert!(!shared.path.0.to_string_lossy().contains("home"), "{shared:?}");
-            assert_eq!(other.local(&shared), Ok(PathBuf::from(there)), "{path}");
-        }
-        for (path, why) in [("/home/b/x", "home folder"), ("/keys/ci", "signing key")] {
-            assert!(one.portable(Path::new(path)).unwrap_err().contains(why));
-        }
-        let shared = one.portable(Path::new("/home/a/rust/lib/rustlib")).unwrap();
-        assert_eq!(shared.root, Some(SymbolicRoot::Toolchain));
-        let (environment, workspace) = (Environment::default(), Path::new("/w"));
-        let without = SymbolicRoots::of(workspace, workspace, &environment, None, None);
-        assert!(without.local(&shared).is_err(), "its toolchain lies among other things");
-        let up = one.portable(Path::new("/home/a/src/w/..")).unwrap();
-        assert!(other.local(&up).is_err(), "no way out of a folder");
-        assert!(other.local(&PortablePath::plain(Path::new("x"))).is_err());
-        let high = PortablePath { root: Some(SymbolicRoot::Above(9)), path: OsText::from("") };
-        assert!(other.local(&high).is_err());
-    }
-
-    fn inputs(paths: &[&str], state: InputState) -> Vec<Input> {
-        paths.iter().map(|path| Input { path: path.into(), state, proof: None }).collect()
-    }
-
-    const FOUND: InputState = InputState::Overwritable;
-
-    #[test]
-    fn what_a_search_from_the_checkout_finds_is_not_shared() {
-        let roots = roots("/home/a", "/home/a/src/w");
-        let check = |paths: &[&str]| roots.absent_above(&inputs(paths, FOUND));
-        let is_shared = |paths: &[&str]| check(paths) == Ok(Vec::new());
-        let known = ["/etc/hosts", "/home/a/.gitconfig", "tests/data", "/home/a/.cargo/config"];
-        assert!(is_shared(&known));
-        assert!(is_shared(&["/home/a/src", "/home/a", "/home", "/", "/settings"]));
-        let lib = inputs(&["lib", "/lib"], InputState::Kind(crate::model::Digest::of(b"")));
-        assert_eq!(roots.absent_above(&lib), Ok(Vec::new()));
-        for found in [
-            &["/home/a/src/settings"][..],
-            &["/home/settings"],
-            &["/home/a/settings", "/home/a/src/settings"],
-            &["/home/a/settings", "settings"],
-            &["/settings", "settings"],
-        ] {
-            assert!(check(found).is_err(), "{found:?}");
-        }
-    }
-
-    #[test]
-    fn what_is_looked_for_in_vain_on_the_way_up_is_absent_above_other_checkouts() {
-        let names = |workspace: &str, paths: &[&str]| -> Result<Vec<PathBuf>, String> {
-            let shared =
-                roots("/home/a", workspace).absent_above(&inputs(paths, InputState::Absent))?;
-            assert!(shared.iter().all(PortablePath::is_each_above));
-            Ok(shared.into_iter().map(|name| PathBuf::from(name.path.0)).collect())
-        };
-        let of = |paths: &[&str]| names("/home/a/src/w", paths);
-        let found = |names: &[&str]| Ok(names.iter().map(PathBuf::from).collect());
-        assert_eq!(of(&["/etc/settings", "tests/data", "/home/a/.cargo/x"]), found(&[]));
-        assert_eq!(of(&["/home/a/src/x", "/home/a/x", "/home/x", "/x"]), found(&["x"]));
-        assert_eq!(of(&["/home/a/src/.cargo/c", "/y"]), found(&[".cargo/c", "y"]));
-        assert_eq!(
-            of(&["/home/a/.gitconfig"]),
-            found(&[".gitconfig"]),
-            "perhaps `../../.gitconfig`"
-        );
-        assert_eq!(of(&["/home/.cargo/c", "/.cargo/c"]), found(&[".cargo/c"]));
-        assert_eq!(names("/w", &["/settings", "/etc/settings"]), found(&["settings"]));
-        assert_eq!(names("/w", &["settings/x", "/settings/x"]), found(&["settings/x"]));
-        assert_eq!(names("/app", &["/fixtures/data.json"]), found(&["fixtures/data.json"]));
-        assert_eq!(names("/build/app", &["/x/y", "/etc/x", "/usr/x"]), found(&["x/y"]));
-        let of_homes = roots("/home/a", "/home/a/src/w");
-        let plain = |path: &str| of_homes.portable_absent(Path::new(path)).map(|path| path.root);
-        assert_eq!(plain("/home/.cargo/config.toml"), Ok(None));
-        assert_eq!(plain("/home/x"), Ok(None));
-        assert!(plain("/home/other/.cargo").is_err(), "another user's");
-        let checkout = |paths: &[&str]| names("/build/toml", paths);
-        assert_eq!(checkout(&["/build/Cargo.toml"]), found(&["Cargo.toml"]));
-        assert!(checkout(&["/build/.toml.lock"]).is_err() && checkout(&["/build/mytoml"]).is_err());
-        for made_of_the_way in
-            ["/home/a/src/w-data", "/home/a/src.lock", "/home2", "/home/a/.w.lock", "/home/.w"]
-        {
-            assert!(of(&[made_of_the_way]).is_err(), "{made_of_the_way}");
-        }
-        let in_home =
-            roots("/home/a", "/home/a/w").absent_above(&inputs(&["/home/a/w.lock"], FOUND));
-        assert!(in_home.is_err(), "not named by `$HOME`");
-        let mut both = inputs(&["/home/a/src/x"], FOUND);
-        both.extend(inputs(&["/home/a/x"], InputState::Absent));
-        assert!(roots("/home/a", "/home/a/src/w").absent_above(&both).is_err());
-    }
-
-    #[test]
-    fn an_absent_name_is_looked_for_in_every_folder_above() {
-        let reader = roots("/home/b", "/home/b/deep/er/w");
-        let name = |text: &str| PortablePath {
-            root: Some(SymbolicRoot::EachAbove),
-            path: OsText::from(text),
-        };
-        let paths = |named: &[&str], text: &str| {
-            let named = named.iter().map(PathBuf::from).collect();
-            let paths = reader.each_above(&name(text), &named)?;
-            Ok::<Vec<_>, String>(paths.iter().map(|path| path.display().to_string()).collect())
-        };
-        let all = ["/x", "/home/x", "/home/b/x", "/home/b/deep/x", "/home/b/deep/er/x"];
-        assert_eq!(paths(&[], "x").unwrap(), all);
-        assert_eq!(paths(&["/home/b/x", "/home/b/deep/er/w/x"], "x").unwrap().len(), all.len() - 1);
-        for odd in ["../x", "/etc/passwd", "x/../..", "", ".", ".."] {
-            assert!(paths(&[], odd).is_err(), "{odd}");
-        }
-        assert_eq!(paths(&[], "x/.").unwrap(), all, "a file there is no absence");
-        assert!(reader.local(&name("x")).is_err(), "it is no single path");
-    }
-
-    #[test]
-    fn folders_above_a_link_are_above_what_it_leads_to() {
-        let dir = tempfile::tempdir().unwrap();
-        let base = dir.path().canonicalize().unwrap();
-        let (workspace, link) = (base.join("real/w"), base.join("links/w"));
-        for folder in [&workspace.join("sub"), link.parent().unwrap()] {
-            std::fs::create_dir_all(folder).unwrap();
-        }
-        std::os::unix::fs::symlink(&workspace, &link).unwrap();
-        let above = |start: &Path, pwd: &Path| {
-            let mut environment = Environment::default();
-            environment.set("PWD", pwd);
-            let roots = SymbolicRoots::of(&workspace, start, &environment, None, None);
-            assert!(roots.above.contains(&base.join("real")) && roots.above.contains(&base));
-            assert!(!roots.above.iter().any(|folder| folder.ends_with("w")), "{roots:?}");
-            roots.above.contains(&base.join("links"))
-        };
-        assert!(!above(&workspace, &workspace));
-        assert!(above(&link, &workspace));
-        assert!(above(&workspace, &link.join("sub")));
-        assert!(!above(&workspace, &base.join("links")), "it is not inside");
-        let mut environment = Environment::default();
-        environment.set("PWD", &link);
-        let roots = SymbolicRoots::of(&workspace, &workspace, &environment, None, None);
-        let beside = base.join("links/sibling.toml");
-        let looked = inputs(&[beside.to_str().unwrap()], InputState::Absent);
-        let names = roots.absent_above(&looked).unwrap();
-        assert_eq!(names.len(), 1, "it lies beside the link: {names:?}");
-    }
-
-    #[test]
-    fn values_hold_symbols() {
-        let (one, other) = (roots("/home/a", "/home/a/src/w"), roots("/root", "/build/w"));
-        let text = |roots: &SymbolicRoots, text: &str| roots.text(text.as_bytes());
-        assert_eq!(text(&one, "/home/a"), text(&other, "/root"));
-        assert_eq!(text(&one, "x:/home/a/bin"), text(&other, "x:/root/bin"));
-        assert_eq!(text(&one, "/home/a/src/w/x"), text(&other, "/build/w/x"));
-        assert_ne!(text(&one, "/home/a"), text(&other, "/build/w"));
-        assert_ne!(text(&one, "/home/alice"), text(&other, "/rootlice"));
-    }
-}
+mod tests;

@@ -7,6 +7,7 @@ mod by_reach;
 mod leftovers;
 #[cfg(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu"))]
 mod loader_cache;
+mod roots;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -62,6 +63,8 @@ impl Machines {
             // With all of a user's folders below it.
             home.environment.set("HOME", &home.base);
         }
+        // Not beside what lies in the home.
+        writer.root = writer.base.join("checkouts/ws");
         fill(&writer);
         writer.write(".gitignore", "/target\n");
         writer.git(&["init", "-q"]);

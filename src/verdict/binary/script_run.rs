@@ -28,7 +28,7 @@ use crate::process::{Environment, Priority, Spec, Suspender, WritableFolders, ca
 use crate::verdict::environment::each_variable;
 use crate::verdict::facts::{Facts, Question};
 use crate::verdict::fingerprint::Fingerprints;
-use crate::verdict::git_question::GitQuestion;
+use crate::verdict::git_question::{GitQuestion, is_asked_alike};
 use crate::verdict::patterns::{Excluded, Trusted, VariablePlace};
 use crate::workspace::{FileKind, PathStamp, Stamp, replace_folder};
 
@@ -147,7 +147,7 @@ impl ScriptObserver<'_> {
         Observer::available().map_err(|error| error.to_string())?;
         let call = self.compiler().script_call(script)?;
         let asked = Arc::new(Mutex::new(BTreeSet::new()));
-        let exemption = exemption(&call, Arc::clone(&asked));
+        let exemption = exemption(&call, &self.question.environment, Arc::clone(&asked));
         let judge = self.judge(&call, script, fingerprints)?;
         let mut options = ObserveOptions {
             covered: judge.covered.clone(),
@@ -276,9 +276,15 @@ fn compared(call: &ScriptCall, script: &BuiltScript, spec: &Spec) -> Result<(), 
     }
 }
 
-/// Which of git's look-ups count by question and answer.
-fn exemption(call: &ScriptCall, asked: Arc<Mutex<BTreeSet<GitQuestion>>>) -> Exemption {
+/// Which of git's look-ups count by question and answer. None does where cargo's `[env]` has git answer
+/// otherwise than in `own`, the environment in which it is asked later.
+fn exemption(
+    call: &ScriptCall,
+    own: &Environment,
+    asked: Arc<Mutex<BTreeSet<GitQuestion>>>,
+) -> Exemption {
     let git = GitQuestion::program(&call.environment, &call.dir);
+    let git = git.filter(|_| is_asked_alike(&call.environment, own, &call.dir));
     let mut environment = call.environment.clone();
     environment.set("TMPDIR", temporary(call));
     Exemption::new(move |started| {

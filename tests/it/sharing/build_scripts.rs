@@ -239,6 +239,22 @@ fn a_build_script_that_cargo_runs_again_before_it_is_run_once_more_is_of_another
     machines.ask(reader).red();
 }
 
+#[test]
+fn a_question_to_git_counts_by_its_files_where_cargo_names_another_repository() {
+    if takes_long() || !can_observe("records for other machines") {
+        return;
+    }
+    let machines = machines(&[("asks-git", ASKS_GIT)]);
+    let named = "[env]\nGIT_DIR={value='.git/modules/other',relative=true}\n";
+    for home in [&machines.writer, &machines.reader] {
+        home.write(".cargo/config.toml", named);
+    }
+    machines.writer.git(&["clone", "-q", "--bare", ".", ".git/modules/other"]);
+    machines.prove();
+    let why = reason(&machines.explain(&machines.reader), "asks-git");
+    assert!(why.contains(".git/modules/other"), "{why}");
+}
+
 /// Ends when cargo runs it, and never when it is run once more.
 const HANGS: &str = "\
     if out.contains(\"knhk-test-cache-\") { loop { std::thread::park() } }\n\

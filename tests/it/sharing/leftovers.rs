@@ -16,9 +16,10 @@ const LEAVES: &str = "\
     #[test] fn stays() { scratch(\"stays\"); }\n\
     #[test] fn goes() { fs::remove_dir_all(scratch(\"goes\")).unwrap() }\n";
 
-/// Gives a machine a temporary folder that was never used.
-fn fresh_temporary_folder(home: &mut Home, name: &str) {
-    let folder = home.base.join(name);
+/// Gives a machine an empty temporary folder, in the same place in each home.
+fn fresh_temporary_folder(home: &mut Home) {
+    let folder = home.base.join("tmp");
+    let _ = fs::remove_dir_all(&folder);
     fs::create_dir(&folder).unwrap();
     home.environment.set("TMPDIR", &folder);
 }
@@ -35,8 +36,8 @@ fn a_machine_is_answered_whether_leftovers_lie_in_its_temporary_folder_or_not() 
         writer.write("src/lib.rs", "");
         writer.write("tests/it.rs", LEAVES);
     });
-    fresh_temporary_folder(&mut machines.writer, "tmp");
-    fresh_temporary_folder(&mut machines.reader, "tmp");
+    fresh_temporary_folder(&mut machines.writer);
+    fresh_temporary_folder(&mut machines.reader);
     // The first run can be kept: that its folders exist now is its own doing.
     let first = machines.ask(&machines.writer);
     first.green_from("run");
@@ -47,17 +48,17 @@ fn a_machine_is_answered_whether_leftovers_lie_in_its_temporary_folder_or_not() 
     let second = machines.ask(&machines.writer);
     second.green();
     assert_eq!(second.run(), ["it"]);
-    let clean = |machines: &mut Machines, name: &str| {
+    let clean = |machines: &mut Machines| {
         fs::remove_dir_all(machines.reader.paths().cache_dir).unwrap();
-        fresh_temporary_folder(&mut machines.reader, name);
+        fresh_temporary_folder(&mut machines.reader);
     };
-    clean(&mut machines, "tmp-2");
+    clean(&mut machines);
     machines.ask(&machines.reader).green_from("cache");
-    clean(&mut machines, "tmp-3");
+    clean(&mut machines);
     for name in ["stays", "goes"] {
-        fs::create_dir_all(machines.reader.base.join("tmp-3/left-behind").join(name)).unwrap();
+        fs::create_dir_all(machines.reader.base.join("tmp/left-behind").join(name)).unwrap();
     }
-    let stays = machines.reader.base.join("tmp-3/left-behind/stays/0");
+    let stays = machines.reader.base.join("tmp/left-behind/stays/0");
     fs::create_dir(&stays).unwrap();
     fs::write(stays.join("f"), "1").unwrap();
     machines.ask(&machines.reader).green_from("cache");
