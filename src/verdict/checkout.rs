@@ -61,6 +61,10 @@ impl Ways<'_> {
         let programs: Vec<PathBuf> = self.environment.path_folders(self.then).collect();
         // From a folder of `/` itself a search of all folders above looks nowhere but there.
         let is_high = self.then.parent().is_some_and(|above| above.parent().is_none());
+        let is_at_the_top = |path: &Path| {
+            let mut above = self.then.ancestors();
+            !above.any(|folder| folder.parent().is_some() && path.starts_with(folder))
+        };
         let is_named = |path: &Path| {
             let by_variable = || {
                 is_in(&home, path)
@@ -86,6 +90,8 @@ impl Ways<'_> {
             }
             let now = same_way(self.then, self.now, path, is_named);
             let here = |path| Input { path, state: input.state, proof: None };
+            // From a deeper one it has passed folders in which it was looked for too.
+            let is_alike = is_alike || (!is_high && is_at_the_top(path));
             now != *path && !(is_alike && fingerprints.holds(self.now, &here(now)))
         })
     }
@@ -161,17 +167,21 @@ mod tests {
             for (name, value) in [("HOME", "/me"), ("TMPDIR", "/scratch"), ("PATH", "/snap/bin")] {
                 environment.set(name, value);
             }
-            let absent = Input { path: path.into(), state: InputState::Absent, proof: None };
+            let input = |state| Input { path: path.into(), state, proof: None };
             let ways =
                 Ways { then: Path::new(then), now: Path::new(now), environment: &environment };
-            ways.leads_elsewhere(&[absent], &mut Fingerprints::default()).is_some()
+            let folder = InputState::Kind(crate::model::Digest::of(b"a folder"));
+            [InputState::Absent, folder].map(|state| {
+                ways.leads_elsewhere(&[input(state)], &mut Fingerprints::default()).is_some()
+            })
         };
-        assert!(leads("/app", "/srv/deep/b", "/climbed.toml"));
-        assert!(leads("/app", "/srv/deep/b", "/scratch/x"), "`../scratch/x` of a neighbour");
-        assert!(leads("/srv/a", "/srv/deep/b", "/climbed.toml"), "`../../climbed.toml`");
-        assert!(!leads("/app", "/srv", "/climbed.toml"), "both lie there");
+        assert_eq!(leads("/app", "/srv/deep/b", "/climbed.toml"), [true, true]);
+        assert_eq!(leads("/app", "/srv/deep/b", "/scratch/x"), [true, true], "a neighbour");
+        assert_eq!(leads("/app", "/srv", "/climbed.toml"), [false, false], "both lie there");
+        // `../../climbed.toml`: a search of all folders above would have passed `/srv`.
+        assert_eq!(leads("/srv/a", "/srv/deep/b", "/climbed.toml"), [false, true]);
         for named in ["/etc/app.toml", "/me/.app.toml", "/scratch/x", "/snap/bin/tool"] {
-            assert!(!leads("/srv/a", "/srv/deep/b", named), "{named}");
+            assert_eq!(leads("/srv/a", "/srv/deep/b", named), [false, false], "{named}");
         }
     }
 
