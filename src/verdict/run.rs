@@ -22,7 +22,7 @@ use super::ran::RanTarget;
 use super::shared_store::{self, Shareable};
 use super::target_discovery::DiscoveredNames;
 use super::{Facts, ProjectTree, Question, TreeState, code_hash};
-use crate::cache::{Cache, Limits, Record, RecordedProducts};
+use crate::cache::{Cache, Record, RecordedProducts};
 use crate::compiler::{Build, BuildProgress, BuildSpec, CompileError, TestCompiler};
 use crate::model::{Answer, Digest, TargetAnswer, TargetId, TargetReport, Timestamp, Verdict};
 use crate::process::{Priority, Suspender};
@@ -393,6 +393,21 @@ impl<'a> Answering<'a> {
         Shareable::of(level, kept)
     }
 
+    /// Removes the records of targets that a run has shown to fail. Where other machines are asked, it
+    /// remembers the failure, so that their records do not answer instead.
+    fn disprove_red<'r>(
+        &self,
+        level: Option<&PackageLevel<'_>>,
+        reports: impl Iterator<Item = &'r TargetReport>,
+    ) {
+        let red: Vec<_> = reports.filter(|report| report.verdict != Verdict::Pass).collect();
+        let Some(level) = level.filter(|_| !red.is_empty()) else { return };
+        level.disprove(|id| red.iter().any(|report| report.id == *id));
+        if self.options.store.is_some() {
+            red.into_iter().for_each(|report| level.note_red(report, self.options.limits));
+        }
+    }
+
     /// The store of the config, if it is asked for what no record here answers.
     fn store(&self) -> Option<&'a SharedStore> {
         let is_asked = || self.may_answer_by_packages() && !self.needs_all_packages();
@@ -490,7 +505,7 @@ impl<'a> Answering<'a> {
                     finished.replaced |= !is_of_tree;
                     let is_replaced = finished.replaced;
                     let ended = finished.ended.values().map(|ended| &ended.report);
-                    disprove_red(level.as_ref(), ended, self.options.limits);
+                    self.disprove_red(level.as_ref(), ended);
                     keeper.keep_finished(finished, tree, &state, known.record()).await;
                     if let RunError::Left { is_steady, .. } = &mut error {
                         let changed = tree.changed_since(&state.mark).await;
@@ -550,7 +565,7 @@ impl<'a> Answering<'a> {
         }
         // By the plan that was just learned, if there was none.
         let reports = ran.targets.iter().map(|target| &target.report);
-        disprove_red(level.as_ref(), reports, self.options.limits);
+        self.disprove_red(level.as_ref(), reports);
         let plan = level.as_ref().map(PackageLevel::plan_digest);
         let unseen = unseen_reads(question, cache, &build, plan);
         let consulted = RecordedProducts { unseen, ..consulted };
@@ -635,19 +650,6 @@ impl<'a> Answering<'a> {
     /// put there.
     fn sources(&self, build: &Build, more: Vec<PathBuf>) -> Vec<PathBuf> {
         build.sources.files.iter().cloned().chain(more).collect()
-    }
-}
-
-/// Removes the records of targets that a run has shown to fail, and remembers that it has.
-fn disprove_red<'r>(
-    level: Option<&PackageLevel<'_>>,
-    reports: impl Iterator<Item = &'r TargetReport>,
-    limits: Limits,
-) {
-    let red: Vec<_> = reports.filter(|report| report.verdict != Verdict::Pass).collect();
-    if let Some(level) = level.filter(|_| !red.is_empty()) {
-        level.disprove(|id| red.iter().any(|report| report.id == *id));
-        red.into_iter().for_each(|report| level.note_red(report, limits));
     }
 }
 
