@@ -548,8 +548,8 @@ impl<'a> Machine<'a> {
             PortableState::Toolchain if self.is_of_toolchain(path) && path.is_file() => {
                 seen.own.read(self.root, path, Aspect::Same)
             }
-            PortableState::Toolchain if self.is_of_toolchain(&path) && path.is_dir() => {
-                seen.own.read(self.root, &path, Aspect::Kind)
+            PortableState::Toolchain if self.is_of_toolchain(path) && path.is_dir() => {
+                seen.own.read(self.root, path, Aspect::Kind)
             }
             PortableState::Toolchain => Err(differs()),
             PortableState::Seen(..) | PortableState::Library(_) => {
