@@ -175,13 +175,13 @@ mod tests {
                 ways.leads_elsewhere(&[input(state)], &mut Fingerprints::default()).is_some()
             })
         };
-        assert_eq!(leads("/app", "/srv/deep/b", "/climbed.toml"), [true, true]);
-        assert_eq!(leads("/app", "/srv/deep/b", "/scratch/x"), [true, true], "a neighbour");
-        assert_eq!(leads("/app", "/srv", "/climbed.toml"), [false, false], "both lie there");
-        // `../../climbed.toml`: a search of all folders above would have passed `/srv`.
-        assert_eq!(leads("/srv/a", "/srv/deep/b", "/climbed.toml"), [false, true]);
+        assert_eq!(leads("/app", "/data/deep/b", "/climbed.toml"), [true, true]);
+        assert_eq!(leads("/app", "/data/deep/b", "/scratch/x"), [true, true], "a neighbour");
+        assert_eq!(leads("/app", "/data", "/climbed.toml"), [false, false], "both lie there");
+        // `../../climbed.toml`: a search of all folders above would have passed `/data`.
+        assert_eq!(leads("/data/a", "/data/deep/b", "/climbed.toml"), [false, true]);
         for named in ["/etc/app.toml", "/me/.app.toml", "/scratch/x", "/snap/bin/tool"] {
-            assert_eq!(leads("/srv/a", "/srv/deep/b", named), [false, false], "{named}");
+            assert_eq!(leads("/data/a", "/data/deep/b", named), [false, false], "{named}");
         }
     }
 

@@ -90,24 +90,26 @@ fn a_path_counts_by_every_name_of_its_root() {
     assert_readings(&beside, &alike, "/home/a/tmp/x", &["/tmp/x", "/home/b/tmp/x", "/build/tmp/x"]);
     assert_readings(&beside, &alike, "/home/a/.cargo/x", &["/home/b/.cargo/x"]);
 
-    let inside = roots_by(&[("HOME", "/home/a"), ("CARGO_HOME", "/srv/w/.cargo")], "/srv/w");
+    let inside =
+        roots_by(&[("HOME", "/home/a"), ("CARGO_HOME", "/projects/w/.cargo")], "/projects/w");
     let by_both = ["/home/b/.cargo/x", "/build/w/.cargo/x"];
-    assert_readings(&inside, &alike, "/srv/w/.cargo/x", &by_both);
-    let same = roots_by(&[("HOME", "/tmp")], "/srv/w");
+    assert_readings(&inside, &alike, "/projects/w/.cargo/x", &by_both);
+    let same = roots_by(&[("HOME", "/tmp")], "/projects/w");
     assert_readings(&same, &other, "/tmp/x", &["/scratch/x", "/home/b/x", "/tmp/x"]);
-    let checkout = roots("/srv/w", "/srv/w");
+    let checkout = roots("/projects/w", "/projects/w");
     assert_readings(
         &checkout,
         &alike,
-        "/srv/w/.gitconfig",
+        "/projects/w/.gitconfig",
         &["/build/w/.gitconfig", "/home/b/.gitconfig"],
     );
 }
 
 #[test]
 fn a_search_on_the_way_up_from_the_temporary_folder_passes_other_folders_elsewhere() {
-    let by =
-        |temporary: &str| roots_by(&[("HOME", "/home/a"), ("TMPDIR", temporary)], "/srv/deep/w");
+    let by = |temporary: &str| {
+        roots_by(&[("HOME", "/home/a"), ("TMPDIR", temporary)], "/projects/deep/w")
+    };
     let in_home = by("/home/a/own/tmp");
     let looked_for = |reader: &SymbolicRoots, writer: &SymbolicRoots, path: &str| {
         let name = writer.portable(Path::new(path)).unwrap();
@@ -128,7 +130,7 @@ fn a_search_on_the_way_up_from_the_temporary_folder_passes_other_folders_elsewhe
     assert_eq!(names("/home/a/own/tmp", &["/home/a/.git"]).unwrap(), [".git"]);
     let searched = PortablePath { root: Some(SymbolicRoot::EachAbove), path: OsText::from(".git") };
     let paths = in_home.each_above(&searched, &by("/tmp").places(), &BTreeSet::new()).unwrap();
-    for folder in ["/", "/srv/deep", "/home/a/own"] {
+    for folder in ["/", "/projects/deep", "/home/a/own"] {
         assert!(paths.contains(&Path::new(folder).join(".git")), "{folder}: {paths:?}");
     }
     assert!(names("/data/ci/tmp", &["/data/ci/tmp-2"]).is_err(), "it is made of the folder's name");
