@@ -10,7 +10,10 @@ use crate::home::{EXE, Home, LIMIT, takes_long};
 fn own(home: &Home) -> Vec<PathBuf> {
     let dir = home.paths().own_targets();
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    let mut found: Vec<_> = entries.map(|e| e.path()).filter(|path| path.is_dir()).collect();
+    // Cargo makes it under a longer name first. That stays if cargo is ended at this moment.
+    let is_own =
+        |path: &PathBuf| path.is_dir() && path.file_name().is_some_and(|name| name.len() == 16);
+    let mut found: Vec<_> = entries.map(|e| e.path()).filter(is_own).collect();
     found.sort();
     found
 }

@@ -233,9 +233,6 @@ fn a_build_script_that_cargo_runs_again_before_it_is_run_once_more_is_of_another
     assert_eq!(writer.cargo(&["build", "--workspace"]).code, Some(0));
     drop(waiting);
     answered(asked.end(LIMIT)).green();
-    assert!(machines.trees() > 0, "something is published");
-    let why = reason(&machines.explain(reader), "b-reads");
-    assert!(why.contains("that of b-reads has run again since"), "{why}");
     machines.ask(reader).red();
 }
 
