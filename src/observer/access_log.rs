@@ -386,7 +386,7 @@ impl AccessLog {
 
     /// The finished observation. `ours` says whether a process id belonged to the run.
     pub(in crate::observer) fn close(mut self, ours: impl Fn(i32) -> bool) -> Observation {
-        // That of whoever happened to call last.
+        // The exemption belongs to the last caller, not to those whose attempts are told here.
         self.exempt = None;
         for path in std::mem::take(&mut self.failed_attempts) {
             // With a parent folder it would have been made.
