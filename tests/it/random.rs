@@ -52,7 +52,10 @@ impl Bench {
     fn new() -> Self {
         let home = Home::with(&[]);
         home.git(&["init", "-q"]);
-        home.config("[log]\nlevel = 'debug'", "debounce = '1h'");
+        // A build that the daemon begins before the first question would write `Cargo.lock` between
+        // two looks at the tree, however soon it is ended.
+        let settings = "debounce = '1h'\nargs = ['--workspace', '--locked']";
+        home.config("[log]\nlevel = 'debug'", settings);
         let daemon = home.daemon();
         let settings = config::load(&home.paths(), &home.environment).unwrap().config;
         let settings = settings.settings_for(&home.root).clone();
