@@ -61,10 +61,6 @@ impl Ways<'_> {
         let programs: Vec<PathBuf> = self.environment.path_folders(self.then).collect();
         // From a folder of `/` itself a search of all folders above looks nowhere but there.
         let is_high = self.then.parent().is_some_and(|above| above.parent().is_none());
-        let is_at_the_top = |path: &Path| {
-            let mut above = self.then.ancestors();
-            !above.any(|folder| folder.parent().is_some() && path.starts_with(folder))
-        };
         let is_named = |path: &Path| {
             let by_variable = || {
                 is_in(&home, path)
@@ -74,7 +70,7 @@ impl Ways<'_> {
             is_of_the_system(path) || (!is_high && by_variable())
         };
         // A search of all folders above passes more folders from a deeper checkout.
-        let is_alike = self.then.components().count() == self.now.components().count();
+        let is_deeper = self.now.components().count() > self.then.components().count();
         let then = self.then.as_os_str().as_bytes();
         inputs.iter().find(|input| {
             let path = &input.path;
@@ -88,11 +84,15 @@ impl Ways<'_> {
             if path.as_os_str().as_bytes().starts_with(then) || self.is_led_back_by(input) {
                 return true;
             }
-            let now = same_way(self.then, self.now, path, is_named);
-            let here = |path| Input { path, state: input.state, proof: None };
-            // From a deeper one it has passed folders in which it was looked for too.
-            let is_alike = is_alike || (!is_high && is_at_the_top(path));
-            now != *path && !(is_alike && fingerprints.holds(self.now, &here(now)))
+            let Some((up, below)) = way(self.then, path, is_named) else { return false };
+            let is_searched = is_deeper && input.state == InputState::Absent;
+            let further = self.now.ancestors().skip(up + 1).filter(|_| is_searched);
+            let further = further.map(|above| joined(above, below));
+            let mut ways = std::iter::once(led(self.now, up, below)).chain(further);
+            ways.any(|now| {
+                let here = Input { path: now, state: input.state, proof: None };
+                here.path != *path && !fingerprints.holds(self.now, &here)
+            })
         })
     }
 }
@@ -114,24 +114,27 @@ impl Ways<'_> {
     }
 }
 
-/// Where the way from the one folder to `path` leads from the other. Nobody goes up all the way for what
-/// `is_named` without that.
-fn same_way(one: &Path, other: &Path, path: &Path, is_named: impl Fn(&Path) -> bool) -> PathBuf {
-    let mut above = one.ancestors().enumerate();
+/// The way from a folder to `path`: so many folders up, and down from there. Nobody goes up all the way for
+/// what `is_named` without that.
+fn way<'p>(
+    from: &Path,
+    path: &'p Path,
+    is_named: impl Fn(&Path) -> bool,
+) -> Option<(usize, &'p Path)> {
+    let mut above = from.ancestors().enumerate();
     let shared = above.find_map(|(up, above)| Some((up, above, path.strip_prefix(above).ok()?)));
-    match shared {
-        Some((up, above, below)) if above.parent().is_some() || !is_named(path) => {
-            // No slash at the end, which would follow a link.
-            other
-                .ancestors()
-                .nth(up)
-                .unwrap_or(Path::new("/"))
-                .components()
-                .chain(below.components())
-                .collect()
-        }
-        _ => path.to_owned(),
-    }
+    let (up, above, below) = shared?;
+    (above.parent().is_some() || !is_named(path)).then_some((up, below))
+}
+
+/// Where that way leads from a folder.
+fn led(from: &Path, up: usize, below: &Path) -> PathBuf {
+    joined(from.ancestors().nth(up).unwrap_or(Path::new("/")), below)
+}
+
+/// No slash at the end, which would follow a link.
+fn joined(folder: &Path, below: &Path) -> PathBuf {
+    folder.components().chain(below.components()).collect()
 }
 
 #[cfg(test)]
@@ -143,7 +146,8 @@ mod tests {
     fn the_way_up_and_down_again_is_the_same_for_neighbours_only() {
         let way = |other: &str, path: &str| {
             let (one, path) = (Path::new("/home/me/src/one"), Path::new(path));
-            same_way(one, Path::new(other), path, is_of_the_system)
+            let way = super::way(one, path, is_of_the_system);
+            way.map_or(path.to_owned(), |(up, below)| led(Path::new(other), up, below))
         };
         let same = |other: &str, path: &str| way(other, path) == Path::new(path);
         for path in ["/etc/hosts", "/home/me/src/settings", "/home/me/.gitconfig", "/home/me/src"] {
@@ -175,10 +179,9 @@ mod tests {
                 ways.leads_elsewhere(&[input(state)], &mut Fingerprints::default()).is_some()
             })
         };
-        assert_eq!(leads("/app", "/data/deep/b", "/climbed.toml"), [true, true]);
-        assert_eq!(leads("/app", "/data/deep/b", "/scratch/x"), [true, true], "a neighbour");
+        assert_eq!(leads("/app", "/data/deep/b", "/climbed.toml"), [false, true]);
+        assert_eq!(leads("/app", "/data/deep/b", "/scratch/x"), [false, true], "a neighbour");
         assert_eq!(leads("/app", "/data", "/climbed.toml"), [false, false], "both lie there");
-        // `../../climbed.toml`: a search of all folders above would have passed `/data`.
         assert_eq!(leads("/data/a", "/data/deep/b", "/climbed.toml"), [false, true]);
         for named in ["/etc/app.toml", "/me/.app.toml", "/scratch/x", "/snap/bin/tool"] {
             assert_eq!(leads("/data/a", "/data/deep/b", named), [false, false], "{named}");
@@ -212,6 +215,13 @@ mod tests {
         let beside = fingerprints.read(&one, &base.join("a/one-data"), Aspect::Content).unwrap();
         let near = Ways { now: &base.join("a/two"), ..ways };
         assert!(near.leads_elsewhere(&[beside], &mut fingerprints).is_some(), "made of the path");
+        // A search from a deeper checkout passes more folders.
+        let deep = Ways { now: &base.join("b/deep/er/two"), ..ways };
+        let absent = fingerprints.read(&one, &base.join("a/climbed"), Aspect::Content).unwrap();
+        let absent = [absent];
+        assert!(deep.leads_elsewhere(&absent, &mut fingerprints).is_none());
+        std::fs::write(base.join("b/climbed"), "").unwrap();
+        assert!(!elsewhere(&[]) && deep.leads_elsewhere(&absent, &mut fingerprints).is_some());
         let below = other.join("deeper");
         let deeper = Ways { now: &below, ..ways };
         assert!(deeper.leads_elsewhere(&record, &mut Fingerprints::default()).is_some());

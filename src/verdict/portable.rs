@@ -362,9 +362,9 @@ impl<'a> Machine<'a> {
                 if !seen.own.holds(self.root, input) {
                     return Err(changed());
                 }
-                if self.is_of_toolchain(&path) {
+                if self.is_of_toolchain(&path) && !is_of_installation(&path) {
                     PortableState::Toolchain
-                } else if is_system_library(&path) {
+                } else if is_system_library(&path) || self.is_of_toolchain(&path) {
                     let now = seen.portable.read(self.root, &path, Aspect::Content)?;
                     PortableState::Library(secret.state(&now.state).ok_or_else(changed)?)
                 } else {
@@ -545,7 +545,9 @@ impl<'a> Machine<'a> {
                 }
                 _ => Err(differs()),
             },
-            PortableState::Toolchain if self.is_of_toolchain(path) && path.is_file() => {
+            PortableState::Toolchain
+                if self.is_of_toolchain(path) && !is_of_installation(path) && path.is_file() =>
+            {
                 seen.own.read(self.root, path, Aspect::Same)
             }
             PortableState::Toolchain if self.is_of_toolchain(path) && path.is_dir() => {
@@ -600,6 +602,11 @@ impl<'a> Machine<'a> {
     fn short(&self, path: &Path) -> PathBuf {
         path.strip_prefix(self.root).unwrap_or(path).to_owned()
     }
+}
+
+/// Whether a file of a toolchain says what else is installed: two installations of one version differ in it.
+fn is_of_installation(path: &Path) -> bool {
+    path.parent().is_some_and(|folder| folder.ends_with("lib/rustlib"))
 }
 
 /// Whether a file counts for a run as it is, since it is replaced and not edited.

@@ -99,6 +99,13 @@ pub(super) struct RootPlace {
     at: PortablePath,
 }
 
+impl RootPlace {
+    /// Whether that is a folder above the workspace itself.
+    fn is_above(&self) -> bool {
+        matches!(self.at.root, Some(SymbolicRoot::Above(_))) && self.at.path.0.is_empty()
+    }
+}
+
 /// Where the symbolic roots are on this machine.
 #[derive(Clone, Debug)]
 pub(super) struct SymbolicRoots {
@@ -173,13 +180,13 @@ impl SymbolicRoots {
                 let is_another_name = match (root, other) {
                     // Where a checkout lies does not count, unless a variable names the very folder.
                     (SymbolicRoot::Workspace | SymbolicRoot::Above(_), _) => folder == outer,
-                    // `../data`, from a checkout beside it. Nobody goes up all the way.
-                    (root, SymbolicRoot::Above(1)) => {
+                    // `../data`, from a checkout beside it, or in it by `../..`. Nobody goes up all the way.
+                    (root, SymbolicRoot::Above(up)) => {
                         !OF_TOOLS.contains(&root)
+                            && (up == 1 || folder == outer)
                             && !folder.starts_with(&self.workspace)
                             && outer.parent().is_some()
                     }
-                    (_, SymbolicRoot::Above(_)) => false,
                     _ => true,
                 };
                 let at = below(other, outer, folder).filter(|_| is_another_name);
@@ -274,6 +281,11 @@ impl SymbolicRoots {
         let mut readings = BTreeSet::from([self.local(path)?]);
         for place in places.iter().filter(|place| Some(place.root) == path.root) {
             let rest = below_a_folder(Path::new(&path.path.0))?;
+            // What programs keep in a home is not taken for `../../data`.
+            let is_hidden = rest.as_os_str().as_bytes().starts_with(b".");
+            if is_hidden && place.is_above() {
+                continue;
+            }
             readings.insert(joined(&self.local(&place.at)?, &rest));
         }
         Ok(readings)
@@ -301,6 +313,8 @@ impl SymbolicRoots {
             place.root == SymbolicRoot::Temporary
                 && place.at.root.is_none()
                 && temporary == Some(Path::new(&place.at.path.0))
+                // Other folders are above a link.
+                && temporary.is_some_and(|at| at.canonicalize().is_ok_and(|real| real == at))
         });
         let of_workspace = self.above.iter().filter(|_| is_each_above);
         // A search from the checkout looks there as well, and the record says what it found.

@@ -90,6 +90,11 @@ fn a_path_counts_by_every_name_of_its_root() {
     assert_readings(&beside, &alike, "/home/a/tmp/x", &["/tmp/x", "/home/b/tmp/x", "/build/tmp/x"]);
     assert_readings(&beside, &alike, "/home/a/.cargo/x", &["/home/b/.cargo/x"]);
 
+    // Two folders below it: perhaps `../../data`.
+    let deeper = roots("/home/b", "/home/b/deep/er/w");
+    assert_readings(&writer, &deeper, "/home/a/x", &["/home/b/x", "/home/b/deep/x"]);
+    assert_readings(&writer, &deeper, "/home/a/.gitconfig", &["/home/b/.gitconfig"]);
+
     let inside =
         roots_by(&[("HOME", "/home/a"), ("CARGO_HOME", "/projects/w/.cargo")], "/projects/w");
     let by_both = ["/home/b/.cargo/x", "/build/w/.cargo/x"];

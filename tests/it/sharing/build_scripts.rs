@@ -64,7 +64,7 @@ const ASKS_GIT: &str = "\
 const ASKS_VARIABLE: &str = "said(env::var(\"SCRIPTED_MODE\").unwrap_or(\"none\".into()));";
 const READS_OUTSIDE: &str = "\
     let home = env::var(\"HOME\").unwrap();\n\
-    said(fs::read_to_string(home + \"/settings\").unwrap());";
+    said(fs::read_to_string(home + \"/.settings\").unwrap());";
 const GENERATES: &str = "\
     fs::write(format!(\"{out}/gen.rs\"), format!(\"const PLACE: &str = {out:?};\")).unwrap();\n\
     said(fs::read_dir(\".\").unwrap().count().to_string());";
@@ -94,10 +94,10 @@ fn what_build_scripts_consult_is_checked_on_the_other_machine() {
     assert!(!machines.reader.root.join("target").exists(), "nothing is built");
 
     machines.reader.environment.set("SCRIPTED_MODE", "2");
-    fs::write(machines.reader.base.join("settings"), "2").unwrap();
+    fs::write(machines.reader.base.join(".settings"), "2").unwrap();
     let lines = machines.explain(&machines.reader);
     assert!(reason(&lines, "asks-variable").contains("SCRIPTED_MODE"), "{lines:#?}");
-    assert!(reason(&lines, "reads-outside").contains("/settings` is another one"), "{lines:#?}");
+    assert!(reason(&lines, "reads-outside").contains("/.settings` is another one"), "{lines:#?}");
     assert_eq!(reason(&lines, "asks-git"), "");
     assert_eq!(reason(&lines, "generates"), "");
 
@@ -226,7 +226,7 @@ fn a_build_script_that_cargo_runs_again_before_it_is_run_once_more_is_of_another
     let asked = writer.start_in(&writer.root, EXE, &line, false);
     let waiting = until("the first script is run once more", || server.accept().ok());
     for home in [writer, reader] {
-        fs::write(home.base.join("settings"), "2").unwrap();
+        fs::write(home.base.join(".settings"), "2").unwrap();
     }
     let trigger = fs::File::options().write(true).open(writer.root.join("b-reads/trigger"));
     trigger.unwrap().set_modified(SystemTime::now()).unwrap();
