@@ -187,6 +187,10 @@ pub struct RecordedProducts {
     /// What else may have decided them. Another checkout builds its own, and may have other files.
     #[serde(default)]
     pub unseen: UnseenReads,
+    /// Where there is such, what cargo compares before it calls the products of this checkout fresh, as it
+    /// was: while all of it is the very same, cargo runs no script or macro again. None if that is not known.
+    #[serde(default)]
+    pub compared: Option<Vec<Input>>,
 }
 
 impl RecordedProducts {

@@ -28,9 +28,9 @@ pub(crate) struct KnownScriptRun {
     pub counted: BTreeMap<String, Digest>,
     /// Those that do not.
     pub harmless: BTreeSet<String>,
-    /// It did not end in time: nothing is known of it, and it is not waited for again.
+    /// Why nothing is known of it, if so: it is not run once more for the same.
     #[serde(default)]
-    pub timed_out: bool,
+    pub refused: Option<String>,
 }
 
 /// What git answered.

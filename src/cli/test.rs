@@ -321,6 +321,7 @@ impl Asking<'_> {
         let config = self.context.config()?.config;
         let (cache, shared) = (config.cache, config.shared);
         let store = self.store(&question.root, &shared);
+        let remembers_red = shared.url.is_some() && shared.read;
         Ok(RunOptions {
             asked: self.asked,
             hook: std::env::current_exe()?,
@@ -337,6 +338,7 @@ impl Asking<'_> {
                 max_age: cache.max_age,
             },
             store,
+            remembers_red,
             agent: shared.hidden_agent(&self.context.environment),
             cancel: CancellationToken::new(),
         })

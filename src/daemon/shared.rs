@@ -261,6 +261,7 @@ impl Shared {
             first: Vec::new(),
             limits: self.limits(settings),
             store: None,
+            remembers_red: self.reads_store(),
             agent: lock(&self.sharing).hidden_agent(&self.environment),
             cancel,
         }

@@ -54,7 +54,7 @@ pub(super) use self::observe::ObservedRun;
 use self::observe::Observing;
 use self::program::BuiltProgram;
 pub(crate) use self::program::store_program_digest;
-pub(super) use self::script_run::{ScriptObserver, TIMED_OUT, script_memo, took_at_most};
+pub(super) use self::script_run::{RUN_AGAIN, ScriptObserver, script_memo, took_at_most};
 pub(super) use self::uncacheable::Uncacheable;
 use super::checkout::found_elsewhere;
 use super::fingerprint::{Aspect, Fingerprints, describe_change, digest_of_stamp};

@@ -1,7 +1,8 @@
 //! The units that our builds have made, each with the environment that it was made in.
 //!
 //! Cargo does not tell which variables a unit was made with: a build script or a macro may have read
-//! any. What another command has built may be of any environment.
+//! any. What another command has built may be of any environment. Nor does it look at what flags name
+//! outside of the workspace, so that is part of an environment here.
 
 use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt as _;
@@ -12,7 +13,7 @@ use crate::compiler::BuiltUnit;
 use crate::model::{Digest, Digester};
 use crate::paths::create_private_folder;
 use crate::process::Environment;
-use crate::workspace::is_session_variable;
+use crate::workspace::{Identity, is_session_variable};
 
 /// At most so many units are remembered, the newest.
 const REMEMBERED_UNITS: usize = 4_096;
@@ -25,10 +26,10 @@ pub(super) struct KnownUnits {
 
 impl KnownUnits {
     /// The units that `file` names.
-    pub(super) fn load(file: &Path, environment: &Environment) -> Self {
+    pub(super) fn load(file: &Path, environment: &Environment, identity: &Identity) -> Self {
         let text = std::fs::read_to_string(file).unwrap_or_default();
         let known = text.lines().map(str::to_owned).collect();
-        Self { environment: environment_digest(environment), known }
+        Self { environment: environment_digest(environment, identity), known }
     }
 
     /// Whether the unit, as it is, was made in this environment.
@@ -38,8 +39,13 @@ impl KnownUnits {
 }
 
 /// Notes in `file` the units that a build in this environment has made.
-pub(super) fn note(file: &Path, environment: &Environment, units: &[BuiltUnit]) {
-    let environment = environment_digest(environment);
+pub(super) fn note(
+    file: &Path,
+    environment: &Environment,
+    identity: &Identity,
+    units: &[BuiltUnit],
+) {
+    let environment = environment_digest(environment, identity);
     let new = units.iter().filter(|unit| unit.is_new);
     let new: Vec<_> = new.map(|unit| unit_text(unit, &environment)).collect();
     if new.is_empty() {
@@ -66,11 +72,14 @@ fn unit_text(unit: &BuiltUnit, environment: &Digest) -> String {
 }
 
 /// All variables that a build script or a macro could read, less those that differ between any two
-/// terminals.
-fn environment_digest(environment: &Environment) -> Digest {
+/// terminals; and the files that flags name.
+fn environment_digest(environment: &Environment, identity: &Identity) -> Digest {
     let mut digester = Digester::new("environment of a build 1");
     for (name, value) in environment.iter().filter(|(name, _)| !is_session_variable(name)) {
         digester.field(name.as_bytes()).field(value.as_bytes());
+    }
+    for (name, content) in identity.linked() {
+        digester.field(name.as_bytes()).digest(content);
     }
     digester.finish()
 }
@@ -97,13 +106,17 @@ mod tests {
             watched: WatchedByCargo::Listed,
         };
         let now = SystemTime::now();
-        note(&file, &environment("a"), &[unit(UNIX_EPOCH, false), unit(now, true)]);
+        let plain = Identity::default();
+        note(&file, &environment("a"), &plain, &[unit(UNIX_EPOCH, false), unit(now, true)]);
         let known = |mode: &str, made| {
-            KnownUnits::load(&file, &environment(mode)).holds(&unit(made, false))
+            KnownUnits::load(&file, &environment(mode), &plain).holds(&unit(made, false))
         };
         assert!(known("a", now) && !known("b", now), "another variable");
         assert!(!known("a", UNIX_EPOCH), "it was there before the build");
-        note(&file, &environment("b"), &[unit(UNIX_EPOCH, true)]);
+        note(&file, &environment("b"), &plain, &[unit(UNIX_EPOCH, true)]);
         assert!(known("a", now) && known("b", UNIX_EPOCH));
+        let linked = [("linked `/opt/lib`".to_owned(), Digest::of(b"1"))].into();
+        let linked = Identity { build: linked, ..Identity::default() };
+        assert!(!KnownUnits::load(&file, &environment("a"), &linked).holds(&unit(now, false)));
     }
 }

@@ -101,9 +101,9 @@ impl Question {
 
     /// Takes note of what a build for this question has made: nothing else of a target directory
     /// is ever removed. Without the note, that stays too.
-    pub fn note_build(&self, build: &Build, cache_dir: &Path) {
+    pub fn note_build(&self, identity: &Identity, build: &Build, cache_dir: &Path) {
         let units = self.units_file(cache_dir);
-        built_units::note(&units, &self.environment, &build.sources.units);
+        built_units::note(&units, &self.environment, identity, &build.sources.units);
         let file = Self::ledger_file(&self.root, cache_dir);
         let mut ledger = BuildLedger::load(&file);
         if ledger.note(&self.ledger_entry(), &build.named, Timestamp::now())

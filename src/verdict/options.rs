@@ -41,6 +41,9 @@ pub(crate) struct RunOptions {
     pub limits: Limits,
     /// The store of other machines' records.
     pub store: Option<SharedStore>,
+    /// Whether other machines are asked at all: a red run is remembered then, so that none of their records
+    /// answers instead.
+    pub remembers_red: bool,
     /// The address of the user's SSH agent for cargo, where tests do not see it.
     pub agent: Option<OsString>,
     /// Ends everything.

@@ -80,7 +80,7 @@ async fn proof<T: ProjectTree>(
     tree: &mut T,
 ) -> Proof {
     let file = question.units_file(cache_dir);
-    let known = KnownUnits::load(&file, &question.environment);
+    let known = KnownUnits::load(&file, &question.environment, &facts.identity);
     let is_known = |unit: &BuiltUnit| {
         unit.is_new || matches!(unit.watched, WatchedByCargo::Vendored(_)) || known.holds(unit)
     };

@@ -22,7 +22,7 @@ use super::ran::RanTarget;
 use super::shared_store::{self, Shareable};
 use super::target_discovery::DiscoveredNames;
 use super::{Facts, ProjectTree, Question, TreeState, code_hash};
-use crate::cache::{Cache, Record, RecordedProducts};
+use crate::cache::{Cache, Record, RecordedProducts, UnseenReads};
 use crate::compiler::{Build, BuildProgress, BuildSpec, CompileError, TestCompiler};
 use crate::model::{Answer, Digest, TargetAnswer, TargetId, TargetReport, Timestamp, Verdict};
 use crate::process::{Priority, Suspender};
@@ -403,7 +403,7 @@ impl<'a> Answering<'a> {
         let red: Vec<_> = reports.filter(|report| report.verdict != Verdict::Pass).collect();
         let Some(level) = level.filter(|_| !red.is_empty()) else { return };
         level.disprove(|id| red.iter().any(|report| report.id == *id));
-        if self.options.store.is_some() {
+        if self.options.remembers_red {
             red.into_iter().for_each(|report| level.note_red(report, self.options.limits));
         }
     }
@@ -568,7 +568,13 @@ impl<'a> Answering<'a> {
         self.disprove_red(level.as_ref(), reports);
         let plan = level.as_ref().map(PackageLevel::plan_digest);
         let unseen = unseen_reads(question, cache, &build, plan);
-        let consulted = RecordedProducts { unseen, ..consulted };
+        let compared = match proof {
+            Proof::All => provenance.products.clone().ok(),
+            // All records of such a build depend on them.
+            Proof::Nothing | Proof::Listed => Some(Vec::new()),
+        };
+        let compared = compared.filter(|_| unseen != UnseenReads::Nothing);
+        let consulted = RecordedProducts { unseen, compared, ..consulted };
         let reports: Vec<_> = ran.targets.iter().map(|target| target.report.clone()).collect();
         match &state.digest {
             Err(why) => not_kept.extend(why.iter().cloned()),
@@ -634,7 +640,7 @@ impl<'a> Answering<'a> {
         match early.beside(build, || made.take()).await {
             Err(CompileError::Cancelled) => Err(RunError::Cancelled),
             Ok(build) => {
-                self.question.note_build(&build, self.cache.dir());
+                self.question.note_build(&self.facts.identity, &build, self.cache.dir());
                 Ok(build)
             }
             Err(error) => {

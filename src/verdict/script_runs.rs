@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::binary::{ScriptObserver, TIMED_OUT, script_memo};
+use super::binary::{RUN_AGAIN, ScriptObserver, script_memo};
 use super::environment::{AskedEnvironment, EnvironmentJudge, VariableDifference};
 use super::fingerprint::{Aspect, Fingerprints};
 use super::git_question::GitQuestion;
@@ -106,20 +106,33 @@ impl<'a> ScriptRuns<'a> {
         let digest = script_memo(script, question, &self.plan);
         let digest = digest.ok_or("what it came to cannot be read")?;
         match cache.script_run(&digest) {
-            Some(known) if known.timed_out => return Err(TIMED_OUT.to_owned()),
+            Some(KnownScriptRun { refused: Some(why), .. }) => return Err(why),
             Some(known) if self.holds(&known) => return Ok(known),
             _ => {}
         }
         if self.began.elapsed() > ALL_WAIT {
             return Err("others took too long before it could be run again".to_owned());
         }
-        let observed = self.observer.observe(script, &mut self.fingerprints);
-        let observed = observed.inspect_err(|why| {
-            if why == TIMED_OUT {
-                let known = KnownScriptRun { timed_out: true, ..KnownScriptRun::default() };
-                cache.store_script_run(&digest, &known);
+        let run = self.run_again(script, record);
+        match &run {
+            Ok(known) => cache.store_script_run(&digest, known),
+            Err(why) if why.starts_with(RUN_AGAIN) => {
+                let refused = Some(why.clone());
+                cache.store_script_run(&digest, &KnownScriptRun { refused, ..Default::default() });
             }
-        })?;
+            Err(_) => {}
+        }
+        run
+    }
+
+    /// What a script consults, by a run.
+    fn run_again(
+        &mut self,
+        script: &BuiltScript,
+        record: &Record,
+    ) -> Result<KnownScriptRun, String> {
+        let question = self.observer.question;
+        let observed = self.observer.observe(script, &mut self.fingerprints)?;
         let ask = |asked: &GitQuestion| answer_of(asked, &question.environment);
         let answers = observed.questions.iter().map(ask).collect::<Result<_, _>>()?;
         let mut run = KnownScriptRun {
@@ -133,7 +146,6 @@ impl<'a> ScriptRuns<'a> {
         run.counted.retain(|name, _| !run.harmless.contains(name));
         // Whatever git answered meanwhile, it comes to the same.
         observed.confirm(&run.harmless)?;
-        cache.store_script_run(&digest, &run);
         Ok(run)
     }
 

@@ -1,8 +1,9 @@
 //! Whether what build scripts and macros read unseen in one checkout is the same in another one.
 //!
-//! Cargo does not know what they read. In one checkout it does not run them again, so that their results are
-//! those of then; in another one it runs them for the first time. A record of the first one answers there
-//! only if each of its scripts was run once more, observed, and would consult the same.
+//! Cargo does not know what they read. In one checkout it does not run them again until something is touched
+//! at which it looks, so that their results are those of then; in another one it runs them for the first time.
+//! Where they would run, a record answers only if each of its scripts was run once more, observed, and would
+//! consult the same.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -12,7 +13,7 @@ use super::environment::AskedEnvironment;
 use super::facts::Question;
 use super::fingerprint::Fingerprints;
 use super::git_question::GitQuestion;
-use crate::cache::{Cache, KnownAnswer, KnownScriptRun, Record, UnseenReads};
+use crate::cache::{Cache, KnownAnswer, KnownScriptRun, Record, RecordedProducts, UnseenReads};
 
 /// Why a build in the checkout that is asked about may have read something else than the build of a
 /// record; `None` if it has read the same.
@@ -22,26 +23,31 @@ pub(super) fn may_read_otherwise(
     question: &Question,
     fingerprints: &mut Fingerprints,
 ) -> Option<String> {
-    let then = &record.workspace_root;
-    if *then == question.root {
-        return None;
-    }
-    let project = then.display();
-    let scripts = match &record.products.unseen {
-        UnseenReads::Nothing => return None,
-        UnseenReads::Scripts(scripts) => scripts,
-        UnseenReads::Anything => {
-            return Some(format!("its record is of {project}, where a build may read other files"));
+    let (then, root) = (&record.workspace_root, &question.root);
+    let may = |reader: &str| match then == root {
+        true => format!("cargo would run {reader} again, which may read other files now"),
+        false => {
+            format!("its record is of {}, where {reader} may have read other files", then.display())
         }
+    };
+    let RecordedProducts { unseen, compared, .. } = &record.products;
+    let scripts = match unseen {
+        UnseenReads::Nothing => return None,
+        _ if then == root
+            && let Some(compared) = compared
+            && fingerprints.first_changed(root, compared).is_none() =>
+        {
+            return None;
+        }
+        UnseenReads::Scripts(scripts) => scripts,
+        UnseenReads::Anything => return Some(may("a build script or a macro")),
     };
     let asked = AskedEnvironment::of(question);
     let mut holds = |known: KnownScriptRun| {
-        !known.timed_out && comes_to_the_same(&known, then, question, &asked, fingerprints)
+        known.refused.is_none() && comes_to_the_same(&known, then, question, &asked, fingerprints)
     };
     let is_same = scripts.iter().all(|memo| cache.script_run(memo).is_some_and(&mut holds));
-    (!is_same).then(|| {
-        format!("its record is of {project}, where a build script may have read other files")
-    })
+    (!is_same).then(|| may("a build script"))
 }
 
 /// Whether a script that ran in the checkout at `then` would consult the same in the one that is asked

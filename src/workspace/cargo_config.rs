@@ -124,9 +124,15 @@ impl CargoConfig {
         })
     }
 
-    /// The tables of all settings, those of arguments first.
-    pub(super) fn tables(&self) -> impl Iterator<Item = &toml::Table> {
-        self.arguments.iter().chain(&self.layers).map(|layer| &layer.table)
+    /// The tables of all settings, those of arguments first; each with the folder from which it names programs.
+    pub(super) fn tables(&self) -> impl Iterator<Item = (&Path, &toml::Table)> {
+        let all = self.arguments.iter().chain(&self.layers);
+        all.map(|layer| (layer.base.as_path(), &layer.table))
+    }
+
+    /// The folder for which it was read.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// Every file that was read, nearest first, each once.

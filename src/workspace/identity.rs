@@ -21,6 +21,9 @@ pub struct Identity {
     pub run: BTreeMap<String, Digest>,
 }
 
+/// How the parts are named that flags for linkers and compilers name.
+const LINKED: &str = "linked ";
+
 /// Variables that differ between any two terminals of one person, and those that cargo and
 /// rustup set anew for every test. A test whose verdict depends on one of these depends on the
 /// window it is run in.
@@ -198,7 +201,7 @@ impl Identity {
             this.build.insert("order of cargo's configuration".to_owned(), order.finish());
         }
         let linked = linked_files(root, config, environment).into_iter();
-        this.build.extend(linked.map(|(path, digest)| (format!("linked `{path}`"), digest)));
+        this.build.extend(linked.map(|(path, digest)| (format!("{LINKED}`{path}`"), digest)));
         // Another user may read and write other files.
         let user = rustix::process::geteuid().as_raw();
         this.run.insert("user".to_owned(), Digest::of(&user.to_le_bytes()));
@@ -216,6 +219,11 @@ impl Identity {
             }
         }
         this
+    }
+
+    /// The parts of the build that flags name outside of the workspace.
+    pub fn linked(&self) -> impl Iterator<Item = (&String, &Digest)> {
+        self.build.iter().filter(|(name, _)| name.starts_with(LINKED))
     }
 
     /// The digest of the build's parts.

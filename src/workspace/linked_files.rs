@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::cargo_config::CargoConfig;
 use crate::model::{Digest, Digester};
@@ -16,10 +16,25 @@ use crate::process::Environment;
 const LARGEST_READ: u64 = 16 << 20;
 /// Linkers there are the system's own, like the one that is called where none is named.
 const OF_SYSTEM: [&str; 5] = ["/usr", "/bin", "/sbin", "/lib", "/lib64"];
-/// The keys of cargo's configuration that have flags or linkers, in whichever table.
-const KEYS: [&str; 3] = ["rustflags", "rustdocflags", "linker"];
-/// How the names of variables end that have them.
-const VARIABLES: [&str; 3] = ["RUSTFLAGS", "RUSTDOCFLAGS", "_LINKER"];
+/// The keys of cargo's configuration that have flags or linkers, in whichever table, or that a build script
+/// would have printed.
+const KEYS: [&str; 5] = ["rustflags", "rustdocflags", "rustc-flags", "rustc-link-search", LINKER];
+/// A program that is searched in `PATH` where its name has no folder.
+const LINKER: &str = "linker";
+/// How the names of variables end that have flags.
+const VARIABLES: [&str; 2] = ["RUSTFLAGS", "RUSTDOCFLAGS"];
+/// How the names of variables end that have a linker.
+const LINKER_VARIABLE: &str = "_LINKER";
+/// How the names of files end that are linked into a program.
+const LINKED: [&str; 4] = [".a", ".o", ".rlib", ".rmeta"];
+
+/// Flags, or the name of a linker.
+struct Told<'a> {
+    /// The folder from which programs are named.
+    base: &'a Path,
+    is_linker: bool,
+    text: String,
+}
 
 /// Each path of flags that leads out of the workspace at `root`, as it is written, with what is there: of a
 /// folder its libraries.
@@ -28,19 +43,36 @@ pub(super) fn linked_files(
     config: &CargoConfig,
     environment: &Environment,
 ) -> BTreeMap<String, Digest> {
-    let mut texts = Vec::new();
-    config.tables().for_each(|table| add_flags(table, &mut texts));
-    let is_of_flags = |name: &[u8]| VARIABLES.iter().any(|end| name.ends_with(end.as_bytes()));
-    let variables = environment.iter().filter(|(name, _)| is_of_flags(name.as_bytes()));
-    texts.extend(variables.map(|(_, value)| value.to_string_lossy().into_owned()));
+    let mut all = Vec::new();
+    config.tables().for_each(|(base, table)| add_flags(base, table, &mut all));
+    for (name, value) in environment.iter() {
+        let name = name.as_bytes();
+        let is_linker = name.ends_with(LINKER_VARIABLE.as_bytes());
+        if is_linker || VARIABLES.iter().any(|end| name.ends_with(end.as_bytes())) {
+            let text = value.to_string_lossy().into_owned();
+            all.push(Told { base: config.dir(), is_linker, text });
+        }
+    }
     let mut found = BTreeMap::new();
-    for word in texts.iter().flat_map(|text| paths_in_flags(text)) {
-        let path = plain(&root.join(word));
-        if !path.starts_with(root)
-            && !found.contains_key(word)
-            && let Some(digest) = digest_of(&path)
-        {
-            found.insert(word.to_owned(), digest);
+    for told in &all {
+        // Compilers are started in the root; cargo itself finds a linker.
+        let mut places: Vec<(&str, PathBuf)> = Vec::new();
+        for word in paths_in_flags(&told.text) {
+            places.extend([root, told.base].map(|folder| (word, plain(&folder.join(word)))));
+        }
+        if told.is_linker && !told.text.contains('/') {
+            let program = environment.find_program(Path::new(&told.text), root);
+            places.extend(program.map(|program| (&*told.text, program)));
+        }
+        for (word, path) in places.into_iter().filter(|(_, path)| !path.starts_with(root)) {
+            if let Some(digest) = digest_of(&path) {
+                let known = found.entry(word.to_owned()).or_insert(digest);
+                if *known != digest {
+                    let mut both = Digester::new("files of one name 1");
+                    both.digest(known).digest(&digest);
+                    *known = both.finish();
+                }
+            }
         }
     }
     found
@@ -49,20 +81,24 @@ pub(super) fn linked_files(
 /// All that could be a path in a list of flags or a configuration.
 pub(crate) fn paths_in_flags(text: &str) -> impl Iterator<Item = &str> {
     let ends = |c: char| c.is_whitespace() || "\"'=,:;[]{}()\x1f".contains(c);
-    text.split(ends).map(|word| {
+    // A path may have blanks in it.
+    let wide = text.split(['"', '\'', '=', '\x1f', '\n']).filter(|word| word.contains(' '));
+    text.split(ends).chain(wide).map(|word| {
         let flags = ["@", "-L", "-T", "-B"];
         flags.iter().find_map(|flag| word.strip_prefix(flag)).unwrap_or(word)
     })
 }
 
-/// Adds the texts of all flags in a table and those below it.
-fn add_flags(table: &toml::Table, texts: &mut Vec<String>) {
+/// Adds all flags and linkers in a table and those below it.
+fn add_flags<'a>(base: &'a Path, table: &toml::Table, all: &mut Vec<Told<'a>>) {
     for (key, value) in table {
+        let is_linker = key == LINKER;
+        let mut add = |text: &str| all.push(Told { base, is_linker, text: text.to_owned() });
         match value {
-            toml::Value::Table(below) => add_flags(below, texts),
-            toml::Value::String(text) if KEYS.contains(&&**key) => texts.push(text.clone()),
-            toml::Value::Array(all) if KEYS.contains(&&**key) => {
-                texts.extend(all.iter().filter_map(toml::Value::as_str).map(str::to_owned));
+            toml::Value::Table(below) => add_flags(base, below, all),
+            toml::Value::String(text) if KEYS.contains(&&**key) => add(text),
+            toml::Value::Array(texts) if KEYS.contains(&&**key) => {
+                texts.iter().filter_map(toml::Value::as_str).for_each(add);
             }
             _ => {}
         }
@@ -81,9 +117,11 @@ fn digest_of(path: &Path) -> Option<Digest> {
         let name = entry.file_name();
         // A run shows which shared library it has loaded, but not that it would rather have linked one.
         let is_shared = name.as_bytes().windows(3).any(|part| part == b".so");
-        let is_static = name.as_bytes().starts_with(b"lib") && name.as_bytes().ends_with(b".a");
-        if is_shared || is_static {
-            let metadata = fs::metadata(entry.path()).ok().filter(|_| is_static);
+        let is_linked = LINKED.iter().any(|end| name.as_bytes().ends_with(end.as_bytes()))
+            // A linker of its own, for `-B`.
+            || name.as_bytes().starts_with(b"ld");
+        if is_shared || is_linked {
+            let metadata = fs::metadata(entry.path()).ok().filter(|_| is_linked);
             libraries.insert(name, metadata.map(|found| digest_of_file(&entry.path(), &found)));
         }
     }
@@ -110,6 +148,7 @@ fn digest_of_file(path: &Path, metadata: &Metadata) -> Digest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
     fn paths_stand_between_flags_and_behind_them() {
@@ -120,6 +159,7 @@ mod tests {
             assert!(found.contains(&path), "{path}: {found:?}");
         }
         assert!(paths_in_flags("-C\x1flink-arg=-Ttools/x.ld").any(|path| path == "tools/x.ld"));
+        assert!(paths_in_flags("-L\x1fnative=/opt/my libs").any(|path| path == "/opt/my libs"));
     }
 
     #[test]
@@ -143,7 +183,7 @@ mod tests {
         fs::write(root.join("lib/libb.a"), "1").unwrap();
         fs::write(apart.join("notes"), "1").unwrap();
         assert_eq!(look(&flags, ""), BTreeMap::new(), "no library outside");
-        for name in ["liba.a", "libb.so.1"] {
+        for name in ["liba.a", "libb.so.1", "libc.rlib", "crt1.o", "ld"] {
             let before = look(&flags, "");
             fs::write(apart.join(name), "1").unwrap();
             assert_ne!(look(&flags, ""), before, "{name} is new");
@@ -161,5 +201,37 @@ mod tests {
         );
         assert_eq!(look(&[], ""), BTreeMap::new());
         assert_eq!(look(&[], "-Clinker=/bin/sh"), BTreeMap::new(), "the system's own");
+    }
+
+    #[test]
+    fn a_linker_is_found_as_cargo_finds_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = dir.path().canonicalize().unwrap();
+        let (root, tools) = (base.join("w"), base.join("tools"));
+        for folder in [&base.join(".cargo"), &root, &tools] {
+            fs::create_dir_all(folder).unwrap();
+        }
+        let linker = tools.join("cc.sh");
+        let look = |setting: &str, variables: &[(&str, &str)]| {
+            fs::write(base.join(".cargo/config.toml"), setting).unwrap();
+            let variables = variables.iter().map(|(name, value)| (name.into(), value.into()));
+            let environment = variables.collect();
+            let config = CargoConfig::read(&root, &environment, &[]).unwrap();
+            linked_files(&root, &config, &environment)
+        };
+        let path = tools.to_str().unwrap();
+        let beside_the_root = "target.x.linker = 'tools/cc.sh'";
+        let in_path: [(&str, &str); 2] = [("CARGO_TARGET_X_LINKER", "cc.sh"), ("PATH", path)];
+        let overridden = format!("target.x.foo.rustc-link-search = ['{path}']");
+        fs::write(tools.join("libfoo.a"), "").unwrap();
+        assert_eq!(look(&overridden, &[]).len(), 1, "no build script runs");
+        for (setting, variables) in [(beside_the_root, &[][..]), ("", &in_path)] {
+            let found = ["1", "2"].map(|text| {
+                fs::write(&linker, text).unwrap();
+                fs::set_permissions(&linker, fs::Permissions::from_mode(0o755)).unwrap();
+                look(setting, variables)
+            });
+            assert!(found[0].len() == 1 && found[0] != found[1], "{setting}: {found:?}");
+        }
     }
 }

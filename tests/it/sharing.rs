@@ -24,7 +24,7 @@ const READS: &str = "#[test] fn t() { assert_eq!(std::fs::read(\"data\").unwrap(
                      assert!(std::env::var_os(name).is_none());\n}\n";
 /// Reads a file of its user's.
 const OF_HOME: &str = "#[test] fn t() {\n    let home = std::env::var(\"HOME\").unwrap();\n    \
-                       let text = std::fs::read_to_string(home + \"/settings\");\n    \
+                       let text = std::fs::read_to_string(home + \"/.settings\");\n    \
                        assert_eq!(text.unwrap(), \"1\");\n}\n";
 
 /// A machine that proves and one that asks, with a folder between them.
@@ -77,7 +77,7 @@ impl Machines {
             reader.start_in(&reader.base, "git", &["clone", "-q", paths[0], paths[1]], false);
         assert_eq!(clone.end(LIMIT).code, Some(0));
         for home in [&writer, &reader] {
-            fs::write(home.base.join("settings"), "1").unwrap();
+            fs::write(home.base.join(".settings"), "1").unwrap();
         }
         let machines = Self { store: writer.base.join("store"), writer, reader };
         let writer = &machines.writer;
@@ -199,7 +199,7 @@ fn a_fresh_clone_in_another_home_is_green_without_a_build() {
 
     // Another file of the user's is a miss for the target that reads it, and named. So is a variable that
     // only a value of cargo's configuration names.
-    fs::write(machines.reader.base.join("settings"), "2").unwrap();
+    fs::write(machines.reader.base.join(".settings"), "2").unwrap();
     machines.reader.environment.set("VERDICT_HELD", "1");
     let answer = machines.ask(&machines.reader);
     answer.red();
@@ -315,7 +315,7 @@ fn where_the_whole_is_built_another_machine_proves_no_part_of_it() {
     }
     machines.prove();
     // Here `it` has to run, and the whole is built for it. Its record will be this machine's own.
-    fs::write(machines.reader.base.join("settings"), "2").unwrap();
+    fs::write(machines.reader.base.join(".settings"), "2").unwrap();
     let example = || {
         let answer = machines.ask(&machines.reader);
         answer.green();
@@ -370,19 +370,19 @@ fn explain_says_what_the_store_knows_of_each_target() {
     };
     assert!(targets.len() > 3 && targets.iter().all(expected), "{lines:#?}");
 
-    fs::write(reader.base.join("settings"), "2").unwrap();
+    fs::write(reader.base.join(".settings"), "2").unwrap();
     for line in machines.explain(reader).iter().filter(|line| line["type"] == "target") {
         let (shared, is_reader) = (&line["shared"], line["package"] == "top");
         let why = shared["reason"].as_str().unwrap();
         if is_reader && line["kind"] == "lib" {
-            assert!(why.contains("by ci@example.com: ") && why.contains("/settings"), "{line}");
+            assert!(why.contains("by ci@example.com: ") && why.contains("/.settings"), "{line}");
             assert_eq!(shared["answers"], false);
         } else if !is_reader {
             assert_eq!(shared["answers"], true, "{line}");
         }
     }
     let text = reader.ok(&["explain", "top"]);
-    assert!(text.contains("/settings` is another one here"), "{text}");
+    assert!(text.contains("/.settings` is another one here"), "{text}");
 
     machines.trust("peer,ci@example.com");
     let said = of_whole(&machines.explain(reader));
@@ -514,6 +514,11 @@ fn what_has_failed_here_is_not_green_by_another_machine_before_a_run_of_it_is() 
     answer.red();
     assert!(answer.ran.stderr.contains("it failed here"), "{answer:#?}");
     assert_eq!(answer.run(), ["base"], "{answer:#?}");
+    // A build that fails says nothing else of it.
+    machines.reader.write("reads/src/lib.rs", "no code");
+    assert_eq!(machines.reader.run(&["test", "--no-daemon"]).code, Some(101));
+    machines.reader.write("reads/src/lib.rs", "");
+    afresh(&machines, "mended").red();
 
     // Once a run of the same packages is green, they are.
     let place = machines.reader.base.join("elsewhere");

@@ -397,13 +397,14 @@ impl Builder {
             hook: self.shared.hook.clone(),
         };
         let (noted, cache_dir) = (question.clone(), self.shared.paths.cache_dir.clone());
+        let identity = facts.identity.clone();
         let tell = self.tell_learned.clone();
         BuildPlan {
             spec,
             key,
             prebuilds,
             stall_limit: question.settings.build_timeout,
-            note: Box::new(move |build: &Build| noted.note_build(build, &cache_dir)),
+            note: Box::new(move |build: &Build| noted.note_build(&identity, build, &cache_dir)),
             // The project may be ending.
             teach: Box::new(move |lesson| drop(tell.send(Learned::Lesson(lesson)))),
         }

@@ -34,8 +34,8 @@ use crate::workspace::{FileKind, PathStamp, Stamp, replace_folder};
 
 /// A script that takes longer is one of which nothing is known.
 const RUN_WAIT: Duration = Duration::from_secs(60);
-/// What is said of it then, first of all.
-pub(in crate::verdict) const TIMED_OUT: &str = "run again, it does not end";
+/// How it begins to be said that a script does otherwise once more: a third run would tell nothing else.
+pub(in crate::verdict) const RUN_AGAIN: &str = "run again, it ";
 
 /// What is added to the value of a variable that should not matter.
 const OTHER_VALUE: &str = "-of-another-machine";
@@ -79,14 +79,19 @@ impl ObservedScript {
 }
 
 /// By this a run of a script is remembered: what decides how cargo runs it, and what cargo's own run has
-/// come to. `None` if that cannot be read. `plan` is that of the package level.
+/// come to. `None` if that cannot be read, or cargo has run it again since the build. `plan` is that of the
+/// package level.
 pub(in crate::verdict) fn script_memo(
     script: &BuiltScript,
     question: &Question,
     plan: &Digest,
 ) -> Option<Digest> {
     let mut digester = Digester::new("script run 1");
-    digester.digest(plan).digest(&outcome_of(script)?);
+    let outcome = outcome_of(script)?;
+    if !script.is_last_run() {
+        return None;
+    }
+    digester.digest(plan).digest(&outcome);
     digester.field(question.root.as_os_str().as_encoded_bytes());
     each_variable(question, |name, value, place| {
         if place == VariablePlace::Key {
@@ -261,10 +266,10 @@ fn spec(call: &ScriptCall, program: &Path, mut environment: Environment) -> Resu
 fn compared(call: &ScriptCall, script: &BuiltScript, spec: &Spec) -> Result<(), String> {
     let output = capture(spec, RUN_WAIT).map_err(|error| error.to_string())?;
     if output.end == End::TimedOut {
-        return Err(TIMED_OUT.to_owned());
+        return Err(format!("{RUN_AGAIN}does not end"));
     }
     if !output.success() {
-        return Err(format!("run again, it ended with {}", output.end));
+        return Err(format!("{RUN_AGAIN}ended with {}", output.end));
     }
     let now = results(&call.out_dir, &call.out_dir, &script.out_dir);
     let then = results(&script.out_dir, &script.out_dir, &script.out_dir);
@@ -272,7 +277,7 @@ fn compared(call: &ScriptCall, script: &BuiltScript, spec: &Spec) -> Result<(), 
         replace_folder(&output.stdout, &call.out_dir, script.out_dir.as_os_str().as_bytes());
     match (now, then) {
         (Some(now), Some(then)) if now == then && printed == call.printed => Ok(()),
-        _ => Err("run again, it came to something else".to_owned()),
+        _ => Err(format!("{RUN_AGAIN}came to something else")),
     }
 }
 

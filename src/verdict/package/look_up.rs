@@ -378,12 +378,13 @@ impl<'a> PackageLevel<'a> {
         let _ = self.cache.claim(&self.question.root, code_hash, record, Timestamp::now());
     }
 
-    /// Removes the records of those targets that `is_red` names: a run or a build has failed.
+    /// Removes the green records of those targets that `is_red` names: a run or a build has failed.
     pub(in crate::verdict) fn disprove(&self, is_red: impl Fn(&TargetId) -> bool) {
         let Some(plan) = &self.plan else { return };
         let keys = self.keys(plan);
         for target in plan.targets.iter().filter(|target| is_red(&target.id)) {
-            keys.all(target).iter().for_each(|key| self.cache.disprove(key));
+            let all = keys.all(target).into_iter();
+            all.filter(|key| !self.is_red(key)).for_each(|key| self.cache.disprove(&key));
         }
     }
 
@@ -431,10 +432,13 @@ impl<'a> PackageLevel<'a> {
 
     /// The keys under which a red run of this target is remembered.
     fn red(&self, keys: &KeyMaker, target: &TargetPlan) -> impl Iterator<Item = RecordKey> {
-        let (now, ttl) = (Timestamp::now(), self.question.settings.ttl);
-        keys.of_packages(target).filter(move |key| {
-            matches!(self.cache.get(key, now, ttl), Lookup::Miss(MissReason::NotGreen(_)))
-        })
+        keys.of_packages(target).filter(|key| self.is_red(key))
+    }
+
+    /// Whether a red run is remembered under this key.
+    fn is_red(&self, key: &RecordKey) -> bool {
+        let found = self.cache.get(key, Timestamp::now(), self.question.settings.ttl);
+        matches!(found, Lookup::Miss(MissReason::NotGreen(_)))
     }
 
     /// Learns from a build of the whole what is built and run. `names` is what the build went by.

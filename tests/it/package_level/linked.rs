@@ -22,10 +22,16 @@ fn a_file_outside_that_flags_name_decides_what_is_built() {
     clones.prove();
     clones.ask(&clones.clone("same"), &[]).green_from("cache");
     fs::write(clones.home.base.join("apart/arguments"), "-Wl,--defsym=answer=43\n").unwrap();
+    // Cargo finds all fresh that was linked with the old arguments.
+    let root = &clones.home.root;
+    clones.prove();
+    assert_eq!(clones.home.cargo(&["test", "--offline", "--workspace"]).code, Some(0));
     // The same tree, and the same packages in another one.
     let other = clones.clone("other");
     clones.ask(&other, &[]).red();
     fs::remove_dir_all(other.join("target")).unwrap();
     fs::write(other.join("NOTES.md"), "").unwrap();
     clones.ask(&other, &[]).red();
+    fs::remove_dir_all(root.join("target")).unwrap();
+    clones.ask(root, &[]).red();
 }

@@ -234,6 +234,46 @@ fn what_a_script_read_in_one_checkout_is_compared_in_another_one() {
 }
 
 #[test]
+fn what_cargo_runs_again_in_the_same_checkout_reads_what_is_there_now() {
+    if takes_long() || !can_observe("build scripts") {
+        return;
+    }
+    let with_script = || proven(&[("reader", found(READS_IGNORED, "1"))]);
+    let write_file = |path: &Path| fs::write(path, "2").unwrap();
+    let with_macro = || {
+        let clones = with_counting_macro();
+        clones.prove();
+        clones
+    };
+    let write_folder = |path: &Path| {
+        fs::create_dir(path).unwrap();
+        fs::write(path.join("x"), "").unwrap();
+    };
+    let remove_target = |root: &Path| fs::remove_dir_all(root.join("target")).unwrap();
+    let save_script = |root: &Path| save(&root.join("reader/build.rs"));
+    let save_user = |root: &Path| save(&root.join("uses/src/lib.rs"));
+    type Act<'a> = &'a dyn Fn(&Path);
+    let cases: [(&dyn Fn() -> Clones, Act<'_>, Act<'_>); 4] = [
+        (&with_script, &write_file, &save_script),
+        (&with_script, &write_file, &remove_target),
+        (&with_macro, &write_folder, &save_user),
+        (&with_macro, &write_folder, &remove_target),
+    ];
+    for (proven, write_ignored, touch) in cases {
+        let clones = proven();
+        let root = &clones.home.root;
+        clones.ask(root, &[]).green_from("cache");
+        write_ignored(&root.join("ignored.txt"));
+        clones.ask(root, &[]).green_from("cache");
+        let judge = || clones.home.cargo(&["test", "--offline", "--workspace"]).code;
+        assert_eq!(judge(), Some(0), "nothing has run again");
+        touch(root);
+        clones.ask(root, &[]).red();
+        assert_ne!(judge(), Some(0));
+    }
+}
+
+#[test]
 fn what_a_script_read_that_does_otherwise_when_it_is_run_again_is_known_to_nobody_elsewhere() {
     if takes_long() || !can_observe("build scripts") {
         return;
@@ -249,18 +289,15 @@ fn what_a_script_read_that_does_otherwise_when_it_is_run_again_is_known_to_nobod
     clones.ask(&other, &[]).red();
 }
 
-#[test]
-fn what_a_macro_read_in_one_checkout_is_known_to_nobody_in_another_one() {
-    if takes_long() || !can_observe("records of packages") {
-        return;
-    }
+/// A macro that counts the files of an ignored folder.
+fn with_counting_macro() -> Clones {
     let counts = "use proc_macro::TokenStream;\n\
                   #[proc_macro] pub fn count(_: TokenStream) -> TokenStream {\n    \
                   let folder = std::env::var(\"CARGO_MANIFEST_DIR\").unwrap() + \"/../ignored.txt\";\n    \
                   let found = std::fs::read_dir(folder).map_or(0, |found| found.count());\n    \
                   format!(\"{found}\").parse().unwrap()\n}\n";
     let test = "#[test] fn t() { assert_eq!(macros::count!(), 0) }\n";
-    let clones = Clones::of(
+    Clones::of(
         &[
             (
                 "macros",
@@ -274,7 +311,15 @@ fn what_a_macro_read_in_one_checkout_is_known_to_nobody_in_another_one() {
             ),
         ],
         &[],
-    );
+    )
+}
+
+#[test]
+fn what_a_macro_read_in_one_checkout_is_known_to_nobody_in_another_one() {
+    if takes_long() || !can_observe("records of packages") {
+        return;
+    }
+    let clones = with_counting_macro();
     clones.prove();
     clones.ask(&clones.home.root, &[]).green_from("cache");
     let other = clones.clone("other");
