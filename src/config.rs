@@ -171,7 +171,7 @@ pub enum Effort {
     Run,
     /// One job at a time.
     Slow,
-    /// Nothing.
+    /// No work.
     Pause,
 }
 
@@ -315,7 +315,7 @@ pub enum Runner {
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
 pub enum Notifications {
-    /// Not at all.
+    /// No notification.
     Off,
     /// By the terminal in which `watch` runs.
     Terminal,
@@ -326,23 +326,23 @@ pub enum Notifications {
 /// What is done about single tests that a change cannot reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TestSelection {
-    /// Nothing.
+    /// Every test of a stale target runs.
     Off,
-    /// They run, and it is noted whether leaving them out would have been right.
+    /// They run, and the service records whether leaving some out would have been right.
     Shadow,
-    /// A target runs only if at least one of its tests can reach what has changed.
+    /// Tests that can reach no change, and share no state with one that can, do not run.
     On,
 }
 
 /// Which tests run in the background.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BackgroundTests {
-    /// None.
+    /// No target.
     Off,
-    /// Targets whose last observed run was short, spoke to nobody, wrote only below target and
-    /// temporary folders and left nothing behind.
+    /// Targets whose last observed run was short, connected to no service, wrote only below target and
+    /// temporary folders and left no process behind.
     Auto,
-    /// All.
+    /// Every target.
     All,
 }
 
@@ -353,15 +353,15 @@ pub enum BackgroundTests {
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
 pub enum LogLevel {
-    /// Failures.
+    /// Only failures.
     Error,
-    /// Also oddities.
+    /// Also what is unusual.
     Warn,
-    /// Also events.
+    /// Also builds, runs and answers.
     Info,
-    /// Also reasons.
+    /// Also the reasons of decisions.
     Debug,
-    /// Everything.
+    /// Also every step.
     Trace,
 }
 

@@ -50,7 +50,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::config_file::WatchedConfigFile;
 use self::dispatcher::Dispatcher;
-use self::machine::Machine;
+use self::machine::ReadingsSource;
 use self::publisher::Publisher;
 use self::scheduler::Scheduler;
 use self::session::Client;
@@ -115,7 +115,7 @@ pub struct Daemon {
     heartbeat: Option<Duration>,
     idle_timeout: Option<Duration>,
     hook: Option<PathBuf>,
-    machine: Machine,
+    machine: ReadingsSource,
     running: Mutex<Option<StartedDaemon>>,
 }
 
@@ -140,7 +140,7 @@ pub enum DaemonStartError {
     /// Another daemon runs, or the socket cannot be made.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
-    /// Nothing can be watched.
+    /// The file watcher cannot start.
     #[error(transparent)]
     Watcher(#[from] watcher::WatchStartError),
     /// The system refused something else.
@@ -168,7 +168,7 @@ impl Daemon {
             heartbeat: None,
             idle_timeout: None,
             hook: None,
-            machine: Machine::native(),
+            machine: ReadingsSource::native(),
             running: Mutex::new(None),
         }
     }
@@ -220,7 +220,7 @@ impl Daemon {
     /// `/proc` and `/sys`.
     #[must_use]
     pub fn with_machine(mut self, proc: PathBuf, sys: PathBuf) -> Self {
-        self.machine = Machine::Files { proc, sys };
+        self.machine = ReadingsSource::Files { proc, sys };
         self
     }
 

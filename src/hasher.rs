@@ -66,7 +66,7 @@ use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-pub(crate) use changes::{Changes, ScanMark};
+pub(crate) use changes::{ScanChanges, ScanMark};
 pub(crate) use confinement::{MacroReach, macro_reach, macro_sees_comments, may_change_length};
 pub(crate) use manifest::{FileChange, ListedEntry, Manifest};
 pub(crate) use mentions::{

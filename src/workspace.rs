@@ -42,7 +42,7 @@ pub use members::Members;
 pub(crate) use mounts::{MountWatch, Mounted, overlay_layers};
 pub(crate) use outside::{Outside, is_member, outside_roots};
 pub(crate) use repository::{LockId, Operation, Repository};
-pub(crate) use selection::Part;
+pub(crate) use selection::SelectionPart;
 pub use selection::Selection;
 pub use stamp::PathStamp;
 pub(crate) use stamp::{FileKind, Stamp, is_missing, nanoseconds, until_settled};

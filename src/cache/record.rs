@@ -199,12 +199,12 @@ impl RecordedProducts {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum UnseenReads {
-    /// Nothing.
+    /// No unlisted file.
     #[default]
     Nothing,
     /// What scripts of the workspace read. These memos tell what each does, once it was run again.
     Scripts(BTreeSet<Digest>),
-    /// Anything.
+    /// Any file: nothing reports what was read.
     Anything,
 }
 

@@ -235,7 +235,7 @@ fn read(path: &Path) -> Result<PauseFile, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{CacheUse, YieldStats};
+    use crate::protocol::{CacheUse, InterruptionStats};
     use proptest::prelude::*;
 
     const NOW: Timestamp = Timestamp(1_700_000_000_000);
@@ -259,7 +259,7 @@ mod tests {
             target_dirs: Vec::new(),
             notes: Vec::new(),
             last_build: None,
-            yields: YieldStats::default(),
+            yields: InterruptionStats::default(),
             last_verdict: None,
             cache: CacheUse::default(),
             verified: 0,

@@ -5,7 +5,7 @@ use crate::workspace::FileKind;
 
 /// The difference between a scan and the one before it, in numbers of files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Changes {
+pub struct ScanChanges {
     /// Counted now, and not before.
     pub added: u64,
     /// Counted before, and no more.
@@ -26,7 +26,7 @@ pub struct Changes {
     pub linked: u64,
 }
 
-impl Changes {
+impl ScanChanges {
     /// Whether everything is as it was, stamps included.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -57,8 +57,8 @@ pub(super) fn compare(
     before: Option<&FolderListing>,
     now: &mut FolderListing,
     generation: u32,
-) -> (Changes, Vec<Vec<u8>>) {
-    let mut changes = Changes::default();
+) -> (ScanChanges, Vec<Vec<u8>>) {
+    let mut changes = ScanChanges::default();
     let mut changed = Vec::with_capacity(now.entries().len());
     for (name, entry) in now.iter() {
         let old = before.and_then(|before| before.find(name));

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::path::PathBuf;
 
-use super::changes::Changes;
+use super::changes::ScanChanges;
 use super::tree::FolderId;
 use super::update::Update;
 use super::{CodeHasher, DirChange};
@@ -16,7 +16,7 @@ const MORE_ROUNDS: usize = 4;
 
 impl CodeHasher {
     /// Lists and stats the whole tree, on all cores, and reads what is not proven unchanged.
-    pub fn scan(&mut self, on_dir: &mut dyn FnMut(DirChange<'_>)) -> Changes {
+    pub fn scan(&mut self, on_dir: &mut dyn FnMut(DirChange<'_>)) -> ScanChanges {
         self.refresh(true, BTreeSet::new(), on_dir)
     }
 
@@ -41,7 +41,7 @@ impl CodeHasher {
         &mut self,
         dirs: &BTreeSet<PathBuf>,
         on_dir: &mut dyn FnMut(DirChange<'_>),
-    ) -> Changes {
+    ) -> ScanChanges {
         let changed = self.changed_elsewhere();
         self.rescan_with(dirs, changed, on_dir)
     }
@@ -52,7 +52,7 @@ impl CodeHasher {
         &mut self,
         dirs: &BTreeSet<PathBuf>,
         on_dir: &mut dyn FnMut(DirChange<'_>),
-    ) -> Changes {
+    ) -> ScanChanges {
         let changed = self.changed_files();
         self.rescan_with(dirs, changed, on_dir)
     }
@@ -62,7 +62,7 @@ impl CodeHasher {
         dirs: &BTreeSet<PathBuf>,
         changed: BTreeSet<FolderId>,
         on_dir: &mut dyn FnMut(DirChange<'_>),
-    ) -> Changes {
+    ) -> ScanChanges {
         let mut dirty = changed;
         dirty.append(&mut self.unwatched);
         for (id, _) in self.problems.keys() {
@@ -86,7 +86,7 @@ impl CodeHasher {
         all: bool,
         dirty: BTreeSet<FolderId>,
         on_dir: &mut dyn FnMut(DirChange<'_>),
-    ) -> Changes {
+    ) -> ScanChanges {
         self.generation += 1;
         let all = all || !self.current;
         let (mut changes, mut stale_memo) = Update::new(self, on_dir, all).run(dirty);
@@ -114,7 +114,7 @@ impl CodeHasher {
 impl Update<'_, '_> {
     /// Lists `dirty` (or everything) and whatever follows from it, until nothing does. Returns
     /// what changed, and whether a memo from before is out of date.
-    fn run(mut self, mut dirty: BTreeSet<FolderId>) -> (Changes, bool) {
+    fn run(mut self, mut dirty: BTreeSet<FolderId>) -> (ScanChanges, bool) {
         for id in std::mem::take(&mut self.hasher.dropped) {
             self.detach(id, true);
         }

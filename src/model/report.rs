@@ -44,9 +44,9 @@ pub enum Source {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// It passed.
+    /// The test passed.
     Ok,
-    /// It failed.
+    /// The test failed.
     Failed,
     /// It was not run because it is marked `#[ignore]`.
     Ignored,

@@ -27,7 +27,7 @@ pub struct Question {
     pub root: PathBuf,
     /// Which tests.
     pub selection: Selection,
-    /// The asker's environment: the build's and the tests'.
+    /// The client's environment, for the build and the tests.
     pub environment: Environment,
     /// The project's settings.
     pub settings: Settings,

@@ -11,7 +11,7 @@ use self::beyond::{Beyond, Loose, View};
 use super::facts::{Facts, Question};
 use super::tree::TreeState;
 use crate::cache::Cache;
-use crate::hasher::{self, Changes, CodeHasher, DirChange, GlobError, Manifest, Options, Snapshot};
+use crate::hasher::{self, ScanChanges, CodeHasher, DirChange, GlobError, Manifest, Options, Snapshot};
 use crate::model::{Digest, Digester};
 use crate::workspace::{Outside, outside_roots};
 
@@ -96,7 +96,7 @@ impl ProjectFiles {
     /// folders in its environment, and git may ignore other files. Tells whether it matters; then
     /// the snapshot is unknown until the next refresh, and moments from before mean nothing.
     ///
-    /// Nothing is taken over from the question before: a folder that one asker builds into is
+    /// Nothing is taken over from the question before: a folder that one client builds into is
     /// another one's source.
     pub fn follow(&mut self, question: &Question, facts: &Facts) -> bool {
         self.options.exclude_dirs.clone_from(&facts.all_target_dirs);
@@ -147,7 +147,7 @@ impl ProjectFiles {
 
     /// Works out anew what the manifests name outside, if one changed; why it is not known, if
     /// so.
-    fn find_outside(&mut self, changes: &Changes) -> Result<(), String> {
+    fn find_outside(&mut self, changes: &ScanChanges) -> Result<(), String> {
         if self.manifests.is_some() && changes.is_empty() && self.outside.is_current() {
             return Ok(());
         }

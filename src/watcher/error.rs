@@ -40,7 +40,7 @@ pub enum WatchError {
 pub struct Unwatched {
     /// The folder.
     pub dir: PathBuf,
-    /// Why.
+    /// The reason.
     pub why: WatchError,
 }
 

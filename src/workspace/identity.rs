@@ -166,7 +166,7 @@ const BUILD_PREFIXES: &[&str] = &[
     "PKG_CONFIG",
 ];
 
-/// Of those, what only says how fast, where to or how it looks; tests may read it all the same.
+/// The exceptions: they only decide speed, place or looks of a build. Tests may still read them.
 const NOT_BUILD: &[&str] = &[
     "CARGO_HOME",
     "CARGO_TARGET_DIR",

@@ -2,7 +2,7 @@
 
 mod narrowed;
 
-pub(crate) use narrowed::Part;
+pub(crate) use narrowed::SelectionPart;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};

@@ -110,7 +110,7 @@ const HOMES: [(&str, &[&str]); 34] = [
 ];
 
 /// How many of the type names may stand for several types.
-const AMBIGUOUS_TYPE_NAMES_PERCENT: f64 = 3.0;
+const AMBIGUOUS_TYPE_NAMES_PERCENT: f64 = 0.3;
 
 /// How many parameters of functions may be tuples.
 const TUPLE_PARAMETERS: usize = 2;

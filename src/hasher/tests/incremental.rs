@@ -4,7 +4,7 @@ use std::fs::File;
 
 use super::*;
 
-fn check(ground: &Ground, living: &mut Living, folders: &[&str]) -> Changes {
+fn check(ground: &Ground, living: &mut Living, folders: &[&str]) -> ScanChanges {
     let folders: Vec<_> = folders.iter().map(|folder| ground.path(folder)).collect();
     let changes = living.rescan(&folders);
     assert_eq!(living.known(), ground.digest());
@@ -37,18 +37,18 @@ fn only_what_changed_is_counted_and_read() {
     hasher.probe.settled = Some(true);
     let mut living = Living::new(hasher);
     let nothing = living.rescan(&[ground.path("a"), ground.path("b")]);
-    assert_eq!(nothing, Changes::default());
+    assert_eq!(nothing, ScanChanges::default());
     ground.write("a/1", "one");
     ground.write("a/3", "three");
     ground.remove("b/2");
     let changes = living.rescan(&[ground.path("a"), ground.path("b")]);
-    let expected = Changes {
+    let expected = ScanChanges {
         added: 1,
         removed: 1,
         modified: 1,
         read_files: 2,
         read_bytes: 8,
-        ..Changes::default()
+        ..ScanChanges::default()
     };
     assert_eq!(changes, expected);
     ground.set_executable("b/1", true);
@@ -127,7 +127,7 @@ fn a_look_at_every_file_lists_only_the_folders_of_those_that_changed() {
     let mut hasher = ground.hasher();
     hasher.probe.settled = Some(true);
     let mut living = Living::new(hasher);
-    assert_eq!(living.rescan_files(&[]), Changes::default());
+    assert_eq!(living.rescan_files(&[]), ScanChanges::default());
     ground.write("b/f", "longer than before");
     let changes = living.rescan_files(&[]);
     assert_eq!((changes.modified, changes.read_files), (1, 1));
