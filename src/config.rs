@@ -267,7 +267,7 @@ pub enum TargetDir {
 impl TargetDir {
     /// The folder for a workspace; none where cargo decides.
     #[must_use]
-    pub fn of(&self, workspace_root: &Path) -> Option<PathBuf> {
+    pub(crate) fn of(&self, workspace_root: &Path) -> Option<PathBuf> {
         match self {
             Self::Cargo => None,
             Self::Own(below) => Some(below.join(own_name(workspace_root))),
@@ -368,7 +368,7 @@ pub enum LogLevel {
 impl Runner {
     /// The word in the config.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Cargo => "cargo",
             Self::Nextest => "nextest",
@@ -396,22 +396,10 @@ impl SharedSettings {
     }
 }
 
-impl Effort {
-    /// The word in the config.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Run => "run",
-            Self::Slow => "slow",
-            Self::Pause => "pause",
-        }
-    }
-}
-
 impl LogLevel {
     /// The word in the config.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Error => "error",
             Self::Warn => "warn",
@@ -427,7 +415,7 @@ impl Config {
     ///
     /// `dir` is absolute; symbolic links on the way are followed.
     #[must_use]
-    pub fn project_for(&self, dir: &Path) -> Option<&Project> {
+    pub(crate) fn project_for(&self, dir: &Path) -> Option<&Project> {
         let real = dir.canonicalize();
         let real = real.as_deref().unwrap_or(dir);
         let around =
@@ -445,7 +433,7 @@ impl Config {
 impl Project {
     /// A short name for logs and headings: that of the folder.
     #[must_use]
-    pub fn name(&self) -> Cow<'_, str> {
+    pub(crate) fn name(&self) -> Cow<'_, str> {
         self.path.file_name().unwrap_or(self.path.as_os_str()).to_string_lossy()
     }
 }

@@ -123,12 +123,11 @@ pub use cache::Cache;
 pub use compiler::TestCompiler;
 pub use daemon::Daemon;
 pub use hasher::CodeHasher;
-pub use watcher::FileWatcher;
 
 /// The parts that this package's own program, benches and end-to-end tests use. No other crate may
 /// rely on them.
-#[doc(hidden)]
 #[allow(missing_docs)] // Each is documented at home.
+#[doc(hidden)]
 pub mod internals {
     pub mod cli {
         pub use crate::cli::{main, run_for_cargo};

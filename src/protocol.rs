@@ -15,7 +15,7 @@ pub(crate) use framing::MAX_MESSAGE;
 pub(crate) use framing::{FrameError, LineBuffer, encode};
 pub(crate) use live_state::{LiveProject, LiveState, LiveTarget, hello, tests_events};
 pub use status::ProjectStatus;
-pub(crate) use status::{CacheUse, LastBuild, StatusReport, InterruptionStats};
+pub(crate) use status::{CacheUse, InterruptionStats, LastBuild, StatusReport};
 
 pub(crate) use crate::cache::LastVerdict;
 use crate::cache::RecordKey;
@@ -225,13 +225,13 @@ pub struct Ask {
 impl Ask {
     /// Cargo's arguments as the system's strings.
     #[must_use]
-    pub fn cargo_args(&self) -> Option<Vec<OsString>> {
+    pub(crate) fn cargo_args(&self) -> Option<Vec<OsString>> {
         self.cargo.as_ref().map(|args| args.iter().map(|arg| arg.0.clone()).collect())
     }
 
     /// The harness's arguments as the system's strings.
     #[must_use]
-    pub fn harness_args(&self) -> Vec<OsString> {
+    pub(crate) fn harness_args(&self) -> Vec<OsString> {
         self.harness.iter().map(|arg| arg.0.clone()).collect()
     }
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use self::step::{Expected, Place, STEPS, DemoStep};
+use self::step::{DemoStep, Expected, Place, STEPS};
 use super::context::Context;
 use super::exit::{Exit, Stop};
 use super::interrupt::ended_by_signal;

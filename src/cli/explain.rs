@@ -275,13 +275,19 @@ fn show(explained: &Explained, args: &ExplainArgs) -> Result<(), Stop> {
         if args.target.is_some() {
             if let Some(kept) = target.kept {
                 let (when, count) = (kept.ago(Timestamp::now()), target.inputs);
-                let text = format!("as a record of its own {when}; its run used {count} files and folders");
+                let text = format!(
+                    "as a record of its own {when}; its run used {count} files and folders"
+                );
                 output::line(label(NOTE, "cached", text))?;
             }
             match target.obstacles.as_deref() {
                 None => {}
                 Some([]) => {
-                    output::line(label(NOTE, "unasked", "in the background: it is quick and has no side effects"))?;
+                    output::line(label(
+                        NOTE,
+                        "unasked",
+                        "in the background: it is quick and has no side effects",
+                    ))?;
                 }
                 Some(why) => {
                     let text = format!("not in the background: {}", why.join("; "));

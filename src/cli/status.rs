@@ -13,7 +13,7 @@ use crate::client::{ClientError, Connection};
 use crate::daemon::{Endpoint, Pauses};
 use crate::model::Timestamp;
 use crate::protocol::{
-    CacheUse, Call, ProjectStatus, Reply, State, StatusReport, VERSION, InterruptionStats,
+    CacheUse, Call, InterruptionStats, ProjectStatus, Reply, State, StatusReport, VERSION,
 };
 
 /// Shows the state, of the daemon or of what is on disk without one.

@@ -23,7 +23,7 @@ use super::interrupt::ended_by_signal;
 use super::output;
 use super::progress::{Progress, ProgressLevel};
 use super::remote::RemoteTree;
-use super::render::{AskedQuestion, AskedFor, ERROR, NOTE, WARN, label, plural};
+use super::render::{AskedFor, AskedQuestion, ERROR, NOTE, WARN, label, plural};
 use super::trust;
 use crate::cache::{AnsweredTargets, Cache, HistoryEvent, Limits, Record};
 use crate::client::{ClientError, Connection};

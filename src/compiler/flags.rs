@@ -100,11 +100,17 @@ fn can_optimize<'w>(words: impl Iterator<Item = &'w str>) -> bool {
                 let name = option.split('=').next().unwrap_or(option).replace('_', "-");
                 CODEGEN_OPTIONS_THAT_MERGE_NOTHING.contains(&&*name)
             }
-            None if LONG_FLAGS_WITH_VALUE.contains(&word) || SHORT_FLAGS_WITH_VALUE.contains(&word) => words.next().is_some(),
+            None if LONG_FLAGS_WITH_VALUE.contains(&word)
+                || SHORT_FLAGS_WITH_VALUE.contains(&word) =>
+            {
+                words.next().is_some()
+            }
             None => {
                 word == "-g"
                     || SHORT_FLAGS_WITH_VALUE.iter().any(|flag| word.starts_with(flag))
-                    || word.split_once('=').is_some_and(|(flag, _)| LONG_FLAGS_WITH_VALUE.contains(&flag))
+                    || word
+                        .split_once('=')
+                        .is_some_and(|(flag, _)| LONG_FLAGS_WITH_VALUE.contains(&flag))
             }
         };
         if !is_harmless {

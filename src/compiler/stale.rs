@@ -196,7 +196,8 @@ impl BuildLedger {
     #[must_use]
     pub(crate) fn stale(&self, root: &Path, now: Timestamp) -> Vec<StaleUnit> {
         // A build of unknown age protects its units as well.
-        let protects = |last: &&RecordedBuild| last.when.age(now).is_none_or(|age| age < PROTECTED_FOR);
+        let protects =
+            |last: &&RecordedBuild| last.when.age(now).is_none_or(|age| age < PROTECTED_FOR);
         let wanted: BTreeSet<&Unit> =
             self.last.values().filter(protects).flat_map(|last| &last.named).collect();
         let files = files_of(self.made.iter());

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::machine::{CpuCounters, ReadingsSource, Readings, Sensors};
+use super::machine::{CpuCounters, Readings, ReadingsSource, Sensors};
 use super::pauses::Pauses;
 use super::schedule::{
     CpuSample, Demand, Inputs, JobAction, JobId, JobSpec, Limit, News, SAMPLE_INTERVAL, Schedule,

@@ -29,7 +29,7 @@ pub struct ScanChanges {
 impl ScanChanges {
     /// Whether everything is as it was, stamps included.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         Self { read_files: 0, read_bytes: 0, linked: 0, ..*self } == Self::default()
     }
 
@@ -49,7 +49,7 @@ impl ScanChanges {
 
 /// A moment in the life of a hasher: what was seen to change after it can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ScanMark(pub(super) u32);
+pub(crate) struct ScanMark(pub(super) u32);
 
 /// Compares a folder's entries with those before, writes into each when it last changed, and
 /// tells the names of files that are gone. Folders are compared by whoever enters them.

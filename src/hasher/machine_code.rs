@@ -173,7 +173,8 @@ mod tests {
         let compared = targets(&[0x48, 0x83, 0x3d, 0x30, 0, 0, 0, 1]);
         assert!(compared.contains(&(3, 0x38)), "{compared:?}");
         assert_eq!(targets(&[0x90; 16]), []);
-        let part = LoadedPart { content: &[0xb8; 6], address: 0, is_code: true, is_writable: false };
+        let part =
+            LoadedPart { content: &[0xb8; 6], address: 0, is_code: true, is_writable: false };
         assert!(references(&part, false).any(|(_, to)| to == 0xb8b8_b8b8));
     }
 }

@@ -127,7 +127,8 @@ pub(super) fn mentions_of<'data>(
         }
         _ => {
             let whole = whole()?;
-            let parts = [LoadedPart { content: &whole, address: 0, is_code: false, is_writable: false }];
+            let parts =
+                [LoadedPart { content: &whole, address: 0, is_code: false, is_writable: false }];
             mentions_in(&parts, &whole, texts, scope, || has_word(&whole, SEARCH_PATH.as_bytes()))
         }
     }
@@ -371,7 +372,10 @@ mod tests {
     fn bytes_that_look_like_the_shells_by_chance_name_nothing() {
         let is_found = |content: &[u8], is_code| {
             let finder = AhoCorasick::new([INDIRECTION]).unwrap();
-            makes_up_names(&LoadedPart { content, address: 0, is_code, is_writable: false }, &finder)
+            makes_up_names(
+                &LoadedPart { content, address: 0, is_code, is_writable: false },
+                &finder,
+            )
         };
         for text in [&b"echo ${!NICK*}"[..], b"${!", b"echo ${!\0rest", b"\0\0${!NAME}"] {
             assert!(is_found(text, false), "{text:?}");

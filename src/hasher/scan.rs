@@ -3,7 +3,6 @@
 //! What did not hold still, and what git turns out to track, takes another round.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::path::PathBuf;
 
 use super::changes::ScanChanges;
@@ -20,23 +19,11 @@ impl CodeHasher {
         self.refresh(true, BTreeSet::new(), on_dir)
     }
 
-    /// The watch on this folder is gone, for whatever reason: the next scan or rescan tells it
-    /// removed and enters it again, with all that is in it, if it is still there.
-    pub fn lost_watch(&mut self, dir: &Path) {
-        if let Some((id, true)) = self.locate(dir) {
-            if let Some(identity) = self.tree.folder_mut(id).identity.take()
-                && self.live.get(&identity.number()) == Some(&id)
-            {
-                self.live.remove(&identity.number());
-            }
-            self.unwatched.insert(id);
-        }
-    }
-
     /// Lists these folders again (absolute paths), and new ones below them with all that is in
     /// them. Needed before every snapshot that is to be answered, with no folder if none changed:
     /// what cannot be watched is looked at too, and what could not be read is tried again. A path
     /// that is no folder of the tree stands for the nearest one above it.
+    #[doc(hidden)]
     pub fn rescan(
         &mut self,
         dirs: &BTreeSet<PathBuf>,
@@ -48,7 +35,7 @@ impl CodeHasher {
 
     /// Does the same, and looks at every file: no event tells of a write through a memory map, or
     /// through a link from outside the tree. Folders are trusted to have told of their names.
-    pub fn rescan_files(
+    pub(crate) fn rescan_files(
         &mut self,
         dirs: &BTreeSet<PathBuf>,
         on_dir: &mut dyn FnMut(DirChange<'_>),
@@ -64,7 +51,6 @@ impl CodeHasher {
         on_dir: &mut dyn FnMut(DirChange<'_>),
     ) -> ScanChanges {
         let mut dirty = changed;
-        dirty.append(&mut self.unwatched);
         for (id, _) in self.problems.keys() {
             dirty.insert(*id);
         }

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::{ScanChanges, CodeHasher, DirChange, Options, Snapshot};
+use super::{CodeHasher, DirChange, Options, ScanChanges, Snapshot};
 use crate::model::Digest;
 use crate::process::{self, Environment, Spec};
 

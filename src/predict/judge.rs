@@ -4,7 +4,7 @@
 //! says nothing of the next. No weights fit both, so the last commits decide.
 
 use super::memory::Memory;
-use super::{SCORED_GUESSES, Mix, Weights};
+use super::{Mix, SCORED_GUESSES, Weights};
 
 /// How many of the last commits the mixes are judged by.
 const COMMITS_JUDGED: usize = 200;

@@ -124,7 +124,8 @@ impl LibtestArguments {
             }
             // Another version's option may filter as well.
             (name, _) => {
-                const FILTERING_NOTHING: &[&str] = &["--exact", "--test", "--bench", "--report-time"];
+                const FILTERING_NOTHING: &[&str] =
+                    &["--exact", "--test", "--bench", "--report-time"];
                 self.filtered |= !FILTERING_NOTHING.contains(&name) && !WITH_VALUE.contains(&name);
                 self.unusual = true;
             }

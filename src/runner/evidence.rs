@@ -23,7 +23,7 @@ use std::collections::HashSet;
 use crate::model::{End, Outcome, TestCounts, TestReport};
 
 use super::lines::Summary;
-use super::scan::{Claims, Listing, OutputMark, Names, Scan};
+use super::scan::{Claims, Listing, Names, OutputMark, Scan};
 
 /// The proven counts and outcomes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

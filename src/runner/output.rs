@@ -2,7 +2,7 @@
 
 use super::evidence::{Circumstances, judge};
 use super::lines;
-use super::scan::{Listing, OutputMark, Names, Scan};
+use super::scan::{Listing, Names, OutputMark, Scan};
 use crate::model::{End, TestCounts, TestReport};
 
 /// What a libtest program printed.

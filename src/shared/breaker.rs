@@ -63,7 +63,8 @@ impl Breaker {
     pub(super) fn failed(&self, why: &str, now: Timestamp) -> bool {
         let before = self.read();
         let count = before.as_ref().map_or(0, |failures| failures.count).saturating_add(1);
-        let pause = FIRST_STORE_PAUSE.saturating_mul(1 << (count - 1).min(10)).min(LONGEST_STORE_PAUSE);
+        let pause =
+            FIRST_STORE_PAUSE.saturating_mul(1 << (count - 1).min(10)).min(LONGEST_STORE_PAUSE);
         let until = Timestamp(now.0.saturating_add(millis(pause)));
         let failures = Failures { store: self.store, count, until, why: why.to_owned() };
         let written =

@@ -25,7 +25,7 @@ use ssh_key::public::KeyData;
 
 use super::packing::{Packed, PackedValue, pack};
 use super::signature::{self, BadSignature};
-use super::{BundleName, SharedRecord, BundleSubject};
+use super::{BundleName, BundleSubject, SharedRecord};
 use crate::model::{Digest, Timestamp};
 
 /// The format of objects that this version writes and reads.

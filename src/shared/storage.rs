@@ -96,7 +96,10 @@ impl Storage {
     /// # Errors
     /// If the store cannot be described to its engine.
     #[cfg_attr(not(feature = "shared"), allow(unused_variables))] // Servers have credentials.
-    pub(super) fn open(url: &StoreLocation, environment: &Environment) -> Result<Self, StorageError> {
+    pub(super) fn open(
+        url: &StoreLocation,
+        environment: &Environment,
+    ) -> Result<Self, StorageError> {
         let operator = match url {
             StoreLocation::Folder(path) => {
                 let Some(root) = path.to_str() else {

@@ -24,8 +24,8 @@ use super::bundle::{Bundle, BundledRecord, FORMAT, MAX_OBJECT_BYTES};
 use super::signature::fingerprint;
 use super::store::SharedStore;
 use super::{
-    BundleName, BundlePlace, FoundRecord, ObjectKind, Publication, SharedAnswer, SharedRecord,
-    StoreOptions, BundleSubject, WantedRecords,
+    BundleName, BundlePlace, BundleSubject, FoundRecord, ObjectKind, Publication, SharedAnswer,
+    SharedRecord, StoreOptions, WantedRecords,
 };
 use crate::model::{Digest, Timestamp};
 use crate::process::Environment;

@@ -114,8 +114,7 @@ impl TargetExplanation {
 }
 
 /// Why a record of one target is likely to answer.
-const BY_BUILD: &str =
-    "inputs unchanged; cached if the rebuilt binary is identical";
+const BY_BUILD: &str = "inputs unchanged; cached if the rebuilt binary is identical";
 
 /// So many changed inputs of a target are named.
 const NAMED: usize = 10;

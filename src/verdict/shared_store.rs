@@ -27,8 +27,8 @@ use crate::config::SharedSettings;
 use crate::model::{Digest, Digester, TargetId, Timestamp};
 use crate::process::Environment;
 use crate::shared::{
-    BundlePlace, FoundRecord, Publication, SharedError, SharedRecord, SharedStore, StoreFinding,
-    StoreOptions, BundleSubject, WantedRecords,
+    BundlePlace, BundleSubject, FoundRecord, Publication, SharedError, SharedRecord, SharedStore,
+    StoreFinding, StoreOptions, WantedRecords,
 };
 
 /// The folder below the records for what is remembered of the store.

@@ -101,7 +101,8 @@ impl Feed {
         let mut has_watched_itself = false;
         loop {
             // The first time, nobody waits for a daemon that is not there.
-            let may_watch_itself = tries == 0 || tries >= TRIES_BEFORE_OWN_WATCH || has_watched_itself;
+            let may_watch_itself =
+                tries == 0 || tries >= TRIES_BEFORE_OWN_WATCH || has_watched_itself;
             let reason = match self.connect(may_watch_itself)? {
                 Ok(mut events) => {
                     (tries, retry) = (0, FIRST_RETRY);

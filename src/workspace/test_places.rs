@@ -57,7 +57,7 @@ impl TestPlaces {
     }
 
     /// All functions whose place is known.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &TestPlace)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &TestPlace)> {
         self.functions.iter().filter_map(|(name, place)| Some((name.as_str(), place.as_ref()?)))
     }
 }

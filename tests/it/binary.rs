@@ -402,7 +402,10 @@ fn explain_names_the_difference_and_the_remedy() {
         assert!(text.contains("trusted_services"), "{text}");
         let lines = client.home.ok(&["explain", "--format", "json"]);
         let lib: serde_json::Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
-        assert!(lib["reason"].as_str().unwrap().starts_with("inputs unchanged; cached if"), "{lib:#}");
+        assert!(
+            lib["reason"].as_str().unwrap().starts_with("inputs unchanged; cached if"),
+            "{lib:#}"
+        );
     });
 }
 

@@ -105,7 +105,12 @@ fn section(text: &mut String, project: &ProjectHistory, span: PageSpan) -> fmt::
         text: format!("{} at worst, {} × run", time(runs.slowest_ms), runs.runs),
         value: runs.slowest_ms,
     });
-    rows(text, "The slowest targets", "saved", &slowest.take(MOST_ROWS_OF_TABLE).collect::<Vec<_>>())?;
+    rows(
+        text,
+        "The slowest targets",
+        "saved",
+        &slowest.take(MOST_ROWS_OF_TABLE).collect::<Vec<_>>(),
+    )?;
     if !project.not_cached.is_empty() {
         text.push_str("<h3>Not cached when they last ran</h3>\n<table>\n");
         for (name, last) in &project.not_cached {

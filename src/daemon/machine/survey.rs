@@ -1,6 +1,6 @@
 //! The readings that the settings ask for, in words for `doctor`.
 
-use super::{ReadingsSource, Readings, Sensors, Supply};
+use super::{Readings, ReadingsSource, Sensors, Supply};
 use crate::config::{BackgroundSettings, Effort};
 use crate::process::Environment;
 

@@ -27,7 +27,7 @@ use crate::predict::Commit;
 use crate::process::{Environment, Priority, Suspender};
 use crate::protocol::{LastBuild, State};
 use crate::verdict::{Facts, Question};
-use crate::workspace::{BuildVariables, Members, SelectionPart, Repository};
+use crate::workspace::{BuildVariables, Members, Repository, SelectionPart};
 
 /// Something that was learned on another thread.
 #[derive(Debug)]

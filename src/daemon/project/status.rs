@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use super::super::shared::Shared;
 use crate::cache::{ProjectState, SelectionRecord};
-use crate::protocol::{CacheUse, LastVerdict, ProjectStatus, State, InterruptionStats};
+use crate::protocol::{CacheUse, InterruptionStats, LastVerdict, ProjectStatus, State};
 
 /// Tells a project's status to the rest of the daemon.
 #[derive(Clone)]

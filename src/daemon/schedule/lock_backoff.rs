@@ -185,7 +185,8 @@ mod tests {
         course.ended(30);
         assert!(course.backoff.may_begin(Duration::ZERO, seconds(1)));
         course.backoff.suspended(seconds(7));
-        let total = InterruptionStats { times: 1, spent_ms: 50_000, lost_ms: 10_000, suspended_ms: 7_000 };
+        let total =
+            InterruptionStats { times: 1, spent_ms: 50_000, lost_ms: 10_000, suspended_ms: 7_000 };
         assert_eq!(course.backoff.total(), total);
     }
 

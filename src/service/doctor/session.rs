@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Check, KnownState, ServiceNeeds, QueryError};
+use super::{Check, KnownState, QueryError, ServiceNeeds};
 use crate::process::capture;
 use crate::service::state::{Activity, Load, SOCKET_UNIT, ServiceState, UNIT};
 use crate::service::{Platform, Service, ServiceError, no_journal};
@@ -122,7 +122,11 @@ pub(super) fn installed(state: &ServiceState, needs: &ServiceNeeds) -> Check {
 }
 
 /// Other programs of our name: the one that a shell finds should be the one that the service runs.
-pub(super) fn copies(service: &Service, state: &ServiceState, needs: &ServiceNeeds) -> Option<Check> {
+pub(super) fn copies(
+    service: &Service,
+    state: &ServiceState,
+    needs: &ServiceNeeds,
+) -> Option<Check> {
     let mut found: Vec<PathBuf> = service
         .context
         .environment

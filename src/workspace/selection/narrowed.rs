@@ -9,7 +9,7 @@ use super::{Selection, SelectionWord};
 
 /// A part of what a selection builds.
 #[derive(Clone, Copy)]
-pub struct SelectionPart<'a> {
+pub(crate) struct SelectionPart<'a> {
     /// Its packages, as `-p` takes them: some of those that the whole builds tests of.
     pub packages: &'a [String],
     /// Options that name the targets that the whole builds of them, as in `--test=it`.
@@ -66,7 +66,7 @@ impl Selection {
     /// Whether the part comes out as it does in the whole is for the build to show: cargo decides
     /// features over all packages that are selected.
     #[must_use]
-    pub fn narrowed(&self, part: &SelectionPart<'_>) -> Option<Self> {
+    pub(crate) fn narrowed(&self, part: &SelectionPart<'_>) -> Option<Self> {
         let is_name = |word| matches!(word, SelectionWord::Long { name, .. } if NAMED_TARGETS.contains(&name));
         let by_name = part.only_targets || self.words().any(is_name);
         if by_name && part.targets.is_empty() {
@@ -129,7 +129,8 @@ mod tests {
         let packages = ["x".to_owned(), "y".to_owned()];
         let targets = BTreeSet::from(["--lib".to_owned(), "--test=t".to_owned()]);
         let has_feature = &|name: &str| name == "f" || name == "y/g";
-        let part = SelectionPart { packages: &packages, targets: &targets, only_targets, has_feature };
+        let part =
+            SelectionPart { packages: &packages, targets: &targets, only_targets, has_feature };
         let words = line.split_whitespace().map(OsString::from);
         let narrowed = Selection::parse("/w/a", words).narrowed(&part)?;
         Some(narrowed.cargo.join(OsStr::new(" ")).into_string().unwrap())

@@ -83,7 +83,8 @@ fn tasks(moments: &[Moment], count: usize) -> Vec<Task<'_>> {
     let first = all.len().saturating_sub(count);
     let interesting = (first..all.len()).filter(|at| {
         let Moment { commit, graph } = &moments[*at];
-        graph.len() > SCORED_GUESSES && commit.packages.iter().any(|package| graph.contains_key(package))
+        graph.len() > SCORED_GUESSES
+            && commit.packages.iter().any(|package| graph.contains_key(package))
     });
     interesting
         .map(|at| {

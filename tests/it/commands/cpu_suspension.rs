@@ -84,7 +84,9 @@ impl Stage {
     async fn suspended() -> Self {
         let stage = Self::new().await;
         stage.machine.is_busy(true);
-        stage.until("it is suspended", |stage, status| is_suspended(status) && stage.is_stopped()).await;
+        stage
+            .until("it is suspended", |stage, status| is_suspended(status) && stage.is_stopped())
+            .await;
         stage
     }
 
@@ -133,8 +135,9 @@ async fn a_suspended_build_resumes_where_it_was() {
     let before = stage.beats();
     stage.until("it does", |stage, _| stage.beats() > before).await;
     stage.machine.is_busy(true);
-    let status =
-        stage.until("it is suspended again", |stage, status| is_suspended(status) && stage.is_stopped()).await;
+    let status = stage
+        .until("it is suspended again", |stage, status| is_suspended(status) && stage.is_stopped())
+        .await;
     // Before and after its build script, cargo may hold the lock of the user's package cache, for
     // which cargo in another test may wait.
     assert_eq!(status.yields.times, yields);
@@ -210,7 +213,9 @@ async fn no_process_stays_suspended_after_a_pause_or_a_stop() {
     assert_eq!(ran.code, Some(0), "{ran:#?}");
     stage.until("it runs again", |stage, _| begun(&stage.home) > first).await;
     stage.machine.is_busy(true);
-    stage.until("it is suspended again", |stage, status| is_suspended(status) && stage.is_stopped()).await;
+    stage
+        .until("it is suspended again", |stage, status| is_suspended(status) && stage.is_stopped())
+        .await;
     stage.daemon.stop().await;
     assert_eq!(left(), Vec::<String>::new());
 }
