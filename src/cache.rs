@@ -101,7 +101,7 @@ use recent_records::RecentRecords;
 
 /// Limits on the size and age of the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// How many distinct snapshots a project keeps records of; at least one.
     pub keep_snapshots: usize,
     /// How many bytes all records and listings of all projects may have together.
@@ -119,7 +119,7 @@ impl Default for Limits {
 
 /// The cache's answer to a look-up.
 #[derive(Clone, Debug)]
-pub enum Lookup {
+pub(crate) enum Lookup {
     /// Green, if the record's inputs are still what they were.
     Hit(Arc<Record>),
     /// Unknown: the tests must run.
@@ -128,7 +128,7 @@ pub enum Lookup {
 
 /// Why the cache has no answer.
 #[derive(Clone, Debug)]
-pub enum MissReason {
+pub(crate) enum MissReason {
     /// There is no record of this key, or it was evicted.
     Absent,
     /// The record is older than records may be.
@@ -201,7 +201,7 @@ impl Cache {
     }
 
     /// Asks for the record of `key`, which may be `ttl` old.
-    pub fn get(&self, key: &RecordKey, now: Timestamp, ttl: Duration) -> Lookup {
+    pub(crate) fn get(&self, key: &RecordKey, now: Timestamp, ttl: Duration) -> Lookup {
         match self.read(key) {
             Ok(record) => look_up(record, now, ttl),
             Err(reason) => Lookup::Miss(reason),
@@ -211,7 +211,7 @@ impl Cache {
     /// The newest record of a project and selection, whatever its key, age and verdict: what
     /// explanations compare with. It is never an answer.
     #[must_use]
-    pub fn latest(&self, workspace_root: &Path, selection: &str) -> Option<Record> {
+    pub(crate) fn latest(&self, workspace_root: &Path, selection: &str) -> Option<Record> {
         self.newest(workspace_root, selection, 1).pop()
     }
 
@@ -273,7 +273,7 @@ impl Cache {
     /// that it has used, whatever their age and verdict, the newest first. None is an answer before its
     /// key, age and inputs have been checked.
     #[must_use]
-    pub fn records_of(&self, workspace_root: &Path, selection: &str) -> Vec<Record> {
+    pub(crate) fn records_of(&self, workspace_root: &Path, selection: &str) -> Vec<Record> {
         let claims = index::claims_of(&self.layout, record::project_digest(workspace_root));
         self.records_among(&claims.unwrap_or_default(), selection)
     }

@@ -130,7 +130,7 @@ impl Build {
     }
 
     /// Merges an earlier build of a part, whose units were fresh in this one.
-    pub fn comes_after(&mut self, earlier: &Self) {
+    pub(crate) fn comes_after(&mut self, earlier: &Self) {
         self.fresh &= earlier.fresh;
         self.rebuilt += earlier.rebuilt;
         let more = earlier.dirty.iter().filter(|line| !self.dirty.contains(line));
@@ -143,12 +143,14 @@ impl Build {
 impl TestCompiler {
     /// A compiler for `spec`. Starts nothing.
     #[must_use]
+    #[doc(hidden)]
     pub fn new(spec: BuildSpec) -> Self {
         Self { spec }
     }
 
     /// The same compiler with a limit on the number of compilers at a time.
     #[must_use]
+    #[doc(hidden)]
     pub fn with_jobs(mut self, jobs: Option<NonZeroUsize>) -> Self {
         self.spec.jobs = jobs;
         self
@@ -156,7 +158,7 @@ impl TestCompiler {
 
     /// The build that it was made for.
     #[must_use]
-    pub fn spec(&self) -> &BuildSpec {
+    pub(crate) fn spec(&self) -> &BuildSpec {
         &self.spec
     }
 
@@ -167,6 +169,7 @@ impl TestCompiler {
     ///
     /// # Errors
     /// The compiler's errors, or why cargo did not get that far.
+    #[doc(hidden)]
     pub async fn build(
         &self,
         cancel: &CancellationToken,
@@ -247,6 +250,7 @@ impl TestCompiler {
     ///
     /// # Errors
     /// As for a build; and if what the hook recorded makes no sense.
+    #[doc(hidden)]
     pub async fn plan(&self, cancel: &CancellationToken) -> Result<TestPlan, CompileError> {
         if self.spec.selection.is_no_run() {
             return Ok(TestPlan { targets: Vec::new(), fresh: true, products: Vec::new() });
@@ -261,6 +265,7 @@ impl TestCompiler {
     ///
     /// # Errors
     /// Those of [`TestCompiler::plan`].
+    #[doc(hidden)]
     pub async fn plan_of(
         &self,
         build: &Build,

@@ -171,7 +171,7 @@ pub enum Effort {
     Run,
     /// One job at a time.
     Slow,
-    /// Nothing.
+    /// No work.
     Pause,
 }
 
@@ -267,7 +267,7 @@ pub enum TargetDir {
 impl TargetDir {
     /// The folder for a workspace; none where cargo decides.
     #[must_use]
-    pub fn of(&self, workspace_root: &Path) -> Option<PathBuf> {
+    pub(crate) fn of(&self, workspace_root: &Path) -> Option<PathBuf> {
         match self {
             Self::Cargo => None,
             Self::Own(below) => Some(below.join(own_name(workspace_root))),
@@ -315,7 +315,7 @@ pub enum Runner {
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
 pub enum Notifications {
-    /// Not at all.
+    /// No notification.
     Off,
     /// By the terminal in which `watch` runs.
     Terminal,
@@ -326,23 +326,23 @@ pub enum Notifications {
 /// What is done about single tests that a change cannot reach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TestSelection {
-    /// Nothing.
+    /// Every test of a stale target runs.
     Off,
-    /// They run, and it is noted whether leaving them out would have been right.
+    /// They run, and the service records whether leaving some out would have been right.
     Shadow,
-    /// A target runs only if at least one of its tests can reach what has changed.
+    /// Tests that can reach no change, and share no state with one that can, do not run.
     On,
 }
 
 /// Which tests run in the background.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BackgroundTests {
-    /// None.
+    /// No target.
     Off,
-    /// Targets whose last observed run was short, spoke to nobody, wrote only below target and
-    /// temporary folders and left nothing behind.
+    /// Targets whose last observed run was short, connected to no service, wrote only below target and
+    /// temporary folders and left no process behind.
     Auto,
-    /// All.
+    /// Every target.
     All,
 }
 
@@ -353,22 +353,22 @@ pub enum BackgroundTests {
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
 pub enum LogLevel {
-    /// Failures.
+    /// Only failures.
     Error,
-    /// Also oddities.
+    /// Also what is unusual.
     Warn,
-    /// Also events.
+    /// Also builds, runs and answers.
     Info,
-    /// Also reasons.
+    /// Also the reasons of decisions.
     Debug,
-    /// Everything.
+    /// Also every step.
     Trace,
 }
 
 impl Runner {
     /// The word in the config.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Cargo => "cargo",
             Self::Nextest => "nextest",
@@ -396,22 +396,10 @@ impl SharedSettings {
     }
 }
 
-impl Effort {
-    /// The word in the config.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Run => "run",
-            Self::Slow => "slow",
-            Self::Pause => "pause",
-        }
-    }
-}
-
 impl LogLevel {
     /// The word in the config.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Error => "error",
             Self::Warn => "warn",
@@ -427,7 +415,7 @@ impl Config {
     ///
     /// `dir` is absolute; symbolic links on the way are followed.
     #[must_use]
-    pub fn project_for(&self, dir: &Path) -> Option<&Project> {
+    pub(crate) fn project_for(&self, dir: &Path) -> Option<&Project> {
         let real = dir.canonicalize();
         let real = real.as_deref().unwrap_or(dir);
         let around =
@@ -445,7 +433,7 @@ impl Config {
 impl Project {
     /// A short name for logs and headings: that of the folder.
     #[must_use]
-    pub fn name(&self) -> Cow<'_, str> {
+    pub(crate) fn name(&self) -> Cow<'_, str> {
         self.path.file_name().unwrap_or(self.path.as_os_str()).to_string_lossy()
     }
 }

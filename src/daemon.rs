@@ -50,7 +50,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::config_file::WatchedConfigFile;
 use self::dispatcher::Dispatcher;
-use self::machine::Machine;
+use self::machine::ReadingsSource;
 use self::publisher::Publisher;
 use self::scheduler::Scheduler;
 use self::session::Client;
@@ -115,7 +115,7 @@ pub struct Daemon {
     heartbeat: Option<Duration>,
     idle_timeout: Option<Duration>,
     hook: Option<PathBuf>,
-    machine: Machine,
+    machine: ReadingsSource,
     running: Mutex<Option<StartedDaemon>>,
 }
 
@@ -140,7 +140,7 @@ pub enum DaemonStartError {
     /// Another daemon runs, or the socket cannot be made.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
-    /// Nothing can be watched.
+    /// The file watcher cannot start.
     #[error(transparent)]
     Watcher(#[from] watcher::WatchStartError),
     /// The system refused something else.
@@ -159,6 +159,7 @@ impl Daemon {
 
     /// A daemon for all projects of the user's config, in the environment given.
     #[must_use]
+    #[doc(hidden)]
     pub fn of_config(environment: Environment) -> Self {
         Self {
             project: None,
@@ -168,7 +169,7 @@ impl Daemon {
             heartbeat: None,
             idle_timeout: None,
             hook: None,
-            machine: Machine::native(),
+            machine: ReadingsSource::native(),
             running: Mutex::new(None),
         }
     }
@@ -182,6 +183,7 @@ impl Daemon {
 
     /// Uses these folders instead of the user's own.
     #[must_use]
+    #[doc(hidden)]
     pub fn with_paths(mut self, paths: Paths) -> Self {
         self.paths = Some(paths);
         self
@@ -189,21 +191,21 @@ impl Daemon {
 
     /// Listens on a socket that the supervisor has bound.
     #[must_use]
-    pub fn with_listener(mut self, listener: Option<UnixListener>) -> Self {
+    pub(crate) fn with_listener(mut self, listener: Option<UnixListener>) -> Self {
         self.inherited = Mutex::new(listener);
         self
     }
 
     /// Tells [`Life::Alive`] this often, for a watchdog.
     #[must_use]
-    pub fn with_heartbeat(mut self, every: Option<Duration>) -> Self {
+    pub(crate) fn with_heartbeat(mut self, every: Option<Duration>) -> Self {
         self.heartbeat = every;
         self
     }
 
     /// Ends by itself once nothing has happened for so long.
     #[must_use]
-    pub fn with_idle_timeout(mut self, limit: Option<Duration>) -> Self {
+    pub(crate) fn with_idle_timeout(mut self, limit: Option<Duration>) -> Self {
         self.idle_timeout = limit;
         self
     }
@@ -211,6 +213,7 @@ impl Daemon {
     /// The program that serves as cargo's runner hook for background tests: one whose `main`
     /// calls [`crate::compiler::record_invocation`] first. This program by default.
     #[must_use]
+    #[doc(hidden)]
     pub fn with_hook(mut self, hook: PathBuf) -> Self {
         self.hook = Some(hook);
         self
@@ -220,7 +223,7 @@ impl Daemon {
     /// `/proc` and `/sys`.
     #[must_use]
     pub fn with_machine(mut self, proc: PathBuf, sys: PathBuf) -> Self {
-        self.machine = Machine::Files { proc, sys };
+        self.machine = ReadingsSource::Files { proc, sys };
         self
     }
 
@@ -253,7 +256,7 @@ impl Daemon {
     ///
     /// # Errors
     /// If it cannot start.
-    pub async fn run(
+    pub(crate) async fn run(
         &self,
         stop: CancellationToken,
         mut reload: mpsc::Receiver<()>,
@@ -295,6 +298,7 @@ impl Daemon {
     }
 
     /// The state with that of every project; `None` if the daemon is not running.
+    #[doc(hidden)]
     pub async fn projects(&self) -> Option<StatusReport> {
         let shared = Arc::clone(&lock(&self.running).as_ref()?.shared);
         shared.status().await

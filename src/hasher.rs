@@ -66,7 +66,7 @@ use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-pub(crate) use changes::{Changes, ScanMark};
+pub(crate) use changes::{ScanChanges, ScanMark};
 pub(crate) use confinement::{MacroReach, macro_reach, macro_sees_comments, may_change_length};
 pub(crate) use manifest::{FileChange, ListedEntry, Manifest};
 pub(crate) use mentions::{
@@ -128,8 +128,6 @@ pub struct CodeHasher {
     nested: BTreeSet<FolderId>,
     /// Folders by device and inode.
     live: HashMap<(u64, u64), FolderId>,
-    /// Folders that must be entered again.
-    unwatched: BTreeSet<FolderId>,
     /// Tops of roots that are roots no longer.
     dropped: Vec<FolderId>,
     removals: Removals,
@@ -187,7 +185,10 @@ impl CodeHasher {
     ///
     /// # Errors
     /// If a glob of the options means nothing.
-    pub fn with_options(root: impl Into<PathBuf>, options: Options) -> Result<Self, GlobError> {
+    pub(crate) fn with_options(
+        root: impl Into<PathBuf>,
+        options: Options,
+    ) -> Result<Self, GlobError> {
         let root = root.into();
         let scope = Scope::new(&root, &options)?;
         Ok(Self::with_scope(root, options, scope))
@@ -207,7 +208,6 @@ impl CodeHasher {
             shared: BTreeSet::new(),
             nested: BTreeSet::new(),
             live: HashMap::new(),
-            unwatched: BTreeSet::new(),
             dropped: Vec::new(),
             removals: Removals::default(),
             generation: 0,
@@ -230,7 +230,7 @@ impl CodeHasher {
     ///
     /// # Errors
     /// If a glob of the options means nothing; then the old options stay.
-    pub fn set_options(&mut self, options: Options) -> Result<bool, GlobError> {
+    pub(crate) fn set_options(&mut self, options: Options) -> Result<bool, GlobError> {
         if options.mean_the_same(&self.options, &self.root) {
             return Ok(false);
         }
@@ -260,6 +260,7 @@ impl CodeHasher {
 
     /// Takes what an earlier process found as a hint for the first scan. Whatever is odd about the
     /// file is a warning in the log, and as if there were none.
+    #[doc(hidden)]
     pub fn load_memo(&mut self, file: &Path) {
         let stamp = Stamp::followed(file).ok();
         let memo = match TreeMemo::read(file) {
@@ -290,6 +291,7 @@ impl CodeHasher {
     ///
     /// # Errors
     /// If the file cannot be written; an older one is then still there, whole.
+    #[doc(hidden)]
     pub fn save_memo(&mut self, file: &Path) -> io::Result<()> {
         if !self.current || self.memo_is_saved(file) {
             return Ok(());
@@ -335,7 +337,6 @@ impl CodeHasher {
         for name in names {
             self.problems.remove(&name);
         }
-        self.unwatched.remove(&id);
         self.shared.remove(&id);
         self.nested.remove(&id);
     }

@@ -48,7 +48,11 @@
 //! | observed inputs | everything that a run was seen to use: files, folders, absent names, programs, sockets |
 //! | reached code | all code and data that a test's function refers to, itself or through others |
 //! | record | the stored outcome of a run: its key, observed inputs, results and output |
-//! | level | how much a record covers: the whole source, one program, or one call of a program |
+//! | level | what a record is keyed by and covers: the whole source, a target's packages, a test program, or one call of it |
+//! | fingerprint | the digest of one input's state: content, permissions and owner, or that it is absent |
+//! | evict | to remove a record for its age, the cache's size or the number of snapshots |
+//! | store | the storage through which machines share records: a folder, S3 or Redis |
+//! | signer | an SSH key with which a machine signs the records that it shares |
 //! | hit, miss | a record that answers; no such record, with the reason |
 //! | stale | no longer valid, because an input has changed |
 //! | uncacheable | a run that no record may answer for, with the reason |
@@ -57,7 +61,6 @@
 //! | memo | a digest kept with a file's stamp, so that the file need not be read again |
 //! | stamp | a file's device, inode, size and times |
 //! | debounce | the quiet time after a save before a background build starts |
-//! | in flight | begun and not finished, said of builds and questions |
 //! | suspend, yield | to stop a build's processes for a while; to end a build in favour of another |
 //! | runner hook | `knhk-test-cache exec`, which cargo starts in place of each test program |
 //!
@@ -120,12 +123,11 @@ pub use cache::Cache;
 pub use compiler::TestCompiler;
 pub use daemon::Daemon;
 pub use hasher::CodeHasher;
-pub use watcher::FileWatcher;
 
 /// The parts that this package's own program, benches and end-to-end tests use. No other crate may
 /// rely on them.
-#[doc(hidden)]
 #[allow(missing_docs)] // Each is documented at home.
+#[doc(hidden)]
 pub mod internals {
     pub mod cli {
         pub use crate::cli::{main, run_for_cargo};

@@ -179,7 +179,7 @@ pub enum Unavailable {
 /// cannot tell all of a run, which is to be repeated on the level before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LoaderCalls {
-    /// None.
+    /// No call passes: the observer is notified of all of them.
     #[default]
     Notified,
     /// Its questions for folders, because its attempts to open what lies there tell as much. A run with

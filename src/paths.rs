@@ -29,6 +29,9 @@ pub struct Paths {
     pub runtime_dir: PathBuf,
 }
 
+/// How many symbolic links Linux follows on one path.
+pub(crate) const MAX_SYMLINKS: usize = 40;
+
 /// The folder's name inside each base folder.
 const NAME: &str = "knhk-test-cache";
 

@@ -89,8 +89,8 @@ impl Default for Weights {
     }
 }
 
-/// For so many guesses the best mix is chosen.
-const FIRST: usize = 3;
+/// How many first guesses decide which mix is the best.
+const SCORED_GUESSES: usize = 3;
 
 /// What each lesson of a history counts, the long memory of where changes happen being 1.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -116,14 +116,14 @@ impl Spec {
 
     /// Sets the priority.
     #[must_use]
-    pub fn priority(mut self, priority: Priority) -> Self {
+    pub(crate) fn priority(mut self, priority: Priority) -> Self {
         self.priority = priority;
         self
     }
 
     /// Lets `suspender` suspend and resume the child while [`run()`] runs it.
     #[must_use]
-    pub fn suspender(mut self, suspender: &Suspender) -> Self {
+    pub(crate) fn suspender(mut self, suspender: &Suspender) -> Self {
         self.suspender = suspender.clone();
         self
     }
@@ -143,7 +143,7 @@ impl Spec {
     /// not allocate, lock, panic, or call anything that is not async-signal-safe.
     #[expect(unsafe_code, reason = "code between fork and exec is bound to rules of its own")]
     #[must_use]
-    pub unsafe fn before_exec(
+    pub(crate) unsafe fn before_exec(
         mut self,
         hook: impl Fn() -> io::Result<()> + Send + Sync + 'static,
     ) -> Self {
@@ -151,15 +151,9 @@ impl Spec {
         self
     }
 
-    /// The program that is run.
-    #[must_use]
-    pub fn program(&self) -> &Path {
-        &self.program
-    }
-
     /// The command line as a person would type it, for messages.
     #[must_use]
-    pub fn command_line(&self) -> String {
+    pub(crate) fn command_line(&self) -> String {
         let quote = |word: &OsStr| {
             let word = word.to_string_lossy();
             let plain = |c: char| c.is_alphanumeric() || "-_=./,:@%+".contains(c);

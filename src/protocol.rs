@@ -15,7 +15,7 @@ pub(crate) use framing::MAX_MESSAGE;
 pub(crate) use framing::{FrameError, LineBuffer, encode};
 pub(crate) use live_state::{LiveProject, LiveState, LiveTarget, hello, tests_events};
 pub use status::ProjectStatus;
-pub(crate) use status::{CacheUse, LastBuild, StatusReport, YieldStats};
+pub(crate) use status::{CacheUse, InterruptionStats, LastBuild, StatusReport};
 
 pub(crate) use crate::cache::LastVerdict;
 use crate::cache::RecordKey;
@@ -69,7 +69,7 @@ impl Request {
 pub enum Call {
     /// Are the tests green for the tree as it stands now? [`Reply::Answer`], [`Reply::Miss`] or
     /// [`Reply::Unwatched`]. After a miss the daemon builds nothing for this project until the
-    /// connection closes: the asker builds.
+    /// connection closes: the client builds.
     Ask(Ask),
     /// What has changed since `mark`? [`Reply::Settled`].
     Settle {
@@ -208,16 +208,16 @@ pub struct Ask {
     pub cargo: Option<Vec<OsText>>,
     /// The arguments after `--`.
     pub harness: Vec<OsText>,
-    /// The asker's environment.
+    /// The client's environment.
     pub environment: Environment,
-    /// Look at no record: the asker runs everything.
+    /// Look at no record: the client runs everything.
     pub no_cache: bool,
-    /// After a miss the asker neither builds nor runs: background work goes on.
+    /// After a miss the client neither builds nor runs: background work continues.
     pub only_known: bool,
     /// The answer names each test.
     #[serde(default)]
     pub names_tests: bool,
-    /// The config file that the asker goes by: by another one, the question means something else.
+    /// The config file that the client uses: with another one, the question means something else.
     #[serde(with = "os_text")]
     pub config_file: PathBuf,
 }
@@ -225,13 +225,13 @@ pub struct Ask {
 impl Ask {
     /// Cargo's arguments as the system's strings.
     #[must_use]
-    pub fn cargo_args(&self) -> Option<Vec<OsString>> {
+    pub(crate) fn cargo_args(&self) -> Option<Vec<OsString>> {
         self.cargo.as_ref().map(|args| args.iter().map(|arg| arg.0.clone()).collect())
     }
 
     /// The harness's arguments as the system's strings.
     #[must_use]
-    pub fn harness_args(&self) -> Vec<OsString> {
+    pub(crate) fn harness_args(&self) -> Vec<OsString> {
         self.harness.iter().map(|arg| arg.0.clone()).collect()
     }
 }
@@ -307,7 +307,7 @@ pub enum Reply {
     },
 }
 
-/// No record answers: what the asker needs to go on.
+/// No record answers: what the client needs to continue.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Miss {
     /// The tree's digest; none if a file could not be read.

@@ -152,7 +152,7 @@ pub enum TestIdentity {
 impl Reached {
     /// The positions that it cannot see, in a program without optimization whose panics nobody sees.
     #[must_use]
-    pub fn masking(&self) -> Masking {
+    pub(crate) fn masking(&self) -> Masking {
         match () {
             () if self.capabilities.contains(Capabilities::PANICS) => Masking::Nothing,
             () if self.capabilities.contains(Capabilities::LOCATIONS) => Masking::Panics,

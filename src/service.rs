@@ -29,7 +29,7 @@ mod unit;
 mod wait;
 
 pub(crate) use context::{detached_log, log_file};
-pub(crate) use doctor::{Check, CheckStatus, Needs, doctor};
+pub(crate) use doctor::{Check, CheckStatus, ServiceNeeds, doctor};
 pub(crate) use error::ServiceError;
 pub(crate) use install::{InstallOptions, Report};
 pub(crate) use listen::activated_listener;

@@ -110,7 +110,7 @@ pub(crate) struct BundleName {
 
 /// What an object must have been signed for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Subject {
+pub(crate) struct BundleSubject {
     /// The project's salt.
     pub project: Digest,
     /// The class of machines: what must be alike on two of them.
@@ -127,7 +127,7 @@ pub(crate) struct BundlePlace {
     /// The digest of what the project builds and runs.
     pub latest: Digest,
     /// What they must have been signed for.
-    pub subject: Subject,
+    pub subject: BundleSubject,
 }
 
 /// A record that a signer vouches for.

@@ -76,7 +76,7 @@ const WATCH_LOOKUP_LIMIT: usize = 50_000;
 const CLOSED: u64 = u64::MAX;
 
 /// Watches folders, each by itself and never what lies below it.
-pub struct FileWatcher {
+pub(crate) struct FileWatcher {
     shared: Arc<WatcherShared>,
     backend: Backend,
     mounts: MountWatch,
@@ -99,7 +99,10 @@ impl FileWatcher {
     ///
     /// # Errors
     /// A cookie folder that cannot be used, or a system that has no file watcher.
-    pub fn new(runtime_dir: &Path, events: Sender<WatchEvent>) -> Result<Self, WatchStartError> {
+    pub(crate) fn new(
+        runtime_dir: &Path,
+        events: Sender<WatchEvent>,
+    ) -> Result<Self, WatchStartError> {
         let shared = Arc::new(WatcherShared::new(EventQueue::to(events)?));
         let started = Backend::start(&shared, 0);
         Self::with_backend(runtime_dir, Arc::clone(&shared), started)
@@ -158,7 +161,7 @@ impl FileWatcher {
     ///
     /// # Errors
     /// Why it is not watched; see [`WatchError`]. It must be polled then, or is not there.
-    pub fn watch(&mut self, dir: &Path) -> Result<(), WatchError> {
+    pub(crate) fn watch(&mut self, dir: &Path) -> Result<(), WatchError> {
         match self.watch_all([dir]).into_iter().find(|failed| failed.dir == dir) {
             Some(failed) => Err(failed.why),
             None => Ok(()),
@@ -167,7 +170,7 @@ impl FileWatcher {
 
     /// Watches many folders at once, which costs one message to notify's thread for all. Gives
     /// the folders that are **not** watched now; each must be polled, or is not there.
-    pub fn watch_all<P: AsRef<Path>>(
+    pub(crate) fn watch_all<P: AsRef<Path>>(
         &mut self,
         dirs: impl IntoIterator<Item = P>,
     ) -> Vec<Unwatched> {
@@ -179,12 +182,13 @@ impl FileWatcher {
     ///
     /// The watch itself is taken away later: it may be that of a folder that was renamed and is
     /// watched under its new name already.
-    pub fn unwatch(&mut self, dir: &Path) {
+    pub(crate) fn unwatch(&mut self, dir: &Path) {
         self.shared.lock().table.retire(dir);
     }
 
     /// Watches `root` and everything below it no more.
-    pub fn unwatch_tree(&mut self, root: &Path) {
+    #[cfg(test)]
+    pub(crate) fn unwatch_tree(&mut self, root: &Path) {
         let mut state = self.shared.lock();
         for path in state.table.wanted() {
             if path.starts_with(root) {
@@ -197,7 +201,7 @@ impl FileWatcher {
     /// watched any more: most are not there, the others must be polled.
     ///
     /// To be called after a `Gone` or a `Rescan` and before the folders are listed again.
-    pub fn renew(&mut self) -> Vec<Unwatched> {
+    pub(crate) fn renew(&mut self) -> Vec<Unwatched> {
         let mut failed = std::mem::take(&mut self.untold);
         let (lost, all, dead) = {
             let state = self.shared.lock();
@@ -218,20 +222,20 @@ impl FileWatcher {
     /// Whether some watch is in doubt that was, or will be, reported as such. No answer may be
     /// given then.
     #[must_use]
-    pub fn in_doubt(&self) -> bool {
+    pub(crate) fn in_doubt(&self) -> bool {
         let state = self.shared.lock();
         state.dead || state.table.is_in_doubt() || self.leftovers || !self.untold.is_empty()
     }
 
     /// The number of folders that are watched without a doubt.
     #[must_use]
-    pub fn watched(&self) -> usize {
+    pub(crate) fn watched(&self) -> usize {
         self.shared.lock().table.live()
     }
 
     /// Whether `dir` is watched without a doubt.
     #[must_use]
-    pub fn is_watched(&self, dir: &Path) -> bool {
+    pub(crate) fn is_watched(&self, dir: &Path) -> bool {
         self.shared.lock().table.is_live(dir)
     }
 
@@ -246,7 +250,7 @@ impl FileWatcher {
     /// If no cookie can be made: the question must be answered by a full stat scan. A cookie
     /// folder that was removed is made again for the next time. A cookie whose event does not
     /// come in good time is to be treated alike.
-    pub fn cookie(&mut self) -> io::Result<CookieId> {
+    pub(crate) fn cookie(&mut self) -> io::Result<CookieId> {
         let dir = self.cookies.dir().to_path_buf();
         self.cookie_in(&dir)
     }
@@ -256,7 +260,7 @@ impl FileWatcher {
     ///
     /// # Errors
     /// As for [`Self::cookie`].
-    pub fn cookie_in(&mut self, dir: &Path) -> io::Result<CookieId> {
+    pub(crate) fn cookie_in(&mut self, dir: &Path) -> io::Result<CookieId> {
         self.sweep();
         self.find_displaced();
         let known = {

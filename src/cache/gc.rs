@@ -28,7 +28,7 @@ const STATE_UNUSED_FOR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Options of [`Cache::gc`].
 #[derive(Clone, Debug, Default)]
-pub struct GcOptions {
+pub(crate) struct GcOptions {
     /// The limits.
     pub limits: Limits,
     /// How many snapshots single projects keep, where that differs from `limits`.
@@ -44,7 +44,11 @@ impl Cache {
     ///
     /// # Errors
     /// As [`Cache::clear`].
-    pub fn gc(&self, now: Timestamp, options: &GcOptions) -> Result<SweepReport, SweepError> {
+    pub(crate) fn gc(
+        &self,
+        now: Timestamp,
+        options: &GcOptions,
+    ) -> Result<SweepReport, SweepError> {
         let mut report = SweepReport::default();
         if !self.layout.root.exists() {
             return Ok(report);

@@ -39,7 +39,7 @@ impl Memos {
         }
     }
 
-    /// Removes all.
+    /// Removes every memo.
     pub(super) fn forget(&self) {
         for (name, _) in files::names(&self.folder).unwrap_or_default() {
             if name.parse::<Digest>().is_ok() {

@@ -37,14 +37,14 @@ impl Cache {
     /// The digest of the loadable parts of the program at this path, if it was stored with the same
     /// `proof`. A malformed memo is `None`.
     #[must_use]
-    pub fn program_digest(&self, program: &Path, proof: &Digest) -> Option<Digest> {
+    pub(crate) fn program_digest(&self, program: &Path, proof: &Digest) -> Option<Digest> {
         let bytes = files::read_short(&self.layout.program(program)).ok()?;
         let (state, sum, path) = parts(&bytes)?;
         (path == program && sum == check(program, proof, &state)).then_some(state)
     }
 
     /// Stores that digest. If it cannot be written, the program is read again next time.
-    pub fn store_program_digest(&self, program: &Path, proof: &Digest, state: &Digest) {
+    pub(crate) fn store_program_digest(&self, program: &Path, proof: &Digest, state: &Digest) {
         let sum = check(program, proof, state);
         let head = format!("{state} {sum} ");
         let text = [head.as_bytes(), program.as_os_str().as_bytes()];

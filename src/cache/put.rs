@@ -28,7 +28,7 @@ const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
 
 /// Why something is not stored. The caller reports it and goes on: the answer itself stands.
 #[derive(Debug, thiserror::Error)]
-pub enum PutError {
+pub(crate) enum PutError {
     /// The folder cannot be written.
     #[error("store the result in `{}`: {source}; {}", dir.display(), remedy(source))]
     Write {
@@ -55,7 +55,8 @@ pub enum PutError {
 
 /// A record that was stored.
 #[derive(Debug)]
-pub struct StoredRecord {
+#[allow(dead_code, reason = "the tests look at it")]
+pub(crate) struct StoredRecord {
     /// The size of its file in bytes.
     pub bytes: u64,
     /// The records that were evicted for it.
@@ -77,7 +78,7 @@ impl Cache {
     /// If the record is not a whole outcome, or cannot be written. Then nothing of it is stored. An
     /// older record with its key stays, unless this one says that the tests fail: a green that was
     /// seen to be wrong must not answer again.
-    pub fn put(&self, record: &Record, limits: Limits) -> Result<StoredRecord, PutError> {
+    pub(crate) fn put(&self, record: &Record, limits: Limits) -> Result<StoredRecord, PutError> {
         let index_is_lost = self.layout.records().exists() && !self.layout.projects().exists();
         let bytes = self.store(record, limits)?;
         if index_is_lost {
@@ -98,7 +99,7 @@ impl Cache {
     ///
     /// # Errors
     /// As [`Cache::put`].
-    pub fn store(&self, record: &Record, limits: Limits) -> Result<u64, PutError> {
+    pub(crate) fn store(&self, record: &Record, limits: Limits) -> Result<u64, PutError> {
         if let Some(flaw) = record.flaw() {
             return Err(PutError::NotWhole(flaw));
         }
@@ -145,7 +146,11 @@ impl Cache {
     ///
     /// # Errors
     /// If it cannot be written.
-    pub fn keep_evidence(&self, records: &[&Record], run: &Answer) -> Result<PathBuf, PutError> {
+    pub(crate) fn keep_evidence(
+        &self,
+        records: &[&Record],
+        run: &Answer,
+    ) -> Result<PathBuf, PutError> {
         let path = self.layout.evidence(Timestamp::now());
         let failed = write_error(&path);
         let content = serde_json::to_vec_pretty(&ContradictionReport { records, run });
@@ -155,7 +160,7 @@ impl Cache {
     }
 
     /// Removes the record of `key`, which a run has disproved that itself is not stored.
-    pub fn disprove(&self, key: &RecordKey) {
+    pub(crate) fn disprove(&self, key: &RecordKey) {
         let path = self.layout.record(key);
         if let Err(error) = files::remove(&path) {
             // A read-only disk: a warning is all that can be done.
@@ -165,7 +170,7 @@ impl Cache {
 
     /// Removes the record of `key`, of one target, and the records of every snapshot for which a project
     /// claims it: they say the same of that target.
-    pub fn disprove_with_snapshots(&self, key: &RecordKey) {
+    pub(crate) fn disprove_with_snapshots(&self, key: &RecordKey) {
         // The index decides no answer: if it cannot be read, `ttl` is the limit.
         let claims = index::claims(&self.layout).unwrap_or_default();
         let of: BTreeSet<Digest> =
@@ -180,7 +185,7 @@ impl Cache {
 
     /// Removes the records of the snapshot `code_hash` that say green of this target: a run of it
     /// has failed. They answer in every checkout of the snapshot.
-    pub fn disprove_in_snapshot(&self, code_hash: Digest, id: &TargetId) {
+    pub(crate) fn disprove_in_snapshot(&self, code_hash: Digest, id: &TargetId) {
         // The index decides no answer: where it cannot be read, `ttl` is the bound.
         let projects = index::projects(&self.layout).unwrap_or_default().into_iter();
         let claims = projects.flat_map(|project| {
@@ -205,7 +210,7 @@ impl Cache {
     ///
     /// # Errors
     /// If it cannot be written; the record still answers.
-    pub fn claim(
+    pub(crate) fn claim(
         &self,
         workspace_root: &Path,
         code_hash: Digest,
@@ -235,7 +240,7 @@ impl Cache {
     ///
     /// # Errors
     /// If it cannot be written, or is larger than any listing should be.
-    pub fn put_manifest(&self, code_hash: Digest, listing: &[u8]) -> Result<(), PutError> {
+    pub(crate) fn put_manifest(&self, code_hash: Digest, listing: &[u8]) -> Result<(), PutError> {
         let bytes = listing.len() as u64;
         if bytes > MANIFEST_LIMIT {
             return Err(PutError::TooLarge { bytes, max: MANIFEST_LIMIT });
@@ -249,7 +254,7 @@ impl Cache {
 
     /// The listing of a snapshot, if it is still stored. A malformed one is a warning and `None`.
     #[must_use]
-    pub fn manifest(&self, code_hash: Digest) -> Option<Vec<u8>> {
+    pub(crate) fn manifest(&self, code_hash: Digest) -> Option<Vec<u8>> {
         let path = self.layout.manifest(&code_hash);
         match read_manifest(&path) {
             Ok(listing) => Some(listing),

@@ -37,11 +37,12 @@ pub enum RecordLevel {
 
 impl RecordLevel {
     /// All levels, the widest first.
-    pub const ALL: [Self; 5] = [Self::Source, Self::Package, Self::Binary, Self::Test, Self::Call];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Source, Self::Package, Self::Binary, Self::Test, Self::Call];
 
     /// The level's name in files.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Source => "source",
             Self::Package => "package",
@@ -96,7 +97,7 @@ impl fmt::Display for RecordKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
-pub enum InputState {
+pub(crate) enum InputState {
     /// A file with this content.
     Digest(Digest),
     /// The run looked and found nothing at this path.
@@ -138,7 +139,7 @@ pub enum InputState {
 /// An input outside the key's digest. The caller checks every input again before it believes the
 /// record: the cache itself never looks into a workspace.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Input {
+pub(crate) struct Input {
     /// Relative to the workspace where inside it, else absolute.
     #[serde(with = "lossless")]
     pub path: PathBuf,
@@ -154,7 +155,7 @@ pub struct Input {
 /// The variables of a run that its key does not hold: whether they count depends on what the run
 /// consulted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RecordedEnvironment {
+pub(crate) struct RecordedEnvironment {
     /// The variables by their names, which are escaped where they are not UTF-8, with digests of the
     /// values.
     pub variables: BTreeMap<String, Digest>,
@@ -178,7 +179,7 @@ pub struct RecordedEnvironment {
 /// What cargo had built and the run consulted. A build of the same tree gives the same again, until
 /// somebody changes the products by hand.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RecordedProducts {
+pub(crate) struct RecordedProducts {
     /// The products, and what build scripts generated, as they were.
     pub consulted: Vec<Input>,
     /// The lists of what the units were made from. While all are the very same, nothing was built
@@ -202,13 +203,13 @@ impl RecordedProducts {
 /// What build scripts and macros may have read that no list tells of.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum UnseenReads {
-    /// Nothing.
+pub(crate) enum UnseenReads {
+    /// No unlisted file.
     #[default]
     Nothing,
     /// What scripts of the workspace read. These memos tell what each does, once it was run again.
     Scripts(BTreeSet<Digest>),
-    /// Anything.
+    /// Any file: nothing reports what was read.
     Anything,
 }
 
@@ -223,7 +224,7 @@ pub(crate) struct RecordReference {
 
 /// One stored outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
+pub(crate) struct Record {
     /// The key that finds it.
     pub key: RecordKey,
     /// When the run ended; its age is counted from here.
@@ -271,7 +272,7 @@ impl Record {
     /// Checked on the way in and on the way out: a record that says "pass" while one of its
     /// targets did not must never be believed, wherever it came from.
     #[must_use]
-    pub fn flaw(&self) -> Option<String> {
+    pub(crate) fn flaw(&self) -> Option<String> {
         if self.verdict == Verdict::Error {
             return Some("its verdict is `error`: no tests were run".to_owned());
         }

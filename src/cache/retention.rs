@@ -29,7 +29,7 @@ const CLOCK_SLACK: Duration = Duration::from_secs(60);
 /// Why something was or would be removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum RemovalReason {
+pub(crate) enum RemovalReason {
     /// The project has this many newer snapshots, which is what it keeps.
     Snapshots(usize),
     /// It is older than so many seconds, which is what records may grow to.

@@ -83,13 +83,13 @@ pub struct ObservationCost {
 impl ObservationCost {
     /// All of it. Programs that run at a time share it.
     #[must_use]
-    pub fn total(&self) -> Duration {
+    pub(crate) fn total(&self) -> Duration {
         Duration::from_nanos(self.calls.saturating_mul(self.call_ns))
     }
 
     /// Its share of the run.
     #[must_use]
-    pub fn percent(&self) -> u64 {
+    pub(crate) fn percent(&self) -> u64 {
         let total = u64::try_from(self.total().as_micros()).unwrap_or(u64::MAX);
         total / (self.run_ms * 10).max(1)
     }
@@ -169,12 +169,12 @@ impl InseparablePackages {
 
     /// Whether these packages are known to be inseparable, with this key.
     #[must_use]
-    pub fn holds(&self, key: &Digest, packages: &[String]) -> bool {
+    pub(crate) fn holds(&self, key: &Digest, packages: &[String]) -> bool {
         self.key.as_ref() == Some(key) && self.sets.contains(packages)
     }
 
     /// Adds a set and drops all sets of another key. Returns whether the set is new.
-    pub fn learn(&mut self, key: Digest, packages: Vec<String>) -> bool {
+    pub(crate) fn learn(&mut self, key: Digest, packages: Vec<String>) -> bool {
         if self.key != Some(key) || self.sets.len() >= Self::MOST_SETS {
             *self = Self { key: Some(key), sets: BTreeSet::new() };
         }
@@ -243,7 +243,7 @@ pub struct ProjectState {
 
 /// Why a project's state was not updated.
 #[derive(Debug, thiserror::Error)]
-pub enum StateError {
+pub(crate) enum StateError {
     /// The folder or the file cannot be written.
     #[error("write the project's state in `{}`: {source}; {}", dir.display(), remedy(source))]
     Write {
@@ -286,7 +286,7 @@ impl ProjectState {
 
     /// The flaky tests for a person, as `target: test`.
     #[must_use]
-    pub fn flaky_names(&self) -> Vec<String> {
+    pub(crate) fn flaky_names(&self) -> Vec<String> {
         let of = |(target, tests): (&String, &Vec<FlakyTest>)| {
             let name = |flaky: &FlakyTest| match flaky.test.as_str() {
                 "" => target.clone(),
@@ -302,6 +302,7 @@ impl Cache {
     /// The state of a project. That of a new project is empty, and so is one whose file is malformed
     /// (with a warning).
     #[must_use]
+    #[doc(hidden)]
     pub fn state(&self, workspace_root: &Path) -> ProjectState {
         let path = self.layout.state(&project_digest(workspace_root));
         read_state(&path).unwrap_or_else(|error| {
@@ -318,7 +319,7 @@ impl Cache {
     ///
     /// # Errors
     /// If it cannot be written, or the lock is not free in time. Then nothing has changed.
-    pub fn update_state(
+    pub(crate) fn update_state(
         &self,
         workspace_root: &Path,
         change: impl FnOnce(&mut ProjectState),

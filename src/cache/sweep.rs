@@ -26,7 +26,7 @@ const WRITERS_WAIT: Duration = Duration::from_secs(10);
 
 /// Something that was, or in a dry run would be, removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RemovedItem {
+pub(crate) struct RemovedItem {
     /// The removed thing.
     pub item: CacheItem,
     /// The size of its file in bytes.
@@ -38,7 +38,7 @@ pub struct RemovedItem {
 /// A file in the cache folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum CacheItem {
+pub(crate) enum CacheItem {
     /// The record of this key.
     Record(RecordKey),
     /// The listing of the snapshot with this code hash.
@@ -62,7 +62,7 @@ impl fmt::Display for CacheItem {
 
 /// The result of a `clear` or `gc`.
 #[derive(Debug, Default)]
-pub struct SweepReport {
+pub(crate) struct SweepReport {
     /// The removed files, with the reasons.
     pub removed: Vec<RemovedItem>,
     /// Files that could not be read or removed, with the system's errors.
@@ -77,14 +77,14 @@ pub struct SweepReport {
 impl SweepReport {
     /// How many bytes were freed.
     #[must_use]
-    pub fn freed(&self) -> u64 {
+    pub(crate) fn freed(&self) -> u64 {
         self.removed.iter().map(|removed| removed.bytes).sum()
     }
 }
 
 /// Why the cache could not be read or swept.
 #[derive(Debug, thiserror::Error)]
-pub enum SweepError {
+pub(crate) enum SweepError {
     /// A folder cannot be read or written.
     #[error("look through `{}`: {source}; {}", dir.display(), remedy(source))]
     Io {
@@ -106,7 +106,7 @@ pub enum SweepError {
 
 /// How much there is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
+pub(crate) struct Stats {
     /// How many records.
     pub entries: u64,
     /// Their size in bytes.
@@ -126,7 +126,7 @@ pub struct Stats {
 
 /// How much there is of one project.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProjectStats {
+pub(crate) struct ProjectStats {
     /// Its root; `None` where the file that says so is lost.
     pub path: Option<PathBuf>,
     /// How many records.
@@ -146,7 +146,7 @@ impl Cache {
     ///
     /// # Errors
     /// If a folder cannot be read. An empty or missing cache is no error.
-    pub fn stats(&self) -> Result<Stats, SweepError> {
+    pub(crate) fn stats(&self) -> Result<Stats, SweepError> {
         let failed = self.sweep_error();
         let files = index::record_files(&self.layout).map_err(&failed)?;
         let manifests = index::manifest_files(&self.layout).map_err(&failed)?;
@@ -189,7 +189,7 @@ impl Cache {
     /// # Errors
     /// If the folder cannot be read, or the lock is not free in time. Single files that could not be
     /// removed are listed in the report.
-    pub fn clear(&self, workspace_root: Option<&Path>) -> Result<SweepReport, SweepError> {
+    pub(crate) fn clear(&self, workspace_root: Option<&Path>) -> Result<SweepReport, SweepError> {
         let mut report = SweepReport::default();
         if !self.layout.root.exists() {
             return Ok(report);

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use self::step::{Expected, Place, STEPS, Step};
+use self::step::{DemoStep, Expected, Place, STEPS};
 use super::context::Context;
 use super::exit::{Exit, Stop};
 use super::interrupt::ended_by_signal;
@@ -31,7 +31,7 @@ const REMOVAL_WAIT: Duration = Duration::from_secs(5);
 /// Between two tries to remove it.
 const REMOVAL_POLL: Duration = Duration::from_millis(50);
 /// How long git may take.
-const GIT_WAIT: Duration = Duration::from_secs(30);
+const GIT_COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Variables of the shell that the demo is called from, and of `cargo run`, that would decide where
 /// the demo builds or what its tests see.
@@ -234,7 +234,7 @@ impl Demo {
         )
     }
 
-    async fn play_step(&self, step: &Step) -> Result<(), Stop> {
+    async fn play_step(&self, step: &DemoStep) -> Result<(), Stop> {
         step.apply(&self.root())?;
         let (root, target) = match step.place {
             Place::Worktree => {
@@ -271,7 +271,7 @@ impl Demo {
         self.tell(step, &cargo, &answered)
     }
 
-    fn tell(&self, step: &Step, cargo: &Ran, answered: &Answered) -> Result<(), Stop> {
+    fn tell(&self, step: &DemoStep, cargo: &Ran, answered: &Answered) -> Result<(), Stop> {
         let ran = match answered.ran.len() {
             0 => "none".to_owned(),
             all if all == answered.targets => format!("all {all}"),
@@ -349,7 +349,7 @@ impl Demo {
     async fn git(&self, args: &[&str]) -> Result<(), Stop> {
         let who = ["-c", "user.name=demo", "-c", "user.email=demo@localhost"];
         let git = Spec::new("git", self.root(), self.environment.clone()).args(who).args(args);
-        let ran = tokio::time::timeout(GIT_WAIT, self.run(&git)).await;
+        let ran = tokio::time::timeout(GIT_COMMAND_TIMEOUT, self.run(&git)).await;
         match ran {
             Ok(Ok(ran)) if ran.code == Some(0) => Ok(()),
             Ok(Ok(ran)) => Err(Stop::new(Exit::Failure, format!("git failed: {}", ran.stderr))),

@@ -17,7 +17,7 @@ use crate::cache::Cache;
 use crate::client::{ClientError, Connection};
 use crate::daemon::{Endpoint, Surveyed, survey};
 use crate::protocol::{Call, Reply, State, StatusReport};
-use crate::service::{self, Check, CheckStatus, Needs};
+use crate::service::{self, Check, CheckStatus, ServiceNeeds};
 use crate::shared::StoreFinding;
 use crate::verdict::{Facts, LocalTree, ProjectFiles, ProjectTree as _, Question, probe_store};
 
@@ -207,9 +207,9 @@ fn judge_background(surveyed: &[Surveyed]) -> Check {
 }
 
 /// What the projects of the config need of the machine.
-fn needs(context: &Context) -> Needs {
+fn needs(context: &Context) -> ServiceNeeds {
     let exe = service::own_executable(&context.environment).unwrap_or_default();
-    let mut needs = Needs { exe, watches: None, target_dirs: Vec::new() };
+    let mut needs = ServiceNeeds { exe, watches: None, target_dirs: Vec::new() };
     let Ok(loaded) = context.config() else { return needs };
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().build() else { return needs };
     let mut watches = 0;

@@ -97,7 +97,7 @@ impl Exit {
             Self::OutputLost => "standard output cannot be written, such as on a full disk",
             Self::Unknown => "`check` knows no answer",
             Self::NotGreen => {
-                "tests failed, or there is nothing to run: the build failed, no workspace, no cargo"
+                "tests failed, the build failed, or there is no workspace or no cargo"
             }
             Self::Interrupted => "ended by Ctrl-C",
             Self::OutputClosed => "the reader of standard output closed it",

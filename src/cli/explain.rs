@@ -260,7 +260,7 @@ fn show(explained: &Explained, args: &ExplainArgs) -> Result<(), Stop> {
             output::line(label(NOTE, "runs alone", text))?;
         }
         for advice in &target.advice {
-            output::line(label(NOTE, "to keep it", advice))?;
+            output::line(label(NOTE, "to cache it", advice))?;
         }
         if let Some(cost) = target.over_budget {
             output::line(label(NOTE, "observing", format!("its last run took {cost}")))?;
@@ -275,13 +275,19 @@ fn show(explained: &Explained, args: &ExplainArgs) -> Result<(), Stop> {
         if args.target.is_some() {
             if let Some(kept) = target.kept {
                 let (when, count) = (kept.ago(Timestamp::now()), target.inputs);
-                let text = format!("by itself {when}; it consulted {count} files and folders");
-                output::line(label(NOTE, "kept", text))?;
+                let text = format!(
+                    "as a record of its own {when}; its run used {count} files and folders"
+                );
+                output::line(label(NOTE, "cached", text))?;
             }
             match target.obstacles.as_deref() {
                 None => {}
                 Some([]) => {
-                    output::line(label(NOTE, "unasked", "in the background: nobody notices it"))?;
+                    output::line(label(
+                        NOTE,
+                        "unasked",
+                        "in the background: it is quick and has no side effects",
+                    ))?;
                 }
                 Some(why) => {
                     let text = format!("not in the background: {}", why.join("; "));
@@ -320,10 +326,10 @@ fn show_level(explained: &LevelExplanation) -> Result<(), Stop> {
 fn show_calls(calls: &CallsExplanation) -> Result<(), Stop> {
     let CallsExplanation { kept, answering, why_not, advice } = calls;
     let why = why_not.as_ref().map_or_else(String::new, |why| format!("; {why}"));
-    let text = format!("plain: {} kept, {answering} would answer{why}", plural(*kept, "call"));
+    let text = format!("plain: {} cached, {answering} would answer{why}", plural(*kept, "call"));
     output::line(label(NOTE, "cargo test", text))?;
     for advice in advice {
-        output::line(label(NOTE, "to keep it", advice))?;
+        output::line(label(NOTE, "to cache it", advice))?;
     }
     Ok(())
 }

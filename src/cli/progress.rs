@@ -35,7 +35,7 @@ pub(super) enum ProgressLevel {
     Results,
     /// Failures only.
     Failures,
-    /// That work goes on; the results come with the answer.
+    /// A sign that work continues; the results come with the answer.
     Alive,
 }
 

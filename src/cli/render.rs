@@ -24,6 +24,6 @@ pub(super) use status::{segment, selection_text, status_lines};
 pub(super) use style::{ERROR, GOOD, HINT, NOTE, WARN, label};
 pub(super) use terse::{error_lines, green_line, red_lines};
 pub(super) use text::{
-    Asked, AskedFor, answer_lines, bytes, counts_text, fit, plural, report_text,
+    AskedFor, AskedQuestion, answer_lines, bytes, counts_text, fit, plural, report_text,
 };
 pub(super) use time::seconds;

@@ -17,8 +17,8 @@ use super::render::{GOOD, label, plural, seconds, selection_text};
 use crate::cache::{Cache, ObservationCost};
 use crate::model::{OsText, Timestamp};
 
-/// So many reasons and targets are shown to a person; JSON has all.
-const MOST_SHOWN: usize = 10;
+/// How many reasons, and how many targets, the text shows; JSON has all.
+const MOST_ROWS_IN_TEXT: usize = 10;
 
 /// Shows the history, or writes its page.
 pub(super) fn stats(context: &Context, args: &StatsArgs) -> Result<(), Stop> {
@@ -204,10 +204,10 @@ fn text_lines(history: &ProjectHistory) -> Vec<String> {
         checked.push_str(&format!("; signed by {}", names.join(", ")));
     }
     fact("verified", checked);
-    for (reason, misses) in history.reasons().into_iter().take(MOST_SHOWN) {
+    for (reason, misses) in history.reasons().into_iter().take(MOST_ROWS_IN_TEXT) {
         fact("missed", format!("{misses} × {reason}"));
     }
-    for (target, runs) in history.slowest().into_iter().take(MOST_SHOWN) {
+    for (target, runs) in history.slowest().into_iter().take(MOST_ROWS_IN_TEXT) {
         let slowest = seconds(Duration::from_millis(runs.slowest_ms));
         let (total, runs) =
             (seconds(Duration::from_millis(runs.total_ms)), plural(runs.runs as usize, "run"));

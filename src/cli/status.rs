@@ -13,7 +13,7 @@ use crate::client::{ClientError, Connection};
 use crate::daemon::{Endpoint, Pauses};
 use crate::model::Timestamp;
 use crate::protocol::{
-    CacheUse, Call, ProjectStatus, Reply, State, StatusReport, VERSION, YieldStats,
+    CacheUse, Call, InterruptionStats, ProjectStatus, Reply, State, StatusReport, VERSION,
 };
 
 /// Shows the state, of the daemon or of what is on disk without one.
@@ -120,7 +120,7 @@ fn without_daemon(context: &Context) -> Result<StatusReport, Stop> {
             wrong: known.wrong,
             flaky: known.flaky_names(),
             selection: known.selection,
-            yields: YieldStats::default(),
+            yields: InterruptionStats::default(),
             last_verdict: known.last,
             cache: of
                 .map(|of| CacheUse { entries: of.entries, calls: of.calls, bytes: of.bytes })

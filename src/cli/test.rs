@@ -23,7 +23,7 @@ use super::interrupt::ended_by_signal;
 use super::output;
 use super::progress::{Progress, ProgressLevel};
 use super::remote::RemoteTree;
-use super::render::{Asked, AskedFor, ERROR, NOTE, WARN, label, plural};
+use super::render::{AskedFor, AskedQuestion, ERROR, NOTE, WARN, label, plural};
 use super::trust;
 use crate::cache::{AnsweredTargets, Cache, HistoryEvent, Limits, Record};
 use crate::client::{ClientError, Connection};
@@ -432,7 +432,7 @@ impl Asking<'_> {
         let conclusion = Conclusion {
             answer,
             distrusted: state.distrusted.into_keys().collect(),
-            asked: Asked { scope: self.scope(root), for_what: self.for_what() },
+            asked: AskedQuestion { scope: self.scope(root), for_what: self.for_what() },
             root,
             elapsed: self.started.elapsed(),
             now: Timestamp::now(),

@@ -98,18 +98,6 @@ impl CompileError {
             other => format!("error: {other}\n"),
         }
     }
-
-    /// Cargo's exit status, if it came to one.
-    #[must_use]
-    pub fn status(&self) -> Option<i32> {
-        match self {
-            Self::Failed { status, .. }
-            | Self::Manifest { status, .. }
-            | Self::ToolchainMissing { status, .. }
-            | Self::Refused { status, .. } => Some(*status),
-            _ => None,
-        }
-    }
 }
 
 /// The error for a call of cargo that did not succeed.

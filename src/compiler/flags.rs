@@ -7,7 +7,7 @@
 use crate::process::Environment;
 
 /// Options of `-C` that merge nothing, in the spelling with hyphens.
-const HARMLESS: [&str; 17] = [
+const CODEGEN_OPTIONS_THAT_MERGE_NOTHING: [&str; 17] = [
     "codegen-units",
     "debug-assertions",
     "debuginfo",
@@ -28,7 +28,7 @@ const HARMLESS: [&str; 17] = [
 ];
 
 /// Flags that are followed by a value, in a word of its own or behind `=`.
-const LONG: [&str; 8] = [
+const LONG_FLAGS_WITH_VALUE: [&str; 8] = [
     "--allow",
     "--cap-lints",
     "--cfg",
@@ -39,8 +39,8 @@ const LONG: [&str; 8] = [
     "--warn",
 ];
 
-/// The same, with the value in the same word or in the next one.
-const SHORT: [&str; 5] = ["-A", "-D", "-F", "-L", "-W"];
+/// Flags whose value is the rest of their word or the next word.
+const SHORT_FLAGS_WITH_VALUE: [&str; 5] = ["-A", "-D", "-F", "-L", "-W"];
 
 /// What stands between two flags in `CARGO_ENCODED_RUSTFLAGS`.
 const SEPARATOR: char = '\x1f';
@@ -98,13 +98,19 @@ fn can_optimize<'w>(words: impl Iterator<Item = &'w str>) -> bool {
         let is_harmless = match option {
             Some(option) => {
                 let name = option.split('=').next().unwrap_or(option).replace('_', "-");
-                HARMLESS.contains(&&*name)
+                CODEGEN_OPTIONS_THAT_MERGE_NOTHING.contains(&&*name)
             }
-            None if LONG.contains(&word) || SHORT.contains(&word) => words.next().is_some(),
+            None if LONG_FLAGS_WITH_VALUE.contains(&word)
+                || SHORT_FLAGS_WITH_VALUE.contains(&word) =>
+            {
+                words.next().is_some()
+            }
             None => {
                 word == "-g"
-                    || SHORT.iter().any(|flag| word.starts_with(flag))
-                    || word.split_once('=').is_some_and(|(flag, _)| LONG.contains(&flag))
+                    || SHORT_FLAGS_WITH_VALUE.iter().any(|flag| word.starts_with(flag))
+                    || word
+                        .split_once('=')
+                        .is_some_and(|(flag, _)| LONG_FLAGS_WITH_VALUE.contains(&flag))
             }
         };
         if !is_harmless {

@@ -51,7 +51,7 @@ impl BuildSources {
     /// Whether the build is of the tree as it was then, as far as the compiler's lists tell: cargo may
     /// call one fresh that is not.
     #[must_use]
-    pub fn are_of_tree(&self) -> bool {
+    pub(crate) fn are_of_tree(&self) -> bool {
         self.unseen.is_empty() && self.missing.is_empty()
     }
 }

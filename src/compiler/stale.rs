@@ -51,12 +51,12 @@ pub struct NamedUnit {
 pub(crate) struct BuildLedger {
     version: u32,
     made: BTreeSet<Unit>,
-    last: BTreeMap<String, LastBuild>,
+    last: BTreeMap<String, RecordedBuild>,
 }
 
 /// The last build of a selection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct LastBuild {
+struct RecordedBuild {
     when: Timestamp,
     named: BTreeSet<Unit>,
 }
@@ -162,7 +162,7 @@ impl BuildLedger {
     pub(crate) fn note(&mut self, of: &str, units: &[NamedUnit], now: Timestamp) -> bool {
         let named = || units.iter();
         let made: BTreeSet<_> = named().filter(|n| !n.fresh).map(|n| n.unit.clone()).collect();
-        let last = LastBuild { when: now, named: named().map(|n| n.unit.clone()).collect() };
+        let last = RecordedBuild { when: now, named: named().map(|n| n.unit.clone()).collect() };
         let day = Duration::from_secs(24 * 60 * 60);
         let known = self.last.get(of).is_some_and(|known| {
             known.named == last.named && known.when.age(now).is_some_and(|age| age < day)
@@ -196,7 +196,8 @@ impl BuildLedger {
     #[must_use]
     pub(crate) fn stale(&self, root: &Path, now: Timestamp) -> Vec<StaleUnit> {
         // A build of unknown age protects its units as well.
-        let protects = |last: &&LastBuild| last.when.age(now).is_none_or(|age| age < PROTECTED_FOR);
+        let protects =
+            |last: &&RecordedBuild| last.when.age(now).is_none_or(|age| age < PROTECTED_FOR);
         let wanted: BTreeSet<&Unit> =
             self.last.values().filter(protects).flat_map(|last| &last.named).collect();
         let files = files_of(self.made.iter());

@@ -56,7 +56,7 @@ impl Product {
 
     /// Whether it is a test binary.
     #[must_use]
-    pub fn is_test(&self) -> bool {
+    pub(crate) fn is_test(&self) -> bool {
         self.test && self.executable.is_some()
     }
 

@@ -10,7 +10,7 @@ use toml::de::DeValue;
 /// A fault of a config, as one line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Fault {
+pub(crate) enum Fault {
     /// The file exists and cannot be read.
     #[error("the config cannot be read: {0}")]
     Unreadable(String),
@@ -189,43 +189,37 @@ impl ConfigError {
 
     /// The fault.
     #[must_use]
-    pub fn fault(&self) -> &Fault {
+    pub(crate) fn fault(&self) -> &Fault {
         &self.0.detail.fault
     }
 
     /// The config file.
-    #[must_use]
-    pub fn file(&self) -> &Path {
+    #[cfg(test)]
+    pub(crate) fn file(&self) -> &Path {
         &self.0.file
     }
 
     /// The line, from 1; none if the error is about the file as a whole.
     #[must_use]
-    pub fn line(&self) -> Option<usize> {
+    pub(crate) fn line(&self) -> Option<usize> {
         self.0.location.as_ref().map(|location| location.line)
     }
 
     /// The column in characters, from 1; none if the error is about the file as a whole.
     #[must_use]
-    pub fn column(&self) -> Option<usize> {
+    pub(crate) fn column(&self) -> Option<usize> {
         self.0.location.as_ref().map(|location| location.column)
-    }
-
-    /// The allowed values, in words.
-    #[must_use]
-    pub fn allowed(&self) -> Option<&str> {
-        self.0.detail.allowed.as_deref()
     }
 
     /// The folder of the project that it is about, if it is about one.
     #[must_use]
-    pub fn project(&self) -> Option<&Path> {
+    pub(crate) fn project(&self) -> Option<&Path> {
         self.0.detail.project.as_deref()
     }
 
     /// Everything but the source line, in one line.
     #[must_use]
-    pub fn one_line(&self) -> String {
+    pub(crate) fn one_line(&self) -> String {
         let mut text = self.location();
         // A syntax error of TOML can be several lines long.
         let fault = self.0.detail.fault.to_string().lines().collect::<Vec<_>>().join("; ");

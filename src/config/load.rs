@@ -48,7 +48,7 @@ pub(crate) fn check(paths: &Paths, environment: &Environment) -> Vec<ConfigError
 impl Loaded {
     /// The problem with a project's folder, if there is one.
     #[must_use]
-    pub fn problem_of(&self, project: &Project) -> Option<&ConfigError> {
+    pub(crate) fn problem_of(&self, project: &Project) -> Option<&ConfigError> {
         self.problems.iter().find(|problem| problem.project() == Some(&project.path))
     }
 }

@@ -6,9 +6,7 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use super::error::Fault;
-
-/// As many symbolic links on one path as Linux follows.
-const MAX_LINKS: usize = 40;
+use crate::paths::MAX_SYMLINKS;
 
 /// The folder's one name, without symbolic links, and what is wrong with it.
 ///
@@ -43,7 +41,7 @@ fn follow(path: &Path) -> PathBuf {
             continue;
         }
         real.push(word);
-        if links < MAX_LINKS
+        if links < MAX_SYMLINKS
             && let Ok(target) = fs::read_link(&real)
         {
             links += 1;

@@ -11,7 +11,7 @@ impl Loaded {
     /// The config as a TOML file with every key, which reads back as the same config. The first
     /// line names the source.
     #[must_use]
-    pub fn show(&self) -> String {
+    pub(crate) fn show(&self) -> String {
         let Self { config, .. } = self;
         let source = match &self.source {
             // A name can hold a line break; a comment cannot.

@@ -2,7 +2,7 @@
 
 /// A step in the daemon's life, for the supervisor (`service::notify` turns it into sd-notify).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Life {
+pub(crate) enum Life {
     /// Questions can be answered from here on.
     Ready,
     /// The config is being read again; `Ready` follows when that is done.

@@ -32,14 +32,14 @@ const SHORTEST_CPU_AVERAGE: Duration = Duration::from_millis(100);
 
 /// The source of readings.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Machine {
+pub(super) enum ReadingsSource {
     /// Files, as on Linux; the roots are `/proc` and `/sys`.
     Files { proc: PathBuf, sys: PathBuf },
     /// Programs, as on macOS.
     Programs,
 }
 
-impl Machine {
+impl ReadingsSource {
     /// This machine.
     pub(super) fn native() -> Self {
         match cfg!(target_os = "macos") {
@@ -91,7 +91,7 @@ pub(super) enum Supply {
 pub(super) struct CpuUse {
     /// Programs of normal priority.
     pub(super) others: f64,
-    /// All programs.
+    /// The share of all programs.
     pub(super) all: f64,
 }
 
@@ -106,7 +106,7 @@ struct FileReadings {
 /// Reads one machine.
 #[derive(Debug)]
 pub(super) struct Sensors {
-    machine: Arc<Machine>,
+    machine: Arc<ReadingsSource>,
     environment: Environment,
     cpu: Option<(Instant, CpuCounters)>,
     power: Option<(Instant, Power)>,
@@ -116,7 +116,7 @@ pub(super) struct Sensors {
 }
 
 impl Sensors {
-    pub(super) fn new(machine: Machine, environment: Environment) -> Self {
+    pub(super) fn new(machine: ReadingsSource, environment: Environment) -> Self {
         let machine = Arc::new(machine);
         Self { machine, environment, cpu: None, power: None, locked: None, pending: None }
     }
@@ -131,7 +131,7 @@ impl Sensors {
         self.locked.take_if(|(then, _)| !is_fresh(*then));
         let mut readings = Readings::default();
         match *self.machine {
-            Machine::Files { .. } => {
+            ReadingsSource::Files { .. } => {
                 let reads_power = wants_power && self.power.is_none();
                 let mut before = self.cpu.filter(|(then, _)| now - *then < CPU_AVERAGE);
                 let wants_cpu = settings.processors_busy != Effort::Run;
@@ -146,10 +146,10 @@ impl Sensors {
                 self.cpu = found.cpu.map(|cpu| (Instant::now(), cpu));
                 self.power = self.power.or(found.power.map(|power| (now, power)));
             }
-            Machine::Programs if wants_power && self.power.is_none() => {
+            ReadingsSource::Programs if wants_power && self.power.is_none() => {
                 self.power = Some((now, programs::mac_power(&self.environment).await));
             }
-            Machine::Programs => {}
+            ReadingsSource::Programs => {}
         }
         if wants_locked && self.locked.is_none() {
             self.locked = Some((now, programs::is_locked(&self.environment).await));
@@ -166,7 +166,7 @@ impl Sensors {
         let machine = Arc::clone(&self.machine);
         let mut reading = self.pending.take().unwrap_or_else(|| {
             tokio::task::spawn_blocking(move || {
-                let Machine::Files { proc, sys } = &*machine else {
+                let ReadingsSource::Files { proc, sys } = &*machine else {
                     return FileReadings::default();
                 };
                 FileReadings {
@@ -229,7 +229,7 @@ mod tests {
         write(root, "class/power_supply/BAT0/type", "Battery");
         write(root, "class/power_supply/BAT0/status", "Discharging");
         write(root, "firmware/acpi/platform_profile", "low-power");
-        let machine = Machine::Files { proc: root.into(), sys: root.into() };
+        let machine = ReadingsSource::Files { proc: root.into(), sys: root.into() };
         let sensors = || Sensors::new(machine.clone(), Environment::default());
         let all = busy(root, sensors(), &SETTINGS).await;
         let expected = Readings {
@@ -253,12 +253,12 @@ mod tests {
     async fn a_machine_that_tells_nothing_is_no_error() {
         let dir = tempfile::tempdir().unwrap();
         let nothing = dir.path().join("none");
-        let machine = Machine::Files { proc: nothing.clone(), sys: nothing };
+        let machine = ReadingsSource::Files { proc: nothing.clone(), sys: nothing };
         let settings = BackgroundSettings { session_locked: Effort::Pause, ..SETTINGS };
         let readings = Sensors::new(machine, Environment::default()).read(&settings).await;
         assert_eq!(readings, Readings::default());
         let readings =
-            Sensors::new(Machine::Programs, Environment::default()).read(&settings).await;
+            Sensors::new(ReadingsSource::Programs, Environment::default()).read(&settings).await;
         assert_eq!(readings, Readings::default());
     }
 }

@@ -38,7 +38,7 @@ pub struct Pause {
 
 /// How long a pause lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Left {
+pub(crate) enum Left {
     /// So long.
     Time(Duration),
     /// Until `resume`.
@@ -84,7 +84,7 @@ impl Pause {
 
     /// How long it lasts from `now` on; none if it is over.
     #[must_use]
-    pub fn left(&self, now: Timestamp) -> Option<Left> {
+    pub(crate) fn left(&self, now: Timestamp) -> Option<Left> {
         let Some(until) = self.until else { return Some(Left::UntilResume) };
         let set_back = now.0.saturating_add(LONGEST_SET_BACK_MS) < self.since.0;
         let left = until.0.checked_sub(now.0).filter(|left| *left > 0 && !set_back)?;
@@ -95,7 +95,7 @@ impl Pause {
 impl Left {
     /// For a person, as in `paused (by hand, 29m left)`.
     #[must_use]
-    pub fn text(self) -> String {
+    pub(crate) fn text(self) -> String {
         match self {
             Self::UntilResume => "by hand, until `knhk-test-cache resume`".to_owned(),
             Self::Time(left) => {
@@ -112,7 +112,7 @@ impl Left {
 impl Pauses {
     /// Reads all pauses. An odd file is skipped with a warning: it pauses nothing.
     #[must_use]
-    pub fn load(cache_dir: &Path) -> Self {
+    pub(crate) fn load(cache_dir: &Path) -> Self {
         let mut pauses = Self::default();
         for entry in fs::read_dir(cache_dir.join(PAUSES_FOLDER)).into_iter().flatten().flatten() {
             let path = entry.path();
@@ -155,7 +155,7 @@ impl Pauses {
     ///
     /// # Errors
     /// If a file cannot be removed.
-    pub fn resume(cache_dir: &Path, project: Option<&Path>) -> Result<(), PauseError> {
+    pub(crate) fn resume(cache_dir: &Path, project: Option<&Path>) -> Result<(), PauseError> {
         let paths = match project {
             Some(_) => vec![file(cache_dir, project)],
             None => {
@@ -178,27 +178,27 @@ impl Pauses {
     /// How long a project is paused from `now` on, alone or with all others, whichever is longer. None
     /// if it is not paused.
     #[must_use]
-    pub fn of(&self, project: &Path, now: Timestamp) -> Option<Left> {
+    pub(crate) fn of(&self, project: &Path, now: Timestamp) -> Option<Left> {
         let own = self.projects.iter().find(|(path, _)| path == project).map(|(_, pause)| pause);
         own.into_iter().chain(&self.all).filter_map(|pause| pause.left(now)).max()
     }
 
     /// How long everything is paused from `now` on.
     #[must_use]
-    pub fn of_all(&self, now: Timestamp) -> Option<Left> {
+    pub(crate) fn of_all(&self, now: Timestamp) -> Option<Left> {
         self.all.and_then(|pause| pause.left(now))
     }
 
     /// Whether anything is paused at `now`.
     #[must_use]
-    pub fn any(&self, now: Timestamp) -> bool {
+    pub(crate) fn any(&self, now: Timestamp) -> bool {
         let projects = self.projects.iter().map(|(_, pause)| pause);
         projects.chain(&self.all).any(|pause| pause.left(now).is_some())
     }
 
     /// Has a project's status say that it is paused by hand, where it is. What is done
     /// all the same, because somebody asked for it, is still shown, and so is a missing folder.
-    pub fn show(&self, status: &mut ProjectStatus, now: Timestamp) {
+    pub(crate) fn show(&self, status: &mut ProjectStatus, now: Timestamp) {
         let Some(left) = self.of(&status.path, now) else { return };
         status.paused_until = match left {
             Left::Time(left) => Some(Pause::new(now, Some(left)).until).flatten(),
@@ -235,7 +235,7 @@ fn read(path: &Path) -> Result<PauseFile, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{CacheUse, YieldStats};
+    use crate::protocol::{CacheUse, InterruptionStats};
     use proptest::prelude::*;
 
     const NOW: Timestamp = Timestamp(1_700_000_000_000);
@@ -259,7 +259,7 @@ mod tests {
             target_dirs: Vec::new(),
             notes: Vec::new(),
             last_build: None,
-            yields: YieldStats::default(),
+            yields: InterruptionStats::default(),
             last_verdict: None,
             cache: CacheUse::default(),
             verified: 0,

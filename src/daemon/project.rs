@@ -31,7 +31,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
-use self::activity::Activity;
+use self::activity::ProjectActivity;
 use self::background_tests::{BackgroundTestPlan, Purpose};
 use self::broadcast::Broadcast;
 use self::builder::{Builder, BuilderNews};
@@ -651,7 +651,7 @@ impl ProjectTask {
 
     /// Brings the status up to date.
     fn tell(&mut self) {
-        let (state, reason) = Activity {
+        let (state, reason) = ProjectActivity {
             tree: &self.tree,
             builder: &self.builder,
             verifier: &self.verifier,

@@ -26,10 +26,10 @@ const WAITING: usize = 64;
 const ATTEMPTS: u32 = 8;
 
 /// The pause after a failure, doubled after each further one: the store is left alone for that long.
-pub(super) const FIRST_PAUSE: Duration = Duration::from_secs(31);
+pub(super) const FIRST_UPLOAD_PAUSE: Duration = Duration::from_secs(31);
 
 /// The longest pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(31 * 60);
+const LONGEST_UPLOAD_PAUSE: Duration = Duration::from_secs(31 * 60);
 
 /// The publications that wait.
 #[derive(Debug)]
@@ -150,7 +150,7 @@ impl Publisher {
                     warn!(%project, %why, seconds = pause.as_secs(), "not published: tried again");
                     self.failed(why);
                     tokio::time::sleep(pause).await;
-                    pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+                    pause = pause.saturating_mul(2).min(LONGEST_UPLOAD_PAUSE);
                 }
             }
         }
@@ -222,11 +222,11 @@ fn saved_in(dir: &Path) -> VecDeque<PendingPublication> {
 mod tests {
     use super::*;
     use crate::model::Digest;
-    use crate::shared::{BundlePlace, Subject};
+    use crate::shared::{BundlePlace, BundleSubject};
 
     fn publication(number: usize) -> Publication {
         let digest = Digest::of(number.to_string().as_bytes());
-        let subject = Subject { project: digest, host: String::new() };
+        let subject = BundleSubject { project: digest, host: String::new() };
         let project = "project".to_owned();
         let place = BundlePlace { project, tree: digest, latest: digest, subject };
         Publication { place, records: Vec::new() }

@@ -11,10 +11,10 @@
 //! 4. One build or test run at a time: first the project that was edited last, then those that a
 //!    client asked about, then the rest. A job that has waited for long enough is next, and is not
 //!    preempted.
-//! 5. A build is suspended while other programs use all processors ([`CpuYield`]).
+//! 5. A build is suspended while other programs use all processors ([`CpuSuspension`]).
 //! 6. A job that reports nothing new for its stall limit is ended.
 
-mod cpu_yield;
+mod cpu_suspension;
 mod lock_backoff;
 mod machine_limit;
 
@@ -24,16 +24,16 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use self::cpu_yield::CpuYield;
+use self::cpu_suspension::CpuSuspension;
 use self::lock_backoff::{Attempt, LockBackoff};
 use self::machine_limit::MachineLimit;
 use super::machine::{CpuUse, Readings};
 use super::pauses::Pauses;
 use crate::config::{BackgroundSettings, Effort};
 use crate::model::Timestamp;
-use crate::protocol::YieldStats;
+use crate::protocol::InterruptionStats;
 
-pub(super) use self::cpu_yield::SAMPLE_INTERVAL;
+pub(super) use self::cpu_suspension::SAMPLE_INTERVAL;
 pub(super) use self::machine_limit::Limit;
 
 /// How many builds and test runs may run at once that no client waits for. Cargo fills all
@@ -224,7 +224,7 @@ pub(super) struct Schedule {
     machine: MachineLimit,
     /// None until the first reading since there was nothing to do.
     limit: Option<Limit>,
-    cpu: CpuYield,
+    cpu: CpuSuspension,
     last_step: Option<Instant>,
 }
 
@@ -237,7 +237,7 @@ impl Schedule {
             next_id: 0,
             machine: MachineLimit::default(),
             limit: None,
-            cpu: CpuYield::default(),
+            cpu: CpuSuspension::default(),
             last_step: None,
         }
     }
@@ -274,9 +274,9 @@ impl Schedule {
     }
 
     /// What yielding has cost a project.
-    pub(super) fn yield_stats(&self, workspace_root: &Path) -> YieldStats {
+    pub(super) fn yield_stats(&self, workspace_root: &Path) -> InterruptionStats {
         let project = self.projects.get(workspace_root);
-        project.map_or_else(YieldStats::default, |project| project.backoff.total())
+        project.map_or_else(InterruptionStats::default, |project| project.backoff.total())
     }
 
     /// Adds a job; it waits.

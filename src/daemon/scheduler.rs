@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::machine::{CpuCounters, Machine, Readings, Sensors};
+use super::machine::{CpuCounters, Readings, ReadingsSource, Sensors};
 use super::pauses::Pauses;
 use super::schedule::{
     CpuSample, Demand, Inputs, JobAction, JobId, JobSpec, Limit, News, SAMPLE_INTERVAL, Schedule,
@@ -56,7 +56,7 @@ struct SchedulerState {
 impl Scheduler {
     /// Starts the task, which ends with `stop`. Pauses by hand are read from below `cache_dir`.
     pub(super) fn start(
-        machine: Machine,
+        machine: ReadingsSource,
         environment: Environment,
         settings: BackgroundSettings,
         cache_dir: PathBuf,
@@ -179,7 +179,7 @@ impl Scheduler {
     }
 
     /// Takes a step whenever something has changed, and as often as the schedule demands.
-    async fn decide(&self, machine: Machine, wants_readings: watch::Sender<bool>) {
+    async fn decide(&self, machine: ReadingsSource, wants_readings: watch::Sender<bool>) {
         let mut observer = ScheduleObserver { machine, cpu: None, locks: None };
         loop {
             let (demand, builds) = {
@@ -246,7 +246,7 @@ struct Observed {
 /// Observes what is demanded; it blocks.
 #[derive(Debug)]
 struct ScheduleObserver {
-    machine: Machine,
+    machine: ReadingsSource,
     /// The last counters, and when they were read.
     cpu: Option<(Instant, Option<CpuCounters>)>,
     locks: Option<(Instant, BTreeMap<JobId, bool>)>,

@@ -450,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn garbage_and_halves_get_an_error_and_the_next_asker_an_answer() {
+    fn garbage_and_halves_get_an_error_and_the_next_client_an_answer() {
         with_server(|socket, _| {
             assert!(raw(socket.clone(), b"hello\n").contains("not a message"));
             assert!(raw(socket.clone(), b"{\"protocol\":1,").contains("cut off"));

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::mailbox::Mailbox;
-use super::publisher::{FIRST_PAUSE, PendingPublication, Publisher};
+use super::publisher::{FIRST_UPLOAD_PAUSE, PendingPublication, Publisher};
 use super::scheduler::Scheduler;
 use super::shared_target_dirs::note_shared_target_dirs;
 use super::subscriber::Subscriber;
@@ -216,7 +216,7 @@ impl Shared {
                 None => Err(SharedError::Config("the config names no store".to_owned())),
             }
         };
-        self.publisher.run(FIRST_PAUSE, publish).await;
+        self.publisher.run(FIRST_UPLOAD_PAUSE, publish).await;
     }
 
     /// Adds the use of the cache, and what other processes may have found out.

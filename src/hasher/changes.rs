@@ -5,7 +5,7 @@ use crate::workspace::FileKind;
 
 /// The difference between a scan and the one before it, in numbers of files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Changes {
+pub struct ScanChanges {
     /// Counted now, and not before.
     pub added: u64,
     /// Counted before, and no more.
@@ -26,10 +26,10 @@ pub struct Changes {
     pub linked: u64,
 }
 
-impl Changes {
+impl ScanChanges {
     /// Whether everything is as it was, stamps included.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         Self { read_files: 0, read_bytes: 0, linked: 0, ..*self } == Self::default()
     }
 
@@ -49,7 +49,7 @@ impl Changes {
 
 /// A moment in the life of a hasher: what was seen to change after it can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ScanMark(pub(super) u32);
+pub(crate) struct ScanMark(pub(super) u32);
 
 /// Compares a folder's entries with those before, writes into each when it last changed, and
 /// tells the names of files that are gone. Folders are compared by whoever enters them.
@@ -57,8 +57,8 @@ pub(super) fn compare(
     before: Option<&FolderListing>,
     now: &mut FolderListing,
     generation: u32,
-) -> (Changes, Vec<Vec<u8>>) {
-    let mut changes = Changes::default();
+) -> (ScanChanges, Vec<Vec<u8>>) {
+    let mut changes = ScanChanges::default();
     let mut changed = Vec::with_capacity(now.entries().len());
     for (name, entry) in now.iter() {
         let old = before.and_then(|before| before.find(name));

@@ -18,16 +18,16 @@ use object::{
 
 use super::instructions::{kernel_entries, may_begin_at};
 use super::machine_code::{
-    Functions, Part, extent, import_slots, loaded_parts, readable, refers_to,
+    Functions, LoadedPart, extent, import_slots, loaded_parts, readable, refers_to,
 };
 
 /// A larger library is not searched.
 const LARGEST_LIBRARY: u64 = 1 << 28;
 
-/// What a procedural macro can consult besides the tokens that it is given.
+/// What a procedural macro can read besides its tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum MacroReach {
-    /// Nothing.
+    /// The tokens alone.
     Tokens,
     /// Variables by their names.
     Variables,
@@ -205,7 +205,7 @@ fn goes_past_std(library: &object::File<'_>) -> io::Result<bool> {
 
 /// Whether code of a program with these functions has an instruction that enters the kernel. The
 /// standard library has none.
-fn enters_kernel(parts: &[Part<'_>], functions: &Functions) -> bool {
+fn enters_kernel(parts: &[LoadedPart<'_>], functions: &Functions) -> bool {
     parts.iter().filter(|part| part.is_code).any(|part| {
         let offset = |address: u64| usize::try_from(address.saturating_sub(part.address));
         kernel_entries(part.content).any(|at| {

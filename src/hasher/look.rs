@@ -53,7 +53,7 @@ pub(super) struct FolderContents {
 }
 
 /// The result of one look at a candidate.
-enum Look {
+enum EntryStatus {
     Folder,
     Known(Stamp, EntryContent),
     Unread(Stamp),
@@ -110,7 +110,7 @@ impl FolderReader<'_> {
         });
 
         let unread = looks.iter().zip(candidates).filter_map(|(look, candidate)| match look {
-            Look::Unread(stamp) => Some((candidate.name, *stamp)),
+            EntryStatus::Unread(stamp) => Some((candidate.name, *stamp)),
             _ => None,
         });
         let unread: Vec<(&[u8], Stamp)> = unread.collect();
@@ -138,15 +138,15 @@ impl FolderReader<'_> {
         }
         for (candidate, look) in candidates.iter().zip(looks) {
             let (stamp, content) = match look {
-                Look::Gone => return Err(Trouble::Restless),
-                Look::Folder => {
+                EntryStatus::Gone => return Err(Trouble::Restless),
+                EntryStatus::Folder => {
                     let (mode, inode) = candidate.folder.unwrap_or((self.mode, 0));
                     contents.modes.push(mode);
                     (Stamp::of_listed_folder(inode), Ok(EntryContent::Folder(None)))
                 }
-                Look::Known(stamp, content) => (stamp, Ok(content)),
-                Look::Failed(error) => (Stamp::default(), Err(error.to_string())),
-                Look::Unread(stamp) => match digests.next() {
+                EntryStatus::Known(stamp, content) => (stamp, Ok(content)),
+                EntryStatus::Failed(error) => (Stamp::default(), Err(error.to_string())),
+                EntryStatus::Unread(stamp) => match digests.next() {
                     Some(Ok((stamp, digest))) => (stamp, Ok(EntryContent::Digest(digest))),
                     None | Some(Err(ReadError::Gone)) => return Err(Trouble::Restless),
                     Some(Err(ReadError::Restless)) => (stamp, Err(read::UNSTABLE_FILE.to_owned())),
@@ -173,40 +173,40 @@ impl FolderReader<'_> {
     }
 
     /// One look at a name: its stamp, and its content where that is known or is no file's.
-    fn look(&self, candidate: &Candidate<'_>, deciding: &[DecidingFile]) -> Look {
+    fn look(&self, candidate: &Candidate<'_>, deciding: &[DecidingFile]) -> EntryStatus {
         if candidate.folder.is_some() {
-            return Look::Folder;
+            return EntryStatus::Folder;
         }
         if let Some(file) = deciding.iter().find(|file| file.name == candidate.name) {
             // The very bytes that decided.
-            return Look::Known(file.stamp, EntryContent::Digest(file.content));
+            return EntryStatus::Known(file.stamp, EntryContent::Digest(file.content));
         }
         let stamp = match Stamp::at(self.folder, candidate.name) {
             Ok(stamp) => stamp,
-            Err(error) if read::is_absence(&error) => return Look::Gone,
-            Err(error) => return Look::Failed(error),
+            Err(error) if read::is_absence(&error) => return EntryStatus::Gone,
+            Err(error) => return EntryStatus::Failed(error),
         };
         let kind = stamp.kind();
         if kind == FileKind::Folder {
-            return Look::Gone;
+            return EntryStatus::Gone;
         }
         if let Some(old) = candidate.old
             && old.stamp == stamp
             && old.is(TreeEntry::SETTLED)
             && matches!(old.content, EntryContent::Digest(_) | EntryContent::Nothing)
         {
-            return Look::Known(stamp, old.content);
+            return EntryStatus::Known(stamp, old.content);
         }
         match kind {
-            FileKind::File => Look::Unread(stamp),
+            FileKind::File => EntryStatus::Unread(stamp),
             FileKind::Symlink => match system::read_link(self.folder, candidate.name) {
-                Ok(text) => Look::Known(stamp, EntryContent::Digest(Digest::of(&text))),
-                Err(error) if read::is_absence(&error) => Look::Gone,
+                Ok(text) => EntryStatus::Known(stamp, EntryContent::Digest(Digest::of(&text))),
+                Err(error) if read::is_absence(&error) => EntryStatus::Gone,
                 // No longer a link.
-                Err(error) if error.kind() == io::ErrorKind::InvalidInput => Look::Gone,
-                Err(error) => Look::Failed(error),
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => EntryStatus::Gone,
+                Err(error) => EntryStatus::Failed(error),
             },
-            _ => Look::Known(stamp, EntryContent::Nothing),
+            _ => EntryStatus::Known(stamp, EntryContent::Nothing),
         }
     }
 }

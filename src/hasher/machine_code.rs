@@ -11,7 +11,7 @@ use object::{
 };
 
 /// A loaded part of a program, or a whole file.
-pub(super) struct Part<'a> {
+pub(super) struct LoadedPart<'a> {
     pub(super) content: &'a [u8],
     pub(super) address: u64,
     pub(super) is_code: bool,
@@ -24,11 +24,11 @@ pub(super) struct Part<'a> {
 /// If one of them cannot be read.
 pub(super) fn loaded_parts<'data>(
     program: &object::File<'data, impl ReadRef<'data>>,
-) -> io::Result<Vec<Part<'data>>> {
+) -> io::Result<Vec<LoadedPart<'data>>> {
     let mut parts = Vec::new();
     for segment in program.segments() {
         let SegmentFlags::Elf { p_flags } = segment.flags() else { continue };
-        parts.push(Part {
+        parts.push(LoadedPart {
             content: segment.data().map_err(io::Error::other)?,
             address: segment.address(),
             is_code: p_flags & PF_X != 0,
@@ -95,7 +95,7 @@ impl Functions {
 /// refers to one.
 pub(super) fn refers_to<'data>(
     program: &object::File<'data, impl ReadRef<'data>>,
-    parts: &[Part<'_>],
+    parts: &[LoadedPart<'_>],
     places: &BTreeSet<u64>,
     counts: impl Fn(u64) -> bool,
 ) -> bool {
@@ -132,7 +132,7 @@ pub(super) fn refers_to<'data>(
 /// All that could be an address in an instruction, with its place: relative to the end of the
 /// instruction, or absolute where the program cannot be moved.
 fn references<'a>(
-    part: &'a Part<'_>,
+    part: &'a LoadedPart<'_>,
     is_movable: bool,
 ) -> impl Iterator<Item = (u64, u64)> + use<'a> {
     part.content.windows(6).enumerate().flat_map(move |(before, bytes)| {
@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn an_instruction_refers_to_an_address_relative_to_its_end() {
         let targets = |content: &[u8]| {
-            let part = Part { content, address: 0x1000, is_code: true, is_writable: false };
+            let part = LoadedPart { content, address: 0x1000, is_code: true, is_writable: false };
             references(&part, true).map(|(at, to)| (at - 0x1000, to - 0x1000)).collect::<Vec<_>>()
         };
         // lea rdi, [rip + 0x10]; call +0x20; cmp qword ptr [rip + 0x30], 1
@@ -173,7 +173,8 @@ mod tests {
         let compared = targets(&[0x48, 0x83, 0x3d, 0x30, 0, 0, 0, 1]);
         assert!(compared.contains(&(3, 0x38)), "{compared:?}");
         assert_eq!(targets(&[0x90; 16]), []);
-        let part = Part { content: &[0xb8; 6], address: 0, is_code: true, is_writable: false };
+        let part =
+            LoadedPart { content: &[0xb8; 6], address: 0, is_code: true, is_writable: false };
         assert!(references(&part, false).any(|(_, to)| to == 0xb8b8_b8b8));
     }
 }

@@ -22,7 +22,7 @@ pub struct Manifest(Vec<u8>);
 
 /// How a file differs between two snapshots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum FileDifference {
+pub(crate) enum FileDifference {
     /// Only in the later one.
     Added,
     /// Only in the earlier one.
@@ -35,7 +35,7 @@ pub enum FileDifference {
 
 /// One file that differs between two snapshots.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct FileChange {
+pub(crate) struct FileChange {
     /// From the main root.
     pub path: PathBuf,
     /// How.
@@ -69,7 +69,7 @@ pub(crate) struct ListedEntry {
 /// Bytes that are not a manifest of this version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a list of files in this version's format")]
-pub struct ManifestError;
+pub(crate) struct ManifestError;
 
 /// Takes files in the order of their paths.
 pub(super) struct ManifestBuilder {
@@ -120,7 +120,7 @@ impl Manifest {
     ///
     /// # Errors
     /// If they are anything else: of another version, cut short, out of order.
-    pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, ManifestError> {
+    pub(crate) fn from_bytes(bytes: Vec<u8>) -> Result<Self, ManifestError> {
         let manifest = Self(bytes);
         if !manifest.0.starts_with(HEADER) {
             return Err(ManifestError);
@@ -138,8 +138,8 @@ impl Manifest {
     }
 
     /// How many paths are listed.
-    #[must_use]
-    pub fn len(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
         let mut reader = self.reader();
         std::iter::from_fn(|| reader.next()).count()
     }
@@ -155,14 +155,14 @@ impl Manifest {
     }
 
     /// Whether nothing is listed.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.len() == HEADER.len()
     }
 
     /// The files that differ in `later`, in the order of the paths.
     #[must_use]
-    pub fn diff(&self, later: &Self) -> Vec<FileChange> {
+    pub(crate) fn diff(&self, later: &Self) -> Vec<FileChange> {
         let mut changes = Vec::new();
         let (mut old, mut new) = (self.reader(), later.reader());
         let (mut left, mut right) = (old.next(), new.next());

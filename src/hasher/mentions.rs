@@ -15,11 +15,11 @@ use object::{
 };
 
 use super::machine_code::{
-    Functions, Part, extent, import_slots, loaded_parts, readable, refers_to,
+    Functions, LoadedPart, extent, import_slots, loaded_parts, readable, refers_to,
 };
 
 /// A larger file is not searched.
-const LARGEST: u64 = 1 << 30;
+const LARGEST_SEARCHED_FILE: u64 = 1 << 30;
 
 /// What symbols of a Rust library contain that goes through all variables, in both manglings.
 const ITERATION: [&[u8]; 4] =
@@ -92,7 +92,7 @@ pub(crate) fn mentions(path: &Path, texts: &[&str], scope: SearchScope) -> io::R
     if !metadata.is_file() {
         return Err(io::Error::other("it is no regular file"));
     }
-    if metadata.len() > LARGEST {
+    if metadata.len() > LARGEST_SEARCHED_FILE {
         let any = Some("it is too large to be searched");
         return Ok(Mentions { found: vec![true; texts.len()], any, ..Mentions::default() });
     }
@@ -127,7 +127,8 @@ pub(super) fn mentions_of<'data>(
         }
         _ => {
             let whole = whole()?;
-            let parts = [Part { content: &whole, address: 0, is_code: false, is_writable: false }];
+            let parts =
+                [LoadedPart { content: &whole, address: 0, is_code: false, is_writable: false }];
             mentions_in(&parts, &whole, texts, scope, || has_word(&whole, SEARCH_PATH.as_bytes()))
         }
     }
@@ -138,13 +139,13 @@ pub(super) fn mentions_of<'data>(
 /// # Errors
 /// If there are too many texts.
 pub(crate) fn mentions_in_text(content: &[u8], texts: &[&str]) -> io::Result<Mentions> {
-    let parts = [Part { content, address: 0, is_code: false, is_writable: false }];
+    let parts = [LoadedPart { content, address: 0, is_code: false, is_writable: false }];
     let scope = SearchScope::All;
     mentions_in(&parts, &[], texts, scope, || has_word(content, SEARCH_PATH.as_bytes()))
 }
 
 fn mentions_in(
-    parts: &[Part<'_>],
+    parts: &[LoadedPart<'_>],
     library: &[u8],
     texts: &[&str],
     scope: SearchScope,
@@ -174,7 +175,7 @@ fn mentions_in(
     let environment = AhoCorasick::new([ENVIRONMENT_FILE]).map_err(io::Error::other)?;
     // In the text of a program in C, `<bits/environments.h>` is another file.
     let is_other = |rest: &[u8]| !library.is_empty() && rest.starts_with(b"ments.h");
-    let names_environment = |part: &Part<'_>| {
+    let names_environment = |part: &LoadedPart<'_>| {
         environment.find_iter(part.content).any(|hit| !is_other(&part.content[hit.end()..]))
     };
     let any = if scope == SearchScope::Texts {
@@ -207,7 +208,7 @@ fn in_utf_16(text: &str) -> Vec<u8> {
 
 /// Whether the shell's way to name variables by others stands in a text of it. These three bytes are
 /// in code and tables by chance as well: there no text surrounds them.
-fn makes_up_names(part: &Part<'_>, finder: &AhoCorasick) -> bool {
+fn makes_up_names(part: &LoadedPart<'_>, finder: &AhoCorasick) -> bool {
     let is_text = |byte: &u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
     finder.find_iter(part.content).any(|hit| {
         let before =
@@ -229,7 +230,7 @@ fn makes_up_names(part: &Part<'_>, finder: &AhoCorasick) -> bool {
 /// The system's error, or that the file is too large.
 pub(crate) fn holds_text(path: &Path, text: &[u8]) -> io::Result<bool> {
     let metadata = path.metadata()?;
-    if !metadata.is_file() || metadata.len() > LARGEST {
+    if !metadata.is_file() || metadata.len() > LARGEST_SEARCHED_FILE {
         return Err(io::Error::other("no file of a size that is searched"));
     }
     let finder = AhoCorasick::new([text]).map_err(io::Error::other)?;
@@ -255,7 +256,7 @@ fn has_word(content: &[u8], word: &[u8]) -> bool {
 /// other with no mark between them, and most such places are parts of longer ones.
 fn uses_search_path<'data>(
     program: &object::File<'data, impl ReadRef<'data>>,
-    parts: &[Part<'_>],
+    parts: &[LoadedPart<'_>],
 ) -> bool {
     let word = SEARCH_PATH.as_bytes();
     let mut places = BTreeSet::new();
@@ -280,7 +281,7 @@ fn uses_search_path<'data>(
 /// the whole program may compile what gives them into what uses them; the C library's list remains.
 fn goes_through_all<'data>(
     program: &object::File<'data, impl ReadRef<'data>>,
-    parts: &[Part<'_>],
+    parts: &[LoadedPart<'_>],
 ) -> bool {
     let mut places = BTreeSet::new();
     let mut own = Vec::new();
@@ -371,7 +372,10 @@ mod tests {
     fn bytes_that_look_like_the_shells_by_chance_name_nothing() {
         let is_found = |content: &[u8], is_code| {
             let finder = AhoCorasick::new([INDIRECTION]).unwrap();
-            makes_up_names(&Part { content, address: 0, is_code, is_writable: false }, &finder)
+            makes_up_names(
+                &LoadedPart { content, address: 0, is_code, is_writable: false },
+                &finder,
+            )
         };
         for text in [&b"echo ${!NICK*}"[..], b"${!", b"echo ${!\0rest", b"\0\0${!NAME}"] {
             assert!(is_found(text, false), "{text:?}");

@@ -12,7 +12,7 @@ use crate::process::Environment;
 
 /// Files that count, and files that do not, beyond git's rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
+pub(crate) struct Options {
     /// Target folders wherever they are configured to be, absolute. Of these only tracked files
     /// count. One that contains the root itself has no effect: nothing would be left.
     pub exclude_dirs: Vec<PathBuf>,

@@ -33,7 +33,7 @@ use super::read::{FileDigest, file_digest};
 use crate::model::{Digest, Digester};
 
 /// A larger segment is not read into memory at once; such a program is its whole file.
-const LARGEST: u64 = 1 << 30;
+const LARGEST_SEGMENT: u64 = 1 << 30;
 
 /// The digest of what is loaded of the program at `path`, links followed, whatever the letters of
 /// `root`; of anything but an ELF program, of the whole file.
@@ -142,7 +142,7 @@ fn of_elf<'data, Elf: FileHeader<Endian = Endianness>>(
     }
     for segment in segments.iter().filter(|segment| segment.p_type(endian) == elf::PT_LOAD) {
         let (at, length) = segment.file_range(endian);
-        if length > LARGEST {
+        if length > LARGEST_SEGMENT {
             return None;
         }
         let mut content = data.read_bytes_at(at, length).ok()?.to_vec();

@@ -83,41 +83,14 @@ impl CodeHasher {
 
     /// The number of files of the last scan that count.
     #[must_use]
-    pub fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         let tops = self.tops.iter().filter_map(|top| top.folder);
         tops.map(|top| self.tree.totals(top).0).sum()
     }
 
-    /// Whether the last scan found no file that counts.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Changes whenever the stamp of any counted file changes, even if its content is the same
-    /// again: a digest of sizes, times, inodes and modes as of the last scan, and of the links'
-    /// targets now. It means something only on this machine.
-    #[must_use]
-    pub fn stamp(&self) -> Digest {
-        let mut digester = Digester::new("tree stamps 1");
-        for (top, root) in self.tops.iter().zip(&self.scope.roots) {
-            if let Some(top) = top.folder {
-                digester.field(&root.label).digest(&self.tree.stamps(top));
-            }
-        }
-        self.targets(|path, _, target, _| {
-            digester.field(path);
-            target.add_to(&mut digester);
-            if let LinkTarget::File { stamp, .. } = target {
-                digester.field(&stamp.to_bytes());
-            }
-        });
-        digester.finish()
-    }
-
     /// This moment, for [`Self::changed_since`].
     #[must_use]
-    pub fn mark(&self) -> ScanMark {
+    pub(crate) fn mark(&self) -> ScanMark {
         ScanMark(self.generation)
     }
 
@@ -125,7 +98,7 @@ impl CodeHasher {
     /// if everything is as it was again: absolute paths, sorted. A folder stands for everything
     /// in it that is gone; the root, for more than is remembered.
     #[must_use]
-    pub fn changed_since(&self, mark: ScanMark) -> Vec<PathBuf> {
+    pub(crate) fn changed_since(&self, mark: ScanMark) -> Vec<PathBuf> {
         let removals = self.removals.paths.iter();
         let mut paths: Vec<PathBuf> = removals
             .filter(|(generation, _)| *generation > mark.0)
@@ -164,7 +137,7 @@ impl CodeHasher {
 
     /// Every `Cargo.toml` of the tree, those of outside roots too, in the order of the walk.
     #[must_use]
-    pub fn manifests(&self) -> Vec<PathBuf> {
+    pub(crate) fn manifests(&self) -> Vec<PathBuf> {
         let mut found = Vec::new();
         self.each_folder(|_, _, id| {
             let entry = self.tree.folder(id).listing.find(b"Cargo.toml");
@@ -179,7 +152,7 @@ impl CodeHasher {
     /// A digest over every `Cargo.toml`, `Cargo.lock` and `.cargo/config*` of the tree: while it is
     /// the same, what was read from them holds.
     #[must_use]
-    pub fn manifests_digest(&self) -> Digest {
+    pub(crate) fn manifests_digest(&self) -> Digest {
         const CONFIG: [&[u8]; 2] = [b"config", b"config.toml"];
         const MANIFESTS: [&[u8]; 2] = [b"Cargo.lock", b"Cargo.toml"];
         let mut digester = Digester::new("manifests 1");
@@ -205,7 +178,7 @@ impl CodeHasher {
     }
 
     /// Every folder that must be watched: all that are walked, none that is ignored.
-    pub fn directories(&self) -> impl Iterator<Item = PathBuf> {
+    pub(crate) fn directories(&self) -> impl Iterator<Item = PathBuf> {
         let mut folders = Vec::new();
         self.each_folder(|_, _, id| folders.push(id));
         folders.into_iter().map(|id| self.tree.path(id))
@@ -213,7 +186,7 @@ impl CodeHasher {
 
     /// Whether this path (a file's, a link's, a folder's) is one that counts.
     #[must_use]
-    pub fn counts(&self, path: &Path) -> bool {
+    pub(crate) fn counts(&self, path: &Path) -> bool {
         if self.walks(path) {
             let found = self.locate(path);
             return found.is_some_and(|(id, _)| self.tree.digest(id).is_some());
@@ -223,19 +196,20 @@ impl CodeHasher {
 
     /// Whether this is a folder that is walked, and so must be watched.
     #[must_use]
-    pub fn walks(&self, path: &Path) -> bool {
+    pub(crate) fn walks(&self, path: &Path) -> bool {
         self.locate(path).is_some_and(|(_, whole)| whole)
     }
 
     /// Links to folders: what lies behind them is not walked, so nothing about it is known.
     #[must_use]
-    pub fn unfollowed(&self) -> Vec<PathBuf> {
+    pub(crate) fn unfollowed(&self) -> Vec<PathBuf> {
         let links = self.links.iter().filter(|(.., link)| link.target == Some(LinkTarget::Folder));
         links.map(|(.., link)| link.path.clone()).collect()
     }
 
     /// The files of the snapshot, small enough to keep beside a record.
     #[must_use]
+    #[doc(hidden)]
     pub fn manifest(&self) -> Manifest {
         self.manifest_with(std::iter::empty())
     }

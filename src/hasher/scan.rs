@@ -3,10 +3,9 @@
 //! What did not hold still, and what git turns out to track, takes another round.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::path::PathBuf;
 
-use super::changes::Changes;
+use super::changes::ScanChanges;
 use super::tree::FolderId;
 use super::update::Update;
 use super::{CodeHasher, DirChange};
@@ -16,43 +15,31 @@ const MORE_ROUNDS: usize = 4;
 
 impl CodeHasher {
     /// Lists and stats the whole tree, on all cores, and reads what is not proven unchanged.
-    pub fn scan(&mut self, on_dir: &mut dyn FnMut(DirChange<'_>)) -> Changes {
+    pub fn scan(&mut self, on_dir: &mut dyn FnMut(DirChange<'_>)) -> ScanChanges {
         self.refresh(true, BTreeSet::new(), on_dir)
-    }
-
-    /// The watch on this folder is gone, for whatever reason: the next scan or rescan tells it
-    /// removed and enters it again, with all that is in it, if it is still there.
-    pub fn lost_watch(&mut self, dir: &Path) {
-        if let Some((id, true)) = self.locate(dir) {
-            if let Some(identity) = self.tree.folder_mut(id).identity.take()
-                && self.live.get(&identity.number()) == Some(&id)
-            {
-                self.live.remove(&identity.number());
-            }
-            self.unwatched.insert(id);
-        }
     }
 
     /// Lists these folders again (absolute paths), and new ones below them with all that is in
     /// them. Needed before every snapshot that is to be answered, with no folder if none changed:
     /// what cannot be watched is looked at too, and what could not be read is tried again. A path
     /// that is no folder of the tree stands for the nearest one above it.
+    #[doc(hidden)]
     pub fn rescan(
         &mut self,
         dirs: &BTreeSet<PathBuf>,
         on_dir: &mut dyn FnMut(DirChange<'_>),
-    ) -> Changes {
+    ) -> ScanChanges {
         let changed = self.changed_elsewhere();
         self.rescan_with(dirs, changed, on_dir)
     }
 
     /// Does the same, and looks at every file: no event tells of a write through a memory map, or
     /// through a link from outside the tree. Folders are trusted to have told of their names.
-    pub fn rescan_files(
+    pub(crate) fn rescan_files(
         &mut self,
         dirs: &BTreeSet<PathBuf>,
         on_dir: &mut dyn FnMut(DirChange<'_>),
-    ) -> Changes {
+    ) -> ScanChanges {
         let changed = self.changed_files();
         self.rescan_with(dirs, changed, on_dir)
     }
@@ -62,9 +49,8 @@ impl CodeHasher {
         dirs: &BTreeSet<PathBuf>,
         changed: BTreeSet<FolderId>,
         on_dir: &mut dyn FnMut(DirChange<'_>),
-    ) -> Changes {
+    ) -> ScanChanges {
         let mut dirty = changed;
-        dirty.append(&mut self.unwatched);
         for (id, _) in self.problems.keys() {
             dirty.insert(*id);
         }
@@ -86,7 +72,7 @@ impl CodeHasher {
         all: bool,
         dirty: BTreeSet<FolderId>,
         on_dir: &mut dyn FnMut(DirChange<'_>),
-    ) -> Changes {
+    ) -> ScanChanges {
         self.generation += 1;
         let all = all || !self.current;
         let (mut changes, mut stale_memo) = Update::new(self, on_dir, all).run(dirty);
@@ -114,7 +100,7 @@ impl CodeHasher {
 impl Update<'_, '_> {
     /// Lists `dirty` (or everything) and whatever follows from it, until nothing does. Returns
     /// what changed, and whether a memo from before is out of date.
-    fn run(mut self, mut dirty: BTreeSet<FolderId>) -> (Changes, bool) {
+    fn run(mut self, mut dirty: BTreeSet<FolderId>) -> (ScanChanges, bool) {
         for id in std::mem::take(&mut self.hasher.dropped) {
             self.detach(id, true);
         }

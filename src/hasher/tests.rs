@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::{Changes, CodeHasher, DirChange, Options, Snapshot};
+use super::{CodeHasher, DirChange, Options, ScanChanges, Snapshot};
 use crate::model::Digest;
 use crate::process::{self, Environment, Spec};
 
@@ -226,14 +226,14 @@ impl Living {
         this
     }
 
-    pub(super) fn scan(&mut self) -> Changes {
+    pub(super) fn scan(&mut self) -> ScanChanges {
         self.watches.told.clear();
         let changes = self.hasher.scan(&mut |change| self.watches.take(change));
         self.watches.check(&self.hasher);
         changes
     }
 
-    pub(super) fn rescan(&mut self, folders: &[PathBuf]) -> Changes {
+    pub(super) fn rescan(&mut self, folders: &[PathBuf]) -> ScanChanges {
         self.watches.told.clear();
         let folders = folders.iter().cloned().collect();
         let changes = self.hasher.rescan(&folders, &mut |change| self.watches.take(change));
@@ -241,7 +241,7 @@ impl Living {
         changes
     }
 
-    pub(super) fn rescan_files(&mut self, folders: &[PathBuf]) -> Changes {
+    pub(super) fn rescan_files(&mut self, folders: &[PathBuf]) -> ScanChanges {
         self.watches.told.clear();
         let folders = folders.iter().cloned().collect();
         let changes = self.hasher.rescan_files(&folders, &mut |change| self.watches.take(change));

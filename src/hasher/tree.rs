@@ -3,7 +3,6 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 
 use super::rules::Rules;
 use super::system::FolderIdentity;
@@ -255,8 +254,6 @@ pub(super) struct TreeFolder {
     /// The digest of everything in it and below; `None` after a change, `Some(None)` if it does
     /// not count.
     digest: Option<Option<Digest>>,
-    /// As the digest, but of the stamps.
-    stamps: OnceLock<Digest>,
 }
 
 impl TreeFolder {
@@ -274,7 +271,6 @@ impl TreeFolder {
             repository: None,
             totals: (0, 0),
             digest: None,
-            stamps: OnceLock::new(),
         }
     }
 }
@@ -362,7 +358,6 @@ impl FileTree {
         while let Some(id) = next {
             let folder = self.folder_mut(id);
             folder.digest = None;
-            folder.stamps = OnceLock::new();
             next = folder.parent;
         }
     }
@@ -421,43 +416,5 @@ impl FileTree {
     /// Files in and below a settled folder, and their bytes.
     pub(super) fn totals(&self, id: FolderId) -> (u64, u64) {
         self.folder(id).totals
-    }
-
-    /// A digest over every counted entry's stamp and content, in the folder and below.
-    pub(super) fn stamps(&self, id: FolderId) -> Digest {
-        let order = self.subtree(id);
-        for id in order.iter().rev() {
-            let folder = self.folder(*id);
-            folder.stamps.get_or_init(|| self.stamps_of(folder));
-        }
-        *self.folder(id).stamps.get_or_init(|| self.stamps_of(self.folder(id)))
-    }
-
-    /// The digest of one folder, if those in it are up to date.
-    fn stamps_of(&self, folder: &TreeFolder) -> Digest {
-        let mut bytes = Vec::with_capacity(folder.listing.entries.len() * 96);
-        for (name, entry) in folder.listing.iter() {
-            match entry.content {
-                EntryContent::Folder(Some(inner)) => {
-                    let inner = self.folder(inner);
-                    if let (Some(Some(_)), Some(stamps)) = (inner.digest, inner.stamps.get()) {
-                        frame(&mut bytes, name, b'd', stamps.as_bytes());
-                    }
-                }
-                EntryContent::Folder(None) => {}
-                content => {
-                    frame(&mut bytes, name, entry.sort(), &entry.stamp.to_bytes());
-                    match content {
-                        EntryContent::Digest(digest) => {
-                            frame(&mut bytes, b"", 1, digest.as_bytes());
-                        }
-                        _ => frame(&mut bytes, b"", 0, &[]),
-                    }
-                }
-            }
-        }
-        let mut digester = Digester::new("stamps 1");
-        digester.field(&bytes);
-        digester.finish()
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 
-use super::changes::Changes;
+use super::changes::ScanChanges;
 use super::tree::FolderId;
 use super::walk::Scratch;
 use super::{CodeHasher, DirChange};
@@ -27,7 +27,7 @@ pub(super) struct Update<'h, 'd> {
     pub moved: HashMap<u64, FolderId>,
     /// Paths of folders that are gone, not yet told, and whose watch goes with each.
     pub gone: Vec<(PathBuf, Option<(u64, u64)>)>,
-    pub changes: Changes,
+    pub changes: ScanChanges,
     /// Some ignore file is not what it was: files that git tracks may be hidden by it now.
     pub rules_changed: bool,
     /// Tracked files, by the folder that git was asked in.
@@ -54,7 +54,7 @@ impl<'h, 'd> Update<'h, 'd> {
             detached: HashSet::new(),
             moved: HashMap::new(),
             gone: Vec::new(),
-            changes: Changes::default(),
+            changes: ScanChanges::default(),
             rules_changed: false,
             lists: BTreeMap::new(),
             seen: BTreeSet::new(),

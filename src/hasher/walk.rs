@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use super::changes::Changes;
+use super::changes::ScanChanges;
 use super::git;
 use super::look::{Candidate, DecidingFile, FolderContents, FolderReader, Trouble};
 use super::memo::TreeMemo;
@@ -79,7 +79,7 @@ pub(super) struct ListedFolder {
     pub modes: Vec<WalkMode>,
     /// Names (empty: the folder itself) whose content is not known, and why.
     pub problems: Vec<(Vec<u8>, String)>,
-    pub changes: Changes,
+    pub changes: ScanChanges,
     /// Names that are no longer there, folders left out.
     pub removed: Vec<Vec<u8>>,
     /// Its own ignore file is not the one that it was.
@@ -226,7 +226,7 @@ impl Walk<'_> {
             repository,
             modes,
             problems,
-            changes: Changes { read_files, read_bytes, ..changes },
+            changes: ScanChanges { read_files, read_bytes, ..changes },
             removed,
             rules_changed,
         })

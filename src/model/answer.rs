@@ -43,7 +43,7 @@ pub struct TargetAnswer {
 impl TargetAnswer {
     /// The answer that a report gives.
     #[must_use]
-    pub fn from_report(
+    pub(crate) fn from_report(
         report: &TargetReport,
         source: Source,
         reason: impl Into<String>,
@@ -88,7 +88,7 @@ impl Answer {
 
     /// Pass if every target passed. No targets at all is a pass, as it is for cargo.
     #[must_use]
-    pub fn verdict(&self) -> Verdict {
+    pub(crate) fn verdict(&self) -> Verdict {
         if self.targets.iter().all(|target| target.verdict == Verdict::Pass) {
             Verdict::Pass
         } else {
@@ -98,7 +98,7 @@ impl Answer {
 
     /// Cache, run or both.
     #[must_use]
-    pub fn source(&self) -> Source {
+    pub(crate) fn source(&self) -> Source {
         match (self.cached(), self.targets.len()) {
             (0, _) => Source::Run,
             (cached, all) if cached == all => Source::Cache,
@@ -108,7 +108,7 @@ impl Answer {
 
     /// How many targets were answered from records.
     #[must_use]
-    pub fn cached(&self) -> usize {
+    pub(crate) fn cached(&self) -> usize {
         self.targets.iter().filter(|target| target.source == Source::Cache).count()
     }
 
@@ -120,7 +120,7 @@ impl Answer {
 
     /// The sum of all targets' counts.
     #[must_use]
-    pub fn counts(&self) -> TestCounts {
+    pub(crate) fn counts(&self) -> TestCounts {
         let mut sum = TestCounts::default();
         for target in &self.targets {
             sum += target.counts;

@@ -22,7 +22,7 @@ impl Digest {
     ///
     /// # Errors
     /// The first error of the reader other than an interruption.
-    pub fn of_reader(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<(Self, u64)> {
+    pub(crate) fn of_reader(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<(Self, u64)> {
         let mut state = Sha256::new();
         let mut total = 0;
         loop {
@@ -40,7 +40,7 @@ impl Digest {
 
     /// The 32 bytes.
     #[must_use]
-    pub const fn as_bytes(&self) -> &[u8; 32] {
+    pub(crate) const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
@@ -52,7 +52,7 @@ impl Digest {
 
     /// The first 12 hexadecimal digits: enough for a person to tell two apart.
     #[must_use]
-    pub fn short(&self) -> String {
+    pub(crate) fn short(&self) -> String {
         self.to_string()[..12].to_owned()
     }
 }

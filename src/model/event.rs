@@ -225,7 +225,7 @@ pub struct VerdictEvent {
 impl StreamEvent {
     /// The project and the tree that a verdict holds for; none for other events.
     #[must_use]
-    pub fn of(&self) -> Option<&EventOf> {
+    pub(crate) fn of(&self) -> Option<&EventOf> {
         match self {
             Self::Plan { of, .. } | Self::Running { of, .. } | Self::Tests { of, .. } => Some(of),
             Self::Build(build) => Some(&build.of),

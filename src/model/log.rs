@@ -34,7 +34,7 @@ pub enum LogOutcome {
 }
 
 impl LogOutcome {
-    /// All four.
+    /// The four words.
     pub const ALL: [Self; 4] = [Self::Pass, Self::Fail, Self::Error, Self::Cancelled];
 
     /// The word in the log.

@@ -44,9 +44,9 @@ pub enum Source {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// It passed.
+    /// The test passed.
     Ok,
-    /// It failed.
+    /// The test failed.
     Failed,
     /// It was not run because it is marked `#[ignore]`.
     Ignored,
@@ -113,7 +113,7 @@ impl std::ops::AddAssign for TestCounts {
 
 /// What one test target came to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TargetReport {
+pub(crate) struct TargetReport {
     /// Which target.
     pub id: TargetId,
     /// Pass or fail; a cancelled target has none and is no report.
@@ -137,7 +137,7 @@ pub struct TargetReport {
 
 impl TargetReport {
     /// The names of the failed tests.
-    pub fn failures(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn failures(&self) -> impl Iterator<Item = &str> {
         self.tests.iter().filter(|t| t.outcome == Outcome::Failed).map(|t| t.name.as_str())
     }
 }

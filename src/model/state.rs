@@ -25,7 +25,7 @@ pub enum State {
 impl State {
     /// The word of the JSON.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Idle => "idle",
             Self::Hashing => "hashing",

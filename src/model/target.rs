@@ -25,12 +25,12 @@ pub enum TargetKind {
 
 impl TargetKind {
     /// All kinds, in cargo's order.
-    pub const ALL: [Self; 6] =
+    pub(crate) const ALL: [Self; 6] =
         [Self::Lib, Self::Bin, Self::Test, Self::Example, Self::Bench, Self::Doc];
 
     /// The kind as it is written in JSON.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Lib => "lib",
             Self::Bin => "bin",

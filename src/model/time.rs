@@ -25,7 +25,7 @@ impl Timestamp {
     /// How long ago this was, seen from `now`; `None` where it lies in the future, which only a
     /// clock that was set back can bring about.
     #[must_use]
-    pub fn age(self, now: Self) -> Option<Duration> {
+    pub(crate) fn age(self, now: Self) -> Option<Duration> {
         now.0.checked_sub(self.0).map(Duration::from_millis)
     }
 

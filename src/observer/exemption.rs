@@ -11,7 +11,7 @@ use crate::process::Environment;
 
 /// A program that a process of the run has become.
 #[derive(Clone, Debug)]
-pub(crate) struct StartedProgram {
+pub(crate) struct ExecutedProgram {
     /// The file, without symlinks.
     pub(crate) file: PathBuf,
     /// All its arguments, its name first.
@@ -20,7 +20,7 @@ pub(crate) struct StartedProgram {
     pub(crate) environment: Environment,
 }
 
-type Decide = dyn Fn(&StartedProgram) -> Option<Vec<PathBuf>> + Send + Sync;
+type Decide = dyn Fn(&ExecutedProgram) -> Option<Vec<PathBuf>> + Send + Sync;
 
 /// Decides about each program that starts: the folders, without symlinks, whose look-ups by this very
 /// process count no more; `None` for almost every program.
@@ -29,13 +29,13 @@ pub(crate) struct Exemption(Arc<Decide>);
 
 impl Exemption {
     pub(crate) fn new(
-        decide: impl Fn(&StartedProgram) -> Option<Vec<PathBuf>> + Send + Sync + 'static,
+        decide: impl Fn(&ExecutedProgram) -> Option<Vec<PathBuf>> + Send + Sync + 'static,
     ) -> Self {
         Self(Arc::new(decide))
     }
 
     pub(super) fn of(&self, thread: i32) -> Option<ExemptProcess> {
-        let started = StartedProgram::of(thread)?;
+        let started = ExecutedProgram::of(thread)?;
         let folders = (self.0)(&started)?.into_iter();
         let folders = folders.map(|folder| folder.into_os_string().into_vec()).collect();
         Some(ExemptProcess { file: started.file, folders })
@@ -67,7 +67,7 @@ fn file_of(thread: i32) -> Option<PathBuf> {
     std::fs::read_link(format!("/proc/{thread}/exe")).ok()
 }
 
-impl StartedProgram {
+impl ExecutedProgram {
     fn of(thread: i32) -> Option<Self> {
         let list = |name: &str| {
             let text = std::fs::read(format!("/proc/{thread}/{name}")).ok()?;

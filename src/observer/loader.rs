@@ -56,7 +56,7 @@ const ASKING: libc::c_long = libc::SYS_access;
 #[cfg(not(target_arch = "x86_64"))]
 const ASKING: libc::c_long = libc::SYS_faccessat;
 const SYSCALL: [u8; 2] = [0x0f, 0x05];
-const PAGE: u64 = 4096;
+const PAGE_SIZE: u64 = 4096;
 
 /// Instructions that may lie between the load of a call's number and the call: `mov rsi, rdi` and
 /// [`HERE`].
@@ -82,7 +82,7 @@ pub(in crate::observer) struct SearchSites {
 
 /// A call of the loader's code.
 #[derive(Clone, Copy, Debug)]
-struct Call {
+struct CallSite {
     /// Where it ends, as a place in its page.
     site: u16,
     /// The number that is loaded before it, if that is seen.
@@ -161,7 +161,7 @@ impl KnownLoader {
         let code = |part: &Range<u64>| {
             content.get(usize::try_from(part.start).ok()?..usize::try_from(part.end).ok()?)
         };
-        let mut calls: Vec<Call> = Vec::new();
+        let mut calls: Vec<CallSite> = Vec::new();
         for part in &parts {
             let code = code(part)?;
             for at in (0..code.len().saturating_sub(1)).filter(|at| code[*at..*at + 2] == SYSCALL) {
@@ -172,14 +172,14 @@ impl KnownLoader {
             let number = u32::try_from(number).ok();
             let is_only_that =
                 |site: u16| calls.iter().all(|call| call.site != site || call.number == number);
-            let is_meant = |call: &&Call| call.number == number && (call.here || !here);
+            let is_meant = |call: &&CallSite| call.number == number && (call.here || !here);
             let mut sites: Sites = calls.iter().filter(is_meant).map(|call| call.site).collect();
             sites.retain(|site| is_only_that(*site));
             sites
         };
         // Also calls by a number that is loaded elsewhere: what is opened anywhere is to be searched.
         let open = u32::try_from(libc::SYS_openat).ok();
-        let may_open = |call: &&Call| call.number.is_none() || call.number == open;
+        let may_open = |call: &&CallSite| call.number.is_none() || call.number == open;
         let opens = calls.iter().filter(may_open).map(|call| call.site).collect();
         let search = SearchSites {
             starts: sites(ASKING, false),
@@ -290,9 +290,9 @@ impl KnownLoader {
                 file.read_exact_at(&mut chunk[..length], start).ok()?;
                 let is_call = |at: usize| at + 2 <= length && chunk[at..at + 2] == SYSCALL;
                 let holds = sites.iter().any(|site| {
-                    let first = (site + 2 * PAGE - 2 - start % PAGE) % PAGE;
+                    let first = (site + 2 * PAGE_SIZE - 2 - start % PAGE_SIZE) % PAGE_SIZE;
                     let first = usize::try_from(first).unwrap_or_default();
-                    (first..length).step_by(PAGE as usize).any(is_call)
+                    (first..length).step_by(PAGE_SIZE as usize).any(is_call)
                 });
                 if holds {
                     return Some(true);
@@ -305,7 +305,7 @@ impl KnownLoader {
 }
 
 /// The call after this code, which ends at `site`.
-fn call(before: &[u8], site: u16) -> Call {
+fn call(before: &[u8], site: u16) -> CallSite {
     let (mut rest, mut here) = (before, false);
     while let Some(shorter) = MOVES.iter().find_map(|bytes| rest.strip_suffix(*bytes)) {
         here |= rest.ends_with(&HERE);
@@ -316,7 +316,7 @@ fn call(before: &[u8], site: u16) -> Call {
         _ if rest.ends_with(&ZERO) => Some(0),
         _ => None,
     };
-    Call { site, number, here }
+    CallSite { site, number, here }
 }
 
 /// Whether stacks begin at random addresses, and libraries lie far below them therefore.
@@ -329,7 +329,7 @@ fn is_random() -> bool {
 
 /// The place in its page.
 fn site(address: u64) -> u16 {
-    (address % PAGE) as u16
+    (address % PAGE_SIZE) as u16
 }
 
 #[cfg(all(test, target_arch = "x86_64"))]

@@ -206,7 +206,7 @@ fn is_understood(name: &[u8]) -> bool {
 
 /// A part of a name, in the order of the loader.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-enum Part {
+enum NamePart {
     Letter(u8),
     Number(u32),
 }
@@ -216,18 +216,18 @@ fn order(one: &[u8], other: &[u8]) -> Ordering {
     parts(one).cmp(parts(other))
 }
 
-fn parts(mut name: &[u8]) -> impl Iterator<Item = Part> {
+fn parts(mut name: &[u8]) -> impl Iterator<Item = NamePart> {
     std::iter::from_fn(move || {
         let (first, rest) = name.split_first()?;
         let digits = name.iter().take_while(|byte| byte.is_ascii_digit()).count();
         if digits == 0 {
             name = rest;
-            return Some(Part::Letter(*first));
+            return Some(NamePart::Letter(*first));
         }
         let (number, rest) = name.split_at(digits);
         name = rest;
         let add = |sum: u32, digit: &u8| sum.wrapping_mul(10) + u32::from(digit - b'0');
-        Some(Part::Number(number.iter().fold(0, add)))
+        Some(NamePart::Number(number.iter().fold(0, add)))
     })
 }
 

@@ -81,7 +81,7 @@ pub struct PathAccess {
 impl PathAccess {
     /// Whether the run depends on it.
     #[must_use]
-    pub fn is_input(&self) -> bool {
+    pub(crate) fn is_input(&self) -> bool {
         self.uses.any(Uses::INPUT)
     }
 
@@ -91,7 +91,7 @@ impl PathAccess {
     /// It is still an input. A caller may ignore it below folders that hold only results (the
     /// target folder, the temporary folder), where it is a leftover of an earlier run.
     #[must_use]
-    pub fn is_scratch(&self) -> bool {
+    pub(crate) fn is_scratch(&self) -> bool {
         let content = Uses::READ.with(Uses::EXECUTED).with(Uses::ATTRIBUTES);
         let content = content.with(Uses::FOLLOWED).with(Uses::ASKED);
         self.uses.any(Uses::OUTPUT) && !self.uses.any(content)
@@ -100,7 +100,7 @@ impl PathAccess {
     /// Whether `now` is the same state, as far as the run's uses can tell. Of a folder that was
     /// not listed only kind, permissions and identity count: creating a file in it changes its times.
     #[must_use]
-    pub fn holds(&self, now: &PathStamp) -> bool {
+    pub(crate) fn holds(&self, now: &PathStamp) -> bool {
         match (&self.first, now) {
             (PathStamp::Unknown(_), _) | (_, PathStamp::Unknown(_)) => false,
             (PathStamp::Present(first), PathStamp::Present(now))
@@ -133,23 +133,23 @@ impl Uses {
     /// A symlink was read or followed.
     pub const FOLLOWED: Self = Self(1 << 4);
     /// Its extended attributes were read, which no digest of content covers.
-    pub const ATTRIBUTES: Self = Self(1 << 5);
+    pub(crate) const ATTRIBUTES: Self = Self(1 << 5);
     /// It did not exist, and the run made it.
     pub const CREATED: Self = Self(1 << 6);
     /// It existed, and the run replaced all of its content without reading it.
-    pub const REPLACED: Self = Self(1 << 7);
+    pub(crate) const REPLACED: Self = Self(1 << 7);
     /// It existed, and the run opened it for writing or changed its metadata.
-    pub const MODIFIED: Self = Self(1 << 8);
+    pub(crate) const MODIFIED: Self = Self(1 << 8);
     /// The run removed it or renamed it away.
-    pub const REMOVED: Self = Self(1 << 9);
+    pub(crate) const REMOVED: Self = Self(1 << 9);
     /// It was made by a call that succeeds only for a free name.
-    pub const CLAIMED: Self = Self(1 << 10);
+    pub(crate) const CLAIMED: Self = Self(1 << 10);
     /// It was made by a call that succeeds only for a free name or a writable file.
     pub const OVERWRITTEN: Self = Self(1 << 11);
     /// It was emptied by a call that succeeds only for an existing file.
-    pub const REQUIRED: Self = Self(1 << 12);
+    pub(crate) const REQUIRED: Self = Self(1 << 12);
     /// The run made a hard link to it.
-    pub const LINKED: Self = Self(1 << 13);
+    pub(crate) const LINKED: Self = Self(1 << 13);
     /// It is a Rust source, and another process of the run than the first opened it or looked it up.
     /// Only with [`ObserveOptions::tells_readers`](super::ObserveOptions::tells_readers).
     pub const READ_BELOW: Self = Self(1 << 14);
@@ -157,11 +157,11 @@ impl Uses {
     /// ([`Observation::libraries`]).
     pub const ASKED: Self = Self(1 << 15);
     /// The uses that make a path an input.
-    pub const INPUT: Self = Self(0b1001_1100_0011_1111);
+    pub(crate) const INPUT: Self = Self(0b1001_1100_0011_1111);
     /// The uses that make a path a result.
-    pub const OUTPUT: Self = Self(0b11_1100_0000);
+    pub(crate) const OUTPUT: Self = Self(0b11_1100_0000);
     /// The input uses from which the run learns nothing but the state of the name.
-    pub const NAME: Self = Self(0b1_1100_0000_0000);
+    pub(crate) const NAME: Self = Self(0b1_1100_0000_0000);
 
     const NAMES: [&'static str; 16] = [
         "read",
@@ -184,7 +184,7 @@ impl Uses {
 
     /// Whether the two sets share a use.
     #[must_use]
-    pub const fn any(self, other: Self) -> bool {
+    pub(crate) const fn any(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
 
@@ -196,7 +196,7 @@ impl Uses {
 
     /// The uses that are in both sets.
     #[must_use]
-    pub const fn and(self, other: Self) -> Self {
+    pub(crate) const fn and(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }
 

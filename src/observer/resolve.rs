@@ -7,12 +7,11 @@ use std::path::Path;
 use libc::pid_t;
 use rustix::io::Errno;
 
+use crate::paths::MAX_SYMLINKS;
 use crate::workspace::{FileKind, PathStamp};
 
-/// How many symlinks the kernel follows in one path.
-const MAX_LINKS: usize = 40;
-/// The longest path that one call can look up, with its final zero.
-const MAX_PATH: usize = 4096;
+/// The longest path that one call can look up, in bytes, with its final zero.
+pub(super) const PATH_MAX: usize = 4096;
 
 /// The file that a path names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,7 +128,7 @@ impl Resolver {
             match stamp.kind() {
                 Some(FileKind::Symlink) if !last || follow => {
                     followed += 1;
-                    if followed > MAX_LINKS {
+                    if followed > MAX_SYMLINKS {
                         return Err(ResolveError::Loop);
                     }
                     let text = rustix::fs::readlink(&path[..], Vec::new())
@@ -208,7 +207,7 @@ impl Resolver {
 }
 
 fn stamp_of(path: &[u8]) -> Result<PathStamp, ResolveError> {
-    if path.len() >= MAX_PATH {
+    if path.len() >= PATH_MAX {
         return Err(ResolveError::TooLong);
     }
     let stamp = PathStamp::of(path);

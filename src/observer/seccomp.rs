@@ -298,7 +298,7 @@ pub(in crate::observer) fn read_memory(
     let (mut from, mut left, mut parts) = (address, into.len(), 0);
     while left > 0 && parts < remote.len() {
         let Ok(start) = usize::try_from(from) else { break };
-        let length = left.min(PAGE - start % PAGE);
+        let length = left.min(PAGE_SIZE - start % PAGE_SIZE);
         remote[parts] =
             libc::iovec { iov_base: std::ptr::without_provenance_mut(start), iov_len: length };
         let Some(next) = from.checked_add(length as u64) else { break };
@@ -320,7 +320,7 @@ pub(in crate::observer) fn read_memory(
 }
 
 /// The smallest page size of both architectures. Larger pages only make the parts shorter.
-const PAGE: usize = 4096;
+const PAGE_SIZE: usize = 4096;
 
 /// Leaves a process behind that lets all further calls of the observed processes continue, until
 /// the last of these has ended. Without it each such call would fail with `ENOSYS`.

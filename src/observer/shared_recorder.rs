@@ -20,12 +20,12 @@ pub(in crate::observer) const GUARD_INTERVAL: Duration = Duration::from_millis(5
 
 /// See the module.
 pub(in crate::observer) struct SharedRecorder {
-    state: Mutex<State>,
+    state: Mutex<RecorderState>,
     /// The recorder is free, or a call is stuck.
     changed: Condvar,
 }
 
-struct State {
+struct RecorderState {
     /// `None` while a thread records a call with it, and once it is disabled.
     recorder: Option<Box<SyscallRecorder>>,
     /// The call being recorded, and the listener that received it.
@@ -42,7 +42,7 @@ struct State {
 
 impl SharedRecorder {
     pub(in crate::observer) fn new(recorder: SyscallRecorder) -> Self {
-        let state = State {
+        let state = RecorderState {
             recorder: Some(Box::new(recorder)),
             call: None,
             begun: 0,
@@ -53,7 +53,7 @@ impl SharedRecorder {
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, RecorderState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -74,7 +74,7 @@ impl SharedRecorder {
         let mut state = self.state();
         if state.recorder.is_none() {
             state.waiting += 1;
-            let must_wait = |state: &mut State| state.recorder.is_none() && !state.stuck;
+            let must_wait = |state: &mut RecorderState| state.recorder.is_none() && !state.stuck;
             let waited = self.changed.wait_while(state, must_wait);
             state = waited.unwrap_or_else(PoisonError::into_inner);
             state.waiting -= 1;

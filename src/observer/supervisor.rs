@@ -45,7 +45,7 @@ const INSTALL_TIMEOUT: Duration = Duration::from_secs(30);
 const INTERRUPT_INTERVAL: Duration = Duration::from_millis(1);
 
 /// What the threads of one observation share.
-struct SharedRecord {
+struct SupervisorState {
     recorder: SharedRecorder,
     /// The observation ends: answering threads stop.
     ending: AtomicBool,
@@ -63,7 +63,7 @@ struct AnsweringThreads {
     listener: Arc<Listener>,
     threads: Vec<JoinHandle<()>>,
     alive: mpsc::Receiver<Infallible>,
-    /// Whose calls they answer, and those of all that it starts.
+    /// The process whose calls they answer, with those of all that it starts.
     child: Option<Pid>,
 }
 
@@ -78,7 +78,7 @@ enum Arrival {
 
 /// The control thread of one observation.
 pub(in crate::observer) struct Supervisor {
-    shared: Arc<SharedRecord>,
+    shared: Arc<SupervisorState>,
     /// The socket on which children announce their listeners.
     arrivals: OwnedFd,
     /// A pipe that is closed to end the observation.
@@ -92,7 +92,7 @@ impl Supervisor {
         stop: OwnedFd,
     ) -> Self {
         let recorder = SharedRecorder::new(recorder);
-        let shared = SharedRecord { recorder, ending: AtomicBool::new(false) };
+        let shared = SupervisorState { recorder, ending: AtomicBool::new(false) };
         Self { shared: Arc::new(shared), arrivals, stop }
     }
 
@@ -293,7 +293,7 @@ impl AnsweringThreads {
 
 impl CallQueue {
     /// Answers calls until the last process has ended or the observation ends.
-    fn answer_calls(&self, shared: &SharedRecord) {
+    fn answer_calls(&self, shared: &SupervisorState) {
         seccomp::allow_interruption();
         while !shared.ending.load(Ordering::SeqCst) {
             let share = !waits(&self.listener);

@@ -14,7 +14,7 @@ use super::access_log::AccessLog;
 use super::executables::Executables;
 use super::library_search::LibraryLoads;
 use super::loader::KnownLoader;
-use super::resolve::{ResolveError, ResolvedPath, Resolver, Trail, as_path};
+use super::resolve::{PATH_MAX, ResolveError, ResolvedPath, Resolver, Trail, as_path};
 use super::seccomp;
 use super::sockets::OwnSockets;
 use super::syscall_table::PathArgument;
@@ -22,8 +22,6 @@ use crate::observer::exemption::ExemptProcess;
 use crate::observer::{Observation, ObserveOptions, Problem, Uses};
 use crate::workspace::{FileKind, PathStamp};
 
-/// The longest path that the kernel accepts, with its final zero.
-const MAX_PATH: usize = 4096;
 /// How much of another process's memory is read at first. Most paths are shorter.
 const FIRST_READ: usize = 256;
 /// `RESOLVE_IN_ROOT` of `openat2`.
@@ -433,7 +431,7 @@ fn read_text(thread: pid_t, address: u64) -> io::Result<Option<Vec<u8>>> {
     if count < FIRST_READ {
         return Ok(None);
     }
-    let mut whole = vec![0; MAX_PATH];
+    let mut whole = vec![0; PATH_MAX];
     let count = seccomp::read_memory(thread, address, &mut whole)?;
     Ok(whole[..count].iter().position(|byte| *byte == 0).map(|end| {
         whole.truncate(end);

@@ -4,22 +4,22 @@
 //! says nothing of the next. No weights fit both, so the last commits decide.
 
 use super::memory::Memory;
-use super::{FIRST, Mix, Weights};
+use super::{Mix, SCORED_GUESSES, Weights};
 
-/// So many of the last commits are judged by.
-const JUDGED: usize = 200;
-/// Fewer cases than that prove nothing.
-const FEW: usize = 20;
+/// How many of the last commits the mixes are judged by.
+const COMMITS_JUDGED: usize = 200;
+/// The fewest cases that prove one mix better than another.
+const MIN_CASES: usize = 20;
 
 /// How a kind of prediction has done with each mix.
 #[derive(Clone, Debug)]
-struct Record {
+struct MixScores {
     cases: usize,
     /// The sum of the shares that were foretold.
     found: Vec<f64>,
 }
 
-impl Record {
+impl MixScores {
     fn new() -> Self {
         Self { cases: 0, found: vec![0.0; Mix::ALL.len()] }
     }
@@ -41,7 +41,7 @@ impl Record {
                 };
                 scores.iter().enumerate().filter(|(other, score)| before((*other, score))).count()
             };
-            let hits = wanted.clone().filter(|package| better(**package) < FIRST).count();
+            let hits = wanted.clone().filter(|package| better(**package) < SCORED_GUESSES).count();
             *found += hits as f64 / count as f64;
         }
     }
@@ -49,7 +49,7 @@ impl Record {
     fn best(&self) -> Mix {
         let mut best = 0;
         for (at, found) in self.found.iter().enumerate() {
-            if self.cases >= FEW && *found > self.found[best] {
+            if self.cases >= MIN_CASES && *found > self.found[best] {
                 best = at;
             }
         }
@@ -61,12 +61,12 @@ impl Record {
 /// of its packages is known.
 pub(super) fn walk(history: &[Vec<usize>], count: usize, weights: &Weights) -> (Memory, Mix, Mix) {
     let mut memory = Memory::new(count, weights);
-    let (mut next, mut others) = (Record::new(), Record::new());
+    let (mut next, mut others) = (MixScores::new(), MixScores::new());
     for (at, commit) in history.iter().enumerate() {
-        if at + JUDGED >= history.len() && !commit.is_empty() {
+        if at + COMMITS_JUDGED >= history.len() && !commit.is_empty() {
             let last: Vec<_> = memory.last.iter().map(|package| (*package, 1.0)).collect();
             next.add(commit, None, |mix| memory.scores(&last, mix));
-            if (2..=FIRST + 1).contains(&commit.len()) {
+            if (2..=SCORED_GUESSES + 1).contains(&commit.len()) {
                 for &given in commit {
                     others.add(commit, Some(given), |mix| memory.scores(&[(given, 1.0)], mix));
                 }

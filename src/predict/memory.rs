@@ -2,8 +2,8 @@
 
 use super::{Mix, Weights};
 
-/// Of a commit that changed more, nothing can be learned about which ones belong together: a
-/// release, a new edition, a formatter.
+/// The most packages that a commit may change to teach which of them belong together. A larger one
+/// is a release, a new edition, a formatter.
 const SWEEPING: usize = 8;
 
 /// Counts over the commits so far. Packages are numbers here, below the `count` of all.

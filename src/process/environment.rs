@@ -52,7 +52,7 @@ impl Environment {
 
     /// The same without the variables of a service manager.
     #[must_use]
-    pub fn without_supervisor(mut self) -> Self {
+    pub(crate) fn without_supervisor(mut self) -> Self {
         for name in SUPERVISOR {
             self.0.remove(OsStr::new(name));
         }
@@ -81,7 +81,7 @@ impl Environment {
     }
 
     /// The folders of `PATH`; relative ones are taken from `dir`.
-    pub fn path_folders<'a>(&'a self, dir: &'a Path) -> impl Iterator<Item = PathBuf> + 'a {
+    pub(crate) fn path_folders<'a>(&'a self, dir: &'a Path) -> impl Iterator<Item = PathBuf> + 'a {
         let path = self.get("PATH").unwrap_or_default();
         std::env::split_paths(path).map(move |folder| dir.join(folder))
     }

@@ -26,24 +26,24 @@ pub struct Suspender {
 
 impl Suspender {
     /// Suspends the children, or resumes them.
-    pub fn set(&self, suspend: bool) {
+    pub(crate) fn set(&self, suspend: bool) {
         self.suspend.send_if_modified(|now| std::mem::replace(now, suspend) != suspend);
     }
 
     /// Whether the children are to be suspended.
     #[must_use]
-    pub fn is_suspended(&self) -> bool {
+    pub(crate) fn is_suspended(&self) -> bool {
         *self.suspend.borrow()
     }
 
     /// The process ids of the children that run, suspended or not.
     #[must_use]
-    pub fn running(&self) -> BTreeSet<u32> {
+    pub(crate) fn running(&self) -> BTreeSet<u32> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Asks the children to end, by `SIGTERM`, and lets them take their time.
-    pub fn ask_to_end(&self) {
+    pub(crate) fn ask_to_end(&self) {
         for pid in self.running().into_iter().filter_map(|pid| Pid::from_raw(pid.cast_signed())) {
             // One that has just ended needs no signal.
             let _ = kill_process(pid, Signal::TERM);

@@ -68,13 +68,13 @@ pub struct ProjectStatus {
     pub selection: SelectionRecord,
     /// What yielding to other programs has cost the background builds.
     #[serde(default, rename = "courtesy")]
-    pub yields: YieldStats,
+    pub yields: InterruptionStats,
 }
 
 /// How often background builds have yielded cargo's lock to another cargo, and how long they were
 /// suspended for other programs, since the daemon was started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct YieldStats {
+pub struct InterruptionStats {
     /// How often.
     pub times: u64,
     /// How long builds have run, in milliseconds, without suspended time.

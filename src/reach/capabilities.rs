@@ -31,16 +31,16 @@ impl Capabilities {
     /// Knows its own program's path, so that it can start itself.
     pub const OWN_PATH: Self = Self(1 << 8);
     /// Reaches a symbol of unknown origin.
-    pub const UNKNOWN_SYMBOL: Self = Self(1 << 9);
+    pub(crate) const UNKNOWN_SYMBOL: Self = Self(1 << 9);
     /// Walks its own stack or its program's headers, so that it can see debug information.
     pub const STACK: Self = Self(1 << 10);
 
     /// Can change what other code of the process finds outside of the program: files, the current folder,
     /// open files, other processes.
-    pub const WRITES: Self = Self(1 << 11);
+    pub(crate) const WRITES: Self = Self(1 << 11);
     /// Can change the process for all of its code: ends it, sets a variable of its environment, a panic
     /// hook, a signal handler or a logger, or does something unknown.
-    pub const PROCESS_WIDE: Self = Self(1 << 12);
+    pub(crate) const PROCESS_WIDE: Self = Self(1 << 12);
     /// Reaches a variable of the program, thread-local or not.
     pub(super) const STATE: Self = Self(1 << 13);
 
@@ -70,7 +70,7 @@ impl Capabilities {
 
     /// Whether what it finds outside of the program can decide what it does. A clock is nobody's to change.
     #[must_use]
-    pub fn reads_outside(self) -> bool {
+    pub(crate) fn reads_outside(self) -> bool {
         let known = [Self::FILES, Self::ENVIRONMENT, Self::PROCESSES, Self::NETWORK];
         let looks = [Self::BACKTRACE, Self::STACK, Self::OWN_PATH];
         known.iter().chain(&looks).any(|one| self.contains(*one))

@@ -18,7 +18,7 @@ use super::location_flow::{self, CallParameter, CodeMark, LocationUses, Paramete
 use super::panicking::{never_returns_place, only_panics};
 use super::reader::{ObjectReader, RelocationTarget};
 use super::section::{ENDIAN, Relocation, Section};
-use super::test_table::{self, TestEntry};
+use super::test_table::{self, ListedTest};
 use super::unwind::Frame;
 use crate::model::{Digest, Digester};
 
@@ -77,7 +77,7 @@ pub(super) struct ObjectCode {
     /// The panic locations of which every use is known: each with the parameters that get it.
     pub(super) handed_on: Vec<(u32, Vec<CallParameter>)>,
     /// The tests, if the harness is called from here.
-    pub(super) tests: Option<Vec<TestEntry>>,
+    pub(super) tests: Option<Vec<ListedTest>>,
 }
 
 /// Reads the object `data`, which is called `name` in messages.
@@ -118,7 +118,7 @@ impl<'a> Collector<'a> {
     fn collect(
         mut self,
         frames: &HashMap<u32, Vec<Frame>>,
-        tests: Option<Vec<TestEntry>>,
+        tests: Option<Vec<ListedTest>>,
     ) -> Result<ObjectCode, UnknownLayout> {
         let (labels, mut found) = self.symbols()?;
         let entries = tests.iter().flatten();

@@ -14,7 +14,7 @@ use super::section::Section;
 
 /// One test.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct TestEntry {
+pub(super) struct ListedTest {
     pub(super) name: String,
     /// The section of its description, and that section's node.
     pub(super) section: usize,
@@ -29,7 +29,7 @@ const KNOWN_FORM: (usize, u64, u64) = (152, 0x20, 0x88);
 const KNOWN_POSITIONS: Range<usize> = 0x58..0x78;
 
 /// The tests that this object hands to the harness; `None` if it does not call the harness.
-pub(super) fn find(reader: &ObjectReader<'_>) -> Result<Option<Vec<TestEntry>>, UnknownLayout> {
+pub(super) fn find(reader: &ObjectReader<'_>) -> Result<Option<Vec<ListedTest>>, UnknownLayout> {
     for section in reader.sections.iter().filter(|section| section.has(elf::SHF_EXECINSTR)) {
         let mut calls = false;
         let mut data = Vec::new();
@@ -59,7 +59,7 @@ pub(super) fn find(reader: &ObjectReader<'_>) -> Result<Option<Vec<TestEntry>>, 
     Ok(None)
 }
 
-fn tests(reader: &ObjectReader<'_>, array: &Section<'_>) -> Result<Vec<TestEntry>, UnknownLayout> {
+fn tests(reader: &ObjectReader<'_>, array: &Section<'_>) -> Result<Vec<ListedTest>, UnknownLayout> {
     let mut entries = Vec::new();
     for (at, relocation) in array.relocations.iter().enumerate() {
         let in_order = relocation.offset == 8 * at as u64 && relocation.kind == elf::R_X86_64_64;
@@ -78,7 +78,7 @@ fn tests(reader: &ObjectReader<'_>, array: &Section<'_>) -> Result<Vec<TestEntry
     let (name_at, names) = names(reader, &entries)?;
     let known = (size, name_at, function_at(reader, &entries)?) == KNOWN_FORM;
     let positions = (known && has_positions(reader, &entries)).then_some(KNOWN_POSITIONS);
-    let tests = entries.into_iter().zip(names).map(|((node, section), name)| TestEntry {
+    let tests = entries.into_iter().zip(names).map(|((node, section), name)| ListedTest {
         name,
         section,
         node,

@@ -38,7 +38,7 @@ struct MadeSymbol {
 }
 
 const CODE: u32 = elf::SHF_ALLOC | elf::SHF_EXECINSTR;
-const VARIABLE: u32 = elf::SHF_ALLOC | elf::SHF_WRITE;
+const WRITABLE: u32 = elf::SHF_ALLOC | elf::SHF_WRITE;
 const STRINGS: u32 = elf::SHF_ALLOC | elf::SHF_MERGE | elf::SHF_STRINGS;
 
 impl ObjectBytes {
@@ -175,7 +175,7 @@ fn object(text: &[u8], variable: &str, function: &[u8]) -> ObjectBytes {
     let mut object = ObjectBytes::default();
     let entry = object.section(".text.entry", CODE, &[1; 32]);
     let strings = object.section(".rodata.str1.1", STRINGS, text);
-    let data = object.section(".data.v", VARIABLE, &[0; 4]);
+    let data = object.section(".data.v", WRITABLE, &[0; 4]);
     let called = object.section(".text.f", CODE, function);
     let string = object.symbol("", elf::STB_LOCAL, strings, 0);
     let data = object.symbol(variable, elf::STB_LOCAL, data, 0);
@@ -197,7 +197,7 @@ fn what_is_referred_to_counts_and_neighbours_do_not() {
     let mut more = object(b"one\0two\0", "V", &[9]);
     more.section(".text.unreached", CODE, &[7]);
     assert_eq!(before, strict(&more), "a function that nothing reaches");
-    let retained = more.section(".data.used", VARIABLE | elf::SHF_GNU_RETAIN, &[7]);
+    let retained = more.section(".data.used", WRITABLE | elf::SHF_GNU_RETAIN, &[7]);
     more.symbol("used", elf::STB_LOCAL, retained, 0);
     assert_ne!(before, strict(&more), "a variable that is retained");
 }
@@ -306,7 +306,7 @@ fn only_a_real_location_is_masked() {
         let mut object = ObjectBytes::default();
         let bytes =
             [&[0; 8][..], &length.to_le_bytes(), &line.to_le_bytes(), &[5, 0, 0, 0]].concat();
-        let entry = object.section(name, VARIABLE, &bytes);
+        let entry = object.section(name, WRITABLE, &bytes);
         let strings = object.section(".rodata.str1.1", STRINGS, text);
         let text = object.symbol("", elf::STB_LOCAL, strings, 0);
         object.symbol("entry", elf::STB_GLOBAL, entry, 0);

@@ -124,8 +124,9 @@ impl LibtestArguments {
             }
             // Another version's option may filter as well.
             (name, _) => {
-                const HARMLESS: &[&str] = &["--exact", "--test", "--bench", "--report-time"];
-                self.filtered |= !HARMLESS.contains(&name) && !WITH_VALUE.contains(&name);
+                const FILTERING_NOTHING: &[&str] =
+                    &["--exact", "--test", "--bench", "--report-time"];
+                self.filtered |= !FILTERING_NOTHING.contains(&name) && !WITH_VALUE.contains(&name);
                 self.unusual = true;
             }
         }

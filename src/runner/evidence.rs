@@ -23,7 +23,7 @@ use std::collections::HashSet;
 use crate::model::{End, Outcome, TestCounts, TestReport};
 
 use super::lines::Summary;
-use super::scan::{Claims, Listing, Mark, Names, Scan};
+use super::scan::{Claims, Listing, Names, OutputMark, Scan};
 
 /// The proven counts and outcomes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -65,7 +65,7 @@ pub(super) fn believed<'a>(
         return None;
     }
     let matching = scan.marks.iter().rev().filter_map(|mark| match mark {
-        Mark::Summary(summary, failures) if summary.total() == listing.len() => {
+        OutputMark::Summary(summary, failures) if summary.total() == listing.len() => {
             Some((*summary, failures.as_deref()))
         }
         _ => None,
@@ -230,11 +230,11 @@ fn blocks(scan: &Scan) -> (Vec<Block<'_>>, bool) {
     let mut orderly = true;
     for mark in &scan.marks {
         match mark {
-            Mark::Header(count) => {
+            OutputMark::Header(count) => {
                 orderly &= open.is_empty();
                 open.push(*count);
             }
-            Mark::Summary(summary, failures) => {
+            OutputMark::Summary(summary, failures) => {
                 match open.iter().rposition(|count| *count == summary.total()) {
                     Some(at) => open.truncate(at),
                     None => {

@@ -2,7 +2,7 @@
 
 use super::evidence::{Circumstances, judge};
 use super::lines;
-use super::scan::{Listing, Mark, Names, Scan};
+use super::scan::{Listing, Names, OutputMark, Scan};
 use crate::model::{End, TestCounts, TestReport};
 
 /// What a libtest program printed.
@@ -34,8 +34,8 @@ fn read(stdout: &str, end: End, only_test: Option<&str>, json: bool) -> LibtestO
     scan.feed(stdout.as_bytes(), &mut |_, _| {});
     scan.finish(&mut |_, _| {});
     let announced = scan.marks.iter().find_map(|mark| match mark {
-        Mark::Header(count) => Some(*count),
-        Mark::Summary(..) => None,
+        OutputMark::Header(count) => Some(*count),
+        OutputMark::Summary(..) => None,
     });
     let is_one = |count| only_test.is_none() || count == Some(1);
     let running = if is_one(announced) { scan.running(1, true) } else { Vec::new() };
@@ -64,7 +64,7 @@ fn counts(scan: &Scan, stdout: &str, end: End, json: bool) -> Option<TestCounts>
     let is_framed =
         lines.next().is_some_and(is_header) && lines.next_back().is_some_and(is_summary);
     match scan.marks.iter().collect::<Vec<_>>()[..] {
-        [Mark::Header(count), Mark::Summary(summary, _)]
+        [OutputMark::Header(count), OutputMark::Summary(summary, _)]
             if end == End::Exit(0) && is_framed && summary.ok && summary.total() == *count =>
         {
             Some(summary.counts)

@@ -79,7 +79,7 @@ pub(super) struct Claims {
 
 /// A line that opens or closes a block of results.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Mark {
+pub(super) enum OutputMark {
     /// `running N tests`.
     Header(u64),
     /// `test result: …`, and the names between it and the last `failures:` before it; `None` if
@@ -90,7 +90,7 @@ pub(super) enum Mark {
 /// What stands below a `failures:` line. Only a list without anything else in it counts: what
 /// tears a name's line apart leaves something behind.
 #[derive(Debug, Default)]
-struct Failures {
+struct FailureList {
     /// There was such a line.
     begun: bool,
     torn: bool,
@@ -102,7 +102,7 @@ struct Failures {
 pub(super) struct Scan {
     pub(super) names: Names,
     pub(super) claims: HashMap<String, Claims>,
-    pub(super) marks: VecDeque<Mark>,
+    pub(super) marks: VecDeque<OutputMark>,
     /// More was claimed than is remembered.
     pub(super) overflow: bool,
     /// Headers and summaries of exactly the known number of tests.
@@ -115,7 +115,7 @@ pub(super) struct Scan {
     /// A test whose line has begun and whose outcome has not come yet.
     open: Option<String>,
     /// The lines since the last `failures:`.
-    failures: Failures,
+    failures: FailureList,
 }
 
 impl Scan {
@@ -131,7 +131,7 @@ impl Scan {
             line: Vec::new(),
             cut: false,
             open: None,
-            failures: Failures::default(),
+            failures: FailureList::default(),
         }
     }
 
@@ -174,7 +174,7 @@ impl Scan {
         self.line.clear();
     }
 
-    /// Of a line that is too long, only how it begins can be of libtest.
+    /// Scans the beginning of a line that is too long: only that can be libtest's.
     fn cut_line(&mut self, line: &[u8]) {
         self.failures.torn = true;
         let text = String::from_utf8_lossy(line);
@@ -205,7 +205,7 @@ impl Scan {
             return self.summary(summary);
         }
         if line == "failures:" {
-            self.failures = Failures { begun: true, ..Failures::default() };
+            self.failures = FailureList { begun: true, ..FailureList::default() };
             return;
         }
         if let Some(name) = line.strip_prefix("    ").filter(|_| self.failures.begun) {
@@ -333,7 +333,7 @@ impl Scan {
         if let Names::Known(listing) = &self.names {
             self.matching_headers += u64::from(count == listing.len());
         }
-        self.mark(Mark::Header(count));
+        self.mark(OutputMark::Header(count));
     }
 
     fn summary(&mut self, summary: Summary) {
@@ -343,10 +343,10 @@ impl Scan {
         self.open = None;
         let failures = std::mem::take(&mut self.failures);
         let names = (failures.begun && !failures.torn).then_some(failures.names);
-        self.mark(Mark::Summary(summary, names));
+        self.mark(OutputMark::Summary(summary, names));
     }
 
-    fn mark(&mut self, mark: Mark) {
+    fn mark(&mut self, mark: OutputMark) {
         if self.marks.len() == MARKS {
             self.marks.pop_front();
             self.overflow |= !matches!(self.names, Names::Known(_));
@@ -372,7 +372,7 @@ impl Scan {
                 // JSON has no list of failures: the failed tests' own events stand for it.
                 let failed = self.claims.iter().filter(|(_, claims)| claims.failed > 0);
                 let names = failed.map(|(name, _)| name.clone()).collect();
-                self.failures = Failures { begun: true, torn: false, names };
+                self.failures = FailureList { begun: true, torn: false, names };
                 if (event == "ok") == (counts.failed == 0) {
                     self.summary(Summary { ok: event == "ok", counts });
                 }

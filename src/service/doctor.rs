@@ -53,7 +53,7 @@ impl Check {
 
 /// What the checks are measured against.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Needs {
+pub(crate) struct ServiceNeeds {
     /// The program that asks; the service should run the same.
     pub exe: PathBuf,
     /// How many folders the projects have, each of which takes a watch; `None` if not known.
@@ -65,7 +65,7 @@ pub(crate) struct Needs {
 
 /// Looks at everything.
 #[must_use]
-pub(crate) fn doctor(service: &Service, needs: &Needs) -> Vec<Check> {
+pub(crate) fn doctor(service: &Service, needs: &ServiceNeeds) -> Vec<Check> {
     let asked = service.query();
     let mut checks = vec![session::supervisor(service, asked.as_ref().err())];
     checks.extend(session::lingering(service));

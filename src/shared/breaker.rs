@@ -13,10 +13,10 @@ use super::bundle::millis;
 use crate::model::{Digest, Timestamp};
 
 /// How long a store is left alone after its first failure; doubled at each further one.
-const FIRST_PAUSE: Duration = Duration::from_secs(30);
+const FIRST_STORE_PAUSE: Duration = Duration::from_secs(30);
 
 /// The longest such time.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30 * 60);
+const LONGEST_STORE_PAUSE: Duration = Duration::from_secs(30 * 60);
 
 /// A longer file is not ours.
 const MAX_STATE_BYTES: u64 = 64 << 10;
@@ -55,7 +55,7 @@ impl Breaker {
         let failures = self.read()?;
         let left = failures.until.0.checked_sub(now.0).filter(|left| *left > 0)?;
         // A clock that was set back must not keep the store off for ever.
-        (left <= millis(LONGEST_PAUSE))
+        (left <= millis(LONGEST_STORE_PAUSE))
             .then(|| format!("{}; it is asked again in {} s", failures.why, left.div_ceil(1000)))
     }
 
@@ -63,7 +63,8 @@ impl Breaker {
     pub(super) fn failed(&self, why: &str, now: Timestamp) -> bool {
         let before = self.read();
         let count = before.as_ref().map_or(0, |failures| failures.count).saturating_add(1);
-        let pause = FIRST_PAUSE.saturating_mul(1 << (count - 1).min(10)).min(LONGEST_PAUSE);
+        let pause =
+            FIRST_STORE_PAUSE.saturating_mul(1 << (count - 1).min(10)).min(LONGEST_STORE_PAUSE);
         let until = Timestamp(now.0.saturating_add(millis(pause)));
         let failures = Failures { store: self.store, count, until, why: why.to_owned() };
         let written =

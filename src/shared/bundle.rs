@@ -25,7 +25,7 @@ use ssh_key::public::KeyData;
 
 use super::packing::{Packed, PackedValue, pack};
 use super::signature::{self, BadSignature};
-use super::{BundleName, SharedRecord, Subject};
+use super::{BundleName, BundleSubject, SharedRecord};
 use crate::model::{Digest, Timestamp};
 
 /// The format of objects that this version writes and reads.
@@ -52,7 +52,7 @@ pub(super) struct Bundle {
     /// The object's name.
     pub(super) name: BundleName,
     /// The project and the class of machines.
-    pub(super) subject: Subject,
+    pub(super) subject: BundleSubject,
     /// When it was signed.
     pub(super) signed: Timestamp,
     /// The records by their keys.
@@ -89,7 +89,7 @@ struct PackedRecord {
 struct PackedBundle {
     format: u32,
     name: BundleName,
-    subject: Subject,
+    subject: BundleSubject,
     signed: Timestamp,
     parts: Vec<Value>,
     records: BTreeMap<Digest, PackedRecord>,
@@ -161,7 +161,7 @@ impl Bundle {
         object: &[u8],
         key: &KeyData,
         name: &BundleName,
-        subject: &Subject,
+        subject: &BundleSubject,
         now: Timestamp,
     ) -> Result<Self, Distrust> {
         if object.len() > MAX_OBJECT_BYTES {

@@ -6,8 +6,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-/// As many symbolic links on one path as Linux follows.
-const MAX_LINKS: usize = 40;
+use crate::paths::MAX_SYMLINKS;
 
 /// A file, or a link on the way to it, lies in the tree under test.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,7 +43,7 @@ pub(super) fn outside_tree(path: &Path, workspace_root: &Path) -> Result<(), Ins
         }
         if let Ok(target) = fs::read_link(&real) {
             links += 1;
-            if links > MAX_LINKS {
+            if links > MAX_SYMLINKS {
                 return inside();
             }
             real.pop();

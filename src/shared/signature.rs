@@ -39,7 +39,7 @@ pub(crate) enum BadSignature {
     /// Something that is no SSH signature.
     #[error("its signature is damaged")]
     Malformed,
-    /// Another key's.
+    /// The signature is another key's.
     #[error("it is signed by another key than that of its folder")]
     OtherSigner,
     /// One over something else.

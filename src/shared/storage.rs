@@ -8,7 +8,7 @@ use opendal_layer_retry::RetryLayer;
 use opendal_service_fs::Fs;
 
 use super::bundle::MAX_OBJECT_BYTES;
-use super::store_url::{Server, StoreUrl};
+use super::store_url::{Server, StoreLocation};
 use crate::model::Timestamp;
 use crate::process::Environment;
 
@@ -96,9 +96,12 @@ impl Storage {
     /// # Errors
     /// If the store cannot be described to its engine.
     #[cfg_attr(not(feature = "shared"), allow(unused_variables))] // Servers have credentials.
-    pub(super) fn open(url: &StoreUrl, environment: &Environment) -> Result<Self, StorageError> {
+    pub(super) fn open(
+        url: &StoreLocation,
+        environment: &Environment,
+    ) -> Result<Self, StorageError> {
         let operator = match url {
-            StoreUrl::Folder(path) => {
+            StoreLocation::Folder(path) => {
                 let Some(root) = path.to_str() else {
                     return Err(StorageError::Failed("its path is no text".to_owned()));
                 };
@@ -107,12 +110,12 @@ impl Storage {
                 Operator::new(builder)?
             }
             #[cfg(feature = "shared")]
-            StoreUrl::Server(server) => super::servers::open(server, environment)?,
+            StoreLocation::Server(server) => super::servers::open(server, environment)?,
             #[cfg(not(feature = "shared"))]
-            StoreUrl::Server(_) => return Err(StorageError::Failed(ONLY_FOLDERS.to_owned())),
+            StoreLocation::Server(_) => return Err(StorageError::Failed(ONLY_FOLDERS.to_owned())),
         };
         let retry = RetryLayer::default().with_max_times(UPLOAD_RETRIES).with_jitter();
-        let is_read_whole = !matches!(url, StoreUrl::Server(Server::S3 { .. }));
+        let is_read_whole = !matches!(url, StoreLocation::Server(Server::S3 { .. }));
         Ok(Self { retrying: operator.clone().layer(retry), operator, is_read_whole })
     }
 

@@ -19,7 +19,7 @@ use super::retention::collect;
 use super::signature::SigningKey;
 use super::signers::{Signer, SignerTier, Signers};
 use super::storage::{Storage, StorageError};
-use super::store_url::StoreUrl;
+use super::store_url::StoreLocation;
 use super::{
     BundleName, BundlePlace, FoundRecord, LAYOUT, ObjectKind, Publication, Retention,
     RetentionReport, SharedAnswer, SharedError, SharedRecord, StoreFinding, StoreOptions,
@@ -71,7 +71,7 @@ impl std::fmt::Debug for SharedStore {
 /// The storage, which is opened on the store's thread when it is first needed.
 #[derive(Clone)]
 struct StoragePlace {
-    url: StoreUrl,
+    url: StoreLocation,
     options: Arc<StoreOptions>,
     opened: Arc<OnceLock<Result<Storage, StorageError>>>,
 }
@@ -80,7 +80,7 @@ impl StoragePlace {
     fn storage(&self) -> Result<&Storage, StorageError> {
         let open = || {
             // A reader must not make the folder that a mount would be at.
-            if let (StoreUrl::Folder(path), false) = (&self.url, self.options.write)
+            if let (StoreLocation::Folder(path), false) = (&self.url, self.options.write)
                 && !path.is_dir()
             {
                 return Err(StorageError::Failed(format!("there is no folder {}", path.display())));
@@ -131,7 +131,7 @@ impl SharedStore {
     /// # Errors
     /// If the URL names none, or no thread can be had.
     pub(crate) fn open(options: StoreOptions) -> Result<Self, SharedError> {
-        let url = StoreUrl::parse(&options.url).map_err(failed)?;
+        let url = StoreLocation::parse(&options.url).map_err(failed)?;
         let root = &options.workspace_root;
         let signers = match &options.allowed_signers {
             Some(path) => Signers::read(path, root).map_err(|error| error.to_string()),

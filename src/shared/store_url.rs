@@ -7,7 +7,7 @@ use url::Url;
 
 /// A place for objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum StoreUrl {
+pub(super) enum StoreLocation {
     /// A folder.
     Folder(PathBuf),
     /// What a server keeps.
@@ -29,7 +29,7 @@ pub(super) enum Server {
 #[error("url: {0}")]
 pub(crate) struct BadUrl(String);
 
-impl StoreUrl {
+impl StoreLocation {
     /// Reads the URL of the config.
     ///
     /// # Errors
@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn urls_name_stores() {
         let s3 = |prefix: &str, endpoint: Option<&str>, region: Option<&str>| {
-            StoreUrl::Server(Server::S3 {
+            StoreLocation::Server(Server::S3 {
                 bucket: "team".to_owned(),
                 prefix: prefix.to_owned(),
                 endpoint: endpoint.map(str::to_owned),
@@ -112,15 +112,15 @@ mod tests {
             })
         };
         let redis = |endpoint: &str, database: i64, prefix: &str| {
-            StoreUrl::Server(Server::Redis {
+            StoreLocation::Server(Server::Redis {
                 endpoint: endpoint.to_owned(),
                 database,
                 prefix: prefix.to_owned(),
             })
         };
         for (text, store) in [
-            ("file:///var/cache/team", StoreUrl::Folder("/var/cache/team".into())),
-            ("file:///a%20b", StoreUrl::Folder("/a b".into())),
+            ("file:///var/cache/team", StoreLocation::Folder("/var/cache/team".into())),
+            ("file:///a%20b", StoreLocation::Folder("/a b".into())),
             ("s3://team", s3("", None, None)),
             ("s3://team/a/b?region=eu-west-1", s3("a/b", None, Some("eu-west-1"))),
             (
@@ -131,7 +131,7 @@ mod tests {
             ("redis://cache.example:7000/2?team", redis("redis://cache.example:7000", 2, "team")),
             ("redis://[::1]/0?prefix=team", redis("redis://[::1]:6379", 0, "team")),
         ] {
-            assert_eq!(StoreUrl::parse(text), Ok(store), "{text}");
+            assert_eq!(StoreLocation::parse(text), Ok(store), "{text}");
         }
     }
 
@@ -150,7 +150,7 @@ mod tests {
             ("https://example.com", "not supported"),
             ("s3://bucket#x", "`#`"),
         ] {
-            let error = StoreUrl::parse(text).unwrap_err().to_string();
+            let error = StoreLocation::parse(text).unwrap_err().to_string();
             assert!(error.contains(why), "{text}: {error}");
         }
     }
@@ -158,7 +158,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_makes_it_panic(text in "(file|s3|redis)?:?/{0,3}.{0,60}") {
-            let _ = StoreUrl::parse(&text);
+            let _ = StoreLocation::parse(&text);
         }
     }
 }

@@ -24,8 +24,8 @@ use super::bundle::{Bundle, BundledRecord, FORMAT, MAX_OBJECT_BYTES};
 use super::signature::fingerprint;
 use super::store::SharedStore;
 use super::{
-    BundleName, BundlePlace, FoundRecord, ObjectKind, Publication, SharedAnswer, SharedRecord,
-    StoreOptions, Subject, WantedRecords,
+    BundleName, BundlePlace, BundleSubject, FoundRecord, ObjectKind, Publication, SharedAnswer,
+    SharedRecord, StoreOptions, WantedRecords,
 };
 use crate::model::{Digest, Timestamp};
 use crate::process::Environment;
@@ -151,8 +151,8 @@ fn digest(text: &str) -> Digest {
     Digest::of(text.as_bytes())
 }
 
-fn subject() -> Subject {
-    Subject { project: digest("project"), host: "x86_64 linux".to_owned() }
+fn subject() -> BundleSubject {
+    BundleSubject { project: digest("project"), host: "x86_64 linux".to_owned() }
 }
 
 /// The objects of a tree of the project.

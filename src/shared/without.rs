@@ -12,7 +12,7 @@ use super::{
 pub(crate) enum PackedValue {}
 
 impl PackedValue {
-    /// Nothing.
+    /// Reads the value: never called in this build.
     pub(crate) fn read<T>(&self) -> Result<T, SharedError> {
         match *self {}
     }
@@ -23,7 +23,7 @@ impl PackedValue {
 pub(crate) enum SharedStore {}
 
 impl SharedStore {
-    /// There is none.
+    /// Refuses: this build has no store.
     ///
     /// # Errors
     /// Always.
@@ -32,47 +32,47 @@ impl SharedStore {
         Err(SharedError::Config(why.to_owned()))
     }
 
-    /// Not at all.
+    /// Whether the store is read: never called in this build.
     pub(crate) fn reads(&self) -> bool {
         match *self {}
     }
 
-    /// Not at all.
+    /// Whether the store is written: never called in this build.
     pub(crate) fn writes(&self) -> bool {
         match *self {}
     }
 
-    /// Not at all.
+    /// Whether no agent signs: never called in this build.
     pub(crate) fn signs_alone(&self) -> bool {
         match *self {}
     }
 
-    /// None.
+    /// The signing key's file: never called in this build.
     pub(crate) fn key_file(&self) -> Option<&Path> {
         match *self {}
     }
 
-    /// Nothing.
+    /// Connects ahead: never called in this build.
     pub(crate) fn prepare(&self) {
         match *self {}
     }
 
-    /// Nothing.
+    /// Looks up records: never called in this build.
     pub(crate) async fn look_up(&self, _: &WantedRecords) -> SharedAnswer {
         match *self {}
     }
 
-    /// Nowhere.
+    /// Uploads records: never called in this build.
     pub(crate) async fn publish(&self, _: Publication) -> Result<usize, SharedError> {
         match *self {}
     }
 
-    /// Nowhere.
+    /// Removes old objects: never called in this build.
     pub(crate) async fn collect(&self, _: Retention) -> Result<RetentionReport, SharedError> {
         match *self {}
     }
 
-    /// Nothing.
+    /// Tests the store: never called in this build.
     pub(crate) async fn probe(&self) -> Vec<StoreFinding> {
         match *self {}
     }

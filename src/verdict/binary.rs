@@ -74,9 +74,9 @@ use crate::process::Environment;
 use crate::protocol::{RanProgram, VERSION};
 use crate::runner::{ProcessHook, TestJob};
 
-/// Why no record answers for a target.
+/// The reason that no record answers for a flaky target.
 pub(super) const FLAKY: &str = "some of its tests are flaky";
-/// The same.
+/// The reason that no record answers for a target after a wrong answer.
 pub(super) const DISTRUSTED: &str =
     "a verified answer of it was wrong: it runs until `knhk-test-cache resume --trust`";
 
@@ -125,7 +125,7 @@ pub(super) enum TargetFinding {
     Nothing {
         /// For a person.
         why: String,
-        /// Of the last record with this key.
+        /// The duration of the run in the last record with this key.
         expected: Option<Duration>,
     },
 }

@@ -82,12 +82,12 @@ pub(super) struct EarlyGreen {
     record: (RecordKey, Timestamp),
     /// How it behaved.
     pub(super) seen: SeenConduct,
-    /// Why not all that it consulted is known, for a person.
+    /// The reasons why its inputs are not all known, for a person.
     pub(super) unseen: Vec<String>,
 }
 
 impl<'a> EarlyRuns<'a> {
-    /// Nothing runs yet.
+    /// Plans the early runs of a question; none has started.
     pub(super) fn new(
         question: &'a Question,
         facts: &'a Facts,

@@ -1,4 +1,4 @@
-//! Which of the variables count that differ between a record's run and the asker.
+//! Decides which variables count of those that differ between a record's run and the client.
 //!
 //! A record's key holds the variables that always count. The others are conditions of the record:
 //! one that differs counts unless nothing that the run executed, loaded or read can name it. Files
@@ -257,7 +257,7 @@ impl<'a> EnvironmentJudge<'a> {
 }
 
 impl EnvironmentJudge<'_> {
-    /// Why the record does not answer in the asker's environment; `None` if it does.
+    /// Why the record does not answer in the client's environment; `None` if it does.
     pub(super) fn obstacle(
         &self,
         record: &Record,
@@ -276,7 +276,7 @@ impl EnvironmentJudge<'_> {
         })
     }
 
-    /// Why a build that names these variables would be another one in the asker's environment.
+    /// Why a build that names these variables would differ in the client's environment.
     pub(super) fn build_obstacle(
         &self,
         named: &BTreeMap<String, Option<Digest>>,

@@ -40,6 +40,6 @@ pub(crate) use self::invocation::{Called, Invocation};
 /// Answers a call from its record, runs it, or passes.
 #[cfg(not(target_os = "linux"))]
 #[must_use]
-pub fn call(_: &Invocation, _: &crate::paths::Paths) -> Called {
+pub(crate) fn call(_: &Invocation, _: &crate::paths::Paths) -> Called {
     Called::Pass(None)
 }

@@ -49,26 +49,25 @@ pub(crate) struct TargetExplanation {
     pub id: TargetId,
     /// What the last record of the whole says of it.
     pub verdict: Option<Verdict>,
-    /// When it was last run and kept by itself; none if it is not.
+    /// When the run ended whose record is its own; none if it has no such record.
     pub kept: Option<Timestamp>,
     /// Whether records answer for it, as far as that can be told without a build.
     pub cached: bool,
     /// The reason in one line.
     pub reason: String,
-    /// Of what it consulted when it was kept, what is not as it was; not all of it, if it is much.
+    /// The recorded inputs that have changed since, up to a limit.
     pub changed: Vec<String>,
-    /// How many things it consulted.
+    /// The number of its recorded inputs.
     pub inputs: usize,
     /// Since when it runs alone, because it failed beside other test programs and passed alone.
     pub runs_alone: Option<Timestamp>,
-    /// What speaks against running it in the background without being asked; `None` if that is not
-    /// known.
+    /// Why it does not run in the background unasked, empty if it does; `None` if that is not known.
     pub obstacles: Option<Vec<String>>,
-    /// What would have it kept, if it is not.
+    /// What to do so that it is cached, if it is not.
     pub advice: Vec<String>,
     /// What observing its last run cost, if that was more than the configured share.
     pub over_budget: Option<ObservationCost>,
-    /// What is kept of its calls by plain `cargo test`; none if we are not cargo's runner.
+    /// The records of its calls by plain `cargo test`; none if this program is not cargo's runner.
     pub calls: Option<CallsExplanation>,
     /// What each level says of it, the widest first.
     pub levels: Vec<LevelExplanation>,
@@ -115,8 +114,7 @@ impl TargetExplanation {
 }
 
 /// Why a record of one target is likely to answer.
-const BY_BUILD: &str =
-    "all that it consulted is as it was: kept if the build gives the same program";
+const BY_BUILD: &str = "inputs unchanged; cached if the rebuilt binary is identical";
 
 /// So many changed inputs of a target are named.
 const NAMED: usize = 10;

@@ -27,7 +27,7 @@ pub struct Question {
     pub root: PathBuf,
     /// Which tests.
     pub selection: Selection,
-    /// The asker's environment: the build's and the tests'.
+    /// The client's environment, for the build and the tests.
     pub environment: Environment,
     /// The project's settings.
     pub settings: Settings,
@@ -50,7 +50,7 @@ impl Question {
     /// The project's own selection means the same in every folder, and is asked in the root, unless
     /// cargo would be configured in another way in `dir`.
     #[must_use]
-    pub fn asked(
+    pub(crate) fn asked(
         root: &Path,
         dir: &Path,
         typed: Option<Vec<OsString>>,
@@ -74,7 +74,7 @@ impl Question {
 
     /// Says whose the folder is that is about to be built into, where the project has one to
     /// itself. Without it, one that is not wanted any more is found out later.
-    pub fn mark_target(&self) {
+    pub(crate) fn mark_target(&self) {
         let Some(target) = &self.target_dir else { return };
         let config::TargetDir::Own(below) = &self.settings.target_dir else { return };
         if let Err(error) = cache::mark_own_target_dir(below, target, &self.root) {
@@ -84,7 +84,7 @@ impl Question {
 
     /// Where it is noted what our builds of the workspace at `root` have made.
     #[must_use]
-    pub fn ledger_file(root: &Path, cache_dir: &Path) -> PathBuf {
+    pub(crate) fn ledger_file(root: &Path, cache_dir: &Path) -> PathBuf {
         let name = Digest::of(root.as_os_str().as_bytes());
         cache_dir.join(LEDGERS).join(format!("{name}.json"))
     }
@@ -101,7 +101,7 @@ impl Question {
 
     /// Takes note of what a build for this question has made: nothing else of a target directory
     /// is ever removed. Without the note, that stays too.
-    pub fn note_build(&self, identity: &Identity, build: &Build, cache_dir: &Path) {
+    pub(crate) fn note_build(&self, identity: &Identity, build: &Build, cache_dir: &Path) {
         let units = self.units_file(cache_dir);
         built_units::note(&units, &self.environment, identity, &build.sources.units);
         let file = Self::ledger_file(&self.root, cache_dir);
@@ -131,7 +131,7 @@ impl Question {
 
     /// The selection for people and for finding the last record of the same one.
     #[must_use]
-    pub fn selection_text(&self) -> String {
+    pub(crate) fn selection_text(&self) -> String {
         let Selection { dir, cargo, harness } = &self.selection;
         let mut words = vec!["cargo test".to_owned()];
         words.extend(cargo.iter().map(|arg| arg.to_string_lossy().into_owned()));
@@ -218,7 +218,7 @@ impl Facts {
 
     /// A target directory in which cargo looks for targets or members as well.
     #[must_use]
-    pub fn target_among_sources(&self, root: &Path) -> Option<&Path> {
+    pub(crate) fn target_among_sources(&self, root: &Path) -> Option<&Path> {
         const OF_TARGETS: [&str; 4] = ["src", "tests", "examples", "benches"];
         let has_manifest = |dir: &Path| dir.join("Cargo.toml").exists();
         let is_among = |dir: &&PathBuf| {
@@ -234,7 +234,7 @@ impl Facts {
     /// Names what is not as it was when `before` was gathered for the same question; a
     /// configuration file that was written and says the same is named too.
     #[must_use]
-    pub fn changed_since(&self, before: &Self) -> Vec<String> {
+    pub(crate) fn changed_since(&self, before: &Self) -> Vec<String> {
         let mut changed = self.identity.diff(&before.identity);
         let mut also = |is_other: bool, what: &str| {
             if is_other && changed.is_empty() {

@@ -84,7 +84,7 @@ pub(super) fn digest_of_stamp(stamp: &PathStamp) -> Digest {
     digester.finish()
 }
 
-/// Whose a thing is.
+/// The owner of an inode.
 #[derive(Clone, Copy, Debug, Default)]
 enum Owners {
     /// By the numbers of user and group.

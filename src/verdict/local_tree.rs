@@ -24,7 +24,7 @@ impl LocalTree {
 
     /// The scope, for explanations.
     #[must_use]
-    pub fn scope(&self) -> &ProjectFiles {
+    pub(crate) fn scope(&self) -> &ProjectFiles {
         &self.scope
     }
 

@@ -46,7 +46,7 @@ pub(crate) struct RunOptions {
     pub remembers_red: bool,
     /// The address of the user's SSH agent for cargo, where tests do not see it.
     pub agent: Option<OsString>,
-    /// Ends everything.
+    /// Cancels the question: builds and runs are ended.
     pub cancel: CancellationToken,
 }
 
@@ -62,9 +62,9 @@ impl RunOptions {
 /// Which targets may run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RunScope {
-    /// All.
+    /// Every target of the selection.
     All,
-    /// Those that nobody notices, as their last observed run has shown.
+    /// Targets whose last observed run was quick and had no side effects.
     Unasked,
 }
 

@@ -171,14 +171,14 @@ impl PlanSecret {
 /// somebody has run the tests, their leftovers lie there from then on, and elsewhere they do not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TemporaryFolder {
-    /// Nothing that it looked for.
+    /// The run found none of the names that it looked for.
     Empty,
-    /// Something.
+    /// The run found at least one of them.
     Used,
 }
 
 impl TemporaryFolder {
-    /// Both.
+    /// Both states.
     pub(super) const ALL: [Self; 2] = [Self::Empty, Self::Used];
 }
 

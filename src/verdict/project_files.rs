@@ -11,7 +11,9 @@ use self::beyond::{Beyond, Loose, View};
 use super::facts::{Facts, Question};
 use super::tree::TreeState;
 use crate::cache::Cache;
-use crate::hasher::{self, Changes, CodeHasher, DirChange, GlobError, Manifest, Options, Snapshot};
+use crate::hasher::{
+    self, CodeHasher, DirChange, GlobError, Manifest, Options, ScanChanges, Snapshot,
+};
 use crate::model::{Digest, Digester};
 use crate::workspace::{Outside, outside_roots};
 
@@ -96,9 +98,9 @@ impl ProjectFiles {
     /// folders in its environment, and git may ignore other files. Tells whether it matters; then
     /// the snapshot is unknown until the next refresh, and moments from before mean nothing.
     ///
-    /// Nothing is taken over from the question before: a folder that one asker builds into is
+    /// Nothing is taken over from the question before: a folder that one client builds into is
     /// another one's source.
-    pub fn follow(&mut self, question: &Question, facts: &Facts) -> bool {
+    pub(crate) fn follow(&mut self, question: &Question, facts: &Facts) -> bool {
         self.options.exclude_dirs.clone_from(&facts.all_target_dirs);
         self.options.environment.clone_from(&question.environment);
         // What is wrong with them now is a doubt of the next refresh.
@@ -147,7 +149,7 @@ impl ProjectFiles {
 
     /// Works out anew what the manifests name outside, if one changed; why it is not known, if
     /// so.
-    fn find_outside(&mut self, changes: &Changes) -> Result<(), String> {
+    fn find_outside(&mut self, changes: &ScanChanges) -> Result<(), String> {
         if self.manifests.is_some() && changes.is_empty() && self.outside.is_current() {
             return Ok(());
         }
@@ -193,7 +195,7 @@ impl ProjectFiles {
     /// Which files were touched since `mark`, as far as the last refresh saw; workspace-relative.
     /// `None` for a mark of another scope, or of this one when it followed another question.
     #[must_use]
-    pub fn changed_since(&self, mark: &FilesMark) -> Option<Vec<String>> {
+    pub(crate) fn changed_since(&self, mark: &FilesMark) -> Option<Vec<String>> {
         if mark.epoch != self.epoch {
             return None;
         }
@@ -204,33 +206,27 @@ impl ProjectFiles {
         Some(paths.into_iter().map(relative).collect())
     }
 
-    /// Whether `mark` is of this scope, following the question that it follows now.
-    #[must_use]
-    pub fn knows(&self, mark: &FilesMark) -> bool {
-        mark.epoch == self.epoch
-    }
-
     /// Whether folders outside the root are read: path dependencies, there or not.
     #[must_use]
-    pub fn reaches_beyond(&self) -> bool {
+    pub(crate) fn reaches_beyond(&self) -> bool {
         // Told from the options and not from the folders, of which there may be thousands.
         self.stale || self.options.outside.iter().any(|path| !path.starts_with(&self.root))
     }
 
     /// Every folder that must be watched.
-    pub fn directories(&self) -> impl Iterator<Item = PathBuf> {
+    pub(crate) fn directories(&self) -> impl Iterator<Item = PathBuf> {
         self.hasher.directories()
     }
 
     /// The files of the snapshot as the last refresh left it.
     #[must_use]
-    pub fn manifest(&self) -> Manifest {
+    pub(crate) fn manifest(&self) -> Manifest {
         self.hasher.manifest_with(self.beyond.loose.files(&self.root))
     }
 
     /// Keeps the listing of the snapshot `tree` for explanations, if that is what the last
     /// refresh left.
-    pub fn keep_listing(&self, cache: &Cache, tree: &Digest, code_hash: &Digest) {
+    pub(crate) fn keep_listing(&self, cache: &Cache, tree: &Digest, code_hash: &Digest) {
         if self.look().digest.as_ref() != Ok(tree) {
             return;
         }
@@ -241,13 +237,13 @@ impl ProjectFiles {
 
     /// The tree itself.
     #[must_use]
-    pub fn hasher(&self) -> &CodeHasher {
+    pub(crate) fn hasher(&self) -> &CodeHasher {
         &self.hasher
     }
 
     /// Where the memo of this project lies.
     #[must_use]
-    pub fn memo_file(&self, cache_dir: &Path) -> PathBuf {
+    pub(crate) fn memo_file(&self, cache_dir: &Path) -> PathBuf {
         use std::os::unix::ffi::OsStrExt as _;
         let mut name = Digester::new("memo name 1");
         name.field(self.root.as_os_str().as_bytes());
@@ -255,7 +251,7 @@ impl ProjectFiles {
     }
 
     /// Takes digests from a memo.
-    pub fn load_memo(&mut self, file: &Path) {
+    pub(crate) fn load_memo(&mut self, file: &Path) {
         self.hasher.load_memo(file);
     }
 
@@ -263,7 +259,7 @@ impl ProjectFiles {
     ///
     /// # Errors
     /// If it cannot be written.
-    pub fn save_memo(&mut self, file: &Path) -> std::io::Result<()> {
+    pub(crate) fn save_memo(&mut self, file: &Path) -> std::io::Result<()> {
         self.hasher.save_memo(file)
     }
 }

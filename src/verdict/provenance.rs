@@ -26,11 +26,11 @@ const CHANGED_LIMIT: usize = 2_000;
 /// same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Proof {
-    /// Nothing.
+    /// No artifact.
     Nothing,
-    /// What is built only from what the compilers list and build scripts declare.
+    /// The artifacts built only from inputs that the compilers list and build scripts declare.
     Listed,
-    /// Everything.
+    /// Every artifact.
     All,
 }
 

@@ -27,8 +27,8 @@ use crate::config::SharedSettings;
 use crate::model::{Digest, Digester, TargetId, Timestamp};
 use crate::process::Environment;
 use crate::shared::{
-    BundlePlace, FoundRecord, Publication, SharedError, SharedRecord, SharedStore, StoreFinding,
-    StoreOptions, Subject, WantedRecords,
+    BundlePlace, BundleSubject, FoundRecord, Publication, SharedError, SharedRecord, SharedStore,
+    StoreFinding, StoreOptions, WantedRecords,
 };
 
 /// The folder below the records for what is remembered of the store.
@@ -402,7 +402,7 @@ fn place(question: &Question, facts: &Facts, plan: &Digest, tree: &Digest) -> Bu
         project: project_label(&question.root),
         tree: derived("shared tree 2", &[plan, tree]),
         latest: derived("shared plan 2", &[plan]),
-        subject: Subject {
+        subject: BundleSubject {
             project: derived("shared salt 2", &[plan]),
             host: host(question, facts),
         },

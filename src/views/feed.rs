@@ -23,8 +23,8 @@ use crate::protocol::StreamEvent;
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 /// The longest wait between two tries.
 const LONGEST_RETRY: Duration = Duration::from_secs(2);
-/// After so many tries without a daemon, this process watches by itself.
-const TRIES: u32 = 6;
+/// How many tries without a daemon precede a watch by this process itself.
+const TRIES_BEFORE_OWN_WATCH: u32 = 6;
 
 /// The projects that a view shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,7 +101,8 @@ impl Feed {
         let mut has_watched_itself = false;
         loop {
             // The first time, nobody waits for a daemon that is not there.
-            let may_watch_itself = tries == 0 || tries >= TRIES || has_watched_itself;
+            let may_watch_itself =
+                tries == 0 || tries >= TRIES_BEFORE_OWN_WATCH || has_watched_itself;
             let reason = match self.connect(may_watch_itself)? {
                 Ok(mut events) => {
                     (tries, retry) = (0, FIRST_RETRY);

@@ -21,7 +21,7 @@ use std::thread;
 
 use lsp_server::Connection;
 
-use self::input::Input;
+use self::input::ServerInput;
 use self::server::{Serving, Setup};
 use crate::paths::Paths;
 use crate::process::Environment;
@@ -37,12 +37,12 @@ pub(crate) fn serve(paths: Paths, environment: Environment) -> std::io::Result<b
     let from_client = inputs.clone();
     thread::Builder::new().name("editor".to_owned()).spawn(move || {
         for message in receiver {
-            if from_client.send(Input::Client(message)).is_err() {
+            if from_client.send(ServerInput::Client(message)).is_err() {
                 return;
             }
         }
         // The server may have ended.
-        let _ = from_client.send(Input::ClientGone);
+        let _ = from_client.send(ServerInput::ClientGone);
     })?;
     // An editor that is gone is noticed at standard input.
     let send = move |message| drop(sender.send(message));

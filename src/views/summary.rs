@@ -106,7 +106,7 @@ pub(super) struct CompilerError {
     pub(super) title: String,
     /// The file with line and column, as the compiler wrote them.
     pub(super) place: Option<String>,
-    /// Everything below.
+    /// The lines below the first, as the compiler wrote them.
     pub(super) lines: Vec<String>,
 }
 

@@ -16,12 +16,12 @@ const LONGEST_DEBOUNCE: u32 = 10;
 pub(crate) struct Debounce {
     quiet: Duration,
     longest: Duration,
-    batch: Option<Batch>,
+    batch: Option<PendingBatch>,
 }
 
 /// When the changes of the open batch came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Batch {
+struct PendingBatch {
     first: Instant,
     last: Instant,
 }
@@ -48,7 +48,7 @@ impl Debounce {
 
     /// Something changed at `now`.
     pub(crate) fn touch(&mut self, now: Instant) {
-        let batch = self.batch.get_or_insert(Batch { first: now, last: now });
+        let batch = self.batch.get_or_insert(PendingBatch { first: now, last: now });
         // A caller whose clock readings crossed must not pull the deadline back.
         batch.last = batch.last.max(now);
     }

@@ -7,7 +7,7 @@ use super::WatchLimit;
 
 /// Why a folder has no watch.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum WatchError {
+pub(crate) enum WatchError {
     /// There is nothing at the path.
     #[error("not there")]
     Missing,
@@ -37,10 +37,10 @@ pub enum WatchError {
 /// A folder that was asked for and is not watched.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{}` is not watched: {why}", dir.display())]
-pub struct Unwatched {
+pub(crate) struct Unwatched {
     /// The folder.
     pub dir: PathBuf,
-    /// Why.
+    /// The reason.
     pub why: WatchError,
 }
 

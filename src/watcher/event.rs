@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 /// One cookie, and so one moment: see [`FileWatcher::cookie`](super::FileWatcher::cookie).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CookieId(pub(super) u64);
+pub(crate) struct CookieId(pub(super) u64);
 
 /// A report of the watcher, in the order in which the kernel saw what it reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum WatchEvent {
+pub(crate) enum WatchEvent {
     /// Something changed in a watched folder: list `dir` again.
     Changed {
         /// The folder, as it was given to `watch`.

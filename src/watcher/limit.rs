@@ -9,7 +9,7 @@ const FILE: &str = "/etc/sysctl.d/60-knhk-test-cache.conf";
 
 /// The resource that is exhausted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum LimitKind {
+pub(crate) enum LimitKind {
     /// Watched folders of this user.
     Watches,
     /// Watchers (inotify instances) of this user.
@@ -20,7 +20,7 @@ pub enum LimitKind {
 
 /// A limit of the system was reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WatchLimit {
+pub(crate) struct WatchLimit {
     /// Which limit.
     pub kind: LimitKind,
     /// The limit now, if the system says so.
@@ -98,7 +98,7 @@ impl WatchLimit {
     /// The command that raises the limit now and for good, with room for the other programs
     /// that share it.
     #[must_use]
-    pub fn command(&self) -> String {
+    pub(crate) fn command(&self) -> String {
         let needed = self.current.unwrap_or(0).saturating_add(self.needed_at_least);
         let least = if self.kind == LimitKind::Watches { 524_288 } else { 1024 };
         let value = needed.next_power_of_two().max(least);

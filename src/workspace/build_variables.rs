@@ -128,7 +128,7 @@ pub struct BuildVariables(Vec<(OsText, OsText)>);
 impl BuildVariables {
     /// The variables of this environment.
     #[must_use]
-    pub fn of(environment: &Environment) -> Self {
+    pub(crate) fn of(environment: &Environment) -> Self {
         let path = environment.iter().filter(|(name, _)| *name == "PATH");
         let kept = build_variables(environment).filter(|(name, _)| !is_secret(name)).chain(path);
         Self(kept.map(|(name, value)| (OsText(name.into()), OsText(value.into()))).collect())
@@ -136,7 +136,7 @@ impl BuildVariables {
 
     /// Another environment with these in the place of its own.
     #[must_use]
-    pub fn within(&self, mut other: Environment) -> Environment {
+    pub(crate) fn within(&self, mut other: Environment) -> Environment {
         let own: Vec<_> = build_variables(&other).map(|(name, _)| name.to_owned()).collect();
         own.into_iter().filter(|name| !is_secret(name)).for_each(|name| other.remove(name));
         self.0.iter().for_each(|(name, value)| other.set(&name.0, &value.0));

@@ -62,7 +62,7 @@ pub enum CargoConfigError {
 
 /// One file that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CargoConfigFile {
+pub(crate) struct CargoConfigFile {
     /// Its path.
     pub path: PathBuf,
     /// The digest of its bytes.
@@ -92,7 +92,7 @@ struct Layer {
 
 /// In which shape a runner is already configured: cargo cannot merge one into the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RunnerShape {
+pub(crate) enum RunnerShape {
     /// Not at all, or as an array.
     Array,
     /// As one text that is split at white space.
@@ -137,13 +137,13 @@ impl CargoConfig {
 
     /// Every file that was read, nearest first, each once.
     #[must_use]
-    pub fn files(&self) -> &[CargoConfigFile] {
+    pub(crate) fn files(&self) -> &[CargoConfigFile] {
         &self.files
     }
 
     /// `$CARGO_HOME`, or `~/.cargo`.
     #[must_use]
-    pub fn home(&self) -> Option<&Path> {
+    pub(crate) fn home(&self) -> Option<&Path> {
         self.home.as_deref()
     }
 
@@ -151,7 +151,7 @@ impl CargoConfig {
     /// another, the build directory. `asked` is `--target-dir`. A folder that is or contains the
     /// workspace `root` is left out: nobody may take the whole tree for artifacts.
     #[must_use]
-    pub fn target_dirs(&self, root: &Path, asked: Option<PathBuf>) -> Vec<PathBuf> {
+    pub(crate) fn target_dirs(&self, root: &Path, asked: Option<PathBuf>) -> Vec<PathBuf> {
         let from_environment = |name: &str| {
             let value = self.environment.get(name).filter(|value| !value.is_empty());
             value.map(|value| self.dir.join(value))
@@ -173,7 +173,7 @@ impl CargoConfig {
 
     /// Whether a folder for intermediate artifacts is configured.
     #[must_use]
-    pub fn has_build_dir(&self) -> bool {
+    pub(crate) fn has_build_dir(&self) -> bool {
         self.value(&["build", "build-dir"], "CARGO_BUILD_BUILD_DIR").is_some()
     }
 
@@ -202,7 +202,7 @@ impl CargoConfig {
 
     /// The targets to build for when no `--target` is given (`build.target`); empty for the host.
     #[must_use]
-    pub fn build_targets(&self) -> Vec<String> {
+    pub(crate) fn build_targets(&self) -> Vec<String> {
         let value = self.value(&["build", "target"], "CARGO_BUILD_TARGET");
         match value {
             Some((toml::Value::String(name), _)) => vec![name],
@@ -215,19 +215,19 @@ impl CargoConfig {
 
     /// The compiler that is configured instead of `rustc` from `PATH`.
     #[must_use]
-    pub fn rustc(&self) -> Option<PathBuf> {
+    pub(crate) fn rustc(&self) -> Option<PathBuf> {
         self.tool("RUSTC", "rustc", "CARGO_BUILD_RUSTC")
     }
 
     /// The documentation tool that is configured instead of the toolchain's `rustdoc`.
     #[must_use]
-    pub fn rustdoc(&self) -> Option<PathBuf> {
+    pub(crate) fn rustdoc(&self) -> Option<PathBuf> {
         self.tool("RUSTDOC", "rustdoc", "CARGO_BUILD_RUSTDOC")
     }
 
     /// The configured programs around the compiler, by name (`rustc-wrapper`…), as paths.
     #[must_use]
-    pub fn wrappers(&self) -> Vec<(&'static str, PathBuf)> {
+    pub(crate) fn wrappers(&self) -> Vec<(&'static str, PathBuf)> {
         [
             ("RUSTC_WRAPPER", "rustc-wrapper", "CARGO_BUILD_RUSTC_WRAPPER"),
             (
@@ -247,7 +247,7 @@ impl CargoConfig {
     ///
     /// # Errors
     /// A value of a wrong type, a `cfg(..)` that is none, or two that match.
-    pub fn runner(
+    pub(crate) fn runner(
         &self,
         triple: &str,
         cfgs: &[Cfg],
@@ -289,13 +289,13 @@ impl CargoConfig {
 
     /// Whether a `cfg(..)` table sets a runner, so that the target's cfgs are needed.
     #[must_use]
-    pub fn has_cfg_runner(&self) -> bool {
+    pub(crate) fn has_cfg_runner(&self) -> bool {
         !self.cfg_runners().is_empty()
     }
 
     /// How a runner for `triple` must be written so that cargo can merge it with what is there.
     #[must_use]
-    pub fn runner_shape(&self, triple: &str) -> RunnerShape {
+    pub(crate) fn runner_shape(&self, triple: &str) -> RunnerShape {
         let all = self.arguments.iter().chain(&self.layers);
         match find(all, &["target", triple, "runner"]) {
             Some((toml::Value::String(_), _)) => RunnerShape::Text,
@@ -305,7 +305,7 @@ impl CargoConfig {
 
     /// Folders of packages that the configuration names: `paths`, `patch`, replaced sources.
     #[must_use]
-    pub fn package_paths(&self) -> Vec<PathBuf> {
+    pub(crate) fn package_paths(&self) -> Vec<PathBuf> {
         let mut paths = Vec::new();
         for layer in self.arguments.iter().chain(&self.layers) {
             let mut add = |path: Option<&toml::Value>| {
@@ -355,7 +355,7 @@ impl CargoConfig {
 
     /// The number of jobs (`CARGO_BUILD_JOBS`, `build.jobs`), as written.
     #[must_use]
-    pub fn jobs(&self) -> Option<String> {
+    pub(crate) fn jobs(&self) -> Option<String> {
         match self.value(&["build", "jobs"], "CARGO_BUILD_JOBS")?.0 {
             toml::Value::Integer(number) => Some(number.to_string()),
             toml::Value::String(text) => Some(text),
@@ -366,7 +366,7 @@ impl CargoConfig {
     /// Whether cargo tells the terminal its progress (`term.progress.term-integration`); none leaves
     /// it to what the terminal can do.
     #[must_use]
-    pub fn term_integration(&self) -> Option<bool> {
+    pub(crate) fn term_integration(&self) -> Option<bool> {
         let variable = "CARGO_TERM_PROGRESS_TERM_INTEGRATION";
         match self.value(&["term", "progress", "term-integration"], variable)?.0 {
             toml::Value::Boolean(on) => Some(on),

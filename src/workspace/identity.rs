@@ -169,7 +169,7 @@ const BUILD_PREFIXES: &[&str] = &[
     "PKG_CONFIG",
 ];
 
-/// Of those, what only says how fast, where to or how it looks; tests may read it all the same.
+/// The exceptions: they only decide speed, place or looks of a build. Tests may still read them.
 const NOT_BUILD: &[&str] = &[
     "CARGO_HOME",
     "CARGO_TARGET_DIR",
@@ -182,7 +182,7 @@ const NOT_BUILD: &[&str] = &[
 impl Identity {
     /// The identity of a build and run of the workspace at `root`.
     #[must_use]
-    pub fn of(
+    pub(crate) fn of(
         root: &Path,
         toolchain: &Toolchain,
         config: &CargoConfig,
@@ -228,19 +228,19 @@ impl Identity {
 
     /// The digest of the build's parts.
     #[must_use]
-    pub fn build_digest(&self) -> Digest {
+    pub(crate) fn build_digest(&self) -> Digest {
         digest("build identity 1", &self.build)
     }
 
     /// The digest of the run's parts.
     #[must_use]
-    pub fn run_digest(&self) -> Digest {
+    pub(crate) fn run_digest(&self) -> Digest {
         digest("run identity 1", &self.run)
     }
 
     /// The digest of both.
     #[must_use]
-    pub fn digest(&self) -> Digest {
+    pub(crate) fn digest(&self) -> Digest {
         let mut digester = Digester::new("identity 1");
         digester.digest(&self.build_digest()).digest(&self.run_digest());
         digester.finish()
@@ -248,7 +248,7 @@ impl Identity {
 
     /// Names every part in which `self`, the newer one, differs from `other`.
     #[must_use]
-    pub fn diff(&self, other: &Self) -> Vec<String> {
+    pub(crate) fn diff(&self, other: &Self) -> Vec<String> {
         let mut lines = Vec::new();
         for (new, old) in [(&self.build, &other.build), (&self.run, &other.run)] {
             for (name, digest) in new {

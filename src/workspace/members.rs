@@ -48,7 +48,7 @@ impl Members {
     }
 
     /// All packages, by folder.
-    pub fn iter(&self) -> impl Iterator<Item = &Member> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Member> {
         self.0.values()
     }
 

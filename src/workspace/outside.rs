@@ -56,7 +56,7 @@ pub(crate) fn outside_roots(
     overrides: &[PathBuf],
 ) -> Result<Outside, TomlError> {
     let root = canonical(root);
-    let mut search = Search {
+    let mut search = OutsideSearch {
         outside: Outside { taken: Some(SystemTime::now()), ..Outside::default() },
         root: root.clone(),
         roots: BTreeSet::new(),
@@ -94,7 +94,7 @@ pub(crate) fn is_member(root: &Path, package: &Path) -> Result<bool, TomlError> 
         || outside_roots(root, &[], &[])?.packages.iter().any(|folder| folder == package))
 }
 
-struct Search {
+struct OutsideSearch {
     outside: Outside,
     root: PathBuf,
     roots: BTreeSet<PathBuf>,
@@ -104,7 +104,7 @@ struct Search {
     todo: Vec<PathBuf>,
 }
 
-impl Search {
+impl OutsideSearch {
     fn manifest(&mut self, manifest: &Path) {
         if self.seen.insert(manifest.to_owned()) {
             self.todo.push(manifest.to_owned());

@@ -2,7 +2,7 @@
 
 mod narrowed;
 
-pub(crate) use narrowed::Part;
+pub(crate) use narrowed::SelectionPart;
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -76,7 +76,7 @@ impl Selection {
     /// verdict. What only changes the display, the speed or the place of the artifacts is left
     /// out; the rest keeps its order. `root` is the workspace's.
     #[must_use]
-    pub fn canonical(&self, root: &Path) -> Vec<u8> {
+    pub(crate) fn canonical(&self, root: &Path) -> Vec<u8> {
         let mut bytes = Vec::new();
         let mut field = |text: &OsStr| {
             bytes.extend_from_slice(&(text.len() as u64).to_le_bytes());
@@ -115,7 +115,7 @@ impl Selection {
     }
 
     /// The words that cargo hands on to test programs: a filter, and what follows `--`.
-    pub fn program_words(&self) -> impl Iterator<Item = &OsStr> {
+    pub(crate) fn program_words(&self) -> impl Iterator<Item = &OsStr> {
         let plain = self.words().filter_map(|word| match word {
             SelectionWord::Plain(word) => Some(word),
             _ => None,
@@ -126,7 +126,7 @@ impl Selection {
     /// The arguments for our own calls of cargo: without those that we give ourselves or that
     /// would change the shape of the output.
     #[must_use]
-    pub fn build_args(&self) -> Vec<OsString> {
+    pub(crate) fn build_args(&self) -> Vec<OsString> {
         const OURS: &[&str] =
             &["quiet", "verbose", "color", "message-format", "no-run", "no-fail-fast"];
         self.kept(|name| OURS.contains(&name))
@@ -134,7 +134,7 @@ impl Selection {
 
     /// The packages that are named.
     #[must_use]
-    pub fn packages(&self) -> Vec<String> {
+    pub(crate) fn packages(&self) -> Vec<String> {
         let named = self.words().filter_map(|word| match word {
             SelectionWord::Long { name: "package", value, .. }
             | SelectionWord::Short { name: b'p', value } => value,
@@ -145,14 +145,14 @@ impl Selection {
 
     /// The same without a number of jobs.
     #[must_use]
-    pub fn build_args_but_jobs(&self) -> Vec<OsString> {
+    pub(crate) fn build_args_but_jobs(&self) -> Vec<OsString> {
         let rest = Self { cargo: self.build_args(), ..self.clone() };
         rest.kept(|name| name == "jobs")
     }
 
     /// The number of jobs that is asked for: `-j N` or `--jobs N`, as written.
     #[must_use]
-    pub fn jobs(&self) -> Option<String> {
+    pub(crate) fn jobs(&self) -> Option<String> {
         let value = |word| match word {
             SelectionWord::Long { name: "jobs", value, .. }
             | SelectionWord::Short { name: b'j', value } => value,
@@ -163,13 +163,13 @@ impl Selection {
 
     /// The folder or manifest from which cargo would look for the workspace.
     #[must_use]
-    pub fn start(&self) -> PathBuf {
+    pub(crate) fn start(&self) -> PathBuf {
         self.value("manifest-path").map_or_else(|| self.dir.clone(), |path| self.dir.join(path))
     }
 
     /// Every `--target`, in order.
     #[must_use]
-    pub fn targets(&self) -> Vec<String> {
+    pub(crate) fn targets(&self) -> Vec<String> {
         self.values("target").map(|value| value.to_string_lossy().into_owned()).collect()
     }
 
@@ -181,13 +181,13 @@ impl Selection {
 
     /// `--target-dir`, made absolute.
     #[must_use]
-    pub fn target_dir(&self) -> Option<PathBuf> {
+    pub(crate) fn target_dir(&self) -> Option<PathBuf> {
         self.value("target-dir").map(|path| self.dir.join(path))
     }
 
     /// The profile that is asked for: `--profile NAME`, or `release` for `--release` and `-r`.
-    #[must_use]
-    pub fn profile(&self) -> Option<String> {
+    #[cfg(test)]
+    pub(crate) fn profile(&self) -> Option<String> {
         let short =
             self.words().any(|word| matches!(word, SelectionWord::Short { name: b'r', .. }));
         let release = self.has("release") || short;
@@ -197,19 +197,19 @@ impl Selection {
 
     /// Whether only doctests are asked for (`--doc`).
     #[must_use]
-    pub fn is_doc_only(&self) -> bool {
+    pub(crate) fn is_doc_only(&self) -> bool {
         self.has("doc")
     }
 
     /// Whether nothing is to be run (`--no-run`).
     #[must_use]
-    pub fn is_no_run(&self) -> bool {
+    pub(crate) fn is_no_run(&self) -> bool {
         self.has("no-run")
     }
 
     /// Whether it says what cargo may fetch and write: `--locked`, `--offline`, `--frozen`.
     #[must_use]
-    pub fn is_about_network(&self) -> bool {
+    pub(crate) fn is_about_network(&self) -> bool {
         ["locked", "offline", "frozen"].into_iter().any(|name| self.has(name))
     }
 

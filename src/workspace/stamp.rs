@@ -49,7 +49,7 @@ const COARSE_UNIT: i64 = 1_000_000;
 
 /// The kinds of things that have a name in a file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FileKind {
+pub(crate) enum FileKind {
     /// A regular file.
     File,
     /// A directory.
@@ -113,7 +113,7 @@ impl Stamp {
     ///
     /// # Errors
     /// The system's.
-    pub fn at(folder: impl AsFd, name: impl Arg + Copy) -> io::Result<Self> {
+    pub(crate) fn at(folder: impl AsFd, name: impl Arg + Copy) -> io::Result<Self> {
         Ok(look(folder, name, AtFlags::SYMLINK_NOFOLLOW)?)
     }
 
@@ -121,7 +121,7 @@ impl Stamp {
     ///
     /// # Errors
     /// The system's.
-    pub fn followed(path: &Path) -> io::Result<Self> {
+    pub(crate) fn followed(path: &Path) -> io::Result<Self> {
         Ok(look(CWD, path, AtFlags::empty())?)
     }
 
@@ -129,7 +129,7 @@ impl Stamp {
     ///
     /// # Errors
     /// The system's.
-    pub fn open(file: impl AsFd) -> io::Result<Self> {
+    pub(crate) fn open(file: impl AsFd) -> io::Result<Self> {
         let file = file.as_fd();
         Ok(Self::from_stat(&fs::fstat(file)?, || mounts::id_of(file, c"", AtFlags::EMPTY_PATH)))
     }
@@ -155,27 +155,27 @@ impl Stamp {
 
     /// The kind of the file.
     #[must_use]
-    pub fn kind(&self) -> FileKind {
+    pub(crate) fn kind(&self) -> FileKind {
         FileType::from_raw_mode(self.mode as RawMode).into()
     }
 
     /// The permission bits alone.
     #[must_use]
-    pub const fn permissions(&self) -> u32 {
+    pub(crate) const fn permissions(&self) -> u32 {
         self.mode & 0o7777
     }
 
     /// Whether the owner may execute it: the one permission that git keeps, and the same for
     /// every umask.
     #[must_use]
-    pub const fn is_executable(&self) -> bool {
+    pub(crate) const fn is_executable(&self) -> bool {
         self.mode & 0o100 != 0
     }
 
     /// Whether a file that was read at `time` or later cannot have changed since without changing
     /// this stamp. `time` must have been taken before the stamp and the content.
     #[must_use]
-    pub fn is_settled(&self, time: SystemTime) -> bool {
+    pub(crate) fn is_settled(&self, time: SystemTime) -> bool {
         // Most stamps are older than every margin, and need no look at the list of mounts.
         self.is_older(FOREIGN_CLOCK_MARGIN, time)
             || (self.is_older(self.margin(), time) && !mounts::has_foreign_clock(self.device))
@@ -192,11 +192,11 @@ impl Stamp {
     }
 
     /// The length of [`Self::to_bytes`].
-    pub const BYTES: usize = 56;
+    pub(crate) const BYTES: usize = 56;
 
     /// The stamp as bytes, for digests and files.
     #[must_use]
-    pub fn to_bytes(self) -> [u8; Self::BYTES] {
+    pub(crate) fn to_bytes(self) -> [u8; Self::BYTES] {
         let Self { size, modified, changed, inode, device, mode, links, user, group } = self;
         let mut bytes = [0; Self::BYTES];
         let long = [size, modified.cast_unsigned(), changed.cast_unsigned(), inode, device];
@@ -211,7 +211,7 @@ impl Stamp {
 
     /// The stamp from its bytes.
     #[must_use]
-    pub fn from_bytes(bytes: &[u8; Self::BYTES]) -> Self {
+    pub(crate) fn from_bytes(bytes: &[u8; Self::BYTES]) -> Self {
         let (long, _) = bytes[..40].as_chunks().0.split_at(5);
         let long = |at: usize| u64::from_le_bytes(long[at]);
         let short = bytes[40..].as_chunks().0;
@@ -256,13 +256,13 @@ impl PathStamp {
 
     /// Looks at what `path` leads to, symbolic links followed.
     #[must_use]
-    pub fn followed(path: impl Arg + Copy) -> Self {
+    pub(crate) fn followed(path: impl Arg + Copy) -> Self {
         look(CWD, path, AtFlags::empty()).into()
     }
 
     /// The stamp, if something is there.
     #[must_use]
-    pub const fn present(&self) -> Option<&Stamp> {
+    pub(crate) const fn present(&self) -> Option<&Stamp> {
         match self {
             Self::Present(stamp) => Some(stamp),
             Self::Absent | Self::Unknown(_) => None,
@@ -271,14 +271,14 @@ impl PathStamp {
 
     /// The kind of the file, if there is one.
     #[must_use]
-    pub fn kind(&self) -> Option<FileKind> {
+    pub(crate) fn kind(&self) -> Option<FileKind> {
         self.present().map(Stamp::kind)
     }
 
     /// The stamp without the count of hard links and the time at which that changes, so that a hard
     /// link to a file makes no difference.
     #[must_use]
-    pub fn without_links(self) -> Self {
+    pub(crate) fn without_links(self) -> Self {
         match self {
             Self::Present(stamp) => {
                 Self::Present(Stamp { changed: stamp.modified, links: 1, ..stamp })
@@ -289,7 +289,7 @@ impl PathStamp {
 
     /// Whether nothing can have changed since `time` without showing; see [`Stamp::is_settled`].
     #[must_use]
-    pub fn is_settled(&self, time: SystemTime) -> bool {
+    pub(crate) fn is_settled(&self, time: SystemTime) -> bool {
         match self {
             Self::Absent => true,
             Self::Unknown(_) => false,
@@ -299,7 +299,7 @@ impl PathStamp {
 
     /// Whether what `path` leads to still is as it was when this stamp was taken, links followed.
     #[must_use]
-    pub fn proves(&self, path: &Path) -> bool {
+    pub(crate) fn proves(&self, path: &Path) -> bool {
         !matches!(self, Self::Unknown(_)) && *self == Self::followed(path)
     }
 }

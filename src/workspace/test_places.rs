@@ -57,7 +57,7 @@ impl TestPlaces {
     }
 
     /// All functions whose place is known.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &TestPlace)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &TestPlace)> {
         self.functions.iter().filter_map(|(name, place)| Some((name.as_str(), place.as_ref()?)))
     }
 }
@@ -82,7 +82,7 @@ impl TestSources {
     /// The tests of the target whose source begins in the file `root`. `read` gives the text of a
     /// file, or nothing where there is none.
     pub fn places(&mut self, root: &Path, read: &dyn Fn(&Path) -> Option<String>) -> TestPlaces {
-        let mut walk = Walk { sources: self, read, places: TestPlaces::default() };
+        let mut walk = ModuleWalk { sources: self, read, places: TestPlaces::default() };
         if let Some(text) = read(root) {
             let folder = Folder { dir: parent(root), relative: None };
             walk.file(root, &text, &folder, &mut Vec::new());
@@ -124,13 +124,13 @@ impl Folder {
     }
 }
 
-struct Walk<'a> {
+struct ModuleWalk<'a> {
     sources: &'a mut TestSources,
     read: &'a dyn Fn(&Path) -> Option<String>,
     places: TestPlaces,
 }
 
-impl Walk<'_> {
+impl ModuleWalk<'_> {
     /// Adds the tests of a file and of its modules. `modules` is the file's own path of modules.
     fn file(&mut self, file: &Path, text: &str, folder: &Folder, modules: &mut Vec<String>) {
         let Some(outline) = self.sources.outline(file, text) else { return };

@@ -88,7 +88,7 @@ impl Toolchain {
 
     /// Whether a program is configured around the compiler, or one stands in the place of a tool.
     #[must_use]
-    pub fn has_wrapper(&self) -> bool {
+    pub(crate) fn has_wrapper(&self) -> bool {
         let tools =
             ["rustc-wrapper: ", "rustc-workspace-wrapper: ", "rustc: ", "rustdoc: ", "cargo: "];
         self.identity.lines().any(|line| tools.iter().any(|tool| line.starts_with(tool)))
@@ -99,7 +99,7 @@ impl Toolchain {
     ///
     /// # Errors
     /// Rustc refuses, for example because it does not know the target.
-    pub fn cfgs(
+    pub(crate) fn cfgs(
         &self,
         triple: &str,
         dir: &Path,

@@ -30,10 +30,10 @@ fn main() {
         Some(path) => PathBuf::from(path).canonicalize().expect("the workspace"),
         None => generated(&folder.path().join("ws")),
     };
-    let asker = Asker { folder: folder.path(), root };
-    asker.cargo(false, &["--no-run"]);
-    asker.whole(rounds);
-    asker.one(rounds * 20);
+    let client = Client { folder: folder.path(), root };
+    client.cargo(false, &["--no-run"]);
+    client.whole(rounds);
+    client.one(rounds * 20);
 }
 
 /// Ten packages; each has a test that waits as real ones compute.
@@ -57,12 +57,12 @@ fn generated(root: &Path) -> PathBuf {
     root.to_owned()
 }
 
-struct Asker<'a> {
+struct Client<'a> {
     folder: &'a Path,
     root: PathBuf,
 }
 
-impl Asker<'_> {
+impl Client<'_> {
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command.current_dir(&self.root).stdin(Stdio::null());

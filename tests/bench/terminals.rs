@@ -110,11 +110,11 @@ fn main() {
     for workspace in workspaces {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let root = workspace.canonicalize().expect("the workspace");
-        println!("{}", Asker { folder: folder.path(), root }.figures());
+        println!("{}", Client { folder: folder.path(), root }.figures());
     }
 }
 
-struct Asker<'a> {
+struct Client<'a> {
     folder: &'a Path,
     root: PathBuf,
 }
@@ -126,7 +126,7 @@ struct Answer {
     summary: Value,
 }
 
-impl Asker<'_> {
+impl Client<'_> {
     /// The lines of JSON that a command prints with one more variable, or none.
     fn run(&self, args: &[&str], variable: Option<(&str, &str)>) -> Vec<Value> {
         let built = || env!("CARGO_BIN_EXE_knhk-test-cache").to_owned();

@@ -12,13 +12,13 @@ use knhk_test_cache::internals::process::{Output, Spec, capture};
 use crate::home::{Answered, EXE, Home, LIMIT, SOON, answered, can_observe, takes_long, until};
 
 /// A workspace, and the arguments of its questions.
-pub(crate) struct Asker {
+pub(crate) struct Client {
     pub(crate) home: Home,
     way: &'static [&'static str],
     rounds: u32,
 }
 
-impl Asker {
+impl Client {
     pub(crate) fn ask(&self) -> Answered {
         self.home.test(self.way)
     }
@@ -52,7 +52,7 @@ impl Asker {
 }
 
 /// Plays a scene twice, without a daemon and with one, in a package `p` with these files.
-pub(crate) fn play(files: &[(&str, &str)], scene: impl Fn(&mut Asker)) {
+pub(crate) fn play(files: &[(&str, &str)], scene: impl Fn(&mut Client)) {
     if !can_observe("answers by single targets") {
         return;
     }
@@ -61,8 +61,8 @@ pub(crate) fn play(files: &[(&str, &str)], scene: impl Fn(&mut Asker)) {
         files.iter().for_each(|(path, text)| home.write(path, text));
         home.config("", "debounce = '1h'");
         let daemon = way.is_empty().then(|| home.daemon());
-        let mut asker = Asker { home, way, rounds: 0 };
-        scene(&mut asker);
+        let mut client = Client { home, way, rounds: 0 };
+        scene(&mut client);
         drop(daemon);
     }
 }
@@ -80,25 +80,25 @@ fn edits_that_change_no_program_run_nothing() {
     let first = lib("comment", 1);
     let files =
         [("src/lib.rs", &first[..]), ("tests/it.rs", "#[test] fn t() { assert!(p::f() > 0) }\n")];
-    play(&files, |asker| {
-        asker.ask().green_from("run");
-        asker.home.write("src/lib.rs", &lib("remark", 1));
-        let answer = asker.ask();
+    play(&files, |client| {
+        client.ask().green_from("run");
+        client.home.write("src/lib.rs", &lib("remark", 1));
+        let answer = client.ask();
         answer.green_from("cache");
         assert_eq!(answer.targets[0]["reason"], "same packages and inputs", "{answer:#?}");
-        asker.home.write("src/lib.rs", &format!("{first}fn unused() {{}}\n"));
-        asker.runs(&[]);
+        client.home.write("src/lib.rs", &format!("{first}fn unused() {{}}\n"));
+        client.runs(&[]);
         // Touched.
-        asker.home.write("src/lib.rs", &first);
-        asker.runs(&[]);
-        asker.home.write("src/lib.rs", &lib("comment", 2));
-        asker.runs(&["p", "it"]);
-        asker.home.write("src/lib.rs", &first);
-        asker.runs(&[]);
-        asker.home.write("src/lib.rs", &lib("comment", 0));
-        asker.ask().red();
-        asker.home.write("src/lib.rs", &first);
-        asker.runs(&[]);
+        client.home.write("src/lib.rs", &first);
+        client.runs(&[]);
+        client.home.write("src/lib.rs", &lib("comment", 2));
+        client.runs(&["p", "it"]);
+        client.home.write("src/lib.rs", &first);
+        client.runs(&[]);
+        client.home.write("src/lib.rs", &lib("comment", 0));
+        client.ask().red();
+        client.home.write("src/lib.rs", &first);
+        client.runs(&[]);
     });
 }
 
@@ -122,30 +122,30 @@ fn read_listed_and_absent_files_rerun_only_their_target() {
         ("tests/optional.rs", optional),
         ("tests/z.rs", &read("link")),
     ];
-    play(&files, |asker| {
-        let link = asker.home.root.join("link");
+    play(&files, |client| {
+        let link = client.home.root.join("link");
         symlink("data/a", &link).unwrap();
-        asker.ask().green_from("run");
-        asker.runs(&[]);
-        asker.home.write("data/a", "2");
-        asker.runs(&["a", "z"]);
-        asker.home.write("data/a", "1");
-        asker.runs(&[]);
-        asker.home.write("data/a", "2");
-        asker.runs(&[]);
-        asker.home.write("data/b", "2");
-        asker.runs(&["child"]);
-        asker.home.write("data/c", "");
-        asker.runs(&["list"]);
-        asker.home.write("data/c", "not read");
-        asker.runs(&[]);
-        asker.home.write("settings", "");
-        asker.runs(&["optional"]);
-        fs::remove_file(asker.home.root.join("settings")).unwrap();
-        asker.runs(&[]);
+        client.ask().green_from("run");
+        client.runs(&[]);
+        client.home.write("data/a", "2");
+        client.runs(&["a", "z"]);
+        client.home.write("data/a", "1");
+        client.runs(&[]);
+        client.home.write("data/a", "2");
+        client.runs(&[]);
+        client.home.write("data/b", "2");
+        client.runs(&["child"]);
+        client.home.write("data/c", "");
+        client.runs(&["list"]);
+        client.home.write("data/c", "not read");
+        client.runs(&[]);
+        client.home.write("settings", "");
+        client.runs(&["optional"]);
+        fs::remove_file(client.home.root.join("settings")).unwrap();
+        client.runs(&[]);
         fs::remove_file(&link).unwrap();
         symlink("data/b", &link).unwrap();
-        asker.runs(&["z"]);
+        client.runs(&["z"]);
     });
 }
 
@@ -155,15 +155,15 @@ fn a_changed_file_with_its_old_time_and_size_is_noticed() {
         return;
     }
     let test = "#[test] fn t() { assert_eq!(std::fs::read(\"data\").unwrap(), b\"one\") }\n";
-    play(&[("data", "one"), ("tests/it.rs", test)], |asker| {
-        asker.ask().green_from("run");
-        let path = asker.home.root.join("data");
+    play(&[("data", "one"), ("tests/it.rs", test)], |client| {
+        client.ask().green_from("run");
+        let path = client.home.root.join("data");
         let then = path.metadata().unwrap().modified().unwrap();
-        asker.home.write("data", "two");
+        client.home.write("data", "two");
         fs::File::options().append(true).open(&path).unwrap().set_modified(then).unwrap();
-        asker.ask().red();
-        asker.home.write("data", "one");
-        asker.runs(&[]);
+        client.ask().red();
+        client.home.write("data", "one");
+        client.runs(&[]);
     });
 }
 
@@ -177,16 +177,16 @@ fn workspace_programs_count_by_their_loadable_parts() {
     };
     let test = "#[test] fn t() { let out = std::process::Command::new(env!(\"CARGO_BIN_EXE_p\"))\n\
                 .output().unwrap(); assert!(out.status.success() && out.stdout.len() == 2) }\n";
-    play(&[("src/main.rs", &main("1", "comment")), ("tests/cli.rs", test)], |asker| {
+    play(&[("src/main.rs", &main("1", "comment")), ("tests/cli.rs", test)], |client| {
         // With a digest of the source in the program.
-        asker.home.environment.set("CARGO_PROFILE_DEV_DEBUG", "2");
-        asker.ask().green_from("run");
-        asker.home.write("src/main.rs", &main("1", "remark"));
-        asker.runs(&[]);
-        asker.home.write("src/main.rs", &main("2", "comment"));
-        assert!(asker.ran().contains(&"cli".to_owned()));
-        asker.home.write("src/main.rs", &main("22", "comment"));
-        asker.ask().red();
+        client.home.environment.set("CARGO_PROFILE_DEV_DEBUG", "2");
+        client.ask().green_from("run");
+        client.home.write("src/main.rs", &main("1", "remark"));
+        client.runs(&[]);
+        client.home.write("src/main.rs", &main("2", "comment"));
+        assert!(client.ran().contains(&"cli".to_owned()));
+        client.home.write("src/main.rs", &main("22", "comment"));
+        client.ask().red();
     });
 }
 
@@ -196,16 +196,16 @@ fn variables_count_except_those_of_the_terminal() {
         return;
     }
     let test = "#[test] fn t() { assert!(std::env::var(\"MODE\") != Ok(\"bad\".into())) }\n";
-    play(&[("tests/it.rs", test)], |asker| {
-        asker.ask().green_from("run");
-        asker.home.environment.set("TERM", "other");
-        asker.runs(&[]);
-        asker.home.environment.set("MODE", "good");
-        asker.runs(&["p", "it"]);
-        asker.home.environment.remove("MODE");
-        asker.runs(&[]);
-        asker.home.environment.set("MODE", "bad");
-        asker.ask().red();
+    play(&[("tests/it.rs", test)], |client| {
+        client.ask().green_from("run");
+        client.home.environment.set("TERM", "other");
+        client.runs(&[]);
+        client.home.environment.set("MODE", "good");
+        client.runs(&["p", "it"]);
+        client.home.environment.remove("MODE");
+        client.runs(&[]);
+        client.home.environment.set("MODE", "bad");
+        client.ask().red();
     });
 }
 
@@ -216,19 +216,19 @@ fn a_fixture_edited_during_its_test_makes_the_run_uncacheable() {
                 let first = read();\n\
                 std::fs::write(std::env::var(\"MARK\").unwrap(), \"\").unwrap();\n\
                 while first == \"1\" && read() == \"1\" { std::thread::yield_now() } }\n";
-    play(&[("data", "1"), ("tests/it.rs", test)], |asker| {
-        let mark = asker.home.base.join("out/mark");
-        asker.home.environment.set("MARK", &mark);
-        let line = [&["test", "--format", "json"], asker.way].concat();
-        let started = asker.home.start(EXE, &line);
+    play(&[("data", "1"), ("tests/it.rs", test)], |client| {
+        let mark = client.home.base.join("out/mark");
+        client.home.environment.set("MARK", &mark);
+        let line = [&["test", "--format", "json"], client.way].concat();
+        let started = client.home.start(EXE, &line);
         until("the test has read", || mark.exists().then_some(()));
-        asker.home.write("data", "2");
+        client.home.write("data", "2");
         let answer = answered(started.end(SOON));
         answer.green_from("run");
         let why = answer.summary["not_kept"].to_string();
         assert!(why.contains("`data` changed while it ran"), "{answer:#?}");
-        assert_eq!(asker.ask().run(), ["it"]);
-        asker.runs(&[]);
+        assert_eq!(client.ask().run(), ["it"]);
+        client.runs(&[]);
     });
 }
 
@@ -240,15 +240,15 @@ fn a_file_that_the_test_writes_is_cacheable_once_it_is_stable() {
     let test = "#[test] fn t() { match std::fs::read(\"tests/it.snap\") {\n\
                 Ok(text) => assert_eq!(text, b\"1\"),\n\
                 Err(_) => std::fs::write(\"tests/it.snap\", \"1\").unwrap() } }\n";
-    play(&[("tests/it.rs", test)], |asker| {
-        let first = asker.ask();
+    play(&[("tests/it.rs", test)], |client| {
+        let first = client.ask();
         first.green_from("run");
         assert!(!first.summary["not_kept"].is_null(), "{first:#?}");
-        assert_eq!(asker.ask().run(), ["it"]);
-        asker.ask().green_from("cache");
-        asker.runs(&[]);
-        asker.home.write("tests/it.snap", "2");
-        asker.ask().red();
+        assert_eq!(client.ask().run(), ["it"]);
+        client.ask().green_from("cache");
+        client.runs(&[]);
+        client.home.write("tests/it.snap", "2");
+        client.ask().red();
     });
 }
 
@@ -262,20 +262,20 @@ fn a_file_left_by_one_test_reruns_the_test_that_reads_it() {
     let reads = "#[test] fn t() { let text = std::fs::read(std::env::var(\"SHARED\").unwrap());\n\
                  assert!(text.map_or(true, |text| text != b\"bad\")) }\n";
     let files = [("data", "1"), ("tests/a_writes.rs", writes), ("tests/reads.rs", reads)];
-    play(&files, |asker| {
-        let shared = asker.home.base.join("out/shared");
+    play(&files, |client| {
+        let shared = client.home.base.join("out/shared");
         fs::write(&shared, "1").unwrap();
-        asker.home.environment.set("SHARED", &shared);
-        asker.ask().green();
+        client.home.environment.set("SHARED", &shared);
+        client.ask().green();
         // In the first run the two targets changed each other's inputs.
-        asker.ran();
-        asker.runs(&[]);
-        asker.home.write("data", "2");
-        asker.runs(&["a_writes", "reads"]);
-        asker.ran();
-        asker.runs(&[]);
-        asker.home.write("data", "bad");
-        asker.ask().red();
+        client.ran();
+        client.runs(&[]);
+        client.home.write("data", "2");
+        client.runs(&["a_writes", "reads"]);
+        client.ran();
+        client.runs(&[]);
+        client.home.write("data", "bad");
+        client.ask().red();
     });
 }
 
@@ -291,11 +291,11 @@ fn a_run_that_reached_an_outside_socket_is_uncacheable() {
     let own = "#[test] fn t() {\n\
                let own = std::net::TcpListener::bind(\"127.0.0.1:0\").unwrap();\n\
                std::net::TcpStream::connect(own.local_addr().unwrap()).unwrap(); }\n";
-    play(&[("tests/outside.rs", test), ("tests/own.rs", own)], |asker| {
-        asker.home.environment.set("PEER", &address);
-        asker.ask().green_from("run");
+    play(&[("tests/outside.rs", test), ("tests/own.rs", own)], |client| {
+        client.home.environment.set("PEER", &address);
+        client.ask().green_from("run");
         for _ in 0..2 {
-            let answer = asker.ask();
+            let answer = client.ask();
             answer.green_from("mixed");
             assert_eq!(answer.run(), ["outside"]);
             let why = answer.summary["not_kept"].to_string();
@@ -318,13 +318,13 @@ fn a_test_that_reads_its_own_program_depends_on_the_whole_file() {
     };
     let (reads, asks) = ("own.and_then(std::fs::read).is_err()", "own.is_err()");
     let files = [("tests/asks.rs", &test(asks, "")[..]), ("tests/reads.rs", &test(reads, ""))];
-    play(&files, |asker| {
-        asker.home.environment.set("CARGO_PROFILE_DEV_DEBUG", "2");
-        asker.ask().green_from("run");
-        asker.home.write("tests/asks.rs", &test(asks, "\n"));
-        asker.home.write("tests/reads.rs", &test(reads, "\n"));
-        asker.runs(&["reads"]);
-        asker.runs(&[]);
+    play(&files, |client| {
+        client.home.environment.set("CARGO_PROFILE_DEV_DEBUG", "2");
+        client.ask().green_from("run");
+        client.home.write("tests/asks.rs", &test(asks, "\n"));
+        client.home.write("tests/reads.rs", &test(reads, "\n"));
+        client.runs(&["reads"]);
+        client.runs(&[]);
     });
 }
 
@@ -338,13 +338,13 @@ fn examples_in_documentation_depend_on_what_rustdoc_reads() {
     };
     let manifest = "[package]\nname='p'\nversion='0.1.0'\nedition='2021'\n";
     let files = [("Cargo.toml", manifest), ("src/lib.rs", &lib(1)[..]), ("tests/it.rs", "")];
-    play(&files, |asker| {
-        asker.ask().green_from("run");
-        asker.runs(&[]);
-        asker.home.write("tests/it.rs", "#[test] fn t() {}\n");
-        asker.runs(&["it"]);
-        asker.home.write("src/lib.rs", &lib(2));
-        asker.ask().red();
+    play(&files, |client| {
+        client.ask().green_from("run");
+        client.runs(&[]);
+        client.home.write("tests/it.rs", "#[test] fn t() {}\n");
+        client.runs(&["it"]);
+        client.home.write("src/lib.rs", &lib(2));
+        client.ask().red();
     });
 }
 
@@ -357,23 +357,23 @@ fn always_run_and_trusted_services_are_respected() {
     let address = listener.local_addr().unwrap().to_string();
     let test = "#[test] fn t() {\n\
                 std::net::TcpStream::connect(std::env::var(\"PEER\").unwrap()).unwrap(); }\n";
-    play(&[("tests/outside.rs", test)], |asker| {
-        asker.home.environment.set("PEER", &address);
-        let settings = |text: &str| asker.home.config("", &format!("debounce = '1h'\n{text}"));
+    play(&[("tests/outside.rs", test)], |client| {
+        client.home.environment.set("PEER", &address);
+        let settings = |text: &str| client.home.config("", &format!("debounce = '1h'\n{text}"));
         settings(&format!("trusted_services = ['{address}']"));
         // A daemon reads a new config a moment later.
         until("the service is vouched for", || {
-            let answer = asker.ask();
+            let answer = client.ask();
             answer.green();
             (answer.source() == "cache").then_some(())
         });
         settings(&format!("trusted_services = ['{address}']\nalways_run = ['*::outside']"));
         until("the target is always run", || {
-            let answer = asker.ask();
+            let answer = client.ask();
             answer.green();
             (answer.run() == ["outside"]).then_some(())
         });
-        let answer = asker.ask();
+        let answer = client.ask();
         assert_eq!(answer.run(), ["outside"]);
         assert_eq!(answer.targets[1]["reason"], "the config has it always run", "{answer:#?}");
     });
@@ -390,19 +390,22 @@ fn explain_names_the_difference_and_the_remedy() {
     let peer = "#[test] fn t() {\n\
                 std::net::TcpStream::connect(std::env::var(\"PEER\").unwrap()).unwrap(); }\n";
     let files = [("data", "1"), ("tests/outside.rs", peer), ("tests/reads.rs", reads)];
-    play(&files, |asker| {
-        asker.home.environment.set("PEER", &address);
-        asker.ask().green_from("run");
-        asker.home.write("data", "2");
-        let text = asker.home.ok(&["explain", "reads"]);
+    play(&files, |client| {
+        client.home.environment.set("PEER", &address);
+        client.ask().green_from("run");
+        client.home.write("data", "2");
+        let text = client.home.ok(&["explain", "reads"]);
         assert!(text.contains("p::reads: `data` changed"), "{text}");
         assert!(!text.contains("outside"), "{text}");
-        let text = asker.home.ok(&["explain", "outside"]);
+        let text = client.home.ok(&["explain", "outside"]);
         assert!(text.contains(&format!("it spoke to {address}")), "{text}");
         assert!(text.contains("trusted_services"), "{text}");
-        let lines = asker.home.ok(&["explain", "--format", "json"]);
+        let lines = client.home.ok(&["explain", "--format", "json"]);
         let lib: serde_json::Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
-        assert!(lib["reason"].as_str().unwrap().starts_with("all that it consulted"), "{lib:#}");
+        assert!(
+            lib["reason"].as_str().unwrap().starts_with("inputs unchanged; cached if"),
+            "{lib:#}"
+        );
     });
 }
 
@@ -426,18 +429,18 @@ fn build_only_inputs_count_through_the_program() {
         ("tests/other.rs", "#[test] fn t() {}\n"),
         ("tests/uses.rs", uses),
     ];
-    play(&files, |asker| {
-        asker.ask().green_from("run");
-        asker.runs(&[]);
-        asker.home.write("../outside.txt", "2");
-        asker.runs(&["uses"]);
-        asker.home.write("../outside.txt", "1");
-        asker.runs(&[]);
-        asker.home.environment.set("KNOB", "1");
+    play(&files, |client| {
+        client.ask().green_from("run");
+        client.runs(&[]);
+        client.home.write("../outside.txt", "2");
+        client.runs(&["uses"]);
+        client.home.write("../outside.txt", "1");
+        client.runs(&[]);
+        client.home.environment.set("KNOB", "1");
         // A variable that every test sees.
-        asker.runs(&["p", "other", "uses"]);
-        asker.home.environment.remove("KNOB");
-        asker.runs(&[]);
+        client.runs(&["p", "other", "uses"]);
+        client.home.environment.remove("KNOB");
+        client.runs(&[]);
     });
 }
 
@@ -447,25 +450,25 @@ fn two_checkouts_answer_for_themselves() {
         return;
     }
     let test = "#[test] fn t() { assert_eq!(std::fs::read(\"data\").unwrap(), b\"1\") }\n";
-    play(&[("data", "1"), ("tests/it.rs", test)], |asker| {
-        asker.ask().green_from("run");
-        let git = |args: &[&str]| asker.home.git(args);
+    play(&[("data", "1"), ("tests/it.rs", test)], |client| {
+        client.ask().green_from("run");
+        let git = |args: &[&str]| client.home.git(args);
         git(&["init", "-q"]);
         git(&["add", "."]);
         git(&["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "one"]);
         git(&["worktree", "add", "-q", "../other"]);
-        let other = asker.home.base.join("other");
+        let other = client.home.base.join("other");
         fs::write(other.join("data"), "2").unwrap();
         let line = ["test", "--format", "json", "--no-daemon"];
-        answered(asker.home.start_in(&other, EXE, &line, false).end(LIMIT)).red();
+        answered(client.home.start_in(&other, EXE, &line, false).end(LIMIT)).red();
         fs::write(other.join("data"), "1").unwrap();
-        answered(asker.home.start_in(&other, EXE, &line, false).end(LIMIT)).green();
+        answered(client.home.start_in(&other, EXE, &line, false).end(LIMIT)).green();
         // A link to the workspace leads to the same records.
-        symlink(&asker.home.root, asker.home.base.join("link")).unwrap();
-        let link = asker.home.base.join("link");
-        answered(asker.home.start_in(&link, EXE, &line, false).end(LIMIT)).green_from("cache");
-        asker.home.write("data", "2");
-        answered(asker.home.start_in(&link, EXE, &line, false).end(LIMIT)).red();
+        symlink(&client.home.root, client.home.base.join("link")).unwrap();
+        let link = client.home.base.join("link");
+        answered(client.home.start_in(&link, EXE, &line, false).end(LIMIT)).green_from("cache");
+        client.home.write("data", "2");
+        answered(client.home.start_in(&link, EXE, &line, false).end(LIMIT)).red();
     });
 }
 
@@ -481,18 +484,18 @@ fn an_uncacheable_run_still_gives_the_right_answer() {
     let fickle = "#[test] fn t() { let mark = std::env::var(\"MARK\").unwrap();\n\
                   let first = !std::path::Path::new(&mark).exists();\n\
                   std::fs::write(&mark, \"\").unwrap(); assert!(!first) }\n";
-    play(&[("tests/fickle.rs", fickle), ("tests/leaves.rs", leaves)], |asker| {
-        let mark = asker.home.base.join("out/mark");
-        asker.home.environment.set("MARK", &mark);
-        let answer = asker.ask();
+    play(&[("tests/fickle.rs", fickle), ("tests/leaves.rs", leaves)], |client| {
+        let mark = client.home.base.join("out/mark");
+        client.home.environment.set("MARK", &mark);
+        let answer = client.ask();
         answer.green();
         let why = answer.summary["not_kept"].to_string();
         assert!(why.contains("left a process behind"), "{answer:#?}");
         // The failed test passed when it was repeated alone, observed.
-        assert_eq!(asker.ask().run(), ["leaves"]);
+        assert_eq!(client.ask().run(), ["leaves"]);
         // Its recorded input is gone.
         fs::remove_file(&mark).unwrap();
-        assert_eq!(asker.ask().run(), ["fickle", "leaves"]);
+        assert_eq!(client.ask().run(), ["fickle", "leaves"]);
     });
 }
 
@@ -506,9 +509,9 @@ fn without_an_observer_every_file_counts() {
         ("tests/it.rs", "#[test] fn t() { std::fs::read(\"data\").unwrap(); }\n"),
         ("data", "1"),
     ];
-    play(&files, |asker| {
+    play(&files, |client| {
         let ask = |more: &[&str]| {
-            let output = asker.ask_unobserved(more);
+            let output = client.ask_unobserved(more);
             assert!(output.success(), "{}", String::from_utf8_lossy(&output.stderr));
             String::from_utf8(output.stdout).unwrap()
         };
@@ -521,7 +524,7 @@ fn without_an_observer_every_file_counts() {
         // Another selection may have built other programs for the test to execute.
         let lib = ask(&["--lib"]);
         assert_eq!(ran(&lib), 2, "{lib}");
-        asker.home.write("note", "nobody reads it");
+        client.home.write("note", "nobody reads it");
         let again = ask(&[]);
         assert_eq!(ran(&again), 3, "{again}");
     });
@@ -537,18 +540,18 @@ fn without_an_observer_a_stale_build_proves_nothing_of_its_tree() {
                 .output().unwrap(); assert_eq!(out.stdout, b\"1\") }\n";
     let main = "fn main() { print!(\"{}\", p::f()) }\n";
     let bad = lib(2);
-    play(&[("src/lib.rs", &bad), ("src/main.rs", main), ("tests/cli.rs", test)], |asker| {
-        let (file, backup) = (asker.home.root.join("src/lib.rs"), asker.home.base.join("backup"));
+    play(&[("src/lib.rs", &bad), ("src/main.rs", main), ("tests/cli.rs", test)], |client| {
+        let (file, backup) = (client.home.root.join("src/lib.rs"), client.home.base.join("backup"));
         // A copy would be younger than the build.
         fs::rename(&file, &backup).unwrap();
-        asker.home.write("src/lib.rs", &lib(1));
-        assert!(asker.ask_unobserved(&[]).success());
+        client.home.write("src/lib.rs", &lib(1));
+        assert!(client.ask_unobserved(&[]).success());
         fs::rename(&backup, &file).unwrap();
         // Cargo compares times and does not see the older file.
-        assert!(asker.ask_unobserved(&[]).success());
+        assert!(client.ask_unobserved(&[]).success());
         let touched = fs::File::options().append(true).open(&file).unwrap();
         touched.set_modified(std::time::SystemTime::now()).unwrap();
-        let red = asker.ask_unobserved(&[]);
+        let red = client.ask_unobserved(&[]);
         assert!(!red.success(), "{}", String::from_utf8_lossy(&red.stdout));
     });
 }
@@ -570,21 +573,21 @@ fn a_run_that_observation_would_change_runs_unobserved_and_counts_every_file() {
             let made = syscall(number, 1, 8, &filter) >= 0;\n";
         format!("{head}{first}{tail}{then}assert!(made) }} }}\n")
     };
-    play(&[("src/lib.rs", "#[test] fn t() {}\n"), ("tests/wants.rs", &wants("", ""))], |asker| {
-        asker.ask().green_from("run");
-        asker.ask().green_from("cache");
-        let text = asker.home.ok(&["explain", "wants"]);
+    play(&[("src/lib.rs", "#[test] fn t() {}\n"), ("tests/wants.rs", &wants("", ""))], |client| {
+        client.ask().green_from("run");
+        client.ask().green_from("cache");
+        let text = client.home.ok(&["explain", "wants"]);
         assert!(text.contains("same code"), "{text}");
-        asker.home.write("note", "nobody reads it");
-        let text = asker.home.ok(&["explain", "wants"]);
+        client.home.write("note", "nobody reads it");
+        let text = client.home.ok(&["explain", "wants"]);
         assert!(text.contains("every file counts for it: the run uses seccomp itself"), "{text}");
-        asker.runs(&["wants"]);
+        client.runs(&["wants"]);
         // Once the test uses no seccomp, its inputs are observed.
-        asker.home.write("tests/wants.rs", "#[test] fn t() {}\n");
-        asker.runs(&["wants"]);
-        asker.runs(&[]);
-        asker.home.write("note", "again");
-        let text = asker.home.ok(&["explain", "wants"]);
+        client.home.write("tests/wants.rs", "#[test] fn t() {}\n");
+        client.runs(&["wants"]);
+        client.runs(&[]);
+        client.home.write("note", "again");
+        let text = client.home.ok(&["explain", "wants"]);
         assert!(!text.contains("every file"), "{text}");
         // What can never be kept is not observed again after each edit. The call is `io_uring_setup`.
         let untraceable = wants(
@@ -593,15 +596,15 @@ fn a_run_that_observation_would_change_runs_unobserved_and_counts_every_file() {
              syscall(425, 4_i64, [0_u8; 120].as_mut_ptr());\n",
             "while !made { std::thread::sleep(std::time::Duration::from_secs(1000)) }\n",
         );
-        let ran = || fs::read(asker.home.root.join("target/ran")).unwrap().len();
-        asker.home.write("tests/wants.rs", &untraceable);
-        asker.ask().green();
+        let ran = || fs::read(client.home.root.join("target/ran")).unwrap().len();
+        client.home.write("tests/wants.rs", &untraceable);
+        client.ask().green();
         let before = ran();
         assert!(before >= 2, "observed until that was seen, and as it is");
-        asker.home.write("tests/wants.rs", &format!("{untraceable}// edited\n"));
-        asker.ask().green();
+        client.home.write("tests/wants.rs", &format!("{untraceable}// edited\n"));
+        client.ask().green();
         assert_eq!(ran(), before + 1);
-        let text = asker.home.ok(&["explain", "wants"]);
+        let text = client.home.ok(&["explain", "wants"]);
         assert!(text.contains("it runs unobserved"), "{text}");
     });
 }

@@ -7,7 +7,7 @@ mod cargo_runner;
 mod check;
 mod ci_formats;
 #[cfg(target_os = "linux")]
-mod cpu_yield;
+mod cpu_suspension;
 #[cfg(target_os = "linux")]
 mod detached;
 #[cfg(target_os = "linux")]

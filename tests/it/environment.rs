@@ -19,7 +19,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::Value;
 
-use crate::binary::{Asker, play};
+use crate::binary::{Client, play};
 use crate::home::{Answered, Home, LIMIT, Ran, takes_long, until_old};
 
 /// A test: its name, its text, the variable that it reads.
@@ -114,31 +114,31 @@ fn make_executable(path: &Path) {
 }
 
 /// Whether a program ends well in the workspace.
-fn succeeds(asker: &Asker, program: &str, args: &[&str]) -> bool {
-    let spec = Spec::new(program, &asker.home.root, asker.home.environment.clone());
+fn succeeds(client: &Client, program: &str, args: &[&str]) -> bool {
+    let spec = Spec::new(program, &client.home.root, client.home.environment.clone());
     capture(&spec.args(args), LIMIT).is_ok_and(|output| output.end == End::Exit(0))
 }
 
 /// Asks with one more variable.
-fn ask_with(asker: &mut Asker, name: &str, value: &str) -> Answered {
-    let before = asker.home.environment.clone();
-    asker.home.environment.set(name, value);
-    let answer = asker.ask();
-    asker.home.environment = before;
+fn ask_with(client: &mut Client, name: &str, value: &str) -> Answered {
+    let before = client.home.environment.clone();
+    client.home.environment.set(name, value);
+    let answer = client.ask();
+    client.home.environment = before;
     answer
 }
 
 /// What `check` says with one more variable.
-fn check_with(asker: &mut Asker, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Ran {
-    let before = asker.home.environment.clone();
-    asker.home.environment.set(name.as_ref(), value.as_ref());
-    let checked = asker.home.run(&["check"]);
-    asker.home.environment = before;
+fn check_with(client: &mut Client, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Ran {
+    let before = client.home.environment.clone();
+    client.home.environment.set(name.as_ref(), value.as_ref());
+    let checked = client.home.run(&["check"]);
+    client.home.environment = before;
     checked
 }
 
 /// Writes what the readers need; those of them that can run here.
-fn readers(asker: &Asker, goes_through_all: bool) -> Vec<&'static Reader> {
+fn readers(client: &Client, goes_through_all: bool) -> Vec<&'static Reader> {
     for (path, text) in [
         ("data/check.sh", "#!/bin/sh\ntest \"$MEADOW_STATE\" != bad\n"),
         ("data/outer.sh", "sh data/inner.sh\n"),
@@ -148,11 +148,11 @@ fn readers(asker: &Asker, goes_through_all: bool) -> Vec<&'static Reader> {
         ("data/native.c", NATIVE),
         ("data/check.py", "import os, sys\nsys.exit(os.environ.get('LAGOON_STATE') == 'bad')\n"),
     ] {
-        asker.home.write(path, text);
+        client.home.write(path, text);
     }
-    make_executable(&asker.home.root.join("data/check.sh"));
-    let has_native = succeeds(asker, "cc", &["data/native.c", "-o", "data/native"]);
-    let has_python = succeeds(asker, "python3", &["-c", ""]);
+    make_executable(&client.home.root.join("data/check.sh"));
+    let has_native = succeeds(client, "cc", &["data/native.c", "-o", "data/native"]);
+    let has_python = succeeds(client, "python3", &["-c", ""]);
     let is_here = |name: &str| match name {
         "native" => has_native,
         "python" => has_python,
@@ -165,13 +165,13 @@ fn readers(asker: &Asker, goes_through_all: bool) -> Vec<&'static Reader> {
     let test = |(name, test, _): &&Reader| format!("#[test] fn {name}() {{ {test} }}\n");
     if goes_through_all {
         for reader in &readers {
-            asker
+            client
                 .home
                 .write(&format!("tests/{}.rs", reader.0), &(COMMON.to_owned() + &test(reader)));
         }
     } else {
         let tests: String = readers.iter().map(test).collect();
-        asker.home.write("tests/names.rs", &(COMMON.to_owned() + &tests));
+        client.home.write("tests/names.rs", &(COMMON.to_owned() + &tests));
     }
     readers
 }
@@ -181,14 +181,14 @@ fn a_variable_counts_however_it_is_named() {
     if takes_long() {
         return;
     }
-    play(&[], |asker| {
-        asker.home.environment.set("NAME_HOLDER", "HELD_NAME");
-        let readers = readers(asker, false);
-        asker.ask().green_from("run");
-        asker.ask().green_from("cache");
+    play(&[], |client| {
+        client.home.environment.set("NAME_HOLDER", "HELD_NAME");
+        let readers = readers(client, false);
+        client.ask().green_from("run");
+        client.ask().green_from("cache");
         // Each alone makes the answer unknown, because of itself.
         for (name, _, variable) in &readers {
-            let checked = check_with(asker, variable, "bad");
+            let checked = check_with(client, variable, "bad");
             assert_eq!(checked.code, Some(10), "{name}: {checked:#?}");
             let why = match *name {
                 // It always counts.
@@ -203,10 +203,10 @@ fn a_variable_counts_however_it_is_named() {
         }
         // Each is seen by its test.
         for (.., variable) in &readers {
-            asker.home.environment.set(variable, "bad");
+            client.home.environment.set(variable, "bad");
         }
-        asker.home.environment.set("NAME_HOLDER", "HELD_NAME");
-        let answer = asker.ask();
+        client.home.environment.set("NAME_HOLDER", "HELD_NAME");
+        let answer = client.ask();
         answer.red();
         let target = answer.targets.iter().find(|target| target["target"] == "names").unwrap();
         assert_eq!(target["source"], "run");
@@ -221,15 +221,15 @@ fn all_variables_count_for_what_goes_through_all() {
     if takes_long() {
         return;
     }
-    play(&[], |asker| {
-        let readers = readers(asker, true);
-        asker.ask().green_from("run");
-        asker.ask().green_from("cache");
+    play(&[], |client| {
+        let readers = readers(client, true);
+        client.ask().green_from("run");
+        client.ask().green_from("cache");
         for (name, _, variable) in &readers {
-            let answer = ask_with(asker, variable, "bad");
+            let answer = ask_with(client, variable, "bad");
             answer.red();
             assert!(answer.run().iter().any(|ran| ran == name), "{name}: {answer:#?}");
-            asker.ask().green();
+            client.ask().green();
         }
     });
 }
@@ -249,19 +249,19 @@ fn a_name_that_cargo_gives_to_a_run_counts_and_so_does_what_the_build_names() {
         println!(\"cargo:rustc-env=NAME_OF_SCRIPT=QUOKKA_STATE\");\n}\n";
     let config = "[env]\nNAME_HOLDER = 'ZEPHYR_STATE'\n";
     let files = [("tests/it.rs", &test[..]), ("build.rs", script), (".cargo/config.toml", config)];
-    play(&files, |asker| {
-        asker.ask().green_from("run");
-        assert_eq!(check_with(asker, "STARSHIP_SHELL", "x").code, Some(0));
+    play(&files, |client| {
+        client.ask().green_from("run");
+        assert_eq!(check_with(client, "STARSHIP_SHELL", "x").code, Some(0));
         for name in ["ZEPHYR_STATE", "QUOKKA_STATE", "BAY_STATE"] {
-            let checked = check_with(asker, name, "bad");
+            let checked = check_with(client, name, "bad");
             assert_eq!(checked.code, Some(10), "{name}: {checked:#?}");
-            ask_with(asker, name, "bad").red();
-            asker.ask().green();
+            ask_with(client, name, "bad").red();
+            client.ask().green();
         }
         // Cargo would compile in the other terminal's environment, which a build script may read.
-        until_old(&asker.home.root.join("tests/it.rs"));
-        asker.home.write("tests/it.rs", &test);
-        let checked = check_with(asker, "STARSHIP_SHELL", "x");
+        until_old(&client.home.root.join("tests/it.rs"));
+        client.home.write("tests/it.rs", &test);
+        let checked = check_with(client, "STARSHIP_SHELL", "x");
         assert_eq!(checked.code, Some(10), "{checked:#?}");
         assert!(checked.stderr.contains("may have to be built anew"), "{checked:#?}");
     });
@@ -276,59 +276,59 @@ fn another_terminal_gets_the_answer_without_a_build() {
         "{COMMON}#[test] fn t() {{ var(\"QUOKKA_STATE\"); assert_ne!(var(\"WEATHER_MODE\"), \"bad\") }}\n"
     );
     let lib = "//! ```\n//! assert!(true);\n//! ```\n";
-    play(&[("tests/it.rs", &test), ("src/lib.rs", lib)], |asker| {
-        asker.ask().green_from("run");
+    play(&[("tests/it.rs", &test), ("src/lib.rs", lib)], |client| {
+        client.ask().green_from("run");
         for name in UNRELATED {
-            let checked = check_with(asker, name, "some value");
+            let checked = check_with(client, name, "some value");
             assert_eq!(checked.code, Some(0), "{name}: {checked:#?}");
         }
-        let answer = ask_with(asker, "STARSHIP_SHELL", "zsh");
+        let answer = ask_with(client, "STARSHIP_SHELL", "zsh");
         answer.green_from("cache");
         let reason = "same code and settings; no variable that differs counts";
         assert_eq!(answer.targets[0]["reason"], reason);
-        assert_eq!(asker.ask().targets[0]["reason"], "same code, settings and environment");
-        let checked = check_with(asker, "WEATHER_MODE", "bad");
+        assert_eq!(client.ask().targets[0]["reason"], "same code, settings and environment");
+        let checked = check_with(client, "WEATHER_MODE", "bad");
         assert_eq!(checked.code, Some(10), "{checked:#?}");
         assert!(checked.stderr.contains("environment variable WEATHER_MODE differs: `"));
         // A value may be no text; a name that is none always counts.
         let odd = OsStr::from_bytes(b"caf\xe9");
-        assert_eq!(check_with(asker, "STARSHIP_SHELL", odd).code, Some(0));
-        assert_eq!(check_with(asker, odd, "x").code, Some(10));
+        assert_eq!(check_with(client, "STARSHIP_SHELL", odd).code, Some(0));
+        assert_eq!(check_with(client, odd, "x").code, Some(10));
         // Folders of `PATH` in which nothing can be looked up, as one without permission.
-        let circle = asker.home.base.join("out/circle");
+        let circle = client.home.base.join("out/circle");
         std::os::unix::fs::symlink("circle", &circle).unwrap();
-        let path = asker.home.environment.get("PATH").unwrap().to_owned();
+        let path = client.home.environment.get("PATH").unwrap().to_owned();
         let path = [&circle, Path::new("/dev/null")]
             .into_iter()
             .map(Path::to_owned)
             .chain(std::env::split_paths(&path));
         let path = std::env::join_paths(path).unwrap();
-        assert_eq!(check_with(asker, "PATH", path).code, Some(0));
+        assert_eq!(check_with(client, "PATH", path).code, Some(0));
         // Cargo would compile in the other terminal's environment; the packages are what they were.
-        until_old(&asker.home.root.join("src/lib.rs"));
-        asker.home.write("src/lib.rs", lib);
-        let checked = check_with(asker, "STARSHIP_SHELL", "zsh");
+        until_old(&client.home.root.join("src/lib.rs"));
+        client.home.write("src/lib.rs", lib);
+        let checked = check_with(client, "STARSHIP_SHELL", "zsh");
         assert_eq!(checked.code, Some(0), "{checked:#?}");
-        let answer = ask_with(asker, "STARSHIP_SHELL", "zsh");
+        let answer = ask_with(client, "STARSHIP_SHELL", "zsh");
         answer.green_from("cache");
         assert_eq!(answer.targets[0]["reason"], "same packages and inputs");
         // Two count: the answer tells the one that differs from the most similar environment.
-        ask_with(asker, "WEATHER_MODE", "other").green();
+        ask_with(client, "WEATHER_MODE", "other").green();
         let explained = {
-            asker.home.environment.set("QUOKKA_STATE", "x");
-            let explained = asker.home.ok(&["explain", "it"]);
-            asker.home.environment.remove("QUOKKA_STATE");
+            client.home.environment.set("QUOKKA_STATE", "x");
+            let explained = client.home.ok(&["explain", "it"]);
+            client.home.environment.remove("QUOKKA_STATE");
             explained
         };
         assert!(explained.contains("environment variable QUOKKA_STATE differs"), "{explained}");
         assert!(!explained.contains("WEATHER_MODE"), "{explained}");
-        let answer = ask_with(asker, "QUOKKA_STATE", "x");
+        let answer = ask_with(client, "QUOKKA_STATE", "x");
         let of_test = answer.targets.iter().find(|target| target["target"] == "it").unwrap();
         let reason = of_test["reason"].as_str().unwrap();
         assert!(reason.contains("environment variable QUOKKA_STATE differs"), "{reason}");
         // A red run of it is no longer green in any terminal.
-        ask_with(asker, "WEATHER_MODE", "bad").red();
-        assert_eq!(check_with(asker, "STARSHIP_SHELL", "fish").code, Some(10));
+        ask_with(client, "WEATHER_MODE", "bad").red();
+        assert_eq!(check_with(client, "STARSHIP_SHELL", "fish").code, Some(10));
     });
 }
 
@@ -340,20 +340,20 @@ fn a_variable_that_nothing_can_name_does_not_count() {
     let test = format!(
         "{COMMON}#[test] fn t() {{ assert_ne!(var(\"WEATHER_MODE\"), \"bad\"); run(\"true\", &[]) }}\n"
     );
-    play(&[("tests/it.rs", &test)], |asker| {
-        asker.ask().green_from("run");
+    play(&[("tests/it.rs", &test)], |client| {
+        client.ask().green_from("run");
         for name in UNRELATED {
-            let answer = ask_with(asker, name, "some value");
+            let answer = ask_with(client, name, "some value");
             answer.green_from("cache");
             assert_eq!(answer.run(), [""; 0], "{name}: {answer:#?}");
         }
-        let root = asker.home.root.join("target");
-        let answer = ask_with(asker, "CARGO_TARGET_DIR", root.to_str().unwrap());
+        let root = client.home.root.join("target");
+        let answer = ask_with(client, "CARGO_TARGET_DIR", root.to_str().unwrap());
         answer.green();
         assert_eq!(answer.run(), [""; 0], "{answer:#?}");
-        asker.home.environment.set("STARSHIP_SHELL", "another value");
-        asker.home.environment.set("WEATHER_MODE", "other");
-        let explained = asker.home.ok(&["explain"]);
+        client.home.environment.set("STARSHIP_SHELL", "another value");
+        client.home.environment.set("WEATHER_MODE", "other");
+        let explained = client.home.ok(&["explain"]);
         for told in [
             "STARSHIP_SHELL is new: it does not count: nothing in the runs of the tests can name it",
             "WEATHER_MODE is new: it counts for p::it: `",
@@ -361,7 +361,7 @@ fn a_variable_that_nothing_can_name_does_not_count() {
         ] {
             assert!(explained.contains(told), "{told}: {explained}");
         }
-        let answer = ask_with(asker, "WEATHER_MODE", "good");
+        let answer = ask_with(client, "WEATHER_MODE", "good");
         answer.green();
         assert_eq!(answer.run(), ["it"], "{answer:#?}");
     });
@@ -375,8 +375,8 @@ fn the_search_path_counts_by_what_is_found_in_it() {
     let finds = format!("{COMMON}#[test] fn t() {{ run(\"tool-of-the-test\", &[]) }}\n");
     let reads = format!("{COMMON}#[test] fn t() {{ assert!(!var(\"PATH\").contains(\"bad\")) }}\n");
     let files = [("tests/finds.rs", &finds[..]), ("tests/reads.rs", &reads)];
-    play(&files, |asker| {
-        let base = asker.home.base.clone();
+    play(&files, |client| {
+        let base = client.home.base.clone();
         let tool = |folder: &str, status: u8| {
             fs::create_dir_all(base.join(folder)).unwrap();
             let file = base.join(folder).join("tool-of-the-test");
@@ -386,23 +386,23 @@ fn the_search_path_counts_by_what_is_found_in_it() {
         tool("good", 0);
         tool("other", 1);
         fs::create_dir_all(base.join("empty")).unwrap();
-        let path = asker.home.environment.get("PATH").unwrap().to_str().unwrap().to_owned();
+        let path = client.home.environment.get("PATH").unwrap().to_str().unwrap().to_owned();
         let with = |folders: &[&str]| {
             let folders = folders.iter().map(|folder| base.join(folder).display().to_string());
             folders.chain([path.clone()]).collect::<Vec<_>>().join(":")
         };
-        asker.home.environment.set("PATH", with(&["good"]));
-        asker.ask().green_from("run");
-        asker.ask().green_from("cache");
-        let answer = ask_with(asker, "PATH", &with(&["empty", "good", "missing"]));
+        client.home.environment.set("PATH", with(&["good"]));
+        client.ask().green_from("run");
+        client.ask().green_from("cache");
+        let answer = ask_with(client, "PATH", &with(&["empty", "good", "missing"]));
         answer.green();
         assert_eq!(answer.run(), ["reads"], "{answer:#?}");
-        let answer = ask_with(asker, "PATH", &with(&["other", "good"]));
+        let answer = ask_with(client, "PATH", &with(&["other", "good"]));
         answer.red();
         assert_eq!(answer.run(), ["finds", "reads"], "{answer:#?}");
-        let answer = ask_with(asker, "PATH", &with(&["bad", "good"]));
+        let answer = ask_with(client, "PATH", &with(&["bad", "good"]));
         answer.red();
-        asker.ask().green();
+        client.ask().green();
     });
 }
 
@@ -412,23 +412,23 @@ fn the_config_has_the_last_word_on_variables_and_can_take_it_back() {
         return;
     }
     let test = format!("{COMMON}#[test] fn t() {{ assert_ne!(var(\"WEATHER_MODE\"), \"bad\") }}\n");
-    play(&[("tests/it.rs", &test)], |asker| {
-        let settings = |asker: &Asker, more: &str| {
-            asker.home.config("", &format!("debounce = '1h'\n{more}"));
+    play(&[("tests/it.rs", &test)], |client| {
+        let settings = |client: &Client, more: &str| {
+            client.home.config("", &format!("debounce = '1h'\n{more}"));
         };
-        settings(asker, "ignore_env = ['WEATHER_*']");
-        asker.home.environment.set("WEATHER_MODE", "fine");
-        asker.ask().green_from("run");
-        let answer = ask_with(asker, "WEATHER_MODE", "bad");
+        settings(client, "ignore_env = ['WEATHER_*']");
+        client.home.environment.set("WEATHER_MODE", "fine");
+        client.ask().green_from("run");
+        let answer = ask_with(client, "WEATHER_MODE", "bad");
         answer.green();
         assert_eq!(answer.run(), [""; 0], "it is ignored: {answer:#?}");
-        settings(asker, "");
-        ask_with(asker, "WEATHER_MODE", "bad").red();
-        settings(asker, "extra_env = ['NEVER_NAMED', 'TERM']");
-        asker.ask().green();
-        asker.ask().green_from("cache");
+        settings(client, "");
+        ask_with(client, "WEATHER_MODE", "bad").red();
+        settings(client, "extra_env = ['NEVER_NAMED', 'TERM']");
+        client.ask().green();
+        client.ask().green_from("cache");
         for name in ["NEVER_NAMED", "TERM"] {
-            let answer = ask_with(asker, name, "x");
+            let answer = ask_with(client, name, "x");
             assert!(answer.run().contains(&"it".to_owned()), "{name}: {answer:#?}");
         }
     });
@@ -464,47 +464,47 @@ fn no_question_is_answered_for_another_environment_or_file() {
     let names = [READ, &UNRELATED[..6]].concat();
     let value = prop_oneof![Just(None), Just(Some("bad")), Just(Some("good"))];
     let steps = proptest::collection::vec((proptest::sample::select(names), value), 1..16);
-    play(&files, |asker| {
+    play(&files, |client| {
         let script = format!("test \"$HARBOUR_STATE\" != bad && test \"$(cat {FILE})\" != bad\n");
-        asker.home.write("data/check.sh", &script);
-        let base = asker.home.base.clone();
+        client.home.write("data/check.sh", &script);
+        let base = client.home.base.clone();
         for (folder, status) in [("plain", 0), ("good", 0), ("bad", 1)] {
             fs::create_dir_all(base.join(folder)).unwrap();
             let file = base.join(folder).join("tool-of-the-test");
             fs::write(&file, format!("#!/bin/sh\nexit {status}\n")).unwrap();
             make_executable(&file);
         }
-        let path = asker.home.environment.get("PATH").unwrap().to_str().unwrap().to_owned();
+        let path = client.home.environment.get("PATH").unwrap().to_str().unwrap().to_owned();
         let path = |folder: &str| format!("{}:{path}", base.join(folder).display());
-        asker.home.environment.set("PATH", path("plain"));
-        let begin = asker.home.environment.clone();
-        asker.home.write(FILE, "good");
-        asker.ask().green();
+        client.home.environment.set("PATH", path("plain"));
+        let begin = client.home.environment.clone();
+        client.home.write(FILE, "good");
+        client.ask().green();
         let config = Config { cases: SEQUENCES, failure_persistence: None, ..Config::default() };
-        let asker = std::cell::RefCell::new(asker);
+        let client = std::cell::RefCell::new(client);
         let result = TestRunner::new(config).run(&steps, |steps| {
-            let mut asker = asker.borrow_mut();
-            asker.home.environment = begin.clone();
-            asker.home.write(FILE, "good");
+            let mut client = client.borrow_mut();
+            client.home.environment = begin.clone();
+            client.home.write(FILE, "good");
             for (name, value) in steps {
                 match (name, value) {
-                    (FILE, value) => asker.home.write(FILE, value.unwrap_or("")),
+                    (FILE, value) => client.home.write(FILE, value.unwrap_or("")),
                     ("PATH", value) => {
-                        asker.home.environment.set(name, path(value.unwrap_or("plain")));
+                        client.home.environment.set(name, path(value.unwrap_or("plain")));
                     }
-                    (_, Some(value)) => asker.home.environment.set(name, value),
-                    (_, None) => asker.home.environment.remove(name),
+                    (_, Some(value)) => client.home.environment.set(name, value),
+                    (_, None) => client.home.environment.remove(name),
                 }
                 let is_bad = |name: &&str| {
                     if *name == FILE {
-                        return fs::read(asker.home.root.join(FILE)).unwrap() == b"bad";
+                        return fs::read(client.home.root.join(FILE)).unwrap() == b"bad";
                     }
-                    let value = asker.home.environment.get(name).unwrap_or_default();
+                    let value = client.home.environment.get(name).unwrap_or_default();
                     value == "bad" || value == &*path("bad")
                 };
                 let expected = if READ.iter().any(is_bad) { "fail" } else { "pass" };
-                let answer = asker.ask();
-                prop_assert_eq!(answer.verdict(), expected, "{:#?}", asker.home.environment);
+                let answer = client.ask();
+                prop_assert_eq!(answer.verdict(), expected, "{:#?}", client.home.environment);
             }
             Ok(())
         });
@@ -525,12 +525,12 @@ fn a_variable_counts_for_examples_in_documentation() {
     let all = "assert!(!std::env::vars_os().any(|(n, v)| n.to_str().unwrap().ends_with(\"_FIX\") \
                && v == \"bad\"));";
     for (check, name) in [(literal, "REEF_STATE"), (all, "UNGUESSED_FIX")] {
-        play(&[("src/lib.rs", &example(check)), ("Cargo.toml", manifest)], |asker| {
-            asker.ask().green_from("run");
+        play(&[("src/lib.rs", &example(check)), ("Cargo.toml", manifest)], |client| {
+            client.ask().green_from("run");
             if check == literal {
-                ask_with(asker, "EDITOR", "vi").green_from("cache");
+                ask_with(client, "EDITOR", "vi").green_from("cache");
             }
-            ask_with(asker, name, "bad").red();
+            ask_with(client, name, "bad").red();
         });
     }
 }
@@ -551,16 +551,16 @@ fn a_variable_counts_for_examples_that_call_another_crate() {
         ("d/Cargo.toml", dependency),
         ("d/src/lib.rs", clean),
     ];
-    play(&files, |asker| {
-        asker.ask().green_from("run");
-        ask_with(asker, "UNGUESSED_FIX", "bad").red();
+    play(&files, |client| {
+        client.ask().green_from("run");
+        ask_with(client, "UNGUESSED_FIX", "bad").red();
         // One that goes through no variables is known by its sources.
-        until_old(&asker.home.root.join("d/src/lib.rs"));
-        asker.home.write("d/src/lib.rs", "pub fn is_clean<T>(_: T) -> bool { true }\n");
-        until_old(&asker.home.root.join("d/src/lib.rs"));
-        asker.ask().green();
-        assert_eq!(check_with(asker, "STARSHIP_SHELL", "zsh").code, Some(0));
-        ask_with(asker, "STARSHIP_SHELL", "zsh").green_from("cache");
+        until_old(&client.home.root.join("d/src/lib.rs"));
+        client.home.write("d/src/lib.rs", "pub fn is_clean<T>(_: T) -> bool { true }\n");
+        until_old(&client.home.root.join("d/src/lib.rs"));
+        client.ask().green();
+        assert_eq!(check_with(client, "STARSHIP_SHELL", "zsh").code, Some(0));
+        ask_with(client, "STARSHIP_SHELL", "zsh").green_from("cache");
     });
 }
 

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use rustix::fs::{XattrFlags, setxattr};
 
-use crate::binary::{Asker, play};
+use crate::binary::{Client, play};
 use crate::home::{EXE, LIMIT, answered, is_root, takes_long, until_old};
 
 fn set_mode(path: &Path, mode: u32) {
@@ -29,16 +29,16 @@ fn permissions_count_for_targets_that_see_them() {
     let test = "use std::os::unix::fs::PermissionsExt;\n\
                 #[test] fn t() { let file = std::fs::File::open(\"data\").unwrap();\n\
                 assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o640) }\n";
-    play(&[("data", "1"), ("tests/it.rs", test)], |asker| {
-        let data = asker.home.root.join("data");
+    play(&[("data", "1"), ("tests/it.rs", test)], |client| {
+        let data = client.home.root.join("data");
         set_mode(&data, 0o640);
-        asker.ask().green_from("run");
-        asker.ask().green_from("cache");
+        client.ask().green_from("run");
+        client.ask().green_from("cache");
         set_mode(&data, 0o644);
-        asker.ask().red();
+        client.ask().red();
         set_mode(&data, 0o640);
-        asker.ask().green();
-        asker.ask().green_from("cache");
+        client.ask().green();
+        client.ask().green_from("cache");
     });
 }
 
@@ -58,18 +58,18 @@ fn attributes_count_by_path_and_by_descriptor() {
     let path = format!("{begin} getxattr(c\"data\".as_ptr(), c\"user.a\".as_ptr(), v, 8) {end}");
     let fd = format!("{begin} fgetxattr(f.as_raw_fd(), c\"user.a\".as_ptr(), v, 8) {end}");
     let files = [("data", "1"), ("tests/fd.rs", &fd[..]), ("tests/path.rs", &path)];
-    play(&files, |asker| {
-        let data = asker.home.root.join("data");
+    play(&files, |client| {
+        let data = client.home.root.join("data");
         if !set_attribute(&data, "1") {
             return;
         }
-        asker.ask().green();
-        let mut asked = asker.ask();
+        client.ask().green();
+        let mut asked = client.ask();
         // The attribute had only just been written.
-        asked = if asked.source() == "cache" { asked } else { asker.ask() };
+        asked = if asked.source() == "cache" { asked } else { client.ask() };
         asked.green_from("cache");
         assert!(set_attribute(&data, "2"));
-        let answer = asker.ask();
+        let answer = client.ask();
         answer.red();
         assert_eq!(answer.run(), ["fd", "path"]);
     });
@@ -82,14 +82,14 @@ fn uncounted_names_count_for_targets_that_list_their_folder() {
     }
     let list = "#[test] fn t() { assert_eq!(std::fs::read_dir(\"data\").unwrap().count(), 1) }\n";
     let files = [("data/a", "1"), (".gitignore", "/target\n*.log\n"), ("tests/it.rs", list)];
-    play(&files, |asker| {
-        asker.home.git(&["init", "-q"]);
-        asker.ask().green_from("run");
-        asker.ask().green_from("cache");
-        asker.home.write("data/b.log", "");
-        asker.ask().red();
-        fs::remove_file(asker.home.root.join("data/b.log")).unwrap();
-        asker.ask().green();
+    play(&files, |client| {
+        client.home.git(&["init", "-q"]);
+        client.ask().green_from("run");
+        client.ask().green_from("cache");
+        client.home.write("data/b.log", "");
+        client.ask().red();
+        fs::remove_file(client.home.root.join("data/b.log")).unwrap();
+        client.ask().green();
     });
 }
 
@@ -100,16 +100,16 @@ fn a_file_put_into_the_target_folder_by_hand_counts() {
     }
     let read = "#[test] fn t() { assert_eq!(std::fs::read(\"target/wasm/x\").unwrap(), b\"1\");\n\
                 assert!(!std::path::Path::new(\"target/debug/y\").exists()) }\n";
-    play(&[("target/wasm/x", "1"), ("tests/it.rs", read)], |asker| {
-        asker.ask().green_from("run");
-        asker.ask().green_from("cache");
-        asker.home.write("target/wasm/x", "2");
-        asker.ask().red();
-        asker.home.write("target/wasm/x", "1");
-        asker.ask().green();
-        asker.ask().green_from("cache");
-        asker.home.write("target/debug/y", "");
-        asker.ask().red();
+    play(&[("target/wasm/x", "1"), ("tests/it.rs", read)], |client| {
+        client.ask().green_from("run");
+        client.ask().green_from("cache");
+        client.home.write("target/wasm/x", "2");
+        client.ask().red();
+        client.home.write("target/wasm/x", "1");
+        client.ask().green();
+        client.ask().green_from("cache");
+        client.home.write("target/debug/y", "");
+        client.ask().red();
     });
 }
 
@@ -120,12 +120,12 @@ fn a_folder_that_became_read_only_counts_for_targets_that_wrote_there() {
     }
     let test = "#[test] fn t() { std::fs::write(\"data/new\", \"\").unwrap();\n\
                 std::fs::remove_file(\"data/new\").unwrap() }\n";
-    play(&[("data/a", "1"), ("tests/it.rs", test)], |asker| {
-        asker.ask().green_from("run");
-        asker.ask().green_from("cache");
-        let data = asker.home.root.join("data");
+    play(&[("data/a", "1"), ("tests/it.rs", test)], |client| {
+        client.ask().green_from("run");
+        client.ask().green_from("cache");
+        let data = client.home.root.join("data");
         set_mode(&data, 0o555);
-        let answer = asker.ask();
+        let answer = client.ask();
         assert_eq!(answer.run(), ["it"]);
         assert_eq!(answer.verdict(), if is_root() { "pass" } else { "fail" });
         set_mode(&data, 0o755);
@@ -140,23 +140,23 @@ fn outside_inputs_of_an_incomplete_observation_count() {
                 #[test] fn t() { unsafe { prctl(21); }\n\
                 let out = std::process::Command::new(\"outer\").output().unwrap();\n\
                 assert_eq!(out.stdout, b\"1\") }\n";
-    play(&[("tests/it.rs", test)], |asker| {
-        let bin = asker.home.base.join("out");
+    play(&[("tests/it.rs", test)], |client| {
+        let bin = client.home.base.join("out");
         let outer = bin.join("outer");
         let write = |word: &str| {
             fs::write(&outer, format!("#!/bin/sh\nprintf {word}\n")).unwrap();
             set_mode(&outer, 0o755);
         };
         write("1");
-        let path = asker.home.environment.get("PATH").unwrap().to_owned();
+        let path = client.home.environment.get("PATH").unwrap().to_owned();
         let path = std::env::join_paths(std::env::split_paths(&path).chain([bin.clone()])).unwrap();
-        asker.home.environment.set("PATH", path);
-        asker.ask().green();
+        client.home.environment.set("PATH", path);
+        client.ask().green();
         // It had only just been written.
-        asker.ask().green();
-        asker.ask().green_from("cache");
+        client.ask().green();
+        client.ask().green_from("cache");
         write("2");
-        asker.ask().red();
+        client.ask().red();
     });
 }
 
@@ -167,16 +167,16 @@ fn a_git_ignored_test_counts_because_cargo_finds_it() {
     }
     let bad = "fn main() {}\n#[test] fn t() { panic!() }\n";
     let files = [(".gitignore", "/target\nlocal*\n"), ("tests/data/x", ""), ("tests/it.rs", "")];
-    play(&files, |asker| {
-        asker.home.git(&["init", "-q"]);
-        asker.ask().green_from("run");
-        asker.ask().green_from("cache");
+    play(&files, |client| {
+        client.home.git(&["init", "-q"]);
+        client.ask().green_from("run");
+        client.ask().green_from("cache");
         for file in ["tests/local.rs", "tests/local/main.rs", "src/bin/local.rs"] {
-            asker.home.write(file, bad);
-            asker.ask().red();
-            fs::remove_file(asker.home.root.join(file)).unwrap();
-            let _ = fs::remove_dir(asker.home.root.join("tests/local"));
-            asker.ask().green();
+            client.home.write(file, bad);
+            client.ask().red();
+            fs::remove_file(client.home.root.join(file)).unwrap();
+            let _ = fs::remove_dir(client.home.root.join("tests/local"));
+            client.ask().green();
         }
     });
 }
@@ -196,20 +196,20 @@ fn a_folder_that_a_build_script_watches_counts_with_its_content() {
         ("build.rs", script),
         ("tests/it.rs", test),
     ];
-    play(&files, |asker| {
-        asker.home.git(&["init", "-q"]);
-        let a = asker.home.root.join("data/a.log");
+    play(&files, |client| {
+        client.home.git(&["init", "-q"]);
+        let a = client.home.root.join("data/a.log");
         until_old(&a);
-        asker.ask().green_from("run");
-        asker.ask().green_from("cache");
-        asker.home.write("data/a.log", "2");
-        asker.ask().red();
-        asker.home.write("data/a.log", "1");
+        client.ask().green_from("run");
+        client.ask().green_from("cache");
+        client.home.write("data/a.log", "2");
+        client.ask().red();
+        client.home.write("data/a.log", "1");
         until_old(&a);
-        asker.ask().green();
-        asker.ask().green_from("cache");
-        asker.home.write("data/b.log", "2");
-        asker.ask().red();
+        client.ask().green();
+        client.ask().green_from("cache");
+        client.home.write("data/b.log", "2");
+        client.ask().red();
     });
 }
 
@@ -219,16 +219,16 @@ fn files_beside_the_checkout_count_for_each_checkout() {
         return;
     }
     let test = "#[test] fn t() { assert_eq!(std::fs::read(\"../settings\").unwrap(), b\"1\") }\n";
-    play(&[("tests/it.rs", test)], |asker| {
-        let home = &asker.home;
+    play(&[("tests/it.rs", test)], |client| {
+        let home = &client.home;
         home.git(&["init", "-q"]);
         assert_eq!(home.cargo(&["generate-lockfile"]).code, Some(0));
         home.git(&["add", "."]);
         home.git(&["commit", "-qm", "one"]);
         fs::write(home.base.join("settings"), "1").unwrap();
-        asker.ask().green();
-        asker.ask().green();
-        asker.ask().green_from("cache");
+        client.ask().green();
+        client.ask().green();
+        client.ask().green_from("cache");
         let line = ["test", "--format", "json", "--no-daemon"];
         let ask = |root: &Path| answered(home.start_in(root, EXE, &line, false).end(LIMIT));
         home.git(&["worktree", "add", "-q", "../beside"]);
@@ -246,24 +246,24 @@ fn a_library_that_the_user_has_loaded_first_counts() {
     }
     let test = "unsafe extern \"C\" { fn gethostid() -> i64; }\n\
                 #[test] fn t() { assert_ne!(unsafe { gethostid() }, 9); }\n";
-    play(&[("tests/it.rs", test)], |asker| {
-        let library = asker.home.base.join("out/libfirst.so").to_str().unwrap().to_owned();
-        let build = |asker: &Asker, number: u32| {
-            let source = asker.home.base.join("out/first.c");
+    play(&[("tests/it.rs", test)], |client| {
+        let library = client.home.base.join("out/libfirst.so").to_str().unwrap().to_owned();
+        let build = |client: &Client, number: u32| {
+            let source = client.home.base.join("out/first.c");
             fs::write(&source, format!("long gethostid(void) {{ return {number}; }}\n")).unwrap();
             let source = source.to_str().unwrap();
             // A new file: the old one may still be mapped.
             let _ = fs::remove_file(&library);
             let args = ["-shared", "-fPIC", "-o", &library, source];
-            assert_eq!(asker.home.start("cc", &args).end(LIMIT).code, Some(0));
+            assert_eq!(client.home.start("cc", &args).end(LIMIT).code, Some(0));
         };
-        build(asker, 1);
-        asker.home.environment.set("LD_PRELOAD", &library);
-        asker.ask().green();
-        asker.ask().green_from("cache");
-        build(asker, 9);
-        asker.ask().red();
-        build(asker, 2);
-        asker.ask().green();
+        build(client, 1);
+        client.home.environment.set("LD_PRELOAD", &library);
+        client.ask().green();
+        client.ask().green_from("cache");
+        build(client, 9);
+        client.ask().red();
+        build(client, 2);
+        client.ask().green();
     });
 }

@@ -8,11 +8,11 @@ use std::time::Duration;
 use crate::process::{Environment, Spec, capture};
 use crate::workspace::Repository;
 
-/// Git reads the whole work tree, on a slow disk perhaps.
-const GIT_WAIT: Duration = Duration::from_secs(60);
+/// How long git may take to read the whole work tree, perhaps on a slow disk.
+const GIT_STATUS_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// So many paths are named.
-const NAMED: usize = 3;
+/// How many paths a message names.
+const MOST_PATHS_NAMED: usize = 3;
 
 /// The variables by which git knows a repository wherever it is called.
 const REPOSITORY: [&str; 4] = ["GIT_DIR", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_WORK_TREE"];
@@ -95,7 +95,7 @@ impl Git<'_> {
         let spec = Spec::new("git", self.dir, self.environment.clone())
             .arg("--no-optional-locks")
             .args(args);
-        let output = capture(&spec, GIT_WAIT).map_err(|error| error.to_string())?;
+        let output = capture(&spec, GIT_STATUS_TIMEOUT).map_err(|error| error.to_string())?;
         if output.success() {
             return Ok(output.stdout);
         }
@@ -143,10 +143,10 @@ fn differences(status: &[u8]) -> (Vec<&[u8]>, Vec<&[u8]>) {
 fn named(paths: &[&[u8]]) -> String {
     let shown: Vec<_> = paths
         .iter()
-        .take(NAMED)
+        .take(MOST_PATHS_NAMED)
         .map(|path| format!("`{}`", String::from_utf8_lossy(path)))
         .collect();
-    match paths.len().saturating_sub(NAMED) {
+    match paths.len().saturating_sub(MOST_PATHS_NAMED) {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),
     }

@@ -30,7 +30,7 @@ pub(super) enum Place {
 }
 
 /// One step.
-pub(super) struct Step {
+pub(super) struct DemoStep {
     /// What happens.
     pub(super) name: &'static str,
     /// The edit: a file, what is replaced in it, and by what.
@@ -47,57 +47,57 @@ const PRODUCT: &str = "    width * height\n";
 const SUM: &str = "    width + height\n";
 
 /// All steps, in order.
-pub(super) const STEPS: [Step; 8] = [
-    Step {
+pub(super) const STEPS: [DemoStep; 8] = [
+    DemoStep {
         name: "first run",
         edit: None,
         place: Place::Here,
         expected: Expected::All,
         why: "Nothing is known yet: everything is built, run and recorded.",
     },
-    Step {
+    DemoStep {
         name: "nothing changed",
         edit: None,
         place: Place::Here,
         expected: Expected::Nothing,
         why: "The same files, toolchain and settings were green: nothing is built or run.",
     },
-    Step {
+    DemoStep {
         name: "comment edited",
         edit: Some((SHAPES, "// The product of both sides.", "// Width times height.")),
         place: Place::Here,
         expected: Expected::Some,
         why: "The rebuilt programs are the same byte for byte: only doctests of that source ran.",
     },
-    Step {
+    DemoStep {
         name: "fixture edited",
         edit: Some((FIXTURE, "# orders", "# the orders")),
         place: Place::Here,
         expected: Expected::Some,
         why: "Runs are observed: only this target had read the fixture.",
     },
-    Step {
+    DemoStep {
         name: "code broken",
         edit: Some((SHAPES, PRODUCT, SUM)),
         place: Place::Here,
         expected: Expected::Red,
         why: "What the edit reaches was run. A failure is never answered from cache.",
     },
-    Step {
+    DemoStep {
         name: "code mended",
         edit: Some((SHAPES, SUM, PRODUCT)),
         place: Place::Here,
         expected: Expected::Nothing,
         why: "These very files were green before.",
     },
-    Step {
+    DemoStep {
         name: "another terminal",
         edit: None,
         place: Place::OtherTerminal,
         expected: Expected::Some,
         why: "Its variables differ: they do not count where nothing that ran could name them.",
     },
-    Step {
+    DemoStep {
         name: "git worktree",
         edit: None,
         place: Place::Worktree,
@@ -106,7 +106,7 @@ pub(super) const STEPS: [Step; 8] = [
     },
 ];
 
-impl Step {
+impl DemoStep {
     /// Changes what the step changes.
     pub(super) fn apply(&self, root: &Path) -> io::Result<()> {
         self.edit.map_or(Ok(()), |(file, from, to)| edit(&root.join(file), from, to))

@@ -25,14 +25,14 @@ impl Excerpt {
     }
 
     /// The place taken apart, if that is possible.
-    pub(super) fn source_place(&self) -> Option<SourcePlace> {
+    pub(super) fn source_place(&self) -> Option<ExcerptPlace> {
         self.place.as_ref()?.parse().ok()
     }
 }
 
 /// A place in a file.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct SourcePlace {
+pub(super) struct ExcerptPlace {
     /// The file, as the compiler names it.
     pub(super) file: String,
     /// The line, from 1.
@@ -45,7 +45,7 @@ pub(super) struct SourcePlace {
 #[derive(Debug)]
 pub(super) struct NoPlace;
 
-impl FromStr for SourcePlace {
+impl FromStr for ExcerptPlace {
     type Err = NoPlace;
 
     fn from_str(text: &str) -> Result<Self, NoPlace> {
@@ -136,10 +136,10 @@ mod tests {
 
     #[test]
     fn a_place_is_a_file_a_line_and_a_column() {
-        let place: SourcePlace = "C:/a b/x.rs:7:39".parse().unwrap();
-        assert_eq!(place, SourcePlace { file: "C:/a b/x.rs".into(), line: 7, column: 39 });
+        let place: ExcerptPlace = "C:/a b/x.rs:7:39".parse().unwrap();
+        assert_eq!(place, ExcerptPlace { file: "C:/a b/x.rs".into(), line: 7, column: 39 });
         for text in ["", "7:39", ":7:39", "x.rs:7", "x.rs", "x.rs:a:1"] {
-            assert!(text.parse::<SourcePlace>().is_err(), "{text}");
+            assert!(text.parse::<ExcerptPlace>().is_err(), "{text}");
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::excerpt::{Excerpt, compile_errors, excerpt, last_lines, plain_output};
-use super::{Asked, counts_text, seconds};
+use super::{AskedQuestion, counts_text, seconds};
 use crate::model::{Answer, Source, TargetAnswer, Timestamp, Verdict};
 
 /// Where the sources lie.
@@ -97,7 +97,7 @@ pub(crate) fn groups(answer: &Answer) -> Vec<String> {
 /// The table of the targets, in Markdown.
 pub(crate) fn summary_table(
     answer: &Answer,
-    asked: &Asked,
+    asked: &AskedQuestion,
     elapsed: Duration,
     now: Timestamp,
 ) -> String {
@@ -257,7 +257,7 @@ mod tests {
     fn the_table_marks_what_was_cached() {
         let targets =
             vec![target("a", Source::Cache, &[], ""), target("b", Source::Run, &["one"], OUTPUT)];
-        let asked = Asked { scope: "ws".into(), for_what: AskedFor::Verdict };
+        let asked = AskedQuestion { scope: "ws".into(), for_what: AskedFor::Verdict };
         let (elapsed, now) = (Duration::from_millis(20), Timestamp(180_000));
         let expected = "### ws: not green, 4 passed, 1 failed, 2 ignored in 0.02s\n\n\
                         | target | verdict | passed | failed | ignored | from | time |\n\

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::Asked;
+use super::AskedQuestion;
 use crate::model::{Answer, Digest, Outcome, Source, Verdict};
 
 const STATEMENT: &str = "https://in-toto.io/Statement/v1";
@@ -42,7 +42,7 @@ struct TestResult<'a> {
 ///
 /// # Errors
 /// Why the answer states nothing: it must be one of a verdict for a tree that is known.
-pub(crate) fn statement(answer: &Answer, asked: &Asked) -> Result<String, String> {
+pub(crate) fn statement(answer: &Answer, asked: &AskedQuestion) -> Result<String, String> {
     if let Some(why) = super::text::nothing_ran(answer, asked.for_what) {
         return Err(why);
     }
@@ -123,8 +123,8 @@ mod tests {
         Answer { code_hash: Some(Digest::of(b"")), targets: vec![target], not_kept: Vec::new() }
     }
 
-    fn asked(for_what: AskedFor) -> Asked {
-        Asked { scope: "ws".into(), for_what }
+    fn asked(for_what: AskedFor) -> AskedQuestion {
+        AskedQuestion { scope: "ws".into(), for_what }
     }
 
     #[test]

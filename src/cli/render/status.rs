@@ -135,7 +135,7 @@ pub(crate) fn selection_text(record: &SelectionRecord) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{CacheUse, LastBuild, YieldStats};
+    use crate::protocol::{CacheUse, InterruptionStats, LastBuild};
 
     #[test]
     fn a_project_in_a_word_or_two() {
@@ -206,7 +206,12 @@ mod tests {
                 missed_tests: vec!["p::t: b".into()],
                 ..SelectionRecord::default()
             },
-            yields: YieldStats { times: 1, spent_ms: 4_000, lost_ms: 500, suspended_ms: 2_500 },
+            yields: InterruptionStats {
+                times: 1,
+                spent_ms: 4_000,
+                lost_ms: 500,
+                suspended_ms: 2_500,
+            },
         }
     }
 }

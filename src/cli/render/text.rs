@@ -54,7 +54,7 @@ pub(crate) fn fit(message: &str) -> &str {
 }
 
 /// A question, as its last line names it.
-pub(crate) struct Asked {
+pub(crate) struct AskedQuestion {
     /// The selection.
     pub scope: String,
     pub for_what: AskedFor,
@@ -74,7 +74,7 @@ pub(crate) enum AskedFor {
 /// The last lines of an answer: what came from where, and the sum.
 pub(crate) fn answer_lines(
     answer: &Answer,
-    asked: &Asked,
+    asked: &AskedQuestion,
     elapsed: Duration,
     now: Timestamp,
 ) -> Vec<String> {
@@ -88,7 +88,7 @@ pub(crate) fn answer_lines(
         lines.push(label(WARN, "Warning", "there are no tests in this selection"));
     }
     for reason in &answer.not_kept {
-        lines.push(label(HINT, "Not kept", reason));
+        lines.push(label(HINT, "Not cached", reason));
     }
     let scope = &asked.scope;
     let took = seconds(elapsed);
@@ -158,8 +158,8 @@ mod tests {
         }
     }
 
-    fn asked(scope: &str, for_what: AskedFor) -> Asked {
-        Asked { scope: scope.to_owned(), for_what }
+    fn asked(scope: &str, for_what: AskedFor) -> AskedQuestion {
+        AskedQuestion { scope: scope.to_owned(), for_what }
     }
 
     fn plain(lines: &[String]) -> String {
@@ -179,7 +179,7 @@ mod tests {
         );
         assert_eq!(
             plain(&lines),
-            "      Cached 1 target, run 3m ago\n    Not kept a.txt changed\n       Green p: 10 passed, 2 ignored in 0.02s"
+            "      Cached 1 target, run 3m ago\n  Not cached a.txt changed\n       Green p: 10 passed, 2 ignored in 0.02s"
         );
     }
 

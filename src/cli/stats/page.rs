@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::tally::{HistorySums, ProjectHistory, date};
 use crate::cli::render::{seconds, selection_text};
 
-/// So many reasons and targets are shown.
-const MOST_SHOWN: usize = 20;
+/// How many reasons, and how many targets, a table of the page shows.
+const MOST_ROWS_OF_TABLE: usize = 20;
 
 const STYLE: &str = "\
     :root{color-scheme:light dark;--hit:#2a8a4a;--miss:#c8702a;--saved:#3a6fb0}\
@@ -99,13 +99,18 @@ fn section(text: &mut String, project: &ProjectHistory, span: PageSpan) -> fmt::
         text: format!("{misses} ×"),
         value: misses,
     });
-    rows(text, "Why targets ran", "miss", &reasons.take(MOST_SHOWN).collect::<Vec<_>>())?;
+    rows(text, "Why targets ran", "miss", &reasons.take(MOST_ROWS_OF_TABLE).collect::<Vec<_>>())?;
     let slowest = project.slowest().into_iter().map(|(target, runs)| Row {
         name: target,
         text: format!("{} at worst, {} × run", time(runs.slowest_ms), runs.runs),
         value: runs.slowest_ms,
     });
-    rows(text, "The slowest targets", "saved", &slowest.take(MOST_SHOWN).collect::<Vec<_>>())?;
+    rows(
+        text,
+        "The slowest targets",
+        "saved",
+        &slowest.take(MOST_ROWS_OF_TABLE).collect::<Vec<_>>(),
+    )?;
     if !project.not_cached.is_empty() {
         text.push_str("<h3>Not cached when they last ran</h3>\n<table>\n");
         for (name, last) in &project.not_cached {

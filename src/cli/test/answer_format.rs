@@ -12,7 +12,7 @@ use crate::cli::failure_log;
 use crate::cli::output;
 use crate::cli::progress::ProgressLevel;
 use crate::cli::render::{
-    Asked, Checkout, WARN, annotations, answer_lines, answer_report, error_annotations,
+    AskedQuestion, Checkout, WARN, annotations, answer_lines, answer_report, error_annotations,
     error_lines, error_report, failures, green_line, groups, label, red_lines, statement,
     summary_error, summary_line, summary_table, target_line,
 };
@@ -23,7 +23,7 @@ pub(super) struct Conclusion<'a> {
     pub(super) answer: &'a Answer,
     /// The targets of the project of which a verified answer was wrong.
     pub(super) distrusted: Vec<String>,
-    pub(super) asked: Asked,
+    pub(super) asked: AskedQuestion,
     pub(super) root: &'a Path,
     pub(super) elapsed: Duration,
     pub(super) now: Timestamp,

@@ -1,6 +1,6 @@
 //! The readings that the settings ask for, in words for `doctor`.
 
-use super::{Machine, Readings, Sensors, Supply};
+use super::{Readings, ReadingsSource, Sensors, Supply};
 use crate::config::{BackgroundSettings, Effort};
 use crate::process::Environment;
 
@@ -19,7 +19,7 @@ pub(crate) async fn survey(
     settings: &BackgroundSettings,
     environment: Environment,
 ) -> Vec<Surveyed> {
-    let readings = Sensors::new(Machine::native(), environment).read(settings).await;
+    let readings = Sensors::new(ReadingsSource::native(), environment).read(settings).await;
     describe(settings, &readings)
 }
 

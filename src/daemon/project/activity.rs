@@ -6,7 +6,7 @@ use super::verifier::Verifier;
 use crate::protocol::{LastBuild, State};
 
 /// The parts of a project that its state follows from.
-pub(super) struct Activity<'a> {
+pub(super) struct ProjectActivity<'a> {
     pub(super) tree: &'a FreshTree,
     pub(super) builder: &'a Builder,
     pub(super) verifier: &'a Verifier,
@@ -17,7 +17,7 @@ pub(super) struct Activity<'a> {
     pub(super) last_build: Option<LastBuild>,
 }
 
-impl Activity<'_> {
+impl ProjectActivity<'_> {
     /// The state, and its reason.
     pub(super) fn state(self) -> (State, Option<String>) {
         let Self { tree, builder, verifier, .. } = self;

@@ -51,7 +51,7 @@ impl BuildPlan {
 /// The outcome of one call of cargo.
 enum CallEnd {
     Ended(Result<Build, CompileError>),
-    /// It made way, for this reason.
+    /// It yielded to another program, for this reason.
     Yielded(String),
     /// It finished nothing for too long: why it was ended.
     Stalled(String),

@@ -27,7 +27,7 @@ use crate::predict::Commit;
 use crate::process::{Environment, Priority, Suspender};
 use crate::protocol::{LastBuild, State};
 use crate::verdict::{Facts, Question};
-use crate::workspace::{BuildVariables, Members, Part, Repository};
+use crate::workspace::{BuildVariables, Members, Repository, SelectionPart};
 
 /// Something that was learned on another thread.
 #[derive(Debug)]
@@ -364,7 +364,7 @@ impl Builder {
     fn prebuilds(&self, question: &Question, whole: Digest) -> Vec<Prebuild> {
         let choices = self.order.choose(whole, Instant::now());
         let prebuilds = choices.into_iter().filter_map(|choice| {
-            let selection = question.selection.narrowed(&Part {
+            let selection = question.selection.narrowed(&SelectionPart {
                 packages: &choice.specs,
                 targets: &choice.filters,
                 only_targets: choice.only_filters,

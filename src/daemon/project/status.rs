@@ -8,7 +8,7 @@ use tracing::{info, warn};
 
 use super::super::shared::Shared;
 use crate::cache::{ProjectState, SelectionRecord};
-use crate::protocol::{CacheUse, LastVerdict, ProjectStatus, State, YieldStats};
+use crate::protocol::{CacheUse, InterruptionStats, LastVerdict, ProjectStatus, State};
 
 /// Tells a project's status to the rest of the daemon.
 #[derive(Clone)]
@@ -36,7 +36,7 @@ impl StatusTeller {
             wrong: 0,
             flaky: Vec::new(),
             selection: SelectionRecord::default(),
-            yields: YieldStats::default(),
+            yields: InterruptionStats::default(),
         };
         Self { workspace_root, status: watch::Sender::new(status), shared }
     }

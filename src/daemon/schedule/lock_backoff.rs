@@ -9,11 +9,11 @@
 use std::time::{Duration, Instant};
 
 use crate::daemon::time::milliseconds;
-use crate::protocol::YieldStats;
+use crate::protocol::InterruptionStats;
 
 /// The shortest and the longest time for which the lock must have been free.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(300);
-const LONGEST_PAUSE: Duration = Duration::from_secs(20);
+const SHORTEST_LOCK_PAUSE: Duration = Duration::from_millis(300);
+const LONGEST_LOCK_PAUSE: Duration = Duration::from_secs(20);
 /// A build that has waited this long begins as soon as the lock is free.
 const STARVED: Duration = Duration::from_secs(60);
 /// Pauses grow while more than one part in this many is lost.
@@ -33,7 +33,7 @@ pub(super) struct LockBackoff {
     lost: Duration,
     fruitless: u32,
     suspended: Duration,
-    total: YieldStats,
+    total: InterruptionStats,
 }
 
 /// One call of cargo. Its times are moved by as long as it was suspended.
@@ -70,8 +70,8 @@ impl LockBackoff {
         self.total.times += 1;
         self.fruitless = if attempt.finished_unit { 0 } else { self.fruitless + 1 };
         self.pause = match self.loses_much() {
-            true => (self.pause * 2).clamp(SHORTEST_PAUSE, LONGEST_PAUSE),
-            false => SHORTEST_PAUSE,
+            true => (self.pause * 2).clamp(SHORTEST_LOCK_PAUSE, LONGEST_LOCK_PAUSE),
+            false => SHORTEST_LOCK_PAUSE,
         };
     }
 
@@ -90,8 +90,8 @@ impl LockBackoff {
     }
 
     /// Sums since the daemon's start.
-    pub(super) fn total(&self) -> YieldStats {
-        YieldStats { suspended_ms: milliseconds(self.suspended), ..self.total }
+    pub(super) fn total(&self) -> InterruptionStats {
+        InterruptionStats { suspended_ms: milliseconds(self.suspended), ..self.total }
     }
 
     fn loses_much(&self) -> bool {
@@ -163,16 +163,16 @@ mod tests {
     fn pauses_grow_with_the_loss_and_are_bounded() {
         let mut course = Course::new();
         course.yielded(2, 1);
-        assert!(!course.backoff.may_begin(SHORTEST_PAUSE / 2, seconds(1)));
-        assert!(course.backoff.may_begin(SHORTEST_PAUSE, seconds(1)));
+        assert!(!course.backoff.may_begin(SHORTEST_LOCK_PAUSE / 2, seconds(1)));
+        assert!(course.backoff.may_begin(SHORTEST_LOCK_PAUSE, seconds(1)));
         for _ in 0..20 {
             course.yielded(2, 2);
         }
-        assert!(!course.backoff.may_begin(LONGEST_PAUSE / 2, seconds(30)));
-        assert!(course.backoff.may_begin(LONGEST_PAUSE, seconds(30)));
+        assert!(!course.backoff.may_begin(LONGEST_LOCK_PAUSE / 2, seconds(30)));
+        assert!(course.backoff.may_begin(LONGEST_LOCK_PAUSE, seconds(30)));
         // Much was finished since: back to short pauses.
         course.yielded(1_000, 1);
-        assert!(course.backoff.may_begin(SHORTEST_PAUSE, seconds(1)));
+        assert!(course.backoff.may_begin(SHORTEST_LOCK_PAUSE, seconds(1)));
         assert!(course.lost_percent() < 20);
     }
 
@@ -185,7 +185,8 @@ mod tests {
         course.ended(30);
         assert!(course.backoff.may_begin(Duration::ZERO, seconds(1)));
         course.backoff.suspended(seconds(7));
-        let total = YieldStats { times: 1, spent_ms: 50_000, lost_ms: 10_000, suspended_ms: 7_000 };
+        let total =
+            InterruptionStats { times: 1, spent_ms: 50_000, lost_ms: 10_000, suspended_ms: 7_000 };
         assert_eq!(course.backoff.total(), total);
     }
 

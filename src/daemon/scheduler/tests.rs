@@ -34,7 +34,7 @@ impl Stage {
         let (root, cache) = (dir.path().join("root"), dir.path().join("cache"));
         fs::create_dir_all(root.join("pressure")).unwrap();
         let stop = CancellationToken::new();
-        let machine = Machine::Files { proc: root.clone(), sys: root.clone() };
+        let machine = ReadingsSource::Files { proc: root.clone(), sys: root.clone() };
         write_pressure(&root, pressure);
         let environment = Environment::default();
         let scheduler =

@@ -3,7 +3,7 @@
 use super::super::memo::{MemoError, TreeMemo};
 use super::*;
 
-fn scan_with(ground: &Ground, memo: &Path) -> (CodeHasher, Changes) {
+fn scan_with(ground: &Ground, memo: &Path) -> (CodeHasher, ScanChanges) {
     let mut hasher = ground.hasher();
     hasher.probe.settled = Some(true);
     hasher.load_memo(memo);

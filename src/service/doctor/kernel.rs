@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Check, Needs};
+use super::{Check, ServiceNeeds};
 use crate::service::Service;
 
 /// Where little is left, builds soon fail; below the second, they do.
@@ -20,7 +20,7 @@ struct WatchCount {
 }
 
 /// Watches, instances and the queue; nothing to check where there is no inotify.
-pub(super) fn inotify(needs: &Needs) -> Vec<Check> {
+pub(super) fn inotify(needs: &ServiceNeeds) -> Vec<Check> {
     let limit = |name: &str| -> Option<u64> {
         let text = std::fs::read_to_string(format!("/proc/sys/fs/inotify/{name}")).ok()?;
         text.trim().parse().ok()
@@ -34,7 +34,7 @@ pub(super) fn inotify(needs: &Needs) -> Vec<Check> {
     judge(WatchCount { max_watches, max_instances, max_queue, used_watches, used_instances }, needs)
 }
 
-fn judge(seen: WatchCount, needs: &Needs) -> Vec<Check> {
+fn judge(seen: WatchCount, needs: &ServiceNeeds) -> Vec<Check> {
     let WatchCount { max_watches, max_instances, max_queue, used_watches, used_instances } = seen;
     let raise = |name: &str, to: u64| {
         format!(
@@ -108,7 +108,7 @@ fn in_use(proc: &Path) -> (u64, u64) {
 }
 
 /// The space that is left where things are written; one line a file system.
-pub(super) fn disk_space(service: &Service, needs: &Needs) -> Vec<Check> {
+pub(super) fn disk_space(service: &Service, needs: &ServiceNeeds) -> Vec<Check> {
     let mut seen = Vec::new();
     let mut checks = Vec::new();
     for folder in std::iter::once(&service.context.paths.cache_dir).chain(&needs.target_dirs) {
@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     fn statuses(seen: WatchCount, need: u64) -> Vec<CheckStatus> {
-        let needs = Needs { watches: Some(need), ..Needs::default() };
+        let needs = ServiceNeeds { watches: Some(need), ..ServiceNeeds::default() };
         judge(seen, &needs).iter().map(|check| check.status).collect()
     }
 
@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn the_remedy_is_a_command_that_suffices() {
         let seen = WatchCount { max_watches: 8192, ..WatchCount::default() };
-        let needs = Needs { watches: Some(600_000), ..Needs::default() };
+        let needs = ServiceNeeds { watches: Some(600_000), ..ServiceNeeds::default() };
         let remedy = judge(seen, &needs)[0].remedy.clone().unwrap();
         assert!(remedy.contains("fs.inotify.max_user_watches=2097152"), "{remedy}");
     }

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Check, KnownState, Needs, QueryError};
+use super::{Check, KnownState, QueryError, ServiceNeeds};
 use crate::process::capture;
 use crate::service::state::{Activity, Load, SOCKET_UNIT, ServiceState, UNIT};
 use crate::service::{Platform, Service, ServiceError, no_journal};
@@ -54,7 +54,7 @@ pub(super) fn lingering(service: &Service) -> Option<Check> {
     })
 }
 
-pub(super) fn installed(state: &ServiceState, needs: &Needs) -> Check {
+pub(super) fn installed(state: &ServiceState, needs: &ServiceNeeds) -> Check {
     let name = "installed";
     let own = env!("CARGO_PKG_VERSION");
     match &state.load {
@@ -122,7 +122,11 @@ pub(super) fn installed(state: &ServiceState, needs: &Needs) -> Check {
 }
 
 /// Other programs of our name: the one that a shell finds should be the one that the service runs.
-pub(super) fn copies(service: &Service, state: &ServiceState, needs: &Needs) -> Option<Check> {
+pub(super) fn copies(
+    service: &Service,
+    state: &ServiceState,
+    needs: &ServiceNeeds,
+) -> Option<Check> {
     let mut found: Vec<PathBuf> = service
         .context
         .environment
@@ -280,7 +284,7 @@ mod tests {
             written: Some(written),
             ..ServiceState::default()
         };
-        installed(&state, &Needs::default())
+        installed(&state, &ServiceNeeds::default())
     }
 
     #[test]
@@ -295,7 +299,7 @@ mod tests {
         assert!(edited.remedy.unwrap().contains("drop-in"));
         let old = installed_as(WrittenUnit { version: Some("0.0.1".into()), ..good });
         assert!(old.what.contains("0.0.1"));
-        let none = installed(&ServiceState::default(), &Needs::default());
+        let none = installed(&ServiceState::default(), &ServiceNeeds::default());
         assert!(none.remedy.unwrap().contains("install"));
     }
 

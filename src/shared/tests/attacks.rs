@@ -81,8 +81,8 @@ fn swapped_objects_never_answer() {
 #[test]
 fn objects_of_other_projects_and_machines_never_answer() {
     for other in [
-        Subject { project: digest("other"), ..subject() },
-        Subject { host: "aarch64 linux".to_owned(), ..subject() },
+        BundleSubject { project: digest("other"), ..subject() },
+        BundleSubject { host: "aarch64 linux".to_owned(), ..subject() },
     ] {
         let team = Team::new();
         let bundle = Bundle { subject: other, ..bundle(ObjectKind::Tree) };

@@ -20,7 +20,7 @@ use crate::workspace::{FileKind, PathStamp};
 /// So many reasons are told; the others are like them.
 const REASONS: usize = 3;
 
-/// What can be kept of a green run.
+/// Whether a green run is cacheable, and by which inputs.
 #[derive(Clone, Debug)]
 pub(in crate::verdict) enum Cacheability {
     /// It depends on these, and on nothing else.
@@ -382,8 +382,8 @@ impl InputJudge {
     }
 }
 
-/// That nobody listens at this address of the machine itself. The path is the one by which shells
-/// name a connection; no such file exists.
+/// The input that nobody listens at this address of the machine itself. Its path is the one by which
+/// shells name a connection; no such file exists.
 fn refused(address: SocketAddr) -> Input {
     let path = Path::new(REFUSED_FOLDER).join(address.to_string());
     Input { path, state: InputState::Refused, proof: None }

@@ -21,7 +21,7 @@ pub(in crate::verdict) struct ObservedRun {
     pub(in crate::verdict) cacheability: Cacheability,
     /// The run may have ended otherwise had it not been observed.
     pub(in crate::verdict) interfered: bool,
-    /// Why not all that it consulted is known, for a person.
+    /// The reasons why its inputs are not all known, for a person.
     pub(in crate::verdict) unseen: Vec<String>,
     /// Which calls of the dynamic loader may pass at most in another run, if that must be observed more
     /// closely.
@@ -78,7 +78,7 @@ impl Observing {
         Ok(Self { send, judging })
     }
 
-    /// Who comes around the process of the target with this index.
+    /// The hook around the process of the target with this index.
     ///
     /// `pass`: which calls of the dynamic loader pass.
     pub(super) fn around(

@@ -41,7 +41,7 @@ pub(super) fn plan_digest(
     Some(built_from::digest(&parts, &listing.of_plan(&told)))
 }
 
-/// Whatever cargo's configuration, its arguments or a variable of the compilers could name in the
+/// Files that cargo's configuration, its arguments or a variable of the compilers could name in the
 /// workspace, from its root: a linker, a script for one. `None` if that is not known.
 fn told_paths(question: &Question, facts: &Facts) -> Option<BTreeSet<PathBuf>> {
     let Question { root, selection, environment, .. } = question;

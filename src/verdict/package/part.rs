@@ -10,7 +10,7 @@ use crate::cache::{Record, WorkspacePlan};
 use crate::compiler::Build;
 use crate::model::TargetId;
 use crate::verdict::facts::Question;
-use crate::workspace::Part;
+use crate::workspace::SelectionPart;
 
 /// The packages of a workspace that must be built, and the targets of the others.
 pub(in crate::verdict) struct Partial {
@@ -44,7 +44,7 @@ impl Partial {
         }
         let names: Vec<String> = packages.iter().cloned().collect();
         let asks_for_features = Cell::new(false);
-        let selection = question.selection.narrowed(&Part {
+        let selection = question.selection.narrowed(&SelectionPart {
             packages: &names,
             targets: &BTreeSet::new(),
             only_targets: false,

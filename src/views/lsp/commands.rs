@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::super::own_program::{self, CallResult};
-use super::input::{CommandResult, Input};
+use super::input::{CommandResult, ServerInput};
 use super::marks::PlacedTest;
 use crate::model::{OsText, TargetId, os_text};
 use crate::process::Environment;
@@ -114,7 +114,7 @@ pub(super) fn start(
     command: &str,
     target: &CommandTarget,
     environment: &Environment,
-    inputs: &Sender<Input>,
+    inputs: &Sender<ServerInput>,
 ) -> std::io::Result<()> {
     let (line, what) = target.command_line(command);
     let is_shown = command == EXPLAIN;
@@ -124,7 +124,7 @@ pub(super) fn start(
         let CallResult { status, output } = own_program::call(line, project, &environment);
         let result = CommandResult { what, status, output, is_shown };
         // The server may have ended.
-        let _ = inputs.send(Input::CommandEnded(result));
+        let _ = inputs.send(ServerInput::CommandEnded(result));
     })?;
     Ok(())
 }

@@ -8,7 +8,7 @@ use crate::protocol::StreamEvent;
 
 /// Something has happened.
 #[derive(Debug)]
-pub(super) enum Input {
+pub(super) enum ServerInput {
     /// The editor has said something.
     Client(Message),
     /// The editor is gone, or what it says makes no sense.

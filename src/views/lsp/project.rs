@@ -8,7 +8,7 @@ use std::sync::mpsc::{self, Sender};
 use std::thread;
 
 use super::super::feed::{Feed, FeedHandle, Wanted};
-use super::input::Input;
+use super::input::ServerInput;
 use super::open_file::{FileOnDisk, OpenFile};
 use super::proof::TextProof;
 use crate::client::Connection;
@@ -37,7 +37,7 @@ impl OpenProject {
         root: PathBuf,
         paths: &Paths,
         environment: &Environment,
-        inputs: &Sender<Input>,
+        inputs: &Sender<ServerInput>,
     ) -> std::io::Result<Self> {
         let feed = Feed::new(paths.clone(), environment.clone(), Wanted::Project(root.clone()));
         let handle = feed.handle();
@@ -45,12 +45,12 @@ impl OpenProject {
         let (closed, tell, project) = (Arc::clone(&is_closed), inputs.clone(), root.clone());
         thread::Builder::new().name("feed".to_owned()).spawn(move || {
             let followed = feed.follow(|event| {
-                let event = Input::Event { project: project.clone(), event };
+                let event = ServerInput::Event { project: project.clone(), event };
                 !closed.load(Ordering::Relaxed) && tell.send(event).is_ok()
             });
             if let Err(error) = followed {
                 // The server may have ended.
-                let _ = tell.send(Input::FeedEnded { project, reason: error.to_string() });
+                let _ = tell.send(ServerInput::FeedEnded { project, reason: error.to_string() });
             }
         })?;
         let (questions, asked) = mpsc::channel();

@@ -18,14 +18,14 @@ pub(super) struct TextProof {
     /// What each file holds in the tree.
     proven: HashMap<PathBuf, Digest>,
     /// The question that has not been answered.
-    asked: Option<Question>,
+    asked: Option<TextQuestion>,
     /// Something was saved or opened after that question.
     is_late: bool,
     last_token: u64,
 }
 
 #[derive(Debug)]
-struct Question {
+struct TextQuestion {
     token: u64,
     files: HashMap<PathBuf, FileOnDisk>,
 }
@@ -71,7 +71,7 @@ impl TextProof {
         }
         self.last_token += 1;
         let files = files.into_iter().map(|file| (file.path.clone(), look(&file.path)));
-        self.asked = Some(Question { token: self.last_token, files: files.collect() });
+        self.asked = Some(TextQuestion { token: self.last_token, files: files.collect() });
         Some(self.last_token)
     }
 

@@ -26,7 +26,7 @@ use tempfile::NamedTempFile;
 use super::client::{Abilities, EditorLink, MarkStyle};
 use super::commands::{self, CommandTarget};
 use super::failures::{PlacedFailure, failures};
-use super::input::{CommandResult, Input};
+use super::input::{CommandResult, ServerInput};
 use super::marks::{PlacedTest, TestMark, mark};
 use super::open_file::OpenFile;
 use super::project::OpenProject;
@@ -46,7 +46,7 @@ pub(super) struct Setup {
     pub(super) paths: Paths,
     pub(super) environment: Environment,
     /// For threads that have something to say.
-    pub(super) inputs: Sender<Input>,
+    pub(super) inputs: Sender<ServerInput>,
 }
 
 /// The server and all that it knows.
@@ -93,7 +93,7 @@ impl<S: Fn(Message)> Serving<S> {
     }
 
     /// Serves until the editor leaves. Whether it has left as the protocol wants it.
-    pub(super) fn run(mut self, inputs: &Receiver<Input>) -> bool {
+    pub(super) fn run(mut self, inputs: &Receiver<ServerInput>) -> bool {
         let is_clean = loop {
             let input = match inputs.recv_timeout(AGES_CHANGE) {
                 Ok(input) => input,
@@ -116,32 +116,32 @@ impl<S: Fn(Message)> Serving<S> {
     }
 
     /// Takes note of an input. When the editor leaves, whether it does so as it should.
-    fn take(&mut self, input: Input) -> Option<bool> {
+    fn take(&mut self, input: ServerInput) -> Option<bool> {
         match input {
-            Input::ClientGone => return Some(false),
-            Input::Client(Message::Request(request)) => self.request(request),
-            Input::Client(Message::Notification(told)) => {
+            ServerInput::ClientGone => return Some(false),
+            ServerInput::Client(Message::Request(request)) => self.request(request),
+            ServerInput::Client(Message::Notification(told)) => {
                 if told.method == notification::Exit::METHOD {
                     return Some(self.stage == Stage::ShuttingDown);
                 }
                 self.notified(told);
             }
             // Nothing that is asked of the editor needs its answer.
-            Input::Client(Message::Response(_)) => {}
-            Input::Event { project, event } => {
+            ServerInput::Client(Message::Response(_)) => {}
+            ServerInput::Event { project, event } => {
                 if let Some(project) = self.projects.get_mut(&project) {
                     project.apply(event);
                     self.are_marks_old = true;
                 }
             }
-            Input::FeedEnded { project, reason } => {
+            ServerInput::FeedEnded { project, reason } => {
                 if self.projects.remove(&project).is_some() {
                     let message = format!("no marks for {}: {reason}", project.display());
                     self.link.show(MessageType::WARNING, message);
                     self.are_marks_old = true;
                 }
             }
-            Input::CommandEnded(result) => self.command_ended(result),
+            ServerInput::CommandEnded(result) => self.command_ended(result),
         }
         None
     }

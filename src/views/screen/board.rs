@@ -104,7 +104,7 @@ impl Board {
         self.note = None;
     }
 
-    /// Paints everything.
+    /// Paints the whole screen.
     pub(super) fn paint(&mut self, buffer: &mut Buffer, now: Timestamp, palette: Palette) {
         let area = buffer.area;
         let width = usize::from(area.width);

@@ -9,7 +9,7 @@ use super::{Selection, SelectionWord};
 
 /// A part of what a selection builds.
 #[derive(Clone, Copy)]
-pub struct Part<'a> {
+pub(crate) struct SelectionPart<'a> {
     /// Its packages, as `-p` takes them: some of those that the whole builds tests of.
     pub packages: &'a [String],
     /// Options that name the targets that the whole builds of them, as in `--test=it`.
@@ -20,9 +20,9 @@ pub struct Part<'a> {
     pub has_feature: &'a dyn Fn(&str) -> bool,
 }
 
-impl fmt::Debug for Part<'_> {
+impl fmt::Debug for SelectionPart<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut out = f.debug_struct("Part");
+        let mut out = f.debug_struct("SelectionPart");
         out.field("packages", &self.packages).field("targets", &self.targets);
         out.field("only_targets", &self.only_targets).finish_non_exhaustive()
     }
@@ -34,7 +34,7 @@ const KINDS: &[&str] = &["lib", "bins", "tests", "examples", "benches", "all-tar
 const NAMED_TARGETS: &[&str] = &["bin", "test", "example", "bench"];
 
 /// Options that mean the same for every part.
-const HARMLESS: &[&str] = &[
+const SAME_FOR_EVERY_PART: &[&str] = &[
     "all-features",
     "no-default-features",
     "release",
@@ -66,7 +66,7 @@ impl Selection {
     /// Whether the part comes out as it does in the whole is for the build to show: cargo decides
     /// features over all packages that are selected.
     #[must_use]
-    pub fn narrowed(&self, part: &Part<'_>) -> Option<Self> {
+    pub(crate) fn narrowed(&self, part: &SelectionPart<'_>) -> Option<Self> {
         let is_name = |word| matches!(word, SelectionWord::Long { name, .. } if NAMED_TARGETS.contains(&name));
         let by_name = part.only_targets || self.words().any(is_name);
         if by_name && part.targets.is_empty() {
@@ -87,7 +87,7 @@ impl Selection {
                     cargo.extend_from_slice(if by_name { &[] } else { words });
                 }
                 SelectionWord::Long { name, .. } if NAMED_TARGETS.contains(&name) => {}
-                SelectionWord::Long { name, words, .. } if HARMLESS.contains(&name) => {
+                SelectionWord::Long { name, words, .. } if SAME_FOR_EVERY_PART.contains(&name) => {
                     cargo.extend_from_slice(words);
                 }
                 SelectionWord::Short { name, value } if b"rqvjZ".contains(&name) => {
@@ -129,7 +129,8 @@ mod tests {
         let packages = ["x".to_owned(), "y".to_owned()];
         let targets = BTreeSet::from(["--lib".to_owned(), "--test=t".to_owned()]);
         let has_feature = &|name: &str| name == "f" || name == "y/g";
-        let part = Part { packages: &packages, targets: &targets, only_targets, has_feature };
+        let part =
+            SelectionPart { packages: &packages, targets: &targets, only_targets, has_feature };
         let words = line.split_whitespace().map(OsString::from);
         let narrowed = Selection::parse("/w/a", words).narrowed(&part)?;
         Some(narrowed.cargo.join(OsStr::new(" ")).into_string().unwrap())
@@ -165,7 +166,7 @@ mod tests {
             assert_eq!(narrowed(line, false).as_deref(), Some(expected), "{line}");
         }
         let quoted = ["--workspace", "--features", "f none y/g"].map(OsString::from);
-        let part = Part {
+        let part = SelectionPart {
             packages: &["x".to_owned()],
             targets: &BTreeSet::new(),
             only_targets: false,
@@ -184,7 +185,7 @@ mod tests {
         for line in ["--workspace --test t", "--workspace --test=t --lib", "--all --bin b --bins"] {
             assert_eq!(narrowed(line, false).as_deref(), expected, "{line}");
         }
-        let mut part = Part {
+        let mut part = SelectionPart {
             packages: &["x".to_owned()],
             targets: &BTreeSet::new(),
             only_targets: true,

@@ -18,7 +18,7 @@ impl Toolchain {
     /// The folders, without symlinks, in which nothing lies but the toolchain, so that its version says
     /// what is in them. A toolchain of a distribution has but one below `/usr`.
     #[must_use]
-    pub fn folders(&self) -> Vec<PathBuf> {
+    pub(crate) fn folders(&self) -> Vec<PathBuf> {
         let Ok(sysroot) = self.sysroot.canonicalize() else { return Vec::new() };
         let is_alone = !OF_ALL.iter().any(|prefix| sysroot == Path::new(prefix))
             && all(&sysroot, |name, is_folder| {

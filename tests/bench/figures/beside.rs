@@ -84,7 +84,7 @@ impl Copies {
         let state = &project["state"];
         assert!(*state == "building" || *state == "paused", "{state}");
         println!(
-            "  {setting}: {}, of which it stood still {} ms",
+            "  {setting}: {}, suspended for {} ms of it",
             milliseconds(time),
             project["courtesy"]["stood_ms"]
         );

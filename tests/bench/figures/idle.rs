@@ -25,7 +25,7 @@ pub(crate) fn measure(stage: &Stage, workspaces: &Workspaces, table: &mut Table)
         for _ in 0..QUESTIONS {
             stage.ours(large, &["test"]);
         }
-        // A meter that stands still while questions are answered measures nothing.
+        // A meter that does not move while questions are answered measures nothing.
         let awake = asleep.zip(Used::by(id)).map(|(before, after)| after.at_least_since(&before));
         assert!(awake.is_none_or(|used| !used.is_zero()), "the processor time is not counted here");
         // The last background work and its threads end.

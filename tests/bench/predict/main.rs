@@ -28,8 +28,8 @@ use std::process::ExitCode;
 use knhk_test_cache::internals::predict::{Commit, Event, Evidence, Weights, predict};
 use repository::Moment;
 
-/// How many are predicted.
-const FIRST: usize = 3;
+/// How many packages are predicted.
+const SCORED_GUESSES: usize = 3;
 /// How far back one looks.
 const MEMORY: usize = 1_000;
 
@@ -83,7 +83,8 @@ fn tasks(moments: &[Moment], count: usize) -> Vec<Task<'_>> {
     let first = all.len().saturating_sub(count);
     let interesting = (first..all.len()).filter(|at| {
         let Moment { commit, graph } = &moments[*at];
-        graph.len() > FIRST && commit.packages.iter().any(|package| graph.contains_key(package))
+        graph.len() > SCORED_GUESSES
+            && commit.packages.iter().any(|package| graph.contains_key(package))
     });
     interesting
         .map(|at| {
@@ -112,7 +113,7 @@ impl Score {
         self.of += 1;
         self.any += usize::from(found > 0);
         self.recall += found as f64 / wanted.len() as f64;
-        if wanted.len() <= FIRST {
+        if wanted.len() <= SCORED_GUESSES {
             self.small += 1;
             self.all += usize::from(found == wanted.len());
         }
@@ -141,7 +142,7 @@ fn with_weights(task: &Task<'_>, edited: Option<&String>, weights: &Weights) -> 
     let evidence =
         Evidence { history: &task.history, edits: &edits, asked: &[], graph: task.graph };
     let ranked = predict(&evidence, weights).into_iter().map(|ranked| ranked.package);
-    ranked.filter(|package| Some(package) != edited).take(FIRST).collect()
+    ranked.filter(|package| Some(package) != edited).take(SCORED_GUESSES).collect()
 }
 
 /// The packages of the last commits, the newest first.
@@ -154,11 +155,11 @@ fn last_edited(task: &Task<'_>, edited: Option<&String>) -> Vec<String> {
                 guesses.push(package.clone());
             }
         }
-        if guesses.len() >= FIRST {
+        if guesses.len() >= SCORED_GUESSES {
             break;
         }
     }
-    guesses.truncate(FIRST);
+    guesses.truncate(SCORED_GUESSES);
     guesses
 }
 
@@ -172,7 +173,7 @@ fn most_edited(task: &Task<'_>, edited: Option<&String>) -> Vec<String> {
     }
     let mut counts: Vec<_> = counts.into_iter().collect();
     counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    counts.into_iter().take(FIRST).map(|(package, _)| package.clone()).collect()
+    counts.into_iter().take(SCORED_GUESSES).map(|(package, _)| package.clone()).collect()
 }
 
 fn score_next(tasks: &[Task<'_>], guess: impl Fn(&Task<'_>) -> Vec<String>) -> Score {
@@ -189,7 +190,7 @@ fn score_others(
     guess: impl Fn(&Task<'_>, Option<&String>) -> Vec<String>,
 ) -> Score {
     let mut score = Score::default();
-    for task in tasks.iter().filter(|task| (2..=FIRST + 1).contains(&task.next.len())) {
+    for task in tasks.iter().filter(|task| (2..=SCORED_GUESSES + 1).contains(&task.next.len())) {
         for edited in task.next.iter().filter(|edited| task.graph.contains_key(*edited)) {
             let others = task.next.iter().filter(|other| *other != edited).collect();
             score.add(&guess(task, Some(edited)), &others);
@@ -202,19 +203,19 @@ fn report(tasks: &[Task<'_>]) {
     let guesses: [(&str, Guess); 3] =
         [("predicted", ours), ("last edited", last_edited), ("most edited", most_edited)];
     let packages = tasks.last().map_or(0, |task| task.graph.len());
-    let small = tasks.iter().filter(|task| task.next.len() <= FIRST).count();
+    let small = tasks.iter().filter(|task| task.next.len() <= SCORED_GUESSES).count();
     println!(
-        "{} commits, {small} of them of at most {FIRST} packages; {packages} packages at the end\n",
+        "{} commits, {small} of them of at most {SCORED_GUESSES} packages; {packages} packages at the end\n",
         tasks.len()
     );
     println!(
-        "| the next commit, first {FIRST} guesses | all its packages | one of them | mean share |\n|---|--:|--:|--:|"
+        "| the next commit, first {SCORED_GUESSES} guesses | all its packages | one of them | mean share |\n|---|--:|--:|--:|"
     );
     for (name, guess) in guesses {
         score_next(tasks, |task| guess(task, None)).row(name);
     }
     let others = score_others(tasks, ours).of;
-    println!("\n{others} cases of one package given out of two to {}\n", FIRST + 1);
+    println!("\n{others} cases of one package given out of two to {}\n", SCORED_GUESSES + 1);
     println!(
         "| the others of the commit | all of them | one of them | mean share |\n|---|--:|--:|--:|"
     );

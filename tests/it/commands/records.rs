@@ -162,8 +162,8 @@ fn several_terminals_ask_at_once() {
     for way in [&[][..], &["--no-daemon"]] {
         home.write("data", &way.len().to_string());
         let answers: Vec<_> = std::thread::scope(|scope| {
-            let askers: Vec<_> = (0..4).map(|_| scope.spawn(|| home.test(way))).collect();
-            askers.into_iter().map(|asker| asker.join().unwrap()).collect()
+            let clients: Vec<_> = (0..4).map(|_| scope.spawn(|| home.test(way))).collect();
+            clients.into_iter().map(|client| client.join().unwrap()).collect()
         });
         for answer in &answers {
             assert_eq!((answer.verdict(), answer.count("passed")), ("pass", 3), "{answer:#?}");

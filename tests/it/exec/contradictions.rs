@@ -118,16 +118,16 @@ fn explain_and_status_report_calls() {
     assert!(!explain("p::it").contains("plain"), "we are not cargo's runner");
     cargo(&home, &["test"]).is(0, 0);
     assert!(
-        explain("p::it").contains("plain: 1 call kept, 1 would answer\n"),
+        explain("p::it").contains("plain: 1 call cached, 1 would answer\n"),
         "{}",
         explain("p::it")
     );
     home.write("data", "2");
     let told = explain("p::it");
-    assert!(told.contains("1 call kept, 0 would answer; `data` changed"), "{told}");
+    assert!(told.contains("1 call cached, 0 would answer; `data` changed"), "{told}");
     let told = explain("p::talks");
     assert!(
-        told.contains("plain: 0 calls kept, 0 would answer; the last call: it spoke to"),
+        told.contains("plain: 0 calls cached, 0 would answer; the last call: it spoke to"),
         "{told}"
     );
     assert!(told.contains("trusted_services"), "{told}");
@@ -185,7 +185,7 @@ fn explain_knows_the_targets_of_plain_cargo() {
     cargo(&home, &["test"]).is(0, 0);
     let told = home.ok(&["explain"]);
     assert!(told.contains("p::it"), "{told}");
-    assert!(told.contains("1 call kept, 1 would answer\n"), "{told}");
+    assert!(told.contains("1 call cached, 1 would answer\n"), "{told}");
     assert!(told.contains("the last call: it left a process behind"), "{told}");
     assert!(told.contains("wait for every process that it starts"), "{told}");
 }

@@ -41,7 +41,7 @@ fn a_machine_is_answered_whether_leftovers_lie_in_its_temporary_folder_or_not() 
     // The first run can be kept: that its folders exist now is its own doing.
     let first = machines.ask(&machines.writer);
     first.green_from("run");
-    assert!(!first.ran.stderr.contains("Not kept"), "{first:#?}");
+    assert!(!first.ran.stderr.contains("Not cached"), "{first:#?}");
     machines.ask(&machines.reader).green_from("cache");
 
     // The next one has found leftovers. Its record stands beside the first.

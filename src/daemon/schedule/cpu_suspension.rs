@@ -37,7 +37,7 @@ const SLICE: Duration = Duration::from_secs(2);
 
 /// The state between samples.
 #[derive(Debug, Default)]
-pub(super) struct CpuYield {
+pub(super) struct CpuSuspension {
     suspended: bool,
     last_sample: Option<Instant>,
     /// Samples in a row that speak for a change.
@@ -54,7 +54,7 @@ pub(super) struct CpuYield {
     in_slice: bool,
 }
 
-impl CpuYield {
+impl CpuSuspension {
     /// Takes a sample, unknown or not. Whether builds are suspended from now on.
     pub(super) fn sample(&mut self, now: Instant, cpu: Option<CpuUse>) -> bool {
         let since = self.last_sample.replace(now).map_or(Duration::ZERO, |last| now - last);
@@ -126,23 +126,23 @@ mod tests {
 
     /// A clock that goes on by [`SAMPLE_INTERVAL`] with each sample.
     struct Course {
-        cpu_yield: CpuYield,
+        cpu_suspension: CpuSuspension,
         now: Instant,
     }
 
     impl Course {
         fn new() -> Self {
-            Self { cpu_yield: CpuYield::default(), now: Instant::now() }
+            Self { cpu_suspension: CpuSuspension::default(), now: Instant::now() }
         }
 
-        /// A sample in which nobody wants more than he gets.
+        /// A sample in which no program wants more than it gets.
         fn next(&mut self, others: Option<f64>) -> bool {
             self.take(others.map(|others| CpuUse { others, all: others }))
         }
 
         fn take(&mut self, used: Option<CpuUse>) -> bool {
             self.now += SAMPLE_INTERVAL;
-            self.cpu_yield.sample(self.now, used)
+            self.cpu_suspension.sample(self.now, used)
         }
 
         /// Whether it was suspended after each of so many equal samples.
@@ -187,11 +187,11 @@ mod tests {
         course.through(SAMPLES_TO_SUSPEND, 1.0);
         let (longest, slice) = (samples(LONGEST_SUSPENSION), samples(SLICE));
         for _ in 0..3 {
-            let stood = course.through(longest, 1.0);
-            assert_eq!(stood.iter().filter(|stands| **stands).count(), longest as usize - 1);
-            assert!(!stood.last().unwrap());
-            // The slice is over, and it stands again as soon as it may.
-            assert!(course.through(slice - 1, 1.0).iter().all(|stands| !stands));
+            let busy = course.through(longest, 1.0);
+            assert_eq!(busy.iter().filter(|suspended| **suspended).count(), longest as usize - 1);
+            assert!(!busy.last().unwrap());
+            // The slice is over, and the build is suspended again as soon as possible.
+            assert!(course.through(slice - 1, 1.0).iter().all(|suspended| !suspended));
             assert!(course.next(Some(1.0)));
         }
     }
@@ -205,7 +205,7 @@ mod tests {
             busy.extend(course.through(50, 1.0));
             course.through(SAMPLES_TO_RESUME, 0.0);
         }
-        let slice = busy.split(|stands| *stands).map(<[bool]>::len).max();
+        let slice = busy.split(|suspended| *suspended).map(<[bool]>::len).max();
         assert!(slice >= Some(samples(SLICE) as usize - SAMPLES_TO_RESUME as usize), "{slice:?}");
     }
 
@@ -239,7 +239,7 @@ mod tests {
     fn resume_restarts_the_count_of_samples() {
         let mut course = Course::new();
         course.through(SAMPLES_TO_SUSPEND, 1.0);
-        course.cpu_yield.resume();
+        course.cpu_suspension.resume();
         assert!(!course.next(Some(1.0)), "it takes as many samples as at first");
         assert!(course.next(Some(1.0)));
     }
@@ -254,7 +254,7 @@ mod tests {
             all in proptest::collection::vec(proptest::option::of((0.0..1.0, 0.0..1.0)), 1..900),
         ) {
             let mut course = Course::new();
-            let (mut stood, mut went) = (Duration::ZERO, Duration::ZERO);
+            let (mut suspended_for, mut ran_for) = (Duration::ZERO, Duration::ZERO);
             let mut before = false;
             let mut same = 0;
             for used in all {
@@ -262,22 +262,22 @@ mod tests {
                     others,
                     all: others.max(more),
                 });
-                let stands = course.take(used);
-                if before { stood += SAMPLE_INTERVAL } else { went += SAMPLE_INTERVAL }
-                if went >= SLICE {
-                    (stood, went) = (Duration::ZERO, Duration::ZERO);
+                let suspended = course.take(used);
+                if before { suspended_for += SAMPLE_INTERVAL } else { ran_for += SAMPLE_INTERVAL }
+                if ran_for >= SLICE {
+                    (suspended_for, ran_for) = (Duration::ZERO, Duration::ZERO);
                 }
-                prop_assert!(stood <= LONGEST_SUSPENSION + SAMPLE_INTERVAL);
+                prop_assert!(suspended_for <= LONGEST_SUSPENSION + SAMPLE_INTERVAL);
                 same += 1;
-                if stands != before {
+                if suspended != before {
                     prop_assert!(before || same >= SAMPLES_TO_SUSPEND);
-                    prop_assert!(!stands || used.is_some_and(|used| used.others >= CONTENDED_OTHERS));
+                    prop_assert!(!suspended || used.is_some_and(|used| used.others >= CONTENDED_OTHERS));
                     same = 0;
                 }
-                before = stands;
+                before = suspended;
             }
             course.through(SAMPLES_TO_RESUME, 0.0);
-            prop_assert!(course.through(samples(LONGEST_SUSPENSION) * 2, 0.0).iter().all(|stands| !stands));
+            prop_assert!(course.through(samples(LONGEST_SUSPENSION) * 2, 0.0).iter().all(|suspended| !suspended));
         }
     }
 }

@@ -81,10 +81,12 @@ impl Stage {
     }
 
     /// A stage with a suspended build.
-    async fn standing() -> Self {
+    async fn suspended() -> Self {
         let stage = Self::new().await;
         stage.machine.is_busy(true);
-        stage.until("it stands still", |stage, status| stands(status) && stage.is_stopped()).await;
+        stage
+            .until("it is suspended", |stage, status| is_suspended(status) && stage.is_stopped())
+            .await;
         stage
     }
 
@@ -109,7 +111,7 @@ impl Stage {
     }
 }
 
-fn stands(status: &ProjectStatus) -> bool {
+fn is_suspended(status: &ProjectStatus) -> bool {
     let why = "suspended: other programs use all cores";
     status.state == State::Paused && status.reason.as_deref() == Some(why)
 }
@@ -125,7 +127,7 @@ async fn end(started: Started) -> Ran {
 
 #[tokio::test]
 async fn a_suspended_build_resumes_where_it_was() {
-    let stage = Stage::standing().await;
+    let stage = Stage::suspended().await;
     let first = begun(&stage.home);
     stage.machine.is_busy(false);
     let status = stage.until("it goes on", |_, status| status.state == State::Building).await;
@@ -133,8 +135,9 @@ async fn a_suspended_build_resumes_where_it_was() {
     let before = stage.beats();
     stage.until("it does", |stage, _| stage.beats() > before).await;
     stage.machine.is_busy(true);
-    let status =
-        stage.until("it stands again", |stage, status| stands(status) && stage.is_stopped()).await;
+    let status = stage
+        .until("it is suspended again", |stage, status| is_suspended(status) && stage.is_stopped())
+        .await;
     // Before and after its build script, cargo may hold the lock of the user's package cache, for
     // which cargo in another test may wait.
     assert_eq!(status.yields.times, yields);
@@ -148,7 +151,7 @@ async fn a_suspended_build_resumes_where_it_was() {
 
 #[tokio::test]
 async fn a_suspended_build_yields_its_lock() {
-    let stage = Stage::standing().await;
+    let stage = Stage::suspended().await;
     let first = begun(&stage.home);
     let yields = stage.until("it tells", |_, _| true).await.yields.times;
     // Not as a child of this process, which is the daemon: its own children never wait for it.
@@ -163,7 +166,7 @@ async fn a_suspended_build_yields_its_lock() {
 
 #[tokio::test]
 async fn a_build_with_a_waiting_client_is_not_suspended() {
-    let stage = Stage::standing().await;
+    let stage = Stage::suspended().await;
     let first = begun(&stage.home);
     let asked = stage.home.start(EXE, &["rebuild"]);
     stage.until("it begins for who asks", |stage, _| begun(&stage.home) > first).await;
@@ -171,7 +174,7 @@ async fn a_build_with_a_waiting_client_is_not_suspended() {
     // Much longer than the daemon needs to suspend a build without a client.
     stage
         .until("it goes on and on", |stage, status| {
-            assert!(!stands(status), "{status:?}");
+            assert!(!is_suspended(status), "{status:?}");
             stage.beats() > before + 200
         })
         .await;
@@ -183,7 +186,7 @@ async fn a_build_with_a_waiting_client_is_not_suspended() {
 
 #[tokio::test]
 async fn a_question_does_not_wait_for_a_suspended_build() {
-    let stage = Stage::standing().await;
+    let stage = Stage::suspended().await;
     let first = begun(&stage.home);
     let asked = stage.home.start(EXE, &["test"]);
     stage.until("it begins for who asks", |stage, _| begun(&stage.home) > first).await;
@@ -195,7 +198,7 @@ async fn a_question_does_not_wait_for_a_suspended_build() {
 
 #[tokio::test]
 async fn no_process_stays_suspended_after_a_pause_or_a_stop() {
-    let stage = Stage::standing().await;
+    let stage = Stage::suspended().await;
     let left = || -> Vec<String> {
         let left = stage.home.left_over().into_iter();
         left.filter(|line| line.contains("cargo") || line.contains("build-script")).collect()
@@ -210,14 +213,16 @@ async fn no_process_stays_suspended_after_a_pause_or_a_stop() {
     assert_eq!(ran.code, Some(0), "{ran:#?}");
     stage.until("it runs again", |stage, _| begun(&stage.home) > first).await;
     stage.machine.is_busy(true);
-    stage.until("it stands again", |stage, status| stands(status) && stage.is_stopped()).await;
+    stage
+        .until("it is suspended again", |stage, status| is_suspended(status) && stage.is_stopped())
+        .await;
     stage.daemon.stop().await;
     assert_eq!(left(), Vec::<String>::new());
 }
 
 #[tokio::test]
 async fn a_config_change_resumes_a_suspended_build() {
-    let stage = Stage::standing().await;
+    let stage = Stage::suspended().await;
     let first = begun(&stage.home);
     stage.home.config("[background]\nprocessors_busy = 'slow'", "debounce = '1ms'");
     stage.until("it goes on", |stage, _| !stage.is_stopped()).await;
