@@ -64,14 +64,11 @@ pub(crate) fn open_store(
     }))
 }
 
-/// What that store is like; nothing if the config names none.
+/// What the store that [`open_store`] gives is like; nothing if the config names none.
 pub(crate) async fn probe_store(
-    settings: &SharedSettings,
-    root: &Path,
-    cache_dir: &Path,
-    environment: &Environment,
+    store: Option<Result<SharedStore, SharedError>>,
 ) -> Vec<StoreFinding> {
-    match open_store(settings, root, cache_dir, environment) {
+    match store {
         None => Vec::new(),
         Some(Ok(store)) => store.probe().await,
         Some(Err(error)) => vec![StoreFinding { is_good: false, what: error.to_string() }],
