@@ -58,6 +58,7 @@ pub(super) use self::script_run::{ScriptObserver, TIMED_OUT, script_memo, took_a
 pub(super) use self::uncacheable::Uncacheable;
 use super::checkout::found_elsewhere;
 use super::fingerprint::{Aspect, Fingerprints, describe_change, digest_of_stamp};
+use super::obstacles::over_time;
 use super::patterns::{Excluded, Trusted};
 use super::{Facts, Question, unreached_base};
 use crate::cache::{
@@ -73,12 +74,6 @@ use crate::observer::{LoaderCalls, Observation, Observer};
 use crate::process::Environment;
 use crate::protocol::{RanProgram, VERSION};
 use crate::runner::{ProcessHook, TestJob};
-
-/// Why no record answers for a target.
-pub(super) const FLAKY: &str = "some of its tests are flaky";
-/// The same.
-pub(super) const DISTRUSTED: &str =
-    "a verified answer of it was wrong: it runs until `knhk-test-cache resume --trust`";
 
 /// The records of the targets of one plan: found, stored and disproved here and nowhere else. A call
 /// of one test program by cargo itself is a plan with one target.
@@ -253,9 +248,10 @@ impl<'a> TargetRecords<'a> {
         if let Some(why) = self.other_checkout(record) {
             return Some(why);
         }
-        if let Some(input) = found_elsewhere(record, root, environment, &mut self.fingerprints) {
-            let (path, project) = (input.path.display(), record.workspace_root.display());
-            return Some(format!("its record is of {project}, where {path} was consulted"));
+        // What a build script or a macro has read elsewhere is in the program, which is the same.
+        let elsewhere = found_elsewhere(record, root, environment, &mut self.fingerprints);
+        if elsewhere.is_some() {
+            return elsewhere;
         }
         // What a run, for this question or for another one, has made since this one came was not there
         // then. What it had made before is what a run for this question would find.
@@ -642,15 +638,6 @@ impl NextestObservation {
     pub(super) fn finish(self) -> Option<ObservedRun> {
         self.observing.finish().0.remove(&0)
     }
-}
-
-/// Why a record of a run that took longer than a test target may now does not answer.
-pub(super) fn over_time(record: &Record, timeout: Option<Duration>) -> Option<String> {
-    let timeout = timeout?;
-    let took = |report: &&TargetReport| Duration::from_millis(report.duration_ms) >= timeout;
-    let slow = record.targets.iter().find(took)?;
-    let (id, took) = (&slow.id, slow.duration_ms);
-    Some(format!("{id} took {took} ms, more than the `timeout` of {} ms", timeout.as_millis()))
 }
 
 /// Which variables a project ignores, as its records tell; `None` if it ignores none of itself.

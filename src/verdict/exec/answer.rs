@@ -22,10 +22,11 @@ use crate::paths::Paths;
 use crate::process::{self, ForegroundRun, Recording, Spec};
 use crate::runner::{LibtestArguments, read_json_output, read_output};
 use crate::verdict::binary::{
-    Cacheability, DISTRUSTED, FLAKY, PROGRAM, PlanContext, PlanOrigin, RunMoment, TargetFinding,
-    TargetRecords, Uncacheable, named, temporary_dir, tests_of,
+    Cacheability, PROGRAM, PlanContext, PlanOrigin, RunMoment, TargetFinding, TargetRecords,
+    Uncacheable, named, temporary_dir, tests_of,
 };
 use crate::verdict::flaky;
+use crate::verdict::obstacles::BarReason;
 use crate::verdict::patterns::MayAlwaysRun;
 use crate::verdict::verify::{Disagreement, conclude};
 use crate::workspace::{locate, until_settled};
@@ -128,8 +129,8 @@ fn answered_or_run(invocation: &Invocation, paths: &Paths, verify: bool) -> Opti
     let why = match records.found(0) {
         TargetFinding::Nothing { why, .. } => why.clone(),
         TargetFinding::Green(_) if recorded.is_some() => "run to verify its record".to_owned(),
-        TargetFinding::Green(_) if is_distrusted => DISTRUSTED.to_owned(),
-        TargetFinding::Green(_) => FLAKY.to_owned(),
+        TargetFinding::Green(_) if is_distrusted => BarReason::Distrusted.to_string(),
+        TargetFinding::Green(_) => BarReason::Flaky.to_string(),
     };
     let limits = Limits {
         keep_snapshots: settings.keep_snapshots as usize,

@@ -20,16 +20,14 @@ use crate::model::{Digest, TargetId, TargetReport, Timestamp, Verdict};
 use crate::process::Environment;
 use crate::protocol::VERSION;
 use crate::verdict::ProjectTree;
-use crate::verdict::binary::{DISTRUSTED, FLAKY, Uncacheable, over_time, packages_text};
-use crate::verdict::checkout::found_elsewhere;
+use crate::verdict::binary::packages_text;
 use crate::verdict::environment::{AskedEnvironment, EnvironmentJudge};
 use crate::verdict::facts::{Facts, Question};
 use crate::verdict::fingerprint::Fingerprints;
 use crate::verdict::key::code_hash;
 use crate::verdict::look_up::LookUp;
-use crate::verdict::patterns::AlwaysRun;
+use crate::verdict::obstacles::{BarredTargets, obstacle_here};
 use crate::verdict::provenance::Proof;
-use crate::verdict::unseen_reads::may_read_otherwise;
 
 /// The part of a record's identity that says by which plan it was made.
 pub(super) const PLAN: &str = "plan";
@@ -335,6 +333,7 @@ impl<'a> PackageLevel<'a> {
         let judge = || EnvironmentJudge::of(self.cache, self.question, self.facts);
         let search = Search {
             level: self,
+            barred: self.barred(),
             keys: self.keys(plan),
             asked: AskedEnvironment::of(self.question),
             judge: judge(),
@@ -354,17 +353,10 @@ impl<'a> PackageLevel<'a> {
         })
     }
 
-    /// Why a target must run whatever the records say.
-    pub(super) fn obstacle(&self, id: &TargetId) -> Option<String> {
-        let state = self.cache.state(&self.question.root);
-        let name = id.to_string();
-        if AlwaysRun::of(&self.question.settings).names(id) {
-            return Some(Uncacheable::AlwaysRun.to_string());
-        }
-        if state.distrusted.contains_key(&name) {
-            return Some(DISTRUSTED.to_owned());
-        }
-        state.flaky.contains_key(&name).then(|| FLAKY.to_owned())
+    /// The targets that must run whatever the records say.
+    pub(super) fn barred(&self) -> BarredTargets {
+        let Question { root, settings, .. } = self.question;
+        BarredTargets::of(settings, &self.cache.state(root))
     }
 
     /// Notes that the record serves this tree of this project too.
@@ -488,6 +480,7 @@ impl<'a> PackageLevel<'a> {
 /// A search for records of targets.
 struct Search<'l> {
     level: &'l PackageLevel<'l>,
+    barred: BarredTargets,
     keys: KeyMaker,
     asked: AskedEnvironment,
     judge: EnvironmentJudge<'l>,
@@ -512,10 +505,10 @@ impl Search<'_> {
 
     /// The same by another key of the target.
     fn find_by(&mut self, target: &TargetPlan, key: RecordKey) -> Result<Arc<Record>, String> {
-        let Self { level, keys, asked, judge, judge_of_others, fingerprints } = self;
-        let Question { root, settings, environment, .. } = level.question;
-        if let Some(why) = level.obstacle(&target.id) {
-            return Err(why);
+        let Self { level, barred, keys, asked, judge, judge_of_others, fingerprints } = self;
+        let Question { root, settings, .. } = level.question;
+        if let Some(why) = barred.why(&target.id) {
+            return Err(why.to_string());
         }
         let shared = |why: String| match level.shared.get(&key) {
             None => Err(why),
@@ -534,14 +527,7 @@ impl Search<'_> {
         if !matches!(&record.targets[..], [report] if report.id == target.id) {
             return Err("its record is of another target".to_owned());
         }
-        if let Some(input) = found_elsewhere(&record, root, environment, fingerprints) {
-            let (path, project) = (input.path.display(), record.workspace_root.display());
-            return Err(format!("its record is of {project}, where {path} was consulted"));
-        }
-        if let Some(why) = may_read_otherwise(&record, level.cache, level.question, fingerprints) {
-            return Err(why);
-        }
-        if let Some(why) = over_time(&record, settings.timeout) {
+        if let Some(why) = obstacle_here(&record, level.cache, level.question, fingerprints) {
             return Err(why);
         }
         if let Some(changed) = fingerprints.first_changed(root, &record.inputs) {
