@@ -9,7 +9,7 @@ use super::fingerprint::{Aspect, Fingerprints};
 use super::key::source_key;
 use super::obstacles::{BarredTargets, obstacle_here};
 use super::other_environments::OtherEnvironments;
-use super::proof::{Changes, changes, proof_of};
+use super::proof::{Changes, changes, proof_of, renewed};
 use super::{Facts, Question, code_hash};
 use crate::cache::{Cache, Input, InputState, Lookup, MissReason, Record, RecordKey};
 use crate::hasher::{FileDigest, file_digest};
@@ -172,11 +172,12 @@ impl LookUp<'_> {
         }
         let products = &record.products;
         let proof = self.cache.proof_of(root, record);
-        let Changes { product, input } = match &proof {
+        let Changes { product, input, stale } = match &proof {
             Some(proof) => changes(record, proof, &mut fingerprints),
             None => Changes {
                 product: fingerprints.first_changed(root, &products.consulted),
                 input: fingerprints.first_changed(root, &record.inputs),
+                stale: Vec::new(),
             },
         };
         if let Some(product) = product
@@ -187,8 +188,15 @@ impl LookUp<'_> {
         if let Some(changed) = input {
             return Some(format!("{} changed", changed.path.display()));
         }
-        if proof.is_none() && product.is_none() {
-            self.cache.note_proof(record, || proof_of(record, root, &mut fingerprints));
+        match &proof {
+            // Not all of it holds: a build has followed.
+            _ if product.is_some() => {}
+            None => self.cache.note_proof(record, || proof_of(record, root, &mut fingerprints)),
+            Some(proof) => {
+                if let Some(proof) = renewed(record, proof, &stale, &mut fingerprints) {
+                    self.cache.note_proof(record, || proof);
+                }
+            }
         }
         None
     }
