@@ -232,7 +232,10 @@ impl PublicationQueue {
         }
     }
 
-    async fn queue(&mut self, PushedPublication { workspace_root, publication, queued }: PushedPublication) {
+    async fn queue(
+        &mut self,
+        PushedPublication { workspace_root, publication, queued }: PushedPublication,
+    ) {
         let is_full = self.waiting.len() == WAITING;
         let oldest = is_full.then(|| self.waiting.pop_front()).flatten();
         if oldest.is_some() {
@@ -441,7 +444,10 @@ mod tests {
         queue.publish_next(upload, Duration::ZERO, Duration::ZERO).await;
         assert_eq!(attempts(&mut queue, vec![Ok(1)]).await, [publication(1)]);
         drop(queue);
-        assert!(publisher.push("/w".into(), publication(2)).await.is_err(), "nobody waits for ever");
+        assert!(
+            publisher.push("/w".into(), publication(2)).await.is_err(),
+            "nobody waits for ever"
+        );
     }
 
     #[tokio::test]

@@ -63,7 +63,6 @@ use super::patterns::{Excluded, Trusted};
 use super::{Facts, Question, unreached_base};
 use crate::cache::{
     Input, Limits, Lookup, MissReason, PutError, Record, RecordKey, RecordedEnvironment,
-    RecordedProducts,
 };
 use crate::compiler::PlannedTarget;
 use crate::config::{Settings, TestSelection};
@@ -72,7 +71,7 @@ use crate::model::{
 };
 use crate::observer::{LoaderCalls, Observation, Observer};
 use crate::process::Environment;
-use crate::protocol::{RanProgram, VERSION};
+use crate::protocol::RanProgram;
 use crate::runner::{ProcessHook, TestJob};
 
 /// The records of the targets of one plan: found, stored and disproved here and nowhere else. A call
@@ -487,24 +486,18 @@ impl<'a> TargetRecords<'a> {
                 calls_text(&plain_name(&subject.id.package, &subject.id.target))
             }
         };
+        let code_hash = moment.code_hash.unwrap_or_else(|| day(moment.when));
+        let record =
+            Record::new(key, self.context.root, code_hash, selection, vec![report.clone()]);
         let record = Record {
-            key,
             created: moment.when,
-            workspace_root: self.context.root.to_owned(),
-            code_hash: moment.code_hash.unwrap_or_else(|| day(moment.when)),
-            selection,
-            verdict: report.verdict,
             inputs: inputs.clone(),
-            targets: vec![report.clone()],
-            duration_ms: report.duration_ms,
-            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-            tool_version: VERSION.to_owned(),
             identity,
             environment,
-            products: RecordedProducts::default(),
             is_quiet: self.seen(index).is_some_and(|seen| !seen.panicked)
                 && moment.rest.is_none_or(|rest| rest.is_quiet),
             is_by_reach: moment.rest.is_some(),
+            ..record.made_here()
         };
         if record.verdict == Verdict::Pass {
             self.proven.add(&record);

@@ -616,12 +616,10 @@ impl<'a> Execution<'a> {
             return;
         }
         let now = Timestamp::now();
-        let noted = self.cache.update_state(&self.question.root, |state| {
+        let lost = "cannot remember which targets run alone";
+        self.cache.note_state(&self.question.root, lost, |state| {
             state.run_alone.extend(names.into_iter().map(|name| (name, now)));
         });
-        if let Err(error) = noted {
-            tracing::warn!(%error, "cannot remember which targets run alone");
-        }
     }
 
     /// The reports of all jobs, unless some were given up.

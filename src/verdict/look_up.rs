@@ -302,3 +302,73 @@ pub(super) fn known_failure(record: &Record) -> KnownFailure {
         .collect();
     KnownFailure { when: record.created, failures }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::cache::Limits;
+    use crate::config::shipped_settings;
+    use crate::model::{End, TargetId, TargetKind, TargetReport, TestCounts};
+    use crate::process::Environment;
+
+    #[test]
+    fn a_proof_of_which_looks_went_stale_is_renewed_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = dir.path().canonicalize().unwrap();
+        let (root, folder) = (base.join("w"), base.join("folder"));
+        fs::create_dir_all(root.join("src")).unwrap();
+        fs::create_dir(&folder).unwrap();
+        fs::write(root.join("src/lib.rs"), "").unwrap();
+        fs::write(root.join("Cargo.toml"), "[package]\nname = 'w'\nedition = '2021'\n").unwrap();
+        let question = Question::of_project(&root, Environment::inherited(), shipped_settings());
+        let facts = Facts::gather(&question, &base.join("memo")).unwrap();
+        let cache = Cache::open_to_stay(base.join("cache"));
+        let look_up = LookUp { cache: &cache, question: &question, facts: &facts };
+        let (tree, selection) = (Digest::of(b"tree"), question.selection_text());
+        let (key, code_hash) = (look_up.key(&tree), code_hash(&tree, &facts.identity));
+        let report = TargetReport {
+            id: TargetId { package: "w".into(), target: "w".into(), kind: TargetKind::Lib },
+            verdict: Verdict::Pass,
+            end: End::Exit(0),
+            counts: TestCounts::default(),
+            tests: Vec::new(),
+            output: String::new(),
+            stderr: None,
+            duration_ms: 1,
+        };
+        let absent = |name: &str| {
+            let (path, state) = (folder.join(name), InputState::Absent);
+            Input { path, state, proof: None }
+        };
+        let record = Record {
+            inputs: ["a", "b", "c"].map(absent).into(),
+            ..Record::new(key, &root, code_hash, selection, vec![report])
+        };
+        cache.put(&record, Limits::default()).unwrap();
+        let until_settled = || {
+            while !PathStamp::of(&folder).is_settled(SystemTime::now()) {
+                std::thread::yield_now();
+            }
+        };
+        until_settled();
+        // Nothing is remembered of the record before its own file has settled.
+        let proof = || loop {
+            let Finding::Green { record, .. } = look_up.find(&tree) else { panic!("no answer") };
+            if let Some(proof) = cache.proof_of(&root, &record) {
+                return proof;
+            }
+        };
+        let first = proof();
+        assert!(Arc::ptr_eq(&first, &proof()));
+        fs::write(folder.join("other"), "").unwrap();
+        until_settled();
+        let second = proof();
+        assert!(!Arc::ptr_eq(&first, &second));
+        assert!(Arc::ptr_eq(&second, &proof()), "nothing is stale any more");
+        fs::write(folder.join("b"), "").unwrap();
+        assert!(matches!(look_up.find(&tree), Finding::Nothing(_)));
+    }
+}

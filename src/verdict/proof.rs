@@ -160,12 +160,13 @@ fn looks_at(
             }
             continue;
         }
-        let path = deciding_file(&path, aspect_of(&input.state)).to_owned();
+        let aspect = aspect_of(&input.state);
+        let path = deciding_file(&path, aspect).to_owned();
         let PathStamp::Present(stamp) = PathStamp::of(&path) else {
             rest.push(at);
             continue;
         };
-        let holds = is_decided_by_stamp(&input.state)
+        let holds = aspect.is_some()
             && is_lasting(&path, &stamp)
             && fingerprints.holds(root, input)
             && PathStamp::of(&path) == PathStamp::Present(stamp);
@@ -211,30 +212,6 @@ fn looks_at(
         decides,
     }));
     Looks { looks, rest }
-}
-
-/// Whether a thing with the same settled stamp gives the same state.
-fn is_decided_by_stamp(state: &InputState) -> bool {
-    match state {
-        InputState::File(_)
-        | InputState::Source(_)
-        | InputState::Link(_)
-        | InputState::Program(_)
-        | InputState::Measured(_)
-        | InputState::Listing(_)
-        | InputState::Targets(_)
-        | InputState::Kind(_)
-        | InputState::Same(_)
-        | InputState::Answer(_) => true,
-        // Decided by the settings, by what links lead to, by other things on the way, or by a server.
-        InputState::Digest(_)
-        | InputState::Absent
-        | InputState::Excluded
-        | InputState::Trusted
-        | InputState::Overwritable
-        | InputState::Denied
-        | InputState::Refused => false,
-    }
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ use crate::verdict::binary::{
     Cacheability, PROGRAM, PlanContext, PlanOrigin, RunMoment, TargetFinding, TargetRecords,
     Uncacheable, named, temporary_dir, tests_of,
 };
-use crate::verdict::flaky;
+use crate::verdict::flaky::{self, FLAKY_LOST};
 use crate::verdict::obstacles::BarReason;
 use crate::verdict::patterns::MayAlwaysRun;
 use crate::verdict::verify::{Disagreement, conclude};
@@ -360,7 +360,7 @@ impl CallRun<'_> {
         }
         let wanted = self.settings.flaky_runs;
         let mut flaky = Vec::new();
-        let noted = self.cache.update_state(self.root, |state| {
+        self.cache.note_state(self.root, FLAKY_LOST, |state| {
             let name = self.target.id_in(state).to_string();
             let mut names = self.target.flaky_names(state);
             if !names.contains(&name) {
@@ -381,9 +381,6 @@ impl CallRun<'_> {
                 }
             }
         });
-        if let Err(error) = noted {
-            tracing::warn!(%error, "what is known of flaky tests is not kept");
-        }
         flaky.retain(|flaky| runs_one_of(report, &[flaky]));
         flaky
     }
@@ -420,7 +417,7 @@ impl CallRun<'_> {
             return;
         }
         let uncached = UncachedCall { args, uncached };
-        let noted = self.cache.update_state(self.root, |state| {
+        self.cache.note_state(self.root, "why a call is not kept is forgotten", |state| {
             state.called.insert(self.id.clone());
             if uncached.uncached.why.is_empty() {
                 state.uncached_calls.remove(&plain);
@@ -428,9 +425,6 @@ impl CallRun<'_> {
                 state.uncached_calls.insert(plain, uncached);
             }
         });
-        if let Err(error) = noted {
-            tracing::warn!(%error, "why a call is not kept is forgotten");
-        }
     }
 }
 

@@ -12,13 +12,12 @@ use super::key::{KeyMaker, counted_variables, has_test_flag, plan_digest};
 use super::listing::SourceListing;
 use crate::cache::{
     Cache, Input, KeyBasis, KnownMentions, Limits, Lookup, MissReason, Record, RecordKey,
-    RecordedEnvironment, RecordedProducts, TargetPlan, WorkspacePlan,
+    TargetPlan, WorkspacePlan,
 };
 use crate::compiler::{Build, BuiltScript};
 use crate::hasher::Manifest;
 use crate::model::{Digest, TargetId, TargetReport, Timestamp, Verdict};
 use crate::process::Environment;
-use crate::protocol::VERSION;
 use crate::verdict::ProjectTree;
 use crate::verdict::binary::packages_text;
 use crate::verdict::environment::{AskedEnvironment, EnvironmentJudge};
@@ -386,28 +385,11 @@ impl<'a> PackageLevel<'a> {
         let keys = self.keys(plan);
         for target in plan.targets.iter().filter(|target| target.id == report.id) {
             for key in keys.of_packages(target) {
-                let red = Record {
-                    key,
-                    created: Timestamp::now(),
-                    workspace_root: self.question.root.clone(),
-                    code_hash: self.code_hash(),
-                    selection: red_text(&report.id),
-                    verdict: Verdict::Fail,
-                    inputs: Vec::new(),
-                    targets: vec![TargetReport {
-                        output: String::new(),
-                        stderr: None,
-                        ..report.clone()
-                    }],
-                    duration_ms: report.duration_ms,
-                    host: String::new(),
-                    tool_version: VERSION.to_owned(),
-                    identity: BTreeMap::new(),
-                    environment: RecordedEnvironment::default(),
-                    products: RecordedProducts::default(),
-                    is_quiet: false,
-                    is_by_reach: false,
-                };
+                let report = TargetReport { output: String::new(), stderr: None, ..report.clone() };
+                let (root, selection) = (&self.question.root, red_text(&report.id));
+                let made = Record::new(key, root, self.code_hash(), selection, vec![report]);
+                // Whatever the report says, it never answers.
+                let red = Record { verdict: Verdict::Fail, ..made };
                 if let Err(error) = self.cache.store(&red, limits) {
                     tracing::debug!(%error, "a red run of a target is not remembered");
                 }
