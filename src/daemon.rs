@@ -334,6 +334,7 @@ impl Daemon {
             None => std::env::current_exe()?,
         };
         let (commands, asked) = mpsc::unbounded_channel();
+        let (publisher, queue) = Publisher::new(waiting_uploads(&paths.cache_dir));
         let stop = CancellationToken::new();
         let scheduler = Scheduler::start(
             self.machine.clone(),
@@ -354,7 +355,7 @@ impl Daemon {
             test_environment: Mutex::new(Arc::new(
                 loaded.config.shared.test_environment(self.environment.clone()),
             )),
-            publisher: Publisher::new(waiting_uploads(&paths.cache_dir)),
+            publisher,
             bounds: Mutex::new(loaded.config.cache),
             hook,
             stop: stop.clone(),
@@ -387,7 +388,7 @@ impl Daemon {
                 ((), ()) = async {
                     tokio::join!(answering, dispatcher.run(loaded, seen, asked, reloads, heartbeat))
                 } => {}
-                () = shared.publish() => {}
+                () = shared.publish(queue) => {}
                 () = async { stopping.await; std::future::pending().await } => {}
             }
             drop(endpoint);

@@ -32,6 +32,7 @@ mod keep;
 mod key;
 mod local_tree;
 mod look_up;
+mod obstacles;
 mod options;
 mod other_environments;
 mod package;

@@ -253,7 +253,7 @@ mod tests {
     proptest! {
         #[test]
         fn names_round_trip(
-            at: u64, bytes in 0u64..1 << 40, selection: u64, version: u32, level in 0usize..5, digest: [u8; 32],
+            at: u64, bytes in 0u64..1 << 40, selection: u64, version: u32, level in 0..RecordLevel::ALL.len(), digest: [u8; 32],
         ) {
             let digest = Digest::from_bytes(digest);
             let key = RecordKey { level: RecordLevel::ALL[level], version, digest };

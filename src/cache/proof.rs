@@ -28,7 +28,7 @@ pub(crate) struct Looks {
 }
 
 /// A path, and what was there.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Look {
     /// An absolute path.
     pub path: PathBuf,
@@ -39,7 +39,7 @@ pub(crate) struct Look {
 }
 
 /// What a look has found.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Found {
     /// The path itself.
     Here(Stamp),

@@ -28,8 +28,6 @@ pub enum RecordLevel {
     Package,
     /// One test target, keyed by its code identity and what it was seen to read.
     Binary,
-    /// One test of a target.
-    Test,
     /// One call of a test program by cargo itself, or by nextest, keyed by all that the call
     /// says. No snapshot is taken for it: its code hash stands for the day.
     Call,
@@ -37,8 +35,7 @@ pub enum RecordLevel {
 
 impl RecordLevel {
     /// All levels, the widest first.
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Source, Self::Package, Self::Binary, Self::Test, Self::Call];
+    pub(crate) const ALL: [Self; 4] = [Self::Source, Self::Package, Self::Binary, Self::Call];
 
     /// The level's name in files.
     #[must_use]
@@ -47,7 +44,6 @@ impl RecordLevel {
             Self::Source => "source",
             Self::Package => "package",
             Self::Binary => "binary",
-            Self::Test => "test",
             Self::Call => "call",
         }
     }
@@ -61,7 +57,7 @@ impl fmt::Display for RecordLevel {
 
 /// Why a text is not a level's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a level (source, package, binary, test, call)")]
+#[error("`{0}` is not a level (source, package, binary, call)")]
 pub struct ParseRecordLevelError(String);
 
 impl FromStr for RecordLevel {
@@ -267,6 +263,43 @@ pub(crate) struct Record {
 }
 
 impl Record {
+    /// The record of a run that ends now, with the verdict and the duration of its targets together. It depends
+    /// on nothing but the key and the code, and names no machine.
+    pub(crate) fn new(
+        key: RecordKey,
+        workspace_root: &Path,
+        code_hash: Digest,
+        selection: String,
+        targets: Vec<TargetReport>,
+    ) -> Self {
+        let is_green = targets.iter().all(|target| target.verdict == Verdict::Pass);
+        Self {
+            key,
+            created: Timestamp::now(),
+            workspace_root: workspace_root.to_owned(),
+            code_hash,
+            selection,
+            verdict: if is_green { Verdict::Pass } else { Verdict::Fail },
+            inputs: Vec::new(),
+            duration_ms: targets.iter().map(|target| target.duration_ms).sum(),
+            targets,
+            host: String::new(),
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            identity: BTreeMap::new(),
+            environment: RecordedEnvironment::default(),
+            products: RecordedProducts::default(),
+            is_quiet: false,
+            is_by_reach: false,
+        }
+    }
+
+    /// The same record, with this machine's name in it.
+    #[must_use]
+    pub(crate) fn made_here(self) -> Self {
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        Self { host, ..self }
+    }
+
     /// Why this is not a whole outcome that may be stored; `None` if it is one.
     ///
     /// Checked on the way in and on the way out: a record that says "pass" while one of its
@@ -312,7 +345,7 @@ mod tests {
     #[test]
     fn level_names_never_change() {
         let names: Vec<_> = RecordLevel::ALL.iter().map(|level| level.as_str()).collect();
-        assert_eq!(names, ["source", "package", "binary", "test", "call"]);
+        assert_eq!(names, ["source", "package", "binary", "call"]);
         for level in RecordLevel::ALL {
             assert_eq!(level.as_str().parse::<RecordLevel>(), Ok(level));
             assert_eq!(serde_json::to_string(&level).unwrap(), format!("\"{level}\""));

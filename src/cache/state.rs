@@ -343,6 +343,21 @@ impl Cache {
         files::write(&path, &[&bytes], durability).map_err(failed)?;
         Ok(state)
     }
+
+    /// Changes the state of a project where all goes on without that. Whether it was changed; if not, the log
+    /// says why, and `lost`: what that means.
+    pub(crate) fn note_state(
+        &self,
+        workspace_root: &Path,
+        lost: &str,
+        change: impl FnOnce(&mut ProjectState),
+    ) -> bool {
+        let changed = self.update_state(workspace_root, change);
+        if let Err(error) = &changed {
+            warn!(project = %workspace_root.display(), %error, "{lost}");
+        }
+        changed.is_ok()
+    }
 }
 
 /// The state in this file. A file that cannot be read *now* is an error and must not be

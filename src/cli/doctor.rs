@@ -19,7 +19,9 @@ use crate::daemon::{Endpoint, Surveyed, survey};
 use crate::protocol::{Call, Reply, State, StatusReport};
 use crate::service::{self, Check, CheckStatus, ServiceNeeds};
 use crate::shared::StoreFinding;
-use crate::verdict::{Facts, LocalTree, ProjectFiles, ProjectTree as _, Question, probe_store};
+use crate::verdict::{
+    Facts, LocalTree, ProjectFiles, ProjectTree as _, Question, open_store, probe_store,
+};
 
 #[derive(Serialize)]
 struct CheckLine<'a> {
@@ -151,7 +153,7 @@ fn shared_store(context: &Context) -> Vec<Check> {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let Ok(runtime) = runtime else { return Vec::new() };
             let (dir, environment) = (&context.paths.cache_dir, &context.environment);
-            runtime.block_on(probe_store(&settings, &root, dir, environment))
+            runtime.block_on(probe_store(open_store(&settings, &root, dir, environment)))
         }
     };
     let check = |StoreFinding { is_good, what }| Check {

@@ -18,7 +18,7 @@ use super::mailbox::Message;
 use super::project::{self, Started};
 use super::shared::{self, Command, Shared};
 use super::subscriber::Subscriber;
-use super::sync::lock;
+use super::sync::{lock, off_thread};
 use super::time::sleep_until;
 use crate::config::{self, Loaded};
 use crate::paths::create_private_folder;
@@ -107,7 +107,7 @@ impl Dispatcher {
         heartbeat: Option<Duration>,
     ) {
         self.apply(loaded);
-        self.watch_config();
+        self.watch_config().await;
         let mut starting: Vec<_> = self.take_ready();
         let mut last_beat = Instant::now();
         let mut tick = tokio::time::interval(heartbeat.unwrap_or(START_PROGRESS_INTERVAL));
@@ -133,11 +133,11 @@ impl Dispatcher {
                         break;
                     }
                 },
-                Some(command) = commands.recv() => self.on_command(command),
-                Some(()) = reload.recv() => drop(self.reload()),
+                Some(command) = commands.recv() => self.on_command(command).await,
+                Some(()) = reload.recv() => drop(self.reload().await),
                 () = sleep_until(wake) => {
                     if self.config_debounce.take(Instant::now()) {
-                        drop(self.reload());
+                        drop(self.reload().await);
                     }
                 }
                 () = sleep_until(self.status_due) => self.tell_status(),
@@ -248,7 +248,7 @@ impl Dispatcher {
         }
     }
 
-    fn on_command(&mut self, command: Command) {
+    async fn on_command(&mut self, command: Command) {
         self.wake();
         match command {
             Command::Barrier(passed) => {
@@ -264,7 +264,7 @@ impl Dispatcher {
             Command::Find { root, reply } => {
                 self.note_activity();
                 if self.config_file.has_changed() {
-                    drop(self.reload());
+                    drop(self.reload().await);
                 }
                 let handle = self.projects.get(&root).map(|(_, started)| started.mailbox.clone());
                 let _ = reply.send(handle);
@@ -276,7 +276,7 @@ impl Dispatcher {
                 self.status_due.get_or_insert_with(|| Instant::now() + STATUS_INTERVAL);
             }
             Command::Reload(reply) => {
-                let _ = reply.send(self.reload());
+                let _ = reply.send(self.reload().await);
             }
             Command::Paused => {
                 for (_, started) in self.projects.values() {
@@ -328,13 +328,18 @@ impl Dispatcher {
         }
     }
 
-    /// Reads the config again; one that does not parse changes nothing.
-    fn reload(&mut self) -> Reply {
+    /// Reads the config again; one that does not parse changes nothing. No message is taken meanwhile.
+    async fn reload(&mut self) -> Reply {
         self.say(Life::Reloading);
-        // Before it is read: what is written after this is another change.
-        self.config_file = WatchedConfigFile::new(&self.shared.paths.config_file);
-        let project = self.shared.project.as_deref();
-        let loaded = shared::load(project, &self.shared.paths, &self.shared.environment);
+        let shared = Arc::clone(&self.shared);
+        let read = off_thread(move || {
+            // Before it is read: what is written after this is another change.
+            let file = WatchedConfigFile::new(&shared.paths.config_file);
+            let project = shared.project.as_deref();
+            (file, shared::load(project, &shared.paths, &shared.environment))
+        });
+        let (file, loaded) = read.await;
+        self.config_file = file;
         let reply = match loaded {
             Ok(loaded) => {
                 info!(projects = loaded.config.projects.len(), "read the config");
@@ -349,7 +354,7 @@ impl Dispatcher {
                 Reply::Error { message: error.to_string() }
             }
         };
-        self.watch_config();
+        self.watch_config().await;
         self.say(Life::Ready);
         self.told.clear();
         self.tell_status();
@@ -408,21 +413,26 @@ impl Dispatcher {
 
     /// Watches the folder of the config file. Without it, a change is noticed with the next
     /// question.
-    fn watch_config(&mut self) {
+    async fn watch_config(&mut self) {
         let Some(dir) = self.shared.paths.config_file.parent().map(Path::to_owned) else { return };
         let again = std::mem::replace(&mut self.config_watched, true);
-        let watched = create_private_folder(&dir).map_err(|error| error.to_string());
-        let watched = watched.and_then(|()| {
-            let mut watcher = lock(&self.shared.watcher);
-            let failed = match again {
-                false => watcher.watch(&dir).err(),
-                true => watcher.watch_again([&dir]).into_iter().next().map(|failed| failed.why),
-            };
-            failed.map_or(Ok(()), |why| Err(why.to_string()))
-        });
-        if let Err(error) = watched {
-            warn!(folder = %dir.display(), %error, "changes of the config will be noticed late");
-        }
+        let shared = Arc::clone(&self.shared);
+        // The watcher may be busy with thousands of watches.
+        let watch = move || {
+            let watched = create_private_folder(&dir).map_err(|error| error.to_string());
+            let watched = watched.and_then(|()| {
+                let mut watcher = lock(&shared.watcher);
+                let failed = match again {
+                    false => watcher.watch(&dir).err(),
+                    true => watcher.watch_again([&dir]).into_iter().next().map(|failed| failed.why),
+                };
+                failed.map_or(Ok(()), |why| Err(why.to_string()))
+            });
+            if let Err(error) = watched {
+                warn!(folder = %dir.display(), %error, "changes of the config will be noticed late");
+            }
+        };
+        off_thread(watch).await;
     }
 
     fn status(&self) -> StatusReport {

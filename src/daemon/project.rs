@@ -397,7 +397,7 @@ impl ProjectTask {
             }
             return;
         }
-        if self.verifier.is_due() && self.tree.git_lets_work_begin() {
+        if self.verifier.is_due() && self.tree.git_lets_work_begin().await {
             if let Some(question) = self.verifier.take_due() {
                 self.verify(question).await;
             }
@@ -461,7 +461,7 @@ impl ProjectTask {
             info!(project = %self.root.display(), "proven by other machines: nothing to build");
             return false;
         }
-        self.tree.git_lets_work_begin()
+        self.tree.git_lets_work_begin().await
     }
 
     /// Whether a question is answered by what other machines have proven, where nothing is built yet.

@@ -9,6 +9,7 @@ use super::mailbox::{Lease, Mailbox, Message};
 use super::server::{Doing, Session};
 use super::shared::{Command, Shared};
 use super::subscriber::{Subscription, subscribe};
+use super::sync::off_thread;
 use crate::protocol::{Ask, Call, Reply, StreamEvent, hello};
 
 /// One connection's side of the daemon.
@@ -29,7 +30,7 @@ impl Client {
 
     async fn ask(&mut self, mut ask: Ask, doing: watch::Sender<String>) -> Reply {
         ask.environment = self.shared.for_tests(ask.environment);
-        if let Some(message) = self.has_another_config(&ask) {
+        if let Some(message) = self.has_another_config(&ask).await {
             return Reply::Error { message };
         }
         let Some((mailbox, seen)) = self.shared.project_after_barrier(ask.project.clone()).await
@@ -69,14 +70,16 @@ impl Client {
     }
 
     /// What to say to a client whose settings are not this daemon's.
-    fn has_another_config(&self, ask: &Ask) -> Option<String> {
-        let own = &self.shared.paths.config_file;
-        let same = || {
-            own.canonicalize()
-                .is_ok_and(|own| ask.config_file.canonicalize().is_ok_and(|other| other == own))
+    async fn has_another_config(&self, ask: &Ask) -> Option<String> {
+        let (own, other) = (self.shared.paths.config_file.clone(), ask.config_file.clone());
+        if own == other {
+            return None;
+        }
+        let told = format!("the daemon uses another config file, {}", own.display());
+        let is_same = move || {
+            own.canonicalize().is_ok_and(|own| other.canonicalize().is_ok_and(|other| other == own))
         };
-        (*own != ask.config_file && !same())
-            .then(|| format!("the daemon uses another config file, {}", own.display()))
+        (!off_thread(is_same).await).then_some(told)
     }
 
     /// Sends a message to a project and waits for its reply.
@@ -145,7 +148,8 @@ impl Session for Client {
                 }
             }
             Call::Publish { project, publication } => {
-                self.shared.publisher.push(project, publication);
+                // Where the queue is gone, the daemon is stopping.
+                let _ = self.shared.publisher.push(project, publication).await;
                 Reply::Done
             }
             Call::Status => self.shared.status().await.map_or_else(stopping, Reply::Status),
@@ -155,7 +159,7 @@ impl Session for Client {
                 let _ = self.shared.commands.send(Command::Paused);
                 Reply::Done
             }
-            Call::ProbeStore { project } => self.shared.probe_store(&project).await,
+            Call::ProbeStore { project } => self.shared.probe_store(project).await,
             Call::Reload => self.shared.ask(Command::Reload).await.unwrap_or_else(stopping),
             Call::Subscribe { project } => self.subscribe(project.map(|path| path.0.into())).await,
         }

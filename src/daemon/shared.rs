@@ -12,11 +12,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::mailbox::Mailbox;
-use super::publisher::{FIRST_UPLOAD_PAUSE, PendingPublication, Publisher};
+use super::publisher::{PendingPublication, PublicationQueue, Publisher};
 use super::scheduler::Scheduler;
 use super::shared_target_dirs::note_shared_target_dirs;
 use super::subscriber::Subscriber;
-use super::sync::lock;
+use super::sync::{lock, off_thread};
 use super::watches::SharedWatcher;
 use crate::cache::{Cache, Limits};
 use crate::config::{self, ConfigError, Loaded};
@@ -163,10 +163,9 @@ impl Shared {
     }
 
     /// What the shared store is like.
-    pub(super) async fn probe_store(&self, workspace_root: &Path) -> Reply {
-        let settings = lock(&self.sharing).clone();
-        let (root, dir) = (workspace_root, &self.paths.cache_dir);
-        let mut findings = verdict::probe_store(&settings, root, dir, &self.environment).await;
+    pub(super) async fn probe_store(self: &Arc<Self>, workspace_root: PathBuf) -> Reply {
+        let store = self.open_store_off_thread(workspace_root).await;
+        let mut findings = verdict::probe_store(store).await;
         findings.extend(self.publisher.findings());
         Reply::Store { findings }
     }
@@ -188,7 +187,16 @@ impl Shared {
         verdict::open_store(&settings, workspace_root, dir, &self.environment)
     }
 
-    /// Has what a run has proven published, if the config says so.
+    /// The store of the config; none if it names none. The keys are read.
+    async fn open_store_off_thread(
+        self: &Arc<Self>,
+        workspace_root: PathBuf,
+    ) -> Option<Result<SharedStore, SharedError>> {
+        let shared = Arc::clone(self);
+        off_thread(move || shared.open_store(&workspace_root)).await
+    }
+
+    /// Has what a run has proven published, if the config says so. Blocks until that waits in its file.
     pub(super) fn share(&self, question: &Question, facts: &Facts, run: &Shareable) {
         let settings = lock(&self.sharing).clone();
         let look_up = LookUp { cache: &self.cache, question, facts };
@@ -203,20 +211,21 @@ impl Shared {
             debug!(project = %question.root.display(), %why, "not published");
         }
         if let Some(publication) = published.publication {
-            self.publisher.push(question.root.clone(), publication);
+            // Where the queue is gone, the daemon is stopping.
+            let _ = self.publisher.push(question.root.clone(), publication).blocking_recv();
         }
     }
 
-    /// Publishes in the background.
-    pub(super) async fn publish(&self) {
+    /// Publishes in the background what is in this queue.
+    pub(super) async fn publish(self: &Arc<Self>, queue: PublicationQueue) {
         let publish = |next: PendingPublication| async move {
             let PendingPublication { workspace_root, publication, .. } = next;
-            match self.open_store(&workspace_root) {
+            match self.open_store_off_thread(workspace_root).await {
                 Some(store) => store?.publish(publication).await,
                 None => Err(SharedError::Config("the config names no store".to_owned())),
             }
         };
-        self.publisher.run(FIRST_UPLOAD_PAUSE, publish).await;
+        queue.run(publish).await;
     }
 
     /// Adds the use of the cache, and what other processes may have found out.

@@ -102,6 +102,21 @@ pub struct TestCounts {
     pub filtered: u64,
 }
 
+impl TestCounts {
+    /// How many of these outcomes are of each kind; nothing was left out.
+    pub(crate) fn of(outcomes: impl IntoIterator<Item = Outcome>) -> Self {
+        let mut counts = Self::default();
+        for outcome in outcomes {
+            match outcome {
+                Outcome::Ok => counts.passed += 1,
+                Outcome::Failed => counts.failed += 1,
+                Outcome::Ignored => counts.ignored += 1,
+            }
+        }
+        counts
+    }
+}
+
 impl std::ops::AddAssign for TestCounts {
     fn add_assign(&mut self, other: Self) {
         self.passed += other.passed;

@@ -24,12 +24,9 @@ pub(super) fn remember(cache: &Cache, root: &Path, targets: &[TargetId], now: Ti
     if targets.is_empty() {
         return;
     }
-    let noted = cache.update_state(root, |state| {
+    cache.note_state(root, "cannot remember which targets run unobserved", |state| {
         state.run_unobserved.extend(targets.iter().map(|target| (target.to_string(), now)));
     });
-    if let Err(error) = noted {
-        tracing::warn!(%error, "cannot remember which targets run unobserved");
-    }
 }
 
 #[cfg(test)]

@@ -58,11 +58,11 @@ pub(super) use self::script_run::{RUN_AGAIN, ScriptObserver, script_memo, took_a
 pub(super) use self::uncacheable::Uncacheable;
 use super::checkout::found_elsewhere;
 use super::fingerprint::{Aspect, Fingerprints, describe_change, digest_of_stamp};
+use super::obstacles::over_time;
 use super::patterns::{Excluded, Trusted};
 use super::{Facts, Question, unreached_base};
 use crate::cache::{
     Input, Limits, Lookup, MissReason, PutError, Record, RecordKey, RecordedEnvironment,
-    RecordedProducts,
 };
 use crate::compiler::PlannedTarget;
 use crate::config::{Settings, TestSelection};
@@ -71,14 +71,8 @@ use crate::model::{
 };
 use crate::observer::{LoaderCalls, Observation, Observer};
 use crate::process::Environment;
-use crate::protocol::{RanProgram, VERSION};
+use crate::protocol::RanProgram;
 use crate::runner::{ProcessHook, TestJob};
-
-/// The reason that no record answers for a flaky target.
-pub(super) const FLAKY: &str = "some of its tests are flaky";
-/// The reason that no record answers for a target after a wrong answer.
-pub(super) const DISTRUSTED: &str =
-    "a verified answer of it was wrong: it runs until `knhk-test-cache resume --trust`";
 
 /// The records of the targets of one plan: found, stored and disproved here and nowhere else. A call
 /// of one test program by cargo itself is a plan with one target.
@@ -253,9 +247,10 @@ impl<'a> TargetRecords<'a> {
         if let Some(why) = self.other_checkout(record) {
             return Some(why);
         }
-        if let Some(input) = found_elsewhere(record, root, environment, &mut self.fingerprints) {
-            let (path, project) = (input.path.display(), record.workspace_root.display());
-            return Some(format!("its record is of {project}, where {path} was consulted"));
+        // What a build script or a macro has read elsewhere is in the program, which is the same.
+        let elsewhere = found_elsewhere(record, root, environment, &mut self.fingerprints);
+        if elsewhere.is_some() {
+            return elsewhere;
         }
         // What a run, for this question or for another one, has made since this one came was not there
         // then. What it had made before is what a run for this question would find.
@@ -491,24 +486,18 @@ impl<'a> TargetRecords<'a> {
                 calls_text(&plain_name(&subject.id.package, &subject.id.target))
             }
         };
+        let code_hash = moment.code_hash.unwrap_or_else(|| day(moment.when));
+        let record =
+            Record::new(key, self.context.root, code_hash, selection, vec![report.clone()]);
         let record = Record {
-            key,
             created: moment.when,
-            workspace_root: self.context.root.to_owned(),
-            code_hash: moment.code_hash.unwrap_or_else(|| day(moment.when)),
-            selection,
-            verdict: report.verdict,
             inputs: inputs.clone(),
-            targets: vec![report.clone()],
-            duration_ms: report.duration_ms,
-            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-            tool_version: VERSION.to_owned(),
             identity,
             environment,
-            products: RecordedProducts::default(),
             is_quiet: self.seen(index).is_some_and(|seen| !seen.panicked)
                 && moment.rest.is_none_or(|rest| rest.is_quiet),
             is_by_reach: moment.rest.is_some(),
+            ..record.made_here()
         };
         if record.verdict == Verdict::Pass {
             self.proven.add(&record);
@@ -642,15 +631,6 @@ impl NextestObservation {
     pub(super) fn finish(self) -> Option<ObservedRun> {
         self.observing.finish().0.remove(&0)
     }
-}
-
-/// Why a record of a run that took longer than a test target may now does not answer.
-pub(super) fn over_time(record: &Record, timeout: Option<Duration>) -> Option<String> {
-    let timeout = timeout?;
-    let took = |report: &&TargetReport| Duration::from_millis(report.duration_ms) >= timeout;
-    let slow = record.targets.iter().find(took)?;
-    let (id, took) = (&slow.id, slow.duration_ms);
-    Some(format!("{id} took {took} ms, more than the `timeout` of {} ms", timeout.as_millis()))
 }
 
 /// Which variables a project ignores, as its records tell; `None` if it ignores none of itself.

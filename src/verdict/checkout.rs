@@ -10,21 +10,25 @@ use crate::process::Environment;
 use crate::verdict::fingerprint::Fingerprints;
 use crate::verdict::roots::is_of_the_system;
 
-/// An input of `record` that a run in the checkout at `root` would perhaps look for elsewhere, and find
-/// in another state there: from there, another way leads to it. A file that was named from the root of
+/// Why a run in the checkout at `root` would perhaps not find what the run of `record` found: it would
+/// look for an input elsewhere, and find another state there. From there, another way leads to it. A file that was named from the root of
 /// the file system, or by a variable, is taken for one that was found from the checkout (`../settings`,
 /// a search of all folders above) where it could be one. Between checkouts of one depth, what is the same
 /// at the end of both ways is the same whichever was gone.
-pub(super) fn found_elsewhere<'a>(
-    record: &'a Record,
+pub(super) fn found_elsewhere(
+    record: &Record,
     root: &Path,
     environment: &Environment,
     fingerprints: &mut Fingerprints,
-) -> Option<&'a Input> {
-    is_found_elsewhere(&record.inputs, &record.workspace_root, root, environment, fingerprints)
+) -> Option<String> {
+    let then = &record.workspace_root;
+    let input = is_found_elsewhere(&record.inputs, then, root, environment, fingerprints)?;
+    let (path, project) = (input.path.display(), then.display());
+    Some(format!("its record is of {project}, where {path} was consulted"))
 }
 
-/// The same of inputs of the checkout at `then`.
+/// The first of these inputs of the checkout at `then` that is not found from the one at `root`, as
+/// [`found_elsewhere`] has it.
 pub(super) fn is_found_elsewhere<'a>(
     inputs: &'a [Input],
     then: &Path,

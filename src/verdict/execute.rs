@@ -8,12 +8,12 @@ use std::time::SystemTime;
 
 use super::altered;
 use super::binary::{
-    Cacheability, DISTRUSTED, FLAKY, ObservedRun, PlanContext, TargetFinding, TargetRecords,
-    Uncacheable,
+    Cacheability, ObservedRun, PlanContext, TargetFinding, TargetRecords, Uncacheable,
 };
 use super::by_nextest::{MOST_NAMED, run_by_nextest};
 use super::conduct::may_run_unasked;
 use super::early::{EarlyRuns, parallel_jobs};
+use super::obstacles::BarredTargets;
 use super::options::{RunError, RunOptions, RunScope, Step};
 use super::package::{PackageLevel, SAME_PACKAGES};
 use super::partial::PartialRun;
@@ -114,15 +114,9 @@ impl<'a> Execution<'a> {
         let stamped = |path: PathBuf| (PathStamp::followed(&path).without_links(), path);
         let products: Vec<_> = plan.products.into_iter().map(stamped).collect();
         let runners = self.runners(&plan.targets);
-        let always = AlwaysRun::of(&self.question.settings);
         let state = self.cache.state(&self.question.root);
-        let obstacle = |planned: &PlannedTarget| match () {
-            () if always.names(&planned.id) => Some(Uncacheable::AlwaysRun.to_string()),
-            () if state.distrusted.contains_key(&planned.id.to_string()) => {
-                Some(DISTRUSTED.to_owned())
-            }
-            () => state.flaky.contains_key(&planned.id.to_string()).then(|| FLAKY.to_owned()),
-        };
+        let barred = BarredTargets::of(&self.question.settings, &state);
+        let obstacle = |planned: &PlannedTarget| Some(barred.why(&planned.id)?.to_string());
         let context = PlanContext::of(self.cache, self.question, self.facts, self.options.asked);
         let tree_digest = self.tree_digest.as_ref();
         let mut records = TargetRecords::look_up(context, &plan.targets, tree_digest, obstacle);
@@ -188,9 +182,8 @@ impl<'a> Execution<'a> {
             .collect();
         let mut jobs: Vec<_> = plan.targets.into_iter().map(TestJob::from).collect();
         jobs.iter_mut().for_each(|job| self.options.hide_agent(job));
-        let known = self.cache.state(&self.question.root).run_alone;
         for job in &mut jobs {
-            job.alone = known.contains_key(&job.id.to_string());
+            job.alone = state.run_alone.contains_key(&job.id.to_string());
         }
         // One target alone may speak to the terminal as it goes, as it does under cargo.
         options.live = jobs.len() == 1 && jobs[0].wants_output();
@@ -623,12 +616,10 @@ impl<'a> Execution<'a> {
             return;
         }
         let now = Timestamp::now();
-        let noted = self.cache.update_state(&self.question.root, |state| {
+        let lost = "cannot remember which targets run alone";
+        self.cache.note_state(&self.question.root, lost, |state| {
             state.run_alone.extend(names.into_iter().map(|name| (name, now)));
         });
-        if let Err(error) = noted {
-            tracing::warn!(%error, "cannot remember which targets run alone");
-        }
     }
 
     /// The reports of all jobs, unless some were given up.

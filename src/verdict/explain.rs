@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use super::binary::{self, Uncacheable, plain_name};
 use super::fingerprint::Fingerprints;
 use super::look_up::{Finding, LookUp};
+use super::obstacles::{BarReason, BarredTargets};
 use super::package::{PackageExplanation, PackageLevel, SAME_PACKAGES};
-use super::patterns::AlwaysRun;
 use super::{Facts, Question, TreeState, code_hash};
 use crate::cache::{Cache, ObservationCost, ProjectState, Record, RecordLevel, SelectionRecord};
 use crate::hasher::{FileChange, Manifest};
@@ -247,7 +247,7 @@ fn targets(
     };
     let called: Vec<_> = state.called.iter().filter(is_new).cloned().collect();
     known.extend(called);
-    let always = AlwaysRun::of(&question.settings);
+    let barred = BarredTargets::of(&question.settings, &state);
     let mut fingerprints = Fingerprints::new(&question.settings);
     let mut packages = packages(&known).unwrap_or_default();
     // Where the whole is built, records of packages answer for all targets or for none.
@@ -272,22 +272,21 @@ fn targets(
             obstacles: state.conduct.get(&id.to_string()).map(|known| known.obstacles.clone()),
             advice: Vec::new(),
             over_budget: over_budget(&state, &id, question),
-            calls: calls::of(&id, always.names(&id), (question, cache, &state), &mut fingerprints),
+            calls: calls::of(&id, barred.why(&id), question, cache, &state, &mut fingerprints),
             levels: Vec::new(),
             id,
         };
         let not_kept = state.uncached.get(&this.id.to_string());
-        let flaky = flaky(&state, &this.id, question);
         if whole.cached {
             this.changed.clear();
-        } else if always.names(&this.id) {
-            this.reason = Uncacheable::AlwaysRun.to_string();
-            this.advice.push(Uncacheable::AlwaysRun.advice());
-        } else if state.distrusted.contains_key(&this.id.to_string()) {
-            binary::DISTRUSTED.clone_into(&mut this.reason);
-        } else if let Some(doubt) = flaky {
-            this.reason = doubt.to_string();
-            this.advice.push(doubt.advice());
+        } else if let Some(why) = barred.why(&this.id) {
+            let doubt = match why {
+                BarReason::AlwaysRun => Some(Uncacheable::AlwaysRun),
+                BarReason::Distrusted => None,
+                BarReason::Flaky => flaky(&state, &this.id, question),
+            };
+            this.reason = doubt.as_ref().map_or_else(|| why.to_string(), ToString::to_string);
+            this.advice.extend(doubt.map(|doubt| doubt.advice()));
         } else if let Some(uncached) = not_kept {
             this.reason = format!("not kept the last time: {}", uncached.why.join("; "));
             this.advice.clone_from(&uncached.advice);

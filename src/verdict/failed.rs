@@ -12,7 +12,19 @@ use crate::model::{End, Harness, Outcome, TargetId, TargetReport, TestCounts, Te
 use crate::runner::TestJob;
 
 /// More names than this would make an odd command line: then all tests are run.
-const MOST: usize = 500;
+const MOST_NAMED_TESTS: usize = 500;
+
+/// Whether a command line can name these tests, and no others.
+pub(super) fn can_be_named<'n>(mut names: impl ExactSizeIterator<Item = &'n str>) -> bool {
+    (1..=MOST_NAMED_TESTS).contains(&names.len()) && names.all(|name| !name.starts_with('-'))
+}
+
+/// The job that runs only these tests of `job`.
+pub(super) fn only<'n>(mut job: TestJob, names: impl IntoIterator<Item = &'n str>) -> TestJob {
+    job.args.push("--exact".into());
+    job.args.extend(names.into_iter().map(OsString::from));
+    job
+}
 
 /// What a record of a failed run says of a target.
 pub(super) fn before<'a>(record: Option<&'a Record>, id: &TargetId) -> Option<&'a TargetReport> {
@@ -29,9 +41,7 @@ pub(super) fn only_failed(job: &TestJob, before: &TargetReport) -> Option<TestJo
         && counts.filtered == 0
         && usize::try_from(all) == Ok(before.tests.len());
     let names: Vec<_> = before.failures().collect();
-    let can_be_named = (1..=MOST).contains(&names.len())
-        && names.len() as u64 == counts.failed
-        && names.iter().all(|name| !name.starts_with('-'));
+    let are_all = names.len() as u64 == counts.failed;
     if job.harness == Harness::Doctest {
         // One cannot be chosen by its name: all of them are run.
         return (before.end == End::Exit(101) && !names.is_empty()).then(|| job.clone());
@@ -39,32 +49,23 @@ pub(super) fn only_failed(job: &TestJob, before: &TargetReport) -> Option<TestJo
     if job.harness != Harness::Libtest || job.args.len() > job.wrapper_args {
         return None;
     }
-    (is_whole && can_be_named).then(|| {
-        let mut job = job.clone();
-        job.args.push("--exact".into());
-        job.args.extend(names.into_iter().map(OsString::from));
-        job
-    })
+    let may_run = is_whole && are_all && can_be_named(names.iter().copied());
+    may_run.then(|| only(job.clone(), names))
 }
 
 /// The whole target's report, if the failed tests were run alone and some of them failed again;
 /// the others are told as they were.
 pub(super) fn still_red(before: &TargetReport, again: TargetReport) -> Option<TargetReport> {
     let now: BTreeMap<_, _> = again.tests.iter().map(|test| (&*test.name, test.outcome)).collect();
-    let mut tests = Vec::new();
-    let mut counts = TestCounts::default();
-    for test in &before.tests {
+    let test = |test: &TestReport| {
         let outcome = match test.outcome {
             Outcome::Failed => *now.get(&*test.name)?,
             other => other,
         };
-        match outcome {
-            Outcome::Ok => counts.passed += 1,
-            Outcome::Failed => counts.failed += 1,
-            Outcome::Ignored => counts.ignored += 1,
-        }
-        tests.push(TestReport { name: test.name.clone(), outcome });
-    }
+        Some(TestReport { name: test.name.clone(), outcome })
+    };
+    let tests = before.tests.iter().map(test).collect::<Option<Vec<_>>>()?;
+    let counts = TestCounts::of(tests.iter().map(|test| test.outcome));
     let is_red = again.end == End::Exit(101) && counts.failed > 0;
     is_red.then_some(TargetReport { tests, counts, ..again })
 }

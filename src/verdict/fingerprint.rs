@@ -52,7 +52,8 @@ pub(super) enum Aspect {
     Answer,
 }
 
-/// The way in which something in this state was looked at; none if the state holds no digest.
+/// The way in which something in this state was looked at: with the same settled stamp it gives the same
+/// state. None if the settings decide the state, or what links lead to, or other things on the way, or a server.
 pub(super) fn aspect_of(state: &InputState) -> Option<Aspect> {
     Some(match state {
         InputState::File(_) | InputState::Source(_) | InputState::Link(_) => Aspect::Content,
@@ -236,7 +237,7 @@ impl Fingerprints {
         input: &Input,
         look: impl FnOnce() -> PathStamp,
     ) -> bool {
-        let way = match &input.state {
+        match &input.state {
             // Links followed: what the compiler said it has read.
             InputState::Digest(then) => {
                 return file_digest(path) == FileDigest::Known(*then);
@@ -257,18 +258,13 @@ impl Fingerprints {
             InputState::Overwritable => return is_overwritable(path),
             InputState::Denied => return closed_folder(path).is_some(),
             InputState::Refused => return is_refused(path),
-            InputState::File(_) | InputState::Source(_) | InputState::Link(_) => Aspect::Content,
-            InputState::Program(_) => Aspect::Program,
-            InputState::Measured(_) => Aspect::MeasuredProgram,
-            InputState::Listing(_) => Aspect::Names,
-            InputState::Targets(_) => Aspect::Targets,
             InputState::Kind(_) => {
                 let now = look();
                 return kind_of(&now) == input.state || self.is_as_left(path, input, &now);
             }
-            InputState::Same(_) => Aspect::Same,
-            InputState::Answer(_) => Aspect::Answer,
-        };
+            _ => {}
+        }
+        let Some(way) = aspect_of(&input.state) else { return false };
         if let Some(proof) = &input.proof
             && digest_of_stamp(&look()) == *proof
         {

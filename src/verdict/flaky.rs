@@ -10,6 +10,9 @@ use super::ran::RanTarget;
 use crate::cache::{FlakyTest, ProjectState, Record};
 use crate::model::{End, Outcome, TargetReport, Timestamp, Verdict};
 
+/// What the log says where the project's state cannot be written.
+pub(super) const FLAKY_LOST: &str = "what is known of flaky tests is not kept";
+
 /// Every test of a report that passed or failed; the target itself, under no name, where its tests
 /// are not known.
 fn outcomes(report: &TargetReport) -> BTreeMap<&str, bool> {

@@ -27,12 +27,10 @@ pub(super) fn remember<'a>(
     pass: LoaderCalls,
 ) {
     let names: Vec<_> = targets.map(ToString::to_string).collect();
-    let noted = cache.update_state(root, |state| match pass {
+    let lost = "cannot remember which targets are observed in full";
+    cache.note_state(root, lost, |state| match pass {
         LoaderCalls::Notified => state.observe_in_full.extend(names),
         LoaderCalls::QuestionsPass => state.observe_libraries.extend(names),
         LoaderCalls::SearchPasses => {}
     });
-    if let Err(error) = noted {
-        tracing::warn!(%error, "cannot remember which targets are observed in full");
-    }
 }

@@ -15,13 +15,13 @@ use super::ran::{RanTarget, RanTargets};
 use super::started_programs::is_program;
 use super::unreached_base::stamp_of;
 use super::{Facts, ProjectTree, TreeState, code_hash, conduct, failed, flaky};
-use crate::cache::{Input, ProjectState, Record, RecordedEnvironment, RecordedProducts, Uncached};
+use crate::cache::{Input, ProjectState, Record, RecordedProducts, Uncached};
 use crate::compiler::{Build, free_place_of_module};
 use crate::config::TestSelection;
 use crate::model::{Digest, End, OsText, TargetReport, Timestamp, Verdict};
 use crate::observer::Observer;
 use crate::process::Priority;
-use crate::protocol::{RanProgram, VERSION};
+use crate::protocol::RanProgram;
 use crate::workspace::PathStamp;
 
 /// Runs of more tests are not compared with earlier ones: their names fill a message.
@@ -136,23 +136,16 @@ impl Keeper<'_> {
     fn record(&self, run: &WholeRun<'_>, inputs: Vec<Input>) -> Record {
         let LookUp { question, facts, .. } = self.look_up;
         let identity = facts.identity.build.iter().chain(&facts.identity.run);
+        let key = self.look_up.key(run.tree_digest);
+        let code_hash = code_hash(run.tree_digest, &facts.identity);
+        let (selection, reports) = (question.selection_text(), run.reports.to_vec());
         Record {
-            key: self.look_up.key(run.tree_digest),
             created: run.when,
-            workspace_root: question.root.clone(),
-            code_hash: code_hash(run.tree_digest, &facts.identity),
-            selection: question.selection_text(),
-            verdict: if is_green(run.reports) { Verdict::Pass } else { Verdict::Fail },
             inputs,
-            targets: run.reports.to_vec(),
             duration_ms: u64::try_from(self.asked.elapsed().as_millis()).unwrap_or(u64::MAX),
-            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-            tool_version: VERSION.to_owned(),
             identity: identity.map(|(name, digest)| (name.clone(), digest.to_string())).collect(),
-            environment: RecordedEnvironment::default(),
             products: run.consulted.clone(),
-            is_quiet: false,
-            is_by_reach: false,
+            ..Record::new(key, &question.root, code_hash, selection, reports).made_here()
         }
     }
 
@@ -365,7 +358,7 @@ impl Keeper<'_> {
         if known.targets == ids && uncached.is_empty() && !is_listed && is_seen && is_same {
             return;
         }
-        let change = |state: &mut ProjectState| {
+        cache.note_state(&question.root, "why targets are not kept is forgotten", |state| {
             for id in ids.iter().map(ToString::to_string) {
                 state.uncached.remove(&id);
                 state.failing.remove(&id);
@@ -379,10 +372,7 @@ impl Keeper<'_> {
                 }
             }
             state.targets = ids;
-        };
-        if let Err(error) = cache.update_state(&question.root, change) {
-            tracing::warn!(%error, "why targets are not kept is forgotten");
-        }
+        });
     }
 
     /// Notes how observed runs behaved, by their places in the plan.
@@ -410,14 +400,12 @@ impl Keeper<'_> {
         if new.is_empty() && costly.is_empty() && cheap.is_empty() {
             return;
         }
-        let noted = cache.update_state(&question.root, |state| {
+        let lost = "which targets may run in the background is forgotten";
+        cache.note_state(&question.root, lost, |state| {
             state.conduct.extend(new);
             state.over_budget.retain(|name, _| !cheap.contains(name));
             state.over_budget.extend(costly);
         });
-        if let Err(error) = noted {
-            tracing::warn!(%error, "which targets may run in the background is forgotten");
-        }
     }
 
     /// Compares with `before`, an earlier run of the very same code.
@@ -434,12 +422,9 @@ impl Keeper<'_> {
         };
         // A look first: nearly always there is nothing to write.
         let mut state = cache.state(&question.root);
-        let noted = (before.is_some() || !state.flaky.is_empty())
-            .then(|| cache.update_state(&question.root, &mut note));
-        if let Some(Err(error)) = &noted {
-            tracing::warn!(%error, "what is known of flaky tests is not kept");
-        }
-        if !matches!(noted, Some(Ok(_))) {
+        let is_noted = (before.is_some() || !state.flaky.is_empty())
+            && cache.note_state(&question.root, flaky::FLAKY_LOST, &mut note);
+        if !is_noted {
             note(&mut state);
         }
     }

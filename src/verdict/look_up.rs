@@ -1,23 +1,19 @@
 //! The look-up: what the records say of a question about a tree, before anything is built.
 
+use std::cell::LazyCell;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::binary::{DISTRUSTED, FLAKY, Uncacheable, over_time};
-use super::checkout::found_elsewhere;
 use super::fingerprint::{Aspect, Fingerprints};
 use super::key::source_key;
+use super::obstacles::{BarredTargets, obstacle_here};
 use super::other_environments::OtherEnvironments;
-use super::patterns::AlwaysRun;
-use super::proof::{Changes, changes, proof_of};
-use super::unseen_reads::may_read_otherwise;
+use super::proof::{Changes, changes, proof_of, renewed};
 use super::{Facts, Question, code_hash};
 use crate::cache::{Cache, Input, InputState, Lookup, MissReason, Record, RecordKey};
 use crate::hasher::{FileDigest, file_digest};
-use crate::model::{
-    Answer, Digest, Outcome, Source, TargetAnswer, TargetReport, Timestamp, Verdict,
-};
+use crate::model::{Answer, Digest, Outcome, Source, TargetAnswer, Timestamp, Verdict};
 use crate::protocol::KnownFailure;
 use crate::workspace::{FileKind, PathStamp};
 
@@ -129,9 +125,11 @@ impl LookUp<'_> {
 
     /// What the records say of this tree.
     pub(super) fn find(&self, tree_digest: &Digest) -> Finding {
-        let settings = &self.question.settings;
+        let Question { root, settings, .. } = self.question;
+        // Read after a record, and once: what another command has found out since counts.
+        let barred = LazyCell::new(|| BarredTargets::of(settings, &self.cache.state(root)));
         match self.cache.get(&self.key(tree_digest), Timestamp::now(), settings.ttl) {
-            Lookup::Hit(record) => match self.obstacle(&record) {
+            Lookup::Hit(record) => match self.obstacle(&record, &barred) {
                 None => Finding::Green { record, reason: SAME },
                 Some(why) => Finding::Nothing(why),
             },
@@ -140,7 +138,7 @@ impl LookUp<'_> {
                 let Self { cache, question, facts } = *self;
                 let code_hash = code_hash(tree_digest, &facts.identity);
                 let others = OtherEnvironments::of(cache, question, facts, &code_hash);
-                match others.find(|record| self.obstacle(record)) {
+                match others.find(|record| self.obstacle(record, &barred)) {
                     Ok(record) => Finding::Green { record, reason: SAME_BUT_VARIABLES },
                     Err(Some(why)) => Finding::Nothing(why),
                     Err(None) => Finding::Nothing(in_words(&reason, settings.ttl)),
@@ -163,42 +161,23 @@ impl LookUp<'_> {
     }
 
     /// Why a green record does not answer; `None` if it does.
-    fn obstacle(&self, record: &Arc<Record>) -> Option<String> {
-        let Question { root, settings, environment, .. } = self.question;
-        let always = AlwaysRun::of(settings);
-        if let Some(target) = record.targets.iter().find(|target| always.names(&target.id)) {
-            return Some(format!("{}: {}", target.id, Uncacheable::AlwaysRun));
-        }
-        // Found out since by another command: by a plain `cargo test`.
-        let state = self.cache.state(root);
-        let is_distrusted =
-            |target: &&TargetReport| state.distrusted.contains_key(&target.id.to_string());
-        if let Some(target) = record.targets.iter().find(is_distrusted) {
-            return Some(format!("{}: {DISTRUSTED}", target.id));
-        }
-        let is_flaky = |target: &&TargetReport| state.flaky.contains_key(&target.id.to_string());
-        if let Some(target) = record.targets.iter().find(is_flaky) {
-            return Some(format!("{}: {FLAKY}", target.id));
-        }
+    fn obstacle(&self, record: &Arc<Record>, barred: &BarredTargets) -> Option<String> {
+        let Question { root, settings, .. } = self.question;
         let mut fingerprints = Fingerprints::remembering(settings, self.cache);
-        if let Some(input) = found_elsewhere(record, root, environment, &mut fingerprints) {
-            let (path, project) = (input.path.display(), record.workspace_root.display());
-            return Some(format!("its record is of {project}, where {path} was consulted"));
-        }
-        if let Some(why) = may_read_otherwise(record, self.cache, self.question, &mut fingerprints)
-        {
-            return Some(why);
-        }
-        if let Some(why) = over_time(record, settings.timeout) {
-            return Some(why);
+        let why = barred.why_not(record);
+        let why =
+            why.or_else(|| obstacle_here(record, self.cache, self.question, &mut fingerprints));
+        if why.is_some() {
+            return why;
         }
         let products = &record.products;
         let proof = self.cache.proof_of(root, record);
-        let Changes { product, input } = match &proof {
+        let Changes { product, input, stale } = match &proof {
             Some(proof) => changes(record, proof, &mut fingerprints),
             None => Changes {
                 product: fingerprints.first_changed(root, &products.consulted),
                 input: fingerprints.first_changed(root, &record.inputs),
+                stale: Vec::new(),
             },
         };
         if let Some(product) = product
@@ -209,8 +188,15 @@ impl LookUp<'_> {
         if let Some(changed) = input {
             return Some(format!("{} changed", changed.path.display()));
         }
-        if proof.is_none() && product.is_none() {
-            self.cache.note_proof(record, || proof_of(record, root, &mut fingerprints));
+        match &proof {
+            // Not all of it holds: a build has followed.
+            _ if product.is_some() => {}
+            None => self.cache.note_proof(record, || proof_of(record, root, &mut fingerprints)),
+            Some(proof) => {
+                if let Some(proof) = renewed(record, proof, &stale, &mut fingerprints) {
+                    self.cache.note_proof(record, || proof);
+                }
+            }
         }
         None
     }
@@ -315,4 +301,74 @@ pub(super) fn known_failure(record: &Record) -> KnownFailure {
         .take(NAMED_FAILURES)
         .collect();
     KnownFailure { when: record.created, failures }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::cache::Limits;
+    use crate::config::shipped_settings;
+    use crate::model::{End, TargetId, TargetKind, TargetReport, TestCounts};
+    use crate::process::Environment;
+
+    #[test]
+    fn a_proof_of_which_looks_went_stale_is_renewed_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = dir.path().canonicalize().unwrap();
+        let (root, folder) = (base.join("w"), base.join("folder"));
+        fs::create_dir_all(root.join("src")).unwrap();
+        fs::create_dir(&folder).unwrap();
+        fs::write(root.join("src/lib.rs"), "").unwrap();
+        fs::write(root.join("Cargo.toml"), "[package]\nname = 'w'\nedition = '2021'\n").unwrap();
+        let question = Question::of_project(&root, Environment::inherited(), shipped_settings());
+        let facts = Facts::gather(&question, &base.join("memo")).unwrap();
+        let cache = Cache::open_to_stay(base.join("cache"));
+        let look_up = LookUp { cache: &cache, question: &question, facts: &facts };
+        let (tree, selection) = (Digest::of(b"tree"), question.selection_text());
+        let (key, code_hash) = (look_up.key(&tree), code_hash(&tree, &facts.identity));
+        let report = TargetReport {
+            id: TargetId { package: "w".into(), target: "w".into(), kind: TargetKind::Lib },
+            verdict: Verdict::Pass,
+            end: End::Exit(0),
+            counts: TestCounts::default(),
+            tests: Vec::new(),
+            output: String::new(),
+            stderr: None,
+            duration_ms: 1,
+        };
+        let absent = |name: &str| {
+            let (path, state) = (folder.join(name), InputState::Absent);
+            Input { path, state, proof: None }
+        };
+        let record = Record {
+            inputs: ["a", "b", "c"].map(absent).into(),
+            ..Record::new(key, &root, code_hash, selection, vec![report])
+        };
+        cache.put(&record, Limits::default()).unwrap();
+        let until_settled = || {
+            while !PathStamp::of(&folder).is_settled(SystemTime::now()) {
+                std::thread::yield_now();
+            }
+        };
+        until_settled();
+        // Nothing is remembered of the record before its own file has settled.
+        let proof = || loop {
+            let Finding::Green { record, .. } = look_up.find(&tree) else { panic!("no answer") };
+            if let Some(proof) = cache.proof_of(&root, &record) {
+                return proof;
+            }
+        };
+        let first = proof();
+        assert!(Arc::ptr_eq(&first, &proof()));
+        fs::write(folder.join("other"), "").unwrap();
+        until_settled();
+        let second = proof();
+        assert!(!Arc::ptr_eq(&first, &second));
+        assert!(Arc::ptr_eq(&second, &proof()), "nothing is stale any more");
+        fs::write(folder.join("b"), "").unwrap();
+        assert!(matches!(look_up.find(&tree), Finding::Nothing(_)));
+    }
 }

@@ -2,17 +2,14 @@
 //! known of the others.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsString;
 use std::sync::Arc;
 
 use super::binary::{Cacheability, ObservedRun};
+use super::failed::{can_be_named, only};
 use super::ran::EndedTarget;
 use crate::cache::{Input, Record};
 use crate::model::{End, Outcome, TargetReport, TestCounts, TestReport};
 use crate::runner::TestJob;
-
-/// More names than this would make an odd command line: then all tests are run.
-const MOST: usize = 500;
 
 /// Some of the tests of a target are to be run.
 #[derive(Debug)]
@@ -39,9 +36,7 @@ impl PartialRun {
         let known = |name: &String| known.get(name).filter(|known| **known != Outcome::Failed);
         let others = all.filter(|name| !tests.contains(*name));
         let others = others.map(|name| Some((name.clone(), *known(name)?))).collect::<Option<_>>();
-        let can_be_named =
-            (1..=MOST).contains(&tests.len()) && tests.iter().all(|name| !name.starts_with('-'));
-        let others = others.filter(|_| can_be_named)?;
+        let others = others.filter(|_| can_be_named(tests.iter().map(String::as_str)))?;
         Some(Self { tests, others, record })
     }
 
@@ -53,10 +48,7 @@ impl PartialRun {
 
     /// The job that runs these of all tests of `job`.
     pub(super) fn job(&self, job: TestJob) -> TestJob {
-        let mut job = job;
-        job.args.push("--exact".into());
-        job.args.extend(self.tests.iter().map(OsString::from));
-        job
+        only(job, self.tests.iter().map(String::as_str))
     }
 
     /// The record that answers for the others.
@@ -95,17 +87,7 @@ impl PartialRun {
     fn merge(&self, report: TargetReport) -> Option<TargetReport> {
         let ran: BTreeMap<_, _> =
             report.tests.iter().map(|test| (test.name.clone(), test.outcome)).collect();
-        let of = |outcomes: &BTreeMap<String, Outcome>| {
-            let mut counts = TestCounts::default();
-            for outcome in outcomes.values() {
-                match outcome {
-                    Outcome::Ok => counts.passed += 1,
-                    Outcome::Failed => counts.failed += 1,
-                    Outcome::Ignored => counts.ignored += 1,
-                }
-            }
-            counts
-        };
+        let of = |outcomes: &BTreeMap<String, Outcome>| TestCounts::of(outcomes.values().copied());
         let counts = TestCounts { filtered: self.others.len() as u64, ..of(&ran) };
         let end = End::Exit(if counts.failed > 0 { 101 } else { 0 });
         let is_ordinary = report.tests.len() == ran.len()

@@ -21,13 +21,11 @@ use super::package::SharedKey;
 use super::roots::{PortablePath, RootPlace, SymbolicRoot, SymbolicRoots};
 use crate::cache::{
     Input, InputState, KnownAnswer, KnownMentions, Record, RecordKey, RecordedEnvironment,
-    RecordedProducts,
 };
 use crate::hasher::{FileDigest, file_digest};
 use crate::model::{Digest, Digester, OsText, TargetId, TargetReport, Timestamp, Verdict};
 use crate::observer::LOADER_CACHE;
 use crate::process::Environment;
-use crate::protocol::VERSION;
 use crate::workspace::PathStamp;
 
 /// The part of a record's identity that names the signer of a shared one.
@@ -474,18 +472,13 @@ impl<'a> Machine<'a> {
             each.collect::<Result<BTreeMap<_, _>, String>>()
         });
         let programs = programs.transpose()?;
+        let AdoptedAs { key, code_hash, .. } = found;
+        let selection = super::binary::packages_text(&shared.report.id);
         let record = Record {
-            key: found.key,
             created: found.created,
-            workspace_root: self.root.to_owned(),
-            code_hash: found.code_hash,
-            selection: super::binary::packages_text(&shared.report.id),
+            // What a signer says is green; if its report is not, that is a flaw.
             verdict: Verdict::Pass,
             inputs,
-            duration_ms: shared.report.duration_ms,
-            targets: vec![shared.report],
-            host: String::new(),
-            tool_version: VERSION.to_owned(),
             identity: [(SIGNER.to_owned(), found.signer.to_owned())].into(),
             environment: RecordedEnvironment {
                 variables,
@@ -495,9 +488,7 @@ impl<'a> Machine<'a> {
                 build_variables,
                 given,
             },
-            products: RecordedProducts::default(),
-            is_quiet: false,
-            is_by_reach: false,
+            ..Record::new(key, self.root, code_hash, selection, vec![shared.report])
         };
         match record.flaw() {
             None => Ok((record, mentions)),

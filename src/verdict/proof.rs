@@ -23,13 +23,34 @@ pub(super) fn proof_of(
     root: &Path,
     fingerprints: &mut Fingerprints,
 ) -> RecordProof {
-    let all: Vec<_> = record.products.consulted.iter().chain(&record.inputs).collect();
-    RecordProof { root: root.to_owned(), looks: looks_at(root, &all, fingerprints) }
+    let all = counting(record);
+    RecordProof { root: root.to_owned(), looks: looks_at(root, &all, 0..all.len(), fingerprints) }
+}
+
+/// The same proof with new looks in the place of those that went stale, after all inputs were found to hold
+/// nevertheless; `None` if there are no such looks, or none can be had yet.
+pub(super) fn renewed(
+    record: &Record,
+    proof: &RecordProof,
+    stale: &[usize],
+    fingerprints: &mut Fingerprints,
+) -> Option<RecordProof> {
+    if stale.is_empty() {
+        return None;
+    }
+    let RecordProof { root, looks } = proof;
+    let looks = renewed_looks(looks, stale, root, &counting(record), fingerprints)?;
+    Some(RecordProof { root: root.clone(), looks })
+}
+
+/// What a record's answer depends on, in the order in which a proof has it.
+fn counting(record: &Record) -> Vec<&Input> {
+    record.products.consulted.iter().chain(&record.inputs).collect()
 }
 
 /// What proves these inputs now, all of which have just been found to hold.
 pub(super) fn looks_of(root: &Path, inputs: &[Input], fingerprints: &mut Fingerprints) -> Looks {
-    looks_at(root, &inputs.iter().collect::<Vec<_>>(), fingerprints)
+    looks_at(root, &inputs.iter().collect::<Vec<_>>(), 0..inputs.len(), fingerprints)
 }
 
 /// Whether all of these inputs still hold.
@@ -39,7 +60,7 @@ pub(super) fn hold(
     inputs: &[Input],
     fingerprints: &mut Fingerprints,
 ) -> bool {
-    undecided(looks).into_iter().all(|at| fingerprints.holds(root, &inputs[at]))
+    undecided(looks, &stale(looks)).all(|at| fingerprints.holds(root, &inputs[at]))
 }
 
 /// The first differences between a record and what is there now.
@@ -48,6 +69,8 @@ pub(super) struct Changes<'r> {
     pub(super) product: Option<&'r Input>,
     /// The first such input.
     pub(super) input: Option<&'r Input>,
+    /// The looks of the proof that show something else by now, by their places.
+    pub(super) stale: Vec<usize>,
 }
 
 /// Looks for differences since the record was proven.
@@ -57,21 +80,54 @@ pub(super) fn changes<'r>(
     fingerprints: &mut Fingerprints,
 ) -> Changes<'r> {
     let products = &record.products.consulted;
+    let stale = stale(&proof.looks);
     let (doubtful, behind): (Vec<_>, Vec<_>) =
-        undecided(&proof.looks).into_iter().partition(|at| *at < products.len());
+        undecided(&proof.looks, &stale).partition(|at| *at < products.len());
     let mut has_changed = |input: &&Input| !fingerprints.holds(&proof.root, input);
     Changes {
         product: doubtful.into_iter().map(|at| &products[at]).find(&mut has_changed),
         input: behind.into_iter().map(|at| &record.inputs[at - products.len()]).find(has_changed),
+        stale,
     }
 }
 
-/// The places of those inputs that no look decides now.
-fn undecided(looks: &Looks) -> Vec<usize> {
+/// The places of those looks that show something else now, in their order.
+fn stale(looks: &Looks) -> Vec<usize> {
     let threads = if looks.looks.len() < MANY { 1 } else { 2 };
     let same = parallel::map(&looks.looks, threads, &mut (), |(), look| is_same(look));
-    let doubtful = looks.looks.iter().zip(same).filter(|(_, is_same)| !is_same);
-    doubtful.flat_map(|(look, _)| &look.decides).chain(&looks.rest).copied().collect()
+    same.into_iter().enumerate().filter(|(_, is_same)| !is_same).map(|(at, _)| at).collect()
+}
+
+/// The places of those inputs that no look decides while these are `stale`.
+fn undecided<'l>(looks: &'l Looks, stale: &'l [usize]) -> impl Iterator<Item = usize> + 'l {
+    let doubtful = stale.iter().flat_map(move |at| &looks.looks[*at].decides);
+    doubtful.chain(&looks.rest).copied()
+}
+
+/// The looks, with new ones in the place of those that are `stale`. `None` if something has only just changed:
+/// its stamp would prove nothing, and single looks at all names in a folder would stay.
+fn renewed_looks(
+    looks: &Looks,
+    stale: &[usize],
+    root: &Path,
+    inputs: &[&Input],
+    fingerprints: &mut Fingerprints,
+) -> Option<Looks> {
+    let before = SystemTime::now();
+    let is_settled = |at: &usize| {
+        let path = &looks.looks[*at].path;
+        PathStamp::of(path).is_settled(before) && PathStamp::followed(path).is_settled(before)
+    };
+    if !stale.iter().all(is_settled) {
+        return None;
+    }
+    let places = stale.iter().flat_map(|at| looks.looks[*at].decides.iter().copied());
+    let mut renewed = looks_at(root, inputs, places, fingerprints);
+    let all = looks.looks.iter().enumerate();
+    let same = all.filter(|(at, _)| stale.binary_search(at).is_err());
+    renewed.looks.extend(same.map(|(_, look)| look.clone()));
+    renewed.rest.extend(&looks.rest);
+    Some(renewed)
 }
 
 fn is_same(look: &Look) -> bool {
@@ -82,14 +138,20 @@ fn is_same(look: &Look) -> bool {
     }
 }
 
-/// Finds looks that decide these inputs.
-fn looks_at(root: &Path, inputs: &[&Input], fingerprints: &mut Fingerprints) -> Looks {
+/// Finds looks that decide those of the inputs that have these places.
+fn looks_at(
+    root: &Path,
+    inputs: &[&Input],
+    places: impl IntoIterator<Item = usize>,
+    fingerprints: &mut Fingerprints,
+) -> Looks {
     let before = SystemTime::now();
     let is_lasting = |path: &Path, stamp: &Stamp| stamp.is_settled(before) && has_times(path);
     let mut here: BTreeMap<PathBuf, (Stamp, Vec<usize>)> = BTreeMap::new();
     let mut absent: BTreeMap<PathBuf, Vec<usize>> = BTreeMap::new();
     let mut rest = Vec::new();
-    for (at, input) in inputs.iter().enumerate() {
+    for at in places {
+        let input = inputs[at];
         let path = root.join(&input.path);
         if input.state == InputState::Absent {
             match folder_of(&path) {
@@ -98,12 +160,13 @@ fn looks_at(root: &Path, inputs: &[&Input], fingerprints: &mut Fingerprints) -> 
             }
             continue;
         }
-        let path = deciding_file(&path, aspect_of(&input.state)).to_owned();
+        let aspect = aspect_of(&input.state);
+        let path = deciding_file(&path, aspect).to_owned();
         let PathStamp::Present(stamp) = PathStamp::of(&path) else {
             rest.push(at);
             continue;
         };
-        let holds = is_decided_by_stamp(&input.state)
+        let holds = aspect.is_some()
             && is_lasting(&path, &stamp)
             && fingerprints.holds(root, input)
             && PathStamp::of(&path) == PathStamp::Present(stamp);
@@ -151,30 +214,6 @@ fn looks_at(root: &Path, inputs: &[&Input], fingerprints: &mut Fingerprints) -> 
     Looks { looks, rest }
 }
 
-/// Whether a thing with the same settled stamp gives the same state.
-fn is_decided_by_stamp(state: &InputState) -> bool {
-    match state {
-        InputState::File(_)
-        | InputState::Source(_)
-        | InputState::Link(_)
-        | InputState::Program(_)
-        | InputState::Measured(_)
-        | InputState::Listing(_)
-        | InputState::Targets(_)
-        | InputState::Kind(_)
-        | InputState::Same(_)
-        | InputState::Answer(_) => true,
-        // Decided by the settings, by what links lead to, by other things on the way, or by a server.
-        InputState::Digest(_)
-        | InputState::Absent
-        | InputState::Excluded
-        | InputState::Trusted
-        | InputState::Overwritable
-        | InputState::Denied
-        | InputState::Refused => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs::{self, Permissions};
@@ -199,10 +238,16 @@ mod tests {
     }
 
     fn changed<'a>(looks: &Looks, root: &Path, inputs: &'a [Input]) -> Option<&'a Path> {
-        let undecided = undecided(looks).into_iter().map(|at| &inputs[at]);
+        let stale = stale(looks);
+        let undecided = undecided(looks, &stale).map(|at| &inputs[at]);
         let mut fingerprints = Fingerprints::default();
         let mut changed = undecided.filter(|input| !fingerprints.holds(root, input));
         changed.next().map(|input| &*input.path)
+    }
+
+    fn renew(looks: &Looks, root: &Path, inputs: &[Input]) -> Option<Looks> {
+        let all: Vec<_> = inputs.iter().collect();
+        renewed_looks(looks, &stale(looks), root, &all, &mut Fingerprints::default())
     }
 
     fn until_settled(path: &Path) {
@@ -291,6 +336,34 @@ mod tests {
         assert!(looks.looks.is_empty() && looks.rest.len() == inputs.len(), "{looks:?}");
     }
 
+    #[test]
+    fn looks_that_went_stale_are_taken_anew_once_what_is_there_has_settled() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        let folder = root.join("folder");
+        fs::create_dir(&folder).unwrap();
+        fs::write(root.join("file"), "one").unwrap();
+        until_settled(&folder);
+        until_settled(&root.join("file"));
+        let inputs = inputs(root, &["file", "folder/a", "folder/b", "folder/c", "no/a"]);
+        let looks = learnt(root, &inputs);
+        assert!(stale(&looks).is_empty());
+        fs::write(folder.join("other"), "").unwrap();
+        let undecided_of = |looks: &Looks| undecided(looks, &stale(looks)).count();
+        assert_eq!(undecided_of(&looks), 3 * ALL.len(), "each name of that folder");
+        until_settled(&folder);
+        let looks = renew(&looks, root, &inputs).unwrap();
+        assert_eq!((undecided_of(&looks), looks.looks.len()), (0, 3), "{looks:?}");
+        let mut decided: Vec<_> = looks.looks.iter().flat_map(|look| &look.decides).collect();
+        decided.sort_unstable();
+        assert!(decided.into_iter().copied().eq(0..inputs.len()), "each input by one look");
+        fs::write(folder.join("b"), "").unwrap();
+        assert_eq!(changed(&looks, root, &inputs), Some(Path::new("folder/b")));
+        let later = SystemTime::now() + std::time::Duration::from_secs(3_600);
+        fs::File::open(&folder).unwrap().set_modified(later).unwrap();
+        assert!(renew(&looks, root, &inputs).is_none(), "another name could come unnoticed");
+    }
+
     /// Something that happens to a small tree.
     #[derive(Clone, Debug)]
     enum Event {
@@ -333,11 +406,13 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// Remembered looks say the same as looks at everything, whatever happened.
+        /// Remembered looks say the same as looks at everything, whatever happened, and so do renewed
+        /// ones.
         #[test]
         fn remembered_looks_say_what_new_ones_say(
             before in prop::collection::vec(event(), 0..12),
             since in prop::collection::vec(event(), 0..4),
+            then in prop::collection::vec(event(), 0..4),
         ) {
             let dir = tempfile::tempdir().unwrap();
             let root = dir.path().canonicalize().unwrap();
@@ -349,6 +424,15 @@ mod tests {
             let looks = learnt(&root, &inputs);
             prop_assert_eq!(changed(&looks, &root, &inputs), None);
             since.iter().for_each(|event| happen(&root, event));
+            let mut fingerprints = Fingerprints::default();
+            let holds = inputs.iter().all(|input| fingerprints.holds(&root, input));
+            prop_assert_eq!(changed(&looks, &root, &inputs).is_none(), holds);
+            if !holds {
+                return Ok(());
+            }
+            NAMES.iter().for_each(|name| until_settled(&root.join(name)));
+            let looks = renew(&looks, &root, &inputs).unwrap_or(looks);
+            then.iter().for_each(|event| happen(&root, event));
             let mut fingerprints = Fingerprints::default();
             let holds = inputs.iter().all(|input| fingerprints.holds(&root, input));
             prop_assert_eq!(changed(&looks, &root, &inputs).is_none(), holds);

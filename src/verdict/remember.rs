@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use tracing::warn;
-
 use super::Question;
-use crate::cache::{Cache, LastVerdict};
+use crate::cache::{Cache, LastVerdict, ProjectState};
 use crate::model::{Answer, Timestamp};
 
 /// Keeps the verdict and gives it back. If it cannot be kept, `status` shows an older one.
@@ -24,9 +22,7 @@ pub(crate) fn remember(
         counts: answer.counts(),
         elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
     };
-    let kept = cache.update_state(&question.root, |state| state.last = Some(last.clone()));
-    if let Err(error) = kept {
-        warn!(%error, "the last verdict is not kept");
-    }
+    let keep = |state: &mut ProjectState| state.last = Some(last.clone());
+    cache.note_state(&question.root, "the last verdict is not kept", keep);
     last
 }

@@ -18,7 +18,7 @@ use super::package::{
     KnownTargets, PackageLevel, Partial, ProvenRun, has_features_of, unseen_reads,
 };
 use super::provenance::{Proof, provenance};
-use super::ran::RanTarget;
+use super::ran::{RanTarget, RanTargets};
 use super::shared_store::{self, Shareable};
 use super::target_discovery::DiscoveredNames;
 use super::{Facts, ProjectTree, Question, TreeState, code_hash};
@@ -49,6 +49,27 @@ pub(crate) struct RunOutcome {
     pub is_steady: bool,
     /// What was proven that other machines may be told.
     pub shareable: Option<Shareable>,
+}
+
+impl RunOutcome {
+    /// The outcome that is this answer, of a tree that has not changed, and nothing else.
+    fn of(answer: Answer) -> Self {
+        let (of_targets, ran) = (Vec::new(), Vec::new());
+        Self { answer, recorded: None, of_targets, ran, is_steady: true, shareable: None }
+    }
+
+    /// The outcome of targets that have ended just before `when`.
+    fn of_run(
+        ran: RanTargets<'_>,
+        code_hash: Option<Digest>,
+        not_kept: Vec<String>,
+        when: Timestamp,
+    ) -> Self {
+        let targets = ran.targets.iter().map(|target| answer_of_target(target, when)).collect();
+        let of_targets = ran.targets.into_iter().filter_map(|target| target.recorded).collect();
+        let answer = Answer { code_hash, targets, not_kept };
+        Self { of_targets, ran: ran.programs, ..Self::of(answer) }
+    }
 }
 
 /// Answers `question`: from a record if there is one for the tree as it is, else by a run.
@@ -156,10 +177,8 @@ impl<'a> Answering<'a> {
         if self.options.no_cache {
             return None;
         }
-        let answer = answer_of(record, reason);
         let recorded = Some(Arc::clone(record));
-        let (of_targets, ran) = (Vec::new(), Vec::new());
-        Some(RunOutcome { answer, recorded, of_targets, ran, is_steady: true, shareable: None })
+        Some(RunOutcome { recorded, ..RunOutcome::of(answer_of(record, reason)) })
     }
 
     fn execution(&self, tree_digest: Option<&Digest>, known: &Finding) -> Execution<'a> {
@@ -257,28 +276,21 @@ impl<'a> Answering<'a> {
         records: Vec<Arc<Record>>,
         part: Option<RunOutcome>,
     ) -> RunOutcome {
-        let mut outcome = part.unwrap_or_else(|| RunOutcome {
-            answer: Answer {
-                code_hash: Some(level.code_hash()),
-                targets: Vec::new(),
-                not_kept: Vec::new(),
-            },
-            recorded: None,
-            of_targets: Vec::new(),
-            ran: Vec::new(),
-            is_steady: true,
-            shareable: None,
+        let mut outcome = part.unwrap_or_else(|| {
+            let code_hash = Some(level.code_hash());
+            RunOutcome::of(Answer { code_hash, targets: Vec::new(), not_kept: Vec::new() })
         });
         outcome.answer.targets.extend(answers_of(level, &records));
         let place = |id: &TargetId| order.iter().position(|other| other == id);
         outcome.answer.targets.sort_by_key(|target| place(&target.id));
         outcome.of_targets.extend(records);
-        let noted = self.cache.update_state(&self.question.root, |state| {
-            state.targets = order.to_vec();
-        });
-        if let Err(error) = noted {
-            tracing::warn!(%error, "which targets there are is forgotten");
-        }
+        self.cache.note_state(
+            &self.question.root,
+            "which targets there are is forgotten",
+            |state| {
+                state.targets = order.to_vec();
+            },
+        );
         outcome
     }
 
@@ -364,20 +376,8 @@ impl<'a> Answering<'a> {
         for text in diagnostics {
             on_step(Step::Building(BuildProgress::Diagnostic(text)));
         }
-        let code_hash = Some(level.code_hash());
-        let targets = ran.targets.iter().map(|target| answer_of_target(target, when)).collect();
-        let ran_programs = std::mem::take(&mut ran.programs);
-        let of_targets = ran.targets.into_iter().filter_map(|target| target.recorded).collect();
-        let answer = Answer { code_hash, targets, not_kept };
-        let (recorded, is_steady) = (None, true);
-        Ok(Some(RunOutcome {
-            answer,
-            recorded,
-            of_targets,
-            ran: ran_programs,
-            is_steady,
-            shareable,
-        }))
+        let outcome = RunOutcome::of_run(ran, Some(level.code_hash()), not_kept, when);
+        Ok(Some(RunOutcome { shareable, ..outcome }))
     }
 
     /// Keeps what green targets came to by their packages, unless the circumstances have changed; that
@@ -612,12 +612,8 @@ impl<'a> Answering<'a> {
             Ok(_) => {}
         }
         let code_hash = state.digest.ok().map(|tree| code_hash(&tree, &facts.identity));
-        let targets = ran.targets.iter().map(|target| answer_of_target(target, when)).collect();
-        let programs = std::mem::take(&mut ran.programs);
-        let of_targets = ran.targets.into_iter().filter_map(|target| target.recorded).collect();
-        let answer = Answer { code_hash, targets, not_kept };
-        let recorded = known.green().cloned();
-        Ok(RunOutcome { answer, recorded, of_targets, ran: programs, is_steady, shareable })
+        let outcome = RunOutcome::of_run(ran, code_hash, not_kept, when);
+        Ok(RunOutcome { recorded: known.green().cloned(), is_steady, shareable, ..outcome })
     }
 
     /// Builds, and runs what is linked meanwhile.

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::binary::{RUN_AGAIN, ScriptObserver, script_memo};
+use super::binary::{RUN_AGAIN, ScriptObserver, script_memo, took_at_most};
 use super::environment::{AskedEnvironment, EnvironmentJudge, VariableDifference};
 use super::fingerprint::{Aspect, Fingerprints};
 use super::git_question::GitQuestion;
-use super::package::ScriptedRecord;
+use super::look_up::LookUp;
+use super::package::{KeptPackages, ScriptedRecord};
 use super::unseen_reads::comes_to_the_same;
 use crate::cache::{KnownAnswer, KnownScriptRun, Record, RecordedEnvironment};
 use crate::compiler::BuiltScript;
@@ -38,12 +39,16 @@ pub(super) struct CompletedRecord {
 }
 
 impl<'a> ScriptRuns<'a> {
+    /// No script has run yet. `hook` is our own executable, `plan` the digest of the build's plan.
     pub(super) fn of(
-        observer: ScriptObserver<'a>,
+        look_up: &LookUp<'a>,
+        hook: &'a Path,
         judge: &'a EnvironmentJudge<'a>,
         plan: Digest,
     ) -> Self {
-        let asked = AskedEnvironment::of(observer.question);
+        let LookUp { cache, question, facts } = *look_up;
+        let observer = ScriptObserver { cache, question, facts, hook };
+        let asked = AskedEnvironment::of(question);
         let (fingerprints, seen) = (Fingerprints::default(), BTreeMap::new());
         Self { observer, judge, plan, asked, began: Instant::now(), fingerprints, seen }
     }
@@ -79,19 +84,22 @@ impl<'a> ScriptRuns<'a> {
         Ok(CompletedRecord { record, answers })
     }
 
-    /// Remembers what one of the scripts consults.
-    ///
-    /// # Errors
-    /// Why that is not known.
-    pub(super) fn remember(
-        &mut self,
-        script: &BuiltScript,
-        scripted: &ScriptedRecord,
-    ) -> Result<(), String> {
-        self.known(script, &scripted.record).map(drop)
+    /// Remembers what the workspace's own scripts consult. With `longest`, only those of which cargo's own run
+    /// took no longer.
+    pub(super) fn remember(&mut self, kept: &KeptPackages, longest: Option<Duration>) {
+        let is_meant = |script: &&BuiltScript| {
+            script.is_own && longest.is_none_or(|time| took_at_most(script, time))
+        };
+        for scripted in kept.scripted.values() {
+            for script in scripted.scripts.iter().filter(is_meant) {
+                if let Err(why) = self.known(script, &scripted.record) {
+                    tracing::debug!(%why, script = %script.package, "its results count here alone");
+                }
+            }
+        }
     }
 
-    /// The same, once for each script.
+    /// What a script consults, found out once for each.
     fn known(&mut self, script: &BuiltScript, record: &Record) -> Result<KnownScriptRun, String> {
         if !self.seen.contains_key(script) {
             let run = self.run(script, record);

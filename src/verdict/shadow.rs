@@ -128,9 +128,8 @@ impl ShadowComparison {
             let (project, tests) = (root.display(), found.missed_tests.join(", "));
             tracing::warn!(%project, %tests, "selection per test would have missed a change");
         }
-        if let Err(error) = cache.update_state(&root, |state| state.selection.add(found)) {
-            tracing::warn!(%error, "what selection would have run is not kept");
-        }
+        let lost = "what selection would have run is not kept";
+        cache.note_state(&root, lost, |state| state.selection.add(found));
     }
 
     /// What each test of the program reaches; none for a test for which the whole program counts.

@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::binary::{ScriptObserver, took_at_most};
 use super::environment::EnvironmentJudge;
 use super::facts::{Facts, Question};
 use super::fingerprint::Fingerprints;
@@ -22,7 +21,6 @@ use super::portable::{
 };
 use super::script_runs::ScriptRuns;
 use crate::cache::{KeyBasis, KnownAnswer, Record, WorkspacePlan};
-use crate::compiler::BuiltScript;
 use crate::config::SharedSettings;
 use crate::model::{Digest, Digester, TargetId, Timestamp};
 use crate::process::Environment;
@@ -64,14 +62,11 @@ pub(crate) fn open_store(
     }))
 }
 
-/// What that store is like; nothing if the config names none.
+/// What the store that [`open_store`] gives is like; nothing if the config names none.
 pub(crate) async fn probe_store(
-    settings: &SharedSettings,
-    root: &Path,
-    cache_dir: &Path,
-    environment: &Environment,
+    store: Option<Result<SharedStore, SharedError>>,
 ) -> Vec<StoreFinding> {
-    match open_store(settings, root, cache_dir, environment) {
+    match store {
         None => Vec::new(),
         Some(Ok(store)) => store.probe().await,
         Some(Err(error)) => vec![StoreFinding { is_good: false, what: error.to_string() }],
@@ -154,18 +149,7 @@ pub(crate) fn remember_scripts(
 ) {
     let LookUp { cache, question, facts } = *look_up;
     let judge = EnvironmentJudge::of(cache, question, facts);
-    let observer = ScriptObserver { cache, question, facts, hook };
-    let mut scripts = ScriptRuns::of(observer, &judge, run.plan_digest);
-    let is_meant = |script: &&BuiltScript| {
-        script.is_own && longest.is_none_or(|time| took_at_most(script, time))
-    };
-    for scripted in run.kept.scripted.values() {
-        for script in scripted.scripts.iter().filter(is_meant) {
-            if let Err(why) = scripts.remember(script, scripted) {
-                tracing::debug!(%why, script = %script.package, "its results count here alone");
-            }
-        }
-    }
+    ScriptRuns::of(look_up, hook, &judge, run.plan_digest).remember(&run.kept, longest);
 }
 
 /// Brings what a run has proven into the form that machines share. It is made where the run's
@@ -178,8 +162,7 @@ pub(crate) fn publication(
     let LookUp { cache, question, facts } = *look_up;
     let machine = Machine::of(question, facts, &run.plan_digest, publishing.signing_key);
     let judge = EnvironmentJudge::of(cache, question, facts);
-    let observer = ScriptObserver { cache, question, facts, hook: publishing.hook };
-    let mut scripts = ScriptRuns::of(observer, &judge, run.plan_digest);
+    let mut scripts = ScriptRuns::of(look_up, publishing.hook, &judge, run.plan_digest);
     let (mut fingerprints, mut seen) = (Fingerprints::default(), SeenFiles::default());
     let (mut records, mut kept_back) = (Vec::new(), run.kept.refused.clone());
     let mut plan = run.plan.clone();
@@ -204,28 +187,25 @@ pub(crate) fn publication(
                 let body = serde_json::to_value(portable).map_err(|error| error.to_string())?;
                 Ok(SharedRecord { key: name, created: record.created, body })
             };
-        // Nobody knows what decided its build.
-        let is_of_tree = planned.basis == KeyBasis::Tree;
-        let shared = match run.kept.scripted.get(&id) {
-            None if is_of_tree => Err(planned.wider_because.clone()),
-            None => share(record, &run.keys, &[]),
-            Some(scripted) => {
-                let narrower = scripts.complete(scripted).and_then(|narrower| {
-                    share(&narrower.record, &run.narrower_keys, &narrower.answers)
-                });
-                match narrower {
-                    Ok(shared) => {
-                        planned.basis = scripted.basis;
-                        planned.wider_because.clear();
-                        Ok(shared)
-                    }
-                    Err(why) => {
-                        planned.wider_because = format!("{}: {why}", planned.wider_because);
-                        match is_of_tree {
-                            true => Err(planned.wider_because.clone()),
-                            false => share(record, &run.keys, &[]),
-                        }
-                    }
+        let narrower = run.kept.scripted.get(&id).map(|scripted| {
+            let narrower = scripts.complete(scripted)?;
+            let shared = share(&narrower.record, &run.narrower_keys, &narrower.answers)?;
+            Ok::<_, String>((shared, scripted.basis))
+        });
+        let shared = match narrower {
+            Some(Ok((shared, basis))) => {
+                planned.basis = basis;
+                planned.wider_because.clear();
+                Ok(shared)
+            }
+            not_narrower => {
+                if let Some(Err(why)) = not_narrower {
+                    planned.wider_because = format!("{}: {why}", planned.wider_because);
+                }
+                // Nobody knows what decided its build.
+                match planned.basis {
+                    KeyBasis::Tree => Err(planned.wider_because.clone()),
+                    _ => share(record, &run.keys, &[]),
                 }
             }
         };

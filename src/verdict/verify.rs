@@ -105,12 +105,10 @@ fn distrust_elsewhere(
         };
         let elsewhere = records.iter().filter(is_of).map(|record| &record.workspace_root);
         for other in elsewhere.filter(|other| *other != root) {
-            let distrusted = cache.update_state(other, |state| {
+            let lost = "a wrong record of this checkout is not noted";
+            cache.note_state(other, lost, |state| {
                 state.distrusted.entry(id.to_string()).or_insert_with(Timestamp::now);
             });
-            if let Err(error) = distrusted {
-                warn!(%error, "a wrong record of another checkout is not noted there");
-            }
         }
     }
 }
@@ -124,7 +122,7 @@ pub(super) fn conclude(
     answer: &Answer,
 ) -> Verification {
     let signers = signers_of(&differences, records);
-    let counted = cache.update_state(root, |state| {
+    cache.note_state(root, "a verification is not counted", |state| {
         state.verified += 1;
         state.wrong += u64::from(!differences.is_empty());
         for difference in &differences {
@@ -135,9 +133,6 @@ pub(super) fn conclude(
             state.wrong_signers.entry(name.clone()).or_default().insert(signer.clone());
         }
     });
-    if let Err(error) = counted {
-        warn!(%error, "a verification is not counted");
-    }
     distrust_elsewhere(cache, root, &differences, records);
     let wrong = differences.iter().map(|each| each.id.to_string()).collect();
     let wrong_signers: BTreeSet<String> = signers.into_iter().map(|(_, signer)| signer).collect();

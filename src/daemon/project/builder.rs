@@ -10,6 +10,7 @@ use tracing::{debug, info, warn};
 
 use super::super::schedule::{JobKind, JobSpec};
 use super::super::shared::Shared;
+use super::super::sync::off_thread;
 use super::background_build::{self, BuildPlan};
 use super::build_order::{BuildOrder, Lesson};
 use super::history;
@@ -347,9 +348,15 @@ impl Builder {
             let Ok(members) = read.await else { return };
             self.order.set_members(digest, members);
         }
-        let Some(git) = Repository::around(&self.root) else { return };
+        let root = self.root.clone();
+        let git = off_thread(move || {
+            let git = Repository::around(&root)?;
+            let head = git.head()?;
+            Some((git, head))
+        });
+        let Some((git, head)) = git.await else { return };
         // Once for each commit, whatever comes of it.
-        let Some(members) = git.head().and_then(|head| self.order.set_head(head)) else { return };
+        let Some(members) = self.order.set_head(head) else { return };
         let (root, environment) = (self.root.clone(), self.environment.clone());
         let tell = self.tell_learned.clone();
         tokio::task::spawn_blocking(move || {

@@ -10,7 +10,7 @@ use tracing::{debug, info, warn};
 
 use super::super::inbox::{Inbox, Taken};
 use super::super::shared::Shared;
-use super::super::sync::lock;
+use super::super::sync::{lock, off_thread};
 use super::git_gate::{GitActivity, GitGate};
 use super::status::StatusTeller;
 use super::tree::WatchedTree;
@@ -169,7 +169,7 @@ impl FreshTree {
         if !is_due && !git_due {
             return false;
         }
-        if !self.ask_git(GitGate::may_read) {
+        if !self.ask_git(GitGate::may_read).await {
             self.is_postponed |= is_due;
             if polled {
                 self.polling.looked(&self.root, false, Instant::now());
@@ -193,9 +193,9 @@ impl FreshTree {
     }
 
     /// Whether git lets background jobs begin.
-    pub(super) fn git_lets_work_begin(&mut self) -> bool {
+    pub(super) async fn git_lets_work_begin(&mut self) -> bool {
         let last_edit = self.last_edit;
-        self.ask_git(|gate, git, now| gate.may_work(git, last_edit, now))
+        self.ask_git(|gate, git, now| gate.may_work(git, last_edit, now)).await
     }
 
     /// What git holds back, for `status`.
@@ -208,11 +208,16 @@ impl FreshTree {
         self.git.has_leftover_lock()
     }
 
-    fn ask_git(&mut self, ask: impl FnOnce(&mut GitGate, GitActivity, Instant) -> bool) -> bool {
+    async fn ask_git(
+        &mut self,
+        ask: impl FnOnce(&mut GitGate, GitActivity, Instant) -> bool,
+    ) -> bool {
+        let root = self.root.clone();
+        let activity = off_thread(move || GitActivity::around(&root)).await;
         let project = self.root.display();
         let had_leftover_lock = self.git.has_leftover_lock();
         let reason = self.git.reason().map(str::to_owned);
-        let may = ask(&mut self.git, GitActivity::around(&self.root), Instant::now());
+        let may = ask(&mut self.git, activity, Instant::now());
         if self.git.has_leftover_lock() && !had_leftover_lock {
             warn!(%project, "ignoring a leftover `index.lock` of git: remove it if no git runs");
         }
@@ -255,14 +260,22 @@ impl FreshTree {
 
     /// Brings the tree up to date.
     pub(super) async fn refresh(&mut self, trust: EventTrust) {
-        if self.tree.as_ref().is_some_and(|tree| !tree.is_in_place()) {
-            info!(project = %self.root.display(), "the project's folder is gone or another one");
-            self.close().await;
-        }
-        if self.tree.is_none() {
+        let is_new = self.tree.is_none();
+        if is_new {
             self.open().await;
         }
-        let Some(tree) = &self.tree else { return };
+        if !self.read(trust, is_new).await {
+            info!(project = %self.root.display(), "the project's folder is gone or another one");
+            self.close().await;
+            self.open().await;
+            self.read(trust, true).await;
+        }
+    }
+
+    /// Reads again what changed in the tree, if there is one. False, and nothing was read, if another
+    /// folder is in its place by now; one that `is_new` was opened just now.
+    async fn read(&mut self, trust: EventTrust, is_new: bool) -> bool {
+        let Some(tree) = &self.tree else { return true };
         self.debounce.flush();
         let taken = self.inbox.take();
         let how = match trust {
@@ -274,15 +287,17 @@ impl FreshTree {
             self.status.change(|status| (status.state, status.reason) = (State::Hashing, None));
         }
         let refreshed = self.on_blocking_thread(move |tree| {
-            let is_memo_old = tree.refresh(how);
-            (is_memo_old, tree.blind().is_some())
+            (is_new || tree.is_in_place()).then(|| (tree.refresh(how), tree.blind().is_some()))
         });
-        let Some((is_memo_old, is_blind)) = refreshed.await else { return };
+        // After a panic there is no tree.
+        let Some(refreshed) = refreshed.await else { return true };
+        let Some((is_memo_old, is_blind)) = refreshed else { return false };
         self.is_memo_old |= is_memo_old;
         match is_blind {
             true => self.polling.add(&self.root, PollReason::Unwatched, Instant::now()),
             false => drop(self.polling.remove(&self.root)),
         }
+        true
     }
 
     /// Does something with the tree that may take long, while other projects have questions too.

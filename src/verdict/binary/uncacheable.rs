@@ -6,6 +6,7 @@ use std::mem::discriminant;
 
 use crate::cache::Uncached;
 use crate::model::Timestamp;
+use crate::verdict::obstacles::BarReason;
 
 /// So many reasons of one kind are told.
 const MOST_TOLD: usize = 3;
@@ -72,7 +73,7 @@ impl fmt::Display for Uncacheable {
             Self::Altered => f.write_str(
                 "it runs unobserved: observing changed its last run, of which nothing could be kept",
             ),
-            Self::AlwaysRun => f.write_str("the config has it always run"),
+            Self::AlwaysRun => f.write_str(BarReason::AlwaysRun.as_str()),
             Self::Coverage => f.write_str("it measures coverage, which only a run writes"),
             Self::Random => f.write_str("its tests ran in random order"),
             Self::Fickle(tests) => {

@@ -22,10 +22,11 @@ use crate::paths::Paths;
 use crate::process::{self, ForegroundRun, Recording, Spec};
 use crate::runner::{LibtestArguments, read_json_output, read_output};
 use crate::verdict::binary::{
-    Cacheability, DISTRUSTED, FLAKY, PROGRAM, PlanContext, PlanOrigin, RunMoment, TargetFinding,
-    TargetRecords, Uncacheable, named, temporary_dir, tests_of,
+    Cacheability, PROGRAM, PlanContext, PlanOrigin, RunMoment, TargetFinding, TargetRecords,
+    Uncacheable, named, temporary_dir, tests_of,
 };
-use crate::verdict::flaky;
+use crate::verdict::flaky::{self, FLAKY_LOST};
+use crate::verdict::obstacles::BarReason;
 use crate::verdict::patterns::MayAlwaysRun;
 use crate::verdict::verify::{Disagreement, conclude};
 use crate::workspace::{locate, until_settled};
@@ -128,8 +129,8 @@ fn answered_or_run(invocation: &Invocation, paths: &Paths, verify: bool) -> Opti
     let why = match records.found(0) {
         TargetFinding::Nothing { why, .. } => why.clone(),
         TargetFinding::Green(_) if recorded.is_some() => "run to verify its record".to_owned(),
-        TargetFinding::Green(_) if is_distrusted => DISTRUSTED.to_owned(),
-        TargetFinding::Green(_) => FLAKY.to_owned(),
+        TargetFinding::Green(_) if is_distrusted => BarReason::Distrusted.to_string(),
+        TargetFinding::Green(_) => BarReason::Flaky.to_string(),
     };
     let limits = Limits {
         keep_snapshots: settings.keep_snapshots as usize,
@@ -359,7 +360,7 @@ impl CallRun<'_> {
         }
         let wanted = self.settings.flaky_runs;
         let mut flaky = Vec::new();
-        let noted = self.cache.update_state(self.root, |state| {
+        self.cache.note_state(self.root, FLAKY_LOST, |state| {
             let name = self.target.id_in(state).to_string();
             let mut names = self.target.flaky_names(state);
             if !names.contains(&name) {
@@ -380,9 +381,6 @@ impl CallRun<'_> {
                 }
             }
         });
-        if let Err(error) = noted {
-            tracing::warn!(%error, "what is known of flaky tests is not kept");
-        }
         flaky.retain(|flaky| runs_one_of(report, &[flaky]));
         flaky
     }
@@ -419,7 +417,7 @@ impl CallRun<'_> {
             return;
         }
         let uncached = UncachedCall { args, uncached };
-        let noted = self.cache.update_state(self.root, |state| {
+        self.cache.note_state(self.root, "why a call is not kept is forgotten", |state| {
             state.called.insert(self.id.clone());
             if uncached.uncached.why.is_empty() {
                 state.uncached_calls.remove(&plain);
@@ -427,9 +425,6 @@ impl CallRun<'_> {
                 state.uncached_calls.insert(plain, uncached);
             }
         });
-        if let Err(error) = noted {
-            tracing::warn!(%error, "why a call is not kept is forgotten");
-        }
     }
 }
 

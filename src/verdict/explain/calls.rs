@@ -3,6 +3,7 @@
 use super::super::Question;
 use super::super::binary::{PROGRAM, REACHED, calls_text, plain_name, program_in};
 use super::super::fingerprint::{Aspect, Fingerprints};
+use super::super::obstacles::BarReason;
 use crate::cache::{Cache, InputState, ProjectState, Record};
 use crate::model::{TargetId, TargetKind, Timestamp, Verdict};
 
@@ -19,11 +20,14 @@ pub(crate) struct CallsExplanation {
     pub advice: Vec<String>,
 }
 
-/// `None` if nothing is known of any.
+/// What is kept of a target's calls; `None` if nothing is known of any. `barred`: why no record answers for
+/// it.
 pub(super) fn of(
     id: &TargetId,
-    always: bool,
-    (question, cache, state): (&Question, &Cache, &ProjectState),
+    barred: Option<BarReason>,
+    question: &Question,
+    cache: &Cache,
+    state: &ProjectState,
     fingerprints: &mut Fingerprints,
 ) -> Option<CallsExplanation> {
     if id.kind == TargetKind::Doc {
@@ -36,12 +40,10 @@ pub(super) fn of(
     if records.is_empty() && uncached.is_none() {
         return None;
     }
-    let flaky = state.flaky.contains_key(&id.to_string());
     let now = Timestamp::now();
-    let mut whys = records.iter().map(|record| match () {
-        () if always => Some("the config has it always run".to_owned()),
-        () if flaky => Some("some of its tests are flaky".to_owned()),
-        () => why_not(record, question, now, fingerprints),
+    let mut whys = records.iter().map(|record| match barred {
+        Some(why) => Some(why.to_string()),
+        None => why_not(record, question, now, fingerprints),
     });
     let mut explained = CallsExplanation { kept: records.len(), ..Default::default() };
     let first = whys.next();

@@ -22,6 +22,7 @@ use crate::verdict::environment::{AskedEnvironment, EnvironmentJudge, named_by_b
 use crate::verdict::facts::Question;
 use crate::verdict::fingerprint::{Aspect, Fingerprints};
 use crate::verdict::key::code_hash;
+use crate::verdict::obstacles::BarredTargets;
 use crate::verdict::provenance::Proof;
 use crate::workspace::PathStamp;
 
@@ -41,8 +42,19 @@ impl PackageLevel<'_> {
         let readers = self.source_readers();
         let proof = run.proof;
         let level = &*self;
-        let mut session =
-            Keeping { level, plan, built, keys, reads, readers, proof, fingerprints, searched };
+        let barred = self.barred();
+        let mut session = Keeping {
+            level,
+            barred,
+            plan,
+            built,
+            keys,
+            reads,
+            readers,
+            proof,
+            fingerprints,
+            searched,
+        };
         let (mut kept, mut raised) = (KeptPackages::default(), BTreeMap::new());
         for record in run.records {
             if record.key.level == RecordLevel::Package {
@@ -126,6 +138,7 @@ struct KeptRecord {
 /// Making records of one run.
 struct Keeping<'a> {
     level: &'a PackageLevel<'a>,
+    barred: BarredTargets,
     plan: &'a WorkspacePlan,
     built: BuiltPackages<'a>,
     keys: KeyMaker,
@@ -210,8 +223,8 @@ impl Keeping<'_> {
         if record.verdict != Verdict::Pass || !record.environment.is_complete {
             return Err("not all that it consulted is known".to_owned());
         }
-        if let Some(why) = self.level.obstacle(&report.id) {
-            return Err(why);
+        if let Some(why) = self.barred.why(&report.id) {
+            return Err(why.to_string());
         }
         let target = self.plan.targets.iter().find(|target| target.id == report.id);
         let mut target = target.ok_or("it is new")?.clone();

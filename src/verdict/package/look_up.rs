@@ -12,24 +12,21 @@ use super::key::{KeyMaker, counted_variables, has_test_flag, plan_digest};
 use super::listing::SourceListing;
 use crate::cache::{
     Cache, Input, KeyBasis, KnownMentions, Limits, Lookup, MissReason, Record, RecordKey,
-    RecordedEnvironment, RecordedProducts, TargetPlan, WorkspacePlan,
+    TargetPlan, WorkspacePlan,
 };
 use crate::compiler::{Build, BuiltScript};
 use crate::hasher::Manifest;
 use crate::model::{Digest, TargetId, TargetReport, Timestamp, Verdict};
 use crate::process::Environment;
-use crate::protocol::VERSION;
 use crate::verdict::ProjectTree;
-use crate::verdict::binary::{DISTRUSTED, FLAKY, Uncacheable, over_time, packages_text};
-use crate::verdict::checkout::found_elsewhere;
+use crate::verdict::binary::packages_text;
 use crate::verdict::environment::{AskedEnvironment, EnvironmentJudge};
 use crate::verdict::facts::{Facts, Question};
 use crate::verdict::fingerprint::Fingerprints;
 use crate::verdict::key::code_hash;
 use crate::verdict::look_up::LookUp;
-use crate::verdict::patterns::AlwaysRun;
+use crate::verdict::obstacles::{BarredTargets, obstacle_here};
 use crate::verdict::provenance::Proof;
-use crate::verdict::unseen_reads::may_read_otherwise;
 
 /// The part of a record's identity that says by which plan it was made.
 pub(super) const PLAN: &str = "plan";
@@ -335,6 +332,7 @@ impl<'a> PackageLevel<'a> {
         let judge = || EnvironmentJudge::of(self.cache, self.question, self.facts);
         let search = Search {
             level: self,
+            barred: self.barred(),
             keys: self.keys(plan),
             asked: AskedEnvironment::of(self.question),
             judge: judge(),
@@ -354,17 +352,10 @@ impl<'a> PackageLevel<'a> {
         })
     }
 
-    /// Why a target must run whatever the records say.
-    pub(super) fn obstacle(&self, id: &TargetId) -> Option<String> {
-        let state = self.cache.state(&self.question.root);
-        let name = id.to_string();
-        if AlwaysRun::of(&self.question.settings).names(id) {
-            return Some(Uncacheable::AlwaysRun.to_string());
-        }
-        if state.distrusted.contains_key(&name) {
-            return Some(DISTRUSTED.to_owned());
-        }
-        state.flaky.contains_key(&name).then(|| FLAKY.to_owned())
+    /// The targets that must run whatever the records say.
+    pub(super) fn barred(&self) -> BarredTargets {
+        let Question { root, settings, .. } = self.question;
+        BarredTargets::of(settings, &self.cache.state(root))
     }
 
     /// Notes that the record serves this tree of this project too.
@@ -395,28 +386,11 @@ impl<'a> PackageLevel<'a> {
         let keys = self.keys(plan);
         for target in plan.targets.iter().filter(|target| target.id == report.id) {
             for key in keys.of_packages(target) {
-                let red = Record {
-                    key,
-                    created: Timestamp::now(),
-                    workspace_root: self.question.root.clone(),
-                    code_hash: self.code_hash(),
-                    selection: red_text(&report.id),
-                    verdict: Verdict::Fail,
-                    inputs: Vec::new(),
-                    targets: vec![TargetReport {
-                        output: String::new(),
-                        stderr: None,
-                        ..report.clone()
-                    }],
-                    duration_ms: report.duration_ms,
-                    host: String::new(),
-                    tool_version: VERSION.to_owned(),
-                    identity: BTreeMap::new(),
-                    environment: RecordedEnvironment::default(),
-                    products: RecordedProducts::default(),
-                    is_quiet: false,
-                    is_by_reach: false,
-                };
+                let report = TargetReport { output: String::new(), stderr: None, ..report.clone() };
+                let (root, selection) = (&self.question.root, red_text(&report.id));
+                let made = Record::new(key, root, self.code_hash(), selection, vec![report]);
+                // Whatever the report says, it never answers.
+                let red = Record { verdict: Verdict::Fail, ..made };
                 if let Err(error) = self.cache.store(&red, limits) {
                     tracing::debug!(%error, "a red run of a target is not remembered");
                 }
@@ -492,6 +466,7 @@ impl<'a> PackageLevel<'a> {
 /// A search for records of targets.
 struct Search<'l> {
     level: &'l PackageLevel<'l>,
+    barred: BarredTargets,
     keys: KeyMaker,
     asked: AskedEnvironment,
     judge: EnvironmentJudge<'l>,
@@ -516,10 +491,10 @@ impl Search<'_> {
 
     /// The same by another key of the target.
     fn find_by(&mut self, target: &TargetPlan, key: RecordKey) -> Result<Arc<Record>, String> {
-        let Self { level, keys, asked, judge, judge_of_others, fingerprints } = self;
-        let Question { root, settings, environment, .. } = level.question;
-        if let Some(why) = level.obstacle(&target.id) {
-            return Err(why);
+        let Self { level, barred, keys, asked, judge, judge_of_others, fingerprints } = self;
+        let Question { root, settings, .. } = level.question;
+        if let Some(why) = barred.why(&target.id) {
+            return Err(why.to_string());
         }
         let shared = |why: String| match level.shared.get(&key) {
             None => Err(why),
@@ -538,14 +513,7 @@ impl Search<'_> {
         if !matches!(&record.targets[..], [report] if report.id == target.id) {
             return Err("its record is of another target".to_owned());
         }
-        if let Some(input) = found_elsewhere(&record, root, environment, fingerprints) {
-            let (path, project) = (input.path.display(), record.workspace_root.display());
-            return Err(format!("its record is of {project}, where {path} was consulted"));
-        }
-        if let Some(why) = may_read_otherwise(&record, level.cache, level.question, fingerprints) {
-            return Err(why);
-        }
-        if let Some(why) = over_time(&record, settings.timeout) {
+        if let Some(why) = obstacle_here(&record, level.cache, level.question, fingerprints) {
             return Err(why);
         }
         if let Some(changed) = fingerprints.first_changed(root, &record.inputs) {
