@@ -400,6 +400,20 @@ impl SharedSettings {
     }
 }
 
+#[cfg(test)]
+impl BackgroundSettings {
+    /// Every condition but a locked session limits the work.
+    pub(crate) const SAMPLE: Self = Self {
+        on_battery: Effort::Pause,
+        battery_below: 40,
+        power_save: Effort::Slow,
+        memory_pressure: Some(10),
+        session_locked: Effort::Run,
+        processors_busy: Effort::Pause,
+        jobs: None,
+    };
+}
+
 impl Effort {
     /// The word in the config.
     #[must_use]

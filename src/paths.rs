@@ -212,13 +212,9 @@ pub(crate) fn expand(
 mod tests {
     use super::*;
 
-    fn environment(pairs: &[(&str, &str)]) -> Environment {
-        pairs.iter().map(|(n, v)| (n.into(), v.into())).collect()
-    }
-
     #[test]
     fn the_platforms_have_their_own_places() {
-        let environment = environment(&[("HOME", "/h"), ("TMPDIR", "/tmp/u")]);
+        let environment = Environment::of(&[("HOME", "/h"), ("TMPDIR", "/tmp/u")]);
         let linux = Paths::for_platform(&environment, false, || None).unwrap();
         assert_eq!(linux.config_file, Path::new("/h/.config/knhk-test-cache/config.toml"));
         assert_eq!(linux.cache_dir, Path::new("/h/.cache/knhk-test-cache"));
@@ -230,7 +226,7 @@ mod tests {
 
     #[test]
     fn xdg_variables_win_and_relative_ones_do_not_count() {
-        let environment = environment(&[
+        let environment = Environment::of(&[
             ("HOME", "/h"),
             ("XDG_CONFIG_HOME", "relative"),
             ("XDG_CACHE_HOME", "/c"),
@@ -244,20 +240,21 @@ mod tests {
 
     #[test]
     fn no_home_is_an_error_with_a_way_out() {
-        let error = Paths::for_platform(&environment(&[]), false, || None).unwrap_err();
+        let error = Paths::for_platform(&Environment::of(&[]), false, || None).unwrap_err();
         assert!(error.to_string().contains("XDG_CONFIG_HOME"));
         let account = || Some(PathBuf::from("/home/u"));
-        let paths = Paths::for_platform(&environment(&[]), false, account).unwrap();
+        let paths = Paths::for_platform(&Environment::of(&[]), false, account).unwrap();
         assert_eq!(paths.home, Path::new("/home/u"));
-        let paths = Paths::for_platform(&environment(&[("HOME", "/h")]), false, account).unwrap();
+        let paths =
+            Paths::for_platform(&Environment::of(&[("HOME", "/h")]), false, account).unwrap();
         assert_eq!(paths.home, Path::new("/h"));
-        let given = environment(&[("XDG_CONFIG_HOME", "/a"), ("XDG_CACHE_HOME", "/b")]);
+        let given = Environment::of(&[("XDG_CONFIG_HOME", "/a"), ("XDG_CACHE_HOME", "/b")]);
         assert!(Paths::for_platform(&given, false, || None).is_ok());
     }
 
     #[test]
     fn paths_of_the_config_expand() {
-        let environment = environment(&[("A", "/x"), ("B_1", "y")]);
+        let environment = Environment::of(&[("A", "/x"), ("B_1", "y")]);
         let expand = |text| expand(text, Path::new("/h"), &environment);
         assert_eq!(expand("~"), Ok("/h".into()));
         assert_eq!(expand("~/src"), Ok("/h/src".into()));

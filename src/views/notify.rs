@@ -216,12 +216,10 @@ fn why_red(project: &LiveProject) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{
-        Digest, EventOf, STREAM_VERSION, Source, StreamEvent, TestCounts, Timestamp, VerdictEvent,
-    };
+    use crate::model::{EventOf, STREAM_VERSION, StreamEvent, Timestamp, VerdictEvent};
 
     fn of(tree: u8) -> EventOf {
-        EventOf { project: "/p".into(), code_hash: Digest::of(&[tree]) }
+        EventOf::sample(tree)
     }
 
     fn doing(state: State) -> StreamEvent {
@@ -230,14 +228,7 @@ mod tests {
     }
 
     fn verdict(tree: u8, verdict: Verdict) -> StreamEvent {
-        StreamEvent::Verdict(VerdictEvent {
-            of: of(tree),
-            verdict: Some(verdict),
-            reason: None,
-            source: Some(Source::Run),
-            when: None,
-            counts: TestCounts::default(),
-        })
+        StreamEvent::Verdict(VerdictEvent::sample(of(tree), verdict))
     }
 
     /// A watched project and all that was told of it.
