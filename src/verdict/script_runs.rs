@@ -105,7 +105,7 @@ impl<'a> ScriptRuns<'a> {
         let ScriptObserver { cache, question, .. } = self.observer;
         let digest = script_memo(script, question, &self.plan);
         let digest = digest.ok_or("what it came to cannot be read")?;
-        match cache.script_run(&digest) {
+        match cache.memo::<KnownScriptRun>(&digest) {
             Some(known) if known.timed_out => return Err(TIMED_OUT.to_owned()),
             Some(known) if self.holds(&known) => return Ok(known),
             _ => {}
@@ -117,7 +117,7 @@ impl<'a> ScriptRuns<'a> {
         let observed = observed.inspect_err(|why| {
             if why == TIMED_OUT {
                 let known = KnownScriptRun { timed_out: true, ..KnownScriptRun::default() };
-                cache.store_script_run(&digest, &known);
+                cache.store_memo(&digest, &known);
             }
         })?;
         let ask = |asked: &GitQuestion| answer_of(asked, &question.environment);
@@ -133,7 +133,7 @@ impl<'a> ScriptRuns<'a> {
         run.counted.retain(|name, _| !run.harmless.contains(name));
         // Whatever git answered meanwhile, it comes to the same.
         observed.confirm(&run.harmless)?;
-        cache.store_script_run(&digest, &run);
+        cache.store_memo(&digest, &run);
         Ok(run)
     }
 
