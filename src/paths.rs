@@ -1,4 +1,4 @@
-//! Where the project's own files lie, and how paths in the config are written.
+//! Where the project's own files lie, how they are replaced, and how paths in the config are written.
 //!
 //! | what | Linux | macOS |
 //! |---|---|---|
@@ -131,6 +131,21 @@ impl Paths {
 pub(crate) fn create_private_folder(dir: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
+/// Writes a file under another name and renames it into place: a reader sees the old content or the
+/// new, and nothing else. The file and its folder, if that is missing, are for this user alone. Nothing
+/// waits for the disk.
+///
+/// # Errors
+/// If it cannot be written. The old content is then still there.
+pub(crate) fn replace_file(path: &Path, content: &[u8]) -> std::io::Result<std::fs::File> {
+    use std::io::Write as _;
+    let folder = path.parent().ok_or(std::io::ErrorKind::InvalidInput)?;
+    create_private_folder(folder)?;
+    let mut fresh = tempfile::NamedTempFile::new_in(folder)?;
+    fresh.write_all(content)?;
+    Ok(fresh.persist(path)?)
 }
 
 /// Why a path of the config means nothing.
