@@ -26,6 +26,7 @@ use crate::verdict::binary::{
     TargetRecords, Uncacheable, named, temporary_dir, tests_of,
 };
 use crate::verdict::flaky;
+use crate::verdict::options::limits;
 use crate::verdict::patterns::MayAlwaysRun;
 use crate::verdict::verify::{Disagreement, conclude};
 use crate::workspace::{locate, until_settled};
@@ -131,11 +132,7 @@ fn answered_or_run(invocation: &Invocation, paths: &Paths, verify: bool) -> Opti
         TargetFinding::Green(_) if is_distrusted => DISTRUSTED.to_owned(),
         TargetFinding::Green(_) => FLAKY.to_owned(),
     };
-    let limits = Limits {
-        keep_snapshots: settings.keep_snapshots as usize,
-        max_bytes: config.cache.max_size,
-        max_age: config.cache.max_age,
-    };
+    let limits = limits(&config.cache, settings);
     CallRun {
         invocation,
         asked,
