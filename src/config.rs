@@ -473,8 +473,7 @@ impl Project {
 pub(crate) fn shipped_settings() -> Settings {
     use crate::paths::Paths;
 
-    let mut environment = Environment::default();
-    environment.set("HOME", "/nonexistent");
+    let environment = Environment::of(&[("HOME", "/nonexistent")]);
     let paths = Paths::from_environment(&environment).expect("a home");
     read::read("", &paths, &environment).config.defaults
 }

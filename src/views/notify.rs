@@ -319,18 +319,13 @@ mod tests {
 
     #[test]
     fn a_sequence_ends_where_it_should() {
-        let environment = |vars: &[(&str, &str)]| {
-            let mut environment = Environment::default();
-            vars.iter().for_each(|(name, value)| environment.set(*name, *value));
-            environment
-        };
         for (vars, expected) in [
             (&[("TERM", "xterm")][..], "\x1b]9;a b  c\x1b\\"),
             (&[("TERM", "foot")], "\x1b]777;notify;knhk-test-cache;a b  c\x1b\\"),
             (&[("TMUX", "x"), ("TERM", "tmux")], "\x1bPtmux;\x1b\x1b]9;a b  c\x07\x1b\\"),
         ] {
             let notice = Notice { title: "a;b\x1b\x07c".to_owned(), text: None };
-            assert_eq!(NoticeForm::of(&environment(vars)).sequence(&notice), expected);
+            assert_eq!(NoticeForm::of(&Environment::of(vars)).sequence(&notice), expected);
         }
     }
 }
