@@ -20,6 +20,7 @@
 //! | `proof` | by which looks a recent record was proven, in memory |
 //! | `index` | which project keeps which records |
 //! | `retention` | which records may be removed, as a pure plan |
+//! | `memos` | what was found out once, by what decides it |
 //! | `mentions` | which files can name which variables |
 //! | `script_runs` | what build scripts consulted |
 //! | `absences` | which names were absent in which folders, in memory |
@@ -27,7 +28,6 @@
 //! | `environments` | in which environments a whole was proven |
 //! | `plans` | what cargo builds and runs for a workspace, as it was the last time |
 //! | `programs` | digests of the loadable parts of programs |
-//! | `reached` | what the tests of programs reach |
 //! | `put` | storing records and listings |
 //! | `sweep` | statistics, `clear`, and carrying out a removal plan |
 //! | `gc` | malformed, unfinished and abandoned files |
@@ -50,7 +50,6 @@ mod plans;
 mod programs;
 mod proof;
 mod put;
-mod reached;
 mod recent_records;
 mod record;
 mod retention;
@@ -63,11 +62,11 @@ pub(crate) use code_digests::SourceCode;
 pub(crate) use environments::{ProvenEnvironment, ProvenEnvironments};
 pub(crate) use gc::GcOptions;
 pub(crate) use history::{AnsweredTargets, HISTORY_DAYS, HistoryEvent};
+pub(crate) use memos::ReachedTests;
 pub(crate) use mentions::KnownMentions;
 pub(crate) use plans::{KeyBasis, PackagePlan, TargetPlan, WorkspacePlan};
 pub(crate) use proof::{EnvironmentProof, Found, Look, Looks, RecordProof};
 pub(crate) use put::PutError;
-pub(crate) use reached::ReachedTests;
 pub(crate) use record::{
     Input, InputState, Record, RecordKey, RecordLevel, RecordReference, RecordedEnvironment,
     RecordedProducts, UnseenReads,

@@ -41,8 +41,8 @@ use serde::{Deserialize, Serialize};
 use crate::model::Digest;
 use crate::process::Environment;
 use values::{
-    AddressGlob, Bytes, CargoWord, ExcludedFiles, IncludedFiles, List, Millis, Optional,
-    OutsideFile, Percent, StoreUrl, TEN_YEARS, TargetGlob, Text, VariableGlob, Whole,
+    AddressGlob, As, Bytes, CargoWord, ExcludedFiles, IncludedFiles, List, Millis, OutsideFile,
+    Percent, StoreUrl, TEN_YEARS, TargetGlob, Text, VariableGlob, Whole,
 };
 
 pub(crate) use error::ConfigError;
@@ -82,10 +82,10 @@ pub struct Config {
 #[schemars(inline)]
 pub struct CacheSettings {
     /// The most that all records of all projects take together; the oldest are removed first.
-    #[serde(with = "Text::<Bytes, { 1 << 20 }, { 1 << 50 }>")]
+    #[serde(with = "As::<Text<Bytes, { 1 << 20 }, { 1 << 50 }>>")]
     pub max_size: u64,
     /// The age at which a record is removed; "0s" sets no limit.
-    #[serde(with = "Text::<Millis, 0, TEN_YEARS>")]
+    #[serde(with = "As::<Text<Millis, 0, TEN_YEARS>>")]
     pub max_age: Option<Duration>,
 }
 
@@ -107,13 +107,13 @@ pub struct BackgroundSettings {
     /// On battery, with less charge than `battery_below`.
     pub on_battery: Effort,
     /// The charge below which `on_battery` holds; "100%" means always on battery.
-    #[serde(with = "Text::<Percent, 1, 100>")]
+    #[serde(with = "As::<Text<Percent, 1, 100>>")]
     pub battery_below: u32,
     /// While the machine saves power (its low-power profile).
     pub power_save: Effort,
     /// The share of time that programs may wait for memory before background work pauses; "0%" sets
     /// no limit.
-    #[serde(with = "Text::<Percent, 0, 100>")]
+    #[serde(with = "As::<Text<Percent, 0, 100>>")]
     pub memory_pressure: Option<u32>,
     /// While the session is locked.
     pub session_locked: Effort,
@@ -122,7 +122,7 @@ pub struct BackgroundSettings {
     pub processors_busy: Effort,
     /// The number of compilers or test programs at a time; 0 leaves it to cargo and to
     /// `processors_busy`.
-    #[serde(with = "Whole::<0, 1024>")]
+    #[serde(with = "As::<Whole<0, 1024>>")]
     pub jobs: Option<NonZeroUsize>,
 }
 
@@ -132,7 +132,7 @@ pub struct BackgroundSettings {
 #[schemars(inline)]
 pub struct ServiceSettings {
     /// How long it stays when nothing happens; "0s" sets no limit.
-    #[serde(with = "Text::<Millis, 0, TEN_YEARS>")]
+    #[serde(with = "As::<Text<Millis, 0, TEN_YEARS>>")]
     pub idle_timeout: Option<Duration>,
 }
 
@@ -143,7 +143,7 @@ pub struct ServiceSettings {
 pub struct SharedSettings {
     /// Where the records lie: `file:///folder`, `s3://bucket/prefix?endpoint=…&region=…` or
     /// `redis://host:port/database?prefix`; "" for nowhere.
-    #[serde(with = "Optional::<StoreUrl>")]
+    #[serde(with = "As::<StoreUrl>")]
     pub url: Option<String>,
     /// Whether records of trusted signers answer.
     pub read: bool,
@@ -151,10 +151,10 @@ pub struct SharedSettings {
     pub write: bool,
     /// The file of the SSH key that records are signed with; a public key where an agent holds the
     /// private one.
-    #[serde(with = "Optional::<OutsideFile>")]
+    #[serde(with = "As::<OutsideFile>")]
     pub sign_with: Option<PathBuf>,
     /// The file of the signers to trust, in git's format. It lies outside the workspaces.
-    #[serde(with = "Optional::<OutsideFile>")]
+    #[serde(with = "As::<OutsideFile>")]
     pub allowed_signers: Option<PathBuf>,
     /// Whether records of signers with the principal `peer` answer too.
     pub trust_peers: bool,
@@ -181,68 +181,71 @@ pub enum Effort {
 #[schemars(inline)]
 pub struct Settings {
     /// The selection: the words that follow `cargo test`, one word an entry.
-    #[serde(with = "List::<CargoWord>")]
+    #[serde(with = "As::<List<CargoWord>>")]
     pub args: Vec<String>,
     /// Files that count although git ignores them: globs, relative to the workspace.
-    #[serde(with = "List::<IncludedFiles>")]
+    #[serde(with = "As::<List<IncludedFiles>>")]
     pub extra_inputs: Vec<String>,
     /// Files that never count: globs, relative to the workspace. Name only files that no test and
     /// no build reads.
-    #[serde(with = "List::<ExcludedFiles>")]
+    #[serde(with = "As::<List<ExcludedFiles>>")]
     pub exclude: Vec<String>,
     /// How long a verdict is answered from cache.
-    #[serde(with = "Text::<Millis, 1, TEN_YEARS>")]
+    #[serde(with = "As::<Text<Millis, 1, TEN_YEARS>>")]
     pub ttl: Duration,
     /// The number of latest snapshots whose verdicts are kept.
-    #[serde(with = "Whole::<1, 1000>")]
+    #[serde(with = "As::<Whole<1, 1000>>")]
     pub keep_snapshots: u32,
     /// How long a project must be quiet after a save before its tests are built in the background.
-    #[serde(with = "Text::<Millis, 0, 3_600_000>")]
+    #[serde(with = "As::<Text<Millis, 0, 3_600_000>>")]
     pub debounce: Duration,
     /// The program that runs the tests.
     pub runner: Runner,
     /// Which tests run in the background too, after they are built: "auto" for targets whose last run
     /// shows that nobody will notice another one.
+    #[serde(with = "As::<BackgroundTests>")]
     pub background_tests: BackgroundTests,
     /// What is done where no test can reach a change: "shadow" compares runs with what a selection
     /// would have run, "on" lets a target keep its verdict, "off" does nothing.
+    #[serde(with = "As::<TestSelection>")]
     pub selection: TestSelection,
     /// The percentage of answers from cache that a run in the background verifies.
-    #[serde(with = "Whole::<0, 100>")]
+    #[serde(with = "As::<Whole<0, 100>>")]
     pub verify_percent: u32,
     /// How often a flaky test must pass in a row before its target is cached again.
-    #[serde(with = "Whole::<1, 1000>")]
+    #[serde(with = "As::<Whole<1, 1000>>")]
     pub flaky_runs: u32,
     /// The share of a test target's run that observing it may take before `explain` and `stats` report
     /// it. No target is observed less.
-    #[serde(with = "Text::<Percent, 1, 100>")]
+    #[serde(with = "As::<Text<Percent, 1, 100>>")]
     pub observe_budget: u32,
     /// The time limit for one test target; "0s" sets none.
-    #[serde(with = "Text::<Millis, 0, TEN_YEARS>")]
+    #[serde(with = "As::<Text<Millis, 0, TEN_YEARS>>")]
     pub timeout: Option<Duration>,
     /// Tests that are never answered from cache: globs of packages (`my-crate`) or of test targets
     /// as `test` prints them (`my-crate::network`, `my-crate (doc)`).
-    #[serde(with = "List::<TargetGlob>")]
+    #[serde(with = "As::<List<TargetGlob>>")]
     pub always_run: Vec<String>,
     /// Services outside the tests that always answer alike: globs of addresses as `test` prints
     /// them (`127.0.0.1:5432`, `/run/postgresql/*`).
-    #[serde(with = "List::<AddressGlob>")]
+    #[serde(with = "As::<List<AddressGlob>>")]
     pub trusted_services: Vec<String>,
     /// Variables that never decide a verdict: globs of names. Those that decide a build count all the
     /// same.
-    #[serde(with = "List::<VariableGlob>")]
+    #[serde(with = "As::<List<VariableGlob>>")]
     pub ignore_env: Vec<String>,
     /// Variables that always decide a verdict, whether or not a test names them: globs of names.
-    #[serde(with = "List::<VariableGlob>")]
+    #[serde(with = "As::<List<VariableGlob>>")]
     pub extra_env: Vec<String>,
     /// The target directory: `cargo` for the developer's own, `own` for a separate one beside the
     /// records, or an absolute path, which may start with `~` and hold variables.
+    #[serde(with = "As::<TargetDir>")]
     pub target_dir: TargetDir,
     /// How long a build in the background may go on without finishing a unit; "0s" sets no limit.
-    #[serde(with = "Text::<Millis, 0, TEN_YEARS>")]
+    #[serde(with = "As::<Text<Millis, 0, TEN_YEARS>>")]
     pub build_timeout: Option<Duration>,
     /// How long tests in the background may go on without finishing a test; "0s" sets no limit.
-    #[serde(with = "Text::<Millis, 0, TEN_YEARS>")]
+    #[serde(with = "As::<Text<Millis, 0, TEN_YEARS>>")]
     pub background_timeout: Option<Duration>,
     /// Remove build artifacts that the service made and cargo no longer uses.
     pub clean_target: bool,
@@ -324,7 +327,8 @@ pub enum Notifications {
 }
 
 /// What is done about single tests that a change cannot reach.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum TestSelection {
     /// Every test of a stale target runs.
     Off,
@@ -396,6 +400,20 @@ impl SharedSettings {
     }
 }
 
+#[cfg(test)]
+impl BackgroundSettings {
+    /// Every condition but a locked session limits the work.
+    pub(crate) const SAMPLE: Self = Self {
+        on_battery: Effort::Pause,
+        battery_below: 40,
+        power_save: Effort::Slow,
+        memory_pressure: Some(10),
+        session_locked: Effort::Run,
+        processors_busy: Effort::Pause,
+        jobs: None,
+    };
+}
+
 impl LogLevel {
     /// The word in the config.
     #[must_use]
@@ -443,8 +461,7 @@ impl Project {
 pub(crate) fn shipped_settings() -> Settings {
     use crate::paths::Paths;
 
-    let mut environment = Environment::default();
-    environment.set("HOME", "/nonexistent");
+    let environment = Environment::of(&[("HOME", "/nonexistent")]);
     let paths = Paths::from_environment(&environment).expect("a home");
     read::read("", &paths, &environment).config.defaults
 }

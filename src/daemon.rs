@@ -222,6 +222,7 @@ impl Daemon {
     /// Reads the state of the machine (`[background]` in the config) below these folders instead of
     /// `/proc` and `/sys`.
     #[must_use]
+    #[doc(hidden)]
     pub fn with_machine(mut self, proc: PathBuf, sys: PathBuf) -> Self {
         self.machine = ReadingsSource::Files { proc, sys };
         self

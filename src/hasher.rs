@@ -62,7 +62,7 @@ mod walk;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::io::{self, Write as _};
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -85,7 +85,7 @@ use rules::Rules;
 use tree::{FileTree, FolderId, TreeEntry};
 use walk::ListJob;
 
-use crate::paths::create_private_folder;
+use crate::paths::replace_file;
 use crate::workspace::{FileKind, Repository, Stamp};
 
 /// How many removed paths are remembered for [`CodeHasher::changed_since`].
@@ -303,12 +303,7 @@ impl CodeHasher {
             options: self.scope.digest(),
             tracked: &self.tracked,
         });
-        let folder = file.parent().unwrap_or(Path::new("."));
-        create_private_folder(folder)?;
-        let mut new = tempfile::NamedTempFile::new_in(folder)?;
-        new.write_all(&bytes)?;
-        let written = new.persist(file).map_err(|error| error.error)?;
-        let stamp = Stamp::open(&written)?;
+        let stamp = Stamp::open(&replace_file(file, &bytes)?)?;
         self.saved = Some((file.to_owned(), stamp));
         Ok(())
     }

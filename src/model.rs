@@ -7,6 +7,8 @@ mod digest;
 mod event;
 mod log;
 mod report;
+#[cfg(test)]
+mod samples;
 mod state;
 mod target;
 mod text;

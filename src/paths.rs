@@ -1,4 +1,4 @@
-//! Where the project's own files lie, and how paths in the config are written.
+//! Where the project's own files lie, how they are replaced, and how paths in the config are written.
 //!
 //! | what | Linux | macOS |
 //! |---|---|---|
@@ -136,6 +136,21 @@ pub(crate) fn create_private_folder(dir: &Path) -> std::io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
+/// Writes a file under another name and renames it into place: a reader sees the old content or the
+/// new, and nothing else. The file and its folder, if that is missing, are for this user alone. Nothing
+/// waits for the disk.
+///
+/// # Errors
+/// If it cannot be written. The old content is then still there.
+pub(crate) fn replace_file(path: &Path, content: &[u8]) -> std::io::Result<std::fs::File> {
+    use std::io::Write as _;
+    let folder = path.parent().ok_or(std::io::ErrorKind::InvalidInput)?;
+    create_private_folder(folder)?;
+    let mut fresh = tempfile::NamedTempFile::new_in(folder)?;
+    fresh.write_all(content)?;
+    Ok(fresh.persist(path)?)
+}
+
 /// Why a path of the config means nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ExpandError {
@@ -215,13 +230,9 @@ pub(crate) fn expand(
 mod tests {
     use super::*;
 
-    fn environment(pairs: &[(&str, &str)]) -> Environment {
-        pairs.iter().map(|(n, v)| (n.into(), v.into())).collect()
-    }
-
     #[test]
     fn the_platforms_have_their_own_places() {
-        let environment = environment(&[("HOME", "/h"), ("TMPDIR", "/tmp/u")]);
+        let environment = Environment::of(&[("HOME", "/h"), ("TMPDIR", "/tmp/u")]);
         let linux = Paths::for_platform(&environment, false, || None).unwrap();
         assert_eq!(linux.config_file, Path::new("/h/.config/knhk-test-cache/config.toml"));
         assert_eq!(linux.cache_dir, Path::new("/h/.cache/knhk-test-cache"));
@@ -233,7 +244,7 @@ mod tests {
 
     #[test]
     fn xdg_variables_win_and_relative_ones_do_not_count() {
-        let environment = environment(&[
+        let environment = Environment::of(&[
             ("HOME", "/h"),
             ("XDG_CONFIG_HOME", "relative"),
             ("XDG_CACHE_HOME", "/c"),
@@ -247,20 +258,21 @@ mod tests {
 
     #[test]
     fn no_home_is_an_error_with_a_way_out() {
-        let error = Paths::for_platform(&environment(&[]), false, || None).unwrap_err();
+        let error = Paths::for_platform(&Environment::of(&[]), false, || None).unwrap_err();
         assert!(error.to_string().contains("XDG_CONFIG_HOME"));
         let account = || Some(PathBuf::from("/home/u"));
-        let paths = Paths::for_platform(&environment(&[]), false, account).unwrap();
+        let paths = Paths::for_platform(&Environment::of(&[]), false, account).unwrap();
         assert_eq!(paths.home, Path::new("/home/u"));
-        let paths = Paths::for_platform(&environment(&[("HOME", "/h")]), false, account).unwrap();
+        let paths =
+            Paths::for_platform(&Environment::of(&[("HOME", "/h")]), false, account).unwrap();
         assert_eq!(paths.home, Path::new("/h"));
-        let given = environment(&[("XDG_CONFIG_HOME", "/a"), ("XDG_CACHE_HOME", "/b")]);
+        let given = Environment::of(&[("XDG_CONFIG_HOME", "/a"), ("XDG_CACHE_HOME", "/b")]);
         assert!(Paths::for_platform(&given, false, || None).is_ok());
     }
 
     #[test]
     fn paths_of_the_config_expand() {
-        let environment = environment(&[("A", "/x"), ("B_1", "y")]);
+        let environment = Environment::of(&[("A", "/x"), ("B_1", "y")]);
         let expand = |text| expand(text, Path::new("/h"), &environment);
         assert_eq!(expand("~"), Ok("/h".into()));
         assert_eq!(expand("~/src"), Ok("/h/src".into()));

@@ -71,7 +71,7 @@ pub use facts::{Facts, Question};
 pub(crate) use key::code_hash;
 pub use local_tree::LocalTree;
 pub(crate) use look_up::{KnownRecord, LookUp, Unanswered};
-pub(crate) use options::{RunError, RunOptions, RunScope, Step};
+pub(crate) use options::{RunError, RunOptions, RunScope, Step, limits};
 pub(crate) use project_files::FilesMark;
 pub use project_files::{ProjectFiles, Refresh};
 pub(crate) use remember::remember;

@@ -7,16 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::layout::Layout;
-use super::memos::Memos;
-use super::{Cache, Input, RecordReference};
+use super::{Input, RecordReference};
 use crate::model::Digest;
-
-/// The name of the memos' format.
-const FORMAT: &str = "environments 2";
-
-/// So many wholes are remembered. Then all are forgotten, and the next runs tell of them again.
-const MOST_WHOLES: usize = 512;
 
 /// So many environments of one whole are remembered: as many as a target has records under one key.
 const MOST_ENVIRONMENTS: usize = 8;
@@ -56,7 +48,8 @@ impl ProvenEnvironment {
 impl ProvenEnvironments {
     /// With those that were known before of the same build. Of too many, the ones that are least like
     /// the newest are forgotten: what they have of their own is seldom asked for again.
-    fn after(mut self, before: Self) -> Self {
+    #[must_use]
+    pub(crate) fn after(mut self, before: Self) -> Self {
         let Some(newest) = self.environments.first().cloned() else { return self };
         if before.products != self.products || before.build_variables != self.build_variables {
             return self;
@@ -71,25 +64,6 @@ impl ProvenEnvironments {
         }
         self
     }
-}
-
-impl Cache {
-    /// The environments in which the whole with this digest was proven.
-    #[must_use]
-    pub(crate) fn environments(&self, whole: &Digest) -> ProvenEnvironments {
-        memos(&self.layout).get(whole).unwrap_or_default()
-    }
-
-    /// Remembers one more. If it cannot be written, other environments are asked to build.
-    pub(crate) fn store_environment(&self, whole: &Digest, proven: ProvenEnvironments) {
-        let all = proven.after(self.environments(whole));
-        memos(&self.layout).put(whole, &all);
-    }
-}
-
-/// The memos of this kind.
-pub(super) fn memos(layout: &Layout) -> Memos {
-    Memos { folder: layout.environments(), format: FORMAT, most: MOST_WHOLES }
 }
 
 #[cfg(test)]
@@ -117,21 +91,14 @@ mod tests {
 
     #[test]
     fn the_environments_of_one_build_are_remembered_each_once() {
-        let dir = tempfile::tempdir().unwrap();
-        let cache = Cache::open(dir.path());
-        let whole = Digest::of(b"whole");
-        assert_eq!(cache.environments(&whole), ProvenEnvironments::default());
+        let mut known = ProvenEnvironments::default();
         for (more, created) in [("A", 1), ("B", 2), ("A", 3)] {
-            cache.store_environment(&whole, proven(b"1", vec![environment(more, created)]));
+            known = proven(b"1", vec![environment(more, created)]).after(known);
         }
         let both = proven(b"1", vec![environment("A", 3), environment("B", 2)]);
-        assert_eq!(cache.environments(&whole), both);
-        assert_eq!(cache.environments(&Digest::of(b"other")), ProvenEnvironments::default());
+        assert_eq!(known, both);
         let rebuilt = proven(b"2", vec![environment("C", 4)]);
-        cache.store_environment(&whole, rebuilt.clone());
-        assert_eq!(cache.environments(&whole), rebuilt);
-        memos(&cache.layout).forget();
-        assert!(!cache.layout.environments().exists());
+        assert_eq!(rebuilt.clone().after(known), rebuilt);
     }
 
     #[test]

@@ -11,11 +11,12 @@ use super::files::{self, Access, Lock, Unread};
 use super::history::remove_old_days;
 use super::index::{self, RecordFile};
 use super::layout::{Layout, RecordClaim, UNFINISHED};
+use super::memos::KINDS;
 use super::programs::{self, MemoSubject};
 use super::record::{RecordKey, project_digest};
 use super::retention::{self, ABANDONED_AFTER, CacheContents, RemovalReason};
 use super::sweep::{
-    CacheItem, SweepError, SweepReport, all_memos, carry_out, holdings, remove, remove_files, tidy,
+    CacheItem, SweepError, SweepReport, carry_out, holdings, remove, remove_files, tidy,
 };
 use super::{Cache, Limits, put};
 use crate::model::{Digest, Timestamp};
@@ -238,8 +239,8 @@ fn leftovers(
         let names = index::two_deep(&dir)?.into_iter();
         found.extend(names.map(|(folder, name)| dir.join(folder).join(name)));
     }
-    let memos = all_memos(layout).map(|memos| memos.folder);
-    for dir in memos.into_iter().chain([layout.programs()]) {
+    let memos = KINDS.iter().map(|kind| kind.folder(layout));
+    for dir in memos.chain([layout.programs()]) {
         let names = files::names(&dir)?.into_iter();
         found.extend(names.map(|(name, _)| dir.join(name)));
     }

@@ -85,30 +85,6 @@ impl Layout {
         self.programs().join(Digest::of(path.as_os_str().as_bytes()).to_string())
     }
 
-    pub(super) fn plans(&self) -> PathBuf {
-        self.root.join("plans")
-    }
-
-    pub(super) fn environments(&self) -> PathBuf {
-        self.root.join("environments")
-    }
-
-    pub(super) fn script_runs(&self) -> PathBuf {
-        self.root.join("script-runs")
-    }
-
-    pub(super) fn mentions(&self) -> PathBuf {
-        self.root.join("mentions")
-    }
-
-    pub(super) fn code_digests(&self) -> PathBuf {
-        self.root.join("code")
-    }
-
-    pub(super) fn reached(&self) -> PathBuf {
-        self.root.join("reached")
-    }
-
     pub(super) fn history(&self) -> PathBuf {
         self.root.join("history")
     }

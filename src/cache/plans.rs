@@ -9,13 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::layout::Layout;
-use super::memos::Memos;
-use super::{Cache, Input};
-use crate::model::{Digest, OsText, TargetId};
-
-/// So many plans are remembered. Then all are forgotten, and builds of the whole make them again.
-const MOST_PLANS: usize = 512;
+use super::Input;
+use crate::model::{OsText, TargetId};
 
 /// What cargo built and ran for a selection.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,49 +71,4 @@ pub(crate) enum KeyBasis {
     Variables,
     /// The whole tree and all variables: a build script or a macro may read any file.
     Tree,
-}
-
-impl Cache {
-    /// The plan with this digest.
-    #[must_use]
-    pub(crate) fn plan(&self, digest: &Digest) -> Option<WorkspacePlan> {
-        memos(&self.layout).get(digest)
-    }
-
-    /// Remembers a plan. If it cannot be written, the whole is built the next time.
-    pub(crate) fn store_plan(&self, digest: &Digest, plan: &WorkspacePlan) {
-        memos(&self.layout).put(digest, plan);
-    }
-}
-
-/// The memos of this kind.
-pub(super) fn memos(layout: &Layout) -> Memos {
-    Memos { folder: layout.plans(), format: "plan 2", most: MOST_PLANS }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_plan_is_found_again_whole_or_not_at_all() {
-        let dir = tempfile::tempdir().unwrap();
-        let cache = Cache::open(dir.path());
-        let digest = Digest::of(b"plan");
-        assert_eq!(cache.plan(&digest), None);
-        let plan = WorkspacePlan {
-            packages: vec![PackagePlan { name: "a".to_owned(), folder: OsText::from("a") }],
-            features: [("a lib".to_owned(), [vec!["f".to_owned()]].into())].into(),
-            ..WorkspacePlan::default()
-        };
-        cache.store_plan(&digest, &plan);
-        assert_eq!(cache.plan(&digest), Some(plan));
-        assert_eq!(cache.plan(&Digest::of(b"other")), None);
-        let file = memos(&cache.layout).file(&digest);
-        let bytes = std::fs::read(&file).unwrap();
-        std::fs::write(&file, &bytes[..bytes.len() - 3]).unwrap();
-        assert_eq!(cache.plan(&digest), None, "cut off");
-        memos(&cache.layout).forget();
-        assert!(!cache.layout.plans().exists());
-    }
 }

@@ -52,8 +52,6 @@ pub(super) fn sized(number: u64, targets: usize, tests: usize) -> Record {
             target: "integration".to_owned(),
             kind: TargetKind::Test,
         },
-        verdict: Verdict::Pass,
-        end: End::Exit(0),
         counts: TestCounts { passed: tests as u64, ..TestCounts::default() },
         tests: (0..tests)
             .map(|n| TestReport {
@@ -61,17 +59,14 @@ pub(super) fn sized(number: u64, targets: usize, tests: usize) -> Record {
                 outcome: Outcome::Ok,
             })
             .collect(),
-        output: String::new(),
-        stderr: None,
         duration_ms: 12,
+        ..TargetReport::sample(&[])
     };
     Record {
         key: key(number),
         created: NOW,
-        workspace_root: "/p".into(),
         code_hash: code_hash(number),
         selection: "--workspace".to_owned(),
-        verdict: Verdict::Pass,
         inputs: vec![
             Input { path: ".env".into(), state: InputState::Absent, proof: None },
             Input {
@@ -85,9 +80,31 @@ pub(super) fn sized(number: u64, targets: usize, tests: usize) -> Record {
         host: "host".to_owned(),
         tool_version: "0.1.0".to_owned(),
         identity: BTreeMap::from([("toolchain".to_owned(), "rustc 1.95.0".to_owned())]),
-        environment: RecordedEnvironment::default(),
-        products: RecordedProducts::default(),
-        is_quiet: false,
-        is_by_reach: false,
+        ..Record::sample(TargetReport::sample(&[]))
+    }
+}
+
+impl Record {
+    /// The record of a call of `/p` with this report, which holds without an input.
+    pub(crate) fn sample(report: TargetReport) -> Self {
+        let digest = Digest::of(b"");
+        Self {
+            key: RecordKey { level: RecordLevel::Call, version: 1, digest },
+            created: Timestamp(1),
+            workspace_root: "/p".into(),
+            code_hash: digest,
+            selection: String::new(),
+            verdict: report.verdict,
+            inputs: Vec::new(),
+            targets: vec![report],
+            duration_ms: 1,
+            host: String::new(),
+            tool_version: String::new(),
+            identity: BTreeMap::new(),
+            environment: RecordedEnvironment::default(),
+            products: RecordedProducts::default(),
+            is_quiet: false,
+            is_by_reach: false,
+        }
     }
 }

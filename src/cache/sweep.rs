@@ -13,12 +13,11 @@ use std::time::Duration;
 use super::files::{self, Access, Lock, remedy};
 use super::index::{self, RecordFile};
 use super::layout::{Layout, RecordClaim};
-use super::memos::Memos;
+use super::memos::KINDS;
 use super::programs::{self, MemoSubject};
 use super::record::{RecordKey, RecordLevel, project_digest};
 use super::retention::{self, CacheContents, RemovalPlan, RemovalReason};
 use super::{Cache, Limits};
-use super::{code_digests, environments, mentions, plans, reached, script_runs};
 use crate::model::{Digest, Timestamp};
 
 /// How long `clear` and `gc` wait for writers.
@@ -235,7 +234,7 @@ impl Cache {
             }
         }
         if workspace_root.is_none() {
-            all_memos(&self.layout).iter().for_each(Memos::forget);
+            KINDS.iter().for_each(|kind| kind.forget(&self.layout));
         }
         tidy(&self.layout);
         report.entries = index::record_files(&self.layout).map_err(&failed)?.len() as u64;
@@ -322,18 +321,6 @@ pub(super) fn remove(
         Ok(false) => {}
         Err(error) => report.failed.push((path.to_owned(), error)),
     }
-}
-
-/// The folders of memos, whatever they are of.
-pub(super) fn all_memos(layout: &Layout) -> [Memos; 6] {
-    [
-        code_digests::memos(layout),
-        environments::memos(layout),
-        mentions::memos(layout),
-        plans::memos(layout),
-        reached::memos(layout),
-        script_runs::memos(layout),
-    ]
 }
 
 /// Removes our empty folders. The system itself refuses to remove the others.

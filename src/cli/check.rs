@@ -20,9 +20,7 @@ use crate::client::{ClientError, Connection};
 use crate::model::{Answer, Digest, Timestamp};
 use crate::process::Environment;
 use crate::protocol::{Ask, Call, KnownFailure, Reply};
-use crate::verdict::{
-    Facts, LocalTree, LookUp, ProjectFiles, ProjectTree as _, Question, answer_by_packages,
-};
+use crate::verdict::{LookUp, ProjectTree as _, Question, answer_by_packages};
 
 /// What is known.
 enum Known {
@@ -148,11 +146,8 @@ fn ask_daemon(
 /// What this process finds out by itself.
 fn look(context: &Context, question: &Question, untracked: &[PathBuf]) -> Result<Looked, Stop> {
     let cache = Cache::open(&context.paths.cache_dir);
-    let facts =
-        Facts::gather(question, cache.dir()).map_err(|error| Stop::new(Exit::NotGreen, error))?;
-    let files =
-        ProjectFiles::new(question, &facts).map_err(|error| Stop::new(Exit::Config, error))?;
-    let mut tree = LocalTree::new(files, cache.dir());
+    let facts = context.facts(question)?;
+    let mut tree = context.local_tree(question, &facts)?;
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let state = runtime.block_on(tree.look()).map_err(|error| Stop::new(Exit::NotGreen, error))?;
     let known = match state.digest {
@@ -185,7 +180,7 @@ fn by_packages(
     tree_digest: &Digest,
 ) -> Option<Answer> {
     let cache = Cache::open(&context.paths.cache_dir);
-    let facts = Facts::gather(question, cache.dir()).ok()?;
+    let facts = context.facts(question).ok()?;
     let runtime = tokio::runtime::Builder::new_current_thread().build().ok()?;
     let asked = LookUp { cache: &cache, question, facts: &facts };
     runtime.block_on(answer_by_packages(asked, tree, tree_digest))

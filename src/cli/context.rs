@@ -7,6 +7,7 @@ use super::exit::{Exit, Stop};
 use crate::config::{self, Loaded};
 use crate::paths::Paths;
 use crate::process::Environment;
+use crate::verdict::{Facts, LocalTree, ProjectFiles, Question};
 use crate::workspace::{is_member, locate};
 
 /// The surroundings of one command.
@@ -74,6 +75,19 @@ impl Context {
             }
             (Err(stop), None) => Err(stop),
         }
+    }
+
+    /// What decides the answer to a question besides the tree.
+    pub(super) fn facts(&self, question: &Question) -> Result<Facts, Stop> {
+        Facts::gather(question, &self.paths.cache_dir)
+            .map_err(|error| Stop::error(Exit::NotGreen, error))
+    }
+
+    /// The tree of a project, which this process reads by itself.
+    pub(super) fn local_tree(&self, question: &Question, facts: &Facts) -> Result<LocalTree, Stop> {
+        let files =
+            ProjectFiles::new(question, facts).map_err(|error| Stop::error(Exit::Config, error))?;
+        Ok(LocalTree::new(files, &self.paths.cache_dir))
     }
 
     /// Whether what is written to a stream should be coloured.

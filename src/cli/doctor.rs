@@ -19,9 +19,7 @@ use crate::daemon::{Endpoint, Surveyed, survey};
 use crate::protocol::{Call, Reply, State, StatusReport};
 use crate::service::{self, Check, CheckStatus, ServiceNeeds};
 use crate::shared::StoreFinding;
-use crate::verdict::{
-    Facts, LocalTree, ProjectFiles, ProjectTree as _, Question, open_store, probe_store,
-};
+use crate::verdict::{ProjectTree as _, Question, open_store, probe_store};
 
 #[derive(Serialize)]
 struct CheckLine<'a> {
@@ -218,10 +216,9 @@ fn needs(context: &Context) -> ServiceNeeds {
     for project in loaded.config.projects {
         let (environment, settings) = (context.environment.clone(), project.settings);
         let question = Question::of_project(&project.path, environment, settings);
-        let Ok(facts) = Facts::gather(&question, &context.paths.cache_dir) else { continue };
+        let Ok(facts) = context.facts(&question) else { continue };
         needs.target_dirs.extend(facts.target_dirs.iter().cloned());
-        let Ok(scope) = ProjectFiles::new(&question, &facts) else { continue };
-        let mut tree = LocalTree::new(scope, &context.paths.cache_dir);
+        let Ok(mut tree) = context.local_tree(&question, &facts) else { continue };
         if runtime.block_on(tree.look()).is_ok() {
             watches += tree.scope().directories().count() as u64;
         }

@@ -12,8 +12,8 @@ use super::render::{GOOD, NOTE, WARN, label, plural, selection_text};
 use crate::cache::{Cache, ObservationCost, RecordLevel, SelectionRecord};
 use crate::model::{Digest, OsText, Source, TargetId, TargetKind, Timestamp, Verdict};
 use crate::verdict::{
-    self, CallsExplanation, Explanation, Facts, LevelExplanation, LocalTree, ProjectFiles,
-    ProjectTree as _, Question, SharedReason, SharedReasons, TargetExplanation,
+    self, CallsExplanation, Explanation, Facts, LevelExplanation, ProjectTree as _, Question,
+    SharedReason, SharedReasons, TargetExplanation,
 };
 
 #[derive(Serialize)]
@@ -139,11 +139,8 @@ pub(super) fn explained(
     let environment = config.shared.test_environment(context.environment.clone());
     let question = Question::asked(&root, &dir, None, Vec::new(), environment, settings);
     let cache = Cache::open(&context.paths.cache_dir);
-    let facts =
-        Facts::gather(&question, cache.dir()).map_err(|error| Stop::new(Exit::NotGreen, error))?;
-    let scope =
-        ProjectFiles::new(&question, &facts).map_err(|error| Stop::new(Exit::Config, error))?;
-    let mut tree = LocalTree::new(scope, cache.dir());
+    let facts = context.facts(&question)?;
+    let mut tree = context.local_tree(&question, &facts)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let look = runtime.block_on(tree.look()).map_err(|error| Stop::new(Exit::NotGreen, error))?;
     let manifest = tree.scope().manifest();

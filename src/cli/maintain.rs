@@ -13,11 +13,11 @@ use super::exit::{Exit, Stop};
 use super::output;
 use super::render::{ERROR, GOOD, WARN, bytes, label, plural};
 use super::targets::{self, TargetDirLine};
-use crate::cache::{Cache, GcOptions, Limits, SweepError, SweepReport};
-use crate::config;
+use crate::cache::{Cache, GcOptions, SweepError, SweepReport};
+use crate::config::{self, Project};
 use crate::model::{OsText, Timestamp};
 use crate::shared::{Retention, SharedError};
-use crate::verdict::{forget_store, open_store, project_label};
+use crate::verdict::{self, forget_store, open_store, project_label};
 
 /// `config …`
 pub(super) fn config(context: &Context, what: &ConfigCommand) -> Result<(), Stop> {
@@ -138,18 +138,10 @@ fn clear(context: &Context, cache: &Cache, project: Option<PathBuf>) -> Result<(
 
 fn gc(context: &Context, cache: &Cache, dry_run: bool) -> Result<(), Stop> {
     let config = context.config()?.config;
-    let keep = |settings: &config::Settings| settings.keep_snapshots as usize;
+    let keep = |project: &Project| (project.path.clone(), project.settings.keep_snapshots as usize);
     let options = GcOptions {
-        limits: Limits {
-            keep_snapshots: keep(&config.defaults),
-            max_bytes: config.cache.max_size,
-            max_age: config.cache.max_age,
-        },
-        keep: config
-            .projects
-            .iter()
-            .map(|project| (project.path.clone(), keep(&project.settings)))
-            .collect(),
+        limits: verdict::limits(&config.cache, &config.defaults),
+        keep: config.projects.iter().map(keep).collect(),
         dry_run,
     };
     let report = cache.gc(Timestamp::now(), &options).map_err(swept)?;

@@ -25,7 +25,7 @@ use super::progress::{Progress, ProgressLevel};
 use super::remote::RemoteTree;
 use super::render::{AskedFor, AskedQuestion, ERROR, NOTE, WARN, label, plural};
 use super::trust;
-use crate::cache::{AnsweredTargets, Cache, HistoryEvent, Limits, Record};
+use crate::cache::{AnsweredTargets, Cache, HistoryEvent, Record};
 use crate::client::{ClientError, Connection};
 use crate::config::SharedSettings;
 use crate::model::{Answer, OsText, Source, Timestamp, Verdict};
@@ -33,8 +33,8 @@ use crate::process::Priority;
 use crate::protocol::{Ask, Call, Miss, Reply};
 use crate::shared::SharedStore;
 use crate::verdict::{
-    self, Facts, LocalTree, LookUp, ProjectFiles, ProjectTree, Publishing, Question, RunError,
-    RunOptions, RunOutcome, RunScope, Shareable, remember,
+    self, LookUp, ProjectTree, Publishing, Question, RunError, RunOptions, RunOutcome, RunScope,
+    Shareable, remember,
 };
 
 /// Answers, and prints the verdict.
@@ -113,8 +113,7 @@ impl Asking<'_> {
         }
         let question = self.question(root)?;
         let cache = Cache::open(&self.context.paths.cache_dir);
-        let facts = Facts::gather(&question, cache.dir())
-            .map_err(|error| Stop::error(Exit::NotGreen, error))?;
+        let facts = self.context.facts(&question)?;
         let asked = LookUp { cache: &cache, question: &question, facts: &facts };
         let store;
         let ran = match &mut heard {
@@ -125,9 +124,7 @@ impl Asking<'_> {
                 self.run(asked, &mut tree, &options, &mut progress)
             }
             _ => {
-                let scope = ProjectFiles::new(&question, &facts)
-                    .map_err(|error| Stop::error(Exit::Config, error))?;
-                let mut tree = LocalTree::new(scope, cache.dir());
+                let mut tree = self.context.local_tree(&question, &facts)?;
                 let options = self.options(&question, Vec::new())?;
                 store = options.store.clone();
                 self.run(asked, &mut tree, &options, &mut progress)
@@ -332,11 +329,7 @@ impl Asking<'_> {
             no_cache: self.runs_all(),
             scope: RunScope::All,
             first,
-            limits: Limits {
-                keep_snapshots: question.settings.keep_snapshots as usize,
-                max_bytes: cache.max_size,
-                max_age: cache.max_age,
-            },
+            limits: verdict::limits(&cache, &question.settings),
             store,
             remembers_red,
             agent: shared.hidden_agent(&self.context.environment),

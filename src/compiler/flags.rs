@@ -125,8 +125,7 @@ mod tests {
     use super::*;
 
     fn both(flags: &str) -> [bool; 3] {
-        let mut environment = Environment::default();
-        environment.set("CARGO_BUILD_RUSTFLAGS", flags);
+        let environment = Environment::of(&[("CARGO_BUILD_RUSTFLAGS", flags)]);
         let words: Vec<_> = flags.split(' ').map(|word| format!("{word:?}")).collect();
         let file = format!("[target.'cfg(unix)']\nrustflags = [{}]\n", words.join(","));
         let text = format!("[build]\nrustflags = {flags:?}\n");
@@ -177,11 +176,7 @@ mod tests {
         assert!(file_can_optimize(b"rustflags = 'caf\xe9'"));
         assert!(file_can_optimize(b"[build]\nrustflags = 3\n"));
         assert!(file_can_optimize(b"[build]\nrustflags = [1]\n"));
-        let with = |name: &str, value: &str| {
-            let mut environment = Environment::default();
-            environment.set(name, value);
-            environment_can_optimize(&environment)
-        };
+        let with = |name, value| environment_can_optimize(&Environment::of(&[(name, value)]));
         assert!(with("CARGO_ENCODED_RUSTFLAGS", "-g\x1f-O"));
         assert!(!with("CARGO_ENCODED_RUSTFLAGS", "-g\x1f--cfg\x1fx"));
         assert!(with("RUSTC_BOOTSTRAP", "1") && with("CARGO_UNSTABLE_PROFILE_RUSTFLAGS", "true"));

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::CompileError;
 use crate::model::{OsText, os_text};
+use crate::paths::replace_file;
 use crate::process::{Environment, become_program};
 
 /// The name of the link that stands for a test binary's runner.
@@ -208,9 +209,7 @@ fn record(folder: &Path, called_as: &Path, args: &[OsString]) -> io::Result<()> 
             Err(error) => return Err(error),
         }
     }
-    let part = calls.join(format!("{number}.part"));
-    std::fs::write(&part, serde_json::to_vec(&call)?)?;
-    std::fs::rename(&part, calls.join(format!("{number}.json")))
+    replace_file(&calls.join(format!("{number}.json")), &serde_json::to_vec(&call)?).map(drop)
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ use super::plan::{PlannedTarget, TestPlan};
 use super::script_files::script_output;
 use super::units::Product;
 use crate::model::{Digest, Digester, Harness, OsText, TargetId, os_text};
-use crate::paths::create_private_folder;
+use crate::paths::replace_file;
 use crate::process::Environment;
 use crate::workspace::is_terminal_variable;
 
@@ -226,11 +226,7 @@ impl PlanMemo {
     }
 
     fn save(&self, file: &Path) -> io::Result<()> {
-        file.parent().map_or(Ok(()), create_private_folder)?;
-        // Whole or not at all: a reader never finds a part.
-        let fresh = file.with_extension(format!("plans-{}", std::process::id()));
-        std::fs::write(&fresh, serde_json::to_vec(self)?)?;
-        std::fs::rename(&fresh, file)
+        replace_file(file, &serde_json::to_vec(self)?).map(drop)
     }
 }
 

@@ -13,7 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Write as _};
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use super::cargo::CargoOutput;
 use super::sources::dependencies;
 use crate::model::{OsText, Timestamp};
+use crate::paths::replace_file;
 
 /// The version of the file's format; another one is not understood.
 const LEDGER_VERSION: u32 = 1;
@@ -184,12 +185,7 @@ impl BuildLedger {
     /// # Errors
     /// The system's error. Without the ledger, less is proven.
     pub(crate) fn save(&self, file: &Path) -> io::Result<()> {
-        let folder = file.parent().unwrap_or(Path::new("/"));
-        fs::create_dir_all(folder)?;
-        let mut fresh = tempfile::NamedTempFile::new_in(folder)?;
-        fresh.write_all(&serde_json::to_vec(self)?)?;
-        fresh.persist(file)?;
-        Ok(())
+        replace_file(file, &serde_json::to_vec(self)?).map(drop)
     }
 
     /// The units that can be removed from this workspace.

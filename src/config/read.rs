@@ -15,7 +15,7 @@ use toml::de::{DeString, DeTable, DeValue, Deserializer};
 
 use super::error::{ConfigError, Fault, SpannedFault, did_you_mean};
 use super::place::resolve;
-use super::values::{self, OptionalText as _, OutsideFile, no_nul};
+use super::values::{self, Notation as _, OutsideFile, no_nul};
 use super::{Config, DEFAULT, Project, Settings, SharedSettings, TargetDir};
 use crate::paths::{Paths, expand};
 use crate::process::Environment;
@@ -294,10 +294,10 @@ impl ConfigReader<'_> {
             TargetDir::At(path) => {
                 let text = path.to_string_lossy().into_owned();
                 let text = Spanned::new(value.span(), text);
-                match self.expand(key, values::TARGET_DIR, &text) {
+                match self.expand(key, TargetDir::ALLOWED, &text) {
                     Ok(expanded) if expanded.parent().is_none() => {
                         let why = "it is the root of all folders".to_owned();
-                        self.found.push(bad(value.span(), key, why, values::TARGET_DIR));
+                        self.found.push(bad(value.span(), key, why, TargetDir::ALLOWED));
                     }
                     Ok(expanded) => *path = expanded,
                     Err(fault) => self.found.push(fault),

@@ -193,15 +193,7 @@ mod tests {
 
     use super::*;
 
-    const SETTINGS: BackgroundSettings = BackgroundSettings {
-        on_battery: Effort::Pause,
-        battery_below: 40,
-        power_save: Effort::Slow,
-        memory_pressure: Some(10),
-        session_locked: Effort::Run,
-        processors_busy: Effort::Pause,
-        jobs: None,
-    };
+    const SETTINGS: BackgroundSettings = BackgroundSettings::SAMPLE;
 
     fn write(root: &Path, name: &str, text: &str) {
         let file = root.join(name);

@@ -5,7 +5,7 @@
 //! reads them when it starts and when it is told.
 
 use std::fs;
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tracing::warn;
 
 use crate::config::format_duration;
 use crate::model::{Digest, Timestamp, os_text};
-use crate::paths::create_private_folder;
+use crate::paths::replace_file;
 use crate::protocol::{ProjectStatus, State};
 
 /// The folder below the cache folder.
@@ -140,15 +140,10 @@ impl Pauses {
     pub fn pause(cache_dir: &Path, project: Option<&Path>, pause: Pause) -> Result<(), PauseError> {
         let path = file(cache_dir, project);
         let failed = |source| PauseError { path: path.clone(), source };
-        let folder = cache_dir.join(PAUSES_FOLDER);
-        create_private_folder(&folder).map_err(failed)?;
         let project = project.map(|project| PausedPath(project.to_owned()));
         let text = serde_json::to_vec(&PauseFile { project, pause });
         let text = text.map_err(|error| failed(error.into()))?;
-        let mut fresh = tempfile::NamedTempFile::new_in(&folder).map_err(failed)?;
-        fresh.write_all(&text).map_err(failed)?;
-        fresh.persist(&path).map_err(|error| failed(error.error))?;
-        Ok(())
+        replace_file(&path, &text).map(drop).map_err(failed)
     }
 
     /// Ends the pause of one project, or every pause.

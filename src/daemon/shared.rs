@@ -277,11 +277,6 @@ impl Shared {
     }
 
     pub(super) fn limits(&self, settings: &config::Settings) -> Limits {
-        let bounds = *lock(&self.bounds);
-        Limits {
-            keep_snapshots: settings.keep_snapshots as usize,
-            max_bytes: bounds.max_size,
-            max_age: bounds.max_age,
-        }
+        verdict::limits(&lock(&self.bounds), settings)
     }
 }

@@ -132,26 +132,10 @@ impl Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::TargetKind;
 
     fn target(verdict: Verdict, source: Source) -> TargetAnswer {
-        let id = TargetId { package: "p".into(), target: "p".into(), kind: TargetKind::Lib };
         let counts = TestCounts { passed: 2, failed: 1, ignored: 0, filtered: 0 };
-        TargetAnswer {
-            id,
-            verdict,
-            source,
-            reason: String::new(),
-            counts,
-            failures: Vec::new(),
-            tests: Vec::new(),
-            flaky: Vec::new(),
-            end: End::Exit(0),
-            output: String::new(),
-            stderr: None,
-            duration_ms: 0,
-            when: Timestamp(0),
-        }
+        TargetAnswer { verdict, counts, ..TargetAnswer::sample(source, &[]) }
     }
 
     fn answer(targets: Vec<TargetAnswer>) -> Answer {

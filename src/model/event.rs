@@ -259,19 +259,12 @@ mod tests {
             when: Timestamp(7),
             tests: vec![
                 TestEntry {
-                    name: "adds".into(),
-                    outcome: Outcome::Failed,
                     place: Some(place.clone()),
                     message: Some("left: 1\nright: 2".into()),
                     panic: Some(place),
+                    ..TestEntry::sample("adds", Outcome::Failed)
                 },
-                TestEntry {
-                    name: "other".into(),
-                    outcome: Outcome::Ok,
-                    place: None,
-                    message: None,
-                    panic: None,
-                },
+                TestEntry::sample("other", Outcome::Ok),
             ],
         };
         let json = serde_json::to_string(&event).unwrap();

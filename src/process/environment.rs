@@ -59,6 +59,12 @@ impl Environment {
         self
     }
 
+    /// An environment of these variables.
+    #[cfg(test)]
+    pub(crate) fn of(variables: &[(&str, &str)]) -> Self {
+        variables.iter().map(|(name, value)| (name.into(), value.into())).collect()
+    }
+
     /// The value of a variable.
     #[must_use]
     pub fn get(&self, name: impl AsRef<OsStr>) -> Option<&OsStr> {
@@ -117,14 +123,11 @@ impl From<Environment> for Vec<(OsText, OsText)> {
 mod tests {
     use super::*;
 
-    fn environment(pairs: &[(&str, &str)]) -> Environment {
-        pairs.iter().map(|(n, v)| (n.into(), v.into())).collect()
-    }
-
     #[test]
     fn no_variable_of_the_service_manager_reaches_a_child() {
-        let all = environment(&[("NOTIFY_SOCKET", "/run/x"), ("LISTEN_FDS", "1"), ("HOME", "/h")]);
-        assert_eq!(all.without_supervisor(), environment(&[("HOME", "/h")]));
+        let all =
+            Environment::of(&[("NOTIFY_SOCKET", "/run/x"), ("LISTEN_FDS", "1"), ("HOME", "/h")]);
+        assert_eq!(all.without_supervisor(), Environment::of(&[("HOME", "/h")]));
     }
 
     #[test]
@@ -133,10 +136,10 @@ mod tests {
         let tool = dir.path().join("tool");
         std::fs::write(&tool, "").unwrap();
         let found = |e: &Environment| e.find_program(Path::new("tool"), Path::new("/"));
-        let here = environment(&[("PATH", &format!("/nowhere:{}", dir.path().display()))]);
+        let here = Environment::of(&[("PATH", &format!("/nowhere:{}", dir.path().display()))]);
         assert_eq!(found(&here), None, "not executable");
         std::fs::set_permissions(&tool, std::fs::Permissions::from_mode(0o755)).unwrap();
         assert_eq!(found(&here), Some(tool));
-        assert_eq!(found(&environment(&[])), None);
+        assert_eq!(found(&Environment::of(&[])), None);
     }
 }

@@ -128,8 +128,7 @@ mod tests {
             Ok(folders) => folders,
             Err(error) => return eprintln!("left out: {error}"),
         };
-        let mut environment = Environment::default();
-        environment.set("PATH", "/usr/local/bin:/usr/bin:/bin");
+        let environment = Environment::of(&[("PATH", "/usr/local/bin:/usr/bin:/bin")]);
         let run = |script: &str| {
             let spec = Spec::new("sh", dir.path(), environment.clone()).args(["-c", script]);
             let spec = spec.writes_only_in(&folders);

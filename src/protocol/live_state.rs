@@ -204,35 +204,23 @@ pub(crate) fn hello() -> StreamEvent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Outcome, Source, TargetKind, TestCounts, Verdict};
+    use crate::model::{Outcome, Source, Verdict};
     use proptest::prelude::*;
 
     fn of(tree: u8) -> EventOf {
-        EventOf { project: "/p".into(), code_hash: Digest::of(&[tree]) }
+        EventOf::sample(tree)
     }
 
     fn id(target: u8) -> TargetId {
-        let target = format!("t{target}");
-        TargetId { package: "p".into(), target, kind: TargetKind::Test }
+        TargetId::sample(&format!("t{target}"))
     }
 
     fn target(tree: u8, target: u8, verdict: Verdict) -> TargetEvent {
-        TargetEvent {
-            of: of(tree),
-            id: id(target),
-            verdict,
-            source: Source::Run,
-            reason: "r".into(),
-            when: Timestamp(3),
-            duration_ms: 1,
-            counts: TestCounts::default(),
-            message: None,
-        }
+        TargetEvent::sample(of(tree), id(target), verdict)
     }
 
     fn test(name: u8, outcome: Outcome) -> TestEntry {
-        let name = format!("n{name}");
-        TestEntry { name, outcome, place: None, message: None, panic: None }
+        TestEntry::sample(&format!("n{name}"), outcome)
     }
 
     fn any_event() -> impl Strategy<Value = StreamEvent> {
@@ -268,14 +256,9 @@ mod tests {
                 when: Timestamp(3),
                 tests: vec![test(name, Outcome::Ok)],
             }),
-            tree.prop_map(|tree| StreamEvent::Verdict(VerdictEvent {
-                of: of(tree),
-                verdict: Some(Verdict::Pass),
-                reason: None,
-                source: Some(Source::Run),
-                when: None,
-                counts: TestCounts::default(),
-            })),
+            tree.prop_map(|tree| {
+                StreamEvent::Verdict(VerdictEvent::sample(of(tree), Verdict::Pass))
+            }),
         ]
     }
 

@@ -249,8 +249,7 @@ mod tests {
         ] {
             assert!(!called(line).is_recordable(), "{line}");
         }
-        let mut environment = Environment::default();
-        environment.set("RUST_TEST_SHUFFLE", "1");
+        let environment = Environment::of(&[("RUST_TEST_SHUFFLE", "1")]);
         assert!(!LibtestArguments::of_call(&[], &environment).is_recordable());
     }
 
@@ -273,9 +272,8 @@ mod tests {
 
     #[test]
     fn the_environment_speaks_where_the_arguments_do_not() {
-        let mut environment = Environment::default();
-        environment.set("RUST_TEST_THREADS", "1");
-        environment.set("RUST_TEST_NOCAPTURE", "0");
+        let variables = [("RUST_TEST_THREADS", "1"), ("RUST_TEST_NOCAPTURE", "0")];
+        let mut environment = Environment::of(&variables);
         let request = LibtestArguments::of(&[], &environment, Harness::Libtest);
         assert_eq!((request.threads, request.wants_output), (Some(1), false));
         environment.set("RUST_TEST_NOCAPTURE", "1");

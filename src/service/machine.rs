@@ -107,8 +107,7 @@ mod tests {
         std::fs::create_dir_all(&bus).unwrap();
         std::fs::write(bus.join("bus"), "").unwrap();
         assert!(hint(&none, 7).contains("export XDG_RUNTIME_DIR=/run/user/7"));
-        let mut sudo = Environment::default();
-        sudo.set("SUDO_USER", "me");
+        let sudo = Environment::of(&[("SUDO_USER", "me")]);
         assert!(hint(&sudo, 0).contains("without sudo"));
     }
 }

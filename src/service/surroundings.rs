@@ -145,12 +145,8 @@ mod tests {
 
     use super::*;
 
-    fn environment(pairs: &[(&str, &str)]) -> Environment {
-        pairs.iter().map(|(n, v)| (n.into(), v.into())).collect()
-    }
-
     fn of(pairs: &[(&str, &str)]) -> Surroundings {
-        Surroundings::of(&environment(pairs), Path::new("/h"))
+        Surroundings::of(&Environment::of(pairs), Path::new("/h"))
     }
 
     fn program(folder: &Path, name: &str) {
@@ -207,7 +203,7 @@ mod tests {
         let bin = dir.path().join(".cargo/bin");
         program(&bin, "cargo");
         program(&bin, "rustc");
-        let taken = Surroundings::of(&environment(&[("PATH", "/nowhere")]), dir.path());
+        let taken = Surroundings::of(&Environment::of(&[("PATH", "/nowhere")]), dir.path());
         assert_eq!(taken.variables["PATH"], format!("/nowhere:{}", bin.display()));
         assert_eq!(taken.missing(), None);
         assert_eq!(taken.tools[0].path, Some(bin.join("cargo")));

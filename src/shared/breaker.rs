@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bundle::millis;
 use crate::model::{Digest, Timestamp};
+use crate::paths::replace_file;
 
 /// How long a store is left alone after its first failure; doubled at each further one.
 const FIRST_STORE_PAUSE: Duration = Duration::from_secs(30);
@@ -67,14 +68,8 @@ impl Breaker {
             FIRST_STORE_PAUSE.saturating_mul(1 << (count - 1).min(10)).min(LONGEST_STORE_PAUSE);
         let until = Timestamp(now.0.saturating_add(millis(pause)));
         let failures = Failures { store: self.store, count, until, why: why.to_owned() };
-        let written =
-            serde_json::to_vec(&failures).map_err(std::io::Error::from).and_then(|text| {
-                let dir = self.file.parent().unwrap_or(&self.file);
-                crate::paths::create_private_folder(dir)?;
-                let mut file = tempfile::NamedTempFile::new_in(dir)?;
-                std::io::Write::write_all(&mut file, &text)?;
-                file.persist(&self.file).map_err(|error| error.error)
-            });
+        let text = serde_json::to_vec(&failures).map_err(std::io::Error::from);
+        let written = text.and_then(|text| replace_file(&self.file, &text));
         if let Err(error) = written {
             tracing::debug!(%error, "that the shared store failed is not noted");
         }

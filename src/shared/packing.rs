@@ -2,20 +2,14 @@
 //! the same libraries and are asked for the same variables.
 //!
 //! A list or an object that occurs several times is a part. `{"": 7}` stands for the eighth part; in a
-//! list, `{"": [7, 9]}` stands for three in a row. A part may hold earlier ones. A value is never put
-//! together as a whole: what it becomes is read from the parts, so that a record costs nothing until it
-//! is asked for.
+//! list, `{"": [7, 9]}` stands for three in a row. A part may hold earlier ones. A value is put together
+//! when it is read, so that a record costs nothing until it is asked for.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use serde::de::value::StrDeserializer;
-use serde::de::{
-    DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error as _, IntoDeserializer as _,
-    MapAccess, SeqAccess, VariantAccess, Visitor,
-};
-use serde::forward_to_deserialize_any;
+use serde::de::{DeserializeOwned, Error as _};
 use serde_json::{Error, Map, Value};
 
 /// A shorter text is written again: a reference would not be shorter.
@@ -23,6 +17,9 @@ const SHORTEST_PART: usize = 24;
 
 /// How many values all records together may have: a small object must not become a huge one.
 const MAX_VALUES: usize = 1 << 21;
+
+/// A text counts as one more value for each so many bytes.
+const BYTES_OF_A_VALUE: usize = 64;
 
 /// How deep a record may go: parts in parts must not exhaust the stack.
 const MAX_DEPTH: usize = 128;
@@ -183,7 +180,8 @@ fn referred(value: &Value) -> Option<PartRow> {
     let number = |value: &Value| value.as_u64().and_then(|number| usize::try_from(number).ok());
     match value.as_object()?.get(REFERENCE)? {
         Value::Array(ends) => match &ends[..] {
-            [first, last] => Some(PartRow { first: number(first)?, last: number(last)? }),
+            [first, last] => Some(PartRow { first: number(first)?, last: number(last)? })
+                .filter(|row| row.first <= row.last),
             _ => None,
         },
         single => number(single).map(|at| PartRow { first: at, last: at }),
@@ -240,211 +238,78 @@ impl PackedValue {
     /// If a part is missing, it is too much, or it is not of this type.
     pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, Error> {
         let PackedParts { parts, left } = &*self.object;
-        T::deserialize(Unpacking { parts, value: &self.value, depth: 0, left })
+        serde_json::from_value(unpack(&self.value, parts, 0, left).map_err(Error::custom)?)
     }
 }
 
-/// A value as it is read.
-#[derive(Clone, Copy)]
-struct Unpacking<'v> {
-    /// The parts that it may refer to: a part, to earlier ones.
-    parts: &'v [Value],
-    value: &'v Value,
+/// The value with the parts that it refers to in their places. It lies `depth` deep in a record, and
+/// `left` is how many more values the records of its object may have.
+fn unpack<'v>(
+    mut value: &'v Value,
+    mut parts: &'v [Value],
     depth: usize,
-    /// How many more values may be read.
-    left: &'v AtomicUsize,
-}
-
-impl<'v> Unpacking<'v> {
-    /// The value, or the part that it refers to.
-    fn resolved(mut self) -> Result<Self, Error> {
-        loop {
-            if self.left.load(Ordering::Relaxed) == 0 {
-                return Err(Error::custom(BadPacking::TooMuch));
-            }
-            self.left.fetch_sub(1, Ordering::Relaxed);
-            if !self.value.as_object().is_some_and(|map| map.contains_key(REFERENCE)) {
-                return Ok(self);
-            }
-            let part = referred(self.value).and_then(PartRow::single);
-            self = self.part(part.ok_or_else(|| Error::custom(BadPacking::NoSuchPart))?)?;
-        }
+    left: &AtomicUsize,
+) -> Result<Value, BadPacking> {
+    if depth > MAX_DEPTH {
+        return Err(BadPacking::TooDeep);
     }
-
-    fn part(self, at: usize) -> Result<Self, Error> {
-        let value = self.parts.get(at).ok_or_else(|| Error::custom(BadPacking::NoSuchPart))?;
-        Ok(Self { parts: &self.parts[..at], value, ..self })
+    take(1, left)?;
+    while value.as_object().is_some_and(|map| map.contains_key(REFERENCE)) {
+        let at = referred(value).and_then(PartRow::single).ok_or(BadPacking::NoSuchPart)?;
+        // A part refers to earlier ones, so that this ends.
+        (parts, value) = part(parts, at)?;
+        take(1, left)?;
     }
-
-    /// A value inside this one.
-    fn inside(self, value: &'v Value) -> Result<Self, Error> {
-        if self.depth == MAX_DEPTH {
-            return Err(Error::custom(BadPacking::TooDeep));
-        }
-        Ok(Self { value, depth: self.depth + 1, ..self })
-    }
-}
-
-impl<'v> Deserializer<'v> for Unpacking<'v> {
-    type Error = Error;
-
-    fn deserialize_any<V: Visitor<'v>>(self, visitor: V) -> Result<V::Value, Error> {
-        let whole = self.resolved()?;
-        match whole.value {
-            Value::Array(items) => visitor.visit_seq(UnpackedItems { of: whole, items, row: None }),
-            Value::Object(map) => {
-                visitor.visit_map(UnpackedFields { of: whole, fields: map.iter(), value: None })
-            }
-            plain => plain.deserialize_any(visitor),
-        }
-    }
-
-    fn deserialize_option<V: Visitor<'v>>(self, visitor: V) -> Result<V::Value, Error> {
-        if self.value.is_null() { visitor.visit_none() } else { visitor.visit_some(self) }
-    }
-
-    fn deserialize_newtype_struct<V: Visitor<'v>>(
-        self,
-        _: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Error> {
-        visitor.visit_newtype_struct(self)
-    }
-
-    fn deserialize_enum<V: Visitor<'v>>(
-        self,
-        _: &'static str,
-        _: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, Error> {
-        let whole = self.resolved()?;
-        match whole.value {
-            Value::String(name) => visitor.visit_enum(name.as_str().into_deserializer()),
-            Value::Object(map) => match map.iter().next() {
-                Some((name, value)) if map.len() == 1 => {
-                    visitor.visit_enum(UnpackedVariant { name, content: whole.inside(value)? })
+    match value {
+        Value::Array(items) => {
+            let mut whole = Vec::with_capacity(items.len());
+            for item in items {
+                let Some(PartRow { first, last }) = referred(item) else {
+                    whole.push(unpack(item, parts, depth + 1, left)?);
+                    continue;
+                };
+                for at in first..=last {
+                    let (earlier, item) = part(parts, at)?;
+                    whole.push(unpack(item, earlier, depth + 1, left)?);
                 }
-                _ => Err(Error::custom("a variant has one name")),
-            },
-            _ => Err(Error::custom("a variant is a name or an object")),
-        }
-    }
-
-    forward_to_deserialize_any! {
-        <W: Visitor<'v>>
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
-        unit_struct seq tuple tuple_struct map struct identifier ignored_any
-    }
-}
-
-/// The items of a list.
-struct UnpackedItems<'v> {
-    of: Unpacking<'v>,
-    items: &'v [Value],
-    /// The rest of a row of parts.
-    row: Option<PartRow>,
-}
-
-impl<'v> SeqAccess<'v> for UnpackedItems<'v> {
-    type Error = Error;
-
-    fn next_element_seed<T: DeserializeSeed<'v>>(
-        &mut self,
-        seed: T,
-    ) -> Result<Option<T::Value>, Error> {
-        if self.row.is_none() {
-            let Some((item, rest)) = self.items.split_first() else { return Ok(None) };
-            self.items = rest;
-            self.row = referred(item);
-            if self.row.is_none() {
-                return seed.deserialize(self.of.inside(item)?).map(Some);
             }
+            Ok(Value::Array(whole))
         }
-        let Some(PartRow { first, last }) = self.row.take() else { return Ok(None) };
-        self.row = (first < last).then(|| PartRow { first: first + 1, last });
-        let part = self.of.part(first)?;
-        seed.deserialize(part.inside(part.value)?).map(Some)
+        Value::Object(map) => {
+            let whole = map.iter().map(|(name, value)| {
+                take(name.len() / BYTES_OF_A_VALUE, left)?;
+                Ok((name.clone(), unpack(value, parts, depth + 1, left)?))
+            });
+            whole.collect::<Result<_, _>>().map(Value::Object)
+        }
+        plain => {
+            take(plain.as_str().map_or(0, str::len) / BYTES_OF_A_VALUE, left)?;
+            Ok(plain.clone())
+        }
     }
 }
 
-/// The fields of an object.
-struct UnpackedFields<'v> {
-    of: Unpacking<'v>,
-    fields: serde_json::map::Iter<'v>,
-    value: Option<&'v Value>,
+/// The parts that a part may refer to, and the part.
+fn part(parts: &[Value], at: usize) -> Result<(&[Value], &Value), BadPacking> {
+    let part = parts.get(at).ok_or(BadPacking::NoSuchPart)?;
+    Ok((&parts[..at], part))
 }
 
-impl<'v> MapAccess<'v> for UnpackedFields<'v> {
-    type Error = Error;
-
-    fn next_key_seed<K: DeserializeSeed<'v>>(
-        &mut self,
-        seed: K,
-    ) -> Result<Option<K::Value>, Error> {
-        let Some((name, value)) = self.fields.next() else { return Ok(None) };
-        self.value = Some(value);
-        let name: StrDeserializer<'_, Error> = name.as_str().into_deserializer();
-        seed.deserialize(name).map(Some)
-    }
-
-    fn next_value_seed<T: DeserializeSeed<'v>>(&mut self, seed: T) -> Result<T::Value, Error> {
-        let value = self.value.take().ok_or_else(|| Error::custom("a field has a name"))?;
-        seed.deserialize(self.of.inside(value)?)
-    }
-}
-
-/// A variant with content.
-struct UnpackedVariant<'v> {
-    name: &'v str,
-    content: Unpacking<'v>,
-}
-
-impl<'v> EnumAccess<'v> for UnpackedVariant<'v> {
-    type Error = Error;
-    type Variant = Unpacking<'v>;
-
-    fn variant_seed<T: DeserializeSeed<'v>>(
-        self,
-        seed: T,
-    ) -> Result<(T::Value, Unpacking<'v>), Error> {
-        let name: StrDeserializer<'_, Error> = self.name.into_deserializer();
-        Ok((seed.deserialize(name)?, self.content))
-    }
-}
-
-impl<'v> VariantAccess<'v> for Unpacking<'v> {
-    type Error = Error;
-
-    fn unit_variant(self) -> Result<(), Error> {
-        serde::Deserialize::deserialize(self)
-    }
-
-    fn newtype_variant_seed<T: DeserializeSeed<'v>>(self, seed: T) -> Result<T::Value, Error> {
-        seed.deserialize(self)
-    }
-
-    fn tuple_variant<V: Visitor<'v>>(self, _: usize, visitor: V) -> Result<V::Value, Error> {
-        self.deserialize_any(visitor)
-    }
-
-    fn struct_variant<V: Visitor<'v>>(
-        self,
-        _: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, Error> {
-        self.deserialize_any(visitor)
-    }
+/// Takes some values of those that may still be read.
+fn take(count: usize, left: &AtomicUsize) -> Result<(), BadPacking> {
+    let taken =
+        left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(count));
+    taken.map(drop).map_err(|_| BadPacking::TooMuch)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use serde::{Deserialize, Serialize};
     use serde_json::json;
 
     /// All values as they were.
-    fn unpack(packed: Packed) -> Result<Vec<Value>, String> {
+    fn unpack_all(packed: Packed) -> Result<Vec<Value>, String> {
         PackedValue::all(packed).map(|value| value.read().map_err(|why| why.to_string())).collect()
     }
 
@@ -460,7 +325,7 @@ mod tests {
         assert_eq!(packed.parts.iter().filter(|part| **part == library).count(), 1);
         assert_eq!(packed.values[1], packed.values[2]);
         assert!(json!(packed.values).to_string().len() < json!(values).to_string().len());
-        assert_eq!(unpack(packed), Ok(values));
+        assert_eq!(unpack_all(packed), Ok(values));
     }
 
     #[test]
@@ -473,14 +338,14 @@ mod tests {
         let packed = pack(&values);
         assert_eq!(packed.parts.len(), 49, "one is written in its place");
         assert!(json!(packed.values).to_string().len() < 200, "{:?}", packed.values);
-        assert_eq!(unpack(packed), Ok(values));
+        assert_eq!(unpack_all(packed), Ok(values));
     }
 
     #[test]
     fn references_to_nothing_and_to_too_much_are_refused() {
         let refused = |parts: Value, value: Value| {
             let parts = parts.as_array().unwrap().clone();
-            unpack(Packed { parts, values: vec![value] }).unwrap_err()
+            unpack_all(Packed { parts, values: vec![value] }).unwrap_err()
         };
         let [none, much, deep] = [BadPacking::NoSuchPart, BadPacking::TooMuch, BadPacking::TooDeep];
         let (none, much, deep) = (none.to_string(), much.to_string(), deep.to_string());
@@ -499,42 +364,12 @@ mod tests {
             json!([json!([1, 2])].into_iter().chain(more).collect::<Vec<_>>())
         };
         assert_eq!(refused(twice(60), json!({ "": 60 })), much);
+        let (long, often) = ("x".repeat(1 << 20), vec![json!({ "": 0 }); 200]);
+        assert_eq!(refused(json!([long]), json!(often)), much);
+        assert_eq!(refused(json!([{ long: 1 }]), json!(often)), much);
         let once = (0..MAX_DEPTH * 100).map(|at| json!([{ "": at }]));
         let nested: Vec<_> = [json!([1])].into_iter().chain(once).collect();
         assert_eq!(refused(json!(nested), json!({ "": MAX_DEPTH * 100 })), deep);
-    }
-
-    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-    #[serde(rename_all = "lowercase")]
-    enum Shape {
-        Unit,
-        New(u64),
-        Two(String, i64),
-        Fields { inner: Option<Box<Self>>, name: Option<String> },
-    }
-
-    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-    struct Wrapped(std::collections::BTreeMap<String, Vec<Shape>>);
-
-    #[test]
-    fn types_of_all_kinds_are_read_from_parts() {
-        let inner = Some(Box::new(Shape::Two("a long enough text".to_owned(), -1)));
-        let fields = Shape::Fields { inner, name: Some("another long text".to_owned()) };
-        let shapes = vec![
-            Shape::Unit,
-            Shape::New(7),
-            fields.clone(),
-            Shape::Fields { inner: Some(Box::new(fields)), name: None },
-        ];
-        let one = Wrapped([("a".to_owned(), shapes.clone())].into());
-        let other = Wrapped([("a".to_owned(), Vec::new()), ("b".to_owned(), shapes)].into());
-        let packed = pack(&[&one, &other].map(|value| json!(value)));
-        assert!(!packed.parts.is_empty());
-        let read: Vec<Wrapped> = PackedValue::all(packed).map(|v| v.read().unwrap()).collect();
-        assert_eq!(read, [one, other]);
-        let texts = [json!("unit"), json!({ "two": ["x"] }), json!({ "new": 1, "unit": 2 })];
-        let read = texts.map(|text| PackedValue::from(text).read::<Shape>().is_ok());
-        assert_eq!(read, [true, false, false]);
     }
 
     fn any_value() -> impl Strategy<Value = Value> {
@@ -556,7 +391,7 @@ mod tests {
         #[test]
         fn all_comes_back(values in proptest::collection::vec(any_value(), 0..5)) {
             let twice = [values.clone(), values].concat();
-            prop_assert_eq!(unpack(pack(&twice)), Ok(twice));
+            prop_assert_eq!(unpack_all(pack(&twice)), Ok(twice));
         }
     }
 }

@@ -32,11 +32,10 @@ pub(super) fn remember(cache: &Cache, root: &Path, targets: &[TargetId], now: Ti
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::TargetKind;
 
     #[test]
     fn a_target_is_observed_again_after_a_day() {
-        let target = TargetId { package: "p".into(), target: "t".into(), kind: TargetKind::Test };
+        let target = TargetId::sample("t");
         let dir = tempfile::tempdir().unwrap();
         let cache = Cache::open(dir.path());
         let root = Path::new("/w");

@@ -94,11 +94,7 @@ mod tests {
     fn a_unit_is_known_as_it_was_made_and_in_its_environment_only() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("below/units");
-        let environment = |mode: &str| {
-            let mut environment = Environment::default();
-            environment.set("MODE", mode);
-            environment
-        };
+        let environment = |mode: &str| Environment::of(&[("MODE", mode)]);
         let unit = |made, is_new| BuiltUnit {
             list: "/t/x.d".into(),
             made,

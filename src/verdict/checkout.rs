@@ -171,10 +171,8 @@ mod tests {
     #[test]
     fn what_lies_below_the_root_itself_is_found_on_the_way_up_too() {
         let leads = |then: &str, now: &str, path: &str| {
-            let mut environment = Environment::default();
-            for (name, value) in [("HOME", "/me"), ("TMPDIR", "/scratch"), ("PATH", "/snap/bin")] {
-                environment.set(name, value);
-            }
+            let variables = [("HOME", "/me"), ("TMPDIR", "/scratch"), ("PATH", "/snap/bin")];
+            let environment = Environment::of(&variables);
             let input = |state| Input { path: path.into(), state, proof: None };
             let ways =
                 Ways { then: Path::new(then), now: Path::new(now), environment: &environment };

@@ -89,7 +89,7 @@ mod tests {
     use super::*;
     use crate::cache::Uncached;
     use crate::config::{Settings, shipped_settings as settings};
-    use crate::model::{End, TargetKind, TestCounts, Timestamp, Verdict};
+    use crate::model::Timestamp;
     use crate::process::Environment;
 
     fn question(typed: Option<&[&str]>, settings: Settings) -> Question {
@@ -99,17 +99,7 @@ mod tests {
     }
 
     fn report(duration_ms: u64) -> TargetReport {
-        let id = TargetId { package: "p".into(), target: "t".into(), kind: TargetKind::Test };
-        TargetReport {
-            id,
-            verdict: Verdict::Pass,
-            end: End::Exit(0),
-            counts: TestCounts::default(),
-            tests: Vec::new(),
-            output: String::new(),
-            stderr: None,
-            duration_ms,
-        }
+        TargetReport { duration_ms, ..TargetReport::sample(&[]) }
     }
 
     fn state(conduct: RunConduct) -> ProjectState {

@@ -431,7 +431,7 @@ impl EnvironmentJudge<'_> {
         look: impl FnOnce(&Path) -> Option<bool>,
     ) -> bool {
         let memo = iteration_memo(kind, state);
-        if let Some(known) = self.cache.mentions(&memo).or_else(|| self.told.get(&memo).cloned()) {
+        if let Some(known) = self.cache.memo(&memo).or_else(|| self.told.get(&memo).cloned()) {
             return known.found.get(ALL_IN_A_MACRO) != Some(&false);
         }
         if !fingerprints.holds(self.root, input) {
@@ -441,7 +441,7 @@ impl EnvironmentJudge<'_> {
         let Some(iterates) = iterates.filter(|_| fingerprints.holds(self.root, input)) else {
             return true;
         };
-        self.cache.store_mentions(&memo, &known_iteration(iterates));
+        self.cache.store_memo(&memo, &known_iteration(iterates));
         iterates
     }
 
@@ -508,8 +508,7 @@ impl EnvironmentJudge<'_> {
         fingerprints: &mut Fingerprints,
     ) -> Option<KnownMentions> {
         let remembered = self.known.borrow().get(state).cloned();
-        let mut known =
-            remembered.unwrap_or_else(|| self.cache.mentions(state).unwrap_or_default());
+        let mut known = remembered.unwrap_or_else(|| self.cache.memo(state).unwrap_or_default());
         self.known.borrow_mut().entry(*state).or_insert_with(|| known.clone());
         if texts.iter().all(|text| known.found.contains_key(text)) {
             return Some(known);
@@ -539,7 +538,7 @@ impl EnvironmentJudge<'_> {
             known.any = any.map(str::to_owned);
             (known.is_stripped, known.is_program) = (is_stripped, is_program);
         }
-        self.cache.store_mentions(state, &known);
+        self.cache.store_memo(state, &known);
         self.known.borrow_mut().insert(*state, known.clone());
         Some(known)
     }

@@ -73,35 +73,12 @@ pub(super) fn still_red(before: &TargetReport, again: TargetReport) -> Option<Ta
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{TargetKind, Verdict};
+    use crate::model::Verdict;
     use crate::process::Environment;
-
-    fn report(tests: &[(&str, Outcome)]) -> TargetReport {
-        let count = |wanted| tests.iter().filter(|(_, outcome)| *outcome == wanted).count() as u64;
-        let failed = count(Outcome::Failed);
-        TargetReport {
-            id: TargetId { package: "p".into(), target: "t".into(), kind: TargetKind::Test },
-            verdict: if failed > 0 { Verdict::Fail } else { Verdict::Pass },
-            end: End::Exit(if failed > 0 { 101 } else { 0 }),
-            counts: TestCounts {
-                passed: count(Outcome::Ok),
-                failed,
-                ignored: count(Outcome::Ignored),
-                filtered: 0,
-            },
-            tests: tests
-                .iter()
-                .map(|(name, outcome)| TestReport { name: (*name).to_owned(), outcome: *outcome })
-                .collect(),
-            output: String::new(),
-            stderr: None,
-            duration_ms: 7,
-        }
-    }
 
     fn job(args: &[&str]) -> TestJob {
         let args = args.iter().map(OsString::from).collect();
-        let id = report(&[]).id;
+        let id = TargetReport::sample(&[]).id;
         TestJob::new(id, "/t", args, "/", Environment::default(), Harness::Libtest)
     }
 
@@ -110,7 +87,7 @@ mod tests {
 
     #[test]
     fn only_a_whole_run_that_failed_by_named_tests_is_repeated_in_part() {
-        let before = report(BEFORE);
+        let before = TargetReport::sample(BEFORE);
         assert_eq!(only_failed(&job(&[]), &before).unwrap().args, ["--exact", "a"]);
         assert!(only_failed(&job(&["a"]), &before).is_none(), "chosen by arguments");
         let killed = TargetReport { end: End::Signal(6), ..before.clone() };
@@ -121,22 +98,30 @@ mod tests {
         let mut custom = job(&[]);
         custom.harness = Harness::Custom;
         assert!(only_failed(&custom, &before).is_none());
-        assert!(only_failed(&job(&[]), &report(&[("-a", Outcome::Failed)])).is_none());
+        assert!(
+            only_failed(&job(&[]), &TargetReport::sample(&[("-a", Outcome::Failed)])).is_none()
+        );
     }
 
     #[test]
     fn only_a_red_is_told_from_the_failed_tests_alone() {
-        let before = report(BEFORE);
-        let bad = still_red(&before, report(&[("a", Outcome::Failed)])).unwrap();
+        let before = TargetReport::sample(BEFORE);
+        let bad = still_red(&before, TargetReport::sample(&[("a", Outcome::Failed)])).unwrap();
         assert_eq!((bad.verdict, bad.counts), (Verdict::Fail, before.counts));
-        assert!(still_red(&before, report(&[("a", Outcome::Ok)])).is_none(), "all must run");
-        let mut odd = report(&[("a", Outcome::Failed)]);
+        assert!(
+            still_red(&before, TargetReport::sample(&[("a", Outcome::Ok)])).is_none(),
+            "all must run"
+        );
+        let mut odd = TargetReport::sample(&[("a", Outcome::Failed)]);
         odd.end = End::Signal(6);
         assert!(still_red(&before, odd).is_none());
-        let two = report(&[("a", Outcome::Failed), ("b", Outcome::Failed)]);
+        let two = TargetReport::sample(&[("a", Outcome::Failed), ("b", Outcome::Failed)]);
         let one = [("a", Outcome::Failed), ("b", Outcome::Ok)];
-        let mixed = still_red(&two, report(&one)).unwrap();
+        let mixed = still_red(&two, TargetReport::sample(&one)).unwrap();
         assert_eq!((mixed.counts.passed, mixed.counts.failed), (1, 1));
-        assert!(still_red(&two, report(&one[..1])).is_none(), "nothing is known of the other");
+        assert!(
+            still_red(&two, TargetReport::sample(&one[..1])).is_none(),
+            "nothing is known of the other"
+        );
     }
 }

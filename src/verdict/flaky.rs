@@ -102,24 +102,6 @@ pub(super) fn judge(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{TargetId, TargetKind, TestCounts, TestReport};
-
-    fn report(tests: &[(&str, Outcome)]) -> TargetReport {
-        let red = tests.iter().any(|(_, outcome)| *outcome == Outcome::Failed);
-        let tests = tests
-            .iter()
-            .map(|(name, outcome)| TestReport { name: (*name).to_owned(), outcome: *outcome });
-        TargetReport {
-            id: TargetId { package: "p".into(), target: "t".into(), kind: TargetKind::Test },
-            verdict: if red { Verdict::Fail } else { Verdict::Pass },
-            end: End::Exit(if red { 101 } else { 0 }),
-            counts: TestCounts::default(),
-            tests: tests.collect(),
-            output: String::new(),
-            stderr: None,
-            duration_ms: 1,
-        }
-    }
 
     const GOOD: &[(&str, Outcome)] =
         &[("a", Outcome::Ok), ("b", Outcome::Ok), ("c", Outcome::Ignored)];
@@ -133,7 +115,7 @@ mod tests {
     #[test]
     fn two_outcomes_are_proof_and_agreement_is_counted_from_the_last_failure() {
         let now = Timestamp(1);
-        let (good, bad) = (report(GOOD), report(BAD));
+        let (good, bad) = (TargetReport::sample(GOOD), TargetReport::sample(BAD));
         let step = |known, before, run| note(known, before, run, 3, now);
         assert!(step(vec![], None, &bad).is_empty(), "one outcome is none");
         assert!(step(vec![], Some(&bad), &bad).is_empty());
@@ -150,20 +132,22 @@ mod tests {
     #[test]
     fn a_run_without_the_test_says_nothing_about_it() {
         let known = vec![FlakyTest { test: "x".into(), since: Timestamp(0), agreed: 1 }];
-        assert_eq!(note(known.clone(), None, &report(GOOD), 3, Timestamp(1)), known);
-        let mut ended = report(BAD);
+        assert_eq!(note(known.clone(), None, &TargetReport::sample(GOOD), 3, Timestamp(1)), known);
+        let mut ended = TargetReport::sample(BAD);
         ended.end = End::TimedOut;
-        assert!(note(vec![], Some(&report(GOOD)), &ended, 3, Timestamp(1)).is_empty());
+        assert!(
+            note(vec![], Some(&TargetReport::sample(GOOD)), &ended, 3, Timestamp(1)).is_empty()
+        );
     }
 
     #[test]
     fn a_target_without_names_is_flaky_as_a_whole() {
-        let (mut good, mut bad) = (report(&[]), report(&[]));
+        let (mut good, mut bad) = (TargetReport::sample(&[]), TargetReport::sample(&[]));
         (bad.verdict, bad.end) = (Verdict::Fail, End::Signal(6));
         let flaky = note(vec![], Some(&bad), &good, 3, Timestamp(1));
         assert_eq!(names(&flaky), [("", 1)]);
         // It is killed before any test fails.
-        good.tests = report(GOOD).tests;
+        good.tests = TargetReport::sample(GOOD).tests;
         bad.tests = vec![];
         assert_eq!(names(&note(vec![], Some(&bad), &good, 3, Timestamp(1))), [("", 1)]);
     }

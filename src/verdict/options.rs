@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::TreeError;
 use crate::cache::Limits;
 use crate::compiler::{Build, BuildProgress, CompileError};
+use crate::config::{CacheSettings, Settings};
 use crate::model::Timestamp;
 use crate::process::Priority;
 use crate::protocol::KnownFailure;
@@ -48,6 +49,15 @@ pub(crate) struct RunOptions {
     pub agent: Option<OsString>,
     /// Cancels the question: builds and runs are ended.
     pub cancel: CancellationToken,
+}
+
+/// How long records of a project are kept, and how many.
+pub(crate) fn limits(cache: &CacheSettings, settings: &Settings) -> Limits {
+    Limits {
+        keep_snapshots: settings.keep_snapshots as usize,
+        max_bytes: cache.max_size,
+        max_age: cache.max_age,
+    }
 }
 
 impl RunOptions {

@@ -80,7 +80,7 @@ impl<'a> OtherEnvironments<'a> {
             return Ok(record);
         }
         let ProvenEnvironments { products, build_variables, mut environments } =
-            self.cache.environments(&self.whole);
+            self.cache.memo(&self.whole).unwrap_or_default();
         environments.sort_by_key(|environment| environment.distance(asked.variables()));
         let records = environments.into_iter().filter_map(|environment| {
             let record = self.get(&environment.record)?;
@@ -211,7 +211,8 @@ impl<'a> OtherEnvironments<'a> {
         let environment = ProvenEnvironment { record: reference(record), variables, targets };
         let environments = vec![environment];
         let proven = ProvenEnvironments { products, build_variables, environments };
-        self.cache.store_environment(&self.whole, proven);
+        let before = self.cache.memo(&self.whole).unwrap_or_default();
+        self.cache.store_memo(&self.whole, &proven.after(before));
     }
 }
 

@@ -111,8 +111,8 @@ impl PartialRun {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::{InputState, RecordKey, RecordLevel, RecordedEnvironment};
-    use crate::model::{Digest, Harness, TargetId, TargetKind, Timestamp, Verdict};
+    use crate::cache::InputState;
+    use crate::model::{Harness, Timestamp, Verdict};
     use crate::observer::LoaderCalls;
     use crate::process::Environment;
     use crate::verdict::binary::SeenConduct;
@@ -120,23 +120,8 @@ mod tests {
     const FILTERED: u64 = 2;
 
     fn report(tests: &[(&str, Outcome)], filtered: u64) -> TargetReport {
-        let count = |wanted| tests.iter().filter(|(_, outcome)| *outcome == wanted).count() as u64;
-        let (passed, failed, ignored) =
-            (count(Outcome::Ok), count(Outcome::Failed), count(Outcome::Ignored));
-        let test = |(name, outcome): &(&str, Outcome)| TestReport {
-            name: (*name).to_owned(),
-            outcome: *outcome,
-        };
-        TargetReport {
-            id: TargetId { package: "p".into(), target: "t".into(), kind: TargetKind::Test },
-            verdict: if failed > 0 { Verdict::Fail } else { Verdict::Pass },
-            end: End::Exit(if failed > 0 { 101 } else { 0 }),
-            counts: TestCounts { passed, failed, ignored, filtered },
-            tests: tests.iter().map(test).collect(),
-            output: String::new(),
-            stderr: None,
-            duration_ms: 7,
-        }
+        let report = TargetReport::sample(tests);
+        TargetReport { counts: TestCounts { filtered, ..report.counts }, ..report }
     }
 
     fn input(path: &str) -> Input {
@@ -144,24 +129,9 @@ mod tests {
     }
 
     fn part(names: &[&str], record: &[(&str, Outcome)]) -> Option<PartialRun> {
-        let record = Record {
-            key: RecordKey { level: RecordLevel::Binary, version: 1, digest: Digest::of(b"") },
-            created: Timestamp(1),
-            workspace_root: "/w".into(),
-            code_hash: Digest::of(b""),
-            selection: String::new(),
-            verdict: Verdict::Pass,
-            inputs: vec![input("both"), input("then")],
-            targets: vec![TargetReport { duration_ms: 900, ..report(record, 0) }],
-            duration_ms: 900,
-            host: String::new(),
-            tool_version: String::new(),
-            identity: BTreeMap::new(),
-            environment: RecordedEnvironment::default(),
-            products: Default::default(),
-            is_quiet: false,
-            is_by_reach: false,
-        };
+        let report = TargetReport { duration_ms: 900, ..report(record, 0) };
+        let inputs = vec![input("both"), input("then")];
+        let record = Record { inputs, duration_ms: 900, ..Record::sample(report) };
         let all = ["a", "b", "c"].map(str::to_owned);
         let names = names.iter().map(|name| (*name).to_owned()).collect();
         PartialRun::of(names, all.iter(), Arc::new(record))

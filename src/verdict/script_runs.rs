@@ -113,7 +113,7 @@ impl<'a> ScriptRuns<'a> {
         let ScriptObserver { cache, question, .. } = self.observer;
         let digest = script_memo(script, question, &self.plan);
         let digest = digest.ok_or("what it came to cannot be read")?;
-        match cache.script_run(&digest) {
+        match cache.memo::<KnownScriptRun>(&digest) {
             Some(KnownScriptRun { refused: Some(why), .. }) => return Err(why),
             Some(known) if self.holds(&known) => return Ok(known),
             _ => {}
@@ -123,10 +123,10 @@ impl<'a> ScriptRuns<'a> {
         }
         let run = self.run_again(script, record);
         match &run {
-            Ok(known) => cache.store_script_run(&digest, known),
+            Ok(known) => cache.store_memo(&digest, known),
             Err(why) if why.starts_with(RUN_AGAIN) => {
                 let refused = Some(why.clone());
-                cache.store_script_run(&digest, &KnownScriptRun { refused, ..Default::default() });
+                cache.store_memo(&digest, &KnownScriptRun { refused, ..Default::default() });
             }
             Err(_) => {}
         }

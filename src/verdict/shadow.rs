@@ -224,7 +224,7 @@ fn judge(base: &Base, ran: &RanProgram, now: Option<&ProgramTests>, found: &mut 
 mod tests {
     use super::*;
     use crate::cache::RecordLevel;
-    use crate::model::{Digest, Outcome, TargetId, TargetKind, TestReport};
+    use crate::model::{Digest, Outcome, TargetId, TestReport};
     use crate::verdict::unreached_base::VERSION;
 
     fn digest(text: &str) -> Digest {
@@ -238,7 +238,7 @@ mod tests {
         };
         let key = RecordKey { level: RecordLevel::Binary, version: 1, digest: digest("key") };
         Base {
-            id: TargetId { package: "p".into(), target: "t".into(), kind: TargetKind::Test },
+            id: TargetId::sample("t"),
             context: digest("context"),
             record: (key, Timestamp(1)),
             program: None,
@@ -248,12 +248,8 @@ mod tests {
     }
 
     fn ran(tests: &[(&str, Outcome)]) -> RanProgram {
-        let report = |(name, outcome): &(&str, Outcome)| TestReport {
-            name: (*name).to_owned(),
-            outcome: *outcome,
-        };
         RanProgram {
-            id: TargetId { package: "p".into(), target: "t".into(), kind: TargetKind::Test },
+            id: TargetId::sample("t"),
             program: "/nowhere".into(),
             stamp: stamp_of(Path::new("/nowhere")),
             context: digest("context"),
@@ -262,7 +258,7 @@ mod tests {
             is_part: false,
             started: Vec::new(),
             started_unoptimized: Vec::new(),
-            tests: tests.iter().map(report).collect(),
+            tests: TestReport::samples(tests),
         }
     }
 

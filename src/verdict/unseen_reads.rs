@@ -46,7 +46,8 @@ pub(super) fn may_read_otherwise(
     let mut holds = |known: KnownScriptRun| {
         known.refused.is_none() && comes_to_the_same(&known, then, question, &asked, fingerprints)
     };
-    let is_same = scripts.iter().all(|memo| cache.script_run(memo).is_some_and(&mut holds));
+    let is_same =
+        scripts.iter().all(|memo| cache.memo::<KnownScriptRun>(memo).is_some_and(&mut holds));
     (!is_same).then(|| may("a build script"))
 }
 

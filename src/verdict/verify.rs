@@ -163,42 +163,15 @@ pub(super) fn conclude(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::{RecordKey, RecordLevel, RecordedEnvironment, RecordedProducts};
-    use crate::model::{Digest, End, TargetKind, TargetReport, TestCounts};
+    use crate::model::TargetReport;
 
     #[test]
     fn a_wrong_record_is_distrusted_where_it_was_made_too() {
         let dir = tempfile::tempdir().unwrap();
         let cache = Cache::open(dir.path());
-        let id = TargetId { package: "p".into(), target: "t".into(), kind: TargetKind::Test };
-        let digest = Digest::of(b"");
-        let record = Record {
-            key: RecordKey { level: RecordLevel::Call, version: 1, digest },
-            created: Timestamp(0),
-            workspace_root: "/one".into(),
-            code_hash: digest,
-            selection: String::new(),
-            verdict: Verdict::Pass,
-            inputs: Vec::new(),
-            targets: vec![TargetReport {
-                id: id.clone(),
-                verdict: Verdict::Pass,
-                end: End::Exit(0),
-                counts: TestCounts::default(),
-                tests: Vec::new(),
-                output: String::new(),
-                stderr: None,
-                duration_ms: 1,
-            }],
-            duration_ms: 1,
-            host: String::new(),
-            tool_version: String::new(),
-            identity: [].into(),
-            environment: RecordedEnvironment::default(),
-            products: RecordedProducts::default(),
-            is_quiet: false,
-            is_by_reach: false,
-        };
+        let id = TargetId::sample("t");
+        let record = Record::sample(TargetReport::sample(&[]));
+        let record = Record { workspace_root: "/one".into(), ..record };
         let answer = Answer { code_hash: None, targets: Vec::new(), not_kept: Vec::new() };
         let conclude =
             |differences| conclude(&cache, Path::new("/two"), differences, &[&record], &answer);

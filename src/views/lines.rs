@@ -222,14 +222,13 @@ fn end_line(standing: Standing) -> String {
 mod tests {
     use super::*;
     use crate::model::{
-        BuildEvent, EventOf, STREAM_VERSION, Source, TargetEvent, TargetId, TargetKind, TestCounts,
-        Verdict,
+        BuildEvent, EventOf, STREAM_VERSION, Source, TargetEvent, TargetId, TestCounts, Verdict,
     };
 
     const NOW: Timestamp = Timestamp(600_000);
 
     fn of(tree: u8) -> EventOf {
-        EventOf { project: "/p".into(), code_hash: Digest::of(&[tree]) }
+        EventOf::sample(tree)
     }
 
     fn tree(tree: u8) -> StreamEvent {
@@ -243,36 +242,28 @@ mod tests {
     fn verdict(tree: u8, verdict: Option<Verdict>) -> StreamEvent {
         let counts = TestCounts { passed: 3, ..TestCounts::default() };
         StreamEvent::Verdict(VerdictEvent {
-            of: of(tree),
             verdict,
             reason: verdict.is_none().then(|| "no record of it".to_owned()),
             source: verdict.map(|_| Source::Cache),
             when: verdict.map(|_| Timestamp(0)),
             counts,
+            ..VerdictEvent::sample(of(tree), Verdict::Pass)
         })
     }
 
     /// A target that fails, by one test.
     fn red(tree: u8) -> [StreamEvent; 2] {
-        let id = TargetId { package: "p".into(), target: "p".into(), kind: TargetKind::Lib };
+        let id = TargetId::sample("p");
         let counts = TestCounts { passed: 2, failed: 1, ..TestCounts::default() };
         let target = TargetEvent {
-            of: of(tree),
-            id: id.clone(),
-            verdict: Verdict::Fail,
-            source: Source::Run,
-            reason: "r".into(),
             when: NOW,
-            duration_ms: 1,
             counts,
-            message: None,
+            ..TargetEvent::sample(of(tree), id.clone(), Verdict::Fail)
         };
         let test = TestEntry {
-            name: "adds".into(),
-            outcome: Outcome::Failed,
-            place: None,
             message: Some("assertion `left == right` failed\n  left: 1\n right: 2".into()),
             panic: Some(SourcePlace { file: "src/lib.rs".into(), line: 3, column: Some(5) }),
+            ..TestEntry::sample("adds", Outcome::Failed)
         };
         let tests = vec![test];
         let (source, when) = (Source::Run, NOW);

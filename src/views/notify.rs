@@ -216,12 +216,10 @@ fn why_red(project: &LiveProject) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{
-        Digest, EventOf, STREAM_VERSION, Source, StreamEvent, TestCounts, Timestamp, VerdictEvent,
-    };
+    use crate::model::{EventOf, STREAM_VERSION, StreamEvent, Timestamp, VerdictEvent};
 
     fn of(tree: u8) -> EventOf {
-        EventOf { project: "/p".into(), code_hash: Digest::of(&[tree]) }
+        EventOf::sample(tree)
     }
 
     fn doing(state: State) -> StreamEvent {
@@ -230,14 +228,7 @@ mod tests {
     }
 
     fn verdict(tree: u8, verdict: Verdict) -> StreamEvent {
-        StreamEvent::Verdict(VerdictEvent {
-            of: of(tree),
-            verdict: Some(verdict),
-            reason: None,
-            source: Some(Source::Run),
-            when: None,
-            counts: TestCounts::default(),
-        })
+        StreamEvent::Verdict(VerdictEvent::sample(of(tree), verdict))
     }
 
     /// A watched project and all that was told of it.
@@ -328,18 +319,13 @@ mod tests {
 
     #[test]
     fn a_sequence_ends_where_it_should() {
-        let environment = |vars: &[(&str, &str)]| {
-            let mut environment = Environment::default();
-            vars.iter().for_each(|(name, value)| environment.set(*name, *value));
-            environment
-        };
         for (vars, expected) in [
             (&[("TERM", "xterm")][..], "\x1b]9;a b  c\x1b\\"),
             (&[("TERM", "foot")], "\x1b]777;notify;knhk-test-cache;a b  c\x1b\\"),
             (&[("TMUX", "x"), ("TERM", "tmux")], "\x1bPtmux;\x1b\x1b]9;a b  c\x07\x1b\\"),
         ] {
             let notice = Notice { title: "a;b\x1b\x07c".to_owned(), text: None };
-            assert_eq!(NoticeForm::of(&environment(vars)).sequence(&notice), expected);
+            assert_eq!(NoticeForm::of(&Environment::of(vars)).sequence(&notice), expected);
         }
     }
 }

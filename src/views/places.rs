@@ -115,16 +115,10 @@ mod tests {
             kind: TargetKind::Lib,
         };
         let of = EventOf { project: root.clone(), code_hash: Digest::of(b"") };
-        let test = |name: &str| TestEntry {
-            name: name.into(),
-            outcome: Outcome::Ok,
-            place: None,
-            message: None,
-            panic: None,
-        };
         let place = |finder: &mut PlaceFinder, package: &str, name: &str| {
             let (source, when) = (Source::Run, Timestamp(0));
-            let (of, id, tests) = (of.clone(), id(package), vec![test(name)]);
+            let (of, id, tests) =
+                (of.clone(), id(package), vec![TestEntry::sample(name, Outcome::Ok)]);
             let mut event = StreamEvent::Tests { of, id, source, when, tests };
             finder.add_places(&mut event);
             let StreamEvent::Tests { tests, .. } = event else { panic!("{event:?}") };

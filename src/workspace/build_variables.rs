@@ -148,13 +148,9 @@ impl BuildVariables {
 mod tests {
     use super::*;
 
-    fn environment(pairs: &[(&str, &str)]) -> Environment {
-        pairs.iter().map(|(n, v)| (n.into(), v.into())).collect()
-    }
-
     #[test]
     fn a_service_builds_like_the_shell_that_was_last_heard_of() {
-        let shell = environment(&[
+        let shell = Environment::of(&[
             ("PATH", "/shell"),
             ("RUSTFLAGS", "-Cdebuginfo=0"),
             ("CARGO_TARGET_DIR", "/t"),
@@ -162,7 +158,7 @@ mod tests {
             ("GITHUB_TOKEN", "secret"),
             ("EDITOR", "vi"),
         ]);
-        let service = environment(&[
+        let service = Environment::of(&[
             ("PATH", "/service"),
             ("CC", "gcc"),
             ("SCCACHE_AZURE_KEY", "own"),
@@ -172,7 +168,7 @@ mod tests {
         let text = serde_json::to_string(&kept).unwrap();
         assert!(!text.contains("secret") && !text.contains("vi"), "{text}");
         let kept: BuildVariables = serde_json::from_str(&text).unwrap();
-        let expected = environment(&[
+        let expected = Environment::of(&[
             ("PATH", "/shell"),
             ("RUSTFLAGS", "-Cdebuginfo=0"),
             ("CARGO_TARGET_DIR", "/t"),
@@ -185,7 +181,7 @@ mod tests {
     #[test]
     fn what_rustup_set_for_one_call_is_not_kept() {
         let pairs = [("RUSTUP_TOOLCHAIN", "nightly"), ("RUST_RECURSION_COUNT", "1")];
-        assert_eq!(build_variables(&environment(&pairs)).count(), 0);
-        assert_eq!(build_variables(&environment(&pairs[..1])).count(), 1);
+        assert_eq!(build_variables(&Environment::of(&pairs)).count(), 0);
+        assert_eq!(build_variables(&Environment::of(&pairs[..1])).count(), 1);
     }
 }

@@ -3,10 +3,11 @@
 
 #![allow(dead_code, reason = "each benchmark uses the players that it needs")]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -17,6 +18,72 @@ use crate::results::Results;
 const REST: Duration = Duration::from_secs(600);
 /// How many looks in a row must find the daemon idle: longer than its debounce.
 const QUIET_LOOKS: usize = 8;
+
+/// A command line: `REPOSITORY RANGE [OPTIONS] [-- SELECTION..]`.
+pub(crate) struct Arguments {
+    pub(crate) repository: PathBuf,
+    /// Whatever `git rev-list` takes.
+    pub(crate) range: String,
+    /// Cargo's selection.
+    pub(crate) selection: Vec<String>,
+    options: BTreeMap<String, String>,
+}
+
+impl Arguments {
+    /// The value of an option, if it is given; empty for one without a value.
+    pub(crate) fn option(&self, name: &str) -> Option<&str> {
+        self.options.get(name).map(String::as_str)
+    }
+
+    /// `usage` says which options there are: each in brackets, with the name of its value if it has one.
+    fn read(words: impl Iterator<Item = String>, usage: &str) -> Result<Self, String> {
+        let mut words = words;
+        let (mut plain, mut selection, mut options) = (Vec::new(), Vec::new(), BTreeMap::new());
+        while let Some(word) = words.next() {
+            if word == "--" {
+                selection = words.by_ref().collect();
+            } else if usage.contains(&format!("[{word}]")) {
+                options.insert(word, String::new());
+            } else if usage.contains(&format!("[{word} ")) {
+                let value = words.next().ok_or(format!("`{word}` needs a value"))?;
+                options.insert(word, value);
+            } else if word.starts_with('-') {
+                return Err(format!("unknown option `{word}`"));
+            } else {
+                plain.push(word);
+            }
+        }
+        if selection.is_empty() {
+            selection.push("--workspace".to_owned());
+        }
+        let [repository, range] = <[String; 2]>::try_from(plain)
+            .map_err(|_| "a repository and a range of its commits are needed")?;
+        Ok(Self { repository: repository.into(), range, selection, options })
+    }
+}
+
+/// Runs a benchmark, which gives the number of disagreements: the exit status tells of them.
+pub(crate) fn run(
+    usage: &str,
+    benchmark: impl FnOnce(&Arguments) -> Result<usize, String>,
+) -> ExitCode {
+    let words: Vec<_> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    // Without arguments this is `cargo test --benches`, which only wants to know that it starts.
+    if words.is_empty() {
+        println!("usage: {usage}");
+        return ExitCode::SUCCESS;
+    }
+    let arguments = Arguments::read(words.into_iter(), usage);
+    let ran = arguments.map_err(|error| format!("{error}\nusage: {usage}"));
+    match ran.and_then(|arguments| benchmark(&arguments)) {
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(2)
+        }
+    }
+}
 
 /// One commit.
 pub(crate) struct Commit {

@@ -10,7 +10,7 @@ const PAGE: &str = include_str!("../../src/guide/in-ci.md");
 
 /// The line that no test runs: it builds the program from a repository at a placeholder's address.
 const INSTALL: &str =
-    "cargo install --locked --git https://git.example.com/knhk-test-cache knhk-test-cache";
+    "cargo install --locked knhk-test-cache --git https://git.example.com/knhk-test-cache";
 
 /// Makes a container in which there is no service manager, no bus, no network and no process but the
 /// job's. A shell is the command.

@@ -21,24 +21,15 @@ pub(crate) fn failures(answer: &Answer) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{End, Source, TargetAnswer, TargetId, TargetKind, TestCounts, Timestamp};
+    use crate::model::{Source, TargetAnswer, TargetId};
 
     #[test]
     fn every_failed_test_is_named_once() {
         let target = TargetAnswer {
-            id: TargetId { package: "p".into(), target: "it".into(), kind: TargetKind::Test },
+            id: TargetId::sample("it"),
             verdict: Verdict::Fail,
-            source: Source::Run,
-            reason: String::new(),
-            counts: TestCounts::default(),
             failures: vec!["a".into(), "b::c".into()],
-            tests: Vec::new(),
-            flaky: Vec::new(),
-            end: End::Exit(101),
-            output: String::new(),
-            stderr: None,
-            duration_ms: 0,
-            when: Timestamp(0),
+            ..TargetAnswer::sample(Source::Run, &[])
         };
         let answer = Answer { code_hash: None, targets: vec![target], not_kept: vec![] };
         let text = anstream::adapter::strip_str(&failures(&answer).join("\n")).to_string();

@@ -174,24 +174,19 @@ fn code(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::cli::render::AskedFor;
-    use crate::model::{Digest, End, TargetId, TargetKind, TestCounts};
+    use crate::model::{Digest, End, TargetId, TestCounts};
 
     fn target(name: &str, source: Source, failures: &[&str], output: &str) -> TargetAnswer {
         let failed = failures.len() as u64;
         TargetAnswer {
-            id: TargetId { package: "p".into(), target: name.into(), kind: TargetKind::Test },
+            id: TargetId::sample(name),
             verdict: if failed > 0 { Verdict::Fail } else { Verdict::Pass },
-            source,
-            reason: String::new(),
             counts: TestCounts { passed: 2, failed, ignored: 1, filtered: 0 },
             failures: failures.iter().map(|name| (*name).to_owned()).collect(),
-            tests: Vec::new(),
-            flaky: Vec::new(),
             end: End::Exit(if failed > 0 { 101 } else { 0 }),
             output: output.to_owned(),
-            stderr: None,
             duration_ms: 1_200,
-            when: Timestamp(0),
+            ..TargetAnswer::sample(source, &[])
         }
     }
 

@@ -93,33 +93,11 @@ fn failed(answer: &Answer) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::cli::render::AskedFor;
-    use crate::model::{
-        End, TargetAnswer, TargetId, TargetKind, TestCounts, TestReport, Timestamp,
-    };
+    use crate::model::{TargetAnswer, TargetId};
 
     fn answer(tests: &[(&str, Outcome)], verdict: Verdict) -> Answer {
-        let named = |outcome| tests.iter().filter(move |test| test.1 == outcome);
-        let target = TargetAnswer {
-            id: TargetId { package: "p".into(), target: "it".into(), kind: TargetKind::Test },
-            verdict,
-            source: Source::Cache,
-            reason: String::new(),
-            counts: TestCounts {
-                passed: named(Outcome::Ok).count() as u64,
-                ..TestCounts::default()
-            },
-            failures: named(Outcome::Failed).map(|(name, _)| (*name).to_owned()).collect(),
-            tests: tests
-                .iter()
-                .map(|(name, outcome)| TestReport { name: (*name).into(), outcome: *outcome })
-                .collect(),
-            flaky: Vec::new(),
-            end: End::Exit(0),
-            output: String::new(),
-            stderr: None,
-            duration_ms: 0,
-            when: Timestamp(0),
-        };
+        let sample = TargetAnswer::sample(Source::Cache, tests);
+        let target = TargetAnswer { id: TargetId::sample("it"), verdict, ..sample };
         Answer { code_hash: Some(Digest::of(b"")), targets: vec![target], not_kept: Vec::new() }
     }
 

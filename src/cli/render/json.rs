@@ -104,23 +104,19 @@ fn line(value: &impl Serialize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{End, TargetId, TestCounts, Timestamp};
+    use crate::model::{End, TargetId, TestCounts};
 
     fn answer() -> Answer {
         let target = TargetAnswer {
-            id: TargetId { package: "p".into(), target: "it".into(), kind: TargetKind::Test },
+            id: TargetId::sample("it"),
             verdict: Verdict::Fail,
-            source: Source::Run,
             reason: "no record".into(),
             counts: TestCounts { passed: 2, failed: 1, ignored: 3, filtered: 0 },
             failures: vec!["a::b".into()],
-            tests: Vec::new(),
-            flaky: Vec::new(),
             end: End::Exit(101),
             output: "noise".into(),
-            stderr: None,
             duration_ms: 7,
-            when: Timestamp(0),
+            ..TargetAnswer::sample(Source::Run, &[])
         };
         Answer { code_hash: Some(Digest::of(b"")), targets: vec![target], not_kept: Vec::new() }
     }

@@ -103,32 +103,19 @@ fn describe(case: &mut TestCase, target: &TargetAnswer, output: &str, name: &str
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{End, TargetId, TargetKind, TestCounts, TestReport, Timestamp};
+    use crate::model::{End, TargetId};
 
     fn target(source: Source, tests: &[(&str, Outcome)]) -> TargetAnswer {
-        let failures = tests.iter().filter(|(_, outcome)| *outcome == Outcome::Failed);
-        let failures: Vec<_> = failures.map(|(name, _)| (*name).to_owned()).collect();
-        let test = |(name, outcome): &(&str, Outcome)| TestReport {
-            name: (*name).into(),
-            outcome: *outcome,
-        };
         TargetAnswer {
-            id: TargetId { package: "p".into(), target: "it".into(), kind: TargetKind::Test },
-            verdict: if failures.is_empty() { Verdict::Pass } else { Verdict::Fail },
-            source,
+            id: TargetId::sample("it"),
             reason: "why".into(),
-            counts: TestCounts::default(),
-            failures,
-            tests: tests.iter().map(test).collect(),
-            flaky: Vec::new(),
             end: End::Exit(0),
             output:
                 "---- b stdout ----\nthread 'b' panicked at src/lib.rs:7:39:\n1 < 2 & \u{1b}[1m\
                      x\u{0}\nmore\n"
                     .into(),
-            stderr: None,
             duration_ms: 1_200,
-            when: Timestamp(0),
+            ..TargetAnswer::sample(source, tests)
         }
     }
 

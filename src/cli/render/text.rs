@@ -138,23 +138,16 @@ pub(crate) fn plural(count: usize, noun: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{TargetAnswer, TargetId, TargetKind};
+    use crate::model::{TargetAnswer, TargetId};
 
     fn target(verdict: Verdict, source: Source) -> TargetAnswer {
         TargetAnswer {
-            id: TargetId { package: "p".into(), target: "p".into(), kind: TargetKind::Lib },
+            id: TargetId::sample("p"),
             verdict,
-            source,
-            reason: String::new(),
             counts: TestCounts { passed: 5, failed: 0, ignored: 1, filtered: 0 },
-            failures: Vec::new(),
-            tests: Vec::new(),
-            flaky: Vec::new(),
             end: if verdict == Verdict::Pass { End::Exit(0) } else { End::Signal(11) },
-            output: String::new(),
-            stderr: None,
             duration_ms: 1_200,
-            when: Timestamp(0),
+            ..TargetAnswer::sample(source, &[])
         }
     }
 
@@ -186,14 +179,11 @@ mod tests {
     #[test]
     fn a_crash_is_named() {
         let report = TargetReport {
-            id: target(Verdict::Fail, Source::Run).id,
+            id: TargetId::sample("p"),
             verdict: Verdict::Fail,
             end: End::Signal(11),
-            counts: TestCounts::default(),
-            tests: Vec::new(),
-            output: String::new(),
-            stderr: None,
             duration_ms: 1_200,
+            ..TargetReport::sample(&[])
         };
         let line = report_text(&report);
         assert_eq!(plain(&[line]), "     Crashed p (0 passed, 1.20s): signal 11");

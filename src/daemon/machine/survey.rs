@@ -70,13 +70,9 @@ mod tests {
     #[test]
     fn what_is_asked_is_told_or_known_to_be_unknown() {
         let settings = BackgroundSettings {
-            on_battery: Effort::Pause,
-            battery_below: 40,
             power_save: Effort::Run,
-            memory_pressure: Some(10),
             session_locked: Effort::Pause,
-            processors_busy: Effort::Pause,
-            jobs: None,
+            ..BackgroundSettings::SAMPLE
         };
         let readings = Readings {
             power: Power { supply: Some(Supply::Battery(Some(7))), saving: Some(true) },

@@ -442,7 +442,6 @@ fn doctest_place(name: &str) -> Option<SourcePlace> {
 mod tests {
     use super::*;
     use crate::daemon::subscriber::{Subscription, subscribe};
-    use crate::model::{End, TestCounts};
 
     fn tree() -> Digest {
         Digest::of(b"tree")
@@ -458,16 +457,7 @@ mod tests {
     }
 
     fn green() -> TargetReport {
-        TargetReport {
-            id: TargetId { package: "p".into(), target: "p".into(), kind: TargetKind::Lib },
-            verdict: Verdict::Pass,
-            end: End::Exit(0),
-            counts: TestCounts { passed: 1, ..TestCounts::default() },
-            tests: vec![TestReport { name: "one".into(), outcome: Outcome::Ok }],
-            output: String::new(),
-            stderr: None,
-            duration_ms: 1,
-        }
+        TargetReport { id: TargetId::sample("p"), ..TargetReport::sample(&[("one", Outcome::Ok)]) }
     }
 
     /// A run whose one target has ended.

@@ -191,15 +191,8 @@ mod tests {
     use crate::daemon::machine::Power;
     use proptest::prelude::*;
 
-    const ALL_PAUSE: BackgroundSettings = BackgroundSettings {
-        on_battery: Effort::Pause,
-        battery_below: 40,
-        power_save: Effort::Slow,
-        memory_pressure: Some(10),
-        session_locked: Effort::Pause,
-        processors_busy: Effort::Pause,
-        jobs: None,
-    };
+    const ALL_PAUSE: BackgroundSettings =
+        BackgroundSettings { session_locked: Effort::Pause, ..BackgroundSettings::SAMPLE };
 
     /// A limit with a clock that is set to a number of seconds.
     struct Course {

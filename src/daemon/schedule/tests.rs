@@ -4,15 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const SETTINGS: BackgroundSettings = BackgroundSettings {
-    on_battery: Effort::Pause,
-    battery_below: 40,
-    power_save: Effort::Slow,
-    memory_pressure: Some(10),
-    session_locked: Effort::Run,
-    processors_busy: Effort::Pause,
-    jobs: None,
-};
+const SETTINGS: BackgroundSettings = BackgroundSettings::SAMPLE;
 
 /// A schedule whose clock and inputs are set by hand.
 struct Course {

@@ -5,17 +5,8 @@ use std::fs;
 use super::super::pauses::Pause;
 use super::super::schedule::JobKind;
 use super::*;
-use crate::config::Effort;
 
-const SETTINGS: BackgroundSettings = BackgroundSettings {
-    on_battery: Effort::Pause,
-    battery_below: 40,
-    power_save: Effort::Slow,
-    memory_pressure: Some(10),
-    session_locked: Effort::Run,
-    processors_busy: Effort::Pause,
-    jobs: None,
-};
+const SETTINGS: BackgroundSettings = BackgroundSettings::SAMPLE;
 
 /// Long enough for anything that is going to happen.
 const LIMIT: Duration = Duration::from_secs(30);

@@ -10,8 +10,7 @@ use crate::model::End;
 use crate::process::{Environment, Priority, Spec, Stream, capture, descendants, run};
 
 fn shell(script: &str) -> Spec {
-    let mut environment = Environment::default();
-    environment.set("PATH", "/usr/local/bin:/usr/bin:/bin");
+    let environment = Environment::of(&[("PATH", "/usr/local/bin:/usr/bin:/bin")]);
     Spec::new("sh", "/", environment).args(["-c", script])
 }
 

@@ -11,8 +11,7 @@ use crate::process::{Environment, Spec, Stream, Suspender, descendants, run};
 const LIMIT: Duration = Duration::from_secs(20);
 
 fn shell(script: &str, suspender: &Suspender) -> Spec {
-    let mut environment = Environment::default();
-    environment.set("PATH", "/usr/local/bin:/usr/bin:/bin");
+    let environment = Environment::of(&[("PATH", "/usr/local/bin:/usr/bin:/bin")]);
     Spec::new("sh", "/", environment).args(["-c", script]).suspender(suspender)
 }
 

@@ -195,8 +195,7 @@ pub(super) fn targets_named_like(call: &TargetId, mut known: Vec<TargetId>) -> V
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::{RecordKey, RecordLevel, RecordedEnvironment, RecordedProducts};
-    use crate::model::{Digest, End, TargetKind, TestCounts, Timestamp};
+    use crate::model::{Digest, End};
     use crate::verdict::binary::key::variable;
     use crate::verdict::patterns::VariableRules;
 
@@ -208,38 +207,20 @@ mod tests {
     #[test]
     fn a_red_says_nothing_of_other_tests_and_programs() {
         let report = |output: &str, verdict| TargetReport {
-            id: TargetId { package: "p".into(), target: "t".into(), kind: TargetKind::Test },
             verdict,
-            end: End::Exit(0),
-            counts: TestCounts::default(),
             tests: runner::read_output(output, End::Exit(101), None).tests,
             output: output.to_owned(),
-            stderr: None,
-            duration_ms: 1,
+            ..TargetReport::sample(&[])
         };
         let record = |test: &str, program: &str| {
             let output = format!(
                 "running 1 test\ntest {test} ... ok\n\ntest result: ok. 1 passed; \
                  0 failed; 0 ignored; 0 measured; 0 filtered out\n"
             );
-            let digest = Digest::of(b"");
             Record {
-                key: RecordKey { level: RecordLevel::Call, version: 1, digest },
-                created: Timestamp(0),
-                workspace_root: "/p".into(),
-                code_hash: digest,
                 selection: calls_text("p::t"),
-                verdict: Verdict::Pass,
-                inputs: Vec::new(),
-                targets: vec![report(&output, Verdict::Pass)],
-                duration_ms: 1,
-                host: String::new(),
-                tool_version: String::new(),
                 identity: [(PROGRAM.to_owned(), program.to_owned())].into(),
-                environment: RecordedEnvironment::default(),
-                products: RecordedProducts::default(),
-                is_quiet: false,
-                is_by_reach: false,
+                ..Record::sample(report(&output, Verdict::Pass))
             }
         };
         let failed = report(OUTPUT, Verdict::Fail);

@@ -47,11 +47,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let program = dir.path().join("p");
         std::fs::write(&program, "plain").unwrap();
-        let is = |name: &str, value: &str| {
-            let mut environment = Environment::default();
-            environment.set(name, value);
-            is_measured(&environment, &program)
-        };
+        let is = |name, value| is_measured(&Environment::of(&[(name, value)]), &program);
         assert!(is("LLVM_PROFILE_FILE", "x") && is("RUSTFLAGS", "-C instrument-coverage"));
         assert!(is("CARGO_ENCODED_RUSTFLAGS", "-C\x1finstrument-coverage"));
         assert!(!is("RUSTFLAGS", "-C opt-level=1") && !is("PATH", "/llvm"));

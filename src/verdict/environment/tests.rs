@@ -95,11 +95,11 @@ fn what_a_signer_says_of_a_file_that_is_not_here_is_never_kept() {
     let told = [("mode", false), ("kind", false)];
     assert_eq!(ask(&judge(&told), &["mode"]), Some(known(&told)));
     assert_eq!(ask(&judge(&told), &["other"]), None, "nobody has looked for it");
-    assert_eq!(cache.mentions(&state), None);
+    assert_eq!(cache.memo::<KnownMentions>(&state), None);
     assert_eq!(ask(&judge(&[]), &["mode"]), None, "of a record of this machine nobody says it");
     // What was found here comes first.
-    cache.store_mentions(&state, &known(&[("mode", true)]));
+    cache.store_memo(&state, &known(&[("mode", true)]));
     let both = known(&[("mode", true), ("kind", false)]);
     assert_eq!(ask(&judge(&told), &["mode", "kind"]), Some(both));
-    assert_eq!(cache.mentions(&state), Some(known(&[("mode", true)])));
+    assert_eq!(cache.memo(&state), Some(known(&[("mode", true)])));
 }

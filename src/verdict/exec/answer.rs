@@ -27,6 +27,7 @@ use crate::verdict::binary::{
 };
 use crate::verdict::flaky::{self, FLAKY_LOST};
 use crate::verdict::obstacles::BarReason;
+use crate::verdict::options::limits;
 use crate::verdict::patterns::MayAlwaysRun;
 use crate::verdict::verify::{Disagreement, conclude};
 use crate::workspace::{locate, until_settled};
@@ -132,11 +133,7 @@ fn answered_or_run(invocation: &Invocation, paths: &Paths, verify: bool) -> Opti
         TargetFinding::Green(_) if is_distrusted => BarReason::Distrusted.to_string(),
         TargetFinding::Green(_) => BarReason::Flaky.to_string(),
     };
-    let limits = Limits {
-        keep_snapshots: settings.keep_snapshots as usize,
-        max_bytes: config.cache.max_size,
-        max_age: config.cache.max_age,
-    };
+    let limits = limits(&config.cache, settings);
     CallRun {
         invocation,
         asked,

@@ -5,7 +5,7 @@
 
 use std::time::SystemTime;
 
-use crate::cache::Cache;
+use crate::cache::{Cache, ReachedTests};
 use crate::compiler::PlannedTarget;
 use crate::config::{Settings, TestSelection};
 use crate::model::Digester;
@@ -34,7 +34,7 @@ pub(super) fn reached_by_call(
     key.field(program.as_os_str().as_encoded_bytes()).digest(&stamp);
     key.field(sysroot.as_os_str().as_encoded_bytes()).field(identity.as_bytes());
     let key = key.finish();
-    let tests = cache.reached(&key).or_else(|| {
+    let tests: ReachedTests = cache.memo(&key).or_else(|| {
         let is_settled = PathStamp::of(&program).is_settled(SystemTime::now());
         // Nobody has told how this cargo was asked to optimize.
         let programs = BuiltPrograms { sysroot: &sysroot, unoptimized: false };
@@ -45,7 +45,7 @@ pub(super) fn reached_by_call(
             return None;
         }
         if is_settled {
-            cache.store_reached(&key, &tests);
+            cache.store_memo(&key, &tests);
         }
         Some(tests)
     })?;

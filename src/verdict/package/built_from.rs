@@ -394,7 +394,7 @@ fn reach_of(library: &Path, cache: &Cache) -> MacroReach {
     let mut state = Digester::new("reach of a macro 2");
     state.field(library.as_os_str().as_bytes()).digest(&digest_of_stamp(&stamp));
     let state = state.finish();
-    if let Some(known) = cache.mentions(&state) {
+    if let Some(known) = cache.memo::<KnownMentions>(&state) {
         let has = |text| known.found.get(text) != Some(&false);
         return match (has(MAY_DO_ANYTHING), has(ASKS_FOR_VARIABLES)) {
             (true, _) => MacroReach::Anything,
@@ -411,7 +411,7 @@ fn reach_of(library: &Path, cache: &Cache) -> MacroReach {
         (ASKS_FOR_VARIABLES.to_owned(), reach >= MacroReach::Variables),
     ];
     let known = KnownMentions { found: found.into(), is_program: true, ..KnownMentions::default() };
-    cache.store_mentions(&state, &known);
+    cache.store_memo(&state, &known);
     reach
 }
 

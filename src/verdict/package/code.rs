@@ -85,9 +85,9 @@ impl CodeDigests {
         let mut workspace = Digester::new("sources without comments 1");
         workspace.field(root.as_os_str().as_bytes());
         let workspace = workspace.finish();
-        let remembered = cache.code_digests(&workspace).unwrap_or_default().into_iter();
+        let remembered: Vec<SourceCode> = cache.memo(&workspace).unwrap_or_default();
         let remembered: HashMap<Digest, SourceCode> =
-            remembered.map(|source| (source.content, source)).collect();
+            remembered.into_iter().map(|source| (source.content, source)).collect();
         let mut is_new = false;
         let look = |entry: &ListedEntry| {
             let known = remembered.get(&entry.content).copied();
@@ -100,7 +100,7 @@ impl CodeDigests {
         let sources = listing.files().filter(|entry| is_source(&entry.path));
         let all: HashMap<Digest, SourceCode> = sources.filter_map(look).collect();
         if is_new {
-            cache.store_code_digests(&workspace, &all.values().copied().collect::<Vec<_>>());
+            cache.store_memo(&workspace, &all.values().copied().collect::<Vec<_>>());
         }
         Self(all)
     }
@@ -176,7 +176,7 @@ pub(super) fn library_sees_comments(library: &Path, root: &Path, cache: &Cache) 
     let mut state = Digester::new("comments and a library 1");
     state.field(library.as_os_str().as_bytes()).digest(&digest_of_stamp(&stamp));
     let state = state.finish();
-    if let Some(known) = cache.mentions(&state) {
+    if let Some(known) = cache.memo::<KnownMentions>(&state) {
         return known.found.get(SEES_COMMENTS) != Some(&false);
     }
     let is_macro = library.extension().is_some_and(|end| end == "so");
@@ -185,7 +185,7 @@ pub(super) fn library_sees_comments(library: &Path, root: &Path, cache: &Cache) 
         || sources().is_none_or(|sources| sources.iter().any(|file| embeds_source(file)));
     if PathStamp::of(library) == stamp {
         let found = [(SEES_COMMENTS.to_owned(), sees)].into();
-        cache.store_mentions(&state, &KnownMentions { found, ..KnownMentions::default() });
+        cache.store_memo(&state, &KnownMentions { found, ..KnownMentions::default() });
     }
     sees
 }

@@ -167,7 +167,7 @@ impl PackageLevel<'_> {
 
     /// The plan by which the record was made.
     fn plan_of(&self, last: &Record) -> Option<WorkspacePlan> {
-        self.cache.plan(&last.identity.get(PLAN)?.parse().ok()?)
+        self.cache.memo(&last.identity.get(PLAN)?.parse().ok()?)
     }
 }
 

@@ -144,7 +144,7 @@ impl<'a> PackageLevel<'a> {
     ) -> Option<Self> {
         let listing = SourceListing::of(manifest, &question.root);
         let digest = plan_digest(question, facts, &listing)?;
-        let plan = cache.plan(&digest);
+        let plan = cache.memo(&digest);
         Some(Self {
             cache,
             question,
@@ -440,7 +440,7 @@ impl<'a> PackageLevel<'a> {
     pub(super) fn keep_plan(&mut self, plan: WorkspacePlan) {
         if self.plan.as_ref() != Some(&plan) {
             if !self.has_shared_plan {
-                self.cache.store_plan(&self.digest, &plan);
+                self.cache.store_memo(&self.digest, &plan);
             }
             self.plan = Some(plan);
         }

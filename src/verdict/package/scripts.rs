@@ -35,7 +35,7 @@ pub(super) fn reader_of<'s>(
     }
     let (Some(path), Some(all)) = (place, all) else { return Ok(None) };
     let state = digester.finish();
-    cache.store_mentions(&state, &all);
+    cache.store_memo(&state, &all);
     Ok(Some(Input { path, state: InputState::Same(state), proof: None }))
 }
 

@@ -8,8 +8,7 @@ fn roots(home: &str, workspace: &str) -> SymbolicRoots {
 }
 
 fn roots_by(variables: &[(&str, &str)], workspace: &str) -> SymbolicRoots {
-    let mut environment = Environment::default();
-    variables.iter().for_each(|(name, value)| environment.set(*name, *value));
+    let environment = Environment::of(variables);
     let home = environment.get("HOME").unwrap();
     let (toolchain, key) = (Path::new(home).join("rust"), Path::new("/keys/ci"));
     let workspace = Path::new(workspace);

@@ -109,7 +109,7 @@ fn mark_of(outcome: Outcome, target: &LiveTarget) -> TestMark {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::model::{Digest, EventOf, StreamEvent, TargetEvent, TestCounts, TestEntry, Verdict};
+    use crate::model::{Digest, EventOf, StreamEvent, TargetEvent, TestEntry, Verdict};
 
     /// A project of one tree in which a target's tests came to `tests`.
     pub(in super::super) fn project(tests: &[(&str, Outcome)]) -> LiveProject {
@@ -117,31 +117,17 @@ pub(super) mod tests {
         let of = EventOf { project: "/p".into(), code_hash };
         let mut project = LiveProject { code_hash: Some(code_hash), ..LiveProject::default() };
         project.apply(StreamEvent::Target(TargetEvent {
-            of: of.clone(),
-            id: target(),
-            verdict: Verdict::Pass,
-            source: Source::Run,
-            reason: String::new(),
             when: Timestamp(1_000),
-            duration_ms: 1,
-            counts: TestCounts::default(),
-            message: None,
+            ..TargetEvent::sample(of.clone(), target(), Verdict::Pass)
         }));
-        let entry = |(name, outcome): &(&str, Outcome)| TestEntry {
-            name: (*name).to_owned(),
-            outcome: *outcome,
-            place: None,
-            message: None,
-            panic: None,
-        };
-        let tests = tests.iter().map(entry).collect();
+        let tests = tests.iter().map(|(name, outcome)| TestEntry::sample(name, *outcome)).collect();
         let (source, when) = (Source::Run, Timestamp(1_000));
         project.apply(StreamEvent::Tests { of, id: target(), source, when, tests });
         project
     }
 
     pub(in super::super) fn target() -> TargetId {
-        TargetId { package: "p".into(), target: "p".into(), kind: TargetKind::Lib }
+        TargetId::sample("p")
     }
 
     fn test(name: &str, has_cases: bool) -> PlacedTest {

@@ -42,23 +42,19 @@ fn target(project: &str, id: TargetId, tests: &[(&str, Option<&str>)]) -> Vec<St
     let failed = tests.iter().filter(|(_, message)| message.is_some()).count() as u64;
     let counts = TestCounts { passed: tests.len() as u64 - failed, failed, ..Default::default() };
     let is_green = failed == 0;
+    let verdict = if is_green { Verdict::Pass } else { Verdict::Fail };
     let event = TargetEvent {
-        of: of(project),
-        id,
-        verdict: if is_green { Verdict::Pass } else { Verdict::Fail },
         source: if is_green { Source::Cache } else { Source::Run },
         reason: if is_green { "same code, settings and environment" } else { "run" }.into(),
         when: Timestamp(0),
-        duration_ms: 1,
         counts,
-        message: None,
+        ..TargetEvent::sample(of(project), id, verdict)
     };
+    let panic = SourcePlace { file: "src/lib.rs".into(), line: 3, column: Some(5) };
     let entry = |(name, message): &(&str, Option<&str>)| TestEntry {
-        name: (*name).to_owned(),
-        outcome: if message.is_some() { Outcome::Failed } else { Outcome::Ok },
-        place: None,
         message: message.map(str::to_owned),
-        panic: message.map(|_| SourcePlace { file: "src/lib.rs".into(), line: 3, column: Some(5) }),
+        panic: message.map(|_| panic.clone()),
+        ..TestEntry::sample(name, if message.is_some() { Outcome::Failed } else { Outcome::Ok })
     };
     let tests: Vec<_> = tests.iter().map(entry).collect();
     let tests = tests_events(&event, tests).collect::<Vec<_>>();
@@ -67,12 +63,10 @@ fn target(project: &str, id: TargetId, tests: &[(&str, Option<&str>)]) -> Vec<St
 
 fn green(project: &str) -> StreamEvent {
     StreamEvent::Verdict(VerdictEvent {
-        of: of(project),
-        verdict: Some(Verdict::Pass),
-        reason: None,
         source: Some(Source::Cache),
         when: Some(Timestamp(0)),
         counts: TestCounts { passed: 12, ..TestCounts::default() },
+        ..VerdictEvent::sample(of(project), Verdict::Pass)
     })
 }
 

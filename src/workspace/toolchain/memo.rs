@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Digest, Digester, os_text};
-use crate::paths::create_private_folder;
+use crate::paths::replace_file;
 use crate::workspace::stamp::PathStamp;
 
 /// Memos that are kept in one folder; the oldest go first.
@@ -110,15 +110,10 @@ pub(super) fn store(
         return;
     }
     let write = || -> std::io::Result<()> {
-        create_private_folder(folder)?;
         prune(folder);
         let payload = serde_json::to_vec(&ToolchainMemo { answer: answer.clone(), guards })?;
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
         let header = format!("{}\n", Digest::of(&payload));
-        std::io::Write::write_all(&mut file, header.as_bytes())?;
-        std::io::Write::write_all(&mut file, &payload)?;
-        file.persist(key.file(folder))?;
-        Ok(())
+        replace_file(&key.file(folder), &[header.as_bytes(), &payload].concat()).map(drop)
     };
     let _ = write();
 }

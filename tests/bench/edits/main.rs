@@ -33,11 +33,11 @@ mod report;
 mod results;
 mod single;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use players::{Judge, Nextest, Ours, Place};
+use players::{Arguments, Judge, Nextest, Ours, Place};
 use report::{Report, Row};
 use single::Edit;
 
@@ -45,93 +45,38 @@ const USAGE: &str = "cargo bench --bench edits -- REPOSITORY RANGE [--think 0,5,
                      [--fixture FILE] [--selection off|shadow|on] [--keep FOLDER] \
                      [-- SELECTION..]";
 
-/// What the command line asks for.
-struct Request {
-    repository: PathBuf,
-    range: String,
-    /// Think times, each a pass of its own.
-    thinks: Vec<Duration>,
-    /// The source file of the single edits.
-    file: Option<PathBuf>,
-    /// The data file of the single edit of a fixture.
-    fixture: Option<PathBuf>,
-    /// Our setting `selection`.
-    setting: Option<String>,
-    keep: Option<PathBuf>,
-    selection: Vec<String>,
+fn main() -> ExitCode {
+    players::run(USAGE, play)
 }
 
-fn request() -> Result<Request, String> {
-    let mut words = std::env::args().skip(1).filter(|word| word != "--bench");
-    let mut plain = Vec::new();
-    let (mut thinks, mut selection) = ("0,5,20".to_owned(), Vec::new());
-    let (mut file, mut fixture, mut setting, mut keep) = (None, None, None, None);
-    while let Some(word) = words.next() {
-        let mut value = || words.next().ok_or(format!("`{word}` needs a value"));
-        match word.as_str() {
-            "--think" => thinks = value()?,
-            "--file" => file = Some(value()?.into()),
-            "--fixture" => fixture = Some(value()?.into()),
-            "--selection" => setting = Some(value()?),
-            "--keep" => keep = Some(value()?.into()),
-            "--" => selection = words.by_ref().collect(),
-            _ if word.starts_with('-') => return Err(format!("unknown option `{word}`")),
-            _ => plain.push(word),
-        }
-    }
-    if selection.is_empty() {
-        selection.push("--workspace".to_owned());
-    }
-    let [repository, range] = <[String; 2]>::try_from(plain)
-        .map_err(|_| "a repository and a range of its commits are needed")?;
+/// The think times, each a pass of its own.
+fn thinks(text: &str) -> Result<Vec<Duration>, String> {
     let seconds = |text: &str| {
         let seconds = text.trim().parse().ok().filter(|seconds| (0.0..=600.0).contains(seconds));
         seconds.map(Duration::from_secs_f64).ok_or(format!("`{text}` is no number of seconds"))
     };
-    let thinks = thinks.split(',').map(seconds).collect::<Result<_, _>>()?;
-    let repository = repository.into();
-    Ok(Request { repository, range, thinks, file, fixture, setting, keep, selection })
-}
-
-fn main() -> ExitCode {
-    // Without arguments this is `cargo test --benches`, which only wants to know that it starts.
-    if std::env::args().skip(1).all(|word| word == "--bench") {
-        println!("usage: {USAGE}");
-        return ExitCode::SUCCESS;
-    }
-    let request = match request() {
-        Ok(request) => request,
-        Err(error) => {
-            eprintln!("{error}\nusage: {USAGE}");
-            return ExitCode::from(2);
-        }
-    };
-    match play(&request) {
-        Ok(0) => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::from(2)
-        }
-    }
+    text.split(',').map(seconds).collect()
 }
 
 /// Plays all passes; the number of disagreements.
-fn play(request: &Request) -> Result<usize, String> {
-    let place = Place::new(&request.repository, request.keep.as_deref())?;
-    let commits = place.commits(&request.range)?;
-    let last = commits.last().ok_or(format!("no commit in `{}`", request.range))?;
+fn play(arguments: &Arguments) -> Result<usize, String> {
+    let path = |option: &str| arguments.option(option).map(Path::new);
+    let (file, fixture) = (path("--file"), path("--fixture"));
+    let thinks = thinks(arguments.option("--think").unwrap_or("0,5,20"))?;
+    let place = Place::new(&arguments.repository, path("--keep"))?;
+    let commits = place.commits(&arguments.range)?;
+    let last = commits.last().ok_or(format!("no commit in `{}`", arguments.range))?;
     let mut report = Report::default();
-    for think in &request.thinks {
+    for think in &thinks {
         // Records of an earlier pass would answer.
-        let mut table = Table::new(&place, &request.selection)?;
-        let first = if request.file.is_some() { last } else { &commits[0] };
-        if let Some(setting) = &request.setting {
+        let mut table = Table::new(&place, &arguments.selection)?;
+        let first = if file.is_some() { last } else { &commits[0] };
+        if let Some(setting) = arguments.option("--selection") {
             table.ours.configure(&format!("[defaults]\nselection = {setting:?}\n"))?;
         }
         table.sit_down(&first.hash)?;
         report.begin(*think);
-        match &request.file {
+        match file {
             None => {
                 for commit in &commits[1..] {
                     let save = |clone: &Path| players::checkout(clone, &commit.hash);
@@ -140,7 +85,7 @@ fn play(request: &Request) -> Result<usize, String> {
                 }
             }
             Some(file) => {
-                let edits = single::all(table.judge.clone(), file, request.fixture.as_deref())?;
+                let edits = single::all(table.judge.clone(), file, fixture)?;
                 for Edit { name, files } in &edits {
                     let row = table.save(name, *think, &|clone| single::write(clone, files))?;
                     report.add(row);

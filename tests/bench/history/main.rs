@@ -27,79 +27,30 @@ mod players;
 mod results;
 mod tally;
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
 
-use players::{Judge, Ours, Place};
+use players::{Arguments, Judge, Ours, Place};
 use tally::{Row, Tally};
-
-/// What was asked for on the command line.
-struct Request {
-    repository: PathBuf,
-    range: String,
-    daemon: bool,
-    keep: Option<PathBuf>,
-    selection: Vec<String>,
-}
 
 const USAGE: &str =
     "cargo bench --bench history -- REPOSITORY RANGE [--daemon] [--keep FOLDER] [-- SELECTION..]";
 
-fn request() -> Result<Request, String> {
-    let mut words = std::env::args().skip(1).filter(|word| word != "--bench");
-    let mut plain = Vec::new();
-    let (mut daemon, mut keep) = (false, None);
-    let mut selection = Vec::new();
-    while let Some(word) = words.next() {
-        match word.as_str() {
-            "--" => selection = words.by_ref().collect(),
-            "--daemon" => daemon = true,
-            "--keep" => keep = Some(words.next().ok_or("--keep needs a folder")?.into()),
-            _ if word.starts_with('-') => return Err(format!("what is `{word}`?")),
-            _ => plain.push(word),
-        }
-    }
-    if selection.is_empty() {
-        selection.push("--workspace".to_owned());
-    }
-    let [repository, range] = <[String; 2]>::try_from(plain)
-        .map_err(|_| "a repository and a range of its commits are needed")?;
-    Ok(Request { repository: repository.into(), range, daemon, keep, selection })
-}
-
 fn main() -> ExitCode {
-    // Without arguments this is `cargo test --benches`, which only wants to know that it starts.
-    if std::env::args().skip(1).all(|word| word == "--bench") {
-        println!("usage: {USAGE}");
-        return ExitCode::SUCCESS;
-    }
-    let request = match request() {
-        Ok(request) => request,
-        Err(error) => {
-            eprintln!("{error}\nusage: {USAGE}");
-            return ExitCode::from(2);
-        }
-    };
-    match replay(&request) {
-        Ok(0) => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::from(2)
-        }
-    }
+    players::run(USAGE, replay)
 }
 
 /// Walks the commits; the number of disagreements.
-fn replay(request: &Request) -> Result<usize, String> {
-    let place = Place::new(&request.repository, request.keep.as_deref())?;
-    let commits = place.commits(&request.range)?;
+fn replay(arguments: &Arguments) -> Result<usize, String> {
+    let keep = arguments.option("--keep").map(Path::new);
+    let place = Place::new(&arguments.repository, keep)?;
+    let commits = place.commits(&arguments.range)?;
     if commits.is_empty() {
-        return Err(format!("no commit in `{}`", request.range));
+        return Err(format!("no commit in `{}`", arguments.range));
     }
-    let mut judge = Judge::new(&place, &request.selection)?;
-    let mut ours = Ours::new(&place, &request.selection)?;
-    if request.daemon {
+    let mut judge = Judge::new(&place, &arguments.selection)?;
+    let mut ours = Ours::new(&place, &arguments.selection)?;
+    if arguments.option("--daemon").is_some() {
         // A workspace can be added once it is there.
         ours.checkout(&commits[0].hash)?;
         ours.start()?;

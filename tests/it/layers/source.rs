@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use proc_macro2::{Delimiter, TokenStream, TokenTree};
+
 /// A path as it is written: `["super", "Cache", "open"]`.
 pub(super) type Segments = Vec<String>;
 
@@ -69,25 +71,31 @@ impl Library {
         let text = text.unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         self.files.push(file.to_owned());
         self.modules[module].file = self.files.len() - 1;
-        self.read_items(src, module, &tokens(&text), folder);
+        let mut tokens = Vec::new();
+        flatten(text.parse().expect("Rust's tokens"), &mut tokens);
+        self.read_items(src, module, &tokens, folder);
     }
 
     fn read_items(&mut self, src: &Path, module: usize, tokens: &[String], folder: &Path) {
-        let mut rest = tokens;
+        let (mut rest, mut attributes) = (tokens, String::new());
         while let Some(first) = rest.first() {
             if first == "#" {
                 // `#![..]` belongs to the whole file.
-                let skip = 1 + usize::from(rest[1] == "!");
-                rest = &rest[skip + group(&rest[skip..])..];
+                let is_inner = rest[1] == "!";
+                let skip = 1 + usize::from(is_inner);
+                let (attribute, after) = rest.split_at(skip + group(&rest[skip..]));
+                if !is_inner {
+                    attributes.push_str(&attribute.join(" "));
+                }
+                rest = after;
                 continue;
             }
-            let taken = tokens.len() - rest.len();
-            let attributes = attributes_before(&tokens[..taken]);
             let (item, after) = rest.split_at(item_length(rest));
             rest = after;
             if !attributes.contains("cfg ( test )") {
                 self.read_item(src, module, item, &attributes, folder);
             }
+            attributes.clear();
         }
     }
 
@@ -145,67 +153,36 @@ impl Library {
     }
 }
 
-/// Identifiers, `::`, numbers and single characters of punctuation. Comments and lifetimes are
-/// left out, strings and characters are `""`.
-fn tokens(text: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut rest = text;
-    while let Some(first) = rest.chars().next() {
-        let length = if first.is_whitespace() {
-            first.len_utf8()
-        } else if rest.starts_with("//") {
-            rest.find('\n').unwrap_or(rest.len())
-        } else if rest.starts_with("/*") {
-            rest.find("*/").map_or(rest.len(), |at| at + 2)
-        } else if let Some(length) = literal(rest) {
-            found.push("\"\"".to_owned());
-            length
-        } else if first == '\'' {
-            1 + word(&rest[1..])
-        } else if first.is_alphanumeric() || first == '_' {
-            let length = word(rest);
-            found.push(rest[..length].to_owned());
-            length
-        } else {
-            let length = if rest.starts_with("::") { 2 } else { first.len_utf8() };
-            found.push(rest[..length].to_owned());
-            length
-        };
-        rest = &rest[length..];
-    }
-    found
-}
-
-fn word(text: &str) -> usize {
-    text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len())
-}
-
-/// The length of the string or character at the beginning, if there is one.
-fn literal(text: &str) -> Option<usize> {
-    let prefix = word(text);
-    if !["", "b", "c", "r", "br", "cr"].contains(&&text[..prefix]) {
-        return None;
-    }
-    let rest = &text[prefix..];
-    if text[..prefix].ends_with('r') {
-        let hashes = rest.find(|c| c != '#')?;
-        let body = rest[hashes..].strip_prefix('"')?;
-        let end = format!("\"{}", &rest[..hashes]);
-        return Some(prefix + hashes + 1 + body.find(&end)? + end.len());
-    }
-    let quote = rest.chars().next().filter(|quote| matches!(quote, '"' | '\''))?;
-    let mut escaped = false;
-    for (at, c) in rest.char_indices().skip(1) {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' => escaped = true,
-            _ if c == quote => return Some(prefix + at + 1),
-            // A lifetime: no character has two letters.
-            _ if quote == '\'' && at > 1 && !rest[1..].starts_with('\\') => return None,
-            _ => {}
+/// Identifiers, `::`, brackets, numbers and single characters of punctuation. Lifetimes are left
+/// out, strings and characters are `""`, a comment of documentation is an attribute.
+fn flatten(stream: TokenStream, found: &mut Vec<String>) {
+    let mut trees = stream.into_iter().peekable();
+    let is_colon =
+        |tree: &TokenTree| matches!(tree, TokenTree::Punct(mark) if mark.as_char() == ':');
+    while let Some(tree) = trees.next() {
+        match tree {
+            TokenTree::Group(group) => {
+                let (opens, closes) = match group.delimiter() {
+                    Delimiter::Parenthesis => ("(", ")"),
+                    Delimiter::Brace => ("{", "}"),
+                    Delimiter::Bracket | Delimiter::None => ("[", "]"),
+                };
+                found.push(opens.to_owned());
+                flatten(group.stream(), found);
+                found.push(closes.to_owned());
+            }
+            TokenTree::Punct(mark) if mark.as_char() == '\'' => drop(trees.next()),
+            TokenTree::Punct(_) if is_colon(&tree) && trees.next_if(is_colon).is_some() => {
+                found.push("::".to_owned());
+            }
+            TokenTree::Literal(literal) => {
+                let text = literal.to_string();
+                let is_number = text.starts_with(|c: char| c.is_ascii_digit());
+                found.push(if is_number { text } else { "\"\"".to_owned() });
+            }
+            TokenTree::Ident(_) | TokenTree::Punct(_) => found.push(tree.to_string()),
         }
     }
-    None
 }
 
 /// The length of the group that begins with a bracket.
@@ -222,31 +199,6 @@ fn group(tokens: &[String]) -> usize {
         }
     }
     tokens.len()
-}
-
-/// All `#[..]` that stand directly before an item, as text.
-fn attributes_before(tokens: &[String]) -> String {
-    let mut start = tokens.len();
-    while start > 0 && tokens[start - 1] == "]" {
-        let mut at = start;
-        let mut depth = 0;
-        loop {
-            at -= 1;
-            match tokens[at].as_str() {
-                "]" | ")" => depth += 1,
-                "[" | "(" => depth -= 1,
-                _ => {}
-            }
-            if depth == 0 {
-                break;
-            }
-        }
-        if at == 0 || tokens[at - 1] != "#" {
-            break;
-        }
-        start = at - 1;
-    }
-    tokens[start..].join(" ")
 }
 
 /// How many tokens stand before the item's own keyword.

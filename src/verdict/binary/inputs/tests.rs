@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::Settings;
-use crate::model::{TargetId, TargetKind, Timestamp};
+use crate::model::{TargetId, Timestamp};
 use crate::observer::{Interference, LOADER_CACHE, LoaderCache, Peer, Problem};
 
 struct Scene {
@@ -66,7 +66,7 @@ impl Scene {
     }
 
     fn judge_of_run(&self) -> InputJudge {
-        let id = TargetId { package: "p".into(), target: "t".into(), kind: TargetKind::Test };
+        let id = TargetId::sample("t");
         InputJudge {
             root: self.root.clone(),
             subject: Subject::unkeyed(id),
