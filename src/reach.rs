@@ -20,16 +20,20 @@
 //!   The caller's key has the toolchain, and a run's observed inputs have the shared libraries.
 //! - The shared libraries that are loaded with the program count for every test, by name and order.
 //! - Constructors, destructors, the allocator, `#[used]` statics and everything that a library can
-//!   call by name count for every test.
+//!   call by name count for every test. The order of constructors counts.
 //!
 //! A panic's location names a line, so a comment at the top of a file changes every digest below
-//! it. The masked digest leaves lines and columns out. It holds only for tests that cannot read
-//! them, and only without optimization, which merges the functions that read them into others.
+//! it. The masked digest leaves lines and columns out that nothing but a panic or a message of the crate
+//! `log` tells. It holds only for tests that cannot read them, and only without optimization, which merges
+//! the functions that read them into others.
+//!
+//! These locations are found in the machine code: [`location_flow`] follows each one to the calls that get
+//! it, and [`LinkedGraph`] through the functions that hand it on, to those of the standard library that
+//! [`panicking`] lists, or to the one of `log`. Any other location counts, for it can be a constant of
+//! the program's own, of the same form, that its code reads by itself.
 //!
 //! A test that reads some lines, such as those of a log, does not read those of panics. So a third
-//! digest leaves out the locations that nothing but a panic tells. These are found in the machine code:
-//! [`location_flow`] follows each location to the calls that get it, and [`LinkedGraph`] through the
-//! functions that hand it on, to those of the standard library that [`panicking`] lists.
+//! digest leaves out only the locations that nothing but a panic tells.
 //!
 //! # Fallbacks to the whole program
 //!
@@ -39,6 +43,7 @@
 //!   or hold other functions than the program;
 //! - it contains an object of unknown origin, or one of several that differ, or loads a shared library
 //!   that was built with it;
+//! - the linker leads a symbol to something else than its definition (`--wrap`, `--defsym`, `--icf`);
 //! - it was stripped, is for another processor, or has a test harness of its own.
 //!
 //! [`TestIdentity::WholeProgram`] names the reason for one test: it looks up functions by name
@@ -59,15 +64,17 @@
 //! of its workspace too ([`Policy::programs`]). Tests that share a process share its state: a test
 //! whose digest is unchanged can still fail because of what another test did before it.
 //! [`Reached::variables`] and the capabilities say by what two tests can affect each other. Code that
-//! is written while the program runs is covered as far as the code that writes it. The linker is
-//! expected to lead every symbol to its definition (`--defsym` does not).
+//! is written while the program runs is covered as far as the code that writes it.
+//!
+//! State of the standard library that has no name in the program, such as a lock of the error output that is
+//! held forever, is not seen to be shared.
 
 mod capabilities;
 mod error;
-mod function_body;
 mod graph;
 mod link;
 mod location_flow;
+mod log_part;
 mod merged;
 mod object_code;
 mod object_files;
@@ -75,6 +82,7 @@ mod panicking;
 mod program;
 mod reader;
 mod section;
+mod symbol_body;
 mod test_table;
 #[cfg(test)]
 mod tests;
@@ -104,7 +112,7 @@ pub struct Reached {
     /// The same without lines and columns of the test itself and of panic locations that nothing but a
     /// panic tells.
     pub panics_masked: Digest,
-    /// The same without lines and columns of all panic locations and of the test itself.
+    /// The same without lines and columns of locations that are handed to `log` with a message, too.
     pub masked: Digest,
     /// Its effects on and inputs from outside of the program.
     pub capabilities: Capabilities,
@@ -136,7 +144,7 @@ pub enum Masking {
     Nothing,
     /// Those that nothing but a panic tells.
     Panics,
-    /// None of them counts.
+    /// Those that nothing but a panic or a message of `log` tells.
     All,
 }
 
@@ -291,7 +299,7 @@ impl ReachReader {
         if let Some(library) = object_files::built_library(program, &tables.libraries) {
             return Err(UnknownLayout::BuiltLibrary { library: library.clone() });
         }
-        let objects = self.files.of_program(program, linked, &tables.objects, &self.sysroot)?;
+        let objects = self.files.of_program(program, linked, &tables, &self.sysroot)?;
         tables.check(&bytes, &objects)?;
         if modified(program)? != linked {
             return Err(UnknownLayout::Replaced);

@@ -119,7 +119,7 @@ impl PathAccess {
 
 /// A set of uses of a path.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub struct Uses(u16);
+pub struct Uses(u32);
 
 impl Uses {
     /// It was opened for reading.
@@ -156,6 +156,8 @@ impl Uses {
     /// It is the dynamic loader's cache, and searches that were foreseen asked it for libraries
     /// ([`Observation::libraries`]).
     pub const ASKED: Self = Self(1 << 15);
+    /// It was executed more than once, under this name or another one.
+    pub const EXECUTED_AGAIN: Self = Self(1 << 16);
     /// The uses that make a path an input.
     pub(crate) const INPUT: Self = Self(0b1001_1100_0011_1111);
     /// The uses that make a path a result.
@@ -163,7 +165,7 @@ impl Uses {
     /// The input uses from which the run learns nothing but the state of the name.
     pub(crate) const NAME: Self = Self(0b1_1100_0000_0000);
 
-    const NAMES: [&'static str; 16] = [
+    const NAMES: [&'static str; 17] = [
         "read",
         "listed",
         "probed",
@@ -180,6 +182,7 @@ impl Uses {
         "linked",
         "read below",
         "asked",
+        "executed again",
     ];
 
     /// Whether the two sets share a use.

@@ -1,6 +1,7 @@
 //! The state of one observation, and how a path argument leads to a file. `syscall_effects` records
 //! each call.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::mem::MaybeUninit;
@@ -56,6 +57,8 @@ pub(in crate::observer) struct SyscallRecorder {
     trail: Trail,
     /// Threads whose last call was to become another program.
     starting: HashSet<pid_t>,
+    /// The programs that were executed, by device and inode, each as it was found first.
+    executed: HashMap<(u64, u64), ResolvedPath>,
     exempt: HashMap<pid_t, ExemptProcess>,
     /// The last path led to something without a path.
     pub(super) anonymous: bool,
@@ -116,6 +119,7 @@ impl SyscallRecorder {
             renaming: Vec::new(),
             trail: Trail::default(),
             starting: HashSet::new(),
+            executed: HashMap::new(),
             exempt: HashMap::new(),
             anonymous: false,
             calls: 0,
@@ -233,6 +237,18 @@ impl SyscallRecorder {
     pub(super) fn starts(&mut self, thread: pid_t) {
         self.exempt.clear();
         self.starting.insert(thread);
+    }
+
+    /// Records that `program` is executed, which its first name tells from the second time on.
+    pub(super) fn record_execution(&mut self, program: &ResolvedPath) {
+        self.log.consult(program, Uses::EXECUTED);
+        let Some(stamp) = program.stamp.present() else { return };
+        match self.executed.entry((stamp.device, stamp.inode)) {
+            Entry::Occupied(first) => self.log.consult(first.get(), Uses::EXECUTED_AGAIN),
+            Entry::Vacant(none) => {
+                none.insert(program.clone());
+            }
+        }
     }
 
     /// Whether such a look-up of this name has been recorded before.

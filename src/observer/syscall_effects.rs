@@ -301,7 +301,7 @@ impl SyscallRecorder {
         let mut loader = None;
         // A script's interpreter can be a script itself; the kernel follows four.
         for _ in 0..5 {
-            self.log.consult(&target, Uses::EXECUTED);
+            self.record_execution(&target);
             if target.stamp.kind() != Some(FileKind::File) || target.orphan {
                 break;
             }

@@ -40,7 +40,7 @@ impl Capabilities {
     pub(crate) const WRITES: Self = Self(1 << 11);
     /// Can change the process for all of its code: ends it, sets a variable of its environment, a panic
     /// hook, a signal handler or a logger, or does something unknown.
-    pub(crate) const PROCESS_WIDE: Self = Self(1 << 12);
+    pub const PROCESS_WIDE: Self = Self(1 << 12);
     /// Reaches a variable of the program, thread-local or not.
     pub(super) const STATE: Self = Self(1 << 13);
 
@@ -134,7 +134,9 @@ pub(super) fn of_any_symbol(name: &str) -> Capabilities {
         found |= Capabilities::PANICS;
     }
     // `log` stores lines in its `Record`, and only that gives them back.
-    if (has("3log") || has("log..")) && (has("6Record4line") || has("..Record") || has("5Debug")) {
+    let copies = has("..clone..Clone$GT$5clone");
+    let reads_record = has("6Record4line") || has("..Record") && !copies || has("5Debug");
+    if (has("3log") || has("log..")) && reads_record {
         found |= Capabilities::LOCATIONS;
     }
     if has("9Backtrace7capture") {
@@ -211,18 +213,6 @@ fn has_word(name: &str, word: &str) -> bool {
     name.match_indices(word).any(|(at, _)| {
         !name[..at].ends_with(is_letter) && !name[at + word.len()..].starts_with(is_letter)
     })
-}
-
-/// Capabilities that the function `name` does not hand on from what it reaches.
-///
-/// The macros of `log` store each call's line in a record, and only the record's readers give it
-/// back. Without this, everything that logs would depend on its lines.
-pub(super) fn hidden_by(name: &str) -> Capabilities {
-    if name.contains("3log13__private_api") {
-        Capabilities::LOCATIONS
-    } else {
-        Capabilities::default()
-    }
 }
 
 /// Capabilities that a function of the standard library gives, by its mangled name.
@@ -317,7 +307,7 @@ pub(super) fn of_std(name: &str) -> Capabilities {
     found
 }
 
-/// Capabilities that a function of any other library gives, by its plain name.
+/// Capabilities that a function of the system's libraries gives, by its plain name.
 pub(super) fn of_library(name: &str) -> Capabilities {
     let lookups = ["dlsym", "dlvsym", "dlopen", "dlmopen", "__libc_dlsym", "__libc_dlopen_mode"];
     if lookups.contains(&name) {
@@ -330,6 +320,12 @@ pub(super) fn of_library(name: &str) -> Capabilities {
     }
     let of_name = if is_pure(name) { of_pure(name) } else { of_system(name) };
     of_name | of_any_symbol(name)
+}
+
+/// Capabilities that a function gives of a library that is not the system's, whatever its name.
+pub(super) fn of_other_library(name: &str) -> Capabilities {
+    let all = Capabilities::OUTSIDE | Capabilities::WRITES | Capabilities::PROCESS_WIDE;
+    of_library(name) | all
 }
 
 /// Capabilities of a function that is not pure: those that its name says, or all.
@@ -404,7 +400,7 @@ pub(super) fn is_pure(name: &str) -> bool {
         "wcs",
         "isw",
     ];
-    const NAMES: [&str; 74] = [
+    const NAMES: [&str; 75] = [
         "malloc",
         "calloc",
         "realloc",
@@ -443,6 +439,7 @@ pub(super) fn is_pure(name: &str) -> bool {
         "__tls_get_addr",
         "__xpg_strerror_r",
         "__stack_chk_fail",
+        "__stack_chk_fail_local",
         "__assert_fail",
         "gnu_get_libc_version",
         "setjmp",
@@ -641,8 +638,9 @@ mod tests {
         let debug = "_ZN52_$LT$log..Record$u20$as$u20$core..fmt..Debug$GT$3fmt17h0123E";
         assert_eq!(of(debug), Capabilities::LOCATIONS);
         let logs = "_ZN3log13__private_api8log_impl17h0123456789abcdefE";
-        assert_eq!(hidden_by(logs), Capabilities::LOCATIONS);
-        assert_eq!(hidden_by("_ZN3log3log17h0123456789abcdefE"), Capabilities::default());
+        assert_eq!(of(logs), Capabilities::default());
+        let copies = "_ZN56_$LT$log..Record$u20$as$u20$core..clone..Clone$GT$5clone17h0123E";
+        assert_eq!(of(copies), Capabilities::default());
         assert_eq!(of("_ZN3log13set_max_level17h0123456789abcdefE"), WIDE);
         assert_eq!(of("_ZN3log17set_boxed_logger17h0123456789abcdefE"), WIDE);
     }

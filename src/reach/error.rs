@@ -51,11 +51,17 @@ pub enum UnknownLayout {
         /// The object, or the library that holds it.
         path: PathBuf,
     },
-    /// A function differs in the program and in the object.
-    #[error("the program was not linked from the objects as they are: `{function}` differs")]
+    /// A function or a constant differs in the program and in the object.
+    #[error("the program was not linked from the objects as they are: `{symbol}` differs")]
     OtherCode {
-        /// The first such function.
-        function: String,
+        /// The first such function or constant.
+        symbol: String,
+    },
+    /// The linker may lead a symbol to something else than its definition.
+    #[error("the linker may take `{symbol}` for another symbol (`--wrap`, `--defsym` or `--icf`)")]
+    Redirected {
+        /// The symbol.
+        symbol: String,
     },
     /// The program shares code of the workspace or of the standard library with other programs.
     #[error("the program loads `{library}`, which was built with it")]

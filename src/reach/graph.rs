@@ -7,6 +7,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use super::capabilities::Capabilities;
+use super::log_part::LogPart;
 use super::object_code::ContentDigests;
 use crate::model::{Digest, Digester};
 
@@ -15,6 +16,15 @@ use crate::model::{Digest, Digester};
 pub(super) struct GraphTarget {
     pub(super) node: u32,
     pub(super) offset: u64,
+    /// Whether another target of the same reference can take its place.
+    pub(super) is_weak: bool,
+}
+
+impl GraphTarget {
+    /// The start of `node`.
+    pub(super) const fn start(node: u32) -> Self {
+        Self { node, offset: 0, is_weak: false }
+    }
 }
 
 /// A graph whose nodes are added one after the other, each with all its references.
@@ -22,8 +32,8 @@ pub(super) struct GraphTarget {
 pub(super) struct CodeGraph {
     contents: Vec<ContentDigests>,
     capabilities: Vec<Capabilities>,
-    /// Capabilities that a node does not hand on from what it refers to.
-    hidden: Vec<Capabilities>,
+    /// How each node takes part in keeping the lines of log messages.
+    log_parts: Vec<LogPart>,
     /// The first reference of each node, and behind the last node the number of all.
     references: Vec<u32>,
     /// The first target of each reference, and behind the last the number of all.
@@ -50,9 +60,9 @@ impl CodeGraph {
         &mut self,
         content: ContentDigests,
         capabilities: Capabilities,
-        hidden: Capabilities,
+        log_part: LogPart,
     ) {
-        self.hidden.push(hidden);
+        self.log_parts.push(log_part);
         self.contents.push(content);
         self.capabilities.push(capabilities);
         self.references.push(self.targets_of.len() as u32 - 1);
@@ -168,6 +178,7 @@ impl ComponentSearch<'_> {
         let mut cyclic = members.len() > 1;
         for node in members {
             let own = self.graph.capabilities[*node as usize];
+            let stores = self.graph.log_parts[*node as usize] == LogPart::Stores;
             capabilities |= own;
             if own.contains(Capabilities::UNKNOWN_SYMBOL) {
                 unknown = Some(*node);
@@ -175,8 +186,13 @@ impl ComponentSearch<'_> {
             for target in &self.graph.targets[self.graph.range(*node)] {
                 match &self.closed[target.node as usize] {
                     Some(closure) => {
-                        let hidden = self.graph.hidden[*node as usize];
-                        capabilities |= closure.capabilities.without(hidden);
+                        let part = self.graph.log_parts[target.node as usize];
+                        capabilities |= match part {
+                            LogPart::Reads if stores => {
+                                closure.capabilities.without(Capabilities::LOCATIONS)
+                            }
+                            _ => closure.capabilities,
+                        };
                         unknown = unknown.or(closure.unknown);
                     }
                     None => cyclic = true,
@@ -275,14 +291,19 @@ impl ComponentSearch<'_> {
         let graph = self.graph;
         let first = graph.references[node as usize] as usize;
         let last = graph.references[node as usize + 1] as usize;
-        let mut digester = Digester::new("reached node 1");
+        let mut digester = Digester::new("reached node 2");
         digester.digest(own);
         for reference in first..last {
             let range =
                 graph.targets_of[reference] as usize..graph.targets_of[reference + 1] as usize;
             digester.number(range.len() as u64);
+            let are_several = range.len() > 1;
             for target in &graph.targets[range] {
                 digester.number(target.offset).digest(&colour_of(target.node));
+                // A definition that is alone is taken in any case.
+                if are_several {
+                    digester.number(target.is_weak.into());
+                }
             }
         }
         digester.finish()
@@ -311,14 +332,14 @@ mod tests {
         let mut graph = CodeGraph::new();
         for (content, targets) in nodes {
             for target in targets {
-                graph.refer([GraphTarget { node: *target as u32, offset: 0 }]);
+                graph.refer([GraphTarget::start(*target as u32)]);
             }
             let capabilities = match content {
                 0 => Capabilities::FILES,
                 1 => Capabilities::TIME,
                 _ => Capabilities::default(),
             };
-            graph.node(digests(*content), capabilities, Capabilities::default());
+            graph.node(digests(*content), capabilities, LogPart::None);
         }
         graph
     }
@@ -453,13 +474,15 @@ mod tests {
         let look = |references: &[&[(u32, u64)]]| {
             let mut graph = graph(&[(2, Vec::new()), (3, Vec::new())]);
             for targets in references {
-                let target =
-                    |(node, offset): &(u32, u64)| GraphTarget { node: *node, offset: *offset };
+                let target = |(node, offset): &(u32, u64)| GraphTarget {
+                    offset: *offset,
+                    ..GraphTarget::start(*node)
+                };
                 graph.refer(targets.iter().map(target));
             }
             let digest = Digest::of(b"root");
             let content = ContentDigests::without_positions(digest);
-            graph.node(content, Capabilities::default(), Capabilities::default());
+            graph.node(content, Capabilities::default(), LogPart::None);
             graph.close([2])[2].unwrap().digests.strict
         };
         let all: [&[&[(u32, u64)]]; 6] = [
@@ -475,28 +498,26 @@ mod tests {
     }
 
     #[test]
-    fn strict_and_masked_are_apart_and_hidden_capabilities_stay_below() {
-        let look = |line: &[u8]| {
+    fn strict_and_masked_are_apart_and_what_log_reads_itself_stays_below() {
+        let look = |line: &[u8], part| {
             let mut graph = CodeGraph::new();
             let location = ContentDigests {
                 masked: Digest::of(b""),
                 ..ContentDigests::without_positions(Digest::of(line))
             };
-            graph.node(
-                location,
-                Capabilities::LOCATIONS | Capabilities::TIME,
-                Capabilities::default(),
-            );
-            graph.refer([GraphTarget { node: 0, offset: 0 }]);
+            graph.node(location, Capabilities::LOCATIONS | Capabilities::TIME, part);
+            graph.refer([GraphTarget::start(0)]);
             let content = ContentDigests::without_positions(Digest::of(b"f"));
-            graph.node(content, Capabilities::default(), Capabilities::LOCATIONS);
+            graph.node(content, Capabilities::default(), LogPart::Stores);
             graph.close([1])[1].unwrap()
         };
-        let (one, other) = (look(b"1"), look(b"2"));
+        let (one, other) = (look(b"1", LogPart::Reads), look(b"2", LogPart::Reads));
         assert_eq!(one.digests.masked, other.digests.masked);
         assert_ne!(one.digests.panics_masked, other.digests.panics_masked);
         assert_ne!(one.digests.strict, other.digests.strict);
         assert_eq!(one.capabilities, Capabilities::TIME);
+        let logger = look(b"1", LogPart::None);
+        assert_eq!(logger.capabilities, Capabilities::LOCATIONS | Capabilities::TIME);
     }
 
     #[test]

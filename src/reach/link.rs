@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::capabilities::{self, Capabilities};
 use super::graph::{Closure, CodeGraph, GraphTarget};
 use super::location_flow::{CallParameter, Reference};
-use super::object_code::{ContentDigests, ObjectCode};
-use super::object_files::Sysroot;
+use super::log_part::{LogPart, is_place_of_log};
+use super::object_code::{ContentDigests, ObjectCode, SymbolDefinition};
+use super::object_files::{Sysroot, is_rust};
 use super::panicking::only_panics;
 use super::program::{ProgramTables, SymbolOrigin};
 use crate::model::{Digest, Digester};
@@ -23,6 +24,15 @@ pub(super) struct LinkedGraph<'a> {
     leaves: Vec<&'a str>,
 }
 
+/// The locations of which it is known who gets them, by their nodes.
+#[derive(Default)]
+struct KnownLocations {
+    /// Those that nothing but a panic tells.
+    panics: HashSet<u32>,
+    /// The same, and those that are stored with messages of the crate `log`.
+    panics_and_logs: HashSet<u32>,
+}
+
 impl<'a> LinkedGraph<'a> {
     pub(super) fn new(
         objects: &'a [Arc<ObjectCode>],
@@ -36,29 +46,28 @@ impl<'a> LinkedGraph<'a> {
         for object in objects {
             starts.push(count);
             for definition in &object.definitions {
-                let target =
-                    GraphTarget { node: count + definition.node, offset: definition.offset };
+                let SymbolDefinition { node, offset, is_weak, .. } = *definition;
+                let target = GraphTarget { node: count + node, offset, is_weak };
                 definitions
                     .entry(&object.names[definition.name as usize])
                     .or_default()
                     .push(target);
             }
             for (name, node) in &object.enclosed {
-                let target = GraphTarget { node: count + node, offset: 0 };
-                enclosed.entry(name).or_default().push(target);
+                enclosed.entry(name).or_default().push(GraphTarget::start(count + node));
             }
             count += object.nodes.len() as u32;
         }
         let mut this =
             Self { objects, graph: CodeGraph::new(), starts, definitions, leaves: Vec::new() };
-        let panics = this.panic_locations(sysroot);
+        let locations = this.locations(sysroot);
         let mut leaf_of: HashMap<&str, u32> = HashMap::new();
         for (object, start) in objects.iter().zip(&this.starts) {
             for (node, number) in object.nodes.iter().zip(*start..) {
                 for reference in &node.references {
                     match reference {
                         Reference::Node(node) => {
-                            this.graph.refer([GraphTarget { node: start + node, offset: 0 }]);
+                            this.graph.refer([GraphTarget::start(start + node)]);
                         }
                         Reference::Symbol(name) => {
                             let name: &str = &object.names[*name as usize];
@@ -69,15 +78,21 @@ impl<'a> LinkedGraph<'a> {
                                     this.leaves.push(name);
                                     count + this.leaves.len() as u32 - 1
                                 });
-                                this.graph.refer([GraphTarget { node: leaf, offset: 0 }]);
+                                this.graph.refer([GraphTarget::start(leaf)]);
                             }
                         }
                     }
                 }
                 let ContentDigests { strict, masked, .. } = node.content;
-                let panics_masked = if panics.contains(&number) { masked } else { strict };
-                let content = ContentDigests { strict, panics_masked, masked };
-                this.graph.node(content, node.capabilities, node.hidden);
+                let masked_in = |set: &HashSet<u32>| {
+                    if set.contains(&number) { masked } else { strict }
+                };
+                let content = ContentDigests {
+                    strict,
+                    panics_masked: masked_in(&locations.panics),
+                    masked: masked_in(&locations.panics_and_logs),
+                };
+                this.graph.node(content, node.capabilities, node.log_part);
             }
         }
         for name in &this.leaves {
@@ -93,15 +108,16 @@ impl<'a> LinkedGraph<'a> {
                 None => of_leaf(name, program, sysroot),
             };
             let content = ContentDigests::without_positions(digest);
-            this.graph.node(content, capabilities, Capabilities::default());
+            this.graph.node(content, capabilities, LogPart::of(name));
         }
         this
     }
 
-    /// The panic locations that nothing but a panic tells: every function that gets one only hands it on,
-    /// at last to functions of the standard library that panic with it. The position of a test, which
-    /// only the harness knows, is one of them.
-    fn panic_locations(&self, sysroot: &Sysroot) -> HashSet<u32> {
+    /// The locations that no code of the program reads by itself: every function that gets one only hands
+    /// it on, at last to functions of the standard library that panic with it, or to that of the crate `log`
+    /// which gets nothing else. A constant of the program's own can have the very form of a location, and
+    /// is none of them. The position of a test, which only the harness knows, is one.
+    fn locations(&self, sysroot: &Sysroot) -> KnownLocations {
         let all = self.objects.iter().zip(&self.starts);
         let count = all.clone().map(|(object, _)| object.nodes.len()).sum();
         // The parameters of each function, as bits, that end elsewhere.
@@ -119,7 +135,7 @@ impl<'a> LinkedGraph<'a> {
                     }
                     Some(_) => None,
                     None => {
-                        let panics = || sysroot.symbols.contains(name) && only_panics(name);
+                        let panics = || sysroot.symbols.contains_key(name) && only_panics(name);
                         known.entry(name).or_insert_with(panics).then(Vec::new)
                     }
                 }
@@ -150,23 +166,31 @@ impl<'a> LinkedGraph<'a> {
                 }
             }
         }
-        let mut panics = HashSet::new();
+        let mut found = KnownLocations::default();
         for (object, start) in all {
-            let mut only_panics = |uses: &[CallParameter]| {
-                uses.iter().all(|CallParameter { callee, parameter }| {
-                    receivers(object, *start, *callee).is_some_and(|all| {
-                        all.iter().all(|one| lost[*one as usize] & 1 << parameter == 0)
-                    })
+            let mut only_panics = |CallParameter { callee, parameter }: &CallParameter| {
+                receivers(object, *start, *callee).is_some_and(|all| {
+                    all.iter().all(|one| lost[*one as usize] & 1 << parameter == 0)
                 })
             };
+            let logs = |given: &CallParameter| match given.callee {
+                Reference::Symbol(name) => is_place_of_log(&object.names[name as usize]),
+                Reference::Node(_) => false,
+            };
             for (node, uses) in &object.handed_on {
-                if only_panics(uses) {
-                    panics.insert(start + node);
+                if uses.iter().filter(|given| !logs(given)).all(&mut only_panics) {
+                    found.panics_and_logs.insert(start + node);
+                    if !uses.iter().any(logs) {
+                        found.panics.insert(start + node);
+                    }
                 }
             }
-            panics.extend(object.tests.iter().flatten().map(|test| start + test.node));
+            for test in object.tests.iter().flatten() {
+                found.panics.insert(start + test.node);
+                found.panics_and_logs.insert(start + test.node);
+            }
         }
-        panics
+        found
     }
 
     /// Closes all that `entries` and the nodes that always count reach.
@@ -220,10 +244,8 @@ impl<'a> LinkedGraph<'a> {
                 let name: &str = &object.names[definition.name as usize];
                 // `main` calls all tests; generic code is in the sysroot and here alike.
                 let called = program.exported.contains(name)
-                    || sysroot.symbols.contains(name) && !is_rust(name);
-                // A linker that is told to wrap a symbol calls this one instead.
-                let wraps = name.starts_with("__wrap_");
-                if wraps || name.contains("7___rustc") || called && name != "main" {
+                    || sysroot.symbols.contains_key(name) && !is_rust(name);
+                if name.contains("7___rustc") || called && name != "main" {
                     roots.push(start + definition.node);
                 }
             }
@@ -258,7 +280,7 @@ pub(super) struct ReachedAll {
 impl Closures<'_> {
     /// Everything that the node `entry` reaches.
     pub(super) fn of(&self, entry: u32) -> ReachedAll {
-        let mut strict = Digester::new("reached by an entry 3");
+        let mut strict = Digester::new("reached by an entry 4");
         strict.digest(&self.loaded);
         let (mut panics_masked, mut masked) = (strict.clone(), strict.clone());
         let mut capabilities = Capabilities::default();
@@ -289,33 +311,43 @@ impl Closures<'_> {
     }
 }
 
-/// Whether rustc has made up the name.
-fn is_rust(name: &str) -> bool {
-    name.starts_with("_R") || name.starts_with("_ZN")
-}
+/// Symbols that the linker makes, or that the C compiler's own objects define, which every program has.
+const OF_LINKER: [&str; 5] =
+    ["__dso_handle", "_GLOBAL_OFFSET_TABLE_", "__stack_chk_fail_local", "atexit", "pthread_atfork"];
+/// Symbols that the C compiler's own objects look for, and that nothing defines as a rule.
+const WANTED: [&str; 3] =
+    ["__gmon_start__", "_ITM_deregisterTMCloneTable", "_ITM_registerTMCloneTable"];
 
 /// Capabilities that a symbol gives that no known object defines.
 fn of_leaf(name: &str, program: &ProgramTables, sysroot: &Sysroot) -> Capabilities {
     if name.contains("7___rustc") {
         return Capabilities::default();
     }
-    if sysroot.symbols.contains(name) {
+    let units = sysroot.symbols.get(name);
+    let of_known = || match units {
+        None => capabilities::of_library(name),
+        Some(_) if is_rust(name) => capabilities::of_std(name),
         // Helpers of the compiler have such names too.
-        let helper = name.starts_with("__") || name.starts_with("rust_");
-        return match is_rust(name) {
-            true => capabilities::of_std(name),
-            false if helper => Capabilities::default(),
-            false => capabilities::of_library(name),
-        };
-    }
-    let linker = name.starts_with("__start_") || name.starts_with("__stop_");
+        Some(_) if name.starts_with("__") || name.starts_with("rust_") => Capabilities::default(),
+        Some(_) => capabilities::of_library(name),
+    };
+    // Assembler leaves no name of a file in the program, so another definition can stand there.
+    let is_of_sysroot = || {
+        units.is_some_and(|units| {
+            is_rust(name)
+                || units.iter().any(|unit| program.objects.iter().any(|one| **one == **unit))
+        })
+    };
+    let is_bound = name.starts_with("__start_") || name.starts_with("__stop_");
     match program.origins.get(name) {
-        Some(SymbolOrigin::Library) => capabilities::of_library(name),
-        Some(SymbolOrigin::Linked) if linker => Capabilities::default(),
-        Some(SymbolOrigin::Linked) if capabilities::is_pure(name) => capabilities::of_library(name),
+        Some(SymbolOrigin::System) => of_known(),
+        Some(SymbolOrigin::Library) if WANTED.contains(&name) => of_known(),
+        Some(SymbolOrigin::Library) => capabilities::of_other_library(name),
+        Some(SymbolOrigin::Linked) if is_bound => Capabilities::default(),
+        Some(SymbolOrigin::Linked) if is_of_sysroot() || OF_LINKER.contains(&name) => of_known(),
         // A weak symbol that nothing defines is absent, and so is one that the linker has
         // replaced.
-        None if capabilities::is_pure(name) => capabilities::of_library(name),
+        None if units.is_some() || capabilities::is_pure(name) => of_known(),
         _ => Capabilities::UNKNOWN_SYMBOL | Capabilities::PROCESS_WIDE,
     }
 }

@@ -8,16 +8,18 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 
+use object::LittleEndian as Endian;
 use object::elf;
 use object::read::elf::Sym;
 
 use super::capabilities::{self, Capabilities};
 use super::error::UnknownLayout;
-use super::function_body::FunctionBody;
 use super::location_flow::{self, CallParameter, CodeMark, LocationUses, ParameterFlow, Reference};
-use super::panicking::{never_returns_place, only_panics};
+use super::log_part::LogPart;
+use super::panicking::{fails_with_last, has_no_result, never_returns_place, only_panics};
 use super::reader::{ObjectReader, RelocationTarget};
 use super::section::{ENDIAN, Relocation, Section};
+use super::symbol_body::{NodePlace, SymbolBody};
 use super::test_table::{self, ListedTest};
 use super::unwind::Frame;
 use crate::model::{Digest, Digester};
@@ -47,8 +49,8 @@ const LOCATION_PLACE: Range<usize> = 16..24;
 pub(super) struct CodeNode {
     pub(super) content: ContentDigests,
     pub(super) capabilities: Capabilities,
-    /// Capabilities that it does not hand on from what it refers to.
-    pub(super) hidden: Capabilities,
+    /// How it takes part in keeping the lines of log messages.
+    pub(super) log_part: LogPart,
     pub(super) references: Vec<Reference>,
     /// What it does with its parameters, if it is one function of rustc's.
     pub(super) parameters: Option<ParameterFlow>,
@@ -60,6 +62,8 @@ pub(super) struct SymbolDefinition {
     pub(super) name: u32,
     pub(super) node: u32,
     pub(super) offset: u64,
+    /// Whether another definition can take its place.
+    pub(super) is_weak: bool,
 }
 
 /// One object.
@@ -72,8 +76,8 @@ pub(super) struct ObjectCode {
     pub(super) roots: Vec<u32>,
     /// Sections that `__start_NAME` and `__stop_NAME` can enclose, in order.
     pub(super) enclosed: Vec<(Box<str>, u32)>,
-    /// Functions that have a section of their own.
-    pub(super) bodies: Vec<FunctionBody>,
+    /// Functions and data that have a name.
+    pub(super) bodies: Vec<SymbolBody>,
     /// The panic locations of which every use is known: each with the parameters that get it.
     pub(super) handed_on: Vec<(u32, Vec<CallParameter>)>,
     /// The tests, if the harness is called from here.
@@ -100,7 +104,18 @@ pub(super) fn read_object(
 #[derive(Default)]
 struct NamedCapabilities {
     capabilities: Capabilities,
-    hidden: Capabilities,
+    log_part: LogPart,
+}
+
+/// The bytes of a function or of data within its section, as the program has them too.
+fn bytes_of<'data>(symbol: &elf::Sym64<Endian>, section: &Section<'data>) -> Option<&'data [u8]> {
+    let is_known = [elf::STT_FUNC, elf::STT_OBJECT].contains(&symbol.st_type());
+    if !is_known || section.kind == elf::SHT_NOBITS || section.is_merged() {
+        return None;
+    }
+    let from = usize::try_from(symbol.st_value(ENDIAN)).ok()?;
+    let to = from.checked_add(usize::try_from(symbol.st_size(ENDIAN)).ok()?)?;
+    section.bytes.get(from..to).filter(|bytes| !bytes.is_empty())
 }
 
 /// Makes the nodes of an object.
@@ -137,7 +152,7 @@ impl<'a> Collector<'a> {
             };
             self.pieces = Capabilities::default();
             let (content, references) = self.content(section, labels, frames, positions)?;
-            let NamedCapabilities { mut capabilities, hidden } =
+            let NamedCapabilities { mut capabilities, log_part } =
                 found.remove(&index).unwrap_or_default();
             if section.has(elf::SHF_EXECINSTR) && capabilities::has_system_call(section.bytes) {
                 capabilities |= Capabilities::OUTSIDE | Capabilities::PROCESS_WIDE;
@@ -151,7 +166,7 @@ impl<'a> Collector<'a> {
             self.code.nodes.push(CodeNode {
                 content,
                 capabilities,
-                hidden,
+                log_part,
                 references,
                 parameters,
             });
@@ -208,12 +223,22 @@ impl<'a> Collector<'a> {
                 uses.receivers.extend(receivers);
             }
         }
-        // A place that these get is their last parameter, and what is left of it in a register is no result.
-        // What else they get is not a place that they panic with: a value, which they return or store.
+        // What is left in the register of a second result is none where there is no result. Of the others, a
+        // place is the last parameter, and what else they get is not a place that they panic with: a value,
+        // which they return or store.
         let place = parameters.handed_on.iter().map(|(parameter, _)| *parameter).max();
         let place = place.map_or(0, |place| 1 << place) & parameters.returned;
-        let is_left = place != 0 && (only_panics(name) || never_returns_place(name));
-        parameters.lost |= parameters.returned & !if is_left { place } else { 0 };
+        let is_left = match () {
+            () if has_no_result(name) => parameters.returned,
+            () if only_panics(name) || never_returns_place(name) => place,
+            () => 0,
+        };
+        parameters.lost |= parameters.returned & !is_left;
+        if fails_with_last(name) {
+            // It hands the place on by the stack.
+            let last = 7_u32.saturating_sub(parameters.lost.leading_zeros());
+            parameters.lost &= !(1 << last);
+        }
         Ok(Some(parameters))
     }
 
@@ -247,19 +272,27 @@ impl<'a> Collector<'a> {
             }
             let named = found.entry(section.0).or_default();
             named.capabilities |= capabilities::of_any_symbol(name);
-            named.hidden |= capabilities::hidden_by(name);
             let whole = symbol.st_value(ENDIAN) == 0 && symbol.st_size(ENDIAN) == within.size;
             if kind == elf::STT_FUNC && whole {
-                let addresses = within.relocations.iter().map(|one| one.offset as usize).collect();
-                let plain = name;
-                let name = self.name(name);
-                self.code.bodies.push(FunctionBody::new(name, within.bytes, addresses));
-                self.whole.insert(section.0, plain);
+                named.log_part = LogPart::of(name);
+                self.whole.insert(section.0, name);
             }
-            if !symbol.is_local() {
+            let (offset, is_local) = (symbol.st_value(ENDIAN), symbol.is_local());
+            if let Some(bytes) = bytes_of(symbol, within) {
                 let name = self.name(name);
-                let offset = symbol.st_value(ENDIAN);
-                self.code.definitions.push(SymbolDefinition { name, node, offset });
+                let relocations = &within.relocations;
+                self.code.bodies.push(SymbolBody::new(
+                    name,
+                    is_local,
+                    NodePlace { node, offset },
+                    bytes,
+                    relocations,
+                ));
+            }
+            if !is_local {
+                let is_weak = symbol.st_bind() == elf::STB_WEAK;
+                let name = self.name(name);
+                self.code.definitions.push(SymbolDefinition { name, node, offset, is_weak });
             }
         }
         labels.values_mut().for_each(|labels| labels.sort_unstable());
@@ -282,10 +315,11 @@ impl<'a> Collector<'a> {
         positions: Option<Range<usize>>,
     ) -> Result<(ContentDigests, Vec<Reference>), UnknownLayout> {
         let mut references = Vec::new();
-        let mut rest = Digester::new("reached section 1");
+        let mut rest = Digester::new("reached section 2");
         // A section does the same in a group and alone.
         let flags = section.flags & !u64::from(elf::SHF_GROUP | elf::SHF_INFO_LINK);
         rest.number(flags).number(section.kind.into()).number(section.size).number(section.align);
+        rest.field(if section.is_list_of_functions() { section.name.as_bytes() } else { b"" });
         rest.number(labels.len() as u64);
         for (offset, label) in labels {
             rest.number(*offset).field(label.as_bytes());

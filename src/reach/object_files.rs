@@ -18,6 +18,7 @@ use object::read::elf::{FileHeader as _, Sym as _};
 
 use super::error::UnknownLayout;
 use super::object_code::{ObjectCode, read_object};
+use super::program::ProgramTables;
 use super::section::{ENDIAN, Elf};
 
 /// A file's part by the file's identity, not by its path: rustc links the objects that stay as they
@@ -129,16 +130,17 @@ struct LinkedObject<'a> {
 }
 
 /// The code units of the sysroot's libraries and the symbols that these define.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Sysroot {
-    pub(super) units: HashSet<String>,
-    pub(super) symbols: HashSet<String>,
+    pub(super) units: HashSet<Arc<str>>,
+    /// With the units that define those whose names rustc has not made up.
+    pub(super) symbols: HashMap<String, Vec<Arc<str>>>,
 }
 
 impl Sysroot {
     /// Reads the lists of the libraries below `sysroot`, for every target that is installed.
     pub(super) fn read(sysroot: &Path) -> Result<Self, UnknownLayout> {
-        let mut this = Self { units: HashSet::new(), symbols: HashSet::new() };
+        let mut this = Self::default();
         let targets = sysroot.join("lib/rustlib");
         for target in list(&targets)? {
             let folder = targets.join(target).join("lib");
@@ -159,14 +161,27 @@ impl Sysroot {
         let archive = ArchiveFile::parse(cache)?;
         for member in archive.members() {
             if let Some(unit) = unit_of(&String::from_utf8_lossy(member?.name())) {
-                self.units.insert(unit.to_owned());
+                self.units.insert(unit.into());
             }
         }
         for symbol in archive.symbols()?.into_iter().flatten() {
-            self.symbols.insert(String::from_utf8_lossy(symbol?.name()).into_owned());
+            let symbol = symbol?;
+            let name = String::from_utf8_lossy(symbol.name()).into_owned();
+            let plain = !is_rust(&name);
+            let units = self.symbols.entry(name).or_default();
+            if plain {
+                let member = archive.member(symbol.offset())?;
+                let unit = unit_of(&String::from_utf8_lossy(member.name())).map(Arc::from);
+                units.extend(unit);
+            }
         }
         Ok(())
     }
+}
+
+/// Whether rustc has made up the name.
+pub(super) fn is_rust(name: &str) -> bool {
+    name.starts_with("_R") || name.starts_with("_ZN")
 }
 
 /// The names in `folder`, sorted.
@@ -200,20 +215,15 @@ fn archives(profile: &Path) -> Result<Vec<PathBuf>, UnknownLayout> {
     Ok(found)
 }
 
-/// Whether an object of this name is one of those that the C compiler adds to every program. Some
-/// linkers name an object where it does not name its source file, and end their list with nothing.
-fn is_startup(name: &str) -> bool {
-    const SOURCES: [&str; 8] = [
-        "crtstuff.c",
-        "abi-note.c",
-        "init.c",
-        "static-reloc.c",
-        "elf-init.c",
-        "start.S",
+/// Whether an object of this name, which the program has so many times, is one of those that the C compiler
+/// adds to every program. Some linkers name an object where it does not name its source file, and end their
+/// list with nothing.
+fn is_startup(name: &str, times: usize, is_around_others: bool) -> bool {
+    // Programs have such files of their own, too.
+    const SOURCES: [&str; 5] = ["abi-note.c", "init.c", "static-reloc.c", "elf-init.c", "start.S"];
+    const OTHERS: [&str; 10] = [
         "crti.S",
         "crtn.S",
-    ];
-    const OBJECTS: [&str; 9] = [
         "Scrt1.o",
         "crt1.o",
         "crti.o",
@@ -222,10 +232,13 @@ fn is_startup(name: &str) -> bool {
         "crtbeginS.o",
         "crtend.o",
         "crtendS.o",
-        "",
     ];
-    let file = name.rsplit('/').next().unwrap_or(name);
-    SOURCES.contains(&file) || OBJECTS.contains(&name)
+    match name.rsplit('/').next().unwrap_or(name) {
+        "" => true,
+        // At the beginning and at the end.
+        "crtstuff.c" => times <= 2,
+        file => OTHERS.contains(&file) || is_around_others && SOURCES.contains(&file),
+    }
 }
 
 /// The code unit in a library's member `crate-hash.UNIT.call.rcgu.o` or `crate-hash.UNIT.rcgu.o`.
@@ -256,14 +269,15 @@ impl ObjectFiles {
         self.foreign.end_round();
     }
 
-    /// The objects called `names`, from which `program` was linked at `linked`, in that order.
+    /// The objects from which `program`, which has these tables, was linked at `linked`, in that order.
     pub(super) fn of_program(
         &mut self,
         program: &Path,
         linked: SystemTime,
-        names: &[String],
+        tables: &ProgramTables,
         sysroot: &Sysroot,
     ) -> Result<Vec<Arc<ObjectCode>>, UnknownLayout> {
+        let names = &tables.objects;
         let profile = profile_folder(program);
         let incremental = incremental_units(&profile.join("incremental"))?;
         let libraries = self.libraries(&list_paths(&profile.join("deps"), ".rlib")?)?;
@@ -275,16 +289,16 @@ impl ObjectFiles {
             }
         }
         // A crate's library has bundled the objects; its own tests are linked from the archive.
-        let all_units = names.iter().all(|name| is_unit(name) || is_startup(name));
-        let no_libraries: (&[_], &[_]) = (&[], &[]);
-        let from = if all_units { no_libraries } else { (&libraries[..], &archives[..]) };
-        let bundled = self.foreign_members(from.0)?;
-        let archived = self.foreign_members(from.1)?;
+        let bundled = self.foreign_members(&libraries)?;
+        let archived = self.foreign_members(&archives)?;
         let mut times: HashMap<&str, usize> = HashMap::new();
         names.iter().for_each(|name| *times.entry(name).or_default() += 1);
         let mut objects = Vec::new();
         let mut gone: Vec<&String> = Vec::new();
-        for name in names {
+        // The C compiler's own objects are around all others.
+        let first = names.iter().position(|name| is_unit(name)).unwrap_or(names.len());
+        let last = names.iter().rposition(|name| is_unit(name)).unwrap_or(names.len());
+        for (at, name) in names.iter().enumerate() {
             // One of both may be left from an earlier build.
             let foreign = [&bundled, &archived].map(|from| from.get(&Some(name.clone())));
             let foreign: Vec<_> = foreign.into_iter().flatten().flatten().collect();
@@ -306,8 +320,8 @@ impl ObjectFiles {
             } else if !foreign.is_empty() {
                 foreign.iter().for_each(|source| add(source, false, foreign.len()));
             } else if is_unit(name) {
-                gone.extend((!sysroot.units.contains(name)).then_some(name));
-            } else if !is_startup(name) {
+                gone.extend((!sysroot.units.contains(&**name)).then_some(name));
+            } else if !is_startup(name, times[name.as_str()], at < first || at > last) {
                 return Err(UnknownLayout::UnknownObject { object: name.clone() });
             }
         }
@@ -316,13 +330,15 @@ impl ObjectFiles {
             let others = gone.len() - 1;
             return Err(UnknownLayout::ObjectsGone { object: object.clone(), others });
         }
-        if let Some(newer) = objects.iter().find(|object| object.source.key.modified > linked) {
+        let is_newer =
+            |object: &&LinkedObject<'_>| may_be_newer(object.source.key.modified, linked);
+        if let Some(newer) = objects.iter().find(is_newer) {
             return Err(UnknownLayout::Stale { path: newer.source.path.clone() });
         }
         // Assembler leaves no name in the program, so all that can be part of it is taken.
         let unnamed = [&bundled, &archived].map(|members| members.get(&None));
         let unnamed = unnamed.into_iter().flatten().flatten();
-        let unnamed = unnamed.filter(|source| source.key.modified <= linked).cloned();
+        let unnamed = unnamed.filter(|source| !may_be_newer(source.key.modified, linked)).cloned();
         objects.extend(unnamed.map(|source| LinkedObject {
             name: None,
             source,
@@ -330,7 +346,7 @@ impl ObjectFiles {
             is_certain: false,
         }));
         let codes = self.read(&objects)?;
-        without_doubles(&objects, &codes)
+        without_doubles(&objects, &codes, tables)
     }
 
     /// Reads all of `objects`, those that are not known yet on all processors.
@@ -431,10 +447,14 @@ impl ObjectFiles {
 fn without_doubles(
     objects: &[LinkedObject<'_>],
     codes: &[Arc<ObjectCode>],
+    tables: &ProgramTables,
 ) -> Result<Vec<Arc<ObjectCode>>, UnknownLayout> {
     let mut kept = Vec::with_capacity(codes.len());
     let mut known: HashMap<&str, &ObjectCode> = HashMap::new();
     for (object, code) in objects.iter().zip(codes) {
+        if object.name.is_none() && !can_be_part(code, tables) {
+            continue;
+        }
         let defined = code.definitions.iter().map(|one| &*code.names[one.name as usize]);
         let defined = defined.filter(|_| object.name.is_none());
         let mut is_double = false;
@@ -451,6 +471,21 @@ fn without_doubles(
         }
     }
     Ok(kept)
+}
+
+/// Whether an object of assembler can be part of the program: something runs by itself in it, or the
+/// program has a symbol of its.
+fn can_be_part(code: &ObjectCode, tables: &ProgramTables) -> bool {
+    let is_there = |name: u32| tables.defines(&code.names[name as usize]);
+    !code.roots.is_empty() || code.definitions.iter().any(|one| is_there(one.name))
+}
+
+/// Whether something that was written at `written` can be newer than what was written at `linked`. Where
+/// times are of whole seconds, two of the same second do not say which of both came first.
+fn may_be_newer(written: SystemTime, linked: SystemTime) -> bool {
+    let since = linked.duration_since(SystemTime::UNIX_EPOCH);
+    let is_exact = since.is_ok_and(|since| since.subsec_nanos() != 0);
+    written > linked || written == linked && !is_exact
 }
 
 /// The name of the source file of the object `data`; `None` for anything but an object.

@@ -71,17 +71,31 @@ pub(super) fn only_panics(name: &str) -> bool {
         || is_own && FUNCTIONS.iter().any(is_listed)
 }
 
+/// Whether the function of this mangled name is one of the standard library that returns nothing.
+pub(super) fn has_no_result(name: &str) -> bool {
+    let (path, last) = readable(name);
+    last == "precondition_check" && is_of_library(&path)
+}
+
+/// Whether the function of this mangled name is the one of `assert_eq!`, of which the place is the last of six
+/// parameters: it never returns, and hands the place to a function of the standard library that panics.
+pub(super) fn fails_with_last(name: &str) -> bool {
+    let (path, last) = readable(name);
+    path.starts_with("core::panicking::") && last == "assert_failed"
+}
+
+fn is_of_library(path: &str) -> bool {
+    let starts = ["core::", "alloc::", "std::", "usize as core::", "T as core::"];
+    starts.iter().any(|start| path.starts_with(start))
+}
+
 /// Whether the function of this mangled name, which may hand the place on, never returns it itself.
 pub(super) fn never_returns_place(name: &str) -> bool {
     let (path, last) = readable(name);
-    let is_of_library = ["core::", "alloc::", "std::", "usize as core::", "T as core::"]
-        .iter()
-        .any(|start| path.starts_with(start));
     match &*last {
-        "precondition_check" => is_of_library,
         "into" => path.starts_with("T as core::convert::Into<"),
         "from_residual" => {
-            is_of_library && path.contains(" as core::ops::try_trait::FromResidual<core::")
+            is_of_library(&path) && path.contains(" as core::ops::try_trait::FromResidual<core::")
         }
         _ => false,
     }
@@ -131,7 +145,12 @@ mod tests {
         let into =
             "_ZN50_$LT$T$u20$as$u20$core..convert..Into$LT$U$GT$$GT$4into17h0123456789abcdefE";
         assert!(never_returns_place(into) && !only_panics(into));
-        assert!(!never_returns_place("_ZN4mine18precondition_check17h0123456789abcdefE"));
+        assert!(!has_no_result("_ZN4mine18precondition_check17h0123456789abcdefE"));
+        assert!(has_no_result(
+            "_ZN4core4hint16assert_unchecked18precondition_check17h0123456789abcdefE"
+        ));
+        assert!(fails_with_last("_ZN4core9panicking13assert_failed17h0123456789abcdefE"));
+        assert!(!fails_with_last("_ZN4mine9panicking13assert_failed17h0123456789abcdefE"));
         assert!(!never_returns_place("_ZN4core4into17h0123456789abcdefE"));
     }
 }

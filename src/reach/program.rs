@@ -15,7 +15,9 @@ use super::section::{ENDIAN, Elf};
 /// The origin of a program's symbol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SymbolOrigin {
-    /// From a shared library, when the program is loaded.
+    /// From a library of the system, when the program is loaded: its name has a version of these.
+    System,
+    /// From another shared library, when the program is loaded, or from nowhere.
     Library,
     /// From one of the objects, or from the linker.
     Linked,
@@ -29,8 +31,8 @@ pub(super) struct ProgramTables {
     pub(super) origins: HashMap<String, SymbolOrigin>,
     /// Symbols that shared libraries can call.
     pub(super) exported: HashSet<String>,
-    /// The place of each function in the file; `None` for a name that several have.
-    functions: HashMap<String, Option<Range<usize>>>,
+    /// The place of each function and of data in the file; `None` for a name that several have.
+    places: HashMap<String, Option<Range<usize>>>,
     /// Shared libraries that are loaded with the program.
     pub(super) libraries: Vec<String>,
     /// Where these are looked for besides the folders of the system.
@@ -71,6 +73,40 @@ pub(super) fn read_program(data: &[u8]) -> Result<ProgramTables, UnknownLayout> 
         }
     }
     let entry = header.e_entry.get(ENDIAN);
+    // Functions that the system calls by their addresses, whatever their names.
+    let mut called = vec![entry];
+    if let Some((entries, strings)) = sections.dynamic(ENDIAN, data).map_err(unknown)? {
+        let strings = sections.strings(ENDIAN, data, strings).map_err(unknown)?;
+        for entry in entries {
+            let list = match entry.d_tag.get(ENDIAN) {
+                elf::DT_NEEDED => &mut tables.libraries,
+                elf::DT_RPATH | elf::DT_RUNPATH => &mut tables.library_folders,
+                elf::DT_INIT | elf::DT_FINI => {
+                    called.push(entry.d_val.get(ENDIAN));
+                    continue;
+                }
+                _ => continue,
+            };
+            let at = u32::try_from(entry.d_val.get(ENDIAN)).map_err(|_| UnknownLayout::Format)?;
+            let name = strings.get(at).map_err(|()| UnknownLayout::Format)?;
+            list.push(String::from_utf8_lossy(name).into_owned());
+        }
+    }
+    let exports = sections.symbols(ENDIAN, data, elf::SHT_DYNSYM).map_err(unknown)?;
+    let versions = sections.versions(ENDIAN, data).map_err(unknown)?.unwrap_or_default();
+    let mut of_system = HashSet::new();
+    for (index, symbol) in exports.enumerate() {
+        let name = symbol.name(ENDIAN, exports.strings()).map_err(unknown)?;
+        let name = String::from_utf8_lossy(name).into_owned();
+        if symbol.st_shndx(ENDIAN) != elf::SHN_UNDEF {
+            tables.exported.insert(name);
+            continue;
+        }
+        let version = versions.version(versions.version_index(ENDIAN, index)).map_err(unknown)?;
+        if version.is_some_and(|version| is_of_system(version.name())) {
+            of_system.insert(name);
+        }
+    }
     for symbol in symbols.iter().skip(1) {
         let name = symbol.name(ENDIAN, symbols.strings()).map_err(unknown)?;
         let name = String::from_utf8_lossy(name).into_owned();
@@ -80,69 +116,93 @@ pub(super) fn read_program(data: &[u8]) -> Result<ProgramTables, UnknownLayout> 
         }
         // `memcpy@GLIBC_2.14`
         let name = name.split('@').next().unwrap_or_default().to_owned();
-        if entry != 0 && symbol.st_value(ENDIAN) == entry && !symbol.is_local() {
+        let value = symbol.st_value(ENDIAN);
+        if entry != 0 && value == entry && !symbol.is_local() {
             tables.loading.push(format!("entry {name}"));
         }
-        if symbol.st_type() == elf::STT_FUNC && symbol.st_shndx(ENDIAN) != elf::SHN_UNDEF {
+        let is_defined = symbol.st_shndx(ENDIAN) != elf::SHN_UNDEF;
+        if is_defined && value != 0 && called.contains(&value) {
+            tables.exported.insert(name.clone());
+        }
+        if is_defined && [elf::STT_FUNC, elf::STT_OBJECT].contains(&symbol.st_type()) {
             let section = sections.section(SectionIndex(symbol.st_shndx(ENDIAN).into()));
-            let place = section.ok().and_then(|section| {
-                let distance = symbol.st_value(ENDIAN).checked_sub(section.sh_addr(ENDIAN))?;
+            let section = section.ok().filter(|one| one.sh_type(ENDIAN) != elf::SHT_NOBITS);
+            let place = section.and_then(|section| {
+                let distance = value.checked_sub(section.sh_addr(ENDIAN))?;
                 let start =
                     usize::try_from(section.sh_offset(ENDIAN).checked_add(distance)?).ok()?;
                 let end = start.checked_add(usize::try_from(symbol.st_size(ENDIAN)).ok()?)?;
                 Some(start..end)
             });
-            let several = tables.functions.contains_key(&name);
-            tables.functions.insert(name.clone(), place.filter(|_| !several));
+            let several = tables.places.contains_key(&name);
+            tables.places.insert(name.clone(), place.filter(|_| !several));
         }
-        let origin = if symbol.st_shndx(ENDIAN) == elf::SHN_UNDEF {
-            SymbolOrigin::Library
-        } else {
-            SymbolOrigin::Linked
+        let origin = match () {
+            () if is_defined => SymbolOrigin::Linked,
+            () if of_system.contains(&name) => SymbolOrigin::System,
+            () => SymbolOrigin::Library,
         };
         tables.origins.insert(name, origin);
-    }
-    let exports = sections.symbols(ENDIAN, data, elf::SHT_DYNSYM).map_err(unknown)?;
-    for symbol in exports.iter().filter(|symbol| symbol.st_shndx(ENDIAN) != elf::SHN_UNDEF) {
-        let name = symbol.name(ENDIAN, exports.strings()).map_err(unknown)?;
-        tables.exported.insert(String::from_utf8_lossy(name).into_owned());
-    }
-    if let Some((entries, strings)) = sections.dynamic(ENDIAN, data).map_err(unknown)? {
-        let strings = sections.strings(ENDIAN, data, strings).map_err(unknown)?;
-        for entry in entries {
-            let list = match entry.d_tag.get(ENDIAN) {
-                elf::DT_NEEDED => &mut tables.libraries,
-                elf::DT_RPATH | elf::DT_RUNPATH => &mut tables.library_folders,
-                _ => continue,
-            };
-            let at = u32::try_from(entry.d_val.get(ENDIAN)).map_err(|_| UnknownLayout::Format)?;
-            let name = strings.get(at).map_err(|()| UnknownLayout::Format)?;
-            list.push(String::from_utf8_lossy(name).into_owned());
-        }
     }
     Ok(tables)
 }
 
+/// Whether a symbol of this version is one of the C library, or of the C compiler's own library.
+fn is_of_system(version: &[u8]) -> bool {
+    version.starts_with(b"GLIBC_") || version.starts_with(b"GCC_")
+}
+
 impl ProgramTables {
-    /// Checks that the program `data` was linked from `objects`: each function that has a name in
-    /// both is the same.
+    /// Whether the program itself has the symbol.
+    pub(super) fn defines(&self, name: &str) -> bool {
+        self.origins.get(name) == Some(&SymbolOrigin::Linked)
+    }
+
+    /// Checks that the program `data` was linked from `objects`, and that the linker led each symbol to
+    /// its definition: everything that has a name in both is the same, and has a place of its own.
     pub(super) fn check(
         &self,
         data: &[u8],
         objects: &[Arc<ObjectCode>],
     ) -> Result<(), UnknownLayout> {
-        let mut checked = false;
-        for object in objects {
-            for body in &object.bodies {
-                let name: &str = &object.names[body.name as usize];
-                let Some(Some(place)) = self.functions.get(name) else { continue };
-                if !data.get(place.clone()).is_some_and(|code| body.is(code)) {
-                    return Err(UnknownLayout::OtherCode { function: name.to_owned() });
-                }
-                checked = true;
+        if let Some(symbol) = self.origins.keys().find(|name| name.starts_with("__wrap_")) {
+            return Err(UnknownLayout::Redirected { symbol: symbol.clone() });
+        }
+        let all = || {
+            objects.iter().enumerate().flat_map(|(at, object)| {
+                let bodies = object.bodies.iter();
+                bodies.map(move |body| (at, &*object.names[body.name as usize], body))
+            })
+        };
+        // Two objects can have local symbols of one name, of which one is not part of the program.
+        let mut local: HashMap<&str, usize> = HashMap::new();
+        for (_, name, _) in all().filter(|(.., body)| body.is_local) {
+            *local.entry(name).or_default() += 1;
+        }
+        let mut found = Vec::new();
+        for (at, name, body) in all() {
+            let Some(Some(range)) = self.places.get(name) else { continue };
+            if body.is_local && local[name] > 1 {
+                continue;
+            }
+            if !data.get(range.clone()).is_some_and(|bytes| body.is(bytes)) {
+                return Err(UnknownLayout::OtherCode { symbol: name.to_owned() });
+            }
+            found.push((range.start, name, (at, body.place)));
+        }
+        found.sort_unstable();
+        for same in found.chunk_by(|(one, ..), (other, ..)| one == other) {
+            // An object can give one thing two names.
+            let (start, first, _) = same[0];
+            let is_alias = |name: &str| {
+                let mut places = same.iter().map(|(.., place)| *place);
+                places.any(|at| [first, name].iter().all(|name| same.contains(&(start, name, at))))
+            };
+            if let Some((_, name, _)) = same.iter().find(|(_, name, _)| !is_alias(name)) {
+                return Err(UnknownLayout::Redirected { symbol: (*name).to_owned() });
             }
         }
         // `main` at least is in both.
-        if checked { Ok(()) } else { Err(UnknownLayout::NoMain) }
+        if found.is_empty() { Err(UnknownLayout::NoMain) } else { Ok(()) }
     }
 }

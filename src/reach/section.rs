@@ -46,6 +46,14 @@ impl Section<'_> {
 
     /// Whether it counts even if nothing refers to it.
     pub(super) fn is_root(&self) -> bool {
+        self.is_list_of_functions()
+            || [".init", ".fini"].contains(&self.name)
+            || self.has(elf::SHF_GNU_RETAIN)
+    }
+
+    /// Whether it lists functions that run before `main` or after it. The linker sorts such lists by the
+    /// numbers in their names.
+    pub(super) fn is_list_of_functions(&self) -> bool {
         let kinds = [elf::SHT_INIT_ARRAY, elf::SHT_FINI_ARRAY, elf::SHT_PREINIT_ARRAY];
         let names = [".init_array", ".fini_array", ".preinit_array", ".ctors", ".dtors"];
         let named = |name: &str| {
@@ -53,9 +61,6 @@ impl Section<'_> {
                 .strip_prefix(name)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         };
-        kinds.contains(&self.kind)
-            || names.iter().any(|name| named(name))
-            || [".init", ".fini"].contains(&self.name)
-            || self.has(elf::SHF_GNU_RETAIN)
+        kinds.contains(&self.kind) || names.iter().any(|name| named(name))
     }
 }

@@ -150,8 +150,12 @@ impl ObjectBytes {
 fn closed(objects: &[&ObjectBytes], tables: &ProgramTables, entry: &str) -> (Closure, bool) {
     let objects: Vec<_> = objects.iter().map(|object| Arc::new(object.read().unwrap())).collect();
     let sysroot = Sysroot {
-        units: ["std-cgu.0".to_owned()].into(),
-        symbols: ["_RNvNtCs1_3std2fs4read".to_owned(), "calloc".to_owned()].into(),
+        units: ["std-cgu.0".into()].into(),
+        symbols: [
+            ("_RNvNtCs1_3std2fs4read".to_owned(), Vec::new()),
+            ("calloc".to_owned(), vec!["std-cgu.0".into()]),
+        ]
+        .into(),
     };
     let graph = LinkedGraph::new(&objects, tables, &sysroot);
     let node = graph.defined(entry).unwrap()[0].node;
@@ -212,12 +216,13 @@ fn a_symbol_counts_with_all_its_definitions() {
         object.refer(entry, 0, other, 0);
         object
     };
-    let definer = |byte| {
+    let definer_of = |byte, binding| {
         let mut object = ObjectBytes::default();
         let other = object.section(".text.other", CODE, &[byte]);
-        object.symbol("other", elf::STB_WEAK, other, 0);
+        object.symbol("other", binding, other, 0);
         object
     };
+    let definer = |byte| definer_of(byte, elf::STB_WEAK);
     let tables = ProgramTables::default();
     let digest = |objects: &[&ObjectBytes]| closed(objects, &tables, "entry").0.digests.strict;
     let (one, two) = (definer(1), definer(2));
@@ -231,11 +236,15 @@ fn a_symbol_counts_with_all_its_definitions() {
     for (at, digest) in all.iter().enumerate() {
         assert_eq!(all.iter().filter(|other| *other == digest).count(), 1, "{at}");
     }
+    // Which one the linker takes depends on which one is weak. One that is alone is taken in any case.
+    let strong = definer_of(2, elf::STB_GLOBAL);
+    assert_ne!(digest(&[&user(), &one, &strong]), all[2]);
+    assert_eq!(digest(&[&user(), &strong]), all[1]);
 }
 
 #[test]
 fn the_origin_of_a_symbol_says_what_it_can_do() {
-    let look = |name: &str, origin: Option<SymbolOrigin>| {
+    let look_with = |name: &str, origin: Option<SymbolOrigin>, objects: &[&str]| {
         let mut object = ObjectBytes::default();
         let entry = object.section(".text.entry", CODE, &[1; 16]);
         object.symbol("entry", elf::STB_GLOBAL, entry, 0);
@@ -243,16 +252,18 @@ fn the_origin_of_a_symbol_says_what_it_can_do() {
         object.refer(entry, 0, leaf, 0);
         let mut tables = ProgramTables::default();
         tables.origins.extend(origin.map(|origin| (name.to_owned(), origin)));
+        tables.objects.extend(objects.iter().map(|name| (*name).to_owned()));
         let (closure, unknown) = closed(&[&object], &tables, "entry");
         (closure.capabilities, unknown)
     };
-    let (library, linked) = (Some(SymbolOrigin::Library), Some(SymbolOrigin::Linked));
+    let look = |name: &str, origin| look_with(name, origin, &[]);
+    let (system, linked) = (Some(SymbolOrigin::System), Some(SymbolOrigin::Linked));
     let nothing = Capabilities::default();
-    assert_eq!(look("memcpy", library), (nothing, false));
-    assert_eq!(look("open", library), (Capabilities::FILES | Capabilities::WRITES, false));
+    assert_eq!(look("memcpy", system), (nothing, false));
+    assert_eq!(look("open", system), (Capabilities::FILES | Capabilities::WRITES, false));
     let wide = Capabilities::PROCESS_WIDE;
-    assert_eq!(look("dlsym", library), (Capabilities::SYMBOL_LOOKUP | wide, false));
-    assert_eq!(look("exit", library), (wide, false));
+    assert_eq!(look("dlsym", system), (Capabilities::SYMBOL_LOOKUP | wide, false));
+    assert_eq!(look("exit", system), (wide, false));
     assert_eq!(look("exit", None), (wide, false));
     assert_eq!(look("_RNvNtCs1_3std2fs4read", linked), (Capabilities::FILES, false));
     // An object that is not known defines it, or nothing at all does.
@@ -260,6 +271,19 @@ fn the_origin_of_a_symbol_says_what_it_can_do() {
     assert_eq!(look("mystery", linked), unknown);
     assert_eq!(look("mystery", None), unknown);
     assert_eq!(look("_ZN5other1f17h0123456789abcdefE", linked), unknown);
+    // Of a name as the system's, it is none of the system's.
+    let all = Capabilities::OUTSIDE | Capabilities::WRITES | wide;
+    let library = Some(SymbolOrigin::Library);
+    for name in ["memcached_set", "strlen", "malloc"] {
+        assert_eq!(look(name, library), (all, false), "{name}");
+        assert_eq!(look(name, linked), unknown, "{name}");
+    }
+    assert_eq!(look("__gmon_start__", library), (nothing, false));
+    assert_eq!(look("__dso_handle", linked), (nothing, false));
+    assert_eq!(look("__start_list", linked), (nothing, false));
+    // The sysroot defines it too, in a unit that is part of the program or is not.
+    assert_eq!(look_with("calloc", linked, &["std-cgu.0"]), (nothing, false));
+    assert_eq!(look_with("calloc", linked, &["other-cgu.0"]), unknown);
 }
 
 #[test]
@@ -298,6 +322,24 @@ fn what_a_library_can_call_counts_for_every_entry() {
         look(1, "_RNvCs1_7___rustc12___rust_alloc", false),
         look(2, "_RNvCs1_7___rustc12___rust_alloc", false)
     );
+}
+
+#[test]
+fn the_order_of_constructors_counts() {
+    let look = |names: [&str; 2]| {
+        let mut object = ObjectBytes::default();
+        let entry = object.section(".text.entry", CODE, &[1]);
+        for (byte, name) in (2..).zip(names) {
+            object.section(name, WRITABLE, &[byte]);
+        }
+        object.symbol("entry", elf::STB_GLOBAL, entry, 0);
+        strict(&object)
+    };
+    let before = look([".init_array.00101", ".init_array.00103"]);
+    assert_eq!(before, look([".init_array.00101", ".init_array.00103"]));
+    assert_ne!(before, look([".init_array.00101", ".init_array.00100"]));
+    // Names of other sections tell nothing.
+    assert_eq!(look([".data.a", ".data.b"]), look([".data.a", ".data.c"]));
 }
 
 #[test]

@@ -41,6 +41,11 @@ impl ReplacedPrograms {
         self.programs.is_empty() || record.is_quiet || !self.needs_quiet
     }
 
+    /// Whether the program at this place is one that counts as another one.
+    pub(super) fn is_different(&self, path: &Path) -> bool {
+        self.different.as_ref().is_some_and(|(different, _)| different == path)
+    }
+
     /// `why` a record is not as it was, with the reason for which its program counts as another one.
     pub(super) fn explain(&self, why: String) -> String {
         match &self.different {

@@ -121,7 +121,7 @@ impl<'a> UnreachedTargets<'a> {
             // Another run of the very same program may have consulted what is as it was.
             Some(why) => match of_same_program(records, index, &record, &replaced) {
                 Some(other) => other,
-                None if why == describe_change(own) => {
+                None if why == describe_change(own) && !replaced.is_different(own) => {
                     return Err(format!(
                         "{why}, and the run has read it, as one does for a backtrace"
                     ));

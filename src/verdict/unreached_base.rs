@@ -15,7 +15,7 @@ use crate::reach::{Capabilities, Masking, Policy, ReachReader, Reached, TestIden
 use crate::workspace::PathStamp;
 
 /// The version of the stored bases. Those of another are ignored.
-pub(super) const VERSION: u32 = 7;
+pub(super) const VERSION: u32 = 8;
 /// Larger programs are not read: their objects take as much memory.
 const LARGEST_PROGRAM: u64 = 128 << 20;
 /// The bases of a project.

@@ -23,6 +23,7 @@ mod records;
 mod select;
 mod selected_tests;
 mod selection;
+mod selection_limits;
 mod selections;
 mod shapes;
 mod started_programs;

@@ -162,6 +162,10 @@ fn a_program_runs_as_soon_as_it_is_linked() {
         fs::write(&go, "").unwrap();
         asked.join().unwrap().error();
     });
+    // The same tree again: its build fails at once.
+    early.ask().error();
+    let check = early.home.run(&["check"]);
+    assert_eq!(check.code, Some(10), "{check:#?}");
     early.release("c");
     let answer = early.ask();
     answer.green();

@@ -5,6 +5,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "cargo runs as a shell would run it")]
 
+mod foreign;
 mod outside;
 mod subject;
 mod unknown;

@@ -229,8 +229,10 @@ impl InputJudge {
             return Err(Uncacheable::Unreadable(format!("`{}`: {error}", short())));
         }
         let own = self.subject.program.as_ref().is_some_and(|program| program.path == path);
-        if own && !seen.uses.any(Uses::READ.with(Uses::ATTRIBUTES).with(Uses::PROBED)) {
-            // The key has its loadable parts.
+        let more = Uses::READ.with(Uses::ATTRIBUTES).with(Uses::PROBED);
+        if own && !seen.uses.any(more.with(Uses::EXECUTED_AGAIN).with(Uses::LINKED)) {
+            // The key has its loadable parts. A test that starts it again depends on all of them, whatever
+            // the test reaches itself.
             return Ok(None);
         }
         let learnt = seen.uses.and(Uses::INPUT);

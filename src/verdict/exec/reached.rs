@@ -30,7 +30,7 @@ pub(super) fn reached_by_call(
     let Toolchain { sysroot, identity, .. } =
         Toolchain::find(dir, environment, &config, &memo).ok()?;
     let stamp = stamp_of(&program);
-    let mut key = Digester::new("tests of a program 2");
+    let mut key = Digester::new("tests of a program 3");
     key.field(program.as_os_str().as_encoded_bytes()).digest(&stamp);
     key.field(sysroot.as_os_str().as_encoded_bytes()).field(identity.as_bytes());
     let key = key.finish();

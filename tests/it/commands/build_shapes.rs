@@ -18,9 +18,10 @@ enum Told {
 }
 use Told::{Exactly, Whole};
 
-/// A way of building: variables for cargo and rustc.
+/// A way of building: arguments of the question, and variables for cargo and rustc.
 struct Shape {
     name: &'static str,
+    args: &'static [&'static str],
     variables: &'static [(&'static str, &'static str)],
     told: Told,
 }
@@ -38,39 +39,68 @@ fn has_mold() -> bool {
 
 const SHAPES: &[Shape] = &[
     // The linker is LLD.
-    Shape { name: "as usual", variables: &[("CARGO_INCREMENTAL", "1")], told: Exactly },
+    Shape { name: "as usual", args: &[], variables: &[("CARGO_INCREMENTAL", "1")], told: Exactly },
     Shape {
         name: "not incremental",
+        args: &[],
         variables: &[("CARGO_INCREMENTAL", "0")],
         told: Whole("objects are gone"),
     },
     Shape {
         name: "optimized",
+        args: &[],
         variables: &[("CARGO_INCREMENTAL", "1"), ("CARGO_PROFILE_DEV_OPT_LEVEL", "3")],
         told: Whole("reach something else"),
     },
     Shape {
         name: "with LTO",
+        args: &[],
         variables: &[("CARGO_PROFILE_DEV_LTO", "fat")],
         told: Whole("what its tests reach is not known"),
     },
     Shape {
         name: "stripped",
+        args: &[],
         variables: &[("CARGO_INCREMENTAL", "1"), ("CARGO_PROFILE_DEV_STRIP", "symbols")],
         told: Whole("`strip`"),
     },
     Shape {
         name: "split debug information",
+        args: &[],
         variables: &[("CARGO_INCREMENTAL", "1"), ("CARGO_PROFILE_DEV_SPLIT_DEBUGINFO", "unpacked")],
         told: Exactly,
     },
     Shape {
+        name: "packed debug information",
+        args: &[],
+        variables: &[
+            ("CARGO_PROFILE_DEV_DEBUG", "1"),
+            ("CARGO_INCREMENTAL", "1"),
+            ("CARGO_PROFILE_DEV_SPLIT_DEBUGINFO", "packed"),
+        ],
+        told: Exactly,
+    },
+    Shape {
+        name: "release",
+        args: &["--release"],
+        variables: &[],
+        told: Whole("objects are gone"),
+    },
+    Shape {
+        name: "release, incremental",
+        args: &["--release"],
+        variables: &[("CARGO_INCREMENTAL", "1")],
+        told: Whole("reach something else"),
+    },
+    Shape {
         name: "the GNU linker",
+        args: &[],
         variables: &[("CARGO_INCREMENTAL", "1"), ("RUSTFLAGS", "-Clinker-features=-lld")],
         told: Exactly,
     },
     Shape {
         name: MOLD,
+        args: &[],
         variables: &[
             // Cargo strips debug information of others, and some releases of mold all symbols with it.
             ("CARGO_PROFILE_DEV_DEBUG", "1"),
@@ -81,6 +111,7 @@ const SHAPES: &[Shape] = &[
     },
     Shape {
         name: "panics abort",
+        args: &[],
         variables: &[("CARGO_INCREMENTAL", "1"), ("CARGO_PROFILE_DEV_PANIC", "abort")],
         told: Exactly,
     },
@@ -177,7 +208,7 @@ fn a_change_is_found_in_every_way_of_building() {
 }
 
 /// What is not as it should be in this way of building.
-fn play(Shape { name, variables, told }: &Shape) -> Vec<String> {
+fn play(Shape { name, args, variables, told }: &Shape) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut home = Home::with(&[]);
     write(&home, 1);
@@ -186,13 +217,20 @@ fn play(Shape { name, variables, told }: &Shape) -> Vec<String> {
     }
     home.config("[log]\nlevel = 'debug'", "debounce = '1h'\nselection = 'on'");
     let daemon = home.daemon();
-    home.test(&[]).green_from("run");
+    home.test(args).green_from("run");
     compared(&daemon, 1);
+    // `explain` says beforehand why all of it would run.
+    let explained = home.ok(&["explain", "by_code"]);
+    let whole = "selection would have run all of it the last time: ";
+    let is_unknown = matches!(told, Whole(why) if !why.contains("reach something else"));
+    if explained.contains(whole) != is_unknown {
+        wrong.push(format!("{name}: {explained}"));
+    }
     // Nothing that a test can see: lines move.
     for (path, text) in files(1).into_iter().filter(|(path, _)| path.starts_with("tests/by_")) {
         home.write(path, &format!("// a comment\n{text}"));
     }
-    let moved = home.test(&[]);
+    let moved = home.test(args);
     moved.green();
     for (target, reason) in reasons(&moved).into_iter().filter(|(target, _)| *target != "own") {
         let ran = moved.run().iter().any(|ran| ran == target);
@@ -206,7 +244,7 @@ fn play(Shape { name, variables, told }: &Shape) -> Vec<String> {
         }
     }
     write(&home, 9);
-    let edited = home.test(&[]);
+    let edited = home.test(args);
     let verdicts = edited
         .targets
         .iter()
@@ -217,6 +255,6 @@ fn play(Shape { name, variables, told }: &Shape) -> Vec<String> {
         }
     }
     write(&home, 1);
-    home.test(&[]).green();
+    home.test(args).green();
     wrong
 }

@@ -207,6 +207,25 @@ const PROGRAMS: &[Edited] = &[
         ("", "drop(Box::new(1));"),
         All,
     ),
+    edited(
+        "the_order_of_constructors",
+        "extern \"C\" fn one() { S.store(S.load(SeqCst) * 10 + 1, SeqCst) }\n\
+         extern \"C\" fn two() { S.store(S.load(SeqCst) * 10 + 2, SeqCst) }\n\
+         #[used] #[unsafe(link_section = \".init_array.00101\")] static ONE: extern \"C\" fn() = one;\n\
+         #[used] #[unsafe(link_section = \".init_array.EDIT\")] static TWO: extern \"C\" fn() = two;\n\
+         #[test] fn a() {}\n#[test] fn b() { assert_eq!(S.load(SeqCst), 12); }\n",
+        ("00103", "00100"),
+        Fails("b"),
+    ),
+    edited(
+        "another_test_of_the_program_that_it_starts",
+        "#[test] #[ignore] fn a() { panic!(\"EDIT\"); }\n#[test] fn b() {\n \
+         let own = std::path::Path::new(\"/proc\").join(\"self\").join(\"exe\");\n \
+         let own = std::process::Command::new(own).args([\"--ignored\", \"--nocapture\"]).output();\n \
+         assert!(String::from_utf8_lossy(&own.unwrap().stderr).contains(\"on purpose\")); }\n",
+        ("on purpose", "other"),
+        Fails("b"),
+    ),
     edited("red", "#[test] fn a() { EDIT }\n#[test] fn b() {}\n", ("", "panic!();"), Red),
     edited(
         "no_panic",

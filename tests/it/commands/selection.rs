@@ -180,7 +180,7 @@ fn another_input_environment_or_optimized_code_runs_all_tests() {
 }
 
 /// Programs of which a test can see where something stands: the line `HERE` must be the number `LINE`.
-const SEERS: [(&str, &str); 9] = [
+const SEERS: [(&str, &str); 14] = [
     (
         "caller",
         "#[track_caller] fn line() -> u32 { std::panic::Location::caller().line() }\n\
@@ -260,7 +260,82 @@ const SEERS: [(&str, &str); 9] = [
          .args([\"--ignored\", \"--nocapture\"]).output().unwrap();\n \
          assert!(String::from_utf8_lossy(&run.stderr).contains(\".rs:LINE:\")); }\n",
     ),
+    (
+        "itself_by_its_name",
+        "use std::{ffi::{CStr, OsStr, c_char}, os::unix::ffi::OsStrExt, process::Command};\n\
+         unsafe extern \"C\" { static program_invocation_name: *const c_char; }\n\
+         // move\n\
+         #[test] #[ignore] fn fails() {\n panic!(\"on purpose\"); // HERE\n}\n\
+         #[test] fn sees() {\n \
+         let own = unsafe { CStr::from_ptr(program_invocation_name) }.to_bytes();\n \
+         let run = Command::new(OsStr::from_bytes(own))\n \
+         .args([\"--ignored\", \"--nocapture\"]).output().unwrap();\n \
+         assert!(String::from_utf8_lossy(&run.stderr).contains(\".rs:LINE:\")); }\n",
+    ),
+    (
+        "itself_by_a_link",
+        "use std::{fs, path::Path, process::Command};\n\
+         // move\n\
+         #[test] #[ignore] fn fails() {\n panic!(\"on purpose\"); // HERE\n}\n\
+         #[test] fn sees() {\n \
+         let own = fs::read_link(Path::new(\"/proc\").join(\"self\").join(\"exe\")).unwrap();\n \
+         let link = own.with_file_name(\"link\"); fs::hard_link(own, &link).unwrap();\n \
+         let run = Command::new(&link).args([\"--ignored\", \"--nocapture\"]).output();\n \
+         fs::remove_file(link).unwrap();\n \
+         assert!(String::from_utf8_lossy(&run.unwrap().stderr).contains(\".rs:LINE:\")); }\n",
+    ),
+    (
+        "a_logger_of_a_call",
+        "use std::sync::atomic::{AtomicU32, Ordering::SeqCst};\nstruct Own(AtomicU32);\n\
+         impl log::Log for Own { fn log(&self, record: &log::Record) {\n \
+         self.0.store(record.line(), SeqCst); } }\n\
+         // move\n\
+         #[test] fn sees() { let own = Own(AtomicU32::new(0));\n \
+         log::error!(logger: own); // HERE\n assert_eq!(own.0.load(SeqCst), LINE); }\n",
+    ),
+    ("a_static_place", PLACE),
+    ("a_place_in_a_constant", PLACE_IN_A_CONSTANT),
 ];
+
+/// A place of one's own has the very form of a `Location`, and nobody reads it by a function of that.
+macro_rules! place {
+    ($kind:literal) => {
+        concat!(
+            "use std::panic::Location;\n",
+            "struct Place { file: &'static str, line: u32, column: u32 }\n",
+            "impl Place {\n #[track_caller] const fn here() -> Self { let at = Location::caller();\n ",
+            "Self { file: at.file(), line: at.line(), column: at.column() } }\n ",
+            "#[inline(never)] fn line(&self) -> u32 {\n ",
+            "assert!(self.file.ends_with(\".rs\") && self.column > 0); self.line } }\n",
+            "// move\n",
+            $kind,
+            " PLACE: Place = Place::here(); // HERE\n",
+            "#[test] fn sees() { assert_eq!(PLACE.line(), LINE); }\n",
+        )
+    };
+}
+const PLACE: &str = place!("static");
+const PLACE_IN_A_CONSTANT: &str = place!("const");
+
+/// A crate that keeps the lines of calls as `log` does.
+const LOG: &str = "use std::panic::Location;\n\
+    pub struct Record { at: u32 }\n\
+    impl Record { #[inline(never)] pub fn line(&self) -> u32 { self.at } }\n\
+    pub trait Log { fn log(&self, record: &Record); }\n\
+    impl<T: Log + ?Sized> Log for &T { fn log(&self, record: &Record) { (**self).log(record) } }\n\
+    struct Nobody;\nimpl Log for Nobody { fn log(&self, _: &Record) {} }\n\
+    static LOGGER: &(dyn Log + Sync) = &Nobody;\n\
+    pub mod __private_api { use super::*;\n \
+    pub struct GlobalLogger;\n \
+    impl Log for GlobalLogger { fn log(&self, record: &Record) { LOGGER.log(record) } }\n \
+    pub fn log<L: Log>(to: L, at: &(&'static str, &'static Location<'static>)) { log_impl(to, at) }\n \
+    fn log_impl<L: Log>(to: L, &(_, at): &(&'static str, &'static Location<'static>)) {\n \
+    to.log(&Record { at: at.line() }) }\n \
+    #[track_caller] pub fn loc() -> &'static Location<'static> { Location::caller() } }\n\
+    #[macro_export] macro_rules! error {\n \
+    () => { $crate::error!(@ $crate::__private_api::GlobalLogger) };\n \
+    (logger: $to:expr) => { $crate::error!(@ &$to) };\n \
+    (@ $to:expr) => { $crate::__private_api::log($to, &(\"\", $crate::__private_api::loc())) };\n}\n";
 
 #[test]
 fn a_target_of_which_a_test_can_see_a_line_runs_when_lines_move() {
@@ -269,6 +344,13 @@ fn a_target_of_which_a_test_can_see_a_line_runs_when_lines_move() {
     }
     let Some((home, daemon)) = home("selection = 'on'") else { return };
     compared(&daemon, 1);
+    let manifest = |name: &str| {
+        format!("[package]\nname='{name}'\nversion='0.1.0'\nedition='2021'\n[lib]\ndoctest=false\n")
+    };
+    let with_log = "[dev-dependencies]\nlog = { path = 'log' }\n";
+    home.write("Cargo.toml", &(manifest("p") + with_log));
+    home.write("log/Cargo.toml", &manifest("log"));
+    home.write("log/src/lib.rs", LOG);
     let write = |moved: &str| {
         for (name, text) in SEERS {
             home.write(&format!("tests/{name}.rs"), &at_its_line(text, moved));
@@ -277,12 +359,13 @@ fn a_target_of_which_a_test_can_see_a_line_runs_when_lines_move() {
         let text = format!(
             "{moved}#[test] fn sorts() {{ let mut all = vec![1, 1]; all.dedup(); \
              assert_eq!(all.len(), 1); }}\n\
-             #[test] #[should_panic] fn fails() {{ Vec::<u8>::new()[std::hint::black_box(0)]; }}\n"
+             #[test] #[should_panic] fn fails() {{ Vec::<u8>::new()[std::hint::black_box(0)]; }}\n\
+             #[test] fn logs() {{ log::error!(); }}\n"
         );
         home.write("tests/blind.rs", &text);
     };
     write("// move\n");
-    home.test(&[]).green_from("mixed");
+    home.test(&[]).green();
     compared(&daemon, 2);
     write("// move\n// more\n");
     let answer = home.test(&[]);

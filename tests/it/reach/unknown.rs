@@ -17,7 +17,7 @@ fn subject() -> Subject {
 }
 
 /// The objects that rustc keeps for the next build.
-fn objects(folder: &Path) -> Vec<PathBuf> {
+pub(super) fn objects(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
