@@ -384,6 +384,12 @@ impl Runner {
 const AGENT: &str = "SSH_AUTH_SOCK";
 
 impl SharedSettings {
+    /// Whether the records of other machines are asked for.
+    #[must_use]
+    pub(crate) fn is_asked(&self) -> bool {
+        self.url.is_some() && self.read
+    }
+
     /// The environment of tests: where records are signed, none of them sees the agent.
     #[must_use]
     pub(crate) fn test_environment(&self, mut environment: Environment) -> Environment {

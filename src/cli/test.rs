@@ -318,7 +318,7 @@ impl Asking<'_> {
         let config = self.context.config()?.config;
         let (cache, shared) = (config.cache, config.shared);
         let store = self.store(&question.root, &shared);
-        let remembers_red = shared.url.is_some() && shared.read;
+        let remembers_red = shared.is_asked();
         Ok(RunOptions {
             asked: self.asked,
             hook: std::env::current_exe()?,

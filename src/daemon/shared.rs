@@ -172,8 +172,7 @@ impl Shared {
 
     /// Whether the config names a store whose records may answer.
     pub(super) fn reads_store(&self) -> bool {
-        let sharing = lock(&self.sharing);
-        sharing.url.is_some() && sharing.read
+        lock(&self.sharing).is_asked()
     }
 
     /// The store of other machines' records; none if the config has none, or it is not read.

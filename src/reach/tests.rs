@@ -271,7 +271,7 @@ fn the_origin_of_a_symbol_says_what_it_can_do() {
     assert_eq!(look("mystery", linked), unknown);
     assert_eq!(look("mystery", None), unknown);
     assert_eq!(look("_ZN5other1f17h0123456789abcdefE", linked), unknown);
-    // Of a name as the system's, it is none of the system's.
+    // Another library's function has no system version, whatever its name is.
     let all = Capabilities::OUTSIDE | Capabilities::WRITES | wide;
     let library = Some(SymbolOrigin::Library);
     for name in ["memcached_set", "strlen", "malloc"] {

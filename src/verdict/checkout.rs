@@ -8,13 +8,13 @@ use crate::cache::{Input, InputState, Record};
 use crate::hasher::holds_text;
 use crate::process::Environment;
 use crate::verdict::fingerprint::Fingerprints;
-use crate::verdict::roots::is_of_the_system;
+use crate::verdict::roots::{is_of_the_system, joined};
 
-/// Why a run in the checkout at `root` would perhaps not find what the run of `record` found: it would
-/// look for an input elsewhere, and find another state there. From there, another way leads to it. A file that was named from the root of
-/// the file system, or by a variable, is taken for one that was found from the checkout (`../settings`,
-/// a search of all folders above) where it could be one. Between checkouts of one depth, what is the same
-/// at the end of both ways is the same whichever was gone.
+/// Why a run in the checkout at `root` would perhaps not find what the run of `record` found: another way
+/// leads from there to an input, and another state is at its end. A file that was named from the root of the
+/// file system, or by a variable, is taken for one that was found from the checkout (`../settings`, a search of
+/// all folders above) where it could be one. What is the same at the end of both ways is the same whichever was
+/// gone; from a deeper checkout, what was absent must be absent in each further folder above.
 pub(super) fn found_elsewhere(
     record: &Record,
     root: &Path,
@@ -134,11 +134,6 @@ fn way<'p>(
 /// Where that way leads from a folder.
 fn led(from: &Path, up: usize, below: &Path) -> PathBuf {
     joined(from.ancestors().nth(up).unwrap_or(Path::new("/")), below)
-}
-
-/// No slash at the end, which would follow a link.
-fn joined(folder: &Path, below: &Path) -> PathBuf {
-    folder.components().chain(below.components()).collect()
 }
 
 #[cfg(test)]

@@ -311,7 +311,7 @@ mod tests {
     use super::*;
     use crate::cache::Limits;
     use crate::config::shipped_settings;
-    use crate::model::{End, TargetId, TargetKind, TargetReport, TestCounts};
+    use crate::model::TargetReport;
     use crate::process::Environment;
 
     #[test]
@@ -329,23 +329,13 @@ mod tests {
         let look_up = LookUp { cache: &cache, question: &question, facts: &facts };
         let (tree, selection) = (Digest::of(b"tree"), question.selection_text());
         let (key, code_hash) = (look_up.key(&tree), code_hash(&tree, &facts.identity));
-        let report = TargetReport {
-            id: TargetId { package: "w".into(), target: "w".into(), kind: TargetKind::Lib },
-            verdict: Verdict::Pass,
-            end: End::Exit(0),
-            counts: TestCounts::default(),
-            tests: Vec::new(),
-            output: String::new(),
-            stderr: None,
-            duration_ms: 1,
-        };
         let absent = |name: &str| {
             let (path, state) = (folder.join(name), InputState::Absent);
             Input { path, state, proof: None }
         };
         let record = Record {
             inputs: ["a", "b", "c"].map(absent).into(),
-            ..Record::new(key, &root, code_hash, selection, vec![report])
+            ..Record::new(key, &root, code_hash, selection, vec![TargetReport::sample(&[])])
         };
         cache.put(&record, Limits::default()).unwrap();
         let until_settled = || {

@@ -107,14 +107,11 @@ pub(super) fn over_time(record: &Record, timeout: Option<Duration>) -> Option<St
 mod tests {
     use super::*;
     use crate::config::shipped_settings;
-    use crate::model::{TargetKind, Timestamp};
+    use crate::model::Timestamp;
 
     #[test]
     fn the_first_reason_is_told_whichever_target_it_is_of() {
-        let id = |target: &str| {
-            let (package, target) = ("p".to_owned(), target.to_owned());
-            TargetId { package, target, kind: TargetKind::Test }
-        };
+        let id = TargetId::sample;
         let settings = Settings { always_run: vec!["p::always".to_owned()], ..shipped_settings() };
         let mut state = ProjectState::default();
         for name in ["always", "wrong", "both"] {

@@ -473,7 +473,7 @@ fn below(root: SymbolicRoot, folder: &Path, path: &Path) -> Option<PortablePath>
 }
 
 /// A path below a folder. An empty one is the folder, with no slash at the end.
-fn joined(folder: &Path, rest: &Path) -> PathBuf {
+pub(super) fn joined(folder: &Path, rest: &Path) -> PathBuf {
     folder.components().chain(rest.components()).collect()
 }
 

@@ -1,4 +1,4 @@
-//! Whether what build scripts and macros read unseen in one checkout is the same in another one.
+//! Whether what build scripts and macros read unseen is the same where cargo would run them again.
 //!
 //! Cargo does not know what they read. In one checkout it does not run them again until something is touched
 //! at which it looks, so that their results are those of then; in another one it runs them for the first time.

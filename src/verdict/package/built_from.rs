@@ -210,7 +210,7 @@ impl<'a> BuiltPackages<'a> {
         &self,
         reach: &BTreeSet<usize>,
         cache: &Cache,
-        memo: impl Fn(&BuiltScript) -> Option<Digest>,
+        memo: impl FnMut(&BuiltScript) -> Option<Digest>,
     ) -> UnseenReads {
         if self.basis(reach, cache).basis < KeyBasis::Tree {
             return UnseenReads::Nothing;

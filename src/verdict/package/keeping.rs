@@ -15,7 +15,7 @@ use crate::cache::{
     Cache, Input, KeyBasis, Lookup, Record, RecordKey, RecordLevel, RecordedEnvironment,
     TargetPlan, UnseenReads, WorkspacePlan,
 };
-use crate::compiler::Build;
+use crate::compiler::{Build, BuiltScript};
 use crate::model::{Digest, TargetKind, Timestamp, Verdict};
 use crate::verdict::binary::{packages_text, script_memo};
 use crate::verdict::environment::{AskedEnvironment, EnvironmentJudge, named_by_build};
@@ -53,6 +53,7 @@ impl PackageLevel<'_> {
             readers,
             proof,
             fingerprints,
+            script_memos: BTreeMap::new(),
             searched,
         };
         let (mut kept, mut raised) = (KeptPackages::default(), BTreeMap::new());
@@ -146,6 +147,8 @@ struct Keeping<'a> {
     readers: SourceReaders<'a>,
     proof: Proof,
     fingerprints: Fingerprints,
+    /// By what each script's run is remembered: all that it has written is read for that.
+    script_memos: BTreeMap<BuiltScript, Option<Digest>>,
     /// What stands for build scripts, by these.
     searched: BTreeMap<BTreeSet<PathBuf>, Option<Input>>,
 }
@@ -163,7 +166,11 @@ impl Keeping<'_> {
         let mut record = self.made(record, &mut target, &reach, KeyMaker::key)?;
         if target.basis == KeyBasis::Tree {
             let PackageLevel { question, cache, digest, .. } = self.level;
-            let memo = |script: &_| script_memo(script, question, digest);
+            let memos = &mut self.script_memos;
+            let memo = |script: &BuiltScript| {
+                let known = memos.entry(script.clone());
+                *known.or_insert_with(|| script_memo(script, question, digest))
+            };
             record.products.unseen = self.built.unseen_reads(&reach, cache, memo);
         }
         let scripted = self.scripted(&record, &reach);
