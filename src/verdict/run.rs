@@ -412,8 +412,7 @@ impl<'a> Answering<'a> {
 
     /// The store of the config, if it is asked for what no record here answers.
     fn store(&self) -> Option<&'a SharedStore> {
-        let is_asked = || self.may_answer_by_packages() && !self.needs_all_packages();
-        self.options.store.as_ref().filter(|_| is_asked())
+        self.options.store.as_ref().filter(|_| self.may_answer_by_packages())
     }
 
     /// Asks other machines for what no record here answers.
@@ -427,8 +426,9 @@ impl<'a> Answering<'a> {
         if let Some(news) = &asked.news {
             on_step(Step::StoreFailed(news));
         }
-        for why in &asked.lines(level) {
-            on_step(Step::NotShared(why));
+        // Who edits where all is built is not told at each save what nobody else has proven.
+        if !self.needs_all_packages() {
+            asked.lines(level).iter().for_each(|why| on_step(Step::NotShared(why)));
         }
     }
 

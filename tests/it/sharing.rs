@@ -330,6 +330,8 @@ fn beside_a_target_that_must_run_the_proven_ones_do_not_and_are_not_kept() {
     assert_eq!(first, ["cache", "run", "cache"], "{reasons:?}");
     let by = "same packages and inputs, proven by ci@example.com";
     assert_eq!(reasons.iter().filter(|reason| *reason == by).count(), 2, "{reasons:?}");
+    // Where all is built now, the store is asked again.
+    assert_eq!(sources().0, ["cache", "cache", "cache"]);
     // What ran is this machine's own. What the other one had proven was not kept.
     machines.trust("ci@example.com valid-before=\"20200101Z\"");
     assert_eq!(sources().0, ["run", "cache", "run"]);

@@ -368,7 +368,8 @@ impl<'a> PackageLevel<'a> {
     pub(in crate::verdict) fn has_records(&self) -> bool {
         self.plan.as_ref().is_some_and(|plan| {
             let keys = self.keys(plan);
-            let has_record = |key: RecordKey| self.cache.holds(&key);
+            let has_record =
+                |key: RecordKey| self.cache.holds(&key) || self.shared.contains_key(&key);
             let of = |target| [keys.key(target), keys.key_here(target)].into_iter().flatten();
             plan.targets.iter().all(|target| of(target).any(has_record))
         })
