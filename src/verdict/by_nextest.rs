@@ -101,7 +101,6 @@ pub(super) async fn run_by_nextest<'a>(
     let target = |report| RanTarget {
         report,
         kept: None,
-        is_of_others: false,
         rest: None,
         recorded: None,
         reason: why.to_owned(),

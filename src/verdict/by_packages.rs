@@ -26,17 +26,12 @@ pub(super) fn answers_of(level: &PackageLevel<'_>, records: &[Arc<Record>]) -> V
     for record in records {
         level.claim(record);
         answers.extend(record.targets.iter().map(|report| {
-            let reason = same_packages(record);
+            let reason = match shared_store::signer_of(record) {
+                Some(signer) => format!("{SAME_PACKAGES}, proven by {signer}"),
+                None => SAME_PACKAGES.to_owned(),
+            };
             TargetAnswer::from_report(report, Source::Cache, reason, record.created)
         }));
     }
     answers
-}
-
-/// Why a record of this level answers, for a person.
-pub(super) fn same_packages(record: &Record) -> String {
-    match shared_store::signer_of(record) {
-        Some(signer) => format!("{SAME_PACKAGES}, proven by {signer}"),
-        None => SAME_PACKAGES.to_owned(),
-    }
 }

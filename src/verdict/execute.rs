@@ -11,12 +11,11 @@ use super::binary::{
     Cacheability, ObservedRun, PlanContext, TargetFinding, TargetRecords, Uncacheable,
 };
 use super::by_nextest::{MOST_NAMED, run_by_nextest};
-use super::by_packages::same_packages;
 use super::conduct::may_run_unasked;
 use super::early::{EarlyRuns, parallel_jobs};
 use super::obstacles::BarredTargets;
 use super::options::{RunError, RunOptions, RunScope, Step};
-use super::package::PackageLevel;
+use super::package::{PackageLevel, SAME_PACKAGES};
 use super::partial::PartialRun;
 use super::patterns::AlwaysRun;
 use super::ran::{EndedTarget, RanTarget, RanTargets};
@@ -60,9 +59,6 @@ struct JobsToRun<'j> {
     /// Which calls of the dynamic loader may pass at most where they are observed.
     pass: LoaderCalls,
 }
-
-/// Why a target runs that another machine had answered for.
-const OTHERS_GONE: &str = "what another machine had proven does not hold any more";
 
 /// All tests of every target run.
 static WHOLE: BTreeMap<usize, PartialRun> = BTreeMap::new();
@@ -140,25 +136,23 @@ impl<'a> Execution<'a> {
             }
         }
         let mut parts = unreached.map(|unreached| unreached.parts).unwrap_or_default();
-        let missing = plan.targets.iter().enumerate().filter(|(index, _)| {
+        // Examples link libraries that differ by their sources' digests alone.
+        let missing = plan.targets.iter().enumerate().filter(|(index, planned)| {
             let is_missing = matches!(records.found(*index), TargetFinding::Nothing { .. });
-            is_missing && tree_digest.is_some()
+            planned.harness == Harness::Doctest && is_missing && tree_digest.is_some()
         });
         let missing: BTreeSet<_> = missing.map(|(_, planned)| &planned.id).collect();
-        let mut by_packages = level
-            .map(|level| level.find_after_build(self.question, |id| missing.contains(id)))
-            .unwrap_or_default();
-        // What is run to verify records is compared with those of other machines by who has asked them.
-        by_packages.retain(|_, found| !(found.is_of_others && self.options.no_cache));
-        let is_of_others = |id: &TargetId| by_packages.get(id).is_some_and(|it| it.is_of_others);
+        let by_packages = level.filter(|_| !missing.is_empty());
+        let by_packages =
+            by_packages.map(|level| level.find_after_build(|id| missing.contains(id)));
+        let by_packages = by_packages.unwrap_or_default();
         let recorded: Vec<_> = (0..plan.targets.len())
             .map(|index| match (records.found(index), by_reach.get(&index)) {
                 (TargetFinding::Green(record), _) | (_, Some(Ok((record, _)))) => {
                     Some(Arc::clone(record))
                 }
                 (TargetFinding::Nothing { .. }, _) => {
-                    let found = by_packages.get(&plan.targets[index].id)?;
-                    Some(Arc::clone(&found.record))
+                    by_packages.get(&plan.targets[index].id).cloned()
                 }
             })
             .collect();
@@ -171,10 +165,11 @@ impl<'a> Execution<'a> {
                 _ if self.options.no_cache => self.why.to_owned(),
                 TargetFinding::Green(_) => "same program and inputs".to_owned(),
                 TargetFinding::Nothing { why, expected } => {
-                    match (by_reach.get(&index), &recorded[index]) {
-                        (Some(Ok((_, why))), _) | (Some(Err(why)), None) => return why.clone(),
-                        (_, Some(record)) => return same_packages(record),
-                        (None, None) => {}
+                    match by_reach.get(&index) {
+                        Some(Ok((_, why))) => return why.clone(),
+                        _ if recorded[index].is_some() => return SAME_PACKAGES.to_owned(),
+                        Some(Err(why)) => return why.clone(),
+                        None => {}
                     }
                     let name = plan.targets[index].id.to_string();
                     let last = state.uncached.get(&name).filter(|_| expected.is_none());
@@ -276,16 +271,8 @@ impl<'a> Execution<'a> {
                 }
                 false
             });
-            let still = level.map(|level| level.find_after_build(self.question, is_of_others));
             for (index, kept) in kept.iter_mut().enumerate() {
-                let id = &jobs[index].id;
-                let changed = kept.as_ref().and_then(|record| match is_of_others(id) {
-                    true => still
-                        .iter()
-                        .all(|still| !still.contains_key(id))
-                        .then(|| OTHERS_GONE.to_owned()),
-                    false => records.obstacle(record),
-                });
+                let changed = kept.as_ref().and_then(|record| records.obstacle(record));
                 if let Some(why) = changed {
                     (reasons[index], *kept) = (why, None);
                     match may_run[index] {
@@ -331,10 +318,9 @@ impl<'a> Execution<'a> {
                     (None, Some(ended)) => ended,
                     (None, None) => return Err(RunError::Cancelled.into()),
                 };
-            let (id, flaky) = (report.id.clone(), Vec::new());
+            let flaky = Vec::new();
             targets.push(RanTarget {
                 report,
-                is_of_others: kept.is_some() && is_of_others(&id),
                 kept,
                 rest,
                 recorded,

@@ -236,9 +236,6 @@ impl Keeper<'_> {
         let code_hash = tree_digest.map(|tree| code_hash(tree, identity));
         let (mut not_kept, mut uncached, mut kept) = (Vec::new(), BTreeMap::new(), Vec::new());
         for (index, target) in ran.targets.iter().enumerate() {
-            if target.is_of_others {
-                continue;
-            }
             if let (Some(record), Some(code_hash)) = (&target.kept, code_hash) {
                 records.claim(record, code_hash);
                 continue;

@@ -38,8 +38,6 @@ pub(super) struct RanTarget {
     pub(super) report: TargetReport,
     /// The record that answered; else it was run.
     pub(super) kept: Option<Arc<Record>>,
-    /// That record is another machine's: nothing that is kept here may rest on it.
-    pub(super) is_of_others: bool,
     /// The record that answered for those of its tests that were not run, if only some were.
     pub(super) rest: Option<Arc<Record>>,
     /// The record that would have answered, whether it was allowed to or not.

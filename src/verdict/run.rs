@@ -336,8 +336,7 @@ impl<'a> Answering<'a> {
         believed(Step::Built(&build));
         let names = DiscoveredNames::look(&self.question.root, &build.sources);
         let execution = session.execution(Some(digest), &Finding::Nothing(String::new()));
-        let mut ran = match execution.execute(&build, Some(level), &mut early, &mut believed).await
-        {
+        let mut ran = match execution.execute(&build, None, &mut early, &mut believed).await {
             Ok(ran) => ran,
             Err(Interrupted { error: RunError::Cancelled, .. }) => return Err(RunError::Cancelled),
             Err(_) => return Ok(None),
@@ -358,8 +357,7 @@ impl<'a> Answering<'a> {
         let proven = ran.records.as_ref().map(TargetRecords::proven).unwrap_or_default();
         let not_kept = session.keeper.keep_targets(&mut ran, Some(digest), Some(digest), when);
         let proven = proven.take();
-        let own = ran.targets.iter().filter(|target| !target.is_of_others);
-        let are_known = proven.len() == own.count()
+        let are_known = proven.len() == ran.targets.len()
             && proven.iter().all(|record| record.environment.is_complete);
         let doubt = level.doubt(&build, &proven);
         if !are_known || doubt.is_some() {
@@ -412,7 +410,8 @@ impl<'a> Answering<'a> {
 
     /// The store of the config, if it is asked for what no record here answers.
     fn store(&self) -> Option<&'a SharedStore> {
-        self.options.store.as_ref().filter(|_| self.may_answer_by_packages())
+        let is_asked = || self.may_answer_by_packages() && !self.needs_all_packages();
+        self.options.store.as_ref().filter(|_| is_asked())
     }
 
     /// Asks other machines for what no record here answers.
@@ -426,9 +425,8 @@ impl<'a> Answering<'a> {
         if let Some(news) = &asked.news {
             on_step(Step::StoreFailed(news));
         }
-        // Who edits where all is built is not told at each save what nobody else has proven.
-        if !self.needs_all_packages() {
-            asked.lines(level).iter().for_each(|why| on_step(Step::NotShared(why)));
+        for why in &asked.lines(level) {
+            on_step(Step::NotShared(why));
         }
     }
 
@@ -578,12 +576,10 @@ impl<'a> Answering<'a> {
         let compared = compared.filter(|_| unseen != UnseenReads::Nothing);
         let consulted = RecordedProducts { unseen, compared, ..consulted };
         let reports: Vec<_> = ran.targets.iter().map(|target| target.report.clone()).collect();
-        // The record of the whole would outlive the trust in a signer.
-        let rests_on_others = ran.targets.iter().any(|target| target.is_of_others);
         match &state.digest {
             Err(why) => not_kept.extend(why.iter().cloned()),
             Ok(digest) if self.is_kept() => {
-                if not_kept.is_empty() && !rests_on_others {
+                if not_kept.is_empty() {
                     let inputs = names.and_then(|names| {
                         Ok(outside
                             .into_iter()

@@ -16,7 +16,7 @@ use crate::cache::{
 };
 use crate::compiler::{Build, BuiltScript};
 use crate::hasher::Manifest;
-use crate::model::{Digest, TargetId, TargetKind, TargetReport, Timestamp, Verdict};
+use crate::model::{Digest, TargetId, TargetReport, Timestamp, Verdict};
 use crate::process::Environment;
 use crate::verdict::ProjectTree;
 use crate::verdict::binary::packages_text;
@@ -74,14 +74,6 @@ pub(in crate::verdict) struct ProvenRun<'a> {
     pub(in crate::verdict) limits: Limits,
     /// The part of the build that is proven to be made from the tree as it is.
     pub(in crate::verdict) proof: Proof,
-}
-
-/// A record that answers for a target of which the binary level has none.
-pub(in crate::verdict) struct FoundAfterBuild {
-    pub(in crate::verdict) record: Arc<Record>,
-    /// It is another machine's. Nothing that is kept here may rest on it: it would outlive the trust in its
-    /// signer.
-    pub(in crate::verdict) is_of_others: bool,
 }
 
 /// The key of a target on all machines.
@@ -292,36 +284,22 @@ impl<'a> PackageLevel<'a> {
         Ok(KnownTargets { targets: plan.targets.iter().map(&mut find).collect() })
     }
 
-    /// The records that answer for those targets that `is_wanted` names, once the build of `built` has
-    /// succeeded, which is this question or a part of it: other machines' of any target and, after a build
-    /// of the whole, this machine's of doctests, which link libraries that differ by their sources'
-    /// digests alone.
+    /// The records that answer for those targets that `is_wanted` names, once a build of the whole has
+    /// succeeded. None of another machine: the whole's record would outlive the trust in its signer.
     pub(in crate::verdict) fn find_after_build(
         &self,
-        built: &Question,
         is_wanted: impl Fn(&TargetId) -> bool,
-    ) -> BTreeMap<TargetId, FoundAfterBuild> {
-        let is_whole = built.selection == self.question.selection;
-        let may_answer = |target: &&TargetPlan| {
-            let is_own = is_whole && target.id.kind == TargetKind::Doc;
-            (is_own || !self.shared.is_empty()) && is_wanted(&target.id)
-        };
-        let wanted = self.plan.iter().flat_map(|plan| &plan.targets).filter(may_answer);
-        let wanted: Vec<_> = wanted.collect();
-        let search = self.search().ok().filter(|_| !wanted.is_empty());
-        let Some((_, mut search)) = search else { return BTreeMap::new() };
-        let find = |target: &TargetPlan| {
-            let is_own = is_whole && target.id.kind == TargetKind::Doc;
-            let found = search.find(target).ok().or_else(|| {
-                let key = search.keys.key_after_build(target).filter(|_| is_own)?;
+    ) -> BTreeMap<TargetId, Arc<Record>> {
+        let Ok((plan, mut search)) = self.search() else { return BTreeMap::new() };
+        let wanted = plan.targets.iter().filter(|target| is_wanted(&target.id));
+        let mut find = |target: &TargetPlan| {
+            search.find(target).ok().or_else(|| {
+                let key = search.keys.key_after_build(target)?;
                 search.find_by(target, key).ok()
-            });
-            let record = found?;
-            let is_of_others = self.is_of_others(&record);
-            let found = FoundAfterBuild { record, is_of_others };
-            (is_own || is_of_others).then(|| (target.id.clone(), found))
+            })
         };
-        wanted.into_iter().filter_map(find).collect()
+        let found = wanted.filter_map(|target| Some((target.id.clone(), find(target)?)));
+        found.filter(|(_, record)| !self.is_of_others(record)).collect()
     }
 
     /// Whether this very record is another machine's.
@@ -368,8 +346,7 @@ impl<'a> PackageLevel<'a> {
     pub(in crate::verdict) fn has_records(&self) -> bool {
         self.plan.as_ref().is_some_and(|plan| {
             let keys = self.keys(plan);
-            let has_record =
-                |key: RecordKey| self.cache.holds(&key) || self.shared.contains_key(&key);
+            let has_record = |key: RecordKey| self.cache.holds(&key);
             let of = |target| [keys.key(target), keys.key_here(target)].into_iter().flatten();
             plan.targets.iter().all(|target| of(target).any(has_record))
         })
