@@ -161,6 +161,8 @@ pub(crate) struct FoundRecord {
     pub body: PackedValue,
     /// The principal whose key signed it.
     pub signer: String,
+    /// The key is the one that this machine signs with.
+    pub is_own: bool,
     /// Whether it may answer; a peer's record is shown where peers are not trusted.
     pub may_answer: bool,
 }

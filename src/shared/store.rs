@@ -335,6 +335,8 @@ impl SharedStore {
             return Err(Distrust::OutOfDates);
         }
         let may_answer = signer.tier == SignerTier::Trusted || self.options.trust_peers;
+        let own = self.key.as_ref().ok().and_then(Option::as_ref);
+        let is_own = own.is_some_and(|own| *own.public() == signer.key);
         let (mut answer, by) = (SharedAnswer::default(), &signer.principals);
         for (key, BundledRecord { created, body }) in bundle.records {
             if created.age(now).is_some_and(|age| age > wanted.ttl) {
@@ -344,7 +346,8 @@ impl SharedStore {
                 answer.refused.insert(key, why);
             } else {
                 let signer = by.clone();
-                answer.records.push(FoundRecord { key, created, body, signer, may_answer });
+                let found = FoundRecord { key, created, body, signer, is_own, may_answer };
+                answer.records.push(found);
             }
         }
         Ok(answer)

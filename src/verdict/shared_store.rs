@@ -97,6 +97,8 @@ pub(crate) struct Shareable {
     plan_digest: Digest,
     tree: Digest,
     plan: WorkspacePlan,
+    /// That plan is another signer's word.
+    is_plan_of_others: bool,
     kept: KeptPackages,
     /// The keys that other machines agree on.
     keys: BTreeMap<TargetId, SharedKey>,
@@ -117,7 +119,8 @@ impl Shareable {
             }
         }
         let narrower_keys = level.shared_keys(&narrower);
-        Some(Self { plan_digest, tree, plan, kept, keys, narrower_keys })
+        let is_plan_of_others = level.has_plan_of_others();
+        Some(Self { plan_digest, tree, plan, is_plan_of_others, kept, keys, narrower_keys })
     }
 }
 
@@ -160,6 +163,11 @@ pub(crate) fn publication(
     run: &Shareable,
 ) -> Published {
     let LookUp { cache, question, facts } = *look_up;
+    if run.is_plan_of_others {
+        // Who trusts this machine alone would be told by that signer which targets there are.
+        let why = "all targets: another signer has said which there are, and only some were built";
+        return Published { publication: None, kept_back: vec![why.to_owned()] };
+    }
     let machine = Machine::of(question, facts, &run.plan_digest, publishing.signing_key);
     let judge = EnvironmentJudge::of(cache, question, facts);
     let mut scripts = ScriptRuns::of(look_up, publishing.hook, &judge, run.plan_digest);
@@ -306,15 +314,18 @@ pub(super) async fn ask(
             asked.misses.insert(why);
         } else if found.key != name_of_plan {
             records.entry(found.key).or_default().push(found);
-        } else if plan.is_none() {
-            plan = found.body.read::<WorkspacePlan>().ok();
+        } else if plan.as_ref().is_none_or(|(_, is_own)| found.is_own && !is_own) {
+            plan =
+                found.body.read::<WorkspacePlan>().ok().map(|plan| (plan, found.is_own)).or(plan);
         }
     }
     asked.has_records = plan.is_some() || !records.is_empty();
     let machine = Machine::of(question, facts, &level.plan_digest(), None);
     let (code_hash, mut seen) = (level.code_hash(), SeenFiles::default());
     let mut here = Fingerprints::new(&question.settings);
-    level.adopt_plan(plan);
+    if let Some((plan, is_own)) = plan {
+        level.adopt_plan(plan, is_own);
+    }
     let keys = level.keys_of_others();
     level.adopt(|target, key| {
         let shared = keys.get(target)?;

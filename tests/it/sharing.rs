@@ -293,6 +293,34 @@ fn what_a_signer_says_of_a_build_is_not_kept() {
 }
 
 #[test]
+fn what_another_signer_says_of_a_build_is_not_signed_again() {
+    if takes_long() || !can_observe("records for other machines") {
+        return;
+    }
+    let machines = Machines::new();
+    machines.prove();
+    let (reader, proven) = (&machines.reader, machines.trees());
+    let args = ["-q", "-t", "ed25519", "-N", "", "-f", "own-key"];
+    assert_eq!(reader.start_in(&reader.base, "ssh-keygen", &args, false).end(LIMIT).code, Some(0));
+    reader.write("top/src/lib.rs", &format!("{OF_HOME}#[test] fn more() {{}}\n"));
+    let edited = |key: PathBuf| {
+        let _ = fs::remove_dir_all(reader.root.join("target"));
+        let _ = fs::remove_dir_all(reader.paths().cache_dir);
+        machines.configure(reader, &format!("write=true\nsign_with={key:?}\n"));
+        let answer = machines.ask(reader);
+        answer.green();
+        assert!(!answer.run().contains(&"base".to_owned()), "{answer:#?}");
+        answer.ran.stderr
+    };
+    let said = edited(reader.base.join("own-key"));
+    assert!(said.contains("another signer has said which there are"), "{said}");
+    assert_eq!(machines.trees(), proven);
+    // A job of CI believes what CI has signed.
+    let said = edited(machines.writer.base.join("key"));
+    assert!(machines.trees() > proven, "{said}");
+}
+
+#[test]
 fn where_the_whole_is_built_another_machine_proves_no_part_of_it() {
     if takes_long() || !can_observe("records for other machines") {
         return;

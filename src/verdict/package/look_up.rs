@@ -48,8 +48,10 @@ pub(in crate::verdict) struct PackageLevel<'a> {
     pub(super) digest: Digest,
     /// The plan of the last build of this kind, if there was one.
     pub(super) plan: Option<WorkspacePlan>,
-    /// The plan is another machine's, and not kept here.
+    /// The plan is from the store, and not kept here.
     has_shared_plan: bool,
+    /// It was signed with another key than this machine's.
+    is_plan_of_others: bool,
     /// What the plan of other machines says of the targets, of which their keys are made.
     shared_targets: BTreeMap<TargetId, TargetPlan>,
     /// Records of other machines, whose inputs are here what they were there.
@@ -155,6 +157,7 @@ impl<'a> PackageLevel<'a> {
             digest,
             plan,
             has_shared_plan: false,
+            is_plan_of_others: false,
             shared_targets: BTreeMap::new(),
             shared: BTreeMap::new(),
             told: BTreeMap::new(),
@@ -192,14 +195,19 @@ impl<'a> PackageLevel<'a> {
     }
 
     /// Takes over what other machines have proven, for this question alone: the plan where none is
-    /// known here, and of what their keys are made.
-    pub(in crate::verdict) fn adopt_plan(&mut self, plan: Option<WorkspacePlan>) {
-        let targets = plan.iter().flat_map(|plan| &plan.targets);
+    /// known here, and of what their keys are made. `is_own`: it was signed with this machine's key.
+    pub(in crate::verdict) fn adopt_plan(&mut self, plan: WorkspacePlan, is_own: bool) {
+        let targets = plan.targets.iter();
         self.shared_targets = targets.map(|target| (target.id.clone(), target.clone())).collect();
         if self.plan.is_none() {
-            self.plan = plan;
-            self.has_shared_plan = true;
+            self.plan = Some(plan);
+            (self.has_shared_plan, self.is_plan_of_others) = (true, !is_own);
         }
+    }
+
+    /// Whether what is built is known by another signer's word.
+    pub(in crate::verdict) fn has_plan_of_others(&self) -> bool {
+        self.is_plan_of_others
     }
 
     /// The keys under which other machines may have records of the targets.
@@ -423,6 +431,7 @@ impl<'a> PackageLevel<'a> {
         if let Some(before) = &self.plan {
             plan.inseparable.clone_from(&before.inseparable);
         }
+        self.is_plan_of_others = false;
         if std::mem::take(&mut self.has_shared_plan) {
             self.plan = None;
         }
