@@ -164,7 +164,7 @@ pub(crate) fn publication(
 ) -> Published {
     let LookUp { cache, question, facts } = *look_up;
     if run.is_plan_of_others {
-        // Who trusts this machine alone would be told by that signer which targets there are.
+        // A reader may trust this machine and not that signer, who would still say which targets it has.
         let why = "all targets: another signer has said which there are, and only some were built";
         return Published { publication: None, kept_back: vec![why.to_owned()] };
     }
@@ -314,9 +314,9 @@ pub(super) async fn ask(
             asked.misses.insert(why);
         } else if found.key != name_of_plan {
             records.entry(found.key).or_default().push(found);
-        } else if plan.as_ref().is_none_or(|(_, is_own)| found.is_own && !is_own) {
-            plan =
-                found.body.read::<WorkspacePlan>().ok().map(|plan| (plan, found.is_own)).or(plan);
+        } else if plan.is_none() {
+            let read = found.body.read::<WorkspacePlan>().ok();
+            plan = read.map(|plan| (plan, found.is_own));
         }
     }
     asked.has_records = plan.is_some() || !records.is_empty();

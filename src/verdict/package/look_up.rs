@@ -48,16 +48,24 @@ pub(in crate::verdict) struct PackageLevel<'a> {
     pub(super) digest: Digest,
     /// The plan of the last build of this kind, if there was one.
     pub(super) plan: Option<WorkspacePlan>,
-    /// The plan is from the store, and not kept here.
-    has_shared_plan: bool,
-    /// It was signed with another key than this machine's.
-    is_plan_of_others: bool,
+    plan_origin: PlanOrigin,
     /// What the plan of other machines says of the targets, of which their keys are made.
     shared_targets: BTreeMap<TargetId, TargetPlan>,
     /// Records of other machines, whose inputs are here what they were there.
     shared: BTreeMap<RecordKey, Arc<Record>>,
     /// What their signers say of files that are not here: which variables these can name.
     told: BTreeMap<Digest, KnownMentions>,
+}
+
+/// Who has said what is built. Only what a build here has said is kept.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum PlanOrigin {
+    #[default]
+    Build,
+    /// The store, in an object that this machine's key has signed.
+    OwnKey,
+    /// The store, in another signer's object.
+    OtherSigner,
 }
 
 /// What the records say of all targets of a plan.
@@ -156,8 +164,7 @@ impl<'a> PackageLevel<'a> {
             code: OnceLock::new(),
             digest,
             plan,
-            has_shared_plan: false,
-            is_plan_of_others: false,
+            plan_origin: PlanOrigin::Build,
             shared_targets: BTreeMap::new(),
             shared: BTreeMap::new(),
             told: BTreeMap::new(),
@@ -201,13 +208,13 @@ impl<'a> PackageLevel<'a> {
         self.shared_targets = targets.map(|target| (target.id.clone(), target.clone())).collect();
         if self.plan.is_none() {
             self.plan = Some(plan);
-            (self.has_shared_plan, self.is_plan_of_others) = (true, !is_own);
+            self.plan_origin = if is_own { PlanOrigin::OwnKey } else { PlanOrigin::OtherSigner };
         }
     }
 
     /// Whether what is built is known by another signer's word.
     pub(in crate::verdict) fn has_plan_of_others(&self) -> bool {
-        self.is_plan_of_others
+        self.plan_origin == PlanOrigin::OtherSigner
     }
 
     /// The keys under which other machines may have records of the targets.
@@ -431,8 +438,7 @@ impl<'a> PackageLevel<'a> {
         if let Some(before) = &self.plan {
             plan.inseparable.clone_from(&before.inseparable);
         }
-        self.is_plan_of_others = false;
-        if std::mem::take(&mut self.has_shared_plan) {
+        if std::mem::take(&mut self.plan_origin) != PlanOrigin::Build {
             self.plan = None;
         }
         self.keep_plan(plan);
@@ -448,7 +454,7 @@ impl<'a> PackageLevel<'a> {
     /// Keeps a plan. What follows from another machine's serves this question alone, as that one does.
     pub(super) fn keep_plan(&mut self, plan: WorkspacePlan) {
         if self.plan.as_ref() != Some(&plan) {
-            if !self.has_shared_plan {
+            if self.plan_origin == PlanOrigin::Build {
                 self.cache.store_memo(&self.digest, &plan);
             }
             self.plan = Some(plan);
