@@ -48,7 +48,7 @@ pub(in crate::verdict) struct PackageLevel<'a> {
     pub(super) digest: Digest,
     /// The plan of the last build of this kind, if there was one.
     pub(super) plan: Option<WorkspacePlan>,
-    plan_origin: PlanOrigin,
+    plan_author: PlanAuthor,
     /// What the plan of other machines says of the targets, of which their keys are made.
     shared_targets: BTreeMap<TargetId, TargetPlan>,
     /// Records of other machines, whose inputs are here what they were there.
@@ -59,7 +59,7 @@ pub(in crate::verdict) struct PackageLevel<'a> {
 
 /// Who has said what is built. Only what a build here has said is kept.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum PlanOrigin {
+enum PlanAuthor {
     #[default]
     Build,
     /// The store, in an object that this machine's key has signed.
@@ -164,7 +164,7 @@ impl<'a> PackageLevel<'a> {
             code: OnceLock::new(),
             digest,
             plan,
-            plan_origin: PlanOrigin::Build,
+            plan_author: PlanAuthor::Build,
             shared_targets: BTreeMap::new(),
             shared: BTreeMap::new(),
             told: BTreeMap::new(),
@@ -208,13 +208,13 @@ impl<'a> PackageLevel<'a> {
         self.shared_targets = targets.map(|target| (target.id.clone(), target.clone())).collect();
         if self.plan.is_none() {
             self.plan = Some(plan);
-            self.plan_origin = if is_own { PlanOrigin::OwnKey } else { PlanOrigin::OtherSigner };
+            self.plan_author = if is_own { PlanAuthor::OwnKey } else { PlanAuthor::OtherSigner };
         }
     }
 
     /// Whether what is built is known by another signer's word.
     pub(in crate::verdict) fn has_plan_of_others(&self) -> bool {
-        self.plan_origin == PlanOrigin::OtherSigner
+        self.plan_author == PlanAuthor::OtherSigner
     }
 
     /// The keys under which other machines may have records of the targets.
@@ -438,7 +438,7 @@ impl<'a> PackageLevel<'a> {
         if let Some(before) = &self.plan {
             plan.inseparable.clone_from(&before.inseparable);
         }
-        if std::mem::take(&mut self.plan_origin) != PlanOrigin::Build {
+        if std::mem::take(&mut self.plan_author) != PlanAuthor::Build {
             self.plan = None;
         }
         self.keep_plan(plan);
@@ -454,7 +454,7 @@ impl<'a> PackageLevel<'a> {
     /// Keeps a plan. What follows from another machine's serves this question alone, as that one does.
     pub(super) fn keep_plan(&mut self, plan: WorkspacePlan) {
         if self.plan.as_ref() != Some(&plan) {
-            if self.plan_origin == PlanOrigin::Build {
+            if self.plan_author == PlanAuthor::Build {
                 self.cache.store_memo(&self.digest, &plan);
             }
             self.plan = Some(plan);
