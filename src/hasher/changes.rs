@@ -1,7 +1,7 @@
 //! The difference between two looks at the tree.
 
 use super::tree::{FolderListing, TreeEntry};
-use crate::workspace::FileKind;
+use crate::workspace::{FileKind, Stamp};
 
 /// The difference between a scan and the one before it, in numbers of files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,13 +62,14 @@ pub(super) fn compare(
     let mut changed = Vec::with_capacity(now.entries().len());
     for (name, entry) in now.iter() {
         let old = before.and_then(|before| before.find(name));
+        let old_stamp = before.zip(old).map(|(before, old)| before.stamp(old));
         let was_folder = old.is_some_and(|old| old.kind() == FileKind::Folder);
         let same = if entry.kind() == FileKind::Folder {
             was_folder
         } else {
             match old {
                 Some(old) if !was_folder && same_outcome(old, entry) => {
-                    let same = old.stamp == entry.stamp;
+                    let same = old_stamp == Some(now.stamp(entry));
                     changes.touched += u64::from(!same);
                     same
                 }
@@ -82,11 +83,12 @@ pub(super) fn compare(
                 }
             }
         };
-        let was_linked = |old: &TreeEntry| {
-            old.is(TreeEntry::SHARED)
-                && (old.stamp.device, old.stamp.inode) == (entry.stamp.device, entry.stamp.inode)
+        let was_linked = || {
+            let file = |stamp: Stamp| (stamp.device, stamp.inode);
+            old.is_some_and(|old| old.is(TreeEntry::SHARED))
+                && old_stamp.map(file) == Some(file(now.stamp(entry)))
         };
-        changes.linked += u64::from(entry.is(TreeEntry::SHARED) && !old.is_some_and(was_linked));
+        changes.linked += u64::from(entry.is(TreeEntry::SHARED) && !was_linked());
         changed.push(old.filter(|_| same).map_or(generation, |old| old.changed));
     }
     for (entry, changed) in now.entries_mut().iter_mut().zip(changed) {

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use super::parallel;
 use super::read::{self, Buffer, FileLocation, Probe, ReadError};
 use super::system;
-use super::tree::{EntryContent, FolderListingBuilder, TreeEntry, WalkMode};
+use super::tree::{EntryContent, FolderListingBuilder, ProvenContent, TreeEntry, WalkMode};
 use crate::model::Digest;
 use crate::workspace::{FileKind, Stamp};
 
@@ -37,8 +37,8 @@ pub(super) struct Candidate<'a> {
     pub folder: Option<(WalkMode, u64)>,
     /// The rules alone would ignore it.
     pub forced: bool,
-    /// The entry of the listing before.
-    pub old: Option<&'a TreeEntry>,
+    /// What the listing before proved.
+    pub proven: Option<ProvenContent>,
 }
 
 /// The candidates with their stamps and contents.
@@ -190,12 +190,8 @@ impl FolderReader<'_> {
         if kind == FileKind::Folder {
             return EntryStatus::Gone;
         }
-        if let Some(old) = candidate.old
-            && old.stamp == stamp
-            && old.is(TreeEntry::SETTLED)
-            && matches!(old.content, EntryContent::Digest(_) | EntryContent::Nothing)
-        {
-            return EntryStatus::Known(stamp, old.content);
+        if let Some(proven) = candidate.proven.filter(|proven| proven.stamp == stamp) {
+            return EntryStatus::Known(stamp, proven.content);
         }
         match kind {
             FileKind::File => EntryStatus::Unread(stamp),

@@ -101,7 +101,7 @@ fn put_folder(out: &mut Vec<u8>, path: &[u8], listing: &FolderListing) {
         out.extend_from_slice(&u16::try_from(name.len()).unwrap_or(0).to_le_bytes());
         out.extend_from_slice(name);
         out.push(entry.flags());
-        out.extend_from_slice(&entry.stamp.to_bytes());
+        out.extend_from_slice(&listing.stamp(entry).to_bytes());
         match entry.content {
             EntryContent::Digest(digest) => {
                 out.push(1);

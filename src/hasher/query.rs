@@ -8,7 +8,7 @@ use super::links::{LinkTarget, TargetReader};
 use super::manifest::{self, Manifest, ManifestBuilder};
 use super::options;
 use super::read::Buffer;
-use super::tree::{EntryContent, FolderId, TreeEntry};
+use super::tree::{EntryContent, FolderId, FolderListing, ProvenContent, TreeEntry};
 use super::{CodeHasher, ScanMark};
 use crate::model::{Digest, Digester};
 use crate::workspace::{FileKind, Stamp};
@@ -298,10 +298,10 @@ impl CodeHasher {
 
     /// The digest of the counted file with this path and exactly this stamp, if it is settled.
     pub(super) fn digest_of(&self, path: &Path, stamp: &Stamp) -> Option<Digest> {
-        let entry = self.entry(path)?;
-        match entry.content {
-            EntryContent::Digest(digest)
-                if entry.stamp == *stamp && entry.is(TreeEntry::SETTLED) =>
+        let (listing, entry) = self.entry(path)?;
+        match listing.proven(entry)? {
+            ProvenContent { stamp: proven, content: EntryContent::Digest(digest) }
+                if proven == *stamp =>
             {
                 Some(digest)
             }
@@ -309,8 +309,9 @@ impl CodeHasher {
         }
     }
 
-    fn entry(&self, path: &Path) -> Option<&TreeEntry> {
+    fn entry(&self, path: &Path) -> Option<(&FolderListing, &TreeEntry)> {
         let (id, true) = self.locate(path.parent()?)? else { return None };
-        self.tree.folder(id).listing.find(path.file_name()?.as_bytes())
+        let listing = &self.tree.folder(id).listing;
+        Some((listing, listing.find(path.file_name()?.as_bytes())?))
     }
 }

@@ -278,7 +278,7 @@ impl Update<'_, '_> {
             if entry.kind() != FileKind::Folder {
                 continue;
             }
-            let inode = entry.stamp.inode;
+            let inode = entry.inode;
             let name = listing.name(entry);
             let mode = modes.next().unwrap_or(job.mode);
             missing.remove(name);

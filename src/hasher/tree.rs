@@ -9,7 +9,8 @@ use super::system::FolderIdentity;
 use crate::model::{Digest, Digester};
 use crate::workspace::{FileKind, Repository, Stamp};
 
-/// A folder's number in the slab.
+/// A folder's number in the slab. Packed, so that it costs an entry's content no padding.
+#[repr(Rust, packed)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct FolderId(u32);
 
@@ -50,16 +51,33 @@ pub(super) enum EntryContent {
     Unknown,
 }
 
-/// A counted name in a folder.
+/// A counted name in a folder. A tree has many of them, so its stamp lies here only as far as it
+/// differs from those of its neighbours: [`FolderListing::stamp`] has it whole.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TreeEntry {
-    pub stamp: Stamp,
+    /// Length in bytes.
+    pub size: u64,
+    pub inode: u64,
+    content_modified: i64,
+    inode_changed: i64,
     pub content: EntryContent,
     /// The scan in which anything about it last changed.
     pub changed: u32,
     start: u32,
     length: u16,
+    /// Which of the listing's `commons` is its own.
+    common: u8,
+    sort: u8,
     flags: u8,
+}
+
+const _: () = assert!(size_of::<TreeEntry>() <= 80, "a tree has very many of them");
+
+/// A content that an earlier look proved, for as long as the file has this stamp.
+#[derive(Clone, Copy)]
+pub(super) struct ProvenContent {
+    pub stamp: Stamp,
+    pub content: EntryContent,
 }
 
 impl TreeEntry {
@@ -88,22 +106,36 @@ impl TreeEntry {
     }
 
     pub(super) fn kind(&self) -> FileKind {
-        self.stamp.kind()
+        match self.sort {
+            b'x' | b'f' => FileKind::File,
+            b'd' => FileKind::Folder,
+            b'l' => FileKind::Symlink,
+            b'p' => FileKind::Fifo,
+            b's' => FileKind::Socket,
+            b'c' => FileKind::Character,
+            b'b' => FileKind::Block,
+            _ => FileKind::Odd,
+        }
     }
 
     /// One byte for what a test can see of it besides name and content.
     pub(super) fn sort(&self) -> u8 {
-        match self.kind() {
-            FileKind::File if self.stamp.is_executable() => b'x',
-            FileKind::File => b'f',
-            FileKind::Folder => b'd',
-            FileKind::Symlink => b'l',
-            FileKind::Fifo => b'p',
-            FileKind::Socket => b's',
-            FileKind::Character => b'c',
-            FileKind::Block => b'b',
-            FileKind::Odd => b'?',
-        }
+        self.sort
+    }
+}
+
+/// The byte for what a test can see of a file besides name and content.
+fn sort_of(stamp: &Stamp) -> u8 {
+    match stamp.kind() {
+        FileKind::File if stamp.is_executable() => b'x',
+        FileKind::File => b'f',
+        FileKind::Folder => b'd',
+        FileKind::Symlink => b'l',
+        FileKind::Fifo => b'p',
+        FileKind::Socket => b's',
+        FileKind::Character => b'c',
+        FileKind::Block => b'b',
+        FileKind::Odd => b'?',
     }
 }
 
@@ -112,6 +144,9 @@ impl TreeEntry {
 pub(super) struct FolderListing {
     names: Box<[u8]>,
     entries: Box<[TreeEntry]>,
+    /// What stamps of the entries have in common, in every combination that occurs: a folder's
+    /// files mostly have one device, one owner and one mode. The rest of each is zero.
+    commons: Box<[Stamp]>,
     /// The digest of all entries but the folders.
     digest: Digest,
     /// The ignore files that were in force.
@@ -145,6 +180,24 @@ impl FolderListing {
         self.position(name).map(|at| &self.entries[at])
     }
 
+    /// The whole stamp of an entry.
+    pub(super) fn stamp(&self, entry: &TreeEntry) -> Stamp {
+        Stamp {
+            size: entry.size,
+            modified: entry.content_modified,
+            changed: entry.inode_changed,
+            inode: entry.inode,
+            ..self.commons[usize::from(entry.common)]
+        }
+    }
+
+    /// What the last look at an entry proved of its content.
+    pub(super) fn proven(&self, entry: &TreeEntry) -> Option<ProvenContent> {
+        let is_known = matches!(entry.content, EntryContent::Digest(_) | EntryContent::Nothing);
+        (is_known && entry.is(TreeEntry::SETTLED))
+            .then(|| ProvenContent { stamp: self.stamp(entry), content: entry.content })
+    }
+
     /// All names with their entries, sorted.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], &TreeEntry)> {
         self.entries.iter().map(|entry| (self.name(entry), entry))
@@ -169,24 +222,48 @@ impl FolderListing {
 pub(super) struct FolderListingBuilder {
     names: Vec<u8>,
     entries: Vec<TreeEntry>,
+    commons: Vec<Stamp>,
 }
 
 impl FolderListingBuilder {
     /// Room for so many entries, and so many bytes of names: what is kept is not moved.
     pub(super) fn with_room(entries: usize, names: usize) -> Self {
-        Self { names: Vec::with_capacity(names), entries: Vec::with_capacity(entries) }
+        Self {
+            names: Vec::with_capacity(names),
+            entries: Vec::with_capacity(entries),
+            commons: Vec::new(),
+        }
     }
 
     pub(super) fn push(&mut self, name: &[u8], stamp: Stamp, content: EntryContent, flags: u8) {
+        let common = self.common(&stamp);
+        // A stamp that is not kept whole proves nothing.
+        let kept = if common.is_some() { flags } else { flags & !TreeEntry::SETTLED };
         self.entries.push(TreeEntry {
-            stamp,
+            size: stamp.size,
+            inode: stamp.inode,
+            content_modified: stamp.modified,
+            inode_changed: stamp.changed,
             content,
             changed: 0,
             start: u32::try_from(self.names.len()).unwrap_or(u32::MAX),
             length: u16::try_from(name.len()).unwrap_or(u16::MAX),
-            flags,
+            common: common.unwrap_or(0),
+            sort: sort_of(&stamp),
+            flags: kept,
         });
         self.names.extend_from_slice(name);
+    }
+
+    /// The place of what a stamp has in common with others; `None` if there are too many of them.
+    fn common(&mut self, stamp: &Stamp) -> Option<u8> {
+        let common = Stamp { size: 0, modified: 0, changed: 0, inode: 0, ..*stamp };
+        let known = self.commons.iter().position(|known| *known == common);
+        let place = u8::try_from(known.unwrap_or(self.commons.len())).ok()?;
+        if known.is_none() {
+            self.commons.push(common);
+        }
+        Some(place)
     }
 
     /// A listing to compare with; its digest is not computed.
@@ -194,6 +271,7 @@ impl FolderListingBuilder {
         FolderListing {
             names: self.names.into_boxed_slice(),
             entries: self.entries.into_boxed_slice(),
+            commons: self.commons.into_boxed_slice(),
             digest: Digest::from_bytes([0; 32]),
             rules,
             mode,
@@ -387,7 +465,7 @@ impl FileTree {
                     counts = true;
                     if entry.kind() == FileKind::File {
                         totals.0 += 1;
-                        totals.1 += entry.stamp.size;
+                        totals.1 += entry.size;
                     }
                     continue;
                 };
@@ -416,5 +494,57 @@ impl FileTree {
     /// Files in and below a settled folder, and their bytes.
     pub(super) fn totals(&self, id: FolderId) -> (u64, u64) {
         self.folder(id).totals
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn stamp() -> impl Strategy<Value = Stamp> {
+        let own = (any::<u64>(), any::<i64>(), any::<i64>(), any::<u64>());
+        // Few of each, so that stamps have something in common.
+        let common = (0_u64..3, 0_u32..4, 1_u32..4, 0_u32..2, 0_u32..2);
+        (own, common).prop_map(|((size, modified, changed, inode), rest)| {
+            let (device, mode, links, user, group) = rest;
+            let mode = [0o100_644, 0o100_755, 0o120_777, 0o040_755][mode as usize];
+            Stamp { size, modified, changed, inode, device, mode, links, user, group }
+        })
+    }
+
+    fn listing(stamps: &[Stamp]) -> FolderListing {
+        let mut builder = FolderListingBuilder::default();
+        for (number, stamp) in stamps.iter().enumerate() {
+            let name = format!("{number:05}");
+            builder.push(name.as_bytes(), *stamp, EntryContent::Nothing, TreeEntry::SETTLED);
+        }
+        builder.finish(Rules::default().digest(), WalkMode::Normal)
+    }
+
+    proptest! {
+        #[test]
+        fn a_listing_has_every_stamp_whole(stamps in prop::collection::vec(stamp(), 0..40)) {
+            let listing = listing(&stamps);
+            for (entry, stamp) in listing.entries().iter().zip(&stamps) {
+                prop_assert_eq!(listing.stamp(entry), *stamp);
+                prop_assert_eq!(entry.kind(), stamp.kind());
+                prop_assert_eq!(listing.proven(entry).unwrap().stamp, *stamp);
+            }
+        }
+    }
+
+    #[test]
+    fn where_stamps_have_too_little_in_common_the_rest_proves_nothing() {
+        let mode = 0o100_644;
+        let stamps: Vec<_> =
+            (0..300).map(|links| Stamp { links, mode, ..Stamp::default() }).collect();
+        let listing = listing(&stamps);
+        for (number, (entry, stamp)) in listing.entries().iter().zip(&stamps).enumerate() {
+            let proven = listing.proven(entry).map(|proven| proven.stamp);
+            assert_eq!(proven, (number < 256).then_some(*stamp));
+            assert_eq!(entry.kind(), FileKind::File);
+        }
     }
 }

@@ -46,15 +46,15 @@ impl CodeHasher {
 
     /// Whether one of these files is not provably the one that was listed.
     fn has_changed_file(&self, id: FolderId, which: impl Fn(&TreeEntry) -> bool) -> bool {
-        let mut files =
-            self.tree.folder(id).listing.iter().filter(|(_, entry)| which(entry)).peekable();
+        let listing = &self.tree.folder(id).listing;
+        let mut files = listing.iter().filter(|(_, entry)| which(entry)).peekable();
         if files.peek().is_none() {
             return false;
         }
         let Ok(folder) = system::open_folder(&self.tree.path(id), true) else { return true };
         files.any(|(name, entry)| {
             !entry.is(TreeEntry::SETTLED)
-                || Stamp::at(&folder, name).map_or(true, |stamp| stamp != entry.stamp)
+                || Stamp::at(&folder, name).map_or(true, |stamp| stamp != listing.stamp(entry))
         })
     }
 

@@ -277,11 +277,11 @@ impl Walk<'_> {
         }
         // A folder that was walked otherwise was not asked what its manifest says.
         let old = old.filter(|old| old.mode == WalkMode::Normal);
-        let old = old.and_then(|old| old.find(MANIFEST));
-        if let Some(old) = old.filter(|old| old.stamp == stamp && old.is(TreeEntry::SETTLED))
-            && let EntryContent::Digest(content) = old.content
+        if let Some((listing, entry)) = old.and_then(|old| Some((old, old.find(MANIFEST)?)))
+            && let Some(proven) = listing.proven(entry).filter(|proven| proven.stamp == stamp)
+            && let EntryContent::Digest(content) = proven.content
         {
-            let flags = old.flags() & TreeEntry::MANIFEST;
+            let flags = entry.flags() & TreeEntry::MANIFEST;
             return Ok(Some(DecidingFile { name: MANIFEST, stamp, content, read: None, flags }));
         }
         let (stamp, text) = self.text(open, MANIFEST, stamp)?;
@@ -368,14 +368,15 @@ impl Walk<'_> {
                 },
             };
             let is_folder = kind == FileKind::Folder;
-            let old = old.and_then(|old| old.find(name));
+            let entry = old.and_then(|old| old.find(name));
             let known = judged
-                && old.is_some_and(|old| {
+                && entry.is_some_and(|old| {
                     !old.is(TreeEntry::FORCED) && (old.kind() == FileKind::Folder) == is_folder
                 });
             if let Some(counted) = self.judge.judge(&around, name, is_folder, known) {
                 let folder = is_folder.then_some((counted.mode, found.inode));
-                candidates.push(Candidate { name, folder, forced: counted.forced, old });
+                let proven = old.zip(entry).and_then(|(old, entry)| old.proven(entry));
+                candidates.push(Candidate { name, folder, forced: counted.forced, proven });
             }
         }
         Ok(candidates)
