@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use super::parallel;
 use super::read::{self, Buffer, FileLocation, Probe, ReadError};
 use super::system;
-use super::tree::{EntryContent, FolderListingBuilder, ProvenContent, TreeEntry, WalkMode};
+use super::tree::{EntryContent, FolderListing, FolderListingBuilder, TreeEntry, WalkMode};
 use crate::model::Digest;
 use crate::workspace::{FileKind, Stamp};
 
@@ -37,8 +37,8 @@ pub(super) struct Candidate<'a> {
     pub folder: Option<(WalkMode, u64)>,
     /// The rules alone would ignore it.
     pub forced: bool,
-    /// What the listing before proved.
-    pub proven: Option<ProvenContent>,
+    /// The entry of the listing before.
+    pub old: Option<&'a TreeEntry>,
 }
 
 /// The candidates with their stamps and contents.
@@ -90,6 +90,8 @@ pub(super) struct FolderReader<'a> {
     /// Its path.
     pub path: &'a Path,
     pub mode: WalkMode,
+    /// The listing before.
+    pub old: Option<&'a FolderListing>,
     /// When, before anything was looked at.
     pub now: SystemTime,
     pub threads: usize,
@@ -190,8 +192,9 @@ impl FolderReader<'_> {
         if kind == FileKind::Folder {
             return EntryStatus::Gone;
         }
-        if let Some(proven) = candidate.proven.filter(|proven| proven.stamp == stamp) {
-            return EntryStatus::Known(stamp, proven.content);
+        let proven = self.old.zip(candidate.old).and_then(|(old, entry)| old.proven(entry, &stamp));
+        if let Some(content) = proven {
+            return EntryStatus::Known(stamp, content);
         }
         match kind {
             FileKind::File => EntryStatus::Unread(stamp),

@@ -8,7 +8,7 @@ use super::links::{LinkTarget, TargetReader};
 use super::manifest::{self, Manifest, ManifestBuilder};
 use super::options;
 use super::read::Buffer;
-use super::tree::{EntryContent, FolderId, FolderListing, ProvenContent, TreeEntry};
+use super::tree::{EntryContent, FolderId, FolderListing, TreeEntry};
 use super::{CodeHasher, ScanMark};
 use crate::model::{Digest, Digester};
 use crate::workspace::{FileKind, Stamp};
@@ -299,12 +299,8 @@ impl CodeHasher {
     /// The digest of the counted file with this path and exactly this stamp, if it is settled.
     pub(super) fn digest_of(&self, path: &Path, stamp: &Stamp) -> Option<Digest> {
         let (listing, entry) = self.entry(path)?;
-        match listing.proven(entry)? {
-            ProvenContent { stamp: proven, content: EntryContent::Digest(digest) }
-                if proven == *stamp =>
-            {
-                Some(digest)
-            }
+        match listing.proven(entry, stamp)? {
+            EntryContent::Digest(digest) => Some(digest),
             _ => None,
         }
     }

@@ -9,7 +9,7 @@ use super::system::FolderIdentity;
 use crate::model::{Digest, Digester};
 use crate::workspace::{FileKind, Repository, Stamp};
 
-/// A folder's number in the slab. Packed, so that it costs an entry's content no padding.
+/// A folder's number in the slab. It is packed, so that an entry's content needs no padding for it.
 #[repr(Rust, packed)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct FolderId(u32);
@@ -51,8 +51,8 @@ pub(super) enum EntryContent {
     Unknown,
 }
 
-/// A counted name in a folder. A tree has many of them, so its stamp lies here only as far as it
-/// differs from those of its neighbours: [`FolderListing::stamp`] has it whole.
+/// A counted name in a folder. A tree has many entries, so an entry holds only those parts of its
+/// stamp that differ from file to file: [`FolderListing::stamp`] puts the whole together.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TreeEntry {
     /// Length in bytes.
@@ -65,20 +65,14 @@ pub(super) struct TreeEntry {
     pub changed: u32,
     start: u32,
     length: u16,
-    /// Which of the listing's `commons` is its own.
+    /// The place of the other parts of its stamp among the listing's `commons`.
     common: u8,
-    sort: u8,
+    kind: FileKind,
+    is_executable: bool,
     flags: u8,
 }
 
 const _: () = assert!(size_of::<TreeEntry>() <= 80, "a tree has very many of them");
-
-/// A content that an earlier look proved, for as long as the file has this stamp.
-#[derive(Clone, Copy)]
-pub(super) struct ProvenContent {
-    pub stamp: Stamp,
-    pub content: EntryContent,
-}
 
 impl TreeEntry {
     /// The stamp was settled when the content was read: an equal stamp means equal content.
@@ -106,36 +100,22 @@ impl TreeEntry {
     }
 
     pub(super) fn kind(&self) -> FileKind {
-        match self.sort {
-            b'x' | b'f' => FileKind::File,
-            b'd' => FileKind::Folder,
-            b'l' => FileKind::Symlink,
-            b'p' => FileKind::Fifo,
-            b's' => FileKind::Socket,
-            b'c' => FileKind::Character,
-            b'b' => FileKind::Block,
-            _ => FileKind::Odd,
-        }
+        self.kind
     }
 
     /// One byte for what a test can see of it besides name and content.
     pub(super) fn sort(&self) -> u8 {
-        self.sort
-    }
-}
-
-/// The byte for what a test can see of a file besides name and content.
-fn sort_of(stamp: &Stamp) -> u8 {
-    match stamp.kind() {
-        FileKind::File if stamp.is_executable() => b'x',
-        FileKind::File => b'f',
-        FileKind::Folder => b'd',
-        FileKind::Symlink => b'l',
-        FileKind::Fifo => b'p',
-        FileKind::Socket => b's',
-        FileKind::Character => b'c',
-        FileKind::Block => b'b',
-        FileKind::Odd => b'?',
+        match self.kind {
+            FileKind::File if self.is_executable => b'x',
+            FileKind::File => b'f',
+            FileKind::Folder => b'd',
+            FileKind::Symlink => b'l',
+            FileKind::Fifo => b'p',
+            FileKind::Socket => b's',
+            FileKind::Character => b'c',
+            FileKind::Block => b'b',
+            FileKind::Odd => b'?',
+        }
     }
 }
 
@@ -144,8 +124,8 @@ fn sort_of(stamp: &Stamp) -> u8 {
 pub(super) struct FolderListing {
     names: Box<[u8]>,
     entries: Box<[TreeEntry]>,
-    /// What stamps of the entries have in common, in every combination that occurs: a folder's
-    /// files mostly have one device, one owner and one mode. The rest of each is zero.
+    /// The parts of stamps that neighbours share, each combination once: the files of a folder
+    /// mostly have one device, one owner and one mode. The other parts of each are zero.
     commons: Box<[Stamp]>,
     /// The digest of all entries but the folders.
     digest: Digest,
@@ -191,11 +171,11 @@ impl FolderListing {
         }
     }
 
-    /// What the last look at an entry proved of its content.
-    pub(super) fn proven(&self, entry: &TreeEntry) -> Option<ProvenContent> {
+    /// The content of an entry's file, if the file has this stamp now and that proves it unchanged.
+    pub(super) fn proven(&self, entry: &TreeEntry, now: &Stamp) -> Option<EntryContent> {
         let is_known = matches!(entry.content, EntryContent::Digest(_) | EntryContent::Nothing);
-        (is_known && entry.is(TreeEntry::SETTLED))
-            .then(|| ProvenContent { stamp: self.stamp(entry), content: entry.content })
+        let is_unchanged = entry.is(TreeEntry::SETTLED) && self.stamp(entry) == *now;
+        (is_known && is_unchanged).then_some(entry.content)
     }
 
     /// All names with their entries, sorted.
@@ -238,7 +218,7 @@ impl FolderListingBuilder {
     pub(super) fn push(&mut self, name: &[u8], stamp: Stamp, content: EntryContent, flags: u8) {
         let common = self.common(&stamp);
         // A stamp that is not kept whole proves nothing.
-        let kept = if common.is_some() { flags } else { flags & !TreeEntry::SETTLED };
+        let flags = if common.is_some() { flags } else { flags & !TreeEntry::SETTLED };
         self.entries.push(TreeEntry {
             size: stamp.size,
             inode: stamp.inode,
@@ -249,13 +229,14 @@ impl FolderListingBuilder {
             start: u32::try_from(self.names.len()).unwrap_or(u32::MAX),
             length: u16::try_from(name.len()).unwrap_or(u16::MAX),
             common: common.unwrap_or(0),
-            sort: sort_of(&stamp),
-            flags: kept,
+            kind: stamp.kind(),
+            is_executable: stamp.is_executable(),
+            flags,
         });
         self.names.extend_from_slice(name);
     }
 
-    /// The place of what a stamp has in common with others; `None` if there are too many of them.
+    /// The place of a stamp's shared parts among `commons`; `None` if no more combinations fit.
     fn common(&mut self, stamp: &Stamp) -> Option<u8> {
         let common = Stamp { size: 0, modified: 0, changed: 0, inode: 0, ..*stamp };
         let known = self.commons.iter().position(|known| *known == common);
@@ -530,7 +511,10 @@ mod tests {
             for (entry, stamp) in listing.entries().iter().zip(&stamps) {
                 prop_assert_eq!(listing.stamp(entry), *stamp);
                 prop_assert_eq!(entry.kind(), stamp.kind());
-                prop_assert_eq!(listing.proven(entry).unwrap().stamp, *stamp);
+                prop_assert_eq!(listing.proven(entry, stamp), Some(EntryContent::Nothing));
+                let mut other = *stamp;
+                other.user += 1;
+                prop_assert_eq!(listing.proven(entry, &other), None);
             }
         }
     }
@@ -542,8 +526,8 @@ mod tests {
             (0..300).map(|links| Stamp { links, mode, ..Stamp::default() }).collect();
         let listing = listing(&stamps);
         for (number, (entry, stamp)) in listing.entries().iter().zip(&stamps).enumerate() {
-            let proven = listing.proven(entry).map(|proven| proven.stamp);
-            assert_eq!(proven, (number < 256).then_some(*stamp));
+            let proven = (number < 256).then_some(EntryContent::Nothing);
+            assert_eq!(listing.proven(entry, stamp), proven);
             assert_eq!(entry.kind(), FileKind::File);
         }
     }

@@ -208,6 +208,7 @@ impl Walk<'_> {
             folder: open.folder,
             path: &job.path,
             mode: job.mode,
+            old,
             now: open.now,
             threads: self.threads,
             probe: self.probe,
@@ -278,8 +279,7 @@ impl Walk<'_> {
         // A folder that was walked otherwise was not asked what its manifest says.
         let old = old.filter(|old| old.mode == WalkMode::Normal);
         if let Some((listing, entry)) = old.and_then(|old| Some((old, old.find(MANIFEST)?)))
-            && let Some(proven) = listing.proven(entry).filter(|proven| proven.stamp == stamp)
-            && let EntryContent::Digest(content) = proven.content
+            && let Some(EntryContent::Digest(content)) = listing.proven(entry, &stamp)
         {
             let flags = entry.flags() & TreeEntry::MANIFEST;
             return Ok(Some(DecidingFile { name: MANIFEST, stamp, content, read: None, flags }));
@@ -368,15 +368,14 @@ impl Walk<'_> {
                 },
             };
             let is_folder = kind == FileKind::Folder;
-            let entry = old.and_then(|old| old.find(name));
+            let old = old.and_then(|old| old.find(name));
             let known = judged
-                && entry.is_some_and(|old| {
+                && old.is_some_and(|old| {
                     !old.is(TreeEntry::FORCED) && (old.kind() == FileKind::Folder) == is_folder
                 });
             if let Some(counted) = self.judge.judge(&around, name, is_folder, known) {
                 let folder = is_folder.then_some((counted.mode, found.inode));
-                let proven = old.zip(entry).and_then(|(old, entry)| old.proven(entry));
-                candidates.push(Candidate { name, folder, forced: counted.forced, proven });
+                candidates.push(Candidate { name, folder, forced: counted.forced, old });
             }
         }
         Ok(candidates)

@@ -164,7 +164,7 @@ pub(crate) fn publication(
 ) -> Published {
     let LookUp { cache, question, facts } = *look_up;
     if run.is_plan_of_others {
-        // A reader may trust this machine and not that signer, who would still say which targets it has.
+        // A reader may trust this machine and not that signer. The plan would still be that signer's.
         let why = "all targets: another signer has said which there are, and only some were built";
         return Published { publication: None, kept_back: vec![why.to_owned()] };
     }

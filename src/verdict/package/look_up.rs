@@ -57,9 +57,10 @@ pub(in crate::verdict) struct PackageLevel<'a> {
     told: BTreeMap<Digest, KnownMentions>,
 }
 
-/// Who has said what is built. Only what a build here has said is kept.
+/// The author of the plan of what is built. Only a plan that a build here made is kept.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum PlanAuthor {
+    /// A build of this machine.
     #[default]
     Build,
     /// The store, in an object that this machine's key has signed.

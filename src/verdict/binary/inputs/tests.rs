@@ -109,8 +109,8 @@ impl Scene {
     }
 }
 
-/// So late that every stamp of now is settled, also where another clock may have made it: `/proc` gives its
-/// names new times whenever it has forgotten them.
+/// A time at which every present stamp is settled, even one of another clock. The kernel gives names in `/proc`
+/// new times whenever it has evicted them.
 fn later() -> SystemTime {
     SystemTime::now() + Duration::from_secs(60 * 60)
 }
