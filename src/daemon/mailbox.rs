@@ -66,7 +66,7 @@ pub(super) enum Message {
 pub(super) struct Mailbox {
     workspace_root: Arc<Path>,
     inbox: Arc<Inbox>,
-    messages: mpsc::UnboundedSender<Message>,
+    messages: mpsc::UnboundedSender<Box<Message>>,
     status: watch::Receiver<ProjectStatus>,
 }
 
@@ -74,7 +74,7 @@ impl Mailbox {
     pub(super) fn new(
         workspace_root: &Path,
         inbox: Arc<Inbox>,
-        messages: mpsc::UnboundedSender<Message>,
+        messages: mpsc::UnboundedSender<Box<Message>>,
         status: watch::Receiver<ProjectStatus>,
     ) -> Self {
         Self { workspace_root: workspace_root.into(), inbox, messages, status }
@@ -102,7 +102,7 @@ impl Mailbox {
     /// Sends a message. One to a project that has just left the config is lost, and whoever waits
     /// for its reply notices.
     pub(super) fn send(&self, message: Message) {
-        let _ = self.messages.send(message);
+        let _ = self.messages.send(Box::new(message));
     }
 
     /// The state as the project last told it.

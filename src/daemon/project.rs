@@ -68,6 +68,7 @@ pub(super) struct Started {
 
 /// Starts the task of a project.
 pub(super) fn start(project: &config::Project, shared: &Arc<Shared>) -> Started {
+    // An empty channel has room for 32 messages already, so they are boxed; the builder's too.
     let (messages, receiver) = mpsc::unbounded_channel();
     let inbox = Arc::new(Inbox::default());
     let stop = shared.stop.child_token();
@@ -113,7 +114,7 @@ impl ProjectTask {
         shared: Arc<Shared>,
         inbox: Arc<Inbox>,
         status: StatusTeller,
-        messages: mpsc::WeakUnboundedSender<Message>,
+        messages: mpsc::WeakUnboundedSender<Box<Message>>,
     ) -> Self {
         let (root, name) = (project.path.clone(), project.name().into_owned());
         let known = {
@@ -161,7 +162,7 @@ impl ProjectTask {
     /// Runs until `stop` fires or no mailbox is left.
     async fn run(
         &mut self,
-        mut messages: mpsc::UnboundedReceiver<Message>,
+        mut messages: mpsc::UnboundedReceiver<Box<Message>>,
         ready: oneshot::Sender<()>,
         stop: CancellationToken,
     ) {
@@ -178,7 +179,7 @@ impl ProjectTask {
                 biased;
                 () = stop.cancelled() => break,
                 message = messages.recv() => match message {
-                    Some(message) => Box::pin(self.on_message(message)).await,
+                    Some(message) => Box::pin(self.on_message(*message)).await,
                     None => break,
                 },
                 news = self.builder.news() => match news {

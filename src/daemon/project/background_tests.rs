@@ -65,7 +65,7 @@ pub(super) async fn scope(question: Question, shared: &Arc<Shared>) -> Option<Ru
 pub(super) fn start(
     plan: BackgroundTestPlan,
     of: BuildKey,
-    messages: mpsc::UnboundedSender<Message>,
+    messages: mpsc::UnboundedSender<Box<Message>>,
     shared: &Arc<Shared>,
 ) -> BackgroundJob {
     let spec = JobSpec {
@@ -185,7 +185,7 @@ async fn run_once(
         let events = reporter.events_of(&step);
         if !events.is_empty() {
             // The project may be ending.
-            let _ = messages.send(Message::RunNews { run: reporter.run(), events });
+            let _ = messages.send(Box::new(Message::RunNews { run: reporter.run(), events }));
         }
         if let Step::Running(RunEvent::Finished { report }) = step {
             debug!(
@@ -281,7 +281,7 @@ impl TestProgress {
 
 /// The project's tree as its own background run sees it: by messages, like every client.
 struct OwnTree {
-    messages: mpsc::UnboundedSender<Message>,
+    messages: mpsc::UnboundedSender<Box<Message>>,
     shared: Arc<Shared>,
     /// The tree when the run was decided on, until it is looked at.
     first: Option<TreeState<Mark>>,
@@ -294,7 +294,7 @@ struct OwnTree {
 
 impl OwnTree {
     fn new(
-        messages: mpsc::UnboundedSender<Message>,
+        messages: mpsc::UnboundedSender<Box<Message>>,
         shared: Arc<Shared>,
         first: TreeState<Mark>,
         cancel: CancellationToken,
@@ -313,7 +313,7 @@ impl OwnTree {
 
     async fn ask(&self, message: impl FnOnce(oneshot::Sender<Reply>) -> Message) -> Option<Reply> {
         let (reply, answer) = oneshot::channel();
-        self.messages.send(message(reply)).ok()?;
+        self.messages.send(Box::new(message(reply))).ok()?;
         tokio::select! {
             () = self.cancel.cancelled() => None,
             answer = answer => answer.ok(),

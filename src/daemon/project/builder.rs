@@ -67,8 +67,8 @@ pub(super) struct Builder {
     thrashing: Thrashing,
     order: BuildOrder,
     cleaner: TargetDirCleaner,
-    tell_learned: mpsc::UnboundedSender<Learned>,
-    learned: mpsc::UnboundedReceiver<Learned>,
+    tell_learned: mpsc::UnboundedSender<Box<Learned>>,
+    learned: mpsc::UnboundedReceiver<Box<Learned>>,
 }
 
 impl Builder {
@@ -159,7 +159,7 @@ impl Builder {
         tokio::select! {
             biased;
             // Before the end of the build that has taught it. The sender lives as long as this.
-            Some(learned) = self.learned.recv() => BuilderNews::Learned(learned),
+            Some(learned) = self.learned.recv() => BuilderNews::Learned(*learned),
             news = self.in_flight.news() => BuilderNews::Job(news),
         }
     }
@@ -363,7 +363,7 @@ impl Builder {
             let commits = history::read(&git, &root, &members, &environment);
             debug!(project = %root.display(), commits = commits.len(), "read the history");
             // The project may have left the config.
-            let _ = tell.send(Learned::History(commits));
+            let _ = tell.send(Box::new(Learned::History(commits)));
         });
     }
 
@@ -413,7 +413,7 @@ impl Builder {
             stall_limit: question.settings.build_timeout,
             note: Box::new(move |build: &Build| noted.note_build(&identity, build, &cache_dir)),
             // The project may be ending.
-            teach: Box::new(move |lesson| drop(tell.send(Learned::Lesson(lesson)))),
+            teach: Box::new(move |lesson| drop(tell.send(Box::new(Learned::Lesson(lesson))))),
         }
     }
 }

@@ -20,7 +20,7 @@ const DISTURBED_RUNS: u32 = 2;
 pub(super) struct Verifier {
     shared: Arc<Shared>,
     /// For a run to speak to the project; weak, so that it does not keep the project alive.
-    messages: mpsc::WeakUnboundedSender<Message>,
+    messages: mpsc::WeakUnboundedSender<Box<Message>>,
     /// Hundredths of a verification that are owed for answers from records.
     owed: u32,
     /// The answer to this question is to be verified.
@@ -34,7 +34,10 @@ pub(super) struct Verifier {
 }
 
 impl Verifier {
-    pub(super) fn new(shared: Arc<Shared>, messages: mpsc::WeakUnboundedSender<Message>) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        messages: mpsc::WeakUnboundedSender<Box<Message>>,
+    ) -> Self {
         Self {
             shared,
             messages,
