@@ -21,6 +21,8 @@ const OF_SYSTEM: [&str; 5] = ["/usr", "/bin", "/sbin", "/lib", "/lib64"];
 const KEYS: [&str; 5] = ["rustflags", "rustdocflags", "rustc-flags", "rustc-link-search", LINKER];
 /// A program that is searched in `PATH` where its name has no folder.
 const LINKER: &str = "linker";
+/// The linker that is searched in `PATH` where none is named.
+const USUAL_LINKER: &str = "cc";
 /// How the names of variables end that have flags.
 const VARIABLES: [&str; 2] = ["RUSTFLAGS", "RUSTDOCFLAGS"];
 /// How the names of variables end that have a linker.
@@ -53,6 +55,8 @@ pub(super) fn linked_files(
             all.push(Told { base: config.dir(), is_linker, text });
         }
     }
+    // Rustc calls this one where no other is named.
+    all.push(Told { base: config.dir(), is_linker: true, text: USUAL_LINKER.to_owned() });
     let mut found = BTreeMap::new();
     for told in &all {
         // Compilers are started in the root; cargo itself finds a linker.
@@ -233,5 +237,9 @@ mod tests {
             });
             assert!(found[0].len() == 1 && found[0] != found[1], "{setting}: {found:?}");
         }
+        // Rustc's own choice is searched too.
+        fs::copy(&linker, tools.join("cc")).unwrap();
+        assert_eq!(look("", &[("PATH", path)]).keys().collect::<Vec<_>>(), ["cc"]);
+        assert_eq!(look("", &[("PATH", "/usr/bin:/bin")]), BTreeMap::new(), "the system's own");
     }
 }
