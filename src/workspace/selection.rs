@@ -82,7 +82,7 @@ impl Selection {
             bytes.extend_from_slice(&(text.len() as u64).to_le_bytes());
             bytes.extend_from_slice(text.as_bytes());
         };
-        field(OsStr::new("selection 1"));
+        field(OsStr::new("selection 2"));
         if self.depends_on_dir() {
             field(self.dir.strip_prefix(root).unwrap_or(&self.dir).as_os_str());
         } else {
@@ -96,12 +96,18 @@ impl Selection {
         bytes
     }
 
-    /// Only a selection of the whole workspace without any path in it means the same everywhere.
+    /// Only a selection of the whole workspace without any path in it means the same everywhere, and
+    /// without features by name: with the first resolver they are the ones of the package in `dir`.
     /// (Which configuration files and toolchain apply in `dir` is in the identity by content.)
     fn depends_on_dir(&self) -> bool {
         let whole = self.has("workspace") || self.has("all");
         let paths = ["config", "manifest-path", "lockfile-path", "target"];
-        !whole || paths.into_iter().any(|name| self.has(name)) || self.short_with_path()
+        let features = ["features", "no-default-features"];
+        let has_feature = |word| matches!(word, SelectionWord::Short { name: b'F', .. });
+        !whole
+            || paths.into_iter().chain(features).any(|name| self.has(name))
+            || self.words().any(has_feature)
+            || self.short_with_path()
     }
 
     /// `-p path/to/package` and `--exclude`, where the value is a path or an address.
@@ -411,6 +417,12 @@ mod tests {
             at("/w/a", "--workspace --config c.toml"),
             at("/w", "--workspace --config c.toml")
         );
+        for feature in ["--features f", "-Ff", "-qF f", "--no-default-features"] {
+            let line = format!("--workspace {feature}");
+            assert_ne!(at("/w/a", &line), at("/w", &line), "{line}");
+        }
+        let all = "--workspace --all-features";
+        assert_eq!(at("/w/a", all), at("/w", all));
         let elsewhere = Selection::parse("/v/a", []).canonical(Path::new("/v"));
         assert_eq!(at("/w/a", ""), elsewhere, "another checkout");
     }
