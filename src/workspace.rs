@@ -40,7 +40,7 @@ pub(crate) use locate::locate;
 pub(crate) use lock_file::LockFile;
 pub use members::Members;
 pub(crate) use mounts::{MountWatch, Mounted, overlay_layers};
-pub(crate) use outside::{Outside, is_member, outside_roots};
+pub(crate) use outside::{Outside, is_member, outside_roots, packages_inside};
 pub(crate) use repository::{LockId, Operation, Repository};
 pub use selection::Selection;
 pub(crate) use selection::SelectionPart;

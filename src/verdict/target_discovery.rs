@@ -1,13 +1,14 @@
-//! The names that a build goes by, beyond the files that it has read: those by which cargo finds
-//! targets, and those in folders that build scripts watch. Git may ignore them, and a new one changes
-//! what is run all the same.
+//! What a build goes by, beyond the files that it has read: names by which cargo finds targets, names in
+//! folders that build scripts watch, manifests. Git may ignore them, and a new one changes what is built
+//! or run all the same.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::fingerprint::{Aspect, Fingerprints};
 use crate::cache::Input;
 use crate::compiler::BuildSources;
-use crate::workspace::{FileKind, PathStamp};
+use crate::workspace::{FileKind, PathStamp, packages_inside};
 
 /// Where cargo looks for targets in a package's folder: each `*.rs` and each folder with a `main.rs`.
 const FOLDERS: [&str; 4] = ["tests", "examples", "benches", "src/bin"];
@@ -23,8 +24,14 @@ impl DiscoveredNames {
         let mut look =
             NameSearch { root, fingerprints: Fingerprints::default(), inputs: Vec::new() };
         let watched = sources.folders.iter().try_for_each(|folder| look.at(folder, Aspect::Names));
-        let found = watched
-            .and_then(|()| sources.packages.iter().try_for_each(|package| look.package(package)));
+        let found = watched.and_then(|()| {
+            // Those too of which nothing was built: a new target may be.
+            let named = packages_inside(root).map_err(|error| error.to_string())?;
+            let packages: BTreeSet<PathBuf> =
+                sources.packages.iter().cloned().chain(named).collect();
+            packages.iter().try_for_each(|package| look.package(package))?;
+            look.manifests(&packages)
+        });
         Self(found.map(|()| look.inputs))
     }
 
@@ -74,6 +81,17 @@ impl NameSearch<'_> {
         FOLDERS.iter().try_for_each(|name| self.folder(&package.join(name)))
     }
 
+    /// The manifests of packages inside the root, and those above them, from which they may inherit.
+    fn manifests(&mut self, packages: &BTreeSet<PathBuf>) -> Result<(), String> {
+        let inside = packages.iter().filter_map(|package| package.strip_prefix(self.root).ok());
+        let folders: BTreeSet<&Path> =
+            inside.flat_map(Path::ancestors).filter(|way| *way != Path::new("")).collect();
+        let root = self.root;
+        folders
+            .into_iter()
+            .try_for_each(|way| self.at(&root.join(way).join("Cargo.toml"), Aspect::Content))
+    }
+
     fn folder(&mut self, folder: &Path) -> Result<(), String> {
         self.absence(folder)?;
         // Cargo follows a link here; the link itself is of the tree, or is looked at.
@@ -99,6 +117,36 @@ mod tests {
     use super::*;
     use crate::cache::InputState;
     use std::fs;
+
+    #[test]
+    fn packages_count_of_which_nothing_was_built_and_the_manifests_above_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        for folder in ["deps/other/foo", "tool"] {
+            fs::create_dir_all(root.join(folder)).unwrap();
+            fs::write(root.join(folder).join("Cargo.toml"), "[package]\nname='x'\n").unwrap();
+        }
+        fs::write(root.join("Cargo.toml"), "[workspace]\nmembers=['tool']\n").unwrap();
+        let sources =
+            BuildSources { packages: vec![root.join("deps/other/foo")], ..BuildSources::default() };
+        let look = || DiscoveredNames::look(&root, &sources);
+        let inputs = look().since(look()).unwrap();
+        let holds = || {
+            let mut fingerprints = Fingerprints::default();
+            inputs.iter().all(|input| fingerprints.holds(&root, input))
+        };
+        for name in ["tool/examples/x.rs", "deps/Cargo.toml", "deps/other/Cargo.toml"] {
+            assert!(holds());
+            let path = root.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, "").unwrap();
+            assert!(!holds(), "{name}");
+            fs::remove_file(&path).unwrap();
+            let _ = fs::remove_dir(path.parent().unwrap());
+        }
+        fs::write(root.join("deps/other/foo/Cargo.toml"), "[package]\nname='y'\n").unwrap();
+        assert!(!holds(), "its own");
+    }
 
     #[test]
     fn a_new_name_counts_where_cargo_looks_for_one() {

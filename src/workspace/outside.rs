@@ -94,6 +94,21 @@ pub(crate) fn is_member(root: &Path, package: &Path) -> Result<bool, TomlError> 
         || outside_roots(root, &[], &[])?.packages.iter().any(|folder| folder == package))
 }
 
+/// The folders of the packages inside the root (canonical) that its manifest or one of theirs names, and its
+/// own if it has a package. Sorted.
+///
+/// # Errors
+/// Those of [`outside_roots`].
+pub(crate) fn packages_inside(root: &Path) -> Result<Vec<PathBuf>, TomlError> {
+    let mut packages = outside_roots(root, &[], &[])?.packages;
+    packages.retain(|folder| folder.join("Cargo.toml").is_file());
+    let manifest = toml_file::read(&root.join("Cargo.toml"))?.unwrap_or_default();
+    if manifest.contains_key("package") {
+        packages.insert(0, root.to_owned());
+    }
+    Ok(packages)
+}
+
 struct OutsideSearch {
     outside: Outside,
     root: PathBuf,
@@ -447,6 +462,10 @@ mod tests {
             assert!(is_member(&root, &plain(&root.join(member))).unwrap(), "{member}");
         }
         assert!(!is_member(&root, &root.join("none")).unwrap());
+        let named = ["a", "d", "e", "many/k"].map(|folder| root.join(folder));
+        assert_eq!(packages_inside(&root).unwrap(), named);
+        tree.write("ws/Cargo.toml", "[package]\n[workspace]\nmembers=['a']");
+        assert_eq!(packages_inside(&root).unwrap()[0], root);
         tree.write("ws/Cargo.toml", "[workspace");
         assert!(is_member(&root, &root.join("a")).is_err());
     }

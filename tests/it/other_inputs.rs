@@ -181,6 +181,100 @@ fn a_git_ignored_test_counts_because_cargo_finds_it() {
     });
 }
 
+/// The manifest of a workspace of `p` and another package.
+const WITH_TOOL: &str = "[package]\nname='p'\nversion='0.1.0'\nedition='2018'\n\
+                         [features]\nextra=[]\n[workspace]\nmembers=['tool']\n";
+
+/// Of `tool` nothing is built before: its program has no tests.
+#[test]
+fn a_git_ignored_target_counts_in_a_package_of_which_nothing_was_built() {
+    if takes_long() {
+        return;
+    }
+    let tool = "[package]\nname='tool'\nversion='0.1.0'\nedition='2018'\n\
+                [[bin]]\nname='tool'\npath='src/main.rs'\ntest=false\n";
+    let files = [
+        (".gitignore", "/target\nlocal*\n"),
+        ("Cargo.toml", WITH_TOOL),
+        ("src/lib.rs", "#[test] fn t() {}\n"),
+        ("tool/Cargo.toml", tool),
+        ("tool/src/main.rs", "fn main() {}\n"),
+    ];
+    let ask = |client: &Client| {
+        let line = ["test", "--format", "json", "--workspace"];
+        answered(client.home.start_in(&client.home.root, EXE, &line, false).end(LIMIT))
+    };
+    play(&files, |client| {
+        client.home.git(&["init", "-q"]);
+        ask(client).green_from("run");
+        ask(client).green_from("cache");
+        client.home.write("tool/examples/local.rs", "fn main() { nobody }\n");
+        ask(client).error();
+        client.home.write("tool/examples/local.rs", "fn main() {}\n");
+        ask(client).green();
+        client.home.write("tool/tests/local.rs", "#[test] fn t() { panic!() }\n");
+        ask(client).red();
+    });
+}
+
+/// The first resolver gives features by name to the package of the folder in which cargo is called.
+#[test]
+fn what_features_by_name_mean_depends_on_the_folder() {
+    if takes_long() {
+        return;
+    }
+    let tool = "[package]\nname='tool'\nversion='0.1.0'\nedition='2018'\n[features]\nextra=[]\n";
+    let files = [
+        (".gitignore", "/target\n"),
+        ("Cargo.toml", WITH_TOOL),
+        ("src/lib.rs", "#[test] fn t() {}\n"),
+        ("tool/Cargo.toml", tool),
+        ("tool/src/lib.rs", "#[cfg(feature = \"extra\")] compile_error!(\"no\");\n"),
+    ];
+    let ask = |client: &Client, dir: &str, feature: &[&str]| {
+        let line = [&["test", "--format", "json", "--workspace"], feature].concat();
+        answered(client.home.start_in(&client.home.root.join(dir), EXE, &line, false).end(LIMIT))
+    };
+    play(&files, |client| {
+        for feature in [&["--features", "extra"][..], &["-Fextra"]] {
+            ask(client, "", feature).green();
+            ask(client, "", feature).green_from("cache");
+            ask(client, "tool", feature).error();
+        }
+    });
+}
+
+#[test]
+fn a_git_ignored_manifest_counts_from_which_a_package_inherits() {
+    if takes_long() {
+        return;
+    }
+    let depends = "[package]\nname='p'\nversion='0.1.0'\nedition='2021'\n\
+                   [workspace]\nexclude=['deps']\n\
+                   [dependencies]\nfoo={path='deps/other/foo'}\n";
+    let inherits = "[package]\nname='foo'\nversion='0.1.0'\nedition='2021'\n\
+                    description.workspace=true\n";
+    let other = |text: &str| {
+        format!("[workspace]\nmembers=['foo']\n[workspace.package]\ndescription='{text}'\n")
+    };
+    let good = other("good");
+    let files = [
+        (".gitignore", "/target\n/deps\n"),
+        ("Cargo.toml", depends),
+        ("src/lib.rs", "#[test] fn t() { assert_eq!(foo::TEXT, \"good\") }\n"),
+        ("deps/other/Cargo.toml", &*good),
+        ("deps/other/foo/Cargo.toml", inherits),
+        ("deps/other/foo/src/lib.rs", "pub const TEXT: &str = env!(\"CARGO_PKG_DESCRIPTION\");\n"),
+    ];
+    play(&files, |client| {
+        client.home.git(&["init", "-q"]);
+        client.ask().green_from("run");
+        client.ask().green_from("cache");
+        client.home.write("deps/other/Cargo.toml", &other("bad"));
+        client.ask().red();
+    });
+}
+
 #[test]
 fn a_folder_that_a_build_script_watches_counts_with_its_content() {
     if takes_long() {
