@@ -33,6 +33,7 @@ mod script_files;
 mod sources;
 mod stale;
 mod targets;
+mod told;
 mod units;
 
 use std::collections::BTreeSet;
@@ -321,6 +322,6 @@ pub(crate) fn fuzz_output(bytes: &[u8]) {
 /// A list of sources, and what a build script printed.
 #[cfg(feature = "fuzzing")]
 pub(crate) fn fuzz_dep_info(bytes: &[u8]) {
-    let _ = sources::dependencies(bytes);
-    sources::watched(bytes).for_each(drop);
+    let _ = told::dependencies(bytes);
+    told::watched(bytes).for_each(drop);
 }

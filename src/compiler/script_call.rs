@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use super::cargo::{CargoArguments, command};
 use super::hook::HookFolder;
 use super::script_files::{script_output, script_ran_at};
-use super::sources::directives;
+use super::told::directives;
 use super::{BuildSpec, TestCompiler};
 use crate::process::{Environment, WritableFolders, capture};
 

@@ -6,7 +6,6 @@
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::io::ErrorKind;
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
@@ -14,7 +13,10 @@ use std::time::SystemTime;
 use super::cargo::CargoOutput;
 use super::message::{ArtifactMessage, ScriptMessage, is_local};
 use super::script_files::{script_output, script_ran_at, script_run_file};
+use super::told::{declares_something, dependencies, directives, name_of, variables, watched};
 
+/// The folders below which cargo keeps what it downloads.
+const DOWNLOADED: [&str; 2] = ["registry/src", "git/checkouts"];
 /// The largest number of files in a folder that are listed one by one.
 const MOST_WATCHED_FILES: usize = 10_000;
 /// The largest number of bytes in such a folder.
@@ -61,7 +63,8 @@ impl BuildSources {
 pub struct UnitInputs {
     /// Cargo's own name for the package.
     pub package_id: String,
-    /// The files of a local package's unit, as in [`BuildSources::files`].
+    /// The files that it has read, as in [`BuildSources::files`]; of a package from elsewhere only those apart
+    /// from what was downloaded with it.
     pub files: Vec<PathBuf>,
     /// The variables that it names.
     pub variables: BTreeSet<String>,
@@ -218,7 +221,35 @@ impl SourceSearch<'_> {
         let read: Vec<_> = lists.iter().filter_map(|list| std::fs::read(list).ok()).collect();
         inputs.is_unknown |= read.is_empty();
         inputs.variables.extend(read.iter().flat_map(|bytes| variables(bytes)));
+        inputs.files = self.apart(artifact, &lists, &read);
         self.inputs.push(inputs);
+    }
+
+    /// What a unit of a registry or a repository has read apart from what was downloaded with it: cargo does
+    /// not look at it again.
+    fn apart(
+        &mut self,
+        artifact: &ArtifactMessage,
+        lists: &BTreeSet<PathBuf>,
+        read: &[Vec<u8>],
+    ) -> Vec<PathBuf> {
+        let Some(package) = artifact.manifest_path.parent() else { return Vec::new() };
+        let is_store = |folder: &&Path| DOWNLOADED.iter().any(|end| folder.ends_with(end));
+        let own = package.ancestors().find(is_store).unwrap_or(package);
+        let paths = read.iter().flat_map(|bytes| dependencies(bytes));
+        let files = paths.map(|path| normalized(&package.join(path)));
+        let files: BTreeSet<PathBuf> =
+            files.filter(|path| !path.starts_with(own) && !self.is_generated(path)).collect();
+        let made = lists.iter().filter_map(|list| FileTimes::of(list)).map(|times| times.modified);
+        let made = made.min();
+        for file in &files {
+            let is_older = |times: FileTimes| Some(times.modified.max(times.changed)) <= made;
+            if !FileTimes::of(file).is_some_and(is_older) {
+                self.unseen.insert(file.clone());
+            }
+            self.enter(file.clone());
+        }
+        files.into_iter().collect()
     }
 
     /// Adds a file that was read for a unit `made` then.
@@ -492,32 +523,6 @@ pub(crate) fn sources_of_library(library: &Path, root: &Path) -> Option<Vec<Path
     (!sources.is_empty() && sources.iter().all(|source| source.is_file())).then_some(sources)
 }
 
-/// The files of a list in make's form: `target: file file`, a space in a name as `\ `.
-pub(super) fn dependencies(bytes: &[u8]) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for line in bytes.split(|byte| *byte == b'\n') {
-        let Some(cut) = line.windows(2).position(|pair| pair == b": ") else { continue };
-        if line.starts_with(b"#") {
-            continue;
-        }
-        let mut name = Vec::new();
-        let mut rest = line[cut + 2..].iter().peekable();
-        while let Some(&byte) = rest.next() {
-            match byte {
-                b'\\' if rest.next_if(|next| **next == b' ').is_some() => name.push(b' '),
-                b' ' if name.is_empty() => {}
-                b' ' => found.push(std::mem::take(&mut name)),
-                b'\r' => {}
-                byte => name.push(byte),
-            }
-        }
-        if !name.is_empty() {
-            found.push(name);
-        }
-    }
-    found.into_iter().map(|name| std::ffi::OsString::from_vec(name).into()).collect()
-}
-
 /// Where the compiler also looks for a module that it found in this file.
 fn other_place_of_module(file: &Path) -> Option<PathBuf> {
     if file.extension() != Some(OsStr::new("rs")) {
@@ -566,52 +571,9 @@ fn normalized(path: &Path) -> PathBuf {
     normal
 }
 
-/// Whether a build script says anything of when it is to run again.
-fn declares_something(output: &[u8]) -> bool {
-    output.split(|byte| *byte == b'\n').any(|line| {
-        let line = line.strip_prefix(b"cargo:").unwrap_or_default();
-        line.strip_prefix(b":").unwrap_or(line).starts_with(b"rerun-if-")
-    })
-}
-
-/// The paths of `cargo:rerun-if-changed=` lines.
-pub(super) fn watched(output: &[u8]) -> impl Iterator<Item = &Path> {
-    directives(output, "rerun-if-changed=").map(|path| Path::new(OsStr::from_bytes(path)))
-}
-
-/// What stands behind `cargo:WHAT` in the lines that begin so.
-pub(super) fn directives<'a>(output: &'a [u8], what: &str) -> impl Iterator<Item = &'a [u8]> {
-    output.split(|byte| *byte == b'\n').filter_map(move |line| {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let line = line.strip_prefix(b"cargo:")?;
-        line.strip_prefix(b":").unwrap_or(line).strip_prefix(what.as_bytes())
-    })
-}
-
-/// The variables that a compiler's list names: `# env-dep:NAME` or `# env-dep:NAME=value`.
-fn variables(list: &[u8]) -> impl Iterator<Item = String> + '_ {
-    let lines = list.split(|byte| *byte == b'\n');
-    lines.filter_map(|line| line.strip_prefix(b"# env-dep:")).map(name_of)
-}
-
-/// The variable's name before `=`.
-fn name_of(text: &[u8]) -> String {
-    let name = text.split(|byte| *byte == b'=').next().unwrap_or_default();
-    String::from_utf8_lossy(name).trim_end().to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn lists_are_read_with_spaces_and_without_remarks() {
-        let text = b"/t/a\\ b-1.d: src/lib.rs a\\ b/x.txt ../out\n\n/t/a: src/lib.rs\n\n\
-                     src/lib.rs:\n\n# env-dep:FOO=a: b\n# checksum: x\n";
-        let found = dependencies(text);
-        let expected = ["src/lib.rs", "a b/x.txt", "../out", "src/lib.rs"].map(PathBuf::from);
-        assert_eq!(found, expected);
-    }
 
     #[test]
     fn the_list_beside_an_artifact() {
@@ -663,29 +625,5 @@ mod tests {
         std::fs::write(dir.path().join("m"), "").unwrap();
         assert_eq!(free_place_of_module(&module), Some(dir.path().join("m")));
         assert_eq!(free_place_of_module(&dir.path().join("m/mod.rs")), Some(module));
-    }
-
-    #[test]
-    fn a_build_script_without_a_word_on_when_it_runs_declares_nothing() {
-        for line in ["cargo:rerun-if-changed=x", "cargo::rerun-if-env-changed=X"] {
-            assert!(declares_something(line.as_bytes()), "{line}");
-        }
-        assert!(!declares_something(b"x\ncargo:rustc-env=A=cargo:rerun-if-changed=x\n"));
-    }
-
-    #[test]
-    fn variables_are_named_by_lists_and_by_build_scripts() {
-        let list = b"/t/a.d: a.rs\n\n# env-dep:A=x=y\n# env-dep:B\n# checksum: env-dep:C\n";
-        assert_eq!(variables(list).collect::<Vec<_>>(), ["A", "B"]);
-        let output = b"cargo:rerun-if-env-changed=X\ncargo::rerun-if-env-changed=Y\r\n";
-        let named = directives(output, "rerun-if-env-changed=").map(name_of);
-        assert_eq!(named.collect::<Vec<_>>(), ["X", "Y"]);
-    }
-
-    #[test]
-    fn both_forms_of_a_build_scripts_line() {
-        let output = b"cargo:rerun-if-changed=a b\ncargo::rerun-if-changed=/c\r\nx\n\
-                       cargo:rerun-if-env-changed=X\ncargo:warning=cargo:rerun-if-changed=no\n";
-        assert_eq!(watched(output).collect::<Vec<_>>(), [Path::new("a b"), Path::new("/c")]);
     }
 }

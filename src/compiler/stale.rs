@@ -21,7 +21,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::cargo::CargoOutput;
-use super::sources::dependencies;
+use super::told::dependencies;
 use crate::model::{OsText, Timestamp};
 use crate::paths::replace_file;
 
