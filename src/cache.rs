@@ -64,7 +64,7 @@ pub(crate) use gc::GcOptions;
 pub(crate) use history::{AnsweredTargets, HISTORY_DAYS, HistoryEvent};
 pub(crate) use memos::ReachedTests;
 pub(crate) use mentions::KnownMentions;
-pub(crate) use plans::{KeyBasis, PackagePlan, TargetPlan, WorkspacePlan};
+pub(crate) use plans::{KeyBasis, PackagePlan, TargetPlan, WorkspacePlan, carrier_of};
 pub(crate) use proof::{EnvironmentProof, Found, Look, Looks, RecordProof};
 pub(crate) use put::PutError;
 pub(crate) use record::{

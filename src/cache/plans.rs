@@ -27,8 +27,25 @@ pub(crate) struct WorkspacePlan {
     /// The names that the build went by, and what else lies in the workspace and decides what is
     /// built.
     pub names: Vec<Input>,
+    /// The packages that are built for no test target.
+    pub untested: BTreeSet<String>,
     /// Sets of packages that have other features without the rest of the workspace.
     pub inseparable: BTreeSet<BTreeSet<String>>,
+}
+
+impl WorkspacePlan {
+    /// The packages besides its own that this target counts as built from. One target has all that are built
+    /// for none: nothing else would show that they can still be built.
+    pub(crate) fn carried_by(&self, id: &TargetId) -> &BTreeSet<String> {
+        static NONE: BTreeSet<String> = BTreeSet::new();
+        let carrier = carrier_of(self.targets.iter().map(|target| &target.id));
+        if carrier == Some(id) { &self.untested } else { &NONE }
+    }
+}
+
+/// The target that counts as built from what is built for none: the same on all machines.
+pub(crate) fn carrier_of<'t>(ids: impl Iterator<Item = &'t TargetId>) -> Option<&'t TargetId> {
+    ids.min()
 }
 
 /// A package of a plan.
@@ -59,6 +76,10 @@ pub(crate) struct TargetPlan {
     /// is known when cargo runs them again.
     #[serde(default)]
     pub here: Option<BTreeSet<usize>>,
+    /// Whether a run of it beside a part of the workspace would not be believed: of its last green run not all
+    /// is known that it consulted, or that were products of packages that it is not built from.
+    #[serde(default)]
+    pub needs_whole: bool,
 }
 
 /// What the key of a target at the package level is made of.

@@ -188,11 +188,15 @@ pub(crate) struct RecordedProducts {
     /// was: while all of it is the very same, cargo runs no script or macro again. None if that is not known.
     #[serde(default)]
     pub compared: Option<Vec<Input>>,
+    /// Whether the other targets of its package were not built with it. Then nothing here shows that they can
+    /// be: at the package level it answers beside a record that does.
+    #[serde(default)]
+    pub without_siblings: bool,
 }
 
 impl RecordedProducts {
     fn is_empty(&self) -> bool {
-        self.consulted.is_empty() && self.unseen == UnseenReads::Nothing
+        self.consulted.is_empty() && self.unseen == UnseenReads::Nothing && !self.without_siblings
     }
 }
 

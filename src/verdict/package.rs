@@ -5,7 +5,8 @@
 //! manifests, lock file, names of targets, selection, build identity ─▶ plan (what cargo built and ran)
 //! plan, contents of the target's packages, user class, variables    ─▶ key
 //! records under the key ─▶ every input as it was? ─▶ green, nothing built
-//! else build and run the packages of the other targets (`-p`), if cargo gives them the same features
+//! else build and run the packages of the other targets (`-p`), or these alone (`--test`), if cargo gives
+//! them the same features
 //! ```
 //!
 //! **A plan is what cargo itself has said**, of a build of the whole under the same manifests, lock
@@ -18,6 +19,10 @@
 //! lock file count for every target, since they decide the features of each. A package's files are
 //! all that count below its folder, less the packages that lie in it. Its program counts whole: other
 //! targets of a package, among them those of `CARGO_BIN_EXE_…`, are built from the same files.
+//!
+//! **What cargo builds and nobody runs** can break a build too: examples, most of all. Those of a package with
+//! tests are built from its files. What is built for no target at all counts as a part of one of them, which is
+//! then built again with each of its edits.
 //!
 //! **Plain comments** of Rust sources are left out where nothing that builds or runs a target can see them: `code`
 //! lists who could, and how each is known.
@@ -60,10 +65,14 @@
 //! that fails those of all targets.
 //!
 //! **A part is believed only if it is what the whole would be**: each unit has the features that the
-//! plan says, every test passed, and no run consulted a product of a package that was not built with
-//! it. Otherwise the whole is built, and its outcome is the answer. The loader's search path has fewer
+//! plan says, every test passed, and no run consulted a product that was not built with it. Otherwise the whole is built, and its outcome is the answer. The loader's search path has fewer
 //! folders in a part, those of other packages' build scripts; a run for which such a folder of the whole
 //! has a library is not believed.
+//!
+//! **Where a package has records for some of its targets**, only the others are built. What such a build has
+//! read is less than what the whole package reads. Its records therefore answer beside one of a build of the
+//! whole package, never for a package alone, and no other machine gets them: one that publishes builds whole
+//! packages. Once they have run, the other records must still answer: tests of one package share files.
 
 /// Why a record of this level answers.
 pub(super) const SAME_PACKAGES: &str = "same packages and inputs";
@@ -82,6 +91,6 @@ mod scripts;
 pub(super) use explained::PackageExplanation;
 pub(super) use keeping::unseen_reads;
 pub(super) use look_up::{
-    KeptPackages, KnownTargets, PackageLevel, ProvenRun, ScriptedRecord, SharedKey,
+    BuildScope, KeptPackages, KnownTargets, PackageLevel, ProvenRun, ScriptedRecord, SharedKey,
 };
 pub(super) use part::{Partial, has_features_of};

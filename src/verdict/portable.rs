@@ -260,6 +260,9 @@ impl<'a> Machine<'a> {
         let [report] = &record.targets[..] else {
             return Err("it has no single target".to_owned());
         };
+        if record.products.without_siblings {
+            return Err("it was built without the other targets of its package".to_owned());
+        }
         if record.is_by_reach {
             return Err("tests of it were not run with this code (`selection = \"on\"`)".to_owned());
         }

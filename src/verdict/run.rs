@@ -1,6 +1,7 @@
 //! A question that no record answers: build, ask cargo for the plan, run it, keep the outcome.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -15,7 +16,7 @@ use super::keep::{Keeper, WholeRun, is_green};
 use super::look_up::{Finding, LookUp, answer_of, known_failure};
 use super::options::{RunError, RunOptions, RunScope, Step};
 use super::package::{
-    KnownTargets, PackageLevel, Partial, ProvenRun, has_features_of, unseen_reads,
+    BuildScope, KnownTargets, PackageLevel, Partial, ProvenRun, has_features_of, unseen_reads,
 };
 use super::provenance::{Proof, provenance};
 use super::ran::{RanTarget, RanTargets};
@@ -227,8 +228,8 @@ impl<'a> Answering<'a> {
         PackageLevel::at(self.cache, self.question, self.facts, tree, digest).await
     }
 
-    /// Answers from records of the package level: either all targets, or all but those of some packages,
-    /// which are then built and run without the rest. Where the whole has been built, a build of a part
+    /// Answers from records of the package level: either all targets, or all but some, which are then built
+    /// and run without the rest. Where the whole has been built, a build of a part
     /// saves nothing, and cargo may choose other features for it.
     async fn by_packages<T: ProjectTree>(
         &self,
@@ -256,7 +257,11 @@ impl<'a> Answering<'a> {
         if are_all {
             return Ok(ByPackages::Answer(Box::new(self.merged(level, &ids, green, None))));
         }
-        let part = level.plan().and_then(|plan| Partial::of(self.question, plan, &known));
+        // What is published must prove that whole packages can be built.
+        let may_split = !self.options.store.as_ref().is_some_and(SharedStore::writes);
+        let part = level
+            .plan()
+            .and_then(|plan| Partial::of(&self.question.selection, plan, &known, may_split));
         let Some(part) = part else { return nothing };
         match self.by_part(level, &part, tree, state, on_step).await? {
             Some(outcome) => {
@@ -294,7 +299,7 @@ impl<'a> Answering<'a> {
         outcome
     }
 
-    /// Builds and runs some packages without the rest. `None` if it is not certain that the whole would
+    /// Builds and runs a part without the rest. `None` if it is not certain that the whole would
     /// come to the same.
     async fn by_part<T: ProjectTree>(
         &self,
@@ -305,8 +310,10 @@ impl<'a> Answering<'a> {
         on_step: &mut dyn FnMut(Step<'_>),
     ) -> Result<Option<RunOutcome>, RunError> {
         let Ok(digest) = &state.digest else { return Ok(None) };
+        let selection = part.selection.clone();
+        let question = Question { selection, ..self.question.clone() };
         let session =
-            Answering::of(&part.question, self.facts, self.cache, self.options, self.keeper.asked);
+            Answering::of(&question, self.facts, self.cache, self.options, self.keeper.asked);
         let mut diagnostics = Vec::new();
         // Not told before it is believed.
         let mut believed = |step: Step<'_>| match step {
@@ -315,7 +322,7 @@ impl<'a> Answering<'a> {
             step => on_step(step),
         };
         let built_at = SystemTime::now();
-        let mut early = EarlyRuns::new(&part.question, self.facts, self.cache, self.options);
+        let mut early = EarlyRuns::new(&question, self.facts, self.cache, self.options);
         let build = match session.build(&mut early, &mut believed, state).await {
             Ok(build) => build,
             Err(RunError::Cancelled) => return Err(RunError::Cancelled),
@@ -330,7 +337,9 @@ impl<'a> Answering<'a> {
         }
         if !level.plan().is_some_and(|plan| has_features_of(plan, &build)) {
             tracing::debug!("the whole is built: a part of it has other features");
-            level.note_inseparable(part.packages.clone());
+            if part.scope == BuildScope::Packages {
+                level.note_inseparable(part.packages.clone());
+            }
             return Ok(None);
         }
         believed(Step::Built(&build));
@@ -343,15 +352,28 @@ impl<'a> Answering<'a> {
         };
         let when = Timestamp::now();
         let is_green = ran.targets.iter().all(|target| target.report.verdict == Verdict::Pass);
-        if !is_green || ran.replaced || ran.doubt.is_some() {
+        let green: BTreeSet<_> =
+            ran.targets.iter().map(|target| target.report.id.clone()).collect();
+        let is_complete = match part.scope {
+            BuildScope::Packages => green.is_superset(&part.missing),
+            BuildScope::Targets => green == part.missing,
+        };
+        if !is_green || !is_complete || ran.replaced || ran.doubt.is_some() {
             return Ok(None);
         }
         let products = std::mem::take(&mut ran.products);
-        let (question, dir) = (&part.question, self.cache.dir());
+        let dir = self.cache.dir();
         let provenance =
-            provenance(question, self.facts, &build.sources, &products, dir, tree).await;
+            provenance(&question, self.facts, &build.sources, &products, dir, tree).await;
         let names = DiscoveredNames::look(&self.question.root, &build.sources).since(names);
         if !is_still(tree.changed_since(&state.mark).await) {
+            return Ok(None);
+        }
+        // Tests may change what others have consulted.
+        if !level.find().is_ok_and(|known| part.is_answered_by(&known)) {
+            tracing::debug!(
+                "the whole is built: what ran has changed what other targets depend on"
+            );
             return Ok(None);
         }
         let proven = ran.records.as_ref().map(TargetRecords::proven).unwrap_or_default();
@@ -371,6 +393,8 @@ impl<'a> Answering<'a> {
             records: &proven,
             limits: self.options.limits,
             proof: provenance.proof,
+            scope: part.scope,
+            green,
         };
         let shareable = names.is_ok().then(|| self.keep_packages(level, &run)).flatten();
         for text in diagnostics {
@@ -559,8 +583,11 @@ impl<'a> Answering<'a> {
         {
             let ids: Vec<_> = ran.targets.iter().map(|target| target.report.id.clone()).collect();
             level.learn(&build, &ids, names.clone());
-            let (build, limits) = (&build, self.options.limits);
-            let run = ProvenRun { build, built_at, records: &records, limits, proof };
+            let (build, limits, scope) = (&build, self.options.limits, BuildScope::Packages);
+            let green = ran.targets.iter().map(|target| &target.report);
+            let green = green.filter(|report| report.verdict == Verdict::Pass);
+            let green = green.map(|report| report.id.clone()).collect();
+            let run = ProvenRun { build, built_at, records: &records, limits, proof, scope, green };
             shareable = self.keep_packages(level, &run);
         }
         // By the plan that was just learned, if there was none.

@@ -1,6 +1,7 @@
 //! Answers in a checkout in which nothing has been built: by the packages that a target is built from.
 
 mod linked;
+mod parts;
 mod scripts;
 
 use std::collections::BTreeSet;
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::home::{Answered, EXE, Home, LIMIT, answered, can_observe, takes_long};
+use crate::home::{Answered, EXE, Home, LIMIT, answered, can_observe, takes_long, until_old};
 
 /// A package's name, its manifest's end and its files.
 type Package<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
@@ -606,6 +607,42 @@ fn nothing_beside_the_packages_is_overlooked() {
     }
 }
 
+/// A workspace of `user`, which depends on a repository with these files, and `plain`. `DATA` is a folder beside.
+fn on_repository(files: &[(&str, &str)], test: &str) -> Clones {
+    let mut clones = Clones::of(
+        &[
+            ("user", "[lib]\ndoctest=false\n[dependencies]\n", &[("src/lib.rs", "")]),
+            ("plain", "[lib]\ndoctest=false\n", &[("src/lib.rs", "#[test] fn t() {}\n")]),
+        ],
+        &[(
+            "../asks/Cargo.toml",
+            "[package]\nname='asks'\nversion='0.1.0'\nedition='2021'\n[workspace]\n",
+        )],
+    );
+    for (path, text) in files {
+        clones.home.write(&format!("../asks/{path}"), text);
+    }
+    let home = &mut clones.home;
+    home.environment.set("CARGO_HOME", home.base.join("cargo"));
+    home.environment.set("DATA", home.base.join("data"));
+    // The repository is a folder.
+    home.environment.set("CARGO_NET_OFFLINE", "false");
+    for line in [&["init", "-q", "../asks"][..], &["-C", "../asks", "add", "."]] {
+        home.git(line);
+    }
+    home.git(&["-C", "../asks", "commit", "-qm", "one"]);
+    let manifest = format!(
+        "[package]\nname='user'\nversion='0.1.0'\nedition='2021'\n[lib]\ndoctest=false\n\
+         [dependencies]\nasks={{git='file://{}'}}\n",
+        home.base.join("asks").display()
+    );
+    home.write("user/Cargo.toml", &manifest);
+    home.write("user/src/lib.rs", test);
+    assert_eq!(home.cargo(&["generate-lockfile"]).code, Some(0));
+    home.git(&["commit", "-qam", "two"]);
+    clones
+}
+
 /// A build script of somebody else's package may ask for a variable without saying so.
 #[test]
 fn a_variable_that_a_dependency_s_build_script_can_name_counts() {
@@ -615,48 +652,37 @@ fn a_variable_that_a_dependency_s_build_script_can_name_counts() {
     if !can_observe("records of packages") {
         return;
     }
-    let mut clones = Clones::of(
-        &[
-            ("user", "[lib]\ndoctest=false\n[dependencies]\n", &[("src/lib.rs", "")]),
-            ("plain", "[lib]\ndoctest=false\n", &[("src/lib.rs", "#[test] fn t() {}\n")]),
-        ],
-        &[
-            (
-                "../asks/Cargo.toml",
-                "[package]\nname='asks'\nversion='0.1.0'\nedition='2021'\n[workspace]\n",
-            ),
-            ("../asks/src/lib.rs", "pub const FLAVOUR: &str = env!(\"READ\");\n"),
-            (
-                "../asks/build.rs",
-                "fn main() { println!(\"cargo:rerun-if-changed=build.rs\");\n\
-                 let text = std::env::var(\"FLAVOUR\").unwrap_or_else(|_| \"none\".into());\n\
-                 println!(\"cargo:rustc-env=READ={text}\") }\n",
-            ),
-        ],
+    let script = "fn main() { println!(\"cargo:rerun-if-changed=build.rs\");\n\
+                  let text = std::env::var(\"FLAVOUR\").unwrap_or_else(|_| \"none\".into());\n\
+                  println!(\"cargo:rustc-env=READ={text}\") }\n";
+    let mut clones = on_repository(
+        &[("src/lib.rs", "pub const FLAVOUR: &str = env!(\"READ\");\n"), ("build.rs", script)],
+        "#[test] fn t() { assert_eq!(asks::FLAVOUR, \"none\") }\n",
     );
-    let cargo_home = clones.home.base.join("cargo");
-    clones.home.environment.set("CARGO_HOME", cargo_home);
-    // The repository is a folder.
-    clones.home.environment.set("CARGO_NET_OFFLINE", "false");
-    for line in [&["init", "-q", "../asks"][..], &["-C", "../asks", "add", "."]] {
-        clones.home.git(line);
-    }
-    clones.home.git(&["-C", "../asks", "commit", "-qm", "one"]);
-    let asks = clones.home.base.join("asks");
-    let manifest = format!(
-        "[package]\nname='user'\nversion='0.1.0'\nedition='2021'\n[lib]\ndoctest=false\n\
-         [dependencies]\nasks={{git='file://{}'}}\n",
-        asks.display()
-    );
-    clones.home.write("user/Cargo.toml", &manifest);
-    let test = "#[test] fn t() { assert_eq!(asks::FLAVOUR, \"none\") }\n";
-    clones.home.write("user/src/lib.rs", test);
-    assert_eq!(clones.home.cargo(&["generate-lockfile"]).code, Some(0));
-    clones.home.git(&["commit", "-qam", "two"]);
     clones.prove();
     let root = clones.clone("clone");
     clones.home.environment.set("STARSHIP_SESSION_KEY", "another terminal");
     clones.ask(&root, &[]).green_from("cache");
     clones.home.environment.set("FLAVOUR", "bad");
     clones.ask(&root, &[]).red();
+}
+
+/// Cargo does not look at it again, and a build in another checkout reads what is there now.
+#[test]
+fn what_a_dependency_reads_apart_from_its_repository_counts() {
+    if takes_long() || !can_observe("records of packages") {
+        return;
+    }
+    let clones = on_repository(
+        &[("src/lib.rs", "include!(concat!(env!(\"DATA\"), \"/number.rs\"));\n")],
+        "#[test] fn t() { assert_eq!(asks::NUMBER, 1) }\n",
+    );
+    clones.home.write("../data/number.rs", "pub const NUMBER: u32 = 1;\n");
+    until_old(&clones.home.base.join("data/number.rs"));
+    clones.prove();
+    let root = clones.clone("clone");
+    clones.ask(&root, &[]).green_from("cache");
+    clones.home.write("../data/number.rs", "pub const NUMBER: u32 = 2;\n");
+    clones.ask(&root, &[]).red();
+    clones.ask(&clones.home.root, &[]).red();
 }

@@ -342,6 +342,8 @@ fn where_the_whole_is_built_another_machine_proves_no_part_of_it() {
         home.environment.set("PATH", std::env::join_paths(kept).unwrap());
     }
     machines.prove();
+    // A machine that publishes builds whole packages.
+    machines.configure(&machines.reader, &machines.writes());
     // Here `it` has to run, and the whole is built for it. Its record will be this machine's own.
     fs::write(machines.reader.base.join(".settings"), "2").unwrap();
     let example = || {

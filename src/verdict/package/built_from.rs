@@ -8,6 +8,7 @@ use super::code::SourceReaders;
 use super::listing::from_root;
 use crate::cache::{
     Cache, Input, KeyBasis, KnownMentions, PackagePlan, TargetPlan, UnseenReads, WorkspacePlan,
+    carrier_of,
 };
 use crate::compiler::{
     Build, BuiltScript, BuiltUnit, Product, UnitInputs, WatchedByCargo, script_output,
@@ -69,14 +70,52 @@ impl<'a> BuiltPackages<'a> {
         Some(Self { build, lock, locked })
     }
 
-    /// The packages that those of this name are built from, themselves among them.
-    pub(super) fn reach(&self, package: &str) -> BTreeSet<usize> {
-        let is_of = |product: &&Product| {
-            product.local
-                && name_and_version(&product.package_id).is_some_and(|(n, _)| n == package)
+    /// The packages that a target of this package is built from: itself, those `carried` by it, and all that
+    /// these depend on. `None` if not all of these were built.
+    pub(super) fn reach(
+        &self,
+        package: &str,
+        carried: &BTreeSet<String>,
+    ) -> Option<BTreeSet<usize>> {
+        let mut own = BTreeSet::new();
+        for name in carried.iter().map(String::as_str).chain([package]) {
+            let places = self.of_name(name);
+            if places.is_empty() {
+                return None;
+            }
+            own.extend(places);
+        }
+        Some(self.lock.reachable(own))
+    }
+
+    /// The packages of the workspace that have this name and were built.
+    fn of_name(&self, package: &str) -> BTreeSet<usize> {
+        let own = self.build.products.iter().filter(|product| is_of(product, package));
+        own.flat_map(|product| &self.locked[&*product.package_id]).copied().collect()
+    }
+
+    /// The packages of the workspace that are built for none of these targets. One with a program is, whoever
+    /// else depends on its library.
+    fn untested(&self, ids: &[TargetId]) -> Option<BTreeSet<String>> {
+        let none = BTreeSet::new();
+        let mut reached = BTreeSet::new();
+        for id in ids {
+            reached.extend(self.reach(&id.package, &none)?);
+        }
+        let is_program = |product: &Product| {
+            let of_program = |kind: &String| ["bin", "example", "test", "bench"].contains(&&**kind);
+            product.kinds.iter().any(of_program)
         };
-        let own = self.build.products.iter().filter(is_of);
-        self.lock.reachable(own.flat_map(|product| &self.locked[&*product.package_id]).copied())
+        let mut names = BTreeSet::new();
+        for product in self.build.products.iter().filter(|product| product.local) {
+            let (name, _) = name_and_version(&product.package_id)?;
+            let has_target = ids.iter().any(|id| id.package == name);
+            let is_needed = self.is_among(&product.package_id, &reached);
+            if !has_target && (is_program(product) || !is_needed) {
+                names.insert(name);
+            }
+        }
+        Some(names)
     }
 
     /// Whether a package, by cargo's own name, is among these.
@@ -117,16 +156,18 @@ impl<'a> BuiltPackages<'a> {
             }
         }
         let packages: Vec<(PathBuf, &Product)> = folders.into_iter().collect();
+        let untested = self.untested(ids)?;
+        let is_one = |name: &String| {
+            packages.iter().filter(|(_, product)| is_of(product, name)).count() == 1
+        };
+        if !untested.iter().chain(ids.iter().map(|id| &id.package)).all(is_one) {
+            return None;
+        }
         let mut targets = Vec::new();
+        let (carrier, none) = (carrier_of(ids.iter()), BTreeSet::new());
         for id in ids {
-            let named = |(_, product): &&(PathBuf, &Product)| {
-                let name = name_and_version(&product.package_id);
-                product.local && name.is_some_and(|(name, _)| name == id.package)
-            };
-            if packages.iter().filter(named).count() != 1 {
-                return None;
-            }
-            let reach = self.reach(&id.package);
+            let carried = if carrier == Some(id) { &untested } else { &none };
+            let reach = self.reach(&id.package, carried)?;
             let among = packages.iter().enumerate();
             let among =
                 among.filter(|(_, (_, product))| self.is_among(&product.package_id, &reach));
@@ -149,6 +190,7 @@ impl<'a> BuiltPackages<'a> {
                 wider_because,
                 ignores_comments,
                 here,
+                needs_whole: false,
             });
         }
         let name = |product: &Product| name_and_version(&product.package_id).map(|(name, _)| name);
@@ -167,6 +209,7 @@ impl<'a> BuiltPackages<'a> {
                 names
             },
             names,
+            untested,
             inseparable: BTreeSet::new(),
         })
     }
@@ -383,6 +426,11 @@ pub(super) fn script_places(
     scripts.iter().map(place).collect()
 }
 
+/// Whether it is one of the workspace's package of this name.
+fn is_of(product: &Product, package: &str) -> bool {
+    product.local && name_and_version(&product.package_id).is_some_and(|(name, _)| name == package)
+}
+
 fn is_script(product: &Product) -> bool {
     product.kinds.iter().any(|kind| kind == "custom-build")
 }
@@ -481,7 +529,7 @@ pub(super) fn name_and_version(package_id: &str) -> Option<(String, String)> {
 
 /// The part of a digest that says which plan it is of, over the files that decide it.
 pub(super) fn digest(parts: &[&[u8]], files: &Digest) -> Digest {
-    let mut digester = Digester::new("plan 1");
+    let mut digester = Digester::new("plan 2");
     for part in parts {
         digester.field(part);
     }

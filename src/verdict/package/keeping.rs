@@ -8,15 +8,16 @@ use super::code::SourceReaders;
 use super::inputs::{BuildReads, TargetFiles};
 use super::key::{KeyMaker, folders, key_variable_parts};
 use super::look_up::{
-    KeptPackages, PLAN, PackageLevel, ProvenRun, ScriptedRecord, is_of_every_checkout, package_part,
+    BuildScope, KeptPackages, PLAN, PackageLevel, ProvenRun, ScriptedRecord, is_of_every_checkout,
+    package_part,
 };
 use super::scripts::reader_of;
 use crate::cache::{
     Cache, Input, KeyBasis, Lookup, Record, RecordKey, RecordLevel, RecordedEnvironment,
-    TargetPlan, UnseenReads, WorkspacePlan,
+    RecordedProducts, TargetPlan, UnseenReads, WorkspacePlan,
 };
 use crate::compiler::{Build, BuiltScript};
-use crate::model::{Digest, TargetKind, Timestamp, Verdict};
+use crate::model::{Digest, TargetId, TargetKind, Timestamp, Verdict};
 use crate::verdict::binary::{packages_text, script_memo};
 use crate::verdict::environment::{AskedEnvironment, EnvironmentJudge, named_by_build};
 use crate::verdict::facts::Question;
@@ -52,11 +53,19 @@ impl PackageLevel<'_> {
             reads,
             readers,
             proof,
+            scope: run.scope,
             fingerprints,
             script_memos: BTreeMap::new(),
             searched,
         };
         let (mut kept, mut raised) = (KeptPackages::default(), BTreeMap::new());
+        let is_believed = |record: &&Record| {
+            record.key.level == RecordLevel::Package
+                || (record.environment.is_complete
+                    && level.doubt_of(plan, &session.built, record).is_none())
+        };
+        let believed = run.records.iter().filter(is_believed).flat_map(|record| &record.targets);
+        let believed: BTreeSet<&TargetId> = believed.map(|report| &report.id).collect();
         for record in run.records {
             if record.key.level == RecordLevel::Package {
                 // It has answered in the place of a run.
@@ -108,6 +117,9 @@ impl PackageLevel<'_> {
             if let Some(raised) = raised.remove(&target.id) {
                 *target = raised;
             }
+            if run.green.contains(&target.id) {
+                target.needs_whole = !believed.contains(&target.id);
+            }
         }
         self.keep_plan(plan);
         kept
@@ -146,6 +158,7 @@ struct Keeping<'a> {
     reads: BuildReads<'a>,
     readers: SourceReaders<'a>,
     proof: Proof,
+    scope: BuildScope,
     fingerprints: Fingerprints,
     /// By what each script's run is remembered: all that it has written is read for that.
     script_memos: BTreeMap<BuiltScript, Option<Digest>>,
@@ -235,7 +248,9 @@ impl Keeping<'_> {
         }
         let target = self.plan.targets.iter().find(|target| target.id == report.id);
         let mut target = target.ok_or("it is new")?.clone();
-        let reach = self.built.reach(&report.id.package);
+        let carried = self.plan.carried_by(&report.id);
+        let reach = self.built.reach(&report.id.package, carried);
+        let reach = reach.ok_or("not all of its packages were built")?;
         let required = self.built.basis(&reach, self.level.cache);
         // A macro of the workspace may do more than it did when the plan was made.
         if required.basis > target.basis {
@@ -310,6 +325,10 @@ impl Keeping<'_> {
             inputs,
             identity,
             environment,
+            products: RecordedProducts {
+                without_siblings: self.scope == BuildScope::Targets,
+                ..record.products.clone()
+            },
             ..record.clone()
         })
     }

@@ -75,6 +75,31 @@ pub(in crate::verdict) struct KnownTargets {
     pub(in crate::verdict) targets: Vec<(TargetId, Result<Arc<Record>, String>)>,
 }
 
+impl KnownTargets {
+    /// What was found. Of a package, nothing answers without a record of a build of the whole package: no
+    /// other one shows that its other targets can still be built.
+    fn of(found: impl Iterator<Item = (TargetId, Result<Arc<Record>, String>)>) -> Self {
+        let mut targets: Vec<_> = found.collect();
+        let shows = |found: &Result<Arc<Record>, String>| {
+            found.as_ref().is_ok_and(|record| !record.products.without_siblings)
+        };
+        let shown = targets.iter().filter(|(_, found)| shows(found));
+        let shown: BTreeSet<String> = shown.map(|(id, _)| id.package.clone()).collect();
+        for (id, found) in &mut targets {
+            if found.is_ok() && !shown.contains(&id.package) {
+                *found = Err("its package was not built as a whole".to_owned());
+            }
+        }
+        Self { targets }
+    }
+
+    /// All records; none unless each target has one.
+    fn all(self) -> Option<Vec<Arc<Record>>> {
+        let records = self.targets.into_iter().map(|(_, found)| found.ok());
+        records.collect::<Option<Vec<_>>>().filter(|records| !records.is_empty())
+    }
+}
+
 /// A run of targets that were built from the tree as it is.
 pub(in crate::verdict) struct ProvenRun<'a> {
     pub(in crate::verdict) build: &'a Build,
@@ -85,6 +110,18 @@ pub(in crate::verdict) struct ProvenRun<'a> {
     pub(in crate::verdict) limits: Limits,
     /// The part of the build that is proven to be made from the tree as it is.
     pub(in crate::verdict) proof: Proof,
+    pub(in crate::verdict) scope: BuildScope,
+    /// The targets that were green.
+    pub(in crate::verdict) green: BTreeSet<TargetId>,
+}
+
+/// What was built for a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::verdict) enum BuildScope {
+    /// All that the selection builds of the packages whose targets ran.
+    Packages,
+    /// Only the targets that ran, and what cargo needs for them.
+    Targets,
 }
 
 /// The key of a target on all machines.
@@ -297,7 +334,7 @@ impl<'a> PackageLevel<'a> {
             });
             (target.id.clone(), found)
         };
-        Ok(KnownTargets { targets: plan.targets.iter().map(&mut find).collect() })
+        Ok(KnownTargets::of(plan.targets.iter().map(&mut find)))
     }
 
     /// The records that answer for those targets that `is_wanted` names, once a build of the whole has
@@ -329,8 +366,12 @@ impl<'a> PackageLevel<'a> {
             return None;
         }
         let (plan, mut search) = self.search().ok()?;
-        let records = plan.targets.iter().map(|target| search.find(target).ok());
-        records.collect::<Option<Vec<_>>>().filter(|records| !records.is_empty())
+        let found = plan.targets.iter().map(|target| {
+            let record = search.find(target).ok()?;
+            Some((target.id.clone(), Ok(record)))
+        });
+        let found: Vec<_> = found.collect::<Option<_>>()?;
+        KnownTargets::of(found.into_iter()).all()
     }
 
     /// Begins a search for records of the plan's targets.
@@ -469,13 +510,23 @@ impl<'a> PackageLevel<'a> {
         let Some(built) = BuiltPackages::of(&self.question.root, build) else {
             return Some("a package of the build is not understood".to_owned());
         };
-        records.iter().find_map(|record| {
-            let [report] = &record.targets[..] else { return Some("no single target".to_owned()) };
-            let reach = built.reach(&report.id.package);
-            let files = TargetFiles::of(self.question, self.facts, &built, &reach, &plan.products);
-            let path = files.split(&record.inputs).err()?;
-            Some(format!("{} consults `{}`", report.id, path.display()))
-        })
+        records.iter().find_map(|record| self.doubt_of(plan, &built, record))
+    }
+
+    /// The same of one run.
+    pub(super) fn doubt_of(
+        &self,
+        plan: &WorkspacePlan,
+        built: &BuiltPackages<'_>,
+        record: &Record,
+    ) -> Option<String> {
+        let [report] = &record.targets[..] else { return Some("no single target".to_owned()) };
+        let Some(reach) = built.reach(&report.id.package, plan.carried_by(&report.id)) else {
+            return Some(format!("not all packages of {} were built", report.id));
+        };
+        let files = TargetFiles::of(self.question, self.facts, built, &reach, &plan.products);
+        let path = files.split(&record.inputs).err()?;
+        Some(format!("{} consults `{}`", report.id, path.display()))
     }
 }
 
@@ -558,4 +609,35 @@ pub(super) fn package_part(package: &str) -> String {
 /// Where a product lies elsewhere, another checkout would search another file for names.
 pub(super) fn is_of_every_checkout(reader: &Input) -> bool {
     !reader.path.is_absolute()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::RecordedProducts;
+    use crate::model::TargetKind;
+
+    /// A record of a target of this package, made without the others or not.
+    fn found(package: &str, without_siblings: bool) -> (TargetId, Result<Arc<Record>, String>) {
+        let report = TargetReport::sample(&[]);
+        let id = TargetId { package: package.into(), target: "it".into(), kind: TargetKind::Test };
+        let products = RecordedProducts { without_siblings, ..RecordedProducts::default() };
+        (id, Ok(Arc::new(Record { products, ..Record::sample(report) })))
+    }
+
+    #[test]
+    fn a_target_that_was_built_alone_is_answered_beside_one_of_the_whole_package() {
+        let answers = |found: Vec<(TargetId, Result<Arc<Record>, String>)>| -> Vec<bool> {
+            let known = KnownTargets::of(found.into_iter());
+            known.targets.iter().map(|(_, found)| found.is_ok()).collect()
+        };
+        assert_eq!(answers(vec![found("a", true), found("a", false)]), [true; 2]);
+        assert_eq!(answers(vec![found("a", true), found("a", true)]), [false; 2]);
+        assert_eq!(answers(vec![found("a", true), found("b", false)]), [false, true]);
+        let missing = (found("a", false).0, Err("changed".to_owned()));
+        assert_eq!(answers(vec![found("a", true), missing]), [false; 2]);
+        assert!(KnownTargets::of([found("a", true)].into_iter()).all().is_none());
+        assert!(KnownTargets::of([].into_iter()).all().is_none());
+        assert_eq!(KnownTargets::of([found("a", false)].into_iter()).all().unwrap().len(), 1);
+    }
 }

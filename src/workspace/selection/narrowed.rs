@@ -10,7 +10,7 @@ use super::{Selection, SelectionWord};
 /// A part of what a selection builds.
 #[derive(Clone, Copy)]
 pub(crate) struct SelectionPart<'a> {
-    /// Its packages, as `-p` takes them: some of those that the whole builds tests of.
+    /// Its packages, as `-p` takes them: some of those that the whole builds.
     pub packages: &'a [String],
     /// Options that name the targets that the whole builds of them, as in `--test=it`.
     pub targets: &'a BTreeSet<String>,
