@@ -27,15 +27,15 @@ pub(crate) struct WorkspacePlan {
     /// The names that the build went by, and what else lies in the workspace and decides what is
     /// built.
     pub names: Vec<Input>,
-    /// The packages that are built for no test target.
+    /// The packages that have programs and no test target.
     pub untested: BTreeSet<String>,
     /// Sets of packages that have other features without the rest of the workspace.
     pub inseparable: BTreeSet<BTreeSet<String>>,
 }
 
 impl WorkspacePlan {
-    /// The packages besides its own that this target counts as built from. One target has all that are built
-    /// for none: nothing else would show that they can still be built.
+    /// The packages besides its own that this target counts as built from. One target has all that have no
+    /// target themselves: nothing else would show that their programs can still be built.
     pub(crate) fn carried_by(&self, id: &TargetId) -> &BTreeSet<String> {
         static NONE: BTreeSet<String> = BTreeSet::new();
         let carrier = carrier_of(self.targets.iter().map(|target| &target.id));

@@ -71,51 +71,35 @@ impl<'a> BuiltPackages<'a> {
     }
 
     /// The packages that a target of this package is built from: itself, those `carried` by it, and all that
-    /// these depend on. `None` if not all of these were built.
+    /// these depend on. `None` if the package was not built, or of one that is carried no program.
     pub(super) fn reach(
         &self,
         package: &str,
         carried: &BTreeSet<String>,
     ) -> Option<BTreeSet<usize>> {
-        let mut own = BTreeSet::new();
-        for name in carried.iter().map(String::as_str).chain([package]) {
-            let places = self.of_name(name);
-            if places.is_empty() {
-                return None;
-            }
-            own.extend(places);
-        }
-        Some(self.lock.reachable(own))
-    }
-
-    /// The packages of the workspace that have this name and were built.
-    fn of_name(&self, package: &str) -> BTreeSet<usize> {
-        let own = self.build.products.iter().filter(|product| is_of(product, package));
-        own.flat_map(|product| &self.locked[&*product.package_id]).copied().collect()
-    }
-
-    /// The packages of the workspace that are built for none of these targets. One with a program is, whoever
-    /// else depends on its library.
-    fn untested(&self, ids: &[TargetId]) -> Option<BTreeSet<String>> {
-        let none = BTreeSet::new();
-        let mut reached = BTreeSet::new();
-        for id in ids {
-            reached.extend(self.reach(&id.package, &none)?);
-        }
-        let is_program = |product: &Product| {
-            let of_program = |kind: &String| ["bin", "example", "test", "bench"].contains(&&**kind);
-            product.kinds.iter().any(of_program)
+        let places = |name: &str, counts: fn(&Product) -> bool| {
+            let products = self.build.products.iter();
+            let own = products.filter(|product| is_of(product, name) && counts(product));
+            let places: BTreeSet<usize> =
+                own.flat_map(|product| &self.locked[&*product.package_id]).copied().collect();
+            (!places.is_empty()).then_some(places)
         };
-        let mut names = BTreeSet::new();
-        for product in self.build.products.iter().filter(|product| product.local) {
-            let (name, _) = name_and_version(&product.package_id)?;
-            let has_target = ids.iter().any(|id| id.package == name);
-            let is_needed = self.is_among(&product.package_id, &reached);
-            if !has_target && (is_program(product) || !is_needed) {
-                names.insert(name);
-            }
+        let mut all = places(package, |_| true)?;
+        for name in carried {
+            all.extend(places(name, is_program)?);
         }
-        Some(names)
+        Some(self.lock.reachable(all))
+    }
+
+    /// The packages of the workspace that have programs, and none of these targets.
+    fn untested(&self, ids: &[TargetId]) -> Option<BTreeSet<String>> {
+        let programs = self.build.products.iter().filter(|product| is_program(product));
+        let names = programs.filter(|product| product.local).map(|product| {
+            let (name, _) = name_and_version(&product.package_id)?;
+            Some(name)
+        });
+        let names: BTreeSet<String> = names.collect::<Option<_>>()?;
+        Some(names.into_iter().filter(|name| ids.iter().all(|id| id.package != *name)).collect())
     }
 
     /// Whether a package, by cargo's own name, is among these.
@@ -429,6 +413,12 @@ pub(super) fn script_places(
 /// Whether it is one of the workspace's package of this name.
 fn is_of(product: &Product, package: &str) -> bool {
     product.local && name_and_version(&product.package_id).is_some_and(|(name, _)| name == package)
+}
+
+/// Whether it is no library: nothing is built from it.
+fn is_program(product: &Product) -> bool {
+    let of_program = |kind: &String| ["bin", "example", "test", "bench"].contains(&&**kind);
+    product.kinds.iter().any(of_program)
 }
 
 fn is_script(product: &Product) -> bool {

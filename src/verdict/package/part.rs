@@ -46,10 +46,15 @@ impl Partial {
         }
         let mut packages: BTreeSet<String> = missing.iter().map(|id| id.package.clone()).collect();
         let options = may_split.then(|| options_of(&missing, &packages, known)).flatten();
-        let carried: BTreeSet<String> =
-            missing.iter().flat_map(|id| plan.carried_by(id)).cloned().collect();
-        let options = options.filter(|_| carried.is_empty());
-        packages.extend(carried);
+        let carried = |is_run: &dyn Fn(&TargetId) -> bool| -> BTreeSet<String> {
+            let run = plan.targets.iter().map(|target| &target.id).filter(|id| is_run(id));
+            run.flat_map(|id| plan.carried_by(id)).cloned().collect()
+        };
+        let options = options.filter(|_| carried(&|id| missing.contains(id)).is_empty());
+        if options.is_none() {
+            // All targets of the packages run.
+            packages.extend(carried(&|id| packages.contains(&id.package)));
+        }
         if packages.is_empty() || plan.inseparable.contains(&packages) {
             return None;
         }
@@ -243,6 +248,10 @@ mod tests {
         assert_eq!(with(&carrier, &["a", "x"]), None);
         let other = ["b lib b+", "a lib a+", "a test it"];
         assert_eq!(with(&other, &[]), some("-p a --test=it", &["b", "a"]));
+        let with_all = ["b lib b+", "a lib a+", "a test it", "a doc a"];
+        assert_eq!(with(&with_all, &[]), some("-p a -p x", &["b"]), "its carrier runs too");
+        let none = ["b lib b", "a lib a+", "c lib c+"];
+        assert_eq!(with(&none, &[]), some("-p b", &["a", "c"]));
     }
 
     #[test]

@@ -98,6 +98,43 @@ fn a_part_has_the_packages_without_tests_if_they_may_differ() {
     clones.ask(&broken, &[]).error();
 }
 
+/// Where a part runs the target again that carries a package without tests, the part has that package too: its
+/// library alone would be built otherwise, and the example would be forgotten.
+#[test]
+fn the_target_that_carries_a_package_does_not_lose_it_in_a_part() {
+    if takes_long() || !can_observe("records of packages") {
+        return;
+    }
+    let reads = "#[test] fn t() { assert!(std::fs::read(\"../settings\").unwrap().len() < 3) }\n";
+    let example = "include!(\"../../outside\");\nfn main() {}\n";
+    let clones = Clones::of(
+        &[
+            (
+                "a",
+                "[lib]\ndoctest=false\n[dependencies]\nuntested={path='../untested'}\n",
+                &[("src/lib.rs", "#[test] fn t() { untested::f() }\n"), ("tests/d.rs", reads)],
+            ),
+            ("b", NO_DOC, &[("src/lib.rs", TESTED)]),
+            ("untested", NO_TEST, &[("src/lib.rs", "pub fn f() {}\n"), ("examples/e.rs", example)]),
+            ("z", NO_DOC, &[("src/lib.rs", TESTED)]),
+        ],
+        &[("settings", "1"), ("outside", "")],
+    );
+    clones.prove();
+    let edited = clones.clone("edited");
+    fs::write(edited.join("settings"), "22").unwrap();
+    let more = TESTED.to_owned() + "#[test] fn u() {}\n";
+    fs::write(edited.join("b/src/lib.rs"), more).unwrap();
+    let answer = clones.ask(&edited, &[]);
+    answer.green_from("mixed");
+    assert_eq!(reasons(&answer, "z"), ["same packages and inputs"]);
+    assert_eq!(compiled(&edited), ["a", "b", "untested"]);
+    let broken = clones.clone("broken");
+    fs::write(broken.join("settings"), "22").unwrap();
+    fs::write(broken.join("outside"), "no Rust").unwrap();
+    clones.ask(&broken, &[]).error();
+}
+
 /// A workspace with a package of which one target reads a file outside of it, and an example another one.
 fn with_reader() -> Clones {
     let reads = "#[test] fn t() { assert!(std::fs::read(\"../settings\").unwrap().len() < 3) }\n";
