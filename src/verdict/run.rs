@@ -21,7 +21,7 @@ use super::package::{
 use super::provenance::{Proof, provenance};
 use super::ran::{RanTarget, RanTargets};
 use super::shared_store::{self, Shareable};
-use super::target_discovery::DiscoveredNames;
+use super::target_discovery::{DiscoveredNames, manifests_above};
 use super::{Facts, ProjectTree, Question, TreeState, code_hash};
 use crate::cache::{Cache, Record, RecordedProducts, UnseenReads};
 use crate::compiler::{Build, BuildProgress, BuildSpec, CompileError, TestCompiler};
@@ -343,7 +343,9 @@ impl<'a> Answering<'a> {
             return Ok(None);
         }
         believed(Step::Built(&build));
-        let names = DiscoveredNames::look(&self.question.root, &build.sources);
+        let root = &self.question.root;
+        let manifests = tree.uncounted(manifests_above(root, &build.sources)).await;
+        let names = DiscoveredNames::look(root, &build.sources, &manifests);
         let execution = session.execution(Some(digest), &Finding::Nothing(String::new()));
         let mut ran = match execution.execute(&build, None, &mut early, &mut believed).await {
             Ok(ran) => ran,
@@ -365,7 +367,7 @@ impl<'a> Answering<'a> {
         let dir = self.cache.dir();
         let provenance =
             provenance(&question, self.facts, &build.sources, &products, dir, tree).await;
-        let names = DiscoveredNames::look(&self.question.root, &build.sources).since(names);
+        let names = DiscoveredNames::look(root, &build.sources, &manifests).since(names);
         if !is_still(tree.changed_since(&state.mark).await) {
             return Ok(None);
         }
@@ -520,7 +522,9 @@ impl<'a> Answering<'a> {
         on_step(Step::Built(&build));
         // A record by the tree would claim more.
         let is_of_tree = build.sources.are_of_tree();
-        let names = DiscoveredNames::look(&question.root, &build.sources);
+        let root = &question.root;
+        let manifests = tree.uncounted(manifests_above(root, &build.sources)).await;
+        let names = DiscoveredNames::look(root, &build.sources, &manifests);
         let execution = self.execution(state.digest.as_ref().ok(), &known);
         let mut ran = match execution.execute(&build, level.as_ref(), &mut early, on_step).await {
             Ok(ran) => ran,
@@ -552,7 +556,7 @@ impl<'a> Answering<'a> {
         let provenance =
             provenance(question, facts, &build.sources, &products, cache.dir(), tree).await;
         let proof = provenance.proof;
-        let names = DiscoveredNames::look(&question.root, &build.sources).since(names);
+        let names = DiscoveredNames::look(root, &build.sources, &manifests).since(names);
         let still = match tree.changed_since(&state.mark).await {
             Some(changed) if changed.is_empty() => state.digest.as_ref().ok(),
             Some(changed) => {

@@ -19,8 +19,9 @@ const FILES: [&str; 3] = ["build.rs", "src/lib.rs", "src/main.rs"];
 pub(super) struct DiscoveredNames(Result<Vec<Input>, String>);
 
 impl DiscoveredNames {
-    /// Looks at all the names that a build of `sources` goes by.
-    pub(super) fn look(root: &Path, sources: &BuildSources) -> Self {
+    /// Looks at all the names that a build of `sources` goes by. `manifests` are those of
+    /// [`manifests_above`] that the tree does not count.
+    pub(super) fn look(root: &Path, sources: &BuildSources, manifests: &[PathBuf]) -> Self {
         let mut look =
             NameSearch { root, fingerprints: Fingerprints::default(), inputs: Vec::new() };
         let watched = sources.folders.iter().try_for_each(|folder| look.at(folder, Aspect::Names));
@@ -30,7 +31,7 @@ impl DiscoveredNames {
             let packages: BTreeSet<PathBuf> =
                 sources.packages.iter().cloned().chain(named).collect();
             packages.iter().try_for_each(|package| look.package(package))?;
-            look.manifests(&packages)
+            manifests.iter().try_for_each(|manifest| look.file(manifest))
         });
         Self(found.map(|()| look.inputs))
     }
@@ -54,6 +55,15 @@ impl DiscoveredNames {
             }
         }
     }
+}
+
+/// The manifests of the packages inside the root that were built, and the places of those above them, from
+/// which they may inherit.
+pub(super) fn manifests_above(root: &Path, sources: &BuildSources) -> Vec<PathBuf> {
+    let inside = sources.packages.iter().filter_map(|package| package.strip_prefix(root).ok());
+    let folders: BTreeSet<&Path> =
+        inside.flat_map(Path::ancestors).filter(|way| *way != Path::new("")).collect();
+    folders.into_iter().map(|way| root.join(way).join("Cargo.toml")).collect()
 }
 
 struct NameSearch<'a> {
@@ -81,15 +91,13 @@ impl NameSearch<'_> {
         FOLDERS.iter().try_for_each(|name| self.folder(&package.join(name)))
     }
 
-    /// The manifests of packages inside the root, and those above them, from which they may inherit.
-    fn manifests(&mut self, packages: &BTreeSet<PathBuf>) -> Result<(), String> {
-        let inside = packages.iter().filter_map(|package| package.strip_prefix(self.root).ok());
-        let folders: BTreeSet<&Path> =
-            inside.flat_map(Path::ancestors).filter(|way| *way != Path::new("")).collect();
-        let root = self.root;
-        folders
-            .into_iter()
-            .try_for_each(|way| self.at(&root.join(way).join("Cargo.toml"), Aspect::Content))
+    /// A file, whatever leads to it.
+    fn file(&mut self, path: &Path) -> Result<(), String> {
+        self.at(path, Aspect::Content)?;
+        match path.canonicalize() {
+            Ok(real) if real != path => self.at(&real, Aspect::Content),
+            _ => Ok(()),
+        }
     }
 
     fn folder(&mut self, folder: &Path) -> Result<(), String> {
@@ -129,7 +137,8 @@ mod tests {
         fs::write(root.join("Cargo.toml"), "[workspace]\nmembers=['tool']\n").unwrap();
         let sources =
             BuildSources { packages: vec![root.join("deps/other/foo")], ..BuildSources::default() };
-        let look = || DiscoveredNames::look(&root, &sources);
+        let manifests = manifests_above(&root, &sources);
+        let look = || DiscoveredNames::look(&root, &sources, &manifests);
         let inputs = look().since(look()).unwrap();
         let holds = || {
             let mut fingerprints = Fingerprints::default();
@@ -160,7 +169,8 @@ mod tests {
             packages: vec![root.clone()],
             ..BuildSources::default()
         };
-        let look = || DiscoveredNames::look(&root, &sources);
+        let manifests = manifests_above(&root, &sources);
+        let look = || DiscoveredNames::look(&root, &sources, &manifests);
         let inputs = look().since(look()).unwrap();
         let holds = || {
             let mut fingerprints = Fingerprints::default();
