@@ -1,5 +1,5 @@
-//! What flags for compilers and linkers name outside of the workspace: libraries, files of arguments, scripts
-//! for linkers. No list of a compiler names them, and cargo does not look at them.
+//! What flags for compilers and linkers name: libraries, files of arguments, scripts for linkers. No list of a
+//! compiler names them, and cargo does not look at them. In the workspace git may ignore them.
 
 use std::collections::BTreeMap;
 use std::fs::{self, Metadata};
@@ -23,6 +23,8 @@ const KEYS: [&str; 5] = ["rustflags", "rustdocflags", "rustc-flags", "rustc-link
 const LINKER: &str = "linker";
 /// The linker that is searched in `PATH` where none is named.
 const USUAL_LINKER: &str = "cc";
+/// What lies in a folder of products.
+const SIGN_OF_CACHE: &str = "CACHEDIR.TAG";
 /// How the names of variables end that have flags.
 const VARIABLES: [&str; 2] = ["RUSTFLAGS", "RUSTDOCFLAGS"];
 /// How the names of variables end that have a linker.
@@ -38,7 +40,7 @@ struct Told<'a> {
     text: String,
 }
 
-/// Each path of flags that leads out of the workspace at `root`, as it is written, with what is there: of a
+/// Each path of flags, as it is written or by its way from the workspace's root, with what is there: of a
 /// folder its libraries.
 pub(super) fn linked_files(
     root: &Path,
@@ -68,9 +70,15 @@ pub(super) fn linked_files(
             let program = environment.find_program(Path::new(&told.text), root);
             places.extend(program.map(|program| (&*told.text, program)));
         }
-        for (word, path) in places.into_iter().filter(|(_, path)| !path.starts_with(root)) {
+        for (word, path) in places {
+            // Inside, git may ignore it. The same in every checkout.
+            let inside = path.strip_prefix(root).ok();
+            if inside.is_some_and(|way| is_made(root, way)) {
+                continue;
+            }
+            let word = inside.map_or(word.into(), |way| way.to_string_lossy());
             if let Some(digest) = digest_of(&path) {
-                let known = found.entry(word.to_owned()).or_insert(digest);
+                let known = found.entry(word.into_owned()).or_insert(digest);
                 if *known != digest {
                     let mut both = Digester::new("files of one name 1");
                     both.digest(known).digest(&digest);
@@ -80,6 +88,12 @@ pub(super) fn linked_files(
         }
     }
     found
+}
+
+/// Whether it is the root, or lies where cargo builds: such folders have a sign in them.
+fn is_made(root: &Path, way: &Path) -> bool {
+    let mut folders = way.ancestors().filter(|way| *way != Path::new(""));
+    way == Path::new("") || folders.any(|way| root.join(way).join(SIGN_OF_CACHE).is_file())
 }
 
 /// All that could be a path in a list of flags or a configuration.
@@ -186,7 +200,12 @@ mod tests {
         let flags = [format!("-Lnative={there}"), "-Llib".to_owned()];
         fs::write(root.join("lib/libb.a"), "1").unwrap();
         fs::write(apart.join("notes"), "1").unwrap();
-        assert_eq!(look(&flags, ""), BTreeMap::new(), "no library outside");
+        let inside = look(&flags, "");
+        assert_eq!(inside.keys().collect::<Vec<_>>(), ["lib"], "git may ignore it");
+        fs::write(root.join("lib/libb.a"), "2").unwrap();
+        assert_ne!(look(&flags, ""), inside);
+        fs::write(root.join("lib/CACHEDIR.TAG"), "").unwrap();
+        assert_eq!(look(&flags, ""), BTreeMap::new(), "cargo has built it");
         for name in ["liba.a", "libb.so.1", "libc.rlib", "crt1.o", "ld"] {
             let before = look(&flags, "");
             fs::write(apart.join(name), "1").unwrap();
