@@ -72,7 +72,7 @@ pub(crate) use manifest::{FileChange, ListedEntry, Manifest};
 pub(crate) use mentions::{
     GOES_THROUGH_ALL, Mentions, SearchScope, has_word_of, holds_text, mentions, mentions_in_text,
 };
-pub(crate) use options::{GlobError, Options};
+pub(crate) use options::{GlobError, Options, is_cargo_target};
 pub(crate) use program::program_digest;
 pub use query::Snapshot;
 pub(crate) use read::{FileDigest, file_digest};

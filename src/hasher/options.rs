@@ -194,7 +194,7 @@ impl Scope {
 }
 
 /// Whether cargo made this folder for its output: its name, its tag, a manifest beside it.
-pub(super) fn is_cargo_target(folder: &Path) -> bool {
+pub(crate) fn is_cargo_target(folder: &Path) -> bool {
     const SIGNATURE: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55";
     folder.file_name() == Some(OsStr::new("target"))
         && folder.with_file_name("Cargo.toml").is_file()

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
-use crate::hasher::{ListedEntry, Manifest};
+use crate::hasher::{ListedEntry, Manifest, is_cargo_target};
 use crate::model::{Digest, Digester};
 
 /// Folders in which cargo looks for targets by their names.
@@ -32,9 +32,14 @@ enum LinkedThing {
 }
 
 impl LinkedThing {
-    /// What the link at this way from the real root leads to.
-    fn of(root: &Path, link: &Path) -> Self {
+    /// What the link at this way from the real root leads to. A product's content is no part of the link's.
+    fn of(root: &Path, link: &Path, target_dirs: &[PathBuf]) -> Self {
         let Ok(real) = root.join(link).canonicalize() else { return Self::Other };
+        let is_made =
+            |folder: &Path| target_dirs.iter().any(|dir| dir == folder) || is_cargo_target(folder);
+        if real.ancestors().any(is_made) {
+            return Self::Other;
+        }
         match real.strip_prefix(root) {
             _ if real.is_file() => Self::File,
             Ok(folder) if real.is_dir() => Self::Folder(folder.to_owned()),
@@ -44,11 +49,14 @@ impl LinkedThing {
 }
 
 impl SourceListing {
-    /// The files of a stored listing of the workspace at `root`.
-    pub(super) fn of(manifest: &Manifest, root: &Path) -> Self {
+    /// The files of a stored listing of the workspace at `root`, which is built in `target_dirs`.
+    pub(super) fn of(manifest: &Manifest, root: &Path, target_dirs: &[PathBuf]) -> Self {
         let listing = Self::of_entries(manifest.entries());
+        let real = |dir: &PathBuf| dir.canonicalize().unwrap_or_else(|_| dir.clone());
+        let target_dirs: Vec<PathBuf> = target_dirs.iter().map(real).collect();
         let links = listing.entries.values().filter(|entry| entry.sort == b'l');
-        let links = links.map(|link| (link.path.clone(), LinkedThing::of(root, &link.path)));
+        let links =
+            links.map(|link| (link.path.clone(), LinkedThing::of(root, &link.path, &target_dirs)));
         Self { links: links.collect(), ..listing }
     }
 

@@ -190,7 +190,7 @@ impl<'a> PackageLevel<'a> {
         manifest: &Manifest,
         tree_digest: &Digest,
     ) -> Option<Self> {
-        let listing = SourceListing::of(manifest, &question.root);
+        let listing = SourceListing::of(manifest, &question.root, &facts.target_dirs);
         let digest = plan_digest(question, facts, &listing)?;
         let plan = cache.memo(&digest);
         Some(Self {
