@@ -68,7 +68,10 @@ pub(crate) fn outside_roots(
     toml_file::read(&root.join("Cargo.toml"))?;
     search.manifest(&root.join("Cargo.toml"));
     manifests.iter().for_each(|manifest| search.manifest(manifest));
-    overrides.iter().for_each(|folder| search.folder(folder));
+    for folder in overrides {
+        search.folder(folder);
+        search.source(folder);
+    }
     search.run()
 }
 
@@ -176,6 +179,21 @@ impl OutsideSearch {
             }
         } else if !inside {
             self.inherited(folder, manifest);
+        }
+    }
+
+    /// A folder inside the root that may stand for a registry, with packages in it. Git may ignore them.
+    fn source(&mut self, folder: &Path) {
+        let folder = canonical(folder);
+        if !folder.starts_with(&self.root) {
+            return;
+        }
+        self.outside.consulted.insert(folder.clone(), PathStamp::followed(&folder));
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let package = entry.path();
+            if package.join("Cargo.toml").is_file() {
+                self.folder(&package);
+            }
         }
     }
 

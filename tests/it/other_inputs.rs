@@ -244,6 +244,58 @@ fn what_features_by_name_mean_depends_on_the_folder() {
     });
 }
 
+/// The link counts by its text alone: what it leads to is a product.
+#[test]
+fn a_product_behind_a_link_counts_where_a_compiler_reads_it() {
+    if takes_long() {
+        return;
+    }
+    let lib = "#[test] fn t() { assert_eq!(include_str!(\"../data\"), \"good\") }\n";
+    play(&[(".gitignore", "/target\n"), ("src/lib.rs", lib)], |client| {
+        let root = client.home.root.clone();
+        client.home.write("target/made/data", "good");
+        std::os::unix::fs::symlink("target/made/data", root.join("data")).unwrap();
+        until_old(&root.join("target/made/data"));
+        client.ask().green_from("run");
+        client.ask().green_from("cache");
+        client.home.write("target/made/data", "bad!");
+        client.ask().red();
+    });
+}
+
+#[test]
+fn vendored_packages_count_that_git_ignores() {
+    if takes_long() {
+        return;
+    }
+    let depends = "[package]\nname='p'\nversion='0.1.0'\nedition='2021'\n\
+                   [dependencies]\nfoo='1'\n";
+    let config = "[source.crates-io]\nreplace-with='here'\n[source.here]\ndirectory='vendor'\n";
+    let files = [
+        (".gitignore", "/target\n/vendor\n"),
+        (".cargo/config.toml", config),
+        ("Cargo.toml", depends),
+        ("src/lib.rs", "#[test] fn t() { assert_eq!(foo::VALUE, 1) }\n"),
+        ("vendor/foo/Cargo.toml", "[package]\nname='foo'\nversion='1.0.0'\nedition='2021'\n"),
+        ("vendor/foo/.cargo-checksum.json", "{\"files\":{}}"),
+        ("vendor/foo/src/lib.rs", "pub const VALUE: u32 = 1;\n"),
+    ];
+    play(&files, |client| {
+        client.home.git(&["init", "-q"]);
+        let root = client.home.root.clone();
+        until_old(&root.join("vendor/foo/src/lib.rs"));
+        client.ask().green_from("run");
+        client.ask().green();
+        client.ask().green_from("cache");
+        fs::rename(root.join("vendor"), root.join("../vendor")).unwrap();
+        client.ask().error();
+        fs::rename(root.join("../vendor"), root.join("vendor")).unwrap();
+        client.home.write("vendor/foo/src/lib.rs", "pub const VALUE: u32 = 2;\n");
+        fs::remove_dir_all(root.join("target")).unwrap();
+        client.ask().red();
+    });
+}
+
 #[test]
 fn a_git_ignored_manifest_counts_from_which_a_package_inherits() {
     if takes_long() {
