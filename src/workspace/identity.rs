@@ -83,13 +83,9 @@ const SESSION: &[&str] = &[
     "INVOCATION_ID",
     "GPG_TTY",
     "SECURITYSESSIONID",
-    // set by cargo or rustup for each test
+    // set by cargo or rustup for each test, whatever the shell says
     "CARGO",
-    "CARGO_CRATE_NAME",
-    "CARGO_BIN_NAME",
-    "CARGO_PRIMARY_PACKAGE",
     "CARGO_MANIFEST_DIR",
-    "CARGO_MANIFEST_LINKS",
     "CARGO_MANIFEST_PATH",
     "CARGO_PKG_AUTHORS",
     "CARGO_PKG_DESCRIPTION",
@@ -105,15 +101,9 @@ const SESSION: &[&str] = &[
     "CARGO_PKG_VERSION_MINOR",
     "CARGO_PKG_VERSION_PATCH",
     "CARGO_PKG_VERSION_PRE",
-    "OUT_DIR",
     "RUST_RECURSION_COUNT",
     "RUSTUP_TOOLCHAIN_SOURCE",
 ];
-
-/// Those of them that cargo sets for a test by what it knows of the package: between two runs of
-/// one test they differ only if that does.
-const CARGO_VARIABLES: &[&str] =
-    &["CARGO", "CARGO_CRATE_NAME", "CARGO_BIN_NAME", "CARGO_PRIMARY_PACKAGE", "OUT_DIR"];
 
 /// The same by how they begin.
 const SESSION_PREFIXES: &[&str] = &[
@@ -130,7 +120,6 @@ const SESSION_PREFIXES: &[&str] = &[
     "LC_TERMINAL",
     "VSCODE_",
     "GHOSTTY_",
-    "CARGO_BIN_EXE_",
 ];
 
 /// Variables by which cargo, rustc and build scripts for C code build something else.
@@ -221,11 +210,6 @@ impl Identity {
         this
     }
 
-    /// The parts of the build that flags name outside of the workspace.
-    pub fn linked(&self) -> impl Iterator<Item = (&String, &Digest)> {
-        self.build.iter().filter(|(name, _)| name.starts_with(LINKED))
-    }
-
     /// The digest of the build's parts.
     #[must_use]
     pub(crate) fn build_digest(&self) -> Digest {
@@ -277,8 +261,7 @@ pub(crate) fn is_session_variable(name: &OsStr) -> bool {
 /// the test does not.
 #[must_use]
 pub(crate) fn is_terminal_variable(name: &OsStr) -> bool {
-    let is_cargos = CARGO_VARIABLES.iter().any(|known| name == *known)
-        || name.as_bytes().starts_with(b"CARGO_");
+    let is_cargos = name == "CARGO" || name.as_bytes().starts_with(b"CARGO_");
     !is_cargos && is_session_variable(name)
 }
 
