@@ -42,9 +42,7 @@ pub(super) async fn run_by_nextest<'a>(
         harness: {
             let mut words = selection.harness.clone();
             let is_told = |word: &OsString| word.to_string_lossy().starts_with("--test-threads");
-            let is_serial =
-                question.settings.serial || selection.jobs().is_some_and(|jobs| jobs == "1");
-            if is_serial && !words.iter().any(is_told) {
+            if question.is_serial() && !words.iter().any(is_told) {
                 words.push("--test-threads=1".into());
             }
             words

@@ -36,6 +36,11 @@ pub struct Question {
 }
 
 impl Question {
+    /// Whether cargo-nextest runs one test at a time.
+    pub(super) fn is_serial(&self) -> bool {
+        self.settings.serial || self.selection.jobs().is_some_and(|jobs| jobs == "1")
+    }
+
     /// The question that is meant when no selection is typed: the project's own, asked in its
     /// root.
     #[must_use]

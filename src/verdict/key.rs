@@ -35,7 +35,7 @@ pub(super) fn source_key(
     digester
         .digest(code_hash)
         .field(&selection.canonical(root))
-        .field(runner_name(settings).as_bytes())
+        .field(runner_name(question).as_bytes())
         .digest(&settings_of_tree(settings))
         .digest(&identity.run_digest());
     let rules = VariableRules::of(settings);
@@ -61,7 +61,7 @@ pub(super) fn whole_digest(code_hash: &Digest, question: &Question) -> Digest {
         .field(root.as_os_str().as_bytes())
         .digest(code_hash)
         .field(&selection.canonical(root))
-        .field(runner_name(settings).as_bytes())
+        .field(runner_name(question).as_bytes())
         .digest(&settings_of_tree(settings))
         .number(rustix::process::geteuid().as_raw().into());
     each_variable(question, |name, value, place| {
@@ -76,9 +76,9 @@ pub(super) fn whole_digest(code_hash: &Digest, question: &Question) -> Digest {
 
 /// The runner as far as it decides outcomes. Cargo-nextest runs the tests of all programs beside each
 /// other, unless `serial` forbids it, and some tests pass only one at a time.
-fn runner_name(settings: &Settings) -> &'static str {
-    match settings.runner {
-        Runner::Nextest if settings.serial => "nextest, one test at a time",
+fn runner_name(question: &Question) -> &'static str {
+    match question.settings.runner {
+        Runner::Nextest if question.is_serial() => "nextest, one test at a time",
         runner => runner.as_str(),
     }
 }
@@ -114,5 +114,13 @@ mod tests {
         };
         assert_ne!(whole(Runner::Nextest, true), whole(Runner::Nextest, false));
         assert_eq!(whole(Runner::Cargo, true), whole(Runner::Cargo, false));
+        let with_jobs = |jobs: &str| {
+            let settings = Settings { runner: Runner::Nextest, ..shipped_settings() };
+            let mut question =
+                Question::of_project(Path::new("/w"), Environment::default(), settings);
+            question.selection.cargo.push(jobs.into());
+            whole_digest(&Digest::of(b"code"), &question)
+        };
+        assert_ne!(with_jobs("-j1"), with_jobs("-j2"));
     }
 }
