@@ -15,11 +15,11 @@ use crate::cache::{
 use crate::compiler::{PlannedTarget, may_be_custom};
 use crate::config::{self, Settings};
 use crate::model::{
-    Answer, End, Harness, Source, TargetAnswer, TargetId, TargetReport, Timestamp, Verdict,
+    Answer, Digest, End, Harness, Source, TargetAnswer, TargetId, TargetReport, Timestamp, Verdict,
 };
 use crate::observer::{Observation, ObserveOptions, Observer};
 use crate::paths::Paths;
-use crate::process::{self, ForegroundRun, Recording, Spec};
+use crate::process::{self, Environment, ForegroundRun, Recording, Spec};
 use crate::runner::{LibtestArguments, read_json_output, read_output};
 use crate::verdict::binary::{
     Cacheability, PROGRAM, PlanContext, PlanOrigin, RunMoment, TargetFinding, TargetRecords,
@@ -62,6 +62,11 @@ fn answered_or_run(invocation: &Invocation, paths: &Paths, verify: bool) -> Opti
     if !asked.is_recordable() || (shows_all && !process::is_one_terminal()) {
         return None;
     }
+    // The same run again and again is what is asked for.
+    let in_stress = environment.get("NEXTEST_STRESS_CURRENT").is_some_and(|run| run != "none");
+    if in_stress {
+        return None;
+    }
     let stdin = Stdin::now()?;
     let program = dir.join(&invocation.program);
     let target = CalledTarget::of(&program, environment)?;
@@ -74,10 +79,11 @@ fn answered_or_run(invocation: &Invocation, paths: &Paths, verify: bool) -> Opti
     let cache = Cache::open(&paths.cache_dir);
     let state = cache.state(&root);
     let surroundings = format!(
-        "input {} output {terminal} error {} {}",
+        "input {} output {terminal} error {} {}{}",
         stdin.kind,
         std::io::stderr().is_terminal(),
-        inherited()?
+        inherited()?,
+        limits_of_nextest(&root, environment),
     );
     let planned = PlannedTarget {
         id: target.id(),
@@ -150,6 +156,16 @@ fn answered_or_run(invocation: &Invocation, paths: &Paths, verify: bool) -> Opti
         why,
     }
     .run()
+}
+
+/// What decides how long nextest lets a test run, if it is the caller.
+fn limits_of_nextest(root: &Path, environment: &Environment) -> String {
+    if environment.get("NEXTEST").is_none() {
+        return String::new();
+    }
+    let profile = environment.get("NEXTEST_PROFILE").unwrap_or_default();
+    let config = std::fs::read(root.join(".config/nextest.toml")).unwrap_or_default();
+    format!(" nextest {} {}", profile.display(), Digest::of(&config))
 }
 
 /// What a program inherits besides its environment and can see: umask, groups, capabilities, nice
