@@ -234,12 +234,20 @@ impl SourceSearch<'_> {
         read: &[Vec<u8>],
     ) -> Vec<PathBuf> {
         let Some(package) = artifact.manifest_path.parent() else { return Vec::new() };
-        let is_store = |folder: &&Path| DOWNLOADED.iter().any(|end| folder.ends_with(end));
-        let own = package.ancestors().find(is_store).unwrap_or(package);
+        let is_store = |folder: &Path| DOWNLOADED.iter().any(|end| folder.ends_with(end));
+        // Macros may name a file by another way than cargo names the folder.
+        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let out_dirs: Vec<PathBuf> = self.out_dirs.iter().map(|dir| real(dir)).collect();
+        let is_with_it = |path: &PathBuf| {
+            let path = real(path);
+            path.starts_with(real(package))
+                || path.ancestors().any(is_store)
+                || out_dirs.iter().any(|dir| path.starts_with(dir))
+        };
         let paths = read.iter().flat_map(|bytes| dependencies(bytes));
         let files = paths.map(|path| normalized(&package.join(path)));
-        let files: BTreeSet<PathBuf> =
-            files.filter(|path| !path.starts_with(own) && !self.is_generated(path)).collect();
+        let beside = files.filter(|path| !path.starts_with(package) && !is_with_it(path));
+        let files: BTreeSet<PathBuf> = beside.collect();
         let made = lists.iter().filter_map(|list| FileTimes::of(list)).map(|times| times.modified);
         let made = made.min();
         for file in &files {
