@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use super::links::{Link, LinkTarget, TargetReader};
+use super::links::{LinkTarget, TargetReader};
 use super::manifest::{self, Manifest, ManifestBuilder};
 use super::options;
 use super::read::Buffer;
@@ -192,17 +192,6 @@ impl CodeHasher {
             return found.is_some_and(|(id, _)| self.tree.digest(id).is_some());
         }
         self.entry(path).is_some()
-    }
-
-    /// Whether the content of this file is in the digest: it counts, and is no link whose text alone does.
-    #[must_use]
-    pub(crate) fn covers(&self, path: &Path) -> bool {
-        let has_content =
-            |link: &Link| matches!(link.target, Some(LinkTarget::File { .. } | LinkTarget::Absent));
-        let mut links = self.links.iter().map(|(.., link)| link);
-        !self.walks(path)
-            && self.counts(path)
-            && links.all(|link| link.path != path || has_content(link))
     }
 
     /// Whether this is a folder that is walked, and so must be watched.

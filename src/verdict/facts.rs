@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use super::built_units;
 use crate::compiler::{Build, BuildLedger};
 use crate::config::Settings;
+use crate::hasher::is_cargo_target;
 use crate::model::{Digest, Digester, Timestamp};
 use crate::process::Environment;
 use crate::workspace::{
@@ -33,6 +34,24 @@ pub struct Question {
     pub settings: Settings,
     /// Where the tests are built, if the config or the selection says so.
     pub target_dir: Option<PathBuf>,
+}
+
+/// Whether a path without links lies where something is built: below one of these folders, or in another
+/// workspace's.
+pub(super) fn is_product(real: &Path, target_dirs: &[PathBuf]) -> bool {
+    let real_dir = |dir: &PathBuf| dir.canonicalize().unwrap_or_else(|_| dir.clone());
+    let target_dirs: Vec<PathBuf> = target_dirs.iter().map(real_dir).collect();
+    let is_made =
+        |folder: &Path| target_dirs.iter().any(|dir| dir == folder) || is_cargo_target(folder);
+    real.ancestors().any(is_made)
+}
+
+/// Those of the paths that are links to something that a build makes.
+pub(super) fn links_to_products(paths: &[PathBuf], target_dirs: &[PathBuf]) -> Vec<PathBuf> {
+    let links = paths.iter().filter(|path| path.is_symlink());
+    let is_led =
+        |path: &&PathBuf| path.canonicalize().is_ok_and(|real| is_product(&real, target_dirs));
+    links.filter(is_led).cloned().collect()
 }
 
 impl Question {

@@ -54,7 +54,7 @@ impl ProjectTree for LocalTree {
     }
 
     async fn uncounted(&mut self, paths: Vec<PathBuf>) -> Vec<PathBuf> {
-        paths.into_iter().filter(|path| !self.scope.hasher().covers(path)).collect()
+        paths.into_iter().filter(|path| !self.scope.hasher().counts(path)).collect()
     }
 
     async fn keep_listing(&mut self, cache: &Cache, tree: &Digest, code_hash: &Digest) {

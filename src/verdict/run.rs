@@ -11,6 +11,7 @@ use super::by_packages::answers_of;
 use super::early::EarlyRuns;
 use super::execute::{Execution, Interrupted};
 use super::extra_inputs::{extra_inputs, products_consulted};
+use super::facts::links_to_products;
 use super::fingerprint::Fingerprints;
 use super::keep::{Keeper, WholeRun, is_green};
 use super::look_up::{Finding, LookUp, answer_of, known_failure};
@@ -549,7 +550,11 @@ impl<'a> Answering<'a> {
         let runners = std::mem::take(&mut ran.runners);
         // A runner is looked up by name: in another environment it may be another one.
         let has_runner = !runners.is_empty();
-        let sources = tree.uncounted(self.sources(&build, runners)).await;
+        let sources = self.sources(&build, runners);
+        // The tree has the text of such a link alone.
+        let links = links_to_products(&sources, &facts.target_dirs);
+        let mut sources = tree.uncounted(sources).await;
+        sources.extend(links);
         let outside = extra_inputs(question, facts, &build.sources, &ran, tree).await;
         let consulted = products_consulted(question, facts, &build.sources, &ran);
         let products = std::mem::take(&mut ran.products);

@@ -367,7 +367,7 @@ impl FreshTree {
     pub(super) fn uncounted(&self, paths: Vec<PathBuf>) -> Reply {
         let Some(tree) = &self.tree else { return Reply::Error { message: self.trouble() } };
         let hasher = tree.scope().hasher();
-        let paths = paths.into_iter().filter(|path| !hasher.covers(path));
+        let paths = paths.into_iter().filter(|path| !hasher.counts(path));
         Reply::Paths { paths: paths.map(|path| OsText(path.into_os_string())).collect() }
     }
 

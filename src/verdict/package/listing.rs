@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 
-use crate::hasher::{ListedEntry, Manifest, is_cargo_target};
+use crate::hasher::{ListedEntry, Manifest};
 use crate::model::{Digest, Digester};
+use crate::verdict::facts::is_product;
 
 /// Folders in which cargo looks for targets by their names.
 const TARGET_FOLDERS: [&str; 4] = ["tests", "examples", "benches", "bin"];
@@ -35,9 +36,7 @@ impl LinkedThing {
     /// What the link at this way from the real root leads to. A product's content is no part of the link's.
     fn of(root: &Path, link: &Path, target_dirs: &[PathBuf]) -> Self {
         let Ok(real) = root.join(link).canonicalize() else { return Self::Other };
-        let is_made =
-            |folder: &Path| target_dirs.iter().any(|dir| dir == folder) || is_cargo_target(folder);
-        if real.ancestors().any(is_made) {
+        if is_product(&real, target_dirs) {
             return Self::Other;
         }
         match real.strip_prefix(root) {
@@ -52,11 +51,9 @@ impl SourceListing {
     /// The files of a stored listing of the workspace at `root`, which is built in `target_dirs`.
     pub(super) fn of(manifest: &Manifest, root: &Path, target_dirs: &[PathBuf]) -> Self {
         let listing = Self::of_entries(manifest.entries());
-        let real = |dir: &PathBuf| dir.canonicalize().unwrap_or_else(|_| dir.clone());
-        let target_dirs: Vec<PathBuf> = target_dirs.iter().map(real).collect();
         let links = listing.entries.values().filter(|entry| entry.sort == b'l');
         let links =
-            links.map(|link| (link.path.clone(), LinkedThing::of(root, &link.path, &target_dirs)));
+            links.map(|link| (link.path.clone(), LinkedThing::of(root, &link.path, target_dirs)));
         Self { links: links.collect(), ..listing }
     }
 
