@@ -237,11 +237,12 @@ impl SourceSearch<'_> {
         let is_store = |folder: &Path| DOWNLOADED.iter().any(|end| folder.ends_with(end));
         // Macros may name a file by another way than cargo names the folder.
         let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let store = package.ancestors().find(|folder| is_store(folder)).map(real);
         let out_dirs: Vec<PathBuf> = self.out_dirs.iter().map(|dir| real(dir)).collect();
         let is_with_it = |path: &PathBuf| {
             let path = real(path);
-            path.starts_with(real(package))
-                || path.ancestors().any(is_store)
+            store.as_ref().is_some_and(|store| path.starts_with(store))
+                || path.starts_with(real(package))
                 || out_dirs.iter().any(|dir| path.starts_with(dir))
         };
         let paths = read.iter().flat_map(|bytes| dependencies(bytes));

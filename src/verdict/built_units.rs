@@ -72,14 +72,16 @@ fn unit_text(unit: &BuiltUnit, environment: &Digest) -> String {
 }
 
 /// All variables that a build script or a macro could read, less those that differ between any two
-/// terminals; and all else that decides what is built, at much of which cargo does not look: a wrapper's
-/// content, for one.
+/// terminals; and what else decides what is built, at much of which cargo does not look: a wrapper's content,
+/// files that flags name.
 fn environment_digest(environment: &Environment, identity: &Identity) -> Digest {
     let mut digester = Digester::new("environment of a build 2");
     for (name, value) in environment.iter().filter(|(name, _)| !is_session_variable(name)) {
         digester.field(name.as_bytes()).field(value.as_bytes());
     }
-    digester.digest(&identity.build_digest());
+    for (name, content) in identity.unnoticed() {
+        digester.field(name.as_bytes()).digest(content);
+    }
     digester.finish()
 }
 

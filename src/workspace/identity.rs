@@ -168,6 +168,10 @@ const NOT_BUILD: &[&str] = &[
     "CARGO_LOG",
 ];
 
+/// How the parts begin that have cargo's configuration.
+const CONFIG: &str = "cargo config ";
+const CONFIG_ORDER: &str = "order of cargo's configuration";
+
 impl Identity {
     /// The identity of a build and run of the workspace at `root`.
     #[must_use]
@@ -183,11 +187,11 @@ impl Identity {
         for file in config.files() {
             let label = config_label(&file.path, root, config.home());
             order.field(label.as_bytes());
-            this.build.insert(format!("cargo config {label}"), file.digest);
+            this.build.insert(format!("{CONFIG}{label}"), file.digest);
         }
         // Cargo's home lies on the way up from some checkouts, where it weighs more than what lies above it.
         if config.files().len() > 1 {
-            this.build.insert("order of cargo's configuration".to_owned(), order.finish());
+            this.build.insert(CONFIG_ORDER.to_owned(), order.finish());
         }
         let linked = linked_files(root, config, environment).into_iter();
         this.build.extend(linked.map(|(path, digest)| (format!("{LINKED}`{path}`"), digest)));
@@ -208,6 +212,11 @@ impl Identity {
             }
         }
         this
+    }
+
+    /// The parts of the build but cargo's configuration, of which cargo itself notices what decides a unit.
+    pub(crate) fn unnoticed(&self) -> impl Iterator<Item = (&String, &Digest)> {
+        self.build.iter().filter(|(name, _)| !name.starts_with(CONFIG) && *name != CONFIG_ORDER)
     }
 
     /// The digest of the build's parts.

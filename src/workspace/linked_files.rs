@@ -63,12 +63,13 @@ pub(super) fn linked_files(
     for told in &all {
         // Compilers are started in the root; cargo itself finds a linker.
         let mut places: Vec<(&str, PathBuf)> = Vec::new();
-        for word in paths_in_flags(&told.text) {
-            places.extend([root, told.base].map(|folder| (word, plain(&folder.join(word)))));
-        }
         if told.is_linker && !told.text.contains('/') {
             let program = environment.find_program(Path::new(&told.text), root);
             places.extend(program.map(|program| (&*told.text, program)));
+        } else {
+            for word in paths_in_flags(&told.text).filter(|word| !word.is_empty()) {
+                places.extend([root, told.base].map(|folder| (word, plain(&folder.join(word)))));
+            }
         }
         for (word, path) in places {
             // Inside, git may ignore it. The same in every checkout.
@@ -90,10 +91,12 @@ pub(super) fn linked_files(
     found
 }
 
-/// Whether it is the root, or lies where cargo builds: such folders have a sign in them.
+/// Whether it lies where cargo builds, in a folder of that name or with a sign in it; or is what linkers write.
 fn is_made(root: &Path, way: &Path) -> bool {
     let mut folders = way.ancestors().filter(|way| *way != Path::new(""));
-    way == Path::new("") || folders.any(|way| root.join(way).join(SIGN_OF_CACHE).is_file())
+    way.extension().is_some_and(|end| end == "map")
+        || folders
+            .any(|way| way.ends_with("target") || root.join(way).join(SIGN_OF_CACHE).is_file())
 }
 
 /// All that could be a path in a list of flags or a configuration.

@@ -191,8 +191,12 @@ impl OutsideSearch {
         self.outside.consulted.insert(folder.clone(), PathStamp::followed(&folder));
         for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
             let package = entry.path();
-            if package.join("Cargo.toml").is_file() {
+            let manifest = package.join("Cargo.toml");
+            if manifest.is_file() {
                 self.folder(&package);
+            } else if package.is_dir() {
+                let stamp = PathStamp::followed(&manifest);
+                self.outside.consulted.insert(manifest, stamp);
             }
         }
     }
