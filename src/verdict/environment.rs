@@ -11,20 +11,19 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use self::search::{search_in, with_told};
+pub(super) use self::shown::{each_variable, named_by_build, variable};
+use self::values::{is_named, with_word};
 use super::facts::{Facts, Question};
 use super::fingerprint::Fingerprints;
 use super::patterns::{VariablePlace, VariableRules, is_system_header};
 use crate::cache::{
     Cache, Input, InputState, KnownMentions, Record, RecordLevel, RecordedEnvironment,
 };
-use crate::compiler::{UnitInputs, sources_of_library};
+use crate::compiler::sources_of_library;
 use crate::hasher::{GOES_THROUGH_ALL, Mentions, SearchScope, has_word_of};
 use crate::model::{Digest, Digester, OsText, TargetKind, TargetReport};
 use crate::process::Environment;
-use crate::workspace::{
-    PathStamp, Relevance, is_session_variable, is_terminal_variable, names_default_target_dir,
-    relevance, well_known_texts, without_root,
-};
+use crate::workspace::{PathStamp, Relevance, relevance, well_known_texts};
 
 /// What may go through all variables contains this: the macros in a library.
 const ALL_IN_A_MACRO: &str = "vars";
@@ -256,6 +255,13 @@ impl<'a> EnvironmentJudge<'a> {
     }
 }
 
+impl AskedEnvironment {
+    /// Whether something that is given to the run holds the name, or is its first word, `text`.
+    fn is_named(&self, name: &str, text: &str, given: &[OsText]) -> Option<String> {
+        is_named(&self.environment, &self.arguments, name, text, given)
+    }
+}
+
 impl EnvironmentJudge<'_> {
     /// Why the record does not answer in the client's environment; `None` if it does.
     pub(super) fn obstacle(
@@ -322,11 +328,46 @@ impl EnvironmentJudge<'_> {
                 (None, _) => Some("it always counts".to_owned()),
                 (_, Some(place)) => Some(format!("`{place}` can name it")),
                 (_, None) if name == PATH => programs_differ(programs.as_ref(), asked),
-                (_, None) => asked.is_named(name, given),
+                (Some(text), None) => asked
+                    .is_named(name, text, given)
+                    .or_else(|| self.is_put_together(record, asked, name, text, fingerprints)),
             };
             VariableDifference { name: name.clone(), why }
         };
         wanted.into_iter().map(difference).collect()
+    }
+
+    /// Whether a variable that the run can name holds the first word of this one's name: a test may put the
+    /// name together from it.
+    fn is_put_together(
+        &self,
+        record: &Record,
+        asked: &AskedEnvironment,
+        name: &str,
+        text: &str,
+        fingerprints: &mut Fingerprints,
+    ) -> Option<String> {
+        let mut texts = BTreeSet::new();
+        for giver in with_word(&asked.environment, name, text) {
+            if self.rules.ignores(OsStr::new(giver)) {
+                continue;
+            }
+            match text_of(giver) {
+                Some(text) => drop(texts.insert(text)),
+                // It always counts.
+                None => return Some(format!("`{giver}` holds its first word")),
+            }
+        }
+        if texts.is_empty() {
+            return None;
+        }
+        match self.search(record, texts, fingerprints) {
+            Ok(places) => places
+                .values()
+                .next()
+                .map(|place| format!("`{place}` can name a variable that holds its first word")),
+            Err(why) => Some(why),
+        }
     }
 
     /// Where each of the texts was found that was.
@@ -544,59 +585,6 @@ impl EnvironmentJudge<'_> {
     }
 }
 
-impl AskedEnvironment {
-    /// Whether another variable's value, one that cargo gave among them, or an argument holds the name
-    /// of this one.
-    fn is_named(&self, name: &str, given: &[OsText]) -> Option<String> {
-        let holds = |text: &[u8]| text.windows(name.len()).any(|part| part == name.as_bytes());
-        let given = given.iter().map(|text| &*text.0);
-        let values = self.environment.iter().filter(|(name, _)| *name != PATH);
-        let texts = values.map(|(_, value)| value).chain(given);
-        let mut texts = texts.chain(self.arguments.iter().map(|text| &**text)).map(OsStr::as_bytes);
-        texts.any(holds).then(|| "another variable or an argument names it".to_owned())
-    }
-}
-
-/// Shows each variable of a question with the digest of its value, and where it belongs.
-pub(super) fn each_variable(
-    question: &Question,
-    mut see: impl FnMut(&OsStr, Digest, VariablePlace),
-) {
-    let Question { root, selection, environment, settings, .. } = question;
-    let rules = VariableRules::of(settings);
-    for (name, value) in environment.iter() {
-        let is_default = names_default_target_dir(name, value, &selection.dir, root);
-        let place = match rules.place(name, is_terminal_variable(name)) {
-            VariablePlace::Key if is_default => VariablePlace::Beside,
-            place => place,
-        };
-        see(name, Digest::of(&without_root(value.as_bytes(), root)), place);
-    }
-}
-
-/// A variable's value; `None` if it is not set.
-pub(super) fn variable(environment: &Environment, name: &str, root: &Path) -> Option<Digest> {
-    environment.get(name).map(|value| Digest::of(&without_root(value.as_bytes(), root)))
-}
-
-/// The variables that these units of a build name, by the word of compilers and build scripts, as
-/// they are in this environment.
-pub(super) fn named_by_build<'u>(
-    units: impl Iterator<Item = &'u UnitInputs>,
-    environment: &Environment,
-    root: &Path,
-) -> BTreeMap<String, Option<Digest>> {
-    let names: BTreeSet<&String> = units.flat_map(|unit| &unit.variables).collect();
-    let counted = names.into_iter().filter(|name| !is_set_by_cargo(name));
-    counted.map(|name| (name.clone(), variable(environment, name, root))).collect()
-}
-
-/// Whether cargo sets the variable for compilers and build scripts, whatever the shell says.
-fn is_set_by_cargo(name: &str) -> bool {
-    let name = OsStr::new(name);
-    is_session_variable(name) && !is_terminal_variable(name)
-}
-
 /// Why another search path gives other programs than the run found.
 pub(super) fn programs_differ(
     programs: Option<&BTreeMap<String, Vec<OsText>>>,
@@ -686,5 +674,7 @@ pub(super) fn content_of(state: &InputState) -> Option<Digest> {
 }
 
 mod search;
+mod shown;
 #[cfg(test)]
 mod tests;
+mod values;

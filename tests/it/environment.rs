@@ -61,6 +61,16 @@ const READERS: &[Reader] = &[
          assert_ne!(var(name.trim()), \"bad\")",
         "SUMMIT_STATE",
     ),
+    (
+        "joined",
+        "assert_ne!(var(&format!(\"{}_STATE\", var(\"PLACE_HOLDER\").to_uppercase())), \"bad\")",
+        "TUNDRA_STATE",
+    ),
+    (
+        "short",
+        "assert_ne!(var(&format!(\"{}_URL\", var(\"APP\").to_uppercase())), \"bad\")",
+        "BAKERY_URL",
+    ),
     ("indirect", "assert_ne!(var(&var(\"NAME_HOLDER\")), \"bad\")", "HELD_NAME"),
     (
         "listed",
@@ -183,6 +193,8 @@ fn a_variable_counts_however_it_is_named() {
     }
     play(&[], |client| {
         client.home.environment.set("NAME_HOLDER", "HELD_NAME");
+        client.home.environment.set("PLACE_HOLDER", "tundra");
+        client.home.environment.set("APP", "bakery");
         let readers = readers(client, false);
         client.ask().green_from("run");
         client.ask().green_from("cache");
@@ -196,7 +208,9 @@ fn a_variable_counts_however_it_is_named() {
                 "compiled" => format!("environment variable {variable} differs, which the build"),
                 // For other targets it counts as well: its first letters stand in another word of theirs, or
                 // another variable holds its name.
-                "insta" | "indirect" => format!("environment variable {variable} differs"),
+                "insta" | "indirect" | "joined" | "short" => {
+                    format!("environment variable {variable} differs")
+                }
                 _ => format!("p::names: environment variable {variable} differs"),
             };
             assert!(checked.stderr.contains(&why), "{name}: {checked:#?}");
@@ -206,6 +220,8 @@ fn a_variable_counts_however_it_is_named() {
             client.home.environment.set(variable, "bad");
         }
         client.home.environment.set("NAME_HOLDER", "HELD_NAME");
+        client.home.environment.set("PLACE_HOLDER", "tundra");
+        client.home.environment.set("APP", "bakery");
         let answer = client.ask();
         answer.red();
         let target = answer.targets.iter().find(|target| target["target"] == "names").unwrap();

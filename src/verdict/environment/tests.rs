@@ -1,6 +1,7 @@
 //! Tests of the rules by which variables count.
 
 use super::*;
+use crate::compiler::UnitInputs;
 
 #[test]
 fn a_variable_that_cargo_sets_does_not_count_for_a_build() {
@@ -65,8 +66,11 @@ fn a_name_may_stand_in_what_cargo_gives_to_a_run() {
     let asked =
         AskedEnvironment { arguments: vec!["a HELD b".into()], ..AskedEnvironment::default() };
     let given = [OsText::from("see OTHER")];
-    assert!(asked.is_named("HELD", &given).is_some());
-    assert!(asked.is_named("OTHER", &given).is_some() && asked.is_named("OTHER", &[]).is_none());
+    assert!(asked.is_named("HELD", "held", &given).is_some());
+    assert!(
+        asked.is_named("OTHER", "other", &given).is_some()
+            && asked.is_named("OTHER", "other", &[]).is_none()
+    );
 }
 
 #[test]

@@ -67,6 +67,30 @@ fn each_test_is_a_record_of_its_own() {
 }
 
 #[test]
+fn stress_runs_and_other_limits_are_no_repetition() {
+    if takes_long() {
+        return;
+    }
+    let Some(home) = built(&[("tests/it.rs", "#[test] fn t() {}\n")]) else { return };
+    if !is_there(&home) {
+        return;
+    }
+    home.write(".cargo/config.toml", &home.ok(&["config", "cargo"]));
+    nextest(&home).is(0, 0);
+    let cached = nextest(&home).cached();
+    assert!(cached > 0);
+    // The same run again and again is what is asked for.
+    let stress = ["nextest", "run", "--stress-count", "2", "--success-output", "immediate"];
+    home.start("cargo", &stress).end(LIMIT).is(0, 0);
+    nextest(&home).is(0, cached);
+    // A test that takes too long fails.
+    let limit = "[profile.default]\nslow-timeout = { period = '60s', terminate-after = 1 }\n";
+    home.write(".config/nextest.toml", limit);
+    nextest(&home).is(0, 0);
+    nextest(&home).is(0, cached);
+}
+
+#[test]
 fn an_edit_leaves_the_tests_that_do_not_reach_it() {
     if takes_long() {
         return;
