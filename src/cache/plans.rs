@@ -38,12 +38,17 @@ impl WorkspacePlan {
     /// target themselves: nothing else would show that their programs can still be built.
     pub(crate) fn carried_by(&self, id: &TargetId) -> &BTreeSet<String> {
         static NONE: BTreeSet<String> = BTreeSet::new();
-        let carrier = carrier_of(self.targets.iter().map(|target| &target.id));
-        if carrier == Some(id) { &self.untested } else { &NONE }
+        if self.carrier() == Some(id) { &self.untested } else { &NONE }
+    }
+
+    /// The target that carries packages; none if there is nothing to carry.
+    pub(crate) fn carrier(&self) -> Option<&TargetId> {
+        let ids = self.targets.iter().map(|target| &target.id);
+        carrier_of(ids).filter(|_| !self.untested.is_empty())
     }
 }
 
-/// The target that counts as built from what is built for none: the same on all machines.
+/// The one of these targets that would carry packages: the same on all machines.
 pub(crate) fn carrier_of<'t>(ids: impl Iterator<Item = &'t TargetId>) -> Option<&'t TargetId> {
     ids.min()
 }

@@ -36,22 +36,29 @@ pub struct Question {
     pub target_dir: Option<PathBuf>,
 }
 
-/// Whether a path without links lies where something is built: below one of these folders, or in another
-/// workspace's.
-pub(super) fn is_product(real: &Path, target_dirs: &[PathBuf]) -> bool {
-    let real_dir = |dir: &PathBuf| dir.canonicalize().unwrap_or_else(|_| dir.clone());
-    let target_dirs: Vec<PathBuf> = target_dirs.iter().map(real_dir).collect();
-    let is_made =
-        |folder: &Path| target_dirs.iter().any(|dir| dir == folder) || is_cargo_target(folder);
-    real.ancestors().any(is_made)
-}
+/// Where something is built: the target folders of a question, and those of other workspaces.
+pub(super) struct ProductFolders(Vec<PathBuf>);
 
-/// Those of the paths that are links to something that a build makes.
-pub(super) fn links_to_products(paths: &[PathBuf], target_dirs: &[PathBuf]) -> Vec<PathBuf> {
-    let links = paths.iter().filter(|path| path.is_symlink());
-    let is_led =
-        |path: &&PathBuf| path.canonicalize().is_ok_and(|real| is_product(&real, target_dirs));
-    links.filter(is_led).cloned().collect()
+impl ProductFolders {
+    pub(super) fn of(target_dirs: &[PathBuf]) -> Self {
+        let real = |dir: &PathBuf| dir.canonicalize().unwrap_or_else(|_| dir.clone());
+        Self(target_dirs.iter().map(real).collect())
+    }
+
+    /// Whether a path without links lies there.
+    pub(super) fn hold(&self, real: &Path) -> bool {
+        real.ancestors()
+            .any(|folder| self.0.iter().any(|dir| dir == folder) || is_cargo_target(folder))
+    }
+
+    /// Those of the paths that are links to something there.
+    pub(super) fn links(&self, paths: &[PathBuf]) -> Vec<PathBuf> {
+        let links = paths.iter().filter(|path| path.is_symlink());
+        links
+            .filter(|path| path.canonicalize().is_ok_and(|real| self.hold(&real)))
+            .cloned()
+            .collect()
+    }
 }
 
 impl Question {

@@ -11,7 +11,7 @@ use super::by_packages::answers_of;
 use super::early::EarlyRuns;
 use super::execute::{Execution, Interrupted};
 use super::extra_inputs::{extra_inputs, products_consulted};
-use super::facts::links_to_products;
+use super::facts::ProductFolders;
 use super::fingerprint::Fingerprints;
 use super::keep::{Keeper, WholeRun, is_green};
 use super::look_up::{Finding, LookUp, answer_of, known_failure};
@@ -357,11 +357,7 @@ impl<'a> Answering<'a> {
         let is_green = ran.targets.iter().all(|target| target.report.verdict == Verdict::Pass);
         let green: BTreeSet<_> =
             ran.targets.iter().map(|target| target.report.id.clone()).collect();
-        let is_complete = match part.scope {
-            BuildScope::Packages => green.is_superset(&part.missing),
-            BuildScope::Targets => green == part.missing,
-        };
-        if !is_green || !is_complete || ran.replaced || ran.doubt.is_some() {
+        if !is_green || green != part.runs || ran.replaced || ran.doubt.is_some() {
             return Ok(None);
         }
         let products = std::mem::take(&mut ran.products);
@@ -552,7 +548,7 @@ impl<'a> Answering<'a> {
         let has_runner = !runners.is_empty();
         let sources = self.sources(&build, runners);
         // The tree has the text of such a link alone.
-        let links = links_to_products(&sources, &facts.target_dirs);
+        let links = ProductFolders::of(&facts.target_dirs).links(&sources);
         let mut sources = tree.uncounted(sources).await;
         sources.extend(links);
         let outside = extra_inputs(question, facts, &build.sources, &ran, tree).await;

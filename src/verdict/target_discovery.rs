@@ -126,6 +126,11 @@ mod tests {
     use crate::cache::InputState;
     use std::fs;
 
+    fn all_hold(root: &Path, inputs: &[Input]) -> bool {
+        let mut fingerprints = Fingerprints::default();
+        inputs.iter().all(|input| fingerprints.holds(root, input))
+    }
+
     #[test]
     fn packages_count_of_which_nothing_was_built_and_the_manifests_above_all() {
         let dir = tempfile::tempdir().unwrap();
@@ -140,10 +145,7 @@ mod tests {
         let manifests = manifests_above(&root, &sources);
         let look = || DiscoveredNames::look(&root, &sources, &manifests);
         let inputs = look().since(look()).unwrap();
-        let holds = || {
-            let mut fingerprints = Fingerprints::default();
-            inputs.iter().all(|input| fingerprints.holds(&root, input))
-        };
+        let holds = || all_hold(&root, &inputs);
         for name in ["tool/examples/x.rs", "deps/Cargo.toml", "deps/other/Cargo.toml"] {
             assert!(holds());
             let path = root.join(name);
@@ -172,10 +174,7 @@ mod tests {
         let manifests = manifests_above(&root, &sources);
         let look = || DiscoveredNames::look(&root, &sources, &manifests);
         let inputs = look().since(look()).unwrap();
-        let holds = || {
-            let mut fingerprints = Fingerprints::default();
-            inputs.iter().all(|input| fingerprints.holds(&root, input))
-        };
+        let holds = || all_hold(&root, &inputs);
         for name in ["tests/x.rs", "tests/data/main.rs", "src/lib.rs", "build.rs", "watched/x"] {
             assert!(holds());
             let before = look();

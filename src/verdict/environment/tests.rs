@@ -12,7 +12,7 @@ fn a_variable_that_cargo_sets_does_not_count_for_a_build() {
     let names = ["A", "B", "CARGO_PKG_NAME", "OUT_DIR", "TERM"].map(str::to_owned);
     let unit = UnitInputs { variables: names.into(), ..UnitInputs::default() };
     let variables = named_by_build([&unit].into_iter(), &environment, Path::new("/w"));
-    // Of a package without a build script `OUT_DIR` is what the shell says.
+    // A package without a build script gets the `OUT_DIR` of the shell.
     assert_eq!(variables.keys().collect::<Vec<_>>(), ["A", "B", "OUT_DIR", "TERM"]);
     assert_eq!(variables["B"], None);
     assert_eq!(variables["A"], Some(Digest::of(b"1")));

@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::hasher::{ListedEntry, Manifest};
 use crate::model::{Digest, Digester};
-use crate::verdict::facts::is_product;
+use crate::verdict::facts::ProductFolders;
 
 /// Folders in which cargo looks for targets by their names.
 const TARGET_FOLDERS: [&str; 4] = ["tests", "examples", "benches", "bin"];
@@ -34,9 +34,9 @@ enum LinkedThing {
 
 impl LinkedThing {
     /// What the link at this way from the real root leads to. A product's content is no part of the link's.
-    fn of(root: &Path, link: &Path, target_dirs: &[PathBuf]) -> Self {
+    fn of(root: &Path, link: &Path, products: &ProductFolders) -> Self {
         let Ok(real) = root.join(link).canonicalize() else { return Self::Other };
-        if is_product(&real, target_dirs) {
+        if products.hold(&real) {
             return Self::Other;
         }
         match real.strip_prefix(root) {
@@ -52,8 +52,9 @@ impl SourceListing {
     pub(super) fn of(manifest: &Manifest, root: &Path, target_dirs: &[PathBuf]) -> Self {
         let listing = Self::of_entries(manifest.entries());
         let links = listing.entries.values().filter(|entry| entry.sort == b'l');
+        let products = ProductFolders::of(target_dirs);
         let links =
-            links.map(|link| (link.path.clone(), LinkedThing::of(root, &link.path, target_dirs)));
+            links.map(|link| (link.path.clone(), LinkedThing::of(root, &link.path, &products)));
         Self { links: links.collect(), ..listing }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::built_from::features;
 use super::look_up::{BuildScope, KnownTargets};
-use crate::cache::{Record, TargetPlan, WorkspacePlan};
+use crate::cache::{Record, WorkspacePlan};
 use crate::compiler::Build;
 use crate::model::{TargetId, TargetKind, TargetReport};
 use crate::workspace::{Selection, SelectionPart};
@@ -17,8 +17,8 @@ pub(in crate::verdict) struct Partial {
     pub(in crate::verdict) selection: Selection,
     /// The names of its packages.
     pub(in crate::verdict) packages: BTreeSet<String>,
-    /// The targets that must run.
-    pub(in crate::verdict) missing: BTreeSet<TargetId>,
+    /// The targets that it runs.
+    pub(in crate::verdict) runs: BTreeSet<TargetId>,
     pub(in crate::verdict) scope: BuildScope,
     /// The records of the targets that need not run.
     pub(in crate::verdict) answered: Vec<Arc<Record>>,
@@ -40,37 +40,35 @@ impl Partial {
     ) -> Option<Self> {
         let missing = known.targets.iter().filter(|(_, found)| found.is_err());
         let missing: BTreeSet<TargetId> = missing.map(|(id, _)| id.clone()).collect();
-        let needs_whole = |target: &TargetPlan| target.needs_whole && missing.contains(&target.id);
-        if plan.targets.iter().any(needs_whole) {
+        let mut packages: BTreeSet<String> = missing.iter().map(|id| id.package.clone()).collect();
+        let carrier = plan.carrier();
+        let may_split = may_split && carrier.is_none_or(|id| !missing.contains(id));
+        let options = may_split.then(|| options_of(&missing, &packages, known)).flatten();
+        let (scope, runs) = match &options {
+            Some(_) => (BuildScope::Targets, missing),
+            None => {
+                let of_packages = known.targets.iter().map(|(id, _)| id);
+                let of_packages = of_packages.filter(|id| packages.contains(&id.package));
+                (BuildScope::Packages, of_packages.cloned().collect())
+            }
+        };
+        if plan.targets.iter().any(|target| target.needs_whole && runs.contains(&target.id)) {
             return None;
         }
-        let mut packages: BTreeSet<String> = missing.iter().map(|id| id.package.clone()).collect();
-        let options = may_split.then(|| options_of(&missing, &packages, known)).flatten();
-        let carried = |is_run: &dyn Fn(&TargetId) -> bool| -> BTreeSet<String> {
-            let run = plan.targets.iter().map(|target| &target.id).filter(|id| is_run(id));
-            run.flat_map(|id| plan.carried_by(id)).cloned().collect()
-        };
-        let options = options.filter(|_| carried(&|id| missing.contains(id)).is_empty());
-        if options.is_none() {
-            // All targets of the packages run.
-            packages.extend(carried(&|id| packages.contains(&id.package)));
+        if carrier.is_some_and(|id| runs.contains(id)) {
+            packages.extend(plan.untested.iter().cloned());
         }
         if packages.is_empty() || plan.inseparable.contains(&packages) {
             return None;
         }
         let selection = narrowed(whole, &packages, options.as_ref())?;
-        let scope = if options.is_some() { BuildScope::Targets } else { BuildScope::Packages };
-        let is_answered = |id: &TargetId| match scope {
-            BuildScope::Targets => !missing.contains(id),
-            BuildScope::Packages => !packages.contains(&id.package),
-        };
-        let others = known.targets.iter().filter(|(id, _)| is_answered(id));
+        let others = known.targets.iter().filter(|(id, _)| !runs.contains(id));
         let answered: Vec<_> = others.filter_map(|(_, found)| found.clone().ok()).collect();
         if answered.is_empty() {
             return None;
         }
         let order = known.targets.iter().map(|(id, _)| id.clone()).collect();
-        Some(Self { selection, packages, missing, scope, answered, order })
+        Some(Self { selection, packages, runs, scope, answered, order })
     }
 
     /// Whether the records still answer that did before the rest ran.
@@ -150,7 +148,7 @@ pub(in crate::verdict) fn has_features_of(plan: &WorkspacePlan, build: &Build) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::KeyBasis;
+    use crate::cache::{KeyBasis, TargetPlan};
 
     /// Targets by `package kind name`; those with a `+` have a record.
     fn known(targets: &[&str]) -> KnownTargets {
@@ -263,6 +261,7 @@ mod tests {
         assert!(part(&plan, &targets, true).is_none());
         let others = ["a lib a", "a test it+", "b lib b+"];
         assert_eq!(told(part(&plan, &others, true)), some("-p a --lib", &["a::it", "b"]));
+        assert!(part(&plan, &others, false).is_none(), "it runs with its package");
     }
 
     #[test]

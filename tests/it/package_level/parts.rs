@@ -251,7 +251,7 @@ fn no_part_is_run_that_would_not_be_believed() {
     if takes_long() || !can_observe("records of packages") {
         return;
     }
-    // Whoever it speaks to decides.
+    // The test speaks to a socket, so that its run leaves no record.
     let speaks = "#[test] fn t() {\n\
                   let socket = std::net::TcpListener::bind((\"127.0.0.1\", 0)).unwrap();\n\
                   std::net::TcpStream::connect(socket.local_addr().unwrap()).unwrap();\n\
