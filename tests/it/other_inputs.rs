@@ -327,6 +327,34 @@ fn a_git_ignored_manifest_counts_from_which_a_package_inherits() {
     });
 }
 
+/// Cargo does not notice it, so that what was built before says nothing of a build of now.
+#[test]
+fn a_deleted_file_counts_that_a_build_script_has_listed_unsaid() {
+    if takes_long() {
+        return;
+    }
+    let script = "fn main() { println!(\"cargo:rerun-if-changed=build.rs\");\n\
+                  assert_eq!(std::fs::read_dir(\"listed\").unwrap().count(), 2) }\n";
+    let lib = "#[test] fn t() {}\n";
+    let files = [
+        (".gitignore", "/target\n"),
+        ("build.rs", script),
+        ("listed/a", ""),
+        ("listed/b", ""),
+        ("src/lib.rs", lib),
+    ];
+    play(&files, |client| {
+        until_old(&client.home.root.join("listed/b"));
+        client.ask().green();
+        client.ask().green_from("cache");
+        fs::remove_file(client.home.root.join("listed/b")).unwrap();
+        client.ask().green();
+        client.ask().green();
+        fs::remove_dir_all(client.home.root.join("target")).unwrap();
+        client.ask().error();
+    });
+}
+
 #[test]
 fn a_folder_that_a_build_script_watches_counts_with_its_content() {
     if takes_long() {
