@@ -174,8 +174,11 @@ pub struct RanProgram {
     pub program: PathBuf,
     /// Digest of its stamp when it ran.
     pub stamp: Digest,
-    /// Digest of everything besides the program that decides the outcome and is known beforehand.
+    /// Digest of everything besides the program, its path and the variables that decides the outcome and is
+    /// known beforehand.
     pub context: Digest,
+    /// Digest of the variables of which each decides the outcome only if something in the run can name it.
+    pub variables: Digest,
     /// The record of the run that names all its inputs, and when that was made; none for another
     /// run.
     pub record: Option<(RecordKey, Timestamp)>,

@@ -83,6 +83,7 @@ mod program;
 mod reader;
 mod section;
 mod symbol_body;
+mod sysroot;
 mod test_table;
 #[cfg(test)]
 mod tests;
@@ -99,8 +100,9 @@ pub use error::UnknownLayout;
 
 use link::{LinkedGraph, ReachedAll};
 use object_code::ObjectCode;
-use object_files::{ObjectFiles, Sysroot};
+use object_files::ObjectFiles;
 use program::ProgramTables;
+use sysroot::Sysroot;
 
 use crate::model::{Digest, Digester};
 
@@ -300,7 +302,7 @@ impl ReachReader {
             return Err(UnknownLayout::BuiltLibrary { library: library.clone() });
         }
         let objects = self.files.of_program(program, linked, &tables, &self.sysroot)?;
-        tables.check(&bytes, &objects)?;
+        tables.check(&bytes, &objects, &self.sysroot)?;
         if modified(program)? != linked {
             return Err(UnknownLayout::Replaced);
         }

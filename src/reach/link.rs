@@ -8,9 +8,9 @@ use super::graph::{Closure, CodeGraph, GraphTarget};
 use super::location_flow::{CallParameter, Reference};
 use super::log_part::{LogPart, is_place_of_log};
 use super::object_code::{ContentDigests, ObjectCode, SymbolDefinition};
-use super::object_files::{Sysroot, is_rust};
 use super::panicking::only_panics;
 use super::program::{ProgramTables, SymbolOrigin};
+use super::sysroot::{Sysroot, is_rust};
 use crate::model::{Digest, Digester};
 
 /// A program's objects as a graph.
@@ -74,6 +74,8 @@ impl<'a> LinkedGraph<'a> {
                             if let Some(targets) = this.definitions.get(name) {
                                 this.graph.refer(targets.iter().copied());
                             } else {
+                                let is_for_random = name == LOOKUP && object.is_of("getrandom");
+                                let name = if is_for_random { LOOKUP_OF_GETRANDOM } else { name };
                                 let leaf = *leaf_of.entry(name).or_insert_with(|| {
                                     this.leaves.push(name);
                                     count + this.leaves.len() as u32 - 1
@@ -311,6 +313,12 @@ impl Closures<'_> {
     }
 }
 
+/// The C library's look-up of a function by its name.
+const LOOKUP: &str = "dlsym";
+/// What stands for it in the crate `getrandom`, which looks up nothing but `getrandom` of the C library
+/// (that is so in all of its versions from 0.1 to 0.4).
+const LOOKUP_OF_GETRANDOM: &str = "dlsym for getrandom";
+
 /// Symbols that the linker makes, or that the C compiler's own objects define, which every program has.
 const OF_LINKER: [&str; 5] =
     ["__dso_handle", "_GLOBAL_OFFSET_TABLE_", "__stack_chk_fail_local", "atexit", "pthread_atfork"];
@@ -322,6 +330,12 @@ const WANTED: [&str; 3] =
 fn of_leaf(name: &str, program: &ProgramTables, sysroot: &Sysroot) -> Capabilities {
     if name.contains("7___rustc") {
         return Capabilities::default();
+    }
+    if name == LOOKUP_OF_GETRANDOM {
+        return match program.origins.get(LOOKUP) {
+            Some(SymbolOrigin::System) => capabilities::of_library("getrandom"),
+            _ => of_leaf(LOOKUP, program, sysroot),
+        };
     }
     let units = sysroot.symbols.get(name);
     let of_known = || match units {

@@ -69,6 +69,8 @@ pub(super) struct SymbolDefinition {
 /// One object.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct ObjectCode {
+    /// The name that the program has for it: with rustc, that of a code unit.
+    pub(super) name: Box<str>,
     pub(super) nodes: Vec<CodeNode>,
     pub(super) names: Vec<Box<str>>,
     pub(super) definitions: Vec<SymbolDefinition>,
@@ -84,6 +86,15 @@ pub(super) struct ObjectCode {
     pub(super) tests: Option<Vec<ListedTest>>,
 }
 
+impl ObjectCode {
+    /// Whether rustc has compiled it as a part of the crate of this name.
+    pub(super) fn is_of(&self, name: &str) -> bool {
+        // `crate.hash-cgu.0`
+        let unit = self.name.strip_prefix(name).and_then(|rest| rest.strip_prefix('.'));
+        unit.is_some_and(|unit| unit.contains("-cgu."))
+    }
+}
+
 /// Reads the object `data`, which is called `name` in messages.
 ///
 /// Only in what rustc has compiled (`by_rustc`) are panic locations looked for.
@@ -95,7 +106,8 @@ pub(super) fn read_object(
     let reader = ObjectReader::open(name, data, by_rustc)?;
     let frames = reader.frames()?;
     let tests = test_table::find(&reader)?;
-    let (code, ids, pieces) = (ObjectCode::default(), HashMap::new(), Capabilities::default());
+    let code = ObjectCode { name: name.into(), ..ObjectCode::default() };
+    let (ids, pieces) = (HashMap::new(), Capabilities::default());
     let whole = HashMap::new();
     Collector { reader: &reader, code, ids, pieces, whole }.collect(&frames, tests)
 }

@@ -11,6 +11,7 @@ use object::read::elf::{FileHeader, ProgramHeader, SectionHeader, Sym};
 use super::error::UnknownLayout;
 use super::object_code::ObjectCode;
 use super::section::{ENDIAN, Elf};
+use super::sysroot::Sysroot;
 
 /// The origin of a program's symbol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +33,7 @@ pub(super) struct ProgramTables {
     /// Symbols that shared libraries can call.
     pub(super) exported: HashSet<String>,
     /// The place of each function and of data in the file; `None` for a name that several have.
-    places: HashMap<String, Option<Range<usize>>>,
+    places: HashMap<String, Option<SymbolPlace>>,
     /// Shared libraries that are loaded with the program.
     pub(super) libraries: Vec<String>,
     /// Where these are looked for besides the folders of the system.
@@ -40,6 +41,14 @@ pub(super) struct ProgramTables {
     /// What else the kernel is told: where the program begins, which loader it has, and what its stack is
     /// like.
     pub(super) loading: Vec<String>,
+}
+
+/// Where a program's file has a function, or data.
+#[derive(Debug)]
+struct SymbolPlace {
+    bytes: Range<usize>,
+    /// The object that alone can refer to it, by its place among the linked ones.
+    local_to: Option<usize>,
 }
 
 /// Reads the tables of the program `data`.
@@ -132,7 +141,10 @@ pub(super) fn read_program(data: &[u8]) -> Result<ProgramTables, UnknownLayout> 
                 let start =
                     usize::try_from(section.sh_offset(ENDIAN).checked_add(distance)?).ok()?;
                 let end = start.checked_add(usize::try_from(symbol.st_size(ENDIAN)).ok()?)?;
-                Some(start..end)
+                // An object's own symbols follow its name.
+                let local_to =
+                    symbol.is_local().then(|| tables.objects.len().checked_sub(1)).flatten();
+                Some(SymbolPlace { bytes: start..end, local_to })
             });
             let several = tables.places.contains_key(&name);
             tables.places.insert(name.clone(), place.filter(|_| !several));
@@ -158,12 +170,14 @@ impl ProgramTables {
         self.origins.get(name) == Some(&SymbolOrigin::Linked)
     }
 
-    /// Checks that the program `data` was linked from `objects`, and that the linker led each symbol to
-    /// its definition: everything that has a name in both is the same, and has a place of its own.
+    /// Checks that the program `data` was linked from `objects` and the sysroot's, and that the linker led
+    /// each symbol to its definition: everything that has a name in both is the same, and has a place of its
+    /// own.
     pub(super) fn check(
         &self,
         data: &[u8],
         objects: &[Arc<ObjectCode>],
+        sysroot: &Sysroot,
     ) -> Result<(), UnknownLayout> {
         if let Some(symbol) = self.origins.keys().find(|name| name.starts_with("__wrap_")) {
             return Err(UnknownLayout::Redirected { symbol: symbol.clone() });
@@ -181,8 +195,11 @@ impl ProgramTables {
         }
         let mut found = Vec::new();
         for (at, name, body) in all() {
-            let Some(Some(range)) = self.places.get(name) else { continue };
-            if body.is_local && local[name] > 1 {
+            let Some(Some(SymbolPlace { bytes: range, local_to })) = self.places.get(name) else {
+                continue;
+            };
+            let is_of_sysroot = || local_to.is_some_and(|at| sysroot.has(&self.objects[at]));
+            if body.is_local && (local[name] > 1 || is_of_sysroot()) {
                 continue;
             }
             if !data.get(range.clone()).is_some_and(|bytes| body.is(bytes)) {
@@ -204,5 +221,41 @@ impl ProgramTables {
         }
         // `main` at least is in both.
         if found.is_empty() { Err(UnknownLayout::NoMain) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::symbol_body::{NodePlace, SymbolBody};
+    use super::*;
+
+    #[test]
+    fn a_function_of_the_sysroot_alone_is_none_of_an_object() {
+        let sysroot = Sysroot { units: ["std.1-cgu.0".into()].into(), ..Sysroot::default() };
+        // The object has a function of its own by that name, which the linker has left out.
+        let check = |unit: &str| {
+            let place = |bytes, local_to| Some(SymbolPlace { bytes, local_to });
+            let tables = ProgramTables {
+                objects: vec!["mine.1-cgu.0".to_owned(), unit.to_owned()],
+                places: [
+                    ("main".to_owned(), place(0..4, None)),
+                    ("fmt".to_owned(), place(4..8, Some(1))),
+                ]
+                .into(),
+                ..ProgramTables::default()
+            };
+            let body = |name, is_local, bytes| {
+                let place = NodePlace { node: name, offset: 0 };
+                SymbolBody::new(name, is_local, place, bytes, &[])
+            };
+            let object = ObjectCode {
+                names: ["main".into(), "fmt".into()].into(),
+                bodies: vec![body(0, false, &[1; 4]), body(1, true, &[3; 4])],
+                ..ObjectCode::default()
+            };
+            tables.check(&[1, 1, 1, 1, 2, 2, 2, 2], &[Arc::new(object)], &sysroot)
+        };
+        assert!(check("std.1-cgu.0").is_ok());
+        assert!(matches!(check("mine.2-cgu.0"), Err(UnknownLayout::OtherCode { .. })));
     }
 }

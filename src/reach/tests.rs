@@ -10,8 +10,8 @@ use super::error::UnknownLayout;
 use super::graph::Closure;
 use super::link::LinkedGraph;
 use super::object_code::{ObjectCode, read_object};
-use super::object_files::Sysroot;
 use super::program::{ProgramTables, SymbolOrigin, read_program};
+use super::sysroot::Sysroot;
 
 /// An object that is being made. Section 0 is empty, as the format wants it.
 #[derive(Default)]
@@ -148,7 +148,12 @@ impl ObjectBytes {
 
 /// Everything that the symbol `entry` reaches in a program of these objects.
 fn closed(objects: &[&ObjectBytes], tables: &ProgramTables, entry: &str) -> (Closure, bool) {
-    let objects: Vec<_> = objects.iter().map(|object| Arc::new(object.read().unwrap())).collect();
+    let objects: Vec<_> = objects.iter().map(|object| object.read().unwrap()).collect();
+    closed_as(objects, tables, entry)
+}
+
+fn closed_as(objects: Vec<ObjectCode>, tables: &ProgramTables, entry: &str) -> (Closure, bool) {
+    let objects: Vec<_> = objects.into_iter().map(Arc::new).collect();
     let sysroot = Sysroot {
         units: ["std-cgu.0".into()].into(),
         symbols: [
@@ -284,6 +289,31 @@ fn the_origin_of_a_symbol_says_what_it_can_do() {
     // The sysroot defines it too, in a unit that is part of the program or is not.
     assert_eq!(look_with("calloc", linked, &["std-cgu.0"]), (nothing, false));
     assert_eq!(look_with("calloc", linked, &["other-cgu.0"]), unknown);
+}
+
+#[test]
+fn the_crate_getrandom_looks_up_no_function_of_the_program() {
+    let look = |unit: &str, origin| {
+        let mut object = ObjectBytes::default();
+        let entry = object.section(".text.entry", CODE, &[1; 16]);
+        object.symbol("entry", elf::STB_GLOBAL, entry, 0);
+        let leaf = object.symbol("dlsym", elf::STB_GLOBAL, 0, 0);
+        object.refer(entry, 0, leaf, 0);
+        let mut tables = ProgramTables::default();
+        tables.origins.insert("dlsym".to_owned(), origin);
+        let code = read_object(unit, &object.bytes(), true).unwrap();
+        closed_as(vec![code], &tables, "entry").0.capabilities
+    };
+    let all = Capabilities::OUTSIDE | Capabilities::WRITES | Capabilities::PROCESS_WIDE;
+    assert_eq!(look("getrandom.1f2e-cgu.0", SymbolOrigin::System), all);
+    let units = ["getrandom_or_not.1f2e-cgu.0", "mine.1f2e-cgu.0", "getrandom.c"];
+    for unit in units {
+        let found = look(unit, SymbolOrigin::System);
+        assert!(found.contains(Capabilities::SYMBOL_LOOKUP), "{unit}");
+    }
+    // Another library has taken its place.
+    let found = look("getrandom.1f2e-cgu.0", SymbolOrigin::Library);
+    assert!(found.contains(Capabilities::SYMBOL_LOOKUP));
 }
 
 #[test]

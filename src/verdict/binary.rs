@@ -129,7 +129,8 @@ pub(super) struct BuiltSubject {
     pub(super) program: PathBuf,
     /// Digest of its stamp.
     pub(super) stamp: Digest,
-    /// Digest of everything besides the program that decides the outcome and is known beforehand.
+    /// Digest of everything besides the program, its path and the variables that decides the outcome and is
+    /// known beforehand.
     pub(super) context: Digest,
 }
 
@@ -289,6 +290,26 @@ impl<'a> TargetRecords<'a> {
     fn other_environment(&mut self, record: &Record, subject: &Subject) -> Option<String> {
         let judge = self.context.environment_judge();
         judge.obstacle(record, &subject.asked, &mut self.fingerprints)
+    }
+
+    /// Why the record of another program of the target with this index does not answer in this environment
+    /// for tests that reach in the program of now what they reached in that one.
+    pub(super) fn other_environment_of_reached(
+        &mut self,
+        index: usize,
+        record: &Record,
+    ) -> Option<String> {
+        let unknown = || Some("its program cannot be read".to_owned());
+        let Some(subject) = self.subject(index).cloned() else { return unknown() };
+        let Some(BuiltProgram { path, .. }) = &subject.program else { return unknown() };
+        let root = self.context.root;
+        let Ok(read) = self.fingerprints.read(root, path, Aspect::Program) else {
+            return unknown();
+        };
+        // The names that these tests can tell are in both programs, and that one is gone.
+        let readers = vec![Input { path: root.join(&read.path), ..read }];
+        let environment = RecordedEnvironment { readers, ..record.environment.clone() };
+        self.other_environment(&Record { environment, ..record.clone() }, &subject)
     }
 
     /// The green records of the program of the target with this index as it is now, whatever they consulted.
@@ -516,6 +537,7 @@ impl<'a> TargetRecords<'a> {
     ) -> Option<RanProgram> {
         let BuiltSubject { program, stamp, context } = self.built(index)?;
         Some(RanProgram {
+            variables: self.subject(index)?.variables(),
             id: report.id.clone(),
             program,
             stamp,

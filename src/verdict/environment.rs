@@ -647,6 +647,16 @@ fn is_of(library: &Path, targets: &[TargetReport]) -> bool {
     })
 }
 
+/// The text by which a program names a variable that cargo itself sets for a test, to another value with each
+/// version of the package.
+pub(super) fn text_of_package(name: &OsStr) -> Option<&'static str> {
+    match name.as_bytes() {
+        b"OUT_DIR" => Some("out_dir"),
+        name if name.starts_with(b"CARGO_PKG_") => Some("cargo_"),
+        _ => None,
+    }
+}
+
 /// The text to look for; `None` if the variable counts anyway.
 fn text_of(name: &str) -> Option<String> {
     match relevance(OsStr::new(name)) {
@@ -654,7 +664,7 @@ fn text_of(name: &str) -> Option<String> {
         Relevance::SearchPath => Some(PATH.to_owned()),
         // Only one that names the default is beside a key.
         Relevance::Always if name == "CARGO_TARGET_DIR" => Some(name.to_ascii_lowercase()),
-        Relevance::Always => None,
+        Relevance::Always => text_of_package(OsStr::new(name)).map(str::to_owned),
     }
 }
 

@@ -68,7 +68,8 @@ impl ShadowComparison {
             self.found.why_whole.insert(name.clone(), why.clone());
         }
         let mut bases = self.bases.take().unwrap_or_else(|| Bases::load(&self.file));
-        let base = bases.targets.get(&name).filter(|base| base.context == ran.context);
+        let is_like = |base: &&Base| base.context == ran.context && base.variables == ran.variables;
+        let base = bases.targets.get(&name).filter(is_like);
         // What did not run tells nothing about a selection.
         if let Some(base) = base.filter(|_| !ran.is_part) {
             let whole = match &reached {
@@ -93,7 +94,8 @@ impl ShadowComparison {
                 let reached = reached.reached.get(&test).copied().flatten();
                 Some((test, BaseTest { reached, outcome, group }))
             });
-            let (id, context) = (ran.id.clone(), ran.context);
+            let RanProgram { context, variables, .. } = *ran;
+            let id = ran.id.clone();
             let tests = tests.collect();
             let started = self.started(ran, record, cache);
             // What has been read must be what ran.
@@ -101,7 +103,8 @@ impl ShadowComparison {
                 self.bases = Some(bases);
                 return;
             }
-            let base = Base { id, context, record, program: reached.program, tests, started };
+            let ProgramTests { path, program, .. } = reached;
+            let base = Base { id, context, variables, record, path, program, tests, started };
             bases.targets.insert(name, base);
         }
         self.bases = Some(bases);
@@ -240,7 +243,9 @@ mod tests {
         Base {
             id: TargetId::sample("t"),
             context: digest("context"),
+            variables: digest("variables"),
             record: (key, Timestamp(1)),
+            path: digest("path"),
             program: None,
             tests: tests.iter().enumerate().map(test).collect(),
             started: StartedPrograms::default(),
@@ -253,6 +258,7 @@ mod tests {
             program: "/nowhere".into(),
             stamp: stamp_of(Path::new("/nowhere")),
             context: digest("context"),
+            variables: digest("variables"),
             record: None,
             unoptimized: false,
             is_part: false,
@@ -275,7 +281,9 @@ mod tests {
                 .collect(),
             program: None,
             groups: groups.collect(),
+            path: digest("path"),
             see_arguments: BTreeSet::new(),
+            see_path: BTreeSet::new(),
         };
         let mut found = SelectionRecord::default();
         judge(base, ran, Some(&now).filter(|_| !reached.is_empty()), &mut found);

@@ -129,6 +129,9 @@ impl<'a> UnreachedTargets<'a> {
                 None => return Err(replaced.explain(why)),
             },
         };
+        if let Some(why) = records.other_environment_of_reached(index, &record) {
+            return Err(why);
+        }
         let note = &replaced.note;
         let now = reached_tests(&mut self.reader, &program, self.programs)?;
         if stamp_of(&program) != stamp {

@@ -1,6 +1,7 @@
 //! What the tests of a target reached in its last green run, to compare later programs with.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -15,7 +16,7 @@ use crate::reach::{Capabilities, Masking, Policy, ReachReader, Reached, TestIden
 use crate::workspace::PathStamp;
 
 /// The version of the stored bases. Those of another are ignored.
-pub(super) const VERSION: u32 = 8;
+pub(super) const VERSION: u32 = 9;
 /// Larger programs are not read: their objects take as much memory.
 const LARGEST_PROGRAM: u64 = 128 << 20;
 /// The bases of a project.
@@ -30,10 +31,15 @@ pub(super) struct Bases {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Base {
     pub(super) id: TargetId,
-    /// Digest of everything besides the program that decides the outcome and is known beforehand.
+    /// Digest of everything besides the program, its path and the variables that decides the outcome and is
+    /// known beforehand.
     pub(super) context: Digest,
+    /// Digest of the variables.
+    pub(super) variables: Digest,
     /// Its record, which names its inputs, and when that was made.
     pub(super) record: (RecordKey, Timestamp),
+    /// Digest of the path of its program, which another version of the package changes.
+    pub(super) path: Digest,
     /// What is loaded of its program.
     pub(super) program: Option<Digest>,
     pub(super) tests: BTreeMap<String, BaseTest>,
@@ -77,11 +83,15 @@ pub(super) struct StartedProgram {
 #[derive(Debug)]
 pub(super) struct ProgramTests {
     pub(super) reached: ReachedTests,
+    /// Digest of the path of the program.
+    pub(super) path: Digest,
     /// What is loaded of the program.
     pub(super) program: Option<Digest>,
     pub(super) groups: Groups,
     /// Those that can see with which arguments their program was started.
     pub(super) see_arguments: BTreeSet<String>,
+    /// Those that can see the path of their program: any file can be a link to it.
+    pub(super) see_path: BTreeSet<String>,
 }
 
 impl Base {
@@ -89,6 +99,9 @@ impl Base {
     pub(super) fn is_same(&self, name: &str, now: &ProgramTests) -> bool {
         let reached = now.reached.get(name).copied().flatten();
         let is_program = self.program.is_some() && self.program == now.program;
+        if self.path != now.path && now.see_path.contains(name) {
+            return false;
+        }
         self.tests.get(name).is_some_and(|before| {
             let is_reached = reached.is_some() && reached == before.reached;
             (is_program || is_reached) && before.outcome != Outcome::Failed
@@ -170,15 +183,19 @@ pub(super) fn reached_tests(
         TestIdentity::WholeProgram(_) => None,
     };
     let groups = isolation::groups(&tests, unoptimized);
-    let sees_arguments =
-        |(_, reached): &(&String, &Reached)| reached.capabilities.contains(Capabilities::OWN_PATH);
-    let see_arguments = tests.iter().filter(sees_arguments).map(|(name, _)| name.clone()).collect();
+    let having = |one: Capabilities| {
+        let has = move |(_, reached): &(&String, &Reached)| reached.capabilities.contains(one);
+        tests.iter().filter(has).map(|(name, _)| name.clone()).collect::<BTreeSet<_>>()
+    };
+    let see_arguments = having(Capabilities::OWN_PATH);
+    let see_path = &see_arguments | &having(Capabilities::FILES);
     let reached = tests.into_iter().map(|(name, reached)| (name, identity(reached))).collect();
+    let path = Digest::of(program.as_os_str().as_bytes());
     let program = match program_digest(program, Path::new("")) {
         FileDigest::Known(digest) => Some(digest),
         FileDigest::Absent | FileDigest::Unknown(_) => None,
     };
-    Ok(ProgramTests { reached, program, groups, see_arguments })
+    Ok(ProgramTests { reached, path, program, groups, see_arguments, see_path })
 }
 
 /// Whether `program` is small enough to be read with its objects.

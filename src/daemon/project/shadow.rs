@@ -114,6 +114,7 @@ mod tests {
             program: "/nowhere".into(),
             stamp: Digest::of(stamp.as_bytes()),
             context: Digest::of(b"context"),
+            variables: Digest::of(b"variables"),
             record: None,
             unoptimized: true,
             is_part: false,

@@ -12,7 +12,7 @@ use crate::compiler::PlannedTarget;
 use crate::config::Settings;
 use crate::model::{Digest, Digester, TargetId, TargetKind, Timestamp};
 use crate::process::Environment;
-use crate::verdict::environment::{AskedEnvironment, EnvironmentJudge};
+use crate::verdict::environment::{AskedEnvironment, EnvironmentJudge, text_of_package};
 use crate::verdict::facts::{Facts, Question};
 use crate::verdict::fingerprint::{Fingerprints, digest_of_stamp};
 use crate::verdict::key::settings_of_tree;
@@ -21,7 +21,7 @@ use crate::workspace::{is_terminal_variable, names_default_target_dir, without_r
 
 /// The rules by which keys of these levels are made and their records judged. Raise it with every
 /// change of either: an old record then is a miss.
-const VERSION: u32 = 8;
+const VERSION: u32 = 9;
 
 /// How many records one target can have under one key: one for each state of what it reads. A
 /// branch and back, a fixture and back, are found again.
@@ -39,6 +39,8 @@ const CHANGING_NEXTEST_VARIABLES: &[&str] = &[
 /// The prefix of the names of parts that are variables.
 const VARIABLE: &str = "environment variable ";
 
+/// The name of the part that says where the program is.
+const PATH_OF_PROGRAM: &str = "path of the program";
 /// The name of the part that says what is loaded of the program.
 pub(in crate::verdict) const PROGRAM: &str = "program";
 /// The name of the part that says what the one test of a call reaches; then the rest of the program
@@ -183,7 +185,7 @@ impl Subject {
             parts.insert(name.to_owned(), digest.to_string());
         };
         part("target", Digest::of(planned.id.to_string().as_bytes()));
-        part("path of the program", digest(planned.program.as_os_str()));
+        part(PATH_OF_PROGRAM, digest(planned.program.as_os_str()));
         part("folder", digest(planned.dir.as_os_str()));
         // What may be read and written is another matter for another user.
         part("user", Digest::of(&rustix::process::geteuid().as_raw().to_le_bytes()));
@@ -223,6 +225,8 @@ impl Subject {
         }
         let by_nextest = is_of_call && planned.environment.get("NEXTEST").is_some();
         let rules = VariableRules::of(context.settings);
+        // What a program can name is in it; examples and calls of single tests are not looked at like that.
+        let is_whole = !is_of_call && program.is_some();
         let mut asked = AskedEnvironment::new(&planned.environment, &planned.args);
         for (name, value) in planned.environment.iter() {
             let changes =
@@ -230,10 +234,11 @@ impl Subject {
             if changes {
                 continue;
             }
-            let is_default = names_default_target_dir(name, value, context.dir, context.root);
+            let is_beside = names_default_target_dir(name, value, context.dir, context.root)
+                || is_whole && text_of_package(name).is_some();
             match rules.place(name, is_terminal_variable(name)) {
                 VariablePlace::Nowhere => {}
-                VariablePlace::Key if !is_default => part(&variable(name), digest(value)),
+                VariablePlace::Key if !is_beside => part(&variable(name), digest(value)),
                 VariablePlace::Key | VariablePlace::Beside => asked.insert(name, digest(value)),
             }
         }
@@ -243,15 +248,22 @@ impl Subject {
         Ok(Self { id: planned.id.clone(), parts, program, asked, build, first_slot })
     }
 
-    /// Digest of everything besides the program that decides the outcome and is known beforehand.
+    /// Digest of everything besides the program, its path and the variables of [`asked`](Self::asked) that
+    /// decides the outcome and is known beforehand.
     pub(super) fn context(&self) -> Digest {
         let mut digester = Digester::new("parts besides the program 1");
-        for (name, digest) in self.parts.iter().filter(|(name, _)| *name != PROGRAM) {
+        let is_of_program = |name: &str| [PROGRAM, PATH_OF_PROGRAM].contains(&name);
+        for (name, digest) in self.parts.iter().filter(|(name, _)| !is_of_program(name)) {
             digester.field(name.as_bytes()).field(digest.as_bytes());
         }
-        // Whether one of these counts is known of the record only.
+        digester.finish()
+    }
+
+    /// Digest of all variables of [`asked`](Self::asked).
+    pub(super) fn variables(&self) -> Digest {
+        let mut digester = Digester::new("variables beside the key 1");
         for (name, digest) in self.asked.variables() {
-            digester.field(variable(OsStr::new(name)).as_bytes()).digest(digest);
+            digester.field(name.as_bytes()).digest(digest);
         }
         digester.finish()
     }

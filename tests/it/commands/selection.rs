@@ -146,7 +146,7 @@ fn another_input_environment_or_optimized_code_runs_all_tests() {
     if takes_long() {
         return;
     }
-    let Some((mut home, daemon)) = home("selection = 'on'") else { return };
+    let Some((home, daemon)) = home("selection = 'on'") else { return };
     compared(&daemon, 1);
     let reads = |comment: &str| {
         format!("{comment}#[test] fn reads() {{ std::fs::read_to_string(\"note\").unwrap(); }}\n")
@@ -172,11 +172,68 @@ fn another_input_environment_or_optimized_code_runs_all_tests() {
     answer.green_from("run");
     assert!(reason(&answer).contains("1 of its 1 tests reach something else"), "{answer:#?}");
     compared(&daemon, 5);
-    home.environment.set("OTHER", "1");
-    home.write("src/lib.rs", &reads("// a comment\n// another\n// third\n"));
-    let answer = home.test(&["--no-daemon"]);
+}
+
+#[test]
+fn a_variable_counts_for_a_selection_if_the_tests_can_name_it() {
+    if takes_long() {
+        return;
+    }
+    let Some((mut home, daemon)) = home("selection = 'on'") else { return };
+    compared(&daemon, 1);
+    home.environment.set("ZEBRA_STRIPES", "1");
+    home.write("src/lib.rs", &format!("// a comment\n{}", library(1)));
+    home.test(&[]).green_from("cache");
+    let reads = |comment: &str| {
+        format!(
+            "{comment}#[test] fn reads() {{ \
+             assert_ne!(std::env::var(\"ZEBRA_STRIPES\").as_deref(), Ok(\"3\")); }}\n"
+        )
+    };
+    home.write("src/lib.rs", &reads(""));
+    home.test(&[]).green_from("run");
+    compared(&daemon, 2);
+    home.environment.set("ZEBRA_STRIPES", "2");
+    home.write("src/lib.rs", &reads("// a comment\n"));
+    let answer = home.test(&[]);
     answer.green_from("run");
-    assert_eq!(reason(&answer), "no earlier run is known to compare with");
+    assert!(reason(&answer).contains("variable ZEBRA_STRIPES differs"), "{answer:#?}");
+    home.environment.set("ZEBRA_STRIPES", "3");
+    home.write("src/lib.rs", &reads("// another comment\n"));
+    home.test(&[]).red();
+}
+
+#[test]
+fn with_another_version_of_the_package_run_the_tests_that_can_tell() {
+    if takes_long() {
+        return;
+    }
+    let Some((home, daemon)) = home("selection = 'on'") else { return };
+    compared(&daemon, 1);
+    let tests = [
+        ("computes", "assert_eq!(std::hint::black_box(2) + 2, 4);"),
+        ("reads", "assert_eq!(std::env::var(\"CARGO_PKG_VERSION\").unwrap(), \"0.1.0\");"),
+        ("compiles", "assert_eq!(std::hint::black_box(env!(\"CARGO_PKG_VERSION\")), \"0.1.0\");"),
+        ("sees", "assert!(std::env::current_exe().unwrap().exists());"),
+        ("opens", "assert!(std::fs::exists(std::hint::black_box(\"Cargo.lock\")).unwrap());"),
+    ];
+    for (name, body) in tests {
+        home.write(&format!("tests/{name}.rs"), &format!("#[test] fn it() {{ {body} }}\n"));
+    }
+    home.test(&[]).green();
+    compared(&daemon, 2);
+    let manifest = "[package]\nname='p'\nversion='0.2.0'\nedition='2021'\n[lib]\ndoctest=false\n";
+    home.write("Cargo.toml", manifest);
+    let answer = home.test(&[]);
+    answer.red();
+    let failed = answer.targets.iter().filter(|target| target["verdict"] == "fail");
+    let mut failed: Vec<_> = failed.map(|target| target["target"].as_str().unwrap()).collect();
+    failed.sort_unstable();
+    assert_eq!(failed, ["compiles", "reads"], "{answer:#?}");
+    let mut run = answer.run();
+    run.sort_unstable();
+    // The compiler has given the variable of `p` another name.
+    assert_eq!(run, ["compiles", "opens", "p", "reads", "sees"], "{answer:#?}");
 }
 
 /// Programs of which a test can see where something stands: the line `HERE` must be the number `LINE`.
