@@ -40,6 +40,7 @@ mod partial;
 mod patterns;
 mod permissions;
 mod portable;
+mod processor;
 mod project_files;
 mod proof;
 mod provenance;

@@ -24,6 +24,7 @@ impl SyscallRecorder {
             return Ok(());
         }
         self.sockets.adopt(thread, socket);
+        self.note_address(thread, &given);
         let peer = match given {
             SocketAddress::Nothing => None,
             SocketAddress::Inet(address) => self.sockets.inet(thread, address),
@@ -90,6 +91,22 @@ impl SyscallRecorder {
         let length = usize::try_from(length).unwrap_or(0).min(bytes.len());
         let count = seccomp::read_memory(thread, address, &mut bytes[..length])?;
         Ok(if count < length { SocketAddress::Nothing } else { sockets::parse(&bytes[..length]) })
+    }
+
+    /// The addresses of the own machine are always there, but those of version 6 can be off.
+    pub(super) fn note_address(&mut self, thread: pid_t, address: &SocketAddress) {
+        const OFF: &[u8] = b"/proc/sys/net/ipv6/conf/lo/disable_ipv6";
+        if !matches!(address, SocketAddress::Inet(address) if address.is_ipv6()) {
+            return;
+        }
+        let located = self.absolute(thread, libc::AT_FDCWD, OFF);
+        let Some(target) = located.and_then(|located| self.walk(thread, &located, true)) else {
+            return;
+        };
+        self.log.open(&target, libc::O_RDONLY);
+        if let Ok(content) = std::fs::read(as_path(OFF)) {
+            self.log.read_setting(&target, content);
+        }
     }
 
     pub(super) fn peer(&mut self, peer: Peer) {

@@ -122,7 +122,9 @@ impl SyscallRecorder {
             }
             SyscallRequest::Bind { socket, address, length } => {
                 self.sockets.adopt(thread, socket);
-                if let SocketAddress::Path(name) = self.address(thread, address, length)?
+                let given = self.address(thread, address, length)?;
+                self.note_address(thread, &given);
+                if let SocketAddress::Path(name) = given
                     && let Some(located) = self.absolute(thread, libc::AT_FDCWD, &name)
                     && let Some(target) = self.walk(thread, &located, false)
                 {

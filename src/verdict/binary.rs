@@ -29,6 +29,7 @@ mod inputs;
 mod key;
 mod observe;
 mod program;
+mod reached;
 mod script_run;
 mod uncacheable;
 
@@ -290,26 +291,6 @@ impl<'a> TargetRecords<'a> {
     fn other_environment(&mut self, record: &Record, subject: &Subject) -> Option<String> {
         let judge = self.context.environment_judge();
         judge.obstacle(record, &subject.asked, &mut self.fingerprints)
-    }
-
-    /// Why the record of another program of the target with this index does not answer in this environment
-    /// for tests that reach in the program of now what they reached in that one.
-    pub(super) fn other_environment_of_reached(
-        &mut self,
-        index: usize,
-        record: &Record,
-    ) -> Option<String> {
-        let unknown = || Some("its program cannot be read".to_owned());
-        let Some(subject) = self.subject(index).cloned() else { return unknown() };
-        let Some(BuiltProgram { path, .. }) = &subject.program else { return unknown() };
-        let root = self.context.root;
-        let Ok(read) = self.fingerprints.read(root, path, Aspect::Program) else {
-            return unknown();
-        };
-        // The names that these tests can tell are in both programs, and that one is gone.
-        let readers = vec![Input { path: root.join(&read.path), ..read }];
-        let environment = RecordedEnvironment { readers, ..record.environment.clone() };
-        self.other_environment(&Record { environment, ..record.clone() }, &subject)
     }
 
     /// The green records of the program of the target with this index as it is now, whatever they consulted.

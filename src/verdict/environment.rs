@@ -10,6 +10,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+pub(super) use self::of_package::text_of_package;
+use self::of_package::{TEXTS_OF_PACKAGE, first_word};
 use self::search::{search_in, with_told};
 pub(super) use self::shown::{each_variable, named_by_build, variable};
 use self::values::{is_named, with_word};
@@ -256,9 +258,9 @@ impl<'a> EnvironmentJudge<'a> {
 }
 
 impl AskedEnvironment {
-    /// Whether something that is given to the run holds the name, or is its first word, `text`.
-    fn is_named(&self, name: &str, text: &str, given: &[OsText]) -> Option<String> {
-        is_named(&self.environment, &self.arguments, name, text, given)
+    /// Whether something that is given to the run holds the name, or is its first word.
+    fn is_named(&self, name: &str, word: &str, given: &[OsText]) -> Option<String> {
+        is_named(&self.environment, &self.arguments, name, word, given)
     }
 }
 
@@ -328,9 +330,12 @@ impl EnvironmentJudge<'_> {
                 (None, _) => Some("it always counts".to_owned()),
                 (_, Some(place)) => Some(format!("`{place}` can name it")),
                 (_, None) if name == PATH => programs_differ(programs.as_ref(), asked),
-                (Some(text), None) => asked
-                    .is_named(name, text, given)
-                    .or_else(|| self.is_put_together(record, asked, name, text, fingerprints)),
+                (Some(text), None) => {
+                    let word = first_word(name, text);
+                    let is_named = asked.is_named(name, word, given);
+                    is_named
+                        .or_else(|| self.is_put_together(record, asked, name, word, fingerprints))
+                }
             };
             VariableDifference { name: name.clone(), why }
         };
@@ -344,11 +349,11 @@ impl EnvironmentJudge<'_> {
         record: &Record,
         asked: &AskedEnvironment,
         name: &str,
-        text: &str,
+        word: &str,
         fingerprints: &mut Fingerprints,
     ) -> Option<String> {
         let mut texts = BTreeSet::new();
-        for giver in with_word(&asked.environment, name, text) {
+        for giver in with_word(&asked.environment, name, word) {
             if self.rules.ignores(OsStr::new(giver)) {
                 continue;
             }
@@ -431,10 +436,12 @@ impl EnvironmentJudge<'_> {
                 return Err(format!("`{place}` has no symbols"));
             }
             let is_foreign_program = known.is_program && !is_built;
+            let may_print_all = is_foreign_program && !of_package::is_shared_library(&input.path);
             texts.retain(|text| {
                 let is_found = known.found.get(text) == Some(&true);
                 // What others have built looks programs up by it.
-                let counts = is_found && !(is_foreign_program && text == PATH);
+                let counts = is_found && !(is_foreign_program && text == PATH)
+                    || may_print_all && TEXTS_OF_PACKAGE.contains(&&**text);
                 if counts {
                     found.insert(text.clone(), place.to_string());
                 }
@@ -647,22 +654,12 @@ fn is_of(library: &Path, targets: &[TargetReport]) -> bool {
     })
 }
 
-/// The text by which a program names a variable that cargo itself sets for a test, to another value with each
-/// version of the package.
-pub(super) fn text_of_package(name: &OsStr) -> Option<&'static str> {
-    match name.as_bytes() {
-        b"OUT_DIR" => Some("out_dir"),
-        name if name.starts_with(b"CARGO_PKG_") => Some("cargo_"),
-        _ => None,
-    }
-}
-
 /// The text to look for; `None` if the variable counts anyway.
 fn text_of(name: &str) -> Option<String> {
     match relevance(OsStr::new(name)) {
         Relevance::IfNamed(text) => Some(text),
         Relevance::SearchPath => Some(PATH.to_owned()),
-        // Only one that names the default is beside a key.
+        // It is beside a key only if it names the default.
         Relevance::Always if name == "CARGO_TARGET_DIR" => Some(name.to_ascii_lowercase()),
         Relevance::Always => text_of_package(OsStr::new(name)).map(str::to_owned),
     }
@@ -683,6 +680,7 @@ pub(super) fn content_of(state: &InputState) -> Option<Digest> {
     }
 }
 
+mod of_package;
 mod search;
 mod shown;
 #[cfg(test)]

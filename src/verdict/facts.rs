@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use super::built_units;
+use super::processor::{PROCESSOR, processor};
 use crate::compiler::{Build, BuildLedger};
 use crate::config::Settings;
 use crate::hasher::is_cargo_target;
@@ -219,7 +220,16 @@ impl Facts {
         let config_files = cargo_config.files().iter().map(stamped).collect();
         let memo_dir = memo_dir.join("toolchain");
         let toolchain = Toolchain::find(&selection.dir, environment, &cargo_config, &memo_dir)?;
-        let identity = Identity::of(root, &toolchain, &cargo_config, environment);
+        let mut identity = Identity::of(root, &toolchain, &cargo_config, environment);
+        let asked = selection.targets();
+        let targets = if asked.is_empty() { cargo_config.build_targets() } else { asked };
+        for target in targets.iter().filter(|target| !toolchain.has_library_for(target)) {
+            let part = format!("standard library for {target}");
+            identity.build.insert(part, Digest::of(b"missing"));
+        }
+        let files = cargo_config.files().iter().map(|file| &*file.path);
+        let processor = processor(root, selection, environment, files);
+        identity.build.extend(processor.map(|digest| (PROCESSOR.to_owned(), digest)));
         let theirs = cargo_config.target_dirs(root, selection.target_dir());
         let target_dirs = match &question.target_dir {
             Some(own) if selection.target_dir().is_none() => {

@@ -1,6 +1,7 @@
 //! Paths of one machine as another one has them: below folders that both have.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -32,6 +33,9 @@ pub(super) enum SymbolicRoot {
     /// Every folder above the workspace, however many there are: of names that are absent there.
     EachAbove,
 }
+
+/// People's numbers begin here, or above.
+const FIRST_OF_PEOPLE: u32 = 500;
 
 /// Cargo and the toolchain name what is theirs by variables of their own.
 const OF_TOOLS: [SymbolicRoot; 3] =
@@ -219,6 +223,14 @@ impl SymbolicRoots {
             });
         }
         let known = self.folders.iter().find_map(|(root, folder)| below(*root, folder, path));
+        let rest = known.as_ref().map_or(path, |known| Path::new(&known.path.0));
+        let is_of_tools = known
+            .as_ref()
+            .and_then(|known| known.root)
+            .is_some_and(|root| root == SymbolicRoot::Workspace || OF_TOOLS.contains(&root));
+        if !is_of_tools && has_number(rest, rustix::process::getuid().as_raw()) {
+            return Err(format!("`{}` may have the user's number in its name", path.display()));
+        }
         match known {
             Some(known) => Ok(known),
             None if HOMES
@@ -493,6 +505,16 @@ fn is_made_of(name: &Path, workspace: &Path) -> bool {
         })
     };
     parts.into_iter().any(|part| way().any(|of| has(part, of)))
+}
+
+/// Whether a name on the way has the number of a user in it: another user looks for another name then. Small
+/// ones are those of the system's users, and other things have them too.
+fn has_number(path: &Path, user: u32) -> bool {
+    let numbers = |part: &OsStr| {
+        let mut numbers = part.as_bytes().split(|byte| !byte.is_ascii_digit());
+        numbers.any(|number| number == user.to_string().as_bytes())
+    };
+    user >= FIRST_OF_PEOPLE && path.iter().any(numbers)
 }
 
 fn is_file(input: &Input) -> bool {

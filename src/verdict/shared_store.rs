@@ -19,6 +19,7 @@ use super::portable::{
     AdoptedAs, Machine, PortableRecord, SIGNER, SearchedReader, SeenFiles, TemporaryFolder,
     shared_name,
 };
+use super::processor::PROCESSOR;
 use super::script_runs::ScriptRuns;
 use crate::cache::{KeyBasis, KnownAnswer, Record, WorkspacePlan};
 use crate::config::SharedSettings;
@@ -393,10 +394,7 @@ fn place(question: &Question, facts: &Facts, plan: &Digest, tree: &Digest) -> Bu
         project: project_label(&question.root),
         tree: derived("shared tree 2", &[plan, tree]),
         latest: derived("shared plan 2", &[plan]),
-        subject: BundleSubject {
-            project: derived("shared salt 2", &[plan]),
-            host: host(question, facts),
-        },
+        subject: BundleSubject { project: derived("shared salt 2", &[plan]), host: host(facts) },
     }
 }
 
@@ -422,60 +420,7 @@ fn derived(domain: &str, digests: &[&Digest]) -> Digest {
 }
 
 /// The class of this machine: the platform, and the processor where a build goes by it.
-fn host(question: &Question, facts: &Facts) -> String {
-    let config = facts.cargo_config.files().iter().map(|file| &*file.path);
-    let mut host = facts.toolchain.host.clone();
-    if goes_by_processor(question, config) {
-        let processor = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let features: BTreeSet<&str> = processor
-            .lines()
-            .filter(|line| line.starts_with("flags") || line.starts_with("Features"))
-            .collect();
-        let features = features.into_iter().collect::<Vec<_>>().join("\n");
-        host.push_str(&format!(" {}", Digest::of(features.as_bytes())));
-    }
-    host
-}
-
-/// Whether a variable, a word of the selection, the workspace's manifest or a file of cargo's configuration
-/// has compilers build for the processor at hand (`target-cpu=native`, `-march=native`).
-fn goes_by_processor<'c>(question: &Question, mut config: impl Iterator<Item = &'c Path>) -> bool {
-    use std::os::unix::ffi::OsStrExt as _;
-    const NATIVE: &[u8] = b"=native";
-    let names_it = |text: &[u8]| text.windows(NATIVE.len()).any(|part| part == NATIVE);
-    let in_file = |path: &Path| std::fs::read(path).is_ok_and(|text| names_it(&text));
-    let Question { root, selection, environment, .. } = question;
-    let mut variables = environment.iter().map(|(_, value)| value);
-    let mut words = selection.cargo.iter();
-    variables.any(|value| names_it(value.as_bytes()))
-        || words.any(|word| names_it(word.as_bytes()))
-        || in_file(&root.join("Cargo.toml"))
-        || config.any(in_file)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::shipped_settings;
-
-    #[test]
-    fn a_build_for_the_processor_at_hand_is_known_wherever_that_is_said() {
-        let dir = tempfile::tempdir().unwrap();
-        let (root, config) = (dir.path(), dir.path().join("config.toml"));
-        let environment = |value: &str| [("RUSTFLAGS".into(), value.into())].into_iter().collect();
-        let ask = |words: &[&str], flags: &str| {
-            let mut settings = shipped_settings();
-            settings.args = words.iter().map(|word| (*word).to_owned()).collect();
-            let question = Question::of_project(root, environment(flags), settings);
-            goes_by_processor(&question, [&*config].into_iter())
-        };
-        assert!(!ask(&["--config", "build.rustflags=['-Lnative=lib']"], "-Lnative=x"));
-        assert!(ask(&["--config", "build.rustflags=['-Ctarget-cpu=native']"], ""));
-        assert!(ask(&[], "-C target-cpu=native"));
-        for file in [&root.join("Cargo.toml"), &config] {
-            std::fs::write(file, "rustflags=['-Ctarget-cpu=native']").unwrap();
-            assert!(ask(&[], ""), "{}", file.display());
-            std::fs::remove_file(file).unwrap();
-        }
-    }
+fn host(facts: &Facts) -> String {
+    let processor = facts.identity.build.get(PROCESSOR).map(|digest| format!(" {digest}"));
+    format!("{}{}", facts.toolchain.host, processor.unwrap_or_default())
 }

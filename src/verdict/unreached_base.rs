@@ -98,8 +98,9 @@ impl Base {
     /// Whether the test of this name reaches what it reached.
     pub(super) fn is_same(&self, name: &str, now: &ProgramTests) -> bool {
         let reached = now.reached.get(name).copied().flatten();
-        let is_program = self.program.is_some() && self.program == now.program;
-        if self.path != now.path && now.see_path.contains(name) {
+        let is_there = self.path == now.path;
+        let is_program = is_there && self.program.is_some() && self.program == now.program;
+        if !is_there && now.see_path.contains(name) {
             return false;
         }
         self.tests.get(name).is_some_and(|before| {

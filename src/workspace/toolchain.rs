@@ -41,6 +41,14 @@ pub struct Toolchain {
 }
 
 impl Toolchain {
+    /// Whether the standard library is installed for this target. Its own description (`mine.json`) has none.
+    pub(crate) fn has_library_for(&self, target: &str) -> bool {
+        let is_described = Path::new(target).extension().is_some_and(|end| end == "json");
+        is_described
+            || target == "host-tuple"
+            || self.sysroot.join("lib/rustlib").join(target).join("lib").is_dir()
+    }
+
     /// The toolchain for a call of cargo in `dir` with `environment` and `config`. `memo_dir` is
     /// made if need be; a memo that cannot be read or written only makes this slower.
     ///

@@ -450,6 +450,51 @@ fn the_config_has_the_last_word_on_variables_and_can_take_it_back() {
     });
 }
 
+#[test]
+fn what_a_manifest_says_counts_for_tests_that_can_name_it_and_where_the_config_says_so() {
+    if takes_long() {
+        return;
+    }
+    let manifest = |description: &str| {
+        format!(
+            "[package]\nname='p'\nversion='0.1.0'\nedition='2021'\ndescription='{description}'\n"
+        )
+    };
+    let test = |name: &str| {
+        format!("#[test] fn t() {{ assert_ne!(std::env::var({name}).as_deref(), Ok(\"bad\")) }}\n")
+    };
+    let files = [
+        ("Cargo.toml", manifest("fine")),
+        ("tests/names.rs", test("\"CARGO_PKG_DESCRIPTION\"")),
+        ("tests/other.rs", test("\"UNSET_BY_ALL\"")),
+        // Another program prints all that it has.
+        (
+            "tests/prints.rs",
+            "#[test] fn t() { let all = std::process::Command::new(\"env\").output().unwrap();\n\
+             let all = String::from_utf8(all.stdout).unwrap();\n\
+             assert!(!all.lines().any(|line| line.ends_with(\"=bad\"))) }\n"
+                .to_owned(),
+        ),
+    ];
+    let files: Vec<_> = files.iter().map(|(path, text)| (*path, &**text)).collect();
+    play(&files, |client| {
+        client.ask().green_from("run");
+        client.home.write("Cargo.toml", &manifest("good"));
+        let answer = client.ask();
+        answer.green();
+        assert_eq!(answer.run(), ["names", "prints", "p (doc)"], "{answer:#?}");
+        client.home.write("Cargo.toml", &manifest("bad"));
+        client.ask().red();
+        client.home.config("", "debounce = '1h'\nextra_env = ['CARGO_PKG_DESCRIPTION']");
+        client.home.write("Cargo.toml", &manifest("fine"));
+        client.ask().green();
+        client.home.write("Cargo.toml", &manifest("other"));
+        let answer = client.ask();
+        answer.green();
+        assert!(answer.run().contains(&"other".to_owned()), "{answer:#?}");
+    });
+}
+
 /// A file that is edited between the questions.
 const FILE: &str = "data/state";
 

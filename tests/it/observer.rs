@@ -338,6 +338,19 @@ fn sockets_of_the_run_are_told_from_those_outside() {
 }
 
 #[test]
+fn whether_addresses_of_version_6_are_off_is_an_input_of_what_uses_one() {
+    let off = Path::new("/proc/sys/net/ipv6/conf/lo/disable_ipv6");
+    let is_asked = |seen: &Observation| match off.exists() {
+        true => seen.paths.get(off).is_some_and(|seen| seen.text.is_some()),
+        false => seen.absent().any(|path| path == off),
+    };
+    assert!(is_asked(&observe!("connect", "[::1]:9")));
+    assert!(is_asked(&observe!("bind", "[::1]:0")));
+    assert!(!is_asked(&observe!("connect", "127.0.0.1:9")));
+    assert!(!is_asked(&observe!("bind", "127.0.0.1:0")));
+}
+
+#[test]
 fn odd_names_and_bad_pointers_behave_as_unobserved() {
     use std::os::unix::ffi::OsStrExt as _;
     let dir = folder();

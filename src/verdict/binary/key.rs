@@ -235,7 +235,7 @@ impl Subject {
                 continue;
             }
             let is_beside = names_default_target_dir(name, value, context.dir, context.root)
-                || is_whole && text_of_package(name).is_some();
+                || is_whole && !rules.adds(name) && text_of_package(name).is_some();
             match rules.place(name, is_terminal_variable(name)) {
                 VariablePlace::Nowhere => {}
                 VariablePlace::Key if !is_beside => part(&variable(name), digest(value)),

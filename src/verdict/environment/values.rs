@@ -11,12 +11,12 @@ use crate::workspace::is_session_variable;
 const OF_USER: [&str; 7] = ["USER", "LOGNAME", "USERNAME", "EDITOR", "VISUAL", "PAGER", "BROWSER"];
 
 /// Whether another variable's value, one that cargo gave among them, or an argument holds the name of this
-/// one; or an argument, or a value that cargo gave, is its first word, `text`.
+/// one; or an argument, or a value that cargo gave, is its first word.
 pub(super) fn is_named(
     environment: &Environment,
     arguments: &[OsString],
     name: &str,
-    text: &str,
+    word: &str,
     given: &[OsText],
 ) -> Option<String> {
     let holds =
@@ -28,7 +28,7 @@ pub(super) fn is_named(
     if values.any(|(_, value)| holds(&value)) || told.iter().any(holds) {
         return Some("another variable or an argument names it".to_owned());
     }
-    let is_word = |told: &&OsStr| told.as_bytes().eq_ignore_ascii_case(text.as_bytes());
+    let is_word = |told: &&OsStr| told.as_bytes().eq_ignore_ascii_case(word.as_bytes());
     told.iter().any(is_word).then(|| "an argument is its first word".to_owned())
 }
 

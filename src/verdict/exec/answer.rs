@@ -1,11 +1,13 @@
 //! Answers a call, or runs it and draws the conclusions.
 
 use std::io::IsTerminal as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::invocation::{Called, Invocation, SWITCH};
+use super::nextest_limits::limits_of_nextest;
 use super::reached::reached_by_call;
 use super::stdin::Stdin;
 use super::target::CalledTarget;
@@ -15,11 +17,11 @@ use crate::cache::{
 use crate::compiler::{PlannedTarget, may_be_custom};
 use crate::config::{self, Settings};
 use crate::model::{
-    Answer, Digest, End, Harness, Source, TargetAnswer, TargetId, TargetReport, Timestamp, Verdict,
+    Answer, End, Harness, Source, TargetAnswer, TargetId, TargetReport, Timestamp, Verdict,
 };
 use crate::observer::{Observation, ObserveOptions, Observer};
 use crate::paths::Paths;
-use crate::process::{self, Environment, ForegroundRun, Recording, Spec};
+use crate::process::{self, ForegroundRun, Recording, Spec};
 use crate::runner::{LibtestArguments, read_json_output, read_output};
 use crate::verdict::binary::{
     Cacheability, PROGRAM, PlanContext, PlanOrigin, RunMoment, TargetFinding, TargetRecords,
@@ -83,7 +85,7 @@ fn answered_or_run(invocation: &Invocation, paths: &Paths, verify: bool) -> Opti
         stdin.kind,
         std::io::stderr().is_terminal(),
         inherited()?,
-        limits_of_nextest(&root, environment),
+        limits_of_nextest(&root, environment)?,
     );
     let planned = PlannedTarget {
         id: target.id(),
@@ -158,27 +160,39 @@ fn answered_or_run(invocation: &Invocation, paths: &Paths, verify: bool) -> Opti
     .run()
 }
 
-/// What decides how long nextest lets a test run, if it is the caller.
-fn limits_of_nextest(root: &Path, environment: &Environment) -> String {
-    if environment.get("NEXTEST").is_none() {
-        return String::new();
-    }
-    let profile = environment.get("NEXTEST_PROFILE").unwrap_or_default();
-    let config = std::fs::read(root.join(".config/nextest.toml")).unwrap_or_default();
-    format!(" nextest {} {}", profile.display(), Digest::of(&config))
-}
-
-/// What a program inherits besides its environment and can see: umask, groups, capabilities, nice
-/// value, ignored and blocked signals, and limits. `None` if the system does not say.
+/// What a program inherits besides its environment and can see: umask, user, groups, capabilities, whether
+/// system calls are filtered, nice value, ignored and blocked signals, limits, and the addresses of the own
+/// machine. `None` if the system does not say.
 fn inherited() -> Option<String> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let wanted = ["Umask:", "Gid:", "Groups:", "CapEff:", "NoNewPrivs:", "SigIgn:", "SigBlk:"];
+    let wanted = [
+        "Umask:",
+        "Uid:",
+        "Gid:",
+        "Groups:",
+        "CapEff:",
+        "CapBnd:",
+        "NoNewPrivs:",
+        "Seccomp:",
+        "SigIgn:",
+        "SigBlk:",
+    ];
     let lines = status.lines().filter(|line| wanted.iter().any(|name| line.starts_with(name)));
     let mut all: Vec<_> = lines.map(str::to_owned).collect();
     let nice = rustix::process::getpriority_process(None).ok()?;
     all.push(format!("nice {nice}"));
     all.push(std::fs::read_to_string("/proc/self/limits").ok()?);
+    all.push(format!("addresses {:?}", own_addresses()));
     Some(all.join("\n"))
+}
+
+/// Whether the own machine can be spoken to by either version of its address: not so in a new network
+/// namespace. Nothing is sent.
+fn own_addresses() -> [bool; 2] {
+    [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)].map(|own| {
+        let socket = UdpSocket::bind((own, 0));
+        socket.and_then(|socket| socket.connect(socket.local_addr()?)).is_ok()
+    })
 }
 
 /// Whether an answer is run all the same, this time.

@@ -264,3 +264,14 @@ fn values_hold_symbols() {
     assert_ne!(text(&one, "/home/a"), text(&other, "/build/w"));
     assert_ne!(text(&one, "/home/alice"), text(&other, "/rootlice"));
 }
+
+#[test]
+fn names_that_are_made_of_a_users_number_are_known() {
+    for path in ["/tmp/app-1000.lock", "/run/user/1000", "/tmp/krb5cc_1000", "1000"] {
+        assert!(has_number(Path::new(path), 1000), "{path}");
+    }
+    for path in ["/tmp/app-10001.lock", "/tmp/21000", "/usr/lib/libx.so.10", "/etc/hosts"] {
+        assert!(!has_number(Path::new(path), 1000), "{path}");
+    }
+    assert!(!has_number(Path::new("/dev/fd/0"), 0) && !has_number(Path::new("/x33"), 33));
+}

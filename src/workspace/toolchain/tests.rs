@@ -87,6 +87,18 @@ fn a_warm_question_starts_no_process_and_answers_the_same() {
 }
 
 #[test]
+fn a_standard_library_that_is_removed_is_missed() {
+    let machine = Machine::new();
+    let toolchain = machine.find().0.unwrap();
+    let library = machine.base.join("sys/lib/rustlib/arm-os/lib");
+    std::fs::create_dir_all(&library).unwrap();
+    assert!(toolchain.has_library_for("arm-os"));
+    std::fs::remove_dir(library).unwrap();
+    assert!(!toolchain.has_library_for("arm-os"));
+    assert!(toolchain.has_library_for("host-tuple") && toolchain.has_library_for("mine.json"));
+}
+
+#[test]
 fn whatever_could_change_the_answer_asks_again() {
     type Change = fn(&Machine);
     let changes: [(&str, Change); 7] = [

@@ -204,6 +204,30 @@ fn a_variable_counts_for_a_selection_if_the_tests_can_name_it() {
 }
 
 #[test]
+fn variables_whose_record_tells_of_one_run_run_all_tests() {
+    if takes_long() {
+        return;
+    }
+    let settings = "selection = 'on'\nignore_env = ['ZEBRA_STRIPES']";
+    let Some((mut home, daemon)) = home_with(settings, &[("ZEBRA_STRIPES", "1")]) else { return };
+    compared(&daemon, 1);
+    // A test of the old run looked for a program in these folders only.
+    let path = home.environment.get("PATH").unwrap().to_str().unwrap().to_owned();
+    home.environment.set("PATH", format!("/nowhere:{path}"));
+    home.write("src/lib.rs", &format!("// a comment\n{}", library(1)));
+    let answer = home.test(&[]);
+    answer.green_from("run");
+    assert_eq!(reason(&answer), "environment variable PATH differs");
+    compared(&daemon, 2);
+    // Ignored for as long as the config says so.
+    home.environment.set("ZEBRA_STRIPES", "2");
+    home.write("src/lib.rs", &format!("// a comment\n// another\n{}", library(1)));
+    let answer = home.test(&[]);
+    answer.green_from("run");
+    assert_eq!(reason(&answer), "environment variable ZEBRA_STRIPES differs");
+}
+
+#[test]
 fn with_another_version_of_the_package_run_the_tests_that_can_tell() {
     if takes_long() {
         return;

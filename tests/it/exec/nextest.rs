@@ -88,6 +88,16 @@ fn stress_runs_and_other_limits_are_no_repetition() {
     home.write(".config/nextest.toml", limit);
     nextest(&home).is(0, 0);
     nextest(&home).is(0, cached);
+    // Wherever that is said.
+    let under = |period: &str| {
+        home.write("../strict.toml", &limit.replace("60s", period));
+        let run = ["nextest", "run", "--config-file", "../strict.toml"];
+        let shown = ["--success-output", "immediate"];
+        home.start("cargo", &[&run[..], &shown].concat()).end(LIMIT)
+    };
+    under("50s").is(0, 0);
+    under("50s").is(0, cached);
+    under("40s").is(0, 0);
 }
 
 #[test]

@@ -76,6 +76,8 @@ fn main() {
     let rest = &args[1..];
     match what {
         "nothing" => {}
+        // Where there is no such address, it was asked for all the same.
+        "bind" => drop(std::net::TcpListener::bind(rest[0].to_str().unwrap())),
         "complain" => std::io::stderr().write_all(rest[0].as_bytes()).unwrap(),
         "complain-at-length" => std::io::stderr().write_all(&[b'x'; 70_000]).unwrap(),
         "complain-in-parts" => {
