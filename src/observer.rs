@@ -115,7 +115,7 @@ pub(crate) use exemption::Exemption;
 pub(crate) use loader_cache::{LOADER_CACHE, LoaderCache};
 pub(crate) use observation::{Address, PathAccess, Peer};
 pub use observation::{Interference, Observation, Problem, Reach, Uses};
-pub(crate) use path_class::PathClass;
+pub(crate) use path_class::{PathClass, is_shared_object};
 
 /// Folders in which the dynamic loader looks for libraries made for one kind of processor, in each folder of a
 /// search path, of all known releases and processors. From release 2.37 on there is the first one only

@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use super::cargo::{CargoArguments, command};
 use super::hook::HookFolder;
 use super::script_files::{script_output, script_ran_at};
-use super::told::directives;
+use super::told::{directives, in_two, library_folders};
 use super::{BuildSpec, TestCompiler};
 use crate::process::{Environment, WritableFolders, capture};
 
@@ -122,13 +122,7 @@ impl TestCompiler {
 /// linker takes for it.
 fn links_others(printed: &[u8], out_dir: &Path) -> bool {
     const TO_LINKER: [&str; 3] = ["rustc-link-arg", "rustc-cdylib-link-arg", "rustc-flags"];
-    const KINDS: [&[u8]; 5] = [b"dependency", b"crate", b"native", b"framework", b"all"];
-    let folder = |text: &[u8]| {
-        let (kind, path) = in_two(text);
-        let path = path.filter(|_| KINDS.contains(&kind)).unwrap_or(text);
-        PathBuf::from(OsStr::from_bytes(path))
-    };
-    let folders: Vec<_> = directives(printed, "rustc-link-search=").map(folder).collect();
+    let folders: Vec<_> = library_folders(printed).collect();
     let is_made = |library: &[u8]| {
         let name = in_two(library).1.unwrap_or(library);
         let name = name.split(|byte| *byte == b':').next().unwrap_or_default();
@@ -138,14 +132,6 @@ fn links_others(printed: &[u8], out_dir: &Path) -> bool {
     TO_LINKER.iter().any(|what| directives(printed, what).next().is_some())
         || folders.iter().any(|folder| !folder.starts_with(out_dir))
         || !directives(printed, "rustc-link-lib=").all(is_made)
-}
-
-/// What stands before the first `=` of a text, and behind it.
-fn in_two(text: &[u8]) -> (&[u8], Option<&[u8]>) {
-    match text.iter().position(|byte| *byte == b'=') {
-        Some(at) => (&text[..at], Some(&text[at + 1..])),
-        None => (text, None),
-    }
 }
 
 /// Fills the mirror of a target directory. Gives the folder in it of the script's run.

@@ -13,7 +13,9 @@ use std::time::SystemTime;
 use super::cargo::CargoOutput;
 use super::message::{ArtifactMessage, ScriptMessage, is_local};
 use super::script_files::{script_output, script_ran_at, script_run_file};
-use super::told::{declares_something, dependencies, directives, name_of, variables, watched};
+use super::told::{
+    declares_something, dependencies, directives, name_of, static_libraries, variables, watched,
+};
 
 /// The folders below which cargo keeps what it downloads.
 const DOWNLOADED: [&str; 2] = ["registry/src", "git/checkouts"];
@@ -209,11 +211,15 @@ impl SourceSearch<'_> {
         self.units.push(BuiltUnit { list, made, is_new, watched });
     }
 
-    /// Notes something of a registry whose sources lie in the workspace.
+    /// Notes something of a registry; as a unit if its sources were not downloaded, but lie in a folder that
+    /// somebody may edit.
     fn foreign(&mut self, artifact: &ArtifactMessage) {
-        let folder = artifact.manifest_path.parent().filter(|path| path.starts_with(self.root));
+        // What is downloaded lies in folders of cargo's own, and stays as it is.
+        let is_store = |folder: &Path| DOWNLOADED.iter().any(|end| folder.ends_with(end));
+        let folder = artifact.manifest_path.parent().map(normalized);
+        let folder = folder.filter(|path| !path.ancestors().any(is_store));
         if let (Some(folder), Some(product)) = (folder, artifact.filenames.first()) {
-            self.unit(product.clone(), WatchedByCargo::Vendored(folder.to_owned()));
+            self.unit(product.clone(), WatchedByCargo::Vendored(folder));
         }
         let mut inputs = UnitInputs::of(artifact);
         let beside = artifact.filenames.iter().filter_map(|file| list_beside(file));
@@ -251,14 +257,17 @@ impl SourceSearch<'_> {
         let files: BTreeSet<PathBuf> = beside.collect();
         let made = lists.iter().filter_map(|list| FileTimes::of(list)).map(|times| times.modified);
         let made = made.min();
-        for file in &files {
-            let is_older = |times: FileTimes| Some(times.modified.max(times.changed)) <= made;
-            if !FileTimes::of(file).is_some_and(is_older) {
-                self.unseen.insert(file.clone());
-            }
-            self.enter(file.clone());
-        }
+        files.iter().for_each(|file| self.enter_unwatched(file.clone(), made));
         files.into_iter().collect()
+    }
+
+    /// Enters a file that was read for something `made` then, and at which cargo does not look.
+    fn enter_unwatched(&mut self, file: PathBuf, made: Option<(i64, i64)>) {
+        let is_older = |times: FileTimes| Some(times.modified.max(times.changed)) <= made;
+        if !FileTimes::of(&file).is_some_and(is_older) {
+            self.unseen.insert(file.clone());
+        }
+        self.enter(file);
     }
 
     /// Adds a file that was read for a unit `made` then.
@@ -294,12 +303,14 @@ impl SourceSearch<'_> {
             for entry in entries {
                 let Ok(entry) = entry else { continue };
                 let below = entry.path();
-                // Cargo does not follow links to folders either.
-                let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
-                if !is_folder {
+                if !below.is_dir() {
                     bytes += entry.metadata().map_or(0, |metadata| metadata.len());
-                    files.extend((!below.is_dir()).then_some(below));
-                } else if !self.out_dirs.contains(&below) && !self.watched.contains(&below) {
+                    files.push(below);
+                } else if !self.out_dirs.contains(&below)
+                    && !self.watched.contains(&below)
+                    && !leads_up(&below, &folders)
+                {
+                    // Cargo follows links to folders here.
                     todo.push(below);
                 }
             }
@@ -318,15 +329,32 @@ impl SourceSearch<'_> {
         let Ok(metadata) = std::fs::metadata(path) else { return };
         if metadata.is_dir() {
             for entry in std::fs::read_dir(path).into_iter().flatten().filter_map(Result::ok) {
-                // Cargo does not follow links to folders either.
+                let below = entry.path();
+                // What a link leads to may be anywhere, and above this folder.
                 if entry.file_type().is_ok_and(|kind| !kind.is_symlink()) {
-                    self.doubt(&entry.path(), made);
+                    self.doubt(&below, made);
+                } else if self.is_led_elsewhere(&below, made) {
+                    self.unseen.insert(below);
                 }
             }
-        } else if FileTimes::from(&metadata).modified <= made.modified && self.was_moved(path, made)
+        } else if self.is_led_elsewhere(path, made)
+            || FileTimes::from(&metadata).modified <= made.modified && self.was_moved(path, made)
         {
             self.unseen.insert(path.to_owned());
         }
+    }
+
+    /// Whether the path, or a folder on the way to it, is a link that was made after that. Cargo looks at the
+    /// file to which it led then.
+    fn is_led_elsewhere(&self, path: &Path, made: FileTimes) -> bool {
+        path.ancestors().take_while(|way| way.starts_with(self.root) && *way != self.root).any(
+            |way| {
+                let metadata = std::fs::symlink_metadata(way).ok();
+                metadata
+                    .filter(std::fs::Metadata::is_symlink)
+                    .is_some_and(|metadata| FileTimes::from(&metadata).changed > made.modified)
+            },
+        )
     }
 
     /// Whether the file, a link on the way to it, or a folder above it was moved here after `made`. A
@@ -415,6 +443,8 @@ impl SourceSearch<'_> {
             let at = |path: &Path| normalized(&package.unwrap_or(self.root).join(path));
             inputs.files =
                 watched(text).filter(|path| local || path.is_absolute()).map(at).collect();
+            let made_elsewhere = |path: &PathBuf| !self.is_generated(path);
+            inputs.files.extend(static_libraries(text).into_iter().filter(made_elsewhere));
         }
         self.inputs.push(inputs);
         let Some(output) = output else {
@@ -422,6 +452,12 @@ impl SourceSearch<'_> {
             return;
         };
         let Some(made) = FileTimes::of(&output.0) else { return };
+        // Cargo does not look at them.
+        for library in static_libraries(&output.1) {
+            if !self.is_generated(&library) {
+                self.enter_unwatched(library, Some(made.modified));
+            }
+        }
         if local {
             let at = |path: &Path| normalized(&package.unwrap_or(self.root).join(path));
             let mut declared: Vec<_> = watched(&output.1).map(at).collect();
@@ -445,6 +481,13 @@ impl SourceSearch<'_> {
             }
         }
     }
+}
+
+/// Whether a folder is, by a link, one of these again, or lies above them.
+fn leads_up(folder: &Path, folders: &[PathBuf]) -> bool {
+    let is_link = std::fs::symlink_metadata(folder).is_ok_and(|metadata| metadata.is_symlink());
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    is_link && folders.iter().any(|known| real(known).starts_with(real(folder)))
 }
 
 impl UnitInputs {

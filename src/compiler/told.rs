@@ -52,6 +52,49 @@ pub(super) fn directives<'a>(output: &'a [u8], what: &str) -> impl Iterator<Item
     })
 }
 
+/// The folders in which a build script has the linker look for libraries.
+pub(super) fn library_folders(output: &[u8]) -> impl Iterator<Item = &Path> {
+    const KINDS: [&[u8]; 5] = [b"dependency", b"crate", b"native", b"framework", b"all"];
+    directives(output, "rustc-link-search=").map(|text| {
+        let (kind, path) = in_two(text);
+        let path = path.filter(|_| KINDS.contains(&kind)).unwrap_or(text);
+        Path::new(OsStr::from_bytes(path))
+    })
+}
+
+/// The static libraries that a build script has linked: those that it finds in these folders, unless a shared one
+/// beside it comes first.
+pub(super) fn static_libraries(output: &[u8]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for library in directives(output, "rustc-link-lib=") {
+        let (kind, name) = match in_two(library) {
+            (kind, Some(name)) => (kind, name),
+            (name, None) => (&b""[..], name),
+        };
+        let is_static = kind.starts_with(b"static");
+        if !is_static && kind != b"" && kind != b"dylib" {
+            continue;
+        }
+        let name = name.split(|byte| *byte == b':').next().unwrap_or_default();
+        for folder in library_folders(output) {
+            let file = |end: &[u8]| folder.join(OsStr::from_bytes(&[b"lib", name, end].concat()));
+            let archive = file(b".a");
+            if archive.is_file() && (is_static || !file(b".so").exists()) {
+                found.push(archive);
+            }
+        }
+    }
+    found
+}
+
+/// What stands before the first `=` of a text, and behind it.
+pub(super) fn in_two(text: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match text.iter().position(|byte| *byte == b'=') {
+        Some(at) => (&text[..at], Some(&text[at + 1..])),
+        None => (text, None),
+    }
+}
+
 /// The variables that a compiler's list names: `# env-dep:NAME` or `# env-dep:NAME=value`.
 pub(super) fn variables(list: &[u8]) -> impl Iterator<Item = String> + '_ {
     let lines = list.split(|byte| *byte == b'\n');
@@ -99,5 +142,28 @@ mod tests {
         let output = b"cargo:rerun-if-changed=a b\ncargo::rerun-if-changed=/c\r\nx\n\
                        cargo:rerun-if-env-changed=X\ncargo:warning=cargo:rerun-if-changed=no\n";
         assert_eq!(watched(output).collect::<Vec<_>>(), [Path::new("a b"), Path::new("/c")]);
+    }
+
+    #[test]
+    fn static_libraries_are_found_in_the_folders_that_a_script_names() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["libone.a", "libtwo.a", "libtwo.so", "libthree.so"] {
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        let found = |library: &str| {
+            let search = format!("cargo::rustc-link-search=native={}\n", dir.path().display());
+            let text = format!("{search}cargo:rustc-link-lib={library}\n");
+            let found = static_libraries(text.as_bytes());
+            found.iter().map(|file| file.ends_with("libone.a")).collect::<Vec<_>>()
+        };
+        for library in
+            ["one", "static=one", "static:+whole-archive=one", "static=one:other", "dylib=one"]
+        {
+            assert_eq!(found(library), [true], "{library}");
+        }
+        assert_eq!(found("static=two"), [false], "another one");
+        for library in ["two", "three", "static=four", "framework=one"] {
+            assert!(found(library).is_empty(), "{library}");
+        }
     }
 }

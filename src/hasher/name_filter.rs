@@ -147,7 +147,8 @@ fn is_always_counted(around: &FolderContext<'_>, name: &[u8]) -> bool {
     let is_cargo_folder = around.path.file_name().is_some_and(|name| name == ".cargo");
     match around.mode {
         WalkMode::Normal | WalkMode::Whole => {
-            matches!(name, b"Cargo.lock" | b"rust-toolchain" | b"rust-toolchain.toml")
+            let names = ["Cargo.toml", "Cargo.lock", "rust-toolchain", "rust-toolchain.toml"];
+            names.iter().any(|known| known.as_bytes() == name)
                 || name.starts_with(b".env")
                 || (is_cargo_folder && is_cargo_config(name))
         }

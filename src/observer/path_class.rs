@@ -119,7 +119,7 @@ pub(super) fn is_setting(path: &Path) -> bool {
 }
 
 /// Whether the name is that of a shared object: `libc.so`, `libc.so.6`, `ld-linux-x86-64.so.2`.
-fn is_shared_object(path: &Path) -> bool {
+pub(crate) fn is_shared_object(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().as_bytes();
     name.ends_with(b".so") || name.windows(4).any(|part| part == b".so.")
 }

@@ -11,6 +11,10 @@ use super::syscall::SyscallRecorder;
 use crate::observer::{Address, Peer, Reach, Uses};
 use crate::workspace::FileKind;
 
+/// Settings of the kernel; they are absent where it has no such addresses.
+const IPV6_SETTINGS: [&str; 2] =
+    ["/proc/sys/net/ipv6/conf/lo/disable_ipv6", "/proc/sys/net/ipv6/bindv6only"];
+
 impl SyscallRecorder {
     pub(super) fn connect(
         &mut self,
@@ -24,7 +28,6 @@ impl SyscallRecorder {
             return Ok(());
         }
         self.sockets.adopt(thread, socket);
-        self.note_address(thread, &given);
         let peer = match given {
             SocketAddress::Nothing => None,
             SocketAddress::Inet(address) => self.sockets.inet(thread, address),
@@ -93,19 +96,19 @@ impl SyscallRecorder {
         Ok(if count < length { SocketAddress::Nothing } else { sockets::parse(&bytes[..length]) })
     }
 
-    /// The addresses of the own machine are always there, but those of version 6 can be off.
-    pub(super) fn note_address(&mut self, thread: pid_t, address: &SocketAddress) {
-        const OFF: &[u8] = b"/proc/sys/net/ipv6/conf/lo/disable_ipv6";
-        if !matches!(address, SocketAddress::Inet(address) if address.is_ipv6()) {
-            return;
-        }
-        let located = self.absolute(thread, libc::AT_FDCWD, OFF);
-        let Some(target) = located.and_then(|located| self.walk(thread, &located, true)) else {
-            return;
-        };
-        self.log.open(&target, libc::O_RDONLY);
-        if let Ok(content) = std::fs::read(as_path(OFF)) {
-            self.log.read_setting(&target, content);
+    /// Notes whether this machine has addresses of IP's version 6, and whether a socket for them takes those of
+    /// version 4 too.
+    pub(super) fn note_ipv6_settings(&mut self, thread: pid_t) {
+        for name in IPV6_SETTINGS {
+            let name = name.as_bytes();
+            let located = self.absolute(thread, libc::AT_FDCWD, name);
+            let Some(target) = located.and_then(|located| self.walk(thread, &located, true)) else {
+                continue;
+            };
+            self.log.open(&target, libc::O_RDONLY);
+            if let Ok(content) = std::fs::read(as_path(name)) {
+                self.log.read_setting(&target, content);
+            }
         }
     }
 

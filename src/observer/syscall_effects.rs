@@ -122,9 +122,7 @@ impl SyscallRecorder {
             }
             SyscallRequest::Bind { socket, address, length } => {
                 self.sockets.adopt(thread, socket);
-                let given = self.address(thread, address, length)?;
-                self.note_address(thread, &given);
-                if let SocketAddress::Path(name) = given
+                if let SocketAddress::Path(name) = self.address(thread, address, length)?
                     && let Some(located) = self.absolute(thread, libc::AT_FDCWD, &name)
                     && let Some(target) = self.walk(thread, &located, false)
                 {
@@ -136,6 +134,7 @@ impl SyscallRecorder {
             SyscallRequest::Family(family) => {
                 self.peer(Peer { address: Address::Family(family), reach: Reach::Outside });
             }
+            SyscallRequest::Ipv6Socket => self.note_ipv6_settings(thread),
             SyscallRequest::Ipc(name) => {
                 self.peer(Peer { address: Address::Ipc(name), reach: Reach::Outside });
             }

@@ -109,6 +109,8 @@ pub(in crate::observer) enum SyscallRequest {
     },
     /// A socket of another family than the three usual ones.
     Family(c_int),
+    /// Makes a socket for addresses of IP's version 6.
+    Ipv6Socket,
     Ipc(&'static str),
     Namespace(&'static str),
     Nameless(&'static str),
@@ -136,7 +138,8 @@ pub(in crate::observer) enum SyscallRequest {
 pub(in crate::observer) const RENAME_EXCHANGE: u32 = 2;
 pub(in crate::observer) const RENAME_NOREPLACE: u32 = 1;
 const AT_FDCWD: c_int = libc::AT_FDCWD;
-const USUAL_FAMILIES: &[u32] = &[libc::AF_UNIX as u32, libc::AF_INET as u32, libc::AF_INET6 as u32];
+/// Those of IP's version 6 can be off, so that a socket of them is an input.
+const USUAL_FAMILIES: &[u32] = &[libc::AF_UNIX as u32, libc::AF_INET as u32];
 const ERROR_OUTPUT: &[u32] = &[libc::STDERR_FILENO as u32];
 /// `PR_GET_SECCOMP`, `PR_SET_SECCOMP`, `PR_GET_NO_NEW_PRIVS`: the answer is not what it would be.
 const PRCTL: &[u32] = &[21, 22, 39];
@@ -385,6 +388,7 @@ pub(in crate::observer) fn request(number: c_long, args: &[u64; 6]) -> SyscallRe
         libc::SYS_sendmmsg => {
             SyscallRequest::Send { socket: flags(0), headers: args[1], count: args[2], stride: 64 }
         }
+        libc::SYS_socket if flags(0) == libc::AF_INET6 => SyscallRequest::Ipv6Socket,
         libc::SYS_socket | libc::SYS_socketpair => SyscallRequest::Family(flags(0)),
         libc::SYS_shmget => SyscallRequest::Ipc("shared memory"),
         libc::SYS_msgget | libc::SYS_mq_open => SyscallRequest::Ipc("message queue"),

@@ -10,8 +10,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-pub(super) use self::of_package::text_of_package;
-use self::of_package::{TEXTS_OF_PACKAGE, first_word};
+pub(super) use self::package_variables::text_of_package;
+use self::package_variables::{TEXTS_OF_PACKAGE, first_word};
 use self::search::{search_in, with_told};
 pub(super) use self::shown::{each_variable, named_by_build, variable};
 use self::values::{is_named, with_word};
@@ -24,6 +24,7 @@ use crate::cache::{
 use crate::compiler::sources_of_library;
 use crate::hasher::{GOES_THROUGH_ALL, Mentions, SearchScope, has_word_of};
 use crate::model::{Digest, Digester, OsText, TargetKind, TargetReport};
+use crate::observer::is_shared_object;
 use crate::process::Environment;
 use crate::workspace::{PathStamp, Relevance, relevance, well_known_texts};
 
@@ -436,7 +437,8 @@ impl EnvironmentJudge<'_> {
                 return Err(format!("`{place}` has no symbols"));
             }
             let is_foreign_program = known.is_program && !is_built;
-            let may_print_all = is_foreign_program && !of_package::is_shared_library(&input.path);
+            let may_print_all =
+                is_foreign_program && !is_toolchain && !is_shared_object(&input.path);
             texts.retain(|text| {
                 let is_found = known.found.get(text) == Some(&true);
                 // What others have built looks programs up by it.
@@ -680,7 +682,7 @@ pub(super) fn content_of(state: &InputState) -> Option<Digest> {
     }
 }
 
-mod of_package;
+mod package_variables;
 mod search;
 mod shown;
 #[cfg(test)]

@@ -25,6 +25,7 @@
 #[cfg(target_os = "linux")]
 mod answer;
 mod invocation;
+#[cfg(target_os = "linux")]
 mod nextest_limits;
 #[cfg(target_os = "linux")]
 mod reached;

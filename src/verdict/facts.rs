@@ -223,9 +223,12 @@ impl Facts {
         let mut identity = Identity::of(root, &toolchain, &cargo_config, environment);
         let asked = selection.targets();
         let targets = if asked.is_empty() { cargo_config.build_targets() } else { asked };
-        for target in targets.iter().filter(|target| !toolchain.has_library_for(target)) {
-            let part = format!("standard library for {target}");
-            identity.build.insert(part, Digest::of(b"missing"));
+        let missing = toolchain.missing_libraries(&targets).into_iter();
+        let part = |target| format!("missing standard library for {target}");
+        identity.build.extend(missing.map(|target| (part(target), Digest::of(b"missing"))));
+        for target in targets.iter().filter(|target| target.ends_with(".json")) {
+            let text = std::fs::read(selection.dir.join(target)).unwrap_or_default();
+            identity.build.insert(format!("target {target}"), Digest::of(&text));
         }
         let files = cargo_config.files().iter().map(|file| &*file.path);
         let processor = processor(root, selection, environment, files);

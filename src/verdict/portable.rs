@@ -182,7 +182,7 @@ impl TemporaryFolder {
 
 /// The name of a record in a shared object. The shared key itself stays here.
 pub(super) fn shared_name(key: &RecordKey, found: TemporaryFolder) -> Digest {
-    let mut digester = Digester::new("shared record 7");
+    let mut digester = Digester::new("shared record 8");
     digester.digest(&key.digest).number(key.version.into());
     digester.number((found == TemporaryFolder::Used).into());
     digester.finish()

@@ -1,43 +1,88 @@
 //! Builds that only some processors can run.
 
-use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use crate::model::Digest;
 use crate::process::Environment;
-use crate::workspace::Selection;
+use crate::workspace::{Selection, is_for_build};
 
 /// The name of the part that says which processor this is.
 pub(super) const PROCESSOR: &str = "processor";
 
 /// What has compilers build for a certain processor: the one at hand, or one that is named.
-const FLAGS: [&str; 5] = ["=native", "target-cpu", "target-feature", "-march=", "-mcpu="];
+const FLAGS: [&str; 7] =
+    ["=native", "target-cpu", "target-feature", "-march=", "-mcpu=", "-mavx", "-msse"];
 
-/// Digest of what the processor can do, where a build goes by it: a variable, a word of the selection, the
-/// workspace's manifest or one of these files of cargo's configuration has one of [`FLAGS`].
+/// How the C library is linked is said by such a flag too.
+const OF_LINKING: [&str; 2] = ["target-feature=+crt-static", "target-feature=-crt-static"];
+
+/// Digest of what the processor can do, where a build goes by it: a variable for compilers, a word of the
+/// selection, the workspace's manifest or one of these files of cargo's configuration has one of [`FLAGS`].
 pub(super) fn processor<'c>(
     root: &Path,
     selection: &Selection,
     environment: &Environment,
     mut config: impl Iterator<Item = &'c Path>,
 ) -> Option<Digest> {
-    let has =
-        |text: &[u8], flag: &str| text.windows(flag.len()).any(|part| part == flag.as_bytes());
-    let names_it = |text: &[u8]| FLAGS.iter().any(|flag| has(text, flag));
-    let in_file = |path: &Path| std::fs::read(path).is_ok_and(|text| names_it(&text));
-    let mut variables = environment.iter().map(|(_, value)| value);
+    let in_file = |path: &Path| std::fs::read(path).is_ok_and(|text| names_one(&text));
+    let is_for_compilers = |name: &OsStr| {
+        is_for_build(name) || name.as_bytes().windows(5).any(|part| part == b"FLAGS")
+    };
+    let mut variables = environment.iter().filter(|(name, _)| is_for_compilers(name));
     let mut words = selection.cargo.iter();
-    let goes_by_it = variables.any(|value| names_it(value.as_bytes()))
-        || words.any(|word| names_it(word.as_bytes()))
+    let goes_by_it = variables.any(|(_, value)| names_one(value.as_bytes()))
+        || words.any(|word| names_one(word.as_bytes()))
         || in_file(&root.join("Cargo.toml"))
         || config.any(in_file);
-    goes_by_it.then(|| {
-        let all = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let is_feature = |line: &&str| line.starts_with("flags") || line.starts_with("Features");
-        let features: BTreeSet<&str> = all.lines().filter(is_feature).collect();
-        Digest::of(features.into_iter().collect::<Vec<_>>().join("\n").as_bytes())
-    })
+    goes_by_it.then(|| Digest::of(format!("{:?}", features()).as_bytes()))
+}
+
+/// Whether a text names a processor, or something that not all have.
+fn names_one(text: &[u8]) -> bool {
+    let mut text = String::from_utf8_lossy(text).into_owned();
+    OF_LINKING.iter().for_each(|flag| text = text.replace(flag, ""));
+    FLAGS.iter().any(|flag| text.contains(flag))
+}
+
+/// What the processor at hand can do, of what some of its kind cannot.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn features() -> Vec<&'static str> {
+    macro_rules! those_of {
+        ($($name:tt)*) => {
+            [$(($name, std::arch::is_x86_feature_detected!($name))),*]
+        };
+    }
+    let all = those_of![
+        "sse3" "ssse3" "sse4.1" "sse4.2" "sse4a" "popcnt" "cmpxchg16b" "movbe" "lzcnt" "bmi1" "bmi2"
+        "tbm" "avx" "avx2" "fma" "f16c" "aes" "pclmulqdq" "sha" "adx" "rdrand" "rdseed" "fxsr"
+        "xsave" "xsavec" "xsaveopt" "xsaves" "gfni" "vaes" "vpclmulqdq" "avx512f" "avx512bw"
+        "avx512cd" "avx512dq" "avx512vl" "avx512ifma" "avx512vbmi" "avx512vbmi2" "avx512vnni"
+        "avx512bitalg" "avx512vpopcntdq" "avx512bf16" "avx512vp2intersect" "avx512fp16" "avxvnni"
+    ];
+    all.into_iter().filter_map(|(name, is_there)| is_there.then_some(name)).collect()
+}
+
+/// The same.
+#[cfg(target_arch = "aarch64")]
+pub(super) fn features() -> Vec<&'static str> {
+    macro_rules! those_of {
+        ($($name:tt)*) => {
+            [$(($name, std::arch::is_aarch64_feature_detected!($name))),*]
+        };
+    }
+    let all = those_of![
+        "asimd" "aes" "sha2" "sha3" "crc" "lse" "lse2" "rdm" "rcpc" "rcpc2" "dotprod" "fp16" "fhm" "fcma"
+        "jsconv" "sve" "sve2" "i8mm" "bf16" "paca" "pacg" "bti" "mte" "rand" "sm4" "dpb" "dpb2" "flagm"
+    ];
+    all.into_iter().filter_map(|(name, is_there)| is_there.then_some(name)).collect()
+}
+
+/// No processor of another architecture is told from others of it.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub(super) fn features() -> Vec<&'static str> {
+    Vec::new()
 }
 
 #[cfg(test)]
@@ -50,20 +95,30 @@ mod tests {
     fn a_build_for_a_processor_is_known_wherever_that_is_said() {
         let dir = tempfile::tempdir().unwrap();
         let (root, config) = (dir.path(), dir.path().join("config.toml"));
-        let ask = |words: &[&str], flags: &str| {
+        let ask = |words: &[&str], variable: (&str, &str)| {
             let selection = Selection::parse(root, words.iter().map(OsString::from));
-            let environment = Environment::of(&[("RUSTFLAGS", flags)]);
+            let environment = Environment::of(&[variable]);
             processor(root, &selection, &environment, [&*config].into_iter()).is_some()
         };
-        assert!(!ask(&["--config", "build.rustflags=['-Lnative=lib']"], "-Lnative=x"));
-        assert!(ask(&["--config", "build.rustflags=['-Ctarget-cpu=native']"], ""));
+        let none = ("HOME", "/home/a");
+        let config_word = |flag: &str| format!("build.rustflags=['{flag}']");
+        assert!(!ask(&["--config", &config_word("-Lnative=lib")], ("RUSTFLAGS", "-Lnative=x")));
+        assert!(ask(&["--config", &config_word("-Ctarget-cpu=native")], none));
         for flags in ["-C target-cpu=native", "-Ctarget-cpu=x86-64-v3", "-C target-feature=+avx2"] {
-            assert!(ask(&[], flags), "{flags}");
+            assert!(ask(&[], ("RUSTFLAGS", flags)), "{flags}");
+            assert!(!ask(&[], ("NOTE", flags)), "{flags}");
         }
+        assert!(ask(&[], ("HOST_CFLAGS", "-O2 -mavx2")));
+        assert!(!ask(&[], ("RUSTFLAGS", "-C target-feature=+crt-static")));
         for file in [&root.join("Cargo.toml"), &config] {
             std::fs::write(file, "rustflags=['-Ctarget-cpu=native']").unwrap();
-            assert!(ask(&[], ""), "{}", file.display());
+            assert!(ask(&[], none), "{}", file.display());
             std::fs::remove_file(file).unwrap();
         }
+    }
+
+    #[test]
+    fn what_the_processor_can_do_is_the_same_each_time() {
+        assert_eq!(features(), features());
     }
 }

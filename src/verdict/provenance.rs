@@ -90,10 +90,19 @@ async fn proof<T: ProjectTree>(
     let oldest = sources.units.iter().map(|unit| unit.made).min();
     let Some(oldest) = oldest else { return Proof::Nothing };
     let outside = sources.packages.iter().filter(|package| !package.starts_with(&question.root));
-    let folders: Vec<_> = outside.chain([&question.root]).cloned().collect();
+    let vendored = sources.units.iter().filter_map(|unit| match &unit.watched {
+        WatchedByCargo::Vendored(folder) if !folder.starts_with(&question.root) => Some(folder),
+        _ => None,
+    });
+    let vendored: BTreeSet<_> = vendored.collect();
+    let folders: Vec<_> = outside.chain(vendored).chain([&question.root]).cloned().collect();
     let Some(changed) = changed_since(&folders, &facts.all_target_dirs, oldest) else {
         return Proof::Nothing;
     };
+    // Whether the tree counts it or it is an input of its own: cargo never looks at it again.
+    if changed.iter().any(|(path, at)| is_vendored(sources, path, *at)) {
+        return Proof::Nothing;
+    }
     // No list has what would make a build of the same files fail.
     let is_twice = || sources.files.iter().any(|file| is_module_twice(file));
     for proof in [Proof::All, Proof::Listed] {
@@ -111,6 +120,14 @@ async fn proof<T: ProjectTree>(
     Proof::Nothing
 }
 
+/// Whether a unit is older than a file of its own package that was changed then and was not downloaded.
+fn is_vendored(sources: &BuildSources, path: &Path, changed: SystemTime) -> bool {
+    sources.units.iter().any(|unit| match &unit.watched {
+        WatchedByCargo::Vendored(folder) => unit.made <= changed && path.starts_with(folder),
+        _ => false,
+    })
+}
+
 /// Whether a unit of which this is to be proven is older than a file that was changed then, and cargo does
 /// not look at the file before it calls the unit fresh. Nothing but sources decides what is built from lists.
 fn is_unseen(sources: &BuildSources, path: &Path, changed: SystemTime, proof: Proof) -> bool {
@@ -123,7 +140,7 @@ fn is_unseen(sources: &BuildSources, path: &Path, changed: SystemTime, proof: Pr
         WatchedByCargo::Declared(declared) => {
             proof == Proof::All && !declared.iter().any(|at| path.starts_with(at))
         }
-        WatchedByCargo::Vendored(folder) => path.starts_with(folder),
+        WatchedByCargo::Vendored(_) => false,
     })
 }
 
@@ -203,12 +220,13 @@ mod tests {
         };
         let is = unseen_for(Proof::Listed);
         assert!(!is("/w/data", 20) && !is("/w/src/lib.rs", 25), "lists tell all");
-        assert!(is("/w/vendor/v/src/lib.rs", 15), "nobody looks there");
         let is = unseen_for(Proof::All);
         assert!(!is("/w/data", 15), "older than all that could have read it");
         assert!(is("/w/data", 20) && is("/w/src/lib.rs", 25), "not declared by the build script");
         assert!(!is("/w/proto/a", 25), "the build script runs again");
-        assert!(is("/w/vendor/v/src/lib.rs", 15) && !is("/w/vendor/u/src/lib.rs", 15));
+        let is = |path: &str, changed| is_vendored(&sources, Path::new(path), at(changed));
+        assert!(is("/w/vendor/v/src/lib.rs", 15), "nobody looks there");
+        assert!(!is("/w/vendor/v/src/lib.rs", 5) && !is("/w/vendor/u/src/lib.rs", 15));
     }
 
     #[test]

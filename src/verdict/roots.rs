@@ -224,11 +224,11 @@ impl SymbolicRoots {
         }
         let known = self.folders.iter().find_map(|(root, folder)| below(*root, folder, path));
         let rest = known.as_ref().map_or(path, |known| Path::new(&known.path.0));
-        let is_of_tools = known
-            .as_ref()
-            .and_then(|known| known.root)
-            .is_some_and(|root| root == SymbolicRoot::Workspace || OF_TOOLS.contains(&root));
-        if !is_of_tools && has_number(rest, rustix::process::getuid().as_raw()) {
+        let is_own =
+            |known: &PortablePath| known.is_of(SymbolicRoot::Workspace) || known.is_of_tools();
+        if !known.as_ref().is_some_and(is_own)
+            && has_number(rest, rustix::process::getuid().as_raw())
+        {
             return Err(format!("`{}` may have the user's number in its name", path.display()));
         }
         match known {
@@ -510,11 +510,12 @@ fn is_made_of(name: &Path, workspace: &Path) -> bool {
 /// Whether a name on the way has the number of a user in it: another user looks for another name then. Small
 /// ones are those of the system's users, and other things have them too.
 fn has_number(path: &Path, user: u32) -> bool {
-    let numbers = |part: &OsStr| {
+    let text = user.to_string();
+    let has_it = |part: &OsStr| {
         let mut numbers = part.as_bytes().split(|byte| !byte.is_ascii_digit());
-        numbers.any(|number| number == user.to_string().as_bytes())
+        numbers.any(|number| number == text.as_bytes())
     };
-    user >= FIRST_OF_PEOPLE && path.iter().any(numbers)
+    user >= FIRST_OF_PEOPLE && path.iter().any(has_it)
 }
 
 fn is_file(input: &Input) -> bool {

@@ -63,10 +63,15 @@ pub(super) fn linked_files(
     for told in &all {
         // Compilers are started in the root; cargo itself finds a linker.
         let mut places: Vec<(&str, PathBuf)> = Vec::new();
-        if told.is_linker && !told.text.contains('/') {
-            let program = environment.find_program(Path::new(&told.text), root);
-            places.extend(program.map(|program| (&*told.text, program)));
-        } else {
+        let linkers = match told.is_linker {
+            true => vec![&*told.text],
+            false => linkers_in_flags(&told.text),
+        };
+        for linker in linkers.iter().filter(|linker| !linker.contains('/')) {
+            let program = environment.find_program(Path::new(linker), root);
+            places.extend(program.map(|program| (*linker, program)));
+        }
+        if !told.is_linker || told.text.contains('/') {
             for word in paths_in_flags(&told.text).filter(|word| !word.is_empty()) {
                 places.extend([root, told.base].map(|folder| (word, plain(&folder.join(word)))));
             }
@@ -97,6 +102,13 @@ fn is_made(root: &Path, way: &Path) -> bool {
     way.extension().is_some_and(|end| end == "map")
         || folders
             .any(|way| way.ends_with("target") || root.join(way).join(SIGN_OF_CACHE).is_file())
+}
+
+/// The linkers that flags for rustc name (`-Clinker=NAME`).
+fn linkers_in_flags(text: &str) -> Vec<&str> {
+    let ends = |c: char| c.is_whitespace() || "\"',]\x1f".contains(c);
+    let named = text.match_indices("linker=").map(|(at, name)| &text[at + name.len()..]);
+    named.filter_map(|rest| rest.split(ends).next()).filter(|name| !name.is_empty()).collect()
 }
 
 /// All that could be a path in a list of flags or a configuration.
@@ -181,6 +193,14 @@ mod tests {
         }
         assert!(paths_in_flags("-C\x1flink-arg=-Ttools/x.ld").any(|path| path == "tools/x.ld"));
         assert!(paths_in_flags("-L\x1fnative=/opt/my libs").any(|path| path == "/opt/my libs"));
+    }
+
+    #[test]
+    fn linkers_are_named_by_flags_of_rustc() {
+        let of = |text: &str| linkers_in_flags(text).join(" ");
+        assert_eq!(of("rustflags = [\"-Clinker=my-ld\", '-Clinker=/bin/ld']"), "my-ld /bin/ld");
+        assert_eq!(of("-C\x1flinker=my-ld\x1f-O"), "my-ld");
+        assert_eq!(of("-Clink-arg=x -Clinker="), "");
     }
 
     #[test]

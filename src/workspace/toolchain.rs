@@ -10,6 +10,7 @@ mod folders;
 mod memo;
 mod question;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -41,12 +42,16 @@ pub struct Toolchain {
 }
 
 impl Toolchain {
-    /// Whether the standard library is installed for this target. Its own description (`mine.json`) has none.
-    pub(crate) fn has_library_for(&self, target: &str) -> bool {
-        let is_described = Path::new(target).extension().is_some_and(|end| end == "json");
-        is_described
-            || target == "host-tuple"
-            || self.sysroot.join("lib/rustlib").join(target).join("lib").is_dir()
+    /// Those of these targets, and of the host, for which no standard library is installed. Macros and build
+    /// scripts are made for the host. A target that has a description of its own (`mine.json`) has none.
+    pub(crate) fn missing_libraries<'t>(&'t self, targets: &'t [String]) -> BTreeSet<&'t str> {
+        let is_missing = |target: &&str| {
+            let is_described = Path::new(target).extension().is_some_and(|end| end == "json");
+            let library = self.sysroot.join("lib/rustlib").join(target).join("lib");
+            !is_described && *target != "host-tuple" && !library.is_dir()
+        };
+        let all = targets.iter().map(String::as_str).chain([&*self.host]);
+        all.filter(is_missing).collect()
     }
 
     /// The toolchain for a call of cargo in `dir` with `environment` and `config`. `memo_dir` is

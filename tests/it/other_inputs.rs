@@ -297,6 +297,130 @@ fn vendored_packages_count_that_git_ignores() {
 }
 
 #[test]
+fn vendored_packages_count_that_lie_outside_of_the_workspace() {
+    if takes_long() {
+        return;
+    }
+    let depends = "[package]\nname='p'\nversion='0.1.0'\nedition='2021'\n\
+                   [dependencies]\nfoo='1'\n";
+    let config = "[source.crates-io]\nreplace-with='here'\n[source.here]\ndirectory='../vendor'\n";
+    let files = [
+        (".cargo/config.toml", config),
+        ("Cargo.toml", depends),
+        ("src/lib.rs", "#[test] fn t() { assert_eq!(foo::VALUE, 1) }\n"),
+        ("../vendor/foo/Cargo.toml", "[package]\nname='foo'\nversion='1.0.0'\nedition='2021'\n"),
+        ("../vendor/foo/.cargo-checksum.json", "{\"files\":{}}"),
+        ("../vendor/foo/src/lib.rs", "pub const VALUE: u32 = 1;\n"),
+    ];
+    play(&files, |client| {
+        let root = client.home.root.clone();
+        until_old(&root.join("../vendor/foo/src/lib.rs"));
+        client.ask().green_from("run");
+        client.ask().green();
+        client.home.write("../vendor/foo/src/lib.rs", "pub const VALUE: u32 = 2;\n");
+        // Cargo calls it fresh as long as it is built.
+        client.ask().green();
+        fs::remove_dir_all(root.join("target")).unwrap();
+        client.ask().red();
+    });
+}
+
+#[test]
+fn a_static_library_counts_that_a_downloaded_build_script_links() {
+    if takes_long() {
+        return;
+    }
+    let depends = "[package]\nname='p'\nversion='0.1.0'\nedition='2021'\n\
+                   [dependencies]\nfoo-sys='1'\n";
+    let config = "[source.crates-io]\nreplace-with='here'\n[source.here]\ndirectory='../vendor'\n";
+    let script = "fn main() {\n\
+                  let folder = std::env::var(\"FOO_DIR\").unwrap();\n\
+                  println!(\"cargo:rustc-link-search=native={folder}\");\n\
+                  println!(\"cargo:rustc-link-lib=static=foo\");\n\
+                  println!(\"cargo:rerun-if-changed=build.rs\"); }\n";
+    let package = "[package]\nname='foo-sys'\nversion='1.0.0'\nedition='2021'\n";
+    let files = [
+        (".cargo/config.toml", config),
+        ("Cargo.toml", depends),
+        ("src/lib.rs", "#[test] fn t() { assert_eq!(unsafe { foo_sys::foo() }, 1) }\n"),
+        ("../vendor/foo-sys/Cargo.toml", package),
+        ("../vendor/foo-sys/.cargo-checksum.json", "{\"files\":{}}"),
+        ("../vendor/foo-sys/build.rs", script),
+        ("../vendor/foo-sys/src/lib.rs", "unsafe extern \"C\" { pub fn foo() -> i32; }\n"),
+        ("../native/foo.c", "int foo(void) { return NUMBER; }\n"),
+    ];
+    play(&files, |client| {
+        let folder = client.home.root.join("../native").canonicalize().unwrap();
+        let make = |client: &mut Client, number: &str| {
+            let line = format!(
+                "cd '{}' && cc -DNUMBER={number} -c foo.c && rm -f libfoo.a && ar rc libfoo.a foo.o",
+                folder.display()
+            );
+            assert_eq!(client.home.start("sh", &["-c", &line]).end(LIMIT).code, Some(0));
+        };
+        make(client, "1");
+        client.home.environment.set("FOO_DIR", &folder);
+        until_old(&folder.join("libfoo.a"));
+        client.ask().green_from("run");
+        client.ask().green();
+        make(client, "2");
+        fs::remove_dir_all(client.home.root.join("target")).unwrap();
+        client.ask().red();
+    });
+}
+
+#[test]
+fn a_link_that_leads_elsewhere_proves_nothing_of_what_was_built_before() {
+    if takes_long() {
+        return;
+    }
+    let test = "#[test] fn t() { assert_eq!(include_str!(\"../data/x.txt\"), \"good\") }\n";
+    let files = [("v1/x.txt", "good"), ("v2/x.txt", "bad"), ("tests/it.rs", test)];
+    play(&files, |client| {
+        let root = client.home.root.clone();
+        let lead = |to: &str| {
+            let _ = fs::remove_file(root.join("data"));
+            std::os::unix::fs::symlink(to, root.join("data")).unwrap();
+        };
+        lead("v1");
+        until_old(&root.join("v2/x.txt"));
+        client.ask().green_from("run");
+        client.ask().green();
+        lead("v2");
+        // Cargo looks at the file to which it led, and calls the test fresh.
+        client.ask().green();
+        fs::remove_dir_all(root.join("target")).unwrap();
+        client.ask().red();
+    });
+}
+
+#[test]
+fn the_workspaces_own_manifest_counts_where_git_ignores_it() {
+    if takes_long() {
+        return;
+    }
+    let manifest = |feature: &str| {
+        format!(
+            "[package]\nname='p'\nversion='0.1.0'\nedition='2021'\n\
+             [features]\ndefault=[{feature}]\ngood=[]\n"
+        )
+    };
+    let good = manifest("'good'");
+    let files = [
+        (".gitignore", "/target\nCargo.toml\n"),
+        ("Cargo.toml", &*good),
+        ("src/lib.rs", "#[test] fn t() { assert!(cfg!(feature = \"good\")) }\n"),
+    ];
+    play(&files, |client| {
+        client.home.git(&["init", "-q"]);
+        client.ask().green_from("run");
+        client.ask().green();
+        client.home.write("Cargo.toml", &manifest(""));
+        client.ask().red();
+    });
+}
+
+#[test]
 fn a_git_ignored_manifest_counts_from_which_a_package_inherits() {
     if takes_long() {
         return;

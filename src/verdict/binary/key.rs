@@ -17,6 +17,7 @@ use crate::verdict::facts::{Facts, Question};
 use crate::verdict::fingerprint::{Fingerprints, digest_of_stamp};
 use crate::verdict::key::settings_of_tree;
 use crate::verdict::patterns::{VariablePlace, VariableRules};
+use crate::verdict::processor::PROCESSOR;
 use crate::workspace::{is_terminal_variable, names_default_target_dir, without_root};
 
 /// The rules by which keys of these levels are made and their records judged. Raise it with every
@@ -75,7 +76,8 @@ pub(in crate::verdict) struct PlanContext<'a> {
 pub(in crate::verdict) enum PlanOrigin {
     /// A question: cargo was asked what it would run.
     Question {
-        toolchain: Option<Digest>,
+        /// The toolchain, and the processor if the build is for that one, by their names.
+        made_by: Vec<(&'static str, Digest)>,
         /// What else decides what is built from a tree.
         build: Digest,
     },
@@ -109,7 +111,8 @@ impl<'a> PlanContext<'a> {
         let mut build = Digester::new("build of a selection 2");
         build.digest(&facts.identity.build_digest()).field(&selection.canonical(root));
         build.digest(&settings_of_tree(settings));
-        let toolchain = facts.identity.build.get("toolchain").copied();
+        let known = |name| facts.identity.build.get(name).map(|digest| (name, *digest));
+        let made_by = ["toolchain", PROCESSOR].into_iter().filter_map(known).collect();
         Self {
             cache,
             root,
@@ -118,7 +121,7 @@ impl<'a> PlanContext<'a> {
             environment,
             target_dirs: facts.target_dirs.clone(),
             covered: facts.toolchain.folders(),
-            origin: PlanOrigin::Question { toolchain, build: build.finish() },
+            origin: PlanOrigin::Question { made_by, build: build.finish() },
             asked: Some(asked),
         }
     }
@@ -195,8 +198,8 @@ impl Subject {
         }
         part("arguments", arguments.finish());
         let build = match &context.origin {
-            PlanOrigin::Question { toolchain, build } => {
-                toolchain.iter().for_each(|toolchain| part("toolchain", *toolchain));
+            PlanOrigin::Question { made_by, build } => {
+                made_by.iter().for_each(|(name, digest)| part(name, *digest));
                 Some(*build)
             }
             PlanOrigin::Call { surroundings, .. } => {

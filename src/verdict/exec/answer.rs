@@ -31,6 +31,7 @@ use crate::verdict::flaky::{self, FLAKY_LOST};
 use crate::verdict::obstacles::BarReason;
 use crate::verdict::options::limits;
 use crate::verdict::patterns::MayAlwaysRun;
+use crate::verdict::processor::features;
 use crate::verdict::verify::{Disagreement, conclude};
 use crate::workspace::{locate, until_settled};
 
@@ -161,8 +162,8 @@ fn answered_or_run(invocation: &Invocation, paths: &Paths, verify: bool) -> Opti
 }
 
 /// What a program inherits besides its environment and can see: umask, user, groups, capabilities, whether
-/// system calls are filtered, nice value, ignored and blocked signals, limits, and the addresses of the own
-/// machine. `None` if the system does not say.
+/// system calls are filtered, nice value, ignored and blocked signals, limits, the addresses of the own
+/// machine, and what its processor can do. `None` if the system does not say.
 fn inherited() -> Option<String> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let wanted = [
@@ -183,6 +184,8 @@ fn inherited() -> Option<String> {
     all.push(format!("nice {nice}"));
     all.push(std::fs::read_to_string("/proc/self/limits").ok()?);
     all.push(format!("addresses {:?}", own_addresses()));
+    // Of a call it is not known how its program was built.
+    all.push(format!("processor {:?}", features()));
     Some(all.join("\n"))
 }
 

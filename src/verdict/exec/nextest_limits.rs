@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use crate::model::{Digest, Digester};
 use crate::process::Environment;
 
-/// So many programs are looked for between nextest and a test.
+/// The most programs between nextest and a test.
 const MOST_WRAPPERS: usize = 8;
 
-/// What decides that; empty if nextest is not the caller, `None` if it cannot be told.
+/// The profile and a digest of its files; empty if nextest is not the caller, `None` if they cannot be told.
 pub(super) fn limits_of_nextest(root: &Path, environment: &Environment) -> Option<String> {
     if environment.get("NEXTEST").is_none() {
         return Some(String::new());
@@ -18,9 +18,9 @@ pub(super) fn limits_of_nextest(root: &Path, environment: &Environment) -> Optio
     let profile = environment.get("NEXTEST_PROFILE").unwrap_or_default();
     let (words, dir) = call_of_nextest()?;
     let mut digester = Digester::new("configuration of nextest 1");
-    digester.digest(&content(&root.join(".config/nextest.toml")));
+    digester.digest(&content(&root.join(".config/nextest.toml"))?);
     for file in configs(&words) {
-        digester.digest(&content(&dir.join(file)));
+        digester.digest(&content(&dir.join(file))?);
     }
     Some(format!(" nextest {} {}", profile.display(), digester.finish()))
 }
@@ -33,7 +33,7 @@ fn call_of_nextest() -> Option<(Vec<OsString>, PathBuf)> {
         let words = std::fs::read(of("cmdline")).ok()?;
         let words = words.split(|byte| *byte == 0).map(|word| OsString::from_vec(word.to_vec()));
         let words: Vec<_> = words.collect();
-        if words.iter().any(|word| word == "nextest") {
+        if is_nextest(&words) {
             return Some((words, std::fs::read_link(of("cwd")).ok()?));
         }
         // A script around each test.
@@ -41,6 +41,14 @@ fn call_of_nextest() -> Option<(Vec<OsString>, PathBuf)> {
         process = status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().to_owned();
     }
     None
+}
+
+/// Whether nextest was called by these words: `cargo-nextest nextest run`, or `cargo-ntr ntr`.
+fn is_nextest(words: &[OsString]) -> bool {
+    let is_one = |word: &OsString, names: [&str; 2]| names.iter().any(|name| word == name);
+    let name = words.first().and_then(|program| Path::new(program).file_name());
+    name.is_some_and(|name| is_one(&name.to_owned(), ["cargo-nextest", "cargo-ntr"]))
+        || words.get(1).is_some_and(|word| is_one(word, ["nextest", "ntr"]))
 }
 
 /// The files that a call names besides the workspace's own.
@@ -63,12 +71,16 @@ fn configs(words: &[OsString]) -> Vec<PathBuf> {
     files
 }
 
-/// Digest of what such a file says of tests. Where reports go is of no matter to them, and some tools give them
-/// another name in every call.
-fn content(file: &Path) -> Digest {
-    let text = std::fs::read(file).unwrap_or_default();
+/// Digest of what such a file says of tests; `None` if it is no regular file or cannot be read. Where reports go is of
+/// no matter to tests, and some tools give them another name in every call.
+fn content(file: &Path) -> Option<Digest> {
+    let text = match std::fs::metadata(file) {
+        Ok(metadata) if metadata.is_file() => std::fs::read(file).ok()?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        _ => return None,
+    };
     let parsed = std::str::from_utf8(&text).ok().and_then(|text| text.parse().ok());
-    let Some(mut config): Option<toml::Table> = parsed else { return Digest::of(&text) };
+    let Some(mut config): Option<toml::Table> = parsed else { return Some(Digest::of(&text)) };
     config.remove("store");
     for profile in config.get_mut("profile").and_then(toml::Value::as_table_mut).into_iter() {
         for (_, settings) in profile.iter_mut() {
@@ -78,7 +90,7 @@ fn content(file: &Path) -> Digest {
         }
         profile.retain(|_, settings| settings.as_table().is_none_or(|table| !table.is_empty()));
     }
-    Digest::of(config.to_string().as_bytes())
+    Some(Digest::of(config.to_string().as_bytes()))
 }
 
 #[cfg(test)]
@@ -93,6 +105,18 @@ mod tests {
         let files = configs(&words(line));
         assert_eq!(files, ["a.toml", "/b.toml", "c.toml"].map(PathBuf::from));
         assert!(configs(&words("cargo-nextest nextest run --config-file")).is_empty());
+    }
+
+    #[test]
+    fn nextest_is_told_from_what_else_has_its_name_in_a_word() {
+        let is_it =
+            |line: &str| is_nextest(&line.split(' ').map(OsString::from).collect::<Vec<_>>());
+        for line in ["/x/cargo-nextest nextest run", "cargo-ntr ntr", "cargo nextest run"] {
+            assert!(is_it(line), "{line}");
+        }
+        for line in ["just -f nextest", "make all nextest", "", "sh"] {
+            assert!(!is_it(line), "{line}");
+        }
     }
 
     #[test]
@@ -111,5 +135,6 @@ mod tests {
         assert_ne!(of("no = TOML"), of("no = toml"));
         std::fs::remove_file(&file).unwrap();
         assert_eq!(content(&file), of(""), "none is an empty one");
+        assert_eq!(content(dir.path()), None, "a folder, a pipe");
     }
 }

@@ -90,12 +90,16 @@ fn a_warm_question_starts_no_process_and_answers_the_same() {
 fn a_standard_library_that_is_removed_is_missed() {
     let machine = Machine::new();
     let toolchain = machine.find().0.unwrap();
-    let library = machine.base.join("sys/lib/rustlib/arm-os/lib");
-    std::fs::create_dir_all(&library).unwrap();
-    assert!(toolchain.has_library_for("arm-os"));
-    std::fs::remove_dir(library).unwrap();
-    assert!(!toolchain.has_library_for("arm-os"));
-    assert!(toolchain.has_library_for("host-tuple") && toolchain.has_library_for("mine.json"));
+    let library = |target: &str| machine.base.join("sys/lib/rustlib").join(target).join("lib");
+    let targets = ["arm-os", "host-tuple", "mine.json"].map(str::to_owned);
+    for target in ["arm-os", "h-os"] {
+        std::fs::create_dir_all(library(target)).unwrap();
+    }
+    assert!(toolchain.missing_libraries(&targets).is_empty());
+    std::fs::remove_dir(library("arm-os")).unwrap();
+    assert_eq!(toolchain.missing_libraries(&targets), ["arm-os"].into());
+    std::fs::remove_dir(library("h-os")).unwrap();
+    assert_eq!(toolchain.missing_libraries(&[]), ["h-os"].into());
 }
 
 #[test]
