@@ -20,6 +20,7 @@
 
 mod cargo;
 mod error;
+mod file_times;
 mod flags;
 mod hook;
 mod jobs;

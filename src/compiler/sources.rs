@@ -11,6 +11,7 @@ use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
 
 use super::cargo::CargoOutput;
+use super::file_times::{FileTimes, is_older};
 use super::message::{ArtifactMessage, ScriptMessage, is_local};
 use super::script_files::{script_output, script_ran_at, script_run_file};
 use super::told::{
@@ -45,6 +46,9 @@ pub struct BuildSources {
     /// compares times only and notices them after a `touch`. If there is any, nothing may be
     /// recorded.
     pub unseen: Vec<PathBuf>,
+    /// Files at which cargo never looks and which are newer than what was made of them. If there is any, the
+    /// build proves nothing of another one.
+    pub unwatched: Vec<PathBuf>,
     /// What was compiled or run for the build, now or earlier.
     pub units: Vec<BuiltUnit>,
     /// What each unit has read, of packages from elsewhere too.
@@ -120,6 +124,7 @@ pub(super) fn collect(root: &Path, said: &CargoOutput) -> BuildSources {
         watched: BTreeSet::new(),
         missing: BTreeSet::new(),
         unseen: BTreeSet::new(),
+        unwatched: BTreeSet::new(),
         units: Vec::new(),
         inputs: Vec::new(),
         began: SystemTime::now().checked_sub(said.elapsed).unwrap_or(SystemTime::UNIX_EPOCH),
@@ -144,6 +149,7 @@ pub(super) fn collect(root: &Path, said: &CargoOutput) -> BuildSources {
         packages: packages.into_iter().collect(),
         missing: search.missing.into_iter().collect(),
         unseen: search.unseen.into_iter().collect(),
+        unwatched: search.unwatched.into_iter().collect(),
         units: search.units,
         inputs: search.inputs,
     }
@@ -160,6 +166,7 @@ struct SourceSearch<'a> {
     watched: BTreeSet<PathBuf>,
     missing: BTreeSet<PathBuf>,
     unseen: BTreeSet<PathBuf>,
+    unwatched: BTreeSet<PathBuf>,
     units: Vec<BuiltUnit>,
     inputs: Vec<UnitInputs>,
     /// When the build began.
@@ -215,7 +222,6 @@ impl SourceSearch<'_> {
     /// somebody may edit.
     fn foreign(&mut self, artifact: &ArtifactMessage) {
         // What is downloaded lies in folders of cargo's own, and stays as it is.
-        let is_store = |folder: &Path| DOWNLOADED.iter().any(|end| folder.ends_with(end));
         let folder = artifact.manifest_path.parent().map(normalized);
         let folder = folder.filter(|path| !path.ancestors().any(is_store));
         if let (Some(folder), Some(product)) = (folder, artifact.filenames.first()) {
@@ -240,7 +246,6 @@ impl SourceSearch<'_> {
         read: &[Vec<u8>],
     ) -> Vec<PathBuf> {
         let Some(package) = artifact.manifest_path.parent() else { return Vec::new() };
-        let is_store = |folder: &Path| DOWNLOADED.iter().any(|end| folder.ends_with(end));
         // Macros may name a file by another way than cargo names the folder.
         let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let store = package.ancestors().find(|folder| is_store(folder)).map(real);
@@ -257,17 +262,32 @@ impl SourceSearch<'_> {
         let files: BTreeSet<PathBuf> = beside.collect();
         let made = lists.iter().filter_map(|list| FileTimes::of(list)).map(|times| times.modified);
         let made = made.min();
-        files.iter().for_each(|file| self.enter_unwatched(file.clone(), made));
+        for file in &files {
+            if !is_older(file, made) {
+                self.unseen.insert(file.clone());
+            }
+            self.enter(file.clone());
+        }
         files.into_iter().collect()
     }
 
-    /// Enters a file that was read for something `made` then, and at which cargo does not look.
-    fn enter_unwatched(&mut self, file: PathBuf, made: Option<(i64, i64)>) {
-        let is_older = |times: FileTimes| Some(times.modified.max(times.changed)) <= made;
-        if !FileTimes::of(&file).is_some_and(is_older) {
-            self.unseen.insert(file.clone());
-        }
-        self.enter(file);
+    /// The static libraries that a build script has linked, and that neither a build has made nor cargo downloaded.
+    fn static_libraries(
+        &self,
+        script: &ScriptMessage,
+        package: Option<&Path>,
+        output: &[u8],
+    ) -> Vec<PathBuf> {
+        let dir = package.filter(|_| !is_local(&script.package_id)).unwrap_or(self.root);
+        // `target/debug` of `target/debug/build/PACKAGE/out`.
+        let built = script.out_dir.ancestors().nth(3);
+        let is_other = |file: &PathBuf| {
+            !self.is_generated(file)
+                && !built.is_some_and(|built| file.starts_with(built))
+                && !file.ancestors().any(is_store)
+        };
+        let files = static_libraries(output, dir).into_iter().map(|file| normalized(&file));
+        files.filter(is_other).collect()
     }
 
     /// Adds a file that was read for a unit `made` then.
@@ -294,23 +314,29 @@ impl SourceSearch<'_> {
         }
         let mut todo = vec![path.clone()];
         let (mut folders, mut files, mut bytes) = (Vec::new(), Vec::new(), 0);
+        // Cargo follows links to folders here.
+        let mut real = BTreeSet::new();
         while let Some(folder) = todo.pop() {
-            let Ok(entries) = std::fs::read_dir(&folder) else {
+            let (Ok(entries), Ok(at)) = (std::fs::read_dir(&folder), folder.canonicalize()) else {
                 self.files.insert(folder);
                 continue;
             };
+            if at != folder {
+                folders.push(at.clone());
+            }
+            real.insert(at);
             folders.push(folder);
             for entry in entries {
                 let Ok(entry) = entry else { continue };
                 let below = entry.path();
+                let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
                 if !below.is_dir() {
                     bytes += entry.metadata().map_or(0, |metadata| metadata.len());
                     files.push(below);
-                } else if !self.out_dirs.contains(&below)
-                    && !self.watched.contains(&below)
-                    && !leads_up(&below, &folders)
-                {
-                    // Cargo follows links to folders here.
+                } else if is_link && leads_up(&below, &real) {
+                    // Its text counts.
+                    folders.push(below);
+                } else if !self.out_dirs.contains(&below) && !self.watched.contains(&below) {
                     todo.push(below);
                 }
             }
@@ -347,14 +373,12 @@ impl SourceSearch<'_> {
     /// Whether the path, or a folder on the way to it, is a link that was made after that. Cargo looks at the
     /// file to which it led then.
     fn is_led_elsewhere(&self, path: &Path, made: FileTimes) -> bool {
-        path.ancestors().take_while(|way| way.starts_with(self.root) && *way != self.root).any(
-            |way| {
-                let metadata = std::fs::symlink_metadata(way).ok();
-                metadata
-                    .filter(std::fs::Metadata::is_symlink)
-                    .is_some_and(|metadata| FileTimes::from(&metadata).changed > made.modified)
-            },
-        )
+        path.ancestors().filter(|way| !self.root.starts_with(way)).any(|way| {
+            let metadata = std::fs::symlink_metadata(way).ok();
+            metadata
+                .filter(std::fs::Metadata::is_symlink)
+                .is_some_and(|metadata| FileTimes::from(&metadata).changed > made.modified)
+        })
     }
 
     /// Whether the file, a link on the way to it, or a folder above it was moved here after `made`. A
@@ -443,8 +467,7 @@ impl SourceSearch<'_> {
             let at = |path: &Path| normalized(&package.unwrap_or(self.root).join(path));
             inputs.files =
                 watched(text).filter(|path| local || path.is_absolute()).map(at).collect();
-            let made_elsewhere = |path: &PathBuf| !self.is_generated(path);
-            inputs.files.extend(static_libraries(text).into_iter().filter(made_elsewhere));
+            inputs.files.extend(self.static_libraries(script, package, text));
         }
         self.inputs.push(inputs);
         let Some(output) = output else {
@@ -452,11 +475,12 @@ impl SourceSearch<'_> {
             return;
         };
         let Some(made) = FileTimes::of(&output.0) else { return };
-        // Cargo does not look at them.
-        for library in static_libraries(&output.1) {
-            if !self.is_generated(&library) {
-                self.enter_unwatched(library, Some(made.modified));
+        for library in self.static_libraries(script, package, &output.1) {
+            // Cargo does not look at it.
+            if !is_older(&library, Some(made.modified)) {
+                self.unwatched.insert(library.clone());
             }
+            self.enter(library);
         }
         if local {
             let at = |path: &Path| normalized(&package.unwrap_or(self.root).join(path));
@@ -483,11 +507,15 @@ impl SourceSearch<'_> {
     }
 }
 
-/// Whether a folder is, by a link, one of these again, or lies above them.
-fn leads_up(folder: &Path, folders: &[PathBuf]) -> bool {
-    let is_link = std::fs::symlink_metadata(folder).is_ok_and(|metadata| metadata.is_symlink());
-    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    is_link && folders.iter().any(|known| real(known).starts_with(real(folder)))
+/// Whether cargo keeps what it downloads below this folder.
+fn is_store(folder: &Path) -> bool {
+    DOWNLOADED.iter().any(|end| folder.ends_with(end))
+}
+
+/// Whether a link leads to one of these folders, or above one.
+fn leads_up(link: &Path, folders: &BTreeSet<PathBuf>) -> bool {
+    let Ok(at) = link.canonicalize() else { return true };
+    folders.range(at.clone()..).next().is_some_and(|folder| folder.starts_with(&at))
 }
 
 impl UnitInputs {
@@ -504,30 +532,6 @@ impl UnitInputs {
             macro_library: library,
             is_unknown,
             ..Self::default()
-        }
-    }
-}
-
-/// The times of a file's last modification and last change, in seconds and nanoseconds. No program
-/// can set the second one.
-#[derive(Clone, Copy)]
-struct FileTimes {
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl FileTimes {
-    /// The times of the path itself, even if it is a link.
-    fn of(path: &Path) -> Option<Self> {
-        std::fs::symlink_metadata(path).ok().as_ref().map(Self::from)
-    }
-}
-
-impl From<&std::fs::Metadata> for FileTimes {
-    fn from(metadata: &std::fs::Metadata) -> Self {
-        Self {
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
         }
     }
 }

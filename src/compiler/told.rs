@@ -55,18 +55,19 @@ pub(super) fn directives<'a>(output: &'a [u8], what: &str) -> impl Iterator<Item
 /// The folders in which a build script has the linker look for libraries.
 pub(super) fn library_folders(output: &[u8]) -> impl Iterator<Item = &Path> {
     const KINDS: [&[u8]; 5] = [b"dependency", b"crate", b"native", b"framework", b"all"];
-    directives(output, "rustc-link-search=").map(|text| {
+    let folders = directives(output, "rustc-link-search=").chain(flags(output, b"-L"));
+    folders.map(|text| {
         let (kind, path) = in_two(text);
         let path = path.filter(|_| KINDS.contains(&kind)).unwrap_or(text);
         Path::new(OsStr::from_bytes(path))
     })
 }
 
-/// The static libraries that a build script has linked: those that it finds in these folders, unless a shared one
-/// beside it comes first.
-pub(super) fn static_libraries(output: &[u8]) -> Vec<PathBuf> {
+/// The static libraries that a build script has linked, whose compiler runs in `dir`: those that are in its folders,
+/// unless a shared one beside it comes first. The C library's own (`libpthread.a`) are empty.
+pub(super) fn static_libraries(output: &[u8], dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for library in directives(output, "rustc-link-lib=") {
+    for library in directives(output, "rustc-link-lib=").chain(flags(output, b"-l")) {
         let (kind, name) = match in_two(library) {
             (kind, Some(name)) => (kind, name),
             (name, None) => (&b""[..], name),
@@ -76,15 +77,27 @@ pub(super) fn static_libraries(output: &[u8]) -> Vec<PathBuf> {
             continue;
         }
         let name = name.split(|byte| *byte == b':').next().unwrap_or_default();
-        for folder in library_folders(output) {
+        for folder in library_folders(output).map(|folder| dir.join(folder)) {
+            let is_of_system = ["/usr", "/lib"].iter().any(|of| folder.starts_with(of));
             let file = |end: &[u8]| folder.join(OsStr::from_bytes(&[b"lib", name, end].concat()));
             let archive = file(b".a");
-            if archive.is_file() && (is_static || !file(b".so").exists()) {
+            if archive.is_file() && (is_static || !is_of_system && !file(b".so").exists()) {
                 found.push(archive);
             }
         }
     }
     found
+}
+
+/// What a build script gives to the compiler by this flag: `-L x`, `-Lx`.
+fn flags<'a>(output: &'a [u8], flag: &'static [u8]) -> impl Iterator<Item = &'a [u8]> {
+    directives(output, "rustc-flags=").flat_map(move |line| {
+        let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+        std::iter::from_fn(move || {
+            let rest = words.find_map(|word| word.strip_prefix(flag))?;
+            if rest.is_empty() { words.next() } else { Some(rest) }
+        })
+    })
 }
 
 /// What stands before the first `=` of a text, and behind it.
@@ -153,7 +166,7 @@ mod tests {
         let found = |library: &str| {
             let search = format!("cargo::rustc-link-search=native={}\n", dir.path().display());
             let text = format!("{search}cargo:rustc-link-lib={library}\n");
-            let found = static_libraries(text.as_bytes());
+            let found = static_libraries(text.as_bytes(), dir.path());
             found.iter().map(|file| file.ends_with("libone.a")).collect::<Vec<_>>()
         };
         for library in
@@ -162,6 +175,8 @@ mod tests {
             assert_eq!(found(library), [true], "{library}");
         }
         assert_eq!(found("static=two"), [false], "another one");
+        let by_flags = b"cargo:rustc-flags=-L native=. -lstatic=one\n";
+        assert_eq!(static_libraries(by_flags, dir.path()), [dir.path().join("./libone.a")]);
         for library in ["two", "three", "static=four", "framework=one"] {
             assert!(found(library).is_empty(), "{library}");
         }

@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
-use crate::compiler::BuiltUnit;
+use crate::compiler::{BuiltUnit, WatchedByCargo};
 use crate::model::{Digest, Digester};
 use crate::paths::create_private_folder;
 use crate::process::Environment;
@@ -46,7 +46,9 @@ pub(super) fn note(
     units: &[BuiltUnit],
 ) {
     let environment = environment_digest(environment, identity);
-    let new = units.iter().filter(|unit| unit.is_new);
+    // Of a vendored one it is not asked.
+    let is_asked = |unit: &&BuiltUnit| !matches!(unit.watched, WatchedByCargo::Vendored(_));
+    let new = units.iter().filter(|unit| unit.is_new).filter(is_asked);
     let new: Vec<_> = new.map(|unit| unit_text(unit, &environment)).collect();
     if new.is_empty() {
         return;
@@ -88,7 +90,6 @@ fn environment_digest(environment: &Environment, identity: &Identity) -> Digest 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compiler::WatchedByCargo;
     use std::time::SystemTime;
 
     #[test]

@@ -6,7 +6,7 @@
 //! these very products give: it holds as long as they and what cargo compares with them are there,
 //! untouched.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -84,23 +84,23 @@ async fn proof<T: ProjectTree>(
     let is_known = |unit: &BuiltUnit| {
         unit.is_new || matches!(unit.watched, WatchedByCargo::Vendored(_)) || known.holds(unit)
     };
-    if !sources.units.iter().all(is_known) {
+    if !sources.unwatched.is_empty() || !sources.units.iter().all(is_known) {
         return Proof::Nothing;
     }
     let oldest = sources.units.iter().map(|unit| unit.made).min();
     let Some(oldest) = oldest else { return Proof::Nothing };
     let outside = sources.packages.iter().filter(|package| !package.starts_with(&question.root));
-    let vendored = sources.units.iter().filter_map(|unit| match &unit.watched {
-        WatchedByCargo::Vendored(folder) if !folder.starts_with(&question.root) => Some(folder),
-        _ => None,
-    });
-    let vendored: BTreeSet<_> = vendored.collect();
-    let folders: Vec<_> = outside.chain(vendored).chain([&question.root]).cloned().collect();
+    let folders: Vec<_> = outside.chain([&question.root]).cloned().collect();
     let Some(changed) = changed_since(&folders, &facts.all_target_dirs, oldest) else {
         return Proof::Nothing;
     };
+    let vendored = VendoredUnits::of(sources);
+    let apart: Vec<_> = vendored.apart_from(&question.root).collect();
+    let Some(changed_apart) = changed_since(&apart, &facts.all_target_dirs, oldest) else {
+        return Proof::Nothing;
+    };
     // Whether the tree counts it or it is an input of its own: cargo never looks at it again.
-    if changed.iter().any(|(path, at)| is_vendored(sources, path, *at)) {
+    if changed.iter().chain(&changed_apart).any(|(path, at)| vendored.are_older(path, *at)) {
         return Proof::Nothing;
     }
     // No list has what would make a build of the same files fail.
@@ -120,12 +120,33 @@ async fn proof<T: ProjectTree>(
     Proof::Nothing
 }
 
-/// Whether a unit is older than a file of its own package that was changed then and was not downloaded.
-fn is_vendored(sources: &BuildSources, path: &Path, changed: SystemTime) -> bool {
-    sources.units.iter().any(|unit| match &unit.watched {
-        WatchedByCargo::Vendored(folder) => unit.made <= changed && path.starts_with(folder),
-        _ => false,
-    })
+/// The packages of registries that were not downloaded, each with the time of its oldest unit.
+struct VendoredUnits<'a>(BTreeMap<&'a Path, SystemTime>);
+
+impl<'a> VendoredUnits<'a> {
+    fn of(sources: &'a BuildSources) -> Self {
+        let mut oldest = BTreeMap::new();
+        for unit in &sources.units {
+            if let WatchedByCargo::Vendored(folder) = &unit.watched {
+                let made = oldest.entry(&**folder).or_insert(unit.made);
+                *made = unit.made.min(*made);
+            }
+        }
+        Self(oldest)
+    }
+
+    /// Those that do not lie below `root`.
+    fn apart_from(&self, root: &Path) -> impl Iterator<Item = PathBuf> {
+        self.0
+            .keys()
+            .filter(move |folder| !folder.starts_with(root))
+            .map(|folder| (*folder).to_owned())
+    }
+
+    /// Whether one has a unit that is older than a file of its own which was changed then.
+    fn are_older(&self, path: &Path, changed: SystemTime) -> bool {
+        path.ancestors().any(|folder| self.0.get(folder).is_some_and(|made| *made <= changed))
+    }
 }
 
 /// Whether a unit of which this is to be proven is older than a file that was changed then, and cargo does
@@ -224,7 +245,8 @@ mod tests {
         assert!(!is("/w/data", 15), "older than all that could have read it");
         assert!(is("/w/data", 20) && is("/w/src/lib.rs", 25), "not declared by the build script");
         assert!(!is("/w/proto/a", 25), "the build script runs again");
-        let is = |path: &str, changed| is_vendored(&sources, Path::new(path), at(changed));
+        let vendored = VendoredUnits::of(&sources);
+        let is = |path: &str, changed| vendored.are_older(Path::new(path), at(changed));
         assert!(is("/w/vendor/v/src/lib.rs", 15), "nobody looks there");
         assert!(!is("/w/vendor/v/src/lib.rs", 5) && !is("/w/vendor/u/src/lib.rs", 15));
     }
