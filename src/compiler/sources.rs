@@ -265,6 +265,8 @@ impl SourceSearch<'_> {
         for file in &files {
             if !is_older(file, made) {
                 self.unseen.insert(file.clone());
+            } else if let Some(link) = made.and_then(|made| self.later_link(file, made)) {
+                self.note_link(file, link);
             }
             self.enter(file.clone());
         }
@@ -278,7 +280,8 @@ impl SourceSearch<'_> {
         package: Option<&Path>,
         output: &[u8],
     ) -> Vec<PathBuf> {
-        let dir = package.filter(|_| !is_local(&script.package_id)).unwrap_or(self.root);
+        // Rustc is called in the one or the other.
+        let dirs = [Some(self.root), package].into_iter().flatten();
         // `target/debug` of `target/debug/build/PACKAGE/out`.
         let built = script.out_dir.ancestors().nth(3);
         let is_other = |file: &PathBuf| {
@@ -286,8 +289,9 @@ impl SourceSearch<'_> {
                 && !built.is_some_and(|built| file.starts_with(built))
                 && !file.ancestors().any(is_store)
         };
-        let files = static_libraries(output, dir).into_iter().map(|file| normalized(&file));
-        files.filter(is_other).collect()
+        let files = dirs.flat_map(|dir| static_libraries(output, dir));
+        let files = files.map(|file| normalized(&file)).filter(is_other);
+        files.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// Adds a file that was read for a unit `made` then.
@@ -321,7 +325,7 @@ impl SourceSearch<'_> {
                 self.files.insert(folder);
                 continue;
             };
-            if at != folder {
+            if at != folder && at.starts_with(self.root) {
                 folders.push(at.clone());
             }
             real.insert(at);
@@ -359,26 +363,33 @@ impl SourceSearch<'_> {
                 // What a link leads to may be anywhere, and above this folder.
                 if entry.file_type().is_ok_and(|kind| !kind.is_symlink()) {
                     self.doubt(&below, made);
-                } else if self.is_led_elsewhere(&below, made) {
-                    self.unseen.insert(below);
+                } else if let Some(link) = self.later_link(&below, made.modified) {
+                    self.note_link(&below, link);
                 }
             }
-        } else if self.is_led_elsewhere(path, made)
-            || FileTimes::from(&metadata).modified <= made.modified && self.was_moved(path, made)
+        } else if let Some(link) = self.later_link(path, made.modified) {
+            self.note_link(path, link);
+        } else if FileTimes::from(&metadata).modified <= made.modified && self.was_moved(path, made)
         {
             self.unseen.insert(path.to_owned());
         }
     }
 
-    /// Whether the path, or a folder on the way to it, is a link that was made after that. Cargo looks at the
-    /// file to which it led then.
-    fn is_led_elsewhere(&self, path: &Path, made: FileTimes) -> bool {
-        path.ancestors().filter(|way| !self.root.starts_with(way)).any(|way| {
+    /// The path, or a folder on the way to it, that is a link which was made after that. Cargo looks at the file
+    /// to which it led then.
+    fn later_link<'p>(&self, path: &'p Path, made: (i64, i64)) -> Option<&'p Path> {
+        path.ancestors().filter(|way| !self.root.starts_with(way)).find(|way| {
             let metadata = std::fs::symlink_metadata(way).ok();
             metadata
                 .filter(std::fs::Metadata::is_symlink)
-                .is_some_and(|metadata| FileTimes::from(&metadata).changed > made.modified)
+                .is_some_and(|metadata| FileTimes::from(&metadata).changed > made)
         })
+    }
+
+    /// Notes a path to which a later link leads. A link outside of the workspace is nobody's mistake.
+    fn note_link(&mut self, path: &Path, link: &Path) {
+        let is_own = link.starts_with(self.root);
+        if is_own { &mut self.unseen } else { &mut self.unwatched }.insert(path.to_owned());
     }
 
     /// Whether the file, a link on the way to it, or a folder above it was moved here after `made`. A
@@ -463,7 +474,9 @@ impl SourceSearch<'_> {
         if let Some((_, text)) = &output {
             inputs.variables.extend(directives(text, "rerun-if-env-changed=").map(name_of));
             let links = |what: &str| directives(text, what).next().is_some();
-            inputs.links_native = links("rustc-link-lib=") || links("rustc-link-search=");
+            let by_flags = || links("rustc-flags=") || links("rustc-link-arg");
+            inputs.links_native =
+                links("rustc-link-lib=") || links("rustc-link-search=") || by_flags();
             let at = |path: &Path| normalized(&package.unwrap_or(self.root).join(path));
             inputs.files =
                 watched(text).filter(|path| local || path.is_absolute()).map(at).collect();
@@ -477,7 +490,9 @@ impl SourceSearch<'_> {
         let Some(made) = FileTimes::of(&output.0) else { return };
         for library in self.static_libraries(script, package, &output.1) {
             // Cargo does not look at it.
-            if !is_older(&library, Some(made.modified)) {
+            if !is_older(&library, Some(made.modified))
+                || self.later_link(&library, made.modified).is_some()
+            {
                 self.unwatched.insert(library.clone());
             }
             self.enter(library);

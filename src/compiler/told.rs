@@ -78,7 +78,8 @@ pub(super) fn static_libraries(output: &[u8], dir: &Path) -> Vec<PathBuf> {
         }
         let name = name.split(|byte| *byte == b':').next().unwrap_or_default();
         for folder in library_folders(output).map(|folder| dir.join(folder)) {
-            let is_of_system = ["/usr", "/lib"].iter().any(|of| folder.starts_with(of));
+            let is_of_system = ["/usr", "/lib", "/lib64"].iter().any(|of| folder.starts_with(of))
+                && !folder.starts_with("/usr/local");
             let file = |end: &[u8]| folder.join(OsStr::from_bytes(&[b"lib", name, end].concat()));
             let archive = file(b".a");
             if archive.is_file() && (is_static || !is_of_system && !file(b".so").exists()) {

@@ -135,12 +135,12 @@ impl<'a> VendoredUnits<'a> {
         Self(oldest)
     }
 
-    /// Those that do not lie below `root`.
+    /// Those that do not lie below `root`, or are reached there by a link.
     fn apart_from(&self, root: &Path) -> impl Iterator<Item = PathBuf> {
-        self.0
-            .keys()
-            .filter(move |folder| !folder.starts_with(root))
-            .map(|folder| (*folder).to_owned())
+        let is_inside = move |folder: &Path| {
+            folder.starts_with(root) && folder.canonicalize().is_ok_and(|at| at == folder)
+        };
+        self.0.keys().filter(move |folder| !is_inside(folder)).map(|folder| (*folder).to_owned())
     }
 
     /// Whether one has a unit that is older than a file of its own which was changed then.
