@@ -46,7 +46,7 @@ pub(super) fn note(
     units: &[BuiltUnit],
 ) {
     let environment = environment_digest(environment, identity);
-    // Of a vendored one it is not asked.
+    // Nobody asks for the environment of a vendored package.
     let is_asked = |unit: &&BuiltUnit| !matches!(unit.watched, WatchedByCargo::Vendored(_));
     let new = units.iter().filter(|unit| unit.is_new).filter(is_asked);
     let new: Vec<_> = new.map(|unit| unit_text(unit, &environment)).collect();

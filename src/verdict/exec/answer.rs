@@ -184,7 +184,7 @@ fn inherited() -> Option<String> {
     all.push(format!("nice {nice}"));
     all.push(std::fs::read_to_string("/proc/self/limits").ok()?);
     all.push(format!("addresses {:?}", own_addresses()));
-    // Of a call it is not known how its program was built.
+    // A call does not tell how its program was built.
     all.push(format!("processor {:?}", features()));
     Some(all.join("\n"))
 }

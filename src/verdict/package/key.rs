@@ -2,7 +2,6 @@
 //! of packages alone, so that machines agree on it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -17,6 +16,7 @@ use crate::verdict::environment::each_variable;
 use crate::verdict::facts::{Facts, Question};
 use crate::verdict::key::settings_of_tree;
 use crate::verdict::patterns::VariablePlace;
+use crate::verdict::processor::is_for_compilers;
 use crate::workspace::{is_for_build, paths_in_flags};
 
 /// The rules by which keys of this level are made and their records judged. Raise it with every
@@ -68,10 +68,7 @@ pub(super) fn has_test_flag(question: &Question, facts: &Facts) -> bool {
     let Question { selection, environment, .. } = question;
     let holds = |text: &[u8], word: &str| String::from_utf8_lossy(text).contains(word);
     let mut files = facts.cargo_config.files().iter().map(|file| std::fs::read(&file.path));
-    let mut variables = environment.iter().filter(|(name, _)| {
-        let name = name.as_encoded_bytes();
-        holds(name, "FLAGS") || is_for_build(OsStr::from_bytes(name))
-    });
+    let mut variables = environment.iter().filter(|(name, _)| is_for_compilers(name));
     files.any(|text| text.map_or(true, |text| holds(&text, "cfg")))
         || variables.any(|(_, value)| holds(value.as_encoded_bytes(), "cfg"))
         || selection.cargo.iter().any(|word| holds(word.as_encoded_bytes(), "cfg"))
