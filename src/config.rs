@@ -141,7 +141,8 @@ pub struct ServiceSettings {
 #[serde(deny_unknown_fields)]
 #[schemars(inline)]
 pub struct SharedSettings {
-    /// Where the records lie: `file:///folder`, `s3://bucket/prefix?endpoint=…&region=…` or
+    /// Where the records lie: `file:///folder`, `s3://bucket/prefix?endpoint=…&region=…`,
+    /// `gs://bucket/prefix`, `az://container/prefix?account=…` or
     /// `redis://host:port/database?prefix`; "" for nowhere.
     #[serde(with = "As::<StoreUrl>")]
     pub url: Option<String>,

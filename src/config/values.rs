@@ -485,12 +485,13 @@ pub(super) enum StoreUrl {}
 
 impl Notation for StoreUrl {
     type Value = String;
-    const ALLOWED: &'static str = "a URL that begins with file:///, s3:// or redis://, or \"\"";
+    const ALLOWED: &'static str =
+        "a URL that begins with file:///, s3://, gs://, az:// or redis://, or \"\"";
     fn schema() -> Schema {
         json_schema!({ "type": "string" })
     }
     fn text(text: &str) -> Result<String, Refusal> {
-        let schemes = ["file:///", "s3://", "redis://"];
+        let schemes = ["file:///", "s3://", "gs://", "az://", "redis://"];
         if !text.is_empty() && !schemes.iter().any(|scheme| text.starts_with(scheme)) {
             return Err(format!("`{text}` names no store that is supported").into());
         }

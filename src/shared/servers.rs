@@ -1,10 +1,13 @@
-//! Stores that are servers: S3, what is compatible with it, and Redis.
+//! Stores that are servers: S3 and what is compatible with it, the stores of Google and Azure, Redis.
 
 use std::error::Error as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use opendal_core::{Error, ErrorKind, HttpTransporter, OperationContext, Operator};
 use opendal_http_transport_reqwest::ReqwestTransport;
+use opendal_service_azblob::Azblob;
+use opendal_service_gcs::Gcs;
 use opendal_service_redis::Redis;
 use opendal_service_s3::S3;
 
@@ -41,12 +44,52 @@ pub(super) fn open(server: &Server, environment: &Environment) -> Result<Operato
             }
             Ok(Operator::new(builder)?.with_context(http()?))
         }
+        Server::Gcs { bucket, prefix, endpoint } => {
+            // As for S3: only a machine of the cloud has somebody to ask.
+            let mut builder = Gcs::default().bucket(bucket).root(prefix).disable_vm_metadata();
+            if let Some(endpoint) = endpoint {
+                builder = builder.endpoint(endpoint);
+            }
+            let builder = match google_credentials(environment) {
+                Some(file) => builder.credential_path(&file),
+                None => builder.skip_signature(),
+            };
+            Ok(Operator::new(builder)?.with_context(http()?))
+        }
+        Server::Azure { account, container, prefix, endpoint } => {
+            let of_account = || format!("https://{account}.blob.core.windows.net");
+            let endpoint = endpoint.clone().unwrap_or_else(of_account);
+            let builder = Azblob::default().container(container).root(prefix).endpoint(&endpoint);
+            let builder = builder.account_name(account);
+            let first = |names: [&str; 2]| names.into_iter().find_map(variable);
+            let key = first(["AZURE_STORAGE_KEY", "AZURE_STORAGE_ACCOUNT_KEY"]);
+            let builder = match (key, variable("AZURE_STORAGE_SAS_TOKEN")) {
+                (Some(key), _) => builder.account_key(&key),
+                (None, Some(token)) => builder.sas_token(token.trim_start_matches('?')),
+                (None, None) => builder.skip_signature(),
+            };
+            Ok(Operator::new(builder)?.with_context(http()?))
+        }
         Server::Redis { endpoint, database, prefix } => {
             let password = variable("REDISCLI_AUTH").unwrap_or_default();
             let builder = Redis::default().endpoint(endpoint).db(*database).root(prefix);
             Operator::new(builder.password(&password))
         }
     }
+}
+
+/// The file of Google's application default credentials, where its tools and libraries look for it.
+/// Without one, what everybody may read is read.
+fn google_credentials(environment: &Environment) -> Option<String> {
+    if let Some(file) = environment.get("GOOGLE_APPLICATION_CREDENTIALS") {
+        return Some(file.to_string_lossy().into_owned());
+    }
+    let folder = match environment.get("CLOUDSDK_CONFIG") {
+        Some(folder) => PathBuf::from(folder),
+        None => PathBuf::from(environment.get("HOME")?).join(".config/gcloud"),
+    };
+    let file = folder.join("application_default_credentials.json");
+    file.is_file().then(|| file.to_string_lossy().into_owned())
 }
 
 /// The transport of HTTP.

@@ -3,6 +3,7 @@
 use std::error::Error as _;
 
 use futures_util::TryStreamExt as _;
+use opendal_core::options::WriteOptions;
 use opendal_core::{EntryMode, Error, ErrorKind, Operator};
 use opendal_layer_retry::RetryLayer;
 use opendal_service_fs::Fs;
@@ -18,7 +19,7 @@ const UPLOAD_RETRIES: usize = 3;
 /// Why a server cannot be asked.
 #[cfg(not(feature = "shared"))]
 const ONLY_FOLDERS: &str =
-    "this build knows only folders: build it with the feature `shared` for S3 and Redis";
+    "this build knows only folders: build it with the feature `shared` for servers";
 
 /// Why a store has no retention of ours.
 const LISTS_NOTHING: &str = "it cannot list what it has: have it evict old keys itself \
@@ -115,7 +116,8 @@ impl Storage {
             StoreLocation::Server(_) => return Err(StorageError::Failed(ONLY_FOLDERS.to_owned())),
         };
         let retry = RetryLayer::default().with_max_times(UPLOAD_RETRIES).with_jitter();
-        let is_read_whole = !matches!(url, StoreLocation::Server(Server::S3 { .. }));
+        let is_read_whole =
+            matches!(url, StoreLocation::Folder(_) | StoreLocation::Server(Server::Redis { .. }));
         Ok(Self { retrying: operator.clone().layer(retry), operator, is_read_whole })
     }
 
@@ -147,7 +149,12 @@ impl Storage {
     /// # Errors
     /// If it cannot be written.
     pub(super) async fn put(&self, path: &str, bytes: Vec<u8>) -> Result<(), StorageError> {
-        self.retrying.write(path, bytes).await?;
+        let mut options = WriteOptions::default();
+        // Some servers give an object without a type one of their own, or none.
+        if self.retrying.info().capability().write_with_content_type {
+            options.content_type = Some("application/octet-stream".to_owned());
+        }
+        self.retrying.write_options(path, bytes, options).await?;
         Ok(())
     }
 

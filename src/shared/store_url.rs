@@ -20,9 +20,16 @@ pub(super) enum StoreLocation {
 pub(super) enum Server {
     /// A bucket of S3 or of a compatible store.
     S3 { bucket: String, prefix: String, endpoint: Option<String>, region: Option<String> },
+    /// A bucket of Google Cloud Storage.
+    Gcs { bucket: String, prefix: String, endpoint: Option<String> },
+    /// A container of an account of Azure Blob Storage.
+    Azure { account: String, container: String, prefix: String, endpoint: Option<String> },
     /// A database of Redis.
     Redis { endpoint: String, database: i64, prefix: String },
 }
+
+/// How URLs of stores begin.
+const SCHEMES: &str = "file:, s3:, gs:, az: or redis:";
 
 /// Why a URL names no store.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -38,7 +45,7 @@ impl StoreLocation {
         let bad = |why: String| Err(BadUrl(why));
         let url = match Url::parse(text) {
             Ok(url) => url,
-            Err(error) => return bad(format!("{error}: it begins with file:, s3: or redis:")),
+            Err(error) => return bad(format!("{error}: it begins with {SCHEMES}")),
         };
         if !url.username().is_empty() || url.password().is_some() {
             return bad("it holds a user or a password: credentials come from variables".to_owned());
@@ -49,6 +56,7 @@ impl StoreLocation {
         let mut query: HashMap<String, String> =
             url.query_pairs().map(|(key, value)| (key.into_owned(), value.into_owned())).collect();
         let path = url.path().trim_matches('/').to_owned();
+        let host = url.host_str().filter(|host| !host.is_empty()).map(str::to_owned);
         let store = match url.scheme() {
             "file" => match url.to_file_path() {
                 Ok(path) if url.query().is_none() => Self::Folder(path),
@@ -56,15 +64,29 @@ impl StoreLocation {
                 Err(()) => return bad("a folder is written file:///absolute/path".to_owned()),
             },
             "s3" => {
-                let Some(bucket) = url.host_str().filter(|host| !host.is_empty()) else {
+                let Some(bucket) = host else {
                     return bad("it names no bucket: s3://bucket/prefix".to_owned());
                 };
-                let bucket = bucket.to_owned();
                 let (endpoint, region) = (query.remove("endpoint"), query.remove("region"));
                 Self::Server(Server::S3 { bucket, prefix: path, endpoint, region })
             }
+            "gs" => {
+                let Some(bucket) = host else {
+                    return bad("it names no bucket: gs://bucket/prefix".to_owned());
+                };
+                let endpoint = query.remove("endpoint");
+                Self::Server(Server::Gcs { bucket, prefix: path, endpoint })
+            }
+            "az" => {
+                let (Some(container), Some(account)) = (host, query.remove("account")) else {
+                    let form = "az://container/prefix?account=name";
+                    return bad(format!("it names no container or no account: {form}"));
+                };
+                let endpoint = query.remove("endpoint");
+                Self::Server(Server::Azure { account, container, prefix: path, endpoint })
+            }
             "redis" => {
-                let Some(host) = url.host_str().filter(|host| !host.is_empty()) else {
+                let Some(host) = host else {
                     return bad("it names no host: redis://host:port/database".to_owned());
                 };
                 let database = if path.is_empty() { Ok(0) } else { path.parse() };
@@ -87,7 +109,7 @@ impl StoreLocation {
                 let endpoint = format!("redis://{host}:{}", url.port().unwrap_or(6379));
                 Self::Server(Server::Redis { endpoint, database, prefix })
             }
-            other => return bad(format!("`{other}:` is not supported, but file:, s3: and redis:")),
+            other => return bad(format!("`{other}:` is not supported: it begins with {SCHEMES}")),
         };
         match query.into_keys().next() {
             Some(key) => bad(format!("`{key}` is no parameter of it")),
@@ -111,6 +133,21 @@ mod tests {
                 region: region.map(str::to_owned),
             })
         };
+        let gcs = |prefix: &str, endpoint: Option<&str>| {
+            StoreLocation::Server(Server::Gcs {
+                bucket: "team".to_owned(),
+                prefix: prefix.to_owned(),
+                endpoint: endpoint.map(str::to_owned),
+            })
+        };
+        let azure = |account: &str, prefix: &str, endpoint: Option<&str>| {
+            StoreLocation::Server(Server::Azure {
+                account: account.to_owned(),
+                container: "team".to_owned(),
+                prefix: prefix.to_owned(),
+                endpoint: endpoint.map(str::to_owned),
+            })
+        };
         let redis = |endpoint: &str, database: i64, prefix: &str| {
             StoreLocation::Server(Server::Redis {
                 endpoint: endpoint.to_owned(),
@@ -126,6 +163,13 @@ mod tests {
             (
                 "s3://team/a?endpoint=http://127.0.0.1:9000&region=x",
                 s3("a", Some("http://127.0.0.1:9000"), Some("x")),
+            ),
+            ("gs://team/a", gcs("a", None)),
+            ("gs://team?endpoint=http://127.0.0.1:9000", gcs("", Some("http://127.0.0.1:9000"))),
+            ("az://team/a?account=acme", azure("acme", "a", None)),
+            (
+                "az://team?account=a&endpoint=http://127.0.0.1:9000/a",
+                azure("a", "", Some("http://127.0.0.1:9000/a")),
             ),
             ("redis://cache.example", redis("redis://cache.example:6379", 0, "")),
             ("redis://cache.example:7000/2?team", redis("redis://cache.example:7000", 2, "team")),
@@ -143,6 +187,10 @@ mod tests {
             ("file://host/path", "file:///absolute"),
             ("file:///a?b=c", "no parameters"),
             ("s3:///prefix", "no bucket"),
+            ("gs:///prefix", "no bucket"),
+            ("gs://bucket?region=x", "region"),
+            ("az://container", "no account"),
+            ("az://?account=x", "no container"),
             ("s3://key:secret@bucket", "credentials"),
             ("s3://bucket?regoin=x", "regoin"),
             ("redis://host/name", "no number"),
@@ -157,7 +205,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_makes_it_panic(text in "(file|s3|redis)?:?/{0,3}.{0,60}") {
+        fn no_text_makes_it_panic(text in "(file|s3|gs|az|redis)?:?/{0,3}.{0,60}") {
             let _ = StoreLocation::parse(&text);
         }
     }

@@ -1,4 +1,5 @@
-//! Real servers on loopback: Redis, and one that speaks S3.
+//! Real servers on loopback: Redis, and those that speak S3 and the languages of Google's and Azure's
+//! stores.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -72,8 +73,12 @@ pub(super) fn patiently(team: &Team, options: &StoreOptions) -> SharedAnswer {
 }
 
 fn shares(url: &str) {
+    shares_as(url, with_credentials());
+}
+
+fn shares_as(url: &str, environment: Environment) {
     let team = Team::at(url);
-    let options = StoreOptions { environment: with_credentials(), ..team.options() };
+    let options = StoreOptions { environment, ..team.options() };
     assert_missed(&patiently(&team, &options), "no record by ci@example.com");
     let sign_with = Some(team.key_file(CI));
     let writer = StoreOptions { write: true, sign_with, ..options.clone() };
@@ -265,6 +270,52 @@ fn redis_holds_records() {
     // Another prefix is another store.
     let team = Team::at(&format!("redis://127.0.0.1:{}/1?other", server.port));
     assert_missed(&patiently(&team, &team.options()), "no record by");
+}
+
+#[test]
+fn a_bucket_of_google_holds_records() {
+    let args = |port: u16| {
+        let args = ["start", "--host=127.0.0.1", "--in-memory", "--default-bucket=team"];
+        args.into_iter().map(str::to_owned).chain([format!("--port={port}")]).collect()
+    };
+    let Some(server) = Server::start("gcp-storage-emulator", args) else { return };
+    shares(&format!("gs://team/verdicts?endpoint=http://127.0.0.1:{}", server.port));
+}
+
+/// The account of Azure's emulator, with its published key.
+const AZURE_ACCOUNT: &str = "devstoreaccount1";
+const AZURE_KEY: &str =
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+/// Everything may be done with the account's blobs until 2099, says that key.
+const AZURE_TOKEN: &str = "sv=2020-10-02&ss=b&srt=sco&sp=rwdlac&se=2099-01-01T00:00:00Z&sig=GEp8iyVVTmUQ2xM1yRTQ4XCpgi5lwRML3Ec6aQYKXp4%3D";
+
+#[test]
+fn a_container_of_azure_holds_records() {
+    let args = |port: u16| {
+        let args = ["--inMemoryPersistence", "--skipApiVersionCheck", "--blobHost", "127.0.0.1"];
+        let port = ["--blobPort".to_owned(), port.to_string()];
+        args.into_iter().map(str::to_owned).chain(port).collect()
+    };
+    let Some(server) = Server::start("azurite-blob", args) else { return };
+    for (container, variable, value) in [
+        ("by-key", "AZURE_STORAGE_KEY", AZURE_KEY),
+        ("by-token", "AZURE_STORAGE_SAS_TOKEN", AZURE_TOKEN),
+    ] {
+        let path = format!("/{AZURE_ACCOUNT}/{container}?restype=container&{AZURE_TOKEN}");
+        let request = format!(
+            "PUT {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nx-ms-version: 2020-10-02\r\n\
+             Content-Length: 0\r\n\r\n"
+        );
+        say(server.port, &request, " 201 ");
+        let endpoint = format!("endpoint=http://127.0.0.1:{}/{AZURE_ACCOUNT}", server.port);
+        let url = format!("az://{container}/verdicts?account={AZURE_ACCOUNT}&{endpoint}");
+        let mut environment = Environment::inherited();
+        environment.set(variable, value);
+        shares_as(&url, environment);
+        // Without credentials, what is not public is closed.
+        let team = Team::at(&url);
+        assert_missed(&patiently(&team, &team.options()), "HTTP status 40");
+    }
 }
 
 #[test]
