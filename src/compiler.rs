@@ -18,6 +18,7 @@
 //! | `stale` | build artifacts that no cargo would find fresh |
 //! | `locks`, `jobs` | cargo's locks, and its number of jobs |
 
+mod build_sources;
 mod cargo;
 mod error;
 mod file_times;
@@ -47,6 +48,7 @@ use tokio_util::sync::CancellationToken;
 use crate::process::{Environment, Priority, Suspender};
 use crate::workspace::{CargoConfig, CargoConfigFile, Selection, Toolchain};
 
+pub(crate) use build_sources::{BuildSources, BuiltUnit, UnitInputs, WatchedByCargo};
 pub(crate) use cargo::target_dir_args;
 pub use error::CompileError;
 pub use hook::record_invocation;
@@ -55,10 +57,7 @@ pub use plan::{PlannedTarget, TestPlan};
 pub use progress::BuildProgress;
 pub(crate) use script_call::{BuiltScript, ScriptCall};
 pub(crate) use script_files::script_output;
-pub(crate) use sources::{
-    BuildSources, BuiltUnit, UnitInputs, WatchedByCargo, free_place_of_module, is_module_twice,
-    sources_of_library,
-};
+pub(crate) use sources::{free_place_of_module, is_module_twice, sources_of_library};
 pub(crate) use stale::{BuildLedger, remove_old_ledgers, remove_stale_unit};
 pub(crate) use targets::{Artifact, may_be_custom};
 pub(crate) use units::{Product, Units};
@@ -133,6 +132,13 @@ impl Build {
 
     /// Merges an earlier build of a part, whose units were fresh in this one.
     pub(crate) fn comes_after(&mut self, earlier: &Self) {
+        let is_of_earlier = |unit: &BuiltUnit| {
+            let mut new = earlier.sources.units.iter().filter(|other| other.is_new);
+            new.any(|other| (&other.list, other.made) == (&unit.list, unit.made))
+        };
+        for unit in self.sources.units.iter_mut().filter(|unit| !unit.is_new) {
+            unit.is_new = is_of_earlier(unit);
+        }
         self.fresh &= earlier.fresh;
         self.rebuilt += earlier.rebuilt;
         let more = earlier.dirty.iter().filter(|line| !self.dirty.contains(line));

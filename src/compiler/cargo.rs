@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsString;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio_util::sync::CancellationToken;
 
@@ -39,6 +39,8 @@ pub(super) struct CargoOutput {
     /// Why units were rebuilt, if cargo was asked to say so.
     pub(super) dirty: Vec<String>,
     pub(super) elapsed: Duration,
+    /// Since when nobody else can have built in the same folder.
+    pub(super) alone_since: SystemTime,
 }
 
 impl CargoOutput {
@@ -118,7 +120,16 @@ pub(super) async fn call(
     let mut output = OutputStream::default();
     let mut errors = ErrorStream::default();
     let mut dirty = Vec::new();
+    // Another cargo may build until this one has the lock of the folder. In the background it is suspended now
+    // and then, also before that.
+    let (began, mut has_waited) = (SystemTime::now(), spec.priority == Priority::Background);
+    let mut first_word = None;
     let mut progress = |said: BuildProgress| {
+        match &said {
+            BuildProgress::Blocked(what) => has_waited |= !what.ends_with("package cache"),
+            BuildProgress::Status(text) if !is_under_lock(text) => {}
+            _ => _ = first_word.get_or_insert_with(SystemTime::now),
+        }
         if let BuildProgress::Status(text) = &said
             && let Some(line) = text.strip_prefix("Dirty ")
             && dirty.len() < MOST_DIRTY
@@ -148,7 +159,14 @@ pub(super) async fn call(
         warnings: output.warnings,
         dirty,
         elapsed: finished.elapsed,
+        alone_since: first_word.filter(|_| has_waited).unwrap_or(began),
     })
+}
+
+/// Whether cargo says this of a unit, for which it has the lock of the build directory.
+fn is_under_lock(status: &str) -> bool {
+    let verb = status.split(' ').next().unwrap_or_default();
+    ["Compiling", "Checking", "Dirty", "Fresh", "Running"].contains(&verb)
 }
 
 /// The arguments by which cargo builds a selection into this folder, unless the developer typed one.

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::time::SystemTime;
 
 /// The times of a file's last modification and last change, in seconds and nanoseconds. No program
 /// can set the second one.
@@ -12,6 +13,12 @@ pub(super) struct FileTimes {
 }
 
 impl FileTimes {
+    /// A moment as files have it.
+    pub(super) fn at(time: SystemTime) -> (i64, i64) {
+        let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        (i64::try_from(since.as_secs()).unwrap_or(i64::MAX), since.subsec_nanos().into())
+    }
+
     /// The times of the path itself, even if it is a link.
     pub(super) fn of(path: &Path) -> Option<Self> {
         std::fs::symlink_metadata(path).ok().as_ref().map(Self::from)

@@ -10,6 +10,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
 
+use super::build_sources::{BuildSources, BuiltUnit, UnitInputs, WatchedByCargo};
 use super::cargo::CargoOutput;
 use super::file_times::{FileTimes, is_older};
 use super::message::{ArtifactMessage, ScriptMessage, is_local};
@@ -24,94 +25,6 @@ const DOWNLOADED: [&str; 2] = ["registry/src", "git/checkouts"];
 const MOST_WATCHED_FILES: usize = 10_000;
 /// The largest number of bytes in such a folder.
 const MOST_WATCHED_BYTES: u64 = 64 << 20;
-
-/// The sources of the workspace's packages, and of path dependencies outside it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct BuildSources {
-    /// Every path that the compiler read or a build script asked to watch (it may be absent),
-    /// absolute, sorted, each once. Files that build scripts generated are left out: they follow
-    /// from the rest.
-    pub files: Vec<PathBuf>,
-    /// The files that build scripts generated and the compiler read.
-    pub generated: Vec<PathBuf>,
-    /// The folders that build scripts asked to watch, with all below them: their files are among
-    /// `files`, and a new name is a change too. Absolute, sorted, each once.
-    pub folders: Vec<PathBuf>,
-    /// The folders of the packages, in which cargo looks for targets by their names.
-    pub packages: Vec<PathBuf>,
-    /// Missing lists. If there is any, `files` is incomplete, and nothing may be recorded.
-    pub missing: Vec<PathBuf>,
-    /// Files whose content may differ from the compiled one although cargo calls the build fresh:
-    /// moved here after the compilation, with a time from before it (`mv x.rs.bak x.rs`). Cargo
-    /// compares times only and notices them after a `touch`. If there is any, nothing may be
-    /// recorded.
-    pub unseen: Vec<PathBuf>,
-    /// Files at which cargo never looks and which are newer than what was made of them. If there is any, the
-    /// build proves nothing of another one.
-    pub unwatched: Vec<PathBuf>,
-    /// What was compiled or run for the build, now or earlier.
-    pub units: Vec<BuiltUnit>,
-    /// What each unit has read, of packages from elsewhere too.
-    pub inputs: Vec<UnitInputs>,
-}
-
-impl BuildSources {
-    /// Whether the build is of the tree as it was then, as far as the compiler's lists tell: cargo may
-    /// call one fresh that is not.
-    #[must_use]
-    pub(crate) fn are_of_tree(&self) -> bool {
-        self.unseen.is_empty() && self.missing.is_empty()
-    }
-}
-
-/// What one unit has read, by the word of the compiler or of the build script itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct UnitInputs {
-    /// Cargo's own name for the package.
-    pub package_id: String,
-    /// The files that it has read, as in [`BuildSources::files`]; of a package from elsewhere only those apart
-    /// from what was downloaded with it.
-    pub files: Vec<PathBuf>,
-    /// The variables that it names.
-    pub variables: BTreeSet<String>,
-    /// Whether it is a build script that links something that cargo has not built.
-    pub links_native: bool,
-    /// Where a build script writes.
-    pub out_dir: Option<PathBuf>,
-    /// When that build script's last run began.
-    pub ran_at: Option<SystemTime>,
-    /// The library of a procedural macro, which runs inside of the compiler and may read anything.
-    pub macro_library: Option<PathBuf>,
-    /// Whether its list is missing, or its macro is optimized, so that its symbols do not tell
-    /// what it calls.
-    pub is_unknown: bool,
-}
-
-/// One thing that was compiled, or a build script that ran, for a build.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BuiltUnit {
-    /// The file that says what it was made from: the compiler's list, a build script's output; of
-    /// a package from elsewhere the product itself.
-    pub list: PathBuf,
-    /// When it was made.
-    pub made: SystemTime,
-    /// Whether it was made in this very build.
-    pub is_new: bool,
-    /// What cargo looks at before it calls the unit fresh.
-    pub watched: WatchedByCargo,
-}
-
-/// What cargo looks at before it calls something fresh.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum WatchedByCargo {
-    /// The files that the compiler says it has read. Macros may have read others.
-    Listed,
-    /// These files and folders, by a build script's own word. It may have read others.
-    Declared(Vec<PathBuf>),
-    /// Nothing: the sources in this folder of the workspace are of a registry, vendored, and are
-    /// not expected to change.
-    Vendored(PathBuf),
-}
 
 /// Reads the lists of all local units that were built or fresh.
 pub(super) fn collect(root: &Path, said: &CargoOutput) -> BuildSources {
@@ -128,6 +41,7 @@ pub(super) fn collect(root: &Path, said: &CargoOutput) -> BuildSources {
         units: Vec::new(),
         inputs: Vec::new(),
         began: SystemTime::now().checked_sub(said.elapsed).unwrap_or(SystemTime::UNIX_EPOCH),
+        alone_since: said.alone_since,
     };
     said.artifacts.iter().filter(|artifact| artifact.is_local()).for_each(|a| search.artifact(a));
     said.artifacts.iter().filter(|artifact| !artifact.is_local()).for_each(|a| search.foreign(a));
@@ -171,6 +85,8 @@ struct SourceSearch<'a> {
     inputs: Vec<UnitInputs>,
     /// When the build began.
     began: SystemTime,
+    /// Since when nobody else can have built here.
+    alone_since: SystemTime,
 }
 
 impl SourceSearch<'_> {
@@ -194,15 +110,17 @@ impl SourceSearch<'_> {
                 self.missing.insert(list);
                 continue;
             };
-            self.unit(list, WatchedByCargo::Listed);
             inputs.variables.extend(variables(&bytes));
+            let mut files = Vec::new();
             for path in dependencies(&bytes) {
                 let candidates = bases.map(|base| normalized(&base.join(&path)));
                 let there = candidates.iter().find(|path| path.exists());
-                let file = there.unwrap_or(&candidates[0]).clone();
-                inputs.files.push(file.clone());
-                self.add(file, made);
+                files.push(there.unwrap_or(&candidates[0]).clone());
             }
+            inputs.files.extend(files.iter().cloned());
+            files.iter().for_each(|file| self.add(file.clone(), made));
+            let since = (!artifact.fresh).then_some(self.began);
+            self.unit(list, WatchedByCargo::Listed, since, files);
         }
         inputs.files.sort();
         inputs.files.dedup();
@@ -210,12 +128,25 @@ impl SourceSearch<'_> {
         self.inputs.push(inputs);
     }
 
-    /// Notes a unit by the file that says what it was made from.
-    fn unit(&mut self, list: PathBuf, watched: WatchedByCargo) {
+    /// Notes a unit by the file that says what it was made from. It is new if it was made `since` then, when
+    /// nobody but this build can have made it, and no file was put into a place with an older time meanwhile.
+    fn unit(
+        &mut self,
+        list: PathBuf,
+        watched: WatchedByCargo,
+        since: Option<SystemTime>,
+        files: Vec<PathBuf>,
+    ) {
         let modified = std::fs::metadata(&list).and_then(|metadata| metadata.modified());
         let made = modified.unwrap_or(SystemTime::UNIX_EPOCH);
-        let is_new = made >= self.began;
-        self.units.push(BuiltUnit { list, made, is_new, watched });
+        let began = FileTimes::at(self.began);
+        let is_later = |file: &PathBuf| {
+            let times = std::fs::metadata(file).ok().map(|metadata| FileTimes::from(&metadata));
+            !self.is_generated(file)
+                && times.is_some_and(|times| times.modified < began && times.changed >= began)
+        };
+        let is_new = since.is_some_and(|since| made >= since) && !files.iter().any(is_later);
+        self.units.push(BuiltUnit { list, made, is_new, files, watched });
     }
 
     /// Notes something of a registry; as a unit if its sources were not downloaded, but lie in a folder that
@@ -225,7 +156,9 @@ impl SourceSearch<'_> {
         let folder = artifact.manifest_path.parent().map(normalized);
         let folder = folder.filter(|path| !path.ancestors().any(is_store));
         if let (Some(folder), Some(product)) = (folder, artifact.filenames.first()) {
-            self.unit(product.clone(), WatchedByCargo::Vendored(folder));
+            let watched = WatchedByCargo::Vendored(folder);
+            let since = (!artifact.fresh).then_some(self.began);
+            self.unit(product.clone(), watched, since, Vec::new());
         }
         let mut inputs = UnitInputs::of(artifact);
         let beside = artifact.filenames.iter().filter_map(|file| list_beside(file));
@@ -505,7 +438,9 @@ impl SourceSearch<'_> {
                 declared.extend(package.map(Path::to_owned));
             }
             let list = script_run_file(&script.out_dir).unwrap_or_else(|| output.0.clone());
-            self.unit(list, WatchedByCargo::Declared(declared));
+            let files = declared.iter().filter(|path| !path.is_dir()).cloned().collect();
+            // Cargo does not tell whether it has run it, or another one before.
+            self.unit(list, WatchedByCargo::Declared(declared), Some(self.alone_since), files);
         }
         for path in watched(&output.1) {
             match package {

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use super::built_units;
+use super::built_units::{self, BuildContext};
 use super::processor::{PROCESSOR, processor};
 use crate::compiler::{Build, BuildLedger};
 use crate::config::Settings;
@@ -134,8 +134,8 @@ impl Question {
     /// Takes note of what a build for this question has made: nothing else of a target directory
     /// is ever removed. Without the note, that stays too.
     pub(crate) fn note_build(&self, identity: &Identity, build: &Build, cache_dir: &Path) {
-        let units = self.units_file(cache_dir);
-        built_units::note(&units, &self.environment, identity, &build.sources.units);
+        let context = BuildContext::new(&self.root, &self.environment, identity);
+        built_units::note(&self.units_file(cache_dir), context, &build.sources.units);
         let file = Self::ledger_file(&self.root, cache_dir);
         let mut ledger = BuildLedger::load(&file);
         if ledger.note(&self.ledger_entry(), &build.named, Timestamp::now())

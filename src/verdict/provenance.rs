@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::built_units::KnownUnits;
+use super::built_units::{BuildContext, KnownUnits};
 use super::fingerprint::{Aspect, Fingerprints};
 use super::{Facts, ProjectTree, Question};
 use crate::cache::Input;
@@ -80,11 +80,12 @@ async fn proof<T: ProjectTree>(
     tree: &mut T,
 ) -> Proof {
     let file = question.units_file(cache_dir);
-    let known = KnownUnits::load(&file, &question.environment, &facts.identity);
-    let is_known = |unit: &BuiltUnit| {
+    let build = BuildContext::new(&question.root, &question.environment, &facts.identity);
+    let mut known = KnownUnits::load(&file, build);
+    let mut is_known = |unit: &BuiltUnit| {
         unit.is_new || matches!(unit.watched, WatchedByCargo::Vendored(_)) || known.holds(unit)
     };
-    if !sources.unwatched.is_empty() || !sources.units.iter().all(is_known) {
+    if !sources.unwatched.is_empty() || !sources.units.iter().all(&mut is_known) {
         return Proof::Nothing;
     }
     let oldest = sources.units.iter().map(|unit| unit.made).min();
@@ -224,6 +225,7 @@ mod tests {
             list: "/t/x.d".into(),
             made: at(made),
             is_new: false,
+            files: Vec::new(),
             watched,
         };
         let sources = BuildSources {

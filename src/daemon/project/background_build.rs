@@ -1,13 +1,13 @@
 //! A background build: calls cargo as the scheduler allows, however many attempts that takes.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tracing::info;
 
 use super::super::schedule::{JobAction, Limit, News};
 use super::super::scheduler::JobControl;
-use super::super::sync::lock;
+use super::super::sync::{lock, off_thread};
 use super::super::time::milliseconds;
 use super::build_order::{Lesson, WholeBuild};
 use super::job::{JobEnd, Worker};
@@ -33,7 +33,7 @@ pub(super) struct BuildPlan {
     /// How long a build may finish nothing.
     pub(super) stall_limit: Option<Duration>,
     /// Is told of the whole build.
-    pub(super) note: Box<dyn Fn(&Build) + Send + Sync>,
+    pub(super) note: Arc<dyn Fn(&Build) + Send + Sync>,
     /// Is told what was learned.
     pub(super) teach: Box<dyn Fn(Lesson) + Send + Sync>,
 }
@@ -97,16 +97,23 @@ pub(super) async fn build(plan: &BuildPlan, worker: &mut Worker) -> JobEnd {
         match end {
             CallEnd::Ended(Err(CompileError::Cancelled)) => return JobEnd::Cancelled,
             CallEnd::Ended(result) => {
-                let result = result.map(|mut build| {
+                let mut result = result.map(|mut build| {
                     earlier.iter().for_each(|earlier| build.comes_after(earlier));
                     let whole = WholeBuild::new(plan.key, workspace_root, &build.products);
                     (plan.teach)(Lesson::Whole(whole));
                     for specs in refused.drain(..) {
                         (plan.teach)(Lesson::Inseparable(plan.key, specs));
                     }
-                    (plan.note)(&build);
                     build
                 });
+                if let Ok(build) = result {
+                    let note = Arc::clone(&plan.note);
+                    let noted = off_thread(move || {
+                        note(&build);
+                        build
+                    });
+                    result = Ok(noted.await);
+                }
                 let mut last = last_build(result.map_err(|error| error.rendered()), started);
                 for line in lock(&repeated).drain(..) {
                     if !last.dirty.contains(&line) {

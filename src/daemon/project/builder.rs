@@ -411,7 +411,7 @@ impl Builder {
             key,
             prebuilds,
             stall_limit: question.settings.build_timeout,
-            note: Box::new(move |build: &Build| noted.note_build(&identity, build, &cache_dir)),
+            note: Arc::new(move |build: &Build| noted.note_build(&identity, build, &cache_dir)),
             // The project may be ending.
             teach: Box::new(move |lesson| drop(tell.send(Box::new(Learned::Lesson(lesson))))),
         }
