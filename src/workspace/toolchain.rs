@@ -3,7 +3,8 @@
 //! Asking takes three processes and, through rustup, some 50 ms; an answer from the cache may
 //! not take that long. So the answer is kept in a memo, together with a stamp of every file that
 //! could change it: the proxies, rustup's settings, each place where a `rust-toolchain` file
-//! is or could be, the toolchain's own binaries. Any stamp that differs means asking again.
+//! is or could be, the toolchain's own binaries. Any stamp that differs means asking again. Tools that
+//! are neither rustup's nor the toolchain's own are always asked: nobody knows what they go by.
 
 mod ask;
 mod folders;
@@ -84,7 +85,9 @@ impl Toolchain {
         let answer = ask::ask(&question, dir, environment)?;
         let mut guards = before;
         guards.add(guarded_sysroot(&answer.sysroot));
-        memo::store(memo_dir, &key, &answer, guards, now);
+        if question.is_settled_by_guards(&answer.sysroot) {
+            memo::store(memo_dir, &key, &answer, guards, now);
+        }
         Ok(Self::of(question, answer))
     }
 

@@ -63,7 +63,7 @@ pub(super) struct Key(Digester);
 
 impl Key {
     pub(super) fn new() -> Self {
-        Self(Digester::new("toolchain memo 2"))
+        Self(Digester::new("toolchain memo 3"))
     }
 
     pub(super) fn add(&mut self, text: &OsStr) -> &mut Self {

@@ -1,5 +1,6 @@
 //! Which tools are asked, and what their answers depend on.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::memo;
@@ -104,6 +105,21 @@ impl ToolchainQuestion {
         Ok(Self { cargo, rustc, wrappers })
     }
 
+    /// Whether what the tools answer depends on nothing but what [`Self::key`] and [`Self::guarded`] have, for
+    /// tools that are rustup's, or those of the toolchain itself. A shim of another version manager chooses
+    /// by files and variables of its own.
+    pub(super) fn is_settled_by_guards(&self, sysroot: &Path) -> bool {
+        let is_known = |tool: &Path| {
+            let Ok(real) = tool.canonicalize() else { return false };
+            let is_of_toolchain = || {
+                let own = tool.file_name().map(|name| sysroot.join("bin").join(name));
+                own.and_then(|own| own.canonicalize().ok()).is_some_and(|own| own == real)
+            };
+            is_rustup(&real) || is_of_toolchain()
+        };
+        [&self.cargo, &self.rustc].into_iter().all(|tool| is_known(tool))
+    }
+
     /// Everything besides files that the answer depends on. The working folder stands for the
     /// `rust-toolchain` files above it, which are other files for another folder, and for
     /// rustup's overrides.
@@ -142,6 +158,14 @@ impl ToolchainQuestion {
         }
         files
     }
+}
+
+/// Whether a tool is rustup itself, under a name of its own: a link, or the same file beside it.
+fn is_rustup(real: &Path) -> bool {
+    let id = |path: &Path| path.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()));
+    let is_named = real.file_name().is_some_and(|name| name == "rustup" || name == "rustup-init");
+    !is_script(real)
+        && (is_named || id(real).is_some_and(|own| id(&real.with_file_name("rustup")) == Some(own)))
 }
 
 /// Whether the file is for an interpreter: it can do anything, whatever version it tells.

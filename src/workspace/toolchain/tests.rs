@@ -19,10 +19,14 @@ impl Machine {
         environment.set("PATH", format!("{}:/usr/bin:/bin", base.join("bin").display()));
         environment.set("HOME", base.join("home"));
         let this = Self { _dir: dir, base, environment };
-        for folder in ["work/deep", "home", "sys/lib/rustlib", "sys/bin", "tmp"] {
+        for folder in ["work/deep", "home", "sys/lib/rustlib", "sys/bin", "bin", "tmp"] {
             std::fs::create_dir_all(this.base.join(folder)).unwrap();
         }
-        this.script("bin/cargo", "echo cargo 1.95.0");
+        for tool in ["cargo", "rustc"] {
+            let own = this.base.join("sys/bin").join(tool);
+            std::os::unix::fs::symlink(own, this.base.join("bin").join(tool)).unwrap();
+        }
+        this.script("sys/bin/cargo", "echo cargo 1.95.0");
         this.rustc("1.95.0", "abc");
         this
     }
@@ -34,7 +38,7 @@ impl Machine {
              {release}\\n';; *) echo '{}';; esac",
             sysroot.display()
         );
-        self.script("bin/rustc", &body);
+        self.script("sys/bin/rustc", &body);
     }
 
     fn script(&self, name: &str, body: &str) {
@@ -114,9 +118,9 @@ fn whatever_could_change_the_answer_asks_again() {
             std::fs::create_dir_all(m.base.join("home/.rustup")).unwrap();
             std::fs::write(m.base.join("home/.rustup/settings.toml"), "").unwrap();
         }),
-        ("proxy", |m| m.script("bin/cargo", "echo cargo 1.96.0")),
+        ("cargo", |m| m.script("sys/bin/cargo", "echo cargo 1.96.0")),
         ("compiler", |m| std::fs::write(m.base.join("sys/lib/librustc_driver-1.so"), "").unwrap()),
-        ("binaries", |m| std::fs::write(m.base.join("sys/bin/rustc"), "").unwrap()),
+        ("binaries", |m| std::fs::write(m.base.join("sys/bin/rustdoc"), "").unwrap()),
         ("manifest", |m| {
             let file = m.base.join("sys/lib/rustlib/multirust-channel-manifest.toml");
             std::fs::write(file, "").unwrap();
@@ -129,6 +133,42 @@ fn whatever_could_change_the_answer_asks_again() {
         assert_eq!(machine.find().1, 3, "{what}");
         assert_eq!(machine.find().1, 0, "{what}");
     }
+}
+
+#[test]
+fn a_shim_of_a_version_manager_is_always_asked() {
+    let machine = Machine::new();
+    let versions = machine.base.join("home/.tool-versions");
+    let body = format!("read version < {}; echo cargo $version", versions.display());
+    // In the place of the link to the toolchain's own.
+    machine.script("bin/cargo", &body);
+    for version in ["1.95.0", "1.96.0"] {
+        std::fs::write(&versions, format!("{version}\n")).unwrap();
+        let (found, calls) = machine.find();
+        assert!(found.unwrap().identity.contains(&format!("cargo {version}\n")));
+        assert_eq!(calls, 3);
+    }
+}
+
+#[test]
+fn rustup_is_known_by_its_name_or_by_the_file_beside_it() {
+    let machine = Machine::new();
+    std::fs::remove_file(machine.base.join("bin/cargo")).unwrap();
+    let rustup = machine.base.join("bin/rustup");
+    std::fs::write(&rustup, "a program").unwrap();
+    let is_settled = |cargo: &str| {
+        let cargo = machine.base.join("bin").join(cargo);
+        let rustc = machine.base.join("bin/rustc");
+        let question = ToolchainQuestion { cargo, rustc, wrappers: Vec::new() };
+        question.is_settled_by_guards(&machine.base.join("sys"))
+    };
+    std::os::unix::fs::symlink("rustup", machine.base.join("bin/cargo")).unwrap();
+    std::fs::hard_link(&rustup, machine.base.join("bin/cargo-2")).unwrap();
+    std::fs::write(machine.base.join("bin/cargo-3"), "a program").unwrap();
+    assert!(is_settled("cargo") && is_settled("cargo-2"));
+    assert!(!is_settled("cargo-3") && !is_settled("absent"));
+    std::fs::write(&rustup, "#!/bin/sh").unwrap();
+    assert!(!is_settled("cargo") && !is_settled("cargo-2"));
 }
 
 #[test]
