@@ -1,5 +1,6 @@
 //! Which names git ignores: a chain of ignore files, the nearest one first.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -175,11 +176,46 @@ fn compile(text: &[u8]) -> Gitignore {
                 .collect(),
             Err(_) => continue,
         };
-        if builder.add_line(None, &line).is_err() && negated {
+        if builder.add_line(None, &escape_braces(&line)).is_err() && negated {
             let _ = builder.add_line(None, "!*");
         }
     }
     builder.build().unwrap_or_else(|_| Gitignore::empty())
+}
+
+/// The line with braces that stand for themselves: to git they always do, to the matcher they hold
+/// alternatives.
+fn escape_braces(line: &str) -> Cow<'_, str> {
+    if !line.contains(['{', '}']) {
+        return line.into();
+    }
+    let (mut escaped, mut chars) = (String::with_capacity(line.len() + 4), line.chars().peekable());
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => {
+                escaped.push(c);
+                escaped.extend(chars.next());
+                continue;
+            }
+            '{' | '}' => escaped.push('\\'),
+            // A class ends with the first `]` that is not its first member.
+            '[' => {
+                escaped.push(c);
+                escaped.extend(chars.next_if(|c| matches!(c, '!' | '^')));
+                escaped.extend(chars.next_if_eq(&']'));
+                for c in chars.by_ref() {
+                    escaped.push(c);
+                    if c == ']' {
+                        break;
+                    }
+                }
+                continue;
+            }
+            _ => {}
+        }
+        escaped.push(c);
+    }
+    escaped.into()
 }
 
 #[cfg(test)]
@@ -194,6 +230,15 @@ mod tests {
         levels.iter().fold(Rules::of_repository(), |rules, (folder, text)| {
             rules.with(inside(folder), (*text).into())
         })
+    }
+
+    #[test]
+    fn braces_are_no_alternatives() {
+        let rules = rules(&[("", "*.{json,bin}\na\\{b\n[{]x\n")]);
+        assert!(!rules.ignore(b"s.json", false) && rules.ignore(b"s.{json,bin}", false));
+        assert!(rules.ignore(b"a{b", false) && rules.ignore(b"{x", false));
+        assert_eq!(escape_braces("[]{]{"), "[]{]\\{");
+        assert_eq!(escape_braces("[!{}]\\}}"), "[!{}]\\}\\}");
     }
 
     #[test]
@@ -243,9 +288,8 @@ mod tests {
 
     #[test]
     fn a_negation_that_is_not_understood_lets_everything_in() {
-        let text = b"*\n!{a\n".to_vec();
-        if GitignoreBuilder::new("").add_line(None, "!{a").is_err() {
-            assert!(!Rules::of_repository().with(inside(""), text).ignore(b"x", false));
-        }
+        assert!(GitignoreBuilder::new("").add_line(None, "![z-a]").is_err());
+        let text = b"*\n![z-a]\n".to_vec();
+        assert!(!Rules::of_repository().with(inside(""), text).ignore(b"x", false));
     }
 }

@@ -78,10 +78,34 @@ impl StagedTree {
         if !unstaged.is_empty() {
             return Err(format!("not staged: {}", named(&unstaged)));
         }
+        let rewrites = git.run(&["config", "--default", "false", "--get", "core.autocrlf"])?;
+        let mut words = vec!["ls-files", "--eol", "-z", "--full-name", ":/"];
+        if rewrites.trim_ascii() == b"false" {
+            // Then attributes alone have git write others.
+            words.push(":(top,exclude,attr:!text !eol !crlf)");
+        }
+        let listing = git.run(&words)?;
+        let rewritten: Vec<_> = fields(&listing).filter_map(rewritten).collect();
+        if !rewritten.is_empty() {
+            return Err(format!("staged with other line endings: {}", named(&rewritten)));
+        }
         let absolute = |path: &&[u8]| repository.work().join(OsStr::from_bytes(path));
         let untracked = untracked.iter().map(absolute).collect();
         Ok(Self { said, untracked })
     }
+}
+
+/// The path of a line of `git ls-files --eol`, if a checkout of what is staged has other line endings than the
+/// file on disk.
+fn rewritten(line: &[u8]) -> Option<&[u8]> {
+    let tab = line.iter().position(|byte| *byte == b'\t')?;
+    let (said, path) = (std::str::from_utf8(&line[..tab]).ok()?, &line[tab + 1..]);
+    let word = |name: &str| said.split_whitespace().find_map(|word| word.strip_prefix(name));
+    let (staged, on_disk) = (word("i/"), word("w/"));
+    // What is no text is not written with other ones.
+    let is_binary = [staged, on_disk, word("attr/")].contains(&Some("-text"));
+    let is_written_so = said.contains("eol=crlf") && on_disk == Some("crlf");
+    (staged != on_disk && !is_binary && !is_written_so).then_some(path)
 }
 
 struct Git<'a> {
@@ -155,6 +179,17 @@ fn named(paths: &[&[u8]]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn other_line_endings_are_told_from_those_that_a_checkout_makes() {
+        let line = |said: &str| rewritten(format!("{said}\ta b.txt").as_bytes()).is_some();
+        assert!(!line("i/lf    w/lf    attr/                 "));
+        assert!(line("i/lf    w/crlf  attr/text=auto        "));
+        assert!(!line("i/lf    w/crlf  attr/text eol=crlf    "));
+        assert!(line("i/lf    w/mixed attr/text eol=crlf    "));
+        assert!(!line("i/lf    w/-text attr/-text            "), "a large file elsewhere");
+        assert!(!line("i/-text w/-text attr/                 ") && !line("i/      w/      attr/"));
+    }
 
     #[test]
     fn differences_on_disk_are_told_from_staged_changes() {

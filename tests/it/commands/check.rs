@@ -149,6 +149,18 @@ fn the_staged_tree_is_known_only_where_it_is_on_disk() {
 }
 
 #[test]
+fn other_line_endings_than_those_on_disk_are_another_tree() {
+    let home = repository();
+    home.git(&["config", "core.autocrlf", "input"]);
+    assert_eq!(check(&home, STAGED).0, Some(0));
+    home.write("src/a.txt", "a\r\n");
+    home.git(&["add", "."]);
+    home.test(&["--no-daemon"]).green();
+    assert_eq!(check(&home, &[]).0, Some(0));
+    unknown(&home, STAGED, "staged with other line endings: `src/a.txt`");
+}
+
+#[test]
 fn a_folder_without_git_has_no_staged_tree() {
     let home = Home::with(&[]);
     home.test(&["--no-daemon"]).green_from("run");
