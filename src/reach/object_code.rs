@@ -279,7 +279,9 @@ impl<'a> Collector<'a> {
             let Some(section) = self.reader.section_of(index, symbol)? else { continue };
             let within = &sections[section.0];
             let Some(node) = within.node else { continue };
-            if within.is_variable() {
+            // A static has an address of its own, even if another one holds the same.
+            let is_static = kind == elf::STT_OBJECT && !within.has(elf::SHF_EXECINSTR);
+            if within.is_variable() || is_static {
                 labels.entry(section.0).or_default().push((symbol.st_value(ENDIAN), name));
             }
             let named = found.entry(section.0).or_default();
@@ -327,7 +329,7 @@ impl<'a> Collector<'a> {
         positions: Option<Range<usize>>,
     ) -> Result<(ContentDigests, Vec<Reference>), UnknownLayout> {
         let mut references = Vec::new();
-        let mut rest = Digester::new("reached section 2");
+        let mut rest = Digester::new("reached section 3");
         // A section does the same in a group and alone.
         let flags = section.flags & !u64::from(elf::SHF_GROUP | elf::SHF_INFO_LINK);
         rest.number(flags).number(section.kind.into()).number(section.size).number(section.align);

@@ -38,8 +38,8 @@ pub(super) struct ProgramTables {
     pub(super) libraries: Vec<String>,
     /// Where these are looked for besides the folders of the system.
     pub(super) library_folders: Vec<String>,
-    /// What else the kernel is told: where the program begins, which loader it has, and what its stack is
-    /// like.
+    /// What else the system is told: where the program begins, which loader it has, what its stack is like, and
+    /// how much of each thread's its thread-local variables take.
     pub(super) loading: Vec<String>,
 }
 
@@ -77,6 +77,11 @@ pub(super) fn read_program(data: &[u8]) -> Result<ProgramTables, UnknownLayout> 
             elf::PT_GNU_STACK => {
                 let (flags, size) = (segment.p_flags(ENDIAN), segment.p_memsz(ENDIAN));
                 tables.loading.push(format!("stack {flags} {size}"));
+            }
+            // The system takes it out of each thread's stack.
+            elf::PT_TLS => {
+                let (size, align) = (segment.p_memsz(ENDIAN), segment.p_align(ENDIAN));
+                tables.loading.push(format!("thread-locals {size} {align}"));
             }
             _ => {}
         }

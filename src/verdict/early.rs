@@ -8,15 +8,20 @@
 //!
 //! Only targets run early whose last observed run was quiet: nobody notices an order of runs that
 //! cargo would not choose. A target waits for everything that its last run read in the target
-//! folder. One program runs early for two that may run at a time, because the compiler works too.
+//! folder. One program runs early for two that may run at a time, because the compiler works too. Where
+//! tests are selected by what they reach, a program runs early if that selects all of them.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::future::{Future, poll_fn};
 use std::path::{Path, PathBuf};
 use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::SystemTime;
+
+use tokio::task::spawn_blocking;
 
 use super::binary::{
     Cacheability, PlanContext, RunMoment, SeenConduct, Subject, TargetFinding, TargetRecords,
@@ -25,6 +30,7 @@ use super::binary::{
 use super::conduct::may_run_unasked;
 use super::in_full;
 use super::options::{RunOptions, RunScope};
+use super::unreached_base::{Bases, would_run_all};
 use super::{Facts, Question, code_hash};
 use crate::cache::{Cache, Input, InputState, ProjectState, Record, RecordKey};
 use crate::compiler::{PlannedTarget, Product, TestCompiler};
@@ -66,6 +72,8 @@ struct LinkedTarget {
 
 struct RunningTarget<'a> {
     id: TargetId,
+    /// Set while it is asked whether it is to run early at all.
+    is_asked: Rc<Cell<bool>>,
     run: Pin<Box<dyn Future<Output = Option<EarlyEnd>> + 'a>>,
 }
 
@@ -132,8 +140,6 @@ impl<'a> EarlyRuns<'a> {
             && options.scope == RunScope::All
             && options.priority == Priority::Foreground
             && question.settings.runner == Runner::Cargo
-            // What its tests reach is told by the whole build.
-            && question.settings.selection != TestSelection::On
             && Observer::available().is_ok();
         if !is_wanted {
             return;
@@ -220,6 +226,7 @@ impl<'a> EarlyRuns<'a> {
         });
         let built = built.await;
         self.linked.clear();
+        self.running.retain(|target| !target.is_asked.get());
         built
     }
 
@@ -267,8 +274,11 @@ impl<'a> EarlyRuns<'a> {
             let (question, facts, cache, options) =
                 (self.question, self.facts, self.cache, self.options);
             let pass = in_full::passing(&self.state, &id);
-            let early = EarlyRun { question, facts, cache, options, tree_digest, pass };
-            self.running.push(RunningTarget { id, run: Box::pin(early.run(planned, reads)) });
+            let is_asked = Rc::new(Cell::new(false));
+            let asked = Rc::clone(&is_asked);
+            let early = EarlyRun { question, facts, cache, options, tree_digest, pass, asked };
+            let run = Box::pin(early.run(planned, reads));
+            self.running.push(RunningTarget { id, is_asked, run });
         }
     }
 
@@ -327,6 +337,8 @@ struct EarlyRun<'a> {
     tree_digest: Digest,
     /// See [`in_full`].
     pass: LoaderCalls,
+    /// Set while it is asked whether all tests would run.
+    asked: Rc<Cell<bool>>,
 }
 
 impl EarlyRun<'_> {
@@ -341,10 +353,19 @@ impl EarlyRun<'_> {
         if matches!(records.found(0), TargetFinding::Green(_)) || records.is_measured(0) {
             return None;
         }
-        let mut job = TestJob::from(planned);
+        let mut job = TestJob::from(planned.clone());
         self.options.hide_agent(&mut job);
         if job.is_random() || job.wants_output() {
             return None;
+        }
+        // What is certain of a selection is told by the whole build.
+        if self.question.settings.selection == TestSelection::On {
+            self.asked.set(true);
+            let is_wanted = self.would_run_all(&planned).await;
+            self.asked.set(false);
+            if !is_wanted {
+                return None;
+            }
         }
         records.observe(0, &mut job, self.pass);
         job.around.as_ref()?;
@@ -375,6 +396,14 @@ impl EarlyRun<'_> {
         }
         let (key, seen) = ((record.key, record.created), observed.conduct);
         Some(EarlyEnd::Green(EarlyGreen { record: key, seen, unseen: observed.unseen }))
+    }
+
+    async fn would_run_all(&self, planned: &PlannedTarget) -> bool {
+        let bases = Bases::file(&self.question.root, self.cache.dir());
+        let (id, program) = (planned.id.clone(), planned.program.clone());
+        let sysroot = self.facts.toolchain.sysroot.clone();
+        let told = spawn_blocking(move || would_run_all(&bases, &id, &program, &sysroot));
+        told.await.unwrap_or(false)
     }
 }
 

@@ -94,7 +94,7 @@ impl ShadowComparison {
                 let reached = reached.reached.get(&test).copied().flatten();
                 Some((test, BaseTest { reached, outcome, group }))
             });
-            let RanProgram { context, variables, .. } = *ran;
+            let RanProgram { context, variables, unoptimized, .. } = *ran;
             let id = ran.id.clone();
             let tests = tests.collect();
             let started = self.started(ran, record, cache);
@@ -104,7 +104,8 @@ impl ShadowComparison {
                 return;
             }
             let ProgramTests { path, program, .. } = reached;
-            let base = Base { id, context, variables, record, path, program, tests, started };
+            let base =
+                Base { id, context, variables, record, path, program, unoptimized, tests, started };
             bases.targets.insert(name, base);
         }
         self.bases = Some(bases);
@@ -247,6 +248,7 @@ mod tests {
             record: (key, Timestamp(1)),
             path: digest("path"),
             program: None,
+            unoptimized: false,
             tests: tests.iter().enumerate().map(test).collect(),
             started: StartedPrograms::default(),
         }

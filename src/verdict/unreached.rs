@@ -93,6 +93,10 @@ impl<'a> UnreachedTargets<'a> {
         }
         let base = base.filter(|base| base.context == context);
         let base = base.ok_or("no earlier run is known to compare with")?;
+        // What runs before `main` is counted with tests.
+        if base.tests.is_empty() {
+            return Err("it has no tests, so that nothing tells what it reaches".to_owned());
+        }
         let (key, when) = base.record;
         let gone = || "the record of its last green run is gone".to_owned();
         let Lookup::Hit(record) =

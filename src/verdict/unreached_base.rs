@@ -16,7 +16,7 @@ use crate::reach::{Capabilities, Masking, Policy, ReachReader, Reached, TestIden
 use crate::workspace::PathStamp;
 
 /// The version of the stored bases. Those of another are ignored.
-pub(super) const VERSION: u32 = 9;
+pub(super) const VERSION: u32 = 10;
 /// Larger programs are not read: their objects take as much memory.
 const LARGEST_PROGRAM: u64 = 128 << 20;
 /// The bases of a project.
@@ -42,6 +42,8 @@ pub(super) struct Base {
     pub(super) path: Digest,
     /// What is loaded of its program.
     pub(super) program: Option<Digest>,
+    /// Whether it is certain that nothing of it was optimized.
+    pub(super) unoptimized: bool,
     pub(super) tests: BTreeMap<String, BaseTest>,
     /// The programs that cargo built and the run has started, by their paths.
     pub(super) started: StartedPrograms,
@@ -136,6 +138,16 @@ impl Bases {
         let known = bases.filter(|bases| bases.version == VERSION);
         known.unwrap_or_else(|| Self { version: VERSION, ..Self::default() })
     }
+}
+
+/// Whether all tests of this program would run by what they reach: as far as it can be told before the build
+/// that has linked it is at its end.
+pub(super) fn would_run_all(bases: &Path, id: &TargetId, program: &Path, sysroot: &Path) -> bool {
+    let bases = Bases::load(bases);
+    let Some(base) = bases.targets.get(&id.to_string()) else { return true };
+    let built = BuiltPrograms { sysroot, unoptimized: base.unoptimized };
+    let now = reached_tests(&mut None, program, built);
+    now.map_or(true, |now| base.affected(&now).len() == now.reached.len())
 }
 
 /// A target was red: no base answers for it. It may be known under the name that a call tells.

@@ -8,6 +8,7 @@
 use std::fs;
 use std::path::PathBuf;
 
+use crate::commands::compared;
 use crate::home::{Answered, Home, can_observe, takes_long, until};
 
 const EARLY: &str = "it ran while cargo built the rest";
@@ -45,11 +46,16 @@ struct Early {
 impl Early {
     /// With one answer to learn from; `None` on a machine that runs nothing early.
     fn new() -> Option<Self> {
+        Self::with("")
+    }
+
+    /// The same with these settings of the project.
+    fn with(settings: &str) -> Option<Self> {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         if processors < 2 || !can_observe("early runs") {
             return None;
         }
-        let home =
+        let mut home =
             Home::with(&[("Cargo.toml", "[workspace]\nmembers=['a','b','c']\nresolver='2'\n")]);
         for name in ["a", "b", "c"] {
             let manifest = format!(
@@ -65,7 +71,9 @@ impl Early {
             home.write(&format!("{name}/hold"), "");
         }
         home.write("b/tests/it.rs", "#[test] fn t() { env!(\"CARGO_BIN_EXE_b\"); }");
-        home.config("", "");
+        // What tests reach is read from the objects of an incremental build.
+        home.environment.set("CARGO_INCREMENTAL", "1");
+        home.config("[log]\nlevel = 'debug'", &format!("debounce = '1h'\n{settings}"));
         let mark = home.base.join("out/mark");
         let this = Self { home, mark };
         this.prints("one");
@@ -185,6 +193,37 @@ fn a_program_runs_as_soon_as_it_is_linked() {
     let answer = early.ask();
     answer.green();
     assert_eq!(reason(&answer), EARLY);
+}
+
+#[test]
+fn where_tests_are_selected_a_program_runs_early_if_that_selects_all() {
+    if takes_long() {
+        return;
+    }
+    let Some(early) = Early::with("selection = 'on'") else { return };
+    // There is nothing to compare with.
+    early.test("println!(\"1\");");
+    early.hold("c", "");
+    let answer = early.ask();
+    answer.green_from("mixed");
+    assert_eq!(reason(&answer), EARLY);
+    early.release("c");
+    early.ask().green();
+    let daemon = early.home.daemon();
+    early.test("println!(\"2\");");
+    early.home.test(&[]).green();
+    compared(&daemon, 1);
+    early.test("println!(\"2\"); /* a comment */");
+    let answer = early.home.test(&[]);
+    answer.green();
+    assert_eq!(reason(&answer), "no test of it reaches what has changed");
+    assert!(!early.mark.exists(), "it ran early");
+    early.test("println!(\"3\");");
+    early.hold("c", "");
+    let answer = early.home.test(&[]);
+    answer.green();
+    assert_eq!(reason(&answer), EARLY);
+    daemon.stop();
 }
 
 #[test]

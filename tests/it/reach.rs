@@ -167,6 +167,22 @@ fn what_always_runs_counts_for_every_test() {
 }
 
 #[test]
+fn a_static_has_an_address_of_its_own_and_thread_locals_take_from_the_stack() {
+    let code = "static RED: u8 = 0;\nstatic BLUE: u8 = 0;\n\
+         fn favourite() -> &'static u8 { &RED }\n\
+         #[test] fn likes() { assert!(std::ptr::eq(favourite(), &RED) && !std::ptr::eq(favourite(), &BLUE)); }\n\
+         thread_local! { static OWN: std::cell::Cell<[u8; SIZE]> = const { std::cell::Cell::new([0; SIZE]) }; }\n\
+         const SIZE: usize = 100;\n\
+         #[test] fn own() { OWN.set([1; SIZE]); }\n";
+    let subject = Subject::new("w", &[("src/lib.rs", code)]);
+    let before = subject.tests();
+    let after = subject.edited("src/lib.rs", "{ &RED }", "{ &BLUE }");
+    assert_eq!(masked_changes(&before, &after), names(&["likes"]));
+    let after = subject.edited("src/lib.rs", "100", "900");
+    assert_eq!(masked_changes(&before, &after), names(&["likes", "own"]));
+}
+
+#[test]
 fn dependencies_and_programs_count_by_what_is_reached_of_them() {
     if takes_long() {
         return;

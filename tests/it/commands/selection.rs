@@ -142,6 +142,24 @@ fn a_target_of_which_no_test_reaches_the_change_keeps_its_verdict() {
 }
 
 #[test]
+fn what_runs_before_main_counts_in_a_program_without_tests() {
+    let Some((home, daemon)) = home("selection = 'on'") else { return };
+    let program = |is_red: bool| {
+        format!(
+            "unsafe extern \"C\" {{ fn _exit(code: i32) -> !; }}\n\
+             extern \"C\" fn early() {{ if std::hint::black_box({is_red}) {{ unsafe {{ _exit(3) }} }} }}\n\
+             #[used] #[unsafe(link_section = \".init_array\")] static EARLY: extern \"C\" fn() = early;\n\
+             fn main() {{}}\n"
+        )
+    };
+    home.write("src/main.rs", &program(false));
+    home.test(&[]).green();
+    compared(&daemon, 2);
+    home.write("src/main.rs", &program(true));
+    home.test(&[]).red();
+}
+
+#[test]
 fn another_input_environment_or_optimized_code_runs_all_tests() {
     if takes_long() {
         return;
