@@ -53,9 +53,17 @@ const KNOWN: &[&str] = &[
     "VIRTUAL_ENV",
     "VIRTUAL_ENV_PROMPT",
     "VISUAL",
+    "XDG_CACHE_HOME",
+    "XDG_CONFIG_DIRS",
+    "XDG_CONFIG_HOME",
     "XDG_CURRENT_DESKTOP",
+    "XDG_DATA_DIRS",
+    "XDG_DATA_HOME",
     "XDG_GREETER_DATA_DIR",
     "XDG_MENU_PREFIX",
+    "XDG_RUNTIME_DIR",
+    "XDG_STATE_HOME",
+    "ZSH",
     "_ZO_DOCTOR",
 ];
 
@@ -73,20 +81,27 @@ const KNOWN_PREFIXES: &[&str] = &[
     "DIRENV_",
     "FNM_",
     "FZF_",
+    "GDK_",
     "GEMINI_",
     "GITHUB_",
     "GITLAB_",
+    "GTK_",
     "HYPRLAND_",
+    "IM_CONFIG_",
+    "KDE_",
     "MISE_",
     "NVM_",
     "POWERLEVEL9K_",
     "POWERLINE_",
     "PYENV_",
+    "QT_",
     "RUNNER_",
     "SDKMAN_",
     "SSH_",
     "STARSHIP_",
+    "WSL_",
     "ZELLIJ_",
+    "_P9K_",
     "__MISE_",
 ];
 
@@ -114,7 +129,9 @@ pub(crate) fn relevance(name: &OsStr) -> Relevance {
     let Some(text) = name.to_str().filter(|_| name.as_bytes().iter().all(is_plain)) else {
         return Relevance::Always;
     };
-    if is_for_build(name) {
+    let is_known = KNOWN.contains(&text);
+    // The folders of the user's own data decide what tools find, whose names for them are whole.
+    if is_for_build(name) && !is_known {
         return Relevance::Always;
     }
     let start = text.len() - text.trim_start_matches('_').len();
@@ -122,7 +139,7 @@ pub(crate) fn relevance(name: &OsStr) -> Relevance {
     let letters = text.as_bytes()[start..].iter().take_while(|byte| is_letter(byte)).count();
     let end = start + letters;
     let begins_known = KNOWN_PREFIXES.iter().any(|prefix| text.starts_with(prefix));
-    let wanted = match (begins_known || KNOWN.contains(&text), letters >= SHORTEST_PREFIX) {
+    let wanted = match (begins_known || is_known, letters >= SHORTEST_PREFIX) {
         (true, true) if begins_known && text[end..].starts_with('_') => &text[..=end],
         (true, _) => text,
         (false, true) => &text[start..end],
@@ -193,6 +210,11 @@ mod tests {
             ("CLAUDECODE", "claudecode"),
             ("SSH_X", "ssh_x"),
             ("GIT_INDEX_FILE", "git_index_file"),
+            ("XDG_RUNTIME_DIR", "xdg_runtime_dir"),
+            ("XDG_CONFIG_HOME", "xdg_config_home"),
+            ("QT_IM_MODULE", "qt_im_module"),
+            ("ZSH", "zsh"),
+            ("_P9K_TTY", "_p9k_tty"),
         ] {
             assert_eq!(wanted(name).as_deref(), Some(text), "{name}");
         }
@@ -205,6 +227,7 @@ mod tests {
             "CI",
             "NO_COLOR",
             "GIT_TRACE",
+            "XDG_OTHER",
             "LD_PRELOAD",
             "A1",
             "_",
