@@ -10,6 +10,7 @@ use opendal_service_azblob::Azblob;
 use opendal_service_gcs::Gcs;
 use opendal_service_redis::Redis;
 use opendal_service_s3::S3;
+use reqsign_google::{FileCredentialProvider, ServiceAccountTokenCredentialProvider};
 
 use super::store_url::Server;
 use crate::process::Environment;
@@ -22,8 +23,7 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// # Errors
 /// If the store cannot be described to its engine.
 pub(super) fn open(server: &Server, environment: &Environment) -> Result<Operator, Error> {
-    let variable =
-        |name: &str| environment.get(name).map(|value| value.to_string_lossy().into_owned());
+    let variable = |name: &str| variable(environment, name);
     match server {
         Server::S3 { bucket, prefix, endpoint, region } => {
             // Instances of a cloud have an address of their own for credentials; elsewhere each
@@ -51,6 +51,12 @@ pub(super) fn open(server: &Server, environment: &Environment) -> Result<Operato
                 builder = builder.endpoint(endpoint);
             }
             let builder = match google_credentials(environment) {
+                // Its key alone would be exchanged for a token at every request.
+                Some(file) if is_of_service(&file) => {
+                    let file = FileCredentialProvider::new(file);
+                    let token = ServiceAccountTokenCredentialProvider::from_provider(file);
+                    builder.credential_provider(token)
+                }
                 Some(file) => builder.credential_path(&file),
                 None => builder.skip_signature(),
             };
@@ -81,15 +87,28 @@ pub(super) fn open(server: &Server, environment: &Environment) -> Result<Operato
 /// The file of Google's application default credentials, where its tools and libraries look for it.
 /// Without one, what everybody may read is read.
 fn google_credentials(environment: &Environment) -> Option<String> {
-    if let Some(file) = environment.get("GOOGLE_APPLICATION_CREDENTIALS") {
-        return Some(file.to_string_lossy().into_owned());
+    if let Some(file) = variable(environment, "GOOGLE_APPLICATION_CREDENTIALS") {
+        return Some(file);
     }
-    let folder = match environment.get("CLOUDSDK_CONFIG") {
+    let folder = match variable(environment, "CLOUDSDK_CONFIG") {
         Some(folder) => PathBuf::from(folder),
-        None => PathBuf::from(environment.get("HOME")?).join(".config/gcloud"),
+        None => PathBuf::from(variable(environment, "HOME")?).join(".config/gcloud"),
     };
     let file = folder.join("application_default_credentials.json");
     file.is_file().then(|| file.to_string_lossy().into_owned())
+}
+
+/// Whether the credentials are the key of a service account.
+fn is_of_service(file: &str) -> bool {
+    let text = std::fs::read(file).unwrap_or_default();
+    let read: Option<serde_json::Value> = serde_json::from_slice(&text).ok();
+    read.is_some_and(|read| read["type"] == "service_account")
+}
+
+/// The value of a variable. CI sets those of secrets that a job may not have to nothing.
+fn variable(environment: &Environment, name: &str) -> Option<String> {
+    let value = environment.get(name)?.to_string_lossy().into_owned();
+    Some(value).filter(|value| !value.is_empty())
 }
 
 /// The transport of HTTP.
