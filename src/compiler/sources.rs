@@ -580,6 +580,50 @@ fn normalized(path: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+    use std::fs::{self, File};
+    use std::time::Duration;
+
+    /// The unit of a library whose list was written now, in a build that began a minute ago.
+    fn unit(root: &Path, fresh: bool) -> BuiltUnit {
+        let product = root.join("libx-1.rlib");
+        let list = root.join("x-1.d");
+        let text = format!("{}: {}\n", list.display(), root.join("lib.rs").display());
+        fs::write(list, text).unwrap();
+        fs::write(&product, "").unwrap();
+        let artifact = serde_json::from_value(json!({
+            "package_id": format!("path+file://{}#x@0.1.0", root.display()),
+            "manifest_path": root.join("Cargo.toml"),
+            "target": { "name": "x", "kind": ["lib"], "src_path": root.join("lib.rs") },
+            "profile": { "test": false },
+            "filenames": [product],
+            "executable": null,
+            "fresh": fresh,
+        }));
+        let said = CargoOutput {
+            artifacts: vec![artifact.unwrap()],
+            scripts: Vec::new(),
+            messages: BTreeSet::new(),
+            warnings: Vec::new(),
+            dirty: Vec::new(),
+            elapsed: Duration::from_secs(60),
+            alone_since: SystemTime::now(),
+        };
+        collect(root, &said).units.pop().unwrap()
+    }
+
+    #[test]
+    fn a_unit_is_new_if_this_cargo_has_made_it_of_files_that_stayed() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        let source = File::create(root.join("lib.rs")).unwrap();
+        let unit_of = |fresh| unit(&root, fresh);
+        assert!(unit_of(false).is_new, "saved during the build: cargo looks at it again");
+        assert_eq!(unit_of(false).files, [root.join("lib.rs")]);
+        assert!(!unit_of(true).is_new, "another cargo has made it meanwhile");
+        source.set_modified(SystemTime::now() - Duration::from_secs(600)).unwrap();
+        assert!(!unit_of(false).is_new, "put there during the build, with a time from before it");
+    }
 
     #[test]
     fn the_list_beside_an_artifact() {

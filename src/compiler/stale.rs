@@ -375,6 +375,7 @@ fn size(path: &Path) -> u64 {
 mod tests {
     use super::*;
     use crate::compiler::Build;
+    use crate::compiler::{BuiltUnit, WatchedByCargo};
 
     #[test]
     fn digests_in_names() {
@@ -437,6 +438,23 @@ mod tests {
             unoptimized: false,
             elapsed: Duration::ZERO,
         }
+    }
+
+    #[test]
+    fn what_the_build_of_a_part_has_made_is_new_in_the_whole() {
+        let unit = |seconds, is_new| BuiltUnit {
+            list: "/t/x.d".into(),
+            made: SystemTime::UNIX_EPOCH + Duration::from_secs(seconds),
+            is_new,
+            files: Vec::new(),
+            watched: WatchedByCargo::Listed,
+        };
+        let (mut part, mut whole) = (build(Vec::new()), build(Vec::new()));
+        part.sources.units = vec![unit(1, true), unit(2, false)];
+        whole.sources.units = vec![unit(1, false), unit(2, false), unit(3, true)];
+        whole.comes_after(&part);
+        let is_new: Vec<_> = whole.sources.units.iter().map(|unit| unit.is_new).collect();
+        assert_eq!(is_new, [true, false, true]);
     }
 
     const OLD: &str = "00000000000000aa";

@@ -686,3 +686,27 @@ fn what_a_dependency_reads_apart_from_its_repository_counts() {
     clones.ask(&root, &[]).red();
     clones.ask(&clones.home.root, &[]).red();
 }
+
+/// A folder above it was renamed, or another one mounted there: cargo goes by times.
+#[test]
+fn another_checkout_in_the_same_place_is_not_what_was_built() {
+    let text = |is_true: bool| format!("#[test] fn t() {{ assert!({is_true}); }}\n");
+    let mut home = Home::with(&[("src/lib.rs", &text(true))]);
+    home.environment.set("CARGO_TARGET_DIR", home.base.join("out/target"));
+    assert_eq!(home.cargo(&["generate-lockfile", "--offline"]).code, Some(0));
+    let root = home.root.to_str().unwrap();
+    let copy = home.start_in(&home.base, "cp", &["-r", root, "other"], false).end(LIMIT);
+    assert_eq!(copy.code, Some(0));
+    let other = home.base.join("other");
+    fs::write(other.join("src/lib.rs"), text(false)).unwrap();
+    until_old(&other.join("src/lib.rs"));
+    home.test(&["--no-daemon"]).green_from("run");
+    fs::rename(&home.root, home.base.join("first")).unwrap();
+    fs::rename(&other, &home.root).unwrap();
+    // For cargo the build is fresh.
+    home.test(&["--no-daemon"]).green();
+    home.write("src/lib.rs", &text(false));
+    let check = home.run(&["check"]);
+    assert_eq!(check.code, Some(10), "{check:#?}");
+    home.test(&["--no-daemon"]).red();
+}

@@ -83,6 +83,11 @@ fn what_build_scripts_consult_is_checked_on_the_other_machine() {
     let mut machines = machines(&scripts);
     machines.writer.environment.set("STARSHIP_SESSION_KEY", "1");
     machines.reader.environment.set("STARSHIP_SESSION_KEY", "2");
+    for (name, value) in
+        [("QT_IM_MODULE", "ibus"), ("XDG_DATA_DIRS", "/usr/share"), ("ZSH", "/opt")]
+    {
+        machines.reader.environment.set(name, value);
+    }
     machines.writer.environment.set("SCRIPTED_MODE", "1");
     machines.reader.environment.set("SCRIPTED_MODE", "1");
     machines.prove();
