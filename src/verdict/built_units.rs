@@ -61,7 +61,7 @@ pub(super) fn note(file: &Path, mut build: BuildContext, units: &[BuiltUnit]) {
     }
 }
 
-/// What a unit is made in: the environment, the folder, and the files as they are.
+/// The circumstances of a build: its environment, its folder, and the contents of files.
 pub(super) struct BuildContext {
     environment: Digest,
     /// What the files contain that were looked at.
@@ -75,7 +75,7 @@ impl BuildContext {
         Self { environment, contents: HashMap::new() }
     }
 
-    /// A unit as it is, made in this context.
+    /// A unit as it is, made in these circumstances.
     fn unit(&mut self, unit: &BuiltUnit) -> String {
         let mut digester = Digester::new("unit of a build 2");
         let made = unit.made.duration_since(UNIX_EPOCH).unwrap_or_default();

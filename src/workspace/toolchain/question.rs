@@ -105,9 +105,9 @@ impl ToolchainQuestion {
         Ok(Self { cargo, rustc, wrappers })
     }
 
-    /// Whether what the tools answer depends on nothing but what [`Self::key`] and [`Self::guarded`] have, for
-    /// tools that are rustup's, or those of the toolchain itself. A shim of another version manager chooses
-    /// by files and variables of its own.
+    /// Whether the tools' answer depends on [`Self::key`] and [`Self::guarded`] alone. It does for rustup's tools
+    /// and for those of the toolchain itself. A shim of another version manager goes by files and variables of
+    /// its own.
     pub(super) fn is_settled_by_guards(&self, sysroot: &Path) -> bool {
         let is_known = |tool: &Path| {
             let Ok(real) = tool.canonicalize() else { return false };
