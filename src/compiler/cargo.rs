@@ -61,6 +61,9 @@ const DISPLAY: &[&str] =
 /// How many reasons for rebuilding are collected.
 const MOST_DIRTY: usize = 100;
 
+/// A word of cargo reaches us within this time. If not, some of what it has built counts as another one's.
+const WORD_DELAY: Duration = Duration::from_secs(1);
+
 /// Whether cargo is asked to say why it rebuilds a unit, as it is in the background.
 fn explains(spec: &BuildSpec, arguments: &CargoArguments) -> bool {
     arguments.no_run && spec.priority == Priority::Background
@@ -120,15 +123,15 @@ pub(super) async fn call(
     let mut output = OutputStream::default();
     let mut errors = ErrorStream::default();
     let mut dirty = Vec::new();
-    // Another cargo may build until this one has the lock of the folder. In the background it is suspended now
-    // and then, also before that.
-    let (began, mut has_waited) = (SystemTime::now(), spec.priority == Priority::Background);
-    let mut first_word = None;
+    let (began, mut first_word) = (SystemTime::now(), None);
     let mut progress = |said: BuildProgress| {
-        match &said {
-            BuildProgress::Blocked(what) => has_waited |= !what.ends_with("package cache"),
-            BuildProgress::Status(text) if !is_under_lock(text) => {}
-            _ => _ = first_word.get_or_insert_with(SystemTime::now),
+        let is_before_lock = match &said {
+            BuildProgress::Blocked(_) => true,
+            BuildProgress::Status(text) => !is_under_lock(text),
+            _ => false,
+        };
+        if !is_before_lock {
+            first_word.get_or_insert_with(SystemTime::now);
         }
         if let BuildProgress::Status(text) = &said
             && let Some(line) = text.strip_prefix("Dirty ")
@@ -159,8 +162,15 @@ pub(super) async fn call(
         warnings: output.warnings,
         dirty,
         elapsed: finished.elapsed,
-        alone_since: first_word.filter(|_| has_waited).unwrap_or(began),
+        alone_since: alone_since(began, first_word),
     })
+}
+
+/// Since when nobody but a cargo that began then can have built. Another one may build until this one has the
+/// lock of the folder, for which it waits, or before which it downloads something or is suspended.
+fn alone_since(began: SystemTime, first_word: Option<SystemTime>) -> SystemTime {
+    let said = first_word.and_then(|at| at.checked_sub(WORD_DELAY));
+    said.map_or(began, |said| said.max(began))
 }
 
 /// Whether cargo says this of a unit, for which it has the lock of the build directory.
@@ -263,6 +273,18 @@ fn digest_but_freshness(line: &[u8]) -> Digest {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_built_before_cargo_has_the_lock_is_another_one_s() {
+        let began = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
+        let since = |word: Option<u64>| {
+            let word = word.map(|after| began + Duration::from_millis(after));
+            alone_since(began, word).duration_since(began).unwrap().as_millis()
+        };
+        assert_eq!((since(None), since(Some(300)), since(Some(10_000))), (0, 0, 9_000));
+        assert!(is_under_lock("Compiling x v0.1.0") && is_under_lock("Fresh x v0.1.0"));
+        assert!(!is_under_lock("Updating crates.io index") && !is_under_lock("Downloaded x"));
+    }
 
     fn read(pieces: &[&str]) -> OutputStream {
         let mut stream = OutputStream::default();

@@ -85,16 +85,10 @@ const KNOWN: &[&str] = &[
     "WSLENV",
     "WSL_DISTRO_NAME",
     "WSL_INTEROP",
-    "XDG_CACHE_HOME",
-    "XDG_CONFIG_DIRS",
-    "XDG_CONFIG_HOME",
     "XDG_CURRENT_DESKTOP",
-    "XDG_DATA_DIRS",
-    "XDG_DATA_HOME",
     "XDG_GREETER_DATA_DIR",
     "XDG_MENU_PREFIX",
     "XDG_RUNTIME_DIR",
-    "XDG_STATE_HOME",
     "ZSH",
     "_P9K_SSH_TTY",
     "_P9K_TTY",
@@ -156,9 +150,7 @@ pub(crate) fn relevance(name: &OsStr) -> Relevance {
     let Some(text) = name.to_str().filter(|_| name.as_bytes().iter().all(is_plain)) else {
         return Relevance::Always;
     };
-    let is_known = KNOWN.contains(&text);
-    // The folders of the user's own data decide what tools find, whose names for them are whole.
-    if is_for_build(name) && !is_known {
+    if is_for_build(name) {
         return Relevance::Always;
     }
     let start = text.len() - text.trim_start_matches('_').len();
@@ -166,7 +158,7 @@ pub(crate) fn relevance(name: &OsStr) -> Relevance {
     let letters = text.as_bytes()[start..].iter().take_while(|byte| is_letter(byte)).count();
     let end = start + letters;
     let begins_known = KNOWN_PREFIXES.iter().any(|prefix| text.starts_with(prefix));
-    let wanted = match (begins_known || is_known, letters >= SHORTEST_PREFIX) {
+    let wanted = match (begins_known || KNOWN.contains(&text), letters >= SHORTEST_PREFIX) {
         (true, true) if begins_known && text[end..].starts_with('_') => &text[..=end],
         (true, _) => text,
         (false, true) => &text[start..end],
@@ -238,7 +230,6 @@ mod tests {
             ("SSH_X", "ssh_x"),
             ("GIT_INDEX_FILE", "git_index_file"),
             ("XDG_RUNTIME_DIR", "xdg_runtime_dir"),
-            ("XDG_CONFIG_HOME", "xdg_config_home"),
             ("QT_IM_MODULE", "qt_im_module"),
             ("ZSH", "zsh"),
             ("_P9K_TTY", "_p9k_tty"),
@@ -254,7 +245,9 @@ mod tests {
             "CI",
             "NO_COLOR",
             "GIT_TRACE",
-            "XDG_OTHER",
+            // Programs put these together: `XDG_{}_HOME`.
+            "XDG_CONFIG_HOME",
+            "XDG_DATA_DIRS",
             "LD_PRELOAD",
             "A1",
             "_",

@@ -85,7 +85,9 @@ impl StagedTree {
             words.push(":(top,exclude,attr:!text !eol !crlf)");
         }
         let listing = git.run(&words)?;
-        let rewritten: Vec<_> = fields(&listing).filter_map(rewritten).collect();
+        let is_crlf = rewrites.trim_ascii() == b"true";
+        let other = |line| rewritten(line, is_crlf);
+        let rewritten: Vec<_> = fields(&listing).filter_map(other).collect();
         if !rewritten.is_empty() {
             return Err(format!("staged with other line endings: {}", named(&rewritten)));
         }
@@ -96,16 +98,17 @@ impl StagedTree {
 }
 
 /// The path of a line of `git ls-files --eol`, if a checkout of what is staged has other line endings than the
-/// file on disk.
-fn rewritten(line: &[u8]) -> Option<&[u8]> {
+/// file on disk. `is_crlf`: git's config has it write CRLF where attributes say nothing else.
+fn rewritten(line: &[u8], is_crlf: bool) -> Option<&[u8]> {
     let tab = line.iter().position(|byte| *byte == b'\t')?;
     let (said, path) = (std::str::from_utf8(&line[..tab]).ok()?, &line[tab + 1..]);
     let word = |name: &str| said.split_whitespace().find_map(|word| word.strip_prefix(name));
     let (staged, on_disk) = (word("i/"), word("w/"));
     // What is no text is not written with other ones.
     let is_binary = [staged, on_disk, word("attr/")].contains(&Some("-text"));
-    let is_written_so = said.contains("eol=crlf") && on_disk == Some("crlf");
-    (staged != on_disk && !is_binary && !is_written_so).then_some(path)
+    let writes_crlf = said.contains("eol=crlf") || is_crlf && !said.contains("eol=");
+    let expected = if writes_crlf && staged == Some("lf") { Some("crlf") } else { staged };
+    (on_disk != expected && !is_binary).then_some(path)
 }
 
 struct Git<'a> {
@@ -182,13 +185,20 @@ mod tests {
 
     #[test]
     fn other_line_endings_are_told_from_those_that_a_checkout_makes() {
-        let line = |said: &str| rewritten(format!("{said}\ta b.txt").as_bytes()).is_some();
-        assert!(!line("i/lf    w/lf    attr/                 "));
-        assert!(line("i/lf    w/crlf  attr/text=auto        "));
-        assert!(!line("i/lf    w/crlf  attr/text eol=crlf    "));
-        assert!(line("i/lf    w/mixed attr/text eol=crlf    "));
-        assert!(!line("i/lf    w/-text attr/-text            "), "a large file elsewhere");
-        assert!(!line("i/-text w/-text attr/                 ") && !line("i/      w/      attr/"));
+        let line = |said: &str, is_crlf| {
+            rewritten(format!("{said}\ta b.txt").as_bytes(), is_crlf).is_some()
+        };
+        assert!(!line("i/lf    w/lf    attr/                 ", false));
+        assert!(line("i/lf    w/crlf  attr/text=auto        ", false));
+        assert!(!line("i/lf    w/crlf  attr/text eol=crlf    ", false));
+        assert!(line("i/lf    w/lf    attr/text eol=crlf    ", false));
+        assert!(line("i/lf    w/mixed attr/text eol=crlf    ", false));
+        assert!(!line("i/lf    w/-text attr/-text            ", false), "a large file elsewhere");
+        assert!(!line("i/-text w/-text attr/                 ", false));
+        assert!(!line("i/      w/      attr/", false));
+        assert!(!line("i/lf    w/crlf  attr/                 ", true));
+        assert!(line("i/lf    w/lf    attr/                 ", true));
+        assert!(!line("i/lf    w/lf    attr/text eol=lf      ", true));
     }
 
     #[test]

@@ -158,6 +158,14 @@ fn other_line_endings_than_those_on_disk_are_another_tree() {
     home.test(&["--no-daemon"]).green();
     assert_eq!(check(&home, &[]).0, Some(0));
     unknown(&home, STAGED, "staged with other line endings: `src/a.txt`");
+    home.git(&["config", "core.autocrlf", "false"]);
+    home.git(&["add", "--renormalize", "."]);
+    assert_eq!(check(&home, STAGED).0, Some(0));
+    home.write(".gitattributes", "*.txt text\n");
+    home.git(&["add", "."]);
+    home.git(&["add", "--renormalize", "."]);
+    home.test(&["--no-daemon"]).green();
+    unknown(&home, STAGED, "staged with other line endings: `src/a.txt`");
 }
 
 #[test]
