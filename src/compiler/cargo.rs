@@ -283,7 +283,7 @@ mod tests {
         };
         assert_eq!((since(None), since(Some(300)), since(Some(10_000))), (0, 0, 9_000));
         assert!(is_under_lock("Compiling x v0.1.0") && is_under_lock("Fresh x v0.1.0"));
-        assert!(!is_under_lock("Updating crates.io index") && !is_under_lock("Downloaded x"));
+        assert!(!is_under_lock("Updating the index") && !is_under_lock("Downloaded x"));
     }
 
     fn read(pieces: &[&str]) -> OutputStream {
