@@ -11,7 +11,8 @@ use std::path::PathBuf;
 use crate::commands::compared;
 use crate::home::{Answered, Home, can_observe, takes_long, until};
 
-const EARLY: &str = "it ran while cargo built the rest";
+/// Why a target that ran early has its verdict.
+pub(crate) const EARLY: &str = "it ran while cargo built the rest";
 
 /// Waits for the file that `hold` names, and then fails if `hold` says so.
 const SCRIPT: &str = r#"

@@ -85,7 +85,8 @@ impl StagedTree {
             words.push(":(top,exclude,attr:!text !eol !crlf)");
         }
         let listing = git.run(&words)?;
-        let is_crlf = rewrites.trim_ascii() == b"true";
+        // Git has several words for true.
+        let is_crlf = ![&b"false"[..], b"input"].contains(&rewrites.trim_ascii());
         let other = |line| rewritten(line, is_crlf);
         let rewritten: Vec<_> = fields(&listing).filter_map(other).collect();
         if !rewritten.is_empty() {

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::selection::compared;
+use crate::early::EARLY;
 use crate::home::{Answered, Home, can_observe, skip, takes_long};
 
 /// What a moved line and another comment lead to.
@@ -179,8 +180,6 @@ fn files(number: u32) -> Vec<(&'static str, String)> {
         ("tests/own.rs", format!("fn main() {{ assert_ne!({number}, 9); }}\n")),
     ]
 }
-
-const EARLY: &str = "it ran while cargo built the rest";
 
 fn write(home: &Home, number: u32) {
     for (path, text) in files(number) {
